@@ -1,0 +1,44 @@
+/** `syncline conflicts`: what both sides changed, found anew and without changing anything. */
+import type { Command, Context } from "#cli/context.ts";
+import { type Pair, openHost, runPair, sideText } from "#cli/engine.ts";
+import { EXIT } from "#cli/exit-code.ts";
+import { shellWord } from "#cli/format.ts";
+import { conflictJson, conflictLines } from "#cli/plan-text.ts";
+import { type RunLine, lastRuns, readRuns, runOfPair, runOptions } from "#cli/run-register.ts";
+import { sessionOptions } from "#cli/session-options.ts";
+import { usage } from "#cli/values.ts";
+import { printablePath } from "#model/path.ts";
+import type { Conflict } from "#model/plan.ts";
+
+export const conflictsCommand: Command = async (context) => {
+  const { operands } = context.parsed;
+  const last = lastRuns(readRuns(context.stateDir()));
+  if (operands.length === 1) throw usage("name both sides, or none", "syncline conflicts <alpha> <beta>");
+  const [alpha, beta] = operands;
+  const pairs: Pair[] = alpha === undefined || beta === undefined
+    ? last.filter((run) => run.result === "conflicts").map((run) => ({ alpha: run.alpha, beta: run.beta }))
+    : [{ alpha: sideText(alpha), beta: sideText(beta) }];
+  let count = 0;
+  for (const pair of pairs) count += await showConflicts(context, pair, last);
+  context.output.event({ type: "conflicts", count });
+  if (count === 0) context.output.line("No conflicts.");
+  return count > 0 ? EXIT.decision : EXIT.same;
+};
+
+async function showConflicts(context: Context, pair: Pair, runs: readonly RunLine[]): Promise<number> {
+  const { output, parsed, signal } = context;
+  const { given } = runOptions(runOfPair(runs, pair), parsed.given);
+  const conflicts: Conflict[] = [];
+  const request = { pair, given, stateDir: context.stateDir(), host: await openHost(), signal, askTrust: undefined };
+  const options = { ...sessionOptions(given), dryRun: true, watch: false, approve: undefined };
+  await runPair(request, options, (event) => {
+    if (event.type === "plan") conflicts.push(...event.plan.conflicts);
+    if (event.type === "problem") output.problem(event.problem);
+  });
+  for (const conflict of conflicts) output.event({ type: "conflict", ...pair, conflict: conflictJson(conflict) });
+  if (conflicts.length === 0) return 0;
+  output.answer(`${printablePath(pair.alpha)} ↔ ${printablePath(pair.beta)}`);
+  output.answer(conflictLines(conflicts, output.screen.paint, conflicts.length).join("\n"));
+  output.line(`settle them: ${["syncline", "resolve", pair.alpha, pair.beta].map(shellWord).join(" ")} --keep alpha|beta|copy|newer [PATH...]`);
+  return conflicts.length;
+}

@@ -1,0 +1,230 @@
+/**
+ * The seam between the command line and the engine: the only file of cli/ that knows how endpoints are opened and
+ * sessions are run. Imports of the engine are deferred so that `--help` does not load it.
+ */
+import { join, resolve } from "node:path";
+import type { Problem } from "#model/observation.ts";
+import type { Side } from "#model/plan.ts";
+import type { Host } from "#platform/host.ts";
+import type { Endpoint, RunChange } from "#sync/endpoint/endpoint.ts";
+import type { ServeLog, ServedRoot } from "#sync/endpoint/serve.ts";
+import type { Store } from "#sync/index/store.ts";
+import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
+import type { EndpointContext } from "#sync/endpoint/open-endpoint.ts";
+import { makeFolder, readSmallFile, readTokens, removeTree } from "#cli/local-files.ts";
+import type { Given } from "#cli/parse.ts";
+
+/** Digits of a plan's hash: enough that nobody approves another plan, short enough to be read out. */
+const PLAN_HASH_DIGITS = 12;
+
+/** The two sides of a pair as a person names them, local paths absolute. */
+export type Pair = Readonly<Record<Side, string>>;
+
+/** "./a" becomes absolute, an address with a scheme stays: a pair means the same from every working directory. */
+export function sideText(text: string): string {
+  return /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : resolve(text);
+}
+
+export async function openHost(): Promise<Host> {
+  return (await import("#platform/host-bun.ts")).openHost();
+}
+
+export type PairRequest = {
+  readonly pair: Pair;
+  readonly given: Given;
+  readonly stateDir: string;
+  readonly host: Host;
+  readonly signal: AbortSignal;
+  /** Asked when a server is unknown and --accept-new was not given; undefined where nobody can be asked. */
+  readonly askTrust: ((question: string) => Promise<boolean>) | undefined;
+};
+
+function endpointContext(request: PairRequest): EndpointContext {
+  const { given, host, stateDir, askTrust } = request;
+  const file = (name: "ca" | "client-cert" | "client-key"): string | undefined =>
+    given[name] === undefined ? undefined : readSmallFile(name, given[name]);
+  return {
+    host,
+    stateDir,
+    token: given["token-file"] === undefined ? undefined : readTokens(given["token-file"])[0],
+    fingerprint: given.fingerprint,
+    acceptNew: given["accept-new"] ?? false,
+    askTrust,
+    ca: file("ca"),
+    clientCert: file("client-cert"),
+    clientKey: file("client-key"),
+    sshCommand: given.ssh,
+    compress: given.compress ?? "auto",
+    bytesPerSecond: given.bwlimit,
+  };
+}
+
+type Opened = { readonly sessionId: string; readonly store: Store; readonly sides: Record<Side, () => Endpoint> };
+
+/**
+ * Opens what a pair remembers; the endpoints themselves connect later. A damaged store is moved aside and begun anew:
+ * the next scan then compares everything, which can show conflicts but loses nothing.
+ */
+async function openPair(request: PairRequest): Promise<Opened> {
+  const [{ openEndpoint, parseSpec }, { openOrReplace }] = await Promise.all([
+    import("#sync/endpoint/open-endpoint.ts"),
+    import("#sync/index/sqlite-store.ts"),
+  ]);
+  const { pair, stateDir } = request;
+  const sessionId = shortHash(`${pair.alpha}\0${pair.beta}`, 32);
+  const context = endpointContext(request);
+  const specs = { alpha: parseSpec(pair.alpha), beta: parseSpec(pair.beta) };
+  const { store } = openOrReplace(join(makeFolder(join(stateDir, "sessions")), `${sessionId}.db`));
+  return {
+    sessionId,
+    store,
+    sides: { alpha: () => openEndpoint(specs.alpha, context), beta: () => openEndpoint(specs.beta, context) },
+  };
+}
+
+/** Hex digits of a SHA-256; names pairs, plans and runs. */
+function shortHash(text: string, digits: number): string {
+  return new Bun.CryptoHasher("sha256").update(text).digest("hex").slice(0, digits);
+}
+
+/** Runs one session to its end (or, watching, until the signal). Endpoints and store are closed in any case. */
+export async function runPair(
+  request: PairRequest,
+  options: SessionOptions,
+  onEvent: (event: SessionEvent) => void,
+): Promise<Summary> {
+  const { runSession } = await import("#sync/session/session.ts");
+  const { sessionId, store, sides } = await openPair(request);
+  const { host, signal } = request;
+  try {
+    return await runSession({
+      sessionId, store, host, options, onEvent, signal,
+      alpha: sides.alpha,
+      beta: sides.beta,
+      hash: (text) => shortHash(text, PLAN_HASH_DIGITS),
+    });
+  } finally {
+    store.close();
+  }
+}
+
+/**
+ * Opens both endpoints as the pair's session would and hands them to `body`; for looking at runs and taking them back.
+ *
+ * @param options those of the pair's last run: with other filters the endpoints would see other paths
+ */
+async function withSides<T>(
+  request: PairRequest,
+  options: SessionOptions,
+  writable: boolean,
+  body: (sides: Record<Side, Endpoint>) => Promise<T>,
+): Promise<T> {
+  const { SessionState } = await import("#sync/session/state.ts");
+  const { sessionId, store, sides } = await openPair(request);
+  const opened: Record<Side, Endpoint> = { alpha: sides.alpha(), beta: sides.beta() };
+  try {
+    const state = new SessionState(store, request.host.random);
+    for (const side of ["alpha", "beta"] as const) {
+      const { ignore, include, preserve, durable, verifyReadBack, compress } = options;
+      await opened[side].open(
+        {
+          sessionId, ignore, include, preserve, durable, verifyReadBack, compress,
+          seeds: state.seeds,
+          writable: writable && (side === "beta" || !options.mode.startsWith("one-way")),
+          createRoot: false,
+          expectRootId: state.marks[side]?.rootId,
+        },
+        request.signal,
+      );
+    }
+    return await body(opened);
+  } finally {
+    await Promise.allSettled([opened.alpha.close(), opened.beta.close()]);
+    store.close();
+  }
+}
+
+/** What a run changed, by side. */
+export function runChanges(
+  request: PairRequest,
+  options: SessionOptions,
+  runId: string,
+): Promise<Record<Side, RunChange[]>> {
+  return withSides(request, options, false, async ({ alpha, beta }) => ({
+    alpha: await alpha.runChanges(runId),
+    beta: await beta.runChanges(runId),
+  }));
+}
+
+export type Undone = { readonly restored: number; readonly problems: Problem[] };
+
+/** Takes a run back on both sides; a side that a one-way session never writes has nothing to take back. */
+export function undoRun(request: PairRequest, options: SessionOptions, runId: string): Promise<Record<Side, Undone>> {
+  return withSides(request, options, true, async ({ alpha, beta }) => ({
+    alpha: options.mode.startsWith("one-way") ? { restored: 0, problems: [] } : await alpha.undo(runId, request.signal),
+    beta: await beta.undo(runId, request.signal),
+  }));
+}
+
+/**
+ * Compares a pair without any memory: a state of its own that is gone afterwards, so that neither an ancestor nor
+ * recorded sums can hide a difference.
+ */
+export async function comparePair(
+  request: PairRequest,
+  options: SessionOptions,
+  onEvent: (event: SessionEvent) => void,
+): Promise<Summary> {
+  const stateDir = join(request.stateDir, `verify-${process.pid}`);
+  try {
+    return await runPair({ ...request, stateDir }, options, onEvent);
+  } finally {
+    removeTree(stateDir);
+  }
+}
+
+
+export type ServeRequest = {
+  readonly host: Host;
+  readonly stateDir: string;
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly roots: readonly ServedRoot[];
+  readonly tokens: readonly string[];
+  /** A given certificate and key (PEM); undefined: one is made and kept. */
+  readonly identity: { readonly certificate: string; readonly key: string } | undefined;
+  readonly clientCa: string | undefined;
+  readonly log: ServeLog;
+};
+
+export type Serving = { readonly port: number; readonly fingerprint: string; close(): Promise<void> };
+
+/** Starts serving; returns once it listens. */
+export async function serveRoots(request: ServeRequest): Promise<Serving> {
+  const [{ serveConnections }, { givenIdentity, ownIdentity }] = await Promise.all([
+    import("#sync/endpoint/serve.ts"),
+    import("#sync/transport/server-identity.ts"),
+  ]);
+  const { host, stateDir, listen, roots, tokens, clientCa, log } = request;
+  const openLocal = await localEndpoints(host, stateDir);
+  const identity = request.identity === undefined
+    ? ownIdentity(stateDir, host.hostName, listen.host, host.clock)
+    : givenIdentity(request.identity);
+  const server = serveConnections({
+    host, listen, roots, tokens, log,
+    tls: { identity, clientAuthorities: clientCa },
+    openEndpoint: openLocal,
+    program: PROGRAM,
+  });
+  return { port: server.port, fingerprint: identity.fingerprint, close: () => server.close() };
+}
+
+/** The far end of an ssh:// side; resolves when the near end has gone. */
+export async function serveAgent(stateDir: string, signal: AbortSignal): Promise<void> {
+  const [{ serveStdio }, { stdioTransport }, host] = await Promise.all([
+    import("#sync/endpoint/serve.ts"),
+    import("#sync/transport/stdio.ts"),
+    openHost(),
+  ]);
+  const openEndpoint = await localEndpoints(host, stateDir);
+  await serveStdio({ transport: stdioTransport(), openEndpoint, clock: host.clock, program: PROGRAM }, signal);
+}

@@ -1,0 +1,138 @@
+/**
+ * The few files the command line itself reads and writes: tokens, certificates, the register of runs, the folders of
+ * the demonstration. What is synchronised never goes through here.
+ */
+import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { homedir, tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { SynclineError } from "#model/error.ts";
+
+/** Tokens and PEM files are small; anything larger is a mistake. */
+const SMALL_FILE_BYTES_MAX = 1 << 20;
+
+/**
+ * Text of a small file that an option named.
+ *
+ * @throws {SynclineError} USAGE when it cannot be read or is larger than SMALL_FILE_BYTES_MAX
+ */
+export function readSmallFile(option: string, file: string): string {
+  try {
+    if (statSync(file).size > SMALL_FILE_BYTES_MAX) throw new Error("the file is too large");
+    return readFileSync(file, "utf8");
+  } catch (cause) {
+    throw new SynclineError({
+      code: "USAGE",
+      op: "read file",
+      path: file,
+      message: `--${option}: ${reasonOf(cause)}`,
+      hint: `check the path and permissions of ${file}`,
+      cause,
+    });
+  }
+}
+
+/** The tokens of a file: one a line, blank lines and lines beginning with "#" are skipped. At least one. */
+export function readTokens(file: string): string[] {
+  const tokens = readSmallFile("token-file", file).split("\n").map((line) => line.trim())
+    .filter((line) => line !== "" && !line.startsWith("#"));
+  if (tokens.length > 0) return tokens;
+  throw new SynclineError({
+    code: "USAGE",
+    op: "read token",
+    path: file,
+    message: `--token-file: ${file} holds no token`,
+    hint: `head -c 32 /dev/urandom | base64 > ${file} && chmod 600 ${file}`,
+  });
+}
+
+/** What went wrong, without Node's repetition of the path. */
+function reasonOf(cause: unknown): string {
+  if (!(cause instanceof Error)) return String(cause);
+  const code = "code" in cause ? cause.code : undefined;
+  if (code === "ENOENT") return "there is no such file";
+  if (code === "EACCES") return "permission denied";
+  return cause.message;
+}
+
+/**
+ * Where indexes, keys and records are kept: `given`, else SYNCLINE_STATE_DIR (which the option table reads),
+ * else XDG_STATE_HOME/syncline, else ~/.local/state/syncline. Absolute; made with mode 0700 when missing.
+ */
+export function stateDirectory(given: string | undefined, environment: Record<string, string | undefined>): string {
+  const dir = given === undefined ? defaultStateDirectory(environment) : resolve(given);
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    return dir;
+  } catch (cause) {
+    throw new SynclineError({
+      code: "STATE",
+      op: "make state directory",
+      path: dir,
+      message: `the state directory ${dir} cannot be made: ${reasonOf(cause)}`,
+      hint: "choose another one with --state-dir DIR",
+      cause,
+    });
+  }
+}
+
+function defaultStateDirectory(environment: Record<string, string | undefined>): string {
+  const xdg = environment["XDG_STATE_HOME"];
+  // The specification of XDG says to ignore a relative path.
+  if (xdg?.startsWith("/") === true) return join(xdg, "syncline");
+  const home = environment["HOME"];
+  // An empty HOME happens in containers and service units; a private place beats a folder in the working directory.
+  const base = home === undefined || home === "" ? homedir() : home;
+  return base === "" ? join(tmpdir(), `syncline-${process.getuid?.() ?? 0}`) : join(base, ".local", "state", "syncline");
+}
+
+/** Makes a directory for files of ours, readable by nobody else; returns it. */
+export function makeFolder(dir: string): string {
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  return dir;
+}
+
+/** Makes a directory and writes small files into it; existing files are left alone. */
+export function seedFolder(dir: string, files: Readonly<Record<string, string>>): void {
+  mkdirSync(dir, { recursive: true });
+  for (const [name, text] of Object.entries(files)) {
+    const file = join(dir, name);
+    mkdirSync(join(file, ".."), { recursive: true });
+    if (!existsSync(file)) writeFileSync(file, text);
+  }
+}
+
+/** Can files be made in `dir`? Makes the directory when it is missing. */
+export function canWrite(dir: string): boolean {
+  const probe = join(dir, `.probe-${process.pid}`);
+  try {
+    mkdirSync(dir, { recursive: true });
+    writeFileSync(probe, "");
+    rmSync(probe);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Text of a file, or undefined when it is not there (yet). Other failures throw. */
+export function readIfThere(file: string): string | undefined {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    if (error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR")) return undefined;
+    throw error;
+  }
+}
+
+/** Appends one line in a single write, so that lines of processes that run at once do not mix. */
+export function appendLine(file: string, line: string): void {
+  appendFileSync(file, `${line}\n`, { mode: 0o600 });
+}
+
+export function writeText(file: string, text: string): void {
+  writeFileSync(file, text);
+}
+
+export function removeTree(dir: string): void {
+  rmSync(dir, { recursive: true, force: true });
+}

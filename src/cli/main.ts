@@ -1,0 +1,87 @@
+/**
+ * From the words of the command line to an exit code. Commands are imported when asked for, so that `--help` and
+ * completion cost nothing else.
+ */
+import type { Command, Context } from "#cli/context.ts";
+import { EXIT, exitOfError } from "#cli/exit-code.ts";
+import { commandHelp } from "#cli/help.ts";
+import { stateDirectory } from "#cli/local-files.ts";
+import type { CommandName } from "#cli/options.ts";
+import { Output } from "#cli/output.ts";
+import { type Parsed, parse } from "#cli/parse.ts";
+import { processScreen } from "#cli/screen.ts";
+import { SynclineError } from "#model/error.ts";
+
+const LOADERS: Record<CommandName, () => Promise<Command>> = {
+  sync: async () => (await import("#cli/commands/sync.ts")).syncCommand,
+  serve: async () => (await import("#cli/commands/serve.ts")).serveCommand,
+  verify: async () => (await import("#cli/commands/verify.ts")).verifyCommand,
+  log: async () => (await import("#cli/commands/log.ts")).logCommand,
+  undo: async () => (await import("#cli/commands/undo.ts")).undoCommand,
+  conflicts: async () => (await import("#cli/commands/conflicts.ts")).conflictsCommand,
+  resolve: async () => (await import("#cli/commands/resolve.ts")).resolveCommand,
+  doctor: async () => (await import("#cli/commands/doctor.ts")).doctorCommand,
+  demo: async () => (await import("#cli/commands/demo.ts")).demoCommand,
+  agent: async () => (await import("#cli/commands/agent.ts")).agentCommand,
+  completion: async () => (await import("#cli/commands/simple.ts")).completionCommand,
+  version: async () => (await import("#cli/commands/simple.ts")).versionCommand,
+  help: async () => (await import("#cli/commands/simple.ts")).helpCommand,
+};
+
+/**
+ * Runs one command in this process and returns the exit code. Never throws for what a user can cause.
+ *
+ * @param args the words after the program's name
+ */
+export async function main(args: readonly string[], environment: Record<string, string | undefined>): Promise<number> {
+  const screen = processScreen(environment);
+  const debug = (environment["SYNCLINE_DEBUG"] ?? "") !== "";
+  const plain = { json: false, quiet: false, verbose: false };
+  const nowMs = (): number => performance.now();
+  let parsed: Parsed;
+  try {
+    parsed = parse(args, environment);
+  } catch (error) {
+    // The words could not be read, so whether NDJSON was wanted is seen from the bare word.
+    new Output(screen, { ...plain, json: args.includes("--json") }, nowMs).error(error, debug);
+    return exitOfError(error);
+  }
+  const { given } = parsed;
+  if (given.help === true) {
+    screen.out.write(commandHelp(parsed.command));
+    return EXIT.same;
+  }
+  const output = new Output(
+    screen,
+    { json: given.json ?? false, quiet: given.quiet ?? false, verbose: given.verbose ?? false },
+    nowMs,
+  );
+  const context: Context = {
+    parsed, output, environment,
+    signal: interruptSignal(output),
+    stateDir: () => stateDirectory(given["state-dir"], environment),
+  };
+  try {
+    return await (await LOADERS[parsed.command]())(context);
+  } catch (error) {
+    const interrupted = context.signal.aborted && (error === context.signal.reason || exitOfError(error) === EXIT.interrupted);
+    if (interrupted) return EXIT.interrupted;
+    output.error(error, debug);
+    return exitOfError(error);
+  } finally {
+    output.progress.clear();
+  }
+}
+
+/** The first signal asks for an orderly end; the second ends at once. */
+function interruptSignal(output: Output): AbortSignal {
+  const controller = new AbortController();
+  const onSignal = (): void => {
+    if (controller.signal.aborted) process.exit(EXIT.interrupted);
+    output.progress.clear();
+    if (output.forPeople && output.screen.out.isTty) output.screen.err.write("\nending in order; once more to end at once\n");
+    controller.abort(new SynclineError({ code: "INTERRUPTED", op: "run", message: "interrupted" }));
+  };
+  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(name, onSignal);
+  return controller.signal;
+}

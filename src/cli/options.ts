@@ -1,0 +1,264 @@
+/**
+ * The one table of the command line: commands, options, help text, environment names, completions and validation are
+ * all read from here, so they cannot disagree.
+ *
+ * An option may also be given as an environment variable, `SYNCLINE_` and its name in capitals with "-" as "_"
+ * (`--max-delete` is SYNCLINE_MAX_DELETE); the command line wins. A list option adds up on the command line and is
+ * separated by newlines in the environment.
+ */
+import { MODES } from "#model/plan.ts";
+
+/** How the text of a value is read; see values.ts for the grammars. */
+export type ValueKind =
+  | { readonly type: "flag" }
+  | { readonly type: "text"; readonly value: string; readonly complete?: "file" | "dir" }
+  | { readonly type: "list"; readonly value: string; readonly complete?: "file" | "dir" }
+  | { readonly type: "choice"; readonly choices: readonly string[] }
+  | { readonly type: "rate" }
+  | { readonly type: "duration" }
+  | { readonly type: "brake" }
+  | { readonly type: "preserve" };
+
+export type OptionSpec = ValueKind & {
+  readonly help: string;
+  readonly short?: string;
+  /** Shown in help; the value itself is applied where the option is used. */
+  readonly fallback?: string;
+  /** Never read from the environment: what a person must decide for one run. */
+  readonly lineOnly?: true;
+};
+
+export const OPTIONS = {
+  help: { type: "flag", short: "h", lineOnly: true, help: "show this help" },
+  json: { type: "flag", help: "print events as one JSON value a line; the last is the summary" },
+  quiet: { type: "flag", short: "q", help: "print nothing but errors" },
+  verbose: { type: "flag", short: "v", help: "print a line for every changed path" },
+  "state-dir": {
+    type: "text",
+    value: "DIR",
+    complete: "dir",
+    help: "where indexes, keys and records of runs are kept",
+    fallback: "$XDG_STATE_HOME/syncline or ~/.local/state/syncline",
+  },
+  mode: { type: "choice", choices: MODES, fallback: "two-way-safe", help: "which side may change which" },
+  watch: { type: "flag", short: "w", help: "stay and keep both sides the same until interrupted" },
+  "dry-run": { type: "flag", short: "n", lineOnly: true, help: "print the plan and change nothing" },
+  include: { type: "list", value: "PATTERN", help: "see only files matching one of these (gitignore syntax)" },
+  exclude: { type: "list", value: "PATTERN", help: "ignore what matches (gitignore syntax)" },
+  delete: { type: "flag", help: "one-way modes: remove from beta what alpha does not have" },
+  "max-delete": {
+    type: "brake",
+    fallback: "50%",
+    help: "hold a plan that would remove or replace more than N entries, or P percent, of a side; none: no brake",
+  },
+  approve: { type: "text", value: "HASH", lineOnly: true, help: "run exactly the held plan with this hash" },
+  conflict: {
+    type: "choice",
+    choices: ["leave", "copy", "alpha", "beta", "newer"],
+    fallback: "leave",
+    help: "what to do where both sides changed",
+  },
+  preserve: {
+    type: "preserve",
+    fallback: "mode,mtime,symlinks,sparse",
+    help: "metadata to carry; +NAME and -NAME alter the default",
+  },
+  bwlimit: { type: "rate", help: "send at most this many bytes a second" },
+  compress: { type: "choice", choices: ["auto", "zstd", "none"], fallback: "auto", help: "compression on the wire" },
+  settle: {
+    type: "choice",
+    choices: ["immediate", "throttle", "debounce"],
+    fallback: "throttle",
+    help: "how long to wait for more changes while watching (0, 100, 300 ms)",
+  },
+  durable: {
+    type: "choice",
+    choices: ["batch", "always", "none"],
+    fallback: "batch",
+    help: "when written data must be on disk: per batch, per file, never",
+  },
+  verify: { type: "choice", choices: ["read-back"], help: "read every written file back and compare" },
+  rescan: { type: "flag", help: "hash every file again, whatever its size and time say" },
+  "rescan-every": {
+    type: "duration",
+    fallback: "5m",
+    help: "full scan while watching, and polling where a side cannot be watched",
+  },
+  "token-file": { type: "text", value: "FILE", complete: "file", help: "file holding the access token" },
+  fingerprint: { type: "text", value: "SHA256:HEX", help: "trust only the server certificate with this fingerprint" },
+  "accept-new": { type: "flag", help: "pin an unknown server's certificate without asking" },
+  ca: { type: "text", value: "FILE", complete: "file", help: "trust servers certified by this authority (PEM)" },
+  "client-cert": { type: "text", value: "FILE", complete: "file", help: "certificate to show to the server (PEM)" },
+  "client-key": { type: "text", value: "FILE", complete: "file", help: "its private key (PEM)" },
+  ssh: { type: "text", value: "COMMAND", fallback: "ssh", help: "ssh program with its own options, for ssh:// sides" },
+  listen: { type: "text", value: "HOST:PORT", fallback: "127.0.0.1:7820", help: "address to listen on; port 0 picks one" },
+  root: { type: "list", value: "NAME=PATH[,ro]", help: "directory to serve under a name; ro: read-only" },
+  cert: { type: "text", value: "FILE", complete: "file", help: "server certificate (PEM); otherwise one is made" },
+  key: { type: "text", value: "FILE", complete: "file", help: "its private key (PEM)" },
+  "client-ca": { type: "text", value: "FILE", complete: "file", help: "demand client certificates of this authority" },
+  manifest: { type: "text", value: "FILE", complete: "file", help: "check DIR against a sha256sum manifest" },
+  write: { type: "flag", lineOnly: true, help: "write the manifest instead of checking it" },
+  repair: { type: "flag", lineOnly: true, help: "put the right bytes where the sides differ" },
+  from: { type: "choice", choices: ["alpha", "beta"], fallback: "alpha", help: "the side that is right" },
+  keep: { type: "choice", choices: ["alpha", "beta", "copy", "newer"], lineOnly: true, help: "the side that wins" },
+  once: { type: "flag", lineOnly: true, help: "end after one change went each way" },
+  dir: { type: "text", value: "DIR", complete: "dir", help: "make the folders of the demonstration here" },
+  limit: { type: "text", value: "N", fallback: "20", help: "show the last N runs" },
+  stdio: { type: "flag", lineOnly: true, help: "speak the protocol on standard input and output" },
+} as const satisfies Record<string, OptionSpec>;
+
+export type OptionName = keyof typeof OPTIONS;
+
+const COMMON = ["json", "quiet", "verbose", "state-dir", "help"] as const;
+const LINKS = ["token-file", "fingerprint", "accept-new", "ca", "client-cert", "client-key", "ssh"] as const;
+const SESSION = [
+  "mode", "include", "exclude", "delete", "max-delete", "conflict", "preserve", "bwlimit", "compress", "durable",
+  "verify", "rescan",
+] as const;
+
+export type CommandSpec = {
+  readonly summary: string;
+  /** Operands as shown in help. */
+  readonly operands: string;
+  readonly min: number;
+  readonly max: number;
+  readonly options: readonly OptionName[];
+  readonly complete?: "side" | "dir" | "shell" | "command";
+  readonly hidden?: true;
+  readonly details?: readonly string[];
+  readonly examples?: readonly string[];
+};
+
+const SIDES = [
+  "A side is a local directory, ssh://[user@]host[:port]/path, or syncline://host:port/NAME[/sub].",
+];
+
+export const COMMANDS = {
+  sync: {
+    summary: "make two directories the same",
+    operands: "<alpha> <beta>",
+    min: 2,
+    max: 2,
+    complete: "side",
+    options: [...SESSION, "watch", "dry-run", "approve", "settle", "rescan-every", ...LINKS, ...COMMON],
+    details: [
+      ...SIDES,
+      "A .synclineignore file in any directory holds patterns like a .gitignore.",
+      "Exit: 0 same, 1 some paths failed, 2 conflicts or a held plan, 3 could not start, 130 interrupted.",
+    ],
+    examples: [
+      "syncline sync ./site ssh://web1/srv/site --mode one-way-replica --delete",
+      "syncline sync ~/work syncline://backup:7820/work --token-file token --watch",
+    ],
+  },
+  serve: {
+    summary: "offer directories to other hosts over TLS",
+    operands: "",
+    min: 0,
+    max: 0,
+    options: ["listen", "root", "token-file", "cert", "key", "client-ca", ...COMMON],
+    details: ["Without --cert a certificate is made once and kept; its fingerprint is printed for the clients."],
+    examples: ["syncline serve --listen 0.0.0.0:7820 --root site=/srv/site --root docs=/srv/docs,ro --token-file token"],
+  },
+  verify: {
+    summary: "compare two sides by content, or a directory with a manifest",
+    operands: "<alpha> <beta> | --manifest FILE <dir>",
+    min: 1,
+    max: 2,
+    complete: "side",
+    options: ["manifest", "write", "repair", "from", "include", "exclude", "preserve", ...LINKS, ...COMMON],
+    details: [
+      ...SIDES,
+      "Every byte is read on both sides. --repair copies from the side that is right (--from) over the other;",
+      "entries that only the other side has are reported and stay.",
+      "Manifests are those of sha256sum: `sha256sum -c FILE` in DIR gives the same answer.",
+      "Exit: 0 same, 1 something differs or could not be read, 3 could not start.",
+    ],
+    examples: ["syncline verify /srv/site ssh://web1/srv/site", "syncline verify --manifest SHA256SUMS --write /srv/site"],
+  },
+  log: {
+    summary: "show past runs, or what one run changed",
+    operands: "[RUN]",
+    min: 0,
+    max: 1,
+    options: ["limit", ...LINKS, ...COMMON],
+  },
+  undo: {
+    summary: "take a whole run back: contents and metadata",
+    operands: "RUN",
+    min: 1,
+    max: 1,
+    options: [...LINKS, ...COMMON],
+    details: ["What was changed again since that run is left alone and reported."],
+  },
+  conflicts: {
+    summary: "list what both sides changed",
+    operands: "[<alpha> <beta>]",
+    min: 0,
+    max: 2,
+    complete: "side",
+    options: [...LINKS, ...COMMON],
+    details: ["Without sides: every pair whose last run left conflicts. Options are those of the pair's last run."],
+  },
+  resolve: {
+    summary: "settle conflicts: one side wins, or both are kept",
+    operands: "<alpha> <beta> [PATH...]",
+    min: 2,
+    max: 10_000,
+    complete: "side",
+    options: ["keep", ...LINKS, ...COMMON],
+    details: ["Without PATH all conflicts of the pair are settled. What loses stays in the run and can be undone."],
+    examples: ["syncline resolve ./a ./b notes.txt --keep beta", "syncline resolve ./a ./b --keep copy"],
+  },
+  doctor: {
+    summary: "check this host and say what to do",
+    operands: "[PATH...]",
+    min: 0,
+    max: 64,
+    complete: "dir",
+    options: [...COMMON],
+    details: ["Exit: 0 all well, 1 something needs attention."],
+  },
+  demo: {
+    summary: "keep two sample folders the same and watch it happen",
+    operands: "",
+    min: 0,
+    max: 0,
+    options: ["once", "dir", ...COMMON],
+  },
+  agent: { summary: "the far end of ssh:// sides", operands: "", min: 0, max: 0, hidden: true, options: ["stdio", ...COMMON] },
+  completion: {
+    summary: "print the completion script of a shell",
+    operands: "bash|zsh|fish",
+    min: 1,
+    max: 1,
+    complete: "shell",
+    options: ["help"],
+    examples: ["syncline completion bash > /etc/bash_completion.d/syncline"],
+  },
+  version: { summary: "print the version", operands: "", min: 0, max: 0, options: ["json", "help"] },
+  help: { summary: "show help for a command", operands: "[COMMAND]", min: 0, max: 1, complete: "command", options: ["help"] },
+} as const satisfies Record<string, CommandSpec>;
+
+export type CommandName = keyof typeof COMMANDS;
+
+export function isCommand(name: string): name is CommandName {
+  return Object.hasOwn(COMMANDS, name);
+}
+
+export function isOption(name: string): name is OptionName {
+  return Object.hasOwn(OPTIONS, name);
+}
+
+export function commandSpec(name: CommandName): CommandSpec {
+  return COMMANDS[name];
+}
+
+export function optionSpec(name: OptionName): OptionSpec {
+  return OPTIONS[name];
+}
+
+/** The environment variable of an option. */
+export function environmentName(name: OptionName): string {
+  return `SYNCLINE_${name.toUpperCase().replaceAll("-", "_")}`;
+}

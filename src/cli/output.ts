@@ -1,0 +1,130 @@
+/**
+ * What a command says while it runs. One Output for each process; it knows the form (for people, NDJSON, quiet) so that
+ * commands only say what happened.
+ *
+ * For people: results on standard output, trouble on standard error. NDJSON: every event one line on standard output,
+ * nothing else there. Paths are always made printable; they may hold anything.
+ */
+import { SynclineError } from "#model/error.ts";
+import type { Problem } from "#model/observation.ts";
+import { printablePath } from "#model/path.ts";
+import { FsError } from "#platform/file-system.ts";
+import { Progress } from "#cli/progress.ts";
+import type { Screen } from "#cli/screen.ts";
+
+export type OutputForm = { readonly json: boolean; readonly quiet: boolean; readonly verbose: boolean };
+
+/** Problems printed one by one in one run; the rest is only counted, unless --verbose. */
+const PROBLEMS_SHOWN_MAX = 50;
+
+export class Output {
+  readonly screen: Screen;
+  readonly form: OutputForm;
+  readonly progress: Progress;
+  #problemsShown = 0;
+
+  /** @param nowMs monotonic milliseconds, for redraws and rates */
+  constructor(screen: Screen, form: OutputForm, nowMs: () => number) {
+    this.screen = screen;
+    this.form = form;
+    const live = screen.out.isTty && !form.json && !form.quiet;
+    this.progress = new Progress(live ? screen.out : { ...screen.out, isTty: false }, screen.paint, nowMs);
+  }
+
+  /** May lines for people be printed? */
+  get forPeople(): boolean {
+    return !this.form.json && !this.form.quiet;
+  }
+
+  /** A line for people. */
+  line(text = ""): void {
+    if (!this.forPeople) return;
+    this.progress.clear();
+    this.screen.out.write(`${text}\n`);
+  }
+
+  lines(texts: readonly string[]): void {
+    if (texts.length > 0) this.line(texts.join("\n"));
+  }
+
+  /** What the command was asked for: printed with --quiet too, but not among NDJSON. */
+  answer(text: string): void {
+    if (this.form.json) return;
+    this.progress.clear();
+    this.screen.out.write(`${text}\n`);
+  }
+
+  /** One NDJSON event; nothing in the other forms. */
+  event(value: { readonly type: string } & Record<string, unknown>): void {
+    if (this.form.json) this.screen.out.write(`${toJson(value)}\n`);
+  }
+
+  /** Something went wrong that does not end the run; for people only. */
+  warn(text: string): void {
+    if (!this.forPeople) return;
+    this.progress.clear();
+    this.screen.err.write(`${this.screen.paint.yellow("warning:")} ${text}\n`);
+  }
+
+  problem(problem: Problem): void {
+    if (this.form.json) {
+      this.event({ type: "problem", problem });
+      return;
+    }
+    if (this.#problemsShown >= PROBLEMS_SHOWN_MAX && !this.form.verbose) return;
+    this.#problemsShown++;
+    this.progress.clear();
+    const where = `${problem.side}: ${printablePath(problem.path) || "."}`;
+    this.screen.err.write(`${this.screen.paint.red("failed")}  ${where}: ${problem.message} (${problem.code})\n`);
+    if (this.#problemsShown === PROBLEMS_SHOWN_MAX && !this.form.verbose) {
+      this.screen.err.write("        further problems are only counted; --verbose shows all\n");
+    }
+  }
+
+  /** The end of a run that could not go on. */
+  error(error: unknown, debug: boolean): void {
+    this.progress.clear();
+    const facts = describeError(error);
+    this.event({ type: "error", ...facts });
+    const where = facts.path === undefined ? "" : ` (${printablePath(facts.path)})`;
+    this.screen.err.write(`${this.screen.paint.red("error:")} ${facts.message}${where}\n`);
+    if (facts.hint !== undefined) this.screen.err.write(`${this.screen.paint.cyan("hint:")} ${facts.hint}\n`);
+    if (debug && error instanceof Error) this.screen.err.write(`${withCauses(error)}\n`);
+  }
+}
+
+export type ErrorText = {
+  readonly code: string;
+  readonly message: string;
+  readonly path: string | undefined;
+  readonly hint: string | undefined;
+};
+
+/** An error in words for a person; what is not one of ours is a fault of the program and says so. */
+export function describeError(error: unknown): ErrorText {
+  if (error instanceof SynclineError) {
+    // A path that the message names already is not repeated.
+    const path = error.path !== undefined && !error.message.includes(error.path) ? error.path : undefined;
+    return { code: error.code, message: error.message, path, hint: error.hint };
+  }
+  if (error instanceof FsError) return { code: "DISK", message: error.message, path: undefined, hint: undefined };
+  return {
+    code: "INTERNAL",
+    message: `internal error: ${error instanceof Error ? error.message : String(error)}`,
+    path: undefined,
+    hint: "run again with SYNCLINE_DEBUG=1 and report what it prints",
+  };
+}
+
+function withCauses(error: Error): string {
+  const cause = error.cause instanceof Error ? `\ncaused by ${withCauses(error.cause)}` : "";
+  return `${error.stack ?? error.message}${cause}`;
+}
+
+/** JSON of any value of ours: big integers become strings, bytes are left out, absent fields are dropped. */
+export function toJson(value: unknown): string {
+  return JSON.stringify(value, (_, inner: unknown) => {
+    if (typeof inner === "bigint") return String(inner);
+    return inner instanceof Uint8Array ? undefined : inner;
+  });
+}

@@ -1,0 +1,43 @@
+/** From what was given on the command line to the options of a session, with the defaults that help promises. */
+import { PRESERVE_DEFAULT } from "#model/entry.ts";
+import type { Brake, SessionOptions } from "#sync/session/events.ts";
+import type { Given } from "#cli/parse.ts";
+import { usage } from "#cli/values.ts";
+
+/** A plan that would remove or replace more than half of a side waits for a person. */
+const BRAKE_DEFAULT: Brake = { count: undefined, percent: 50 };
+const RESCAN_MS_DEFAULT = 5 * 60_000;
+
+/** @throws {SynclineError} USAGE for options that contradict each other */
+export function sessionOptions(given: Given): SessionOptions {
+  const mode = given.mode ?? "two-way-safe";
+  if (given.delete === true && !mode.startsWith("one-way")) {
+    throw usage(`--delete belongs to the one-way modes; ${mode} carries removals over in any case`,
+      "leave it out, or add --mode one-way-replica");
+  }
+  if (given.watch === true && (given["dry-run"] === true || given.approve !== undefined)) {
+    throw usage(`--watch does not go with ${given.approve === undefined ? "--dry-run" : "--approve"}`,
+      "run it once without --watch first");
+  }
+  const brake = given["max-delete"] ?? BRAKE_DEFAULT;
+  return {
+    mode,
+    conflict: given.conflict ?? "leave",
+    delete: given.delete ?? false,
+    brake: brake === "none" ? undefined : brake,
+    approve: given.approve,
+    dryRun: given["dry-run"] ?? false,
+    watch: given.watch ?? false,
+    settle: given.settle ?? "throttle",
+    rescanMs: given["rescan-every"] ?? RESCAN_MS_DEFAULT,
+    deep: given.rescan ?? false,
+    ignore: given.exclude ?? [],
+    include: given.include ?? [],
+    preserve: given.preserve ?? PRESERVE_DEFAULT,
+    durable: given.durable ?? "batch",
+    verifyReadBack: given.verify !== undefined,
+    compress: given.compress ?? "auto",
+    bytesPerSecond: given.bwlimit,
+    verbose: (given.verbose ?? false) || (given.json ?? false),
+  };
+}

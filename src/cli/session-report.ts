@@ -1,0 +1,201 @@
+/** Turns the events of a session into output. Used by every command that runs one. */
+import { printablePath } from "#model/path.ts";
+import type { Conflict, Mode, Plan, Side } from "#model/plan.ts";
+import type { Phase, SessionEvent, Summary } from "#sync/session/events.ts";
+import { formatBytes, formatSeconds, plural } from "#cli/format.ts";
+import type { Output } from "#cli/output.ts";
+import { conflictJson, conflictLines, planJson, planLines } from "#cli/plan-text.ts";
+
+const LABELS: Record<Phase, string> = {
+  connecting: "connecting",
+  scanning: "scanning",
+  planning: "planning",
+  transferring: "transferring",
+  applying: "applying",
+  watching: "watching",
+  waiting: "waiting",
+};
+
+/** Conflicts kept for the end of a cycle; the rest is only counted, unless --verbose. */
+const CONFLICTS_SHOWN_MAX = 20;
+
+export type ReportContext = {
+  readonly labels: Record<Side, string>;
+  readonly mode: Mode;
+  readonly watch: boolean;
+  readonly dryRun: boolean;
+  /** The command that approves a held plan, ready to paste. */
+  readonly approveCommand: (hash: string) => string;
+  /** The command that settles conflicts. */
+  readonly resolveCommand: string;
+};
+
+export class SessionReport {
+  readonly #output: Output;
+  readonly #context: ReportContext;
+  #phase: Phase = "connecting";
+  #conflicts: Conflict[] = [];
+  #conflictCount = 0;
+
+  constructor(output: Output, context: ReportContext) {
+    this.#output = output;
+    this.#context = context;
+  }
+
+  /** The line above everything else. */
+  begin(): void {
+    const { labels, mode } = this.#context;
+    const arrow = mode.startsWith("one-way") ? "→" : "↔";
+    const { bold, dim } = this.#output.screen.paint;
+    this.#output.line(`${bold(printablePath(labels.alpha))} ${arrow} ${bold(printablePath(labels.beta))}  ${dim(mode)}`);
+  }
+
+  readonly onEvent = (event: SessionEvent): void => {
+    const output = this.#output;
+    switch (event.type) {
+      case "progress":
+        output.progress.update({ ...event, label: LABELS[this.#phase] });
+        return;
+      case "phase":
+        this.#onPhase(event.phase, event.detail);
+        return;
+      case "change":
+        output.event(event);
+        if (output.form.verbose) output.line(changeLine(event));
+        return;
+      case "problem":
+        output.problem(event.problem);
+        return;
+      case "conflict":
+        this.#onConflict(event.conflict);
+        return;
+      case "plan":
+        if (this.#context.dryRun) this.#onPlan(event.plan, event.hash);
+        return;
+      case "hold":
+        this.#onHold(event.plan, event.hash, event.reason);
+        return;
+      case "retry":
+        output.event(event);
+        output.warn(`${event.reason}; trying again in ${formatSeconds(event.delayMs / 1000)} (attempt ${event.attempt})`);
+        return;
+      case "degraded":
+        output.event(event);
+        output.warn(`${event.side}: ${event.reason}; it is scanned more often instead`);
+        return;
+      case "cycle":
+        this.#onCycle(event.summary);
+        return;
+    }
+  };
+
+  #onPhase(phase: Phase, detail: string | undefined): void {
+    const changed = phase !== this.#phase;
+    this.#phase = phase;
+    if (changed) this.#output.event({ type: "phase", phase, detail });
+    if (phase === "watching" || phase === "waiting" || phase === "connecting") {
+      const text = detail === undefined ? LABELS[phase] : `${LABELS[phase]}: ${printablePath(detail)}`;
+      this.#output.progress.status(this.#output.screen.paint.dim(text));
+    }
+  }
+
+  #onConflict(conflict: Conflict): void {
+    this.#output.event({ type: "conflict", conflict: conflictJson(conflict) });
+    this.#conflictCount++;
+    if (this.#conflicts.length < CONFLICTS_SHOWN_MAX || this.#output.form.verbose) this.#conflicts.push(conflict);
+  }
+
+  #onPlan(plan: Plan, hash: string): void {
+    this.#output.event({ type: "plan", hash, plan: planJson(plan) });
+    this.#output.lines(planLines(plan, this.#context.labels, this.#output.screen.paint, this.#output.form.verbose));
+    // The plan has shown its conflicts already.
+    this.#conflicts = [];
+    this.#conflictCount = 0;
+    this.#output.line(this.#output.screen.paint.dim(`plan ${hash}: nothing was changed (dry run)`));
+  }
+
+  #onHold(plan: Plan, hash: string, reason: string): void {
+    const { yellow, bold } = this.#output.screen.paint;
+    this.#output.event({ type: "hold", hash, reason, plan: planJson(plan) });
+    this.#output.lines(planLines(plan, this.#context.labels, this.#output.screen.paint, this.#output.form.verbose));
+    this.#output.line(`${yellow("held:")} ${reason}. Nothing was changed.`);
+    this.#output.line(`If this is what you want, approve exactly this plan:`);
+    this.#output.line(`  ${bold(this.#context.approveCommand(hash))}`);
+  }
+
+  #onCycle(summary: Summary): void {
+    this.#showConflicts();
+    if (!this.#context.watch) return;
+    this.#output.event({ type: "cycle", summary: publicSummary(summary) });
+    this.#output.line(summaryLine(summary, this.#output));
+  }
+
+  #showConflicts(): void {
+    if (this.#conflicts.length > 0) {
+      this.#output.lines(conflictLines(this.#conflicts, this.#output.screen.paint, this.#conflicts.length));
+      const hidden = this.#conflictCount - this.#conflicts.length;
+      if (hidden > 0) this.#output.line(`    … and ${plural(hidden, "more", "more")}; --verbose shows all`);
+      this.#output.line(`settle them: ${this.#output.screen.paint.bold(this.#context.resolveCommand)}`);
+    }
+    this.#conflicts = [];
+    this.#conflictCount = 0;
+  }
+
+  /** The last words. The NDJSON summary is always the last line. */
+  end(summary: Summary): void {
+    this.#output.progress.clear();
+    this.#showConflicts();
+    if (!this.#context.watch || summary.result === "interrupted") {
+      this.#output.line(summaryLine(summary, this.#output));
+    }
+    if (summary.changes > 0 && summary.result !== "dry-run") {
+      this.#output.line(this.#output.screen.paint.dim(`take it back: syncline undo ${summary.runId}`));
+    }
+    this.#output.event({ type: "run", runId: summary.runId });
+    this.#output.event(publicSummary(summary));
+  }
+}
+
+/** The summary as it is promised to scripts: these fields in this order. */
+export function publicSummary(summary: Summary): Omit<Summary, "runId"> {
+  const { type, result, files, changes, conflicts, problems, bytes, seconds } = summary;
+  const { scanned, literal, reused, sent, received } = bytes;
+  return {
+    type, result, files, changes, conflicts, problems,
+    bytes: { scanned, literal, reused, sent, received },
+    seconds,
+  };
+}
+
+function changeLine(event: Extract<SessionEvent, { type: "change" }>): string {
+  const arrow = event.side === "beta" ? "→ beta " : "← alpha";
+  const from = event.from === undefined ? "" : `  (from ${printablePath(event.from)})`;
+  const size = event.bytes > 0 ? `  (${formatBytes(event.bytes)})` : "";
+  return `${arrow}  ${event.action.padEnd(8)}  ${printablePath(event.path)}${from}${size}`;
+}
+
+const RESULTS: Record<Summary["result"], string> = {
+  same: "same",
+  problems: "incomplete",
+  conflicts: "conflicts",
+  held: "held",
+  interrupted: "interrupted",
+  "dry-run": "dry run",
+};
+
+function summaryLine(summary: Summary, output: Output): string {
+  const { green, yellow, red } = output.screen.paint;
+  const paint = summary.result === "same" || summary.result === "dry-run" ? green : summary.result === "problems" ? red : yellow;
+  const parts = [`${plural(summary.files, "file")} the same`];
+  parts.push(plural(summary.changes, summary.result === "dry-run" ? "change planned" : "change",
+    summary.result === "dry-run" ? "changes planned" : "changes"));
+  if (summary.conflicts > 0) parts.push(plural(summary.conflicts, "conflict"));
+  if (summary.problems > 0) parts.push(plural(summary.problems, "problem"));
+  if (summary.bytes.literal > 0) parts.push(`${formatBytes(summary.bytes.literal)} copied`);
+  if (summary.bytes.reused > 0) parts.push(`${formatBytes(summary.bytes.reused)} reused`);
+  const wire = summary.bytes.sent + summary.bytes.received;
+  if (wire > 0) parts.push(`${formatBytes(summary.bytes.sent)} sent, ${formatBytes(summary.bytes.received)} received`);
+  parts.push(formatSeconds(summary.seconds));
+  return `${paint(RESULTS[summary.result])}: ${parts.join(" · ")}`;
+}
+

@@ -1,0 +1,173 @@
+/**
+ * The grammars of option values. Every parser takes the text as given and throws USAGE with the grammar in its hint.
+ *
+ * - bytes: `4096`, `10K`, `10KiB`, `1.5GiB` (powers of 1024), `10kB`, `10MB` (powers of 1000)
+ * - rate: bytes, optionally followed by `/s`
+ * - duration: `500ms`, `90s`, `5m`, `1h30m`, `2d`; a bare number is seconds
+ * - brake: `N`, `P%` or `none`
+ * - preserve: names separated by commas; with `+NAME` and `-NAME` the default is altered, otherwise replaced
+ */
+import { type Preserve, PRESERVE_DEFAULT } from "#model/entry.ts";
+import { SynclineError } from "#model/error.ts";
+import type { Brake } from "#sync/session/events.ts";
+
+const UNITS: Record<string, number> = {
+  "": 1,
+  b: 1,
+  k: 2 ** 10,
+  kib: 2 ** 10,
+  m: 2 ** 20,
+  mib: 2 ** 20,
+  g: 2 ** 30,
+  gib: 2 ** 30,
+  t: 2 ** 40,
+  tib: 2 ** 40,
+  kb: 1e3,
+  mb: 1e6,
+  gb: 1e9,
+  tb: 1e12,
+};
+
+const DURATIONS_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** The largest rescan interval or delay that timers take; about 24 days. */
+export const DURATION_MS_MAX = 2 ** 31 - 1;
+
+export function usage(message: string, hint?: string): SynclineError {
+  return new SynclineError({ code: "USAGE", op: "read command line", message, hint });
+}
+
+/** A whole number of bytes, 0..2^53-1. */
+export function parseBytes(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(text.trim());
+  const unit = match === null ? undefined : UNITS[match[2]!.toLowerCase()];
+  const bytes = unit === undefined ? Number.NaN : Math.round(Number(match![1]) * unit);
+  if (!Number.isSafeInteger(bytes)) throw usage(`"${text}" is no size`, "write it like 4096, 10K, 10MiB or 1.5GB");
+  return bytes;
+}
+
+/** Bytes a second, at least 1. */
+export function parseRate(text: string): number {
+  try {
+    const rate = parseBytes(text.trim().replace(/\/s$/i, ""));
+    if (rate >= 1) return rate;
+  } catch {
+    // The message below names the rate's own grammar instead of the size's.
+  }
+  throw usage(`"${text}" is no rate`, "write it like 500K, 5M/s or 10MiB/s");
+}
+
+/** Milliseconds, 1..DURATION_MS_MAX. */
+export function parseDuration(text: string): number {
+  const clean = text.trim().toLowerCase();
+  let ms = 0;
+  if (/^\d+(\.\d+)?$/.test(clean)) ms = Number(clean) * 1000;
+  else if (/^(\d+(\.\d+)?(ms|s|m|h|d))+$/.test(clean)) {
+    for (const [, count, unit] of clean.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g)) ms += Number(count) * DURATIONS_MS[unit!]!;
+  }
+  ms = Math.round(ms);
+  if (ms >= 1 && ms <= DURATION_MS_MAX) return ms;
+  throw usage(`"${text}" is no duration`, "write it like 500ms, 90s, 5m or 1h30m");
+}
+
+/** The brake of a session, or undefined for `none`. */
+export function parseBrake(text: string): Brake | undefined {
+  const clean = text.trim().toLowerCase();
+  if (clean === "none") return undefined;
+  const match = /^(\d+(?:\.\d+)?)(%?)$/.exec(clean);
+  if (match !== null) {
+    const amount = Number(match[1]);
+    if (match[2] === "%" && amount <= 100) return { count: undefined, percent: amount };
+    if (match[2] === "" && Number.isSafeInteger(amount)) return { count: amount, percent: undefined };
+  }
+  throw usage(`"${text}" is no limit for removals`, "write a count (500), a percentage (20%) or none");
+}
+
+const PRESERVE_WORDS: Record<string, Partial<Preserve>> = {
+  mode: { mode: true },
+  mtime: { mtime: true },
+  owner: { owner: "name" },
+  "owner-name": { owner: "name" },
+  "owner-number": { owner: "number" },
+  xattrs: { xattrs: true },
+  hardlinks: { hardlinks: true },
+  symlinks: { symlinks: true },
+  sparse: { sparse: true },
+};
+
+const PRESERVE_NONE: Preserve = {
+  mode: false,
+  mtime: false,
+  owner: "none",
+  xattrs: false,
+  hardlinks: false,
+  symlinks: false,
+  sparse: false,
+};
+
+/** For completion and help. */
+export const PRESERVE_NAMES: readonly string[] = [...Object.keys(PRESERVE_WORDS), "all", "none"];
+
+export function parsePreserve(text: string): Preserve {
+  const words = text.split(",").map((word) => word.trim()).filter((word) => word !== "");
+  const relative = words.length > 0 && words.every((word) => /^[+-]/.test(word));
+  let result: Preserve = relative ? PRESERVE_DEFAULT : PRESERVE_NONE;
+  for (const word of words) {
+    const name = word.replace(/^[+-]/, "").toLowerCase();
+    if (!relative && name !== word.toLowerCase()) throw badPreserve(text);
+    result = { ...result, ...preserveWord(name, text, word.startsWith("-")) };
+  }
+  return result;
+}
+
+function preserveWord(name: string, text: string, remove: boolean): Partial<Preserve> {
+  if (name === "none" && !remove) return PRESERVE_NONE;
+  if (name === "all" && !remove) {
+    return { mode: true, mtime: true, owner: "name", xattrs: true, hardlinks: true, symlinks: true, sparse: true };
+  }
+  const set = Object.hasOwn(PRESERVE_WORDS, name) ? PRESERVE_WORDS[name]! : undefined;
+  if (set === undefined) throw badPreserve(text);
+  if (!remove) return set;
+  return name.startsWith("owner") ? { owner: "none" } : { [name]: false };
+}
+
+function badPreserve(text: string): SynclineError {
+  return usage(
+    `"${text}" is no list of metadata`,
+    `use ${PRESERVE_NAMES.join(", ")}, separated by commas; or only +NAME and -NAME to alter the default`,
+  );
+}
+
+/** One of `choices`; the hint lists them. */
+export function parseChoice(text: string, choices: readonly string[]): string {
+  if (choices.includes(text)) return text;
+  throw usage(`"${text}" is not one of its values`, `use ${choices.join(", ")}`);
+}
+
+/** Number of single-character edits that turn one word into the other (Wagner and Fischer, 1974). */
+export function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, at) => at);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const replace = row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(replace, row[j]! + 1, next[j - 1]! + 1));
+    }
+    row = next;
+  }
+  return row[b.length]!;
+}
+
+/** The candidate that was probably meant, or undefined when none is near. */
+export function nearest(word: string, candidates: readonly string[]): string | undefined {
+  let best: string | undefined;
+  let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
+  for (const candidate of candidates) {
+    const starts = word.length >= 3 && candidate.startsWith(word);
+    const distance = starts ? 1 : editDistance(word, candidate);
+    if (distance >= bestDistance) continue;
+    bestDistance = distance;
+    best = candidate;
+  }
+  return best;
+}

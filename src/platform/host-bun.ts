@@ -1,0 +1,48 @@
+/** The real outside world: this machine's file system, clock, random numbers and change notification. */
+import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
+import { hostname } from "node:os";
+import type { Clock, Host, Random } from "#platform/host.ts";
+import { InotifySource } from "#platform/linux/inotify.ts";
+import { openLibc } from "#platform/linux/libc.ts";
+import { LinuxFileSystem } from "#platform/linux/linux-file-system.ts";
+import { PortableFileSystem } from "#platform/portable/portable-file-system.ts";
+
+/** The longest a timer of the runtime can run, some 24 days; beyond it one would fire at once. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
+export const systemClock: Clock = {
+  nowMs: () => Date.now(),
+  monotonicMs: () => performance.now(),
+  sleep(ms, signal) {
+    return new Promise((resolve, reject) => {
+      if (signal.aborted) return reject(signal.reason);
+      const timer = setTimeout(() => {
+        signal.removeEventListener("abort", abort);
+        resolve();
+      }, Math.min(ms, TIMER_MS_MAX));
+      const abort = (): void => {
+        clearTimeout(timer);
+        reject(signal.reason);
+      };
+      signal.addEventListener("abort", abort, { once: true });
+    });
+  },
+};
+
+export const systemRandom: Random = {
+  bytes: (count) => new Uint8Array(randomBytes(count)),
+};
+
+/**
+ * Linux gets everything; other systems, and Linux without a usable C library, get the portable file system and no
+ * watching. One host per process is enough: it holds buffers, not files.
+ */
+export function openHost(): Host {
+  const libc = openLibc();
+  const rest = { clock: systemClock, random: systemRandom, hostName: hostname() };
+  if (libc === undefined) return { ...rest, fs: new PortableFileSystem(), watch: undefined };
+  // A directory is watched through its descriptor's link in /proc, which a bare chroot may lack.
+  const watch = existsSync("/proc/self/fd") ? new InotifySource(libc) : undefined;
+  return { ...rest, fs: new LinuxFileSystem(libc), watch };
+}

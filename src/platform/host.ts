@@ -1,0 +1,25 @@
+/** Everything else of the outside world that the engine may use; the simulator gives its own. */
+import type { FileSystem } from "#platform/file-system.ts";
+import type { WatchSource } from "#platform/watch-source.ts";
+
+export interface Clock {
+  /** Wall clock, milliseconds since 1970; may jump. For records and messages, never for measuring. */
+  nowMs(): number;
+  /** Monotonic, milliseconds from an arbitrary start. */
+  monotonicMs(): number;
+  /** Resolves after `ms`, rejects with `signal.reason` when aborted first. */
+  sleep(ms: number, signal: AbortSignal): Promise<void>;
+}
+
+export interface Random {
+  bytes(count: number): Uint8Array;
+}
+
+export interface Host {
+  readonly fs: FileSystem;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Undefined where the platform cannot watch; the session then rescans on a timer. */
+  readonly watch: WatchSource | undefined;
+  readonly hostName: string;
+}

@@ -1,0 +1,165 @@
+import { afterAll, beforeEach, describe, expect, test } from "bun:test";
+import { execFileSync } from "node:child_process";
+import * as nodeFs from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileSystemContract } from "#platform/file-system-contract.ts";
+import { type Fd, type FileSystem, FsError } from "#platform/file-system.ts";
+import { openLibc } from "#platform/linux/libc.ts";
+import { LinuxFileSystem } from "#platform/linux/linux-file-system.ts";
+
+const libc = openLibc();
+
+describe.if(libc !== undefined)("linux", () => {
+  const fs: FileSystem = new LinuxFileSystem(libc!);
+  const base = nodeFs.mkdtempSync(join(tmpdir(), "syncline-fs-"));
+  afterAll(() => nodeFs.rmSync(base, { recursive: true, force: true }));
+  const freshRoot = (): { path: string; root: Fd; dispose: () => void } => {
+    const path = nodeFs.mkdtempSync(join(base, "root-"));
+    const root = fs.openRoot(path);
+    return { path, root, dispose: () => fs.close(root) };
+  };
+
+  fileSystemContract("linux", () => ({ fs, ...freshRoot() }));
+
+  describe("beyond the contract", () => {
+    let path: string;
+    let root: Fd;
+    beforeEach(() => {
+      ({ path, root } = freshRoot());
+    });
+    const code = (attempt: () => unknown): string => {
+      try {
+        attempt();
+        return "ok";
+      } catch (error) {
+        return error instanceof FsError ? error.code : String(error);
+      }
+    };
+
+    test("[FS-34] times are exact to the nanosecond on both sides of 1970", () => {
+      const fd = fs.create(root, "f", 0o600);
+      for (const timeNs of [1n, -1n, -1_000_000_001n, -2_000_000_000n, 1_700_000_000_999_999_999n]) {
+        fs.setMtime(fd, timeNs);
+        expect(fs.fstat(fd).mtimeNs).toBe(timeNs);
+        expect(nodeFs.statSync(join(path, "f"), { bigint: true }).mtimeNs).toBe(timeNs);
+      }
+      fs.close(fd);
+    });
+
+    test("[FS-2] names and targets that are not UTF-8 round-trip", () => {
+      const raw = Buffer.concat([Buffer.from(`${path}/`), Buffer.from([0x61, 0xff, 0xc3, 0x28])]);
+      nodeFs.writeFileSync(raw, "x");
+      const [item] = fs.list(root);
+      expect(item!.name).toBe("a\udcff\udcc3(");
+      expect(fs.stat(root, item!.name).size).toBe(1);
+      fs.symlink(item!.name, root, "l");
+      expect(fs.readlink(root, "l")).toBe(item!.name);
+      fs.rename(root, item!.name, root, "b\udcfe", { replace: false });
+      expect(nodeFs.existsSync(Buffer.concat([Buffer.from(`${path}/b`), Buffer.from([0xfe])]))).toBe(true);
+    });
+
+    test("[FS-35] opening a FIFO, socket or device returns at once with EINVAL", async () => {
+      execFileSync("mkfifo", [join(path, "fifo")]);
+      expect(fs.stat(root, "fifo").kind).toBe("fifo");
+      expect(code(() => fs.openRead(root, "fifo"))).toBe("EINVAL");
+      const server = createServer().listen(join(path, "socket"));
+      await new Promise((resolve) => server.once("listening", resolve));
+      expect(fs.stat(root, "socket").kind).toBe("socket");
+      expect(code(() => fs.openRead(root, "socket"))).toBe("EINVAL");
+      server.close();
+      const dev = fs.openRoot("/dev");
+      expect(fs.stat(dev, "null").kind).toBe("char");
+      expect(code(() => fs.openRead(dev, "null"))).toBe("EINVAL");
+      fs.close(dev);
+    });
+
+    test("stat agrees with node:fs", () => {
+      nodeFs.writeFileSync(join(path, "f"), "x".repeat(10_000), { mode: 0o640 });
+      const ours = fs.stat(root, "f");
+      const theirs = nodeFs.statSync(join(path, "f"), { bigint: true });
+      expect(ours).toMatchObject({
+        mode: Number(theirs.mode) & 0o7777,
+        nlink: 1,
+        uid: Number(theirs.uid),
+        gid: Number(theirs.gid),
+        size: 10_000,
+        allocatedBytes: Number(theirs.blocks) * 512,
+        mtimeNs: theirs.mtimeNs,
+        ctimeNs: theirs.ctimeNs,
+        ino: theirs.ino,
+      });
+    });
+
+    test("positions beyond 4 GiB are exact", async () => {
+      const far = 5 * 2 ** 30 + 12_345;
+      const fd = fs.create(root, "f", 0o600);
+      fs.truncate(fd, far + 100);
+      fs.write(fd, Uint8Array.of(1, 2, 3), far);
+      const back = new Uint8Array(3);
+      expect(fs.read(fd, back, far)).toBe(3);
+      expect([...back]).toEqual([1, 2, 3]);
+      await fs.writeAsync(fd, Uint8Array.of(9), far + 1);
+      expect(await fs.readAsync(fd, back, far)).toBe(3);
+      expect([...back]).toEqual([1, 9, 3]);
+      expect(fs.fstat(fd).size).toBe(far + 100);
+      expect(fs.fstat(fd).allocatedBytes).toBeLessThan(2 ** 20);
+      const range = fs.dataRange(fd, 0, far + 100)!;
+      expect(range.start).toBeLessThanOrEqual(far);
+      expect(range.end).toBeGreaterThan(far);
+      fs.close(fd);
+    });
+
+    test("[FS-36] descriptors are not inherited by child processes", () => {
+      const fd = fs.create(root, "f", 0o600);
+      const seen = execFileSync("ls", ["/proc/self/fd"], { encoding: "utf8" }).trim().split("\n");
+      expect(seen).not.toContain(String(fd));
+      expect(seen).not.toContain(String(root));
+      fs.close(fd);
+    });
+
+    test("a failing call closes what it opened", () => {
+      const count = (): number => nodeFs.readdirSync("/proc/self/fd").length;
+      nodeFs.mkdirSync(join(path, "d"));
+      const before = count();
+      for (let at = 0; at < 20; at++) {
+        code(() => fs.openRead(root, "d"));
+        code(() => fs.mkdir(root, "d", 0o777));
+      }
+      expect(count()).toBe(before);
+    });
+
+    test("[FS-37] a sync that fails rejects with the system's reason", async () => {
+      const closed = fs.create(root, "f", 0o600);
+      fs.close(closed);
+      expect(await fs.sync(closed).catch((error: FsError) => error.code)).toBe("EBADF");
+      expect(code(() => fs.syncAll(closed))).toBe("EBADF");
+    });
+
+    test("copyRange falls back to reading where the kernel cannot copy inside", () => {
+      // procfs files report size 0 and refuse copy_file_range.
+      const proc = fs.openRoot("/proc/self");
+      const source = fs.openRead(proc, "cmdline");
+      const target = fs.create(root, "f", 0o600);
+      expect(fs.copyRange(source, 0, target, 0, 1_000_000)).toBeGreaterThan(0);
+      expect(fs.fstat(target).size).toBeGreaterThan(0);
+      for (const fd of [proc, source, target]) fs.close(fd);
+    });
+
+    test("account names are looked up both ways", () => {
+      expect(fs.userName(0)).toBe("root");
+      expect(fs.userId("root")).toBe(0);
+      expect(fs.groupId(fs.groupName(0)!)).toBe(0);
+      expect(fs.userName(3_999_999_999)).toBeUndefined();
+      expect(fs.userId("no such user")).toBeUndefined();
+    });
+
+    test("a missing root is ENOENT, a file as root is ENOTDIR", () => {
+      expect(code(() => fs.openRoot(join(path, "no")))).toBe("ENOENT");
+      nodeFs.writeFileSync(join(path, "f"), "");
+      expect(code(() => fs.openRoot(join(path, "f")))).toBe("ENOTDIR");
+      expect(code(() => fs.openRoot("/tmp\0/x"))).toBe("EINVAL");
+    });
+  });
+});

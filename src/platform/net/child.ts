@@ -1,0 +1,100 @@
+/** Child processes: one that is talked to through its pipes, and one that runs to its end. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { chmodSync, createReadStream, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { StreamTransport } from "#platform/net/stream-transport.ts";
+import type { Transport } from "#platform/net/transport.ts";
+
+/** Output of a finished child that is kept; what it printed beyond is dropped. */
+export const OUTPUT_BYTES_MAX = 64 << 10;
+/** Between asking a child to end and making it. */
+const KILL_GRACE_MS = 2000;
+
+export type Exit = {
+  /** Exit status; undefined when a signal ended it. */
+  readonly status: number | undefined;
+  readonly stderr: string;
+};
+
+export type Child = {
+  readonly transport: Transport;
+  /** Resolves when it is gone. Rejects when it could not be started (code ENOENT). */
+  readonly exited: Promise<Exit>;
+  kill(): void;
+};
+
+/** Keeps the last bytes of a stream that a person may have to read. */
+function collect(stream: NodeJS.ReadableStream | null): () => string {
+  let kept = Buffer.alloc(0);
+  stream?.on("data", (bytes: Uint8Array) => {
+    const all = Buffer.concat([kept, bytes]);
+    kept = all.subarray(Math.max(0, all.length - OUTPUT_BYTES_MAX));
+  });
+  return () => kept.toString("utf8");
+}
+
+function exitOf(child: ChildProcess, stderr: () => string): Promise<Exit> {
+  return new Promise((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", (status) => resolve({ status: status ?? undefined, stderr: stderr() }));
+  });
+}
+
+function killer(child: ChildProcess): () => void {
+  return () => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    child.kill("SIGTERM");
+    const timer = setTimeout(() => child.kill("SIGKILL"), KILL_GRACE_MS);
+    timer.unref();
+    child.once("close", () => clearTimeout(timer));
+  };
+}
+
+/** Starts a program and speaks with it over its standard input and output. It shares the terminal for questions. */
+export function startChild(label: string, command: string, args: readonly string[]): Child {
+  const child = spawn(command, args, { stdio: ["pipe", "pipe", "pipe"] });
+  const exited = exitOf(child, collect(child.stderr));
+  const transport = new StreamTransport(label, child.stdout, child.stdin);
+  exited.catch((error: Error) => transport.cut(error));
+  return { transport, exited, kill: killer(child) };
+}
+
+export type Finished = Exit & { readonly stdout: string };
+
+/**
+ * Runs a program to its end, with the file `inputPath` (or nothing) as its standard input. Rejects when it cannot be
+ * started, when the file cannot be read, or with `signal.reason`.
+ */
+export async function runChild(
+  command: string,
+  args: readonly string[],
+  inputPath: string | undefined,
+  signal: AbortSignal,
+): Promise<Finished> {
+  signal.throwIfAborted();
+  const child = spawn(command, args, { stdio: [inputPath === undefined ? "ignore" : "pipe", "pipe", "pipe"] });
+  const stdout = collect(child.stdout);
+  const exited = exitOf(child, collect(child.stderr));
+  const kill = killer(child);
+  signal.addEventListener("abort", kill, { once: true });
+  try {
+    // A child that ends early breaks the pipe; its exit status then says more than the broken pipe.
+    if (inputPath !== undefined && child.stdin !== null) {
+      await pipeline(createReadStream(inputPath), child.stdin).catch(() => undefined);
+    }
+    const exit = await exited;
+    signal.throwIfAborted();
+    return { ...exit, stdout: stdout() };
+  } finally {
+    signal.removeEventListener("abort", kill);
+  }
+}
+
+/** A directory that only we can enter, gone with dispose. */
+export function privateTempDir(): Disposable & { readonly path: string } {
+  const path = mkdtempSync(join(tmpdir(), "syncline-"));
+  chmodSync(path, 0o700);
+  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
+}

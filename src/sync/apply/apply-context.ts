@@ -1,0 +1,66 @@
+/** What applying needs of an open endpoint; made once per open. */
+import type { Preserve } from "#model/entry.ts";
+import type { Problem } from "#model/observation.ts";
+import { type RelPath, joinPath } from "#model/path.ts";
+import type { Durable, SumSeeds } from "#sync/endpoint/endpoint.ts";
+import type { IndexRecord } from "#sync/index/record-codecs.ts";
+import type { Store, Tree } from "#sync/index/store.ts";
+import type { Confined } from "#platform/confined.ts";
+import { type Fd, FsError, describeErrno } from "#platform/file-system.ts";
+import type { Host } from "#platform/host.ts";
+import type { RunJournal } from "#sync/apply/run-journal.ts";
+
+export type ApplyContext = {
+  readonly host: Host;
+  readonly root: Confined;
+  /** This session's directory in the stage, and the directory of all trash. */
+  readonly stage: Confined;
+  readonly trash: Fd;
+  readonly store: Store;
+  readonly index: Tree<IndexRecord>;
+  readonly journal: RunJournal;
+  readonly seeds: SumSeeds;
+  readonly preserve: Preserve;
+  readonly durable: Durable;
+  readonly verifyReadBack: boolean;
+  /** Large files that receive() has staged: path → name in the stage and what is in it. */
+  readonly received: Map<RelPath, ReceivedFile>;
+  /** Throws ROOT_IDENTITY when the root is no longer the one that was opened. */
+  readonly assertRoot: () => void;
+  /** Is the path filtered out on this side? What is ignored is never touched. */
+  readonly ignores: (path: RelPath, isDir: boolean) => boolean;
+  /** The path turned out different from the index: look at it in the next dirty scan. */
+  readonly markDirty: (path: RelPath) => void;
+  /** Records own writes in the observation log; returns the sequences before and after. */
+  readonly logPaths: (paths: readonly RelPath[]) => void;
+  readonly lastSeq: () => number;
+};
+
+export type ReceivedFile = { readonly name: string; readonly sum: string; readonly size: number };
+
+/** ctime and mtime closer than this may hide a later write in the same clock tick (git calls it racily clean). */
+export const RACY_NS = 20_000_000n;
+
+/** Failures that may pass by themselves, so that the next cycle tries again. */
+const TRANSIENT = new Set(["EAGAIN", "EBUSY", "EMFILE", "ENFILE", "ETXTBSY", "ENOSPC", "EDQUOT", "ESTALE", "EINTR"]);
+
+/**
+ * A problem from whatever was thrown while handling one path. Only operating system refusals become problems; a
+ * programming error or a simulated crash passes on. The controller puts the right side in.
+ */
+export function problemOf(path: RelPath, error: unknown): Problem {
+  if (!(error instanceof FsError)) throw error;
+  const message = `cannot ${error.call}: ${describeErrno(error.code)}`;
+  return { path, side: "alpha", code: error.code, message, transient: TRANSIENT.has(error.code) };
+}
+
+export function problem(path: RelPath, code: string, message: string, transient: boolean): Problem {
+  return { path, side: "alpha", code, message, transient };
+}
+
+/** Name beside `path` under which content that lost a race is kept visible. */
+export function rescueName(dir: RelPath, name: string, tag: string): RelPath {
+  const dot = name.lastIndexOf(".");
+  const stem = dot > 0 ? name.slice(0, dot) : name;
+  return joinPath(dir, `${stem.slice(0, 180)}.late-edit-${tag}${dot > 0 ? name.slice(dot).slice(0, 40) : ""}`);
+}

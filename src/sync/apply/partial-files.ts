@@ -1,0 +1,104 @@
+/**
+ * The stage's half of a transfer: one partial file per path, found again after an interruption because its name is
+ * derived from the path. What is done waits in `received` until its change is applied.
+ */
+import type { FileEntry } from "#model/entry.ts";
+import { type RelPath, encodeName } from "#model/path.ts";
+import { type Fd, isCode } from "#platform/file-system.ts";
+import type { ApplyContext } from "#sync/apply/apply-context.ts";
+import { PARTIAL_PREFIX } from "#sync/apply/recover.ts";
+import { sumOf } from "#sync/chunk/sum.ts";
+import type { PartialFile, StageArea } from "#sync/transfer/stage-area.ts";
+
+export class PartialFiles implements StageArea {
+  readonly #context: ApplyContext;
+  readonly #open = new Map<RelPath, Fd>();
+
+  constructor(context: ApplyContext) {
+    this.#context = context;
+  }
+
+  #name(path: RelPath): string {
+    return PARTIAL_PREFIX + sumOf(encodeName(path), this.#context.seeds);
+  }
+
+  openPartial(path: RelPath): PartialFile {
+    const { host, stage } = this.#context;
+    const name = this.#name(path);
+    const earlier = this.#context.received.get(path);
+    if (earlier !== undefined) this.#context.received.delete(path);
+    let size = 0;
+    let fd: Fd;
+    try {
+      fd = host.fs.create(stage.root, name, 0o600);
+    } catch (error) {
+      if (!isCode(error, "EEXIST")) throw error;
+      // An exchange of names keeps the file itself: reopening for writing needs no more than a fresh copy would.
+      ({ fd, size } = this.#reopen(name));
+    }
+    this.#open.set(path, fd);
+    return { fd, size };
+  }
+
+  /**
+   * The interface opens for writing only what it creates, so that no path of someone else is ever written through.
+   * The old bytes are therefore copied, sharing blocks where the disk can.
+   */
+  #reopen(name: string): { fd: Fd; size: number } {
+    const { host, stage } = this.#context;
+    const old = `${name}.old`;
+    host.fs.rename(stage.root, name, stage.root, old, { replace: true });
+    const source = host.fs.openRead(stage.root, old);
+    try {
+      const { size } = host.fs.fstat(source);
+      const fd = host.fs.create(stage.root, name, 0o600);
+      let done = 0;
+      while (done < size) {
+        const copied = host.fs.copyRange(source, done, fd, done, size - done);
+        if (copied === 0) break;
+        done += copied;
+      }
+      return { fd, size: done };
+    } finally {
+      host.fs.close(source);
+      host.fs.unlink(stage.root, old);
+    }
+  }
+
+  #take(path: RelPath): Fd {
+    const fd = this.#open.get(path);
+    if (fd === undefined) throw new Error(`no open partial: ${path}`);
+    this.#open.delete(path);
+    return fd;
+  }
+
+  done(path: RelPath, entry: FileEntry): void {
+    const { host, received } = this.#context;
+    host.fs.close(this.#take(path));
+    if (entry.sum === undefined) throw new Error(`staged without a sum: ${path}`);
+    received.set(path, { name: this.#name(path), sum: entry.sum, size: entry.size });
+  }
+
+  keep(path: RelPath): void {
+    this.#context.host.fs.close(this.#take(path));
+  }
+
+  drop(path: RelPath): void {
+    const { host, stage } = this.#context;
+    host.fs.close(this.#take(path));
+    try {
+      host.fs.unlink(stage.root, this.#name(path));
+    } catch (error) {
+      if (!isCode(error, "ENOENT")) throw error;
+    }
+  }
+
+  /** Removes partials whose transfer nobody continues: those of paths not in `wanted`. */
+  forgetOthers(wanted: ReadonlySet<RelPath>): void {
+    const { host, stage } = this.#context;
+    const names = new Set([...wanted].map((path) => this.#name(path)));
+    for (const item of host.fs.list(stage.root)) {
+      if (item.name.startsWith(PARTIAL_PREFIX) && !names.has(item.name)) host.fs.unlink(stage.root, item.name);
+    }
+  }
+}

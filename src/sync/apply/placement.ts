@@ -1,0 +1,319 @@
+/**
+ * Performs one change on the disk. Every step is a single atomic rename or exchange, checked afterwards against what
+ * was expected: what was displaced is in our hands and not lost, so when it turns out to be something else than the
+ * plan believed, it is put back. No path is ever without an entry in between (Unison's two-state invariant), except
+ * where an entry is removed.
+ */
+import { type Entry, type Preserve, compareContent, sameMetadata } from "#model/entry.ts";
+import { type RelPath, nameOf, parentOf } from "#model/path.ts";
+import type { Change, Move } from "#model/plan.ts";
+import type { OpResult } from "#sync/endpoint/endpoint.ts";
+import { type IndexRecord, matchesStat } from "#sync/index/record-codecs.ts";
+import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
+import { type ApplyContext, RACY_NS, problem, problemOf, rescueName } from "#sync/apply/apply-context.ts";
+import { changeMetadata } from "#sync/apply/metadata.ts";
+import type { RunItem } from "#sync/apply/run-journal.ts";
+import type { Staged, Staging } from "#sync/apply/staging.ts";
+
+export type Placed = {
+  readonly result: OpResult;
+  /** What the index must hold now; undefined with a `done` removal. */
+  readonly record: IndexRecord | undefined;
+  /** For the run's journal; undefined when nothing happened. */
+  readonly item: RunItem | undefined;
+};
+
+/** Is what the controller believes compatible with what the index recorded? */
+function agrees(record: Entry, believed: Entry, preserve: Preserve): boolean {
+  return compareContent(record, believed) !== "differs" && sameMetadata(record, believed, preserve);
+}
+
+export function recordOf(entry: Entry, stat: Stat): IndexRecord {
+  const base = { entry, ino: stat.ino, ctimeNs: stat.ctimeNs };
+  if (entry.kind !== "file") return { ...base, racy: false };
+  const apart = stat.ctimeNs - stat.mtimeNs;
+  const racy = apart < RACY_NS && apart > -RACY_NS;
+  return stat.mtimeNs === entry.mtimeNs ? { ...base, racy } : { ...base, racy, diskMtimeNs: stat.mtimeNs };
+}
+
+export class Placement {
+  readonly #context: ApplyContext;
+  readonly #staging: Staging;
+  /** Opens the run's trash at first need. */
+  readonly #trash: () => Fd;
+
+  constructor(context: ApplyContext, staging: Staging, trash: () => Fd) {
+    this.#context = context;
+    this.#staging = staging;
+    this.#trash = trash;
+  }
+
+  /** Places a staged entry, or removes, or sets metadata, as the change says. Never throws for the path's sake. */
+  change(change: Change, staged: Staged | undefined, trashName: string): Placed {
+    try {
+      if (change.action === "metadata" && change.new !== undefined) return this.#metadata(change, change.new);
+      if (change.new === undefined) return this.#remove(change, trashName);
+      if (staged === undefined) throw new Error(`not staged: ${change.path}`);
+      return change.old === undefined ? this.#create(change, staged) : this.#replace(change, staged, trashName);
+    } catch (error) {
+      return failed(change.path, error);
+    }
+  }
+
+  /** The entry in the index when it still is what the change expects and the disk shows it; otherwise undefined. */
+  #expected(path: RelPath, old: Entry): { record: IndexRecord; stat: Stat } | undefined {
+    const { index, root, preserve } = this.#context;
+    const record = index.get(path);
+    if (record === undefined || !agrees(record.entry, old, preserve)) return undefined;
+    const stat = root.statIfThere(path);
+    if (stat === undefined) return undefined;
+    if (matchesStat(record, stat)) return { record, stat };
+    // A racily clean record proves nothing by its stat: hash the file again, it is small change.
+    if (!record.racy || !matchesStat({ ...record, racy: false }, stat)) return undefined;
+    if (record.entry.kind !== "file" || record.entry.sum === undefined) return { record, stat };
+    const fd = root.openRead(path);
+    try {
+      return this.#staging.hash(fd) === record.entry.sum ? { record, stat } : undefined;
+    } finally {
+      this.#context.host.fs.close(fd);
+    }
+  }
+
+  #stale(path: RelPath): Placed {
+    const { index, markDirty } = this.#context;
+    markDirty(path);
+    const entry = index.get(path)?.entry;
+    const found = problem(path, "STALE", "it changed after the plan was made", true);
+    return { result: { path, status: "stale", entry, problem: found }, record: undefined, item: undefined };
+  }
+
+  #done(change: Change, entry: Entry, stat: Stat, extra: Partial<RunItem> = {}): Placed {
+    const { path, old } = change;
+    const item: RunItem = {
+      path,
+      action: change.action === "metadata" ? "metadata" : old === undefined ? "create" : "replace",
+      from: "",
+      trash: "",
+      stage: "",
+      old,
+      oldIno: 0n,
+      new: entry,
+      newIno: stat.ino,
+      ...extra,
+    };
+    return { result: { path, status: "done", entry }, record: recordOf(entry, stat), item };
+  }
+
+  #create(change: Change, staged: Staged): Placed {
+    const { host, root, stage } = this.#context;
+    const parent = root.parent(change.path);
+    const name = nameOf(change.path);
+    const complete = this.#staging.finishDir(staged);
+    stage.forget(staged.at);
+    try {
+      host.fs.rename(stage.root, complete.at, parent, name, { replace: false });
+    } catch (error) {
+      if (!isCode(error, "EEXIST", "ENOTEMPTY")) throw error;
+      return this.#stale(change.path);
+    }
+    return this.#done(change, complete.entry, host.fs.stat(parent, name), { stage: staged.at });
+  }
+
+  /**
+   * Swaps the staged entry with the one that is there, looks at what came out, and only then puts that into the
+   * trash. Where the system cannot swap, the old file is linked into the trash before the rename goes over it.
+   */
+  #replace(change: Change, staged: Staged, trashName: string): Placed {
+    const { host, root, stage } = this.#context;
+    const expected = this.#expected(change.path, change.old!);
+    if (expected === undefined) return this.#stale(change.path);
+    const parent = root.parent(change.path);
+    const name = nameOf(change.path);
+    const { at } = this.#staging.finishDir(staged);
+    stage.forget(at);
+    if (!this.#exchange(at, parent, name)) return this.#replaceByLink(change, staged, expected, trashName);
+    const out = host.fs.stat(stage.root, at);
+    const displaced = sameFile(out, expected.stat);
+    // A directory may only be displaced when the removals before it have emptied it.
+    if (!displaced || (out.kind === "dir" && !this.#removeEmptyDir(at))) {
+      host.fs.exchange(stage.root, at, parent, name);
+      return this.#stale(change.path);
+    }
+    root.forget(change.path);
+    if (out.kind !== "dir") host.fs.rename(stage.root, at, this.#trash(), trashName, { replace: false });
+    const trash = out.kind === "dir" ? "" : trashName;
+    return this.#done(change, staged.entry, host.fs.stat(parent, name), { trash, stage: at, oldIno: out.ino });
+  }
+
+  #removeEmptyDir(at: RelPath): boolean {
+    const { host, stage } = this.#context;
+    try {
+      host.fs.rmdir(stage.root, at);
+      return true;
+    } catch (error) {
+      if (isCode(error, "ENOTEMPTY", "EEXIST")) return false;
+      throw error;
+    }
+  }
+
+  #exchange(at: RelPath, parent: Fd, name: string): boolean {
+    const { host, stage } = this.#context;
+    try {
+      host.fs.exchange(stage.root, at, parent, name);
+      return true;
+    } catch (error) {
+      if (isCode(error, "ENOSYS", "EINVAL", "ENOTSUP", "EOPNOTSUPP")) return false;
+      throw error;
+    }
+  }
+
+  #replaceByLink(
+    change: Change,
+    staged: Staged,
+    expected: { record: IndexRecord; stat: Stat },
+    trashName: string,
+  ): Placed {
+    const { host, root, stage } = this.#context;
+    const parent = root.parent(change.path);
+    const name = nameOf(change.path);
+    const wasDir = expected.stat.kind === "dir";
+    const isDir = staged.entry.kind === "dir";
+    if (wasDir) host.fs.rmdir(parent, name);
+    else if (isDir) host.fs.rename(parent, name, this.#trash(), trashName, { replace: false });
+    else host.fs.link(parent, name, this.#trash(), trashName);
+    host.fs.rename(stage.root, staged.at, parent, name, { replace: !wasDir && !isDir });
+    root.forget(change.path);
+    if (!wasDir) {
+      // The link holds the old inode: an edit that came in the last moment is in it, and is put back beside.
+      const kept = host.fs.stat(this.#trash(), trashName);
+      if (!sameFile(kept, expected.stat)) this.#rescue(change.path, trashName);
+    }
+    const trash = wasDir ? "" : trashName;
+    const placed = host.fs.stat(parent, name);
+    return this.#done(change, staged.entry, placed, { trash, stage: staged.at, oldIno: expected.stat.ino });
+  }
+
+  #rescue(path: RelPath, trashName: string): void {
+    const { host, root } = this.#context;
+    const beside = rescueName(parentOf(path), nameOf(path), trashName);
+    host.fs.link(this.#trash(), trashName, root.parent(path), nameOf(beside));
+    this.#context.markDirty(beside);
+  }
+
+  #remove(change: Change, trashName: string): Placed {
+    const { host, root } = this.#context;
+    const { path } = change;
+    const old = change.old!;
+    const expected = this.#expected(path, old);
+    if (expected === undefined) {
+      if (root.statIfThere(path) === undefined) return removed(change, "", 0n);
+      return this.#stale(path);
+    }
+    const parent = root.parent(path);
+    const name = nameOf(path);
+    root.forget(path);
+    if (expected.stat.kind === "dir") {
+      try {
+        host.fs.rmdir(parent, name);
+      } catch (error) {
+        if (!isCode(error, "ENOTEMPTY", "EEXIST")) throw error;
+        this.#context.markDirty(path);
+        const why = problem(path, "ENOTEMPTY", "the directory still holds new or ignored entries", true);
+        return { result: { path, status: "failed", entry: old, problem: why }, record: undefined, item: undefined };
+      }
+      return removed(change, "", expected.stat.ino);
+    }
+    const trash = this.#trash();
+    host.fs.rename(parent, name, trash, trashName, { replace: false });
+    const out = host.fs.stat(trash, trashName);
+    if (!sameFile(out, expected.stat)) {
+      host.fs.rename(trash, trashName, parent, name, { replace: false });
+      return this.#stale(path);
+    }
+    return removed(change, trashName, out.ino);
+  }
+
+  #metadata(change: Change, entry: Entry): Placed {
+    const { host, root, preserve } = this.#context;
+    const expected = this.#expected(change.path, change.old!);
+    if (expected === undefined) return this.#stale(change.path);
+    if (entry.kind === "symlink" || entry.kind === "other") {
+      return this.#done(change, entry, expected.stat);
+    }
+    const isDir = entry.kind === "dir";
+    const parent = root.parent(change.path);
+    const fd = isDir ? host.fs.openDir(parent, nameOf(change.path)) : root.openRead(change.path);
+    try {
+      if (host.fs.fstat(fd).ino !== expected.stat.ino) return this.#stale(change.path);
+      changeMetadata(host.fs, fd, expected.stat, entry, preserve);
+      const known = expected.record.entry;
+      const full = entry.kind === "file" && known.kind === "file" ? { ...entry, sum: known.sum ?? entry.sum } : entry;
+      return this.#done({ ...change, old: known }, full, host.fs.fstat(fd));
+    } finally {
+      host.fs.close(fd);
+    }
+  }
+
+  /** Renames an entry with everything below it. What is inside is not touched, so nothing in it can be lost. */
+  move(move: Move): Placed {
+    const { host, root, index } = this.#context;
+    try {
+      const record = index.get(move.from);
+      const stat = root.statIfThere(move.from);
+      if (record === undefined || stat === undefined || stat.ino !== record.ino) return this.#stale(move.from);
+      if (stat.kind !== "dir" && !matchesStat({ ...record, racy: false }, stat)) return this.#stale(move.from);
+      root.forget(move.from);
+      const toParent = root.parent(move.to);
+      const fromParent = root.parent(move.from);
+      try {
+        host.fs.rename(fromParent, nameOf(move.from), toParent, nameOf(move.to), { replace: false });
+      } catch (error) {
+        if (!isCode(error, "EEXIST", "ENOTEMPTY")) throw error;
+        return this.#stale(move.to);
+      }
+      root.forget(move.from);
+      const after = host.fs.stat(root.parent(move.to), nameOf(move.to));
+      const entry = record.entry;
+      const item: RunItem = {
+        path: move.to,
+        action: "move",
+        from: move.from,
+        trash: "",
+        stage: "",
+        old: entry,
+        oldIno: stat.ino,
+        new: entry,
+        newIno: stat.ino,
+      };
+      return { result: { path: move.to, status: "done", entry }, record: recordOf(entry, after), item };
+    } catch (error) {
+      return failed(move.to, error);
+    }
+  }
+}
+
+/** The same inode with the same bytes, as far as a stat can tell. ctime is left out: our own rename moved it. */
+function sameFile(a: Stat, b: Stat): boolean {
+  return a.ino === b.ino && a.kind === b.kind && (a.kind === "dir" || (a.size === b.size && a.mtimeNs === b.mtimeNs));
+}
+
+function removed(change: Change, trash: string, oldIno: bigint): Placed {
+  const { path, old } = change;
+  const item: RunItem = {
+    path,
+    action: "remove",
+    from: "",
+    trash,
+    stage: "",
+    old,
+    oldIno,
+    new: undefined,
+    newIno: 0n,
+  };
+  return { result: { path, status: "done", entry: undefined }, record: undefined, item };
+}
+
+function failed(path: RelPath, error: unknown): Placed {
+  const found = problemOf(path, error);
+  return { result: { path, status: "failed", entry: undefined, problem: found }, record: undefined, item: undefined };
+}

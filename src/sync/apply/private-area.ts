@@ -1,0 +1,111 @@
+/**
+ * The directory `.syncline` in a root: the marker that identifies the root, the stage where bytes are brought
+ * before they become visible, and the trash that keeps what runs replaced or removed. It must be on the root's own
+ * file system, because only a rename inside one file system is atomic.
+ */
+import { type Fd, type FileSystem, isCode } from "#platform/file-system.ts";
+import type { Random } from "#platform/host.ts";
+import { PRIVATE_DIR } from "#model/path.ts";
+import { SynclineError } from "#model/error.ts";
+
+/** A marker is one short line; anything longer is not ours. */
+const MARKER_BYTES_MAX = 256;
+const MARKER = "root";
+const MARKER_HEAD = "syncline-root ";
+
+export function openOrMakeDir(fs: FileSystem, parent: Fd, name: string, mode = 0o700): Fd {
+  try {
+    return fs.openDir(parent, name);
+  } catch (error) {
+    if (!isCode(error, "ENOENT")) throw error;
+  }
+  try {
+    fs.mkdir(parent, name, mode);
+  } catch (error) {
+    if (!isCode(error, "EEXIST")) throw error;
+  }
+  return fs.openDir(parent, name);
+}
+
+/** Removes `name` and everything below it. Only for our own private directories; never follows links. */
+export function removeTree(fs: FileSystem, parent: Fd, name: string): void {
+  const fd = fs.openDir(parent, name);
+  try {
+    for (const item of fs.list(fd)) {
+      if (item.kind === "dir" || (item.kind === "unknown" && fs.stat(fd, item.name).kind === "dir")) {
+        removeTree(fs, fd, item.name);
+      } else fs.unlink(fd, item.name);
+    }
+  } finally {
+    fs.close(fd);
+  }
+  fs.rmdir(parent, name);
+}
+
+/** The id in the root's marker, or undefined when there is none. A marker that cannot be read throws. */
+export function readMarker(fs: FileSystem, root: Fd): string | undefined {
+  let area: Fd;
+  try {
+    area = fs.openDir(root, PRIVATE_DIR);
+  } catch (error) {
+    if (isCode(error, "ENOENT")) return undefined;
+    throw error;
+  }
+  try {
+    const fd = fs.openRead(area, MARKER);
+    try {
+      const bytes = new Uint8Array(MARKER_BYTES_MAX);
+      const text = Buffer.from(bytes.subarray(0, fs.read(fd, bytes, 0))).toString("latin1");
+      const id = /^syncline-root ([0-9a-f]{32})\n/.exec(text)?.[1];
+      if (id === undefined) {
+        throw new SynclineError({
+          code: "ROOT_IDENTITY",
+          op: "read marker",
+          path: `${PRIVATE_DIR}/${MARKER}`,
+          message: "the root's marker file is damaged",
+          hint: `check that the disk is the right one, then remove ${PRIVATE_DIR}/${MARKER} to start as a new root`,
+        });
+      }
+      return id;
+    } finally {
+      fs.close(fd);
+    }
+  } catch (error) {
+    if (isCode(error, "ENOENT")) return undefined;
+    throw error;
+  } finally {
+    fs.close(area);
+  }
+}
+
+/** Writes a new marker, durably. Files in the area are hidden from git by an ignore file of its own. */
+export async function makeMarker(fs: FileSystem, root: Fd, random: Random): Promise<string> {
+  const id = Buffer.from(random.bytes(16)).toString("hex");
+  const area = openOrMakeDir(fs, root, PRIVATE_DIR);
+  try {
+    await writeOnce(fs, area, ".gitignore", "*\n");
+    await writeOnce(fs, area, MARKER, `${MARKER_HEAD}${id}\n`);
+    await fs.sync(area);
+  } finally {
+    fs.close(area);
+  }
+  await fs.sync(root);
+  return id;
+}
+
+async function writeOnce(fs: FileSystem, dir: Fd, name: string, text: string): Promise<void> {
+  const temp = `${name}.new`;
+  try {
+    fs.unlink(dir, temp);
+  } catch (error) {
+    if (!isCode(error, "ENOENT")) throw error;
+  }
+  const fd = fs.create(dir, temp, 0o600);
+  try {
+    fs.write(fd, Buffer.from(text), 0);
+    await fs.sync(fd);
+  } finally {
+    fs.close(fd);
+  }
+  fs.rename(dir, temp, dir, name, { replace: true });
+}

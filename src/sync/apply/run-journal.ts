@@ -1,0 +1,156 @@
+/**
+ * What runs did to a root, kept for undo and for recovery. Before a group of changes is placed its items are
+ * written durably as an intent; afterwards what really happened is written as the run's record. After a crash the
+ * intent says which names in the stage may hold displaced content that must reach the trash.
+ */
+import type { Entry } from "#model/entry.ts";
+import type { RelPath } from "#model/path.ts";
+import { readEntry, writeEntry } from "#sync/wire/entry-codec.ts";
+import { ByteReader, ByteWriter } from "#sync/wire/bytes.ts";
+import type { RunRecord } from "#sync/endpoint/endpoint.ts";
+import type { Store, Table } from "#sync/index/store.ts";
+
+export type RunAction = "create" | "replace" | "metadata" | "remove" | "move";
+const ACTIONS: readonly RunAction[] = ["create", "replace", "metadata", "remove", "move"];
+
+export type RunItem = {
+  readonly path: RelPath;
+  readonly action: RunAction;
+  /** Old path of a move. */
+  readonly from: RelPath;
+  /** Name in the run's trash that holds, or will hold, the displaced entry; "" for none. */
+  readonly trash: string;
+  /** Name in the stage from which the new entry was placed; "" for none. */
+  readonly stage: string;
+  readonly old: Entry | undefined;
+  readonly oldIno: bigint;
+  readonly new: Entry | undefined;
+  readonly newIno: bigint;
+};
+
+/** Items in one stored record; bounds the memory of reading a run back. */
+const ITEMS_PER_RECORD = 1000;
+
+function encodeItems(items: readonly RunItem[]): Uint8Array {
+  const w = new ByteWriter();
+  w.varint(items.length);
+  for (const item of items) {
+    w.u8(ACTIONS.indexOf(item.action));
+    w.string(item.path);
+    w.string(item.from);
+    w.string(item.trash);
+    w.string(item.stage);
+    writeEntry(w, item.old);
+    w.i64(item.oldIno);
+    writeEntry(w, item.new);
+    w.i64(item.newIno);
+  }
+  return w.finish();
+}
+
+function decodeItems(bytes: Uint8Array): RunItem[] {
+  const r = new ByteReader(bytes);
+  const items: RunItem[] = [];
+  for (let left = r.varint(); left > 0; left--) {
+    items.push({
+      action: ACTIONS[r.u8()] ?? "metadata",
+      path: r.string(),
+      from: r.string(),
+      trash: r.string(),
+      stage: r.string(),
+      old: readEntry(r),
+      oldIno: r.i64(),
+      new: readEntry(r),
+      newIno: r.i64(),
+    });
+  }
+  return items;
+}
+
+const key = (runId: string, part: number): string => `${runId}/${part.toString().padStart(8, "0")}`;
+
+export class RunJournal {
+  readonly #intents: Table;
+  readonly #items: Table;
+  readonly #runs: Table;
+
+  constructor(store: Store) {
+    this.#intents = store.table("intent");
+    this.#items = store.table("run-item");
+    this.#runs = store.table("run");
+  }
+
+  /** Call inside a durable transaction. */
+  addIntent(runId: string, items: readonly RunItem[]): void {
+    addParts(this.#intents, runId, items);
+  }
+
+  clearIntents(runId: string): void {
+    for (const [name] of [...this.#intents.entries(`${runId}/`)]) this.#intents.delete(name);
+  }
+
+  /** Intents that a crash left behind, by run. */
+  openIntents(): Map<string, RunItem[]> {
+    const out = new Map<string, RunItem[]>();
+    for (const [name, bytes] of this.#intents.entries()) {
+      const runId = name.slice(0, name.indexOf("/"));
+      const items = out.get(runId) ?? [];
+      for (const item of decodeItems(bytes)) items.push(item);
+      out.set(runId, items);
+    }
+    return out;
+  }
+
+  addItems(runId: string, startedMs: number, items: readonly RunItem[]): void {
+    if (items.length === 0) return;
+    const before = this.run(runId);
+    addParts(this.#items, runId, items);
+    this.#setRun({ runId, startedMs, changes: (before?.changes ?? 0) + items.length, undone: false });
+  }
+
+  items(runId: string): RunItem[] {
+    const out: RunItem[] = [];
+    for (const [, bytes] of this.#items.entries(`${runId}/`)) for (const item of decodeItems(bytes)) out.push(item);
+    return out;
+  }
+
+  run(runId: string): RunRecord | undefined {
+    const bytes = this.#runs.get(runId);
+    return bytes === undefined ? undefined : decodeRun(runId, bytes);
+  }
+
+  runs(): RunRecord[] {
+    return [...this.#runs.entries()].map(([runId, bytes]) => decodeRun(runId, bytes));
+  }
+
+  setUndone(runId: string): void {
+    const run = this.run(runId);
+    if (run !== undefined) this.#setRun({ ...run, undone: true });
+  }
+
+  forget(runId: string): void {
+    for (const [name] of [...this.#items.entries(`${runId}/`)]) this.#items.delete(name);
+    this.#runs.delete(runId);
+  }
+
+  #setRun(run: RunRecord): void {
+    const w = new ByteWriter();
+    w.varint(run.startedMs);
+    w.varint(run.changes);
+    w.bool(run.undone);
+    this.#runs.set(run.runId, w.finish());
+  }
+}
+
+function decodeRun(runId: string, bytes: Uint8Array): RunRecord {
+  const r = new ByteReader(bytes);
+  return { runId, startedMs: r.varint(), changes: r.varint(), undone: r.bool() };
+}
+
+function addParts(table: Table, runId: string, items: readonly RunItem[]): void {
+  let part = 0;
+  for (const [name] of table.entries(`${runId}/`)) part = Number(name.slice(runId.length + 1)) + 1;
+  for (let at = 0; at < items.length; at += ITEMS_PER_RECORD) {
+    table.set(key(runId, part++), encodeItems(items.slice(at, at + ITEMS_PER_RECORD)));
+  }
+}

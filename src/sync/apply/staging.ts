@@ -1,0 +1,284 @@
+/**
+ * Brings new entries into the stage, complete with metadata, before anything becomes visible.
+ *
+ * An entry that goes into an existing directory is staged by itself and placed by one rename. A new directory is
+ * staged with everything that belongs below it, and the whole subtree appears by one rename: readers never see half
+ * of it, and 100,000 new files cost 100,000 creations but no renames and no journal records.
+ */
+import type { Entry, FileEntry } from "#model/entry.ts";
+import type { Problem } from "#model/observation.ts";
+import { type RelPath, joinPath, nameOf, parentOf } from "#model/path.ts";
+import type { Change } from "#model/plan.ts";
+import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
+import { type ApplyContext, problem, problemOf } from "#sync/apply/apply-context.ts";
+import { modeFor, ownerIds, setCreatedMetadata } from "#sync/apply/metadata.ts";
+import { Summer, sumOf } from "#sync/chunk/sum.ts";
+
+/** Files staged by themselves that are synced one by one; with more, one sync of the file system is cheaper. */
+const SINGLE_SYNC_MAX = 32;
+/** Bytes read at once when a staged file is hashed. */
+const READ_BYTES = 1 << 20;
+
+export type Staged = {
+  /** Path in the stage. A name without "/" is placed by a rename; below it everything comes along. */
+  readonly at: RelPath;
+  readonly entry: Entry;
+  readonly ino: bigint;
+  readonly ctimeNs: bigint;
+};
+
+export class Staging {
+  readonly #context: ApplyContext;
+  readonly #tag: string;
+  #counter = 0;
+  /** Directories staged in this group: path in the root → path in the stage. */
+  readonly #dirs = new Map<RelPath, RelPath>();
+  /** What must be made durable: descriptors kept open, until there are too many. */
+  #unsynced: Fd[] = [];
+  #needsSyncAll = false;
+
+  /** `tag` keeps names of this run apart from leftovers. */
+  constructor(context: ApplyContext, tag: string) {
+    this.#context = context;
+    this.#tag = tag;
+  }
+
+  /** Is `path` inside a subtree that is being staged, and so placed together with it? */
+  inTree(path: RelPath): boolean {
+    return this.#dirs.has(parentOf(path));
+  }
+
+  /** Stages what a change wants to be there. Returns a problem, and leaves nothing behind, when it cannot. */
+  stage(change: Change, bytes: Uint8Array | undefined): Staged | Problem {
+    const entry = change.new;
+    if (entry === undefined) return problem(change.path, "UNSUPPORTED", "nothing to stage", false);
+    const parent = this.#dirs.get(parentOf(change.path));
+    const single = `s${this.#tag}-${(this.#counter++).toString(36)}`;
+    const at = parent === undefined ? single : joinPath(parent, nameOf(change.path));
+    try {
+      if (entry.kind === "dir") return this.#stageDir(change.path, entry, at);
+      if (entry.kind === "symlink") return this.#stageSymlink(entry, at);
+      if (entry.kind === "file") return this.#stageFile(change, entry, at, bytes);
+      return problem(change.path, "UNSUPPORTED", `a ${entry.what} cannot be created`, false);
+    } catch (error) {
+      const found = problemOf(change.path, error);
+      this.remove(at, entry.kind === "dir");
+      return found;
+    }
+  }
+
+  #stageDir(path: RelPath, entry: Entry & { kind: "dir" }, at: RelPath): Staged {
+    const { host, stage, preserve } = this.#context;
+    // Created with the owner's full access so that children can be added; the real mode is set when it is placed.
+    host.fs.mkdir(stage.parent(at), nameOf(at), 0o700);
+    this.#dirs.set(path, at);
+    this.#needsSyncAll = true;
+    const fd = stage.dir(at);
+    setCreatedMetadata(host.fs, fd, entry, { ...preserve, mode: false, owner: "none" });
+    const mode = modeFor(entry, preserve);
+    // An unusual mode that keeps even the owner out would break staging below; finishDir sets those.
+    if ((mode & 0o700) === 0o700) this.#setDirMode(fd, entry);
+    const stat = host.fs.fstat(fd);
+    return { at, entry, ino: stat.ino, ctimeNs: stat.ctimeNs };
+  }
+
+  #setDirMode(fd: Fd, entry: Entry & { kind: "dir" }): void {
+    const { host, preserve } = this.#context;
+    if (preserve.owner !== "none" && entry.owner !== undefined) {
+      const { uid, gid } = ownerIds(host.fs, entry.owner, preserve.owner);
+      host.fs.chown(fd, uid, gid);
+    }
+    host.fs.chmod(fd, modeFor(entry, preserve));
+  }
+
+  /** Sets the modes that would have hindered staging below a directory. Call when its subtree is complete. */
+  finishDir(staged: Staged): Staged {
+    if (staged.entry.kind !== "dir" || (modeFor(staged.entry, this.#context.preserve) & 0o700) === 0o700) return staged;
+    this.#setDirMode(this.#context.stage.dir(staged.at), staged.entry);
+    return staged;
+  }
+
+  #stageSymlink(entry: Entry & { kind: "symlink" }, at: RelPath): Staged {
+    const { host, stage, preserve } = this.#context;
+    const dir = stage.parent(at);
+    host.fs.symlink(entry.target, dir, nameOf(at));
+    if (preserve.owner !== "none" && entry.owner !== undefined) {
+      const { uid, gid } = ownerIds(host.fs, entry.owner, preserve.owner);
+      host.fs.chownAt(dir, nameOf(at), uid, gid);
+    }
+    this.#needsSyncAll = true;
+    const stat = host.fs.stat(dir, nameOf(at));
+    return { at, entry, ino: stat.ino, ctimeNs: stat.ctimeNs };
+  }
+
+  #stageFile(change: Change, entry: FileEntry, at: RelPath, bytes: Uint8Array | undefined): Staged | Problem {
+    const { received } = this.#context;
+    if (entry.linkTo !== undefined) return this.#stageLink(entry, entry.linkTo, at);
+    if (change.from !== undefined) return this.#stageCopy(change.path, change.from, entry, at);
+    if (bytes !== undefined || entry.size === 0) return this.#stageBytes(change.path, entry, at, bytes);
+    const file = received.get(change.path);
+    if (file === undefined) return problem(change.path, "STALE", "its content did not arrive", true);
+    received.delete(change.path);
+    return this.#stageReceived(file.name, { ...entry, sum: file.sum, size: file.size }, at);
+  }
+
+  #stageBytes(path: RelPath, entry: FileEntry, at: RelPath, bytes: Uint8Array | undefined): Staged | Problem {
+    const { host, stage, preserve, seeds } = this.#context;
+    const content = bytes ?? new Uint8Array(0);
+    const sum = sumOf(content, seeds);
+    if (content.length !== entry.size || (entry.sum !== undefined && entry.sum !== sum)) {
+      return problem(path, "CORRUPT", "the content that arrived is not what was announced", true);
+    }
+    const fd = host.fs.create(stage.parent(at), nameOf(at), modeFor(entry, preserve));
+    let keep = false;
+    try {
+      if (content.length > 0) host.fs.write(fd, content, 0);
+      setCreatedMetadata(host.fs, fd, entry, preserve);
+      const stat = host.fs.fstat(fd);
+      keep = this.#keepForSync(fd);
+      return { at, entry: { ...entry, sum }, ino: stat.ino, ctimeNs: stat.ctimeNs };
+    } finally {
+      if (!keep) host.fs.close(fd);
+    }
+  }
+
+  /** Takes over a descriptor to sync later, or notes that everything must be synced. */
+  #keepForSync(fd: Fd): boolean {
+    if (this.#context.durable === "none") return false;
+    if (this.#unsynced.length < SINGLE_SYNC_MAX && !this.#needsSyncAll) {
+      this.#unsynced.push(fd);
+      return true;
+    }
+    this.#needsSyncAll = true;
+    return false;
+  }
+
+  /** A large file lies in the stage already; it only gets its metadata and its place. */
+  #stageReceived(name: string, entry: FileEntry, at: RelPath): Staged {
+    const { host, stage, preserve } = this.#context;
+    if (at !== name) host.fs.rename(stage.root, name, stage.parent(at), nameOf(at), { replace: false });
+    return this.#finishFile(at, entry, (fd) => {
+      host.fs.chmod(fd, modeFor(entry, preserve));
+    });
+  }
+
+  #finishFile(at: RelPath, entry: FileEntry, before: (fd: Fd) => void): Staged {
+    const { host, stage, preserve } = this.#context;
+    const fd = stage.openRead(at);
+    let keep = false;
+    try {
+      before(fd);
+      setCreatedMetadata(host.fs, fd, entry, preserve);
+      const stat = host.fs.fstat(fd);
+      keep = this.#keepForSync(fd);
+      return { at, entry, ino: stat.ino, ctimeNs: stat.ctimeNs };
+    } finally {
+      if (!keep) host.fs.close(fd);
+    }
+  }
+
+  /** Another name for a file that is already here: in the stage, or placed before. */
+  #stageLink(entry: FileEntry, leader: RelPath, at: RelPath): Staged {
+    const { host, stage, root } = this.#context;
+    const stagedParent = this.#dirs.get(parentOf(leader));
+    const from = stagedParent === undefined ? root.parent(leader) : stage.dir(stagedParent);
+    host.fs.link(from, nameOf(leader), stage.parent(at), nameOf(at));
+    this.#needsSyncAll = true;
+    const stat = host.fs.stat(stage.parent(at), nameOf(at));
+    return { at, entry, ino: stat.ino, ctimeNs: stat.ctimeNs };
+  }
+
+  /** Content that this side already has under another path. What was copied is hashed, not what was promised. */
+  #stageCopy(path: RelPath, from: RelPath, entry: FileEntry, at: RelPath): Staged | Problem {
+    const { host, root, stage, preserve } = this.#context;
+    const source = root.openRead(from);
+    let target: Fd;
+    try {
+      target = host.fs.create(stage.parent(at), nameOf(at), modeFor(entry, preserve));
+    } catch (error) {
+      host.fs.close(source);
+      throw error;
+    }
+    let keep = false;
+    try {
+      let done = 0;
+      while (done < entry.size) {
+        const copied = host.fs.copyRange(source, done, target, done, entry.size - done);
+        if (copied === 0) break;
+        done += copied;
+      }
+      const sum = this.hash(target);
+      if (done !== entry.size || (entry.sum !== undefined && sum !== entry.sum)) {
+        this.#context.markDirty(from);
+        this.remove(at, false);
+        return problem(path, "STALE", "the local copy to reuse has changed", true);
+      }
+      setCreatedMetadata(host.fs, target, entry, preserve);
+      const stat = host.fs.fstat(target);
+      keep = this.#keepForSync(target);
+      return { at, entry: { ...entry, sum }, ino: stat.ino, ctimeNs: stat.ctimeNs };
+    } finally {
+      host.fs.close(source);
+      if (!keep) host.fs.close(target);
+    }
+  }
+
+  hash(fd: Fd): string {
+    const { host, seeds } = this.#context;
+    const summer = new Summer(seeds);
+    const buffer = new Uint8Array(READ_BYTES);
+    for (let at = 0; ; ) {
+      const count = host.fs.read(fd, buffer, at);
+      if (count === 0) return summer.digest();
+      summer.update(buffer.subarray(0, count));
+      at += count;
+    }
+  }
+
+  /** Makes what was staged durable. A failure means that nothing of the group may be placed. */
+  async makeDurable(): Promise<void> {
+    const { host, root, durable } = this.#context;
+    try {
+      if (durable === "none") return;
+      if (this.#needsSyncAll) await host.fs.syncAll(root.root);
+      else for (const fd of this.#unsynced) await host.fs.sync(fd);
+    } finally {
+      this.close();
+    }
+  }
+
+  /** Reads a staged file again from the disk and compares. */
+  readBack(staged: Staged): boolean {
+    if (staged.entry.kind !== "file" || staged.entry.linkTo !== undefined) return true;
+    const fd = this.#context.stage.openRead(staged.at);
+    try {
+      return this.hash(fd) === staged.entry.sum;
+    } finally {
+      this.#context.host.fs.close(fd);
+    }
+  }
+
+  statOf(staged: Staged): Stat {
+    return this.#context.stage.stat(staged.at);
+  }
+
+  /** Takes something out of the stage again; what is not there is fine. */
+  remove(at: RelPath, isDir: boolean): void {
+    const { host, stage } = this.#context;
+    try {
+      stage.forget(at);
+      if (isDir) host.fs.rmdir(stage.parent(at), nameOf(at));
+      else host.fs.unlink(stage.parent(at), nameOf(at));
+    } catch (error) {
+      if (!isCode(error, "ENOENT", "ENOTDIR", "ENOTEMPTY", "EIO", "EROFS")) throw error;
+    }
+  }
+
+  /** Releases descriptors; the group starts anew. */
+  close(): void {
+    for (const fd of this.#unsynced) this.#context.host.fs.close(fd);
+    this.#unsynced = [];
+    this.#needsSyncAll = false;
+    this.#dirs.clear();
+  }
+}

@@ -1,0 +1,173 @@
+/**
+ * Takes a run back on this side: contents and metadata, in reverse order. Each step checks that the path still is as
+ * the run left it; a path that someone changed since is left alone and reported. Repeating an undo that was cut off
+ * continues it, because steps already taken find their work done. What the undo takes away lies in the trash, too.
+ */
+import type { Problem } from "#model/observation.ts";
+import { nameOf } from "#model/path.ts";
+import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
+import { type ApplyContext, problem, problemOf } from "#sync/apply/apply-context.ts";
+import { changeMetadata, modeFor, setCreatedMetadata } from "#sync/apply/metadata.ts";
+import { openOrMakeDir } from "#sync/apply/private-area.ts";
+import type { RunItem } from "#sync/apply/run-journal.ts";
+
+type Undo = {
+  readonly context: ApplyContext;
+  /** Trash of the run that is taken back, and of this undo. */
+  readonly source: Fd;
+  readonly target: Fd;
+  counter: number;
+};
+
+const changed = (item: RunItem): Problem =>
+  problem(item.path, "CHANGED", "it was changed after the run; left as it is", false);
+
+/** Does the path still hold what the run put there? */
+function untouched(item: RunItem, stat: Stat | undefined): stat is Stat {
+  if (stat === undefined || item.new === undefined || stat.ino !== item.newIno) return false;
+  if (item.new.kind !== "file") return true;
+  return stat.size === item.new.size && (stat.mtimeNs === item.new.mtimeNs || item.action === "metadata");
+}
+
+function toTrash(undo: Undo, item: RunItem): void {
+  const { host, root } = undo.context;
+  const name = (undo.counter++).toString(36);
+  host.fs.rename(root.parent(item.path), nameOf(item.path), undo.target, name, { replace: false });
+}
+
+function undoCreate(undo: Undo, item: RunItem): Problem | undefined {
+  const { host, root } = undo.context;
+  const stat = root.statIfThere(item.path);
+  if (stat === undefined) return undefined;
+  if (!untouched(item, stat)) return changed(item);
+  if (stat.kind !== "dir") {
+    toTrash(undo, item);
+    return undefined;
+  }
+  root.forget(item.path);
+  try {
+    host.fs.rmdir(root.parent(item.path), nameOf(item.path));
+    return undefined;
+  } catch (error) {
+    return isCode(error, "ENOTEMPTY", "EEXIST") ? changed(item) : problemOf(item.path, error);
+  }
+}
+
+/** The displaced entry back to its path; a directory is made anew, its children come back by their own items. */
+function restore(undo: Undo, item: RunItem): Problem | undefined {
+  const { host, root, preserve } = undo.context;
+  const { old } = item;
+  if (old === undefined) return undefined;
+  const parent = root.parent(item.path);
+  const name = nameOf(item.path);
+  if (old.kind !== "dir") {
+    host.fs.rename(undo.source, item.trash, parent, name, { replace: false });
+    return undefined;
+  }
+  host.fs.mkdir(parent, name, modeFor(old, preserve));
+  const fd = host.fs.openDir(parent, name);
+  try {
+    setCreatedMetadata(host.fs, fd, old, preserve);
+  } finally {
+    host.fs.close(fd);
+  }
+  return undefined;
+}
+
+/** One atomic step where the system can swap: no moment without an entry. The new content stays in the run's trash. */
+function swapBack(undo: Undo, item: RunItem): boolean {
+  if (item.trash === "") return false;
+  const { host, root } = undo.context;
+  try {
+    host.fs.exchange(undo.source, item.trash, root.parent(item.path), nameOf(item.path));
+    return true;
+  } catch (error) {
+    if (isCode(error, "ENOSYS", "EINVAL", "ENOTSUP", "EOPNOTSUPP")) return false;
+    throw error;
+  }
+}
+
+function undoReplace(undo: Undo, item: RunItem): Problem | undefined {
+  const { root, host } = undo.context;
+  const stat = root.statIfThere(item.path);
+  if (stat !== undefined && stat.ino === item.oldIno) return undefined;
+  if (!untouched(item, stat)) return changed(item);
+  if (stat.kind === "dir") {
+    root.forget(item.path);
+    host.fs.rmdir(root.parent(item.path), nameOf(item.path));
+  } else if (swapBack(undo, item)) return undefined;
+  else toTrash(undo, item);
+  return restore(undo, item);
+}
+
+function undoRemove(undo: Undo, item: RunItem): Problem | undefined {
+  const stat = undo.context.root.statIfThere(item.path);
+  if (stat !== undefined) return stat.ino === item.oldIno || stat.kind === "dir" ? undefined : changed(item);
+  return restore(undo, item);
+}
+
+function undoMetadata(undo: Undo, item: RunItem): Problem | undefined {
+  const { host, root, preserve } = undo.context;
+  const stat = root.statIfThere(item.path);
+  if (!untouched(item, stat) || item.old === undefined) return changed(item);
+  const parent = root.parent(item.path);
+  const fd = stat.kind === "dir" ? host.fs.openDir(parent, nameOf(item.path)) : root.openRead(item.path);
+  try {
+    changeMetadata(host.fs, fd, stat, item.old, preserve);
+  } finally {
+    host.fs.close(fd);
+  }
+  return undefined;
+}
+
+function undoMove(undo: Undo, item: RunItem): Problem | undefined {
+  const { host, root } = undo.context;
+  const stat = root.statIfThere(item.path);
+  if (stat === undefined && root.statIfThere(item.from)?.ino === item.newIno) return undefined;
+  if (stat === undefined || stat.ino !== item.newIno) return changed(item);
+  root.forget(item.path);
+  const fromParent = root.parent(item.path);
+  const toParent = root.parent(item.from);
+  host.fs.rename(fromParent, nameOf(item.path), toParent, nameOf(item.from), { replace: false });
+  return undefined;
+}
+
+const STEPS: Record<RunItem["action"], (undo: Undo, item: RunItem) => Problem | undefined> = {
+  create: undoCreate,
+  replace: undoReplace,
+  remove: undoRemove,
+  metadata: undoMetadata,
+  move: undoMove,
+};
+
+export async function undoRun(
+  context: ApplyContext,
+  runId: string,
+  undoId: string,
+): Promise<{ restored: number; problems: Problem[] }> {
+  const { host, journal, store, root } = context;
+  const source = openOrMakeDir(host.fs, context.trash, runId);
+  const target = openOrMakeDir(host.fs, context.trash, undoId);
+  const undo: Undo = { context, source, target, counter: 0 };
+  const problems: Problem[] = [];
+  let restored = 0;
+  try {
+    for (const item of journal.items(runId).reverse()) {
+      let found: Problem | undefined;
+      try {
+        found = STEPS[item.action](undo, item);
+      } catch (error) {
+        found = problemOf(item.path, error);
+      }
+      if (found === undefined) restored++;
+      else problems.push(found);
+      context.markDirty(item.path);
+    }
+    await host.fs.syncAll(root.root);
+    store.transaction({ durable: true }, () => journal.setUndone(runId));
+  } finally {
+    host.fs.close(source);
+    host.fs.close(target);
+  }
+  return { restored, problems };
+}

@@ -1,0 +1,451 @@
+/**
+ * A local directory as an endpoint. Holds the root, this session's index and log, the scanner, the watcher and the
+ * stage; every method is a few lines that connect the rooms that do the work.
+ */
+import type { FileEntry, Sum } from "#model/entry.ts";
+import { SynclineError } from "#model/error.ts";
+import type { Observation, Problem } from "#model/observation.ts";
+import { PRIVATE_DIR, type RelPath } from "#model/path.ts";
+import { Confined } from "#platform/confined.ts";
+import { type Stat, isCode } from "#platform/file-system.ts";
+import type { Host } from "#platform/host.ts";
+import { Applier } from "#sync/apply/applier.ts";
+import type { ApplyContext } from "#sync/apply/apply-context.ts";
+import { PartialFiles } from "#sync/apply/partial-files.ts";
+import { openOrMakeDir } from "#sync/apply/private-area.ts";
+import { pruneRuns } from "#sync/apply/prune-runs.ts";
+import { recover } from "#sync/apply/recover.ts";
+import { RunJournal } from "#sync/apply/run-journal.ts";
+import { undoRun } from "#sync/apply/undo.ts";
+import type {
+  Application,
+  Endpoint,
+  OpenReply,
+  OpenRequest,
+  ReadItem,
+  RunChange,
+  RunRecord,
+  ScanRequest,
+  ScanSummary,
+  TransferItem,
+  TransferResult,
+} from "#sync/endpoint/endpoint.ts";
+import { ObservationLog } from "#sync/endpoint/observation-log.ts";
+import { type ReadContext, hashPath, readBatches } from "#sync/endpoint/read-files.ts";
+import { type RootIdentity, type RootOptions, checkRoot, identifyRoot, openRootDir } from "#sync/endpoint/root-identity.ts";
+import { type IndexRecord, indexCodec } from "#sync/index/record-codecs.ts";
+import type { Store, Table, Tree } from "#sync/index/store.ts";
+import { IgnoreRules, filterText } from "#sync/scan/ignore.ts";
+import { Scanner, runScan } from "#sync/scan/scanner.ts";
+import type { BaseFile } from "#sync/transfer/receive-file.ts";
+import { receiveFiles } from "#sync/transfer/receive.ts";
+import { supplyFiles } from "#sync/transfer/supply.ts";
+import type { DirtyExtent, DirtyPaths } from "#sync/watch/dirty-set.ts";
+import { RootWatcher } from "#sync/watch/watcher.ts";
+import type { Channel } from "#sync/wire/channel.ts";
+
+export type DirEndpointOptions = {
+  readonly host: Host;
+  /** Absolute path of the root. */
+  readonly path: string;
+  readonly label: string;
+  /** Opens the state of this root under a name like "<rootId>/<sessionId>"; the endpoint closes it. */
+  readonly openStore: (name: string) => Store;
+  /** Text to a short hex digest. */
+  readonly hash: (text: string) => string;
+  /** Refuse to be changed, whatever a session asks for. */
+  readonly readOnly?: boolean | undefined;
+};
+
+/** Sums learned while reading are written to the index in transactions of this many. */
+const LEARNED_PER_TRANSACTION = 2000;
+
+type Opened = {
+  readonly request: OpenRequest;
+  readonly root: Confined;
+  readonly rootOptions: RootOptions;
+  readonly identity: RootIdentity;
+  readonly store: Store;
+  readonly meta: Table;
+  readonly epoch: string;
+  readonly index: Tree<IndexRecord>;
+  readonly log: ObservationLog;
+  readonly journal: RunJournal;
+  readonly scanner: Scanner;
+  readonly apply: ApplyContext | undefined;
+  readonly timestampNs: bigint;
+};
+
+export class DirEndpoint implements Endpoint {
+  readonly label: string;
+  readonly #options: DirEndpointOptions;
+  #opened: Opened | undefined;
+  #watcher: RootWatcher | undefined;
+  /** Paths to look at again, when nothing is watched. */
+  #marked = new Map<RelPath, DirtyExtent>();
+  #changed: RelPath[] = [];
+  #ignored = new Set<RelPath>();
+  #learned: { path: RelPath; record: IndexRecord }[] = [];
+
+  constructor(options: DirEndpointOptions) {
+    this.#options = options;
+    this.label = options.label;
+  }
+
+  get #now(): Opened {
+    if (this.#opened === undefined) throw new Error("endpoint is not open");
+    return this.#opened;
+  }
+
+  async open(request: OpenRequest, _signal: AbortSignal): Promise<OpenReply> {
+    const { host, path, hash } = this.#options;
+    if (request.writable && this.#options.readOnly === true) throw readOnlyRoot(this.label);
+    const rootOptions: RootOptions = { ...request, path };
+    const rootFd = openRootDir(host.fs, rootOptions);
+    const root = new Confined(host.fs, rootFd);
+    let store: Store | undefined;
+    try {
+      const identity = await identifyRoot(host.fs, rootFd, host.random, rootOptions);
+      store = this.#options.openStore(`${identity.rootId}/${request.sessionId}`);
+      const abilities = host.fs.abilities(rootFd, false);
+      this.#opened = this.#assemble(request, root, rootOptions, identity, store, abilities);
+      const { apply } = this.#opened;
+      if (apply !== undefined) {
+        await recover(apply);
+        pruneRuns(apply);
+      }
+      return {
+        rootId: identity.rootId,
+        epoch: this.#opened.epoch,
+        lastSeq: this.#opened.log.last(),
+        hostName: host.hostName,
+        platform: host.fs.platform,
+        canWatch: host.watch !== undefined,
+        caseSensitive: abilities.caseSensitive,
+        timestampNs: abilities.timestampNs,
+        filterHash: hash(filterText(request.ignore, request.include, request.preserve)),
+        device: `${identity.stat.dev}:${identity.stat.ino}`,
+        absolutePath: path,
+      };
+    } catch (error) {
+      this.#opened = undefined;
+      store?.close();
+      root[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  #assemble(
+    request: OpenRequest,
+    root: Confined,
+    rootOptions: RootOptions,
+    identity: RootIdentity,
+    store: Store,
+    abilities: { timestampNs: bigint; caseSensitive: boolean },
+  ): Opened {
+    const { host } = this.#options;
+    const meta = store.table("meta");
+    const index = store.tree("index", indexCodec);
+    const log = new ObservationLog(store.log("observed"), index);
+    const journal = new RunJournal(store);
+    const assertRoot = (): void => checkRoot(host.fs, identity, rootOptions);
+    const { seeds, preserve } = request;
+    const scanner = new Scanner({
+      host,
+      root,
+      rootDev: identity.stat.dev,
+      index,
+      links: store.table("links"),
+      rules: new IgnoreRules(request.ignore, request.include),
+      preserve,
+      seeds,
+      ...abilities,
+      assertRoot,
+      sink: { changed: (path, state) => this.#noteChange(path, state === "ignored") },
+      hook: {
+        entering: (path, fd, ino) => this.#watcher?.entering(path, fd, ino),
+        dropped: (path) => this.#watcher?.dropped(path),
+      },
+    });
+    const base = { request, root, rootOptions, identity, store, meta, index, log, journal, scanner };
+    const apply = request.writable ? this.#applyContext({ ...base, assertRoot }) : undefined;
+    return { ...base, apply, epoch: this.#epoch(store, meta), timestampNs: abilities.timestampNs };
+  }
+
+  #applyContext(now: Omit<Opened, "apply" | "epoch" | "timestampNs"> & { assertRoot: () => void }): ApplyContext {
+    const { host } = this.#options;
+    const { request, root, store, index, journal, log, scanner, assertRoot } = now;
+    const { seeds, preserve, durable, verifyReadBack } = request;
+    const area = openOrMakeDir(host.fs, root.root, PRIVATE_DIR);
+    try {
+      const stages = openOrMakeDir(host.fs, area, "stage");
+      try {
+        const stage = new Confined(host.fs, openOrMakeDir(host.fs, stages, request.sessionId));
+        return {
+          host,
+          root,
+          stage,
+          trash: openOrMakeDir(host.fs, area, "trash"),
+          store,
+          index,
+          journal,
+          seeds,
+          preserve,
+          durable,
+          verifyReadBack,
+          received: new Map(),
+          assertRoot,
+          ignores: (path, isDir) => scanner.ignores(path, isDir),
+          markDirty: (path) => this.#mark(path),
+          logPaths: (paths) => log.append(paths),
+          lastSeq: () => log.last(),
+        };
+      } finally {
+        host.fs.close(stages);
+      }
+    } finally {
+      host.fs.close(area);
+    }
+  }
+
+  #epoch(store: Store, meta: Table): string {
+    const known = meta.get("epoch");
+    if (known !== undefined) return Buffer.from(known).toString();
+    const epoch = Buffer.from(this.#options.host.random.bytes(8)).toString("hex");
+    store.transaction({ durable: true }, () => meta.set("epoch", Buffer.from(epoch)));
+    return epoch;
+  }
+
+  #noteChange(path: RelPath, ignored: boolean): void {
+    this.#changed.push(path);
+    if (ignored) this.#ignored.add(path);
+    else this.#ignored.delete(path);
+  }
+
+  #mark(path: RelPath): void {
+    if (this.#watcher !== undefined) this.#watcher.mark(path);
+    else this.#marked.set(path, "subtree");
+  }
+
+  // ---------------------------------------------------------------- scan and watch
+
+  async scan(
+    request: ScanRequest,
+    onBatch: (batch: Observation[]) => void | Promise<void>,
+    signal: AbortSignal,
+  ): Promise<ScanSummary> {
+    const { scanner, log, store, epoch } = this.#now;
+    const { clock } = this.#options.host;
+    if (!log.reaches(request.since)) throw lostLog(this.label);
+    const dirty = this.#takeDirty();
+    const full = request.extent === "full";
+    if (full) this.#watcher?.beginPass();
+    let logged = false;
+    const step = (work: () => boolean): boolean =>
+      store.transaction({ durable: false }, () => {
+        const more = work();
+        // A controller that asks from the start gets the whole index: what this scan finds need not be logged.
+        if (request.since !== 0 && this.#changed.length > 0) {
+          log.append(this.#changed, this.#ignored);
+          logged = true;
+        }
+        this.#changed = [];
+        this.#ignored.clear();
+        return more;
+      });
+    const work = full ? ({ extent: "full", deep: request.deep } as const) : ({ extent: "dirty", dirty } as const);
+    try {
+      const outcome = await runScan(scanner, work, step, () => clock.sleep(0, signal), signal);
+      if (full) this.#watcher?.endPass();
+      // The controller will remember this sequence durably; so must we.
+      if (logged || log.last() === 0) {
+        store.transaction({ durable: true }, () => (log.last() === 0 ? log.append([""]) : undefined));
+      }
+      for (const batch of log.since(request.since)) await onBatch(batch.filter((one) => one.path !== ""));
+      log.trim(request.since);
+      const { problems, entries, hashedBytes } = outcome;
+      return { seq: log.last(), epoch, problems, entries, hashedBytes, degraded: this.#watcher?.degraded };
+    } catch (error) {
+      this.#changed = [];
+      this.#ignored.clear();
+      this.#restoreDirty(dirty);
+      throw error;
+    }
+  }
+
+  #takeDirty(): DirtyPaths {
+    const marked = this.#marked;
+    this.#marked = new Map();
+    if (this.#watcher === undefined) return { paths: marked, all: false };
+    const dirty = this.#watcher.take();
+    return { paths: new Map([...marked, ...dirty.paths]), all: dirty.all };
+  }
+
+  #restoreDirty(dirty: DirtyPaths): void {
+    if (this.#watcher !== undefined) this.#watcher.restore(dirty);
+    else for (const [path, extent] of dirty.paths) this.#marked.set(path, extent);
+  }
+
+  async watch(onDirty: () => void, signal: AbortSignal): Promise<void> {
+    const { scanner } = this.#now;
+    const source = this.#options.host.watch;
+    if (source === undefined) return aborted(signal);
+    const ignores = (path: RelPath, isDir: boolean): boolean => scanner.ignores(path, isDir);
+    this.#watcher = new RootWatcher({ source, ignores, onDirty });
+    try {
+      await aborted(signal);
+    } finally {
+      this.#watcher?.close();
+      this.#watcher = undefined;
+    }
+  }
+
+  // ---------------------------------------------------------------- content
+
+  get #reading(): ReadContext {
+    const { root, index, request } = this.#now;
+    return { root, index, seeds: request.seeds, learn: (path, entry, stat) => this.#learn(path, entry, stat) };
+  }
+
+  /** Keeps the sum under the stat that belongs to it, unless the index knows better by now. */
+  #learn(path: RelPath, entry: FileEntry, stat: Stat): void {
+    const record = this.#now.index.get(path);
+    if (record === undefined || record.ino !== stat.ino || record.ctimeNs !== stat.ctimeNs) return;
+    if (record.entry.kind !== "file" || record.entry.sum === entry.sum || record.entry.size !== entry.size) return;
+    this.#learned.push({ path, record: { ...record, entry: { ...record.entry, sum: entry.sum } } });
+    if (this.#learned.length >= LEARNED_PER_TRANSACTION) this.#flushLearned();
+  }
+
+  #flushLearned(): void {
+    const learned = this.#learned;
+    if (learned.length === 0) return;
+    this.#learned = [];
+    const { store, index } = this.#now;
+    store.transaction({ durable: false }, () => {
+      for (const { path, record } of learned) index.set(path, record);
+    });
+  }
+
+  async sums(paths: readonly RelPath[], signal: AbortSignal): Promise<(Sum | Problem)[]> {
+    const answers: (Sum | Problem)[] = [];
+    for (const path of paths) {
+      signal.throwIfAborted();
+      answers.push(await hashPath(this.#reading, path));
+    }
+    this.#flushLearned();
+    return answers;
+  }
+
+  async *read(paths: readonly RelPath[], signal: AbortSignal): AsyncGenerator<ReadItem[]> {
+    for (const batch of readBatches(this.#reading, paths)) {
+      signal.throwIfAborted();
+      yield batch;
+    }
+    this.#flushLearned();
+  }
+
+  async supply(channel: Channel, signal: AbortSignal): Promise<void> {
+    const { root, request } = this.#now;
+    const { host } = this.#options;
+    const { seeds, compress } = request;
+    const entryOf = (path: RelPath, stat: Stat): FileEntry => this.#entryOf(path, stat);
+    await supplyFiles({ host, root, seeds, compress, limit: () => undefined, entryOf }, channel, signal);
+  }
+
+  #entryOf(path: RelPath, stat: Stat): FileEntry {
+    const known = this.#now.index.get(path)?.entry;
+    const { size, mode, mtimeNs } = stat;
+    const fresh: FileEntry = { kind: "file", size, mode, mtimeNs, sum: undefined };
+    return known?.kind === "file" ? { ...known, ...fresh } : fresh;
+  }
+
+  async receive(
+    channel: Channel,
+    items: readonly TransferItem[],
+    onResult: (result: TransferResult) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { request } = this.#now;
+    const apply = this.#writable();
+    const { seeds, preserve } = request;
+    const stage = new PartialFiles(apply);
+    const { host } = this.#options;
+    const base = (path: RelPath): BaseFile | undefined => this.#baseFile(path);
+    const limit = (): undefined => undefined;
+    await receiveFiles({ host, seeds, stage, base, limit, sparse: preserve.sparse }, channel, items, onResult, signal);
+  }
+
+  /** Our own file at the path, to build the new one from; whatever is there now, since all of it is verified. */
+  #baseFile(path: RelPath): BaseFile | undefined {
+    const { root, index } = this.#now;
+    if (index.get(path)?.entry.kind !== "file") return undefined;
+    try {
+      const fd = root.openRead(path);
+      return { fd, size: root.fs.fstat(fd).size };
+    } catch (error) {
+      if (isCode(error, "ENOENT", "ENOTDIR", "ELOOP", "EINVAL", "EACCES")) return undefined;
+      throw error;
+    }
+  }
+
+  // ---------------------------------------------------------------- changes
+
+  #writable(): ApplyContext {
+    const { apply } = this.#now;
+    if (apply === undefined) throw readOnlyRoot(this.label);
+    return apply;
+  }
+
+  apply(runId: string, signal: AbortSignal): Application {
+    return new Applier(this.#writable(), runId, signal);
+  }
+
+  async runs(): Promise<RunRecord[]> {
+    return this.#now.journal.runs();
+  }
+
+  async runChanges(runId: string): Promise<RunChange[]> {
+    return this.#now.journal.items(runId).map(({ path, action, from }) => ({ path, action, from: from || undefined }));
+  }
+
+  async undo(runId: string, _signal: AbortSignal): Promise<{ restored: number; problems: Problem[] }> {
+    return undoRun(this.#writable(), runId, `undo-${runId}`);
+  }
+
+  wireBytes(): { sent: number; received: number } {
+    return { sent: 0, received: 0 };
+  }
+
+  async close(): Promise<void> {
+    const now = this.#opened;
+    if (now === undefined) return;
+    this.#opened = undefined;
+    this.#watcher?.close();
+    this.#watcher = undefined;
+    if (now.apply !== undefined) {
+      now.apply.stage[Symbol.dispose]();
+      this.#options.host.fs.close(now.apply.trash);
+    }
+    now.root[Symbol.dispose]();
+    now.store.close();
+  }
+}
+
+function readOnlyRoot(label: string): SynclineError {
+  return new SynclineError({
+    code: "ROOT_READ_ONLY",
+    op: "open root",
+    message: `${label} is read-only`,
+    hint: "use a one-way mode with the read-only side as alpha, or serve the root without ,ro",
+  });
+}
+
+function lostLog(label: string): SynclineError {
+  const message = `${label} no longer knows what changed since the last session`;
+  return new SynclineError({ code: "STATE", op: "scan", message, hint: "run the same command again: it compares everything" });
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}

@@ -1,0 +1,80 @@
+/**
+ * Which paths changed, by sequence: what a controller has not heard of yet. Records hold paths only; what is there now
+ * is in the index, so a path that changed twice is told once.
+ */
+import type { Observation } from "#model/observation.ts";
+import { type RelPath, comparePaths } from "#model/path.ts";
+import { BATCH_ITEMS_MAX } from "#sync/endpoint/endpoint.ts";
+import type { IndexRecord } from "#sync/index/record-codecs.ts";
+import type { Log, Tree } from "#sync/index/store.ts";
+import { ByteReader, ByteWriter } from "#sync/wire/bytes.ts";
+
+/** Paths in one log record. */
+const PATHS_PER_RECORD = 2000;
+
+export class ObservationLog {
+  readonly #log: Log;
+  readonly #index: Tree<IndexRecord>;
+
+  constructor(log: Log, index: Tree<IndexRecord>) {
+    this.#log = log;
+    this.#index = index;
+  }
+
+  last(): number {
+    return this.#log.last();
+  }
+
+  /** Call in the transaction that changes the index. */
+  append(paths: readonly RelPath[], ignored: ReadonlySet<RelPath> = new Set()): void {
+    for (let at = 0; at < paths.length; at += PATHS_PER_RECORD) {
+      const w = new ByteWriter();
+      for (const path of paths.slice(at, at + PATHS_PER_RECORD)) {
+        w.string(path);
+        w.bool(ignored.has(path));
+      }
+      this.#log.append(w.finish());
+    }
+  }
+
+  /** Can everything after `seq` still be told from the log? */
+  reaches(seq: number): boolean {
+    return seq >= this.#log.first() - 1 && seq <= this.#log.last();
+  }
+
+  trim(upTo: number): void {
+    if (upTo >= this.#log.first()) this.#log.trim(Math.min(upTo, this.#log.last()));
+  }
+
+  /** Everything after `since`, in path order; 0 lists the whole index. */
+  *since(since: number): Generator<Observation[]> {
+    let batch: Observation[] = [];
+    for (const one of since === 0 ? this.#all() : this.#changed(since)) {
+      batch.push(one);
+      if (batch.length < BATCH_ITEMS_MAX) continue;
+      yield batch;
+      batch = [];
+    }
+    if (batch.length > 0) yield batch;
+  }
+
+  *#all(): Generator<Observation> {
+    for (const [path, record] of this.#index.walk("")) yield { state: "present", path, entry: record.entry };
+  }
+
+  *#changed(since: number): Generator<Observation> {
+    const ignored = new Map<RelPath, boolean>();
+    for (const [, bytes] of this.#log.since(since)) {
+      const r = new ByteReader(bytes);
+      while (!r.atEnd) ignored.set(r.string(), r.bool());
+    }
+    const paths = [...ignored.keys()];
+    let sorted = true;
+    for (let at = 1; at < paths.length && sorted; at++) sorted = comparePaths(paths[at - 1]!, paths[at]!) < 0;
+    for (const path of sorted ? paths : paths.sort(comparePaths)) {
+      const record = this.#index.get(path);
+      if (record !== undefined) yield { state: "present", path, entry: record.entry };
+      else yield { state: ignored.get(path) === true ? "ignored" : "absent", path };
+    }
+  }
+}

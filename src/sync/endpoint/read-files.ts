@@ -1,0 +1,135 @@
+/** Reads small files for the other side, each one provably unchanged while it was read (sync.md §8.1). */
+import type { FileEntry, Sum } from "#model/entry.ts";
+import type { Problem } from "#model/observation.ts";
+import { type RelPath, nameOf } from "#model/path.ts";
+import type { Confined } from "#platform/confined.ts";
+import type { Stat } from "#platform/file-system.ts";
+import { problem, problemOf } from "#sync/apply/apply-context.ts";
+import { Summer, sumOf } from "#sync/chunk/sum.ts";
+import { BATCH_BYTES_MAX, BATCH_ITEMS_MAX, INLINE_BYTES_MAX, type ReadItem, type SumSeeds } from "#sync/endpoint/endpoint.ts";
+import type { IndexRecord } from "#sync/index/record-codecs.ts";
+import type { Tree } from "#sync/index/store.ts";
+
+/** A file that changes while it is read is tried again this often before it is left to the next cycle. */
+const READ_TRIES = 3;
+
+export type ReadContext = {
+  readonly root: Confined;
+  readonly index: Tree<IndexRecord>;
+  readonly seeds: SumSeeds;
+  /** Notes the sum of a file under the stat it was read with, so that nobody needs to hash it again. */
+  readonly learn: (path: RelPath, entry: FileEntry, stat: Stat) => void;
+};
+
+function unchanged(before: Stat, after: Stat): boolean {
+  return (
+    before.ino === after.ino &&
+    before.size === after.size &&
+    before.mtimeNs === after.mtimeNs &&
+    before.ctimeNs === after.ctimeNs
+  );
+}
+
+function readOnce(context: ReadContext, path: RelPath): ReadItem | undefined {
+  const { root, index, seeds } = context;
+  const { fs } = root;
+  const known = index.get(path)?.entry;
+  if (known?.kind !== "file") return { path, problem: changedProblem(path) };
+  const fd = root.openRead(path);
+  try {
+    const before = fs.fstat(fd);
+    if (before.size > INLINE_BYTES_MAX) return { path, problem: changedProblem(path) };
+    const buffer = new Uint8Array(before.size);
+    const count = fs.read(fd, buffer, 0);
+    const after = fs.fstat(fd);
+    if (count !== before.size || !unchanged(before, after)) return undefined;
+    // A rename over the path while we read would leave us with the old inode's bytes.
+    if (fs.stat(root.parent(path), nameOf(path)).ino !== after.ino) return undefined;
+    const sum = sumOf(buffer, seeds);
+    const entry: FileEntry = { ...known, size: after.size, mode: after.mode, mtimeNs: after.mtimeNs, sum };
+    context.learn(path, entry, after);
+    return { path, entry, bytes: buffer };
+  } finally {
+    fs.close(fd);
+  }
+}
+
+function changedProblem(path: RelPath): Problem {
+  return problem(path, "CHANGED", "it keeps changing while it is read", true);
+}
+
+export function readFile(context: ReadContext, path: RelPath): ReadItem {
+  try {
+    for (let tries = 0; tries < READ_TRIES; tries++) {
+      const item = readOnce(context, path);
+      if (item !== undefined) return item;
+    }
+    return { path, problem: changedProblem(path) };
+  } catch (error) {
+    return { path, problem: problemOf(path, error) };
+  }
+}
+
+/** Batches within the limits of one message, in the order of `paths`. */
+export function* readBatches(context: ReadContext, paths: readonly RelPath[]): Generator<ReadItem[]> {
+  let batch: ReadItem[] = [];
+  let bytes = 0;
+  for (const path of paths) {
+    const item = readFile(context, path);
+    const size = "bytes" in item ? item.bytes.length : 0;
+    if (batch.length > 0 && (batch.length >= BATCH_ITEMS_MAX || bytes + size > BATCH_BYTES_MAX)) {
+      yield batch;
+      batch = [];
+      bytes = 0;
+    }
+    batch.push(item);
+    bytes += size;
+  }
+  if (batch.length > 0) yield batch;
+}
+
+/** Bytes read at once while a file is hashed. */
+const HASH_READ_BYTES = 1 << 20;
+
+async function hashOnce(context: ReadContext, path: RelPath): Promise<Sum | Problem | undefined> {
+  const { root, index, seeds } = context;
+  const { fs } = root;
+  const known = index.get(path)?.entry;
+  if (known?.kind !== "file") return changedProblem(path);
+  const fd = root.openRead(path);
+  try {
+    const before = fs.fstat(fd);
+    const summer = new Summer(seeds);
+    const buffer = new Uint8Array(HASH_READ_BYTES);
+    for (let at = 0; ; ) {
+      // Small files are read at once; a large one must not hold up everything else in the process.
+      const small = before.size <= INLINE_BYTES_MAX;
+      const count = small ? fs.read(fd, buffer, at) : await fs.readAsync(fd, buffer, at);
+      if (count === 0) break;
+      summer.update(buffer.subarray(0, count));
+      at += count;
+    }
+    const after = fs.fstat(fd);
+    if (!unchanged(before, after)) return undefined;
+    if (fs.stat(root.parent(path), nameOf(path)).ino !== after.ino) return undefined;
+    const sum = summer.digest();
+    const { size, mode, mtimeNs } = after;
+    context.learn(path, { ...known, size, mode, mtimeNs, sum }, after);
+    return sum;
+  } finally {
+    fs.close(fd);
+  }
+}
+
+/** Sum of one file of the index, of any size, provably unchanged while it was read. */
+export async function hashPath(context: ReadContext, path: RelPath): Promise<Sum | Problem> {
+  try {
+    for (let tries = 0; tries < READ_TRIES; tries++) {
+      const answer = await hashOnce(context, path);
+      if (answer !== undefined) return answer;
+    }
+    return changedProblem(path);
+  } catch (error) {
+    return problemOf(path, error);
+  }
+}

@@ -1,0 +1,108 @@
+/**
+ * Which directory is the root, really? The marker's id where we may write, device and inode where we may not; and the
+ * path must still lead to the directory that was opened. Checked at open, at scan checkpoints and before every commit,
+ * because an unmounted disk leaves an empty directory that looks like a deletion of everything.
+ */
+import { SynclineError } from "#model/error.ts";
+import { type Fd, type FileSystem, type Stat, isCode } from "#platform/file-system.ts";
+import type { Random } from "#platform/host.ts";
+import { makeMarker, readMarker } from "#sync/apply/private-area.ts";
+
+export type RootIdentity = { readonly rootId: string; readonly stat: Stat };
+
+export type RootOptions = {
+  readonly path: string;
+  readonly writable: boolean;
+  readonly createRoot: boolean;
+  readonly expectRootId: string | undefined;
+};
+
+/** Opens the root directory, creating it (never its parent) when allowed. */
+export function openRootDir(fs: FileSystem, options: RootOptions): Fd {
+  const { path } = options;
+  try {
+    return fs.openRoot(path);
+  } catch (error) {
+    if (isCode(error, "ENOTDIR")) throw missing(path, "it is not a directory", error);
+    if (!isCode(error, "ENOENT")) throw missing(path, "it cannot be opened", error);
+    if (!options.createRoot || !options.writable) throw missing(path, "it does not exist", error);
+  }
+  const slash = path.lastIndexOf("/");
+  let parent: Fd;
+  try {
+    parent = fs.openRoot(slash <= 0 ? "/" : path.slice(0, slash));
+  } catch (error) {
+    throw missing(path, "neither it nor the directory that should hold it exists", error);
+  }
+  try {
+    fs.mkdir(parent, path.slice(slash + 1), 0o755);
+    return fs.openDir(parent, path.slice(slash + 1));
+  } catch (error) {
+    throw missing(path, "it cannot be created", error);
+  } finally {
+    fs.close(parent);
+  }
+}
+
+function missing(path: string, what: string, cause: unknown): SynclineError {
+  return new SynclineError({
+    code: "ROOT_MISSING",
+    op: "open root",
+    path,
+    message: `root ${path}: ${what}`,
+    hint: "check the path and that its disk is mounted; nothing was changed",
+    cause,
+  });
+}
+
+/** Finds out who the root is, marks it when it is new, and refuses one that is not the expected. */
+export async function identifyRoot(fs: FileSystem, root: Fd, random: Random, options: RootOptions): Promise<RootIdentity> {
+  const stat = fs.fstat(root);
+  const marker = readMarker(fs, root);
+  const { expectRootId } = options;
+  const bare = `i${stat.dev.toString(16)}-${stat.ino.toString(16)}`;
+  if (expectRootId !== undefined && expectRootId !== marker && expectRootId !== bare) {
+    throw new SynclineError({
+      code: "ROOT_IDENTITY",
+      op: "open root",
+      path: options.path,
+      message:
+        marker === undefined
+          ? `root ${options.path} is not the directory that was synchronised before: its marker is gone`
+          : `root ${options.path} is another root than the one that was synchronised before`,
+      hint: "check that the right disk is mounted; if the directory was replaced on purpose, run `syncline forget` for this pair and sync again: nothing is deleted then",
+    });
+  }
+  if (marker !== undefined) return { rootId: marker, stat };
+  if (!options.writable) return { rootId: bare, stat };
+  return { rootId: await makeMarker(fs, root, random), stat };
+}
+
+/** Throws ROOT_IDENTITY when the path leads somewhere else now or the marker has changed. */
+export function checkRoot(fs: FileSystem, identity: RootIdentity, options: RootOptions): void {
+  let fd: Fd;
+  try {
+    fd = fs.openRoot(options.path);
+  } catch (error) {
+    throw gone(options.path, error);
+  }
+  try {
+    const stat = fs.fstat(fd);
+    if (stat.dev !== identity.stat.dev || stat.ino !== identity.stat.ino) throw gone(options.path, undefined);
+    const marker = readMarker(fs, fd);
+    if (!identity.rootId.startsWith("i") && marker !== identity.rootId) throw gone(options.path, undefined);
+  } finally {
+    fs.close(fd);
+  }
+}
+
+function gone(path: string, cause: unknown): SynclineError {
+  return new SynclineError({
+    code: "ROOT_IDENTITY",
+    op: "check root",
+    path,
+    message: `root ${path} has gone or was replaced while it was in use`,
+    hint: "check that its disk is mounted; nothing was deleted on the other side",
+    cause,
+  });
+}

@@ -1,0 +1,115 @@
+/**
+ * What trees hold: entries alone (the ancestor) or entries with what only this disk knows (an endpoint's index).
+ *
+ * The codecs reuse one writer and one reader: synchronous calls, one after another. What they return is the caller's.
+ */
+import type { Entry } from "#model/entry.ts";
+import type { Stat } from "#platform/file-system.ts";
+import type { Codec } from "#sync/index/store.ts";
+import { ByteReader, ByteWriter, malformed } from "#sync/wire/bytes.ts";
+import { readEntry, writeEntry } from "#sync/wire/entry-codec.ts";
+
+/** An entry as last observed, with what tells cheaply whether it may have changed since. */
+export type IndexRecord = {
+  readonly entry: Entry;
+  readonly ino: bigint;
+  readonly ctimeNs: bigint;
+  /**
+   * The file was changed so shortly before it was read that another change could leave the same times behind: the
+   * next scan reads it again (racy entries, as in git's index).
+   */
+  readonly racy: boolean;
+  /** What the disk made of the entry's mtime, where its timestamps are coarser than that; else undefined. */
+  readonly diskMtimeNs?: bigint | undefined;
+};
+
+const RACY = 1;
+const DISK_MTIME = 2;
+
+const writer = new ByteWriter();
+const reader = new ByteReader(new Uint8Array(0));
+
+/** Plain entries. @throws {SynclineError} PROTOCOL from decode */
+export const entryCodec: Codec<Entry> = {
+  encode(entry) {
+    writer.reset();
+    writeEntry(writer, entry);
+    return writer.finish();
+  },
+  decode(bytes) {
+    reader.reset(bytes);
+    const entry = presentEntry();
+    if (!reader.atEnd) throw malformed("a record is too long");
+    return entry;
+  },
+};
+
+/** Index records. @throws {SynclineError} PROTOCOL from decode */
+export const indexCodec: Codec<IndexRecord> = {
+  encode(record) {
+    const { diskMtimeNs } = record;
+    writer.reset();
+    writer.u8((record.racy ? RACY : 0) | (diskMtimeNs === undefined ? 0 : DISK_MTIME));
+    // Inodes are unsigned 64-bit numbers; i64 keeps their bits and decode reads them back unsigned.
+    writer.i64(record.ino);
+    writer.i64(record.ctimeNs);
+    if (diskMtimeNs !== undefined) writer.i64(diskMtimeNs);
+    writeEntry(writer, record.entry);
+    return writer.finish();
+  },
+  decode(bytes) {
+    reader.reset(bytes);
+    const flags = reader.u8();
+    if (flags > (RACY | DISK_MTIME)) throw malformed("a record has unknown flags");
+    const ino = BigInt.asUintN(64, reader.i64());
+    const ctimeNs = reader.i64();
+    const diskMtimeNs = (flags & DISK_MTIME) === 0 ? undefined : reader.i64();
+    const entry = presentEntry();
+    if (!reader.atEnd) throw malformed("a record is too long");
+    const racy = (flags & RACY) !== 0;
+    return diskMtimeNs === undefined ? { entry, ino, ctimeNs, racy } : { entry, ino, ctimeNs, racy, diskMtimeNs };
+  },
+};
+
+/**
+ * Is what the record tells still what lies on the disk, as far as a stat can tell? True only when nothing needs to be
+ * read again. A file's or symlink's inode, size, times and mode must all be the same; ctime moves with every change of
+ * content or metadata and cannot be set, so owners and attributes need no look of their own. A directory's times
+ * change with its contents, so only its inode and mode count, and its owner where the record has one. Makes no objects.
+ */
+export function matchesStat(record: IndexRecord, stat: Stat): boolean {
+  const { entry } = record;
+  if (record.racy || record.ino !== stat.ino) return false;
+  switch (entry.kind) {
+    case "file":
+      return (
+        stat.kind === "file" &&
+        entry.size === stat.size &&
+        entry.mode === stat.mode &&
+        // Compared as the 64 bits that a record keeps: a disk may hold times outside of them.
+        sameTime(record.ctimeNs, stat.ctimeNs) &&
+        sameTime(record.diskMtimeNs ?? entry.mtimeNs, stat.mtimeNs)
+      );
+    case "symlink":
+      return stat.kind === "symlink" && sameTime(record.ctimeNs, stat.ctimeNs);
+    case "dir":
+      return stat.kind === "dir" && entry.mode === stat.mode && sameOwner(entry.owner, stat);
+    case "other":
+      return stat.kind === entry.what;
+  }
+}
+
+/** Equal, or equal in the low 64 bits when the disk's time has more. */
+function sameTime(recorded: bigint, found: bigint): boolean {
+  return recorded === found || recorded === BigInt.asIntN(64, found);
+}
+
+function sameOwner(owner: { uid: number; gid: number } | undefined, stat: Stat): boolean {
+  return owner === undefined || (owner.uid === stat.uid && owner.gid === stat.gid);
+}
+
+function presentEntry(): Entry {
+  const entry = readEntry(reader);
+  if (entry === undefined) throw malformed("a record holds no entry");
+  return entry;
+}

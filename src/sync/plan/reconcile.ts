@@ -1,0 +1,278 @@
+/**
+ * reconcile: ancestor, alpha and beta to a plan. Pure; after Mutagen's reconcile, per path instead of per tree.
+ *
+ * Content beats deletion; what is new is never removed or replaced unless the mode or the policy says so; what is
+ * unknown, ignored or of an unsupported kind is not touched, nor the directories that hold it. Two linear passes over
+ * the rows: the survey (upwards) tells each directory what lies below it, the decisions (downwards) freeze what is
+ * below a conflict.
+ *
+ * An agreement whose entry is undefined covers everything below its path: all of it is absent on both sides, or
+ * ignored, or beta's own.
+ */
+import { compareContent, sameEntry, sameMetadata } from "#model/entry.ts";
+import type { Entry } from "#model/entry.ts";
+import type { Problem } from "#model/observation.ts";
+import { isWithin } from "#model/path.ts";
+import type { RelPath } from "#model/path.ts";
+import type { Agreement, Change, Conflict, Move, Plan, Side } from "#model/plan.ts";
+import { countPlan } from "#sync/plan/counts.ts";
+import { mergeEntries } from "#sync/plan/merge.ts";
+import { CONTENT, entryOf, HAS, HOLD, isGated, METADATA, NEWS, otherSide, SAME, Survey } from "#sync/plan/rows.ts";
+import type { ReconcileInput, Row } from "#sync/plan/rows.ts";
+import { conflictWinner, COPY_NAMES_MAX, copyPath, fingerprint, shortHash } from "#sync/plan/winner.ts";
+
+/** Makes the plan that brings both sides together as far as mode and policy allow. Linear in the rows. */
+export function reconcile(input: ReconcileInput): Plan {
+  return new Reconciler(input).run();
+}
+
+class Reconciler {
+  readonly #input: ReconcileInput;
+  readonly #survey: Survey;
+  readonly #changes: Change[] = [];
+  readonly #moves: Move[] = [];
+  readonly #conflicts: Conflict[] = [];
+  readonly #agreements: Agreement[] = [];
+  readonly #blocked: Problem[] = [];
+  readonly #copyPaths = new Set<RelPath>();
+  /** At and below this path nothing is planned any more. */
+  #frozen: RelPath | undefined;
+  /** At and below this path one side won a conflict as a whole. */
+  #won: { readonly path: RelPath; readonly side: Side } | undefined;
+
+  constructor(input: ReconcileInput) {
+    this.#input = input;
+    this.#survey = new Survey(input);
+  }
+
+  run(): Plan {
+    const rows = this.#survey.rows;
+    for (let at = 0; at < rows.length; at++) {
+      const row = rows[at]!;
+      if (this.#frozen !== undefined && isWithin(row.path, this.#frozen)) continue;
+      if (isGated(row)) this.#gate(row);
+      else if (row.path !== "") this.#decide(at, row);
+    }
+    const counts = countPlan(this.#changes, this.#moves);
+    return {
+      changes: this.#changes,
+      moves: this.#moves,
+      conflicts: this.#conflicts,
+      agreements: this.#agreements,
+      blocked: this.#blocked,
+      counts,
+    };
+  }
+
+  /** A row that is unknown, ignored or of an unsupported kind on a side: report it, leave everything as it is. */
+  #gate(row: Row): void {
+    this.#frozen = row.path;
+    if (row.alpha.state === "unknown" || row.beta.state === "unknown") {
+      if (row.alpha.state === "unknown") this.#blocked.push(row.alpha.problem);
+      if (row.beta.state === "unknown") this.#blocked.push(row.beta.problem);
+      return;
+    }
+    if (row.alpha.state === "ignored" || row.beta.state === "ignored") return this.#agree(row, undefined);
+    const alpha = entryOf(row.alpha);
+    const beta = entryOf(row.beta);
+    if (alpha?.kind === "other") this.#unsupported(row.path, "alpha", alpha.what);
+    if (beta?.kind === "other") this.#unsupported(row.path, "beta", beta.what);
+    const opposed = alpha !== undefined && beta !== undefined && alpha.kind !== beta.kind;
+    if (opposed) this.#conflict(row, "untracked");
+    else this.#agree(row, undefined);
+  }
+
+  #unsupported(path: RelPath, side: Side, what: string): void {
+    const message = `is not synchronised: ${what}`;
+    this.#blocked.push({ path, side, code: "UNSUPPORTED", message, transient: false });
+  }
+
+  #decide(at: number, row: Row): void {
+    const alpha = entryOf(row.alpha);
+    const beta = entryOf(row.beta);
+    if (alpha === undefined && beta === undefined) return this.#forget(at, row);
+    if (alpha !== undefined && beta !== undefined && sameEntry(alpha, beta, this.#input.preserve)) {
+      return this.#agree(row, alpha.kind === "file" && alpha.sum === undefined ? beta : alpha);
+    }
+    if (this.#won !== undefined && isWithin(row.path, this.#won.path)) return this.#followWinner(row, this.#won.side);
+    if (this.#input.mode === "one-way-replica") this.#decideReplica(at, row, alpha, beta);
+    else if (this.#input.mode === "one-way-safe") this.#decideOneWay(at, row, alpha, beta);
+    else this.#decideTwoWay(at, row, alpha, beta);
+  }
+
+  #decideTwoWay(at: number, row: Row, alpha: Entry | undefined, beta: Entry | undefined): void {
+    const comparedAlpha = this.#survey.alpha[at]!;
+    const comparedBeta = this.#survey.beta[at]!;
+    if (alpha === undefined) return this.#decideOneSided(at, row, "beta", beta!, comparedBeta);
+    if (beta === undefined) return this.#decideOneSided(at, row, "alpha", alpha, comparedAlpha);
+    if (alpha.kind !== beta.kind) {
+      if (comparedAlpha <= METADATA) return this.#replaceKind(at, row, "alpha", alpha, beta);
+      if (comparedBeta <= METADATA) return this.#replaceKind(at, row, "beta", beta, alpha);
+      return this.#resolve(at, row, "kind", alpha, beta);
+    }
+    const bothContent = comparedAlpha === CONTENT && comparedBeta === CONTENT;
+    if (bothContent && compareContent(alpha, beta) !== "same") {
+      return this.#resolve(at, row, "both-changed", alpha, beta);
+    }
+    let wanted = beta;
+    if (comparedBeta === SAME) wanted = alpha;
+    else if (comparedAlpha !== SAME) wanted = mergeEntries(row.ancestor, alpha, beta);
+    this.#set("alpha", row.path, alpha, wanted);
+    this.#set("beta", row.path, beta, wanted);
+  }
+
+  /** Only `side` has an entry: the other side gets it when it is new, otherwise the deletion is passed on. */
+  #decideOneSided(at: number, row: Row, side: Side, entry: Entry, compared: number): void {
+    if (!isKnown(entry, compared)) return this.#set(otherSide(side), row.path, undefined, entry);
+    const below = this.#survey.below[at]!;
+    // A directory comes back for the sake of what is new in it; the rest below it still goes.
+    if ((below & NEWS[side]) !== 0) return this.#set(otherSide(side), row.path, undefined, entry);
+    if ((below & HOLD[side]) === 0) this.#set(side, row.path, entry, undefined);
+  }
+
+  #decideOneWay(at: number, row: Row, alpha: Entry | undefined, beta: Entry | undefined): void {
+    const compared = this.#survey.beta[at]!;
+    if (beta === undefined) return this.#set("beta", row.path, undefined, alpha);
+    if (alpha === undefined) {
+      // What beta made or changed is its own from now on: nothing about it is agreed.
+      if (!isKnown(beta, compared)) return this.#forget(at, row);
+      const kept = (this.#survey.below[at]! & (NEWS.beta | HOLD.beta)) !== 0;
+      if (this.#input.delete && !kept) this.#set("beta", row.path, beta, undefined);
+      return;
+    }
+    const alphaUnchanged = row.ancestor !== undefined && this.#survey.alpha[at] === SAME;
+    if (alpha.kind !== beta.kind) {
+      if (compared <= METADATA) return this.#replaceKind(at, row, "beta", beta, alpha);
+      return this.#resolve(at, row, "kind", alpha, beta);
+    }
+    if (alphaUnchanged) return;
+    if (compared === CONTENT && compareContent(alpha, beta) !== "same") {
+      return this.#resolve(at, row, "both-changed", alpha, beta);
+    }
+    this.#set("beta", row.path, beta, alpha);
+  }
+
+  #decideReplica(at: number, row: Row, alpha: Entry | undefined, beta: Entry | undefined): void {
+    if (alpha === undefined) {
+      const kept = !this.#input.delete || (this.#survey.below[at]! & HOLD.beta) !== 0;
+      if (!kept) this.#set("beta", row.path, beta, undefined);
+      return;
+    }
+    if (beta !== undefined && alpha.kind !== beta.kind) return this.#replaceKind(at, row, "beta", beta, alpha);
+    this.#set("beta", row.path, beta, alpha);
+  }
+
+  /** Below the path of a won conflict the loser has nothing left: it gets whatever the winner has. */
+  #followWinner(row: Row, winner: Side): void {
+    const loser = otherSide(winner);
+    const wanted = entryOf(row[winner]);
+    if (wanted !== undefined) this.#set(loser, row.path, entryOf(row[loser]), wanted);
+  }
+
+  /** The entry of `side` gives way to one of another kind, unless something below it would be lost. */
+  #replaceKind(at: number, row: Row, side: Side, old: Entry, wanted: Entry): void {
+    const below = this.#survey.below[at]!;
+    const { mode } = this.#input;
+    const oneWay = mode === "one-way-safe" || mode === "one-way-replica";
+    if (old.kind === "dir") {
+      if ((below & HOLD[side]) !== 0) return this.#conflict(row, "untracked");
+      if (oneWay && !this.#input.delete && (below & HAS[side]) !== 0) return this.#conflict(row, "kind");
+      if (mode !== "one-way-replica" && (below & NEWS[side]) !== 0) {
+        return this.#resolve(at, row, "kind", entryOf(row.alpha)!, entryOf(row.beta)!);
+      }
+    }
+    this.#set(side, row.path, old, wanted);
+  }
+
+  /** Both sides have something of their own: ask the policy. */
+  #resolve(at: number, row: Row, reason: "both-changed" | "kind", alpha: Entry, beta: Entry): void {
+    const { mode, conflict: policy } = this.#input;
+    const winner = conflictWinner(mode, policy, alpha, beta);
+    if (winner === undefined) return this.#conflict(row, reason);
+    if (winner === "beta" && mode === "one-way-safe") {
+      this.#frozen = row.path;
+      return;
+    }
+    const loser = otherSide(winner);
+    const old = loser === "alpha" ? alpha : beta;
+    const wanted = winner === "alpha" ? alpha : beta;
+    const below = this.#survey.below[at]!;
+    if (old.kind === "dir" && (below & HOLD[loser]) !== 0) return this.#conflict(row, "untracked");
+    if (policy !== "copy" && (old.kind !== "dir" || (below & NEWS[loser]) === 0)) {
+      this.#set(loser, row.path, old, wanted);
+      // Of the loser's directory nothing is new: its known entries are rows that go as deletions of the winner.
+      if (old.kind !== "dir") this.#won = { path: row.path, side: winner };
+      return;
+    }
+    const to = this.#freeName(row.path, loser, old, at);
+    if (to === undefined) return this.#conflict(row, reason);
+    this.#moves.push({ side: loser, from: row.path, to, count: this.#survey.countWithin(at, loser), aside: true });
+    this.#set(loser, row.path, undefined, wanted);
+    if (old.kind === "dir") this.#frozen = row.path;
+    else this.#won = { path: row.path, side: winner };
+  }
+
+  /** A name for the loser that neither side uses; undefined when every try was taken. */
+  #freeName(path: RelPath, side: Side, entry: Entry, at: number): RelPath | undefined {
+    const print = entry.kind === "dir" ? this.#printOfTree(at, side) : fingerprint(entry);
+    // Without a sum the size is the best that both sides can agree on.
+    const digits = print ?? shortHash(String(entry.kind === "file" ? entry.size : 0));
+    for (let attempt = 1; attempt <= COPY_NAMES_MAX; attempt++) {
+      const to = copyPath(path, side, digits, attempt);
+      const { lookup } = this.#input;
+      if (this.#copyPaths.has(to) || lookup.has("alpha", to) || lookup.has("beta", to)) continue;
+      this.#copyPaths.add(to);
+      return to;
+    }
+    return undefined;
+  }
+
+  #printOfTree(at: number, side: Side): string {
+    const { rows } = this.#survey;
+    const path = rows[at]!.path;
+    let print = "";
+    for (let next = at; next < rows.length && isWithin(rows[next]!.path, path); next++) {
+      const entry = entryOf(rows[next]![side]);
+      if (entry !== undefined) print = shortHash(`${print} ${rows[next]!.path} ${fingerprint(entry) ?? ""}`);
+    }
+    return print;
+  }
+
+  #conflict(row: Row, reason: Conflict["reason"]): void {
+    this.#frozen = row.path;
+    const { path, ancestor } = row;
+    this.#conflicts.push({ path, reason, ancestor, alpha: entryOf(row.alpha), beta: entryOf(row.beta) });
+  }
+
+  /** Nothing is agreed at the path any more, nor below it, unless something there could not be observed. */
+  #forget(at: number, row: Row): void {
+    if ((this.#survey.below[at]! & (HOLD.alpha | HOLD.beta)) === 0) this.#agree(row, undefined);
+  }
+
+  #agree(row: Row, entry: Entry | undefined): void {
+    if (!sameEntry(row.ancestor, entry, this.#input.preserve)) this.#agreements.push({ path: row.path, entry });
+  }
+
+  /** Plans the way from `old` to `wanted` on one side; nothing when they are equal. */
+  #set(side: Side, path: RelPath, old: Entry | undefined, wanted: Entry | undefined): void {
+    if (wanted === undefined) {
+      if (old !== undefined) this.#changes.push({ side, path, old, new: undefined, action: "remove" });
+      return;
+    }
+    if (old === undefined || compareContent(old, wanted) !== "same") {
+      this.#changes.push({ side, path, old, new: wanted, action: "content" });
+      return;
+    }
+    if (sameMetadata(old, wanted, this.#input.preserve)) return;
+    const relinked =
+      this.#input.preserve.hardlinks && old.kind === "file" && wanted.kind === "file" && old.linkTo !== wanted.linkTo;
+    // A file that leaves its hard-link group becomes a new file from its own bytes.
+    if (relinked) this.#changes.push({ side, path, old, new: wanted, action: "content", from: path });
+    else this.#changes.push({ side, path, old, new: wanted, action: "metadata" });
+  }
+}
+
+/** Nothing of its own, as far as a deletion is concerned: unchanged, or a directory with other metadata. */
+function isKnown(entry: Entry, compared: number): boolean {
+  return compared === SAME || (compared === METADATA && entry.kind === "dir");
+}

@@ -1,0 +1,247 @@
+/**
+ * Writes what a scan found into the index and reports every difference. A report and the index write it belongs to
+ * are always made without a pause between them, so a caller that puts each step in a transaction never loses one.
+ */
+import type { FileEntry } from "#model/entry.ts";
+import { PRIVATE_DIR, type RelPath, compareNames, joinPath } from "#model/path.ts";
+import type { IndexRecord } from "#sync/index/record-codecs.ts";
+import type { Tree } from "#sync/index/store.ts";
+import { type LinkGroups, TOUCHED_MAX } from "#sync/scan/link-groups.ts";
+import type { Pacer } from "#sync/scan/pacer.ts";
+import { RenameCandidates } from "#sync/scan/rename-candidates.ts";
+import type { Fd } from "#platform/file-system.ts";
+
+export type ScanSink = {
+  /**
+   * The path differs from the index: its record now, or undefined for absence, or "ignored" when rules took it out of
+   * sight (with everything below, which gets no call of its own). A path may be reported more than once in a scan;
+   * the last call counts. Directories come before what is in them.
+   */
+  changed(path: RelPath, state: IndexRecord | "ignored" | undefined): void;
+};
+
+/** Told which directories a scan walks, so that they can be watched before they are listed. */
+export type DirectoryHook = {
+  /** `fd` stays open only during the call. */
+  entering(path: RelPath, fd: Fd, ino: bigint): void;
+  /** The directory is now ignored. */
+  dropped(path: RelPath): void;
+};
+
+/** `old` to `next`; `silent`: only what a disk knows by itself has changed, which is no news for a session. */
+export type IndexChange = {
+  readonly name: string;
+  readonly path: RelPath;
+  readonly old: IndexRecord | undefined;
+  readonly next: IndexRecord | "ignored" | undefined;
+  readonly nlink: number;
+  readonly silent: boolean;
+};
+
+/** Children of one directory that are replaced by one index write; a larger directory is written in slices. */
+const WRITE_WHOLE_MAX = 8192;
+/** From this many changes on, and this part of all children, a directory is written whole. */
+const WRITE_WHOLE_MIN = 16;
+const WRITE_WHOLE_PART = 4;
+
+/** Subtrees that vanished wait here, inside the index only, for the place they may have been renamed to. */
+const ASIDE = `${PRIVATE_DIR}/aside`;
+
+export type EditorOptions = {
+  readonly index: Tree<IndexRecord>;
+  readonly links: LinkGroups;
+  readonly hardlinks: boolean;
+  readonly sink: ScanSink;
+  readonly hook: DirectoryHook | undefined;
+  readonly pacer: Pacer;
+};
+
+type Child = { name: string; record: IndexRecord };
+
+export class IndexEditor {
+  readonly candidates = new RenameCandidates();
+  /** Inodes whose link groups may have changed. */
+  readonly touched = new Set<bigint>();
+  readonly #options: EditorOptions;
+  #asides = 0;
+
+  constructor(options: EditorOptions) {
+    this.#options = options;
+  }
+
+  /** Performs the changes of one directory. `children`: what the index holds there, when the caller has it. */
+  *write(dir: RelPath, children: readonly Child[] | undefined, changes: IndexChange[]): Generator<void> {
+    const { index, pacer } = this.#options;
+    for (const change of changes) {
+      if (change.old?.entry.kind !== "dir" || change.next === "ignored") continue;
+      if (change.next === undefined || change.next.entry.kind !== "dir") yield* this.#setAside(change.path, change.old);
+    }
+    const large = changes.length >= WRITE_WHOLE_MIN && children !== undefined;
+    if (large && changes.length * WRITE_WHOLE_PART >= children.length && changes.length + children.length <= WRITE_WHOLE_MAX) {
+      for (const change of changes) if (change.next === "ignored") this.#forget(change.path, change.old);
+      index.setChildren(dir, merged(children, changes));
+      for (const change of changes) this.#report(change);
+    } else {
+      if (changes.length > 1) sortByName(changes);
+      for (const change of changes) {
+        if (change.next === "ignored") this.#forget(change.path, change.old);
+        else if (change.next === undefined) index.delete(change.path);
+        else index.set(change.path, change.next);
+        this.#report(change);
+        if (pacer.due()) yield;
+      }
+    }
+    if (this.touched.size >= TOUCHED_MAX) yield* this.settleLinks();
+  }
+
+  /** One change at one path, at once. Not for directories that go away. */
+  set(path: RelPath, next: IndexRecord, nlink: number): void {
+    this.#options.index.set(path, next);
+    this.#report({ name: "", path, old: undefined, next, nlink, silent: false });
+  }
+
+  #report({ path, old, next, nlink, silent }: IndexChange): void {
+    const { links, sink } = this.#options;
+    if (next === undefined) return this.#gone(path, old!);
+    if (next === "ignored") return sink.changed(path, "ignored");
+    if (links.any && old?.entry.kind === "file" && old.ino !== next.ino) this.#leave(old.ino, path);
+    if (next.entry.kind === "file") {
+      if (nlink > 1) {
+        links.join(next.ino, path);
+        this.touched.add(next.ino);
+      } else if (links.any) this.#leave(next.ino, path);
+    }
+    // What replaced a file at its own path may still be found again elsewhere under its old inode.
+    if (old?.entry.kind === "file" && old.ino !== next.ino) this.candidates.fileVanished(path, old);
+    if (!silent) sink.changed(path, next);
+  }
+
+  #gone(path: RelPath, record: IndexRecord): void {
+    if (record.entry.kind === "file") {
+      this.candidates.fileVanished(path, record);
+      this.#leave(record.ino, path);
+    }
+    this.#options.sink.changed(path, undefined);
+  }
+
+  #leave(ino: bigint, path: RelPath): void {
+    if (this.#options.links.leave(ino, path)) this.touched.add(ino);
+  }
+
+  /** Drops an ignored path and everything below without saying that any of it is absent. */
+  #forget(path: RelPath, record: IndexRecord | undefined): void {
+    const { index, links, hook } = this.#options;
+    if (links.any) {
+      for (const [below, known] of index.walk(path)) if (known.entry.kind === "file") this.#leave(known.ino, below);
+    }
+    index.deleteSubtree(path);
+    if (record?.entry.kind === "dir") hook?.dropped(path);
+  }
+
+  /** Reports everything below a vanished directory as absent and keeps its records for takeDir(). */
+  *#setAside(path: RelPath, record: IndexRecord): Generator<void> {
+    const { index } = this.#options;
+    const aside = `${ASIDE}/${this.#asides++}`;
+    let count = 0;
+    for (const found of this.#below(path)) {
+      if (found === undefined) {
+        yield;
+        continue;
+      }
+      const [below, known] = found;
+      count++;
+      this.#gone(below, known);
+      if (known.entry.kind === "dir") this.candidates.dirVanished(below, aside + below.slice(path.length), known.ino);
+    }
+    if (count === 0) return;
+    index.moveSubtree(path, aside);
+    this.candidates.dirVanished(path, aside, record.ino);
+  }
+
+  /**
+   * Brings a subtree that was set aside to its new place and reports all of it as present there. The directory's own
+   * record is the caller's.
+   */
+  *restore(aside: RelPath, path: RelPath, record: IndexRecord): Generator<void> {
+    const { index, links, sink } = this.#options;
+    index.moveSubtree(aside, path);
+    this.set(path, record, 1);
+    for (const found of this.#below(path)) {
+      if (found === undefined) {
+        yield;
+        continue;
+      }
+      const [below, known] = found;
+      if (known.entry.kind === "file" && this.touched.has(known.ino)) links.join(known.ino, below);
+      sink.changed(below, known);
+    }
+  }
+
+  /** Everything recorded below `path`, directory by directory; undefined where a pause is due. */
+  *#below(path: RelPath): Generator<[RelPath, IndexRecord] | undefined> {
+    const { index, pacer } = this.#options;
+    const dirs = [path];
+    for (let dir = dirs.pop(); dir !== undefined; dir = dirs.pop()) {
+      for (const { name, record } of index.children(dir)) {
+        const below = joinPath(dir, name);
+        yield [below, record];
+        if (record.entry.kind === "dir") dirs.push(below);
+        if (pacer.due()) yield undefined;
+      }
+    }
+  }
+
+  /** Gives every member of the touched groups the right leader. */
+  *settleLinks(): Generator<void> {
+    const { index, links, hardlinks, sink, pacer } = this.#options;
+    for (const ino of this.touched) {
+      let leader: RelPath | undefined;
+      for (const path of links.members(ino)) {
+        const record = index.get(path);
+        if (record?.entry.kind !== "file" || record.ino !== ino) {
+          links.leave(ino, path);
+          continue;
+        }
+        const linkTo = hardlinks ? leader : undefined;
+        if (record.entry.linkTo !== linkTo) {
+          const { linkTo: _, ...plain } = record.entry;
+          const entry: FileEntry = linkTo === undefined ? plain : { ...plain, linkTo };
+          index.set(path, { ...record, entry });
+          sink.changed(path, { ...record, entry });
+        }
+        leader ??= path;
+      }
+      if (pacer.due()) yield;
+    }
+    this.touched.clear();
+  }
+
+  /** Drops what was set aside and not found again, also by a scan that was broken off. */
+  clearAside(): void {
+    this.#options.index.deleteSubtree(ASIDE);
+    this.#asides = 0;
+  }
+
+  get hasAside(): boolean {
+    return this.#asides > 0;
+  }
+}
+
+/** In compareNames order; by plain string comparison where that is the same order. */
+function sortByName(items: { name: string }[]): void {
+  const plain = items.every(({ name }) => !/[\ud800-\uffff]/.test(name));
+  items.sort(plain ? (a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0) : (a, b) => compareNames(a.name, b.name));
+}
+
+/** Children after the changes, in name order. */
+function merged(children: readonly Child[], changes: readonly IndexChange[]): Child[] {
+  const byName = new Map<string, IndexChange>();
+  for (const change of changes) byName.set(change.name, change);
+  const result: Child[] = [];
+  for (const child of children) if (!byName.has(child.name)) result.push(child);
+  for (const { name, next } of byName.values()) {
+    if (next !== undefined && next !== "ignored") result.push({ name, record: next });
+  }
+  sortByName(result);
+  return result;
+}

@@ -1,0 +1,480 @@
+/**
+ * One pass over a root, or over the dirty parts of it, comparing the disk with the index.
+ *
+ * Written as generators that yield where the work may pause; nothing is asynchronous in between, and no descriptor
+ * but the one of the directory at hand is held over a pause. Memory follows the largest directory and the depth.
+ *
+ * Only a stat that says ENOENT, in a directory that still is the one at its path, makes something absent. Everything
+ * else that goes wrong is a problem of that path: its records, and those below, stay as they are.
+ */
+import type { Sum } from "#model/entry.ts";
+import type { Problem } from "#model/observation.ts";
+import { PRIVATE_DIR, type RelPath, joinPath, nameOf } from "#model/path.ts";
+import { type IndexRecord, matchesStat } from "#sync/index/record-codecs.ts";
+import type { Tree } from "#sync/index/store.ts";
+import { IGNORE_FILE, IgnoreRules } from "#sync/scan/ignore.ts";
+import type { DirectoryHook, IndexChange, IndexEditor } from "#sync/scan/index-editor.ts";
+import type { NestedRules } from "#sync/scan/nested-rules.ts";
+import { type Observer, identicalRecords } from "#sync/scan/observer.ts";
+import type { Pacer } from "#sync/scan/pacer.ts";
+import type { VanishedDir } from "#sync/scan/rename-candidates.ts";
+import { type ProblemSet, changedProblem, scanProblem } from "#sync/scan/problem-set.ts";
+import type { Confined } from "#platform/confined.ts";
+import { type DirItem, type Fd, type FileSystem, type Stat, isCode } from "#platform/file-system.ts";
+import type { DirtyExtent } from "#sync/watch/dirty-set.ts";
+
+/** A renamed file up to here is hashed again; above it inode, size and mtime are believed. */
+const REHASH_RENAMED_BYTES_MAX = 1 << 20;
+/** Children of a renamed directory that are compared before its index is taken over. */
+const RENAME_SAMPLE = 16;
+
+export type WalkOptions = {
+  readonly fs: FileSystem;
+  readonly root: Confined;
+  readonly rootDev: number;
+  readonly caseSensitive: boolean;
+  readonly index: Tree<IndexRecord>;
+  /** Are extended attributes carried? */
+  readonly xattrs: boolean;
+  readonly observer: Observer;
+  readonly editor: IndexEditor;
+  readonly rules: NestedRules;
+  readonly problems: ProblemSet;
+  readonly hook: DirectoryHook | undefined;
+  readonly pacer: Pacer;
+  /** Hash every file. */
+  readonly deep: boolean;
+  /** Ask the ignore rules about known paths too; needed when the rules may be others than at the last scan. */
+  readonly recheck: boolean;
+};
+
+/** A directory to be listed. `shallow`: known directories in it are not entered. */
+type Frame = {
+  readonly path: RelPath;
+  readonly ino: bigint;
+  readonly outer: IgnoreRules;
+  readonly recheck: boolean;
+  readonly shallow: boolean;
+};
+
+/** The directory at hand, with what was found to differ in it. */
+type Place = {
+  readonly dir: RelPath;
+  readonly fd: Fd;
+  readonly rules: IgnoreRules;
+  readonly recheck: boolean;
+  /** Enter known directories. */
+  readonly descend: boolean;
+  readonly changes: IndexChange[];
+  /** Listed, but gone when they were looked at. */
+  readonly ghosts: { name: string; old: IndexRecord | undefined }[];
+};
+
+type Arrival = { readonly path: RelPath; readonly outer: IgnoreRules };
+
+export class Walk {
+  readonly #o: WalkOptions;
+  readonly #stack: Frame[] = [];
+  /** New directories wait until all that vanished is known, because they may have been renamed. */
+  readonly #arrivals: Arrival[] = [];
+  #collecting: boolean;
+
+  constructor(options: WalkOptions) {
+    this.#o = options;
+    this.#collecting = options.index.count() > 0;
+  }
+
+  /** Puts the root, with everything below unless `shallow`, on the list for drain(). */
+  pushRoot(shallow: boolean): void {
+    const { root, fs, rules, recheck } = this.#o;
+    this.#stack.push({ path: "", ino: fs.fstat(root.root).ino, outer: rules.base, recheck, shallow });
+  }
+
+  /** Lists every directory that is waiting, and those found on the way. */
+  *drain(): Generator<void> {
+    const { pacer } = this.#o;
+    while (true) {
+      const frame = this.#stack.pop();
+      if (frame !== undefined) yield* this.#directory(frame);
+      else if (this.#collecting) {
+        this.#collecting = false;
+        yield* this.#settleArrivedFiles();
+      } else {
+        const arrival = this.#arrivals.pop();
+        if (arrival === undefined) return;
+        yield* this.#arrive(arrival);
+      }
+      if (pacer.due()) yield;
+    }
+  }
+
+  // ---------------------------------------------------------------- one directory
+
+  *#directory(frame: Frame): Generator<void> {
+    const { root, fs, problems } = this.#o;
+    let fd = root.root;
+    try {
+      if (frame.path !== "") fd = fs.openDir(root.parent(frame.path), nameOf(frame.path));
+    } catch (error) {
+      // It was there a moment ago, so its absence is for the next look at its parent to establish.
+      const moved = isCode(error, "ENOENT", "ENOTDIR", "ELOOP");
+      return problems.add(moved ? changedProblem(frame.path) : scanProblem(frame.path, error));
+    }
+    try {
+      const found = yield* this.#listed(frame, fd);
+      if (found !== undefined) problems.add(found);
+    } finally {
+      if (fd !== root.root) fs.close(fd);
+    }
+  }
+
+  /** Compares one open directory with the index; a problem means that nothing in it is known. */
+  *#listed(frame: Frame, fd: Fd): Generator<void, Problem | undefined> {
+    const { fs, index, pacer, problems } = this.#o;
+    const { path: dir } = frame;
+    let items: DirItem[];
+    try {
+      const own = fs.fstat(fd);
+      if (own.ino !== frame.ino || own.dev !== this.#o.rootDev) return changedProblem(dir);
+      this.#o.hook?.entering(dir, fd, own.ino);
+      items = fs.list(fd);
+    } catch (error) {
+      return scanProblem(dir, error);
+    }
+    const children = index.children(dir);
+    const byName = new Map<string, IndexRecord>();
+    for (const child of children) byName.set(child.name, child.record);
+    const inside = this.#rulesInside(frame, fd, items, byName.get(IGNORE_FILE));
+    if (!(inside.rules instanceof IgnoreRules)) return inside.rules;
+    if (problems.size > 0) problems.settle(dir);
+
+    const { rules, recheck } = inside;
+    const place: Place = { dir, fd, rules, recheck, descend: !frame.shallow, changes: [], ghosts: [] };
+    let seen = 0;
+    for (const { name, kind } of items) {
+      if (dir === "" && name === PRIVATE_DIR) continue;
+      const old = byName.get(name);
+      if (old !== undefined) seen++;
+      const stat = this.#look(place, name, kind, old);
+      if (stat !== undefined) yield* this.#differs(place, name, stat, old);
+      if (pacer.due()) yield;
+    }
+    if (seen < children.length) yield* this.#unlisted(place, items, children);
+    const doubt = this.#settleAbsence(place);
+    if (doubt !== undefined) return doubt;
+    if (place.changes.length > 0) yield* this.#o.editor.write(dir, children, place.changes);
+    return undefined;
+  }
+
+  #rulesInside(
+    frame: Frame,
+    fd: Fd,
+    items: readonly DirItem[],
+    known: IndexRecord | undefined,
+  ): { rules: IgnoreRules | Problem; recheck: boolean } {
+    if (!items.some(({ name }) => name === IGNORE_FILE)) {
+      return { rules: frame.outer, recheck: frame.recheck || known !== undefined };
+    }
+    const rules = this.#o.rules.read(frame.path, fd, frame.outer);
+    return { rules, recheck: frame.recheck || known === undefined || !this.#unchanged(fd, IGNORE_FILE, known) };
+  }
+
+  #unchanged(dir: Fd, name: string, record: IndexRecord): boolean {
+    try {
+      return matchesStat(record, this.#o.fs.stat(dir, name));
+    } catch {
+      return false;
+    }
+  }
+
+  /**
+   * The quick part of looking at one listed name, where nearly all items end: returns its stat when it differs from
+   * the index. `kind` is a hint that spares the stat of what is ignored.
+   */
+  #look(place: Place, name: string, kind: DirItem["kind"], old: IndexRecord | undefined): Stat | undefined {
+    const { fs, problems } = this.#o;
+    const asks = old === undefined || place.recheck;
+    if (asks && kind !== "unknown" && this.#isIgnored(place, name, kind === "dir", old)) return undefined;
+    let stat: Stat;
+    try {
+      stat = fs.stat(place.fd, name);
+    } catch (error) {
+      if (isCode(error, "ENOENT")) place.ghosts.push({ name, old });
+      else problems.add(scanProblem(joinPath(place.dir, name), error));
+      return undefined;
+    }
+    if (asks && kind === "unknown" && this.#isIgnored(place, name, stat.kind === "dir", old)) return undefined;
+    if (stat.dev !== this.#o.rootDev) {
+      problems.add(mountProblem(joinPath(place.dir, name)));
+      return undefined;
+    }
+    if (old === undefined || !this.#matches(old, stat)) return stat;
+    if (stat.kind === "dir" && place.descend) this.#enter(place, joinPath(place.dir, name), stat.ino);
+    if (problems.size > 0) problems.settle(joinPath(place.dir, name));
+    return undefined;
+  }
+
+  #matches(old: IndexRecord, stat: Stat): boolean {
+    if (this.#o.deep && stat.kind === "file") return false;
+    // An attribute of a directory shows only in its ctime, which matchesStat leaves out because children move it too.
+    if (this.#o.xattrs && stat.kind === "dir" && old.ctimeNs !== stat.ctimeNs) return false;
+    return matchesStat(old, stat);
+  }
+
+  #isIgnored(place: Place, name: string, isDir: boolean, old: IndexRecord | undefined): boolean {
+    const path = joinPath(place.dir, name);
+    if (!place.rules.ignores(path, isDir)) return false;
+    if (old !== undefined) place.changes.push({ name, path, old, next: "ignored", nlink: 1, silent: false });
+    return true;
+  }
+
+  #enter(place: Place, path: RelPath, ino: bigint): void {
+    this.#stack.push({ path, ino, outer: place.rules, recheck: place.recheck, shallow: false });
+  }
+
+  // ---------------------------------------------------------------- one difference
+
+  /** Something at `name` is new, or is not what the index says. */
+  *#differs(place: Place, name: string, stat: Stat, old: IndexRecord | undefined): Generator<void> {
+    const path = joinPath(place.dir, name);
+    try {
+      if (this.#o.problems.size > 0) this.#o.problems.delete(path);
+      if (stat.kind === "dir") this.#directoryDiffers(place, name, path, stat, old);
+      else if (stat.kind === "file" && old?.entry.kind === "file") yield* this.#fileDiffers(place, name, path, stat, old);
+      else yield* this.#nodeDiffers(place, name, path, stat, old);
+    } catch (error) {
+      this.#o.problems.add(scanProblem(path, error));
+    }
+  }
+
+  #directoryDiffers(place: Place, name: string, path: RelPath, stat: Stat, old: IndexRecord | undefined): void {
+    const { editor, observer } = this.#o;
+    const same = old?.entry.kind === "dir" && old.ino === stat.ino;
+    if (!same && (this.#collecting || editor.candidates.hasDir(stat.ino))) {
+      if (old !== undefined) place.changes.push({ name, path, old, next: undefined, nlink: 1, silent: false });
+      this.#arrivals.push({ path, outer: place.rules });
+      return;
+    }
+    const next = observer.observe(place.fd, name, stat, observer.nowMs());
+    if (old !== undefined && !same) place.changes.push({ name, path, old, next: undefined, nlink: 1, silent: false });
+    place.changes.push({ name, path, old: same ? old : undefined, next, nlink: 1, silent: same && identicalRecords(old, next) });
+    if (place.descend || !same) this.#enter(place, path, stat.ino);
+  }
+
+  *#fileDiffers(place: Place, name: string, path: RelPath, stat: Stat, old: IndexRecord): Generator<void> {
+    const verdict = yield* this.#o.observer.file(place.fd, name, stat, old, this.#o.deep);
+    if (verdict === "changed") return this.#o.problems.add(changedProblem(path));
+    if (verdict === "corrupt") return this.#o.problems.add(corruptProblem(path));
+    const silent = identicalRecords(old, verdict) && !this.#o.observer.inDoubt(old, stat);
+    if (silent && verdict.racy === old.racy && matchesStat({ ...old, racy: false }, stat)) return;
+    place.changes.push({ name, path, old, next: verdict, nlink: stat.nlink, silent });
+  }
+
+  /** A new file, a symlink, something special, or a change of kind. */
+  *#nodeDiffers(place: Place, name: string, path: RelPath, stat: Stat, old: IndexRecord | undefined): Generator<void> {
+    const { editor, observer } = this.#o;
+    let next = observer.observe(place.fd, name, stat, observer.nowMs());
+    if (stat.kind === "file") {
+      if (editor.candidates.hasFiles) next = (yield* this.#withOldSum(place.fd, name, path, stat, next)) ?? next;
+      if (this.#collecting) editor.candidates.fileArrived(path, stat.ino);
+    }
+    const silent = old !== undefined && identicalRecords(old, next);
+    if (silent && old.ino === next.ino && old.ctimeNs === next.ctimeNs && old.racy === next.racy) return;
+    place.changes.push({ name, path, old, next, nlink: stat.nlink, silent });
+  }
+
+  // ---------------------------------------------------------------- absence
+
+  /** Names that the index has and the listing has not: the listing alone is not believed. */
+  *#unlisted(place: Place, items: readonly DirItem[], children: readonly IndexChild[]): Generator<void> {
+    const listed = new Set<string>();
+    for (const { name } of items) listed.add(name);
+    for (const { name, record } of children) {
+      if (listed.has(name)) continue;
+      // Where case is folded a stat of the old spelling finds the new one; a second listing has to do.
+      if (!this.#o.caseSensitive) place.ghosts.push({ name, old: record });
+      else yield* this.#missing(place, name, record);
+      if (this.#o.pacer.due()) yield;
+    }
+  }
+
+  *#missing(place: Place, name: string, old: IndexRecord): Generator<void> {
+    const ghosts = place.ghosts.length;
+    const stat = this.#look(place, name, "unknown", old);
+    if (stat !== undefined) yield* this.#differs(place, name, stat, old);
+    if (place.ghosts.length === ghosts) return;
+    place.ghosts.pop();
+    place.changes.push(absence(place.dir, name, old));
+  }
+
+  /**
+   * Decides about names that were listed but gone at the stat, by a second listing, and makes sure that the directory
+   * in which something is missing still is the one at its path. A problem withdraws all findings in the directory.
+   */
+  #settleAbsence(place: Place): Problem | undefined {
+    try {
+      if (place.ghosts.length > 0) {
+        const listed = new Set<string>();
+        for (const { name } of this.#o.fs.list(place.fd)) listed.add(name);
+        for (const { name, old } of place.ghosts) {
+          if (listed.has(name)) this.#o.problems.add(changedProblem(joinPath(place.dir, name)));
+          else if (old !== undefined) place.changes.push(absence(place.dir, name, old));
+        }
+      }
+      const absent = place.changes.some(({ next }) => next === undefined);
+      return absent && !this.#resolves(place.dir, place.fd) ? changedProblem(place.dir) : undefined;
+    } catch (error) {
+      return scanProblem(place.dir, error);
+    }
+  }
+
+  /** Does the path lead, from the root and component by component, to the directory that `fd` is? */
+  #resolves(dir: RelPath, fd: Fd): boolean {
+    if (dir === "") return true;
+    const { fs, root } = this.#o;
+    let at = root.root;
+    try {
+      for (const name of dir.split("/")) {
+        const next = fs.openDir(at, name);
+        if (at !== root.root) fs.close(at);
+        at = next;
+      }
+      const reached = fs.fstat(at);
+      const held = fs.fstat(fd);
+      return reached.ino === held.ino && reached.dev === held.dev;
+    } catch (error) {
+      if (isCode(error, "ENOENT", "ENOTDIR", "ELOOP")) return false;
+      throw error;
+    } finally {
+      if (at !== root.root) fs.close(at);
+    }
+  }
+
+  // ---------------------------------------------------------------- renames
+
+  /** The record with the sum of the vanished file it was renamed from, or undefined when it is not one. */
+  *#withOldSum(
+    dir: Fd,
+    name: string,
+    path: RelPath,
+    stat: Stat,
+    record: IndexRecord,
+  ): Generator<void, IndexRecord | undefined> {
+    const { candidates } = this.#o.editor;
+    const from = candidates.takeFile(stat);
+    if (from === undefined || from.record.entry.kind !== "file") return undefined;
+    let { sum } = from.record.entry;
+    if (sum !== undefined && stat.size <= REHASH_RENAMED_BYTES_MAX) {
+      sum = yield* this.#o.observer.hash(dir, name, stat);
+      if (sum !== from.record.entry.sum) return sum === undefined ? undefined : withSum(record, sum);
+    }
+    if (from.path !== path) candidates.renames.set(path, from.path);
+    return this.#o.observer.renamed(record, from.record, sum);
+  }
+
+  *#settleArrivedFiles(): Generator<void> {
+    const { editor, index, root, fs, problems, pacer } = this.#o;
+    for (const [ino, path] of editor.candidates.takeArrived()) {
+      const record = index.get(path);
+      if (record?.entry.kind !== "file" || record.ino !== ino) continue;
+      try {
+        const dir = root.parent(path);
+        const stat = fs.stat(dir, nameOf(path));
+        if (!matchesStat({ ...record, racy: false }, stat)) continue;
+        const next = yield* this.#withOldSum(dir, nameOf(path), path, stat, record);
+        if (next !== undefined) editor.set(path, next, stat.nlink);
+      } catch (error) {
+        problems.add(scanProblem(path, error));
+      }
+      if (pacer.due()) yield;
+    }
+  }
+
+  /** A new directory: takes over the index of the one it was renamed from, if any, and is walked. */
+  *#arrive({ path, outer }: Arrival): Generator<void> {
+    const { root, fs, index, editor, observer, problems } = this.#o;
+    let stat: Stat;
+    let record: IndexRecord;
+    let from: VanishedDir | undefined;
+    try {
+      const dir = root.parent(path);
+      stat = fs.stat(dir, nameOf(path));
+      if (stat.kind !== "dir") return problems.add(changedProblem(path));
+      if (stat.dev !== this.#o.rootDev) return problems.add(mountProblem(path));
+      record = observer.observe(dir, nameOf(path), stat, observer.nowMs());
+      from = editor.candidates.takeDir(stat.ino);
+      if (from !== undefined && !this.#isRenamed(from, path, stat.ino)) from = undefined;
+    } catch (error) {
+      const moved = isCode(error, "ENOENT", "ENOTDIR", "ELOOP");
+      return problems.add(moved ? changedProblem(path) : scanProblem(path, error));
+    }
+    if (from === undefined || index.get(path) !== undefined) editor.set(path, record, 1);
+    else {
+      yield* editor.restore(from.aside, path, record);
+      this.#o.rules.clear();
+      if (from.path !== path) editor.candidates.renames.set(path, from.path);
+    }
+    this.#stack.push({ path, ino: stat.ino, outer, recheck: true, shallow: false });
+  }
+
+  /** Inodes are used again, so some of the children must be the same too. */
+  #isRenamed(from: VanishedDir, path: RelPath, ino: bigint): boolean {
+    const { root, fs, index } = this.#o;
+    if (index.get(from.aside)?.ino !== ino) return false;
+    const sample = index.children(from.aside).slice(0, RENAME_SAMPLE);
+    const dir = root.dir(path);
+    let same = 0;
+    for (const { name, record } of sample) {
+      try {
+        if (fs.stat(dir, name).ino === record.ino) same++;
+      } catch (error) {
+        if (!isCode(error, "ENOENT")) throw error;
+      }
+    }
+    return same * 2 >= sample.length && same > 0;
+  }
+
+  // ---------------------------------------------------------------- single paths
+
+  /** Compares one path, whose directory is known and open, with the index; new directories are walked by drain(). */
+  *examine(dir: RelPath, fd: Fd, rules: IgnoreRules, path: RelPath, extent: DirtyExtent): Generator<void> {
+    const { index, problems, editor } = this.#o;
+    const descend = extent === "subtree";
+    const place: Place = { dir, fd, rules, recheck: true, descend, changes: [], ghosts: [] };
+    const old = index.get(path);
+    const stat = this.#look(place, nameOf(path), "unknown", old);
+    if (stat !== undefined) yield* this.#differs(place, nameOf(path), stat, old);
+    else if (place.ghosts.length > 0) {
+      // The name itself was asked for, so this ENOENT needs no listing beside it.
+      place.ghosts.length = 0;
+      problems.deleteWithin(path);
+      if (old !== undefined) place.changes.push(absence(dir, nameOf(path), old));
+    }
+    const doubt = this.#settleAbsence(place);
+    if (doubt !== undefined) return problems.add(doubt);
+    if (place.changes.length > 0) yield* editor.write(dir, undefined, place.changes);
+    if (extent !== "children") return;
+    const now = index.get(path);
+    if (now?.entry.kind !== "dir" || old?.ino !== now.ino) return;
+    this.#stack.push({ path, ino: now.ino, outer: rules, recheck: false, shallow: true });
+  }
+}
+
+type IndexChild = { readonly name: string; readonly record: IndexRecord };
+
+function absence(dir: RelPath, name: string, old: IndexRecord): IndexChange {
+  return { name, path: joinPath(dir, name), old, next: undefined, nlink: 1, silent: false };
+}
+
+function withSum(record: IndexRecord, sum: Sum): IndexRecord {
+  return record.entry.kind === "file" ? { ...record, entry: { ...record.entry, sum } } : record;
+}
+
+function mountProblem(path: RelPath): Problem {
+  return { path, side: "alpha", code: "MOUNT", message: "another file system is mounted here", transient: false };
+}
+
+function corruptProblem(path: RelPath): Problem {
+  const message = "the content changed but not its inode, size or times: the disk may be failing";
+  return { path, side: "alpha", code: "CORRUPT", message, transient: false };
+}

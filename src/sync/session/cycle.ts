@@ -1,0 +1,308 @@
+/** One turn of the loop: scan → plan → (hold) → transfer and apply → remember. */
+import type { Sum } from "#model/entry.ts";
+import type { Problem } from "#model/observation.ts";
+import type { RelPath } from "#model/path.ts";
+import type { Plan, Side } from "#model/plan.ts";
+import type { Endpoint, OpenReply } from "#sync/endpoint/endpoint.ts";
+import { judge, planHash } from "#sync/plan/brake.ts";
+import { detectMoves } from "#sync/plan/moves.ts";
+import { executionOrder } from "#sync/plan/order.ts";
+import { reconcile } from "#sync/plan/reconcile.ts";
+import { type Row, type SideState, needsSums } from "#sync/plan/rows.ts";
+import type { Result, SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
+import { type ExecutionTotals, executeSide } from "#sync/session/executor.ts";
+import { type Observed, UnknownPaths, observeSide } from "#sync/session/observe.ts";
+import { type Held, SIDES, type SessionState } from "#sync/session/state.ts";
+import type { Host } from "#platform/host.ts";
+
+/** Paths hashed by one request. */
+const SUMS_PER_CALL = 1000;
+
+export type SideSession = { readonly endpoint: Endpoint; readonly reply: OpenReply };
+
+export type CycleContext = {
+  readonly host: Host;
+  readonly state: SessionState;
+  readonly sides: Record<Side, SideSession>;
+  readonly options: SessionOptions;
+  readonly onEvent: (event: SessionEvent) => void;
+  readonly hash: (text: string) => string;
+  readonly signal: AbortSignal;
+};
+
+/** What to scan on each side; undefined: nothing changed there since the last cycle. */
+export type Extents = Record<Side, "full" | "dirty" | undefined>;
+
+export type CycleOutcome = {
+  readonly summary: Summary;
+  /** The disk changed under the plan: another cycle right now has something to do. */
+  readonly again: boolean;
+  readonly degraded: boolean;
+};
+
+export async function runCycle(context: CycleContext, extents: Extents, runId: string): Promise<CycleOutcome> {
+  return new Cycle(context, extents, runId).run();
+}
+
+class Cycle {
+  readonly #context: CycleContext;
+  readonly #extents: Extents;
+  readonly #runId: string;
+  readonly #startMs: number;
+  readonly #totals: ExecutionTotals = { changes: 0, literal: 0, reused: 0, problems: [], stale: 0 };
+  readonly #wireBefore: { sent: number; received: number };
+  #scannedBytes = 0;
+
+  constructor(context: CycleContext, extents: Extents, runId: string) {
+    this.#context = context;
+    this.#extents = extents;
+    this.#runId = runId;
+    this.#startMs = context.host.clock.monotonicMs();
+    this.#wireBefore = wireBytes(context);
+  }
+
+  async run(): Promise<CycleOutcome> {
+    const { onEvent, options, state } = this.#context;
+    const observed = await this.#observe();
+    onEvent({ type: "phase", phase: "planning" });
+    // A side that was not scanned now is still unknown where its last scan could not look.
+    const unknown = { alpha: new UnknownPaths(state.unknown.alpha), beta: new UnknownPaths(state.unknown.beta) };
+    const blockedBy = await this.#learnSums(unknown);
+    const plan = this.#plan(unknown, blockedBy);
+    this.#totals.problems.push(...observed.flatMap((one) => one.problems), ...blockedBy.values());
+    for (const one of plan.blocked) if (!this.#totals.problems.includes(one)) this.#totals.problems.push(one);
+    const hash = planHash(plan, this.#context.hash);
+    const held = this.#brake(plan, hash);
+    if (options.dryRun) onEvent({ type: "plan", plan, hash });
+    else if (!held) await this.#execute(plan);
+    for (const conflict of plan.conflicts) onEvent({ type: "conflict", conflict });
+    for (const problem of this.#totals.problems) onEvent({ type: "problem", problem });
+    state.lastConflicts = plan.conflicts;
+    const again = this.#totals.stale > 0 || this.#totals.problems.some((one) => one.transient);
+    const degraded = observed.some((one) => one.degraded !== undefined);
+    return { summary: this.#summary(plan, held), again, degraded };
+  }
+
+  async #observe(): Promise<Observed[]> {
+    const { state, sides, options, onEvent, signal } = this.#context;
+    onEvent({ type: "phase", phase: "scanning" });
+    const seen: Record<Side, number> = { alpha: 0, beta: 0 };
+    const scans = SIDES.flatMap((side) => {
+      const extent = this.#extents[side];
+      if (extent === undefined) return [];
+      const request = { since: state.marks[side]?.seq ?? 0, extent, deep: options.deep && extent === "full" };
+      const onProgress = (entries: number): void => {
+        seen[side] = entries;
+        onEvent({ type: "progress", done: seen.alpha + seen.beta, total: undefined, bytes: 0, bytesTotal: undefined });
+      };
+      return [observeSide(side, sides[side].endpoint, request, state, options.preserve, onProgress, signal)];
+    });
+    const settled = await Promise.allSettled(scans);
+    for (const one of settled) if (one.status === "rejected") throw one.reason;
+    const observed = settled.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+    for (const one of observed) {
+      const { reply } = sides[one.side];
+      const { rootId, filterHash } = reply;
+      state.marks[one.side] = { rootId, filterHash, epoch: one.epoch, seq: one.seq };
+      state.entries[one.side] = one.entries;
+      state.unknown[one.side] = one.problems;
+      this.#scannedBytes += one.hashedBytes;
+      if (one.degraded !== undefined) onEvent({ type: "degraded", side: one.side, reason: one.degraded });
+    }
+    if (state.inFlightPending) this.#settleInFlight();
+    return observed;
+  }
+
+  /**
+   * Changes that were on their way when the controller stopped: where the side now holds exactly what was sent, both
+   * sides held it at one time, so it is the ancestor. Otherwise a later edit would look like a conflict with our own.
+   */
+  #settleInFlight(): void {
+    const { state, options } = this.#context;
+    for (const { side, path, entry } of [...state.inFlight()]) {
+      const held = state.held(side, path);
+      const there = held.state === "present" ? held.entry : undefined;
+      if (held.state === "ignored" || !arrived(entry, there)) continue;
+      state.rebase(path, there, options.preserve);
+    }
+    state.inFlightPending = false;
+  }
+
+  #row(path: RelPath, unknown: Record<Side, UnknownPaths>, unread: ReadonlyMap<RelPath, Problem>): Row {
+    const { state } = this.#context;
+    const ancestor = state.ancestor.get(path);
+    const sideState = (side: Side): SideState => {
+      const problem = unknown[side].covering(path);
+      if (problem !== undefined) return { state: "unknown", problem };
+      const failed = unread.get(path);
+      if (failed?.side === side) return { state: "unknown", problem: failed };
+      return toSideState(state.pending[side].get(path), ancestor);
+    };
+    return { path, ancestor, alpha: sideState("alpha"), beta: sideState("beta") };
+  }
+
+  /** Hashes, on both sides, the files that cannot be told apart without. Returns those that could not be read. */
+  async #learnSums(unknown: Record<Side, UnknownPaths>): Promise<Map<RelPath, Problem>> {
+    const { state, options } = this.#context;
+    const unread = new Map<RelPath, Problem>();
+    const wanted: Record<Side, RelPath[]> = { alpha: [], beta: [] };
+    for (const path of state.touched()) {
+      const row = this.#row(path, unknown, unread);
+      if (!needsSums(row, options.conflict)) continue;
+      for (const side of SIDES) {
+        const one = row[side];
+        if (one.state === "present" && one.entry.kind === "file" && one.entry.sum === undefined) wanted[side].push(path);
+      }
+    }
+    await Promise.all(SIDES.map((side) => this.#learnSide(side, wanted[side], unread)));
+    return unread;
+  }
+
+  async #learnSide(side: Side, paths: readonly RelPath[], unread: Map<RelPath, Problem>): Promise<void> {
+    const { sides, signal } = this.#context;
+    for (let at = 0; at < paths.length; at += SUMS_PER_CALL) {
+      const part = paths.slice(at, at + SUMS_PER_CALL);
+      const answers = await sides[side].endpoint.sums(part, signal);
+      part.forEach((path, one) => this.#learn(side, path, answers[one], unread));
+    }
+  }
+
+  #learn(side: Side, path: RelPath, answer: Sum | Problem | undefined, unread: Map<RelPath, Problem>): void {
+    const { state, options } = this.#context;
+    const held = state.held(side, path);
+    if (typeof answer === "string" && held.state === "present" && held.entry.kind === "file") {
+      this.#scannedBytes += held.entry.size;
+      state.observe(side, path, { state: "present", entry: { ...held.entry, sum: answer } }, options.preserve);
+    } else if (answer !== undefined && typeof answer !== "string") unread.set(path, { ...answer, side });
+  }
+
+  #plan(unknown: Record<Side, UnknownPaths>, unread: ReadonlyMap<RelPath, Problem>): Plan {
+    const { state, options } = this.#context;
+    const paths = new Set(state.touched());
+    // An unknown path has no observation of its own, but its directories must not be removed.
+    for (const side of SIDES) for (const one of state.unknown[side]) paths.add(one.path);
+    const sorted = paths.size === 0 ? [] : state.sortPaths([...paths]);
+    const rows = sorted.map((path) => this.#row(path, unknown, unread));
+    const plan = reconcile({
+      mode: options.mode,
+      conflict: options.conflict,
+      delete: options.delete,
+      preserve: options.preserve,
+      rows,
+      lookup: {
+        hides: (side, dir) => unknown[side].below(dir),
+        has: (side, path) => state.held(side, path).state !== "absent",
+      },
+    });
+    return detectMoves(plan, { preserve: options.preserve });
+  }
+
+  #brake(plan: Plan, hash: string): boolean {
+    const { options, state, onEvent } = this.#context;
+    const verdict = judge(plan, options.brake, state.entries);
+    if (verdict === undefined || options.approve === hash) return false;
+    onEvent({ type: "hold", hash, reason: verdict.reason, plan });
+    return true;
+  }
+
+  async #execute(plan: Plan): Promise<void> {
+    const { state, options, sides, onEvent, signal } = this.#context;
+    if (plan.agreements.length > 0) {
+      state.store.transaction({ durable: false }, () => {
+        for (const { path, entry } of plan.agreements) this.#agree(path, entry);
+      });
+    }
+    const steps = SIDES.map((side) => ({ side, steps: executionOrder(plan, side) }));
+    const total = steps.reduce((sum, one) => sum + one.steps.length, 0);
+    const bytesTotal = plan.counts.alpha.bytes + plan.counts.beta.bytes;
+    let done = 0;
+    let bytes = 0;
+    const progress = (): void => onEvent({ type: "progress", done, total, bytes, bytesTotal });
+    if (total > 0) onEvent({ type: "phase", phase: "transferring" });
+    for (const { side, steps: mine } of steps) {
+      await executeSide(side, mine, {
+        state,
+        endpoints: { alpha: sides.alpha.endpoint, beta: sides.beta.endpoint },
+        runId: this.#runId,
+        verbose: options.verbose,
+        durable: options.durable !== "none",
+        onEvent,
+        onBytes: (more) => {
+          bytes += more;
+          progress();
+        },
+        onDone: (ops) => {
+          done += ops;
+          progress();
+        },
+        totals: this.#totals,
+        signal,
+      });
+    }
+    if (state.unsaved()) state.store.transaction({ durable: total > 0 }, () => state.save());
+  }
+
+  #agree(path: RelPath, entry: Plan["agreements"][number]["entry"]): void {
+    const { state, options } = this.#context;
+    if (entry !== undefined) return state.rebase(path, entry, options.preserve);
+    const covered = [...state.ancestor.walk(path)].map(([below]) => below);
+    for (const below of covered) state.rebase(below, undefined, options.preserve);
+    if (covered.length === 0) state.rebase(path, undefined, options.preserve);
+  }
+
+  #summary(plan: Plan, held: boolean): Summary {
+    const { state, options, host } = this.#context;
+    const wire = wireBytes(this.#context);
+    const { changes, literal, reused, problems } = this.#totals;
+    const result: Result = options.dryRun
+      ? "dry-run"
+      : held
+        ? "held"
+        : plan.conflicts.length > 0
+          ? "conflicts"
+          : problems.length > 0
+            ? "problems"
+            : "same";
+    return {
+      type: "summary",
+      result,
+      runId: changes > 0 ? this.#runId : "",
+      files: state.files,
+      changes: options.dryRun || held ? plan.changes.length + plan.moves.length : changes,
+      conflicts: plan.conflicts.length,
+      problems: problems.length,
+      bytes: {
+        scanned: this.#scannedBytes,
+        literal,
+        reused,
+        sent: wire.sent - this.#wireBefore.sent,
+        received: wire.received - this.#wireBefore.received,
+      },
+      seconds: Math.round(host.clock.monotonicMs() - this.#startMs) / 1000,
+    };
+  }
+}
+
+function wireBytes(context: CycleContext): { sent: number; received: number } {
+  const alpha = context.sides.alpha.endpoint.wireBytes();
+  const beta = context.sides.beta.endpoint.wireBytes();
+  return { sent: alpha.sent + beta.sent, received: alpha.received + beta.received };
+}
+
+function toSideState(held: Held | undefined, ancestor: Row["ancestor"]): SideState {
+  if (held === undefined) return ancestor === undefined ? { state: "absent" } : { state: "present", entry: ancestor };
+  return held.state === "present" ? held : { state: held.state };
+}
+
+/** Does the side hold what was sent to it? A file without a sum is recognised by size and exact mtime. */
+function arrived(sent: Row["ancestor"], there: Row["ancestor"]): boolean {
+  if (sent === undefined || there === undefined) return sent === there;
+  if (sent.kind === "file" && there.kind === "file") {
+    if (sent.size !== there.size) return false;
+    if (sent.sum !== undefined && there.sum !== undefined) return sent.sum === there.sum;
+    return sent.mtimeNs === there.mtimeNs;
+  }
+  if (sent.kind === "symlink" && there.kind === "symlink") return sent.target === there.target;
+  return sent.kind === there.kind;
+}
+

@@ -1,0 +1,92 @@
+/** What a running session tells its owner (CLI, later the hub). Values only; the order is the order of events. */
+import type { Problem } from "#model/observation.ts";
+import type { RelPath } from "#model/path.ts";
+import type { Conflict, Mode, ConflictPolicy, Plan, Side } from "#model/plan.ts";
+import type { Preserve } from "#model/entry.ts";
+import type { CompressMode } from "#sync/chunk/compress.ts";
+import type { Durable } from "#sync/endpoint/endpoint.ts";
+
+export type Phase = "connecting" | "scanning" | "planning" | "transferring" | "applying" | "watching" | "waiting";
+
+export type SessionEvent =
+  | { readonly type: "phase"; readonly phase: Phase; readonly detail?: string | undefined }
+  | {
+      readonly type: "progress";
+      /** Entries (scanning) or changes (applying) and content bytes; totals where known. */
+      readonly done: number;
+      readonly total: number | undefined;
+      readonly bytes: number;
+      readonly bytesTotal: number | undefined;
+      readonly path?: RelPath | undefined;
+    }
+  | {
+      readonly type: "change";
+      readonly side: Side;
+      readonly path: RelPath;
+      readonly action: "create" | "replace" | "metadata" | "remove" | "move";
+      readonly from?: RelPath | undefined;
+      readonly bytes: number;
+    }
+  | { readonly type: "conflict"; readonly conflict: Conflict }
+  | { readonly type: "problem"; readonly problem: Problem }
+  | { readonly type: "plan"; readonly plan: Plan; readonly hash: string }
+  | { readonly type: "hold"; readonly hash: string; readonly reason: string; readonly plan: Plan }
+  | { readonly type: "retry"; readonly attempt: number; readonly delayMs: number; readonly reason: string }
+  | { readonly type: "degraded"; readonly side: Side; readonly reason: string }
+  /** End of each cycle that did something or found something; in watch mode many, otherwise one. */
+  | { readonly type: "cycle"; readonly summary: Summary };
+
+export type Result = "same" | "problems" | "conflicts" | "held" | "interrupted" | "dry-run";
+
+export type Summary = {
+  readonly type: "summary";
+  readonly result: Result;
+  readonly runId: string;
+  /** Files now known to be the same on both sides. */
+  readonly files: number;
+  readonly changes: number;
+  readonly conflicts: number;
+  readonly problems: number;
+  readonly bytes: {
+    readonly scanned: number;
+    readonly literal: number;
+    readonly reused: number;
+    readonly sent: number;
+    readonly received: number;
+  };
+  readonly seconds: number;
+};
+
+export type Settle = "immediate" | "throttle" | "debounce";
+
+/** Limit of the mass-change brake: removes and replaces on one side beyond it hold the plan. */
+export type Brake = { readonly count: number | undefined; readonly percent: number | undefined };
+
+export type SessionOptions = {
+  readonly mode: Mode;
+  readonly conflict: ConflictPolicy;
+  /** When given, `conflict` settles conflicts at and below these paths only; the others are left. */
+  readonly conflictPaths?: readonly RelPath[] | undefined;
+  /** One-way modes: may entries that exist only on beta be removed? two-way modes propagate deletes always. */
+  readonly delete: boolean;
+  readonly brake: Brake | undefined;
+  /** Plan hash that a person approved; that plan alone runs past the brake. */
+  readonly approve: string | undefined;
+  readonly dryRun: boolean;
+  readonly watch: boolean;
+  readonly settle: Settle;
+  /** Full rescan in watch mode, and the interval of polling where watching is not possible. */
+  readonly rescanMs: number;
+  /** Hash every file again in the first scan. */
+  readonly deep: boolean;
+  readonly ignore: readonly string[];
+  readonly include: readonly string[];
+  readonly preserve: Preserve;
+  readonly durable: Durable;
+  readonly verifyReadBack: boolean;
+  readonly compress: CompressMode;
+  /** Content bytes per second that the session moves at most; undefined: no limit. */
+  readonly bytesPerSecond: number | undefined;
+  /** Per-path events are sent only when wanted; they cost time on large runs. */
+  readonly verbose: boolean;
+};

@@ -1,0 +1,307 @@
+/**
+ * Brings one side's part of a plan about: content from the other side, small files inline and large ones through a
+ * transfer, then apply, group by group. After each group the outcome is in the session's state, durably.
+ */
+import type { FileEntry } from "#model/entry.ts";
+import { SynclineError } from "#model/error.ts";
+import type { Problem } from "#model/observation.ts";
+import type { RelPath } from "#model/path.ts";
+import type { Side } from "#model/plan.ts";
+import type { Step } from "#sync/plan/order.ts";
+import {
+  type Application,
+  type ApplyOp,
+  BATCH_BYTES_MAX,
+  BATCH_ITEMS_MAX,
+  type Endpoint,
+  INLINE_BYTES_MAX,
+  type OpResult,
+  type ReadItem,
+  type TransferResult,
+} from "#sync/endpoint/endpoint.ts";
+import type { SessionEvent } from "#sync/session/events.ts";
+import { type InFlight, type SessionState, otherSide } from "#sync/session/state.ts";
+import { memoryChannelPair } from "#sync/transport/memory-channel.ts";
+
+/** Ops placed by one commit: bounds what a crash can undo and what both sides keep in memory for it. */
+const GROUP_OPS_MIN = 250_000;
+/** Groups that a very large plan is cut into; each costs a write of everything that is still pending. */
+const GROUPS_WANTED = 8;
+/** Content bytes staged for one commit, so that the stage cannot fill the disk unnoticed. */
+const GROUP_BYTES_MAX = 8 * 2 ** 30;
+
+export type ExecutionTotals = { changes: number; literal: number; reused: number; problems: Problem[]; stale: number };
+
+export type ExecutionContext = {
+  readonly state: SessionState;
+  readonly endpoints: Record<Side, Endpoint>;
+  readonly runId: string;
+  readonly verbose: boolean;
+  readonly durable: boolean;
+  readonly onEvent: (event: SessionEvent) => void;
+  readonly onBytes: (bytes: number) => void;
+  readonly onDone: (ops: number) => void;
+  readonly totals: ExecutionTotals;
+  readonly signal: AbortSignal;
+};
+
+/** Must the bytes of this change come from the other side? */
+function wantedContent(step: Step): FileEntry | undefined {
+  if (step.type === "move" || step.change.action !== "content") return undefined;
+  const entry = step.change.new;
+  if (entry?.kind !== "file" || entry.size === 0) return undefined;
+  return step.change.from === undefined && entry.linkTo === undefined ? entry : undefined;
+}
+
+function* groups(steps: readonly Step[]): Generator<Step[]> {
+  let group: Step[] = [];
+  let bytes = 0;
+  const opsMax = Math.max(GROUP_OPS_MIN, Math.ceil(steps.length / GROUPS_WANTED));
+  for (const step of steps) {
+    const size = wantedContent(step)?.size ?? 0;
+    if (group.length > 0 && (group.length >= opsMax || bytes + size > GROUP_BYTES_MAX)) {
+      yield group;
+      group = [];
+      bytes = 0;
+    }
+    group.push(step);
+    bytes += size;
+  }
+  if (group.length > 0) yield group;
+}
+
+export async function executeSide(side: Side, steps: readonly Step[], context: ExecutionContext): Promise<void> {
+  if (steps.length === 0) return;
+  const target = context.endpoints[side];
+  const application = target.apply(context.runId, context.signal);
+  for (const group of groups(steps)) {
+    context.signal.throwIfAborted();
+    await new GroupExecution(side, group, application, context).run();
+  }
+}
+
+/** One group of steps on one side. */
+class GroupExecution {
+  readonly #side: Side;
+  readonly #group: readonly Step[];
+  readonly #application: Application;
+  readonly #context: ExecutionContext;
+  readonly #ops: ApplyOp[] = [];
+  readonly #inFlight: InFlight[] = [];
+
+  constructor(side: Side, group: readonly Step[], application: Application, context: ExecutionContext) {
+    this.#side = side;
+    this.#group = group;
+    this.#application = application;
+    this.#context = context;
+  }
+
+  async run(): Promise<void> {
+    const large = await this.#transferLarge();
+    await this.#pushAll(large);
+    const { state, durable } = this.#context;
+    state.store.transaction({ durable }, () => state.addInFlight(this.#inFlight));
+    const results: OpResult[] = [];
+    const reply = await this.#application.commit((more) => {
+      for (const result of more) results.push(result);
+    });
+    if (results.length !== this.#ops.length) throw incomplete(this.#context.endpoints[this.#side].label);
+    state.store.transaction({ durable }, () => {
+      results.forEach((result, at) => this.#record(this.#ops[at]!, result));
+      // Nothing else was logged on that side in between: its echo of our own writes need not be read.
+      const mark = state.marks[this.#side];
+      if (mark !== undefined && mark.seq === reply.seqBefore) {
+        state.marks[this.#side] = { ...mark, seq: reply.seqAfter };
+      }
+      state.clearInFlight();
+      state.save();
+    });
+  }
+
+  /** Large files first: what arrives is staged and named by its path. */
+  async #transferLarge(): Promise<Map<RelPath, TransferResult>> {
+    const results = new Map<RelPath, TransferResult>();
+    const items = this.#group.flatMap((step) => {
+      const entry = wantedContent(step);
+      if (entry === undefined || entry.size <= INLINE_BYTES_MAX || step.type === "move") return [];
+      return [{ path: step.change.path, entry }];
+    });
+    if (items.length === 0) return results;
+    const { endpoints, signal, totals, onBytes } = this.#context;
+    const [supplyEnd, receiveEnd] = memoryChannelPair();
+    const supply = endpoints[otherSide(this.#side)].supply(supplyEnd, signal);
+    const receive = endpoints[this.#side].receive(
+      receiveEnd,
+      items,
+      (result) => {
+        results.set(result.path, result);
+        totals.literal += result.literalBytes;
+        totals.reused += result.reusedBytes;
+        onBytes(result.literalBytes + result.reusedBytes);
+      },
+      signal,
+    );
+    await joinTransfer(receive, supply, receiveEnd, supplyEnd);
+    return results;
+  }
+
+  async #pushAll(large: ReadonlyMap<RelPath, TransferResult>): Promise<void> {
+    const small = this.#group.flatMap((step) => {
+      const entry = wantedContent(step);
+      return entry !== undefined && entry.size <= INLINE_BYTES_MAX && step.type === "change" ? [step.change.path] : [];
+    });
+    const source = this.#context.endpoints[otherSide(this.#side)];
+    await using reader = new SmallReader(small, source, this.#context.signal);
+    let batch: ApplyOp[] = [];
+    let bytes = 0;
+    for (const step of this.#group) {
+      const op = await this.#opFor(step, large, reader);
+      if (op === undefined) continue;
+      const size = op.type === "change" ? (op.bytes?.length ?? 0) : 0;
+      if (batch.length > 0 && (batch.length >= BATCH_ITEMS_MAX || bytes + size > BATCH_BYTES_MAX)) {
+        await this.#push(batch);
+        batch = [];
+        bytes = 0;
+      }
+      batch.push(op);
+      bytes += size;
+    }
+    if (batch.length > 0) await this.#push(batch);
+  }
+
+  async #push(batch: ApplyOp[]): Promise<void> {
+    const { onDone } = this.#context;
+    for (const op of batch) {
+      // The executor answers for each op once; the bytes are not needed again.
+      this.#ops.push(op.type === "move" ? op : { type: "change", change: op.change });
+      if (op.type === "change") {
+        this.#inFlight.push({ side: this.#side, path: op.change.path, entry: op.change.new });
+      }
+    }
+    await this.#application.push(batch);
+    onDone(batch.length);
+  }
+
+  /** The op for a step, with content as it was really read; undefined when the source could not give it. */
+  async #opFor(
+    step: Step,
+    large: ReadonlyMap<RelPath, TransferResult>,
+    reader: SmallReader,
+  ): Promise<ApplyOp | undefined> {
+    const wanted = wantedContent(step);
+    if (step.type === "move" || wanted === undefined) return step;
+    const { change } = step;
+    if (wanted.size > INLINE_BYTES_MAX) {
+      const result = large.get(change.path);
+      if (result?.entry !== undefined) return { type: "change", change: { ...change, new: merged(wanted, result.entry) } };
+      this.#sourceProblem(result?.problem ?? lost(change.path));
+      return undefined;
+    }
+    const item = await reader.next(change.path);
+    if ("problem" in item) {
+      this.#sourceProblem(item.problem);
+      return undefined;
+    }
+    this.#context.totals.literal += item.bytes.length;
+    this.#context.onBytes(item.bytes.length);
+    return { type: "change", change: { ...change, new: merged(wanted, item.entry) }, bytes: item.bytes };
+  }
+
+  #sourceProblem(found: Problem): void {
+    const problem = { ...found, side: found.code === "ENOSPC" ? this.#side : otherSide(this.#side) };
+    this.#context.totals.problems.push(problem);
+  }
+
+  #record(op: ApplyOp, result: OpResult): void {
+    if (result.path !== (op.type === "move" ? op.move.to : op.change.path)) {
+      throw incomplete(this.#context.endpoints[this.#side].label);
+    }
+    const { state, totals, verbose, onEvent } = this.#context;
+    if (result.status !== "done") {
+      if (result.status === "stale") totals.stale++;
+      // What one side filters out is not a failure: the path simply is not shared.
+      if (result.problem?.code !== "IGNORED" && result.problem !== undefined) {
+        totals.problems.push({ ...result.problem, side: this.#side });
+      }
+      return;
+    }
+    totals.changes++;
+    if (op.type === "move" && op.move.aside === true) state.movedOn(this.#side, op.move.from, op.move.to);
+    else if (op.type === "move") state.agreeMove(op.move.from, op.move.to);
+    else state.agree(result.path, op.change.new === undefined ? undefined : (result.entry ?? op.change.new));
+    if (verbose) onEvent(changeEvent(this.#side, op));
+  }
+}
+
+/** The wanted entry with the content facts of what was really read. */
+function merged(wanted: FileEntry, read: FileEntry): FileEntry {
+  return { ...wanted, size: read.size, sum: read.sum, mtimeNs: read.mtimeNs };
+}
+
+function changeEvent(side: Side, op: ApplyOp): SessionEvent {
+  if (op.type === "move") {
+    return { type: "change", side, path: op.move.to, action: "move", from: op.move.from, bytes: 0 };
+  }
+  const { change } = op;
+  const action =
+    change.action === "metadata"
+      ? "metadata"
+      : change.new === undefined
+        ? "remove"
+        : change.old === undefined
+          ? "create"
+          : "replace";
+  const bytes = change.new?.kind === "file" && action !== "metadata" ? change.new.size : 0;
+  return { type: "change", side, path: change.path, action, bytes };
+}
+
+function incomplete(label: string): SynclineError {
+  const message = `${label} did not answer for every change it was given`;
+  return new SynclineError({ code: "PROTOCOL", op: "apply", message, retryable: true });
+}
+
+function lost(path: RelPath): Problem {
+  return { path, side: "alpha", code: "STALE", message: "its content did not arrive", transient: true };
+}
+
+/** Reads small files in the order in which they are wanted. */
+class SmallReader implements AsyncDisposable {
+  readonly #batches: AsyncIterator<ReadItem[]> | undefined;
+  #batch: ReadItem[] = [];
+  #at = 0;
+
+  constructor(paths: RelPath[], source: Endpoint, signal: AbortSignal) {
+    this.#batches = paths.length === 0 ? undefined : source.read(paths, signal)[Symbol.asyncIterator]();
+  }
+
+  async next(path: RelPath): Promise<ReadItem> {
+    while (this.#at >= this.#batch.length) {
+      const result = await this.#batches?.next();
+      if (result === undefined || result.done === true) return { path, problem: lost(path) };
+      this.#batch = result.value;
+      this.#at = 0;
+    }
+    const item = this.#batch[this.#at++]!;
+    if (item.path !== path) throw incomplete("the source");
+    return item;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#batches?.return?.();
+  }
+}
+
+/** Both halves of a transfer; when one breaks, the other must not wait for ever. */
+async function joinTransfer(
+  receive: Promise<void>,
+  supply: Promise<void>,
+  ...ends: { fail(error: Error): void }[]
+): Promise<void> {
+  const guard = (half: Promise<void>): Promise<void> =>
+    half.catch((error: unknown) => {
+      for (const end of ends) end.fail(error instanceof Error ? error : new Error(String(error)));
+      throw error;
+    });
+  const outcome = await Promise.allSettled([guard(receive), guard(supply)]);
+  for (const half of outcome) if (half.status === "rejected") throw half.reason;
+}

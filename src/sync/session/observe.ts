@@ -1,0 +1,100 @@
+/** Takes one side's scan into the session's state. */
+import type { Observation, Problem } from "#model/observation.ts";
+import { type RelPath, comparePaths } from "#model/path.ts";
+import type { Side } from "#model/plan.ts";
+import type { Preserve } from "#model/entry.ts";
+import { SynclineError } from "#model/error.ts";
+import type { Endpoint, ScanRequest, ScanSummary } from "#sync/endpoint/endpoint.ts";
+import type { SessionState } from "#sync/session/state.ts";
+
+export type Observed = ScanSummary & { readonly side: Side };
+
+/**
+ * Scans and records. With `since` 0 the observations are a complete listing in path order, and whatever the ancestor
+ * has beside it is absent, unless it lies where the scan could not look.
+ */
+export async function observeSide(
+  side: Side,
+  endpoint: Endpoint,
+  request: ScanRequest,
+  state: SessionState,
+  preserve: Preserve,
+  onProgress: (entries: number) => void,
+  signal: AbortSignal,
+): Promise<Observed> {
+  const complete = request.since === 0;
+  if (complete) state.pending[side].clear();
+  const ancestor = complete ? state.ancestor.walk("")[Symbol.iterator]() : undefined;
+  let expected = ancestor?.next();
+  let last: RelPath = "";
+  let seen = 0;
+  const missing: RelPath[] = [];
+  const take = (one: Observation): void => {
+    if (complete) {
+      if (seen > 0 && comparePaths(last, one.path) >= 0) throw outOfOrder(endpoint.label);
+      while (expected !== undefined && !expected.done && comparePaths(expected.value[0], one.path) < 0) {
+        missing.push(expected.value[0]);
+        expected = ancestor!.next();
+      }
+      if (expected !== undefined && !expected.done && expected.value[0] === one.path) expected = ancestor!.next();
+    }
+    last = one.path;
+    seen++;
+    state.observe(side, one.path, one.state === "present" ? one : { state: one.state }, preserve);
+  };
+  const summary = await endpoint.scan(
+    request,
+    (batch) => {
+      for (const one of batch) take(one);
+      onProgress(seen);
+    },
+    signal,
+  );
+  while (expected !== undefined && !expected.done) {
+    missing.push(expected.value[0]);
+    expected = ancestor!.next();
+  }
+  const unknown = new UnknownPaths(summary.problems);
+  for (const path of missing) {
+    if (unknown.covering(path) === undefined) state.observe(side, path, { state: "absent" }, preserve);
+  }
+  const problems = summary.problems.map((one): Problem => ({ ...one, side }));
+  return { ...summary, problems, side };
+}
+
+function outOfOrder(label: string): SynclineError {
+  return new SynclineError({ code: "PROTOCOL", op: "scan", message: `${label} sent a listing out of order` });
+}
+
+/** Paths whose state is unknown in this cycle, with everything below them. */
+export class UnknownPaths {
+  readonly #problems = new Map<RelPath, Problem>();
+  /** Directories above an unknown path. */
+  readonly #above = new Set<RelPath>();
+
+  constructor(problems: readonly Problem[]) {
+    for (const one of problems) {
+      this.#problems.set(one.path, one);
+      for (let cut = one.path.lastIndexOf("/"); cut > 0; cut = one.path.lastIndexOf("/", cut - 1)) {
+        this.#above.add(one.path.slice(0, cut));
+      }
+    }
+  }
+
+  /** The problem at `path` or at a directory above it. */
+  covering(path: RelPath): Problem | undefined {
+    if (this.#problems.size === 0) return undefined;
+    const own = this.#problems.get(path) ?? this.#problems.get("");
+    if (own !== undefined) return own;
+    for (let cut = path.lastIndexOf("/"); cut > 0; cut = path.lastIndexOf("/", cut - 1)) {
+      const found = this.#problems.get(path.slice(0, cut));
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
+
+  /** Is something below `path` unknown? */
+  below(path: RelPath): boolean {
+    return this.#above.has(path);
+  }
+}

@@ -1,0 +1,190 @@
+/**
+ * A session: the loop connect → scan → plan → transfer → apply → watch over one pair of endpoints. It is the only room
+ * that knows all the others; each step is in a file of its own.
+ */
+import { SynclineError } from "#model/error.ts";
+import type { Side } from "#model/plan.ts";
+import type { Host } from "#platform/host.ts";
+import type { Endpoint } from "#sync/endpoint/endpoint.ts";
+import type { Store } from "#sync/index/store.ts";
+import { type CycleContext, type CycleOutcome, type Extents, runCycle } from "#sync/session/cycle.ts";
+import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
+import { openSides } from "#sync/session/open-sides.ts";
+import { addRun } from "#sync/session/run-list.ts";
+import { SIDES, SessionState } from "#sync/session/state.ts";
+import { DirtySignal } from "#sync/session/dirty-signal.ts";
+
+/** Cycles that follow at once because the disk changed under the plan; a writer that never stops must not hold us. */
+const ROUNDS_MAX = 4;
+/** Pause before such a cycle, so that a writer in the middle of something can finish. */
+const ROUND_PAUSE_MS = 50;
+/** After those rounds, what may pass by itself (a busy file, a full disk) is tried again this often. */
+const TRANSIENT_RETRY_MS = 5000;
+/** Reconnecting: doubles from the first to the longest delay, each drawn between half and all of it. */
+const RETRY_FIRST_MS = 500;
+const RETRY_LONGEST_MS = 60_000;
+/** A single run (without watch) gives up after this many attempts in a row. */
+const RETRIES_MAX = 8;
+
+export type SessionInput = {
+  /** Identifies the pair: 32 hex digits. */
+  readonly sessionId: string;
+  /** Called again for each reconnection. */
+  readonly alpha: () => Endpoint;
+  readonly beta: () => Endpoint;
+  readonly options: SessionOptions;
+  /** The pair's own state; stays open and belongs to the caller. */
+  readonly store: Store;
+  readonly host: Host;
+  readonly onEvent: (event: SessionEvent) => void;
+  /** Text to a short hex digest; names plans and runs. */
+  readonly hash: (text: string) => string;
+  readonly signal: AbortSignal;
+};
+
+/**
+ * Runs until the sides are the same as far as they can be, or, with `watch`, until aborted.
+ * @returns the last cycle's summary; `interrupted` when aborted
+ * @throws {SynclineError} when it cannot start or must halt; retryable ones were retried before
+ */
+export async function runSession(input: SessionInput): Promise<Summary> {
+  const state = new SessionState(input.store, input.host.random);
+  let last: Summary | undefined;
+  let failures = 0;
+  for (;;) {
+    try {
+      await connectAndRun(input, state, (summary) => {
+        last = summary;
+        failures = 0;
+      });
+      return last!;
+    } catch (error) {
+      if (input.signal.aborted) return interrupted(last);
+      if (!(error instanceof SynclineError) || !error.retryable) throw error;
+      failures++;
+      if (!input.options.watch && failures >= RETRIES_MAX) throw error;
+      await backOff(input, failures, error);
+      if (input.signal.aborted) return interrupted(last);
+    }
+  }
+}
+
+async function backOff(input: SessionInput, failures: number, error: SynclineError): Promise<void> {
+  const longest = Math.min(RETRY_LONGEST_MS, RETRY_FIRST_MS * 2 ** Math.min(failures - 1, 16));
+  const [draw] = input.host.random.bytes(1);
+  const delayMs = Math.round(longest / 2 + (longest / 2) * (draw! / 255));
+  input.onEvent({ type: "retry", attempt: failures, delayMs, reason: error.message });
+  await input.host.clock.sleep(delayMs, input.signal).catch(() => undefined);
+}
+
+function interrupted(last: Summary | undefined): Summary {
+  const bytes = { scanned: 0, literal: 0, reused: 0, sent: 0, received: 0 };
+  const none = { files: 0, changes: 0, conflicts: 0, problems: 0, bytes, seconds: 0, runId: "" };
+  return { ...none, ...last, type: "summary", result: "interrupted" };
+}
+
+async function connectAndRun(
+  input: SessionInput,
+  state: SessionState,
+  onSummary: (summary: Summary) => void,
+): Promise<void> {
+  const { host, options, onEvent, hash, signal } = input;
+  onEvent({ type: "phase", phase: "connecting" });
+  const alpha = input.alpha();
+  const beta = input.beta();
+  try {
+    const sides = await openSides(input, state, alpha, beta);
+    const context: CycleContext = { host, state, sides, options, onEvent, hash, signal };
+    if (options.watch) await watchLoop(input, context, onSummary);
+    else await settleRounds(input, context, { alpha: "full", beta: "full" }, onSummary);
+  } finally {
+    await Promise.allSettled([alpha.close(), beta.close()]);
+  }
+}
+
+/** Cycles until nothing moves under the plan any more, a few times at most. */
+async function settleRounds(
+  input: SessionInput,
+  context: CycleContext,
+  first: Extents,
+  onSummary: (summary: Summary) => void,
+): Promise<CycleOutcome> {
+  const { host, signal } = input;
+  const runId = newRunId(host);
+  let extents = first;
+  let merged: Summary | undefined;
+  for (let round = 1; ; round++) {
+    signal.throwIfAborted();
+    const outcome = await runCycle(context, extents, runId);
+    merged = merged === undefined ? outcome.summary : addSummaries(merged, outcome.summary);
+    if (round >= ROUNDS_MAX || !outcome.again || input.options.dryRun || merged.result === "held") {
+      if (merged.changes > 0 && merged.runId !== "") addRun(context.state.store, merged, host.clock.nowMs());
+      onSummary(merged);
+      input.onEvent({ type: "cycle", summary: merged });
+      return { ...outcome, summary: merged };
+    }
+    extents = { alpha: "dirty", beta: "dirty" };
+    await host.clock.sleep(ROUND_PAUSE_MS, signal);
+  }
+}
+
+function newRunId(host: Host): string {
+  return Buffer.from(host.random.bytes(6)).toString("hex");
+}
+
+/** Counts add up; what is still open is what the last cycle says. */
+function addSummaries(a: Summary, b: Summary): Summary {
+  const bytes = { ...b.bytes };
+  for (const key of ["scanned", "literal", "reused", "sent", "received"] as const) bytes[key] += a.bytes[key];
+  return {
+    ...b,
+    bytes,
+    runId: a.runId === "" ? b.runId : a.runId,
+    changes: a.changes + b.changes,
+    seconds: Math.round((a.seconds + b.seconds) * 1000) / 1000,
+  };
+}
+
+const SETTLE_MS = { immediate: 0, throttle: 100, debounce: 300 } as const;
+
+async function watchLoop(
+  input: SessionInput,
+  context: CycleContext,
+  onSummary: (summary: Summary) => void,
+): Promise<void> {
+  const { host, options, onEvent } = input;
+  const stop = new AbortController();
+  const signal = AbortSignal.any([input.signal, stop.signal]);
+  const dirty = new DirtySignal(host.clock, options.settle, SETTLE_MS[options.settle]);
+  const watches = SIDES.map((side: Side) =>
+    context.sides[side].endpoint.watch(() => dirty.mark(side), signal).catch((error: unknown) => dirty.fail(error)),
+  );
+  try {
+    // Watching started before the first scan, so nothing that happens from here on can be missed.
+    let nextFullMs = 0;
+    let again = false;
+    for (;;) {
+      const now = host.clock.monotonicMs();
+      const full = now >= nextFullMs;
+      if (full) nextFullMs = now + options.rescanMs;
+      const marked = dirty.take();
+      const extent = (side: Side): "full" | "dirty" | undefined =>
+        full ? "full" : marked[side] || again ? "dirty" : undefined;
+      const outcome = await settleRounds(input, context, { alpha: extent("alpha"), beta: extent("beta") }, onSummary);
+      const blind = SIDES.some((side) => !context.sides[side].reply.canWatch);
+      if (outcome.degraded || blind) nextFullMs = Math.min(nextFullMs, host.clock.monotonicMs() + degradedMs(options));
+      onEvent({ type: "phase", phase: "watching" });
+      again = outcome.again;
+      const retryMs = again ? TRANSIENT_RETRY_MS : Number.POSITIVE_INFINITY;
+      await dirty.wait(Math.min(nextFullMs - host.clock.monotonicMs(), retryMs), signal);
+    }
+  } finally {
+    stop.abort();
+    await Promise.allSettled(watches);
+  }
+}
+
+/** How often to rescan while watching cannot be trusted. */
+function degradedMs(options: SessionOptions): number {
+  return Math.min(options.rescanMs, 10_000);
+}

@@ -1,0 +1,268 @@
+/**
+ * What the controller remembers of one pair between cycles and runs: the ancestor, what still differs from it on
+ * either side, how far each side's observations were consumed, and which changes were on their way when it stopped.
+ */
+import { type Entry, sameEntry, type Preserve } from "#model/entry.ts";
+import { type RelPath, comparePaths, isWithin } from "#model/path.ts";
+import type { Problem } from "#model/observation.ts";
+import type { Conflict, Side } from "#model/plan.ts";
+import type { SumSeeds } from "#sync/endpoint/endpoint.ts";
+import { entryCodec } from "#sync/index/record-codecs.ts";
+import type { Log, Store, Table, Tree } from "#sync/index/store.ts";
+import { ByteReader, ByteWriter } from "#sync/wire/bytes.ts";
+import { readEntry, writeEntry } from "#sync/wire/entry-codec.ts";
+import type { Random } from "#platform/host.ts";
+
+/** What a side holds at a path where it differs from the ancestor. */
+export type Held = { readonly state: "present"; readonly entry: Entry } | { readonly state: "absent" | "ignored" };
+
+export const SIDES: readonly Side[] = ["alpha", "beta"];
+export const otherSide = (side: Side): Side => (side === "alpha" ? "beta" : "alpha");
+
+/** How far one side was consumed. */
+export type SideMark = { readonly rootId: string; readonly epoch: string; readonly seq: number; readonly filterHash: string };
+
+/** One change that was sent to a side and whose outcome is not recorded yet. */
+export type InFlight = { readonly side: Side; readonly path: RelPath; readonly entry: Entry | undefined };
+
+/** In-flight changes in one log record. */
+const IN_FLIGHT_PER_RECORD = 2000;
+
+export class SessionState {
+  readonly store: Store;
+  readonly ancestor: Tree<Entry>;
+  readonly pending: Record<Side, Map<RelPath, Held>> = { alpha: new Map(), beta: new Map() };
+  readonly seeds: SumSeeds;
+  /** Saved together with what was observed up to them, never before. */
+  readonly marks: Record<Side, SideMark | undefined>;
+  readonly #meta: Table;
+  readonly #inFlight: Log;
+  readonly #savedPending: Record<Side, Table>;
+  /** Files in the ancestor. */
+  files: number;
+  /** Entries on each side, and where its last scan could not look; known after the first scan. */
+  readonly entries: Record<Side, number> = { alpha: 0, beta: 0 };
+  readonly unknown: Record<Side, readonly Problem[]> = { alpha: [], beta: [] };
+  /** Conflicts of the last plan, for whoever asks. */
+  lastConflicts: readonly Conflict[] = [];
+  /** Changes of an interrupted run wait to be recognised. */
+  inFlightPending: boolean;
+  #saved = "";
+
+  constructor(store: Store, random: Random) {
+    this.store = store;
+    this.ancestor = store.tree("ancestor", entryCodec);
+    this.#meta = store.table("meta");
+    this.#inFlight = store.log("in-flight");
+    this.#savedPending = { alpha: store.table("pending-alpha"), beta: store.table("pending-beta") };
+    this.seeds = this.#loadSeeds(random);
+    this.files = this.#number("files");
+    this.marks = { alpha: this.#loadMark("alpha"), beta: this.#loadMark("beta") };
+    for (const side of SIDES) this.#loadPending(side);
+    this.inFlightPending = this.#inFlight.first() <= this.#inFlight.last();
+    this.#saved = this.#fingerprint();
+  }
+
+  /** Cheap: what is pending only changes together with marks or with a change that was saved. */
+  #fingerprint(): string {
+    const { alpha, beta } = this.marks;
+    return [alpha?.epoch, alpha?.seq, beta?.epoch, beta?.seq, this.pending.alpha.size, this.pending.beta.size].join(" ");
+  }
+
+  /** Has anything been observed or agreed since the last save? */
+  unsaved(): boolean {
+    return this.#saved !== this.#fingerprint();
+  }
+
+  #loadSeeds(random: Random): SumSeeds {
+    const saved = this.#meta.get("seeds");
+    const bytes = saved ?? random.bytes(16);
+    if (saved === undefined) this.store.transaction({ durable: true }, () => this.#meta.set("seeds", bytes));
+    const view = new DataView(bytes.buffer, bytes.byteOffset, 16);
+    return { a: view.getBigUint64(0), b: view.getBigUint64(8) };
+  }
+
+  #number(name: string): number {
+    const bytes = this.#meta.get(name);
+    return bytes === undefined ? 0 : new ByteReader(bytes).varint();
+  }
+
+  #loadMark(side: Side): SideMark | undefined {
+    const bytes = this.#meta.get(`mark-${side}`);
+    if (bytes === undefined) return undefined;
+    const r = new ByteReader(bytes);
+    return { rootId: r.string(), epoch: r.string(), seq: r.varint(), filterHash: r.string() };
+  }
+
+  #saveMark(side: Side): void {
+    const mark = this.marks[side];
+    if (mark === undefined) return;
+    const w = new ByteWriter();
+    w.string(mark.rootId);
+    w.string(mark.epoch);
+    w.varint(mark.seq);
+    w.string(mark.filterHash);
+    this.#meta.set(`mark-${side}`, w.finish());
+  }
+
+  /** What `side` holds at `path`: what was observed, or else what the ancestor says. */
+  held(side: Side, path: RelPath): Held {
+    const own = this.pending[side].get(path);
+    if (own !== undefined) return own;
+    const entry = this.ancestor.get(path);
+    return entry === undefined ? { state: "absent" } : { state: "present", entry };
+  }
+
+  /** Records an observation; what equals the ancestor is not pending. */
+  observe(side: Side, path: RelPath, held: Held, preserve: Preserve): void {
+    if (held.state !== "ignored") {
+      const entry = held.state === "present" ? held.entry : undefined;
+      if (sameEntry(this.ancestor.get(path), entry, preserve)) {
+        this.pending[side].delete(path);
+        return;
+      }
+    }
+    this.pending[side].set(path, held);
+  }
+
+  /** Sets the ancestor where both sides are known to hold `entry` now. */
+  agree(path: RelPath, entry: Entry | undefined): void {
+    this.setAncestor(path, entry);
+    this.pending.alpha.delete(path);
+    this.pending.beta.delete(path);
+  }
+
+  setAncestor(path: RelPath, entry: Entry | undefined): void {
+    const before = this.ancestor.get(path);
+    if (before?.kind === "file") this.files--;
+    if (entry === undefined) {
+      if (before !== undefined) this.ancestor.delete(path);
+      return;
+    }
+    if (entry.kind === "file") this.files++;
+    this.ancestor.set(path, entry);
+  }
+
+  /** A whole subtree was renamed on both sides. */
+  agreeMove(from: RelPath, to: RelPath): void {
+    for (const [path] of [...this.ancestor.walk(from)]) {
+      for (const side of SIDES) {
+        this.pending[side].delete(path);
+        this.pending[side].delete(to + path.slice(from.length));
+      }
+    }
+    this.ancestor.moveSubtree(from, to);
+  }
+
+  /** One side alone renamed a subtree: a conflict's loser that was put aside. The ancestor stays. */
+  movedOn(side: Side, from: RelPath, to: RelPath): void {
+    const paths = new Set([...this.ancestor.walk(from)].map(([path]) => path));
+    for (const path of this.pending[side].keys()) if (isWithin(path, from)) paths.add(path);
+    for (const path of paths) {
+      const held = this.held(side, path);
+      this.pending[side].set(to + path.slice(from.length), held);
+      if (this.ancestor.get(path) === undefined) this.pending[side].delete(path);
+      else this.pending[side].set(path, { state: "absent" });
+    }
+  }
+
+  /** Moves the ancestor of one path without losing what either side holds there. */
+  rebase(path: RelPath, entry: Entry | undefined, preserve: Preserve): void {
+    const held = SIDES.map((side) => this.held(side, path));
+    this.setAncestor(path, entry);
+    SIDES.forEach((side, at) => this.observe(side, path, held[at]!, preserve));
+  }
+
+  /** Call in a durable transaction before the changes can become visible. */
+  addInFlight(changes: readonly InFlight[]): void {
+    for (let at = 0; at < changes.length; at += IN_FLIGHT_PER_RECORD) {
+      const w = new ByteWriter();
+      const part = changes.slice(at, at + IN_FLIGHT_PER_RECORD);
+      w.varint(part.length);
+      for (const { side, path, entry } of part) {
+        w.bool(side === "beta");
+        w.string(path);
+        writeEntry(w, entry);
+      }
+      this.#inFlight.append(w.finish());
+    }
+  }
+
+  clearInFlight(): void {
+    if (this.#inFlight.first() <= this.#inFlight.last()) this.#inFlight.trim(this.#inFlight.last());
+  }
+
+  *inFlight(): Iterable<InFlight> {
+    for (const [, bytes] of this.#inFlight.since(this.#inFlight.first() - 1)) {
+      const r = new ByteReader(bytes);
+      for (let left = r.varint(); left > 0; left--) {
+        yield { side: r.bool() ? "beta" : "alpha", path: r.string(), entry: readEntry(r) };
+      }
+    }
+  }
+
+  #loadPending(side: Side): void {
+    const bytes = this.#savedPending[side].get("all");
+    if (bytes === undefined) return;
+    const r = new ByteReader(bytes);
+    while (!r.atEnd) {
+      const path = r.string();
+      const state = r.u8();
+      const entry = readEntry(r);
+      if (state === 1 && entry !== undefined) this.pending[side].set(path, { state: "present", entry });
+      else this.pending[side].set(path, { state: state === 2 ? "ignored" : "absent" });
+    }
+  }
+
+  /** Writes what must go together with ancestor changes. Call inside a transaction. */
+  save(): void {
+    this.#saved = this.#fingerprint();
+    const w = new ByteWriter();
+    w.varint(this.files);
+    this.#meta.set("files", w.finish());
+    for (const side of SIDES) {
+      this.#saveMark(side);
+      const table = this.#savedPending[side];
+      if (this.pending[side].size === 0) {
+        if (table.get("all") !== undefined) table.delete("all");
+        continue;
+      }
+      w.reset();
+      for (const [path, held] of this.pending[side]) {
+        w.string(path);
+        w.u8(held.state === "present" ? 1 : held.state === "ignored" ? 2 : 0);
+        writeEntry(w, held.state === "present" ? held.entry : undefined);
+      }
+      table.set("all", w.finish());
+    }
+  }
+
+  /** Forgets what was agreed: a side lost its memory, so everything is compared anew and nothing is deleted. */
+  reset(): void {
+    this.store.transaction({ durable: true }, () => {
+      this.ancestor.deleteSubtree("");
+      this.files = 0;
+      for (const side of SIDES) {
+        this.pending[side].clear();
+        this.marks[side] = undefined;
+        this.#meta.delete(`mark-${side}`);
+      }
+      this.clearInFlight();
+      this.save();
+    });
+  }
+
+  /** Paths where at least one side differs from the ancestor, in path order. */
+  touched(): RelPath[] {
+    const paths: RelPath[] = [...this.pending.alpha.keys()];
+    for (const path of this.pending.beta.keys()) if (!this.pending.alpha.has(path)) paths.push(path);
+    return this.sortPaths(paths);
+  }
+
+  /** Scans mostly report in order already, and checking that is much cheaper than sorting a million paths. */
+  sortPaths(paths: RelPath[]): RelPath[] {
+    let sorted = true;
+    for (let at = 1; at < paths.length && sorted; at++) sorted = comparePaths(paths[at - 1]!, paths[at]!) < 0;
+    return sorted ? paths : paths.sort(comparePaths);
+  }
+}

@@ -1,0 +1,59 @@
+/** Bounds of a transfer. Both ends hold their peer to them. */
+import { PIECE_BYTES } from "#sync/chunk/sum.ts";
+
+/** Files that the source works on at the same time: enough to overlap disk, hashing and sending. */
+export const FILES_ACTIVE_MAX = 4;
+/** Files asked for but not finished; hides the latency of a long line for files of medium size. */
+export const FILES_ASKED_MAX = 32;
+/** Beyond FILES_ACTIVE_MAX files are asked ahead only while those asked for are smaller than this together. */
+export const ASKED_BYTES_MAX = 16 << 20;
+/** Largest file that is accepted: its leaves take 128 MiB of memory. */
+export const FILE_BYTES_MAX = 8 * 2 ** 40;
+
+/** Block sizes of the delta; see blockBytesFor. */
+export const BLOCK_BYTES_MIN = 4 << 10;
+export const BLOCK_BYTES_MAX = PIECE_BYTES;
+/** Blocks offered for one file at most (3 MiB on the wire); what lies behind them is sent again. */
+export const BLOCKS_MAX = 1 << 18;
+/** Blocks in one message; few, so that the source starts comparing while the destination still hashes. */
+export const BLOCKS_PER_MESSAGE = 512;
+/** A base smaller than this is not worth its signature. */
+export const BASE_BYTES_MIN = 4 << 10;
+
+/** Regions in one ASK; also when the walk stops to hear the answers. */
+export const REGIONS_PER_ASK = 64;
+/** Regions asked for and not answered. */
+export const REGIONS_WAITING_MAX = 1024;
+/** Longest region narrowed by hashes of its slices; a longer one is sent whole. */
+export const REGION_BYTES_MAX = 2 << 20;
+/** Slice sizes, coarse then fine: a small edit in a block costs about 200 bytes of hashes and one fine slice. */
+export const SLICE_BYTES_COARSE = 8 << 10;
+export const SLICE_BYTES_FINE = 512;
+
+/** Bytes of pieces that are being read or sent, over all files of one supply. */
+export const SUPPLY_BUFFERS_MAX = 12;
+/** Writes that have not settled, over all files of one receive. */
+export const WRITES_WAITING_MAX = 6;
+/** Written bytes after which the kernel is asked to start writing back, so that the later sync is short. */
+export const WRITEBACK_BYTES = 8 << 20;
+/** Longest copy out of the base in one op, so that the destination copies while the source still compares. */
+export const COPY_BYTES_MAX = 8 << 20;
+/** Packed ops are sent when they reach this. */
+export const OPS_BYTES = 48 << 10;
+/** A literal up to this is packed between other ops; a longer one is a message of its own. */
+export const SMALL_LITERAL_BYTES = 8 << 10;
+
+/**
+ * Block size for a base of `size` bytes: the power of two at or above the root of 16 × size. The signature costs
+ * 12 bytes a block and an edit about a block, so both grow with the root (1 GiB: 128 KiB, 64 MiB: 32 KiB).
+ */
+export function blockBytesFor(size: number): number {
+  let block = BLOCK_BYTES_MIN;
+  while (block < BLOCK_BYTES_MAX && block * block < 16 * size) block *= 2;
+  return block;
+}
+
+/** Blocks of a file of `size` bytes, the short last one included, as far as they are offered. */
+export function blocksIn(size: number, blockBytes: number): number {
+  return Math.min(BLOCKS_MAX, Math.ceil(size / blockBytes));
+}

@@ -1,0 +1,311 @@
+/** The destination of a transfer: asks for files, puts them together in the stage, and reports each. */
+import type { Problem } from "#model/observation.ts";
+import type { RelPath } from "#model/path.ts";
+import type { TransferItem, TransferResult } from "#sync/endpoint/endpoint.ts";
+import { ByteReader, malformed } from "#sync/wire/bytes.ts";
+import type { Channel } from "#sync/wire/channel.ts";
+import type { SumSeeds } from "#sync/chunk/sum.ts";
+import { FsError } from "#platform/file-system.ts";
+import type { Host } from "#platform/host.ts";
+import { ASKED_BYTES_MAX, FILES_ACTIVE_MAX, FILES_ASKED_MAX, WRITES_WAITING_MAX } from "#sync/transfer/limits.ts";
+import type { Limit } from "#sync/transfer/line.ts";
+import {
+  ASK,
+  BEGIN,
+  CANCEL,
+  DATA,
+  END,
+  FAIL,
+  OPS,
+  encodeRequest,
+  readAsk,
+  readDataHeader,
+  readEnd,
+  readFail,
+  readSize,
+  startMessage,
+} from "#sync/transfer/messages.ts";
+import { type BaseFile, type How, ReceiveFile, problemAt, problemFrom } from "#sync/transfer/receive-file.ts";
+import { answerRegions } from "#sync/transfer/signature.ts";
+import type { StageArea } from "#sync/transfer/stage-area.ts";
+import { abortError } from "#sync/transfer/supply.ts";
+
+export type ReceiveContext = {
+  readonly host: Host;
+  readonly seeds: SumSeeds;
+  readonly stage: StageArea;
+  /** Leave runs of zeros as holes. */
+  readonly sparse: boolean;
+  /** Bandwidth limiter for what this side sends: hashes. */
+  readonly limit: Limit;
+  /**
+   * Opens this side's own present file at the path, as its index knows it; undefined when there is none or it is not
+   * a file. It need not stay the same: everything taken from it is verified. The transfer closes it. Throws FsError.
+   */
+  readonly base: (path: RelPath) => BaseFile | undefined;
+};
+
+/** Pieces waiting to be read back and hashed before the next message is looked at. */
+const BACKLOG_PIECES_MAX = 8;
+/** Refusals that will meet every other file as well: the rest is not even asked for. */
+const DISK_CODES = new Set(["ENOSPC", "EDQUOT", "EROFS", "EIO"]);
+
+/**
+ * Brings `items` into the stage over the channel. Every item gets exactly one result, in any order: the entry that
+ * was staged, with the sum that was computed here from the staged bytes and agrees with the source's, or a problem.
+ * When the disk is full the items that are left get that problem. Afterwards the channel has ended.
+ *
+ * Rejects when the transfer as a whole cannot go on (PROTOCOL, LINK_LOST, `signal.reason`); items without a result by
+ * then have none, and what was written of them is kept for the next run.
+ */
+export async function receiveFiles(
+  context: ReceiveContext,
+  channel: Channel,
+  items: readonly TransferItem[],
+  onResult: (result: TransferResult) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const receive = new Receive(context, channel, items, onResult);
+  const onAbort = (): void => channel.fail(abortError(signal));
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    signal.throwIfAborted();
+    await receive.run();
+  } catch (error) {
+    channel.fail(error instanceof Error ? error : new Error(String(error)));
+    await receive.keepAll();
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+class Receive {
+  readonly #context: ReceiveContext;
+  readonly #channel: Channel;
+  readonly #items: readonly TransferItem[];
+  readonly #onResult: (result: TransferResult) => void;
+  readonly #files = new Map<number, ReceiveFile>();
+  #nextItem = 0;
+  #lastId = 0;
+  #askedBytes = 0;
+  /** The problem of the disk that ends everything. */
+  #diskProblem: Problem | undefined;
+  /** Signatures are made one after the other: it is the processor that they take. */
+  #signing: Promise<void> = Promise.resolve();
+  #writes = 0;
+  #writeSettled: (() => void) | undefined;
+
+  constructor(
+    context: ReceiveContext,
+    channel: Channel,
+    items: readonly TransferItem[],
+    onResult: (result: TransferResult) => void,
+  ) {
+    this.#context = context;
+    this.#channel = channel;
+    this.#items = items;
+    this.#onResult = onResult;
+  }
+
+  async run(): Promise<void> {
+    await this.#askMore();
+    while (this.#files.size > 0) {
+      const message = await this.#channel.receive();
+      if (message === undefined) throw malformed("it ended before its files");
+      await this.#handle(message);
+    }
+    this.#channel.end();
+    if ((await this.#channel.receive()) !== undefined) throw malformed("it goes on after its end");
+  }
+
+  /** After a failure: waits for what is under way and keeps what was written. */
+  async keepAll(): Promise<void> {
+    for (const file of this.#files.values()) {
+      await file.settle();
+      file.abandon(undefined, true);
+    }
+    this.#files.clear();
+  }
+
+  #send(message: Uint8Array): Promise<void> | void {
+    const wait = this.#context.limit(message.length);
+    if (wait === undefined) return this.#channel.send(message);
+    return wait.then(() => this.#channel.send(message));
+  }
+
+  async #askMore(): Promise<void> {
+    while (this.#nextItem < this.#items.length) {
+      const item = this.#items[this.#nextItem]!;
+      if (this.#diskProblem !== undefined) {
+        this.#nextItem++;
+        this.#report({ path: item.path, problem: { ...this.#diskProblem, path: item.path }, literalBytes: 0, reusedBytes: 0 });
+        continue;
+      }
+      const ahead = this.#files.size >= FILES_ACTIVE_MAX && this.#askedBytes + item.entry.size > ASKED_BYTES_MAX;
+      if (ahead || this.#files.size >= FILES_ASKED_MAX) return;
+      this.#nextItem++;
+      await this.#ask(item, "delta");
+    }
+  }
+
+  async #ask(item: TransferItem, how: How): Promise<void> {
+    const { host, seeds, stage, sparse, base } = this.#context;
+    let file: ReceiveFile;
+    try {
+      file = new ReceiveFile({ fs: host.fs, seeds, stage, sparse, base }, item, this.#lastId + 1, how);
+    } catch (error) {
+      const problem = this.#problemFrom(item.path, error);
+      this.#report({ path: item.path, problem, literalBytes: 0, reusedBytes: 0 });
+      return;
+    }
+    this.#lastId++;
+    this.#askedBytes += item.entry.size;
+    this.#files.set(file.id, file);
+    const request = file.request();
+    await this.#send(encodeRequest(request));
+    if (request.base === undefined && request.partial === undefined) return;
+    this.#signing = this.#signing.then(async () => {
+      try {
+        await file.sign((message) => this.#send(message));
+      } catch (error) {
+        await this.#signFailed(file, error);
+      }
+    });
+  }
+
+  /** A base that cannot be read fails its file; everything else ends the transfer through the channel. */
+  async #signFailed(file: ReceiveFile, error: unknown): Promise<void> {
+    try {
+      if (error instanceof FsError) await this.#cancel(file, this.#problemFrom(file.path, error));
+      else throw error;
+    } catch (failure) {
+      this.#channel.fail(failure instanceof Error ? failure : new Error(String(failure)));
+    }
+  }
+
+  #problemFrom(path: RelPath, error: unknown): Problem {
+    const problem = problemFrom(path, error);
+    if (DISK_CODES.has(problem.code)) this.#diskProblem ??= problem;
+    return problem;
+  }
+
+  async #cancel(file: ReceiveFile, problem: Problem): Promise<void> {
+    if (file.problem !== undefined) return;
+    file.problem = problem;
+    await this.#send(startMessage(CANCEL, file.id).finish());
+  }
+
+  async #handle(message: Uint8Array): Promise<void> {
+    if (message[0] === DATA) return this.#data(message);
+    const reader = new ByteReader(message);
+    const type = reader.u8();
+    const file = this.#fileOf(reader.varint());
+    if (type === FAIL) return this.#failed(file, reader);
+    if (type === END) return this.#ended(file, reader);
+    if (file.problem !== undefined) return;
+    try {
+      if (type === BEGIN) await file.begin(readSize(reader), reader.varint());
+      else if (type === OPS) file.ops(reader);
+      else if (type === ASK) await this.#answer(file, reader);
+      else throw malformed("an unknown message");
+    } catch (error) {
+      await this.#cancel(file, this.#problemFrom(file.path, error));
+      return;
+    }
+    if (!reader.atEnd) throw malformed("it goes on after its end");
+    await this.#holdBack(file);
+  }
+
+  #fileOf(id: number): ReceiveFile {
+    const file = this.#files.get(id);
+    if (file === undefined) throw malformed("a file that was not asked for");
+    return file;
+  }
+
+  async #answer(file: ReceiveFile, reader: ByteReader): Promise<void> {
+    const { fs } = this.#context.host;
+    if (file.base === undefined) throw malformed("a question about no base");
+    const regions = readAsk(reader, file.base.size);
+    await this.#send(await answerRegions(fs, file.base.fd, file.id, regions, this.#context.seeds));
+  }
+
+  async #data(message: Uint8Array): Promise<void> {
+    const header = readDataHeader(message);
+    const file = this.#fileOf(header.id);
+    if (file.problem !== undefined) return;
+    this.#writes++;
+    file.data(header, message, () => {
+      this.#writes--;
+      this.#writeSettled?.();
+    });
+    await this.#holdBack(file);
+  }
+
+  /** Bounds the memory of what is under way, and sees to failures of what was not awaited. */
+  async #holdBack(file: ReceiveFile): Promise<void> {
+    while (this.#writes >= WRITES_WAITING_MAX) {
+      const settled = Promise.withResolvers<void>();
+      this.#writeSettled = settled.resolve;
+      await settled.promise;
+    }
+    const { assembly } = file;
+    if (assembly.backlog > BACKLOG_PIECES_MAX) await assembly.catchUp(BACKLOG_PIECES_MAX);
+    if (assembly.failure !== undefined) await this.#cancel(file, this.#problemFrom(file.path, assembly.failure));
+  }
+
+  async #failed(file: ReceiveFile, reader: ByteReader): Promise<void> {
+    const failure = readFail(reader);
+    await file.settle();
+    const problem = file.problem ?? problemAt(file.path, failure);
+    await this.#finish(file, () => file.abandon(problem, problem.code === "CHANGED"));
+  }
+
+  async #ended(file: ReceiveFile, reader: ByteReader): Promise<void> {
+    const entry = readEnd(reader);
+    await file.settle();
+    const { problem } = file;
+    if (problem !== undefined) return this.#finish(file, () => file.abandon(problem, false));
+    let verified = false;
+    try {
+      verified = await file.verify(entry);
+    } catch (error) {
+      const found = this.#problemFrom(file.path, error);
+      return this.#finish(file, () => file.abandon(found, false));
+    }
+    if (verified) return this.#finish(file, () => file.done(entry));
+    if (file.how === "delta") return this.#again(file);
+    const message = "the bytes that arrived are not those that the source read";
+    const corrupt = problemAt(file.path, { code: "CORRUPT", message, transient: true });
+    return this.#finish(file, () => file.abandon(corrupt, false));
+  }
+
+  /** A block was mistaken for another, or the base changed: once more, without taking anything from here. */
+  async #again(file: ReceiveFile): Promise<void> {
+    this.#remove(file);
+    file.abandon(undefined, false);
+    await this.#ask(file.item, "whole");
+    await this.#askMore();
+  }
+
+  #remove(file: ReceiveFile): void {
+    this.#files.delete(file.id);
+    this.#askedBytes -= file.item.entry.size;
+  }
+
+  async #finish(file: ReceiveFile, close: () => TransferResult): Promise<void> {
+    this.#remove(file);
+    let result: TransferResult;
+    try {
+      result = close();
+    } catch (error) {
+      result = { path: file.path, problem: this.#problemFrom(file.path, error), literalBytes: 0, reusedBytes: 0 };
+    }
+    this.#report(result);
+    await this.#askMore();
+  }
+
+  #report(result: TransferResult): void {
+    this.#onResult(result);
+  }
+}
