@@ -10,8 +10,9 @@ import type { Endpoint, RunChange } from "#sync/endpoint/endpoint.ts";
 import type { ServeLog, ServedRoot } from "#sync/endpoint/serve.ts";
 import type { Store } from "#sync/index/store.ts";
 import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
-import type { EndpointContext } from "#sync/endpoint/open-endpoint.ts";
-import { makeFolder, readSmallFile, readTokens, removeTree } from "#cli/local-files.ts";
+import type { SideContext } from "#cli/sides.ts";
+import { usage } from "#cli/values.ts";
+import { readSmallFile, readTokens, removeTree } from "#cli/local-files.ts";
 import type { Given } from "#cli/parse.ts";
 
 /** Digits of a plan's hash: enough that nobody approves another plan, short enough to be read out. */
@@ -33,58 +34,55 @@ export type PairRequest = {
   readonly pair: Pair;
   readonly given: Given;
   readonly stateDir: string;
+  /** Where pinned certificates are, when not in `stateDir`. */
+  readonly trustDir?: string;
   readonly host: Host;
   readonly signal: AbortSignal;
   /** Asked when a server is unknown and --accept-new was not given; undefined where nobody can be asked. */
   readonly askTrust: ((question: string) => Promise<boolean>) | undefined;
 };
 
-function endpointContext(request: PairRequest): EndpointContext {
+function sideContext(request: PairRequest): SideContext {
   const { given, host, stateDir, askTrust } = request;
-  const file = (name: "ca" | "client-cert" | "client-key"): string | undefined =>
-    given[name] === undefined ? undefined : readSmallFile(name, given[name]);
+  if ((given["client-cert"] === undefined) !== (given["client-key"] === undefined)) {
+    throw usage("--client-cert and --client-key belong together");
+  }
+  const identity = given["client-cert"] === undefined || given["client-key"] === undefined
+    ? undefined
+    : {
+        certificate: readSmallFile("client-cert", given["client-cert"]),
+        key: readSmallFile("client-key", given["client-key"]),
+      };
   return {
-    host,
-    stateDir,
+    host, stateDir, askTrust, identity,
+    trustDir: request.trustDir ?? stateDir,
     token: given["token-file"] === undefined ? undefined : readTokens(given["token-file"])[0],
     fingerprint: given.fingerprint,
     acceptNew: given["accept-new"] ?? false,
-    askTrust,
-    ca: file("ca"),
-    clientCert: file("client-cert"),
-    clientKey: file("client-key"),
+    ca: given.ca === undefined ? undefined : readSmallFile("ca", given.ca),
     sshCommand: given.ssh,
-    compress: given.compress ?? "auto",
-    bytesPerSecond: given.bwlimit,
   };
 }
 
-type Opened = { readonly sessionId: string; readonly store: Store; readonly sides: Record<Side, () => Endpoint> };
+type Opened = {
+  readonly sessionId: string;
+  readonly store: Store;
+  readonly sides: Record<Side, () => Endpoint>;
+  readonly hash: (text: string) => string;
+};
 
 /**
  * Opens what a pair remembers; the endpoints themselves connect later. A damaged store is moved aside and begun anew:
  * the next scan then compares everything, which can show conflicts but loses nothing.
  */
 async function openPair(request: PairRequest): Promise<Opened> {
-  const [{ openEndpoint, parseSpec }, { openOrReplace }] = await Promise.all([
-    import("#sync/endpoint/open-endpoint.ts"),
-    import("#sync/index/sqlite-store.ts"),
-  ]);
+  const { openState, shortHash, sideOpener } = await import("#cli/sides.ts");
   const { pair, stateDir } = request;
+  const context = sideContext(request);
+  const sides = { alpha: sideOpener(pair.alpha, context), beta: sideOpener(pair.beta, context) };
   const sessionId = shortHash(`${pair.alpha}\0${pair.beta}`, 32);
-  const context = endpointContext(request);
-  const specs = { alpha: parseSpec(pair.alpha), beta: parseSpec(pair.beta) };
-  const { store } = openOrReplace(join(makeFolder(join(stateDir, "sessions")), `${sessionId}.db`));
-  return {
-    sessionId,
-    store,
-    sides: { alpha: () => openEndpoint(specs.alpha, context), beta: () => openEndpoint(specs.beta, context) },
-  };
-}
-
-/** Hex digits of a SHA-256; names pairs, plans and runs. */
-function shortHash(text: string, digits: number): string {
-  return new Bun.CryptoHasher("sha256").update(text).digest("hex").slice(0, digits);
+  const hash = (text: string): string => shortHash(text, PLAN_HASH_DIGITS);
+  return { sessionId, hash, sides, store: openState(join(stateDir, "sessions", `${sessionId}.db`)) };
 }
 
 /** Runs one session to its end (or, watching, until the signal). Endpoints and store are closed in any case. */
@@ -94,14 +92,13 @@ export async function runPair(
   onEvent: (event: SessionEvent) => void,
 ): Promise<Summary> {
   const { runSession } = await import("#sync/session/session.ts");
-  const { sessionId, store, sides } = await openPair(request);
+  const { sessionId, store, sides, hash } = await openPair(request);
   const { host, signal } = request;
   try {
     return await runSession({
-      sessionId, store, host, options, onEvent, signal,
+      sessionId, store, host, options, onEvent, hash, signal,
       alpha: sides.alpha,
       beta: sides.beta,
-      hash: (text) => shortHash(text, PLAN_HASH_DIGITS),
     });
   } finally {
     store.close();
@@ -177,7 +174,7 @@ export async function comparePair(
 ): Promise<Summary> {
   const stateDir = join(request.stateDir, `verify-${process.pid}`);
   try {
-    return await runPair({ ...request, stateDir }, options, onEvent);
+    return await runPair({ ...request, stateDir, trustDir: request.stateDir }, options, onEvent);
   } finally {
     removeTree(stateDir);
   }
@@ -200,19 +197,19 @@ export type Serving = { readonly port: number; readonly fingerprint: string; clo
 
 /** Starts serving; returns once it listens. */
 export async function serveRoots(request: ServeRequest): Promise<Serving> {
-  const [{ serveConnections }, { givenIdentity, ownIdentity }] = await Promise.all([
+  const [{ PROGRAM, localEndpoints }, { serveConnections }, { givenIdentity, ownIdentity }] = await Promise.all([
+    import("#cli/sides.ts"),
     import("#sync/endpoint/serve.ts"),
     import("#sync/transport/server-identity.ts"),
   ]);
   const { host, stateDir, listen, roots, tokens, clientCa, log } = request;
-  const openLocal = await localEndpoints(host, stateDir);
   const identity = request.identity === undefined
     ? ownIdentity(stateDir, host.hostName, listen.host, host.clock)
     : givenIdentity(request.identity);
   const server = serveConnections({
     host, listen, roots, tokens, log,
     tls: { identity, clientAuthorities: clientCa },
-    openEndpoint: openLocal,
+    openEndpoint: localEndpoints(host, stateDir),
     program: PROGRAM,
   });
   return { port: server.port, fingerprint: identity.fingerprint, close: () => server.close() };
@@ -220,11 +217,12 @@ export async function serveRoots(request: ServeRequest): Promise<Serving> {
 
 /** The far end of an ssh:// side; resolves when the near end has gone. */
 export async function serveAgent(stateDir: string, signal: AbortSignal): Promise<void> {
-  const [{ serveStdio }, { stdioTransport }, host] = await Promise.all([
+  const [{ PROGRAM, localEndpoints }, { serveStdio }, { ownStdio }, host] = await Promise.all([
+    import("#cli/sides.ts"),
     import("#sync/endpoint/serve.ts"),
-    import("#sync/transport/stdio.ts"),
+    import("#platform/net/stream-transport.ts"),
     openHost(),
   ]);
-  const openEndpoint = await localEndpoints(host, stateDir);
-  await serveStdio({ transport: stdioTransport(), openEndpoint, clock: host.clock, program: PROGRAM }, signal);
+  const openEndpoint = localEndpoints(host, stateDir);
+  await serveStdio({ transport: ownStdio(), openEndpoint, clock: host.clock, program: PROGRAM }, signal);
 }

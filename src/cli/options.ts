@@ -48,8 +48,9 @@ export const OPTIONS = {
   delete: { type: "flag", help: "one-way modes: remove from beta what alpha does not have" },
   "max-delete": {
     type: "brake",
-    fallback: "50%",
-    help: "hold a plan that would remove or replace more than N entries, or P percent, of a side; none: no brake",
+    fallback: "50%, and more than 20 entries",
+    help: "hold a plan that would remove or replace more than N entries, or P percent, of a side; one that empties a " +
+      "side is always held",
   },
   approve: { type: "text", value: "HASH", lineOnly: true, help: "run exactly the held plan with this hash" },
   conflict: {

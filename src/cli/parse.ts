@@ -2,7 +2,7 @@
 import { resolve } from "node:path";
 import type { Preserve } from "#model/entry.ts";
 import {
-  COMMANDS, type CommandName, OPTIONS, type OptionName, type OptionSpec, commandSpec, environmentName, isCommand,
+  COMMANDS, type CommandName, type OPTIONS, type OptionName, type OptionSpec, commandSpec, environmentName, isCommand,
   isOption, optionSpec,
 } from "#cli/options.ts";
 import {

@@ -40,9 +40,15 @@ export function processScreen(environment: Record<string, string | undefined>): 
 }
 
 function processStream(stream: NodeJS.WriteStream): Stream {
+  // The reader of a pipe may go away at any time (`syncline log | head`): what nobody reads is dropped.
+  stream.on("error", () => undefined);
   return {
     write: (text) => {
-      stream.write(text);
+      try {
+        stream.write(text);
+      } catch (error) {
+        if (!(error instanceof Error && "code" in error && error.code === "EPIPE")) throw error;
+      }
     },
     isTty: stream.isTTY === true,
     columns: () => stream.columns || 80,

@@ -4,8 +4,8 @@ import type { Brake, SessionOptions } from "#sync/session/events.ts";
 import type { Given } from "#cli/parse.ts";
 import { usage } from "#cli/values.ts";
 
-/** A plan that would remove or replace more than half of a side waits for a person. */
-const BRAKE_DEFAULT: Brake = { count: undefined, percent: 50 };
+/** Never reached; a plan that empties a side is held all the same. */
+export const NO_BRAKE: Brake = { count: Number.MAX_SAFE_INTEGER, percent: undefined };
 const RESCAN_MS_DEFAULT = 5 * 60_000;
 
 /** @throws {SynclineError} USAGE for options that contradict each other */
@@ -19,12 +19,12 @@ export function sessionOptions(given: Given): SessionOptions {
     throw usage(`--watch does not go with ${given.approve === undefined ? "--dry-run" : "--approve"}`,
       "run it once without --watch first");
   }
-  const brake = given["max-delete"] ?? BRAKE_DEFAULT;
+  const brake = given["max-delete"];
   return {
     mode,
     conflict: given.conflict ?? "leave",
     delete: given.delete ?? false,
-    brake: brake === "none" ? undefined : brake,
+    brake: brake === "none" ? NO_BRAKE : brake,
     approve: given.approve,
     dryRun: given["dry-run"] ?? false,
     watch: given.watch ?? false,

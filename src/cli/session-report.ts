@@ -33,9 +33,10 @@ export type ReportContext = {
 export class SessionReport {
   readonly #output: Output;
   readonly #context: ReportContext;
-  #phase: Phase = "connecting";
+  #phase: Phase | undefined;
   #conflicts: Conflict[] = [];
   #conflictCount = 0;
+  #cycles = 0;
 
   constructor(output: Output, context: ReportContext) {
     this.#output = output;
@@ -54,7 +55,7 @@ export class SessionReport {
     const output = this.#output;
     switch (event.type) {
       case "progress":
-        output.progress.update({ ...event, label: LABELS[this.#phase] });
+        output.progress.update({ ...event, label: LABELS[this.#phase ?? "connecting"] });
         return;
       case "phase":
         this.#onPhase(event.phase, event.detail);
@@ -117,7 +118,10 @@ export class SessionReport {
   #onHold(plan: Plan, hash: string, reason: string): void {
     const { yellow, bold } = this.#output.screen.paint;
     this.#output.event({ type: "hold", hash, reason, plan: planJson(plan) });
-    this.#output.lines(planLines(plan, this.#context.labels, this.#output.screen.paint, this.#output.form.verbose));
+    // A dry run shows its plan in any case.
+    if (!this.#context.dryRun) {
+      this.#output.lines(planLines(plan, this.#context.labels, this.#output.screen.paint, this.#output.form.verbose));
+    }
     this.#output.line(`${yellow("held:")} ${reason}. Nothing was changed.`);
     this.#output.line(`If this is what you want, approve exactly this plan:`);
     this.#output.line(`  ${bold(this.#context.approveCommand(hash))}`);
@@ -127,7 +131,10 @@ export class SessionReport {
     this.#showConflicts();
     if (!this.#context.watch) return;
     this.#output.event({ type: "cycle", summary: publicSummary(summary) });
-    this.#output.line(summaryLine(summary, this.#output));
+    // After the first, a cycle that found nothing to do is not worth a line.
+    const idle = summary.result === "same" && summary.changes === 0;
+    if (!idle || this.#cycles === 0) this.#output.line(summaryLine(summary, this.#output));
+    this.#cycles++;
   }
 
   #showConflicts(): void {
@@ -148,7 +155,7 @@ export class SessionReport {
     if (!this.#context.watch || summary.result === "interrupted") {
       this.#output.line(summaryLine(summary, this.#output));
     }
-    if (summary.changes > 0 && summary.result !== "dry-run") {
+    if (summary.runId !== "" && summary.changes > 0 && !this.#context.watch) {
       this.#output.line(this.#output.screen.paint.dim(`take it back: syncline undo ${summary.runId}`));
     }
     this.#output.event({ type: "run", runId: summary.runId });
@@ -187,8 +194,8 @@ function summaryLine(summary: Summary, output: Output): string {
   const { green, yellow, red } = output.screen.paint;
   const paint = summary.result === "same" || summary.result === "dry-run" ? green : summary.result === "problems" ? red : yellow;
   const parts = [`${plural(summary.files, "file")} the same`];
-  parts.push(plural(summary.changes, summary.result === "dry-run" ? "change planned" : "change",
-    summary.result === "dry-run" ? "changes planned" : "changes"));
+  const planned = summary.result === "dry-run" || summary.result === "held" ? " planned" : "";
+  parts.push(`${plural(summary.changes, "change")}${planned}`);
   if (summary.conflicts > 0) parts.push(plural(summary.conflicts, "conflict"));
   if (summary.problems > 0) parts.push(plural(summary.problems, "problem"));
   if (summary.bytes.literal > 0) parts.push(`${formatBytes(summary.bytes.literal)} copied`);

@@ -111,11 +111,11 @@ export const PRESERVE_NAMES: readonly string[] = [...Object.keys(PRESERVE_WORDS)
 export function parsePreserve(text: string): Preserve {
   const words = text.split(",").map((word) => word.trim()).filter((word) => word !== "");
   const relative = words.length > 0 && words.every((word) => /^[+-]/.test(word));
-  let result: Preserve = relative ? PRESERVE_DEFAULT : PRESERVE_NONE;
+  const result = { ...(relative ? PRESERVE_DEFAULT : PRESERVE_NONE) };
   for (const word of words) {
     const name = word.replace(/^[+-]/, "").toLowerCase();
     if (!relative && name !== word.toLowerCase()) throw badPreserve(text);
-    result = { ...result, ...preserveWord(name, text, word.startsWith("-")) };
+    Object.assign(result, preserveWord(name, text, word.startsWith("-")));
   }
   return result;
 }

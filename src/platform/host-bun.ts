@@ -35,8 +35,8 @@ export const systemRandom: Random = {
 };
 
 /**
- * Linux gets everything; other systems, and Linux without a usable C library, get the portable file system and no
- * watching. One host per process is enough: it holds buffers, not files.
+ * Linux gets everything; other systems, and Linux without a usable C library, get the portable file system
+ * and no watching. One host per process is enough: it holds buffers, not files.
  */
 export function openHost(): Host {
   const libc = openLibc();

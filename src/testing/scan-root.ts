@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PRESERVE_DEFAULT, type Preserve } from "#model/entry.ts";
-import type { RelPath } from "#model/path.ts";
+import { type RelPath, comparePaths } from "#model/path.ts";
 import { MemoryStore } from "#sync/index/memory-store.ts";
 import { type IndexRecord, indexCodec } from "#sync/index/record-codecs.ts";
 import type { Tree } from "#sync/index/store.ts";
@@ -26,10 +26,12 @@ export type ScanRootOptions = {
   hook?: DirectoryHook;
   /** Added to the wall clock: with a minute, files that were just written count as old. */
   clockAheadMs?: number;
+  /** Another root's directory, to be looked at afresh; it is not removed at the end. */
+  at?: string;
 };
 
 export class ScanRoot implements Disposable {
-  readonly path = mkdtempSync(join(tmpdir(), "syncline-scan-"));
+  readonly path: string;
   readonly host: Host;
   readonly store = new MemoryStore();
   readonly index: Tree<IndexRecord>;
@@ -38,14 +40,17 @@ export class ScanRoot implements Disposable {
   /** Called before every call of the file system; what it returns is thrown as an errno. */
   fault: (call: Call, name: string) => string | undefined = () => undefined;
   /** May change what a call returns. */
-  patch: (call: Call, name: string, result: unknown) => unknown = (_call, _name, result) => result;
+  patch: (call: Call, name: string, result: unknown, args: unknown[]) => unknown = (_call, _name, result) => result;
   assertRoot: () => void = () => {};
   clockAheadMs: number;
   #reports: Report[] = [];
+  /** Everything that was reported, put together: what somebody knows who only listens. */
+  readonly #heard = new Map<RelPath, IndexRecord>();
   readonly #options: ScanRootOptions;
 
   constructor(options: ScanRootOptions = {}) {
     this.#options = options;
+    this.path = options.at ?? mkdtempSync(join(tmpdir(), "syncline-scan-"));
     this.clockAheadMs = options.clockAheadMs ?? 0;
     const host = openHost();
     const clock = { ...host.clock, nowMs: () => host.clock.nowMs() + this.clockAheadMs };
@@ -69,7 +74,13 @@ export class ScanRoot implements Disposable {
       timestampNs: 1n,
       caseSensitive: true,
       assertRoot: () => this.assertRoot(),
-      sink: { changed: (path, state) => this.#reports.push([path, state]) },
+      sink: {
+        changed: (path, state) => {
+          this.#reports.push([path, state]);
+          if (state === undefined || state === "ignored") this.#heard.delete(path);
+          else this.#heard.set(path, state);
+        },
+      },
       hook: this.#options.hook,
     });
     return this.scanner;
@@ -84,7 +95,8 @@ export class ScanRoot implements Disposable {
           const code = this.fault(key, name);
           if (code !== undefined) throw new FsError(code, key, name);
           // The one place where a call is passed on without its type: arguments and result belong to the same method.
-          return this.patch(key, name, (target[key] as (...args: unknown[]) => unknown).apply(target, args));
+          const result = (target[key] as (...args: unknown[]) => unknown).apply(target, args);
+          return this.patch(key, name, result, args);
         };
       },
     });
@@ -130,10 +142,16 @@ export class ScanRoot implements Disposable {
     return lines;
   }
 
+  /** As view(), but from the reports alone. Inodes are the disk's own affair and not always reported. */
+  heard(): string[] {
+    const paths = [...this.#heard.keys()].sort(comparePaths);
+    return paths.map((path) => `${path} ${plain(this.#heard.get(path)!.entry)}`);
+  }
+
   [Symbol.dispose](): void {
     this.root[Symbol.dispose]();
     this.store.close();
-    rmSync(this.path, { recursive: true, force: true });
+    if (this.#options.at === undefined) rmSync(this.path, { recursive: true, force: true });
   }
 }
 

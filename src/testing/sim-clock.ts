@@ -90,7 +90,7 @@ export class SimClock implements Clock {
     });
   }
 
-  /** Resolves at a later turn, up to `delayMs` from now. */
+  /** Resolves `delayMs` from now, never at once. With 0 it is how simulated work lets others go on. */
   turn(delayMs: number): Promise<void> {
     return new Promise((resolve) => this.after(delayMs, resolve));
   }

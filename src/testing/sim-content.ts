@@ -57,7 +57,9 @@ export class SimContent {
     const end = position + bytes.length;
     if (end > WRITTEN_BYTES_MAX) throw new Error("simulated files are small");
     if (end > this.#bytes.length) {
-      const grown = new Uint8Array(position === 0 && this.size === 0 ? end : Math.max(end, this.#bytes.length * 2, 64));
+      // Most files are written once and whole.
+      const isFirst = position === 0 && this.size === 0;
+      const grown = new Uint8Array(isFirst ? end : Math.max(end, this.#bytes.length * 2, 64));
       grown.set(this.#bytes);
       this.#bytes = grown;
     }
@@ -167,8 +169,9 @@ export function survive(
   content.truncate(written.size);
   for (let at = 0; at < sectors; at++) {
     const choice = random.int(3);
+    const start = at * SECTOR_BYTES;
     if (choice === 0) copySector(at);
-    if (choice === 1) content.write(new Uint8Array(Math.min(SECTOR_BYTES, written.size - at * SECTOR_BYTES)), at * SECTOR_BYTES);
+    if (choice === 1) content.write(new Uint8Array(Math.min(SECTOR_BYTES, written.size - start)), start);
   }
   return { how, content };
 }

@@ -30,6 +30,7 @@ export type SimDiskOptions = {
   readonly symlinks?: boolean;
   readonly hardlinks?: boolean;
   readonly xattrs?: boolean;
+  readonly owners?: boolean;
   /** renameat2 with EXCHANGE. */
   readonly exchange?: boolean;
   /** A removed inode's number goes to the next one made, as on ext4. Default true. */
@@ -181,13 +182,13 @@ export class SimDisk {
    * durable.
    */
   crash(random: SimRandom): void {
-    for (const process of [...this.processes]) process.kill();
+    for (const process of this.processes) process.kill();
     this.#loseNames(random);
     for (const inode of this.#dirty) this.#loseContent(inode, random);
     this.#dirty.clear();
     this.usedBytes = 0;
     this.usedInodes = 0;
-    this.#recount(this.root);
+    this.#recount(this.root, new Set());
   }
 
   // --- The operator's hands ---
@@ -342,7 +343,7 @@ export class SimDisk {
   /** Names in a directory that is itself nowhere are nowhere too. */
   #cutOff(inode: Inode): void {
     if (inode.entries === undefined || inode.links.length > 0 || inode.isTop) return;
-    for (const [key, { inode: child }] of [...inode.entries]) {
+    for (const [key, { inode: child }] of inode.entries) {
       this.#setEntry(inode, key, undefined);
       this.#cutOff(child);
     }
@@ -370,17 +371,14 @@ export class SimDisk {
     inode.durable = inode.image();
   }
 
-  /** Counts what the crash left, and cuts off what nothing names any more. */
-  #recount(dir: Inode): void {
+  /** Counts what the crash left. */
+  #recount(inode: Inode, counted: Set<Inode>): void {
+    if (counted.has(inode)) return;
+    if (inode.links.length > 1) counted.add(inode);
     this.usedInodes++;
-    if (dir.cover !== undefined) this.#recount(dir.cover);
-    for (const { inode } of dir.entries!.values()) {
-      if (inode.entries !== undefined) this.#recount(inode);
-      else {
-        this.usedInodes++;
-        this.usedBytes += inode.content?.allocatedBytes() ?? 0;
-      }
-    }
+    this.usedBytes += inode.content?.allocatedBytes() ?? 0;
+    if (inode.cover !== undefined) this.#recount(inode.cover, counted);
+    for (const link of inode.entries?.values() ?? []) this.#recount(link.inode, counted);
   }
 
   #setEntry(dir: Inode, key: string, next: Dirent | undefined): void {

@@ -30,6 +30,7 @@ contractOn("sim, like FAT", {
   symlinks: false,
   hardlinks: false,
   xattrs: false,
+  owners: false,
   exchange: false,
   caseInsensitive: true,
 });

@@ -64,7 +64,7 @@ export class SimFs extends SimProcess implements FileSystem {
       symlinks: options.symlinks ?? true,
       hardlinks: options.hardlinks ?? true,
       xattrs: options.xattrs ?? true,
-      owners: this.uid === 0,
+      owners: this.uid === 0 && options.owners !== false,
       modes: true,
       caseSensitive: options.caseInsensitive !== true,
       confined: true,
@@ -188,7 +188,6 @@ export class SimFs extends SimProcess implements FileSystem {
   chownAt(dir: Fd, name: string, uid: number, gid: number): void {
     this.enter("chownAt", dir, name, true);
     const link = this.#lookup(dir, name, "chownAt");
-    this.#writable("chownAt", name);
     this.#setOwner(link.inode, uid, gid, "chownAt");
     this.#attributes({ inode: link.inode, writable: false, link });
   }
@@ -396,7 +395,6 @@ export class SimFs extends SimProcess implements FileSystem {
     const handle = this.handle(fd, call);
     if (handle.inode.content === undefined) throw new FsError(handle.inode.kind === "dir" ? "EISDIR" : "EINVAL", call);
     if (forWriting && !handle.writable) throw new FsError(call === "truncate" ? "EINVAL" : "EBADF", call);
-    if (forWriting) this.#writable(call, undefined);
     refuse(handle.inode, call, undefined, false);
     return handle;
   }
@@ -405,7 +403,6 @@ export class SimFs extends SimProcess implements FileSystem {
   #own(fd: Fd, call: string): Handle {
     this.enter(call, fd, undefined, true);
     const handle = this.handle(fd, call);
-    this.#writable(call, undefined);
     refuse(handle.inode, call, undefined, false);
     if (this.uid !== 0 && this.uid !== handle.inode.uid) throw new FsError("EPERM", call);
     return handle;
@@ -418,11 +415,8 @@ export class SimFs extends SimProcess implements FileSystem {
     if ((bits & wanted) !== wanted) throw new FsError("EACCES", call, name);
   }
 
-  #writable(call: string, name: string | undefined): void {
-    if (this.disk.readOnly) throw new FsError("EROFS", call, name);
-  }
-
   #setOwner(inode: Inode, toUid: number, toGid: number, call: string): void {
+    if (this.disk.options.owners === false) throw new FsError("EPERM", call);
     const uid = toUid >>> 0;
     const gid = toGid >>> 0;
     if (this.uid !== 0 && (uid !== this.uid || gid !== this.uid)) throw new FsError("EPERM", call);
@@ -458,7 +452,6 @@ export class SimFs extends SimProcess implements FileSystem {
     const parent = this.#dir(dir, call);
     const key = this.disk.keyOf(name);
     if (parent.entries!.has(key)) throw new FsError("EEXIST", call, name);
-    this.#writable(call, name);
     this.#permit(parent, WRITE | EXECUTE, call, name);
     if (parent.isRemoved()) throw new FsError("ENOENT", call, name);
     const inode = make(parent);
@@ -471,7 +464,6 @@ export class SimFs extends SimProcess implements FileSystem {
   }
 
   #remove(link: Dirent, call: string): void {
-    this.#writable(call, link.name);
     this.#permit(link.dir, WRITE | EXECUTE, call, link.name);
     this.disk.rename([{ dir: link.dir, key: this.disk.keyOf(link.name), before: link, after: undefined }]);
     this.disk.tell(link.dir, "delete", link.name, link.inode.kind === "dir");
@@ -490,7 +482,6 @@ export class SimFs extends SimProcess implements FileSystem {
     if (this.#dir(fromDir, call).dev !== to.dev) throw new FsError("EXDEV", call, toName);
     const from = this.#lookup(fromDir, fromName, call);
     const target = to.entries!.get(this.disk.keyOf(toName));
-    this.#writable(call, fromName);
     this.#permit(from.dir, WRITE | EXECUTE, call, fromName);
     this.#permit(to, WRITE | EXECUTE, call, toName);
     if (to.isRemoved()) throw new FsError("ENOENT", call, toName);

@@ -64,7 +64,7 @@ export class SimProcess {
     if (this.#isDead) return;
     this.#isDead = true;
     this.disk.processes.delete(this);
-    for (const fd of [...this.#handles.keys()]) this.dropHandle(fd);
+    for (const fd of this.#handles.keys()) this.dropHandle(fd);
   }
 
   /** Number of open descriptors. */
@@ -103,9 +103,13 @@ export class SimProcess {
     }
     if (!isEffect) return;
     this.effects++;
-    if (this.onEffect === undefined) return;
+    if (this.onEffect !== undefined) this.#announceEffect(call);
+    if (this.disk.readOnly && call !== "sync" && call !== "syncAll") throw new FsError("EROFS", call, name);
+  }
+
+  #announceEffect(call: string): void {
     try {
-      this.onEffect(this.effects, call);
+      this.onEffect?.(this.effects, call);
     } catch (error) {
       if (error instanceof SimCrash) this.kill();
       throw error;

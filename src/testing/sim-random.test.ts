@@ -27,7 +27,7 @@ describe("sim-random", () => {
 
   test("int covers its range evenly, chance keeps its promise", () => {
     const random = new SimRandom(11);
-    const counts = new Array<number>(6).fill(0);
+    const counts = Array.from({ length: 6 }, () => 0);
     for (let at = 0; at < 6000; at++) counts[random.int(6)]!++;
     for (const count of counts) expect(Math.abs(count - 1000)).toBeLessThan(150);
     let hits = 0;

@@ -80,7 +80,7 @@ class SimWatcher implements Watcher {
   close(): void {
     this.#isClosed = true;
     this.#queue = [];
-    for (const wd of [...this.#byWd.keys()]) this.#forget(wd);
+    for (const wd of this.#byWd.keys()) this.#forget(wd);
   }
 
   #end(wd: number): void {

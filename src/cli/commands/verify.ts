@@ -10,6 +10,7 @@ import { EXIT } from "#cli/exit-code.ts";
 import { formatBytes, formatSeconds, plural } from "#cli/format.ts";
 import { describeEntry } from "#cli/plan-text.ts";
 import { askTrust } from "#cli/question.ts";
+import { NO_BRAKE } from "#cli/session-options.ts";
 import { usage } from "#cli/values.ts";
 import { verifyManifest } from "#cli/commands/verify-manifest.ts";
 import { PRESERVE_DEFAULT } from "#model/entry.ts";
@@ -96,7 +97,7 @@ function verifyOptions(context: Context): SessionOptions {
     mode: "one-way-replica",
     conflict: "alpha",
     delete: true,
-    brake: undefined,
+    brake: NO_BRAKE,
     approve: undefined,
     dryRun: true,
     watch: false,

@@ -54,7 +54,8 @@ export class DirLister {
       let end = start;
       let high = 0;
       for (let byte = bytes[end]!; byte !== 0; byte = bytes[++end]!) high |= byte;
-      if (bytes[start] === 46 && (end === start + 1 || (end === start + 2 && bytes[start + 1] === 46))) continue;
+      const length = end - start;
+      if (bytes[start] === 46 && (length === 1 || (length === 2 && bytes[start + 1] === 46))) continue;
       const name = high < 128 ? bytes.toString("latin1", start, end) : decodeName(bytes.subarray(start, end));
       items.push({ name, kind: KINDS[bytes[at + TYPE_AT]!]! });
     }

@@ -1,12 +1,12 @@
 /**
- * The C library through bun:ffi: a system call costs about 0.1 µs on top of the kernel's own time, and the engine
- * gets what node:fs does not offer (openat, renameat2, nanosecond times, xattrs, inotify).
+ * The C library through bun:ffi: a system call costs about 0.1 µs on top of the kernel's own time, and the
+ * engine gets what node:fs does not offer (openat, renameat2, nanosecond times, xattrs, inotify).
  *
- * Calls return the C result; a negative one means that errno() holds the reason, to be read at once, before any
- * other call. errno belongs to the thread that opened the library: a Libc is not shared between threads.
+ * Calls return the C result; a negative one means that errno() holds the reason, to be read at once, before
+ * any other call. errno belongs to the thread that opened the library: a Libc is not shared between threads.
  *
- * Calls that older C libraries lack go through syscall(2) with the architecture's number; x64 and arm64 also differ
- * in some open flags.
+ * Calls that older C libraries lack go through syscall(2) with the architecture's number; x64 and arm64 also
+ * differ in some open flags.
  */
 import { FFIType, type Pointer, dlopen, read } from "bun:ffi";
 import { constants } from "node:os";
@@ -59,7 +59,8 @@ const U64 = FFIType.u64_fast;
 
 /** Calls that go by number. */
 function bindNumbered(library: string, call: Numbers) {
-  // One symbol has one signature per dlopen, and a typed signature is faster than one that takes everything as i64.
+  // One symbol has one signature per dlopen, and a typed signature is faster than one that takes everything
+  // as i64.
   const statx = dlopen(library, {
     syscall: { args: ["i32", "i32", "ptr", "i32", "u32", "ptr"], returns: "i32" },
   }).symbols.syscall;
@@ -75,11 +76,12 @@ function bindNumbered(library: string, call: Numbers) {
   return {
     statx: (dir: number, name: Pointer, flags: number, mask: number, into: Pointer): number =>
       statx(call.statx, dir, name, flags, mask, into),
-    getdents64: (fd: number, into: Pointer, size: number): number => getdents64(call.getdents64, fd, into, size),
+    getdents64: (fd: number, into: Pointer, size: number): number =>
+      getdents64(call.getdents64, fd, into, size),
     renameat2: (fromDir: number, from: Pointer, toDir: number, to: Pointer, flags: number): number =>
       renameat2(call.renameat2, fromDir, from, toDir, to, flags),
-    copyFileRange: (source: number, sourceAt: Pointer, target: number, targetAt: Pointer, size: number): number =>
-      copyFileRange(call.copyFileRange, source, sourceAt, target, targetAt, size, 0),
+    copyFileRange: (from: number, fromAt: Pointer, to: number, toAt: Pointer, size: number): number =>
+      copyFileRange(call.copyFileRange, from, fromAt, to, toAt, size, 0),
   };
 }
 
@@ -131,7 +133,10 @@ function bind(library: string, architecture: Architecture) {
 
 export type Libc = ReturnType<typeof bind>;
 
-/** Opens the C library, or returns undefined where there is none that can be used (not Linux, other processors). */
+/**
+ * Opens the C library, or returns undefined where there is none that can be used (not Linux, other
+ * processors).
+ */
 export function openLibc(): Libc | undefined {
   const architecture = process.platform === "linux" ? ARCHITECTURES[process.arch] : undefined;
   if (architecture === undefined) return undefined;

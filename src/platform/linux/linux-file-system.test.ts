@@ -11,6 +11,20 @@ import { LinuxFileSystem } from "#platform/linux/linux-file-system.ts";
 
 const libc = openLibc();
 
+/** The errno name an attempt fails with, or "ok". */
+function code(attempt: () => unknown): string {
+  try {
+    attempt();
+    return "ok";
+  } catch (error) {
+    return error instanceof FsError ? error.code : String(error);
+  }
+}
+
+function openCount(): number {
+  return nodeFs.readdirSync("/proc/self/fd").length;
+}
+
 describe.if(libc !== undefined)("linux", () => {
   const fs: FileSystem = new LinuxFileSystem(libc!);
   const base = nodeFs.mkdtempSync(join(tmpdir(), "syncline-fs-"));
@@ -29,14 +43,6 @@ describe.if(libc !== undefined)("linux", () => {
     beforeEach(() => {
       ({ path, root } = freshRoot());
     });
-    const code = (attempt: () => unknown): string => {
-      try {
-        attempt();
-        return "ok";
-      } catch (error) {
-        return error instanceof FsError ? error.code : String(error);
-      }
-    };
 
     test("[FS-34] times are exact to the nanosecond on both sides of 1970", () => {
       const fd = fs.create(root, "f", 0o600);
@@ -120,14 +126,13 @@ describe.if(libc !== undefined)("linux", () => {
     });
 
     test("a failing call closes what it opened", () => {
-      const count = (): number => nodeFs.readdirSync("/proc/self/fd").length;
       nodeFs.mkdirSync(join(path, "d"));
-      const before = count();
+      const before = openCount();
       for (let at = 0; at < 20; at++) {
         code(() => fs.openRead(root, "d"));
         code(() => fs.mkdir(root, "d", 0o777));
       }
-      expect(count()).toBe(before);
+      expect(openCount()).toBe(before);
     });
 
     test("[FS-37] a sync that fails rejects with the system's reason", async () => {

@@ -1,7 +1,7 @@
 /**
- * The file system through Linux system calls. Every operation is relative to a held descriptor and refuses to follow
- * a symlink, so nothing another process does to a parent directory can lead it outside. One instance belongs to one
- * thread: names, stats and listings pass through buffers it reuses.
+ * The file system through Linux system calls. Every operation is relative to a held descriptor and refuses to
+ * follow a symlink, so nothing another process does to a parent directory can lead it outside. One instance
+ * belongs to one thread: names, stats and listings pass through buffers it reuses.
  */
 import { type Pointer, ptr } from "bun:ffi";
 import { decodeName } from "#model/path.ts";
@@ -47,7 +47,7 @@ const LINK_BYTES_MAX = 4096;
 /** Buffer for copies that the kernel cannot do inside. */
 const COPY_BYTES = 256 * 1024;
 /** copy_file_range's ways to say "not between these two": copy by hand then. */
-const COPY_UNABLE = ["EXDEV", "EINVAL", "ENOSYS", "ENOTSUP", "EPERM"];
+const COPY_UNABLE = new Set(["EXDEV", "EINVAL", "ENOSYS", "ENOTSUP", "EPERM"]);
 
 export class LinuxFileSystem implements FileSystem {
   readonly platform = "linux";
@@ -69,8 +69,8 @@ export class LinuxFileSystem implements FileSystem {
   readonly #timesAddress: Pointer = ptr(this.#times);
   /** The two offsets of copy_file_range. */
   readonly #offsets = new BigInt64Array(2);
-  readonly #sourceOffsetAddress: Pointer = ptr(this.#offsets);
-  readonly #targetOffsetAddress: Pointer = ptr(this.#offsets, 8);
+  readonly #sourceOffset: Pointer = ptr(this.#offsets);
+  readonly #targetOffset: Pointer = ptr(this.#offsets, 8);
   #copyBuffer: Uint8Array | undefined;
   readonly #openDirFlags: number;
   readonly #openReadFlags: number;
@@ -200,15 +200,17 @@ export class LinuxFileSystem implements FileSystem {
       this.#offsets[0] = BigInt(sourcePosition + done);
       this.#offsets[1] = BigInt(targetPosition + done);
       const want = Math.min(length - done, IO_BYTES_MAX);
-      const count = libc.copyFileRange(source, this.#sourceOffsetAddress, target, this.#targetOffsetAddress, want);
+      const count = libc.copyFileRange(source, this.#sourceOffset, target, this.#targetOffset, want);
       if (libc.interrupted(count)) continue;
       if (count > 0) {
         done += count;
         continue;
       }
-      if (count < 0 && !COPY_UNABLE.includes(errnoName(libc.errno()))) throwErrno(libc, "copy");
-      // Some file systems answer 0 where they should refuse, so the end of the source is confirmed by reading.
-      return done + this.#copyByHand(source, sourcePosition + done, target, targetPosition + done, length - done);
+      if (count < 0 && !COPY_UNABLE.has(errnoName(libc.errno()))) throwErrno(libc, "copy");
+      // Some file systems answer 0 where they should refuse, so the end of the source is confirmed by
+      // reading.
+      const rest = length - done;
+      return done + this.#copyByHand(source, sourcePosition + done, target, targetPosition + done, rest);
     }
     return done;
   }
@@ -318,7 +320,8 @@ export class LinuxFileSystem implements FileSystem {
     } while (libc.interrupted(result));
     if (result === 0) return;
     const code = errnoName(libc.errno());
-    // Some file systems, NFS and old FUSE ones among them, know no flags. EINVAL also means "a directory into itself".
+    // Some file systems, NFS and old FUSE ones among them, know no flags. EINVAL also means "a directory into
+    // itself".
     if (!options.replace && (code === "EINVAL" || code === "ENOSYS")) {
       return this.#renameUnflagged(fromDir, fromName, toDir, toName);
     }
@@ -420,9 +423,9 @@ export class LinuxFileSystem implements FileSystem {
   }
 
   /**
-   * rename without replacing where the kernel cannot do it in one step. A link fails when the name is taken, so
-   * nothing is ever lost; a crash between the two steps leaves both names. A directory cannot be linked, but its
-   * rename only ever replaces an empty directory.
+   * rename without replacing where the kernel cannot do it in one step. A link fails when the name is taken,
+   * so nothing is ever lost; a crash between the two steps leaves both names. A directory cannot be linked,
+   * but its rename only ever replaces an empty directory.
    */
   #renameUnflagged(fromDir: Fd, fromName: string, toDir: Fd, toName: string): void {
     if (this.stat(fromDir, fromName).kind !== "dir") {
@@ -451,13 +454,13 @@ export class LinuxFileSystem implements FileSystem {
     if (result < 0) throwErrno(this.#libc, call, name);
   }
 
-  #copyByHand(source: Fd, sourcePosition: number, target: Fd, targetPosition: number, length: number): number {
+  #copyByHand(source: Fd, sourceAt: number, target: Fd, targetAt: number, length: number): number {
     const buffer = (this.#copyBuffer ??= new Uint8Array(COPY_BYTES));
     let done = 0;
     while (done < length) {
       const want = Math.min(length - done, buffer.length);
-      const count = this.read(source, buffer.subarray(0, want), sourcePosition + done);
-      this.write(target, buffer.subarray(0, count), targetPosition + done);
+      const count = this.read(source, buffer.subarray(0, want), sourceAt + done);
+      this.write(target, buffer.subarray(0, count), targetAt + done);
       done += count;
       if (count < want) break;
     }

@@ -13,7 +13,8 @@ export class NameBuffer {
   putName(name: string, call: string): void {
     const bytes = this.#bytes;
     const length = name.length;
-    if (length === 0 || length > PATH_BYTES_MAX) throw new FsError(length === 0 ? "EINVAL" : "ENAMETOOLONG", call, name);
+    if (length === 0) throw new FsError("EINVAL", call, name);
+    if (length > PATH_BYTES_MAX) throw new FsError("ENAMETOOLONG", call, name);
     let at = 0;
     for (; at < length; at++) {
       const code = name.charCodeAt(at);

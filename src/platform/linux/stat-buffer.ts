@@ -21,8 +21,8 @@ const MINOR_COUNT = 2 ** 20;
 const NS_PER_SECOND = 1_000_000_000n;
 
 /**
- * Reads one struct statx_timestamp as nanoseconds. BigInt arithmetic is the dearest part of a decoded stat, and
- * neighbours in a tree mostly share the second, so its nanoseconds are kept: 0.15 µs less a stat.
+ * Reads one struct statx_timestamp as nanoseconds. BigInt arithmetic is the dearest part of a decoded stat,
+ * and neighbours in a tree mostly share the second, so its nanoseconds are kept: 0.15 µs less a stat.
  */
 class TimeField {
   readonly #words: Uint32Array;

@@ -1,13 +1,13 @@
 /**
- * syncfs off the main thread. It may take seconds, and neither node:fs nor the thread pool offers it, so one worker
- * makes the call. It starts with the first use and does not keep the process alive while it is idle.
+ * syncfs off the main thread. It may take seconds, and neither node:fs nor the thread pool offers it, so one
+ * worker makes the call. It starts with the first use and does not keep the process alive while it is idle.
  */
 import { FsError } from "#platform/file-system.ts";
 import { F_DUPFD_CLOEXEC, type Libc, errnoName, throwErrno } from "#platform/linux/libc.ts";
 
 /**
- * The worker's program. A string, because a worker file would have to be named as a second entry point to every
- * build of a single executable.
+ * The worker's program. A string, because a worker file would have to be named as a second entry point to
+ * every build of a single executable.
  */
 function workerProgram(library: string): string {
   return `
@@ -25,6 +25,7 @@ function workerProgram(library: string): string {
     };`;
 }
 
+type Answer = { id: number; errno: number };
 type Waiting = { fd: number; resolve: () => void; reject: (error: Error) => void };
 
 export class SyncfsThread {
@@ -39,9 +40,13 @@ export class SyncfsThread {
     this.#libc = libc;
   }
 
-  /** Makes the file system that holds `fd` durable. Rejects with FsError when any of its data could not be written. */
+  /**
+   * Makes the file system that holds `fd` durable. Rejects with FsError when any of its data could not be
+   * written.
+   */
   run(fd: number): Promise<void> {
-    // A descriptor of its own: the caller may close `fd` and its number may come to mean another disk meanwhile.
+    // A descriptor of its own: the caller may close `fd` and its number may come to mean another disk
+    // meanwhile.
     const held = this.#libc.fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (held < 0) throwErrno(this.#libc, "sync file system");
     return new Promise((resolve, reject) => {
@@ -60,7 +65,7 @@ export class SyncfsThread {
   #start(): Worker {
     const source = new Blob([workerProgram(this.#libc.library)], { type: "text/javascript" });
     const worker = new Worker(URL.createObjectURL(source));
-    worker.onmessage = ({ data }: MessageEvent<{ id: number; errno: number }>) => this.#settle(data.id, data.errno);
+    worker.onmessage = ({ data }: MessageEvent<Answer>) => this.#settle(data.id, data.errno);
     worker.onerror = () => this.#breakDown();
     return worker;
   }
@@ -69,7 +74,7 @@ export class SyncfsThread {
     this.#broken = true;
     this.#worker?.terminate();
     this.#worker = undefined;
-    for (const [id, { fd }] of [...this.#waiting]) this.#settle(id, this.#blocking(fd));
+    for (const [id, { fd }] of this.#waiting) this.#settle(id, this.#blocking(fd));
   }
 
   #blocking(fd: number): number {

@@ -1,6 +1,6 @@
 /** Child processes: one that is talked to through its pipes, and one that runs to its end. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { chmodSync, createReadStream, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, createReadStream, existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
@@ -90,6 +90,11 @@ export async function runChild(
   } finally {
     signal.removeEventListener("abort", kill);
   }
+}
+
+/** Is there anything under this name? For the sockets and files that a child makes. */
+export function pathExists(path: string): boolean {
+  return existsSync(path);
 }
 
 /** A directory that only we can enter, gone with dispose. */

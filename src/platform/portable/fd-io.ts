@@ -1,4 +1,7 @@
-/** Bulk reads, writes and fsync on open descriptors through the runtime's thread pool, and node:fs errors as ours. */
+/**
+ * Bulk reads, writes and fsync on open descriptors through the runtime's thread pool, and node:fs errors as
+ * ours.
+ */
 import { fsync, read, write } from "node:fs";
 import { type Fd, FsError } from "#platform/file-system.ts";
 

@@ -1,13 +1,13 @@
 /**
  * The file system through node:fs, for macOS and Windows and as the last resort on Linux.
  *
- * node:fs has no openat: a held directory is a path plus the identity (device and inode) it had when it was opened,
- * compared before every operation. A directory that was moved or swapped is refused with ESTALE, except that this
- * instance's own renames are followed. Between the comparison and the operation another process may still swap a
- * parent for a symlink, so `abilities().confined` is false.
+ * node:fs has no openat: a held directory is a path plus the identity (device and inode) it had when it was
+ * opened, compared before every operation. A directory that was moved or swapped is refused with ESTALE,
+ * except that this instance's own renames are followed. Between the comparison and the operation another
+ * process may still swap a parent for a symlink, so `abilities().confined` is false.
  *
- * Modification times have microseconds (milliseconds before 1970), both as set and as reported, because the runtime
- * takes them as floating-point seconds. There are no xattrs and no exchange: ENOTSUP.
+ * Modification times have microseconds (milliseconds before 1970), both as set and as reported, because the
+ * runtime takes them as floating-point seconds. There are no xattrs and no exchange: ENOTSUP.
  */
 import * as fs from "node:fs";
 import { decodeName, encodeName } from "#model/path.ts";
@@ -19,9 +19,16 @@ import {
   type FileSystemAbilities,
   FsError,
   type Stat,
+  isCode,
 } from "#platform/file-system.ts";
 import { Accounts } from "#platform/portable/accounts.ts";
-import { IO_BYTES_MAX, asFsError, readOffThread, syncOffThread, writeOffThread } from "#platform/portable/fd-io.ts";
+import {
+  IO_BYTES_MAX,
+  asFsError,
+  readOffThread,
+  syncOffThread,
+  writeOffThread,
+} from "#platform/portable/fd-io.ts";
 import { probeAbilities } from "#platform/portable/probe-abilities.ts";
 
 type HeldDir = { path: string; readonly dev: bigint; readonly ino: bigint };
@@ -35,6 +42,9 @@ const NS_PER_MS = 1_000_000n;
 const NO_FOLLOW = fs.constants.O_NOFOLLOW ?? 0;
 const NON_BLOCK = fs.constants.O_NONBLOCK ?? 0;
 const IS_WINDOWS = process.platform === "win32";
+const SEPARATORS = IS_WINDOWS ? /[/\\:\0]/ : /[/\0]/;
+/** What a link is refused with where there are no hard links. */
+const LINK_UNABLE = ["EPERM", "ENOTSUP", "EMLINK", "ENOSYS"];
 
 export class PortableFileSystem implements FileSystem {
   readonly platform = process.platform;
@@ -99,7 +109,8 @@ export class PortableFileSystem implements FileSystem {
 
   openRead(dir: Fd, name: string): Fd {
     const path = pathArgument(this.#path(dir, name, "open"));
-    // Before opening too: where the flags below are missing, opening could follow a symlink or wait for a FIFO.
+    // Before opening too: where the flags below are missing, opening could follow a symlink or wait for a
+    // FIFO.
     const before = attempt("open", name, () => fs.lstatSync(path));
     if (!before.isFile()) throw new FsError(before.isSymbolicLink() ? "ELOOP" : "EINVAL", "open", name);
     const fd = attempt("open", name, () => fs.openSync(path, fs.constants.O_RDONLY | NO_FOLLOW | NON_BLOCK));
@@ -122,7 +133,8 @@ export class PortableFileSystem implements FileSystem {
     return attempt("read", "", () => {
       let done = 0;
       while (done < into.length) {
-        const count = fs.readSync(fd, into, done, Math.min(into.length - done, IO_BYTES_MAX), position + done);
+        const want = Math.min(into.length - done, IO_BYTES_MAX);
+        const count = fs.readSync(fd, into, done, want, position + done);
         if (count === 0) break;
         done += count;
       }
@@ -133,7 +145,8 @@ export class PortableFileSystem implements FileSystem {
   write(fd: Fd, bytes: Uint8Array, position: number): void {
     attempt("write", "", () => {
       for (let done = 0; done < bytes.length; ) {
-        const count = fs.writeSync(fd, bytes, done, Math.min(bytes.length - done, IO_BYTES_MAX), position + done);
+        const want = Math.min(bytes.length - done, IO_BYTES_MAX);
+        const count = fs.writeSync(fd, bytes, done, want, position + done);
         if (count === 0) throw new FsError("EIO", "write");
         done += count;
       }
@@ -178,7 +191,12 @@ export class PortableFileSystem implements FileSystem {
   }
 
   setMtime(fd: Fd, mtimeNs: bigint): void {
-    const atime = this.#onOpen(fd, "set time", () => fs.fstatSync(fd).atime, (path) => fs.lstatSync(path).atime);
+    const atime = this.#onOpen(
+      fd,
+      "set time",
+      () => fs.fstatSync(fd).atime,
+      (path) => fs.lstatSync(path).atime,
+    );
     const mtime = asTime(mtimeNs);
     this.#onOpen(
       fd,
@@ -315,14 +333,15 @@ export class PortableFileSystem implements FileSystem {
   #dirPath(dir: Fd, call: string): string {
     const held = this.#dirs.get(dir);
     if (held === undefined) throw new FsError("EBADF", call);
-    const stat = attempt(call, "", () => fs.statSync(pathArgument(held.path), { bigint: true, throwIfNoEntry: false }));
+    const path = pathArgument(held.path);
+    const stat = attempt(call, "", () => fs.statSync(path, { bigint: true, throwIfNoEntry: false }));
     if (stat === undefined) throw new FsError("ENOENT", call);
     if (stat.ino !== held.ino || stat.dev !== held.dev) throw new FsError("ESTALE", call);
     return held.path;
   }
 
   #path(dir: Fd, name: string, call: string): string {
-    if (name === "" || name === "." || name === ".." || /[/\0]/.test(name) || (IS_WINDOWS && name.includes("\\"))) {
+    if (name === "" || name === "." || name === ".." || SEPARATORS.test(name)) {
       throw new FsError("EINVAL", call, name);
     }
     const parent = this.#dirPath(dir, call);
@@ -337,8 +356,8 @@ export class PortableFileSystem implements FileSystem {
   }
 
   /**
-   * Moves a file without replacing: a link fails when the name is taken. Answers false when a plain rename is to be
-   * made, for what cannot be linked; the name was then free a moment ago.
+   * Moves a file without replacing: a link fails when the name is taken. Answers false when a plain rename is
+   * to be made, for what cannot be linked; the name was then free a moment ago.
    */
   #linkedInstead(from: string, to: string): boolean {
     const source = pathArgument(from);
@@ -350,16 +369,18 @@ export class PortableFileSystem implements FileSystem {
         return true;
       } catch (error) {
         const refusal = asFsError(error, "rename");
-        if (!(refusal instanceof FsError) || !["EPERM", "ENOTSUP", "EMLINK", "ENOSYS"].includes(refusal.code)) throw error;
+        if (!isCode(refusal, ...LINK_UNABLE)) throw error;
       }
     }
-    if (fs.lstatSync(target, { throwIfNoEntry: false }) !== undefined) throw new FsError("EEXIST", "rename", to);
+    const taken = fs.lstatSync(target, { throwIfNoEntry: false }) !== undefined;
+    if (taken) throw new FsError("EEXIST", "rename", to);
     return false;
   }
 
   #moveHeld(from: string, to: string): void {
     for (const held of this.#dirs.values()) {
-      if (held.path === from || held.path.startsWith(`${from}/`)) held.path = to + held.path.slice(from.length);
+      const moved = held.path === from || held.path.startsWith(`${from}/`);
+      if (moved) held.path = to + held.path.slice(from.length);
     }
   }
 }
@@ -416,8 +437,8 @@ function floorTime(timeNs: bigint): bigint {
 }
 
 /**
- * A time for utimes. Seconds carry microseconds; the half more keeps rounding from falling into the one before. The
- * runtime takes negative seconds for "now", but not a Date.
+ * A time for utimes. Seconds carry microseconds; the half more keeps rounding from falling into the one
+ * before. The runtime takes negative seconds for "now", but not a Date.
  */
 function asTime(timeNs: bigint): number | Date {
   const floored = floorTime(timeNs);

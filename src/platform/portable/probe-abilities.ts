@@ -2,7 +2,8 @@
  * Finds out what a directory's file system can store by trying it on probe files, which are always removed.
  * Works through the FileSystem interface, so every implementation may use it.
  */
-import { type Fd, type FileSystem, type FileSystemAbilities, FsError, isCode } from "#platform/file-system.ts";
+import type { Fd, FileSystem, FileSystemAbilities } from "#platform/file-system.ts";
+import { FsError, isCode } from "#platform/file-system.ts";
 
 /** Tries for a free probe name; a leftover or another process may have taken one. */
 const NAME_TRIES_MAX = 16;

@@ -17,6 +17,7 @@ import { pruneRuns } from "#sync/apply/prune-runs.ts";
 import { recover } from "#sync/apply/recover.ts";
 import { RunJournal } from "#sync/apply/run-journal.ts";
 import { undoRun } from "#sync/apply/undo.ts";
+import { withDiskErrors } from "#sync/endpoint/disk-error.ts";
 import type {
   Application,
   Endpoint,
@@ -97,7 +98,11 @@ export class DirEndpoint implements Endpoint {
     return this.#opened;
   }
 
-  async open(request: OpenRequest, _signal: AbortSignal): Promise<OpenReply> {
+  open(request: OpenRequest, _signal: AbortSignal): Promise<OpenReply> {
+    return withDiskErrors("open the root", this.label, () => this.#open(request));
+  }
+
+  async #open(request: OpenRequest): Promise<OpenReply> {
     const { host, path, hash } = this.#options;
     if (request.writable && this.#options.readOnly === true) throw readOnlyRoot(this.label);
     const rootOptions: RootOptions = { ...request, path };
@@ -118,6 +123,7 @@ export class DirEndpoint implements Endpoint {
         rootId: identity.rootId,
         epoch: this.#opened.epoch,
         lastSeq: this.#opened.log.last(),
+        keptAfter: this.#opened.log.keptAfter(),
         hostName: host.hostName,
         platform: host.fs.platform,
         canWatch: host.watch !== undefined,
@@ -229,7 +235,15 @@ export class DirEndpoint implements Endpoint {
 
   // ---------------------------------------------------------------- scan and watch
 
-  async scan(
+  scan(
+    request: ScanRequest,
+    onBatch: (batch: Observation[]) => void | Promise<void>,
+    signal: AbortSignal,
+  ): Promise<ScanSummary> {
+    return withDiskErrors("scan", this.label, () => this.#scan(request, onBatch, signal));
+  }
+
+  async #scan(
     request: ScanRequest,
     onBatch: (batch: Observation[]) => void | Promise<void>,
     signal: AbortSignal,
@@ -262,7 +276,7 @@ export class DirEndpoint implements Endpoint {
         store.transaction({ durable: true }, () => (log.last() === 0 ? log.append([""]) : undefined));
       }
       for (const batch of log.since(request.since)) await onBatch(batch.filter((one) => one.path !== ""));
-      log.trim(request.since);
+      log.trim(request.acknowledged);
       const { problems, entries, hashedBytes } = outcome;
       return { seq: log.last(), epoch, problems, entries, hashedBytes, degraded: this.#watcher?.degraded };
     } catch (error) {
@@ -397,7 +411,11 @@ export class DirEndpoint implements Endpoint {
   }
 
   apply(runId: string, signal: AbortSignal): Application {
-    return new Applier(this.#writable(), runId, signal);
+    const applier = new Applier(this.#writable(), runId, signal);
+    return {
+      push: (ops) => withDiskErrors("stage", this.label, () => applier.push(ops)),
+      commit: (onResults) => withDiskErrors("apply", this.label, () => applier.commit(onResults)),
+    };
   }
 
   async runs(): Promise<RunRecord[]> {
@@ -409,7 +427,7 @@ export class DirEndpoint implements Endpoint {
   }
 
   async undo(runId: string, _signal: AbortSignal): Promise<{ restored: number; problems: Problem[] }> {
-    return undoRun(this.#writable(), runId, `undo-${runId}`);
+    return withDiskErrors("undo", this.label, () => undoRun(this.#writable(), runId, `undo-${runId}`));
   }
 
   wireBytes(): { sent: number; received: number } {

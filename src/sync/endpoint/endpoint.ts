@@ -54,6 +54,8 @@ export type OpenReply = {
   readonly epoch: string;
   /** Last sequence of the endpoint's observation log. Lower than one seen before means: restored from a backup. */
   readonly lastSeq: number;
+  /** The log is complete after this sequence; a controller that knows less must compare everything. */
+  readonly keptAfter: number;
   readonly hostName: string;
   readonly platform: string;
   readonly canWatch: boolean;
@@ -69,6 +71,8 @@ export type OpenReply = {
 export type ScanRequest = {
   /** Return observations recorded after this sequence (0: all that is there). */
   readonly since: number;
+  /** What the controller has stored durably of `since`: the log may forget up to here. */
+  readonly acknowledged: number;
   /** `full` walks the whole root; `dirty` looks only at what the watcher reported since the last scan. */
   readonly extent: "full" | "dirty";
   /** Read and hash every file again, whatever its stat says. */

@@ -25,6 +25,11 @@ export class ObservationLog {
     return this.#log.last();
   }
 
+  /** Everything after this sequence can be told. */
+  keptAfter(): number {
+    return this.#log.first() - 1;
+  }
+
   /** Call in the transaction that changes the index. */
   append(paths: readonly RelPath[], ignored: ReadonlySet<RelPath> = new Set()): void {
     for (let at = 0; at < paths.length; at += PATHS_PER_RECORD) {
@@ -39,7 +44,7 @@ export class ObservationLog {
 
   /** Can everything after `seq` still be told from the log? */
   reaches(seq: number): boolean {
-    return seq >= this.#log.first() - 1 && seq <= this.#log.last();
+    return seq === 0 || (seq >= this.keptAfter() && seq <= this.#log.last());
   }
 
   trim(upTo: number): void {

@@ -218,6 +218,7 @@ export function encodeOpenReply(reply: OpenReply): Uint8Array {
   w.string(reply.rootId);
   w.string(reply.epoch);
   w.varint(reply.lastSeq);
+  w.varint(reply.keptAfter);
   w.string(reply.hostName);
   w.string(reply.platform);
   w.bool(reply.canWatch);
@@ -235,6 +236,7 @@ export function decodeOpenReply(message: Uint8Array): OpenReply {
   const rootId = readWord(r);
   const epoch = readWord(r);
   const lastSeq = r.varint();
+  const keptAfter = r.varint();
   const hostName = readWord(r);
   const platform = readWord(r);
   const canWatch = r.bool();
@@ -245,6 +247,7 @@ export function decodeOpenReply(message: Uint8Array): OpenReply {
     rootId,
     epoch,
     lastSeq,
+    keptAfter,
     hostName,
     platform,
     canWatch,
@@ -259,6 +262,7 @@ export function decodeOpenReply(message: Uint8Array): OpenReply {
 export function encodeScanRequest(request: ScanRequest): Uint8Array {
   const w = writerOf(REPLY);
   w.varint(request.since);
+  w.varint(request.acknowledged);
   writeChoice(w, EXTENTS, request.extent);
   w.bool(request.deep);
   return w.finish();
@@ -267,7 +271,12 @@ export function encodeScanRequest(request: ScanRequest): Uint8Array {
 export function decodeScanRequest(message: Uint8Array): ScanRequest {
   const { tag, r } = openMessage(message);
   if (tag !== REPLY) throw unexpected(tag);
-  return finished(r, { since: r.varint(), extent: readChoice(r, EXTENTS), deep: r.bool() });
+  return finished(r, {
+    since: r.varint(),
+    acknowledged: r.varint(),
+    extent: readChoice(r, EXTENTS),
+    deep: r.bool(),
+  });
 }
 
 /** Everything but the problems, which travel in messages of their own. */

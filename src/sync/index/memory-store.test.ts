@@ -59,7 +59,8 @@ function perform(store: MemoryStore, [what, at, value]: readonly [string, string
   if (what === "setChildren") tree.setChildren(at, [{ name: "b", record: value }]);
   if (what === "deleteSubtree") tree.deleteSubtree(at);
   if (what === "move") tree.moveSubtree(at, `moved-${number}`);
-  if (what === "table") value.length % 2 === 0 ? store.table("x").set(at, text.encode(value)) : store.table("x").delete(at);
+  if (what === "table" && value.length % 2 === 0) store.table("x").set(at, text.encode(value));
+  if (what === "table" && value.length % 2 === 1) store.table("x").delete(at);
   if (what === "append") log.append(text.encode(value));
   if (what === "trim") log.trim(log.first());
 }

@@ -1,7 +1,9 @@
 /**
- * What trees hold: entries alone (the ancestor) or entries with what only this disk knows (an endpoint's index).
+ * What trees hold: entries alone (the ancestor) or entries with what only this disk knows (an endpoint's
+ * index).
  *
- * The codecs reuse one writer and one reader: synchronous calls, one after another. What they return is the caller's.
+ * The codecs reuse one writer and one reader: synchronous calls, one after another. What they return is the
+ * caller's.
  */
 import type { Entry } from "#model/entry.ts";
 import type { Stat } from "#platform/file-system.ts";
@@ -15,8 +17,8 @@ export type IndexRecord = {
   readonly ino: bigint;
   readonly ctimeNs: bigint;
   /**
-   * The file was changed so shortly before it was read that another change could leave the same times behind: the
-   * next scan reads it again (racy entries, as in git's index).
+   * The file was changed so shortly before it was read that another change could leave the same times behind:
+   * the next scan reads it again (racy entries, as in git's index).
    */
   readonly racy: boolean;
   /** What the disk made of the entry's mtime, where its timestamps are coarser than that; else undefined. */
@@ -72,10 +74,11 @@ export const indexCodec: Codec<IndexRecord> = {
 };
 
 /**
- * Is what the record tells still what lies on the disk, as far as a stat can tell? True only when nothing needs to be
- * read again. A file's or symlink's inode, size, times and mode must all be the same; ctime moves with every change of
- * content or metadata and cannot be set, so owners and attributes need no look of their own. A directory's times
- * change with its contents, so only its inode and mode count, and its owner where the record has one. Makes no objects.
+ * Is what the record tells still what lies on the disk, as far as a stat can tell? True only when nothing
+ * needs to be read again. A file's or symlink's inode, size, times and mode must all be the same; ctime moves
+ * with every change of content or metadata and cannot be set, so owners and attributes need no look of their
+ * own. A directory's times change with its contents, so only its inode and mode count, its owner where the
+ * record has one, and its ctime where the record has attributes. Makes no objects.
  */
 export function matchesStat(record: IndexRecord, stat: Stat): boolean {
   const { entry } = record;
@@ -93,7 +96,12 @@ export function matchesStat(record: IndexRecord, stat: Stat): boolean {
     case "symlink":
       return stat.kind === "symlink" && sameTime(record.ctimeNs, stat.ctimeNs);
     case "dir":
-      return stat.kind === "dir" && entry.mode === stat.mode && sameOwner(entry.owner, stat);
+      return (
+        stat.kind === "dir" &&
+        entry.mode === stat.mode &&
+        sameOwner(entry.owner, stat) &&
+        (entry.xattrs === undefined || sameTime(record.ctimeNs, stat.ctimeNs))
+      );
     case "other":
       return stat.kind === entry.what;
   }

@@ -1,7 +1,7 @@
 /**
- * SQLite as the store uses it: one connection that holds its file alone, prepared queries, and errors that say what
- * to do. Apart from platform/ this is the one place that touches the disk, because SQLite does its own I/O; it only
- * ever touches the state file, never anything in a root.
+ * SQLite as the store uses it: one connection that holds its file alone, prepared queries, and errors that
+ * say what to do. Apart from platform/ this is the one place that touches the disk, because SQLite does its
+ * own I/O; it only ever touches the state file, never anything in a root.
  */
 import { closeSync, openSync } from "node:fs";
 import { Database, type SQLQueryBindings, SQLiteError, type Statement } from "bun:sqlite";
@@ -10,12 +10,21 @@ import { damaged } from "#sync/index/tree-pages.ts";
 
 /** Memory for SQLite's page cache. */
 const CACHE_KIB = 8 << 10;
-/** Part of the file that is read through a mapping, which halves the time of reading; these pages are the kernel's. */
+/**
+ * Part of the file that is read through a mapping, which halves the time of reading; these pages are the
+ * kernel's.
+ */
 const MAPPED_BYTES = 32 << 20;
-/** The write-ahead log is cut back to this after a checkpoint; a first scan of a million files leaves a larger one. */
+/**
+ * The write-ahead log is cut back to this after a checkpoint; a first scan of a million files leaves a larger
+ * one.
+ */
 const LOG_BYTES_MAX = 16 << 20;
 
-/** What a blob's row keeps to find damage: SQLite has no sums of its own. 48 bits, which a number holds exactly. */
+/**
+ * What a blob's row keeps to find damage: SQLite has no sums of its own. 48 bits, which a number holds
+ * exactly.
+ */
 export function blobSum(data: Uint8Array): number {
   return Number(BigInt.asUintN(48, BigInt(Bun.hash.xxHash3(data))));
 }
@@ -40,13 +49,15 @@ export class Sql {
   constructor(file: string) {
     this.file = file;
     this.#db = guarded(file, () => {
-      // The state holds the session's secret seeds: a new file, and the log that inherits its mode, is the owner's only.
+      // The state holds the session's secret seeds: a new file, and the log that inherits its mode, is the
+      // owner's only.
       closeSync(openSync(file, "a", 0o600));
       return new Database(file, { readwrite: true, strict: true });
     });
     try {
       this.run("PRAGMA busy_timeout = 0");
-      // Must come before the first access: the lock is then never given back, and no shared memory file is needed.
+      // Must come before the first access: the lock is then never given back, and no shared memory file is
+      // needed.
       this.run("PRAGMA locking_mode = EXCLUSIVE");
       this.run("PRAGMA journal_mode = WAL");
       this.run("PRAGMA temp_store = MEMORY");
@@ -98,7 +109,8 @@ export class Sql {
 
   /** Closes the file and gives the lock back. */
   close(): void {
-    // An open statement would keep the connection, and with it the lock, alive until the garbage collector comes.
+    // An open statement would keep the connection, and with it the lock, alive until the garbage collector
+    // comes.
     for (const query of this.#queries) query.finalize();
     this.#queries.length = 0;
     guarded(this.file, () => this.#db.close(true));

@@ -1,6 +1,6 @@
 /**
- * Logs and small tables in SQLite. Records of a log are collected into blocks, because a row for each of the many
- * thousand changes of a first scan would cost more than everything else in the transaction.
+ * Logs and small tables in SQLite. Records of a log are collected into blocks, because a row for each of the
+ * many thousand changes of a first scan would cost more than everything else in the transaction.
  */
 import { decodeName, encodeName } from "#model/path.ts";
 import { type Sql, blobSum, checkBlob } from "#sync/index/sql.ts";
@@ -16,8 +16,8 @@ const ROWS_PER_QUERY = 256;
 export const LOG_SCHEMA = `
   CREATE TABLE log (name TEXT PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL) WITHOUT ROWID;
   CREATE TABLE block (
-    id INTEGER PRIMARY KEY, log TEXT NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL, sum INTEGER NOT NULL,
-    data BLOB NOT NULL, UNIQUE (log, first)
+    id INTEGER PRIMARY KEY, log TEXT NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL,
+    sum INTEGER NOT NULL, data BLOB NOT NULL, UNIQUE (log, first)
   );
   CREATE TABLE item (
     name TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY (name, key)
@@ -30,11 +30,14 @@ function logQueries(sql: Sql) {
   return {
     log: sql.query<{ first: number; last: number }, [string]>("SELECT first, last FROM log WHERE name = ?"),
     names: sql.query<{ name: string }, []>("SELECT name FROM log"),
-    putLog: sql.query<null, [string, number, number]>("INSERT OR REPLACE INTO log (name, first, last) VALUES (?, ?, ?)"),
+    putLog: sql.query<null, [string, number, number]>(
+      "INSERT OR REPLACE INTO log (name, first, last) VALUES (?, ?, ?)",
+    ),
     /** From the block that holds a number onwards. */
     blocks: sql.query<BlockRow, [string, string, number, number]>(
       `SELECT first, count, sum, data FROM block WHERE log = ?
-       AND first >= (SELECT coalesce(max(first), 0) FROM block WHERE log = ? AND first <= ?) ORDER BY first LIMIT ?`,
+       AND first >= (SELECT coalesce(max(first), 0) FROM block WHERE log = ? AND first <= ?)
+       ORDER BY first LIMIT ?`,
     ),
     putBlock: sql.query<null, [string, number, number, number, Uint8Array]>(
       "INSERT INTO block (log, first, count, sum, data) VALUES (?, ?, ?, ?, ?)",
@@ -187,7 +190,9 @@ class SqliteLog implements Log {
 
 function tableQueries(sql: Sql) {
   return {
-    get: sql.query<{ value: Uint8Array }, [string, Uint8Array]>("SELECT value FROM item WHERE name = ? AND key = ?"),
+    get: sql.query<{ value: Uint8Array }, [string, Uint8Array]>(
+      "SELECT value FROM item WHERE name = ? AND key = ?",
+    ),
     set: sql.query<null, [string, Uint8Array, Uint8Array]>(
       "INSERT OR REPLACE INTO item (name, key, value) VALUES (?, ?, ?)",
     ),

@@ -10,7 +10,8 @@ import type { Store } from "#sync/index/store.ts";
 import { storeContract } from "#sync/index/store-contract.ts";
 import { isDamaged } from "#sync/index/tree-pages.ts";
 
-// Memory where the system has it: hundreds of stores are opened here, and waiting for a busy disk proves nothing.
+// Memory where the system has it: hundreds of stores are opened here, and waiting for a busy disk proves
+// nothing.
 const folder = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "syncline-store-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 

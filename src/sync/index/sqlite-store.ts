@@ -1,9 +1,9 @@
 /**
  * The store at rest: one SQLite file in write-ahead mode, held by one process.
  *
- * After a crash or power loss the file holds what some prefix of the transactions wrote: at least all up to the last
- * durable one. Damage on the disk is found by sums on every page and block and by SQLite itself; it surfaces as
- * SynclineError STATE (isDamaged), and the owner then starts over with openOrReplace.
+ * After a crash or power loss the file holds what some prefix of the transactions wrote: at least all up to
+ * the last durable one. Damage on the disk is found by sums on every page and block and by SQLite itself; it
+ * surfaces as SynclineError STATE (isDamaged), and the owner then starts over with openOrReplace.
  */
 import { existsSync, renameSync } from "node:fs";
 import { SynclineError, assert } from "#model/error.ts";
@@ -22,8 +22,8 @@ const CORRUPT_FILES_MAX = 100;
 /**
  * Opens the state file, or creates it in a directory that must exist.
  *
- * @throws {SynclineError} ROOT_BUSY when another process holds it; STATE when it is damaged (isDamaged), of a newer
- * version or not ours; DISK when the system refuses
+ * @throws {SynclineError} ROOT_BUSY when another process holds it; STATE when it is damaged (isDamaged), of a
+ * newer version or not ours; DISK when the system refuses
  */
 export function openSqliteStore(file: string): Store {
   return openChecked(file, false);
@@ -113,7 +113,7 @@ class SqliteStore implements Store {
   readonly #trees: SqliteTrees;
   readonly #logs: SqliteLogs;
   readonly #tables: SqliteTables;
-  readonly #write = <T>(body: () => T): T => this.#inTransaction(body);
+  readonly #write = <T>(body: () => T): T => this.#change(body);
   #open = true;
   #active: { failure: { error: unknown } | undefined; durable: boolean } | undefined;
   /** Have transactions been committed that the disk need not have yet? */
@@ -140,7 +140,8 @@ class SqliteStore implements Store {
 
   transaction<T>(options: { durable: boolean }, body: () => T): T {
     assert(this.#open, "the store is open");
-    return this.#active === undefined ? this.#outer(options.durable, body) : this.#nested(options.durable, body);
+    const { durable } = options;
+    return this.#active === undefined ? this.#outer(durable, body) : this.#nested(durable, body);
   }
 
   close(): void {
@@ -158,11 +159,14 @@ class SqliteStore implements Store {
     this.#logs.check();
   }
 
-  #inTransaction<T>(body: () => T): T {
-    return this.#active === undefined ? this.transaction({ durable: false }, body) : body();
+  /** One change; when it fails midway, what is in memory cannot be trusted and the transaction must not commit. */
+  #change<T>(body: () => T): T {
+    return this.transaction({ durable: false }, body);
   }
 
-  /** Joins the open transaction. When it fails the whole fails, even if someone catches the error on the way. */
+  /**
+   * Joins the open transaction. When it fails the whole fails, even if someone catches the error on the way.
+   */
   #nested<T>(durable: boolean, body: () => T): T {
     const active = this.#active!;
     active.durable ||= durable;
@@ -195,7 +199,8 @@ class SqliteStore implements Store {
       this.#active = undefined;
     }
     this.#unsynced = !durable;
-    // A nested call asked for durability after this one had begun without: an empty durable one makes up for it.
+    // A nested call asked for durability after this one had begun without: an empty durable one makes up for
+    // it.
     if (active.durable && !durable) this.transaction({ durable: true }, () => undefined);
     return result;
   }

@@ -1,10 +1,10 @@
 /**
- * Trees in SQLite. A directory is a row of `dir`, so that renaming it with everything below is one update; its
- * records lie in pages (tree-pages.ts). The pages touched last stay in memory, so that runs of single calls in one
- * directory cost no SQL; those that changed are written back before the transaction commits.
+ * Trees in SQLite. A directory is a row of `dir`, so that renaming it with everything below is one update;
+ * its records lie in pages (tree-pages.ts). The pages touched last stay in memory, so that runs of single
+ * calls in one directory cost no SQL; those that changed are written back before the transaction commits.
  *
- * Each tree has two rows of `dir` of its own: a container, whose only record is that of the root (""), and below it
- * the root directory. Every path, the root too, is thus a name in a directory.
+ * Each tree has two rows of `dir` of its own: a container, whose only record is that of the root (""), and
+ * below it the root directory. Every path, the root too, is thus a name in a directory.
  */
 import { assert, SynclineError } from "#model/error.ts";
 import {
@@ -30,14 +30,23 @@ import {
   PageWriter,
   damaged,
 } from "#sync/index/tree-pages.ts";
-import { type DirRow, type PageRow, type TreeQueries, openPage, treeQueries } from "#sync/index/tree-queries.ts";
+import {
+  type DirRow,
+  type PageRow,
+  type TreeQueries,
+  openPage,
+  treeQueries,
+} from "#sync/index/tree-queries.ts";
 import { ByteReader } from "#sync/wire/bytes.ts";
 
 /** Pages kept in memory; with 40 KiB each about a megabyte. */
 const CACHED_PAGES_MAX = 32;
 /** Directory ids remembered per tree. */
 const CACHED_DIRS_MAX = 4096;
-/** Pages fetched by one query while reading a directory; bounds the memory and spares most directories a second. */
+/**
+ * Pages fetched by one query while reading a directory; bounds the memory and spares most directories a
+ * second.
+ */
 const PAGES_PER_QUERY = 8;
 /** Subdirectories fetched by one query while walking. */
 const DIRS_PER_QUERY = 512;
@@ -79,6 +88,10 @@ function fit(small: CachedPage, other: CachedPage): boolean {
   return small.page.count === 0 || small.page.length + other.page.length <= PAGE_BYTES_MERGED_MAX;
 }
 
+function endsAt(cached: CachedPage, name: Uint8Array): boolean {
+  return cached.next !== undefined && compareBytes(cached.next, name) === 0;
+}
+
 function covers(cached: CachedPage, dir: number, name: Uint8Array): boolean {
   if (cached.dir !== dir || compareBytes(cached.first, name) > 0) return false;
   return cached.next === undefined || compareBytes(cached.next, name) > 0;
@@ -88,7 +101,9 @@ function inSubtree(path: RelPath, dir: RelPath): boolean {
   return path !== CONTAINER && isWithin(path, dir);
 }
 
-/** All trees of one store, with the caches they share. Changes must happen inside a transaction of the store. */
+/**
+ * All trees of one store, with the caches they share. Changes must happen inside a transaction of the store.
+ */
 export class SqliteTrees {
   readonly #sql: TreeQueries;
   readonly #trees = new Map<string, TreeState>();
@@ -340,7 +355,9 @@ export class SqliteTrees {
     }
   }
 
-  /** Writes back and forgets the pages of `path`'s directory and below, so that rows alone tell what is there. */
+  /**
+   * Writes back and forgets the pages of `path`'s directory and below, so that rows alone tell what is there.
+   */
   #settle(tree: TreeState, path: RelPath): void {
     const within = (cached: CachedPage): boolean => cached.tree === tree && inSubtree(cached.path, path);
     this.#flushPages(within);
@@ -348,8 +365,8 @@ export class SqliteTrees {
   }
 
   /**
-   * The page that holds `name` or would hold it, kept in memory. Callers make room first: an eviction may remove
-   * directories that have become empty, so none may happen once a directory's id is known.
+   * The page that holds `name` or would hold it, kept in memory. Callers make room first: an eviction may
+   * remove directories that have become empty, so none may happen once a directory's id is known.
    */
   #page(tree: TreeState, path: RelPath, dir: number, name: Uint8Array): CachedPage {
     let cached = this.#recent;
@@ -430,7 +447,9 @@ export class SqliteTrees {
   #merge(small: CachedPage): CachedPage {
     const { tree, path, dir, first } = small;
     if (small.next !== undefined) {
-      const next = this.#cached(dir, small.next) ?? this.#read(tree, path, dir, this.#sql.pageOf.get(dir, small.next));
+      const next =
+        this.#cached(dir, small.next) ??
+        this.#read(tree, path, dir, this.#sql.pageOf.get(dir, small.next));
       if (!fit(small, next)) return small;
       small.page.append(next.page);
       small.next = next.next;
@@ -439,7 +458,7 @@ export class SqliteTrees {
     }
     if (first.length === 0) return small;
     const before =
-      this.#pages.find((cached) => cached.dir === dir && cached.next !== undefined && !compareBytes(cached.next, first)) ??
+      this.#pages.find((cached) => cached.dir === dir && endsAt(cached, first)) ??
       this.#read(tree, path, dir, this.#sql.pageBefore.get(dir, first));
     if (!fit(small, before)) return small;
     before.page.append(small.page);
@@ -479,7 +498,10 @@ function* subdirRows(sql: TreeQueries, dir: number): Generator<DirRow, undefined
   }
 }
 
-/** Goes through a directory in order, merging its records with its subdirectories, which need not have records. */
+/**
+ * Goes through a directory in order, merging its records with its subdirectories, which need not have
+ * records.
+ */
 class NodeCursor {
   readonly path: RelPath;
   /** The node that next() found: its record, its directory, or both. */

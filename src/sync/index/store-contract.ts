@@ -1,6 +1,6 @@
 /**
- * What every Store must do, as a suite: `storeContract("SQLite", open)` inside a test file. Every test opens a store
- * of its own; `dispose` is called at its end with whatever store is then open closed already.
+ * What every Store must do, as a suite: `storeContract("SQLite", open)` inside a test file. Every test opens
+ * a store of its own; `dispose` is called at its end with whatever store is then open closed already.
  */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
@@ -36,7 +36,10 @@ const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
 const SOON = { durable: false };
 const DURABLE = { durable: true };
 
-/** Names that have broken stores: order of astral characters and of raw bytes, NUL-like and control characters. */
+/**
+ * Names that have broken stores: order of astral characters and of raw bytes, NUL-like and control
+ * characters.
+ */
 const ODD_NAMES = [
   "a", "a.txt", "a b", "A", "b", "\u0001", "\t", "\n", "\u007f", "é", "e\u0301", "\uffff", "\u{1f600}", "\udc80", "\udcff",
   "x\udcc3y", "%", "_", "-rf", " ", "x".repeat(255),

@@ -1,8 +1,9 @@
 /**
- * A page: a sorted run of named records of one directory, kept as the bytes that lie on disk. Finding, setting and
- * removing work on the bytes themselves, so that a page costs no object per record.
+ * A page: a sorted run of named records of one directory, kept as the bytes that lie on disk. Finding,
+ * setting and removing work on the bytes themselves, so that a page costs no object per record.
  *
- * Layout: for every record, in the order of the bytes of the names: varint length, name, varint length, record.
+ * Layout: for every record, in the order of the bytes of the names: varint length, name, varint length,
+ * record.
  */
 import { SynclineError } from "#model/error.ts";
 import { encodeName } from "#model/path.ts";
@@ -25,7 +26,10 @@ export class Page {
   #starts: number[];
   #own = false;
 
-  /** Takes `data` over for reading; the first change copies it. @throws STATE when it is no page of `count` records */
+  /**
+   * Takes `data` over for reading; the first change copies it. @throws STATE when it is no page of `count`
+   * records
+   */
   constructor(data: Uint8Array, count: number) {
     this.#bytes = data;
     this.#length = data.length;
@@ -109,11 +113,14 @@ export class Page {
   }
 
   /**
-   * The pieces that this page should become: itself when it is small enough, else pieces of at most PAGE_BYTES_MAX
-   * (a single larger record stays alone). The first piece keeps `first`; the others begin with their first name.
+   * The pieces that this page should become: itself when it is small enough, else pieces of at most
+   * PAGE_BYTES_MAX (a single larger record stays alone). The first piece keeps `first`; the others begin with
+   * their first name.
    */
   pieces(first: Uint8Array): PageData[] {
-    if (this.#length <= PAGE_BYTES_MAX || this.count < 2) return [{ first, count: this.count, data: this.view() }];
+    if (this.#length <= PAGE_BYTES_MAX || this.count < 2) {
+      return [{ first, count: this.count, data: this.view() }];
+    }
     // Even pieces, about two thirds full: the next single changes then do not split again.
     const wanted = this.#length / Math.ceil(this.#length / ((PAGE_BYTES_MAX * 2) / 3));
     const out: PageData[] = [];
@@ -152,7 +159,7 @@ export class Page {
     const shift = newEnd - oldEnd;
     const length = this.#length + shift;
     if (!this.#own || length > this.#bytes.length) {
-      const larger = new Uint8Array(Math.max(PAGE_BYTES_MAX + (PAGE_BYTES_MAX >> 2), length));
+      const larger = new Uint8Array(Math.max(PAGE_BYTES_MAX + (PAGE_BYTES_MAX >> 2), length, this.#length));
       larger.set(this.view());
       this.#bytes = larger;
       this.#own = true;
@@ -171,7 +178,9 @@ export class PageWriter {
   #first: Uint8Array = NO_NAME;
   #count = 0;
 
-  /** `emit` gets each finished page; its data is valid during the call only. The first page begins with "". */
+  /**
+   * `emit` gets each finished page; its data is valid during the call only. The first page begins with "".
+   */
   constructor(emit: (page: PageData) => void) {
     this.#emit = emit;
   }

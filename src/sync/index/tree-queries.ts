@@ -3,18 +3,21 @@ import { type Sql, checkBlob } from "#sync/index/sql.ts";
 import { Page } from "#sync/index/tree-pages.ts";
 
 /**
- * Pages and blocks have row ids although they have another key: comparing keys beside a large blob would read all of
- * the blob.
+ * Pages and blocks have row ids although they have another key: comparing keys beside a large blob would read
+ * all of the blob.
  */
 export const TREE_SCHEMA = `
-  CREATE TABLE dir (id INTEGER PRIMARY KEY, parent INTEGER NOT NULL, name BLOB NOT NULL, UNIQUE (parent, name));
+  CREATE TABLE dir (
+    id INTEGER PRIMARY KEY, parent INTEGER NOT NULL, name BLOB NOT NULL, UNIQUE (parent, name)
+  );
   CREATE TABLE page (
-    id INTEGER PRIMARY KEY, dir INTEGER NOT NULL, first BLOB NOT NULL, count INTEGER NOT NULL, sum INTEGER NOT NULL,
-    data BLOB NOT NULL, UNIQUE (dir, first)
+    id INTEGER PRIMARY KEY, dir INTEGER NOT NULL, first BLOB NOT NULL, count INTEGER NOT NULL,
+    sum INTEGER NOT NULL, data BLOB NOT NULL, UNIQUE (dir, first)
   );
   CREATE TABLE tree (container INTEGER PRIMARY KEY, root INTEGER NOT NULL, count INTEGER NOT NULL);`;
 
-const SUBTREE = `WITH RECURSIVE sub (id) AS (SELECT ? UNION ALL SELECT dir.id FROM dir JOIN sub ON dir.parent = sub.id)`;
+const SUBTREE = `WITH RECURSIVE
+  sub (id) AS (SELECT ? UNION ALL SELECT dir.id FROM dir JOIN sub ON dir.parent = sub.id)`;
 
 export type PageRow = { first: Uint8Array; count: number; sum: number; data: Uint8Array };
 export type DirRow = { id: number; name: Uint8Array };
@@ -33,7 +36,9 @@ export function treeQueries(sql: Sql) {
       "SELECT id, name FROM dir WHERE parent = ? AND name > ? ORDER BY name LIMIT ?",
     ),
     addDir: sql.query<null, [number, Uint8Array]>("INSERT INTO dir (parent, name) VALUES (?, ?)"),
-    moveDir: sql.query<null, [number, Uint8Array, number]>("UPDATE dir SET parent = ?, name = ? WHERE id = ?"),
+    moveDir: sql.query<null, [number, Uint8Array, number]>(
+      "UPDATE dir SET parent = ?, name = ? WHERE id = ?",
+    ),
     dropDir: sql.query<null, [number]>("DELETE FROM dir WHERE id = ?"),
     inUse: sql.query<{ used: number }, [number, number]>(
       "SELECT EXISTS (SELECT 1 FROM page WHERE dir = ?) OR EXISTS (SELECT 1 FROM dir WHERE parent = ?) AS used",
@@ -67,7 +72,9 @@ export function treeQueries(sql: Sql) {
     ),
     dropSubtreePages: sql.query<null, [number]>(`${SUBTREE} DELETE FROM page WHERE dir IN sub`),
     dropSubtreeDirs: sql.query<null, [number]>(`${SUBTREE} DELETE FROM dir WHERE id IN sub`),
-    tree: sql.query<{ root: number; count: number }, [number]>("SELECT root, count FROM tree WHERE container = ?"),
+    tree: sql.query<{ root: number; count: number }, [number]>(
+      "SELECT root, count FROM tree WHERE container = ?",
+    ),
     putTree: sql.query<null, [number, number, number]>(
       "INSERT OR REPLACE INTO tree (container, root, count) VALUES (?, ?, ?)",
     ),

@@ -76,6 +76,7 @@ export type Content = "same" | "differs" | "unknown";
 
 /** Do two entries hold the same content? "unknown" only when sizes agree and a sum is missing. */
 export function compareContent(a: Entry, b: Entry): Content {
+  if (a === b) return "same";
   if (a.kind === "file" && b.kind === "file") {
     if (a.size !== b.size) return "differs";
     if (a.sum !== undefined && b.sum !== undefined) return a.sum === b.sum ? "same" : "differs";

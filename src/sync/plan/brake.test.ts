@@ -1,21 +1,22 @@
 import { expect, test } from "bun:test";
 import { judge, planHash } from "#sync/plan/brake.ts";
-import type { BrakeLimit } from "#sync/plan/brake.ts";
 import { detectMoves } from "#sync/plan/moves.ts";
 import { planOf, preserve, world } from "#sync/plan/plan-fixture.ts";
 import type { World } from "#sync/plan/plan-fixture.ts";
 import { withoutCaseCollisions } from "#sync/plan/case-collisions.ts";
+import type { Brake } from "#sync/session/events.ts";
 
 function files(from: number, to: number, content = ""): string {
   return Array.from({ length: to - from }, (_, at) => `f${from + at}=${content}${from + at}`).join(" ");
 }
 
-function held(now: World, brake?: BrakeLimit): string | undefined {
+function held(now: World, brake?: Brake): string | undefined {
   return judge(planOf(now), brake, { alpha: now.alpha.size, beta: now.beta.size })?.reason;
 }
 
 test("[BRAKE-1] more than half of a side and more than 20 entries is held, replacements included", () => {
-  expect(held(world(files(0, 40), files(0, 19), files(0, 40)))).toBe("21 of 40 entries of beta would be removed or replaced");
+  const reason = "21 of 40 entries of beta would be removed or replaced";
+  expect(held(world(files(0, 40), files(0, 19), files(0, 40)))).toBe(reason);
   expect(held(world(files(0, 40), files(0, 20), files(0, 40)))).toBeUndefined();
   expect(held(world(files(0, 40), files(0, 40, "x"), files(0, 40)))).toContain("40 of 40");
   expect(held(world(files(0, 10), files(0, 1), files(0, 10)))).toBeUndefined();
@@ -36,7 +37,8 @@ test("[BRAKE-3] a side is never emptied without approval, but its only entry may
 
 test("[BRAKE-4] creations, moves and metadata never trip it", () => {
   expect(held(world("", files(0, 50), ""))).toBeUndefined();
-  const now = world(`d/a=1 ${files(0, 30)}`, files(0, 30).replaceAll(/(?=f\d)/g, "n/") + " n/a=1", `d/a=1 ${files(0, 30)}`);
+  const before = `d/a=1 ${files(0, 30)}`;
+  const now = world(before, files(0, 30).replaceAll("f", "n/f") + " n/a=1", before);
   const plan = detectMoves(planOf(now), { preserve });
   expect(judge(plan, { count: 2, percent: 0 }, { alpha: 32, beta: 32 })).toBeUndefined();
 });

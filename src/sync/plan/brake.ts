@@ -1,6 +1,7 @@
 /** The mass-change brake: a plan that would take away too much of a side is held until a person approves it. */
 import type { Entry } from "#model/entry.ts";
 import type { Plan, Side } from "#model/plan.ts";
+import type { Brake } from "#sync/session/events.ts";
 
 /** Without a limit of its own a session holds a plan that removes or replaces more than this share of a side … */
 export const BRAKE_PERCENT_DEFAULT = 50;
@@ -9,9 +10,6 @@ export const BRAKE_COUNT_DEFAULT = 20;
 /** A side with fewer entries than this cannot be "emptied": losing its only entry is everyday work. */
 export const EMPTIED_ENTRIES_MIN = 2;
 
-/** Both undefined, or no brake at all, means the defaults. One alone is the whole limit; of two the larger counts. */
-export type BrakeLimit = { readonly count: number | undefined; readonly percent: number | undefined };
-
 /** Entries of each side now, before the plan. */
 export type Totals = { readonly [side in Side]: number };
 
@@ -19,9 +17,10 @@ export type Held = { readonly side: Side; readonly reason: string };
 
 /**
  * Why the plan must be held, or undefined. Counted are removals and replacements on each side; creations, moves and
- * metadata never trip the brake. A plan that removes every entry of a side is held whatever the limit.
+ * metadata never trip the brake. Without count and percent the defaults hold; one alone is the whole limit; of two the
+ * larger counts. A plan that removes every entry of a side is held whatever the limit.
  */
-export function judge(plan: Plan, brake: BrakeLimit | undefined, totals: Totals): Held | undefined {
+export function judge(plan: Plan, brake: Brake | undefined, totals: Totals): Held | undefined {
   for (const side of ["alpha", "beta"] as const) {
     const { removes, replaces } = plan.counts[side];
     const total = totals[side];
@@ -37,7 +36,7 @@ export function judge(plan: Plan, brake: BrakeLimit | undefined, totals: Totals)
 }
 
 /** The largest number of removed and replaced entries that passes. */
-function limitOf(brake: BrakeLimit | undefined, total: number): number {
+function limitOf(brake: Brake | undefined, total: number): number {
   const given = brake?.count !== undefined || brake?.percent !== undefined;
   const count = given ? (brake?.count ?? 0) : BRAKE_COUNT_DEFAULT;
   const percent = given ? (brake?.percent ?? 0) : BRAKE_PERCENT_DEFAULT;
@@ -69,7 +68,8 @@ export function planHash(plan: Plan, hash: (text: string) => string): string {
 function canonical(entry: Entry | undefined): unknown {
   if (entry === undefined) return null;
   if (entry.kind === "other") return ["other", entry.what];
-  const owner = entry.owner === undefined ? null : [entry.owner.uid, entry.owner.gid, entry.owner.user, entry.owner.group];
+  const { owner: who } = entry;
+  const owner = who === undefined ? null : [who.uid, who.gid, who.user, who.group];
   if (entry.kind === "symlink") return ["symlink", entry.target, owner];
   const xattrs = entry.xattrs ?? [];
   if (entry.kind === "dir") return ["dir", entry.mode, owner, xattrs];

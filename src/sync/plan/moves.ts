@@ -11,7 +11,7 @@ import { sameMetadata } from "#model/entry.ts";
 import type { Entry, FileEntry, Preserve, Sum } from "#model/entry.ts";
 import { comparePaths, nameOf, parentOf } from "#model/path.ts";
 import type { RelPath } from "#model/path.ts";
-import type { Change, Move, Plan, Side } from "#model/plan.ts";
+import type { Change, Move, Plan, Side, SideCounts } from "#model/plan.ts";
 import { countPlan } from "#sync/plan/counts.ts";
 import { otherSide } from "#sync/plan/rows.ts";
 import { measureShapes, shapeItem } from "#sync/plan/shapes.ts";
@@ -24,23 +24,26 @@ export type MoveHints = {
    * moves of what has no bytes; equal content is required all the same.
    */
   readonly renamed?: { readonly [side in Side]?: ReadonlyMap<RelPath, RelPath> | undefined } | undefined;
-  /** Path of a file on `side` that holds these bytes and has no change in the plan, if the caller knows one. */
+  /** Path of a file that holds these bytes on `side` now, before the plan, if the caller knows one. */
   readonly sumLocation?: ((side: Side, sum: Sum, size: number) => RelPath | undefined) | undefined;
 };
 
 /** The plan with moves and copies in it; other parts are as they were. */
 export function detectMoves(plan: Plan, hints: MoveHints): Plan {
-  const alpha = new SideMoves(plan, "alpha", hints);
-  const beta = new SideMoves(plan, "beta", hints);
-  if (!alpha.worthwhile && !beta.worthwhile) return plan;
-  const replaced = new Map<Change, Change | undefined>();
-  const moves = [...plan.moves, ...alpha.match(replaced), ...beta.match(replaced)];
-  const changes: Change[] = [];
-  for (const change of plan.changes) {
-    const now = replaced.has(change) ? replaced.get(change) : change;
-    if (now !== undefined) changes.push(now);
-  }
+  const sides = (["alpha", "beta"] as const).filter((side) => isWorthwhile(plan.counts[side], hints));
+  if (sides.length === 0) return plan;
+  const edited: (Change | undefined)[] = [...plan.changes];
+  const found = sides.map((side) => new SideMoves(plan, side, hints).match(edited));
+  const moves = [...plan.moves, ...found.flat()];
+  const changes = edited.filter((change) => change !== undefined);
   return { ...plan, changes, moves, counts: countPlan(changes, moves) };
+}
+
+/** Can there be anything to find? Not in a first copy, which must not pay for this pass. */
+function isWorthwhile(counts: SideCounts, hints: MoveHints): boolean {
+  const wanting = counts.creates + counts.replaces;
+  if (counts.removes > 0 || hints.sumLocation !== undefined) return wanting > 0;
+  return counts.replaces > 0 && wanting > 1;
 }
 
 class SideMoves {
@@ -48,7 +51,7 @@ class SideMoves {
   readonly #hints: MoveHints;
   readonly #removed: ShapeItem[] = [];
   readonly #created: ShapeItem[] = [];
-  readonly #replaced: Change[] = [];
+  readonly #replaced: { readonly change: Change; readonly position: number }[] = [];
   readonly #moves: Move[] = [];
 
   constructor(plan: Plan, side: Side, hints: MoveHints) {
@@ -56,79 +59,80 @@ class SideMoves {
     this.#hints = hints;
     // Below the path of a loser put aside nothing was free before the run.
     const asides = new Set(plan.moves.filter((move) => move.side === side && move.aside === true).map(({ from }) => from));
-    for (const change of plan.changes) {
+    for (const [position, change] of plan.changes.entries()) {
       if (change.side !== side) continue;
-      if (change.action === "remove") this.#removed.push(shapeItem(change, change.old!, hints.preserve));
+      if (change.action === "remove") this.#removed.push(shapeItem(change, position, change.old!, hints.preserve));
       else if (change.action !== "content" || change.from !== undefined) continue;
       else if (change.old === undefined && !isWithinAny(change.path, asides)) {
-        this.#created.push(shapeItem(change, change.new!, hints.preserve));
-      } else this.#replaced.push(change);
+        this.#created.push(shapeItem(change, position, change.new!, hints.preserve));
+      } else this.#replaced.push({ change, position });
     }
   }
 
-  /** Is there anything to find? False for a first copy, which must not pay for this pass. */
-  get worthwhile(): boolean {
-    const wanting = this.#created.length + this.#replaced.length;
-    if (this.#removed.length > 0 || this.#hints.sumLocation !== undefined) return wanting > 0;
-    return this.#replaced.length > 0 && wanting > 1;
-  }
-
-  /** Finds the moves and notes in `replaced` what becomes of the changes; undefined for those that vanish. */
-  match(replaced: Map<Change, Change | undefined>): Move[] {
-    if (!this.worthwhile) return [];
-    if (this.#removed.length > 0 && this.#created.length > 0) this.#pair(replaced);
-    this.#copy(replaced);
+  /** Finds the moves and edits the plan's changes by position; undefined for those that vanish. */
+  match(changes: (Change | undefined)[]): Move[] {
+    if (this.#removed.length > 0 && this.#created.length > 0) this.#pair(changes);
+    this.#copy(changes);
     return this.#moves.sort((a, b) => comparePaths(a.to, b.to));
   }
 
-  #pair(replaced: Map<Change, Change | undefined>): void {
+  #pair(changes: (Change | undefined)[]): void {
     measureShapes(this.#removed, this.#created);
-    const candidates = new Candidates(this.#removed, this.#hints.renamed?.[otherSide(this.#side)]);
-    // The largest first: what is moved as a whole must not have lost a part to a smaller move before.
-    const order = this.#created.map((_, at) => at).filter((at) => this.#created[at]!.shape !== 0);
-    order.sort((a, b) => this.#created[b]!.size - this.#created[a]!.size || a - b);
-    for (const at of order) {
-      const target = this.#created[at]!;
-      if (target.used) continue;
-      const found = candidates.take(target);
-      if (found !== undefined) this.#move(found, at, replaced);
+    // Directories before files and the largest first: what moves as a whole must not have lost a part before.
+    for (const wanted of ["directories", "others"] as const) {
+      const fits = ({ entry, shape, used }: ShapeItem) =>
+        shape !== 0 && !used && (entry.kind === "dir") === (wanted === "directories");
+      const targets: number[] = [];
+      for (let at = 0; at < this.#created.length; at++) if (fits(this.#created[at]!)) targets.push(at);
+      if (targets.length === 0) continue;
+      const candidates = new Candidates(this.#removed, fits, this.#hints.renamed?.[otherSide(this.#side)]);
+      targets.sort((a, b) => this.#created[b]!.size - this.#created[a]!.size || a - b);
+      for (const at of targets) {
+        const target = this.#created[at]!;
+        const found = target.used ? undefined : candidates.take(target);
+        if (found !== undefined) this.#move(found, at, changes);
+      }
     }
   }
 
-  #move(removedAt: number, createdAt: number, replaced: Map<Change, Change | undefined>): void {
+  #move(removedAt: number, createdAt: number, changes: (Change | undefined)[]): void {
     const { size } = this.#created[createdAt]!;
     for (let offset = 0; offset < size; offset++) {
       const source = this.#removed[removedAt + offset]!;
       const target = this.#created[createdAt + offset]!;
       source.used = true;
       target.used = true;
-      replaced.set(source.change, undefined);
-      const { side, path } = target.change;
-      const same = sameMetadata(source.entry, target.entry, this.#hints.preserve);
-      const rest: Change = { side, path, old: source.entry, new: target.entry, action: "metadata" };
-      replaced.set(target.change, same ? undefined : rest);
+      changes[source.position] = undefined;
+      changes[target.position] = this.#metadataAfter(source, target);
     }
     const from = this.#removed[removedAt]!.change.path;
     this.#moves.push({ side: this.#side, from, to: this.#created[createdAt]!.change.path, count: size });
   }
 
+  /** What is left to do at the new place of a moved entry. */
+  #metadataAfter(source: ShapeItem, target: ShapeItem): Change | undefined {
+    if (sameMetadata(source.entry, target.entry, this.#hints.preserve)) return undefined;
+    const { side, path } = target.change;
+    return { side, path, old: source.entry, new: target.entry, action: "metadata" };
+  }
+
   /** Sets `from` where the side has the bytes: in what the plan removes or replaces, or in an untouched file. */
-  #copy(replaced: Map<Change, Change | undefined>): void {
+  #copy(changes: (Change | undefined)[]): void {
     const { sumLocation } = this.#hints;
     const leaving = new Map<string, RelPath>();
     for (const { change, entry, used } of this.#removed) if (!used) noteBytes(leaving, entry, change.path);
-    for (const change of this.#replaced) if (change.old !== undefined) noteBytes(leaving, change.old, change.path);
+    for (const { change } of this.#replaced) if (change.old !== undefined) noteBytes(leaving, change.old, change.path);
     const moved = new Set(this.#moves.map((move) => move.from));
-    const look = (change: Change) => {
+    const look = (change: Change, position: number) => {
       const file = change.new;
       if (file?.kind !== "file" || file.sum === undefined || file.size === 0 || file.linkTo !== undefined) return;
       const from = leaving.get(bytesKey(file)) ?? sumLocation?.(this.#side, file.sum, file.size);
       if (from === undefined || from === change.path || isWithinAny(from, moved)) return;
-      replaced.set(change, { ...change, from });
+      changes[position] = { ...change, from };
     };
     if (leaving.size === 0 && sumLocation === undefined) return;
-    for (const { change, used } of this.#created) if (!used) look(change);
-    for (const change of this.#replaced) look(change);
+    for (const { change, position, used } of this.#created) if (!used) look(change, position);
+    for (const { change, position } of this.#replaced) look(change, position);
   }
 }
 
@@ -155,12 +159,16 @@ class Candidates {
   readonly #byName = new Map<string, number[]>();
   readonly #byShape = new Map<number, number[]>();
 
-  constructor(removed: readonly ShapeItem[], renamed: ReadonlyMap<RelPath, RelPath> | undefined) {
+  constructor(
+    removed: readonly ShapeItem[],
+    fits: (item: ShapeItem) => boolean,
+    renamed: ReadonlyMap<RelPath, RelPath> | undefined,
+  ) {
     this.#removed = removed;
     this.#renamed = renamed;
     for (let at = removed.length - 1; at >= 0; at--) {
       const { shape, change } = removed[at]!;
-      if (shape === 0) continue;
+      if (!fits(removed[at]!)) continue;
       if (renamed !== undefined) this.#byPath.set(change.path, at);
       append(this.#byName, `${shape}/${nameOf(change.path)}`, at);
       append(this.#byShape, shape, at);

@@ -10,7 +10,12 @@ import { deleteSubtree, dir, file, isEmpty, perform, planOf, preserve, show } fr
 import type { Forest, Settings, World } from "#sync/plan/plan-fixture.ts";
 
 /** One edit of a tree, as a person would make it. */
-type Edit = { path: RelPath; to: RelPath; what: "write" | "link" | "mkdir" | "remove" | "rename" | "touch"; content: number };
+type Edit = {
+  path: RelPath;
+  to: RelPath;
+  what: "write" | "link" | "mkdir" | "remove" | "rename" | "touch";
+  content: number;
+};
 
 const somePath = fc
   .array(fc.constantFrom("a", "b", "c"), { minLength: 1, maxLength: 3 })
@@ -68,7 +73,7 @@ const someSettings: fc.Arbitrary<Required<Settings>> = fc.record({
   delete: fc.boolean(),
 });
 
-const RUNS = { numRuns: 6000 };
+const RUNS = { numRuns: 400 };
 const ROUNDS_MAX = 3;
 
 /** Rounds of planning and performing, with moves or without, until a plan is empty. */

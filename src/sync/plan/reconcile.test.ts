@@ -118,6 +118,19 @@ test("[PLAN-2] policy copy keeps both: one winner whichever side asks, the loser
   }
 });
 
+test("[PLAN-2] under policy copy a directory wins over a file, with everything it holds", () => {
+  const end = settle(world("d/x=1", "d=2", "d/x=1 d/y=3"), { conflict: "copy" });
+  const copy = copyPath("d", "alpha", file("2").sum!, 1);
+  expect(show(end.alpha)).toBe(show(forest(`d/x=1 d/y=3 ${copy}=2`)));
+  expect(end.beta).toEqual(end.alpha);
+});
+
+test("[PLAN-6] a directory with ignored content in it does not give way to a conflict's winner", () => {
+  const plan = planOf(world("d=1", "d=2", "d/i=3 d/x=4"), { conflict: "alpha" }, { ignored: { beta: ["d/i"] } });
+  expect(plan.conflicts.map(({ path, reason }) => `${path} ${reason}`)).toEqual(["d untracked"]);
+  expect(plan.changes.length + plan.moves.length).toBe(0);
+});
+
 test("[PLAN-3] names of conflict copies fit the disk, keep their ending and avoid what is there", () => {
   expect(copyPath("d/a.tar", "beta", "0123456789", 1)).toBe("d/a.conflict-beta-01234567.tar");
   expect(copyPath(".profile", "alpha", "0123456789", 2)).toBe(".profile.conflict-alpha-01234567-2");

@@ -208,8 +208,7 @@ class Reconciler {
     if (to === undefined) return this.#conflict(row, reason);
     this.#moves.push({ side: loser, from: row.path, to, count: this.#survey.countWithin(at, loser), aside: true });
     this.#set(loser, row.path, undefined, wanted);
-    if (old.kind === "dir") this.#frozen = row.path;
-    else this.#won = { path: row.path, side: winner };
+    this.#won = { path: row.path, side: winner };
   }
 
   /** A name for the loser that neither side uses; undefined when every try was taken. */
@@ -259,7 +258,8 @@ class Reconciler {
       if (old !== undefined) this.#changes.push({ side, path, old, new: undefined, action: "remove" });
       return;
     }
-    if (old === undefined || compareContent(old, wanted) !== "same") {
+    // Files that need sums to be told apart have them by now, so without one it is the side's own content.
+    if (old === undefined || compareContent(old, wanted) === "differs") {
       this.#changes.push({ side, path, old, new: wanted, action: "content" });
       return;
     }

@@ -81,9 +81,9 @@ function gates(state: SideState): boolean {
 }
 
 /**
- * Must both files be hashed before this row can be judged? True for two files of equal size of which a sum is missing
- * while they differ from the ancestor, and, where conflicts are copied, for any two changed files without sums, because
- * the sum decides the winner and the name of the copy.
+ * Must both files be hashed before this row can be judged? True for two files of equal size of which a sum is missing;
+ * where conflicts are copied for any two files of which one has no sum, because the sum decides the winner and names
+ * the copy. The caller hashes what has none, on both sides, and builds the row anew (or makes it unknown).
  */
 export function needsSums(row: Row, conflict: ConflictPolicy): boolean {
   const alpha = entryOf(row.alpha);

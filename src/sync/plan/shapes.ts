@@ -3,12 +3,14 @@
  * interning the text of each entry with those of its children, bottom-up, so equality is exact and costs one lookup.
  */
 import type { Entry, Preserve } from "#model/entry.ts";
-import { isWithin, nameOf, parentOf } from "#model/path.ts";
+import { isWithin } from "#model/path.ts";
 import type { Change } from "#model/plan.ts";
 
 /** A removed or created entry in a list in path order; its subtree is the `size` items from it on. */
 export type ShapeItem = {
   readonly change: Change;
+  /** Position of the change in its plan. */
+  readonly position: number;
   readonly entry: Entry;
   size: number;
   /** 0: like nothing else. */
@@ -20,9 +22,9 @@ export type ShapeItem = {
   text: string | undefined;
 };
 
-export function shapeItem(change: Change, entry: Entry, preserve: Preserve): ShapeItem {
+export function shapeItem(change: Change, position: number, entry: Entry, preserve: Preserve): ShapeItem {
   const bytes = entry.kind === "file" && entry.size > 0;
-  return { change, entry, size: 1, shape: 0, bytes, used: false, text: leafText(entry, preserve) };
+  return { change, position, entry, size: 1, shape: 0, bytes, used: false, text: leafText(entry, preserve) };
 }
 
 /** Text that is equal for equal content of one entry; undefined where its content is not known. */
@@ -48,26 +50,31 @@ export function measureShapes(removed: readonly ShapeItem[], created: readonly S
 
 function measure(items: readonly ShapeItem[], shapeOf: (text: string) => number): void {
   const open: number[] = [];
+  let parent: ShapeItem | undefined;
+  const finish = (item: ShapeItem) => {
+    item.shape = item.text === undefined ? 0 : shapeOf(item.text);
+    item.text = undefined;
+    if (parent === undefined) return;
+    parent.bytes ||= item.bytes;
+    // Names hold no "/", so the text cannot be read in two ways.
+    const name = item.change.path.slice(parent.change.path.length + 1);
+    if (item.shape !== 0 && parent.text !== undefined) parent.text += `/${item.shape}:${name}`;
+    else parent.text = undefined;
+  };
   const close = (end: number) => {
     const at = open.pop()!;
     const closed = items[at]!;
     closed.size = end - at;
-    closed.shape = closed.text === undefined ? 0 : shapeOf(closed.text);
-    closed.text = undefined;
-    const parent = items[open.at(-1) ?? -1];
-    if (parent === undefined) return;
-    parent.bytes ||= closed.bytes;
-    const { path } = closed.change;
-    // With a directory between the two that is not in the list the parent is not one whole.
-    const whole = closed.shape !== 0 && parentOf(path) === parent.change.path;
-    // Names hold no "/", so the text cannot be read in two ways.
-    if (whole && parent.text !== undefined) parent.text += `/${closed.shape}:${nameOf(path)}`;
-    else parent.text = undefined;
+    parent = items[open.at(-1) ?? -1];
+    finish(closed);
   };
   for (let at = 0; at < items.length; at++) {
-    const { path } = items[at]!.change;
-    while (open.length > 0 && !isWithin(path, items[open.at(-1)!]!.change.path)) close(at);
-    open.push(at);
+    const item = items[at]!;
+    while (parent !== undefined && !isWithin(item.change.path, parent.change.path)) close(at);
+    if (item.entry.kind === "dir") {
+      open.push(at);
+      parent = item;
+    } else finish(item);
   }
   while (open.length > 0) close(items.length);
 }

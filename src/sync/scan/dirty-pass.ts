@@ -1,5 +1,5 @@
 /** Looks at what a watcher reported. Its cost follows the number of reported paths, not the size of the root. */
-import { PRIVATE_DIR, type RelPath, comparePaths, isWithin, parentOf } from "#model/path.ts";
+import { PRIVATE_DIR, type RelPath, comparePaths, isWithin, nameOf, parentOf } from "#model/path.ts";
 import { matchesStat } from "#sync/index/record-codecs.ts";
 import { IgnoreRules } from "#sync/scan/ignore.ts";
 import type { LinkGroups } from "#sync/scan/link-groups.ts";
@@ -15,6 +15,11 @@ export class DirtyPass {
   readonly #links: LinkGroups;
   /** Directories that the index is known to have; spares a look-up for each path in them. */
   readonly #recorded = new Set<RelPath>([""]);
+  /**
+   * The directory looked into last, with a descriptor of our own: those of Confined may be closed during a pause.
+   * Undefined for none; the root's descriptor is not ours to close.
+   */
+  #open: { readonly dir: RelPath; readonly fd: Fd } | undefined;
 
   constructor(walk: Walk, options: WalkOptions, links: LinkGroups) {
     this.#walk = walk;
@@ -23,6 +28,14 @@ export class DirtyPass {
   }
 
   *run(paths: ReadonlyMap<RelPath, DirtyExtent>): Generator<void> {
+    try {
+      yield* this.#lookAtAll(paths);
+    } finally {
+      this.#close();
+    }
+  }
+
+  *#lookAtAll(paths: ReadonlyMap<RelPath, DirtyExtent>): Generator<void> {
     const extents = this.#widened(paths);
     let done: RelPath | undefined;
     // Parents come first, so that a directory is settled before what was reported inside it.
@@ -68,7 +81,7 @@ export class DirtyPass {
   }
 
   *#look(path: RelPath, extent: DirtyExtent): Generator<void> {
-    const { root, problems, rules } = this.#o;
+    const { problems, rules } = this.#o;
     if (path === "") {
       problems.deleteWithin("");
       if (extent !== "entry") this.#walk.pushRoot(extent === "children");
@@ -82,7 +95,7 @@ export class DirtyPass {
     if (!(inside instanceof IgnoreRules)) return problems.add(inside);
     let fd: Fd;
     try {
-      fd = root.dir(dir);
+      fd = this.#openDir(dir);
     } catch (error) {
       if (!isCode(error, "ENOENT", "ENOTDIR", "ELOOP")) return problems.add(scanProblem(dir, error));
       // The directory is gone or is something else: then that is what there is to find out.
@@ -94,6 +107,20 @@ export class DirtyPass {
     }
     if (reach === "subtree") problems.deleteWithin(target);
     yield* this.#walk.examine(dir, fd, inside, target, reach);
+  }
+
+  #openDir(dir: RelPath): Fd {
+    const { root } = this.#o;
+    if (dir === "") return root.root;
+    if (this.#open?.dir === dir) return this.#open.fd;
+    this.#close();
+    this.#open = { dir, fd: root.fs.openDir(root.parent(dir), nameOf(dir)) };
+    return this.#open.fd;
+  }
+
+  #close(): void {
+    if (this.#open !== undefined) this.#o.root.fs.close(this.#open.fd);
+    this.#open = undefined;
   }
 
   /** The highest directory on the way that the index does not have as one, else the path itself. */
@@ -109,6 +136,7 @@ export class DirtyPass {
 
   /** A write through one name of a file shows under that name only; the other names are looked at too. */
   *#otherNames(looked: ReadonlyMap<RelPath, DirtyExtent>): Generator<void> {
+    yield* this.#o.editor.findOtherNames();
     for (const ino of [...this.#o.editor.touched]) {
       for (const path of this.#links.members(ino)) {
         if (!looked.has(path)) yield* this.#look(path, "entry");

@@ -17,7 +17,9 @@ const BACKSLASH = 92;
 /** A text whose UTF-16 units are the bytes of `text`; the same string when it is ASCII. */
 export function byteText(text: string): string {
   if (/^[\x00-\x7f]*$/.test(text)) return text;
-  return String.fromCharCode(...encodeName(text));
+  let bytes = "";
+  for (const byte of encodeName(text)) bytes += String.fromCharCode(byte);
+  return bytes;
 }
 
 /**
@@ -176,25 +178,51 @@ function posixClass(pattern: string, at: number): { test: RegExp; end: number } 
   return test === undefined ? "unknown" : { test, end: close + 1 };
 }
 
-/** A compiled wildcard pattern. Not reentrant: it reuses two position sets. */
+/**
+ * A compiled wildcard pattern. What stands before the first star and behind the last has fixed places and is compared
+ * directly; that decides most texts, and all of them for patterns with one star. Not reentrant (scratch memory).
+ */
 class Glob {
-  readonly #tokens: readonly Token[];
+  readonly #head: readonly Token[];
+  /** From the first star to the last one; empty when there is none. */
+  readonly #middle: readonly Token[];
+  readonly #tail: readonly Token[];
   #now: Uint8Array;
   #next: Uint8Array;
 
   constructor(tokens: readonly Token[]) {
-    this.#tokens = tokens;
-    this.#now = new Uint8Array(tokens.length + 1);
-    this.#next = new Uint8Array(tokens.length + 1);
+    const first = tokens.findIndex(isOpen);
+    const last = tokens.findLastIndex(isOpen);
+    this.#head = first < 0 ? tokens : tokens.slice(0, first);
+    // The slash behind a star pair belongs to it: the pair may leave it out.
+    const end = last > 0 && tokens[last - 1]!.type === "dirs" ? last + 2 : last + 1;
+    this.#middle = first < 0 ? [] : tokens.slice(first, end);
+    this.#tail = first < 0 ? [] : tokens.slice(end);
+    this.#now = new Uint8Array(this.#middle.length + 1);
+    this.#next = new Uint8Array(this.#middle.length + 1);
   }
 
   /** Does `text` from `start` to its end match? */
   matches(text: string, start: number): boolean {
-    const tokens = this.#tokens;
+    const head = this.#head;
+    const tail = this.#tail;
+    const from = start + head.length;
+    const to = text.length - tail.length;
+    if (from > to) return false;
+    for (let at = 0; at < tail.length; at++) if (!reads(tail[at]!, text.charCodeAt(to + at))) return false;
+    for (let at = 0; at < head.length; at++) if (!reads(head[at]!, text.charCodeAt(start + at))) return false;
+    if (this.#middle.length === 0) return from === to;
+    if (this.#middle.length > 1) return this.#simulate(text, from, to);
+    for (let at = from; at < to; at++) if (!reads(this.#middle[0]!, text.charCodeAt(at))) return false;
+    return true;
+  }
+
+  #simulate(text: string, from: number, to: number): boolean {
+    const tokens = this.#middle;
     this.#now.fill(0);
     this.#now[0] = 1;
     this.#spread(this.#now);
-    for (let at = start; at < text.length; at++) {
+    for (let at = from; at < to; at++) {
       const byte = text.charCodeAt(at);
       const next = this.#next.fill(0);
       let alive = false;
@@ -215,13 +243,18 @@ class Glob {
 
   /** Adds the positions reached without reading: behind a star, and behind the slash of a leading star pair. */
   #spread(positions: Uint8Array): void {
-    for (let position = 0; position < this.#tokens.length; position++) {
-      const token = this.#tokens[position]!;
+    for (let position = 0; position < this.#middle.length; position++) {
+      const token = this.#middle[position]!;
       if (positions[position] === 0) continue;
       if (token.type === "dirs") positions[position + 3] = 1;
       if (token.type === "dirs" || token.type === "star") positions[position + 1] = 1;
     }
   }
+}
+
+/** Does the token read a number of bytes that is not fixed? */
+function isOpen(token: Token): boolean {
+  return token.type === "star" || token.type === "dirs";
 }
 
 function reads(token: Token, byte: number): boolean {

@@ -62,6 +62,8 @@ export class IndexEditor {
   readonly candidates = new RenameCandidates();
   /** Inodes whose link groups may have changed. */
   readonly touched = new Set<bigint>();
+  /** Inodes that got a name in this scan, with their number of names. */
+  readonly #named = new Map<bigint, number>();
   readonly #options: EditorOptions;
   #asides = 0;
 
@@ -91,7 +93,10 @@ export class IndexEditor {
         if (pacer.due()) yield;
       }
     }
-    if (this.touched.size >= TOUCHED_MAX) yield* this.settleLinks();
+    if (this.touched.size >= TOUCHED_MAX) {
+      yield* this.settleLinks();
+      this.#named.clear();
+    }
   }
 
   /** One change at one path, at once. Not for directories that go away. */
@@ -109,6 +114,7 @@ export class IndexEditor {
       if (nlink > 1) {
         links.join(next.ino, path);
         this.touched.add(next.ino);
+        if (old?.ino !== next.ino) this.#named.set(next.ino, nlink);
       } else if (links.any) this.#leave(next.ino, path);
     }
     // What replaced a file at its own path may still be found again elsewhere under its old inode.
@@ -189,6 +195,25 @@ export class IndexEditor {
         if (pacer.due()) yield undefined;
       }
     }
+  }
+
+  /**
+   * Searches the index for the names of files that had only one when they were recorded and were linked since: the new
+   * name alone is reported. The one step of a dirty scan that costs by the size of the root, and only after link().
+   */
+  *findOtherNames(): Generator<void> {
+    const { links } = this.#options;
+    for (const [ino, nlink] of this.#named) if (links.members(ino).length >= nlink) this.#named.delete(ino);
+    if (this.#named.size === 0) return;
+    for (const found of this.#below("")) {
+      if (found === undefined) {
+        yield;
+        continue;
+      }
+      const [path, { entry, ino }] = found;
+      if (entry.kind === "file" && this.#named.has(ino)) links.join(ino, path);
+    }
+    this.#named.clear();
   }
 
   /** Gives every member of the touched groups the right leader. */

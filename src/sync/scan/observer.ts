@@ -13,6 +13,7 @@ export const HASH_NOW_BYTES_MAX = 4 << 20;
 const RACY_MS = 20;
 /** Times further in the future than this come from a clock that was set, not from a write a moment ago. */
 const FUTURE_MS = 1000;
+const NS_PER_MS = 1e6;
 
 export type ObserverOptions = {
   readonly host: Host;
@@ -29,15 +30,14 @@ export type FileVerdict = IndexRecord | "corrupt" | "changed";
 export class Observer {
   readonly #fs: FileSystem;
   readonly #options: ObserverOptions;
-  readonly #racyNs: bigint;
+  readonly #racyMs: number;
   readonly #buffer = new Uint8Array(READ_BYTES);
   hashedBytes = 0;
 
   constructor(options: ObserverOptions) {
     this.#fs = options.host.fs;
     this.#options = options;
-    const racyNs = BigInt(RACY_MS) * 1_000_000n;
-    this.#racyNs = options.timestampNs > racyNs ? options.timestampNs : racyNs;
+    this.#racyMs = Math.max(RACY_MS, Number(options.timestampNs) / NS_PER_MS);
   }
 
   /** The wall clock; take it before the stat whose record it will date. */
@@ -97,7 +97,7 @@ export class Observer {
       sum = hashed;
     }
     const record = this.#fileRecord(dir, name, stat, sum, mtimeNs, this.#isRacy(stat, nowMs));
-    if (known.linkTo === undefined || !this.#options.preserve.hardlinks) return record;
+    if (known.linkTo === undefined || stat.nlink < 2 || !this.#options.preserve.hardlinks) return record;
     return { ...record, entry: { ...(record.entry as FileEntry), linkTo: known.linkTo } };
   }
 
@@ -132,9 +132,12 @@ export class Observer {
   }
 
   #isRacy(stat: Stat, nowMs: number): boolean {
-    const fromNs = BigInt(Math.floor(nowMs)) * 1_000_000n - this.#racyNs;
-    const toNs = fromNs + this.#racyNs + BigInt(FUTURE_MS) * 1_000_000n;
-    return (stat.ctimeNs >= fromNs && stat.ctimeNs <= toNs) || (stat.mtimeNs >= fromNs && stat.mtimeNs <= toNs);
+    // A double holds today's nanoseconds to some hundred of them, which is far finer than the window.
+    const ctimeMs = Number(stat.ctimeNs) / NS_PER_MS;
+    const mtimeMs = Number(stat.mtimeNs) / NS_PER_MS;
+    const fromMs = nowMs - this.#racyMs;
+    const toMs = nowMs + FUTURE_MS;
+    return (ctimeMs >= fromMs && ctimeMs <= toMs) || (mtimeMs >= fromMs && mtimeMs <= toMs);
   }
 
   #owner(stat: Stat): Owner | undefined {

@@ -1,10 +1,14 @@
 import { describe, expect, test } from "bun:test";
 import {
-  appendFileSync, linkSync, mkdirSync, renameSync, rmSync, statSync, symlinkSync, unlinkSync, utimesSync, writeFileSync,
+  appendFileSync, linkSync, mkdirSync, mkdtempSync, renameSync, rmSync, statSync, symlinkSync, unlinkSync, utimesSync, writeFileSync,
 } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { SynclineError } from "#model/error.ts";
 import { comparePaths } from "#model/path.ts";
+import { churn } from "#testing/churn.ts";
 import { ScanRoot, type ScanRootOptions } from "#testing/scan-root.ts";
+import { SimRandom } from "#testing/sim-random.ts";
 
 const OLD = 1_600_000_000;
 
@@ -23,6 +27,7 @@ async function settled(root: ScanRoot, files: Record<string, string>): Promise<v
     writeFileSync(root.abs(path), text);
     utimesSync(root.abs(path), OLD, OLD);
   }
+  await root.full();
   await root.full(true);
   root.reports();
 }
@@ -125,6 +130,41 @@ describe("differences", () => {
   }));
 });
 
+describe("metadata", () => {
+  test("[SCAN-34] attributes of files and directories, and owners by name", rooted(async (root) => {
+    writeFileSync(root.abs("f"), "one");
+    mkdirSync(root.abs("d"));
+    await root.full();
+    root.reports();
+    const { fs } = root.host;
+    const [file, dir] = [fs.openRead(root.root.root, "f"), fs.openDir(root.root.root, "d")];
+    for (const fd of [file, dir]) {
+      fs.setXattr(fd, "user.note", Uint8Array.of(0, 255));
+      fs.setXattr(fd, "user.a", Uint8Array.of(1));
+    }
+    await root.full();
+    expect(root.news()).toEqual(["d dir", "f file"]);
+    const xattrs = [["user.a", "\x01"], ["user.note", "\0\xff"]];
+    const { uid, gid } = fs.fstat(file);
+    const owner = { uid, gid, user: fs.userName(uid), group: fs.groupName(gid) };
+    expect(root.index.get("f")?.entry).toMatchObject({ xattrs, owner });
+    expect(root.index.get("d")?.entry).toMatchObject({ xattrs, owner });
+    fs.removeXattr(dir, "user.a");
+    fs.close(file);
+    fs.close(dir);
+    await root.dirty({ d: "entry", f: "entry" });
+    expect(root.news()).toEqual(["d dir"]);
+  }, { preserve: { xattrs: true, owner: "name" } }));
+
+  test("[SCAN-35] symlinks that are not carried block their place like any special file", rooted(async (root) => {
+    symlinkSync("target", root.abs("link"));
+    await root.full();
+    expect(root.index.get("link")?.entry).toEqual({ kind: "other", what: "symlink" });
+    await root.full();
+    expect(root.reports().length).toBe(1);
+  }, { preserve: { symlinks: false } }));
+});
+
 describe("unknown", () => {
   const broken: [string, (root: ScanRoot) => void][] = [
     ["cannot be opened", (root) => (root.fault = (call, name) => (call === "openDir" && name === "d" ? "EACCES" : undefined))],
@@ -204,7 +244,7 @@ describe("unknown", () => {
     expect(problems).toMatchObject([{ path: "d", code: "CHANGED" }]);
     expect(root.news().filter((line) => line.endsWith("absent"))).toEqual([]);
     await root.full();
-    expect(root.news()).toEqual(["d dir", "d/a file", "d/b absent", "moved dir", "moved/b file"]);
+    expect(root.news()).toEqual(["d dir", "d/a file", "d/b absent", "moved dir", "moved/a absent", "moved/b file"]);
   }));
 
   test("[SCAN-14] another file system below the root stays unknown, coming and going", rooted(async (root) => {
@@ -251,15 +291,234 @@ describe("unknown", () => {
   test("[SCAN-17] bytes that differ under an unchanged stat are damage, not a change", rooted(async (root) => {
     await settled(root, { f: "one" });
     const sum = root.sumOf("f");
-    root.fault = () => undefined;
-    const { read } = root.host.fs;
-    root.host.fs.read = (fd, into, position) => {
-      const length = read(fd, into, position);
-      into[0]! ^= 1;
-      return length;
+    root.patch = (call, _name, result, args) => {
+      if (call === "read") (args[1] as Uint8Array)[0]! ^= 1;
+      return result;
     };
-    root.patch = (call, _name, result) => result;
-    expect((await root.full(true)).problems.length).toBeLessThanOrEqual(1);
+    expect((await root.full(true)).problems).toMatchObject([{ path: "f", code: "CORRUPT", transient: false }]);
+    expect(root.news()).toEqual([]);
     expect(root.sumOf("f")).toBe(sum!);
+    root.patch = (_call, _name, result) => result;
+    // Only reading it again can clear it.
+    expect((await root.full()).problems).toMatchObject([{ path: "f", code: "CORRUPT" }]);
+    expect((await root.full(true)).problems).toEqual([]);
   }));
+
+  test("[SCAN-18] a file written a moment before it was hashed is hashed once more", rooted(async (root) => {
+    writeFileSync(root.abs("f"), "one");
+    await root.full();
+    await root.full(true);
+    expect(root.index.get("f")?.racy).toBe(true);
+    root.clockAheadMs = 60_000;
+    expect((await root.full()).hashedBytes).toBe(3);
+    expect(root.index.get("f")?.racy).toBe(false);
+    expect((await root.full()).hashedBytes).toBe(0);
+  }, { clockAheadMs: 0 }));
+});
+
+describe("renames", () => {
+  test("[SCAN-19] a renamed file keeps its sum, whichever name sorts first", rooted(async (root) => {
+    await settled(root, { "a/x": "one", "z/y": "two", big: "b".repeat(2 << 20) });
+    const sums = ["a/x", "z/y", "big"].map((path) => root.sumOf(path));
+    renameSync(root.abs("a/x"), root.abs("z/x"));
+    renameSync(root.abs("z/y"), root.abs("a/y"));
+    renameSync(root.abs("big"), root.abs("a/big"));
+    const { renames, hashedBytes } = await root.full();
+    expect(Object.fromEntries(renames)).toEqual({ "z/x": "a/x", "a/y": "z/y", "a/big": "big" });
+    expect(["z/x", "a/y", "a/big"].map((path) => root.sumOf(path))).toEqual(sums);
+    expect(hashedBytes).toBe(6);
+  }));
+
+  test("[SCAN-20] a renamed directory takes its index along without hashing", rooted(async (root) => {
+    await settled(root, { "a/one": "1", "a/deep/two": "2", keep: "" });
+    const sums = [root.sumOf("a/one"), root.sumOf("a/deep/two")];
+    mkdirSync(root.abs("new/place"), { recursive: true });
+    renameSync(root.abs("a"), root.abs("new/place/b"));
+    writeFileSync(root.abs("new/place/b/three"), "3");
+    const { renames, hashedBytes, entries } = await root.full();
+    expect(Object.fromEntries(renames)).toEqual({ "new/place/b": "a" });
+    expect([root.sumOf("new/place/b/one"), root.sumOf("new/place/b/deep/two")]).toEqual(sums);
+    expect(hashedBytes).toBe(0);
+    expect(entries).toBe(8);
+    expect(root.news()).toContain("new/place/b/deep/two file");
+  }));
+
+  test("[SCAN-21] swapped directories, and a rename out of a renamed one, name the paths they had", rooted(async (root) => {
+    await settled(root, { "a/x": "1", "b/y": "2", "c/d/z": "3", "c/w": "4" });
+    renameSync(root.abs("a"), root.abs("t"));
+    renameSync(root.abs("b"), root.abs("a"));
+    renameSync(root.abs("t"), root.abs("b"));
+    renameSync(root.abs("c"), root.abs("e"));
+    renameSync(root.abs("e/d"), root.abs("f"));
+    const { renames } = await root.full();
+    expect(Object.fromEntries(renames)).toEqual({ a: "b", b: "a", e: "c", f: "c/d" });
+    expect(root.view().map((line) => line.split(" ")[0])).toEqual(["a", "a/y", "b", "b/x", "e", "e/w", "f", "f/z"]);
+    expect(root.sumOf("f/z")).toBeDefined();
+  }));
+
+  test("[SCAN-22] a scan that is broken off in the middle of renames leaves nothing behind", rooted(async (root) => {
+    await settled(root, { "a/x": "1", "b/y": "2" });
+    renameSync(root.abs("a"), root.abs("c"));
+    root.fault = (call, name) => {
+      if (call === "openDir" && name === "c") throw new Error("crash");
+      return undefined;
+    };
+    await expect(root.full()).rejects.toThrow("crash");
+    root.fault = () => undefined;
+    await root.full();
+    expect(root.view().map((line) => line.split(" ")[0])).toEqual(["b", "b/y", "c", "c/x"]);
+    expect(root.index.children(".syncline/aside")).toEqual([]);
+  }));
+});
+
+describe("ignore files", () => {
+  const seen = (root: ScanRoot) => root.view().map((line) => line.split(" ")[0]);
+
+  test("[SCAN-23] what comes under a rule is reported ignored, never absent, and comes back", rooted(async (root) => {
+    await settled(root, { "d/a.o": "1", "d/out/x": "2", "d/src": "3", "e/a.o": "4" });
+    writeFileSync(root.abs("d/.synclineignore"), "*.o\nout/\n");
+    await root.full();
+    expect(root.news()).toEqual(["d/.synclineignore file", "d/a.o ignored", "d/out ignored"]);
+    expect(seen(root)).toEqual(["d", "d/.synclineignore", "d/src", "e", "e/a.o"]);
+    unlinkSync(root.abs("d/.synclineignore"));
+    await root.dirty({ "d/.synclineignore": "entry" });
+    expect(root.news()).toEqual(["d/.synclineignore absent", "d/a.o file", "d/out dir", "d/out/x file"]);
+  }));
+
+  test("[SCAN-24] a rule that changes reaches known paths also in a dirty scan of the file alone", rooted(async (root) => {
+    await settled(root, { ".synclineignore": "*.o\n", "d/a.c": "1", "d/a.o": "2" });
+    writeFileSync(root.abs(".synclineignore"), "*.c\n");
+    await root.dirty({ ".synclineignore": "entry" });
+    expect(root.news()).toEqual([".synclineignore file", "d/a.c ignored", "d/a.o file"]);
+    expect(root.scanner.ignores("d/new.c", false)).toBe(true);
+    expect(root.scanner.ignores("d/new.o", false)).toBe(false);
+  }));
+
+  test("[SCAN-25] an ignore file that cannot be read makes its whole directory unknown", rooted(async (root) => {
+    await settled(root, { "d/.synclineignore": "*.o\n", "d/a": "1", b: "2" });
+    root.fault = (call, name) => (call === "openRead" && name === ".synclineignore" ? "EACCES" : undefined);
+    unlinkSync(root.abs("d/a"));
+    unlinkSync(root.abs("b"));
+    expect((await root.full()).problems).toMatchObject([{ path: "d", code: "EACCES" }]);
+    expect(root.news()).toEqual(["b absent"]);
+  }));
+
+  test("[SCAN-26] rules of the session that are new after a restart reach known paths", rooted(async (root) => {
+    await settled(root, { "d/a.o": "1", "d/b": "2" });
+    root.newScanner(["*.o"]);
+    await root.full();
+    expect(root.news()).toEqual(["d/a.o ignored"]);
+  }));
+});
+
+describe("dirty scans", () => {
+  test("[SCAN-27] look only at what is named", rooted(async (root) => {
+    await settled(root, { "d/a": "1", "d/b": "2", "d/e/c": "3" });
+    for (const path of ["d/a", "d/b", "d/e/c"]) writeFileSync(root.abs(path), "changed");
+    await root.dirty({ "d/a": "entry" });
+    expect(root.news()).toEqual(["d/a file"]);
+    await root.dirty({ d: "children" });
+    expect(root.news()).toEqual(["d/b file"]);
+    await root.dirty({ d: "subtree" });
+    expect(root.news()).toEqual(["d/e/c file"]);
+  }));
+
+  test("[SCAN-28] a path in a directory that is new, gone or of another kind", rooted(async (root) => {
+    await settled(root, { "gone/a": "1", "kind/b": "2" });
+    mkdirSync(root.abs("new/er"), { recursive: true });
+    writeFileSync(root.abs("new/er/x"), "");
+    writeFileSync(root.abs("new/y"), "");
+    rmSync(root.abs("gone"), { recursive: true });
+    rmSync(root.abs("kind"), { recursive: true });
+    symlinkSync("/etc", root.abs("kind"));
+    await root.dirty({ "new/er/x": "entry", "gone/a": "entry", "kind/b": "entry", "never/was": "entry" });
+    expect(root.news()).toEqual([
+      "gone absent", "gone/a absent", "kind symlink", "kind/b absent",
+      "new dir", "new/er dir", "new/er/x file", "new/y file",
+    ]);
+  }));
+
+  test("[SCAN-29] what became readable again is looked at with everything below", rooted(async (root) => {
+    await settled(root, { "d/e/a": "1" });
+    root.fault = (call, name) => (call === "openDir" && name === "d" ? "EACCES" : undefined);
+    await root.full();
+    writeFileSync(root.abs("d/e/a"), "changed");
+    root.fault = () => undefined;
+    expect((await root.dirty({ d: "entry" })).problems).toEqual([]);
+    expect(root.news()).toEqual(["d/e/a file"]);
+  }));
+});
+
+describe("hard links", () => {
+  const groups = (root: ScanRoot) =>
+    Object.fromEntries(
+      [...root.index.walk("")].flatMap(([path, { entry }]) => (entry.kind === "file" ? [[path, entry.linkTo]] : [])),
+    );
+
+  test("[SCAN-30] the first path leads, and the next one when it goes", rooted(async (root) => {
+    await settled(root, { "d/b": "1", single: "2" });
+    linkSync(root.abs("d/b"), root.abs("d/c"));
+    linkSync(root.abs("d/b"), root.abs("a"));
+    await root.full();
+    expect(groups(root)).toEqual({ a: undefined, "d/b": "a", "d/c": "a", single: undefined });
+    unlinkSync(root.abs("a"));
+    await root.dirty({ a: "entry" });
+    expect(groups(root)).toEqual({ "d/b": undefined, "d/c": "d/b", single: undefined });
+    expect(root.news()).toContain("d/c file");
+    unlinkSync(root.abs("d/b"));
+    await root.dirty({ "d/b": "entry" });
+    expect(groups(root)).toEqual({ "d/c": undefined, single: undefined });
+  }, { preserve: { hardlinks: true } }));
+
+  test("[SCAN-31] a write through one name reaches the others in a dirty scan, also where links are not carried",
+    rooted(async (root) => {
+      await settled(root, { "d/b": "1" });
+      linkSync(root.abs("d/b"), root.abs("a"));
+      await root.full();
+      root.reports();
+      appendFileSync(root.abs("a"), "more");
+      await root.dirty({ a: "entry" });
+      expect(root.news()).toEqual(["a file", "d/b file"]);
+      expect(groups(root)).toEqual({ a: undefined, "d/b": undefined });
+    }),
+  );
+
+  test("[SCAN-32] groups follow a renamed directory", rooted(async (root) => {
+    await settled(root, { "d/b": "1" });
+    linkSync(root.abs("d/b"), root.abs("d/c"));
+    await root.full();
+    renameSync(root.abs("d"), root.abs("e"));
+    await root.full();
+    expect(groups(root)).toEqual({ "e/b": undefined, "e/c": "e/b" });
+  }, { preserve: { hardlinks: true } }));
+});
+
+describe("churn", () => {
+  for (const seed of [1, 2, 3, 4]) {
+    test(`[SCAN-33] full scans under churn end up with what one scan from nothing finds (seed ${seed})`, async () => {
+      const preserve = { hardlinks: seed % 2 === 0 };
+      using root = new ScanRoot({ preserve });
+      const outside = mkdtempSync(join(tmpdir(), "syncline-outside-"));
+      try {
+        const random = new SimRandom(seed);
+        for (let round = 0; round < 20; round++) {
+          for (let n = random.int(20); n >= 0; n--) churn(root.path, random, outside);
+          let left = random.int(10);
+          root.fault = () => {
+            if (left > 0 && random.int(15) === 0 && left-- > 0) churn(root.path, random, outside);
+            return undefined;
+          };
+          await root.full(random.int(2) === 0);
+          root.fault = () => undefined;
+          expect((await root.full()).problems).toEqual([]);
+          using fresh = new ScanRoot({ at: root.path, preserve });
+          await fresh.full();
+          expect(root.view()).toEqual(fresh.view());
+          expect(root.heard()).toEqual(root.view().map((line) => line.replace(/ \d+ /, " ")));
+        }
+      } finally {
+        rmSync(outside, { recursive: true });
+      }
+    });
+  }
 });

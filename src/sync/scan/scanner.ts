@@ -7,7 +7,7 @@
  */
 import type { Preserve } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
-import type { RelPath } from "#model/path.ts";
+import { type RelPath, parentOf } from "#model/path.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
 import type { IndexRecord } from "#sync/index/record-codecs.ts";
 import type { Table, Tree } from "#sync/index/store.ts";
@@ -105,6 +105,8 @@ export class Scanner {
   #problems = new ProblemSet();
   /** Until one full scan has ended the index may come from other rules or a broken-off scan. */
   #settled = false;
+  /** The rules that ignores() used last. */
+  #asked: { readonly dir: RelPath; readonly rules: IgnoreRules | undefined } | undefined;
   /** False while a run is under way, and after one that was broken off. */
   #whole = false;
 
@@ -118,13 +120,19 @@ export class Scanner {
 
   /** Is the path out of sight of this session? Asks the disk for ignore files that are not known yet. */
   ignores(path: RelPath, isDir: boolean): boolean {
-    const rules = this.#rules.of(path.includes("/") ? path.slice(0, path.lastIndexOf("/")) : "");
-    return rules instanceof IgnoreRules && rules.ignores(path, isDir);
+    const dir = parentOf(path);
+    // Asked for whole directories in a row, also for such that do not exist yet, whose rules are not remembered.
+    if (this.#asked?.dir !== dir) {
+      const rules = this.#rules.of(dir);
+      this.#asked = { dir, rules: rules instanceof IgnoreRules ? rules : undefined };
+    }
+    return this.#asked.rules?.ignores(path, isDir) ?? false;
   }
 
   /** Begins a scan. Dirty paths that fall to a problem for a passing reason are looked at again by every dirty scan. */
   begin(work: ScanWork): ScanRun {
     this.#options.root.clear();
+    this.#asked = undefined;
     return new ScanRun(this.#run(work), this.#pacer, this.#options.assertRoot);
   }
 

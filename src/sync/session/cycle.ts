@@ -90,7 +90,8 @@ class Cycle {
     const scans = SIDES.flatMap((side) => {
       const extent = this.#extents[side];
       if (extent === undefined) return [];
-      const request = { since: state.marks[side]?.seq ?? 0, extent, deep: options.deep && extent === "full" };
+      const acknowledged = state.savedSeq[side];
+      const request = { since: state.marks[side]?.seq ?? 0, acknowledged, extent, deep: options.deep && extent === "full" };
       const onProgress = (entries: number): void => {
         seen[side] = entries;
         onEvent({ type: "progress", done: seen.alpha + seen.beta, total: undefined, bytes: 0, bytesTotal: undefined });
@@ -239,7 +240,7 @@ class Cycle {
         signal,
       });
     }
-    if (state.unsaved()) state.store.transaction({ durable: total > 0 }, () => state.save());
+    if (state.unsaved()) state.store.transaction({ durable: false }, () => state.save(false));
   }
 
   #agree(path: RelPath, entry: Plan["agreements"][number]["entry"]): void {

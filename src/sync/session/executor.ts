@@ -114,7 +114,7 @@ class GroupExecution {
         state.marks[this.#side] = { ...mark, seq: reply.seqAfter };
       }
       state.clearInFlight();
-      state.save();
+      state.save(durable);
     });
   }
 

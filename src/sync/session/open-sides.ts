@@ -57,5 +57,6 @@ function refuseOverlap(a: OpenReply, b: OpenReply): void {
  */
 function memoryLost(state: SessionState, side: Side, reply: OpenReply): boolean {
   const mark = state.marks[side];
-  return mark !== undefined && (mark.epoch !== reply.epoch || reply.lastSeq < mark.seq);
+  if (mark === undefined) return false;
+  return mark.epoch !== reply.epoch || reply.lastSeq < mark.seq || mark.seq < reply.keptAfter;
 }

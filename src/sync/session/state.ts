@@ -48,6 +48,8 @@ export class SessionState {
   /** Changes of an interrupted run wait to be recognised. */
   inFlightPending: boolean;
   #saved = "";
+  /** Sequences whose observations are stored durably, so that the endpoints' logs may forget them. */
+  readonly savedSeq: Record<Side, number>;
 
   constructor(store: Store, random: Random) {
     this.store = store;
@@ -59,6 +61,7 @@ export class SessionState {
     this.files = this.#number("files");
     this.marks = { alpha: this.#loadMark("alpha"), beta: this.#loadMark("beta") };
     for (const side of SIDES) this.#loadPending(side);
+    this.savedSeq = { alpha: this.marks.alpha?.seq ?? 0, beta: this.marks.beta?.seq ?? 0 };
     this.inFlightPending = this.#inFlight.first() <= this.#inFlight.last();
     this.#saved = this.#fingerprint();
   }
@@ -214,14 +217,15 @@ export class SessionState {
     }
   }
 
-  /** Writes what must go together with ancestor changes. Call inside a transaction. */
-  save(): void {
+  /** Writes what must go together with ancestor changes. Call inside a transaction of that durability. */
+  save(durable: boolean): void {
     this.#saved = this.#fingerprint();
     const w = new ByteWriter();
     w.varint(this.files);
     this.#meta.set("files", w.finish());
     for (const side of SIDES) {
       this.#saveMark(side);
+      if (durable) this.savedSeq[side] = this.marks[side]?.seq ?? 0;
       const table = this.#savedPending[side];
       if (this.pending[side].size === 0) {
         if (table.get("all") !== undefined) table.delete("all");
@@ -248,7 +252,7 @@ export class SessionState {
         this.#meta.delete(`mark-${side}`);
       }
       this.clearInFlight();
-      this.save();
+      this.save(true);
     });
   }
 

@@ -191,10 +191,11 @@ export class DeltaWalk {
     return Math.min(next, at + partial.blockBytes - (at % partial.blockBytes));
   }
 
-  /** The next place in [at, limit) where a gear hash is as large as anchors are, or `limit`. */
+  /** The next place in [at, limit) where the window of some block's anchor may end, or `limit`. */
   #roll(at: number, limit: number): number {
     const bytes = this.#window.view(at, limit);
-    const threshold = this.#base!.threshold;
+    const base = this.#base!;
+    const threshold = base.threshold;
     const length = bytes.length;
     let gear = this.#gear;
     let index = 0;
@@ -203,7 +204,7 @@ export class DeltaWalk {
     for (; index < warm; index++) gear = ((gear << 1) + GEAR[bytes[index]!]!) | 0;
     for (; index < length; index++) {
       gear = ((gear << 1) + GEAR[bytes[index]!]!) | 0;
-      if (gear >= threshold) break;
+      if (gear >= threshold && base.candidates(gear) !== undefined) break;
     }
     this.#gear = gear;
     return at + index;

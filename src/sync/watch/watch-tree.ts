@@ -65,13 +65,14 @@ export class WatchTree {
 
   /** Puts the node under a parent, in place of what was there by that name; returns what was. */
   attach(node: WatchNode, parent: WatchNode, name: string): WatchNode | undefined {
-    parent.children ??= new Map();
-    const before = parent.children.get(name);
+    const before = parent.children?.get(name);
     if (before === node) return undefined;
     if (before !== undefined) this.detach(before);
     this.detach(node);
     node.parent = parent;
     node.name = name;
+    // Only now, because detaching the last child takes the map away.
+    parent.children ??= new Map();
     parent.children.set(name, node);
     return before;
   }

@@ -1,8 +1,8 @@
 /**
  * Binary fields in and out of byte arrays: the one notation of wire messages, index records and pages.
  *
- * Integers are little-endian or LEB128 varints in their shortest form; `bytes` and `string` carry a varint length.
- * Both classes are for one owner and are meant to be kept and reset rather than made per record.
+ * Integers are little-endian or LEB128 varints in their shortest form; `bytes` and `string` carry a varint
+ * length. Both classes are for one owner and are meant to be kept and reset rather than made per record.
  */
 import { decodeName, encodeName } from "#model/path.ts";
 import { SynclineError } from "#model/error.ts";
@@ -160,8 +160,8 @@ for (let value = 0; value < 16; value++) HEX_VALUES[value.toString(16).charCodeA
 const hexSlice = Buffer.prototype.hexSlice;
 
 /**
- * Reads fields in the order they were written. Whatever does not fit the bytes — an overrun, a length beyond the
- * end, a varint that is too long or not in its shortest form — throws SynclineError PROTOCOL.
+ * Reads fields in the order they were written. Whatever does not fit the bytes — an overrun, a length beyond
+ * the end, a varint that is too long or not in its shortest form — throws SynclineError PROTOCOL.
  */
 export class ByteReader {
   #bytes: Uint8Array;
@@ -275,7 +275,9 @@ export class ByteReader {
     return at;
   }
 
-  /** Copied, because a DataView over the bytes themselves would cost more than everything else about a record. */
+  /**
+   * Copied, because a DataView over the bytes themselves would cost more than everything else about a record.
+   */
   #loadWord(at: number): void {
     const bytes = this.#bytes;
     word[0] = bytes[at]!;

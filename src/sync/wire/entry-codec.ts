@@ -1,9 +1,10 @@
 /**
- * Entries as bytes, the same on the wire and in the index. Decoding trusts nothing: what does not keep the limits
- * throws SynclineError PROTOCOL, so an Entry that came out of here may be used without further checks (whether a
- * path may be used at all is pathFault's question).
+ * Entries as bytes, the same on the wire and in the index. Decoding trusts nothing: what does not keep the
+ * limits throws SynclineError PROTOCOL, so an Entry that came out of here may be used without further checks
+ * (whether a path may be used at all is pathFault's question).
  *
- * Layout: one byte with the kind in its low three bits and flags above, then the fields in the order of the type.
+ * Layout: one byte with the kind in its low three bits and flags above, then the fields in the order of the
+ * type.
  */
 import type { DirEntry, Entry, FileEntry, Owner, Xattrs } from "#model/entry.ts";
 import { encodeName, pathFault } from "#model/path.ts";
@@ -180,7 +181,9 @@ function readText(r: ByteReader, what: string, bytesMax: number): string {
   const text = r.string();
   if (text === "") throw malformed(`a ${what} is empty`);
   // What was consumed includes the length field, so only a text near the limit needs exact counting.
-  if (before - r.remaining > bytesMax && encodeName(text).length > bytesMax) throw malformed(`a ${what} is too long`);
+  if (before - r.remaining > bytesMax && encodeName(text).length > bytesMax) {
+    throw malformed(`a ${what} is too long`);
+  }
   return text;
 }
 

@@ -136,8 +136,7 @@ export class Mux {
     } else {
       this.#pump();
     }
-    this.#transport.close();
-    this.#die(error);
+    this.#end(error);
   }
 
   #add(id: number, method: string): MuxChannel {
@@ -207,10 +206,7 @@ export class Mux {
 
   #connectionFrame(type: number, payload: Uint8Array): void {
     if (type === PONG) return;
-    if (type === FAIL) {
-      this.#transport.close();
-      return this.#die(decodeError(payload));
-    }
+    if (type === FAIL) return this.#end(decodeError(payload));
     // At most one answer waits, however many questions come.
     this.#pongOwed = true;
     this.#schedule();
@@ -380,13 +376,18 @@ export class Mux {
   }
 
   #silence(): void {
-    this.#transport.close();
     const seconds = (PING_MS * SILENT_PINGS_MAX) / 1000;
-    this.#die(linkLost(this.label, new Error(`nothing heard for ${seconds} s`)));
+    this.#end(linkLost(this.label, new Error(`nothing heard for ${seconds} s`)));
   }
 
   #lost(error: Error | undefined): void {
     this.#die(linkLost(this.label, error));
+  }
+
+  #end(error: Error | undefined): void {
+    // First the reason: a transport may report its end while it closes.
+    this.#die(error);
+    this.#transport.close();
   }
 
   #die(error: Error | undefined): void {

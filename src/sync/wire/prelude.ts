@@ -111,9 +111,9 @@ export class Prelude {
 
   async #more(): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
+    // What came just before the end still counts: a refusal and the end of its connection often arrive together.
     await new Promise<void>((resolve) => (this.#wake = resolve));
     this.#wake = undefined;
-    if (this.#failure !== undefined) throw this.#failure;
   }
 
   #arrived(bytes: Uint8Array): void {

@@ -1,0 +1,97 @@
+/** Opens the endpoint of a side: a local directory, one behind a server, one reached with ssh. */
+import { join, resolve } from "node:path";
+import type { Host } from "#platform/host.ts";
+import { type SideAddress, parseSide } from "#cli/side-address.ts";
+import { VERSION } from "#cli/version.ts";
+import { DirEndpoint } from "#sync/endpoint/dir-endpoint.ts";
+import type { Endpoint } from "#sync/endpoint/endpoint.ts";
+import { RemoteEndpoint } from "#sync/endpoint/remote-endpoint.ts";
+import type { RootToOpen } from "#sync/endpoint/serve.ts";
+import { openOrReplace } from "#sync/index/sqlite-store.ts";
+import type { Store } from "#sync/index/store.ts";
+import { parseFingerprint } from "#sync/transport/known-servers.ts";
+import { connectOverSsh } from "#sync/transport/ssh.ts";
+import { connectToServer } from "#sync/transport/tls-client.ts";
+import { makeFolder } from "#cli/local-files.ts";
+
+/** How the program names itself to the other side. */
+export const PROGRAM = `syncline ${VERSION}`;
+
+export type SideContext = {
+  readonly host: Host;
+  /** Indexes of local roots. */
+  readonly stateDir: string;
+  /** Pinned certificates. */
+  readonly trustDir: string;
+  readonly token: string | undefined;
+  readonly fingerprint: string | undefined;
+  readonly acceptNew: boolean;
+  readonly askTrust: ((question: string) => Promise<boolean>) | undefined;
+  readonly ca: string | undefined;
+  readonly identity: { readonly certificate: string; readonly key: string } | undefined;
+  readonly sshCommand: string | undefined;
+};
+
+/** Hex digits of a SHA-256; names pairs, plans, runs and files of ours. */
+export function shortHash(text: string, digits: number): string {
+  return new Bun.CryptoHasher("sha256").update(text).digest("hex").slice(0, digits);
+}
+
+/** Opens a database of ours; a damaged one is moved aside and begun anew. */
+export function openState(file: string): Store {
+  makeFolder(join(file, ".."));
+  return openOrReplace(file, { check: false }).store;
+}
+
+/** Makes local endpoints whose indexes are kept below `stateDir`. */
+export function localEndpoints(host: Host, stateDir: string): (root: RootToOpen) => Endpoint {
+  return ({ path, label, readOnly }) =>
+    new DirEndpoint({
+      host, label, readOnly,
+      path: resolve(path),
+      openStore: (name) => openState(join(stateDir, "roots", `${name}.db`)),
+      hash: (text) => shortHash(text, 32),
+    });
+}
+
+/**
+ * Returns what opens the side anew for each connection; the text is checked at once.
+ *
+ * @throws {SynclineError} USAGE for an address or fingerprint that is none
+ */
+export function sideOpener(text: string, context: SideContext): () => Endpoint {
+  const address = parseSide(text);
+  if (address.kind === "local") {
+    const open = localEndpoints(context.host, context.stateDir);
+    return () => open({ path: address.path, label: address.path, readOnly: false });
+  }
+  return address.kind === "tls" ? tlsOpener(text, address, context) : sshOpener(text, address, context);
+}
+
+function tlsOpener(text: string, address: SideAddress & { kind: "tls" }, context: SideContext): () => Endpoint {
+  const { host, askTrust } = context;
+  const trust = {
+    ca: context.ca,
+    fingerprint: context.fingerprint === undefined ? undefined : parseFingerprint(context.fingerprint),
+    acceptNew: context.acceptNew,
+    askTrust: askTrust === undefined
+      ? undefined
+      : (server: string, fingerprint: string) => askTrust(`The certificate of ${server} is new here:\n  ${fingerprint}\nTrust it?`),
+    stateDir: context.trustDir,
+  };
+  const options = {
+    host: address.host, port: address.port, root: address.root,
+    token: context.token, identity: context.identity, program: PROGRAM, clock: host.clock, trust,
+  };
+  return () => new RemoteEndpoint({ label: text, clock: host.clock, connect: (signal) => connectToServer(options, signal) });
+}
+
+function sshOpener(text: string, address: SideAddress & { kind: "ssh" }, context: SideContext): () => Endpoint {
+  const { host: target, user, port, path } = address;
+  const { host, sshCommand } = context;
+  const options = {
+    target: { host: target, user, port }, path,
+    command: sshCommand, version: VERSION, program: PROGRAM, clock: host.clock,
+  };
+  return () => new RemoteEndpoint({ label: text, clock: host.clock, connect: (signal) => connectOverSsh(options, signal) });
+}

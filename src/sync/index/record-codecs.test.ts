@@ -1,0 +1,114 @@
+import { describe, expect, test } from "bun:test";
+import type { Entry } from "#model/entry.ts";
+import { SynclineError } from "#model/error.ts";
+import type { Stat } from "#platform/file-system.ts";
+import { type IndexRecord, entryCodec, indexCodec, matchesStat } from "#sync/index/record-codecs.ts";
+
+const NOW = 1_732_153_745_123_456_789n;
+const file: Entry = { kind: "file", size: 10, mode: 0o644, mtimeNs: NOW, sum: "0f".repeat(16) };
+const record: IndexRecord = { entry: file, ino: 42n, ctimeNs: NOW + 5n, racy: false };
+const stat: Stat = {
+  kind: "file",
+  mode: 0o644,
+  nlink: 1,
+  uid: 1000,
+  gid: 1000,
+  size: 10,
+  allocatedBytes: 4096,
+  mtimeNs: NOW,
+  ctimeNs: NOW + 5n,
+  ino: 42n,
+  dev: 1,
+};
+
+describe("record codecs", () => {
+  test("[STATE-13] index records survive, with odd inodes and times", () => {
+    const records: IndexRecord[] = [
+      record,
+      { ...record, racy: true },
+      { ...record, ino: 2n ** 64n - 1n, ctimeNs: -1n, diskMtimeNs: NOW - (NOW % 2_000_000_000n) },
+      { ...record, entry: { kind: "dir", mode: 0o755 } },
+      { ...record, entry: { kind: "symlink", target: "../x" } },
+      { ...record, entry: { kind: "other", what: "socket" } },
+    ];
+    const encoded = records.map((each) => indexCodec.encode(each));
+    expect(encoded.map((bytes) => indexCodec.decode(bytes))).toEqual(records);
+    expect(entryCodec.decode(entryCodec.encode(file))).toEqual(file);
+  });
+
+  test("[STATE-13] what is too short, too long, absent or flagged strangely is refused", () => {
+    const bytes = indexCodec.encode(record);
+    const wrong = [
+      bytes.subarray(0, bytes.length - 1),
+      Uint8Array.of(...bytes, 0),
+      Uint8Array.of(4, ...bytes.subarray(1)),
+      Uint8Array.of(...bytes.subarray(0, 17), 0),
+    ];
+    for (const each of wrong) expect(() => indexCodec.decode(each)).toThrow(SynclineError);
+    expect(() => entryCodec.decode(Uint8Array.of(0))).toThrow(SynclineError);
+    expect(() => entryCodec.decode(Uint8Array.of(...entryCodec.encode(file), 0))).toThrow(SynclineError);
+  });
+});
+
+describe("matchesStat", () => {
+  test("[SCAN-1] a file is unchanged only when inode, size, mode and both times are the same", () => {
+    expect(matchesStat(record, stat)).toBe(true);
+    const changes: Partial<Stat>[] = [
+      { kind: "dir" },
+      { kind: "symlink" },
+      { ino: 43n },
+      { size: 11 },
+      { mode: 0o600 },
+      { mtimeNs: NOW + 1n },
+      { ctimeNs: NOW + 6n },
+    ];
+    for (const change of changes) expect([change, matchesStat(record, { ...stat, ...change })]).toEqual([change, false]);
+  });
+
+  test("[SCAN-1] a racy record never matches", () => {
+    expect(matchesStat({ ...record, racy: true }, stat)).toBe(false);
+  });
+
+  test("[SCAN-1] on a disk with coarse times the time found there counts, not the wanted one", () => {
+    const found = NOW - (NOW % 1_000_000_000n);
+    const coarse = { ...record, diskMtimeNs: found };
+    expect(matchesStat(coarse, { ...stat, mtimeNs: found })).toBe(true);
+    expect(matchesStat(coarse, stat)).toBe(false);
+  });
+
+  test("[SCAN-1] a directory's times and size say nothing; inode, mode and a recorded owner do", () => {
+    const dir: IndexRecord = { ...record, entry: { kind: "dir", mode: 0o755 } };
+    const dirStat: Stat = { ...stat, kind: "dir", mode: 0o755, size: 4096, mtimeNs: 1n, ctimeNs: 2n };
+    expect(matchesStat(dir, dirStat)).toBe(true);
+    expect(matchesStat(dir, { ...dirStat, mode: 0o700 })).toBe(false);
+    expect(matchesStat(dir, { ...dirStat, ino: 1n })).toBe(false);
+    expect(matchesStat(dir, { ...dirStat, kind: "file" })).toBe(false);
+    const owned: IndexRecord = { ...dir, entry: { kind: "dir", mode: 0o755, owner: { uid: 1000, gid: 1000 } } };
+    expect(matchesStat(owned, dirStat)).toBe(true);
+    expect(matchesStat(owned, { ...dirStat, gid: 0 })).toBe(false);
+  });
+
+  test("[SCAN-1] a directory with recorded attributes is looked at again when its ctime moves", () => {
+    const dir: IndexRecord = { ...record, entry: { kind: "dir", mode: 0o755, xattrs: [["user.a", "x"]] } };
+    const dirStat: Stat = { ...stat, kind: "dir", mode: 0o755 };
+    expect(matchesStat(dir, dirStat)).toBe(true);
+    expect(matchesStat(dir, { ...dirStat, ctimeNs: NOW + 9n })).toBe(false);
+  });
+
+  test("[SCAN-1] symlinks and special files", () => {
+    const link: IndexRecord = { ...record, entry: { kind: "symlink", target: "x" } };
+    expect(matchesStat(link, { ...stat, kind: "symlink" })).toBe(true);
+    expect(matchesStat(link, { ...stat, kind: "symlink", ctimeNs: 1n })).toBe(false);
+    expect(matchesStat(link, stat)).toBe(false);
+    const socket: IndexRecord = { ...record, entry: { kind: "other", what: "socket" } };
+    expect(matchesStat(socket, { ...stat, kind: "socket" })).toBe(true);
+    expect(matchesStat(socket, { ...stat, kind: "fifo" })).toBe(false);
+  });
+
+  test("[SCAN-1] times that a record cannot hold whole do not make a file look changed for ever", () => {
+    const far = 2n ** 64n + 12345n;
+    const kept = indexCodec.decode(indexCodec.encode({ ...record, entry: { ...file, mtimeNs: far }, ctimeNs: far }));
+    expect(matchesStat(kept, { ...stat, mtimeNs: far, ctimeNs: far })).toBe(true);
+    expect(matchesStat(kept, { ...stat, mtimeNs: far, ctimeNs: far + 1n })).toBe(false);
+  });
+});

@@ -1,0 +1,258 @@
+/**
+ * A remote root over the system's ssh, with nothing installed there: the matching executable is copied into the
+ * user's cache when it is missing, verified by hash, and spoken to over the pipes of one more ssh command. All
+ * commands share one authenticated connection, so a password is asked for once.
+ */
+import { SynclineError } from "#model/error.ts";
+import { printablePath } from "#model/path.ts";
+import type { Clock } from "#platform/host.ts";
+import { type Child, type Finished, pathExists, privateTempDir, runChild, startChild } from "#platform/net/child.ts";
+import { type BinaryPlatform, findBinary, hashFile } from "#platform/net/own-binary.ts";
+import { startClient } from "#sync/wire/greeting.ts";
+import type { Mux } from "#sync/wire/mux.ts";
+
+export type SshTarget = {
+  readonly user: string | undefined;
+  readonly host: string;
+  readonly port: number | undefined;
+};
+
+export type SshOptions = {
+  readonly target: SshTarget;
+  /** Absolute path of the root there. */
+  readonly path: string;
+  /** The ssh program with options, as a person writes it in a shell; default "ssh". */
+  readonly command: string | undefined;
+  /** Version of this program, part of the cache's name. */
+  readonly version: string;
+  readonly program: string;
+  readonly clock: Clock;
+  /** Where the executable of a platform is; undefined when it was not built. */
+  readonly binaryFor?: ((platform: BinaryPlatform) => string | undefined) | undefined;
+};
+
+/** How often the control socket is looked for while ssh authenticates. */
+const POLL_MS = 20;
+/** Exit statuses of our own remote commands. 255 is ssh's. */
+const MISSING = 97;
+const CORRUPT = 98;
+const SSH_FAILED = 255;
+
+/** Prints a file's SHA-256 with whichever tool there is. */
+const SUM =
+  'sum() { (sha256sum "$1" 2>/dev/null || shasum -a 256 "$1" 2>/dev/null || openssl dgst -sha256 -r "$1" 2>/dev/null) | cut -c1-64; }';
+
+const PLATFORMS: Readonly<Record<string, BinaryPlatform>> = {
+  "Linux x86_64": "linux-x64",
+  "Linux amd64": "linux-x64",
+  "Linux aarch64": "linux-arm64",
+  "Linux arm64": "linux-arm64",
+  "Darwin arm64": "darwin-arm64",
+};
+
+/**
+ * @throws {SynclineError} LINK_LOST (ssh could not connect or authenticate), UNSUPPORTED (no executable for the
+ * remote platform), DISK (the copy failed or arrived damaged), USAGE, PROTOCOL, VERSION, and what the remote refuses
+ */
+export async function connectOverSsh(options: SshOptions, signal: AbortSignal): Promise<Mux> {
+  const connection = new SshConnection(options);
+  try {
+    await connection.start(signal);
+    const { path: binary, platform } = await connection.chooseBinary(signal);
+    const hash = await hashFile(binary);
+    const remote = `$HOME/.cache/syncline/${options.version}-${hash.slice(0, 12)}`;
+    if (!(await connection.has(remote, hash, signal))) await connection.upload(binary, platform, remote, hash, signal);
+    return await connection.run(remote, signal);
+  } catch (error) {
+    connection.close();
+    throw error;
+  }
+}
+
+class SshConnection {
+  readonly #options: SshOptions;
+  readonly #label: string;
+  readonly #command: string;
+  readonly #args: readonly string[];
+  readonly #temp = privateTempDir();
+  #master: Child | undefined;
+
+  constructor(options: SshOptions) {
+    this.#options = options;
+    const { user, host, port } = options.target;
+    const destination = user === undefined ? host : `${user}@${host}`;
+    this.#label = `ssh ${destination}`;
+    const [command = "ssh", ...given] = splitWords(options.command ?? "ssh");
+    this.#command = command;
+    const control = ["-o", `ControlPath=${this.#socket}`, "-o", "ServerAliveInterval=20", "-T"];
+    this.#args = [...given, ...control, ...(port === undefined ? [] : ["-p", String(port)]), "--", destination];
+  }
+
+  get #socket(): string {
+    return `${this.#temp.path}/c`;
+  }
+
+  /** Opens the shared connection and waits until it is authenticated, however long a person takes to type. */
+  async start(signal: AbortSignal): Promise<void> {
+    const destination = this.#args.slice(-2);
+    const options = this.#args.slice(0, -2);
+    this.#master = startChild(this.#label, this.#command, [...options, "-N", "-o", "ControlMaster=yes", ...destination]);
+    let ended: Error | undefined;
+    this.#master.exited.then(
+      (exit) => (ended = this.#unreachable(exit.stderr)),
+      (error: Error) => (ended = this.#notStarted(error)),
+    );
+    while (!pathExists(this.#socket)) {
+      await this.#options.clock.sleep(POLL_MS, signal);
+      if (ended !== undefined) throw ended;
+    }
+  }
+
+  async chooseBinary(signal: AbortSignal): Promise<{ path: string; platform: BinaryPlatform }> {
+    const { stdout } = this.#checked(await this.#remote("uname -sm", undefined, signal), "ask for the platform");
+    const uname = stdout.trim().split("\n").at(-1) ?? "";
+    const platform = PLATFORMS[uname];
+    if (platform === undefined) throw this.#unsupported(uname);
+    const path = (this.#options.binaryFor ?? findBinary)(platform);
+    if (path !== undefined) return { path, platform };
+    throw new SynclineError({
+      code: "UNSUPPORTED",
+      op: "start agent",
+      message: `no syncline executable for ${platform} is at hand to copy to ${this.#label}`,
+      hint: "run `npm run build` in the checkout, or put the file beside the syncline executable",
+    });
+  }
+
+  async has(remote: string, hash: string, signal: AbortSignal): Promise<boolean> {
+    const script = `${SUM}; f="${remote}/syncline"; [ -x "$f" ] && [ "$(sum "$f")" = ${hash} ] || exit ${MISSING}`;
+    const finished = await this.#remote(script, undefined, signal);
+    if (finished.status === MISSING) return false;
+    this.#checked(finished, "look for the agent");
+    return true;
+  }
+
+  async upload(binary: string, platform: string, remote: string, hash: string, signal: AbortSignal): Promise<void> {
+    const script =
+      `${SUM}; umask 077; d="${remote}"; t="$d/upload.$$"; mkdir -p "$d" && cat > "$t" || { rm -f "$t"; exit 1; }; ` +
+      `if [ "$(sum "$t")" = ${hash} ]; then chmod 700 "$t" && mv -f "$t" "$d/syncline"; ` +
+      `else rm -f "$t"; exit ${CORRUPT}; fi`;
+    const finished = await this.#remote(script, binary, signal);
+    if (finished.status === CORRUPT) {
+      throw new SynclineError({
+        code: "DISK",
+        op: "copy agent",
+        message: `the ${platform} executable did not arrive at ${this.#label} as it was sent, or cannot be verified there`,
+        hint: "check free space in ~/.cache there, and that sha256sum, shasum or openssl is installed",
+      });
+    }
+    this.#checked(finished, "copy the agent");
+  }
+
+  /** Starts the agent and greets it. From then on the connection lives as long as the mux. */
+  async run(remote: string, signal: AbortSignal): Promise<Mux> {
+    const { path, program, clock } = this.#options;
+    const agent = startChild(this.#label, this.#command, [...this.#args, shell(`exec "${remote}/syncline" agent --stdio`)]);
+    try {
+      const { mux } = await startClient(agent.transport, { root: path, token: "", program, clock }, signal);
+      void mux.closed.then(() => {
+        agent.kill();
+        this.close();
+      });
+      return mux;
+    } catch (error) {
+      agent.kill();
+      throw await this.#explained(error, agent);
+    }
+  }
+
+  close(): void {
+    this.#master?.kill();
+    this.#temp[Symbol.dispose]();
+  }
+
+  #remote(script: string, inputPath: string | undefined, signal: AbortSignal): Promise<Finished> {
+    return runChild(this.#command, [...this.#args, shell(script)], inputPath, signal);
+  }
+
+  #checked(finished: Finished, what: string): Finished {
+    if (finished.status === 0) return finished;
+    if (finished.status === SSH_FAILED) throw this.#unreachable(finished.stderr);
+    throw new SynclineError({
+      code: "DISK",
+      op: "start agent",
+      message: `could not ${what} on ${this.#label}: ${lastLine(finished.stderr) ?? `status ${finished.status ?? "unknown"}`}`,
+      hint: "check the home directory and the login shell there",
+    });
+  }
+
+  /** A connection that broke in the greeting: what the agent said on its way out is the better reason. */
+  async #explained(error: unknown, agent: Child): Promise<unknown> {
+    if (!(error instanceof SynclineError) || error.code !== "LINK_LOST") return error;
+    const exit = await agent.exited.catch(() => undefined);
+    const said = exit === undefined ? undefined : lastLine(exit.stderr);
+    if (said === undefined) return error;
+    return new SynclineError({
+      code: exit?.status === SSH_FAILED ? "LINK_LOST" : "PROTOCOL",
+      op: "start agent",
+      message: `the agent on ${this.#label} ended at once: ${said}`,
+      retryable: exit?.status === SSH_FAILED,
+      cause: error,
+    });
+  }
+
+  #unreachable(stderr: string): SynclineError {
+    const said = lastLine(stderr);
+    const refused = said !== undefined && /permission denied|authentication|host key/i.test(said);
+    return new SynclineError({
+      code: refused ? "AUTH" : "LINK_LOST",
+      op: "connect",
+      message: `${this.#label} failed${said === undefined ? "" : `: ${said}`}`,
+      hint: `try \`${this.#command} ${this.#options.target.host}\` by hand first; it must log in`,
+      retryable: !refused,
+    });
+  }
+
+  #notStarted(cause: Error): SynclineError {
+    const message = `${this.#command} could not be started: ${cause.message}`;
+    return new SynclineError({ code: "USAGE", op: "connect", message, hint: "install OpenSSH, or name it with --ssh", cause });
+  }
+
+  #unsupported(uname: string): SynclineError {
+    return new SynclineError({
+      code: "UNSUPPORTED",
+      op: "start agent",
+      message: `${this.#label} runs ${printablePath(uname.slice(0, 100))}, for which there is no syncline executable`,
+      hint: "use `syncline serve` on another host that can reach the directory",
+    });
+  }
+}
+
+/** One argument for ssh. Scripts hold no single quote; any login shell hands them to sh unchanged. */
+function shell(script: string): string {
+  return `exec sh -c '${script}'`;
+}
+
+function lastLine(text: string): string | undefined {
+  const line = text.trim().split("\n").at(-1)?.trim();
+  return line === undefined || line === "" ? undefined : printablePath(line.slice(0, 300));
+}
+
+/** Splits a command as a shell would, with single and double quotes and backslashes. Throws USAGE. */
+export function splitWords(command: string): string[] {
+  const words: string[] = [];
+  let word: string | undefined;
+  let quote = "";
+  for (let at = 0; at < command.length; at++) {
+    const char = command[at]!;
+    if (char === "\\" && quote !== "'" && at + 1 < command.length) word = (word ?? "") + command[++at]!;
+    else if (quote !== "" && char === quote) quote = "";
+    else if (quote === "" && (char === "'" || char === '"')) [quote, word] = [char, word ?? ""];
+    else if (quote === "" && /\s/.test(char)) {
+      if (word !== undefined) words.push(word);
+      word = undefined;
+    } else word = (word ?? "") + char;
+  }
+  if (quote !== "") throw new SynclineError({ code: "USAGE", op: "ssh", message: `a quote is not closed in: ${command}` });
+  if (word !== undefined) words.push(word);
+  return words;
+}
