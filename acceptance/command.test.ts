@@ -23,11 +23,36 @@ describe("the command", () => {
     await using world = new World();
     for (let at = 0; at < 20; at++) world.write(`a/dir/${at}`, `content ${at}`);
     const done = await world.run(["sync", "a", "b", "--json"]);
-    const lines = done.out.trimEnd().split("\n").map((line) => JSON.parse(line) as Record<string, unknown>);
+    const lines = done.out
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
     const last = lines.at(-1)!;
-    expect(Object.keys(last)).toEqual(["type", "result", "files", "changes", "conflicts", "problems", "bytes", "seconds"]);
-    expect(Object.keys(last["bytes"] as object)).toEqual(["scanned", "literal", "reused", "sent", "received"]);
-    expect(last).toMatchObject({ type: "summary", result: "same", files: 20, changes: 21, conflicts: 0, problems: 0 });
+    expect(Object.keys(last)).toEqual([
+      "type",
+      "result",
+      "files",
+      "changes",
+      "conflicts",
+      "problems",
+      "bytes",
+      "seconds",
+    ]);
+    expect(Object.keys(last["bytes"] as object)).toEqual([
+      "scanned",
+      "literal",
+      "reused",
+      "sent",
+      "received",
+    ]);
+    expect(last).toMatchObject({
+      type: "summary",
+      result: "same",
+      files: 20,
+      changes: 21,
+      conflicts: 0,
+      problems: 0,
+    });
     expect(lines.filter((line) => line["type"] === "change")).toHaveLength(21);
     expect(done.err).toBe("");
   });
@@ -66,10 +91,15 @@ describe("the command", () => {
     writeFileSync(world.path("a/x"), "2");
     await eventually("the change on beta", () => readFileSync(world.path("b/x"), "utf8") === "2");
     writeFileSync(world.path("b/y"), "3");
-    await eventually("the change on alpha", () => existsSync(world.path("a/y")) && readFileSync(world.path("a/y"), "utf8") === "3");
+    await eventually(
+      "the change on alpha",
+      () => existsSync(world.path("a/y")) && readFileSync(world.path("a/y"), "utf8") === "3",
+    );
     child.kill("SIGTERM");
     expect(await child.exited).toBe(130);
-    await eventually("the summary", () => child.output().trimEnd().split("\n").at(-1)?.includes('"type":"summary"'));
+    await eventually("the summary", () =>
+      child.output().trimEnd().split("\n").at(-1)?.includes('"type":"summary"'),
+    );
   });
 
   test("[CLI-6] log, undo, conflicts and resolve work on what was run", async () => {
@@ -78,7 +108,9 @@ describe("the command", () => {
     await world.run(["sync", "a", "b"]);
     world.write("a/keep", "new");
     await world.run(["sync", "a", "b"]);
-    const [run] = (await world.run(["log", "--json"])).out.split("\n").filter((line) => line !== "")
+    const [run] = (await world.run(["log", "--json"])).out
+      .split("\n")
+      .filter((line) => line !== "")
       .map((line) => JSON.parse(line) as { runId: string });
     const shown = await world.run(["log", run!.runId]);
     expect(shown.out).toContain("keep");
@@ -101,7 +133,11 @@ describe("the command", () => {
     world.write("a/rotten", "good");
     await world.run(["sync", "a", "b"]);
     // The same size and time, so that only the content can tell.
-    const rot = await world.command(["bash", "-c", 'touch -r b/rotten t && printf evil > b/rotten && touch -r t b/rotten && rm t']);
+    const rot = await world.command([
+      "bash",
+      "-c",
+      "touch -r b/rotten t && printf evil > b/rotten && touch -r t b/rotten && rm t",
+    ]);
     expect(rot.code).toBe(0);
     const found = await world.run(["verify", "a", "b"]);
     expect(found.code).toBe(1);
@@ -126,8 +162,13 @@ describe("the command", () => {
     world.write("completion.bash", script);
     const complete = async (...words: string[]): Promise<string[]> => {
       const quoted = words.map((word) => `'${word}'`).join(" ");
-      const done = await world.command(["bash", "--norc", "-c", `source completion.bash
-        COMP_WORDS=(${quoted}); COMP_CWORD=${words.length - 1}; _syncline; printf '%s\\n' "\${COMPREPLY[@]}"`]);
+      const done = await world.command([
+        "bash",
+        "--norc",
+        "-c",
+        `source completion.bash
+        COMP_WORDS=(${quoted}); COMP_CWORD=${words.length - 1}; _syncline; printf '%s\\n' "\${COMPREPLY[@]}"`,
+      ]);
       expect(done.err).toBe("");
       return done.out.split("\n").filter((word) => word !== "");
     };
@@ -148,6 +189,8 @@ describe("the command", () => {
     const bad = await world.run(["sync", "a", "b"], { SYNCLINE_MODE: "sideways" });
     expect(bad.code).toBe(3);
     expect(bad.err).toContain("SYNCLINE_MODE");
-    expect((await world.run(["sync", "a", "c", "--mode", "one-way-safe"], { SYNCLINE_MODE: "two-way-safe" })).code).toBe(0);
+    expect(
+      (await world.run(["sync", "a", "c", "--mode", "one-way-safe"], { SYNCLINE_MODE: "two-way-safe" })).code,
+    ).toBe(0);
   });
 });

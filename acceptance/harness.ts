@@ -5,7 +5,7 @@
 import { type SubprocessLike, startProcess } from "./process.ts";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { tmpdir, userInfo } from "node:os";
+import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 
 const ROOT = resolve(import.meta.dir, "..");
@@ -50,7 +50,13 @@ export class World implements AsyncDisposable {
 
   environment(more: Record<string, string> = {}): Record<string, string> {
     const { PATH = "/usr/bin:/bin" } = process.env;
-    return { PATH: `${PATH}:/usr/sbin`, HOME: this.dir, SYNCLINE_STATE_DIR: this.state, LC_ALL: "C.UTF-8", ...more };
+    return {
+      PATH: `${PATH}:/usr/sbin`,
+      HOME: this.dir,
+      SYNCLINE_STATE_DIR: this.state,
+      LC_ALL: "C.UTF-8",
+      ...more,
+    };
   }
 
   /** Runs the program to its end. */
@@ -58,11 +64,22 @@ export class World implements AsyncDisposable {
     return this.command([PROGRAM, ...args], { env: more });
   }
 
-  async command(command: string[], options: { cwd?: string; env?: Record<string, string> } = {}): Promise<Done> {
+  async command(
+    command: string[],
+    options: { cwd?: string; env?: Record<string, string> } = {},
+  ): Promise<Done> {
     const child = Bun.spawn(command, {
-      cwd: options.cwd ?? this.dir, env: this.environment(options.env), stdin: "ignore", stdout: "pipe", stderr: "pipe",
+      cwd: options.cwd ?? this.dir,
+      env: this.environment(options.env),
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
     });
-    const [out, err, code] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text(), child.exited]);
+    const [out, err, code] = await Promise.all([
+      new Response(child.stdout).text(),
+      new Response(child.stderr).text(),
+      child.exited,
+    ]);
     return { code, out, err };
   }
 
@@ -83,7 +100,10 @@ export class World implements AsyncDisposable {
 
   /** Makes a token and returns its file. */
   token(name = "token"): string {
-    return this.write(name, `${Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("base64")}\n`);
+    return this.write(
+      name,
+      `${Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("base64")}\n`,
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -93,7 +113,13 @@ export class World implements AsyncDisposable {
 }
 
 /** The summary of a run with --json: its last line. */
-export function summaryOf(done: Done): { result: string; files: number; changes: number; conflicts: number; problems: number } {
+export function summaryOf(done: Done): {
+  result: string;
+  files: number;
+  changes: number;
+  conflicts: number;
+  problems: number;
+} {
   const last = done.out.trimEnd().split("\n").at(-1) ?? "";
   if (!last.startsWith("{")) throw new Error(`no summary, exit ${done.code}: ${done.err}${done.out}`);
   return JSON.parse(last) as ReturnType<typeof summaryOf>;
@@ -119,8 +145,15 @@ export async function describeTree(dir: string): Promise<string> {
     find . -path ./.syncline -prune -o -type f -printf '%T@ %s %P\\0' | LC_ALL=C sort -z -k3 &&
     find . -path ./.syncline -prune -o -type l -printf '%l %P\\0' | LC_ALL=C sort -z &&
     find . -path ./.syncline -prune -o -type f -print0 | LC_ALL=C sort -z | xargs -0 -r sha256sum -z`;
-  const child = Bun.spawn(["bash", "-c", `set -o pipefail; ${script}`, "describe", dir], { stdout: "pipe", stderr: "pipe" });
-  const [out, err, code] = await Promise.all([new Response(child.stdout).bytes(), new Response(child.stderr).text(), child.exited]);
+  const child = Bun.spawn(["bash", "-c", `set -o pipefail; ${script}`, "describe", dir], {
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [out, err, code] = await Promise.all([
+    new Response(child.stdout).bytes(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
   if (code !== 0) throw new Error(err);
   return Buffer.from(out).toString("latin1").replaceAll("\0", "\n");
 }
@@ -144,20 +177,37 @@ export async function startSshd(world: World): Promise<SshServer> {
     await world.command(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", join(dir, name)]);
   }
   writeFileSync(join(dir, "authorized_keys"), readFileSync(join(dir, "user_key.pub")), { mode: 0o600 });
-  writeFileSync(join(dir, "config"), [
-    `Port ${port}`, "ListenAddress 127.0.0.1", `HostKey ${dir}/host_key`, `AuthorizedKeysFile ${dir}/authorized_keys`,
-    `PidFile ${dir}/pid`, "UsePAM no", "StrictModes no", "PasswordAuthentication no", "PermitRootLogin yes",
-    // The far side keeps its cache and state in this world, too.
-    `SetEnv HOME=${world.dir} SYNCLINE_STATE_DIR=${world.path("far-state")}`, "",
-  ].join("\n"));
+  writeFileSync(
+    join(dir, "config"),
+    [
+      `Port ${port}`,
+      "ListenAddress 127.0.0.1",
+      `HostKey ${dir}/host_key`,
+      `AuthorizedKeysFile ${dir}/authorized_keys`,
+      `PidFile ${dir}/pid`,
+      "UsePAM no",
+      "StrictModes no",
+      "PasswordAuthentication no",
+      "PermitRootLogin yes",
+      // The far side keeps its cache and state in this world, too.
+      `SetEnv HOME=${world.dir} SYNCLINE_STATE_DIR=${world.path("far-state")}`,
+      "",
+    ].join("\n"),
+  );
   // Privilege separation wants this directory; a package that was only unpacked has not made it.
   if (process.getuid?.() === 0) mkdirSync("/run/sshd", { recursive: true });
   const sshd = Bun.which("sshd", { PATH: `${process.env["PATH"] ?? ""}:/usr/sbin` });
   if (sshd === null) throw new Error("sshd is missing; run tools/provision");
   const child = world.start([sshd, "-D", "-e", "-f", join(dir, "config")]);
   await child.line((text) => text.includes("Server listening"), WAIT_MS_MAX);
+  const options = [
+    "IdentitiesOnly=yes",
+    "StrictHostKeyChecking=no",
+    `UserKnownHostsFile=${dir}/known`,
+    "LogLevel=ERROR",
+  ];
   return {
-    address: `${userInfo().username}@127.0.0.1:${port}`,
-    ssh: `ssh -F none -i ${dir}/user_key -o IdentitiesOnly=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=${dir}/known -o LogLevel=ERROR`,
+    address: `${Bun.spawnSync(["id", "-un"]).stdout.toString().trim()}@127.0.0.1:${port}`,
+    ssh: `ssh -F none -i ${dir}/user_key ${options.map((option) => `-o ${option}`).join(" ")}`,
   };
 }

@@ -33,12 +33,24 @@ describe("over TLS", () => {
     const token = world.token();
     const { port } = await world.serve(["--root", "data=served", "--token-file", token]);
     const child = world.start([
-      PROGRAM, "sync", "a", `syncline://127.0.0.1:${port}/data`, "--watch", "--settle", "immediate",
-      "--token-file", token, "--accept-new", "--json",
+      PROGRAM,
+      "sync",
+      "a",
+      `syncline://127.0.0.1:${port}/data`,
+      "--watch",
+      "--settle",
+      "immediate",
+      "--token-file",
+      token,
+      "--accept-new",
+      "--json",
     ]);
     await child.line((line) => line.includes('"watching"'), 20_000);
     writeFileSync(world.path("a/from-a"), "2");
-    await eventually("the change on the server", () => readFileSync(world.path("served/from-a"), "utf8") === "2");
+    await eventually(
+      "the change on the server",
+      () => readFileSync(world.path("served/from-a"), "utf8") === "2",
+    );
     writeFileSync(world.path("served/from-server"), "3");
     await eventually("the change at home", () => existsSync(world.path("a/from-server")));
     expect(readFileSync(world.path("a/from-server"), "utf8")).toBe("3");
@@ -82,7 +94,16 @@ describe("over TLS", () => {
     expect(write.code).toBe(3);
     expect(write.err).toMatch(/read-only/);
     expect(readdirSync(world.path("served"))).toEqual(["x"]);
-    const read = await world.run(["sync", side, "b", "--mode", "one-way-replica", "--token-file", token, "--json"]);
+    const read = await world.run([
+      "sync",
+      side,
+      "b",
+      "--mode",
+      "one-way-replica",
+      "--token-file",
+      token,
+      "--json",
+    ]);
     expect(summaryOf(read)).toMatchObject({ result: "same", files: 1 });
     expect(readFileSync(world.path("b/x"), "utf8")).toBe("1");
     expect(readdirSync(world.path("served"))).toEqual(["x"]);
@@ -104,7 +125,17 @@ describe("over TLS", () => {
     await first.child.end();
     // Another identity on the same port.
     const other = world.start(
-      [PROGRAM, "serve", "--listen", `127.0.0.1:${first.port}`, "--root", "data=served", "--token-file", token, "--json"],
+      [
+        PROGRAM,
+        "serve",
+        "--listen",
+        `127.0.0.1:${first.port}`,
+        "--root",
+        "data=served",
+        "--token-file",
+        token,
+        "--json",
+      ],
       { SYNCLINE_STATE_DIR: world.path("other-state") },
     );
     await other.line((line) => line.includes('"listening"'), 20_000);
@@ -120,15 +151,36 @@ describe("over TLS", () => {
     const token = world.token();
     const first = await world.serve(["--root", "data=served", "--token-file", token]);
     const child = world.start([
-      PROGRAM, "sync", "a", `syncline://127.0.0.1:${first.port}/data`, "--watch", "--settle", "immediate",
-      "--token-file", token, "--accept-new", "--json",
+      PROGRAM,
+      "sync",
+      "a",
+      `syncline://127.0.0.1:${first.port}/data`,
+      "--watch",
+      "--settle",
+      "immediate",
+      "--token-file",
+      token,
+      "--accept-new",
+      "--json",
     ]);
     await child.line((line) => line.includes('"watching"'), 20_000);
     first.child.kill("SIGKILL");
     await child.line((line) => line.includes('"type":"retry"'), 20_000);
     writeFileSync(world.path("a/x"), "while it was away");
-    const again = world.start([PROGRAM, "serve", "--listen", `127.0.0.1:${first.port}`, "--root", "data=served", "--token-file", token]);
-    await eventually("the change", () => readFileSync(world.path("served/x"), "utf8") === "while it was away").catch((e) => { console.log(child.output().slice(-3000)); console.log(again.output()); throw e; });
+    world.start([
+      PROGRAM,
+      "serve",
+      "--listen",
+      `127.0.0.1:${first.port}`,
+      "--root",
+      "data=served",
+      "--token-file",
+      token,
+    ]);
+    await eventually(
+      "the change",
+      () => readFileSync(world.path("served/x"), "utf8") === "while it was away",
+    );
   });
 });
 
@@ -152,7 +204,13 @@ describe.if(isBuilt)("over ssh, with the standalone executable", () => {
     await using world = new World();
     world.write("a/x", "1");
     const { address, ssh } = await startSshd(world);
-    const stranger = await world.run(["sync", "a", `ssh://${address}/nowhere`, "--ssh", ssh.replace("user_key", "host_key")]);
+    const stranger = await world.run([
+      "sync",
+      "a",
+      `ssh://${address}/nowhere`,
+      "--ssh",
+      ssh.replace("user_key", "host_key"),
+    ]);
     expect(stranger.code).toBe(3);
     expect(stranger.err).toMatch(/[Pp]ermission denied|ssh/);
     expect(stranger.err).toContain("hint: ");

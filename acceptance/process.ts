@@ -39,13 +39,17 @@ export function startProcess(command: string[], cwd: string, env: Record<string,
         const found = text.split("\n").slice(0, -1).find(wanted);
         if (found !== undefined) return found;
         const left = deadline - Date.now();
-        if (left <= 0 || child.exitCode !== null) throw new Error(`${command.join(" ")} never said it:\n${text}`);
+        if (left <= 0 || child.exitCode !== null)
+          throw new Error(`${command.join(" ")} never said it:\n${text}`);
         await Promise.race([wake.promise, Bun.sleep(left), child.exited]);
       }
     },
     async end() {
       if (child.exitCode === null) child.kill("SIGTERM");
-      const ended = await Promise.race([child.exited.then(() => true), Bun.sleep(END_MS_MAX).then(() => false)]);
+      const ended = await Promise.race([
+        child.exited.then(() => true),
+        Bun.sleep(END_MS_MAX).then(() => false),
+      ]);
       if (!ended) child.kill("SIGKILL");
       await child.exited;
       await reading;

@@ -9,7 +9,10 @@ const ROOT = resolve(import.meta.dir, "..");
 describe("odd trees", () => {
   test("[TREE-1] every odd name, mode, time and kind of entry arrives as it was", async () => {
     await using world = new World();
-    const made = await world.command(["bash", "-c", `set -e; mkdir a && cd a
+    const made = await world.command([
+      "bash",
+      "-c",
+      `set -e; mkdir a && cd a
       for name in ' ' ' leading' 'trailing ' '-rf' '~' '*' '?' '[a]' '\\' 'back\\slash' '"' "'" '\`id\`' '$HOME' '#x' '!x' \\
         '.hidden' '...' 'a:b' 'COM1' 'x|y' '<x>' '%41' 'é' $'e\\u0301' '日本語' '😀' $'\\u202erev' $'tab\\there' $'new\\nline' \\
         $'cr\\rhere' $'bell\\a' $'\\x01' $'bad\\xff\\xfeutf8' $'\\x80' 'conflict (copy)' .gitignore; do
@@ -23,7 +26,8 @@ describe("odd trees", () => {
       chmod 1777 empty; chmod 500 'dir with space'
       ln -s zero link; ln -s nowhere/at/all dangling; ln -s .. up; ln -s /etc/passwd absolute; ln -s $'odd\\xfftarget' 'odd link'; ln -s link linktolink
       touch -d '1969-12-31 23:59:58.123456789 UTC' before-epoch; touch -d '2106-02-07 06:28:17.999999999 UTC' after-2106
-      touch -d '2024-02-29 12:00:00.000000001 UTC' nanosecond`]);
+      touch -d '2024-02-29 12:00:00.000000001 UTC' nanosecond`,
+    ]);
     expect(made.err).toBe("");
     const done = await world.run(["sync", "a", "b", "--json"]);
     expect(summaryOf(done)).toMatchObject({ result: "same", problems: 0 });
@@ -50,8 +54,12 @@ describe("odd trees", () => {
 
   test("[TREE-3] hard links, xattrs and owners are kept when asked for", async () => {
     await using world = new World();
-    const made = await world.command(["bash", "-c", `set -e; mkdir a; cd a; echo one > one; ln one two; mkdir d; ln one d/three; echo x > x
-      setfattr -n user.note -v 'kept' x; chown 1234:4321 x 2>/dev/null || true`]);
+    const made = await world.command([
+      "bash",
+      "-c",
+      `set -e; mkdir a; cd a; echo one > one; ln one two; mkdir d; ln one d/three; echo x > x
+      setfattr -n user.note -v 'kept' x; chown 1234:4321 x 2>/dev/null || true`,
+    ]);
     expect(made.err).toBe("");
     const done = await world.run(["sync", "a", "b", "--preserve", "all", "--json"]);
     expect(summaryOf(done)).toMatchObject({ result: "same", problems: 0 });
@@ -71,7 +79,18 @@ describe("a git working copy", () => {
       cpSync(join(ROOT, part), join(repo, part), { recursive: true });
     }
     const git = (dir: string, ...args: string[]) =>
-      world.command(["git", "-c", "user.name=t", "-c", "user.email=t@t", "-c", "init.defaultBranch=main", "-C", dir, ...args]);
+      world.command([
+        "git",
+        "-c",
+        "user.name=t",
+        "-c",
+        "user.email=t@t",
+        "-c",
+        "init.defaultBranch=main",
+        "-C",
+        dir,
+        ...args,
+      ]);
     await git(repo, "init", "-q");
     await git(repo, "add", "-A");
     await git(repo, "commit", "-qm", "one");
@@ -92,10 +111,12 @@ describe("a git working copy", () => {
 });
 
 describe("a PostgreSQL data directory", () => {
-  const bin = ["/usr/lib/postgresql", "/usr/local/bin"].flatMap((dir) => {
-    if (dir === "/usr/local/bin") return existsSync(join(dir, "initdb")) ? [dir] : [];
-    return existsSync(dir) ? readdirSync(dir).map((version) => join(dir, version, "bin")) : [];
-  }).find((dir) => existsSync(join(dir, "initdb")));
+  const bin = ["/usr/lib/postgresql", "/usr/local/bin"]
+    .flatMap((dir) => {
+      if (dir === "/usr/local/bin") return existsSync(join(dir, "initdb")) ? [dir] : [];
+      return existsSync(dir) ? readdirSync(dir).map((version) => join(dir, version, "bin")) : [];
+    })
+    .find((dir) => existsSync(join(dir, "initdb")));
 
   test("[TREE-5] copied cold, the copy starts and answers with the same rows", async () => {
     if (bin === undefined) throw new Error("PostgreSQL is missing; run tools/provision");
@@ -112,12 +133,25 @@ describe("a PostgreSQL data directory", () => {
       return done.out;
     };
     const start = (dir: string) =>
-      pg("pg_ctl", "-D", dir, "-w", "-s", "-l", `${dir}.log`, "-o", `-c listen_addresses= -c unix_socket_directories=${world.path("pg")}`, "start");
+      pg(
+        "pg_ctl",
+        "-D",
+        dir,
+        "-w",
+        "-s",
+        "-l",
+        `${dir}.log`,
+        "-o",
+        `-c listen_addresses= -c unix_socket_directories=${world.path("pg")}`,
+        "start",
+      );
     const query = (text: string) => pg("psql", "-h", world.path("pg"), "-d", "postgres", "-AtX", "-c", text);
     const data = world.path("pg/data");
     await pg("initdb", "-D", data, "-A", "trust", "--no-sync");
     await start(data);
-    await query("create table t as select n, md5(n::text) as sum from generate_series(1, 20000) n; create index on t (sum);");
+    await query(
+      "create table t as select n, md5(n::text) as sum from generate_series(1, 20000) n; create index on t (sum);",
+    );
     const before = await query("select count(*), md5(string_agg(sum, ',' order by n)) from t");
     await pg("pg_ctl", "-D", data, "-w", "-s", "-m", "fast", "stop");
     const copy = world.path("pg/copy");
@@ -128,7 +162,9 @@ describe("a PostgreSQL data directory", () => {
     await start(copy);
     try {
       expect(await query("select count(*), md5(string_agg(sum, ',' order by n)) from t")).toBe(before);
-      expect(await query("set enable_seqscan = off; select n from t where sum = md5('777')")).toContain("777");
+      expect(await query("set enable_seqscan = off; select n from t where sum = md5('777')")).toContain(
+        "777",
+      );
     } finally {
       await pg("pg_ctl", "-D", copy, "-w", "-s", "-m", "immediate", "stop");
     }

@@ -5,7 +5,16 @@
  * same npm packages that `bun` itself is installed from, at the pinned version, checked by npm against the registry's
  * integrity hash, and are kept in node_modules/.cache.
  */
-import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 
@@ -36,7 +45,10 @@ function workers(): string[] {
 function runtimeOf(one: Target): string {
   const here = `${process.platform === "win32" ? "windows" : process.platform}-${process.arch}`;
   if (here === one.name) return process.execPath;
-  const kept = join(cache, `${one.runtimePackage}-${Bun.version}${one.runtimeFile === "bun.exe" ? ".exe" : ""}`);
+  const kept = join(
+    cache,
+    `${one.runtimePackage}-${Bun.version}${one.runtimeFile === "bun.exe" ? ".exe" : ""}`,
+  );
   if (existsSync(kept)) return kept;
   mkdirSync(cache, { recursive: true });
   const work = mkdtempSync(join(cache, "fetch-"));
@@ -57,7 +69,9 @@ function runtimeOf(one: Target): string {
 function run(command: string[], cwd: string): void {
   const done = Bun.spawnSync(command, { cwd, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
   if (done.exitCode === 0) return;
-  throw new Error(`${command.join(" ")} failed with ${done.exitCode}:\n${done.stderr.toString()}${done.stdout.toString()}`);
+  throw new Error(
+    `${command.join(" ")} failed with ${done.exitCode}:\n${done.stderr.toString()}${done.stdout.toString()}`,
+  );
 }
 
 function build(one: Target): void {
@@ -66,11 +80,20 @@ function build(one: Target): void {
   try {
     run(
       [
-        process.execPath, "build", "--compile", "--minify", "--keep-names", "--sourcemap=none",
-        `--target=${one.bunTarget}`, `--compile-executable-path=${runtimeOf(one)}`,
+        process.execPath,
+        "build",
+        "--compile",
+        "--minify",
+        "--keep-names",
+        "--sourcemap=none",
+        `--target=${one.bunTarget}`,
+        `--compile-executable-path=${runtimeOf(one)}`,
         // What lies in the working directory of a user must not change how the program runs.
-        "--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig",
-        `--outfile=${join(work, one.file)}`, "src/main.ts", ...workers(),
+        "--no-compile-autoload-dotenv",
+        "--no-compile-autoload-bunfig",
+        `--outfile=${join(work, one.file)}`,
+        "src/main.ts",
+        ...workers(),
       ],
       root,
     );
@@ -90,11 +113,18 @@ function smokeTest(one: Target): void {
     const alone = join(folder, one.file);
     copyFileSync(join(dist, one.file), alone);
     const env = { PATH: "/usr/bin:/bin", HOME: folder };
-    const version = (JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string }).version;
+    const version = (JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string })
+      .version;
     const asked = Bun.spawnSync([alone, "version"], { cwd: folder, env, stdin: "ignore" });
-    if (!asked.stdout.toString().startsWith(`syncline ${version} `)) throw new Error(`version: ${asked.stderr.toString()}`);
-    const demo = Bun.spawnSync([alone, "demo", "--once", "--dir", join(folder, "demo")], { cwd: folder, env, stdin: "ignore" });
-    if (demo.exitCode !== 0) throw new Error(`demo ended with ${demo.exitCode}: ${demo.stderr.toString()}${demo.stdout.toString()}`);
+    if (!asked.stdout.toString().startsWith(`syncline ${version} `))
+      throw new Error(`version: ${asked.stderr.toString()}`);
+    const demo = Bun.spawnSync([alone, "demo", "--once", "--dir", join(folder, "demo")], {
+      cwd: folder,
+      env,
+      stdin: "ignore",
+    });
+    if (demo.exitCode !== 0)
+      throw new Error(`demo ended with ${demo.exitCode}: ${demo.stderr.toString()}${demo.stdout.toString()}`);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -103,7 +133,9 @@ function smokeTest(one: Target): void {
 const wanted = process.argv.slice(2);
 const unknown = wanted.filter((name) => !TARGETS.some((one) => one.name === name));
 if (unknown.length > 0) {
-  console.error(`unknown target ${unknown.join(", ")}; there are ${TARGETS.map((one) => one.name).join(", ")}`);
+  console.error(
+    `unknown target ${unknown.join(", ")}; there are ${TARGETS.map((one) => one.name).join(", ")}`,
+  );
   process.exit(2);
 }
 for (const one of TARGETS.filter(({ name }) => wanted.length === 0 || wanted.includes(name))) {

@@ -2,7 +2,14 @@
  * Completion scripts for bash (3.2 and later), zsh and fish, made from the table in options.ts. Pure.
  * They call no program: everything that can be completed is written into the script.
  */
-import { COMMANDS, type CommandName, type OptionName, commandSpec, isCommand, optionSpec } from "#cli/options.ts";
+import {
+  COMMANDS,
+  type CommandName,
+  type OptionName,
+  commandSpec,
+  isCommand,
+  optionSpec,
+} from "#cli/options.ts";
 import { PRESERVE_NAMES } from "#cli/values.ts";
 
 export const SHELLS = ["bash", "zsh", "fish"] as const;
@@ -13,7 +20,9 @@ export function completionScript(shell: Shell): string {
 }
 
 function visibleCommands(): CommandName[] {
-  return Object.keys(COMMANDS).filter(isCommand).filter((name) => commandSpec(name).hidden !== true);
+  return Object.keys(COMMANDS)
+    .filter(isCommand)
+    .filter((name) => commandSpec(name).hidden !== true);
 }
 
 function allOptions(): OptionName[] {
@@ -38,15 +47,23 @@ function operandWords(name: CommandName): readonly string[] {
 }
 
 function bashScript(): string {
-  const values = allOptions().filter(takesValue).map((name) => {
-    const words = valueWords(name);
-    const body = words.length === 0 ? "return" : `COMPREPLY=($(compgen -W "${words.join(" ")}" -- "$cur")); return`;
-    return `    --${name}) ${body} ;;`;
-  });
+  const values = allOptions()
+    .filter(takesValue)
+    .map((name) => {
+      const words = valueWords(name);
+      const body =
+        words.length === 0 ? "return" : `COMPREPLY=($(compgen -W "${words.join(" ")}" -- "$cur")); return`;
+      return `    --${name}) ${body} ;;`;
+    });
   const commands = visibleCommands().map((name) => {
-    const flags = commandSpec(name).options.map((option) => `--${option}`).join(" ");
+    const flags = commandSpec(name)
+      .options.map((option) => `--${option}`)
+      .join(" ");
     const operands = operandWords(name);
-    const body = operands.length === 0 ? "" : `\n      [[ $cur != -* ]] && COMPREPLY=($(compgen -W "${operands.join(" ")}" -- "$cur"))`;
+    const body =
+      operands.length === 0
+        ? ""
+        : `\n      [[ $cur != -* ]] && COMPREPLY=($(compgen -W "${operands.join(" ")}" -- "$cur"))`;
     return `    ${name})\n      [[ $cur == -* ]] && COMPREPLY=($(compgen -W "${flags}" -- "$cur"))${body} ;;`;
   });
   return `# bash completion for syncline. Where nothing is added here, "-o default" completes file names.
@@ -88,7 +105,14 @@ function zshOption(name: OptionName): string {
   if (!takesValue(name)) return `'${repeat}--${name}${help}'`;
   const words = valueWords(name);
   const file = (spec.type === "text" || spec.type === "list") && spec.complete !== undefined;
-  const action = words.length > 0 ? `(${words.join(" ")})` : file ? (spec.complete === "dir" ? "_files -/" : "_files") : " ";
+  const action =
+    words.length > 0
+      ? `(${words.join(" ")})`
+      : file
+        ? spec.complete === "dir"
+          ? "_files -/"
+          : "_files"
+        : " ";
   return `'${repeat}--${name}=${help}:${name}:${action}'`;
 }
 
@@ -97,7 +121,8 @@ function zshScript(): string {
   const cases = visibleCommands().map((name) => {
     const words = operandWords(name);
     const kind = commandSpec(name).complete;
-    const operands = words.length > 0 ? `'1:name:(${words.join(" ")})'` : kind === undefined ? "" : "'*:path:_files'";
+    const operands =
+      words.length > 0 ? `'1:name:(${words.join(" ")})'` : kind === undefined ? "" : "'*:path:_files'";
     const parts = [...commandSpec(name).options.map(zshOption), operands].filter((part) => part !== "");
     return `    ${name})\n      _arguments \\\n        ${parts.join(" \\\n        ")} ;;`;
   });
@@ -143,11 +168,18 @@ function fishScript(): string {
       const words = valueWords(option);
       const short = spec.short === undefined ? "" : ` -s ${spec.short}`;
       const file = (spec.type === "text" || spec.type === "list") && spec.complete !== undefined;
-      const value = !takesValue(option) ? "" : words.length > 0 ? ` -x -a ${fishQuote(words.join(" "))}` : file ? " -r -F" : " -x";
+      const value = !takesValue(option)
+        ? ""
+        : words.length > 0
+          ? ` -x -a ${fishQuote(words.join(" "))}`
+          : file
+            ? " -r -F"
+            : " -x";
       lines.push(`complete -c syncline -n ${seen} -l ${option}${short}${value} -d ${fishQuote(spec.help)}`);
     }
     const operands = operandWords(name);
-    if (operands.length > 0) lines.push(`complete -c syncline -f -n ${seen} -a ${fishQuote(operands.join(" "))}`);
+    if (operands.length > 0)
+      lines.push(`complete -c syncline -f -n ${seen} -a ${fishQuote(operands.join(" "))}`);
   }
   return `${lines.join("\n")}\n`;
 }

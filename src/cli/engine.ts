@@ -47,14 +47,18 @@ function sideContext(request: PairRequest): SideContext {
   if ((given["client-cert"] === undefined) !== (given["client-key"] === undefined)) {
     throw usage("--client-cert and --client-key belong together");
   }
-  const identity = given["client-cert"] === undefined || given["client-key"] === undefined
-    ? undefined
-    : {
-        certificate: readSmallFile("client-cert", given["client-cert"]),
-        key: readSmallFile("client-key", given["client-key"]),
-      };
+  const identity =
+    given["client-cert"] === undefined || given["client-key"] === undefined
+      ? undefined
+      : {
+          certificate: readSmallFile("client-cert", given["client-cert"]),
+          key: readSmallFile("client-key", given["client-key"]),
+        };
   return {
-    host, stateDir, askTrust, identity,
+    host,
+    stateDir,
+    askTrust,
+    identity,
     trustDir: request.trustDir ?? stateDir,
     token: given["token-file"] === undefined ? undefined : readTokens(given["token-file"])[0],
     fingerprint: given.fingerprint,
@@ -96,7 +100,13 @@ export async function runPair(
   const { host, signal } = request;
   try {
     return await runSession({
-      sessionId, store, host, options, onEvent, hash, signal,
+      sessionId,
+      store,
+      host,
+      options,
+      onEvent,
+      hash,
+      signal,
       alpha: sides.alpha,
       beta: sides.beta,
     });
@@ -125,7 +135,13 @@ async function withSides<T>(
       const { ignore, include, preserve, durable, verifyReadBack, compress } = options;
       await opened[side].open(
         {
-          sessionId, ignore, include, preserve, durable, verifyReadBack, compress,
+          sessionId,
+          ignore,
+          include,
+          preserve,
+          durable,
+          verifyReadBack,
+          compress,
           seeds: state.seeds,
           writable: writable && (side === "beta" || !options.mode.startsWith("one-way")),
           createRoot: false,
@@ -156,9 +172,15 @@ export function runChanges(
 export type Undone = { readonly restored: number; readonly problems: Problem[] };
 
 /** Takes a run back on both sides; a side that a one-way session never writes has nothing to take back. */
-export function undoRun(request: PairRequest, options: SessionOptions, runId: string): Promise<Record<Side, Undone>> {
+export function undoRun(
+  request: PairRequest,
+  options: SessionOptions,
+  runId: string,
+): Promise<Record<Side, Undone>> {
   return withSides(request, options, true, async ({ alpha, beta }) => ({
-    alpha: options.mode.startsWith("one-way") ? { restored: 0, problems: [] } : await alpha.undo(runId, request.signal),
+    alpha: options.mode.startsWith("one-way")
+      ? { restored: 0, problems: [] }
+      : await alpha.undo(runId, request.signal),
     beta: await beta.undo(runId, request.signal),
   }));
 }
@@ -180,7 +202,6 @@ export async function comparePair(
   }
 }
 
-
 export type ServeRequest = {
   readonly host: Host;
   readonly stateDir: string;
@@ -197,17 +218,23 @@ export type Serving = { readonly port: number; readonly fingerprint: string; clo
 
 /** Starts serving; returns once it listens. */
 export async function serveRoots(request: ServeRequest): Promise<Serving> {
-  const [{ PROGRAM, localEndpoints }, { serveConnections }, { givenIdentity, ownIdentity }] = await Promise.all([
-    import("#cli/sides.ts"),
-    import("#sync/endpoint/serve.ts"),
-    import("#sync/transport/server-identity.ts"),
-  ]);
+  const [{ PROGRAM, localEndpoints }, { serveConnections }, { givenIdentity, ownIdentity }] =
+    await Promise.all([
+      import("#cli/sides.ts"),
+      import("#sync/endpoint/serve.ts"),
+      import("#sync/transport/server-identity.ts"),
+    ]);
   const { host, stateDir, listen, roots, tokens, clientCa, log } = request;
-  const identity = request.identity === undefined
-    ? ownIdentity(stateDir, host.hostName, listen.host, host.clock)
-    : givenIdentity(request.identity);
+  const identity =
+    request.identity === undefined
+      ? ownIdentity(stateDir, host.hostName, listen.host, host.clock)
+      : givenIdentity(request.identity);
   const server = serveConnections({
-    host, listen, roots, tokens, log,
+    host,
+    listen,
+    roots,
+    tokens,
+    log,
     tls: { identity, clientAuthorities: clientCa },
     openEndpoint: localEndpoints(host, stateDir),
     program: PROGRAM,

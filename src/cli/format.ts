@@ -44,7 +44,10 @@ export function formatFileTime(mtimeNs: bigint): string {
 
 /** "2026-11-20 23:59:07 UTC" of a moment. */
 export function formatMoment(ms: number): string {
-  return new Date(ms).toISOString().replace("T", " ").replace(/\.\d+Z$/, " UTC");
+  return new Date(ms)
+    .toISOString()
+    .replace("T", " ")
+    .replace(/\.\d+Z$/, " UTC");
 }
 
 /** Cuts the middle out of a path so that it takes `width` columns at most; the file name survives longest. */
@@ -85,7 +88,10 @@ export function tableLines(rows: readonly (readonly string[])[]): string[] {
     for (const [at, cell] of row.entries()) widths[at] = Math.max(widths[at] ?? 0, columnsOf(cell));
   }
   return rows.map((row) =>
-    row.map((cell, at) => (at === row.length - 1 ? cell : padEnd(cell, widths[at]!))).join("  ").trimEnd(),
+    row
+      .map((cell, at) => (at === row.length - 1 ? cell : padEnd(cell, widths[at]!)))
+      .join("  ")
+      .trimEnd(),
   );
 }
 

@@ -1,14 +1,21 @@
 /** Help texts, made from the table in options.ts. Pure. */
 import { columnsOf } from "#cli/format.ts";
 import {
-  COMMANDS, type CommandName, type OptionName, commandSpec, isCommand, optionSpec,
+  COMMANDS,
+  type CommandName,
+  type OptionName,
+  commandSpec,
+  isCommand,
+  optionSpec,
 } from "#cli/options.ts";
 import { VERSION } from "#cli/version.ts";
 
 const WIDTH = 100;
 
 export function overviewHelp(): string {
-  const names = Object.keys(COMMANDS).filter(isCommand).filter((name) => commandSpec(name).hidden !== true);
+  const names = Object.keys(COMMANDS)
+    .filter(isCommand)
+    .filter((name) => commandSpec(name).hidden !== true);
   return [
     `syncline ${VERSION}: keeps directories the same between hosts, in real time, losing nothing`,
     "",
@@ -26,14 +33,20 @@ export function overviewHelp(): string {
 
 export function commandHelp(name: CommandName): string {
   const spec = commandSpec(name);
-  const lines = [`syncline ${name}: ${spec.summary}`, "", `Usage: syncline ${name} ${spec.operands}`.trimEnd() + " [options]", ""];
+  const lines = [
+    `syncline ${name}: ${spec.summary}`,
+    "",
+    `Usage: syncline ${name} ${spec.operands}`.trimEnd() + " [options]",
+    "",
+  ];
   for (const detail of spec.details ?? []) lines.push(detail);
   if (spec.details !== undefined) lines.push("");
   lines.push("Options:");
   const heads = spec.options.map((option) => optionHead(option));
   const column = Math.min(30, Math.max(...heads.map(columnsOf)) + 2);
   for (const [at, option] of spec.options.entries()) lines.push(...optionLines(option, heads[at]!, column));
-  if (spec.examples !== undefined) lines.push("", "Examples:", ...spec.examples.map((example) => `  ${example}`));
+  if (spec.examples !== undefined)
+    lines.push("", "Examples:", ...spec.examples.map((example) => `  ${example}`));
   lines.push("");
   return lines.join("\n");
 }
@@ -92,4 +105,3 @@ function wrap(text: string, columns: number): string[] {
   }
   return line === "" ? lines : [...lines, line];
 }
-

@@ -2,7 +2,15 @@
  * The few files the command line itself reads and writes: tokens, certificates, the register of runs, the folders of
  * the demonstration. What is synchronised never goes through here.
  */
-import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { SynclineError } from "#model/error.ts";
@@ -33,7 +41,9 @@ export function readSmallFile(option: string, file: string): string {
 
 /** The tokens of a file: one a line, blank lines and lines beginning with "#" are skipped. At least one. */
 export function readTokens(file: string): string[] {
-  const tokens = readSmallFile("token-file", file).split("\n").map((line) => line.trim())
+  const tokens = readSmallFile("token-file", file)
+    .split("\n")
+    .map((line) => line.trim())
     .filter((line) => line !== "" && !line.startsWith("#"));
   if (tokens.length > 0) return tokens;
   throw new SynclineError({
@@ -58,7 +68,10 @@ function reasonOf(cause: unknown): string {
  * Where indexes, keys and records are kept: `given`, else SYNCLINE_STATE_DIR (which the option table reads),
  * else XDG_STATE_HOME/syncline, else ~/.local/state/syncline. Absolute; made with mode 0700 when missing.
  */
-export function stateDirectory(given: string | undefined, environment: Record<string, string | undefined>): string {
+export function stateDirectory(
+  given: string | undefined,
+  environment: Record<string, string | undefined>,
+): string {
   const dir = given === undefined ? defaultStateDirectory(environment) : resolve(given);
   try {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
@@ -82,7 +95,9 @@ function defaultStateDirectory(environment: Record<string, string | undefined>):
   const home = environment["HOME"];
   // An empty HOME happens in containers and service units; a private place beats a folder in the working directory.
   const base = home === undefined || home === "" ? homedir() : home;
-  return base === "" ? join(tmpdir(), `syncline-${process.getuid?.() ?? 0}`) : join(base, ".local", "state", "syncline");
+  return base === ""
+    ? join(tmpdir(), `syncline-${process.getuid?.() ?? 0}`)
+    : join(base, ".local", "state", "syncline");
 }
 
 /** Makes a directory for files of ours, readable by nobody else; returns it. */
@@ -119,7 +134,8 @@ export function readIfThere(file: string): string | undefined {
   try {
     return readFileSync(file, "utf8");
   } catch (error) {
-    if (error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR")) return undefined;
+    if (error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR"))
+      return undefined;
     throw error;
   }
 }

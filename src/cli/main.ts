@@ -33,7 +33,10 @@ const LOADERS: Record<CommandName, () => Promise<Command>> = {
  *
  * @param args the words after the program's name
  */
-export async function main(args: readonly string[], environment: Record<string, string | undefined>): Promise<number> {
+export async function main(
+  args: readonly string[],
+  environment: Record<string, string | undefined>,
+): Promise<number> {
   const screen = processScreen(environment);
   const debug = (environment["SYNCLINE_DEBUG"] ?? "") !== "";
   const plain = { json: false, quiet: false, verbose: false };
@@ -57,14 +60,19 @@ export async function main(args: readonly string[], environment: Record<string, 
     nowMs,
   );
   const context: Context = {
-    parsed, output, environment,
+    parsed,
+    output,
+    environment,
     signal: interruptSignal(output),
     stateDir: () => stateDirectory(given["state-dir"], environment),
   };
   try {
-    return await (await LOADERS[parsed.command]())(context);
+    return await (
+      await LOADERS[parsed.command]()
+    )(context);
   } catch (error) {
-    const interrupted = context.signal.aborted && (error === context.signal.reason || exitOfError(error) === EXIT.interrupted);
+    const interrupted =
+      context.signal.aborted && (error === context.signal.reason || exitOfError(error) === EXIT.interrupted);
     if (interrupted) return EXIT.interrupted;
     output.error(error, debug);
     return exitOfError(error);
@@ -79,7 +87,8 @@ function interruptSignal(output: Output): AbortSignal {
   const onSignal = (): void => {
     if (controller.signal.aborted) process.exit(EXIT.interrupted);
     output.progress.clear();
-    if (output.forPeople && output.screen.out.isTty) output.screen.err.write("\nending in order; once more to end at once\n");
+    if (output.forPeople && output.screen.out.isTty)
+      output.screen.err.write("\nending in order; once more to end at once\n");
     controller.abort(new SynclineError({ code: "INTERRUPTED", op: "run", message: "interrupted" }));
   };
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(name, onSignal);

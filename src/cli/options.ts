@@ -43,13 +43,18 @@ export const OPTIONS = {
   mode: { type: "choice", choices: MODES, fallback: "two-way-safe", help: "which side may change which" },
   watch: { type: "flag", short: "w", help: "stay and keep both sides the same until interrupted" },
   "dry-run": { type: "flag", short: "n", lineOnly: true, help: "print the plan and change nothing" },
-  include: { type: "list", value: "PATTERN", help: "see only files matching one of these (gitignore syntax)" },
+  include: {
+    type: "list",
+    value: "PATTERN",
+    help: "see only files matching one of these (gitignore syntax)",
+  },
   exclude: { type: "list", value: "PATTERN", help: "ignore what matches (gitignore syntax)" },
   delete: { type: "flag", help: "one-way modes: remove from beta what alpha does not have" },
   "max-delete": {
     type: "brake",
     fallback: "50%, and more than 20 entries",
-    help: "hold a plan that would remove or replace more than N entries, or P percent, of a side; one that empties a " +
+    help:
+      "hold a plan that would remove or replace more than N entries, or P percent, of a side; one that empties a " +
       "side is always held",
   },
   approve: { type: "text", value: "HASH", lineOnly: true, help: "run exactly the held plan with this hash" },
@@ -65,7 +70,12 @@ export const OPTIONS = {
     help: "metadata to carry; +NAME and -NAME alter the default",
   },
   bwlimit: { type: "rate", help: "send at most this many bytes a second" },
-  compress: { type: "choice", choices: ["auto", "zstd", "none"], fallback: "auto", help: "compression on the wire" },
+  compress: {
+    type: "choice",
+    choices: ["auto", "zstd", "none"],
+    fallback: "auto",
+    help: "compression on the wire",
+  },
   settle: {
     type: "choice",
     choices: ["immediate", "throttle", "debounce"],
@@ -86,22 +96,61 @@ export const OPTIONS = {
     help: "full scan while watching, and polling where a side cannot be watched",
   },
   "token-file": { type: "text", value: "FILE", complete: "file", help: "file holding the access token" },
-  fingerprint: { type: "text", value: "SHA256:HEX", help: "trust only the server certificate with this fingerprint" },
+  fingerprint: {
+    type: "text",
+    value: "SHA256:HEX",
+    help: "trust only the server certificate with this fingerprint",
+  },
   "accept-new": { type: "flag", help: "pin an unknown server's certificate without asking" },
-  ca: { type: "text", value: "FILE", complete: "file", help: "trust servers certified by this authority (PEM)" },
-  "client-cert": { type: "text", value: "FILE", complete: "file", help: "certificate to show to the server (PEM)" },
+  ca: {
+    type: "text",
+    value: "FILE",
+    complete: "file",
+    help: "trust servers certified by this authority (PEM)",
+  },
+  "client-cert": {
+    type: "text",
+    value: "FILE",
+    complete: "file",
+    help: "certificate to show to the server (PEM)",
+  },
   "client-key": { type: "text", value: "FILE", complete: "file", help: "its private key (PEM)" },
-  ssh: { type: "text", value: "COMMAND", fallback: "ssh", help: "ssh program with its own options, for ssh:// sides" },
-  listen: { type: "text", value: "HOST:PORT", fallback: "127.0.0.1:7820", help: "address to listen on; port 0 picks one" },
+  ssh: {
+    type: "text",
+    value: "COMMAND",
+    fallback: "ssh",
+    help: "ssh program with its own options, for ssh:// sides",
+  },
+  listen: {
+    type: "text",
+    value: "HOST:PORT",
+    fallback: "127.0.0.1:7820",
+    help: "address to listen on; port 0 picks one",
+  },
   root: { type: "list", value: "NAME=PATH[,ro]", help: "directory to serve under a name; ro: read-only" },
-  cert: { type: "text", value: "FILE", complete: "file", help: "server certificate (PEM); otherwise one is made" },
+  cert: {
+    type: "text",
+    value: "FILE",
+    complete: "file",
+    help: "server certificate (PEM); otherwise one is made",
+  },
   key: { type: "text", value: "FILE", complete: "file", help: "its private key (PEM)" },
-  "client-ca": { type: "text", value: "FILE", complete: "file", help: "demand client certificates of this authority" },
+  "client-ca": {
+    type: "text",
+    value: "FILE",
+    complete: "file",
+    help: "demand client certificates of this authority",
+  },
   manifest: { type: "text", value: "FILE", complete: "file", help: "check DIR against a sha256sum manifest" },
   write: { type: "flag", lineOnly: true, help: "write the manifest instead of checking it" },
   repair: { type: "flag", lineOnly: true, help: "put the right bytes where the sides differ" },
   from: { type: "choice", choices: ["alpha", "beta"], fallback: "alpha", help: "the side that is right" },
-  keep: { type: "choice", choices: ["alpha", "beta", "copy", "newer"], lineOnly: true, help: "the side that wins" },
+  keep: {
+    type: "choice",
+    choices: ["alpha", "beta", "copy", "newer"],
+    lineOnly: true,
+    help: "the side that wins",
+  },
   once: { type: "flag", lineOnly: true, help: "end after one change went each way" },
   dir: { type: "text", value: "DIR", complete: "dir", help: "make the folders of the demonstration here" },
   limit: { type: "text", value: "N", fallback: "20", help: "show the last N runs" },
@@ -113,8 +162,18 @@ export type OptionName = keyof typeof OPTIONS;
 const COMMON = ["json", "quiet", "verbose", "state-dir", "help"] as const;
 const LINKS = ["token-file", "fingerprint", "accept-new", "ca", "client-cert", "client-key", "ssh"] as const;
 const SESSION = [
-  "mode", "include", "exclude", "delete", "max-delete", "conflict", "preserve", "bwlimit", "compress", "durable",
-  "verify", "rescan",
+  "mode",
+  "include",
+  "exclude",
+  "delete",
+  "max-delete",
+  "conflict",
+  "preserve",
+  "bwlimit",
+  "compress",
+  "durable",
+  "verify",
+  "rescan",
 ] as const;
 
 export type CommandSpec = {
@@ -158,8 +217,12 @@ export const COMMANDS = {
     min: 0,
     max: 0,
     options: ["listen", "root", "token-file", "cert", "key", "client-ca", ...COMMON],
-    details: ["Without --cert a certificate is made once and kept; its fingerprint is printed for the clients."],
-    examples: ["syncline serve --listen 0.0.0.0:7820 --root site=/srv/site --root docs=/srv/docs,ro --token-file token"],
+    details: [
+      "Without --cert a certificate is made once and kept; its fingerprint is printed for the clients.",
+    ],
+    examples: [
+      "syncline serve --listen 0.0.0.0:7820 --root site=/srv/site --root docs=/srv/docs,ro --token-file token",
+    ],
   },
   verify: {
     summary: "compare two sides by content, or a directory with a manifest",
@@ -175,7 +238,10 @@ export const COMMANDS = {
       "Manifests are those of sha256sum: `sha256sum -c FILE` in DIR gives the same answer.",
       "Exit: 0 same, 1 something differs or could not be read, 3 could not start.",
     ],
-    examples: ["syncline verify /srv/site ssh://web1/srv/site", "syncline verify --manifest SHA256SUMS --write /srv/site"],
+    examples: [
+      "syncline verify /srv/site ssh://web1/srv/site",
+      "syncline verify --manifest SHA256SUMS --write /srv/site",
+    ],
   },
   log: {
     summary: "show past runs, or what one run changed",
@@ -199,7 +265,9 @@ export const COMMANDS = {
     max: 2,
     complete: "side",
     options: [...LINKS, ...COMMON],
-    details: ["Without sides: every pair whose last run left conflicts. Options are those of the pair's last run."],
+    details: [
+      "Without sides: every pair whose last run left conflicts. Options are those of the pair's last run.",
+    ],
   },
   resolve: {
     summary: "settle conflicts: one side wins, or both are kept",
@@ -208,7 +276,9 @@ export const COMMANDS = {
     max: 10_000,
     complete: "side",
     options: ["keep", ...LINKS, ...COMMON],
-    details: ["Without PATH all conflicts of the pair are settled. What loses stays in the run and can be undone."],
+    details: [
+      "Without PATH all conflicts of the pair are settled. What loses stays in the run and can be undone.",
+    ],
     examples: ["syncline resolve ./a ./b notes.txt --keep beta", "syncline resolve ./a ./b --keep copy"],
   },
   doctor: {
@@ -227,7 +297,14 @@ export const COMMANDS = {
     max: 0,
     options: ["once", "dir", ...COMMON],
   },
-  agent: { summary: "the far end of ssh:// sides", operands: "", min: 0, max: 0, hidden: true, options: ["stdio", ...COMMON] },
+  agent: {
+    summary: "the far end of ssh:// sides",
+    operands: "",
+    min: 0,
+    max: 0,
+    hidden: true,
+    options: ["stdio", ...COMMON],
+  },
   completion: {
     summary: "print the completion script of a shell",
     operands: "bash|zsh|fish",
@@ -238,7 +315,14 @@ export const COMMANDS = {
     examples: ["syncline completion bash > /etc/bash_completion.d/syncline"],
   },
   version: { summary: "print the version", operands: "", min: 0, max: 0, options: ["json", "help"] },
-  help: { summary: "show help for a command", operands: "[COMMAND]", min: 0, max: 1, complete: "command", options: ["help"] },
+  help: {
+    summary: "show help for a command",
+    operands: "[COMMAND]",
+    min: 0,
+    max: 1,
+    complete: "command",
+    options: ["help"],
+  },
 } as const satisfies Record<string, CommandSpec>;
 
 export type CommandName = keyof typeof COMMANDS;

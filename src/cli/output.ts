@@ -75,7 +75,9 @@ export class Output {
     this.#problemsShown++;
     this.progress.clear();
     const where = `${problem.side}: ${printablePath(problem.path) || "."}`;
-    this.screen.err.write(`${this.screen.paint.red("failed")}  ${where}: ${problem.message} (${problem.code})\n`);
+    this.screen.err.write(
+      `${this.screen.paint.red("failed")}  ${where}: ${problem.message} (${problem.code})\n`,
+    );
     if (this.#problemsShown === PROBLEMS_SHOWN_MAX && !this.form.verbose) {
       this.screen.err.write("        further problems are only counted; --verbose shows all\n");
     }
@@ -107,7 +109,8 @@ export function describeError(error: unknown): ErrorText {
     const path = error.path !== undefined && !error.message.includes(error.path) ? error.path : undefined;
     return { code: error.code, message: error.message, path, hint: error.hint };
   }
-  if (error instanceof FsError) return { code: "DISK", message: error.message, path: undefined, hint: undefined };
+  if (error instanceof FsError)
+    return { code: "DISK", message: error.message, path: undefined, hint: undefined };
   return {
     code: "INTERNAL",
     message: `internal error: ${error instanceof Error ? error.message : String(error)}`,

@@ -2,22 +2,42 @@
 import { resolve } from "node:path";
 import type { Preserve } from "#model/entry.ts";
 import {
-  COMMANDS, type CommandName, type OPTIONS, type OptionName, type OptionSpec, commandSpec, environmentName, isCommand,
-  isOption, optionSpec,
+  COMMANDS,
+  type CommandName,
+  type OPTIONS,
+  type OptionName,
+  type OptionSpec,
+  commandSpec,
+  environmentName,
+  isCommand,
+  isOption,
+  optionSpec,
 } from "#cli/options.ts";
 import {
-  nearest, parseBrake, parseChoice, parseDuration, parsePreserve, parseRate, usage,
+  nearest,
+  parseBrake,
+  parseChoice,
+  parseDuration,
+  parsePreserve,
+  parseRate,
+  usage,
 } from "#cli/values.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Brake } from "#sync/session/events.ts";
 
-type ValueOf<S> = S extends { type: "flag" } ? boolean
-  : S extends { type: "list" } ? readonly string[]
-  : S extends { type: "choice"; choices: readonly (infer C)[] } ? C
-  : S extends { type: "rate" | "duration" } ? number
-  : S extends { type: "brake" } ? Brake | "none"
-  : S extends { type: "preserve" } ? Preserve
-  : string;
+type ValueOf<S> = S extends { type: "flag" }
+  ? boolean
+  : S extends { type: "list" }
+    ? readonly string[]
+    : S extends { type: "choice"; choices: readonly (infer C)[] }
+      ? C
+      : S extends { type: "rate" | "duration" }
+        ? number
+        : S extends { type: "brake" }
+          ? Brake | "none"
+          : S extends { type: "preserve" }
+            ? Preserve
+            : string;
 
 /** What was given; an option that was not given is absent. */
 export type Given = { readonly [K in OptionName]?: ValueOf<(typeof OPTIONS)[K]> };
@@ -41,8 +61,10 @@ const ARGUMENTS_MAX = 100_000;
 export function parse(args: readonly string[], environment: Record<string, string | undefined>): Parsed {
   if (args.length > ARGUMENTS_MAX) throw usage(`more than ${ARGUMENTS_MAX} arguments`);
   const [first, ...rest] = args;
-  if (first === undefined || first === "--help" || first === "-h") return { command: "help", operands: [], given: {}, words: [] };
-  if (first === "--version" || first === "-V") return { command: "version", operands: [], given: {}, words: [] };
+  if (first === undefined || first === "--help" || first === "-h")
+    return { command: "help", operands: [], given: {}, words: [] };
+  if (first === "--version" || first === "-V")
+    return { command: "version", operands: [], given: {}, words: [] };
   if (!isCommand(first)) throw unknownCommand(first);
   const values = new Map<OptionName, unknown>();
   fromEnvironment(first, environment, values);
@@ -76,9 +98,10 @@ function fromEnvironment(
     const spec = optionSpec(name);
     const text = environment[environmentName(name)];
     if (spec.lineOnly === true || text === undefined || text === "") continue;
-    const value = spec.type === "list"
-      ? text.split("\n").filter((line) => line !== "")
-      : withContext(environmentName(name), () => readValue(spec, text));
+    const value =
+      spec.type === "list"
+        ? text.split("\n").filter((line) => line !== "")
+        : withContext(environmentName(name), () => readValue(spec, text));
     values.set(name, value);
   }
 }
@@ -116,7 +139,11 @@ function fromLine(
       const before = lists.has(name) ? (values.get(name) as readonly string[]) : [];
       lists.add(name);
       values.set(name, [...before, value]);
-    } else values.set(name, withContext(`--${name}`, () => readValue(spec, value)));
+    } else
+      values.set(
+        name,
+        withContext(`--${name}`, () => readValue(spec, value)),
+      );
   }
   return operands;
 }
@@ -136,7 +163,12 @@ function splitOption(command: CommandName, word: string): Split {
   const text = equals < 0 ? undefined : word.slice(equals + 1);
   const positive = written.startsWith("no-") ? written.slice(3) : written;
   if (isOption(written) && allowed.includes(written)) return { name: written, text, negated: false };
-  if (isOption(positive) && allowed.includes(positive) && optionSpec(positive).type === "flag" && text === undefined) {
+  if (
+    isOption(positive) &&
+    allowed.includes(positive) &&
+    optionSpec(positive).type === "flag" &&
+    text === undefined
+  ) {
     return { name: positive, text, negated: true };
   }
   const near = nearest(written, allowed);

@@ -36,12 +36,17 @@ export function planLines(plan: Plan, labels: Record<Side, string>, paint: Paint
   if (isEmptyPlan(plan)) return ["Both sides are the same: nothing to do."];
   const limit = all ? Number.POSITIVE_INFINITY : EXAMPLES_MAX;
   const lines: string[] = [];
-  for (const side of ["alpha", "beta"] as const) lines.push(...sideLines(plan, side, labels[side], paint, limit));
+  for (const side of ["alpha", "beta"] as const)
+    lines.push(...sideLines(plan, side, labels[side], paint, limit));
   lines.push(...conflictLines(plan.conflicts, paint, limit));
   if (plan.blocked.length > 0) {
-    lines.push(paint.yellow(`left alone, because a side could not be read: ${plural(plan.blocked.length, "path")}`));
+    lines.push(
+      paint.yellow(`left alone, because a side could not be read: ${plural(plan.blocked.length, "path")}`),
+    );
     for (const problem of plan.blocked.slice(0, limit)) {
-      lines.push(`    ${printablePath(problem.path) || "."}: ${problem.message} (${problem.side}, ${problem.code})`);
+      lines.push(
+        `    ${printablePath(problem.path) || "."}: ${problem.message} (${problem.side}, ${problem.code})`,
+      );
     }
     lines.push(...more(plan.blocked.length, limit));
   }
@@ -56,7 +61,9 @@ function sideLines(plan: Plan, side: Side, label: string, paint: Paint, limit: n
   const lines = [`${paint.bold(`on ${side}`)}  ${paint.dim(printablePath(label))}`];
   if (moves.length > 0) {
     const entries = moves.reduce((sum, move) => sum + move.count, 0);
-    lines.push(`  ${paint.blue("move")} ${plural(moves.length, "path")}${entries > moves.length ? ` (${plural(entries, "entry", "entries")})` : ""}`);
+    lines.push(
+      `  ${paint.blue("move")} ${plural(moves.length, "path")}${entries > moves.length ? ` (${plural(entries, "entry", "entries")})` : ""}`,
+    );
     for (const move of moves.slice(0, limit)) lines.push(`    ${moveText(move)}`);
     lines.push(...more(moves.length, limit));
   }
@@ -65,7 +72,9 @@ function sideLines(plan: Plan, side: Side, label: string, paint: Paint, limit: n
     if (group.length === 0) continue;
     const size = group.reduce((sum, change) => sum + contentBytes(change), 0);
     const title = action === "remove" ? paint.red(TITLES[action]) : paint.green(TITLES[action]);
-    lines.push(`  ${title} ${plural(group.length, "entry", "entries")}${size > 0 ? `, ${formatBytes(size)}` : ""}`);
+    lines.push(
+      `  ${title} ${plural(group.length, "entry", "entries")}${size > 0 ? `, ${formatBytes(size)}` : ""}`,
+    );
     for (const change of group.slice(0, limit)) lines.push(`    ${changeText(change)}`);
     lines.push(...more(group.length, limit));
   }
@@ -92,9 +101,10 @@ function moveText(move: Move): string {
 function changeText(change: Change): string {
   const from = change.from === undefined ? "" : `  (from ${printablePath(change.from)})`;
   const entry = change.new ?? change.old;
-  const was = change.old !== undefined && change.new !== undefined && change.old.kind !== change.new.kind
-    ? ` instead of a ${kindName(change.old)}`
-    : "";
+  const was =
+    change.old !== undefined && change.new !== undefined && change.old.kind !== change.new.kind
+      ? ` instead of a ${kindName(change.old)}`
+      : "";
   return `${printablePath(change.path)}${entry === undefined ? "" : `  (${describeEntry(entry)}${was})`}${from}`;
 }
 
@@ -163,7 +173,8 @@ export function conflictJson(conflict: Conflict): unknown {
 
 function entryJson(entry: Entry | undefined): unknown {
   if (entry === undefined) return null;
-  if (entry.kind === "file") return { kind: "file", size: entry.size, mode: entry.mode, mtimeNs: String(entry.mtimeNs) };
+  if (entry.kind === "file")
+    return { kind: "file", size: entry.size, mode: entry.mode, mtimeNs: String(entry.mtimeNs) };
   if (entry.kind === "symlink") return { kind: "symlink", target: entry.target };
   return entry.kind === "dir" ? { kind: "dir", mode: entry.mode } : { kind: "other", what: entry.what };
 }

@@ -110,7 +110,11 @@ export function fractionOf(state: ProgressState): number | undefined {
 /** One line of at most `columns` columns. */
 export function progressLine(state: ProgressState, rates: Rates, columns: number, paint: Paint): string {
   const fraction = fractionOf(state);
-  const figures = [state.total === undefined ? formatCount(state.done) : `${formatCount(state.done)}/${formatCount(state.total)}`];
+  const figures = [
+    state.total === undefined
+      ? formatCount(state.done)
+      : `${formatCount(state.done)}/${formatCount(state.total)}`,
+  ];
   if (state.bytesTotal !== undefined && state.bytesTotal > 0) {
     figures.push(`${formatBytes(state.bytes)}/${formatBytes(state.bytesTotal)}`);
   } else if (state.bytes > 0) figures.push(formatBytes(state.bytes));
@@ -140,7 +144,9 @@ function drawBar(fraction: number, columns: number, paint: Paint): { text: strin
   const full = Math.floor(eighths / 8);
   const rest = eighths % 8;
   const filled = "█".repeat(full) + (rest === 0 ? "" : String.fromCharCode(0x2590 - rest));
-  return { text: paint.cyan(filled) + paint.dim("·".repeat(Math.max(0, columns - full - (rest === 0 ? 0 : 1)))) };
+  return {
+    text: paint.cyan(filled) + paint.dim("·".repeat(Math.max(0, columns - full - (rest === 0 ? 0 : 1)))),
+  };
 }
 
 function withPath(line: string, path: string | undefined, columns: number, paint: Paint): string {

@@ -64,12 +64,18 @@ export function lastRuns(runs: readonly RunLine[]): RunLine[] {
   return [...last.values()];
 }
 
-export function runOfPair(runs: readonly RunLine[], pair: { alpha: string; beta: string }): RunLine | undefined {
+export function runOfPair(
+  runs: readonly RunLine[],
+  pair: { alpha: string; beta: string },
+): RunLine | undefined {
   return runs.findLast((run) => run.alpha === pair.alpha && run.beta === pair.beta);
 }
 
 /** The options a run had, and over them those given now. */
-export function runOptions(run: RunLine | undefined, given: Given): { given: Given; words: readonly string[] } {
+export function runOptions(
+  run: RunLine | undefined,
+  given: Given,
+): { given: Given; words: readonly string[] } {
   const words = run?.options ?? [];
   return { given: { ...parse(["sync", "alpha", "beta", ...words], {}).given, ...given }, words };
 }
@@ -91,9 +97,16 @@ function isRunLine(value: unknown): value is RunLine {
   if (typeof value !== "object" || value === null) return false;
   const run = value as Partial<Record<keyof RunLine, unknown>>;
   return (
-    typeof run.runId === "string" && typeof run.startedMs === "number" && typeof run.alpha === "string" &&
-    typeof run.beta === "string" && typeof run.result === "string" && typeof run.changes === "number" &&
-    typeof run.conflicts === "number" && typeof run.problems === "number" && typeof run.seconds === "number" &&
-    Array.isArray(run.options) && run.options.every((word) => typeof word === "string")
+    typeof run.runId === "string" &&
+    typeof run.startedMs === "number" &&
+    typeof run.alpha === "string" &&
+    typeof run.beta === "string" &&
+    typeof run.result === "string" &&
+    typeof run.changes === "number" &&
+    typeof run.conflicts === "number" &&
+    typeof run.problems === "number" &&
+    typeof run.seconds === "number" &&
+    Array.isArray(run.options) &&
+    run.options.every((word) => typeof word === "string")
   );
 }

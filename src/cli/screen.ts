@@ -14,12 +14,16 @@ export type Screen = {
   readonly paint: Paint;
 };
 
-export type Paint = Record<"bold" | "dim" | "red" | "green" | "yellow" | "blue" | "cyan", (text: string) => string>;
+export type Paint = Record<
+  "bold" | "dim" | "red" | "green" | "yellow" | "blue" | "cyan",
+  (text: string) => string
+>;
 
 const CODES = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, blue: 34, cyan: 36 };
 
 export function makePaint(colours: boolean): Paint {
-  const style = (code: number) => (text: string) => (colours && text !== "" ? `\u001b[${code}m${text}\u001b[0m` : text);
+  const style = (code: number) => (text: string) =>
+    colours && text !== "" ? `\u001b[${code}m${text}\u001b[0m` : text;
   return {
     bold: style(CODES.bold),
     dim: style(CODES.dim),

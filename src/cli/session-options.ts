@@ -12,12 +12,16 @@ const RESCAN_MS_DEFAULT = 5 * 60_000;
 export function sessionOptions(given: Given): SessionOptions {
   const mode = given.mode ?? "two-way-safe";
   if (given.delete === true && !mode.startsWith("one-way")) {
-    throw usage(`--delete belongs to the one-way modes; ${mode} carries removals over in any case`,
-      "leave it out, or add --mode one-way-replica");
+    throw usage(
+      `--delete belongs to the one-way modes; ${mode} carries removals over in any case`,
+      "leave it out, or add --mode one-way-replica",
+    );
   }
   if (given.watch === true && (given["dry-run"] === true || given.approve !== undefined)) {
-    throw usage(`--watch does not go with ${given.approve === undefined ? "--dry-run" : "--approve"}`,
-      "run it once without --watch first");
+    throw usage(
+      `--watch does not go with ${given.approve === undefined ? "--dry-run" : "--approve"}`,
+      "run it once without --watch first",
+    );
   }
   const brake = given["max-delete"];
   return {

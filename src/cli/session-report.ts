@@ -48,7 +48,9 @@ export class SessionReport {
     const { labels, mode } = this.#context;
     const arrow = mode.startsWith("one-way") ? "→" : "↔";
     const { bold, dim } = this.#output.screen.paint;
-    this.#output.line(`${bold(printablePath(labels.alpha))} ${arrow} ${bold(printablePath(labels.beta))}  ${dim(mode)}`);
+    this.#output.line(
+      `${bold(printablePath(labels.alpha))} ${arrow} ${bold(printablePath(labels.beta))}  ${dim(mode)}`,
+    );
   }
 
   readonly onEvent = (event: SessionEvent): void => {
@@ -78,7 +80,9 @@ export class SessionReport {
         return;
       case "retry":
         output.event(event);
-        output.warn(`${event.reason}; trying again in ${formatSeconds(event.delayMs / 1000)} (attempt ${event.attempt})`);
+        output.warn(
+          `${event.reason}; trying again in ${formatSeconds(event.delayMs / 1000)} (attempt ${event.attempt})`,
+        );
         return;
       case "degraded":
         output.event(event);
@@ -103,12 +107,15 @@ export class SessionReport {
   #onConflict(conflict: Conflict): void {
     this.#output.event({ type: "conflict", conflict: conflictJson(conflict) });
     this.#conflictCount++;
-    if (this.#conflicts.length < CONFLICTS_SHOWN_MAX || this.#output.form.verbose) this.#conflicts.push(conflict);
+    if (this.#conflicts.length < CONFLICTS_SHOWN_MAX || this.#output.form.verbose)
+      this.#conflicts.push(conflict);
   }
 
   #onPlan(plan: Plan, hash: string): void {
     this.#output.event({ type: "plan", hash, plan: planJson(plan) });
-    this.#output.lines(planLines(plan, this.#context.labels, this.#output.screen.paint, this.#output.form.verbose));
+    this.#output.lines(
+      planLines(plan, this.#context.labels, this.#output.screen.paint, this.#output.form.verbose),
+    );
     // The plan has shown its conflicts already.
     this.#conflicts = [];
     this.#conflictCount = 0;
@@ -120,7 +127,9 @@ export class SessionReport {
     this.#output.event({ type: "hold", hash, reason, plan: planJson(plan) });
     // A dry run shows its plan in any case.
     if (!this.#context.dryRun) {
-      this.#output.lines(planLines(plan, this.#context.labels, this.#output.screen.paint, this.#output.form.verbose));
+      this.#output.lines(
+        planLines(plan, this.#context.labels, this.#output.screen.paint, this.#output.form.verbose),
+      );
     }
     this.#output.line(`${yellow("held:")} ${reason}. Nothing was changed.`);
     this.#output.line(`If this is what you want, approve exactly this plan:`);
@@ -168,7 +177,12 @@ export function publicSummary(summary: Summary): Omit<Summary, "runId"> {
   const { type, result, files, changes, conflicts, problems, bytes, seconds } = summary;
   const { scanned, literal, reused, sent, received } = bytes;
   return {
-    type, result, files, changes, conflicts, problems,
+    type,
+    result,
+    files,
+    changes,
+    conflicts,
+    problems,
     bytes: { scanned, literal, reused, sent, received },
     seconds,
   };
@@ -192,7 +206,12 @@ const RESULTS: Record<Summary["result"], string> = {
 
 function summaryLine(summary: Summary, output: Output): string {
   const { green, yellow, red } = output.screen.paint;
-  const paint = summary.result === "same" || summary.result === "dry-run" ? green : summary.result === "problems" ? red : yellow;
+  const paint =
+    summary.result === "same" || summary.result === "dry-run"
+      ? green
+      : summary.result === "problems"
+        ? red
+        : yellow;
   const parts = [`${plural(summary.files, "file")} the same`];
   const planned = summary.result === "dry-run" || summary.result === "held" ? " planned" : "";
   parts.push(`${plural(summary.changes, "change")}${planned}`);
@@ -201,8 +220,8 @@ function summaryLine(summary: Summary, output: Output): string {
   if (summary.bytes.literal > 0) parts.push(`${formatBytes(summary.bytes.literal)} copied`);
   if (summary.bytes.reused > 0) parts.push(`${formatBytes(summary.bytes.reused)} reused`);
   const wire = summary.bytes.sent + summary.bytes.received;
-  if (wire > 0) parts.push(`${formatBytes(summary.bytes.sent)} sent, ${formatBytes(summary.bytes.received)} received`);
+  if (wire > 0)
+    parts.push(`${formatBytes(summary.bytes.sent)} sent, ${formatBytes(summary.bytes.received)} received`);
   parts.push(formatSeconds(summary.seconds));
   return `${paint(RESULTS[summary.result])}: ${parts.join(" · ")}`;
 }
-

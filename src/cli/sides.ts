@@ -47,7 +47,9 @@ export function openState(file: string): Store {
 export function localEndpoints(host: Host, stateDir: string): (root: RootToOpen) => Endpoint {
   return ({ path, label, readOnly }) =>
     new DirEndpoint({
-      host, label, readOnly,
+      host,
+      label,
+      readOnly,
       path: resolve(path),
       openStore: (name) => openState(join(stateDir, "roots", `${name}.db`)),
       hash: (text) => shortHash(text, 32),
@@ -68,30 +70,60 @@ export function sideOpener(text: string, context: SideContext): () => Endpoint {
   return address.kind === "tls" ? tlsOpener(text, address, context) : sshOpener(text, address, context);
 }
 
-function tlsOpener(text: string, address: SideAddress & { kind: "tls" }, context: SideContext): () => Endpoint {
+function tlsOpener(
+  text: string,
+  address: SideAddress & { kind: "tls" },
+  context: SideContext,
+): () => Endpoint {
   const { host, askTrust } = context;
   const trust = {
     ca: context.ca,
     fingerprint: context.fingerprint === undefined ? undefined : parseFingerprint(context.fingerprint),
     acceptNew: context.acceptNew,
-    askTrust: askTrust === undefined
-      ? undefined
-      : (server: string, fingerprint: string) => askTrust(`The certificate of ${server} is new here:\n  ${fingerprint}\nTrust it?`),
+    askTrust:
+      askTrust === undefined
+        ? undefined
+        : (server: string, fingerprint: string) =>
+            askTrust(`The certificate of ${server} is new here:\n  ${fingerprint}\nTrust it?`),
     stateDir: context.trustDir,
   };
   const options = {
-    host: address.host, port: address.port, root: address.root,
-    token: context.token, identity: context.identity, program: PROGRAM, clock: host.clock, trust,
+    host: address.host,
+    port: address.port,
+    root: address.root,
+    token: context.token,
+    identity: context.identity,
+    program: PROGRAM,
+    clock: host.clock,
+    trust,
   };
-  return () => new RemoteEndpoint({ label: text, clock: host.clock, connect: (signal) => connectToServer(options, signal) });
+  return () =>
+    new RemoteEndpoint({
+      label: text,
+      clock: host.clock,
+      connect: (signal) => connectToServer(options, signal),
+    });
 }
 
-function sshOpener(text: string, address: SideAddress & { kind: "ssh" }, context: SideContext): () => Endpoint {
+function sshOpener(
+  text: string,
+  address: SideAddress & { kind: "ssh" },
+  context: SideContext,
+): () => Endpoint {
   const { host: target, user, port, path } = address;
   const { host, sshCommand } = context;
   const options = {
-    target: { host: target, user, port }, path,
-    command: sshCommand, version: VERSION, program: PROGRAM, clock: host.clock,
+    target: { host: target, user, port },
+    path,
+    command: sshCommand,
+    version: VERSION,
+    program: PROGRAM,
+    clock: host.clock,
   };
-  return () => new RemoteEndpoint({ label: text, clock: host.clock, connect: (signal) => connectOverSsh(options, signal) });
+  return () =>
+    new RemoteEndpoint({
+      label: text,
+      clock: host.clock,
+      connect: (signal) => connectOverSsh(options, signal),
+    });
 }

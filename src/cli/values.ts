@@ -42,7 +42,8 @@ export function parseBytes(text: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(text.trim());
   const unit = match === null ? undefined : UNITS[match[2]!.toLowerCase()];
   const bytes = unit === undefined ? Number.NaN : Math.round(Number(match![1]) * unit);
-  if (!Number.isSafeInteger(bytes)) throw usage(`"${text}" is no size`, "write it like 4096, 10K, 10MiB or 1.5GB");
+  if (!Number.isSafeInteger(bytes))
+    throw usage(`"${text}" is no size`, "write it like 4096, 10K, 10MiB or 1.5GB");
   return bytes;
 }
 
@@ -63,7 +64,8 @@ export function parseDuration(text: string): number {
   let ms = 0;
   if (/^\d+(\.\d+)?$/.test(clean)) ms = Number(clean) * 1000;
   else if (/^(\d+(\.\d+)?(ms|s|m|h|d))+$/.test(clean)) {
-    for (const [, count, unit] of clean.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g)) ms += Number(count) * DURATIONS_MS[unit!]!;
+    for (const [, count, unit] of clean.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g))
+      ms += Number(count) * DURATIONS_MS[unit!]!;
   }
   ms = Math.round(ms);
   if (ms >= 1 && ms <= DURATION_MS_MAX) return ms;
@@ -109,7 +111,10 @@ const PRESERVE_NONE: Preserve = {
 export const PRESERVE_NAMES: readonly string[] = [...Object.keys(PRESERVE_WORDS), "all", "none"];
 
 export function parsePreserve(text: string): Preserve {
-  const words = text.split(",").map((word) => word.trim()).filter((word) => word !== "");
+  const words = text
+    .split(",")
+    .map((word) => word.trim())
+    .filter((word) => word !== "");
   const relative = words.length > 0 && words.every((word) => /^[+-]/.test(word));
   const result = { ...(relative ? PRESERVE_DEFAULT : PRESERVE_NONE) };
   for (const word of words) {
@@ -123,7 +128,15 @@ export function parsePreserve(text: string): Preserve {
 function preserveWord(name: string, text: string, remove: boolean): Partial<Preserve> {
   if (name === "none" && !remove) return PRESERVE_NONE;
   if (name === "all" && !remove) {
-    return { mode: true, mtime: true, owner: "name", xattrs: true, hardlinks: true, symlinks: true, sparse: true };
+    return {
+      mode: true,
+      mtime: true,
+      owner: "name",
+      xattrs: true,
+      hardlinks: true,
+      symlinks: true,
+      sparse: true,
+    };
   }
   const set = Object.hasOwn(PRESERVE_WORDS, name) ? PRESERVE_WORDS[name]! : undefined;
   if (set === undefined) throw badPreserve(text);

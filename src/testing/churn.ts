@@ -6,8 +6,8 @@ import type { SimRandom } from "#testing/sim-random.ts";
 const NAMES = ["a", "b", "c", "d"];
 
 /**
- * Does one thing, or nothing where the system refuses it: makes, writes, removes, links and renames, within `root` and to
- * and from `outside`. Few names and depths, so that the doings meet.
+ * Does one thing, or nothing where the system refuses it: makes, writes, removes, links and renames, within
+ * `root` and to and from `outside`. Few names and depths, so that the doings meet.
  */
 export function churn(root: string, random: SimRandom, outside: string): void {
   const some = () => join(root, ...Array.from({ length: 1 + random.int(4) }, () => random.pick(NAMES)));

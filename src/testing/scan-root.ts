@@ -94,7 +94,8 @@ export class ScanRoot implements Disposable {
           const name = typeof args[1] === "string" ? args[1] : "";
           const code = this.fault(key, name);
           if (code !== undefined) throw new FsError(code, key, name);
-          // The one place where a call is passed on without its type: arguments and result belong to the same method.
+          // The one place where a call is passed on without its type: arguments and result belong to the same
+          // method.
           const result = (target[key] as (...args: unknown[]) => unknown).apply(target, args);
           return this.patch(key, name, result, args);
         };
@@ -135,7 +136,9 @@ export class ScanRoot implements Disposable {
     return entry?.kind === "file" ? entry.sum : undefined;
   }
 
-  /** What the index says, without what only scans in a certain order give: sums, and whether a record is racy. */
+  /**
+   * What the index says, without what only scans in a certain order give: sums, and whether a record is racy.
+   */
   view(): string[] {
     const lines: string[] = [];
     for (const [path, { entry, ino }] of this.index.walk("")) lines.push(`${path} ${ino} ${plain(entry)}`);

@@ -207,6 +207,7 @@ class Life {
       const resolved = this.#links[0]!.mode === "two-way-resolved";
       // alpha wins by the user's own choice; the loser must still be in a trash.
       if (resolved && kept.length > 0) continue;
+      if (process.env.DBG) for (const one of this.#replicas) console.error(one.name, [...one.host.user.tree("/root")].map(([p, e]) => `${p}=${e.content.slice(0, 8)}`).join("  "));
       throw new Error(`lost: ${content.slice(0, 20)} of ${replica.name}; kept in the trash of ${kept.join(", ") || "nobody"}`);
     }
   }

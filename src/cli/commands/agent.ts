@@ -5,7 +5,8 @@ import { EXIT } from "#cli/exit-code.ts";
 import { usage } from "#cli/values.ts";
 
 export const agentCommand: Command = async (context) => {
-  if (context.parsed.given.stdio !== true) throw usage("the agent is started by the other side", "syncline sync <alpha> ssh://…");
+  if (context.parsed.given.stdio !== true)
+    throw usage("the agent is started by the other side", "syncline sync <alpha> ssh://…");
   await serveAgent(context.stateDir(), context.signal);
   return EXIT.same;
 };

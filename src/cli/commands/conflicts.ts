@@ -15,9 +15,10 @@ export const conflictsCommand: Command = async (context) => {
   const last = lastRuns(readRuns(context.stateDir()));
   if (operands.length === 1) throw usage("name both sides, or none", "syncline conflicts <alpha> <beta>");
   const [alpha, beta] = operands;
-  const pairs: Pair[] = alpha === undefined || beta === undefined
-    ? last.filter((run) => run.result === "conflicts").map((run) => ({ alpha: run.alpha, beta: run.beta }))
-    : [{ alpha: sideText(alpha), beta: sideText(beta) }];
+  const pairs: Pair[] =
+    alpha === undefined || beta === undefined
+      ? last.filter((run) => run.result === "conflicts").map((run) => ({ alpha: run.alpha, beta: run.beta }))
+      : [{ alpha: sideText(alpha), beta: sideText(beta) }];
   let count = 0;
   for (const pair of pairs) count += await showConflicts(context, pair, last);
   context.output.event({ type: "conflicts", count });
@@ -29,16 +30,26 @@ async function showConflicts(context: Context, pair: Pair, runs: readonly RunLin
   const { output, parsed, signal } = context;
   const { given } = runOptions(runOfPair(runs, pair), parsed.given);
   const conflicts: Conflict[] = [];
-  const request = { pair, given, stateDir: context.stateDir(), host: await openHost(), signal, askTrust: undefined };
+  const request = {
+    pair,
+    given,
+    stateDir: context.stateDir(),
+    host: await openHost(),
+    signal,
+    askTrust: undefined,
+  };
   const options = { ...sessionOptions(given), dryRun: true, watch: false, approve: undefined };
   await runPair(request, options, (event) => {
     if (event.type === "plan") conflicts.push(...event.plan.conflicts);
     if (event.type === "problem") output.problem(event.problem);
   });
-  for (const conflict of conflicts) output.event({ type: "conflict", ...pair, conflict: conflictJson(conflict) });
+  for (const conflict of conflicts)
+    output.event({ type: "conflict", ...pair, conflict: conflictJson(conflict) });
   if (conflicts.length === 0) return 0;
   output.answer(`${printablePath(pair.alpha)} ↔ ${printablePath(pair.beta)}`);
   output.answer(conflictLines(conflicts, output.screen.paint, conflicts.length).join("\n"));
-  output.line(`settle them: ${["syncline", "resolve", pair.alpha, pair.beta].map(shellWord).join(" ")} --keep alpha|beta|copy|newer [PATH...]`);
+  output.line(
+    `settle them: ${["syncline", "resolve", pair.alpha, pair.beta].map(shellWord).join(" ")} --keep alpha|beta|copy|newer [PATH...]`,
+  );
   return conflicts.length;
 }

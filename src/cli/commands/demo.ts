@@ -25,7 +25,10 @@ const LEFT = {
   "notes/today.txt": "Three things to do.\n",
   "notes/ideas.txt": "An idea.\n",
 };
-const RIGHT = { "photos/list.txt": "sea.jpg\nhills.jpg\n", "from-the-right.txt": "I was made on the right side.\n" };
+const RIGHT = {
+  "photos/list.txt": "sea.jpg\nhills.jpg\n",
+  "from-the-right.txt": "I was made on the right side.\n",
+};
 
 export const demoCommand: Command = async (context) => {
   const host = await openHost();
@@ -40,8 +43,12 @@ export const demoCommand: Command = async (context) => {
   // Changes are the point of the demonstration, so they are shown without --verbose.
   const { output } = context;
   const report = new SessionReport(output, {
-    labels: pair, mode: options.mode, watch: true, dryRun: false,
-    approveCommand: (hash) => `syncline sync ${shellWord(pair.alpha)} ${shellWord(pair.beta)} --approve=${hash}`,
+    labels: pair,
+    mode: options.mode,
+    watch: true,
+    dryRun: false,
+    approveCommand: (hash) =>
+      `syncline sync ${shellWord(pair.alpha)} ${shellWord(pair.beta)} --approve=${hash}`,
     resolveCommand: `syncline resolve ${shellWord(pair.alpha)} ${shellWord(pair.beta)} --keep alpha|beta|copy|newer`,
   });
   const watching = Promise.withResolvers<void>();
@@ -50,7 +57,14 @@ export const demoCommand: Command = async (context) => {
     if (event.type === "change" && !output.form.verbose) output.line(changeText(event));
     else report.onEvent(event);
   };
-  const request = { pair, given: context.parsed.given, stateDir: join(base, "state"), host, signal, askTrust: undefined };
+  const request = {
+    pair,
+    given: context.parsed.given,
+    stateDir: join(base, "state"),
+    host,
+    signal,
+    askTrust: undefined,
+  };
   const running = runPair(request, options, onEvent);
   if (context.parsed.given.once !== true) {
     report.end(await running);
@@ -113,7 +127,10 @@ async function roundTrip(context: Context, pair: Pair, host: Host): Promise<void
       const waitedMs = host.clock.monotonicMs() - startMs;
       if (waitedMs > ARRIVAL_MS_MAX) {
         throw new SynclineError({
-          code: "INTERNAL", op: "demo", path: name, message: "a change did not arrive on the other side",
+          code: "INTERNAL",
+          op: "demo",
+          path: name,
+          message: "a change did not arrive on the other side",
           hint: "syncline doctor checks this host",
         });
       }

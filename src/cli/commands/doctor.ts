@@ -13,7 +13,8 @@ export const doctorCommand: Command = async (context) => {
   const stateDir = context.stateDir();
   const findings: Finding[] = [...checkSystem(host), ...checkClock(host, stateDir)];
   findings.push(...checkPath(host, stateDir, "state directory", context.signal));
-  for (const path of parsed.operands) findings.push(...checkPath(host, resolve(path), printablePath(path), context.signal));
+  for (const path of parsed.operands)
+    findings.push(...checkPath(host, resolve(path), printablePath(path), context.signal));
   const { green, yellow, bold, dim } = output.screen.paint;
   const attention = findings.filter((one) => one.status === "attention");
   for (const one of findings) output.event({ type: "finding", ...one });
@@ -23,12 +24,17 @@ export const doctorCommand: Command = async (context) => {
   for (const one of findings) {
     if (one.subject !== subject) output.line(bold(one.subject));
     subject = one.subject;
-    const mark = one.status === "ok" ? green("ok  ") : one.status === "attention" ? yellow("look") : dim("info");
+    const mark =
+      one.status === "ok" ? green("ok  ") : one.status === "attention" ? yellow("look") : dim("info");
     output.line(`  ${mark}  ${padEnd(one.check, width)}  ${one.detail}`);
     if (one.advice !== undefined) output.line(`        ${padEnd("", width)}→ ${one.advice}`);
   }
-  output.line(attention.length === 0
-    ? green("All is well.")
-    : yellow(`${plural(attention.length, "point")} ${attention.length === 1 ? "needs" : "need"} attention.`));
+  output.line(
+    attention.length === 0
+      ? green("All is well.")
+      : yellow(
+          `${plural(attention.length, "point")} ${attention.length === 1 ? "needs" : "need"} attention.`,
+        ),
+  );
   return attention.length === 0 ? EXIT.same : EXIT.problems;
 };

@@ -14,7 +14,8 @@ export const logCommand: Command = async (context) => {
   const runs = readRuns(context.stateDir());
   if (operands[0] !== undefined) return showRun(context, requireRun(runs, operands[0]));
   const limit = Number(given.limit ?? 20);
-  if (!Number.isSafeInteger(limit) || limit < 1) throw usage(`--limit: "${given.limit}" is no count`, "write a number from 1");
+  if (!Number.isSafeInteger(limit) || limit < 1)
+    throw usage(`--limit: "${given.limit}" is no count`, "write a number from 1");
   const shown = runs.slice(-limit).reverse();
   for (const run of shown) context.output.event({ type: "run", ...run });
   if (shown.length === 0) {
@@ -32,8 +33,12 @@ function runRow(run: RunLine, bold: (text: string) => string, dim: (text: string
     run.problems > 0 ? plural(run.problems, "problem") : "",
   ].filter((text) => text !== "");
   return [
-    bold(run.runId), dim(formatMoment(run.startedMs)), run.result, plural(run.changes, "change"),
-    formatSeconds(run.seconds), `${printablePath(run.alpha)} ${printablePath(run.beta)}${trouble.length > 0 ? `  (${trouble.join(", ")})` : ""}`,
+    bold(run.runId),
+    dim(formatMoment(run.startedMs)),
+    run.result,
+    plural(run.changes, "change"),
+    formatSeconds(run.seconds),
+    `${printablePath(run.alpha)} ${printablePath(run.beta)}${trouble.length > 0 ? `  (${trouble.join(", ")})` : ""}`,
   ];
 }
 
@@ -55,7 +60,11 @@ async function showRun(context: Context, run: RunLine): Promise<number> {
   const options = sessionOptions(given);
   const request = {
     pair: { alpha: run.alpha, beta: run.beta },
-    given, stateDir: context.stateDir(), host: await openHost(), signal, askTrust: undefined,
+    given,
+    stateDir: context.stateDir(),
+    host: await openHost(),
+    signal,
+    askTrust: undefined,
   };
   const changes = await runChanges(request, options, run.runId);
   let count = 0;
@@ -64,7 +73,9 @@ async function showRun(context: Context, run: RunLine): Promise<number> {
       count++;
       output.event({ type: "change", side, ...change });
       const from = change.from === undefined ? "" : `  (from ${printablePath(change.from)})`;
-      output.answer(`${side === "beta" ? "→ beta " : "← alpha"}  ${change.action.padEnd(8)}  ${printablePath(change.path)}${from}`);
+      output.answer(
+        `${side === "beta" ? "→ beta " : "← alpha"}  ${change.action.padEnd(8)}  ${printablePath(change.path)}${from}`,
+      );
     }
   }
   output.line(`${plural(count, "change")} of run ${run.runId}, ${formatMoment(run.startedMs)}`);

@@ -10,12 +10,17 @@ import { pathFault } from "#model/path.ts";
 
 export const resolveCommand: Command = async (context) => {
   const { operands, given } = context.parsed;
-  if (given.keep === undefined) throw usage("say which side wins", "--keep alpha, beta, newer, or copy to keep both");
+  if (given.keep === undefined)
+    throw usage("say which side wins", "--keep alpha, beta, newer, or copy to keep both");
   const pair = { alpha: sideText(operands[0]!), beta: sideText(operands[1]!) };
   const paths = operands.slice(2).map((path) => path.replace(/^\.\//, "").replace(/\/+$/, ""));
   for (const path of paths) {
     const fault = pathFault(path);
-    if (fault !== undefined) throw usage(`"${path}": ${fault}`, "paths are relative to the sides, as `syncline conflicts` lists them");
+    if (fault !== undefined)
+      throw usage(
+        `"${path}": ${fault}`,
+        "paths are relative to the sides, as `syncline conflicts` lists them",
+      );
   }
   const last = runOptions(runOfPair(lastRuns(readRuns(context.stateDir())), pair), given);
   const options = {

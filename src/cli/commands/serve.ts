@@ -20,9 +20,13 @@ export const serveCommand: Command = async (context) => {
   if (twice !== undefined) throw usage(`--root: "${twice.name}" is named twice`);
   const tokenFile = given["token-file"];
   if (tokenFile === undefined && given["client-ca"] === undefined) {
-    throw usage("who may connect?", "--token-file FILE (head -c 32 /dev/urandom | base64 > FILE), or --client-ca FILE");
+    throw usage(
+      "who may connect?",
+      "--token-file FILE (head -c 32 /dev/urandom | base64 > FILE), or --client-ca FILE",
+    );
   }
-  if ((given.cert === undefined) !== (given.key === undefined)) throw usage("--cert and --key belong together");
+  if ((given.cert === undefined) !== (given.key === undefined))
+    throw usage("--cert and --key belong together");
   const listen = parseListen(given.listen ?? LISTEN_DEFAULT);
   const server = await serveRoots({
     host: await openHost(),
@@ -30,19 +34,27 @@ export const serveCommand: Command = async (context) => {
     listen,
     roots,
     tokens: tokenFile === undefined ? [] : readTokens(tokenFile),
-    identity: given.cert === undefined || given.key === undefined
-      ? undefined
-      : { certificate: readSmallFile("cert", given.cert), key: readSmallFile("key", given.key) },
+    identity:
+      given.cert === undefined || given.key === undefined
+        ? undefined
+        : { certificate: readSmallFile("cert", given.cert), key: readSmallFile("key", given.key) },
     clientCa: given["client-ca"] === undefined ? undefined : readSmallFile("client-ca", given["client-ca"]),
     log: (message, fields) => {
       output.event({ type: "log", message, ...fields });
       output.line(logLine(message, fields));
     },
   });
-  output.event({ type: "listening", host: listen.host, port: server.port, fingerprint: server.fingerprint, roots });
+  output.event({
+    type: "listening",
+    host: listen.host,
+    port: server.port,
+    fingerprint: server.fingerprint,
+    roots,
+  });
   output.line(`listening on ${listen.host.includes(":") ? `[${listen.host}]` : listen.host}:${server.port}`);
   output.line(`fingerprint ${server.fingerprint}`);
-  for (const root of roots) output.line(`  ${root.name}${root.readOnly ? " (read-only)" : ""}  ${printablePath(root.path)}`);
+  for (const root of roots)
+    output.line(`  ${root.name}${root.readOnly ? " (read-only)" : ""}  ${printablePath(root.path)}`);
   await aborted(signal);
   await server.close();
   return EXIT.interrupted;
@@ -54,7 +66,8 @@ function aborted(signal: AbortSignal): Promise<void> {
 }
 
 function logLine(message: string, fields: Readonly<Record<string, unknown>>): string {
-  const parts = Object.entries(fields).filter(([, value]) => value !== undefined)
+  const parts = Object.entries(fields)
+    .filter(([, value]) => value !== undefined)
     .map(([name, value]) => `${name}=${printablePath(String(value))}`);
   return [message, ...parts].join("  ");
 }
@@ -64,15 +77,21 @@ export function parseRoot(text: string): ServedRoot {
   const equals = text.indexOf("=");
   const name = text.slice(0, Math.max(0, equals));
   if (!ROOT_NAME.test(name)) {
-    throw usage(`--root: "${text}" does not begin with a name`, "write --root NAME=PATH; names have letters, digits, . _ -");
+    throw usage(
+      `--root: "${text}" does not begin with a name`,
+      "write --root NAME=PATH; names have letters, digits, . _ -",
+    );
   }
   const rest = text.slice(equals + 1);
   const option = /,(ro|rw)$/.exec(rest);
   const path = option === null ? rest : rest.slice(0, -3);
   if (path === "") throw usage(`--root: "${name}" has no path`);
-  const word = /,([a-z]{2,9})$/.exec(path)?.[1];
+  const word = /,([a-z0-9-]{2,9})$/.exec(path)?.[1];
   if (option === null && word !== undefined && nearest(word, ["ro", "read-only"]) !== undefined) {
-    throw usage(`--root: unknown option "${word}"`, `write ${name}=PATH,ro; if the path really ends so, add ",rw"`);
+    throw usage(
+      `--root: unknown option "${word}"`,
+      `write ${name}=PATH,ro; if the path really ends so, add ",rw"`,
+    );
   }
   return { name, path: sideText(path), readOnly: option?.[1] === "ro" };
 }
@@ -81,7 +100,8 @@ export function parseRoot(text: string): ServedRoot {
 export function parseListen(text: string): { host: string; port: number } {
   const match = /^(\[[0-9a-fA-F:.]+\]|[^:[\]]*):(\d{1,5})$/.exec(text);
   const port = match === null ? Number.NaN : Number(match[2]);
-  if (match === null || port > 65_535) throw usage(`--listen: "${text}" is no address`, "write HOST:PORT, like 0.0.0.0:7820 or [::]:7820");
+  if (match === null || port > 65_535)
+    throw usage(`--listen: "${text}" is no address`, "write HOST:PORT, like 0.0.0.0:7820 or [::]:7820");
   const host = match[1]!.replace(/^\[|\]$/g, "");
   return { host: host === "" ? "0.0.0.0" : host, port };
 }

@@ -13,20 +13,29 @@ export const helpCommand: Command = async ({ parsed, output }) => {
   else if (isCommand(name)) output.screen.out.write(commandHelp(name));
   else {
     const near = nearest(name, Object.keys(COMMANDS));
-    throw usage(`unknown command "${name}"`, near === undefined ? "syncline help" : `did you mean "syncline help ${near}"?`);
+    throw usage(
+      `unknown command "${name}"`,
+      near === undefined ? "syncline help" : `did you mean "syncline help ${near}"?`,
+    );
   }
   return EXIT.same;
 };
 
 export const versionCommand: Command = async ({ output }) => {
-  output.event({ type: "version", version: VERSION, platform: `${process.platform}-${process.arch}`, bun: Bun.version });
+  output.event({
+    type: "version",
+    version: VERSION,
+    platform: `${process.platform}-${process.arch}`,
+    bun: Bun.version,
+  });
   output.answer(`syncline ${VERSION} (${process.platform}-${process.arch}, Bun ${Bun.version})`);
   return EXIT.same;
 };
 
 export const completionCommand: Command = async ({ parsed, output }) => {
   const shell = SHELLS.find((name) => name === parsed.operands[0]);
-  if (shell === undefined) throw usage(`no completion for "${parsed.operands[0]}"`, `use ${SHELLS.join(", ")}`);
+  if (shell === undefined)
+    throw usage(`no completion for "${parsed.operands[0]}"`, `use ${SHELLS.join(", ")}`);
   output.screen.out.write(completionScript(shell));
   return EXIT.same;
 };

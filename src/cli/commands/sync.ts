@@ -43,10 +43,14 @@ export async function runReported(context: Context, run: ReportedRun): Promise<S
     watch: options.watch,
     dryRun: options.dryRun,
     approveCommand: (hash) => [...command, `--approve=${hash}`].map(shellWord).join(" "),
-    resolveCommand: ["syncline", "resolve", pair.alpha, pair.beta, "--keep"].map(shellWord).join(" ") + " alpha|beta|copy|newer",
+    resolveCommand:
+      ["syncline", "resolve", pair.alpha, pair.beta, "--keep"].map(shellWord).join(" ") +
+      " alpha|beta|copy|newer",
   });
   const request: PairRequest = {
-    pair, signal, host,
+    pair,
+    signal,
+    host,
     given: run.given,
     stateDir: context.stateDir(),
     askTrust: askTrust(output),
@@ -55,8 +59,16 @@ export async function runReported(context: Context, run: ReportedRun): Promise<S
     const { runId, result, changes, conflicts, problems, seconds } = summary;
     if (result === "dry-run") return;
     registerRun(request.stateDir, {
-      runId, startedMs: host.clock.nowMs() - Math.round(seconds * 1000), alpha: pair.alpha, beta: pair.beta,
-      options: words, result, changes, conflicts, problems, seconds,
+      runId,
+      startedMs: host.clock.nowMs() - Math.round(seconds * 1000),
+      alpha: pair.alpha,
+      beta: pair.beta,
+      options: words,
+      result,
+      changes,
+      conflicts,
+      problems,
+      seconds,
     });
   };
   report.begin();

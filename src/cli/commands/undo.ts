@@ -14,7 +14,11 @@ export const undoCommand: Command = async (context) => {
   const options = sessionOptions(given);
   const request = {
     pair: { alpha: run.alpha, beta: run.beta },
-    given, stateDir: context.stateDir(), host: await openHost(), signal, askTrust: undefined,
+    given,
+    stateDir: context.stateDir(),
+    host: await openHost(),
+    signal,
+    askTrust: undefined,
   };
   let restored = 0;
   let problems = 0;

@@ -13,7 +13,12 @@ import { readManifest } from "#sync/verify/manifest.ts";
 
 const READ_BYTES = 256 << 10;
 
-export async function verifyManifest(context: Context, file: string, dir: string, write: boolean): Promise<number> {
+export async function verifyManifest(
+  context: Context,
+  file: string,
+  dir: string,
+  write: boolean,
+): Promise<number> {
   const { fs } = await openHost();
   using root = new Confined(fs, openDirectory(fs, dir));
   const manifestDir = openDirectory(fs, dirname(resolve(file)));
@@ -32,8 +37,12 @@ function openDirectory(fs: FileSystem, path: string): Fd {
   } catch (cause) {
     if (!(cause instanceof FsError)) throw cause;
     throw new SynclineError({
-      code: "ROOT_MISSING", op: "open directory", path, message: `cannot open ${printablePath(path)}: ${cause.message}`,
-      hint: "name an existing directory", cause,
+      code: "ROOT_MISSING",
+      op: "open directory",
+      path,
+      message: `cannot open ${printablePath(path)}: ${cause.message}`,
+      hint: "name an existing directory",
+      cause,
     });
   }
 }
@@ -56,9 +65,15 @@ async function writeTo(context: Context, root: Confined, at: Fd, file: string, d
         fs.write(fd, bytes, position);
         position += bytes.length;
       },
-      (path, { files, bytes }) => output.progress.update({
-        label: "hashing", done: files, total: undefined, bytes, bytesTotal: undefined, path,
-      }),
+      (path, { files, bytes }) =>
+        output.progress.update({
+          label: "hashing",
+          done: files,
+          total: undefined,
+          bytes,
+          bytesTotal: undefined,
+          path,
+        }),
       (problem) => output.problem(problem),
       signal,
     );
@@ -83,7 +98,14 @@ async function check(context: Context, root: Confined, at: Fd, file: string): Pr
     readManifest(readPieces(root.fs, at, basename(resolve(file)))),
     (verdict, { files, bytes }) => {
       if (verdict.verdict === "same") {
-        output.progress.update({ label: "checking", done: files, total: undefined, bytes, bytesTotal: undefined, path: verdict.path });
+        output.progress.update({
+          label: "checking",
+          done: files,
+          total: undefined,
+          bytes,
+          bytesTotal: undefined,
+          path: verdict.path,
+        });
         if (output.form.verbose) output.line(`${printablePath(verdict.path)}: OK`);
         return;
       }
@@ -96,7 +118,9 @@ async function check(context: Context, root: Confined, at: Fd, file: string): Pr
   );
   output.event({ type: "manifest", files: totals.files, bytes: totals.bytes, problems: totals.problems });
   const verdict = totals.problems === 0 ? green("same") : red("not the same");
-  output.line(`${verdict}: ${plural(totals.files, "file")} as recorded, ${plural(totals.problems, "problem")} · ${formatBytes(totals.bytes)} read`);
+  output.line(
+    `${verdict}: ${plural(totals.files, "file")} as recorded, ${plural(totals.problems, "problem")} · ${formatBytes(totals.bytes)} read`,
+  );
   return totals.problems > 0 ? EXIT.problems : EXIT.same;
 }
 
@@ -107,12 +131,16 @@ async function* readPieces(fs: FileSystem, dir: Fd, name: string): AsyncGenerato
   } catch (cause) {
     if (!(cause instanceof FsError)) throw cause;
     throw new SynclineError({
-      code: "USAGE", op: "open manifest", message: `--manifest: ${cause.message}`, hint: "make one with --write", cause,
+      code: "USAGE",
+      op: "open manifest",
+      message: `--manifest: ${cause.message}`,
+      hint: "make one with --write",
+      cause,
     });
   }
   try {
     const buffer = new Uint8Array(READ_BYTES);
-    for (let position = 0; ; ) {
+    for (let position = 0; ;) {
       const count = await fs.readAsync(fd, buffer, position);
       if (count === 0) return;
       position += count;

@@ -21,10 +21,12 @@ import type { SessionEvent, SessionOptions } from "#sync/session/events.ts";
 export const verifyCommand: Command = (context) => {
   const { operands, given } = context.parsed;
   if (given.manifest !== undefined) {
-    if (operands.length !== 1) throw usage("--manifest needs one directory", "syncline verify --manifest FILE DIR");
+    if (operands.length !== 1)
+      throw usage("--manifest needs one directory", "syncline verify --manifest FILE DIR");
     return verifyManifest(context, given.manifest, operands[0]!, given.write ?? false);
   }
-  if (given.write === true) throw usage("--write needs --manifest FILE", "syncline verify --manifest FILE --write DIR");
+  if (given.write === true)
+    throw usage("--write needs --manifest FILE", "syncline verify --manifest FILE --write DIR");
   if (operands.length !== 2) throw usage("verify needs two sides", "syncline verify <alpha> <beta>");
   return verifySides(context, { alpha: sideText(operands[0]!), beta: sideText(operands[1]!) });
 };
@@ -45,7 +47,12 @@ async function verifySides(context: Context, pair: Pair): Promise<number> {
   // The session's alpha is the side that is right: it is never changed.
   const oriented = right === "alpha" ? pair : { alpha: pair.beta, beta: pair.alpha };
   const request = {
-    pair: oriented, given, stateDir: context.stateDir(), host: await openHost(), signal, askTrust: askTrust(output),
+    pair: oriented,
+    given,
+    stateDir: context.stateDir(),
+    host: await openHost(),
+    signal,
+    askTrust: askTrust(output),
   };
   let plan: Plan | undefined;
   let problems = 0;
@@ -73,16 +80,23 @@ async function verifySides(context: Context, pair: Pair): Promise<number> {
   output.progress.clear();
   const wrong = found.length - (given.repair === true ? repairable : 0) + problems;
   output.event({
-    type: "verify", files: summary.files, differences: found.length, repaired, problems,
-    bytes: summary.bytes.scanned, seconds: summary.seconds,
+    type: "verify",
+    files: summary.files,
+    differences: found.length,
+    repaired,
+    problems,
+    bytes: summary.bytes.scanned,
+    seconds: summary.seconds,
   });
   const { green, red } = output.screen.paint;
   const verdict = wrong === 0 ? green(found.length === 0 ? "same" : "repaired") : red("not the same");
-  output.line(
-    `${verdict}: ${plural(found.length, "difference")}${repaired > 0 ? `, ${repaired} repaired` : ""}` +
-      `${problems > 0 ? `, ${plural(problems, "problem")}` : ""} · ${formatBytes(summary.bytes.scanned)} read · ${formatSeconds(summary.seconds)}`,
-  );
-  if (wrong > 0 && given.repair !== true && repairable > 0) output.line(`copy ${right}'s content over them: add --repair (or --repair --from ${other})`);
+  const counts = [plural(found.length, "difference")];
+  if (repaired > 0) counts.push(`${repaired} repaired`);
+  if (problems > 0) counts.push(plural(problems, "problem"));
+  const read = formatBytes(summary.bytes.scanned);
+  output.line(`${verdict}: ${counts.join(", ")} · ${read} read · ${formatSeconds(summary.seconds)}`);
+  if (wrong > 0 && given.repair !== true && repairable > 0)
+    output.line(`copy ${right}'s content over them: add --repair (or --repair --from ${other})`);
   return wrong === 0 ? EXIT.same : EXIT.problems;
 }
 
@@ -128,7 +142,8 @@ function report(context: Context, plan: Plan, other: Side): Finding[] {
   const print = (finding: Finding, path: string, note: string): void => {
     found.push(finding);
     output.event({ type: "difference", finding, side: other, path });
-    if (output.forPeople) output.answer(`${WORDS[finding].padEnd(8)}  ${other}  ${printablePath(path)}${note}`);
+    if (output.forPeople)
+      output.answer(`${WORDS[finding].padEnd(8)}  ${other}  ${printablePath(path)}${note}`);
   };
   for (const move of plan.moves) {
     print("missing", move.to, `  (is at ${printablePath(move.from)})`);
@@ -144,7 +159,8 @@ function report(context: Context, plan: Plan, other: Side): Finding[] {
 
 function differenceNote(change: Change): string {
   if (change.action === "metadata") return "";
-  if (change.old === undefined || change.new === undefined) return `  (${describeEntry((change.new ?? change.old)!)})`;
+  if (change.old === undefined || change.new === undefined)
+    return `  (${describeEntry((change.new ?? change.old)!)})`;
   const [was, should] = [describeEntry(change.old), describeEntry(change.new)];
   return was === should ? `  (${was}, other content)` : `  (${was} instead of ${should})`;
 }

@@ -1,5 +1,6 @@
 /** A Transport over two byte streams: the pipes of a child process, or our own standard input and output. */
-import type { Readable, Writable } from "node:stream";
+import { read } from "node:fs";
+import { Readable, type Writable } from "node:stream";
 import { EventGate } from "#platform/net/event-gate.ts";
 import { CLOSE_GRACE_MS, type Transport, type TransportHandlers } from "#platform/net/transport.ts";
 
@@ -59,7 +60,27 @@ export class StreamTransport implements Transport {
 
 const NOTHING = new Uint8Array(0);
 
+/** Bytes asked of standard input at once; a pipe gives 64 KiB at most. */
+const READ_BYTES = 256 << 10;
+
+/**
+ * Standard input as a stream of views into one buffer: several times as fast as process.stdin. The stream must be in
+ * flowing mode, because each view is gone with the next read.
+ */
+function ownInput(): Readable {
+  const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+  return new Readable({
+    highWaterMark: 0,
+    read() {
+      read(0, buffer, 0, READ_BYTES, null, (error, count) => {
+        if (error !== null) this.destroy(error);
+        else this.push(count === 0 ? null : buffer.subarray(0, count));
+      });
+    },
+  });
+}
+
 /** Our own standard input and output. Nothing else may write to standard output from here on. */
 export function ownStdio(): Transport {
-  return new StreamTransport("standard input and output", process.stdin, process.stdout);
+  return new StreamTransport("standard input and output", ownInput(), process.stdout);
 }

@@ -31,13 +31,22 @@ export type ListenOptions = {
   /** 0 lets the system choose. */
   readonly port: number;
   readonly identity: Identity;
-  /** PEM; when given, a client without a certificate signed by one of these is refused in the handshake. */
+  /** PEM; when given, clients are asked for a certificate signed by one of these. */
   readonly clientAuthorities: string | undefined;
   /** A TCP connection arrived; false cuts it off before any cryptography is done for it. */
   readonly onConnection: (address: string) => boolean;
-  /** A handshake ended: with a transport, or with the reason it failed. Once for each admitted connection. */
-  readonly onHandshake: (address: string, result: Transport | Error) => void;
+  /** A handshake ended. Once for each admitted connection. */
+  readonly onHandshake: (address: string, result: Handshake) => void;
 };
+
+/** A connection, or the reason there is none. */
+export type Handshake =
+  | {
+      readonly transport: Transport;
+      /** With clientAuthorities: whether the client has a certificate of theirs. The caller refuses it otherwise. */
+      readonly isClientKnown: boolean;
+    }
+  | Error;
 
 export type Listener = { readonly port: number; close(): void };
 
@@ -206,7 +215,7 @@ export async function connectTls(
 /** Accepts TLS connections until closed. Throws the system's error when the address cannot be used. */
 export function listenTls(options: ListenOptions): Listener {
   const admitted = new WeakMap<object, { address: string; timer: ReturnType<typeof setTimeout> }>();
-  const settle = (socket: Socket<SocketTransport | undefined>, result: Transport | Error): void => {
+  const settle = (socket: Socket<SocketTransport | undefined>, result: Handshake): void => {
     const waiting = admitted.get(socket);
     if (waiting === undefined) return;
     clearTimeout(waiting.timer);
@@ -214,16 +223,18 @@ export function listenTls(options: ListenOptions): Listener {
     options.onHandshake(waiting.address, result);
   };
   const shared = handlers((socket, fault, ok) => {
-    const refused = !ok || (options.clientAuthorities !== undefined && !socket.authorized);
-    if (refused) {
-      settle(socket, fault ?? new Error("no accepted client certificate"));
+    // Without a common cipher or with a damaged handshake there is no channel on which to say so.
+    if (socket.getCipher() === undefined || (!ok && fault !== null && "code" in fault && fault.code === "EPROTO")) {
+      settle(socket, fault ?? new Error("the TLS handshake failed"));
       socket.terminate();
       return;
     }
     socket.setNoDelay(true);
     socket.setKeepAlive(true, 30_000);
     socket.data = new SocketTransport(socket);
-    settle(socket, socket.data);
+    // A client whose certificate is not accepted is told so in words, by the caller, instead of by a reset.
+    const isClientKnown = options.clientAuthorities !== undefined && ok && fault === null && socket.authorized;
+    settle(socket, { transport: socket.data, isClientKnown });
   }, settle);
   const listener = Bun.listen<SocketTransport | undefined>({
     hostname: options.host,
@@ -234,7 +245,7 @@ export function listenTls(options: ListenOptions): Listener {
       key: options.identity.key,
       ...(options.clientAuthorities === undefined
         ? {}
-        : { ca: options.clientAuthorities, requestCert: true, rejectUnauthorized: true }),
+        : { ca: options.clientAuthorities, requestCert: true, rejectUnauthorized: false }),
     },
     socket: {
       ...shared,

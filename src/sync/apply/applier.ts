@@ -31,6 +31,7 @@ type Pending = {
   readonly failure: Problem | undefined;
   /** Name in the run's trash for what it displaces; "" for none. Given when the intent is written. */
   trashName: string;
+  intent: RunItem | undefined;
 };
 
 const pathOf = (op: ApplyOp): RelPath => (op.type === "move" ? op.move.to : op.change.path);
@@ -44,13 +45,12 @@ export class Applier implements Application {
   readonly #startedMs: number;
   #pending: Pending[] = [];
   #trashFd: Fd | undefined;
-  #trashCounter = 0;
 
   constructor(context: ApplyContext, runId: string, signal: AbortSignal) {
     this.#context = context;
     this.#runId = runId;
     this.#signal = signal;
-    this.#staging = new Staging(context, runId.slice(0, 8));
+    this.#staging = new Staging(context);
     this.#placement = new Placement(context, this.#staging, () => this.#trash());
     this.#startedMs = Math.max(0, Math.floor(context.host.clock.nowMs()));
   }
@@ -67,10 +67,10 @@ export class Applier implements Application {
   }
 
   #stage(op: ApplyOp): Pending {
-    if (op.type === "move") return { op, staged: undefined, inTree: false, failure: undefined, trashName: "" };
+    if (op.type === "move") return { op, staged: undefined, inTree: false, failure: undefined, trashName: "", intent: undefined };
     const { change, bytes } = op;
     const inTree = this.#staging.inTree(change.path);
-    const base = { op, inTree, staged: undefined, failure: undefined, trashName: "" };
+    const base = { op, inTree, staged: undefined, failure: undefined, trashName: "", intent: undefined };
     const isDir = (change.new ?? change.old)?.kind === "dir";
     if (this.#context.ignores(change.path, isDir)) {
       return { ...base, failure: problem(change.path, "IGNORED", "it is ignored on this side", false) };
@@ -116,8 +116,9 @@ export class Applier implements Application {
   async #placeAll(pending: readonly Pending[]): Promise<Placed[]> {
     const { store, journal, durable } = this.#context;
     const intents = this.#intents(pending);
+    let keys: string[] = [];
     if (intents.length > 0) {
-      store.transaction({ durable: durable !== "none" }, () => journal.addIntent(this.#runId, intents));
+      keys = store.transaction({ durable: durable !== "none" }, () => journal.addIntent(this.#runId, intents));
       // The trash must exist durably before anything is renamed into it.
       if (intents.some((item) => item.trash !== "")) this.#trash();
     }
@@ -129,7 +130,7 @@ export class Applier implements Application {
     }
     const synced = await this.#syncDirs(placed);
     if (synced !== undefined) return placed.map(({ result }) => failure({ ...synced, path: result.path }));
-    store.transaction({ durable: durable !== "none" }, () => this.#record(placed));
+    store.transaction({ durable: durable !== "none" }, () => this.#record(pending, placed, keys));
     return placed;
   }
 
@@ -140,8 +141,8 @@ export class Applier implements Application {
       if (inTree || problemFound !== undefined || op.type === "move") continue;
       const { change } = op;
       const displaces = change.old !== undefined && change.action !== "metadata";
-      if (displaces) one.trashName = (this.#trashCounter++).toString(36);
-      items.push({
+      if (displaces) one.trashName = this.#context.nextTrashName();
+      one.intent = {
         path: change.path,
         action: change.new === undefined ? "remove" : change.old === undefined ? "create" : "replace",
         from: "",
@@ -151,7 +152,8 @@ export class Applier implements Application {
         oldIno: this.#context.index.get(change.path)?.ino ?? 0n,
         new: staged?.entry ?? change.new,
         newIno: staged?.ino ?? 0n,
-      });
+      };
+      items.push(one.intent);
     }
     return items;
   }
@@ -171,7 +173,8 @@ export class Applier implements Application {
     const placed = this.#placement.change(op.change, staged, one.trashName);
     if (placed.result.status !== "done") {
       failedTrees.add(path);
-      if (staged !== undefined) this.#discard(staged);
+      // What broke off in the middle is left to recovery: the stage may hold the only name of what was displaced.
+      if (staged !== undefined && placed.unsettled !== true) this.#discard(staged);
     }
     return placed;
   }
@@ -217,7 +220,7 @@ export class Applier implements Application {
 
   #discard(staged: Staged): void {
     // A staged subtree that could not be placed is cleared with the stage at the next open.
-    this.#staging.remove(staged.at, staged.entry.kind === "dir");
+    if (this.#staging.holds(staged)) this.#staging.remove(staged.at, staged.entry.kind === "dir");
   }
 
   /** Makes the renames durable. Only then may the index claim them. */
@@ -266,7 +269,7 @@ export class Applier implements Application {
     }
   }
 
-  #record(placed: readonly Placed[]): void {
+  #record(pending: readonly Pending[], placed: readonly Placed[], keys: readonly string[]): void {
     const { index, journal, logPaths } = this.#context;
     const items: RunItem[] = [];
     const paths: RelPath[] = [];
@@ -283,7 +286,9 @@ export class Applier implements Application {
     }
     if (paths.length > 0) logPaths(paths);
     journal.addItems(this.#runId, this.#startedMs, items);
-    journal.clearIntents(this.#runId);
+    journal.clearIntent(keys);
+    const unsettled = placed.flatMap((one, at) => (one.unsettled === true ? (pending[at]!.intent ?? []) : []));
+    if (unsettled.length > 0) journal.addIntent(this.#runId, unsettled);
   }
 
   close(): void {

@@ -25,6 +25,10 @@ export type ApplyContext = {
   readonly verifyReadBack: boolean;
   /** Large files that receive() has staged: path → name in the stage and what is in it. */
   readonly received: Map<RelPath, ReceivedFile>;
+  /** A name in the stage that was not used since the stage was cleared. */
+  readonly nextStageName: () => string;
+  /** A name in a run's trash; unique while this endpoint is open, and no run lives longer. */
+  readonly nextTrashName: () => string;
   /** Throws ROOT_IDENTITY when the root is no longer the one that was opened. */
   readonly assertRoot: () => void;
   /** Is the path filtered out on this side? What is ignored is never touched. */

@@ -21,6 +21,8 @@ export type Placed = {
   readonly record: IndexRecord | undefined;
   /** For the run's journal; undefined when nothing happened. */
   readonly item: RunItem | undefined;
+  /** The disk refused in the middle: what was displaced may lie in the stage, and recovery must look for it. */
+  readonly unsettled?: boolean | undefined;
 };
 
 /** Is what the controller believes compatible with what the index recorded? */
@@ -315,5 +317,6 @@ function removed(change: Change, trash: string, oldIno: bigint): Placed {
 
 function failed(path: RelPath, error: unknown): Placed {
   const found = problemOf(path, error);
-  return { result: { path, status: "failed", entry: undefined, problem: found }, record: undefined, item: undefined };
+  const result = { path, status: "failed", entry: undefined, problem: found } as const;
+  return { result, record: undefined, item: undefined, unsettled: true };
 }

@@ -58,7 +58,7 @@ export async function recover(context: ApplyContext): Promise<void> {
       await host.fs.sync(trash);
       store.transaction({ durable: true }, () => {
         journal.addItems(runId, Math.max(0, Math.floor(host.clock.nowMs())), done);
-        journal.clearIntents(runId);
+        journal.clearIntentsOf(runId);
       });
     } finally {
       host.fs.close(trash);

@@ -80,13 +80,18 @@ export class RunJournal {
     this.#runs = store.table("run");
   }
 
-  /** Call inside a durable transaction. */
-  addIntent(runId: string, items: readonly RunItem[]): void {
-    addParts(this.#intents, runId, items);
+  /** Call inside a durable transaction. Returns what to clear when the outcome is recorded. */
+  addIntent(runId: string, items: readonly RunItem[]): string[] {
+    return addParts(this.#intents, runId, items);
   }
 
-  clearIntents(runId: string): void {
-    for (const [name] of [...this.#intents.entries(`${runId}/`)]) this.#intents.delete(name);
+  /** Earlier intents of the same run may still wait for recovery: only the given ones go. */
+  clearIntent(keys: readonly string[]): void {
+    for (const name of keys) this.#intents.delete(name);
+  }
+
+  clearIntentsOf(runId: string): void {
+    this.clearIntent([...this.#intents.entries(`${runId}/`)].map(([name]) => name));
   }
 
   /** Intents that a crash left behind, by run. */
@@ -147,10 +152,14 @@ function decodeRun(runId: string, bytes: Uint8Array): RunRecord {
   return { runId, startedMs: r.varint(), changes: r.varint(), undone: r.bool() };
 }
 
-function addParts(table: Table, runId: string, items: readonly RunItem[]): void {
+function addParts(table: Table, runId: string, items: readonly RunItem[]): string[] {
+  const keys: string[] = [];
   let part = 0;
   for (const [name] of table.entries(`${runId}/`)) part = Number(name.slice(runId.length + 1)) + 1;
   for (let at = 0; at < items.length; at += ITEMS_PER_RECORD) {
-    table.set(key(runId, part++), encodeItems(items.slice(at, at + ITEMS_PER_RECORD)));
+    const name = key(runId, part++);
+    table.set(name, encodeItems(items.slice(at, at + ITEMS_PER_RECORD)));
+    keys.push(name);
   }
+  return keys;
 }

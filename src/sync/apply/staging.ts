@@ -9,7 +9,7 @@ import type { Entry, FileEntry } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
 import { type RelPath, joinPath, nameOf, parentOf } from "#model/path.ts";
 import type { Change } from "#model/plan.ts";
-import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
+import { type Fd, isCode } from "#platform/file-system.ts";
 import { type ApplyContext, problem, problemOf } from "#sync/apply/apply-context.ts";
 import { modeFor, ownerIds, setCreatedMetadata } from "#sync/apply/metadata.ts";
 import { Summer, sumOf } from "#sync/chunk/sum.ts";
@@ -29,18 +29,14 @@ export type Staged = {
 
 export class Staging {
   readonly #context: ApplyContext;
-  readonly #tag: string;
-  #counter = 0;
   /** Directories staged in this group: path in the root → path in the stage. */
   readonly #dirs = new Map<RelPath, RelPath>();
   /** What must be made durable: descriptors kept open, until there are too many. */
   #unsynced: Fd[] = [];
   #needsSyncAll = false;
 
-  /** `tag` keeps names of this run apart from leftovers. */
-  constructor(context: ApplyContext, tag: string) {
+  constructor(context: ApplyContext) {
     this.#context = context;
-    this.#tag = tag;
   }
 
   /** Is `path` inside a subtree that is being staged, and so placed together with it? */
@@ -53,8 +49,7 @@ export class Staging {
     const entry = change.new;
     if (entry === undefined) return problem(change.path, "UNSUPPORTED", "nothing to stage", false);
     const parent = this.#dirs.get(parentOf(change.path));
-    const single = `s${this.#tag}-${(this.#counter++).toString(36)}`;
-    const at = parent === undefined ? single : joinPath(parent, nameOf(change.path));
+    const at = parent === undefined ? this.#context.nextStageName() : joinPath(parent, nameOf(change.path));
     try {
       if (entry.kind === "dir") return this.#stageDir(change.path, entry, at);
       if (entry.kind === "symlink") return this.#stageSymlink(entry, at);
@@ -258,8 +253,9 @@ export class Staging {
     }
   }
 
-  statOf(staged: Staged): Stat {
-    return this.#context.stage.stat(staged.at);
+  /** Is it still the staged entry that lies under its name, and not what was exchanged for it? */
+  holds(staged: Staged): boolean {
+    return this.#context.stage.statIfThere(staged.at)?.ino === staged.ino;
   }
 
   /** Takes something out of the stage again; what is not there is fine. */

@@ -19,9 +19,9 @@ export function chunkIdOf(bytes: Uint8Array): ChunkId {
 }
 
 /**
- * The id of a file by its chunks' ids in order: the only chunk's own, or SHA-256 over the domain tag and all ids as
- * bytes. A file without chunks is empty and has the id of an empty chunk. The same bytes split by other limits have
- * another id: limits belong to a manifest.
+ * The id of a file by its chunks' ids in order: the only chunk's own, or SHA-256 over the domain tag and all
+ * ids as bytes. A file without chunks is empty and has the id of an empty chunk. The same bytes split by
+ * other limits have another id: limits belong to a manifest.
  */
 export function contentIdOf(chunkIds: readonly ChunkId[]): ContentId {
   const [only] = chunkIds;

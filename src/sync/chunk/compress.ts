@@ -1,9 +1,9 @@
 /**
  * Adaptive compression of what travels: zstd, where both the bytes and the line make it pay.
  *
- * Bytes: a piece is sampled first, so that media, archives and encrypted files cost a few microseconds only. Line:
- * compressing at a few hundred MB/s would slow a fast line down, so `auto` compresses only while the line is what
- * everything waits for.
+ * Bytes: a piece is sampled first, so that media, archives and encrypted files cost a few microseconds only.
+ * Line: compressing at a few hundred MB/s would slow a fast line down, so `auto` compresses only while the
+ * line is what everything waits for.
  */
 import { SynclineError } from "#model/error.ts";
 
@@ -13,7 +13,9 @@ export type CompressMode = "auto" | "zstd" | "none";
 const LEVEL = 1;
 /** Shorter bytes are left alone: the frame's own header eats the gain. */
 const BYTES_MIN = 256;
-/** Bytes tried before a large piece is compressed, from its middle because heads are often unlike the rest. */
+/**
+ * Bytes tried before a large piece is compressed, from its middle because heads are often unlike the rest.
+ */
 const SAMPLE_BYTES = 8 << 10;
 const SAMPLED_BYTES_MIN = 64 << 10;
 /** Compressed must be below this share of plain to be worth unpacking. */
@@ -37,7 +39,9 @@ export class Compressor {
   #blocked = 0;
   #blockedSince = 0;
 
-  /** `nowMs`: a monotonic clock. `auto` starts out compressing: on a slow line the first pieces count most. */
+  /**
+   * `nowMs`: a monotonic clock. `auto` starts out compressing: on a slow line the first pieces count most.
+   */
   constructor(mode: CompressMode, nowMs: () => number) {
     this.#mode = mode;
     this.#nowMs = nowMs;
@@ -81,8 +85,8 @@ export class Compressor {
 }
 
 /**
- * Unpacks a zstd frame that must hold exactly `length` bytes. The size is read from the frame's header before any
- * memory is taken, so that a small message cannot unfold into a large one.
+ * Unpacks a zstd frame that must hold exactly `length` bytes. The size is read from the frame's header before
+ * any memory is taken, so that a small message cannot unfold into a large one.
  *
  * @throws SynclineError PROTOCOL when the frame is damaged or of another size
  */

@@ -1,9 +1,10 @@
 /**
- * Content-defined chunks: FastCDC with normalised chunking. Boundaries depend on the bytes around them only, so equal
- * stretches give equal chunks wherever they lie, in whatever file.
+ * Content-defined chunks: FastCDC with normalised chunking. Boundaries depend on the bytes around them only,
+ * so equal stretches give equal chunks wherever they lie, in whatever file.
  *
- * A boundary is after a byte whose gear hash has so many leading zero bits: before the average length two more than its
- * logarithm, behind it two fewer, which draws the lengths together. The first `minBytes` are skipped without hashing.
+ * A boundary is after a byte whose gear hash has so many leading zero bits: before the average length two
+ * more than its logarithm, behind it two fewer, which draws the lengths together. The first `minBytes` are
+ * skipped without hashing.
  * Source: Xia et al., FastCDC, USENIX ATC 2016, §3.
  */
 import { assert } from "#model/error.ts";
@@ -17,7 +18,9 @@ export const CHUNK_LIMITS: ChunkLimits = { minBytes: 16 << 10, averageBytes: 64 
 export const CHUNK_LIMITS_LARGE: ChunkLimits = { minBytes: 256 << 10, averageBytes: 1 << 20, maxBytes: 4 << 20 };
 export const LARGE_FILE_BYTES = 1 << 30;
 
-/** By how many bits the condition is harder before the average and easier behind it ("normalisation level 2"). */
+/**
+ * By how many bits the condition is harder before the average and easier behind it ("normalisation level 2").
+ */
 const NORMALISATION_BITS = 2;
 /** Chunks of the largest size that fit the splitter's buffer: fewer and longer moves of the rest. */
 const BUFFERED_CHUNKS = 4;
@@ -27,26 +30,26 @@ export function chunkLimitsFor(size: number): ChunkLimits {
 }
 
 /**
- * Length of the first chunk of bytes [from, to). There must be maxBytes of them unless they are the file's last.
- * Returns at most maxBytes, and less than minBytes only when there are no more.
+ * Length of the first chunk of bytes [from, to). There must be maxBytes of them unless they are the file's
+ * last. Returns at most maxBytes, and less than minBytes only when there are no more.
  */
 export function cut(bytes: Uint8Array, from: number, to: number, limits: ChunkLimits): number {
   const available = Math.min(to - from, limits.maxBytes);
   if (available <= limits.minBytes) return available;
   const bits = 31 - Math.clz32(limits.averageBytes);
-  const hard = 32 - bits - NORMALISATION_BITS;
-  const easy = 32 - bits + NORMALISATION_BITS;
+  const hard = -1 << (32 - bits - NORMALISATION_BITS);
+  const easy = -1 << (32 - bits + NORMALISATION_BITS);
   const middle = from + Math.min(available, limits.averageBytes);
   const end = from + available;
   let gear = 0;
   let at = from + limits.minBytes;
   for (; at < middle; at++) {
     gear = ((gear << 1) + GEAR[bytes[at]!]!) | 0;
-    if (gear >>> hard === 0) return at + 1 - from;
+    if ((gear & hard) === 0) return at + 1 - from;
   }
   for (; at < end; at++) {
     gear = ((gear << 1) + GEAR[bytes[at]!]!) | 0;
-    if (gear >>> easy === 0) return at + 1 - from;
+    if ((gear & easy) === 0) return at + 1 - from;
   }
   return available;
 }
@@ -55,8 +58,8 @@ export function cut(bytes: Uint8Array, from: number, to: number, limits: ChunkLi
 export type OnChunk = (chunk: Uint8Array) => void;
 
 /**
- * Cuts a stream into chunks, in order; together they are the stream. The buffer sizes handed in do not matter. For one
- * owner and one stream. An empty stream has no chunk.
+ * Cuts a stream into chunks, in order; together they are the stream. The buffer sizes handed in do not
+ * matter. For one owner and one stream. An empty stream has no chunk.
  */
 export class Splitter {
   readonly #limits: ChunkLimits;

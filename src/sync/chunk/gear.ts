@@ -1,8 +1,8 @@
 /**
- * The gear table: a random 32-bit number for each byte value. The gear hash h' = (h << 1) + GEAR[byte] of a stream
- * depends on the last 32 bytes only, and its high bits on all of them, so one shift, one addition and one look-up
- * make a rolling hash. Number i is the first four bytes, little-endian, of SHA-256("syncline gear 1" and the byte i);
- * changing it would move every chunk boundary, so it is fixed for good.
+ * The gear table: a random 32-bit number for each byte value. The gear hash h' = (h << 1) + GEAR[byte] of a
+ * stream depends on the last 32 bytes only, and its high bits on all of them, so one shift, one addition and
+ * one look-up make a rolling hash. Number i is the first four bytes, little-endian, of SHA-256("syncline gear
+ * 1" and the byte i); changing it would move every chunk boundary, so it is fixed for good.
  * Source: Xia et al., FastCDC, USENIX ATC 2016.
  */
 export const GEAR: Int32Array = makeGear();

@@ -1,4 +1,6 @@
-/** The ordered list of the chunks of one file, with how they were made, and its bytes on disk and on the wire. */
+/**
+ * The ordered list of the chunks of one file, with how they were made, and its bytes on disk and on the wire.
+ */
 import { type ByteReader, type ByteWriter, malformed } from "#sync/wire/bytes.ts";
 import { type ChunkId, ID_BYTES } from "#sync/chunk/chunk-id.ts";
 import type { ChunkLimits } from "#sync/chunk/fastcdc.ts";

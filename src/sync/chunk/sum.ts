@@ -102,8 +102,8 @@ class Leaves {
 }
 
 /**
- * Sums bytes in file order. Give it whole pieces (PIECE_BYTES, aligned) where you can: then nothing is copied.
- * For one owner; digest() once, at the end.
+ * Sums bytes in file order. Give it whole pieces (PIECE_BYTES, aligned) where you can: then nothing is
+ * copied. For one owner; digest() once, at the end.
  */
 export class Summer {
   readonly #leaves: Leaves;

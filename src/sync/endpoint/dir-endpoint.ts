@@ -182,6 +182,8 @@ export class DirEndpoint implements Endpoint {
     const { host } = this.#options;
     const { request, root, store, index, journal, log, scanner, assertRoot } = now;
     const { seeds, preserve, durable, verifyReadBack } = request;
+    let stageNames = 0;
+    let trashNames = 0;
     const area = openOrMakeDir(host.fs, root.root, PRIVATE_DIR);
     try {
       const stages = openOrMakeDir(host.fs, area, "stage");
@@ -200,6 +202,8 @@ export class DirEndpoint implements Endpoint {
           durable,
           verifyReadBack,
           received: new Map(),
+          nextTrashName: () => (trashNames++).toString(36),
+          nextStageName: () => `s${(stageNames++).toString(36)}`,
           assertRoot,
           ignores: (path, isDir) => scanner.ignores(path, isDir),
           markDirty: (path) => this.#mark(path),

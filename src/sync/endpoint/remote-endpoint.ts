@@ -138,7 +138,7 @@ export class RemoteEndpoint implements Endpoint {
       while (sums.length < paths.length) {
         const { tag, r } = openMessage(await next(channel));
         if (tag !== ITEMS) throw unexpected(tag);
-        for (const sum of unpack(r, (from) => readSum(from, nthPath(paths, sums.length)))) sums.push(sum);
+        unpack(r, (from) => sums.push(readSum(from, nthPath(paths, sums.length))));
       }
       await asking;
       return sums;

@@ -8,7 +8,7 @@ import { PRIVATE_DIR, nameOf, pathFault, printablePath } from "#model/path.ts";
 import { Confined } from "#platform/confined.ts";
 import { isCode } from "#platform/file-system.ts";
 import type { Clock, Host } from "#platform/host.ts";
-import { type Identity, listenTls } from "#platform/net/tls-socket.ts";
+import { type Handshake, type Identity, listenTls } from "#platform/net/tls-socket.ts";
 import type { Transport } from "#platform/net/transport.ts";
 import { EndpointServer } from "#sync/endpoint/endpoint-server.ts";
 import type { Endpoint } from "#sync/endpoint/endpoint.ts";
@@ -116,23 +116,24 @@ class ConnectionServer implements Server {
     this.#connections--;
   }
 
-  #shaken(address: string, result: Transport | Error): void {
+  #shaken(address: string, result: Handshake): void {
     if (result instanceof Error) {
       this.#pending--;
       this.#left(address);
       this.#options.log("TLS handshake failed", { address, reason: brief(result.message) });
       return;
     }
-    const running = this.#run(address, result).finally(() => {
+    const isKnown = this.#options.tls.clientAuthorities === undefined || result.isClientKnown;
+    const running = this.#run(address, result.transport, isKnown).finally(() => {
       this.#left(address);
       this.#running.delete(running);
     });
     this.#running.add(running);
   }
 
-  async #run(address: string, transport: Transport): Promise<void> {
+  async #run(address: string, transport: Transport, isKnown: boolean): Promise<void> {
     const { log } = this.#options;
-    const started = await this.#start(address, transport);
+    const started = await this.#start(address, transport, isKnown);
     this.#pending--;
     if (started === undefined) return;
     const { mux, value } = started;
@@ -152,7 +153,11 @@ class ConnectionServer implements Server {
     }
   }
 
-  async #start(address: string, transport: Transport): Promise<{ mux: Mux; value: Admitted } | undefined> {
+  async #start(
+    address: string,
+    transport: Transport,
+    isKnown: boolean,
+  ): Promise<{ mux: Mux; value: Admitted } | undefined> {
     const { program, host, log } = this.#options;
     let opened: { mux: Mux; value: Admitted } | undefined;
     const refused = (error: SynclineError, method: string): void => {
@@ -168,7 +173,7 @@ class ConnectionServer implements Server {
           program,
           clock: host.clock,
           admit: async (attach, signal) => {
-            const root = await this.#judge(address, attach, signal);
+            const root = await this.#judge(address, isKnown, attach, signal);
             return { readOnly: root.readOnly, value: this.#endpointServer(root, refused) };
           },
         },
@@ -201,12 +206,13 @@ class ConnectionServer implements Server {
     return { server, label: root.label };
   }
 
-  /** Token first: who has none learns nothing, not even which roots there are. */
-  async #judge(address: string, attach: Attach, signal: AbortSignal): Promise<FoundRoot> {
+  /** Certificate and token first: who has none learns nothing, not even which roots there are. */
+  async #judge(address: string, isKnown: boolean, attach: Attach, signal: AbortSignal): Promise<FoundRoot> {
     const { clock } = this.#options.host;
     const refusedMs = this.#limiter.refusedMs(address, clock.monotonicMs());
     if (refusedMs > 0) throw tooOften(refusedMs);
     try {
+      if (!isKnown) throw noCertificate();
       if (!this.#knows(attach.token)) throw wrongToken();
       return findRoot(this.#options, attach.root);
     } catch (error) {
@@ -280,6 +286,15 @@ function outside(label: string): SynclineError {
     op: "attach",
     message: `"${label.slice(0, 200)}" does not lead to a directory inside the root`,
     hint: "symbolic links and .. are not followed below a served root",
+  });
+}
+
+function noCertificate(): SynclineError {
+  return new SynclineError({
+    code: "AUTH",
+    op: "attach",
+    message: "the server accepts only clients with a certificate of its authority",
+    hint: "give --client-cert and --client-key",
   });
 }
 

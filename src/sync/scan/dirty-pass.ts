@@ -1,4 +1,6 @@
-/** Looks at what a watcher reported. Its cost follows the number of reported paths, not the size of the root. */
+/**
+ * Looks at what a watcher reported. Its cost follows the number of reported paths, not the size of the root.
+ */
 import { PRIVATE_DIR, type RelPath, comparePaths, isWithin, nameOf, parentOf } from "#model/path.ts";
 import { matchesStat } from "#sync/index/record-codecs.ts";
 import { IgnoreRules } from "#sync/scan/ignore.ts";
@@ -16,8 +18,8 @@ export class DirtyPass {
   /** Directories that the index is known to have; spares a look-up for each path in them. */
   readonly #recorded = new Set<RelPath>([""]);
   /**
-   * The directory looked into last, with a descriptor of our own: those of Confined may be closed during a pause.
-   * Undefined for none; the root's descriptor is not ours to close.
+   * The directory looked into last, with a descriptor of our own: those of Confined may be closed during a
+   * pause. Undefined for none; the root's descriptor is not ours to close.
    */
   #open: { readonly dir: RelPath; readonly fd: Fd } | undefined;
 
@@ -51,8 +53,8 @@ export class DirtyPass {
   }
 
   /**
-   * What really has to be looked at: a whole directory for a changed ignore file, everything unknown around a path,
-   * and what failed for a passing reason.
+   * What really has to be looked at: a whole directory for a changed ignore file, everything unknown around a
+   * path, and what failed for a passing reason.
    */
   #widened(paths: ReadonlyMap<RelPath, DirtyExtent>): Map<RelPath, DirtyExtent> {
     const { problems, rules } = this.#o;

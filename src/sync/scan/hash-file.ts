@@ -1,4 +1,6 @@
-/** Hashes one file as a run of small steps, and tells whether the sum belongs to the file that was looked at. */
+/**
+ * Hashes one file as a run of small steps, and tells whether the sum belongs to the file that was looked at.
+ */
 import type { Sum } from "#model/entry.ts";
 import { type SumSeeds, Summer, sumOf } from "#sync/chunk/sum.ts";
 import type { Pacer } from "#sync/scan/pacer.ts";
@@ -9,9 +11,8 @@ export const READ_BYTES = 1 << 20;
 
 /** Same content as far as a stat can tell: the inode, its size and both times. */
 export function sameStat(a: Stat, b: Stat): boolean {
-  return (
-    a.ino === b.ino && a.size === b.size && a.mtimeNs === b.mtimeNs && a.ctimeNs === b.ctimeNs && a.kind === b.kind
-  );
+  if (a.kind !== b.kind || a.ino !== b.ino || a.size !== b.size) return false;
+  return a.mtimeNs === b.mtimeNs && a.ctimeNs === b.ctimeNs;
 }
 
 export type HashJob = {
@@ -23,9 +24,9 @@ export type HashJob = {
 };
 
 /**
- * Yields where the caller may pause. Returns the sum, or undefined when the file is no longer what `expect` says:
- * the open file before and after, and the path after, must all have that stat (a change in place and a rename over
- * the path are both caught).
+ * Yields where the caller may pause. Returns the sum, or undefined when the file is no longer what `expect`
+ * says: the open file before and after, and the path after, must all have that stat (a change in place and a
+ * rename over the path are both caught).
  *
  * @param dir stays open over the pauses
  * @throws {FsError} when the file cannot be opened or read

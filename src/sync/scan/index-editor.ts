@@ -1,6 +1,7 @@
 /**
- * Writes what a scan found into the index and reports every difference. A report and the index write it belongs to
- * are always made without a pause between them, so a caller that puts each step in a transaction never loses one.
+ * Writes what a scan found into the index and reports every difference. A report and the index write it
+ * belongs to are always made without a pause between them, so a caller that puts each step in a transaction
+ * never loses one.
  */
 import type { FileEntry } from "#model/entry.ts";
 import { PRIVATE_DIR, type RelPath, compareNames, joinPath } from "#model/path.ts";
@@ -13,9 +14,9 @@ import type { Fd } from "#platform/file-system.ts";
 
 export type ScanSink = {
   /**
-   * The path differs from the index: its record now, or undefined for absence, or "ignored" when rules took it out of
-   * sight (with everything below, which gets no call of its own). A path may be reported more than once in a scan;
-   * the last call counts. Directories come before what is in them.
+   * The path differs from the index: its record now, or undefined for absence, or "ignored" when rules took
+   * it out of sight (with everything below, which gets no call of its own). A path may be reported more than
+   * once in a scan; the last call counts. Directories come before what is in them.
    */
   changed(path: RelPath, state: IndexRecord | "ignored" | undefined): void;
 };
@@ -28,7 +29,9 @@ export type DirectoryHook = {
   dropped(path: RelPath): void;
 };
 
-/** `old` to `next`; `silent`: only what a disk knows by itself has changed, which is no news for a session. */
+/**
+ * `old` to `next`; `silent`: only what a disk knows by itself has changed, which is no news for a session.
+ */
 export type IndexChange = {
   readonly name: string;
   readonly path: RelPath;
@@ -38,7 +41,9 @@ export type IndexChange = {
   readonly silent: boolean;
 };
 
-/** Children of one directory that are replaced by one index write; a larger directory is written in slices. */
+/**
+ * Children of one directory that are replaced by one index write; a larger directory is written in slices.
+ */
 const WRITE_WHOLE_MAX = 8192;
 /** From this many changes on, and this part of all children, a directory is written whole. */
 const WRITE_WHOLE_MIN = 16;
@@ -71,15 +76,16 @@ export class IndexEditor {
     this.#options = options;
   }
 
-  /** Performs the changes of one directory. `children`: what the index holds there, when the caller has it. */
+  /**
+   * Performs the changes of one directory. `children`: what the index holds there, when the caller has it.
+   */
   *write(dir: RelPath, children: readonly Child[] | undefined, changes: IndexChange[]): Generator<void> {
     const { index, pacer } = this.#options;
     for (const change of changes) {
       if (change.old?.entry.kind !== "dir" || change.next === "ignored") continue;
-      if (change.next === undefined || change.next.entry.kind !== "dir") yield* this.#setAside(change.path, change.old);
+      if (change.next?.entry.kind !== "dir") yield* this.#setAside(change.path, change.old);
     }
-    const large = changes.length >= WRITE_WHOLE_MIN && children !== undefined;
-    if (large && changes.length * WRITE_WHOLE_PART >= children.length && changes.length + children.length <= WRITE_WHOLE_MAX) {
+    if (children !== undefined && isWorthWhole(changes.length, children.length)) {
       for (const change of changes) if (change.next === "ignored") this.#forget(change.path, change.old);
       index.setChildren(dir, merged(children, changes));
       for (const change of changes) this.#report(change);
@@ -157,7 +163,8 @@ export class IndexEditor {
       const [below, known] = found;
       count++;
       this.#gone(below, known);
-      if (known.entry.kind === "dir") this.candidates.dirVanished(below, aside + below.slice(path.length), known.ino);
+      if (known.entry.kind !== "dir") continue;
+      this.candidates.dirVanished(below, aside + below.slice(path.length), known.ino);
     }
     if (count === 0) return;
     index.moveSubtree(path, aside);
@@ -165,8 +172,8 @@ export class IndexEditor {
   }
 
   /**
-   * Brings a subtree that was set aside to its new place and reports all of it as present there. The directory's own
-   * record is the caller's.
+   * Brings a subtree that was set aside to its new place and reports all of it as present there. The
+   * directory's own record is the caller's.
    */
   *restore(aside: RelPath, path: RelPath, record: IndexRecord): Generator<void> {
     const { index, links, sink } = this.#options;
@@ -198,8 +205,9 @@ export class IndexEditor {
   }
 
   /**
-   * Searches the index for the names of files that had only one when they were recorded and were linked since: the new
-   * name alone is reported. The one step of a dirty scan that costs by the size of the root, and only after link().
+   * Searches the index for the names of files that had only one when they were recorded and were linked
+   * since: the new name alone is reported. The one step of a dirty scan that costs by the size of the root,
+   * and only after link().
    */
   *findOtherNames(): Generator<void> {
     const { links } = this.#options;
@@ -252,10 +260,16 @@ export class IndexEditor {
   }
 }
 
+function isWorthWhole(changes: number, children: number): boolean {
+  const many = changes >= WRITE_WHOLE_MIN && changes * WRITE_WHOLE_PART >= children;
+  return many && changes + children <= WRITE_WHOLE_MAX;
+}
+
 /** In compareNames order; by plain string comparison where that is the same order. */
 function sortByName(items: { name: string }[]): void {
   const plain = items.every(({ name }) => !/[\ud800-\uffff]/.test(name));
-  items.sort(plain ? (a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0) : (a, b) => compareNames(a.name, b.name));
+  if (plain) items.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+  else items.sort((a, b) => compareNames(a.name, b.name));
 }
 
 /** Children after the changes, in name order. */

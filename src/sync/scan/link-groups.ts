@@ -1,8 +1,10 @@
 /**
- * Which paths share an inode. Kept in a table of the index because a scan of single paths must know the other names
- * of a file without looking at the whole root: watching reports a write only under the name that was used.
+ * Which paths share an inode. Kept in a table of the index because a scan of single paths must know the other
+ * names of a file without looking at the whole root: watching reports a write only under the name that was
+ * used.
  *
- * Key: inode as 16 hex digits, ":", path key in hex, so that the names of an inode are neighbours in path order.
+ * Key: inode as 16 hex digits, ":", path key in hex, so that the names of an inode are neighbours in path
+ * order.
  */
 import { type RelPath, decodeName, pathKey } from "#model/path.ts";
 import type { Table } from "#sync/index/store.ts";

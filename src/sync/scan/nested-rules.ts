@@ -1,4 +1,6 @@
-/** The ignore rules in force in each directory: those of the session, then every ignore file on the way down. */
+/**
+ * The ignore rules in force in each directory: those of the session, then every ignore file on the way down.
+ */
 import { SynclineError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
 import { type RelPath, nameOf, parentOf } from "#model/path.ts";
@@ -28,8 +30,8 @@ export class NestedRules {
   }
 
   /**
-   * Rules for what lies in `dir`, from the disk unless remembered. A problem means that they cannot be known, and then
-   * nothing in the directory is. Directories that are gone have the rules of their parent.
+   * Rules for what lies in `dir`, from the disk unless remembered. A problem means that they cannot be known,
+   * and then nothing in the directory is. Directories that are gone have the rules of their parent.
    */
   of(dir: RelPath): IgnoreRules | Problem {
     const known = this.#known.get(dir);
@@ -59,7 +61,8 @@ export class NestedRules {
       return bytes === undefined ? outer : outer.child(dir, ignoreLines(bytes));
     } catch (error) {
       if (error instanceof SynclineError && error.code === "LIMIT") {
-        return { path: dir, side: "alpha", code: "LIMIT", message: `${IGNORE_FILE}: ${error.message}`, transient: false };
+        const message = `${IGNORE_FILE}: ${error.message}`;
+        return { path: dir, side: "alpha", code: "LIMIT", message, transient: false };
       }
       const found = scanProblem(dir, error);
       return { ...found, message: `${IGNORE_FILE}: ${found.message}` };

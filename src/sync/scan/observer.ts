@@ -1,4 +1,7 @@
-/** Turns what the disk says about one node into an index record; hashes where a stat leaves doubt about content. */
+/**
+ * Turns what the disk says about one node into an index record; hashes where a stat leaves doubt about
+ * content.
+ */
 import type { FileEntry, Owner, Preserve, Sum, Xattrs } from "#model/entry.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
 import type { IndexRecord } from "#sync/index/record-codecs.ts";
@@ -47,11 +50,13 @@ export class Observer {
 
   /**
    * Record of a directory, symlink or other node, or of a file without its sum.
-   * @throws {FsError} when more than the stat was needed and could not be had; CHANGED as ESTALE
+   * @throws {FsError} when more than the stat was needed and could not be had
    */
   observe(dir: Fd, name: string, stat: Stat, nowMs: number): IndexRecord {
     const { ino, ctimeNs } = stat;
-    if (stat.kind === "file") return this.#fileRecord(dir, name, stat, undefined, stat.mtimeNs, this.#isRacy(stat, nowMs));
+    if (stat.kind === "file") {
+      return this.#fileRecord(dir, name, stat, undefined, stat.mtimeNs, this.#isRacy(stat, nowMs));
+    }
     if (stat.kind === "symlink" && this.#options.preserve.symlinks) {
       const target = this.#fs.readlink(dir, name);
       const racy = this.#isRacy(stat, nowMs);
@@ -68,11 +73,15 @@ export class Observer {
     return { entry: { kind: "other", what: stat.kind }, ino, ctimeNs, racy: false };
   }
 
-  /** The record of a file that is `from` under a new name: its sum, and its time where the disk keeps a rounded one. */
+  /**
+   * The record of a file that is `from` under a new name: its sum, and its time where the disk keeps a
+   * rounded one.
+   */
   renamed(record: IndexRecord, from: IndexRecord, sum: Sum | undefined): IndexRecord {
     if (record.entry.kind !== "file" || from.entry.kind !== "file") return record;
     const entry: FileEntry = { ...record.entry, sum, mtimeNs: from.entry.mtimeNs };
-    return from.diskMtimeNs === undefined ? { ...record, entry } : { ...record, entry, diskMtimeNs: from.diskMtimeNs };
+    const { diskMtimeNs } = from;
+    return diskMtimeNs === undefined ? { ...record, entry } : { ...record, entry, diskMtimeNs };
   }
 
   /** May the content differ although nothing that the record says does? So it is when it was never hashed. */

@@ -1,7 +1,9 @@
 /** Cuts long work into slices so that a process that also serves others stays responsive. */
 import type { Clock } from "#platform/host.ts";
 
-/** Work between two safe points, in milliseconds. One system call may exceed it: a listing is not divisible. */
+/**
+ * Work between two safe points, in milliseconds. One system call may exceed it: a listing is not divisible.
+ */
 const SLICE_MS = 12;
 /** Small items (a stat, a comparison) between two looks at the clock. */
 const ITEMS_PER_LOOK = 64;

@@ -1,6 +1,7 @@
 /**
- * The paths of a root whose state is unknown. A problem covers everything below its path. The number is bounded: when
- * there are too many, problems are folded into one of their parent directory, which makes more unknown, never less.
+ * The paths of a root whose state is unknown. A problem covers everything below its path. The number is
+ * bounded: when there are too many, problems are folded into one of their parent directory, which makes more
+ * unknown, never less.
  */
 import type { Problem } from "#model/observation.ts";
 import { type RelPath, isWithin, parentOf } from "#model/path.ts";
@@ -15,8 +16,8 @@ const TRANSIENT = new Set([
 ]);
 
 /**
- * The problem behind a refusal of the operating system; anything else that was thrown passes on. The endpoint cannot
- * know its side: the controller puts it in.
+ * The problem behind a refusal of the operating system; anything else that was thrown passes on. The endpoint
+ * cannot know its side: the controller puts it in.
  */
 export function scanProblem(path: RelPath, error: unknown): Problem {
   if (!(error instanceof FsError)) throw error;

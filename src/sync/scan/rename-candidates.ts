@@ -1,7 +1,7 @@
 /**
- * What vanished and what arrived in one scan, so that a renamed file keeps its sum and a renamed directory its whole
- * index. A rename keeps inode, size and mtime (it changes ctime). Bounded: what does not fit is a removal and a
- * creation, which is only slower.
+ * What vanished and what arrived in one scan, so that a renamed file keeps its sum and a renamed directory
+ * its whole index. A rename keeps inode, size and mtime (it changes ctime). Bounded: what does not fit is a
+ * removal and a creation, which is only slower.
  */
 import type { RelPath } from "#model/path.ts";
 import type { IndexRecord } from "#sync/index/record-codecs.ts";

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import {
-  appendFileSync, linkSync, mkdirSync, mkdtempSync, renameSync, rmSync, statSync, symlinkSync, unlinkSync, utimesSync, writeFileSync,
+  appendFileSync, linkSync, mkdirSync, mkdtempSync, renameSync, rmSync, statSync, symlinkSync, unlinkSync,
+  utimesSync, writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -43,7 +44,9 @@ describe("differences", () => {
       const reports = root.reports();
       const paths = reports.map(([path]) => path);
       expect(paths.toSorted(comparePaths)).toEqual(["a", "a/b", "a/b/f", "a/link", "z"]);
-      for (const path of paths) expect(paths.indexOf(path)).toBeGreaterThan(paths.indexOf(path.slice(0, path.lastIndexOf("/"))));
+      for (const path of paths) {
+        expect(paths.indexOf(path)).toBeGreaterThan(paths.indexOf(path.slice(0, path.lastIndexOf("/"))));
+      }
       expect(root.index.get("a/link")?.entry).toEqual({ kind: "symlink", target: "../nowhere" });
       expect(root.sumOf("a/b/f")).toBeUndefined();
       expect(outcome).toMatchObject({ entries: 5, problems: [], hashedBytes: 0 });
@@ -166,13 +169,15 @@ describe("metadata", () => {
 });
 
 describe("unknown", () => {
+  const unopened = (code: string) => (call: string, name: string) =>
+    call === "openDir" && name === "d" ? code : undefined;
   const broken: [string, (root: ScanRoot) => void][] = [
-    ["cannot be opened", (root) => (root.fault = (call, name) => (call === "openDir" && name === "d" ? "EACCES" : undefined))],
+    ["cannot be opened", (root) => (root.fault = unopened("EACCES"))],
     ["breaks off in its listing", (root) => {
       let listings = 0;
       root.fault = (call) => (call === "list" && ++listings === 2 ? "EIO" : undefined);
     }],
-    ["is stale", (root) => (root.fault = (call, name) => (call === "openDir" && name === "d" ? "ESTALE" : undefined))],
+    ["is stale", (root) => (root.fault = unopened("ESTALE"))],
   ];
   for (const [what, breakIt] of broken) {
     test(`[SCAN-9] a directory that ${what} is a problem; nothing in it becomes absent`, rooted(async (root) => {

@@ -1,9 +1,10 @@
 /**
  * Compares a root with its index, brings the index up to date and reports every difference.
  *
- * A scan is a run of steps of bounded length. The caller performs each step inside one transaction of the index's
- * store and lets others run in between: when the root turns out to be another one, the step throws, so everything
- * found since the last step is undone with the transaction. What earlier steps wrote was found under the right root.
+ * A scan is a run of steps of bounded length. The caller performs each step inside one transaction of the
+ * index's store and lets others run in between: when the root turns out to be another one, the step throws,
+ * so everything found since the last step is undone with the transaction. What earlier steps wrote was found
+ * under the right root.
  */
 import type { Preserve } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
@@ -51,7 +52,9 @@ export type ScanOutcome = {
   /** Records in the index. */
   readonly entries: number;
   readonly hashedBytes: number;
-  /** New path → old path of files and directories that kept their inode; what is in a directory is not listed. */
+  /**
+   * New path → old path of files and directories that kept their inode; what is in a directory is not listed.
+   */
   readonly renames: ReadonlyMap<RelPath, RelPath>;
 };
 
@@ -121,7 +124,8 @@ export class Scanner {
   /** Is the path out of sight of this session? Asks the disk for ignore files that are not known yet. */
   ignores(path: RelPath, isDir: boolean): boolean {
     const dir = parentOf(path);
-    // Asked for whole directories in a row, also for such that do not exist yet, whose rules are not remembered.
+    // Asked for whole directories in a row, also for such that do not exist yet, whose rules are not
+    // remembered.
     if (this.#asked?.dir !== dir) {
       const rules = this.#rules.of(dir);
       this.#asked = { dir, rules: rules instanceof IgnoreRules ? rules : undefined };
@@ -129,7 +133,10 @@ export class Scanner {
     return this.#asked.rules?.ignores(path, isDir) ?? false;
   }
 
-  /** Begins a scan. Dirty paths that fall to a problem for a passing reason are looked at again by every dirty scan. */
+  /**
+   * Begins a scan. Dirty paths that fall to a problem for a passing reason are looked at again by every dirty
+   * scan.
+   */
   begin(work: ScanWork): ScanRun {
     this.#options.root.clear();
     this.#asked = undefined;

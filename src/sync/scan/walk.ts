@@ -1,11 +1,12 @@
 /**
  * One pass over a root, or over the dirty parts of it, comparing the disk with the index.
  *
- * Written as generators that yield where the work may pause; nothing is asynchronous in between, and no descriptor
- * but the one of the directory at hand is held over a pause. Memory follows the largest directory and the depth.
+ * Written as generators that yield where the work may pause; nothing is asynchronous in between, and no
+ * descriptor but the one of the directory at hand is held over a pause. Memory follows the largest directory
+ * and the depth.
  *
- * Only a stat that says ENOENT, in a directory that still is the one at its path, makes something absent. Everything
- * else that goes wrong is a problem of that path: its records, and those below, stay as they are.
+ * Only a stat that says ENOENT, in a directory that still is the one at its path, makes something absent.
+ * Everything else that goes wrong is a problem of that path: its records, and those below, stay as they are.
  */
 import type { Sum } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
@@ -44,7 +45,9 @@ export type WalkOptions = {
   readonly pacer: Pacer;
   /** Hash every file. */
   readonly deep: boolean;
-  /** Ask the ignore rules about known paths too; needed when the rules may be others than at the last scan. */
+  /**
+   * Ask the ignore rules about known paths too; needed when the rules may be others than at the last scan.
+   */
   readonly recheck: boolean;
 };
 
@@ -141,7 +144,9 @@ export class Walk {
     } catch (error) {
       return scanProblem(dir, error);
     }
+    if (pacer.dueNow()) yield;
     const children = index.children(dir);
+    if (pacer.dueNow()) yield;
     const byName = new Map<string, IndexRecord>();
     for (const child of children) byName.set(child.name, child.record);
     const inside = this.#rulesInside(frame, fd, items, byName.get(IGNORE_FILE));
@@ -188,8 +193,8 @@ export class Walk {
   }
 
   /**
-   * The quick part of looking at one listed name, where nearly all items end: returns its stat when it differs from
-   * the index. `kind` is a hint that spares the stat of what is ignored.
+   * The quick part of looking at one listed name, where nearly all items end: returns its stat when it
+   * differs from the index. `kind` is a hint that spares the stat of what is ignored.
    */
   #look(place: Place, name: string, kind: DirItem["kind"], old: IndexRecord | undefined): Stat | undefined {
     const { fs, problems } = this.#o;
@@ -216,7 +221,8 @@ export class Walk {
 
   #matches(old: IndexRecord, stat: Stat): boolean {
     if (this.#o.deep && stat.kind === "file") return false;
-    // An attribute of a directory shows only in its ctime, which matchesStat leaves out because children move it too.
+    // An attribute of a directory shows only in its ctime, which matchesStat leaves out because children move
+    // it too.
     if (this.#o.xattrs && stat.kind === "dir" && old.ctimeNs !== stat.ctimeNs) return false;
     return matchesStat(old, stat);
   }
@@ -240,8 +246,9 @@ export class Walk {
     try {
       if (this.#o.problems.size > 0) this.#o.problems.delete(path);
       if (stat.kind === "dir") this.#directoryDiffers(place, name, path, stat, old);
-      else if (stat.kind === "file" && old?.entry.kind === "file") yield* this.#fileDiffers(place, name, path, stat, old);
-      else yield* this.#nodeDiffers(place, name, path, stat, old);
+      else if (stat.kind === "file" && old?.entry.kind === "file") {
+        yield* this.#fileDiffers(place, name, path, stat, old);
+      } else yield* this.#nodeDiffers(place, name, path, stat, old);
     } catch (error) {
       this.#o.problems.add(scanProblem(path, error));
     }
@@ -251,13 +258,14 @@ export class Walk {
     const { editor, observer } = this.#o;
     const same = old?.entry.kind === "dir" && old.ino === stat.ino;
     if (!same && (this.#collecting || editor.candidates.hasDir(stat.ino))) {
-      if (old !== undefined) place.changes.push({ name, path, old, next: undefined, nlink: 1, silent: false });
+      if (old !== undefined) place.changes.push(absence(place.dir, name, old));
       this.#arrivals.push({ path, outer: place.rules });
       return;
     }
     const next = observer.observe(place.fd, name, stat, observer.nowMs());
-    if (old !== undefined && !same) place.changes.push({ name, path, old, next: undefined, nlink: 1, silent: false });
-    place.changes.push({ name, path, old: same ? old : undefined, next, nlink: 1, silent: same && identicalRecords(old, next) });
+    if (old !== undefined && !same) place.changes.push(absence(place.dir, name, old));
+    const silent = same && identicalRecords(old, next);
+    place.changes.push({ name, path, old: same ? old : undefined, next, nlink: 1, silent });
     if (place.descend || !same) this.#enter(place, path, stat.ino);
   }
 
@@ -271,7 +279,13 @@ export class Walk {
   }
 
   /** A new file, a symlink, something special, or a change of kind. */
-  *#nodeDiffers(place: Place, name: string, path: RelPath, stat: Stat, old: IndexRecord | undefined): Generator<void> {
+  *#nodeDiffers(
+    place: Place,
+    name: string,
+    path: RelPath,
+    stat: Stat,
+    old: IndexRecord | undefined,
+  ): Generator<void> {
     const { editor, observer } = this.#o;
     let next = observer.observe(place.fd, name, stat, observer.nowMs());
     if (stat.kind === "file") {
@@ -308,8 +322,9 @@ export class Walk {
   }
 
   /**
-   * Decides about names that were listed but gone at the stat, by a second listing, and makes sure that the directory
-   * in which something is missing still is the one at its path. A problem withdraws all findings in the directory.
+   * Decides about names that were listed but gone at the stat, by a second listing, and makes sure that the
+   * directory in which something is missing still is the one at its path. A problem withdraws all findings in
+   * the directory.
    */
   #settleAbsence(place: Place): Problem | undefined {
     try {
@@ -436,7 +451,10 @@ export class Walk {
 
   // ---------------------------------------------------------------- single paths
 
-  /** Compares one path, whose directory is known and open, with the index; new directories are walked by drain(). */
+  /**
+   * Compares one path, whose directory is known and open, with the index; new directories are walked by
+   * drain().
+   */
   *examine(dir: RelPath, fd: Fd, rules: IgnoreRules, path: RelPath, extent: DirtyExtent): Generator<void> {
     const { index, problems, editor } = this.#o;
     const descend = extent === "subtree";

@@ -226,6 +226,7 @@ class Cycle {
         endpoints: { alpha: sides.alpha.endpoint, beta: sides.beta.endpoint },
         runId: this.#runId,
         verbose: options.verbose,
+        preserve: options.preserve,
         durable: options.durable !== "none",
         onEvent,
         onBytes: (more) => {

@@ -2,11 +2,11 @@
  * Brings one side's part of a plan about: content from the other side, small files inline and large ones through a
  * transfer, then apply, group by group. After each group the outcome is in the session's state, durably.
  */
-import type { FileEntry } from "#model/entry.ts";
+import type { FileEntry, Preserve } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
-import type { Side } from "#model/plan.ts";
+import type { Change, Side } from "#model/plan.ts";
 import type { Step } from "#sync/plan/order.ts";
 import {
   type Application,
@@ -37,6 +37,7 @@ export type ExecutionContext = {
   readonly endpoints: Record<Side, Endpoint>;
   readonly runId: string;
   readonly verbose: boolean;
+  readonly preserve: Preserve;
   readonly durable: boolean;
   readonly onEvent: (event: SessionEvent) => void;
   readonly onBytes: (bytes: number) => void;
@@ -193,7 +194,7 @@ class GroupExecution {
     const { change } = step;
     if (wanted.size > INLINE_BYTES_MAX) {
       const result = large.get(change.path);
-      if (result?.entry !== undefined) return { type: "change", change: { ...change, new: merged(wanted, result.entry) } };
+      if (result?.entry !== undefined) return { type: "change", change: this.#asRead(change, wanted, result.entry) };
       this.#sourceProblem(result?.problem ?? lost(change.path));
       return undefined;
     }
@@ -204,7 +205,18 @@ class GroupExecution {
     }
     this.#context.totals.literal += item.bytes.length;
     this.#context.onBytes(item.bytes.length);
-    return { type: "change", change: { ...change, new: merged(wanted, item.entry) }, bytes: item.bytes };
+    return { type: "change", change: this.#asRead(change, wanted, item.entry), bytes: item.bytes };
+  }
+
+  /** The change with the content that was really read, which is also what the source holds now. */
+  #asRead(change: Change, wanted: FileEntry, read: FileEntry): Change {
+    const { state, preserve } = this.#context;
+    const source = otherSide(this.#side);
+    const held = state.held(source, change.path);
+    if (held.state === "present" && held.entry.kind === "file") {
+      state.observe(source, change.path, { state: "present", entry: merged(held.entry, read) }, preserve);
+    }
+    return { ...change, new: merged(wanted, read) };
   }
 
   #sourceProblem(found: Problem): void {
@@ -216,7 +228,7 @@ class GroupExecution {
     if (result.path !== (op.type === "move" ? op.move.to : op.change.path)) {
       throw incomplete(this.#context.endpoints[this.#side].label);
     }
-    const { state, totals, verbose, onEvent } = this.#context;
+    const { state, totals, verbose, preserve, onEvent } = this.#context;
     if (result.status !== "done") {
       if (result.status === "stale") totals.stale++;
       // What one side filters out is not a failure: the path simply is not shared.
@@ -226,14 +238,20 @@ class GroupExecution {
       return;
     }
     totals.changes++;
-    if (op.type === "move" && op.move.aside === true) state.movedOn(this.#side, op.move.from, op.move.to);
-    else if (op.type === "move") state.agreeMove(op.move.from, op.move.to);
-    else state.agree(result.path, op.change.new === undefined ? undefined : (result.entry ?? op.change.new));
+    const side = this.#side;
+    if (op.type === "move") {
+      const { from, to, aside } = op.move;
+      if (aside === true) state.movedAside(side, from, to, preserve);
+      else state.moved(side, from, to, preserve);
+    } else {
+      const there = op.change.new === undefined ? undefined : (result.entry ?? op.change.new);
+      state.achieved(side, result.path, there, preserve);
+    }
     if (verbose) onEvent(changeEvent(this.#side, op));
   }
 }
 
-/** The wanted entry with the content facts of what was really read. */
+/** An entry with the content facts of what was really read. */
 function merged(wanted: FileEntry, read: FileEntry): FileEntry {
   return { ...wanted, size: read.size, sum: read.sum, mtimeNs: read.mtimeNs };
 }

@@ -128,11 +128,18 @@ export class SessionState {
     this.pending[side].set(path, held);
   }
 
-  /** Sets the ancestor where both sides are known to hold `entry` now. */
-  agree(path: RelPath, entry: Entry | undefined): void {
-    this.setAncestor(path, entry);
-    this.pending.alpha.delete(path);
-    this.pending.beta.delete(path);
+  /**
+   * `side` now holds `entry` at `path`. That is agreed only if the other side holds the same; otherwise (one half of a
+   * merge, say) it is remembered as what this side holds.
+   */
+  achieved(side: Side, path: RelPath, entry: Entry | undefined, preserve: Preserve): void {
+    const other = this.held(otherSide(side), path);
+    const there = other.state === "present" ? other.entry : undefined;
+    if (other.state !== "ignored" && sameEntry(there, entry, preserve)) {
+      this.setAncestor(path, entry);
+      this.pending.alpha.delete(path);
+      this.pending.beta.delete(path);
+    } else this.observe(side, path, entry === undefined ? { state: "absent" } : { state: "present", entry }, preserve);
   }
 
   setAncestor(path: RelPath, entry: Entry | undefined): void {
@@ -146,26 +153,34 @@ export class SessionState {
     this.ancestor.set(path, entry);
   }
 
-  /** A whole subtree was renamed on both sides. */
-  agreeMove(from: RelPath, to: RelPath): void {
-    for (const [path] of [...this.ancestor.walk(from)]) {
-      for (const side of SIDES) {
-        this.pending[side].delete(path);
-        this.pending[side].delete(to + path.slice(from.length));
-      }
-    }
+  /** `side` renamed a subtree as the other side had done before: it is renamed in the ancestor too. */
+  moved(side: Side, from: RelPath, to: RelPath, preserve: Preserve): void {
+    const other = otherSide(side);
+    const subtree = [...this.ancestor.walk(from)].map(([path]) => {
+      const now = to + path.slice(from.length);
+      return { path, now, mine: this.held(side, path), theirs: this.held(other, now) };
+    });
     this.ancestor.moveSubtree(from, to);
+    for (const { path, now, mine, theirs } of subtree) {
+      this.pending[side].delete(path);
+      this.pending[other].delete(path);
+      this.observe(side, now, mine, preserve);
+      this.observe(other, now, theirs, preserve);
+    }
   }
 
-  /** One side alone renamed a subtree: a conflict's loser that was put aside. The ancestor stays. */
-  movedOn(side: Side, from: RelPath, to: RelPath): void {
+  /**
+   * `side` alone renamed a subtree: a conflict's loser that was put aside. Nothing is agreed any more where it was:
+   * otherwise the winner's unchanged entries there would look deleted by the loser.
+   */
+  movedAside(side: Side, from: RelPath, to: RelPath, preserve: Preserve): void {
     const paths = new Set([...this.ancestor.walk(from)].map(([path]) => path));
     for (const path of this.pending[side].keys()) if (isWithin(path, from)) paths.add(path);
     for (const path of paths) {
+      this.rebase(path, undefined, preserve);
       const held = this.held(side, path);
-      this.pending[side].set(to + path.slice(from.length), held);
-      if (this.ancestor.get(path) === undefined) this.pending[side].delete(path);
-      else this.pending[side].set(path, { state: "absent" });
+      this.pending[side].delete(path);
+      if (held.state !== "absent") this.observe(side, to + path.slice(from.length), held, preserve);
     }
   }
 

@@ -1,11 +1,12 @@
 /**
- * One file being put together at the destination, from ops in any order. Counts what is covered so that no byte is
- * missing or written twice, hashes every piece as soon as it is complete, and in the end knows the file's sum from
- * its own reading.
+ * One file being put together at the destination, from ops in any order. Counts what is covered so that no
+ * byte is missing or written twice, hashes every piece as soon as it is complete, and in the end knows the
+ * file's sum from its own reading.
  */
+import type { Sum } from "#model/entry.ts";
 import { PIECE_BYTES, PieceSums, type SumSeeds, piecesIn } from "#sync/chunk/sum.ts";
 import { type ByteReader, malformed } from "#sync/wire/bytes.ts";
-import { type Fd, type FileSystem, FsError, isCode } from "#platform/file-system.ts";
+import { type Fd, type FileSystem, isCode } from "#platform/file-system.ts";
 import { FILE_BYTES_MAX, WRITEBACK_BYTES } from "#sync/transfer/limits.ts";
 import { OP_COPY, OP_KEEP, OP_LITERAL, OP_ZERO, readSize } from "#sync/transfer/messages.ts";
 
@@ -42,12 +43,15 @@ export class Assembly {
   #writes = 0;
   #idle: (() => void) | undefined;
   #failure: unknown;
+  #endsInZeros = false;
   /** What the kernel was not yet asked to write back: bytes, and where they begin and end. */
   #dirtyBytes = 0;
   #dirtyFrom = Infinity;
   #dirtyTo = 0;
 
-  /** Gives the file its size at once. Throws FsError, and PROTOCOL for sizes and attempts that cannot be. */
+  /**
+   * Cuts the file to its size at most. Throws FsError, and PROTOCOL for sizes and attempts that cannot be.
+   */
   constructor(parts: AssemblyParts, size: number, attempt: number) {
     if (size > FILE_BYTES_MAX || attempt < 1 || attempt > 2) throw malformed("a file that cannot be");
     this.#parts = parts;
@@ -56,7 +60,8 @@ export class Assembly {
     this.#sums = new PieceSums(parts.seeds, size);
     this.#claimed = new Int32Array(piecesIn(size));
     this.#written = new Int32Array(piecesIn(size));
-    parts.fs.truncate(parts.fd, size);
+    // Never longer on the way than what has arrived, so that an interrupted transfer leaves a short partial.
+    if (parts.fs.fstat(parts.fd).size > size) parts.fs.truncate(parts.fd, size);
     if (size === 0) this.#sums.add(0, ZEROS.subarray(0, 0));
   }
 
@@ -65,7 +70,9 @@ export class Assembly {
     return this.#toHash.length;
   }
 
-  /** Performs the ops of one OPS message. Throws FsError, or PROTOCOL for ops outside the file or the base. */
+  /**
+   * Performs the ops of one OPS message. Throws FsError, or PROTOCOL for ops outside the file or the base.
+   */
   ops(reader: ByteReader): void {
     while (!reader.atEnd) {
       const kind = reader.u8();
@@ -121,11 +128,17 @@ export class Assembly {
     while (this.#toHash.length > count && this.#hashing !== undefined) await this.#hashing;
   }
 
-  /** The sum of the finished file, or undefined when bytes are missing. Throws what writing or reading threw. */
-  async sum(): Promise<string | undefined> {
+  /**
+   * Gives the file its size and returns its sum; undefined when bytes are missing. Throws what any step
+   * threw.
+   */
+  async finish(): Promise<Sum | undefined> {
     await this.settle();
     if (this.#failure !== undefined) throw this.#failure;
-    return this.#sums.missing === 0 ? this.#sums.digest() : undefined;
+    if (this.#sums.missing > 0) return undefined;
+    // Zeros at the end were never written, so the file is too short still.
+    if (this.#endsInZeros) this.#parts.fs.truncate(this.#parts.fd, this.size);
+    return this.#sums.digest();
   }
 
   /** The first failure of work that was not awaited. */
@@ -187,8 +200,8 @@ export class Assembly {
     try {
       for (let piece = this.#toHash.shift(); piece !== undefined; piece = this.#toHash.shift()) {
         const bytes = buffer.subarray(0, this.#sums.lengthOf(piece));
-        const count = await fs.readAsync(fd, bytes, piece * PIECE_BYTES);
-        if (count !== bytes.length) throw new FsError("EIO", "read");
+        // Behind the end of the file are zeros that are not written: the file gets its full size at last.
+        bytes.fill(0, await fs.readAsync(fd, bytes, piece * PIECE_BYTES));
         this.#sums.add(piece, bytes);
       }
     } catch (error) {
@@ -206,7 +219,8 @@ export class Assembly {
     this.#claim(target, length);
     for (let done = 0; done < length; ) {
       const count = copySome(fs, base.fd, from + done, fd, target + done, length - done);
-      // The base became shorter. What is missing stays zero, the sum will not fit, and the file is sent as a whole.
+      // The base became shorter. What is missing stays zero, the sum will not fit, and the file is sent as a
+      // whole.
       if (count === 0) break;
       done += count;
     }
@@ -231,6 +245,7 @@ export class Assembly {
   #zero(target: number, length: number): void {
     this.#claim(target, length);
     const end = target + length;
+    if (end === this.size) this.#endsInZeros = true;
     this.#makeZero(target, end);
     const firstWhole = Math.ceil(target / PIECE_BYTES);
     const endWhole = Math.max(firstWhole, Math.floor(end / PIECE_BYTES));
@@ -240,7 +255,10 @@ export class Assembly {
     if (end > endWhole * PIECE_BYTES) this.#wrote(endWhole * PIECE_BYTES, end - endWhole * PIECE_BYTES);
   }
 
-  /** In a fresh file there is nothing to do: it was given its size, so all of it is one hole. */
+  /**
+   * In a fresh file there is nothing to do: what is never written is a hole, and lies behind the end until
+   * then.
+   */
   #makeZero(start: number, end: number): void {
     const { fs, fd, partialSize, sparse } = this.#parts;
     const stale = partialSize > 0 || this.#attempt > 1;

@@ -1,4 +1,6 @@
-/** What the destination has of a file, as the source knows it: the hashes of its blocks, arriving in order. */
+/**
+ * What the destination has of a file, as the source knows it: the hashes of its blocks, arriving in order.
+ */
 import type { ByteReader } from "#sync/wire/bytes.ts";
 import { malformed } from "#sync/wire/bytes.ts";
 import { ANCHOR_MIN, ANCHOR_SPAN_BYTES, NO_ANCHOR, readHash } from "#sync/transfer/block-hash.ts";

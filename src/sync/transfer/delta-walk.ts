@@ -1,11 +1,11 @@
 /**
- * The source's walk through a file of which the destination has something: a base (its old file) and perhaps a
- * partial (left in place by an interrupted transfer).
+ * The source's walk through a file of which the destination has something: a base (its old file) and perhaps
+ * a partial (left in place by an interrupted transfer).
  *
- * Nearly all of a changed file is where one expects it, so the walk predicts: after block k comes block k+1. That is
- * one hash at memory speed. After a miss it looks a few blocks ahead on the same line (an edit in place), and only
- * then searches byte by byte for the anchor of any block (something was inserted, removed or moved). What lies between
- * two matches is handed to Regions to be narrowed.
+ * Nearly all of a changed file is where one expects it, so the walk predicts: after block k comes block k+1.
+ * That is one hash at memory speed. After a miss it looks a few blocks ahead on the same line (an edit in
+ * place), and only then searches byte by byte for the anchor of any block (something was inserted, removed or
+ * moved). What lies between two matches is handed to Regions to be narrowed.
  */
 import { PIECE_BYTES } from "#sync/chunk/sum.ts";
 import { GEAR, GEAR_WINDOW_BYTES } from "#sync/chunk/gear.ts";
@@ -60,7 +60,10 @@ export class DeltaWalk {
     this.#zeroHash = hash48(new Uint8Array(blockBytes), parts.line.seeds);
   }
 
-  /** Walks one stretch of data [start, end); stretches come in rising order, holes between them are the caller's. */
+  /**
+   * Walks one stretch of data [start, end); stretches come in rising order, holes between them are the
+   * caller's.
+   */
   async segment(start: number, end: number): Promise<void> {
     await this.#window.skipTo(start);
     this.#at = start;
@@ -131,8 +134,8 @@ export class DeltaWalk {
   }
 
   /**
-   * Searches from the beginning of the open gap for any block of the base, and at block boundaries for what is
-   * predicted or lies in the partial. Returns after a match or at the end of the segment.
+   * Searches from the beginning of the open gap for any block of the base, and at block boundaries for what
+   * is predicted or lies in the partial. Returns after a match or at the end of the segment.
    */
   async #search(): Promise<void> {
     await this.#base?.prepareSearch();

@@ -47,7 +47,8 @@ export class FileOutput {
     this.literalBytes += bytes.length;
     let at = 0;
     while (at < bytes.length) {
-      // A literal never crosses a piece, so that the destination can hash whole pieces straight from the message.
+      // A literal never crosses a piece, so that the destination can hash whole pieces straight from the
+      // message.
       const rest = Math.min(bytes.length - at, PIECE_BYTES - ((target + at) % PIECE_BYTES));
       const slice = bytes.subarray(at, at + rest);
       if (rest <= SMALL_LITERAL_BYTES) await this.#smallLiteral(target + at, slice);

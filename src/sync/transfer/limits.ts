@@ -5,7 +5,9 @@ import { PIECE_BYTES } from "#sync/chunk/sum.ts";
 export const FILES_ACTIVE_MAX = 4;
 /** Files asked for but not finished; hides the latency of a long line for files of medium size. */
 export const FILES_ASKED_MAX = 32;
-/** Beyond FILES_ACTIVE_MAX files are asked ahead only while those asked for are smaller than this together. */
+/**
+ * Beyond FILES_ACTIVE_MAX files are asked ahead only while those asked for are smaller than this together.
+ */
 export const ASKED_BYTES_MAX = 16 << 20;
 /** Largest file that is accepted: its leaves take 128 MiB of memory. */
 export const FILE_BYTES_MAX = 8 * 2 ** 40;
@@ -26,7 +28,9 @@ export const REGIONS_PER_ASK = 64;
 export const REGIONS_WAITING_MAX = 1024;
 /** Longest region narrowed by hashes of its slices; a longer one is sent whole. */
 export const REGION_BYTES_MAX = 2 << 20;
-/** Slice sizes, coarse then fine: a small edit in a block costs about 200 bytes of hashes and one fine slice. */
+/**
+ * Slice sizes, coarse then fine: a small edit in a block costs about 200 bytes of hashes and one fine slice.
+ */
 export const SLICE_BYTES_COARSE = 8 << 10;
 export const SLICE_BYTES_FINE = 512;
 
@@ -44,8 +48,9 @@ export const OPS_BYTES = 48 << 10;
 export const SMALL_LITERAL_BYTES = 8 << 10;
 
 /**
- * Block size for a base of `size` bytes: the power of two at or above the root of 16 × size. The signature costs
- * 12 bytes a block and an edit about a block, so both grow with the root (1 GiB: 128 KiB, 64 MiB: 32 KiB).
+ * Block size for a base of `size` bytes: the power of two at or above the root of 16 × size. The signature
+ * costs 12 bytes a block and an edit about a block, so both grow with the root (1 GiB: 128 KiB, 64 MiB: 32
+ * KiB).
  */
 export function blockBytesFor(size: number): number {
   let block = BLOCK_BYTES_MIN;

@@ -1,7 +1,8 @@
 /**
- * Messages of a transfer. The destination drives: it asks for files (REQUEST), tells what it has of them already
- * (BLOCKS), and answers questions about stretches of its base (SUMS). The source sends BEGIN, then in any order OPS, DATA
- * and ASK, at last END or FAIL. Ops carry their own position, so that nothing waits for an answer in the middle.
+ * Messages of a transfer. The destination drives: it asks for files (REQUEST), tells what it has of them
+ * already (BLOCKS), and answers questions about stretches of its base (SUMS). The source sends BEGIN, then in
+ * any order OPS, DATA and ASK, at last END or FAIL. Ops carry their own position, so that nothing waits for
+ * an answer in the middle.
  *
  * First byte: the type. Numbers are varints. Files are named by the destination's id, counting from 1.
  *
@@ -18,7 +19,7 @@
  */
 import type { FileEntry } from "#model/entry.ts";
 import { type RelPath, pathFault } from "#model/path.ts";
-import { ByteReader, ByteWriter, malformed } from "#sync/wire/bytes.ts";
+import { type ByteReader, ByteWriter, malformed } from "#sync/wire/bytes.ts";
 import { readEntry, writeEntry } from "#sync/wire/entry-codec.ts";
 import { PIECE_BYTES } from "#sync/chunk/sum.ts";
 import {
@@ -207,9 +208,4 @@ export function readDataHeader(message: Uint8Array): DataHeader {
   if (length === 0 || length > PIECE_BYTES) throw malformed("a length");
   if (packing === PLAIN && message.length !== DATA_HEADER_BYTES + length) throw malformed("a length");
   return { id: fields.getUint32(4, true), target, length, packing };
-}
-
-/** The id of any message, without reading further. */
-export function idOf(message: Uint8Array, reader: ByteReader): number {
-  return message[0] === DATA ? readDataHeader(message).id : reader.varint();
 }

@@ -33,6 +33,8 @@ export class ReceiveFile {
   readonly id: number;
   /** Set when the file cannot be finished; its messages are ignored until the source has said END or FAIL. */
   problem: Problem | undefined;
+  /** With a problem: what is here could not be read, so the file is asked for once more, whole. */
+  isToRetry = false;
   readonly #parts: ReceiveFileParts;
   readonly #fd: Fd;
   readonly #partialSize: number;
@@ -72,7 +74,9 @@ export class ReceiveFile {
     return undefined;
   }
 
-  /** What to ask the source for. The partial's blocks lie on the base's grid, so that one hash serves both. */
+  /**
+   * What to ask the source for. The partial's blocks lie on the base's grid, so that one hash serves both.
+   */
   request(): Request {
     const base = this.#base;
     const blockBytes = blockBytesFor(base?.size ?? this.#partialSize);
@@ -143,7 +147,7 @@ export class ReceiveFile {
 
   /** Does the file that was put together have the bytes that the source read? */
   async verify(entry: FileEntry): Promise<boolean> {
-    const sum = await this.assembly.sum();
+    const sum = await this.assembly.finish();
     return sum !== undefined && sum === entry.sum && entry.size === this.assembly.size;
   }
 
@@ -171,7 +175,7 @@ export class ReceiveFile {
   }
 }
 
-/** End of the last data: an interrupted run had given the file its full size before it had the bytes. */
+/** End of the last data; what lies behind it is a hole that nobody has to compare. */
 function usedBytes(fs: FileSystem, fd: Fd, size: number): number {
   let used = 0;
   for (let at = 0; at < size; ) {
@@ -192,5 +196,6 @@ export function problemAt(path: RelPath, failure: Failure): Problem {
 export function problemFrom(path: RelPath, error: unknown): Problem {
   if (!(error instanceof FsError)) throw error;
   const transient = error.code !== "EACCES" && error.code !== "EPERM" && error.code !== "EROFS";
-  return problemAt(path, { code: error.code, message: `cannot ${error.call}: ${describeErrno(error.code)}`, transient });
+  const message = `cannot ${error.call}: ${describeErrno(error.code)}`;
+  return problemAt(path, { code: error.code, message, transient });
 }

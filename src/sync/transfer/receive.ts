@@ -5,7 +5,7 @@ import type { TransferItem, TransferResult } from "#sync/endpoint/endpoint.ts";
 import { ByteReader, malformed } from "#sync/wire/bytes.ts";
 import type { Channel } from "#sync/wire/channel.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
-import { FsError } from "#platform/file-system.ts";
+import { isCode } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
 import { ASKED_BYTES_MAX, FILES_ACTIVE_MAX, FILES_ASKED_MAX, WRITES_WAITING_MAX } from "#sync/transfer/limits.ts";
 import type { Limit } from "#sync/transfer/line.ts";
@@ -39,8 +39,9 @@ export type ReceiveContext = {
   /** Bandwidth limiter for what this side sends: hashes. */
   readonly limit: Limit;
   /**
-   * Opens this side's own present file at the path, as its index knows it; undefined when there is none or it is not
-   * a file. It need not stay the same: everything taken from it is verified. The transfer closes it. Throws FsError.
+   * Opens this side's own present file at the path, as its index knows it; undefined when there is none or it
+   * is not a file. It need not stay the same: everything taken from it is verified. The transfer closes it.
+   * Throws FsError.
    */
   readonly base: (path: RelPath) => BaseFile | undefined;
 };
@@ -51,12 +52,13 @@ const BACKLOG_PIECES_MAX = 8;
 const DISK_CODES = new Set(["ENOSPC", "EDQUOT", "EROFS", "EIO"]);
 
 /**
- * Brings `items` into the stage over the channel. Every item gets exactly one result, in any order: the entry that
- * was staged, with the sum that was computed here from the staged bytes and agrees with the source's, or a problem.
- * When the disk is full the items that are left get that problem. Afterwards the channel has ended.
+ * Brings `items` into the stage over the channel. Every item gets exactly one result, in any order: the entry
+ * that was staged, with the sum that was computed here from the staged bytes and agrees with the source's, or
+ * a problem. When the disk is full the items that are left get that problem. Afterwards the channel has
+ * ended.
  *
- * Rejects when the transfer as a whole cannot go on (PROTOCOL, LINK_LOST, `signal.reason`); items without a result by
- * then have none, and what was written of them is kept for the next run.
+ * Rejects when the transfer as a whole cannot go on (PROTOCOL, LINK_LOST, `signal.reason`); items without a
+ * result by then have none, and what was written of them is kept for the next run.
  */
 export async function receiveFiles(
   context: ReceiveContext,
@@ -139,7 +141,7 @@ class Receive {
       const item = this.#items[this.#nextItem]!;
       if (this.#diskProblem !== undefined) {
         this.#nextItem++;
-        this.#report({ path: item.path, problem: { ...this.#diskProblem, path: item.path }, literalBytes: 0, reusedBytes: 0 });
+        this.#reportProblem({ ...this.#diskProblem, path: item.path });
         continue;
       }
       const ahead = this.#files.size >= FILES_ACTIVE_MAX && this.#askedBytes + item.entry.size > ASKED_BYTES_MAX;
@@ -155,8 +157,7 @@ class Receive {
     try {
       file = new ReceiveFile({ fs: host.fs, seeds, stage, sparse, base }, item, this.#lastId + 1, how);
     } catch (error) {
-      const problem = this.#problemFrom(item.path, error);
-      this.#report({ path: item.path, problem, literalBytes: 0, reusedBytes: 0 });
+      this.#reportProblem(this.#problemFrom(item.path, error));
       return;
     }
     this.#lastId++;
@@ -174,11 +175,10 @@ class Receive {
     });
   }
 
-  /** A base that cannot be read fails its file; everything else ends the transfer through the channel. */
+  /** A base that cannot be read concerns its file; everything else ends the transfer through the channel. */
   async #signFailed(file: ReceiveFile, error: unknown): Promise<void> {
     try {
-      if (error instanceof FsError) await this.#cancel(file, this.#problemFrom(file.path, error));
-      else throw error;
+      await this.#giveUp(file, error);
     } catch (failure) {
       this.#channel.fail(failure instanceof Error ? failure : new Error(String(failure)));
     }
@@ -190,9 +190,11 @@ class Receive {
     return problem;
   }
 
-  async #cancel(file: ReceiveFile, problem: Problem): Promise<void> {
+  /** Nothing more is wanted of this file. A bad sector in the base or the partial is no reason to fail. */
+  async #giveUp(file: ReceiveFile, error: unknown): Promise<void> {
     if (file.problem !== undefined) return;
-    file.problem = problem;
+    file.isToRetry = file.how === "delta" && isCode(error, "EIO");
+    file.problem = file.isToRetry ? problemFrom(file.path, error) : this.#problemFrom(file.path, error);
     await this.#send(startMessage(CANCEL, file.id).finish());
   }
 
@@ -210,7 +212,7 @@ class Receive {
       else if (type === ASK) await this.#answer(file, reader);
       else throw malformed("an unknown message");
     } catch (error) {
-      await this.#cancel(file, this.#problemFrom(file.path, error));
+      await this.#giveUp(file, error);
       return;
     }
     if (!reader.atEnd) throw malformed("it goes on after its end");
@@ -251,12 +253,13 @@ class Receive {
     }
     const { assembly } = file;
     if (assembly.backlog > BACKLOG_PIECES_MAX) await assembly.catchUp(BACKLOG_PIECES_MAX);
-    if (assembly.failure !== undefined) await this.#cancel(file, this.#problemFrom(file.path, assembly.failure));
+    if (assembly.failure !== undefined) await this.#giveUp(file, assembly.failure);
   }
 
   async #failed(file: ReceiveFile, reader: ByteReader): Promise<void> {
     const failure = readFail(reader);
     await file.settle();
+    if (file.isToRetry) return this.#again(file);
     const problem = file.problem ?? problemAt(file.path, failure);
     await this.#finish(file, () => file.abandon(problem, problem.code === "CHANGED"));
   }
@@ -264,6 +267,7 @@ class Receive {
   async #ended(file: ReceiveFile, reader: ByteReader): Promise<void> {
     const entry = readEnd(reader);
     await file.settle();
+    if (file.isToRetry) return this.#again(file);
     const { problem } = file;
     if (problem !== undefined) return this.#finish(file, () => file.abandon(problem, false));
     let verified = false;
@@ -280,7 +284,7 @@ class Receive {
     return this.#finish(file, () => file.abandon(corrupt, false));
   }
 
-  /** A block was mistaken for another, or the base changed: once more, without taking anything from here. */
+  /** A block was mistaken for another, or the base changed or cannot be read: once more, without taking anything from here. */
   async #again(file: ReceiveFile): Promise<void> {
     this.#remove(file);
     file.abandon(undefined, false);
@@ -295,17 +299,17 @@ class Receive {
 
   async #finish(file: ReceiveFile, close: () => TransferResult): Promise<void> {
     this.#remove(file);
-    let result: TransferResult;
+    let result: TransferResult | undefined;
     try {
       result = close();
     } catch (error) {
-      result = { path: file.path, problem: this.#problemFrom(file.path, error), literalBytes: 0, reusedBytes: 0 };
+      this.#reportProblem(this.#problemFrom(file.path, error));
     }
-    this.#report(result);
+    if (result !== undefined) this.#onResult(result);
     await this.#askMore();
   }
 
-  #report(result: TransferResult): void {
-    this.#onResult(result);
+  #reportProblem(problem: Problem): void {
+    this.#onResult({ path: problem.path, problem, literalBytes: 0, reusedBytes: 0 });
   }
 }

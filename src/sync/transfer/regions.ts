@@ -1,7 +1,8 @@
 /**
- * Narrowing at the source: a stretch of the file that lies where a stretch of the base was, but differs, is compared
- * slice by slice — coarse, then fine — so that an edit of a few bytes costs a few hundred. The base's slice hashes
- * are asked for in batches; nothing waits for an answer until the walk is over or too many are open.
+ * Narrowing at the source: a stretch of the file that lies where a stretch of the base was, but differs, is
+ * compared slice by slice — coarse, then fine — so that an edit of a few bytes costs a few hundred. The
+ * base's slice hashes are asked for in batches; nothing waits for an answer until the walk is over or too
+ * many are open.
  */
 import { type ByteReader, malformed } from "#sync/wire/bytes.ts";
 import type { Fd, FileSystem } from "#platform/file-system.ts";
@@ -49,7 +50,10 @@ export class Regions {
     return fits && gapBytes >= GAP_BYTES_MIN && baseBytes >= SLICE_BYTES_FINE;
   }
 
-  /** Takes over a gap for which suits() holds; its ops go to `output` sooner or later, at the latest in drain(). */
+  /**
+   * Takes over a gap for which suits() holds; its ops go to `output` sooner or later, at the latest in
+   * drain().
+   */
   async add(target: number, targetLength: number, base: number, length: number, output: FileOutput): Promise<void> {
     const sliceBytes = Math.min(targetLength, length) > 2 * SLICE_BYTES_COARSE ? SLICE_BYTES_COARSE : SLICE_BYTES_FINE;
     this.#collected.push({ target, targetLength, base, length, sliceBytes });
@@ -65,7 +69,9 @@ export class Regions {
     }
   }
 
-  /** Begins an attempt on an open file. Answers still on their way to an earlier one are dropped as they come. */
+  /**
+   * Begins an attempt on an open file. Answers still on their way to an earlier one are dropped as they come.
+   */
   begin(fd: Fd): void {
     this.#fd = fd;
     this.#collected = [];
@@ -109,8 +115,8 @@ export class Regions {
   }
 
   /**
-   * Finds the slices of the base in the gap, as far from its beginning as they were or as far from its end: before
-   * the first and after the last edit one of the two holds, whatever was inserted or removed between.
+   * Finds the slices of the base in the gap, as far from its beginning as they were or as far from its end:
+   * before the first and after the last edit one of the two holds, whatever was inserted or removed between.
    */
   async #resolve(job: Job, hashes: Uint8Array, output: FileOutput): Promise<void> {
     const { target, targetLength, base, length, sliceBytes } = job;

@@ -50,9 +50,9 @@ class Records {
 }
 
 /**
- * Hashes the file block by block and hands the messages to `send`, in order. Reads one piece ahead. A file that gets
- * shorter meanwhile yields hashes that match nothing. `which`: 0 for the base, 1 for the partial. Stops when it is no
- * longer wanted.
+ * Hashes the file block by block and hands the messages to `send`, in order. Reads one piece ahead. A file
+ * that gets shorter meanwhile yields hashes that match nothing. `which`: 0 for the base, 1 for the partial.
+ * Stops when it is no longer wanted.
  */
 export async function sendSignature(
   source: SignatureSource,

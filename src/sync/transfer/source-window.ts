@@ -39,8 +39,9 @@ export class SourceWindow {
   }
 
   /**
-   * Makes [from, to) available and forgets what is before `from`. `to - from` is at most WINDOW_SPAN_MAX; `from`
-   * never goes back. Throws SourceChanged when the file has become shorter, FsError when it cannot be read.
+   * Makes [from, to) available and forgets what is before `from`. `to - from` is at most WINDOW_SPAN_MAX;
+   * `from` never goes back. Throws SourceChanged when the file has become shorter, FsError when it cannot be
+   * read.
    */
   async ensure(from: number, to: number): Promise<void> {
     while (this.#end < to) {

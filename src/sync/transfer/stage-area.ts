@@ -11,11 +11,15 @@ export type PartialFile = {
 };
 
 /**
- * One path has at most one partial. After openPartial exactly one of done, keep and drop follows; each closes the
- * descriptor and none throws for a file that is gone. Only this module's callers hold the descriptor in between.
+ * One path has at most one partial. After openPartial exactly one of done, keep and drop follows; each closes
+ * the descriptor and none throws for a file that is gone. Only this module's callers hold the descriptor in
+ * between.
  */
 export interface StageArea {
-  /** The partial of an interrupted run, or a fresh empty file (O_EXCL, in our private directory). Throws FsError. */
+  /**
+   * The partial of an interrupted run, or a fresh empty file (O_EXCL, in our private directory). Throws
+   * FsError.
+   */
   openPartial(path: RelPath): PartialFile;
   /** The file is complete, has exactly `entry.size` bytes, and its sum was verified. May throw FsError. */
   done(path: RelPath, entry: FileEntry): void;

@@ -1,4 +1,7 @@
-/** The source's work on one file: reads it once, sends what the destination lacks, and vouches for what it read. */
+/**
+ * The source's work on one file: reads it once, sends what the destination lacks, and vouches for what it
+ * read.
+ */
 import type { FileEntry } from "#model/entry.ts";
 import type { RelPath } from "#model/path.ts";
 import { malformed } from "#sync/wire/bytes.ts";
@@ -11,11 +14,21 @@ import { DeltaWalk } from "#sync/transfer/delta-walk.ts";
 import { FileOutput } from "#sync/transfer/file-output.ts";
 import { FILE_BYTES_MAX } from "#sync/transfer/limits.ts";
 import type { Line } from "#sync/transfer/line.ts";
-import { DATA_HEADER_BYTES, type Failure, type Request, encodeBegin, encodeEnd, encodeFail } from "#sync/transfer/messages.ts";
+import {
+  DATA_HEADER_BYTES,
+  type Failure,
+  type Request,
+  encodeBegin,
+  encodeEnd,
+  encodeFail,
+} from "#sync/transfer/messages.ts";
 import { Regions } from "#sync/transfer/regions.ts";
 import { SourceChanged, SourceWindow } from "#sync/transfer/source-window.ts";
 
-/** A file that is being written is tried again at once this often in all; then the next cycle may have more luck. */
+/**
+ * A file that is being written is tried again at once this often in all; then the next cycle may have more
+ * luck.
+ */
 const ATTEMPTS_MAX = 2;
 /** Reads under way for one file that is sent as a whole. */
 const READS_AHEAD = 3;
@@ -30,7 +43,8 @@ export type SupplyFileParts = {
 class Cancelled extends Error {}
 
 function sameFile(a: Stat, b: Stat): boolean {
-  return a.ino === b.ino && a.size === b.size && a.mtimeNs === b.mtimeNs && a.ctimeNs === b.ctimeNs && a.dev === b.dev;
+  if (a.ino !== b.ino || a.dev !== b.dev || a.size !== b.size) return false;
+  return a.mtimeNs === b.mtimeNs && a.ctimeNs === b.ctimeNs;
 }
 
 export class SupplyFile {
@@ -77,7 +91,10 @@ export class SupplyFile {
     this.#regions.fail(error);
   }
 
-  /** Sends the file. Trouble with the file itself is sent as FAIL; rejects only when the transfer cannot go on. */
+  /**
+   * Sends the file. Trouble with the file itself is sent as FAIL; rejects only when the transfer cannot go
+   * on.
+   */
   async run(): Promise<void> {
     const failure = await this.#attempts();
     if (failure !== undefined) await this.#parts.line.send(encodeFail(this.id, failure));
@@ -86,6 +103,7 @@ export class SupplyFile {
   async #attempts(): Promise<Failure | undefined> {
     try {
       for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
+        this.#check();
         const entry = await this.#attempt(attempt);
         if (entry === undefined) continue;
         await this.#parts.line.send(encodeEnd(this.id, entry));
@@ -111,7 +129,8 @@ export class SupplyFile {
       await line.send(encodeBegin(this.id, before.size, attempt));
       const sums = new PieceSums(line.seeds, before.size);
       await this.#send(fd, before, sums, attempt);
-      // The descriptor shows writes in place; the path shows that another file was renamed over it (sync.md §8.1).
+      // The descriptor shows writes in place; the path shows that another file was renamed over it (sync.md
+      // §8.1).
       if (!sameFile(before, fs.fstat(fd))) return undefined;
       if (!sameFile(before, root.stat(path))) return undefined;
       return { ...this.#parts.entryOf(path, before), size: before.size, sum: sums.digest() };
@@ -205,8 +224,8 @@ export class SupplyFile {
 }
 
 /**
- * The stretches of a file that hold data, in order, widened to whole pieces. What lies between reads as zeros. A file
- * without holes is one stretch.
+ * The stretches of a file that hold data, in order, widened to whole pieces. What lies between reads as
+ * zeros. A file without holes is one stretch.
  */
 function* dataStretches(fs: FileSystem, fd: Fd, stat: Stat): Iterable<{ start: number; end: number }> {
   const { size } = stat;

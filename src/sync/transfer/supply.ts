@@ -22,19 +22,19 @@ export type SupplyContext = {
   /** Bandwidth limiter for what this side sends. */
   readonly limit: Limit;
   /**
-   * The entry of a file as this side would report it with this stat: metadata as the session preserves it, any sum.
-   * The transfer puts the size and the sum in.
+   * The entry of a file as this side would report it with this stat: metadata as the session preserves it,
+   * any sum. The transfer puts the size and the sum in.
    */
   readonly entryOf: (path: RelPath, stat: Stat) => FileEntry;
 };
 
 /**
- * Serves files under `root` to the other side of the channel. Files are read at most FILES_ACTIVE_MAX at a time, each
- * checked to be the same before and after (size, inode, times), and never written. Trouble with one file is told to
- * the other side and the rest goes on.
+ * Serves files under `root` to the other side of the channel. Files are read at most FILES_ACTIVE_MAX at a
+ * time, each checked to be the same before and after (size, inode, times), and never written. Trouble with
+ * one file is told to the other side and the rest goes on.
  *
- * Rejects with PROTOCOL when the peer breaks the rules, LINK_LOST when it is gone, `signal.reason` when aborted; the
- * channel has failed then.
+ * Rejects with PROTOCOL when the peer breaks the rules, LINK_LOST when it is gone, `signal.reason` when
+ * aborted; the channel has failed then.
  */
 export async function supplyFiles(context: SupplyContext, channel: Channel, signal: AbortSignal): Promise<void> {
   const supply = new Supply(context, channel);

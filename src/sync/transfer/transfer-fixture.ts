@@ -1,4 +1,6 @@
-/** What the tests of this room share: two directories, a stage, and a transfer between them over a channel. */
+/**
+ * What the tests of this room share: two directories, a stage, and a transfer between them over a channel.
+ */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -36,7 +38,8 @@ class DirStage implements StageArea {
   openPartial(path: RelPath): PartialFile {
     const { fs } = host;
     const there = this.#confined.statIfThere(path);
-    // The contract wants a descriptor for writing too, and only create() gives one: a partial is copied into a new file.
+    // The contract wants a descriptor for writing too, and only create() gives one: a partial is copied into
+    // a new file.
     let fd: Fd;
     if (there === undefined) {
       fd = fs.create(this.#confined.root, path, 0o600);
@@ -154,6 +157,7 @@ export class Fixture implements Disposable {
     paths: readonly string[],
     onMessage?: (message: Uint8Array) => void,
     pair: [Channel, Channel] = memoryChannelPair(),
+    signal: AbortSignal = new AbortController().signal,
   ): Promise<Map<string, TransferResult>> {
     const [near, far] = pair;
     const results = new Map<string, TransferResult>();
@@ -162,7 +166,6 @@ export class Fixture implements Disposable {
       const entry: FileEntry = { kind: "file", size: 0, mode: 0o644, mtimeNs: 0n, sum: undefined };
       return { path, entry: stat === undefined ? entry : fileEntry(stat) };
     });
-    const { signal } = new AbortController();
     const supplying = supplyFiles(this.supplyContext, near, signal);
     supplying.catch(() => {});
     const channel = watched(far, this.traffic, onMessage);

@@ -5,7 +5,6 @@
 import type { Clock } from "#platform/host.ts";
 import { SynclineError } from "#model/error.ts";
 import { type Identity, type PeerCertificate, connectTls } from "#platform/net/tls-socket.ts";
-import type { Transport } from "#platform/net/transport.ts";
 import { KnownServers } from "#sync/transport/known-servers.ts";
 import { startClient } from "#sync/wire/greeting.ts";
 import type { Mux } from "#sync/wire/mux.ts";
@@ -52,7 +51,10 @@ export async function connectToServer(options: TlsClientOptions, signal: AbortSi
       transport.close();
       throw error;
     }
-    if (!unknown) return await attach(transport, options, signal);
+    if (!unknown) {
+      const { root, token, program, clock } = options;
+      return (await startClient(transport, { root, token: token ?? "", program, clock }, signal)).mux;
+    }
     // The server would lose patience while a person reads, so the question is asked without a connection.
     transport.close();
     if (!trust.acceptNew && !(await (trust.askTrust?.(server, peer.fingerprint) ?? false))) {
@@ -68,18 +70,7 @@ async function reach(options: TlsClientOptions, server: string, signal: AbortSig
     return await connectTls({ host, port, authorities: trust.ca, identity }, signal);
   } catch (error) {
     if (signal.aborted) throw error;
-    const reason = error instanceof Error ? error : new Error(String(error));
-    throw clientCertificateRefused(reason) ?? unreachable(server, reason);
-  }
-}
-
-async function attach(transport: Transport, options: TlsClientOptions, signal: AbortSignal): Promise<Mux> {
-  const { root, token, program, clock } = options;
-  try {
-    return (await startClient(transport, { root, token: token ?? "", program, clock }, signal)).mux;
-  } catch (error) {
-    // With TLS 1.3 the server judges our certificate after our handshake has ended.
-    throw clientCertificateRefused(error instanceof Error ? error : undefined) ?? error;
+    throw unreachable(server, error instanceof Error ? error : new Error(String(error)));
   }
 }
 
@@ -139,16 +130,5 @@ function unreachable(server: string, cause: Error): SynclineError {
         : "check host name, port and network",
     retryable: true,
     cause,
-  });
-}
-
-function clientCertificateRefused(error: Error | undefined): SynclineError | undefined {
-  if (error === undefined || !/CERTIFICATE_REQUIRED|ALERT_BAD_CERTIFICATE|ALERT_UNKNOWN_CA|DECRYPT_ERROR/.test(error.message)) return undefined;
-  return new SynclineError({
-    code: "AUTH",
-    op: "connect",
-    message: "the server accepts only clients with a certificate of its authority",
-    hint: "give --client-cert and --client-key",
-    cause: error,
   });
 }

@@ -92,11 +92,21 @@ export async function checkManifest(
   return totals;
 }
 
-async function judge(hasher: FileHasher, path: RelPath, sha256: string, signal: AbortSignal): Promise<Verdict> {
+async function judge(
+  hasher: FileHasher,
+  path: RelPath,
+  sha256: string,
+  signal: AbortSignal,
+): Promise<Verdict> {
   const hashed = await hasher.hash(path, signal);
-  if (!("code" in hashed)) return { path, verdict: hashed.sha256 === sha256 ? "same" : "differs", size: hashed.size };
+  if (!("code" in hashed))
+    return { path, verdict: hashed.sha256 === sha256 ? "same" : "differs", size: hashed.size };
   if (hashed.code === "ENOENT" || hashed.code === "ENOTDIR") return { path, verdict: "missing" };
-  return { path, verdict: "unreadable", problem: problemAt(path, hashed.code, hashed.message, hashed.transient) };
+  return {
+    path,
+    verdict: "unreadable",
+    problem: problemAt(path, hashed.code, hashed.message, hashed.transient),
+  };
 }
 
 function concat(parts: readonly Uint8Array[], bytes: number): Uint8Array {

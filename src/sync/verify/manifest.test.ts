@@ -8,7 +8,11 @@ import { Confined } from "#platform/confined.ts";
 import { openHost } from "#platform/host-bun.ts";
 import { type Verdict, checkManifest, writeManifest } from "#sync/verify/check-manifest.ts";
 import {
-  LINE_BYTES_MAX, type ManifestLine, formatManifestLine, parseManifestLine, readManifest,
+  LINE_BYTES_MAX,
+  type ManifestLine,
+  formatManifestLine,
+  parseManifestLine,
+  readManifest,
 } from "#sync/verify/manifest.ts";
 
 const SUM = "ab".repeat(32);
@@ -23,21 +27,30 @@ async function collect(bytes: Uint8Array, size: number): Promise<ManifestLine[]>
 }
 
 const anyPath = fc
-  .array(fc.uint8Array({ minLength: 1, maxLength: 12 }).map((bytes) => bytes.map((byte) => (byte === 0 || byte === 47 ? 92 : byte))), {
-    minLength: 1,
-    maxLength: 3,
-  })
+  .array(
+    fc
+      .uint8Array({ minLength: 1, maxLength: 12 })
+      .map((bytes) => bytes.map((byte) => (byte === 0 || byte === 47 ? 92 : byte))),
+    {
+      minLength: 1,
+      maxLength: 3,
+    },
+  )
   .map((names) => names.map((name) => decodeName(name)).join("/"))
   .filter((path) => pathFault(path) === undefined);
 
 describe("the format", () => {
   test("[VERIFY-1] any list of paths comes back from its manifest, however it is cut into pieces", async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(anyPath, { maxLength: 8 }), fc.integer({ min: 1, max: 40 }), async (paths, size) => {
-        const text = Buffer.concat(paths.map((path) => formatManifestLine({ path, sha256: SUM })));
-        const lines = await collect(text, size);
-        expect(lines).toEqual(paths.map((path, at) => ({ number: at + 1, entry: { path, sha256: SUM } })));
-      }),
+      fc.asyncProperty(
+        fc.array(anyPath, { maxLength: 8 }),
+        fc.integer({ min: 1, max: 40 }),
+        async (paths, size) => {
+          const text = Buffer.concat(paths.map((path) => formatManifestLine({ path, sha256: SUM })));
+          const lines = await collect(text, size);
+          expect(lines).toEqual(paths.map((path, at) => ({ number: at + 1, entry: { path, sha256: SUM } })));
+        },
+      ),
       { numRuns: 200 },
     );
   });
@@ -74,7 +87,18 @@ describe("the format", () => {
 
 describe("a tree", () => {
   let dir = "";
-  const names = ["a", "b c", "two\nlines", "back\\slash", "cr\rname", "ü", "sub/inner", "-dash", "*star", "large"];
+  const names = [
+    "a",
+    "b c",
+    "two\nlines",
+    "back\\slash",
+    "cr\rname",
+    "ü",
+    "sub/inner",
+    "-dash",
+    "*star",
+    "large",
+  ];
   const host = openHost();
 
   beforeAll(() => {
@@ -93,7 +117,14 @@ describe("a tree", () => {
   async function write(skip?: string): Promise<Buffer> {
     using root = new Confined(host.fs, host.fs.openRoot(dir));
     const parts: Uint8Array[] = [];
-    await writeManifest(root, skip, (bytes) => parts.push(bytes), () => {}, (problem) => expect(problem).toBeUndefined(), never);
+    await writeManifest(
+      root,
+      skip,
+      (bytes) => parts.push(bytes),
+      () => {},
+      (problem) => expect(problem).toBeUndefined(),
+      never,
+    );
     return Buffer.concat(parts);
   }
 
@@ -101,7 +132,13 @@ describe("a tree", () => {
     using root = new Confined(host.fs, host.fs.openRoot(dir));
     const verdicts: Verdict[] = [];
     const faults: string[] = [];
-    await checkManifest(root, readManifest(pieces(text, 500)), (one) => verdicts.push(one), (_, fault) => faults.push(fault), never);
+    await checkManifest(
+      root,
+      readManifest(pieces(text, 500)),
+      (one) => verdicts.push(one),
+      (_, fault) => faults.push(fault),
+      never,
+    );
     expect(faults).toEqual([]);
     return verdicts;
   }
@@ -112,7 +149,10 @@ describe("a tree", () => {
     const theirs = Bun.spawnSync(["sha256sum", "--strict", "--quiet", "-c", `${dir}.sums`], { cwd: dir });
     expect(theirs.stderr.toString() + theirs.stdout.toString()).toBe("");
     expect(theirs.exitCode).toBe(0);
-    const made = Bun.spawnSync(["sh", "-c", "find . -path ./.syncline -prune -o -type f -print0 | xargs -0 sha256sum"], { cwd: dir });
+    const made = Bun.spawnSync(
+      ["sh", "-c", "find . -path ./.syncline -prune -o -type f -print0 | xargs -0 sha256sum"],
+      { cwd: dir },
+    );
     const verdicts = await check(made.stdout);
     rmSync(`${dir}.sums`);
     expect(verdicts).toHaveLength(names.length + 1);

@@ -1,6 +1,7 @@
 /**
- * The watched directories as nodes with a parent. A watch belongs to a directory's inode, not to a path: when a
- * directory is renamed its node gets another parent, and the watches of everything below stay right as they are.
+ * The watched directories as nodes with a parent. A watch belongs to a directory's inode, not to a path: when
+ * a directory is renamed its node gets another parent, and the watches of everything below stay right as they
+ * are.
  */
 import { type RelPath, joinPath } from "#model/path.ts";
 

@@ -1,12 +1,13 @@
 /**
  * Watches a root: raw events in, dirty paths out. Events are hints only; the state always comes from a scan.
  *
- * The watcher never lists a directory. It hands every new or renamed directory to the next scan as a dirty subtree, and
- * the scan calls entering() for each directory before it lists it: first the watch, then the listing, so nothing can
- * be created in between unseen (`mkdir -p a/b/c` faster than the watches). For the same reason the first full scan
- * sets up all watches in its one pass.
+ * The watcher never lists a directory. It hands every new or renamed directory to the next scan as a dirty
+ * subtree, and the scan calls entering() for each directory before it lists it: first the watch, then the
+ * listing, so nothing can be created in between unseen (`mkdir -p a/b/c` faster than the watches). For the
+ * same reason the first full scan sets up all watches in its one pass.
  *
- * Everything heals itself: a doubtful watch is dropped and its directory is dirty, so that the scan adds it again.
+ * Everything heals itself: a doubtful watch is dropped and its directory is dirty, so that the scan adds it
+ * again.
  */
 import { PRIVATE_DIR, type RelPath, isWithin, joinPath, nameOf, parentOf } from "#model/path.ts";
 import type { DirectoryHook } from "#sync/scan/index-editor.ts";
@@ -182,7 +183,8 @@ export class RootWatcher implements DirectoryHook, Disposable {
 
   /** Something happened to a name in a watched directory. */
   #onChild(node: WatchNode, { type, name, isDir, cookie }: WatchEvent): void {
-    if (isDir && (type === "moved-from" || type === "delete")) this.#left(node, name, type === "delete" ? 0 : cookie);
+    if (isDir && type === "delete") this.#left(node, name, 0);
+    if (isDir && type === "moved-from") this.#left(node, name, cookie);
     if (isDir && type === "moved-to") this.#cameTo(node, name, cookie);
     const dir = this.#tree.pathOf(node);
     if (dir === undefined) return;
@@ -204,12 +206,15 @@ export class RootWatcher implements DirectoryHook, Disposable {
     const node = moves.get(cookie);
     if (node === undefined || this.#tree.isBelow(parent, node)) return;
     moves.delete(cookie);
-    // What was there before is either deleted, and says so itself, or was swapped: then the scan puts it right.
+    // What was there before is either deleted, and says so itself, or was swapped: then the scan puts it
+    // right.
     const replaced = this.#tree.attach(node, parent, name);
     if (replaced !== undefined) this.#drop(replaced);
   }
 
-  /** The watch of a directory has ended. Where that was no deletion, the scan of the dirty path adds it again. */
+  /**
+   * The watch of a directory has ended. Where that was no deletion, the scan of the dirty path adds it again.
+   */
   #lost(node: WatchNode): void {
     const path = this.#tree.pathOf(node);
     this.#tree.unbind(node);

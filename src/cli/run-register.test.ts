@@ -1,0 +1,85 @@
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { appendFileSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { readTokens, stateDirectory } from "#cli/local-files.ts";
+import {
+  type RunLine,
+  findRun,
+  lastRuns,
+  readRuns,
+  registerRun,
+  runOfPair,
+  runOptions,
+} from "#cli/run-register.ts";
+
+let dir = "";
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), "syncline-register-"));
+});
+afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+const run = (runId: string, more: Partial<RunLine> = {}): RunLine => ({
+  runId,
+  startedMs: 1,
+  alpha: "/a",
+  beta: "/b",
+  options: [],
+  result: "same",
+  changes: 1,
+  conflicts: 0,
+  problems: 0,
+  seconds: 1,
+  ...more,
+});
+
+test("[CLI-34] runs come back in order, and a torn or foreign line costs only itself", () => {
+  registerRun(dir, run("aaaa1111"));
+  appendFileSync(join(dir, "runs.ndjson"), '{"runId":"torn\n[]\nnull\n{"runId":7}\n');
+  registerRun(dir, run("aaaa2222", { alpha: "/odd\udc80\n" }));
+  expect(readRuns(dir)).toEqual([run("aaaa1111"), run("aaaa2222", { alpha: "/odd\udc80\n" })]);
+  expect(statSync(join(dir, "runs.ndjson")).mode & 0o077).toBe(0);
+  expect(readRuns(join(dir, "nothing"))).toEqual([]);
+});
+
+test("[CLI-35] a run is found by its id or a beginning that only it has", () => {
+  const runs = [run("aaaa1111"), run("aaaa2222"), run("")];
+  expect(findRun(runs, "aaaa2222")?.valueOf()).toEqual(run("aaaa2222"));
+  expect(findRun(runs, "aaaa1")?.valueOf()).toEqual(run("aaaa1111"));
+  expect(findRun(runs, "aaaa")).toBe("ambiguous");
+  expect(findRun(runs, "")).toBeUndefined();
+  expect(findRun(runs, "bbbb")).toBeUndefined();
+});
+
+test("[CLI-36] a pair keeps the options of its last run, and those given now go before them", () => {
+  const runs = [
+    run("1111", { options: ["--mode=one-way-safe"] }),
+    run("2222", { beta: "/c" }),
+    run("3333", { options: ["--mode=two-way-resolved", "--exclude=*.o"] }),
+  ];
+  expect(lastRuns(runs).map((one) => one.runId)).toEqual(["2222", "3333"]);
+  expect(runOptions(runOfPair(runs, { alpha: "/a", beta: "/b" }), { exclude: ["x"] }).given).toEqual({
+    mode: "two-way-resolved",
+    exclude: ["x"],
+  });
+  expect(runOptions(undefined, {}).given).toEqual({});
+});
+
+test("[CLI-37] the state directory: the option, XDG_STATE_HOME, or below home; private", () => {
+  expect(stateDirectory(join(dir, "given"), {})).toBe(join(dir, "given"));
+  expect(stateDirectory(undefined, { XDG_STATE_HOME: dir, HOME: "/nowhere" })).toBe(join(dir, "syncline"));
+  expect(stateDirectory(undefined, { XDG_STATE_HOME: "relative", HOME: dir })).toBe(
+    join(dir, ".local/state/syncline"),
+  );
+  expect(statSync(join(dir, "syncline")).mode & 0o077).toBe(0);
+  expect(() => stateDirectory("/proc/nowhere", {})).toThrow("cannot be made");
+});
+
+test("[CLI-38] a token file holds one token a line, comments aside, and never none", () => {
+  const file = join(dir, "tokens");
+  appendFileSync(file, "# for the office\n\n  first \nsecond\n");
+  expect(readTokens(file)).toEqual(["first", "second"]);
+  appendFileSync(join(dir, "empty"), "# nothing\n");
+  expect(() => readTokens(join(dir, "empty"))).toThrow("holds no token");
+  expect(() => readTokens(join(dir, "missing"))).toThrow("no such file");
+});
