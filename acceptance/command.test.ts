@@ -125,6 +125,15 @@ describe("the command", () => {
     expect((await world.run(["resolve", "a", "b", "keep", "--keep", "beta"])).code).toBe(0);
     expect(readFileSync(world.path("a/keep"), "utf8")).toBe("right");
     expect((await world.run(["conflicts"])).code).toBe(0);
+    // What was not named is never settled along.
+    for (const name of ["keep", "other"]) {
+      world.write(`a/${name}`, "left again");
+      world.write(`b/${name}`, "right again, longer");
+    }
+    expect((await world.run(["sync", "a", "b"])).code).toBe(2);
+    await world.run(["resolve", "a", "b", "keep", "--keep", "alpha"]);
+    expect(readFileSync(world.path("a/other"), "utf8")).toBe("left again");
+    expect(readFileSync(world.path("b/other"), "utf8")).toBe("right again, longer");
   });
 
   test("[CLI-7] verify finds what differs by content, and --repair puts it right", async () => {

@@ -3,7 +3,7 @@
  * and trees to compare. Every process started here is ended here, by its own id.
  */
 import { type SubprocessLike, startProcess } from "./process.ts";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -11,9 +11,17 @@ import { join, resolve } from "node:path";
 const ROOT = resolve(import.meta.dir, "..");
 const BUILT = join(ROOT, "dist", `syncline-${process.platform}-${process.arch}`);
 
-/** The standalone executable when it was built, the checkout otherwise. */
-export const PROGRAM = existsSync(BUILT) ? BUILT : join(ROOT, "bin", "syncline");
-export const isBuilt = PROGRAM === BUILT;
+/** Is there a standalone executable, and is it of this source? An old one would test what nobody has any more. */
+function builtIsCurrent(): boolean {
+  if (!existsSync(BUILT)) return false;
+  const builtMs = statSync(BUILT).mtimeMs;
+  return [...new Bun.Glob("src/**/*.ts").scanSync(ROOT)].every((file) => statSync(join(ROOT, file)).mtimeMs <= builtMs);
+}
+
+export const isBuilt = builtIsCurrent();
+/** The standalone executable when it is current, the checkout otherwise; a CI run must have built it. */
+export const PROGRAM = isBuilt ? BUILT : join(ROOT, "bin", "syncline");
+if (!isBuilt && process.env["CI"] === "true") throw new Error(`${BUILT} is missing or older than the source`);
 
 /** Longest wait for anything to happen; tests end as soon as it has. */
 const WAIT_MS_MAX = 30_000;

@@ -88,6 +88,7 @@ class Life {
     if (this.#random.chance(0.1)) this.#clock.jump((this.#random.real() - 0.5) * 2 * 86_400_000);
     // What people left on the disk a while ago is durable; what they write during a session may not be.
     for (const replica of this.#replicas) replica.host.disk.settle();
+    this.#recent = new Set();
     for (const link of this.#links) await this.#troubled(link);
   }
 
@@ -111,11 +112,10 @@ class Life {
     for (const content of before) if (!after.has(content) && this.#recent.has(content)) this.#ledger.destroyed.add(content);
   }
 
-  /** Contents made while the last session ran. */
+  /** Contents made since the disks were settled, while sessions ran. */
   #recent = new Set<string>();
 
   #arrange(random: SimRandom, link: LinkSpec, alpha: SimBoot, beta: SimBoot): void {
-    this.#recent = new Set();
     const boots = [
       { boot: alpha, replica: link.alpha },
       { boot: beta, replica: link.beta },
@@ -150,10 +150,10 @@ class Life {
     }
   }
 
-  async #session(link: LinkSpec, trouble: Trouble | undefined): Promise<SessionResult> {
+  async #session(link: LinkSpec, trouble: Trouble | undefined, approve?: string): Promise<SessionResult> {
     this.#sessions++;
     this.#ledger.log.push(`-- session ${link.alpha.name}-${link.beta.name}`);
-    const result = await runLink(link, this.#clock, trouble);
+    const result = await runLink(link, this.#clock, trouble, approve);
     for (const event of result.events) {
       if (event.type === "change") this.#ledger.log.push(`   ${event.side} ${event.action} ${event.from ?? ""} ${event.path}`);
       if (event.type === "conflict") this.#ledger.log.push(`   conflict ${event.conflict.reason} ${event.conflict.path}`);
@@ -161,7 +161,9 @@ class Life {
     }
     const how = result.error === undefined ? result.summary?.result : `ended: ${result.error.message}`;
     this.#ledger.log.push(`-- ${how}`);
-    return result;
+    const hold = result.events.findLast((event) => event.type === "hold");
+    // A person looks at what the brake holds and lets it go, without trouble this time.
+    return hold?.type === "hold" && result.error === undefined ? this.#session(link, undefined, hold.hash) : result;
   }
 
   /** Without people and trouble every link must come to rest, with the same trees but for paths in conflict. */

@@ -82,13 +82,13 @@ export type SessionResult = {
   readonly error: Error | undefined;
 };
 
-export function sessionOptions(link: LinkSpec): SessionOptions {
+export function sessionOptions(link: LinkSpec, approve: string | undefined): SessionOptions {
   return {
     mode: link.mode,
     conflict: link.conflict,
     delete: true,
     brake: undefined,
-    approve: undefined,
+    approve,
     dryRun: false,
     watch: false,
     settle: "immediate",
@@ -106,7 +106,12 @@ export function sessionOptions(link: LinkSpec): SessionOptions {
 }
 
 /** Runs one session over a link to its end, or to its death; both processes are gone afterwards. */
-export async function runLink(link: LinkSpec, clock: SimClock, trouble: Trouble | undefined): Promise<SessionResult> {
+export async function runLink(
+  link: LinkSpec,
+  clock: SimClock,
+  trouble: Trouble | undefined,
+  approve?: string,
+): Promise<SessionResult> {
   const boots = { alpha: link.alpha.host.boot(), beta: link.beta.host.boot() };
   trouble?.arrange(boots.alpha, boots.beta);
   const events: SessionEvent[] = [];
@@ -117,7 +122,7 @@ export async function runLink(link: LinkSpec, clock: SimClock, trouble: Trouble 
     sessionId,
     alpha: () => link.alpha.endpoint(boots.alpha),
     beta: () => link.beta.endpoint(boots.beta),
-    options: sessionOptions(link),
+    options: sessionOptions(link, approve),
     store,
     host: boots.alpha,
     onEvent: (event) => events.push(event),

@@ -5,6 +5,7 @@ import { EXIT } from "#cli/exit-code.ts";
 import { shellWord } from "#cli/format.ts";
 import { conflictJson, conflictLines } from "#cli/plan-text.ts";
 import { type RunLine, lastRuns, readRuns, runOfPair, runOptions } from "#cli/run-register.ts";
+import type { Given } from "#cli/parse.ts";
 import { sessionOptions } from "#cli/session-options.ts";
 import { usage } from "#cli/values.ts";
 import { printablePath } from "#model/path.ts";
@@ -26,9 +27,9 @@ export const conflictsCommand: Command = async (context) => {
   return count > 0 ? EXIT.decision : EXIT.same;
 };
 
-async function showConflicts(context: Context, pair: Pair, runs: readonly RunLine[]): Promise<number> {
-  const { output, parsed, signal } = context;
-  const { given } = runOptions(runOfPair(runs, pair), parsed.given);
+/** The conflicts that a run with these options would find now. Changes nothing. */
+export async function findConflicts(context: Context, pair: Pair, given: Given): Promise<Conflict[]> {
+  const { output, signal } = context;
   const conflicts: Conflict[] = [];
   const request = {
     pair,
@@ -43,13 +44,19 @@ async function showConflicts(context: Context, pair: Pair, runs: readonly RunLin
     if (event.type === "plan") conflicts.push(...event.plan.conflicts);
     if (event.type === "problem") output.problem(event.problem);
   });
+  return conflicts;
+}
+
+async function showConflicts(context: Context, pair: Pair, runs: readonly RunLine[]): Promise<number> {
+  const { output, parsed } = context;
+  const { given } = runOptions(runOfPair(runs, pair), parsed.given);
+  const conflicts = await findConflicts(context, pair, given);
   for (const conflict of conflicts)
     output.event({ type: "conflict", ...pair, conflict: conflictJson(conflict) });
   if (conflicts.length === 0) return 0;
   output.answer(`${printablePath(pair.alpha)} ↔ ${printablePath(pair.beta)}`);
   output.answer(conflictLines(conflicts, output.screen.paint, conflicts.length).join("\n"));
-  output.line(
-    `settle them: ${["syncline", "resolve", pair.alpha, pair.beta].map(shellWord).join(" ")} --keep alpha|beta|copy|newer [PATH...]`,
-  );
+  const resolve = ["syncline", "resolve", pair.alpha, pair.beta].map(shellWord).join(" ");
+  output.line(`settle them: ${resolve} --keep alpha|beta|copy|newer [PATH...]`);
   return conflicts.length;
 }

@@ -34,6 +34,8 @@ export const demoCommand: Command = async (context) => {
   const host = await openHost();
   const base = chooseBase(context.parsed.given.dir);
   const pair: Pair = { alpha: join(base, "left"), beta: join(base, "right") };
+  // A checkout must not show the folders as something to commit.
+  seedFolder(base, { ".gitignore": "*\n" });
   seedFolder(pair.alpha, LEFT);
   seedFolder(pair.beta, RIGHT);
   introduce(context, pair);

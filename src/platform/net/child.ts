@@ -4,7 +4,7 @@ import { chmodSync, createReadStream, existsSync, mkdtempSync, rmSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
-import { StreamTransport } from "#platform/net/stream-transport.ts";
+import { StreamTransport, childOutput } from "#platform/net/stream-transport.ts";
 import type { Transport } from "#platform/net/transport.ts";
 
 /** Output of a finished child that is kept; what it printed beyond is dropped. */
@@ -56,7 +56,7 @@ function killer(child: ChildProcess): () => void {
 export function startChild(label: string, command: string, args: readonly string[]): Child {
   const child = spawn(command, args, { stdio: ["pipe", "pipe", "pipe"] });
   const exited = exitOf(child, collect(child.stderr));
-  const transport = new StreamTransport(label, child.stdout, child.stdin);
+  const transport = new StreamTransport(label, childOutput(child.stdout), child.stdin);
   exited.catch((error: Error) => transport.cut(error));
   return { transport, exited, kill: killer(child) };
 }

@@ -1,26 +1,28 @@
 /** A Transport over two byte streams: the pipes of a child process, or our own standard input and output. */
 import { read } from "node:fs";
-import { Readable, type Writable } from "node:stream";
+import type { Readable, Writable } from "node:stream";
 import { EventGate } from "#platform/net/event-gate.ts";
 import { CLOSE_GRACE_MS, type Transport, type TransportHandlers } from "#platform/net/transport.ts";
+
+/** Where bytes come from. Views are valid only during the call; nothing comes after the end or after stop(). */
+type Source = { start(onData: (bytes: Uint8Array) => void, onEnd: (error: Error | undefined) => void): void; stop(): void };
 
 export class StreamTransport implements Transport {
   readonly label: string;
   readonly #gate = new EventGate();
-  readonly #input: Readable;
+  readonly #source: Source;
   readonly #output: Writable;
   #closing: ReturnType<typeof setTimeout> | undefined;
 
-  /** Owns both streams from here. */
-  constructor(label: string, input: Readable, output: Writable) {
+  /** Owns both from here. */
+  constructor(label: string, source: Source, output: Writable) {
     this.label = label;
-    this.#input = input;
+    this.#source = source;
     this.#output = output;
-    input.on("data", (bytes: Uint8Array) => {
+    const onData = (bytes: Uint8Array): void => {
       if (this.#closing === undefined && !this.#gate.data(bytes)) this.cut(new Error("sent too much, too early"));
-    });
-    input.on("end", () => this.cut(undefined));
-    input.on("error", (error) => this.cut(error));
+    };
+    source.start(onData, (error) => this.cut(error));
     output.on("drain", () => this.#gate.drained());
     output.on("error", (error) => this.cut(error));
   }
@@ -46,7 +48,7 @@ export class StreamTransport implements Transport {
   cut(error: Error | undefined): void {
     if (this.#gate.closed) return;
     clearTimeout(this.#closing);
-    this.#input.destroy();
+    this.#source.stop();
     this.#output.destroy();
     this.#gate.close(error);
   }
@@ -63,24 +65,39 @@ const NOTHING = new Uint8Array(0);
 /** Bytes asked of standard input at once; a pipe gives 64 KiB at most. */
 const READ_BYTES = 256 << 10;
 
-/**
- * Standard input as a stream of views into one buffer: several times as fast as process.stdin. The stream must be in
- * flowing mode, because each view is gone with the next read.
- */
-function ownInput(): Readable {
-  const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
-  return new Readable({
-    highWaterMark: 0,
-    read() {
-      read(0, buffer, 0, READ_BYTES, null, (error, count) => {
-        if (error !== null) this.destroy(error);
-        else this.push(count === 0 ? null : buffer.subarray(0, count));
-      });
+/** Standard input through one buffer: several times as fast as process.stdin. */
+class OwnInput implements Source {
+  readonly #buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+  #isStopped = false;
+
+  start(onData: (bytes: Uint8Array) => void, onEnd: (error: Error | undefined) => void): void {
+    read(0, this.#buffer, 0, READ_BYTES, null, (error, count) => {
+      if (this.#isStopped) return;
+      if (error !== null) return onEnd(error);
+      if (count === 0) return onEnd(undefined);
+      onData(this.#buffer.subarray(0, count));
+      if (!this.#isStopped) this.start(onData, onEnd);
+    });
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+  }
+}
+
+/** The pipe from a child process. */
+export function childOutput(stream: Readable): Source {
+  return {
+    start(onData, onEnd) {
+      stream.on("data", onData);
+      stream.on("end", () => onEnd(undefined));
+      stream.on("error", onEnd);
     },
-  });
+    stop: () => stream.destroy(),
+  };
 }
 
 /** Our own standard input and output. Nothing else may write to standard output from here on. */
 export function ownStdio(): Transport {
-  return new StreamTransport("standard input and output", ownInput(), process.stdout);
+  return new StreamTransport("standard input and output", new OwnInput(), process.stdout);
 }

@@ -32,7 +32,7 @@ import type {
   TransferResult,
 } from "#sync/endpoint/endpoint.ts";
 import { ObservationLog } from "#sync/endpoint/observation-log.ts";
-import { type ReadContext, hashPath, readBatches } from "#sync/endpoint/read-files.ts";
+import { type ReadContext, hashPath, logicalMtimeNs, readBatches } from "#sync/endpoint/read-files.ts";
 import { type RootIdentity, type RootOptions, checkRoot, identifyRoot, openRootDir } from "#sync/endpoint/root-identity.ts";
 import { type IndexRecord, indexCodec } from "#sync/index/record-codecs.ts";
 import type { Store, Table, Tree } from "#sync/index/store.ts";
@@ -371,10 +371,11 @@ export class DirEndpoint implements Endpoint {
   }
 
   #entryOf(path: RelPath, stat: Stat): FileEntry {
-    const known = this.#now.index.get(path)?.entry;
-    const { size, mode, mtimeNs } = stat;
+    const record = this.#now.index.get(path);
+    const { size, mode } = stat;
+    const mtimeNs = record === undefined ? stat.mtimeNs : logicalMtimeNs(record, stat);
     const fresh: FileEntry = { kind: "file", size, mode, mtimeNs, sum: undefined };
-    return known?.kind === "file" ? { ...known, ...fresh } : fresh;
+    return record?.entry.kind === "file" ? { ...record.entry, ...fresh } : fresh;
   }
 
   async receive(

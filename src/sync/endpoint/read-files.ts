@@ -30,11 +30,21 @@ function unchanged(before: Stat, after: Stat): boolean {
   );
 }
 
+/**
+ * What the session takes for the file's mtime. A disk with coarse times stores less than was set, and reporting that
+ * would look like a change.
+ */
+export function logicalMtimeNs(record: IndexRecord, stat: Stat): bigint {
+  const onDisk = record.diskMtimeNs ?? (record.entry.kind === "file" ? record.entry.mtimeNs : undefined);
+  return record.entry.kind === "file" && onDisk === stat.mtimeNs ? record.entry.mtimeNs : stat.mtimeNs;
+}
+
 function readOnce(context: ReadContext, path: RelPath): ReadItem | undefined {
   const { root, index, seeds } = context;
   const { fs } = root;
-  const known = index.get(path)?.entry;
-  if (known?.kind !== "file") return { path, problem: changedProblem(path) };
+  const record = index.get(path);
+  const known = record?.entry;
+  if (record === undefined || known?.kind !== "file") return { path, problem: changedProblem(path) };
   const fd = root.openRead(path);
   try {
     const before = fs.fstat(fd);
@@ -46,7 +56,7 @@ function readOnce(context: ReadContext, path: RelPath): ReadItem | undefined {
     // A rename over the path while we read would leave us with the old inode's bytes.
     if (fs.stat(root.parent(path), nameOf(path)).ino !== after.ino) return undefined;
     const sum = sumOf(buffer, seeds);
-    const entry: FileEntry = { ...known, size: after.size, mode: after.mode, mtimeNs: after.mtimeNs, sum };
+    const entry: FileEntry = { ...known, size: after.size, mode: after.mode, mtimeNs: logicalMtimeNs(record, after), sum };
     context.learn(path, entry, after);
     return { path, entry, bytes: buffer };
   } finally {
@@ -94,8 +104,9 @@ const HASH_READ_BYTES = 1 << 20;
 async function hashOnce(context: ReadContext, path: RelPath): Promise<Sum | Problem | undefined> {
   const { root, index, seeds } = context;
   const { fs } = root;
-  const known = index.get(path)?.entry;
-  if (known?.kind !== "file") return changedProblem(path);
+  const record = index.get(path);
+  const known = record?.entry;
+  if (record === undefined || known?.kind !== "file") return changedProblem(path);
   const fd = root.openRead(path);
   try {
     const before = fs.fstat(fd);
@@ -113,8 +124,8 @@ async function hashOnce(context: ReadContext, path: RelPath): Promise<Sum | Prob
     if (!unchanged(before, after)) return undefined;
     if (fs.stat(root.parent(path), nameOf(path)).ino !== after.ino) return undefined;
     const sum = summer.digest();
-    const { size, mode, mtimeNs } = after;
-    context.learn(path, { ...known, size, mode, mtimeNs, sum }, after);
+    const { size, mode } = after;
+    context.learn(path, { ...known, size, mode, mtimeNs: logicalMtimeNs(record, after), sum }, after);
     return sum;
   } finally {
     fs.close(fd);

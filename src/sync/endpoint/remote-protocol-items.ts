@@ -54,6 +54,9 @@ const HAS_PROBLEM = 8;
 /** Longest field overhead of one item beside its texts and bytes. */
 const ITEM_WEIGHT = 128;
 
+/** One writer for all lists: it has grown to the size of a message once, and pack() never calls itself. */
+const packer = new ByteWriter(MESSAGE_BYTES_MAX);
+
 /**
  * Cuts a list into messages. `weigh` is an upper bound of what `write` writes; an item never exceeds a message because
  * its parts have limits of their own, and content beyond BATCH_BYTES_MAX throws LIMIT.
@@ -65,7 +68,8 @@ export function pack<T>(
   write: (w: ByteWriter, item: T) => void,
 ): Uint8Array[] {
   const messages: Uint8Array[] = [];
-  const w = new ByteWriter();
+  const w = packer;
+  w.reset();
   w.u8(tag);
   let count = 0;
   for (const item of items) {

@@ -87,8 +87,29 @@ export function unexpected(tag: number): SynclineError {
 
 // Words and numbers
 
+/**
+ * Is the path certainly good? Most are ASCII and have no name that begins with a dot; that takes one pass without
+ * allocation. "No" means that pathFault must decide.
+ */
+function isPlainPath(path: string): boolean {
+  if (path.length > NAME_LENGTH_MAX) return false;
+  let before = SLASH;
+  for (let at = 0; at < path.length; at++) {
+    const code = path.charCodeAt(at);
+    if (code === 0 || code > 127 || (before === SLASH && (code === SLASH || code === DOT))) return false;
+    before = code;
+  }
+  return before !== SLASH;
+}
+
+const SLASH = 47;
+const DOT = 46;
+/** A path this short cannot hold a name that is too long. */
+const NAME_LENGTH_MAX = 255;
+
 export function readPath(r: ByteReader, allowRoot = false): RelPath {
   const path = r.string();
+  if (isPlainPath(path)) return path;
   const fault = pathFault(path, allowRoot);
   if (fault !== undefined) {
     const shown = printablePath(path.slice(0, 200));

@@ -264,6 +264,21 @@ describe("serve", () => {
     expect(await openError(client())).toMatchObject({ code: "LINK_LOST", hint: expect.stringContaining("syncline serve") });
   });
 
+  test("[SERVE-15] what is not TLS is dropped and leaves nothing behind", async () => {
+    start();
+    const closed = Promise.withResolvers<void>();
+    const socket = await Bun.connect({
+      hostname: "127.0.0.1",
+      port: server!.port,
+      socket: { data: () => undefined, close: () => closed.resolve() },
+    });
+    socket.write("GET / HTTP/1.1\r\n\r\n".repeat(20));
+    await closed.promise;
+    while (log.length === 0) await new Promise((resolve) => setImmediate(resolve));
+    expect(log[0]).toStartWith("TLS handshake failed address=127.0.0.1");
+    expect(await openError(client())).toMatchObject({ rootId: "root-1" });
+  });
+
   test("[SERVE-14] the certificate is kept, readable by its owner alone, and a damaged one is not replaced in silence", () => {
     const state = join(dir, "server-state");
     expect(ownIdentity(state, "other-host", "0.0.0.0", systemClock)).toEqual(identity);

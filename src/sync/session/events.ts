@@ -65,8 +65,6 @@ export type Brake = { readonly count: number | undefined; readonly percent: numb
 export type SessionOptions = {
   readonly mode: Mode;
   readonly conflict: ConflictPolicy;
-  /** When given, `conflict` settles conflicts at and below these paths only; the others are left. */
-  readonly conflictPaths?: readonly RelPath[] | undefined;
   /** One-way modes: may entries that exist only on beta be removed? two-way modes propagate deletes always. */
   readonly delete: boolean;
   readonly brake: Brake | undefined;
