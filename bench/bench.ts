@@ -42,11 +42,15 @@ function parseOptions(argv: string[]): Options {
   });
   const names = values.only?.split(",");
   const unknown = names?.find((name) => WORKLOADS.every((one) => one.name !== name));
-  if (unknown !== undefined) throw new Error(`no workload "${unknown}"; there are ${WORKLOADS.map((one) => one.name).join(", ")}`);
+  if (unknown !== undefined) {
+    throw new Error(`no workload "${unknown}"; there are ${WORKLOADS.map((one) => one.name).join(", ")}`);
+  }
   const scale = Number(values.scale);
   if (!(scale > 0 && scale <= 1)) throw new Error(`--scale ${values.scale}: a number above 0, at most 1`);
   const runs = values.runs === undefined ? undefined : Number(values.runs);
-  if (runs !== undefined && !(Number.isInteger(runs) && runs >= 1)) throw new Error(`--runs ${values.runs}: a whole number from 1`);
+  if (runs !== undefined && !(Number.isInteger(runs) && runs >= 1)) {
+    throw new Error(`--runs ${values.runs}: a whole number from 1`);
+  }
   return { scale, runs, chosen: WORKLOADS.filter((one) => names?.includes(one.name) ?? true) };
 }
 
@@ -105,7 +109,8 @@ async function main(): Promise<number> {
   const dir = mkdtempSync(join(tmpdir(), "syncline-bench-"));
   const clean = (): void => {
     killAll();
-    rmSync(dir, { recursive: true, force: true });
+    // What was just killed may still be writing.
+    rmSync(dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
   };
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     process.once(signal, () => {

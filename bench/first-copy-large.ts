@@ -13,8 +13,8 @@ export const firstCopyLarge: Workload = {
   runs: 5,
   needs: ["rsync"],
   rows: [{
-    id: "first-copy-large/time", measure: "time", unit: "s", statistic: "median", peer: "rsync daemon",
-    bar: { of: "ratio", max: 0.75 },
+    id: "first-copy-large/time", measure: "time", unit: "s", statistic: "median",
+    peer: "rsync daemon", bar: { of: "ratio", max: 0.75 },
   }],
   async measure(context, runs) {
     const source = join(context.dir, "first-copy-large-source");

@@ -9,8 +9,8 @@ export const firstCopySmall: Workload = {
   runs: 3,
   needs: ["rsync"],
   rows: [{
-    id: "first-copy-small/time", measure: "time", unit: "s", statistic: "median", peer: "rsync daemon",
-    bar: { of: "ratio", max: 0.4 },
+    id: "first-copy-small/time", measure: "time", unit: "s", statistic: "median",
+    peer: "rsync daemon", bar: { of: "ratio", max: 0.4 },
   }],
   async measure(context, runs) {
     const { dir } = await sharedSmallTree(context);

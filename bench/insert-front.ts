@@ -15,10 +15,13 @@ export const insertFront: Workload = {
   needs: ["rsync"],
   rows: [
     {
-      id: "insert-front/bytes", measure: "bytes on the wire", unit: "bytes", statistic: "median", peer: "rsync daemon",
-      bar: { of: "ratio", max: 0.5 },
+      id: "insert-front/bytes", measure: "bytes on the wire", unit: "bytes", statistic: "median",
+      peer: "rsync daemon", bar: { of: "ratio", max: 0.5 },
     },
-    { id: "insert-front/time", measure: "time", unit: "s", statistic: "median", peer: "rsync daemon", bar: undefined },
+    {
+      id: "insert-front/time", measure: "time", unit: "s", statistic: "median",
+      peer: "rsync daemon", bar: undefined,
+    },
   ],
   async measure(context, runs) {
     const source = join(context.dir, "insert-front-source");

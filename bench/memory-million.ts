@@ -26,7 +26,8 @@ export const memoryMillion: Workload = {
     const big = await sharedBigPair(context);
     const emptySource = join(context.dir, "memory-million-empty");
     mkdirSync(emptySource);
-    const series = { empty: { client: [] as number[], server: [] as number[] }, full: { client: [] as number[], server: [] as number[] } };
+    const noSeries = (): Record<(typeof PROCESSES)[number], number[]> => ({ client: [], server: [] });
+    const series = { empty: noSeries(), full: noSeries() };
     for (let round = 1; round <= runs; round++) {
       for (const [kind, source, pairDir] of [
         ["empty", emptySource, join(context.dir, "memory-million-empty-pair")],
@@ -39,7 +40,8 @@ export const memoryMillion: Workload = {
         const bytes = watching.residentBytes();
         for (const name of PROCESSES) series[kind][name].push(bytes[name]);
         const parts = PROCESSES.map((name) => `${name} ${(bytes[name] / MIB).toFixed(1)} MiB`);
-        context.say(`  ${round}. ${kind === "full" ? big.files.toLocaleString("en") : "no"} files: ${parts.join(", ")}`);
+        const files = kind === "full" ? big.files.toLocaleString("en") : "no";
+        context.say(`  ${round}. ${files} files: ${parts.join(", ")}`);
       }
     }
     return PROCESSES.map((name) => {

@@ -9,8 +9,8 @@ export const noChange: Workload = {
   runs: 7,
   needs: ["rsync"],
   rows: [{
-    id: "no-change/time", measure: "time", unit: "s", statistic: "median", peer: "rsync daemon",
-    bar: { of: "ratio", max: 0.8 },
+    id: "no-change/time", measure: "time", unit: "s", statistic: "median",
+    peer: "rsync daemon", bar: { of: "ratio", max: 0.8 },
   }],
   async measure(context, runs) {
     const { dir } = await sharedSmallTree(context);

@@ -21,12 +21,12 @@ export const oneChangeCost: Workload = {
   needs: [],
   rows: [
     {
-      id: "one-change-cost/time", measure: "time until applied", unit: "ms", statistic: "median", peer: "itself, 1,000 files",
-      bar: { of: "ratio", max: 1.5 },
+      id: "one-change-cost/time", measure: "time until applied", unit: "ms", statistic: "median",
+      peer: "itself, 1,000 files", bar: { of: "ratio", max: 1.5 },
     },
     {
-      id: "one-change-cost/processor", measure: "processor time", unit: "ms", statistic: "median", peer: "itself, 1,000 files",
-      bar: undefined,
+      id: "one-change-cost/processor", measure: "processor time", unit: "ms", statistic: "median",
+      peer: "itself, 1,000 files", bar: undefined,
     },
   ],
   /** Both sizes are watched at once, and a change is made in each in turn. */

@@ -19,8 +19,8 @@ export const renameDirectory: Workload = {
       peer: "rsync daemon --delete", bar: { of: "ratio", max: 0.01 },
     },
     {
-      id: "rename-directory/time", measure: "time", unit: "s", statistic: "median", peer: "rsync daemon --delete",
-      bar: { of: "ratio", max: 0.1 },
+      id: "rename-directory/time", measure: "time", unit: "s", statistic: "median",
+      peer: "rsync daemon --delete", bar: { of: "ratio", max: 0.1 },
     },
   ],
   async measure(context, runs) {

@@ -14,12 +14,12 @@ export const renameLarge: Workload = {
   needs: ["rsync"],
   rows: [
     {
-      id: "rename-large/bytes", measure: "bytes on the wire", unit: "bytes", statistic: "median", peer: "rsync daemon --delete",
-      bar: { of: "ratio", max: 0.01 },
+      id: "rename-large/bytes", measure: "bytes on the wire", unit: "bytes", statistic: "median",
+      peer: "rsync daemon --delete", bar: { of: "ratio", max: 0.01 },
     },
     {
-      id: "rename-large/time", measure: "time", unit: "s", statistic: "median", peer: "rsync daemon --delete",
-      bar: { of: "ratio", max: 0.1 },
+      id: "rename-large/time", measure: "time", unit: "s", statistic: "median",
+      peer: "rsync daemon --delete", bar: { of: "ratio", max: 0.1 },
     },
   ],
   async measure(context, runs) {

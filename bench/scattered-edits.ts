@@ -16,12 +16,12 @@ export const scatteredEdits: Workload = {
   needs: ["rsync"],
   rows: [
     {
-      id: "scattered-edits/bytes", measure: "bytes on the wire", unit: "bytes", statistic: "median", peer: "rsync daemon",
-      bar: { of: "ratio", max: 0.1 },
+      id: "scattered-edits/bytes", measure: "bytes on the wire", unit: "bytes", statistic: "median",
+      peer: "rsync daemon", bar: { of: "ratio", max: 0.1 },
     },
     {
-      id: "scattered-edits/time", measure: "time", unit: "s", statistic: "median", peer: "rsync daemon",
-      bar: { of: "ratio", max: 0.6 },
+      id: "scattered-edits/time", measure: "time", unit: "s", statistic: "median",
+      peer: "rsync daemon", bar: { of: "ratio", max: 0.6 },
     },
   ],
   async measure(context, runs) {

@@ -9,7 +9,7 @@ import { sharedSmallTree } from "./lib/small-tree.ts";
 import { median, quantile } from "./lib/statistics.ts";
 import { SynclinePair } from "./lib/syncline.ts";
 import { Syncthing } from "./lib/syncthing.ts";
-import { type BenchContext, type RowSpec, type Workload, scaled } from "./lib/workload.ts";
+import { type Bar, type BenchContext, type RowSpec, type Statistic, type Workload, scaled } from "./lib/workload.ts";
 
 const OUR_SAMPLES = 200;
 const PEER_SAMPLES = 30;
@@ -20,8 +20,12 @@ const PEER_REST_MS = 1000;
 const SEED = 7;
 
 const against = (peer: string): RowSpec => ({
-  id: `watch-latency/${peer}`, measure: "p50", unit: "ms", statistic: "median", peer: `${peer}, delay 1 s`,
-  bar: { of: "ratio", max: 0.05 },
+  id: `watch-latency/${peer}`, measure: "p50", unit: "ms", statistic: "median",
+  peer: `${peer}, delay 1 s`, bar: { of: "ratio", max: 0.05 },
+});
+
+const figure = (measure: string, statistic: Statistic, bar: Bar | undefined): RowSpec => ({
+  id: `watch-latency/${measure}`, measure, unit: "ms", statistic, peer: undefined, bar,
 });
 
 export const watchLatency: Workload = {
@@ -30,9 +34,9 @@ export const watchLatency: Workload = {
   runs: 2,
   needs: ["rsync", "lsyncd", "syncthing"],
   rows: [
-    { id: "watch-latency/p50", measure: "p50", unit: "ms", statistic: "median", peer: undefined, bar: { of: "figure", max: 15 } },
-    { id: "watch-latency/p99", measure: "p99", unit: "ms", statistic: "p99", peer: undefined, bar: { of: "figure", max: 60 } },
-    { id: "watch-latency/max", measure: "longest", unit: "ms", statistic: "max", peer: undefined, bar: undefined },
+    figure("p50", "median", { of: "figure", max: 15 }),
+    figure("p99", "p99", { of: "figure", max: 60 }),
+    figure("longest", "max", undefined),
     against("lsyncd"),
     against("syncthing"),
   ],
@@ -57,8 +61,9 @@ export const watchLatency: Workload = {
     }
     const { ours, lsyncd, syncthing } = samples;
     return [
-      { id: "watch-latency/p50", ours }, { id: "watch-latency/p99", ours }, { id: "watch-latency/max", ours },
-      { id: "watch-latency/lsyncd", ours, peer: lsyncd }, { id: "watch-latency/syncthing", ours, peer: syncthing },
+      ...["p50", "p99", "longest"].map((measure) => ({ id: `watch-latency/${measure}`, ours })),
+      { id: "watch-latency/lsyncd", ours, peer: lsyncd },
+      { id: "watch-latency/syncthing", ours, peer: syncthing },
     ];
   },
 };
@@ -86,15 +91,11 @@ async function sampleOurs(context: BenchContext, tree: SmallTree, block: number,
 }
 
 async function sampleLsyncd(context: BenchContext, tree: SmallTree, block: number, count: number): Promise<number[]> {
-  const dir = join(context.dir, "watch-latency-lsyncd");
-  {
-    await using lsyncd = await Lsyncd.start(dir, tree.dir);
-    const probe = new ArrivalProbe(`lsyncd-${block}`, tree.dir, tree.folders, SEED + block);
-    const series = await sample(probe, lsyncd.destination, count, PEER_REST_MS);
-    requireSameTrees("lsyncd", tree.dir, lsyncd.destination);
-    rmSync(join(dir, "lsyncd.log"), { force: true });
-    return series;
-  }
+  await using lsyncd = await Lsyncd.start(join(context.dir, "watch-latency-lsyncd"), tree.dir);
+  const probe = new ArrivalProbe(`lsyncd-${block}`, tree.dir, tree.folders, SEED + block);
+  const series = await sample(probe, lsyncd.destination, count, PEER_REST_MS);
+  requireSameTrees("lsyncd", tree.dir, lsyncd.destination);
+  return series;
 }
 
 /** Each block starts from a copy: its first transfer of 100,000 files takes minutes, and is not what is measured. */
@@ -102,13 +103,14 @@ async function sampleSyncthing(context: BenchContext, tree: SmallTree, block: nu
   const dir = join(context.dir, `watch-latency-syncthing-${block}`);
   const destination = join(dir, "files");
   copyTree(tree.dir, destination);
-  {
+  try {
     await using syncthing = await Syncthing.start(dir, tree.dir, destination, tree.files);
     const probe = new ArrivalProbe(`syncthing-${block}`, tree.dir, tree.folders, SEED + block);
-    const series = await sample(probe, syncthing.destination, count, PEER_REST_MS);
+    const series = await sample(probe, destination, count, PEER_REST_MS);
     requireSameTrees("syncthing", tree.dir, syncthing.destination);
+    return series;
+  } finally {
     // Ours and lsyncd shall not carry its files over.
     for (const name of [".stfolder", ".stignore"]) rmSync(join(tree.dir, name), { recursive: true, force: true });
-    return series;
   }
 }

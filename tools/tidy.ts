@@ -157,11 +157,7 @@ function checkImports(file: string, room: string, text: string): Breach[] {
   for (const match of text.matchAll(/(?:^|[\s;}])(?:from|import)\s*\(?\s*"([^"]+)"/g)) {
     const module = match[1]!;
     // Telling an address from a name is no use of the network.
-    if (
-      module === "node:net" &&
-      /import \{ isIP \} $/.test(text.slice(0, match.index + match[0].indexOf("from")))
-    )
-      continue;
+    if (module === "node:net" && text.slice(0, match.index + 1).trimEnd().endsWith("import { isIP }")) continue;
     const line = text.slice(0, match.index).split("\n").length + (match[0].startsWith("\n") ? 1 : 0);
     if (SYSTEM_MODULES.test(module) && !SYSTEM_ROOMS.includes(room) && !SYSTEM_FILES.includes(file))
       add(line, `${room} uses ${module}`);

@@ -2,6 +2,7 @@
 import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { SimRandom } from "#testing/sim-random.ts";
+import { helper } from "./processes.ts";
 import { WrongResult } from "./workload.ts";
 
 /** Time between two looks. Short against what is measured, and long enough to leave the processor to the programs. */
@@ -36,12 +37,14 @@ export class ArrivalProbe {
   next(destination: string): number {
     const folder = this.#folders[this.#random.int(this.#folders.length)]!;
     const path = join(folder, `probe-${this.#name}-${this.#count++}.txt`);
-    const content = Buffer.from(`${path} ${this.#random.uint32()} `.padEnd(PROBE_BYTES, "x").slice(-PROBE_BYTES));
+    const words = `${path} ${this.#random.uint32()} `;
+    const content = Buffer.from(words.padEnd(PROBE_BYTES, "x").slice(-PROBE_BYTES));
     const arrived = join(destination, path);
     const began = Bun.nanoseconds();
     writeFileSync(join(this.#source, path), content);
     for (;;) {
-      const found = statSync(arrived, { throwIfNoEntry: false })?.size === PROBE_BYTES && readFileSync(arrived).equals(content);
+      const stat = statSync(arrived, { throwIfNoEntry: false });
+      const found = stat?.size === PROBE_BYTES && readFileSync(arrived).equals(content);
       const elapsedMs = (Bun.nanoseconds() - began) / 1e6;
       if (found) return elapsedMs;
       if (elapsedMs > ARRIVAL_MS_MAX) throw new WrongResult(`${path} did not arrive in ${ARRIVAL_MS_MAX / 1000} s`);
@@ -58,6 +61,5 @@ export class ArrivalProbe {
 /** A copy of a root to start from, metadata included. */
 export function copyTree(source: string, destination: string): void {
   mkdirSync(destination, { recursive: true });
-  const done = Bun.spawnSync(["cp", "-a", `${source}/.`, destination], { stdin: "ignore", stdout: "ignore", stderr: "pipe" });
-  if (done.exitCode !== 0) throw new Error(`cp failed: ${done.stderr.toString()}`);
+  helper("cp", "-a", `${source}/.`, destination);
 }

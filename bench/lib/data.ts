@@ -106,7 +106,9 @@ export function makeTinyTree(dir: string, files: number): SmallTree {
     folders.push(name);
     mkdirSync(join(dir, name), { recursive: true });
     const end = Math.min(files, (folder + 1) * TINY_PER_FOLDER);
-    for (let file = folder * TINY_PER_FOLDER; file < end; file++) writeFileSync(join(dir, name, `file-${file}.txt`), `${file}\n`);
+    for (let file = folder * TINY_PER_FOLDER; file < end; file++) {
+      writeFileSync(join(dir, name, `file-${file}.txt`), `${file}\n`);
+    }
   }
   return { dir, folders, files };
 }

@@ -38,7 +38,8 @@ export async function duel(context: BenchContext, options: DuelOptions): Promise
       result.seconds[who].push(transfer.seconds);
       result.wireBytes[who].push(transfer.wireBytes);
       const bytes = transfer.wireBytes.toLocaleString("en");
-      context.say(`  ${round}. ${who === "ours" ? "syncline" : "rsync"}: ${transfer.seconds.toFixed(3)} s, ${bytes} bytes`);
+      const name = who === "ours" ? "syncline" : "rsync";
+      context.say(`  ${round}. ${name}: ${transfer.seconds.toFixed(3)} s, ${bytes} bytes`);
     };
     await using daemon = await RsyncDaemon.start(join(dir, "rsync"));
     if (options.destination === "fresh") await freshRounds(dir, daemon, options, note);

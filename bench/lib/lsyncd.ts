@@ -1,11 +1,11 @@
 /** lsyncd: inotify and an rsync run for what it collected, here towards an rsync daemon. */
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Running } from "./processes.ts";
 import { RsyncDaemon } from "./rsync.ts";
 
 const START_MS_MAX = 300_000;
-/** Seconds that lsyncd collects changes for; 0 is refused by most set-ups and 1 is what people choose who want it quick. */
+/** Seconds that lsyncd collects changes for: what the comparison is defined with. */
 const DELAY_S = 1;
 
 export class Lsyncd implements AsyncDisposable {
@@ -19,12 +19,14 @@ export class Lsyncd implements AsyncDisposable {
     this.#lsyncd = lsyncd;
   }
 
-  /** Returns when its first rsync run is over and it watches. */
+  /** Returns when its first rsync run is over and it watches. The copy of an earlier start in `dir` is kept. */
   static async start(dir: string, source: string): Promise<Lsyncd> {
     mkdirSync(dir, { recursive: true });
     const daemon = await RsyncDaemon.start(join(dir, "rsync"));
     const config = join(dir, "lsyncd.conf.lua");
     const log = join(dir, "lsyncd.log");
+    // The first run is over when the log says so, and an older log says so already.
+    rmSync(log, { force: true });
     writeFileSync(config, [
       `settings { nodaemon = true, logfile = ${quoted(log)}, statusFile = ${quoted(join(dir, "status"))} }`,
       "sync {",
@@ -37,8 +39,8 @@ export class Lsyncd implements AsyncDisposable {
       "}",
       "",
     ].join("\n"));
-    const lsyncd = new Running(["lsyncd", "-nodaemon", "-log", "all", config], { dir, name: "lsyncd" });
-    await lsyncd.until(() => (/startup of .* finished/i.test(readLog(log)) ? true : undefined), "its first run", START_MS_MAX);
+    const lsyncd = new Running(["lsyncd", "-nodaemon", config], { dir, name: "lsyncd" });
+    await lsyncd.until(() => (isReady(log) ? true : undefined), "its first run", START_MS_MAX);
     return new Lsyncd(join(daemon.dir, "copy"), daemon, lsyncd);
   }
 
@@ -48,12 +50,8 @@ export class Lsyncd implements AsyncDisposable {
   }
 }
 
-function readLog(file: string): string {
-  try {
-    return readFileSync(file, "utf8");
-  } catch {
-    return "";
-  }
+function isReady(log: string): boolean {
+  return existsSync(log) && /startup of .* finished/i.test(readFileSync(log, "utf8"));
 }
 
 /** A Lua string. */

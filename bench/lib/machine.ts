@@ -4,7 +4,7 @@ import { arch, cpus, loadavg, release, totalmem, type as systemName } from "node
 import { relative, resolve } from "node:path";
 import { helper } from "./processes.ts";
 import { peerVersions } from "./peers.ts";
-import { program } from "./syncline.ts";
+import { PROGRAM } from "./syncline.ts";
 
 const GIB = 2 ** 30;
 const ROOT = resolve(import.meta.dir, "..", "..");
@@ -32,7 +32,7 @@ export function runFacts(dir: string): RunFacts {
     kernel: `${systemName()} ${release()} ${arch()}`,
     fileSystem: fileSystemOf(dir),
     load: Math.round(loadavg()[0]! * 100) / 100,
-    program: relative(ROOT, program()),
+    program: relative(ROOT, PROGRAM),
     commit: commit(),
     versions: { Bun: Bun.version, ...peerVersions() },
   };

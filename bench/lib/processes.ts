@@ -7,8 +7,9 @@ import { join } from "node:path";
 
 const END_MS_MAX = 10_000;
 const POLL_MS = 20;
-/** Of an error output that is quoted. */
-const QUOTE_CHARS_MAX = 2000;
+/** Of the output that is quoted in messages. */
+const QUOTE_LINES_MAX = 3;
+const QUOTE_CHARS_MAX = 300;
 
 const running = new Set<Running>();
 
@@ -57,8 +58,9 @@ export class Running implements AsyncDisposable {
 
   /** What it said last on either stream, for messages. */
   lastWords(): string {
-    const errors = readFileSync(this.#errFile, "utf8");
-    return (this.output().slice(-QUOTE_CHARS_MAX) + errors.slice(-QUOTE_CHARS_MAX)).trim();
+    const last = (text: string): string[] => text.trimEnd().split("\n").slice(-QUOTE_LINES_MAX);
+    return [...last(this.output()), ...last(readFileSync(this.#errFile, "utf8"))]
+      .filter((line) => line !== "").map((line) => line.slice(0, QUOTE_CHARS_MAX)).join("\n");
   }
 
   /** Waits until `ready` returns something; fails when the process ends or the time is over. */

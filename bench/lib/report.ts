@@ -32,7 +32,7 @@ function barText({ bar, unit }: RowSpec): string {
   return bar.of === "ratio" ? `≤ ${bar.max}` : `≤ ${formatValue(bar.max, unit)}`;
 }
 
-/** One line of the table, as HEADINGS. `run` is the present run, or undefined to print dates everywhere. */
+/** One line of the table, as HEADINGS. `run` is the present one; rows of others show their date. */
 function cells(workload: Workload, spec: RowSpec, row: RowResult | undefined, run: string): string[] {
   const start = [workload.title, spec.measure, spec.peer ?? "–"];
   if (row === undefined) return [...start, "", "", "", barText(spec), "not run yet", "never"];
@@ -60,7 +60,8 @@ export function textTable(workloads: readonly Workload[], results: Results, run:
   const rows = table(workloads, results, run).map(([title = "", ...rest]) => ({ title, rest: rest.slice(0, -1) }));
   const head = HEADINGS.slice(1, -1);
   const widths = head.map((name, at) => Math.max(name.length, ...rows.map(({ rest }) => rest[at]?.length ?? 0)));
-  const line = (parts: readonly string[]): string => `  ${parts.map((part, at) => part.padEnd(widths[at] ?? 0)).join("  ")}`.trimEnd();
+  const line = (parts: readonly string[]): string =>
+    `  ${parts.map((part, at) => part.padEnd(widths[at] ?? 0)).join("  ")}`.trimEnd();
   const lines = [line(head)];
   let title = "";
   for (const row of rows) {
@@ -109,14 +110,18 @@ export function resultsPage(workloads: readonly Workload[], results: Results, ru
 function runLines(spec: RowSpec, row: RowResult, run: string): string[] {
   const date = row.run === run ? "" : `, ${row.run.slice(0, 16).replace("T", " ")}`;
   if (row.failure !== null) return [`- ${spec.measure}${date}: FAILED: ${row.failure.replaceAll("\n", "; ")}`];
-  const lines = [`- ${spec.measure}${date}, ours: ${seriesText(row.ours, spec.unit)}${row.note === null ? "" : ` (${row.note})`}`];
+  const note = row.note === null ? "" : ` (${row.note})`;
+  const lines = [`- ${spec.measure}${date}, ours: ${seriesText(row.ours, spec.unit)}${note}`];
   if (row.peer !== null) lines.push(`- ${spec.measure}${date}, ${spec.peer}: ${seriesText(row.peer, spec.unit)}`);
   return lines;
 }
 
 function seriesText(series: readonly number[], unit: Unit): string {
   if (series.length <= VALUES_LISTED_MAX) return series.map((value) => formatValue(value, unit)).join(", ");
-  const marks = { least: quantile(series, 0), p50: median(series), p90: quantile(series, 0.9), p99: quantile(series, 0.99), longest: quantile(series, 1) };
+  const marks = {
+    least: quantile(series, 0), p50: median(series), p90: quantile(series, 0.9),
+    p99: quantile(series, 0.99), longest: quantile(series, 1),
+  };
   const parts = Object.entries(marks).map(([name, value]) => `${name} ${formatValue(value, unit)}`);
   return `${parts.join(", ")} (${series.length} samples)`;
 }

@@ -38,12 +38,18 @@ function roundNumber(_key: string, value: unknown): unknown {
 /** Adds the rows of one workload; a row that was there is replaced. */
 export function withRows(results: Results, run: string, facts: RunFacts, measured: readonly Measured[]): Results {
   const rows = { ...results.rows };
-  for (const { id, ours, peer, note } of measured) rows[id] = { run, ours, peer: peer ?? null, note: note ?? null, failure: null };
+  for (const { id, ours, peer = null, note = null } of measured) rows[id] = { run, ours, peer, note, failure: null };
   return prune({ runs: { ...results.runs, [run]: facts }, rows });
 }
 
 /** Marks all rows of a workload as failed. */
-export function withFailure(results: Results, run: string, facts: RunFacts, workload: Workload, failure: string): Results {
+export function withFailure(
+  results: Results,
+  run: string,
+  facts: RunFacts,
+  workload: Workload,
+  failure: string,
+): Results {
   const rows = { ...results.rows };
   for (const { id } of workload.rows) rows[id] = { run, ours: [], peer: null, note: null, failure };
   return prune({ runs: { ...results.runs, [run]: facts }, rows });

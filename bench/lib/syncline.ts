@@ -12,7 +12,7 @@ const START_MS_MAX = 10_000;
 const WATCH_MS_MAX = 1_800_000;
 
 /** The standalone executable when it is as new as the sources; otherwise the checkout. */
-export function program(): string {
+function chooseProgram(): string {
   if (!existsSync(BUILT)) return join(ROOT, "bin", "syncline");
   const builtMs = statSync(BUILT).mtimeMs;
   const sources = [...new Bun.Glob("src/**/*.ts").scanSync(ROOT)].filter((file) => !file.endsWith(".test.ts"));
@@ -20,7 +20,14 @@ export function program(): string {
   return stale ? join(ROOT, "bin", "syncline") : BUILT;
 }
 
-type Summary = { readonly type: "summary"; readonly result: string; readonly bytes: { readonly sent: number; readonly received: number } };
+/** Chosen once: all runs are of one program, even if somebody edits the sources meanwhile. */
+export const PROGRAM = chooseProgram();
+
+type Summary = {
+  readonly type: "summary";
+  readonly result: string;
+  readonly bytes: { readonly sent: number; readonly received: number };
+};
 
 /** A served destination and the client that brings `source` to it. */
 export class SynclinePair implements AsyncDisposable {
@@ -49,13 +56,14 @@ export class SynclinePair implements AsyncDisposable {
     const portFile = join(dir, "port");
     const wanted = existsSync(portFile) ? await Bun.file(portFile).text() : "0";
     const server = new Running(
-      [program(), "serve", "--listen", `127.0.0.1:${wanted}`, "--root", `bench=${destination}`,
+      [PROGRAM, "serve", "--listen", `127.0.0.1:${wanted}`, "--root", `bench=${destination}`,
         "--token-file", tokenFile, "--state-dir", join(dir, "server-state"), "--json"],
       { dir, name: "serve" },
     );
-    const port = await server.until(() => /"listening".*?"port":(\d+)/.exec(server.output())?.[1], "listening", START_MS_MAX);
+    const said = (): string | undefined => /"listening".*?"port":(\d+)/.exec(server.output())?.[1];
+    const port = await server.until(said, "listening", START_MS_MAX);
     writeFileSync(portFile, port);
-    const client = [program(), "sync", source, `syncline://127.0.0.1:${port}/bench`, "--mode", "one-way-replica",
+    const client = [PROGRAM, "sync", source, `syncline://127.0.0.1:${port}/bench`, "--mode", "one-way-replica",
       "--delete", "--accept-new", "--token-file", tokenFile, "--state-dir", join(dir, "client-state"), "--json"];
     return new SynclinePair(dir, destination, server, client);
   }
@@ -71,8 +79,10 @@ export class SynclinePair implements AsyncDisposable {
 
   /** Starts `--watch --settle immediate` and returns when its first cycle is over. */
   async watch(): Promise<Watching> {
-    const client = new Running([...this.#client, "--watch", "--settle", "immediate"], { dir: this.#dir, name: "watch" });
-    await client.until(() => (client.output().includes('"phase":"watching"') ? true : undefined), "watching", WATCH_MS_MAX);
+    const command = [...this.#client, "--watch", "--settle", "immediate"];
+    const client = new Running(command, { dir: this.#dir, name: "watch" });
+    const said = (): true | undefined => (client.output().includes('"phase":"watching"') ? true : undefined);
+    await client.until(said, "watching", WATCH_MS_MAX);
     return new Watching(client, this.#server);
   }
 

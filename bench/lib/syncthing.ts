@@ -10,7 +10,13 @@ const WATCHER_DELAY_S = 1;
 const START_MS_MAX = 1_200_000;
 const ASK_MS_MAX = 5000;
 
-type Node = { readonly home: string; readonly id: string; readonly apiPort: number; readonly port: number; readonly path: string };
+type Node = {
+  readonly home: string;
+  readonly id: string;
+  readonly apiPort: number;
+  readonly port: number;
+  readonly path: string;
+};
 type FolderStatus = { readonly state: string; readonly globalFiles: number; readonly needTotalItems: number };
 
 export class Syncthing implements AsyncDisposable {
@@ -63,7 +69,8 @@ function makeNode(home: string, path: string): Node {
 
 function configuration(self: Node, nodes: readonly Node[]): string {
   const members = nodes.map(({ id }) => `    <device id="${id}"></device>`);
-  const devices = nodes.map(({ id, port }) => `  <device id="${id}" name="${port}"><address>tcp://127.0.0.1:${port}</address></device>`);
+  const devices = nodes.map(({ id, port }) =>
+    `  <device id="${id}" name="${port}"><address>tcp://127.0.0.1:${port}</address></device>`);
   return [
     `<configuration version="35">`,
     `  <folder id="${FOLDER}" label="" path="${self.path}" type="sendreceive" rescanIntervalS="3600"`,

@@ -80,8 +80,9 @@ type Opened = {
  * the next scan then compares everything, which can show conflicts but loses nothing.
  */
 async function openPair(request: PairRequest): Promise<Opened> {
-  const { openState, shortHash, sideOpener } = await import("#cli/sides.ts");
+  const { openState, refuseOverlap, shortHash, sideOpener } = await import("#cli/sides.ts");
   const { pair, stateDir } = request;
+  refuseOverlap(pair.alpha, pair.beta);
   const context = sideContext(request);
   const sides = { alpha: sideOpener(pair.alpha, context), beta: sideOpener(pair.beta, context) };
   const sessionId = shortHash(`${pair.alpha}\0${pair.beta}`, 32);

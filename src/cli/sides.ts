@@ -1,5 +1,6 @@
 /** Opens the endpoint of a side: a local directory, one behind a server, one reached with ssh. */
-import { join, resolve } from "node:path";
+import { join } from "node:path";
+import { canonicalPath } from "#platform/folders.ts";
 import type { Host } from "#platform/host.ts";
 import { type SideAddress, parseSide } from "#cli/side-address.ts";
 import { VERSION } from "#cli/version.ts";
@@ -9,6 +10,7 @@ import { RemoteEndpoint } from "#sync/endpoint/remote-endpoint.ts";
 import type { RootToOpen } from "#sync/endpoint/serve.ts";
 import { openOrReplace } from "#sync/index/sqlite-store.ts";
 import type { Store } from "#sync/index/store.ts";
+import { refuseNested } from "#sync/session/open-sides.ts";
 import { parseFingerprint } from "#sync/transport/known-servers.ts";
 import { connectOverSsh } from "#sync/transport/ssh.ts";
 import { connectToServer } from "#sync/transport/tls-client.ts";
@@ -50,7 +52,7 @@ export function localEndpoints(host: Host, stateDir: string): (root: RootToOpen)
       host,
       label,
       readOnly,
-      path: resolve(path),
+      path: canonicalPath(path),
       openStore: (name) => openState(join(stateDir, "roots", `${name}.db`)),
       hash: (text) => shortHash(text, 32),
     });
@@ -68,6 +70,16 @@ export function sideOpener(text: string, context: SideContext): () => Endpoint {
     return () => open({ path: address.path, label: address.path, readOnly: false });
   }
   return address.kind === "tls" ? tlsOpener(text, address, context) : sshOpener(text, address, context);
+}
+
+/**
+ * Two local sides can be told to overlap before anything in them is opened or created.
+ *
+ * @throws {SynclineError} ROOT_OVERLAP
+ */
+export function refuseOverlap(alpha: string, beta: string): void {
+  const [a, b] = [parseSide(alpha), parseSide(beta)];
+  if (a.kind === "local" && b.kind === "local") refuseNested(canonicalPath(a.path), canonicalPath(b.path));
 }
 
 function tlsOpener(

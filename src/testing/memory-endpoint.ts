@@ -120,7 +120,11 @@ export class MemoryEndpoint implements Endpoint {
     }
   }
 
-  async receive(channel: Channel, items: readonly TransferItem[], onResult: (result: TransferResult) => void): Promise<void> {
+  async receive(
+    channel: Channel,
+    items: readonly TransferItem[],
+    onResult: (result: TransferResult) => void,
+  ): Promise<void> {
     for (const { path, entry } of items) {
       await channel.send(Buffer.from(path));
       const bytes = await channel.receive();

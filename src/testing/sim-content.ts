@@ -11,6 +11,16 @@ export const BLOCK_BYTES = 4096;
 /** Bytes beyond this offset cannot be written; a test that needs more is not a simulation. */
 const WRITTEN_BYTES_MAX = 1 << 28;
 
+/** As SimContent.digest(), of bytes that are not on a disk. The first word of a text is kept for people to read. */
+export function contentDigest(bytes: Uint8Array): string {
+  let label = "";
+  for (let at = 0; at < 8 && at < bytes.length && bytes[at] !== 58; at++) {
+    const code = bytes[at]!;
+    label += code > 32 && code < 127 ? String.fromCharCode(code) : "";
+  }
+  return `${label}#${Bun.hash.xxHash3(bytes).toString(36)}`;
+}
+
 type Range = { start: number; end: number };
 
 /** Shared by the many files that are empty for a moment; never written to. */
@@ -42,6 +52,12 @@ export class SimContent {
     const out = new Uint8Array(this.size);
     this.read(out, 0);
     return out;
+  }
+
+  /** A short name of the bytes: equal for equal contents. */
+  digest(): string {
+    const stored = this.#bytes.length >= this.size ? this.#bytes.subarray(0, this.size) : this.toBytes();
+    return contentDigest(stored);
   }
 
   read(into: Uint8Array, position: number): number {

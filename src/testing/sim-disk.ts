@@ -70,6 +70,8 @@ export class SimDisk {
   usedInodes = 0;
   /** What must end when the power goes: see SimFs. */
   readonly processes = new Set<{ kill(): void }>();
+  /** Told of every call of every process, for the trace of a run. */
+  trace: ((call: string, name: string | undefined) => void) | undefined;
   #nextIno = 2n;
   readonly #freeInos: bigint[] = [];
   #nextDev = DEVICE_FIRST;

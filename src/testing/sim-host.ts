@@ -40,10 +40,10 @@ export class SimHost {
     this.user = new SimUser(this.disk);
   }
 
-  /** Starts a process on the host: its Host. */
-  boot(): SimBoot {
+  /** Starts a process on the host: its Host. What is given here goes before the host's own options. */
+  boot(options: Pick<SimHostOptions, "watch" | "asyncDelayMs"> = {}): SimBoot {
     const random = this.#random.fork(`boot ${++this.#boots}`);
-    const { asyncDelayMs = 0, uid = 0, watch = {}, name = "sim" } = this.#options;
+    const { asyncDelayMs = 0, uid = 0, watch = {}, name = "sim" } = { ...this.#options, ...options };
     const fs = new SimFs(this.disk, { uid, random: random.fork("fs"), asyncDelayMs });
     return {
       fs,

@@ -1,61 +1,108 @@
 /** People and programs who change files in a simulated root, and the memory of what they made and destroyed. */
 import { isCode } from "#platform/file-system.ts";
+import { contentDigest } from "#testing/sim-content.ts";
+import type { Inode } from "#testing/sim-inode.ts";
+import { IGNORE_FILE } from "#testing/sim-oracle.ts";
 import type { SimRandom } from "#testing/sim-random.ts";
 import type { SimClock } from "#testing/sim-clock.ts";
+import type { SimTrace } from "#testing/sim-trace.ts";
 import { ROOT, type Replica } from "#testing/sim-world.ts";
 
 /** Names are few so that people meet at the same paths. */
 const NAMES = ["a", "b", "c", "d.txt", "e", "A"];
 const DEPTH_MAX = 3;
+/** Above what travels inside an apply batch, so that it goes through a transfer. */
+const LARGE_BYTES = 140_000;
+const RULES = ["b", "*.txt", "c/", "e", "# nothing", "b\nc/", ""];
+
+const encoder = new TextEncoder();
 
 /**
- * Contents by the text that was written; each is unique. A content that a person overwrote or removed somewhere may
- * go everywhere; all others must stay reachable.
+ * Contents by their digest; each is unique. A content that a person overwrote or removed somewhere may go everywhere;
+ * all others must stay reachable.
  */
 export class Ledger {
   readonly made = new Map<string, Replica>();
   readonly destroyed = new Set<string>();
-  /** Never came to the disk, because the write itself failed. */
-  readonly failed = new Set<string>();
+  /** Made since the disks were settled last: a power loss may take it. */
+  recent = new Set<string>();
   readonly log: string[] = [];
+  readonly trace: SimTrace;
   #counter = 0;
 
-  fresh(replica: Replica, size: number): string {
-    const head = `${replica.name}${this.#counter++}:`;
-    const content = head + "x".repeat(Math.max(0, size - head.length));
-    this.made.set(content, replica);
-    return content;
+  constructor(trace: SimTrace) {
+    this.trace = trace;
+  }
+
+  say(line: string): void {
+    this.log.push(line);
+    this.trace.note(line);
+  }
+
+  /** Bytes that nobody wrote before; those of `old` with a change, or new ones of `size`. */
+  fresh(replica: Replica, size: number, old?: Uint8Array): Uint8Array {
+    const head = encoder.encode(`${replica.name}${this.#counter++}:`);
+    const bytes = old === undefined ? new Uint8Array(Math.max(size, head.length)).fill(120) : old.slice();
+    bytes.set(head);
+    // Some large files are sparse.
+    if (old === undefined && size > LARGE_BYTES / 2 && this.#counter % 2 === 0) bytes.fill(0, 20_000, size - 20_000);
+    return bytes;
+  }
+
+  /** The content came to the disk of `replica`. */
+  written(bytes: Uint8Array, replica: Replica): void {
+    const digest = contentDigest(bytes);
+    this.made.set(digest, replica);
+    this.recent.add(digest);
   }
 }
+
+export type Habits = {
+  /** Do they write ignore files? */
+  readonly ignores: boolean;
+  /** Do they give files second names? */
+  readonly links: boolean;
+};
 
 export class Person {
   readonly #replica: Replica;
   readonly #random: SimRandom;
   readonly #ledger: Ledger;
   readonly #clock: SimClock;
+  readonly #habits: Habits;
 
-  constructor(replica: Replica, random: SimRandom, ledger: Ledger, clock: SimClock) {
+  constructor(replica: Replica, random: SimRandom, ledger: Ledger, clock: SimClock, habits: Habits) {
     this.#replica = replica;
     this.#random = random;
     this.#ledger = ledger;
     this.#clock = clock;
+    this.#habits = habits;
+  }
+
+  get #user(): Replica["host"]["user"] {
+    return this.#replica.host.user;
   }
 
   /** Does one thing somewhere in the root. What fails because of the state of the tree does nothing. */
   act(): void {
     this.#clock.spend(1_000_000 + this.#random.int(100_000_000));
     const path = this.#path();
-    const { user } = this.#replica.host;
     try {
-      this.#act(path, user);
+      this.#act(path);
     } catch (error) {
       // What people try can be impossible: a file where a directory would be needed, a full disk.
-      if (!isCode(error, "ENOENT", "ENOTDIR", "EEXIST", "EISDIR", "ENOTEMPTY", "EINVAL", "ELOOP", "ENOSPC")) throw error;
+      const odd = ["ENOENT", "ENOTDIR", "EEXIST", "EISDIR", "ENOTEMPTY", "EINVAL", "ELOOP", "ENOSPC", "EPERM"];
+      if (!isCode(error, ...odd)) throw error;
     }
   }
 
-  #act(path: string, user: Replica["host"]["user"]): void {
-    const what = this.#random.int(100);
+  /** Puts something of their own where a file was damaged. */
+  repair(path: string): void {
+    this.#write(`${ROOT}/${path}`, 12);
+  }
+
+  #act(path: string): void {
+    const what = this.#random.int(104);
     if (what < 25) this.#write(path, this.#size());
     else if (what < 38) this.#save(path);
     else if (what < 48) this.#rewriteSameSize(path);
@@ -63,20 +110,22 @@ export class Person {
     else if (what < 70) this.#rename(path, this.#path());
     else if (what < 80) {
       this.#note("mkdir", path);
-      user.mkdir(path);
+      this.#user.mkdir(path);
     } else if (what < 86) {
       this.#note("chmod", path);
-      const dir = user.tree(ROOT).get(path.slice(ROOT.length + 1))?.kind === "dir";
-      user.chmod(path, dir ? this.#random.pick([0o755, 0o700]) : this.#random.pick([0o644, 0o600, 0o755]));
+      const isDir = this.#look(path)?.kind === "dir";
+      this.#user.chmod(path, isDir ? this.#random.pick([0o755, 0o700]) : this.#random.pick([0o644, 0o600, 0o755]));
     } else if (what < 92) {
       this.#note("symlink", path);
-      user.symlink(path, this.#random.pick(["a", "../b", "/etc/passwd", "nowhere"]));
+      this.#user.symlink(path, this.#random.pick(["a", "../b", "/etc/passwd", "nowhere"]));
     } else if (what < 96) this.#swap(path, this.#path());
-    else this.#touch(path);
+    else if (what < 100) this.#touch(path);
+    else if (what < 102 && this.#habits.ignores) this.#ignore(path);
+    else if (this.#habits.links) this.#link(path, this.#path());
   }
 
   #note(what: string, path: string, more = ""): void {
-    this.#ledger.log.push(`${this.#replica.name}: ${what} ${path.slice(ROOT.length)} ${more}`);
+    this.#ledger.say(`${this.#replica.name}: ${what} ${path.slice(ROOT.length)} ${more}`);
   }
 
   #path(): string {
@@ -86,85 +135,103 @@ export class Person {
   }
 
   #size(): number {
-    return this.#random.chance(0.1) ? 200_000 : this.#random.pick([12, 12, 40, 5000]);
+    return this.#random.chance(0.08) ? LARGE_BYTES : this.#random.pick([12, 12, 40, 5000]);
+  }
+
+  #look(path: string): Inode | undefined {
+    try {
+      return this.#replica.host.disk.inodeAt(path);
+    } catch (error) {
+      if (isCode(error, "ENOENT")) return undefined;
+      throw error;
+    }
   }
 
   /** Everything at and below a path is about to be destroyed here by a person. */
   #destroy(path: string): void {
-    const { user } = this.#replica.host;
-    const below = path.slice(ROOT.length + 1);
-    for (const [at, seen] of user.tree(ROOT)) {
-      if ((at === below || at.startsWith(`${below}/`)) && seen.kind === "file") this.#ledger.destroyed.add(seen.content);
-    }
+    const gone = (inode: Inode): void => {
+      if (inode.content !== undefined && inode.content.size > 0) this.#ledger.destroyed.add(inode.content.digest());
+      for (const below of inode.entries?.values() ?? []) gone(below.inode);
+    };
+    const inode = this.#look(path);
+    if (inode !== undefined) gone(inode);
   }
 
   #write(path: string, size: number): void {
-    const { user } = this.#replica.host;
-    const isFile = !user.exists(path) || user.tree(ROOT).get(path.slice(ROOT.length + 1))?.kind === "file";
-    if (!isFile) return;
+    const inode = this.#look(path);
+    if (inode !== undefined && inode.content === undefined) return;
     const content = this.#ledger.fresh(this.#replica, size);
-    this.#note("write", path, content.slice(0, 12));
-    this.#ledger.failed.add(content);
+    this.#note("write", path, contentDigest(content));
     this.#destroy(path);
-    user.write(path, content);
-    this.#ledger.failed.delete(content);
+    this.#user.write(path, content);
+    this.#ledger.written(content, this.#replica);
   }
 
   #save(path: string): void {
-    const { user } = this.#replica.host;
-    const kind = user.tree(ROOT).get(path.slice(ROOT.length + 1))?.kind;
-    if (kind === "dir") return;
+    if (this.#look(path)?.kind === "dir") return;
     const content = this.#ledger.fresh(this.#replica, this.#size());
-    this.#note("save", path, content.slice(0, 12));
-    this.#ledger.failed.add(content);
-    user.write(`${path}.tmp~`, content);
+    this.#note("save", path, contentDigest(content));
+    this.#user.write(`${path}.tmp~`, content);
     this.#destroy(path);
-    user.rename(`${path}.tmp~`, path);
-    this.#ledger.failed.delete(content);
+    this.#user.rename(`${path}.tmp~`, path);
+    this.#ledger.written(content, this.#replica);
   }
 
   /** Other bytes of the same length, sometimes with the old mtime put back: only ctime tells. */
   #rewriteSameSize(path: string): void {
-    const { user } = this.#replica.host;
-    const seen = user.tree(ROOT).get(path.slice(ROOT.length + 1));
-    if (seen?.kind !== "file" || seen.content.length < 12) return;
-    const content = this.#ledger.fresh(this.#replica, seen.content.length);
-    if (content.length !== seen.content.length) return;
-    this.#note("rewrite", path, content.slice(0, 12));
-    const inode = this.#replica.host.disk.inodeAt(path);
+    const inode = this.#look(path);
+    if (inode?.content === undefined || inode.content.size < 12) return;
+    const content = this.#ledger.fresh(this.#replica, 0, inode.content.toBytes());
+    this.#note("rewrite", path, contentDigest(content));
     const { mtimeNs } = inode;
     this.#destroy(path);
-    user.patch(path, content, 0);
-    if (this.#random.chance(0.3)) user.setMtime(path, mtimeNs);
+    this.#user.patch(path, content, 0);
+    this.#ledger.written(content, this.#replica);
+    if (this.#random.chance(0.3)) this.#user.setMtime(path, mtimeNs);
   }
 
   #remove(path: string): void {
     this.#note("remove", path);
     this.#destroy(path);
-    this.#replica.host.user.remove(path);
+    this.#user.remove(path);
   }
 
   #rename(from: string, to: string): void {
-    const { user } = this.#replica.host;
     if (from === to || to.startsWith(`${from}/`)) return;
-    const kind = (path: string): string | undefined => user.tree(ROOT).get(path.slice(ROOT.length + 1))?.kind;
-    if (kind(from) === undefined || kind(to) === "dir" || (kind(from) === "dir" && kind(to) !== undefined)) return;
+    const source = this.#look(from);
+    const target = this.#look(to);
+    if (source === undefined || target?.kind === "dir" || (source.kind === "dir" && target !== undefined)) return;
     this.#note("rename", from, to.slice(ROOT.length));
-    this.#destroy(to);
-    user.rename(from, to);
+    // Two names of one file: the rename does nothing at all.
+    if (source !== target) this.#destroy(to);
+    this.#user.rename(from, to);
   }
 
   #swap(a: string, b: string): void {
-    const { user } = this.#replica.host;
-    if (!user.exists(a) || !user.exists(b) || a === b || a.startsWith(`${b}/`) || b.startsWith(`${a}/`)) return;
+    if (!this.#user.exists(a) || !this.#user.exists(b) || a === b || a.startsWith(`${b}/`) || b.startsWith(`${a}/`)) return;
+    if (this.#look(a) === this.#look(b)) return;
     this.#note("swap", a, b.slice(ROOT.length));
-    user.rename(a, `${ROOT}/swap~`);
-    user.rename(b, a);
-    user.rename(`${ROOT}/swap~`, b);
+    this.#user.rename(a, `${ROOT}/swap~`);
+    this.#user.rename(b, a);
+    this.#user.rename(`${ROOT}/swap~`, b);
   }
 
   #touch(path: string): void {
     this.#note("touch", path);
-    this.#replica.host.user.setMtime(path, this.#clock.nowNs());
+    this.#user.setMtime(path, this.#clock.nowNs());
+  }
+
+  /** Gives a directory, mostly the root, other ignore rules. */
+  #ignore(path: string): void {
+    const dir = this.#random.chance(0.7) ? ROOT : path;
+    const rules = this.#random.pick(RULES);
+    this.#note("ignore", `${dir}/${IGNORE_FILE}`, JSON.stringify(rules));
+    // Not in the ledger: an ignore file may lose a conflict as any other, but its text is not unique.
+    this.#user.write(`${dir}/${IGNORE_FILE}`, `${rules}\n`);
+  }
+
+  #link(from: string, to: string): void {
+    this.#note("link", from, to.slice(ROOT.length));
+    this.#user.link(from, to);
   }
 }

@@ -52,7 +52,8 @@ function time(ms: number): Uint8Array {
 function addressBytes(ip: string): Uint8Array {
   if (isIP(ip) === 4) return Uint8Array.from(ip.split(".").map(Number));
   const [head = "", tail] = ip.split("::");
-  const words = (text: string): number[] => (text === "" ? [] : text.split(":").map((word) => Number.parseInt(word, 16)));
+  const words = (text: string): number[] =>
+    text === "" ? [] : text.split(":").map((word) => Number.parseInt(word, 16));
   const front = words(head);
   const back = tail === undefined ? [] : words(tail);
   const all = [...front, ...Array<number>(8 - front.length - back.length).fill(0), ...back];
@@ -71,7 +72,8 @@ function generalName(name: string): Uint8Array {
 export function makeCertificate(names: readonly string[], nowMs: number): Identity {
   const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const algorithm = der(SEQUENCE, ECDSA_WITH_SHA256);
-  const subject = der(SEQUENCE, der(SET, der(SEQUENCE, COMMON_NAME, der(UTF8_STRING, Buffer.from(names[0]!.slice(0, 64))))));
+  const commonName = der(UTF8_STRING, Buffer.from(names[0]!.slice(0, 64)));
+  const subject = der(SEQUENCE, der(SET, der(SEQUENCE, COMMON_NAME, commonName)));
   const serial = randomBytes(16);
   // Positive and without leading zeros, as DER wants integers.
   serial[0] = (serial[0]! & 0x3f) | 0x40;

@@ -5,7 +5,10 @@ import { EventGate } from "#platform/net/event-gate.ts";
 import { CLOSE_GRACE_MS, type Transport, type TransportHandlers } from "#platform/net/transport.ts";
 
 /** Where bytes come from. Views are valid only during the call; nothing comes after the end or after stop(). */
-type Source = { start(onData: (bytes: Uint8Array) => void, onEnd: (error: Error | undefined) => void): void; stop(): void };
+type Source = {
+  start(onData: (bytes: Uint8Array) => void, onEnd: (error: Error | undefined) => void): void;
+  stop(): void;
+};
 
 export class StreamTransport implements Transport {
   readonly label: string;

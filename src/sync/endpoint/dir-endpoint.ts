@@ -34,6 +34,7 @@ import type {
 import { ObservationLog } from "#sync/endpoint/observation-log.ts";
 import { type ReadContext, hashPath, logicalMtimeNs, readBatches } from "#sync/endpoint/read-files.ts";
 import { type RootIdentity, type RootOptions, checkRoot, identifyRoot, openRootDir } from "#sync/endpoint/root-identity.ts";
+import { type HandedOut, SourceDurability } from "#sync/endpoint/source-durability.ts";
 import { type IndexRecord, indexCodec } from "#sync/index/record-codecs.ts";
 import type { Store, Table, Tree } from "#sync/index/store.ts";
 import { IgnoreRules, filterText } from "#sync/scan/ignore.ts";
@@ -73,6 +74,7 @@ type Opened = {
   readonly log: ObservationLog;
   readonly journal: RunJournal;
   readonly scanner: Scanner;
+  readonly durability: SourceDurability;
   readonly apply: ApplyContext | undefined;
   readonly timestampNs: bigint;
 };
@@ -173,7 +175,8 @@ export class DirEndpoint implements Endpoint {
         dropped: (path) => this.#watcher?.dropped(path),
       },
     });
-    const base = { request, root, rootOptions, identity, store, meta, index, log, journal, scanner };
+    const durability = new SourceDurability(host, root, abilities.timestampNs, request.durable !== "none");
+    const base = { request, root, rootOptions, identity, store, meta, index, log, journal, scanner, durability };
     const apply = request.writable ? this.#applyContext({ ...base, assertRoot }) : undefined;
     return { ...base, apply, epoch: this.#epoch(store, meta), timestampNs: abilities.timestampNs };
   }
@@ -345,29 +348,56 @@ export class DirEndpoint implements Endpoint {
   }
 
   async sums(paths: readonly RelPath[], signal: AbortSignal): Promise<(Sum | Problem)[]> {
+    const { durability } = this.#now;
+    const handed: HandedOut[] = [];
+    const context = this.#handingOut(handed);
     const answers: (Sum | Problem)[] = [];
     for (const path of paths) {
       signal.throwIfAborted();
-      answers.push(await hashPath(this.#reading, path));
+      answers.push(await hashPath(context, path));
     }
+    const failed = await durability.begin(handed);
+    await withDiskErrors("sync what was read", this.label, () => durability.all());
     this.#flushLearned();
-    return answers;
+    return failed.size === 0 ? answers : answers.map((answer, at) => failed.get(paths[at]!) ?? answer);
   }
 
+  /** The last batch is given when everything in all of them is durable here; see source-durability.ts. */
   async *read(paths: readonly RelPath[], signal: AbortSignal): AsyncGenerator<ReadItem[]> {
-    for (const batch of readBatches(this.#reading, paths)) {
+    const { durability } = this.#now;
+    const handed: HandedOut[] = [];
+    let last: ReadItem[] | undefined;
+    for (const batch of readBatches(this.#handingOut(handed), paths)) {
       signal.throwIfAborted();
-      yield batch;
+      if (last !== undefined) yield last;
+      const failed = await durability.begin(handed.splice(0));
+      last = failed.size === 0 ? batch : batch.map((item) => withProblem(item, failed.get(item.path)));
     }
+    await withDiskErrors("sync what was read", this.label, () => durability.all());
     this.#flushLearned();
+    if (last !== undefined) yield last;
+  }
+
+  /** Collects the files that were read and may still be lost in a power loss. */
+  #handingOut(handed: HandedOut[]): ReadContext {
+    const { durability } = this.#now;
+    const learn: ReadContext["learn"] = (path, entry, stat) => {
+      this.#learn(path, entry, stat);
+      if (durability.isYoung(stat)) handed.push({ path, stat });
+    };
+    return { ...this.#reading, learn };
   }
 
   async supply(channel: Channel, signal: AbortSignal): Promise<void> {
-    const { root, request } = this.#now;
+    const { root, request, durability } = this.#now;
     const { host } = this.#options;
     const { seeds, compress } = request;
     const entryOf = (path: RelPath, stat: Stat): FileEntry => this.#entryOf(path, stat);
-    await supplyFiles({ host, root, seeds, compress, limit: () => undefined, entryOf }, channel, signal);
+    const { learn } = this.#reading;
+    const makeDurable = (path: RelPath, stat: Stat): Promise<void> => durability.one({ path, stat });
+    const limit = (): undefined => undefined;
+    await supplyFiles({ host, root, seeds, compress, limit, entryOf, learn, makeDurable }, channel, signal);
+    this.#flushLearned();
   }
 
   #entryOf(path: RelPath, stat: Stat): FileEntry {
@@ -452,6 +482,10 @@ export class DirEndpoint implements Endpoint {
     now.root[Symbol.dispose]();
     now.store.close();
   }
+}
+
+function withProblem(item: ReadItem, found: Problem | undefined): ReadItem {
+  return found === undefined ? item : { path: item.path, problem: found };
 }
 
 function readOnlyRoot(label: string): SynclineError {

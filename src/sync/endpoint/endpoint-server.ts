@@ -176,8 +176,9 @@ export class EndpointServer {
 
   async #watch(channel: MuxChannel): Promise<void> {
     let waiting = false;
+    let isOver = false;
     const onDirty = (): void => {
-      if (waiting || channel.failure !== undefined) return;
+      if (isOver || waiting || channel.failure !== undefined) return;
       // While one hint cannot leave, the next ones say nothing new.
       const sent = channel.send(bare(ITEMS));
       if (sent === undefined) return;
@@ -187,7 +188,7 @@ export class EndpointServer {
         () => undefined,
       );
     };
-    await this.#endpoint.watch(onDirty, channel.signal);
+    await this.#endpoint.watch(onDirty, channel.signal).finally(() => (isOver = true));
   }
 
   async #sums(channel: MuxChannel): Promise<void> {

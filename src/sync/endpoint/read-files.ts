@@ -82,6 +82,8 @@ export function readFile(context: ReadContext, path: RelPath): ReadItem {
 
 /** Batches within the limits of one message, in the order of `paths`. */
 export function* readBatches(context: ReadContext, paths: readonly RelPath[]): Generator<ReadItem[]> {
+  // Descriptors that the scan left open may lead to directories that were renamed since.
+  context.root.clear();
   let batch: ReadItem[] = [];
   let bytes = 0;
   for (const path of paths) {

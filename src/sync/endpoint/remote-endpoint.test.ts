@@ -69,7 +69,8 @@ function lying(answer: (channel: MuxChannel) => Promise<void>): RemoteEndpoint {
           channel.end();
         })().catch(() => undefined);
       };
-      new Mux(server, { role: "server", clock: systemClock, onOpen });
+      const serving = new Mux(server, { role: "server", clock: systemClock, onOpen });
+      expect(serving.openChannels).toBe(0);
       return new Mux(client, { role: "client", clock: systemClock });
     },
   });
@@ -79,7 +80,8 @@ function lying(answer: (channel: MuxChannel) => Promise<void>): RemoteEndpoint {
 async function attack(inner: MemoryEndpoint, method: string, messages: Uint8Array[], opened = true, readOnly = false): Promise<unknown> {
   const { client, server } = memoryTransports();
   const calls = new EndpointServer({ endpoint: inner, readOnly, mayCreateRoot: true });
-  new Mux(server, { role: "server", clock: systemClock, onOpen: (channel) => calls.handle(channel) });
+  const serving = new Mux(server, { role: "server", clock: systemClock, onOpen: (channel) => calls.handle(channel) });
+  void serving.closed.then(() => calls.close());
   const mux = new Mux(client, { role: "client", clock: systemClock });
   if (opened) {
     const channel = mux.open("open");
@@ -100,7 +102,7 @@ async function attack(inner: MemoryEndpoint, method: string, messages: Uint8Arra
 }
 
 describe("remote endpoint", () => {
-  test("[WIRE-40] opens, scans everything with back-pressure, and closes the far endpoint", async () => {
+  test("[REMOTE-40] opens, scans everything with back-pressure, and closes the far endpoint", async () => {
     const inner = new MemoryEndpoint();
     for (let at = 0; at < 5000; at++) inner.put(`d${at % 7}/f${at}`, "x");
     inner.problems.push({ path: "bad", side: "alpha", code: "EACCES", message: "no", transient: false });
@@ -127,7 +129,7 @@ describe("remote endpoint", () => {
     expect(inner.isClosed).toBe(true);
   });
 
-  test("[WIRE-41] reads and hashes many small files in order, with problems in place", async () => {
+  test("[REMOTE-41] reads and hashes many small files in order, with problems in place", async () => {
     const inner = new MemoryEndpoint();
     const paths: string[] = [];
     for (let at = 0; at < 3000; at++) {
@@ -147,7 +149,7 @@ describe("remote endpoint", () => {
     await endpoint.close();
   });
 
-  test("[WIRE-42] a reader that stops early ends the call and leaves the connection usable", async () => {
+  test("[REMOTE-42] a reader that stops early ends the call and leaves the connection usable", async () => {
     const inner = new MemoryEndpoint();
     for (let at = 0; at < 2000; at++) inner.put(`f${at}`, "x".repeat(1000));
     const { endpoint, muxes } = remote(inner);
@@ -161,7 +163,7 @@ describe("remote endpoint", () => {
     await endpoint.close();
   });
 
-  test("[WIRE-43] changes are pushed without waiting for answers and each is answered once, in order", async () => {
+  test("[REMOTE-43] changes are pushed without waiting for answers and each is answered once, in order", async () => {
     const inner = new MemoryEndpoint();
     const { endpoint } = remote(inner);
     await endpoint.open(request, never);
@@ -189,7 +191,7 @@ describe("remote endpoint", () => {
     await endpoint.close();
   });
 
-  test("[WIRE-44] a transfer between two remote sides arrives whole", async () => {
+  test("[REMOTE-44] a transfer between two remote sides arrives whole", async () => {
     const source = new MemoryEndpoint();
     const target = new MemoryEndpoint();
     const items = Array.from({ length: 20 }, (_, at) => ({ path: `big${at}`, entry: fileEntry(0) }));
@@ -208,7 +210,7 @@ describe("remote endpoint", () => {
     await Promise.all([alpha.close(), beta.close()]);
   });
 
-  test("[WIRE-45] when the connection of a transfer is lost both halves end", async () => {
+  test("[REMOTE-45] when the connection of a transfer is lost both halves end", async () => {
     const source = new MemoryEndpoint();
     source.put("a", "a");
     source.supply = () => new Promise(() => undefined);
@@ -223,7 +225,7 @@ describe("remote endpoint", () => {
     expect(await receive).toBeInstanceOf(SynclineError);
   });
 
-  test("[WIRE-46] hints of changes come through until the watch is ended", async () => {
+  test("[REMOTE-46] hints of changes come through until the watch is ended", async () => {
     const inner = new MemoryEndpoint();
     const { endpoint } = remote(inner);
     await endpoint.open(request, never);
@@ -244,7 +246,7 @@ describe("remote endpoint", () => {
     await endpoint.close();
   });
 
-  test("[WIRE-47] runs, their changes and undo", async () => {
+  test("[REMOTE-47] runs, their changes and undo", async () => {
     const inner = new MemoryEndpoint();
     const { endpoint } = remote(inner);
     await endpoint.open(request, never);
@@ -254,7 +256,7 @@ describe("remote endpoint", () => {
     await endpoint.close();
   });
 
-  test("[WIRE-48] an aborted call rejects with INTERRUPTED here and aborts there", async () => {
+  test("[REMOTE-48] an aborted call rejects with INTERRUPTED here and aborts there", async () => {
     const inner = new MemoryEndpoint();
     const aborted = Promise.withResolvers<void>();
     inner.scan = (_request, _onBatch, signal) =>
@@ -275,7 +277,7 @@ describe("remote endpoint", () => {
     await endpoint.close();
   });
 
-  test("[WIRE-49] an endpoint that was lost can be opened again, and bytes go on being counted", async () => {
+  test("[REMOTE-49] an endpoint that was lost can be opened again, and bytes go on being counted", async () => {
     const { endpoint, muxes } = remote(new MemoryEndpoint());
     await endpoint.open(request, never);
     const before = endpoint.wireBytes().sent;
@@ -286,7 +288,7 @@ describe("remote endpoint", () => {
     expect(endpoint.wireBytes().sent).toBeGreaterThanOrEqual(before);
   });
 
-  test("[WIRE-50] a read-only root refuses to be opened for writing, and is logged", async () => {
+  test("[REMOTE-50] a read-only root refuses to be opened for writing, and is logged", async () => {
     const inner = new MemoryEndpoint();
     const { endpoint, refused } = remote(inner, { readOnly: true });
     await expect(endpoint.open(request, never)).rejects.toMatchObject({ code: "ROOT_READ_ONLY", hint: expect.any(String) });
@@ -296,7 +298,7 @@ describe("remote endpoint", () => {
     await endpoint.close();
   });
 
-  test("[WIRE-51] a read-only root refuses every writing call of a client that asks anyway", async () => {
+  test("[REMOTE-51] a read-only root refuses every writing call of a client that asks anyway", async () => {
     const op: ApplyOp = { type: "move", move: { side: "beta", from: "a", to: "b", count: 1 } };
     for (const [method, messages] of [
       ["apply", [encodeRunId("r"), ...packOps([op])]],
@@ -311,7 +313,7 @@ describe("remote endpoint", () => {
     }
   });
 
-  test("[WIRE-52] the server refuses calls out of order, unknown calls and damaged ones", async () => {
+  test("[REMOTE-52] the server refuses calls out of order, unknown calls and damaged ones", async () => {
     const inner = new MemoryEndpoint();
     const outcomes = [
       await attack(inner, "scan", [bare(REPLY)], false),
@@ -327,7 +329,7 @@ describe("remote endpoint", () => {
     for (const outcome of outcomes) expect(outcome).toMatchObject({ code: "PROTOCOL" });
   });
 
-  test("[WIRE-53] a server that lies is refused", async () => {
+  test("[REMOTE-53] a server that lies is refused", async () => {
     const attempts: [(endpoint: RemoteEndpoint) => Promise<unknown>, Uint8Array[]][] = [
       [(e) => e.sums(["a"], never), [Uint8Array.of(ITEMS, 9)]],
       [(e) => e.scan(scanAll, () => undefined, never), [Uint8Array.of(ITEMS, 1, 2, 0x2e, 0x2e)]],
@@ -345,7 +347,7 @@ describe("remote endpoint", () => {
     }
   });
 
-  test("[WIRE-54] errors of the far endpoint keep their code and hint", async () => {
+  test("[REMOTE-54] errors of the far endpoint keep their code and hint", async () => {
     const inner = new MemoryEndpoint();
     inner.open = () => Promise.reject(new SynclineError({ code: "ROOT_IDENTITY", op: "open", message: "another root", hint: "look" }));
     const { endpoint } = remote(inner);
@@ -353,7 +355,7 @@ describe("remote endpoint", () => {
     await endpoint.close();
   });
 
-  test("[WIRE-55] a lost connection closes the far endpoint, after the call it was doing", async () => {
+  test("[REMOTE-55] a lost connection closes the far endpoint, after the call it was doing", async () => {
     const inner = new MemoryEndpoint();
     const order: string[] = [];
     const gate = Promise.withResolvers<void>();

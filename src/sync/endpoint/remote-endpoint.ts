@@ -60,6 +60,7 @@ import {
   unpackTransferResults,
 } from "#sync/endpoint/remote-protocol-items.ts";
 import { type ByteReader, malformed } from "#sync/wire/bytes.ts";
+import { giveBackBuffer } from "#sync/wire/buffer-pool.ts";
 import type { Channel } from "#sync/wire/channel.ts";
 import { type Mux, linkLost } from "#sync/wire/mux.ts";
 import type { MuxChannel } from "#sync/wire/mux-channel.ts";
@@ -419,6 +420,7 @@ async function relay(from: Channel, to: Channel): Promise<void> {
       if (message === undefined) break;
       const wait = to.send(message);
       if (wait !== undefined) await wait;
+      giveBackBuffer(message);
     }
     to.end();
   } catch (error) {

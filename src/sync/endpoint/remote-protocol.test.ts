@@ -6,7 +6,7 @@ import { type ApplyOp, BATCH_BYTES_MAX, BATCH_ITEMS_MAX, type OpenReply, type Op
 import * as calls from "#sync/endpoint/remote-protocol.ts";
 import * as items from "#sync/endpoint/remote-protocol-items.ts";
 import { SUM, fileEntry } from "#testing/memory-endpoint.ts";
-import { ByteReader } from "#sync/wire/bytes.ts";
+import type { ByteReader } from "#sync/wire/bytes.ts";
 import { MESSAGE_BYTES_MAX } from "#sync/wire/channel.ts";
 
 const request: OpenRequest = {
@@ -64,7 +64,7 @@ function refused(decode: () => unknown): void {
 }
 
 describe("remote protocol", () => {
-  test("[WIRE-30] requests and replies round-trip", () => {
+  test("[REMOTE-30] requests and replies round-trip", () => {
     expect(calls.decodeOpenRequest(calls.encodeOpenRequest(request))).toEqual(request);
     expect(calls.decodeOpenReply(calls.encodeOpenReply(reply))).toEqual(reply);
     const scan = { since: 7, extent: "dirty", deep: true, acknowledged: 3 } as const;
@@ -74,7 +74,7 @@ describe("remote protocol", () => {
     expect(calls.decodeRunId(calls.encodeRunId("2026-11.a_b"))).toBe("2026-11.a_b");
   });
 
-  test("[WIRE-31] ops and observations round-trip, whatever the batch", () => {
+  test("[REMOTE-31] ops and observations round-trip, whatever the batch", () => {
     fc.assert(
       fc.property(fc.array(op, { minLength: 1, maxLength: 30 }), (ops) => {
         const [message, ...more] = items.packOps(ops);
@@ -92,7 +92,7 @@ describe("remote protocol", () => {
     expect(items.unpack(body(items.packObservations(seen)[0]!), items.readObservation)).toEqual([...seen]);
   });
 
-  test("[WIRE-32] a batch is cut so that every message keeps count and size, and loses nothing", () => {
+  test("[REMOTE-32] a batch is cut so that every message keeps count and size, and loses nothing", () => {
     const big = new Uint8Array(BATCH_BYTES_MAX);
     const ops: ApplyOp[] = Array.from({ length: 2500 }, (_, at) => ({
       type: "change",
@@ -113,7 +113,7 @@ describe("remote protocol", () => {
 
   const evil = ["", "/etc/passwd", "../x", "a/../../x", "a/./b", "a//b", "a/", "x\0y", ".syncline/stage/x", "a".repeat(300), "a/".repeat(3000) + "b"];
   for (const at of evil) {
-    test(`[WIRE-33] [SCEN-42] refuses the path ${JSON.stringify(at.slice(0, 20))} wherever a path can be`, () => {
+    test(`[REMOTE-33] [SCEN-42] refuses the path ${JSON.stringify(at.slice(0, 20))} wherever a path can be`, () => {
       const change = { side: "beta", path: at, old: undefined, new: fileEntry(0), action: "content" } as const;
       const move = { side: "beta", from: "a", to: at, count: 1 } as const;
       const asOp = (each: ApplyOp) => () => items.unpack(body(items.packOps([each])[0]!), items.readOp);
@@ -131,7 +131,7 @@ describe("remote protocol", () => {
     });
   }
 
-  test("[WIRE-34] refuses changes that contradict themselves, and run ids that are paths", () => {
+  test("[REMOTE-34] refuses changes that contradict themselves, and run ids that are paths", () => {
     const change = { side: "beta", path: "a", old: undefined, new: fileEntry(0), action: "content" } as const;
     const asOp = (each: unknown) => () => items.unpack(body(items.packOps([each as ApplyOp])[0]!), items.readOp);
     refused(asOp({ type: "change", change: { ...change, action: "remove" } }));
@@ -145,7 +145,7 @@ describe("remote protocol", () => {
     }
   });
 
-  test("[WIRE-35] answers can only be about what was asked", () => {
+  test("[REMOTE-35] answers can only be about what was asked", () => {
     const read = items.packReadItems([
       { index: 1, item: { path: "b", entry: fileEntry(2), bytes: new Uint8Array(2) } },
       { index: 2, item: { path: "c", problem: { path: "c", side: "alpha", code: "EIO", message: "m", transient: false } } },
@@ -165,7 +165,7 @@ describe("remote protocol", () => {
     refused(() => items.unpackResults(body(results), [], 0));
   });
 
-  test("[WIRE-36] a result that is as asked takes one byte, and others come whole", () => {
+  test("[REMOTE-36] a result that is as asked takes one byte, and others come whole", () => {
     const wanted = { path: "a", entry: fileEntry(4) };
     const problem = { path: "a", side: "beta", code: "EIO", message: "m", transient: true } as const;
     const results = [
@@ -178,7 +178,7 @@ describe("remote protocol", () => {
     expect(items.unpackResults(body(items.packResults(results, asked, 0)[0]!), asked, 0)).toEqual([...results]);
   });
 
-  test("[WIRE-37] every decoder answers random and mutated bytes with a value or PROTOCOL", () => {
+  test("[REMOTE-37] every decoder answers random and mutated bytes with a value or PROTOCOL", () => {
     const valid = [
       calls.encodeOpenRequest(request),
       calls.encodeOpenReply(reply),

@@ -92,7 +92,8 @@ class ConnectionServer implements Server {
 
   async close(): Promise<void> {
     this.#listener.close();
-    this.#stop.abort(new SynclineError({ code: "LINK_LOST", op: "serve", message: "the server stops", retryable: true }));
+    const message = "the server stops";
+    this.#stop.abort(new SynclineError({ code: "LINK_LOST", op: "serve", message, retryable: true }));
     await Promise.all(this.#running);
   }
 
@@ -184,7 +185,7 @@ class ConnectionServer implements Server {
     } catch (error) {
       const code = error instanceof SynclineError ? error.code : "INTERNAL";
       const reason = brief(error instanceof Error ? error.message : String(error));
-      log("connection refused", { address, code, reason });
+      log(code === "LINK_LOST" ? "connection ended early" : "connection refused", { address, code, reason });
       return undefined;
     }
   }
@@ -259,7 +260,8 @@ function findRoot(options: ServeOptions, asked: string): FoundRoot {
   if (sub === "") return { path: root.path, label: root.name, readOnly: root.readOnly, device: undefined };
   const label = `${root.name}/${printablePath(sub)}`;
   if (pathFault(sub) !== undefined || sub.split("/").includes(PRIVATE_DIR)) throw outside(label);
-  return { path: `${root.path}/${sub}`, label, readOnly: root.readOnly, device: deviceBelow(options.host, root.path, sub, label) };
+  const device = deviceBelow(options.host, root.path, sub, label);
+  return { path: `${root.path}/${sub}`, label, readOnly: root.readOnly, device };
 }
 
 /** "device:inode" of a directory below a root, in the form of OpenReply.device. */
@@ -332,7 +334,8 @@ export async function serveStdio(options: ServeOnceOptions, signal: AbortSignal)
   const { transport, openEndpoint, clock, program } = options;
   const admit = async (attach: Attach) => {
     if (!attach.root.startsWith("/") || attach.root.includes("\0")) {
-      throw new SynclineError({ code: "ROOT_UNKNOWN", op: "attach", message: "the path of a remote root must be absolute" });
+      const message = "the path of a remote root must be absolute";
+      throw new SynclineError({ code: "ROOT_UNKNOWN", op: "attach", message });
     }
     const endpoint = openEndpoint({ path: attach.root, label: attach.root, readOnly: false });
     return { readOnly: false, value: new EndpointServer({ endpoint, readOnly: false, mayCreateRoot: true }) };

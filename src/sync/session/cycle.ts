@@ -5,6 +5,7 @@ import type { RelPath } from "#model/path.ts";
 import type { Plan, Side } from "#model/plan.ts";
 import type { Endpoint, OpenReply } from "#sync/endpoint/endpoint.ts";
 import { judge, planHash } from "#sync/plan/brake.ts";
+import { withoutCaseCollisions } from "#sync/plan/case-collisions.ts";
 import { detectMoves } from "#sync/plan/moves.ts";
 import { executionOrder } from "#sync/plan/order.ts";
 import { reconcile } from "#sync/plan/reconcile.ts";
@@ -12,6 +13,7 @@ import { type Row, type SideState, needsSums } from "#sync/plan/rows.ts";
 import type { Result, SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
 import { type ExecutionTotals, executeSide } from "#sync/session/executor.ts";
 import { type Observed, UnknownPaths, observeSide } from "#sync/session/observe.ts";
+import { NamesOfSide } from "#sync/session/names-of-side.ts";
 import { type Held, SIDES, type SessionState } from "#sync/session/state.ts";
 import type { Host } from "#platform/host.ts";
 
@@ -178,7 +180,7 @@ class Cycle {
   }
 
   #plan(unknown: Record<Side, UnknownPaths>, unread: ReadonlyMap<RelPath, Problem>): Plan {
-    const { state, options } = this.#context;
+    const { state, options, sides } = this.#context;
     const paths = new Set(state.touched());
     // An unknown path has no observation of its own, but its directories must not be removed.
     for (const side of SIDES) for (const one of state.unknown[side]) paths.add(one.path);
@@ -195,7 +197,12 @@ class Cycle {
         has: (side, path) => state.held(side, path).state !== "absent",
       },
     });
-    return detectMoves(plan, { preserve: options.preserve });
+    const moved = detectMoves(plan, { preserve: options.preserve });
+    const folding = SIDES.filter((side) => !sides[side].reply.caseSensitive);
+    return folding.reduce((left, side) => {
+      const names = new NamesOfSide(state, side, left);
+      return withoutCaseCollisions(left, side, (dir) => names.in(dir));
+    }, moved);
   }
 
   #brake(plan: Plan, hash: string): boolean {

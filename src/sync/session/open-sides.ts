@@ -28,10 +28,9 @@ export async function openSides(
     createRoot: state.marks[side] === undefined && side === "beta",
     expectRootId: state.marks[side]?.rootId,
   });
-  const settled = await Promise.allSettled([alpha.open(request("alpha"), signal), beta.open(request("beta"), signal)]);
-  const failed = settled.find((one) => one.status === "rejected");
-  if (failed !== undefined) throw failed.reason;
-  const [a, b] = settled.map((one) => (one as PromiseFulfilledResult<OpenReply>).value) as [OpenReply, OpenReply];
+  // One after the other: should both be the same directory, they must not prepare it at the same time.
+  const a = await alpha.open(request("alpha"), signal);
+  const b = await beta.open(request("beta"), signal);
   refuseOverlap(a, b);
   if (memoryLost(state, "alpha", a) || memoryLost(state, "beta", b)) state.reset();
   return { alpha: { endpoint: alpha, reply: a }, beta: { endpoint: beta, reply: b } };
@@ -40,13 +39,25 @@ export async function openSides(
 /** The same tree twice, or one inside the other, would copy itself into itself for ever. */
 function refuseOverlap(a: OpenReply, b: OpenReply): void {
   if (a.hostName !== b.hostName) return;
+  refuseNested(a.absolutePath, b.absolutePath);
+  if (a.device === b.device) throw overlap(a.absolutePath, b.absolutePath);
+}
+
+/**
+ * For two paths on one host, absolute and without symlinks: can be asked before anything is opened or created.
+ *
+ * @throws {SynclineError} ROOT_OVERLAP when they are the same, or one lies in the other
+ */
+export function refuseNested(a: string, b: string): void {
   const below = (x: string, y: string): boolean => x === y || x.startsWith(y.endsWith("/") ? y : `${y}/`);
-  const nested = below(a.absolutePath, b.absolutePath) || below(b.absolutePath, a.absolutePath);
-  if (a.device !== b.device && !nested) return;
-  throw new SynclineError({
+  if (below(a, b) || below(b, a)) throw overlap(a, b);
+}
+
+function overlap(a: string, b: string): SynclineError {
+  return new SynclineError({
     code: "ROOT_OVERLAP",
     op: "open",
-    message: `${a.absolutePath} and ${b.absolutePath} are the same directory, or one lies in the other`,
+    message: `${a} and ${b} are the same directory, or one lies in the other`,
     hint: "choose two separate directories",
   });
 }

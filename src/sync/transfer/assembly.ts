@@ -197,6 +197,8 @@ export class Assembly {
   async #hashPieces(): Promise<void> {
     const { fs, fd } = this.#parts;
     const buffer = new Uint8Array(Math.min(PIECE_BYTES, this.size));
+    // The caller notes this promise before the end forgets it, even should the first read throw at once.
+    await undefined;
     try {
       for (let piece = this.#toHash.shift(); piece !== undefined; piece = this.#toHash.shift()) {
         const bytes = buffer.subarray(0, this.#sums.lengthOf(piece));

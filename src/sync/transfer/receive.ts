@@ -3,6 +3,7 @@ import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import type { TransferItem, TransferResult } from "#sync/endpoint/endpoint.ts";
 import { ByteReader, malformed } from "#sync/wire/bytes.ts";
+import { giveBackBuffer } from "#sync/wire/buffer-pool.ts";
 import type { Channel } from "#sync/wire/channel.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
 import { isCode } from "#platform/file-system.ts";
@@ -238,6 +239,7 @@ class Receive {
     if (file.problem !== undefined) return;
     this.#writes++;
     file.data(header, message, () => {
+      giveBackBuffer(message);
       this.#writes--;
       this.#writeSettled?.();
     });

@@ -38,6 +38,8 @@ export type SupplyFileParts = {
   readonly root: Confined;
   readonly line: Line;
   readonly entryOf: (path: RelPath, stat: Stat) => FileEntry;
+  readonly learn: (path: RelPath, entry: FileEntry, stat: Stat) => void;
+  readonly makeDurable: (path: RelPath, stat: Stat) => Promise<void>;
 };
 
 class Cancelled extends Error {}
@@ -128,12 +130,18 @@ export class SupplyFile {
       if (before.size > FILE_BYTES_MAX) throw new FsError("EFBIG", "read");
       await line.send(encodeBegin(this.id, before.size, attempt));
       const sums = new PieceSums(line.seeds, before.size);
+      // Beside the reading: both wait for the disk.
+      const durable = this.#parts.makeDurable(path, before);
+      durable.catch(() => undefined);
       await this.#send(fd, before, sums, attempt);
       // The descriptor shows writes in place; the path shows that another file was renamed over it (sync.md
       // §8.1).
       if (!sameFile(before, fs.fstat(fd))) return undefined;
       if (!sameFile(before, root.stat(path))) return undefined;
-      return { ...this.#parts.entryOf(path, before), size: before.size, sum: sums.digest() };
+      await durable;
+      const entry = { ...this.#parts.entryOf(path, before), size: before.size, sum: sums.digest() };
+      this.#parts.learn(path, entry, before);
+      return entry;
     } catch (error) {
       if (error instanceof SourceChanged) return undefined;
       throw error;

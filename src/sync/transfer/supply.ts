@@ -26,6 +26,10 @@ export type SupplyContext = {
    * any sum. The transfer puts the size and the sum in.
    */
   readonly entryOf: (path: RelPath, stat: Stat) => FileEntry;
+  /** A file was read whole with this stat: its sum is known now. */
+  readonly learn: (path: RelPath, entry: FileEntry, stat: Stat) => void;
+  /** Resolves when a power loss can no longer take what this stat shows; rejects with FsError when it may. */
+  readonly makeDurable: (path: RelPath, stat: Stat) => Promise<void>;
 };
 
 /**
@@ -114,8 +118,8 @@ class Supply {
     if (request.id !== this.#lastId + 1) throw malformed("an id out of order");
     if (this.#files.size >= FILES_ASKED_MAX) throw malformed("too many files at once");
     this.#lastId = request.id;
-    const { host, root, entryOf } = this.#context;
-    const file = new SupplyFile({ fs: host.fs, root, line: this.#line, entryOf }, request);
+    const { host, root, entryOf, learn, makeDurable } = this.#context;
+    const file = new SupplyFile({ fs: host.fs, root, line: this.#line, entryOf, learn, makeDurable }, request);
     this.#files.set(request.id, file);
     this.#queue.push(file);
     this.#startNext();

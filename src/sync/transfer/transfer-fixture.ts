@@ -131,6 +131,8 @@ export class Fixture implements Disposable {
       root: this.sourceRoot,
       compress: "none",
       entryOf: (_, stat) => fileEntry(stat),
+      learn: () => undefined,
+      makeDurable: () => Promise.resolve(),
     };
     this.receiveContext = {
       ...common,

@@ -21,7 +21,8 @@ export class FailureLimiter {
   failed(address: string, now: number): void {
     const key = keyOf(address);
     const known = this.#records.get(key);
-    const record = known !== undefined && now - known.since < WINDOW_MS ? known : { since: now, failures: 0, refusedUntil: 0 };
+    const isCurrent = known !== undefined && now - known.since < WINDOW_MS;
+    const record = isCurrent ? known : { since: now, failures: 0, refusedUntil: 0 };
     record.failures++;
     if (record.failures >= FAILURES_MAX) {
       record.refusedUntil = now + REFUSE_MS;

@@ -3,6 +3,7 @@
  * copied on their way, because the sender may reuse its buffer as soon as send() is done.
  */
 import { SynclineError, assert } from "#model/error.ts";
+import { takeBuffer } from "#sync/wire/buffer-pool.ts";
 import { CHANNEL_WINDOW_BYTES, type Channel, MESSAGE_BYTES_MAX } from "#sync/wire/channel.ts";
 
 /** How far senders that do not wait may go beyond the window before that counts as a broken channel. */
@@ -45,7 +46,8 @@ export class MemoryPipe {
       const what = `${message.length} bytes with ${this.#bytes} waiting`;
       throw new SynclineError({ code: "LIMIT", op: "channel", message: `too much for a channel: ${what}` });
     }
-    const copy = message.slice();
+    const copy = takeBuffer(message.length);
+    copy.set(message);
     this.#bytes += copy.length;
     this.#carry(() => this.#arrive(copy));
     if (this.#bytes < this.#windowBytes || this.#failure !== undefined) return undefined;

@@ -1,4 +1,4 @@
-/** Two ends of a byte stream in one process, for tests and simulation: asynchronous and with back-pressure, as a socket. */
+/** Two ends of a byte stream in one process, for tests: asynchronous and with back-pressure, as a socket. */
 import { assert } from "#model/error.ts";
 import { EventGate } from "#platform/net/event-gate.ts";
 import type { Transport, TransportHandlers } from "#platform/net/transport.ts";

@@ -40,7 +40,8 @@ const SSH_FAILED = 255;
 
 /** Prints a file's SHA-256 with whichever tool there is. */
 const SUM =
-  'sum() { (sha256sum "$1" 2>/dev/null || shasum -a 256 "$1" 2>/dev/null || openssl dgst -sha256 -r "$1" 2>/dev/null) | cut -c1-64; }';
+  'sum() { (sha256sum "$1" 2>/dev/null || shasum -a 256 "$1" 2>/dev/null || ' +
+  'openssl dgst -sha256 -r "$1" 2>/dev/null) | cut -c1-64; }';
 
 const PLATFORMS: Readonly<Record<string, BinaryPlatform>> = {
   "Linux x86_64": "linux-x64",
@@ -96,7 +97,8 @@ class SshConnection {
   async start(signal: AbortSignal): Promise<void> {
     const destination = this.#args.slice(-2);
     const options = this.#args.slice(0, -2);
-    this.#master = startChild(this.#label, this.#command, [...options, "-N", "-o", "ControlMaster=yes", ...destination]);
+    const args = [...options, "-N", "-o", "ControlMaster=yes", ...destination];
+    this.#master = startChild(this.#label, this.#command, args);
     let ended: Error | undefined;
     this.#master.exited.then(
       (exit) => (ended = this.#unreachable(exit.stderr)),
@@ -141,7 +143,7 @@ class SshConnection {
       throw new SynclineError({
         code: "DISK",
         op: "copy agent",
-        message: `the ${platform} executable did not arrive at ${this.#label} as it was sent, or cannot be verified there`,
+        message: `the ${platform} executable arrived at ${this.#label} damaged, or cannot be verified there`,
         hint: "check free space in ~/.cache there, and that sha256sum, shasum or openssl is installed",
       });
     }
@@ -151,7 +153,8 @@ class SshConnection {
   /** Starts the agent and greets it. From then on the connection lives as long as the mux. */
   async run(remote: string, signal: AbortSignal): Promise<Mux> {
     const { path, program, clock } = this.#options;
-    const agent = startChild(this.#label, this.#command, [...this.#args, shell(`exec "${remote}/syncline" agent --stdio`)]);
+    const script = shell(`exec "${remote}/syncline" agent --stdio`);
+    const agent = startChild(this.#label, this.#command, [...this.#args, script]);
     try {
       const { mux } = await startClient(agent.transport, { root: path, token: "", program, clock }, signal);
       void mux.closed.then(() => {
@@ -177,10 +180,11 @@ class SshConnection {
   #checked(finished: Finished, what: string): Finished {
     if (finished.status === 0) return finished;
     if (finished.status === SSH_FAILED) throw this.#unreachable(finished.stderr);
+    const said = lastLine(finished.stderr) ?? `status ${finished.status ?? "unknown"}`;
     throw new SynclineError({
       code: "DISK",
       op: "start agent",
-      message: `could not ${what} on ${this.#label}: ${lastLine(finished.stderr) ?? `status ${finished.status ?? "unknown"}`}`,
+      message: `could not ${what} on ${this.#label}: ${said}`,
       hint: "check the home directory and the login shell there",
     });
   }
@@ -214,7 +218,8 @@ class SshConnection {
 
   #notStarted(cause: Error): SynclineError {
     const message = `${this.#command} could not be started: ${cause.message}`;
-    return new SynclineError({ code: "USAGE", op: "connect", message, hint: "install OpenSSH, or name it with --ssh", cause });
+    const hint = "install OpenSSH, or name it with --ssh";
+    return new SynclineError({ code: "USAGE", op: "connect", message, hint, cause });
   }
 
   #unsupported(uname: string): SynclineError {
@@ -252,7 +257,9 @@ export function splitWords(command: string): string[] {
       word = undefined;
     } else word = (word ?? "") + char;
   }
-  if (quote !== "") throw new SynclineError({ code: "USAGE", op: "ssh", message: `a quote is not closed in: ${command}` });
+  if (quote !== "") {
+    throw new SynclineError({ code: "USAGE", op: "ssh", message: `a quote is not closed in: ${command}` });
+  }
   if (word !== undefined) words.push(word);
   return words;
 }

@@ -105,7 +105,7 @@ function changed(server: string, wanted: string, got: string, file: string | und
     hint:
       file === undefined
         ? "ask the server's operator for its fingerprint; someone may be in between"
-        : `if the server's certificate was renewed on purpose, remove its line from ${file}; otherwise someone may be in between`,
+        : `if it was renewed on purpose, remove its line from ${file}; otherwise someone may be in between`,
   });
 }
 
@@ -114,7 +114,7 @@ function notTrusted(server: string, fingerprint: string): SynclineError {
     code: "TRUST",
     op: "check server",
     message: `${server} is not known; its certificate is ${fingerprint}`,
-    hint: `compare it with what the server prints at start, then run again with --fingerprint ${fingerprint} or --accept-new`,
+    hint: `compare it with what the server prints, then add --fingerprint ${fingerprint} or --accept-new`,
   });
 }
 

@@ -5,6 +5,7 @@
 import type { ErrorCode } from "#model/error.ts";
 import { SynclineError } from "#model/error.ts";
 import { ByteReader, ByteWriter } from "#sync/wire/bytes.ts";
+import { takeBuffer } from "#sync/wire/buffer-pool.ts";
 import { MESSAGE_BYTES_MAX } from "#sync/wire/channel.ts";
 
 export const HEADER_BYTES = 9;
@@ -47,7 +48,7 @@ export function protocolError(message: string): SynclineError {
 export type FrameSink = {
   /** A header came; false skips the payload without storing it. May throw to end the connection. */
   header(channel: number, type: number, length: number): boolean;
-  /** The whole payload, in a buffer of its own and exact size. */
+  /** The whole payload; the sink owns it and may give it back to the buffer pool. */
   frame(channel: number, type: number, payload: Uint8Array): void;
 };
 
@@ -99,7 +100,7 @@ export class FrameReader {
     } else if (length === 0) {
       this.#sink.frame(channel, type, new Uint8Array(0));
     } else {
-      this.#payload = allocate(length);
+      this.#payload = takeBuffer(length);
       this.#payloadFill = 0;
     }
   }
@@ -114,11 +115,6 @@ export class FrameReader {
     }
     return count;
   }
-}
-
-/** Zeroing a megabyte that is overwritten at once would cost as much as the copy; small arrays come zeroed for free. */
-function allocate(length: number): Uint8Array {
-  return length < 1024 ? new Uint8Array(length) : new Uint8Array(Buffer.allocUnsafeSlow(length).buffer);
 }
 
 export function writeHeader(into: Uint8Array, at: number, channel: number, type: number, length: number): void {

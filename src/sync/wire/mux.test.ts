@@ -76,7 +76,7 @@ async function echo(channel: MuxChannel): Promise<void> {
 }
 
 describe("mux", () => {
-  test("[WIRE-1] messages of any size arrive whole, once and in order", async () => {
+  test("[MUX-1] messages of any size arrive whole, once and in order", async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.oneof(fc.nat(40), fc.nat(20_000), fc.constantFrom(0, 16_384, 65_536, MESSAGE_BYTES_MAX)), { maxLength: 12 }),
@@ -100,13 +100,13 @@ describe("mux", () => {
     );
   });
 
-  test("[WIRE-2] a message above the limit is refused before it is sent", () => {
+  test("[MUX-2] a message above the limit is refused before it is sent", () => {
     const { client } = pair(echo);
     const channel = client.open("echo");
     expect(() => channel.send(new Uint8Array(MESSAGE_BYTES_MAX + 1))).toThrow("a message of");
   });
 
-  test("[WIRE-3] a channel nobody reads stops its sender and no other channel", async () => {
+  test("[MUX-3] a channel nobody reads stops its sender and no other channel", async () => {
     const held: MuxChannel[] = [];
     const { client } = pair((channel) => (channel.method === "hold" ? held.push(channel) : void echo(channel)));
     const stuck = client.open("hold");
@@ -131,7 +131,7 @@ describe("mux", () => {
     client.close();
   });
 
-  test("[WIRE-4] a short message overtakes a bulk transfer", async () => {
+  test("[MUX-4] a short message overtakes a bulk transfer", async () => {
     let first: string | undefined;
     const { client } = pair((channel) => {
       void quietly(async () => {
@@ -150,7 +150,7 @@ describe("mux", () => {
     client.close();
   });
 
-  test("[WIRE-5] a failed channel ends both directions with its reason and leaves the others alone", async () => {
+  test("[MUX-5] a failed channel ends both directions with its reason and leaves the others alone", async () => {
     const served: MuxChannel[] = [];
     const { client } = pair((channel) => (channel.method === "fail" ? served.push(channel) : void echo(channel)));
     const bad = client.open("fail");
@@ -169,7 +169,7 @@ describe("mux", () => {
     client.close();
   });
 
-  test("[WIRE-6] messages in flight to a channel that has just failed are dropped, not held against anyone", async () => {
+  test("[MUX-6] messages in flight to a channel that has just failed are dropped, not held against anyone", async () => {
     const served: MuxChannel[] = [];
     const { client, server } = pair((channel) => served.push(channel));
     const channel = client.open("x");
@@ -184,7 +184,7 @@ describe("mux", () => {
     client.close();
   });
 
-  test("[WIRE-7] a lost connection fails every channel with LINK_LOST", async () => {
+  test("[MUX-7] a lost connection fails every channel with LINK_LOST", async () => {
     const { client, server, cut } = pair(echo);
     const channel = client.open("echo");
     const waiting = channel.receive().catch((error: unknown) => error);
@@ -195,7 +195,7 @@ describe("mux", () => {
     expect(() => client.open("echo")).toThrow("was lost");
   });
 
-  test("[WIRE-8] silence is answered with a ping, and then with the end of the connection", async () => {
+  test("[MUX-8] silence is answered with a ping, and then with the end of the connection", async () => {
     const { client: wire, server } = memoryTransports();
     const got: number[] = [];
     wire.listen({ onData: (bytes) => got.push(bytes[4]!), onDrain: () => undefined, onClose: () => undefined });
@@ -231,7 +231,7 @@ describe("mux", () => {
     ["empty messages beyond the window", [open(1, "hold"), emptyMessages(1, CHANNEL_WINDOW_BYTES / 64 + 1)]],
   ];
   for (const [name, bytes] of breaches) {
-    test(`[WIRE-9] ends the connection for ${name}`, async () => {
+    test(`[MUX-9] ends the connection for ${name}`, async () => {
       const { mux, wire, got } = raw(() => undefined);
       for (const piece of bytes) wire.write(piece);
       expect(await mux.closed).toMatchObject({ code: "PROTOCOL" });
@@ -241,13 +241,13 @@ describe("mux", () => {
     });
   }
 
-  test("[WIRE-10] a side that takes no calls ends the connection when one is opened", async () => {
+  test("[MUX-10] a side that takes no calls ends the connection when one is opened", async () => {
     const { mux, wire } = raw();
     wire.write(open(1));
     expect(await mux.closed).toMatchObject({ code: "PROTOCOL" });
   });
 
-  test("[WIRE-11] a flood of pings is answered once at a time", async () => {
+  test("[MUX-11] a flood of pings is answered once at a time", async () => {
     const { mux, wire, got } = raw();
     const ping = frameBytes(0, PING, new Uint8Array(0));
     wire.write(Buffer.concat(Array.from({ length: 50_000 }, () => ping)));
@@ -256,7 +256,7 @@ describe("mux", () => {
     mux.close();
   });
 
-  test("[WIRE-12] random and mutated bytes never do worse than end the connection", async () => {
+  test("[MUX-12] random and mutated bytes never do worse than end the connection", async () => {
     const valid = Buffer.concat([
       open(1), frameBytes(1, DATA, Buffer.from("hello")), open(3, "hold"), frameBytes(3, DATA, new Uint8Array(300)),
       frameBytes(1, CREDIT, Uint8Array.of(64, 0, 0, 0)), frameBytes(1, END, new Uint8Array(0)), frameBytes(0, PING, new Uint8Array(0)),
@@ -282,7 +282,7 @@ describe("mux", () => {
     );
   });
 
-  test("[WIRE-13] a claimed length costs memory only once, and none before it is allowed", () => {
+  test("[MUX-13] a claimed length costs memory only once, and none before it is allowed", () => {
     const headers: number[] = [];
     const reader = new FrameReader({
       header: (_channel, _type, length) => headers.push(length) > 0 && false,
@@ -295,7 +295,7 @@ describe("mux", () => {
     expect(headers).toEqual([5000, 3]);
   });
 
-  test("[WIRE-14] bytes on the wire are counted alike on both sides", async () => {
+  test("[MUX-14] bytes on the wire are counted alike on both sides", async () => {
     const { client, server } = pair(echo);
     const channel = client.open("echo");
     for (let at = 0; at < 10; at++) await channel.send(new Uint8Array(10_000));
@@ -307,12 +307,12 @@ describe("mux", () => {
     client.close();
   });
 
-  test("[WIRE-15] a sender may reuse its buffer when send is done, also on a slow transport", async () => {
+  test("[MUX-15] a sender may reuse its buffer when send is done, also on a slow transport", async () => {
     const { client, server } = memoryTransports();
     const slow = new SlowTransport(client);
     const got: number[] = [];
     const mux = new Mux(slow, { role: "client", clock: new HandClock() });
-    new Mux(server, {
+    const reader = new Mux(server, {
       role: "server",
       clock: new HandClock(),
       onOpen: (channel) => {
@@ -335,6 +335,7 @@ describe("mux", () => {
     while (got.length < 8) await settle();
     expect(got).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
     mux.close();
+    reader.close();
   });
 });
 

@@ -214,7 +214,8 @@ export class Mux {
 
   #opened(id: number, payload: Uint8Array): void {
     const method = Buffer.from(payload).toString("latin1");
-    if ((id & 1) === (this.#nextId & 1) || id <= this.#lastRemoteId) throw protocolError("a channel number out of turn");
+    const isOurs = (id & 1) === (this.#nextId & 1);
+    if (isOurs || id <= this.#lastRemoteId) throw protocolError("a channel number out of turn");
     if (!METHOD.test(method)) throw protocolError("a method name that is none");
     const onOpen = this.#options.onOpen;
     if (onOpen === undefined) throw protocolError("this side answers no calls");
@@ -320,7 +321,8 @@ export class Mux {
     writeHeader(this.#batch, this.#batchLength, channel.id, DATA, message.length);
     this.#batchLength += HEADER_BYTES;
     // The header alone would be a TLS record and a system call of its own, so it takes the message's head along.
-    const head = Math.min(message.length, RECORD_BYTES - (this.#batchLength % RECORD_BYTES), BATCH_BYTES - this.#batchLength);
+    const record = RECORD_BYTES - (this.#batchLength % RECORD_BYTES);
+    const head = Math.min(message.length, record, BATCH_BYTES - this.#batchLength);
     this.#batch.set(message.subarray(0, head), this.#batchLength);
     this.#batchLength += head;
     this.#flushBatch();

@@ -50,7 +50,7 @@ async function refusal(...pieces: Uint8Array[]): Promise<unknown> {
 }
 
 describe("prelude", () => {
-  test("[WIRE-20] both sides greet, the client attaches, and calls can begin", async () => {
+  test("[GREET-0] both sides greet, the client attaches, and calls can begin", async () => {
     const { client, server } = memoryTransports();
     const seen: string[] = [];
     const [a, b] = await Promise.all([connect(client, "ro"), serve(server, (root, token) => seen.push(root, token))]);
@@ -61,7 +61,7 @@ describe("prelude", () => {
     a.mux.close();
   });
 
-  test("[WIRE-21] frames right behind the attach message are not lost", async () => {
+  test("[GREET-1] frames right behind the attach message are not lost", async () => {
     const { client, server } = memoryTransports();
     const serving = serve(server);
     const attach = encodeAttach({ root: "www", token: "" });
@@ -71,7 +71,7 @@ describe("prelude", () => {
     mux.close();
   });
 
-  test("[WIRE-22] without a common version both sides say VERSION and which they have", async () => {
+  test("[GREET-2] without a common version both sides say VERSION and which they have", async () => {
     const { client, server } = memoryTransports();
     const two = async (transport: Transport, min: number, max: number): Promise<unknown> => {
       const prelude = new Prelude(transport, systemClock, never);
@@ -83,7 +83,7 @@ describe("prelude", () => {
     expect(await Promise.all([two(other.client, 1, 3), two(other.server, 2, 9)])).toEqual([3, 3]);
   });
 
-  test("[WIRE-23] a side that is not syncline is shown by what it said, at its first wrong byte", async () => {
+  test("[GREET-3] a side that is not syncline is shown by what it said, at its first wrong byte", async () => {
     const { client, server } = memoryTransports();
     const outcome = connect(client).catch((error: unknown) => error);
     server.write(Buffer.from("HTTP\u001b[2J"));
@@ -91,7 +91,7 @@ describe("prelude", () => {
     expect(error).toMatchObject({ code: "PROTOCOL", message: expect.stringContaining('"HTTP\\x1b[2J"') });
   });
 
-  test("[WIRE-24] a refusal reaches the client with code and hint", async () => {
+  test("[GREET-4] a refusal reaches the client with code and hint", async () => {
     const { client, server } = memoryTransports();
     const hint = "ask the operator";
     const refuse = (): never => {
@@ -103,7 +103,7 @@ describe("prelude", () => {
     expect(await serving).toMatchObject({ code: "AUTH" });
   });
 
-  test("[WIRE-25] messages of the prelude have a cap, and so has what is held for them", async () => {
+  test("[GREET-5] messages of the prelude have a cap, and so has what is held for them", async () => {
     const hello = encodeGreeting(greeting(1, 1));
     expect(await refusal(encodeGreeting({ ...greeting(1, 1), program: "x".repeat(1100) }))).toMatchObject({ code: "PROTOCOL" });
     expect(await refusal(hello, Uint8Array.of(0xff, 0xff))).toMatchObject({ code: "PROTOCOL", message: expect.stringContaining(`${ATTACH_BYTES_MAX}`) });
@@ -111,7 +111,7 @@ describe("prelude", () => {
     expect(await refusal(hello, new Uint8Array(20_000))).toMatchObject({ code: "PROTOCOL" });
   });
 
-  test("[WIRE-26] a side that stalls is given up", async () => {
+  test("[GREET-6] a side that stalls is given up", async () => {
     const { server } = memoryTransports();
     let wake: (() => void) | undefined;
     const clock = { ...systemClock, sleep: () => new Promise<void>((resolve) => (wake = resolve)) };
@@ -121,7 +121,7 @@ describe("prelude", () => {
     expect(await outcome).toMatchObject({ code: "PROTOCOL", message: expect.stringContaining("in time") });
   });
 
-  test("[WIRE-27] an abort ends it with the reason", async () => {
+  test("[GREET-7] an abort ends it with the reason", async () => {
     const { client } = memoryTransports();
     const abort = new AbortController();
     const outcome = startClient(client, { root: "", token: "", program, clock: systemClock }, abort.signal).catch((error: unknown) => error);
@@ -130,7 +130,7 @@ describe("prelude", () => {
     expect(await outcome).toBe(reason);
   });
 
-  test("[WIRE-28] random and mutated preludes end in a SynclineError, on both sides", async () => {
+  test("[GREET-8] random and mutated preludes end in a SynclineError, on both sides", async () => {
     const valid = Buffer.concat([encodeGreeting(greeting(1, 1)), encodeAttach({ root: "www", token: "secret" })]);
     const answer = Buffer.concat([encodeGreeting(greeting(1, 1)), encodeAnswer({ readOnly: false })]);
     const spoiled = (from: Buffer) =>

@@ -1,0 +1,166 @@
+/**
+ * Makes durable what a side hands out. A file that was written a moment ago may be lost in a power loss although the
+ * other side has stored it already; what comes back then is old (or nothing at all), and would be taken for a newer
+ * change or a deletion and travel to the side that has the good copy (Syncthing #3711). So the source syncs such
+ * files, with their names, before it vouches for them: a few one by one, many by one sync of the file system.
+ */
+import type { Problem } from "#model/observation.ts";
+import { type RelPath, nameOf, parentOf } from "#model/path.ts";
+import type { Confined } from "#platform/confined.ts";
+import { type Fd, FsError, type Stat, isCode } from "#platform/file-system.ts";
+import type { Host } from "#platform/host.ts";
+import { problemOf } from "#sync/apply/apply-context.ts";
+
+/** Older changes are on the disk by themselves: Linux writes back after 30 s, and so do the others. */
+const YOUNG_MS = 60_000;
+/** The clock behind ctime ticks this coarsely, so a change right after a sync may be dated before it. */
+const TICK_MS = 20;
+/** Files synced one by one within a second; with more, one sync of the file system is cheaper. */
+const SINGLE_SYNCS_MAX = 32;
+const WINDOW_MS = 1000;
+const NS_PER_MS = 1e6;
+
+export type HandedOut = { readonly path: RelPath; readonly stat: Stat };
+
+type FullSync = { readonly startedMs: number; readonly clockShiftMs: number; readonly outcome: Promise<void> };
+
+export class SourceDurability {
+  readonly #host: Host;
+  readonly #root: Confined;
+  readonly #tickMs: number;
+  readonly #enabled: boolean;
+  /** The newest sync of the whole file system that has not failed. */
+  #full: FullSync | undefined;
+  #singles = 0;
+  #windowStartMs = 0;
+
+  /** @param timestampNs granularity of the disk's times */
+  constructor(host: Host, root: Confined, timestampNs: bigint, enabled: boolean) {
+    this.#host = host;
+    this.#root = root;
+    this.#tickMs = Math.max(TICK_MS, Number(timestampNs) / NS_PER_MS);
+    this.#enabled = enabled;
+  }
+
+  /** May a power loss now still take what this stat shows? */
+  isYoung(stat: Stat): boolean {
+    if (!this.#enabled) return false;
+    return Number(stat.ctimeNs) / NS_PER_MS > this.#host.clock.nowMs() - YOUNG_MS;
+  }
+
+  /**
+   * One file that was read with this stat; resolves when it is durable under its path.
+   * @throws {FsError} when the disk refused, ESTALE when another file is at the path by now
+   */
+  async one({ path, stat }: HandedOut): Promise<void> {
+    if (!this.isYoung(stat)) return;
+    await (this.#covering(stat) ?? (this.#mayBeSingle(1) ? this.#sync(path, stat) : this.#syncAll()));
+  }
+
+  /**
+   * Many files. Those that are few are durable when this resolves, and what the disk refused is returned by path. For
+   * those that are many a sync of everything is under way: await all() before vouching for them.
+   */
+  async begin(files: readonly HandedOut[]): Promise<Map<RelPath, Problem>> {
+    const failed = new Map<RelPath, Problem>();
+    const young = files.filter(({ stat }) => this.isYoung(stat) && this.#covering(stat) === undefined);
+    if (young.length === 0) return failed;
+    if (!this.#mayBeSingle(young.length)) {
+      void this.#syncAll();
+      return failed;
+    }
+    const syncs = young.map(async ({ path, stat }) => {
+      try {
+        await this.#sync(path, stat);
+      } catch (error) {
+        failed.set(path, problemOf(path, error));
+      }
+    });
+    await Promise.all(syncs);
+    return failed;
+  }
+
+  /** @throws {FsError} when the sync of everything that began last has failed */
+  async all(): Promise<void> {
+    await this.#full?.outcome;
+  }
+
+  /** The sync of everything that began after this change was made. */
+  #covering(stat: Stat): Promise<void> | undefined {
+    const full = this.#full;
+    if (full === undefined) return undefined;
+    const { clock } = this.#host;
+    // Dates from before and after a jump of the clock cannot be compared.
+    const jumpedMs = Math.abs(clock.nowMs() - clock.monotonicMs() - full.clockShiftMs);
+    const changedMs = Number(stat.ctimeNs) / NS_PER_MS;
+    return jumpedMs < this.#tickMs && changedMs < full.startedMs - this.#tickMs ? full.outcome : undefined;
+  }
+
+  #mayBeSingle(count: number): boolean {
+    const now = this.#host.clock.monotonicMs();
+    if (now - this.#windowStartMs > WINDOW_MS) {
+      this.#windowStartMs = now;
+      this.#singles = 0;
+    }
+    this.#singles += count;
+    return this.#singles <= SINGLE_SYNCS_MAX;
+  }
+
+  #syncAll(): Promise<void> {
+    const { clock, fs } = this.#host;
+    const startedMs = clock.nowMs();
+    // What an earlier one was told and forgot to repeat must not be lost: a disk reports a failed write once.
+    const outcome = Promise.all([this.#full?.outcome, fs.syncAll(this.#root.root)]).then(() => undefined);
+    this.#full = { startedMs, clockShiftMs: startedMs - clock.monotonicMs(), outcome };
+    // A failed one covers nothing. Whoever vouches for something awaits it and learns the reason.
+    outcome.catch(() => undefined);
+    return outcome;
+  }
+
+  /** The file, its name, and the names of the directories above it that are young themselves: at once. */
+  async #sync(path: RelPath, stat: Stat): Promise<void> {
+    const syncs = [this.#syncFd(() => this.#openSame(path, stat))];
+    for (let dir = parentOf(path); ; dir = parentOf(dir)) {
+      const at = dir;
+      if (at === "") syncs.push(unlessRefused(() => this.#host.fs.sync(this.#root.root)));
+      else syncs.push(this.#syncFd(() => this.#host.fs.openDir(this.#root.parent(at), nameOf(at))));
+      if (at === "" || !this.#isYoungDir(at)) break;
+    }
+    const settled = await Promise.allSettled(syncs);
+    for (const one of settled) if (one.status === "rejected") throw one.reason;
+  }
+
+  #isYoungDir(dir: RelPath): boolean {
+    const stat = this.#root.statIfThere(dir);
+    return stat !== undefined && this.isYoung(stat);
+  }
+
+  #openSame(path: RelPath, stat: Stat): Fd {
+    const fd = this.#root.openRead(path);
+    if (this.#host.fs.fstat(fd).ino === stat.ino) return fd;
+    this.#host.fs.close(fd);
+    throw new FsError("ESTALE", "sync", path);
+  }
+
+  /** With a descriptor of its own: a cached one could be closed by others while the sync runs. */
+  #syncFd(open: () => Fd): Promise<void> {
+    const { fs } = this.#host;
+    return unlessRefused(async () => {
+      const fd = open();
+      try {
+        await fs.sync(fd);
+      } finally {
+        fs.close(fd);
+      }
+    });
+  }
+}
+
+/** Some systems sync only what is open for writing, and a read-only disk has nothing to sync. */
+async function unlessRefused(sync: () => Promise<void>): Promise<void> {
+  try {
+    await sync();
+  } catch (error) {
+    if (!isCode(error, "EPERM", "EACCES", "EINVAL", "ENOTSUP", "EOPNOTSUPP", "EROFS")) throw error;
+  }
+}

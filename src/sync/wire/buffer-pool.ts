@@ -1,0 +1,30 @@
+/**
+ * Large message buffers, used again and again. A fresh megabyte costs as much in page faults as copying it does; a
+ * warm one is still in the cache.
+ *
+ * Whoever owns a message may give its buffer back when nobody looks at it any more; forgetting to do so only costs
+ * the next user an allocation. Giving back what is still in use corrupts data, so it is done in few places only:
+ * where a relay has passed a message on, and where a transfer has written it to the disk.
+ */
+import { MESSAGE_BYTES_MAX } from "#sync/wire/channel.ts";
+
+/** Smaller messages are allocated as they come: the allocator keeps those warm itself. */
+const POOLED_BYTES_MIN = 128 << 10;
+/** Buffers kept for the next use, for the whole process. */
+const FREE_MAX = 16;
+
+const free: Uint8Array[] = [];
+
+/** A buffer of exactly `length` bytes with arbitrary content, at most MESSAGE_BYTES_MAX. */
+export function takeBuffer(length: number): Uint8Array {
+  if (length < 1024) return new Uint8Array(length);
+  if (length < POOLED_BYTES_MIN) return new Uint8Array(Buffer.allocUnsafeSlow(length).buffer);
+  const slot = free.pop() ?? new Uint8Array(Buffer.allocUnsafeSlow(MESSAGE_BYTES_MAX).buffer);
+  return slot.subarray(0, length);
+}
+
+/** The message's owner is done with it. Anything that did not come whole from takeBuffer() is ignored. */
+export function giveBackBuffer(message: Uint8Array): void {
+  if (message.buffer.byteLength !== MESSAGE_BYTES_MAX || message.byteOffset !== 0) return;
+  if (free.length < FREE_MAX) free.push(new Uint8Array(message.buffer));
+}

@@ -1,0 +1,161 @@
+/**
+ * What must be true of simulated roots, seen without the engine: the trees as people see them, what is out of a
+ * session's sight, whether two sides are the same, and whether anything was lost.
+ */
+import { PRIVATE_DIR, type RelPath, comparePaths, isWithin } from "#model/path.ts";
+import type { Inode } from "#testing/sim-inode.ts";
+import { type LinkSpec, ROOT, type Replica } from "#testing/sim-world.ts";
+
+export const IGNORE_FILE = ".synclineignore";
+
+/** The visible entries of a root by path, in path order. */
+export type View = Map<RelPath, Inode>;
+
+function walk(dir: Inode, prefix: string, visit: (path: RelPath, inode: Inode) => void): void {
+  for (const { name, inode } of dir.entries?.values() ?? []) {
+    visit(prefix + name, inode);
+    if (inode.entries !== undefined) walk(inode, `${prefix}${name}/`, visit);
+  }
+}
+
+/** Everything in the root but our private directory. */
+export function viewOf(replica: Replica): View {
+  const out: [RelPath, Inode][] = [];
+  walk(replica.host.disk.inodeAt(ROOT), "", (path, inode) => {
+    if (!isWithin(path, PRIVATE_DIR)) out.push([path, inode]);
+  });
+  return new Map(out.sort(([a], [b]) => comparePaths(a, b)));
+}
+
+/** Names of the contents of all files: those that people see, and all with what our private directory keeps. */
+export function contentsOf(replica: Replica): { tree: Set<string>; all: Set<string> } {
+  const tree = new Set<string>();
+  const all = new Set<string>();
+  walk(replica.host.disk.inodeAt(ROOT), "", (path, inode) => {
+    if (inode.content === undefined || inode.content.size === 0) return;
+    const digest = inode.content.digest();
+    all.add(digest);
+    if (!isWithin(path, PRIVATE_DIR)) tree.add(digest);
+  });
+  return { tree, all };
+}
+
+/** The view as text, to compare exactly: kind, mode, content, and the time of files rounded down to `tickNs`. */
+export function textOf(view: View, tickNs: bigint): Map<RelPath, string> {
+  const out = new Map<RelPath, string>();
+  for (const [path, inode] of view) {
+    const { kind, mode, content, target, mtimeNs } = inode;
+    if (content === undefined) out.set(path, kind === "symlink" ? `symlink ${target}` : `${kind} ${mode.toString(8)}`);
+    else out.set(path, `file ${mode.toString(8)} ${content.size} ${content.digest()} ${mtimeNs - (mtimeNs % tickNs)}`);
+  }
+  return out;
+}
+
+/** Groups of names of one file: each name but the first, and the first. */
+function linksOf(view: View): Map<RelPath, RelPath> {
+  const leaders = new Map<Inode, RelPath>();
+  const out = new Map<RelPath, RelPath>();
+  for (const [path, inode] of view) {
+    if (inode.content === undefined) continue;
+    const leader = leaders.get(inode);
+    if (leader === undefined) leaders.set(inode, path);
+    else out.set(path, leader);
+  }
+  return out;
+}
+
+/**
+ * The ignore rules of a view, understood only as far as simulated people write them: bare names, "*.ending", and
+ * "name/" for directories, in the ignore file of any directory.
+ */
+export class Ignored {
+  readonly #rules: { readonly dir: RelPath; readonly pattern: string }[] = [];
+  readonly #view: View;
+
+  constructor(view: View) {
+    this.#view = view;
+    for (const [path, inode] of view) {
+      if (inode.content === undefined || !(path === IGNORE_FILE || path.endsWith(`/${IGNORE_FILE}`))) continue;
+      const dir = path === IGNORE_FILE ? "" : path.slice(0, -IGNORE_FILE.length - 1);
+      const lines = new TextDecoder().decode(inode.content.toBytes()).split("\n");
+      for (const pattern of lines) if (pattern !== "" && !pattern.startsWith("#")) this.#rules.push({ dir, pattern });
+    }
+  }
+
+  get any(): boolean {
+    return this.#rules.length > 0;
+  }
+
+  /** Is the path, or a directory above it, out of sight? */
+  hides(path: RelPath): boolean {
+    if (this.#rules.length === 0) return false;
+    for (let cut = path.indexOf("/"); ; cut = path.indexOf("/", cut + 1)) {
+      const at = cut < 0 ? path : path.slice(0, cut);
+      const isDir = cut >= 0 || this.#view.get(path)?.entries !== undefined;
+      if (this.#rules.some((rule) => matches(rule, at, isDir))) return true;
+      if (cut < 0) return false;
+    }
+  }
+
+  /** Paths that exist and are hidden, with the directories above them, which nobody may remove. */
+  touched(): Set<RelPath> {
+    const out = new Set<RelPath>();
+    if (!this.any) return out;
+    for (const path of this.#view.keys()) {
+      if (!this.hides(path)) continue;
+      for (let at = path; at !== ""; at = at.slice(0, Math.max(0, at.lastIndexOf("/")))) out.add(at);
+    }
+    return out;
+  }
+}
+
+function matches({ dir, pattern }: { dir: RelPath; pattern: string }, path: RelPath, isDir: boolean): boolean {
+  if (path === dir || !isWithin(path, dir)) return false;
+  const name = path.slice(path.lastIndexOf("/") + 1);
+  if (pattern.endsWith("/")) return isDir && name === pattern.slice(0, -1);
+  return pattern.startsWith("*") ? name.endsWith(pattern.slice(1)) : name === pattern;
+}
+
+export type Exempt = { readonly conflicts: ReadonlySet<RelPath>; readonly problems?: readonly RelPath[] };
+
+/**
+ * Why the two sides of a link are not as its mode promises, or undefined. Paths in conflict, and those that one side
+ * ignores, are nobody's business; nor are directories that hold such.
+ */
+export function difference(link: LinkSpec, exempt: Exempt): string | undefined {
+  const { alpha, beta } = link;
+  const tickNs = alpha.host.disk.timestampNs > beta.host.disk.timestampNs ? alpha.host.disk.timestampNs : beta.host.disk.timestampNs;
+  const views = { alpha: viewOf(alpha), beta: viewOf(beta) };
+  const texts = { alpha: textOf(views.alpha, tickNs), beta: textOf(views.beta, tickNs) };
+  const ignored = [new Ignored(views.alpha), new Ignored(views.beta)];
+  const touched = ignored.map((one) => one.touched());
+  const open = [...exempt.conflicts, ...(exempt.problems ?? [])];
+  const isExempt = (path: RelPath): boolean =>
+    open.some((other) => isWithin(path, other) || isWithin(other, path)) ||
+    ignored.some((one) => one.hides(path)) ||
+    touched.some((paths) => paths.has(path));
+  const paths = new Set([...texts.alpha.keys(), ...texts.beta.keys()]);
+  for (const path of paths) {
+    const a = texts.alpha.get(path);
+    const b = texts.beta.get(path);
+    if (a === b || isAllowed(link, a, b) || isExempt(path)) continue;
+    return `not the same at ${path}: ${alpha.name} ${a} | ${beta.name} ${b}`;
+  }
+  if (!link.preserve.hardlinks || link.mode === "one-way-safe" || open.length > 0 || ignored.some(({ any }) => any)) return undefined;
+  return linkDifference(link, linksOf(views.alpha), linksOf(views.beta));
+}
+
+function isAllowed(link: LinkSpec, a: string | undefined, b: string | undefined): boolean {
+  // Beta keeps what is its own: more paths than alpha, and changes that alpha has not answered since.
+  if (link.mode === "one-way-safe") return b !== undefined;
+  return link.mode === "one-way-replica" && !link.delete && a === undefined;
+}
+
+function linkDifference(link: LinkSpec, a: Map<RelPath, RelPath>, b: Map<RelPath, RelPath>): string | undefined {
+  if (!link.delete) return undefined;
+  for (const path of new Set([...a.keys(), ...b.keys()])) {
+    if (a.get(path) === b.get(path)) continue;
+    return `not linked alike at ${path}: ${link.alpha.name} ${a.get(path)} | ${link.beta.name} ${b.get(path)}`;
+  }
+  return undefined;
+}

@@ -1,0 +1,59 @@
+/** Takes a run back on one simulated side, as `syncline undo` does; now and then the process dies in the middle. */
+import type { Side } from "#model/plan.ts";
+import { SynclineError } from "#model/error.ts";
+import type { SimClock } from "#testing/sim-clock.ts";
+import { SimCrash } from "#testing/sim-process.ts";
+import type { SimRandom } from "#testing/sim-random.ts";
+import { type LinkSpec, sessionIdOf } from "#testing/sim-world.ts";
+
+const never = new AbortController().signal;
+
+/** Undoes the run, again and again until no death interrupts it. */
+export async function takeBack(link: LinkSpec, side: Side, runId: string, clock: SimClock, random: SimRandom): Promise<void> {
+  while (!(await attempt(link, side, runId, clock, random)));
+}
+
+async function attempt(link: LinkSpec, side: Side, runId: string, clock: SimClock, random: SimRandom): Promise<boolean> {
+  const replica = link[side];
+  const boot = replica.host.boot();
+  const endpoint = replica.endpoint(boot);
+  if (random.chance(0.4)) {
+    const at = 1 + random.int(10);
+    boot.fs.onEffect = (count) => {
+      if (count !== at) return;
+      replica.kill(boot);
+      throw new SimCrash(`died at effect ${at} of an undo`);
+    };
+  }
+  const body = async (): Promise<void> => {
+    await endpoint.open(
+      {
+        sessionId: sessionIdOf(link),
+        seeds: { a: 0n, b: 0n },
+        writable: true,
+        ignore: [],
+        include: [],
+        preserve: link.preserve,
+        durable: "batch",
+        verifyReadBack: false,
+        compress: "none",
+        createRoot: false,
+        expectRootId: undefined,
+      },
+      never,
+    );
+    const { problems } = await endpoint.undo(runId, never);
+    if (problems.length > 0) throw new Error(`undo reported ${JSON.stringify(problems)}`);
+    await endpoint.close();
+  };
+  try {
+    await clock.runUntilIdle(body());
+    if (boot.fs.openFds() > 0) throw new Error(`undo left open ${boot.fs.openPaths().join(", ")}`);
+    return true;
+  } catch (error) {
+    if (boot.fs.isDead && (error instanceof SimCrash || error instanceof SynclineError)) return false;
+    throw error;
+  } finally {
+    replica.kill(boot);
+  }
+}
