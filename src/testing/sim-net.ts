@@ -47,7 +47,8 @@ export class SimNet {
 
   /** For so long nothing passes and nobody can connect; lines that stand learn nothing of it. */
   partition(ms: number): void {
-    this.#blockedUntilMs = Math.max(this.#blockedUntilMs, this.clock.monotonicMs() + ms);
+    // In whole milliseconds, so that no timer fires a fraction of a nanosecond too early, again and again.
+    this.#blockedUntilMs = Math.max(this.#blockedUntilMs, Math.ceil(this.clock.monotonicMs() + ms));
   }
 
   /** The network works again and goes on working. Lines that were cut stay so. */
