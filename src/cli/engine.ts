@@ -12,7 +12,7 @@ import type { Store } from "#sync/index/store.ts";
 import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
 import type { SideContext } from "#cli/sides.ts";
 import { usage } from "#cli/values.ts";
-import { readSmallFile, readTokens, removeTree } from "#cli/local-files.ts";
+import { installationId, readSmallFile, readTokens, removeTree } from "#cli/local-files.ts";
 import type { Given } from "#cli/parse.ts";
 
 /** Digits of a plan's hash: enough that nobody approves another plan, short enough to be read out. */
@@ -36,6 +36,8 @@ export type PairRequest = {
   readonly stateDir: string;
   /** Where pinned certificates are, when not in `stateDir`. */
   readonly trustDir?: string;
+  /** Keeps what the endpoints remember for this apart from what they remember for the pair's own session. */
+  readonly purpose?: string;
   readonly host: Host;
   readonly signal: AbortSignal;
   /** Asked when a server is unknown and --accept-new was not given; undefined where nobody can be asked. */
@@ -85,7 +87,10 @@ async function openPair(request: PairRequest): Promise<Opened> {
   refuseOverlap(pair.alpha, pair.beta);
   const context = sideContext(request);
   const sides = { alpha: sideOpener(pair.alpha, context), beta: sideOpener(pair.beta, context) };
-  const sessionId = shortHash(`${pair.alpha}\0${pair.beta}`, 32);
+  const candidate = Buffer.from(request.host.random.bytes(16)).toString("hex");
+  const installation = installationId(request.trustDir ?? stateDir, candidate);
+  const words = [pair.alpha, pair.beta, installation, request.purpose ?? "sync"];
+  const sessionId = shortHash(words.join("\0"), 32);
   const hash = (text: string): string => shortHash(text, PLAN_HASH_DIGITS);
   return { sessionId, hash, sides, store: openState(join(stateDir, "sessions", `${sessionId}.db`)) };
 }
@@ -197,7 +202,8 @@ export async function comparePair(
 ): Promise<Summary> {
   const stateDir = join(request.stateDir, `verify-${process.pid}`);
   try {
-    return await runPair({ ...request, stateDir, trustDir: request.stateDir }, options, onEvent);
+    // A remote side keeps its index: under a name of its own, or the pair's session would miss what is found here.
+    return await runPair({ ...request, stateDir, trustDir: request.stateDir, purpose: "verify" }, options, onEvent);
   } finally {
     removeTree(stateDir);
   }

@@ -5,8 +5,10 @@
 import {
   appendFileSync,
   existsSync,
+  linkSync,
   mkdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -86,6 +88,41 @@ export function stateDirectory(
       cause,
     });
   }
+}
+
+const INSTALLATION = "installation";
+
+/**
+ * Random id of this state directory (32 hex digits), made at the first call and then kept. Servers tell by it two hosts
+ * apart that synchronise the same path with the same root.
+ *
+ * @param candidate used when there is none yet
+ * @throws {SynclineError} STATE when the file holds something else
+ */
+export function installationId(stateDir: string, candidate: string): string {
+  const file = join(makeFolder(stateDir), INSTALLATION);
+  if (!existsSync(file)) {
+    const draft = `${file}.${process.pid}`;
+    writeFileSync(draft, `${candidate}\n`, { mode: 0o600 });
+    try {
+      // A link appears with its whole content, and of two processes that start at once one wins for both.
+      linkSync(draft, file);
+      rmSync(draft);
+    } catch {
+      // Either the other process was first, or the file system has no hard links.
+      if (existsSync(file)) rmSync(draft);
+      else renameSync(draft, file);
+    }
+  }
+  const id = readFileSync(file, "utf8").trim();
+  if (/^[0-9a-f]{32}$/.test(id)) return id;
+  throw new SynclineError({
+    code: "STATE",
+    op: "read installation id",
+    path: file,
+    message: `${file} is damaged`,
+    hint: `remove ${file}: pairs with remote sides are then compared anew; nothing is deleted`,
+  });
 }
 
 function defaultStateDirectory(environment: Record<string, string | undefined>): string {

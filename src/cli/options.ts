@@ -277,7 +277,8 @@ export const COMMANDS = {
     complete: "side",
     options: ["keep", ...LINKS, ...COMMON],
     details: [
-      "Without PATH all conflicts of the pair are settled. What loses stays in the run and can be undone.",
+      "With PATH only conflicts at and below it are settled, without PATH all of the pair. The run also carries over",
+      "whatever else is new, like any other. What loses stays in the run and can be taken back with undo.",
     ],
     examples: ["syncline resolve ./a ./b notes.txt --keep beta", "syncline resolve ./a ./b --keep copy"],
   },

@@ -10,7 +10,7 @@ import type { Clock } from "#platform/host.ts";
 import type { SimRandom } from "#testing/sim-random.ts";
 
 /** Timers that may fire in one runUntilIdle before it is taken for a loop without end. */
-const TURNS_MAX = 1_000_000;
+const TURNS_MAX = 300_000;
 const NS_PER_MS = 1_000_000;
 /** 2026-01-01T00:00:00Z, where the wall clock of every simulation starts. */
 const WALL_START_MS = 1_767_225_600_000;
@@ -64,7 +64,8 @@ export class SimClock implements Clock {
   after(delayMs: number, run: () => void): () => void {
     const order = this.#random === undefined ? this.#sequence++ : this.#random.uint32();
     const timer: Timer = {
-      atNs: this.#nowNs + Math.max(0, Math.round(delayMs * NS_PER_MS)),
+      // Rounded up, so that who waits for the rest of a time never waits for nothing at all, again and again.
+      atNs: this.#nowNs + Math.max(0, Math.ceil(delayMs * NS_PER_MS)),
       order,
       run,
       cancelled: false,

@@ -246,6 +246,8 @@ export class SimFs extends SimProcess implements FileSystem {
       if (isDir && target.inode.entries!.size > 0) throw new FsError("ENOTEMPTY", "rename", toName);
     }
     if (isDir && isInside(to, inode)) throw new FsError("EINVAL", "rename", toName);
+    // Its ".." changes, which is a write to the directory itself.
+    if (isDir && to !== from.dir) this.#permit(inode, WRITE, "rename", fromName);
     const moved = { dir: to, name: toName, inode };
     const toKey = this.disk.keyOf(toName);
     const put = { dir: to, key: toKey, before: target, after: moved };
@@ -261,6 +263,9 @@ export class SimFs extends SimProcess implements FileSystem {
     if (b === undefined) throw new FsError("ENOENT", "exchange", bName);
     if (a.inode === b.inode) return;
     if (isInside(to, a.inode) || isInside(a.dir, b.inode)) throw new FsError("EINVAL", "exchange", aName);
+    for (const { inode } of [a, b]) {
+      if (inode.entries !== undefined && to !== a.dir) this.#permit(inode, WRITE, "exchange", aName);
+    }
     const aNow = { dir: to, name: b.name, inode: a.inode };
     const bNow = { dir: a.dir, name: a.name, inode: b.inode };
     this.disk.rename([

@@ -45,6 +45,8 @@ export class SimProcess {
   interleave: ((call: string) => void) | undefined;
   /** Effects so far. */
   effects = 0;
+  /** Those of them that were more than a sync. */
+  writes = 0;
   #isDead = false;
   #nextFd = 3;
   readonly #handles = new Map<number, Handle>();
@@ -104,6 +106,7 @@ export class SimProcess {
     }
     if (!isEffect) return;
     this.effects++;
+    if (call !== "sync" && call !== "syncAll") this.writes++;
     if (this.onEffect !== undefined) this.#announceEffect(call);
     if (this.disk.readOnly && call !== "sync" && call !== "syncAll") throw new FsError("EROFS", call, name);
   }

@@ -19,6 +19,8 @@ import { type LinkSpec, type Replica, sessionIdOf, simHash } from "#testing/sim-
 
 /** Virtual time that the far processes get to notice the end of a connection; three silent pings and some. */
 const WIND_DOWN_MS = 100_000;
+/** Virtual time in which the last calls of a session come back. */
+const LAST_CALLS_MS = 2000;
 /** How long a host is down after a crash in the middle of a session. */
 const DOWN_MS = 3000;
 
@@ -39,7 +41,8 @@ export type SessionResult = {
   readonly error: Error | undefined;
   /** Observations that each side told, without complete listings. */
   readonly observed: Record<Side, number>;
-  readonly effects: Record<Side, number>;
+  /** Calls that changed something on the disk of the process that a side began with. */
+  readonly writes: Record<Side, number>;
 };
 
 export class SimSession {
@@ -167,8 +170,7 @@ export class SimSession {
   /** From now on nothing goes wrong any more. */
   calm(): void {
     this.net?.heal();
-    for (const boot of [this.#boots.alpha, this.#boots.beta, this.#server?.boot]) {
-      if (boot === undefined) continue;
+    for (const boot of this.#living()) {
       boot.fs.faults = undefined;
       boot.fs.onEffect = undefined;
       boot.fs.interleave = undefined;
@@ -180,8 +182,15 @@ export class SimSession {
 
   #isOver = false;
 
+  #living(): SimBoot[] {
+    const boots = this.#server === undefined ? [this.#boots.alpha, this.#boots.beta] : [this.#boots.alpha, this.#server.boot];
+    return boots.filter((boot) => boot !== undefined && !boot.fs.isDead) as SimBoot[];
+  }
+
   #windDown(): void {
     this.calm();
+    // A sync that was under way when the session ended keeps its descriptor until it is done.
+    if (this.#living().some((boot) => boot.fs.openFds() > 0)) this.clock.runFor(LAST_CALLS_MS);
     const server = this.#server;
     if (server === undefined) return;
     const endMs = this.clock.monotonicMs() + WIND_DOWN_MS;
@@ -192,8 +201,8 @@ export class SimSession {
   /** What a process that lives on must not keep. */
   #checkLeft(): void {
     const { link } = this;
-    for (const boot of [this.#boots.alpha, this.#boots.beta, this.#server?.boot]) {
-      if (boot === undefined || boot.fs.isDead || boot.fs.openFds() === 0) continue;
+    for (const boot of this.#living()) {
+      if (boot.fs.openFds() === 0) continue;
       throw new Error(`descriptors left open on ${boot.hostName}: ${boot.fs.openPaths().join(", ")}`);
     }
     for (const replica of [link.alpha, link.beta]) {
@@ -203,8 +212,8 @@ export class SimSession {
   }
 
   #end(summary: Summary | undefined, error: Error | undefined): void {
-    const effects = { alpha: this.#boots.alpha.fs.effects, beta: this.#boots.beta.fs.effects };
-    this.result ??= { summary, events: this.events, error, observed: this.observed, effects };
+    const writes = { alpha: this.#boots.alpha.fs.writes, beta: this.#boots.beta.fs.writes };
+    this.result ??= { summary, events: this.events, error, observed: this.observed, writes };
     this.#ended.resolve();
   }
 

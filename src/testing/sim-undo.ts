@@ -1,6 +1,7 @@
 /** Takes a run back on one simulated side, as `syncline undo` does; now and then the process dies in the middle. */
 import type { Side } from "#model/plan.ts";
 import { SynclineError } from "#model/error.ts";
+import { SessionState } from "#sync/session/state.ts";
 import type { SimClock } from "#testing/sim-clock.ts";
 import { SimCrash } from "#testing/sim-process.ts";
 import type { SimRandom } from "#testing/sim-random.ts";
@@ -25,11 +26,14 @@ async function attempt(link: LinkSpec, side: Side, runId: string, clock: SimCloc
       throw new SimCrash(`died at effect ${at} of an undo`);
     };
   }
+  const state = link.alpha.store(`session ${sessionIdOf(link)}`);
+  const { seeds } = new SessionState(state, boot.random);
+  state.close();
   const body = async (): Promise<void> => {
     await endpoint.open(
       {
         sessionId: sessionIdOf(link),
-        seeds: { a: 0n, b: 0n },
+        seeds,
         writable: true,
         ignore: [],
         include: [],

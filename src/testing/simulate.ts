@@ -1,36 +1,90 @@
-/** `npm run simulate -- --seeds N [--seed S]`: runs simulated lives and stops at the first that fails. */
-import { SimFailure, simulate } from "#testing/sim-run.ts";
+/**
+ * `npm run simulate -- [--seed S] [--seeds N] [--jobs J] [--all]`: runs simulated lives, N from seed S on, in J
+ * processes. Stops at the first life that fails and tells its story; with --all it goes on and tells only what failed.
+ */
+import { availableParallelism } from "node:os";
+import { type SimReport, SimFailure, simulate } from "#testing/sim-run.ts";
+
+/** Lives that one process is given at a time. */
+const SLICE = 250;
+
+/** What was thrown where nobody listened; it would end a real process. */
+const unheard: unknown[] = [];
+process.on("unhandledRejection", (reason) => unheard.push(reason));
+
+type Slice = { seeds: number; sessions: number; deaths: number; failures: string[] };
 
 function option(name: string, fallback: number): number {
   const at = process.argv.indexOf(name);
   const value = at < 0 ? fallback : Number(process.argv[at + 1]);
-  if (!Number.isSafeInteger(value) || value < 0) {
-    console.error(`error: ${name} needs a whole number\nhint: npm run simulate -- --seeds 1000 --seed 1`);
-    process.exit(3);
-  }
-  return value;
+  if (Number.isSafeInteger(value) && value >= 0) return value;
+  console.error(`error: ${name} needs a whole number\nhint: npm run simulate -- --seeds 1000 --seed 1`);
+  process.exit(3);
 }
 
-const first = option("--seed", 1);
-const count = process.argv.includes("--seeds") ? option("--seeds", 1) : 1;
-const startMs = performance.now();
-let sessions = 0;
-let deaths = 0;
-let failures = 0;
-const keepGoing = process.argv.includes("--all");
-for (let seed = first; seed < first + count; seed++) {
-  try {
-    const report = await simulate(seed);
-    sessions += report.sessions;
-    deaths += report.deaths;
-  } catch (error) {
-    if (!(error instanceof SimFailure)) throw error;
-    failures++;
-    console.error(keepGoing ? error.message.split("\n")[0] : error.message);
-    if (!keepGoing) process.exit(1);
-  }
-  if ((seed - first + 1) % 1000 === 0) console.log(`${seed - first + 1} seeds, ${sessions} sessions, ${deaths} cut short`);
+function describe(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
-const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
-console.log(`${count} seeds from ${first}: ${count - failures} clean, ${failures} failed; ${sessions} sessions, ${deaths} cut short, ${seconds} s`);
-process.exit(failures === 0 ? 0 : 1);
+
+async function runSlice(first: number, count: number, keepGoing: boolean): Promise<Slice> {
+  const slice: Slice = { seeds: 0, sessions: 0, deaths: 0, failures: [] };
+  for (let seed = first; seed < first + count; seed++) {
+    slice.seeds++;
+    try {
+      const report: SimReport = await simulate(seed);
+      // Rejections are found unhandled only when the real event loop turns.
+      await new Promise((resolve) => setImmediate(resolve));
+      if (unheard.length > 0) throw new SimFailure(`seed ${seed}: rejected and not handled: ${describe(unheard.splice(0)[0])}`);
+      slice.sessions += report.sessions;
+      slice.deaths += report.deaths;
+    } catch (error) {
+      if (!(error instanceof SimFailure)) throw error;
+      slice.failures.push(error.message);
+      if (!keepGoing) break;
+    }
+  }
+  return slice;
+}
+
+/** A slice in a process of its own, so that all cores work and no life can disturb another. */
+async function runApart(first: number, count: number, keepGoing: boolean): Promise<Slice> {
+  const flags = ["--slice", "--seed", String(first), "--seeds", String(count), ...(keepGoing ? ["--all"] : [])];
+  const child = Bun.spawn([process.execPath, import.meta.path, ...flags], { stdout: "pipe", stderr: "inherit" });
+  const text = await new Response(child.stdout).text();
+  if ((await child.exited) !== 0) throw new Error(`the process for seeds from ${first} failed`);
+  return JSON.parse(text) as Slice;
+}
+
+async function main(): Promise<number> {
+  const first = option("--seed", 1);
+  const count = option("--seeds", 1);
+  const jobs = Math.max(1, option("--jobs", availableParallelism()));
+  const keepGoing = process.argv.includes("--all");
+  const startMs = performance.now();
+  const sum: Slice = { seeds: 0, sessions: 0, deaths: 0, failures: [] };
+  let next = first;
+  const work = async (): Promise<void> => {
+    while (next < first + count && (keepGoing || sum.failures.length === 0)) {
+      const from = next;
+      next += Math.min(SLICE, first + count - from);
+      const slice = await (count <= SLICE ? runSlice : runApart)(from, next - from, keepGoing);
+      sum.seeds += slice.seeds;
+      sum.sessions += slice.sessions;
+      sum.deaths += slice.deaths;
+      sum.failures.push(...slice.failures);
+      for (const story of slice.failures) console.error(keepGoing ? story.split("\n")[0] : story);
+      if (count > SLICE && sum.seeds % (SLICE * 8) < SLICE) console.log(`${sum.seeds} seeds, ${sum.sessions} sessions`);
+    }
+  };
+  await Promise.all(Array.from({ length: count <= SLICE ? 1 : jobs }, work));
+  const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
+  const { seeds, sessions, deaths, failures } = sum;
+  const verdict = `${seeds - failures.length} clean, ${failures.length} failed`;
+  console.log(`${seeds} seeds from ${first}: ${verdict}; ${sessions} sessions, ${deaths} cut short, ${seconds} s`);
+  return failures.length === 0 ? 0 : 1;
+}
+
+if (process.argv.includes("--slice")) {
+  const slice = await runSlice(option("--seed", 1), option("--seeds", 1), process.argv.includes("--all"));
+  process.stdout.write(JSON.stringify(slice));
+} else process.exit(await main());

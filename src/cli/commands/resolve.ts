@@ -1,6 +1,5 @@
 /** `syncline resolve`: settle conflicts of a pair; with paths, only those at and below them. */
-import type { Command } from "#cli/context.ts";
-import type { Context } from "#cli/context.ts";
+import type { Command, Context } from "#cli/context.ts";
 import { type Pair, sideText } from "#cli/engine.ts";
 import { exitOfSummary } from "#cli/exit-code.ts";
 import { lastRuns, readRuns, runOfPair, runOptions } from "#cli/run-register.ts";
@@ -9,8 +8,7 @@ import { findConflicts } from "#cli/commands/conflicts.ts";
 import type { Given } from "#cli/parse.ts";
 import { usage } from "#cli/values.ts";
 import { runReported } from "#cli/commands/sync.ts";
-import { SynclineError } from "#model/error.ts";
-import { type RelPath, isWithin, pathFault } from "#model/path.ts";
+import { type RelPath, isWithin, pathFault, printablePath } from "#model/path.ts";
 
 export const resolveCommand: Command = async (context) => {
   const { operands, given } = context.parsed;
@@ -27,10 +25,11 @@ export const resolveCommand: Command = async (context) => {
       );
   }
   const last = runOptions(runOfPair(lastRuns(readRuns(context.stateDir())), pair), given);
-  if (paths.length > 0) await requireOnly(context, pair, last.given, paths);
+  if (paths.length > 0) await requireConflicts(context, pair, last.given, paths);
   const options = {
     ...sessionOptions(last.given),
     conflict: given.keep,
+    conflictPaths: paths.length > 0 ? paths : undefined,
     watch: false,
     dryRun: false,
     approve: undefined,
@@ -38,13 +37,8 @@ export const resolveCommand: Command = async (context) => {
   return exitOfSummary(await runReported(context, { pair, options, given: last.given, words: last.words }));
 };
 
-/**
- * A session settles all conflicts by one policy. So that nothing is settled that was not named, others must not be
- * there.
- *
- * @throws {SynclineError} USAGE when a path is not in conflict, UNSUPPORTED when others are
- */
-async function requireOnly(
+/** @throws {SynclineError} USAGE when there is no conflict at or below one of the paths */
+async function requireConflicts(
   context: Context,
   pair: Pair,
   given: Given,
@@ -52,14 +46,6 @@ async function requireOnly(
 ): Promise<void> {
   const conflicts = await findConflicts(context, pair, { ...given, conflict: "leave" });
   const idle = paths.find((path) => !conflicts.some((conflict) => isWithin(conflict.path, path)));
-  if (idle !== undefined) throw usage(`"${idle}" is not in conflict`, "syncline conflicts lists what is");
-  const other = conflicts.find((conflict) => !paths.some((path) => isWithin(conflict.path, path)));
-  if (other === undefined) return;
-  throw new SynclineError({
-    code: "UNSUPPORTED",
-    op: "resolve",
-    path: other.path,
-    message: "conflicts of a pair are settled together, and this one was not named",
-    hint: "settle the others by hand first, or name no path and settle all with the same --keep",
-  });
+  if (idle === undefined) return;
+  throw usage(`"${printablePath(idle)}" is not in conflict`, "syncline conflicts lists what is");
 }

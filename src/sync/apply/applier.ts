@@ -34,6 +34,12 @@ type Pending = {
   intent: RunItem | undefined;
 };
 
+/** Does it take an entry out of the root that undo must find again? */
+function displaces({ op, inTree, failure }: Pending): boolean {
+  if (inTree || failure !== undefined || op.type === "move") return false;
+  return op.change.old !== undefined && op.change.action !== "metadata";
+}
+
 const pathOf = (op: ApplyOp): RelPath => (op.type === "move" ? op.move.to : op.change.path);
 
 export class Applier implements Application {
@@ -113,19 +119,19 @@ export class Applier implements Application {
     }
   }
 
-  async #placeAll(pending: readonly Pending[]): Promise<Placed[]> {
+  async #placeAll(staged: readonly Pending[]): Promise<Placed[]> {
     const { store, journal, durable } = this.#context;
+    const pending = this.#withTrash(staged);
     const intents = this.#intents(pending);
     let keys: string[] = [];
     if (intents.length > 0) {
       keys = store.transaction({ durable: durable !== "none" }, () => journal.addIntent(this.#runId, intents));
-      // The trash must exist durably before anything is renamed into it.
-      if (intents.some((item) => item.trash !== "")) this.#trash();
     }
     const placed: Placed[] = [];
     const failedTrees = new Set<RelPath>();
     for (const one of pending) {
-      placed.push(this.#place(one, failedTrees));
+      const outcome = this.#place(one, failedTrees);
+      placed.push(outcome instanceof Promise ? await outcome : outcome);
       if (placed.length % TURN_OPS === 0) await this.#context.host.clock.sleep(0, this.#signal);
     }
     const synced = await this.#syncDirs(placed);
@@ -134,14 +140,29 @@ export class Applier implements Application {
     return placed;
   }
 
+  /** The trash must exist before anything is renamed into it; where it cannot, what displaces nothing goes on. */
+  #withTrash(pending: readonly Pending[]): readonly Pending[] {
+    if (!pending.some(displaces)) return pending;
+    try {
+      this.#trash();
+      return pending;
+    } catch (error) {
+      return pending.map((one) => {
+        if (!displaces(one)) return one;
+        const found = problemOf(pathOf(one.op), error);
+        if (one.staged !== undefined) this.#discard(one.staged);
+        return { ...one, staged: undefined, failure: found };
+      });
+    }
+  }
+
   #intents(pending: readonly Pending[]): RunItem[] {
     const items: RunItem[] = [];
     for (const one of pending) {
       const { op, staged, inTree, failure: problemFound } = one;
       if (inTree || problemFound !== undefined || op.type === "move") continue;
       const { change } = op;
-      const displaces = change.old !== undefined && change.action !== "metadata";
-      if (displaces) one.trashName = this.#context.nextTrashName();
+      if (displaces(one)) one.trashName = this.#context.nextTrashName();
       one.intent = {
         path: change.path,
         action: change.new === undefined ? "remove" : change.old === undefined ? "create" : "replace",
@@ -158,7 +179,7 @@ export class Applier implements Application {
     return items;
   }
 
-  #place(one: Pending, failedTrees: Set<RelPath>): Placed {
+  #place(one: Pending, failedTrees: Set<RelPath>): Placed | Promise<Placed> {
     const { op, staged, inTree, failure: problemFound } = one;
     const path = pathOf(op);
     if (problemFound !== undefined) {
@@ -167,15 +188,23 @@ export class Applier implements Application {
     }
     if (op.type === "move") return this.#placement.move(op.move);
     if (inTree) return this.#placedWithTree(one, failedTrees);
+    if (staged !== undefined && !this.#staging.isLinked(staged)) {
+      this.#discard(staged);
+      return failure(problem(path, "STALE", "the file it is a link to did not get its place", true));
+    }
     if (staged !== undefined && !this.#readBack(staged)) {
       return failure(problem(path, "CORRUPT", "the disk returned other bytes than were written", false));
     }
     const placed = this.#placement.change(op.change, staged, one.trashName);
-    if (placed.result.status !== "done") {
-      failedTrees.add(path);
-      // What broke off in the middle is left to recovery: the stage may hold the only name of what was displaced.
-      if (staged !== undefined && placed.unsettled !== true) this.#discard(staged);
-    }
+    if (placed instanceof Promise) return placed.then((later) => this.#placed(one, later, failedTrees));
+    return this.#placed(one, placed, failedTrees);
+  }
+
+  #placed({ op, staged }: Pending, placed: Placed, failedTrees: Set<RelPath>): Placed {
+    if (placed.result.status === "done") return placed;
+    failedTrees.add(pathOf(op));
+    // What broke off in the middle is left to recovery: the stage may hold the only name of what was displaced.
+    if (staged !== undefined && placed.unsettled !== true) this.#discard(staged);
     return placed;
   }
 
@@ -184,6 +213,9 @@ export class Applier implements Application {
     if (staged === undefined || op.type === "move" || failedTrees.has(parentOf(path))) {
       failedTrees.add(path);
       return failure(problem(path, "STALE", "the directory it belongs to could not be created", true));
+    }
+    if (!this.#staging.isLinked(staged)) {
+      return failure(problem(path, "STALE", "the file it is a link to did not get its place", true));
     }
     if (!this.#context.verifyReadBack) return this.#treeItem(path, staged);
     const { root, host } = this.#context;

@@ -43,6 +43,10 @@ export class Placement {
   readonly #staging: Staging;
   /** Opens the run's trash at first need. */
   readonly #trash: () => Fd;
+  /** Is the name of the run's trash itself durable? */
+  #trashIsNamed = false;
+  /** Inodes with several names of which this run displaced one, with the ctime that this left behind. */
+  readonly #displaced = new Map<bigint, bigint>();
 
   constructor(context: ApplyContext, staging: Staging, trash: () => Fd) {
     this.#context = context;
@@ -50,13 +54,18 @@ export class Placement {
     this.#trash = trash;
   }
 
-  /** Places a staged entry, or removes, or sets metadata, as the change says. Never throws for the path's sake. */
-  change(change: Change, staged: Staged | undefined, trashName: string): Placed {
+  /**
+   * Places a staged entry, or removes, or sets metadata, as the change says. Never throws for the path's sake. A promise
+   * only where the system cannot swap, because what is replaced must then be safe before the new goes over it.
+   */
+  change(change: Change, staged: Staged | undefined, trashName: string): Placed | Promise<Placed> {
     try {
       if (change.action === "metadata" && change.new !== undefined) return this.#metadata(change, change.new);
       if (change.new === undefined) return this.#remove(change, trashName);
       if (staged === undefined) throw new Error(`not staged: ${change.path}`);
-      return change.old === undefined ? this.#create(change, staged) : this.#replace(change, staged, trashName);
+      if (change.old === undefined) return this.#create(change, staged);
+      const placed = this.#replace(change, staged, trashName);
+      return placed instanceof Promise ? placed.catch((error: unknown) => failed(change.path, error)) : placed;
     } catch (error) {
       return failed(change.path, error);
     }
@@ -70,6 +79,9 @@ export class Placement {
     const stat = root.statIfThere(path);
     if (stat === undefined) return undefined;
     if (matchesStat(record, stat)) return { record, stat };
+    // Displacing another name of the same file has moved its ctime, and nothing else.
+    const ours = this.#displaced.get(stat.ino) === stat.ctimeNs;
+    if (ours && matchesStat({ ...record, ctimeNs: stat.ctimeNs }, stat)) return { record, stat };
     // A racily clean record proves nothing by its stat: hash the file again, it is small change.
     if (!record.racy || !matchesStat({ ...record, racy: false }, stat)) return undefined;
     if (record.entry.kind !== "file" || record.entry.sum === undefined) return { record, stat };
@@ -81,12 +93,33 @@ export class Placement {
     }
   }
 
+  /** Its other names are looked at later in this run, and what displacing this one did must not look like an edit. */
+  #noteDisplaced(stat: Stat, trashName: string): void {
+    if (stat.kind !== "file" || stat.nlink < 2) return;
+    this.#displaced.set(stat.ino, this.#context.host.fs.stat(this.#trash(), trashName).ctimeNs);
+  }
+
   #stale(path: RelPath): Placed {
     const { index, markDirty } = this.#context;
     markDirty(path);
     const entry = index.get(path)?.entry;
     const found = problem(path, "STALE", "it changed after the plan was made", true);
     return { result: { path, status: "stale", entry, problem: found }, record: undefined, item: undefined };
+  }
+
+  /** As #stale of where it moves from; the answer is known by where it was to go. */
+  #staleMove(move: Move): Placed {
+    const stale = this.#stale(move.from);
+    return { ...stale, result: { ...stale.result, path: move.to, entry: undefined } };
+  }
+
+  /** Something is where nothing should be: new since the plan, or out of this session's sight, and then it stays. */
+  #occupied(path: RelPath): Placed {
+    const { root, ignores } = this.#context;
+    const there = root.statIfThere(path);
+    if (there === undefined || !ignores(path, there.kind === "dir")) return this.#stale(path);
+    const found = problem(path, "EEXIST", "something that is ignored on this side stands in its place", false);
+    return { result: { path, status: "failed", entry: undefined, problem: found }, record: undefined, item: undefined };
   }
 
   #done(change: Change, entry: Entry, stat: Stat, extra: Partial<RunItem> = {}): Placed {
@@ -116,7 +149,7 @@ export class Placement {
       host.fs.rename(stage.root, complete.at, parent, name, { replace: false });
     } catch (error) {
       if (!isCode(error, "EEXIST", "ENOTEMPTY")) throw error;
-      return this.#stale(change.path);
+      return this.#occupied(change.path);
     }
     return this.#done(change, complete.entry, host.fs.stat(parent, name), { stage: staged.at });
   }
@@ -125,7 +158,7 @@ export class Placement {
    * Swaps the staged entry with the one that is there, looks at what came out, and only then puts that into the
    * trash. Where the system cannot swap, the old file is linked into the trash before the rename goes over it.
    */
-  #replace(change: Change, staged: Staged, trashName: string): Placed {
+  #replace(change: Change, staged: Staged, trashName: string): Placed | Promise<Placed> {
     const { host, root, stage } = this.#context;
     const expected = this.#expected(change.path, change.old!);
     if (expected === undefined) return this.#stale(change.path);
@@ -143,6 +176,7 @@ export class Placement {
     }
     root.forget(change.path);
     if (out.kind !== "dir") host.fs.rename(stage.root, at, this.#trash(), trashName, { replace: false });
+    this.#noteDisplaced(out, trashName);
     const trash = out.kind === "dir" ? "" : trashName;
     return this.#done(change, staged.entry, host.fs.stat(parent, name), { trash, stage: at, oldIno: out.ino });
   }
@@ -169,30 +203,53 @@ export class Placement {
     }
   }
 
-  #replaceByLink(
+  async #replaceByLink(
     change: Change,
     staged: Staged,
     expected: { record: IndexRecord; stat: Stat },
     trashName: string,
-  ): Placed {
+  ): Promise<Placed> {
     const { host, root, stage } = this.#context;
-    const parent = root.parent(change.path);
     const name = nameOf(change.path);
     const wasDir = expected.stat.kind === "dir";
     const isDir = staged.entry.kind === "dir";
+    if (!wasDir && !isDir && !(await this.#keepByLink(change.path, expected.stat, trashName))) {
+      return this.#stale(change.path);
+    }
+    const parent = root.parent(change.path);
     if (wasDir) host.fs.rmdir(parent, name);
     else if (isDir) host.fs.rename(parent, name, this.#trash(), trashName, { replace: false });
-    else host.fs.link(parent, name, this.#trash(), trashName);
     host.fs.rename(stage.root, staged.at, parent, name, { replace: !wasDir && !isDir });
     root.forget(change.path);
     if (!wasDir) {
       // The link holds the old inode: an edit that came in the last moment is in it, and is put back beside.
       const kept = host.fs.stat(this.#trash(), trashName);
       if (!sameFile(kept, expected.stat)) this.#rescue(change.path, trashName);
+      this.#noteDisplaced(kept, trashName);
     }
     const trash = wasDir ? "" : trashName;
     const placed = host.fs.stat(parent, name);
     return this.#done(change, staged.entry, placed, { trash, stage: staged.at, oldIno: expected.stat.ino });
+  }
+
+  /**
+   * Gives the old file a second name in the trash. That name must be durable before a rename takes the first one away:
+   * the two are in different directories, and after a power loss one may have happened without the other. False when
+   * the path shows something else by then.
+   */
+  async #keepByLink(path: RelPath, expected: Stat, trashName: string): Promise<boolean> {
+    const { host, root, durable } = this.#context;
+    const trash = this.#trash();
+    host.fs.link(root.parent(path), nameOf(path), trash, trashName);
+    if (durable !== "none") {
+      await host.fs.sync(trash);
+      if (!this.#trashIsNamed) await host.fs.sync(this.#context.trash);
+      this.#trashIsNamed = true;
+    }
+    const now = root.statIfThere(path);
+    if (now !== undefined && sameFile(now, expected)) return true;
+    host.fs.unlink(trash, trashName);
+    return false;
   }
 
   #rescue(path: RelPath, trashName: string): void {
@@ -232,6 +289,7 @@ export class Placement {
       host.fs.rename(trash, trashName, parent, name, { replace: false });
       return this.#stale(path);
     }
+    this.#noteDisplaced(out, trashName);
     return removed(change, trashName, out.ino);
   }
 
@@ -262,8 +320,8 @@ export class Placement {
     try {
       const record = index.get(move.from);
       const stat = root.statIfThere(move.from);
-      if (record === undefined || stat === undefined || stat.ino !== record.ino) return this.#stale(move.from);
-      if (stat.kind !== "dir" && !matchesStat({ ...record, racy: false }, stat)) return this.#stale(move.from);
+      if (record === undefined || stat === undefined || stat.ino !== record.ino) return this.#staleMove(move);
+      if (stat.kind !== "dir" && !matchesStat({ ...record, racy: false }, stat)) return this.#staleMove(move);
       root.forget(move.from);
       const toParent = root.parent(move.to);
       const fromParent = root.parent(move.from);
@@ -271,7 +329,7 @@ export class Placement {
         host.fs.rename(fromParent, nameOf(move.from), toParent, nameOf(move.to), { replace: false });
       } catch (error) {
         if (!isCode(error, "EEXIST", "ENOTEMPTY")) throw error;
-        return this.#stale(move.to);
+        return this.#occupied(move.to);
       }
       root.forget(move.from);
       const after = host.fs.stat(root.parent(move.to), nameOf(move.to));

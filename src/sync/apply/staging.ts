@@ -5,7 +5,7 @@
  * staged with everything that belongs below it, and the whole subtree appears by one rename: readers never see half
  * of it, and 100,000 new files cost 100,000 creations but no renames and no journal records.
  */
-import type { Entry, FileEntry } from "#model/entry.ts";
+import { type Entry, type FileEntry, compareContent } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
 import { type RelPath, joinPath, nameOf, parentOf } from "#model/path.ts";
 import type { Change } from "#model/plan.ts";
@@ -31,6 +31,8 @@ export class Staging {
   readonly #context: ApplyContext;
   /** Directories staged in this group: path in the root → path in the stage. */
   readonly #dirs = new Map<RelPath, RelPath>();
+  /** Files staged in this group that may lead a hard-link group: path in the root → what is staged. */
+  readonly #leaders = new Map<RelPath, Staged>();
   /** What must be made durable: descriptors kept open, until there are too many. */
   #unsynced: Fd[] = [];
   #needsSyncAll = false;
@@ -53,7 +55,12 @@ export class Staging {
     try {
       if (entry.kind === "dir") return this.#stageDir(change.path, entry, at);
       if (entry.kind === "symlink") return this.#stageSymlink(entry, at);
-      if (entry.kind === "file") return this.#stageFile(change, entry, at, bytes);
+      if (entry.kind === "file") {
+        const staged = this.#stageFile(change, entry, at, bytes);
+        const mayLead = this.#context.preserve.hardlinks && entry.linkTo === undefined;
+        if (mayLead && "at" in staged) this.#leaders.set(change.path, staged);
+        return staged;
+      }
       return problem(change.path, "UNSUPPORTED", `a ${entry.what} cannot be created`, false);
     } catch (error) {
       const found = problemOf(change.path, error);
@@ -108,7 +115,7 @@ export class Staging {
 
   #stageFile(change: Change, entry: FileEntry, at: RelPath, bytes: Uint8Array | undefined): Staged | Problem {
     const { received } = this.#context;
-    if (entry.linkTo !== undefined) return this.#stageLink(entry, entry.linkTo, at);
+    if (entry.linkTo !== undefined) return this.#stageLink(change.path, entry, entry.linkTo, at);
     if (change.from !== undefined) return this.#stageCopy(change.path, change.from, entry, at);
     if (bytes !== undefined || entry.size === 0) return this.#stageBytes(change.path, entry, at, bytes);
     const file = received.get(change.path);
@@ -172,15 +179,39 @@ export class Staging {
     }
   }
 
-  /** Another name for a file that is already here: in the stage, or placed before. */
-  #stageLink(entry: FileEntry, leader: RelPath, at: RelPath): Staged {
-    const { host, stage, root } = this.#context;
-    const stagedParent = this.#dirs.get(parentOf(leader));
-    const from = stagedParent === undefined ? root.parent(leader) : stage.dir(stagedParent);
-    host.fs.link(from, nameOf(leader), stage.parent(at), nameOf(at));
+  /**
+   * Another name for a file that is here: staged in this group, or placed before. A leader that is about to be replaced
+   * would lend its old bytes, so what is linked must hold what the entry says; its own sum is what is reported.
+   */
+  #stageLink(path: RelPath, entry: FileEntry, leader: RelPath, at: RelPath): Staged | Problem {
+    const { host, stage, root, markDirty } = this.#context;
+    const staged = this.#leaders.get(leader);
+    const held = staged?.entry ?? this.#placedLeader(leader);
+    if (held?.kind !== "file" || compareContent(held, entry) === "differs") {
+      markDirty(leader);
+      return problem(path, "STALE", "the file it is a link to is not here, or has another content", true);
+    }
+    if (staged !== undefined) host.fs.link(stage.parent(staged.at), nameOf(staged.at), stage.parent(at), nameOf(at));
+    else host.fs.link(root.parent(leader), nameOf(leader), stage.parent(at), nameOf(at));
     this.#needsSyncAll = true;
-    const stat = host.fs.stat(stage.parent(at), nameOf(at));
-    return { at, entry, ino: stat.ino, ctimeNs: stat.ctimeNs };
+    const { ino, ctimeNs } = host.fs.stat(stage.parent(at), nameOf(at));
+    return { at, entry: { ...entry, sum: held.sum ?? entry.sum }, ino, ctimeNs };
+  }
+
+  /** The entry of a leader that is in its place already; undefined when it is not there as the index knows it. */
+  #placedLeader(leader: RelPath): Entry | undefined {
+    const record = this.#context.index.get(leader);
+    const stat = this.#context.root.statIfThere(leader);
+    if (record?.entry.kind !== "file" || stat === undefined || stat.ino !== record.ino) return undefined;
+    // Links made in this run have moved its ctime.
+    const unchanged = stat.size === record.entry.size && stat.mtimeNs === (record.diskMtimeNs ?? record.entry.mtimeNs);
+    return unchanged ? record.entry : undefined;
+  }
+
+  /** Is a staged link still one to the file that has its leader's name? To be asked when the leader is in its place. */
+  isLinked(staged: Staged): boolean {
+    if (staged.entry.kind !== "file" || staged.entry.linkTo === undefined) return true;
+    return this.#context.root.statIfThere(staged.entry.linkTo)?.ino === staged.ino;
   }
 
   /** Content that this side already has under another path. What was copied is hashed, not what was promised. */
@@ -276,5 +307,6 @@ export class Staging {
     this.#unsynced = [];
     this.#needsSyncAll = false;
     this.#dirs.clear();
+    this.#leaders.clear();
   }
 }

@@ -16,30 +16,38 @@ type Undo = {
   /** Trash of the run that is taken back, and of this undo. */
   readonly source: Fd;
   readonly target: Fd;
-  counter: number;
+  /** Name in the undo's trash for what the step at hand takes away: the same when a broken-off undo is repeated. */
+  name: string;
 };
 
 const changed = (item: RunItem): Problem =>
   problem(item.path, "CHANGED", "it was changed after the run; left as it is", false);
 
 /** Does the path still hold what the run put there? */
-function untouched(item: RunItem, stat: Stat | undefined): stat is Stat {
+function untouched(undo: Undo, item: RunItem, stat: Stat | undefined): stat is Stat {
   if (stat === undefined || item.new === undefined || stat.ino !== item.newIno) return false;
   if (item.new.kind !== "file") return true;
-  return stat.size === item.new.size && (stat.mtimeNs === item.new.mtimeNs || item.action === "metadata");
+  if (stat.size !== item.new.size) return false;
+  return item.action === "metadata" || logicalMtimeNs(undo, item, stat) === item.new.mtimeNs;
+}
+
+/** A disk with coarse times stores less than was set; the index knows both. */
+function logicalMtimeNs(undo: Undo, item: RunItem, stat: Stat): bigint {
+  const record = undo.context.index.get(item.path);
+  const isRounded = record?.ino === stat.ino && record.diskMtimeNs === stat.mtimeNs;
+  return isRounded && record.entry.kind === "file" ? record.entry.mtimeNs : stat.mtimeNs;
 }
 
 function toTrash(undo: Undo, item: RunItem): void {
   const { host, root } = undo.context;
-  const name = (undo.counter++).toString(36);
-  host.fs.rename(root.parent(item.path), nameOf(item.path), undo.target, name, { replace: false });
+  host.fs.rename(root.parent(item.path), nameOf(item.path), undo.target, undo.name, { replace: false });
 }
 
 function undoCreate(undo: Undo, item: RunItem): Problem | undefined {
   const { host, root } = undo.context;
   const stat = root.statIfThere(item.path);
   if (stat === undefined) return undefined;
-  if (!untouched(item, stat)) return changed(item);
+  if (!untouched(undo, item, stat)) return changed(item);
   if (stat.kind !== "dir") {
     toTrash(undo, item);
     return undefined;
@@ -87,17 +95,40 @@ function swapBack(undo: Undo, item: RunItem): boolean {
   }
 }
 
+/** Where the system cannot swap: the new content gets its second name first, and the old one is renamed over it. */
+function linkAndReplace(undo: Undo, item: RunItem): void {
+  const { host, root } = undo.context;
+  const parent = root.parent(item.path);
+  const name = nameOf(item.path);
+  try {
+    host.fs.link(parent, name, undo.target, undo.name);
+  } catch (error) {
+    // An undo that was broken off has come so far.
+    if (!isCode(error, "EEXIST")) throw error;
+  }
+  host.fs.rename(undo.source, item.trash, parent, name, { replace: true });
+}
+
 function undoReplace(undo: Undo, item: RunItem): Problem | undefined {
   const { root, host } = undo.context;
   const stat = root.statIfThere(item.path);
   if (stat !== undefined && stat.ino === item.oldIno) return undefined;
-  if (!untouched(item, stat)) return changed(item);
+  const wasDir = item.old?.kind === "dir";
+  // An undo that was broken off may have taken the new entry away already: only between kinds there is such a gap.
+  const isGap = stat === undefined && wasDir !== (item.new?.kind === "dir");
+  if (isGap) return restore(undo, item);
+  if (!untouched(undo, item, stat)) return changed(item);
   if (stat.kind === "dir") {
     root.forget(item.path);
     host.fs.rmdir(root.parent(item.path), nameOf(item.path));
-  } else if (swapBack(undo, item)) return undefined;
-  else toTrash(undo, item);
-  return restore(undo, item);
+    return restore(undo, item);
+  }
+  if (wasDir) {
+    toTrash(undo, item);
+    return restore(undo, item);
+  }
+  if (!swapBack(undo, item)) linkAndReplace(undo, item);
+  return undefined;
 }
 
 function undoRemove(undo: Undo, item: RunItem): Problem | undefined {
@@ -109,7 +140,7 @@ function undoRemove(undo: Undo, item: RunItem): Problem | undefined {
 function undoMetadata(undo: Undo, item: RunItem): Problem | undefined {
   const { host, root, preserve } = undo.context;
   const stat = root.statIfThere(item.path);
-  if (!untouched(item, stat) || item.old === undefined) return changed(item);
+  if (!untouched(undo, item, stat) || item.old === undefined) return changed(item);
   const parent = root.parent(item.path);
   const fd = stat.kind === "dir" ? host.fs.openDir(parent, nameOf(item.path)) : root.openRead(item.path);
   try {
@@ -148,11 +179,12 @@ export async function undoRun(
   const { host, journal, store, root } = context;
   const source = openOrMakeDir(host.fs, context.trash, runId);
   const target = openOrMakeDir(host.fs, context.trash, undoId);
-  const undo: Undo = { context, source, target, counter: 0 };
+  const undo: Undo = { context, source, target, name: "" };
   const problems: Problem[] = [];
   let restored = 0;
   try {
-    for (const item of journal.items(runId).reverse()) {
+    for (const [step, item] of journal.items(runId).reverse().entries()) {
+      undo.name = step.toString(36);
       let found: Problem | undefined;
       try {
         found = STEPS[item.action](undo, item);

@@ -7,12 +7,12 @@ import { SynclineError } from "#model/error.ts";
 import type { Observation, Problem } from "#model/observation.ts";
 import { PRIVATE_DIR, type RelPath } from "#model/path.ts";
 import { Confined } from "#platform/confined.ts";
-import { type Stat, isCode } from "#platform/file-system.ts";
+import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
 import { Applier } from "#sync/apply/applier.ts";
 import type { ApplyContext } from "#sync/apply/apply-context.ts";
 import { PartialFiles } from "#sync/apply/partial-files.ts";
-import { openOrMakeDir } from "#sync/apply/private-area.ts";
+import { openOrMakeDir, removeTree } from "#sync/apply/private-area.ts";
 import { pruneRuns } from "#sync/apply/prune-runs.ts";
 import { recover } from "#sync/apply/recover.ts";
 import { RunJournal } from "#sync/apply/run-journal.ts";
@@ -28,12 +28,20 @@ import type {
   RunRecord,
   ScanRequest,
   ScanSummary,
+  SumSeeds,
   TransferItem,
   TransferResult,
 } from "#sync/endpoint/endpoint.ts";
 import { ObservationLog } from "#sync/endpoint/observation-log.ts";
 import { type ReadContext, hashPath, logicalMtimeNs, readBatches } from "#sync/endpoint/read-files.ts";
-import { type RootIdentity, type RootOptions, checkRoot, identifyRoot, openRootDir } from "#sync/endpoint/root-identity.ts";
+import {
+  type RootIdentity,
+  type RootOptions,
+  checkRoot,
+  identifyRoot,
+  openRootDir,
+  parentOfMissingRoot,
+} from "#sync/endpoint/root-identity.ts";
 import { type HandedOut, SourceDurability } from "#sync/endpoint/source-durability.ts";
 import { type IndexRecord, indexCodec } from "#sync/index/record-codecs.ts";
 import type { Store, Table, Tree } from "#sync/index/store.ts";
@@ -53,6 +61,8 @@ export type DirEndpointOptions = {
   readonly label: string;
   /** Opens the state of this root under a name like "<rootId>/<sessionId>"; the endpoint closes it. */
   readonly openStore: (name: string) => Store;
+  /** Removes the closed state of that name; for sessions that remember nothing. */
+  readonly removeStore?: ((name: string) => void) | undefined;
   /** Text to a short hex digest. */
   readonly hash: (text: string) => string;
   /** Refuse to be changed, whatever a session asks for. */
@@ -61,6 +71,15 @@ export type DirEndpointOptions = {
 
 /** Sums learned while reading are written to the index in transactions of this many. */
 const LEARNED_PER_TRANSACTION = 2000;
+
+const SCAN_OF_NOTHING: ScanSummary = {
+  seq: 0,
+  epoch: "missing",
+  problems: [],
+  entries: 0,
+  hashedBytes: 0,
+  degraded: undefined,
+};
 
 type Opened = {
   readonly request: OpenRequest;
@@ -83,7 +102,10 @@ export class DirEndpoint implements Endpoint {
   readonly label: string;
   readonly #options: DirEndpointOptions;
   #opened: Opened | undefined;
+  /** The root does not exist and must not be created now: it counts as empty. */
+  #isMissing = false;
   #watcher: RootWatcher | undefined;
+  #applier: Applier | undefined;
   /** Paths to look at again, when nothing is watched. */
   #marked = new Map<RelPath, DirtyExtent>();
   #changed: RelPath[] = [];
@@ -108,12 +130,16 @@ export class DirEndpoint implements Endpoint {
     const { host, path, hash } = this.#options;
     if (request.writable && this.#options.readOnly === true) throw readOnlyRoot(this.label);
     const rootOptions: RootOptions = { ...request, path };
+    if (request.createRoot && !request.writable) {
+      const parent = parentOfMissingRoot(host.fs, path);
+      if (parent !== undefined) return this.#openMissing(request, parent);
+    }
     const rootFd = openRootDir(host.fs, rootOptions);
     const root = new Confined(host.fs, rootFd);
     let store: Store | undefined;
     try {
       const identity = await identifyRoot(host.fs, rootFd, host.random, rootOptions);
-      store = this.#options.openStore(`${identity.rootId}/${request.sessionId}`);
+      store = this.#options.openStore(this.#storeName(identity, request));
       const abilities = host.fs.abilities(rootFd, false);
       this.#opened = this.#assemble(request, root, rootOptions, identity, store, abilities);
       const { apply } = this.#opened;
@@ -136,11 +162,41 @@ export class DirEndpoint implements Endpoint {
         absolutePath: path,
       };
     } catch (error) {
+      this.#closeArea(this.#opened?.apply);
       this.#opened = undefined;
-      store?.close();
       root[Symbol.dispose]();
+      store?.close();
       throw error;
     }
+  }
+
+  #openMissing(request: OpenRequest, parent: Fd): OpenReply {
+    const { host, path, hash } = this.#options;
+    try {
+      const { caseSensitive, timestampNs } = host.fs.abilities(parent, false);
+      this.#isMissing = true;
+      return {
+        rootId: "missing",
+        epoch: "missing",
+        lastSeq: 0,
+        keptAfter: 0,
+        hostName: host.hostName,
+        platform: host.fs.platform,
+        canWatch: false,
+        caseSensitive,
+        timestampNs,
+        filterHash: hash(filterText(request.ignore, request.include, request.preserve)),
+        device: "missing",
+        absolutePath: path,
+      };
+    } finally {
+      host.fs.close(parent);
+    }
+  }
+
+  #closeArea(apply: ApplyContext | undefined): void {
+    apply?.stage[Symbol.dispose]();
+    if (apply !== undefined) this.#options.host.fs.close(apply.trash);
   }
 
   #assemble(
@@ -177,8 +233,10 @@ export class DirEndpoint implements Endpoint {
     });
     const durability = new SourceDurability(host, root, abilities.timestampNs, request.durable !== "none");
     const base = { request, root, rootOptions, identity, store, meta, index, log, journal, scanner, durability };
+    // Nothing may fail after the area is open: its descriptors belong to what is returned.
+    const epoch = this.#epoch(base, request.seeds);
     const apply = request.writable ? this.#applyContext({ ...base, assertRoot }) : undefined;
-    return { ...base, apply, epoch: this.#epoch(store, meta), timestampNs: abilities.timestampNs };
+    return { ...base, apply, epoch, timestampNs: abilities.timestampNs };
   }
 
   #applyContext(now: Omit<Opened, "apply" | "epoch" | "timestampNs"> & { assertRoot: () => void }): ApplyContext {
@@ -191,12 +249,12 @@ export class DirEndpoint implements Endpoint {
     try {
       const stages = openOrMakeDir(host.fs, area, "stage");
       try {
-        const stage = new Confined(host.fs, openOrMakeDir(host.fs, stages, request.sessionId));
+        const trash = openOrMakeDir(host.fs, area, "trash");
         return {
           host,
           root,
-          stage,
-          trash: openOrMakeDir(host.fs, area, "trash"),
+          stage: this.#openStage(stages, request.sessionId, trash),
+          trash,
           store,
           index,
           journal,
@@ -221,11 +279,37 @@ export class DirEndpoint implements Endpoint {
     }
   }
 
-  #epoch(store: Store, meta: Table): string {
+  #openStage(stages: Fd, name: string, trash: Fd): Confined {
+    const { fs } = this.#options.host;
+    try {
+      return new Confined(fs, openOrMakeDir(fs, stages, name));
+    } catch (error) {
+      fs.close(trash);
+      throw error;
+    }
+  }
+
+  /**
+   * Made anew when the index is. Other seeds than before mean a controller that lost its memory: every sum in the index
+   * would look like damage to it, and it must hear of everything.
+   */
+  #epoch({ store, meta, index }: Pick<Opened, "store" | "meta" | "index">, seeds: SumSeeds): string {
+    const seedsId = this.#options.hash(`seeds ${seeds.a} ${seeds.b}`);
     const known = meta.get("epoch");
-    if (known !== undefined) return Buffer.from(known).toString();
+    const knownSeeds = meta.get("seeds");
+    if (known !== undefined && knownSeeds !== undefined && Buffer.from(knownSeeds).toString() === seedsId) {
+      return Buffer.from(known).toString();
+    }
     const epoch = Buffer.from(this.#options.host.random.bytes(8)).toString("hex");
-    store.transaction({ durable: true }, () => meta.set("epoch", Buffer.from(epoch)));
+    store.transaction({ durable: true }, () => {
+      index.deleteSubtree("");
+      const links = store.table("links");
+      for (const [key] of [...links.entries()]) links.delete(key);
+      const log = store.log("observed");
+      if (log.last() > 0) log.trim(log.last());
+      meta.set("epoch", Buffer.from(epoch));
+      meta.set("seeds", Buffer.from(seedsId));
+    });
     return epoch;
   }
 
@@ -247,6 +331,7 @@ export class DirEndpoint implements Endpoint {
     onBatch: (batch: Observation[]) => void | Promise<void>,
     signal: AbortSignal,
   ): Promise<ScanSummary> {
+    if (this.#isMissing) return Promise.resolve(SCAN_OF_NOTHING);
     return withDiskErrors("scan", this.label, () => this.#scan(request, onBatch, signal));
   }
 
@@ -325,12 +410,11 @@ export class DirEndpoint implements Endpoint {
 
   get #reading(): ReadContext {
     const { root, index, request } = this.#now;
-    return { root, index, seeds: request.seeds, learn: (path, entry, stat) => this.#learn(path, entry, stat) };
+    return { root, index, seeds: request.seeds, learn: (...what) => this.#learn(...what) };
   }
 
   /** Keeps the sum under the stat that belongs to it, unless the index knows better by now. */
-  #learn(path: RelPath, entry: FileEntry, stat: Stat): void {
-    const record = this.#now.index.get(path);
+  #learn(path: RelPath, entry: FileEntry, stat: Stat, record = this.#now.index.get(path)): void {
     if (record === undefined || record.ino !== stat.ino || record.ctimeNs !== stat.ctimeNs) return;
     if (record.entry.kind !== "file" || record.entry.sum === entry.sum || record.entry.size !== entry.size) return;
     this.#learned.push({ path, record: { ...record, entry: { ...record.entry, sum: entry.sum } } });
@@ -381,8 +465,8 @@ export class DirEndpoint implements Endpoint {
   /** Collects the files that were read and may still be lost in a power loss. */
   #handingOut(handed: HandedOut[]): ReadContext {
     const { durability } = this.#now;
-    const learn: ReadContext["learn"] = (path, entry, stat) => {
-      this.#learn(path, entry, stat);
+    const learn: ReadContext["learn"] = (path, entry, stat, record) => {
+      this.#learn(path, entry, stat, record);
       if (durability.isYoung(stat)) handed.push({ path, stat });
     };
     return { ...this.#reading, learn };
@@ -393,7 +477,7 @@ export class DirEndpoint implements Endpoint {
     const { host } = this.#options;
     const { seeds, compress } = request;
     const entryOf = (path: RelPath, stat: Stat): FileEntry => this.#entryOf(path, stat);
-    const { learn } = this.#reading;
+    const learn = (path: RelPath, entry: FileEntry, stat: Stat): void => this.#learn(path, entry, stat);
     const makeDurable = (path: RelPath, stat: Stat): Promise<void> => durability.one({ path, stat });
     const limit = (): undefined => undefined;
     await supplyFiles({ host, root, seeds, compress, limit, entryOf, learn, makeDurable }, channel, signal);
@@ -446,7 +530,10 @@ export class DirEndpoint implements Endpoint {
   }
 
   apply(runId: string, signal: AbortSignal): Application {
+    // A session has one application at a time; an earlier one that was never committed lets go of its files.
+    this.#applier?.close();
     const applier = new Applier(this.#writable(), runId, signal);
+    this.#applier = applier;
     return {
       push: (ops) => withDiskErrors("stage", this.label, () => applier.push(ops)),
       commit: (onResults) => withDiskErrors("apply", this.label, () => applier.commit(onResults)),
@@ -475,12 +562,38 @@ export class DirEndpoint implements Endpoint {
     this.#opened = undefined;
     this.#watcher?.close();
     this.#watcher = undefined;
-    if (now.apply !== undefined) {
-      now.apply.stage[Symbol.dispose]();
-      this.#options.host.fs.close(now.apply.trash);
+    this.#applier?.close();
+    this.#applier = undefined;
+    try {
+      if (now.request.ephemeral === true) await this.#dropStage(now);
+    } finally {
+      this.#closeArea(now.apply);
+      now.root[Symbol.dispose]();
+      now.store.close();
+      if (now.request.ephemeral === true) this.#options.removeStore?.(this.#storeName(now.identity, now.request));
     }
-    now.root[Symbol.dispose]();
-    now.store.close();
+  }
+
+  #storeName(identity: RootIdentity, request: OpenRequest): string {
+    return `${identity.rootId}/${request.sessionId}`;
+  }
+
+  /** What broke off in the middle may have left the only copy of something in the stage; that goes to the trash. */
+  async #dropStage({ apply, request }: Opened): Promise<void> {
+    if (apply === undefined) return;
+    await recover(apply);
+    const { fs } = this.#options.host;
+    const area = fs.openDir(apply.root.root, PRIVATE_DIR);
+    try {
+      const stages = fs.openDir(area, "stage");
+      try {
+        removeTree(fs, stages, request.sessionId);
+      } finally {
+        fs.close(stages);
+      }
+    } finally {
+      fs.close(area);
+    }
   }
 }
 

@@ -41,10 +41,15 @@ export type OpenRequest = {
   readonly verifyReadBack: boolean;
   /** How this side compresses the content it supplies. */
   readonly compress: CompressMode;
-  /** Create the root directory when it does not exist (never its parent). */
+  /**
+   * Create the root directory when it does not exist (never its parent). With `writable` false nothing is created: a
+   * root that could be created counts as empty.
+   */
   readonly createRoot: boolean;
   /** rootId recorded for this session and side; undefined at first. A different root is ROOT_IDENTITY. */
   readonly expectRootId: string | undefined;
+  /** Remember nothing of this session: its index and stage are gone after close(). What it displaced stays in the trash. */
+  readonly ephemeral?: boolean | undefined;
 };
 
 export type OpenReply = {

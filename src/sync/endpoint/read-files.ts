@@ -1,13 +1,13 @@
 /** Reads small files for the other side, each one provably unchanged while it was read (sync.md §8.1). */
 import type { FileEntry, Sum } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
-import { type RelPath, nameOf } from "#model/path.ts";
+import { type RelPath, nameOf, parentOf } from "#model/path.ts";
 import type { Confined } from "#platform/confined.ts";
 import type { Stat } from "#platform/file-system.ts";
 import { problem, problemOf } from "#sync/apply/apply-context.ts";
 import { Summer, sumOf } from "#sync/chunk/sum.ts";
 import { BATCH_BYTES_MAX, BATCH_ITEMS_MAX, INLINE_BYTES_MAX, type ReadItem, type SumSeeds } from "#sync/endpoint/endpoint.ts";
-import type { IndexRecord } from "#sync/index/record-codecs.ts";
+import { type IndexRecord, matchesStat } from "#sync/index/record-codecs.ts";
 import type { Tree } from "#sync/index/store.ts";
 
 /** A file that changes while it is read is tried again this often before it is left to the next cycle. */
@@ -18,8 +18,56 @@ export type ReadContext = {
   readonly index: Tree<IndexRecord>;
   readonly seeds: SumSeeds;
   /** Notes the sum of a file under the stat it was read with, so that nobody needs to hash it again. */
-  readonly learn: (path: RelPath, entry: FileEntry, stat: Stat) => void;
+  readonly learn: (path: RelPath, entry: FileEntry, stat: Stat, record: IndexRecord) => void;
 };
+
+/** Paths of one directory asked for in a row before its records are read all at once. */
+const ROW_MIN = 16;
+
+/** Records of paths that mostly come directory by directory. Valid while the index is not changed by others. */
+class RecordsInOrder {
+  readonly #index: Tree<IndexRecord>;
+  #dir: RelPath | undefined;
+  #asked = 0;
+  #records: Map<string, IndexRecord> | undefined;
+
+  constructor(index: Tree<IndexRecord>) {
+    this.#index = index;
+  }
+
+  get(path: RelPath): IndexRecord | undefined {
+    const dir = parentOf(path);
+    if (dir !== this.#dir) {
+      this.#dir = dir;
+      this.#asked = 0;
+      this.#records = undefined;
+    }
+    if (this.#records !== undefined) return this.#records.get(nameOf(path));
+    if (++this.#asked < ROW_MIN) return this.#index.get(path);
+    this.#records = new Map(this.#index.children(dir).map(({ name, record }) => [name, record]));
+    return this.#records.get(nameOf(path));
+  }
+}
+
+/** Room for the bytes of many small files in few allocations. What was handed out is never used again. */
+class Arena {
+  readonly #bytes: number;
+  #free = new Uint8Array(0);
+
+  /** @param bytes of one allocation */
+  constructor(bytes: number) {
+    this.#bytes = bytes;
+  }
+
+  take(length: number): Uint8Array {
+    if (length > this.#free.length) {
+      this.#free = new Uint8Array(Buffer.allocUnsafeSlow(Math.max(length, this.#bytes)).buffer);
+    }
+    const taken = this.#free.subarray(0, length);
+    this.#free = this.#free.subarray(length);
+    return taken;
+  }
+}
 
 function unchanged(before: Stat, after: Stat): boolean {
   return (
@@ -39,25 +87,26 @@ export function logicalMtimeNs(record: IndexRecord, stat: Stat): bigint {
   return record.entry.kind === "file" && onDisk === stat.mtimeNs ? record.entry.mtimeNs : stat.mtimeNs;
 }
 
-function readOnce(context: ReadContext, path: RelPath): ReadItem | undefined {
-  const { root, index, seeds } = context;
+function readOnce(context: ReadContext, path: RelPath, record: IndexRecord | undefined, arena: Arena): ReadItem | undefined {
+  const { root, seeds } = context;
   const { fs } = root;
-  const record = index.get(path);
   const known = record?.entry;
   if (record === undefined || known?.kind !== "file") return { path, problem: changedProblem(path) };
   const fd = root.openRead(path);
   try {
-    const before = fs.fstat(fd);
-    if (before.size > INLINE_BYTES_MAX) return { path, problem: changedProblem(path) };
-    const buffer = new Uint8Array(before.size);
+    // Where the scan's record is beyond doubt, it is the stat from before the reading.
+    const before = record.racy ? fs.fstat(fd) : undefined;
+    const size = before?.size ?? known.size;
+    if (size > INLINE_BYTES_MAX) return { path, problem: changedProblem(path) };
+    const buffer = arena.take(size);
     const count = fs.read(fd, buffer, 0);
-    const after = fs.fstat(fd);
-    if (count !== before.size || !unchanged(before, after)) return undefined;
-    // A rename over the path while we read would leave us with the old inode's bytes.
-    if (fs.stat(root.parent(path), nameOf(path)).ino !== after.ino) return undefined;
+    // By its path: a rename over it while we read would leave us with the old inode's bytes.
+    const after = fs.stat(root.parent(path), nameOf(path));
+    const same = before === undefined ? matchesStat(record, after) : unchanged(before, after);
+    if (count !== size || !same) return undefined;
     const sum = sumOf(buffer, seeds);
     const entry: FileEntry = { ...known, size: after.size, mode: after.mode, mtimeNs: logicalMtimeNs(record, after), sum };
-    context.learn(path, entry, after);
+    context.learn(path, entry, after, record);
     return { path, entry, bytes: buffer };
   } finally {
     fs.close(fd);
@@ -68,10 +117,12 @@ function changedProblem(path: RelPath): Problem {
   return problem(path, "CHANGED", "it keeps changing while it is read", true);
 }
 
-export function readFile(context: ReadContext, path: RelPath): ReadItem {
+function readFile(context: ReadContext, path: RelPath, record: IndexRecord | undefined, arena: Arena): ReadItem {
   try {
     for (let tries = 0; tries < READ_TRIES; tries++) {
-      const item = readOnce(context, path);
+      // A record that did not fit is doubted, so that the file is compared with itself.
+      const doubted = record !== undefined && tries > 0 ? { ...record, racy: true } : record;
+      const item = readOnce(context, path, doubted, arena);
       if (item !== undefined) return item;
     }
     return { path, problem: changedProblem(path) };
@@ -84,10 +135,12 @@ export function readFile(context: ReadContext, path: RelPath): ReadItem {
 export function* readBatches(context: ReadContext, paths: readonly RelPath[]): Generator<ReadItem[]> {
   // Descriptors that the scan left open may lead to directories that were renamed since.
   context.root.clear();
+  const records = new RecordsInOrder(context.index);
+  const arena = new Arena(paths.length < ROW_MIN ? 0 : BATCH_BYTES_MAX);
   let batch: ReadItem[] = [];
   let bytes = 0;
   for (const path of paths) {
-    const item = readFile(context, path);
+    const item = readFile(context, path, records.get(path), arena);
     const size = "bytes" in item ? item.bytes.length : 0;
     if (batch.length > 0 && (batch.length >= BATCH_ITEMS_MAX || bytes + size > BATCH_BYTES_MAX)) {
       yield batch;
@@ -127,7 +180,7 @@ async function hashOnce(context: ReadContext, path: RelPath): Promise<Sum | Prob
     if (fs.stat(root.parent(path), nameOf(path)).ino !== after.ino) return undefined;
     const sum = summer.digest();
     const { size, mode } = after;
-    context.learn(path, { ...known, size, mode, mtimeNs: logicalMtimeNs(record, after), sum }, after);
+    context.learn(path, { ...known, size, mode, mtimeNs: logicalMtimeNs(record, after), sum }, after, record);
     return sum;
   } finally {
     fs.close(fd);

@@ -21,6 +21,7 @@ const request: OpenRequest = {
   compress: "none",
   createRoot: true,
   expectRootId: "abc",
+  ephemeral: true,
 };
 const reply: OpenReply = {
   rootId: "r", epoch: "e", lastSeq: 12, keptAfter: 3, hostName: "h", platform: "linux", canWatch: true, caseSensitive: false,

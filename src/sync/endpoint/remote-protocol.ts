@@ -206,6 +206,7 @@ export function encodeOpenRequest(request: OpenRequest): Uint8Array {
   writeChoice(w, COMPRESS_MODES, request.compress);
   w.bool(request.createRoot);
   writeOptional(w, request.expectRootId);
+  w.bool(request.ephemeral ?? false);
   return w.finish();
 }
 
@@ -231,6 +232,7 @@ export function decodeOpenRequest(message: Uint8Array): OpenRequest {
     compress: readChoice(r, COMPRESS_MODES),
     createRoot: r.bool(),
     expectRootId: readOptional(r),
+    ephemeral: r.bool(),
   });
 }
 

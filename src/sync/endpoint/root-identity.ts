@@ -27,20 +27,38 @@ export function openRootDir(fs: FileSystem, options: RootOptions): Fd {
     if (!isCode(error, "ENOENT")) throw missing(path, "it cannot be opened", error);
     if (!options.createRoot || !options.writable) throw missing(path, "it does not exist", error);
   }
-  const slash = path.lastIndexOf("/");
-  let parent: Fd;
+  const name = path.slice(path.lastIndexOf("/") + 1);
+  const parent = openParent(fs, path);
   try {
-    parent = fs.openRoot(slash <= 0 ? "/" : path.slice(0, slash));
-  } catch (error) {
-    throw missing(path, "neither it nor the directory that should hold it exists", error);
-  }
-  try {
-    fs.mkdir(parent, path.slice(slash + 1), 0o755);
-    return fs.openDir(parent, path.slice(slash + 1));
+    fs.mkdir(parent, name, 0o755);
+    return fs.openDir(parent, name);
   } catch (error) {
     throw missing(path, "it cannot be created", error);
   } finally {
     fs.close(parent);
+  }
+}
+
+/**
+ * Looks at a root that must not be created now.
+ * @returns the directory that would hold it, when there is nothing at its path; undefined when there is something
+ */
+export function parentOfMissingRoot(fs: FileSystem, path: string): Fd | undefined {
+  try {
+    fs.close(fs.openRoot(path));
+    return undefined;
+  } catch (error) {
+    if (!isCode(error, "ENOENT")) return undefined;
+  }
+  return openParent(fs, path);
+}
+
+function openParent(fs: FileSystem, path: string): Fd {
+  const slash = path.lastIndexOf("/");
+  try {
+    return fs.openRoot(slash <= 0 ? "/" : path.slice(0, slash));
+  } catch (error) {
+    throw missing(path, "neither it nor the directory that should hold it exists", error);
   }
 }
 

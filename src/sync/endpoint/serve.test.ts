@@ -8,7 +8,7 @@ import { openHost, systemClock } from "#platform/host-bun.ts";
 import { makeCertificate } from "#platform/net/certificate.ts";
 import { connectTls } from "#platform/net/tls-socket.ts";
 import { RemoteEndpoint } from "#sync/endpoint/remote-endpoint.ts";
-import { type Server, type ServeOptions, PER_ADDRESS_MAX, serveConnections, serveStdio } from "#sync/endpoint/serve.ts";
+import { type Server, type ServeOptions, PENDING_PER_ADDRESS_MAX, serveConnections, serveStdio } from "#sync/endpoint/serve.ts";
 import { FAILURES_MAX } from "#sync/transport/failure-limiter.ts";
 import { KnownServers } from "#sync/transport/known-servers.ts";
 import { memoryTransports } from "#sync/transport/memory-transport.ts";
@@ -228,7 +228,7 @@ describe("serve", () => {
   test("[SERVE-11] one address cannot take all connections, and stalled ones are let go at the end", async () => {
     start();
     const options = { host: "127.0.0.1", port: server!.port, authorities: undefined, identity: undefined };
-    const stalled = await Promise.all(Array.from({ length: PER_ADDRESS_MAX }, () => connectTls(options, never)));
+    const stalled = await Promise.all(Array.from({ length: PENDING_PER_ADDRESS_MAX }, () => connectTls(options, never)));
     expect(await openError(client())).toMatchObject({ code: "LINK_LOST" });
     expect(log.some((line) => line.startsWith("connection refused: too many"))).toBe(true);
     for (const { transport } of stalled) transport.close();

@@ -21,6 +21,8 @@ import type { Attach } from "#sync/wire/prelude.ts";
 export const CONNECTIONS_MAX = 256;
 /** Connections that have not shown a token yet. */
 export const PENDING_MAX = 64;
+/** And of one address: who opens connections and says nothing must not keep everybody else out. */
+export const PENDING_PER_ADDRESS_MAX = 16;
 /** Connections of one address. */
 export const PER_ADDRESS_MAX = 64;
 /** How long a wrong token waits for its refusal. */
@@ -66,7 +68,7 @@ class ConnectionServer implements Server {
   readonly #listener: { close(): void };
   readonly #limiter = new FailureLimiter();
   readonly #tokens: readonly Buffer[];
-  readonly #perAddress = new Map<string, number>();
+  readonly #perAddress = new Map<string, { all: number; pending: number }>();
   readonly #stop = new AbortController();
   readonly #running = new Set<Promise<void>>();
   #connections = 0;
@@ -98,28 +100,37 @@ class ConnectionServer implements Server {
   }
 
   #arrived(address: string): boolean {
-    const here = this.#perAddress.get(address) ?? 0;
-    const full = this.#connections >= CONNECTIONS_MAX || this.#pending >= PENDING_MAX || here >= PER_ADDRESS_MAX;
-    if (full || this.#stop.signal.aborted) {
+    const here = this.#perAddress.get(address) ?? { all: 0, pending: 0 };
+    const crowd = here.all >= PER_ADDRESS_MAX || here.pending >= PENDING_PER_ADDRESS_MAX;
+    const full = this.#connections >= CONNECTIONS_MAX || this.#pending >= PENDING_MAX;
+    if (crowd || full || this.#stop.signal.aborted) {
       this.#options.log("connection refused: too many", { address, connections: this.#connections });
       return false;
     }
-    this.#perAddress.set(address, here + 1);
+    this.#perAddress.set(address, here);
+    here.all++;
+    here.pending++;
     this.#connections++;
     this.#pending++;
     return true;
   }
 
+  /** It has shown who it is, or has failed to. */
+  #decided(address: string): void {
+    this.#pending--;
+    this.#perAddress.get(address)!.pending--;
+  }
+
   #left(address: string): void {
-    const here = this.#perAddress.get(address) ?? 0;
-    if (here > 1) this.#perAddress.set(address, here - 1);
-    else this.#perAddress.delete(address);
+    const here = this.#perAddress.get(address)!;
+    here.all--;
+    if (here.all === 0) this.#perAddress.delete(address);
     this.#connections--;
   }
 
   #shaken(address: string, result: Handshake): void {
     if (result instanceof Error) {
-      this.#pending--;
+      this.#decided(address);
       this.#left(address);
       this.#options.log("TLS handshake failed", { address, reason: brief(result.message) });
       return;
@@ -135,7 +146,7 @@ class ConnectionServer implements Server {
   async #run(address: string, transport: Transport, isKnown: boolean): Promise<void> {
     const { log } = this.#options;
     const started = await this.#start(address, transport, isKnown);
-    this.#pending--;
+    this.#decided(address);
     if (started === undefined) return;
     const { mux, value } = started;
     log("connected", { address, root: value.label });

@@ -119,12 +119,13 @@ export class SourceDurability {
 
   /** The file, its name, and the names of the directories above it that are young themselves: at once. */
   async #sync(path: RelPath, stat: Stat): Promise<void> {
+    // First what may throw, then what runs beside it: nothing may fail where nobody waits for it any more.
+    const dirs = [parentOf(path)];
+    for (let dir = dirs[0]!; dir !== "" && this.#isYoungDir(dir); dirs.push(dir)) dir = parentOf(dir);
     const syncs = [this.#syncFd(() => this.#openSame(path, stat))];
-    for (let dir = parentOf(path); ; dir = parentOf(dir)) {
-      const at = dir;
-      if (at === "") syncs.push(unlessRefused(() => this.#host.fs.sync(this.#root.root)));
-      else syncs.push(this.#syncFd(() => this.#host.fs.openDir(this.#root.parent(at), nameOf(at))));
-      if (at === "" || !this.#isYoungDir(at)) break;
+    for (const dir of dirs) {
+      if (dir === "") syncs.push(unlessRefused(() => this.#host.fs.sync(this.#root.root)));
+      else syncs.push(this.#syncFd(() => this.#host.fs.openDir(this.#root.parent(dir), nameOf(dir))));
     }
     const settled = await Promise.allSettled(syncs);
     for (const one of settled) if (one.status === "rejected") throw one.reason;
@@ -136,10 +137,8 @@ export class SourceDurability {
   }
 
   #openSame(path: RelPath, stat: Stat): Fd {
-    const fd = this.#root.openRead(path);
-    if (this.#host.fs.fstat(fd).ino === stat.ino) return fd;
-    this.#host.fs.close(fd);
-    throw new FsError("ESTALE", "sync", path);
+    if (this.#root.stat(path).ino !== stat.ino) throw new FsError("ESTALE", "sync", path);
+    return this.#root.openRead(path);
   }
 
   /** With a descriptor of its own: a cached one could be closed by others while the sync runs. */

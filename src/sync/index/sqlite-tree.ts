@@ -60,6 +60,8 @@ type TreeState = {
   count: number;
   countChanged: boolean;
   readonly dirs: Map<RelPath, number>;
+  /** Directories that were looked for in vain, until one is made: a first copy asks for each of its files. */
+  readonly absent: Set<RelPath>;
 };
 
 /** A page in memory. It covers the names from `first` up to, not including, `next`. */
@@ -123,7 +125,7 @@ export class SqliteTrees {
   tree<R>(name: string, codec: Codec<R>, write: <T>(body: () => T) => T): Tree<R> {
     let state = this.#trees.get(name);
     if (state === undefined) {
-      state = { name, ids: undefined, loaded: false, count: 0, countChanged: false, dirs: new Map() };
+      state = { name, ids: undefined, loaded: false, count: 0, countChanged: false, dirs: new Map(), absent: new Set() };
       this.#trees.set(name, state);
     }
     return new SqliteTree(this, state, codec, write);
@@ -148,6 +150,7 @@ export class SqliteTrees {
       tree.loaded = false;
       tree.countChanged = false;
       tree.dirs.clear();
+      tree.absent.clear();
     }
   }
 
@@ -283,6 +286,7 @@ export class SqliteTrees {
     if (dir !== undefined) {
       this.#sql.moveDir.run(this.#ensureDir(tree, parentOf(to)), encodeName(nameOf(to)), dir);
       this.#forgetDirs(tree, from);
+      tree.absent.clear();
     }
     if (record !== undefined) {
       this.set(tree, to, record);
@@ -313,10 +317,14 @@ export class SqliteTrees {
       this.#load(tree);
       return path === "" ? tree.ids?.root : tree.ids?.container;
     }
+    if (tree.absent.has(path)) return undefined;
     const parent = this.#dirId(tree, parentOf(path));
-    if (parent === undefined) return undefined;
-    const id = this.#sql.dir.get(parent, encodeName(nameOf(path)))?.id;
+    const id = parent === undefined ? undefined : this.#sql.dir.get(parent, encodeName(nameOf(path)))?.id;
     if (id !== undefined) this.#rememberDir(tree, path, id);
+    else {
+      if (tree.absent.size >= CACHED_DIRS_MAX) tree.absent.clear();
+      tree.absent.add(path);
+    }
     return id;
   }
 
@@ -335,6 +343,7 @@ export class SqliteTrees {
   }
 
   #rememberDir(tree: TreeState, path: RelPath, id: number): void {
+    tree.absent.delete(path);
     if (tree.dirs.size >= CACHED_DIRS_MAX) tree.dirs.delete(tree.dirs.keys().next().value!);
     tree.dirs.set(path, id);
   }

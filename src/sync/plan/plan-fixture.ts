@@ -95,10 +95,11 @@ export function rowsOf(now: World, veils: Veils = {}): Row[] {
 
 export type Settings = { mode?: Mode; conflict?: ConflictPolicy; delete?: boolean };
 
-export function planOf(now: World, settings: Settings = {}, veils: Veils = {}): Plan {
+export function planOf(now: World, settings: Settings & { conflictPaths?: RelPath[] } = {}, veils: Veils = {}): Plan {
   return reconcile({
     mode: settings.mode ?? "two-way-safe",
     conflict: settings.conflict ?? "leave",
+    conflictPaths: settings.conflictPaths,
     delete: settings.delete ?? true,
     preserve,
     rows: rowsOf(now, veils),

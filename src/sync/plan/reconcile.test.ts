@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { comparePaths } from "#model/path.ts";
-import { file, forest, isEmpty, perform, planOf, preserve, rowsOf, show, world } from "#sync/plan/plan-fixture.ts";
+import { dir, file, forest, isEmpty, perform, planOf, preserve, rowsOf, show, world } from "#sync/plan/plan-fixture.ts";
 import type { Settings } from "#sync/plan/plan-fixture.ts";
 import { reconcile } from "#sync/plan/reconcile.ts";
 import { needsSums } from "#sync/plan/rows.ts";
@@ -142,6 +142,17 @@ test("[PLAN-3] names of conflict copies fit the disk, keep their ending and avoi
   expect(taken.moves[0]!.to).toBe(`${loser}-2`);
 });
 
+test("[PLAN-16] a policy for some paths settles what is at and below them, and leaves the rest", () => {
+  const now = world("d/f=1 d/g=1 e=1 dd=1", "d/f=2 d/g=2 e=2 dd=2", "d/f=3 d/g=3 e=3 dd=3");
+  const left = (conflictPaths: string[]) =>
+    planOf(now, { conflict: "beta", conflictPaths }).conflicts.map(({ path }) => path);
+  expect(left(["d"])).toEqual(["dd", "e"]);
+  expect(left(["d/g", "e"])).toEqual(["d/f", "dd"]);
+  expect(left([""])).toEqual([]);
+  expect(left([])).toEqual(["d/f", "d/g", "dd", "e"]);
+  expect(show(settle(now, { conflict: "beta", conflictPaths: ["d"] }).alpha)).toBe(show(forest("d/f=3 d/g=3 dd=2 e=2")));
+});
+
 test("[PLAN-4] metadata that both sides changed is merged by field without a conflict", () => {
   const merged = settle(world("f=1:1:644 g=1:1:644", "f=1:5:644 g=2:3:644", "f=1:1:600 g=1:1:600"), {});
   for (const side of [merged.alpha, merged.beta]) {
@@ -170,7 +181,7 @@ test("[PLAN-6] a newly ignored path is forgotten, not removed, and holds its dir
   expect(isEmpty(planOf(after, {}, { ignored: { alpha: ["d/i"] } }))).toBe(true);
 });
 
-test("[PLAN-7] only files of equal size without a sum must be hashed first; for copies any changed pair", () => {
+test("[PLAN-7] only files of equal size without a sum must be hashed first; for copies any pair", () => {
   const rowWith = (size: string): Row => ({
     path: "f",
     ancestor: undefined,
@@ -181,6 +192,8 @@ test("[PLAN-7] only files of equal size without a sum must be hashed first; for 
   expect(needsSums(rowWith("2"), "leave")).toBe(true);
   expect(needsSums(rowWith("22"), "leave")).toBe(false);
   expect(needsSums(rowWith("22"), "copy")).toBe(true);
+  const opposed: Row = { ...rowWith("2"), beta: { state: "present", entry: dir } };
+  expect([needsSums(opposed, "copy"), needsSums(opposed, "leave")]).toEqual([true, false]);
 });
 
 test("[PLAN-8] rows out of order are refused", () => {
@@ -190,7 +203,7 @@ test("[PLAN-8] rows out of order are refused", () => {
   expect(() => reconcile({ ...input, preserve })).toThrow("out of order");
 });
 
-function settle(now: ReturnType<typeof world>, settings: Settings): ReturnType<typeof world> {
+function settle(now: ReturnType<typeof world>, settings: Parameters<typeof planOf>[1]): ReturnType<typeof world> {
   for (let round = 0; round < 3; round++) now = perform(now, planOf(now, settings));
   return now;
 }

@@ -12,9 +12,9 @@
 import { compareContent, sameEntry, sameMetadata } from "#model/entry.ts";
 import type { Entry } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
-import { isWithin } from "#model/path.ts";
+import { isWithin, parentOf } from "#model/path.ts";
 import type { RelPath } from "#model/path.ts";
-import type { Agreement, Change, Conflict, Move, Plan, Side } from "#model/plan.ts";
+import type { Agreement, Change, Conflict, ConflictPolicy, Move, Plan, Side } from "#model/plan.ts";
 import { countPlan } from "#sync/plan/counts.ts";
 import { mergeEntries } from "#sync/plan/merge.ts";
 import { CONTENT, entryOf, HAS, HOLD, isGated, METADATA, NEWS, otherSide, SAME, Survey } from "#sync/plan/rows.ts";
@@ -35,6 +35,7 @@ class Reconciler {
   readonly #agreements: Agreement[] = [];
   readonly #blocked: Problem[] = [];
   readonly #copyPaths = new Set<RelPath>();
+  readonly #conflictPaths: ReadonlySet<RelPath> | undefined;
   /** At and below this path nothing is planned any more. */
   #frozen: RelPath | undefined;
   /** At and below this path one side won a conflict as a whole. */
@@ -43,6 +44,7 @@ class Reconciler {
   constructor(input: ReconcileInput) {
     this.#input = input;
     this.#survey = new Survey(input);
+    this.#conflictPaths = input.conflictPaths === undefined ? undefined : new Set(input.conflictPaths);
   }
 
   run(): Plan {
@@ -186,7 +188,8 @@ class Reconciler {
 
   /** Both sides have something of their own: ask the policy. */
   #resolve(at: number, row: Row, reason: "both-changed" | "kind", alpha: Entry, beta: Entry): void {
-    const { mode, conflict: policy } = this.#input;
+    const { mode } = this.#input;
+    const policy = this.#policyFor(row.path);
     const winner = conflictWinner(mode, policy, alpha, beta);
     if (winner === undefined) return this.#conflict(row, reason);
     if (winner === "beta" && mode === "one-way-safe") {
@@ -209,6 +212,13 @@ class Reconciler {
     this.#moves.push({ side: loser, from: row.path, to, count: this.#survey.countWithin(at, loser), aside: true });
     this.#set(loser, row.path, undefined, wanted);
     this.#won = { path: row.path, side: winner };
+  }
+
+  #policyFor(path: RelPath): ConflictPolicy {
+    const chosen = this.#conflictPaths;
+    if (chosen === undefined || chosen.has("")) return this.#input.conflict;
+    for (let up = path; up !== ""; up = parentOf(up)) if (chosen.has(up)) return this.#input.conflict;
+    return "leave";
   }
 
   /** A name for the loser that neither side uses; undefined when every try was taken. */

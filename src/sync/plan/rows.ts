@@ -39,6 +39,8 @@ export type ReconcileLookup = {
 export type ReconcileInput = {
   readonly mode: Mode;
   readonly conflict: ConflictPolicy;
+  /** The policy is meant for conflicts at and below these paths; others are left. Undefined: for all. */
+  readonly conflictPaths?: readonly RelPath[] | undefined;
   /** One-way modes: may entries of beta be removed? */
   readonly delete: boolean;
   readonly preserve: Preserve;
@@ -82,16 +84,20 @@ function gates(state: SideState): boolean {
 
 /**
  * Must both files be hashed before this row can be judged? True for two files of equal size of which a sum is missing;
- * where conflicts are copied for any two files of which one has no sum, because the sum decides the winner and names
- * the copy. The caller hashes what has none, on both sides, and builds the row anew (or makes it unknown).
+ * where conflicts are copied for any two entries of which one is a file without a sum, because the sum decides the
+ * winner and names the copy. The caller hashes what has none, on both sides, and builds the row anew (or makes it
+ * unknown).
  */
 export function needsSums(row: Row, conflict: ConflictPolicy): boolean {
   const alpha = entryOf(row.alpha);
   const beta = entryOf(row.beta);
-  if (alpha?.kind !== "file" || beta?.kind !== "file") return false;
-  if (alpha.sum !== undefined && beta.sum !== undefined) return false;
-  if (alpha.size === beta.size) return alpha.size > 0;
-  return conflict === "copy";
+  if (alpha === undefined || beta === undefined || (!lacksSum(alpha) && !lacksSum(beta))) return false;
+  const sameSize = alpha.kind === "file" && beta.kind === "file" && alpha.size === beta.size;
+  return sameSize || conflict === "copy";
+}
+
+function lacksSum(entry: Entry): boolean {
+  return entry.kind === "file" && entry.sum === undefined && entry.size > 0;
 }
 
 function compareToAncestor(ancestor: Entry | undefined, entry: Entry | undefined, preserve: Preserve): number {

@@ -34,7 +34,8 @@ export class Observer {
   readonly #fs: FileSystem;
   readonly #options: ObserverOptions;
   readonly #racyMs: number;
-  readonly #buffer = new Uint8Array(READ_BYTES);
+  /** Made at the first need: most sessions of a quiet root hash nothing. */
+  #buffer: Uint8Array | undefined;
   hashedBytes = 0;
 
   constructor(options: ObserverOptions) {
@@ -120,7 +121,7 @@ export class Observer {
   *hash(dir: Fd, name: string, stat: Stat): Generator<void, Sum | undefined> {
     const { seeds, pacer } = this.#options;
     this.hashedBytes += stat.size;
-    return yield* hashFile({ fs: this.#fs, seeds, buffer: this.#buffer, pacer }, dir, name, stat);
+    return yield* hashFile({ fs: this.#fs, seeds, buffer: (this.#buffer ??= new Uint8Array(READ_BYTES)), pacer }, dir, name, stat);
   }
 
   #fileRecord(

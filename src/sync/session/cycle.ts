@@ -2,7 +2,7 @@
 import type { Sum } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
-import type { Plan, Side } from "#model/plan.ts";
+import type { Conflict, Plan, Side } from "#model/plan.ts";
 import type { Endpoint, OpenReply } from "#sync/endpoint/endpoint.ts";
 import { judge, planHash } from "#sync/plan/brake.ts";
 import { withoutCaseCollisions } from "#sync/plan/case-collisions.ts";
@@ -10,6 +10,7 @@ import { detectMoves } from "#sync/plan/moves.ts";
 import { executionOrder } from "#sync/plan/order.ts";
 import { reconcile } from "#sync/plan/reconcile.ts";
 import { type Row, type SideState, needsSums } from "#sync/plan/rows.ts";
+import type { Bandwidth } from "#sync/session/bandwidth.ts";
 import type { Result, SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
 import { type ExecutionTotals, executeSide } from "#sync/session/executor.ts";
 import { type Observed, UnknownPaths, observeSide } from "#sync/session/observe.ts";
@@ -30,6 +31,9 @@ export type CycleContext = {
   readonly onEvent: (event: SessionEvent) => void;
   readonly hash: (text: string) => string;
   readonly signal: AbortSignal;
+  /** What summaries have counted of this connection so far: nothing at first, so that greeting and opening count. */
+  readonly counted: { sent: number; received: number };
+  readonly bandwidth: Bandwidth | undefined;
 };
 
 /** What to scan on each side; undefined: nothing changed there since the last cycle. */
@@ -40,6 +44,9 @@ export type CycleOutcome = {
   /** The disk changed under the plan: another cycle right now has something to do. */
   readonly again: boolean;
   readonly degraded: boolean;
+  /** What is open after this cycle. */
+  readonly conflicts: readonly Conflict[];
+  readonly problems: readonly Problem[];
 };
 
 export async function runCycle(context: CycleContext, extents: Extents, runId: string): Promise<CycleOutcome> {
@@ -51,8 +58,7 @@ class Cycle {
   readonly #extents: Extents;
   readonly #runId: string;
   readonly #startMs: number;
-  readonly #totals: ExecutionTotals = { changes: 0, literal: 0, reused: 0, problems: [], stale: 0 };
-  readonly #wireBefore: { sent: number; received: number };
+  readonly #totals: ExecutionTotals = { changes: 0, literal: 0, reused: 0, problems: [], stale: 0, asides: 0 };
   #scannedBytes = 0;
 
   constructor(context: CycleContext, extents: Extents, runId: string) {
@@ -60,7 +66,6 @@ class Cycle {
     this.#extents = extents;
     this.#runId = runId;
     this.#startMs = context.host.clock.monotonicMs();
-    this.#wireBefore = wireBytes(context);
   }
 
   async run(): Promise<CycleOutcome> {
@@ -73,16 +78,14 @@ class Cycle {
     const plan = this.#plan(unknown, blockedBy);
     this.#totals.problems.push(...observed.flatMap((one) => one.problems), ...blockedBy.values());
     for (const one of plan.blocked) if (!this.#totals.problems.includes(one)) this.#totals.problems.push(one);
-    const hash = planHash(plan, this.#context.hash);
-    const held = this.#brake(plan, hash);
-    if (options.dryRun) onEvent({ type: "plan", plan, hash });
+    const held = this.#brake(plan);
+    if (options.dryRun) onEvent({ type: "plan", plan, hash: planHash(plan, this.#context.hash) });
     else if (!held) await this.#execute(plan);
-    for (const conflict of plan.conflicts) onEvent({ type: "conflict", conflict });
-    for (const problem of this.#totals.problems) onEvent({ type: "problem", problem });
     state.lastConflicts = plan.conflicts;
-    const again = this.#totals.stale > 0 || this.#totals.problems.some((one) => one.transient);
+    const again = this.#totals.stale + this.#totals.asides > 0 || this.#totals.problems.some((one) => one.transient);
     const degraded = observed.some((one) => one.degraded !== undefined);
-    return { summary: this.#summary(plan, held), again, degraded };
+    const { problems } = this.#totals;
+    return { summary: this.#summary(plan, held), again, degraded, conflicts: plan.conflicts, problems };
   }
 
   async #observe(): Promise<Observed[]> {
@@ -117,17 +120,24 @@ class Cycle {
   }
 
   /**
-   * Changes that were on their way when the controller stopped: where the side now holds exactly what was sent, both
+   * Changes that were on their way when the controller or the link stopped: where the side now holds exactly what was sent, both
    * sides held it at one time, so it is the ancestor. Otherwise a later edit would look like a conflict with our own.
    */
   #settleInFlight(): void {
     const { state, options } = this.#context;
-    for (const { side, path, entry } of [...state.inFlight()]) {
-      const held = state.held(side, path);
-      const there = held.state === "present" ? held.entry : undefined;
-      if (held.state === "ignored" || !arrived(entry, there)) continue;
-      state.rebase(path, there, options.preserve);
-    }
+    state.store.transaction({ durable: false }, () => {
+      for (const { side, path, entry } of [...state.inFlight()]) {
+        const held = state.held(side, path);
+        const there = held.state === "present" ? held.entry : undefined;
+        if (held.state === "ignored" || !arrived(entry, there)) continue;
+        state.rebase(path, there, options.preserve);
+      }
+      // Settled once: were a side to return to such a content later, of its own accord, that would be its edit.
+      const all = SIDES.every((side) => state.unknown[side].length === 0);
+      if (!all) return;
+      state.clearInFlight();
+      state.save(false);
+    });
     state.inFlightPending = false;
   }
 
@@ -189,6 +199,7 @@ class Cycle {
     const plan = reconcile({
       mode: options.mode,
       conflict: options.conflict,
+      conflictPaths: options.conflictPaths,
       delete: options.delete,
       preserve: options.preserve,
       rows,
@@ -205,16 +216,18 @@ class Cycle {
     }, moved);
   }
 
-  #brake(plan: Plan, hash: string): boolean {
+  #brake(plan: Plan): boolean {
     const { options, state, onEvent } = this.#context;
     const verdict = judge(plan, options.brake, state.entries);
-    if (verdict === undefined || options.approve === hash) return false;
+    if (verdict === undefined) return false;
+    const hash = planHash(plan, this.#context.hash);
+    if (options.approve === hash) return false;
     onEvent({ type: "hold", hash, reason: verdict.reason, plan });
     return true;
   }
 
   async #execute(plan: Plan): Promise<void> {
-    const { state, options, sides, onEvent, signal } = this.#context;
+    const { state, options, sides, onEvent, bandwidth, signal } = this.#context;
     if (plan.agreements.length > 0) {
       state.store.transaction({ durable: false }, () => {
         for (const { path, entry } of plan.agreements) this.#agree(path, entry);
@@ -245,6 +258,7 @@ class Cycle {
           progress();
         },
         totals: this.#totals,
+        bandwidth,
         signal,
       });
     }
@@ -253,15 +267,15 @@ class Cycle {
 
   #agree(path: RelPath, entry: Plan["agreements"][number]["entry"]): void {
     const { state, options } = this.#context;
-    if (entry !== undefined) return state.rebase(path, entry, options.preserve);
-    const covered = [...state.ancestor.walk(path)].map(([below]) => below);
-    for (const below of covered) state.rebase(below, undefined, options.preserve);
-    if (covered.length === 0) state.rebase(path, undefined, options.preserve);
+    if (entry !== undefined) state.rebase(path, entry, options.preserve);
+    else state.forget(path, options.preserve);
   }
 
   #summary(plan: Plan, held: boolean): Summary {
     const { state, options, host } = this.#context;
-    const wire = wireBytes(this.#context);
+    const { counted } = this.#context;
+    const before = { ...counted };
+    const wire = Object.assign(counted, wireBytes(this.#context));
     const { changes, literal, reused, problems } = this.#totals;
     const result: Result = options.dryRun
       ? "dry-run"
@@ -277,15 +291,15 @@ class Cycle {
       result,
       runId: changes > 0 ? this.#runId : "",
       files: state.files,
-      changes: options.dryRun || held ? plan.changes.length + plan.moves.length : changes,
+      changes: options.dryRun ? plan.changes.length + plan.moves.length : changes,
       conflicts: plan.conflicts.length,
       problems: problems.length,
       bytes: {
         scanned: this.#scannedBytes,
         literal,
         reused,
-        sent: wire.sent - this.#wireBefore.sent,
-        received: wire.received - this.#wireBefore.received,
+        sent: wire.sent - before.sent,
+        received: wire.received - before.received,
       },
       seconds: Math.round(host.clock.monotonicMs() - this.#startMs) / 1000,
     };

@@ -65,6 +65,8 @@ export type Brake = { readonly count: number | undefined; readonly percent: numb
 export type SessionOptions = {
   readonly mode: Mode;
   readonly conflict: ConflictPolicy;
+  /** The policy is meant for conflicts at and below these paths; others are left. Undefined: for all. */
+  readonly conflictPaths?: readonly RelPath[] | undefined;
   /** One-way modes: may entries that exist only on beta be removed? two-way modes propagate deletes always. */
   readonly delete: boolean;
   readonly brake: Brake | undefined;
@@ -87,4 +89,6 @@ export type SessionOptions = {
   readonly bytesPerSecond: number | undefined;
   /** Per-path events are sent only when wanted; they cost time on large runs. */
   readonly verbose: boolean;
+  /** Compare as if for the first time and remember nothing afterwards; a root that does not exist is an error then. */
+  readonly ephemeral?: boolean | undefined;
 };

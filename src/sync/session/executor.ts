@@ -5,7 +5,7 @@
 import type { FileEntry, Preserve } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
-import type { RelPath } from "#model/path.ts";
+import { type RelPath, nameOf, parentOf } from "#model/path.ts";
 import type { Change, Side } from "#model/plan.ts";
 import type { Step } from "#sync/plan/order.ts";
 import {
@@ -19,7 +19,10 @@ import {
   type ReadItem,
   type TransferResult,
 } from "#sync/endpoint/endpoint.ts";
+import type { Bandwidth } from "#sync/session/bandwidth.ts";
+import { countedChannel } from "#sync/session/counted-channel.ts";
 import type { SessionEvent } from "#sync/session/events.ts";
+import { IGNORE_FILE } from "#sync/scan/ignore.ts";
 import { type InFlight, type SessionState, otherSide } from "#sync/session/state.ts";
 import { memoryChannelPair } from "#sync/transport/memory-channel.ts";
 
@@ -30,7 +33,15 @@ const GROUPS_WANTED = 8;
 /** Content bytes staged for one commit, so that the stage cannot fill the disk unnoticed. */
 const GROUP_BYTES_MAX = 8 * 2 ** 30;
 
-export type ExecutionTotals = { changes: number; literal: number; reused: number; problems: Problem[]; stale: number };
+export type ExecutionTotals = {
+  changes: number;
+  literal: number;
+  reused: number;
+  problems: Problem[];
+  stale: number;
+  /** Losers of conflicts put aside: the other side gets them in the next cycle. */
+  asides: number;
+};
 
 export type ExecutionContext = {
   readonly state: SessionState;
@@ -40,9 +51,12 @@ export type ExecutionContext = {
   readonly preserve: Preserve;
   readonly durable: boolean;
   readonly onEvent: (event: SessionEvent) => void;
+  /** Content bytes brought over since the last call. */
   readonly onBytes: (bytes: number) => void;
   readonly onDone: (ops: number) => void;
   readonly totals: ExecutionTotals;
+  /** Undefined: no limit. */
+  readonly bandwidth: Bandwidth | undefined;
   readonly signal: AbortSignal;
 };
 
@@ -128,8 +142,25 @@ class GroupExecution {
       return [{ path: step.change.path, entry }];
     });
     if (items.length === 0) return results;
-    const { endpoints, signal, totals, onBytes } = this.#context;
-    const [supplyEnd, receiveEnd] = memoryChannelPair();
+    const bytesTotal = items.reduce((sum, { entry }) => sum + entry.size, 0);
+    const { endpoints, signal, totals, onBytes, bandwidth } = this.#context;
+    let [supplyEnd, receiveEnd] = memoryChannelPair();
+    if (bandwidth !== undefined) {
+      [supplyEnd, receiveEnd] = [bandwidth.limit(supplyEnd, signal), bandwidth.limit(receiveEnd, signal)];
+    }
+    let shown = 0;
+    let sent = 0;
+    let settled = 0;
+    // A large file has no result for a long time: until then what is sent of it is the best that is known.
+    const show = (): void => {
+      const now = Math.max(settled, Math.min(sent, bytesTotal));
+      if (now > shown) onBytes(now - shown);
+      shown = Math.max(shown, now);
+    };
+    supplyEnd = countedChannel(supplyEnd, (bytes) => {
+      sent += bytes;
+      show();
+    });
     const supply = endpoints[otherSide(this.#side)].supply(supplyEnd, signal);
     const receive = endpoints[this.#side].receive(
       receiveEnd,
@@ -138,7 +169,8 @@ class GroupExecution {
         results.set(result.path, result);
         totals.literal += result.literalBytes;
         totals.reused += result.reusedBytes;
-        onBytes(result.literalBytes + result.reusedBytes);
+        settled += result.literalBytes + result.reusedBytes;
+        show();
       },
       signal,
     );
@@ -171,15 +203,19 @@ class GroupExecution {
   }
 
   async #push(batch: ApplyOp[]): Promise<void> {
-    const { onDone } = this.#context;
+    const { onDone, onBytes, bandwidth, signal } = this.#context;
+    let bytes = 0;
     for (const op of batch) {
+      if (op.type === "change") bytes += op.bytes?.length ?? 0;
       // The executor answers for each op once; the bytes are not needed again.
       this.#ops.push(op.type === "move" ? op : { type: "change", change: op.change });
       if (op.type === "change") {
         this.#inFlight.push({ side: this.#side, path: op.change.path, entry: op.change.new });
       }
     }
+    await bandwidth?.take(bytes, signal);
     await this.#application.push(batch);
+    onBytes(bytes);
     onDone(batch.length);
   }
 
@@ -190,7 +226,8 @@ class GroupExecution {
     reader: SmallReader,
   ): Promise<ApplyOp | undefined> {
     const wanted = wantedContent(step);
-    if (step.type === "move" || wanted === undefined) return step;
+    if (step.type === "move") return step;
+    if (wanted === undefined) return { type: "change", change: this.#withLeadersSum(step.change) };
     const { change } = step;
     if (wanted.size > INLINE_BYTES_MAX) {
       const result = large.get(change.path);
@@ -204,19 +241,35 @@ class GroupExecution {
       return undefined;
     }
     this.#context.totals.literal += item.bytes.length;
-    this.#context.onBytes(item.bytes.length);
     return { type: "change", change: this.#asRead(change, wanted, item.entry), bytes: item.bytes };
+  }
+
+  /**
+   * A link's bytes do not travel, so nobody hashes them; but its leader's were read before, and they are the same. Only
+   * with a sum can both sides agree on it.
+   */
+  #withLeadersSum(change: Change): Change {
+    const entry = change.new;
+    if (entry?.kind !== "file" || entry.linkTo === undefined || change.action !== "content") return change;
+    const leader = this.#context.state.held(otherSide(this.#side), entry.linkTo);
+    if (leader.state !== "present" || leader.entry.kind !== "file" || leader.entry.sum === undefined) return change;
+    const isSame = leader.entry.size === entry.size && leader.entry.mtimeNs === entry.mtimeNs;
+    return entry.sum === undefined && isSame ? this.#asRead(change, entry, leader.entry) : change;
   }
 
   /** The change with the content that was really read, which is also what the source holds now. */
   #asRead(change: Change, wanted: FileEntry, read: FileEntry): Change {
     const { state, preserve } = this.#context;
     const source = otherSide(this.#side);
+    const entry = merged(wanted, read);
     const held = state.held(source, change.path);
     if (held.state === "present" && held.entry.kind === "file") {
-      state.observe(source, change.path, { state: "present", entry: merged(held.entry, read) }, preserve);
+      // Mostly the very entry that is passed on; then one value serves both sides.
+      const there = held.entry === wanted ? entry : merged(held.entry, read);
+      state.learned(source, change.path, there, preserve);
     }
-    return { ...change, new: merged(wanted, read) };
+    const { side, path, old, action } = change;
+    return { side, path, old, new: entry, action };
   }
 
   #sourceProblem(found: Problem): void {
@@ -232,7 +285,8 @@ class GroupExecution {
     if (result.status !== "done") {
       if (result.status === "stale") totals.stale++;
       // What one side filters out is not a failure: the path simply is not shared.
-      if (result.problem?.code !== "IGNORED" && result.problem !== undefined) {
+      if (result.problem?.code === "IGNORED") state.observe(this.#side, result.path, { state: "ignored" }, preserve);
+      else if (result.problem !== undefined) {
         totals.problems.push({ ...result.problem, side: this.#side });
       }
       return;
@@ -241,11 +295,14 @@ class GroupExecution {
     const side = this.#side;
     if (op.type === "move") {
       const { from, to, aside } = op.move;
-      if (aside === true) state.movedAside(side, from, to, preserve);
-      else state.moved(side, from, to, preserve);
+      if (aside === true) {
+        state.movedAside(side, from, to, preserve);
+        totals.asides++;
+      } else state.moved(side, from, to, preserve);
     } else {
       const there = op.change.new === undefined ? undefined : (result.entry ?? op.change.new);
       state.achieved(side, result.path, there, preserve);
+      if (nameOf(result.path) === IGNORE_FILE) state.rulesChanged(side, parentOf(result.path));
     }
     if (verbose) onEvent(changeEvent(this.#side, op));
   }

@@ -1,10 +1,11 @@
 /** Takes one side's scan into the session's state. */
 import type { Observation, Problem } from "#model/observation.ts";
-import { type RelPath, comparePaths } from "#model/path.ts";
+import { type RelPath, comparePaths, nameOf, parentOf } from "#model/path.ts";
 import type { Side } from "#model/plan.ts";
 import type { Preserve } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Endpoint, ScanRequest, ScanSummary } from "#sync/endpoint/endpoint.ts";
+import { IGNORE_FILE } from "#sync/scan/ignore.ts";
 import type { SessionState } from "#sync/session/state.ts";
 
 export type Observed = ScanSummary & { readonly side: Side };
@@ -40,6 +41,7 @@ export async function observeSide(
     }
     last = one.path;
     seen++;
+    if (nameOf(one.path) === IGNORE_FILE) state.rulesChanged(side, parentOf(one.path));
     state.observe(side, one.path, one.state === "present" ? one : { state: one.state }, preserve);
   };
   const summary = await endpoint.scan(

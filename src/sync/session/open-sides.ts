@@ -4,7 +4,7 @@ import type { Mode, Side } from "#model/plan.ts";
 import type { Endpoint, OpenReply, OpenRequest } from "#sync/endpoint/endpoint.ts";
 import type { SideSession } from "#sync/session/cycle.ts";
 import type { SessionInput } from "#sync/session/session.ts";
-import type { SessionState } from "#sync/session/state.ts";
+import { SIDES, type SessionState } from "#sync/session/state.ts";
 
 export const isOneWay = (mode: Mode): boolean => mode === "one-way-safe" || mode === "one-way-replica";
 
@@ -25,14 +25,18 @@ export async function openSides(
     durable: options.durable,
     verifyReadBack: options.verifyReadBack,
     compress: options.compress,
-    createRoot: state.marks[side] === undefined && side === "beta",
+    createRoot: state.marks[side] === undefined && side === "beta" && options.ephemeral !== true,
     expectRootId: state.marks[side]?.rootId,
+    ephemeral: options.ephemeral ?? false,
   });
   // One after the other: should both be the same directory, they must not prepare it at the same time.
   const a = await alpha.open(request("alpha"), signal);
   const b = await beta.open(request("beta"), signal);
   refuseOverlap(a, b);
-  if (memoryLost(state, "alpha", a) || memoryLost(state, "beta", b)) state.reset();
+  const replies = { alpha: a, beta: b };
+  if (SIDES.some((side) => memoryLost(state, side, replies[side]) || filtersChanged(state, side, replies[side]))) {
+    state.reset();
+  }
   return { alpha: { endpoint: alpha, reply: a }, beta: { endpoint: beta, reply: b } };
 }
 
@@ -70,4 +74,13 @@ function memoryLost(state: SessionState, side: Side, reply: OpenReply): boolean 
   const mark = state.marks[side];
   if (mark === undefined) return false;
   return mark.epoch !== reply.epoch || reply.lastSeq < mark.seq || mark.seq < reply.keptAfter;
+}
+
+/**
+ * With other rules than before, a path that is not seen may be ignored now, and one that was ignored may have gone
+ * meanwhile: neither is a deletion. The rules in ignore files are not meant; the endpoint reports what they change.
+ */
+function filtersChanged(state: SessionState, side: Side, reply: OpenReply): boolean {
+  const mark = state.marks[side];
+  return mark !== undefined && mark.filterHash !== reply.filterHash;
 }

@@ -7,6 +7,7 @@ import type { Side } from "#model/plan.ts";
 import type { Host } from "#platform/host.ts";
 import type { Endpoint } from "#sync/endpoint/endpoint.ts";
 import type { Store } from "#sync/index/store.ts";
+import { Bandwidth } from "#sync/session/bandwidth.ts";
 import { type CycleContext, type CycleOutcome, type Extents, runCycle } from "#sync/session/cycle.ts";
 import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
 import { openSides } from "#sync/session/open-sides.ts";
@@ -90,11 +91,15 @@ async function connectAndRun(
 ): Promise<void> {
   const { host, options, onEvent, hash, signal } = input;
   onEvent({ type: "phase", phase: "connecting" });
+  state.expectInFlight();
   const alpha = input.alpha();
   const beta = input.beta();
   try {
     const sides = await openSides(input, state, alpha, beta);
-    const context: CycleContext = { host, state, sides, options, onEvent, hash, signal };
+    const counted = { sent: 0, received: 0 };
+    const { bytesPerSecond } = options;
+    const bandwidth = bytesPerSecond === undefined ? undefined : new Bandwidth(host.clock, bytesPerSecond);
+    const context: CycleContext = { host, state, sides, options, onEvent, hash, signal, counted, bandwidth };
     if (options.watch) await watchLoop(input, context, onSummary);
     else await settleRounds(input, context, { alpha: "full", beta: "full" }, onSummary);
   } finally {
@@ -120,6 +125,9 @@ async function settleRounds(
     if (round >= ROUNDS_MAX || !outcome.again || input.options.dryRun || merged.result === "held") {
       if (merged.changes > 0 && merged.runId !== "") addRun(context.state.store, merged, host.clock.nowMs());
       onSummary(merged);
+      // What an earlier round could not do and a later one did is nothing to report.
+      for (const conflict of outcome.conflicts) input.onEvent({ type: "conflict", conflict });
+      for (const problem of outcome.problems) input.onEvent({ type: "problem", problem });
       input.onEvent({ type: "cycle", summary: merged });
       return { ...outcome, summary: merged };
     }

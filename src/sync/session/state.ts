@@ -45,8 +45,8 @@ export class SessionState {
   readonly unknown: Record<Side, readonly Problem[]> = { alpha: [], beta: [] };
   /** Conflicts of the last plan, for whoever asks. */
   lastConflicts: readonly Conflict[] = [];
-  /** Changes of an interrupted run wait to be recognised. */
-  inFlightPending: boolean;
+  /** Changes whose outcome was not heard of wait to be recognised. */
+  inFlightPending = false;
   #saved = "";
   /** Sequences whose observations are stored durably, so that the endpoints' logs may forget them. */
   readonly savedSeq: Record<Side, number>;
@@ -62,8 +62,12 @@ export class SessionState {
     this.marks = { alpha: this.#loadMark("alpha"), beta: this.#loadMark("beta") };
     for (const side of SIDES) this.#loadPending(side);
     this.savedSeq = { alpha: this.marks.alpha?.seq ?? 0, beta: this.marks.beta?.seq ?? 0 };
-    this.inFlightPending = this.#inFlight.first() <= this.#inFlight.last();
     this.#saved = this.#fingerprint();
+  }
+
+  /** Call before connecting: what was on its way when the process or the link ended may have arrived. */
+  expectInFlight(): void {
+    this.inFlightPending = this.#inFlight.first() <= this.#inFlight.last();
   }
 
   /** Cheap: what is pending only changes together with marks or with a change that was saved. */
@@ -118,6 +122,8 @@ export class SessionState {
 
   /** Records an observation; what equals the ancestor is not pending. */
   observe(side: Side, path: RelPath, held: Held, preserve: Preserve): void {
+    if (held.state === "ignored") this.#loseSight(side, path);
+    else if (this.pending[side].get(path)?.state === "ignored") this.#seenAgain(side, path);
     if (held.state !== "ignored") {
       const entry = held.state === "present" ? held.entry : undefined;
       if (sameEntry(this.ancestor.get(path), entry, preserve)) {
@@ -126,6 +132,13 @@ export class SessionState {
       }
     }
     this.pending[side].set(path, held);
+  }
+
+  /** The content of what `side` holds at `path` has become known; as observe(), but cheap for what is pending anyway. */
+  learned(side: Side, path: RelPath, entry: Entry, preserve: Preserve): void {
+    const held: Held = { state: "present", entry };
+    if (this.pending[side].has(path)) this.pending[side].set(path, held);
+    else this.observe(side, path, held, preserve);
   }
 
   /**
@@ -181,6 +194,44 @@ export class SessionState {
       const held = this.held(side, path);
       this.pending[side].delete(path);
       if (held.state !== "absent") this.observe(side, to + path.slice(from.length), held, preserve);
+    }
+  }
+
+  /** Nothing is agreed at `path` or below any more. A side that ignores the path knows nothing of what is below. */
+  forget(path: RelPath, preserve: Preserve): void {
+    const covered = [...this.ancestor.walk(path)].map(([below]) => below);
+    for (const below of covered) this.rebase(below, undefined, preserve);
+    if (covered.length === 0) this.rebase(path, undefined, preserve);
+    for (const side of SIDES) {
+      if (this.held(side, path).state !== "ignored") continue;
+      for (const below of covered) if (below !== path) this.pending[side].delete(below);
+    }
+  }
+
+  /** What is below an ignored path will be reported anew, should that ever end, but not what went meanwhile. */
+  #loseSight(side: Side, path: RelPath): void {
+    const before = this.held(side, path);
+    if (before.state !== "present" || before.entry.kind !== "dir") return;
+    for (const below of this.pending[side].keys()) {
+      if (below !== path && isWithin(below, path)) this.pending[side].delete(below);
+    }
+  }
+
+  /** An ignored path is seen again. What it held is reported after it; of the rest it is known that it has gone. */
+  #seenAgain(side: Side, path: RelPath): void {
+    for (const [below] of this.ancestor.walk(path)) {
+      if (below !== path) this.pending[side].set(below, { state: "absent" });
+    }
+  }
+
+  /**
+   * The ignore file of `dir` changed on a side: what it ignored may be seen again. An ignored path that is gone by now
+   * will not be reported, so what is not known to the ancestor counts as absent until somebody says otherwise.
+   */
+  rulesChanged(side: Side, dir: RelPath): void {
+    for (const [path, held] of this.pending[side]) {
+      if (held.state !== "ignored" || !isWithin(path, dir) || this.ancestor.get(path) !== undefined) continue;
+      this.pending[side].delete(path);
     }
   }
 

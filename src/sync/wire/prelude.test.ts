@@ -118,7 +118,7 @@ describe("prelude", () => {
     const prelude = new Prelude(server, clock, never);
     const outcome = greet(prelude, greeting(1, 1)).catch((error: unknown) => error);
     wake?.();
-    expect(await outcome).toMatchObject({ code: "PROTOCOL", message: expect.stringContaining("in time") });
+    expect(await outcome).toMatchObject({ code: "LINK_LOST", retryable: true, message: expect.stringContaining("in time") });
   });
 
   test("[GREET-7] an abort ends it with the reason", async () => {

@@ -59,7 +59,7 @@ export class Prelude {
       onClose: (error) => this.fail(linkLost(transport.label, error)),
     });
     const stop = this.#stop.signal;
-    const late = (): void => this.fail(protocolError("the other side did not finish its greeting in time"));
+    const late = (): void => this.fail(tooLate());
     clock.sleep(PRELUDE_MS_MAX, stop).then(late, () => undefined);
     const abort = (): void => this.fail(signal.reason instanceof Error ? signal.reason : new Error("aborted"));
     if (signal.aborted) abort();
@@ -126,6 +126,17 @@ export class Prelude {
     this.#held = held;
     this.#wake?.();
   }
+}
+
+/** A network that stands still for a while looks the same as a side that says nothing, so trying again may help. */
+function tooLate(): SynclineError {
+  return new SynclineError({
+    code: "LINK_LOST",
+    op: "greet",
+    message: "the other side did not finish its greeting in time",
+    hint: "check host and port, and that a syncline server answers there",
+    retryable: true,
+  });
 }
 
 function protocolError(message: string): SynclineError {

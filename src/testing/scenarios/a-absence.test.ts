@@ -122,20 +122,34 @@ describe("what is not looked at", () => {
     const outcome = await pair.run();
     expect(conflictsOf(outcome)).toEqual(["a/f"]);
     expect(pair.alpha.show()).toBe("a/ a/f=mine a/g=two h=three");
-    // A deletion of what was ignored is not passed on, nor taken back: both went on without each other.
     expect(pair.beta.show()).toBe("a/ a/f=yours a/g=two h=three");
   });
 
   test("[S-8] a rule in an ignore file takes effect on both sides without a delete", async () => {
-    const pair = await synced();
-    pair.alpha.put({ ".synclineignore": "f\n", "a/f": "mine" });
-    expect((await pair.run()).summary?.changes).toBe(1);
-    pair.beta.put({ "a/f": undefined });
-    expect(changesOf(await pair.run())).toEqual([]);
-    expect(pair.alpha.show()).toContain("a/f=mine");
-    pair.alpha.remove(".synclineignore");
-    await pair.run();
-    expect(await pair.agree()).toBe("a/ a/f=mine a/g=two h=three");
+    for (const rule of ["f\n", "/a\n"]) {
+      const pair = await synced();
+      pair.alpha.put({ ".synclineignore": rule, "a/f": "mine" });
+      expect((await pair.run()).summary?.changes).toBe(1);
+      pair.beta.put({ "a/f": undefined });
+      expect(changesOf(await pair.run())).toEqual([]);
+      expect(pair.alpha.show()).toContain("a/f=mine");
+      pair.alpha.remove(".synclineignore");
+      await pair.run();
+      expect(await pair.agree()).toBe("a/ a/f=mine a/g=two h=three");
+    }
+  });
+
+  test("[S-8] what one side alone ignores stays on the other, and is not sent again and again", async () => {
+    const pair = new SimPair();
+    pair.alpha.put({ "n.tmp": "new" });
+    pair.beta.put({ ".synclineignore": "*.tmp\n" });
+    const first = await pair.run();
+    expect(first.summary?.result).toBe("same");
+    const second = await pair.run();
+    expect(changesOf(second)).toEqual([]);
+    expect(second.summary?.bytes.literal).toBe(0);
+    expect(pair.alpha.show()).toContain("n.tmp=new");
+    expect(pair.beta.show()).not.toContain("n.tmp");
   });
 
   test("[S-8] an ignore file that cannot be read makes its directory unknown", async () => {

@@ -11,6 +11,7 @@ import type { Endpoint, OpenRequest } from "#sync/endpoint/endpoint.ts";
 import { MemoryDisk, MemoryStore } from "#sync/index/memory-store.ts";
 import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
 import { type SessionInput, runSession } from "#sync/session/session.ts";
+import { SessionState } from "#sync/session/state.ts";
 import { SimClock } from "#testing/sim-clock.ts";
 import type { SimDisk, SimDiskOptions } from "#testing/sim-disk.ts";
 import { type SimBoot, SimHost, type SimHostOptions } from "#testing/sim-host.ts";
@@ -277,7 +278,7 @@ export class SimPair {
     const request: OpenRequest = {
       ...filters,
       sessionId: SESSION_ID,
-      seeds: { a: 1n, b: 2n },
+      seeds: new SessionState(this.alpha.store("session"), boot.random).seeds,
       writable: true,
       createRoot: false,
       expectRootId: undefined,

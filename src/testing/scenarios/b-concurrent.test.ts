@@ -1,0 +1,181 @@
+/** Scenarios 15–21: both sides changed. No content that a person made may become unreachable. */
+import { describe, expect, test } from "bun:test";
+import type { SessionOptions } from "#sync/session/events.ts";
+import { type SimSide, SimPair, changesOf, conflictsOf } from "#testing/scenarios/sim-pair.ts";
+
+type Act = (side: SimSide) => void;
+
+/** A tree that both sides have, what each then does, and the session that follows. */
+async function apart(
+  tree: Record<string, string>,
+  onAlpha: Act,
+  onBeta: Act,
+  session: Partial<SessionOptions> = {},
+): Promise<SimPair> {
+  const pair = new SimPair({ session });
+  pair.alpha.put(tree);
+  await pair.agree();
+  onAlpha(pair.alpha);
+  onBeta(pair.beta);
+  await pair.run();
+  return pair;
+}
+
+/** In both orders: what the sides do must not depend on which of them is called alpha. */
+async function bothWays(tree: Record<string, string>, one: Act, other: Act, expected: string): Promise<void> {
+  for (const [onAlpha, onBeta] of [[one, other], [other, one]] as const) {
+    const pair = await apart(tree, onAlpha, onBeta);
+    expect(await pair.agree()).toBe(expected);
+    expect(changesOf(await pair.run())).toEqual([]);
+  }
+}
+
+describe("[S-15] deleted here, changed there", () => {
+  test("[S-15] delete against modify: the content survives at its path, whichever side deleted", () =>
+    bothWays({ f: "one" }, (side) => side.remove("f"), (side) => side.put({ f: "two" }), "f=two"));
+
+  test("[S-15] a deleted directory against a modified file in it: file and directory come back", () =>
+    bothWays({ "d/f": "1", "d/g": "2" }, (side) => side.remove("d"), (side) => side.put({ "d/f": "3" }), "d/ d/f=3"));
+});
+
+describe("[S-16] changed here and there", () => {
+  test("[S-16] to the same content: no conflict and nothing to send", () =>
+    bothWays({ f: "one" }, (side) => side.put({ f: "two" }), (side) => side.put({ f: "two" }), "f=two"));
+
+  test("[S-16] to different content: left alone, both stay and every session says so", async () => {
+    const pair = await apart({ f: "one" }, (side) => side.put({ f: "mine" }), (side) => side.put({ f: "yours" }));
+    for (let round = 0; round < 2; round++) {
+      const outcome = await pair.run();
+      expect([outcome.summary?.result, conflictsOf(outcome), changesOf(outcome)]).toEqual(["conflicts", ["f"], []]);
+    }
+    expect([pair.alpha.show(), pair.beta.show()]).toEqual(["f=mine", "f=yours"]);
+  });
+
+  test("[S-16] with copies: one winner on both sides and one copy, stable under repeated sessions", async () => {
+    const seen = new Set<string>();
+    for (const [mine, yours] of [["mine", "yours"], ["yours", "mine"]] as const) {
+      const edit = (content: string): Act => (side) => side.put({ "f.txt": content });
+      const pair = await apart({ "f.txt": "one" }, edit(mine), edit(yours), { conflict: "copy" });
+      const tree = await pair.agree();
+      expect(changesOf(await pair.run())).toEqual([]);
+      expect(tree).toMatch(/^f\.conflict-(alpha|beta)-[0-9a-f]{8}\.txt=(mine|yours) f\.txt=(mine|yours)$/);
+      expect(pair.alpha.contents().visible).toEqual(new Set(["mine", "yours"]));
+      seen.add(tree.slice(tree.lastIndexOf("=")));
+    }
+    // The seeds of the sums are the same, so the same content wins whoever wrote it.
+    expect(seen.size).toBe(1);
+  });
+
+  test("[S-17] a conflict copy that both sides edit is a file like any other: nothing is dropped", async () => {
+    const edit = (content: string): Act => (side) => side.put({ f: content });
+    const pair = await apart({ f: "one" }, edit("mine"), edit("yours"), { conflict: "copy" });
+    const copy = (await pair.agree()).split(" ").find((word) => word.includes("conflict"))!.split("=")[0]!;
+    pair.alpha.put({ [copy]: "mine again" });
+    pair.beta.put({ [copy]: "yours again" });
+    const tree = await pair.agree();
+    expect(changesOf(await pair.run())).toEqual([]);
+    for (const content of ["mine again", "yours again"]) expect(tree).toContain(`=${content}`);
+  });
+});
+
+describe("[S-18] [S-19] directories and kinds", () => {
+  test("[S-18] a directory deleted here that got a new file there comes back with that file only", () =>
+    bothWays(
+      { "d/f": "1", "d/sub/g": "2" },
+      (side) => side.remove("d"),
+      (side) => side.put({ "d/sub/new": "3" }),
+      "d/ d/sub/ d/sub/new=3",
+    ));
+
+  test("[S-19] file to directory here, edited there: both contents stay where they are, as a conflict", async () => {
+    const toDir: Act = (side) => side.put({ f: undefined, "f/inside": "in" });
+    const edit: Act = (side) => side.put({ f: "edited" });
+    const pair = await apart({ f: "one" }, toDir, edit);
+    expect([pair.alpha.show(), pair.beta.show()]).toEqual(["f/ f/inside=in", "f=edited"]);
+    const copied = await apart({ f: "one" }, toDir, edit, { conflict: "copy" });
+    const tree = await copied.agree();
+    for (const content of ["=in", "=edited"]) expect(tree).toContain(content);
+  });
+
+  test("[S-19] directory to file here, new child there: both contents stay", async () => {
+    const toFile: Act = (side) => side.put({ d: undefined, "d.tmp": "file" });
+    const child: Act = (side) => side.put({ "d/new": "child" });
+    for (const conflict of ["leave", "copy"] as const) {
+      const pair = new SimPair({ session: { conflict } });
+      pair.alpha.put({ "d/f": "1" });
+      await pair.agree();
+      toFile(pair.alpha);
+      pair.alpha.rename("d.tmp", "d");
+      child(pair.beta);
+      await pair.run();
+      const all = new Set([...pair.alpha.contents().visible, ...pair.beta.contents().visible]);
+      expect(all).toContain("file");
+      expect(all).toContain("child");
+      if (conflict === "copy") expect(await pair.agree()).toContain("=file");
+    }
+  });
+
+  test("[S-19] unchanged there, the other kind simply takes its place", async () => {
+    for (const order of ["alpha", "beta"] as const) {
+      const pair = new SimPair();
+      pair.alpha.put({ f: "1", "d/x": "2", "e/y": "3" });
+      pair.alpha.user.symlink("/root/l", "f");
+      await pair.agree();
+      const side = pair[order];
+      side.put({ f: undefined, "f/in": "4", d: undefined, l: undefined, "l/in": "5", e: undefined });
+      side.user.symlink("/root/d", "f");
+      side.put({ e: "6" });
+      expect(await pair.agree()).toBe("d@f e=6 f/ f/in=4 l/ l/in=5");
+    }
+  });
+});
+
+describe("[S-20] renames", () => {
+  test("[S-20] renamed here, edited there: the edit is not lost", async () => {
+    for (const [one, other] of [["alpha", "beta"], ["beta", "alpha"]] as const) {
+      const pair = new SimPair();
+      pair.alpha.put({ A: "old" });
+      await pair.agree();
+      pair[one].rename("A", "B");
+      pair[other].put({ A: "edited" });
+      expect(await pair.agree()).toBe("A=edited B=old");
+    }
+  });
+
+  test("[S-20] renamed to two targets: both names hold it", () =>
+    bothWays({ A: "it" }, (side) => side.rename("A", "B"), (side) => side.rename("A", "C"), "B=it C=it"));
+
+  test("[S-20] swaps, chains and cycles of names arrive as they are", async () => {
+    const trees: [Record<string, string>, [string, string][], string][] = [
+      [{ A: "1", B: "2" }, [["A", "t"], ["B", "A"], ["t", "B"]], "A=2 B=1"],
+      [{ A: "1", B: "2" }, [["B", "C"], ["A", "B"]], "B=1 C=2"],
+      [{ A: "1", B: "2", C: "3" }, [["A", "t"], ["C", "A"], ["B", "C"], ["t", "B"]], "A=3 B=1 C=2"],
+      [{ "x/f": "1", "y/g": "2" }, [["x", "t"], ["y", "x"], ["t", "y"]], "x/ x/g=2 y/ y/f=1"],
+      [{ "x/f": "1", "y/g": "2" }, [["x", "y/x"]], "y/ y/g=2 y/x/ y/x/f=1"],
+    ];
+    for (const [tree, renames, expected] of trees) {
+      await bothWays(tree, (side) => renames.forEach(([from, to]) => side.rename(from, to)), () => undefined, expected);
+    }
+  });
+
+  test("[S-20] x into y here, y into x there: no loop, no loss, and it ends", async () => {
+    const pair = await apart(
+      { "x/f": "1", "y/g": "2" },
+      (side) => side.rename("x", "y/x"),
+      (side) => side.rename("y", "x/y"),
+    );
+    const tree = await pair.agree();
+    for (const content of ["=1", "=2"]) expect(tree).toContain(content);
+    expect(changesOf(await pair.run())).toEqual([]);
+  });
+
+  test("[S-20] a directory renamed here while a file in it is edited there", async () => {
+    const pair = await apart(
+      { "d/f": "1", "d/g": "2" },
+      (side) => side.rename("d", "e"),
+      (side) => side.put({ "d/f": "edited" }),
+    );
+    const tree = await pair.agree();
+    expect(tree).toBe("d/ d/f=edited e/ e/f=1 e/g=2");
+  });
+});

@@ -1,0 +1,371 @@
+/** Scenarios 30–38: crashes, power losses, failing and full disks, clocks, rot. */
+import { describe, expect, test } from "bun:test";
+import type { Endpoint } from "#sync/endpoint/endpoint.ts";
+import { SimCrash } from "#testing/sim-process.ts";
+import { type Boots, SimPair, atCall, changesOf, conflictsOf, problemsOf } from "#testing/scenarios/sim-pair.ts";
+
+const LARGE = "L".repeat(140_000);
+
+/** Lets a process die right before its k-th effect. */
+function dieAt(boots: Boots, side: "alpha" | "beta", k: number): void {
+  boots[side].fs.onEffect = (count) => {
+    if (count === k) throw new SimCrash(`${side} died at effect ${k}`);
+  };
+}
+
+/** Changes of every sort on alpha for a beta that has the old tree. */
+async function beforeChanges(seed: number, exchange: boolean): Promise<SimPair> {
+  const pair = new SimPair({ seed, disk: { exchange } });
+  pair.alpha.put({ f: "old f", g: "old g", "d/x": "old x", "d/y": "old y", gone: "gone", big: LARGE });
+  await pair.agree();
+  pair.alpha.put({ f: "new f", "d/x": "new x", gone: undefined, "n/m/k": "new k", big: `${LARGE}!` });
+  pair.alpha.rename("g", "moved");
+  pair.alpha.disk.settle();
+  pair.beta.disk.settle();
+  return pair;
+}
+
+const OLD_OR_NEW: Record<string, readonly (string | undefined)[]> = {
+  f: ["old f", "new f"],
+  "d/x": ["old x", "new x"],
+  "d/y": ["old y"],
+  gone: ["gone", undefined],
+  "n/m/k": [undefined, "new k"],
+  g: ["old g", undefined],
+  moved: [undefined, "old g"],
+  big: [LARGE, `${LARGE}!`],
+};
+
+describe("[S-30] crashes while a run is applied", () => {
+  for (const [how, exchange] of [["kill", true], ["kill", false], ["power loss", true], ["power loss", false]] as const) {
+    const swap = exchange ? "swapping" : "linking";
+    test(`[S-30] ${how} at every effect (${swap}): every path old or new, no false change, and it converges`, async () => {
+      let deaths = 0;
+      for (let k = 1; ; k++) {
+        const pair = await beforeChanges(k, exchange);
+        const outcome = await pair.run({}, (boots) => dieAt(boots, "beta", k));
+        if (outcome.error === undefined) break;
+        deaths++;
+        if (how === "power loss") pair.beta.powerLoss(pair.random.fork(`power ${k}`));
+        for (const [path, allowed] of Object.entries(OLD_OR_NEW)) {
+          const there = pair.beta.host.user.exists(`/root/${path}`) ? pair.beta.read(path) : undefined;
+          if (!allowed.includes(there)) throw new Error(`effect ${k}: ${path} is ${there?.slice(0, 20)}`);
+        }
+        const next = await pair.run();
+        // Nothing of what the dead process did may look like a change that a person made on beta.
+        expect([k, next.summary?.result, changesOf(next).filter((change) => change.startsWith("alpha"))]).toEqual([k, "same", []]);
+        expect(pair.beta.show()).toBe(pair.alpha.show());
+        expect(changesOf(await pair.run())).toEqual([]);
+      }
+      expect(deaths).toBeGreaterThan(30);
+    });
+  }
+
+  test("[S-30] a crash of the side that controls is no change either", async () => {
+    for (let k = 1; k <= 25; k++) {
+      const pair = await beforeChanges(k, true);
+      await pair.run({}, ({ alpha }) => atCall(alpha, k * 4, () => alpha.fs.kill()));
+      pair.alpha.powerLoss(pair.random.fork(`power ${k}`));
+      const next = await pair.run();
+      expect([k, next.summary?.result, changesOf(next).filter((one) => one.startsWith("alpha"))]).toEqual([k, "same", []]);
+      expect(pair.beta.show()).toBe(pair.alpha.show());
+    }
+  });
+});
+
+describe("[S-31] what the source has not synced yet", () => {
+  const acts: [string, (pair: SimPair) => void][] = [
+    ["overwritten in place", (pair) => pair.alpha.put({ f: "new", big: `${LARGE}!` })],
+    ["saved by rename", (pair) => pair.alpha.user.save("/root/f", "new")],
+    ["in new directories", (pair) => pair.alpha.put({ f: "new", "n/m/deep": "deep", "n/big": LARGE })],
+    ["many files", (pair) => Array.from({ length: 60 }, (_, at) => pair.alpha.put({ [`many/${at}`]: `file ${at}`, f: "new" }))],
+  ];
+  for (const [name, act] of acts) {
+    test(`[S-31] ${name}: after a power loss of the source nothing old comes back as new`, async () => {
+      for (let seed = 1; seed <= 40; seed++) {
+        const pair = new SimPair({ seed, disk: { syncCoversName: seed % 2 === 0, orderedNames: seed % 3 === 0 } });
+        pair.alpha.put({ f: "old", big: LARGE });
+        pair.alpha.disk.settle();
+        await pair.agree();
+        pair.alpha.disk.settle();
+        act(pair);
+        const wanted = pair.alpha.show();
+        expect(await pair.agree()).toBe(wanted);
+        pair.alpha.powerLoss(pair.random.fork("power"));
+        const outcome = await pair.run();
+        expect([seed, outcome.summary?.result, changesOf(outcome), conflictsOf(outcome)]).toEqual([seed, "same", [], []]);
+        expect(pair.beta.show() === wanted && pair.alpha.show() === wanted).toBe(true);
+      }
+    });
+  }
+
+  test("[S-31] with --durable none nothing is synced: the same power loss takes the content back", async () => {
+    let reverted = 0;
+    for (let seed = 1; seed <= 40; seed++) {
+      const pair = new SimPair({ seed, session: { durable: "none" } });
+      pair.alpha.put({ f: "old" });
+      await pair.agree();
+      for (const side of [pair.alpha, pair.beta]) side.disk.settle();
+      pair.alpha.put({ f: "new" });
+      await pair.agree();
+      pair.alpha.powerLoss(pair.random.fork("power"));
+      if (pair.alpha.read("f") !== "new") reverted++;
+    }
+    expect(reverted).toBeGreaterThan(5);
+  });
+
+  test("[S-31] a file that the source cannot sync is not handed out, and others are", async () => {
+    for (const content of ["small", LARGE]) {
+      const pair = new SimPair();
+      pair.alpha.put({ f: content, g: "other" });
+      const outcome = await pair.run({}, ({ alpha }) => {
+        alpha.fs.faults = (call, { path }) => (call === "sync" && path === "/root/f" ? "EIO" : undefined);
+      });
+      expect(problemsOf(outcome).map(({ path, side, code }) => [path, side, code])).toEqual([["f", "alpha", "EIO"]]);
+      expect(pair.beta.show()).toBe("g=other");
+    }
+  });
+});
+
+describe("[S-32] [S-33] a disk that fails or is full", () => {
+  test("[S-32] EIO at a sync is a failed apply: nothing of the group is placed, and later it is written anew", async () => {
+    for (const count of [3, 60]) {
+      const pair = new SimPair({ seed: count });
+      pair.alpha.put({ f: "old" });
+      await pair.agree();
+      for (let at = 0; at < count; at++) pair.alpha.put({ f: "new", [`d/${at}`]: `${at}` });
+      const outcome = await pair.run({}, ({ beta }) => {
+        let failed = false;
+        beta.fs.faults = (call) => {
+          if (failed || (call !== "sync" && call !== "syncAll")) return undefined;
+          failed = true;
+          return "EIO";
+        };
+      });
+      expect(problemsOf(outcome).some(({ code, side }) => code === "EIO" && side === "beta")).toBe(true);
+      expect(pair.beta.show()).toBe("f=old");
+      expect(await pair.agree()).toBe(pair.alpha.show());
+      // What is there now is really on the disk: the failed pages were not taken for written.
+      pair.beta.powerLoss(pair.random.fork("power"));
+      expect(pair.beta.show()).toBe(pair.alpha.show());
+    }
+  });
+
+  test("[S-33] a disk that is full from the k-th effect on: nothing is cut short, and with space again it converges", async () => {
+    const space = new Set(["write", "writeAsync", "create", "mkdir", "link", "symlink", "rename", "exchange", "copyRange"]);
+    for (let k = 1; k <= 60; k++) {
+      const pair = await beforeChanges(k, k % 2 === 0);
+      const outcome = await pair.run({}, ({ beta }) => {
+        let effects = 0;
+        beta.fs.faults = (call, { isEffect }) => (isEffect && ++effects >= k && space.has(call) ? "ENOSPC" : undefined);
+      });
+      for (const [path, allowed] of Object.entries(OLD_OR_NEW)) {
+        const there = pair.beta.host.user.exists(`/root/${path}`) ? pair.beta.read(path) : undefined;
+        if (!allowed.includes(there)) throw new Error(`effect ${k}: ${path} is ${there?.slice(0, 20)}`);
+      }
+      expect(changesOf(outcome).filter((one) => one.startsWith("alpha"))).toEqual([]);
+      expect([k, await pair.agree()]).toEqual([k, pair.alpha.show()]);
+    }
+  });
+
+  test("[S-33] a disk that really is full takes what fits and names the rest", async () => {
+    const pair = new SimPair({ beta: { disk: { capacityBytes: 300_000 } } });
+    pair.alpha.put({ a: "small", big1: LARGE, big2: LARGE, big3: LARGE, z: "small too" });
+    const outcome = await pair.run();
+    expect(outcome.summary?.result).toBe("problems");
+    expect(problemsOf(outcome).some(({ code, side }) => code === "ENOSPC" && side === "beta")).toBe(true);
+    for (const word of pair.beta.show().split(" ")) expect(pair.alpha.show()).toContain(word);
+    pair.beta.disk.capacityBytes = 2 ** 30;
+    expect(await pair.agree()).toBe(pair.alpha.show());
+  });
+
+  test("[S-35] a stage on another disk cannot be renamed from: nothing changes, nothing is written in place", async () => {
+    const pair = new SimPair();
+    pair.beta.put({ f: "old", ".syncline/": "" });
+    pair.beta.disk.mount("/root/.syncline");
+    const { ino } = pair.beta.disk.inodeAt("/root/f");
+    await pair.agree();
+    pair.alpha.put({ f: "new", n: "new" });
+    const outcome = await pair.run();
+    expect(outcome.summary?.result).toBe("problems");
+    expect(new Set(problemsOf(outcome).map(({ code }) => code))).toEqual(new Set(["EXDEV"]));
+    expect(pair.beta.show()).toBe("f=old");
+    expect(pair.beta.disk.inodeAt("/root/f").ino).toBe(ino);
+    expect(pair.alpha.show()).toBe("f=new n=new");
+  });
+
+  test("[S-36] a disk that was remounted read-only stops the side, deletes nothing, and goes on later", async () => {
+    const pair = await beforeChanges(1, true);
+    const before = pair.beta.show();
+    pair.beta.disk.readOnly = true;
+    const outcome = await pair.run();
+    expect(outcome.error !== undefined || outcome.summary?.result === "problems").toBe(true);
+    expect(pair.beta.show()).toBe(before);
+    pair.beta.disk.readOnly = false;
+    expect(await pair.agree()).toBe(pair.alpha.show());
+  });
+
+  test("[S-36] remounted in the middle: each path old or new, and later it converges", async () => {
+    for (let k = 1; k <= 60; k += 2) {
+      const pair = await beforeChanges(k, true);
+      await pair.run({}, ({ beta }) =>
+        atCall(beta, k * 3, () => {
+          pair.beta.disk.readOnly = true;
+        }),
+      );
+      for (const [path, allowed] of Object.entries(OLD_OR_NEW)) {
+        const there = pair.beta.host.user.exists(`/root/${path}`) ? pair.beta.read(path) : undefined;
+        if (!allowed.includes(there)) throw new Error(`call ${k * 3}: ${path} is ${there?.slice(0, 20)}`);
+      }
+      pair.beta.disk.readOnly = false;
+      expect([k, await pair.agree()]).toEqual([k, pair.alpha.show()]);
+    }
+  });
+});
+
+describe("[S-34] a run is taken back", () => {
+  async function afterRun(seed: number, exchange: boolean): Promise<{ pair: SimPair; runId: string; before: string }> {
+    const pair = new SimPair({ seed, disk: { exchange } });
+    pair.alpha.put({ f: "old f", g: "old g", "d/x": "old x", gone: "gone", "e/z": "old z" });
+    pair.alpha.user.chmod("/root/f", 0o600);
+    await pair.agree();
+    const before = seen(pair);
+    pair.alpha.put({ f: "new f", gone: undefined, e: undefined, "n/m": "new", "d/x": undefined, "d/w": "w" });
+    pair.alpha.rename("g", "moved");
+    pair.alpha.user.chmod("/root/f", 0o755);
+    pair.alpha.user.chmod("/root/d", 0o700);
+    const { summary } = await pair.run();
+    expect(seen(pair)).not.toBe(before);
+    pair.beta.disk.settle();
+    return { pair, runId: summary!.runId, before };
+  }
+
+  /** Contents, modes and times of beta. */
+  const seen = (pair: SimPair): string =>
+    [...pair.beta.host.user.tree("/root")]
+      .filter(([path]) => !path.startsWith(".syncline"))
+      .map(([path, { kind, mode, content }]) => {
+        const mtime = kind === "file" ? pair.beta.disk.inodeAt(`/root/${path}`).mtimeNs : "";
+        return `${path} ${kind} ${mode.toString(8)} ${content} ${mtime}`;
+      })
+      .join("\n");
+  const undo = (runId: string) => (endpoint: Endpoint) => endpoint.undo(runId, new AbortController().signal);
+
+  for (const exchange of [true, false]) {
+    test(`[S-34] all contents, modes and times come back; again changes nothing (${exchange ? "swapping" : "linking"})`, async () => {
+      const { pair, runId, before } = await afterRun(1, exchange);
+      const first = await pair.withEndpoint("beta", undo(runId));
+      expect(first.problems).toEqual([]);
+      expect(seen(pair)).toBe(before);
+      const second = await pair.withEndpoint("beta", undo(runId));
+      expect(second.problems).toEqual([]);
+      expect(seen(pair)).toBe(before);
+      // What was taken back is a change of beta's like any other.
+      await pair.run();
+      expect(pair.alpha.read("f")).toBe("old f");
+    });
+
+    test(`[S-34] a rollback that dies at any effect is continued by the next (${exchange ? "swapping" : "linking"})`, async () => {
+      for (const powerLoss of [false, true]) {
+        for (let k = 1; ; k++) {
+          const { pair, runId, before } = await afterRun(k, exchange);
+          const boot = pair.beta.host.boot();
+          boot.fs.onEffect = (count) => {
+            if (count === k) throw new SimCrash("died");
+          };
+          const died = await pair.withEndpoint("beta", undo(runId), boot).then(
+            () => false,
+            () => true,
+          );
+          if (!died) break;
+          if (powerLoss) pair.beta.powerLoss(pair.random.fork(`power ${k}`));
+          const { problems } = await pair.withEndpoint("beta", undo(runId));
+          expect([k, problems]).toEqual([k, []]);
+          expect([k, seen(pair)]).toEqual([k, before]);
+        }
+      }
+    });
+  }
+
+  test("[S-34] what somebody changed since is left alone and named", async () => {
+    const { pair, runId } = await afterRun(1, true);
+    pair.beta.put({ f: "mine since" });
+    const { problems } = await pair.withEndpoint("beta", undo(runId));
+    expect(problems.map(({ path, code }) => [path, code])).toEqual([["f", "CHANGED"]]);
+    expect(pair.beta.show()).toContain("f=mine since");
+    expect(pair.beta.show()).toContain("gone=gone");
+  });
+});
+
+describe("[S-37] [S-38] clocks and rot", () => {
+  test("[S-37] clocks that jump a day in either direction, before and while a session runs, start nothing", async () => {
+    for (const days of [1, -1, 365]) {
+      const pair = new SimPair();
+      pair.alpha.put({ f: "one", "d/g": "two" });
+      await pair.agree();
+      pair.clock.jump(days * 86_400_000);
+      expect(changesOf(await pair.run())).toEqual([]);
+      pair.beta.put({ f: "edited after the jump" });
+      await pair.run({}, ({ beta }) => atCall(beta, 10, () => pair.clock.jump(-2 * days * 86_400_000)));
+      expect(await pair.agree()).toBe("d/ d/g=two f=edited after the jump");
+      expect(changesOf(await pair.run())).toEqual([]);
+    }
+  });
+
+  test("[S-37] file times in the future, before 1970 and between the ticks of a coarse disk come to rest", async () => {
+    for (const timestampNs of [1n, 1000n, 1_000_000_000n, 2_000_000_000n]) {
+      const pair = new SimPair({ beta: { disk: { timestampNs } } });
+      const times = { past: -123_456_789n, far: 4_102_444_800_123_456_789n, odd: 1_700_000_001_999_999_999n };
+      for (const [name, mtimeNs] of Object.entries(times)) {
+        pair.alpha.put({ [name]: name });
+        pair.alpha.user.setMtime(`/root/${name}`, mtimeNs);
+      }
+      await pair.agree();
+      expect(changesOf(await pair.run())).toEqual([]);
+      for (const [name, mtimeNs] of Object.entries(times)) {
+        expect(pair.alpha.disk.inodeAt(`/root/${name}`).mtimeNs).toBe(mtimeNs);
+        expect(pair.beta.disk.inodeAt(`/root/${name}`).mtimeNs).toBe(pair.beta.disk.floorTime(mtimeNs));
+      }
+      pair.beta.put({ odd: "edited" });
+      await pair.agree();
+      expect(pair.alpha.read("odd")).toBe("edited");
+      expect(changesOf(await pair.run())).toEqual([]);
+    }
+  });
+
+  test("[S-37] a wrong clock does not decide a conflict", async () => {
+    const pair = new SimPair({ session: { conflict: "copy" } });
+    pair.alpha.put({ f: "one" });
+    await pair.agree();
+    pair.alpha.put({ f: "mine" });
+    pair.beta.put({ f: "yours" });
+    const winner = new Set<string>();
+    for (const [alpha, beta] of [[1n, 4_000_000_000n], [4_000_000_000n, 1n]] as const) {
+      pair.alpha.user.setMtime("/root/f", alpha * 1_000_000_000n);
+      pair.beta.user.setMtime("/root/f", beta * 1_000_000_000n);
+      const plan = (await pair.run({ dryRun: true })).events.find((event) => event.type === "plan");
+      if (plan?.type !== "plan") throw new Error("no plan");
+      winner.add(JSON.stringify(plan.plan.moves.map(({ side, to }) => [side, to])));
+    }
+    expect(winner.size).toBe(1);
+  });
+
+  test("[S-38] a flipped bit under an unchanged stat is reported by a deep run and never sent", async () => {
+    for (const side of ["alpha", "beta"] as const) {
+      const pair = new SimPair();
+      pair.alpha.put({ f: "precious", g: "other" });
+      await pair.agree();
+      await pair.run();
+      pair[side].disk.flipBit("/root/f", 3);
+      expect(changesOf(await pair.run())).toEqual([]);
+      const outcome = await pair.run({ deep: true });
+      expect(problemsOf(outcome).map(({ path, side: where, code }) => [path, where, code])).toEqual([["f", side, "CORRUPT"]]);
+      expect(changesOf(outcome)).toEqual([]);
+      const other = side === "alpha" ? "beta" : "alpha";
+      expect(pair[other].read("f")).toBe("precious");
+      // An edit of the good copy heals the damaged one.
+      pair[other].put({ f: "precious, edited" });
+      await pair.run({ deep: true });
+    }
+  });
+});
