@@ -3,7 +3,8 @@
  * written by one side alone, so that whatever the other side shows there must be one of the states the writer has been
  * through, whole, and never one older than what was seen before. Nothing else may ever appear or change.
  */
-import { closeSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readFileSync, readdirSync } from "node:fs";
+import { renameSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { SimRandom } from "#testing/sim-random.ts";
 
@@ -46,7 +47,8 @@ function logText(from: number, to: number): Buffer {
 /** The state that these bytes are, or a description of why they are none. */
 function stateOf(path: string, bytes: Buffer): { state: string } | { fault: string } {
   if (path.endsWith(".log")) {
-    return bytes.equals(logText(0, bytes.length)) ? { state: "log" } : { fault: "a log with lines that were never written" };
+    const whole = bytes.equals(logText(0, bytes.length));
+    return whole ? { state: "log" } : { fault: "a log with lines that were never written" };
   }
   const head = /^(\d+):(\d+)\n/.exec(bytes.subarray(0, 40).toString("latin1"));
   if (head === null) return { fault: `${bytes.length} bytes without a head` };
@@ -193,7 +195,8 @@ export class BusyTree {
     const many = this.#files[side].length > FILES_WANTED;
     if (draw < 45) this.#rewriteFile(side);
     else if (draw < 65) this.#appendLog(side);
-    else if (draw < 85) (many ? this.#removeFile(side) : this.#createFile(side));
+    else if (draw < 85 && many) this.#removeFile(side);
+    else if (draw < 85) this.#createFile(side);
     else if (draw < 97) this.#renameFile(side);
     else this.#renameFolder(side);
   }
@@ -219,13 +222,14 @@ export class BusyTree {
       const other: Side = owner === "alpha" ? "beta" : "alpha";
       const own = this.#read(owner, path);
       if (own.fault !== undefined || own.state !== states.at(-1) || own.logBytes !== memory.nowLogBytes) {
-        faults.push(`${owner} ${path}, its own: ${own.fault ?? own.state} instead of ${states.at(-1)} (of ${states.join(" ")})`);
+        faults.push(`${owner} ${path}, its own: ${own.fault ?? own.state} instead of ${states.at(-1)}`);
       }
       const there = this.#read(other, path);
       const at = there.fault === undefined ? this.#indexOf(memory, there.state) : -1;
       if (at < 0 || there.logBytes < memory.seenLogBytes || there.logBytes > memory.nowLogBytes) {
         const allowed = states.slice(memory.seen).map((state) => state || "absent");
-        faults.push(`${other} ${path}, received: ${there.fault ?? (there.state || "absent")} is none of ${allowed.join(" ")}`);
+        const found = there.fault ?? (there.state || "absent");
+        faults.push(`${other} ${path}, received: ${found} is none of ${allowed.join(" ")}`);
       } else if (final && (there.state !== states.at(-1) || there.logBytes !== memory.nowLogBytes)) {
         faults.push(`${other} ${path}, in the end: ${there.state || "absent"} instead of ${states.at(-1) || "absent"}`);
       } else {
@@ -234,7 +238,8 @@ export class BusyTree {
       }
     }
     for (const side of ["alpha", "beta"] as const) {
-      for (const path of this.#listing(side)) if (!this.#memory.has(path)) faults.push(`${side} ${path}: nobody made this`);
+      const strange = this.#listing(side).filter((path) => !this.#memory.has(path));
+      for (const path of strange) faults.push(`${side} ${path}: nobody made this`);
     }
     if (faults.length > 0) throw new Violation(faults.slice(0, 20).join("\n"));
   }
@@ -254,12 +259,12 @@ export class BusyTree {
     return -1;
   }
 
-  #read(side: Side, path: string): { state: string; logBytes: number; fault?: undefined } | { fault: string; logBytes: number; state: "" } {
+  #read(side: Side, path: string): { state: string; logBytes: number; fault: string | undefined } {
     const bytes = readIfThere(this.#path(side, path));
-    if (bytes === undefined) return { state: ABSENT, logBytes: 0 };
+    if (bytes === undefined) return { state: ABSENT, logBytes: 0, fault: undefined };
     const judged = stateOf(path, bytes);
     const logBytes = path.endsWith(".log") ? bytes.length : 0;
-    return "fault" in judged ? { fault: judged.fault, logBytes, state: "" } : { state: judged.state, logBytes };
+    return { state: "", fault: undefined, ...judged, logBytes };
   }
 
   /** Files of a side; a directory that vanishes while it is read has nothing to show. */

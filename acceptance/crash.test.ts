@@ -159,9 +159,9 @@ describe("killed with SIGKILL", () => {
       await using rig = new Rig("tls", `syncline://127.0.0.1:${port}/data`, link);
       const { world, tree } = rig;
       const token = world.token();
-      const listen = [PROGRAM, "serve", "--listen", `127.0.0.1:${port}`, "--root", "data=b", "--token-file", token, "--json"];
+      const args = ["--listen", `127.0.0.1:${port}`, "--root", "data=b", "--token-file", token, "--json"];
       const serve = async (): Promise<SubprocessLike> => {
-        const child = world.start(listen, { SYNCLINE_STATE_DIR: world.path("far-state") });
+        const child = world.start([PROGRAM, "serve", ...args], { SYNCLINE_STATE_DIR: world.path("far-state") });
         await child.line((line) => line.includes('"listening"'), 20_000);
         return child;
       };

@@ -78,7 +78,8 @@ describe("a symlink racer", () => {
       const options = ["--mode", "one-way-replica", "--delete", "--max-delete", "none", "--json", "--durable", "none"];
       expect((await world.run(["sync", "a", "b", ...options])).code).toBe(0);
       const outside = await describeTree(world.path("outside"));
-      const racer = world.start([process.execPath, "-e", RACER, world.path("outside"), world.path("b/d"), world.path("b/e")]);
+      const swapped = [world.path("b/d"), world.path("b/e")];
+      const racer = world.start([process.execPath, "-e", RACER, world.path("outside"), ...swapped]);
       await racer.line((line) => line === "racing", 20_000);
       let hindered = 0;
       for (let run = 0; run < RACED_RUNS; run++) {

@@ -185,7 +185,7 @@ describe("over TLS", () => {
 });
 
 describe.if(isBuilt)("over ssh, with the standalone executable", () => {
-  test("[SSH-1] the first run brings the program along, the second finds it; both ways, with metadata", async () => {
+  test("[SSH-20] the first run brings the program along, the second finds it; both ways, with metadata", async () => {
     await using world = new World();
     sampleTree(world, "a");
     world.folder("b");
@@ -200,7 +200,7 @@ describe.if(isBuilt)("over ssh, with the standalone executable", () => {
     expect(await describeTree(world.path("b"))).toBe(await describeTree(world.path("a")));
   });
 
-  test("[SSH-2] a host that cannot be reached and a key that is not accepted are told apart from our own errors", async () => {
+  test("[SSH-21] a host that cannot be reached and a key that is not accepted are told apart from our own errors", async () => {
     await using world = new World();
     world.write("a/x", "1");
     const { address, ssh } = await startSshd(world);

@@ -12,7 +12,7 @@ import type { Store } from "#sync/index/store.ts";
 import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
 import type { SideContext } from "#cli/sides.ts";
 import { usage } from "#cli/values.ts";
-import { installationId, readSmallFile, readTokens, removeTree } from "#cli/local-files.ts";
+import { installationId, isThere, readSmallFile, readTokens } from "#cli/local-files.ts";
 import type { Given } from "#cli/parse.ts";
 
 /** Digits of a plan's hash: enough that nobody approves another plan, short enough to be read out. */
@@ -34,10 +34,8 @@ export type PairRequest = {
   readonly pair: Pair;
   readonly given: Given;
   readonly stateDir: string;
-  /** Where pinned certificates are, when not in `stateDir`. */
-  readonly trustDir?: string;
-  /** Keeps what the endpoints remember for this apart from what they remember for the pair's own session. */
-  readonly purpose?: string;
+  /** Keeps what is remembered for this apart from what is remembered for the pair's own session. */
+  readonly purpose?: "verify";
   readonly host: Host;
   readonly signal: AbortSignal;
   /** Asked when a server is unknown and --accept-new was not given; undefined where nobody can be asked. */
@@ -61,13 +59,24 @@ function sideContext(request: PairRequest): SideContext {
     stateDir,
     askTrust,
     identity,
-    trustDir: request.trustDir ?? stateDir,
     token: given["token-file"] === undefined ? undefined : readTokens(given["token-file"])[0],
     fingerprint: given.fingerprint,
     acceptNew: given["accept-new"] ?? false,
     ca: given.ca === undefined ? undefined : readSmallFile("ca", given.ca),
     sshCommand: given.ssh,
   };
+}
+
+type Named = { readonly sessionId: string; /** Where the session's own state is. */ readonly file: string };
+
+/** The same pair is another session on every installation: what a server remembers of one is not the other's. */
+async function namePair(request: PairRequest): Promise<Named> {
+  const { shortHash } = await import("#cli/sides.ts");
+  const { pair, stateDir, host, purpose } = request;
+  const candidate = Buffer.from(host.random.bytes(16)).toString("hex");
+  const words = [pair.alpha, pair.beta, installationId(stateDir, candidate), purpose ?? "sync"];
+  const sessionId = shortHash(words.join("\0"), 32);
+  return { sessionId, file: join(stateDir, "sessions", `${sessionId}.db`) };
 }
 
 type Opened = {
@@ -83,16 +92,13 @@ type Opened = {
  */
 async function openPair(request: PairRequest): Promise<Opened> {
   const { openState, refuseOverlap, shortHash, sideOpener } = await import("#cli/sides.ts");
-  const { pair, stateDir } = request;
+  const { pair } = request;
   refuseOverlap(pair.alpha, pair.beta);
   const context = sideContext(request);
   const sides = { alpha: sideOpener(pair.alpha, context), beta: sideOpener(pair.beta, context) };
-  const candidate = Buffer.from(request.host.random.bytes(16)).toString("hex");
-  const installation = installationId(request.trustDir ?? stateDir, candidate);
-  const words = [pair.alpha, pair.beta, installation, request.purpose ?? "sync"];
-  const sessionId = shortHash(words.join("\0"), 32);
+  const { sessionId, file } = await namePair(request);
   const hash = (text: string): string => shortHash(text, PLAN_HASH_DIGITS);
-  return { sessionId, hash, sides, store: openState(join(stateDir, "sessions", `${sessionId}.db`)) };
+  return { sessionId, hash, sides, store: openState(file) };
 }
 
 /** Runs one session to its end (or, watching, until the signal). Endpoints and store are closed in any case. */
@@ -192,21 +198,41 @@ export function undoRun(
 }
 
 /**
- * Compares a pair without any memory: a state of its own that is gone afterwards, so that neither an ancestor nor
- * recorded sums can hide a difference.
+ * Compares a pair without any memory, before or after, on either side: neither an ancestor nor recorded sums can hide
+ * a difference. The sums are keyed by a secret that is drawn for this comparison alone.
  */
 export async function comparePair(
   request: PairRequest,
   options: SessionOptions,
   onEvent: (event: SessionEvent) => void,
 ): Promise<Summary> {
-  const stateDir = join(request.stateDir, `verify-${process.pid}`);
+  const { removeState } = await import("#cli/sides.ts");
+  // Under a name of its own, or the pair's session would miss what is found here.
+  const own: PairRequest = { ...request, purpose: "verify" };
+  const { file } = await namePair(own);
+  // A comparison that was killed may have left its state.
+  removeState(file);
   try {
-    // A remote side keeps its index: under a name of its own, or the pair's session would miss what is found here.
-    return await runPair({ ...request, stateDir, trustDir: request.stateDir, purpose: "verify" }, options, onEvent);
+    return await runPair(own, { ...options, ephemeral: true, deep: true }, onEvent);
   } finally {
-    removeTree(stateDir);
+    removeState(file);
   }
+}
+
+/**
+ * Forgets what is remembered of a pair: the next run compares everything, as if it were the first. What the endpoints
+ * keep becomes worthless with it, because it belongs to the secret that is forgotten here.
+ *
+ * @returns false when nothing was remembered
+ * @throws {SynclineError} ROOT_BUSY while a session of the pair runs
+ */
+export async function forgetPair(request: PairRequest): Promise<boolean> {
+  const { openState, removeState } = await import("#cli/sides.ts");
+  const { file } = await namePair(request);
+  if (!isThere(file)) return false;
+  openState(file).close();
+  removeState(file);
+  return true;
 }
 
 export type ServeRequest = {

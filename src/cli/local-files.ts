@@ -9,12 +9,13 @@ import {
   mkdirSync,
   readFileSync,
   renameSync,
+  rmdirSync,
   rmSync,
   statSync,
   writeFileSync,
 } from "node:fs";
 import { homedir, tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { SynclineError } from "#model/error.ts";
 
 /** Tokens and PEM files are small; anything larger is a mistake. */
@@ -166,6 +167,10 @@ export function canWrite(dir: string): boolean {
   }
 }
 
+export function isThere(file: string): boolean {
+  return existsSync(file);
+}
+
 /** Text of a file, or undefined when it is not there (yet). Other failures throw. */
 export function readIfThere(file: string): string | undefined {
   try {
@@ -186,6 +191,13 @@ export function writeText(file: string, text: string): void {
   writeFileSync(file, text);
 }
 
-export function removeTree(dir: string): void {
-  rmSync(dir, { recursive: true, force: true });
+/** Removes files that may or may not be there, and the directory of the first when nothing is left in it. */
+export function removeFiles(files: readonly [string, ...string[]]): void {
+  for (const file of files) rmSync(file, { force: true });
+  try {
+    rmdirSync(dirname(files[0]));
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    if (code !== "ENOTEMPTY" && code !== "EEXIST" && code !== "ENOENT") throw error;
+  }
 }

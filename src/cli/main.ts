@@ -20,6 +20,7 @@ const LOADERS: Record<CommandName, () => Promise<Command>> = {
   undo: async () => (await import("#cli/commands/undo.ts")).undoCommand,
   conflicts: async () => (await import("#cli/commands/conflicts.ts")).conflictsCommand,
   resolve: async () => (await import("#cli/commands/resolve.ts")).resolveCommand,
+  forget: async () => (await import("#cli/commands/forget.ts")).forgetCommand,
   doctor: async () => (await import("#cli/commands/doctor.ts")).doctorCommand,
   demo: async () => (await import("#cli/commands/demo.ts")).demoCommand,
   agent: async () => (await import("#cli/commands/agent.ts")).agentCommand,
@@ -78,6 +79,7 @@ export async function main(
     return exitOfError(error);
   } finally {
     output.progress.clear();
+    output.flush();
   }
 }
 
@@ -85,7 +87,10 @@ export async function main(
 function interruptSignal(output: Output): AbortSignal {
   const controller = new AbortController();
   const onSignal = (): void => {
-    if (controller.signal.aborted) process.exit(EXIT.interrupted);
+    if (controller.signal.aborted) {
+      output.flush();
+      process.exit(EXIT.interrupted);
+    }
     output.progress.clear();
     if (output.forPeople && output.screen.out.isTty)
       output.screen.err.write("\nending in order; once more to end at once\n");

@@ -30,7 +30,10 @@ export type OptionSpec = ValueKind & {
 
 export const OPTIONS = {
   help: { type: "flag", short: "h", lineOnly: true, help: "show this help" },
-  json: { type: "flag", help: "print events as one JSON value a line; the last is the summary" },
+  json: {
+    type: "flag",
+    help: "print events as one JSON value a line, the last the summary; a line for every path only with --verbose",
+  },
   quiet: { type: "flag", short: "q", help: "print nothing but errors" },
   verbose: { type: "flag", short: "v", help: "print a line for every changed path" },
   "state-dir": {
@@ -233,8 +236,10 @@ export const COMMANDS = {
     options: ["manifest", "write", "repair", "from", "include", "exclude", "preserve", ...LINKS, ...COMMON],
     details: [
       ...SIDES,
-      "Every byte is read on both sides. --repair copies from the side that is right (--from) over the other;",
-      "entries that only the other side has are reported and stay.",
+      "Every byte is read on both sides and compared by 128-bit sums (XXH3) under a secret drawn anew for each run;",
+      "nothing that earlier runs remember is used, and nothing is kept afterwards.",
+      "--repair copies from the side that is right (--from) over the other. Entries that only the other side has are",
+      "reported and stay. What is replaced is kept in .syncline/trash of that side for 30 days.",
       "Manifests are those of sha256sum: `sha256sum -c FILE` in DIR gives the same answer.",
       "Exit: 0 same, 1 something differs or could not be read, 3 could not start.",
     ],
@@ -281,6 +286,19 @@ export const COMMANDS = {
       "whatever else is new, like any other. What loses stays in the run and can be taken back with undo.",
     ],
     examples: ["syncline resolve ./a ./b notes.txt --keep beta", "syncline resolve ./a ./b --keep copy"],
+  },
+  forget: {
+    summary: "forget what is remembered of a pair; the next run starts anew",
+    operands: "<alpha> <beta>",
+    min: 2,
+    max: 2,
+    complete: "side",
+    options: [...COMMON],
+    details: [
+      "For a side that was replaced on purpose, or restored from a backup. Files stay as they are. The next run compares",
+      "both sides as if for the first time: what only one side has is copied to the other, so deletions that were not",
+      "carried over yet come back, and what differs is a conflict. Name the sides as in the run that is to be forgotten.",
+    ],
   },
   doctor: {
     summary: "check this host and say what to do",

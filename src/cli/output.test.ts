@@ -239,19 +239,25 @@ describe("reports", () => {
 
   test("[CLI-30] a hold ends with the command that approves exactly this plan", () => {
     const { out, screen: both } = screen(false);
-    const report = new SessionReport(new Output(both, PEOPLE, () => 0), context);
+    const output = new Output(both, PEOPLE, () => 0);
+    const report = new SessionReport(output, context);
     report.onEvent({
       type: "hold",
       hash: "f00ba4",
       reason: "9 of 9 entries of beta would be removed",
-      plan: plan({}),
+      plan: plan({ changes: [{ side: "beta", path: "p", old: file(2), new: undefined, action: "remove" }] }),
     });
+    output.flush();
     expect(out.text).toEndWith("  syncline sync /a /b --approve=f00ba4\n");
+    report.end({ ...summary, result: "held", changes: 0 });
+    output.flush();
+    expect(out.text).toContain("held: 3 files the same · 1 change planned · ");
   });
 
   test("[CLI-31] NDJSON: nothing but JSON on standard output, and the summary has the promised fields in order", () => {
     const { out, err, screen: both } = screen(false);
-    const report = new SessionReport(new Output(both, { ...PEOPLE, json: true }, () => 0), context);
+    const output = new Output(both, { ...PEOPLE, json: true }, () => 0);
+    const report = new SessionReport(output, context);
     report.begin();
     report.onEvent({ type: "phase", phase: "scanning" });
     report.onEvent({
@@ -271,6 +277,7 @@ describe("reports", () => {
       plan: plan({ changes: [{ side: "beta", path: "p", old: file(2), new: file(3), action: "content" }] }),
     });
     report.end(summary);
+    output.flush();
     const lines = out.text
       .trimEnd()
       .split("\n")

@@ -17,11 +17,16 @@ export type OutputForm = { readonly json: boolean; readonly quiet: boolean; read
 /** Problems printed one by one in one run; the rest is only counted, unless --verbose. */
 const PROBLEMS_SHOWN_MAX = 50;
 
+/** Lines are written in pieces of about this many characters, and at the latest when the event loop turns. */
+const BATCH_CHARS = 1 << 16;
+
 export class Output {
   readonly screen: Screen;
   readonly form: OutputForm;
   readonly progress: Progress;
   #problemsShown = 0;
+  #batch = "";
+  #flushing = false;
 
   /** @param nowMs monotonic milliseconds, for redraws and rates */
   constructor(screen: Screen, form: OutputForm, nowMs: () => number) {
@@ -40,7 +45,7 @@ export class Output {
   line(text = ""): void {
     if (!this.forPeople) return;
     this.progress.clear();
-    this.screen.out.write(`${text}\n`);
+    this.#put(text);
   }
 
   lines(texts: readonly string[]): void {
@@ -51,19 +56,47 @@ export class Output {
   answer(text: string): void {
     if (this.form.json) return;
     this.progress.clear();
-    this.screen.out.write(`${text}\n`);
+    this.#put(text);
   }
 
   /** One NDJSON event; nothing in the other forms. */
   event(value: { readonly type: string } & Record<string, unknown>): void {
-    if (this.form.json) this.screen.out.write(`${toJson(value)}\n`);
+    if (!this.form.json) return;
+    this.#put(toJson(value));
+  }
+
+  /** A person at a terminal sees each line at once. */
+  #put(line: string): void {
+    this.#batch += `${line}\n`;
+    if (this.screen.out.isTty || this.#batch.length >= BATCH_CHARS) this.flush();
+    else if (!this.#flushing) {
+      this.#flushing = true;
+      setImmediate(() => {
+        this.#flushing = false;
+        this.flush();
+      });
+    }
+  }
+
+  /** What went before on standard output is written first, because both may lead to the same file. */
+  #complain(text: string): void {
+    this.progress.clear();
+    this.flush();
+    this.screen.err.write(text);
+  }
+
+  /** Writes what is batched; before the process ends. */
+  flush(): void {
+    if (this.#batch === "") return;
+    const text = this.#batch;
+    this.#batch = "";
+    this.screen.out.write(text);
   }
 
   /** Something went wrong that does not end the run; for people only. */
   warn(text: string): void {
     if (!this.forPeople) return;
-    this.progress.clear();
-    this.screen.err.write(`${this.screen.paint.yellow("warning:")} ${text}\n`);
+    this.#complain(`${this.screen.paint.yellow("warning:")} ${text}\n`);
   }
 
   problem(problem: Problem): void {
@@ -73,25 +106,21 @@ export class Output {
     }
     if (this.#problemsShown >= PROBLEMS_SHOWN_MAX && !this.form.verbose) return;
     this.#problemsShown++;
-    this.progress.clear();
     const where = `${problem.side}: ${printablePath(problem.path) || "."}`;
-    this.screen.err.write(
-      `${this.screen.paint.red("failed")}  ${where}: ${problem.message} (${problem.code})\n`,
-    );
+    this.#complain(`${this.screen.paint.red("failed")}  ${where}: ${problem.message} (${problem.code})\n`);
     if (this.#problemsShown === PROBLEMS_SHOWN_MAX && !this.form.verbose) {
-      this.screen.err.write("        further problems are only counted; --verbose shows all\n");
+      this.#complain("        further problems are only counted; --verbose shows all\n");
     }
   }
 
   /** The end of a run that could not go on. */
   error(error: unknown, debug: boolean): void {
-    this.progress.clear();
     const facts = describeError(error);
     this.event({ type: "error", ...facts });
     const where = facts.path === undefined ? "" : ` (${printablePath(facts.path)})`;
-    this.screen.err.write(`${this.screen.paint.red("error:")} ${facts.message}${where}\n`);
-    if (facts.hint !== undefined) this.screen.err.write(`${this.screen.paint.cyan("hint:")} ${facts.hint}\n`);
-    if (debug && error instanceof Error) this.screen.err.write(`${withCauses(error)}\n`);
+    this.#complain(`${this.screen.paint.red("error:")} ${facts.message}${where}\n`);
+    if (facts.hint !== undefined) this.#complain(`${this.screen.paint.cyan("hint:")} ${facts.hint}\n`);
+    if (debug && error instanceof Error) this.#complain(`${withCauses(error)}\n`);
   }
 }
 
@@ -124,10 +153,12 @@ function withCauses(error: Error): string {
   return `${error.stack ?? error.message}${cause}`;
 }
 
-/** JSON of any value of ours: big integers become strings, bytes are left out, absent fields are dropped. */
+/** JSON of any value of ours: big integers become strings, absent fields are dropped. */
 export function toJson(value: unknown): string {
-  return JSON.stringify(value, (_, inner: unknown) => {
-    if (typeof inner === "bigint") return String(inner);
-    return inner instanceof Uint8Array ? undefined : inner;
-  });
+  try {
+    return JSON.stringify(value);
+  } catch {
+    // Only big integers cannot be written, and few values have any; looking at every field costs ten times as much.
+    return JSON.stringify(value, (_, inner: unknown) => (typeof inner === "bigint" ? String(inner) : inner));
+  }
 }

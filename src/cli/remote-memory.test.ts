@@ -50,7 +50,7 @@ describe("a server's memory", () => {
   const sync = (stateName: string): Promise<Summary> =>
     runPair(request(stateName), sessionOptions({}), () => undefined);
 
-  test("[VERIFY-4] comparing with a remote side finds no damage where there is none, as often as one asks", async () => {
+  test("[VERIFY-10] comparing with a remote side finds no damage where there is none, as often as one asks", async () => {
     writeFileSync(join(dir, "here/a"), "content");
     await sync("client");
     for (let time = 1; time <= 2; time++) {
@@ -61,7 +61,7 @@ describe("a server's memory", () => {
     }
   });
 
-  test("[VERIFY-5] a comparison takes no change away from the pair's own session", async () => {
+  test("[VERIFY-11] a comparison takes no change away from the pair's own session", async () => {
     await sync("client");
     writeFileSync(join(dir, "there/late"), "written on the server");
     await comparePair(request("client"), compare, () => undefined);

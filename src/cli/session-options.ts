@@ -42,6 +42,6 @@ export function sessionOptions(given: Given): SessionOptions {
     verifyReadBack: given.verify !== undefined,
     compress: given.compress ?? "auto",
     bytesPerSecond: given.bwlimit,
-    verbose: (given.verbose ?? false) || (given.json ?? false),
+    verbose: given.verbose ?? false,
   };
 }

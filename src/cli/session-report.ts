@@ -37,6 +37,8 @@ export class SessionReport {
   #conflicts: Conflict[] = [];
   #conflictCount = 0;
   #cycles = 0;
+  /** Changes of the plan that is held. */
+  #held = 0;
 
   constructor(output: Output, context: ReportContext) {
     this.#output = output;
@@ -112,7 +114,7 @@ export class SessionReport {
   }
 
   #onPlan(plan: Plan, hash: string): void {
-    this.#output.event({ type: "plan", hash, plan: planJson(plan) });
+    if (this.#output.form.json) this.#output.event({ type: "plan", hash, plan: planJson(plan) });
     this.#output.lines(
       planLines(plan, this.#context.labels, this.#output.screen.paint, this.#output.form.verbose),
     );
@@ -124,7 +126,8 @@ export class SessionReport {
 
   #onHold(plan: Plan, hash: string, reason: string): void {
     const { yellow, bold } = this.#output.screen.paint;
-    this.#output.event({ type: "hold", hash, reason, plan: planJson(plan) });
+    if (this.#output.form.json) this.#output.event({ type: "hold", hash, reason, plan: planJson(plan) });
+    this.#held = plan.changes.length + plan.moves.length;
     // A dry run shows its plan in any case.
     if (!this.#context.dryRun) {
       this.#output.lines(
@@ -142,7 +145,7 @@ export class SessionReport {
     this.#output.event({ type: "cycle", summary: publicSummary(summary) });
     // After the first, a cycle that found nothing to do is not worth a line.
     const idle = summary.result === "same" && summary.changes === 0;
-    if (!idle || this.#cycles === 0) this.#output.line(summaryLine(summary, this.#output));
+    if (!idle || this.#cycles === 0) this.#output.line(summaryLine(summary, this.#held, this.#output));
     this.#cycles++;
   }
 
@@ -162,7 +165,7 @@ export class SessionReport {
     this.#output.progress.clear();
     this.#showConflicts();
     if (!this.#context.watch || summary.result === "interrupted") {
-      this.#output.line(summaryLine(summary, this.#output));
+      this.#output.line(summaryLine(summary, this.#held, this.#output));
     }
     if (summary.runId !== "" && summary.changes > 0 && !this.#context.watch) {
       this.#output.line(this.#output.screen.paint.dim(`take it back: syncline undo ${summary.runId}`));
@@ -204,7 +207,8 @@ const RESULTS: Record<Summary["result"], string> = {
   "dry-run": "dry run",
 };
 
-function summaryLine(summary: Summary, output: Output): string {
+/** @param held changes of the plan that is held, none of which the summary counts */
+function summaryLine(summary: Summary, held: number, output: Output): string {
   const { green, yellow, red } = output.screen.paint;
   const paint =
     summary.result === "same" || summary.result === "dry-run"
@@ -213,8 +217,10 @@ function summaryLine(summary: Summary, output: Output): string {
         ? red
         : yellow;
   const parts = [`${plural(summary.files, "file")} the same`];
-  const planned = summary.result === "dry-run" || summary.result === "held" ? " planned" : "";
-  parts.push(`${plural(summary.changes, "change")}${planned}`);
+  if (summary.result === "held") parts.push(`${plural(held, "change")} planned`);
+  if (summary.result !== "held" || summary.changes > 0) {
+    parts.push(`${plural(summary.changes, "change")}${summary.result === "dry-run" ? " planned" : ""}`);
+  }
   if (summary.conflicts > 0) parts.push(plural(summary.conflicts, "conflict"));
   if (summary.problems > 0) parts.push(plural(summary.problems, "problem"));
   if (summary.bytes.literal > 0) parts.push(`${formatBytes(summary.bytes.literal)} copied`);

@@ -14,17 +14,15 @@ import { refuseNested } from "#sync/session/open-sides.ts";
 import { parseFingerprint } from "#sync/transport/known-servers.ts";
 import { connectOverSsh } from "#sync/transport/ssh.ts";
 import { connectToServer } from "#sync/transport/tls-client.ts";
-import { makeFolder } from "#cli/local-files.ts";
+import { makeFolder, removeFiles } from "#cli/local-files.ts";
 
 /** How the program names itself to the other side. */
 export const PROGRAM = `syncline ${VERSION}`;
 
 export type SideContext = {
   readonly host: Host;
-  /** Indexes of local roots. */
+  /** Indexes of local roots, and pinned certificates. */
   readonly stateDir: string;
-  /** Pinned certificates. */
-  readonly trustDir: string;
   readonly token: string | undefined;
   readonly fingerprint: string | undefined;
   readonly acceptNew: boolean;
@@ -45,15 +43,22 @@ export function openState(file: string): Store {
   return openOrReplace(file, { check: false }).store;
 }
 
+/** Removes a closed database of ours with the files that belong to it. */
+export function removeState(file: string): void {
+  removeFiles([file, `${file}-wal`, `${file}-shm`]);
+}
+
 /** Makes local endpoints whose indexes are kept below `stateDir`. */
 export function localEndpoints(host: Host, stateDir: string): (root: RootToOpen) => Endpoint {
+  const fileOf = (name: string): string => join(stateDir, "roots", `${name}.db`);
   return ({ path, label, readOnly }) =>
     new DirEndpoint({
       host,
       label,
       readOnly,
       path: canonicalPath(path),
-      openStore: (name) => openState(join(stateDir, "roots", `${name}.db`)),
+      openStore: (name) => openState(fileOf(name)),
+      removeStore: (name) => removeState(fileOf(name)),
       hash: (text) => shortHash(text, 32),
     });
 }
@@ -97,7 +102,7 @@ function tlsOpener(
         ? undefined
         : (server: string, fingerprint: string) =>
             askTrust(`The certificate of ${server} is new here:\n  ${fingerprint}\nTrust it?`),
-    stateDir: context.trustDir,
+    stateDir: context.stateDir,
   };
   const options = {
     host: address.host,

@@ -86,12 +86,12 @@ export class Ignored {
     return this.#rules.length > 0;
   }
 
-  /** Is the path, or a directory above it, out of sight? */
-  hides(path: RelPath): boolean {
+  /** Is the path, or a directory above it, out of sight: as it is here, or as it would be if it came from `other`? */
+  hides(path: RelPath, other: View = this.#view): boolean {
     if (this.#rules.length === 0) return false;
     for (let cut = path.indexOf("/"); ; cut = path.indexOf("/", cut + 1)) {
       const at = cut < 0 ? path : path.slice(0, cut);
-      const isDir = cut >= 0 || this.#view.get(path)?.entries !== undefined;
+      const isDir = cut >= 0 || [this.#view, other].some((view) => view.get(path)?.entries !== undefined);
       if (this.#rules.some((rule) => matches(rule, at, isDir))) return true;
       if (cut < 0) return false;
     }
@@ -132,7 +132,8 @@ export function difference(link: LinkSpec, exempt: Exempt): string | undefined {
   const open = [...exempt.conflicts, ...(exempt.problems ?? [])];
   const isExempt = (path: RelPath): boolean =>
     open.some((other) => isWithin(path, other) || isWithin(other, path)) ||
-    ignored.some((one) => one.hides(path)) ||
+    ignored[0]!.hides(path, views.beta) ||
+    ignored[1]!.hides(path, views.alpha) ||
     touched.some((paths) => paths.has(path));
   const paths = new Set([...texts.alpha.keys(), ...texts.beta.keys()]);
   for (const path of paths) {

@@ -67,7 +67,7 @@ function decode(...records: Buffer[]): WatchEvent[] {
 }
 
 describe("decoding", () => {
-  test("[WATCH-1] records are decoded in order with names, kinds and cookies", () => {
+  test("[INOTIFY-1] records are decoded in order with names, kinds and cookies", () => {
     expect(
       decode(
         record(1, 0x4000_0100, 0, "dir"),
@@ -89,7 +89,7 @@ describe("decoding", () => {
     ]);
   });
 
-  test("[WATCH-2] only direct repetitions are left out", () => {
+  test("[INOTIFY-2] only direct repetitions are left out", () => {
     const modify = record(1, 0x2, 0, "f");
     const events = decode(modify, modify, modify, record(1, 0x8, 0, "f"), modify, record(2, 0x2, 0, "f"));
     const told = events.map(({ wd, type }) => `${wd} ${type}`);
@@ -99,7 +99,7 @@ describe("decoding", () => {
 
 describe.if(host.watch !== undefined)("inotify", () => {
   test(
-    "[WATCH-3] what happens in a watched directory is told, and not what happens below it",
+    "[INOTIFY-3] what happens in a watched directory is told, and not what happens below it",
     watching(async (path, _watcher, collector, wd) => {
       nodeFs.mkdirSync(join(path, "sub"));
       nodeFs.writeFileSync(join(path, "sub", "hidden"), "x");
@@ -116,7 +116,7 @@ describe.if(host.watch !== undefined)("inotify", () => {
   );
 
   test(
-    "[WATCH-4] both ends of a rename carry one cookie",
+    "[INOTIFY-4] both ends of a rename carry one cookie",
     watching(async (path, _watcher, collector) => {
       nodeFs.writeFileSync(join(path, "a"), "");
       nodeFs.renameSync(join(path, "a"), join(path, "b"));
@@ -129,7 +129,7 @@ describe.if(host.watch !== undefined)("inotify", () => {
   );
 
   test(
-    "[WATCH-5] a directory keeps its number and is watched wherever it has been moved",
+    "[INOTIFY-5] a directory keeps its number and is watched wherever it has been moved",
     watching(async (path, watcher, collector, wd) => {
       nodeFs.mkdirSync(join(path, "d"));
       const dir = host.fs.openRoot(join(path, "d"));
@@ -145,7 +145,7 @@ describe.if(host.watch !== undefined)("inotify", () => {
   );
 
   test(
-    "[WATCH-6] a removed watch, and one whose directory is removed, end with gone",
+    "[INOTIFY-6] a removed watch, and one whose directory is removed, end with gone",
     watching(async (path, watcher, collector, wd) => {
       nodeFs.mkdirSync(join(path, "d"));
       const dir = host.fs.openRoot(join(path, "d"));
@@ -161,7 +161,7 @@ describe.if(host.watch !== undefined)("inotify", () => {
   );
 
   test(
-    "[WATCH-7] events come from the event loop, never inside a call",
+    "[INOTIFY-7] events come from the event loop, never inside a call",
     watching(async (path, watcher, collector) => {
       nodeFs.writeFileSync(join(path, "f"), "");
       const dir = host.fs.openRoot(path);
@@ -174,7 +174,7 @@ describe.if(host.watch !== undefined)("inotify", () => {
 
   const queueMax = Number(nodeFs.readFileSync("/proc/sys/fs/inotify/max_queued_events", "utf8"));
   test.if(queueMax <= 20_000)(
-    "[WATCH-8] an overflow of the kernel's queue is told, and watching goes on",
+    "[INOTIFY-8] an overflow of the kernel's queue is told, and watching goes on",
     watching(async (path, _watcher, collector) => {
       const dir = host.fs.openRoot(path);
       for (let at = 0; at <= queueMax / 3; at++) {
@@ -205,7 +205,7 @@ describe.if(host.watch !== undefined)("inotify", () => {
     watchers[1]!.close();
   });
 
-  test("[WATCH-9] a watcher keeps the process running exactly until it is closed", async () => {
+  test("[INOTIFY-9] a watcher keeps the process running exactly until it is closed", async () => {
     const path = nodeFs.mkdtempSync(join(base, "dir-"));
     const program = `
       import { openHost } from ${JSON.stringify(join(import.meta.dir, "../host-bun.ts"))};

@@ -7,13 +7,16 @@
  * between 3 and 6 each path is old or new, and recovery (recover.ts) sorts out displaced content by the intent.
  */
 import type { Problem } from "#model/observation.ts";
+import type { Change, Move } from "#model/plan.ts";
 import { type RelPath, nameOf, parentOf } from "#model/path.ts";
+import type { Confined } from "#platform/confined.ts";
 import { type Fd, isCode } from "#platform/file-system.ts";
 import type { Application, ApplyOp, CommitReply, OpResult } from "#sync/endpoint/endpoint.ts";
 import { type ApplyContext, problem, problemOf } from "#sync/apply/apply-context.ts";
 import { openOrMakeDir } from "#sync/apply/private-area.ts";
-import { type Placed, Placement } from "#sync/apply/placement.ts";
+import { type Placed, Placement, recordOf } from "#sync/apply/placement.ts";
 import type { RunItem } from "#sync/apply/run-journal.ts";
+import { IGNORE_FILE } from "#sync/scan/ignore.ts";
 import { type Staged, Staging } from "#sync/apply/staging.ts";
 
 /** Directories synced one by one after placing; with more, one sync of the file system is cheaper. */
@@ -113,7 +116,7 @@ export class Applier implements Application {
     } catch (error) {
       return pending.map(({ op, staged, inTree }) => {
         const path = pathOf(op);
-        if (staged !== undefined && !inTree) this.#staging.remove(staged.at, staged.entry.kind === "dir");
+        if (staged !== undefined && !inTree) this.#staging.discard(staged);
         return failure(problemOf(path, error));
       });
     }
@@ -150,7 +153,7 @@ export class Applier implements Application {
       return pending.map((one) => {
         if (!displaces(one)) return one;
         const found = problemOf(pathOf(one.op), error);
-        if (one.staged !== undefined) this.#discard(one.staged);
+        if (one.staged !== undefined) this.#staging.discard(one.staged);
         return { ...one, staged: undefined, failure: found };
       });
     }
@@ -159,24 +162,28 @@ export class Applier implements Application {
   #intents(pending: readonly Pending[]): RunItem[] {
     const items: RunItem[] = [];
     for (const one of pending) {
-      const { op, staged, inTree, failure: problemFound } = one;
-      if (inTree || problemFound !== undefined || op.type === "move") continue;
-      const { change } = op;
+      const { op, inTree, failure: problemFound } = one;
+      if (inTree || problemFound !== undefined) continue;
       if (displaces(one)) one.trashName = this.#context.nextTrashName();
-      one.intent = {
-        path: change.path,
-        action: change.new === undefined ? "remove" : change.old === undefined ? "create" : "replace",
-        from: "",
-        trash: one.trashName,
-        stage: staged?.at ?? "",
-        old: change.old,
-        oldIno: this.#context.index.get(change.path)?.ino ?? 0n,
-        new: staged?.entry ?? change.new,
-        newIno: staged?.ino ?? 0n,
-      };
+      one.intent = op.type === "move" ? this.#moveIntent(op.move) : this.#changeIntent(op.change, one);
       items.push(one.intent);
     }
     return items;
+  }
+
+  #moveIntent({ from, to }: Move): RunItem {
+    const record = this.#context.index.get(from);
+    const ino = record?.ino ?? 0n;
+    const entry = record?.entry;
+    return { path: to, action: "move", from, trash: "", stage: "", old: entry, oldIno: ino, new: entry, newIno: ino };
+  }
+
+  #changeIntent(change: Change, { staged, trashName }: Pending): RunItem {
+    const oldIno = this.#context.index.get(change.path)?.ino ?? 0n;
+    const base = { path: change.path, from: "", trash: trashName, stage: staged?.at ?? "", old: change.old, oldIno };
+    if (change.action === "metadata") return { ...base, action: "metadata", new: change.new, newIno: oldIno };
+    const action = change.new === undefined ? "remove" : change.old === undefined ? "create" : "replace";
+    return { ...base, action, new: staged?.entry ?? change.new, newIno: staged?.ino ?? 0n };
   }
 
   #place(one: Pending, failedTrees: Set<RelPath>): Placed | Promise<Placed> {
@@ -189,11 +196,13 @@ export class Applier implements Application {
     if (op.type === "move") return this.#placement.move(op.move);
     if (inTree) return this.#placedWithTree(one, failedTrees);
     if (staged !== undefined && !this.#staging.isLinked(staged)) {
-      this.#discard(staged);
+      this.#staging.discard(staged);
       return failure(problem(path, "STALE", "the file it is a link to did not get its place", true));
     }
-    if (staged !== undefined && !this.#readBack(staged)) {
-      return failure(problem(path, "CORRUPT", "the disk returned other bytes than were written", false));
+    const unread = staged === undefined ? undefined : this.#readBack(path, staged, this.#context.stage, staged.at);
+    if (unread !== undefined) {
+      if (staged !== undefined) this.#staging.discard(staged);
+      return failure(unread);
     }
     const placed = this.#placement.change(op.change, staged, one.trashName);
     if (placed instanceof Promise) return placed.then((later) => this.#placed(one, later, failedTrees));
@@ -203,8 +212,9 @@ export class Applier implements Application {
   #placed({ op, staged }: Pending, placed: Placed, failedTrees: Set<RelPath>): Placed {
     if (placed.result.status === "done") return placed;
     failedTrees.add(pathOf(op));
-    // What broke off in the middle is left to recovery: the stage may hold the only name of what was displaced.
-    if (staged !== undefined && placed.unsettled !== true) this.#discard(staged);
+    // What broke off in the middle is left to recovery: the stage may hold the only name of what was displaced. But
+    // where it still holds what was staged nothing was, and keeping that would fill the disk try by try.
+    if (staged !== undefined && this.#staging.discard(staged)) return { ...placed, unsettled: false };
     return placed;
   }
 
@@ -217,20 +227,12 @@ export class Applier implements Application {
     if (!this.#staging.isLinked(staged)) {
       return failure(problem(path, "STALE", "the file it is a link to did not get its place", true));
     }
-    if (!this.#context.verifyReadBack) return this.#treeItem(path, staged);
-    const { root, host } = this.#context;
-    if (staged.entry.kind !== "file") return this.#treeItem(path, staged);
-    const fd = root.openRead(path);
-    try {
-      if (this.#staging.hash(fd) === staged.entry.sum) return this.#treeItem(path, staged);
-    } finally {
-      host.fs.close(fd);
-    }
-    return failure(problem(path, "CORRUPT", "the disk returned other bytes than were written", false));
+    const unread = this.#readBack(path, staged, this.#context.root, path);
+    return unread === undefined ? this.#treeItem(path, staged) : failure(unread);
   }
 
   #treeItem(path: RelPath, staged: Staged): Placed {
-    const { entry, ino, ctimeNs } = staged;
+    const { entry, ino } = staged;
     const item: RunItem = {
       path,
       action: "create",
@@ -243,23 +245,30 @@ export class Applier implements Application {
       newIno: ino,
     };
     // The rename of its directory did not touch this inode, so what fstat said while staging still holds.
-    return { result: { path, status: "done", entry }, record: { entry, ino, ctimeNs, racy: false }, item };
+    return { result: { path, status: "done", entry }, record: recordOf(entry, staged), item };
   }
 
-  #readBack(staged: Staged): boolean {
-    return !this.#context.verifyReadBack || this.#staging.readBack(staged);
-  }
-
-  #discard(staged: Staged): void {
-    // A staged subtree that could not be placed is cleared with the stage at the next open.
-    if (this.#staging.holds(staged)) this.#staging.remove(staged.at, staged.entry.kind === "dir");
+  /** When asked for: reads a new file again, where it lies now. Returns what speaks against it. */
+  #readBack(path: RelPath, { entry }: Staged, area: Confined, at: RelPath): Problem | undefined {
+    if (!this.#context.verifyReadBack || entry.kind !== "file" || entry.linkTo !== undefined) return undefined;
+    try {
+      const fd = area.openRead(at);
+      try {
+        if (this.#staging.hash(fd) === entry.sum) return undefined;
+      } finally {
+        area.fs.close(fd);
+      }
+      return problem(path, "CORRUPT", "the disk returned other bytes than were written", false);
+    } catch (error) {
+      return problemOf(path, error);
+    }
   }
 
   /** Makes the renames durable. Only then may the index claim them. */
   async #syncDirs(placed: readonly Placed[]): Promise<Problem | undefined> {
     const { host, root, durable } = this.#context;
     if (durable === "none") return undefined;
-    const dirs = new Set<RelPath>();
+    const dirs = new Set<RelPath>(this.#staging.finishedLate());
     const files: RelPath[] = [];
     for (const { item } of placed) {
       // What came along inside a staged subtree has neither a stage name nor a directory of its own to sync.
@@ -273,11 +282,12 @@ export class Applier implements Application {
     try {
       if (dirs.size + files.length > DIR_SYNC_MAX) await host.fs.syncAll(root.root);
       else {
+        // First what was displaced: a directory must not be gone for good before what was taken out of it is safe.
+        if (this.#trashFd !== undefined) await host.fs.sync(this.#trashFd);
         for (const file of files) await this.#syncPath(() => root.openRead(file));
         // A directory that this very group removed needs no sync of its own: its parent's covers it.
         if (dirs.delete("")) await host.fs.sync(root.root);
         for (const dir of dirs) await this.#syncPath(() => host.fs.openDir(root.parent(dir), nameOf(dir)));
-        if (this.#trashFd !== undefined) await host.fs.sync(this.#trashFd);
       }
       return undefined;
     } catch (error) {
@@ -302,7 +312,7 @@ export class Applier implements Application {
   }
 
   #record(pending: readonly Pending[], placed: readonly Placed[], keys: readonly string[]): void {
-    const { index, journal, logPaths } = this.#context;
+    const { index, journal, logPaths, noteLink } = this.#context;
     const items: RunItem[] = [];
     const paths: RelPath[] = [];
     for (const { result, record, item } of placed) {
@@ -310,11 +320,20 @@ export class Applier implements Application {
       items.push(item);
       paths.push(result.path);
       if (item.action === "move") {
-        paths.push(item.from);
+        // A controller that does not hear of the outcome learns it from the log, and nothing there stands for a subtree.
+        for (const [below] of index.walk(item.from)) paths.push(below, item.path + below.slice(item.from.length));
+        // The disk had nothing there, whatever the index still says.
+        index.deleteSubtree(item.path);
         index.moveSubtree(item.from, item.path);
       }
       if (record === undefined) index.delete(item.path);
-      else index.set(item.path, record);
+      else index.set(item.path, nameOf(item.path) === IGNORE_FILE ? { ...record, racy: true } : record);
+      // Our own write of an ignore file changes what can be seen: the next scan must look at its directory as at a
+      // change of somebody else's.
+      if (nameOf(item.path) === IGNORE_FILE) this.#context.markDirty(item.path);
+      if (record?.entry.kind !== "file" || record.entry.linkTo === undefined) continue;
+      noteLink(record.entry.linkTo, record.ino);
+      noteLink(item.path, record.ino);
     }
     if (paths.length > 0) logPaths(paths);
     journal.addItems(this.#runId, this.#startedMs, items);

@@ -1,7 +1,7 @@
 /** What applying needs of an open endpoint; made once per open. */
 import type { Preserve } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
-import { type RelPath, joinPath } from "#model/path.ts";
+import { NAME_BYTES_MAX, type RelPath, encodeName, joinPath } from "#model/path.ts";
 import type { Durable, SumSeeds } from "#sync/endpoint/endpoint.ts";
 import type { IndexRecord } from "#sync/index/record-codecs.ts";
 import type { Store, Tree } from "#sync/index/store.ts";
@@ -35,6 +35,8 @@ export type ApplyContext = {
   readonly ignores: (path: RelPath, isDir: boolean) => boolean;
   /** The path turned out different from the index: look at it in the next dirty scan. */
   readonly markDirty: (path: RelPath) => void;
+  /** The file is one of several names of an inode: a write through one of them is looked for under all. */
+  readonly noteLink: (path: RelPath, ino: bigint) => void;
   /** Records own writes in the observation log; returns the sequences before and after. */
   readonly logPaths: (paths: readonly RelPath[]) => void;
   readonly lastSeq: () => number;
@@ -44,6 +46,9 @@ export type ReceivedFile = { readonly name: string; readonly sum: string; readon
 
 /** ctime and mtime closer than this may hide a later write in the same clock tick (git calls it racily clean). */
 export const RACY_NS = 20_000_000n;
+
+/** Longer endings than this are no file types; they are not kept. */
+const RESCUE_ENDING_BYTES_MAX = 40;
 
 /** Failures that may pass by themselves, so that the next cycle tries again. */
 const TRANSIENT = new Set(["EAGAIN", "EBUSY", "EMFILE", "ENFILE", "ETXTBSY", "ENOSPC", "EDQUOT", "ESTALE", "EINTR"]);
@@ -65,6 +70,10 @@ export function problem(path: RelPath, code: string, message: string, transient:
 /** Name beside `path` under which content that lost a race is kept visible. */
 export function rescueName(dir: RelPath, name: string, tag: string): RelPath {
   const dot = name.lastIndexOf(".");
-  const stem = dot > 0 ? name.slice(0, dot) : name;
-  return joinPath(dir, `${stem.slice(0, 180)}.late-edit-${tag}${dot > 0 ? name.slice(dot).slice(0, 40) : ""}`);
+  const ending = dot > 0 && encodeName(name.slice(dot)).length <= RESCUE_ENDING_BYTES_MAX ? name.slice(dot) : "";
+  const mark = `.late-edit-${tag}${ending}`;
+  let stem = name.slice(0, name.length - ending.length);
+  // Whole characters go, so that half of one does not become another name.
+  while (encodeName(stem + mark).length > NAME_BYTES_MAX) stem = [...stem].slice(0, -1).join("");
+  return joinPath(dir, stem + mark);
 }

@@ -45,3 +45,24 @@ for (const exchange of [true, false]) {
     expect([linked(pair, "a", "b"), linked(pair, "a", "d/c")]).toEqual([true, true]);
   });
 }
+
+test("[LINK-4] while watching, a write through one of the names that we made reaches all names on both sides", async () => {
+  const pair = new SimPair({ session });
+  pair.alpha.put({ a: "one", k: "k" });
+  const boots = pair.boot();
+  const stop = new AbortController();
+  const { outcome } = pair.start(boots, { watch: true }, stop);
+  pair.clock.runFor(3000);
+  pair.alpha.user.link("/root/a", "/root/b");
+  pair.clock.runFor(3000);
+  expect(linked(pair, "a", "b")).toBe(true);
+  pair.beta.put({ b: "two" });
+  pair.clock.runFor(8000);
+  stop.abort();
+  await pair.clock.runUntilIdle(outcome);
+  pair.alpha.kill(boots.alpha);
+  pair.beta.kill(boots.beta);
+  expect([pair.alpha.show(), pair.beta.show()]).toEqual(["a=two b=two k=k", "a=two b=two k=k"]);
+  expect(pair.alpha.disk.inodeAt("/root/a")).toBe(pair.alpha.disk.inodeAt("/root/b"));
+  expect(linked(pair, "a", "b")).toBe(true);
+});

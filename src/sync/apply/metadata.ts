@@ -1,6 +1,7 @@
 /** Setting and reading the metadata that a session preserves, always on an open descriptor. */
 import type { Entry, Owner, Preserve, Xattrs } from "#model/entry.ts";
-import type { Fd, FileSystem, Stat } from "#platform/file-system.ts";
+import { isCarried } from "#sync/scan/observer.ts";
+import { type Fd, type FileSystem, type Stat, isCode } from "#platform/file-system.ts";
 
 /** Mode of new files and directories when the session does not carry modes. */
 const FILE_MODE = 0o644;
@@ -11,6 +12,16 @@ export function modeFor(entry: Entry, preserve: Preserve): number {
   return entry.kind === "dir" && preserve.mode ? entry.mode : DIR_MODE;
 }
 
+/**
+ * Mode in which an entry is made, before it is complete and has its owner: never more than it shall permit in the end.
+ * Set-id bits come last, because until then they would lend out the rights of whoever runs us; and a group's bits mean
+ * another group as long as the owner is not set.
+ */
+export function creationMode(entry: Entry, preserve: Preserve): number {
+  const setsOwner = preserve.owner !== "none" && entry.kind !== "other" && entry.owner !== undefined;
+  return modeFor(entry, preserve) & (setsOwner ? 0o700 : 0o777);
+}
+
 /** Numbers to give to chown, by name first where the session maps names. */
 export function ownerIds(fs: FileSystem, owner: Owner, how: Preserve["owner"]): { uid: number; gid: number } {
   const byName = how === "name";
@@ -19,24 +30,36 @@ export function ownerIds(fs: FileSystem, owner: Owner, how: Preserve["owner"]): 
   return { uid: uid ?? owner.uid, gid: gid ?? owner.gid };
 }
 
+/** Labels and what else the system itself keeps in attributes are not ours to remove. */
 function setXattrs(fs: FileSystem, fd: Fd, wanted: Xattrs): void {
   const keep = new Set(wanted.map(([name]) => name));
-  for (const [name] of fs.getXattrs(fd)) if (!keep.has(name)) fs.removeXattr(fd, name);
+  for (const name of attributeNames(fs, fd)) if (isCarried(name) && !keep.has(name)) fs.removeXattr(fd, name);
   for (const [name, value] of wanted) fs.setXattr(fd, name, Buffer.from(value, "latin1"));
 }
 
+function attributeNames(fs: FileSystem, fd: Fd): string[] {
+  try {
+    return fs.getXattrs(fd).map(([name]) => name);
+  } catch (error) {
+    if (isCode(error, "ENOTSUP", "EOPNOTSUPP", "ENOSYS")) return [];
+    throw error;
+  }
+}
+
 /**
- * Gives a freshly created file or directory its metadata. The mode was already given at creation, so it is set
- * again only after chown, which clears set-id bits. mtime comes last because everything before it may move it.
+ * Gives a file or directory that was made with creationMode its metadata. The mode is set again only where that left
+ * something out, and after chown, which clears set-id bits. mtime comes last because everything before it may move it.
  */
 export function setCreatedMetadata(fs: FileSystem, fd: Fd, entry: Entry, preserve: Preserve): void {
   if (entry.kind === "symlink" || entry.kind === "other") return;
   if (preserve.owner !== "none" && entry.owner !== undefined) {
     const { uid, gid } = ownerIds(fs, entry.owner, preserve.owner);
     fs.chown(fd, uid, gid);
-    fs.chmod(fd, modeFor(entry, preserve));
   }
-  if (preserve.xattrs && entry.xattrs !== undefined) setXattrs(fs, fd, entry.xattrs);
+  const mode = modeFor(entry, preserve);
+  if (mode !== creationMode(entry, preserve)) fs.chmod(fd, mode);
+  // Also where it has none: a directory's default ACL may have given it some.
+  if (preserve.xattrs) setXattrs(fs, fd, entry.xattrs ?? []);
   if (entry.kind === "file" && preserve.mtime) fs.setMtime(fd, entry.mtimeNs);
 }
 

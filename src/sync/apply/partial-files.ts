@@ -6,7 +6,7 @@ import type { FileEntry } from "#model/entry.ts";
 import { type RelPath, encodeName } from "#model/path.ts";
 import { type Fd, isCode } from "#platform/file-system.ts";
 import type { ApplyContext } from "#sync/apply/apply-context.ts";
-import { PARTIAL_PREFIX } from "#sync/apply/recover.ts";
+import { PARTIAL_PREFIX, SET_ASIDE } from "#sync/apply/recover.ts";
 import { sumOf } from "#sync/chunk/sum.ts";
 import type { PartialFile, StageArea } from "#sync/transfer/stage-area.ts";
 
@@ -46,7 +46,7 @@ export class PartialFiles implements StageArea {
    */
   #reopen(name: string): { fd: Fd; size: number } {
     const { host, stage } = this.#context;
-    const old = `${name}.old`;
+    const old = name + SET_ASIDE;
     host.fs.rename(stage.root, name, stage.root, old, { replace: true });
     const source = host.fs.openRead(stage.root, old);
     try {
@@ -90,15 +90,6 @@ export class PartialFiles implements StageArea {
       host.fs.unlink(stage.root, this.#name(path));
     } catch (error) {
       if (!isCode(error, "ENOENT")) throw error;
-    }
-  }
-
-  /** Removes partials whose transfer nobody continues: those of paths not in `wanted`. */
-  forgetOthers(wanted: ReadonlySet<RelPath>): void {
-    const { host, stage } = this.#context;
-    const names = new Set([...wanted].map((path) => this.#name(path)));
-    for (const item of host.fs.list(stage.root)) {
-      if (item.name.startsWith(PARTIAL_PREFIX) && !names.has(item.name)) host.fs.unlink(stage.root, item.name);
     }
   }
 }

@@ -11,7 +11,7 @@ import type { OpResult } from "#sync/endpoint/endpoint.ts";
 import { type IndexRecord, matchesStat } from "#sync/index/record-codecs.ts";
 import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
 import { type ApplyContext, RACY_NS, problem, problemOf, rescueName } from "#sync/apply/apply-context.ts";
-import { changeMetadata } from "#sync/apply/metadata.ts";
+import { changeMetadata, ownerIds } from "#sync/apply/metadata.ts";
 import type { RunItem } from "#sync/apply/run-journal.ts";
 import type { Staged, Staging } from "#sync/apply/staging.ts";
 
@@ -30,13 +30,16 @@ function agrees(record: Entry, believed: Entry, preserve: Preserve): boolean {
   return compareContent(record, believed) !== "differs" && sameMetadata(record, believed, preserve);
 }
 
-export function recordOf(entry: Entry, stat: Stat): IndexRecord {
+export function recordOf(entry: Entry, stat: Pick<Stat, "ino" | "ctimeNs" | "mtimeNs">): IndexRecord {
   const base = { entry, ino: stat.ino, ctimeNs: stat.ctimeNs };
   if (entry.kind !== "file") return { ...base, racy: false };
   const apart = stat.ctimeNs - stat.mtimeNs;
   const racy = apart < RACY_NS && apart > -RACY_NS;
   return stat.mtimeNs === entry.mtimeNs ? { ...base, racy } : { ...base, racy, diskMtimeNs: stat.mtimeNs };
 }
+
+/** A file whose time we set is read again by the next scan up to this size. */
+const REREAD_BYTES_MAX = 4 << 20;
 
 export class Placement {
   readonly #context: ApplyContext;
@@ -65,9 +68,9 @@ export class Placement {
       if (staged === undefined) throw new Error(`not staged: ${change.path}`);
       if (change.old === undefined) return this.#create(change, staged);
       const placed = this.#replace(change, staged, trashName);
-      return placed instanceof Promise ? placed.catch((error: unknown) => failed(change.path, error)) : placed;
+      return placed instanceof Promise ? placed.catch((error: unknown) => this.#failed(change.path, error)) : placed;
     } catch (error) {
-      return failed(change.path, error);
+      return this.#failed(change.path, error);
     }
   }
 
@@ -81,9 +84,9 @@ export class Placement {
     if (matchesStat(record, stat)) return { record, stat };
     // Displacing another name of the same file has moved its ctime, and nothing else.
     const ours = this.#displaced.get(stat.ino) === stat.ctimeNs;
-    if (ours && matchesStat({ ...record, ctimeNs: stat.ctimeNs }, stat)) return { record, stat };
+    if (!matchesStat({ ...record, racy: false, ctimeNs: ours ? stat.ctimeNs : record.ctimeNs }, stat)) return undefined;
     // A racily clean record proves nothing by its stat: hash the file again, it is small change.
-    if (!record.racy || !matchesStat({ ...record, racy: false }, stat)) return undefined;
+    if (!record.racy) return { record, stat };
     if (record.entry.kind !== "file" || record.entry.sum === undefined) return { record, stat };
     const fd = root.openRead(path);
     try {
@@ -97,6 +100,16 @@ export class Placement {
   #noteDisplaced(stat: Stat, trashName: string): void {
     if (stat.kind !== "file" || stat.nlink < 2) return;
     this.#displaced.set(stat.ino, this.#context.host.fs.stat(this.#trash(), trashName).ctimeNs);
+  }
+
+  #failed(path: RelPath, error: unknown): Placed {
+    // A directory on the way has gone or become something else since the plan was made.
+    if (isCode(error, "ENOENT", "ENOTDIR", "ELOOP")) {
+      this.#context.markDirty(parentOf(path));
+      return { ...this.#stale(path), unsettled: true };
+    }
+    const result = { path, status: "failed", entry: undefined, problem: problemOf(path, error) } as const;
+    return { result, record: undefined, item: undefined, unsettled: true };
   }
 
   #stale(path: RelPath): Placed {
@@ -143,15 +156,25 @@ export class Placement {
     const { host, root, stage } = this.#context;
     const parent = root.parent(change.path);
     const name = nameOf(change.path);
-    const complete = this.#staging.finishDir(staged);
     stage.forget(staged.at);
     try {
-      host.fs.rename(stage.root, complete.at, parent, name, { replace: false });
+      host.fs.rename(stage.root, staged.at, parent, name, { replace: false });
     } catch (error) {
       if (!isCode(error, "EEXIST", "ENOTEMPTY")) throw error;
       return this.#occupied(change.path);
     }
-    return this.#done(change, complete.entry, host.fs.stat(parent, name), { stage: staged.at });
+    return this.#done(change, staged.entry, this.#finished(staged, change.path), { stage: staged.at });
+  }
+
+  /** The stat of what was just placed, with everything on it that had to wait until then. */
+  #finished(staged: Staged, path: RelPath): Stat {
+    if (staged.entry.kind === "dir") this.#staging.finishTree(staged.at);
+    const stat = this.#context.root.stat(path);
+    const isOurs = stat.ino === staged.ino && (stat.kind === "dir" || stat.mtimeNs === staged.mtimeNs);
+    if (!isOurs) this.#context.markDirty(path);
+    // Somebody may have edited it since the rename. The index must then hold what we put there, not what that looks
+    // like by now, or the edit would pass for ours.
+    return { ...stat, ino: staged.ino, mtimeNs: staged.mtimeNs };
   }
 
   /**
@@ -162,9 +185,11 @@ export class Placement {
     const { host, root, stage } = this.#context;
     const expected = this.#expected(change.path, change.old!);
     if (expected === undefined) return this.#stale(change.path);
+    // What is in it must not even vanish for a moment.
+    if (expected.stat.kind === "dir" && root.list(change.path).length > 0) return this.#stale(change.path);
     const parent = root.parent(change.path);
     const name = nameOf(change.path);
-    const { at } = this.#staging.finishDir(staged);
+    const { at } = staged;
     stage.forget(at);
     if (!this.#exchange(at, parent, name)) return this.#replaceByLink(change, staged, expected, trashName);
     const out = host.fs.stat(stage.root, at);
@@ -172,13 +197,15 @@ export class Placement {
     // A directory may only be displaced when the removals before it have emptied it.
     if (!displaced || (out.kind === "dir" && !this.#removeEmptyDir(at))) {
       host.fs.exchange(stage.root, at, parent, name);
-      return this.#stale(change.path);
+      // Somebody may have saved over the path a second time: then that lies in the stage now, and recovery brings it back.
+      return { ...this.#stale(change.path), unsettled: !this.#staging.holds(staged) };
     }
     root.forget(change.path);
     if (out.kind !== "dir") host.fs.rename(stage.root, at, this.#trash(), trashName, { replace: false });
     this.#noteDisplaced(out, trashName);
     const trash = out.kind === "dir" ? "" : trashName;
-    return this.#done(change, staged.entry, host.fs.stat(parent, name), { trash, stage: at, oldIno: out.ino });
+    const placed = this.#finished(staged, change.path);
+    return this.#done(change, staged.entry, placed, { trash, stage: at, oldIno: out.ino });
   }
 
   #removeEmptyDir(at: RelPath): boolean {
@@ -219,7 +246,12 @@ export class Placement {
     const parent = root.parent(change.path);
     if (wasDir) host.fs.rmdir(parent, name);
     else if (isDir) host.fs.rename(parent, name, this.#trash(), trashName, { replace: false });
-    host.fs.rename(stage.root, staged.at, parent, name, { replace: !wasDir && !isDir });
+    try {
+      host.fs.rename(stage.root, staged.at, parent, name, { replace: !wasDir && !isDir });
+    } catch (error) {
+      if (isDir && !wasDir) host.fs.rename(this.#trash(), trashName, parent, name, { replace: false });
+      throw error;
+    }
     root.forget(change.path);
     if (!wasDir) {
       // The link holds the old inode: an edit that came in the last moment is in it, and is put back beside.
@@ -228,7 +260,7 @@ export class Placement {
       this.#noteDisplaced(kept, trashName);
     }
     const trash = wasDir ? "" : trashName;
-    const placed = host.fs.stat(parent, name);
+    const placed = this.#finished(staged, change.path);
     return this.#done(change, staged.entry, placed, { trash, stage: staged.at, oldIno: expected.stat.ino });
   }
 
@@ -298,20 +330,41 @@ export class Placement {
     const expected = this.#expected(change.path, change.old!);
     if (expected === undefined) return this.#stale(change.path);
     if (entry.kind === "symlink" || entry.kind === "other") {
-      return this.#done(change, entry, expected.stat);
+      return this.#done(change, entry, this.#ownedLink(change.path, entry, expected.stat));
     }
     const isDir = entry.kind === "dir";
     const parent = root.parent(change.path);
     const fd = isDir ? host.fs.openDir(parent, nameOf(change.path)) : root.openRead(change.path);
     try {
-      if (host.fs.fstat(fd).ino !== expected.stat.ino) return this.#stale(change.path);
+      // Setting the time would hide an edit from every later scan.
+      const now = host.fs.fstat(fd);
+      if (!sameFile(now, expected.stat) || (!isDir && now.ctimeNs !== expected.stat.ctimeNs)) return this.#stale(change.path);
       changeMetadata(host.fs, fd, expected.stat, entry, preserve);
       const known = expected.record.entry;
       const full = entry.kind === "file" && known.kind === "file" ? { ...entry, sum: known.sum ?? entry.sum } : entry;
-      return this.#done({ ...change, old: known }, full, host.fs.fstat(fd));
+      const after = host.fs.fstat(fd);
+      const done = this.#done({ ...change, old: known }, full, after);
+      return after.mtimeNs === now.mtimeNs ? done : this.#inDoubt(done, after);
     } finally {
       host.fs.close(fd);
     }
+  }
+
+  /** Setting a time hides that somebody wrote a moment before: the next look reads a small file again. */
+  #inDoubt(done: Placed, stat: Stat): Placed {
+    const { record } = done;
+    if (record?.entry.kind !== "file" || stat.size > REREAD_BYTES_MAX) return done;
+    if (stat.size !== record.entry.size) this.#context.markDirty(done.result.path);
+    return { ...done, record: { ...record, racy: true } };
+  }
+
+  /** A symlink has no metadata but its owner. */
+  #ownedLink(path: RelPath, entry: Entry, stat: Stat): Stat {
+    const { host, root, preserve } = this.#context;
+    if (entry.kind !== "symlink" || entry.owner === undefined || preserve.owner === "none") return stat;
+    const { uid, gid } = ownerIds(host.fs, entry.owner, preserve.owner);
+    host.fs.chownAt(root.parent(path), nameOf(path), uid, gid);
+    return root.stat(path);
   }
 
   /** Renames an entry with everything below it. What is inside is not touched, so nothing in it can be lost. */
@@ -329,7 +382,8 @@ export class Placement {
         host.fs.rename(fromParent, nameOf(move.from), toParent, nameOf(move.to), { replace: false });
       } catch (error) {
         if (!isCode(error, "EEXIST", "ENOTEMPTY")) throw error;
-        return this.#occupied(move.to);
+        if (!this.#isOtherSpelling(toParent, nameOf(move.to), stat)) return this.#occupied(move.to);
+        host.fs.rename(fromParent, nameOf(move.from), toParent, nameOf(move.to), { replace: true });
       }
       root.forget(move.from);
       const after = host.fs.stat(root.parent(move.to), nameOf(move.to));
@@ -345,10 +399,17 @@ export class Placement {
         new: entry,
         newIno: stat.ino,
       };
-      return { result: { path: move.to, status: "done", entry }, record: recordOf(entry, after), item };
+      const moved = { ino: stat.ino, mtimeNs: stat.mtimeNs, ctimeNs: after.ctimeNs };
+      return { result: { path: move.to, status: "done", entry }, record: recordOf(entry, moved), item };
     } catch (error) {
-      return failed(move.to, error);
+      return this.#failed(move.to, error);
     }
+  }
+
+  /** Is what stands at `name` the moved entry itself, which a disk that folds case shows under any spelling? */
+  #isOtherSpelling(dir: Fd, name: string, moved: Stat): boolean {
+    const { fs } = this.#context.host;
+    return fs.stat(dir, name).ino === moved.ino && !fs.list(dir).some((item) => item.name === name);
   }
 }
 
@@ -373,8 +434,3 @@ function removed(change: Change, trash: string, oldIno: bigint): Placed {
   return { result: { path, status: "done", entry: undefined }, record: undefined, item };
 }
 
-function failed(path: RelPath, error: unknown): Placed {
-  const found = problemOf(path, error);
-  const result = { path, status: "failed", entry: undefined, problem: found } as const;
-  return { result, record: undefined, item: undefined, unsettled: true };
-}

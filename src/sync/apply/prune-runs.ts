@@ -13,6 +13,7 @@ export function pruneRuns(context: ApplyContext): void {
   const { journal, host, store, trash } = context;
   const runs = journal.runs().sort((a, b) => b.startedMs - a.startedMs);
   const oldestMs = host.clock.nowMs() - RUN_KEPT_MS;
+  dropUnknown(context, new Set(runs.map((run) => run.runId)), oldestMs);
   const old = runs.filter((run, at) => at >= RUNS_KEPT_MAX || run.startedMs < oldestMs);
   for (const { runId } of old) {
     for (const name of [runId, `undo-${runId}`]) {
@@ -23,5 +24,18 @@ export function pruneRuns(context: ApplyContext): void {
       }
     }
     store.transaction({ durable: false }, () => journal.forget(runId));
+  }
+}
+
+/**
+ * Other sessions of this root keep their trash beside ours, and those that are forgotten leave it behind. As a run is
+ * kept no longer than RUN_KEPT_MS anywhere, what has lain untouched for longer belongs to nobody any more.
+ */
+function dropUnknown({ host, trash }: ApplyContext, known: ReadonlySet<string>, oldestMs: number): void {
+  const { fs } = host;
+  for (const { name } of fs.list(trash)) {
+    if (known.has(name) || known.has(name.replace(/^undo-/, ""))) continue;
+    const stat = fs.stat(trash, name);
+    if (stat.kind === "dir" && Number(stat.mtimeNs / 1_000_000n) < oldestMs) removeTree(fs, trash, name);
   }
 }

@@ -71,18 +71,32 @@ const key = (runId: string, part: number): string => `${runId}/${part.toString()
 
 export class RunJournal {
   readonly #intents: Table;
+  readonly #intentTimes: Table;
   readonly #items: Table;
   readonly #runs: Table;
+  readonly #nowMs: () => number;
 
-  constructor(store: Store) {
+  constructor(store: Store, nowMs: () => number) {
+    this.#nowMs = nowMs;
     this.#intents = store.table("intent");
+    this.#intentTimes = store.table("intent-time");
     this.#items = store.table("run-item");
     this.#runs = store.table("run");
   }
 
   /** Call inside a durable transaction. Returns what to clear when the outcome is recorded. */
   addIntent(runId: string, items: readonly RunItem[]): string[] {
+    const w = new ByteWriter();
+    // The end of this millisecond: what was staged in it came before.
+    w.varint(Math.max(0, Math.floor(this.#nowMs()) + 1));
+    this.#intentTimes.set(runId, w.finish());
     return addParts(this.#intents, runId, items);
+  }
+
+  /** When the last intent of a run was written, by the wall clock: everything it places was staged before. */
+  intentMs(runId: string): number {
+    const bytes = this.#intentTimes.get(runId);
+    return bytes === undefined ? 0 : new ByteReader(bytes).varint();
   }
 
   /** Earlier intents of the same run may still wait for recovery: only the given ones go. */
@@ -135,6 +149,7 @@ export class RunJournal {
 
   forget(runId: string): void {
     for (const [name] of [...this.#items.entries(`${runId}/`)]) this.#items.delete(name);
+    this.#intentTimes.delete(runId);
     this.#runs.delete(runId);
   }
 

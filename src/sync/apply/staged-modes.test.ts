@@ -1,6 +1,6 @@
 /** Directories whose mode keeps even their owner from changing or reading them. */
 import { describe, expect, test } from "bun:test";
-import { SimPair, type SimSide, changesOf, problemsOf } from "#testing/scenarios/sim-pair.ts";
+import { SimPair, type SimSide, changesOf } from "#testing/scenarios/sim-pair.ts";
 
 const modes = (side: SimSide, ...paths: string[]): string[] =>
   paths.map((path) => side.disk.inodeAt(`/root/${path}`).mode.toString(8));

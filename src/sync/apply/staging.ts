@@ -5,13 +5,14 @@
  * staged with everything that belongs below it, and the whole subtree appears by one rename: readers never see half
  * of it, and 100,000 new files cost 100,000 creations but no renames and no journal records.
  */
-import { type Entry, type FileEntry, compareContent } from "#model/entry.ts";
+import { type DirEntry, type Entry, type FileEntry, compareContent } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
 import { type RelPath, joinPath, nameOf, parentOf } from "#model/path.ts";
 import type { Change } from "#model/plan.ts";
-import { type Fd, isCode } from "#platform/file-system.ts";
+import { type Fd, FsError, isCode } from "#platform/file-system.ts";
 import { type ApplyContext, problem, problemOf } from "#sync/apply/apply-context.ts";
-import { modeFor, ownerIds, setCreatedMetadata } from "#sync/apply/metadata.ts";
+import { creationMode, modeFor, ownerIds, setCreatedMetadata } from "#sync/apply/metadata.ts";
+import { removeTree } from "#sync/apply/private-area.ts";
 import { Summer, sumOf } from "#sync/chunk/sum.ts";
 
 /** Files staged by themselves that are synced one by one; with more, one sync of the file system is cheaper. */
@@ -25,6 +26,8 @@ export type Staged = {
   readonly entry: Entry;
   readonly ino: bigint;
   readonly ctimeNs: bigint;
+  /** As the disk keeps it, which may be coarser than the entry's. */
+  readonly mtimeNs: bigint;
 };
 
 export class Staging {
@@ -33,6 +36,11 @@ export class Staging {
   readonly #dirs = new Map<RelPath, RelPath>();
   /** Files staged in this group that may lead a hard-link group: path in the root → what is staged. */
   readonly #leaders = new Map<RelPath, Staged>();
+  /**
+   * Staged directories whose mode keeps even their owner from writing into them, or from moving them elsewhere: they
+   * get it in their place. By the name in the stage of the tree that they belong to, parents first.
+   */
+  readonly #late = new Map<string, { path: RelPath; entry: DirEntry }[]>();
   /** What must be made durable: descriptors kept open, until there are too many. */
   #unsynced: Fd[] = [];
   #needsSyncAll = false;
@@ -69,7 +77,7 @@ export class Staging {
     }
   }
 
-  #stageDir(path: RelPath, entry: Entry & { kind: "dir" }, at: RelPath): Staged {
+  #stageDir(path: RelPath, entry: DirEntry, at: RelPath): Staged {
     const { host, stage, preserve } = this.#context;
     // Created with the owner's full access so that children can be added; the real mode is set when it is placed.
     host.fs.mkdir(stage.parent(at), nameOf(at), 0o700);
@@ -77,14 +85,20 @@ export class Staging {
     this.#needsSyncAll = true;
     const fd = stage.dir(at);
     setCreatedMetadata(host.fs, fd, entry, { ...preserve, mode: false, owner: "none" });
-    const mode = modeFor(entry, preserve);
-    // An unusual mode that keeps even the owner out would break staging below; finishDir sets those.
-    if ((mode & 0o700) === 0o700) this.#setDirMode(fd, entry);
+    if ((modeFor(entry, preserve) & 0o700) === 0o700) this.#setDirMode(fd, entry);
+    else this.#finishLate(path, entry, at);
     const stat = host.fs.fstat(fd);
-    return { at, entry, ino: stat.ino, ctimeNs: stat.ctimeNs };
+    return { at, entry, ino: stat.ino, ctimeNs: stat.ctimeNs, mtimeNs: stat.mtimeNs };
   }
 
-  #setDirMode(fd: Fd, entry: Entry & { kind: "dir" }): void {
+  #finishLate(path: RelPath, entry: DirEntry, at: RelPath): void {
+    const tree = at.split("/", 1)[0]!;
+    const late = this.#late.get(tree);
+    if (late === undefined) this.#late.set(tree, [{ path, entry }]);
+    else late.push({ path, entry });
+  }
+
+  #setDirMode(fd: Fd, entry: DirEntry): void {
     const { host, preserve } = this.#context;
     if (preserve.owner !== "none" && entry.owner !== undefined) {
       const { uid, gid } = ownerIds(host.fs, entry.owner, preserve.owner);
@@ -93,11 +107,15 @@ export class Staging {
     host.fs.chmod(fd, modeFor(entry, preserve));
   }
 
-  /** Sets the modes that would have hindered staging below a directory. Call when its subtree is complete. */
-  finishDir(staged: Staged): Staged {
-    if (staged.entry.kind !== "dir" || (modeFor(staged.entry, this.#context.preserve) & 0o700) === 0o700) return staged;
-    this.#setDirMode(this.#context.stage.dir(staged.at), staged.entry);
-    return staged;
+  /** Sets the modes that would have been in the way until now. Call when the staged tree is in its place. */
+  finishTree(at: string): void {
+    const late = this.#late.get(at) ?? [];
+    for (const { path, entry } of late.toReversed()) this.#setDirMode(this.#context.root.dir(path), entry);
+  }
+
+  /** Directories that were changed after everything staged was made durable. */
+  *finishedLate(): Iterable<RelPath> {
+    for (const late of this.#late.values()) for (const { path } of late) yield path;
   }
 
   #stageSymlink(entry: Entry & { kind: "symlink" }, at: RelPath): Staged {
@@ -110,7 +128,7 @@ export class Staging {
     }
     this.#needsSyncAll = true;
     const stat = host.fs.stat(dir, nameOf(at));
-    return { at, entry, ino: stat.ino, ctimeNs: stat.ctimeNs };
+    return { at, entry, ino: stat.ino, ctimeNs: stat.ctimeNs, mtimeNs: stat.mtimeNs };
   }
 
   #stageFile(change: Change, entry: FileEntry, at: RelPath, bytes: Uint8Array | undefined): Staged | Problem {
@@ -131,14 +149,14 @@ export class Staging {
     if (content.length !== entry.size || (entry.sum !== undefined && entry.sum !== sum)) {
       return problem(path, "CORRUPT", "the content that arrived is not what was announced", true);
     }
-    const fd = host.fs.create(stage.parent(at), nameOf(at), modeFor(entry, preserve));
+    const fd = host.fs.create(stage.parent(at), nameOf(at), creationMode(entry, preserve));
     let keep = false;
     try {
       if (content.length > 0) host.fs.write(fd, content, 0);
       setCreatedMetadata(host.fs, fd, entry, preserve);
       const stat = host.fs.fstat(fd);
       keep = this.#keepForSync(fd);
-      return { at, entry: { ...entry, sum }, ino: stat.ino, ctimeNs: stat.ctimeNs };
+      return { at, entry: { ...entry, sum }, ino: stat.ino, ctimeNs: stat.ctimeNs, mtimeNs: stat.mtimeNs };
     } finally {
       if (!keep) host.fs.close(fd);
     }
@@ -160,7 +178,7 @@ export class Staging {
     const { host, stage, preserve } = this.#context;
     if (at !== name) host.fs.rename(stage.root, name, stage.parent(at), nameOf(at), { replace: false });
     return this.#finishFile(at, entry, (fd) => {
-      host.fs.chmod(fd, modeFor(entry, preserve));
+      host.fs.chmod(fd, creationMode(entry, preserve));
     });
   }
 
@@ -173,7 +191,7 @@ export class Staging {
       setCreatedMetadata(host.fs, fd, entry, preserve);
       const stat = host.fs.fstat(fd);
       keep = this.#keepForSync(fd);
-      return { at, entry, ino: stat.ino, ctimeNs: stat.ctimeNs };
+      return { at, entry, ino: stat.ino, ctimeNs: stat.ctimeNs, mtimeNs: stat.mtimeNs };
     } finally {
       if (!keep) host.fs.close(fd);
     }
@@ -194,8 +212,8 @@ export class Staging {
     if (staged !== undefined) host.fs.link(stage.parent(staged.at), nameOf(staged.at), stage.parent(at), nameOf(at));
     else host.fs.link(root.parent(leader), nameOf(leader), stage.parent(at), nameOf(at));
     this.#needsSyncAll = true;
-    const { ino, ctimeNs } = host.fs.stat(stage.parent(at), nameOf(at));
-    return { at, entry: { ...entry, sum: held.sum ?? entry.sum }, ino, ctimeNs };
+    const { ino, ctimeNs, mtimeNs } = host.fs.stat(stage.parent(at), nameOf(at));
+    return { at, entry: { ...entry, sum: held.sum ?? entry.sum }, ino, ctimeNs, mtimeNs };
   }
 
   /** The entry of a leader that is in its place already; undefined when it is not there as the index knows it. */
@@ -220,7 +238,7 @@ export class Staging {
     const source = root.openRead(from);
     let target: Fd;
     try {
-      target = host.fs.create(stage.parent(at), nameOf(at), modeFor(entry, preserve));
+      target = host.fs.create(stage.parent(at), nameOf(at), creationMode(entry, preserve));
     } catch (error) {
       host.fs.close(source);
       throw error;
@@ -242,7 +260,7 @@ export class Staging {
       setCreatedMetadata(host.fs, target, entry, preserve);
       const stat = host.fs.fstat(target);
       keep = this.#keepForSync(target);
-      return { at, entry: { ...entry, sum }, ino: stat.ino, ctimeNs: stat.ctimeNs };
+      return { at, entry: { ...entry, sum }, ino: stat.ino, ctimeNs: stat.ctimeNs, mtimeNs: stat.mtimeNs };
     } finally {
       host.fs.close(source);
       if (!keep) host.fs.close(target);
@@ -269,24 +287,31 @@ export class Staging {
       if (this.#needsSyncAll) await host.fs.syncAll(root.root);
       else for (const fd of this.#unsynced) await host.fs.sync(fd);
     } finally {
-      this.close();
-    }
-  }
-
-  /** Reads a staged file again from the disk and compares. */
-  readBack(staged: Staged): boolean {
-    if (staged.entry.kind !== "file" || staged.entry.linkTo !== undefined) return true;
-    const fd = this.#context.stage.openRead(staged.at);
-    try {
-      return this.hash(fd) === staged.entry.sum;
-    } finally {
-      this.#context.host.fs.close(fd);
+      this.#endStaging();
     }
   }
 
   /** Is it still the staged entry that lies under its name, and not what was exchanged for it? */
   holds(staged: Staged): boolean {
     return this.#context.stage.statIfThere(staged.at)?.ino === staged.ino;
+  }
+
+  /**
+   * Takes a staged entry, with everything below it, out of the stage again. False, and nothing done, when something else
+   * lies under its name, or when the disk does not say.
+   */
+  discard(staged: Staged): boolean {
+    const { host, stage } = this.#context;
+    try {
+      if (!this.holds(staged)) return false;
+      stage.forget(staged.at);
+      if (staged.entry.kind === "dir") removeTree(host.fs, stage.parent(staged.at), nameOf(staged.at));
+      else host.fs.unlink(stage.parent(staged.at), nameOf(staged.at));
+      return true;
+    } catch (error) {
+      if (!(error instanceof FsError)) throw error;
+      return false;
+    }
   }
 
   /** Takes something out of the stage again; what is not there is fine. */
@@ -303,6 +328,11 @@ export class Staging {
 
   /** Releases descriptors; the group starts anew. */
   close(): void {
+    this.#endStaging();
+    this.#late.clear();
+  }
+
+  #endStaging(): void {
     for (const fd of this.#unsynced) this.#context.host.fs.close(fd);
     this.#unsynced = [];
     this.#needsSyncAll = false;

@@ -7,7 +7,7 @@ import type { Problem } from "#model/observation.ts";
 import { nameOf } from "#model/path.ts";
 import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
 import { type ApplyContext, problem, problemOf } from "#sync/apply/apply-context.ts";
-import { changeMetadata, modeFor, setCreatedMetadata } from "#sync/apply/metadata.ts";
+import { changeMetadata, creationMode, setCreatedMetadata } from "#sync/apply/metadata.ts";
 import { openOrMakeDir } from "#sync/apply/private-area.ts";
 import type { RunItem } from "#sync/apply/run-journal.ts";
 
@@ -72,7 +72,7 @@ function restore(undo: Undo, item: RunItem): Problem | undefined {
     host.fs.rename(undo.source, item.trash, parent, name, { replace: false });
     return undefined;
   }
-  host.fs.mkdir(parent, name, modeFor(old, preserve));
+  host.fs.mkdir(parent, name, creationMode(old, preserve));
   const fd = host.fs.openDir(parent, name);
   try {
     setCreatedMetadata(host.fs, fd, old, preserve);
@@ -117,6 +117,7 @@ function undoReplace(undo: Undo, item: RunItem): Problem | undefined {
   // An undo that was broken off may have taken the new entry away already: only between kinds there is such a gap.
   const isGap = stat === undefined && wasDir !== (item.new?.kind === "dir");
   if (isGap) return restore(undo, item);
+  if (wasDir && stat?.kind === "dir") return undefined;
   if (!untouched(undo, item, stat)) return changed(item);
   if (stat.kind === "dir") {
     root.forget(item.path);
@@ -181,6 +182,8 @@ export async function undoRun(
   const target = openOrMakeDir(host.fs, context.trash, undoId);
   const undo: Undo = { context, source, target, name: "" };
   const problems: Problem[] = [];
+  const steps = store.table("undo-step");
+  const before = Number(Buffer.from(steps.get(runId) ?? "0").toString());
   let restored = 0;
   try {
     for (const [step, item] of journal.items(runId).reverse().entries()) {
@@ -191,12 +194,18 @@ export async function undoRun(
       } catch (error) {
         found = problemOf(item.path, error);
       }
+      // A step that was taken already leaves a path that later steps may have filled again.
+      if (step < before && found?.code === "CHANGED") found = undefined;
       if (found === undefined) restored++;
       else problems.push(found);
+      if (step >= before) store.transaction({ durable: false }, () => steps.set(runId, Buffer.from(String(step + 1))));
       context.markDirty(item.path);
     }
     await host.fs.syncAll(root.root);
-    store.transaction({ durable: true }, () => journal.setUndone(runId));
+    store.transaction({ durable: true }, () => {
+      journal.setUndone(runId);
+      steps.delete(runId);
+    });
   } finally {
     host.fs.close(source);
     host.fs.close(target);

@@ -211,7 +211,7 @@ export class DirEndpoint implements Endpoint {
     const meta = store.table("meta");
     const index = store.tree("index", indexCodec);
     const log = new ObservationLog(store.log("observed"), index);
-    const journal = new RunJournal(store);
+    const journal = new RunJournal(store, () => host.clock.nowMs());
     const assertRoot = (): void => checkRoot(host.fs, identity, rootOptions);
     const { seeds, preserve } = request;
     const scanner = new Scanner({
@@ -268,6 +268,7 @@ export class DirEndpoint implements Endpoint {
           assertRoot,
           ignores: (path, isDir) => scanner.ignores(path, isDir),
           markDirty: (path) => this.#mark(path),
+          noteLink: (path, ino) => scanner.noteLink(path, ino),
           logPaths: (paths) => log.append(paths),
           lastSeq: () => log.last(),
         };

@@ -22,7 +22,7 @@ export type ReadContext = {
 };
 
 /** Paths of one directory asked for in a row before its records are read all at once. */
-const ROW_MIN = 16;
+const ROW_MIN = 3;
 
 /** Records of paths that mostly come directory by directory. Valid while the index is not changed by others. */
 class RecordsInOrder {

@@ -27,6 +27,7 @@ const request: OpenRequest = {
   compress: "none",
   createRoot: true,
   expectRootId: undefined,
+  ephemeral: false,
 };
 
 function remote(inner: Endpoint, more: Partial<EndpointServerOptions> = {}) {

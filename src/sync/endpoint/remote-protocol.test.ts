@@ -114,7 +114,7 @@ describe("remote protocol", () => {
 
   const evil = ["", "/etc/passwd", "../x", "a/../../x", "a/./b", "a//b", "a/", "x\0y", ".syncline/stage/x", "a".repeat(300), "a/".repeat(3000) + "b"];
   for (const at of evil) {
-    test(`[REMOTE-33] [SCEN-42] refuses the path ${JSON.stringify(at.slice(0, 20))} wherever a path can be`, () => {
+    test(`[REMOTE-33] [S-42] refuses the path ${JSON.stringify(at.slice(0, 20))} wherever a path can be`, () => {
       const change = { side: "beta", path: at, old: undefined, new: fileEntry(0), action: "content" } as const;
       const move = { side: "beta", from: "a", to: at, count: 1 } as const;
       const asOp = (each: ApplyOp) => () => items.unpack(body(items.packOps([each])[0]!), items.readOp);

@@ -176,7 +176,7 @@ export class Observer {
 }
 
 /** Attributes that belong to the user's data; the rest belongs to the system that wrote it. */
-function isCarried(attribute: string): boolean {
+export function isCarried(attribute: string): boolean {
   return (
     attribute.startsWith("user.") ||
     attribute === "security.capability" ||

@@ -133,6 +133,11 @@ export class Scanner {
     return this.#asked.rules?.ignores(path, isDir) ?? false;
   }
 
+  /** Call in a transaction. Somebody else has made the path a name of the inode, and put it into the index. */
+  noteLink(path: RelPath, ino: bigint): void {
+    this.#links.join(ino, path);
+  }
+
   /**
    * Begins a scan. Dirty paths that fall to a problem for a passing reason are looked at again by every dirty
    * scan.

@@ -81,6 +81,8 @@ export class Walk {
   /** New directories wait until all that vanished is known, because they may have been renamed. */
   readonly #arrivals: Arrival[] = [];
   #collecting: boolean;
+  /** The names of the directory that was looked at last, where case is folded. */
+  #listing: Listing | undefined;
 
   constructor(options: WalkOptions) {
     this.#o = options;
@@ -460,7 +462,13 @@ export class Walk {
     const descend = extent === "subtree";
     const place: Place = { dir, fd, rules, recheck: true, descend, changes: [], ghosts: [] };
     const old = index.get(path);
-    const stat = this.#look(place, nameOf(path), "unknown", old);
+    let stat: Stat | undefined;
+    try {
+      if (this.#isSpelled(dir, fd, nameOf(path))) stat = this.#look(place, nameOf(path), "unknown", old);
+      else place.ghosts.push({ name: nameOf(path), old });
+    } catch (error) {
+      return problems.add(scanProblem(dir, error));
+    }
     if (stat !== undefined) yield* this.#differs(place, nameOf(path), stat, old);
     else if (place.ghosts.length > 0) {
       // The name itself was asked for, so this ENOENT needs no listing beside it.
@@ -476,8 +484,21 @@ export class Walk {
     if (now?.entry.kind !== "dir" || old?.ino !== now.ino) return;
     this.#stack.push({ path, ino: now.ino, outer: rules, recheck: false, shallow: true });
   }
+
+  /**
+   * Where case is folded a stat finds an entry under any spelling, and taking that for an entry of its own would make
+   * two of one. Only a listing tells the name it has; one that lacks the name is taken afresh before it is believed.
+   */
+  #isSpelled(dir: RelPath, fd: Fd, name: string): boolean {
+    if (this.#o.caseSensitive) return true;
+    if (this.#listing?.dir !== dir || !this.#listing.names.has(name)) {
+      this.#listing = { dir, names: new Set(this.#o.fs.list(fd).map((item) => item.name)) };
+    }
+    return this.#listing.names.has(name);
+  }
 }
 
+type Listing = { readonly dir: RelPath; readonly names: ReadonlySet<string> };
 type IndexChild = { readonly name: string; readonly record: IndexRecord };
 
 function absence(dir: RelPath, name: string, old: IndexRecord): IndexChange {

@@ -12,9 +12,11 @@ import { reconcile } from "#sync/plan/reconcile.ts";
 import { type Row, type SideState, needsSums } from "#sync/plan/rows.ts";
 import type { Bandwidth } from "#sync/session/bandwidth.ts";
 import type { Result, SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
+import { CopyFinder } from "#sync/session/copy-finder.ts";
 import { type ExecutionTotals, executeSide } from "#sync/session/executor.ts";
 import { type Observed, UnknownPaths, observeSide } from "#sync/session/observe.ts";
 import { NamesOfSide } from "#sync/session/names-of-side.ts";
+import type { Resting } from "#sync/session/resting.ts";
 import { type Held, SIDES, type SessionState } from "#sync/session/state.ts";
 import type { Host } from "#platform/host.ts";
 
@@ -34,6 +36,8 @@ export type CycleContext = {
   /** What summaries have counted of this connection so far: nothing at first, so that greeting and opening count. */
   readonly counted: { sent: number; received: number };
   readonly bandwidth: Bandwidth | undefined;
+  /** While watching: files that are left alone for a while. */
+  readonly resting: Resting | undefined;
 };
 
 /** What to scan on each side; undefined: nothing changed there since the last cycle. */
@@ -43,6 +47,8 @@ export type CycleOutcome = {
   readonly summary: Summary;
   /** The disk changed under the plan: another cycle right now has something to do. */
   readonly again: boolean;
+  /** What failed may pass by itself: a cycle some time later has something to try. */
+  readonly later: boolean;
   readonly degraded: boolean;
   /** What is open after this cycle. */
   readonly conflicts: readonly Conflict[];
@@ -59,12 +65,16 @@ class Cycle {
   readonly #runId: string;
   readonly #startMs: number;
   readonly #totals: ExecutionTotals = { changes: 0, literal: 0, reused: 0, problems: [], stale: 0, asides: 0 };
+  readonly #copies: CopyFinder;
+  /** A new file was hashed because it may be a copy. */
+  #mayCopy = false;
   #scannedBytes = 0;
 
   constructor(context: CycleContext, extents: Extents, runId: string) {
     this.#context = context;
     this.#extents = extents;
     this.#runId = runId;
+    this.#copies = new CopyFinder(context.state);
     this.#startMs = context.host.clock.monotonicMs();
   }
 
@@ -74,18 +84,24 @@ class Cycle {
     onEvent({ type: "phase", phase: "planning" });
     // A side that was not scanned now is still unknown where its last scan could not look.
     const unknown = { alpha: new UnknownPaths(state.unknown.alpha), beta: new UnknownPaths(state.unknown.beta) };
-    const blockedBy = await this.#learnSums(unknown);
-    const plan = this.#plan(unknown, blockedBy);
+    const rows = this.#rows(unknown);
+    const blockedBy = await this.#learnSums(rows, unknown);
+    const plan = this.#plan(rows, unknown);
     this.#totals.problems.push(...observed.flatMap((one) => one.problems), ...blockedBy.values());
     for (const one of plan.blocked) if (!this.#totals.problems.includes(one)) this.#totals.problems.push(one);
     const held = this.#brake(plan);
     if (options.dryRun) onEvent({ type: "plan", plan, hash: planHash(plan, this.#context.hash) });
     else if (!held) await this.#execute(plan);
     state.lastConflicts = plan.conflicts;
-    const again = this.#totals.stale + this.#totals.asides > 0 || this.#totals.problems.some((one) => one.transient);
-    const degraded = observed.some((one) => one.degraded !== undefined);
     const { problems } = this.#totals;
-    return { summary: this.#summary(plan, held), again, degraded, conflicts: plan.conflicts, problems };
+    const { resting } = this.#context;
+    resting?.learn(problems);
+    const passing = problems.filter((one) => one.transient);
+    const soon = passing.some((one) => resting?.problemAt(one.path) === undefined);
+    const again = this.#totals.stale + this.#totals.asides > 0 || soon;
+    const degraded = observed.some((one) => one.degraded !== undefined);
+    const summary = this.#summary(plan, held);
+    return { summary, again, later: passing.length > 0, degraded, conflicts: plan.conflicts, problems };
   }
 
   async #observe(): Promise<Observed[]> {
@@ -126,7 +142,11 @@ class Cycle {
   #settleInFlight(): void {
     const { state, options } = this.#context;
     state.store.transaction({ durable: false }, () => {
-      for (const { side, path, entry } of [...state.inFlight()]) {
+      for (const { side, path, entry, from } of [...state.inFlight()]) {
+        if (from !== undefined) {
+          this.#settleMove(side, from, path);
+          continue;
+        }
         const held = state.held(side, path);
         const there = held.state === "present" ? held.entry : undefined;
         if (held.state === "ignored" || !arrived(entry, there)) continue;
@@ -139,6 +159,18 @@ class Cycle {
       state.save(false);
     });
     state.inFlightPending = false;
+  }
+
+  #settleMove(side: Side, from: RelPath, to: RelPath): void {
+    const { state, options } = this.#context;
+    for (const [path, entry] of [...state.ancestor.walk(from)]) {
+      const now = to + path.slice(from.length);
+      const held = state.held(side, now);
+      const there = held.state === "present" ? held.entry : undefined;
+      if (there === undefined || !arrived(entry, there) || state.held(side, path).state !== "absent") continue;
+      state.rebase(now, there, options.preserve);
+      state.rebase(path, undefined, options.preserve);
+    }
   }
 
   #row(path: RelPath, unknown: Record<Side, UnknownPaths>, unread: ReadonlyMap<RelPath, Problem>): Row {
@@ -155,19 +187,32 @@ class Cycle {
   }
 
   /** Hashes, on both sides, the files that cannot be told apart without. Returns those that could not be read. */
-  async #learnSums(unknown: Record<Side, UnknownPaths>): Promise<Map<RelPath, Problem>> {
-    const { state, options } = this.#context;
+  async #learnSums(rows: Row[], unknown: Record<Side, UnknownPaths>): Promise<Map<RelPath, Problem>> {
+    const { options, resting } = this.#context;
     const unread = new Map<RelPath, Problem>();
     const wanted: Record<Side, RelPath[]> = { alpha: [], beta: [] };
-    for (const path of state.touched()) {
-      const row = this.#row(path, unknown, unread);
-      if (!needsSums(row, options.conflict)) continue;
-      for (const side of SIDES) {
+    const doubtful: number[] = [];
+    for (const [at, row] of rows.entries()) {
+      const rest = resting?.problemAt(row.path);
+      if (rest !== undefined) {
+        unread.set(row.path, rest);
+        rows[at] = this.#row(row.path, unknown, unread);
+        continue;
+      }
+      let sides = SIDES;
+      if (!needsSums(row, options.conflict)) {
+        sides = [...this.#copies.wanted(row)];
+        if (sides.length === 0) continue;
+        this.#mayCopy = true;
+      }
+      doubtful.push(at);
+      for (const side of sides) {
         const one = row[side];
-        if (one.state === "present" && one.entry.kind === "file" && one.entry.sum === undefined) wanted[side].push(path);
+        if (one.state === "present" && one.entry.kind === "file" && one.entry.sum === undefined) wanted[side].push(row.path);
       }
     }
     await Promise.all(SIDES.map((side) => this.#learnSide(side, wanted[side], unread)));
+    for (const at of doubtful) rows[at] = this.#row(rows[at]!.path, unknown, unread);
     return unread;
   }
 
@@ -189,13 +234,19 @@ class Cycle {
     } else if (answer !== undefined && typeof answer !== "string") unread.set(path, { ...answer, side });
   }
 
-  #plan(unknown: Record<Side, UnknownPaths>, unread: ReadonlyMap<RelPath, Problem>): Plan {
-    const { state, options, sides } = this.#context;
-    const paths = new Set(state.touched());
+  /** What there is to decide, in path order. */
+  #rows(unknown: Record<Side, UnknownPaths>): Row[] {
+    const { state } = this.#context;
+    let paths = state.touched();
     // An unknown path has no observation of its own, but its directories must not be removed.
-    for (const side of SIDES) for (const one of state.unknown[side]) paths.add(one.path);
-    const sorted = paths.size === 0 ? [] : state.sortPaths([...paths]);
-    const rows = sorted.map((path) => this.#row(path, unknown, unread));
+    const more = SIDES.flatMap((side) => state.unknown[side].map((one) => one.path));
+    if (more.length > 0) paths = state.sortPaths([...new Set([...paths, ...more])]);
+    const unread = new Map<RelPath, Problem>();
+    return paths.map((path) => this.#row(path, unknown, unread));
+  }
+
+  #plan(rows: readonly Row[], unknown: Record<Side, UnknownPaths>): Plan {
+    const { state, options, sides } = this.#context;
     const plan = reconcile({
       mode: options.mode,
       conflict: options.conflict,
@@ -208,7 +259,8 @@ class Cycle {
         has: (side, path) => state.held(side, path).state !== "absent",
       },
     });
-    const moved = detectMoves(plan, { preserve: options.preserve });
+    const find = (side: Side, sum: Sum, size: number): RelPath | undefined => this.#copies.find(side, sum, size);
+    const moved = detectMoves(plan, { preserve: options.preserve, sumLocation: this.#mayCopy ? find : undefined });
     const folding = SIDES.filter((side) => !sides[side].reply.caseSensitive);
     return folding.reduce((left, side) => {
       const names = new NamesOfSide(state, side, left);
@@ -247,7 +299,7 @@ class Cycle {
         runId: this.#runId,
         verbose: options.verbose,
         preserve: options.preserve,
-        durable: options.durable !== "none",
+        durable: options.durable,
         onEvent,
         onBytes: (more) => {
           bytes += more;

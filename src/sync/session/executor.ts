@@ -13,6 +13,7 @@ import {
   type ApplyOp,
   BATCH_BYTES_MAX,
   BATCH_ITEMS_MAX,
+  type Durable,
   type Endpoint,
   INLINE_BYTES_MAX,
   type OpResult,
@@ -49,7 +50,7 @@ export type ExecutionContext = {
   readonly runId: string;
   readonly verbose: boolean;
   readonly preserve: Preserve;
-  readonly durable: boolean;
+  readonly durable: Durable;
   readonly onEvent: (event: SessionEvent) => void;
   /** Content bytes brought over since the last call. */
   readonly onBytes: (bytes: number) => void;
@@ -68,10 +69,13 @@ function wantedContent(step: Step): FileEntry | undefined {
   return step.change.from === undefined && entry.linkTo === undefined ? entry : undefined;
 }
 
-function* groups(steps: readonly Step[]): Generator<Step[]> {
+/** With `--durable always`: what a power loss can take back at most, on one side. */
+const GROUP_OPS_ALWAYS = 64;
+
+function* groups(steps: readonly Step[], always: boolean): Generator<Step[]> {
   let group: Step[] = [];
   let bytes = 0;
-  const opsMax = Math.max(GROUP_OPS_MIN, Math.ceil(steps.length / GROUPS_WANTED));
+  const opsMax = always ? GROUP_OPS_ALWAYS : Math.max(GROUP_OPS_MIN, Math.ceil(steps.length / GROUPS_WANTED));
   for (const step of steps) {
     const size = wantedContent(step)?.size ?? 0;
     if (group.length > 0 && (group.length >= opsMax || bytes + size > GROUP_BYTES_MAX)) {
@@ -89,7 +93,7 @@ export async function executeSide(side: Side, steps: readonly Step[], context: E
   if (steps.length === 0) return;
   const target = context.endpoints[side];
   const application = target.apply(context.runId, context.signal);
-  for (const group of groups(steps)) {
+  for (const group of groups(steps, context.durable === "always")) {
     context.signal.throwIfAborted();
     await new GroupExecution(side, group, application, context).run();
   }
@@ -103,6 +107,8 @@ class GroupExecution {
   readonly #context: ExecutionContext;
   readonly #ops: ApplyOp[] = [];
   readonly #inFlight: InFlight[] = [];
+  /** Directories whose ignore file this group wrote. */
+  readonly #rulesChanged: RelPath[] = [];
 
   constructor(side: Side, group: readonly Step[], application: Application, context: ExecutionContext) {
     this.#side = side;
@@ -114,7 +120,8 @@ class GroupExecution {
   async run(): Promise<void> {
     const large = await this.#transferLarge();
     await this.#pushAll(large);
-    const { state, durable } = this.#context;
+    const { state } = this.#context;
+    const durable = this.#context.durable !== "none";
     state.store.transaction({ durable }, () => state.addInFlight(this.#inFlight));
     const results: OpResult[] = [];
     const reply = await this.#application.commit((more) => {
@@ -122,7 +129,10 @@ class GroupExecution {
     });
     if (results.length !== this.#ops.length) throw incomplete(this.#context.endpoints[this.#side].label);
     state.store.transaction({ durable }, () => {
-      results.forEach((result, at) => this.#record(this.#ops[at]!, result));
+      state.inBatch(() => results.forEach((result, at) => this.#record(this.#ops[at]!, result)));
+      // Only now: what this group was refused as ignored was judged by the rules before it.
+      for (const dir of this.#rulesChanged) state.rulesChanged(this.#side, dir);
+      this.#context.totals.asides += this.#rulesChanged.length;
       // Nothing else was logged on that side in between: its echo of our own writes need not be read.
       const mark = state.marks[this.#side];
       if (mark !== undefined && mark.seq === reply.seqBefore) {
@@ -209,7 +219,10 @@ class GroupExecution {
       if (op.type === "change") bytes += op.bytes?.length ?? 0;
       // The executor answers for each op once; the bytes are not needed again.
       this.#ops.push(op.type === "move" ? op : { type: "change", change: op.change });
-      if (op.type === "change") {
+      if (op.type === "move") {
+        const { from, to, aside } = op.move;
+        if (aside !== true) this.#inFlight.push({ side: this.#side, path: to, entry: undefined, from });
+      } else {
         this.#inFlight.push({ side: this.#side, path: op.change.path, entry: op.change.new });
       }
     }
@@ -284,9 +297,12 @@ class GroupExecution {
     const { state, totals, verbose, preserve, onEvent } = this.#context;
     if (result.status !== "done") {
       if (result.status === "stale") totals.stale++;
-      // What one side filters out is not a failure: the path simply is not shared.
-      if (result.problem?.code === "IGNORED") state.observe(this.#side, result.path, { state: "ignored" }, preserve);
-      else if (result.problem !== undefined) {
+      // What one side filters out is not a failure: the path simply is not shared. Where the side has something else
+      // there, or had until now, that stays known.
+      if (result.problem?.code === "IGNORED") {
+        const isFree = state.held(this.#side, result.path).state === "absent" && state.ancestor.get(result.path) === undefined;
+        if (isFree) state.observe(this.#side, result.path, { state: "ignored" }, preserve);
+      } else if (result.problem !== undefined) {
         totals.problems.push({ ...result.problem, side: this.#side });
       }
       return;
@@ -300,9 +316,10 @@ class GroupExecution {
         totals.asides++;
       } else state.moved(side, from, to, preserve);
     } else {
+      if (op.change.from !== undefined && op.change.new?.kind === "file") totals.reused += op.change.new.size;
       const there = op.change.new === undefined ? undefined : (result.entry ?? op.change.new);
       state.achieved(side, result.path, there, preserve);
-      if (nameOf(result.path) === IGNORE_FILE) state.rulesChanged(side, parentOf(result.path));
+      if (nameOf(result.path) === IGNORE_FILE) this.#rulesChanged.push(parentOf(result.path));
     }
     if (verbose) onEvent(changeEvent(this.#side, op));
   }

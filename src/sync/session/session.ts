@@ -11,6 +11,7 @@ import { Bandwidth } from "#sync/session/bandwidth.ts";
 import { type CycleContext, type CycleOutcome, type Extents, runCycle } from "#sync/session/cycle.ts";
 import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
 import { openSides } from "#sync/session/open-sides.ts";
+import { Resting } from "#sync/session/resting.ts";
 import { addRun } from "#sync/session/run-list.ts";
 import { SIDES, SessionState } from "#sync/session/state.ts";
 import { DirtySignal } from "#sync/session/dirty-signal.ts";
@@ -99,7 +100,8 @@ async function connectAndRun(
     const counted = { sent: 0, received: 0 };
     const { bytesPerSecond } = options;
     const bandwidth = bytesPerSecond === undefined ? undefined : new Bandwidth(host.clock, bytesPerSecond);
-    const context: CycleContext = { host, state, sides, options, onEvent, hash, signal, counted, bandwidth };
+    const resting = options.watch ? new Resting(host.clock) : undefined;
+    const context: CycleContext = { host, state, sides, options, onEvent, hash, signal, counted, bandwidth, resting };
     if (options.watch) await watchLoop(input, context, onSummary);
     else await settleRounds(input, context, { alpha: "full", beta: "full" }, onSummary);
   } finally {
@@ -182,8 +184,9 @@ async function watchLoop(
       const blind = SIDES.some((side) => !context.sides[side].reply.canWatch);
       if (outcome.degraded || blind) nextFullMs = Math.min(nextFullMs, host.clock.monotonicMs() + degradedMs(options));
       onEvent({ type: "phase", phase: "watching" });
-      again = outcome.again;
-      const retryMs = again ? TRANSIENT_RETRY_MS : Number.POSITIVE_INFINITY;
+      again = outcome.again || outcome.later;
+      const restMs = Math.min(TRANSIENT_RETRY_MS, context.resting?.waitMs() ?? TRANSIENT_RETRY_MS);
+      const retryMs = again ? restMs : Number.POSITIVE_INFINITY;
       await dirty.wait(Math.min(nextFullMs - host.clock.monotonicMs(), retryMs), signal);
     }
   } finally {

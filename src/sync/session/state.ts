@@ -3,7 +3,7 @@
  * either side, how far each side's observations were consumed, and which changes were on their way when it stopped.
  */
 import { type Entry, sameEntry, type Preserve } from "#model/entry.ts";
-import { type RelPath, comparePaths, isWithin } from "#model/path.ts";
+import { type RelPath, compareNames, comparePaths, isWithin, joinPath, nameOf, parentOf } from "#model/path.ts";
 import type { Problem } from "#model/observation.ts";
 import type { Conflict, Side } from "#model/plan.ts";
 import type { SumSeeds } from "#sync/endpoint/endpoint.ts";
@@ -23,7 +23,18 @@ export const otherSide = (side: Side): Side => (side === "alpha" ? "beta" : "alp
 export type SideMark = { readonly rootId: string; readonly epoch: string; readonly seq: number; readonly filterHash: string };
 
 /** One change that was sent to a side and whose outcome is not recorded yet. */
-export type InFlight = { readonly side: Side; readonly path: RelPath; readonly entry: Entry | undefined };
+export type InFlight = {
+  readonly side: Side;
+  readonly path: RelPath;
+  readonly entry: Entry | undefined;
+  /** A move from there, with everything that the ancestor has below; then `entry` says nothing. */
+  readonly from?: RelPath | undefined;
+};
+/** Added to the side (0: alpha, 1: beta) of a move in its record. */
+const IN_FLIGHT_MOVE = 2;
+
+/** New entries of one directory from which on it is written as a whole, if it held nothing before. */
+const WHOLE_DIR_MIN = 8;
 
 /** In-flight changes in one log record. */
 const IN_FLIGHT_PER_RECORD = 2000;
@@ -48,6 +59,9 @@ export class SessionState {
   /** Changes whose outcome was not heard of wait to be recognised. */
   inFlightPending = false;
   #saved = "";
+  #ancestorEmpty: boolean;
+  /** Ancestor entries of a batch in progress that are not in the tree yet. */
+  #batch: Map<RelPath, Entry> | undefined;
   /** Sequences whose observations are stored durably, so that the endpoints' logs may forget them. */
   readonly savedSeq: Record<Side, number>;
 
@@ -57,6 +71,7 @@ export class SessionState {
     this.#meta = store.table("meta");
     this.#inFlight = store.log("in-flight");
     this.#savedPending = { alpha: store.table("pending-alpha"), beta: store.table("pending-beta") };
+    this.#ancestorEmpty = this.ancestor.count() === 0;
     this.seeds = this.#loadSeeds(random);
     this.files = this.#number("files");
     this.marks = { alpha: this.#loadMark("alpha"), beta: this.#loadMark("beta") };
@@ -116,7 +131,7 @@ export class SessionState {
   held(side: Side, path: RelPath): Held {
     const own = this.pending[side].get(path);
     if (own !== undefined) return own;
-    const entry = this.ancestor.get(path);
+    const entry = this.ancestorOf(path);
     return entry === undefined ? { state: "absent" } : { state: "present", entry };
   }
 
@@ -126,7 +141,7 @@ export class SessionState {
     else if (this.pending[side].get(path)?.state === "ignored") this.#seenAgain(side, path);
     if (held.state !== "ignored") {
       const entry = held.state === "present" ? held.entry : undefined;
-      if (sameEntry(this.ancestor.get(path), entry, preserve)) {
+      if (sameEntry(this.ancestorOf(path), entry, preserve)) {
         this.pending[side].delete(path);
         return;
       }
@@ -155,21 +170,68 @@ export class SessionState {
     } else this.observe(side, path, entry === undefined ? { state: "absent" } : { state: "present", entry }, preserve);
   }
 
+  /** A first copy asks for every path of a tree that holds nothing: that must not cost a look-up each. */
+  ancestorOf(path: RelPath): Entry | undefined {
+    if (this.#ancestorEmpty) return undefined;
+    return this.#batch?.get(path) ?? this.ancestor.get(path);
+  }
+
   setAncestor(path: RelPath, entry: Entry | undefined): void {
-    const before = this.ancestor.get(path);
+    const before = this.ancestorOf(path);
     if (before?.kind === "file") this.files--;
     if (entry === undefined) {
+      this.#batch?.delete(path);
       if (before !== undefined) this.ancestor.delete(path);
       return;
     }
     if (entry.kind === "file") this.files++;
-    this.ancestor.set(path, entry);
+    if (this.#batch !== undefined) this.#batch.set(path, entry);
+    else {
+      this.#ancestorEmpty = false;
+      this.ancestor.set(path, entry);
+    }
+  }
+
+  /** Runs `body`, whose new ancestor entries are written directory by directory at its end. Inside a transaction. */
+  inBatch(body: () => void): void {
+    this.#batch = new Map();
+    try {
+      body();
+      this.#flushBatch();
+    } finally {
+      this.#batch = undefined;
+    }
+  }
+
+  #flushBatch(): void {
+    const batch = this.#batch;
+    if (batch === undefined || batch.size === 0) return;
+    const byDir = new Map<RelPath, { name: string; record: Entry }[]>();
+    for (const [path, record] of batch) {
+      const dir = parentOf(path);
+      let children = byDir.get(dir);
+      if (children === undefined) byDir.set(dir, (children = []));
+      children.push({ name: nameOf(path), record });
+    }
+    for (const [dir, children] of byDir) {
+      const whole = children.length >= WHOLE_DIR_MIN && (this.#ancestorEmpty || this.ancestor.children(dir).length === 0);
+      if (whole) this.ancestor.setChildren(dir, children.sort((a, b) => compareNames(a.name, b.name)));
+      else for (const { name, record } of children) this.ancestor.set(joinPath(dir, name), record);
+    }
+    this.#ancestorEmpty = false;
+    batch.clear();
   }
 
   /** `side` renamed a subtree as the other side had done before: it is renamed in the ancestor too. */
   moved(side: Side, from: RelPath, to: RelPath, preserve: Preserve): void {
+    this.#flushBatch();
     const other = otherSide(side);
-    const subtree = [...this.ancestor.walk(from)].map(([path]) => {
+    // Something else was agreed at its new place once, and went from this side since.
+    for (const [path] of [...this.ancestor.walk(to)]) this.rebase(path, undefined, preserve);
+    // Also what was never agreed: in a mirror a rename of beta's own is taken back.
+    const paths = new Set([...this.ancestor.walk(from)].map(([path]) => path));
+    for (const path of this.pending[side].keys()) if (isWithin(path, from)) paths.add(path);
+    const subtree = [...paths].map((path) => {
       const now = to + path.slice(from.length);
       return { path, now, mine: this.held(side, path), theirs: this.held(other, now) };
     });
@@ -187,6 +249,7 @@ export class SessionState {
    * otherwise the winner's unchanged entries there would look deleted by the loser.
    */
   movedAside(side: Side, from: RelPath, to: RelPath, preserve: Preserve): void {
+    this.#flushBatch();
     const paths = new Set([...this.ancestor.walk(from)].map(([path]) => path));
     for (const path of this.pending[side].keys()) if (isWithin(path, from)) paths.add(path);
     for (const path of paths) {
@@ -248,10 +311,11 @@ export class SessionState {
       const w = new ByteWriter();
       const part = changes.slice(at, at + IN_FLIGHT_PER_RECORD);
       w.varint(part.length);
-      for (const { side, path, entry } of part) {
-        w.bool(side === "beta");
+      for (const { side, path, entry, from } of part) {
+        w.u8((side === "beta" ? 1 : 0) + (from === undefined ? 0 : IN_FLIGHT_MOVE));
         w.string(path);
-        writeEntry(w, entry);
+        if (from === undefined) writeEntry(w, entry);
+        else w.string(from);
       }
       this.#inFlight.append(w.finish());
     }
@@ -265,7 +329,11 @@ export class SessionState {
     for (const [, bytes] of this.#inFlight.since(this.#inFlight.first() - 1)) {
       const r = new ByteReader(bytes);
       for (let left = r.varint(); left > 0; left--) {
-        yield { side: r.bool() ? "beta" : "alpha", path: r.string(), entry: readEntry(r) };
+        const kind = r.u8();
+        const side: Side = kind % IN_FLIGHT_MOVE === 1 ? "beta" : "alpha";
+        const path = r.string();
+        if (kind < IN_FLIGHT_MOVE) yield { side, path, entry: readEntry(r) };
+        else yield { side, path, entry: undefined, from: r.string() };
       }
     }
   }
@@ -311,6 +379,7 @@ export class SessionState {
   reset(): void {
     this.store.transaction({ durable: true }, () => {
       this.ancestor.deleteSubtree("");
+      this.#ancestorEmpty = true;
       this.files = 0;
       for (const side of SIDES) {
         this.pending[side].clear();

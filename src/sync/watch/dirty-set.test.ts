@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { DIRTY_PATHS_MAX, DirtySet } from "#sync/watch/dirty-set.ts";
 
-test("[WATCH-1] the wider extent of a path wins, and take() begins anew", () => {
+test("[DIRTY-1] the wider extent of a path wins, and take() begins anew", () => {
   const set = new DirtySet();
   set.mark("a", "subtree");
   set.mark("a", "entry");
@@ -11,7 +11,7 @@ test("[WATCH-1] the wider extent of a path wins, and take() begins anew", () => 
   expect(set.isEmpty).toBe(true);
 });
 
-test("[WATCH-2] too many paths become their directories, and those everything", () => {
+test("[DIRTY-2] too many paths become their directories, and those everything", () => {
   const set = new DirtySet();
   set.mark("new", "subtree");
   for (let n = 0; n <= DIRTY_PATHS_MAX; n++) set.mark(`d${n % 3}/f${n}`, "entry");
@@ -24,7 +24,7 @@ test("[WATCH-2] too many paths become their directories, and those everything", 
   expect(set.take()).toEqual({ all: true, paths: new Map() });
 });
 
-test("[WATCH-3] what could not be looked at is given back", () => {
+test("[DIRTY-3] what could not be looked at is given back", () => {
   const set = new DirtySet();
   set.mark("a", "entry");
   const taken = set.take();

@@ -1,0 +1,112 @@
+import { describe, expect, test } from "bun:test";
+import { Confined } from "#platform/confined.ts";
+import { SourceDurability } from "#sync/endpoint/source-durability.ts";
+import { SimClock } from "#testing/sim-clock.ts";
+import { SimHost } from "#testing/sim-host.ts";
+import { SimRandom } from "#testing/sim-random.ts";
+
+class Source implements Disposable {
+  readonly clock = new SimClock();
+  readonly #host = new SimHost(this.clock, new SimRandom(1));
+  readonly #boot = this.#host.boot();
+  readonly root: Confined;
+  readonly durability: SourceDurability;
+  /** What was synced, in order; "all" for everything. */
+  readonly synced: string[] = [];
+  /** An errno for the sync of a path. */
+  refuse: (path: string) => string | undefined = () => undefined;
+
+  constructor(enabled = true) {
+    this.#host.user.mkdir("/root");
+    this.root = new Confined(this.#boot.fs, this.#boot.fs.openRoot("/root"));
+    this.durability = new SourceDurability(this.#boot, this.root, 1n, enabled);
+    this.#boot.fs.faults = (call, { path }) => {
+      if (call !== "sync" && call !== "syncAll") return undefined;
+      this.synced.push(call === "syncAll" ? "all" : path.replace(/^\/root\/?/, "/"));
+      return this.refuse(path);
+    };
+  }
+
+  write(...paths: string[]): void {
+    for (const path of paths) {
+      const at = `/root/${path}`;
+      this.#host.user.mkdir(at.slice(0, at.lastIndexOf("/")));
+      this.#host.user.write(at, "content");
+    }
+  }
+
+  handed(...paths: string[]): { path: string; stat: ReturnType<Confined["stat"]> }[] {
+    return paths.map((path) => ({ path, stat: this.root.stat(path) }));
+  }
+
+  later(ms: number): void {
+    this.clock.spend(ms * 1e6);
+  }
+
+  [Symbol.dispose](): void {
+    this.root[Symbol.dispose]();
+    expect(this.#boot.fs.openFds()).toBe(0);
+  }
+}
+
+describe("what a source hands out", () => {
+  test("[SOURCE-1] a file written a moment ago is synced with its name and the young directories above; an old one is not", async () => {
+    using source = new Source();
+    source.write("old/f");
+    source.later(61_000);
+    source.write("old/young/sub/g");
+    expect(await source.durability.begin(source.handed("old/f"))).toEqual(new Map());
+    expect(source.synced).toEqual([]);
+    await source.durability.begin(source.handed("old/young/sub/g"));
+    // "old" has got a name just now; what is above it has not.
+    expect(source.synced.toSorted()).toEqual(["/", "/old", "/old/young", "/old/young/sub", "/old/young/sub/g"]);
+  });
+
+  test("[SOURCE-2] many files cost one sync of everything, which also covers what was written before it", async () => {
+    using source = new Source();
+    const paths = Array.from({ length: 100 }, (_, at) => `f${at}`);
+    source.write(...paths);
+    source.later(100);
+    await source.durability.begin(source.handed(...paths.slice(0, 50)));
+    await source.durability.all();
+    await source.durability.begin(source.handed(...paths.slice(50)));
+    for (const one of source.handed("f99")) await source.durability.one(one);
+    expect(source.synced).toEqual(["all"]);
+    source.write("f1");
+    for (const one of source.handed("f1")) await source.durability.one(one);
+    expect(source.synced.length).toBeGreaterThan(1);
+  });
+
+  test("[SOURCE-3] a file that the disk refuses to sync is named; when everything fails, everything is refused", async () => {
+    using source = new Source();
+    source.write("bad", "good");
+    source.refuse = (path) => (path === "/root/bad" ? "EIO" : undefined);
+    const failed = await source.durability.begin(source.handed("bad", "good"));
+    expect([...failed].map(([path, { code }]) => [path, code])).toEqual([["bad", "EIO"]]);
+    const paths = Array.from({ length: 100 }, (_, at) => `f${at}`);
+    source.write(...paths);
+    source.refuse = () => "EIO";
+    await source.durability.begin(source.handed(...paths));
+    expect(source.durability.all()).rejects.toMatchObject({ code: "EIO" });
+  });
+
+  test("[SOURCE-4] a disk that cannot or need not sync what is only read is no problem; another file at the path is one", async () => {
+    using source = new Source();
+    source.write("f", "g");
+    source.refuse = () => "EROFS";
+    expect(await source.durability.begin(source.handed("f"))).toEqual(new Map());
+    const handed = source.handed("g");
+    source.write("h");
+    source.root.fs.rename(source.root.root, "h", source.root.root, "g", { replace: true });
+    const failed = await source.durability.begin(handed);
+    expect(failed.get("g")?.code).toBe("ESTALE");
+  });
+
+  test("[SOURCE-5] a session that wants no durability pays for none", async () => {
+    using source = new Source(false);
+    source.write("f");
+    await source.durability.begin(source.handed("f"));
+    await source.durability.all();
+    expect(source.synced).toEqual([]);
+  });
+});

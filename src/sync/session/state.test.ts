@@ -1,0 +1,167 @@
+import { describe, expect, test } from "bun:test";
+import { type Entry, type FileEntry, PRESERVE_DEFAULT as preserve } from "#model/entry.ts";
+import type { Observation, Problem } from "#model/observation.ts";
+import type { Endpoint, ScanSummary } from "#sync/endpoint/endpoint.ts";
+import { MemoryDisk, MemoryStore } from "#sync/index/memory-store.ts";
+import { UnknownPaths, observeSide } from "#sync/session/observe.ts";
+import { type Held, SessionState } from "#sync/session/state.ts";
+
+const random = { bytes: (count: number): Uint8Array => new Uint8Array(count).fill(7) };
+const dir: Entry = { kind: "dir", mode: 0o755 };
+
+function file(content: string): FileEntry {
+  return { kind: "file", size: content.length, mode: 0o644, mtimeNs: 1n, sum: Buffer.from(content).toString("hex").padEnd(32, "0") };
+}
+
+const present = (entry: Entry): Held => ({ state: "present", entry });
+
+function stateWith(ancestor: Record<string, Entry>, disk = new MemoryDisk()): SessionState {
+  const state = new SessionState(new MemoryStore(disk), random);
+  state.store.transaction({ durable: true }, () => {
+    for (const [path, entry] of Object.entries(ancestor)) state.setAncestor(path, entry);
+    state.save(true);
+  });
+  return state;
+}
+
+function pendingOf(state: SessionState): Record<string, string[]> {
+  const words = (side: "alpha" | "beta"): string[] =>
+    [...state.pending[side]].map(([path, held]) => `${path} ${held.state}`).toSorted();
+  return { alpha: words("alpha"), beta: words("beta") };
+}
+
+describe("what a session remembers", () => {
+  test("[SESSION-10] what equals the ancestor is not pending; what a side holds elsewhere is what the ancestor says", () => {
+    const state = stateWith({ f: file("one") });
+    state.observe("alpha", "f", present(file("two")), preserve);
+    state.observe("beta", "n", present(file("new")), preserve);
+    expect(pendingOf(state)).toEqual({ alpha: ["f present"], beta: ["n present"] });
+    expect(state.touched()).toEqual(["f", "n"]);
+    expect(state.held("beta", "f")).toEqual(present(file("one")));
+    state.observe("alpha", "f", present(file("one")), preserve);
+    state.observe("beta", "n", { state: "absent" }, preserve);
+    expect(pendingOf(state)).toEqual({ alpha: [], beta: [] });
+  });
+
+  test("[SESSION-11] an outcome is the ancestor only when the other side holds the same", () => {
+    const state = stateWith({ f: file("one"), g: file("one") });
+    state.observe("alpha", "f", present(file("two")), preserve);
+    state.achieved("beta", "f", file("two"), preserve);
+    expect([state.ancestor.get("f"), state.files]).toEqual([file("two"), 2]);
+    state.achieved("beta", "g", file("half"), preserve);
+    expect(state.ancestor.get("g")).toEqual(file("one"));
+    expect(pendingOf(state)).toEqual({ alpha: [], beta: ["g present"] });
+  });
+
+  test("[SESSION-12] a renamed subtree takes along what is pending in it", () => {
+    const state = stateWith({ d: dir, "d/f": file("f"), "d/g": file("g") });
+    for (const [path, entry] of [["e", dir], ["e/f", file("f")], ["e/g", file("edited")]] as const) {
+      state.observe("alpha", path, present(entry), preserve);
+    }
+    for (const path of ["d", "d/f", "d/g"]) state.observe("alpha", path, { state: "absent" }, preserve);
+    state.moved("beta", "d", "e", preserve);
+    expect([...state.ancestor.walk("")].map(([path]) => path)).toEqual(["e", "e/f", "e/g"]);
+    expect(pendingOf(state)).toEqual({ alpha: ["e/g present"], beta: [] });
+  });
+
+  test("[SESSION-13] pending, marks and changes in flight survive a restart, and seeds never change", () => {
+    const disk = new MemoryDisk();
+    const state = stateWith({ f: file("one") }, disk);
+    state.observe("alpha", "f", { state: "absent" }, preserve);
+    state.observe("beta", "i", { state: "ignored" }, preserve);
+    state.marks.alpha = { rootId: "r", epoch: "e", seq: 7, filterHash: "h" };
+    state.store.transaction({ durable: true }, () => {
+      state.addInFlight([{ side: "beta", path: "f", entry: undefined }, { side: "alpha", path: "n", entry: file("n") }]);
+      state.save(true);
+    });
+    disk.kill();
+    const again = new SessionState(new MemoryStore(disk), { bytes: (count) => new Uint8Array(count).fill(9) });
+    expect(pendingOf(again)).toEqual({ alpha: ["f absent"], beta: ["i ignored"] });
+    expect([again.marks.alpha?.seq, again.savedSeq.alpha, again.files]).toEqual([7, 7, 1]);
+    expect([...again.inFlight()].map(({ side, path }) => `${side} ${path}`)).toEqual(["beta f", "alpha n"]);
+    expect(again.seeds).toEqual(state.seeds);
+  });
+
+  test("[SESSION-14] a reset forgets what was agreed and keeps the seeds", () => {
+    const disk = new MemoryDisk();
+    const state = stateWith({ d: dir, "d/f": file("one") }, disk);
+    state.marks.beta = { rootId: "r", epoch: "e", seq: 7, filterHash: "h" };
+    state.reset();
+    const again = new SessionState(new MemoryStore(disk), random);
+    expect([again.ancestor.count(), again.files, again.marks.beta, again.savedSeq.beta]).toEqual([0, 0, undefined, 0]);
+    expect(again.seeds).toEqual(state.seeds);
+  });
+
+  test("[SESSION-15] below a path that a side ignores nothing is known of it; seen again, what is not reported is gone", () => {
+    const state = stateWith({ d: dir, "d/f": file("f"), "d/g": file("g"), k: file("k") });
+    state.observe("beta", "d/f", present(file("edited")), preserve);
+    state.observe("beta", "d", { state: "ignored" }, preserve);
+    expect(pendingOf(state).beta).toEqual(["d ignored"]);
+    state.forget("d", preserve);
+    expect([...state.ancestor.walk("")].map(([path]) => path)).toEqual(["k"]);
+    expect(pendingOf(state)).toEqual({ alpha: ["d present", "d/f present", "d/g present"], beta: ["d ignored"] });
+    state.observe("beta", "d", present(dir), preserve);
+    state.observe("beta", "d/f", present(file("f")), preserve);
+    expect([state.held("beta", "d/f").state, state.held("beta", "d/g").state]).toEqual(["present", "absent"]);
+  });
+
+  test("[SESSION-16] when an ignore file changes, ignored paths below it count as absent until they are reported", () => {
+    const state = stateWith({ known: file("k") });
+    for (const path of ["a/x", "b/x", "known"]) state.observe("alpha", path, { state: "ignored" }, preserve);
+    state.rulesChanged("alpha", "a");
+    expect(pendingOf(state).alpha).toEqual(["b/x ignored", "known ignored"]);
+    state.rulesChanged("alpha", "");
+    // The ancestor knows it, so absence would be a deletion.
+    expect(pendingOf(state).alpha).toEqual(["known ignored"]);
+  });
+});
+
+describe("taking a scan in", () => {
+  const found = (path: string, code = "EIO"): Problem => ({ path, side: "alpha", code, message: "", transient: true });
+
+  /** An endpoint of which only the scan is used. */
+  function scanning(batch: Observation[], problems: Problem[] = []): Endpoint {
+    const summary: ScanSummary = { seq: 5, epoch: "e", problems, entries: batch.length, hashedBytes: 0, degraded: undefined };
+    const scan: Endpoint["scan"] = async (_request, onBatch) => {
+      await onBatch(batch);
+      return summary;
+    };
+    return { label: "side", scan } as Pick<Endpoint, "label" | "scan"> as Endpoint;
+  }
+
+  const take = (state: SessionState, endpoint: Endpoint, since: number): Promise<unknown> => {
+    const request = { since, acknowledged: 0, extent: "full", deep: false } as const;
+    return observeSide("beta", endpoint, request, state, preserve, () => undefined, new AbortController().signal);
+  };
+
+  test("[SESSION-40] a complete listing says what is absent, but not where it could not look", async () => {
+    const state = stateWith({ a: dir, "a/f": file("f"), b: dir, "b/f": file("f"), c: file("c") });
+    const listing: Observation[] = [
+      { state: "present", path: "a", entry: dir },
+      { state: "present", path: "b", entry: dir },
+    ];
+    await take(state, scanning(listing, [found("b")]), 0);
+    expect(pendingOf(state).beta).toEqual(["a/f absent", "c absent"]);
+  });
+
+  test("[SESSION-41] later observations say only what they name", async () => {
+    const state = stateWith({ a: file("a"), b: file("b") });
+    await take(state, scanning([{ state: "absent", path: "a" }]), 3);
+    expect(pendingOf(state).beta).toEqual(["a absent"]);
+  });
+
+  test("[SESSION-42] a complete listing out of order is refused", async () => {
+    const entry = file("f");
+    const listing: Observation[] = ["b", "a"].map((path) => ({ state: "present", path, entry }));
+    expect(take(stateWith({}), scanning(listing), 0)).rejects.toMatchObject({ code: "PROTOCOL" });
+  });
+
+  test("[SESSION-43] an unknown path covers everything below it, and is below everything above it", () => {
+    const unknown = new UnknownPaths([found("a/b"), found("c", "EACCES")]);
+    expect(["a", "a/b", "a/b/c", "a/bc", "c/x"].map((path) => unknown.covering(path)?.code)).toEqual([
+      undefined, "EIO", "EIO", undefined, "EACCES",
+    ]);
+    expect(["a", "a/b", "c"].map((path) => unknown.below(path))).toEqual([true, false, false]);
+    expect(new UnknownPaths([found("")]).covering("any/where")?.code).toBe("EIO");
+  });
+});
