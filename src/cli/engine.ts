@@ -3,6 +3,7 @@
  * sessions are run. Imports of the engine are deferred so that `--help` does not load it.
  */
 import { join, resolve } from "node:path";
+import { SynclineError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
 import type { Side } from "#model/plan.ts";
 import type { Host } from "#platform/host.ts";
@@ -262,7 +263,7 @@ export async function serveRoots(request: ServeRequest): Promise<Serving> {
     request.identity === undefined
       ? ownIdentity(stateDir, host.hostName, listen.host, host.clock)
       : givenIdentity(request.identity);
-  const server = serveConnections({
+  const server = listening(listen, () => serveConnections({
     host,
     listen,
     roots,
@@ -271,7 +272,7 @@ export async function serveRoots(request: ServeRequest): Promise<Serving> {
     tls: { identity, clientAuthorities: clientCa },
     openEndpoint: localEndpoints(host, stateDir),
     program: PROGRAM,
-  });
+  }));
   return { port: server.port, fingerprint: identity.fingerprint, close: () => server.close() };
 }
 
@@ -285,4 +286,21 @@ export async function serveAgent(stateDir: string, signal: AbortSignal): Promise
   ]);
   const openEndpoint = localEndpoints(host, stateDir);
   await serveStdio({ transport: ownStdio(), openEndpoint, clock: host.clock, program: PROGRAM }, signal);
+}
+
+/** Runs what begins to listen; an address that cannot be had is the operator's to mend. */
+function listening<T>(listen: { readonly host: string; readonly port: number }, begin: () => T): T {
+  try {
+    return begin();
+  } catch (cause) {
+    if (cause instanceof SynclineError) throw cause;
+    const where = `${listen.host}:${listen.port}`;
+    throw new SynclineError({
+      code: "USAGE",
+      op: "listen",
+      message: `cannot listen on ${where}: the address is taken, not of this host, or not allowed`,
+      hint: `see who has it: ss -ltnp | grep ${listen.port}; or choose another with --listen HOST:PORT`,
+      cause,
+    });
+  }
 }
