@@ -64,7 +64,8 @@ class SimWatcher implements Watcher {
     const watch: DirWatch = {
       tell: (type, name, isDir, cookie) => {
         this.#put({ wd, name, isDir, cookie, type });
-        if (type === "delete-self" || type === "unmount") this.#end(wd);
+        // A dead process has closed everything by now.
+        if ((type === "delete-self" || type === "unmount") && this.#byWd.has(wd)) this.#end(wd);
       },
     };
     (inode.watches ??= []).push(watch);

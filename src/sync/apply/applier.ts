@@ -79,7 +79,9 @@ export class Applier implements Application {
     if (op.type === "move") return { op, staged: undefined, inTree: false, failure: undefined, trashName: "", intent: undefined };
     const { change, bytes } = op;
     const inTree = this.#staging.inTree(change.path);
-    const base = { op, inTree, staged: undefined, failure: undefined, trashName: "", intent: undefined };
+    // The bytes are in the stage in a moment; kept here they would fill the memory until the commit.
+    const kept: ApplyOp = { type: "change", change };
+    const base = { op: kept, inTree, staged: undefined, failure: undefined, trashName: "", intent: undefined };
     const isDir = (change.new ?? change.old)?.kind === "dir";
     if (this.#context.ignores(change.path, isDir)) {
       return { ...base, failure: problem(change.path, "IGNORED", "it is ignored on this side", false) };

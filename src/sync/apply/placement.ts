@@ -168,7 +168,10 @@ export class Placement {
 
   /** The stat of what was just placed, with everything on it that had to wait until then. */
   #finished(staged: Staged, path: RelPath): Stat {
-    if (staged.entry.kind === "dir") this.#staging.finishTree(staged.at);
+    if (staged.entry.kind === "dir") {
+      this.#context.root.forget(path);
+      this.#staging.finishTree(staged.at);
+    }
     const stat = this.#context.root.stat(path);
     const isOurs = stat.ino === staged.ino && (stat.kind === "dir" || stat.mtimeNs === staged.mtimeNs);
     if (!isOurs) this.#context.markDirty(path);

@@ -2,8 +2,8 @@
  * After a crash: looks at every change that was intended but not recorded as done, and at what lies in the stage.
  * Displaced content goes to the run's trash and into the run's record, so that undo still works; what was staged but
  * never placed is dropped. What was displaced but is not what the change was to displace (somebody saved over the path
- * in the last moment) goes back to its path, or beside it. Index and ancestor are not touched here: the next full scan sees what is on the disk, and
- * the controller recognises its own writes by their sums. Safe to interrupt and repeat.
+ * in the last moment) goes back to its path, or beside it. Index and ancestor are not touched here: the next full scan
+ * sees what is on the disk, and the controller recognises its own writes by their sums. Safe to interrupt and repeat.
  */
 import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
 import { type RelPath, nameOf, parentOf } from "#model/path.ts";

@@ -19,17 +19,26 @@ export type Held = { readonly side: Side; readonly reason: string };
  * Why the plan must be held, or undefined. Counted are removals and replacements on each side; creations, moves and
  * metadata never trip the brake. Without count and percent the defaults hold; one alone is the whole limit; of two the
  * larger counts. A plan that removes every entry of a side is held whatever the limit.
+ *
+ * @param recent entries by which earlier plans have made each side smaller lately: they count as part of this one
  */
-export function judge(plan: Plan, brake: Brake | undefined, totals: Totals): Held | undefined {
+export function judge(
+  plan: Plan,
+  brake: Brake | undefined,
+  totals: Totals,
+  recent: Totals = { alpha: 0, beta: 0 },
+): Held | undefined {
   for (const side of ["alpha", "beta"] as const) {
     const { removes, replaces } = plan.counts[side];
     const total = totals[side];
     if (removes >= total && removes >= EMPTIED_ENTRIES_MIN) {
       return { side, reason: `all ${removes} entries of ${side} would be removed` };
     }
+    const before = recent[side];
     const lost = removes + replaces;
-    if (lost > limitOf(brake, total)) {
-      return { side, reason: `${lost} of ${total} entries of ${side} would be removed or replaced` };
+    if (lost > 0 && lost + before > limitOf(brake, total + before)) {
+      const also = before === 0 ? "" : `, after ${before} in the last minutes`;
+      return { side, reason: `${lost} of ${total} entries of ${side} would be removed or replaced${also}` };
     }
   }
   return undefined;

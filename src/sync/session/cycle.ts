@@ -16,6 +16,7 @@ import { CopyFinder } from "#sync/session/copy-finder.ts";
 import { type ExecutionTotals, executeSide } from "#sync/session/executor.ts";
 import { type Observed, UnknownPaths, observeSide } from "#sync/session/observe.ts";
 import { NamesOfSide } from "#sync/session/names-of-side.ts";
+import type { RecentLosses } from "#sync/session/recent-losses.ts";
 import type { Resting } from "#sync/session/resting.ts";
 import { type Held, SIDES, type SessionState } from "#sync/session/state.ts";
 import type { Host } from "#platform/host.ts";
@@ -38,6 +39,7 @@ export type CycleContext = {
   readonly bandwidth: Bandwidth | undefined;
   /** While watching: files that are left alone for a while. */
   readonly resting: Resting | undefined;
+  readonly losses: RecentLosses;
 };
 
 /** What to scan on each side; undefined: nothing changed there since the last cycle. */
@@ -91,7 +93,11 @@ class Cycle {
     for (const one of plan.blocked) if (!this.#totals.problems.includes(one)) this.#totals.problems.push(one);
     const held = this.#brake(plan);
     if (options.dryRun) onEvent({ type: "plan", plan, hash: planHash(plan, this.#context.hash) });
-    else if (!held) await this.#execute(plan);
+    else if (!held) {
+      const before = { ...state.entries };
+      await this.#execute(plan);
+      for (const side of SIDES) this.#context.losses.note(side, before[side] - state.entries[side]);
+    }
     state.lastConflicts = plan.conflicts;
     const { problems } = this.#totals;
     const { resting } = this.#context;
@@ -136,11 +142,12 @@ class Cycle {
   }
 
   /**
-   * Changes that were on their way when the controller or the link stopped: where the side now holds exactly what was sent, both
-   * sides held it at one time, so it is the ancestor. Otherwise a later edit would look like a conflict with our own.
+   * Changes that were on their way when the controller or the link stopped: where the side now holds exactly what was
+   * sent, both sides held it at one time, so it is the ancestor. Otherwise a later edit would look like a conflict with
+   * our own. What cannot be seen now is settled by a later cycle.
    */
   #settleInFlight(): void {
-    const { state, options } = this.#context;
+    const { state } = this.#context;
     state.store.transaction({ durable: false }, () => {
       for (const { side, path, entry, from } of [...state.inFlight()]) {
         if (from !== undefined) {
@@ -150,15 +157,23 @@ class Cycle {
         const held = state.held(side, path);
         const there = held.state === "present" ? held.entry : undefined;
         if (held.state === "ignored" || !arrived(entry, there)) continue;
-        state.rebase(path, there, options.preserve);
+        this.#agreeArrived(side, path, there, entry);
       }
       // Settled once: were a side to return to such a content later, of its own accord, that would be its edit.
-      const all = SIDES.every((side) => state.unknown[side].length === 0);
-      if (!all) return;
+      state.inFlightPending = SIDES.some((side) => state.unknown[side].length > 0);
+      if (state.inFlightPending) return;
       state.clearInFlight();
       state.save(false);
     });
-    state.inFlightPending = false;
+  }
+
+  /** Its content is the one that was sent, sum and all: without the sum it would look edited to a deletion. */
+  #agreeArrived(side: Side, path: RelPath, there: Row["ancestor"], sent: Row["ancestor"]): void {
+    const { state, options } = this.#context;
+    const knows = there?.kind === "file" && there.sum === undefined && sent?.kind === "file";
+    const entry = knows ? { ...there, sum: sent.sum } : there;
+    state.rebase(path, entry, options.preserve);
+    if (knows) state.observe(side, path, { state: "present", entry: { ...there, sum: sent.sum } }, options.preserve);
   }
 
   #settleMove(side: Side, from: RelPath, to: RelPath): void {
@@ -168,7 +183,7 @@ class Cycle {
       const held = state.held(side, now);
       const there = held.state === "present" ? held.entry : undefined;
       if (there === undefined || !arrived(entry, there) || state.held(side, path).state !== "absent") continue;
-      state.rebase(now, there, options.preserve);
+      this.#agreeArrived(side, now, there, entry);
       state.rebase(path, undefined, options.preserve);
     }
   }
@@ -270,10 +285,15 @@ class Cycle {
 
   #brake(plan: Plan): boolean {
     const { options, state, onEvent } = this.#context;
-    const verdict = judge(plan, options.brake, state.entries);
+    const { losses } = this.#context;
+    const verdict = judge(plan, options.brake, state.entries, losses.recent());
     if (verdict === undefined) return false;
     const hash = planHash(plan, this.#context.hash);
-    if (options.approve === hash) return false;
+    if (options.approve === hash) {
+      losses.clear();
+      return false;
+    }
+    losses.hold();
     onEvent({ type: "hold", hash, reason: verdict.reason, plan });
     return true;
   }

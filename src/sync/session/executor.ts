@@ -34,6 +34,9 @@ const GROUPS_WANTED = 8;
 /** Content bytes staged for one commit, so that the stage cannot fill the disk unnoticed. */
 const GROUP_BYTES_MAX = 8 * 2 ** 30;
 
+/** Refusals that only the side that is written to can have met, whoever reports them. */
+const TARGET_CODES = new Set(["ENOSPC", "EDQUOT", "EROFS"]);
+
 export type ExecutionTotals = {
   changes: number;
   literal: number;
@@ -138,7 +141,8 @@ class GroupExecution {
       if (mark !== undefined && mark.seq === reply.seqBefore) {
         state.marks[this.#side] = { ...mark, seq: reply.seqAfter };
       }
-      state.clearInFlight();
+      // What an earlier end left unsettled must not be forgotten for this group's sake.
+      if (!state.inFlightPending) state.clearInFlight();
       state.save(durable);
     });
   }
@@ -286,7 +290,7 @@ class GroupExecution {
   }
 
   #sourceProblem(found: Problem): void {
-    const problem = { ...found, side: found.code === "ENOSPC" ? this.#side : otherSide(this.#side) };
+    const problem = { ...found, side: TARGET_CODES.has(found.code) ? this.#side : otherSide(this.#side) };
     this.#context.totals.problems.push(problem);
   }
 
@@ -318,6 +322,7 @@ class GroupExecution {
     } else {
       if (op.change.from !== undefined && op.change.new?.kind === "file") totals.reused += op.change.new.size;
       const there = op.change.new === undefined ? undefined : (result.entry ?? op.change.new);
+      state.entries[side] += (there === undefined ? 0 : 1) - (op.change.old === undefined ? 0 : 1);
       state.achieved(side, result.path, there, preserve);
       if (nameOf(result.path) === IGNORE_FILE) this.#rulesChanged.push(parentOf(result.path));
     }

@@ -11,6 +11,7 @@ import { Bandwidth } from "#sync/session/bandwidth.ts";
 import { type CycleContext, type CycleOutcome, type Extents, runCycle } from "#sync/session/cycle.ts";
 import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
 import { openSides } from "#sync/session/open-sides.ts";
+import { RecentLosses } from "#sync/session/recent-losses.ts";
 import { Resting } from "#sync/session/resting.ts";
 import { addRun } from "#sync/session/run-list.ts";
 import { SIDES, SessionState } from "#sync/session/state.ts";
@@ -100,8 +101,9 @@ async function connectAndRun(
     const counted = { sent: 0, received: 0 };
     const { bytesPerSecond } = options;
     const bandwidth = bytesPerSecond === undefined ? undefined : new Bandwidth(host.clock, bytesPerSecond);
+    const losses = new RecentLosses(host.clock);
     const resting = options.watch ? new Resting(host.clock) : undefined;
-    const context: CycleContext = { host, state, sides, options, onEvent, hash, signal, counted, bandwidth, resting };
+    const context: CycleContext = { host, state, sides, options, onEvent, hash, signal, counted, bandwidth, resting, losses };
     if (options.watch) await watchLoop(input, context, onSummary);
     else await settleRounds(input, context, { alpha: "full", beta: "full" }, onSummary);
   } finally {

@@ -125,6 +125,16 @@ describe("what is not looked at", () => {
     expect(pair.beta.show()).toBe("a/ a/f=yours a/g=two h=three");
   });
 
+  test("[S-8] what was deleted while it was ignored comes back when the rule is dropped", async () => {
+    for (const [ignore, gone] of [[["h"], "h"], [["/a"], "a"]] as const) {
+      const pair = await synced();
+      await pair.run({ ignore });
+      pair.alpha.remove(gone);
+      expect((await pair.run({ ignore })).summary?.changes).toBe(0);
+      expect(await pair.agree()).toBe(SHOWN);
+    }
+  });
+
   test("[S-8] a rule in an ignore file takes effect on both sides without a delete", async () => {
     for (const rule of ["f\n", "/a\n"]) {
       const pair = await synced();
@@ -140,7 +150,8 @@ describe("what is not looked at", () => {
   });
 
   test("[S-8] what one side alone ignores stays on the other, and is not sent again and again", async () => {
-    const pair = new SimPair();
+    // One way only, so that the rule stays where it is.
+    const pair = new SimPair({ session: { mode: "one-way-safe" } });
     pair.alpha.put({ "n.tmp": "new" });
     pair.beta.put({ ".synclineignore": "*.tmp\n" });
     const first = await pair.run();

@@ -78,6 +78,7 @@ describe("[S-31] what the source has not synced yet", () => {
     ["overwritten in place", (pair) => pair.alpha.put({ f: "new", big: `${LARGE}!` })],
     ["saved by rename", (pair) => pair.alpha.user.save("/root/f", "new")],
     ["in new directories", (pair) => pair.alpha.put({ f: "new", "n/m/deep": "deep", "n/big": LARGE })],
+    ["alone in a new directory of a new directory", (pair) => pair.alpha.put({ "x/y/z": "deep" })],
     ["many files", (pair) => Array.from({ length: 60 }, (_, at) => pair.alpha.put({ [`many/${at}`]: `file ${at}`, f: "new" }))],
   ];
   for (const [name, act] of acts) {

@@ -60,6 +60,23 @@ describe("[S-21] faster than the session", () => {
   }
 });
 
+describe("[S-40] case-only renames while watching", () => {
+  for (const side of ["alpha", "beta"] as const) {
+    test(`[S-40] on ${side}, where beta folds case: one file stays one file under its new name`, async () => {
+      const { pair } = await watching({ beta: { disk: { caseInsensitive: true } } }, (both, wait) => {
+        both.alpha.put({ "readme.md": "text", "docs/f": "one" });
+        wait(QUIET_MS);
+        both[side].rename("readme.md", "README.md");
+        wait(50);
+        both[side].rename("docs", "Docs");
+        wait(QUIET_MS);
+        both[side].put({ "Docs/f": "edited" });
+      });
+      expect(pair.alpha.show()).toBe("Docs/ Docs/f=edited README.md=text");
+    });
+  }
+});
+
 describe("[S-28] writes that nobody announces", () => {
   test("[S-28] a change without an event, as through a mapping, is found by the next rescan", async () => {
     const { pair } = await watching({ watch: { rescanMs: 60_000 } }, ({ alpha, beta }, wait) => {

@@ -1,0 +1,251 @@
+/**
+ * Bugs that simulated lives have found, each as the small scenario that shows it. Seeds change their meaning whenever
+ * the simulation draws anew, so a seed is no regression test; where one is named it is the life that found the bug.
+ */
+import { describe, expect, test } from "bun:test";
+import { PRESERVE_DEFAULT } from "#model/entry.ts";
+import type { Problem } from "#model/observation.ts";
+import type { RunRecord } from "#sync/endpoint/endpoint.ts";
+import { SimPair, atCall, changesOf, conflictsOf, problemsOf } from "#testing/scenarios/sim-pair.ts";
+import { SimCrash } from "#testing/sim-process.ts";
+import { SimRandom } from "#testing/sim-random.ts";
+
+const never = new AbortController().signal;
+/** More calls than any of these sessions makes on one side. */
+const CALLS = 120;
+
+async function lastRun(pair: SimPair, side: "alpha" | "beta"): Promise<RunRecord> {
+  const runs = await pair.withEndpoint(side, (endpoint) => endpoint.runs());
+  return runs.sort((a, b) => a.startedMs - b.startedMs).at(-1)!;
+}
+
+function undo(pair: SimPair, side: "alpha" | "beta", runId: string): Promise<{ problems: Problem[] }> {
+  return pair.withEndpoint(side, (endpoint) => endpoint.undo(runId, never));
+}
+
+describe("planning and state", () => {
+  test("[SIM-40] new content here and a new mode there: here only the mode is set, nothing is written (seed 7)", async () => {
+    const pair = new SimPair();
+    pair.alpha.put({ f: "one" });
+    await pair.agree();
+    pair.alpha.user.write("/root/f", "two two");
+    pair.beta.user.chmod("/root/f", 0o600);
+    const outcome = await pair.run();
+    expect(changesOf(outcome)).toEqual(["alpha metadata f", "beta replace f"]);
+    expect(await pair.agree()).toBe("f=two two");
+  });
+
+  test("[SIM-41] what a disk with coarse times stores is no change of anybody's (seed 1999)", async () => {
+    const pair = new SimPair({ beta: { disk: { timestampNs: 1_000_000n } } });
+    pair.alpha.put({ f: "same", g: "one", "d/h": "in a new directory" });
+    pair.beta.put({ f: "same" });
+    await pair.agree();
+    pair.beta.user.chmod("/root/g", 0o600);
+    pair.beta.rename("d/h", "d/i");
+    await pair.agree();
+    for (let round = 0; round < 2; round++) expect(changesOf(await pair.run({ deep: round === 1 }))).toEqual([]);
+  });
+
+  test("[SIM-42] a mirror takes back a rename of beta's own, and knows afterwards what is there (seed 5126)", async () => {
+    const pair = new SimPair({ session: { mode: "one-way-replica" } });
+    pair.alpha.put({ "d/f": "one", "d/g": "two" });
+    await pair.agree();
+    pair.beta.rename("d", "b");
+    expect(changesOf(await pair.run())).toEqual(["beta move b -> d"]);
+    const quiet = await pair.run();
+    expect([changesOf(quiet), problemsOf(quiet)]).toEqual([[], []]);
+    expect(await pair.agree()).toBe("d/ d/f=one d/g=two");
+  });
+
+  test("[SIM-43] a rename whose source changes under the plan waits for the next cycle, and breaks nothing", async () => {
+    for (let k = 1; k <= CALLS; k++) {
+      const pair = new SimPair({ seed: k });
+      pair.alpha.put({ f: "one", "d/g": "two" });
+      await pair.agree();
+      pair.alpha.rename("f", "h");
+      pair.alpha.rename("d", "e");
+      const { error } = await pair.run({}, ({ beta }) => atCall(beta, k, () => pair.beta.user.save("/root/f", "late edit")));
+      expect([k, error?.message]).toEqual([k, undefined]);
+      await pair.run();
+      expect([k, (await pair.agree()).includes("late edit")]).toEqual([k, true]);
+    }
+  });
+});
+
+describe("ignore rules that change under way", () => {
+  test("[SIM-44] rules that a session itself brings take effect in it, for what is there and what is not (seed 234)", async () => {
+    const pair = new SimPair();
+    pair.beta.put({ ".synclineignore": "*.txt", "old.txt": "beta's own" });
+    await pair.agree();
+    pair.alpha.remove("old.txt");
+    await pair.agree();
+    pair.alpha.put({ ".synclineignore": "none", "new.txt": "alpha's" });
+    expect(await pair.agree()).toBe(".synclineignore=none new.txt=alpha's old.txt=beta's own");
+  });
+
+  test("[SIM-45] what is refused because of rules leaves known what stands there instead (seed 3567)", async () => {
+    const pair = new SimPair({ session: { mode: "one-way-replica" } });
+    pair.alpha.put({ "c/e/f": "alpha's" });
+    pair.beta.put({ ".synclineignore": "c/", c: "a file" });
+    expect(await pair.agree()).toBe("c/ c/e/ c/e/f=alpha's");
+  });
+
+  test("[SIM-46] something ignored stands in the way: said so, and not tried again at once (seed 1857)", async () => {
+    const pair = new SimPair();
+    pair.beta.put({ ".synclineignore": "c/", "c/own": "beta's" });
+    await pair.run();
+    pair.alpha.put({ c: "a file" });
+    const outcome = await pair.run();
+    expect(problemsOf(outcome)).toMatchObject([{ path: "c", side: "beta", code: "EEXIST", transient: false }]);
+    expect(pair.beta.read("c/own")).toBe("beta's");
+  });
+});
+
+describe("edits at the worst moment", () => {
+  test("[SIM-47] an edit right after a file was placed does not pass for what was placed (seed 698)", async () => {
+    for (const how of ["write", "save"] as const) {
+      for (let k = 1; k <= CALLS; k++) {
+        const pair = new SimPair({ seed: k });
+        pair.alpha.put({ f: "one1" });
+        await pair.agree();
+        pair.alpha.put({ f: "two2", g: "new1" });
+        let hasActed = false;
+        await pair.run({}, ({ beta }) =>
+          atCall(beta, k, () => {
+            hasActed = true;
+            pair.beta.user[how]("/root/f", "late");
+            pair.beta.user[how]("/root/g", "late");
+          }),
+        );
+        if (!hasActed) break;
+        const conflicts = conflictsOf(await pair.run());
+        if (conflicts.length === 0) expect([how, k, pair.alpha.show()]).toEqual([how, k, pair.beta.show()]);
+        expect([how, k, pair.beta.contents().visible.has("late")]).toEqual([how, k, true]);
+      }
+    }
+  });
+
+  test("[SIM-48] an edit between the check and the setting of a time is not hidden by that time", async () => {
+    for (let k = 1; k <= CALLS; k++) {
+      const pair = new SimPair({ seed: k });
+      pair.alpha.put({ f: "one1" });
+      await pair.agree();
+      pair.alpha.user.setMtime("/root/f", 1_700_000_000_000_000_000n);
+      await pair.run({}, ({ beta }) => atCall(beta, k, () => pair.beta.user.write("/root/f", "late")));
+      if (pair.beta.read("f") === "late") expect([k, await pair.agree()]).toEqual([k, "f=late"]);
+    }
+  });
+});
+
+describe("power loss and refusals", () => {
+  test("[SIM-49] where names cannot be swapped the old file is safe in the trash before it is replaced (seed 1804)", async () => {
+    for (let seed = 1; seed <= 150; seed++) {
+      const pair = new SimPair({ seed, disk: { exchange: false } });
+      pair.beta.put({ f: "beta's own" });
+      pair.alpha.put({ f: "alpha's" });
+      pair.beta.disk.settle();
+      await pair.run({ mode: "one-way-replica" }, ({ beta }) => {
+        beta.fs.onEffect = (_, call) => {
+          if (call === "sync" && pair.beta.read("f") === "alpha's") throw new SimCrash("the power goes");
+        };
+      });
+      pair.beta.powerLoss(new SimRandom(seed));
+      await pair.run({ mode: "one-way-replica" });
+      expect([seed, pair.beta.contents().all.has("beta's own")]).toEqual([seed, true]);
+    }
+  });
+
+  test("[SIM-50] what broke off in one group is still sorted out after a later one of the same run (seed 2308)", async () => {
+    const pair = new SimPair();
+    pair.alpha.put({ f: "one", g: "two" });
+    await pair.agree();
+    pair.alpha.put({ f: "one more", g: "two more" });
+    let refused = 0;
+    await pair.run({}, ({ beta }) => {
+      beta.fs.faults = (call, { path }) => {
+        if (call !== "rename" || !path.includes("/stage/") || refused > 0 || pair.beta.read("f") === "one") return undefined;
+        refused++;
+        // Makes the same run go another round.
+        pair.beta.user.save("/root/g", "late edit");
+        return "EIO";
+      };
+    });
+    expect(refused).toBe(1);
+    await pair.run();
+    expect(pair.beta.contents().all.has("one")).toBe(true);
+  });
+
+  for (const errno of ["EIO", "EACCES", "ENOSPC"]) {
+    test(`[SIM-51] ${errno} at any one call of either side: nothing stays open, nothing is lost, the next session mends it`, async () => {
+      for (const side of ["alpha", "beta"] as const) {
+        for (let k = 1; k <= CALLS; k++) {
+          const pair = new SimPair({ seed: k });
+          pair.alpha.put({ f: "one", "d/g": "two", "d/h": "three" });
+          await pair.agree();
+          pair.alpha.put({ f: "one more", "d/g": undefined, "e/new": "four" });
+          pair.beta.put({ "d/h": "three more" });
+          let calls = 0;
+          await pair.run({}, (boots) => {
+            boots[side].fs.faults = (call) => (++calls === k && call !== "close" ? errno : undefined);
+          });
+          expect([side, k, await pair.agree()]).toEqual([side, k, "d/ d/h=three more e/ e/new=four f=one more"]);
+        }
+      }
+    });
+  }
+
+  test("[SIM-52] an endpoint that is closed between push and commit, or fails to open, keeps no descriptor", async () => {
+    const pair = new SimPair();
+    pair.alpha.put({ f: "one" });
+    await pair.agree();
+    const boot = pair.beta.host.boot();
+    const entry = { kind: "file", size: 3, mode: 0o644, mtimeNs: 0n, sum: undefined } as const;
+    const change = { side: "beta", path: "new", old: undefined, new: entry, action: "content" } as const;
+    await pair.withEndpoint(
+      "beta",
+      async (endpoint) => {
+        await endpoint.apply("run", never).push([{ type: "change", change, bytes: Buffer.from("abc") }]);
+        expect(boot.fs.openFds()).toBeGreaterThan(3);
+        await endpoint.close();
+        expect(boot.fs.openPaths()).toEqual([]);
+      },
+      boot,
+    );
+    for (let k = 1; k <= 40; k++) {
+      const failing = pair.beta.host.boot();
+      let calls = 0;
+      failing.fs.faults = (call) => (++calls === k && call !== "close" ? "EIO" : undefined);
+      await pair.withEndpoint("beta", async () => undefined, failing).catch(() => undefined);
+      expect([k, failing.fs.openPaths()]).toEqual([k, []]);
+    }
+  });
+});
+
+describe("undo", () => {
+  test("[SIM-53] on a disk with coarse times what a run brought is known as the run's (seed 41)", async () => {
+    const pair = new SimPair({ beta: { disk: { timestampNs: 1_000_000n } } });
+    pair.alpha.put({ f: "one", "d/g": "two" });
+    await pair.agree();
+    const { runId } = await lastRun(pair, "beta");
+    expect((await undo(pair, "beta", runId)).problems).toEqual([]);
+    expect(pair.beta.show()).toBe("");
+  });
+
+  test("[SIM-54] an undo that dies at any effect is completed by the next, also where steps meet at one path (seed 3331)", async () => {
+    for (let k = 1; k <= 12; k++) {
+      const pair = new SimPair({ seed: k, session: { conflict: "copy", preserve: PRESERVE_DEFAULT } });
+      pair.alpha.user.symlink("/root/c", "elsewhere");
+      pair.beta.put({ "c/c/b": "beta's" });
+      await pair.run({ mode: "one-way-safe", conflict: "alpha" });
+      expect(pair.beta.show()).toContain("c@elsewhere");
+      const { runId } = await lastRun(pair, "beta");
+      const boot = pair.beta.host.boot();
+      boot.fs.onEffect = (count) => {
+        if (count === k) throw new SimCrash(`died at effect ${k}`);
+      };
+      await pair.withEndpoint("beta", (endpoint) => endpoint.undo(runId, never), boot).catch(() => undefined);
+      expect([k, (await undo(pair, "beta", runId)).problems]).toEqual([k, []]);
+      expect([k, pair.beta.show()]).toEqual([k, "c/ c/c/ c/c/b=beta's"]);
+    }
+  });
+});
