@@ -124,7 +124,9 @@ export class SimContent {
   }
 
   flipBit(position: number): void {
-    this.#bytes[position] = (this.#bytes[position] ?? 0) ^ 1;
+    const byte = new Uint8Array(1);
+    this.read(byte, position);
+    this.write(Uint8Array.of(byte[0]! ^ 1), position);
   }
 
   #allocate(start: number, end: number): void {

@@ -128,9 +128,13 @@ export class Person {
     this.#ledger.say(`${this.#replica.name}: ${what} ${path.slice(ROOT.length)} ${more}`);
   }
 
+  /** Never through a symlink: what happens to a content is looked up by the path that it has. */
   #path(): string {
     let path = ROOT;
-    for (let depth = 1 + this.#random.int(DEPTH_MAX); depth > 0; depth--) path += `/${this.#random.pick(NAMES)}`;
+    for (let depth = 1 + this.#random.int(DEPTH_MAX); depth > 0; depth--) {
+      if (this.#look(path)?.kind === "symlink") break;
+      path += `/${this.#random.pick(NAMES)}`;
+    }
     return path;
   }
 
@@ -171,6 +175,8 @@ export class Person {
     if (this.#look(path)?.kind === "dir") return;
     const content = this.#ledger.fresh(this.#replica, this.#size());
     this.#note("save", path, contentDigest(content));
+    // A power loss may have brought an earlier one back.
+    this.#destroy(`${path}.tmp~`);
     this.#user.write(`${path}.tmp~`, content);
     this.#destroy(path);
     this.#user.rename(`${path}.tmp~`, path);

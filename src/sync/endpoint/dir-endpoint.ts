@@ -144,6 +144,7 @@ export class DirEndpoint implements Endpoint {
       this.#opened = this.#assemble(request, root, rootOptions, identity, store, abilities);
       const { apply } = this.#opened;
       if (apply !== undefined) {
+        await this.#makeAreaDurable(root, apply, this.#opened.meta);
         await recover(apply);
         pruneRuns(apply);
       }
@@ -192,6 +193,21 @@ export class DirEndpoint implements Endpoint {
     } finally {
       host.fs.close(parent);
     }
+  }
+
+  /** Once for each trash: what is put into it is safe only if its own name is, and that of our directory. */
+  async #makeAreaDurable(root: Confined, { trash, durable, store }: ApplyContext, meta: Table): Promise<void> {
+    const { fs } = this.#options.host;
+    const made = Buffer.from(String(fs.fstat(trash).ino));
+    if (durable === "none" || Buffer.from(meta.get("trash") ?? "").equals(made)) return;
+    const area = fs.openDir(root.root, PRIVATE_DIR);
+    try {
+      await fs.sync(area);
+      await fs.sync(root.root);
+    } finally {
+      fs.close(area);
+    }
+    store.transaction({ durable: false }, () => meta.set("trash", made));
   }
 
   #closeArea(apply: ApplyContext | undefined): void {
