@@ -2,7 +2,7 @@
  * Bugs that simulated lives have found, each as the small scenario that shows it. Seeds change their meaning whenever
  * the simulation draws anew, so a seed is no regression test; where one is named it is the life that found the bug.
  */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
 import type { RunRecord } from "#sync/endpoint/endpoint.ts";
@@ -11,6 +11,9 @@ import { SimCrash } from "#testing/sim-process.ts";
 import { SimRandom } from "#testing/sim-random.ts";
 
 const never = new AbortController().signal;
+// Loops over every call of a session: a second each, more on a busy machine.
+setDefaultTimeout(60_000);
+
 /** More calls than any of these sessions makes on one side. */
 const CALLS = 120;
 
@@ -64,8 +67,15 @@ describe("planning and state", () => {
       await pair.agree();
       pair.alpha.rename("f", "h");
       pair.alpha.rename("d", "e");
-      const { error } = await pair.run({}, ({ beta }) => atCall(beta, k, () => pair.beta.user.save("/root/f", "late edit")));
+      let hasActed = false;
+      const { error } = await pair.run({}, ({ beta }) =>
+        atCall(beta, k, () => {
+          hasActed = true;
+          pair.beta.user.save("/root/f", "late edit");
+        }),
+      );
       expect([k, error?.message]).toEqual([k, undefined]);
+      if (!hasActed) break;
       await pair.run();
       expect([k, (await pair.agree()).includes("late edit")]).toEqual([k, true]);
     }
@@ -76,9 +86,8 @@ describe("ignore rules that change under way", () => {
   test("[SIM-44] rules that a session itself brings take effect in it, for what is there and what is not (seed 234)", async () => {
     const pair = new SimPair();
     pair.beta.put({ ".synclineignore": "*.txt", "old.txt": "beta's own" });
-    await pair.agree();
-    pair.alpha.remove("old.txt");
-    await pair.agree();
+    await pair.run();
+    expect(pair.alpha.show()).toBe(".synclineignore=*.txt");
     pair.alpha.put({ ".synclineignore": "none", "new.txt": "alpha's" });
     expect(await pair.agree()).toBe(".synclineignore=none new.txt=alpha's old.txt=beta's own");
   });
@@ -189,6 +198,7 @@ describe("power loss and refusals", () => {
             boots[side].fs.faults = (call) => (++calls === k && call !== "close" ? errno : undefined);
           });
           expect([side, k, await pair.agree()]).toEqual([side, k, "d/ d/h=three more e/ e/new=four f=one more"]);
+          if (calls < k) break;
         }
       }
     });
@@ -232,7 +242,8 @@ describe("undo", () => {
   });
 
   test("[SIM-54] an undo that dies at any effect is completed by the next, also where steps meet at one path (seed 3331)", async () => {
-    for (let k = 1; k <= 12; k++) {
+    // Five effects: two directories of the trash, two renames, a sync.
+    for (let k = 1; k <= 5; k++) {
       const pair = new SimPair({ seed: k, session: { conflict: "copy", preserve: PRESERVE_DEFAULT } });
       pair.alpha.user.symlink("/root/c", "elsewhere");
       pair.beta.put({ "c/c/b": "beta's" });

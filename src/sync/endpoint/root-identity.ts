@@ -88,7 +88,9 @@ export async function identifyRoot(fs: FileSystem, root: Fd, random: Random, opt
         marker === undefined
           ? `root ${options.path} is not the directory that was synchronised before: its marker is gone`
           : `root ${options.path} is another root than the one that was synchronised before`,
-      hint: "check that the right disk is mounted; if the directory was replaced on purpose, run `syncline forget` for this pair and sync again: nothing is deleted then",
+      hint:
+        "check that the right disk is mounted; if the directory was replaced on purpose, run `syncline forget` for " +
+        "this pair and sync again: nothing is deleted then",
     });
   }
   if (marker !== undefined) return { rootId: marker, stat };

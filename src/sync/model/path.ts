@@ -14,7 +14,7 @@ export type RelPath = string;
 export const PATH_BYTES_MAX = 4096;
 /** Longest name in bytes; ext4, xfs, btrfs, APFS (which counts characters) all stop here or earlier. */
 export const NAME_BYTES_MAX = 255;
-/** The directory in a root that belongs to us: marker, stage and trash. Never synchronised. */
+/** The directory in a root that belongs to us: marker, stage and trash. Never synchronised, at any depth. */
 export const PRIVATE_DIR = ".syncline";
 
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -142,13 +142,11 @@ export function pathFault(path: RelPath, allowRoot = false): string | undefined 
   if (path === "") return allowRoot ? undefined : "empty path";
   if (path.includes("\0")) return "NUL in path";
   if (path.length > PATH_BYTES_MAX || encodeName(path).length > PATH_BYTES_MAX) return "path too long";
-  let first = true;
   for (const name of path.split("/")) {
     if (name === "") return path.startsWith("/") ? "absolute path" : "empty path component";
     if (name === "." || name === "..") return `"${name}" in path`;
     if (name.length > NAME_BYTES_MAX || encodeName(name).length > NAME_BYTES_MAX) return "name too long";
-    if (first && name === PRIVATE_DIR) return "reserved name";
-    first = false;
+    if (name === PRIVATE_DIR) return "reserved name";
   }
   return undefined;
 }

@@ -89,7 +89,7 @@ export class DirtyPass {
       if (extent !== "entry") this.#walk.pushRoot(extent === "children");
       return;
     }
-    if (isWithin(path, PRIVATE_DIR)) return;
+    if (path.split("/").includes(PRIVATE_DIR)) return;
     const target = this.#highestUnrecorded(path);
     const reach = target === path ? extent : "subtree";
     const dir = parentOf(target);

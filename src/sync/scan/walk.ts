@@ -159,7 +159,8 @@ export class Walk {
     const place: Place = { dir, fd, rules, recheck, descend: !frame.shallow, changes: [], ghosts: [] };
     let seen = 0;
     for (const { name, kind } of items) {
-      if (dir === "" && name === PRIVATE_DIR) continue;
+      // At any depth: a directory in the root may be a root of another session.
+      if (name === PRIVATE_DIR) continue;
       const old = byName.get(name);
       if (old !== undefined) seen++;
       const stat = this.#look(place, name, kind, old);

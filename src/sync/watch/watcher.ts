@@ -177,7 +177,7 @@ export class RootWatcher implements DirectoryHook, Disposable {
         if (isRoot) this.#lostAll("the root directory was moved");
         return;
       default:
-        if (event.name !== "" && !(isRoot && event.name === PRIVATE_DIR)) this.#onChild(node, event);
+        if (event.name !== "" && event.name !== PRIVATE_DIR) this.#onChild(node, event);
     }
   }
 
