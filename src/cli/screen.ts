@@ -1,4 +1,8 @@
 /** Where output goes: standard output and standard error, with what is known about the terminal behind them. */
+import { fstatSync, writeSync } from "node:fs";
+
+/** Where the terminal does not tell its width. */
+const COLUMNS_DEFAULT = 80;
 
 export type Stream = {
   write(text: string): void;
@@ -37,24 +41,55 @@ export function makePaint(colours: boolean): Paint {
 
 /** The process's own streams. Colours only on a terminal that has some, and never with NO_COLOR (no-color.org). */
 export function processScreen(environment: Record<string, string | undefined>): Screen {
-  const out = processStream(process.stdout);
-  const err = processStream(process.stderr);
+  const out = processStream(1);
+  const err = processStream(2);
   const wanted = (environment["NO_COLOR"] ?? "") === "" && environment["TERM"] !== "dumb";
   return { out, err, paint: makePaint(wanted && out.isTty) };
 }
 
-function processStream(stream: NodeJS.WriteStream): Stream {
-  // The reader of a pipe may go away at any time (`syncline log | head`): what nobody reads is dropped.
+/** Pause before a full pipe whose other end made it non-blocking is tried again. */
+const FULL_PIPE_MS = 5;
+
+/**
+ * Files and pipes are written directly: the runtime's stream objects take longer to come up than a whole run on two
+ * small directories.
+ */
+function processStream(fd: 1 | 2): Stream {
+  if (!isTerminal(fd)) return { write: (text) => writeAll(fd, text), isTty: false, columns: () => COLUMNS_DEFAULT };
+  const stream = fd === 1 ? process.stdout : process.stderr;
+  // A terminal that was closed must not turn the end of a run into a crash.
   stream.on("error", () => undefined);
   return {
     write: (text) => {
-      try {
-        stream.write(text);
-      } catch (error) {
-        if (!(error instanceof Error && "code" in error && error.code === "EPIPE")) throw error;
-      }
+      stream.write(text);
     },
-    isTty: stream.isTTY === true,
-    columns: () => stream.columns || 80,
+    isTty: true,
+    columns: () => stream.columns || COLUMNS_DEFAULT,
   };
+}
+
+function isTerminal(fd: number): boolean {
+  try {
+    // Most often that is all there is to ask, and loading what knows terminals takes several milliseconds.
+    if (!fstatSync(fd).isCharacterDevice()) return false;
+    return process.getBuiltinModule("node:tty").isatty(fd);
+  } catch {
+    // The descriptor is closed: nobody wants to see anything.
+    return false;
+  }
+}
+
+function writeAll(fd: number, text: string): void {
+  const bytes = Buffer.from(text);
+  for (let at = 0; at < bytes.length; ) {
+    try {
+      at += writeSync(fd, bytes, at);
+    } catch (error) {
+      const code = error instanceof Error && "code" in error ? error.code : undefined;
+      if (code === "EAGAIN") Bun.sleepSync(FULL_PIPE_MS);
+      // The reader may go away at any time (`syncline log | head`), and so may a terminal: what nobody reads is dropped.
+      else if (code === "EPIPE" || code === "EBADF" || code === "EIO") return;
+      else throw error;
+    }
+  }
 }

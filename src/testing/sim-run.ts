@@ -108,7 +108,8 @@ class Life {
     this.#ledger.recent = new Set();
     for (const link of this.#links) {
       const random = this.#random.fork(`session ${this.#sessions}`);
-      if (random.chance(0.12)) await this.#undone(link, random);
+      // Not where a recovery comes first: that may bring something back before the run begins.
+      if (random.chance(0.12) && !this.#died.has(link)) await this.#undone(link, random);
       else if (this.#watches && random.chance(0.5)) await this.#watched(link, random);
       else await this.#troubled(link, random);
     }

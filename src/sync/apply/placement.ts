@@ -189,7 +189,7 @@ export class Placement {
     const expected = this.#expected(change.path, change.old!);
     if (expected === undefined) return this.#stale(change.path);
     // What is in it must not even vanish for a moment.
-    if (expected.stat.kind === "dir" && root.list(change.path).length > 0) return this.#stale(change.path);
+    if (expected.stat.kind === "dir" && root.list(change.path).length > 0) return this.#notEmpty(change);
     const parent = root.parent(change.path);
     const name = nameOf(change.path);
     const { at } = staged;
@@ -209,6 +209,13 @@ export class Placement {
     const trash = out.kind === "dir" ? "" : trashName;
     const placed = this.#finished(staged, change.path);
     return this.#done(change, staged.entry, placed, { trash, stage: at, oldIno: out.ino });
+  }
+
+  /** It cannot go: what the session does not know of, or must not see, is in it. */
+  #notEmpty({ path, old }: Change): Placed {
+    this.#context.markDirty(path);
+    const why = problem(path, "ENOTEMPTY", "the directory still holds new or ignored entries", true);
+    return { result: { path, status: "failed", entry: old, problem: why }, record: undefined, item: undefined };
   }
 
   #removeEmptyDir(at: RelPath): boolean {
@@ -311,9 +318,7 @@ export class Placement {
         host.fs.rmdir(parent, name);
       } catch (error) {
         if (!isCode(error, "ENOTEMPTY", "EEXIST")) throw error;
-        this.#context.markDirty(path);
-        const why = problem(path, "ENOTEMPTY", "the directory still holds new or ignored entries", true);
-        return { result: { path, status: "failed", entry: old, problem: why }, record: undefined, item: undefined };
+        return this.#notEmpty(change);
       }
       return removed(change, "", expected.stat.ino);
     }
