@@ -82,6 +82,11 @@ export class Ignored {
     }
   }
 
+  /** The rules, to see whether they changed. */
+  text(): string {
+    return this.#rules.map(({ dir, pattern }) => `${dir}/${pattern}`).join("\n");
+  }
+
   get any(): boolean {
     return this.#rules.length > 0;
   }
@@ -114,6 +119,18 @@ function matches({ dir, pattern }: { dir: RelPath; pattern: string }, path: RelP
   const name = path.slice(path.lastIndexOf("/") + 1);
   if (pattern.endsWith("/")) return isDir && name === pattern.slice(0, -1);
   return pattern.startsWith("*") ? name.endsWith(pattern.slice(1)) : name === pattern;
+}
+
+/**
+ * What the rules of a root hide in it, in no order: a session never changes it, though it may rename the directory that
+ * holds it (P15). And the rules themselves, as far as they go.
+ */
+export function hiddenOf(replica: Replica): { readonly rules: string; readonly hidden: string } {
+  const view = viewOf(replica);
+  const ignored = new Ignored(view);
+  const texts = textOf(view, 1n);
+  const hidden = [...texts].flatMap(([path, text]) => (ignored.hides(path) ? [text] : []));
+  return { rules: ignored.text(), hidden: hidden.sort().join("\n") };
 }
 
 export type Exempt = { readonly conflicts: ReadonlySet<RelPath>; readonly problems?: readonly RelPath[] };

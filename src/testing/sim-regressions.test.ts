@@ -83,6 +83,27 @@ describe("planning and state", () => {
 });
 
 describe("ignore rules that change under way", () => {
+  test("[SIM-57] what is not agreed any more is remembered as what each side holds, also over a death (seed 201819)", async () => {
+    for (let k = 1; k <= CALLS; k++) {
+      const pair = new SimPair({ seed: k });
+      pair.alpha.put({ "b/f": "one", g: "two" });
+      await pair.agree();
+      pair.beta.put({ ".synclineignore": "b", g: "two more" });
+      let hasDied = false;
+      await pair.run({}, ({ alpha }) => {
+        alpha.fs.onEffect = (count) => {
+          hasDied = count === k;
+          if (hasDied) throw new SimCrash(`died at effect ${k}`);
+        };
+      });
+      pair.alpha.put({ ".synclineignore": "none" });
+      pair.beta.put({ ".synclineignore": "none" });
+      await pair.run();
+      expect([k, problemsOf(await pair.run())]).toEqual([k, []]);
+      if (!hasDied) break;
+    }
+  });
+
   test("[SIM-44] rules that a session itself brings take effect in it, for what is there and what is not (seed 234)", async () => {
     const pair = new SimPair();
     pair.beta.put({ ".synclineignore": "*.txt", "old.txt": "beta's own" });
@@ -128,7 +149,11 @@ describe("edits at the worst moment", () => {
         );
         if (!hasActed) break;
         const conflicts = conflictsOf(await pair.run());
-        if (conflicts.length === 0) expect([how, k, pair.alpha.show()]).toEqual([how, k, pair.beta.show()]);
+        if (conflicts.length === 0) {
+          expect([how, k, pair.alpha.show()]).toEqual([how, k, pair.beta.show()]);
+          const times = [pair.alpha, pair.beta].map(({ disk }) => ["f", "g"].map((name) => disk.inodeAt(`/root/${name}`).mtimeNs));
+          expect([how, k, times[0]]).toEqual([how, k, times[1]]);
+        }
         expect([how, k, pair.beta.contents().visible.has("late")]).toEqual([how, k, true]);
       }
     }

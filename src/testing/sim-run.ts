@@ -6,7 +6,7 @@ import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import type { ConflictPolicy, Mode, Side } from "#model/plan.ts";
 import { SynclineError } from "#model/error.ts";
 import { SimClock } from "#testing/sim-clock.ts";
-import { type Exempt, Ignored, contentsOf, difference, textOf, viewOf } from "#testing/sim-oracle.ts";
+import { type Exempt, Ignored, contentsOf, difference, hiddenOf, textOf, viewOf } from "#testing/sim-oracle.ts";
 import { Ledger, Person } from "#testing/sim-people.ts";
 import { SimCrash } from "#testing/sim-process.ts";
 import { SimRandom } from "#testing/sim-random.ts";
@@ -275,7 +275,12 @@ class Life {
       const open = new Map<LinkSpec, Exempt>();
       for (const link of this.#links) {
         const random = this.#random.fork(`quiet ${this.#sessions}`);
+        const before = [hiddenOf(link.alpha), hiddenOf(link.beta)];
         const result = await this.#once(link, random, { deep: this.#lies });
+        for (const [at, now] of [hiddenOf(link.alpha), hiddenOf(link.beta)].entries()) {
+          const { rules, hidden } = before[at]!;
+          if (rules === now.rules && hidden !== now.hidden) throw new Error(`ignored, but changed: ${hidden} | ${now.hidden}`);
+        }
         changes += result.summary?.changes ?? 0;
         changes += this.#repair(link, result);
         open.set(link, exempt(result));

@@ -51,7 +51,7 @@ export class SimServer {
 
   /** The endpoint as the other host sees it. */
   endpoint(): Endpoint {
-    const { label } = { label: `sim://${this.#replica.name}` };
+    const label = `sim://${this.#replica.name}`;
     return new RemoteEndpoint({ label, clock: this.#clock, connect: (signal) => this.#connect(signal) });
   }
 

@@ -64,6 +64,7 @@ export class SimSession {
   #ended = Promise.withResolvers<void>();
   #openConflicts = new Set<RelPath>();
   #openProblems: RelPath[] = [];
+  #isOver = false;
 
   constructor(link: LinkSpec, clock: SimClock, random: SimRandom, setup: SessionSetup) {
     this.link = link;
@@ -179,8 +180,6 @@ export class SimSession {
     this.link.beta.onCommit = undefined;
     this.onBoot = undefined;
   }
-
-  #isOver = false;
 
   #living(): SimBoot[] {
     const boots = this.#server === undefined ? [this.#boots.alpha, this.#boots.beta] : [this.#boots.alpha, this.#server.boot];

@@ -161,8 +161,7 @@ class Cycle {
       }
       // Settled once: were a side to return to such a content later, of its own accord, that would be its edit.
       state.inFlightPending = SIDES.some((side) => state.unknown[side].length > 0);
-      if (state.inFlightPending) return;
-      state.clearInFlight();
+      if (!state.inFlightPending) state.clearInFlight();
       state.save(false);
     });
   }
@@ -303,6 +302,8 @@ class Cycle {
     if (plan.agreements.length > 0) {
       state.store.transaction({ durable: false }, () => {
         for (const { path, entry } of plan.agreements) this.#agree(path, entry);
+        // Where nothing is agreed any more, what a side holds is only in what is pending, and nobody reports it again.
+        state.save(false);
       });
     }
     const steps = SIDES.map((side) => ({ side, steps: executionOrder(plan, side) }));
