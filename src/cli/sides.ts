@@ -136,6 +136,7 @@ function sshOpener(
     version: VERSION,
     program: PROGRAM,
     clock: host.clock,
+    hashFile: join(context.stateDir, "executables.json"),
   };
   return () =>
     new RemoteEndpoint({

@@ -14,6 +14,8 @@ const never = new AbortController().signal;
 // Loops over every call of a session: a second each, more on a busy machine.
 setDefaultTimeout(60_000);
 
+/** Comes by a transfer, against what is there. */
+const LARGE = Buffer.alloc(140_000, "0123456789abcdef");
 /** More calls than any of these sessions makes on one side. */
 const CALLS = 120;
 
@@ -212,17 +214,19 @@ describe("power loss and refusals", () => {
   for (const errno of ["EIO", "EACCES", "ENOSPC"]) {
     test(`[SIM-51] ${errno} at any one call of either side: nothing stays open, nothing is lost, the next session mends it`, async () => {
       for (const side of ["alpha", "beta"] as const) {
-        for (let k = 1; k <= CALLS; k++) {
+        for (let k = 1; k <= 2 * CALLS; k += 3) {
           const pair = new SimPair({ seed: k });
           pair.alpha.put({ f: "one", "d/g": "two", "d/h": "three" });
+          pair.alpha.user.write("/root/large", LARGE);
           await pair.agree();
+          pair.alpha.user.patch("/root/large", "LARGE", 70_000);
           pair.alpha.put({ f: "one more", "d/g": undefined, "e/new": "four" });
           pair.beta.put({ "d/h": "three more" });
           let calls = 0;
           await pair.run({}, (boots) => {
             boots[side].fs.faults = (call) => (++calls === k && call !== "close" ? errno : undefined);
           });
-          expect([side, k, await pair.agree()]).toEqual([side, k, "d/ d/h=three more e/ e/new=four f=one more"]);
+          expect([side, k, (await pair.agree()).slice(0, 43)]).toEqual([side, k, "d/ d/h=three more e/ e/new=four f=one more "]);
           if (calls < k) break;
         }
       }

@@ -227,7 +227,9 @@ class Life {
       if (session.result !== undefined) throw session.result.error ?? new Error("a watching session ended by itself");
       if (session.held) return;
       const { conflicts, problems } = session.open;
-      const found = difference(link, { conflicts, problems: this.#lies ? problems : [] });
+      // Damage waits for a person, and a second name for its first, which may be in conflict.
+      const mayWait = this.#lies || link.preserve.hardlinks;
+      const found = difference(link, { conflicts, problems: mayWait ? problems : [] });
       if (found === undefined) return;
       if (this.#clock.monotonicMs() > endMs) throw new Error(`watching, ${found}`);
     }

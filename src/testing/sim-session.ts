@@ -12,6 +12,7 @@ import { runSession } from "#sync/session/session.ts";
 import type { SimClock } from "#testing/sim-clock.ts";
 import type { SimBoot, SimHostOptions } from "#testing/sim-host.ts";
 import { SimNet, type SimNetFaults } from "#testing/sim-net.ts";
+import type { Exempt } from "#testing/sim-oracle.ts";
 import { SimCrash } from "#testing/sim-process.ts";
 import type { SimRandom } from "#testing/sim-random.ts";
 import { SimServer } from "#testing/sim-server.ts";
@@ -56,14 +57,15 @@ export class SimSession {
   /** Called when the host of a side goes down with its disk, to lose what was not durable. */
   onPowerLoss: ((replica: Replica) => void) | undefined;
   result: SessionResult | undefined;
+  /** Paths in conflict, and paths with problems, as of the last cycle that ended. */
+  open: Required<Exempt> = { conflicts: new Set(), problems: [] };
   readonly #random: SimRandom;
   readonly #setup: SessionSetup;
   readonly #stop = new AbortController();
   readonly #boots: Record<Side, SimBoot>;
   #server: SimServer | undefined;
   #ended = Promise.withResolvers<void>();
-  #openConflicts = new Set<RelPath>();
-  #openProblems: RelPath[] = [];
+  #found: { readonly conflicts: Set<RelPath>; readonly problems: RelPath[] } = { conflicts: new Set(), problems: [] };
   #isOver = false;
 
   constructor(link: LinkSpec, clock: SimClock, random: SimRandom, setup: SessionSetup) {
@@ -74,11 +76,6 @@ export class SimSession {
     const options = { watch: setup.watch?.source ?? (false as const), asyncDelayMs: setup.asyncDelayMs ?? 0 };
     this.#boots = { alpha: link.alpha.host.boot(options), beta: link.beta.host.boot(options) };
     if (link.remote) this.net = new SimNet(clock, random.fork("net"), setup.net);
-  }
-
-  /** Paths in conflict, and paths with problems, as of the last cycle. */
-  get open(): { readonly conflicts: ReadonlySet<RelPath>; readonly problems: readonly RelPath[] } {
-    return { conflicts: this.#openConflicts, problems: this.#openProblems };
   }
 
   /** Is the last plan held? */
@@ -218,11 +215,11 @@ export class SimSession {
 
   #onEvent(event: SessionEvent): void {
     this.events.push(event);
-    if (event.type === "conflict") this.#openConflicts.add(event.conflict.path);
-    if (event.type === "problem") this.#openProblems.push(event.problem.path);
-    if (event.type !== "phase" || event.phase !== "scanning") return;
-    this.#openConflicts = new Set();
-    this.#openProblems = [];
+    if (event.type === "conflict") this.#found.conflicts.add(event.conflict.path);
+    if (event.type === "problem") this.#found.problems.push(event.problem.path);
+    if (event.type !== "cycle") return;
+    this.open = this.#found;
+    this.#found = { conflicts: new Set(), problems: [] };
   }
 
   #counted(side: Side, endpoint: Endpoint): Endpoint {

@@ -529,10 +529,12 @@ export class DirEndpoint implements Endpoint {
   #baseFile(path: RelPath): BaseFile | undefined {
     const { root, index } = this.#now;
     if (index.get(path)?.entry.kind !== "file") return undefined;
+    let fd: Fd | undefined;
     try {
-      const fd = root.openRead(path);
+      fd = root.openRead(path);
       return { fd, size: root.fs.fstat(fd).size };
     } catch (error) {
+      if (fd !== undefined) root.fs.close(fd);
       if (isCode(error, "ENOENT", "ENOTDIR", "ELOOP", "EINVAL", "EACCES")) return undefined;
       throw error;
     }

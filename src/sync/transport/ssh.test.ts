@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "#platform/host-bun.ts";
@@ -71,10 +71,10 @@ describe("ssh", () => {
     expect(mux.label).toBe("ssh me@far.example");
     expect(cached()).toHaveLength(1);
     const copy = join(far, ".cache/syncline", cached()[0]!, "syncline");
-    expect(cached()[0]).toMatch(/^1\.2\.3-[0-9a-f]{12}$/);
+    expect(cached()[0]).toMatch(/^1\.2\.3-[0-9a-f]{16}$/);
     expect(statSync(copy).mode & 0o777).toBe(0o700);
     expect(readdirSync(join(copy, ".."))).toEqual(["syncline"]);
-    expect(commands()).toHaveLength(5);
+    expect(commands()).toHaveLength(4);
     const control = /ControlPath=(\S+)/.exec(commands()[0]!)![1]!;
     expect(commands().every((line) => line.includes(`ControlPath=${control}`) && line.includes("-p 2222"))).toBe(true);
     expect(commands()[0]).toContain("-o Some Option=yes");
@@ -82,8 +82,24 @@ describe("ssh", () => {
     await mux.closed;
     while (existsSync(control)) await new Promise((resolve) => setImmediate(resolve));
     const again = await connectOverSsh(options, never);
-    expect(commands()).toHaveLength(9);
+    expect(commands()).toHaveLength(7);
     again.close();
+  });
+
+  test("[SSH-10] a known executable is not hashed again, until it is another", async () => {
+    options = { ...options, hashFile: join(dir, "hashes") };
+    (await connectOverSsh(options, never)).close();
+    const kept = JSON.parse(readFileSync(join(dir, "hashes"), "utf8")) as Record<string, { stamp: string; hash: string }>;
+    const [path] = Object.keys(kept);
+    // What is written there is believed, so a hash that was computed again would show.
+    const other = "f".repeat(64);
+    writeFileSync(join(dir, "hashes"), JSON.stringify({ [path!]: { ...kept[path!], hash: other } }));
+    expect(await failure()).toMatchObject({ code: "DISK" });
+    appendFileSync(join(dir, "binary"), "# changed\n");
+    (await connectOverSsh(options, never)).close();
+    expect(readFileSync(join(dir, "hashes"), "utf8")).not.toContain(other);
+    writeFileSync(join(dir, "hashes"), "damaged");
+    (await connectOverSsh(options, never)).close();
   });
 
   test("[SSH-2] a damaged copy is replaced", async () => {

@@ -1,13 +1,17 @@
 /**
  * A remote root over the system's ssh, with nothing installed there: the matching executable is copied into the
- * user's cache when it is missing, verified by hash, and spoken to over the pipes of one more ssh command. All
- * commands share one authenticated connection, so a password is asked for once.
+ * user's cache when it is missing, and spoken to over the pipes of one more ssh command. All commands share one
+ * authenticated connection, so a password is asked for once.
+ *
+ * A copy lies in a directory that is named by version and SHA-256, and gets there by a rename after it was verified.
+ * Later connections look at that name, the size and the execute bit only: hashing a hundred megabytes takes longer
+ * than most runs, and whoever can write to that directory can replace the login shell as well.
  */
 import { SynclineError } from "#model/error.ts";
 import { printablePath } from "#model/path.ts";
 import type { Clock } from "#platform/host.ts";
 import { type Child, type Finished, pathExists, privateTempDir, runChild, startChild } from "#platform/net/child.ts";
-import { type BinaryPlatform, findBinary, hashFile } from "#platform/net/own-binary.ts";
+import { type BinaryPlatform, findBinary, identifyFile } from "#platform/net/own-binary.ts";
 import { startClient } from "#sync/wire/greeting.ts";
 import type { Mux } from "#sync/wire/mux.ts";
 
@@ -27,14 +31,21 @@ export type SshOptions = {
   readonly version: string;
   readonly program: string;
   readonly clock: Clock;
+  /** A file of ours where hashes of executables are kept; undefined: they are computed each time. */
+  readonly hashFile?: string | undefined;
   /** Where the executable of a platform is; undefined when it was not built. */
   readonly binaryFor?: ((platform: BinaryPlatform) => string | undefined) | undefined;
 };
 
 /** How often the control socket is looked for while ssh authenticates. */
 const POLL_MS = 20;
-/** Exit statuses of our own remote commands. 255 is ssh's. */
-const MISSING = 97;
+/** The directory of copies, as the remote shell reads it. */
+const CACHE = "$HOME/.cache/syncline";
+/** Copies older than this go when a new one comes; one that is still wanted is then copied again. */
+const COPY_DAYS = 60;
+/** Digits of the hash in the name of a copy. */
+const HASH_DIGITS = 16;
+/** Exit status of our own remote commands. 255 is ssh's. */
 const CORRUPT = 98;
 const SSH_FAILED = 255;
 
@@ -59,10 +70,12 @@ export async function connectOverSsh(options: SshOptions, signal: AbortSignal): 
   const connection = new SshConnection(options);
   try {
     await connection.start(signal);
-    const { path: binary, platform } = await connection.chooseBinary(signal);
-    const hash = await hashFile(binary);
-    const remote = `$HOME/.cache/syncline/${options.version}-${hash.slice(0, 12)}`;
-    if (!(await connection.has(remote, hash, signal))) await connection.upload(binary, platform, remote, hash, signal);
+    const { platform, copies } = await connection.probe(signal);
+    const binary = connection.chooseBinary(platform);
+    const { hash, size } = await identifyFile(binary, options.hashFile);
+    const name = `${options.version}-${hash.slice(0, HASH_DIGITS)}`;
+    const remote = `${CACHE}/${name}`;
+    if (copies.get(name) !== size) await connection.upload(binary, platform, remote, hash, signal);
     return await connection.run(remote, signal);
   } catch (error) {
     connection.close();
@@ -110,13 +123,26 @@ class SshConnection {
     }
   }
 
-  async chooseBinary(signal: AbortSignal): Promise<{ path: string; platform: BinaryPlatform }> {
-    const { stdout } = this.#checked(await this.#remote("uname -sm", undefined, signal), "ask for the platform");
-    const uname = stdout.trim().split("\n").at(-1) ?? "";
+  /** What the other host is, and the sizes of the copies of this version that it has, by the names of their directories. */
+  async probe(signal: AbortSignal): Promise<{ platform: BinaryPlatform; copies: Map<string, number> }> {
+    const script =
+      `for f in "${CACHE}/${this.#options.version}-"*/syncline; do ` +
+      'if [ -x "$f" ]; then d="${f%/syncline}"; echo copy $(wc -c < "$f") "${d##*/}"; fi; done; uname -sm';
+    const { stdout } = this.#checked(await this.#remote(script, undefined, signal), "ask for the platform");
+    const lines = stdout.trim().split("\n");
+    const uname = lines.pop() ?? "";
     const platform = PLATFORMS[uname];
     if (platform === undefined) throw this.#unsupported(uname);
+    const copies = lines.flatMap((line) => {
+      const [, size, name] = /^copy (\d+) (\S+)$/.exec(line) ?? [];
+      return name === undefined ? [] : [[name, Number(size)] as const];
+    });
+    return { platform, copies: new Map(copies) };
+  }
+
+  chooseBinary(platform: BinaryPlatform): string {
     const path = (this.#options.binaryFor ?? findBinary)(platform);
-    if (path !== undefined) return { path, platform };
+    if (path !== undefined) return path;
     throw new SynclineError({
       code: "UNSUPPORTED",
       op: "start agent",
@@ -125,18 +151,11 @@ class SshConnection {
     });
   }
 
-  async has(remote: string, hash: string, signal: AbortSignal): Promise<boolean> {
-    const script = `${SUM}; f="${remote}/syncline"; [ -x "$f" ] && [ "$(sum "$f")" = ${hash} ] || exit ${MISSING}`;
-    const finished = await this.#remote(script, undefined, signal);
-    if (finished.status === MISSING) return false;
-    this.#checked(finished, "look for the agent");
-    return true;
-  }
-
   async upload(binary: string, platform: string, remote: string, hash: string, signal: AbortSignal): Promise<void> {
     const script =
       `${SUM}; umask 077; d="${remote}"; t="$d/upload.$$"; mkdir -p "$d" && cat > "$t" || { rm -f "$t"; exit 1; }; ` +
       `if [ "$(sum "$t")" = ${hash} ]; then chmod 700 "$t" && mv -f "$t" "$d/syncline"; ` +
+      `find "${CACHE}" -mindepth 1 -maxdepth 1 -type d -mtime +${COPY_DAYS} -exec rm -rf {} + 2>/dev/null || true; ` +
       `else rm -f "$t"; exit ${CORRUPT}; fi`;
     const finished = await this.#remote(script, binary, signal);
     if (finished.status === CORRUPT) {
