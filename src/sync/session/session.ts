@@ -26,6 +26,8 @@ const TRANSIENT_RETRY_MS = 5000;
 /** Reconnecting: doubles from the first to the longest delay, each drawn between half and all of it. */
 const RETRY_FIRST_MS = 500;
 const RETRY_LONGEST_MS = 60_000;
+/** Doublings that are kept after a connection came about and broke again. */
+const CONNECTED_STEP = 1;
 /** A single run (without watch) gives up after this many attempts in a row. */
 const RETRIES_MAX = 8;
 
@@ -54,11 +56,16 @@ export async function runSession(input: SessionInput): Promise<Summary> {
   const state = new SessionState(input.store, input.host.random);
   let last: Summary | undefined;
   let failures = 0;
+  /** Sets the delay; a connection that came about shortens it again, because the other side is there. */
+  let step = 0;
   for (;;) {
     try {
-      await connectAndRun(input, state, (summary) => {
+      const onSummary = (summary: Summary): void => {
         last = summary;
         failures = 0;
+      };
+      await connectAndRun(input, state, onSummary, () => {
+        step = Math.min(step, CONNECTED_STEP);
       });
       return last!;
     } catch (error) {
@@ -66,14 +73,14 @@ export async function runSession(input: SessionInput): Promise<Summary> {
       if (!(error instanceof SynclineError) || !error.retryable) throw error;
       failures++;
       if (!input.options.watch && failures >= RETRIES_MAX) throw error;
-      await backOff(input, failures, error);
+      await backOff(input, failures, ++step, error);
       if (input.signal.aborted) return interrupted(last);
     }
   }
 }
 
-async function backOff(input: SessionInput, failures: number, error: SynclineError): Promise<void> {
-  const longest = Math.min(RETRY_LONGEST_MS, RETRY_FIRST_MS * 2 ** Math.min(failures - 1, 16));
+async function backOff(input: SessionInput, failures: number, step: number, error: SynclineError): Promise<void> {
+  const longest = Math.min(RETRY_LONGEST_MS, RETRY_FIRST_MS * 2 ** Math.min(step - 1, 16));
   const [draw] = input.host.random.bytes(1);
   const delayMs = Math.round(longest / 2 + (longest / 2) * (draw! / 255));
   input.onEvent({ type: "retry", attempt: failures, delayMs, reason: error.message });
@@ -90,6 +97,7 @@ async function connectAndRun(
   input: SessionInput,
   state: SessionState,
   onSummary: (summary: Summary) => void,
+  onConnected: () => void,
 ): Promise<void> {
   const { host, options, onEvent, hash, signal } = input;
   onEvent({ type: "phase", phase: "connecting" });
@@ -98,6 +106,7 @@ async function connectAndRun(
   const beta = input.beta();
   try {
     const sides = await openSides(input, state, alpha, beta);
+    onConnected();
     const counted = { sent: 0, received: 0 };
     const { bytesPerSecond } = options;
     const bandwidth = bytesPerSecond === undefined ? undefined : new Bandwidth(host.clock, bytesPerSecond);
