@@ -105,7 +105,7 @@ export interface FileSystem {
   read(fd: Fd, into: Uint8Array, position: number): number;
   /** Writes everything or throws. */
   write(fd: Fd, bytes: Uint8Array, position: number): void;
-  /** As read and write, off the main thread. The buffer belongs to the call until it settles. */
+  /** As read and write, but without waiting for a disk on this thread. The buffer belongs to the call until it settles. */
   readAsync(fd: Fd, into: Uint8Array, position: number): Promise<number>;
   writeAsync(fd: Fd, bytes: Uint8Array, position: number): Promise<void>;
   truncate(fd: Fd, size: number): void;

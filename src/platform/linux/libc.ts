@@ -15,19 +15,25 @@ import { FsError } from "#platform/file-system.ts";
 /** glibc's name first, then musl's on both architectures. */
 const LIBRARY_NAMES = ["libc.so.6", "libc.musl-x86_64.so.1", "libc.musl-aarch64.so.1"];
 
-type Numbers = { getdents64: number; statx: number; renameat2: number; copyFileRange: number };
+type Numbers = {
+  getdents64: number;
+  statx: number;
+  renameat2: number;
+  copyFileRange: number;
+  preadv2: number;
+};
 type Architecture = { directory: number; noFollow: number; call: Numbers };
 
 const ARCHITECTURES: Record<string, Architecture> = {
   x64: {
     directory: 0o200000,
     noFollow: 0o400000,
-    call: { getdents64: 217, statx: 332, renameat2: 316, copyFileRange: 326 },
+    call: { getdents64: 217, statx: 332, renameat2: 316, copyFileRange: 326, preadv2: 327 },
   },
   arm64: {
     directory: 0o40000,
     noFollow: 0o100000,
-    call: { getdents64: 61, statx: 291, renameat2: 276, copyFileRange: 285 },
+    call: { getdents64: 61, statx: 291, renameat2: 276, copyFileRange: 285, preadv2: 286 },
   },
 };
 
@@ -73,6 +79,10 @@ function bindNumbered(library: string, call: Numbers) {
   const copyFileRange = dlopen(library, {
     syscall: { args: ["i32", "i32", "ptr", "i32", "ptr", U64, "u32"], returns: "i32" },
   }).symbols.syscall;
+  // The position is two halves to the kernel; on 64-bit machines the first holds all of it.
+  const preadv2 = dlopen(library, {
+    syscall: { args: ["i32", "i32", "ptr", U64, I64, U64, "u32"], returns: "i32" },
+  }).symbols.syscall;
   return {
     statx: (dir: number, name: Pointer, flags: number, mask: number, into: Pointer): number =>
       statx(call.statx, dir, name, flags, mask, into),
@@ -82,6 +92,8 @@ function bindNumbered(library: string, call: Numbers) {
       renameat2(call.renameat2, fromDir, from, toDir, to, flags),
     copyFileRange: (from: number, fromAt: Pointer, to: number, toAt: Pointer, size: number): number =>
       copyFileRange(call.copyFileRange, from, fromAt, to, toAt, size, 0),
+    preadv2: (fd: number, vector: Pointer, count: number, position: number, flags: number): number =>
+      preadv2(call.preadv2, fd, vector, count, position, 0, flags),
   };
 }
 

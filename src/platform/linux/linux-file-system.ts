@@ -7,6 +7,8 @@ import { type Pointer, ptr } from "bun:ffi";
 import { decodeName } from "#model/path.ts";
 import type { DirItem, Fd, FileSystem, FileSystemAbilities, Stat } from "#platform/file-system.ts";
 import { FsError, isCode } from "#platform/file-system.ts";
+import { CachedReads } from "#platform/linux/cached-read.ts";
+import { DirectWrites } from "#platform/linux/direct-write.ts";
 import { DirLister } from "#platform/linux/dirents.ts";
 import {
   AT_EMPTY_PATH,
@@ -58,6 +60,8 @@ export class LinuxFileSystem implements FileSystem {
   readonly #empty = new Uint8Array(1);
   readonly #emptyAddress: Pointer = ptr(this.#empty);
   readonly #stat = new StatBuffer();
+  readonly #cached: CachedReads;
+  readonly #direct: DirectWrites;
   readonly #lister: DirLister;
   readonly #xattrs: Xattrs;
   readonly #syncfs: SyncfsThread;
@@ -79,6 +83,8 @@ export class LinuxFileSystem implements FileSystem {
 
   constructor(libc: Libc) {
     this.#libc = libc;
+    this.#cached = new CachedReads(libc);
+    this.#direct = new DirectWrites(libc);
     this.#lister = new DirLister(libc);
     this.#xattrs = new Xattrs(libc, this.#name);
     this.#syncfs = new SyncfsThread(libc);
@@ -178,12 +184,15 @@ export class LinuxFileSystem implements FileSystem {
     }
   }
 
-  readAsync(fd: Fd, into: Uint8Array, position: number): Promise<number> {
-    return readOffThread(fd, into, position);
+  async readAsync(fd: Fd, into: Uint8Array, position: number): Promise<number> {
+    const cached = this.#cached.read(fd, into, position);
+    if (cached === into.length) return cached;
+    return cached + (await readOffThread(fd, into.subarray(cached), position + cached));
   }
 
-  writeAsync(fd: Fd, bytes: Uint8Array, position: number): Promise<void> {
-    return writeOffThread(fd, bytes, position);
+  async writeAsync(fd: Fd, bytes: Uint8Array, position: number): Promise<void> {
+    const written = this.#direct.write(fd, bytes, position);
+    if (written < bytes.length) await writeOffThread(fd, bytes.subarray(written), position + written);
   }
 
   truncate(fd: Fd, size: number): void {

@@ -7,6 +7,8 @@ import { type Fd, FsError } from "#platform/file-system.ts";
 
 /** Most bytes asked of one system call; the kernel itself stops short of 2 GiB. */
 export const IO_BYTES_MAX = 2 ** 30;
+/** Bytes of one write: larger ones make the page cache look for larger blocks of memory, which can be much slower. */
+const WRITE_BYTES = 512 << 10;
 
 /** The FsError for what node:fs threw; anything else comes back as it is. */
 export function asFsError(error: unknown, call: string, what = ""): unknown {
@@ -42,7 +44,7 @@ export function writeOffThread(fd: Fd, bytes: Uint8Array, position: number): Pro
   return new Promise((resolve, reject) => {
     let done = 0;
     const next = (): void => {
-      const want = Math.min(bytes.length - done, IO_BYTES_MAX);
+      const want = Math.min(bytes.length - done, WRITE_BYTES);
       if (want === 0) return resolve();
       write(fd, bytes, done, want, position + done, (error, count) => {
         if (error === null || error === undefined) {

@@ -41,6 +41,8 @@ export class Assembly {
   #toHash: number[] = [];
   #hashing: Promise<void> | undefined;
   #writes = 0;
+  /** Rejected once one has failed: those behind it are not made any more. */
+  #lastWrite: Promise<void> = Promise.resolve();
   #idle: (() => void) | undefined;
   #failure: unknown;
   #endsInZeros = false;
@@ -101,7 +103,9 @@ export class Assembly {
     if (isWhole) this.#sums.add(piece, bytes);
     this.#writes++;
     const { fs, fd } = this.#parts;
-    fs.writeAsync(fd, bytes, target)
+    // One after the other: the kernel locks a file for each write, and a second one would only spin on that lock.
+    this.#lastWrite = this.#lastWrite.then(() => fs.writeAsync(fd, bytes, target));
+    this.#lastWrite
       .then(() => {
         if (isWhole) this.#noteDirty(target, bytes.length);
         else this.#wrote(target, bytes.length);
