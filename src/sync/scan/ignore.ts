@@ -101,6 +101,8 @@ export class IgnoreRules {
   readonly #list: PatternList;
   readonly #outer: IgnoreRules | undefined;
   readonly #include: IgnoreRules | undefined;
+  /** There is no pattern at all: nothing is ever out of sight, and nobody needs to ask. */
+  readonly none: boolean;
   /** The answer for the directory asked about last: a walk asks for all children of one directory in a row. */
   #memoDir: RelPath | undefined;
   #memoExcluded = false;
@@ -116,6 +118,7 @@ export class IgnoreRules {
     const wanted = include.some((line) => parsePattern(line) !== undefined);
     if (scope !== undefined) this.#include = scope.outer.#include;
     else this.#include = wanted ? new IgnoreRules(include) : undefined;
+    this.none = this.#list.empty && this.#include === undefined && (scope?.outer.none ?? true);
   }
 
   /** These rules and those of the ignore file in `dir`, which apply below `dir` only. Throws LIMIT. */

@@ -201,7 +201,7 @@ export class Walk {
    */
   #look(place: Place, name: string, kind: DirItem["kind"], old: IndexRecord | undefined): Stat | undefined {
     const { fs, problems } = this.#o;
-    const asks = old === undefined || place.recheck;
+    const asks = (old === undefined || place.recheck) && !place.rules.none;
     if (asks && kind !== "unknown" && this.#isIgnored(place, name, kind === "dir", old)) return undefined;
     let stat: Stat;
     try {
