@@ -39,6 +39,7 @@ import {
   unpackPaths,
   unpackTransferItems,
 } from "#sync/endpoint/remote-protocol-items.ts";
+import { giveBackBuffer } from "#sync/wire/buffer-pool.ts";
 import { malformed } from "#sync/wire/bytes.ts";
 import type { MuxChannel } from "#sync/wire/mux-channel.ts";
 
@@ -291,6 +292,8 @@ export class EndpointServer {
         for (const op of ops) asked.push(askedOf(op));
         if (asked.length > COMMIT_OPS_MAX) throw tooMany("changes in one commit");
         await this.#main.run(channel.signal, () => application.push(ops));
+        // The bytes are in the stage, and the ops were views of the message.
+        giveBackBuffer(message);
       } else if (tag === REPLY) {
         if (decodeCount(r) !== asked.length) throw malformed("a commit that does not fit what was pushed");
         const committed = asked;

@@ -147,7 +147,8 @@ export type CommitReply = {
 /**
  * One run of changes on one side. push() stages at once; nothing visible happens before commit(), which makes the
  * staged bytes durable, journals the intent, performs the changes in order and reports every op exactly once,
- * in order. push and commit may be repeated; each commit covers what was pushed since the last.
+ * in order. push and commit may be repeated; each commit covers what was pushed since the last. The content of ops is
+ * the caller's again when push() resolves.
  */
 export interface Application {
   push(ops: readonly ApplyOp[]): Promise<void>;

@@ -334,6 +334,7 @@ class RemoteApplication implements Application {
     for (const message of packOps(ops)) {
       const wait = channel.send(message);
       if (wait !== undefined) await wait;
+      giveBackBuffer(message);
     }
   }
 

@@ -30,6 +30,7 @@ import {
   writeChoice,
   writeProblem,
 } from "#sync/endpoint/remote-protocol.ts";
+import { takeBuffer } from "#sync/wire/buffer-pool.ts";
 import { type ByteReader, ByteWriter, malformed } from "#sync/wire/bytes.ts";
 import { MESSAGE_BYTES_MAX } from "#sync/wire/channel.ts";
 import { readEntry, writeEntry } from "#sync/wire/entry-codec.ts";
@@ -74,7 +75,7 @@ export function pack<T>(
   let count = 0;
   for (const item of items) {
     if (count === BATCH_ITEMS_MAX || (count > 0 && w.length + weigh(item) > MESSAGE_BYTES_MAX)) {
-      messages.push(w.finish());
+      messages.push(pooledCopy(w));
       w.reset();
       w.u8(tag);
       count = 0;
@@ -82,8 +83,15 @@ export function pack<T>(
     write(w, item);
     count++;
   }
-  if (count > 0) messages.push(w.finish());
+  if (count > 0) messages.push(pooledCopy(w));
   return messages;
+}
+
+/** What was written, in a buffer that whoever has sent it may give back. */
+function pooledCopy(w: ByteWriter): Uint8Array {
+  const message = takeBuffer(w.length);
+  message.set(w.view());
+  return message;
 }
 
 /** The inverse of pack(), for one message behind its tag. */

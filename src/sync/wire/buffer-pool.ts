@@ -4,7 +4,7 @@
  *
  * Whoever owns a message may give its buffer back when nobody looks at it any more; forgetting to do so only costs
  * the next user an allocation. Giving back what is still in use corrupts data, so it is done in few places only:
- * where a relay has passed a message on, and where a transfer has written it to the disk.
+ * where a message has been sent, and where its bytes have been written to the disk.
  */
 import { MESSAGE_BYTES_MAX } from "#sync/wire/channel.ts";
 
