@@ -11,7 +11,7 @@ import { World, describeTree, eventually, summaryOf } from "./harness.ts";
 const TEST_MS_MAX = 120_000;
 /** What a hostile crowd may cost the server, in bytes: less than two connections' full windows. */
 const GROWTH_BYTES_MAX = 100 << 20;
-const GREETING = encodeGreeting({ versionMin: 1, versionMax: 1, program: "hostile", capabilities: new Uint8Array(0) });
+const GREETING = encodeGreeting({ versionMin: 2, versionMax: 2, program: "hostile", capabilities: new Uint8Array(0) });
 
 /** Hostile peers come from another address than the honest ones, so that they are not told apart by luck. */
 class Crowd implements Disposable {

@@ -47,7 +47,7 @@ import { type IndexRecord, indexCodec } from "#sync/index/record-codecs.ts";
 import type { Store, Table, Tree } from "#sync/index/store.ts";
 import { IgnoreRules, filterText } from "#sync/scan/ignore.ts";
 import { Scanner, runScan } from "#sync/scan/scanner.ts";
-import type { BaseFile } from "#sync/transfer/receive-file.ts";
+import type { BaseFile } from "#sync/transfer/base.ts";
 import { receiveFiles } from "#sync/transfer/receive.ts";
 import { supplyFiles } from "#sync/transfer/supply.ts";
 import type { DirtyExtent, DirtyPaths } from "#sync/watch/dirty-set.ts";
@@ -525,7 +525,7 @@ export class DirEndpoint implements Endpoint {
     await receiveFiles({ host, seeds, stage, base, limit, sparse: preserve.sparse }, channel, items, onResult, signal);
   }
 
-  /** Our own file at the path, to build the new one from; whatever is there now, since all of it is verified. */
+  /** Our own file at a path, to build a new one from; whatever is there now, since all of it is verified. */
   #baseFile(path: RelPath): BaseFile | undefined {
     const { root, index } = this.#now;
     if (index.get(path)?.entry.kind !== "file") return undefined;

@@ -106,6 +106,11 @@ export type TransferItem = {
   readonly path: RelPath;
   /** As observed on the source; its sum may be unknown. */
   readonly entry: FileEntry;
+  /**
+   * Paths on the destination of files that may be similar; one that is gone or no file is passed over. At most
+   * CANDIDATES_MAX.
+   */
+  readonly candidates?: readonly RelPath[] | undefined;
 };
 
 export type TransferResult = {

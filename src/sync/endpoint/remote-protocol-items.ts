@@ -30,6 +30,7 @@ import {
   writeChoice,
   writeProblem,
 } from "#sync/endpoint/remote-protocol.ts";
+import { CANDIDATES_MAX } from "#sync/transfer/limits.ts";
 import { takeBuffer } from "#sync/wire/buffer-pool.ts";
 import { type ByteReader, ByteWriter, malformed } from "#sync/wire/bytes.ts";
 import { MESSAGE_BYTES_MAX } from "#sync/wire/channel.ts";
@@ -218,16 +219,25 @@ export function packTransferItems(items: readonly TransferItem[]): Uint8Array[] 
   return pack(
     ITEMS,
     items,
-    (item) => textWeight(item.path) + entryWeight(item.entry),
-    (w, item) => {
-      w.string(item.path);
-      writeEntry(w, item.entry);
+    ({ path, entry, candidates = [] }) =>
+      textWeight(path) + entryWeight(entry) + candidates.reduce((sum, one) => sum + textWeight(one) + 4, 4),
+    (w, { path, entry, candidates = [] }) => {
+      w.string(path);
+      writeEntry(w, entry);
+      w.varint(candidates.length);
+      for (const one of candidates) w.string(one);
     },
   );
 }
 
 export function unpackTransferItems(r: ByteReader): TransferItem[] {
-  return unpack(r, () => ({ path: readPath(r), entry: readFileEntry(r) }));
+  return unpack(r, () => {
+    const item = { path: readPath(r), entry: readFileEntry(r) };
+    const count = r.varint();
+    if (count > CANDIDATES_MAX) throw malformed("too many candidates");
+    if (count === 0) return item;
+    return { ...item, candidates: Array.from({ length: count }, () => readPath(r)) };
+  });
 }
 
 export function packTransferResult(index: number, result: TransferResult): Uint8Array[] {

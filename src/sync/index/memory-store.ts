@@ -206,6 +206,13 @@ class MemoryTree<R> implements Tree<R> {
     return out;
   }
 
+  childrenAround(dir: RelPath, name: string, limit: number): { name: string; record: R }[] {
+    const all = this.children(dir);
+    const at = all.findIndex((one) => compareNames(one.name, name) >= 0);
+    const middle = at < 0 ? all.length : at;
+    return all.slice(Math.max(0, middle - limit), middle + limit);
+  }
+
   setChildren(dir: RelPath, children: readonly { name: string; record: R }[]): void {
     const encoded = children.map(({ name, record }) => ({ name, bytes: this.#codec.encode(record).slice() }));
     this.#change((note) => {

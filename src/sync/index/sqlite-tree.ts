@@ -220,6 +220,29 @@ export class SqliteTrees {
     }
   }
 
+  /** The pages around `name`: as many before and behind its own as hold `limit` records on either side. */
+  pagesAround(tree: TreeState, path: RelPath, name: Uint8Array, limit: number): PageRow[] {
+    const dir = this.#dirId(tree, path);
+    if (dir === undefined) return [];
+    this.#flushPages((cached) => cached.dir === dir);
+    const rows: PageRow[] = [];
+    let row = this.#sql.pageOf.get(dir, name);
+    // Its own page may hold all of its records on one side of the name.
+    for (let count = 0; row !== undefined && count < limit; row = this.#sql.pageBefore.get(dir, row.first)) {
+      if (rows.length > 0) count += row.count;
+      rows.unshift(row);
+    }
+    const own = rows.at(-1)?.first ?? NO_NAME;
+    let next = this.#sql.nextFirst.get(dir, own)?.first;
+    for (let count = 0; next !== undefined && count < limit; next = this.#sql.nextFirst.get(dir, next)?.first) {
+      row = this.#sql.pageOf.get(dir, next);
+      if (row === undefined) break;
+      count += row.count;
+      rows.push(row);
+    }
+    return rows;
+  }
+
   setChildren(tree: TreeState, path: RelPath, fill: (pages: PageWriter) => number): void {
     const dir = this.#ensureDir(tree, path);
     // Not merely dropped: what is in memory counts, and the count of the rows is what is subtracted below.
@@ -599,6 +622,20 @@ class SqliteTree<R> implements Tree<R> {
       out.push({ name, record: this.#decode(bytes) });
     });
     return out;
+  }
+
+  childrenAround(dir: RelPath, name: string, limit: number): { name: string; record: R }[] {
+    const found: { name: string; bytes: Uint8Array }[] = [];
+    const reader = new ByteReader(NO_NAME);
+    for (const row of this.#trees.pagesAround(this.#state, dir, encodeName(name), limit)) {
+      checkBlob(row);
+      reader.reset(row.data);
+      while (!reader.atEnd) found.push({ name: reader.string(), bytes: reader.bytes() });
+    }
+    const at = found.findIndex((one) => compareNames(one.name, name) >= 0);
+    const middle = at < 0 ? found.length : at;
+    const near = found.slice(Math.max(0, middle - limit), middle + limit);
+    return near.map((one) => ({ name: one.name, record: this.#decode(one.bytes) }));
   }
 
   setChildren(dir: RelPath, children: readonly { name: string; record: R }[]): void {

@@ -22,6 +22,11 @@ export interface Tree<R> {
   delete(path: RelPath): void;
   /** Direct children of `dir` in compareNames order. The array is the caller's. */
   children(dir: RelPath): { name: string; record: R }[];
+  /**
+   * The direct children of `dir` that are nearest to `name` in compareNames order: at most `limit` before it and
+   * `limit` from it on. Costs by what is returned, whatever the size of the directory.
+   */
+  childrenAround(dir: RelPath, name: string, limit: number): { name: string; record: R }[];
   /** Replaces all direct children of `dir` at once (in compareNames order); faster than single calls. */
   setChildren(dir: RelPath, children: readonly { name: string; record: R }[]): void;
   /** `path` and everything below it, depth-first in comparePaths order. Do not modify while iterating. */

@@ -24,6 +24,7 @@ import type { Bandwidth } from "#sync/session/bandwidth.ts";
 import { countedChannel } from "#sync/session/counted-channel.ts";
 import type { SessionEvent } from "#sync/session/events.ts";
 import { IGNORE_FILE } from "#sync/scan/ignore.ts";
+import { SimilarFiles } from "#sync/session/similar-files.ts";
 import { type InFlight, type SessionState, otherSide } from "#sync/session/state.ts";
 import { memoryChannelPair } from "#sync/transport/memory-channel.ts";
 
@@ -96,9 +97,10 @@ export async function executeSide(side: Side, steps: readonly Step[], context: E
   if (steps.length === 0) return;
   const target = context.endpoints[side];
   const application = target.apply(context.runId, context.signal);
+  const similar = new SimilarFiles(context.state, side, steps);
   for (const group of groups(steps, context.durable === "always")) {
     context.signal.throwIfAborted();
-    await new GroupExecution(side, group, application, context).run();
+    await new GroupExecution(side, group, application, similar, context).run();
   }
 }
 
@@ -107,16 +109,24 @@ class GroupExecution {
   readonly #side: Side;
   readonly #group: readonly Step[];
   readonly #application: Application;
+  readonly #similar: SimilarFiles;
   readonly #context: ExecutionContext;
   readonly #ops: ApplyOp[] = [];
   readonly #inFlight: InFlight[] = [];
   /** Directories whose ignore file this group wrote. */
   readonly #rulesChanged: RelPath[] = [];
 
-  constructor(side: Side, group: readonly Step[], application: Application, context: ExecutionContext) {
+  constructor(
+    side: Side,
+    group: readonly Step[],
+    application: Application,
+    similar: SimilarFiles,
+    context: ExecutionContext,
+  ) {
     this.#side = side;
     this.#group = group;
     this.#application = application;
+    this.#similar = similar;
     this.#context = context;
   }
 
@@ -153,7 +163,7 @@ class GroupExecution {
     const items = this.#group.flatMap((step) => {
       const entry = wantedContent(step);
       if (entry === undefined || entry.size <= INLINE_BYTES_MAX || step.type === "move") return [];
-      return [{ path: step.change.path, entry }];
+      return [{ path: step.change.path, entry, candidates: this.#similar.of(step.change) }];
     });
     if (items.length === 0) return results;
     const bytesTotal = items.reduce((sum, { entry }) => sum + entry.size, 0);

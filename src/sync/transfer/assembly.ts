@@ -6,7 +6,8 @@
 import type { Sum } from "#model/entry.ts";
 import { PIECE_BYTES, PieceSums, type SumSeeds, piecesIn } from "#sync/chunk/sum.ts";
 import { type ByteReader, malformed } from "#sync/wire/bytes.ts";
-import { type Fd, type FileSystem, isCode } from "#platform/file-system.ts";
+import type { Fd, FileSystem } from "#platform/file-system.ts";
+import type { Base } from "#sync/transfer/base.ts";
 import { FILE_BYTES_MAX, WRITEBACK_BYTES } from "#sync/transfer/limits.ts";
 import { OP_COPY, OP_KEEP, OP_LITERAL, OP_ZERO, readSize } from "#sync/transfer/messages.ts";
 
@@ -17,15 +18,13 @@ export type AssemblyParts = {
   readonly fd: Fd;
   /** Bytes of an earlier run in it, at their places. */
   readonly partialSize: number;
-  readonly base: { readonly fd: Fd; readonly size: number } | undefined;
+  readonly base: Base | undefined;
   /** Leave zeros as holes. */
   readonly sparse: boolean;
 };
 
 /** Zeros written at once where holes are not wanted or stale bytes must go. */
 const ZEROS = new Uint8Array(256 << 10);
-/** A copy where the kernel cannot do it goes through a buffer of this size. */
-const COPY_BUFFER_BYTES = 256 << 10;
 
 export class Assembly {
   readonly size: number;
@@ -220,11 +219,11 @@ export class Assembly {
   }
 
   #copy(target: number, from: number, length: number): void {
-    const { fs, fd, base } = this.#parts;
+    const { fd, base } = this.#parts;
     if (base === undefined || from + length > base.size) throw malformed("a copy from outside the base");
     this.#claim(target, length);
     for (let done = 0; done < length; ) {
-      const count = copySome(fs, base.fd, from + done, fd, target + done, length - done);
+      const count = base.copySome(from + done, fd, target + done, length - done);
       // The base became shorter. What is missing stays zero, the sum will not fit, and the file is sent as a
       // whole.
       if (count === 0) break;
@@ -278,17 +277,5 @@ export class Assembly {
       }
       at = stop;
     }
-  }
-}
-
-function copySome(fs: FileSystem, from: Fd, fromAt: number, to: Fd, toAt: number, length: number): number {
-  try {
-    return fs.copyRange(from, fromAt, to, toAt, length);
-  } catch (error) {
-    if (!isCode(error, "EXDEV", "ENOSYS", "EINVAL", "EOPNOTSUPP", "ENOTSUP")) throw error;
-    const buffer = new Uint8Array(Math.min(COPY_BUFFER_BYTES, length));
-    const count = fs.read(from, buffer, fromAt);
-    fs.write(to, buffer.subarray(0, count), toAt);
-    return count;
   }
 }

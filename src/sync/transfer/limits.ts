@@ -22,6 +22,26 @@ export const BLOCKS_PER_MESSAGE = 512;
 /** A base smaller than this is not worth its signature. */
 export const BASE_BYTES_MIN = 4 << 10;
 
+/** Files similar to the one that is wanted, offered by the destination for one file. */
+export const CANDIDATES_MAX = 4;
+/** A file smaller than this is sent sooner than similar ones are looked at. */
+export const SIMILAR_BYTES_MIN = 1 << 20;
+/** Length of a sample of a candidate: as much as an anchor is looked for in. */
+export const SAMPLE_BYTES = 4 << 10;
+/** Samples of one candidate at most, and how far apart they are at least. */
+const SAMPLES_MAX = 1024;
+const SAMPLE_STRIDE_MIN = 64 << 10;
+/** Bytes of a file in which the source looks for samples: one in so many, within the two bounds. */
+export const PROBED_SHARE = 16;
+export const PROBED_BYTES_MIN = 1 << 20;
+export const PROBED_BYTES_MAX = 64 << 20;
+/**
+ * After so many files in a row whose candidates were of no use, only large ones are offered any in this transfer: in a
+ * directory of photos none is like another.
+ */
+export const PROBES_IN_VAIN_MAX = 8;
+export const PROBE_ALWAYS_BYTES = 64 << 20;
+
 /** Regions in one ASK; also when the walk stops to hear the answers. */
 export const REGIONS_PER_ASK = 64;
 /** Regions asked for and not answered. */
@@ -61,4 +81,14 @@ export function blockBytesFor(size: number): number {
 /** Blocks of a file of `size` bytes, the short last one included, as far as they are offered. */
 export function blocksIn(size: number, blockBytes: number): number {
   return Math.min(BLOCKS_MAX, Math.ceil(size / blockBytes));
+}
+
+/** Distance between the beginnings of two samples of a candidate. */
+export function sampleStride(size: number): number {
+  return Math.max(SAMPLE_STRIDE_MIN, Math.ceil(size / SAMPLES_MAX));
+}
+
+/** Samples of a candidate of `size` bytes. */
+export function samplesIn(size: number): number {
+  return size < SAMPLE_BYTES ? 0 : Math.floor((size - SAMPLE_BYTES) / sampleStride(size)) + 1;
 }

@@ -7,9 +7,11 @@
  * First byte: the type. Numbers are varints. Files are named by the destination's id, counting from 1.
  *
  *   REQUEST  id path baseSize baseBlock partialSize partialBlock     sizes 0: none
- *   BLOCKS   id which(0 base, 1 partial) first count, then count × 12 bytes: hash48, u16 anchor offset, u32 anchor
+ *            count of candidates, their sizes; if any, the size of blocks that their base will have
+ *   BLOCKS   id which(0 base, 1 partial, 2 samples of the candidates) first count, then count × 12 bytes: hash48, u16 anchor offset, u32 anchor
  *   SUMS     id count, then per region: slices, slices × hash48; in the order of the ASKs
  *   CANCEL   id                                              the source answers FAIL unless END or FAIL is on its way
+ *   CHOOSE   id count indexes            before BEGIN: these candidates, one behind the other, are the base
  *   BEGIN    id size attempt                                 attempt 2: forget all ops of attempt 1
  *   OPS      id, then ops until the end
  *   DATA     fixed header of 32 bytes, then the bytes
@@ -23,8 +25,10 @@ import { type ByteReader, ByteWriter, malformed } from "#sync/wire/bytes.ts";
 import { readEntry, writeEntry } from "#sync/wire/entry-codec.ts";
 import { PIECE_BYTES } from "#sync/chunk/sum.ts";
 import {
+  BASE_BYTES_MIN,
   BLOCK_BYTES_MAX,
   BLOCK_BYTES_MIN,
+  CANDIDATES_MAX,
   FILE_BYTES_MAX,
   SLICE_BYTES_COARSE,
   SLICE_BYTES_FINE,
@@ -42,6 +46,12 @@ export const DATA = 18;
 export const ASK = 19;
 export const END = 20;
 export const FAIL = 21;
+export const CHOOSE = 22;
+
+/** What BLOCKS are of. */
+export const OF_BASE = 0;
+export const OF_PARTIAL = 1;
+export const OF_SAMPLES = 2;
 
 /** Bytes at `target` are the base's from `base` on. */
 export const OP_COPY = 0;
@@ -62,6 +72,8 @@ export type Request = {
   readonly path: RelPath;
   readonly base: { readonly size: number; readonly blockBytes: number } | undefined;
   readonly partial: { readonly size: number; readonly blockBytes: number } | undefined;
+  /** Instead of a base: files that may be similar, from which the source chooses. */
+  readonly candidates: { readonly sizes: readonly number[]; readonly blockBytes: number } | undefined;
 };
 
 /** A stretch of the base whose slices' hashes are wanted. */
@@ -82,10 +94,23 @@ function writeHeld(writer: ByteWriter, held: Request["base"]): void {
 function readHeld(reader: ByteReader): Request["base"] {
   const size = readSize(reader);
   const blockBytes = reader.varint();
-  if (size === 0) return undefined;
+  return size === 0 ? undefined : { size, blockBytes: checkBlockBytes(blockBytes) };
+}
+
+function checkBlockBytes(blockBytes: number): number {
   const powerOfTwo = (blockBytes & (blockBytes - 1)) === 0;
   if (blockBytes < BLOCK_BYTES_MIN || blockBytes > BLOCK_BYTES_MAX || !powerOfTwo) throw malformed("a block size");
-  return { size, blockBytes };
+  return blockBytes;
+}
+
+function readCandidates(reader: ByteReader): Request["candidates"] {
+  const count = reader.varint();
+  if (count > CANDIDATES_MAX) throw malformed("too many candidates");
+  if (count === 0) return undefined;
+  const sizes = Array.from({ length: count }, () => readSize(reader));
+  if (sizes.some((size) => size < BASE_BYTES_MIN)) throw malformed("a candidate that is too small");
+  if (sizes.reduce((sum, size) => sum + size) > FILE_BYTES_MAX) throw malformed("candidates beyond the largest file");
+  return { sizes, blockBytes: checkBlockBytes(reader.varint()) };
 }
 
 export function encodeRequest(request: Request): Uint8Array {
@@ -95,6 +120,12 @@ export function encodeRequest(request: Request): Uint8Array {
   writer.string(request.path);
   writeHeld(writer, request.base);
   writeHeld(writer, request.partial);
+  const { candidates } = request;
+  writer.varint(candidates?.sizes.length ?? 0);
+  if (candidates !== undefined) {
+    for (const size of candidates.sizes) writer.varint(size);
+    writer.varint(candidates.blockBytes);
+  }
   return writer.finish();
 }
 
@@ -103,7 +134,26 @@ export function readRequest(reader: ByteReader): Request {
   const path = reader.string();
   const fault = pathFault(path);
   if (fault !== undefined) throw malformed(fault);
-  return { id, path, base: readHeld(reader), partial: readHeld(reader) };
+  const request = { id, path, base: readHeld(reader), partial: readHeld(reader), candidates: readCandidates(reader) };
+  if (request.base !== undefined && request.candidates !== undefined) throw malformed("candidates beside a base");
+  return request;
+}
+
+export function encodeChoose(id: number, chosen: readonly number[]): Uint8Array {
+  const writer = startMessage(CHOOSE, id);
+  writer.varint(chosen.length);
+  for (const index of chosen) writer.varint(index);
+  return writer.finish();
+}
+
+/** Indexes of a CHOOSE among `count` candidates, each once, at least one. */
+export function readChoose(reader: ByteReader, count: number): number[] {
+  const length = reader.varint();
+  if (length === 0 || length > count) throw malformed("a choice of candidates that were not offered");
+  const chosen = Array.from({ length }, () => reader.varint());
+  const once = new Set(chosen).size === length;
+  if (!once || chosen.some((index) => index >= count)) throw malformed("a choice of candidates that were not offered");
+  return chosen;
 }
 
 /** CANCEL, and the beginning of the messages that are built step by step. */

@@ -8,13 +8,21 @@ import type { SumSeeds } from "#sync/chunk/sum.ts";
 import { type ByteReader, malformed } from "#sync/wire/bytes.ts";
 import { type Fd, type FileSystem, FsError, describeErrno } from "#platform/file-system.ts";
 import { Assembly } from "#sync/transfer/assembly.ts";
-import { BASE_BYTES_MIN, blockBytesFor } from "#sync/transfer/limits.ts";
-import { DATA_HEADER_BYTES, type DataHeader, type Failure, type Request, ZSTD } from "#sync/transfer/messages.ts";
+import { Base, type BaseFile } from "#sync/transfer/base.ts";
+import { BASE_BYTES_MIN, CANDIDATES_MAX, FILE_BYTES_MAX, SAMPLE_BYTES, blockBytesFor } from "#sync/transfer/limits.ts";
+import {
+  DATA_HEADER_BYTES,
+  type DataHeader,
+  type Failure,
+  OF_BASE,
+  OF_PARTIAL,
+  OF_SAMPLES,
+  type Request,
+  ZSTD,
+  readChoose,
+} from "#sync/transfer/messages.ts";
 import { sendSignature } from "#sync/transfer/signature.ts";
 import type { StageArea } from "#sync/transfer/stage-area.ts";
-
-/** The destination's own file at a path, opened for reading; whoever asked closes it. */
-export type BaseFile = { readonly fd: Fd; readonly size: number };
 
 export type ReceiveFileParts = {
   readonly fs: FileSystem;
@@ -31,6 +39,8 @@ export class ReceiveFile {
   readonly item: TransferItem;
   readonly how: How;
   readonly id: number;
+  /** What the source is asked for. */
+  readonly request: Request;
   /** Set when the file cannot be finished; its messages are ignored until the source has said END or FAIL. */
   problem: Problem | undefined;
   /** With a problem: what is here could not be read, so the file is asked for once more, whole. */
@@ -38,13 +48,15 @@ export class ReceiveFile {
   readonly #parts: ReceiveFileParts;
   readonly #fd: Fd;
   readonly #partialSize: number;
-  readonly #base: BaseFile | undefined;
+  /** Open until the end: the base, or the candidates for it. */
+  readonly #files: BaseFile[] = [];
+  #base: Base | undefined;
   #assembly: Assembly | undefined;
   #signing: Promise<void> | undefined;
   /** No more hashes are wanted: the source has finished, or the file is given up. */
   #isOver = false;
 
-  /** Opens the partial and the base. Throws FsError. */
+  /** Opens the partial, and the base or the candidates for it. Throws FsError. */
   constructor(parts: ReceiveFileParts, item: TransferItem, id: number, how: How) {
     this.item = item;
     this.id = id;
@@ -56,8 +68,10 @@ export class ReceiveFile {
     try {
       if (how === "whole" && partial.size > 0) fs.truncate(partial.fd, 0);
       this.#partialSize = how === "whole" ? 0 : usedBytes(fs, partial.fd, partial.size);
-      this.#base = how === "whole" ? undefined : this.#openBase();
+      if (how === "delta") this.#openFiles();
+      this.request = this.#ask();
     } catch (error) {
+      this.#closeFiles();
       stage.drop(item.path);
       throw error;
     }
@@ -67,45 +81,87 @@ export class ReceiveFile {
     return this.item.path;
   }
 
-  #openBase(): BaseFile | undefined {
-    const base = this.#parts.base(this.item.path);
-    if (base === undefined || base.size >= BASE_BYTES_MIN) return base;
-    this.#parts.fs.close(base.fd);
-    return undefined;
+  /** What the side has: its old file at the path first, then the item's candidates. */
+  #openFiles(): void {
+    let total = 0;
+    for (const from of new Set([this.path, ...(this.item.candidates ?? [])])) {
+      const file = this.#parts.base(from);
+      if (file === undefined) continue;
+      this.#files.push(file);
+      total += file.size;
+      const fits = total <= FILE_BYTES_MAX && this.#files.length <= CANDIDATES_MAX;
+      if (file.size < BASE_BYTES_MIN || !fits) this.#parts.fs.close(this.#files.pop()!.fd);
+      else if (from === this.path) this.#base = Base.of(this.#parts.fs, [file]);
+    }
+    // Beside others it is one of the candidates.
+    if (this.#files.length > 1) this.#base = undefined;
+  }
+
+  /** The partial's blocks lie on the base's grid, so that one hash serves both. */
+  #ask(): Request {
+    const { id, path } = this;
+    const base = this.#base;
+    const sizes = this.#files.map((file) => file.size);
+    const blockBytes = blockBytesFor(sizes.length === 0 ? this.#partialSize : Math.max(...sizes));
+    const partial = this.#partialSize === 0 ? undefined : { size: this.#partialSize, blockBytes };
+    if (base !== undefined) return { id, path, base: { size: base.size, blockBytes }, partial, candidates: undefined };
+    return { id, path, base: undefined, partial, candidates: sizes.length === 0 ? undefined : { sizes, blockBytes } };
   }
 
   /**
-   * What to ask the source for. The partial's blocks lie on the base's grid, so that one hash serves both.
+   * Sends the hashes of what is here: of the base or of samples of the candidates, and of the partial. Once, unless the
+   * file is over already; settle() ends it early.
    */
-  request(): Request {
-    const base = this.#base;
-    const blockBytes = blockBytesFor(base?.size ?? this.#partialSize);
-    const { id, path } = this;
-    const partial = this.#partialSize === 0 ? undefined : { size: this.#partialSize, blockBytes };
-    return { id, path, base: base === undefined ? undefined : { size: base.size, blockBytes }, partial };
+  sign(send: (message: Uint8Array) => Promise<void> | void): Promise<void> {
+    const { base, partial, candidates } = this.request;
+    return this.#unlessOver(async () => {
+      const { fs } = this.#parts;
+      if (candidates !== undefined) await this.#signOne(Base.samples(fs, this.#files), SAMPLE_BYTES, OF_SAMPLES, send);
+      if (base !== undefined) await this.#signOne(this.#base!, base.blockBytes, OF_BASE, send);
+      if (partial === undefined) return;
+      const own = Base.of(fs, [{ fd: this.#fd, size: partial.size }]);
+      await this.#signOne(own, partial.blockBytes, OF_PARTIAL, send);
+    });
   }
 
-  /** Sends the hashes of what is here. Once, unless the file is over already; settle() ends it early. */
-  sign(send: (message: Uint8Array) => Promise<void> | void): Promise<void> {
+  /** Were candidates offered, and none chosen? */
+  get isUndecided(): boolean {
+    return this.request.candidates !== undefined && this.#base === undefined;
+  }
+
+  /** Makes the candidates that the source chose the base; PROTOCOL when there is nothing to choose any more. */
+  choose(reader: ByteReader): void {
+    const { candidates } = this.request;
+    if (candidates === undefined || !this.isUndecided || this.#assembly !== undefined) {
+      throw malformed("a choice without candidates");
+    }
+    // The others stay open: the samples may still be read.
+    const chosen = readChoose(reader, candidates.sizes.length);
+    this.#base = Base.of(this.#parts.fs, chosen.map((index) => this.#files[index]!));
+  }
+
+  /** Sends the hashes of the base that was chosen. As sign(), after it. */
+  signChosen(send: (message: Uint8Array) => Promise<void> | void): Promise<void> {
+    const blockBytes = this.request.candidates!.blockBytes;
+    return this.#unlessOver(() => this.#signOne(this.#base!, blockBytes, OF_BASE, send));
+  }
+
+  #unlessOver(sign: () => Promise<void>): Promise<void> {
     if (this.#isOver) return Promise.resolve();
-    const signing = this.#sign(send);
+    const signing = sign();
     // Whoever settles only needs to know that it is over.
     this.#signing = signing.catch(() => {});
     return signing;
   }
 
-  async #sign(send: (message: Uint8Array) => Promise<void> | void): Promise<void> {
-    const { base, partial } = this.request();
-    const { fs, seeds } = this.#parts;
-    const held = [
-      { fd: this.#base?.fd, what: base },
-      { fd: this.#fd, what: partial },
-    ];
-    for (const [which, { fd, what }] of held.entries()) {
-      if (fd === undefined || what === undefined) continue;
-      const sparse = fs.fstat(fd).allocatedBytes < what.size;
-      await sendSignature({ fs, fd, ...what, sparse, seeds }, this.id, which, send, () => !this.#isOver);
-    }
+  #signOne(
+    base: Base,
+    blockBytes: number,
+    which: number,
+    send: (message: Uint8Array) => Promise<void> | void,
+  ): Promise<void> {
+    const { seeds } = this.#parts;
+    return sendSignature({ base, blockBytes, seeds }, this.id, which, send, () => !this.#isOver);
   }
 
   async begin(size: number, attempt: number): Promise<void> {
@@ -134,7 +190,7 @@ export class ReceiveFile {
   }
 
   /** The base for answering questions about it. */
-  get base(): BaseFile | undefined {
+  get base(): Base | undefined {
     return this.#base;
   }
 
@@ -152,22 +208,22 @@ export class ReceiveFile {
   }
 
   done(entry: FileEntry): TransferResult {
-    this.#closeBase();
+    this.#closeFiles();
     this.#parts.stage.done(this.path, entry);
     return { path: this.path, entry, ...this.#counts() };
   }
 
   /** Ends without a file. `keep`: what was written may serve a later run. */
   abandon(problem: Problem | undefined, keep: boolean): TransferResult {
-    this.#closeBase();
+    this.#closeFiles();
     const { stage } = this.#parts;
     if (keep && (this.#partialSize > 0 || (this.#assembly?.literalBytes ?? 0) > 0)) stage.keep(this.path);
     else stage.drop(this.path);
     return { path: this.path, problem, ...this.#counts() };
   }
 
-  #closeBase(): void {
-    if (this.#base !== undefined) this.#parts.fs.close(this.#base.fd);
+  #closeFiles(): void {
+    for (const { fd } of this.#files) this.#parts.fs.close(fd);
   }
 
   #counts(): { literalBytes: number; reusedBytes: number } {

@@ -8,12 +8,20 @@ import type { Channel } from "#sync/wire/channel.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
 import { isCode } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
-import { ASKED_BYTES_MAX, FILES_ACTIVE_MAX, FILES_ASKED_MAX, WRITES_WAITING_MAX } from "#sync/transfer/limits.ts";
+import {
+  ASKED_BYTES_MAX,
+  FILES_ACTIVE_MAX,
+  FILES_ASKED_MAX,
+  PROBES_IN_VAIN_MAX,
+  PROBE_ALWAYS_BYTES,
+  WRITES_WAITING_MAX,
+} from "#sync/transfer/limits.ts";
 import type { Limit } from "#sync/transfer/line.ts";
 import {
   ASK,
   BEGIN,
   CANCEL,
+  CHOOSE,
   DATA,
   END,
   FAIL,
@@ -26,7 +34,8 @@ import {
   readSize,
   startMessage,
 } from "#sync/transfer/messages.ts";
-import { type BaseFile, type How, ReceiveFile, problemAt, problemFrom } from "#sync/transfer/receive-file.ts";
+import type { BaseFile } from "#sync/transfer/base.ts";
+import { type How, ReceiveFile, problemAt, problemFrom } from "#sync/transfer/receive-file.ts";
 import { answerRegions } from "#sync/transfer/signature.ts";
 import type { StageArea } from "#sync/transfer/stage-area.ts";
 import { abortError } from "#sync/transfer/supply.ts";
@@ -40,8 +49,8 @@ export type ReceiveContext = {
   /** Bandwidth limiter for what this side sends: hashes. */
   readonly limit: Limit;
   /**
-   * Opens this side's own present file at the path, as its index knows it; undefined when there is none or it
-   * is not a file. It need not stay the same: everything taken from it is verified. The transfer closes it.
+   * Opens this side's own present file at a path, of an item or of its candidates, as its index knows it; undefined
+   * when there is none or it is not a file. It need not stay the same: everything taken from it is verified. The transfer closes it.
    * Throws FsError.
    */
   readonly base: (path: RelPath) => BaseFile | undefined;
@@ -96,6 +105,8 @@ class Receive {
   #diskProblem: Problem | undefined;
   /** Signatures are made one after the other: it is the processor that they take. */
   #signing: Promise<void> = Promise.resolve();
+  /** Files in a row whose candidates were of no use. */
+  #probesInVain = 0;
   #writes = 0;
   #writeSettled: (() => void) | undefined;
 
@@ -148,7 +159,7 @@ class Receive {
       const ahead = this.#files.size >= FILES_ACTIVE_MAX && this.#askedBytes + item.entry.size > ASKED_BYTES_MAX;
       if (ahead || this.#files.size >= FILES_ASKED_MAX) return;
       this.#nextItem++;
-      await this.#ask(item, "delta");
+      await this.#ask(this.#hopeful(item), "delta");
     }
   }
 
@@ -164,16 +175,37 @@ class Receive {
     this.#lastId++;
     this.#askedBytes += item.entry.size;
     this.#files.set(file.id, file);
-    const request = file.request();
+    const { request } = file;
     await this.#send(encodeRequest(request));
-    if (request.base === undefined && request.partial === undefined) return;
+    if (request.base === undefined && request.partial === undefined && request.candidates === undefined) return;
+    this.#signLater(file, () => file.sign((message) => this.#send(message)));
+  }
+
+  #signLater(file: ReceiveFile, sign: () => Promise<void>): void {
     this.#signing = this.#signing.then(async () => {
       try {
-        await file.sign((message) => this.#send(message));
+        await sign();
       } catch (error) {
         await this.#signFailed(file, error);
       }
     });
+  }
+
+  /** The item with its candidates, unless those of many others were of no use. */
+  #hopeful(item: TransferItem): TransferItem {
+    if (this.#probesInVain < PROBES_IN_VAIN_MAX || item.entry.size >= PROBE_ALWAYS_BYTES) return item;
+    return { path: item.path, entry: item.entry };
+  }
+
+  #choose(file: ReceiveFile, reader: ByteReader): void {
+    file.choose(reader);
+    this.#probesInVain = 0;
+    this.#signLater(file, () => file.signChosen((message) => this.#send(message)));
+  }
+
+  async #begin(file: ReceiveFile, reader: ByteReader): Promise<void> {
+    if (file.isUndecided) this.#probesInVain++;
+    await file.begin(readSize(reader), reader.varint());
   }
 
   /** A base that cannot be read concerns its file; everything else ends the transfer through the channel. */
@@ -208,7 +240,8 @@ class Receive {
     if (type === END) return this.#ended(file, reader);
     if (file.problem !== undefined) return;
     try {
-      if (type === BEGIN) await file.begin(readSize(reader), reader.varint());
+      if (type === BEGIN) await this.#begin(file, reader);
+      else if (type === CHOOSE) this.#choose(file, reader);
       else if (type === OPS) file.ops(reader);
       else if (type === ASK) await this.#answer(file, reader);
       else throw malformed("an unknown message");
@@ -227,10 +260,9 @@ class Receive {
   }
 
   async #answer(file: ReceiveFile, reader: ByteReader): Promise<void> {
-    const { fs } = this.#context.host;
     if (file.base === undefined) throw malformed("a question about no base");
     const regions = readAsk(reader, file.base.size);
-    await this.#send(await answerRegions(fs, file.base.fd, file.id, regions, this.#context.seeds));
+    await this.#send(await answerRegions(file.base, file.id, regions, this.#context.seeds));
   }
 
   async #data(message: Uint8Array): Promise<void> {

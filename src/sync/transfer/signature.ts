@@ -1,18 +1,11 @@
 /** The destination's part of the delta: hashes of what it has, sent while they are made. */
-import type { Fd, FileSystem } from "#platform/file-system.ts";
 import { PIECE_BYTES, type SumSeeds } from "#sync/chunk/sum.ts";
 import { type Anchor, findAnchor, hash48, writeHash } from "#sync/transfer/block-hash.ts";
+import type { Base } from "#sync/transfer/base.ts";
 import { BLOCKS_PER_MESSAGE, blocksIn } from "#sync/transfer/limits.ts";
 import { BLOCKS, BLOCK_RECORD_BYTES, HASH_BYTES, type Region, SUMS, startMessage } from "#sync/transfer/messages.ts";
 
-export type SignatureSource = {
-  readonly fs: FileSystem;
-  readonly fd: Fd;
-  readonly size: number;
-  readonly blockBytes: number;
-  readonly sparse: boolean;
-  readonly seeds: SumSeeds;
-};
+export type SignatureSource = { readonly base: Base; readonly blockBytes: number; readonly seeds: SumSeeds };
 
 /** Block records collected for the next message. */
 class Records {
@@ -50,8 +43,8 @@ class Records {
 }
 
 /**
- * Hashes the file block by block and hands the messages to `send`, in order. Reads one piece ahead. A file
- * that gets shorter meanwhile yields hashes that match nothing. `which`: 0 for the base, 1 for the partial.
+ * Hashes the base block by block and hands the messages to `send`, in order. Reads one piece ahead. A file
+ * that gets shorter meanwhile yields hashes that match nothing. `which` is one of the OF_ of messages.ts.
  * Stops when it is no longer wanted.
  */
 export async function sendSignature(
@@ -61,19 +54,19 @@ export async function sendSignature(
   send: (message: Uint8Array) => Promise<void> | void,
   isWanted: () => boolean,
 ): Promise<void> {
-  const { fs, fd, blockBytes, seeds } = source;
-  const blocks = blocksIn(source.size, blockBytes);
-  const size = Math.min(source.size, blocks * blockBytes);
+  const { base, blockBytes, seeds } = source;
+  const blocks = blocksIn(base.size, blockBytes);
+  const size = Math.min(base.size, blocks * blockBytes);
   const records = new Records();
   const anchor: Anchor = { offset: 0, hash: 0 };
   const buffers = [new Uint8Array(Math.min(size, PIECE_BYTES)), new Uint8Array(Math.min(size, PIECE_BYTES))] as const;
-  const isHole = holeFinder(source);
-  const read = (at: number): Promise<number> | undefined => {
+  const isHole = base.holeFinder();
+  const read = (at: number): Promise<void> | undefined => {
     if (at >= size) return undefined;
     const buffer = buffers[(at / PIECE_BYTES) & 1]!.subarray(0, Math.min(PIECE_BYTES, size - at));
-    if (!isHole(at, buffer.length)) return fs.readAsync(fd, buffer, at);
+    if (!isHole(at, buffer.length)) return base.read(buffer, at);
     buffer.fill(0);
-    return Promise.resolve(buffer.length);
+    return Promise.resolve();
   };
   let ahead = read(0);
   try {
@@ -99,20 +92,9 @@ export async function sendSignature(
   }
 }
 
-/** Tells for pieces asked in rising order whether they lie wholly in a hole, so that holes are never read. */
-function holeFinder({ fs, fd, size, sparse }: SignatureSource): (at: number, length: number) => boolean {
-  if (!sparse) return () => false;
-  let data: { start: number; end: number } | undefined = { start: 0, end: 0 };
-  return (at, length) => {
-    while (data !== undefined && data.end <= at) data = fs.dataRange(fd, Math.max(at, data.end), size);
-    return data === undefined || data.start >= at + length;
-  };
-}
-
 /** Hashes of the slices of regions of the base, as one SUMS message. */
 export async function answerRegions(
-  fs: FileSystem,
-  fd: Fd,
+  base: Base,
   id: number,
   regions: readonly Region[],
   seeds: SumSeeds,
@@ -125,7 +107,7 @@ export async function answerRegions(
   for (const region of regions) {
     if (buffer.length < region.length) buffer = new Uint8Array(region.length);
     const bytes = buffer.subarray(0, region.length);
-    await fs.readAsync(fd, bytes, region.base);
+    await base.read(bytes, region.base);
     writer.varint(Math.ceil(region.length / region.sliceBytes));
     for (let from = 0; from < region.length; from += region.sliceBytes) {
       const slice = bytes.subarray(from, Math.min(region.length, from + region.sliceBytes));

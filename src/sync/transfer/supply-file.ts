@@ -19,9 +19,11 @@ import {
   type Failure,
   type Request,
   encodeBegin,
+  encodeChoose,
   encodeEnd,
   encodeFail,
 } from "#sync/transfer/messages.ts";
+import { Probe } from "#sync/transfer/probe.ts";
 import { Regions } from "#sync/transfer/regions.ts";
 import { SourceChanged, SourceWindow } from "#sync/transfer/source-window.ts";
 
@@ -52,7 +54,8 @@ function sameFile(a: Stat, b: Stat): boolean {
 export class SupplyFile {
   readonly #parts: SupplyFileParts;
   readonly #request: Request;
-  readonly #base: BlockTable | undefined;
+  #base: BlockTable | undefined;
+  readonly #probe: Probe | undefined;
   readonly #partial: BlockTable | undefined;
   readonly #regions: Regions;
   #failure: Error | undefined;
@@ -60,7 +63,8 @@ export class SupplyFile {
   constructor(parts: SupplyFileParts, request: Request) {
     this.#parts = parts;
     this.#request = request;
-    const { base, partial } = request;
+    const { base, partial, candidates } = request;
+    this.#probe = candidates === undefined ? undefined : new Probe(candidates.sizes, parts.line.seeds);
     this.#base = base === undefined ? undefined : new BlockTable(base.size, base.blockBytes);
     this.#partial = partial === undefined ? undefined : new BlockTable(partial.size, partial.blockBytes);
     this.#regions = new Regions(parts.fs, parts.line, request.id);
@@ -71,7 +75,8 @@ export class SupplyFile {
   }
 
   receiveBlocks(reader: ByteReader): void {
-    const table = reader.u8() === 0 ? this.#base : this.#partial;
+    const which = reader.u8();
+    const table = [this.#base, this.#partial, this.#probe][which];
     if (table === undefined) throw malformed("blocks of nothing");
     table.receive(reader);
   }
@@ -89,6 +94,7 @@ export class SupplyFile {
   stop(error: Error): void {
     this.#failure = error;
     this.#base?.fail(error);
+    this.#probe?.fail(error);
     this.#partial?.fail(error);
     this.#regions.fail(error);
   }
@@ -128,6 +134,7 @@ export class SupplyFile {
     try {
       const before = fs.fstat(fd);
       if (before.size > FILE_BYTES_MAX) throw new FsError("EFBIG", "read");
+      if (attempt === 1) await this.#choose(fd, before.size);
       await line.send(encodeBegin(this.id, before.size, attempt));
       const sums = new PieceSums(line.seeds, before.size);
       // Beside the reading: both wait for the disk.
@@ -148,6 +155,18 @@ export class SupplyFile {
     } finally {
       fs.close(fd);
     }
+  }
+
+  /** Chooses the base among the candidates, and has its hashes sent. */
+  async #choose(fd: Fd, size: number): Promise<void> {
+    const { fs, line } = this.#parts;
+    const { candidates } = this.#request;
+    if (this.#probe === undefined || candidates === undefined) return;
+    const chosen = await this.#probe.choose(fs, fd, size, () => this.#check());
+    if (chosen.length === 0) return;
+    const total = chosen.reduce((sum, index) => sum + candidates.sizes[index]!, 0);
+    this.#base = new BlockTable(total, candidates.blockBytes);
+    await line.send(encodeChoose(this.id, chosen));
   }
 
   async #send(fd: Fd, stat: Stat, sums: PieceSums, attempt: number): Promise<void> {

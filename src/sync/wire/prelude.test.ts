@@ -8,6 +8,8 @@ import { frameBytes } from "#sync/wire/frame.ts";
 import { startClient, startServer } from "#sync/wire/greeting.ts";
 import {
   ATTACH_BYTES_MAX,
+  PROTOCOL_VERSION_MAX,
+  PROTOCOL_VERSION_MIN,
   Prelude,
   encodeAnswer,
   encodeAttach,
@@ -19,6 +21,7 @@ const never = new AbortController().signal;
 const program = "syncline test";
 const greeting = (versionMin: number, versionMax: number) =>
   ({ versionMin, versionMax, program: `other ${versionMax}`, capabilities: new Uint8Array(0) });
+const ours = greeting(PROTOCOL_VERSION_MIN, PROTOCOL_VERSION_MAX);
 
 function serve(transport: Transport, admit: (root: string, token: string) => void = () => undefined) {
   return startServer(
@@ -65,7 +68,7 @@ describe("prelude", () => {
     const { client, server } = memoryTransports();
     const serving = serve(server);
     const attach = encodeAttach({ root: "www", token: "" });
-    client.write(Buffer.concat([encodeGreeting(greeting(1, 1)), attach, frameBytes(1, 1, Buffer.from("x"))]));
+    client.write(Buffer.concat([encodeGreeting(ours), attach, frameBytes(1, 1, Buffer.from("x"))]));
     const { mux } = await serving;
     expect(mux.openChannels).toBe(1);
     mux.close();
@@ -104,8 +107,8 @@ describe("prelude", () => {
   });
 
   test("[GREET-5] messages of the prelude have a cap, and so has what is held for them", async () => {
-    const hello = encodeGreeting(greeting(1, 1));
-    expect(await refusal(encodeGreeting({ ...greeting(1, 1), program: "x".repeat(1100) }))).toMatchObject({ code: "PROTOCOL" });
+    const hello = encodeGreeting(ours);
+    expect(await refusal(encodeGreeting({ ...ours, program: "x".repeat(1100) }))).toMatchObject({ code: "PROTOCOL" });
     expect(await refusal(hello, Uint8Array.of(0xff, 0xff))).toMatchObject({ code: "PROTOCOL", message: expect.stringContaining(`${ATTACH_BYTES_MAX}`) });
     expect(await refusal(hello, encodeAttach({ root: "www", token: "x".repeat(1025) }))).toMatchObject({ code: "AUTH" });
     expect(await refusal(hello, new Uint8Array(20_000))).toMatchObject({ code: "PROTOCOL" });
@@ -116,7 +119,7 @@ describe("prelude", () => {
     let wake: (() => void) | undefined;
     const clock = { ...systemClock, sleep: () => new Promise<void>((resolve) => (wake = resolve)) };
     const prelude = new Prelude(server, clock, never);
-    const outcome = greet(prelude, greeting(1, 1)).catch((error: unknown) => error);
+    const outcome = greet(prelude, ours).catch((error: unknown) => error);
     wake?.();
     expect(await outcome).toMatchObject({ code: "LINK_LOST", retryable: true, message: expect.stringContaining("in time") });
   });
@@ -131,8 +134,8 @@ describe("prelude", () => {
   });
 
   test("[GREET-8] random and mutated preludes end in a SynclineError, on both sides", async () => {
-    const valid = Buffer.concat([encodeGreeting(greeting(1, 1)), encodeAttach({ root: "www", token: "secret" })]);
-    const answer = Buffer.concat([encodeGreeting(greeting(1, 1)), encodeAnswer({ readOnly: false })]);
+    const valid = Buffer.concat([encodeGreeting(ours), encodeAttach({ root: "www", token: "secret" })]);
+    const answer = Buffer.concat([encodeGreeting(ours), encodeAnswer({ readOnly: false })]);
     const spoiled = (from: Buffer) =>
       fc.tuple(fc.nat(from.length - 1), fc.nat(255), fc.nat(from.length)).map(([at, value, length]) => {
         const bytes = Uint8Array.from(from);

@@ -12,8 +12,8 @@ import { decodeError, encodeError } from "#sync/wire/frame.ts";
 import { linkLost } from "#sync/wire/mux.ts";
 
 /** Versions of frames and calls that this program speaks. */
-export const PROTOCOL_VERSION_MIN = 1;
-export const PROTOCOL_VERSION_MAX = 1;
+export const PROTOCOL_VERSION_MIN = 2;
+export const PROTOCOL_VERSION_MAX = 2;
 /** Largest greeting, its magic included. */
 export const GREETING_BYTES_MAX = 1024;
 /** Largest attach message: a path, a token, and their lengths. */
