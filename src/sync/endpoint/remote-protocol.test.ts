@@ -85,6 +85,11 @@ describe("remote protocol", () => {
       }),
       { numRuns: 100 },
     );
+    const wanted = [
+      { path: "a", entry: fileEntry(1) },
+      { path: "b", entry: fileEntry(2), candidates: ["x", "y/\udc80", "z", "a"] },
+    ];
+    expect(items.unpackTransferItems(body(items.packTransferItems(wanted)[0]!))).toEqual(wanted);
     const seen = [
       { state: "present", path: "a", entry: { kind: "other", what: "fifo" } },
       { state: "absent", path: "b/\udc80" },
@@ -125,6 +130,8 @@ describe("remote protocol", () => {
       refused(asOp({ type: "move", move: { ...move, from: at, to: "a" } }));
       refused(() => items.unpackPaths(body(items.packPaths([at])[0]!)));
       refused(() => items.unpackTransferItems(body(items.packTransferItems([{ path: at, entry: fileEntry(0) }])[0]!)));
+      const similar = { path: "a", entry: fileEntry(0), candidates: ["ok", at] };
+      refused(() => items.unpackTransferItems(body(items.packTransferItems([similar])[0]!)));
       refused(() => items.unpack(body(items.packRunChanges([{ path: at, action: "create" }])[0]!), items.readRunChange));
       if (at !== "") {
         refused(() => items.unpack(body(items.packObservations([{ state: "absent", path: at }])[0]!), items.readObservation));
@@ -135,6 +142,8 @@ describe("remote protocol", () => {
   test("[REMOTE-34] refuses changes that contradict themselves, and run ids that are paths", () => {
     const change = { side: "beta", path: "a", old: undefined, new: fileEntry(0), action: "content" } as const;
     const asOp = (each: unknown) => () => items.unpack(body(items.packOps([each as ApplyOp])[0]!), items.readOp);
+    const candidates = ["1", "2", "3", "4", "5"];
+    refused(() => items.unpackTransferItems(body(items.packTransferItems([{ path: "a", entry: fileEntry(0), candidates }])[0]!)));
     refused(asOp({ type: "change", change: { ...change, action: "remove" } }));
     refused(asOp({ type: "change", change: { ...change, action: "metadata" } }));
     refused(asOp({ type: "change", change: { ...change, new: undefined } }));

@@ -156,6 +156,13 @@ function treeBasics(using: Using): void {
       expect(tree.children("big")).toEqual(wanted);
       expect(snapshot(tree, "big").map(([path]) => path)).toEqual(wanted.map((child) => `big/${child.name}`));
       expect(tree.get(`big/${name(2999)}`)).toEqual(sample(2999, 40));
+      for (const [from, limit] of [[0, 3], [1499, 1000], [1500, 7], [2999, 5], [700, 5000]] as const) {
+        const before = wanted.filter((child) => child.name < name(from)).slice(-limit);
+        const behind = wanted.filter((child) => child.name >= name(from)).slice(0, limit);
+        expect(tree.childrenAround("big", name(from), limit)).toEqual([...before, ...behind]);
+      }
+      expect(tree.childrenAround("big", "z", 2)).toEqual(wanted.slice(-2));
+      expect(tree.childrenAround("nowhere", "x", 2)).toEqual([]);
       store.transaction(SOON, () => {
         for (const child of wanted) tree.delete(`big/${child.name}`);
       });

@@ -12,6 +12,8 @@ import { CANDIDATES_MAX, SIMILAR_BYTES_MIN } from "#sync/transfer/limits.ts";
 
 /** Names looked at before and behind the name in its directory. */
 const NEIGHBOURS_MAX = 100;
+/** The same in the directory above. */
+const ABOVE_MAX = 8;
 /** Directories that are asked for the same name: below, and before and behind the directory and its parent. */
 const DIRS_MAX = 4;
 /** Of what the run removes or the ancestor does not know: files looked at for one name, one family, one size. */
@@ -29,7 +31,12 @@ type Known = { readonly path: RelPath; readonly size: number };
 function familyOf(path: RelPath): string {
   const name = nameOf(path);
   const dot = name.indexOf(".", 1);
-  return joinPath(parentOf(path), name.slice(0, dot < 0 ? undefined : dot).replace(/\d+/g, "0"));
+  return name.slice(0, dot < 0 ? undefined : dot).replace(/\d+/g, "0");
+}
+
+/** The family within one directory. */
+function lineOf(path: RelPath): string {
+  return joinPath(parentOf(path), familyOf(path));
 }
 
 export class SimilarFiles {
@@ -55,7 +62,7 @@ export class SimilarFiles {
   of({ path, old, new: entry }: Change): RelPath[] | undefined {
     if (entry?.kind !== "file" || entry.size < SIMILAR_BYTES_MIN || this.#isEmpty) return undefined;
     this.#loose ??= new LooseFiles(this.#state, this.#side, this.#steps);
-    if (old?.kind === "file" && !this.#loose.rotated.has(familyOf(path))) return undefined;
+    if (old?.kind === "file" && !this.#loose.rotated.has(lineOf(path))) return undefined;
     const scores = new Map<RelPath, number>();
     const note = ({ path: from, size }: Known, leaving = 0): void => {
       const octaves = Math.log2(size / entry.size);
@@ -86,7 +93,7 @@ export class SimilarFiles {
     return held.state === "present" && held.entry.kind === "file" ? held.entry.size : 0;
   }
 
-  /** The files around the name in its directory, and files of the same name in directories around it. */
+  /** The files around the name in its directory and the one above, and those of the same name in directories around. */
   *#neighbours(path: RelPath): Generator<Known> {
     const dir = parentOf(path);
     const name = nameOf(path);
@@ -96,6 +103,10 @@ export class SimilarFiles {
       if (near.record.kind === "file") yield { path: at, size: near.record.size };
       else if (near.record.kind === "dir" && below-- > 0) yield this.#known(joinPath(at, name));
     }
+    if (dir === "") return;
+    for (const near of this.#state.ancestor.childrenAround(parentOf(dir), name, ABOVE_MAX)) {
+      if (near.record.kind === "file") yield { path: joinPath(parentOf(dir), near.name), size: near.record.size };
+    }
     for (const from of this.#sameName(dir, name)) yield this.#known(from);
   }
 
@@ -103,11 +114,9 @@ export class SimilarFiles {
     return { path, size: this.#sizeAt(path) };
   }
 
-  /** The same name in the directory above, and in those beside `dir` and beside its parent. */
+  /** The same name in the directories beside `dir` and beside its parent. */
   *#sameName(dir: RelPath, name: string): Generator<RelPath> {
-    if (dir === "") return;
     const above = parentOf(dir);
-    yield joinPath(above, name);
     for (const beside of this.#dirs(dir)) yield joinPath(beside, name);
     if (above === "") return;
     for (const beside of this.#dirs(above)) yield joinPath(joinPath(beside, nameOf(dir)), name);
@@ -144,7 +153,7 @@ class LooseFiles {
         this.leaving.add(path);
         this.#add({ path, size: old.size });
       }
-      if (isLarge(old) !== isLarge(entry)) this.rotated.add(familyOf(path));
+      if (isLarge(old) !== isLarge(entry)) this.rotated.add(lineOf(path));
     }
     for (const [path, held] of state.pending[side]) {
       if (held.state === "present" && isLarge(held.entry) && !this.leaving.has(path)) {
@@ -156,14 +165,14 @@ class LooseFiles {
 
   #add(file: Known): void {
     append(this.#byName, nameOf(file.path), file);
-    append(this.#byFamily, familyOf(file.path), file);
+    append(this.#byFamily, lineOf(file.path), file);
     this.#bySize.push(file);
   }
 
   /** Those of the same name, of the same family, and of about that size. */
   *near(path: RelPath, size: number): Generator<Known> {
     yield* this.#byName.get(nameOf(path)) ?? [];
-    yield* this.#byFamily.get(familyOf(path)) ?? [];
+    yield* this.#byFamily.get(lineOf(path)) ?? [];
     let low = 0;
     let high = this.#bySize.length;
     while (low < high) {

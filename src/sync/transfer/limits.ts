@@ -32,9 +32,9 @@ export const SAMPLE_BYTES = 4 << 10;
 const SAMPLES_MAX = 1024;
 const SAMPLE_STRIDE_MIN = 64 << 10;
 /** Bytes of a file in which the source looks for samples: one in so many, within the two bounds. */
-export const PROBED_SHARE = 16;
+export const PROBED_SHARE = 32;
 export const PROBED_BYTES_MIN = 1 << 20;
-export const PROBED_BYTES_MAX = 64 << 20;
+export const PROBED_BYTES_MAX = 32 << 20;
 /**
  * After so many files in a row whose candidates were of no use, only large ones are offered any in this transfer: in a
  * directory of photos none is like another.

@@ -8,7 +8,8 @@
  *
  *   REQUEST  id path baseSize baseBlock partialSize partialBlock     sizes 0: none
  *            count of candidates, their sizes; if any, the size of blocks that their base will have
- *   BLOCKS   id which(0 base, 1 partial, 2 samples of the candidates) first count, then count × 12 bytes: hash48, u16 anchor offset, u32 anchor
+ *   BLOCKS   id which(0 base, 1 partial, 2 samples of the candidates) first count, then count × 12 bytes: hash48,
+ *            u16 anchor offset, u32 anchor
  *   SUMS     id count, then per region: slices, slices × hash48; in the order of the ASKs
  *   CANCEL   id                                              the source answers FAIL unless END or FAIL is on its way
  *   CHOOSE   id count indexes            before BEGIN: these candidates, one behind the other, are the base

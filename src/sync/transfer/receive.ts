@@ -250,7 +250,7 @@ class Receive {
       return;
     }
     if (!reader.atEnd) throw malformed("it goes on after its end");
-    await this.#holdBack(file);
+    if (type !== CHOOSE) await this.#holdBack(file);
   }
 
   #fileOf(id: number): ReceiveFile {

@@ -112,6 +112,8 @@ export class Fixture implements Disposable {
   readonly targetRoot: Confined;
   supplyContext: SupplyContext;
   receiveContext: ReceiveContext;
+  /** By path: what is offered to the destination as similar. */
+  readonly candidates = new Map<RelPath, readonly RelPath[]>();
 
   constructor() {
     const [source, target, stage] = ["source", "target", "stage"].map((name) => {
@@ -166,7 +168,8 @@ export class Fixture implements Disposable {
     const items = paths.map((path) => {
       const stat = this.sourceRoot.statIfThere(path);
       const entry: FileEntry = { kind: "file", size: 0, mode: 0o644, mtimeNs: 0n, sum: undefined };
-      return { path, entry: stat === undefined ? entry : fileEntry(stat) };
+      const candidates = this.candidates.get(path);
+      return { path, entry: stat === undefined ? entry : fileEntry(stat), candidates };
     });
     const supplying = supplyFiles(this.supplyContext, near, signal);
     supplying.catch(() => {});
