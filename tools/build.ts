@@ -119,6 +119,12 @@ function smokeTest(one: Target): void {
   try {
     const alone = join(folder, one.file);
     copyFileSync(join(dist, one.file), alone);
+    const bytes = readFileSync(alone);
+    for (const worker of workers()) {
+      // As platform/worker-thread.ts names it.
+      const name = worker.replace(/^src\//, "/$bunfs/root/").replace(/\.ts$/, ".js");
+      if (!bytes.includes(name)) throw new Error(`there is no ${name} in the executable`);
+    }
     const env = { PATH: "/usr/bin:/bin", HOME: folder };
     const version = (JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string })
       .version;

@@ -9,6 +9,7 @@ import { printablePath } from "#model/path.ts";
 import { Confined } from "#platform/confined.ts";
 import { type Fd, type FileSystem, FsError } from "#platform/file-system.ts";
 import { checkManifest, writeManifest } from "#sync/verify/check-manifest.ts";
+import { HashPool } from "#sync/verify/hash-pool.ts";
 import { readManifest } from "#sync/verify/manifest.ts";
 
 const READ_BYTES = 256 << 10;
@@ -21,11 +22,12 @@ export async function verifyManifest(
 ): Promise<number> {
   const { fs } = await openHost();
   using root = new Confined(fs, openDirectory(fs, dir));
+  using pool = new HashPool(root, resolve(dir));
   const manifestDir = openDirectory(fs, dirname(resolve(file)));
   try {
     return write
-      ? await writeTo(context, root, manifestDir, file, dir)
-      : await check(context, root, manifestDir, file);
+      ? await writeTo(context, root, pool, manifestDir, file, dir)
+      : await check(context, root, pool, manifestDir, file);
   } finally {
     fs.close(manifestDir);
   }
@@ -47,7 +49,14 @@ function openDirectory(fs: FileSystem, path: string): Fd {
   }
 }
 
-async function writeTo(context: Context, root: Confined, at: Fd, file: string, dir: string): Promise<number> {
+async function writeTo(
+  context: Context,
+  root: Confined,
+  pool: HashPool,
+  at: Fd,
+  file: string,
+  dir: string,
+): Promise<number> {
   const { output, signal } = context;
   const { fs } = root;
   const name = basename(resolve(file));
@@ -60,6 +69,7 @@ async function writeTo(context: Context, root: Confined, at: Fd, file: string, d
   try {
     const totals = await writeManifest(
       root,
+      pool,
       skip,
       (bytes) => {
         fs.write(fd, bytes, position);
@@ -90,11 +100,11 @@ async function writeTo(context: Context, root: Confined, at: Fd, file: string, d
   }
 }
 
-async function check(context: Context, root: Confined, at: Fd, file: string): Promise<number> {
+async function check(context: Context, root: Confined, pool: HashPool, at: Fd, file: string): Promise<number> {
   const { output, signal } = context;
   const { green, red } = output.screen.paint;
   const totals = await checkManifest(
-    root,
+    pool,
     readManifest(readPieces(root.fs, at, basename(resolve(file)))),
     (verdict, { files, bytes }) => {
       if (verdict.verdict === "same") {

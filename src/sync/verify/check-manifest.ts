@@ -1,8 +1,9 @@
-/** Writes and checks manifests of a directory tree. Files are handled one by one, in order; memory is bounded. */
+/** Writes and checks manifests of a directory tree. Files are reported in order; memory is bounded. */
 import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Confined } from "#platform/confined.ts";
-import { FileHasher, problemAt, walkFiles } from "#sync/verify/hash-tree.ts";
+import type { HashPool } from "#sync/verify/hash-pool.ts";
+import { type Hashed, problemAt, walkFiles } from "#sync/verify/hash-tree.ts";
 import { type ManifestLine, formatManifestLine } from "#sync/verify/manifest.ts";
 
 /** Lines are collected to this size before they are handed on. */
@@ -24,6 +25,7 @@ export type ManifestTotals = { files: number; bytes: number; problems: number };
  */
 export async function writeManifest(
   root: Confined,
+  pool: HashPool,
   skip: RelPath | undefined,
   write: (bytes: Uint8Array) => void,
   onFile: (path: RelPath, totals: ManifestTotals) => void,
@@ -31,7 +33,6 @@ export async function writeManifest(
   signal: AbortSignal,
 ): Promise<ManifestTotals> {
   const totals: ManifestTotals = { files: 0, bytes: 0, problems: 0 };
-  const hasher = new FileHasher(root);
   const fail = (problem: Problem): void => {
     totals.problems++;
     onProblem(problem);
@@ -43,10 +44,9 @@ export async function writeManifest(
     lines = [];
     lineBytes = 0;
   };
-  for (const path of walkFiles(root, fail)) {
-    signal.throwIfAborted();
-    if (path === skip) continue;
-    const hashed = await hasher.hash(path, signal);
+  const paths = walkFiles(root, fail).filter((path) => path !== skip);
+  for await (const { item: path, hashed } of pool.inOrder(paths, (one) => one, signal)) {
+    if (hashed === undefined) continue;
     if ("code" in hashed) {
       fail(hashed);
       continue;
@@ -64,26 +64,26 @@ export async function writeManifest(
 }
 
 /**
- * Compares the files named in a manifest with those in `root`. Files that the manifest does not name are not looked
+ * Compares the files named in a manifest with those in the root of `pool`. Files that the manifest does not name are not looked
  * at, as with `sha256sum -c`.
  */
 export async function checkManifest(
-  root: Confined,
+  pool: HashPool,
   lines: AsyncIterable<ManifestLine>,
   onVerdict: (verdict: Verdict, totals: ManifestTotals) => void,
   onFault: (number: number, fault: string) => void,
   signal: AbortSignal,
 ): Promise<ManifestTotals> {
   const totals: ManifestTotals = { files: 0, bytes: 0, problems: 0 };
-  const hasher = new FileHasher(root);
-  for await (const line of lines) {
-    signal.throwIfAborted();
+  const pathOf = (line: ManifestLine): RelPath | undefined => ("fault" in line ? undefined : line.entry.path);
+  for await (const { item: line, hashed } of pool.inOrder(lines, pathOf, signal)) {
     if ("fault" in line) {
       totals.problems++;
       onFault(line.number, line.fault);
       continue;
     }
-    const verdict = await judge(hasher, line.entry.path, line.entry.sha256, signal);
+    if (hashed === undefined) continue;
+    const verdict = judge(line.entry.path, line.entry.sha256, hashed);
     if (verdict.verdict === "same") totals.files++;
     else totals.problems++;
     if ("size" in verdict) totals.bytes += verdict.size;
@@ -92,13 +92,7 @@ export async function checkManifest(
   return totals;
 }
 
-async function judge(
-  hasher: FileHasher,
-  path: RelPath,
-  sha256: string,
-  signal: AbortSignal,
-): Promise<Verdict> {
-  const hashed = await hasher.hash(path, signal);
+function judge(path: RelPath, sha256: string, hashed: Hashed | Problem): Verdict {
   if (!("code" in hashed))
     return { path, verdict: hashed.sha256 === sha256 ? "same" : "differs", size: hashed.size };
   if (hashed.code === "ENOENT" || hashed.code === "ENOTDIR") return { path, verdict: "missing" };

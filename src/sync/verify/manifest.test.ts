@@ -7,6 +7,7 @@ import { decodeName, pathFault } from "#model/path.ts";
 import { Confined } from "#platform/confined.ts";
 import { openHost } from "#platform/host-bun.ts";
 import { type Verdict, checkManifest, writeManifest } from "#sync/verify/check-manifest.ts";
+import { HashPool } from "#sync/verify/hash-pool.ts";
 import {
   LINE_BYTES_MAX,
   type ManifestLine,
@@ -116,9 +117,11 @@ describe("a tree", () => {
 
   async function write(skip?: string): Promise<Buffer> {
     using root = new Confined(host.fs, host.fs.openRoot(dir));
+    using pool = new HashPool(root, dir);
     const parts: Uint8Array[] = [];
     await writeManifest(
       root,
+      pool,
       skip,
       (bytes) => parts.push(bytes),
       () => {},
@@ -130,10 +133,11 @@ describe("a tree", () => {
 
   async function check(text: Uint8Array): Promise<Verdict[]> {
     using root = new Confined(host.fs, host.fs.openRoot(dir));
+    using pool = new HashPool(root, dir);
     const verdicts: Verdict[] = [];
     const faults: string[] = [];
     await checkManifest(
-      root,
+      pool,
       readManifest(pieces(text, 500)),
       (one) => verdicts.push(one),
       (_, fault) => faults.push(fault),
