@@ -3,7 +3,7 @@ import type { FileEntry, Sum } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
 import { type RelPath, nameOf, parentOf } from "#model/path.ts";
 import type { Confined } from "#platform/confined.ts";
-import type { Stat } from "#platform/file-system.ts";
+import type { Fd, FileSystem, Stat } from "#platform/file-system.ts";
 import { problem, problemOf } from "#sync/apply/apply-context.ts";
 import { Summer, sumOf } from "#sync/chunk/sum.ts";
 import { BATCH_BYTES_MAX, BATCH_ITEMS_MAX, INLINE_BYTES_MAX, type ReadItem, type SumSeeds } from "#sync/endpoint/endpoint.ts";
@@ -156,6 +156,23 @@ export function* readBatches(context: ReadContext, paths: readonly RelPath[]): G
 /** Bytes read at once while a file is hashed. */
 const HASH_READ_BYTES = 1 << 20;
 
+/** A buffer of HASH_READ_BYTES for each small file would cost a hundred times what its bytes do. */
+function smallSum(fs: FileSystem, fd: Fd, size: number, seeds: SumSeeds): Sum {
+  const bytes = new Uint8Array(size);
+  return sumOf(bytes.subarray(0, fs.read(fd, bytes, 0)), seeds);
+}
+
+async function largeSum(fs: FileSystem, fd: Fd, seeds: SumSeeds): Promise<Sum> {
+  const summer = new Summer(seeds);
+  const buffer = new Uint8Array(HASH_READ_BYTES);
+  for (let at = 0; ; ) {
+    const count = await fs.readAsync(fd, buffer, at);
+    if (count === 0) return summer.digest();
+    summer.update(buffer.subarray(0, count));
+    at += count;
+  }
+}
+
 async function hashOnce(context: ReadContext, path: RelPath): Promise<Sum | Problem | undefined> {
   const { root, index, seeds } = context;
   const { fs } = root;
@@ -165,20 +182,11 @@ async function hashOnce(context: ReadContext, path: RelPath): Promise<Sum | Prob
   const fd = root.openRead(path);
   try {
     const before = fs.fstat(fd);
-    const summer = new Summer(seeds);
-    const buffer = new Uint8Array(HASH_READ_BYTES);
-    for (let at = 0; ; ) {
-      // Small files are read at once; a large one must not hold up everything else in the process.
-      const small = before.size <= INLINE_BYTES_MAX;
-      const count = small ? fs.read(fd, buffer, at) : await fs.readAsync(fd, buffer, at);
-      if (count === 0) break;
-      summer.update(buffer.subarray(0, count));
-      at += count;
-    }
+    // Small files are read at once; a large one must not hold up everything else in the process.
+    const sum = before.size <= INLINE_BYTES_MAX ? smallSum(fs, fd, before.size, seeds) : await largeSum(fs, fd, seeds);
     const after = fs.fstat(fd);
     if (!unchanged(before, after)) return undefined;
     if (fs.stat(root.parent(path), nameOf(path)).ino !== after.ino) return undefined;
-    const sum = summer.digest();
     const { size, mode } = after;
     context.learn(path, { ...known, size, mode, mtimeNs: logicalMtimeNs(record, after), sum }, after, record);
     return sum;

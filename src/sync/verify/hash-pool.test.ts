@@ -53,13 +53,13 @@ async function expected(): Promise<(string | undefined)[]> {
   return found;
 }
 
-test("[VERIFY-9] on several threads the sums are the same, in the same order, each problem at its file", async () => {
+test("[VERIFY-20] on several threads the sums are the same, in the same order, each problem at its file", async () => {
   const wanted = await expected();
   expect(wanted).toContain("missing20 ENOENT");
   for (const threads of [1, 2, 5]) expect(await sums(threads)).toEqual(wanted);
 });
 
-test("[VERIFY-10] a thread that finds another directory in the root's place is of no use, and its work is done here", async () => {
+test("[VERIFY-21] a thread that finds another directory in the root's place is of no use, and its work is done here", async () => {
   const other = `${dir}-other`;
   mkdirSync(other);
   try {
@@ -70,7 +70,7 @@ test("[VERIFY-10] a thread that finds another directory in the root's place is o
   }
 });
 
-test("[VERIFY-10] an abort ends the work on all threads with its reason", async () => {
+test("[VERIFY-21] an abort ends the work on all threads with its reason", async () => {
   using root = new Confined(fs, fs.openRoot(dir));
   using pool = new HashPool(root, dir, 2);
   const stop = new AbortController();
