@@ -20,6 +20,8 @@ import type { ByteReader } from "#sync/wire/bytes.ts";
 
 /** Length of a stretch that is searched. */
 const STRETCH_BYTES = 256 << 10;
+/** Samples of a candidate that must be met: one alone may be a header that all files of a format share. */
+const MET_MIN = 2;
 /** More candidates are not used when those chosen seem to hold this share of the file. */
 const COVERED = 0.9;
 
@@ -94,7 +96,7 @@ export class Probe {
     for (const [candidate, size] of this.#sizes.entries()) {
       const places = this.#metAt.subarray(sample, sample + samplesIn(size)).filter((place) => place >= 0);
       sample += samplesIn(size);
-      if (places.length === 0) continue;
+      if (places.length < MET_MIN) continue;
       const share = (places.length * sampleStride(size)) / probed;
       met.push({ candidate, share, first: places.reduce((least, place) => Math.min(least, place)) });
     }

@@ -85,16 +85,29 @@ export class ReceiveFile {
   #openFiles(): void {
     let total = 0;
     for (const from of new Set([this.path, ...(this.item.candidates ?? [])])) {
-      const file = this.#parts.base(from);
+      if (this.#files.length === CANDIDATES_MAX) break;
+      const file = from === this.path ? this.#parts.base(from) : this.#candidate(from);
       if (file === undefined) continue;
+      if (file.size < BASE_BYTES_MIN || total + file.size > FILE_BYTES_MAX) {
+        this.#parts.fs.close(file.fd);
+        continue;
+      }
       this.#files.push(file);
       total += file.size;
-      const fits = total <= FILE_BYTES_MAX && this.#files.length <= CANDIDATES_MAX;
-      if (file.size < BASE_BYTES_MIN || !fits) this.#parts.fs.close(this.#files.pop()!.fd);
-      else if (from === this.path) this.#base = Base.of(this.#parts.fs, [file]);
+      if (from === this.path) this.#base = Base.of(this.#parts.fs, [file]);
     }
     // Beside others it is one of the candidates.
     if (this.#files.length > 1) this.#base = undefined;
+  }
+
+  /** Trouble with a file that was only guessed to be of use is no trouble with this one. */
+  #candidate(path: RelPath): BaseFile | undefined {
+    try {
+      return this.#parts.base(path);
+    } catch (error) {
+      if (error instanceof FsError) return undefined;
+      throw error;
+    }
   }
 
   /** The partial's blocks lie on the base's grid, so that one hash serves both. */

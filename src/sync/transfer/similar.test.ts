@@ -99,6 +99,9 @@ describe("similar files", () => {
     expect(result.reusedBytes).toBe(0);
     expect(forth).toBeLessThan(next.length + 2_000);
     expect(back).toBeLessThan(3 * 256 * 12 + 1_000);
+    const header = noise(8_000, 1);
+    const format = await bring(concat(header, next), { one: concat(header, noise(16 * MB, 6)) });
+    expect(format.result.reusedBytes).toBe(0);
   });
 
   test("[SIMILAR-3] after many in vain candidates are offered for large files only", async () => {
