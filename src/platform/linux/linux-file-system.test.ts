@@ -54,6 +54,36 @@ describe.if(libc !== undefined)("linux", () => {
       fs.close(fd);
     });
 
+    test("[FS-40] reading a cached file on and on lets the event loop turn", async () => {
+      const fd = fs.create(root, "f", 0o600);
+      const piece = new Uint8Array(1 << 20).fill(7);
+      await fs.writeAsync(fd, piece, 0);
+      let turns = 0;
+      let turning = true;
+      const turn = (): void => {
+        turns++;
+        if (turning) setImmediate(turn);
+      };
+      setImmediate(turn);
+      // Nothing but awaited reads: without a turn now and then no other connection would get its answer.
+      for (let count = 0; count < 64; count++) expect(await fs.readAsync(fd, piece, 0)).toBe(1 << 20);
+      turning = false;
+      expect(turns).toBeGreaterThanOrEqual(6);
+      fs.close(fd);
+    });
+
+    test("[FS-41] asynchronous writes reject with the system's reason", async () => {
+      const full = nodeFs.openSync("/dev/full", "w");
+      const refused = async (fd: Fd): Promise<string> =>
+        fs.writeAsync(fd, new Uint8Array(600_000), 0).then(() => "ok", (error: unknown) => (error as FsError).code);
+      expect(await refused(full)).toBe("ENOSPC");
+      nodeFs.closeSync(full);
+      fs.close(fs.create(root, "f", 0o600));
+      const readOnly = fs.openRead(root, "f");
+      expect(await refused(readOnly)).toBe("EBADF");
+      fs.close(readOnly);
+    });
+
     test("[FS-2] names and targets that are not UTF-8 round-trip", () => {
       const raw = Buffer.concat([Buffer.from(`${path}/`), Buffer.from([0x61, 0xff, 0xc3, 0x28])]);
       nodeFs.writeFileSync(raw, "x");
