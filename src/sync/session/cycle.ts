@@ -18,7 +18,7 @@ import { type Observed, UnknownPaths, observeSide } from "#sync/session/observe.
 import { NamesOfSide } from "#sync/session/names-of-side.ts";
 import type { RecentLosses } from "#sync/session/recent-losses.ts";
 import type { Resting } from "#sync/session/resting.ts";
-import { type Held, SIDES, type SessionState } from "#sync/session/state.ts";
+import { type Held, type InFlight, SIDES, type SessionState } from "#sync/session/state.ts";
 import type { Host } from "#platform/host.ts";
 
 /** Paths hashed by one request. */
@@ -137,33 +137,38 @@ class Cycle {
       this.#scannedBytes += one.hashedBytes;
       if (one.degraded !== undefined) onEvent({ type: "degraded", side: one.side, reason: one.degraded });
     }
-    if (state.inFlightPending) this.#settleInFlight();
+    if (state.unsettled.length > 0) this.#settleInFlight(observed);
     return observed;
   }
 
   /**
-   * Changes that were on their way when the controller or the link stopped: where the side now holds exactly what was
-   * sent, both sides held it at one time, so it is the ancestor. Otherwise a later edit would look like a conflict with
-   * our own. What cannot be seen now is settled by a later cycle.
+   * Changes that were on their way when the controller or the link stopped, or that failed somewhere on it: where the
+   * side now holds exactly what was sent, both sides held it at one time, so it is the ancestor. Otherwise a later edit
+   * would look like a conflict with our own. What cannot be seen now is settled by a later cycle.
    */
-  #settleInFlight(): void {
+  #settleInFlight(observed: readonly Observed[]): void {
     const { state } = this.#context;
+    const seen = new Map(observed.map(({ side, problems }) => [side, new UnknownPaths(problems)]));
     state.store.transaction({ durable: false }, () => {
-      for (const { side, path, entry, from } of [...state.inFlight()]) {
-        if (from !== undefined) {
-          this.#settleMove(side, from, path);
-          continue;
-        }
-        const held = state.held(side, path);
-        const there = held.state === "present" ? held.entry : undefined;
-        if (held.state === "ignored" || !arrived(entry, there)) continue;
-        this.#agreeArrived(side, path, there, entry);
+      // Settled once, each of them: were a side to return to such a content later, of its own accord, that would be
+      // its edit.
+      const hidden: InFlight[] = [];
+      for (const change of state.unsettled) {
+        const unknown = seen.get(change.side);
+        if (unknown === undefined || hides(unknown, change)) hidden.push(change);
+        else this.#settle(change);
       }
-      // Settled once: were a side to return to such a content later, of its own accord, that would be its edit.
-      state.inFlightPending = SIDES.some((side) => state.unknown[side].length > 0);
-      if (!state.inFlightPending) state.clearInFlight();
+      state.keepUnsettled(hidden);
       state.save(false);
     });
+  }
+
+  #settle({ side, path, entry, from }: InFlight): void {
+    const { state } = this.#context;
+    if (from !== undefined) return this.#settleMove(side, from, path);
+    const held = state.held(side, path);
+    const there = held.state === "present" ? held.entry : undefined;
+    if (held.state !== "ignored" && arrived(entry, there)) this.#agreeArrived(side, path, there, entry);
   }
 
   /** Its content is the one that was sent, sum and all: without the sum it would look edited to a deletion. */
@@ -388,6 +393,12 @@ function wireBytes(context: CycleContext): { sent: number; received: number } {
 function toSideState(held: Held | undefined, ancestor: Row["ancestor"]): SideState {
   if (held === undefined) return ancestor === undefined ? { state: "absent" } : { state: "present", entry: ancestor };
   return held.state === "present" ? held : { state: held.state };
+}
+
+/** Can it not be seen what became of the change? */
+function hides(unknown: UnknownPaths, { path, from }: InFlight): boolean {
+  const paths = from === undefined ? [path] : [path, from];
+  return paths.some((one) => unknown.covering(one) !== undefined || (from !== undefined && unknown.below(one)));
 }
 
 /** Does the side hold what was sent to it? A file without a sum is recognised by size and exact mtime. */

@@ -151,8 +151,8 @@ class GroupExecution {
       if (mark !== undefined && mark.seq === reply.seqBefore) {
         state.marks[this.#side] = { ...mark, seq: reply.seqAfter };
       }
-      // What an earlier end left unsettled must not be forgotten for this group's sake.
-      if (!state.inFlightPending) state.clearInFlight();
+      // What an earlier end left unsettled stays so.
+      state.keepUnsettled(state.unsettled);
       state.save(durable);
     });
   }

@@ -56,8 +56,8 @@ export class SessionState {
   readonly unknown: Record<Side, readonly Problem[]> = { alpha: [], beta: [] };
   /** Conflicts of the last plan, for whoever asks. */
   lastConflicts: readonly Conflict[] = [];
-  /** Changes whose outcome was not heard of wait to be recognised. */
-  inFlightPending = false;
+  /** Changes whose outcome is not known wait to be recognised; also in the log of what is in flight. */
+  #unsettled: readonly InFlight[] = [];
   #saved = "";
   #ancestorEmpty: boolean;
   /** Ancestor entries of a batch in progress that are not in the tree yet. */
@@ -82,7 +82,19 @@ export class SessionState {
 
   /** Call before connecting: what was on its way when the process or the link ended may have arrived. */
   expectInFlight(): void {
-    this.inFlightPending = this.#inFlight.first() <= this.#inFlight.last();
+    this.#unsettled = [...this.inFlight()];
+  }
+
+  /** Changes whose outcome is not known. */
+  get unsettled(): readonly InFlight[] {
+    return this.#unsettled;
+  }
+
+  /** From now on only these are in flight. Inside a transaction, together with what the others came to. */
+  keepUnsettled(changes: readonly InFlight[]): void {
+    this.clearInFlight();
+    this.#unsettled = changes;
+    this.addInFlight(changes);
   }
 
   /** Cheap: what is pending only changes together with marks or with a change that was saved. */
@@ -322,6 +334,7 @@ export class SessionState {
   }
 
   clearInFlight(): void {
+    this.#unsettled = [];
     if (this.#inFlight.first() <= this.#inFlight.last()) this.#inFlight.trim(this.#inFlight.last());
   }
 

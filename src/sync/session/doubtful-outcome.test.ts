@@ -1,0 +1,34 @@
+/** Changes of ours of which it is not known what became of them: nobody lived to record it, or they failed half way. */
+import { expect, test } from "bun:test";
+import { SimPair, conflictsOf } from "#testing/scenarios/sim-pair.ts";
+import { SimCrash } from "#testing/sim-process.ts";
+
+test("[SESSION-32] they are settled once, also while something else stays unknown", async () => {
+  let arrived = 0;
+  for (let k = 1; k <= 60; k++) {
+    const pair = new SimPair({ seed: k });
+    pair.alpha.put({ f: "one", "shut/x": "unreadable" });
+    await pair.agree();
+    pair.alpha.disk.refuse("/root/shut", "EACCES");
+    pair.alpha.put({ f: "two" });
+    const outcome = await pair.run({}, ({ beta }) => {
+      beta.fs.onEffect = (count) => {
+        if (count === k) throw new SimCrash("both died");
+      };
+    });
+    if (outcome.error === undefined) break;
+    if (pair.beta.read("f") !== "two") continue;
+    arrived++;
+    await pair.run();
+    for (const side of [pair.alpha, pair.beta]) {
+      side.put({ f: "ten" });
+      side.user.setMtime("/root/f", 1_000_000_000n);
+    }
+    await pair.run();
+    // The content that was once sent: now it is beta's own wish.
+    pair.beta.put({ f: "two" });
+    const last = await pair.run();
+    expect([k, conflictsOf(last), pair.alpha.read("f"), pair.beta.read("f")]).toEqual([k, [], "two", "two"]);
+  }
+  expect(arrived).toBeGreaterThan(0);
+});
