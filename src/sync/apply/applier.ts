@@ -140,7 +140,7 @@ export class Applier implements Application {
       if (placed.length % TURN_OPS === 0) await this.#context.host.clock.sleep(0, this.#signal);
     }
     const synced = await this.#syncDirs(placed);
-    if (synced !== undefined) return placed.map(({ result }) => failure({ ...synced, path: result.path }));
+    if (synced !== undefined) return placed.map((one) => this.#unsynced(one, synced));
     store.transaction({ durable: durable !== "none" }, () => this.#record(pending, placed, keys));
     return placed;
   }
@@ -313,6 +313,14 @@ export class Applier implements Application {
     }
   }
 
+  /** It is there, but a power loss may take it back: nobody may count on it before a scan has seen it again. */
+  #unsynced({ result, item }: Placed, problemFound: Problem): Placed {
+    const { path } = result;
+    this.#context.markDirty(path);
+    if (item?.action === "move") this.#context.markDirty(item.from);
+    return failure({ ...problemFound, path });
+  }
+
   #record(pending: readonly Pending[], placed: readonly Placed[], keys: readonly string[]): void {
     const { index, journal, logPaths, noteLink } = this.#context;
     const items: RunItem[] = [];
@@ -328,6 +336,7 @@ export class Applier implements Application {
         index.deleteSubtree(item.path);
         index.moveSubtree(item.from, item.path);
       }
+      if (item.old?.kind === "dir" && record?.entry.kind !== "dir") this.#forgetBelow(item.path, paths);
       if (record === undefined) index.delete(item.path);
       else index.set(item.path, nameOf(item.path) === IGNORE_FILE ? { ...record, racy: true } : record);
       // Our own write of an ignore file changes what can be seen: the next scan must look at its directory as at a
@@ -342,6 +351,17 @@ export class Applier implements Application {
     journal.clearIntent(keys);
     const unsettled = placed.flatMap((one, at) => (one.unsettled === true ? (pending[at]!.intent ?? []) : []));
     if (unsettled.length > 0) journal.addIntent(this.#runId, unsettled);
+  }
+
+  /** A directory that went was empty: what the index still has below it went unnoticed, and no scan comes there again. */
+  #forgetBelow(dir: RelPath, paths: RelPath[]): void {
+    const { index } = this.#context;
+    if (index.children(dir).length === 0) return;
+    for (const [below] of [...index.walk(dir)]) {
+      if (below === dir) continue;
+      index.delete(below);
+      paths.push(below);
+    }
   }
 
   close(): void {

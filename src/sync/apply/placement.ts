@@ -108,6 +108,8 @@ export class Placement {
       this.#context.markDirty(parentOf(path));
       return { ...this.#stale(path), unsettled: true };
     }
+    // It may have failed after the rename: only a look at the path tells.
+    this.#context.markDirty(path);
     const result = { path, status: "failed", entry: undefined, problem: problemOf(path, error) } as const;
     return { result, record: undefined, item: undefined, unsettled: true };
   }

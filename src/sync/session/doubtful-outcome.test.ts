@@ -32,3 +32,30 @@ test("[SESSION-32] they are settled once, also while something else stays unknow
   }
   expect(arrived).toBeGreaterThan(0);
 });
+
+for (const errno of ["EIO", "EACCES"]) {
+  test(`[SESSION-33] what is there after a call that failed with ${errno} is not taken for the other side's own`, async () => {
+    let placed = 0;
+    for (let k = 1; ; k++) {
+      const pair = new SimPair({ seed: k });
+      pair.alpha.put({ f: "one", "d/x": "two", moved: "three" });
+      await pair.agree();
+      pair.alpha.put({ f: "edited", "n/new": "new" });
+      pair.alpha.rename("d", "e");
+      pair.alpha.rename("moved", "e/moved");
+      let calls = 0;
+      await pair.run({}, ({ beta }) => {
+        beta.fs.faults = (call) => (++calls === k && call !== "close" ? errno : undefined);
+      });
+      if (calls < k) break;
+      if (pair.beta.show() !== "d/ d/x=two f=one moved=three") placed++;
+      pair.alpha.put({ f: "edited again", n: undefined });
+      pair.alpha.rename("e", "g");
+      const next = await pair.run();
+      const wanted = "f=edited again g/ g/moved=three g/x=two";
+      expect([k, conflictsOf(next), pair.alpha.show()]).toEqual([k, [], wanted]);
+      expect([k, pair.beta.show()]).toEqual([k, wanted]);
+    }
+    expect(placed).toBeGreaterThan(0);
+  });
+}

@@ -113,6 +113,8 @@ class GroupExecution {
   readonly #context: ExecutionContext;
   readonly #ops: ApplyOp[] = [];
   readonly #inFlight: InFlight[] = [];
+  /** Where the outcome is not known to be what was asked for. */
+  readonly #failed = new Set<RelPath>();
   /** Directories whose ignore file this group wrote. */
   readonly #rulesChanged: RelPath[] = [];
 
@@ -151,8 +153,9 @@ class GroupExecution {
       if (mark !== undefined && mark.seq === reply.seqBefore) {
         state.marks[this.#side] = { ...mark, seq: reply.seqAfter };
       }
-      // What an earlier end left unsettled stays so.
-      state.keepUnsettled(state.unsettled);
+      // What failed may have failed after it was placed; and what an earlier end left unsettled stays so.
+      const doubtful = this.#inFlight.filter(({ path }) => this.#failed.has(path));
+      state.keepUnsettled([...state.unsettled, ...doubtful]);
       state.save(durable);
     });
   }
@@ -311,6 +314,7 @@ class GroupExecution {
     const { state, totals, verbose, preserve, onEvent } = this.#context;
     if (result.status !== "done") {
       if (result.status === "stale") totals.stale++;
+      this.#failed.add(result.path);
       // What one side filters out is not a failure: the path simply is not shared. Where the side has something else
       // there, or had until now, that stays known.
       if (result.problem?.code === "IGNORED") {
