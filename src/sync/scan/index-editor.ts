@@ -1,7 +1,7 @@
 /**
- * Writes what a scan found into the index and reports every difference. A report and the index write it
- * belongs to are always made without a pause between them, so a caller that puts each step in a transaction
- * never loses one.
+ * Writes what a scan found into the index and reports every difference. No report comes after the index write it
+ * belongs to with a pause between them, so a caller that puts each step in a transaction never loses one, whatever ends
+ * the scan in a pause. One that came too early is harmless: who hears of a path looks into the index for what is there.
  */
 import type { FileEntry } from "#model/entry.ts";
 import { PRIVATE_DIR, type RelPath, compareNames, joinPath } from "#model/path.ts";
@@ -169,25 +169,29 @@ export class IndexEditor {
     if (count === 0) return;
     index.moveSubtree(path, aside);
     this.candidates.dirVanished(path, aside, record.ino);
+    // Its own absence is reported again by the caller, but maybe not in this step.
+    this.#options.sink.changed(path, undefined);
   }
 
   /**
-   * Brings a subtree that was set aside to its new place and reports all of it as present there. The
-   * directory's own record is the caller's.
+   * Brings a subtree that was set aside to its new place and reports all of it as present there, `record` for the
+   * directory itself. All is reported before the index moves: what is in the index and was not reported never would be.
    */
   *restore(aside: RelPath, path: RelPath, record: IndexRecord): Generator<void> {
     const { index, links, sink } = this.#options;
-    index.moveSubtree(aside, path);
-    this.set(path, record, 1);
-    for (const found of this.#below(path)) {
+    sink.changed(path, record);
+    for (const found of this.#below(aside)) {
       if (found === undefined) {
         yield;
         continue;
       }
-      const [below, known] = found;
+      const [from, known] = found;
+      const below = path + from.slice(aside.length);
       if (known.entry.kind === "file" && this.touched.has(known.ino)) links.join(known.ino, below);
       sink.changed(below, known);
     }
+    index.moveSubtree(aside, path);
+    this.set(path, record, 1);
   }
 
   /** Everything recorded below `path`, directory by directory; undefined where a pause is due. */

@@ -374,6 +374,28 @@ describe("renames", () => {
     expect(root.view().map((line) => line.split(" ")[0])).toEqual(["b", "b/y", "c", "c/x"]);
     expect(root.index.children(".syncline/aside")).toEqual([]);
   }));
+
+  test("[SCAN-36] what a scan wrote before it ended in one of its pauses was reported", async () => {
+    for (let pauses = 1, ended = false; !ended; pauses++) {
+      await rooted(async (root) => {
+        const names = Array.from({ length: 150 }, (_, at) => `f${at}`);
+        for (const dir of ["a", "b", "gone"]) await settled(root, Object.fromEntries(names.map((name) => [`${dir}/${name}`, name])));
+        renameSync(root.abs("a"), root.abs("c"));
+        renameSync(root.abs("b"), root.abs("a"));
+        rmSync(root.abs("gone"), { recursive: true });
+        {
+          using run = root.scanner.begin({ extent: "full", deep: false });
+          for (let step = 0; step < pauses && !ended; step++) {
+            ended = !root.store.transaction({ durable: false }, () => run.step());
+          }
+        }
+        root.newScanner([]);
+        await root.full();
+        expect([pauses, root.heard()]).toEqual([pauses, root.view().map((line) => line.replace(/ \d+/, ""))]);
+      }, { hasty: true })();
+      expect(pauses).toBeLessThan(200);
+    }
+  });
 });
 
 describe("ignore files", () => {
