@@ -201,6 +201,11 @@ export class Applier implements Application {
       this.#staging.discard(staged);
       return failure(problem(path, "STALE", "the file it is a link to did not get its place", true));
     }
+    if (staged !== undefined && this.#staging.isSpoiled(staged)) {
+      this.#staging.discard(staged);
+      failedTrees.add(path);
+      return failure(problem(path, "EIO", "something unfinished in its stage cannot be removed", true));
+    }
     const unread = staged === undefined ? undefined : this.#readBack(path, staged, this.#context.stage, staged.at);
     if (unread !== undefined) {
       if (staged !== undefined) this.#staging.discard(staged);

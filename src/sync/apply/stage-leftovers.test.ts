@@ -40,3 +40,17 @@ test("[STAGE-3] what is left of a transfer is kept for a week, and not for ever"
   await pair.agree();
   expect(staged(pair)).toEqual([]);
 });
+
+test("[STAGE-4] a staged tree with something unfinished in it that cannot be removed does not appear", async () => {
+  const pair = new SimPair();
+  pair.alpha.put({ "d/f": "content", "d/g": "more", other: "other" });
+  const outcome = await pair.run({}, ({ beta }) => {
+    beta.fs.faults = (call, { path }) => {
+      const refused = (call === "write" || call === "unlink") && /\/stage\/\w+\/s\w*\/f/.test(path);
+      return refused ? "EIO" : undefined;
+    };
+  });
+  expect(outcome.summary?.result).toBe("problems");
+  expect(pair.beta.show()).toBe("other=other");
+  expect(await pair.agree()).toBe("d/ d/f=content d/g=more other=other");
+});

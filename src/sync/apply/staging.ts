@@ -30,6 +30,11 @@ export type Staged = {
   readonly mtimeNs: bigint;
 };
 
+/** The name in the stage of the tree that a staged path belongs to. */
+function treeOf(at: RelPath): string {
+  return at.split("/", 1)[0]!;
+}
+
 export class Staging {
   readonly #context: ApplyContext;
   /** Directories staged in this group: path in the root → path in the stage. */
@@ -41,6 +46,8 @@ export class Staging {
    * get it in their place. By the name in the stage of the tree that they belong to, parents first.
    */
   readonly #late = new Map<string, { path: RelPath; entry: DirEntry }[]>();
+  /** Names in the stage of trees that hold something unfinished which the disk does not let go. */
+  readonly #spoiled = new Set<string>();
   /** What must be made durable: descriptors kept open, until there are too many. */
   #unsynced: Fd[] = [];
   #needsSyncAll = false;
@@ -72,7 +79,7 @@ export class Staging {
       return problem(change.path, "UNSUPPORTED", `a ${entry.what} cannot be created`, false);
     } catch (error) {
       const found = problemOf(change.path, error);
-      this.remove(at, entry.kind === "dir");
+      if (!this.remove(at, entry.kind === "dir")) this.#spoiled.add(treeOf(at));
       return found;
     }
   }
@@ -92,7 +99,7 @@ export class Staging {
   }
 
   #finishLate(path: RelPath, entry: DirEntry, at: RelPath): void {
-    const tree = at.split("/", 1)[0]!;
+    const tree = treeOf(at);
     const late = this.#late.get(tree);
     if (late === undefined) this.#late.set(tree, [{ path, entry }]);
     else late.push({ path, entry });
@@ -254,7 +261,7 @@ export class Staging {
       const sum = this.hash(target);
       if (done !== entry.size || (entry.sum !== undefined && sum !== entry.sum)) {
         this.#context.markDirty(from);
-        this.remove(at, false);
+        if (!this.remove(at, false)) this.#spoiled.add(treeOf(at));
         return problem(path, "STALE", "the local copy to reuse has changed", true);
       }
       setCreatedMetadata(host.fs, target, entry, preserve);
@@ -314,15 +321,22 @@ export class Staging {
     }
   }
 
-  /** Takes something out of the stage again; what is not there is fine. */
-  remove(at: RelPath, isDir: boolean): void {
+  /** Does it hold something unfinished that could not be taken out? Then it must not appear. */
+  isSpoiled(staged: Staged): boolean {
+    return this.#spoiled.has(staged.at);
+  }
+
+  /** Takes something out of the stage again; what is not there is fine. False when the disk keeps it. */
+  remove(at: RelPath, isDir: boolean): boolean {
     const { host, stage } = this.#context;
     try {
       stage.forget(at);
       if (isDir) host.fs.rmdir(stage.parent(at), nameOf(at));
       else host.fs.unlink(stage.parent(at), nameOf(at));
+      return true;
     } catch (error) {
       if (!isCode(error, "ENOENT", "ENOTDIR", "ENOTEMPTY", "EIO", "EROFS")) throw error;
+      return isCode(error, "ENOENT", "ENOTDIR");
     }
   }
 
@@ -330,6 +344,7 @@ export class Staging {
   close(): void {
     this.#endStaging();
     this.#late.clear();
+    this.#spoiled.clear();
   }
 
   #endStaging(): void {
