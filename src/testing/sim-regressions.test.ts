@@ -233,6 +233,23 @@ describe("power loss and refusals", () => {
     });
   }
 
+  test("[SIM-52] a partial that cannot be taken up again keeps no descriptor", async () => {
+    const pair = new SimPair();
+    pair.alpha.user.write("/root/large", LARGE);
+    await pair.run({}, ({ beta }) => {
+      beta.fs.onEffect = () => {
+        if (beta.fs.openPaths().some((path) => path.includes("/p-"))) throw new SimCrash("died");
+      };
+    });
+    expect([...pair.beta.host.user.tree("/root").keys()].join(" ")).toContain("/p-");
+    // Ends with an error should anything be left open.
+    const outcome = await pair.run({}, ({ beta }) => {
+      beta.fs.faults = (call, { path }) => (call === "unlink" && path.endsWith(".old") ? "EIO" : undefined);
+    });
+    expect(outcome.summary?.result).toBe("problems");
+    expect(await pair.agree()).toContain("large=");
+  });
+
   test("[SIM-52] an endpoint that is closed between push and commit, or fails to open, keeps no descriptor", async () => {
     const pair = new SimPair();
     pair.alpha.put({ f: "one" });

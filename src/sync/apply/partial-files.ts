@@ -48,20 +48,26 @@ export class PartialFiles implements StageArea {
     const { host, stage } = this.#context;
     const old = name + SET_ASIDE;
     host.fs.rename(stage.root, name, stage.root, old, { replace: true });
-    const source = host.fs.openRead(stage.root, old);
+    let fd: Fd | undefined;
     try {
-      const { size } = host.fs.fstat(source);
-      const fd = host.fs.create(stage.root, name, 0o600);
-      let done = 0;
-      while (done < size) {
-        const copied = host.fs.copyRange(source, done, fd, done, size - done);
-        if (copied === 0) break;
-        done += copied;
+      const source = host.fs.openRead(stage.root, old);
+      try {
+        const { size } = host.fs.fstat(source);
+        fd = host.fs.create(stage.root, name, 0o600);
+        let done = 0;
+        while (done < size) {
+          const copied = host.fs.copyRange(source, done, fd, done, size - done);
+          if (copied === 0) break;
+          done += copied;
+        }
+        return { fd, size: done };
+      } finally {
+        host.fs.close(source);
+        host.fs.unlink(stage.root, old);
       }
-      return { fd, size: done };
-    } finally {
-      host.fs.close(source);
-      host.fs.unlink(stage.root, old);
+    } catch (error) {
+      if (fd !== undefined) host.fs.close(fd);
+      throw error;
     }
   }
 
