@@ -7,7 +7,7 @@ import type { RelPath } from "#model/path.ts";
 import type { Side } from "#model/plan.ts";
 import type { CompressMode } from "#sync/chunk/compress.ts";
 import type { Endpoint } from "#sync/endpoint/endpoint.ts";
-import type { SessionEvent, SessionOptions, Settle, Summary } from "#sync/session/events.ts";
+import type { Brake, SessionEvent, SessionOptions, Settle, Summary } from "#sync/session/events.ts";
 import { runSession } from "#sync/session/session.ts";
 import type { SimClock } from "#testing/sim-clock.ts";
 import type { SimBoot, SimHostOptions } from "#testing/sim-host.ts";
@@ -29,6 +29,7 @@ export type SessionSetup = {
   readonly watch?: { readonly settle: Settle; readonly rescanMs: number; readonly source: SimHostOptions["watch"] };
   readonly deep?: boolean | undefined;
   readonly approve?: string | undefined;
+  readonly brake?: Brake;
   readonly asyncDelayMs?: number;
   readonly net?: SimNetFaults;
   readonly compress?: CompressMode;
@@ -243,7 +244,7 @@ export class SimSession {
       mode: link.mode,
       conflict: link.conflict,
       delete: link.delete,
-      brake: undefined,
+      brake: this.#setup.brake,
       approve,
       dryRun: false,
       watch: watch !== undefined,

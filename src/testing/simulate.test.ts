@@ -3,12 +3,15 @@
  * scenario that shows it. `npm run simulate` runs as many more lives as one likes.
  */
 import { describe, expect, test } from "bun:test";
+import { oneWriterLife } from "#testing/one-writer.ts";
 import { crashEverywhere } from "#testing/sim-everywhere.ts";
 import { simulate } from "#testing/sim-run.ts";
 
 /** Lives in the test run; about 25 ms each. */
 const LIVES = 240;
 const SLICES = 4;
+/** About 20 ms each. */
+const ONE_WRITER_LIVES = 120;
 
 describe("simulation", () => {
   for (let slice = 0; slice < SLICES; slice++) {
@@ -25,6 +28,10 @@ describe("simulation", () => {
     expect(lives[2]!.trace).not.toBe(lives[0]!.trace);
   });
 });
+
+test("[SIM-58] what one side alone changes is never changed there, and arrives, whatever dies or fails meanwhile", async () => {
+  for (let seed = 1; seed <= ONE_WRITER_LIVES; seed++) await oneWriterLife(seed);
+}, 30_000);
 
 describe("a crash at every step of both sides", () => {
   test("[SIM-32] [S-30] killed: comes to the same as without a crash", async () => {

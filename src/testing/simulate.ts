@@ -1,12 +1,17 @@
 /**
- * `npm run simulate -- [--seed S] [--seeds N] [--jobs J] [--all]`: runs simulated lives, N from seed S on, in J
- * processes. Stops at the first life that fails and tells its story; with --all it goes on and tells only what failed.
+ * `npm run simulate -- [--seed S] [--seeds N] [--jobs J] [--all] [--one-writer]`: runs simulated lives, N from seed S
+ * on, in J processes; with --one-writer those of one-writer.ts. Stops at the first life that fails and tells its story;
+ * with --all it goes on and tells only what failed.
  */
 import { availableParallelism } from "node:os";
-import { type SimReport, SimFailure, simulate } from "#testing/sim-run.ts";
+import { oneWriterLife } from "#testing/one-writer.ts";
+import { SimFailure, simulate } from "#testing/sim-run.ts";
 
 /** Lives that one process is given at a time. */
 const SLICE = 250;
+
+const ONE_WRITER = "--one-writer";
+const live = process.argv.includes(ONE_WRITER) ? oneWriterLife : simulate;
 
 /** What was thrown where nobody listened; it would end a real process. */
 const unheard: unknown[] = [];
@@ -31,7 +36,7 @@ async function runSlice(first: number, count: number, keepGoing: boolean): Promi
   for (let seed = first; seed < first + count; seed++) {
     slice.seeds++;
     try {
-      const report: SimReport = await simulate(seed);
+      const report = await live(seed);
       // Rejections are found unhandled only when the real event loop turns.
       await new Promise((resolve) => setImmediate(resolve));
       if (unheard.length > 0) throw new SimFailure(`seed ${seed}: rejected and not handled: ${describe(unheard.splice(0)[0])}`);
@@ -49,6 +54,7 @@ async function runSlice(first: number, count: number, keepGoing: boolean): Promi
 /** A slice in a process of its own, so that all cores work and no life can disturb another. */
 async function runApart(first: number, count: number, keepGoing: boolean): Promise<Slice> {
   const flags = ["--slice", "--seed", String(first), "--seeds", String(count), ...(keepGoing ? ["--all"] : [])];
+  if (live === oneWriterLife) flags.push(ONE_WRITER);
   const child = Bun.spawn([process.execPath, import.meta.path, ...flags], { stdout: "pipe", stderr: "inherit" });
   const text = await new Response(child.stdout).text();
   if ((await child.exited) !== 0) throw new Error(`the process for seeds from ${first} failed`);
