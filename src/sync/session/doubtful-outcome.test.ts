@@ -33,6 +33,28 @@ test("[SESSION-32] they are settled once, also while something else stays unknow
   expect(arrived).toBeGreaterThan(0);
 });
 
+test("[SESSION-34] an edit is not taken for agreed because its side was to get the other's new mode", async () => {
+  for (let k = 1; ; k++) {
+    const pair = new SimPair({ seed: k });
+    pair.alpha.put({ f: "one", "d/x": "two" });
+    await pair.agree();
+    pair.alpha.put({ f: "edited" });
+    pair.beta.user.chmod("/root/f", 0o600);
+    const outcome = await pair.run({}, ({ alpha, beta }) => {
+      let effects = 0;
+      for (const { fs } of [alpha, beta]) {
+        fs.onEffect = () => {
+          if (++effects === k) throw new SimCrash("both died");
+        };
+      }
+    });
+    if (outcome.error === undefined) break;
+    const next = await pair.run();
+    expect([k, conflictsOf(next), pair.alpha.show()]).toEqual([k, [], "d/ d/x=two f=edited"]);
+    expect([k, pair.beta.show()]).toEqual([k, pair.alpha.show()]);
+  }
+});
+
 for (const errno of ["EIO", "EACCES"]) {
   test(`[SESSION-33] what is there after a call that failed with ${errno} is not taken for the other side's own`, async () => {
     let placed = 0;

@@ -2,7 +2,7 @@
  * Brings one side's part of a plan about: content from the other side, small files inline and large ones through a
  * transfer, then apply, group by group. After each group the outcome is in the session's state, durably.
  */
-import type { FileEntry, Preserve } from "#model/entry.ts";
+import { type FileEntry, type Preserve, compareContent } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
 import { type RelPath, nameOf, parentOf } from "#model/path.ts";
@@ -239,7 +239,7 @@ class GroupExecution {
       if (op.type === "move") {
         const { from, to, aside } = op.move;
         if (aside !== true) this.#inFlight.push({ side: this.#side, path: to, entry: undefined, from });
-      } else {
+      } else if (this.#isHeldThere(op.change)) {
         this.#inFlight.push({ side: this.#side, path: op.change.path, entry: op.change.new });
       }
     }
@@ -247,6 +247,16 @@ class GroupExecution {
     await this.#application.push(batch);
     onBytes(bytes);
     onDone(batch.length);
+  }
+
+  /**
+   * Does the other side hold what this side is to hold? Not where a merge gives this side, which has the newer content,
+   * no more than a mode: finding that content here says nothing about what both ever had.
+   */
+  #isHeldThere({ path, new: entry }: Change): boolean {
+    const other = this.#context.state.held(otherSide(this.#side), path);
+    if (other.state !== "present" || entry === undefined) return other.state !== "present" && entry === undefined;
+    return compareContent(other.entry, entry) !== "differs";
   }
 
   /** The op for a step, with content as it was really read; undefined when the source could not give it. */
