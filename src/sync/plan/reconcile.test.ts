@@ -194,6 +194,11 @@ test("[PLAN-7] only files of equal size without a sum must be hashed first; for 
   expect(needsSums(rowWith("22"), "copy")).toBe(true);
   const opposed: Row = { ...rowWith("2"), beta: { state: "present", entry: dir } };
   expect([needsSums(opposed, "copy"), needsSums(opposed, "leave")]).toEqual([true, false]);
+  // Gone from one side: was what is left there edited?
+  const left: Row = { ...rowWith("2"), ancestor: file("1"), beta: { state: "absent" } };
+  expect(needsSums(left, "leave")).toBe(true);
+  expect(needsSums({ ...left, ancestor: file("22") }, "leave")).toBe(false);
+  expect(needsSums({ ...left, ancestor: undefined }, "leave")).toBe(false);
 });
 
 test("[PLAN-8] rows out of order are refused", () => {

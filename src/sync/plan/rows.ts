@@ -83,7 +83,8 @@ function gates(state: SideState): boolean {
 }
 
 /**
- * Must both files be hashed before this row can be judged? True for two files of equal size of which a sum is missing;
+ * Must both files be hashed before this row can be judged? True for two files of equal size of which a sum is missing,
+ * be the second one that which was agreed and is gone from the other side: only an edit outlives a deletion. And true
  * where conflicts are copied for any two entries of which one is a file without a sum, because the sum decides the
  * winner and names the copy. The caller hashes what has none, on both sides, and builds the row anew (or makes it
  * unknown).
@@ -91,9 +92,16 @@ function gates(state: SideState): boolean {
 export function needsSums(row: Row, conflict: ConflictPolicy): boolean {
   const alpha = entryOf(row.alpha);
   const beta = entryOf(row.beta);
+  const { ancestor } = row;
+  if (row.alpha.state === "absent" && beta !== undefined) return isUnprovenCopy(ancestor, beta);
+  if (row.beta.state === "absent" && alpha !== undefined) return isUnprovenCopy(ancestor, alpha);
   if (alpha === undefined || beta === undefined || (!lacksSum(alpha) && !lacksSum(beta))) return false;
   const sameSize = alpha.kind === "file" && beta.kind === "file" && alpha.size === beta.size;
   return sameSize || conflict === "copy";
+}
+
+function isUnprovenCopy(agreed: Entry | undefined, left: Entry): boolean {
+  return lacksSum(left) && agreed?.kind === "file" && agreed.sum !== undefined && compareContent(agreed, left) === "unknown";
 }
 
 function lacksSum(entry: Entry): boolean {
