@@ -155,12 +155,21 @@ class Cycle {
       const hidden: InFlight[] = [];
       for (const change of state.unsettled) {
         const unknown = seen.get(change.side);
-        if (unknown === undefined || hides(unknown, change)) hidden.push(change);
-        else this.#settle(change);
+        if (unknown !== undefined && !hides(unknown, change)) this.#settle(change);
+        else for (const one of this.#byPath(change)) hidden.push(one);
       }
       state.keepUnsettled(hidden);
       state.save(false);
     });
+  }
+
+  /** The parts of a move: where it went from may be forgotten before it can be seen where it went to. */
+  *#byPath(change: InFlight): Generator<InFlight> {
+    const { side, path: to, from } = change;
+    if (from === undefined) return yield change;
+    for (const [path, entry] of this.#context.state.ancestor.walk(from)) {
+      yield { side, path: to + path.slice(from.length), entry };
+    }
   }
 
   #settle({ side, path, entry, from }: InFlight): void {
