@@ -522,7 +522,8 @@ export class DirEndpoint implements Endpoint {
     const { host } = this.#options;
     const base = (path: RelPath): BaseFile | undefined => this.#baseFile(path);
     const limit = (): undefined => undefined;
-    await receiveFiles({ host, seeds, stage, base, limit, sparse: preserve.sparse }, channel, items, onResult, signal);
+    const context = { host, seeds, stage, base, limit, sparse: preserve.sparse };
+    await withDiskErrors("receive", this.label, () => receiveFiles(context, channel, items, onResult, signal));
   }
 
   /** Our own file at a path, to build a new one from; whatever is there now, since all of it is verified. */
