@@ -375,6 +375,23 @@ describe("renames", () => {
     expect(root.index.children(".syncline/aside")).toEqual([]);
   }));
 
+  test("[SCAN-37] nothing is recorded below a directory that is not", rooted(async (root) => {
+    mkdirSync(root.abs("p/q"), { recursive: true });
+    for (const path of ["p/q/f", "p/x"]) writeFileSync(root.abs(path), "1");
+    let lists = 0;
+    root.fault = (call, name) => {
+      if (call === "stat" && name === "x") return "ENOENT";
+      // The root, the directory, and the directory again for what it had listed and had not: that withdraws it all.
+      return call === "list" && ++lists === 3 ? "EIO" : undefined;
+    };
+    await root.full();
+    expect(root.view().map((line) => line.split(" ")[0])).toEqual(["p"]);
+    root.fault = () => undefined;
+    rmSync(root.abs("p"), { recursive: true });
+    await root.full();
+    expect([root.view(), root.heard()]).toEqual([[], []]);
+  }));
+
   test("[SCAN-36] what a scan wrote before it ended in one of its pauses was reported", async () => {
     for (let pauses = 1, ended = false; !ended; pauses++) {
       await rooted(async (root) => {

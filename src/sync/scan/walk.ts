@@ -10,7 +10,7 @@
  */
 import type { Sum } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
-import { PRIVATE_DIR, type RelPath, joinPath, nameOf } from "#model/path.ts";
+import { PRIVATE_DIR, type RelPath, joinPath, nameOf, parentOf } from "#model/path.ts";
 import { type IndexRecord, matchesStat } from "#sync/index/record-codecs.ts";
 import type { Tree } from "#sync/index/store.ts";
 import { IGNORE_FILE, IgnoreRules } from "#sync/scan/ignore.ts";
@@ -170,8 +170,18 @@ export class Walk {
     if (seen < children.length) yield* this.#unlisted(place, items, children);
     const doubt = this.#settleAbsence(place);
     if (doubt !== undefined) return doubt;
-    if (place.changes.length > 0) yield* this.#o.editor.write(dir, children, place.changes);
+    if (place.changes.length === 0) return undefined;
+    if (!this.#isRecorded(dir)) return changedProblem(dir);
+    yield* this.#o.editor.write(dir, children, place.changes);
     return undefined;
+  }
+
+  /**
+   * Is it a directory in the index? A descriptor still leads into one that was moved away meanwhile and is known to have
+   * gone: what was found there must not be recorded below a path that no scan enters again.
+   */
+  #isRecorded(dir: RelPath): boolean {
+    return dir === "" || this.#o.index.get(dir)?.entry.kind === "dir";
   }
 
   #rulesInside(
@@ -417,7 +427,7 @@ export class Walk {
     try {
       const dir = root.parent(path);
       stat = fs.stat(dir, nameOf(path));
-      if (stat.kind !== "dir") return problems.add(changedProblem(path));
+      if (stat.kind !== "dir" || !this.#isRecorded(parentOf(path))) return problems.add(changedProblem(path));
       if (stat.dev !== this.#o.rootDev) return problems.add(mountProblem(path));
       record = observer.observe(dir, nameOf(path), stat, observer.nowMs());
       from = editor.candidates.takeDir(stat.ino);
@@ -479,7 +489,10 @@ export class Walk {
     }
     const doubt = this.#settleAbsence(place);
     if (doubt !== undefined) return problems.add(doubt);
-    if (place.changes.length > 0) yield* editor.write(dir, undefined, place.changes);
+    if (place.changes.length > 0) {
+      if (!this.#isRecorded(dir)) return problems.add(changedProblem(dir));
+      yield* editor.write(dir, undefined, place.changes);
+    }
     if (extent !== "children") return;
     const now = index.get(path);
     if (now?.entry.kind !== "dir" || old?.ino !== now.ino) return;
