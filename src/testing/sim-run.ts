@@ -256,14 +256,17 @@ class Life {
   }
 
   #powerLoss(victim: Replica, random: SimRandom): void {
-    const before = contentsOf(victim).all;
+    const before = contentsOf(victim);
     this.#ledger.say(`${victim.name}: power loss`);
     victim.powerLoss(random.fork("power"));
-    const after = contentsOf(victim).all;
+    const after = contentsOf(victim);
     const others = this.#replicas.filter((one) => one !== victim).map((one) => contentsOf(one).tree);
     // What people wrote during the session may be gone; what they had before, or what the other side has, may not.
-    for (const content of before) {
-      if (after.has(content) || !this.#ledger.recent.has(content)) continue;
+    // Gone too is what was written into a file that had just been placed, when the loss takes the placing back: then it
+    // lies in the stage, where recovery takes it for what was staged.
+    for (const content of before.all) {
+      const isKept = after.all.has(content) && (after.tree.has(content) || !before.tree.has(content));
+      if (isKept || !this.#ledger.recent.has(content)) continue;
       if (this.#lies || !others.some((tree) => tree.has(content))) this.#ledger.destroyed.add(content);
     }
   }
