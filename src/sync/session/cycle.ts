@@ -156,20 +156,26 @@ class Cycle {
       for (const change of state.unsettled) {
         const unknown = seen.get(change.side);
         if (unknown !== undefined && !hides(unknown, change)) this.#settle(change);
-        else for (const one of this.#byPath(change)) hidden.push(one);
+        else for (const one of this.#stillInFlight(change)) hidden.push(one);
       }
       state.keepUnsettled(hidden);
       state.save(false);
     });
   }
 
-  /** The parts of a move: where it went from may be forgotten before it can be seen where it went to. */
-  *#byPath(change: InFlight): Generator<InFlight> {
+  /**
+   * What stays in flight of a change that cannot be seen yet. Where a move has left its old place, nothing is agreed
+   * there any more: it was not the side that removed it, and the other side may have it there again. What it took along
+   * is then looked for path by path.
+   */
+  #stillInFlight(change: InFlight): InFlight[] {
     const { side, path: to, from } = change;
-    if (from === undefined) return yield change;
-    for (const [path, entry] of this.#context.state.ancestor.walk(from)) {
-      yield { side, path: to + path.slice(from.length), entry };
-    }
+    const { state, options } = this.#context;
+    if (from === undefined || state.held(side, from).state !== "absent") return [change];
+    return [...state.ancestor.walk(from)].map(([path, entry]) => {
+      state.rebase(path, undefined, options.preserve);
+      return { side, path: to + path.slice(from.length), entry };
+    });
   }
 
   #settle({ side, path, entry, from }: InFlight): void {
@@ -195,8 +201,9 @@ class Cycle {
       const now = to + path.slice(from.length);
       const held = state.held(side, now);
       const there = held.state === "present" ? held.entry : undefined;
-      if (there === undefined || !arrived(entry, there) || state.held(side, path).state !== "absent") continue;
-      this.#agreeArrived(side, now, there, entry);
+      if (state.held(side, path).state !== "absent") continue;
+      if (there !== undefined && arrived(entry, there)) this.#agreeArrived(side, now, there, entry);
+      // Whatever became of it there, it was we who took it away from here.
       state.rebase(path, undefined, options.preserve);
     }
   }

@@ -55,6 +55,37 @@ test("[SESSION-34] an edit is not taken for agreed because its side was to get t
   }
 });
 
+for (const then of ["cannot be seen", "was edited"]) {
+  test(`[SESSION-35] a rename that was taken back is not deleted because what the first one placed ${then}`, async () => {
+    let moved = 0;
+    for (let k = 1; ; k++) {
+      const pair = new SimPair({ seed: k });
+      pair.alpha.put({ "d/x": "one", "d/y": "two", stays: "here" });
+      await pair.agree();
+      pair.alpha.rename("d", "e");
+      const outcome = await pair.run({}, ({ beta }) => {
+        beta.fs.onEffect = (count) => {
+          if (count === k) throw new SimCrash("both died");
+        };
+      });
+      if (outcome.error === undefined) break;
+      pair.alpha.rename("e", "d");
+      if (!pair.beta.show().includes("e/x")) continue;
+      moved++;
+      if (then === "was edited") pair.beta.put({ "e/x": "edited" });
+      else {
+        pair.beta.disk.refuse("/root/e", "EACCES");
+        await pair.run();
+        expect([k, pair.alpha.show()]).toEqual([k, "d/ d/x=one d/y=two stays=here"]);
+        pair.beta.disk.refuse("/root/e", undefined);
+      }
+      const edited = then === "was edited" ? "e/ e/x=edited " : "";
+      expect([k, await pair.agree()]).toEqual([k, `d/ d/x=one d/y=two ${edited}stays=here`]);
+    }
+    expect(moved).toBeGreaterThan(0);
+  });
+}
+
 for (const errno of ["EIO", "EACCES"]) {
   test(`[SESSION-33] what is there after a call that failed with ${errno} is not taken for the other side's own`, async () => {
     let placed = 0;
