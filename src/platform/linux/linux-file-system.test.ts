@@ -73,11 +73,11 @@ describe.if(libc !== undefined)("linux", () => {
     });
 
     test("[FS-41] asynchronous writes reject with the system's reason", async () => {
-      const full = nodeFs.openSync("/dev/full", "w");
+      const full = nodeFs.openSync("/dev/full", "w") as unknown as Fd;
       const refused = async (fd: Fd): Promise<string> =>
         fs.writeAsync(fd, new Uint8Array(600_000), 0).then(() => "ok", (error: unknown) => (error as FsError).code);
       expect(await refused(full)).toBe("ENOSPC");
-      nodeFs.closeSync(full);
+      fs.close(full);
       fs.close(fs.create(root, "f", 0o600));
       const readOnly = fs.openRead(root, "f");
       expect(await refused(readOnly)).toBe("EBADF");
