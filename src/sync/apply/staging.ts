@@ -17,8 +17,8 @@ import { Summer, sumOf } from "#sync/chunk/sum.ts";
 
 /** Files staged by themselves that are synced one by one; with more, one sync of the file system is cheaper. */
 const SINGLE_SYNC_MAX = 32;
-/** Bytes read at once when a staged file is hashed. */
-const READ_BYTES = 1 << 20;
+/** For bytes that are read back and hashed, without a pause in between. */
+const readBuffer = new Uint8Array(1 << 20);
 
 export type Staged = {
   /** Path in the stage. A name without "/" is placed by a rename; below it everything comes along. */
@@ -277,11 +277,10 @@ export class Staging {
   hash(fd: Fd): string {
     const { host, seeds } = this.#context;
     const summer = new Summer(seeds);
-    const buffer = new Uint8Array(READ_BYTES);
     for (let at = 0; ; ) {
-      const count = host.fs.read(fd, buffer, at);
+      const count = host.fs.read(fd, readBuffer, at);
       if (count === 0) return summer.digest();
-      summer.update(buffer.subarray(0, count));
+      summer.update(readBuffer.subarray(0, count));
       at += count;
     }
   }

@@ -126,8 +126,7 @@ export class Summer {
         continue;
       }
       const take = Math.min(rest, PIECE_BYTES - this.#filled);
-      this.#piece ??= new Uint8Array(PIECE_BYTES);
-      this.#piece.set(bytes.subarray(at, at + take), this.#filled);
+      this.#pieceFor(this.#filled + take).set(bytes.subarray(at, at + take), this.#filled);
       this.#advance(take);
       at += take;
     }
@@ -152,10 +151,19 @@ export class Summer {
   #zerosInPiece(length: number): number {
     const take = Math.min(length, PIECE_BYTES - this.#filled);
     if (take === 0) return 0;
-    this.#piece ??= new Uint8Array(PIECE_BYTES);
-    this.#piece.fill(0, this.#filled, this.#filled + take);
+    this.#pieceFor(this.#filled + take).fill(0, this.#filled, this.#filled + take);
     this.#advance(take);
     return take;
+  }
+
+  /** The unfinished piece, with room for `bytes`: most files are small, and a whole piece each would cost more than its hash. */
+  #pieceFor(bytes: number): Uint8Array {
+    const piece = this.#piece;
+    if (piece !== undefined && piece.length >= bytes) return piece;
+    const larger = new Uint8Array(Math.min(PIECE_BYTES, Math.max(bytes, 2 * (piece?.length ?? 0))));
+    if (piece !== undefined) larger.set(piece.subarray(0, this.#filled));
+    this.#piece = larger;
+    return larger;
   }
 
   #advance(count: number): void {
