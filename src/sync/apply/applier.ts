@@ -354,6 +354,7 @@ export class Applier implements Application {
     if (paths.length > 0) logPaths(paths);
     journal.addItems(this.#runId, this.#startedMs, items);
     journal.clearIntent(keys);
+    journal.clearLentModes();
     const unsettled = placed.flatMap((one, at) => (one.unsettled === true ? (pending[at]!.intent ?? []) : []));
     if (unsettled.length > 0) journal.addIntent(this.#runId, unsettled);
   }

@@ -12,6 +12,7 @@ import { type IndexRecord, matchesStat } from "#sync/index/record-codecs.ts";
 import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
 import { type ApplyContext, RACY_NS, problem, problemOf, rescueName } from "#sync/apply/apply-context.ts";
 import { changeMetadata, ownerIds } from "#sync/apply/metadata.ts";
+import { type Changed, withLentModes } from "#sync/apply/lent-mode.ts";
 import type { RunItem } from "#sync/apply/run-journal.ts";
 import type { Staged, Staging } from "#sync/apply/staging.ts";
 
@@ -41,6 +42,8 @@ export function recordOf(entry: Entry, stat: Pick<Stat, "ino" | "ctimeNs" | "mti
 /** A file whose time we set is read again by the next scan up to this size. */
 const REREAD_BYTES_MAX = 4 << 20;
 
+const MAY_NOT_WRITE = "let the user that this side runs as write to its directory";
+
 export class Placement {
   readonly #context: ApplyContext;
   readonly #staging: Staging;
@@ -64,10 +67,11 @@ export class Placement {
   change(change: Change, staged: Staged | undefined, trashName: string): Placed | Promise<Placed> {
     try {
       if (change.action === "metadata" && change.new !== undefined) return this.#metadata(change, change.new);
-      if (change.new === undefined) return this.#remove(change, trashName);
-      if (staged === undefined) throw new Error(`not staged: ${change.path}`);
-      if (change.old === undefined) return this.#create(change, staged);
-      const placed = this.#replace(change, staged, trashName);
+      const placed = withLentModes(this.#context, [{ dir: parentOf(change.path) }], () => {
+        if (change.new === undefined) return this.#remove(change, trashName);
+        if (staged === undefined) throw new Error(`not staged: ${change.path}`);
+        return change.old === undefined ? this.#create(change, staged) : this.#replace(change, staged, trashName);
+      });
       return placed instanceof Promise ? placed.catch((error: unknown) => this.#failed(change.path, error)) : placed;
     } catch (error) {
       return this.#failed(change.path, error);
@@ -110,7 +114,9 @@ export class Placement {
     }
     // It may have failed after the rename: only a look at the path tells.
     this.#context.markDirty(path);
-    const result = { path, status: "failed", entry: undefined, problem: problemOf(path, error) } as const;
+    const found = problemOf(path, error);
+    const refused = isCode(error, "EACCES") ? { ...found, message: `${found.message}; ${MAY_NOT_WRITE}` } : found;
+    const result = { path, status: "failed", entry: undefined, problem: refused } as const;
     return { result, record: undefined, item: undefined, unsettled: true };
   }
 
@@ -386,15 +392,10 @@ export class Placement {
       if (record === undefined || stat === undefined || stat.ino !== record.ino) return this.#staleMove(move);
       if (stat.kind !== "dir" && !matchesStat({ ...record, racy: false }, stat)) return this.#staleMove(move);
       root.forget(move.from);
-      const toParent = root.parent(move.to);
-      const fromParent = root.parent(move.from);
-      try {
-        host.fs.rename(fromParent, nameOf(move.from), toParent, nameOf(move.to), { replace: false });
-      } catch (error) {
-        if (!isCode(error, "EEXIST", "ENOTEMPTY")) throw error;
-        if (!this.#isOtherSpelling(toParent, nameOf(move.to), stat)) return this.#occupied(move.to);
-        host.fs.rename(fromParent, nameOf(move.from), toParent, nameOf(move.to), { replace: true });
-      }
+      const changed: Changed[] = [{ dir: parentOf(move.from) }, { dir: parentOf(move.to) }];
+      // A directory that goes to another one has its own ".." changed.
+      if (stat.kind === "dir") changed.push({ dir: move.from, movesTo: move.to });
+      if (!withLentModes(this.#context, changed, () => this.#rename(move, stat))) return this.#occupied(move.to);
       root.forget(move.from);
       const after = host.fs.stat(root.parent(move.to), nameOf(move.to));
       const entry = record.entry;
@@ -414,6 +415,21 @@ export class Placement {
     } catch (error) {
       return this.#failed(move.to, error);
     }
+  }
+
+  /** False when something else has the new name. */
+  #rename({ from, to }: Move, stat: Stat): boolean {
+    const { host, root } = this.#context;
+    const toParent = root.parent(to);
+    const fromParent = root.parent(from);
+    try {
+      host.fs.rename(fromParent, nameOf(from), toParent, nameOf(to), { replace: false });
+    } catch (error) {
+      if (!isCode(error, "EEXIST", "ENOTEMPTY")) throw error;
+      if (!this.#isOtherSpelling(toParent, nameOf(to), stat)) return false;
+      host.fs.rename(fromParent, nameOf(from), toParent, nameOf(to), { replace: true });
+    }
+    return true;
   }
 
   /** Is what stands at `name` the moved entry itself, which a disk that folds case shows under any spelling? */

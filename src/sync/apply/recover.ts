@@ -9,6 +9,7 @@ import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
 import { type RelPath, nameOf, parentOf } from "#model/path.ts";
 import { type ApplyContext, rescueName } from "#sync/apply/apply-context.ts";
 import { cameAlong } from "#sync/apply/came-along.ts";
+import { recoverLentModes } from "#sync/apply/lent-mode.ts";
 import { modeFor } from "#sync/apply/metadata.ts";
 import { openOrMakeDir, removeTree } from "#sync/apply/private-area.ts";
 import type { RunItem } from "#sync/apply/run-journal.ts";
@@ -127,6 +128,7 @@ function putBeside(context: ApplyContext, from: Fd, name: string, run: Run, item
 /** Call once after open, before anything else uses stage or trash. */
 export async function recover(context: ApplyContext): Promise<void> {
   const { journal, store, host } = context;
+  recoverLentModes(context);
   for (const [runId, items] of journal.openIntents()) {
     const trash = openOrMakeDir(host.fs, context.trash, runId);
     try {

@@ -69,11 +69,15 @@ function decodeItems(bytes: Uint8Array): RunItem[] {
 
 const key = (runId: string, part: number): string => `${runId}/${part.toString().padStart(8, "0")}`;
 
+/** The mode that a directory had before a run lent it another, see lent-mode.ts. */
+export type LentMode = { readonly mode: number; readonly ino: bigint };
+
 export class RunJournal {
   readonly #intents: Table;
   readonly #intentTimes: Table;
   readonly #items: Table;
   readonly #runs: Table;
+  readonly #lentModes: Table;
   readonly #nowMs: () => number;
 
   constructor(store: Store, nowMs: () => number) {
@@ -82,6 +86,7 @@ export class RunJournal {
     this.#intentTimes = store.table("intent-time");
     this.#items = store.table("run-item");
     this.#runs = store.table("run");
+    this.#lentModes = store.table("lent-mode");
   }
 
   /** Call inside a durable transaction. Returns what to clear when the outcome is recorded. */
@@ -118,6 +123,28 @@ export class RunJournal {
       out.set(runId, items);
     }
     return out;
+  }
+
+  /** Call inside a durable transaction, before the mode is changed. */
+  addLentMode(dir: RelPath, { mode, ino }: LentMode): void {
+    const w = new ByteWriter();
+    w.varint(mode);
+    w.i64(ino);
+    this.#lentModes.set(dir, w.finish());
+  }
+
+  lentMode(dir: RelPath): LentMode | undefined {
+    const bytes = this.#lentModes.get(dir);
+    return bytes === undefined ? undefined : decodeLentMode(bytes);
+  }
+
+  *lentModes(): Iterable<[RelPath, LentMode]> {
+    for (const [dir, bytes] of this.#lentModes.entries()) yield [dir, decodeLentMode(bytes)];
+  }
+
+  /** Call when all of them have been given back. */
+  clearLentModes(): void {
+    for (const [dir] of [...this.#lentModes.entries()]) this.#lentModes.delete(dir);
   }
 
   addItems(runId: string, startedMs: number, items: readonly RunItem[]): void {
@@ -160,6 +187,11 @@ export class RunJournal {
     w.bool(run.undone);
     this.#runs.set(run.runId, w.finish());
   }
+}
+
+function decodeLentMode(bytes: Uint8Array): LentMode {
+  const r = new ByteReader(bytes);
+  return { mode: r.varint(), ino: BigInt.asUintN(64, r.i64()) };
 }
 
 function decodeRun(runId: string, bytes: Uint8Array): RunRecord {

@@ -1,5 +1,6 @@
 /** Directories whose mode keeps even their owner from changing or reading them. */
 import { describe, expect, test } from "bun:test";
+import { SimCrash } from "#testing/sim-process.ts";
 import { SimPair, type SimSide, changesOf } from "#testing/scenarios/sim-pair.ts";
 
 const modes = (side: SimSide, ...paths: string[]): string[] =>
@@ -37,4 +38,48 @@ describe("read-only directories", () => {
       expect(changesOf(await pair.run())).toEqual([]);
     });
   }
+});
+
+/** A pair whose ordinary users have agreed on a read-only directory; then alpha's creates, edits, removes and moves. */
+async function changedInReadOnly(): Promise<SimPair> {
+  const pair = ordinary();
+  pair.alpha.put({ "ro/edit": "one", "ro/gone": "two", "ro/from": "three", "ro/dir/f": "four", "ro/old/f": "five", w: "six" });
+  const { user } = pair.alpha;
+  for (const path of ["ro/dir", "ro"]) user.chmod(`/root/${path}`, 0o555);
+  await pair.agree();
+  for (const path of ["ro", "ro/dir"]) user.chmod(`/root/${path}`, 0o755);
+  pair.alpha.put({ "ro/edit": "changed", "ro/new": "new", "ro/sub/n": "newer" });
+  user.remove("/root/ro/gone");
+  user.rename("/root/ro/from", "/root/ro/to");
+  user.rename("/root/ro/dir", "/root/moved");
+  pair.alpha.remove("ro/old/f");
+  pair.alpha.remove("ro/old");
+  for (const path of ["moved", "ro"]) user.chmod(`/root/${path}`, 0o555);
+  return pair;
+}
+
+const AFTER = "moved/ moved/f=four ro/ ro/edit=changed ro/new=new ro/sub/ ro/sub/n=newer ro/to=three w=six";
+
+describe("changes in a directory that is read-only for its owner", () => {
+  test("[STAGE-6] arrive, and its mode stays", async () => {
+    const pair = await changedInReadOnly();
+    expect(await pair.agree()).toBe(AFTER);
+    expect(modes(pair.beta, "ro", "moved")).toEqual(["555", "555"]);
+    expect(changesOf(await pair.run())).toEqual([]);
+    expect(modes(pair.alpha, "ro", "moved")).toEqual(["555", "555"]);
+  });
+
+  test("[STAGE-6] a crash at any effect lends its mode for good on neither side", async () => {
+    for (let k = 1; ; k++) {
+      const pair = await changedInReadOnly();
+      const outcome = await pair.run({}, ({ beta }) => {
+        beta.fs.onEffect = (count) => {
+          if (count === k) throw new SimCrash(`beta died at effect ${k}`);
+        };
+      });
+      expect([k, await pair.agree()]).toEqual([k, AFTER]);
+      expect([k, ...modes(pair.alpha, "ro", "moved"), ...modes(pair.beta, "ro", "moved")]).toEqual([k, "555", "555", "555", "555"]);
+      if (outcome.error === undefined) break;
+    }
+  });
 });

@@ -4,10 +4,11 @@
  * continues it, because steps already taken find their work done. What the undo takes away lies in the trash, too.
  */
 import type { Problem } from "#model/observation.ts";
-import { nameOf } from "#model/path.ts";
+import { nameOf, parentOf } from "#model/path.ts";
 import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
 import { type ApplyContext, problem, problemOf } from "#sync/apply/apply-context.ts";
 import { changeMetadata, creationMode, setCreatedMetadata } from "#sync/apply/metadata.ts";
+import { type Changed, withLentModes } from "#sync/apply/lent-mode.ts";
 import { openOrMakeDir } from "#sync/apply/private-area.ts";
 import type { RunItem } from "#sync/apply/run-journal.ts";
 
@@ -57,7 +58,8 @@ function undoCreate(undo: Undo, item: RunItem): Problem | undefined {
     host.fs.rmdir(root.parent(item.path), nameOf(item.path));
     return undefined;
   } catch (error) {
-    return isCode(error, "ENOTEMPTY", "EEXIST") ? changed(item) : problemOf(item.path, error);
+    if (isCode(error, "ENOTEMPTY", "EEXIST")) return changed(item);
+    throw error;
   }
 }
 
@@ -172,6 +174,13 @@ const STEPS: Record<RunItem["action"], (undo: Undo, item: RunItem) => Problem | 
   move: undoMove,
 };
 
+/** The directories in which taking it back changes something. */
+function dirsOf({ action, path, from, new: entry }: RunItem): Changed[] {
+  if (action !== "move") return [{ dir: parentOf(path) }];
+  const changed: Changed[] = [{ dir: parentOf(path) }, { dir: parentOf(from) }];
+  return entry?.kind === "dir" ? [...changed, { dir: path, movesTo: from }] : changed;
+}
+
 export async function undoRun(
   context: ApplyContext,
   runId: string,
@@ -190,7 +199,7 @@ export async function undoRun(
       undo.name = step.toString(36);
       let found: Problem | undefined;
       try {
-        found = STEPS[item.action](undo, item);
+        found = withLentModes(context, dirsOf(item), () => STEPS[item.action](undo, item));
       } catch (error) {
         found = problemOf(item.path, error);
       }
@@ -204,6 +213,7 @@ export async function undoRun(
     await host.fs.syncAll(root.root);
     store.transaction({ durable: true }, () => {
       journal.setUndone(runId);
+      journal.clearLentModes();
       steps.delete(runId);
     });
   } finally {
