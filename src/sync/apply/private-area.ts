@@ -27,19 +27,48 @@ export function openOrMakeDir(fs: FileSystem, parent: Fd, name: string, mode = 0
   return fs.openDir(parent, name);
 }
 
-/** Removes `name` and everything below it. Only for our own private directories; never follows links. */
+/**
+ * Removes `name` and everything below it. Only for our own private directories; never follows links. What is further
+ * down is brought up to `name` first, so that two descriptors do, however deep it goes.
+ */
 export function removeTree(fs: FileSystem, parent: Fd, name: string): void {
-  const fd = fs.openDir(parent, name);
+  const top = fs.openDir(parent, name);
   try {
-    for (const item of fs.list(fd)) {
-      if (item.kind === "dir" || (item.kind === "unknown" && fs.stat(fd, item.name).kind === "dir")) {
-        removeTree(fs, fd, item.name);
-      } else fs.unlink(fd, item.name);
+    const waiting: string[] = [];
+    let raised = 0;
+    const raise = (dir: Fd, item: string): string => {
+      for (; ; raised++) {
+        try {
+          fs.rename(dir, item, top, `${raised}.up`, { replace: false });
+          return `${raised++}.up`;
+        } catch (error) {
+          // One of its own has the name, or an earlier removal was cut off.
+          if (!isCode(error, "EEXIST", "ENOTEMPTY")) throw error;
+        }
+      }
+    };
+    empty(fs, top, (item) => waiting.push(item));
+    for (let dir = waiting.pop(); dir !== undefined; dir = waiting.pop()) {
+      const fd = fs.openDir(top, dir);
+      try {
+        empty(fs, fd, (item) => waiting.push(raise(fd, item)));
+      } finally {
+        fs.close(fd);
+      }
+      fs.rmdir(top, dir);
     }
   } finally {
-    fs.close(fd);
+    fs.close(top);
   }
   fs.rmdir(parent, name);
+}
+
+/** Unlinks what is in a directory; directories are the caller's. */
+function empty(fs: FileSystem, dir: Fd, onDirectory: (name: string) => void): void {
+  for (const item of fs.list(dir)) {
+    if (item.kind === "dir" || (item.kind === "unknown" && fs.stat(dir, item.name).kind === "dir")) onDirectory(item.name);
+    else fs.unlink(dir, item.name);
+  }
 }
 
 /** The id in the root's marker, or undefined when there is none. A marker that cannot be read throws. */
