@@ -34,13 +34,17 @@ export const systemRandom: Random = {
   bytes: (count) => new Uint8Array(randomBytes(count)),
 };
 
+const collectGarbage = (): void => {
+  Bun.gc(true);
+};
+
 /**
  * Linux gets everything; other systems, and Linux without a usable C library, get the portable file system
  * and no watching. One host per process is enough: it holds buffers, not files.
  */
 export function openHost(): Host {
   const libc = openLibc();
-  const rest = { clock: systemClock, random: systemRandom, hostName: hostname() };
+  const rest = { clock: systemClock, random: systemRandom, hostName: hostname(), collectGarbage };
   if (libc === undefined) return { ...rest, fs: new PortableFileSystem(), watch: undefined };
   // A directory is watched through its descriptor's link in /proc, which a bare chroot may lack.
   const watch = existsSync("/proc/self/fd") ? new InotifySource(libc) : undefined;

@@ -22,4 +22,6 @@ export interface Host {
   /** Undefined where the platform cannot watch; the session then rescans on a timer. */
   readonly watch: WatchSource | undefined;
   readonly hostName: string;
+  /** Frees what is garbage now; takes time by what lives. For the seams of very large plans. */
+  collectGarbage(): void;
 }

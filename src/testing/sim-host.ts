@@ -51,6 +51,7 @@ export class SimHost {
       random: random.fork("engine").asRandom(),
       watch: watch === false ? undefined : new SimWatchSource(fs, { ...watch, random: random.fork("watch") }),
       hostName: name,
+      collectGarbage: () => undefined,
     };
   }
 

@@ -86,9 +86,7 @@ class Cycle {
     onEvent({ type: "phase", phase: "planning" });
     // A side that was not scanned now is still unknown where its last scan could not look.
     const unknown = { alpha: new UnknownPaths(state.unknown.alpha), beta: new UnknownPaths(state.unknown.beta) };
-    const rows = this.#rows(unknown);
-    const blockedBy = await this.#learnSums(rows, unknown);
-    const plan = this.#plan(rows, unknown);
+    const { plan, blockedBy } = await this.#decide(unknown);
     this.#totals.problems.push(...observed.flatMap((one) => one.problems), ...blockedBy.values());
     for (const one of plan.blocked) if (!this.#totals.problems.includes(one)) this.#totals.problems.push(one);
     const held = this.#brake(plan);
@@ -108,6 +106,13 @@ class Cycle {
     const degraded = observed.some((one) => one.degraded !== undefined);
     const summary = this.#summary(plan, held);
     return { summary, again, later: passing.length > 0, degraded, conflicts: plan.conflicts, problems };
+  }
+
+  /** The rows of a large plan take as much memory as the plan itself: they are gone when this returns. */
+  async #decide(unknown: Record<Side, UnknownPaths>): Promise<{ plan: Plan; blockedBy: Map<RelPath, Problem> }> {
+    const rows = this.#rows(unknown);
+    const blockedBy = await this.#learnSums(rows, unknown);
+    return { plan: this.#plan(rows, unknown), blockedBy };
   }
 
   async #observe(): Promise<Observed[]> {
@@ -319,7 +324,7 @@ class Cycle {
   }
 
   async #execute(plan: Plan): Promise<void> {
-    const { state, options, sides, onEvent, bandwidth, signal } = this.#context;
+    const { state, options, sides, onEvent, bandwidth, signal, host } = this.#context;
     if (plan.agreements.length > 0) {
       state.store.transaction({ durable: false }, () => {
         for (const { path, entry } of plan.agreements) this.#agree(path, entry);
@@ -352,6 +357,7 @@ class Cycle {
           progress();
         },
         totals: this.#totals,
+        collectGarbage: () => host.collectGarbage(),
         bandwidth,
         signal,
       });
