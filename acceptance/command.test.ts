@@ -59,6 +59,20 @@ describe("the command", () => {
     expect(done.err).toBe("");
   });
 
+  test("[CLI-2] --json: the summary is the last line of a run that fails, and of one that is held", async () => {
+    await using world = new World();
+    const failed = await world.run(["sync", "nowhere", "b", "--json"]);
+    expect([failed.code, summaryOf(failed)]).toEqual([3, expect.objectContaining({ type: "summary", result: "failed", changes: 0 })]);
+    for (const name of ["x", "y"]) world.write(`a/${name}`, name);
+    await world.run(["sync", "a", "b"]);
+    for (const name of ["x", "y"]) rmSync(world.path(`a/${name}`));
+    for (const more of [[], ["--dry-run"]]) {
+      const held = await world.run(["sync", "a", "b", "--json", ...more]);
+      const result = more.length === 0 ? "held" : "dry-run";
+      expect([held.code, summaryOf(held)]).toEqual([2, expect.objectContaining({ result, files: 0, changes: 2 })]);
+    }
+  });
+
   test("[CLI-3] a plan that empties a side is held, and --approve runs exactly that plan", async () => {
     await using world = new World();
     for (let at = 0; at < 30; at++) world.write(`a/${at}`, "x");

@@ -25,8 +25,10 @@ export function exitOfSummary(summary: Summary): number {
       return EXIT.decision;
     case "interrupted":
       return EXIT.interrupted;
+    case "failed":
+      return EXIT.failed;
     case "dry-run":
-      if (summary.conflicts > 0) return EXIT.decision;
+      if (summary.conflicts > 0 || summary.held) return EXIT.decision;
       return summary.problems > 0 ? EXIT.problems : EXIT.same;
   }
 }

@@ -45,7 +45,7 @@ test("[VERIFY-7] a comparison leaves nothing behind on either side, local or ser
   put("here/f", "right");
   put("there/f", "wrong");
   put("token", "a token\n");
-  expect(await comparePair(request, compare, () => undefined)).toMatchObject({ changes: 1 });
+  expect(await comparePair(request, compare, () => undefined)).toMatchObject({ planned: 1 });
   expect([memories(), readdirSync(join(dir, "there"))]).toEqual([[], ["f"]]);
   const roots = [{ name: "there", path: join(dir, "there"), readOnly: false }];
   const { host, stateDir } = request;
@@ -73,7 +73,7 @@ test("[VERIFY-8] a comparison does not disturb what the pair remembers, and read
   utimesSync(join(dir, "here/f"), 5, 5);
   put("there/f", "12x45");
   utimesSync(join(dir, "there/f"), 5, 5);
-  expect(await comparePair(request, compare, () => undefined)).toMatchObject({ changes: 1 });
+  expect(await comparePair(request, compare, () => undefined)).toMatchObject({ planned: 1 });
   expect(memories()).toEqual(before);
 });
 
@@ -105,7 +105,7 @@ test("[SESSION-31] a dry run shows the plan for a root that does not exist yet, 
   put("here/f", "1");
   rmSync(join(dir, "there"), { recursive: true });
   const dry = await sync({ dryRun: true });
-  expect(dry.summary).toMatchObject({ result: "dry-run", changes: 1 });
+  expect(dry.summary).toMatchObject({ result: "dry-run", planned: 1, changes: 0 });
   expect(existsSync(join(dir, "there"))).toBe(false);
   expect((await sync()).summary).toMatchObject({ result: "same", changes: 1 });
 });

@@ -39,6 +39,8 @@ const summary: Summary = {
   runId: "abc123",
   files: 3,
   changes: 2,
+  planned: 0,
+  held: false,
   conflicts: 0,
   problems: 0,
   bytes: { scanned: 1, literal: 2048, reused: 0, sent: 4, received: 5 },
@@ -249,7 +251,7 @@ describe("reports", () => {
     });
     output.flush();
     expect(out.text).toEndWith("  syncline sync /a /b --approve=f00ba4\n");
-    report.end({ ...summary, result: "held", changes: 0 });
+    report.end({ ...summary, result: "held", changes: 0, planned: 1, held: true });
     output.flush();
     expect(out.text).toContain("held: 3 files the same · 1 change planned · ");
   });
@@ -323,6 +325,8 @@ describe("reports", () => {
       of("dry-run"),
     ]).toEqual([0, 1, 2, 2, 130, 0]);
     expect(of("dry-run", { conflicts: 1 })).toBe(EXIT.decision);
+    expect(of("dry-run", { held: true })).toBe(EXIT.decision);
+    expect(of("failed")).toBe(EXIT.failed);
     const error = (code: "USAGE" | "INTERRUPTED" | "HALT") =>
       exitOfError(new SynclineError({ code, op: "", message: "" }));
     expect([error("USAGE"), error("INTERRUPTED"), error("HALT"), exitOfError(new Error("x"))]).toEqual([

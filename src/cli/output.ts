@@ -24,6 +24,8 @@ export class Output {
   readonly screen: Screen;
   readonly form: OutputForm;
   readonly progress: Progress;
+  /** Said after the error when a command ends with one; undefined: the error is the last word. NDJSON only. */
+  lastEvent: ({ readonly type: string } & Record<string, unknown>) | undefined;
   #problemsShown = 0;
   #batch = "";
   #flushing = false;
@@ -121,6 +123,7 @@ export class Output {
     this.#complain(`${this.screen.paint.red("error:")} ${facts.message}${where}\n`);
     if (facts.hint !== undefined) this.#complain(`${this.screen.paint.cyan("hint:")} ${facts.hint}\n`);
     if (debug && error instanceof Error) this.#complain(`${withCauses(error)}\n`);
+    if (this.lastEvent !== undefined) this.event(this.lastEvent);
   }
 }
 

@@ -37,8 +37,6 @@ export class SessionReport {
   #conflicts: Conflict[] = [];
   #conflictCount = 0;
   #cycles = 0;
-  /** Changes of the plan that is held. */
-  #held = 0;
 
   constructor(output: Output, context: ReportContext) {
     this.#output = output;
@@ -93,6 +91,9 @@ export class SessionReport {
       case "cycle":
         this.#onCycle(event.summary);
         return;
+      case "failed":
+        this.#onFailed(event.summary);
+        return;
     }
   };
 
@@ -127,14 +128,13 @@ export class SessionReport {
   #onHold(plan: Plan, hash: string, reason: string): void {
     const { yellow, bold } = this.#output.screen.paint;
     if (this.#output.form.json) this.#output.event({ type: "hold", hash, reason, plan: planJson(plan) });
-    this.#held = plan.changes.length + plan.moves.length;
-    // A dry run shows its plan in any case.
-    if (!this.#context.dryRun) {
-      this.#output.lines(
-        planLines(plan, this.#context.labels, this.#output.screen.paint, this.#output.form.verbose),
-      );
+    const { dryRun, labels } = this.#context;
+    // A dry run shows its plan in any case, before this.
+    if (dryRun) this.#output.line(`${yellow("would be held:")} ${reason}.`);
+    else {
+      this.#output.lines(planLines(plan, labels, this.#output.screen.paint, this.#output.form.verbose));
+      this.#output.line(`${yellow("held:")} ${reason}. Nothing was changed.`);
     }
-    this.#output.line(`${yellow("held:")} ${reason}. Nothing was changed.`);
     this.#output.line(`If this is what you want, approve exactly this plan:`);
     this.#output.line(`  ${bold(this.#context.approveCommand(hash))}`);
   }
@@ -145,8 +145,20 @@ export class SessionReport {
     this.#output.event({ type: "cycle", summary: publicSummary(summary) });
     // After the first, a cycle that found nothing to do is not worth a line.
     const idle = summary.result === "same" && summary.changes === 0;
-    if (!idle || this.#cycles === 0) this.#output.line(summaryLine(summary, this.#held, this.#output));
+    if (!idle || this.#cycles === 0) this.#output.line(summaryLine(summary, this.#output));
     this.#cycles++;
+  }
+
+  /** The error that follows says why; the summary then is the last line all the same. */
+  #onFailed(summary: Summary): void {
+    this.#output.lastEvent = publicSummary(summary);
+    if (summary.changes === 0) return;
+    this.#output.line(summaryLine(summary, this.#output));
+    this.#undoLine(summary);
+  }
+
+  #undoLine({ runId }: Summary): void {
+    this.#output.line(this.#output.screen.paint.dim(`take it back: syncline undo ${runId}`));
   }
 
   #showConflicts(): void {
@@ -165,30 +177,45 @@ export class SessionReport {
     this.#output.progress.clear();
     this.#showConflicts();
     if (!this.#context.watch || summary.result === "interrupted") {
-      this.#output.line(summaryLine(summary, this.#held, this.#output));
+      this.#output.line(summaryLine(summary, this.#output));
     }
-    if (summary.runId !== "" && summary.changes > 0 && !this.#context.watch) {
-      this.#output.line(this.#output.screen.paint.dim(`take it back: syncline undo ${summary.runId}`));
-    }
+    if (summary.changes > 0 && !this.#context.watch) this.#undoLine(summary);
     this.#output.event({ type: "run", runId: summary.runId });
     this.#output.event(publicSummary(summary));
   }
 }
 
 /** The summary as it is promised to scripts: these fields in this order. */
-export function publicSummary(summary: Summary): Omit<Summary, "runId"> {
-  const { type, result, files, changes, conflicts, problems, bytes, seconds } = summary;
+export function publicSummary(summary: Summary): Omit<Summary, "runId" | "planned" | "held"> {
+  const { type, result, files, conflicts, problems, bytes, seconds } = summary;
   const { scanned, literal, reused, sent, received } = bytes;
   return {
     type,
     result,
     files,
-    changes,
+    changes: changesOf(summary),
     conflicts,
     problems,
     bytes: { scanned, literal, reused, sent, received },
     seconds,
   };
+}
+
+/** The last line of a run that could not begin. */
+export const NOTHING_DONE: ReturnType<typeof publicSummary> = {
+  type: "summary",
+  result: "failed",
+  files: 0,
+  changes: 0,
+  conflicts: 0,
+  problems: 0,
+  bytes: { scanned: 0, literal: 0, reused: 0, sent: 0, received: 0 },
+  seconds: 0,
+};
+
+/** Those made; where nothing was to be made, those planned. */
+export function changesOf({ result, changes, planned }: Summary): number {
+  return result === "held" || result === "dry-run" ? planned : changes;
 }
 
 function changeLine(event: Extract<SessionEvent, { type: "change" }>): string {
@@ -204,23 +231,23 @@ const RESULTS: Record<Summary["result"], string> = {
   conflicts: "conflicts",
   held: "held",
   interrupted: "interrupted",
+  failed: "broken off",
   "dry-run": "dry run",
 };
 
-/** @param held changes of the plan that is held, none of which the summary counts */
-function summaryLine(summary: Summary, held: number, output: Output): string {
+function summaryLine(summary: Summary, output: Output): string {
   const { green, yellow, red } = output.screen.paint;
+  const { result, files, changes, planned } = summary;
+  const isPlan = result === "held" || result === "dry-run";
   const paint =
-    summary.result === "same" || summary.result === "dry-run"
+    result === "same" || result === "dry-run"
       ? green
-      : summary.result === "problems"
+      : result === "problems" || result === "failed"
         ? red
         : yellow;
-  const parts = [`${plural(summary.files, "file")} the same`];
-  if (summary.result === "held") parts.push(`${plural(held, "change")} planned`);
-  if (summary.result !== "held" || summary.changes > 0) {
-    parts.push(`${plural(summary.changes, "change")}${summary.result === "dry-run" ? " planned" : ""}`);
-  }
+  const parts = [`${plural(files, "file")} the same`];
+  if (isPlan) parts.push(`${plural(planned, "change")} planned`);
+  if (!isPlan || changes > 0) parts.push(plural(changes, "change"));
   if (summary.conflicts > 0) parts.push(plural(summary.conflicts, "conflict"));
   if (summary.problems > 0) parts.push(plural(summary.problems, "problem"));
   if (summary.bytes.literal > 0) parts.push(`${formatBytes(summary.bytes.literal)} copied`);

@@ -36,7 +36,7 @@ function runRow(run: RunLine, bold: (text: string) => string, dim: (text: string
     bold(run.runId),
     dim(formatMoment(run.startedMs)),
     run.result,
-    plural(run.changes, "change"),
+    `${plural(run.changes, "change")}${run.result === "held" ? " planned" : ""}`,
     formatSeconds(run.seconds),
     `${printablePath(run.alpha)} ${printablePath(run.beta)}${trouble.length > 0 ? `  (${trouble.join(", ")})` : ""}`,
   ];

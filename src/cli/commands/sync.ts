@@ -7,7 +7,7 @@ import type { Given } from "#cli/parse.ts";
 import { askTrust } from "#cli/question.ts";
 import { registerRun } from "#cli/run-register.ts";
 import { sessionOptions } from "#cli/session-options.ts";
-import { SessionReport } from "#cli/session-report.ts";
+import { NOTHING_DONE, SessionReport, changesOf } from "#cli/session-report.ts";
 import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
 
 /** Options that belong to one run and are not repeated by `conflicts`, `resolve` and the command that approves. */
@@ -35,6 +35,7 @@ export type ReportedRun = {
 export async function runReported(context: Context, run: ReportedRun): Promise<Summary> {
   const { output, signal } = context;
   const { pair, options, words } = run;
+  output.lastEvent = NOTHING_DONE;
   const host = await openHost();
   const command = ["syncline", "sync", pair.alpha, pair.beta, ...words];
   const report = new SessionReport(output, {
@@ -56,7 +57,7 @@ export async function runReported(context: Context, run: ReportedRun): Promise<S
     askTrust: askTrust(output),
   };
   const register = (summary: Summary): void => {
-    const { runId, result, changes, conflicts, problems, seconds } = summary;
+    const { runId, result, conflicts, problems, seconds } = summary;
     if (result === "dry-run") return;
     registerRun(request.stateDir, {
       runId,
@@ -65,7 +66,7 @@ export async function runReported(context: Context, run: ReportedRun): Promise<S
       beta: pair.beta,
       options: words,
       result,
-      changes,
+      changes: changesOf(summary),
       conflicts,
       problems,
       seconds,

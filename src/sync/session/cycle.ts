@@ -16,6 +16,7 @@ import { CopyFinder } from "#sync/session/copy-finder.ts";
 import { type ExecutionTotals, executeSide } from "#sync/session/executor.ts";
 import { type Observed, UnknownPaths, observeSide } from "#sync/session/observe.ts";
 import { NamesOfSide } from "#sync/session/names-of-side.ts";
+import type { Tally } from "#sync/session/tally.ts";
 import type { RecentLosses } from "#sync/session/recent-losses.ts";
 import type { Resting } from "#sync/session/resting.ts";
 import { type Held, type InFlight, SIDES, type SessionState } from "#sync/session/state.ts";
@@ -34,8 +35,7 @@ export type CycleContext = {
   readonly onEvent: (event: SessionEvent) => void;
   readonly hash: (text: string) => string;
   readonly signal: AbortSignal;
-  /** What summaries have counted of this connection so far: nothing at first, so that greeting and opening count. */
-  readonly counted: { sent: number; received: number };
+  readonly tally: Tally;
   readonly bandwidth: Bandwidth | undefined;
   /** While watching: files that are left alone for a while. */
   readonly resting: Resting | undefined;
@@ -57,8 +57,20 @@ export type CycleOutcome = {
   readonly problems: readonly Problem[];
 };
 
-export async function runCycle(context: CycleContext, extents: Extents, runId: string): Promise<CycleOutcome> {
-  return new Cycle(context, extents, runId).run();
+/** @param onBroken gets what was done until then when the cycle ends with an error */
+export async function runCycle(
+  context: CycleContext,
+  extents: Extents,
+  runId: string,
+  onBroken: (summary: Summary) => void,
+): Promise<CycleOutcome> {
+  const cycle = new Cycle(context, extents, runId);
+  try {
+    return await cycle.run();
+  } catch (error) {
+    onBroken(cycle.brokenOff());
+    throw error;
+  }
 }
 
 class Cycle {
@@ -89,9 +101,9 @@ class Cycle {
     const { plan, blockedBy } = await this.#decide(unknown);
     this.#totals.problems.push(...observed.flatMap((one) => one.problems), ...blockedBy.values());
     for (const one of plan.blocked) if (!this.#totals.problems.includes(one)) this.#totals.problems.push(one);
-    const held = this.#brake(plan);
     if (options.dryRun) onEvent({ type: "plan", plan, hash: planHash(plan, this.#context.hash) });
-    else if (!held) {
+    const held = this.#brake(plan);
+    if (!options.dryRun && !held) {
       const before = { ...state.entries };
       await this.#execute(plan);
       for (const side of SIDES) this.#context.losses.note(side, before[side] - state.entries[side]);
@@ -372,11 +384,8 @@ class Cycle {
   }
 
   #summary(plan: Plan, held: boolean): Summary {
-    const { state, options, host } = this.#context;
-    const { counted } = this.#context;
-    const before = { ...counted };
-    const wire = Object.assign(counted, wireBytes(this.#context));
-    const { changes, literal, reused, problems } = this.#totals;
+    const { state, options } = this.#context;
+    const { problems } = this.#totals;
     const result: Result = options.dryRun
       ? "dry-run"
       : held
@@ -386,30 +395,30 @@ class Cycle {
           : problems.length > 0
             ? "problems"
             : "same";
+    const planned = options.dryRun || held ? plan.changes.length + plan.moves.length : 0;
+    return this.#counted({ result, files: state.sameFiles(), planned, held, conflicts: plan.conflicts.length });
+  }
+
+  /** Of a cycle that ends with an error: it says nothing of how the sides compare. */
+  brokenOff(): Summary {
+    const { state, signal } = this.#context;
+    const result = signal.aborted ? "interrupted" : "failed";
+    return this.#counted({ result, files: state.files, planned: 0, held: false, conflicts: 0 });
+  }
+
+  #counted(found: Pick<Summary, "result" | "files" | "planned" | "held" | "conflicts">): Summary {
+    const { host, tally } = this.#context;
+    const { changes, literal, reused, problems } = this.#totals;
     return {
       type: "summary",
-      result,
+      ...found,
       runId: changes > 0 ? this.#runId : "",
-      files: state.files,
-      changes: options.dryRun ? plan.changes.length + plan.moves.length : changes,
-      conflicts: plan.conflicts.length,
+      changes,
       problems: problems.length,
-      bytes: {
-        scanned: this.#scannedBytes,
-        literal,
-        reused,
-        sent: wire.sent - before.sent,
-        received: wire.received - before.received,
-      },
+      bytes: { scanned: this.#scannedBytes, literal, reused, ...tally.takeWire() },
       seconds: Math.round(host.clock.monotonicMs() - this.#startMs) / 1000,
     };
   }
-}
-
-function wireBytes(context: CycleContext): { sent: number; received: number } {
-  const alpha = context.sides.alpha.endpoint.wireBytes();
-  const beta = context.sides.beta.endpoint.wireBytes();
-  return { sent: alpha.sent + beta.sent, received: alpha.received + beta.received };
 }
 
 function toSideState(held: Held | undefined, ancestor: Row["ancestor"]): SideState {

@@ -33,10 +33,15 @@ export type SessionEvent =
   | { readonly type: "hold"; readonly hash: string; readonly reason: string; readonly plan: Plan }
   | { readonly type: "retry"; readonly attempt: number; readonly delayMs: number; readonly reason: string }
   | { readonly type: "degraded"; readonly side: Side; readonly reason: string }
-  /** End of each cycle that did something or found something; in watch mode many, otherwise one. */
-  | { readonly type: "cycle"; readonly summary: Summary };
+  /**
+   * End of each cycle that did something or found something; in watch mode many, otherwise one. Also of one that broke
+   * off, when it had changed something: it can be taken back like any other.
+   */
+  | { readonly type: "cycle"; readonly summary: Summary }
+  /** All that was done until the error that is thrown next. */
+  | { readonly type: "failed"; readonly summary: Summary };
 
-export type Result = "same" | "problems" | "conflicts" | "held" | "interrupted" | "dry-run";
+export type Result = "same" | "problems" | "conflicts" | "held" | "interrupted" | "failed" | "dry-run";
 
 export type Summary = {
   readonly type: "summary";
@@ -44,7 +49,12 @@ export type Summary = {
   readonly runId: string;
   /** Files now known to be the same on both sides. */
   readonly files: number;
+  /** Changes made. */
   readonly changes: number;
+  /** Changes of a plan that was held, or that a dry run was to show. */
+  readonly planned: number;
+  /** The brake held the plan, or would have: a dry run shows it and changes nothing in any case. */
+  readonly held: boolean;
   readonly conflicts: number;
   readonly problems: number;
   readonly bytes: {

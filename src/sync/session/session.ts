@@ -15,6 +15,7 @@ import { RecentLosses } from "#sync/session/recent-losses.ts";
 import { Resting } from "#sync/session/resting.ts";
 import { addRun } from "#sync/session/run-list.ts";
 import { SIDES, SessionState } from "#sync/session/state.ts";
+import { Tally } from "#sync/session/tally.ts";
 import { DirtySignal } from "#sync/session/dirty-signal.ts";
 
 /** Cycles that follow at once because the disk changed under the plan; a writer that never stops must not hold us. */
@@ -54,6 +55,7 @@ export type SessionInput = {
  */
 export async function runSession(input: SessionInput): Promise<Summary> {
   const state = new SessionState(input.store, input.host.random);
+  const tally = new Tally(input.host.clock);
   let last: Summary | undefined;
   let failures = 0;
   /** Sets the delay; a connection that came about shortens it again, because the other side is there. */
@@ -64,17 +66,20 @@ export async function runSession(input: SessionInput): Promise<Summary> {
         last = summary;
         failures = 0;
       };
-      await connectAndRun(input, state, onSummary, () => {
+      await connectAndRun(input, state, tally, onSummary, () => {
         step = Math.min(step, CONNECTED_STEP);
       });
-      return last!;
+      return tally.total(last, last!.result);
     } catch (error) {
-      if (input.signal.aborted) return interrupted(last);
-      if (!(error instanceof SynclineError) || !error.retryable) throw error;
+      if (input.signal.aborted) return tally.total(last, "interrupted");
+      const canRetry = error instanceof SynclineError && error.retryable;
       failures++;
-      if (!input.options.watch && failures >= RETRIES_MAX) throw error;
+      if (!canRetry || (!input.options.watch && failures >= RETRIES_MAX)) {
+        input.onEvent({ type: "failed", summary: tally.total(last, "failed") });
+        throw error;
+      }
       await backOff(input, failures, ++step, error);
-      if (input.signal.aborted) return interrupted(last);
+      if (input.signal.aborted) return tally.total(last, "interrupted");
     }
   }
 }
@@ -87,15 +92,10 @@ async function backOff(input: SessionInput, failures: number, step: number, erro
   await input.host.clock.sleep(delayMs, input.signal).catch(() => undefined);
 }
 
-function interrupted(last: Summary | undefined): Summary {
-  const bytes = { scanned: 0, literal: 0, reused: 0, sent: 0, received: 0 };
-  const none = { files: 0, changes: 0, conflicts: 0, problems: 0, bytes, seconds: 0, runId: "" };
-  return { ...none, ...last, type: "summary", result: "interrupted" };
-}
-
 async function connectAndRun(
   input: SessionInput,
   state: SessionState,
+  tally: Tally,
   onSummary: (summary: Summary) => void,
   onConnected: () => void,
 ): Promise<void> {
@@ -104,19 +104,20 @@ async function connectAndRun(
   state.expectInFlight();
   const alpha = input.alpha();
   const beta = input.beta();
+  tally.connect([alpha, beta]);
   try {
     const sides = await openSides(input, state, alpha, beta);
     onConnected();
-    const counted = { sent: 0, received: 0 };
     const { bytesPerSecond } = options;
     const bandwidth = bytesPerSecond === undefined ? undefined : new Bandwidth(host.clock, bytesPerSecond);
     const losses = new RecentLosses(host.clock);
     const resting = options.watch ? new Resting(host.clock) : undefined;
-    const context: CycleContext = { host, state, sides, options, onEvent, hash, signal, counted, bandwidth, resting, losses };
+    const context: CycleContext = { host, state, sides, options, onEvent, hash, signal, tally, bandwidth, resting, losses };
     if (options.watch) await watchLoop(input, context, onSummary);
     else await settleRounds(input, context, { alpha: "full", beta: "full" }, onSummary);
   } finally {
     await Promise.allSettled([alpha.close(), beta.close()]);
+    tally.disconnect();
   }
 }
 
@@ -133,10 +134,15 @@ async function settleRounds(
   let merged: Summary | undefined;
   for (let round = 1; ; round++) {
     signal.throwIfAborted();
-    const outcome = await runCycle(context, extents, runId);
+    const outcome = await runCycle(context, extents, runId, (part) => {
+      const done = merged === undefined ? part : addSummaries(merged, part);
+      context.tally.add(done);
+      if (done.changes > 0) input.onEvent({ type: "cycle", summary: done });
+    });
     merged = merged === undefined ? outcome.summary : addSummaries(merged, outcome.summary);
     if (round >= ROUNDS_MAX || !outcome.again || input.options.dryRun || merged.result === "held") {
       if (merged.changes > 0 && merged.runId !== "") addRun(context.state.store, merged, host.clock.nowMs());
+      context.tally.add(merged);
       onSummary(merged);
       // What an earlier round could not do and a later one did is nothing to report.
       for (const conflict of outcome.conflicts) input.onEvent({ type: "conflict", conflict });

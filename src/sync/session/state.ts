@@ -2,7 +2,7 @@
  * What the controller remembers of one pair between cycles and runs: the ancestor, what still differs from it on
  * either side, how far each side's observations were consumed, and which changes were on their way when it stopped.
  */
-import { type Entry, sameEntry, type Preserve } from "#model/entry.ts";
+import { type Entry, compareContent, sameEntry, type Preserve } from "#model/entry.ts";
 import { type RelPath, compareNames, comparePaths, isWithin, joinPath, nameOf, parentOf } from "#model/path.ts";
 import type { Problem } from "#model/observation.ts";
 import type { Conflict, Side } from "#model/plan.ts";
@@ -410,6 +410,26 @@ export class SessionState {
       }
       this.clearInFlight();
       this.save(true);
+    });
+  }
+
+  /** Files that both sides hold alike, as far as it is known; the ancestor may have more that a side changed since. */
+  sameFiles(): number {
+    let differing = 0;
+    const { alpha, beta } = this.pending;
+    for (const path of alpha.keys()) if (this.#isLost(path)) differing++;
+    for (const path of beta.keys()) if (!alpha.has(path) && this.#isLost(path)) differing++;
+    return this.files - differing;
+  }
+
+  /** Was a file agreed on that a side now holds otherwise? */
+  #isLost(path: RelPath): boolean {
+    const agreed = this.ancestorOf(path);
+    if (agreed?.kind !== "file") return false;
+    return SIDES.some((side) => {
+      const held = this.pending[side].get(path);
+      if (held === undefined) return false;
+      return held.state !== "present" || compareContent(agreed, held.entry) !== "same";
     });
   }
 
