@@ -135,6 +135,20 @@ describe("the command", () => {
     world.write("a/keep", "left");
     world.write("b/keep", "right");
     await world.run(["sync", "a", "b"]);
+    world.write("other/f", "1");
+    await world.run(["sync", "other", "gone"]);
+    world.write("other/f", "left");
+    world.write("gone/f", "right");
+    await world.run(["sync", "other", "gone"]);
+    rmSync(world.path("gone"), { recursive: true });
+    const beside = await world.run(["conflicts"]);
+    expect([beside.code, beside.out, beside.err]).toEqual([
+      3,
+      expect.stringContaining("keep: both sides changed it"),
+      expect.stringContaining(`syncline forget ${world.path("other")} ${world.path("gone")}`),
+    ]);
+    await world.run(["forget", "other", "gone"]);
+    await world.run(["sync", "other", "gone"]);
     const conflicts = await world.run(["conflicts"]);
     expect(conflicts.code).toBe(2);
     expect(conflicts.out).toContain("keep: both sides changed it");

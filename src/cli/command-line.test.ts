@@ -106,6 +106,7 @@ describe("values", () => {
     expect(nearest("--max-delte", Object.keys(OPTIONS))).toBe("max-delete");
     expect(nearest("excl", ["include", "exclude"])).toBe("exclude");
     expect(nearest("zzzzzz", Object.keys(COMMANDS))).toBeUndefined();
+    expect(nearest("foo", Object.keys(COMMANDS))).toBeUndefined();
   });
 });
 
@@ -114,9 +115,19 @@ describe("the line", () => {
     const { message, hint } = refusal(() => parse(["sync", "a", "b", "--exlude=x"], {}));
     expect(message).toBe("unknown option --exlude");
     expect(hint).toBe("did you mean --exclude?");
-    expect(refusal(() => parse(["log", "--watch"], {})).message).toContain("not an option of log");
+    expect(refusal(() => parse(["log", "--watch"], {}))).toEqual({
+      message: "--watch is no option of log",
+      hint: "it belongs to: syncline sync",
+    });
     expect(refusal(() => parse(["snyc"], {})).hint).toBe('did you mean "syncline sync"?');
     expect(refusal(() => parse(["--json", "sync"], {})).message).toBe("no command before --json");
+  });
+
+  test("[CLI-14] what is empty because a variable is not set is refused", () => {
+    expect(refusal(() => parse(["sync", "", "b"], {})).message).toBe("an argument is empty");
+    for (const option of ["--exclude=", "--include=", "--token-file="]) {
+      expect(refusal(() => parse(["sync", "a", "b", option], {})).hint).toContain("variable that is not set");
+    }
   });
 
   test("[CLI-15] options stand anywhere, -- ends them, lists add up, flags can be negated", () => {
@@ -208,15 +219,19 @@ describe("the table", () => {
     const used = new Set(commands.flatMap((name) => [...commandSpec(name).options]));
     expect(Object.keys(OPTIONS).filter((name) => isOption(name) && !used.has(name))).toEqual([]);
     for (const name of commands) {
-      const help = commandHelp(name);
+      const help = commandHelp(name, 100);
       for (const option of commandSpec(name).options) {
         expect(help).toContain(`--${option}`);
         const { fallback } = optionSpec(option);
         if (fallback !== undefined)
           expect(help.replaceAll(/\s+/g, " ")).toContain(fallback.replaceAll(/\s+/g, " "));
       }
-      for (const line of help.split("\n")) expect(line.length).toBeLessThanOrEqual(130);
-      expect(overviewHelp().includes(`  ${name} `)).toBe(commandSpec(name).hidden !== true);
+      for (const columns of [40, 80, 160]) {
+        // Examples are to be pasted, and stay whole.
+        const text = `${overviewHelp(columns)}${commandHelp(name, columns).split("Examples:")[0]}`;
+        for (const line of text.split("\n")) expect(line.length).toBeLessThanOrEqual(columns);
+      }
+      expect(overviewHelp(100).includes(`  ${name} `)).toBe(commandSpec(name).hidden !== true);
     }
   });
 

@@ -13,6 +13,7 @@ import type { Store } from "#sync/index/store.ts";
 import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
 import type { SideContext } from "#cli/sides.ts";
 import { usage } from "#cli/values.ts";
+import { shellWord } from "#cli/format.ts";
 import { installationId, isThere, readSmallFile, readTokens } from "#cli/local-files.ts";
 import type { Given } from "#cli/parse.ts";
 
@@ -24,7 +25,12 @@ export type Pair = Readonly<Record<Side, string>>;
 
 /** "./a" becomes absolute, an address with a scheme stays: a pair means the same from every working directory. */
 export function sideText(text: string): string {
-  return /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : resolve(text);
+  return isAddress(text) ? text : resolve(text);
+}
+
+/** Is it written as a side on another host? */
+export function isAddress(text: string): boolean {
+  return /^[a-z][a-z0-9+.-]*:\/\//i.test(text);
 }
 
 export async function openHost(): Promise<Host> {
@@ -123,9 +129,28 @@ export async function runPair(
       alpha: sides.alpha,
       beta: sides.beta,
     });
+  } catch (error) {
+    if (request.purpose === undefined && isNotItself(error)) {
+      const { SessionState } = await import("#sync/session/state.ts");
+      const { marks } = new SessionState(store, host.random);
+      if (marks.alpha !== undefined || marks.beta !== undefined) throw withForget(error, request.pair);
+    }
+    throw error;
   } finally {
     store.close();
   }
+}
+
+/** Is a root not there, or another one than it was? */
+function isNotItself(error: unknown): error is SynclineError {
+  return error instanceof SynclineError && (error.code === "ROOT_IDENTITY" || error.code === "ROOT_MISSING");
+}
+
+/** Its hint ends with the command for the case that all is as it was meant to be. */
+function withForget({ code, op, path, message, hint, cause }: SynclineError, { alpha, beta }: Pair): SynclineError {
+  const command = ["syncline", "forget", alpha, beta].map(shellWord).join(" ");
+  const anew = `if that was on purpose, begin anew, which deletes nothing: ${command}`;
+  return new SynclineError({ code, op, path, message, hint: hint === undefined ? anew : `${hint}; ${anew}`, cause });
 }
 
 /**

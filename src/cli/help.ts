@@ -10,41 +10,55 @@ import {
 } from "#cli/options.ts";
 import { VERSION } from "#cli/version.ts";
 
-const WIDTH = 100;
+/** Lines are as long as the terminal is wide, within these bounds. */
+const WIDTH_MIN = 40;
+const WIDTH_MAX = 100;
+/** Below this an option's text does not stand beside it but under it. */
+const BESIDE_MIN = 64;
+const UNDER_INDENT = 10;
+/** Where the summaries of commands begin. */
+const NAME_COLUMN = 14;
 
-export function overviewHelp(): string {
+const within = (columns: number): number => Math.max(WIDTH_MIN, Math.min(WIDTH_MAX, columns));
+
+/** @param columns of the terminal */
+export function overviewHelp(columns: number): string {
+  const width = within(columns);
   const names = Object.keys(COMMANDS)
     .filter(isCommand)
     .filter((name) => commandSpec(name).hidden !== true);
   return [
-    `syncline ${VERSION}: keeps directories the same between hosts, in real time, losing nothing`,
+    ...wrap(`syncline ${VERSION}: keeps directories the same between hosts, in real time, losing nothing`, width),
     "",
     "Usage: syncline <command> [options]",
     "",
-    ...names.map((name) => `  ${name.padEnd(12)}${commandSpec(name).summary}`),
+    ...names.flatMap((name) => beside(`  ${name}`, commandSpec(name).summary, NAME_COLUMN, width)),
     "",
-    "syncline help <command> shows its options. Each option is also an environment variable:",
-    "--max-delete is SYNCLINE_MAX_DELETE. NO_COLOR turns colours off.",
+    ...wrap(
+      "syncline help <command> shows its options. Each option is also an environment variable: --max-delete is " +
+        "SYNCLINE_MAX_DELETE. NO_COLOR turns colours off.",
+      width,
+    ),
     "",
     "Begin with:  syncline demo",
     "",
   ].join("\n");
 }
 
-export function commandHelp(name: CommandName): string {
+/** @param columns of the terminal */
+export function commandHelp(name: CommandName, columns: number): string {
+  const width = within(columns);
   const spec = commandSpec(name);
-  const lines = [
-    `syncline ${name}: ${spec.summary}`,
-    "",
-    `Usage: syncline ${name} ${spec.operands}`.trimEnd() + " [options]",
-    "",
-  ];
-  for (const detail of spec.details ?? []) lines.push(detail);
+  const usage = `Usage: syncline ${name} ${spec.operands}`.trimEnd() + " [options]";
+  const lines = [...wrap(`syncline ${name}: ${spec.summary}`, width), "", ...wrap(usage, width), ""];
+  for (const detail of spec.details ?? []) lines.push(...wrap(detail, width));
   if (spec.details !== undefined) lines.push("");
   lines.push("Options:");
   const heads = spec.options.map((option) => optionHead(option));
   const column = Math.min(30, Math.max(...heads.map(columnsOf)) + 2);
-  for (const [at, option] of spec.options.entries()) lines.push(...optionLines(option, heads[at]!, column));
+  for (const [at, option] of spec.options.entries()) {
+    lines.push(...beside(heads[at]!, optionText(option), column, width));
+  }
   if (spec.examples !== undefined)
     lines.push("", "Examples:", ...spec.examples.map((example) => `  ${example}`));
   lines.push("");
@@ -68,7 +82,7 @@ function valueName(name: OptionName): string {
     case "list":
       return ` ${spec.value}`;
     case "choice":
-      return ` ${name.toUpperCase()}`;
+      return spec.choices.length === 1 ? ` ${spec.choices[0]}` : ` ${name.toUpperCase()}`;
     case "rate":
       return " BYTES/s";
     case "duration":
@@ -80,17 +94,22 @@ function valueName(name: OptionName): string {
   }
 }
 
-function optionLines(name: OptionName, head: string, column: number): string[] {
+function optionText(name: OptionName): string {
   const spec = optionSpec(name);
   const extra: string[] = [];
-  if (spec.type === "choice") extra.push(spec.choices.join("|"));
+  if (spec.type === "choice" && spec.choices.length > 1) extra.push(spec.choices.join(", "));
   if (spec.type === "list") extra.push("may be repeated");
   if (spec.fallback !== undefined) extra.push(`default: ${spec.fallback}`);
-  const text = extra.length === 0 ? spec.help : `${spec.help} (${extra.join("; ")})`;
-  const wrapped = wrap(text, WIDTH - column);
-  const indent = " ".repeat(column);
-  if (columnsOf(head) + 1 > column) return [head, ...wrapped.map((line) => indent + line)];
-  return wrapped.map((line, at) => (at === 0 ? head.padEnd(column) : indent) + line);
+  return extra.length === 0 ? spec.help : `${spec.help} (${extra.join("; ")})`;
+}
+
+/** A head with its text from `column` on, or under it where the lines are short or the head is long. */
+function beside(head: string, text: string, column: number, width: number): string[] {
+  const isNarrow = width < BESIDE_MIN && column > NAME_COLUMN;
+  const indent = isNarrow ? UNDER_INDENT : column;
+  const wrapped = wrap(text, width - indent);
+  if (isNarrow || columnsOf(head) + 1 > column) return [head, ...wrapped.map((line) => " ".repeat(indent) + line)];
+  return wrapped.map((line, at) => (at === 0 ? head.padEnd(column) : " ".repeat(column)) + line);
 }
 
 /** Breaks a text at spaces into lines of at most `columns`; a longer word stays whole. */

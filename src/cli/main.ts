@@ -52,7 +52,7 @@ export async function main(
   }
   const { given } = parsed;
   if (given.help === true) {
-    screen.out.write(commandHelp(parsed.command));
+    screen.out.write(commandHelp(parsed.command, screen.out.columns()));
     return EXIT.same;
   }
   const output = new Output(

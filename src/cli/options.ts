@@ -89,7 +89,7 @@ export const OPTIONS = {
     type: "choice",
     choices: ["batch", "always", "none"],
     fallback: "batch",
-    help: "when written data must be on disk: per batch, per file, never",
+    help: "when written data must be on disk: per batch, every 64 changes, never",
   },
   verify: { type: "choice", choices: ["read-back"], help: "read every written file back and compare" },
   rescan: { type: "flag", help: "hash every file again, whatever its size and time say" },
@@ -236,10 +236,10 @@ export const COMMANDS = {
     options: ["manifest", "write", "repair", "from", "include", "exclude", "preserve", ...LINKS, ...COMMON],
     details: [
       ...SIDES,
-      "Every byte is read on both sides and compared by 128-bit sums (XXH3) under a secret drawn anew for each run;",
-      "nothing that earlier runs remember is used, and nothing is kept afterwards.",
-      "--repair copies from the side that is right (--from) over the other. Entries that only the other side has are",
-      "reported and stay. What is replaced is kept in .syncline/trash of that side for 30 days.",
+      "Every byte is read on both sides and compared by 128-bit sums (XXH3) under a secret drawn anew for each run; " +
+        "nothing that earlier runs remember is used, and nothing is kept afterwards.",
+      "--repair copies from the side that is right (--from) over the other. Entries that only the other side has are " +
+        "reported and stay. What is replaced is kept in .syncline/trash of that side for 30 days.",
       "Manifests are those of sha256sum: `sha256sum -c FILE` in DIR gives the same answer.",
       "Exit: 0 same, 1 something differs or could not be read, 3 could not start.",
     ],
@@ -282,8 +282,8 @@ export const COMMANDS = {
     complete: "side",
     options: ["keep", ...LINKS, ...COMMON],
     details: [
-      "With PATH only conflicts at and below it are settled, without PATH all of the pair. The run also carries over",
-      "whatever else is new, like any other. What loses stays in the run and can be taken back with undo.",
+      "With PATH only conflicts at and below it are settled, without PATH all of the pair. The run also carries over " +
+        "whatever else is new, like any other. What loses stays in the run and can be taken back with undo.",
     ],
     examples: ["syncline resolve ./a ./b notes.txt --keep beta", "syncline resolve ./a ./b --keep copy"],
   },
@@ -295,9 +295,10 @@ export const COMMANDS = {
     complete: "side",
     options: [...COMMON],
     details: [
-      "For a side that was replaced on purpose, or restored from a backup. Files stay as they are. The next run compares",
-      "both sides as if for the first time: what only one side has is copied to the other, so deletions that were not",
-      "carried over yet come back, and what differs is a conflict. Name the sides as in the run that is to be forgotten.",
+      "For a side that was replaced on purpose, or restored from a backup. Files stay as they are. The next run " +
+        "compares both sides as if for the first time: what only one side has is copied to the other, so deletions " +
+        "that were not carried over yet come back, and what differs is a conflict. Name the sides as in the run that " +
+        "is to be forgotten.",
     ],
   },
   doctor: {

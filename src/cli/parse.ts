@@ -50,6 +50,8 @@ export type Parsed = {
   readonly words: readonly string[];
 };
 
+const EMPTY_HINT = "leave the option out, or look for a variable that is not set";
+
 /** Operands one command takes at most: bounds what a runaway shell glob can hand over. */
 const ARGUMENTS_MAX = 100_000;
 
@@ -84,6 +86,8 @@ function unknownCommand(word: string): SynclineError {
 
 function checkOperands(command: CommandName, operands: readonly string[]): void {
   const spec = commandSpec(command);
+  // An unset variable must not stand for the current directory.
+  if (operands.includes("")) throw usage("an argument is empty", "look for a variable that is not set");
   if (operands.length >= spec.min && operands.length <= spec.max) return;
   const what = operands.length < spec.min ? "something is missing" : `"${operands[spec.max]!}" is too much`;
   throw usage(`${what}: syncline ${command} ${spec.operands}`.trimEnd(), `syncline ${command} --help`);
@@ -138,6 +142,7 @@ function fromLine(
       // The first one on the line replaces what the environment gave.
       const before = lists.has(name) ? (values.get(name) as readonly string[]) : [];
       lists.add(name);
+      if (value === "") throw usage(`--${name}: the value is empty`, EMPTY_HINT);
       values.set(name, [...before, value]);
     } else
       values.set(
@@ -171,18 +176,21 @@ function splitOption(command: CommandName, word: string): Split {
   ) {
     return { name: positive, text, negated: true };
   }
+  if (isOption(written)) {
+    const owners = Object.keys(COMMANDS).filter((name) => isCommand(name) && commandSpec(name).options.includes(written));
+    throw usage(`--${written} is no option of ${command}`, `it belongs to: syncline ${owners.join(", ")}`);
+  }
   const near = nearest(written, allowed);
-  const elsewhere = isOption(written) ? ` of ${command}` : "";
   throw usage(
-    `unknown option --${written}${elsewhere === "" ? "" : `: not an option${elsewhere}`}`,
-    near === undefined || near === written ? `syncline ${command} --help` : `did you mean --${near}?`,
+    `unknown option --${written}`,
+    near === undefined ? `syncline ${command} --help` : `did you mean --${near}?`,
   );
 }
 
 function readFlag(text: string): boolean {
   if (/^(true|yes|on|1)$/i.test(text)) return true;
   if (/^(false|no|off|0)$/i.test(text)) return false;
-  throw usage(`"${text}" is neither true nor false`);
+  throw usage(`"${text}" is neither true nor false`, "give the option alone, or with =true or =false");
 }
 
 function readValue(spec: OptionSpec, text: string): unknown {
@@ -201,7 +209,7 @@ function readValue(spec: OptionSpec, text: string): unknown {
       return parsePreserve(text);
     case "text":
     case "list":
-      if (text === "") throw usage("the value is empty");
+      if (text === "") throw usage("the value is empty", EMPTY_HINT);
       return text;
   }
 }

@@ -174,7 +174,8 @@ export function editDistance(a: string, b: string): number {
 /** The candidate that was probably meant, or undefined when none is near. */
 export function nearest(word: string, candidates: readonly string[]): string | undefined {
   let best: string | undefined;
-  let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
+  // Of a word of three letters one may be wrong: two would make it any other.
+  let bestDistance = (word.length <= 3 ? 1 : Math.max(2, Math.floor(word.length / 3))) + 1;
   for (const candidate of candidates) {
     const starts = word.length >= 3 && candidate.startsWith(word);
     const distance = starts ? 1 : editDistance(word, candidate);

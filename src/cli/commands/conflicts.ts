@@ -21,9 +21,20 @@ export const conflictsCommand: Command = async (context) => {
       ? last.filter((run) => run.result === "conflicts").map((run) => ({ alpha: run.alpha, beta: run.beta }))
       : [{ alpha: sideText(alpha), beta: sideText(beta) }];
   let count = 0;
-  for (const pair of pairs) count += await showConflicts(context, pair, last);
+  let failed = 0;
+  for (const pair of pairs) {
+    try {
+      count += await showConflicts(context, pair, last);
+    } catch (error) {
+      // One pair whose disk is not mounted must not hide those of the others.
+      if (pairs.length === 1 || context.signal.aborted) throw error;
+      failed++;
+      context.output.error(error, false);
+    }
+  }
   context.output.event({ type: "conflicts", count });
-  if (count === 0) context.output.line("No conflicts.");
+  if (count + failed === 0) context.output.line("No conflicts.");
+  if (failed > 0) return EXIT.failed;
   return count > 0 ? EXIT.decision : EXIT.same;
 };
 

@@ -1,10 +1,11 @@
 /** `syncline doctor`: looks at everything that commonly goes wrong on a host, and says what to do about it. */
 import { resolve } from "node:path";
 import type { Command } from "#cli/context.ts";
-import { openHost } from "#cli/engine.ts";
+import { isAddress, openHost } from "#cli/engine.ts";
 import { EXIT } from "#cli/exit-code.ts";
 import { padEnd, plural } from "#cli/format.ts";
 import { type Finding, checkClock, checkPath, checkSystem } from "#cli/health.ts";
+import { usage } from "#cli/values.ts";
 import { printablePath } from "#model/path.ts";
 
 export const doctorCommand: Command = async (context) => {
@@ -13,6 +14,9 @@ export const doctorCommand: Command = async (context) => {
   const stateDir = context.stateDir();
   const findings: Finding[] = [...checkSystem(host), ...checkClock(host, stateDir)];
   findings.push(...checkPath(host, stateDir, "state directory", context.signal));
+  for (const path of parsed.operands) {
+    if (isAddress(path)) throw usage(`doctor looks at this host, and "${path}" is on another`, "run syncline doctor there");
+  }
   for (const path of parsed.operands)
     findings.push(...checkPath(host, resolve(path), printablePath(path), context.signal));
   const { green, yellow, bold, dim } = output.screen.paint;

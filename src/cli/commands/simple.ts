@@ -9,8 +9,8 @@ import { VERSION } from "#cli/version.ts";
 
 export const helpCommand: Command = async ({ parsed, output }) => {
   const name = parsed.operands[0];
-  if (name === undefined) output.screen.out.write(overviewHelp());
-  else if (isCommand(name)) output.screen.out.write(commandHelp(name));
+  if (name === undefined) output.screen.out.write(overviewHelp(output.screen.out.columns()));
+  else if (isCommand(name)) output.screen.out.write(commandHelp(name, output.screen.out.columns()));
   else {
     const near = nearest(name, Object.keys(COMMANDS));
     throw usage(

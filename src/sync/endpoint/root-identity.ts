@@ -23,7 +23,7 @@ export function openRootDir(fs: FileSystem, options: RootOptions): Fd {
   try {
     return fs.openRoot(path);
   } catch (error) {
-    if (isCode(error, "ENOTDIR")) throw missing(path, "it is not a directory", error);
+    if (isCode(error, "ENOTDIR")) throw missing(path, "it is not a directory", error, "name the directory that holds it");
     if (!isCode(error, "ENOENT")) throw missing(path, "it cannot be opened", error);
     if (!options.createRoot || !options.writable) throw missing(path, "it does not exist", error);
   }
@@ -62,13 +62,18 @@ function openParent(fs: FileSystem, path: string): Fd {
   }
 }
 
-function missing(path: string, what: string, cause: unknown): SynclineError {
+function missing(
+  path: string,
+  what: string,
+  cause: unknown,
+  hint = "check the path and that its disk is mounted; nothing was changed",
+): SynclineError {
   return new SynclineError({
     code: "ROOT_MISSING",
     op: "open root",
     path,
     message: `root ${path}: ${what}`,
-    hint: "check the path and that its disk is mounted; nothing was changed",
+    hint,
     cause,
   });
 }
@@ -88,9 +93,7 @@ export async function identifyRoot(fs: FileSystem, root: Fd, random: Random, opt
         marker === undefined
           ? `root ${options.path} is not the directory that was synchronised before: its marker is gone`
           : `root ${options.path} is another root than the one that was synchronised before`,
-      hint:
-        "check that the right disk is mounted; if the directory was replaced on purpose, run `syncline forget` for " +
-        "this pair and sync again: nothing is deleted then",
+      hint: "check that the right disk is mounted; nothing was changed",
     });
   }
   if (marker !== undefined) return { rootId: marker, stat };

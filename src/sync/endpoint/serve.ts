@@ -316,7 +316,7 @@ function wrongToken(): SynclineError {
     code: "AUTH",
     op: "attach",
     message: "the server does not know this token",
-    hint: "compare --token-file on both sides",
+    hint: "give --token-file with one of the server's tokens; without it none is sent",
   });
 }
 
