@@ -85,7 +85,8 @@ class Reconciler {
   }
 
   #unsupported(path: RelPath, side: Side, what: string): void {
-    const message = `a ${what} is not synchronised${what === "symlink" ? " without --preserve +symlinks" : ""}; exclude it to have it left out quietly`;
+    const how = what === "symlink" ? " without --preserve +symlinks" : "";
+    const message = `a ${what} is not synchronised${how}; exclude it to have it left out quietly`;
     this.#blocked.push({ path, side, code: "UNSUPPORTED", message, transient: false });
   }
 
