@@ -81,6 +81,33 @@ export function padStart(text: string, width: number): string {
   return " ".repeat(Math.max(0, width - columnsOf(text))) + text;
 }
 
+/** How far what is wrapped stands in, beyond where its line begins. */
+const HANGING_INDENT = 2;
+
+/**
+ * A line broken at spaces so that no piece is wider than `columns`, where its words allow it. What is continued stands
+ * under the last column of a table, or a little further in than its line. A command of ours, from "syncline" to the end
+ * of the line, stays whole: the terminal wraps it, and it can be copied.
+ */
+export function wrapLine(line: string, columns: number): string[] {
+  if (columnsOf(line) <= columns) return [line];
+  const [, begin, text, command] = /^( *)(.*?)((?:\u001b\[\d+m)?\bsyncline [a-z].*)?$/.exec(line)!;
+  const lastGap = /^.*\S {2,}/.exec(Bun.stripANSI(begin! + text!))?.[0].length ?? 0;
+  const indent = lastGap > 0 && lastGap <= columns / 2 ? lastGap : begin!.length + HANGING_INDENT;
+  const pieces: string[] = [];
+  let piece = begin!;
+  const add = (word: string): void => {
+    if (piece.trim() !== "" && columnsOf(piece) + columnsOf(word.trimEnd()) > columns) {
+      pieces.push(piece.trimEnd());
+      piece = " ".repeat(indent);
+    }
+    piece += word;
+  };
+  for (const word of text!.match(/\S+ */g) ?? []) add(word);
+  if (command !== undefined) add(command);
+  return [...pieces, piece];
+}
+
 /** Lines of a table, columns two spaces apart; the last column is not padded. */
 export function tableLines(rows: readonly (readonly string[])[]): string[] {
   const widths: number[] = [];

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { EXIT, exitOfError, exitOfSummary } from "#cli/exit-code.ts";
-import { columnsOf, formatBytes, formatCount, formatSeconds, shellWord, shortenPath } from "#cli/format.ts";
+import { columnsOf, formatBytes, formatCount, formatSeconds, shellWord, shortenPath, wrapLine } from "#cli/format.ts";
 import { Output } from "#cli/output.ts";
 import { planLines } from "#cli/plan-text.ts";
 import { type ProgressState, progressLine } from "#cli/progress.ts";
@@ -149,6 +149,28 @@ describe("progress", () => {
     expect(progressLine(state, { bytes: 1 << 20, items: 1 }, 100, makePaint(false))).toContain(
       " 25%  50/100  1.0 MiB/4.0 MiB  1.0 MiB/s  3.0 s left",
     );
+    const narrow = progressLine(state, { bytes: 1 << 20, items: 1 }, 40, makePaint(false));
+    expect([narrow.includes(" 25%"), narrow.endsWith("3.0 s left")]).toEqual([true, true]);
+  });
+
+  test("[CLI-41] lines break at spaces where the terminal ends, and a command stays whole", () => {
+    fc.assert(
+      fc.property(fc.array(fc.stringMatching(/^[a-z·日]{1,9}$/)), fc.integer({ min: 20, max: 60 }), (words, columns) => {
+        const text = `    ${words.join(" ")}`.trimEnd();
+        const pieces = wrapLine(text, columns);
+        for (const piece of pieces) expect(columnsOf(piece)).toBeLessThanOrEqual(columns);
+        expect(pieces.map((piece) => piece.trim()).join(" ").trim()).toBe(words.join(" "));
+      }),
+    );
+    const command = "settle them: syncline resolve /a/long/path /another --keep alpha|beta";
+    expect(wrapLine(command, 30)).toEqual(["settle them:", "  syncline resolve /a/long/path /another --keep alpha|beta"]);
+    expect(wrapLine("  ok    links   hard and soft", 28)).toEqual(["  ok    links   hard and", "    soft"]);
+    expect(wrapLine("ok  links  hard and soft", 22)).toEqual(["ok  links  hard and", "           soft"]);
+    const piped = screen(false);
+    const output = new Output(piped.screen, PEOPLE, () => 0);
+    output.line("word ".repeat(40));
+    output.flush();
+    expect(piped.out.text).toBe(`${"word ".repeat(40)}\n`);
   });
 
   test("[CLI-27] on a terminal it is redrawn at intervals and wiped before other output; elsewhere it is never drawn", () => {

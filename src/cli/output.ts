@@ -9,8 +9,9 @@ import { SynclineError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
 import { printablePath } from "#model/path.ts";
 import { FsError } from "#platform/file-system.ts";
+import { wrapLine } from "#cli/format.ts";
 import { Progress } from "#cli/progress.ts";
-import type { Screen } from "#cli/screen.ts";
+import type { Screen, Stream } from "#cli/screen.ts";
 
 export type OutputForm = { readonly json: boolean; readonly quiet: boolean; readonly verbose: boolean };
 
@@ -47,7 +48,7 @@ export class Output {
   line(text = ""): void {
     if (!this.forPeople) return;
     this.progress.clear();
-    this.#put(text);
+    this.#put(fitted(text, this.screen.out));
   }
 
   lines(texts: readonly string[]): void {
@@ -58,7 +59,7 @@ export class Output {
   answer(text: string): void {
     if (this.form.json) return;
     this.progress.clear();
-    this.#put(text);
+    this.#put(fitted(text, this.screen.out));
   }
 
   /** One NDJSON event; nothing in the other forms. */
@@ -84,7 +85,7 @@ export class Output {
   #complain(text: string): void {
     this.progress.clear();
     this.flush();
-    this.screen.err.write(text);
+    this.screen.err.write(fitted(text, this.screen.err));
   }
 
   /** Writes what is batched; before the process ends. */
@@ -125,6 +126,13 @@ export class Output {
     if (debug && error instanceof Error) this.#complain(`${withCauses(error)}\n`);
     if (this.lastEvent !== undefined) this.event(this.lastEvent);
   }
+}
+
+/** Lines no wider than a terminal; whoever reads a pipe or a file gets them whole. */
+function fitted(text: string, stream: Stream): string {
+  if (!stream.isTty) return text;
+  const columns = stream.columns();
+  return text.split("\n").flatMap((line) => wrapLine(line, columns)).join("\n");
 }
 
 export type ErrorText = {

@@ -14,6 +14,10 @@ const REDRAW_MS = 80;
 const RATE_WINDOW_MS = 4000;
 const RATE_SAMPLES_MAX = 64;
 const BAR_COLUMNS_MAX = 24;
+/** With less room for a bar and its percents the bar is left out. */
+const BAR_ROOM_MIN = 12;
+/** Columns between two figures. */
+const GAP = 2;
 
 export type ProgressState = {
   /** What is being done: "scanning", "transferring". */
@@ -107,27 +111,29 @@ export function fractionOf(state: ProgressState): number | undefined {
   return whole === undefined || whole <= 0 ? undefined : Math.min(1, part / whole);
 }
 
-/** One line of at most `columns` columns. */
+/** One line of at most `columns` columns. Where they are few, what matters least is left out first. */
 export function progressLine(state: ProgressState, rates: Rates, columns: number, paint: Paint): string {
   const fraction = fractionOf(state);
-  const figures = [
-    state.total === undefined
-      ? formatCount(state.done)
-      : `${formatCount(state.done)}/${formatCount(state.total)}`,
-  ];
-  if (state.bytesTotal !== undefined && state.bytesTotal > 0) {
-    figures.push(`${formatBytes(state.bytes)}/${formatBytes(state.bytesTotal)}`);
-  } else if (state.bytes > 0) figures.push(formatBytes(state.bytes));
-  if (rates.bytes >= 1) figures.push(`${formatBytes(rates.bytes)}/s`);
+  const count = formatCount(state.done);
+  const items = state.total === undefined ? count : `${count}/${formatCount(state.total)}`;
+  const sized = state.bytesTotal !== undefined && state.bytesTotal > 0;
+  const bytes = sized ? `${formatBytes(state.bytes)}/${formatBytes(state.bytesTotal!)}` : formatBytes(state.bytes);
+  const rate = rates.bytes >= 1 ? [`${formatBytes(rates.bytes)}/s`] : [];
   const eta = secondsLeft(state, rates);
-  if (eta !== undefined) figures.push(`${formatSeconds(eta)} left`);
+  const left = eta === undefined ? [] : [`${formatSeconds(eta)} left`];
+  const speed = [...rate, ...left];
+  const amount = sized || state.bytes > 0 ? [bytes] : [];
   const head = `${state.label}  `;
-  const tail = `  ${figures.join("  ")}`;
-  const room = columns - columnsOf(head) - columnsOf(tail);
-  if (fraction === undefined || room < 12) return withPath(head.trimEnd() + tail, state.path, columns, paint);
-  const percent = `${String(Math.floor(fraction * 100)).padStart(3)}%`;
-  const bar = drawBar(fraction, Math.min(BAR_COLUMNS_MAX, room - 5), paint);
-  return withPath(`${head}${bar.text} ${percent}${tail}`, state.path, columns, paint);
+  const percent = fraction === undefined ? "" : `${String(Math.floor(fraction * 100)).padStart(3)}%`;
+  const tails = [[items, ...amount, ...speed], [...amount, ...speed], speed, left, []].map((one) => one.join("  "));
+  const least = columnsOf(head) + (percent === "" ? 0 : percent.length + GAP);
+  const tail = tails.find((one) => least + columnsOf(one) <= columns) ?? "";
+  const room = columns - columnsOf(head) - columnsOf(tail) - GAP;
+  if (fraction === undefined || room < BAR_ROOM_MIN) {
+    return withPath(`${head}${[percent, tail].filter((part) => part !== "").join("  ")}`, state.path, columns, paint);
+  }
+  const bar = drawBar(fraction, Math.min(BAR_COLUMNS_MAX, room - percent.length - 1), paint);
+  return withPath(`${head}${bar.text} ${percent}  ${tail}`.trimEnd(), state.path, columns, paint);
 }
 
 function secondsLeft(state: ProgressState, rates: Rates): number | undefined {
