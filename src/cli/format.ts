@@ -91,7 +91,7 @@ const HANGING_INDENT = 2;
  */
 export function wrapLine(line: string, columns: number): string[] {
   if (columnsOf(line) <= columns) return [line];
-  const [, begin, text, command] = /^( *)(.*?)((?:\u001b\[\d+m)?\bsyncline [a-z].*)?$/.exec(line)!;
+  const [, begin, text, command] = /^( *)(.*?)((?:\u001b\[\d+m|\b)syncline [a-z].*)?$/.exec(line)!;
   const lastGap = /^.*\S {2,}/.exec(Bun.stripANSI(begin! + text!))?.[0].length ?? 0;
   const indent = lastGap > 0 && lastGap <= columns / 2 ? lastGap : begin!.length + HANGING_INDENT;
   const pieces: string[] = [];

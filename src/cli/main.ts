@@ -93,7 +93,7 @@ function interruptSignal(output: Output): AbortSignal {
     }
     output.progress.clear();
     if (output.forPeople && output.screen.out.isTty)
-      output.screen.err.write("\nending in order; once more to end at once\n");
+      output.screen.err.write("\nending in order; again to end at once\n");
     controller.abort(new SynclineError({ code: "INTERRUPTED", op: "run", message: "interrupted" }));
   };
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(name, onSignal);

@@ -9,7 +9,7 @@ import { type Screen, type Stream, makePaint } from "#cli/screen.ts";
 import { SessionReport } from "#cli/session-report.ts";
 import type { FileEntry } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
-import type { Plan } from "#model/plan.ts";
+import type { Conflict, Plan } from "#model/plan.ts";
 import type { Summary } from "#sync/session/events.ts";
 
 type Recorder = Stream & { text: string };
@@ -166,6 +166,8 @@ describe("progress", () => {
     expect(wrapLine(command, 30)).toEqual(["settle them:", "  syncline resolve /a/long/path /another --keep alpha|beta"]);
     expect(wrapLine("  ok    links   hard and soft", 28)).toEqual(["  ok    links   hard and", "    soft"]);
     expect(wrapLine("ok  links  hard and soft", 22)).toEqual(["ok  links  hard and", "           soft"]);
+    const bold = makePaint(true).bold("syncline resolve /a/long/path /b --keep x");
+    expect(wrapLine(`settle them: ${bold}`, 30)).toEqual(["settle them:", `  ${bold}`]);
     const piped = screen(false);
     const output = new Output(piped.screen, PEOPLE, () => 0);
     output.line("word ".repeat(40));
@@ -276,6 +278,28 @@ describe("reports", () => {
     report.end({ ...summary, result: "held", changes: 0, planned: 1, held: true });
     output.flush();
     expect(out.text).toContain("held: 3 files the same · 1 change planned · ");
+  });
+
+  test("[CLI-42] while watching, what has not changed since the last cycle is not said again", () => {
+    const { out, err, screen: both } = screen(false);
+    const output = new Output(both, PEOPLE, () => 0);
+    const report = new SessionReport(output, { ...context, watch: true });
+    const conflict: Conflict = { path: "f", reason: "both-changed", ancestor: undefined, alpha: file(1), beta: file(2) };
+    const problem = { path: "p", side: "alpha", code: "EACCES", message: "no", transient: false } as const;
+    const cycle = (more: Partial<Summary>): void => {
+      if (more.problems !== undefined) report.onEvent({ type: "problem", problem });
+      if (more.result === "conflicts") report.onEvent({ type: "conflict", conflict });
+      report.onEvent({ type: "cycle", summary: { ...summary, changes: 0, ...more } });
+    };
+    for (let at = 0; at < 3; at++) cycle({});
+    for (let at = 0; at < 3; at++) cycle({ result: "conflicts", conflicts: 1 });
+    cycle({ result: "conflicts", conflicts: 1, changes: 2 });
+    cycle({});
+    for (let at = 0; at < 3; at++) cycle({ result: "problems", problems: 1 });
+    output.flush();
+    const said = out.text.split("\n").map((line) => line.split(/[: ]/)[0]);
+    expect(said.filter((word) => word !== "")).toEqual(["same", "1", "settle", "conflicts", "conflicts", "same", "incomplete"]);
+    expect(err.text).toBe("failed  alpha: p: no (EACCES)\n");
   });
 
   test("[CLI-31] NDJSON: nothing but JSON on standard output, and the summary has the promised fields in order", () => {

@@ -1,4 +1,5 @@
 /** Turns the events of a session into output. Used by every command that runs one. */
+import type { Problem } from "#model/observation.ts";
 import { printablePath } from "#model/path.ts";
 import type { Conflict, Mode, Plan, Side } from "#model/plan.ts";
 import type { Phase, SessionEvent, Summary } from "#sync/session/events.ts";
@@ -36,7 +37,14 @@ export class SessionReport {
   #phase: Phase | undefined;
   #conflicts: Conflict[] = [];
   #conflictCount = 0;
-  #cycles = 0;
+  /** What was printed of the cycle before: while watching, what has not changed is not said again. */
+  #told: { conflicts: string; outcome: string; problems: ReadonlySet<string> } = {
+    conflicts: "",
+    outcome: "",
+    problems: new Set(),
+  };
+  /** Of the cycle at hand. */
+  #problems = new Set<string>();
 
   constructor(output: Output, context: ReportContext) {
     this.#output = output;
@@ -67,7 +75,7 @@ export class SessionReport {
         if (output.form.verbose) output.line(changeLine(event));
         return;
       case "problem":
-        output.problem(event.problem);
+        this.#onProblem(event.problem);
         return;
       case "conflict":
         this.#onConflict(event.conflict);
@@ -107,6 +115,12 @@ export class SessionReport {
     }
   }
 
+  #onProblem(problem: Problem): void {
+    const key = `${problem.side} ${problem.path} ${problem.code}`;
+    this.#problems.add(key);
+    if (this.#output.form.json || !this.#told.problems.has(key)) this.#output.problem(problem);
+  }
+
   #onConflict(conflict: Conflict): void {
     this.#output.event({ type: "conflict", conflict: conflictJson(conflict) });
     this.#conflictCount++;
@@ -143,10 +157,11 @@ export class SessionReport {
     this.#showConflicts();
     if (!this.#context.watch) return;
     this.#output.event({ type: "cycle", summary: publicSummary(summary) });
-    // After the first, a cycle that found nothing to do is not worth a line.
-    const idle = summary.result === "same" && summary.changes === 0;
-    if (!idle || this.#cycles === 0) this.#output.line(summaryLine(summary, this.#output));
-    this.#cycles++;
+    const { result, conflicts, problems } = summary;
+    const outcome = `${result} ${conflicts} ${problems}`;
+    if (summary.changes > 0 || outcome !== this.#told.outcome) this.#output.line(summaryLine(summary, this.#output));
+    this.#told = { ...this.#told, outcome, problems: this.#problems };
+    this.#problems = new Set();
   }
 
   /** The error that follows says why; the summary then is the last line all the same. */
@@ -162,12 +177,15 @@ export class SessionReport {
   }
 
   #showConflicts(): void {
-    if (this.#conflicts.length > 0) {
-      this.#output.lines(conflictLines(this.#conflicts, this.#output.screen.paint, this.#conflicts.length));
+    const lines = conflictLines(this.#conflicts, this.#output.screen.paint, this.#conflicts.length);
+    const text = lines.join("\n");
+    if (lines.length > 0 && text !== this.#told.conflicts) {
+      this.#output.line(text);
       const hidden = this.#conflictCount - this.#conflicts.length;
       if (hidden > 0) this.#output.line(`    … and ${plural(hidden, "more", "more")}; --verbose shows all`);
       this.#output.line(`settle them: ${this.#output.screen.paint.bold(this.#context.resolveCommand)}`);
     }
+    this.#told.conflicts = text;
     this.#conflicts = [];
     this.#conflictCount = 0;
   }
