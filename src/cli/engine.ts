@@ -98,9 +98,10 @@ type Opened = {
  * the next scan then compares everything, which can show conflicts but loses nothing.
  */
 async function openPair(request: PairRequest): Promise<Opened> {
-  const { openState, refuseOverlap, shortHash, sideOpener } = await import("#cli/sides.ts");
+  const { openState, refuseOverlap, refuseSameMarker, shortHash, sideOpener } = await import("#cli/sides.ts");
   const { pair } = request;
   refuseOverlap(pair.alpha, pair.beta);
+  refuseSameMarker(pair.alpha, pair.beta);
   const context = sideContext(request);
   const sides = { alpha: sideOpener(pair.alpha, context), beta: sideOpener(pair.beta, context) };
   const { sessionId, file } = await namePair(request);

@@ -182,6 +182,17 @@ export function readIfThere(file: string): string | undefined {
   }
 }
 
+/** One directory under two paths, as a bind mount makes it? */
+export function isSameDirectory(a: string, b: string): boolean {
+  try {
+    const [one, other] = [a, b].map((path) => statSync(path, { bigint: true }));
+    return one!.ino === other!.ino && one!.dev === other!.dev;
+  } catch {
+    // What cannot be looked at is for whoever opens it to explain.
+    return false;
+  }
+}
+
 /** Appends one line in a single write, so that lines of processes that run at once do not mix. */
 export function appendLine(file: string, line: string): void {
   appendFileSync(file, `${line}\n`, { mode: 0o600 });

@@ -1,6 +1,6 @@
 /** What stays behind on disk: nothing of a comparison, nothing after forget, nothing of a dry run. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type PairRequest, comparePair, forgetPair, openHost, runPair, serveRoots } from "#cli/engine.ts";
@@ -99,6 +99,18 @@ test("[CLI-40] after forget a root that was replaced is accepted", async () => {
   await forgetPair(request);
   expect((await sync()).summary).toMatchObject({ result: "same", changes: 1 });
   expect(readFileSync(join(dir, "there/f"), "utf8")).toBe("1");
+});
+
+test("[CLI-43] a directory that was copied with its marker is refused at once, and accepted without", async () => {
+  put("here/f", "1");
+  await sync();
+  rmSync(join(dir, "there"), { recursive: true });
+  cpSync(join(dir, "here"), join(dir, "there"), { recursive: true });
+  const marker = join(dir, "there", ".syncline");
+  expect(sync()).rejects.toMatchObject({ code: "ROOT_IDENTITY", hint: expect.stringContaining(`rm -r ${marker}`) });
+  rmSync(marker, { recursive: true });
+  await forgetPair(request);
+  expect((await sync()).summary).toMatchObject({ result: "same", files: 1 });
 });
 
 test("[SESSION-31] a dry run shows the plan for a root that does not exist yet, and does not create it", async () => {

@@ -10,11 +10,14 @@ import { RemoteEndpoint } from "#sync/endpoint/remote-endpoint.ts";
 import type { RootToOpen } from "#sync/endpoint/serve.ts";
 import { openOrReplace } from "#sync/index/sqlite-store.ts";
 import type { Store } from "#sync/index/store.ts";
-import { refuseNested } from "#sync/session/open-sides.ts";
+import { overlap, refuseNested } from "#sync/session/open-sides.ts";
 import { parseFingerprint } from "#sync/transport/known-servers.ts";
 import { connectOverSsh } from "#sync/transport/ssh.ts";
 import { connectToServer } from "#sync/transport/tls-client.ts";
-import { makeFolder, removeFiles } from "#cli/local-files.ts";
+import { shellWord } from "#cli/format.ts";
+import { isSameDirectory, makeFolder, readIfThere, removeFiles } from "#cli/local-files.ts";
+import { PRIVATE_DIR } from "#model/path.ts";
+import { SynclineError } from "#model/error.ts";
 
 /** How the program names itself to the other side. */
 export const PROGRAM = `syncline ${VERSION}`;
@@ -84,7 +87,40 @@ export function sideOpener(text: string, context: SideContext): () => Endpoint {
  */
 export function refuseOverlap(alpha: string, beta: string): void {
   const [a, b] = [parseSide(alpha), parseSide(beta)];
-  if (a.kind === "local" && b.kind === "local") refuseNested(canonicalPath(a.path), canonicalPath(b.path));
+  if (a.kind !== "local" || b.kind !== "local") return;
+  refuseNested(canonicalPath(a.path), canonicalPath(b.path));
+  if (isSameDirectory(a.path, b.path)) throw overlap(a.path, b.path);
+}
+
+/**
+ * A directory that was copied with its .syncline carries the marker of the other one: what is remembered of the two could
+ * not be told apart.
+ *
+ * @throws {SynclineError} ROOT_IDENTITY when two local sides have the same one
+ */
+export function refuseSameMarker(alpha: string, beta: string): void {
+  const markers = [alpha, beta].map((text) => {
+    const side = parseSide(text);
+    return side.kind === "local" ? readMarkerText(join(side.path, PRIVATE_DIR, "root")) : undefined;
+  });
+  if (markers[0] === undefined || markers[0] !== markers[1]) return;
+  throw new SynclineError({
+    code: "ROOT_IDENTITY",
+    op: "open",
+    message: `${alpha} and ${beta} carry the same marker: one was copied from the other, with its ${PRIVATE_DIR}`,
+    hint:
+      `remove ${PRIVATE_DIR} from the copy (it only holds what undo needs there), for example: ` +
+      `rm -r ${shellWord(join(beta, PRIVATE_DIR))}`,
+  });
+}
+
+function readMarkerText(file: string): string | undefined {
+  try {
+    return readIfThere(file);
+  } catch {
+    // Whoever opens the root says better what is wrong with it.
+    return undefined;
+  }
 }
 
 function tlsOpener(

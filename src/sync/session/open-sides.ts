@@ -57,7 +57,8 @@ export function refuseNested(a: string, b: string): void {
   if (below(a, b) || below(b, a)) throw overlap(a, b);
 }
 
-function overlap(a: string, b: string): SynclineError {
+/** The error for two sides that are one. */
+export function overlap(a: string, b: string): SynclineError {
   return new SynclineError({
     code: "ROOT_OVERLAP",
     op: "open",
