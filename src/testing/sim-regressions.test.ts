@@ -211,6 +211,26 @@ describe("power loss and refusals", () => {
     expect(pair.beta.contents().all.has("one")).toBe(true);
   });
 
+  test("[SIM-59] a power loss takes nothing that a side has told, also where it was asked from the start again (seed 5016638)", async () => {
+    for (let k = 1; ; k++) {
+      const pair = new SimPair({ seed: k });
+      pair.beta.put({ f: "one" });
+      // From some k on beta has told everything, and nobody lived to remember it.
+      const { error } = await pair.run({}, ({ alpha }) => {
+        alpha.fs.onEffect = (count) => {
+          if (count === k) throw new SimCrash("died");
+        };
+      });
+      if (error === undefined) break;
+      pair.beta.put({ g: "two", "d/h": "three" });
+      await pair.agree();
+      pair.beta.disk.settle();
+      pair.beta.powerLoss(new SimRandom(k));
+      pair.beta.put({ g: undefined });
+      expect([k, await pair.agree()]).toEqual([k, "d/ d/h=three f=one"]);
+    }
+  });
+
   for (const errno of ["EIO", "EACCES", "ENOSPC"]) {
     test(`[SIM-51] ${errno} at any one call of either side: nothing stays open, nothing is lost, the next session mends it`, async () => {
       for (const side of ["alpha", "beta"] as const) {

@@ -380,8 +380,8 @@ export class DirEndpoint implements Endpoint {
     try {
       const outcome = await runScan(scanner, work, step, () => clock.sleep(0, signal), signal);
       if (full) this.#watcher?.endPass();
-      // The controller will remember this sequence durably; so must we.
-      if (logged || log.last() === 0) {
+      // The controller will remember this sequence durably; so must we, also what was told without being logged.
+      if (logged || request.since === 0) {
         store.transaction({ durable: true }, () => (log.last() === 0 ? log.append([""]) : undefined));
       }
       for (const batch of log.since(request.since)) await onBatch(batch.filter((one) => one.path !== ""));
