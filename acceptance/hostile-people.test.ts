@@ -34,21 +34,24 @@ const RACER = `
   round();
 `;
 
-/** Appends to one file and rewrites another in place, without ever pausing. */
+/**
+ * Appends to one file and rewrites another in place, without ever pausing. They are so large that nobody gets through one
+ * of them while the writer waits for its next turn on a busy processor.
+ */
 const WRITER = `
   const fs = require("node:fs");
   const [grown, rewritten] = process.argv.slice(1);
   const log = fs.openSync(grown, "w");
   const data = fs.openSync(rewritten, "w");
   const piece = Buffer.alloc(4096, "x");
-  fs.ftruncateSync(log, 4000000);
-  fs.ftruncateSync(data, 4000000);
+  fs.ftruncateSync(log, 32_000_000);
+  fs.ftruncateSync(data, 32_000_000);
   let at = 0;
   const round = () => {
     for (let turn = 0; turn < 100; turn++) {
       piece.writeUInt32LE(at);
-      fs.writeSync(log, piece, 0, 64, 4000000 + (at * 64) % 4000000);
-      fs.writeSync(data, piece, 0, 4096, (at * 4096) % 4000000);
+      fs.writeSync(log, piece, 0, 64, 32_000_000 + (at * 64) % 32_000_000);
+      fs.writeSync(data, piece, 0, 4096, (at * 4096) % 32_000_000);
       at++;
     }
     setImmediate(round);
