@@ -1,7 +1,7 @@
 /** People and programs who change files in a simulated root, and the memory of what they made and destroyed. */
 import { isCode } from "#platform/file-system.ts";
 import { contentDigest } from "#testing/sim-content.ts";
-import type { Inode } from "#testing/sim-inode.ts";
+import type { Dirent, Inode } from "#testing/sim-inode.ts";
 import { IGNORE_FILE } from "#testing/sim-oracle.ts";
 import type { SimRandom } from "#testing/sim-random.ts";
 import type { SimClock } from "#testing/sim-clock.ts";
@@ -24,6 +24,8 @@ const encoder = new TextEncoder();
 export class Ledger {
   readonly made = new Map<string, Replica>();
   readonly destroyed = new Set<string>();
+  /** Made in the last moment before a session took the file away, so that no look could tell: the trash has them. */
+  readonly unseen = new Set<string>();
   /** Made since the disks were settled last: a power loss may take it. */
   recent = new Set<string>();
   readonly log: string[] = [];
@@ -70,6 +72,8 @@ export class Person {
   readonly #ledger: Ledger;
   readonly #clock: SimClock;
   readonly #habits: Habits;
+  /** What the last act wrote under the old size and time of its file, and the names of that. */
+  #masked: { readonly digest: string; readonly inode: Inode; readonly names: readonly Dirent[] } | undefined;
 
   constructor(replica: Replica, random: SimRandom, ledger: Ledger, clock: SimClock, habits: Habits) {
     this.#replica = replica;
@@ -85,6 +89,7 @@ export class Person {
 
   /** Does one thing somewhere in the root. What fails because of the state of the tree does nothing. */
   act(): void {
+    this.#masked = undefined;
     this.#clock.spend(1_000_000 + this.#random.int(100_000_000));
     const path = this.#path();
     try {
@@ -94,6 +99,19 @@ export class Person {
       const odd = ["ENOENT", "ENOTDIR", "EEXIST", "EISDIR", "ENOTEMPTY", "EINVAL", "ELOOP", "ENOSPC", "EPERM"];
       if (!isCode(error, ...odd)) throw error;
     }
+  }
+
+  /**
+   * Acts at the beginning of a session's call. What is returned is to be called at the beginning of the next: was it
+   * that very call which took away what had just been rewritten under its old size and time? No look can tell, because
+   * the rename moved the ctime, the only trace.
+   */
+  interrupt(): () => void {
+    this.act();
+    const masked = this.#masked;
+    return () => {
+      if (masked?.names.some((name) => !masked.inode.links.includes(name))) this.#ledger.unseen.add(masked.digest);
+    };
   }
 
   /** Puts something of their own where a file was damaged. */
@@ -193,7 +211,9 @@ export class Person {
     this.#destroy(path);
     this.#user.patch(path, content, 0);
     this.#ledger.written(content, this.#replica);
-    if (this.#random.chance(0.3)) this.#user.setMtime(path, mtimeNs);
+    if (!this.#random.chance(0.3)) return;
+    this.#user.setMtime(path, mtimeNs);
+    this.#masked = { digest: contentDigest(content), inode, names: [...inode.links] };
   }
 
   #remove(path: string): void {

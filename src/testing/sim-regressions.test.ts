@@ -173,6 +173,34 @@ describe("edits at the worst moment", () => {
   });
 });
 
+describe("an edit that no look can tell", () => {
+  for (const [what, exchange] of [["removes", true], ["replaces", true], ["replaces", false]] as const) {
+    const how = exchange ? "swapping" : "linking";
+    test(`[SIM-60] same size and time, right before the call that ${what} it: in the trash, and undo has it (${how}) (seed 5021849)`, async () => {
+      const pair = new SimPair({ disk: { exchange } });
+      pair.alpha.put({ f: "one", g: "stays" });
+      await pair.agree();
+      if (what === "removes") pair.alpha.remove("f");
+      else pair.alpha.put({ f: "another" });
+      const { mtimeNs } = pair.beta.disk.inodeAt("/root/f");
+      let edits = 0;
+      await pair.run({}, ({ beta }) => {
+        beta.fs.interleave = (call) => {
+          if (edits > 0 || call !== (what === "removes" ? "rename" : "exchange")) return;
+          edits++;
+          pair.beta.host.user.patch("/root/f", "ONE", 0);
+          pair.beta.host.user.setMtime("/root/f", mtimeNs);
+        };
+      });
+      expect([edits, pair.beta.show()]).toEqual([1, pair.alpha.show()]);
+      const { runId } = await lastRun(pair, "beta");
+      expect((await undo(pair, "beta", runId)).problems).toEqual([]);
+      expect(pair.beta.show()).toBe("f=ONE g=stays");
+      expect(await pair.agree()).toBe("f=ONE g=stays");
+    });
+  }
+});
+
 describe("power loss and refusals", () => {
   test("[SIM-49] where names cannot be swapped the old file is safe in the trash before it is replaced (seed 1804)", async () => {
     for (let seed = 1; seed <= 150; seed++) {

@@ -181,7 +181,7 @@ class Life {
   #trouble(link: LinkSpec, random: SimRandom): Trouble {
     return new Trouble(random.fork("trouble"), {
       afterDeath: this.#died.has(link),
-      act: (replica) => this.#people.get(replica)!.act(),
+      interrupt: (replica) => this.#people.get(replica)!.interrupt(),
     });
   }
 
@@ -334,14 +334,14 @@ class Life {
     }
   }
 
-  /** P2: what nobody destroyed is visible somewhere, or at least in a trash where a side may win by its mode. */
+  /** P2: what nobody destroyed is visible somewhere, or at least in a trash where a side may win, or nobody could see it. */
   #checkNothingLost(): void {
     const { mode, conflict } = this.#links[0]!;
     const isStrict = (mode === "two-way-safe" || mode === "one-way-safe") && (conflict === "leave" || conflict === "copy");
     const kept = new Set<string>();
     for (const replica of this.#replicas) {
       const { tree, all } = contentsOf(replica);
-      for (const content of isStrict ? tree : all) kept.add(content);
+      for (const content of all) if (!isStrict || tree.has(content) || this.#ledger.unseen.has(content)) kept.add(content);
     }
     for (const [content, replica] of this.#ledger.made) {
       if (this.#ledger.destroyed.has(content) || kept.has(content)) continue;

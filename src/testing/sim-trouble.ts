@@ -12,8 +12,8 @@ const GROWING = new Set(["write", "create", "mkdir", "link", "symlink", "rename"
 export type TroubleOptions = {
   /** Did the last session over this link die? Then this one may die in its recovery. */
   readonly afterDeath: boolean;
-  /** Somebody at the host of the replica does something. */
-  readonly act: (replica: Replica) => void;
+  /** Somebody at the host of the replica does something at the beginning of a call; calls back at that of the next. */
+  readonly interrupt: (replica: Replica) => () => void;
 };
 
 export class Trouble {
@@ -84,8 +84,10 @@ export class Trouble {
     if (errno !== undefined) this.#refuse(boot, errno, random.fork("faults"));
     if (random.chance(0.3)) {
       const chance = random.fork("interleave");
+      let atNextCall: (() => void) | undefined;
       boot.fs.interleave = () => {
-        if (chance.chance(0.01)) this.#options.act(replica);
+        atNextCall?.();
+        atNextCall = chance.chance(0.01) ? this.#options.interrupt(replica) : undefined;
       };
     }
   }
