@@ -44,6 +44,8 @@ export const PROBE_ALWAYS_BYTES = 64 << 20;
 
 /** Regions in one ASK; also when the walk stops to hear the answers. */
 export const REGIONS_PER_ASK = 64;
+/** Slices of the regions of one ASK together: their hashes, 6 bytes each, fit one message. */
+export const SLICES_PER_ASK = 1 << 17;
 /** Regions asked for and not answered. */
 export const REGIONS_WAITING_MAX = 1024;
 /** Longest region narrowed by hashes of its slices; a longer one is sent whole. */

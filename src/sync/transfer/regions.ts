@@ -13,6 +13,7 @@ import {
   REGIONS_PER_ASK,
   REGIONS_WAITING_MAX,
   REGION_BYTES_MAX,
+  SLICES_PER_ASK,
   SLICE_BYTES_COARSE,
   SLICE_BYTES_FINE,
 } from "#sync/transfer/limits.ts";
@@ -24,6 +25,10 @@ type Job = Region & { readonly target: number; readonly targetLength: number };
 
 /** A gap shorter than this is sent whole: asking costs as much. */
 const GAP_BYTES_MIN = 2 * SLICE_BYTES_FINE;
+
+function slicesOf({ length, sliceBytes }: Region): number {
+  return Math.ceil(length / sliceBytes);
+}
 
 export class Regions {
   readonly #fs: FileSystem;
@@ -95,9 +100,15 @@ export class Regions {
     this.#wake?.();
   }
 
+  /** Asks about the oldest that are collected, as many as one answer has room for. */
   async #ask(): Promise<void> {
-    const jobs = this.#collected.splice(0, REGIONS_PER_ASK);
-    for (const job of jobs) this.#asked.push({ slices: Math.ceil(job.length / job.sliceBytes), job });
+    let count = 0;
+    for (let slices = 0; count < Math.min(this.#collected.length, REGIONS_PER_ASK); count++) {
+      slices += slicesOf(this.#collected[count]!);
+      if (slices > SLICES_PER_ASK) break;
+    }
+    const jobs = this.#collected.splice(0, count);
+    for (const job of jobs) this.#asked.push({ slices: slicesOf(job), job });
     await this.#line.send(encodeAsk(this.#id, jobs));
   }
 
