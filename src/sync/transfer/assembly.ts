@@ -8,7 +8,7 @@ import { PIECE_BYTES, PieceSums, type SumSeeds, piecesIn } from "#sync/chunk/sum
 import { type ByteReader, malformed } from "#sync/wire/bytes.ts";
 import type { Fd, FileSystem } from "#platform/file-system.ts";
 import type { Base } from "#sync/transfer/base.ts";
-import { FILE_BYTES_MAX, WRITEBACK_BYTES } from "#sync/transfer/limits.ts";
+import { BYTES_BETWEEN_TURNS, COPY_BYTES_MAX, FILE_BYTES_MAX, WRITEBACK_BYTES } from "#sync/transfer/limits.ts";
 import { OP_COPY, OP_KEEP, OP_LITERAL, OP_ZERO, readSize } from "#sync/transfer/messages.ts";
 
 export type AssemblyParts = {
@@ -21,6 +21,8 @@ export type AssemblyParts = {
   readonly base: Base | undefined;
   /** Leave zeros as holes. */
   readonly sparse: boolean;
+  /** Lets everything else in the process have its turn; rejects when the transfer was given up. */
+  readonly turn: () => Promise<void>;
 };
 
 /** Zeros written at once where holes are not wanted or stale bytes must go. */
@@ -45,6 +47,8 @@ export class Assembly {
   #idle: (() => void) | undefined;
   #failure: unknown;
   #endsInZeros = false;
+  /** Bytes copied or made zero on this thread since others had their turn. */
+  #sinceTurn = 0;
   /** What the kernel was not yet asked to write back: bytes, and where they begin and end. */
   #dirtyBytes = 0;
   #dirtyFrom = Infinity;
@@ -72,19 +76,20 @@ export class Assembly {
   }
 
   /**
-   * Performs the ops of one OPS message. Throws FsError, or PROTOCOL for ops outside the file or the base.
+   * Performs the ops of one OPS message. Throws FsError, PROTOCOL for ops outside the file or the base, or what turn()
+   * throws.
    */
-  ops(reader: ByteReader): void {
+  async ops(reader: ByteReader): Promise<void> {
     while (!reader.atEnd) {
       const kind = reader.u8();
       const target = readSize(reader);
       if (kind === OP_COPY) {
         const base = readSize(reader);
-        this.#copy(target, base, readSize(reader));
+        await this.#copy(target, base, readSize(reader));
       } else if (kind === OP_KEEP) {
         this.#keep(target, readSize(reader));
       } else if (kind === OP_ZERO) {
-        this.#zero(target, readSize(reader));
+        await this.#zero(target, readSize(reader));
       } else if (kind === OP_LITERAL) {
         this.#literal(target, reader.bytes());
       } else {
@@ -93,7 +98,7 @@ export class Assembly {
     }
   }
 
-  /** Writes the bytes of one DATA message off the main thread; `settled` is called once when that is over. */
+  /** Writes the bytes of one DATA message; `settled` is called once when that is over. */
   data(target: number, bytes: Uint8Array, settled: () => void): void {
     this.#claim(target, bytes.length);
     this.literalBytes += bytes.length;
@@ -218,16 +223,25 @@ export class Assembly {
     }
   }
 
-  #copy(target: number, from: number, length: number): void {
+  /** A few bytes can ask for as much work as the file is long. */
+  async #worked(bytes: number): Promise<void> {
+    this.#sinceTurn += bytes;
+    if (this.#sinceTurn < BYTES_BETWEEN_TURNS) return;
+    this.#sinceTurn = 0;
+    await this.#parts.turn();
+  }
+
+  async #copy(target: number, from: number, length: number): Promise<void> {
     const { fd, base } = this.#parts;
     if (base === undefined || from + length > base.size) throw malformed("a copy from outside the base");
     this.#claim(target, length);
     for (let done = 0; done < length; ) {
-      const count = base.copySome(from + done, fd, target + done, length - done);
+      const count = base.copySome(from + done, fd, target + done, Math.min(length - done, COPY_BYTES_MAX));
       // The base became shorter. What is missing stays zero, the sum will not fit, and the file is sent as a
       // whole.
       if (count === 0) break;
       done += count;
+      await this.#worked(count);
     }
     this.reusedBytes += length;
     this.#wrote(target, length);
@@ -247,11 +261,11 @@ export class Assembly {
     this.#wrote(target, bytes.length);
   }
 
-  #zero(target: number, length: number): void {
+  async #zero(target: number, length: number): Promise<void> {
     this.#claim(target, length);
     const end = target + length;
     if (end === this.size) this.#endsInZeros = true;
-    this.#makeZero(target, end);
+    await this.#makeZero(target, end);
     const firstWhole = Math.ceil(target / PIECE_BYTES);
     const endWhole = Math.max(firstWhole, Math.floor(end / PIECE_BYTES));
     if (endWhole === firstWhole) return this.#wrote(target, length);
@@ -264,7 +278,7 @@ export class Assembly {
    * In a fresh file there is nothing to do: what is never written is a hole, and lies behind the end until
    * then.
    */
-  #makeZero(start: number, end: number): void {
+  async #makeZero(start: number, end: number): Promise<void> {
     const { fs, fd, partialSize, sparse } = this.#parts;
     const stale = partialSize > 0 || this.#attempt > 1;
     if (sparse && !stale) return;
@@ -274,6 +288,7 @@ export class Assembly {
       const stop = Math.min(end, range.end);
       for (at = Math.max(at, range.start); at < stop; at += ZEROS.length) {
         fs.write(fd, ZEROS.subarray(0, Math.min(ZEROS.length, stop - at)), at);
+        await this.#worked(ZEROS.length);
       }
       at = stop;
     }

@@ -64,6 +64,8 @@ export const WRITES_WAITING_MAX = 6;
 export const WRITEBACK_BYTES = 8 << 20;
 /** Longest copy out of the base in one op, so that the destination copies while the source still compares. */
 export const COPY_BYTES_MAX = 8 << 20;
+/** Bytes copied or made zero in the file before everything else in the process has its turn. */
+export const BYTES_BETWEEN_TURNS = 32 << 20;
 /** Packed ops are sent when they reach this. */
 export const OPS_BYTES = 48 << 10;
 /** A literal up to this is packed between other ops; a longer one is a message of its own. */

@@ -30,6 +30,7 @@ export type ReceiveFileParts = {
   readonly stage: StageArea;
   readonly sparse: boolean;
   readonly base: (path: RelPath) => BaseFile | undefined;
+  readonly turn: () => Promise<void>;
 };
 
 /** A file without the base and the partial: the second try after a sum that did not fit. */
@@ -178,11 +179,11 @@ export class ReceiveFile {
   }
 
   async begin(size: number, attempt: number): Promise<void> {
-    const { fs, seeds, sparse } = this.#parts;
+    const { fs, seeds, sparse, turn } = this.#parts;
     if ((this.#assembly === undefined) !== (attempt === 1)) throw malformed("an attempt out of order");
     // A second attempt starts over in the same file, so the first must have left it alone.
     await this.#assembly?.settle();
-    const parts = { fs, seeds, fd: this.#fd, partialSize: this.#partialSize, base: this.#base, sparse };
+    const parts = { fs, seeds, fd: this.#fd, partialSize: this.#partialSize, base: this.#base, sparse, turn };
     this.#assembly = new Assembly(parts, size, attempt);
   }
 
@@ -198,8 +199,8 @@ export class ReceiveFile {
     this.assembly.data(header.target, bytes, settled);
   }
 
-  ops(reader: ByteReader): void {
-    this.assembly.ops(reader);
+  ops(reader: ByteReader): Promise<void> {
+    return this.assembly.ops(reader);
   }
 
   /** The base for answering questions about it. */

@@ -77,7 +77,7 @@ export async function receiveFiles(
   onResult: (result: TransferResult) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const receive = new Receive(context, channel, items, onResult);
+  const receive = new Receive(context, channel, items, onResult, signal);
   const onAbort = (): void => channel.fail(abortError(signal));
   signal.addEventListener("abort", onAbort, { once: true });
   try {
@@ -97,6 +97,7 @@ class Receive {
   readonly #channel: Channel;
   readonly #items: readonly TransferItem[];
   readonly #onResult: (result: TransferResult) => void;
+  readonly #turn: () => Promise<void>;
   readonly #files = new Map<number, ReceiveFile>();
   #nextItem = 0;
   #lastId = 0;
@@ -115,7 +116,9 @@ class Receive {
     channel: Channel,
     items: readonly TransferItem[],
     onResult: (result: TransferResult) => void,
+    signal: AbortSignal,
   ) {
+    this.#turn = () => context.host.clock.sleep(0, signal);
     this.#context = context;
     this.#channel = channel;
     this.#items = items;
@@ -167,7 +170,7 @@ class Receive {
     const { host, seeds, stage, sparse, base } = this.#context;
     let file: ReceiveFile;
     try {
-      file = new ReceiveFile({ fs: host.fs, seeds, stage, sparse, base }, item, this.#lastId + 1, how);
+      file = new ReceiveFile({ fs: host.fs, seeds, stage, sparse, base, turn: this.#turn }, item, this.#lastId + 1, how);
     } catch (error) {
       this.#reportProblem(this.#problemFrom(item.path, error));
       return;
@@ -242,7 +245,7 @@ class Receive {
     try {
       if (type === BEGIN) await this.#begin(file, reader);
       else if (type === CHOOSE) this.#choose(file, reader);
-      else if (type === OPS) file.ops(reader);
+      else if (type === OPS) await file.ops(reader);
       else if (type === ASK) await this.#answer(file, reader);
       else throw malformed("an unknown message");
     } catch (error) {

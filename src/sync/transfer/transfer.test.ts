@@ -8,6 +8,7 @@ import {
   readdirSync,
   renameSync,
   statSync,
+  truncateSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
@@ -17,7 +18,16 @@ import { sumOf } from "#sync/chunk/sum.ts";
 import { SynclineError } from "#model/error.ts";
 import { type FileSystem, FsError } from "#platform/file-system.ts";
 import { memoryChannelPair } from "#sync/transport/memory-channel.ts";
-import { BEGIN, DATA, OPS } from "#sync/transfer/messages.ts";
+import {
+  BEGIN,
+  DATA,
+  OPS,
+  OP_COPY,
+  OP_ZERO,
+  encodeBegin,
+  encodeFail,
+  startMessage,
+} from "#sync/transfer/messages.ts";
 import { Fixture, SEEDS, host, noise } from "#sync/transfer/transfer-fixture.ts";
 
 const MB = 1 << 20;
@@ -409,5 +419,57 @@ describe("a hostile or broken source", () => {
     expect(outcome).toBe(reason);
     expect(fixture.stage.openCount).toBe(0);
     expect(fixture.staged("f").length).toBeGreaterThanOrEqual(3 * MB);
+  });
+
+  test("[XFER-16] however much work a few ops ask for, others have their turn, and an abort ends it", async () => {
+    const size = 160 * MB;
+    const copy = [OP_COPY, 0, 0, size];
+    const zeros = [OP_ZERO, 0, size];
+    for (const op of [copy, zeros]) {
+      for (const isAborted of [false, true]) {
+        using fixture = new Fixture();
+        fixture.write("source", "f", noise(10, 1));
+        fixture.write("target", "f", new Uint8Array(0));
+        truncateSync(join(fixture.target, "f"), size);
+        const stop = new AbortController();
+        const reason = new SynclineError({ code: "INTERRUPTED", op: "test", message: "stop" });
+        let inTurn = 0;
+        let worst = 0;
+        let all = 0;
+        const work = (bytes: number): number => {
+          inTurn += bytes;
+          all += bytes;
+          worst = Math.max(worst, inTurn);
+          if (isAborted && all > 40 * MB) stop.abort(reason);
+          return bytes;
+        };
+        const turn = setInterval(() => (inTurn = 0), 0);
+        const copying = withCall(host.fs, "copyRange", (_from, _fromAt, _to, _toAt, length) => work(length));
+        const fs = withCall(copying, "write", (_fd, bytes) => void work(bytes.length));
+        fixture.receiveContext = { ...fixture.receiveContext, sparse: false, host: { ...host, fs } };
+        const [near, far] = memoryChannelPair();
+        const ops = startMessage(OPS, 1);
+        ops.u8(op[0]!);
+        for (const number of op.slice(1)) ops.varint(number);
+        for (const message of [encodeBegin(1, size, 1), ops.finish()]) await near.send(message);
+        await near.send(encodeFail(1, { code: "CHANGED", message: "", transient: true }));
+        const [supplier, nobody] = memoryChannelPair();
+        nobody.end();
+        const hearing = (async (): Promise<void> => {
+          while ((await near.receive()) !== undefined) continue;
+          near.end();
+        })();
+        hearing.catch(() => {});
+        const outcome = await fixture
+          .transfer(["f"], undefined, [supplier, far], stop.signal)
+          .then((results) => results.get("f")?.problem?.code, (error: unknown) => error);
+        clearInterval(turn);
+        expect(outcome).toBe(isAborted ? reason : "CHANGED");
+        expect(worst).toBeLessThanOrEqual(64 * MB);
+        if (isAborted) expect(all).toBeLessThan(100 * MB);
+        else expect(all).toBe(size);
+        expect(fixture.stage.openCount).toBe(0);
+      }
+    }
   });
 });
