@@ -6,7 +6,7 @@ import { ByteReader, malformed } from "#sync/wire/bytes.ts";
 import { giveBackBuffer } from "#sync/wire/buffer-pool.ts";
 import type { Channel } from "#sync/wire/channel.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
-import { isCode } from "#platform/file-system.ts";
+import { FsError, isCode } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
 import {
   ASKED_BYTES_MAX,
@@ -214,7 +214,7 @@ class Receive {
   /** A base that cannot be read concerns its file; everything else ends the transfer through the channel. */
   async #signFailed(file: ReceiveFile, error: unknown): Promise<void> {
     try {
-      await this.#giveUp(file, error);
+      await this.#giveUp(file, error, error instanceof FsError);
     } catch (failure) {
       this.#channel.fail(failure instanceof Error ? failure : new Error(String(failure)));
     }
@@ -226,10 +226,13 @@ class Receive {
     return problem;
   }
 
-  /** Nothing more is wanted of this file. A bad sector in the base or the partial is no reason to fail. */
-  async #giveUp(file: ReceiveFile, error: unknown): Promise<void> {
+  /**
+   * Nothing more is wanted of this file. That what is here cannot be read is no reason to fail: a bad sector in the base
+   * or the partial, a candidate that another host has removed.
+   */
+  async #giveUp(file: ReceiveFile, error: unknown, isOfReading = isCode(error, "EIO")): Promise<void> {
     if (file.problem !== undefined) return;
-    file.isToRetry = file.how === "delta" && isCode(error, "EIO");
+    file.isToRetry = file.how === "delta" && isOfReading;
     file.problem = file.isToRetry ? problemFrom(file.path, error) : this.#problemFrom(file.path, error);
     await this.#send(startMessage(CANCEL, file.id).finish());
   }

@@ -9,6 +9,7 @@ import { DirEndpoint } from "#sync/endpoint/dir-endpoint.ts";
 import type { TransferResult } from "#sync/endpoint/endpoint.ts";
 import { MemoryDisk, MemoryStore } from "#sync/index/memory-store.ts";
 import { memoryChannelPair } from "#sync/transport/memory-channel.ts";
+import { type Fd, FsError } from "#platform/file-system.ts";
 import { supplyFiles } from "#sync/transfer/supply.ts";
 import { ByteReader } from "#sync/wire/bytes.ts";
 import { FILE_BYTES_MAX } from "#sync/transfer/limits.ts";
@@ -188,6 +189,41 @@ describe("similar files", () => {
       await endpoint.close();
     }
   });
+});
+
+test("[SIMILAR-11] a candidate that refuses to be read costs only its use", async () => {
+  using fixture = new Fixture();
+  const { fs } = host;
+  const next = noise(3 * MB, 1);
+  fixture.write("source", "f", next);
+  fixture.write("target", "lost", next);
+  fixture.candidates.set("f", ["lost"]);
+  let lost: Fd | undefined;
+  const { base } = fixture.receiveContext;
+  const refusing = new Proxy(fs, {
+    get: (target, key) => {
+      if (key === "readAsync") {
+        return (fd: Fd, into: Uint8Array, position: number) =>
+          fd === lost ? Promise.reject(new FsError("ESTALE", "read")) : fs.readAsync(fd, into, position);
+      }
+      const value: unknown = Reflect.get(target, key);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+  fixture.receiveContext = {
+    ...fixture.receiveContext,
+    host: { ...host, fs: refusing },
+    base: (path) => {
+      const file = base(path);
+      if (path === "lost") lost = file?.fd;
+      return file;
+    },
+  };
+  const results = await fixture.transfer(["f"]);
+  expect(lost).toBeDefined();
+  expect(results.get("f")?.problem).toBeUndefined();
+  expect(Buffer.compare(fixture.staged("f"), next)).toBe(0);
+  expect(fixture.stage.openCount).toBe(0);
 });
 
 describe("a hostile peer", () => {
