@@ -131,6 +131,20 @@ describe("ignore rules that change under way", () => {
     expect(problemsOf(outcome)).toMatchObject([{ path: "c", side: "beta", code: "EEXIST", transient: false }]);
     expect(pair.beta.read("c/own")).toBe("beta's");
   });
+
+  test("[SIM-61] a file comes where the directory that was there before it is ignored on the other side (seed 5018952)", async () => {
+    for (const goneFor of ["no session", "a session"]) {
+      const pair = new SimPair();
+      pair.beta.put({ ".synclineignore": "c/" });
+      pair.alpha.put({ "c/own/f": "alpha's" });
+      await pair.run();
+      expect([goneFor, pair.beta.show()]).toEqual([goneFor, ".synclineignore=c/"]);
+      pair.alpha.put({ c: undefined });
+      if (goneFor === "a session") await pair.run();
+      pair.alpha.put({ c: "a file" });
+      expect([goneFor, await pair.agree()]).toEqual([goneFor, ".synclineignore=c/ c=a file"]);
+    }
+  });
 });
 
 describe("edits at the worst moment", () => {

@@ -42,6 +42,7 @@ export async function observeSide(
     last = one.path;
     seen++;
     if (nameOf(one.path) === IGNORE_FILE) state.rulesChanged(side, parentOf(one.path));
+    if (one.state === "present") state.kindReported(side, one.path, one.entry);
     state.observe(side, one.path, one.state === "present" ? one : { state: one.state }, preserve);
   };
   const summary = await endpoint.scan(

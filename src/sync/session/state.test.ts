@@ -114,6 +114,20 @@ describe("what a session remembers", () => {
     // The ancestor knows it, so absence would be a deletion.
     expect(pendingOf(state).alpha).toEqual(["known ignored"]);
   });
+
+  test("[SESSION-17] ignored for a directory is not ignored for a file: asked again, unless it was agreed", () => {
+    const state = stateWith({ known: dir });
+    for (const path of ["c", "same", "known"]) {
+      state.observe("alpha", path, present(dir), preserve);
+      state.observe("beta", path, { state: "ignored" }, preserve);
+    }
+    state.kindReported("alpha", "same", { ...dir, mode: 0o700 });
+    for (const path of ["c", "known"]) state.kindReported("alpha", path, file("f"));
+    expect(pendingOf(state).beta).toEqual(["known ignored", "same ignored"]);
+    state.observe("alpha", "same", { state: "absent" }, preserve);
+    state.kindReported("alpha", "same", file("f"));
+    expect(pendingOf(state).beta).toEqual(["known ignored"]);
+  });
 });
 
 describe("taking a scan in", () => {

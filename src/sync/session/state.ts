@@ -319,6 +319,19 @@ export class SessionState {
     }
   }
 
+  /**
+   * `side` reports `entry`. What the other side filters out there was judged as the directory, or as what is none, that
+   * was there before, and rules tell those apart; nobody else would ever say that the path is free by now. So it is
+   * asked again. Only where nothing is agreed: elsewhere to count as absent would be a deletion.
+   */
+  kindReported(side: Side, path: RelPath, entry: Entry): void {
+    const other = otherSide(side);
+    if (this.pending[other].get(path)?.state !== "ignored" || this.ancestorOf(path) !== undefined) return;
+    const before = this.held(side, path);
+    const isSameKind = before.state === "present" && (before.entry.kind === "dir") === (entry.kind === "dir");
+    if (!isSameKind) this.pending[other].delete(path);
+  }
+
   /** Moves the ancestor of one path without losing what either side holds there. */
   rebase(path: RelPath, entry: Entry | undefined, preserve: Preserve): void {
     const held = SIDES.map((side) => this.held(side, path));
