@@ -26,6 +26,7 @@ function mergeFiles(base: FileEntry | undefined, alpha: FileEntry, beta: FileEnt
   const newer = beta.mtimeNs > alpha.mtimeNs ? beta : alpha;
   const same = compareContent(alpha, beta) === "same";
   const source = contentSide(base, alpha, beta);
+  const { linkTo } = pick((file) => file.linkTo, base, alpha, beta, newer);
   return {
     ...source,
     sum: source.sum ?? (same ? (alpha.sum ?? beta.sum) : undefined),
@@ -33,7 +34,8 @@ function mergeFiles(base: FileEntry | undefined, alpha: FileEntry, beta: FileEnt
     mode: pick((file) => file.mode, base, alpha, beta, newer).mode,
     owner: pick(ownerText, base, alpha, beta, newer).owner,
     xattrs: pick(xattrText, base, alpha, beta, newer).xattrs,
-    linkTo: pick((file) => file.linkTo, base, alpha, beta, newer).linkTo,
+    // A link has its leader's content, and only on the side whose content stays does the leader have that too.
+    linkTo: same || linkTo === undefined ? linkTo : source.linkTo,
   };
 }
 
