@@ -327,20 +327,30 @@ export class Applier implements Application {
   }
 
   #record(pending: readonly Pending[], placed: readonly Placed[], keys: readonly string[]): void {
-    const { index, journal, logPaths, noteLink } = this.#context;
+    const { index, journal, logPaths, links, preserve } = this.#context;
     const items: RunItem[] = [];
     const paths: RelPath[] = [];
+    /** Inodes of several names of which one was moved, replaced or removed. */
+    const left = new Set<bigint>();
     for (const { result, record, item } of placed) {
       if (item === undefined) continue;
       items.push(item);
       paths.push(result.path);
       if (item.action === "move") {
         // A controller that does not hear of the outcome learns it from the log, and nothing there stands for a subtree.
-        for (const [below] of index.walk(item.from)) paths.push(below, item.path + below.slice(item.from.length));
+        for (const [from, known] of index.walk(item.from)) {
+          const to = item.path + from.slice(item.from.length);
+          paths.push(from, to);
+          if (known.entry.kind !== "file" || !links.leave(known.ino, from)) continue;
+          links.join(known.ino, to);
+          left.add(known.ino);
+        }
         // The disk had nothing there, whatever the index still says.
         index.deleteSubtree(item.path);
         index.moveSubtree(item.from, item.path);
       }
+      const before = links.any && item.old !== undefined ? index.get(item.path) : undefined;
+      if (before !== undefined && before.ino !== record?.ino && links.leave(before.ino, item.path)) left.add(before.ino);
       if (item.old?.kind === "dir" && record?.entry.kind !== "dir") this.#forgetBelow(item.path, paths);
       if (record === undefined) index.delete(item.path);
       else index.set(item.path, nameOf(item.path) === IGNORE_FILE ? { ...record, racy: true } : record);
@@ -348,15 +358,31 @@ export class Applier implements Application {
       // change of somebody else's.
       if (nameOf(item.path) === IGNORE_FILE) this.#context.markDirty(item.path);
       if (record?.entry.kind !== "file" || record.entry.linkTo === undefined) continue;
-      noteLink(record.entry.linkTo, record.ino);
-      noteLink(item.path, record.ino);
+      links.join(record.ino, record.entry.linkTo);
+      links.join(record.ino, item.path);
     }
+    if (preserve.hardlinks) for (const ino of left) this.#regroup(ino);
     if (paths.length > 0) logPaths(paths);
     journal.addItems(this.#runId, this.#startedMs, items);
     journal.clearIntent(keys);
     journal.clearLentModes();
     const unsettled = placed.flatMap((one, at) => (one.unsettled === true ? (pending[at]!.intent ?? []) : []));
     if (unsettled.length > 0) journal.addIntent(this.#runId, unsettled);
+  }
+
+  /**
+   * Who leads the names that an inode has now is for the next scan to say, also after a crash: a ctime that no disk has
+   * makes it look at one of them, and so at all. What it finds is news to a controller that skips the echo of our writes.
+   */
+  #regroup(ino: bigint): void {
+    const { index, links, markDirty } = this.#context;
+    for (const path of links.members(ino)) {
+      const record = index.get(path);
+      if (record?.entry.kind !== "file" || record.ino !== ino) continue;
+      index.set(path, { ...record, ctimeNs: 0n });
+      markDirty(path);
+      return;
+    }
   }
 
   /** A directory that went was empty: what the index still has below it went unnoticed, and no scan comes there again. */

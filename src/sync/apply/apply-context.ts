@@ -5,6 +5,7 @@ import { NAME_BYTES_MAX, type RelPath, encodeName, joinPath } from "#model/path.
 import type { Durable, SumSeeds } from "#sync/endpoint/endpoint.ts";
 import type { IndexRecord } from "#sync/index/record-codecs.ts";
 import type { Store, Tree } from "#sync/index/store.ts";
+import type { LinkGroups } from "#sync/scan/link-groups.ts";
 import type { Confined } from "#platform/confined.ts";
 import { type Fd, FsError, describeErrno } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
@@ -35,8 +36,8 @@ export type ApplyContext = {
   readonly ignores: (path: RelPath, isDir: boolean) => boolean;
   /** The path turned out different from the index: look at it in the next dirty scan. */
   readonly markDirty: (path: RelPath) => void;
-  /** The file is one of several names of an inode: a write through one of them is looked for under all. */
-  readonly noteLink: (path: RelPath, ino: bigint) => void;
+  /** Names that share an inode: a write through one of them is looked for under all. */
+  readonly links: LinkGroups;
   /** Records own writes in the observation log; returns the sequences before and after. */
   readonly logPaths: (paths: readonly RelPath[]) => void;
   readonly lastSeq: () => number;

@@ -1,7 +1,7 @@
 /** Hard links in runs that change their leaders. */
 import { expect, test } from "bun:test";
 import { PRESERVE_DEFAULT } from "#model/entry.ts";
-import { SimPair, codeOf, problemsOf } from "#testing/scenarios/sim-pair.ts";
+import { SimPair, type SimSide, changesOf, codeOf, problemsOf } from "#testing/scenarios/sim-pair.ts";
 
 const session = { preserve: { ...PRESERVE_DEFAULT, hardlinks: true } };
 
@@ -66,3 +66,72 @@ test("[LINK-4] while watching, a write through one of the names that we made rea
   expect(pair.alpha.disk.inodeAt("/root/a")).toBe(pair.alpha.disk.inodeAt("/root/b"));
   expect(linked(pair, "a", "b")).toBe(true);
 });
+
+/** Pairs of all paths of a side that are one file there: "a=b". */
+function pairs(side: SimSide): string {
+  const paths = side.show().split(" ").flatMap((word) => (word.endsWith("/") ? [] : [word.split("=")[0]!]));
+  const isOne = (a: string, b: string): boolean => side.disk.inodeAt(`/root/${a}`) === side.disk.inodeAt(`/root/${b}`);
+  return paths.flatMap((a, at) => paths.slice(at + 1).flatMap((b) => (isOne(a, b) ? [`${a}=${b}`] : []))).join(" ");
+}
+
+for (const other of ["a", "z"]) {
+  test(`[LINK-5] the loser of a conflict stays one file with its other name ${other}, on both sides (seed 1703585)`, async () => {
+    const losers = new Set<string>();
+    for (const mine of ["one", "two", "three", "four"]) {
+      const pair = new SimPair({ session: { ...session, conflict: "copy" } });
+      pair.alpha.put({ n: "alpha's" });
+      pair.alpha.user.link("/root/n", `/root/${other}.alpha`);
+      pair.beta.put({ n: mine });
+      pair.beta.user.link("/root/n", `/root/${other}.beta`);
+      await pair.agree();
+      expect(pairs(pair.alpha).split(" ")).toHaveLength(2);
+      expect(pairs(pair.beta)).toBe(pairs(pair.alpha));
+      expect(changesOf(await pair.run())).toEqual([]);
+      losers.add(pair.alpha.show().includes("conflict-alpha") ? "alpha" : "beta");
+    }
+    expect(losers.size).toBe(2);
+  });
+}
+
+for (const hardlinks of [true, false]) {
+  const how = hardlinks ? "carried" : "not carried";
+
+  test(`[LINK-6] while watching, a write through one name reaches those that we moved, links ${how}`, async () => {
+    const pair = new SimPair({ session: { preserve: { ...PRESERVE_DEFAULT, hardlinks } } });
+    for (const side of [pair.alpha, pair.beta]) {
+      side.put({ "d/a": "one", k: "k" });
+      side.user.setMtime("/root/d/a", 1_700_000_000_000_000_000n);
+      side.user.link("/root/d/a", "/root/z");
+    }
+    await pair.agree();
+    const boots = pair.boot();
+    const stop = new AbortController();
+    const { outcome } = pair.start(boots, { watch: true }, stop);
+    pair.clock.runFor(3000);
+    pair.alpha.rename("d", "e");
+    pair.clock.runFor(8000);
+    expect(linked(pair, "e/a", "z")).toBe(true);
+    pair.beta.put({ z: "two" });
+    pair.clock.runFor(8000);
+    stop.abort();
+    await pair.clock.runUntilIdle(outcome);
+    pair.alpha.kill(boots.alpha);
+    pair.beta.kill(boots.beta);
+    expect([pair.alpha.show(), pair.beta.show()]).toEqual(["e/ e/a=two k=k z=two", "e/ e/a=two k=k z=two"]);
+  });
+}
+
+for (const name of ["b", "e"]) {
+  test(`[LINK-7] a file is edited here and gets the second name ${name} there: that keeps the old content (seed 1705652)`, async () => {
+    for (const [one, two] of [["alpha", "beta"], ["beta", "alpha"]] as const) {
+      const pair = new SimPair({ session });
+      pair.alpha.put({ d: "one" });
+      await pair.agree();
+      pair[one].put({ d: "edited" });
+      pair[two].user.link("/root/d", `/root/${name}`);
+      expect((await pair.agree()).split(" ")).toEqual(["d=edited", `${name}=one`].sort((a, b) => (a < b ? -1 : 1)));
+      expect([pairs(pair.alpha), pairs(pair.beta)]).toEqual(["", ""]);
+      expect(changesOf(await pair.run())).toEqual([]);
+    }
+  });
+}

@@ -284,7 +284,7 @@ export class DirEndpoint implements Endpoint {
           assertRoot,
           ignores: (path, isDir) => scanner.ignores(path, isDir),
           markDirty: (path) => this.#mark(path),
-          noteLink: (path, ino) => scanner.noteLink(path, ino),
+          links: scanner.links,
           logPaths: (paths) => log.append(paths),
           lastSeq: () => log.last(),
         };

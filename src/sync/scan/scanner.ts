@@ -103,7 +103,8 @@ export class Scanner {
   readonly #options: ScannerOptions;
   readonly #pacer: Pacer;
   readonly #rules: NestedRules;
-  readonly #links: LinkGroups;
+  /** Kept in a transaction by whoever else puts names into the index. */
+  readonly links: LinkGroups;
   readonly #observer: Observer;
   #problems = new ProblemSet();
   /** Until one full scan has ended the index may come from other rules or a broken-off scan. */
@@ -117,7 +118,7 @@ export class Scanner {
     this.#options = options;
     this.#pacer = new Pacer(options.host.clock);
     this.#rules = new NestedRules(options.root, options.rules);
-    this.#links = new LinkGroups(options.links);
+    this.links = new LinkGroups(options.links);
     this.#observer = new Observer({ ...options, pacer: this.#pacer });
   }
 
@@ -131,11 +132,6 @@ export class Scanner {
       this.#asked = { dir, rules: rules instanceof IgnoreRules ? rules : undefined };
     }
     return this.#asked.rules?.ignores(path, isDir) ?? false;
-  }
-
-  /** Call in a transaction. Somebody else has made the path a name of the inode, and put it into the index. */
-  noteLink(path: RelPath, ino: bigint): void {
-    this.#links.join(ino, path);
   }
 
   /**
@@ -155,7 +151,7 @@ export class Scanner {
     const problems = this.#problemsBefore(full, deep);
     const hashedBefore = this.#observer.hashedBytes;
     const editor = new IndexEditor({
-      index, links: this.#links, hardlinks: preserve.hardlinks, sink, hook, pacer: this.#pacer,
+      index, links: this.links, hardlinks: preserve.hardlinks, sink, hook, pacer: this.#pacer,
     });
     if (!this.#whole) editor.clearAside();
     this.#whole = false;
@@ -169,7 +165,7 @@ export class Scanner {
       this.#rules.clear();
       walk.pushRoot(false);
     } else if (work.extent === "dirty") {
-      yield* new DirtyPass(walk, options, this.#links).run(work.dirty.paths);
+      yield* new DirtyPass(walk, options, this.links).run(work.dirty.paths);
     }
     yield* walk.drain();
     yield* editor.settleLinks();
