@@ -154,7 +154,7 @@ class Cycle {
       this.#scannedBytes += one.hashedBytes;
       if (one.degraded !== undefined) onEvent({ type: "degraded", side: one.side, reason: one.degraded });
     }
-    if (state.unsettled.length > 0) this.#settleInFlight(observed);
+    if (state.unsettled.length > 0) await this.#settleInFlight(observed);
     return observed;
   }
 
@@ -163,9 +163,12 @@ class Cycle {
    * side now holds exactly what was sent, both sides held it at one time, so it is the ancestor. Otherwise a later edit
    * would look like a conflict with our own. What cannot be seen now is settled by a later cycle.
    */
-  #settleInFlight(observed: readonly Observed[]): void {
+  async #settleInFlight(observed: readonly Observed[]): Promise<void> {
     const { state } = this.#context;
-    const seen = new Map(observed.map(({ side, problems }) => [side, new UnknownPaths(problems)]));
+    const seen = new Map<Side, UnknownPaths>();
+    for (const { side, problems } of observed) {
+      seen.set(side, new UnknownPaths([...problems, ...(await this.#learnArrived(side, problems))]));
+    }
     state.store.transaction({ durable: false }, () => {
       // Settled once, each of them: were a side to return to such a content later, of its own accord, that would be
       // its edit.
@@ -180,19 +183,44 @@ class Cycle {
     });
   }
 
+  /** Hashes what looks like something that was sent, for an edit may look so too. Returns what could not be read. */
+  async #learnArrived(side: Side, problems: readonly Problem[]): Promise<Iterable<Problem>> {
+    const { state } = this.#context;
+    const unknown = new UnknownPaths(problems);
+    const wanted: RelPath[] = [];
+    for (const change of state.unsettled) {
+      if (change.side !== side || hides(unknown, change)) continue;
+      for (const { path, entry } of this.#sent(change)) {
+        const held = state.held(side, path);
+        const there = held.state === "present" ? held.entry : undefined;
+        if (there?.kind !== "file" || there.sum !== undefined || entry?.kind !== "file" || entry.sum === undefined) continue;
+        if (arrived(entry, there)) wanted.push(path);
+      }
+    }
+    const unread = new Map<RelPath, Problem>();
+    await this.#learnSide(side, wanted, unread);
+    return unread.values();
+  }
+
+  /** What a change was to bring, path by path. */
+  #sent(change: InFlight): InFlight[] {
+    const { side, path: to, from } = change;
+    if (from === undefined) return [change];
+    return [...this.#context.state.ancestor.walk(from)].map(([path, entry]) => ({ side, path: to + path.slice(from.length), entry }));
+  }
+
   /**
    * What stays in flight of a change that cannot be seen yet. Where a move has left its old place, nothing is agreed
    * there any more: it was not the side that removed it, and the other side may have it there again. What it took along
    * is then looked for path by path.
    */
   #stillInFlight(change: InFlight): InFlight[] {
-    const { side, path: to, from } = change;
+    const { side, from } = change;
     const { state, options } = this.#context;
     if (from === undefined || state.held(side, from).state !== "absent") return [change];
-    return [...state.ancestor.walk(from)].map(([path, entry]) => {
-      state.rebase(path, undefined, options.preserve);
-      return { side, path: to + path.slice(from.length), entry };
-    });
+    const sent = this.#sent(change);
+    for (const [path] of [...state.ancestor.walk(from)]) state.rebase(path, undefined, options.preserve);
+    return sent;
   }
 
   #settle({ side, path, entry, from }: InFlight): void {
@@ -432,7 +460,7 @@ function hides(unknown: UnknownPaths, { path, from }: InFlight): boolean {
   return paths.some((one) => unknown.covering(one) !== undefined || (from !== undefined && unknown.below(one)));
 }
 
-/** Does the side hold what was sent to it? A file without a sum is recognised by size and exact mtime. */
+/** Does the side hold what was sent to it? Where a sum is missing a file looks so by its size and exact mtime. */
 function arrived(sent: Row["ancestor"], there: Row["ancestor"]): boolean {
   if (sent === undefined || there === undefined) return sent === there;
   if (sent.kind === "file" && there.kind === "file") {
