@@ -145,10 +145,32 @@ describe("ignore rules that change under way", () => {
       expect([goneFor, await pair.agree()]).toEqual([goneFor, ".synclineignore=c/ c=a file"]);
     }
   });
+
+  test("[SIM-62] a flipped bit in an ignore file is reported, and shows the session nothing (seed 1713973)", async () => {
+    for (const deep of [false, true]) {
+      const pair = new SimPair({ session: { mode: "one-way-replica" } });
+      pair.alpha.put({ ".synclineignore": "e", "c/f": "one" });
+      pair.beta.put({ ".synclineignore": "e", e: "beta's own", "c/e": "also" });
+      await pair.run();
+      await pair.run({ deep: true });
+      pair.beta.disk.flipBit("/root/.synclineignore", 0);
+      const outcome = await pair.run({ deep });
+      expect(changesOf(outcome)).toEqual([]);
+      expect(problemsOf(outcome)).toMatchObject([
+        { path: "", side: "beta", code: "RULES" },
+        { path: ".synclineignore", side: "beta", code: "CORRUPT" },
+      ]);
+      // Written anew it is a rule again.
+      pair.beta.put({ ".synclineignore": "e" });
+      pair.alpha.put({ "c/f": "two" });
+      expect(problemsOf(await pair.run({ deep }))).toEqual([]);
+      expect(pair.beta.show()).toBe(".synclineignore=e c/ c/e=also c/f=two e=beta's own");
+    }
+  });
 });
 
 describe("edits at the worst moment", () => {
-  test("[SIM-61] an edit of what was in flight is seen, also with the same size and time (seed 1725055)", async () => {
+  test("[SIM-63] an edit of what was in flight is seen, also with the same size and time (seed 1725055)", async () => {
     let edits = 0;
     for (const power of [false, true]) {
       for (let k = 1; k <= CALLS; k++) {

@@ -311,6 +311,8 @@ class Life {
         this.#people.get(link[side])!.repair(path);
         continue;
       }
+      // With the damage of an ignore file, which is mended.
+      if (code === "RULES" && this.#lies) continue;
       // A second name cannot come where the first is in conflict.
       if (code === "STALE" && link.preserve.hardlinks && exempt(result).conflicts.size > 0) continue;
       // A directory stays for the sake of what the session must not see in it, or stands in the way itself.

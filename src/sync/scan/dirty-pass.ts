@@ -5,7 +5,7 @@ import { PRIVATE_DIR, type RelPath, comparePaths, isWithin, nameOf, parentOf } f
 import { matchesStat } from "#sync/index/record-codecs.ts";
 import { IgnoreRules } from "#sync/scan/ignore.ts";
 import type { LinkGroups } from "#sync/scan/link-groups.ts";
-import { isIgnoreFile } from "#sync/scan/nested-rules.ts";
+import { addRulesProblem, isIgnoreFile } from "#sync/scan/nested-rules.ts";
 import { changedProblem, scanProblem } from "#sync/scan/problem-set.ts";
 import type { Walk, WalkOptions } from "#sync/scan/walk.ts";
 import { type Fd, isCode } from "#platform/file-system.ts";
@@ -94,7 +94,7 @@ export class DirtyPass {
     const reach = target === path ? extent : "subtree";
     const dir = parentOf(target);
     const inside = rules.of(dir);
-    if (!(inside instanceof IgnoreRules)) return problems.add(inside);
+    if (!(inside instanceof IgnoreRules)) return addRulesProblem(problems, inside);
     let fd: Fd;
     try {
       fd = this.#openDir(dir);

@@ -3,25 +3,39 @@
  */
 import { SynclineError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
-import { type RelPath, nameOf, parentOf } from "#model/path.ts";
+import { type RelPath, joinPath, nameOf, parentOf } from "#model/path.ts";
+import { type SumSeeds, sumOf } from "#sync/chunk/sum.ts";
+import { type IndexRecord, matchesStat } from "#sync/index/record-codecs.ts";
+import type { Tree } from "#sync/index/store.ts";
 import { sameStat } from "#sync/scan/hash-file.ts";
 import { IGNORE_FILE, IGNORE_FILE_BYTES_MAX, IgnoreRules, ignoreLines } from "#sync/scan/ignore.ts";
-import { changedProblem, scanProblem } from "#sync/scan/problem-set.ts";
+import { type ProblemSet, changedProblem, corruptProblem, scanProblem } from "#sync/scan/problem-set.ts";
 import type { Confined } from "#platform/confined.ts";
-import { type Fd, FsError, isCode } from "#platform/file-system.ts";
+import { type Fd, FsError, type Stat, isCode } from "#platform/file-system.ts";
 
 /** Directories whose rules are remembered; beyond it all are forgotten. */
 const REMEMBERED_MAX = 10_000;
+/** Code of the problem of a directory whose ignore file is damaged. */
+const DAMAGED = "RULES";
+
+export type NestedRulesOptions = {
+  readonly root: Confined;
+  /** Rules of the session, for the whole root. */
+  readonly rules: IgnoreRules;
+  readonly index: Tree<IndexRecord>;
+  readonly seeds: SumSeeds;
+};
 
 export class NestedRules {
+  readonly #options: NestedRulesOptions;
   readonly #root: Confined;
-  /** Rules of the session, for the whole root. */
   readonly base: IgnoreRules;
   readonly #known = new Map<RelPath, IgnoreRules>();
 
-  constructor(root: Confined, base: IgnoreRules) {
-    this.#root = root;
-    this.base = base;
+  constructor(options: NestedRulesOptions) {
+    this.#options = options;
+    this.#root = options.root;
+    this.base = options.rules;
   }
 
   /** Forgets everything: an ignore file changed, or directories moved. */
@@ -45,7 +59,7 @@ export class NestedRules {
       if (isCode(error, "ENOENT", "ENOTDIR", "ELOOP")) return outer;
       return scanProblem(dir, error);
     }
-    const rules = this.read(dir, fd, outer);
+    const rules = this.read(dir, fd, outer, this.#options.index.get(joinPath(dir, IGNORE_FILE)));
     if (rules instanceof IgnoreRules) {
       if (this.#known.size >= REMEMBERED_MAX) this.#known.clear();
       this.#known.set(dir, rules);
@@ -53,12 +67,16 @@ export class NestedRules {
     return rules;
   }
 
-  /** Rules inside the open directory `fd`: `outer` and those of its own ignore file, if it has one. */
-  read(dir: RelPath, fd: Fd, outer: IgnoreRules): IgnoreRules | Problem {
+  /**
+   * Rules inside the open directory `fd`: `outer` and those of its own ignore file, if it has one, of which the index
+   * has the record `known`.
+   */
+  read(dir: RelPath, fd: Fd, outer: IgnoreRules, known: IndexRecord | undefined): IgnoreRules | Problem {
     try {
-      const bytes = readIgnoreFile(this.#root, fd);
-      if (bytes === "changed") return changedProblem(dir);
-      return bytes === undefined ? outer : outer.child(dir, ignoreLines(bytes));
+      const found = readIgnoreFile(this.#root, fd);
+      if (found === "changed") return changedProblem(dir);
+      if (found === undefined) return outer;
+      return this.#isDamaged(found, known) ? damagedRules(dir) : outer.child(dir, ignoreLines(found.bytes));
     } catch (error) {
       if (error instanceof SynclineError && error.code === "LIMIT") {
         const message = `${IGNORE_FILE}: ${error.message}`;
@@ -68,10 +86,29 @@ export class NestedRules {
       return { ...found, message: `${IGNORE_FILE}: ${found.message}` };
     }
   }
+
+  /** Do the bytes differ though the stat does not? Rules that nobody wrote would show, or hide, what they should not. */
+  #isDamaged({ bytes, stat }: IgnoreFile, known: IndexRecord | undefined): boolean {
+    if (known?.entry.kind !== "file" || known.entry.sum === undefined || !matchesStat(known, stat)) return false;
+    return sumOf(bytes, this.#options.seeds) !== known.entry.sum;
+  }
 }
 
-/** Bytes of the ignore file in `dir`; undefined when there is none or it is not a regular file. */
-function readIgnoreFile({ fs }: Confined, dir: Fd): Uint8Array | "changed" | undefined {
+function damagedRules(dir: RelPath): Problem {
+  const message = `${IGNORE_FILE} is damaged: nothing here is synchronised until it is written anew`;
+  return { path: dir, side: "alpha", code: DAMAGED, message, transient: false };
+}
+
+/** Adds why the rules of a directory cannot be known; of a damaged ignore file also that it is damaged. */
+export function addRulesProblem(problems: ProblemSet, found: Problem): void {
+  problems.add(found);
+  if (found.code === DAMAGED) problems.add(corruptProblem(joinPath(found.path, IGNORE_FILE)));
+}
+
+type IgnoreFile = { readonly bytes: Uint8Array; readonly stat: Stat };
+
+/** The ignore file in `dir`; undefined when there is none or it is not a regular file. */
+function readIgnoreFile({ fs }: Confined, dir: Fd): IgnoreFile | "changed" | undefined {
   let fd: Fd;
   try {
     // The stat spares an exception in the usual case of an open that would be refused by kind.
@@ -86,7 +123,7 @@ function readIgnoreFile({ fs }: Confined, dir: Fd): Uint8Array | "changed" | und
     if (before.size > IGNORE_FILE_BYTES_MAX) throw new FsError("EFBIG", "read", IGNORE_FILE);
     const bytes = new Uint8Array(before.size);
     const length = fs.read(fd, bytes, 0);
-    return length === before.size && sameStat(fs.fstat(fd), before) ? bytes : "changed";
+    return length === before.size && sameStat(fs.fstat(fd), before) ? { bytes, stat: before } : "changed";
   } finally {
     fs.close(fd);
   }

@@ -30,6 +30,12 @@ export function changedProblem(path: RelPath): Problem {
   return { path, side: "alpha", code: "CHANGED", message: "changed while it was read", transient: true };
 }
 
+/** The disk gives back other bytes than were written. */
+export function corruptProblem(path: RelPath): Problem {
+  const message = "the content changed but not its inode, size or times: the disk may be failing";
+  return { path, side: "alpha", code: "CORRUPT", message, transient: false };
+}
+
 export class ProblemSet {
   #byPath = new Map<RelPath, Problem>();
 

@@ -447,6 +447,26 @@ describe("ignore files", () => {
     expect(root.news()).toEqual(["b absent"]);
   }));
 
+  test("[SCAN-38] rules that differ under an unchanged stat are damage, and their directory is unknown", rooted(async (root) => {
+    await settled(root, { "d/.synclineignore": "*.o\n", "d/a": "1", "d/a.o": "2", b: "3" });
+    root.patch = (call, _name, result, args) => {
+      const bytes = args[1];
+      if (call === "read" && bytes instanceof Uint8Array && bytes[2] === "o".charCodeAt(0)) bytes[2] = "n".charCodeAt(0);
+      return result;
+    };
+    unlinkSync(root.abs("d/a"));
+    unlinkSync(root.abs("b"));
+    const damaged = [{ path: "d", code: "RULES" }, { path: "d/.synclineignore", code: "CORRUPT" }];
+    expect((await root.full()).problems).toMatchObject(damaged);
+    expect(root.news()).toEqual(["b absent"]);
+    expect((await root.dirty({ "d/a": "entry" })).problems).toMatchObject(damaged);
+    expect(root.news()).toEqual([]);
+    root.patch = (_call, _name, result) => result;
+    writeFileSync(root.abs("d/.synclineignore"), "*.p\n");
+    expect((await root.dirty({ "d/.synclineignore": "entry" })).problems).toEqual([]);
+    expect(root.news()).toEqual(["d/.synclineignore file", "d/a absent", "d/a.o file"]);
+  }));
+
   test("[SCAN-26] rules of the session that are new after a restart reach known paths", rooted(async (root) => {
     await settled(root, { "d/a.o": "1", "d/b": "2" });
     root.newScanner(["*.o"]);

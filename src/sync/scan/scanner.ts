@@ -117,7 +117,7 @@ export class Scanner {
   constructor(options: ScannerOptions) {
     this.#options = options;
     this.#pacer = new Pacer(options.host.clock);
-    this.#rules = new NestedRules(options.root, options.rules);
+    this.#rules = new NestedRules(options);
     this.links = new LinkGroups(options.links);
     this.#observer = new Observer({ ...options, pacer: this.#pacer });
   }

@@ -15,11 +15,11 @@ import { type IndexRecord, matchesStat } from "#sync/index/record-codecs.ts";
 import type { Tree } from "#sync/index/store.ts";
 import { IGNORE_FILE, IgnoreRules } from "#sync/scan/ignore.ts";
 import type { DirectoryHook, IndexChange, IndexEditor } from "#sync/scan/index-editor.ts";
-import type { NestedRules } from "#sync/scan/nested-rules.ts";
+import { type NestedRules, addRulesProblem } from "#sync/scan/nested-rules.ts";
 import { type Observer, identicalRecords } from "#sync/scan/observer.ts";
 import type { Pacer } from "#sync/scan/pacer.ts";
 import type { VanishedDir } from "#sync/scan/rename-candidates.ts";
-import { type ProblemSet, changedProblem, scanProblem } from "#sync/scan/problem-set.ts";
+import { type ProblemSet, changedProblem, corruptProblem, scanProblem } from "#sync/scan/problem-set.ts";
 import type { Confined } from "#platform/confined.ts";
 import { type DirItem, type Fd, type FileSystem, type Stat, isCode } from "#platform/file-system.ts";
 import type { DirtyExtent } from "#sync/watch/dirty-set.ts";
@@ -127,7 +127,7 @@ export class Walk {
     }
     try {
       const found = yield* this.#listed(frame, fd);
-      if (found !== undefined) problems.add(found);
+      if (found !== undefined) addRulesProblem(problems, found);
     } finally {
       if (fd !== root.root) fs.close(fd);
     }
@@ -193,7 +193,7 @@ export class Walk {
     if (!items.some(({ name }) => name === IGNORE_FILE)) {
       return { rules: frame.outer, recheck: frame.recheck || known !== undefined };
     }
-    const rules = this.#o.rules.read(frame.path, fd, frame.outer);
+    const rules = this.#o.rules.read(frame.path, fd, frame.outer, known);
     return { rules, recheck: frame.recheck || known === undefined || !this.#unchanged(fd, IGNORE_FILE, known) };
   }
 
@@ -525,9 +525,4 @@ function withSum(record: IndexRecord, sum: Sum): IndexRecord {
 
 function mountProblem(path: RelPath): Problem {
   return { path, side: "alpha", code: "MOUNT", message: "another file system is mounted here", transient: false };
-}
-
-function corruptProblem(path: RelPath): Problem {
-  const message = "the content changed but not its inode, size or times: the disk may be failing";
-  return { path, side: "alpha", code: "CORRUPT", message, transient: false };
 }
