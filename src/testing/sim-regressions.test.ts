@@ -167,6 +167,26 @@ describe("ignore rules that change under way", () => {
       expect(pair.beta.show()).toBe(".synclineignore=e c/ c/e=also c/f=two e=beta's own");
     }
   });
+
+  test("[SIM-64] a file comes once the directory in its place has gone that came to be ignored there (seed 1801259)", async () => {
+    for (const wasAgreed of [false, true]) {
+      const pair = new SimPair();
+      pair.beta.put({ "c/f": "beta's" });
+      if (wasAgreed) {
+        await pair.agree();
+        pair.alpha.remove("c");
+      }
+      pair.alpha.put({ c: "a file" });
+      if (!wasAgreed) expect(conflictsOf(await pair.run())).toEqual(["c"]);
+      pair.beta.put({ ".synclineignore": "c/" });
+      await pair.run();
+      const outcome = await pair.run();
+      expect(problemsOf(outcome)).toMatchObject([{ path: "c", side: "beta", code: "EEXIST", transient: false }]);
+      expect(pair.beta.read("c/f")).toBe("beta's");
+      pair.beta.remove("c");
+      expect([wasAgreed, await pair.agree()]).toEqual([wasAgreed, ".synclineignore=c/ c=a file"]);
+    }
+  });
 });
 
 describe("edits at the worst moment", () => {

@@ -149,8 +149,14 @@ export class SessionState {
 
   /** Records an observation; what equals the ancestor is not pending. */
   observe(side: Side, path: RelPath, held: Held, preserve: Preserve): void {
-    if (held.state === "ignored") this.#loseSight(side, path);
-    else if (this.pending[side].get(path)?.state === "ignored") this.#seenAgain(side, path);
+    if (held.state === "ignored") {
+      const before = this.held(side, path);
+      this.#loseSight(side, path);
+      if (before.state === "present" && this.ancestorOf(path) === undefined && this.#isOtherKind(side, path, before.entry)) {
+        this.pending[side].delete(path);
+        return;
+      }
+    } else if (this.pending[side].get(path)?.state === "ignored") this.#seenAgain(side, path);
     if (held.state !== "ignored") {
       const entry = held.state === "present" ? held.entry : undefined;
       if (sameEntry(this.ancestorOf(path), entry, preserve)) {
@@ -283,13 +289,25 @@ export class SessionState {
 
   /** Nothing is agreed at `path` or below any more. A side that ignores the path knows nothing of what is below. */
   forget(path: RelPath, preserve: Preserve): void {
+    const agreed = this.ancestorOf(path);
     const covered = [...this.ancestor.walk(path)].map(([below]) => below);
     for (const below of covered) this.rebase(below, undefined, preserve);
     if (covered.length === 0) this.rebase(path, undefined, preserve);
     for (const side of SIDES) {
       if (this.held(side, path).state !== "ignored") continue;
       for (const below of covered) if (below !== path) this.pending[side].delete(below);
+      if (agreed !== undefined && this.#isOtherKind(side, path, agreed)) this.pending[side].delete(path);
     }
+  }
+
+  /**
+   * Is one a directory and the other not: `entry`, which `side` filters out, and what the other side holds there? Rules
+   * tell those apart, so the path may be free for the other's once `entry` has gone, and nobody would say that it has.
+   * It then counts as absent: `side` is asked, and says what it ignores or what stands in the way.
+   */
+  #isOtherKind(side: Side, path: RelPath, entry: Entry): boolean {
+    const there = this.held(otherSide(side), path);
+    return there.state === "present" && (there.entry.kind === "dir") !== (entry.kind === "dir");
   }
 
   /** What is below an ignored path will be reported anew, should that ever end, but not what went meanwhile. */
