@@ -167,7 +167,8 @@ class Cycle {
     const { state } = this.#context;
     const seen = new Map<Side, UnknownPaths>();
     for (const { side, problems } of observed) {
-      seen.set(side, new UnknownPaths([...problems, ...(await this.#learnArrived(side, problems))]));
+      await this.#learnArrived(side, problems);
+      seen.set(side, new UnknownPaths(problems));
     }
     state.store.transaction({ durable: false }, () => {
       // Settled once, each of them: were a side to return to such a content later, of its own accord, that would be
@@ -183,8 +184,11 @@ class Cycle {
     });
   }
 
-  /** Hashes what looks like something that was sent, for an edit may look so too. Returns what could not be read. */
-  async #learnArrived(side: Side, problems: readonly Problem[]): Promise<Iterable<Problem>> {
+  /**
+   * Hashes what looks like something that was sent, for an edit may look so too. What cannot be read is still told by
+   * size and mtime: left in flight, its removal later on would pass for nothing having arrived, and it would come back.
+   */
+  async #learnArrived(side: Side, problems: readonly Problem[]): Promise<void> {
     const { state } = this.#context;
     const unknown = new UnknownPaths(problems);
     const wanted: RelPath[] = [];
@@ -197,9 +201,7 @@ class Cycle {
         if (arrived(entry, there)) wanted.push(path);
       }
     }
-    const unread = new Map<RelPath, Problem>();
-    await this.#learnSide(side, wanted, unread);
-    return unread.values();
+    await this.#learnSide(side, wanted, new Map());
   }
 
   /** What a change was to bring, path by path. */
