@@ -1,11 +1,14 @@
 import { describe, expect, test } from "bun:test";
 import type { Fd } from "#platform/file-system.ts";
 import { SimClock } from "#testing/sim-clock.ts";
+import { contentDigest } from "#testing/sim-content.ts";
 import { SimDisk, type SimDiskOptions } from "#testing/sim-disk.ts";
 import { SimFs } from "#testing/sim-fs.ts";
 import type { Inode } from "#testing/sim-inode.ts";
+import { doubtfulOf } from "#testing/sim-oracle.ts";
 import { SimRandom } from "#testing/sim-random.ts";
 import { type Seen, SimUser } from "#testing/sim-user.ts";
+import { Replica } from "#testing/sim-world.ts";
 
 const SEEDS = 60;
 
@@ -192,6 +195,18 @@ describe("sim-disk: power loss", () => {
       (user) => (user.read("/r/f") === "data" ? "kept" : "damaged"),
     );
     expect([...seen].sort()).toEqual(["damaged", "kept"]);
+  });
+
+  test("[SIM-12] what a refused sync left in doubt is not durable after a while either (seed 7024217)", async () => {
+    const replica = new Replica("B", new SimClock(), new SimRandom(1), {});
+    const { disk, user } = replica.host;
+    const fs = new SimFs(disk);
+    user.write("/root/doubtful", "doubtful");
+    fs.faults = (call) => (call === "syncAll" ? "EIO" : undefined);
+    await fs.syncAll(fs.openRoot("/root")).catch(() => undefined);
+    user.write("/root/sound", "sound");
+    disk.settle();
+    expect([...doubtfulOf(replica)]).toEqual([contentDigest(new TextEncoder().encode("doubtful"))]);
   });
 
   test("content that a crash changed has a stat of its own, unless the disk lies", async () => {

@@ -40,6 +40,13 @@ export function contentsOf(replica: Replica): { tree: Set<string>; all: Set<stri
   return { tree, all };
 }
 
+/** Contents that people see but no sync can make durable any more: the disk refused one, and a power loss may take them. */
+export function doubtfulOf(replica: Replica): Set<string> {
+  const out = new Set<string>();
+  for (const { poisoned, content } of viewOf(replica).values()) if (poisoned && content !== undefined) out.add(content.digest());
+  return out;
+}
+
 /** The view as text, to compare exactly: kind, mode, content, and the time of files rounded down to `tickNs`. */
 export function textOf(view: View, tickNs: bigint): Map<RelPath, string> {
   const out = new Map<RelPath, string>();

@@ -6,7 +6,7 @@ import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import type { ConflictPolicy, Mode, Side } from "#model/plan.ts";
 import { SynclineError } from "#model/error.ts";
 import { SimClock } from "#testing/sim-clock.ts";
-import { type Exempt, Ignored, contentsOf, difference, hiddenOf, textOf, viewOf } from "#testing/sim-oracle.ts";
+import { type Exempt, Ignored, contentsOf, difference, doubtfulOf, hiddenOf, textOf, viewOf } from "#testing/sim-oracle.ts";
 import { Ledger, Person } from "#testing/sim-people.ts";
 import { SimCrash } from "#testing/sim-process.ts";
 import { SimRandom } from "#testing/sim-random.ts";
@@ -103,9 +103,12 @@ class Life {
   async #round(): Promise<void> {
     for (const person of this.#people.values()) for (let left = this.#random.int(6); left > 0; left--) person.act();
     if (this.#random.chance(0.1)) this.#clock.jump((this.#random.real() - 0.5) * 2 * 86_400_000);
-    // What people left on the disk a while ago is durable; what they write during a session may not be.
+    // What people left on the disk a while ago is durable, unless the disk refused to sync it; what they write during
+    // a session may not be.
     for (const replica of this.#replicas) replica.host.disk.settle();
-    this.#ledger.recent = new Set();
+    const doubtful = new Map(this.#replicas.map((replica) => [replica, doubtfulOf(replica)]));
+    const { made, recent } = this.#ledger;
+    this.#ledger.recent = new Set([...recent].filter((content) => doubtful.get(made.get(content)!)?.has(content)));
     for (const link of this.#links) {
       const random = this.#random.fork(`session ${this.#sessions}`);
       // Not where a recovery comes first: that may bring something back before the run begins.
