@@ -351,7 +351,7 @@ export class Applier implements Application {
       }
       const before = links.any && item.old !== undefined ? index.get(item.path) : undefined;
       if (before !== undefined && before.ino !== record?.ino && links.leave(before.ino, item.path)) left.add(before.ino);
-      if (item.old?.kind === "dir" && record?.entry.kind !== "dir") this.#forgetBelow(item.path, paths);
+      if (record?.entry.kind !== "dir" && this.#wasDir(item)) this.#forgetBelow(item.path, paths);
       if (record === undefined) index.delete(item.path);
       else index.set(item.path, nameOf(item.path) === IGNORE_FILE ? { ...record, racy: true } : record);
       // Our own write of an ignore file changes what can be seen: the next scan must look at its directory as at a
@@ -383,6 +383,13 @@ export class Applier implements Application {
       markDirty(path);
       return;
     }
+  }
+
+  /** Also where a person removed the directory that was to be put aside: then a create came, and the index still has it. */
+  #wasDir({ path, action, old, stage }: RunItem): boolean {
+    if (action !== "create") return old?.kind === "dir";
+    // What came inside a staged directory needs no look-up: that directory was new.
+    return stage !== "" && this.#context.index.get(path)?.entry.kind === "dir";
   }
 
   /** A directory that went was empty: what the index still has below it went unnoticed, and no scan comes there again. */

@@ -179,7 +179,7 @@ export class SessionState {
    * merge, say) it is remembered as what this side holds.
    */
   achieved(side: Side, path: RelPath, entry: Entry | undefined, preserve: Preserve): void {
-    if (entry?.kind !== "dir") this.#emptied(side, path, preserve);
+    if (entry?.kind !== "dir") this.#emptied(side, path, entry, preserve);
     const other = this.held(otherSide(side), path);
     const there = other.state === "present" ? other.entry : undefined;
     if (other.state !== "ignored" && sameEntry(there, entry, preserve)) {
@@ -189,12 +189,17 @@ export class SessionState {
     } else this.observe(side, path, entry === undefined ? { state: "absent" } : { state: "present", entry }, preserve);
   }
 
-  /** Where `side` holds no directory any more, whatever was known to be in it went before. */
-  #emptied(side: Side, dir: RelPath, preserve: Preserve): void {
+  /**
+   * Where `side` holds `entry` and no directory any more, whatever was known to be in it went before. What was never
+   * agreed went by removals of its own where nothing took the place; only a replacement can come without them, when a
+   * person removed a loser before it was put aside.
+   */
+  #emptied(side: Side, dir: RelPath, entry: Entry | undefined, preserve: Preserve): void {
     const before = this.held(side, dir);
-    if (before.state !== "present" || before.entry.kind !== "dir" || this.ancestor.children(dir).length === 0) return;
-    const known = [...this.ancestor.walk(dir)];
-    for (const [below] of known) if (below !== dir) this.observe(side, below, { state: "absent" }, preserve);
+    if (before.state !== "present" || before.entry.kind !== "dir") return;
+    const known = this.ancestor.children(dir).length === 0 ? [] : [...this.ancestor.walk(dir)].map(([path]) => path);
+    if (entry !== undefined) known.push(...[...this.pending[side].keys()].filter((path) => isWithin(path, dir)));
+    for (const below of known) if (below !== dir) this.observe(side, below, { state: "absent" }, preserve);
   }
 
   /** A first copy asks for every path of a tree that holds nothing: that must not cost a look-up each. */
