@@ -198,6 +198,26 @@ describe("ignore rules that change under way", () => {
       expect([wasAgreed, await pair.agree()]).toEqual([wasAgreed, ".synclineignore=c/ c=a file"]);
     }
   });
+
+  test("[SIM-66] a directory goes that went with what came to be ignored in it (seed 9104172)", async () => {
+    for (const alphaHasOwn of [false, true]) {
+      const pair = new SimPair();
+      pair.alpha.put({ ".synclineignore": "b" });
+      if (alphaHasOwn) pair.alpha.put({ "a/b/f": "alpha's" });
+      pair.beta.put({ "a/f": "one", "a/b/f": "beta's" });
+      await pair.run();
+      await pair.run();
+      expect(pair.alpha.read("a/f")).toBe("one");
+      pair.beta.remove("a");
+      const problems = problemsOf(await pair.run());
+      if (alphaHasOwn) {
+        expect(problems).toMatchObject([{ path: "a", side: "alpha", code: "ENOTEMPTY" }]);
+        expect(pair.alpha.read("a/b/f")).toBe("alpha's");
+        pair.alpha.remove("a/b");
+      }
+      expect([alphaHasOwn, await pair.agree()]).toEqual([alphaHasOwn, ".synclineignore=b"]);
+    }
+  });
 });
 
 describe("edits at the worst moment", () => {

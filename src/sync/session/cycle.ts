@@ -155,6 +155,7 @@ class Cycle {
       if (one.degraded !== undefined) onEvent({ type: "degraded", side: one.side, reason: one.degraded });
     }
     if (state.unsettled.length > 0) await this.#settleInFlight(observed);
+    state.forgetIgnoredOfGone();
     return observed;
   }
 

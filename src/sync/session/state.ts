@@ -355,6 +355,26 @@ export class SessionState {
     if (!isSameKind) this.pending[other].delete(path);
   }
 
+  /**
+   * Nothing is ignored in a directory that a side does not have. Nobody reports that what was ignored there went with
+   * it, and remembered it would keep the other side's directory for good. What that side in turn refused from there,
+   * or ignores there, is seen when its directory is removed. Only where nothing is agreed, as in kindReported().
+   */
+  forgetIgnoredOfGone(): void {
+    for (const side of SIDES) {
+      for (const [path, held] of this.pending[side]) {
+        if (held.state !== "ignored" || this.ancestorOf(path) !== undefined) continue;
+        const dir = parentOf(path);
+        if (dir !== "" && SIDES.some((one) => this.#isNoDir(one, dir))) this.pending[side].delete(path);
+      }
+    }
+  }
+
+  #isNoDir(side: Side, path: RelPath): boolean {
+    const held = this.held(side, path);
+    return held.state === "absent" || (held.state === "present" && held.entry.kind !== "dir");
+  }
+
   /** Moves the ancestor of one path without losing what either side holds there. */
   rebase(path: RelPath, entry: Entry | undefined, preserve: Preserve): void {
     const held = SIDES.map((side) => this.held(side, path));
