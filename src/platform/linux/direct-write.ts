@@ -4,8 +4,7 @@
  * holds back whoever makes dirty pages faster than the disk takes them) must not stop the event loop. Linux cannot be
  * asked beforehand on all file systems, so the time that writes take decides where the next ones go.
  */
-import { FsError, type Fd } from "#platform/file-system.ts";
-import { type Libc, throwErrno } from "#platform/linux/libc.ts";
+import type { Fd } from "#platform/file-system.ts";
 
 /**
  * Bytes of one system call. The page cache takes folios as large as the write; with a megabyte those come from blocks
@@ -19,11 +18,12 @@ const WAITED_MS = 5;
 const BYTES_AFTER_WAIT = 128 << 20;
 
 export class DirectWrites {
-  readonly #libc: Libc;
+  readonly #writeAll: (fd: Fd, bytes: Uint8Array, position: number) => void;
   #avoid = 0;
 
-  constructor(libc: Libc) {
-    this.#libc = libc;
+  /** @param writeAll writes all of a part at once, or throws FsError */
+  constructor(writeAll: (fd: Fd, bytes: Uint8Array, position: number) => void) {
+    this.#writeAll = writeAll;
   }
 
   /**
@@ -39,12 +39,8 @@ export class DirectWrites {
     let before = performance.now();
     while (done < bytes.length) {
       const part = bytes.subarray(done, done + PART_BYTES);
-      const count = this.#libc.pwrite(fd, part, part.length, position + done);
-      if (this.#libc.interrupted(count)) continue;
-      if (count < 0) throwErrno(this.#libc, "write");
-      // Not an error of the call, but going on could loop for ever.
-      if (count === 0) throw new FsError("EIO", "write");
-      done += count;
+      this.#writeAll(fd, part, position + done);
+      done += part.length;
       const after = performance.now();
       if (after - before > WAITED_MS) {
         this.#avoid = BYTES_AFTER_WAIT;

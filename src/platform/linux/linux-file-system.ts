@@ -84,7 +84,7 @@ export class LinuxFileSystem implements FileSystem {
   constructor(libc: Libc) {
     this.#libc = libc;
     this.#cached = new CachedReads(libc);
-    this.#direct = new DirectWrites(libc);
+    this.#direct = new DirectWrites((fd, bytes, position) => this.write(fd, bytes, position));
     this.#lister = new DirLister(libc);
     this.#xattrs = new Xattrs(libc, this.#name);
     this.#syncfs = new SyncfsThread(libc);

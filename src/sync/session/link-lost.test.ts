@@ -3,35 +3,14 @@ import { afterEach, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import { openHost } from "#platform/host-bun.ts";
 import { DirEndpoint } from "#sync/endpoint/dir-endpoint.ts";
 import type { Application, Endpoint } from "#sync/endpoint/endpoint.ts";
 import { MemoryDisk, MemoryStore } from "#sync/index/memory-store.ts";
-import type { SessionOptions, Summary } from "#sync/session/events.ts";
+import type { Summary } from "#sync/session/events.ts";
+import { PLAIN_OPTIONS } from "#sync/session/session-fixture.ts";
 import { runSession } from "#sync/session/session.ts";
-
-const OPTIONS: SessionOptions = {
-  mode: "two-way-safe",
-  conflict: "leave",
-  delete: false,
-  brake: undefined,
-  approve: undefined,
-  dryRun: false,
-  watch: false,
-  settle: "immediate",
-  rescanMs: 60_000,
-  deep: false,
-  ignore: [],
-  include: [],
-  preserve: PRESERVE_DEFAULT,
-  durable: "none",
-  verifyReadBack: false,
-  compress: "none",
-  bytesPerSecond: undefined,
-  verbose: false,
-};
 
 let dir = "";
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
@@ -69,7 +48,7 @@ test("[SESSION-20] an edit while the answer to our own change was lost with the 
   };
   for (const side of ["a", "b"]) mkdirSync(join(dir, side));
   const write = (text: string): void => writeFileSync(join(dir, "a", "file"), text);
-  const input = { sessionId: "0".repeat(32), alpha: () => endpoint("a"), options: OPTIONS, host, hash };
+  const input = { sessionId: "0".repeat(32), alpha: () => endpoint("a"), options: PLAIN_OPTIONS, host, hash };
   const run = (beta: () => Endpoint): Promise<Summary> =>
     runSession({ ...input, beta, store: store("session"), onEvent: () => undefined, signal: new AbortController().signal });
   write("one");

@@ -3,35 +3,16 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import { openHost } from "#platform/host-bun.ts";
 import { DirEndpoint } from "#sync/endpoint/dir-endpoint.ts";
 import type { Endpoint } from "#sync/endpoint/endpoint.ts";
 import { MemoryDisk, MemoryStore } from "#sync/index/memory-store.ts";
 import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
+import { PLAIN_OPTIONS } from "#sync/session/session-fixture.ts";
 import { runSession } from "#sync/session/session.ts";
 
-const OPTIONS: SessionOptions = {
-  mode: "two-way-safe",
-  conflict: "leave",
-  delete: false,
-  brake: undefined,
-  approve: undefined,
-  dryRun: false,
-  watch: false,
-  settle: "immediate",
-  rescanMs: 60_000,
-  deep: false,
-  ignore: [],
-  include: [],
-  preserve: PRESERVE_DEFAULT,
-  durable: "none",
-  verifyReadBack: false,
-  compress: "none",
-  bytesPerSecond: undefined,
-  verbose: true,
-};
+const OPTIONS: SessionOptions = { ...PLAIN_OPTIONS, verbose: true };
 
 const host = openHost();
 const hash = (text: string): string => Bun.hash.xxHash3(text).toString(16).padStart(16, "0").slice(-12);
