@@ -10,7 +10,15 @@ export type ErrorCode =
   | "ROOT_READ_ONLY"
   | "ROOT_UNKNOWN" // the server has no root of that name
   | "ROOT_BUSY" // another session holds the root
-  | "AUTH" // wrong or missing token or certificate
+  | "AUTH" // wrong or missing password, token or certificate
+  | "DENIED" // known, but not allowed
+  | "SPACE_UNKNOWN" // no space of that name, or none that the caller may see
+  | "EXISTS" // a name is taken
+  | "NOT_FOUND"
+  | "STALE" // something else is there than the caller expected
+  | "QUOTA"
+  | "CHUNK_MISSING" // bytes that were referred to are not in the store
+  | "CHUNK_DAMAGED" // bytes at rest are not what they were
   | "TRUST" // the server's certificate is not the pinned one
   | "LINK_LOST" // the connection broke; retrying may help
   | "PROTOCOL" // the peer broke the protocol

@@ -1,0 +1,109 @@
+/**
+ * What the hub knows, at rest: spaces, entries, versions, the journal, manifests, restore points. Ordinary tables over
+ * platform/sql, so that SQLite and PostgreSQL share one implementation (sql-meta-store.ts); meta-store-contract.ts holds
+ * both to it.
+ *
+ * Reads are consistent by themselves; what must be consistent together is read inside commit's transaction. Paths are
+ * ordered by their bytes (memcmp of encodeName), so that what is below a directory is one range.
+ */
+import type { RelPath } from "#model/path.ts";
+import type { ContentId } from "#sync/chunk/chunk-id.ts";
+import type { Manifest } from "#sync/chunk/manifest.ts";
+import type {
+  ChangeResult,
+  JournalRecord,
+  Origin,
+  Point,
+  RestorePoint,
+  Space,
+  SpaceChange,
+  SpaceId,
+  SpaceSettings,
+  Version,
+} from "#hub/space.ts";
+
+/** Rows of one page at most. */
+export const PAGE_ROWS_MAX = 10_000;
+
+/** A commit: its changes are made in order, each by itself; one that is stale or refused stops none of the others. */
+export type Commit = {
+  readonly space: SpaceId;
+  readonly origin: Origin;
+  readonly timeMs: number;
+  readonly changes: readonly SpaceChange[];
+  /** All changes or none: the first that is not done makes all others "stale" or "refused" without effect. */
+  readonly atomic: boolean;
+};
+
+export type CommitOutcome = {
+  /** One for each change, in order. */
+  readonly results: readonly ChangeResult[];
+  /** The space's sequence before and after. */
+  readonly before: number;
+  readonly after: number;
+};
+
+export type ListRequest = {
+  /** "" or a directory: everything below it, itself not. */
+  readonly below: RelPath;
+  /** Paths after this one (exclusive), by bytes. */
+  readonly after: RelPath | undefined;
+  /** Only direct children, directories as single entries; otherwise everything. */
+  readonly shallow: boolean;
+  readonly limit: number;
+  /** Undefined: now. */
+  readonly at: Point | undefined;
+};
+
+export interface MetaStore {
+  /** Random, made once: this hub's name in version vectors; 16 hex digits. */
+  readonly hubId: string;
+
+  // Spaces
+  createSpace(name: string, settings: SpaceSettings, seeds: Uint8Array, lineage: string, timeMs: number): Promise<Space>;
+  /** Deleted ones too, until they are erased. */
+  spaces(): Promise<Space[]>;
+  space(id: SpaceId): Promise<Space | undefined>;
+  updateSpace(id: SpaceId, change: { name?: string; settings?: SpaceSettings; deletedMs?: number | null }): Promise<Space>;
+  /** Removes every row of a deleted space; its chunks die with the next prune. */
+  eraseSpace(id: SpaceId): Promise<void>;
+
+  // Reading
+  /** The current version; also a tombstone. Undefined: there never was anything, or it has been forgotten. */
+  version(space: SpaceId, path: RelPath): Promise<Version | undefined>;
+  /** Present entries in byte order. */
+  list(space: SpaceId, request: ListRequest): Promise<Version[]>;
+  /** Current versions (tombstones too) of paths at or below `below` that changed after `sequence`, by sequence. */
+  changedSince(space: SpaceId, below: RelPath, sequence: number, limit: number): Promise<Version[]>;
+  /** Versions of one path, newest first, before a sequence. */
+  history(space: SpaceId, path: RelPath, before: number | undefined, limit: number): Promise<JournalRecord[]>;
+  /** The version that a path had at a point. */
+  versionAt(space: SpaceId, path: RelPath, at: Point): Promise<Version | undefined>;
+  journal(space: SpaceId, after: number, limit: number): Promise<JournalRecord[]>;
+  /** Every change that a run made, by sequence. */
+  journalOfRun(space: SpaceId, runId: string): Promise<JournalRecord[]>;
+  /** The last sequence not after a time. */
+  sequenceAt(space: SpaceId, timeMs: number): Promise<number>;
+
+  // Writing
+  /**
+   * Commits, in order, in one durable transaction. Manifests of new content must have been saved before or be given.
+   * @throws {SynclineError} SPACE_UNKNOWN
+   */
+  commit(commits: readonly Commit[], manifests: ReadonlyMap<ContentId, Manifest>): Promise<CommitOutcome[]>;
+
+  // Content
+  /** The manifest of content of several chunks; undefined for content that is one chunk (its id is the chunk's). */
+  manifest(id: ContentId): Promise<Manifest | undefined>;
+  /** Ids of all content that any version of any space refers to, with manifests; for prune. */
+  liveContent(after: ContentId | undefined, limit: number): Promise<{ id: ContentId; manifest: Manifest | undefined }[]>;
+  /** Drops old versions' content by the space's retention; returns how many versions lost theirs. */
+  expire(space: SpaceId, nowMs: number, limit: number): Promise<number>;
+
+  // Restore points: immutable, their versions are kept whatever retention says
+  createRestorePoint(point: RestorePoint): Promise<void>;
+  restorePoints(space: SpaceId): Promise<RestorePoint[]>;
+  deleteRestorePoint(space: SpaceId, name: string): Promise<boolean>;
+
+  close(): Promise<void>;
+}

@@ -1,0 +1,95 @@
+/**
+ * The contract that every door, agent and command goes through. It holds the rules: who may, what a commit needs,
+ * quotas, what restore means. Doors translate and hold none. hub-spaces.ts implements it.
+ *
+ * A commit is durable before it resolves, chunks first and then rows, in the order of its sequences. Calls may overlap;
+ * commits of one space are serialised and grouped.
+ */
+import type { Principal } from "#access/access.ts";
+import type { RelPath } from "#model/path.ts";
+import type {
+  Cause,
+  ChangeResult,
+  ContentRef,
+  JournalRecord,
+  Point,
+  RestorePoint,
+  Space,
+  SpaceChange,
+  SpaceSettings,
+  Version,
+} from "#hub/space.ts";
+import type { CommitOutcome, ListRequest } from "#hub/meta/meta-store.ts";
+
+/** What a caller says of its commit; actor comes from the principal. */
+export type CommitRequest = {
+  readonly changes: readonly SpaceChange[];
+  readonly atomic: boolean;
+  readonly cause: Cause;
+  readonly traceId: string;
+  readonly host?: string | undefined;
+  readonly runId?: string | undefined;
+  readonly message?: string | undefined;
+};
+
+/** Takes the bytes of one file, in order, and names them. Disposed without end(): nothing refers to what was written. */
+export interface ContentSink extends AsyncDisposable {
+  write(bytes: Uint8Array): Promise<void> | void;
+  /** Nothing comes after it. What is returned stays protected from pruning until the sink is disposed. */
+  end(): Promise<{ readonly content: ContentRef; /** Under the space's seeds. */ readonly sum: string }>;
+}
+
+/** Random access to the bytes of one content; each chunk is verified when it is read. */
+export interface ContentReader {
+  readonly size: number;
+  /** Fills `into` from `position` on; returns the bytes read, fewer only at the end. Calls may overlap. */
+  read(into: Uint8Array, position: number): Promise<number>;
+}
+
+/** One thing that happened, for those who listen. */
+export type SpaceEvent = { readonly space: string; readonly before: number; readonly after: number };
+
+export interface SpaceService {
+  // Spaces (manage; listed are those that the principal may read something of)
+  createSpace(who: Principal, name: string, settings?: Partial<SpaceSettings>): Promise<Space>;
+  spaces(who: Principal): Promise<Space[]>;
+  /** @throws {SynclineError} SPACE_UNKNOWN, also when the principal may read nothing of it */
+  space(who: Principal, name: string): Promise<Space>;
+  updateSpace(who: Principal, name: string, change: { name?: string; settings?: Partial<SpaceSettings> }): Promise<Space>;
+  /** It disappears at once and can be brought back until the grace period ends; then prune erases it. */
+  deleteSpace(who: Principal, name: string): Promise<void>;
+  undeleteSpace(who: Principal, name: string): Promise<Space>;
+
+  // Reading
+  version(who: Principal, space: string, path: RelPath, at?: Point): Promise<Version | undefined>;
+  /** A page of present entries that the principal may read, in byte order. */
+  list(who: Principal, space: string, request: ListRequest): Promise<Version[]>;
+  history(who: Principal, space: string, path: RelPath, before: number | undefined, limit: number): Promise<JournalRecord[]>;
+  journal(who: Principal, space: string, after: number, limit: number): Promise<JournalRecord[]>;
+  /** Current versions, tombstones too, at and below a path, that changed after a sequence. */
+  changedSince(who: Principal, space: string, below: RelPath, sequence: number, limit: number): Promise<Version[]>;
+  /** @throws {SynclineError} CHUNK_MISSING for content that retention has dropped */
+  open(who: Principal, space: string, version: Version): Promise<ContentReader>;
+
+  // Writing
+  sink(who: Principal, space: string): Promise<ContentSink>;
+  commit(who: Principal, space: string, request: CommitRequest): Promise<CommitOutcome>;
+  /** Brings a path (with everything below it; "" is all) to the state of a point, as one new commit. */
+  restore(
+    who: Principal,
+    space: string,
+    below: RelPath,
+    to: Point,
+    request: Omit<CommitRequest, "changes" | "atomic">,
+  ): Promise<CommitOutcome>;
+  /** Takes back what a run changed; paths changed since are left alone and reported as stale. */
+  undoRun(who: Principal, space: string, runId: string, traceId: string): Promise<ChangeResult[]>;
+
+  // Restore points
+  createRestorePoint(who: Principal, space: string, name: string, at?: Point): Promise<RestorePoint>;
+  restorePoints(who: Principal, space: string): Promise<RestorePoint[]>;
+  deleteRestorePoint(who: Principal, space: string, name: string): Promise<void>;
+
+  /** Calls back after each commit of a space, soon and coalesced, until the signal; "*" is all of them. */
+  watch(space: string, onEvent: (event: SpaceEvent) => void, signal: AbortSignal): void;
+}

@@ -1,0 +1,73 @@
+/**
+ * Chunks at rest: bytes by their SHA-256. A chunk never changes, so copies of it can only be missing or damaged, never
+ * old. Implementations: packs/ (append-only files on local disk) and memory-chunks.ts (tests and simulation);
+ * chunk-store-contract.ts runs on both.
+ *
+ * Who may read which chunk is not asked here: knowing an id gives no access, because every door resolves a path to its
+ * content first (hub/).
+ */
+import type { ChunkId } from "#sync/chunk/chunk-id.ts";
+
+/** Plain bytes of one chunk at most; the largest that a splitter makes. */
+export const CHUNK_BYTES_MAX = 4 << 20;
+
+/**
+ * Protects the chunks that somebody is about to refer to. A chunk that was put or found through a pin is not pruned
+ * before the pin is released, however little refers to it yet.
+ */
+export interface Pin extends Disposable {
+  /** Which of the ids are here. The found ones are pinned from the moment of the answer on. */
+  has(ids: readonly ChunkId[]): boolean[];
+  /**
+   * Takes a copy of the bytes under their id (which the caller computed from them) unless it is here already; then the
+   * new bytes still replace a copy that is known to be damaged. Durable only after flush(). A promise where the buffers
+   * are full: wait before the next put.
+   * @throws {SynclineError} DISK
+   */
+  put(id: ChunkId, bytes: Uint8Array): Promise<void> | void;
+}
+
+export type ChunkStoreStats = {
+  readonly chunks: number;
+  /** Plain bytes of all chunks; bytes of files on disk. */
+  readonly plainBytes: number;
+  readonly storedBytes: number;
+  /** Chunks known to be damaged or missing, which wait for repair. */
+  readonly damaged: number;
+};
+
+export type ScrubResult = {
+  /** Where to go on; undefined when everything has been looked at. */
+  readonly cursor: string | undefined;
+  readonly checkedBytes: number;
+  readonly damaged: readonly ChunkId[];
+};
+
+export type PruneResult = { readonly removedChunks: number; readonly freedBytes: number };
+
+export interface ChunkStore {
+  pin(): Pin;
+  /** What was put before, by anybody, survives a power loss when this resolves. Concurrent calls share one barrier. */
+  flush(): Promise<void>;
+  /**
+   * The chunk's plain bytes, verified against its id. The array is the caller's to read, not to change.
+   * @throws {SynclineError} CHUNK_MISSING when it is not here, CHUNK_DAMAGED when its bytes are not what they were
+   */
+  get(id: ChunkId): Promise<Uint8Array>;
+  stats(): ChunkStoreStats;
+  /**
+   * Verifies what is at rest, from `cursor` on, until about `budgetBytes` were read. Damaged chunks are remembered: they
+   * count as absent for has() and are healed by the next put() of the same bytes.
+   */
+  scrub(cursor: string | undefined, budgetBytes: number, signal: AbortSignal): Promise<ScrubResult>;
+  /**
+   * Removes chunks that are not in `live`, not pinned, and were put before `olderThanMs` (wall clock). `live` is read
+   * once, after the set of candidates was fixed, so that what is referred to meanwhile is seen. Rewrites packs that are
+   * mostly dead. Refuses (HALT) to remove more than `fractionMax` of all bytes.
+   */
+  prune(
+    options: { readonly live: AsyncIterable<ChunkId>; readonly olderThanMs: number; readonly fractionMax: number },
+    signal: AbortSignal,
+  ): Promise<PruneResult>;
+  close(): Promise<void>;
+}
