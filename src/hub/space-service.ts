@@ -72,7 +72,8 @@ export interface SpaceService {
   open(who: Principal, space: string, version: Version): Promise<ContentReader>;
 
   // Writing
-  sink(who: Principal, space: string): Promise<ContentSink>;
+  /** @param sizeHint bytes that will come, when they are known: very large files are split into larger chunks */
+  sink(who: Principal, space: string, sizeHint?: number): Promise<ContentSink>;
   commit(who: Principal, space: string, request: CommitRequest): Promise<CommitOutcome>;
   /** Brings a path (with everything below it; "" is all) to the state of a point, as one new commit. */
   restore(

@@ -1,0 +1,188 @@
+/**
+ * The bytes of one file on their way into the store and out of it: split into chunks, named, put; or found again by
+ * position.
+ */
+import { SynclineError } from "#model/error.ts";
+import type { ContentReader, ContentSink } from "#hub/space-service.ts";
+import type { ContentRef } from "#hub/space.ts";
+import type { ChunkStore, Pin } from "#store/chunk-store.ts";
+import { type ChunkId, type ContentId, chunkIdOf, contentIdOf } from "#sync/chunk/chunk-id.ts";
+import { CHUNK_LIMITS, type ChunkLimits, Splitter, chunkLimitsFor, cut } from "#sync/chunk/fastcdc.ts";
+import type { Manifest, ManifestChunk } from "#sync/chunk/manifest.ts";
+import { type SumSeeds, Summer, sumOf } from "#sync/chunk/sum.ts";
+
+/** Content that was stored; the manifest is there when it has more than one chunk. */
+export type Stored = {
+  readonly content: ContentRef;
+  readonly sum: string;
+  readonly manifest: Manifest | undefined;
+};
+
+function describe(chunks: readonly ManifestChunk[], size: number, limits: ChunkLimits, sum: string): Stored {
+  const id = contentIdOf(chunks.map((chunk) => chunk.id));
+  const manifest: Manifest | undefined =
+    chunks.length < 2 ? undefined : { algorithm: "sha256", limits, size, chunks };
+  return { content: { id, size }, sum, manifest };
+}
+
+/** Stores bytes that are all in memory. */
+export async function storeBytes(pin: Pin, bytes: Uint8Array, seeds: SumSeeds): Promise<Stored> {
+  const limits = chunkLimitsFor(bytes.length);
+  const chunks: ManifestChunk[] = [];
+  for (let at = 0; at < bytes.length; ) {
+    const length = cut(bytes, at, bytes.length, limits);
+    const chunk = bytes.subarray(at, at + length);
+    const id = chunkIdOf(chunk);
+    const full = pin.put(id, chunk);
+    if (full !== undefined) await full;
+    chunks.push({ id, length });
+    at += length;
+  }
+  return describe(chunks, bytes.length, limits, sumOf(bytes, seeds));
+}
+
+/** Splits and stores a stream. `onEnd` gets what was stored, `onDispose` is called once when the sink is given up. */
+export class StoreSink implements ContentSink {
+  readonly #pin: Pin;
+  readonly #summer: Summer;
+  readonly #splitter: Splitter;
+  readonly #limits: ChunkLimits;
+  readonly #chunks: ManifestChunk[] = [];
+  readonly #onEnd: (stored: Stored) => void;
+  readonly #onDispose: () => void;
+  #full: Promise<void> | undefined;
+  #size = 0;
+  #isDisposed = false;
+
+  /** @param sizeHint what the stream is said to hold; decides how it is split, nothing else */
+  constructor(
+    chunks: ChunkStore,
+    seeds: SumSeeds,
+    sizeHint: number | undefined,
+    onEnd: (stored: Stored) => void,
+    onDispose: () => void,
+  ) {
+    this.#pin = chunks.pin();
+    this.#summer = new Summer(seeds);
+    this.#limits = sizeHint === undefined ? CHUNK_LIMITS : chunkLimitsFor(sizeHint);
+    this.#splitter = new Splitter(this.#limits, (chunk) => this.#put(chunk));
+    this.#onEnd = onEnd;
+    this.#onDispose = onDispose;
+  }
+
+  #put(chunk: Uint8Array): void {
+    const id = chunkIdOf(chunk);
+    // The splitter hands over the chunks of one call together; the store bears that many over its limit.
+    const full = this.#pin.put(id, chunk);
+    if (full !== undefined) {
+      const earlier = this.#full;
+      this.#full = earlier === undefined ? full : Promise.all([earlier, full]).then(() => undefined);
+      // Whoever writes next, or ends, meets the error.
+      this.#full.catch(() => undefined);
+    }
+    this.#chunks.push({ id, length: chunk.length });
+  }
+
+  write(bytes: Uint8Array): Promise<void> | void {
+    this.#size += bytes.length;
+    this.#summer.update(bytes);
+    this.#splitter.update(bytes);
+    const full = this.#full;
+    this.#full = undefined;
+    return full;
+  }
+
+  async end(): Promise<{ content: ContentRef; sum: string }> {
+    this.#splitter.end();
+    await this.#full;
+    const stored = describe(this.#chunks, this.#size, this.#limits, this.#summer.digest());
+    this.#onEnd(stored);
+    return { content: stored.content, sum: stored.sum };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isDisposed) return;
+    this.#isDisposed = true;
+    await this.#full?.catch(() => undefined);
+    this.#pin[Symbol.dispose]();
+    this.#onDispose();
+  }
+}
+
+/** Chunks fetched at once for one read. */
+const FETCHES_MAX = 8;
+
+export class StoredContent implements ContentReader {
+  readonly size: number;
+  readonly #store: ChunkStore;
+  readonly #ids: readonly ChunkId[];
+  /** Where each chunk begins, and the end of the last. */
+  readonly #starts: Float64Array;
+  /** The chunk that was used last: neighbours are asked for one after the other. */
+  #last: { readonly index: number; readonly bytes: Promise<Uint8Array> } | undefined;
+
+  /** @param manifest undefined: the content is one chunk, or empty */
+  constructor(store: ChunkStore, content: ContentRef, manifest: Manifest | undefined) {
+    this.size = content.size;
+    this.#store = store;
+    const only = [{ id: content.id as string as ChunkId, length: content.size }];
+    const chunks: readonly ManifestChunk[] = manifest?.chunks ?? (content.size === 0 ? [] : only);
+    this.#ids = chunks.map((chunk) => chunk.id);
+    this.#starts = new Float64Array(chunks.length + 1);
+    for (const [index, { length }] of chunks.entries()) this.#starts[index + 1] = this.#starts[index]! + length;
+    if (this.#starts.at(-1) !== content.size) throw misfit(content.id);
+  }
+
+  async read(into: Uint8Array, position: number): Promise<number> {
+    const end = Math.min(this.size, position + into.length);
+    if (position >= end) return 0;
+    for (let index = this.#at(position); index < this.#ids.length && this.#starts[index]! < end; ) {
+      const wanted: { start: number; bytes: Promise<Uint8Array> }[] = [];
+      while (wanted.length < FETCHES_MAX && index < this.#ids.length && this.#starts[index]! < end) {
+        wanted.push({ start: this.#starts[index]!, bytes: this.#chunk(index) });
+        index++;
+      }
+      const chunks = await Promise.all(wanted.map((one) => one.bytes));
+      for (const [at, { start }] of wanted.entries()) {
+        const chunk = chunks[at]!;
+        const from = Math.max(0, position - start);
+        const to = Math.min(chunk.length, end - start);
+        into.set(chunk.subarray(from, to), start + from - position);
+      }
+    }
+    return end - position;
+  }
+
+  #chunk(index: number): Promise<Uint8Array> {
+    if (this.#last?.index === index) return this.#last.bytes;
+    const bytes = this.#store.get(this.#ids[index]!);
+    const last = { index, bytes };
+    this.#last = last;
+    // A chunk that is healed meanwhile must be asked for again.
+    bytes.catch(() => {
+      if (this.#last === last) this.#last = undefined;
+    });
+    return bytes;
+  }
+
+  /** The chunk that holds a position. */
+  #at(position: number): number {
+    let low = 0;
+    let high = this.#ids.length;
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      if (this.#starts[middle]! <= position) low = middle;
+      else high = middle;
+    }
+    return low;
+  }
+}
+
+function misfit(id: ContentId): SynclineError {
+  return new SynclineError({
+    code: "STATE",
+    op: "open content",
+    message: `the manifest of ${id} does not have the size that was recorded`,
+    hint: "syncline hub check --data DIR",
+  });
+}
