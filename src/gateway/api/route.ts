@@ -6,19 +6,29 @@ import type * as z from "zod";
 import type { Access, Action, Principal, Resource } from "#access/access.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { RelPath } from "#model/path.ts";
-import type { Clock } from "#platform/host.ts";
+import type { IdempotencyKeys } from "#gateway/api/idempotency.ts";
+import type { Clock, Random } from "#platform/host.ts";
 import type { Metrics } from "#gateway/api/metrics.ts";
 import type { Trace } from "#gateway/api/trace.ts";
 
 /** A thing without which the hub cannot do its work. `fault` says why it is not ready. */
 export type Dependency = { readonly name: string; readonly fault: string | undefined };
 
+/** Lines of the hub's log: a message that does not change, and fields. */
+export interface ApiLog {
+  info(message: string, fields: Readonly<Record<string, unknown>>): void;
+  error(message: string, fields: Readonly<Record<string, unknown>>): void;
+}
+
 /** What handlers may use. */
 export type ApiServices = {
   readonly spaces: SpaceService;
   readonly access: Access;
   readonly clock: Clock;
+  readonly random: Random;
   readonly metrics: Metrics;
+  readonly idempotency: IdempotencyKeys;
+  readonly log: ApiLog;
   readonly version: string;
   /** Asks each dependency; answers within `signal`. */
   readonly dependencies: (signal: AbortSignal) => Promise<readonly Dependency[]>;
@@ -41,6 +51,8 @@ export type Call<P = unknown, Q = unknown, B = unknown> = {
   readonly address: string;
   readonly who: Principal;
   readonly trace: Trace;
+  /** Looks at the credential again; for answers that last long. @throws {SynclineError} AUTH */
+  readonly reauthenticate: () => Promise<Principal>;
   readonly services: ApiServices;
 };
 
