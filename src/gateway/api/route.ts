@@ -9,6 +9,7 @@ import type { RelPath } from "#model/path.ts";
 import type { IdempotencyKeys } from "#gateway/api/idempotency.ts";
 import type { Clock, Random } from "#platform/host.ts";
 import type { Metrics } from "#gateway/api/metrics.ts";
+import type { Traffic } from "#gateway/api/traffic.ts";
 import type { Trace } from "#gateway/api/trace.ts";
 
 /** A thing without which the hub cannot do its work. `fault` says why it is not ready. */
@@ -54,6 +55,7 @@ export type Call<P = unknown, Q = unknown, B = unknown> = {
   /** Looks at the credential again; for answers that last long. @throws {SynclineError} AUTH */
   readonly reauthenticate: () => Promise<Principal>;
   readonly services: ApiServices;
+  readonly traffic: Traffic;
 };
 
 /** What a route decides on: the same as its handler sees, but before anybody is known to be allowed. */
