@@ -56,7 +56,7 @@ function perform(tree: Tree, change: SpaceChange): void {
   if (parentOf(path) !== "" && tree.get(parentOf(path)) !== "d") throw new Error(`${path} has no directory`);
   const { entry, content } = change;
   if (entry.kind === "dir") tree.set(path, "d");
-  else tree.set(path, content!.id === chunkIdOf(Buffer.from("one")) ? "one" : "two");
+  else tree.set(path, (content!.id as string) === chunkIdOf(Buffer.from("one")) ? "one" : "two");
 }
 
 test("[HUB-R1] the changes lead from any tree to any other, and each is possible when its turn comes", async () => {
