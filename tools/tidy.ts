@@ -57,7 +57,7 @@ const LADDER: Record<string, readonly string[]> = {
   config: ["model", "platform"],
   access: ["model", "platform"],
   store: ["model", "platform", "wire", "chunk"],
-  hub: ["model", "platform", "wire", "chunk", "scan", "transfer", "endpoint", "store", "access"],
+  hub: ["model", "platform", "wire", "chunk", "scan", "transfer", "apply", "endpoint", "store", "access"],
   agent: ["model", "platform", "wire", "index", "transport", "endpoint", "session", "config", "access"],
   gateway: ["model", "platform", "wire", "chunk", "endpoint", "store", "access", "hub", "config"],
   cli: [

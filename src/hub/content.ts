@@ -3,7 +3,7 @@
  * position.
  */
 import { SynclineError } from "#model/error.ts";
-import type { ContentReader, ContentSink } from "#hub/space-service.ts";
+import type { ContentReader, ContentSink, Intake, NamedContent } from "#hub/space-service.ts";
 import type { ContentRef } from "#hub/space.ts";
 import type { ChunkStore, Pin } from "#store/chunk-store.ts";
 import { type ChunkId, type ContentId, chunkIdOf, contentIdOf } from "#sync/chunk/chunk-id.ts";
@@ -41,71 +41,135 @@ export async function storeBytes(pin: Pin, bytes: Uint8Array, seeds: SumSeeds): 
   return describe(chunks, bytes.length, limits, sumOf(bytes, seeds));
 }
 
-/** Splits and stores a stream. `onEnd` gets what was stored, `onDispose` is called once when the sink is given up. */
-export class StoreSink implements ContentSink {
+/** What comes in this much or less is stored at once, without a splitter's buffers. */
+const SMALL_BYTES = 128 << 10;
+
+class StoreSink implements ContentSink {
   readonly #pin: Pin;
-  readonly #summer: Summer;
-  readonly #splitter: Splitter;
+  readonly #seeds: SumSeeds;
   readonly #limits: ChunkLimits;
-  readonly #chunks: ManifestChunk[] = [];
   readonly #onEnd: (stored: Stored) => void;
-  readonly #onDispose: () => void;
+  readonly #chunks: ManifestChunk[] = [];
+  /** Until it is known to be more than a few bytes. */
+  #small: Uint8Array[] = [];
+  #large: { readonly summer: Summer; readonly splitter: Splitter } | undefined;
   #full: Promise<void> | undefined;
   #size = 0;
-  #isDisposed = false;
 
-  /** @param sizeHint what the stream is said to hold; decides how it is split, nothing else */
-  constructor(
-    chunks: ChunkStore,
-    seeds: SumSeeds,
-    sizeHint: number | undefined,
-    onEnd: (stored: Stored) => void,
-    onDispose: () => void,
-  ) {
-    this.#pin = chunks.pin();
-    this.#summer = new Summer(seeds);
+  constructor(pin: Pin, seeds: SumSeeds, sizeHint: number | undefined, onEnd: (stored: Stored) => void) {
+    this.#pin = pin;
+    this.#seeds = seeds;
     this.#limits = sizeHint === undefined ? CHUNK_LIMITS : chunkLimitsFor(sizeHint);
-    this.#splitter = new Splitter(this.#limits, (chunk) => this.#put(chunk));
     this.#onEnd = onEnd;
-    this.#onDispose = onDispose;
+  }
+
+  write(bytes: Uint8Array): Promise<void> | void {
+    this.#size += bytes.length;
+    if (this.#large === undefined && this.#size <= SMALL_BYTES) {
+      this.#small.push(bytes.slice());
+      return;
+    }
+    this.#large ??= this.#begin();
+    this.#feed(bytes);
+    const full = this.#full;
+    this.#full = undefined;
+    return full;
+  }
+
+  #begin() {
+    const splitter = new Splitter(this.#limits, (chunk) => this.#put(chunk));
+    this.#large = { splitter, summer: new Summer(this.#seeds) };
+    for (const bytes of this.#small.splice(0)) this.#feed(bytes);
+    return this.#large;
+  }
+
+  #feed(bytes: Uint8Array): void {
+    this.#large!.summer.update(bytes);
+    this.#large!.splitter.update(bytes);
   }
 
   #put(chunk: Uint8Array): void {
     const id = chunkIdOf(chunk);
     // The splitter hands over the chunks of one call together; the store bears that many over its limit.
     const full = this.#pin.put(id, chunk);
-    if (full !== undefined) {
-      const earlier = this.#full;
-      this.#full = earlier === undefined ? full : Promise.all([earlier, full]).then(() => undefined);
-      // Whoever writes next, or ends, meets the error.
-      this.#full.catch(() => undefined);
-    }
     this.#chunks.push({ id, length: chunk.length });
+    if (full === undefined) return;
+    const earlier = this.#full;
+    this.#full = earlier === undefined ? full : Promise.all([earlier, full]).then(() => undefined);
+    // Whoever writes next, or ends, meets the error.
+    this.#full.catch(() => undefined);
   }
 
-  write(bytes: Uint8Array): Promise<void> | void {
-    this.#size += bytes.length;
-    this.#summer.update(bytes);
-    this.#splitter.update(bytes);
-    const full = this.#full;
-    this.#full = undefined;
-    return full;
-  }
-
-  async end(): Promise<{ content: ContentRef; sum: string }> {
-    this.#splitter.end();
-    await this.#full;
-    const stored = describe(this.#chunks, this.#size, this.#limits, this.#summer.digest());
+  async end(): Promise<NamedContent> {
+    const stored = await this.#finish();
     this.#onEnd(stored);
     return { content: stored.content, sum: stored.sum };
   }
 
+  async #finish(): Promise<Stored> {
+    const large = this.#large;
+    if (large === undefined) {
+      const [first, ...more] = this.#small;
+      const bytes = more.length === 0 ? (first ?? new Uint8Array(0)) : new Uint8Array(Buffer.concat(this.#small));
+      return storeBytes(this.#pin, bytes, this.#seeds);
+    }
+    large.splitter.end();
+    await this.#full;
+    return describe(this.#chunks, this.#size, this.#limits, large.summer.digest());
+  }
+}
+
+/** Manifests of content that was stored and is not committed yet, with how many hold them. */
+export class HeldManifests {
+  readonly #held = new Map<ContentId, { readonly manifest: Manifest; holders: number }>();
+
+  get(id: ContentId): Manifest | undefined {
+    return this.#held.get(id)?.manifest;
+  }
+
+  hold(id: ContentId, manifest: Manifest): void {
+    const known = this.#held.get(id);
+    if (known === undefined) this.#held.set(id, { manifest, holders: 1 });
+    else known.holders++;
+  }
+
+  release(id: ContentId): void {
+    const known = this.#held.get(id);
+    if (known !== undefined && --known.holders === 0) this.#held.delete(id);
+  }
+}
+
+export class StoreIntake implements Intake {
+  readonly #pin: Pin;
+  readonly #seeds: SumSeeds;
+  readonly #manifests: HeldManifests;
+  readonly #holds: ContentId[] = [];
+
+  constructor(chunks: ChunkStore, seeds: SumSeeds, manifests: HeldManifests) {
+    this.#pin = chunks.pin();
+    this.#seeds = seeds;
+    this.#manifests = manifests;
+  }
+
+  async store(bytes: Uint8Array): Promise<NamedContent> {
+    const stored = await storeBytes(this.#pin, bytes, this.#seeds);
+    this.#note(stored);
+    return { content: stored.content, sum: stored.sum };
+  }
+
+  sink(sizeHint?: number): ContentSink {
+    return new StoreSink(this.#pin, this.#seeds, sizeHint, (stored) => this.#note(stored));
+  }
+
+  #note({ content, manifest }: Stored): void {
+    if (manifest === undefined) return;
+    this.#manifests.hold(content.id, manifest);
+    this.#holds.push(content.id);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#isDisposed) return;
-    this.#isDisposed = true;
-    await this.#full?.catch(() => undefined);
+    for (const id of this.#holds.splice(0)) this.#manifests.release(id);
     this.#pin[Symbol.dispose]();
-    this.#onDispose();
   }
 }
 

@@ -1,14 +1,14 @@
 /** SpaceService over the hub's own stores: rights are asked here, once, for every door. */
 import type { Access, Action, Principal } from "#access/access.ts";
 import { CommitQueue } from "#hub/commit-queue.ts";
-import { StoreSink, StoredContent } from "#hub/content.ts";
+import { HeldManifests, StoreIntake, StoredContent } from "#hub/content.ts";
 import type { Commit, CommitOutcome, ListRequest, MetaStore } from "#hub/meta/meta-store.ts";
 import { changesFor, differences } from "#hub/restore.ts";
 import { runDifferences } from "#hub/run-differences.ts";
 import type {
   CommitRequest,
   ContentReader,
-  ContentSink,
+  Intake,
   SpaceEvent,
   SpaceService,
 } from "#hub/space-service.ts";
@@ -57,7 +57,7 @@ export type HubSpacesOptions = {
 /** Seeds of a space's sums, as the engine takes them. */
 export function seedsOf(space: Space): SumSeeds {
   const view = new DataView(space.seeds.buffer, space.seeds.byteOffset, 16);
-  return { a: view.getBigUint64(0, true), b: view.getBigUint64(8, true) };
+  return { a: view.getBigUint64(0), b: view.getBigUint64(8) };
 }
 
 export class HubSpaces implements SpaceService {
@@ -66,8 +66,7 @@ export class HubSpaces implements SpaceService {
   readonly #watchers = new SpaceWatchers();
   /** By name; changed only here. Deleted spaces are in it too. */
   #spaces = new Map<string, Space>();
-  /** Of content that a sink has ended and that is not committed yet, with how many sinks hold it. */
-  readonly #manifests = new Map<ContentId, { readonly manifest: Manifest; holders: number }>();
+  readonly #manifests = new HeldManifests();
 
   private constructor(options: HubSpacesOptions) {
     this.#options = options;
@@ -192,6 +191,16 @@ export class HubSpaces implements SpaceService {
     return records.filter((record) => this.#may(who, "read", name, record.path));
   }
 
+  async journalOfRun(who: Principal, name: string, runId: string): Promise<JournalRecord[]> {
+    const records = await this.#options.meta.journalOfRun(this.#known(who, name).id, runId);
+    return records.filter((record) => this.#may(who, "read", name, record.path));
+  }
+
+  async count(who: Principal, name: string, below: RelPath, max: number): Promise<number> {
+    this.#require(who, "read", name, below);
+    return this.#options.meta.count(this.#known(who, name).id, below, max);
+  }
+
   async changedSince(
     who: Principal,
     name: string,
@@ -213,34 +222,8 @@ export class HubSpaces implements SpaceService {
 
   // ---------------------------------------------------------------- writing
 
-  async sink(who: Principal, name: string, sizeHint?: number): Promise<ContentSink> {
-    const space = this.#known(who, name);
-    let held: ContentId | undefined;
-    return new StoreSink(
-      this.#options.chunks,
-      seedsOf(space),
-      sizeHint,
-      ({ content, manifest }) => {
-        if (manifest === undefined) return;
-        held = content.id;
-        this.holdManifest(content.id, manifest);
-      },
-      () => {
-        if (held !== undefined) this.releaseManifest(held);
-      },
-    );
-  }
-
-  /** Keeps the manifest of content that was stored and is about to be committed; release it afterwards. */
-  holdManifest(id: ContentId, manifest: Manifest): void {
-    const known = this.#manifests.get(id);
-    if (known === undefined) this.#manifests.set(id, { manifest, holders: 1 });
-    else known.holders++;
-  }
-
-  releaseManifest(id: ContentId): void {
-    const known = this.#manifests.get(id);
-    if (known !== undefined && --known.holders === 0) this.#manifests.delete(id);
+  intake(who: Principal, name: string): Intake {
+    return new StoreIntake(this.#options.chunks, seedsOf(this.#known(who, name)), this.#manifests);
   }
 
   async commit(who: Principal, name: string, request: CommitRequest): Promise<CommitOutcome> {
@@ -260,8 +243,9 @@ export class HubSpaces implements SpaceService {
     };
     const manifests = new Map<ContentId, Manifest>();
     for (const change of request.changes) {
-      const held = change.type === "put" && change.content !== undefined && this.#manifests.get(change.content.id);
-      if (held) manifests.set((change as { content: { id: ContentId } }).content.id, held.manifest);
+      const id = change.type === "put" ? change.content?.id : undefined;
+      const held = id === undefined ? undefined : this.#manifests.get(id);
+      if (held !== undefined) manifests.set(id!, held);
     }
     const outcome = await this.#queue.add(commit, manifests);
     if (outcome.after > outcome.before) this.#watchers.tell({ space: name, ...sequences(outcome) });

@@ -73,6 +73,8 @@ export interface MetaStore {
   version(space: SpaceId, path: RelPath): Promise<Version | undefined>;
   /** Present entries in byte order. */
   list(space: SpaceId, request: ListRequest): Promise<Version[]>;
+  /** Present entries below `below`, itself not, counted up to `max`. */
+  count(space: SpaceId, below: RelPath, max: number): Promise<number>;
   /** Current versions (tombstones too) of paths at or below `below` that changed after `sequence`, by sequence. */
   changedSince(space: SpaceId, below: RelPath, sequence: number, limit: number): Promise<Version[]>;
   /** Versions of one path, newest first, before a sequence. */
