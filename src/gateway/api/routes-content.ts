@@ -1,7 +1,7 @@
 /** Content: bytes of files in and out, whole or in ranges, with conditions. */
 import { getMimeType } from "hono/utils/mime";
 import * as z from "zod";
-import type { ContentReader } from "#hub/space-service.ts";
+import type { ContentReader, Intake, NamedContent } from "#hub/space-service.ts";
 import type { SpaceChange, Version } from "#hub/space.ts";
 import { nameOf } from "#model/path.ts";
 import {
@@ -225,11 +225,9 @@ async function putContent(call: Write): Promise<Response> {
   const length = headers.get("content-length");
   const isWhole = length !== null && Number(length) <= WHOLE_BODY_BYTES_MAX;
   using _place = isWhole ? undefined : call.traffic.upload();
-  const hint = length === null ? undefined : Number(length);
   // Held until the commit is done: what was written is not pruned meanwhile.
-  await using sink = await services.spaces.sink(who, params.space, hint);
-  await readBody(call, sink, isWhole);
-  const { content, sum } = await sink.end();
+  await using intake = services.spaces.intake(who, params.space);
+  const { content, sum } = isWhole ? await storeWhole(call, intake) : await storeStream(call, intake, length);
   const change: SpaceChange = {
     type: "put",
     path,
@@ -256,34 +254,50 @@ function modeOf(headers: Headers, fallback: number): number {
   return parseMode(text);
 }
 
-type Sink = { write(bytes: Uint8Array): Promise<void> | void };
-
-/** Hands the body to the sink as fast as it takes it. @throws {ApiProblem} DIGEST when it is not what was announced */
-async function readBody(call: Write, sink: Sink, isWhole: boolean): Promise<void> {
-  const { request, headers } = call;
+/** What the sha-256 of the body must be, in hex. @throws {ApiProblem} where the body cannot be kept as it is sent */
+function digestOf({ headers }: Write): string | undefined {
   if (headers.has("content-encoding")) {
     throw new ApiProblem("MEDIA_TYPE", "content is kept as it is sent", "send it without Content-Encoding");
   }
   const expected = expectedSha256(headers);
   if (expected === "invalid") throw new ApiProblem("USAGE", "the digest is no sha-256 in base64");
+  return expected;
+}
+
+function requireDigest(found: string, expected: string): void {
+  if (found === expected) return;
+  throw new ApiProblem("DIGEST", "the sha-256 of the body is another", "send the file again");
+}
+
+function requireLength(call: Write, total: number, announced: string | null): void {
+  call.traffic.count("in", total);
+  if (announced === null || Number(announced) === total) return;
+  throw new ApiProblem("DIGEST", `${total} bytes came instead of ${announced}`, "send the file again");
+}
+
+async function storeWhole(call: Write, intake: Intake): Promise<NamedContent> {
+  const expected = digestOf(call);
+  const bytes = new Uint8Array(await call.request.arrayBuffer());
+  requireLength(call, bytes.length, call.headers.get("content-length"));
+  if (expected !== undefined) requireDigest(Bun.SHA256.hash(bytes, "hex"), expected);
+  return intake.store(bytes);
+}
+
+/** Hands the body on as fast as the store takes it. */
+async function storeStream(call: Write, intake: Intake, length: string | null): Promise<NamedContent> {
+  const expected = digestOf(call);
+  const sink = intake.sink(length === null ? undefined : Number(length));
   const hasher = expected === undefined ? undefined : new Bun.SHA256();
   let total = 0;
-  const take = async (bytes: Uint8Array): Promise<void> => {
-    total += bytes.length;
-    hasher?.update(bytes);
-    const full = sink.write(bytes);
+  for await (const piece of call.request.body ?? []) {
+    total += piece.length;
+    hasher?.update(piece);
+    const full = sink.write(piece);
     if (full !== undefined) await full;
-  };
-  if (isWhole) {
-    const bytes = new Uint8Array(await request.arrayBuffer());
-    if (bytes.length > 0) await take(bytes);
-  } else if (request.body !== null) for await (const piece of request.body) await take(piece);
-  const length = headers.get("content-length");
-  if (length !== null && Number(length) !== total) throw new ApiProblem("DIGEST", `${total} bytes came instead of ${length}`);
-  if (hasher !== undefined && hasher.digest("hex") !== expected) {
-    throw new ApiProblem("DIGEST", "the sha-256 of the body is another", "send the file again");
   }
-  call.traffic.count("in", total);
+  requireLength(call, total, length);
+  if (hasher !== undefined) requireDigest(hasher.digest("hex"), expected!);
+  return sink.end();
 }
 
 async function removeContent(call: Remove): Promise<Response> {
