@@ -4,6 +4,7 @@
  * left alone. Nothing is ever removed by it.
  */
 import { z } from "zod";
+import { roleSchema } from "#access/roles-file.ts";
 import { readYaml } from "#platform/yaml/checked-yaml.ts";
 import { readBytes, readDurationMs } from "#config/quantities.ts";
 
@@ -41,8 +42,7 @@ const schema = z
         ignore: z.array(z.string()).max(1000).optional(),
       }),
     ),
-    /** Checked by the room that knows roles. */
-    roles: many(z.looseObject({ name })),
+    roles: many(roleSchema),
     groups: many(z.strictObject({ name, roles: names.default([]) })),
     users: many(
       z.strictObject({

@@ -206,7 +206,7 @@ function requireAllowed(
   if (allowed === "public" || allowed === "known") return;
   if (allowed === "visible") {
     const { space } = asked.params as { space: string };
-    if (services.access.seesAny(who, space)) return;
+    if (services.access.reaches(who, "read", space, "")) return;
     // The same as for a space that does not exist.
     const message = `there is no space "${space}", or you may see nothing of it`;
     throw new SynclineError({ code: "SPACE_UNKNOWN", op: "find space", message });

@@ -56,19 +56,24 @@ export function streamOf(
   source: AsyncGenerator<Uint8Array>,
   onError: (error: unknown) => void,
 ): ReadableStream<Uint8Array> {
+  let isGone = false;
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
         try {
           const next = await source.next();
+          // The client may have gone while it was waited for.
+          if (isGone) return;
           if (next.done === true) controller.close();
           else controller.enqueue(next.value);
         } catch (error) {
+          if (isGone) return;
           onError(error);
           controller.error(error);
         }
       },
       async cancel() {
+        isGone = true;
         await source.return(undefined);
       },
     },

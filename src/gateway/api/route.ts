@@ -3,7 +3,9 @@
  * done; the door (api.ts), the OpenAPI document and the property test over all routes read nothing else.
  */
 import type * as z from "zod";
-import type { Access, Action, Principal, Resource } from "#access/access.ts";
+import type { Action, Principal, Resource } from "#access/access.ts";
+import type { Actor } from "#access/audit.ts";
+import type { HubAccess } from "#access/hub-access.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { RelPath } from "#model/path.ts";
 import type { IdempotencyKeys } from "#gateway/api/idempotency.ts";
@@ -24,7 +26,7 @@ export interface ApiLog {
 /** What handlers may use. */
 export type ApiServices = {
   readonly spaces: SpaceService;
-  readonly access: Access;
+  readonly access: HubAccess;
   readonly clock: Clock;
   readonly random: Random;
   readonly metrics: Metrics;
@@ -33,6 +35,14 @@ export type ApiServices = {
   readonly version: string;
   /** Asks each dependency; answers within `signal`. */
   readonly dependencies: (signal: AbortSignal) => Promise<readonly Dependency[]>;
+  /**
+   * Makes the first user, an administrator, and returns a token of it.
+   * @throws {SynclineError} AUTH when the set-up token is another or was used
+   */
+  readonly setup: (
+    first: { readonly token: string; readonly user: string; readonly password: string },
+    by: Actor,
+  ) => Promise<string>;
   /** Aborted when the hub takes no more work: streams that never end by themselves end then. */
   readonly closing: AbortSignal;
 };

@@ -2,6 +2,7 @@
 import * as z from "zod";
 import { openApi } from "#gateway/api/openapi.ts";
 import { type AnyRoute, json, route } from "#gateway/api/route.ts";
+import { ACCESS_ROUTES } from "#gateway/api/routes-access.ts";
 import { CONTENT_ROUTES } from "#gateway/api/routes-content.ts";
 import { ENTRY_ROUTES } from "#gateway/api/routes-entries.ts";
 import { EVENT_ROUTES } from "#gateway/api/routes-events.ts";
@@ -17,6 +18,7 @@ export function apiRoutes(version: string): readonly AnyRoute[] {
     ...CONTENT_ROUTES,
     ...HISTORY_ROUTES,
     ...EVENT_ROUTES,
+    ...ACCESS_ROUTES,
     ...HUB_ROUTES,
   ];
   let document: unknown;

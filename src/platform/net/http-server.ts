@@ -24,13 +24,20 @@ export type HttpServerOptions = {
 
 export interface HttpServer {
   readonly port: number;
+  /** New connections get this certificate; what is open stays. Only where TLS is served. */
+  useIdentity(tls: Identity): void;
   /** Takes no more connections, and ends when those that run have their answers, at the latest after `graceMs`. */
   stop(graceMs: number): Promise<void>;
 }
 
 /** @throws {SynclineError} USAGE when the address cannot be listened on */
 export function serveHttp(options: HttpServerOptions): HttpServer {
-  const { tls } = options;
+  const handlers = {
+    fetch: (request: Request, own: Bun.Server<undefined>) =>
+      options.handle(request, own.requestIP(request)?.address ?? "unknown"),
+    error: () => new Response(null, { status: 500 }),
+  };
+  const secure = (tls: Identity) => ({ tls: { cert: tls.certificate, key: tls.key }, http2: true });
   let server: Bun.Server<undefined>;
   try {
     server = Bun.serve({
@@ -39,9 +46,8 @@ export function serveHttp(options: HttpServerOptions): HttpServer {
       idleTimeout: IDLE_SECONDS,
       // Each door holds its own limits; content may be as large as a disk.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-      ...(tls === undefined ? {} : { tls: { cert: tls.certificate, key: tls.key }, http2: true }),
-      fetch: (request, own) => options.handle(request, own.requestIP(request)?.address ?? "unknown"),
-      error: () => new Response(null, { status: 500 }),
+      ...(options.tls === undefined ? {} : secure(options.tls)),
+      ...handlers,
     });
   } catch (cause) {
     throw new SynclineError({
@@ -54,6 +60,7 @@ export function serveHttp(options: HttpServerOptions): HttpServer {
   }
   return {
     port: server.port!,
+    useIdentity: (tls) => server.reload({ ...handlers, ...secure(tls) }),
     async stop(graceMs) {
       const grace = setTimeout(() => void server.stop(true), graceMs);
       try {
