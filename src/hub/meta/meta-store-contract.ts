@@ -554,6 +554,8 @@ async function compare(store: MetaStore, space: SpaceId, model: SpaceModel, chan
       const then = await store.list(space, { ...request, at: { sequence: point } });
       expect(then.map(({ path }) => path)).toEqual(model.list(request, point));
     }
+    const present = model.list({ below, after: undefined, shallow: false, limit: 10_000 }).length;
+    for (const max of [2, 10_000]) expect(await store.count(space, below, max)).toBe(Math.min(max, present));
     const since = await store.changedSince(space, below, point, 100);
     expect(since.map(({ sequence }) => sequence)).toEqual(model.changedSince(below, point));
   }

@@ -29,6 +29,8 @@ const LIVE_ROWS_MAX = 512;
 const SELECT = `SELECT ${VERSION_COLUMNS} FROM versions WHERE space_id = ?`;
 const CURRENT = `${SELECT} AND replaced IS NULL AND present IN (0, 1) AND path = ?`;
 const LIST = `${SELECT} AND replaced IS NULL AND present = 1 AND path >= ? AND path < ? ORDER BY path LIMIT ?`;
+const COUNT = `SELECT count(*) AS entries FROM (SELECT 1 AS one FROM versions
+  WHERE space_id = ? AND replaced IS NULL AND present = 1 AND path >= ? AND path < ? LIMIT ?) counted`;
 /** The sign keeps SQLite from walking by sequence. */
 const LIST_AT = `${SELECT} AND path >= ? AND path < ? AND +seq <= ? AND (replaced IS NULL OR replaced > ?)
   AND present = 1 ORDER BY path LIMIT ?`;
@@ -87,6 +89,11 @@ export class Queries {
       ? await children(rows, range, whole.from.length, limit)
       : await rows(range, limit);
     return found.map((row) => versionOf(row, this.#hubId));
+  }
+
+  async count(space: SpaceId, below: RelPath, max: number): Promise<number> {
+    const { from, to } = rangeBelow(below);
+    return (await this.#sql.get<{ entries: number }>(COUNT, [space, from, to, max]))!.entries;
   }
 
   async changedSince(space: SpaceId, below: RelPath, sequence: number, limit: number): Promise<Version[]> {

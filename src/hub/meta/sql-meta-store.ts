@@ -83,6 +83,10 @@ export class SqlMetaStore implements MetaStore {
     return this.#queries.list(space, request);
   }
 
+  count(space: SpaceId, below: RelPath, max: number): Promise<number> {
+    return this.#queries.count(space, below, max);
+  }
+
   changedSince(space: SpaceId, below: RelPath, sequence: number, limit: number): Promise<Version[]> {
     return this.#queries.changedSince(space, below, sequence, limit);
   }
