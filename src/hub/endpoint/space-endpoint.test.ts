@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { TestHub, TestLink } from "#hub/hub-fixture.ts";
-import { SynclineError } from "#model/error.ts";
+import type { SynclineError } from "#model/error.ts";
 
 /** A file above what travels inline. */
 const LARGE = 400_000;
