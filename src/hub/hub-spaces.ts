@@ -70,7 +70,7 @@ export class HubSpaces implements SpaceService {
 
   private constructor(options: HubSpacesOptions) {
     this.#options = options;
-    this.#queue = new CommitQueue(options.chunks, options.meta);
+    this.#queue = new CommitQueue(options.meta);
   }
 
   static async open(options: HubSpacesOptions): Promise<HubSpaces> {
@@ -247,7 +247,7 @@ export class HubSpaces implements SpaceService {
       const held = id === undefined ? undefined : this.#manifests.get(id);
       if (held !== undefined) manifests.set(id!, held);
     }
-    const outcome = await this.#queue.add(commit, manifests);
+    const outcome = await this.#queue.add(commit, manifests, async () => request.intake?.flush());
     if (outcome.after > outcome.before) this.#watchers.tell({ space: name, ...sequences(outcome) });
     return outcome;
   }
@@ -257,7 +257,7 @@ export class HubSpaces implements SpaceService {
     name: string,
     below: RelPath,
     to: Point,
-    request: Omit<CommitRequest, "changes" | "atomic">,
+    request: Omit<CommitRequest, "changes" | "atomic" | "intake">,
   ): Promise<CommitOutcome> {
     this.#require(who, "restore", name, below);
     this.#require(who, "write", name, below);

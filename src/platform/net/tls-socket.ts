@@ -24,6 +24,8 @@ export type ConnectOptions = {
   /** PEM of the accepted authorities; undefined: those of the system. */
   readonly authorities: string | undefined;
   readonly identity: Identity | undefined;
+  /** The name that the certificate must be for, where that is not `host`. */
+  readonly serverName?: string | undefined;
 };
 
 export type ListenOptions = {
@@ -45,6 +47,8 @@ export type Handshake =
       readonly transport: Transport;
       /** With clientAuthorities: whether the client has a certificate of theirs. The caller refuses it otherwise. */
       readonly isClientKnown: boolean;
+      /** DER of the certificate of a client that is known. Its private key was proved in the handshake. */
+      readonly clientCertificate: Uint8Array | undefined;
     }
   | Error;
 
@@ -170,6 +174,7 @@ export async function connectTls(
   signal: AbortSignal,
 ): Promise<{ transport: Transport; peer: PeerCertificate }> {
   signal.throwIfAborted();
+  const name = options.serverName ?? options.host;
   const done = Promise.withResolvers<{ transport: Transport; peer: PeerCertificate }>();
   const shared = handlers(
     (socket, fault) => {
@@ -181,7 +186,7 @@ export async function connectTls(
       socket.setNoDelay(true);
       socket.setKeepAlive(true, 30_000);
       socket.data = new SocketTransport(socket);
-      done.resolve({ transport: socket.data, peer: describePeer(der, options.host, fault) });
+      done.resolve({ transport: socket.data, peer: describePeer(der, name, fault) });
     },
     (_socket, error) => done.reject(error),
   );
@@ -195,7 +200,7 @@ export async function connectTls(
     data: undefined,
     tls: {
       rejectUnauthorized: false,
-      ...(isIP(options.host) === 0 ? { serverName: options.host } : {}),
+      ...(isIP(name) === 0 ? { serverName: name } : {}),
       ...(options.authorities === undefined ? {} : { ca: options.authorities }),
       ...(identity === undefined ? {} : { cert: identity.certificate, key: identity.key }),
     },
@@ -234,7 +239,8 @@ export function listenTls(options: ListenOptions): Listener {
     socket.data = new SocketTransport(socket);
     // A client whose certificate is not accepted is told so in words, by the caller, instead of by a reset.
     const isClientKnown = options.clientAuthorities !== undefined && ok && fault === null && socket.authorized;
-    settle(socket, { transport: socket.data, isClientKnown });
+    const clientCertificate = isClientKnown ? socket.getPeerCertificate()?.raw : undefined;
+    settle(socket, { transport: socket.data, isClientKnown, clientCertificate });
   }, settle);
   const listener = Bun.listen<SocketTransport | undefined>({
     hostname: options.host,

@@ -10,6 +10,7 @@ import { isCode } from "#platform/file-system.ts";
 import type { Clock, Host } from "#platform/host.ts";
 import { type Handshake, type Identity, listenTls } from "#platform/net/tls-socket.ts";
 import type { Transport } from "#platform/net/transport.ts";
+import { ConnectionGate } from "#sync/endpoint/connection-gate.ts";
 import { EndpointServer } from "#sync/endpoint/endpoint-server.ts";
 import type { Endpoint } from "#sync/endpoint/endpoint.ts";
 import { FailureLimiter } from "#sync/transport/failure-limiter.ts";
@@ -68,11 +69,14 @@ class ConnectionServer implements Server {
   readonly #listener: { close(): void };
   readonly #limiter = new FailureLimiter();
   readonly #tokens: readonly Buffer[];
-  readonly #perAddress = new Map<string, { all: number; pending: number }>();
+  readonly #gate = new ConnectionGate({
+    connections: CONNECTIONS_MAX,
+    pending: PENDING_MAX,
+    pendingPerAddress: PENDING_PER_ADDRESS_MAX,
+    perAddress: PER_ADDRESS_MAX,
+  });
   readonly #stop = new AbortController();
   readonly #running = new Set<Promise<void>>();
-  #connections = 0;
-  #pending = 0;
 
   constructor(options: ServeOptions) {
     const { listen, tls, tokens } = options;
@@ -100,44 +104,21 @@ class ConnectionServer implements Server {
   }
 
   #arrived(address: string): boolean {
-    const here = this.#perAddress.get(address) ?? { all: 0, pending: 0 };
-    const crowd = here.all >= PER_ADDRESS_MAX || here.pending >= PENDING_PER_ADDRESS_MAX;
-    const full = this.#connections >= CONNECTIONS_MAX || this.#pending >= PENDING_MAX;
-    if (crowd || full || this.#stop.signal.aborted) {
-      this.#options.log("connection refused: too many", { address, connections: this.#connections });
-      return false;
-    }
-    this.#perAddress.set(address, here);
-    here.all++;
-    here.pending++;
-    this.#connections++;
-    this.#pending++;
-    return true;
-  }
-
-  /** It has shown who it is, or has failed to. */
-  #decided(address: string): void {
-    this.#pending--;
-    this.#perAddress.get(address)!.pending--;
-  }
-
-  #left(address: string): void {
-    const here = this.#perAddress.get(address)!;
-    here.all--;
-    if (here.all === 0) this.#perAddress.delete(address);
-    this.#connections--;
+    if (!this.#stop.signal.aborted && this.#gate.arrived(address)) return true;
+    this.#options.log("connection refused: too many", { address, connections: this.#gate.connections });
+    return false;
   }
 
   #shaken(address: string, result: Handshake): void {
     if (result instanceof Error) {
-      this.#decided(address);
-      this.#left(address);
+      this.#gate.decided(address);
+      this.#gate.left(address);
       this.#options.log("TLS handshake failed", { address, reason: brief(result.message) });
       return;
     }
     const isKnown = this.#options.tls.clientAuthorities === undefined || result.isClientKnown;
     const running = this.#run(address, result.transport, isKnown).finally(() => {
-      this.#left(address);
+      this.#gate.left(address);
       this.#running.delete(running);
     });
     this.#running.add(running);
@@ -146,7 +127,7 @@ class ConnectionServer implements Server {
   async #run(address: string, transport: Transport, isKnown: boolean): Promise<void> {
     const { log } = this.#options;
     const started = await this.#start(address, transport, isKnown);
-    this.#decided(address);
+    this.#gate.decided(address);
     if (started === undefined) return;
     const { mux, value } = started;
     log("connected", { address, root: value.label });

@@ -5,7 +5,7 @@
 import { SynclineError } from "#model/error.ts";
 import type { Side } from "#model/plan.ts";
 import type { Host } from "#platform/host.ts";
-import type { Endpoint } from "#sync/endpoint/endpoint.ts";
+import type { Endpoint, SumSeeds } from "#sync/endpoint/endpoint.ts";
 import type { Store } from "#sync/index/store.ts";
 import { Bandwidth } from "#sync/session/bandwidth.ts";
 import { type CycleContext, type CycleOutcome, type Extents, runCycle } from "#sync/session/cycle.ts";
@@ -41,6 +41,8 @@ export type SessionInput = {
   readonly options: SessionOptions;
   /** The pair's own state; stays open and belongs to the caller. */
   readonly store: Store;
+  /** By which a side that is not ours alone names content; undefined: the session draws its own. */
+  readonly seeds?: SumSeeds | undefined;
   readonly host: Host;
   readonly onEvent: (event: SessionEvent) => void;
   /** Text to a short hex digest; names plans and runs. */
@@ -54,7 +56,7 @@ export type SessionInput = {
  * @throws {SynclineError} when it cannot start or must halt; retryable ones were retried before
  */
 export async function runSession(input: SessionInput): Promise<Summary> {
-  const state = new SessionState(input.store, input.host.random);
+  const state = new SessionState(input.store, input.host.random, input.seeds);
   const tally = new Tally(input.host.clock);
   let last: Summary | undefined;
   let failures = 0;

@@ -178,4 +178,20 @@ describe("taking a scan in", () => {
     expect(["a", "a/b", "c"].map((path) => unknown.below(path))).toEqual([true, false, false]);
     expect(new UnknownPaths([found("")]).covering("any/where")?.code).toBe("EIO");
   });
+
+  test("[SESSION-10] given seeds are kept, and other seeds than last time forget what was agreed by the old ones", () => {
+    const disk = new MemoryDisk();
+    const first = new SessionState(new MemoryStore(disk), random, { a: 1n, b: 2n });
+    first.store.transaction({ durable: true }, () => {
+      first.setAncestor("f", file("one"));
+      first.marks.beta = { rootId: "r", epoch: "e", seq: 5, filterHash: "x" };
+      first.save(true);
+    });
+    const same = new SessionState(new MemoryStore(disk), random, { a: 1n, b: 2n });
+    expect([same.files, same.seeds, same.marks.beta?.seq]).toEqual([1, { a: 1n, b: 2n }, 5]);
+    const other = new SessionState(new MemoryStore(disk), random, { a: 1n, b: 3n });
+    expect([other.files, other.seeds, other.marks.beta]).toEqual([0, { a: 1n, b: 3n }, undefined]);
+    expect(other.ancestorOf("f")).toBeUndefined();
+    expect(new SessionState(new MemoryStore(disk), random).seeds).toEqual({ a: 1n, b: 3n });
+  });
 });

@@ -65,19 +65,33 @@ export class SessionState {
   /** Sequences whose observations are stored durably, so that the endpoints' logs may forget them. */
   readonly savedSeq: Record<Side, number>;
 
-  constructor(store: Store, random: Random) {
+  /** @param seeds those that a side names content by; with others than last time nothing is remembered. Undefined: our own */
+  constructor(store: Store, random: Random, seeds?: SumSeeds) {
     this.store = store;
     this.ancestor = store.tree("ancestor", entryCodec);
     this.#meta = store.table("meta");
     this.#inFlight = store.log("in-flight");
     this.#savedPending = { alpha: store.table("pending-alpha"), beta: store.table("pending-beta") };
     this.#ancestorEmpty = this.ancestor.count() === 0;
-    this.seeds = this.#loadSeeds(random);
+    const known = this.#meta.get("seeds");
+    this.seeds = seeds ?? this.#loadSeeds(random);
     this.files = this.#number("files");
     this.marks = { alpha: this.#loadMark("alpha"), beta: this.#loadMark("beta") };
     for (const side of SIDES) this.#loadPending(side);
     this.savedSeq = { alpha: this.marks.alpha?.seq ?? 0, beta: this.marks.beta?.seq ?? 0 };
     this.#saved = this.#fingerprint();
+    if (seeds !== undefined) this.#adoptSeeds(known, seeds);
+  }
+
+  /** Sums of other seeds say nothing, so what was agreed by them is forgotten with them. */
+  #adoptSeeds(known: Uint8Array | undefined, seeds: SumSeeds): void {
+    const bytes = new Uint8Array(16);
+    const view = new DataView(bytes.buffer);
+    view.setBigUint64(0, seeds.a);
+    view.setBigUint64(8, seeds.b);
+    if (known !== undefined && Buffer.compare(known, bytes) === 0) return;
+    if (known !== undefined) this.reset();
+    this.store.transaction({ durable: true }, () => this.#meta.set("seeds", bytes));
   }
 
   /** Call before connecting: what was on its way when the process or the link ended may have arrived. */
