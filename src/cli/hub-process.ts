@@ -26,7 +26,7 @@ import { migrate } from "#platform/sql/migrate.ts";
 import { openPostgres } from "#platform/sql/postgres.ts";
 import { openSqlite } from "#platform/sql/sqlite.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
-import { openPackStore } from "#store/packs/pack-store.ts";
+import { openPacks } from "#store/packs/packs.ts";
 import { bootstrapTarget } from "#cli/hub-bootstrap.ts";
 import { HubSetup } from "#cli/hub-setup.ts";
 import { hubMetrics } from "#cli/hub-metrics.ts";
@@ -139,7 +139,7 @@ export class HubProcess {
   }
 }
 
-async function openStores({ host, dataDir, config, bootstrap }: HubOptions, opened: Opened): Promise<Stores> {
+async function openStores({ host, dataDir, config, bootstrap, log }: HubOptions, opened: Opened): Promise<Stores> {
   const { clock, random } = host;
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const url = config.database ?? "sqlite";
@@ -147,8 +147,11 @@ async function openStores({ host, dataDir, config, bootstrap }: HubOptions, open
   opened.add(() => database.close());
   await migrate(database, "gateway", IDEMPOTENCY_MIGRATIONS);
   const meta = await SqlMetaStore.open(database, random);
-  const chunks = await openPackStore({ host, directory: join(dataDir, "chunks") });
+  const directory = join(dataDir, "chunks");
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const { store: chunks, recovery } = await openPacks(host, directory);
   opened.add(() => chunks.close());
+  log.info("chunks opened", { ...recovery, unreadable: recovery.unreadable.length });
   const access = await HubAccess.open({
     database,
     clock,

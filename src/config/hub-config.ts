@@ -5,7 +5,7 @@
 import { z } from "zod";
 import { SynclineError } from "#model/error.ts";
 import { readYaml } from "#platform/yaml/checked-yaml.ts";
-import { HUB_KEYS, HUB_KEY_NAMES, type HubKey, environmentOf, flagOf, hubKey } from "#config/hub-keys.ts";
+import { type HUB_KEYS, HUB_KEY_NAMES, type HubKey, environmentOf, flagOf, hubKey } from "#config/hub-keys.ts";
 
 const LIST_ITEMS_MAX = 64;
 
