@@ -1,6 +1,7 @@
 /** What became of a change, as an answer or as the problem that it is. */
 import type { Principal } from "#access/access.ts";
 import type { CommitOutcome } from "#hub/meta/meta-store.ts";
+import type { Intake } from "#hub/space-service.ts";
 import type { ChangeResult, Expect, SpaceChange, Version } from "#hub/space.ts";
 import type { RelPath } from "#model/path.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
@@ -19,16 +20,18 @@ export function sequenceExpect(sequence: number | undefined): Expect | undefined
   return sequence === 0 ? { kind: "absent" } : { kind: "sequence", sequence };
 }
 
-/** Commits changes as one. @throws {ApiProblem} for the first that was not done */
+/** Commits changes as one. `intake`: what new content of theirs came through, which it makes durable. @throws {ApiProblem} for the first that was not done */
 export async function commitAll(
   { services, who, trace }: Asking,
   space: string,
   changes: readonly SpaceChange[],
   message: string | undefined,
   onStale: Condition["onStale"],
+  intake?: Intake,
 ): Promise<readonly Extract<ChangeResult, { status: "done" }>[]> {
   const outcome: CommitOutcome = await services.spaces.commit(who, space, {
     changes,
+    intake,
     atomic: true,
     cause: "upload",
     traceId: trace.traceId,

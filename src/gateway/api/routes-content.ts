@@ -236,7 +236,7 @@ async function putContent(call: Write): Promise<Response> {
     content,
     makeParents: true,
   };
-  const [done] = await commitAll(call, params.space, [change], undefined, condition.onStale);
+  const [done] = await commitAll(call, params.space, [change], undefined, condition.onStale, intake);
   const { version } = done!;
   const etag = etagOf(version);
   return json(old === undefined ? 201 : 200, versionJson(version), {
