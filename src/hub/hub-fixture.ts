@@ -24,8 +24,7 @@ export const TRACE = "0123456789abcdef0123456789abcdef";
 const EVERYTHING: Access = {
   authenticate: () => Promise.reject(new Error("nobody signs in here")),
   decide: () => ({ allowed: true, reason: "a test" }),
-  seesAny: () => true,
-  isPartial: () => false,
+  reaches: () => true,
   require: () => undefined,
 };
 
