@@ -20,7 +20,11 @@ export function sequenceExpect(sequence: number | undefined): Expect | undefined
   return sequence === 0 ? { kind: "absent" } : { kind: "sequence", sequence };
 }
 
-/** Commits changes as one. `intake`: what new content of theirs came through, which it makes durable. @throws {ApiProblem} for the first that was not done */
+/**
+ * Commits changes as one.
+ * @param intake what new content of theirs came through; the commit makes it durable
+ * @throws {ApiProblem} for the first that was not done
+ */
 export async function commitAll(
   { services, who, trace }: Asking,
   space: string,

@@ -128,3 +128,6 @@ export function json(status: number, value: unknown, headers: Record<string, str
 export const nothing = (headers: Record<string, string> = {}): Response => new Response(null, { status: 204, headers });
 
 export const spaceAt = (space: string, path: RelPath): Resource => ({ type: "space", space, path });
+
+/** The path with everything below it: a deny anywhere there refuses. */
+export const treeAt = (space: string, path: RelPath): Resource => ({ type: "space", space, path, isTree: true });

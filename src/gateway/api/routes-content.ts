@@ -16,7 +16,7 @@ import { bytesBody } from "#gateway/api/bytes-body.ts";
 import { type Condition, commitAll, sequenceExpect, throwStale } from "#gateway/api/outcome.ts";
 import { pointAt } from "#gateway/api/point.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
-import { type AnyRoute, type Call, json, route, spaceAt } from "#gateway/api/route.ts";
+import { type AnyRoute, type Call, json, route, spaceAt, treeAt } from "#gateway/api/route.ts";
 import { notThere } from "#gateway/api/routes-spaces.ts";
 import {
   FLAG,
@@ -93,7 +93,9 @@ export const CONTENT_ROUTES: readonly AnyRoute[] = [
     method: "DELETE",
     path: "/v1/spaces/{space}/content/{path...}",
     summary: "Remove a file, or a directory; its versions stay in the history",
-    allowed: ({ params, path }) => [{ action: "write", resource: spaceAt(params.space, path) }],
+    allowed: ({ params, query, path }) => [
+      { action: "write", resource: query.recursive ? treeAt(params.space, path) : spaceAt(params.space, path) },
+    ],
     params: BY_NAME,
     query: REMOVE_QUERY,
     answers: { 200: { description: "The version that says that it is gone", schema: VERSION_JSON } },

@@ -5,7 +5,7 @@ import { decodeName, encodeName, isWithin, pathFault } from "#model/path.ts";
 import { commitAll, sequenceExpect } from "#gateway/api/outcome.ts";
 import { pointAt } from "#gateway/api/point.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
-import { type AnyRoute, json, route, spaceAt } from "#gateway/api/route.ts";
+import { type AnyRoute, json, route, spaceAt, treeAt } from "#gateway/api/route.ts";
 import { notThere } from "#gateway/api/routes-spaces.ts";
 import {
   FLAG,
@@ -138,9 +138,9 @@ export const ENTRY_ROUTES: readonly AnyRoute[] = [
     path: "/v1/spaces/{space}/move",
     summary: "Move a file or a directory with everything in it; nothing may be at the new place",
     allowed: ({ params, body }) => [
-      { action: "read", resource: spaceAt(params.space, body.from) },
-      { action: "write", resource: spaceAt(params.space, body.from) },
-      { action: "write", resource: spaceAt(params.space, body.to) },
+      { action: "read", resource: treeAt(params.space, body.from) },
+      { action: "write", resource: treeAt(params.space, body.from) },
+      { action: "write", resource: treeAt(params.space, body.to) },
     ],
     params: BY_NAME,
     body: z.strictObject({
@@ -164,8 +164,8 @@ export const ENTRY_ROUTES: readonly AnyRoute[] = [
     path: "/v1/spaces/{space}/copy",
     summary: "Copy a file or a directory, as it is or was; no bytes are moved, nothing may be at the new place",
     allowed: ({ params, body }) => [
-      { action: "read", resource: spaceAt(params.space, body.from) },
-      { action: "write", resource: spaceAt(params.space, body.to) },
+      { action: "read", resource: treeAt(params.space, body.from) },
+      { action: "write", resource: treeAt(params.space, body.to) },
     ],
     params: BY_NAME,
     body: z.strictObject({ from: PATH, to: PATH, at: POINT_TEXT.optional(), message: MESSAGE }),

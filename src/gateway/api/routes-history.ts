@@ -7,7 +7,7 @@ import type { ChangeResult, JournalRecord, Point, Version } from "#hub/space.ts"
 import type { RelPath } from "#model/path.ts";
 import { streamOf } from "#gateway/api/bytes-body.ts";
 import { pointAt } from "#gateway/api/point.ts";
-import { type AnyRoute, json, route, spaceAt } from "#gateway/api/route.ts";
+import { type AnyRoute, json, route, spaceAt, treeAt } from "#gateway/api/route.ts";
 import {
   JOURNAL_JSON,
   PATH_OR_ALL,
@@ -111,9 +111,9 @@ export const HISTORY_ROUTES: readonly AnyRoute[] = [
     path: "/v1/spaces/{space}/restore",
     summary: "Bring a path and everything below it to the state of a point, as new changes",
     allowed: ({ params, body }) => [
-      { action: "restore", resource: spaceAt(params.space, body.path) },
-      { action: "write", resource: spaceAt(params.space, body.path) },
-      { action: "read", resource: spaceAt(params.space, body.path) },
+      { action: "restore", resource: treeAt(params.space, body.path) },
+      { action: "write", resource: treeAt(params.space, body.path) },
+      { action: "read", resource: treeAt(params.space, body.path) },
     ],
     params: BY_NAME,
     body: z.strictObject({
