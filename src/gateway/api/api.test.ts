@@ -295,6 +295,20 @@ describe("events", () => {
     stop.abort();
   });
 
+  test("a listener whose token is revoked hears no more; the head alone opens no stream", async () => {
+    const { token, value } = (await (
+      await lab.ask("/v1/tokens", { method: "POST", json: { user: "reader", name: "short" } })
+    ).json()) as { token: { id: string }; value: string };
+    const response = await lab.ask("/v1/spaces/demo/events", { token: value });
+    const events = lines(response);
+    await events.next();
+    await lab.ask(`/v1/tokens/${token.id}`, { method: "DELETE" });
+    expect((await events.next()).done).toBe(true);
+    expect((await lab.ask("/v1/spaces/demo/events", { method: "HEAD" })).status).toBe(200);
+    for (let at = 0; at < 200 && (await openStreams()) > 0; at++) await Bun.sleep(20);
+    expect(await openStreams()).toBe(0);
+  });
+
   const openStreams = async (): Promise<number> => {
     const text = await (await lab.ask("/metrics")).text();
     return Number(/^syncline_http_event_streams_active (\d+)$/m.exec(text)![1]);

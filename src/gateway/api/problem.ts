@@ -40,6 +40,9 @@ const STATUS: Partial<Record<ProblemCode, readonly [status: number, title: strin
   QUOTA: [507, "The quota is used up"],
 };
 
+/** Refused for earlier failures without being looked at. */
+const THROTTLED = [429, "Too many failed attempts"] as const;
+
 export const PROBLEM_JSON = z
   .object({
     type: z.string().describe("URN of the code"),
@@ -92,10 +95,12 @@ export function problemOf(error: unknown): Omit<ProblemJson, "traceId"> & { head
   const code: ProblemCode = known ? error.code : error instanceof FsError ? "DISK" : "INTERNAL";
   // What was refused because too much waits is no fault of the request.
   const isBusy = error instanceof SynclineError && error.retryable && error.code === "LIMIT";
-  const [status, title] = (isBusy ? STATUS.BUSY : STATUS[code]) ?? [500, "A fault of the hub"];
+  const isThrottled = error instanceof SynclineError && error.retryable && error.code === "AUTH";
+  const row = isBusy ? STATUS.BUSY : isThrottled ? THROTTLED : STATUS[code];
+  const [status, title] = row ?? [500, "A fault of the hub"];
   const headers: Record<string, string> = error instanceof ApiProblem ? { ...error.headers } : {};
   if (status === 401) headers["www-authenticate"] = 'Bearer realm="syncline"';
-  if (status === 503) headers["retry-after"] = RETRY_AFTER_SECONDS;
+  if (status === 503 || status === 429) headers["retry-after"] = RETRY_AFTER_SECONDS;
   const detail = known || error instanceof FsError ? error.message : "the hub could not do it; its log says why";
   const path = error instanceof SynclineError ? error.path : undefined;
   return {

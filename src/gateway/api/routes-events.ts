@@ -12,7 +12,7 @@ import { SPACE_NAME_TEXT, journalJson, whole } from "#gateway/api/shapes.ts";
 
 /** Records read at once for one listener. */
 const PAGE_RECORDS = 100;
-/** A line that says nothing keeps the connection open; the credential is looked at again with it. */
+/** A line that says nothing keeps the connection open; the credential, which may expire, is looked at again with it. */
 const HEARTBEAT_MS = 15_000;
 /** What a client waits before it comes back. */
 const RETRY_MS = 2000;
@@ -65,11 +65,21 @@ async function* events(call: Listening, from: number, hello: string, place: Disp
   let wake = Promise.withResolvers<void>();
   let heartbeat: Promise<boolean> | undefined;
   services.spaces.watch(space, () => wake.resolve(), until);
+  // Whoever was revoked, or may see less now, hears no more from then on.
+  let isChanged = false;
+  services.access.onChange(() => {
+    isChanged = true;
+    wake.resolve();
+  }, until);
   until.addEventListener("abort", () => wake.resolve(), { once: true });
   try {
     yield encoder.encode(hello);
     for (let after = from; !until.aborted; ) {
       wake = Promise.withResolvers<void>();
+      if (isChanged) {
+        isChanged = false;
+        who = await call.reauthenticate();
+      }
       const { sequence } = await services.spaces.space(who, space);
       if (after < sequence) {
         const limit = Math.min(PAGE_RECORDS, sequence - after);
