@@ -10,6 +10,7 @@ import { Assembly } from "#sync/transfer/assembly.ts";
 import { Base } from "#sync/transfer/base.ts";
 import { UNCACHED_BYTES_MIN } from "#sync/transfer/limits.ts";
 import { OP_COPY, OP_KEEP, OP_ZERO } from "#sync/transfer/messages.ts";
+import { WriteQueue } from "#sync/transfer/write-queue.ts";
 import { Fixture, SEEDS, host, noise, withCall } from "#sync/transfer/transfer-fixture.ts";
 
 const LARGE = UNCACHED_BYTES_MIN + 3 * PIECE_BYTES + 12_345;
@@ -150,12 +151,38 @@ describe("past the page cache", () => {
     }
   });
 
+  test("[XFER-18] what waits behind a write that failed is not made any more", async () => {
+    using fixture = new Fixture();
+    const dir = host.fs.openRoot(fixture.stagePath);
+    const fd = host.fs.create(dir, "f", 0o600);
+    const positions: number[] = [];
+    const fs = withCall(able, "writeUncached", (uncached, parts, position) => {
+      positions.push(position);
+      return position === 0 ? Promise.reject(new FsError("EIO", "write")) : host.fs.writeUncached(uncached, parts, position);
+    });
+    const queue = new WriteQueue(fs, fd, true);
+    const piece = copyOf(noise(PIECE_BYTES, 1), true);
+    const places = [2, 0, 4, 5].map((index) => index * PIECE_BYTES);
+    const ends = await Promise.allSettled(places.map((position) => queue.write(piece, position)));
+    expect(ends.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "rejected", "rejected"]);
+    expect(queue.write(piece, 8 * PIECE_BYTES)).rejects.toMatchObject({ code: "EIO" });
+    expect(positions).toEqual([2 * PIECE_BYTES, 0]);
+    expect(host.fs.fstat(fd).size).toBe(3 * PIECE_BYTES);
+    queue.close();
+    for (const one of [fd, dir]) host.fs.close(one);
+  });
+
   test("[XFER-19] what arrives whole in a large file does; small files, and what need not be durable, do not", async () => {
     using fixture = new Fixture();
     fixture.write("source", "large", noise(LARGE, 1));
     fixture.write("source", "small", noise(SMALL, 2));
     let offered = 0;
-    const fs = withCall(able, "writeUncached", (fd, parts, position) => {
+    let ordinary = 0;
+    const counting = withCall(able, "writeAsync", (fd, bytes, position) => {
+      ordinary += bytes.length;
+      return host.fs.writeAsync(fd, bytes, position);
+    });
+    const fs = withCall(counting, "writeUncached", (fd, parts, position) => {
       for (const part of parts) offered += part.length;
       return host.fs.writeUncached(fd, parts, position);
     });
@@ -167,6 +194,7 @@ describe("past the page cache", () => {
     };
     const before = openCount();
     expect(await through("large", true)).toBe(LARGE - 12_345);
+    expect(ordinary).toBe(12_345);
     expect(Buffer.compare(fixture.staged("large"), noise(LARGE, 1))).toBe(0);
     expect(await through("small", true)).toBe(0);
     expect(openCount()).toBe(before);
