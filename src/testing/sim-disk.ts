@@ -33,6 +33,8 @@ export type SimDiskOptions = {
   readonly owners?: boolean;
   /** renameat2 with EXCHANGE. */
   readonly exchange?: boolean;
+  /** Writes past the page cache, here the same as others. */
+  readonly uncached?: boolean;
   /** A removed inode's number goes to the next one made, as on ext4. Default true. */
   readonly reuseInodes?: boolean;
   /** A sync of a file or directory makes its own name durable too, as on ext4. Default false. */

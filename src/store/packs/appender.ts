@@ -6,7 +6,7 @@
  * leave the catalog, and whoever protects one of them is told at the next flush. Nothing is tried again on the same
  * descriptor, because after a failed sync nobody knows what is on the disk. Later chunks go into a new pack.
  */
-import { SynclineError, assert } from "#model/error.ts";
+import { type SynclineError, assert } from "#model/error.ts";
 import { type Fd, FsError } from "#platform/file-system.ts";
 import type { Random } from "#platform/host.ts";
 import type { Catalog, Pack } from "#store/packs/catalog.ts";
