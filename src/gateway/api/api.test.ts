@@ -61,6 +61,10 @@ describe("content", () => {
       const response = await lab.ask(content("digest.txt"), { method: "PUT", body: "wrong", headers });
       expect(response.status).toBe(400);
     }
+    const streamed = new Response("wrong".repeat(100_000)).body!;
+    const headers = { "content-digest": `sha-256=:${"A".repeat(43)}=:` };
+    const long = await lab.ask(content("digest.txt"), { method: "PUT", body: streamed, headers });
+    expect([long.status, (await problem(long)).code]).toEqual([400, "DIGEST"]);
     const encoded = await lab.ask(content("digest.txt"), { method: "PUT", body: "x", headers: { "content-encoding": "gzip" } });
     expect(encoded.status).toBe(415);
     expect(await lab.text("digest.txt")).toBe("right");

@@ -20,6 +20,8 @@ const BODIES: Record<string, (path: string) => unknown> = {
   "group.create": () => ({ name: "crew" }),
   "group.update": () => ({ roles: ["admin"] }),
   "token.create": () => ({ user: "stranger", name: "stolen" }),
+  "host.update": () => ({ labels: ["web"] }),
+  "joinToken.create": () => ({ labels: ["web"] }),
   "access.explain": () => ({ user: "stranger", action: "read", type: "space", name: "demo" }),
   "hub.setup": () => ({ token: "wrong", user: "eve", password: "long enough" }),
 };
@@ -151,5 +153,6 @@ async function state(lab: ApiLab): Promise<unknown> {
   const read = async (path: string): Promise<unknown> => (await lab.ask(path)).json();
   const users = (await read("/v1/users")) as object;
   const tokens = JSON.stringify(await read("/v1/tokens")).replaceAll(/,"used":"[^"]*"/g, "");
-  return [await read("/v1/spaces"), users, tokens, await read("/v1/groups"), await read("/v1/spaces/demo/journal")];
+  const hosts = [await read("/v1/hosts"), await read("/v1/join-tokens")];
+  return [hosts, await read("/v1/spaces"), users, tokens, await read("/v1/groups"), await read("/v1/spaces/demo/journal")];
 }

@@ -131,3 +131,10 @@ export const spaceAt = (space: string, path: RelPath): Resource => ({ type: "spa
 
 /** The path with everything below it: a deny anywhere there refuses. */
 export const treeAt = (space: string, path: RelPath): Resource => ({ type: "space", space, path, isTree: true });
+
+/** Whose change it is, for the audit log. */
+export const actorOf = ({ who, address, trace }: Pick<Call, "who" | "address" | "trace">): Actor => ({
+  id: who.id,
+  address,
+  traceId: trace.traceId,
+});

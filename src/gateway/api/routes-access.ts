@@ -1,12 +1,11 @@
 /** Who exists and what they may: users, groups, tokens, roles, and the audit log. Every change is audited by its room. */
 import * as z from "zod";
 import { ACTIONS, RESOURCE_TYPES, type Resource } from "#access/access.ts";
-import type { Actor } from "#access/audit.ts";
 import { ruleSchema } from "#access/roles-file.ts";
 import type { Token } from "#access/tokens.ts";
 import type { User } from "#access/users.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
-import { type AnyRoute, type Call, json, nothing, route } from "#gateway/api/route.ts";
+import { type AnyRoute, actorOf, json, nothing, route } from "#gateway/api/route.ts";
 import { PATH_OR_ALL, SEQUENCE, whole } from "#gateway/api/shapes.ts";
 
 const ROWS_MAX = 1000;
@@ -61,11 +60,6 @@ const USER_CHANGE = {
 };
 
 const iso = (ms: number): string => new Date(ms).toISOString();
-const actorOf = ({ who, address, trace }: Pick<Call, "who" | "address" | "trace">): Actor => ({
-  id: who.id,
-  address,
-  traceId: trace.traceId,
-});
 
 function userJson({ name, roles, groups, hasPassword, isDisabled, createdMs }: User): z.infer<typeof USER> {
   return { name, roles: [...roles], groups: [...groups], hasPassword, disabled: isDisabled, created: iso(createdMs) };

@@ -7,6 +7,7 @@ import { CONTENT_ROUTES } from "#gateway/api/routes-content.ts";
 import { ENTRY_ROUTES } from "#gateway/api/routes-entries.ts";
 import { EVENT_ROUTES } from "#gateway/api/routes-events.ts";
 import { HISTORY_ROUTES } from "#gateway/api/routes-history.ts";
+import { HOST_ROUTES } from "#gateway/api/routes-hosts.ts";
 import { HUB_ROUTES } from "#gateway/api/routes-hub.ts";
 import { SPACE_ROUTES } from "#gateway/api/routes-spaces.ts";
 
@@ -19,6 +20,7 @@ export function apiRoutes(version: string): readonly AnyRoute[] {
     ...HISTORY_ROUTES,
     ...EVENT_ROUTES,
     ...ACCESS_ROUTES,
+    ...HOST_ROUTES,
     ...HUB_ROUTES,
   ];
   let document: unknown;
