@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { chmodSync, readFileSync, statSync } from "node:fs";
+import { connect } from "node:net";
 import { PROGRAM, World } from "./harness.ts";
 import type { SubprocessLike } from "./process.ts";
 
@@ -128,6 +129,32 @@ describe("a hub in a process of its own", () => {
     expect(other.code).toBe(3);
     expect(other.err).toContain("error:");
     expect(other.err).toContain("hint:");
+  }, 60_000);
+
+  test("asked to end, it finishes what is at work and takes nothing new", async () => {
+    await using world = new World();
+    const { url, child } = await bootstrapped(world);
+    const port = Number(new URL(url).port);
+    const answer = Promise.withResolvers<string>();
+    const socket = connect(port, "127.0.0.1");
+    let text = "";
+    socket.on("data", (bytes) => {
+      text += bytes.toString("latin1");
+      if (text.includes("\r\n\r\n")) answer.resolve(text);
+    });
+    socket.on("close", () => answer.resolve(text));
+    const head = `PUT /v1/spaces/demo/content/slow HTTP/1.1\r\nhost: h\r\nauthorization: Bearer ${TOKEN}\r\ncontent-length: 600000\r\n\r\n`;
+    socket.write(head + "x".repeat(300_000));
+    await Bun.sleep(300);
+    child.kill("SIGTERM");
+    await child.line((line) => line.includes('"message":"ending"'), WAIT_MS_MAX);
+    await expect(fetch(`${url}/health/live`)).rejects.toThrow();
+    socket.write("x".repeat(300_000));
+    expect((await answer.promise).split("\r\n")[0]).toBe("HTTP/1.1 201 Created");
+    socket.destroy();
+    expect(await child.exited).toBe(130);
+    const again = await bootstrapped(world);
+    expect((await (await ask(`${again.url}/v1/spaces/demo/content/slow`)).arrayBuffer()).byteLength).toBe(600_000);
   }, 60_000);
 
   test("killed again and again under load it loses nothing that it acknowledged", async () => {
