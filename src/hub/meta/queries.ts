@@ -42,7 +42,8 @@ const SEQUENCE_AT = `SELECT last_seq FROM commits INDEXED BY commits_order WHERE
   ORDER BY order_ms DESC, seq DESC LIMIT 1`;
 const JOIN = "JOIN commits c ON c.space_id = v.space_id AND c.seq = v.commit_seq WHERE v.space_id = ?";
 const RECORDS = `SELECT ${JOURNAL_COLUMNS} FROM versions AS v ${JOIN}`;
-const HISTORY = `SELECT ${JOURNAL_COLUMNS} FROM versions AS v INDEXED BY versions_history ${JOIN} AND v.path = ? AND v.seq < ? ORDER BY v.seq DESC LIMIT ?`;
+const HISTORY = `SELECT ${JOURNAL_COLUMNS} FROM versions AS v INDEXED BY versions_history ${JOIN}
+  AND v.path = ? AND v.seq < ? ORDER BY v.seq DESC LIMIT ?`;
 const JOURNAL = `${RECORDS} AND v.seq > ? ORDER BY v.seq LIMIT ?`;
 const COMMITS_OF_RUN = "SELECT seq, last_seq FROM commits INDEXED BY commits_run WHERE space_id = ? AND run_id = ? ORDER BY seq";
 const COMMIT_RECORDS = `${RECORDS} AND v.seq >= ? AND v.seq <= ? ORDER BY v.seq`;
