@@ -2,8 +2,9 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { ORIGIN, commitOne, putFile } from "#hub/meta/commit-fixture.ts";
+import { ORIGIN, commitOne, fileOf, putFile } from "#hub/meta/commit-fixture.ts";
 import { metaStoreContract } from "#hub/meta/meta-store-contract.ts";
+import { rowOf } from "#hub/meta/rows.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
 import { SETTINGS_DEFAULT, type SpaceId } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
@@ -47,6 +48,8 @@ const openSpace = async (db: Database) => {
 class Overheard implements Database {
   readonly engine: Database["engine"];
   readonly texts = new Map<string, number>();
+  /** That all() has given. */
+  rows = 0;
   readonly #db: Database;
 
   constructor(db: Database) {
@@ -57,7 +60,12 @@ class Overheard implements Database {
   #hear(sql: Sql): Sql {
     const hear = (text: string, values: readonly SqlValue[] = []): void => void this.texts.set(text, values.length);
     return {
-      all: <T extends SqlRow>(text: string, values?: readonly SqlValue[]) => (hear(text, values), sql.all<T>(text, values)),
+      all: async <T extends SqlRow>(text: string, values?: readonly SqlValue[]) => {
+        hear(text, values);
+        const rows = await sql.all<T>(text, values);
+        this.rows += rows.length;
+        return rows;
+      },
       get: <T extends SqlRow>(text: string, values?: readonly SqlValue[]) => (hear(text, values), sql.get<T>(text, values)),
       run: (text, values) => (hear(text, values), sql.run(text, values)),
     };
@@ -118,6 +126,54 @@ test("no statement walks through a whole space, or sorts what an index has in or
   expect(plans.length).toBeGreaterThan(25);
   const bad = /^SCAN (versions|commits|manifests|v|c|m)\b|TEMP B-TREE|USING PRIMARY KEY \(space_id=\?\)(?!.* ORDER BY seq)/;
   expect(plans.filter((plan) => bad.test(plan))).toEqual([]);
+  await store.close();
+});
+
+test("a shallow page reads its own entries, and few of what is below them", async () => {
+  const heard = new Overheard(openSqlite(freshFile()));
+  const { store, id } = await openSpace(heard);
+  const changes = Array.from({ length: 20 }, (_, dir) =>
+    Array.from({ length: 300 }, (_, at) => putFile(`top/d${dir}/f${at}`, "x")),
+  ).flat();
+  await commitOne(store, id, changes);
+  const { sequence } = (await store.space(id))!;
+  for (const at of [undefined, { sequence }]) {
+    heard.rows = 0;
+    const page = await store.list(id, { below: "top", after: undefined, shallow: true, limit: 100, at });
+    expect(page.length).toBe(20);
+    expect(heard.rows).toBeLessThan(500);
+  }
+  await store.close();
+});
+
+test("a commit larger than what is kept in memory sees its own changes", async () => {
+  const { store, id } = await openSpace(openSqlite(freshFile()));
+  const paths = Array.from({ length: 55_000 }, (_, at) => `d${at % 10}/f${at}`);
+  const again = (path: string) => putFile(path, "y", { kind: "entry", entry: fileOf("x") });
+  // Each path once more, a thousand changes later.
+  const changes = paths.flatMap((path, at) => (at < 1000 ? [putFile(path, "x")] : [putFile(path, "x"), again(paths[at - 1000]!)]));
+  const { results } = await commitOne(store, id, changes);
+  expect(results.filter(({ status }) => status !== "done")).toEqual([]);
+  expect((await store.space(id))!.usage).toEqual({ bytes: 55_000, entries: 55_010 });
+  await store.close();
+});
+
+test("what other hubs did to a path stays in its version vector", async () => {
+  const db = openSqlite(freshFile());
+  const { store, id } = await openSpace(db);
+  await commitOne(store, id, [putFile("f", "one")]);
+  const [before] = await store.journal(id, 0, 1);
+  const vector = { ffff: 7, [store.hubId]: 1 };
+  // As a hub that takes over another one's changes will write it.
+  const row = rowOf(id, store.hubId, { ...before!, vector }, before!, { previous: 0, commit: 1 });
+  await db.run("UPDATE versions SET vector = ?, sum = ? WHERE seq = 1", [row.vector, row.sum]);
+  expect((await store.version(id, "f"))!.vector).toEqual(vector);
+  await commitOne(store, id, [putFile("f", "two"), { type: "remove", path: "f", expect: { kind: "any" }, recursive: false }]);
+  const records = await store.journal(id, 1, 10);
+  expect(records.map((record) => record.vector)).toEqual([
+    { ffff: 7, [store.hubId]: 2 },
+    { ffff: 7, [store.hubId]: 3 },
+  ]);
   await store.close();
 });
 
@@ -182,6 +238,7 @@ describe("a damaged database", () => {
 
 const WRITER = `
 import { openSqlite } from ${JSON.stringify(join(import.meta.dir, "../../platform/sql/sqlite.ts"))};
+import { rowOf } from "#hub/meta/rows.ts";
 import { SqlMetaStore } from ${JSON.stringify(join(import.meta.dir, "sql-meta-store.ts"))};
 import { commitOne, putFile } from ${JSON.stringify(join(import.meta.dir, "commit-fixture.ts"))};
 import { systemRandom } from ${JSON.stringify(join(import.meta.dir, "../../platform/host-bun.ts"))};
