@@ -259,6 +259,32 @@ export function metaStoreContract(name: string, makeLab: () => Promise<MetaLab>,
       expect(after).toBe(1);
     });
 
+    test("paths and texts that are spelled strangely find nothing that is not theirs, and break nothing", async () => {
+      const { store, space } = await fresh();
+      const origin: Origin = { ...ORIGIN, runId: "r\0", message: "a\0b\ud800", actor: "user:\0" };
+      await commitOne(store, space.id, [putFile("ä/f", "x"), putFile("\ufffd", "x"), putFile("\udcff", "x")], { origin });
+      // The bytes of "ä", each of them escaped; and half a character, which has the bytes of the replacement character.
+      for (const path of ["\udcc3\udca4", "\ud800"]) {
+        expect(await store.version(space.id, path)).toBeUndefined();
+        expect(await store.versionAt(space.id, path, { sequence: 9 })).toBeUndefined();
+        expect(await store.history(space.id, path, undefined, 9)).toEqual([]);
+        expect(await store.list(space.id, { below: path, after: undefined, shallow: false, limit: 9, at: undefined })).toEqual([]);
+        expect(await store.changedSince(space.id, path, 0, 9)).toEqual([]);
+      }
+      expect((await store.version(space.id, "\udcff"))?.path).toBe("\udcff");
+      const records = await store.journalOfRun(space.id, "r\0");
+      expect(records.length).toBe(4);
+      expect(records[0]!.origin).toMatchObject({ runId: "r\ufffd", message: "a\ufffdb\ufffd", actor: "user:\ufffd" });
+      for (const odd of [1.5, 1e300, -1e300, Infinity]) {
+        expect(await store.versionAt(space.id, "ä", { sequence: odd })).toEqual(odd < 1 ? undefined : expect.anything());
+        expect(await store.versionAt(space.id, "ä", { timeMs: odd })).toEqual(odd < 1000 ? undefined : expect.anything());
+        expect((await store.journal(space.id, odd, 9.5)).length).toBe(odd < 0 ? 4 : odd < 4 ? 3 : 0);
+        expect((await store.history(space.id, "ä", odd, 9)).length).toBe(odd < 1 || odd === 1.5 ? 0 : 1);
+        expect((await store.changedSince(space.id, "ä", odd, 9)).length).toBe(odd < 0 ? 2 : odd < 4 ? 1 : 0);
+      }
+      expect(await store.deleteRestorePoint(space.id, "p\0")).toBe(false);
+    });
+
     test("a change whose expectation is not met says what is there", async () => {
       const { store, space } = await fresh();
       await commitOne(store, space.id, [putFile("f", "one"), putFile("g", "x"), remove("g")]);

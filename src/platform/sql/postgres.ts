@@ -39,6 +39,8 @@ export async function openPostgres(url: string): Promise<Database> {
       synchronous_commit: "on",
       statement_timeout: STATEMENT_MS_MAX,
       lock_timeout: LOCK_MS_MAX,
+      // A plan that was kept from when a table was small walks through all of it when it is large.
+      plan_cache_mode: "force_custom_plan",
       idle_in_transaction_session_timeout: IDLE_TRANSACTION_MS_MAX,
     },
   });
