@@ -170,15 +170,9 @@ async function reopen(files: PackFiles, number: number, size: number, end: numbe
   }
 }
 
-/** Writes the sidecar of a complete pack as the catalog sees it: of `rows`, those whose chunks lie there, and damaged ones. */
+/** Writes the sidecar of a complete pack anew, with what counts of `rows` now. */
 export async function writeFresh(files: PackFiles, catalog: Catalog, pack: Pack, rows: Rows): Promise<void> {
-  const kept = new Rows();
-  for (let index = 0; index < rows.count; index++) {
-    const row = rows.at(index);
-    const entry = catalog.table.findBytes(row.id);
-    if (entry >= 0 && catalog.table.isAt(entry, pack.slot, row.offset)) kept.push({ ...row, damaged: false });
-    else if (entry < 0 && catalog.isDamaged(row.id)) kept.push({ ...row, damaged: true });
-  }
+  const kept = catalog.rowsToKeep(pack, rows, rows.count);
   pack.isStale = false;
   const sidecar = { header: pack.header, coveredBytes: pack.bytes, isSealed: true, rows: kept };
   if (!(await files.writeSidecar(sidecar))) pack.isStale = true;

@@ -157,6 +157,15 @@ export class Pruner {
   }
 
   async #empty(pack: Pack, entries: number[], signal: AbortSignal): Promise<number> {
+    const { arriving } = this.#catalog;
+    try {
+      return await this.#moveOut(pack, entries, signal);
+    } finally {
+      arriving.clear();
+    }
+  }
+
+  async #moveOut(pack: Pack, entries: number[], signal: AbortSignal): Promise<number> {
     const { table } = this.#catalog;
     const moved: Moved[] = [];
     const lengthBefore = pack.bytes;
@@ -203,7 +212,10 @@ export class Pruner {
         continue;
       }
       const { open, offset } = appended;
-      return { entry, from, to: { slot: open.pack.slot, offset, recordBytes: from.recordBytes }, open };
+      const to = { slot: open.pack.slot, offset, recordBytes: from.recordBytes };
+      // A sidecar that is written before the catalog points there must have it.
+      this.#catalog.arriving.set(entry, to);
+      return { entry, from, to, open };
     }
   }
 }
