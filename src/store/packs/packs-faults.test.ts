@@ -61,6 +61,22 @@ describe("packs: what the disk refuses", () => {
     await expectAll(await sim.crash(), [...durable, ...lost]);
   });
 
+  test("[CHUNK-32] after a failed sync of the directory no new pack is believed in; a restart begins anew", async () => {
+    const sim = await opened();
+    const chunks = samples(3);
+    let isRefused = false;
+    sim.fs.faults = (call, { path }) => {
+      if (call !== "sync" || path !== "/packs" || isRefused) return undefined;
+      isRefused = true;
+      return "EDQUOT";
+    };
+    for (let round = 0; round < 3; round++) expect(await codeOf(putAll(sim.store, chunks))).toBe("DISK");
+    expect(names(sim, ".pack")).toEqual([]);
+    await sim.crash(false);
+    await putAll(sim.store, chunks);
+    await expectAll(await sim.crash(), chunks);
+  });
+
   test("[CHUNK-17] a loss that nobody holds any more is told by the next flush, once", async () => {
     const sim = await opened();
     const pin = sim.store.pin();

@@ -61,6 +61,8 @@ class Model {
     this.sim.fs.faults = undefined;
     this.sim.disk.capacityBytes = 2 ** 40;
     this.#release();
+    // A complete pack may be on its way to be durable, and fail.
+    await this.sim.store.flush().catch((error: unknown) => this.#refused(error as SynclineError));
     await this.#verify();
     await this.sim.crash();
     await this.#verify();
@@ -129,7 +131,9 @@ class Model {
         return undefined;
       case "fail": {
         let left = one.after;
-        sim.fs.faults = (_call, { isEffect }) => (isEffect && --left === 0 ? "EIO" : undefined);
+        // After an EIO no later sync of the directory would be true, not even after a restart: there another reason.
+        const reason = (path: string): string => (path === "/packs" ? "EDQUOT" : "EIO");
+        sim.fs.faults = (_call, { isEffect, path }) => (isEffect && --left === 0 ? reason(path) : undefined);
       }
     }
   }
