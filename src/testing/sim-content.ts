@@ -158,7 +158,7 @@ const SURVIVALS: readonly Survival[] = ["all", "none", "prefix", "zeros", "secto
 /**
  * The content found after a power loss, when `durable` was certainly on the disk and `written` is what processes last
  * saw. All of it, none of it, its beginning up to a sector, a file of the right length that holds zeros, or a mixture
- * by sector of what changed: every one of these was seen on real file systems (ALICE, OSDI 2014; delayed allocation on ext4 and XFS).
+ * by sector: every one of these was seen on real file systems (ALICE, OSDI 2014; delayed allocation on ext4 and XFS).
  */
 export function survive(
   durable: SimContent,
@@ -188,16 +188,19 @@ export function survive(
   for (let at = 0; at < sectors; at++) {
     const choice = random.int(3);
     const start = at * SECTOR_BYTES;
-    if (sameSector(durable, written, start)) continue;
     if (choice === 0) copySector(at);
-    if (choice === 1) content.write(new Uint8Array(Math.min(SECTOR_BYTES, written.size - start)), start);
+    if (choice === 1 && !isAppended(durable, written, start)) content.write(new Uint8Array(Math.min(SECTOR_BYTES, written.size - start)), start);
   }
   return { how, content };
 }
 
-/** Nothing was written there since the last sync: a disk does not lose what it was not told to change. */
-function sameSector(durable: SimContent, written: SimContent, start: number): boolean {
+/**
+ * Does the sector hold durable bytes, all of which are still the same? It was only written behind them, if at all, and
+ * has the old bytes or the new ones after the power loss: both begin alike (SQLite calls that powersafe overwrite).
+ */
+function isAppended(durable: SimContent, written: SimContent, start: number): boolean {
   const [before, after] = [new Uint8Array(SECTOR_BYTES), new Uint8Array(SECTOR_BYTES)];
   const count = durable.read(before, start);
-  return count === written.read(after, start) && Buffer.compare(before.subarray(0, count), after.subarray(0, count)) === 0;
+  if (count === 0 || written.read(after, start) < count) return false;
+  return Buffer.compare(before.subarray(0, count), after.subarray(0, count)) === 0;
 }

@@ -154,7 +154,8 @@ class Model {
 
   #rot(at: number, shift: number): void {
     try {
-      this.sim.flip(pool[at]!.id, shift);
+      // Behind the header of an empty chunk lies another record.
+      this.sim.flip(pool[at]!.id, pool[at]!.bytes.length === 0 ? -30 : shift);
       this.rotten.add(at);
       this.healing.delete(at);
     } catch {
@@ -189,7 +190,7 @@ class Model {
   }
 }
 
-const RUNS = Number(process.env["SYNCLINE_PACK_RUNS"] ?? "400");
+const RUNS = Number(process.env["SYNCLINE_PACK_RUNS"] ?? "200");
 
 test("[CHUNK-31] histories of puts, flushes, prunes, rot, full disks, refusals and power losses keep what was acknowledged", async () => {
   await fc.assert(
