@@ -343,6 +343,34 @@ describe("packs: opening what was left", () => {
   });
 });
 
+describe("packs: what is believed", () => {
+  test("[CHUNK-36] what a killed process wrote and did not sync is synced before it counts as being here", async () => {
+    for (let seed = 0; seed < 30; seed++) {
+      const sim = await opened(seed);
+      const chunks = samples(6);
+      await putAll(sim.store, chunks.slice(0, 2));
+      sim.fs.onEffect = (_count, call) => {
+        if (call === "sync") throw new SimCrash("before the barrier");
+      };
+      expect(await putAll(sim.store, chunks.slice(2)).catch((error: Error) => error.name)).toBe("SimCrash");
+      await sim.crash(false);
+      using pin = sim.store.pin();
+      expect(pin.has(chunks.map(({ id }) => id))).not.toContain(false);
+      await pin.flush();
+      await expectAll(await sim.crash(), chunks);
+    }
+  });
+
+  test("[CHUNK-37] bytes that are not those of their id are never given out, though their record is whole", async () => {
+    const sim = await opened();
+    const [one, other] = samples(2) as [Chunk, Chunk];
+    await putAll(sim.store, [{ id: one.id, bytes: other.bytes }]);
+    expect(await codeOf(sim.store.get(one.id))).toBe("CHUNK_DAMAGED");
+    await putAll(sim.store, [one]);
+    await expectAll(sim.store, [one]);
+  });
+});
+
 describe("packs: prune beside others", () => {
   test("[CHUNK-28] a prune empties packs that are mostly dead, and gives their space back", async () => {
     const sim = await opened();

@@ -184,6 +184,8 @@ class Model {
         expect(Buffer.compare(await store.get(pool[at]!.id), pool[at]!.bytes)).toBe(0);
       }
     }
+    // No header rots here.
+    expect(this.sim.recovery.unreadable).toEqual([]);
     const { chunks, storedBytes } = store.stats();
     expect(chunks).toBeLessThanOrEqual(POOL);
     expect(storedBytes).toBeGreaterThanOrEqual(0);
