@@ -64,14 +64,14 @@ export class HubAccess implements Access {
     await migrate(options.database, "access", ACCESS_MIGRATIONS);
     const seal = SealKey.open(`${options.directory}/${SEAL_FILE}`, options.random);
     const authority = Authority.open(options.directory, options.clock, options.random);
-    return new HubAccess(options, seal, authority);
+    return new HubAccess(options, seal, authority, await Passwords.create(options.random));
   }
 
-  private constructor(options: AccessOptions, seal: SealKey, authority: Authority) {
+  private constructor(options: AccessOptions, seal: SealKey, authority: Authority, passwords: Passwords) {
     const { database, clock, random } = options;
     this.audit = new Audit(database, clock, seal);
     this.#store = new AccessStore(database, clock, random, seal, this.audit);
-    this.#passwords = new Passwords(random);
+    this.#passwords = passwords;
     this.users = new Users(this.#store, this.#passwords);
     this.tokens = new Tokens(this.#store, this.users);
     this.s3Keys = new S3Keys(this.#store, this.users);
