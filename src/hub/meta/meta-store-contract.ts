@@ -2,6 +2,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Commit, CommitOutcome, MetaStore } from "#hub/meta/meta-store.ts";
+import { DIR, ORIGIN, commitOne, contentOf, fileOf, putFile } from "#hub/meta/commit-fixture.ts";
 import { type ModelRecord, SpaceModel } from "#hub/meta/space-model-fixture.ts";
 import {
   type ChangeResult,
@@ -28,36 +29,7 @@ export type MetaLab = {
   dispose(): Promise<void>;
 };
 
-export const ORIGIN: Origin = {
-  actor: "user:ann",
-  host: "web1",
-  traceId: "0123456789abcdef0123456789abcdef",
-  cause: "edit",
-  runId: undefined,
-  message: undefined,
-};
 const SEEDS = Uint8Array.from({ length: 16 }, (_, at) => at * 17);
-export const DIR: Entry = { kind: "dir", mode: 0o755 };
-
-export const contentOf = (text: string): ContentRef => {
-  const bytes = encodeName(text);
-  return { id: chunkIdOf(bytes) as string as ContentId, size: bytes.length };
-};
-export const fileOf = (text: string, mtimeNs = 1n): FileEntry => ({
-  kind: "file",
-  size: encodeName(text).length,
-  mode: 0o644,
-  mtimeNs,
-  sum: contentOf(text).id.slice(0, 32),
-});
-export const putFile = (path: string, text: string, expect: Expect = { kind: "any" }): SpaceChange => ({
-  type: "put",
-  path,
-  expect,
-  entry: fileOf(text),
-  content: contentOf(text),
-  makeParents: true,
-});
 const putDir = (path: string): SpaceChange => ({
   type: "put",
   path,
@@ -82,16 +54,6 @@ const move = (from: string, to: string, expect: Expect = { kind: "any" }): Space
 /** One word for each result: "done", "stale", or why it was refused. */
 const wordsOf = (results: readonly ChangeResult[]): string[] =>
   results.map((result) => (result.status === "refused" ? result.code : result.status));
-
-export async function commitOne(
-  store: MetaStore,
-  space: SpaceId,
-  changes: readonly SpaceChange[],
-  more: Partial<Omit<Commit, "space" | "changes">> = {},
-): Promise<CommitOutcome> {
-  const commit = { space, changes, origin: ORIGIN, timeMs: 1000, atomic: false, ...more };
-  return (await store.commit([commit], new Map()))[0]!;
-}
 
 async function codeOf(done: Promise<unknown>): Promise<string> {
   try {
