@@ -6,7 +6,9 @@ import fc from "fast-check";
 import type { Credential } from "#access/access.ts";
 import { AccessWorld, BY, PASSWORD, codeOf, refusal } from "#access/access-fixture.ts";
 import { ARGON2_RUNS_MAX, ARGON2_WAITING_MAX, Passwords } from "#access/passwords.ts";
+import { AccessStore, REMEMBERED_MAX, Remembered } from "#access/access-store.ts";
 import { RoleBook } from "#access/decide.ts";
+import { SealKey } from "#access/seal-key.ts";
 import { readSshKey } from "#access/ssh-keys.ts";
 import { FREE_FAILURES } from "#access/throttle.ts";
 import { SESSION_IDLE_MS, SESSION_MS_MAX, SESSIONS_PER_USER_MAX } from "#access/sessions.ts";
@@ -202,6 +204,23 @@ describe("tokens", () => {
       await Promise.allSettled(lookups);
       expect(await codeOf(world.byToken(value, `203.0.113.${round}`))).toBe("AUTH");
     }
+  });
+
+  test("[ACCESS-43] what was read before a change is not remembered after it, however late it comes; and memory is bounded", async () => {
+    await using world = await AccessWorld.open();
+    const seal = SealKey.open(join(world.directory, "keys", "seal.key"), new SimRandom(1).asRandom());
+    const store = new AccessStore(world.database, world.clock, new SimRandom(1).asRandom(), seal, world.access.audit);
+    const remembered = new Remembered<string>(store);
+    const late = Promise.withResolvers<string>();
+    const first = remembered.get("key", () => late.promise);
+    await store.change(BY, async () => ({ value: undefined, event: undefined }));
+    await remembered.get("other", async () => "new");
+    late.resolve("old");
+    expect(await first).toBe("old");
+    expect(await remembered.get("key", async () => "new")).toBe("new");
+    expect(await remembered.get("key", async () => "newer")).toBe("new");
+    for (let n = 0; n < REMEMBERED_MAX; n++) await remembered.get(`${n}`, async () => "x");
+    expect(await remembered.get("key", async () => "read again")).toBe("read again");
   });
 
   test("[ACCESS-44] a disk that takes no more writes keeps no token out", async () => {

@@ -160,6 +160,12 @@ export class HubAccess implements Access {
     return { principal, ...(await this.sessions.open({ ...from, id: principal.id }, principal.name, client)) };
   }
 
+  /** Whether it is the user's password, for who set it (a bootstrap file): nothing is counted. */
+  async isPasswordOf(user: string, password: string): Promise<boolean> {
+    const found = await this.users.forSignIn(user);
+    return found?.password !== undefined && this.#passwords.verify(password, found.password);
+  }
+
   /** Takes a host in by a join token; wrong ones count as other wrong secrets do. @throws as Hosts.enrol */
   async enrol(
     joinToken: string,
