@@ -37,7 +37,7 @@ const ask = (url: string, init: RequestInit = {}): Promise<Response> =>
   fetch(url, { ...init, headers: { authorization: `Bearer ${TOKEN}`, ...(init.headers as Record<string, string>) } });
 
 describe("a hub in a process of its own", () => {
-  test("is made by a bootstrap file, and made once", async () => {
+  test("[HUB-1] is made by a bootstrap file, and made once", async () => {
     await using world = new World();
     const first = await bootstrapped(world);
     const made = first.child.output().split("\n").filter((line) => line.includes('"bootstrap"'));
@@ -52,7 +52,7 @@ describe("a hub in a process of its own", () => {
     expect(second.child.output()).not.toContain('"message":"bootstrap",');
   }, 60_000);
 
-  test("serves curl: ranges, conditions, a file of 64 MiB streamed both ways", async () => {
+  test("[HUB-2] serves curl: ranges, conditions, a file of 64 MiB streamed both ways", async () => {
     await using world = new World();
     const { url } = await bootstrapped(world);
     const curl = async (...args: string[]): Promise<string> => {
@@ -77,7 +77,7 @@ describe("a hub in a process of its own", () => {
     expect(await curl(...code, "-H", "authorization: Bearer wrong", at("once"))).toBe("401");
   }, 120_000);
 
-  test("its own commands keep, show and bring back a file", async () => {
+  test("[HUB-3] its own commands keep, show and bring back a file", async () => {
     await using world = new World();
     const { url } = await bootstrapped(world);
     const env = { SYNCLINE_HUB: url, SYNCLINE_TOKEN_FILE: world.write("token", `${TOKEN}\n`) };
@@ -110,7 +110,7 @@ describe("a hub in a process of its own", () => {
     expect((await world.run(["space", "list", "--hub", "http://127.0.0.1:1"], env)).err).toContain("cannot be reached");
   }, 60_000);
 
-  test("nobody is locked out of a new hub: the set-up token makes the first user", async () => {
+  test("[HUB-4] nobody is locked out of a new hub: the set-up token makes the first user", async () => {
     await using world = new World();
     const { url, setupFile } = await startHub(world);
     expect(statSync(setupFile!).mode & 0o777).toBe(0o600);
@@ -122,7 +122,7 @@ describe("a hub in a process of its own", () => {
     expect((await fetch(`${url}/v1/setup`, { method: "POST", body, headers })).status).toBe(401);
   }, 60_000);
 
-  test("one process at a time holds a data directory", async () => {
+  test("[HUB-5] one process at a time holds a data directory", async () => {
     await using world = new World();
     await startHub(world);
     const other = await world.run(["hub", "--data", world.path("data"), "--listen", "127.0.0.1:0"]);
@@ -131,7 +131,7 @@ describe("a hub in a process of its own", () => {
     expect(other.err).toContain("hint:");
   }, 60_000);
 
-  test("asked to end, it finishes what is at work and takes nothing new", async () => {
+  test("[HUB-6] asked to end, it finishes what is at work and takes nothing new", async () => {
     await using world = new World();
     const { url, child } = await bootstrapped(world);
     const port = Number(new URL(url).port);
@@ -157,7 +157,7 @@ describe("a hub in a process of its own", () => {
     expect((await (await ask(`${again.url}/v1/spaces/demo/content/slow`)).arrayBuffer()).byteLength).toBe(600_000);
   }, 60_000);
 
-  test("killed again and again under load it loses nothing that it acknowledged", async () => {
+  test("[HUB-7] killed again and again under load it loses nothing that it acknowledged", async () => {
     await using world = new World();
     const acknowledged = new Map<string, string>();
     let wrote = 0;
