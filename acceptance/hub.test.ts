@@ -3,6 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { chmodSync, readFileSync, statSync } from "node:fs";
 import { connect } from "node:net";
+import { PostgresServer } from "./postgres-server.ts";
 import { PROGRAM, World } from "./harness.ts";
 import type { SubprocessLike } from "./process.ts";
 
@@ -191,6 +192,30 @@ describe("a hub in a process of its own", () => {
     for (const [path, text] of acknowledged) {
       const found = await (await ask(`${url}/v1/spaces/demo/content/${path}`)).text();
       expect([path, found]).toEqual([path, text]);
+    }
+  }, 120_000);
+
+  test("[HUB-8] on a PostgreSQL server it does the same, and finds everything again", async () => {
+    await using world = new World();
+    await using server = await PostgresServer.start();
+    const file = world.write("boot.yaml", BOOTSTRAP);
+    const config = world.write("hub.yaml", `database: ${await server.database()}\nbootstrap: ${file}\n`);
+    const first = await startHub(world, ["--config", config]);
+    const put = (url: string, path: string, body: string): Promise<Response> =>
+      ask(`${url}/v1/spaces/demo/content/${path}`, { method: "PUT", body });
+    const names = Array.from({ length: 40 }, (_, at) => `many/${at}`);
+    for (const made of await Promise.all(names.map((name) => put(first.url, name, name)))) expect(made.status).toBe(201);
+    expect((await put(first.url, "many/0?sequence=1", "stale")).status).toBe(409);
+    const headers = { "idempotency-key": "k", "content-type": "application/json" };
+    const move = { method: "POST", headers, body: JSON.stringify({ from: "many/0", to: "moved" }) };
+    for (let time = 0; time < 2; time++) expect((await ask(`${first.url}/v1/spaces/demo/move`, move)).status).toBe(200);
+    first.child.kill("SIGKILL");
+    await first.child.exited;
+    const { url, child } = await startHub(world, ["--config", config]);
+    expect(child.output()).toContain('"made":0,"changed":0');
+    expect(await (await ask(`${url}/v1/spaces/demo/content/moved`)).text()).toBe("many/0");
+    for (const name of names.slice(1)) {
+      expect(await (await ask(`${url}/v1/spaces/demo/content/${name}`)).text()).toBe(name);
     }
   }, 120_000);
 });
