@@ -2,6 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createHash, randomBytes } from "node:crypto";
 import { connect } from "node:net";
 import { ApiLab, TOKENS } from "#gateway/api/api-fixture.ts";
+import { Metrics } from "#gateway/api/metrics.ts";
+import { DOWNLOADS_MAX, Traffic } from "#gateway/api/traffic.ts";
 import { JSON_BYTES_MAX } from "#gateway/api/api.ts";
 import { percentEncode } from "#gateway/api/url-path.ts";
 
@@ -315,7 +317,7 @@ describe("events", () => {
 
   const openStreams = async (): Promise<number> => {
     const text = await (await lab.ask("/metrics")).text();
-    return Number(/^syncline_http_event_streams_active (\d+)$/m.exec(text)![1]);
+    return Number(/^syncline_http_streams_active\{kind="event_streams"\} (\d+)$/m.exec(text)![1]);
   };
 });
 
@@ -350,6 +352,32 @@ describe("the door", () => {
     const key = { "idempotency-key": "k".repeat(256) };
     expect((await lab.ask("/v1/spaces", { method: "POST", json: { name: "k" }, headers: key })).status).toBe(400);
     expect((await lab.ask(`/v1/whoami?${"x".repeat(17_000)}`)).status).toBeGreaterThanOrEqual(400);
+  });
+
+  test("[API-16] long answers that nobody reads to the end give their places back", async () => {
+    const bytes = new Uint8Array(8 << 20);
+    await lab.ask(content("long.bin"), { method: "PUT", body: bytes });
+    for (let at = 0; at < 20; at++) {
+      const stop = new AbortController();
+      const response = await lab.ask(content("long.bin"), { signal: stop.signal });
+      await response.body!.getReader().read();
+      stop.abort();
+    }
+    const open = async (): Promise<string> => {
+      const text = await (await lab.ask("/metrics")).text();
+      return /^syncline_http_streams_active\{kind="downloads"\} (\d+)$/m.exec(text)![1]!;
+    };
+    for (let at = 0; at < 200 && (await open()) !== "0"; at++) await Bun.sleep(20);
+    expect(await open()).toBe("0");
+  });
+
+  test("[API-16] more long answers than there are places for are turned away", () => {
+    const traffic = new Traffic(new Metrics());
+    const places = Array.from({ length: DOWNLOADS_MAX }, () => traffic.download());
+    expect(() => traffic.download()).toThrow(expect.objectContaining({ code: "BUSY" }));
+    for (let time = 0; time < 2; time++) places[0]![Symbol.dispose]();
+    traffic.download();
+    expect(() => traffic.download()).toThrow();
   });
 
   test("[API-3] describes itself: every route is in the document, with schemas that are defined", async () => {
