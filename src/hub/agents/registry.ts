@@ -1,0 +1,538 @@
+/**
+ * What the hub knows of its hosts and their links, at rest: who is enrolled, which root of which host follows which
+ * space, what was held and approved. What changes with every heartbeat is kept in memory (presence.ts) and written here
+ * now and then, so that a hub that was started again shows what it last heard, and says that it is old.
+ */
+import { createHash } from "node:crypto";
+import { SynclineError } from "#model/error.ts";
+import type { Clock, Random } from "#platform/host.ts";
+import type { Database, Migration, Sql, SqlRow } from "#platform/sql/database.ts";
+import { HELD_PLAN, type HeldPlan, LINK_STATE, type LinkState } from "#hub/agents/control.ts";
+import {
+  type DeclaredLink,
+  HOST_NAME,
+  LABEL,
+  LINKS_PER_HOST_MAX,
+  LINK_SETTINGS,
+  type LinkSettings,
+  NEW_LINK,
+  checked,
+} from "#hub/agents/link.ts";
+
+/** Hosts of one hub. */
+export const HOSTS_MAX = 10_000;
+/** Links of one hub, those for labels counted once. */
+export const LINKS_MAX = 20_000;
+export const LABELS_PER_HOST_MAX = 64;
+
+export const AGENT_MIGRATIONS: readonly Migration[] = [
+  {
+    id: 1,
+    statements: [
+      `CREATE TABLE agent_hosts (
+        name TEXT PRIMARY KEY, labels TEXT NOT NULL, serial TEXT NOT NULL, program TEXT NOT NULL, platform TEXT NOT NULL,
+        first_seen_ms BIGINT NOT NULL, last_seen_ms BIGINT NOT NULL)`,
+      `CREATE TABLE agent_links (
+        id TEXT PRIMARY KEY, host TEXT, selector TEXT, root TEXT NOT NULL, space TEXT NOT NULL, prefix TEXT NOT NULL,
+        settings TEXT NOT NULL, enabled BIGINT NOT NULL, generation BIGINT NOT NULL, origin TEXT NOT NULL,
+        created_ms BIGINT NOT NULL)`,
+      `CREATE INDEX agent_links_of_host ON agent_links (host)`,
+      `CREATE TABLE agent_states (
+        link TEXT NOT NULL, host TEXT NOT NULL, heard_ms BIGINT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (link, host))`,
+      `CREATE TABLE agent_marks (
+        link TEXT NOT NULL, host TEXT NOT NULL, session TEXT NOT NULL, epoch TEXT NOT NULL, acknowledged BIGINT NOT NULL,
+        PRIMARY KEY (link, host))`,
+      `CREATE TABLE agent_holds (
+        link TEXT NOT NULL, host TEXT NOT NULL, hash TEXT NOT NULL, plan TEXT NOT NULL, held_ms BIGINT NOT NULL,
+        approved_by TEXT, approved_ms BIGINT, PRIMARY KEY (link, host))`,
+    ],
+  },
+];
+
+export type AgentHost = {
+  readonly name: string;
+  readonly labels: readonly string[];
+  /** Of its certificate; "" for a host that was named before it enrolled. */
+  readonly serial: string;
+  readonly program: string;
+  readonly platform: string;
+  readonly firstSeenMs: number;
+  /** 0: never. */
+  readonly lastSeenMs: number;
+};
+
+/** `hub`: made at the hub. `host`: declared by the host itself, and gone when it is not declared any more. */
+export type LinkOrigin = "hub" | "host";
+
+export type Link = {
+  readonly id: string;
+  readonly host: string | undefined;
+  readonly selector: string | undefined;
+  readonly root: string;
+  readonly space: string;
+  readonly prefix: string;
+  readonly settings: LinkSettings;
+  readonly enabled: boolean;
+  readonly generation: number;
+  readonly origin: LinkOrigin;
+  readonly createdMs: number;
+};
+
+export type LinkChange = {
+  readonly root?: string | undefined;
+  readonly space?: string | undefined;
+  readonly prefix?: string | undefined;
+  /** Replaces single settings; those left out stay. */
+  readonly settings?: Partial<LinkSettings> | undefined;
+  readonly enabled?: boolean | undefined;
+};
+
+/** How far the session of a link has stored what came, by what it acknowledged itself. */
+export type LinkMark = { readonly session: string; readonly epoch: string; readonly acknowledged: number };
+
+export type Hold = {
+  readonly link: string;
+  readonly host: string;
+  readonly plan: HeldPlan;
+  readonly heldMs: number;
+  readonly approvedBy: string | undefined;
+  readonly approvedMs: number | undefined;
+};
+
+export type HeardState = { readonly link: string; readonly host: string; readonly heardMs: number; readonly state: LinkState };
+
+export type RegistryOptions = { readonly db: Database; readonly clock: Clock; readonly random: Random };
+
+type HostRow = SqlRow & {
+  name: string;
+  labels: string;
+  serial: string;
+  program: string;
+  platform: string;
+  first_seen_ms: number;
+  last_seen_ms: number;
+};
+type LinkRow = SqlRow & {
+  id: string;
+  host: string | null;
+  selector: string | null;
+  root: string;
+  space: string;
+  prefix: string;
+  settings: string;
+  enabled: number;
+  generation: number;
+  origin: string;
+  created_ms: number;
+};
+type HoldRow = SqlRow & {
+  link: string;
+  host: string;
+  hash: string;
+  plan: string;
+  held_ms: number;
+  approved_by: string | null;
+  approved_ms: number | null;
+};
+
+const HOST_COLUMNS = "name, labels, serial, program, platform, first_seen_ms, last_seen_ms";
+const LINK_COLUMNS = "id, host, selector, root, space, prefix, settings, enabled, generation, origin, created_ms";
+
+export class AgentRegistry {
+  readonly #db: Database;
+  readonly #clock: Clock;
+  readonly #random: Random;
+  readonly #listeners = new Set<(host: string | undefined) => void>();
+
+  /** `db` has AGENT_MIGRATIONS applied. */
+  constructor(options: RegistryOptions) {
+    this.#db = options.db;
+    this.#clock = options.clock;
+    this.#random = options.random;
+  }
+
+  /** Calls back after links may have changed: those of one host, or (undefined) of any. */
+  onLinks(listener: (host: string | undefined) => void, signal: AbortSignal): void {
+    this.#listeners.add(listener);
+    signal.addEventListener("abort", () => this.#listeners.delete(listener), { once: true });
+  }
+
+  #changed(host: string | undefined): void {
+    for (const listener of this.#listeners) listener(host);
+  }
+
+  // Hosts
+
+  async hosts(): Promise<AgentHost[]> {
+    return (await this.#db.all<HostRow>(`SELECT ${HOST_COLUMNS} FROM agent_hosts ORDER BY name`)).map(hostOf);
+  }
+
+  async host(name: string): Promise<AgentHost | undefined> {
+    const row = await this.#db.get<HostRow>(`SELECT ${HOST_COLUMNS} FROM agent_hosts WHERE name = ?`, [name]);
+    return row === undefined ? undefined : hostOf(row);
+  }
+
+  /** Enters a host, or its new certificate. @throws {SynclineError} USAGE, LIMIT */
+  async enrolled(name: string, serial: string): Promise<void> {
+    requireHostName(name);
+    await this.#db.transaction(async (sql) => {
+      if ((await sql.get("SELECT name FROM agent_hosts WHERE name = ?", [name])) === undefined) await this.#addHost(sql, name);
+      await sql.run("UPDATE agent_hosts SET serial = ? WHERE name = ?", [serial, name]);
+    });
+  }
+
+  async #addHost(sql: Sql, name: string): Promise<void> {
+    const known = await sql.get<{ n: number }>("SELECT COUNT(*) AS n FROM agent_hosts");
+    if (known !== undefined && known.n >= HOSTS_MAX) throw limit(`the hub has ${HOSTS_MAX} hosts already`);
+    const values = [name, "[]", "", "", "", this.#clock.nowMs(), 0];
+    await sql.run(`INSERT INTO agent_hosts (${HOST_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)`, values);
+  }
+
+  /** Its agent has said hello. A host that the registry has lost (restored from a backup) is entered again. */
+  async greeted(name: string, serial: string, program: string, platform: string): Promise<void> {
+    await this.enrolled(name, serial);
+    const values = [program, platform, this.#clock.nowMs(), name];
+    await this.#db.run("UPDATE agent_hosts SET program = ?, platform = ?, last_seen_ms = ? WHERE name = ?", values);
+  }
+
+  /** Labels decide which links for labels are its own; a host may be given some before it enrols. */
+  async setLabels(name: string, labels: readonly string[]): Promise<AgentHost> {
+    requireHostName(name);
+    const kept = [...new Set(labels)].toSorted();
+    if (kept.length > LABELS_PER_HOST_MAX) throw limit(`a host has at most ${LABELS_PER_HOST_MAX} labels`);
+    const wrong = kept.find((label) => !LABEL.test(label));
+    if (wrong !== undefined) throw usage(`"${wrong}" is no label`, "write it like web or role=web");
+    await this.#db.transaction(async (sql) => {
+      if ((await sql.get("SELECT name FROM agent_hosts WHERE name = ?", [name])) === undefined) await this.#addHost(sql, name);
+      await sql.run("UPDATE agent_hosts SET labels = ? WHERE name = ?", [JSON.stringify(kept), name]);
+    });
+    this.#changed(name);
+    return (await this.host(name))!;
+  }
+
+  /** Forgets a host with its own links and all that was heard of it. False when there is none. */
+  async removeHost(name: string): Promise<boolean> {
+    const removed = await this.#db.transaction(async (sql) => {
+      for (const table of ["agent_states", "agent_marks", "agent_holds"]) await sql.run(`DELETE FROM ${table} WHERE host = ?`, [name]);
+      await sql.run("DELETE FROM agent_links WHERE host = ?", [name]);
+      return sql.run("DELETE FROM agent_hosts WHERE name = ?", [name]);
+    });
+    this.#changed(name);
+    return removed > 0;
+  }
+
+  // Links
+
+  async links(): Promise<Link[]> {
+    return (await this.#db.all<LinkRow>(`SELECT ${LINK_COLUMNS} FROM agent_links ORDER BY created_ms, id`)).map(linkOf);
+  }
+
+  async link(id: string): Promise<Link | undefined> {
+    const row = await this.#db.get<LinkRow>(`SELECT ${LINK_COLUMNS} FROM agent_links WHERE id = ?`, [id]);
+    return row === undefined ? undefined : linkOf(row);
+  }
+
+  /** Its own links and those for its labels, oldest first; no more than LINKS_PER_HOST_MAX. */
+  async linksOf(host: string): Promise<Link[]> {
+    const labels = (await this.host(host))?.labels ?? [];
+    const rows = await this.#db.all<LinkRow>(
+      `SELECT ${LINK_COLUMNS} FROM agent_links WHERE host = ? OR selector IS NOT NULL ORDER BY created_ms, id`,
+      [host],
+    );
+    const mine = rows.map(linkOf).filter((link) => link.selector === undefined || labels.includes(link.selector));
+    return mine.slice(0, LINKS_PER_HOST_MAX);
+  }
+
+  /** @throws {SynclineError} USAGE, LIMIT, EXISTS when the same root is bound to the same place already */
+  async createLink(value: unknown): Promise<Link> {
+    const { host, selector, root, space, prefix, settings, enabled } = checked(NEW_LINK, value, "link");
+    const id = Buffer.from(this.#random.bytes(8)).toString("hex");
+    const link: Link = {
+      id, host, selector, space, prefix, settings, enabled,
+      root: trimRoot(root), generation: 1, origin: "hub", createdMs: this.#clock.nowMs(),
+    };
+    await this.#db.transaction(async (sql) => {
+      const twin = await sql.get(
+        "SELECT id FROM agent_links WHERE COALESCE(host, '') = ? AND COALESCE(selector, '') = ? AND root = ?",
+        [host ?? "", selector ?? "", link.root],
+      );
+      if (twin !== undefined) {
+        const message = `${host ?? selector} has a link for ${link.root} already`;
+        throw new SynclineError({ code: "EXISTS", op: "create link", message, hint: "change that one, or remove it first" });
+      }
+      await this.#insertLink(sql, link);
+    });
+    this.#changed(host);
+    return link;
+  }
+
+  async #insertLink(sql: Sql, link: Link): Promise<void> {
+    const known = await sql.get<{ n: number }>("SELECT COUNT(*) AS n FROM agent_links");
+    if (known !== undefined && known.n >= LINKS_MAX) throw limit(`the hub has ${LINKS_MAX} links already`);
+    await sql.run(`INSERT INTO agent_links (${LINK_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, [
+      link.id,
+      link.host ?? null,
+      link.selector ?? null,
+      link.root,
+      link.space,
+      link.prefix,
+      JSON.stringify(link.settings),
+      link.enabled ? 1 : 0,
+      link.generation,
+      link.origin,
+      link.createdMs,
+    ]);
+  }
+
+  /** @throws {SynclineError} NOT_FOUND, USAGE, DENIED for a link that its host declares */
+  async updateLink(id: string, change: LinkChange): Promise<Link> {
+    const link = await this.#db.transaction(async (sql) => {
+      const row = await sql.get<LinkRow>(`SELECT ${LINK_COLUMNS} FROM agent_links WHERE id = ?`, [id]);
+      const before = row === undefined ? undefined : linkOf(row);
+      if (before === undefined) throw noLink(id);
+      refuseDeclared(before);
+      const { host, selector } = before;
+      const merged = {
+        ...(host === undefined ? { selector } : { host }),
+        root: change.root ?? before.root,
+        space: change.space ?? before.space,
+        prefix: change.prefix ?? before.prefix,
+        settings: { ...before.settings, ...change.settings },
+        enabled: change.enabled ?? before.enabled,
+      };
+      const valid = checked(NEW_LINK, merged, "link");
+      const after: Link = { ...before, ...valid, host, selector, root: trimRoot(valid.root), generation: before.generation + 1 };
+      await this.#writeLink(sql, after);
+      return after;
+    });
+    this.#changed(link.host);
+    return link;
+  }
+
+  async #writeLink(sql: Sql, link: Link): Promise<void> {
+    await sql.run(
+      "UPDATE agent_links SET root = ?, space = ?, prefix = ?, settings = ?, enabled = ?, generation = ? WHERE id = ?",
+      [link.root, link.space, link.prefix, JSON.stringify(link.settings), link.enabled ? 1 : 0, link.generation, link.id],
+    );
+  }
+
+  /** The files stay where they are, on both ends. @throws {SynclineError} DENIED for a link that its host declares */
+  async removeLink(id: string): Promise<boolean> {
+    const link = await this.link(id);
+    if (link === undefined) return false;
+    refuseDeclared(link);
+    await this.#db.transaction((sql) => dropLink(sql, id));
+    this.#changed(link.host);
+    return true;
+  }
+
+  /** Makes the links that `host` declares exactly these. Returns whether anything changed. */
+  async declare(host: string, declared: readonly DeclaredLink[]): Promise<boolean> {
+    const wanted = new Map(declared.map((one) => [declaredId(host, one), one]));
+    const changed = await this.#db.transaction(async (sql) => {
+      const rows = await sql.all<LinkRow>(`SELECT ${LINK_COLUMNS} FROM agent_links WHERE host = ? AND origin = 'host'`, [host]);
+      const known = new Map(rows.map((row) => [row.id, linkOf(row)]));
+      let changes = 0;
+      for (const [id] of known) {
+        if (wanted.has(id)) continue;
+        await dropLink(sql, id);
+        changes++;
+      }
+      for (const [id, { root, space, prefix, settings }] of wanted) {
+        const before = known.get(id);
+        if (before !== undefined && JSON.stringify(before.settings) === JSON.stringify(settings)) continue;
+        changes++;
+        if (before === undefined) {
+          await this.#insertLink(sql, {
+            id, host, selector: undefined, root: trimRoot(root), space, prefix, settings,
+            enabled: true, generation: 1, origin: "host", createdMs: this.#clock.nowMs(),
+          });
+        } else await this.#writeLink(sql, { ...before, settings, generation: before.generation + 1 });
+      }
+      return changes > 0;
+    });
+    if (changed) this.#changed(host);
+    return changed;
+  }
+
+  // What links report
+
+  /** In one transaction, however many. */
+  async saveHeard(heard: readonly HeardState[], hosts: readonly { name: string; lastSeenMs: number }[]): Promise<void> {
+    await this.#db.transaction(async (sql) => {
+      for (const { link, host, heardMs, state } of heard) {
+        await sql.run(
+          `INSERT INTO agent_states (link, host, heard_ms, state) VALUES (?, ?, ?, ?)
+           ON CONFLICT (link, host) DO UPDATE SET heard_ms = excluded.heard_ms, state = excluded.state`,
+          [link, host, heardMs, JSON.stringify(state)],
+        );
+      }
+      for (const { name, lastSeenMs } of hosts) {
+        await sql.run("UPDATE agent_hosts SET last_seen_ms = ? WHERE name = ?", [lastSeenMs, name]);
+      }
+    });
+  }
+
+  /** A row that cannot be read any more is left out: the next heartbeat writes it anew. */
+  async heard(): Promise<HeardState[]> {
+    const rows = await this.#db.all<SqlRow & { link: string; host: string; heard_ms: number; state: string }>(
+      "SELECT link, host, heard_ms, state FROM agent_states",
+    );
+    return rows.flatMap(({ link, host, heard_ms, state }) => {
+      const parsed = LINK_STATE.safeParse(parseJson(state));
+      return parsed.success ? [{ link, host, heardMs: heard_ms, state: parsed.data }] : [];
+    });
+  }
+
+  async mark(link: string, host: string): Promise<LinkMark | undefined> {
+    return this.#db.get<SqlRow & { session: string; epoch: string; acknowledged: number }>(
+      "SELECT session, epoch, acknowledged FROM agent_marks WHERE link = ? AND host = ?",
+      [link, host],
+    );
+  }
+
+  async saveMark(link: string, host: string, mark: LinkMark): Promise<void> {
+    await this.#db.run(
+      `INSERT INTO agent_marks (link, host, session, epoch, acknowledged) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT (link, host) DO UPDATE SET
+         session = excluded.session, epoch = excluded.epoch, acknowledged = excluded.acknowledged`,
+      [link, host, mark.session, mark.epoch, mark.acknowledged],
+    );
+  }
+
+  // Holds
+
+  async holds(): Promise<Hold[]> {
+    const rows = await this.#db.all<HoldRow>(
+      "SELECT link, host, hash, plan, held_ms, approved_by, approved_ms FROM agent_holds ORDER BY held_ms, link, host",
+    );
+    return rows.flatMap(holdOf);
+  }
+
+  async hold(link: string, host: string): Promise<Hold | undefined> {
+    const row = await this.#db.get<HoldRow>(
+      "SELECT link, host, hash, plan, held_ms, approved_by, approved_ms FROM agent_holds WHERE link = ? AND host = ?",
+      [link, host],
+    );
+    return row === undefined ? undefined : holdOf(row)[0];
+  }
+
+  /** Another plan than the one that is held takes its place, and an approval of that one is worth nothing any more. */
+  async holdPlan(host: string, plan: HeldPlan): Promise<void> {
+    await this.#db.transaction(async (sql) => {
+      const before = await sql.get<SqlRow & { hash: string }>(
+        "SELECT hash FROM agent_holds WHERE link = ? AND host = ?",
+        [plan.link, host],
+      );
+      if (before?.hash === plan.hash) return;
+      await sql.run("DELETE FROM agent_holds WHERE link = ? AND host = ?", [plan.link, host]);
+      await sql.run(
+        "INSERT INTO agent_holds (link, host, hash, plan, held_ms, approved_by, approved_ms) VALUES (?, ?, ?, ?, ?, NULL, NULL)",
+        [plan.link, host, plan.hash, JSON.stringify(plan), this.#clock.nowMs()],
+      );
+    });
+  }
+
+  /** The plan was carried out, or has gone. */
+  async releaseHold(link: string, host: string): Promise<void> {
+    await this.#db.run("DELETE FROM agent_holds WHERE link = ? AND host = ?", [link, host]);
+  }
+
+  /** @throws {SynclineError} NOT_FOUND when nothing is held there, STALE when it is another plan */
+  async approveHold(link: string, host: string, hash: string, actor: string): Promise<Hold> {
+    await this.#db.transaction(async (sql) => {
+      const row = await sql.get<SqlRow & { hash: string }>("SELECT hash FROM agent_holds WHERE link = ? AND host = ?", [link, host]);
+      if (row === undefined) {
+        throw new SynclineError({ code: "NOT_FOUND", op: "approve", message: `nothing is held on ${host} for this link` });
+      }
+      if (row.hash !== hash) {
+        const message = `another plan is held there by now: ${row.hash}`;
+        throw new SynclineError({ code: "STALE", op: "approve", message, hint: "look at it, and approve that one" });
+      }
+      await sql.run("UPDATE agent_holds SET approved_by = ?, approved_ms = ? WHERE link = ? AND host = ?", [
+        actor,
+        this.#clock.nowMs(),
+        link,
+        host,
+      ]);
+    });
+    return (await this.hold(link, host))!;
+  }
+}
+
+async function dropLink(sql: Sql, id: string): Promise<void> {
+  for (const table of ["agent_states", "agent_marks", "agent_holds"]) await sql.run(`DELETE FROM ${table} WHERE link = ?`, [id]);
+  await sql.run("DELETE FROM agent_links WHERE id = ?", [id]);
+}
+
+/** The same declaration has the same id, also after the hub was restored; another root, space or prefix is another link. */
+function declaredId(host: string, { root, space, prefix }: DeclaredLink): string {
+  return createHash("sha256").update(JSON.stringify([host, trimRoot(root), space, prefix])).digest("hex").slice(0, 16);
+}
+
+function trimRoot(root: string): string {
+  return root.replace(/\/+$/, "") || "/";
+}
+
+function hostOf(row: HostRow): AgentHost {
+  const { name, serial, program, platform } = row;
+  const labels = JSON.parse(row.labels) as string[];
+  return { name, labels, serial, program, platform, firstSeenMs: row.first_seen_ms, lastSeenMs: row.last_seen_ms };
+}
+
+function linkOf(row: LinkRow): Link {
+  const { id, root, space, prefix, generation } = row;
+  return {
+    id, root, space, prefix, generation,
+    host: row.host ?? undefined,
+    selector: row.selector ?? undefined,
+    // Written by an earlier version it may lack settings, which then have their defaults.
+    settings: checked(LINK_SETTINGS, JSON.parse(row.settings), `link ${id}`),
+    enabled: row.enabled === 1,
+    origin: row.origin === "host" ? "host" : "hub",
+    createdMs: row.created_ms,
+  };
+}
+
+function holdOf(row: HoldRow): Hold[] {
+  const plan = HELD_PLAN.safeParse(parseJson(row.plan));
+  if (!plan.success) return [];
+  const { link, host } = row;
+  const approvedBy = row.approved_by ?? undefined;
+  return [{ link, host, plan: plan.data, heldMs: row.held_ms, approvedBy, approvedMs: row.approved_ms ?? undefined }];
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function requireHostName(name: string): void {
+  if (HOST_NAME.test(name)) return;
+  throw usage(`"${name.slice(0, 100)}" is no host name`, "use a-z, 0-9, - and ., at most 63 characters");
+}
+
+function refuseDeclared({ id, host, origin }: Link): void {
+  if (origin === "hub") return;
+  throw new SynclineError({
+    code: "DENIED",
+    op: "change link",
+    message: `link ${id} is declared by ${host} itself`,
+    hint: `change the --link options or the configuration of the agent on ${host}`,
+  });
+}
+
+function noLink(id: string): SynclineError {
+  return new SynclineError({ code: "NOT_FOUND", op: "find link", message: `there is no link ${id.slice(0, 40)}` });
+}
+
+function usage(message: string, hint: string): SynclineError {
+  return new SynclineError({ code: "USAGE", op: "change hosts", message, hint });
+}
+
+function limit(message: string): SynclineError {
+  return new SynclineError({ code: "LIMIT", op: "change hosts", message });
+}
