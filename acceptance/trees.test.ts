@@ -1,8 +1,9 @@
 /** Real trees: every odd name and type, a git working copy, a PostgreSQL data directory. */
 import { describe, expect, test } from "bun:test";
-import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, readdirSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { World, describeTree, summaryOf } from "./harness.ts";
+import { asPostgres, postgresBin } from "./postgres-server.ts";
 
 const ROOT = resolve(import.meta.dir, "..");
 
@@ -111,21 +112,13 @@ describe("a git working copy", () => {
 });
 
 describe("a PostgreSQL data directory", () => {
-  const bin = ["/usr/lib/postgresql", "/usr/local/bin"]
-    .flatMap((dir) => {
-      if (dir === "/usr/local/bin") return existsSync(join(dir, "initdb")) ? [dir] : [];
-      return existsSync(dir) ? readdirSync(dir).map((version) => join(dir, version, "bin")) : [];
-    })
-    .find((dir) => existsSync(join(dir, "initdb")));
-
   test("[TREE-5] copied cold, the copy starts and answers with the same rows", async () => {
-    if (bin === undefined) throw new Error("PostgreSQL is missing; run tools/provision");
+    const bin = postgresBin();
     await using world = new World();
     chmodSync(world.dir, 0o755);
     mkdirSync(world.path("pg"));
-    // The server refuses to run as root.
     const asRoot = process.getuid?.() === 0;
-    const user = asRoot ? ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] : [];
+    const user = asPostgres();
     if (asRoot) await world.command(["chown", "postgres:postgres", "pg"]);
     const pg = async (program: string, ...args: string[]) => {
       const done = await world.command([...user, join(bin, program), ...args], { cwd: world.path("pg") });

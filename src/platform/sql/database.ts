@@ -5,7 +5,10 @@
  * - Placeholders are `?`, in order. Identifiers are lower case. Upserts are `ON CONFLICT (...) DO UPDATE`.
  * - Types used: INTEGER-like BIGINT (whole numbers within ±2^53, given and returned as numbers), TEXT, BLOB (written
  *   `blob` in the schema; the PostgreSQL driver makes it `bytea`), NULL. Blobs are compared by their bytes on both.
+ *   A sum() has no such type on PostgreSQL: CAST it to BIGINT.
+ * - `WITHOUT ROWID` after a table lays it out by its key in SQLite; the PostgreSQL driver leaves it out.
  * - Statements are prepared once for each text, so texts are constants and never hold values.
+ * - Errors are SynclineError with a hint; EXISTS is a key that is taken.
  */
 export type SqlValue = string | number | Uint8Array | null;
 
@@ -24,6 +27,8 @@ export interface Sql {
  * Reads outside of a transaction see what was committed before them. Calls may overlap; transactions of SQLite run one
  * after the other, those of PostgreSQL are serializable and begun again when they collide (`work` may run more than
  * once, so it has no effects but those on `sql`).
+ *
+ * After an error of a statement a transaction is over: `work` lets it pass on. A savepoint is `run("SAVEPOINT x")`.
  */
 export interface Database extends Sql {
   readonly engine: "sqlite" | "postgres";

@@ -1,0 +1,50 @@
+/**
+ * The tables. The journal is the only truth about entries: a row of `versions` is one change of one path, never
+ * changed afterwards but for `replaced` (the next version of the path; null while it is the current one) and for
+ * content that retention drops. What is current, what is there, and what is a tombstone are partial indexes of it, so
+ * that they cannot disagree with the journal.
+ *
+ * Paths are encodeName bytes, ordered by memcmp on both engines: below the directory `d` is the range ["d/", "d0").
+ */
+import type { Migration } from "#platform/sql/database.ts";
+
+export const MIGRATIONS: readonly Migration[] = [
+  {
+    id: 1,
+    statements: [
+      // hub_id; next_space, because the id of an erased space must never mean another one.
+      "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+      `CREATE TABLE spaces (
+        id BIGINT PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_ms BIGINT NOT NULL, deleted_ms BIGINT,
+        settings TEXT NOT NULL, lineage TEXT NOT NULL, seeds blob NOT NULL,
+        sequence BIGINT NOT NULL, bytes BIGINT NOT NULL, entries BIGINT NOT NULL) WITHOUT ROWID`,
+      // Spaces of which rows are still being removed.
+      "CREATE TABLE erasing (space_id BIGINT PRIMARY KEY) WITHOUT ROWID",
+      // present: 0 for a tombstone. vector: null when this hub alone has changed the path, last with this sequence.
+      // sum: of all that never changes, and of content.
+      `CREATE TABLE versions (
+        space_id BIGINT NOT NULL, seq BIGINT NOT NULL, path blob NOT NULL, present BIGINT NOT NULL,
+        action BIGINT NOT NULL, from_path blob, previous BIGINT NOT NULL, replaced BIGINT, commit_seq BIGINT NOT NULL,
+        entry blob NOT NULL, content blob, vector TEXT, sum BIGINT NOT NULL,
+        PRIMARY KEY (space_id, seq)) WITHOUT ROWID`,
+      "CREATE UNIQUE INDEX versions_current ON versions (space_id, path) WHERE replaced IS NULL",
+      "CREATE INDEX versions_listed ON versions (space_id, path) WHERE replaced IS NULL AND present = 1",
+      "CREATE INDEX versions_since ON versions (space_id, seq) WHERE replaced IS NULL",
+      "CREATE INDEX versions_history ON versions (space_id, path, seq)",
+      "CREATE INDEX versions_content ON versions (content) WHERE content IS NOT NULL",
+      "CREATE INDEX versions_old ON versions (space_id, path, seq) WHERE replaced IS NOT NULL AND content IS NOT NULL",
+      // order_ms: the smallest time of this commit and all later ones, so that a clock that jumps back leaves an order.
+      `CREATE TABLE commits (
+        space_id BIGINT NOT NULL, seq BIGINT NOT NULL, last_seq BIGINT NOT NULL, time_ms BIGINT NOT NULL,
+        order_ms BIGINT NOT NULL, actor TEXT NOT NULL, host TEXT, trace_id TEXT NOT NULL, cause TEXT NOT NULL,
+        run_id TEXT, message TEXT, PRIMARY KEY (space_id, seq)) WITHOUT ROWID`,
+      "CREATE INDEX commits_order ON commits (space_id, order_ms, seq)",
+      "CREATE INDEX commits_run ON commits (space_id, run_id, seq) WHERE run_id IS NOT NULL",
+      // Of content of several chunks. Empty: it was dropped with the last version that had it; see manifests.ts.
+      "CREATE TABLE manifests (id blob PRIMARY KEY, manifest blob NOT NULL) WITHOUT ROWID",
+      `CREATE TABLE restore_points (
+        space_id BIGINT NOT NULL, name TEXT NOT NULL, seq BIGINT NOT NULL, time_ms BIGINT NOT NULL,
+        actor TEXT NOT NULL, PRIMARY KEY (space_id, name)) WITHOUT ROWID`,
+    ],
+  },
+];

@@ -1,0 +1,213 @@
+/**
+ * Database on a PostgreSQL server, over Bun's client. Transactions are serializable on a connection of their own and
+ * are begun again when they collide or when the connection is lost before the commit was sent. When it is lost after
+ * that nobody knows whether it was committed, and the caller is told so.
+ */
+import { type ReservedSQL, SQL } from "bun";
+import { SynclineError, assert } from "#model/error.ts";
+import type { Database, Sql, SqlRow, SqlValue } from "#platform/sql/database.ts";
+import { isCollision, isLost, lostAtCommit, postgresError } from "#platform/sql/postgres-error.ts";
+
+/** Connections to the server; more calls wait for one. */
+const CONNECTIONS_MAX = 8;
+/** Calls that wait for a connection or an answer. */
+export const CALLS_MAX = 10_000;
+const CONNECT_SECONDS_MAX = 10;
+const STATEMENT_MS_MAX = 120_000;
+const LOCK_MS_MAX = 60_000;
+const IDLE_TRANSACTION_MS_MAX = 120_000;
+/** How often a transaction is begun anew when it collides with others. */
+const TRIES_MAX = 20;
+/** Waits between tries grow up to this, by chance, so that those who collided do not meet again. */
+const WAIT_MS_MAX = 250;
+/** Constant texts; see database.ts. */
+const TEXTS_MAX = 1000;
+
+/**
+ * Connects and asks the server whether it can be used.
+ * @throws {SynclineError} AUTH, LINK_LOST, STATE
+ */
+export async function openPostgres(url: string): Promise<Database> {
+  const client = new SQL({
+    url,
+    max: CONNECTIONS_MAX,
+    connectionTimeout: CONNECT_SECONDS_MAX,
+    bigint: true,
+    connection: {
+      application_name: "syncline",
+      // What was committed survives a power loss, whatever the server's default is.
+      synchronous_commit: "on",
+      statement_timeout: STATEMENT_MS_MAX,
+      lock_timeout: LOCK_MS_MAX,
+      idle_in_transaction_session_timeout: IDLE_TRANSACTION_MS_MAX,
+    },
+  });
+  const database = new PostgresDatabase(client);
+  try {
+    await database.get("SELECT 1 AS answer");
+    return database;
+  } catch (error) {
+    await client.close({ timeout: 0 });
+    throw error;
+  }
+}
+
+class PostgresDatabase implements Database {
+  readonly engine = "postgres";
+  readonly #client: SQL;
+  #calls = 0;
+  #isClosed = false;
+  #idle: (() => void) | undefined;
+
+  constructor(client: SQL) {
+    this.#client = client;
+  }
+
+  all<T extends SqlRow>(text: string, values: readonly SqlValue[] = []): Promise<T[]> {
+    return this.#retried(async () => rowsOf<T>(await query(this.#client, text, values)));
+  }
+
+  async get<T extends SqlRow>(text: string, values: readonly SqlValue[] = []): Promise<T | undefined> {
+    return (await this.all<T>(text, values))[0];
+  }
+
+  run(text: string, values: readonly SqlValue[] = []): Promise<number> {
+    return this.transaction((sql) => sql.run(text, values));
+  }
+
+  transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
+    return this.#retried(() => this.#transact(work));
+  }
+
+  async #transact<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
+    const connection = await this.#client.reserve();
+    const sql = new PostgresTransaction(connection);
+    let committing = false;
+    try {
+      await connection.unsafe("BEGIN ISOLATION LEVEL SERIALIZABLE");
+      const result = await work(sql);
+      sql.end();
+      committing = true;
+      const { command } = (await connection.unsafe("COMMIT")) as { command?: string };
+      // So the server answers when a statement failed before and `work` swallowed the error.
+      assert(command === "COMMIT", "the transaction is still there when it is committed");
+      return result;
+    } catch (error) {
+      sql.end();
+      if (committing && isLost(error)) throw lostAtCommit(error);
+      // On a lost connection there is nothing left to take back.
+      await connection.unsafe("ROLLBACK").catch(() => undefined);
+      throw error;
+    } finally {
+      connection.release();
+    }
+  }
+
+  async #retried<T>(body: () => Promise<T>): Promise<T> {
+    assert(!this.#isClosed, "the database is open");
+    if (this.#calls >= CALLS_MAX) throw tooMany();
+    this.#calls++;
+    try {
+      for (let attempt = 1; ; attempt++) {
+        try {
+          return await body();
+        } catch (error) {
+          const mayRepeat = isCollision(error) || isLost(error);
+          if (!mayRepeat || attempt === TRIES_MAX) throw postgresError(error);
+          const waitMs = Math.min(2 ** attempt, WAIT_MS_MAX) * (0.5 + Math.random());
+          await Bun.sleep(waitMs);
+        }
+      }
+    } finally {
+      if (--this.#calls === 0) this.#idle?.();
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    if (this.#calls > 0) await new Promise<void>((resolve) => (this.#idle = resolve));
+    await this.#client.close({ timeout: 0 });
+  }
+}
+
+class PostgresTransaction implements Sql {
+  readonly #connection: ReservedSQL;
+  #isOver = false;
+
+  constructor(connection: ReservedSQL) {
+    this.#connection = connection;
+  }
+
+  end(): void {
+    this.#isOver = true;
+  }
+
+  async all<T extends SqlRow>(text: string, values: readonly SqlValue[] = []): Promise<T[]> {
+    return rowsOf<T>(await this.#query(text, values));
+  }
+
+  async get<T extends SqlRow>(text: string, values: readonly SqlValue[] = []): Promise<T | undefined> {
+    return rowsOf<T>(await this.#query(text, values))[0];
+  }
+
+  async run(text: string, values: readonly SqlValue[] = []): Promise<number> {
+    return (await this.#query(text, values)).count;
+  }
+
+  #query(text: string, values: readonly SqlValue[]): Promise<Answer> {
+    assert(!this.#isOver, "a transaction is used only while it runs");
+    return query(this.#connection, text, values);
+  }
+}
+
+type Answer = Record<string, SqlValue | bigint>[] & { count: number };
+
+/** Numbers go as 64-bit integers: by themselves they would be 32-bit or floating, and each kind a statement of its own. */
+async function query(client: SQL | ReservedSQL, text: string, values: readonly SqlValue[]): Promise<Answer> {
+  const bound = values.map((value) => (typeof value === "number" ? BigInt(value) : value));
+  return (await client.unsafe(translate(text), bound)) as Answer;
+}
+
+function rowsOf<T extends SqlRow>(answer: Answer): T[] {
+  for (const row of answer) {
+    for (const column in row) {
+      const value = row[column];
+      if (typeof value === "bigint") row[column] = Number(value);
+    }
+  }
+  // A plain array, without what the client hangs on to it.
+  return Array.from(answer) as SqlRow[] as T[];
+}
+
+const translated = new Map<string, string>();
+
+/** Our dialect in PostgreSQL's: numbered placeholders, bytea, and no word about how a table is laid out. */
+export function translate(text: string): string {
+  const known = translated.get(text);
+  if (known !== undefined) return known;
+  assert(translated.size < TEXTS_MAX, "statement texts are constants");
+  let count = 0;
+  const made = text
+    .split(/('(?:[^']|'')*')/)
+    .map((part, at) => {
+      if (at % 2 === 1) return part;
+      return part
+        .replace(/\bWITHOUT ROWID\b/gi, "")
+        .replace(/\bblob\b/gi, "bytea")
+        .replace(/\?/g, () => `$${++count}`);
+    })
+    .join("");
+  translated.set(text, made);
+  return made;
+}
+
+function tooMany(): SynclineError {
+  return new SynclineError({
+    code: "LIMIT",
+    op: "use database",
+    message: `more than ${CALLS_MAX} calls wait for the database server`,
+    hint: "the server is slower than the load: wait and try again",
+    retryable: true,
+  });
+}
