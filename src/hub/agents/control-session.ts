@@ -8,9 +8,8 @@ import {
   type FromHub,
   decodeFromAgent,
   encodeControl,
-  enrolmentText,
 } from "#hub/agents/control.ts";
-import { type HostAuthority, provenKey } from "#hub/agents/enrol.ts";
+import { type HostAuthority, requestOf } from "#hub/agents/enrol.ts";
 import { type AssignedLink, IGNORE_CHARS_MAX } from "#hub/agents/link.ts";
 import type { PresenceTable } from "#hub/agents/presence.ts";
 import type { AgentRegistry, Link } from "#hub/agents/registry.ts";
@@ -23,10 +22,11 @@ export type SpaceFacts = { readonly seeds: Uint8Array; readonly ignore: readonly
 export type AgentLog = (message: string, fields: Readonly<Record<string, string | number>>) => void;
 
 export type ControlContext = {
-  readonly hubId: string;
   readonly principal: Principal;
-  /** Of the certificate that it came with. */
+  /** That it came with, and its serial number. */
+  readonly certificate: Uint8Array;
   readonly serial: string;
+  readonly address: string;
   readonly registry: AgentRegistry;
   readonly presence: PresenceTable;
   readonly authority: HostAuthority;
@@ -111,7 +111,7 @@ export class ControlSession {
     if (!this.#greeted || this.#channel.failure !== undefined) return;
     const { registry, resolveSpace, principal } = this.#context;
     const links: AssignedLink[] = [];
-    for (const link of await registry.linksOf(this.host)) {
+    for (const link of registry.linksOf(this.host)) {
       const { id, root, space, prefix, settings, enabled, generation } = link;
       const facts = await resolveSpace(principal, link).then(usableFacts, troubleOf);
       links.push({ id, root, space, prefix, settings, enabled, generation, ...facts });
@@ -125,7 +125,7 @@ export class ControlSession {
 
   async #heartbeat({ links, sentMs }: FromAgent & { type: "heartbeat" }): Promise<void> {
     const { registry, presence, clock } = this.#context;
-    const mine = new Set((await registry.linksOf(this.host)).map(({ id }) => id));
+    const mine = new Set(registry.linksOf(this.host).map(({ id }) => id));
     const known = links.filter(({ id }) => mine.has(id));
     presence.heartbeat(this.host, known, sentMs, clock.monotonicMs(), clock.nowMs());
     for (const state of known) {
@@ -139,7 +139,7 @@ export class ControlSession {
 
   async #hold({ plan }: FromAgent & { type: "hold" }): Promise<void> {
     const { registry, log } = this.#context;
-    const isMine = (await registry.linksOf(this.host)).some(({ id }) => id === plan.link);
+    const isMine = registry.linksOf(this.host).some(({ id }) => id === plan.link);
     if (!isMine) return;
     await registry.holdPlan(this.host, plan);
     log("a plan is held", { host: this.host, link: plan.link, hash: plan.hash, changes: plan.total, reason: plan.reason });
@@ -149,12 +149,10 @@ export class ControlSession {
   }
 
   async #renew({ publicKey, proof }: FromAgent & { type: "renew" }): Promise<void> {
-    const { authority, registry, hubId, log } = this.#context;
+    const { authority, certificate, address, log } = this.#context;
     try {
-      const key = provenKey(enrolmentText("renew", hubId, this.#context.serial, this.host, publicKey), publicKey, proof);
-      const issued = await authority.renew(this.host, key);
-      await registry.enrolled(this.host, issued.serial);
-      log("certificate renewed", { host: this.host, serial: issued.serial });
+      const issued = await authority.renew(certificate, requestOf(this.host, publicKey, proof), { address });
+      log("certificate renewed", { host: this.host });
       this.#send({ type: "certificate", certificate: issued.certificate, ca: authority.ca });
     } catch (error) {
       if (!(error instanceof SynclineError)) throw error;

@@ -13,6 +13,8 @@ import { ASSIGNED_LINK, DECLARED_LINK, LINK_ID, LINKS_PER_HOST_MAX } from "#hub/
 
 export const CONTROL_VERSION = 1;
 export const CONTROL_METHOD = "control";
+export const ENROL_METHOD = "enrol";
+export const HELLO_METHOD = "hello";
 export const AGENT_ROOT = "agent";
 export const ENROL_ROOT = "enrol";
 export const HELLO_ROOT = "hello";
@@ -28,8 +30,8 @@ const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 const text = z.string().max(2000);
 const planHash = z.string().regex(/^[0-9a-f]{12,64}$/);
 const linkId = z.string().regex(LINK_ID);
-/** DER of a public key (SPKI), base64. */
-export const PUBLIC_KEY = z.string().regex(/^[A-Za-z0-9+/=]{40,2000}$/);
+/** Public keys (SPKI, DER) and signatures. */
+const BASE64 = z.string().regex(/^[A-Za-z0-9+/]{40,2000}={0,2}$/);
 
 /**
  * What a link does now. `waiting`: outside of its windows · `retrying`: it failed and will be tried again · `halted`: it
@@ -104,7 +106,7 @@ const FROM_AGENT = z.discriminatedUnion("type", [
     links: z.array(LINK_STATE).max(LINKS_PER_HOST_MAX),
   }),
   z.strictObject({ type: z.literal("hold"), plan: HELD_PLAN }),
-  z.strictObject({ type: z.literal("renew"), publicKey: PUBLIC_KEY, proof: z.string().max(2000) }),
+  z.strictObject({ type: z.literal("renew"), publicKey: BASE64, proof: BASE64 }),
 ]);
 export type FromAgent = z.infer<typeof FROM_AGENT>;
 
@@ -120,17 +122,15 @@ const FROM_HUB = z.discriminatedUnion("type", [
 ]);
 export type FromHub = z.infer<typeof FROM_HUB>;
 
-/** The one message of an agent that enrols, answering the hub's `challenge`, and the hub's answer to it. */
+/** What an agent that joins says, in one message, and the hub's answer to it. */
 const ENROL_REQUEST = z.strictObject({
   token: z.string().min(1).max(1024),
   host: z.string().max(100),
-  publicKey: PUBLIC_KEY,
-  /** Signature of enrolmentText() with the private key, base64. */
-  proof: z.string().max(2000),
+  publicKey: BASE64,
+  /** That the private key is its own (access/possession.ts). */
+  proof: BASE64,
 });
 export type EnrolRequest = z.infer<typeof ENROL_REQUEST>;
-const ENROL_CHALLENGE = z.strictObject({ hub: z.string().max(100), challenge: z.string().regex(/^[0-9a-f]{64}$/) });
-export type EnrolChallenge = z.infer<typeof ENROL_CHALLENGE>;
 const ENROL_REPLY = z.strictObject({
   hub: z.string().max(100),
   certificate: z.string().max(16_384),
@@ -141,11 +141,10 @@ export type EnrolReply = z.infer<typeof ENROL_REPLY>;
 export const decodeFromAgent = (bytes: Uint8Array): FromAgent => decode(FROM_AGENT, bytes);
 export const decodeFromHub = (bytes: Uint8Array): FromHub => decode(FROM_HUB, bytes);
 export const decodeEnrolRequest = (bytes: Uint8Array): EnrolRequest => decode(ENROL_REQUEST, bytes);
-export const decodeEnrolChallenge = (bytes: Uint8Array): EnrolChallenge => decode(ENROL_CHALLENGE, bytes);
 export const decodeEnrolReply = (bytes: Uint8Array): EnrolReply => decode(ENROL_REPLY, bytes);
 
 /** @throws {SynclineError} LIMIT when it is longer than CONTROL_BYTES_MAX */
-export function encodeControl(message: FromAgent | FromHub | EnrolRequest | EnrolChallenge | EnrolReply): Uint8Array {
+export function encodeControl(message: FromAgent | FromHub | EnrolRequest | EnrolReply): Uint8Array {
   const bytes = Buffer.from(JSON.stringify(message));
   if (bytes.length <= CONTROL_BYTES_MAX) return bytes;
   throw new SynclineError({ code: "LIMIT", op: "control", message: `a control message of ${bytes.length} bytes` });
@@ -168,9 +167,4 @@ function decode<T>(schema: z.ZodType<T>, bytes: Uint8Array): T {
 
 function malformed(what: string): SynclineError {
   return new SynclineError({ code: "PROTOCOL", op: "control", message: `a control message that is none: ${what}` });
-}
-
-/** What an agent signs to prove that the private key is its own: for this hub, this connection and this name alone. */
-export function enrolmentText(purpose: "enrol" | "renew", hub: string, challenge: string, host: string, publicKey: string): string {
-  return ["syncline", purpose, "1", hub, challenge, host, publicKey].join("\n");
 }

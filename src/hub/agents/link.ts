@@ -19,7 +19,7 @@ const TEXT_MAX = 1024;
 /** 1 to 63 of a–z, 0–9, "-" and ".", beginning and ending with a letter or digit. */
 export const HOST_NAME = SPACE_NAME;
 /** A label, "role=web" or "web". */
-export const LABEL = /^[a-z0-9][a-z0-9._/-]{0,62}(=[a-z0-9._/-]{0,63})?$/;
+export const LABEL = /^[A-Za-z0-9][A-Za-z0-9._/=:-]{0,62}$/;
 export const LINK_ID = /^[0-9a-f]{16}$/;
 
 const space = z.string().regex(SPACE_NAME, "is not the name of a space");

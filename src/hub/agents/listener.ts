@@ -23,8 +23,16 @@ import type { Mux } from "#sync/wire/mux.ts";
 import type { MuxChannel } from "#sync/wire/mux-channel.ts";
 import type { Attach } from "#sync/wire/prelude.ts";
 import { type AgentLog, ControlSession, type SpaceFacts } from "#hub/agents/control-session.ts";
-import { AGENT_ROOT, CONTROL_METHOD, ENROL_ROOT, HELLO_ROOT, LINK_ROOT } from "#hub/agents/control.ts";
-import { ENROL_METHOD, type HostAuthority, serveEnrolment } from "#hub/agents/enrol.ts";
+import {
+  AGENT_ROOT,
+  CONTROL_METHOD,
+  ENROL_METHOD,
+  ENROL_ROOT,
+  HELLO_METHOD,
+  HELLO_ROOT,
+  LINK_ROOT,
+} from "#hub/agents/control.ts";
+import { type HostAuthority, type IssuedCertificate, serveEnrolment } from "#hub/agents/enrol.ts";
 import type { HubHello } from "#hub/agents/hello.ts";
 import { neverWritesSpace } from "#hub/agents/link.ts";
 import { LinkEndpoint } from "#hub/agents/link-endpoint.ts";
@@ -35,7 +43,7 @@ import type { AgentRegistry, Link } from "#hub/agents/registry.ts";
 export const LISTENER_LIMITS = { connections: 8192, pending: 256, pendingPerAddress: 64, perAddress: 4096 } as const;
 /** How long a refusal of what was not known is delayed. */
 const FAILURE_DELAY_MS = 1000;
-/** Certificates of connections that stand are looked at anew, for one may have been revoked. */
+/** Certificates of connections that stand are looked at anew, for one may be over by now. */
 export const REAUTHENTICATE_MS = 30_000;
 /** What was heard is written to the registry. */
 const SAVE_MS = 10_000;
@@ -54,6 +62,8 @@ export type ListenerOptions = {
   readonly resolveSpace: (who: Principal, link: Link) => Promise<SpaceFacts>;
   /** The space of a link; opened by the agent's session. */
   readonly openSpace: (who: Principal, link: Link, readOnly: boolean) => Endpoint;
+  /** Calls back when who exists may have changed: connections that stand are then looked at anew. */
+  readonly onAccessChange: (listener: () => void, signal: AbortSignal) => void;
   readonly host: Host;
   readonly program: string;
   readonly log: AgentLog;
@@ -98,6 +108,7 @@ export class AgentListener {
     this.port = this.#listener.port;
     this.#track(this.#every(SAVE_MS, () => this.#save()));
     this.#track(this.#every(REAUTHENTICATE_MS, () => this.#reauthenticate()));
+    options.onAccessChange(() => this.#track(this.#reauthenticate()), this.#stop.signal);
   }
 
   /** What `GET /v1/hub` answers. */
@@ -250,8 +261,7 @@ export class AgentListener {
     if (attach.root === HELLO_ROOT) return this.#helloConnection();
     if (attach.root === ENROL_ROOT) return this.#enrolConnection(address);
     const principal = await this.#known(address, clientCertificate, signal);
-    const serial = new X509Certificate(clientCertificate!).serialNumber.toLowerCase();
-    if (attach.root === AGENT_ROOT) return this.#agentConnection(principal, serial);
+    if (attach.root === AGENT_ROOT) return this.#agentConnection(principal, address, clientCertificate!);
     if (attach.root.startsWith(LINK_ROOT)) return this.#linkConnection(principal, attach.root.slice(LINK_ROOT.length));
     throw new SynclineError({ code: "ROOT_UNKNOWN", op: "attach", message: "a hub has no such root" });
   }
@@ -278,6 +288,7 @@ export class AgentListener {
   #helloConnection(): Connection {
     const onChannel = (channel: MuxChannel): void => {
       void this.#serve(channel, async () => {
+        if (channel.method !== HELLO_METHOD) throw wrongCall();
         await channel.send(Buffer.from(JSON.stringify(this.hello())));
         channel.end();
       });
@@ -286,8 +297,8 @@ export class AgentListener {
   }
 
   #enrolConnection(address: string): Connection {
-    const { hubId, authority, registry, host, log } = this.#options;
-    const { clock, random } = host;
+    const { hubId, authority, host, log } = this.#options;
+    const { clock } = host;
     let begun = false;
     const onChannel = (channel: MuxChannel): void => {
       void this.#serve(channel, async () => {
@@ -296,13 +307,8 @@ export class AgentListener {
         begun = true;
         try {
           const name = await serveEnrolment(channel, {
-            hubId, authority, random, address,
-            onEnrolled: async (enrolled, issued) => {
-              await registry.enrolled(enrolled, issued.serial);
-              if (issued.labels.length > 0) await this.#addLabels(enrolled, issued.labels);
-              // Who had the host's certificate before is not that host any more.
-              this.disconnect(enrolled, "the host has enrolled again");
-            },
+            hubId, authority, address,
+            onEnrolled: (enrolled, issued) => this.#joined(enrolled, issued),
           });
           log("host enrolled", { host: name, address });
         } catch (error) {
@@ -316,22 +322,25 @@ export class AgentListener {
     return { kind: "enrol", principal: undefined, label: ENROL_ROOT, onChannel, close: async () => undefined };
   }
 
-  async #addLabels(host: string, labels: readonly string[]): Promise<void> {
+  async #joined(host: string, { certificate, labels }: IssuedCertificate): Promise<void> {
     const { registry } = this.#options;
-    const before = (await registry.host(host))?.labels ?? [];
-    await registry.setLabels(host, [...before, ...labels]);
+    await registry.joined(host, new X509Certificate(certificate).serialNumber.toLowerCase());
+    const before = registry.host(host)?.labels ?? [];
+    const missing = labels.filter((label) => !before.includes(label));
+    if (missing.length > 0) await registry.setLabels(host, [...before, ...missing]);
   }
 
-  #agentConnection(principal: Principal, serial: string): Connection {
-    const { hubId, registry, authority, resolveSpace, host, log } = this.#options;
+  #agentConnection(principal: Principal, address: string, certificate: Uint8Array): Connection {
+    const { registry, authority, resolveSpace, host, log } = this.#options;
     const { presence } = this;
     const { name } = principal;
+    const serial = new X509Certificate(certificate).serialNumber.toLowerCase();
     let session: ControlSession | undefined;
     const onChannel = (channel: MuxChannel): void => {
       void this.#serve(channel, async () => {
         if (channel.method !== CONTROL_METHOD || session !== undefined) throw wrongCall();
         session = new ControlSession(channel, {
-          hubId, principal, serial, registry, presence, authority, resolveSpace, log, clock: host.clock,
+          principal, certificate, serial, address, registry, presence, authority, resolveSpace, log, clock: host.clock,
         });
         this.#controls.set(name, session);
         await session.run();
@@ -348,7 +357,7 @@ export class AgentListener {
     const { presence } = this;
     const { name } = principal;
     const { clock } = host;
-    const link = (await registry.linksOf(name)).find((one) => one.id === id);
+    const link = registry.linksOf(name).find((one) => one.id === id);
     // Whether another host has a link of that id is nobody's business.
     if (link === undefined || !link.enabled) throw noLink(id);
     const readOnly = neverWritesSpace(link.settings);

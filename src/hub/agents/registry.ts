@@ -1,12 +1,15 @@
 /**
- * What the hub knows of its hosts and their links, at rest: who is enrolled, which root of which host follows which
- * space, what was held and approved. What changes with every heartbeat is kept in memory (presence.ts) and written here
- * now and then, so that a hub that was started again shows what it last heard, and says that it is old.
+ * What the hub knows of its hosts and their links: who has joined, which root of which host follows which space, what
+ * was held and approved. Hosts and links are in memory too, because every heartbeat and every decision about an agent's
+ * rights asks for them. What changes with every heartbeat is kept in memory alone (presence.ts) and written here now and
+ * then, so that a hub that was started again shows what it last heard, and says that it is old.
  */
 import { createHash } from "node:crypto";
 import { SynclineError } from "#model/error.ts";
 import type { Clock, Random } from "#platform/host.ts";
 import type { Database, Migration, Sql, SqlRow } from "#platform/sql/database.ts";
+import { migrate } from "#platform/sql/migrate.ts";
+import type { Rule } from "#access/access.ts";
 import { HELD_PLAN, type HeldPlan, LINK_STATE, type LinkState } from "#hub/agents/control.ts";
 import {
   type DeclaredLink,
@@ -17,15 +20,16 @@ import {
   type LinkSettings,
   NEW_LINK,
   checked,
+  neverWritesSpace,
 } from "#hub/agents/link.ts";
 
 /** Hosts of one hub. */
 export const HOSTS_MAX = 10_000;
 /** Links of one hub, those for labels counted once. */
 export const LINKS_MAX = 20_000;
-export const LABELS_PER_HOST_MAX = 64;
+export const LABELS_PER_HOST_MAX = 100;
 
-export const AGENT_MIGRATIONS: readonly Migration[] = [
+const AGENT_MIGRATIONS: readonly Migration[] = [
   {
     id: 1,
     statements: [
@@ -143,12 +147,33 @@ export class AgentRegistry {
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #listeners = new Set<(host: string | undefined) => void>();
+  readonly #hosts = new Map<string, AgentHost>();
+  /** Oldest first. */
+  readonly #links = new Map<string, Link>();
+  /** What was made of #links for a host; forgotten with every change. */
+  readonly #linksOf = new Map<string, readonly Link[]>();
+  /** Changes of hosts and links follow one another: rows first, then memory. */
+  #tail: Promise<unknown> = Promise.resolve();
 
-  /** `db` has AGENT_MIGRATIONS applied. */
-  constructor(options: RegistryOptions) {
+  /** @throws {SynclineError} VERSION, STATE as migrate() */
+  static async open(options: RegistryOptions): Promise<AgentRegistry> {
+    await migrate(options.db, "agents", AGENT_MIGRATIONS);
+    const registry = new AgentRegistry(options);
+    await registry.#load();
+    return registry;
+  }
+
+  private constructor(options: RegistryOptions) {
     this.#db = options.db;
     this.#clock = options.clock;
     this.#random = options.random;
+  }
+
+  async #load(): Promise<void> {
+    const hosts = await this.#db.all<HostRow>(`SELECT ${HOST_COLUMNS} FROM agent_hosts ORDER BY name`);
+    for (const row of hosts) this.#hosts.set(row.name, hostOf(row));
+    const links = await this.#db.all<LinkRow>(`SELECT ${LINK_COLUMNS} FROM agent_links ORDER BY created_ms, id`);
+    for (const row of links) this.#links.set(row.id, linkOf(row));
   }
 
   /** Calls back after links may have changed: those of one host, or (undefined) of any. */
@@ -158,201 +183,215 @@ export class AgentRegistry {
   }
 
   #changed(host: string | undefined): void {
+    this.#linksOf.clear();
     for (const listener of this.#listeners) listener(host);
+  }
+
+  #inTurn<T>(change: () => Promise<T>): Promise<T> {
+    const result = this.#tail.then(change);
+    this.#tail = result.catch(() => undefined);
+    return result;
   }
 
   // Hosts
 
-  async hosts(): Promise<AgentHost[]> {
-    return (await this.#db.all<HostRow>(`SELECT ${HOST_COLUMNS} FROM agent_hosts ORDER BY name`)).map(hostOf);
+  /** By name. */
+  hosts(): AgentHost[] {
+    return [...this.#hosts.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
   }
 
-  async host(name: string): Promise<AgentHost | undefined> {
-    const row = await this.#db.get<HostRow>(`SELECT ${HOST_COLUMNS} FROM agent_hosts WHERE name = ?`, [name]);
-    return row === undefined ? undefined : hostOf(row);
+  host(name: string): AgentHost | undefined {
+    return this.#hosts.get(name);
   }
 
-  /** Enters a host, or its new certificate. @throws {SynclineError} USAGE, LIMIT */
-  async enrolled(name: string, serial: string): Promise<void> {
+  /** Enters a host, or what has changed of it. @throws {SynclineError} USAGE, LIMIT */
+  #enter(name: string, change: Partial<AgentHost>): Promise<AgentHost> {
+    return this.#inTurn(() => this.#enterNow(name, change));
+  }
+
+  async #enterNow(name: string, change: Partial<AgentHost>): Promise<AgentHost> {
     requireHostName(name);
-    await this.#db.transaction(async (sql) => {
-      if ((await sql.get("SELECT name FROM agent_hosts WHERE name = ?", [name])) === undefined) await this.#addHost(sql, name);
-      await sql.run("UPDATE agent_hosts SET serial = ? WHERE name = ?", [serial, name]);
-    });
+    const known = this.#hosts.get(name);
+    if (known === undefined && this.#hosts.size >= HOSTS_MAX) throw limit(`the hub has ${HOSTS_MAX} hosts already`);
+    const host: AgentHost = { ...(known ?? newHost(name, this.#clock.nowMs())), ...change };
+    await this.#db.run(
+      `INSERT INTO agent_hosts (${HOST_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (name) DO UPDATE SET labels = excluded.labels, serial = excluded.serial, program = excluded.program,
+         platform = excluded.platform, last_seen_ms = excluded.last_seen_ms`,
+      [name, JSON.stringify(host.labels), host.serial, host.program, host.platform, host.firstSeenMs, host.lastSeenMs],
+    );
+    this.#hosts.set(name, host);
+    return host;
   }
 
-  async #addHost(sql: Sql, name: string): Promise<void> {
-    const known = await sql.get<{ n: number }>("SELECT COUNT(*) AS n FROM agent_hosts");
-    if (known !== undefined && known.n >= HOSTS_MAX) throw limit(`the hub has ${HOSTS_MAX} hosts already`);
-    const values = [name, "[]", "", "", "", this.#clock.nowMs(), 0];
-    await sql.run(`INSERT INTO agent_hosts (${HOST_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)`, values);
+  /** It has joined, or has another certificate. @throws {SynclineError} USAGE, LIMIT */
+  async joined(name: string, serial: string): Promise<void> {
+    await this.#enter(name, { serial });
   }
 
   /** Its agent has said hello. A host that the registry has lost (restored from a backup) is entered again. */
   async greeted(name: string, serial: string, program: string, platform: string): Promise<void> {
-    await this.enrolled(name, serial);
-    const values = [program, platform, this.#clock.nowMs(), name];
-    await this.#db.run("UPDATE agent_hosts SET program = ?, platform = ?, last_seen_ms = ? WHERE name = ?", values);
+    await this.#enter(name, { serial, program, platform, lastSeenMs: this.#clock.nowMs() });
   }
 
-  /** Labels decide which links for labels are its own; a host may be given some before it enrols. */
+  /** Labels decide which links for labels are its own; a host may be given some before it joins. */
   async setLabels(name: string, labels: readonly string[]): Promise<AgentHost> {
-    requireHostName(name);
     const kept = [...new Set(labels)].toSorted();
     if (kept.length > LABELS_PER_HOST_MAX) throw limit(`a host has at most ${LABELS_PER_HOST_MAX} labels`);
     const wrong = kept.find((label) => !LABEL.test(label));
-    if (wrong !== undefined) throw usage(`"${wrong}" is no label`, "write it like web or role=web");
-    await this.#db.transaction(async (sql) => {
-      if ((await sql.get("SELECT name FROM agent_hosts WHERE name = ?", [name])) === undefined) await this.#addHost(sql, name);
-      await sql.run("UPDATE agent_hosts SET labels = ? WHERE name = ?", [JSON.stringify(kept), name]);
-    });
+    if (wrong !== undefined) throw usage(`"${wrong.slice(0, 100)}" is no label`, "write it like web or role=web");
+    const host = await this.#enter(name, { labels: kept });
     this.#changed(name);
-    return (await this.host(name))!;
+    return host;
   }
 
   /** Forgets a host with its own links and all that was heard of it. False when there is none. */
-  async removeHost(name: string): Promise<boolean> {
-    const removed = await this.#db.transaction(async (sql) => {
-      for (const table of ["agent_states", "agent_marks", "agent_holds"]) await sql.run(`DELETE FROM ${table} WHERE host = ?`, [name]);
-      await sql.run("DELETE FROM agent_links WHERE host = ?", [name]);
-      return sql.run("DELETE FROM agent_hosts WHERE name = ?", [name]);
+  removeHost(name: string): Promise<boolean> {
+    return this.#inTurn(() => this.#removeHostNow(name));
+  }
+
+  async #removeHostNow(name: string): Promise<boolean> {
+    await this.#db.transaction(async (sql) => {
+      for (const table of ["agent_states", "agent_marks", "agent_holds", "agent_links"]) {
+        await sql.run(`DELETE FROM ${table} WHERE host = ?`, [name]);
+      }
+      await sql.run("DELETE FROM agent_hosts WHERE name = ?", [name]);
     });
+    for (const { id, host } of this.#links.values()) if (host === name) this.#links.delete(id);
+    const removed = this.#hosts.delete(name);
     this.#changed(name);
-    return removed > 0;
+    return removed;
+  }
+
+  /** What the links of a host lead to, as the rights that its agent has. From memory. */
+  rulesOfHost(host: string): readonly Rule[] {
+    return this.linksOf(host).map(({ space, prefix, settings }): Rule => ({
+      effect: "allow",
+      resource: "space",
+      actions: neverWritesSpace(settings) ? ["read"] : ["read", "write"],
+      names: [space],
+      ...(prefix === "" ? {} : { prefixes: [prefix] }),
+    }));
   }
 
   // Links
 
-  async links(): Promise<Link[]> {
-    return (await this.#db.all<LinkRow>(`SELECT ${LINK_COLUMNS} FROM agent_links ORDER BY created_ms, id`)).map(linkOf);
+  /** Oldest first. */
+  links(): Link[] {
+    return [...this.#links.values()];
   }
 
-  async link(id: string): Promise<Link | undefined> {
-    const row = await this.#db.get<LinkRow>(`SELECT ${LINK_COLUMNS} FROM agent_links WHERE id = ?`, [id]);
-    return row === undefined ? undefined : linkOf(row);
+  link(id: string): Link | undefined {
+    return this.#links.get(id);
   }
 
   /** Its own links and those for its labels, oldest first; no more than LINKS_PER_HOST_MAX. */
-  async linksOf(host: string): Promise<Link[]> {
-    const labels = (await this.host(host))?.labels ?? [];
-    const rows = await this.#db.all<LinkRow>(
-      `SELECT ${LINK_COLUMNS} FROM agent_links WHERE host = ? OR selector IS NOT NULL ORDER BY created_ms, id`,
-      [host],
-    );
-    const mine = rows.map(linkOf).filter((link) => link.selector === undefined || labels.includes(link.selector));
-    return mine.slice(0, LINKS_PER_HOST_MAX);
+  linksOf(host: string): readonly Link[] {
+    const known = this.#linksOf.get(host);
+    if (known !== undefined) return known;
+    const labels = this.#hosts.get(host)?.labels ?? [];
+    const isMine = (link: Link): boolean =>
+      link.selector === undefined ? link.host === host : labels.includes(link.selector);
+    const links = [...this.#links.values()].filter(isMine).slice(0, LINKS_PER_HOST_MAX);
+    // Names that nobody has are asked for by strangers alone.
+    if (this.#hosts.has(host)) this.#linksOf.set(host, links);
+    return links;
   }
 
   /** @throws {SynclineError} USAGE, LIMIT, EXISTS when the same root is bound to the same place already */
-  async createLink(value: unknown): Promise<Link> {
+  createLink(value: unknown): Promise<Link> {
+    return this.#inTurn(() => this.#createLinkNow(value));
+  }
+
+  async #createLinkNow(value: unknown): Promise<Link> {
     const { host, selector, root, space, prefix, settings, enabled } = checked(NEW_LINK, value, "link");
     const id = Buffer.from(this.#random.bytes(8)).toString("hex");
     const link: Link = {
       id, host, selector, space, prefix, settings, enabled,
       root: trimRoot(root), generation: 1, origin: "hub", createdMs: this.#clock.nowMs(),
     };
-    await this.#db.transaction(async (sql) => {
-      const twin = await sql.get(
-        "SELECT id FROM agent_links WHERE COALESCE(host, '') = ? AND COALESCE(selector, '') = ? AND root = ?",
-        [host ?? "", selector ?? "", link.root],
-      );
-      if (twin !== undefined) {
-        const message = `${host ?? selector} has a link for ${link.root} already`;
-        throw new SynclineError({ code: "EXISTS", op: "create link", message, hint: "change that one, or remove it first" });
-      }
-      await this.#insertLink(sql, link);
-    });
+    const where = host ?? selector;
+    if (this.links().some((one) => (one.host ?? one.selector) === where && one.root === link.root)) {
+      const message = `${where} has a link for ${link.root} already`;
+      throw new SynclineError({ code: "EXISTS", op: "create link", message, hint: "change that one, or remove it first" });
+    }
+    if (this.#links.size >= LINKS_MAX) throw limit(`the hub has ${LINKS_MAX} links already`);
+    await insertLink(this.#db, link);
+    this.#links.set(id, link);
     this.#changed(host);
     return link;
   }
 
-  async #insertLink(sql: Sql, link: Link): Promise<void> {
-    const known = await sql.get<{ n: number }>("SELECT COUNT(*) AS n FROM agent_links");
-    if (known !== undefined && known.n >= LINKS_MAX) throw limit(`the hub has ${LINKS_MAX} links already`);
-    await sql.run(`INSERT INTO agent_links (${LINK_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, [
-      link.id,
-      link.host ?? null,
-      link.selector ?? null,
-      link.root,
-      link.space,
-      link.prefix,
-      JSON.stringify(link.settings),
-      link.enabled ? 1 : 0,
-      link.generation,
-      link.origin,
-      link.createdMs,
-    ]);
+  /** @throws {SynclineError} NOT_FOUND, USAGE, DENIED for a link that its host declares */
+  updateLink(id: string, change: LinkChange): Promise<Link> {
+    return this.#inTurn(() => this.#updateLinkNow(id, change));
   }
 
-  /** @throws {SynclineError} NOT_FOUND, USAGE, DENIED for a link that its host declares */
-  async updateLink(id: string, change: LinkChange): Promise<Link> {
-    const link = await this.#db.transaction(async (sql) => {
-      const row = await sql.get<LinkRow>(`SELECT ${LINK_COLUMNS} FROM agent_links WHERE id = ?`, [id]);
-      const before = row === undefined ? undefined : linkOf(row);
-      if (before === undefined) throw noLink(id);
-      refuseDeclared(before);
-      const { host, selector } = before;
-      const merged = {
-        ...(host === undefined ? { selector } : { host }),
-        root: change.root ?? before.root,
-        space: change.space ?? before.space,
-        prefix: change.prefix ?? before.prefix,
-        settings: { ...before.settings, ...change.settings },
-        enabled: change.enabled ?? before.enabled,
-      };
-      const valid = checked(NEW_LINK, merged, "link");
-      const after: Link = { ...before, ...valid, host, selector, root: trimRoot(valid.root), generation: before.generation + 1 };
-      await this.#writeLink(sql, after);
-      return after;
-    });
+  async #updateLinkNow(id: string, change: LinkChange): Promise<Link> {
+    const before = this.#links.get(id);
+    if (before === undefined) throw noLink(id);
+    refuseDeclared(before);
+    const { host, selector } = before;
+    const merged = {
+      ...(host === undefined ? { selector } : { host }),
+      root: change.root ?? before.root,
+      space: change.space ?? before.space,
+      prefix: change.prefix ?? before.prefix,
+      settings: { ...before.settings, ...change.settings },
+      enabled: change.enabled ?? before.enabled,
+    };
+    const valid = checked(NEW_LINK, merged, "link");
+    const link: Link = { ...before, ...valid, host, selector, root: trimRoot(valid.root), generation: before.generation + 1 };
+    await writeLink(this.#db, link);
+    this.#links.set(id, link);
     this.#changed(link.host);
     return link;
   }
 
-  async #writeLink(sql: Sql, link: Link): Promise<void> {
-    await sql.run(
-      "UPDATE agent_links SET root = ?, space = ?, prefix = ?, settings = ?, enabled = ?, generation = ? WHERE id = ?",
-      [link.root, link.space, link.prefix, JSON.stringify(link.settings), link.enabled ? 1 : 0, link.generation, link.id],
-    );
+  /** The files stay where they are, on both ends. @throws {SynclineError} DENIED for a link that its host declares */
+  removeLink(id: string): Promise<boolean> {
+    return this.#inTurn(() => this.#removeLinkNow(id));
   }
 
-  /** The files stay where they are, on both ends. @throws {SynclineError} DENIED for a link that its host declares */
-  async removeLink(id: string): Promise<boolean> {
-    const link = await this.link(id);
+  async #removeLinkNow(id: string): Promise<boolean> {
+    const link = this.#links.get(id);
     if (link === undefined) return false;
     refuseDeclared(link);
     await this.#db.transaction((sql) => dropLink(sql, id));
+    this.#links.delete(id);
     this.#changed(link.host);
     return true;
   }
 
   /** Makes the links that `host` declares exactly these. Returns whether anything changed. */
-  async declare(host: string, declared: readonly DeclaredLink[]): Promise<boolean> {
+  declare(host: string, declared: readonly DeclaredLink[]): Promise<boolean> {
+    return this.#inTurn(() => this.#declareNow(host, declared));
+  }
+
+  async #declareNow(host: string, declared: readonly DeclaredLink[]): Promise<boolean> {
     const wanted = new Map(declared.map((one) => [declaredId(host, one), one]));
-    const changed = await this.#db.transaction(async (sql) => {
-      const rows = await sql.all<LinkRow>(`SELECT ${LINK_COLUMNS} FROM agent_links WHERE host = ? AND origin = 'host'`, [host]);
-      const known = new Map(rows.map((row) => [row.id, linkOf(row)]));
-      let changes = 0;
-      for (const [id] of known) {
-        if (wanted.has(id)) continue;
-        await dropLink(sql, id);
-        changes++;
-      }
-      for (const [id, { root, space, prefix, settings }] of wanted) {
-        const before = known.get(id);
-        if (before !== undefined && JSON.stringify(before.settings) === JSON.stringify(settings)) continue;
-        changes++;
-        if (before === undefined) {
-          await this.#insertLink(sql, {
-            id, host, selector: undefined, root: trimRoot(root), space, prefix, settings,
-            enabled: true, generation: 1, origin: "host", createdMs: this.#clock.nowMs(),
-          });
-        } else await this.#writeLink(sql, { ...before, settings, generation: before.generation + 1 });
-      }
-      return changes > 0;
+    const known = this.links().filter((link) => link.host === host && link.origin === "host");
+    const gone = known.filter(({ id }) => !wanted.has(id));
+    const next: Link[] = [];
+    for (const [id, { root, space, prefix, settings }] of wanted) {
+      const before = this.#links.get(id);
+      if (before !== undefined && JSON.stringify(before.settings) === JSON.stringify(settings)) continue;
+      const made: Link = {
+        id, host, selector: undefined, root: trimRoot(root), space, prefix, settings,
+        enabled: true, generation: 1, origin: "host", createdMs: this.#clock.nowMs(),
+      };
+      next.push(before === undefined ? made : { ...before, settings, generation: before.generation + 1 });
+    }
+    if (gone.length === 0 && next.length === 0) return false;
+    if (this.#links.size + next.length > LINKS_MAX) throw limit(`the hub has ${LINKS_MAX} links already`);
+    await this.#db.transaction(async (sql) => {
+      for (const { id } of gone) await dropLink(sql, id);
+      for (const link of next) await (this.#links.has(link.id) ? writeLink(sql, link) : insertLink(sql, link));
     });
-    if (changed) this.#changed(host);
-    return changed;
+    for (const { id } of gone) this.#links.delete(id);
+    for (const link of next) this.#links.set(link.id, link);
+    this.#changed(host);
+    return true;
   }
 
   // What links report
@@ -371,6 +410,10 @@ export class AgentRegistry {
         await sql.run("UPDATE agent_hosts SET last_seen_ms = ? WHERE name = ?", [lastSeenMs, name]);
       }
     });
+    for (const { name, lastSeenMs } of hosts) {
+      const host = this.#hosts.get(name);
+      if (host !== undefined) this.#hosts.set(name, { ...host, lastSeenMs });
+    }
   }
 
   /** A row that cannot be read any more is left out: the next heartbeat writes it anew. */
@@ -460,6 +503,29 @@ export class AgentRegistry {
   }
 }
 
+async function insertLink(sql: Sql, link: Link): Promise<void> {
+  await sql.run(`INSERT INTO agent_links (${LINK_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, [
+    link.id,
+    link.host ?? null,
+    link.selector ?? null,
+    link.root,
+    link.space,
+    link.prefix,
+    JSON.stringify(link.settings),
+    link.enabled ? 1 : 0,
+    link.generation,
+    link.origin,
+    link.createdMs,
+  ]);
+}
+
+async function writeLink(sql: Sql, link: Link): Promise<void> {
+  await sql.run(
+    "UPDATE agent_links SET root = ?, space = ?, prefix = ?, settings = ?, enabled = ?, generation = ? WHERE id = ?",
+    [link.root, link.space, link.prefix, JSON.stringify(link.settings), link.enabled ? 1 : 0, link.generation, link.id],
+  );
+}
+
 async function dropLink(sql: Sql, id: string): Promise<void> {
   for (const table of ["agent_states", "agent_marks", "agent_holds"]) await sql.run(`DELETE FROM ${table} WHERE link = ?`, [id]);
   await sql.run("DELETE FROM agent_links WHERE id = ?", [id]);
@@ -472,6 +538,10 @@ function declaredId(host: string, { root, space, prefix }: DeclaredLink): string
 
 function trimRoot(root: string): string {
   return root.replace(/\/+$/, "") || "/";
+}
+
+function newHost(name: string, nowMs: number): AgentHost {
+  return { name, labels: [], serial: "", program: "", platform: "", firstSeenMs: nowMs, lastSeenMs: 0 };
 }
 
 function hostOf(row: HostRow): AgentHost {
