@@ -1,6 +1,9 @@
 /** The database on a real PostgreSQL server: the same contracts as SQLite, and what only a server does. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { codeOf, databaseContract } from "#platform/sql/database-contract.ts";
+import { metaStoreContract } from "#hub/meta/meta-store-contract.ts";
+import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
+import { systemRandom } from "#platform/host-bun.ts";
 import type { Database } from "#platform/sql/database.ts";
 import { openPostgres } from "#platform/sql/postgres.ts";
 import { PostgresServer } from "./postgres-server.ts";
@@ -32,6 +35,16 @@ async function postgresLab() {
 }
 
 databaseContract("PostgreSQL", postgresLab);
+
+metaStoreContract(
+  "PostgreSQL",
+  async () => {
+    const lab = await postgresLab();
+    const open = async () => SqlMetaStore.open(await lab.open(), systemRandom);
+    return { open, reopen: open, dispose: lab.dispose };
+  },
+  60,
+);
 
 describe("a PostgreSQL server", () => {
   test("keeps one statement for each text, whatever is null", async () => {

@@ -66,6 +66,10 @@ export interface Access {
   /** @throws {SynclineError} AUTH with a hint; the same message whether the user exists or not */
   authenticate(credential: Credential): Promise<Principal>;
   decide(principal: Principal, action: Action, resource: Resource): Decision;
+  /** May they read anything at all of a space? One of which they may read nothing does not exist for them. */
+  seesAny(principal: Principal, space: string): boolean;
+  /** Do rules with prefixes apply to them in a space, so that each path has to be asked about by itself? */
+  isPartial(principal: Principal, space: string): boolean;
   /** @throws {SynclineError} DENIED with the decision's reason, unless allowed */
   require(principal: Principal, action: Action, resource: Resource): void;
 }

@@ -32,11 +32,26 @@ export type CommitRequest = {
   readonly message?: string | undefined;
 };
 
-/** Takes the bytes of one file, in order, and names them. Disposed without end(): nothing refers to what was written. */
-export interface ContentSink extends AsyncDisposable {
+/** Content that is in the store: what a change refers to, and its sum under the space's seeds. */
+export type NamedContent = { readonly content: ContentRef; readonly sum: string };
+
+/** Takes the bytes of one file, in order, and names them. Given up without end(): nothing refers to what was written. */
+export interface ContentSink {
+  /** A promise where the store cannot keep up: wait before the next. The bytes are the caller's again afterwards. */
   write(bytes: Uint8Array): Promise<void> | void;
-  /** Nothing comes after it. What is returned stays protected from pruning until the sink is disposed. */
-  end(): Promise<{ readonly content: ContentRef; /** Under the space's seeds. */ readonly sum: string }>;
+  /** Nothing comes after it. */
+  end(): Promise<NamedContent>;
+}
+
+/**
+ * Brings content into the store for one commit. What comes out of it stays protected from pruning until it is disposed,
+ * which must be after the commit. One may be used for many files; its sinks may be used side by side.
+ */
+export interface Intake extends AsyncDisposable {
+  /** A file that is all in memory. */
+  store(bytes: Uint8Array): Promise<NamedContent>;
+  /** @param sizeHint bytes that will come, when they are known: very large files are split into larger chunks */
+  sink(sizeHint?: number): ContentSink;
 }
 
 /** Random access to the bytes of one content; each chunk is verified when it is read. */
@@ -66,13 +81,17 @@ export interface SpaceService {
   list(who: Principal, space: string, request: ListRequest): Promise<Version[]>;
   history(who: Principal, space: string, path: RelPath, before: number | undefined, limit: number): Promise<JournalRecord[]>;
   journal(who: Principal, space: string, after: number, limit: number): Promise<JournalRecord[]>;
+  /** What a run changed, by sequence. */
+  journalOfRun(who: Principal, space: string, runId: string): Promise<JournalRecord[]>;
+  /** Present entries below a path, counted up to `max`. */
+  count(who: Principal, space: string, below: RelPath, max: number): Promise<number>;
   /** Current versions, tombstones too, at and below a path, that changed after a sequence. */
   changedSince(who: Principal, space: string, below: RelPath, sequence: number, limit: number): Promise<Version[]>;
   /** @throws {SynclineError} CHUNK_MISSING for content that retention has dropped */
   open(who: Principal, space: string, version: Version): Promise<ContentReader>;
 
   // Writing
-  sink(who: Principal, space: string): Promise<ContentSink>;
+  intake(who: Principal, space: string): Intake;
   commit(who: Principal, space: string, request: CommitRequest): Promise<CommitOutcome>;
   /** Brings a path (with everything below it; "" is all) to the state of a point, as one new commit. */
   restore(

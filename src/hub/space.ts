@@ -152,7 +152,9 @@ export type RefusalCode =
   | "NOT_EMPTY"
   | "IS_A_DIRECTORY" // a file cannot take the place of a directory that is not empty
   | "QUOTA"
-  | "NAME"; // the path cannot be used
+  | "NAME" // the path cannot be used
+  | "CONTENT" // no entry that a space keeps, or a file without content that is there
+  | "ATOMIC"; // another change of the same atomic commit was not done
 
 /** A moment in the life of a space: after a sequence, or at a time (the last change not after it). */
 export type Point = { readonly sequence: number } | { readonly timeMs: number };

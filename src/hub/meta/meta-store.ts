@@ -60,10 +60,12 @@ export interface MetaStore {
   readonly hubId: string;
 
   // Spaces
+  /** @throws {SynclineError} EXISTS, also when a deleted space has the name */
   createSpace(name: string, settings: SpaceSettings, seeds: Uint8Array, lineage: string, timeMs: number): Promise<Space>;
   /** Deleted ones too, until they are erased. */
   spaces(): Promise<Space[]>;
   space(id: SpaceId): Promise<Space | undefined>;
+  /** @throws {SynclineError} SPACE_UNKNOWN, EXISTS */
   updateSpace(id: SpaceId, change: { name?: string; settings?: SpaceSettings; deletedMs?: number | null }): Promise<Space>;
   /** Removes every row of a deleted space; its chunks die with the next prune. */
   eraseSpace(id: SpaceId): Promise<void>;
@@ -73,6 +75,8 @@ export interface MetaStore {
   version(space: SpaceId, path: RelPath): Promise<Version | undefined>;
   /** Present entries in byte order. */
   list(space: SpaceId, request: ListRequest): Promise<Version[]>;
+  /** Present entries below `below`, itself not, counted up to `max`. */
+  count(space: SpaceId, below: RelPath, max: number): Promise<number>;
   /** Current versions (tombstones too) of paths at or below `below` that changed after `sequence`, by sequence. */
   changedSince(space: SpaceId, below: RelPath, sequence: number, limit: number): Promise<Version[]>;
   /** Versions of one path, newest first, before a sequence. */
@@ -87,7 +91,13 @@ export interface MetaStore {
 
   // Writing
   /**
-   * Commits, in order, in one durable transaction. Manifests of new content must have been saved before or be given.
+   * Commits, in order, in one durable transaction. Manifests of content of several chunks are given whenever it is not
+   * certain that a version refers to it: a manifest goes with the last version that does. Content that was dropped so
+   * is refused ("CONTENT") until its manifest comes again. Missing parents are made with mode 0755.
+   *
+   * A remove of what is not there is "stale", and so is a move to what is there (with the version at `to`). A directory
+   * that is removed or moved gives a record to each entry: a removal from the last path to the first, a move from the
+   * first to the last. A commit of which nothing is done leaves no trace.
    * @throws {SynclineError} SPACE_UNKNOWN
    */
   commit(commits: readonly Commit[], manifests: ReadonlyMap<ContentId, Manifest>): Promise<CommitOutcome[]>;
@@ -95,12 +105,19 @@ export interface MetaStore {
   // Content
   /** The manifest of content of several chunks; undefined for content that is one chunk (its id is the chunk's). */
   manifest(id: ContentId): Promise<Manifest | undefined>;
-  /** Ids of all content that any version of any space refers to, with manifests; for prune. */
+  /**
+   * Ids of all content that any version of any space refers to, with manifests, in order of their bytes; for prune. A
+   * page may be shorter than `limit` (manifests are large); an empty one is the end.
+   */
   liveContent(after: ContentId | undefined, limit: number): Promise<{ id: ContentId; manifest: Manifest | undefined }[]>;
-  /** Drops old versions' content by the space's retention; returns how many versions lost theirs. */
+  /**
+   * Drops old versions' content by the space's retention, `limit` at most; returns how many versions lost theirs. What a
+   * restore point shows is kept.
+   */
   expire(space: SpaceId, nowMs: number, limit: number): Promise<number>;
 
   // Restore points: immutable, their versions are kept whatever retention says
+  /** @throws {SynclineError} SPACE_UNKNOWN, EXISTS */
   createRestorePoint(point: RestorePoint): Promise<void>;
   restorePoints(space: SpaceId): Promise<RestorePoint[]>;
   deleteRestorePoint(space: SpaceId, name: string): Promise<boolean>;

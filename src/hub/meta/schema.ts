@@ -27,8 +27,8 @@ export const MIGRATIONS: readonly Migration[] = [
         action BIGINT NOT NULL, from_path blob, previous BIGINT NOT NULL, replaced BIGINT, commit_seq BIGINT NOT NULL,
         entry blob NOT NULL, content blob, vector TEXT, sum BIGINT NOT NULL,
         PRIMARY KEY (space_id, seq)) WITHOUT ROWID`,
-      "CREATE UNIQUE INDEX versions_current ON versions (space_id, path) WHERE replaced IS NULL",
-      "CREATE INDEX versions_listed ON versions (space_id, path) WHERE replaced IS NULL AND present = 1",
+      // What is there is one range of it and tombstones another, so that no listing wades through those.
+      "CREATE UNIQUE INDEX versions_current ON versions (space_id, present, path) WHERE replaced IS NULL",
       "CREATE INDEX versions_since ON versions (space_id, seq) WHERE replaced IS NULL",
       "CREATE INDEX versions_history ON versions (space_id, path, seq)",
       "CREATE INDEX versions_content ON versions (content) WHERE content IS NOT NULL",

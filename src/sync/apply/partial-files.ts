@@ -10,11 +10,16 @@ import { PARTIAL_PREFIX, SET_ASIDE } from "#sync/apply/recover.ts";
 import { sumOf } from "#sync/chunk/sum.ts";
 import type { PartialFile, StageArea } from "#sync/transfer/stage-area.ts";
 
+/** The part of what applying knows that is needed here; a hub's stage has it without a root. */
+export type PartialContext = Pick<ApplyContext, "stage" | "received" | "seeds"> & {
+  readonly host: Pick<ApplyContext["host"], "fs">;
+};
+
 export class PartialFiles implements StageArea {
-  readonly #context: ApplyContext;
+  readonly #context: PartialContext;
   readonly #open = new Map<RelPath, Fd>();
 
-  constructor(context: ApplyContext) {
+  constructor(context: PartialContext) {
     this.#context = context;
   }
 

@@ -497,7 +497,9 @@ export class DirEndpoint implements Endpoint {
     const learn = (path: RelPath, entry: FileEntry, stat: Stat): void => this.#learn(path, entry, stat);
     const makeDurable = (path: RelPath, stat: Stat): Promise<void> => durability.one({ path, stat });
     const limit = (): undefined => undefined;
-    await supplyFiles({ host, root, seeds, compress, limit, entryOf, learn, makeDurable }, channel, signal);
+    const open = (path: RelPath): Fd => root.openRead(path);
+    const look = (path: RelPath): Stat => root.stat(path);
+    await supplyFiles({ host, open, look, seeds, compress, limit, entryOf, learn, makeDurable }, channel, signal);
     this.#flushLearned();
   }
 

@@ -236,7 +236,7 @@ export class Assembly {
     if (base === undefined || from + length > base.size) throw malformed("a copy from outside the base");
     this.#claim(target, length);
     for (let done = 0; done < length; ) {
-      const count = base.copySome(from + done, fd, target + done, Math.min(length - done, COPY_BYTES_MAX));
+      const count = await base.copySome(from + done, fd, target + done, Math.min(length - done, COPY_BYTES_MAX));
       // The base became shorter. What is missing stays zero, the sum will not fit, and the file is sent as a
       // whole.
       if (count === 0) break;

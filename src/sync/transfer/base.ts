@@ -60,8 +60,11 @@ export class Base {
     for (const one of await Promise.allSettled(reads)) if (one.status === "rejected") throw one.reason;
   }
 
-  /** Copies [at, at + length) to `to`, or the beginning of it; 0 when a file has lost these bytes. */
-  copySome(at: number, to: Fd, toAt: number, length: number): number {
+  /**
+   * Copies [at, at + length) to `to`, or the beginning of it; 0 when a file has lost these bytes. A promise where the
+   * kernel cannot do it.
+   */
+  copySome(at: number, to: Fd, toAt: number, length: number): number | Promise<number> {
     for (const slice of this.#slices(at, length)) return copySome(this.#fs, slice.fd, slice.from, to, toAt, slice.length);
     return 0;
   }
@@ -112,14 +115,32 @@ export class Base {
   }
 }
 
-function copySome(fs: FileSystem, from: Fd, fromAt: number, to: Fd, toAt: number, length: number): number {
+function copySome(
+  fs: FileSystem,
+  from: Fd,
+  fromAt: number,
+  to: Fd,
+  toAt: number,
+  length: number,
+): number | Promise<number> {
   try {
     return fs.copyRange(from, fromAt, to, toAt, length);
   } catch (error) {
     if (!isCode(error, "EXDEV", "ENOSYS", "EINVAL", "EOPNOTSUPP", "ENOTSUP")) throw error;
-    const buffer = new Uint8Array(Math.min(COPY_BUFFER_BYTES, length));
-    const count = fs.read(from, buffer, fromAt);
-    fs.write(to, buffer.subarray(0, count), toAt);
-    return count;
+    return copyThrough(fs, from, fromAt, to, toAt, length);
   }
+}
+
+async function copyThrough(
+  fs: FileSystem,
+  from: Fd,
+  fromAt: number,
+  to: Fd,
+  toAt: number,
+  length: number,
+): Promise<number> {
+  const buffer = new Uint8Array(Math.min(COPY_BUFFER_BYTES, length));
+  const count = await fs.readAsync(from, buffer, fromAt);
+  await fs.writeAsync(to, buffer.subarray(0, count), toAt);
+  return count;
 }

@@ -7,7 +7,6 @@ import type { RelPath } from "#model/path.ts";
 import { malformed } from "#sync/wire/bytes.ts";
 import type { ByteReader } from "#sync/wire/bytes.ts";
 import { PIECE_BYTES, PieceSums } from "#sync/chunk/sum.ts";
-import type { Confined } from "#platform/confined.ts";
 import { type Fd, type FileSystem, FsError, type Stat, describeErrno } from "#platform/file-system.ts";
 import { BlockTable } from "#sync/transfer/block-table.ts";
 import { DeltaWalk } from "#sync/transfer/delta-walk.ts";
@@ -37,7 +36,8 @@ const READS_AHEAD = 3;
 
 export type SupplyFileParts = {
   readonly fs: FileSystem;
-  readonly root: Confined;
+  readonly open: (path: RelPath) => Fd | Promise<Fd>;
+  readonly look: (path: RelPath) => Stat | Promise<Stat>;
   readonly line: Line;
   readonly entryOf: (path: RelPath, stat: Stat) => FileEntry;
   readonly learn: (path: RelPath, entry: FileEntry, stat: Stat) => void;
@@ -128,9 +128,9 @@ export class SupplyFile {
 
   /** Undefined when the file changed meanwhile. */
   async #attempt(attempt: number): Promise<FileEntry | undefined> {
-    const { fs, root, line } = this.#parts;
+    const { fs, open, look, line } = this.#parts;
     const { path } = this.#request;
-    const fd = root.openRead(path);
+    const fd = await open(path);
     try {
       const before = fs.fstat(fd);
       if (before.size > FILE_BYTES_MAX) throw new FsError("EFBIG", "read");
@@ -144,7 +144,7 @@ export class SupplyFile {
       // The descriptor shows writes in place; the path shows that another file was renamed over it (sync.md
       // §8.1).
       if (!sameFile(before, fs.fstat(fd))) return undefined;
-      if (!sameFile(before, root.stat(path))) return undefined;
+      if (!sameFile(before, await look(path))) return undefined;
       await durable;
       const entry = { ...this.#parts.entryOf(path, before), size: before.size, sum: sums.digest() };
       this.#parts.learn(path, entry, before);

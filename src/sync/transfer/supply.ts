@@ -6,8 +6,7 @@ import { ByteReader, malformed } from "#sync/wire/bytes.ts";
 import type { Channel } from "#sync/wire/channel.ts";
 import { type CompressMode, Compressor } from "#sync/chunk/compress.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
-import type { Confined } from "#platform/confined.ts";
-import type { Stat } from "#platform/file-system.ts";
+import type { Fd, Stat } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
 import { FILES_ACTIVE_MAX, FILES_ASKED_MAX } from "#sync/transfer/limits.ts";
 import { Line, type Limit } from "#sync/transfer/line.ts";
@@ -16,7 +15,10 @@ import { SupplyFile } from "#sync/transfer/supply-file.ts";
 
 export type SupplyContext = {
   readonly host: Host;
-  readonly root: Confined;
+  /** Opens a file for reading by the host's file system; it is closed there. Throws FsError. */
+  readonly open: (path: RelPath) => Fd | Promise<Fd>;
+  /** What is at the path now. Throws FsError. */
+  readonly look: (path: RelPath) => Stat | Promise<Stat>;
   readonly seeds: SumSeeds;
   readonly compress: CompressMode;
   /** Bandwidth limiter for what this side sends. */
@@ -33,7 +35,7 @@ export type SupplyContext = {
 };
 
 /**
- * Serves files under `root` to the other side of the channel. Files are read at most FILES_ACTIVE_MAX at a
+ * Serves files to the other side of the channel. Files are read at most FILES_ACTIVE_MAX at a
  * time, each checked to be the same before and after (size, inode, times), and never written. Trouble with
  * one file is told to the other side and the rest goes on.
  *
@@ -118,8 +120,9 @@ class Supply {
     if (request.id !== this.#lastId + 1) throw malformed("an id out of order");
     if (this.#files.size >= FILES_ASKED_MAX) throw malformed("too many files at once");
     this.#lastId = request.id;
-    const { host, root, entryOf, learn, makeDurable } = this.#context;
-    const file = new SupplyFile({ fs: host.fs, root, line: this.#line, entryOf, learn, makeDurable }, request);
+    const { host, open, look, entryOf, learn, makeDurable } = this.#context;
+    const parts = { fs: host.fs, open, look, line: this.#line, entryOf, learn, makeDurable };
+    const file = new SupplyFile(parts, request);
     this.#files.set(request.id, file);
     this.#queue.push(file);
     this.#startNext();

@@ -130,7 +130,8 @@ export class Fixture implements Disposable {
     const common = { host, seeds: SEEDS, limit: () => undefined };
     this.supplyContext = {
       ...common,
-      root: this.sourceRoot,
+      open: (path) => this.sourceRoot.openRead(path),
+      look: (path) => this.sourceRoot.stat(path),
       compress: "none",
       entryOf: (_, stat) => fileEntry(stat),
       learn: () => undefined,

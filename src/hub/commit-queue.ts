@@ -1,0 +1,103 @@
+/**
+ * Group commit: what arrives while one commit is on its way to the disk goes with the next, so that many small commits
+ * share two syncs (chunks first, then rows) instead of paying them each.
+ */
+import { SynclineError } from "#model/error.ts";
+import type { Commit, CommitOutcome, MetaStore } from "#hub/meta/meta-store.ts";
+import type { ChunkStore } from "#store/chunk-store.ts";
+import type { ContentId } from "#sync/chunk/chunk-id.ts";
+import type { Manifest } from "#sync/chunk/manifest.ts";
+
+/** Commits and changes that go together at most; one commit may have more. */
+const GROUP_COMMITS_MAX = 256;
+const GROUP_CHANGES_MAX = 20_000;
+/** Commits that wait; whoever comes then is told to come again. */
+const WAITING_MAX = 4096;
+
+type Waiting = {
+  readonly commit: Commit;
+  readonly manifests: ReadonlyMap<ContentId, Manifest>;
+  readonly done: (outcome: CommitOutcome) => void;
+  readonly failed: (error: unknown) => void;
+};
+
+export class CommitQueue {
+  readonly #chunks: ChunkStore;
+  readonly #meta: MetaStore;
+  readonly #waiting: Waiting[] = [];
+  #running: Promise<void> | undefined;
+  #isRunning = false;
+
+  constructor(chunks: ChunkStore, meta: MetaStore) {
+    this.#chunks = chunks;
+    this.#meta = meta;
+  }
+
+  /**
+   * Resolves when the commit survives a power loss. Commits are made in the order of the calls.
+   * @throws {SynclineError} LIMIT (retryable) when too many wait; what the stores throw
+   */
+  add(commit: Commit, manifests: ReadonlyMap<ContentId, Manifest>): Promise<CommitOutcome> {
+    if (this.#waiting.length >= WAITING_MAX) return Promise.reject(tooBusy());
+    return new Promise((done, failed) => {
+      this.#waiting.push({ commit, manifests, done, failed });
+      if (!this.#isRunning) this.#running = this.#run();
+    });
+  }
+
+  /** Resolves when nothing waits any more. */
+  async idle(): Promise<void> {
+    while (this.#isRunning) await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    this.#isRunning = true;
+    // What is asked for in this turn of the event loop goes together.
+    await undefined;
+    while (this.#waiting.length > 0) {
+      const group = this.#takeGroup();
+      if (await this.#commit(group, group.length === 1)) continue;
+      // One of them cannot be done at all (its space has gone, say): the others must not fail with it.
+      for (const one of group) await this.#commit([one], true);
+    }
+    // In the same turn in which nothing was found waiting, or somebody could add to a queue that nobody empties.
+    this.#isRunning = false;
+  }
+
+  /** False when it failed and nobody was told; never when `isLast`. */
+  async #commit(group: readonly Waiting[], isLast: boolean): Promise<boolean> {
+    try {
+      // All chunks of the group were put before their commits were asked for.
+      await this.#chunks.flush();
+      const manifests = new Map<ContentId, Manifest>();
+      for (const one of group) for (const [id, manifest] of one.manifests) manifests.set(id, manifest);
+      const outcomes = await this.#meta.commit(group.map((one) => one.commit), manifests);
+      for (const [at, one] of group.entries()) one.done(outcomes[at]!);
+      return true;
+    } catch (error) {
+      if (isLast) for (const one of group) one.failed(error);
+      return isLast;
+    }
+  }
+
+  #takeGroup(): Waiting[] {
+    let count = 0;
+    let changes = 0;
+    for (const { commit } of this.#waiting) {
+      if (count > 0 && (count >= GROUP_COMMITS_MAX || changes + commit.changes.length > GROUP_CHANGES_MAX)) break;
+      count++;
+      changes += commit.changes.length;
+    }
+    return this.#waiting.splice(0, count);
+  }
+}
+
+function tooBusy(): SynclineError {
+  return new SynclineError({
+    code: "LIMIT",
+    op: "commit",
+    message: "the hub has more commits waiting than it accepts",
+    hint: "try again; if it stays so, look at the disk of the hub: syncline doctor DIR",
+    retryable: true,
+  });
+}

@@ -1,0 +1,252 @@
+/**
+ * The bytes of one file on their way into the store and out of it: split into chunks, named, put; or found again by
+ * position.
+ */
+import { SynclineError } from "#model/error.ts";
+import type { ContentReader, ContentSink, Intake, NamedContent } from "#hub/space-service.ts";
+import type { ContentRef } from "#hub/space.ts";
+import type { ChunkStore, Pin } from "#store/chunk-store.ts";
+import { type ChunkId, type ContentId, chunkIdOf, contentIdOf } from "#sync/chunk/chunk-id.ts";
+import { CHUNK_LIMITS, type ChunkLimits, Splitter, chunkLimitsFor, cut } from "#sync/chunk/fastcdc.ts";
+import type { Manifest, ManifestChunk } from "#sync/chunk/manifest.ts";
+import { type SumSeeds, Summer, sumOf } from "#sync/chunk/sum.ts";
+
+/** Content that was stored; the manifest is there when it has more than one chunk. */
+export type Stored = {
+  readonly content: ContentRef;
+  readonly sum: string;
+  readonly manifest: Manifest | undefined;
+};
+
+function describe(chunks: readonly ManifestChunk[], size: number, limits: ChunkLimits, sum: string): Stored {
+  const id = contentIdOf(chunks.map((chunk) => chunk.id));
+  const manifest: Manifest | undefined =
+    chunks.length < 2 ? undefined : { algorithm: "sha256", limits, size, chunks };
+  return { content: { id, size }, sum, manifest };
+}
+
+/** Stores bytes that are all in memory. */
+export async function storeBytes(pin: Pin, bytes: Uint8Array, seeds: SumSeeds): Promise<Stored> {
+  const limits = chunkLimitsFor(bytes.length);
+  const chunks: ManifestChunk[] = [];
+  for (let at = 0; at < bytes.length; ) {
+    const length = cut(bytes, at, bytes.length, limits);
+    const chunk = bytes.subarray(at, at + length);
+    const id = chunkIdOf(chunk);
+    const full = pin.put(id, chunk);
+    if (full !== undefined) await full;
+    chunks.push({ id, length });
+    at += length;
+  }
+  return describe(chunks, bytes.length, limits, sumOf(bytes, seeds));
+}
+
+/** What comes in this much or less is stored at once, without a splitter's buffers. */
+const SMALL_BYTES = 128 << 10;
+
+class StoreSink implements ContentSink {
+  readonly #pin: Pin;
+  readonly #seeds: SumSeeds;
+  readonly #limits: ChunkLimits;
+  readonly #onEnd: (stored: Stored) => void;
+  readonly #chunks: ManifestChunk[] = [];
+  /** Until it is known to be more than a few bytes. */
+  #small: Uint8Array[] = [];
+  #large: { readonly summer: Summer; readonly splitter: Splitter } | undefined;
+  #full: Promise<void> | undefined;
+  #size = 0;
+
+  constructor(pin: Pin, seeds: SumSeeds, sizeHint: number | undefined, onEnd: (stored: Stored) => void) {
+    this.#pin = pin;
+    this.#seeds = seeds;
+    this.#limits = sizeHint === undefined ? CHUNK_LIMITS : chunkLimitsFor(sizeHint);
+    this.#onEnd = onEnd;
+  }
+
+  write(bytes: Uint8Array): Promise<void> | void {
+    this.#size += bytes.length;
+    if (this.#large === undefined && this.#size <= SMALL_BYTES) {
+      this.#small.push(bytes.slice());
+      return;
+    }
+    this.#large ??= this.#begin();
+    this.#feed(bytes);
+    const full = this.#full;
+    this.#full = undefined;
+    return full;
+  }
+
+  #begin() {
+    const splitter = new Splitter(this.#limits, (chunk) => this.#put(chunk));
+    this.#large = { splitter, summer: new Summer(this.#seeds) };
+    for (const bytes of this.#small.splice(0)) this.#feed(bytes);
+    return this.#large;
+  }
+
+  #feed(bytes: Uint8Array): void {
+    this.#large!.summer.update(bytes);
+    this.#large!.splitter.update(bytes);
+  }
+
+  #put(chunk: Uint8Array): void {
+    const id = chunkIdOf(chunk);
+    // The splitter hands over the chunks of one call together; the store bears that many over its limit.
+    const full = this.#pin.put(id, chunk);
+    this.#chunks.push({ id, length: chunk.length });
+    if (full === undefined) return;
+    const earlier = this.#full;
+    this.#full = earlier === undefined ? full : Promise.all([earlier, full]).then(() => undefined);
+    // Whoever writes next, or ends, meets the error.
+    this.#full.catch(() => undefined);
+  }
+
+  async end(): Promise<NamedContent> {
+    const stored = await this.#finish();
+    this.#onEnd(stored);
+    return { content: stored.content, sum: stored.sum };
+  }
+
+  async #finish(): Promise<Stored> {
+    const large = this.#large;
+    if (large === undefined) {
+      const [first, ...more] = this.#small;
+      const bytes = more.length === 0 ? (first ?? new Uint8Array(0)) : new Uint8Array(Buffer.concat(this.#small));
+      return storeBytes(this.#pin, bytes, this.#seeds);
+    }
+    large.splitter.end();
+    await this.#full;
+    return describe(this.#chunks, this.#size, this.#limits, large.summer.digest());
+  }
+}
+
+/** Manifests of content that was stored and is not committed yet, with how many hold them. */
+export class HeldManifests {
+  readonly #held = new Map<ContentId, { readonly manifest: Manifest; holders: number }>();
+
+  get(id: ContentId): Manifest | undefined {
+    return this.#held.get(id)?.manifest;
+  }
+
+  hold(id: ContentId, manifest: Manifest): void {
+    const known = this.#held.get(id);
+    if (known === undefined) this.#held.set(id, { manifest, holders: 1 });
+    else known.holders++;
+  }
+
+  release(id: ContentId): void {
+    const known = this.#held.get(id);
+    if (known !== undefined && --known.holders === 0) this.#held.delete(id);
+  }
+}
+
+export class StoreIntake implements Intake {
+  readonly #pin: Pin;
+  readonly #seeds: SumSeeds;
+  readonly #manifests: HeldManifests;
+  readonly #holds: ContentId[] = [];
+
+  constructor(chunks: ChunkStore, seeds: SumSeeds, manifests: HeldManifests) {
+    this.#pin = chunks.pin();
+    this.#seeds = seeds;
+    this.#manifests = manifests;
+  }
+
+  async store(bytes: Uint8Array): Promise<NamedContent> {
+    const stored = await storeBytes(this.#pin, bytes, this.#seeds);
+    this.#note(stored);
+    return { content: stored.content, sum: stored.sum };
+  }
+
+  sink(sizeHint?: number): ContentSink {
+    return new StoreSink(this.#pin, this.#seeds, sizeHint, (stored) => this.#note(stored));
+  }
+
+  #note({ content, manifest }: Stored): void {
+    if (manifest === undefined) return;
+    this.#manifests.hold(content.id, manifest);
+    this.#holds.push(content.id);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const id of this.#holds.splice(0)) this.#manifests.release(id);
+    this.#pin[Symbol.dispose]();
+  }
+}
+
+/** Chunks fetched at once for one read. */
+const FETCHES_MAX = 8;
+
+export class StoredContent implements ContentReader {
+  readonly size: number;
+  readonly #store: ChunkStore;
+  readonly #ids: readonly ChunkId[];
+  /** Where each chunk begins, and the end of the last. */
+  readonly #starts: Float64Array;
+  /** The chunk that was used last: neighbours are asked for one after the other. */
+  #last: { readonly index: number; readonly bytes: Promise<Uint8Array> } | undefined;
+
+  /** @param manifest undefined: the content is one chunk, or empty */
+  constructor(store: ChunkStore, content: ContentRef, manifest: Manifest | undefined) {
+    this.size = content.size;
+    this.#store = store;
+    const only = [{ id: content.id as string as ChunkId, length: content.size }];
+    const chunks: readonly ManifestChunk[] = manifest?.chunks ?? (content.size === 0 ? [] : only);
+    this.#ids = chunks.map((chunk) => chunk.id);
+    this.#starts = new Float64Array(chunks.length + 1);
+    for (const [index, { length }] of chunks.entries()) this.#starts[index + 1] = this.#starts[index]! + length;
+    if (this.#starts.at(-1) !== content.size) throw misfit(content.id);
+  }
+
+  async read(into: Uint8Array, position: number): Promise<number> {
+    const end = Math.min(this.size, position + into.length);
+    if (position >= end) return 0;
+    for (let index = this.#at(position); index < this.#ids.length && this.#starts[index]! < end; ) {
+      const wanted: { start: number; bytes: Promise<Uint8Array> }[] = [];
+      while (wanted.length < FETCHES_MAX && index < this.#ids.length && this.#starts[index]! < end) {
+        wanted.push({ start: this.#starts[index]!, bytes: this.#chunk(index) });
+        index++;
+      }
+      const chunks = await Promise.all(wanted.map((one) => one.bytes));
+      for (const [at, { start }] of wanted.entries()) {
+        const chunk = chunks[at]!;
+        const from = Math.max(0, position - start);
+        const to = Math.min(chunk.length, end - start);
+        into.set(chunk.subarray(from, to), start + from - position);
+      }
+    }
+    return end - position;
+  }
+
+  #chunk(index: number): Promise<Uint8Array> {
+    if (this.#last?.index === index) return this.#last.bytes;
+    const bytes = this.#store.get(this.#ids[index]!);
+    const last = { index, bytes };
+    this.#last = last;
+    // A chunk that is healed meanwhile must be asked for again.
+    bytes.catch(() => {
+      if (this.#last === last) this.#last = undefined;
+    });
+    return bytes;
+  }
+
+  /** The chunk that holds a position. */
+  #at(position: number): number {
+    let low = 0;
+    let high = this.#ids.length;
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      if (this.#starts[middle]! <= position) low = middle;
+      else high = middle;
+    }
+    return low;
+  }
+}
+
+function misfit(id: ContentId): SynclineError {
+  return new SynclineError({
+    code: "STATE",
+    op: "open content",
+    message: `the manifest of ${id} does not have the size that was recorded`,
+    hint: "syncline hub check --data DIR",
+  });
+}

@@ -1,0 +1,97 @@
+/** A space as one link sees it: the part below a prefix, with paths relative to it. */
+import type { Principal } from "#access/access.ts";
+import type { SpaceService } from "#hub/space-service.ts";
+import type { Version } from "#hub/space.ts";
+import { type RelPath, joinPath } from "#model/path.ts";
+
+/** Longer than any name can be, of bytes above all others: a path that ends with it lies behind all of its directory. */
+const BEHIND_ALL = "\udcff".repeat(256);
+/** Rows asked for at once. */
+const PAGE_ROWS = 2000;
+
+export class LinkView {
+  readonly spaces: SpaceService;
+  readonly who: Principal;
+  readonly space: string;
+  readonly prefix: RelPath;
+
+  constructor(spaces: SpaceService, who: Principal, space: string, prefix: RelPath) {
+    this.spaces = spaces;
+    this.who = who;
+    this.space = space;
+    this.prefix = prefix;
+  }
+
+  /** The path in the space. */
+  outer(path: RelPath): RelPath {
+    if (this.prefix === "") return path;
+    return path === "" ? this.prefix : joinPath(this.prefix, path);
+  }
+
+  /** The path in the link, of one that lies in it. */
+  inner(path: RelPath): RelPath {
+    return this.prefix === "" ? path : path.slice(this.prefix.length + 1);
+  }
+
+  version(path: RelPath): Promise<Version | undefined> {
+    return this.spaces.version(this.who, this.space, this.outer(path));
+  }
+
+  /** Current versions (tombstones too) that changed after a sequence, with paths of the link. */
+  async *changedSince(sequence: number): AsyncGenerator<Version> {
+    const { spaces, who, space, prefix } = this;
+    for (let since = sequence; ; ) {
+      const page = await spaces.changedSince(who, space, prefix, since, PAGE_ROWS);
+      for (const one of page) if (one.path !== prefix) yield { ...one, path: this.inner(one.path) };
+      if (page.length < PAGE_ROWS) return;
+      since = page.at(-1)!.sequence;
+    }
+  }
+
+  /** All present entries below `dir` (of the link), depth-first: in comparePaths order. */
+  async *walk(dir: RelPath): AsyncGenerator<Version> {
+    const listed = this.#list(this.outer(dir), undefined);
+    for await (const one of this.#depthFirst(this.outer(dir), listed)) yield { ...one, path: this.inner(one.path) };
+  }
+
+  async *#list(below: RelPath, from: RelPath | undefined): AsyncGenerator<Version> {
+    for (let after = from; ; ) {
+      const { spaces, who, space } = this;
+      const page = await spaces.list(who, space, { below, after, shallow: false, limit: PAGE_ROWS, at: undefined });
+      yield* page;
+      if (page.length < PAGE_ROWS) return;
+      after = page.at(-1)!.path;
+    }
+  }
+
+  /**
+   * The store lists by bytes, where "a.txt" comes before "a/b", because "." is less than "/"; a session wants a
+   * directory together with what is in it. Where names of that kind follow a directory its content is listed first, and
+   * passed over when the listing by bytes arrives there.
+   */
+  async *#depthFirst(below: RelPath, listed: AsyncGenerator<Version>): AsyncGenerator<Version> {
+    let rows = listed;
+    /** Directories whose content was given already, the innermost listing last. */
+    const given: RelPath[] = [];
+    let row = (await rows.next()).value as Version | undefined;
+    while (row !== undefined) {
+      const done = given.at(-1);
+      if (done !== undefined && row.path.startsWith(`${done}/`)) {
+        given.pop();
+        rows = this.#list(below, `${done}/${BEHIND_ALL}`);
+        row = (await rows.next()).value as Version | undefined;
+        continue;
+      }
+      yield row;
+      const next = (await rows.next()).value as Version | undefined;
+      const isParted = row.entry?.kind === "dir" && next !== undefined && next.path.startsWith(row.path) &&
+        next.path.charCodeAt(row.path.length) < 47;
+      if (isParted) {
+        const within = row.path;
+        for await (const one of this.#depthFirst(within, this.#list(within, undefined))) yield one;
+        given.push(within);
+      }
+      row = next;
+    }
+  }
+}

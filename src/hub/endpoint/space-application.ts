@@ -1,0 +1,178 @@
+/**
+ * The changes that a session makes in its space: content goes into the store as it is pushed, and all that was pushed
+ * becomes one commit.
+ */
+import type { LinkView } from "#hub/endpoint/link-view.ts";
+import type { SpaceStage } from "#hub/endpoint/space-stage.ts";
+import type { Intake, NamedContent } from "#hub/space-service.ts";
+import type { ChangeResult, ContentRef, RefusalCode, SpaceChange } from "#hub/space.ts";
+import type { Entry, FileEntry } from "#model/entry.ts";
+import type { Problem } from "#model/observation.ts";
+import type { RelPath } from "#model/path.ts";
+import type { Change, Move } from "#model/plan.ts";
+import type { Application, ApplyOp, CommitReply, OpResult } from "#sync/endpoint/endpoint.ts";
+
+export type ApplicationOptions = {
+  readonly view: LinkView;
+  readonly stage: SpaceStage;
+  readonly runId: string;
+  readonly traceId: string;
+  readonly signal: AbortSignal;
+};
+
+/** What was pushed: a change of the space, or why it cannot be one. */
+type Pending = { readonly op: ApplyOp; readonly change: SpaceChange | undefined; readonly problem: Problem | undefined };
+
+/** Results handed over together. */
+const RESULTS_PER_BATCH = 1000;
+
+export class SpaceApplication implements Application {
+  readonly #options: ApplicationOptions;
+  #pending: Pending[] = [];
+  #intake: Intake | undefined;
+  /** Content of what this application puts: hard links refer to their leader, which may not be committed yet. */
+  readonly #content = new Map<RelPath, ContentRef>();
+  readonly #staged: RelPath[] = [];
+
+  constructor(options: ApplicationOptions) {
+    this.#options = options;
+  }
+
+  async push(ops: readonly ApplyOp[]): Promise<void> {
+    this.#options.signal.throwIfAborted();
+    for (const op of ops) this.#pending.push(await this.#take(op));
+  }
+
+  async #take(op: ApplyOp): Promise<Pending> {
+    // The bytes are in the store in a moment; kept here they would fill the memory until the commit.
+    if (op.type === "move") return { op, change: this.#moveOf(op.move), problem: undefined };
+    const { change } = op;
+    const kept: ApplyOp = { type: "change", change };
+    if (change.new === undefined) return { op: kept, change: this.#removeOf(change), problem: undefined };
+    if (change.new.kind !== "file") {
+      return { op: kept, change: this.#putOf(change, change.new, undefined), problem: undefined };
+    }
+    const found = await this.#contentOf(change, change.new, op.bytes);
+    if ("code" in found) return { op: kept, change: undefined, problem: found };
+    const entry: FileEntry = { ...change.new, sum: found.sum, size: found.content.size };
+    this.#content.set(change.path, found.content);
+    return { op: kept, change: this.#putOf(change, entry, found.content), problem: undefined };
+  }
+
+  #moveOf({ from, to }: Move): SpaceChange {
+    const { view } = this.#options;
+    return { type: "move", from: view.outer(from), to: view.outer(to), expect: { kind: "present" } };
+  }
+
+  #removeOf({ path, old }: Change): SpaceChange {
+    const expect = { kind: "entry", entry: old } as const;
+    return { type: "remove", path: this.#options.view.outer(path), expect, recursive: false };
+  }
+
+  #putOf({ path, old }: Change, entry: Entry, content: ContentRef | undefined): SpaceChange {
+    const expect = { kind: "entry", entry: old } as const;
+    return { type: "put", path: this.#options.view.outer(path), expect, entry, content, makeParents: false };
+  }
+
+  async #contentOf(
+    change: Change,
+    entry: FileEntry,
+    bytes: Uint8Array | undefined,
+  ): Promise<NamedContent | Problem> {
+    const { path, action, from } = change;
+    if (bytes !== undefined) return this.#store(path, entry, bytes);
+    if (action === "metadata") return this.#existing(path, path, entry);
+    if (from !== undefined) return this.#existing(path, from, entry);
+    if (entry.linkTo !== undefined) return this.#existing(path, entry.linkTo, entry);
+    if (entry.size === 0) return this.#store(path, entry, new Uint8Array(0));
+    return this.#received(path, entry);
+  }
+
+  /** One for all that is pushed until the commit. */
+  get #taking(): Intake {
+    const { view } = this.#options;
+    return (this.#intake ??= view.spaces.intake(view.who, view.space));
+  }
+
+  async #store(path: RelPath, entry: FileEntry, bytes: Uint8Array): Promise<NamedContent | Problem> {
+    const stored = await this.#taking.store(bytes);
+    return entry.sum !== undefined && entry.sum !== stored.sum ? corrupt(path) : stored;
+  }
+
+  /** Content that the space has at another path (or at this one): no bytes move. */
+  async #existing(path: RelPath, from: RelPath, entry: FileEntry): Promise<NamedContent | Problem> {
+    const own = this.#content.get(from);
+    if (own !== undefined && entry.sum !== undefined) return { content: own, sum: entry.sum };
+    const version = await this.#options.view.version(from);
+    const there = version?.entry;
+    const isThere = there?.kind === "file" && version?.content !== undefined && there.sum !== undefined;
+    if (!isThere || (entry.sum !== undefined && entry.sum !== there.sum)) return stale(path);
+    return { content: version.content!, sum: there.sum! };
+  }
+
+  async #received(path: RelPath, entry: FileEntry): Promise<NamedContent | Problem> {
+    const { stage, signal } = this.#options;
+    const sink = this.#taking.sink(entry.size);
+    if (!(await stage.read(path, sink, signal))) return stale(path);
+    const stored = await sink.end();
+    if (entry.sum !== undefined && entry.sum !== stored.sum) return corrupt(path);
+    this.#staged.push(path);
+    return stored;
+  }
+
+  async commit(onResults: (results: OpResult[]) => void): Promise<CommitReply> {
+    const pending = this.#pending;
+    this.#pending = [];
+    try {
+      const { view, runId, traceId } = this.#options;
+      const changes = pending.flatMap(({ change }) => (change === undefined ? [] : [change]));
+      const request = { changes, atomic: false, cause: "edit", traceId, runId } as const;
+      const outcome = await view.spaces.commit(view.who, view.space, request);
+      let at = 0;
+      const results = pending.map(({ op, change, problem }) =>
+        change === undefined ? failed(problem!) : this.#result(op, outcome.results[at++]!),
+      );
+      for (let from = 0; from < results.length; from += RESULTS_PER_BATCH) {
+        onResults(results.slice(from, from + RESULTS_PER_BATCH));
+      }
+      for (const path of this.#staged) this.#options.stage.drop(path);
+      return { seqBefore: outcome.before, seqAfter: outcome.after };
+    } finally {
+      await this.close();
+    }
+  }
+
+  #result(op: ApplyOp, result: ChangeResult): OpResult {
+    const path = op.type === "move" ? op.move.to : op.change.path;
+    if (result.status === "done") return { path, status: "done", entry: result.version.entry };
+    if (result.status === "stale") return { path, status: "stale", entry: result.version?.entry };
+    return failed(refused(path, result.code, result.message));
+  }
+
+  /** Lets go of what was stored and not committed. */
+  async close(): Promise<void> {
+    this.#content.clear();
+    this.#staged.length = 0;
+    const intake = this.#intake;
+    this.#intake = undefined;
+    await intake?.[Symbol.asyncDispose]();
+  }
+}
+
+
+function failed(problem: Problem): OpResult {
+  return { path: problem.path, status: "failed", entry: undefined, problem };
+}
+
+function corrupt(path: RelPath): Problem {
+  const message = "the bytes that arrived are not those that were read";
+  return { path, side: "beta", code: "CORRUPT", message, transient: true };
+}
+
+function stale(path: RelPath): Problem {
+  return { path, side: "beta", code: "STALE", message: "its content is no longer where it was", transient: true };
+}
+
+function refused(path: RelPath, code: RefusalCode, message: string): Problem {
+  return { path, side: "beta", code, message, transient: code === "NO_PARENT" || code === "NOT_EMPTY" };
+}

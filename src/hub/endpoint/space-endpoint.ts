@@ -1,0 +1,403 @@
+/**
+ * A space, or the part of one below a prefix, as a side of a session: what an agent's directory is kept the same with.
+ * The journal is the observation log, a commit is the transition, and history is what displaced entries go to. Nothing
+ * is remembered here between sessions but partial files of cut-off transfers.
+ */
+import type { Principal } from "#access/access.ts";
+import { ContentFiles, statOf } from "#hub/endpoint/content-files.ts";
+import { LinkView } from "#hub/endpoint/link-view.ts";
+import { SpaceApplication } from "#hub/endpoint/space-application.ts";
+import { SpaceRules } from "#hub/endpoint/space-rules.ts";
+import { observeAll, observeSince, type OnBatch } from "#hub/endpoint/space-scan.ts";
+import { SpaceStage } from "#hub/endpoint/space-stage.ts";
+import { seedsOf } from "#hub/hub-spaces.ts";
+import type { ContentReader, SpaceService } from "#hub/space-service.ts";
+import type { Space, Version } from "#hub/space.ts";
+import type { FileEntry, Sum } from "#model/entry.ts";
+import { SynclineError } from "#model/error.ts";
+import type { Problem } from "#model/observation.ts";
+import type { RelPath } from "#model/path.ts";
+import { type Fd, FsError, type Stat } from "#platform/file-system.ts";
+import type { Host } from "#platform/host.ts";
+import {
+  type Application,
+  BATCH_BYTES_MAX,
+  BATCH_ITEMS_MAX,
+  type Endpoint,
+  INLINE_BYTES_MAX,
+  type OpenReply,
+  type OpenRequest,
+  type ReadItem,
+  type RunChange,
+  type RunRecord,
+  type ScanRequest,
+  type ScanSummary,
+  type TransferItem,
+  type TransferResult,
+} from "#sync/endpoint/endpoint.ts";
+import { IgnoreRules, filterText } from "#sync/scan/ignore.ts";
+import type { BaseFile } from "#sync/transfer/base.ts";
+import { receiveFiles } from "#sync/transfer/receive.ts";
+import { supplyFiles } from "#sync/transfer/supply.ts";
+import type { Channel } from "#sync/wire/channel.ts";
+
+export type SpaceEndpointOptions = {
+  readonly spaces: SpaceService;
+  readonly who: Principal;
+  readonly space: string;
+  /** "" or a directory of the space. */
+  readonly prefix: RelPath;
+  readonly readOnly: boolean;
+  readonly label: string;
+  readonly hubId: string;
+  readonly host: Host;
+  /** Absolute path of the folder where links stage large files. */
+  readonly stageFolder: string;
+  /** Text to a short hex digest. */
+  readonly hash: (text: string) => string;
+};
+
+/** Entries are counted exactly up to here at each scan; the brake of a larger side does not hang on the last one. */
+const COUNTED_MAX = 10_000;
+
+type Opened = {
+  readonly request: OpenRequest;
+  readonly view: LinkView;
+  readonly rules: SpaceRules;
+  readonly stage: SpaceStage;
+  readonly files: ContentFiles;
+  readonly lineage: string;
+};
+
+export class SpaceEndpoint implements Endpoint {
+  readonly label: string;
+  readonly #options: SpaceEndpointOptions;
+  #opened: Opened | undefined;
+  #application: SpaceApplication | undefined;
+  /** Entries at the last full scan, where there are more than are counted each time. */
+  #entries = 0;
+
+  constructor(options: SpaceEndpointOptions) {
+    this.#options = options;
+    this.label = options.label;
+  }
+
+  get #now(): Opened {
+    if (this.#opened === undefined) throw new Error("endpoint is not open");
+    return this.#opened;
+  }
+
+  async open(request: OpenRequest, _signal: AbortSignal): Promise<OpenReply> {
+    const { spaces, who, hubId, host, hash, stageFolder, prefix } = this.#options;
+    if (request.writable && this.#options.readOnly) throw readOnlyLink(this.label);
+    const space = await spaces.space(who, this.#options.space);
+    const seeds = seedsOf(space);
+    if (request.seeds.a !== seeds.a || request.seeds.b !== seeds.b) throw wrongSeeds(this.label);
+    const view = new LinkView(spaces, who, space.name, prefix);
+    await this.#requirePrefix(view, request);
+    const rules = new SpaceRules(view, new IgnoreRules(request.ignore, request.include));
+    const stage = new SpaceStage(host, stageFolder, request.sessionId, seeds);
+    const files = new ContentFiles(host.fs);
+    this.#opened = { request, view, rules, stage, files, lineage: space.lineage };
+    return this.#reply(space, hash(filterText(request.ignore, request.include, request.preserve)), hubId);
+  }
+
+  #reply(space: Space, filterHash: string, hubId: string): OpenReply {
+    const { prefix, hash } = this.#options;
+    return {
+      rootId: hash(`${space.lineage}\0${prefix}`),
+      epoch: space.lineage,
+      lastSeq: space.sequence,
+      keptAfter: 0,
+      hostName: `hub ${hubId}`,
+      platform: "space",
+      canWatch: true,
+      caseSensitive: true,
+      timestampNs: 1n,
+      filterHash,
+      device: `${space.id}:${prefix}`,
+      absolutePath: `/${space.name}/${prefix}`,
+    };
+  }
+
+  /** A prefix that is gone counts like a root that is gone: never as a directory that was emptied. */
+  async #requirePrefix(view: LinkView, request: OpenRequest): Promise<void> {
+    if (view.prefix === "") return;
+    const there = (await view.version(""))?.entry;
+    if (there?.kind === "dir") return;
+    const isNew = request.expectRootId === undefined && there === undefined;
+    if (!isNew || !request.createRoot) throw missingPrefix(this.label, view.prefix);
+    if (!request.writable) return;
+    const entry = { kind: "dir", mode: 0o755 } as const;
+    const change = {
+      type: "put", path: view.prefix, expect: { kind: "absent" }, entry, content: undefined, makeParents: true,
+    } as const;
+    const traceId = this.#traceId();
+    await view.spaces.commit(view.who, view.space, { changes: [change], atomic: true, cause: "edit", traceId });
+  }
+
+  #traceId(): string {
+    return Buffer.from(this.#options.host.random.bytes(16)).toString("hex");
+  }
+
+  // ---------------------------------------------------------------- scan and watch
+
+  async scan(request: ScanRequest, onBatch: OnBatch, signal: AbortSignal): Promise<ScanSummary> {
+    const { view, rules, lineage } = this.#now;
+    await this.#requirePrefixStays(view);
+    // First the sequence: what is committed while we list is told again next time, and nothing is missed.
+    const { sequence } = await view.spaces.space(view.who, view.space);
+    if (request.since === 0) this.#entries = await observeAll(view, rules, onBatch, signal);
+    else await observeSince(view, rules, request.since, onBatch, signal);
+    const counted = await view.spaces.count(view.who, view.space, view.prefix, COUNTED_MAX);
+    const entries = counted < COUNTED_MAX ? counted : Math.max(counted, this.#entries);
+    return { seq: sequence, epoch: lineage, problems: [], entries, hashedBytes: 0, degraded: undefined };
+  }
+
+  async #requirePrefixStays(view: LinkView): Promise<void> {
+    if (view.prefix === "" || (await view.version(""))?.entry?.kind === "dir") return;
+    // A session that only looks may stand before a prefix that is still to be made.
+    if (this.#now.request.writable || this.#now.request.expectRootId !== undefined) {
+      throw missingPrefix(this.label, view.prefix);
+    }
+  }
+
+  watch(onDirty: () => void, signal: AbortSignal): Promise<void> {
+    const { view } = this.#now;
+    view.spaces.watch(view.space, onDirty, signal);
+    if (signal.aborted) return Promise.resolve();
+    return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+  }
+
+  // ---------------------------------------------------------------- content
+
+  async sums(paths: readonly RelPath[], signal: AbortSignal): Promise<(Sum | Problem)[]> {
+    const answers: (Sum | Problem)[] = [];
+    for (const path of paths) {
+      signal.throwIfAborted();
+      const entry = (await this.#now.view.version(path))?.entry;
+      answers.push(entry?.kind === "file" && entry.sum !== undefined ? entry.sum : gone(path));
+    }
+    return answers;
+  }
+
+  async *read(paths: readonly RelPath[], signal: AbortSignal): AsyncGenerator<ReadItem[]> {
+    let batch: ReadItem[] = [];
+    let bytes = 0;
+    for (const path of paths) {
+      signal.throwIfAborted();
+      const item = await this.#readOne(path);
+      const size = "bytes" in item ? item.bytes.length : 0;
+      if (batch.length > 0 && (batch.length >= BATCH_ITEMS_MAX || bytes + size > BATCH_BYTES_MAX)) {
+        yield batch;
+        batch = [];
+        bytes = 0;
+      }
+      batch.push(item);
+      bytes += size;
+    }
+    if (batch.length > 0) yield batch;
+  }
+
+  async #readOne(path: RelPath): Promise<ReadItem> {
+    const { view } = this.#now;
+    const version = await view.version(path);
+    const entry = version?.entry;
+    if (version === undefined || entry?.kind !== "file") return { path, problem: gone(path) };
+    if (entry.size > INLINE_BYTES_MAX) return { path, problem: changed(path) };
+    try {
+      const content = await view.spaces.open(view.who, view.space, version);
+      const bytes = new Uint8Array(content.size);
+      await content.read(bytes, 0);
+      return { path, entry, bytes };
+    } catch (error) {
+      return { path, problem: unreadable(path, error) };
+    }
+  }
+
+  async supply(channel: Channel, signal: AbortSignal): Promise<void> {
+    const { files, request } = this.#now;
+    const host = { ...this.#options.host, fs: files.fs };
+    const context = {
+      host,
+      seeds: request.seeds,
+      compress: request.compress,
+      limit: (): undefined => undefined,
+      open: (path: RelPath) => this.#openContent(path),
+      look: (path: RelPath) => this.#look(path),
+      entryOf: (path: RelPath, stat: Stat) => this.#entryOf(path, stat),
+      learn: (): void => undefined,
+      // What a space shows is committed, and so durable.
+      makeDurable: () => Promise.resolve(),
+    };
+    await supplyFiles(context, channel, signal);
+  }
+
+  /** Entries of the files that are being supplied, by path, as they were when they were opened. */
+  readonly #supplied = new Map<RelPath, FileEntry>();
+
+  async #openContent(path: RelPath): Promise<Fd> {
+    const { view, files } = this.#now;
+    const version = await this.#file(path);
+    const fd = files.open(version, await view.spaces.open(view.who, view.space, version));
+    this.#supplied.set(path, version.entry);
+    return fd;
+  }
+
+  async #look(path: RelPath): Promise<Stat> {
+    return statOf(await this.#file(path));
+  }
+
+  async #file(path: RelPath): Promise<Version & { readonly entry: FileEntry }> {
+    const version = await this.#now.view.version(path);
+    const entry = version?.entry;
+    if (version === undefined || entry?.kind !== "file") throw new FsError("ENOENT", "open", path);
+    return { ...version, entry };
+  }
+
+  #entryOf(path: RelPath, stat: Stat): FileEntry {
+    const entry = this.#supplied.get(path);
+    this.#supplied.delete(path);
+    const { size, mode, mtimeNs } = stat;
+    return entry ?? { kind: "file", size, mode, mtimeNs, sum: undefined };
+  }
+
+  async receive(
+    channel: Channel,
+    items: readonly TransferItem[],
+    onResult: (result: TransferResult) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { request, stage, files } = this.#now;
+    const bases = await this.#bases(items, signal);
+    const context = {
+      host: { ...this.#options.host, fs: files.fs },
+      seeds: request.seeds,
+      stage: stage.area,
+      base: (path: RelPath) => this.#baseFile(bases.get(path)),
+      limit: (): undefined => undefined,
+      // A stage on the hub's disk is read once and removed: holes are worth nothing there.
+      sparse: false,
+    };
+    await receiveFiles(context, channel, items, onResult, signal);
+  }
+
+  /** The files of the space that new content may be built from, by path. */
+  async #bases(items: readonly TransferItem[], signal: AbortSignal): Promise<Map<RelPath, Version>> {
+    const bases = new Map<RelPath, Version>();
+    for (const { path, candidates } of items) {
+      signal.throwIfAborted();
+      for (const from of [path, ...(candidates ?? [])]) {
+        const version = bases.has(from) ? undefined : await this.#now.view.version(from);
+        if (version?.entry?.kind === "file" && version.content !== undefined) bases.set(from, version);
+      }
+    }
+    return bases;
+  }
+
+  #baseFile(version: Version | undefined): BaseFile | undefined {
+    if (version === undefined) return undefined;
+    const { view, files } = this.#now;
+    let content: Promise<ContentReader> | undefined;
+    const reader: ContentReader = {
+      size: version.content!.size,
+      read: async (into, position) => {
+        content ??= view.spaces.open(view.who, view.space, version);
+        return (await content).read(into, position);
+      },
+    };
+    return { fd: files.open(version, reader), size: reader.size };
+  }
+
+  // ---------------------------------------------------------------- changes
+
+  apply(runId: string, signal: AbortSignal): Application {
+    const { view, stage } = this.#now;
+    // A session has one application at a time; an earlier one that was never committed lets go of its content.
+    void this.#application?.close();
+    this.#application = new SpaceApplication({ view, stage, runId, traceId: this.#traceId(), signal });
+    return this.#application;
+  }
+
+  /** The journal tells what was changed, by whom and in which run; it is not kept by link. */
+  async runs(): Promise<RunRecord[]> {
+    return [];
+  }
+
+  async runChanges(runId: string): Promise<RunChange[]> {
+    const { view } = this.#now;
+    const records = await view.spaces.journalOfRun(view.who, view.space, runId);
+    return records.map(({ path, action, from }) => ({
+      path: view.inner(path),
+      action,
+      from: from === undefined ? undefined : view.inner(from),
+    }));
+  }
+
+  async undo(runId: string, _signal: AbortSignal): Promise<{ restored: number; problems: Problem[] }> {
+    const { view } = this.#now;
+    const results = await view.spaces.undoRun(view.who, view.space, runId, this.#traceId());
+    const problems: Problem[] = [];
+    for (const result of results) {
+      if (result.status === "done") continue;
+      const path = view.inner(result.path);
+      problems.push(result.status === "stale" ? changed(path) : { ...changed(path), message: result.message });
+    }
+    return { restored: results.length - problems.length, problems };
+  }
+
+  wireBytes(): { sent: number; received: number } {
+    return { sent: 0, received: 0 };
+  }
+
+  async close(): Promise<void> {
+    const now = this.#opened;
+    if (now === undefined) return;
+    this.#opened = undefined;
+    await this.#application?.close();
+    this.#application = undefined;
+    now.stage[Symbol.dispose]();
+  }
+}
+
+function gone(path: RelPath): Problem {
+  return { path, side: "beta", code: "ENOENT", message: "it is no longer a file of the space", transient: true };
+}
+
+function changed(path: RelPath): Problem {
+  return { path, side: "beta", code: "CHANGED", message: "it was changed since", transient: true };
+}
+
+function unreadable(path: RelPath, error: unknown): Problem {
+  if (!(error instanceof SynclineError)) throw error;
+  const transient = error.code !== "CHUNK_DAMAGED" && error.code !== "CHUNK_MISSING";
+  return { path, side: "beta", code: transient ? "EIO" : "CORRUPT", message: error.message, transient };
+}
+
+function readOnlyLink(label: string): SynclineError {
+  return new SynclineError({
+    code: "ROOT_READ_ONLY",
+    op: "open link",
+    message: `${label} may only be read`,
+    hint: "give the host's role the right to write there, or use a one-way mode from the space",
+  });
+}
+
+function wrongSeeds(label: string): SynclineError {
+  return new SynclineError({
+    code: "STATE",
+    op: "open link",
+    message: `the session names content by other seeds than ${label}`,
+    hint: "the agent asks the hub for them when it begins a link; restart the agent",
+  });
+}
+
+function missingPrefix(label: string, prefix: RelPath): SynclineError {
+  return new SynclineError({
+    code: "ROOT_MISSING",
+    op: "open link",
+    path: prefix,
+    message: `${label}: the directory of the link is not in the space`,
+    hint: "restore it (syncline restore), or make it anew; nothing was changed on the agent",
+  });
+}

@@ -1,0 +1,477 @@
+/** SpaceService over the hub's own stores: rights are asked here, once, for every door. */
+import type { Access, Action, Principal } from "#access/access.ts";
+import { CommitQueue } from "#hub/commit-queue.ts";
+import { HeldManifests, StoreIntake, StoredContent } from "#hub/content.ts";
+import type { Commit, CommitOutcome, ListRequest, MetaStore } from "#hub/meta/meta-store.ts";
+import { changesFor, differences } from "#hub/restore.ts";
+import { runDifferences } from "#hub/run-differences.ts";
+import type {
+  CommitRequest,
+  ContentReader,
+  Intake,
+  SpaceEvent,
+  SpaceService,
+} from "#hub/space-service.ts";
+import {
+  type ChangeResult,
+  type JournalRecord,
+  type Origin,
+  type Point,
+  type RestorePoint,
+  SETTINGS_DEFAULT,
+  SPACE_NAME,
+  type Space,
+  type SpaceChange,
+  type SpaceId,
+  type SpaceSettings,
+  type Version,
+} from "#hub/space.ts";
+import { SpaceWatchers } from "#hub/space-watchers.ts";
+import { SynclineError } from "#model/error.ts";
+import { type RelPath, isWithin, pathFault, printablePath } from "#model/path.ts";
+import type { Clock, Random } from "#platform/host.ts";
+import type { ChunkStore } from "#store/chunk-store.ts";
+import type { ContentId } from "#sync/chunk/chunk-id.ts";
+import type { Manifest } from "#sync/chunk/manifest.ts";
+import type { SumSeeds } from "#sync/chunk/sum.ts";
+
+/** Rows asked for at once where all of them are wanted. */
+const PAGE_ROWS = 5000;
+/** Paths that a restore or an undo may change at once; more is done directory by directory. */
+export const RESTORE_CHANGES_MAX = 2_000_000;
+/** Changes of one commit. */
+export const COMMIT_CHANGES_MAX = 2_000_000;
+/** How often a restore looks anew when somebody edits under it. */
+const RESTORE_TRIES_MAX = 3;
+/** Names of restore points; also used in URLs. */
+const POINT_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
+
+export type HubSpacesOptions = {
+  readonly meta: MetaStore;
+  readonly chunks: ChunkStore;
+  readonly access: Access;
+  readonly clock: Clock;
+  readonly random: Random;
+};
+
+/** Seeds of a space's sums, as the engine takes them. */
+export function seedsOf(space: Space): SumSeeds {
+  const view = new DataView(space.seeds.buffer, space.seeds.byteOffset, 16);
+  return { a: view.getBigUint64(0), b: view.getBigUint64(8) };
+}
+
+export class HubSpaces implements SpaceService {
+  readonly #options: HubSpacesOptions;
+  readonly #queue: CommitQueue;
+  readonly #watchers = new SpaceWatchers();
+  /** By name; changed only here. Deleted spaces are in it too. */
+  #spaces = new Map<string, Space>();
+  readonly #manifests = new HeldManifests();
+
+  private constructor(options: HubSpacesOptions) {
+    this.#options = options;
+    this.#queue = new CommitQueue(options.chunks, options.meta);
+  }
+
+  static async open(options: HubSpacesOptions): Promise<HubSpaces> {
+    const hub = new HubSpaces(options);
+    for (const space of await options.meta.spaces()) hub.#spaces.set(space.name, space);
+    return hub;
+  }
+
+  /** Resolves when every commit that was asked for has ended. The stores stay open. */
+  async close(): Promise<void> {
+    await this.#queue.idle();
+  }
+
+  // ---------------------------------------------------------------- spaces
+
+  async createSpace(who: Principal, name: string, settings: Partial<SpaceSettings> = {}): Promise<Space> {
+    this.#require(who, "manage", name, "");
+    requireName(name);
+    const { meta, clock, random } = this.#options;
+    const all = { ...SETTINGS_DEFAULT, ...settings };
+    const lineage = Buffer.from(random.bytes(16)).toString("hex");
+    const space = await meta.createSpace(name, all, random.bytes(16), lineage, clock.nowMs());
+    this.#spaces.set(name, space);
+    return space;
+  }
+
+  async spaces(who: Principal): Promise<Space[]> {
+    const shown: Space[] = [];
+    for (const { id, deletedMs } of this.#spaces.values()) {
+      const space = deletedMs === undefined ? await this.#options.meta.space(id) : undefined;
+      if (space !== undefined && this.#seesAny(who, space.name)) shown.push(space);
+    }
+    return shown.sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  async space(who: Principal, name: string): Promise<Space> {
+    const known = this.#known(who, name);
+    const space = await this.#options.meta.space(known.id);
+    if (space === undefined) throw unknownSpace(name);
+    return space;
+  }
+
+  async updateSpace(
+    who: Principal,
+    name: string,
+    change: { name?: string; settings?: Partial<SpaceSettings> },
+  ): Promise<Space> {
+    this.#require(who, "manage", name, "");
+    const { id, settings } = this.#known(who, name);
+    if (change.name !== undefined) {
+      requireName(change.name);
+      this.#require(who, "manage", change.name, "");
+    }
+    const space = await this.#options.meta.updateSpace(id, {
+      ...(change.name === undefined ? {} : { name: change.name }),
+      ...(change.settings === undefined ? {} : { settings: { ...settings, ...change.settings } }),
+    });
+    this.#spaces.delete(name);
+    this.#spaces.set(space.name, space);
+    return space;
+  }
+
+  async deleteSpace(who: Principal, name: string): Promise<void> {
+    this.#require(who, "manage", name, "");
+    const { id } = this.#known(who, name);
+    const { meta, clock } = this.#options;
+    this.#spaces.set(name, await meta.updateSpace(id, { deletedMs: clock.nowMs() }));
+  }
+
+  async undeleteSpace(who: Principal, name: string): Promise<Space> {
+    this.#require(who, "manage", name, "");
+    const known = this.#spaces.get(name);
+    if (known === undefined) throw unknownSpace(name);
+    const space = await this.#options.meta.updateSpace(known.id, { deletedMs: null });
+    this.#spaces.set(name, space);
+    return space;
+  }
+
+  // ---------------------------------------------------------------- reading
+
+  async version(who: Principal, name: string, path: RelPath, at?: Point): Promise<Version | undefined> {
+    this.#require(who, "read", name, path);
+    const { id } = this.#known(who, name);
+    const { meta } = this.#options;
+    return at === undefined ? meta.version(id, path) : meta.versionAt(id, path, at);
+  }
+
+  async list(who: Principal, name: string, request: ListRequest): Promise<Version[]> {
+    const { id } = this.#known(who, name);
+    const mayReadAll = this.#may(who, "read", name, request.below) && !this.#isPartial(who, name);
+    if (mayReadAll) return this.#options.meta.list(id, request);
+    // Somebody who may read only parts gets pages of what is left over, never an empty page in the middle.
+    const shown: Version[] = [];
+    let after = request.after;
+    for (;;) {
+      const page = await this.#options.meta.list(id, { ...request, after });
+      for (const one of page) if (this.#may(who, "read", name, one.path)) shown.push(one);
+      if (page.length < request.limit || shown.length >= request.limit) return shown.slice(0, request.limit);
+      after = page.at(-1)!.path;
+    }
+  }
+
+  async history(
+    who: Principal,
+    name: string,
+    path: RelPath,
+    before: number | undefined,
+    limit: number,
+  ): Promise<JournalRecord[]> {
+    this.#require(who, "read", name, path);
+    return this.#options.meta.history(this.#known(who, name).id, path, before, limit);
+  }
+
+  async journal(who: Principal, name: string, after: number, limit: number): Promise<JournalRecord[]> {
+    const { id } = this.#known(who, name);
+    const records = await this.#options.meta.journal(id, after, limit);
+    if (this.#may(who, "read", name, "") && !this.#isPartial(who, name)) return records;
+    return records.filter((record) => this.#may(who, "read", name, record.path));
+  }
+
+  async journalOfRun(who: Principal, name: string, runId: string): Promise<JournalRecord[]> {
+    const records = await this.#options.meta.journalOfRun(this.#known(who, name).id, runId);
+    return records.filter((record) => this.#may(who, "read", name, record.path));
+  }
+
+  async count(who: Principal, name: string, below: RelPath, max: number): Promise<number> {
+    this.#require(who, "read", name, below);
+    return this.#options.meta.count(this.#known(who, name).id, below, max);
+  }
+
+  async changedSince(
+    who: Principal,
+    name: string,
+    below: RelPath,
+    sequence: number,
+    limit: number,
+  ): Promise<Version[]> {
+    this.#require(who, "read", name, below);
+    return this.#options.meta.changedSince(this.#known(who, name).id, below, sequence, limit);
+  }
+
+  async open(who: Principal, name: string, version: Version): Promise<ContentReader> {
+    this.#require(who, "read", name, version.path);
+    const { meta, chunks } = this.#options;
+    const { content } = version;
+    if (content === undefined) throw contentGone(version.path);
+    return new StoredContent(chunks, content, await meta.manifest(content.id));
+  }
+
+  // ---------------------------------------------------------------- writing
+
+  intake(who: Principal, name: string): Intake {
+    return new StoreIntake(this.#options.chunks, seedsOf(this.#known(who, name)), this.#manifests);
+  }
+
+  async commit(who: Principal, name: string, request: CommitRequest): Promise<CommitOutcome> {
+    const { id } = this.#known(who, name);
+    if (request.changes.length > COMMIT_CHANGES_MAX) throw tooManyChanges(request.changes.length);
+    for (const change of request.changes) this.#requireChange(who, name, change);
+    return this.#commit(who, name, id, request);
+  }
+
+  async #commit(who: Principal, name: string, id: SpaceId, request: CommitRequest): Promise<CommitOutcome> {
+    const commit: Commit = {
+      space: id,
+      origin: originOf(who, request),
+      timeMs: this.#options.clock.nowMs(),
+      changes: request.changes,
+      atomic: request.atomic,
+    };
+    const manifests = new Map<ContentId, Manifest>();
+    for (const change of request.changes) {
+      const id = change.type === "put" ? change.content?.id : undefined;
+      const held = id === undefined ? undefined : this.#manifests.get(id);
+      if (held !== undefined) manifests.set(id!, held);
+    }
+    const outcome = await this.#queue.add(commit, manifests);
+    if (outcome.after > outcome.before) this.#watchers.tell({ space: name, ...sequences(outcome) });
+    return outcome;
+  }
+
+  async restore(
+    who: Principal,
+    name: string,
+    below: RelPath,
+    to: Point,
+    request: Omit<CommitRequest, "changes" | "atomic">,
+  ): Promise<CommitOutcome> {
+    this.#require(who, "restore", name, below);
+    this.#require(who, "write", name, below);
+    const { id } = this.#known(who, name);
+    // A run of its own, so that a restore can be taken back like any other.
+    const runId = request.runId ?? Buffer.from(this.#options.random.bytes(6)).toString("hex");
+    for (let attempt = 1; ; attempt++) {
+      const found = await this.#differencesTo(id, below, to);
+      const { changes, lost } = changesFor(found);
+      if (lost.length > 0) throw cannotRestore(lost);
+      const outcome = await this.#commit(who, name, id, { ...request, runId, changes, atomic: true });
+      const isDone = outcome.results.every((result) => result.status === "done");
+      if (isDone || attempt === RESTORE_TRIES_MAX) return outcome;
+    }
+  }
+
+  async #differencesTo(id: SpaceId, below: RelPath, to: Point) {
+    const found = [];
+    const { meta } = this.#options;
+    if (below !== "") {
+      const now = await meta.version(id, below);
+      const wanted = await meta.versionAt(id, below, to);
+      if (now?.sequence !== wanted?.sequence) found.push({ path: below, now, wanted });
+    }
+    const states = differences(this.#walk(id, below, undefined), this.#walk(id, below, to));
+    for await (const difference of states) {
+      found.push(difference);
+      if (found.length > RESTORE_CHANGES_MAX) throw tooManyChanges(found.length);
+    }
+    return found;
+  }
+
+  async *#walk(id: SpaceId, below: RelPath, at: Point | undefined): AsyncGenerator<Version> {
+    let after: RelPath | undefined;
+    for (;;) {
+      const page = await this.#options.meta.list(id, { below, after, shallow: false, limit: PAGE_ROWS, at });
+      yield* page;
+      if (page.length < PAGE_ROWS) return;
+      after = page.at(-1)!.path;
+    }
+  }
+
+  async undoRun(who: Principal, name: string, runId: string, traceId: string): Promise<ChangeResult[]> {
+    const { id } = this.#known(who, name);
+    const records = await this.#options.meta.journalOfRun(id, runId);
+    if (records.length === 0) throw unknownRun(runId);
+    for (const { path } of records) {
+      this.#require(who, "restore", name, path);
+      this.#require(who, "write", name, path);
+    }
+    const { found, stale } = await runDifferences(this.#options.meta, id, records);
+    const { changes, lost } = changesFor(found);
+    if (lost.length > 0) throw cannotRestore(lost);
+    const undoId = `undo-${runId}`.slice(0, 64);
+    const request = { changes, atomic: false, cause: "undo", traceId, runId: undoId } as const;
+    const outcome = await this.#commit(who, name, id, request);
+    return [...outcome.results, ...stale];
+  }
+
+  // ---------------------------------------------------------------- restore points
+
+  async createRestorePoint(who: Principal, name: string, point: string, at?: Point): Promise<RestorePoint> {
+    this.#require(who, "restore", name, "");
+    if (!POINT_NAME.test(point)) {
+      throw new SynclineError({
+        code: "USAGE",
+        op: "create restore point",
+        message: `"${printablePath(point.slice(0, 100))}" cannot be the name of a restore point`,
+        hint: "use letters, digits, dots, dashes and underscores, 100 at most",
+      });
+    }
+    const space = await this.space(who, name);
+    const { meta, clock } = this.#options;
+    const timeMs = clock.nowMs();
+    const sequence = at === undefined ? space.sequence : await this.#sequenceOf(space, at);
+    const made: RestorePoint = { space: space.id, name: point, sequence, timeMs, actor: who.id };
+    await meta.createRestorePoint(made);
+    return made;
+  }
+
+  async #sequenceOf(space: Space, at: Point): Promise<number> {
+    if ("timeMs" in at) return this.#options.meta.sequenceAt(space.id, at.timeMs);
+    if (at.sequence > space.sequence) {
+      throw new SynclineError({
+        code: "NOT_FOUND",
+        op: "restore point",
+        message: `the space has no sequence ${at.sequence} yet; its last is ${space.sequence}`,
+      });
+    }
+    return at.sequence;
+  }
+
+  async restorePoints(who: Principal, name: string): Promise<RestorePoint[]> {
+    this.#require(who, "read", name, "");
+    return this.#options.meta.restorePoints(this.#known(who, name).id);
+  }
+
+  async deleteRestorePoint(who: Principal, name: string, point: string): Promise<void> {
+    this.#require(who, "manage", name, "");
+    const done = await this.#options.meta.deleteRestorePoint(this.#known(who, name).id, point);
+    if (!done) {
+      const message = `the space "${name}" has no restore point "${printablePath(point.slice(0, 100))}"`;
+      throw new SynclineError({ code: "NOT_FOUND", op: "delete restore point", message });
+    }
+  }
+
+  watch(space: string, onEvent: (event: SpaceEvent) => void, signal: AbortSignal): void {
+    this.#watchers.add(space, onEvent, signal);
+  }
+
+  // ---------------------------------------------------------------- rights
+
+  #known(who: Principal, name: string): Space {
+    const space = this.#spaces.get(name);
+    if (space === undefined || space.deletedMs !== undefined || !this.#seesAny(who, name)) throw unknownSpace(name);
+    return space;
+  }
+
+  #may(who: Principal, action: Action, space: string, path: RelPath): boolean {
+    return this.#options.access.decide(who, action, { type: "space", space, path }).allowed;
+  }
+
+  /** A space that somebody may see nothing of does not exist for them. */
+  #require(who: Principal, action: Action, space: string, path: RelPath): void {
+    this.#options.access.require(who, action, { type: "space", space, path });
+  }
+
+  #seesAny(who: Principal, space: string): boolean {
+    return this.#options.access.seesAny(who, space);
+  }
+
+  /** Are there rules that make a difference between the paths of a space? */
+  #isPartial(who: Principal, space: string): boolean {
+    return this.#options.access.isPartial(who, space);
+  }
+
+  #requireChange(who: Principal, space: string, change: SpaceChange): void {
+    const paths = change.type === "move" ? [change.from, change.to] : [change.path];
+    for (const path of paths) {
+      const fault = pathFault(path);
+      if (fault !== undefined) throw badPath(path, fault);
+      this.#require(who, "write", space, path);
+    }
+    if (change.type === "move" && isWithin(change.to, change.from)) throw badPath(change.to, "inside what is moved");
+  }
+}
+
+function sequences({ before, after }: CommitOutcome): { before: number; after: number } {
+  return { before, after };
+}
+
+function originOf(who: Principal, request: CommitRequest): Origin {
+  const { host, traceId, cause, runId, message } = request;
+  return { actor: who.id, host, traceId, cause, runId, message };
+}
+
+function requireName(name: string): void {
+  if (SPACE_NAME.test(name)) return;
+  throw new SynclineError({
+    code: "USAGE",
+    op: "name a space",
+    message: `"${printablePath(name.slice(0, 100))}" cannot be the name of a space`,
+    hint: "use 1 to 63 lower-case letters, digits, dots and dashes, beginning and ending with a letter or digit",
+  });
+}
+
+export function unknownSpace(name: string): SynclineError {
+  return new SynclineError({
+    code: "SPACE_UNKNOWN",
+    op: "find space",
+    message: `there is no space "${printablePath(name.slice(0, 100))}", or you may see nothing of it`,
+    hint: "syncline space list shows those you may see",
+  });
+}
+
+function unknownRun(runId: string): SynclineError {
+  const message = `no change of this space belongs to the run "${printablePath(runId.slice(0, 100))}"`;
+  return new SynclineError({ code: "NOT_FOUND", op: "undo", message });
+}
+
+function badPath(path: RelPath, fault: string): SynclineError {
+  const message = `${fault}: "${printablePath(path.slice(0, 200))}"`;
+  return new SynclineError({ code: "USAGE", op: "commit", path, message });
+}
+
+function contentGone(path: RelPath): SynclineError {
+  return new SynclineError({
+    code: "CHUNK_MISSING",
+    op: "open content",
+    path,
+    message: "the bytes of this version were dropped by the retention of the space",
+    hint: "syncline history shows the versions that are still whole",
+  });
+}
+
+function cannotRestore(lost: readonly RelPath[]): SynclineError {
+  const first = printablePath(lost[0]!);
+  return new SynclineError({
+    code: "CHUNK_MISSING",
+    op: "restore",
+    path: lost[0],
+    message:
+      lost.length === 1
+        ? `the bytes of ${first} at that point were dropped by retention; nothing was changed`
+        : `the bytes of ${lost.length} files at that point, ${first} among them, were dropped by retention; nothing was changed`,
+    hint: "restore a later point, or the paths that are still whole",
+  });
+}
+
+function tooManyChanges(count: number): SynclineError {
+  return new SynclineError({
+    code: "LIMIT",
+    op: "commit",
+    message: `${count} changes at once are more than ${COMMIT_CHANGES_MAX}`,
+    hint: "do it directory by directory",
+  });
+}

@@ -1,0 +1,175 @@
+/**
+ * Commits, in one transaction. The row of the space is locked first, so that its sequences are given one after the
+ * other; a PostgreSQL transaction that came second begins again with what the first one left.
+ */
+import { applyChange, pathsOf } from "#hub/meta/apply-change.ts";
+import { droppedOf, saveManifests } from "#hub/meta/manifests.ts";
+import type { Commit, CommitOutcome } from "#hub/meta/meta-store.ts";
+import { SPACE_COLUMNS, type SpaceRow, spaceOf } from "#hub/meta/rows.ts";
+import { WorkingSet } from "#hub/meta/working-set.ts";
+import type { ChangeResult, SpaceChange, SpaceId } from "#hub/space.ts";
+import { SynclineError } from "#model/error.ts";
+import type { RelPath } from "#model/path.ts";
+import type { Database, Sql } from "#platform/sql/database.ts";
+import type { ContentId } from "#sync/chunk/chunk-id.ts";
+import type { Manifest } from "#sync/chunk/manifest.ts";
+
+/** Changes whose paths are read at once. */
+const LOOK_AHEAD = 1000;
+
+const SPACE = `SELECT ${SPACE_COLUMNS} FROM spaces WHERE id = ? AND deleted_ms IS NULL`;
+/** SQLite has one writer at a time and knows no locks of rows. */
+const SPACE_LOCKED = { sqlite: SPACE, postgres: `${SPACE} FOR UPDATE` };
+const SAVE_SPACE = "UPDATE spaces SET sequence = ?, bytes = ?, entries = ? WHERE id = ?";
+const LATEST_ORDER = "SELECT max(order_ms) AS latest FROM commits WHERE space_id = ?";
+const LOWER_ORDER = "UPDATE commits SET order_ms = ? WHERE space_id = ? AND order_ms > ?";
+const INSERT_COMMIT =
+  "INSERT INTO commits (space_id, seq, last_seq, time_ms, order_ms, actor, host, trace_id, cause, run_id, message) " +
+  "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+
+/** @throws {SynclineError} SPACE_UNKNOWN, also for a deleted space; nothing is committed then */
+export function commitAll(
+  db: Database,
+  hubId: string,
+  commits: readonly Commit[],
+  manifests: ReadonlyMap<ContentId, Manifest>,
+): Promise<CommitOutcome[]> {
+  return db.transaction((sql) => new CommitRun(sql, db.engine, hubId, commits, manifests).run());
+}
+
+class CommitRun {
+  readonly #sql: Sql;
+  readonly #engine: Database["engine"];
+  readonly #hubId: string;
+  readonly #commits: readonly Commit[];
+  readonly #manifests: ReadonlyMap<ContentId, Manifest>;
+  readonly #sets = new Map<SpaceId, WorkingSet>();
+  /** The greatest order of a space's commits. */
+  readonly #latest = new Map<SpaceId, number>();
+  #dropped = new Set<ContentId>();
+  /** Changes of all commits that are still to be made but have been looked at. */
+  #ahead = 0;
+
+  constructor(
+    sql: Sql,
+    engine: Database["engine"],
+    hubId: string,
+    commits: readonly Commit[],
+    manifests: ReadonlyMap<ContentId, Manifest>,
+  ) {
+    this.#sql = sql;
+    this.#engine = engine;
+    this.#hubId = hubId;
+    this.#commits = commits;
+    this.#manifests = manifests;
+  }
+
+  async run(): Promise<CommitOutcome[]> {
+    // In one order for everybody, so that two transactions never wait for each other.
+    const spaces = [...new Set(this.#commits.map(({ space }) => space))].sort((a, b) => a - b);
+    for (const space of spaces) await this.#open(space);
+    await saveManifests(this.#sql, this.#manifests);
+    const outcomes: CommitOutcome[] = [];
+    for (const at of this.#commits.keys()) outcomes.push(await this.#commit(at));
+    for (const set of this.#sets.values()) {
+      await set.flush();
+      if (set.sequence === set.space.sequence) continue;
+      await this.#sql.run(SAVE_SPACE, [set.sequence, set.bytes, set.entries, set.space.id]);
+    }
+    return outcomes;
+  }
+
+  async #open(id: SpaceId): Promise<void> {
+    const row = await this.#sql.get<SpaceRow>(SPACE_LOCKED[this.#engine], [id]);
+    if (row === undefined) throw unknownSpace(id);
+    this.#sets.set(id, new WorkingSet(this.#sql, spaceOf(row), this.#hubId));
+    const order = await this.#sql.get<{ latest: number | null }>(LATEST_ORDER, [id]);
+    this.#latest.set(id, order?.latest ?? -Infinity);
+  }
+
+  async #commit(at: number): Promise<CommitOutcome> {
+    const commit = this.#commits[at]!;
+    const set = this.#sets.get(commit.space)!;
+    const before = set.sequence;
+    set.beginCommit();
+    // One change is all or nothing by itself.
+    const isMarked = commit.atomic && commit.changes.length > 1;
+    const takeBack = isMarked ? await set.mark() : undefined;
+    const results: ChangeResult[] = [];
+    let failed = false;
+    for (const [index, change] of commit.changes.entries()) {
+      if (this.#ahead === 0) await this.#lookAhead(at, index);
+      this.#ahead--;
+      if (failed && takeBack !== undefined) {
+        results.push(notAlone(change));
+        continue;
+      }
+      const result = await applyChange(set, change, this.#dropped);
+      results.push(result);
+      failed = result.status !== "done";
+      if (failed && takeBack !== undefined) {
+        await takeBack();
+        // What it saw there may have been one of the changes that were taken back.
+        if (result.status === "stale") results[index] = { ...result, version: await set.current(result.path) };
+        for (let done = 0; done < index; done++) results[done] = notAlone(commit.changes[done]!);
+      }
+    }
+    if (isMarked) await set.release();
+    if (set.sequence > before) await this.#saveCommit(commit, before + 1, set.sequence);
+    return { results, before, after: set.sequence };
+  }
+
+  /** Reads the paths of the next changes, of this commit and those after it, at once. */
+  async #lookAhead(at: number, index: number): Promise<void> {
+    const paths = new Map<SpaceId, RelPath[]>();
+    const contents = new Set<ContentId>();
+    for (let next = at; next < this.#commits.length && this.#ahead < LOOK_AHEAD; next++) {
+      const { space, changes } = this.#commits[next]!;
+      let list = paths.get(space);
+      if (list === undefined) paths.set(space, (list = []));
+      const from = next === at ? index : 0;
+      for (const change of changes.slice(from, from + LOOK_AHEAD - this.#ahead)) {
+        this.#ahead++;
+        for (const path of pathsOf(change)) if (path !== "") list.push(path);
+        const id = change.type === "put" ? change.content?.id : undefined;
+        if (id !== undefined && /^[0-9a-f]{64}$/.test(id) && !this.#manifests.has(id)) contents.add(id);
+      }
+    }
+    for (const [space, list] of paths) await this.#sets.get(space)!.load(list);
+    this.#dropped = await droppedOf(this.#sql, [...contents]);
+  }
+
+  async #saveCommit(commit: Commit, first: number, last: number): Promise<void> {
+    const { space, timeMs, origin } = commit;
+    if (timeMs < this.#latest.get(space)!) await this.#sql.run(LOWER_ORDER, [timeMs, space, timeMs]);
+    this.#latest.set(space, timeMs);
+    await this.#sql.run(INSERT_COMMIT, [
+      space,
+      first,
+      last,
+      timeMs,
+      timeMs,
+      origin.actor,
+      origin.host ?? null,
+      origin.traceId,
+      origin.cause,
+      origin.runId ?? null,
+      origin.message ?? null,
+    ]);
+  }
+}
+
+function notAlone(change: SpaceChange): ChangeResult {
+  const path = change.type === "move" ? change.to : change.path;
+  const message = "another change of the same commit could not be made";
+  return { status: "refused", path, code: "ATOMIC", message };
+}
+
+export function unknownSpace(id: SpaceId): SynclineError {
+  return new SynclineError({
+    code: "SPACE_UNKNOWN",
+    op: "use space",
+    message: `there is no space ${id}`,
+    hint: "list the spaces: it may have been deleted",
+  });
+}

@@ -1,0 +1,210 @@
+/** What can be asked of spaces. Each function is one statement, or several of which each is right by itself. */
+import { decodeManifest } from "#hub/meta/manifests.ts";
+import { type ListRequest, PAGE_ROWS_MAX } from "#hub/meta/meta-store.ts";
+import { type Range, afterPath, behind, childOf, next, rangeBelow } from "#hub/meta/ranges.ts";
+import {
+  JOURNAL_COLUMNS,
+  type JournalRow,
+  VERSION_COLUMNS,
+  type VersionRow,
+  contentIdOfRow,
+  recordOf,
+  versionOf,
+} from "#hub/meta/rows.ts";
+import type { JournalRecord, Point, SpaceId, Version } from "#hub/space.ts";
+import { type RelPath, compareBytes, encodeName } from "#model/path.ts";
+import type { Sql } from "#platform/sql/database.ts";
+import type { ContentId } from "#sync/chunk/chunk-id.ts";
+import type { Manifest } from "#sync/chunk/manifest.ts";
+
+/** Sequences that one statement looks through for what lies below a path. */
+const WINDOW = 10_000;
+/** A shallow listing that skips a directory's inside goes on with few rows, and with more while it skips nothing. */
+const SKIP_ROWS_MIN = 8;
+const SKIP_ROWS_GROWTH = 4;
+/** Manifests of one page of live content. */
+const MANIFEST_BYTES_MAX = 16 << 20;
+const LIVE_ROWS_MAX = 512;
+
+const SELECT = `SELECT ${VERSION_COLUMNS} FROM versions WHERE space_id = ?`;
+const CURRENT = `${SELECT} AND replaced IS NULL AND present IN (0, 1) AND path = ?`;
+const LIST = `${SELECT} AND replaced IS NULL AND present = 1 AND path >= ? AND path < ? ORDER BY path LIMIT ?`;
+const COUNT = `SELECT count(*) AS entries FROM (SELECT 1 AS one FROM versions
+  WHERE space_id = ? AND replaced IS NULL AND present = 1 AND path >= ? AND path < ? LIMIT ?) counted`;
+/** The sign keeps SQLite from walking by sequence. */
+const LIST_AT = `${SELECT} AND path >= ? AND path < ? AND +seq <= ? AND (replaced IS NULL OR replaced > ?)
+  AND present = 1 ORDER BY path LIMIT ?`;
+const VERSION_AT = `${SELECT} AND path = ? AND seq <= ? ORDER BY seq DESC LIMIT 1`;
+const SINCE = `${SELECT} AND replaced IS NULL AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?`;
+const SINCE_BELOW = `${SELECT} AND replaced IS NULL AND seq > ? AND seq <= ?
+  AND (path = ? OR (path >= ? AND path < ?)) ORDER BY seq LIMIT ?`;
+const SEQUENCE = "SELECT sequence FROM spaces WHERE id = ?";
+const SEQUENCE_AT = `SELECT last_seq FROM commits WHERE space_id = ? AND order_ms <= ?
+  ORDER BY order_ms DESC, seq DESC LIMIT 1`;
+const RECORDS = `SELECT ${JOURNAL_COLUMNS} FROM versions v JOIN commits c ON c.space_id = v.space_id AND c.seq = v.commit_seq
+  WHERE v.space_id = ?`;
+const HISTORY = `${RECORDS} AND v.path = ? AND v.seq < ? ORDER BY v.seq DESC LIMIT ?`;
+const JOURNAL = `${RECORDS} AND v.seq > ? ORDER BY v.seq LIMIT ?`;
+const COMMITS_OF_RUN = "SELECT seq, last_seq FROM commits WHERE space_id = ? AND run_id = ? ORDER BY seq";
+const COMMIT_RECORDS = `${RECORDS} AND v.seq >= ? AND v.seq <= ? ORDER BY v.seq`;
+const LIVE = `SELECT live.content, m.manifest FROM (SELECT DISTINCT content FROM versions
+    WHERE content IS NOT NULL AND content > ? ORDER BY content LIMIT ?) live
+  LEFT JOIN manifests m ON m.id = live.content ORDER BY live.content`;
+const MANIFEST = "SELECT manifest FROM manifests WHERE id = ?";
+
+const page = (limit: number): number => Math.max(1, Math.min(limit, PAGE_ROWS_MAX));
+
+export class Queries {
+  readonly #sql: Sql;
+  readonly #hubId: string;
+
+  constructor(sql: Sql, hubId: string) {
+    this.#sql = sql;
+    this.#hubId = hubId;
+  }
+
+  async version(space: SpaceId, path: RelPath): Promise<Version | undefined> {
+    return this.#one(await this.#sql.get<VersionRow>(CURRENT, [space, encodeName(path)]));
+  }
+
+  async versionAt(space: SpaceId, path: RelPath, at: Point): Promise<Version | undefined> {
+    const sequence = await this.#sequenceOf(space, at);
+    return this.#one(await this.#sql.get<VersionRow>(VERSION_AT, [space, encodeName(path), sequence]));
+  }
+
+  #one(row: VersionRow | undefined): Version | undefined {
+    return row === undefined ? undefined : versionOf(row, this.#hubId);
+  }
+
+  async list(space: SpaceId, request: ListRequest): Promise<Version[]> {
+    const limit = page(request.limit);
+    const whole = rangeBelow(request.below);
+    const range = request.after === undefined ? whole : afterPath(whole, request.after);
+    const sequence = request.at === undefined ? undefined : await this.#sequenceOf(space, request.at);
+    const rows = (part: Range, count: number): Promise<VersionRow[]> =>
+      sequence === undefined
+        ? this.#sql.all(LIST, [space, part.from, part.to, count])
+        : this.#sql.all(LIST_AT, [space, part.from, part.to, sequence, sequence, count]);
+    const found = request.shallow
+      ? await children(rows, range, whole.from.length, limit)
+      : await rows(range, limit);
+    return found.map((row) => versionOf(row, this.#hubId));
+  }
+
+  async count(space: SpaceId, below: RelPath, max: number): Promise<number> {
+    const { from, to } = rangeBelow(below);
+    return (await this.#sql.get<{ entries: number }>(COUNT, [space, from, to, max]))!.entries;
+  }
+
+  async changedSince(space: SpaceId, below: RelPath, sequence: number, limit: number): Promise<Version[]> {
+    if (below === "") {
+      const rows = await this.#sql.all<VersionRow>(SINCE, [space, sequence, Number.MAX_SAFE_INTEGER, page(limit)]);
+      return rows.map((row) => versionOf(row, this.#hubId));
+    }
+    const { from, to } = rangeBelow(below);
+    const last = (await this.#sql.get<{ sequence: number }>(SEQUENCE, [space]))?.sequence ?? 0;
+    const found: VersionRow[] = [];
+    for (let after = sequence; after < last && found.length < page(limit); after += WINDOW) {
+      const values = [space, after, after + WINDOW, encodeName(below), from, to, page(limit) - found.length];
+      found.push(...(await this.#sql.all<VersionRow>(SINCE_BELOW, values)));
+    }
+    return found.map((row) => versionOf(row, this.#hubId));
+  }
+
+  async history(space: SpaceId, path: RelPath, before: number | undefined, limit: number): Promise<JournalRecord[]> {
+    const end = before ?? Number.MAX_SAFE_INTEGER;
+    return this.#records(await this.#sql.all<JournalRow>(HISTORY, [space, encodeName(path), end, page(limit)]));
+  }
+
+  async journal(space: SpaceId, after: number, limit: number): Promise<JournalRecord[]> {
+    return this.#records(await this.#sql.all<JournalRow>(JOURNAL, [space, after, page(limit)]));
+  }
+
+  async journalOfRun(space: SpaceId, runId: string): Promise<JournalRecord[]> {
+    const commits = await this.#sql.all<{ seq: number; last_seq: number }>(COMMITS_OF_RUN, [space, runId]);
+    const records: JournalRecord[] = [];
+    for (const { seq, last_seq } of commits) {
+      for (let from = seq; from <= last_seq; from += PAGE_ROWS_MAX) {
+        const to = Math.min(last_seq, from + PAGE_ROWS_MAX - 1);
+        const rows = await this.#sql.all<JournalRow>(COMMIT_RECORDS, [space, from, to]);
+        for (const record of this.#records(rows)) records.push(record);
+      }
+    }
+    return records;
+  }
+
+  #records(rows: readonly JournalRow[]): JournalRecord[] {
+    return rows.map((row) => recordOf(row, this.#hubId));
+  }
+
+  /** 0 before the first commit. */
+  async sequenceAt(space: SpaceId, timeMs: number): Promise<number> {
+    // Times are whole; what a person asks for may not be.
+    const time = Math.floor(timeMs);
+    return (await this.#sql.get<{ last_seq: number }>(SEQUENCE_AT, [space, time]))?.last_seq ?? 0;
+  }
+
+  async #sequenceOf(space: SpaceId, at: Point): Promise<number> {
+    return "sequence" in at ? at.sequence : this.sequenceAt(space, at.timeMs);
+  }
+
+  async manifest(id: ContentId): Promise<Manifest | undefined> {
+    const row = await this.#sql.get<{ manifest: Uint8Array }>(MANIFEST, [Uint8Array.fromHex(id)]);
+    return row === undefined ? undefined : decodeManifest(id, row.manifest);
+  }
+
+  async liveContent(
+    after: ContentId | undefined,
+    limit: number,
+  ): Promise<{ id: ContentId; manifest: Manifest | undefined }[]> {
+    const found: { id: ContentId; manifest: Manifest | undefined }[] = [];
+    let from: Uint8Array = after === undefined ? new Uint8Array(0) : Uint8Array.fromHex(after);
+    let bytes = 0;
+    while (found.length < limit && bytes < MANIFEST_BYTES_MAX) {
+      const count = Math.min(limit - found.length, LIVE_ROWS_MAX);
+      const rows = await this.#sql.all<{ content: Uint8Array; manifest: Uint8Array | null }>(LIVE, [from, count]);
+      for (const { content, manifest } of rows) {
+        const id = contentIdOfRow(content);
+        found.push({ id, manifest: manifest === null ? undefined : decodeManifest(id, manifest) });
+        bytes += manifest?.length ?? 0;
+      }
+      if (rows.length < count) break;
+      from = rows.at(-1)!.content;
+    }
+    return found;
+  }
+}
+
+/**
+ * Direct children among the rows of a range. The inside of a directory is skipped as soon as it is met, so a page costs
+ * its own entries and not what is below them. `prefix` is the length of what all paths of the range begin with.
+ */
+async function children(
+  rows: (part: Range, count: number) => Promise<VersionRow[]>,
+  range: Range,
+  prefix: number,
+  limit: number,
+): Promise<VersionRow[]> {
+  const found: VersionRow[] = [];
+  let { from } = range;
+  let count = limit;
+  for (;;) {
+    const some = await rows({ from, to: range.to }, count);
+    let hasSkipped = false;
+    for (const row of some) {
+      if (compareBytes(row.path, from) < 0) continue;
+      const child = childOf(row.path, prefix);
+      if (child.length < row.path.length) {
+        from = behind(child);
+        hasSkipped = true;
+        continue;
+      }
+      found.push(row);
+      if (found.length === limit) return found;
+    }
+    if (some.length < count) return found;
+    const last = some.at(-1)!.path;
+    if (compareBytes(last, from) >= 0) from = next(last);
+    count = hasSkipped ? SKIP_ROWS_MIN : Math.min(count * SKIP_ROWS_GROWTH, limit);
+  }
+}

@@ -1,0 +1,166 @@
+/** Rows of spaces and restore points, and the end of a space. */
+import { unknownSpace } from "#hub/meta/commit.ts";
+import { dropUnreferred } from "#hub/meta/manifests.ts";
+import { SPACE_COLUMNS, type SpaceRow, contentIdOfRow, encodeSettings, spaceOf } from "#hub/meta/rows.ts";
+import type { RestorePoint, Space, SpaceId, SpaceSettings } from "#hub/space.ts";
+import { SynclineError } from "#model/error.ts";
+import type { Database, Sql } from "#platform/sql/database.ts";
+import type { ContentId } from "#sync/chunk/chunk-id.ts";
+
+/** Versions of an erased space that one transaction removes. */
+const ERASE_ROWS = 5000;
+
+const FACT = "SELECT value FROM facts WHERE name = ?";
+const SAVE_FACT =
+  "INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+const SPACES = `SELECT ${SPACE_COLUMNS} FROM spaces ORDER BY id`;
+const SPACE = `SELECT ${SPACE_COLUMNS} FROM spaces WHERE id = ?`;
+const NAMED = "SELECT id FROM spaces WHERE name = ?";
+const INSERT_SPACE = `INSERT INTO spaces (${SPACE_COLUMNS}) VALUES (?, ?, ?, NULL, ?, ?, ?, 0, 0, 0)`;
+const UPDATE_SPACE = "UPDATE spaces SET name = ?, settings = ?, deleted_ms = ? WHERE id = ?";
+const ERASE_BEGIN = ["DELETE FROM spaces WHERE id = ?", "INSERT INTO erasing (space_id) VALUES (?)"];
+const ERASING = "SELECT space_id FROM erasing";
+const ERASE_PIECE = "SELECT seq, content FROM versions WHERE space_id = ? ORDER BY seq LIMIT ?";
+const ERASE_UP_TO = [
+  "DELETE FROM versions WHERE space_id = ? AND seq <= ?",
+  "DELETE FROM commits WHERE space_id = ? AND seq <= ?",
+];
+const ERASE_END = [
+  "DELETE FROM restore_points WHERE space_id = ?",
+  "DELETE FROM erasing WHERE space_id = ?",
+];
+const INSERT_POINT = "INSERT INTO restore_points (space_id, name, seq, time_ms, actor) VALUES (?, ?, ?, ?, ?)";
+const POINTS = "SELECT name, seq, time_ms, actor FROM restore_points WHERE space_id = ? ORDER BY seq, name";
+const DELETE_POINT = "DELETE FROM restore_points WHERE space_id = ? AND name = ?";
+
+/** A fact that is made once. */
+export function factOf(db: Database, name: string, make: () => string): Promise<string> {
+  return db.transaction(async (sql) => {
+    const known = await sql.get<{ value: string }>(FACT, [name]);
+    if (known !== undefined) return known.value;
+    const value = make();
+    await sql.run(SAVE_FACT, [name, value]);
+    return value;
+  });
+}
+
+export function createSpace(
+  db: Database,
+  given: { name: string; settings: SpaceSettings; seeds: Uint8Array; lineage: string; timeMs: number },
+): Promise<Space> {
+  return db.transaction(async (sql) => {
+    await requireFree(sql, given.name);
+    const id = Number((await sql.get<{ value: string }>(FACT, ["next_space"]))?.value ?? "1");
+    await sql.run(SAVE_FACT, ["next_space", String(id + 1)]);
+    const { name, settings, seeds, lineage, timeMs } = given;
+    await sql.run(INSERT_SPACE, [id, name, timeMs, encodeSettings(settings), lineage, seeds]);
+    return requireSpace(sql, id as SpaceId);
+  });
+}
+
+export async function allSpaces(sql: Sql): Promise<Space[]> {
+  return (await sql.all<SpaceRow>(SPACES)).map(spaceOf);
+}
+
+export async function spaceById(sql: Sql, id: SpaceId): Promise<Space | undefined> {
+  const row = await sql.get<SpaceRow>(SPACE, [id]);
+  return row === undefined ? undefined : spaceOf(row);
+}
+
+export async function requireSpace(sql: Sql, id: SpaceId): Promise<Space> {
+  const space = await spaceById(sql, id);
+  if (space === undefined) throw unknownSpace(id);
+  return space;
+}
+
+export function updateSpace(
+  db: Database,
+  id: SpaceId,
+  change: { name?: string; settings?: SpaceSettings; deletedMs?: number | null },
+): Promise<Space> {
+  return db.transaction(async (sql) => {
+    const space = await requireSpace(sql, id);
+    const name = change.name ?? space.name;
+    if (name !== space.name) await requireFree(sql, name);
+    const settings = encodeSettings(change.settings ?? space.settings);
+    const deletedMs = change.deletedMs === undefined ? (space.deletedMs ?? null) : change.deletedMs;
+    await sql.run(UPDATE_SPACE, [name, settings, deletedMs, id]);
+    return requireSpace(sql, id);
+  });
+}
+
+async function requireFree(sql: Sql, name: string): Promise<void> {
+  if ((await sql.get(NAMED, [name])) === undefined) return;
+  throw new SynclineError({
+    code: "EXISTS",
+    op: "name space",
+    message: `there is a space "${name}" already`,
+    hint: "choose another name; a deleted space keeps its name until it is erased",
+  });
+}
+
+/** From the first transaction on the space is gone; a crash later leaves rows that the next start removes. */
+export async function eraseSpace(db: Database, id: SpaceId): Promise<void> {
+  await db.transaction(async (sql) => {
+    const { deletedMs, name } = await requireSpace(sql, id);
+    if (deletedMs === undefined) {
+      throw new SynclineError({
+        code: "DENIED",
+        op: "erase space",
+        message: `the space "${name}" is not deleted`,
+        hint: "delete it first",
+      });
+    }
+    for (const text of ERASE_BEGIN) await sql.run(text, [id]);
+  });
+  await eraseRows(db, id);
+}
+
+/** Goes on with what a crash cut off. */
+export async function eraseLeftOver(db: Database): Promise<void> {
+  for (const { space_id } of await db.all<{ space_id: number }>(ERASING)) await eraseRows(db, space_id as SpaceId);
+}
+
+async function eraseRows(db: Database, id: SpaceId): Promise<void> {
+  for (;;) {
+    const count = await db.transaction(async (sql) => {
+      const rows = await sql.all<{ seq: number; content: Uint8Array | null }>(ERASE_PIECE, [id, ERASE_ROWS]);
+      if (rows.length === 0) return 0;
+      for (const text of ERASE_UP_TO) await sql.run(text, [id, rows.at(-1)!.seq]);
+      const contents = new Set<ContentId>();
+      for (const { content } of rows) if (content !== null) contents.add(contentIdOfRow(content));
+      await dropUnreferred(sql, contents);
+      return rows.length;
+    });
+    if (count === 0) break;
+  }
+  await db.transaction(async (sql) => {
+    for (const text of ERASE_END) await sql.run(text, [id]);
+  });
+}
+
+export async function createRestorePoint(db: Database, point: RestorePoint): Promise<void> {
+  await db.transaction(async (sql) => {
+    await requireSpace(sql, point.space);
+    const same = (await restorePoints(sql, point.space)).some(({ name }) => name === point.name);
+    if (same) {
+      throw new SynclineError({
+        code: "EXISTS",
+        op: "create restore point",
+        message: `there is a restore point "${point.name}" already`,
+        hint: "choose another name, or delete that one first",
+      });
+    }
+    await sql.run(INSERT_POINT, [point.space, point.name, point.sequence, point.timeMs, point.actor]);
+  });
+}
+
+/** By sequence. */
+export async function restorePoints(sql: Sql, space: SpaceId): Promise<RestorePoint[]> {
+  const rows = await sql.all<{ name: string; seq: number; time_ms: number; actor: string }>(POINTS, [space]);
+  return rows.map(({ name, seq, time_ms, actor }) => ({ space, name, sequence: seq, timeMs: time_ms, actor }));
+}
+
+export async function deleteRestorePoint(db: Database, space: SpaceId, name: string): Promise<boolean> {
+  return (await db.run(DELETE_POINT, [space, name])) > 0;
+}

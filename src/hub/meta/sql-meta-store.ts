@@ -1,0 +1,148 @@
+/** MetaStore over an SQL database; what it does is in the files beside it, one idea each. */
+import { commitAll } from "#hub/meta/commit.ts";
+import { expire } from "#hub/meta/expire.ts";
+import type { Commit, CommitOutcome, ListRequest, MetaStore } from "#hub/meta/meta-store.ts";
+import { Queries } from "#hub/meta/queries.ts";
+import { MIGRATIONS } from "#hub/meta/schema.ts";
+import {
+  allSpaces,
+  createRestorePoint,
+  createSpace,
+  deleteRestorePoint,
+  eraseLeftOver,
+  eraseSpace,
+  factOf,
+  requireSpace,
+  restorePoints,
+  spaceById,
+  updateSpace,
+} from "#hub/meta/spaces.ts";
+import type { JournalRecord, Point, RestorePoint, Space, SpaceId, SpaceSettings, Version } from "#hub/space.ts";
+import type { RelPath } from "#model/path.ts";
+import type { Random } from "#platform/host.ts";
+import type { Database } from "#platform/sql/database.ts";
+import { migrate } from "#platform/sql/migrate.ts";
+import type { ContentId } from "#sync/chunk/chunk-id.ts";
+import type { Manifest } from "#sync/chunk/manifest.ts";
+
+const HUB_ID_BYTES = 8;
+
+export class SqlMetaStore implements MetaStore {
+  readonly hubId: string;
+  readonly #db: Database;
+  readonly #queries: Queries;
+
+  private constructor(db: Database, hubId: string) {
+    this.#db = db;
+    this.hubId = hubId;
+    this.#queries = new Queries(db, hubId);
+  }
+
+  /** Makes or upgrades the tables; the store then owns the database. */
+  static async open(db: Database, random: Random): Promise<SqlMetaStore> {
+    await migrate(db, "meta", MIGRATIONS);
+    const hubId = await factOf(db, "hub_id", () => random.bytes(HUB_ID_BYTES).toHex());
+    await eraseLeftOver(db);
+    return new SqlMetaStore(db, hubId);
+  }
+
+  createSpace(
+    name: string,
+    settings: SpaceSettings,
+    seeds: Uint8Array,
+    lineage: string,
+    timeMs: number,
+  ): Promise<Space> {
+    return createSpace(this.#db, { name, settings, seeds, lineage, timeMs });
+  }
+
+  spaces(): Promise<Space[]> {
+    return allSpaces(this.#db);
+  }
+
+  space(id: SpaceId): Promise<Space | undefined> {
+    return spaceById(this.#db, id);
+  }
+
+  updateSpace(
+    id: SpaceId,
+    change: { name?: string; settings?: SpaceSettings; deletedMs?: number | null },
+  ): Promise<Space> {
+    return updateSpace(this.#db, id, change);
+  }
+
+  eraseSpace(id: SpaceId): Promise<void> {
+    return eraseSpace(this.#db, id);
+  }
+
+  version(space: SpaceId, path: RelPath): Promise<Version | undefined> {
+    return this.#queries.version(space, path);
+  }
+
+  list(space: SpaceId, request: ListRequest): Promise<Version[]> {
+    return this.#queries.list(space, request);
+  }
+
+  count(space: SpaceId, below: RelPath, max: number): Promise<number> {
+    return this.#queries.count(space, below, max);
+  }
+
+  changedSince(space: SpaceId, below: RelPath, sequence: number, limit: number): Promise<Version[]> {
+    return this.#queries.changedSince(space, below, sequence, limit);
+  }
+
+  history(space: SpaceId, path: RelPath, before: number | undefined, limit: number): Promise<JournalRecord[]> {
+    return this.#queries.history(space, path, before, limit);
+  }
+
+  versionAt(space: SpaceId, path: RelPath, at: Point): Promise<Version | undefined> {
+    return this.#queries.versionAt(space, path, at);
+  }
+
+  journal(space: SpaceId, after: number, limit: number): Promise<JournalRecord[]> {
+    return this.#queries.journal(space, after, limit);
+  }
+
+  journalOfRun(space: SpaceId, runId: string): Promise<JournalRecord[]> {
+    return this.#queries.journalOfRun(space, runId);
+  }
+
+  sequenceAt(space: SpaceId, timeMs: number): Promise<number> {
+    return this.#queries.sequenceAt(space, timeMs);
+  }
+
+  commit(commits: readonly Commit[], manifests: ReadonlyMap<ContentId, Manifest>): Promise<CommitOutcome[]> {
+    return commitAll(this.#db, this.hubId, commits, manifests);
+  }
+
+  manifest(id: ContentId): Promise<Manifest | undefined> {
+    return this.#queries.manifest(id);
+  }
+
+  liveContent(
+    after: ContentId | undefined,
+    limit: number,
+  ): Promise<{ id: ContentId; manifest: Manifest | undefined }[]> {
+    return this.#queries.liveContent(after, limit);
+  }
+
+  async expire(space: SpaceId, nowMs: number, limit: number): Promise<number> {
+    return expire(this.#db, this.hubId, await requireSpace(this.#db, space), nowMs, limit);
+  }
+
+  createRestorePoint(point: RestorePoint): Promise<void> {
+    return createRestorePoint(this.#db, point);
+  }
+
+  restorePoints(space: SpaceId): Promise<RestorePoint[]> {
+    return restorePoints(this.#db, space);
+  }
+
+  deleteRestorePoint(space: SpaceId, name: string): Promise<boolean> {
+    return deleteRestorePoint(this.#db, space, name);
+  }
+
+  close(): Promise<void> {
+    return this.#db.close();
+  }
+}

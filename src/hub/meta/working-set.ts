@@ -1,0 +1,185 @@
+/**
+ * A space inside the transaction of a commit: what is at the paths that the commit looks at, and what it has changed so
+ * far. Rows are read and written in bulk; what must see everything (is a directory empty? what is in it?) writes first.
+ */
+import { afterPath, rangeBelow } from "#hub/meta/ranges.ts";
+import {
+  type Draft,
+  type VersionRow,
+  VERSION_COLUMNS,
+  VERSION_WIDTH,
+  rowOf,
+  valuesOf,
+  versionOf,
+} from "#hub/meta/rows.ts";
+import { ListText, RowsText } from "#hub/meta/texts.ts";
+import type { Space, Version, VersionVector } from "#hub/space.ts";
+import { type RelPath, encodeName } from "#model/path.ts";
+import type { Sql } from "#platform/sql/database.ts";
+
+/** Versions kept in memory; more are forgotten and read again. */
+const KNOWN_MAX = 50_000;
+/** Rows that wait to be written. */
+const PENDING_MAX = 2048;
+/** Updates sent without waiting for each answer. */
+const UPDATES_AT_ONCE = 256;
+
+const IS_CURRENT = "space_id = ? AND replaced IS NULL";
+const LOAD = new ListText(
+  `SELECT ${VERSION_COLUMNS} FROM versions WHERE ${IS_CURRENT} AND present IN (0, 1) AND path IN (%)`,
+);
+const ANY_BELOW = `SELECT 1 AS one FROM versions WHERE ${IS_CURRENT} AND present = 1 AND path >= ? AND path < ? LIMIT 1`;
+const BELOW = `SELECT ${VERSION_COLUMNS} FROM versions WHERE ${IS_CURRENT} AND present = 1 AND path >= ? AND path < ?`;
+const FIRST_BELOW = `${BELOW} ORDER BY path LIMIT ?`;
+const LAST_BELOW = `${BELOW} ORDER BY path DESC LIMIT ?`;
+const LONGEST_BELOW = `SELECT max(length(path)) AS longest FROM versions
+  WHERE ${IS_CURRENT} AND present = 1 AND path >= ? AND path < ?`;
+const INSERT = new RowsText(`INSERT INTO versions (${VERSION_COLUMNS}) VALUES`, VERSION_WIDTH);
+const REPLACE = "UPDATE versions SET replaced = ? WHERE space_id = ? AND seq = ?";
+
+export class WorkingSet {
+  readonly space: Space;
+  sequence: number;
+  bytes: number;
+  entries: number;
+  readonly #sql: Sql;
+  readonly #hubId: string;
+  /** The sequence of the first change of the commit that is being made. */
+  #commit = 0;
+  /** Undefined: looked at, and there never was anything. */
+  #known = new Map<RelPath, Version | undefined>();
+  /** New rows by their sequence, which rises. */
+  #pending = new Map<number, VersionRow>();
+  /** Sequences of rows in the table that are replaced, and by which. */
+  #replaced: [was: number, now: number][] = [];
+
+  constructor(sql: Sql, space: Space, hubId: string) {
+    this.#sql = sql;
+    this.#hubId = hubId;
+    this.space = space;
+    this.sequence = space.sequence;
+    this.bytes = space.usage.bytes;
+    this.entries = space.usage.entries;
+  }
+
+  beginCommit(): void {
+    this.#commit = this.sequence + 1;
+  }
+
+  /** Reads what is at these paths, all at once. */
+  async load(paths: Iterable<RelPath>): Promise<void> {
+    // What waits to be written is known here alone.
+    if (this.#known.size > KNOWN_MAX) {
+      await this.flush();
+      this.#known.clear();
+    }
+    const wanted = [...new Set(paths)].filter((path) => !this.#known.has(path));
+    for (const path of wanted) this.#known.set(path, undefined);
+    const list = wanted.map(encodeName);
+    for (const { text, values } of LOAD.pieces([this.space.id], list)) {
+      this.#learn(await this.#sql.all<VersionRow>(text, values));
+    }
+  }
+
+  #learn(rows: readonly VersionRow[]): Version[] {
+    return rows.map((row) => {
+      const version = versionOf(row, this.#hubId);
+      this.#known.set(version.path, version);
+      return version;
+    });
+  }
+
+  /** The current version, also a tombstone. */
+  async current(path: RelPath): Promise<Version | undefined> {
+    if (!this.#known.has(path)) await this.load([path]);
+    return this.#known.get(path);
+  }
+
+  async hasBelow(dir: RelPath): Promise<boolean> {
+    await this.flush();
+    const { from, to } = rangeBelow(dir);
+    return (await this.#sql.get(ANY_BELOW, [this.space.id, from, to])) !== undefined;
+  }
+
+  /** Bytes of the longest path below a directory; 0 when it is empty. */
+  async longestBelow(dir: RelPath): Promise<number> {
+    await this.flush();
+    const { from, to } = rangeBelow(dir);
+    const row = await this.#sql.get<{ longest: number | null }>(LONGEST_BELOW, [this.space.id, from, to]);
+    return row?.longest ?? 0;
+  }
+
+  /** Present entries below a directory, the first ones after a path. */
+  async firstBelow(dir: RelPath, after: RelPath | undefined, limit: number): Promise<Version[]> {
+    await this.flush();
+    const range = rangeBelow(dir);
+    const { from, to } = after === undefined ? range : afterPath(range, after);
+    return this.#learn(await this.#sql.all<VersionRow>(FIRST_BELOW, [this.space.id, from, to, limit]));
+  }
+
+  /** Present entries below a directory, from the last one on backwards. */
+  async lastBelow(dir: RelPath, limit: number): Promise<Version[]> {
+    await this.flush();
+    const { from, to } = rangeBelow(dir);
+    return this.#learn(await this.#sql.all<VersionRow>(LAST_BELOW, [this.space.id, from, to, limit]));
+  }
+
+  /** Makes the next version of a path. */
+  async record(draft: Draft): Promise<Version> {
+    const { path, entry, content } = draft;
+    const before = await this.current(path);
+    const sequence = ++this.sequence;
+    const vector: VersionVector = { ...before?.vector, [this.#hubId]: sequence };
+    const version: Version = { path, sequence, entry, content, vector };
+    const previous = before?.sequence ?? 0;
+    const row = rowOf(this.space.id, this.#hubId, version, draft, { previous, commit: this.#commit });
+    const pending = this.#pending.get(previous);
+    if (pending !== undefined) this.#pending.set(previous, { ...pending, replaced: sequence });
+    else if (previous > 0) this.#replaced.push([previous, sequence]);
+    this.#pending.set(sequence, row);
+    this.#known.set(path, version);
+    this.bytes += sizeOf(entry) - sizeOf(before?.entry);
+    this.entries += (entry === undefined ? 0 : 1) - (before?.entry === undefined ? 0 : 1);
+    if (this.#pending.size >= PENDING_MAX) await this.flush();
+    return version;
+  }
+
+  /** Writes what waits. */
+  async flush(): Promise<void> {
+    const sql = this.#sql;
+    for (let at = 0; at < this.#replaced.length; at += UPDATES_AT_ONCE) {
+      const some = this.#replaced.slice(at, at + UPDATES_AT_ONCE);
+      await Promise.all(some.map(([was, now]) => sql.run(REPLACE, [now, this.space.id, was])));
+    }
+    const rows = [...this.#pending.values()].map(valuesOf);
+    for (const { text, values } of INSERT.pieces(rows)) await sql.run(text, values);
+    this.#replaced = [];
+    this.#pending.clear();
+  }
+
+  /** Everything goes on from here, or back to it. */
+  async mark(): Promise<() => Promise<void>> {
+    await this.flush();
+    await this.#sql.run("SAVEPOINT atomic_commit");
+    const { sequence, bytes, entries } = this;
+    return async () => {
+      await this.#sql.run("ROLLBACK TO atomic_commit");
+      this.sequence = sequence;
+      this.bytes = bytes;
+      this.entries = entries;
+      this.#known.clear();
+      this.#pending.clear();
+      this.#replaced = [];
+    };
+  }
+
+  /** Ends what mark() began. */
+  async release(): Promise<void> {
+    await this.flush();
+    await this.#sql.run("RELEASE atomic_commit");
+  }
+}
+
+function sizeOf(entry: Version["entry"]): number {
+  return entry !== undefined && entry.kind === "file" ? entry.size : 0;
+}

@@ -1,0 +1,118 @@
+/**
+ * What keeps a hub small and sound without anybody asking: deleted spaces are erased when their grace has ended, old
+ * versions lose their content by the retention of their space, chunks that nothing refers to are pruned, and what is at
+ * rest is read again, a little at a time.
+ *
+ * The order is that of references: what refers goes before what it refers to. Between the two, an interruption leaves
+ * garbage, which the next round takes.
+ */
+import type { MetaStore } from "#hub/meta/meta-store.ts";
+import type { Clock } from "#platform/host.ts";
+import type { ChunkStore } from "#store/chunk-store.ts";
+import type { ChunkId, ContentId } from "#sync/chunk/chunk-id.ts";
+
+const HOUR_MS = 3_600_000;
+
+/** How long a deleted space can be brought back. */
+export const SPACE_GRACE_MS = 7 * 24 * HOUR_MS;
+/** Chunks younger than this are never pruned: whoever put them may be about to refer to them. */
+export const CHUNK_GRACE_MS = 24 * HOUR_MS;
+/** A round that would free more than this part of the store is refused until a person asks for it. */
+const PRUNE_FRACTION_MAX = 0.5;
+const ROUND_EVERY_MS = HOUR_MS;
+/** Bytes read again in one round: a store of 1 TiB is looked at about once in a month. */
+const SCRUB_BYTES_PER_ROUND = 1536 << 20;
+const ROWS = 5000;
+
+export type UpkeepRound = {
+  readonly erasedSpaces: number;
+  readonly expiredVersions: number;
+  readonly removedChunks: number;
+  readonly freedBytes: number;
+  readonly scrubbedBytes: number;
+  readonly damaged: readonly ChunkId[];
+};
+
+export type UpkeepOptions = {
+  readonly meta: MetaStore;
+  readonly chunks: ChunkStore;
+  readonly clock: Clock;
+  /** Where the last round's scrub ended, kept over restarts. */
+  readonly cursor: { read(): Promise<string | undefined>; write(cursor: string | undefined): Promise<void> };
+  readonly onRound: (round: UpkeepRound) => void;
+  /** A round that could not be finished; the next one tries again. */
+  readonly onError: (error: unknown) => void;
+};
+
+export class Upkeep {
+  readonly id = "upkeep";
+  readonly #options: UpkeepOptions;
+
+  constructor(options: UpkeepOptions) {
+    this.#options = options;
+  }
+
+  /** Rounds until aborted; the first comes after one interval, so that a hub that starts again and again does not scan. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, onRound, onError } = this.#options;
+    while (!signal.aborted) {
+      await clock.sleep(ROUND_EVERY_MS, signal).catch(() => undefined);
+      if (signal.aborted) return;
+      try {
+        onRound(await this.round(PRUNE_FRACTION_MAX, signal));
+      } catch (error) {
+        if (!signal.aborted) onError(error);
+      }
+    }
+  }
+
+  /**
+   * One round now.
+   * @param fractionMax part of the store that may be freed at once, 0 to 1
+   * @throws {SynclineError} HALT when more would be freed, DISK
+   */
+  async round(fractionMax: number, signal: AbortSignal): Promise<UpkeepRound> {
+    const { chunks, clock, cursor } = this.#options;
+    const nowMs = clock.nowMs();
+    const { erasedSpaces, expiredVersions } = await this.#forget(nowMs, signal);
+    const options = { live: this.#live(signal), olderThanMs: nowMs - CHUNK_GRACE_MS, fractionMax };
+    const { removedChunks, freedBytes } = await chunks.prune(options, signal);
+    const scrub = await chunks.scrub(await cursor.read(), SCRUB_BYTES_PER_ROUND, signal);
+    await cursor.write(scrub.cursor);
+    const { checkedBytes: scrubbedBytes, damaged } = scrub;
+    return { erasedSpaces, expiredVersions, removedChunks, freedBytes, scrubbedBytes, damaged };
+  }
+
+  async #forget(nowMs: number, signal: AbortSignal): Promise<{ erasedSpaces: number; expiredVersions: number }> {
+    const { meta } = this.#options;
+    let erasedSpaces = 0;
+    let expiredVersions = 0;
+    for (const space of await meta.spaces()) {
+      signal.throwIfAborted();
+      if (space.deletedMs !== undefined && space.deletedMs + SPACE_GRACE_MS < nowMs) {
+        await meta.eraseSpace(space.id);
+        erasedSpaces++;
+        continue;
+      }
+      for (let expired = ROWS; expired === ROWS; expiredVersions += expired) {
+        signal.throwIfAborted();
+        expired = await meta.expire(space.id, nowMs, ROWS);
+      }
+    }
+    return { erasedSpaces, expiredVersions };
+  }
+
+  /** Every chunk that any version refers to. */
+  async *#live(signal: AbortSignal): AsyncGenerator<ChunkId> {
+    for (let after: ContentId | undefined; ; ) {
+      signal.throwIfAborted();
+      const page = await this.#options.meta.liveContent(after, ROWS);
+      for (const { id, manifest } of page) {
+        if (manifest === undefined) yield id as string as ChunkId;
+        else for (const chunk of manifest.chunks) yield chunk.id;
+      }
+      if (page.length < ROWS) return;
+      after = page.at(-1)!.id;
+    }
+  }
+}
