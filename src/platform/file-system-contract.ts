@@ -206,6 +206,32 @@ function contents(bench: () => Bench): void {
     fs.close(fd);
   });
 
+  test("[FS-43] a file is opened for writing in place; its lock is held by one descriptor, until that closes", () => {
+    const { fs, root } = bench();
+    bench().put("f", "old bytes");
+    const fd = fs.openWrite(root, "f");
+    fs.write(fd, encoder.encode("new"), 0);
+    fs.truncate(fd, 5);
+    expect(bench().textOf(fd)).toBe("new b");
+    if (bench().abilities.symlinks) {
+      fs.symlink("f", root, "link");
+      expect(refusal(() => fs.openWrite(root, "link"))).toBe("ELOOP");
+    }
+    expect(refusal(() => fs.openWrite(root, "missing"))).toBe("ENOENT");
+    const other = fs.openWrite(root, "f");
+    const first = refusal(() => expect(fs.tryLock(fd)).toBe(true));
+    if (first === "ok") {
+      expect(fs.tryLock(fd)).toBe(true);
+      expect(fs.tryLock(other)).toBe(false);
+      fs.close(fd);
+      expect(fs.tryLock(other)).toBe(true);
+    } else {
+      expect(first).toBe("ENOTSUP");
+      fs.close(fd);
+    }
+    fs.close(other);
+  });
+
   test("[FS-6] create is exclusive: a taken name of any kind is EEXIST and stays as it was", () => {
     const { fs, root } = bench();
     bench().put("f", "old");

@@ -99,6 +99,8 @@ export interface FileSystem {
   fstat(fd: Fd): Stat;
   /** Opens a regular file for reading without blocking on FIFOs or devices; other kinds throw EINVAL. */
   openRead(dir: Fd, name: string): Fd;
+  /** As openRead, for reading and writing in place. For files that belong to us alone. */
+  openWrite(dir: Fd, name: string): Fd;
   /** Creates with O_EXCL for reading and writing; the mode is exact, whatever the umask. */
   create(dir: Fd, name: string, mode: number): Fd;
   /** Reads at `position` until the buffer is full or the file ends; returns the bytes read. */
@@ -109,6 +111,11 @@ export interface FileSystem {
   readAsync(fd: Fd, into: Uint8Array, position: number): Promise<number>;
   writeAsync(fd: Fd, bytes: Uint8Array, position: number): Promise<void>;
   truncate(fd: Fd, size: number): void;
+  /**
+   * Takes the exclusive lock on an open file, until the descriptor is closed or the process ends. False when another
+   * descriptor holds it, in this process or another. Throws ENOTSUP where the system has no such locks.
+   */
+  tryLock(fd: Fd): boolean;
   /** Copies inside the kernel, sharing blocks where the disk can. Returns bytes copied, short at end of source. */
   copyRange(source: Fd, sourcePosition: number, target: Fd, targetPosition: number, length: number): number;
   /** The next range holding data at or after `position`, or undefined at the end. Whole rest where unsupported. */

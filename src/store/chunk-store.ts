@@ -25,6 +25,13 @@ export interface Pin extends Disposable {
    * @throws {SynclineError} DISK
    */
   put(id: ChunkId, bytes: Uint8Array): Promise<void> | void;
+  /**
+   * What was put or found through this pin survives a power loss when this resolves. Shares its barrier with every other
+   * flush. Rejects, now and ever after, when something of it is gone: then nothing may refer to it, and a new pin has to
+   * be taken and everything put again. So do has() and put().
+   * @throws {SynclineError} DISK, or CHUNK_DAMAGED for a found chunk that turned out to be damaged
+   */
+  flush(): Promise<void>;
 }
 
 export type ChunkStoreStats = {
@@ -47,7 +54,12 @@ export type PruneResult = { readonly removedChunks: number; readonly freedBytes:
 
 export interface ChunkStore {
   pin(): Pin;
-  /** What was put before, by anybody, survives a power loss when this resolves. Concurrent calls share one barrier. */
+  /**
+   * What was put before, by anybody, survives a power loss when this resolves. Concurrent calls share one barrier.
+   * Rejects as long as a pin is open that has lost something, because what was lost may be the caller's; who has a pin
+   * of its own asks that.
+   * @throws {SynclineError} DISK
+   */
   flush(): Promise<void>;
   /**
    * The chunk's plain bytes, verified against its id. The array is the caller's to read, not to change.
@@ -61,7 +73,7 @@ export interface ChunkStore {
    */
   scrub(cursor: string | undefined, budgetBytes: number, signal: AbortSignal): Promise<ScrubResult>;
   /**
-   * Removes chunks that are not in `live`, not pinned, and were put before `olderThanMs` (wall clock). `live` is read
+   * Removes chunks that are not in `live`, not pinned, and were last put or found before `olderThanMs` (wall clock). `live` is read
    * once, after the set of candidates was fixed, so that what is referred to meanwhile is seen. Rewrites packs that are
    * mostly dead. Refuses (HALT) to remove more than `fractionMax` of all bytes.
    */

@@ -111,7 +111,6 @@ export class SimFs extends SimProcess implements FileSystem {
     return this.#openFile(dir, name, "openRead", READ);
   }
 
-  /** Opens an existing file for reading and writing in place. Not in FileSystem: the engine never does that. */
   openWrite(dir: Fd, name: string): Fd {
     return this.#openFile(dir, name, "openWrite", READ | WRITE);
   }
@@ -150,6 +149,15 @@ export class SimFs extends SimProcess implements FileSystem {
     this.disk.usedBytes += content.allocatedBytes();
     this.disk.touch(handle.inode, true);
     this.tellFile(handle, "modify");
+  }
+
+  tryLock(fd: Fd): boolean {
+    this.enter("tryLock", fd, undefined, false);
+    const handle = this.#file(fd, "tryLock");
+    const { inode } = handle;
+    if (inode.lock !== undefined && inode.lock !== handle) return false;
+    inode.lock = handle;
+    return true;
   }
 
   copyRange(source: Fd, sourcePosition: number, target: Fd, targetPosition: number, length: number): number {

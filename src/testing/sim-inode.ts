@@ -70,6 +70,8 @@ export class Inode {
   /** A sync failed with EIO: the kernel has forgotten which pages were dirty, later syncs lie. */
   poisoned = false;
   numberFreed = false;
+  /** The descriptor that holds the exclusive lock. */
+  lock: object | undefined;
   /** Every use of it fails with this errno. */
   refusal: string | undefined;
   /** The root of what is mounted over this directory, and the reverse. */

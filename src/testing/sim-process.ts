@@ -143,6 +143,7 @@ export class SimProcess {
     const handle = this.handle(fd as Fd, "close");
     this.#handles.delete(fd);
     handle.inode.opens--;
+    if (handle.inode.lock === handle) handle.inode.lock = undefined;
     if (handle.writable) this.tellFile(handle, "close-write");
     this.disk.release(handle.inode);
   }

@@ -116,6 +116,7 @@ function bind(library: string, architecture: Architecture) {
     fchown: { args: ["i32", "u32", "u32"], returns: "i32" },
     fchownat: { args: ["i32", "ptr", "u32", "u32", "i32"], returns: "i32" },
     futimens: { args: ["i32", "ptr"], returns: "i32" },
+    flock: { args: ["i32", "i32"], returns: "i32" },
     ftruncate: { args: ["i32", I64], returns: "i32" },
     syncfs: { args: ["i32"], returns: "i32" },
     sync_file_range: { args: ["i32", I64, I64, "u32"], returns: "i32" },

@@ -40,6 +40,8 @@ import { probeAbilities } from "#platform/portable/probe-abilities.ts";
 
 const RENAME_NOREPLACE = 1;
 const RENAME_EXCHANGE = 2;
+const LOCK_EX = 2;
+const LOCK_NB = 4;
 /** tv_nsec that leaves a time as it is. */
 const UTIME_OMIT = BigInt(2 ** 30 - 2);
 const NS_PER_SECOND = 1_000_000_000n;
@@ -130,10 +132,18 @@ export class LinuxFileSystem implements FileSystem {
   }
 
   openRead(dir: Fd, name: string): Fd {
+    return this.#openFile(dir, name, this.#openReadFlags);
+  }
+
+  openWrite(dir: Fd, name: string): Fd {
+    return this.#openFile(dir, name, this.#openReadFlags | O_RDWR);
+  }
+
+  #openFile(dir: Fd, name: string, flags: number): Fd {
     this.#name.putName(name, "open");
     let fd: Fd;
     try {
-      fd = this.#open(dir, this.#openReadFlags, 0, "open", name);
+      fd = this.#open(dir, flags, 0, "open", name);
     } catch (error) {
       // What open(2) says of a socket, and of a device that is not there.
       if (isCode(error, "ENXIO", "ENODEV")) throw new FsError("EINVAL", "open", name);
@@ -200,6 +210,16 @@ export class LinuxFileSystem implements FileSystem {
     do result = this.#libc.ftruncate(fd, size);
     while (this.#libc.interrupted(result));
     if (result < 0) throwErrno(this.#libc, "truncate");
+  }
+
+  tryLock(fd: Fd): boolean {
+    let result: number;
+    do result = this.#libc.flock(fd, LOCK_EX | LOCK_NB);
+    while (this.#libc.interrupted(result));
+    if (result === 0) return true;
+    // EWOULDBLOCK has the number of EAGAIN.
+    if (errnoName(this.#libc.errno()) === "EAGAIN") return false;
+    return throwErrno(this.#libc, "lock");
   }
 
   copyRange(source: Fd, sourcePosition: number, target: Fd, targetPosition: number, length: number): number {

@@ -108,12 +108,20 @@ export class PortableFileSystem implements FileSystem {
   }
 
   openRead(dir: Fd, name: string): Fd {
+    return this.#openFile(dir, name, fs.constants.O_RDONLY);
+  }
+
+  openWrite(dir: Fd, name: string): Fd {
+    return this.#openFile(dir, name, fs.constants.O_RDWR);
+  }
+
+  #openFile(dir: Fd, name: string, access: number): Fd {
     const path = pathArgument(this.#path(dir, name, "open"));
     // Before opening too: where the flags below are missing, opening could follow a symlink or wait for a
     // FIFO.
     const before = attempt("open", name, () => fs.lstatSync(path));
     if (!before.isFile()) throw new FsError(before.isSymbolicLink() ? "ELOOP" : "EINVAL", "open", name);
-    const fd = attempt("open", name, () => fs.openSync(path, fs.constants.O_RDONLY | NO_FOLLOW | NON_BLOCK));
+    const fd = attempt("open", name, () => fs.openSync(path, access | NO_FOLLOW | NON_BLOCK));
     if (fs.fstatSync(fd).isFile()) return fd as Fd;
     fs.closeSync(fd);
     throw new FsError("EINVAL", "open", name);
@@ -163,6 +171,11 @@ export class PortableFileSystem implements FileSystem {
 
   truncate(fd: Fd, size: number): void {
     attempt("truncate", "", () => fs.ftruncateSync(fd, size));
+  }
+
+  /** Node has no call for it. */
+  tryLock(_fd: Fd): boolean {
+    throw new FsError("ENOTSUP", "lock");
   }
 
   copyRange(source: Fd, sourcePosition: number, target: Fd, targetPosition: number, length: number): number {

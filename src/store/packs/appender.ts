@@ -1,0 +1,376 @@
+/**
+ * The end of the store where everything is added: records are gathered in a few large buffers, written one behind the
+ * other, and made durable by barriers that all who wait share.
+ *
+ * What the disk refuses is lost for sure: the pack is cut back to what was durable and closed, the chunks behind that
+ * leave the catalog, and whoever protects one of them is told at the next flush. Nothing is tried again on the same
+ * descriptor, because after a failed sync nobody knows what is on the disk. Later chunks go into a new pack.
+ */
+import { SynclineError, assert } from "#model/error.ts";
+import { type Fd, FsError } from "#platform/file-system.ts";
+import type { Random } from "#platform/host.ts";
+import type { Catalog, Pack } from "#store/packs/catalog.ts";
+import { OFFSET_BYTES_MAX } from "#store/packs/chunk-table.ts";
+import { type PackFiles, chunkDiskError } from "#store/packs/pack-files.ts";
+import {
+  HEADER_BYTES, MARK_BYTES, PACK_ID_BYTES, RECORD_BYTES_MAX, Rows, encodePackHeader, encodeRecord, recordBytesOf,
+} from "#store/packs/pack-format.ts";
+
+export type PackLimits = {
+  /** A pack is complete when the next record would go beyond this. */
+  readonly packBytes: number;
+  /** Or when it has so many records: what is kept in memory of a pack that is open. */
+  readonly packRecords: number;
+  /** Of one buffer; at least RECORD_BYTES_MAX. */
+  readonly bufferBytes: number;
+};
+
+export const PACK_LIMITS: PackLimits = {
+  packBytes: OFFSET_BYTES_MAX,
+  packRecords: 1 << 18,
+  bufferBytes: 8 << 20,
+};
+
+/** One is filled while the others are written. */
+const BUFFERS = 3;
+/** Complete packs that may wait for their barrier before put() waits too. */
+const CLOSING_MAX = 2;
+
+export type NewRecord = {
+  readonly id: Uint8Array;
+  readonly plainBytes: number;
+  readonly packing: number;
+  readonly payload: Uint8Array;
+  readonly seconds: number;
+};
+
+/** A pack that is being written. */
+export type OpenPack = {
+  readonly pack: Pack;
+  /** Undefined until the file has been made. */
+  fd: Fd | undefined;
+  readonly rows: Rows;
+  /** What is in the file, and of that what is durable. */
+  written: Reach;
+  durable: Reach;
+  isGivenUp: boolean;
+};
+
+/** How far something has come in a pack. */
+type Reach = { readonly bytes: number; readonly records: number };
+
+type Batch = { readonly open: OpenPack; readonly bytes: Uint8Array; readonly at: number; used: number; records: number };
+
+export class Appender {
+  readonly #files: PackFiles;
+  readonly #catalog: Catalog;
+  readonly #random: Random;
+  readonly #limits: PackLimits;
+  #nextNumber: number;
+  #current: OpenPack | undefined;
+  /** Complete packs that are not durable yet. */
+  readonly #closing: OpenPack[] = [];
+  #filling: Batch | undefined;
+  readonly #queue: Batch[] = [];
+  readonly #free: Uint8Array[] = [];
+  #buffers = 0;
+  #queued = 0;
+  #done = 0;
+  #draining: Promise<void> | undefined;
+  #running: Promise<void> | undefined;
+  #next: Promise<void> | undefined;
+  #room = Promise.withResolvers<void>();
+  #failures = 0;
+  #failure: SynclineError | undefined;
+  /** Something that must not happen in this process, the end of a simulated one included. */
+  #broken: { readonly error: unknown } | undefined;
+
+  constructor(files: PackFiles, catalog: Catalog, random: Random, limits: PackLimits, nextNumber: number) {
+    assert(limits.bufferBytes >= RECORD_BYTES_MAX && limits.packBytes <= OFFSET_BYTES_MAX, "limits that fit the format");
+    this.#files = files;
+    this.#catalog = catalog;
+    this.#random = random;
+    this.#limits = limits;
+    this.#nextNumber = nextNumber;
+  }
+
+  /** Goes on with a pack of an earlier process, which is durable up to its end. */
+  resume(pack: Pack, fd: Fd, rows: Rows): void {
+    const reach = { bytes: pack.bytes, records: rows.count };
+    this.#current = { pack, fd, rows, written: reach, durable: reach, isGivenUp: false };
+  }
+
+  /** Where the record is now; undefined when there is no room: await room(), then try again. */
+  tryAppend(record: NewRecord): { readonly open: OpenPack; readonly offset: number } | undefined {
+    if (this.#broken !== undefined) throw this.#broken.error;
+    const bytes = recordBytesOf(record.payload.length);
+    const open = this.#packFor(bytes);
+    const batch = open === undefined ? undefined : this.#batchFor(open, bytes);
+    if (open === undefined || batch === undefined) return undefined;
+    const { pack, rows } = open;
+    const offset = pack.bytes;
+    batch.used += encodeRecord(batch.bytes, batch.used, pack.header.mark, record);
+    batch.records++;
+    rows.push({ ...record, offset, storedBytes: record.payload.length, damaged: false });
+    this.#catalog.resize(pack, offset + bytes);
+    return { open, offset };
+  }
+
+  /** Resolves when there may be room again. */
+  room(): Promise<void> {
+    return this.#room.promise;
+  }
+
+  /** A copy of bytes that may not be in their file yet; undefined when they are. */
+  peek(slot: number, offset: number, length: number): Uint8Array | undefined {
+    for (const batch of [...this.#queue, this.#filling]) {
+      if (batch === undefined || batch.open.pack.slot !== slot) continue;
+      const start = offset - batch.at;
+      if (start >= 0 && start + length <= batch.used) return batch.bytes.slice(start, start + length);
+    }
+    return undefined;
+  }
+
+  isOpen(pack: Pack): boolean {
+    return [this.#current, ...this.#closing].some((open) => open?.pack === pack);
+  }
+
+  /** Of the file of a pack, what can be read from it. */
+  readableBytes(pack: Pack): number {
+    const open = [this.#current, ...this.#closing].find((open) => open?.pack === pack);
+    return open?.written.bytes ?? pack.bytes;
+  }
+
+  /**
+   * Everything appended before is durable when it resolves. Whoever calls while one runs shares the next.
+   * @throws {SynclineError} DISK: of some pack, what was not durable is lost
+   */
+  barrier(): Promise<void> {
+    return (this.#next ??= this.#afterRunning());
+  }
+
+  /** Leaves what is durable in order for the next open. To be called after a last barrier; nothing may be added then. */
+  async close(): Promise<void> {
+    const open = this.#current;
+    if (open?.fd === undefined) return;
+    await this.#writeSidecar(open, false);
+    this.#files.fs.close(open.fd);
+    open.fd = undefined;
+  }
+
+  /** Writes the sidecar of the pack that is open, as far as it is durable. */
+  async checkpoint(): Promise<void> {
+    const open = this.#current;
+    if (open?.fd !== undefined && open.durable.records > 0) await this.#writeSidecar(open, false);
+  }
+
+  #packFor(bytes: number): OpenPack | undefined {
+    const open = this.#current;
+    if (open === undefined) return this.#begin();
+    const { packBytes, packRecords } = this.#limits;
+    if (open.pack.bytes + bytes <= packBytes && open.rows.count < packRecords) return open;
+    if (open.rows.count === 0) return open;
+    if (this.#closing.length >= CLOSING_MAX) return undefined;
+    this.#enqueue();
+    this.#closing.push(open);
+    this.#current = undefined;
+    // Whoever lost something by it is told at the flush that they have to call.
+    this.barrier().catch(() => {});
+    return this.#begin();
+  }
+
+  #begin(): OpenPack {
+    const header = {
+      number: this.#nextNumber++,
+      id: this.#random.bytes(PACK_ID_BYTES),
+      mark: this.#random.bytes(MARK_BYTES),
+    };
+    const pack = this.#catalog.addPack(header, HEADER_BYTES);
+    const reach = { bytes: HEADER_BYTES, records: 0 };
+    this.#current = { pack, fd: undefined, rows: new Rows(), written: reach, durable: reach, isGivenUp: false };
+    return this.#current;
+  }
+
+  #batchFor(open: OpenPack, bytes: number): Batch | undefined {
+    const filling = this.#filling;
+    if (filling !== undefined && filling.used + bytes <= filling.bytes.length) return filling;
+    this.#enqueue();
+    const buffer = this.#free.pop() ?? this.#newBuffer();
+    if (buffer === undefined) return undefined;
+    return (this.#filling = { open, bytes: buffer, at: open.pack.bytes, used: 0, records: open.rows.count });
+  }
+
+  #newBuffer(): Uint8Array | undefined {
+    if (this.#buffers >= BUFFERS) return undefined;
+    this.#buffers++;
+    return new Uint8Array(this.#limits.bufferBytes);
+  }
+
+  /** What is being filled goes to be written. */
+  #enqueue(): void {
+    if (this.#filling === undefined) return;
+    this.#queue.push(this.#filling);
+    this.#filling = undefined;
+    this.#queued++;
+    this.#drain().catch(() => {});
+  }
+
+  #drain(): Promise<void> {
+    this.#draining ??= this.#writeOut().finally(() => {
+      this.#draining = undefined;
+    });
+    return this.#draining;
+  }
+
+  async #writeOut(): Promise<void> {
+    for (let batch = this.#queue[0]; batch !== undefined; batch = this.#queue[0]) {
+      const { open, at, used, records } = batch;
+      if (!open.isGivenUp) await this.#attempt(open, "write chunks", () => this.#write(batch!));
+      if (!open.isGivenUp) open.written = { bytes: at + used, records };
+      this.#queue.shift();
+      this.#free.push(batch.bytes);
+      this.#done++;
+      this.#wake();
+    }
+  }
+
+  async #write({ open, bytes, at, used }: Batch): Promise<void> {
+    const { fs } = this.#files;
+    if (open.fd === undefined) await this.#make(open);
+    await fs.writeAsync(open.fd!, bytes.subarray(0, used), at);
+    // The disk begins now, so that the barrier has less to wait for.
+    if (used > this.#limits.bufferBytes / 2) fs.startWriteback(open.fd!, at, used);
+  }
+
+  /** Its header and its name are durable before anything in it counts. */
+  async #make(open: OpenPack): Promise<void> {
+    const { fs } = this.#files;
+    open.fd = this.#files.create(open.pack.header.number);
+    fs.write(open.fd, encodePackHeader(open.pack.header), 0);
+    await fs.sync(open.fd);
+    await this.#files.syncNames();
+  }
+
+  /** Runs a step on a pack; where the disk refuses, the pack is given up. */
+  async #attempt(open: OpenPack, op: string, step: () => Promise<void>): Promise<void> {
+    try {
+      await step();
+    } catch (error) {
+      if (!(error instanceof FsError)) {
+        this.#broken ??= { error };
+        throw error;
+      }
+      await this.#giveUp(open, chunkDiskError(op, error) as SynclineError);
+    }
+  }
+
+  async #giveUp(open: OpenPack, error: SynclineError): Promise<void> {
+    open.isGivenUp = true;
+    this.#failures++;
+    this.#failure = error;
+    this.#lose(open, error);
+    if (this.#current === open) this.#current = undefined;
+    if (this.#closing.includes(open)) this.#closing.splice(this.#closing.indexOf(open), 1);
+    if (this.#filling?.open === open) {
+      this.#free.push(this.#filling.bytes);
+      this.#filling = undefined;
+    }
+    const { fs } = this.#files;
+    const { pack, durable } = open;
+    try {
+      if (open.fd !== undefined) fs.truncate(open.fd, durable.bytes);
+    } catch (error) {
+      // The sidecar says where it ends; and what lies behind is whole or no record at all.
+      if (!(error instanceof FsError)) throw error;
+    }
+    await this.#finish(open);
+    if (durable.records === 0) {
+      this.#catalog.dropPack(pack);
+      this.#tryRemove(pack.header.number);
+    }
+    this.#wake();
+  }
+
+  #lose(open: OpenPack, error: SynclineError): void {
+    const { pack, rows, durable } = open;
+    const { table } = this.#catalog;
+    const lost: number[] = [];
+    for (let index = durable.records; index < rows.count; index++) {
+      const row = rows.at(index);
+      const entry = table.findBytes(row.id);
+      if (entry >= 0 && table.isAt(entry, pack.slot, row.offset)) lost.push(entry);
+    }
+    this.#catalog.lose(lost, error);
+    rows.truncate(durable.records);
+    this.#catalog.resize(pack, durable.bytes);
+  }
+
+  #tryRemove(number: number): void {
+    try {
+      this.#files.remove(number);
+    } catch (error) {
+      // It holds nothing; the next open removes it.
+      if (!(error instanceof FsError)) throw error;
+    }
+  }
+
+  /** A pack takes nothing more. */
+  async #finish(open: OpenPack): Promise<void> {
+    open.pack.isSealed = true;
+    if (open.durable.records > 0) await this.#writeSidecar(open, true);
+    if (open.fd !== undefined) this.#files.fs.close(open.fd);
+    open.fd = undefined;
+  }
+
+  async #writeSidecar(open: OpenPack, isSealed: boolean): Promise<void> {
+    const { pack, rows, durable } = open;
+    const { table } = this.#catalog;
+    const kept = new Rows();
+    for (let index = 0; index < durable.records; index++) {
+      const row = rows.at(index);
+      const entry = table.findBytes(row.id);
+      const isPlace = entry >= 0 && table.isAt(entry, pack.slot, row.offset);
+      if (isPlace) kept.push({ ...row, damaged: false });
+      else if (entry < 0 && this.#catalog.isDamaged(row.id)) kept.push({ ...row, damaged: true });
+    }
+    pack.isStale = false;
+    const sidecar = { header: pack.header, coveredBytes: durable.bytes, isSealed, rows: kept };
+    if (!(await this.#files.writeSidecar(sidecar))) pack.isStale = true;
+  }
+
+  async #afterRunning(): Promise<void> {
+    // Also without one running: what is asked for in this turn of the event loop goes together.
+    await this.#running?.catch(() => {});
+    this.#next = undefined;
+    const run = this.#run();
+    this.#running = run;
+    await run;
+  }
+
+  async #run(): Promise<void> {
+    if (this.#broken !== undefined) throw this.#broken.error;
+    const failuresBefore = this.#failures;
+    this.#enqueue();
+    for (const upTo = this.#queued; this.#done < upTo; ) await this.#drain();
+    for (const open of [...this.#closing, this.#current]) {
+      if (open === undefined || open.isGivenUp) continue;
+      const reach = open.written;
+      if (reach.records > open.durable.records) {
+        await this.#attempt(open, "make chunks durable", () => this.#files.fs.sync(open.fd!));
+        if (open.isGivenUp) continue;
+        open.durable = reach;
+      }
+      const at = this.#closing.indexOf(open);
+      if (at === -1 || open.durable.records < open.rows.count) continue;
+      await this.#finish(open);
+      this.#closing.splice(this.#closing.indexOf(open), 1);
+      this.#wake();
+    }
+    if (this.#failures > failuresBefore) throw this.#failure!;
+  }
+
+  #wake(): void {
+    this.#room.resolve();
+    this.#room = Promise.withResolvers<void>();
+  }
+}

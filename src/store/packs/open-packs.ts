@@ -1,0 +1,185 @@
+/**
+ * Opens the directory of packs as the last process left it, whether it ended well or not.
+ *
+ * What a sidecar covers is believed; the rest of each pack is read. What is found there is synced before it counts,
+ * because the process that wrote it may have ended before its own sync. The last pack is cut behind its last whole
+ * record and goes on taking chunks.
+ */
+import { SynclineError } from "#model/error.ts";
+import { type Fd, FsError } from "#platform/file-system.ts";
+import type { ChunkId } from "#sync/chunk/chunk-id.ts";
+import { Catalog, type Pack } from "#store/packs/catalog.ts";
+import { type PackFiles, type PackNames, chunkDiskError } from "#store/packs/pack-files.ts";
+import { HEADER_BYTES, type PackHeader, Rows, type Sidecar, decodePackHeader, recordBytesOf } from "#store/packs/pack-format.ts";
+import { scanPack } from "#store/packs/pack-scan.ts";
+
+/** What the last process left, for the log. */
+export type Recovery = {
+  readonly packs: number;
+  readonly chunks: number;
+  /** Bytes of the packs that were read because no sidecar covered them. */
+  readonly scannedBytes: number;
+  /** Of the last pack: what was being written when the process ended. */
+  readonly cutBytes: number;
+  /** Chunks, or places where one must have been, that were found damaged now. */
+  readonly damaged: number;
+  /** Numbers of packs whose header is gone; they were renamed to `.unreadable` and hold chunks that are missing now. */
+  readonly unreadable: readonly number[];
+  /** False where the system cannot keep a second process out. */
+  readonly isLocked: boolean;
+};
+
+/** The pack that goes on. */
+export type LastPack = { readonly pack: Pack; readonly fd: Fd; readonly rows: Rows };
+
+type Counts = { scannedBytes: number; cutBytes: number; damaged: number; unreadable: number[] };
+
+export async function loadCatalog(
+  files: PackFiles,
+): Promise<{ catalog: Catalog; last: LastPack | undefined; nextNumber: number; recovery: Recovery }> {
+  const catalog = new Catalog();
+  const counts: Counts = { scannedBytes: 0, cutBytes: 0, damaged: 0, unreadable: [] };
+  try {
+    const names = files.names();
+    for (const index of names.indexes) if (!names.packs.includes(index)) files.removeIndex(index);
+    let last: LastPack | undefined;
+    for (const number of names.packs) {
+      last = await loadPack(files, catalog, number, number === names.packs.at(-1), counts);
+    }
+    const recovery = { ...counts, packs: catalog.packs().length, chunks: catalog.table.count, isLocked: files.isLocked };
+    return { catalog, last, nextNumber: highest(names) + 1, recovery };
+  } catch (error) {
+    throw chunkDiskError("open the packs", error);
+  }
+}
+
+/** A number is never given twice: what was set aside keeps its own. */
+function highest({ packs, indexes, unreadable }: PackNames): number {
+  let max = 0;
+  for (const list of [packs, indexes, unreadable]) for (const number of list) max = Math.max(max, number);
+  return max;
+}
+
+async function loadPack(
+  files: PackFiles,
+  catalog: Catalog,
+  number: number,
+  isLast: boolean,
+  counts: Counts,
+): Promise<LastPack | undefined> {
+  const size = files.size(number);
+  const found = await readSidecar(files, number);
+  const header = await readHeader(files, number, found);
+  if (header === undefined) {
+    // A process that ended while it made the pack: the header is durable before the first record is written.
+    if (size <= HEADER_BYTES) {
+      files.remove(number);
+      await files.syncNames();
+    } else {
+      await files.setAside(number);
+      counts.unreadable.push(number);
+    }
+    return undefined;
+  }
+  const sidecar = found?.header.id.toHex() === header.id.toHex() ? found : undefined;
+  const rows = sidecar?.rows ?? new Rows();
+  const from = sidecar?.coveredBytes ?? HEADER_BYTES;
+  let end = Math.max(HEADER_BYTES, Math.min(from, size));
+  const pack = catalog.addPack(header, HEADER_BYTES);
+  if (size > from && sidecar?.isSealed !== true) {
+    const scan = await scanPack(files, header, { from, size, isLast }, rows);
+    await files.syncPack(number);
+    counts.scannedBytes += size - from;
+    counts.damaged += scan.damaged;
+    end = isLast ? scan.end : size;
+    if (isLast) counts.cutBytes += size - scan.end;
+    pack.isStale = true;
+  }
+  catalog.resize(pack, end);
+  fill(catalog, pack, rows, counts);
+  if (isLast && sidecar?.isSealed !== true && size >= HEADER_BYTES && from <= size) {
+    const fd = await reopen(files, number, size, end);
+    if (fd !== undefined) return { pack, fd, rows };
+  }
+  pack.isSealed = true;
+  if (pack.isStale) await writeFresh(files, catalog, pack, rows);
+  return undefined;
+}
+
+async function readSidecar(files: PackFiles, number: number): Promise<Sidecar | undefined> {
+  const sidecar = await files.readSidecar(number);
+  return sidecar !== undefined && sidecar.coveredBytes >= HEADER_BYTES ? sidecar : undefined;
+}
+
+/** Undefined when the pack cannot be read at all. */
+async function readHeader(
+  files: PackFiles,
+  number: number,
+  sidecar: Sidecar | undefined,
+): Promise<PackHeader | undefined> {
+  const bytes = new Uint8Array(HEADER_BYTES);
+  let count = 0;
+  try {
+    count = await files.read(number, bytes, 0);
+  } catch (error) {
+    if (!(error instanceof FsError) || error.code !== "EIO") throw error;
+  }
+  const header = decodePackHeader(bytes.subarray(0, count));
+  if (header === "newer") {
+    throw new SynclineError({
+      code: "VERSION",
+      op: "open the packs",
+      message: `pack ${number} was written by a newer version of this program`,
+      hint: "update Syncline on this host to the version that was last used here",
+    });
+  }
+  if (header !== undefined && header.number === number) return header;
+  // The sidecar knows what the header said.
+  return sidecar?.header;
+}
+
+/** Takes what the rows say into the catalog. */
+function fill(catalog: Catalog, pack: Pack, rows: Rows, counts: Counts): void {
+  for (let index = 0; index < rows.count; index++) {
+    const row = rows.at(index);
+    const isCutOff = row.offset + recordBytesOf(row.storedBytes) > pack.bytes;
+    if (!row.damaged && !isCutOff) {
+      catalog.place(pack, row);
+      continue;
+    }
+    if (isCutOff) counts.damaged++;
+    if (isCutOff) pack.isStale = true;
+    if (catalog.table.findBytes(row.id) < 0) catalog.noteDamaged(row.id.toHex() as ChunkId);
+  }
+}
+
+/** Undefined when the disk does not let anybody write: what is there can still be read. */
+async function reopen(files: PackFiles, number: number, size: number, end: number): Promise<Fd | undefined> {
+  let fd: Fd | undefined;
+  try {
+    fd = files.openToAppend(number);
+    if (size > end) {
+      files.fs.truncate(fd, end);
+      await files.fs.sync(fd);
+    }
+    return fd;
+  } catch (error) {
+    if (fd !== undefined) files.fs.close(fd);
+    if (error instanceof FsError) return undefined;
+    throw error;
+  }
+}
+
+/** Writes the sidecar of a complete pack as the catalog sees it: of `rows`, those whose chunks lie there, and damaged ones. */
+export async function writeFresh(files: PackFiles, catalog: Catalog, pack: Pack, rows: Rows): Promise<void> {
+  const kept = new Rows();
+  for (let index = 0; index < rows.count; index++) {
+    const row = rows.at(index);
+    const entry = catalog.table.findBytes(row.id);
+    if (entry >= 0 && catalog.table.isAt(entry, pack.slot, row.offset)) kept.push({ ...row, damaged: false });
+    else if (entry < 0 && catalog.isDamaged(row.id)) kept.push({ ...row, damaged: true });
+  }
+  pack.isStale = false;
+  const sidecar = { header: pack.header, coveredBytes: pack.bytes, isSealed: true, rows: kept };
+  if (!(await files.writeSidecar(sidecar))) pack.isStale = true;
+}

@@ -1,0 +1,244 @@
+/** The directory of the packs: names, descriptors, sidecars, and the lock that keeps a second process out. */
+import { SynclineError } from "#model/error.ts";
+import { type Fd, type FileSystem, FsError, describeErrno, isCode } from "#platform/file-system.ts";
+import { type Sidecar, decodeSidecar, encodeSidecar } from "#store/packs/pack-format.ts";
+
+/** Packs held open for reading. */
+const OPEN_MAX = 64;
+const NUMBER_DIGITS = 10;
+const LOCK = "lock";
+const MODE = 0o600;
+const PACK_NAME = /^(\d{10})\.(pack|index|unreadable)$/;
+
+const HINTS: Readonly<Record<string, string>> = {
+  ENOSPC: "free some space on the disk of the chunks, then try again: what was acknowledged is safe",
+  EDQUOT: "free some of the quota, then try again: what was acknowledged is safe",
+  EIO: "check the disk of the chunks (dmesg, smartctl)",
+  EROFS: "the file system of the chunks is mounted read-only; check the disk, then remount it",
+  EACCES: "check the permissions of the directory of the chunks",
+  EMFILE: "raise the limit of open files (ulimit -n)",
+};
+
+/** FsError becomes SynclineError DISK; anything else comes back as it is. */
+export function chunkDiskError(op: string, error: unknown): unknown {
+  if (!(error instanceof FsError)) return error;
+  const message = `chunks: cannot ${op}: ${describeErrno(error.code)} (${error.code} in ${error.call})`;
+  return new SynclineError({ code: "DISK", op, message, hint: HINTS[error.code], retryable: true, cause: error });
+}
+
+type Reader = { readonly fd: Fd; users: number; closing: boolean };
+
+export type PackNames = {
+  readonly packs: readonly number[];
+  readonly indexes: readonly number[];
+  /** Set aside by an earlier open. */
+  readonly unreadable: readonly number[];
+};
+
+export class PackFiles {
+  readonly fs: FileSystem;
+  readonly dir: Fd;
+  /** False where the system cannot lock: then nothing keeps a second process out. */
+  readonly isLocked: boolean;
+  readonly #lock: Fd;
+  /** By pack number, the one used last at the end. */
+  readonly #readers = new Map<number, Reader>();
+
+  /**
+   * @param directory an absolute path; must exist
+   * @throws {SynclineError} ROOT_BUSY when another process holds it
+   */
+  constructor(fs: FileSystem, directory: string) {
+    this.fs = fs;
+    this.dir = fs.openRoot(directory);
+    try {
+      this.#lock = openLock(fs, this.dir);
+      try {
+        this.isLocked = lock(fs, this.#lock, directory);
+      } catch (error) {
+        fs.close(this.#lock);
+        throw error;
+      }
+    } catch (error) {
+      fs.close(this.dir);
+      throw error;
+    }
+  }
+
+  names(): PackNames {
+    const found = { pack: [] as number[], index: [] as number[], unreadable: [] as number[] };
+    for (const { name } of this.fs.list(this.dir)) {
+      const match = PACK_NAME.exec(name);
+      if (match !== null) found[match[2] as keyof typeof found].push(Number(match[1]));
+      // A sidecar that was being written.
+      else if (name.endsWith(".index.new")) this.fs.unlink(this.dir, name);
+    }
+    const sorted = found.pack.sort((a, b) => a - b);
+    return { packs: sorted, indexes: found.index, unreadable: found.unreadable };
+  }
+
+  create(number: number): Fd {
+    return this.fs.create(this.dir, packName(number), MODE);
+  }
+
+  openToAppend(number: number): Fd {
+    return this.fs.openWrite(this.dir, packName(number));
+  }
+
+  /** Gives a pack that nobody can read another name, under which it is never looked at again. */
+  async setAside(number: number): Promise<void> {
+    const name = packName(number);
+    this.fs.rename(this.dir, name, this.dir, name.replace("pack", "unreadable"), { replace: true });
+    await this.syncNames();
+  }
+
+  /** Removes a pack with its sidecar; durable after syncNames(). */
+  remove(number: number): void {
+    this.#forget(number);
+    unlinkIfThere(this.fs, this.dir, packName(number));
+    this.removeIndex(number);
+  }
+
+  removeIndex(number: number): void {
+    unlinkIfThere(this.fs, this.dir, indexName(number));
+  }
+
+  async syncNames(): Promise<void> {
+    await this.fs.sync(this.dir);
+  }
+
+  /** Reads at `position` of a pack until `into` is full or the pack ends; returns the bytes read. */
+  async read(number: number, into: Uint8Array, position: number): Promise<number> {
+    const reader = this.#reader(number);
+    reader.users++;
+    try {
+      return await this.fs.readAsync(reader.fd, into, position);
+    } finally {
+      reader.users--;
+      if (reader.closing && reader.users === 0) this.fs.close(reader.fd);
+    }
+  }
+
+  size(number: number): number {
+    return this.fs.stat(this.dir, packName(number)).size;
+  }
+
+  /** Makes durable what an earlier process wrote into a pack and may not have synced. */
+  async syncPack(number: number): Promise<void> {
+    await this.fs.sync(this.#reader(number).fd);
+  }
+
+  /** Undefined when there is none that can be used. */
+  async readSidecar(number: number): Promise<Sidecar | undefined> {
+    let fd: Fd;
+    try {
+      fd = this.fs.openRead(this.dir, indexName(number));
+    } catch (error) {
+      if (error instanceof FsError) return undefined;
+      throw error;
+    }
+    try {
+      const bytes = new Uint8Array(this.fs.fstat(fd).size);
+      const count = await this.fs.readAsync(fd, bytes, 0);
+      const sidecar = decodeSidecar(bytes.subarray(0, count));
+      return sidecar?.header.number === number ? sidecar : undefined;
+    } catch (error) {
+      if (error instanceof FsError) return undefined;
+      throw error;
+    } finally {
+      this.fs.close(fd);
+    }
+  }
+
+  /**
+   * Replaces a pack's sidecar. False when the disk refused: it is only a cache, and nothing depends on it but the time
+   * of the next open.
+   */
+  async writeSidecar(sidecar: Sidecar): Promise<boolean> {
+    const name = indexName(sidecar.header.number);
+    const temporary = `${name}.new`;
+    try {
+      unlinkIfThere(this.fs, this.dir, temporary);
+      const fd = this.fs.create(this.dir, temporary, MODE);
+      try {
+        await this.fs.writeAsync(fd, encodeSidecar(sidecar), 0);
+        await this.fs.sync(fd);
+      } finally {
+        this.fs.close(fd);
+      }
+      this.fs.rename(this.dir, temporary, this.dir, name, { replace: true });
+      return true;
+    } catch (error) {
+      if (error instanceof FsError) return false;
+      throw error;
+    }
+  }
+
+  close(): void {
+    for (const number of [...this.#readers.keys()]) this.#forget(number);
+    this.fs.close(this.#lock);
+    this.fs.close(this.dir);
+  }
+
+  #reader(number: number): Reader {
+    const known = this.#readers.get(number);
+    if (known !== undefined) {
+      this.#readers.delete(number);
+      this.#readers.set(number, known);
+      return known;
+    }
+    if (this.#readers.size >= OPEN_MAX) this.#forget(this.#readers.keys().next().value!);
+    const reader: Reader = { fd: this.fs.openRead(this.dir, packName(number)), users: 0, closing: false };
+    this.#readers.set(number, reader);
+    return reader;
+  }
+
+  #forget(number: number): void {
+    const reader = this.#readers.get(number);
+    if (reader === undefined) return;
+    this.#readers.delete(number);
+    reader.closing = true;
+    if (reader.users === 0) this.fs.close(reader.fd);
+  }
+}
+
+const packName = (number: number): string => `${String(number).padStart(NUMBER_DIGITS, "0")}.pack`;
+const indexName = (number: number): string => `${String(number).padStart(NUMBER_DIGITS, "0")}.index`;
+
+function unlinkIfThere(fs: FileSystem, dir: Fd, name: string): void {
+  try {
+    fs.unlink(dir, name);
+  } catch (error) {
+    if (!isCode(error, "ENOENT")) throw error;
+  }
+}
+
+function openLock(fs: FileSystem, dir: Fd): Fd {
+  try {
+    return fs.openWrite(dir, LOCK);
+  } catch (error) {
+    if (!isCode(error, "ENOENT")) throw error;
+  }
+  try {
+    return fs.create(dir, LOCK, MODE);
+  } catch (error) {
+    if (!isCode(error, "EEXIST")) throw error;
+    return fs.openWrite(dir, LOCK);
+  }
+}
+
+function lock(fs: FileSystem, fd: Fd, directory: string): boolean {
+  try {
+    if (fs.tryLock(fd)) return true;
+  } catch (error) {
+    if (isCode(error, "ENOTSUP")) return false;
+    throw error;
+  }
+  throw new SynclineError({
+    code: "ROOT_BUSY",
+    op: "open chunks",
+    path: directory,
+    message: `${directory}: another process keeps its chunks there`,
+    hint: "end the other hub, or give this one a directory of its own (--data)",
+  });
+}

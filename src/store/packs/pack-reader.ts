@@ -1,0 +1,69 @@
+/** Chunks out of their records, verified. */
+import { type ChunkId, chunkIdOf } from "#sync/chunk/chunk-id.ts";
+import { unpack } from "#sync/chunk/compress.ts";
+import { SynclineError } from "#model/error.ts";
+import { isCode } from "#platform/file-system.ts";
+import type { Appender } from "#store/packs/appender.ts";
+import type { Catalog, Pack } from "#store/packs/catalog.ts";
+import type { Place } from "#store/packs/chunk-table.ts";
+import { type PackFiles, chunkDiskError } from "#store/packs/pack-files.ts";
+import { type RecordHeader, ZSTD, decodeRecordHeader, payloadOf } from "#store/packs/pack-format.ts";
+
+/** The payload is undefined when its sum is wrong. */
+export type StoredRecord = { readonly header: RecordHeader; readonly payload: Uint8Array | undefined };
+
+export class PackReader {
+  readonly #files: PackFiles;
+  readonly #catalog: Catalog;
+  readonly #appender: Appender;
+
+  constructor(files: PackFiles, catalog: Catalog, appender: Appender) {
+    this.#files = files;
+    this.#catalog = catalog;
+    this.#appender = appender;
+  }
+
+  /**
+   * The record at a place; undefined when there is none that could be told. A pack that has gone counts as damaged, and
+   * so does a sector that cannot be read when `unreadableIsDamaged`: somebody who looks after the disk asks.
+   *
+   * @throws {SynclineError} DISK
+   */
+  async record(pack: Pack, place: Place, unreadableIsDamaged: boolean): Promise<StoredRecord | undefined> {
+    const { number, mark } = pack.header;
+    let bytes = this.#appender.peek(place.slot, place.offset, place.recordBytes);
+    if (bytes === undefined) {
+      bytes = new Uint8Array(place.recordBytes);
+      try {
+        const count = await this.#files.read(number, bytes, place.offset);
+        bytes = bytes.subarray(0, count);
+      } catch (error) {
+        if (isCode(error, "ENOENT") || (unreadableIsDamaged && isCode(error, "EIO"))) return undefined;
+        throw chunkDiskError("read a chunk", error);
+      }
+    }
+    const header = decodeRecordHeader(bytes, 0, mark);
+    return header === undefined ? undefined : { header, payload: payloadOf(bytes, 0, header) };
+  }
+
+  /** Is the entry still where it was, so that what was found there says something about it? */
+  isStillAt(entry: number, pack: Pack, { slot, offset }: Place): boolean {
+    return this.#catalog.table.isAt(entry, slot, offset) && this.#catalog.pack(slot) === pack;
+  }
+}
+
+/** The plain bytes of a record; undefined when they are not those of its id. */
+export function plainOf({ header, payload }: StoredRecord): Uint8Array | undefined {
+  let plain = payload;
+  if (plain === undefined) return undefined;
+  if (header.packing === ZSTD) {
+    try {
+      plain = unpack(plain, header.plainBytes);
+    } catch (error) {
+      if (error instanceof SynclineError) return undefined;
+      throw error;
+    }
+  }
+  if (plain.length !== header.plainBytes) return undefined;
+  return chunkIdOf(plain) === (header.id.toHex() as ChunkId) ? plain : undefined;
+}

@@ -1,0 +1,218 @@
+/**
+ * Chunks in append-only packs on local disk. The door of this folder: openPacks() recovers what the last process left,
+ * and gives the store.
+ *
+ * - pack-format.ts: bytes. pack-files.ts: the directory. pack-scan.ts, open-packs.ts: recovery.
+ * - chunk-table.ts, catalog.ts: what is known in memory. appender.ts: writing and barriers. pack-reader.ts: reading.
+ * - prune.ts, scrub.ts: the long work beside it.
+ */
+import { SynclineError, assert } from "#model/error.ts";
+import type { Host } from "#platform/host.ts";
+import { type ChunkId, ID_BYTES } from "#sync/chunk/chunk-id.ts";
+import { Compressor } from "#sync/chunk/compress.ts";
+import {
+  CHUNK_BYTES_MAX, type ChunkStore, type ChunkStoreStats, type Pin, type PruneResult, type ScrubResult,
+} from "#store/chunk-store.ts";
+import { Appender, PACK_LIMITS, type PackLimits } from "#store/packs/appender.ts";
+import { type Catalog, PinnedEntries } from "#store/packs/catalog.ts";
+import { NONE } from "#store/packs/chunk-table.ts";
+import { type Recovery, loadCatalog, writeFresh } from "#store/packs/open-packs.ts";
+import { PackFiles, chunkDiskError } from "#store/packs/pack-files.ts";
+import { RAW, ZSTD } from "#store/packs/pack-format.ts";
+import { PackReader, plainOf } from "#store/packs/pack-reader.ts";
+import { Pruner, type PruneOptions } from "#store/packs/prune.ts";
+import { scrubPacks } from "#store/packs/scrub.ts";
+
+/**
+ * @param directory an absolute path; must exist, and be for nothing else
+ * @throws {SynclineError} ROOT_BUSY when another process holds it, VERSION when it is of a newer one, DISK
+ */
+export async function openPacks(
+  host: Pick<Host, "fs" | "clock" | "random">,
+  directory: string,
+  limits: PackLimits = PACK_LIMITS,
+): Promise<{ store: ChunkStore; recovery: Recovery }> {
+  let files: PackFiles;
+  try {
+    files = new PackFiles(host.fs, directory);
+  } catch (error) {
+    throw chunkDiskError("open the directory of the packs", error);
+  }
+  try {
+    const { catalog, last, nextNumber, recovery } = await loadCatalog(files);
+    const appender = new Appender(files, catalog, host.random, limits, nextNumber);
+    if (last !== undefined) appender.resume(last.pack, last.fd, last.rows);
+    return { store: new Packs(host, files, catalog, appender), recovery };
+  } catch (error) {
+    files.close();
+    throw error;
+  }
+}
+
+class Packs implements ChunkStore {
+  readonly #host: Pick<Host, "clock">;
+  readonly #files: PackFiles;
+  readonly #catalog: Catalog;
+  readonly #appender: Appender;
+  readonly #reader: PackReader;
+  readonly #pruner: Pruner;
+  readonly #compressor = new Compressor("zstd", () => 0);
+  readonly #idBytes = new Uint8Array(ID_BYTES);
+  #isClosed = false;
+
+  constructor(host: Pick<Host, "clock">, files: PackFiles, catalog: Catalog, appender: Appender) {
+    this.#host = host;
+    this.#files = files;
+    this.#catalog = catalog;
+    this.#appender = appender;
+    this.#reader = new PackReader(files, catalog, appender);
+    this.#pruner = new Pruner(files, catalog, appender, this.#reader, host.clock);
+  }
+
+  pin(): Pin {
+    const entries = new PinnedEntries();
+    this.#catalog.pins.add(entries);
+    return {
+      has: (ids) => this.#has(entries, ids),
+      put: (id, bytes) => this.#put(entries, id, bytes),
+      flush: async () => {
+        throwIfLost(entries);
+        await this.#appender.barrier();
+        throwIfLost(entries);
+      },
+      [Symbol.dispose]: () => {
+        this.#catalog.pins.delete(entries);
+      },
+    };
+  }
+
+  async flush(): Promise<void> {
+    await this.#appender.barrier();
+    for (const pin of this.#catalog.pins) throwIfLost(pin);
+    const { untold } = this.#catalog;
+    this.#catalog.untold = undefined;
+    if (untold !== undefined) throw untold;
+  }
+
+  async get(id: ChunkId): Promise<Uint8Array> {
+    const { table } = this.#catalog;
+    for (;;) {
+      const entry = table.find(id);
+      if (entry === NONE) throw absent(id, this.#catalog.damaged.has(id));
+      const place = table.place(entry);
+      const pack = this.#catalog.pack(place.slot);
+      const record = await this.#reader.record(pack, place, false);
+      // A prune may have moved it meanwhile, and then the pack that was read may have gone.
+      if (record === undefined && !this.#reader.isStillAt(entry, pack, place)) continue;
+      const plain = record === undefined ? undefined : plainOf(record);
+      if (record !== undefined && plain !== undefined) {
+        if (record.header.id.toHex() === id) return plain;
+        throw absent(id, false);
+      }
+      if (this.#reader.isStillAt(entry, pack, place)) this.#catalog.damage(entry, id);
+      throw absent(id, true);
+    }
+  }
+
+  stats(): ChunkStoreStats {
+    const { table, plainBytes, packBytes, damaged } = this.#catalog;
+    return { chunks: table.count, plainBytes, storedBytes: packBytes, damaged: damaged.size };
+  }
+
+  scrub(cursor: string | undefined, budgetBytes: number, signal: AbortSignal): Promise<ScrubResult> {
+    const parts = { files: this.#files, catalog: this.#catalog, appender: this.#appender, reader: this.#reader };
+    return scrubPacks({ ...parts, clock: this.#host.clock }, cursor, budgetBytes, signal);
+  }
+
+  prune(options: PruneOptions, signal: AbortSignal): Promise<PruneResult> {
+    return this.#pruner.run(options, signal);
+  }
+
+  /** Everything else must have ended. Makes durable what was put; rejects when that fails, closed in any case. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    try {
+      await this.#appender.barrier();
+    } finally {
+      await this.#appender.close();
+      for (const pack of this.#catalog.packs()) {
+        if (!pack.isSealed || !pack.isStale) continue;
+        const sidecar = await this.#files.readSidecar(pack.header.number);
+        if (sidecar !== undefined) await writeFresh(this.#files, this.#catalog, pack, sidecar.rows);
+      }
+      this.#files.close();
+    }
+  }
+
+  #has(pin: PinnedEntries, ids: readonly ChunkId[]): boolean[] {
+    throwIfLost(pin);
+    const seconds = this.#seconds();
+    return ids.map((id) => {
+      const entry = this.#catalog.table.find(id);
+      if (entry === NONE) return false;
+      this.#protect(pin, entry, seconds);
+      return true;
+    });
+  }
+
+  #put(pin: PinnedEntries, id: ChunkId, bytes: Uint8Array): Promise<void> | void {
+    if (this.#tryPut(pin, id, bytes)) return undefined;
+    return this.#putLater(pin, id, bytes);
+  }
+
+  async #putLater(pin: PinnedEntries, id: ChunkId, bytes: Uint8Array): Promise<void> {
+    do await this.#appender.room();
+    while (!this.#tryPut(pin, id, bytes));
+  }
+
+  /** False when there is no room now. */
+  #tryPut(pin: PinnedEntries, id: ChunkId, bytes: Uint8Array): boolean {
+    assert(!this.#isClosed && bytes.length <= CHUNK_BYTES_MAX, "chunks of at most CHUNK_BYTES_MAX go into an open store");
+    throwIfLost(pin);
+    const seconds = this.#seconds();
+    const known = this.#catalog.table.find(id);
+    if (known !== NONE) {
+      this.#protect(pin, known, seconds);
+      return true;
+    }
+    const packed = this.#compressor.pack(bytes);
+    this.#idBytes.setFromHex(id);
+    const record = {
+      id: this.#idBytes,
+      plainBytes: bytes.length,
+      packing: packed === undefined ? RAW : ZSTD,
+      payload: packed ?? bytes,
+      seconds,
+    };
+    const appended = this.#appender.tryAppend(record);
+    if (appended === undefined) return false;
+    const { open, offset } = appended;
+    const row = { ...record, offset, storedBytes: record.payload.length };
+    this.#protect(pin, this.#catalog.place(open.pack, row), seconds);
+    return true;
+  }
+
+  #protect(pin: PinnedEntries, entry: number, seconds: number): void {
+    this.#catalog.touch(entry, seconds);
+    pin.add(entry);
+  }
+
+  /** Rounded up, so that nothing is taken for older than it is. */
+  #seconds(): number {
+    return Math.ceil(this.#host.clock.nowMs() / 1000);
+  }
+}
+
+function throwIfLost(pin: PinnedEntries): void {
+  if (pin.lost !== undefined) throw pin.lost;
+}
+
+function absent(id: ChunkId, isDamaged: boolean): SynclineError {
+  return new SynclineError({
+    code: isDamaged ? "CHUNK_DAMAGED" : "CHUNK_MISSING",
+    op: "read a chunk",
+    message: isDamaged ? `the bytes of chunk ${id} at rest are damaged` : `chunk ${id} is not in the store`,
+    hint: "a copy of the file that some agent or follower still has repairs it; check the disk too",
+  });
+}
