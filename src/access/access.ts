@@ -16,16 +16,27 @@ export type Principal = {
   readonly scopes: readonly Rule[] | undefined;
 };
 
+export const ACTIONS = [
+  "read", // content, entries, versions, journal of a space; state of anything else
+  "write", // changes of content
+  "restore", // restore and rollback
+  "approve", // holds
+  "manage", // settings, creation, removal, credentials
+] as const;
+
 /** What is done; a rule may name one, or "*". */
-export type Action =
-  | "read" // content, entries, versions, journal of a space; state of anything else
-  | "write" // changes of content
-  | "restore" // restore and rollback
-  | "approve" // holds
-  | "manage"; // settings, creation, removal, credentials
+export type Action = (typeof ACTIONS)[number];
+
+export const RESOURCE_TYPES = ["space", "host", "job", "user", "token", "role", "audit", "config", "hub"] as const;
 
 export type Resource =
-  | { readonly type: "space"; readonly space: string; readonly path: RelPath }
+  | {
+      readonly type: "space";
+      readonly space: string;
+      readonly path: RelPath;
+      /** With everything below the path, as for a removal or a move: a deny anywhere below refuses it. */
+      readonly isTree?: boolean | undefined;
+    }
   /** Hosts with their agents and links. */
   | { readonly type: "host"; readonly host: string; readonly labels: readonly string[] }
   | { readonly type: "job" | "user" | "token" | "role" | "audit" | "config" | "hub"; readonly name: string };
@@ -36,11 +47,11 @@ export type Rule = {
   /** Type of resource, or "*". */
   readonly resource: Resource["type"] | "*";
   readonly actions: readonly (Action | "*")[];
-  /** Space or host by name ("web-*" matches the beginning); undefined: all. */
+  /** Of the resource ("web-*" matches the beginning); undefined: all. */
   readonly names?: readonly string[] | undefined;
-  /** Spaces: only at and below these paths; undefined: all. */
+  /** The rule is for spaces, at and below these paths only; undefined: all. */
   readonly prefixes?: readonly string[] | undefined;
-  /** Hosts: only those with one of these labels; undefined: all. */
+  /** The rule is for hosts with one of these labels only; undefined: all. */
   readonly labels?: readonly string[] | undefined;
 };
 
@@ -53,25 +64,40 @@ export type Decision = {
 };
 
 /**
- * What authenticates. Passwords come from doors with logins; `address` counts failures, so that guessing is slowed down
- * over all doors together.
+ * What authenticates. `address` is the peer's, as the socket tells it; failures are counted by it, so that guessing is
+ * slowed down over all doors together.
  */
 export type Credential =
   | { readonly type: "password"; readonly user: string; readonly password: string; readonly address: string }
   | { readonly type: "token"; readonly token: string; readonly address: string }
+  /** The cookie of a session of the console. */
+  | { readonly type: "session"; readonly cookie: string; readonly address: string }
+  /**
+   * A request signed with an S3 key. `verify` is called once, with the secret key or, when there is no such access key,
+   * with one that nobody has; it says whether the signature is right, and must compare in constant time.
+   */
+  | {
+      readonly type: "s3";
+      readonly accessKey: string;
+      readonly address: string;
+      readonly verify: (secretKey: string) => boolean;
+    }
+  /** A public key (its SSH wire form) whose private key the connection has proved to hold. */
+  | { readonly type: "ssh-key"; readonly user: string; readonly key: Uint8Array; readonly address: string }
   /** A client certificate of this hub's authority, whose private key the connection has proved. PEM or DER. */
   | { readonly type: "certificate"; readonly certificate: string | Uint8Array };
 
 export interface Access {
-  /** @throws {SynclineError} AUTH with a hint; the same message whether the user exists or not */
+  /**
+   * @throws {SynclineError} AUTH with a hint; the same message whether the user exists or not. `retryable` when it was
+   * refused for earlier failures without being looked at
+   */
   authenticate(credential: Credential): Promise<Principal>;
   decide(principal: Principal, action: Action, resource: Resource): Decision;
-  /** May they read anything at all of a space? One of which they may read nothing does not exist for them. */
-  seesAny(principal: Principal, space: string): boolean;
-  /** Do rules with prefixes apply to them in a space, so that each path has to be asked about by itself? */
-  isPartial(principal: Principal, space: string): boolean;
   /** @throws {SynclineError} DENIED with the decision's reason, unless allowed */
   require(principal: Principal, action: Action, resource: Resource): void;
+  /** Whether anything at or below the path is allowed: what may be listed on the way to it. */
+  reaches(principal: Principal, action: Action, space: string, path: RelPath): boolean;
 }
 
 /** For work of the hub itself. */

@@ -4,7 +4,6 @@
  */
 import { SynclineError } from "#model/error.ts";
 import type { Commit, CommitOutcome, MetaStore } from "#hub/meta/meta-store.ts";
-import type { ChunkStore } from "#store/chunk-store.ts";
 import type { ContentId } from "#sync/chunk/chunk-id.ts";
 import type { Manifest } from "#sync/chunk/manifest.ts";
 
@@ -17,30 +16,34 @@ const WAITING_MAX = 4096;
 type Waiting = {
   readonly commit: Commit;
   readonly manifests: ReadonlyMap<ContentId, Manifest>;
+  readonly flush: () => Promise<void>;
   readonly done: (outcome: CommitOutcome) => void;
   readonly failed: (error: unknown) => void;
 };
 
 export class CommitQueue {
-  readonly #chunks: ChunkStore;
   readonly #meta: MetaStore;
   readonly #waiting: Waiting[] = [];
   #running: Promise<void> | undefined;
   #isRunning = false;
 
-  constructor(chunks: ChunkStore, meta: MetaStore) {
-    this.#chunks = chunks;
+  constructor(meta: MetaStore) {
     this.#meta = meta;
   }
 
   /**
    * Resolves when the commit survives a power loss. Commits are made in the order of the calls.
+   * @param flush makes durable what the commit refers to; when it fails the commit is not made
    * @throws {SynclineError} LIMIT (retryable) when too many wait; what the stores throw
    */
-  add(commit: Commit, manifests: ReadonlyMap<ContentId, Manifest>): Promise<CommitOutcome> {
+  add(
+    commit: Commit,
+    manifests: ReadonlyMap<ContentId, Manifest>,
+    flush: () => Promise<void>,
+  ): Promise<CommitOutcome> {
     if (this.#waiting.length >= WAITING_MAX) return Promise.reject(tooBusy());
     return new Promise((done, failed) => {
-      this.#waiting.push({ commit, manifests, done, failed });
+      this.#waiting.push({ commit, manifests, flush, done, failed });
       if (!this.#isRunning) this.#running = this.#run();
     });
   }
@@ -55,8 +58,8 @@ export class CommitQueue {
     // What is asked for in this turn of the event loop goes together.
     await undefined;
     while (this.#waiting.length > 0) {
-      const group = this.#takeGroup();
-      if (await this.#commit(group, group.length === 1)) continue;
+      const group = await durable(this.#takeGroup());
+      if (group.length === 0 || (await this.#commit(group, group.length === 1))) continue;
       // One of them cannot be done at all (its space has gone, say): the others must not fail with it.
       for (const one of group) await this.#commit([one], true);
     }
@@ -67,8 +70,6 @@ export class CommitQueue {
   /** False when it failed and nobody was told; never when `isLast`. */
   async #commit(group: readonly Waiting[], isLast: boolean): Promise<boolean> {
     try {
-      // All chunks of the group were put before their commits were asked for.
-      await this.#chunks.flush();
       const manifests = new Map<ContentId, Manifest>();
       for (const one of group) for (const [id, manifest] of one.manifests) manifests.set(id, manifest);
       const outcomes = await this.#meta.commit(group.map((one) => one.commit), manifests);
@@ -90,6 +91,16 @@ export class CommitQueue {
     }
     return this.#waiting.splice(0, count);
   }
+}
+
+/** Those whose content survives a power loss now; the others have failed. The flushes share one barrier. */
+async function durable(group: readonly Waiting[]): Promise<Waiting[]> {
+  const flushed = await Promise.allSettled(group.map((one) => one.flush()));
+  return group.filter((one, at) => {
+    const outcome = flushed[at]!;
+    if (outcome.status === "rejected") one.failed(outcome.reason);
+    return outcome.status === "fulfilled";
+  });
 }
 
 function tooBusy(): SynclineError {

@@ -161,6 +161,10 @@ export class StoreIntake implements Intake {
     return new StoreSink(this.#pin, this.#seeds, sizeHint, (stored) => this.#note(stored));
   }
 
+  flush(): Promise<void> {
+    return this.#pin.flush();
+  }
+
   #note({ content, manifest }: Stored): void {
     if (manifest === undefined) return;
     this.#manifests.hold(content.id, manifest);

@@ -70,7 +70,7 @@ export class HubSpaces implements SpaceService {
 
   private constructor(options: HubSpacesOptions) {
     this.#options = options;
-    this.#queue = new CommitQueue(options.chunks, options.meta);
+    this.#queue = new CommitQueue(options.meta);
   }
 
   static async open(options: HubSpacesOptions): Promise<HubSpaces> {
@@ -160,14 +160,14 @@ export class HubSpaces implements SpaceService {
 
   async list(who: Principal, name: string, request: ListRequest): Promise<Version[]> {
     const { id } = this.#known(who, name);
-    const mayReadAll = this.#may(who, "read", name, request.below) && !this.#isPartial(who, name);
-    if (mayReadAll) return this.#options.meta.list(id, request);
+    if (this.#mayReadTree(who, name, request.below)) return this.#options.meta.list(id, request);
+    if (!this.#options.access.reaches(who, "read", name, request.below)) this.#require(who, "read", name, request.below);
     // Somebody who may read only parts gets pages of what is left over, never an empty page in the middle.
     const shown: Version[] = [];
     let after = request.after;
     for (;;) {
       const page = await this.#options.meta.list(id, { ...request, after });
-      for (const one of page) if (this.#may(who, "read", name, one.path)) shown.push(one);
+      for (const one of page) if (this.#isShown(who, name, one, request.shallow)) shown.push(one);
       if (page.length < request.limit || shown.length >= request.limit) return shown.slice(0, request.limit);
       after = page.at(-1)!.path;
     }
@@ -187,7 +187,7 @@ export class HubSpaces implements SpaceService {
   async journal(who: Principal, name: string, after: number, limit: number): Promise<JournalRecord[]> {
     const { id } = this.#known(who, name);
     const records = await this.#options.meta.journal(id, after, limit);
-    if (this.#may(who, "read", name, "") && !this.#isPartial(who, name)) return records;
+    if (this.#mayReadTree(who, name, "")) return records;
     return records.filter((record) => this.#may(who, "read", name, record.path));
   }
 
@@ -197,7 +197,7 @@ export class HubSpaces implements SpaceService {
   }
 
   async count(who: Principal, name: string, below: RelPath, max: number): Promise<number> {
-    this.#require(who, "read", name, below);
+    this.#requireTree(who, "read", name, below);
     return this.#options.meta.count(this.#known(who, name).id, below, max);
   }
 
@@ -208,7 +208,7 @@ export class HubSpaces implements SpaceService {
     sequence: number,
     limit: number,
   ): Promise<Version[]> {
-    this.#require(who, "read", name, below);
+    this.#requireTree(who, "read", name, below);
     return this.#options.meta.changedSince(this.#known(who, name).id, below, sequence, limit);
   }
 
@@ -247,7 +247,7 @@ export class HubSpaces implements SpaceService {
       const held = id === undefined ? undefined : this.#manifests.get(id);
       if (held !== undefined) manifests.set(id!, held);
     }
-    const outcome = await this.#queue.add(commit, manifests);
+    const outcome = await this.#queue.add(commit, manifests, async () => request.intake?.flush());
     if (outcome.after > outcome.before) this.#watchers.tell({ space: name, ...sequences(outcome) });
     return outcome;
   }
@@ -257,10 +257,10 @@ export class HubSpaces implements SpaceService {
     name: string,
     below: RelPath,
     to: Point,
-    request: Omit<CommitRequest, "changes" | "atomic">,
+    request: Omit<CommitRequest, "changes" | "atomic" | "intake">,
   ): Promise<CommitOutcome> {
-    this.#require(who, "restore", name, below);
-    this.#require(who, "write", name, below);
+    this.#requireTree(who, "restore", name, below);
+    this.#requireTree(who, "write", name, below);
     const { id } = this.#known(who, name);
     // A run of its own, so that a restore can be taken back like any other.
     const runId = request.runId ?? Buffer.from(this.#options.random.bytes(6)).toString("hex");
@@ -385,13 +385,23 @@ export class HubSpaces implements SpaceService {
     this.#options.access.require(who, action, { type: "space", space, path });
   }
 
-  #seesAny(who: Principal, space: string): boolean {
-    return this.#options.access.seesAny(who, space);
+  /** As require, for the path with everything below it: a deny anywhere there refuses. */
+  #requireTree(who: Principal, action: Action, space: string, path: RelPath): void {
+    this.#options.access.require(who, action, { type: "space", space, path, isTree: true });
   }
 
-  /** Are there rules that make a difference between the paths of a space? */
-  #isPartial(who: Principal, space: string): boolean {
-    return this.#options.access.isPartial(who, space);
+  #mayReadTree(who: Principal, space: string, path: RelPath): boolean {
+    return this.#options.access.decide(who, "read", { type: "space", space, path, isTree: true }).allowed;
+  }
+
+  #seesAny(who: Principal, space: string): boolean {
+    return this.#options.access.reaches(who, "read", space, "");
+  }
+
+  /** Directories on the way to something that may be read are shown where one goes down step by step. */
+  #isShown(who: Principal, space: string, { path, entry }: Version, shallow: boolean): boolean {
+    if (this.#may(who, "read", space, path)) return true;
+    return shallow && entry?.kind === "dir" && this.#options.access.reaches(who, "read", space, path);
   }
 
   #requireChange(who: Principal, space: string, change: SpaceChange): void {
@@ -399,7 +409,8 @@ export class HubSpaces implements SpaceService {
     for (const path of paths) {
       const fault = pathFault(path);
       if (fault !== undefined) throw badPath(path, fault);
-      this.#require(who, "write", space, path);
+      const isTree = change.type === "move" || (change.type === "remove" && change.recursive);
+      this.#options.access.require(who, "write", { type: "space", space, path, isTree });
     }
     if (change.type === "move" && isWithin(change.to, change.from)) throw badPath(change.to, "inside what is moved");
   }

@@ -24,6 +24,8 @@ import type { CommitOutcome, ListRequest } from "#hub/meta/meta-store.ts";
 /** What a caller says of its commit; actor comes from the principal. */
 export type CommitRequest = {
   readonly changes: readonly SpaceChange[];
+  /** What new content of the changes came through; undefined when the space has all of it already. */
+  readonly intake?: Intake | undefined;
   readonly atomic: boolean;
   readonly cause: Cause;
   readonly traceId: string;
@@ -52,6 +54,12 @@ export interface Intake extends AsyncDisposable {
   store(bytes: Uint8Array): Promise<NamedContent>;
   /** @param sizeHint bytes that will come, when they are known: very large files are split into larger chunks */
   sink(sizeHint?: number): ContentSink;
+  /**
+   * All that came through it survives a power loss when this resolves; a commit calls it. Rejects, now and ever after,
+   * when something of it was lost to the disk: a new intake has to be taken, and everything sent again.
+   * @throws {SynclineError} DISK, CHUNK_DAMAGED
+   */
+  flush(): Promise<void>;
 }
 
 /** Random access to the bytes of one content; each chunk is verified when it is read. */
@@ -99,7 +107,7 @@ export interface SpaceService {
     space: string,
     below: RelPath,
     to: Point,
-    request: Omit<CommitRequest, "changes" | "atomic">,
+    request: Omit<CommitRequest, "changes" | "atomic" | "intake">,
   ): Promise<CommitOutcome>;
   /** Takes back what a run changed; paths changed since are left alone and reported as stale. */
   undoRun(who: Principal, space: string, runId: string, traceId: string): Promise<ChangeResult[]>;

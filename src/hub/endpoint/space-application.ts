@@ -126,7 +126,8 @@ export class SpaceApplication implements Application {
     try {
       const { view, runId, traceId } = this.#options;
       const changes = pending.flatMap(({ change }) => (change === undefined ? [] : [change]));
-      const request = { changes, atomic: false, cause: "edit", traceId, runId } as const;
+      const intake = this.#intake;
+      const request = { changes, intake, atomic: false, cause: "edit", traceId, runId } as const;
       const outcome = await view.spaces.commit(view.who, view.space, request);
       let at = 0;
       const results = pending.map(({ op, change, problem }) =>

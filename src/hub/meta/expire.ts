@@ -11,9 +11,9 @@ import type { ContentId } from "#sync/chunk/chunk-id.ts";
 
 const PAGE = 1000;
 
-const FIRST = `SELECT ${VERSION_COLUMNS} FROM versions
+const FIRST = `SELECT ${VERSION_COLUMNS} FROM versions INDEXED BY versions_old
   WHERE space_id = ? AND replaced IS NOT NULL AND content IS NOT NULL ORDER BY path DESC, seq DESC LIMIT ?`;
-const NEXT = `SELECT ${VERSION_COLUMNS} FROM versions
+const NEXT = `SELECT ${VERSION_COLUMNS} FROM versions INDEXED BY versions_old
   WHERE space_id = ? AND replaced IS NOT NULL AND content IS NOT NULL AND (path, seq) < (?, ?)
   ORDER BY path DESC, seq DESC LIMIT ?`;
 const DROP = "UPDATE versions SET content = NULL, sum = ? WHERE space_id = ? AND seq = ?";

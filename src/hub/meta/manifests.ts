@@ -17,7 +17,7 @@ const SAVE = new RowsText(
   "ON CONFLICT (id) DO UPDATE SET manifest = excluded.manifest",
 );
 const DROPPED = new ListText("SELECT id FROM manifests WHERE length(manifest) = 0 AND id IN (%)");
-const REFERRED = "SELECT 1 AS one FROM versions WHERE content = ? LIMIT 1";
+const REFERRED = "SELECT 1 AS one FROM versions INDEXED BY versions_content WHERE content = ? LIMIT 1";
 const DROP = "UPDATE manifests SET manifest = ? WHERE id = ?";
 
 export async function saveManifests(sql: Sql, manifests: ReadonlyMap<ContentId, Manifest>): Promise<void> {

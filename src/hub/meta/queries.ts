@@ -26,28 +26,30 @@ const SKIP_ROWS_GROWTH = 4;
 const MANIFEST_BYTES_MAX = 16 << 20;
 const LIVE_ROWS_MAX = 512;
 
-const SELECT = `SELECT ${VERSION_COLUMNS} FROM versions WHERE space_id = ?`;
-const CURRENT = `${SELECT} AND replaced IS NULL AND present IN (0, 1) AND path = ?`;
-const LIST = `${SELECT} AND replaced IS NULL AND present = 1 AND path >= ? AND path < ? ORDER BY path LIMIT ?`;
-const COUNT = `SELECT count(*) AS entries FROM (SELECT 1 AS one FROM versions
+/** Without the index SQLite, which knows no numbers of rows, often walks through the whole space. */
+const by = (index: string): string =>
+  `SELECT ${VERSION_COLUMNS} FROM versions INDEXED BY ${index} WHERE space_id = ?`;
+const CURRENT = `${by("versions_current")} AND replaced IS NULL AND present IN (0, 1) AND path = ?`;
+const LIST = `${by("versions_current")} AND replaced IS NULL AND present = 1 AND path >= ? AND path < ? ORDER BY path LIMIT ?`;
+const COUNT = `SELECT count(*) AS entries FROM (SELECT 1 AS one FROM versions INDEXED BY versions_current
   WHERE space_id = ? AND replaced IS NULL AND present = 1 AND path >= ? AND path < ? LIMIT ?) counted`;
-/** The sign keeps SQLite from walking by sequence. */
-const LIST_AT = `${SELECT} AND path >= ? AND path < ? AND +seq <= ? AND (replaced IS NULL OR replaced > ?)
+const LIST_AT = `${by("versions_history")} AND path >= ? AND path < ? AND seq <= ? AND (replaced IS NULL OR replaced > ?)
   AND present = 1 ORDER BY path LIMIT ?`;
-const VERSION_AT = `${SELECT} AND path = ? AND seq <= ? ORDER BY seq DESC LIMIT 1`;
-const SINCE = `${SELECT} AND replaced IS NULL AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?`;
-const SINCE_BELOW = `${SELECT} AND replaced IS NULL AND seq > ? AND seq <= ?
+const VERSION_AT = `${by("versions_history")} AND path = ? AND seq <= ? ORDER BY seq DESC LIMIT 1`;
+const SINCE = `${by("versions_since")} AND replaced IS NULL AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?`;
+const SINCE_BELOW = `${by("versions_since")} AND replaced IS NULL AND seq > ? AND seq <= ?
   AND (path = ? OR (path >= ? AND path < ?)) ORDER BY seq LIMIT ?`;
 const SEQUENCE = "SELECT sequence FROM spaces WHERE id = ?";
-const SEQUENCE_AT = `SELECT last_seq FROM commits WHERE space_id = ? AND order_ms <= ?
+const SEQUENCE_AT = `SELECT last_seq FROM commits INDEXED BY commits_order WHERE space_id = ? AND order_ms <= ?
   ORDER BY order_ms DESC, seq DESC LIMIT 1`;
-const RECORDS = `SELECT ${JOURNAL_COLUMNS} FROM versions v JOIN commits c ON c.space_id = v.space_id AND c.seq = v.commit_seq
-  WHERE v.space_id = ?`;
-const HISTORY = `${RECORDS} AND v.path = ? AND v.seq < ? ORDER BY v.seq DESC LIMIT ?`;
+const JOIN = "JOIN commits c ON c.space_id = v.space_id AND c.seq = v.commit_seq WHERE v.space_id = ?";
+const RECORDS = `SELECT ${JOURNAL_COLUMNS} FROM versions AS v ${JOIN}`;
+const HISTORY = `SELECT ${JOURNAL_COLUMNS} FROM versions AS v INDEXED BY versions_history ${JOIN}
+  AND v.path = ? AND v.seq < ? ORDER BY v.seq DESC LIMIT ?`;
 const JOURNAL = `${RECORDS} AND v.seq > ? ORDER BY v.seq LIMIT ?`;
-const COMMITS_OF_RUN = "SELECT seq, last_seq FROM commits WHERE space_id = ? AND run_id = ? ORDER BY seq";
+const COMMITS_OF_RUN = "SELECT seq, last_seq FROM commits INDEXED BY commits_run WHERE space_id = ? AND run_id = ? ORDER BY seq";
 const COMMIT_RECORDS = `${RECORDS} AND v.seq >= ? AND v.seq <= ? ORDER BY v.seq`;
-const LIVE = `SELECT live.content, m.manifest FROM (SELECT DISTINCT content FROM versions
+const LIVE = `SELECT live.content, m.manifest FROM (SELECT DISTINCT content FROM versions INDEXED BY versions_content
     WHERE content IS NOT NULL AND content > ? ORDER BY content LIMIT ?) live
   LEFT JOIN manifests m ON m.id = live.content ORDER BY live.content`;
 const MANIFEST = "SELECT manifest FROM manifests WHERE id = ?";

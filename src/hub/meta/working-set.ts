@@ -24,16 +24,16 @@ const PENDING_MAX = 2048;
 /** Updates sent without waiting for each answer. */
 const UPDATES_AT_ONCE = 256;
 
-const IS_CURRENT = "space_id = ? AND replaced IS NULL";
+const FROM_CURRENT = "FROM versions INDEXED BY versions_current WHERE space_id = ? AND replaced IS NULL";
 const LOAD = new ListText(
-  `SELECT ${VERSION_COLUMNS} FROM versions WHERE ${IS_CURRENT} AND present IN (0, 1) AND path IN (%)`,
+  `SELECT ${VERSION_COLUMNS} ${FROM_CURRENT} AND present IN (0, 1) AND path IN (%)`,
 );
-const ANY_BELOW = `SELECT 1 AS one FROM versions WHERE ${IS_CURRENT} AND present = 1 AND path >= ? AND path < ? LIMIT 1`;
-const BELOW = `SELECT ${VERSION_COLUMNS} FROM versions WHERE ${IS_CURRENT} AND present = 1 AND path >= ? AND path < ?`;
+const FROM_BELOW = `${FROM_CURRENT} AND present = 1 AND path >= ? AND path < ?`;
+const ANY_BELOW = `SELECT 1 AS one ${FROM_BELOW} LIMIT 1`;
+const BELOW = `SELECT ${VERSION_COLUMNS} ${FROM_BELOW}`;
 const FIRST_BELOW = `${BELOW} ORDER BY path LIMIT ?`;
 const LAST_BELOW = `${BELOW} ORDER BY path DESC LIMIT ?`;
-const LONGEST_BELOW = `SELECT max(length(path)) AS longest FROM versions
-  WHERE ${IS_CURRENT} AND present = 1 AND path >= ? AND path < ?`;
+const LONGEST_BELOW = `SELECT max(length(path)) AS longest ${FROM_BELOW}`;
 const INSERT = new RowsText(`INSERT INTO versions (${VERSION_COLUMNS}) VALUES`, VERSION_WIDTH);
 const REPLACE = "UPDATE versions SET replaced = ? WHERE space_id = ? AND seq = ?";
 

@@ -1,5 +1,5 @@
 /** Small text files of ours that hold keys and trust: read whole, replaced whole, readable by nobody else. */
-import { mkdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 
 /** Larger files are not what they claim to be. */
@@ -17,13 +17,17 @@ export function readPrivateFile(path: string): string | undefined {
   }
 }
 
-/** Writes with mode 0600 beside the target and renames over it; the directory is made with mode 0700 if missing. */
+/**
+ * Writes with mode 0600 beside the target and renames over it; the directory is made with mode 0700 if missing. When it
+ * returns, the file survives a power loss: what a key was used for must not outlive the key.
+ */
 export function writePrivateFile(path: string, text: string): void {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const aside = `${path}.${process.pid}.new`;
   try {
     writeFileSync(aside, text, { mode: 0o600, flag: "wx", flush: true });
     renameSync(aside, path);
+    syncDirectory(dirname(path));
   } catch (error) {
     try {
       unlinkSync(aside);
@@ -31,5 +35,16 @@ export function writePrivateFile(path: string, text: string): void {
       // It was never made; the first error says why.
     }
     throw error;
+  }
+}
+
+function syncDirectory(path: string): void {
+  // Windows opens no directories; its file systems keep a rename in order with the data that was flushed before it.
+  if (process.platform === "win32") return;
+  const fd = openSync(path, "r");
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
   }
 }

@@ -6,7 +6,8 @@
  * - Types used: INTEGER-like BIGINT (whole numbers within ±2^53, given and returned as numbers), TEXT, BLOB (written
  *   `blob` in the schema; the PostgreSQL driver makes it `bytea`), NULL. Blobs are compared by their bytes on both.
  *   A sum() has no such type on PostgreSQL: CAST it to BIGINT.
- * - `WITHOUT ROWID` after a table lays it out by its key in SQLite; the PostgreSQL driver leaves it out.
+ * - `WITHOUT ROWID` after a table lays it out by its key in SQLite, and `INDEXED BY index` after its name in a query says
+ *   how to look; the PostgreSQL driver leaves both out, that server plans by its own numbers.
  * - Statements are prepared once for each text, so texts are constants and never hold values.
  * - Errors are SynclineError with a hint; EXISTS is a key that is taken.
  */

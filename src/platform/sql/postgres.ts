@@ -182,7 +182,7 @@ function rowsOf<T extends SqlRow>(answer: Answer): T[] {
 
 const translated = new Map<string, string>();
 
-/** Our dialect in PostgreSQL's: numbered placeholders, bytea, and no word about how a table is laid out. */
+/** Our dialect in PostgreSQL's: numbered placeholders, bytea, and no word about layouts and indexes. */
 export function translate(text: string): string {
   const known = translated.get(text);
   if (known !== undefined) return known;
@@ -193,7 +193,7 @@ export function translate(text: string): string {
     .map((part, at) => {
       if (at % 2 === 1) return part;
       return part
-        .replace(/\bWITHOUT ROWID\b/gi, "")
+        .replace(/ (WITHOUT ROWID|INDEXED BY \w+)\b/g, "")
         .replace(/\bblob\b/gi, "bytea")
         .replace(/\?/g, () => `$${++count}`);
     })

@@ -148,6 +148,7 @@ test("what PostgreSQL is asked: numbered placeholders outside of texts, its own 
     "SELECT '?''?', a FROM blobs WHERE b = $1 AND c IN ($2, $3)",
   );
   expect(translate("CREATE TABLE t (a BIGINT, b blob NOT NULL) WITHOUT ROWID")).toBe(
-    "CREATE TABLE t (a BIGINT, b bytea NOT NULL) ",
+    "CREATE TABLE t (a BIGINT, b bytea NOT NULL)",
   );
+  expect(translate("SELECT a FROM t AS x INDEXED BY t_a WHERE b = ?")).toBe("SELECT a FROM t AS x WHERE b = $1");
 });

@@ -1,0 +1,254 @@
+/**
+ * Access as the hub has it: who exists is in the database, what roles allow in a book that can be replaced while it
+ * runs, and what an agent may touch follows its host's links.
+ */
+import { createHmac } from "node:crypto";
+import { SynclineError } from "#model/error.ts";
+import type { RelPath } from "#model/path.ts";
+import type { Clock, Random } from "#platform/host.ts";
+import type { Database } from "#platform/sql/database.ts";
+import { migrate } from "#platform/sql/migrate.ts";
+import type { Access, Action, Credential, Decision, Principal, Resource, Rule } from "#access/access.ts";
+import { AccessStore, Remembered, USER_NAME, notFound, refused } from "#access/access-store.ts";
+import { Audit } from "#access/audit.ts";
+import { Authority } from "#access/authority.ts";
+import { type RoleBook, decide, reaches } from "#access/decide.ts";
+import { type CertificateRequest, type Enrolment, Hosts } from "#access/hosts.ts";
+import { JoinTokens } from "#access/join-tokens.ts";
+import { Passwords } from "#access/passwords.ts";
+import { S3Keys } from "#access/s3-keys.ts";
+import { ACCESS_MIGRATIONS } from "#access/schema.ts";
+import { SealKey } from "#access/seal-key.ts";
+import { Sessions } from "#access/sessions.ts";
+import { SshKeys } from "#access/ssh-keys.ts";
+import { Throttle } from "#access/throttle.ts";
+import { Tokens } from "#access/tokens.ts";
+import { Users } from "#access/users.ts";
+
+const SEAL_FILE = "seal.key";
+
+export type AccessOptions = {
+  readonly database: Database;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Where the seal key, the authority and the hub's certificate are; made with mode 0700. */
+  readonly directory: string;
+  readonly roles: RoleBook;
+  /** What a host's links lead to, as allow rules; asked for every decision, so it answers from memory. */
+  readonly rulesOfHost: (host: string) => readonly Rule[];
+};
+
+export class HubAccess implements Access {
+  readonly audit: Audit;
+  readonly users: Users;
+  readonly tokens: Tokens;
+  readonly s3Keys: S3Keys;
+  readonly sshKeys: SshKeys;
+  readonly sessions: Sessions;
+  readonly joinTokens: JoinTokens;
+  readonly hosts: Hosts;
+  readonly authority: Authority;
+  readonly throttle: Throttle;
+  readonly #store: AccessStore;
+  readonly #passwords: Passwords;
+  readonly #rulesOfHost: (host: string) => readonly Rule[];
+  #book: RoleBook;
+  /** Right passwords of a while ago, by an HMAC under a key of this process: WebDAV sends one with every request. */
+  readonly #rightPasswords: Remembered<Principal | undefined>;
+  readonly #memoryKey: Uint8Array;
+  /** Checks that run: ten connections of one client that sign in together are one check. */
+  readonly #checks = new Map<string, Promise<Principal | undefined>>();
+
+  /** Brings the tables up to date and reads or makes the key files. @throws {SynclineError} STATE, VERSION, DISK */
+  static async open(options: AccessOptions): Promise<HubAccess> {
+    await migrate(options.database, "access", ACCESS_MIGRATIONS);
+    const seal = SealKey.open(`${options.directory}/${SEAL_FILE}`, options.random);
+    const authority = Authority.open(options.directory, options.clock, options.random);
+    return new HubAccess(options, seal, authority);
+  }
+
+  private constructor(options: AccessOptions, seal: SealKey, authority: Authority) {
+    const { database, clock, random } = options;
+    this.audit = new Audit(database, clock, seal);
+    this.#store = new AccessStore(database, clock, random, seal, this.audit);
+    this.#passwords = new Passwords(random);
+    this.users = new Users(this.#store, this.#passwords);
+    this.tokens = new Tokens(this.#store, this.users);
+    this.s3Keys = new S3Keys(this.#store, this.users);
+    this.sshKeys = new SshKeys(this.#store, this.users);
+    this.sessions = new Sessions(this.#store, this.users);
+    this.joinTokens = new JoinTokens(this.#store);
+    this.authority = authority;
+    this.hosts = new Hosts(this.#store, authority, this.joinTokens);
+    this.throttle = new Throttle(clock);
+    this.#rulesOfHost = options.rulesOfHost;
+    this.#book = options.roles;
+    this.#rightPasswords = new Remembered(this.#store);
+    this.#memoryKey = random.bytes(32);
+  }
+
+  get roles(): RoleBook {
+    return this.#book;
+  }
+
+  /** Every decision from now on is by this book. */
+  useRoles(book: RoleBook): void {
+    this.#book = book;
+  }
+
+  /** Called after every change of who exists, until the signal; long connections authenticate again then. */
+  onChange(listener: () => void, signal: AbortSignal): void {
+    this.#store.onChange(listener, signal);
+  }
+
+  decide(principal: Principal, action: Action, resource: Resource): Decision {
+    return decide(this.#book, principal, this.#narrowing(principal), action, resource);
+  }
+
+  require(principal: Principal, action: Action, resource: Resource): void {
+    const decision = this.decide(principal, action, resource);
+    if (decision.allowed) return;
+    throw new SynclineError({
+      code: "DENIED",
+      op: `${action} ${resource.type}`,
+      message: `${principal.id} may not: ${decision.reason}`,
+      hint: "an administrator can change the roles; `syncline access explain` shows what decides",
+    });
+  }
+
+  reaches(principal: Principal, action: Action, space: string, path: RelPath): boolean {
+    return reaches(this.#book, principal, this.#narrowing(principal), action, space, path);
+  }
+
+  #narrowing(principal: Principal): readonly Rule[] | undefined {
+    return principal.kind === "agent" ? this.#rulesOfHost(principal.name) : undefined;
+  }
+
+  /** The decision for a user by name, with its reason; for people who ask why. @throws {SynclineError} NOT_FOUND */
+  async explain(user: string, action: Action, resource: Resource): Promise<Decision> {
+    const found = await this.users.forSignIn(user);
+    if (found === undefined) throw notFound("explain access", `user "${user}" that may sign in`);
+    return this.decide(found.principal, action, resource);
+  }
+
+  async authenticate(credential: Credential): Promise<Principal> {
+    switch (credential.type) {
+      case "password":
+        return this.#byPassword(credential.user, credential.password, credential.address);
+      case "token":
+        return this.#bySecret(credential.address, () => this.tokens.authenticate(credential.token));
+      case "session":
+        return this.#bySecret(credential.address, async () => (await this.sessions.authenticate(credential.cookie))?.principal);
+      case "s3":
+        return this.#bySecret(credential.address, () => this.#bySignature(credential.accessKey, credential.verify));
+      case "ssh-key":
+        // No guess: the connection has proved that it holds the key. Clients offer all the keys that they have.
+        return orRefuse(await this.sshKeys.find(credential.user, credential.key));
+      case "certificate":
+        return orRefuse(await this.hosts.authenticate(credential.certificate));
+    }
+  }
+
+  /** Checks a password and opens a session of the console. @throws {SynclineError} as authenticate */
+  async signIn(
+    user: string,
+    password: string,
+    from: { readonly address: string; readonly traceId?: string | undefined },
+    client: string,
+  ): Promise<{ principal: Principal; id: string; cookie: string }> {
+    const principal = await this.#byPassword(user, password, from.address);
+    return { principal, ...(await this.sessions.open({ ...from, id: principal.id }, principal.name, client)) };
+  }
+
+  /** Takes a host in by a join token; wrong ones count as other wrong secrets do. @throws as Hosts.enrol */
+  async enrol(
+    joinToken: string,
+    request: CertificateRequest,
+    from: { readonly address: string; readonly traceId?: string | undefined },
+  ): Promise<Enrolment> {
+    try {
+      return await this.hosts.enrol(joinToken, request, from);
+    } catch (error) {
+      if (error instanceof SynclineError && error.code === "AUTH") throw this.#failed(from.address);
+      throw error;
+    }
+  }
+
+  /**
+   * Secrets of 256 bits: what is right always passes, because a program with an old token must not lock out the others
+   * behind its address; what is wrong counts, so that who tries tokens gets no further with passwords.
+   */
+  async #bySecret(address: string, check: () => Promise<Principal | undefined>): Promise<Principal> {
+    const principal = await check();
+    if (principal === undefined) throw this.#failed(address);
+    return principal;
+  }
+
+  #failed(address: string): SynclineError {
+    const attempt = this.throttle.begin(address, undefined);
+    if ("refusedMs" in attempt) return tooMany(attempt.refusedMs);
+    attempt.failed();
+    return refused("authenticate");
+  }
+
+  async #bySignature(accessKey: string, verify: (secretKey: string) => boolean): Promise<Principal | undefined> {
+    const found = await this.s3Keys.find(accessKey);
+    const isRight = verify(found?.secretKey ?? this.#store.newSecret(""));
+    return isRight ? found?.principal : undefined;
+  }
+
+  async #byPassword(user: string, password: string, address: string): Promise<Principal> {
+    // The generation: who asks after a change must not join a check that was begun before it.
+    const key = createHmac("sha256", this.#memoryKey)
+      .update(`${this.#store.generation}\0${user}\0${password}`)
+      .digest("latin1");
+    // The same guess, made at the same time, is one guess.
+    const running = this.#checks.get(key);
+    if (running !== undefined) return orRefuse(await running);
+    const attempt = this.throttle.begin(address, user.slice(0, 64));
+    if ("refusedMs" in attempt) throw tooMany(attempt.refusedMs);
+    let principal: Principal | undefined;
+    try {
+      const check = this.#checkPassword(key, user, password);
+      this.#checks.set(key, check);
+      principal = await check;
+    } catch (error) {
+      attempt.withdrawn();
+      throw error;
+    } finally {
+      this.#checks.delete(key);
+    }
+    if (principal !== undefined) {
+      attempt.succeeded();
+      return principal;
+    }
+    attempt.failed();
+    // A password typed into the wrong field must not get into the log.
+    const resource = `user:${USER_NAME.test(user) ? user : "?"}`;
+    await this.audit.append({ id: "anonymous", address }, { action: "sign-in", resource, outcome: "denied" });
+    throw refused("authenticate");
+  }
+
+  #checkPassword(key: string, user: string, password: string): Promise<Principal | undefined> {
+    return this.#rightPasswords.get(key, async () => {
+      const found = USER_NAME.test(user) ? await this.users.forSignIn(user) : undefined;
+      const isRight = await this.#passwords.verify(password, found?.password);
+      return isRight ? found?.principal : undefined;
+    });
+  }
+}
+
+function orRefuse(principal: Principal | undefined): Principal {
+  if (principal === undefined) throw refused("authenticate");
+  return principal;
+}
+
+function tooMany(refusedMs: number): SynclineError {
+  return new SynclineError({
+    code: "AUTH",
+    op: "authenticate",
+    message: "too many failed attempts",
+    hint: `try again in ${Math.ceil(refusedMs / 1_000)} s`,
+    retryable: true,
+  });
+}

@@ -1,0 +1,156 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { TestHub, TestLink } from "#hub/hub-fixture.ts";
+import type { SynclineError } from "#model/error.ts";
+
+/** A file above what travels inline. */
+const LARGE = 400_000;
+
+function bytesOf(length: number, seed: number): Buffer {
+  const bytes = Buffer.alloc(length);
+  let state = seed >>> 0;
+  for (let at = 0; at < length; at++) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    bytes[at] = state >>> 24;
+  }
+  return bytes;
+}
+
+describe("a directory and a space", () => {
+  let hub: TestHub;
+
+  beforeEach(async () => {
+    hub = await TestHub.open();
+    await hub.spaces.createSpace(hub.who, "demo");
+  });
+  afterEach(() => hub[Symbol.asyncDispose]());
+
+  test("[SPACE-1] what one host has comes to another through the space, small and large, with all that is preserved", async () => {
+    const web1 = new TestLink(hub, "web1", "demo");
+    const web2 = new TestLink(hub, "web2", "demo");
+    mkdirSync(join(web1.root, "site/img"), { recursive: true });
+    writeFileSync(join(web1.root, "site/index.html"), "<h1>one</h1>");
+    writeFileSync(join(web1.root, "site/empty"), "");
+    writeFileSync(join(web1.root, "site/img/large.bin"), bytesOf(LARGE, 7), { mode: 0o640 });
+    symlinkSync("index.html", join(web1.root, "site/link"));
+    const { summary } = await web1.run();
+    expect(summary).toMatchObject({ result: "same", files: 3 });
+    expect(Object.keys(await hub.files("demo"))).toEqual(["site/empty", "site/img/large.bin", "site/index.html"]);
+    expect((await web2.run()).summary).toMatchObject({ result: "same", files: 3 });
+    expect(readFileSync(join(web2.root, "site/img/large.bin")).equals(bytesOf(LARGE, 7))).toBe(true);
+    const [a, b] = [web1, web2].map(({ root }) => statSync(join(root, "site/img/large.bin"), { bigint: true }));
+    expect([b!.mtimeNs, b!.mode]).toEqual([a!.mtimeNs, a!.mode]);
+    expect(readdirSync(join(web2.root, "site")).sort()).toEqual(["empty", "img", "index.html", "link"]);
+    // Nothing of it is news to anybody.
+    expect((await web1.run()).summary.changes).toBe(0);
+    expect((await web2.run()).summary.changes).toBe(0);
+  });
+
+  test("[SPACE-2] edits, deletions and renames follow, and large files move by what differs", async () => {
+    const web1 = new TestLink(hub, "web1", "demo");
+    const web2 = new TestLink(hub, "web2", "demo");
+    const large = bytesOf(4 << 20, 3);
+    writeFileSync(join(web1.root, "large.bin"), large);
+    mkdirSync(join(web1.root, "old"));
+    for (let at = 0; at < 50; at++) writeFileSync(join(web1.root, `old/f${at}`), `file ${at}`);
+    await web1.run();
+    await web2.run();
+    large.write("an edit of a few bytes", 1_000_000);
+    writeFileSync(join(web2.root, "large.bin"), large);
+    renameSync(join(web2.root, "old"), join(web2.root, "new"));
+    rmSync(join(web2.root, "new/f7"));
+    const up = (await web2.run()).summary;
+    expect(up.result).toBe("same");
+    expect(up.bytes.literal).toBeLessThan(20_000);
+    const down = (await web1.run()).summary;
+    expect(down.result).toBe("same");
+    expect(down.bytes.literal).toBeLessThan(20_000);
+    expect(readFileSync(join(web1.root, "large.bin")).equals(large)).toBe(true);
+    expect(readdirSync(join(web1.root, "new"))).toHaveLength(49);
+    expect(existsSync(join(web1.root, "old"))).toBe(false);
+  });
+
+  test("[SPACE-3] what both hosts changed is kept twice, the same everywhere", async () => {
+    const [web1, web2] = [new TestLink(hub, "web1", "demo"), new TestLink(hub, "web2", "demo")];
+    writeFileSync(join(web1.root, "f"), "first");
+    await web1.run();
+    await web2.run();
+    writeFileSync(join(web1.root, "f"), "one");
+    writeFileSync(join(web2.root, "f"), "two");
+    for (const link of [web1, web2, web1, web2]) await link.run();
+    const names = readdirSync(web1.root).filter((name) => name !== ".syncline").sort();
+    expect(names).toHaveLength(2);
+    expect(readdirSync(web2.root).filter((name) => name !== ".syncline").sort()).toEqual(names);
+    const texts = names.map((name) => readFileSync(join(web1.root, name), "utf8")).sort();
+    expect(texts).toEqual(["one", "two"]);
+    expect(Object.values(await hub.files("demo")).sort()).toEqual(texts);
+  });
+
+  test("[SPACE-4] a link sees its prefix alone; one whose prefix has gone stops and deletes nothing", async () => {
+    await hub.put("demo", "other/secret", "not for web1");
+    const web1 = new TestLink(hub, "web1", "demo", "sites/web1");
+    writeFileSync(join(web1.root, "index.html"), "hello");
+    expect((await web1.run()).summary.result).toBe("same");
+    expect(await hub.files("demo")).toEqual({ "other/secret": "not for web1", "sites/web1/index.html": "hello" });
+    expect(readdirSync(web1.root).sort()).toEqual([".syncline", "index.html"]);
+    const remove = { type: "remove", path: "sites", expect: { kind: "any" }, recursive: true } as const;
+    const request = { changes: [remove], atomic: true, cause: "edit", traceId: "0".repeat(32) } as const;
+    await hub.spaces.commit(hub.who, "demo", request);
+    const error = await web1.run().then(() => undefined, (thrown: unknown) => thrown as SynclineError);
+    expect(error?.code).toBe("ROOT_MISSING");
+    expect(readFileSync(join(web1.root, "index.html"), "utf8")).toBe("hello");
+  });
+
+  test("[SPACE-5] ignore files hold on both sides: what one ignores is neither brought nor taken", async () => {
+    await hub.put("demo", "kept.log", "of the space");
+    await hub.put("demo", "a/b.txt", "text");
+    const web1 = new TestLink(hub, "web1", "demo");
+    writeFileSync(join(web1.root, ".synclineignore"), "*.log\n");
+    writeFileSync(join(web1.root, "mine.log"), "of the host");
+    expect((await web1.run()).summary).toMatchObject({ result: "same", problems: 0 });
+    expect(readdirSync(web1.root).sort()).toEqual([".syncline", ".synclineignore", "a", "mine.log"]);
+    expect(Object.keys(await hub.files("demo")).sort()).toEqual([".synclineignore", "a/b.txt", "kept.log"]);
+    // Without the rule both come over.
+    writeFileSync(join(web1.root, ".synclineignore"), "\n");
+    for (let round = 0; round < 2; round++) expect((await web1.run()).summary.problems).toBe(0);
+    expect(readFileSync(join(web1.root, "kept.log"), "utf8")).toBe("of the space");
+    expect((await hub.files("demo"))["mine.log"]).toBe("of the host");
+  });
+
+  test("[SPACE-6] a change is watched: an edit in the space reaches a watching host", async () => {
+    const web1 = new TestLink(hub, "web1", "demo");
+    const stop = new AbortController();
+    const running = web1.run({ watch: true }, stop.signal);
+    await hub.put("demo", "news.txt", "fresh");
+    const file = join(web1.root, "news.txt");
+    while (!existsSync(file)) await Bun.sleep(5);
+    expect(readFileSync(file, "utf8")).toBe("fresh");
+    writeFileSync(join(web1.root, "answer.txt"), "seen");
+    while ((await hub.files("demo"))["answer.txt"] !== "seen") await Bun.sleep(5);
+    stop.abort();
+    expect((await running).summary.result).toBe("interrupted");
+  });
+
+  test("[SPACE-7] a run of a link can be taken back in the space, and the host follows", async () => {
+    const web1 = new TestLink(hub, "web1", "demo");
+    writeFileSync(join(web1.root, "f"), "good");
+    await web1.run();
+    writeFileSync(join(web1.root, "f"), "bad");
+    writeFileSync(join(web1.root, "g"), "worse");
+    const { summary } = await web1.run();
+    const results = await hub.spaces.undoRun(hub.who, "demo", summary.runId, "1".repeat(32));
+    expect(results.map(({ status }) => status)).toEqual(["done", "done"]);
+    await web1.run();
+    expect(readFileSync(join(web1.root, "f"), "utf8")).toBe("good");
+    expect(existsSync(join(web1.root, "g"))).toBe(false);
+  });
+
+  test("[SPACE-8] names in any order of bytes arrive, also where files sort between a directory and what is in it", async () => {
+    const web1 = new TestLink(hub, "web1", "demo");
+    const paths = ["a/x", "a.txt", "a-/y", "a-b", "a!/z/deep", "a!/z.txt", "b", "a/ü", "a/日本", "é/q"];
+    for (const path of paths) await hub.put("demo", path, path);
+    expect((await web1.run()).summary).toMatchObject({ result: "same", files: paths.length });
+    for (const path of paths) expect(readFileSync(join(web1.root, path), "utf8")).toBe(path);
+  });
+});

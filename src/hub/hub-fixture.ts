@@ -1,0 +1,142 @@
+/** A whole hub in a directory of its own, and directories that sessions keep the same with its spaces. */
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { type Access, type Principal, systemPrincipal } from "#access/access.ts";
+import { SpaceEndpoint } from "#hub/endpoint/space-endpoint.ts";
+import { HubSpaces, seedsOf } from "#hub/hub-spaces.ts";
+import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
+import { openHost } from "#platform/host-bun.ts";
+import { openSqlite } from "#platform/sql/sqlite.ts";
+import { MemoryChunks } from "#store/memory-chunks.ts";
+import { DirEndpoint } from "#sync/endpoint/dir-endpoint.ts";
+import { openSqliteStore } from "#sync/index/sqlite-store.ts";
+import type { Store } from "#sync/index/store.ts";
+import type { SessionEvent, SessionOptions } from "#sync/session/events.ts";
+import { runSession } from "#sync/session/session.ts";
+import { PLAIN_OPTIONS } from "#sync/session/session-fixture.ts";
+
+const shortHash = (text: string): string => new Bun.CryptoHasher("sha256").update(text).digest("hex").slice(0, 12);
+
+export const TRACE = "0123456789abcdef0123456789abcdef";
+
+/** For tests of what does not depend on rights; those of rights are access/'s own and the doors'. */
+const EVERYTHING: Access = {
+  authenticate: () => Promise.reject(new Error("nobody signs in here")),
+  decide: () => ({ allowed: true, reason: "a test" }),
+  reaches: () => true,
+  require: () => undefined,
+};
+
+export class TestHub implements AsyncDisposable {
+  readonly dir: string;
+  readonly spaces: HubSpaces;
+  readonly meta: SqlMetaStore;
+  readonly chunks: MemoryChunks;
+  readonly who: Principal = systemPrincipal("test");
+  readonly host = openHost();
+
+  private constructor(dir: string, spaces: HubSpaces, meta: SqlMetaStore, chunks: MemoryChunks) {
+    this.dir = dir;
+    this.spaces = spaces;
+    this.meta = meta;
+    this.chunks = chunks;
+  }
+
+  static async open(): Promise<TestHub> {
+    const dir = mkdtempSync(join(tmpdir(), "syncline-hub-"));
+    mkdirSync(join(dir, "stage"));
+    const { clock, random } = openHost();
+    const meta = await SqlMetaStore.open(await openSqlite(join(dir, "hub.db")), random);
+    const chunks = new MemoryChunks(() => clock.nowMs());
+    const spaces = await HubSpaces.open({ meta, chunks, access: EVERYTHING, clock, random });
+    return new TestHub(dir, spaces, meta, chunks);
+  }
+
+  /** Commits a file as a door would. */
+  async put(space: string, path: string, text: string): Promise<number> {
+    await using intake = this.spaces.intake(this.who, space);
+    const { content, sum } = await intake.store(Buffer.from(text));
+    const entry = { kind: "file", size: content.size, mode: 0o644, mtimeNs: 1n, sum } as const;
+    const change = { type: "put", path, expect: { kind: "any" }, entry, content, makeParents: true } as const;
+    const request = { changes: [change], intake, atomic: true, cause: "upload", traceId: TRACE } as const;
+    return (await this.spaces.commit(this.who, space, request)).after;
+  }
+
+  /** Paths and texts of all files, as a reader sees them. */
+  async files(space: string): Promise<Record<string, string>> {
+    const all: Record<string, string> = {};
+    const request = { below: "", after: undefined, shallow: false, limit: 10_000, at: undefined };
+    for (const version of await this.spaces.list(this.who, space, request)) {
+      if (version.entry?.kind !== "file") continue;
+      const reader = await this.spaces.open(this.who, space, version);
+      const bytes = new Uint8Array(reader.size);
+      await reader.read(bytes, 0);
+      all[version.path] = Buffer.from(bytes).toString();
+    }
+    return all;
+  }
+
+  endpoint(space: string, prefix = "", readOnly = false): SpaceEndpoint {
+    const { spaces, who, host } = this;
+    const stageFolder = join(this.dir, "stage");
+    const label = `hub/${space}`;
+    return new SpaceEndpoint({
+      spaces, who, space, prefix, readOnly, label, host, stageFolder, hubId: this.meta.hubId, hash: shortHash,
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.spaces.close();
+    await this.meta.close();
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+/** A directory on some host that is kept the same with (a part of) a space. */
+export class TestLink {
+  readonly root: string;
+  readonly #hub: TestHub;
+  readonly #name: string;
+  readonly #space: string;
+  readonly #prefix: string;
+
+  constructor(hub: TestHub, name: string, space: string, prefix = "") {
+    this.#hub = hub;
+    this.#name = name;
+    this.#space = space;
+    this.#prefix = prefix;
+    this.root = join(hub.dir, name);
+    mkdirSync(this.root, { recursive: true });
+  }
+
+  #store(name: string): Store {
+    const file = join(this.#hub.dir, `state-${this.#name}`, `${name}.db`);
+    mkdirSync(dirname(file), { recursive: true });
+    return openSqliteStore(file);
+  }
+
+  async run(more: Partial<SessionOptions> = {}, signal = new AbortController().signal) {
+    const { host, spaces, who } = this.#hub;
+    const events: SessionEvent[] = [];
+    const store = this.#store("session");
+    const openStore = (name: string): Store => this.#store(name);
+    try {
+      const summary = await runSession({
+        sessionId: shortHash(this.#name).repeat(3).slice(0, 32),
+        alpha: () => new DirEndpoint({ host, path: this.root, label: this.#name, openStore, hash: shortHash }),
+        beta: () => this.#hub.endpoint(this.#space, this.#prefix),
+        options: { ...PLAIN_OPTIONS, conflict: "copy", ...more },
+        seeds: seedsOf(await spaces.space(who, this.#space)),
+        store,
+        host,
+        onEvent: (event) => events.push(event),
+        hash: shortHash,
+        signal,
+      });
+      return { summary, events };
+    } finally {
+      store.close();
+    }
+  }
+}
