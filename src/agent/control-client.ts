@@ -60,8 +60,14 @@ export class ControlClient {
     this.#news?.();
   }
 
+  /** The state goes first, so that nobody sees the plan beside a link that looks well. */
   hold(plan: HeldPlan): void {
+    this.#heartbeat();
     this.#send({ type: "hold", plan });
+  }
+
+  #heartbeat(): void {
+    this.#send({ type: "heartbeat", sentMs: this.#options.clock.nowMs(), links: this.#options.states() });
   }
 
   /** Runs until the signal, whatever happens to the connection. */
@@ -123,9 +129,9 @@ export class ControlClient {
 
   /** A heartbeat now, then every HEARTBEAT_MS, and soon after news. Ends with the channel. */
   async #beat(channel: MuxChannel): Promise<void> {
-    const { clock, states, request } = this.#options;
+    const { clock, request } = this.#options;
     while (channel.failure === undefined) {
-      this.#send({ type: "heartbeat", sentMs: clock.nowMs(), links: states() });
+      this.#heartbeat();
       const asked = request();
       if (asked !== undefined) this.#send(asked);
       const wake = new AbortController();

@@ -3,15 +3,16 @@
  * the hub that it belongs to, pinned when it joined. Both are readable by their owner alone and replaced whole. The key
  * is there before it joins, so that an answer of the hub that is lost can be asked for again.
  */
-import { X509Certificate, createPrivateKey, createPublicKey, generateKeyPairSync, sign } from "node:crypto";
+import { X509Certificate, createPrivateKey, createPublicKey } from "node:crypto";
 import { z } from "zod";
+import { needsRenewal } from "#access/authority.ts";
+import { provePossession } from "#access/possession.ts";
 import { SynclineError } from "#model/error.ts";
+import { makeKeyPair } from "#platform/net/certificate.ts";
 import { readPrivateFile, writePrivateFile } from "#platform/net/private-file.ts";
 
 const FILE_NAME = "identity.json";
 const KEY_FILE = "key.pem";
-/** A certificate is renewed when so much of its life is over. */
-const RENEW_AFTER = 2 / 3;
 
 const IDENTITY = z.strictObject({
   version: z.literal(1),
@@ -69,7 +70,7 @@ export function ownKey(dataDir: string): string {
       createPrivateKey(kept);
       return kept;
     }
-    key = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+    key = makeKeyPair().pem;
   } catch (cause) {
     const message = "this agent's key cannot be read";
     const hint = `restore ${path}, or remove it together with ${FILE_NAME} and let the host join under another name`;
@@ -79,12 +80,12 @@ export function ownKey(dataDir: string): string {
   return key;
 }
 
-/** What the hub asks a certificate with, base64. */
+/** What the hub issues a certificate for: the public key, and that it is ours; base64. */
 export function certificateRequest(key: string, host: string): { publicKey: string; proof: string } {
   const privateKey = createPrivateKey(key);
   const publicKey = createPublicKey(privateKey).export({ type: "spki", format: "der" });
-  const text = Buffer.concat([Buffer.from(`syncline host key 1\0${host}\0`), publicKey]);
-  return { publicKey: publicKey.toString("base64"), proof: sign("sha256", text, privateKey).toString("base64") };
+  const proof = Buffer.from(provePossession(host, publicKey, privateKey));
+  return { publicKey: publicKey.toString("base64"), proof: proof.toString("base64") };
 }
 
 /** @throws {SynclineError} TRUST when it is not for this key, or not of this authority */
@@ -102,5 +103,5 @@ export function ageOf(certificate: string, nowMs: number): CertificateAge {
   const from = Date.parse(validFrom);
   const to = Date.parse(validTo);
   if (nowMs > to) return "over";
-  return nowMs > from + (to - from) * RENEW_AFTER ? "due" : "valid";
+  return needsRenewal(from, to, nowMs) ? "due" : "valid";
 }

@@ -16,6 +16,7 @@ import type { HeldPlan, LinkState } from "#hub/agents/control.ts";
 import type { AssignedLink } from "#hub/agents/link.ts";
 import { heldPlan } from "#agent/held-plan.ts";
 import { LinkWatch } from "#agent/link-watch.ts";
+import { forgetIfRestored, keepStamping } from "#agent/root-stamp.ts";
 import { isOpen } from "#agent/schedule.ts";
 
 /** After a session gave up: doubles from the first to the longest. */
@@ -164,7 +165,7 @@ export class LinkRunner {
   }
 
   async #session(signal: AbortSignal): Promise<void> {
-    const { host, openRoot, openSpace, openState, hash } = this.#context;
+    const { host, openRoot, openSpace, openState, hash, log } = this.#context;
     const link = this.#link;
     const { root, space, prefix, settings, seeds } = link;
     // Another root, space or direction is another pair, which begins with nothing remembered.
@@ -178,7 +179,13 @@ export class LinkRunner {
     const window = new AbortController();
     const ended = AbortSignal.any([signal, window.signal]);
     const closing = this.#closeAtEnd(window, ended);
+    const stamp = { fs: host.fs, clock: host.clock, random: host.random, root, store };
+    let stamping: Promise<void> | undefined;
     try {
+      if (forgetIfRestored(stamp, seedsOf(seeds!))) {
+        log("root or state was restored from a backup: everything is compared", { link: this.id, root });
+      }
+      stamping = keepStamping(stamp, ended);
       await runSession({
         sessionId,
         alpha: isHostAlpha ? local : remote,
@@ -193,7 +200,7 @@ export class LinkRunner {
       });
     } finally {
       window.abort();
-      await closing;
+      await Promise.all([closing, stamping]);
       store.close();
     }
   }

@@ -1,16 +1,8 @@
 /** A host joins: it shows a join token and that its private key is its own, and gets a certificate of the hub. */
+import type { CertificateRequest } from "#access/hosts.ts";
 import { SynclineError } from "#model/error.ts";
 import type { MuxChannel } from "#sync/wire/mux-channel.ts";
 import { type EnrolReply, decodeEnrolRequest, encodeControl } from "#hub/agents/control.ts";
-
-/** What a host asks a certificate with. */
-export type CertificateRequest = {
-  readonly host: string;
-  /** SPKI, DER. */
-  readonly publicKey: Uint8Array;
-  /** As by access/possession.ts. */
-  readonly proof: Uint8Array;
-};
 
 export type IssuedCertificate = {
   /** PEM. */
@@ -19,7 +11,7 @@ export type IssuedCertificate = {
   readonly labels: readonly string[];
 };
 
-/** The hub's certificate authority, as far as hosts are concerned; access/ has it. */
+/** The hub's certificate authority, as far as hosts are concerned: what HubAccess has in several places. */
 export interface HostAuthority {
   /** PEM of the authority's own certificate. */
   readonly ca: string;

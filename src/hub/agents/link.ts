@@ -6,6 +6,7 @@ import { z } from "zod";
 import { SynclineError } from "#model/error.ts";
 import { PRIVATE_DIR, pathFault } from "#model/path.ts";
 import { MODES } from "#model/plan.ts";
+import { HOST_NAME } from "#access/authority.ts";
 import { SPACE_NAME } from "#hub/space.ts";
 
 /** Links of one host at most; each has a connection of its own. */
@@ -16,8 +17,6 @@ export const WINDOWS_MAX = 32;
 /** Characters of a path. */
 const TEXT_MAX = 1024;
 
-/** 1 to 63 of a–z, 0–9, "-" and ".", beginning and ending with a letter or digit. */
-export const HOST_NAME = SPACE_NAME;
 /** A label, "role=web" or "web". */
 export const LABEL = /^[A-Za-z0-9][A-Za-z0-9._/=:-]{0,62}$/;
 export const LINK_ID = /^[0-9a-f]{16}$/;
@@ -111,7 +110,7 @@ export type DeclaredLink = z.infer<typeof DECLARED_LINK>;
 /** A link as it is created at the hub: for one host, or for every host with a label. */
 export const NEW_LINK = z
   .strictObject({
-    host: z.string().regex(HOST_NAME).optional(),
+    host: z.string().regex(HOST_NAME, "is no name of a host").optional(),
     selector: z.string().regex(LABEL).optional(),
     ...TARGET,
     prefix: prefix.default(""),

@@ -10,10 +10,10 @@ import type { Clock, Random } from "#platform/host.ts";
 import type { Database, Migration, Sql, SqlRow } from "#platform/sql/database.ts";
 import { migrate } from "#platform/sql/migrate.ts";
 import type { Rule } from "#access/access.ts";
+import { HOST_NAME } from "#access/authority.ts";
 import { HELD_PLAN, type HeldPlan, LINK_STATE, type LinkState } from "#hub/agents/control.ts";
 import {
   type DeclaredLink,
-  HOST_NAME,
   LABEL,
   LINKS_PER_HOST_MAX,
   LINK_SETTINGS,
