@@ -1,14 +1,14 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Principal } from "#access/access.ts";
 import { ADMIN, JOIN_TOKEN, type TestAgent, AgentHub, linkTo, until } from "#testing/agent-hub.ts";
 import { connect } from "#agent/hub-client.ts";
 import { ownKey, readIdentity } from "#agent/identity.ts";
 import { LINK_ROOT } from "#hub/agents/control.ts";
-import { linkStatus } from "#hub/agents/presence.ts";
 
+const READER: Principal = { ...ADMIN, id: "user:eve", name: "eve", roles: ["reader"] };
 const never = new AbortController().signal;
-const BY = { id: "user:admin" };
 
 const text = (dir: string, name: string): string | undefined =>
   existsSync(join(dir, name)) ? readFileSync(join(dir, name), "utf8") : undefined;
@@ -39,14 +39,8 @@ describe("hub and agents", () => {
   const settled = (...names: string[]): Promise<void> =>
     until(`${names.join(" and ")} are healthy: ${hub.log.slice(-8).join("\n")}`, () => names.every(isHealthy));
   const isHealthy = (name: string): boolean => {
-    const now = hub.host.clock.monotonicMs();
-    const links = hub.registry.linksOf(name);
-    return (
-      links.length > 0 &&
-      links.every(({ id, enabled, generation }) =>
-        linkStatus({ enabled, generation, heard: hub.listener.presence.heard(name, id, now), unaskedMs: hub.listener.presence.unaskedMs(name, id, now) }) === "healthy",
-      )
-    );
+    const host = hub.agents.hosts(ADMIN).find((one) => one.name === name);
+    return host !== undefined && host.links.length > 0 && host.status === "healthy";
   };
 
   async function pair(): Promise<{ a: string; b: string; agents: TestAgent[] }> {
@@ -124,7 +118,7 @@ describe("hub and agents", () => {
 
   test("[AGENT-54] a removed host is cut off at once and cannot come back with its certificate", async () => {
     const { a, b } = await pair();
-    await hub.access.hosts.remove(BY, "web1");
+    await hub.agents.removeHost(ADMIN, "web1");
     await until("it is told", () => hub.log.some((one) => one.startsWith("hub connection ended: no longer known host=web1")));
     writeFileSync(join(a, "f"), "never arrives");
     writeFileSync(join(b, "g"), "here");
@@ -182,13 +176,13 @@ describe("hub and agents", () => {
     expect(isHealthy("web1")).toBe(false);
     expect(Object.keys(tree(b))).toHaveLength(60);
     const { link, host, plan } = hold!;
-    await hub.registry.approveHold(link, host, plan.hash, "user:ann");
-    hub.listener.approved(link, host, plan.hash);
+    await expect(hub.agents.approve(ADMIN, link, host, "0".repeat(12))).rejects.toMatchObject({ code: "STALE" });
+    await expect(hub.agents.approve(READER, link, host, plan.hash)).rejects.toMatchObject({ code: "DENIED" });
+    await hub.agents.approve(ADMIN, link, host, plan.hash);
     // The brake of the other agent's link has an opinion of its own, about its own side.
     await until("b holds it, too", async () => (await hub.registry.holds()).some((one) => one.host === "web2"));
     const second = (await hub.registry.holds()).find((one) => one.host === "web2")!;
-    await hub.registry.approveHold(second.link, "web2", second.plan.hash, "user:ann");
-    hub.listener.approved(second.link, "web2", second.plan.hash);
+    await hub.agents.approve(ADMIN, second.link, "web2", second.plan.hash);
     await until("all are gone", () => Object.keys(tree(b)).length === 0);
     await until("nothing is held", async () => (await hub.registry.holds()).length === 0);
     await settled("web1", "web2");
@@ -200,13 +194,16 @@ describe("hub and agents", () => {
     mkdirSync(join(hub.dir, "hosts"), { recursive: true });
     hub.agent("web1", []);
     await until("it is here", () => hub.registry.host("web1") !== undefined);
-    const link = await hub.registry.createLink({ selector: "test", root, space: "demo", prefix: "sub", settings: { settle: "immediate" } });
+    const link = await hub.agents.createLink(ADMIN, { selector: "test", root, space: "demo", prefix: "sub", settings: { settle: "immediate" } });
     await settled("web1");
     writeFileSync(join(root, "f"), "one");
     await until("it is below the prefix", async () => (await hub.spaces.version(ADMIN, "demo", "sub/f")) !== undefined);
-    await hub.registry.updateLink(link.id, { enabled: false });
+    await expect(hub.agents.updateLink(READER, link.id, { enabled: false })).rejects.toMatchObject({ code: "DENIED" });
+    await hub.agents.updateLink(ADMIN, link.id, { enabled: false });
     await until("it rests", () => hub.listener.presence.heard("web1", link.id, 0)?.state.phase === "disabled");
-    await hub.registry.removeLink(link.id);
+    await hub.agents.updateLink(ADMIN, link.id, { enabled: true });
+    await settled("web1");
+    await hub.agents.setLabels(ADMIN, "web1", ["other"]);
     await until("it has ended", () => hub.log.some((one) => one.startsWith(`web1 link has ended link=${link.id}`)));
   });
 
@@ -277,5 +274,15 @@ describe("hub and agents", () => {
     await until("both are the same", () => same(a, b) && Object.keys(tree(a)).length === 3);
     expect(before).toBeDefined();
     expect(keepsBoth(tree(a), "f 1", "f 2", "g 1")).toBe(true);
+  });
+
+  test("[AGENT-62] a link that a host declares is had only where the hub allows it", async () => {
+    hub = await AgentHub.start(["demo", "forbidden"]);
+    const [a, b] = [hub.folder("a"), hub.folder("b")];
+    writeFileSync(join(a, "f"), "one");
+    hub.agent("web1", [linkTo(a, "forbidden"), linkTo(b, "demo")]);
+    await settled("web1");
+    expect(hub.registry.linksOf("web1").map(({ space }) => space)).toEqual(["demo"]);
+    expect(await hub.spaces.version(ADMIN, "forbidden", "f")).toBeUndefined();
   });
 });

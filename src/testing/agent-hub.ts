@@ -6,6 +6,7 @@ import type { Principal } from "#access/access.ts";
 import { RoleBook } from "#access/decide.ts";
 import { HubAccess } from "#access/hub-access.ts";
 import { type AgentOptions, runAgent } from "#agent/agent.ts";
+import { HubAgents } from "#hub/agents/hub-agents.ts";
 import { HUB_TLS_NAME } from "#hub/agents/hello.ts";
 import type { DeclaredLink } from "#hub/agents/link.ts";
 import { LINK_SETTINGS, type LinkSettings } from "#hub/agents/link.ts";
@@ -37,7 +38,7 @@ export function linkTo(root: string, space: string, settings: Partial<LinkSettin
   return { root, space, prefix, settings: LINK_SETTINGS.parse({ settle: "immediate", ...settings }) };
 }
 
-type Parts = { db: Database; chunks: ChunkStore; access: HubAccess; spaces: HubSpaces; registry: AgentRegistry; listener: AgentListener };
+type Parts = { agents: HubAgents; db: Database; chunks: ChunkStore; access: HubAccess; spaces: HubSpaces; registry: AgentRegistry; listener: AgentListener };
 
 /** A running agent of a test. */
 export type TestAgent = { readonly name: string; readonly dataDir: string; stop(): Promise<void>; readonly failed: Promise<unknown> };
@@ -74,6 +75,10 @@ export class AgentHub implements AsyncDisposable {
     return this.#now.registry;
   }
 
+  get agents(): HubAgents {
+    return this.#now.agents;
+  }
+
   get listener(): AgentListener {
     return this.#now.listener;
   }
@@ -106,9 +111,11 @@ export class AgentHub implements AsyncDisposable {
         ca: access.authority.certificate,
         enrol: (token, request, from) => access.enrol(token, request, from),
         renew: (old, request, from) => access.hosts.renew(old, request, from),
+        labelsOf: async (name) => (await access.hosts.get(name))?.labels,
       },
       access,
       registry,
+      mayDeclare: (_host, link) => link.space !== "forbidden",
       resolveSpace: (who, link) => spaces.space(who, link.space).then((space: Space) => ({ seeds: space.seeds, ignore: space.settings.ignore })),
       openSpace: (who, link, readOnly) =>
         new SpaceEndpoint({
@@ -121,7 +128,12 @@ export class AgentHub implements AsyncDisposable {
       log: (message, fields) => this.log.push(line("hub", message, fields)),
     });
     this.#port = listener.port;
-    this.#parts = { db, chunks, access, spaces, registry, listener };
+    const agents = await HubAgents.open({
+      registry, listener, access, clock,
+      removeIdentity: (who, name) => access.hosts.remove({ id: who.id }, name),
+      setLabels: (who, name, labels) => access.hosts.setLabels({ id: who.id }, name, labels),
+    });
+    this.#parts = { agents, db, chunks, access, spaces, registry, listener };
   }
 
   async stop(): Promise<void> {

@@ -10,7 +10,7 @@ import {
   encodeControl,
 } from "#hub/agents/control.ts";
 import { type HostAuthority, requestOf } from "#hub/agents/enrol.ts";
-import { type AssignedLink, IGNORE_CHARS_MAX } from "#hub/agents/link.ts";
+import { type AssignedLink, type DeclaredLink, IGNORE_CHARS_MAX } from "#hub/agents/link.ts";
 import type { PresenceTable } from "#hub/agents/presence.ts";
 import type { AgentRegistry, Link } from "#hub/agents/registry.ts";
 import type { MuxChannel } from "#sync/wire/mux-channel.ts";
@@ -30,6 +30,7 @@ export type ControlContext = {
   readonly registry: AgentRegistry;
   readonly presence: PresenceTable;
   readonly authority: HostAuthority;
+  readonly mayDeclare: (host: string, link: DeclaredLink) => boolean;
   /** @throws {SynclineError} SPACE_UNKNOWN, DENIED; said to the agent as the link's trouble */
   readonly resolveSpace: (who: Principal, link: Link) => Promise<SpaceFacts>;
   readonly clock: Clock;
@@ -90,7 +91,9 @@ export class ControlSession {
     if (this.#greeted) throw new SynclineError({ code: "PROTOCOL", op: "control", message: "a second hello" });
     this.#greeted = true;
     await registry.greeted(this.host, serial, program, platform);
-    await registry.declare(this.host, links);
+    const allowed = links.filter((link) => this.#context.mayDeclare(this.host, link));
+    if (allowed.length < links.length) log("links were not allowed", { host: this.host, refused: links.length - allowed.length });
+    await registry.declare(this.host, allowed);
     log("agent is here", { host: this.host, program, links: links.length });
     this.#assigned = "";
     await this.assign();

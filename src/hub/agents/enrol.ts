@@ -7,8 +7,6 @@ import { type EnrolReply, decodeEnrolRequest, encodeControl } from "#hub/agents/
 export type IssuedCertificate = {
   /** PEM. */
   readonly certificate: string;
-  /** Of the join token, or what the host has by now. */
-  readonly labels: readonly string[];
 };
 
 /** The hub's certificate authority, as far as hosts are concerned: what HubAccess has in several places. */
@@ -23,6 +21,8 @@ export interface HostAuthority {
     request: CertificateRequest,
     from: { readonly address: string },
   ): Promise<IssuedCertificate>;
+  /** Undefined for a host that has not joined, or was removed. */
+  labelsOf(host: string): Promise<readonly string[] | undefined>;
 }
 
 export type EnrolContext = {

@@ -34,7 +34,7 @@ import {
 } from "#hub/agents/control.ts";
 import { type HostAuthority, type IssuedCertificate, serveEnrolment } from "#hub/agents/enrol.ts";
 import type { HubHello } from "#hub/agents/hello.ts";
-import { neverWritesSpace } from "#hub/agents/link.ts";
+import { type DeclaredLink, neverWritesSpace } from "#hub/agents/link.ts";
 import { LinkEndpoint } from "#hub/agents/link-endpoint.ts";
 import { PresenceTable } from "#hub/agents/presence.ts";
 import type { AgentRegistry, Link } from "#hub/agents/registry.ts";
@@ -58,6 +58,8 @@ export type ListenerOptions = {
   readonly authority: HostAuthority;
   readonly access: Access;
   readonly registry: AgentRegistry;
+  /** May a host have a link that it declares itself? What it leads to is what the host may then do. */
+  readonly mayDeclare: (host: string, link: DeclaredLink) => boolean;
   /** @throws {SynclineError} SPACE_UNKNOWN, DENIED */
   readonly resolveSpace: (who: Principal, link: Link) => Promise<SpaceFacts>;
   /** The space of a link; opened by the agent's session. */
@@ -118,12 +120,6 @@ export class AgentListener {
     return { id: hubId, program, syncPort: this.port, fingerprint: `SHA256:${fingerprint}`, ca: authority.ca };
   }
 
-  /** Ends every connection of a host: its certificate was revoked, or it was removed. */
-  disconnect(host: string, reason: string): void {
-    const error = new SynclineError({ code: "AUTH", op: "connection", message: reason });
-    for (const { mux } of this.#standing.get(host) ?? []) mux.close(error);
-  }
-
   /** Tells the host, when it is here; otherwise it is told when it comes. */
   approved(link: string, host: string, hash: string): void {
     this.#controls.get(host)?.approve(link, hash);
@@ -162,6 +158,7 @@ export class AgentListener {
 
   async #reauthenticate(): Promise<void> {
     for (const [host, connections] of this.#standing) {
+      await this.#learnLabels(host);
       for (const { mux, certificate } of connections) {
         try {
           await this.#authenticate(certificate);
@@ -322,16 +319,22 @@ export class AgentListener {
     return { kind: "enrol", principal: undefined, label: ENROL_ROOT, onChannel, close: async () => undefined };
   }
 
-  async #joined(host: string, { certificate, labels }: IssuedCertificate): Promise<void> {
+  async #joined(host: string, { certificate }: IssuedCertificate): Promise<void> {
     const { registry } = this.#options;
     await registry.joined(host, new X509Certificate(certificate).serialNumber.toLowerCase());
-    const before = registry.host(host)?.labels ?? [];
-    const missing = labels.filter((label) => !before.includes(label));
-    if (missing.length > 0) await registry.setLabels(host, [...before, ...missing]);
+    await this.#learnLabels(host);
+  }
+
+  /** Labels are given where identities are; the registry only goes by them. */
+  async #learnLabels(host: string): Promise<void> {
+    const { registry, authority } = this.#options;
+    const labels = await authority.labelsOf(host);
+    const known = registry.host(host)?.labels ?? [];
+    if (labels !== undefined && labels.toSorted().join() !== known.join()) await registry.setLabels(host, labels);
   }
 
   #agentConnection(principal: Principal, address: string, certificate: Uint8Array): Connection {
-    const { registry, authority, resolveSpace, host, log } = this.#options;
+    const { registry, authority, mayDeclare, resolveSpace, host, log } = this.#options;
     const { presence } = this;
     const { name } = principal;
     const serial = new X509Certificate(certificate).serialNumber.toLowerCase();
@@ -340,9 +343,11 @@ export class AgentListener {
       void this.#serve(channel, async () => {
         if (channel.method !== CONTROL_METHOD || session !== undefined) throw wrongCall();
         session = new ControlSession(channel, {
-          principal, certificate, serial, address, registry, presence, authority, resolveSpace, log, clock: host.clock,
+          principal, certificate, serial, address, registry, presence, authority, mayDeclare, resolveSpace, log,
+          clock: host.clock,
         });
         this.#controls.set(name, session);
+        await this.#learnLabels(name);
         await session.run();
       });
     };
