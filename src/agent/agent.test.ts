@@ -1,10 +1,12 @@
 import { afterEach, describe, expect, test } from "bun:test";
-import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { X509Certificate } from "node:crypto";
+import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Principal } from "#access/access.ts";
 import { ADMIN, JOIN_TOKEN, type TestAgent, AgentHub, linkTo, until } from "#testing/agent-hub.ts";
-import { connect } from "#agent/hub-client.ts";
+import { connect, parseHubAddress } from "#agent/hub-client.ts";
 import { ownKey, readIdentity } from "#agent/identity.ts";
+import type { Clock } from "#platform/host.ts";
 import { LINK_ROOT } from "#hub/agents/control.ts";
 
 const READER: Principal = { ...ADMIN, id: "user:eve", name: "eve", roles: ["reader"] };
@@ -284,5 +286,107 @@ describe("hub and agents", () => {
     await settled("web1");
     expect(hub.registry.linksOf("web1").map(({ space }) => space)).toEqual(["demo"]);
     expect(await hub.spaces.version(ADMIN, "forbidden", "f")).toBeUndefined();
+  });
+
+  test("[AGENT-63] a certificate is renewed before its end, whatever the hub's clock says, and the new one is used", async () => {
+    hub = await AgentHub.start();
+    const a = hub.folder("a");
+    const late: Clock = { ...hub.host.clock, nowMs: () => hub.host.clock.nowMs() + 70 * 86_400_000 };
+    const agent = hub.agent("web1", [linkTo(a, "demo")], { host: { ...hub.host, clock: late } });
+    await until("it has joined", () => readIdentity(agent.dataDir) !== undefined);
+    const first = readIdentity(agent.dataDir)!;
+    await until("it is renewed", () => readIdentity(agent.dataDir)!.certificate !== first.certificate);
+    await agent.stop();
+    expect(statSync(join(agent.dataDir, "key.pem")).mode & 0o777).toBe(0o600);
+    expect(statSync(join(agent.dataDir, "identity.json")).mode & 0o777).toBe(0o600);
+    hub.agent("web1", [linkTo(a, "demo")]);
+    await settled("web1");
+    const shown = hub.agents.host(ADMIN, "web1");
+    expect(shown.serial).toBe(new X509Certificate(readIdentity(agent.dataDir)!.certificate).serialNumber.toLowerCase());
+    expect(Math.abs(shown.skewMs!)).toBeLessThan(60_000);
+  });
+
+  test("[AGENT-64] the hub is found through its HTTP API; a hub that is not ours is no hub, and is asked again", async () => {
+    hub = await AgentHub.start();
+    let answer = (): string => "<html>";
+    await using server = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: ({ url }) => new Response(url.endsWith("/v1/hub") ? answer() : "?") });
+    const address = parseHubAddress(`http://127.0.0.1:${server.port}`);
+    expect(await hub.agent("web1", [], { address }).failed).toMatchObject({ code: "PROTOCOL" });
+    answer = () => JSON.stringify(hub.listener.hello());
+    const a = hub.folder("a");
+    const agent = hub.agent("web1", [linkTo(a, "demo")], { address });
+    await settled("web1");
+    await agent.stop();
+    // Another hub has taken the address: nothing of ours is told to it.
+    const other = await AgentHub.start();
+    answer = () => JSON.stringify(other.listener.hello());
+    const again = hub.agent("web1", [linkTo(a, "demo")], { address });
+    await until("it is not trusted", () => hub.log.some((one) => one.includes("is not our hub")));
+    answer = () => JSON.stringify(hub.listener.hello());
+    await settled("web1");
+    await again.stop();
+    await other[Symbol.asyncDispose]();
+  });
+
+  test("[AGENT-65] a plan that was approved while its agent was away is carried out when it is back", async () => {
+    const { a, b, agents } = await pair();
+    for (let at = 0; at < 40; at++) writeFileSync(join(a, `f${at}`), `file ${at}`);
+    writeFileSync(join(b, "keep"), "keep");
+    await until("all are on both", () => Object.keys(tree(b)).length === 41 && same(a, b));
+    await settled("web1", "web2");
+    await agents[1]!.stop();
+    for (let at = 0; at < 40; at++) rmSync(join(a, `f${at}`));
+    await until("it is held", async () => (await hub.registry.holds()).length === 1);
+    await agents[0]!.stop();
+    const [hold] = await hub.agents.holds(ADMIN);
+    await hub.agents.approve(ADMIN, hold!.link, "web1", hold!.plan.hash);
+    hub.agent("web1", [linkTo(a, "demo")]);
+    await until("it is done", async () => (await hub.spaces.version(ADMIN, "demo", "f0"))?.entry === undefined);
+    await until("nothing is held", async () => (await hub.registry.holds()).length === 0);
+    expect((await hub.spaces.version(ADMIN, "demo", "keep"))?.entry?.kind).toBe("file");
+  });
+
+  test("[AGENT-66] who breaks the protocol is cut off, and nobody else is", async () => {
+    const { a, b, agents } = await pair();
+    const { ca, certificate } = readIdentity(agents[0]!.dataDir)!;
+    const identity = { certificate, key: ownKey(agents[0]!.dataDir) };
+    const reach = { host: "127.0.0.1", port: hub.port, ca, program: "test", clock: hub.host.clock };
+    const told = async (root: string, method: string, message: string): Promise<unknown> => {
+      const mux = await connect({ ...reach, identity, root }, never);
+      const channel = mux.open(method);
+      await channel.send(Buffer.from(message));
+      let answer: unknown;
+      try {
+        for (;;) if ((await channel.receive()) === undefined) break;
+      } catch (error) {
+        answer = error;
+      }
+      mux.close();
+      return answer;
+    };
+    const foreign = hub.registry.linksOf("web2")[0]!.id;
+    const hello = { type: "hello", version: 1, program: "x", platform: "", links: [] };
+    const wrong: [string, string, string][] = [
+      ["agent", "control", "not JSON"],
+      ["agent", "control", JSON.stringify({ type: "heartbeat", sentMs: 1, links: [] })],
+      ["agent", "control", JSON.stringify({ ...hello, links: Array(65).fill(null) })],
+      ["agent", "other", "x"],
+      ["enrol", "enrol", "{}"],
+      ["enrol", "control", "{}"],
+      ["hello", "enrol", "{}"],
+    ];
+    for (const [root, method, message] of wrong) expect(await told(root, method, message)).toMatchObject({ code: "PROTOCOL" });
+    // A host says nothing of another one's links.
+    const mux = await connect({ ...reach, identity, root: "agent" }, never);
+    const channel = mux.open("control");
+    await channel.send(Buffer.from(JSON.stringify({ ...hello, links: [linkTo(a, "demo")] })));
+    const counts = { creates: 0, replaces: 0, metadata: 0, removes: 1, moves: 0, bytes: 0 };
+    const plan = { link: foreign, hash: "a".repeat(12), reason: "r", counts: { alpha: counts, beta: counts }, changes: [], total: 1 };
+    await channel.send(Buffer.from(JSON.stringify({ type: "hold", plan })));
+    await channel.send(Buffer.from("end"));
+    await mux.closed.catch(() => undefined);
+    expect(await hub.registry.holds()).toEqual([]);
+    writeFileSync(join(b, "f"), "goes on");
+    await until("the others go on", () => text(a, "f") === "goes on");
   });
 });
