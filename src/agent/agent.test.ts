@@ -389,4 +389,39 @@ describe("hub and agents", () => {
     writeFileSync(join(b, "f"), "goes on");
     await until("the others go on", () => text(a, "f") === "goes on");
   });
+
+  test("[AGENT-67] a one-way link from the space makes the root what the space is, and never writes the space", async () => {
+    const { a, b, agents } = await pair();
+    await agents[1]!.stop();
+    const release = linkTo(b, "demo", { mode: "one-way-replica", from: "space" });
+    hub.agent("web2", [release]);
+    writeFileSync(join(a, "f"), "one");
+    await until("it arrives", () => text(b, "f") === "one");
+    await settled("web1", "web2");
+    const { sequence } = await hub.spaces.space(ADMIN, "demo");
+    writeFileSync(join(b, "f"), "of b");
+    writeFileSync(join(b, "own"), "of b");
+    await until("they are put right", () => text(b, "f") === "one" && !existsSync(join(b, "own")));
+    await settled("web1", "web2");
+    expect((await hub.spaces.space(ADMIN, "demo")).sequence).toBe(sequence);
+    expect(hub.registry.rulesOfHost("web2")).toMatchObject([{ actions: ["read"] }]);
+  });
+
+  test("[AGENT-68] a root that is gone halts its link, deletes nothing, and goes on when it is back", async () => {
+    const { a, b } = await pair();
+    writeFileSync(join(a, "f"), "one");
+    await until("it is on b", () => text(b, "f") === "one");
+    await settled("web1", "web2");
+    renameSync(a, `${a}-away`);
+    mkdirSync(a);
+    writeFileSync(join(a, "other"), "not ours");
+    await until("it is halted", () => hub.agents.host(ADMIN, "web1").status === "halted");
+    expect(hub.agents.host(ADMIN, "web1").links[0]!.state!.error).toMatchObject({ code: "ROOT_IDENTITY" });
+    rmSync(a, { recursive: true });
+    renameSync(`${a}-away`, a);
+    writeFileSync(join(a, "g"), "two");
+    await until("it goes on", () => text(b, "g") === "two");
+    await settled("web1", "web2");
+    expect(tree(b)).toEqual({ f: "one", g: "two" });
+  });
 });

@@ -41,6 +41,8 @@ export type AgentOptions = {
   readonly ignore: readonly string[];
   readonly host: Host;
   readonly program: string;
+  /** System and processor, for people. */
+  readonly platform: string;
   readonly openRoot: (path: string) => Endpoint;
   /** Opens a database below the data directory. */
   readonly openState: (name: string) => Store;
@@ -112,12 +114,12 @@ class Agent {
     this.#options = options;
     this.#key = key;
     this.#identity = identity;
-    const { host, program, links, log } = options;
+    const { host, program, platform, links, log } = options;
     this.#control = new ControlClient({
       program,
+      platform,
       links,
       log,
-      platform: "",
       clock: host.clock,
       random: host.random,
       connect: (signal) => this.#connect(AGENT_ROOT, signal),

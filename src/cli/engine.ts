@@ -355,6 +355,7 @@ export async function runHostAgent(request: AgentRequest, signal: AbortSignal): 
       ignore: request.ignore,
       host,
       program: PROGRAM,
+      platform: `${process.platform}-${process.arch}`,
       openRoot: (path) => openRoot({ path, label: path, readOnly: false }),
       openState: (name) => openState(join(dataDir, name)),
       hash: shortHash,

@@ -164,7 +164,7 @@ export const OPTIONS = {
   link: {
     type: "list",
     value: "ROOT=SPACE[:PREFIX][,...]",
-    help: "keep the directory ROOT the same as a space, or as PREFIX in it; keys are below",
+    help: "keep the directory ROOT the same as a space, or as PREFIX in it",
   },
 } as const satisfies Record<string, OptionSpec>;
 

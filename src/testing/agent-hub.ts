@@ -169,6 +169,7 @@ export class AgentHub implements AsyncDisposable {
         acceptNew: true,
         ignore: [],
         program: PROGRAM,
+        platform: "test",
         openRoot: (path) =>
           new DirEndpoint({
             host, path, label: path, readOnly: false,

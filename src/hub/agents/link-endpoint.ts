@@ -23,7 +23,7 @@ import type { Channel } from "#sync/wire/channel.ts";
 import type { LinkMark } from "#hub/agents/registry.ts";
 
 /** Acknowledgements are written at most this often, and when the link closes. */
-const MARK_SAVE_MS = 5000;
+const MARK_SAVE_MS = 30_000;
 
 export type LinkEndpointOptions = {
   readonly inner: Endpoint;

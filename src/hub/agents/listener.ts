@@ -94,6 +94,7 @@ export class AgentListener {
   readonly #running = new Set<Promise<void>>();
   readonly #standing = new Map<string, Set<Standing>>();
   readonly #controls = new Map<string, ControlSession>();
+  #looks = 0;
 
   /** Throws the system's error when the address cannot be listened on. */
   constructor(options: ListenerOptions) {
@@ -110,7 +111,7 @@ export class AgentListener {
     this.port = this.#listener.port;
     this.#track(this.#every(SAVE_MS, () => this.#save()));
     this.#track(this.#every(REAUTHENTICATE_MS, () => this.#reauthenticate()));
-    options.onAccessChange(() => this.#track(this.#reauthenticate()), this.#stop.signal);
+    options.onAccessChange(() => this.#lookAnew(), this.#stop.signal);
   }
 
   /** What `GET /v1/hub` answers. */
@@ -154,6 +155,21 @@ export class AgentListener {
       states.map((state) => ({ link: state.id, host, heardMs: heardWallMs, state })),
     );
     await this.#options.registry.saveHeard(heard, taken.map(({ host, heardWallMs }) => ({ name: host, lastSeenMs: heardWallMs })));
+  }
+
+  /** However many changes come meanwhile, one look follows the one that is being taken. */
+  #lookAnew(): void {
+    this.#looks = Math.min(this.#looks + 1, 2);
+    if (this.#looks > 1) return;
+    this.#track(
+      (async () => {
+        for (; this.#looks > 0 && !this.#stop.signal.aborted; this.#looks--) {
+          await this.#reauthenticate().catch((error: unknown) =>
+            this.#options.log("connections could not be looked at", { reason: brief(String(error)) }),
+          );
+        }
+      })(),
+    );
   }
 
   async #reauthenticate(): Promise<void> {

@@ -152,6 +152,8 @@ export class AgentRegistry {
   readonly #links = new Map<string, Link>();
   /** What was made of #links for a host; forgotten with every change. */
   readonly #linksOf = new Map<string, readonly Link[]>();
+  /** "host link" where something is held: every heartbeat says that nothing is. */
+  readonly #held = new Set<string>();
   /** Changes of hosts and links follow one another: rows first, then memory. */
   #tail: Promise<unknown> = Promise.resolve();
 
@@ -174,6 +176,7 @@ export class AgentRegistry {
     for (const row of hosts) this.#hosts.set(row.name, hostOf(row));
     const links = await this.#db.all<LinkRow>(`SELECT ${LINK_COLUMNS} FROM agent_links ORDER BY created_ms, id`);
     for (const row of links) this.#links.set(row.id, linkOf(row));
+    for (const { host, link } of await this.holds()) this.#held.add(`${host} ${link}`);
   }
 
   /** Calls back after links may have changed: those of one host, or (undefined) of any. */
@@ -462,6 +465,7 @@ export class AgentRegistry {
 
   /** Another plan than the one that is held takes its place, and an approval of that one is worth nothing any more. */
   async holdPlan(host: string, plan: HeldPlan): Promise<void> {
+    this.#held.add(`${host} ${plan.link}`);
     await this.#db.transaction(async (sql) => {
       const before = await sql.get<SqlRow & { hash: string }>(
         "SELECT hash FROM agent_holds WHERE link = ? AND host = ?",
@@ -478,6 +482,7 @@ export class AgentRegistry {
 
   /** The plan was carried out, or has gone. */
   async releaseHold(link: string, host: string): Promise<void> {
+    if (!this.#held.delete(`${host} ${link}`)) return;
     await this.#db.run("DELETE FROM agent_holds WHERE link = ? AND host = ?", [link, host]);
   }
 
