@@ -424,4 +424,23 @@ describe("hub and agents", () => {
     await settled("web1", "web2");
     expect(tree(b)).toEqual({ f: "one", g: "two" });
   });
+
+  test("[AGENT-69] hooks: one that fails before a batch stops it, one after is told what happened; hubs set none", async () => {
+    hub = await AgentHub.start();
+    const [a, b] = [hub.folder("a"), hub.folder("b")];
+    const gate = join(hub.dir, "gate");
+    const seen = join(hub.dir, "seen");
+    const hooks = { before: `test -e ${gate}`, after: `cat >> ${seen}; echo "$SYNCLINE_SPACE $SYNCLINE_CHANGES" >> ${seen}`, timeoutMs: 10_000 };
+    hub.agent("web1", [linkTo(a, "demo")]);
+    hub.agent("web2", [linkTo(b, "demo")], { hooks });
+    await settled("web1", "web2");
+    writeFileSync(join(a, "f"), "one");
+    await until("it is stopped", () => hub.agents.host(ADMIN, "web2").links[0]!.state?.error?.code === "HALT");
+    expect(existsSync(join(b, "f"))).toBe(false);
+    writeFileSync(gate, "");
+    await until("it passes", () => text(b, "f") === "one");
+    await until("it was told", () => (text(hub.dir, "seen") ?? "").includes("demo 1"));
+    expect(text(hub.dir, "seen")!.split("\n")[0]).toBe(JSON.stringify({ action: "create", path: "f" }));
+    await settled("web2");
+  });
 });

@@ -11,6 +11,7 @@ import { AGENT_ROOT, type FromAgent, type FromHub, LINK_ROOT } from "#hub/agents
 import type { AssignedLink, DeclaredLink } from "#hub/agents/link.ts";
 import { ControlClient } from "#agent/control-client.ts";
 import { type HubAddress, type HubEnds, askHub, connect, enrol } from "#agent/hub-client.ts";
+import type { Hooks } from "#agent/hooks.ts";
 import {
   type AgentIdentity,
   ageOf,
@@ -39,6 +40,8 @@ export type AgentOptions = {
   readonly links: readonly DeclaredLink[];
   /** gitignore-style lines of this host, for all links. */
   readonly ignore: readonly string[];
+  /** Around each batch, in all links. */
+  readonly hooks: Hooks;
   readonly host: Host;
   readonly program: string;
   /** System and processor, for people. */
@@ -196,9 +199,9 @@ class Agent {
   }
 
   #begin(link: AssignedLink): void {
-    const { host, openRoot, openState, hash, installation, ignore, log } = this.#options;
+    const { host, openRoot, openState, hash, installation, ignore, hooks, log } = this.#options;
     const context: LinkContext = {
-      host, openRoot, openState, hash, installation, ignore, log,
+      host, openRoot, openState, hash, installation, ignore, hooks, log,
       openSpace: (id) =>
         new RemoteEndpoint({
           label: `hub ${link.space}/${link.prefix}`,

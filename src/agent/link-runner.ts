@@ -15,6 +15,7 @@ import { savedMark } from "#sync/session/state.ts";
 import type { HeldPlan, LinkState } from "#hub/agents/control.ts";
 import type { AssignedLink } from "#hub/agents/link.ts";
 import { heldPlan } from "#agent/held-plan.ts";
+import { HookedEndpoint, type Hooks } from "#agent/hooks.ts";
 import { LinkWatch } from "#agent/link-watch.ts";
 import { forgetIfRestored, keepStamping } from "#agent/root-stamp.ts";
 import { isOpen } from "#agent/schedule.ts";
@@ -44,6 +45,7 @@ export type LinkContext = {
   readonly installation: string;
   /** Of the host's own configuration; after those of space and link. */
   readonly ignore: readonly string[];
+  readonly hooks: Hooks;
   readonly onChange: () => void;
   readonly onHold: (plan: HeldPlan) => void;
   readonly log: AgentLog;
@@ -172,7 +174,10 @@ export class LinkRunner {
     const words = [this.#context.installation, this.id, root, space, prefix, settings.from];
     const sessionId = hash(JSON.stringify(words), 32);
     const store = openState(`sessions/${sessionId}.db`);
-    const local = (): Endpoint => openRoot(root);
+    const { hooks } = this.#context;
+    const isHooked = hooks.before !== undefined || hooks.after !== undefined;
+    const hookContext = { hooks, link: this.id, root, space, random: host.random, log };
+    const local = (): Endpoint => (isHooked ? new HookedEndpoint(openRoot(root), hookContext) : openRoot(root));
     const remote = (): Endpoint => openSpace(this.id);
     const isHostAlpha = settings.from === "host";
     const spaceSide: Side = isHostAlpha ? "beta" : "alpha";

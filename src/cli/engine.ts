@@ -325,6 +325,8 @@ export type AgentRequest = {
   readonly acceptNew: boolean;
   readonly links: readonly DeclaredLink[];
   readonly ignore: readonly string[];
+  /** Lines of the shell around each batch, and how long each may take. */
+  readonly hooks: { readonly before: string | undefined; readonly after: string | undefined; readonly timeoutMs: number };
   readonly log: ServeLog;
 };
 
@@ -353,6 +355,7 @@ export async function runHostAgent(request: AgentRequest, signal: AbortSignal): 
       acceptNew: request.acceptNew,
       links: request.links,
       ignore: request.ignore,
+      hooks: request.hooks,
       host,
       program: PROGRAM,
       platform: `${process.platform}-${process.arch}`,

@@ -166,6 +166,13 @@ export const OPTIONS = {
     value: "ROOT=SPACE[:PREFIX][,...]",
     help: "keep the directory ROOT the same as a space, or as PREFIX in it",
   },
+  "hook-before": {
+    type: "text",
+    value: "COMMAND",
+    help: "run this before each batch that comes from the hub; when it fails, nothing is changed",
+  },
+  "hook-after": { type: "text", value: "COMMAND", help: "run this after each batch that came from the hub" },
+  "hook-timeout": { type: "duration", fallback: "60s", help: "how long each of the two may take" },
 } as const satisfies Record<string, OptionSpec>;
 
 export type OptionName = keyof typeof OPTIONS;
@@ -330,13 +337,28 @@ export const COMMANDS = {
     operands: "",
     min: 0,
     max: 0,
-    options: ["hub", "name", "data", "join-token-file", "fingerprint", "accept-new", "link", "exclude", ...COMMON],
+    options: [
+      "hub",
+      "name",
+      "data",
+      "join-token-file",
+      "fingerprint",
+      "accept-new",
+      "link",
+      "exclude",
+      "hook-before",
+      "hook-after",
+      "hook-timeout",
+      ...COMMON,
+    ],
     details: [
       "The host joins the hub once, with a join token; key and certificate are then kept in --data and renewed by " +
         "themselves. --fingerprint is that of the hub's authority, which the hub prints.",
       "A link is for instance /srv=demo:site,settle=immediate. Keys: mode, from (host or space: " +
         "whose changes a one-way mode carries over), settle, conflict (copy unless given), bwlimit, ignore=PATTERN, " +
         'window="mon-fri 22:00-06:00"; the last two may be repeated. The hub may assign more links.',
+      "Hook commands get the changes on standard input, one JSON value a line, and SYNCLINE_TRACE_ID, SYNCLINE_RUN_ID, " +
+        "SYNCLINE_LINK, SYNCLINE_ROOT, SYNCLINE_SPACE and SYNCLINE_CHANGES in their environment.",
       "While the hub is away the agent waits, and carries over what changed meanwhile when it is back.",
     ],
     examples: [

@@ -168,6 +168,7 @@ export class AgentHub implements AsyncDisposable {
         fingerprint: undefined,
         acceptNew: true,
         ignore: [],
+        hooks: { before: undefined, after: undefined, timeoutMs: 10_000 },
         program: PROGRAM,
         platform: "test",
         openRoot: (path) =>

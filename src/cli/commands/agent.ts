@@ -7,6 +7,8 @@ import { EXIT } from "#cli/exit-code.ts";
 import { parseLink } from "#cli/link-text.ts";
 import { usage } from "#cli/values.ts";
 
+const HOOK_TIMEOUT_MS_DEFAULT = 60_000;
+
 export const agentCommand: Command = async (context) => {
   const { output, signal } = context;
   const { given } = context.parsed;
@@ -23,6 +25,11 @@ export const agentCommand: Command = async (context) => {
       acceptNew: given["accept-new"] ?? false,
       links: (given.link ?? []).map(parseLink),
       ignore: given.exclude ?? [],
+      hooks: {
+        before: given["hook-before"],
+        after: given["hook-after"],
+        timeoutMs: given["hook-timeout"] ?? HOOK_TIMEOUT_MS_DEFAULT,
+      },
       log: (message, fields) => {
         output.event({ type: "log", message, ...fields });
         output.line(logLine(message, fields));

@@ -3,23 +3,9 @@
  * agent has stored what came, by its own acknowledgements. An agent that comes back knowing less was restored from a
  * backup: its files are then old, not new, and it is told to compare everything instead of sending them as edits.
  */
-import type { Observation, Problem } from "#model/observation.ts";
-import type { Sum } from "#model/entry.ts";
-import type { RelPath } from "#model/path.ts";
-import type {
-  Application,
-  Endpoint,
-  OpenReply,
-  OpenRequest,
-  ReadItem,
-  RunChange,
-  RunRecord,
-  ScanRequest,
-  ScanSummary,
-  TransferItem,
-  TransferResult,
-} from "#sync/endpoint/endpoint.ts";
-import type { Channel } from "#sync/wire/channel.ts";
+import type { Observation } from "#model/observation.ts";
+import type { Endpoint, OpenReply, OpenRequest, ScanRequest, ScanSummary } from "#sync/endpoint/endpoint.ts";
+import { PassingEndpoint } from "#sync/endpoint/passing-endpoint.ts";
 import type { LinkMark } from "#hub/agents/registry.ts";
 
 /** Acknowledgements are written at most this often, and when the link closes. */
@@ -38,10 +24,8 @@ export type LinkEndpointOptions = {
   readonly monotonicMs: () => number;
 };
 
-export class LinkEndpoint implements Endpoint {
-  readonly label: string;
+export class LinkEndpoint extends PassingEndpoint {
   readonly #options: LinkEndpointOptions;
-  readonly #inner: Endpoint;
   #mark: LinkMark | undefined;
   #isMarkSaved = true;
   #savedMono = Number.NEGATIVE_INFINITY;
@@ -49,13 +33,12 @@ export class LinkEndpoint implements Endpoint {
   #firstScan = true;
 
   constructor(options: LinkEndpointOptions) {
+    super(options.inner);
     this.#options = options;
-    this.#inner = options.inner;
-    this.label = options.inner.label;
   }
 
-  async open(request: OpenRequest, signal: AbortSignal): Promise<OpenReply> {
-    const reply = await this.#inner.open(request, signal);
+  override async open(request: OpenRequest, signal: AbortSignal): Promise<OpenReply> {
+    const reply = await this.inner.open(request, signal);
     const known = await this.#options.loadMark();
     const isSame = known !== undefined && known.session === request.sessionId && known.epoch === reply.epoch;
     this.#mark = isSame ? known : { session: request.sessionId, epoch: reply.epoch, acknowledged: 0 };
@@ -65,7 +48,7 @@ export class LinkEndpoint implements Endpoint {
     return { ...reply, keptAfter: Math.max(reply.keptAfter, acknowledged) };
   }
 
-  async scan(
+  override async scan(
     request: ScanRequest,
     onBatch: (batch: Observation[]) => void | Promise<void>,
     signal: AbortSignal,
@@ -76,7 +59,7 @@ export class LinkEndpoint implements Endpoint {
     }
     this.#firstScan = false;
     this.#acknowledged(request.acknowledged);
-    return this.#inner.scan(request, onBatch, signal);
+    return this.inner.scan(request, onBatch, signal);
   }
 
   #acknowledged(sequence: number): void {
@@ -98,58 +81,17 @@ export class LinkEndpoint implements Endpoint {
     this.#saving = this.#saving.then(() => this.#options.saveMark(mark)).catch(() => undefined);
   }
 
-  watch(onDirty: () => void, signal: AbortSignal): Promise<void> {
-    return this.#inner.watch(() => {
+  override watch(onDirty: () => void, signal: AbortSignal): Promise<void> {
+    return this.inner.watch(() => {
       this.#options.onTold();
       onDirty();
     }, signal);
   }
 
-  sums(paths: readonly RelPath[], signal: AbortSignal): Promise<(Sum | Problem)[]> {
-    return this.#inner.sums(paths, signal);
-  }
-
-  read(paths: readonly RelPath[], signal: AbortSignal): AsyncIterable<ReadItem[]> {
-    return this.#inner.read(paths, signal);
-  }
-
-  supply(channel: Channel, signal: AbortSignal): Promise<void> {
-    return this.#inner.supply(channel, signal);
-  }
-
-  receive(
-    channel: Channel,
-    items: readonly TransferItem[],
-    onResult: (result: TransferResult) => void,
-    signal: AbortSignal,
-  ): Promise<void> {
-    return this.#inner.receive(channel, items, onResult, signal);
-  }
-
-  apply(runId: string, signal: AbortSignal): Application {
-    return this.#inner.apply(runId, signal);
-  }
-
-  runs(): Promise<RunRecord[]> {
-    return this.#inner.runs();
-  }
-
-  runChanges(runId: string): Promise<RunChange[]> {
-    return this.#inner.runChanges(runId);
-  }
-
-  undo(runId: string, signal: AbortSignal): Promise<{ restored: number; problems: Problem[] }> {
-    return this.#inner.undo(runId, signal);
-  }
-
-  wireBytes(): { sent: number; received: number } {
-    return this.#inner.wireBytes();
-  }
-
-  async close(): Promise<void> {
+  override async close(): Promise<void> {
     this.#options.onAsked();
     this.#save();
     await this.#saving;
-    await this.#inner.close();
+    await this.inner.close();
   }
 }
