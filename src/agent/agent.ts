@@ -126,7 +126,7 @@ class Agent {
       clock: host.clock,
       random: host.random,
       connect: (signal) => this.#connect(AGENT_ROOT, signal),
-      states: () => [...this.#runners.values()].map((runner) => runner.state()),
+      states: () => [...this.#runners.values()].map((runner) => runner.report()),
       holds: () => [...this.#runners.values()].flatMap((runner) => runner.held ?? []),
       onMessage: (message) => this.#onMessage(message),
       request: () => this.#renewal(),
@@ -139,10 +139,16 @@ class Agent {
   async run(signal: AbortSignal): Promise<void> {
     const { log, name } = this.#options;
     log("agent begins", { name, hub: this.#identity.hub });
-    await this.#control.run(signal);
+    const end = new AbortController();
+    const control = this.#control.run(end.signal);
+    await aborted(signal);
     this.#stopping = true;
     await Promise.all([...this.#runners.values()].map((runner) => runner.stop()));
     await Promise.all(this.#ending.values());
+    // The last word: how far each link came.
+    this.#control.heartbeat();
+    end.abort();
+    await control;
     log("agent has ended", { name });
   }
 
@@ -244,6 +250,11 @@ class Agent {
     this.#identity = identity;
     log("certificate renewed", { validUntil: new X509Certificate(certificate).validTo });
   }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }
 
 function isNested(a: string, b: string): boolean {

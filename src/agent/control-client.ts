@@ -62,11 +62,12 @@ export class ControlClient {
 
   /** The state goes first, so that nobody sees the plan beside a link that looks well. */
   hold(plan: HeldPlan): void {
-    this.#heartbeat();
+    this.heartbeat();
     this.#send({ type: "hold", plan });
   }
 
-  #heartbeat(): void {
+  /** Says how the links are, now. */
+  heartbeat(): void {
     this.#send({ type: "heartbeat", sentMs: this.#options.clock.nowMs(), links: this.#options.states() });
   }
 
@@ -131,7 +132,7 @@ export class ControlClient {
   async #beat(channel: MuxChannel): Promise<void> {
     const { clock, request } = this.#options;
     while (channel.failure === undefined) {
-      this.#heartbeat();
+      this.heartbeat();
       const asked = request();
       if (asked !== undefined) this.#send(asked);
       const wake = new AbortController();

@@ -62,6 +62,8 @@ export class LinkRunner {
   #approved: string | undefined;
   readonly #done: Promise<void>;
   #lastPlan: HeldPlan | undefined;
+  /** While a session runs. */
+  #makeDurable: (() => void) | undefined;
 
   constructor(link: AssignedLink, context: LinkContext) {
     this.id = link.id;
@@ -74,7 +76,9 @@ export class LinkRunner {
     return this.#link.root;
   }
 
-  state(): LinkState {
+  /** What heartbeats say. What the session has consumed is made durable first, so that the hub may rely on it. */
+  report(): LinkState {
+    this.#makeDurable?.();
     return this.#watch.state(this.id, this.#link.generation, this.#context.host.clock.monotonicMs());
   }
 
@@ -191,6 +195,8 @@ export class LinkRunner {
         log("root or state was restored from a backup: everything is compared", { link: this.id, root });
       }
       stamping = keepStamping(stamp, ended);
+      this.#watch.stored = null;
+      this.#makeDurable = () => this.#storeMark(store, sessionId, spaceSide);
       await runSession({
         sessionId,
         alpha: isHostAlpha ? local : remote,
@@ -206,7 +212,22 @@ export class LinkRunner {
     } finally {
       window.abort();
       await Promise.all([closing, stamping]);
+      this.#makeDurable?.();
+      this.#makeDurable = undefined;
       store.close();
+    }
+  }
+
+  #storeMark(store: Store, session: string, side: Side): void {
+    const mark = savedMark(store, side);
+    const { stored } = this.#watch;
+    if (mark === undefined || (stored?.epoch === mark.epoch && stored.sequence >= mark.seq)) return;
+    try {
+      // A durable transaction takes with it what was written before.
+      store.transaction({ durable: true }, () => store.table("stored").set("sequence", Buffer.from(String(mark.seq))));
+      this.#watch.stored = { session, epoch: mark.epoch, sequence: mark.seq };
+    } catch (error) {
+      this.#context.log("state cannot be written", { link: this.id, reason: String(error).slice(0, 500) });
     }
   }
 

@@ -19,6 +19,7 @@ export class LinkWatch {
   #problems = 0;
   #changes = 0;
   sequence = 0;
+  stored: LinkState["stored"] = null;
 
   /** Set by the supervisor, between sessions. */
   rest(phase: LinkPhase, trouble: LinkTrouble | undefined): void {
@@ -83,6 +84,7 @@ export class LinkWatch {
       generation,
       phase: this.phase,
       sequence: this.sequence,
+      stored: this.stored,
       backlog: this.#backlog,
       lagMs: this.#busySince === undefined ? 0 : Math.max(1, Math.round(now - this.#busySince)),
       files: Math.max(0, this.#files),

@@ -132,6 +132,10 @@ export class ControlSession {
     const known = links.filter(({ id }) => mine.has(id));
     presence.heartbeat(this.host, known, sentMs, clock.monotonicMs(), clock.nowMs());
     for (const state of known) {
+      if (state.stored !== null) {
+        const { session, epoch, sequence } = state.stored;
+        registry.acknowledge(state.id, this.host, { session, epoch, acknowledged: sequence });
+      }
       // Between its start and its first complete cycle an agent does not know yet whether it holds something.
       const isDone = state.holdHash === null && state.phase === "watching" && state.syncedAgoMs !== null;
       if (isDone) await registry.releaseHold(state.id, this.host);

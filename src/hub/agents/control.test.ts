@@ -23,7 +23,7 @@ const agentMessages: FromAgent[] = [
   {
     type: "heartbeat", sentMs: 5,
     links: [{
-      id: assigned.id, generation: 1, phase: "watching", sequence: 7, backlog: 0, lagMs: 0, files: 3, conflicts: 0, problems: 0,
+      id: assigned.id, generation: 1, phase: "watching", sequence: 7, stored: null, backlog: 0, lagMs: 0, files: 3, conflicts: 0, problems: 0,
       changes: 2, syncedAgoMs: null, digest: null, holdHash: "abcdefabcdef", error: { code: "X", message: "m", hint: null },
     }],
   },

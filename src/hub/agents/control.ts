@@ -49,6 +49,10 @@ export const LINK_STATE = z.strictObject({
   phase: z.enum(LINK_PHASES),
   /** Up to which sequence of the space it has applied what came. */
   sequence: count,
+  /** What of it is on its disk for good: also after a power loss it knows no less. Null: nothing yet. */
+  stored: z
+    .strictObject({ session: z.string().regex(/^[0-9a-f]{32}$/), epoch: z.string().max(200), sequence: count })
+    .nullable(),
   /** Changes that it knows of and has not carried over. */
   backlog: count,
   /** Since when it has had something to carry over, in milliseconds; 0 when it has nothing. */

@@ -8,29 +8,22 @@ import type { Endpoint, OpenReply, OpenRequest, ScanRequest, ScanSummary } from 
 import { PassingEndpoint } from "#sync/endpoint/passing-endpoint.ts";
 import type { LinkMark } from "#hub/agents/registry.ts";
 
-/** Acknowledgements are written at most this often, and when the link closes. */
-const MARK_SAVE_MS = 30_000;
-
 export type LinkEndpointOptions = {
   readonly inner: Endpoint;
-  readonly loadMark: () => Promise<LinkMark | undefined>;
-  readonly saveMark: (mark: LinkMark) => Promise<void>;
+  readonly mark: () => LinkMark | undefined;
+  readonly setMark: (mark: LinkMark) => void;
   /** The space has something new for the link. */
   readonly onTold: () => void;
   /** The link asks for it. */
   readonly onAsked: () => void;
   /** The agent was found to know less than it did. */
   readonly onRestored: (known: number, acknowledged: number) => void;
-  readonly monotonicMs: () => number;
 };
 
 export class LinkEndpoint extends PassingEndpoint {
   readonly #options: LinkEndpointOptions;
-  #mark: LinkMark | undefined;
-  #isMarkSaved = true;
-  #savedMono = Number.NEGATIVE_INFINITY;
-  #saving: Promise<void> = Promise.resolve();
-  #firstScan = true;
+  #session: Pick<LinkMark, "session" | "epoch"> | undefined;
+  #isFirstScan = true;
 
   constructor(options: LinkEndpointOptions) {
     super(options.inner);
@@ -39,12 +32,13 @@ export class LinkEndpoint extends PassingEndpoint {
 
   override async open(request: OpenRequest, signal: AbortSignal): Promise<OpenReply> {
     const reply = await this.inner.open(request, signal);
-    const known = await this.#options.loadMark();
-    const isSame = known !== undefined && known.session === request.sessionId && known.epoch === reply.epoch;
-    this.#mark = isSame ? known : { session: request.sessionId, epoch: reply.epoch, acknowledged: 0 };
-    this.#firstScan = true;
+    const known = this.#options.mark();
+    this.#session = { session: request.sessionId, epoch: reply.epoch };
+    const isSame = known?.session === request.sessionId && known.epoch === reply.epoch;
+    if (!isSame) this.#options.setMark({ ...this.#session, acknowledged: 0 });
+    this.#isFirstScan = true;
     // A controller that has seen less than was acknowledged finds that it cannot go on from there.
-    const acknowledged = Math.min(this.#mark.acknowledged, reply.lastSeq);
+    const acknowledged = isSame ? Math.min(known.acknowledged, reply.lastSeq) : 0;
     return { ...reply, keptAfter: Math.max(reply.keptAfter, acknowledged) };
   }
 
@@ -54,31 +48,11 @@ export class LinkEndpoint extends PassingEndpoint {
     signal: AbortSignal,
   ): Promise<ScanSummary> {
     this.#options.onAsked();
-    if (this.#firstScan && request.since < this.#mark!.acknowledged) {
-      this.#options.onRestored(request.since, this.#mark!.acknowledged);
-    }
-    this.#firstScan = false;
-    this.#acknowledged(request.acknowledged);
+    const known = this.#options.mark()?.acknowledged ?? 0;
+    if (this.#isFirstScan && request.since < known) this.#options.onRestored(request.since, known);
+    this.#isFirstScan = false;
+    this.#options.setMark({ ...this.#session!, acknowledged: request.acknowledged });
     return this.inner.scan(request, onBatch, signal);
-  }
-
-  #acknowledged(sequence: number): void {
-    const mark = this.#mark!;
-    if (sequence <= mark.acknowledged) return;
-    this.#mark = { ...mark, acknowledged: sequence };
-    this.#isMarkSaved = false;
-    const now = this.#options.monotonicMs();
-    if (now - this.#savedMono < MARK_SAVE_MS) return;
-    this.#savedMono = now;
-    this.#save();
-  }
-
-  #save(): void {
-    if (this.#isMarkSaved || this.#mark === undefined) return;
-    this.#isMarkSaved = true;
-    const mark = this.#mark;
-    // One that could not be written only makes a restored agent look less restored; the link goes on.
-    this.#saving = this.#saving.then(() => this.#options.saveMark(mark)).catch(() => undefined);
   }
 
   override watch(onDirty: () => void, signal: AbortSignal): Promise<void> {
@@ -90,8 +64,6 @@ export class LinkEndpoint extends PassingEndpoint {
 
   override async close(): Promise<void> {
     this.#options.onAsked();
-    this.#save();
-    await this.#saving;
     await this.inner.close();
   }
 }

@@ -149,6 +149,7 @@ export class AgentListener {
   }
 
   async #save(): Promise<void> {
+    await this.#options.registry.saveMarks();
     const taken = this.presence.takeDirty();
     if (taken.length === 0) return;
     const heard = taken.flatMap(({ host, heardWallMs, states }) =>
@@ -384,13 +385,12 @@ export class AgentListener {
     const readOnly = neverWritesSpace(link.settings);
     const endpoint = new LinkEndpoint({
       inner: openSpace(principal, link, readOnly),
-      loadMark: () => registry.mark(id, name),
-      saveMark: (mark) => registry.saveMark(id, name, mark),
+      mark: () => registry.mark(id, name),
+      setMark: (mark) => registry.setMark(id, name, mark),
       onTold: () => presence.told(name, id, clock.monotonicMs()),
       onAsked: () => presence.asked(name, id),
       onRestored: (known, acknowledged) =>
         log("agent knows less than it did: restored from a backup", { host: name, link: id, known, acknowledged }),
-      monotonicMs: () => clock.monotonicMs(),
     });
     const server = new EndpointServer({
       endpoint,

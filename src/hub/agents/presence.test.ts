@@ -4,7 +4,7 @@ import { LINK_PHASES, type LinkState } from "#hub/agents/control.ts";
 import { BEHIND_MS, PresenceTable, SILENT_MS, hostStatus, lagMs, linkStatus } from "#hub/agents/presence.ts";
 
 const good: LinkState = {
-  id: "0123456789abcdef", generation: 3, phase: "watching", sequence: 7, backlog: 0, lagMs: 0, files: 3, conflicts: 0,
+  id: "0123456789abcdef", generation: 3, phase: "watching", sequence: 7, stored: null, backlog: 0, lagMs: 0, files: 3, conflicts: 0,
   problems: 0, changes: 2, syncedAgoMs: 10, digest: null, holdHash: null, error: null,
 };
 const status = (state: Partial<LinkState>, more: object = {}): string =>

@@ -151,21 +151,24 @@ describe("agent registry", () => {
     await registry.joined("web1", "aa");
     const link = (await registry.createLink({ host: "web1", root: "/a", space: "demo" })).id;
     const state: LinkState = {
-      id: link, generation: 1, phase: "watching", sequence: 7, backlog: 0, lagMs: 0, files: 3, conflicts: 0, problems: 0,
+      id: link, generation: 1, phase: "watching", sequence: 7, stored: null, backlog: 0, lagMs: 0, files: 3, conflicts: 0, problems: 0,
       changes: 2, syncedAgoMs: 10, digest: null, holdHash: null, error: null,
     };
     await registry.saveHeard([{ link, host: "web1", heardMs: 5, state }], [{ name: "web1", lastSeenMs: 5 }]);
     await registry.saveHeard([{ link, host: "web1", heardMs: 9, state: { ...state, sequence: 8 } }], [{ name: "web1", lastSeenMs: 9 }]);
-    await registry.saveMark(link, "web1", { session: "s", epoch: "e", acknowledged: 4 });
-    await registry.saveMark(link, "web1", { session: "s", epoch: "e", acknowledged: 6 });
+    registry.acknowledge(link, "web1", { session: "s", epoch: "e", acknowledged: 9 });
+    registry.setMark(link, "web1", { session: "s", epoch: "e", acknowledged: 6 });
+    registry.setMark(link, "web1", { session: "s", epoch: "e", acknowledged: 4 });
+    registry.acknowledge(link, "web1", { session: "other", epoch: "e", acknowledged: 9 });
+    await registry.saveMarks();
     await reopen();
     expect(await registry.heard()).toEqual([{ link, host: "web1", heardMs: 9, state: { ...state, sequence: 8 } }]);
-    expect(await registry.mark(link, "web1")).toEqual({ session: "s", epoch: "e", acknowledged: 6 });
+    expect(registry.mark(link, "web1")).toEqual({ session: "s", epoch: "e", acknowledged: 6 });
     expect(registry.host("web1")!.lastSeenMs).toBe(9);
     await db.run("UPDATE agent_states SET state = ?", ["{"]);
     expect(await registry.heard()).toEqual([]);
     expect(await registry.removeHost("web1")).toBe(true);
-    expect([registry.links(), await registry.mark(link, "web1"), registry.hosts()]).toEqual([[], undefined, []]);
+    expect([registry.links(), registry.mark(link, "web1"), registry.hosts()]).toEqual([[], undefined, []]);
   });
 
   test("[AGENT-8] a host has no more links than its agent takes", async () => {

@@ -91,7 +91,7 @@ export type LinkChange = {
   readonly enabled?: boolean | undefined;
 };
 
-/** How far the session of a link has stored what came, by what it acknowledged itself. */
+/** How far the session of a link has stored what came, by what its agent says. */
 export type LinkMark = { readonly session: string; readonly epoch: string; readonly acknowledged: number };
 
 export type Hold = {
@@ -152,6 +152,8 @@ export class AgentRegistry {
   readonly #links = new Map<string, Link>();
   /** What was made of #links for a host; forgotten with every change. */
   readonly #linksOf = new Map<string, readonly Link[]>();
+  /** By "host link". */
+  readonly #marks = new Map<string, { link: string; host: string; mark: LinkMark; isSaved: boolean }>();
   /** "host link" where something is held: every heartbeat says that nothing is. */
   readonly #held = new Set<string>();
   /** Changes of hosts and links follow one another: rows first, then memory. */
@@ -176,6 +178,12 @@ export class AgentRegistry {
     for (const row of hosts) this.#hosts.set(row.name, hostOf(row));
     const links = await this.#db.all<LinkRow>(`SELECT ${LINK_COLUMNS} FROM agent_links ORDER BY created_ms, id`);
     for (const row of links) this.#links.set(row.id, linkOf(row));
+    const marks = await this.#db.all<LinkMark & SqlRow & { link: string; host: string }>(
+      "SELECT link, host, session, epoch, acknowledged FROM agent_marks",
+    );
+    for (const { link, host, session, epoch, acknowledged } of marks) {
+      this.#marks.set(`${host} ${link}`, { link, host, mark: { session, epoch, acknowledged }, isSaved: true });
+    }
     for (const { host, link } of await this.holds()) this.#held.add(`${host} ${link}`);
   }
 
@@ -261,6 +269,7 @@ export class AgentRegistry {
       await sql.run("DELETE FROM agent_hosts WHERE name = ?", [name]);
     });
     for (const { id, host } of this.#links.values()) if (host === name) this.#links.delete(id);
+    this.#forgetMarks((one) => one.host === name);
     const removed = this.#hosts.delete(name);
     this.#changed(name);
     return removed;
@@ -362,6 +371,7 @@ export class AgentRegistry {
     refuseDeclared(link);
     await this.#db.transaction((sql) => dropLink(sql, id));
     this.#links.delete(id);
+    this.#forgetMarks((one) => one.link === id);
     this.#changed(link.host);
     return true;
   }
@@ -392,6 +402,7 @@ export class AgentRegistry {
       for (const link of next) await (this.#links.has(link.id) ? writeLink(sql, link) : insertLink(sql, link));
     });
     for (const { id } of gone) this.#links.delete(id);
+    this.#forgetMarks(({ link }) => gone.some(({ id }) => id === link));
     for (const link of next) this.#links.set(link.id, link);
     this.#changed(host);
     return true;
@@ -430,20 +441,43 @@ export class AgentRegistry {
     });
   }
 
-  async mark(link: string, host: string): Promise<LinkMark | undefined> {
-    return this.#db.get<SqlRow & { session: string; epoch: string; acknowledged: number }>(
-      "SELECT session, epoch, acknowledged FROM agent_marks WHERE link = ? AND host = ?",
-      [link, host],
-    );
+  mark(link: string, host: string): LinkMark | undefined {
+    return this.#marks.get(`${host} ${link}`)?.mark;
   }
 
-  async saveMark(link: string, host: string, mark: LinkMark): Promise<void> {
-    await this.#db.run(
-      `INSERT INTO agent_marks (link, host, session, epoch, acknowledged) VALUES (?, ?, ?, ?, ?)
-       ON CONFLICT (link, host) DO UPDATE SET
-         session = excluded.session, epoch = excluded.epoch, acknowledged = excluded.acknowledged`,
-      [link, host, mark.session, mark.epoch, mark.acknowledged],
-    );
+  /** Another session, or another life of the space, begins with what it says; otherwise the higher sequence stays. */
+  setMark(link: string, host: string, mark: LinkMark): void {
+    const known = this.mark(link, host);
+    const isSame = known?.session === mark.session && known.epoch === mark.epoch;
+    if (isSame && known.acknowledged >= mark.acknowledged) return;
+    this.#marks.set(`${host} ${link}`, { link, host, mark, isSaved: false });
+  }
+
+  /** As setMark, for what a heartbeat says: of a session that has gone meanwhile it says nothing. */
+  acknowledge(link: string, host: string, mark: LinkMark): void {
+    const known = this.mark(link, host);
+    if (known?.session === mark.session && known.epoch === mark.epoch) this.setMark(link, host, mark);
+  }
+
+  /** A mark that is lost only makes a restored agent look less restored, so they are written now and then. */
+  async saveMarks(): Promise<void> {
+    const unsaved = [...this.#marks.values()].filter(({ isSaved }) => !isSaved);
+    if (unsaved.length === 0) return;
+    for (const one of unsaved) one.isSaved = true;
+    await this.#db.transaction(async (sql) => {
+      for (const { link, host, mark } of unsaved) {
+        await sql.run(
+          `INSERT INTO agent_marks (link, host, session, epoch, acknowledged) VALUES (?, ?, ?, ?, ?)
+           ON CONFLICT (link, host) DO UPDATE SET
+             session = excluded.session, epoch = excluded.epoch, acknowledged = excluded.acknowledged`,
+          [link, host, mark.session, mark.epoch, mark.acknowledged],
+        );
+      }
+    });
+  }
+
+  #forgetMarks(isGone: (one: { link: string; host: string }) => boolean): void {
+    for (const [key, one] of this.#marks) if (isGone(one)) this.#marks.delete(key);
   }
 
   // Holds
