@@ -110,6 +110,19 @@ export interface FileSystem {
   /** As read and write, but without waiting for a disk on this thread. The buffer belongs to the call until it settles. */
   readAsync(fd: Fd, into: Uint8Array, position: number): Promise<number>;
   writeAsync(fd: Fd, bytes: Uint8Array, position: number): Promise<void>;
+  /**
+   * Opens the file behind `fd`, which create() gave, once more: for writeUncached alone. Undefined where the system, or
+   * the file system, does not say that it can. It is closed as every descriptor is.
+   */
+  openUncached(fd: Fd): Fd | undefined;
+  /**
+   * Writes `parts`, one behind the other, from memory to the disk without a copy in the page cache. Resolves with the
+   * bytes written, from the beginning on; the rest has to go through writeAsync, which also tells why. All of it does
+   * unless position, lengths and addresses are multiples of PAGE_BYTES (aligned-bytes.ts). As writeAsync otherwise.
+   *
+   * No other write may be under way in the same pages. What is written may be read through `fd` afterwards.
+   */
+  writeUncached(fd: Fd, parts: readonly Uint8Array[], position: number): Promise<number>;
   truncate(fd: Fd, size: number): void;
   /**
    * Takes the exclusive lock on an open file, until the descriptor is closed or the process ends. False when another

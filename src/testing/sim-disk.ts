@@ -33,6 +33,8 @@ export type SimDiskOptions = {
   readonly owners?: boolean;
   /** renameat2 with EXCHANGE. */
   readonly exchange?: boolean;
+  /** Writes past the page cache, here the same as others. */
+  readonly uncached?: boolean;
   /** A removed inode's number goes to the next one made, as on ext4. Default true. */
   readonly reuseInodes?: boolean;
   /** A sync of a file or directory makes its own name durable too, as on ext4. Default false. */
@@ -236,6 +238,12 @@ export class SimDisk {
     const inode = this.inodeAt(path);
     inode.mutable().flipBit(position);
     if (!inode.dirty) inode.durable = inode.image();
+    else if (inode.durable?.content !== undefined && position < inode.durable.content.size) {
+      // What is not synced yet is something else: the place itself has rotted.
+      const content = inode.durable.content.clone();
+      content.flipBit(position);
+      inode.durable = { ...inode.durable, content };
+    }
   }
 
   /** Puts a fifo, socket or device at a path. */

@@ -32,6 +32,7 @@ contractOn("sim, like FAT", {
   xattrs: false,
   owners: false,
   exchange: false,
+  uncached: false,
   caseInsensitive: true,
 });
 

@@ -10,6 +10,7 @@ import {
   FsError,
   type Stat,
 } from "#platform/file-system.ts";
+import { PAGE_BYTES } from "#platform/aligned-bytes.ts";
 import { BLOCK_BYTES } from "#testing/sim-content.ts";
 import { type SimDisk, checkName, uncovered } from "#testing/sim-disk.ts";
 import type { Dirent, Inode } from "#testing/sim-inode.ts";
@@ -138,6 +139,25 @@ export class SimFs extends SimProcess implements FileSystem {
 
   writeAsync(fd: Fd, bytes: Uint8Array, position: number): Promise<void> {
     return this.#later(() => this.write(fd, bytes, position));
+  }
+
+  openUncached(fd: Fd): Fd | undefined {
+    this.enter("openUncached", fd, undefined, false);
+    const { inode, link } = this.#file(fd, "openUncached", true);
+    if (this.disk.options.uncached === false) return undefined;
+    return this.open(inode, true, link, "openUncached");
+  }
+
+  writeUncached(fd: Fd, parts: readonly Uint8Array[], position: number): Promise<number> {
+    if ([position, ...parts.map((part) => part.length)].some((one) => one % PAGE_BYTES !== 0)) return Promise.resolve(0);
+    return this.#later(() => {
+      let done = 0;
+      for (const part of parts) {
+        this.write(fd, part, position + done);
+        done += part.length;
+      }
+      return done;
+    });
   }
 
   truncate(fd: Fd, size: number): void {

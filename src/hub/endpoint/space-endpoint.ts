@@ -276,8 +276,9 @@ export class SpaceEndpoint implements Endpoint {
       stage: stage.area,
       base: (path: RelPath) => this.#baseFile(bases.get(path)),
       limit: (): undefined => undefined,
-      // A stage on the hub's disk is read once and removed: holes are worth nothing there.
+      // A stage on the hub's disk is read at once, and removed: neither holes nor a way past the cache are worth it.
       sparse: false,
+      uncached: false,
     };
     await receiveFiles(context, channel, items, onResult, signal);
   }

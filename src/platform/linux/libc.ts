@@ -22,23 +22,26 @@ type Numbers = {
   copyFileRange: number;
   preadv2: number;
 };
-type Architecture = { directory: number; noFollow: number; call: Numbers };
+type Architecture = { directory: number; noFollow: number; direct: number; call: Numbers };
 
 const ARCHITECTURES: Record<string, Architecture> = {
   x64: {
     directory: 0o200000,
     noFollow: 0o400000,
+    direct: 0o40000,
     call: { getdents64: 217, statx: 332, renameat2: 316, copyFileRange: 326, preadv2: 327 },
   },
   arm64: {
     directory: 0o40000,
     noFollow: 0o100000,
+    direct: 0o200000,
     call: { getdents64: 61, statx: 291, renameat2: 276, copyFileRange: 285, preadv2: 286 },
   },
 };
 
 /** Flags of open(2) that both architectures share. */
 export const O_RDONLY = 0;
+export const O_WRONLY = 0o1;
 export const O_RDWR = 0o2;
 export const O_CREAT = 0o100;
 export const O_EXCL = 0o200;
@@ -138,6 +141,7 @@ function bind(library: string, architecture: Architecture) {
     library,
     O_DIRECTORY: architecture.directory,
     O_NOFOLLOW: architecture.noFollow,
+    O_DIRECT: architecture.direct,
     errno: (): number => read.i32(errnoAt, 0),
     /** Did a signal interrupt the call that returned `result`, so that it must be made again? */
     interrupted: (result: number): boolean => result < 0 && read.i32(errnoAt, 0) === EINTR,

@@ -2,8 +2,9 @@ import { afterAll, beforeEach, describe, expect, test } from "bun:test";
 import { execFileSync } from "node:child_process";
 import * as nodeFs from "node:fs";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
+import { release, tmpdir } from "node:os";
 import { join } from "node:path";
+import { PAGE_BYTES, alignedBytes } from "#platform/aligned-bytes.ts";
 import { fileSystemContract } from "#platform/file-system-contract.ts";
 import { type Fd, type FileSystem, FsError } from "#platform/file-system.ts";
 import { openLibc } from "#platform/linux/libc.ts";
@@ -81,7 +82,25 @@ describe.if(libc !== undefined)("linux", () => {
       fs.close(fs.create(root, "f", 0o600));
       const readOnly = fs.openRead(root, "f");
       expect(await refused(readOnly)).toBe("EBADF");
+      const page = [alignedBytes(PAGE_BYTES, 0)];
+      expect(fs.writeUncached(readOnly, page, 0)).rejects.toMatchObject({ code: "EBADF" });
       fs.close(readOnly);
+    });
+
+    test("[FS-42] ext4 and xfs are written past the page cache where the memory is aligned", async () => {
+      const [major = 0, minor = 0] = release().split(".").map(Number);
+      const tells = major > 6 || (major === 6 && minor >= 1);
+      if (!tells || !["ext4", "xfs"].includes(fs.space(root).type)) return;
+      const fd = fs.create(root, "f", 0o400);
+      const uncached = fs.openUncached(fd)!;
+      expect(uncached).toBeGreaterThan(0);
+      const info = nodeFs.readFileSync(`/proc/self/fdinfo/${uncached}`, "latin1");
+      const flags = Number.parseInt(/^flags:\s+(\d+)$/m.exec(info)![1]!, 8);
+      expect(flags & libc!.O_DIRECT).toBe(libc!.O_DIRECT);
+      expect(await fs.writeUncached(uncached, [alignedBytes(PAGE_BYTES, 0)], 0)).toBe(PAGE_BYTES);
+      expect(await fs.writeUncached(uncached, [alignedBytes(PAGE_BYTES, 1)], 0)).toBe(0);
+      fs.close(uncached);
+      fs.close(fd);
     });
 
     test("[FS-2] names and targets that are not UTF-8 round-trip", () => {

@@ -8,7 +8,7 @@ import { decodeName } from "#model/path.ts";
 import type { DirItem, Fd, FileSystem, FileSystemAbilities, Stat } from "#platform/file-system.ts";
 import { FsError, isCode } from "#platform/file-system.ts";
 import { CachedReads } from "#platform/linux/cached-read.ts";
-import { DirectWrites } from "#platform/linux/direct-write.ts";
+import { CachedWrites } from "#platform/linux/cached-write.ts";
 import { DirLister } from "#platform/linux/dirents.ts";
 import {
   AT_EMPTY_PATH,
@@ -32,6 +32,7 @@ import {
 import { NameBuffer } from "#platform/linux/name-buffer.ts";
 import { STATX_MASK, StatBuffer } from "#platform/linux/stat-buffer.ts";
 import { SyncfsThread } from "#platform/linux/syncfs-thread.ts";
+import { openUncached, writeUncached } from "#platform/linux/uncached-write.ts";
 import { Xattrs } from "#platform/linux/xattrs.ts";
 import { assumeAbilities, spaceOf } from "#platform/linux/statfs.ts";
 import { Accounts } from "#platform/portable/accounts.ts";
@@ -62,8 +63,8 @@ export class LinuxFileSystem implements FileSystem {
   readonly #empty = new Uint8Array(1);
   readonly #emptyAddress: Pointer = ptr(this.#empty);
   readonly #stat = new StatBuffer();
-  readonly #cached: CachedReads;
-  readonly #direct: DirectWrites;
+  readonly #cachedReads: CachedReads;
+  readonly #cachedWrites: CachedWrites;
   readonly #lister: DirLister;
   readonly #xattrs: Xattrs;
   readonly #syncfs: SyncfsThread;
@@ -85,8 +86,8 @@ export class LinuxFileSystem implements FileSystem {
 
   constructor(libc: Libc) {
     this.#libc = libc;
-    this.#cached = new CachedReads(libc);
-    this.#direct = new DirectWrites((fd, bytes, position) => this.write(fd, bytes, position));
+    this.#cachedReads = new CachedReads(libc);
+    this.#cachedWrites = new CachedWrites((fd, bytes, position) => this.write(fd, bytes, position));
     this.#lister = new DirLister(libc);
     this.#xattrs = new Xattrs(libc, this.#name);
     this.#syncfs = new SyncfsThread(libc);
@@ -195,14 +196,22 @@ export class LinuxFileSystem implements FileSystem {
   }
 
   async readAsync(fd: Fd, into: Uint8Array, position: number): Promise<number> {
-    const cached = this.#cached.read(fd, into, position);
+    const cached = this.#cachedReads.read(fd, into, position);
     if (cached === into.length) return cached;
     return cached + (await readOffThread(fd, into.subarray(cached), position + cached));
   }
 
   async writeAsync(fd: Fd, bytes: Uint8Array, position: number): Promise<void> {
-    const written = this.#direct.write(fd, bytes, position);
+    const written = this.#cachedWrites.write(fd, bytes, position);
     if (written < bytes.length) await writeOffThread(fd, bytes.subarray(written), position + written);
+  }
+
+  openUncached(fd: Fd): Fd | undefined {
+    return openUncached(this.#libc, fd);
+  }
+
+  writeUncached(fd: Fd, parts: readonly Uint8Array[], position: number): Promise<number> {
+    return writeUncached(fd, parts, position);
   }
 
   truncate(fd: Fd, size: number): void {

@@ -2,7 +2,7 @@
  * Bulk reads, writes and fsync on open descriptors through the runtime's thread pool, and node:fs errors as
  * ours.
  */
-import { fsync, read, write } from "node:fs";
+import { fsync, read, write, writev } from "node:fs";
 import { type Fd, FsError } from "#platform/file-system.ts";
 
 /** Most bytes asked of one system call; the kernel itself stops short of 2 GiB. */
@@ -55,6 +55,17 @@ export function writeOffThread(fd: Fd, bytes: Uint8Array, position: number): Pro
       });
     };
     next();
+  });
+}
+
+/** Writes `parts` one behind the other with one system call. Resolves with the bytes that it took, 0 when it was interrupted. */
+export function writePartsOffThread(fd: Fd, parts: readonly Uint8Array[], position: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    writev(fd, parts, position, (error, count) => {
+      if (error === null || error === undefined) resolve(count);
+      else if (isInterrupted(error)) resolve(0);
+      else reject(asFsError(error, "write"));
+    });
   });
 }
 

@@ -169,6 +169,12 @@ export class PortableFileSystem implements FileSystem {
     return writeOffThread(fd, bytes, position);
   }
 
+  openUncached(): undefined {}
+
+  async writeUncached(): Promise<number> {
+    return 0;
+  }
+
   truncate(fd: Fd, size: number): void {
     attempt("truncate", "", () => fs.ftruncateSync(fd, size));
   }

@@ -6,7 +6,7 @@
  * leave the catalog, and whoever protects one of them is told at the next flush. Nothing is tried again on the same
  * descriptor, because after a failed sync nobody knows what is on the disk. Later chunks go into a new pack.
  */
-import { SynclineError, assert } from "#model/error.ts";
+import { type SynclineError, assert } from "#model/error.ts";
 import { type Fd, FsError } from "#platform/file-system.ts";
 import type { Random } from "#platform/host.ts";
 import type { Catalog, Pack } from "#store/packs/catalog.ts";
@@ -324,15 +324,7 @@ export class Appender {
 
   async #writeSidecar(open: OpenPack, isSealed: boolean): Promise<void> {
     const { pack, rows, durable } = open;
-    const { table } = this.#catalog;
-    const kept = new Rows();
-    for (let index = 0; index < durable.records; index++) {
-      const row = rows.at(index);
-      const entry = table.findBytes(row.id);
-      const isPlace = entry >= 0 && table.isAt(entry, pack.slot, row.offset);
-      if (isPlace) kept.push({ ...row, damaged: false });
-      else if (entry < 0 && this.#catalog.isDamaged(row.id)) kept.push({ ...row, damaged: true });
-    }
+    const kept = this.#catalog.rowsToKeep(pack, rows, durable.records);
     pack.isStale = false;
     const sidecar = { header: pack.header, coveredBytes: durable.bytes, isSealed, rows: kept };
     if (!(await this.#files.writeSidecar(sidecar))) pack.isStale = true;

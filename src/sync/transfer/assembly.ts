@@ -8,8 +8,15 @@ import { PIECE_BYTES, PieceSums, type SumSeeds, piecesIn } from "#sync/chunk/sum
 import { type ByteReader, malformed } from "#sync/wire/bytes.ts";
 import type { Fd, FileSystem } from "#platform/file-system.ts";
 import type { Base } from "#sync/transfer/base.ts";
-import { BYTES_BETWEEN_TURNS, COPY_BYTES_MAX, FILE_BYTES_MAX, WRITEBACK_BYTES } from "#sync/transfer/limits.ts";
+import {
+  BYTES_BETWEEN_TURNS,
+  COPY_BYTES_MAX,
+  FILE_BYTES_MAX,
+  UNCACHED_BYTES_MIN,
+  WRITEBACK_BYTES,
+} from "#sync/transfer/limits.ts";
 import { OP_COPY, OP_KEEP, OP_LITERAL, OP_ZERO, readSize } from "#sync/transfer/messages.ts";
+import { WriteQueue } from "#sync/transfer/write-queue.ts";
 
 export type AssemblyParts = {
   readonly fs: FileSystem;
@@ -21,6 +28,8 @@ export type AssemblyParts = {
   readonly base: Base | undefined;
   /** Leave zeros as holes. */
   readonly sparse: boolean;
+  /** Large files may be written past the page cache. */
+  readonly uncached: boolean;
   /** Lets everything else in the process have its turn; rejects when the transfer was given up. */
   readonly turn: () => Promise<void>;
 };
@@ -35,6 +44,7 @@ export class Assembly {
   readonly #parts: AssemblyParts;
   readonly #attempt: number;
   readonly #sums: PieceSums;
+  readonly #queue: WriteQueue;
   /** Per piece: bytes that ops claim, and bytes that are in the file. */
   readonly #claimed: Int32Array;
   readonly #written: Int32Array;
@@ -42,8 +52,6 @@ export class Assembly {
   #toHash: number[] = [];
   #hashing: Promise<void> | undefined;
   #writes = 0;
-  /** Rejected once one has failed: those behind it are not made any more. */
-  #lastWrite: Promise<void> = Promise.resolve();
   #idle: (() => void) | undefined;
   #failure: unknown;
   #endsInZeros = false;
@@ -63,6 +71,7 @@ export class Assembly {
     this.size = size;
     this.#attempt = attempt;
     this.#sums = new PieceSums(parts.seeds, size);
+    this.#queue = new WriteQueue(parts.fs, parts.fd, parts.uncached && size >= UNCACHED_BYTES_MIN);
     this.#claimed = new Int32Array(piecesIn(size));
     this.#written = new Int32Array(piecesIn(size));
     // Never longer on the way than what has arrived, so that an interrupted transfer leaves a short partial.
@@ -106,10 +115,7 @@ export class Assembly {
     const isWhole = bytes.length === this.#sums.lengthOf(piece);
     if (isWhole) this.#sums.add(piece, bytes);
     this.#writes++;
-    const { fs, fd } = this.#parts;
-    // One after the other: the kernel locks a file for each write, and a second one would only spin on that lock.
-    this.#lastWrite = this.#lastWrite.then(() => fs.writeAsync(fd, bytes, target));
-    this.#lastWrite
+    this.#queue.write(bytes, target)
       .then(() => {
         if (isWhole) this.#noteDirty(target, bytes.length);
         else this.#wrote(target, bytes.length);
@@ -129,6 +135,11 @@ export class Assembly {
       this.#idle = idle.resolve;
       await idle.promise;
     }
+  }
+
+  /** Closes what was opened here; after settle(). */
+  close(): void {
+    this.#queue.close();
   }
 
   /** Waits until at most `count` pieces are to be hashed. */

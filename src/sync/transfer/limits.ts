@@ -62,6 +62,10 @@ export const SUPPLY_BUFFERS_MAX = 12;
 export const WRITES_WAITING_MAX = 6;
 /** Written bytes after which the kernel is asked to start writing back, so that the later sync is short. */
 export const WRITEBACK_BYTES = 8 << 20;
+/** Files of this size and more are written past the page cache where that can be. */
+export const UNCACHED_BYTES_MIN = 16 << 20;
+/** Pieces that go past the page cache in one write. */
+export const UNCACHED_PIECES_MAX = 4;
 /** Longest copy out of the base in one op, so that the destination copies while the source still compares. */
 export const COPY_BYTES_MAX = 8 << 20;
 /** Bytes copied or made zero in the file before everything else in the process has its turn. */

@@ -23,6 +23,7 @@
 import type { FileEntry } from "#model/entry.ts";
 import { type RelPath, pathFault } from "#model/path.ts";
 import { type ByteReader, ByteWriter, malformed } from "#sync/wire/bytes.ts";
+import { BODY_AT } from "#sync/wire/buffer-pool.ts";
 import { readEntry, writeEntry } from "#sync/wire/entry-codec.ts";
 import { PIECE_BYTES } from "#sync/chunk/sum.ts";
 import {
@@ -226,8 +227,8 @@ export function readFail(reader: ByteReader): Failure {
   return { ...failure, message: failure.message.slice(0, TEXT_LENGTH_MAX) };
 }
 
-/** Room in front of the bytes of a DATA message; keeps them aligned for hashing. */
-export const DATA_HEADER_BYTES = 32;
+/** Room in front of the bytes of a DATA message; puts them where the memory of a pooled message is aligned. */
+export const DATA_HEADER_BYTES = BODY_AT;
 export const PLAIN = 0;
 export const ZSTD = 1;
 

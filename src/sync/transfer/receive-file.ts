@@ -29,6 +29,7 @@ export type ReceiveFileParts = {
   readonly seeds: SumSeeds;
   readonly stage: StageArea;
   readonly sparse: boolean;
+  readonly uncached: boolean;
   readonly base: (path: RelPath) => BaseFile | undefined;
   readonly turn: () => Promise<void>;
 };
@@ -179,11 +180,12 @@ export class ReceiveFile {
   }
 
   async begin(size: number, attempt: number): Promise<void> {
-    const { fs, seeds, sparse, turn } = this.#parts;
+    const { fs, seeds, sparse, uncached, turn } = this.#parts;
     if ((this.#assembly === undefined) !== (attempt === 1)) throw malformed("an attempt out of order");
     // A second attempt starts over in the same file, so the first must have left it alone.
     await this.#assembly?.settle();
-    const parts = { fs, seeds, fd: this.#fd, partialSize: this.#partialSize, base: this.#base, sparse, turn };
+    this.#assembly?.close();
+    const parts = { fs, seeds, fd: this.#fd, partialSize: this.#partialSize, base: this.#base, sparse, uncached, turn };
     this.#assembly = new Assembly(parts, size, attempt);
   }
 
@@ -238,6 +240,7 @@ export class ReceiveFile {
 
   #closeFiles(): void {
     for (const { fd } of this.#files) this.#parts.fs.close(fd);
+    this.#assembly?.close();
   }
 
   #counts(): { literalBytes: number; reusedBytes: number } {

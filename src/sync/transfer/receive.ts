@@ -46,6 +46,8 @@ export type ReceiveContext = {
   readonly stage: StageArea;
   /** Leave runs of zeros as holes. */
   readonly sparse: boolean;
+  /** Large files may be written past the page cache: what is to be durable has to wait for the disk anyway. */
+  readonly uncached: boolean;
   /** Bandwidth limiter for what this side sends: hashes. */
   readonly limit: Limit;
   /**
@@ -167,10 +169,11 @@ class Receive {
   }
 
   async #ask(item: TransferItem, how: How): Promise<void> {
-    const { host, seeds, stage, sparse, base } = this.#context;
+    const { host, seeds, stage, sparse, uncached, base } = this.#context;
     let file: ReceiveFile;
     try {
-      file = new ReceiveFile({ fs: host.fs, seeds, stage, sparse, base, turn: this.#turn }, item, this.#lastId + 1, how);
+      const parts = { fs: host.fs, seeds, stage, sparse, uncached, base, turn: this.#turn };
+      file = new ReceiveFile(parts, item, this.#lastId + 1, how);
     } catch (error) {
       this.#reportProblem(this.#problemFrom(item.path, error));
       return;

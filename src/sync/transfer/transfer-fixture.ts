@@ -10,7 +10,7 @@ import type { Channel } from "#sync/wire/channel.ts";
 import { memoryChannelPair } from "#sync/transport/memory-channel.ts";
 import type { TransferResult } from "#sync/endpoint/endpoint.ts";
 import { Confined } from "#platform/confined.ts";
-import type { Fd, Stat } from "#platform/file-system.ts";
+import type { Fd, FileSystem, Stat } from "#platform/file-system.ts";
 import { openHost } from "#platform/host-bun.ts";
 import type { Host } from "#platform/host.ts";
 import { type ReceiveContext, receiveFiles } from "#sync/transfer/receive.ts";
@@ -141,6 +141,7 @@ export class Fixture implements Disposable {
       ...common,
       stage: this.stage,
       sparse: true,
+      uncached: true,
       base: (path) => {
         if (this.targetRoot.statIfThere(path) === undefined) return undefined;
         const fd = this.targetRoot.openRead(path);
@@ -185,6 +186,17 @@ export class Fixture implements Disposable {
     this.targetRoot[Symbol.dispose]();
     rmSync(this.dir, { recursive: true });
   }
+}
+
+/** The file system with one call replaced. */
+export function withCall<K extends keyof FileSystem>(fs: FileSystem, name: K, call: FileSystem[K]): FileSystem {
+  return new Proxy(fs, {
+    get: (target, key) => {
+      if (key === name) return call;
+      const value: unknown = Reflect.get(target, key);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
 }
 
 /** Reproducible noise: xorshift32, four bytes a step. */

@@ -28,7 +28,7 @@ import {
   encodeFail,
   startMessage,
 } from "#sync/transfer/messages.ts";
-import { Fixture, SEEDS, host, noise } from "#sync/transfer/transfer-fixture.ts";
+import { Fixture, SEEDS, host, noise, withCall } from "#sync/transfer/transfer-fixture.ts";
 
 const MB = 1 << 20;
 
@@ -40,17 +40,6 @@ function expectStaged(fixture: Fixture, path: string, bytes: Uint8Array): void {
   expect(Buffer.compare(fixture.staged(path), bytes)).toBe(0);
   expect(fixture.stage.staged.get(path)?.sum).toBe(sumOf(bytes, SEEDS));
   expect(fixture.stage.openCount).toBe(0);
-}
-
-/** The file system with one call replaced. */
-function withCall<K extends keyof FileSystem>(fs: FileSystem, name: K, call: FileSystem[K]): FileSystem {
-  return new Proxy(fs, {
-    get: (target, key) => {
-      if (key === name) return call;
-      const value: unknown = Reflect.get(target, key);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
-  });
 }
 
 describe("transfer of new files", () => {
@@ -237,9 +226,10 @@ describe("delta", () => {
 
 describe("resume", () => {
   test("[RESUME-1] after a cut anywhere what had arrived is not sent again", async () => {
-    const bytes = noise(12 * MB + 5, 3);
-    for (const cutAfter of [1, 4, 9]) {
+    const bytes = noise(18 * MB + 5, 3);
+    for (const [cutAfter, uncached] of [[1, true], [4, false], [9, true], [12, false]] as const) {
       using fixture = new Fixture();
+      fixture.receiveContext = { ...fixture.receiveContext, uncached };
       fixture.write("source", "f", bytes);
       const pair = memoryChannelPair();
       let seen = 0;

@@ -6,6 +6,7 @@
  * the next user an allocation. Giving back what is still in use corrupts data, so it is done in few places only:
  * where a message has been sent, and where its bytes have been written to the disk.
  */
+import { alignedBytes } from "#platform/aligned-bytes.ts";
 import { MESSAGE_BYTES_MAX } from "#sync/wire/channel.ts";
 
 /** Smaller messages are allocated as they come: the allocator keeps those warm itself. */
@@ -13,18 +14,28 @@ const POOLED_BYTES_MIN = 128 << 10;
 /** Buffers kept for the next use, for the whole process. */
 const FREE_MAX = 16;
 
+/** Place in a pooled message whose address is aligned: a body behind a header of this length goes to a disk as it is. */
+export const BODY_AT = 32;
+
 const free: Uint8Array[] = [];
+/** Every buffer that was ever pooled, by its memory. */
+const pooled = new WeakMap<ArrayBufferLike, Uint8Array>();
 
 /** A buffer of exactly `length` bytes with arbitrary content, at most MESSAGE_BYTES_MAX. */
 export function takeBuffer(length: number): Uint8Array {
   if (length < 1024) return new Uint8Array(length);
   if (length < POOLED_BYTES_MIN) return new Uint8Array(Buffer.allocUnsafeSlow(length).buffer);
-  const slot = free.pop() ?? new Uint8Array(Buffer.allocUnsafeSlow(MESSAGE_BYTES_MAX).buffer);
-  return slot.subarray(0, length);
+  return (free.pop() ?? makeSlot()).subarray(0, length);
 }
 
 /** The message's owner is done with it. Anything that did not come whole from takeBuffer() is ignored. */
 export function giveBackBuffer(message: Uint8Array): void {
-  if (message.buffer.byteLength !== MESSAGE_BYTES_MAX || message.byteOffset !== 0) return;
-  if (free.length < FREE_MAX) free.push(new Uint8Array(message.buffer));
+  const slot = pooled.get(message.buffer);
+  if (slot?.byteOffset === message.byteOffset && free.length < FREE_MAX) free.push(slot);
+}
+
+function makeSlot(): Uint8Array {
+  const slot = alignedBytes(MESSAGE_BYTES_MAX, BODY_AT);
+  pooled.set(slot.buffer, slot);
+  return slot;
 }

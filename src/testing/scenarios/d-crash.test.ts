@@ -1,6 +1,7 @@
 /** Scenarios 30–38: crashes, power losses, failing and full disks, clocks, rot. */
 import { describe, expect, test } from "bun:test";
 import type { Endpoint } from "#sync/endpoint/endpoint.ts";
+import { UNCACHED_BYTES_MIN } from "#sync/transfer/limits.ts";
 import { SimCrash } from "#testing/sim-process.ts";
 import { type Boots, SimPair, atCall, changesOf, conflictsOf, problemsOf } from "#testing/scenarios/sim-pair.ts";
 
@@ -60,6 +61,26 @@ describe("[S-30] crashes while a run is applied", () => {
       expect(deaths).toBeGreaterThan(30);
     });
   }
+
+  test("[S-30] kill or power loss between pieces that pass by the page cache: what is left harms nothing", async () => {
+    const content = Array.from({ length: 2_500_000 }, (_, at) => at).join(" ");
+    expect(content.length).toBeGreaterThan(UNCACHED_BYTES_MIN);
+    for (const k of [1, 2, 5, 9, 14, 17, 19]) {
+      const pair = new SimPair({ seed: k });
+      pair.alpha.put({ huge: content });
+      pair.alpha.disk.settle();
+      const outcome = await pair.run({}, (boots) => {
+        boots.beta.fs.faults = (call) => {
+          if (call === "openUncached") dieAt(boots, "beta", boots.beta.fs.effects + k);
+          return undefined;
+        };
+      });
+      expect([k, outcome.error === undefined]).toEqual([k, false]);
+      if (k % 3 !== 0) pair.beta.powerLoss(pair.random.fork("power"));
+      expect([undefined, content]).toContain(pair.beta.host.user.exists("/root/huge") ? pair.beta.read("huge") : undefined);
+      expect(await pair.agree()).toBe(pair.alpha.show());
+    }
+  });
 
   test("[S-30] a crash of the side that controls is no change either", async () => {
     for (let k = 1; k <= 25; k++) {

@@ -17,7 +17,7 @@ const WAITED_MS = 5;
 /** Bytes that go another way after one has waited, before the next try: one wait in this many bytes is bearable. */
 const BYTES_AFTER_WAIT = 128 << 20;
 
-export class DirectWrites {
+export class CachedWrites {
   readonly #writeAll: (fd: Fd, bytes: Uint8Array, position: number) => void;
   #avoid = 0;
 
