@@ -157,7 +157,22 @@ export const OPTIONS = {
   once: { type: "flag", lineOnly: true, help: "end after one change went each way" },
   dir: { type: "text", value: "DIR", complete: "dir", help: "make the folders of the demonstration here" },
   limit: { type: "text", value: "N", fallback: "20", help: "show the last N runs" },
-  stdio: { type: "flag", lineOnly: true, help: "speak the protocol on standard input and output" },
+  hub: { type: "text", value: "URL", help: "the hub: https://HOST:PORT of its API, or syncline://HOST:PORT of its sync listener" },
+  name: { type: "text", value: "HOST", help: "name of this host at the hub", fallback: "this machine's name" },
+  data: { type: "text", value: "DIR", complete: "dir", help: "where key, certificate and state are kept" },
+  "join-token-file": { type: "text", value: "FILE", complete: "file", help: "file holding the token with which this host joins" },
+  link: {
+    type: "list",
+    value: "ROOT=SPACE[:PREFIX][,...]",
+    help: "keep the directory ROOT the same as a space, or as PREFIX in it",
+  },
+  "hook-before": {
+    type: "text",
+    value: "COMMAND",
+    help: "run this before each batch that comes from the hub; when it fails, nothing is changed",
+  },
+  "hook-after": { type: "text", value: "COMMAND", help: "run this after each batch that came from the hub" },
+  "hook-timeout": { type: "duration", fallback: "60s", help: "how long each of the two may take" },
 } as const satisfies Record<string, OptionSpec>;
 
 export type OptionName = keyof typeof OPTIONS;
@@ -318,12 +333,46 @@ export const COMMANDS = {
     options: ["once", "dir", ...COMMON],
   },
   agent: {
+    summary: "keep directories of this host the same as spaces of a hub",
+    operands: "",
+    min: 0,
+    max: 0,
+    options: [
+      "hub",
+      "name",
+      "data",
+      "join-token-file",
+      "fingerprint",
+      "accept-new",
+      "link",
+      "exclude",
+      "hook-before",
+      "hook-after",
+      "hook-timeout",
+      ...COMMON,
+    ],
+    details: [
+      "The host joins the hub once, with a join token; key and certificate are then kept in --data and renewed by " +
+        "themselves. --fingerprint is that of the hub's authority, which the hub prints.",
+      "A link is for instance /srv=demo:site,settle=immediate. Keys: mode, from (host or space: " +
+        "whose changes a one-way mode carries over), settle, conflict (copy unless given), bwlimit, ignore=PATTERN, " +
+        'window="mon-fri 22:00-06:00"; the last two may be repeated. The hub may assign more links.',
+      "Hook commands get the changes on standard input, one JSON value a line, and SYNCLINE_TRACE_ID, SYNCLINE_RUN_ID, " +
+        "SYNCLINE_LINK, SYNCLINE_ROOT, SYNCLINE_SPACE and SYNCLINE_CHANGES in their environment.",
+      "While the hub is away the agent waits, and carries over what changed meanwhile when it is back.",
+    ],
+    examples: [
+      "syncline agent --hub https://hub.example:7443 --name web1 --data /var/lib/syncline --join-token-file token " +
+        "--accept-new --link /srv/site=demo",
+    ],
+  },
+  "far-side": {
     summary: "the far end of ssh:// sides",
     operands: "",
     min: 0,
     max: 0,
     hidden: true,
-    options: ["stdio", ...COMMON],
+    options: [...COMMON],
   },
   completion: {
     summary: "print the completion script of a shell",
