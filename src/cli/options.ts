@@ -196,6 +196,8 @@ export const OPTIONS = {
   quota: { type: "text", value: "SIZE", lineOnly: true, help: "bytes that the files of the space may take (10GiB)" },
   config: { type: "text", value: "FILE", complete: "file", help: "configuration of the hub (YAML)" },
   data: { type: "text", value: "DIR", complete: "dir", help: "where the hub, or the agent, keeps all it has" },
+  "sync-listen": { type: "text", ...hubOption("syncListen") },
+  "host-links": { type: "text", ...hubOption("hostLinks") },
   tls: { type: "text", ...hubOption("tls") },
   "tls-names": { type: "text", ...hubOption("tlsNames") },
   database: { type: "text", ...hubOption("database") },
@@ -221,7 +223,7 @@ const SESSION = [
   "rescan",
 ] as const;
 
-const HUB_CONFIG = ["config", "data", "listen", "tls", "tls-names", "database", "bootstrap"] as const;
+const HUB_CONFIG = ["config", "data", "listen", "sync-listen", "host-links", "tls", "tls-names", "database", "bootstrap"] as const;
 const CLIENT = ["hub", "token-file", "ca", ...COMMON] as const;
 const PLACE = "SPACE[:PATH]";
 
