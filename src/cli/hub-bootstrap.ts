@@ -3,6 +3,8 @@ import { systemPrincipal } from "#access/access.ts";
 import type { HubAccess } from "#access/hub-access.ts";
 import { readSshKey } from "#access/ssh-keys.ts";
 import type { Applied, Bootstrap, BootstrapTarget } from "#config/bootstrap.ts";
+import type { HubAgents } from "#hub/agents/hub-agents.ts";
+import { NEW_LINK, type NewLink, checked } from "#hub/agents/link.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import { SETTINGS_DEFAULT, type SpaceSettings } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
@@ -13,7 +15,7 @@ const PAGE_ROWS = 1000;
 
 type Item<K extends keyof Bootstrap> = Bootstrap[K][number];
 
-export function bootstrapTarget(access: HubAccess, spaces: SpaceService): BootstrapTarget {
+export function bootstrapTarget(access: HubAccess, spaces: SpaceService, agents: HubAgents): BootstrapTarget {
   return {
     spaces: (item) => applySpace(spaces, item),
     // The book of roles is made from the whole file before anything is decided.
@@ -24,8 +26,31 @@ export function bootstrapTarget(access: HubAccess, spaces: SpaceService): Bootst
     s3Keys: (item) => applyS3Key(access, item),
     sshKeys: (item) => applySshKey(access, item),
     joinTokens: (item) => applyJoinToken(access, item),
-    links: () => Promise.resolve("same"),
+    links: (item) => applyLink(agents, item),
   };
+}
+
+/** As the hub takes a new link; what the file says beside where it leads are its settings. */
+export function newLinkOf({ host, label, root, space, prefix, enabled, ...settings }: Item<"links">): unknown {
+  return { host, selector: label, root, space, prefix, enabled, settings };
+}
+
+/** A link is known by whom it is for and its root. */
+async function applyLink(agents: HubAgents, item: Item<"links">): Promise<Applied> {
+  const wanted = checked(NEW_LINK, newLinkOf(item), "link of the bootstrap file");
+  const { host, selector, root, space, prefix, settings, enabled } = wanted;
+  const known = agents
+    .definitions(WHO)
+    .find((link) => link.host === host && link.selector === selector && link.root === root);
+  if (known === undefined) {
+    await agents.createLink(WHO, wanted);
+    return "made";
+  }
+  const shape = (link: Pick<NewLink, "space" | "prefix" | "settings" | "enabled">): string =>
+    JSON.stringify([link.space, link.prefix, link.enabled, Object.entries(link.settings).toSorted()]);
+  if (shape(known) === shape(wanted)) return "same";
+  await agents.updateLink(WHO, known.id, { space, prefix, settings, enabled });
+  return "changed";
 }
 
 const sameList = (a: readonly string[], b: readonly string[]): boolean =>

@@ -19,7 +19,7 @@ export function openClient({ parsed, signal }: Context): HubClient {
   }
   return new HubClient({
     url,
-    token: readTokens(tokenFile)[0]!,
+    token: readTokens("token-file", tokenFile)[0]!,
     ca: given.ca === undefined ? undefined : readSmallFile("ca", given.ca),
     traceId: randomBytes(16).toString("hex"),
     signal,

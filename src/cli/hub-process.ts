@@ -14,6 +14,9 @@ import { IDEMPOTENCY_MIGRATIONS, IdempotencyKeys } from "#gateway/api/idempotenc
 import { Metrics } from "#gateway/api/metrics.ts";
 import type { ApiLog, ApiServices, Dependency } from "#gateway/api/route.ts";
 import { apiRoutes } from "#gateway/api/routes.ts";
+import { HUB_TLS_NAME } from "#hub/agents/hello.ts";
+import { NEW_LINK, checked } from "#hub/agents/link.ts";
+import { AgentRegistry } from "#hub/agents/registry.ts";
 import { HubSpaces } from "#hub/hub-spaces.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
 import { Upkeep } from "#hub/upkeep.ts";
@@ -27,7 +30,8 @@ import { openPostgres } from "#platform/sql/postgres.ts";
 import { openSqlite } from "#platform/sql/sqlite.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
 import { openPacks } from "#store/packs/packs.ts";
-import { bootstrapTarget } from "#cli/hub-bootstrap.ts";
+import { type RunningAgents, startAgents } from "#cli/hub-agents.ts";
+import { bootstrapTarget, newLinkOf } from "#cli/hub-bootstrap.ts";
 import { HubSetup } from "#cli/hub-setup.ts";
 import { hubMetrics } from "#cli/hub-metrics.ts";
 import { parseListen } from "#cli/commands/serve.ts";
@@ -78,12 +82,15 @@ type Stores = {
   readonly chunks: ChunkStore;
   readonly access: HubAccess;
   readonly spaces: HubSpaces;
+  readonly registry: AgentRegistry;
 };
 
 export class HubProcess {
   /** Where it is reached: "http://127.0.0.1:7830". */
   readonly url: string;
   readonly port: number;
+  /** Where agents connect. */
+  readonly syncPort: number;
   /** PEM and fingerprint of the hub's authority, where it serves TLS. */
   readonly authority: { readonly certificate: string; readonly fingerprint: string } | undefined;
   /** The file with the set-up token while nobody exists. */
@@ -92,7 +99,7 @@ export class HubProcess {
   readonly #closing: AbortController;
 
   private constructor(
-    at: { url: string; port: number },
+    at: { url: string; port: number; syncPort: number },
     authority: HubProcess["authority"],
     setupFile: string | undefined,
     opened: Opened,
@@ -100,6 +107,7 @@ export class HubProcess {
   ) {
     this.url = at.url;
     this.port = at.port;
+    this.syncPort = at.syncPort;
     this.authority = authority;
     this.setupFile = setupFile;
     this.#opened = opened;
@@ -113,9 +121,10 @@ export class HubProcess {
     try {
       const stores = await openStores(options, opened);
       const setup = await HubSetup.open(stores.access, options.dataDir, options.host.random);
-      await applyFile(options, stores);
+      const running = await listenForAgents(options, stores, opened);
+      await applyFile(options, stores, running);
       await setup.refresh();
-      const services = apiServices(options, stores, setup, closing.signal);
+      const services = apiServices(options, stores, running, setup, closing.signal);
       const api = new Api(apiRoutes(VERSION), services);
       hubMetrics(services.metrics, stores);
       startUpkeep(options, stores, opened, closing.signal);
@@ -124,7 +133,8 @@ export class HubProcess {
       const url = `${secure ? "https" : "http"}://${name}:${server.port}`;
       const { certificate, fingerprint } = stores.access.authority;
       const authority = secure ? { certificate, fingerprint } : undefined;
-      return new HubProcess({ url, port: server.port }, authority, setup.file, opened, closing);
+      const at = { url, port: server.port, syncPort: running.listener.port };
+      return new HubProcess(at, authority, setup.file, opened, closing);
     } catch (error) {
       closing.abort();
       await opened.close().catch(() => undefined);
@@ -152,23 +162,29 @@ async function openStores({ host, dataDir, config, bootstrap, log }: HubOptions,
   const { store: chunks, recovery } = await openPacks(host, directory);
   opened.add(() => chunks.close());
   log.info("chunks opened", { ...recovery, unreadable: recovery.unreadable.length });
+  const registry = await AgentRegistry.open({ db: database, clock, random });
   const access = await HubAccess.open({
     database,
     clock,
     random,
     directory: join(dataDir, "keys"),
     roles: new RoleBook(bootstrap?.roles ?? []),
-    // No host has links before agents are here.
-    rulesOfHost: () => [],
+    rulesOfHost: (name) => registry.rulesOfHost(name),
   });
   const spaces = await HubSpaces.open({ meta, chunks, access, clock, random });
   opened.add(() => spaces.close());
-  return { database, meta, chunks, access, spaces };
+  return { database, meta, chunks, access, spaces, registry };
 }
 
-async function applyFile({ bootstrap, log }: HubOptions, { access, spaces }: Stores): Promise<void> {
+async function applyFile(
+  { bootstrap, log }: HubOptions,
+  { access, spaces }: Stores,
+  { agents }: RunningAgents,
+): Promise<void> {
   if (bootstrap === undefined) return;
-  const counts = await applyBootstrap(bootstrap, bootstrapTarget(access, spaces), (done, kind, label) =>
+  // All of the file is right, or nothing of it is done.
+  for (const link of bootstrap.links) checked(NEW_LINK, newLinkOf(link), "link of the bootstrap file");
+  const counts = await applyBootstrap(bootstrap, bootstrapTarget(access, spaces, agents), (done, kind, label) =>
     log.info("bootstrap", { done, kind, label }),
   );
   log.info("bootstrap applied", counts);
@@ -177,6 +193,7 @@ async function applyFile({ bootstrap, log }: HubOptions, { access, spaces }: Sto
 function apiServices(
   { host, log }: HubOptions,
   { database, chunks, access, spaces }: Stores,
+  { agents, listener }: RunningAgents,
   setup: HubSetup,
   closing: AbortSignal,
 ): ApiServices {
@@ -187,6 +204,8 @@ function apiServices(
   return {
     spaces,
     access,
+    agents,
+    hello: () => listener.hello(),
     clock: host.clock,
     random: host.random,
     metrics: new Metrics(),
@@ -241,8 +260,7 @@ function listen(
   const { host, port } = parseListen(config.listen ?? LISTEN_FALLBACK);
   const isLoopback = /^(127\.\d+\.\d+\.\d+|::1|localhost)$/.test(host);
   const secure = config.tls === "always" || !isLoopback;
-  const address = /^(0\.0\.0\.0|::)$/.test(host) ? [] : [host];
-  const names = config.tlsNames ?? [...new Set(["localhost", "127.0.0.1", "::1", outside.hostName, ...address])];
+  const names = certificateNames(config, outside);
   const tls = secure ? access.authority.serverIdentity(names) : undefined;
   // What clients are told to trust; it is no secret.
   if (secure) writePublicFile(join(dataDir, CA_FILE), access.authority.certificate);
@@ -255,6 +273,43 @@ function listen(
   opened.add(() => server.stop(GRACE_MS));
   if (secure) void watchCertificate(access, names, server, outside, log, closing);
   return { server, secure, host };
+}
+
+/** One certificate for both listeners: what people call the hub, and the name by which agents know it. */
+function certificateNames({ listen, tlsNames }: HubConfig, { hostName }: Host): string[] {
+  const { host } = parseListen(listen ?? LISTEN_FALLBACK);
+  const address = /^(0\.0\.0\.0|::)$/.test(host) ? [] : [host];
+  return [...new Set([...(tlsNames ?? ["localhost", "127.0.0.1", "::1", hostName, ...address]), HUB_TLS_NAME])];
+}
+
+async function listenForAgents(options: HubOptions, stores: Stores, opened: Opened): Promise<RunningAgents> {
+  const { host, dataDir, config, log } = options;
+  const { access, spaces, registry, meta } = stores;
+  const { identity } = access.authority.serverIdentity(certificateNames(config, host));
+  const parts = { host, dataDir, config, hubId: meta.hubId, access, spaces, registry, identity, log };
+  const beside = parseListen(config.listen ?? LISTEN_FALLBACK);
+  const given = config.syncListen === undefined ? undefined : parseListen(config.syncListen);
+  const nearby = { host: beside.host, port: beside.port === 0 ? 0 : Math.min(beside.port + 1, 65_535) };
+  let running: RunningAgents;
+  try {
+    running = await startAgents({ ...parts, listen: given ?? nearby });
+  } catch (error) {
+    if (given !== undefined) throw cannotListen("--sync-listen", given, error);
+    running = await startAgents({ ...parts, listen: { ...nearby, port: 0 } });
+    log.info("agents connect on another port", { wanted: nearby.port, port: running.listener.port });
+  }
+  opened.add(() => running.listener.close());
+  return running;
+}
+
+function cannotListen(option: string, { host, port }: { host: string; port: number }, cause: unknown): SynclineError {
+  return new SynclineError({
+    code: "USAGE",
+    op: "listen",
+    message: `cannot listen on ${host}:${port}: the address is taken, not of this host, or not allowed`,
+    hint: `see who has it: ss -ltnp | grep ${port}; or choose another with ${option} HOST:PORT`,
+    cause,
+  });
 }
 
 function writePublicFile(path: string, text: string): void {

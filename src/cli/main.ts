@@ -34,6 +34,7 @@ const LOADERS: Record<CommandName, () => Promise<Command>> = {
   restore: async () => (await import("#cli/commands/space-history.ts")).restoreCommand,
   demo: async () => (await import("#cli/commands/demo.ts")).demoCommand,
   agent: async () => (await import("#cli/commands/agent.ts")).agentCommand,
+  "far-side": async () => (await import("#cli/commands/far-side.ts")).farSideCommand,
   completion: async () => (await import("#cli/commands/simple.ts")).completionCommand,
   version: async () => (await import("#cli/commands/simple.ts")).versionCommand,
   help: async () => (await import("#cli/commands/simple.ts")).helpCommand,

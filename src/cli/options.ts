@@ -163,8 +163,27 @@ export const OPTIONS = {
   },
   once: { type: "flag", lineOnly: true, help: "end after one change went each way" },
   dir: { type: "text", value: "DIR", complete: "dir", help: "make the folders of the demonstration here" },
+  name: { type: "text", value: "HOST", help: "name of this host at the hub", fallback: "this machine's name" },
+  "join-token-file": { type: "text", value: "FILE", complete: "file", help: "file holding the token with which this host joins" },
+  link: {
+    type: "list",
+    value: "ROOT=SPACE[:PREFIX][,...]",
+    help: "keep the directory ROOT the same as a space, or as PREFIX in it",
+  },
+  "hook-before": {
+    type: "text",
+    value: "COMMAND",
+    help: "run this before each batch that comes from the hub; when it fails, nothing is changed",
+  },
+  "hook-after": { type: "text", value: "COMMAND", help: "run this after each batch that came from the hub" },
+  "hook-timeout": { type: "duration", fallback: "60s", help: "how long each of the two may take" },
   limit: { type: "text", value: "N", fallback: "20", help: "show the last N" },
-  hub: { type: "text", value: "URL", fallback: `http://${LISTEN_FALLBACK}`, help: "the hub to speak to" },
+  hub: {
+    type: "text",
+    value: "URL",
+    fallback: `http://${LISTEN_FALLBACK}`,
+    help: "the hub's API; an agent also takes syncline://HOST:PORT of its sync listener",
+  },
   at: { type: "text", value: "POINT", help: "as it was at a sequence (41), a time (2026-11-20T23:59:07Z) or @NAME" },
   to: {
     type: "text",
@@ -176,12 +195,13 @@ export const OPTIONS = {
   recursive: { type: "flag", short: "r", lineOnly: true, help: "with everything below it" },
   quota: { type: "text", value: "SIZE", lineOnly: true, help: "bytes that the files of the space may take (10GiB)" },
   config: { type: "text", value: "FILE", complete: "file", help: "configuration of the hub (YAML)" },
-  data: { type: "text", complete: "dir", ...hubOption("data") },
+  data: { type: "text", value: "DIR", complete: "dir", help: "where the hub, or the agent, keeps all it has" },
+  "sync-listen": { type: "text", ...hubOption("syncListen") },
+  "host-links": { type: "text", ...hubOption("hostLinks") },
   tls: { type: "text", ...hubOption("tls") },
   "tls-names": { type: "text", ...hubOption("tlsNames") },
   database: { type: "text", ...hubOption("database") },
   bootstrap: { type: "text", complete: "file", ...hubOption("bootstrap") },
-  stdio: { type: "flag", lineOnly: true, help: "speak the protocol on standard input and output" },
 } as const satisfies Record<string, OptionSpec>;
 
 export type OptionName = keyof typeof OPTIONS;
@@ -203,7 +223,7 @@ const SESSION = [
   "rescan",
 ] as const;
 
-const HUB_CONFIG = ["config", "data", "listen", "tls", "tls-names", "database", "bootstrap"] as const;
+const HUB_CONFIG = ["config", "data", "listen", "sync-listen", "host-links", "tls", "tls-names", "database", "bootstrap"] as const;
 const CLIENT = ["hub", "token-file", "ca", ...COMMON] as const;
 const PLACE = "SPACE[:PATH]";
 
@@ -432,12 +452,46 @@ export const COMMANDS = {
     options: ["once", "dir", ...COMMON],
   },
   agent: {
+    summary: "keep directories of this host the same as spaces of a hub",
+    operands: "",
+    min: 0,
+    max: 0,
+    options: [
+      "hub",
+      "name",
+      "data",
+      "join-token-file",
+      "fingerprint",
+      "accept-new",
+      "link",
+      "exclude",
+      "hook-before",
+      "hook-after",
+      "hook-timeout",
+      ...COMMON,
+    ],
+    details: [
+      "The host joins the hub once, with a join token; key and certificate are then kept in --data and renewed by " +
+        "themselves. --fingerprint is that of the hub's authority, which the hub prints.",
+      "A link is for instance /srv=demo:site,settle=immediate. Keys: mode, from (host or space: " +
+        "whose changes a one-way mode carries over), settle, conflict (copy unless given), bwlimit, ignore=PATTERN, " +
+        'window="mon-fri 22:00-06:00"; the last two may be repeated. The hub may assign more links.',
+      "Hook commands get the changes on standard input, one JSON value a line, and SYNCLINE_TRACE_ID, SYNCLINE_RUN_ID, " +
+        "SYNCLINE_LINK, SYNCLINE_ROOT, SYNCLINE_SPACE and SYNCLINE_CHANGES in their environment.",
+      "While the hub is away the agent waits, and carries over what changed meanwhile when it is back.",
+    ],
+    examples: [
+      "syncline agent --hub https://hub.example:7443 --name web1 --data /var/lib/syncline --join-token-file token " +
+        "--accept-new --link /srv/site=demo",
+    ],
+  },
+  "far-side": {
     summary: "the far end of ssh:// sides",
     operands: "",
     min: 0,
     max: 0,
     hidden: true,
-    options: ["stdio", ...COMMON],
+    options: [...COMMON],
   },
   completion: {
     summary: "print the completion script of a shell",

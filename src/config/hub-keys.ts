@@ -41,6 +41,22 @@ export const HUB_KEYS = {
     help: "address for HTTP; port 0 picks one",
     value: "HOST:PORT",
   },
+  syncListen: {
+    type: "text",
+    pattern: /^(\[[0-9a-fA-F:.]+\]|[^:[\]]*):\d{1,5}$/,
+    grammar: "HOST:PORT, like 0.0.0.0:7831 or [::]:7831",
+    fallback: "the address of listen, one port above, or any free port where that is taken",
+    help: "address on which agents connect (TLS always); port 0 picks one",
+    value: "HOST:PORT",
+  },
+  hostLinks: {
+    type: "list",
+    pattern: /^[a-z0-9][a-z0-9.-]{0,62}$/,
+    grammar: "all, none, or names of spaces",
+    fallback: "all",
+    help: "spaces that hosts may link their own directories to; links made at the hub need no leave",
+    value: "NAME,...",
+  },
   tls: {
     type: "text",
     pattern: /^(auto|always)$/,

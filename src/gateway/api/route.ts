@@ -6,6 +6,8 @@ import type * as z from "zod";
 import type { Action, Principal, Resource } from "#access/access.ts";
 import type { Actor } from "#access/audit.ts";
 import type { HubAccess } from "#access/hub-access.ts";
+import type { HubHello } from "#hub/agents/hello.ts";
+import type { HubAgents } from "#hub/agents/hub-agents.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { RelPath } from "#model/path.ts";
 import type { IdempotencyKeys } from "#gateway/api/idempotency.ts";
@@ -27,6 +29,10 @@ export interface ApiLog {
 export type ApiServices = {
   readonly spaces: SpaceService;
   readonly access: HubAccess;
+  /** Hosts, links and holds. */
+  readonly agents: HubAgents;
+  /** What the hub says of itself to agents that look for it. */
+  readonly hello: () => HubHello;
   readonly clock: Clock;
   readonly random: Random;
   readonly metrics: Metrics;

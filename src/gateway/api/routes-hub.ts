@@ -1,5 +1,6 @@
 /** The hub itself: is it well, what does it count, who am I, what can be asked. */
 import * as z from "zod";
+import { HELLO_PATH } from "#hub/agents/hello.ts";
 import { type AnyRoute, json, route } from "#gateway/api/route.ts";
 
 /** A dependency that does not answer is not ready. */
@@ -45,6 +46,26 @@ export const HUB_ROUTES: readonly AnyRoute[] = [
         })),
       });
     },
+  }),
+  route({
+    id: "hub.hello",
+    method: "GET",
+    path: HELLO_PATH,
+    summary: "Which hub this is, and where its agents connect; trust it only by the authority's fingerprint",
+    allowed: "public",
+    answers: {
+      200: {
+        description: "The hub",
+        schema: z.object({
+          id: z.string(),
+          program: z.string(),
+          syncPort: z.int(),
+          fingerprint: z.string(),
+          ca: z.string().describe("PEM"),
+        }),
+      },
+    },
+    handle: ({ services }) => Promise.resolve(json(200, services.hello())),
   }),
   route({
     id: "hub.metrics",

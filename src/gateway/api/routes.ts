@@ -9,6 +9,7 @@ import { EVENT_ROUTES } from "#gateway/api/routes-events.ts";
 import { HISTORY_ROUTES } from "#gateway/api/routes-history.ts";
 import { HOST_ROUTES } from "#gateway/api/routes-hosts.ts";
 import { HUB_ROUTES } from "#gateway/api/routes-hub.ts";
+import { LINK_ROUTES } from "#gateway/api/routes-links.ts";
 import { SPACE_ROUTES } from "#gateway/api/routes-spaces.ts";
 
 /** @param version of the program, for the document that describes the table */
@@ -21,6 +22,7 @@ export function apiRoutes(version: string): readonly AnyRoute[] {
     ...EVENT_ROUTES,
     ...ACCESS_ROUTES,
     ...HOST_ROUTES,
+    ...LINK_ROUTES,
     ...HUB_ROUTES,
   ];
   let document: unknown;
