@@ -43,7 +43,7 @@ describe("a hub in a process of its own", () => {
     const first = await bootstrapped(world);
     const made = first.child.output().split("\n").filter((line) => line.includes('"bootstrap"'));
     expect(made.map((line) => (JSON.parse(line) as { done: string; kind: string }).kind)).toEqual([
-      "spaces", "users", "tokens", "s3Keys", "sshKeys", "joinTokens",
+      "spaces", "users", "tokens", "s3Keys", "sshKeys", "joinTokens", "links",
     ]);
     expect(first.setupFile).toBeUndefined();
     first.child.kill("SIGTERM");

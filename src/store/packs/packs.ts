@@ -154,7 +154,8 @@ class Packs implements ChunkStore {
 
   #put(pin: PinnedEntries, id: ChunkId, bytes: Uint8Array): Promise<void> | void {
     if (this.#tryPut(pin, id, bytes)) return undefined;
-    return this.#putLater(pin, id, bytes);
+    // The bytes are the caller's again when put returns: a splitter uses its buffer for the next chunk.
+    return this.#putLater(pin, id, bytes.slice());
   }
 
   async #putLater(pin: PinnedEntries, id: ChunkId, bytes: Uint8Array): Promise<void> {
