@@ -2,6 +2,7 @@
  * What the controller remembers of one pair between cycles and runs: the ancestor, what still differs from it on
  * either side, how far each side's observations were consumed, and which changes were on their way when it stopped.
  */
+import { assert } from "#model/error.ts";
 import { type Entry, compareContent, sameEntry, type Preserve } from "#model/entry.ts";
 import { type RelPath, compareNames, comparePaths, isWithin, joinPath, nameOf, parentOf } from "#model/path.ts";
 import type { Problem } from "#model/observation.ts";
@@ -64,6 +65,8 @@ export class SessionState {
   #batch: Map<RelPath, Entry> | undefined;
   /** Sequences whose observations are stored durably, so that the endpoints' logs may forget them. */
   readonly savedSeq: Record<Side, number>;
+  /** Is nothing stored of what was observed, so that whoever starts from here compares everything? */
+  #comparesAll: boolean;
 
   constructor(store: Store, random: Random) {
     this.store = store;
@@ -77,7 +80,12 @@ export class SessionState {
     this.marks = { alpha: this.#loadMark("alpha"), beta: this.#loadMark("beta") };
     for (const side of SIDES) this.#loadPending(side);
     this.savedSeq = { alpha: this.marks.alpha?.seq ?? 0, beta: this.marks.beta?.seq ?? 0 };
+    this.#comparesAll = SIDES.every((side) => this.savedSeq[side] === 0);
     this.#saved = this.#fingerprint();
+  }
+
+  get comparesAll(): boolean {
+    return this.#comparesAll;
   }
 
   /** Call before connecting: what was on its way when the process or the link ended may have arrived. */
@@ -128,13 +136,13 @@ export class SessionState {
     return { rootId: r.string(), epoch: r.string(), seq: r.varint(), filterHash: r.string() };
   }
 
-  #saveMark(side: Side): void {
+  #saveMark(side: Side, seq = this.marks[side]?.seq ?? 0): void {
     const mark = this.marks[side];
     if (mark === undefined) return;
     const w = new ByteWriter();
     w.string(mark.rootId);
     w.string(mark.epoch);
-    w.varint(mark.seq);
+    w.varint(seq);
     w.string(mark.filterHash);
     this.#meta.set(`mark-${side}`, w.finish());
   }
@@ -429,12 +437,30 @@ export class SessionState {
     }
   }
 
-  /** Writes what must go together with ancestor changes. Call inside a transaction of that durability. */
-  save(durable: boolean): void {
-    this.#saved = this.#fingerprint();
+  /**
+   * As save(), in the middle of a first copy and without what is pending, which a large one has much of: whoever starts
+   * from there asks both sides for everything, and still knows of which roots, and under which filters, the ancestor is.
+   */
+  saveProgress(): void {
+    const { alpha, beta } = this.marks;
+    const isFirst = this.#comparesAll && alpha !== undefined && beta !== undefined;
+    assert(isFirst, "nothing is stored that would not be asked for again");
+    this.#saveFiles();
+    for (const side of SIDES) this.#saveMark(side, 0);
+  }
+
+  #saveFiles(): void {
     const w = new ByteWriter();
     w.varint(this.files);
     this.#meta.set("files", w.finish());
+  }
+
+  /** Writes what must go together with ancestor changes. Call inside a transaction of that durability. */
+  save(durable: boolean): void {
+    this.#saved = this.#fingerprint();
+    this.#comparesAll = SIDES.every((side) => (this.marks[side]?.seq ?? 0) === 0);
+    this.#saveFiles();
+    const w = new ByteWriter();
     for (const side of SIDES) {
       this.#saveMark(side);
       if (durable) this.savedSeq[side] = this.marks[side]?.seq ?? 0;
