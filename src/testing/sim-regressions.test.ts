@@ -251,6 +251,34 @@ describe("edits at the worst moment", () => {
     expect(edits).toBeGreaterThan(0);
   });
 
+  test("[SIM-67] an edit that only the reading saw, and that its side takes back, is taken back on the other too (seed 6009014)", async () => {
+    for (const size of [12, 150_000]) {
+      // Of one size, so that the scan hashes what it finds.
+      const [first, second, edit] = ["1", "2", "E"].map((letter) => letter.repeat(size)) as [string, string, string];
+      let arrived = 0;
+      for (let k = 1; k <= CALLS; k++) {
+        const pair = new SimPair({ seed: k });
+        pair.alpha.put({ f: first });
+        await pair.agree();
+        pair.alpha.put({ f: second });
+        const { mtimeNs } = pair.alpha.disk.inodeAt("/root/f");
+        let hasActed = false;
+        await pair.run({}, ({ alpha }) =>
+          atCall(alpha, k, () => {
+            hasActed = true;
+            pair.alpha.put({ f: edit });
+          }),
+        );
+        if (!hasActed) break;
+        if (pair.beta.read("f") === edit) arrived++;
+        pair.alpha.user.save("/root/f", second);
+        pair.alpha.user.setMtime("/root/f", mtimeNs);
+        expect([size, k, (await pair.agree()) === `f=${second}`]).toEqual([size, k, true]);
+      }
+      expect(arrived).toBeGreaterThan(0);
+    }
+  });
+
   test("[SIM-47] an edit right after a file was placed does not pass for what was placed (seed 698)", async () => {
     for (const how of ["write", "save"] as const) {
       for (let k = 1; k <= CALLS; k++) {
