@@ -11,6 +11,7 @@ import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
 import { Applier } from "#sync/apply/applier.ts";
 import type { ApplyContext } from "#sync/apply/apply-context.ts";
+import { NameSync } from "#sync/apply/name-sync.ts";
 import { PartialFiles } from "#sync/apply/partial-files.ts";
 import { openOrMakeDir, removeTree } from "#sync/apply/private-area.ts";
 import { pruneRuns } from "#sync/apply/prune-runs.ts";
@@ -280,6 +281,7 @@ export class DirEndpoint implements Endpoint {
           preserve,
           durable,
           verifyReadBack,
+          names: new NameSync(host.fs, root.root),
           received: new Map(),
           nextTrashName: () => (trashNames++).toString(36),
           nextStageName: () => `s${(stageNames++).toString(36)}`,
@@ -359,9 +361,11 @@ export class DirEndpoint implements Endpoint {
     onBatch: (batch: Observation[]) => void | Promise<void>,
     signal: AbortSignal,
   ): Promise<ScanSummary> {
-    const { scanner, log, store, epoch } = this.#now;
+    const { scanner, log, store, epoch, apply } = this.#now;
     const { clock } = this.#options.host;
     if (!log.reaches(request.since)) throw lostLog(this.label);
+    // What is told counts as agreed where it is what was sent: a power loss that took it back would look like an edit.
+    if (apply?.names.isDoubtful === true) await apply.names.everything();
     const dirty = this.#takeDirty();
     const full = request.extent === "full";
     if (full) this.#watcher?.beginPass();
