@@ -347,6 +347,26 @@ describe("an edit that no look can tell", () => {
 });
 
 describe("power loss and refusals", () => {
+  test("[SIM-68] where names cannot be swapped a save is kept at every moment but that of the rename itself (seed 20012038)", async () => {
+    const lostAt: string[] = [];
+    for (let k = 1; k <= CALLS; k++) {
+      const pair = new SimPair({ seed: k, disk: { exchange: false } });
+      pair.alpha.put({ f: "one" });
+      await pair.agree();
+      pair.alpha.put({ f: "two" });
+      let at = "";
+      await pair.run({}, ({ beta }) =>
+        atCall(beta, k, (call) => {
+          at = call;
+          pair.beta.user.save("/root/f", "late");
+        }),
+      );
+      if (at === "") break;
+      if (!pair.beta.contents().all.has("late")) lostAt.push(at);
+    }
+    expect(lostAt).toEqual(["rename"]);
+  });
+
   test("[SIM-49] where names cannot be swapped the old file is safe in the trash before it is replaced (seed 1804)", async () => {
     for (let seed = 1; seed <= 150; seed++) {
       const pair = new SimPair({ seed, disk: { exchange: false } });
