@@ -291,10 +291,12 @@ export class Applier implements Application {
       else {
         // First what was displaced: a directory must not be gone for good before what was taken out of it is safe.
         if (this.#trashFd !== undefined) await names.one(this.#trashFd);
-        for (const file of files) await this.#syncPath(() => root.openRead(file));
+        for (const file of files) if (await this.#syncPath(() => root.openRead(file))) return undefined;
         // A directory that this very group removed needs no sync of its own: its parent's covers it.
         if (dirs.delete("")) await names.one(root.root);
-        for (const dir of dirs) await this.#syncPath(() => host.fs.openDir(root.parent(dir), nameOf(dir)));
+        for (const dir of dirs) {
+          if (await this.#syncPath(() => host.fs.openDir(root.parent(dir), nameOf(dir)))) return undefined;
+        }
       }
       return undefined;
     } catch (error) {
@@ -302,20 +304,27 @@ export class Applier implements Application {
     }
   }
 
-  /** Opens for itself: a cached descriptor could be closed by others while the sync runs. */
-  async #syncPath(open: () => Fd): Promise<void> {
+  /**
+   * Opens for itself: a cached descriptor could be closed by others while the sync runs. True when everything was synced
+   * because what may not be read cannot be synced alone.
+   */
+  async #syncPath(open: () => Fd): Promise<boolean> {
+    const { host, names } = this.#context;
     let fd: Fd;
     try {
       fd = open();
     } catch (error) {
-      if (isCode(error, "ENOENT", "ENOTDIR", "ELOOP", "EACCES")) return;
-      throw error;
+      if (isCode(error, "ENOENT", "ENOTDIR", "ELOOP")) return false;
+      if (!isCode(error, "EACCES")) throw error;
+      await names.everything();
+      return true;
     }
     try {
-      await this.#context.names.one(fd);
+      await names.one(fd);
     } finally {
-      this.#context.host.fs.close(fd);
+      host.fs.close(fd);
     }
+    return false;
   }
 
   /** It is there, but a power loss may take it back: nobody may count on it before it is synced and seen again. */

@@ -14,10 +14,10 @@ function dieAt(boots: Boots, side: "alpha" | "beta", k: number): void {
   };
 }
 
-/** Lets the k-th sync of single files or directories on beta fail. */
-function failSync({ beta }: Boots, k: number): void {
-  let syncs = 0;
-  beta.fs.faults = (call) => (call === "sync" && ++syncs === k ? "EIO" : undefined);
+/** Lets the k-th call of a sort fail on beta. */
+function failAt({ beta }: Boots, sort: string, errno: string, k: number): void {
+  let calls = 0;
+  beta.fs.faults = (call) => (call === sort && ++calls === k ? errno : undefined);
 }
 
 /** Changes of every sort on alpha for a beta that has the old tree. */
@@ -159,7 +159,12 @@ describe("[S-32] [S-33] a disk that fails or is full", () => {
     }
   });
 
-  for (const how of ["EIO at a sync", "a kill"]) {
+  const ends: Record<string, (boots: Boots, k: number) => void> = {
+    "EIO at a sync": (boots, k) => failAt(boots, "sync", "EIO", k % 10),
+    "EACCES at the opening of a directory": (boots, k) => failAt(boots, "openDir", "EACCES", k),
+    "a kill": (boots, k) => dieAt(boots, "beta", k % 20),
+  };
+  for (const [how, end] of Object.entries(ends)) {
     test(`[S-32] what ${how} left on the disk unsynced is not told before it is durable`, async () => {
       const changes: Record<string, (pair: SimPair) => void> = {
         create: ({ alpha }) => alpha.put({ "d/f": "new" }),
@@ -167,7 +172,7 @@ describe("[S-32] [S-33] a disk that fails or is full", () => {
         remove: ({ alpha }) => alpha.put({ "d/g": undefined }),
         move: ({ alpha }) => alpha.rename("d/g", "c/g"),
         // A disk that refused to write an inode has its metadata for no later sync either.
-        ...(how === "a kill" && { mode: ({ alpha }: SimPair) => alpha.user.chmod("/root/d", 0o700) }),
+        ...(how !== "EIO at a sync" && { mode: ({ alpha }: SimPair) => alpha.user.chmod("/root/d", 0o700) }),
       };
       const look = ({ alpha }: SimPair): string => `${alpha.disk.inodeAt("/root/d").mode} ${alpha.show()}`;
       for (const [what, change] of Object.entries(changes)) {
@@ -178,7 +183,7 @@ describe("[S-32] [S-33] a disk that fails or is full", () => {
           pair.beta.disk.settle();
           change(pair);
           const wanted = look(pair);
-          await pair.run({}, (boots) => (how === "a kill" ? dieAt(boots, "beta", k % 20) : failSync(boots, k % 10)));
+          await pair.run({}, (boots) => end(boots, k));
           await pair.run();
           pair.beta.powerLoss(new SimRandom(k));
           await pair.agree();
