@@ -218,6 +218,27 @@ describe("ignore rules that change under way", () => {
       expect([alphaHasOwn, await pair.agree()]).toEqual([alphaHasOwn, ".synclineignore=b"]);
     }
   });
+
+  test("[SIM-70] what was in a directory that was ignored, unheard, and came back as a file is gone (life 40000131 of three)", async () => {
+    let broken = 0;
+    for (let k = 1; k <= 10; k++) {
+      const pair = new SimPair();
+      pair.beta.put({ "b/f": "one" });
+      await pair.agree();
+      pair.alpha.remove("b");
+      pair.alpha.put({ b: "a file", ".synclineignore": "b" });
+      // Alpha has told that the directory is ignored, and the controller ends before it remembers.
+      const { error } = await pair.run({}, ({ beta }) => {
+        let reads = 0;
+        beta.fs.faults = (call) => (call === "openRead" && ++reads === k ? "EIO" : undefined);
+      });
+      if (error !== undefined) broken++;
+      pair.alpha.remove(".synclineignore");
+      // Once it is heard nothing is agreed any more, and what was in the directory is kept beside.
+      expect([k, (await pair.agree({ conflict: "alpha" })).split(" ")[0]]).toEqual([k, "b=a"]);
+    }
+    expect(broken).toBeGreaterThan(0);
+  });
 });
 
 describe("edits at the worst moment", () => {
