@@ -278,7 +278,7 @@ export class Applier implements Application {
 
   /** Makes the renames durable. Only then may the index claim them. */
   async #syncDirs(placed: readonly Placed[]): Promise<Problem | undefined> {
-    const { host, root, durable } = this.#context;
+    const { host, root, durable, names } = this.#context;
     if (durable === "none") return undefined;
     const dirs = new Set<RelPath>(this.#placing.finishedLate());
     const files: RelPath[] = [];
@@ -292,14 +292,16 @@ export class Applier implements Application {
       if (dirs.size + files.length > DIR_SYNC_MAX) break;
     }
     try {
-      if (dirs.size + files.length > DIR_SYNC_MAX) await host.fs.syncAll(root.root);
+      if (names.isDoubtful || dirs.size + files.length > DIR_SYNC_MAX) await names.everything();
       else {
         // First what was displaced: a directory must not be gone for good before what was taken out of it is safe.
-        if (this.#trashFd !== undefined) await host.fs.sync(this.#trashFd);
-        for (const file of files) await this.#syncPath(() => root.openRead(file));
+        if (this.#trashFd !== undefined) await names.one(this.#trashFd);
+        for (const file of files) if (await this.#syncPath(() => root.openRead(file))) return undefined;
         // A directory that this very group removed needs no sync of its own: its parent's covers it.
-        if (dirs.delete("")) await host.fs.sync(root.root);
-        for (const dir of dirs) await this.#syncPath(() => host.fs.openDir(root.parent(dir), nameOf(dir)));
+        if (dirs.delete("")) await names.one(root.root);
+        for (const dir of dirs) {
+          if (await this.#syncPath(() => host.fs.openDir(root.parent(dir), nameOf(dir)))) return undefined;
+        }
       }
       return undefined;
     } catch (error) {
@@ -307,23 +309,30 @@ export class Applier implements Application {
     }
   }
 
-  /** Opens for itself: a cached descriptor could be closed by others while the sync runs. */
-  async #syncPath(open: () => Fd): Promise<void> {
+  /**
+   * Opens for itself: a cached descriptor could be closed by others while the sync runs. True when everything was synced
+   * because what may not be read cannot be synced alone.
+   */
+  async #syncPath(open: () => Fd): Promise<boolean> {
+    const { host, names } = this.#context;
     let fd: Fd;
     try {
       fd = open();
     } catch (error) {
-      if (isCode(error, "ENOENT", "ENOTDIR", "ELOOP", "EACCES")) return;
-      throw error;
+      if (isCode(error, "ENOENT", "ENOTDIR", "ELOOP")) return false;
+      if (!isCode(error, "EACCES")) throw error;
+      await names.everything();
+      return true;
     }
     try {
-      await this.#context.host.fs.sync(fd);
+      await names.one(fd);
     } finally {
-      this.#context.host.fs.close(fd);
+      host.fs.close(fd);
     }
+    return false;
   }
 
-  /** It is there, but a power loss may take it back: nobody may count on it before a scan has seen it again. */
+  /** It is there, but a power loss may take it back: nobody may count on it before it is synced and seen again. */
   #unsynced({ result, item }: Placed, problemFound: Problem): Placed {
     const { path } = result;
     this.#context.markDirty(path);

@@ -289,12 +289,12 @@ export class Placement {
    * the path shows something else by then.
    */
   async #keepByLink(path: RelPath, expected: Stat, trashName: string): Promise<boolean> {
-    const { host, root, durable } = this.#context;
+    const { host, root, durable, names } = this.#context;
     const trash = this.#trash();
     host.fs.link(root.parent(path), nameOf(path), trash, trashName);
     if (durable !== "none") {
-      await host.fs.sync(trash);
-      if (!this.#trashIsNamed) await host.fs.sync(this.#context.trash);
+      await names.one(trash);
+      if (!this.#trashIsNamed) await names.one(this.#context.trash);
       this.#trashIsNamed = true;
     }
     const now = root.statIfThere(path);
