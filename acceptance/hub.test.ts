@@ -3,6 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { chmodSync, readFileSync, statSync } from "node:fs";
 import { connect } from "node:net";
+import { PostgresServer } from "./postgres-server.ts";
 import { PROGRAM, World } from "./harness.ts";
 import type { SubprocessLike } from "./process.ts";
 
@@ -37,7 +38,7 @@ const ask = (url: string, init: RequestInit = {}): Promise<Response> =>
   fetch(url, { ...init, headers: { authorization: `Bearer ${TOKEN}`, ...(init.headers as Record<string, string>) } });
 
 describe("a hub in a process of its own", () => {
-  test("is made by a bootstrap file, and made once", async () => {
+  test("[HUB-1] is made by a bootstrap file, and made once", async () => {
     await using world = new World();
     const first = await bootstrapped(world);
     const made = first.child.output().split("\n").filter((line) => line.includes('"bootstrap"'));
@@ -52,7 +53,7 @@ describe("a hub in a process of its own", () => {
     expect(second.child.output()).not.toContain('"message":"bootstrap",');
   }, 60_000);
 
-  test("serves curl: ranges, conditions, a file of 64 MiB streamed both ways", async () => {
+  test("[HUB-2] serves curl: ranges, conditions, a file of 64 MiB streamed both ways", async () => {
     await using world = new World();
     const { url } = await bootstrapped(world);
     const curl = async (...args: string[]): Promise<string> => {
@@ -77,7 +78,7 @@ describe("a hub in a process of its own", () => {
     expect(await curl(...code, "-H", "authorization: Bearer wrong", at("once"))).toBe("401");
   }, 120_000);
 
-  test("its own commands keep, show and bring back a file", async () => {
+  test("[HUB-3] its own commands keep, show and bring back a file", async () => {
     await using world = new World();
     const { url } = await bootstrapped(world);
     const env = { SYNCLINE_HUB: url, SYNCLINE_TOKEN_FILE: world.write("token", `${TOKEN}\n`) };
@@ -110,7 +111,7 @@ describe("a hub in a process of its own", () => {
     expect((await world.run(["space", "list", "--hub", "http://127.0.0.1:1"], env)).err).toContain("cannot be reached");
   }, 60_000);
 
-  test("nobody is locked out of a new hub: the set-up token makes the first user", async () => {
+  test("[HUB-4] nobody is locked out of a new hub: the set-up token makes the first user", async () => {
     await using world = new World();
     const { url, setupFile } = await startHub(world);
     expect(statSync(setupFile!).mode & 0o777).toBe(0o600);
@@ -122,7 +123,7 @@ describe("a hub in a process of its own", () => {
     expect((await fetch(`${url}/v1/setup`, { method: "POST", body, headers })).status).toBe(401);
   }, 60_000);
 
-  test("one process at a time holds a data directory", async () => {
+  test("[HUB-5] one process at a time holds a data directory", async () => {
     await using world = new World();
     await startHub(world);
     const other = await world.run(["hub", "--data", world.path("data"), "--listen", "127.0.0.1:0"]);
@@ -131,7 +132,7 @@ describe("a hub in a process of its own", () => {
     expect(other.err).toContain("hint:");
   }, 60_000);
 
-  test("asked to end, it finishes what is at work and takes nothing new", async () => {
+  test("[HUB-6] asked to end, it finishes what is at work and takes nothing new", async () => {
     await using world = new World();
     const { url, child } = await bootstrapped(world);
     const port = Number(new URL(url).port);
@@ -157,7 +158,7 @@ describe("a hub in a process of its own", () => {
     expect((await (await ask(`${again.url}/v1/spaces/demo/content/slow`)).arrayBuffer()).byteLength).toBe(600_000);
   }, 60_000);
 
-  test("killed again and again under load it loses nothing that it acknowledged", async () => {
+  test("[HUB-7] killed again and again under load it loses nothing that it acknowledged", async () => {
     await using world = new World();
     const acknowledged = new Map<string, string>();
     let wrote = 0;
@@ -191,6 +192,30 @@ describe("a hub in a process of its own", () => {
     for (const [path, text] of acknowledged) {
       const found = await (await ask(`${url}/v1/spaces/demo/content/${path}`)).text();
       expect([path, found]).toEqual([path, text]);
+    }
+  }, 120_000);
+
+  test("[HUB-8] on a PostgreSQL server it does the same, and finds everything again", async () => {
+    await using world = new World();
+    await using server = await PostgresServer.start();
+    const file = world.write("boot.yaml", BOOTSTRAP);
+    const config = world.write("hub.yaml", `database: ${await server.database()}\nbootstrap: ${file}\n`);
+    const first = await startHub(world, ["--config", config]);
+    const put = (url: string, path: string, body: string): Promise<Response> =>
+      ask(`${url}/v1/spaces/demo/content/${path}`, { method: "PUT", body });
+    const names = Array.from({ length: 40 }, (_, at) => `many/${at}`);
+    for (const made of await Promise.all(names.map((name) => put(first.url, name, name)))) expect(made.status).toBe(201);
+    expect((await put(first.url, "many/0?sequence=1", "stale")).status).toBe(409);
+    const headers = { "idempotency-key": "k", "content-type": "application/json" };
+    const move = { method: "POST", headers, body: JSON.stringify({ from: "many/0", to: "moved" }) };
+    for (let time = 0; time < 2; time++) expect((await ask(`${first.url}/v1/spaces/demo/move`, move)).status).toBe(200);
+    first.child.kill("SIGKILL");
+    await first.child.exited;
+    const { url, child } = await startHub(world, ["--config", config]);
+    expect(child.output()).toContain('"made":0,"changed":0');
+    expect(await (await ask(`${url}/v1/spaces/demo/content/moved`)).text()).toBe("many/0");
+    for (const name of names.slice(1)) {
+      expect(await (await ask(`${url}/v1/spaces/demo/content/${name}`)).text()).toBe(name);
     }
   }, 120_000);
 });

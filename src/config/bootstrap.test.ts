@@ -29,14 +29,14 @@ function recorder(): { target: BootstrapTarget; order: BootstrapKind[] } {
 }
 
 describe("the bootstrap file", () => {
-  test("the documented file is read, sizes as people write them", () => {
+  test("[CONF-4] the documented file is read, sizes as people write them", () => {
     const file = readBootstrap(EXAMPLE, "hub.yaml");
     expect(file.spaces).toEqual([{ name: "demo", quotaBytes: 10 * 2 ** 30 }]);
     expect(file.links[0]).toMatchObject({ host: "web1", prefix: "site" });
     expect(file.tokens[0]!.value).toHaveLength(32);
   });
 
-  test("things are applied in the order in which they need each other; no secret is logged", async () => {
+  test("[CONF-5] things are applied in the order in which they need each other; no secret is logged", async () => {
     const { target, order } = recorder();
     const lines: string[] = [];
     const file = readBootstrap(EXAMPLE, "hub.yaml");
@@ -54,11 +54,11 @@ describe("the bootstrap file", () => {
     ["users:\n  - {name: a, pasword: b}", "hub.yaml:2:15: users[0].pasword: there is no such key"],
     ["user: []", "hub.yaml:1:1: user: there is no such key"],
     ["tokens: [{user: a}]", "hub.yaml:1:10: tokens[0].value"],
-  ])("%p is refused with its place", (text, expected) => {
+  ])("[CONF-4] %p is refused with its place", (text, expected) => {
     expect(() => readBootstrap(text, "hub.yaml")).toThrow(expected);
   });
 
-  test("an empty file asks for nothing", () => {
+  test("[CONF-4] an empty file asks for nothing", () => {
     expect(readBootstrap("", "hub.yaml").spaces).toEqual([]);
   });
 });

@@ -14,7 +14,7 @@ function complaint(body: () => unknown): string {
 }
 
 describe("the configuration of a hub", () => {
-  test("the line wins over the environment, that over the file, that over the default, and all are told", () => {
+  test("[CONF-1] the line wins over the environment, that over the file, that over the default, and all are told", () => {
     const file = { name: "hub.yaml", text: "listen: 10.0.0.1:1\ntlsNames: [a, b]\n" };
     const environment = { SYNCLINE_LISTEN: "10.0.0.2:2", SYNCLINE_TLS_NAMES: "c, d" };
     const { config, chains } = resolveHubConfig({ line: { listen: "10.0.0.3:3" }, environment, file });
@@ -28,7 +28,7 @@ describe("the configuration of a hub", () => {
     expect(resolveHubConfig({ ...none, file }).config.listen).toBe("10.0.0.1:1");
   });
 
-  test("what is wrong is named with file, line and key", () => {
+  test("[CONF-2] what is wrong is named with file, line and key", () => {
     const read = (text: string) => complaint(() => resolveHubConfig({ ...none, file: { name: "hub.yaml", text } }));
     expect(read("data: x\nlisten: nowhere\n")).toStartWith("hub.yaml:2:1: listen: HOST:PORT");
     expect(read("data: x\n\nlisten-on: y\n")).toStartWith("hub.yaml:3:1: listen-on: there is no such key");
@@ -37,18 +37,18 @@ describe("the configuration of a hub", () => {
     expect(wrong).toStartWith("SYNCLINE_TLS:");
   });
 
-  test("an empty file and an empty variable say nothing", () => {
+  test("[CONF-1] an empty file and an empty variable say nothing", () => {
     const file = { name: "hub.yaml", text: "# nothing yet\n" };
     expect(resolveHubConfig({ line: {}, environment: { SYNCLINE_LISTEN: "" }, file }).config).toEqual({});
   });
 
-  test("a password in the URL of a database is never shown", () => {
+  test("[CONF-3] a password in the URL of a database is never shown", () => {
     const url = "postgres://syncline:secret@db/hub";
     expect(shownValue("database", url)).not.toContain("secret");
     expect(complaint(() => resolveHubConfig({ ...none, line: { database: "mysql://a:secret@b" } }))).not.toContain("secret");
   });
 
-  test("names on the line and in the environment follow from the key", () => {
+  test("[CONF-1] names on the line and in the environment follow from the key", () => {
     expect(HUB_KEY_NAMES.map((key) => [flagOf(key), environmentOf(key)])).toContainEqual([
       "tls-names",
       "SYNCLINE_TLS_NAMES",

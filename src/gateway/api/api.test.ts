@@ -2,6 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createHash, randomBytes } from "node:crypto";
 import { connect } from "node:net";
 import { ApiLab, TOKENS } from "#gateway/api/api-fixture.ts";
+import { Metrics } from "#gateway/api/metrics.ts";
+import { DOWNLOADS_MAX, Traffic } from "#gateway/api/traffic.ts";
 import { JSON_BYTES_MAX } from "#gateway/api/api.ts";
 import { percentEncode } from "#gateway/api/url-path.ts";
 
@@ -20,7 +22,7 @@ const problem = async (response: Response): Promise<Problem> => {
 };
 
 describe("content", () => {
-  test("a large file streams in without a length and out again, whole and in ranges", async () => {
+  test("[API-4] a large file streams in without a length and out again, whole and in ranges", async () => {
     const bytes = randomBytes(5_000_000);
     const stream = new ReadableStream<Uint8Array>({
       async pull(controller) {
@@ -44,7 +46,7 @@ describe("content", () => {
     expect([beyond.status, beyond.headers.get("content-range")]).toEqual([416, "bytes */5000000"]);
   });
 
-  test("several ranges come as multipart, each with its place", async () => {
+  test("[API-4] several ranges come as multipart, each with its place", async () => {
     await lab.put("ranges.txt", "0123456789");
     const response = await lab.ask(content("ranges.txt"), { headers: { range: "bytes=0-1, 8-" } });
     const boundary = /boundary=(.*)$/.exec(response.headers.get("content-type")!)![1]!;
@@ -55,7 +57,7 @@ describe("content", () => {
     expect(parts[2]).toEndWith("content-range: bytes 8-9/10\r\n\r\n89\r\n");
   });
 
-  test("bytes that are not what was announced change nothing", async () => {
+  test("[API-5] bytes that are not what was announced change nothing", async () => {
     const { sequence } = await lab.put("digest.txt", "right");
     for (const headers of [{ "content-digest": `sha-256=:${"A".repeat(43)}=:` }, { digest: "sha-256=AAAA" }]) {
       const response = await lab.ask(content("digest.txt"), { method: "PUT", body: "wrong", headers });
@@ -71,7 +73,7 @@ describe("content", () => {
     expect((await lab.put("digest.txt", "right")).sequence).toBeGreaterThanOrEqual(sequence);
   });
 
-  test("an upload that breaks off in the middle leaves what was there", async () => {
+  test("[API-5] an upload that breaks off in the middle leaves what was there", async () => {
     await lab.put("broken.bin", "before");
     const port = lab.hub.port;
     await new Promise<void>((done) => {
@@ -89,7 +91,7 @@ describe("content", () => {
     expect(await lab.text("broken.bin")).toBe("before");
   });
 
-  test("time and mode are kept; a file that is replaced keeps its mode", async () => {
+  test("[API-6] time and mode are kept; a file that is replaced keeps its mode", async () => {
     const headers = { "x-syncline-mtime": "2020-02-03T04:05:06.123456789Z", "x-syncline-mode": "0755" };
     await lab.ask(content("tool.sh"), { method: "PUT", body: "a", headers });
     await lab.put("tool.sh", "b");
@@ -101,7 +103,7 @@ describe("content", () => {
     expect(wrong.status).toBe(400);
   });
 
-  test("names that are no UTF-8 round-trip through addresses, listings and cursors", async () => {
+  test("[API-7] names that are no UTF-8 round-trip through addresses, listings and cursors", async () => {
     const names = ["%FF%FE", "a%0Ab", "%E4%B8%AD", "%22quoted%22", "%C3%28"];
     for (const name of names) await lab.put(`bytes/${name}`, name);
     const seen: string[] = [];
@@ -118,7 +120,7 @@ describe("content", () => {
 });
 
 describe("conditions of a write", () => {
-  test("If-None-Match: * makes once, If-Match changes only what was seen: 412 with what is there", async () => {
+  test("[API-8] If-None-Match: * makes once, If-Match changes only what was seen: 412 with what is there", async () => {
     const make = (body: string, headers: Record<string, string>) =>
       lab.ask(content("cond.txt"), { method: "PUT", body, headers });
     const first = await make("1", { "if-none-match": "*" });
@@ -135,7 +137,7 @@ describe("conditions of a write", () => {
     expect((await lab.ask(content("nothing.txt"), { method: "PUT", body: "x", headers: { "if-match": "*" } })).status).toBe(412);
   });
 
-  test("a stale sequence is told with both versions, and can be overridden", async () => {
+  test("[API-9] a stale sequence is told with both versions, and can be overridden", async () => {
     const a = await lab.put("seq.txt", "a");
     const b = await lab.put("seq.txt", "b");
     const refused = await lab.ask(content("seq.txt", `?sequence=${a.sequence}`), { method: "PUT", body: "c" });
@@ -147,7 +149,7 @@ describe("conditions of a write", () => {
     expect([made.status, (await problem(made)).code]).toEqual([409, "EXISTS"]);
   });
 
-  test("of many who write from the same version exactly one wins", async () => {
+  test("[API-9] of many who write from the same version exactly one wins", async () => {
     const { sequence } = await lab.put("race.txt", "start");
     const answers = await Promise.all(
       Array.from({ length: 20 }, (_, at) =>
@@ -158,7 +160,7 @@ describe("conditions of a write", () => {
     expect(answers.filter(({ status }) => status === 409)).toHaveLength(19);
   });
 
-  test("of a read: 304 for what the caller has", async () => {
+  test("[API-8] of a read: 304 for what the caller has", async () => {
     const { etag } = await lab.put("read.txt", "x");
     const same = await lab.ask(content("read.txt"), { headers: { "if-none-match": etag } });
     expect([same.status, same.headers.get("etag"), await same.text()]).toEqual([304, etag, ""]);
@@ -171,7 +173,7 @@ describe("changes and history", () => {
   const post = (what: string, json: unknown, headers: Record<string, string> = {}) =>
     lab.ask(`/v1/spaces/demo/${what}`, { method: "POST", json, headers });
 
-  test("move, copy and mkdir; a copy of what was", async () => {
+  test("[API-10] move, copy and mkdir; a copy of what was", async () => {
     const old = await lab.put("dir/one.txt", "old");
     await lab.put("dir/one.txt", "new");
     expect((await post("copy", { from: "dir", to: "copy" })).status).toBe(201);
@@ -190,7 +192,7 @@ describe("changes and history", () => {
     expect((await lab.ask(content("dir/one.txt"))).status).toBe(404);
   });
 
-  test("a restore is counted before, done, and written into the history", async () => {
+  test("[API-11] a restore is counted before, done, and written into the history", async () => {
     await lab.put("site/a", "1");
     const point = await post("restore-points", { name: "good" });
     expect(point.status).toBe(201);
@@ -209,7 +211,7 @@ describe("changes and history", () => {
     expect((await post("restore", { path: "site", to: "@none" })).status).toBe(404);
   });
 
-  test("the journal is read on from any sequence, in pages and as one stream", async () => {
+  test("[API-12] the journal is read on from any sequence, in pages and as one stream", async () => {
     await lab.put("log/a", "1");
     const page = (await (await lab.ask("/v1/spaces/demo/journal?after=0&limit=3")).json()) as { records: { sequence: number }[]; after: number };
     expect(page.records.map(({ sequence }) => sequence)).toEqual([1, 2, 3]);
@@ -219,7 +221,7 @@ describe("changes and history", () => {
     expect(lines).toEqual(Array.from({ length: lines.length }, (_, at) => at + 2));
   });
 
-  test("a POST that is sent again with its key is done once", async () => {
+  test("[API-13] a POST that is sent again with its key is done once", async () => {
     const headers = { "idempotency-key": "k1" };
     await lab.put("idem/a", "1");
     const first = await post("move", { from: "idem/a", to: "idem/b" }, headers);
@@ -237,7 +239,7 @@ describe("changes and history", () => {
     expect(dirs.versions).toHaveLength(1);
   });
 
-  test("the trace of a caller goes into the answer and the journal", async () => {
+  test("[API-14] the trace of a caller goes into the answer and the journal", async () => {
     const traceId = "0af7651916cd43dd8448eb211c80319c";
     const headers = { traceparent: `00-${traceId}-b7ad6b7169203331-01` };
     const put = await lab.ask(content("traced"), { method: "PUT", body: "x", headers });
@@ -261,7 +263,7 @@ describe("events", () => {
     }
   }
 
-  test("every change comes as it is committed, and from where a listener left off", async () => {
+  test("[API-15] every change comes as it is committed, and from where a listener left off", async () => {
     const { sequence } = await lab.put("live/0", "0");
     const stop = new AbortController();
     const headers = { "last-event-id": String(sequence) };
@@ -283,7 +285,7 @@ describe("events", () => {
     expect(await openStreams()).toBe(0);
   });
 
-  test("somebody who may see a part is told of that part", async () => {
+  test("[API-15] somebody who may see a part is told of that part", async () => {
     const { sequence } = await lab.put("out/secret", "x");
     const stop = new AbortController();
     const response = await lab.ask(`/v1/spaces/demo/events?after=${sequence - 1}`, {
@@ -299,7 +301,7 @@ describe("events", () => {
     stop.abort();
   });
 
-  test("a listener whose token is revoked hears no more; the head alone opens no stream", async () => {
+  test("[API-15] a listener whose token is revoked hears no more; the head alone opens no stream", async () => {
     const { token, value } = (await (
       await lab.ask("/v1/tokens", { method: "POST", json: { user: "reader", name: "short" } })
     ).json()) as { token: { id: string }; value: string };
@@ -315,12 +317,12 @@ describe("events", () => {
 
   const openStreams = async (): Promise<number> => {
     const text = await (await lab.ask("/metrics")).text();
-    return Number(/^syncline_http_event_streams_active (\d+)$/m.exec(text)![1]);
+    return Number(/^syncline_http_streams_active\{kind="event_streams"\} (\d+)$/m.exec(text)![1]);
   };
 });
 
 describe("the door", () => {
-  test("says what it does not have, and what it takes instead", async () => {
+  test("[API-16] says what it does not have, and what it takes instead", async () => {
     const nowhere = await lab.ask("/v1/nothing");
     expect([nowhere.status, (await problem(nowhere)).code]).toEqual([404, "NOT_FOUND"]);
     const method = await lab.ask("/v1/spaces", { method: "PATCH", json: {} });
@@ -339,12 +341,12 @@ describe("the door", () => {
     ["/v1/spaces", { method: "POST", json: { name: "ok", more: 1 } }],
     ["/v1/spaces/demo/content/a%2Fb", {}],
     ["/v1/spaces/demo/content/.syncline/x", { method: "PUT", body: "x" }],
-  ])("refuses %p %p with 400", async (path, asked) => {
+  ])("[API-16] refuses %p %p with 400", async (path, asked) => {
     const response = await lab.ask(path, asked);
     expect([response.status, (await problem(response)).code]).toEqual([400, "USAGE"]);
   });
 
-  test("bounds bodies, keys and addresses", async () => {
+  test("[API-16] bounds bodies, keys and addresses", async () => {
     const huge = await lab.ask("/v1/spaces", { method: "POST", json: { name: "x".repeat(JSON_BYTES_MAX) } });
     expect(huge.status).toBe(413);
     const key = { "idempotency-key": "k".repeat(256) };
@@ -352,7 +354,33 @@ describe("the door", () => {
     expect((await lab.ask(`/v1/whoami?${"x".repeat(17_000)}`)).status).toBeGreaterThanOrEqual(400);
   });
 
-  test("describes itself: every route is in the document, with schemas that are defined", async () => {
+  test("[API-16] long answers that nobody reads to the end give their places back", async () => {
+    const bytes = new Uint8Array(8 << 20);
+    await lab.ask(content("long.bin"), { method: "PUT", body: bytes });
+    for (let at = 0; at < 20; at++) {
+      const stop = new AbortController();
+      const response = await lab.ask(content("long.bin"), { signal: stop.signal });
+      await response.body!.getReader().read();
+      stop.abort();
+    }
+    const open = async (): Promise<string> => {
+      const text = await (await lab.ask("/metrics")).text();
+      return /^syncline_http_streams_active\{kind="downloads"\} (\d+)$/m.exec(text)![1]!;
+    };
+    for (let at = 0; at < 200 && (await open()) !== "0"; at++) await Bun.sleep(20);
+    expect(await open()).toBe("0");
+  });
+
+  test("[API-16] more long answers than there are places for are turned away", () => {
+    const traffic = new Traffic(new Metrics());
+    const places = Array.from({ length: DOWNLOADS_MAX }, () => traffic.download());
+    expect(() => traffic.download()).toThrow(expect.objectContaining({ code: "BUSY" }));
+    for (let time = 0; time < 2; time++) places[0]![Symbol.dispose]();
+    traffic.download();
+    expect(() => traffic.download()).toThrow();
+  });
+
+  test("[API-3] describes itself: every route is in the document, with schemas that are defined", async () => {
     const document = (await (await lab.ask("/v1/openapi.json", { token: "" })).json()) as {
       openapi: string;
       paths: Record<string, object>;
@@ -364,7 +392,7 @@ describe("the door", () => {
     expect(Object.keys(document.paths)).toContain("/v1/spaces/{space}/content/{path}");
   });
 
-  test("is healthy, and says so to anybody", async () => {
+  test("[API-17] is healthy, and says so to anybody", async () => {
     expect((await lab.ask("/health/live", { token: "" })).status).toBe(200);
     const ready = await lab.ask("/health/ready", { token: "" });
     expect(await ready.json()).toMatchObject({ ready: true, dependencies: [{ name: "database" }, { name: "chunks" }] });
@@ -372,7 +400,7 @@ describe("the door", () => {
   });
 });
 
-test("a hub that nobody is known to is claimed once, with the token from its directory", async () => {
+test("[API-18] a hub that nobody is known to is claimed once, with the token from its directory", async () => {
   await using fresh = await ApiLab.open({}, "");
   const token = (await Bun.file(fresh.hub.setupFile!).text()).trim();
   const claim = (json: object) => fresh.ask("/v1/setup", { method: "POST", token: "", json });
@@ -386,7 +414,7 @@ test("a hub that nobody is known to is claimed once, with the token from its dir
   expect(await Bun.file(`${fresh.dir}/hub/setup-token`).exists()).toBe(false);
 });
 
-test("TLS with the hub's own authority, HTTP/2 for who offers it; never without on other addresses", async () => {
+test("[API-19] TLS with the hub's own authority, HTTP/2 for who offers it; never without on other addresses", async () => {
   await using secure = await ApiLab.open({ listen: "0.0.0.0:0" });
   expect(secure.hub.url).toStartWith("https://");
   const url = `https://localhost:${secure.hub.port}/v1/whoami`;

@@ -1,6 +1,7 @@
 /** Bodies of bytes: from memory when they are small, as a stream that reads on only as the client takes it otherwise. */
 import type { ContentReader } from "#hub/space-service.ts";
 import type { Range } from "#gateway/api/conditions.ts";
+import type { Traffic } from "#gateway/api/traffic.ts";
 
 /** Up to here an answer is made in memory; only such answers can carry Content-Length (platform/net/http-server.ts). */
 const WHOLE_BYTES_MAX = 512 << 10;
@@ -12,15 +13,18 @@ const lengthOf = (part: Range | Uint8Array): number => (part instanceof Uint8Arr
 /**
  * The ranges of a content, with bytes of ours between them, in order. What goes wrong after the head was sent breaks
  * the connection off, so that nobody takes a part for the whole.
+ *
+ * @throws {ApiProblem} BUSY when too many long answers are at work
  */
 export async function bytesBody(
   reader: ContentReader,
   parts: readonly (Range | Uint8Array)[],
-  onPiece: (bytes: number) => void,
+  traffic: Traffic,
   onError: (error: unknown) => void,
 ): Promise<Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>> {
+  const onPiece = (bytes: number): void => traffic.count("out", bytes);
   const total = parts.reduce((sum, part) => sum + lengthOf(part), 0);
-  if (total > WHOLE_BYTES_MAX) return streamOf(pieces(reader, parts, onPiece), onError);
+  if (total > WHOLE_BYTES_MAX) return streamOf(holding(traffic.download(), pieces(reader, parts, onPiece)), onError);
   const whole = new Uint8Array(total);
   let at = 0;
   for await (const piece of pieces(reader, parts, onPiece)) {
@@ -28,6 +32,12 @@ export async function bytesBody(
     at += piece.length;
   }
   return whole;
+}
+
+/** Gives the place back when the source has ended, or nobody wants more of it. */
+export async function* holding(place: Disposable, source: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array> {
+  using _place = place;
+  yield* source;
 }
 
 async function* pieces(

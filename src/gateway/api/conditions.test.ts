@@ -23,7 +23,7 @@ const version = {
 const condition = (headers: Record<string, string>) => readCondition(new Headers(headers), version);
 
 describe("conditions", () => {
-  test("tags decide before times do, strong ones for If-Match", () => {
+  test("[API-8] tags decide before times do, strong ones for If-Match", () => {
     expect(condition({ "if-none-match": `"x", "${ID}"` })).toBe("not-modified");
     expect(condition({ "if-none-match": `W/"${ID}"` })).toBe("not-modified");
     expect(condition({ "if-match": `W/"${ID}"` })).toBe("failed");
@@ -36,13 +36,13 @@ describe("conditions", () => {
     expect(condition({ "if-unmodified-since": "Fri, 20 Nov 2026 09:59:59 GMT" })).toBe("failed");
   });
 
-  test("a tag is the whole of what stands in quotes", () => {
+  test("[API-8] a tag is the whole of what stands in quotes", () => {
     expect(tagMatches('"a,b"', '"a,b"', false)).toBe(true);
     expect(tagMatches('"a"', '"a,b"', false)).toBe(false);
     expect(tagMatches("*", undefined, false)).toBe(true);
   });
 
-  test("If-Range with other content sends everything", () => {
+  test("[API-4] If-Range with other content sends everything", () => {
     expect(rangeApplies(new Headers({ "if-range": `"${ID}"` }), version)).toBe(true);
     expect(rangeApplies(new Headers({ "if-range": '"x"' }), version)).toBe(false);
     expect(rangeApplies(new Headers({ "if-range": `W/"${ID}"` }), version)).toBe(false);
@@ -63,18 +63,18 @@ describe("ranges", () => {
     ["lines=0-1", undefined],
     ["bytes=a-b", undefined],
     ["bytes=0-9,0-9", undefined],
-  ])("%s", (header, expected) => {
+  ])("[API-4] %s", (header, expected) => {
     const found = parseRanges(header, 10);
     expect(found?.map(({ start, end }) => [start, end])).toEqual(expected as number[][]);
   });
 
-  test("more ranges than are answered send everything", () => {
+  test("[API-4] more ranges than are answered send everything", () => {
     const many = Array.from({ length: RANGES_MAX + 1 }, (_, at) => `${at}-${at}`).join(",");
     expect(parseRanges(`bytes=${many}`, 1000)).toBeUndefined();
   });
 });
 
-test("digests are read in both notations", () => {
+test("[API-5] digests are read in both notations", () => {
   const digest = Bun.SHA256.hash("x") as Uint8Array;
   const base64 = Buffer.from(digest).toString("base64");
   const hex = Buffer.from(digest).toString("hex");
@@ -84,7 +84,7 @@ test("digests are read in both notations", () => {
   expect(expectedSha256(new Headers({ digest: "md5=AAAA" }))).toBeUndefined();
 });
 
-test("times of files keep their nanoseconds, before 1970 too", () => {
+test("[API-6] times of files keep their nanoseconds, before 1970 too", () => {
   for (const text of ["2026-11-20T23:59:07.123456789Z", "1969-12-31T23:59:59.999999999Z", "2026-01-01T00:00:00Z"]) {
     expect(fileTimeText(parseFileTime(text))).toBe(text);
   }

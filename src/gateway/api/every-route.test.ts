@@ -71,17 +71,17 @@ describe("every route", () => {
   });
   afterAll(() => lab[Symbol.asyncDispose]());
 
-  test("has a body to be tried with, when it takes one", () => {
+  test("[API-1] has a body to be tried with, when it takes one", () => {
     for (const { id, body } of ROUTES) expect([id, body === undefined || id in BODIES]).toEqual([id, true]);
     for (const id of Object.keys(BODIES)) expect(ROUTES.some((route) => route.id === id)).toBe(true);
   });
 
-  test("has a name and an address of its own", () => {
+  test("[API-1] has a name and an address of its own", () => {
     expect(new Set(ROUTES.map(({ id }) => id)).size).toBe(ROUTES.length);
     expect(new Set(ROUTES.map(({ method, path }) => `${method} ${path}`)).size).toBe(ROUTES.length);
   });
 
-  test("refuses none, wrong and expired credentials with 401, whatever else is right or wrong with the request", async () => {
+  test("[API-1] refuses none, wrong and expired credentials with 401, whatever else is right or wrong with the request", async () => {
     const closed = ROUTES.filter(({ allowed }) => allowed !== "public");
     const credentials = fc.constantFrom("none", "wrong", "expired");
     await fc.assert(
@@ -100,7 +100,7 @@ describe("every route", () => {
     );
   }, 120_000);
 
-  test("gives each person what the roles say, inside a prefix and outside of it", async () => {
+  test("[API-2] gives each person what the roles say, inside a prefix and outside of it", async () => {
     const before = await state(lab);
     for (const route of ROUTES) {
       if (route.allowed === "public" || route.allowed === "known") continue;
@@ -123,7 +123,7 @@ describe("every route", () => {
     }
   }, 120_000);
 
-  test("is open to the administrator, and answers as its schema says", async () => {
+  test("[API-3] is open to the administrator, and answers as its schema says", async () => {
     // What removes is tried last.
     const rows = [...ROUTES].sort((a, b) => Number(a.method === "DELETE") - Number(b.method === "DELETE"));
     for (const route of rows) {
@@ -138,7 +138,7 @@ describe("every route", () => {
     }
   }, 120_000);
 
-  test("a token that may do less than its user does less", async () => {
+  test("[API-2] a token that may do less than its user does less", async () => {
     const scopes = [{ effect: "allow", resource: "space", actions: ["read"], names: ["demo"], prefixes: ["in"] }];
     const json = { user: "admin", name: "narrow", scopes };
     await lab.ask("/v1/spaces/demo/undelete", { method: "POST" });

@@ -23,7 +23,7 @@ async function open() {
 
 const answer = (text: string): Promise<Response> => Promise.resolve(new Response(text, { status: 201 }));
 
-test("a key whose work was cut off by the end of the hub is in doubt, and is not done again", async () => {
+test("[API-13] a key whose work was cut off by the end of the hub is in doubt, and is not done again", async () => {
   await using db = withDispose(await open());
   const before = new IdempotencyKeys(db, systemClock);
   void before.once("ann", "k", "r", () => new Promise(() => undefined));
@@ -35,7 +35,7 @@ test("a key whose work was cut off by the end of the hub is in doubt, and is not
   expect((await after.once("eve", "k", "r", () => answer("hers"))).status).toBe(201);
 });
 
-test("work that failed can be tried again; an answer is kept for a day, and a long one only as done", async () => {
+test("[API-13] work that failed can be tried again; an answer is kept for a day, and a long one only as done", async () => {
   await using db = withDispose(await open());
   let nowMs = 1_000_000;
   const clock: Clock = { ...systemClock, nowMs: () => nowMs };

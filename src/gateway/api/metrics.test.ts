@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { Metrics } from "#gateway/api/metrics.ts";
 
-test("the text is what Prometheus reads: buckets add up, labels are escaped", async () => {
+test("[API-17] the text is what Prometheus reads: buckets add up, labels are escaped", async () => {
   const metrics = new Metrics();
   const seconds = metrics.histogram("t_seconds", "Time");
   seconds.observe(0.002, { route: 'a"\\\n' });
@@ -19,7 +19,7 @@ test("the text is what Prometheus reads: buckets add up, labels are escaped", as
   for (const line of text.trimEnd().split("\n")) expect(line).toMatch(/^(# (HELP|TYPE) |\w+(\{.*\})? [\d.e+-]+$)/);
 });
 
-test("series beyond the limit are counted together", async () => {
+test("[API-17] series beyond the limit are counted together", async () => {
   const metrics = new Metrics();
   const counter = metrics.counter("t_total", "Things");
   for (let at = 0; at < 1000; at++) counter.add(1, { name: String(at) });

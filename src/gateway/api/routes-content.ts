@@ -140,9 +140,8 @@ async function answerBytes(
       traceId: call.trace.traceId,
       error: error instanceof Error ? error.message : String(error),
     });
-  const onPiece = (bytes: number): void => call.traffic.count("out", bytes);
   const send = async (status: number, parts: readonly (Range | Uint8Array)[], more: Record<string, string>) =>
-    new Response(await bytesBody(reader, parts, onPiece, onError), { status, headers: { ...fixed, ...more } });
+    new Response(await bytesBody(reader, parts, call.traffic, onError), { status, headers: { ...fixed, ...more } });
   if (ranges === undefined) return send(200, [{ start: 0, end: size }], {});
   if (ranges.length === 0) {
     throw new ApiProblem("RANGE", `the content has ${size} bytes`, undefined, {}, { "content-range": `bytes */${size}` });

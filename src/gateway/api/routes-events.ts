@@ -6,7 +6,7 @@
  */
 import * as z from "zod";
 import { SynclineError } from "#model/error.ts";
-import { streamOf } from "#gateway/api/bytes-body.ts";
+import { holding, streamOf } from "#gateway/api/bytes-body.ts";
 import { type AnyRoute, type Call, route } from "#gateway/api/route.ts";
 import { SPACE_NAME_TEXT, journalJson, whole } from "#gateway/api/shapes.ts";
 
@@ -40,22 +40,21 @@ export const EVENT_ROUTES: readonly AnyRoute[] = [
       const resumed = last !== null && /^\d{1,16}$/.test(last) ? Number(last) : call.query.after;
       // A number from before a restore of the hub is beyond what there is: the client sees another lineage, and all.
       const after = Math.min(resumed ?? sequence, sequence);
-      const place = call.traffic.stream();
+      const place = call.traffic.events();
       const onError = (error: unknown): void =>
         call.services.log.error("event stream broke off", {
           traceId: call.trace.traceId,
           error: error instanceof Error ? error.message : String(error),
         });
       const hello = `retry: ${RETRY_MS}\nid: ${after}\nevent: hello\ndata: ${JSON.stringify({ sequence, lineage })}\n\n`;
-      return new Response(streamOf(events(call, after, hello, place), onError), {
+      return new Response(streamOf(holding(place, events(call, after, hello)), onError), {
         headers: { "content-type": "text/event-stream", "cache-control": "no-cache", "x-accel-buffering": "no" },
       });
     },
   }),
 ];
 
-async function* events(call: Listening, from: number, hello: string, place: Disposable): AsyncGenerator<Uint8Array> {
-  using _place = place;
+async function* events(call: Listening, from: number, hello: string): AsyncGenerator<Uint8Array> {
   const { services, params, request } = call;
   const { space } = params;
   const encoder = new TextEncoder();

@@ -5,7 +5,7 @@ import { differences } from "#hub/restore.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { ChangeResult, JournalRecord, Point, Version } from "#hub/space.ts";
 import type { RelPath } from "#model/path.ts";
-import { streamOf } from "#gateway/api/bytes-body.ts";
+import { holding, streamOf } from "#gateway/api/bytes-body.ts";
 import { pointAt } from "#gateway/api/point.ts";
 import { type AnyRoute, json, route, spaceAt, treeAt } from "#gateway/api/route.ts";
 import {
@@ -93,10 +93,10 @@ export const HISTORY_ROUTES: readonly AnyRoute[] = [
     params: BY_NAME,
     query: z.strictObject({ after: whole(0, NEWEST).default(0) }),
     answers: { 200: { description: "The records", media: "application/x-ndjson" } },
-    async handle({ services, who, params, query, trace }) {
+    async handle({ services, who, params, query, trace, traffic }) {
       const { sequence } = await services.spaces.space(who, params.space);
       const lines = exportLines(services.spaces, who, params.space, query.after, sequence);
-      const stream = streamOf(lines, (error) =>
+      const stream = streamOf(holding(traffic.download(), lines), (error) =>
         services.log.error("journal export broke off", {
           traceId: trace.traceId,
           error: error instanceof Error ? error.message : String(error),

@@ -4,20 +4,22 @@ import { ApiProblem } from "#gateway/api/problem.ts";
 
 /** Long uploads at once; each holds a chunk or two of the largest size. */
 export const UPLOADS_MAX = 64;
+/** Answers that are longer than memory is given for, at once; each holds a piece or two. */
+export const DOWNLOADS_MAX = 256;
 /** Event streams at once; each holds a connection and a page of records at most. */
 export const EVENT_STREAMS_MAX = 1024;
 
+type Kind = "uploads" | "downloads" | "event streams";
+
 export class Traffic {
   readonly #bytes: ReturnType<Metrics["counter"]>;
-  #uploads = 0;
-  #streams = 0;
+  readonly #places: Record<Kind, number> = { uploads: 0, downloads: 0, "event streams": 0 };
 
   constructor(metrics: Metrics) {
     this.#bytes = metrics.counter("syncline_http_content_bytes_total", "Bytes of content taken in and given out");
-    metrics.ask("syncline_http_uploads_active", "gauge", "Long uploads at work", () => [{ value: this.#uploads }]);
-    metrics.ask("syncline_http_event_streams_active", "gauge", "Event streams that are open", () => [
-      { value: this.#streams },
-    ]);
+    metrics.ask("syncline_http_streams_active", "gauge", "Bodies and event streams that flow", () =>
+      Object.entries(this.#places).map(([name, value]) => ({ labels: { kind: name.replace(" ", "_") }, value })),
+    );
   }
 
   count(direction: "in" | "out", bytes: number): void {
@@ -26,17 +28,28 @@ export class Traffic {
 
   /** A place for a long upload, until it is disposed. @throws {ApiProblem} BUSY */
   upload(): Disposable {
-    if (this.#uploads >= UPLOADS_MAX) throw new ApiProblem("BUSY", `${UPLOADS_MAX} uploads are at work`);
-    this.#uploads++;
-    return { [Symbol.dispose]: () => void this.#uploads-- };
+    return this.#take("uploads", UPLOADS_MAX);
+  }
+
+  /** A place for a long answer, until it is disposed. @throws {ApiProblem} BUSY */
+  download(): Disposable {
+    return this.#take("downloads", DOWNLOADS_MAX);
   }
 
   /** A place for a stream of events, until it is disposed. @throws {ApiProblem} BUSY */
-  stream(): Disposable {
-    if (this.#streams >= EVENT_STREAMS_MAX) {
-      throw new ApiProblem("BUSY", `${EVENT_STREAMS_MAX} event streams are open`);
-    }
-    this.#streams++;
-    return { [Symbol.dispose]: () => void this.#streams-- };
+  events(): Disposable {
+    return this.#take("event streams", EVENT_STREAMS_MAX);
+  }
+
+  #take(kind: Kind, max: number): Disposable {
+    if (this.#places[kind] >= max) throw new ApiProblem("BUSY", `${max} ${kind} are at work`);
+    this.#places[kind]++;
+    let isHeld = true;
+    return {
+      [Symbol.dispose]: () => {
+        if (isHeld) this.#places[kind]--;
+        isHeld = false;
+      },
+    };
   }
 }

@@ -8,7 +8,7 @@ const names = fc
   .map((bytes) => decodeName(bytes.map((byte) => (byte === 0 || byte === 47 ? 65 : byte))));
 
 describe("paths in URLs", () => {
-  test("any bytes of names come back as they were, through a real URL", () => {
+  test("[API-7] any bytes of names come back as they were, through a real URL", () => {
     fc.assert(
       fc.property(fc.array(names, { minLength: 1, maxLength: 4 }), (parts) => {
         const path = parts.join("/");
@@ -21,11 +21,11 @@ describe("paths in URLs", () => {
     );
   });
 
-  test.each(["a%2Fb", "%2e%2e", "a//b", "", "%zz", "a%0", "a%00b", ".syncline", "a/../b"])("%p is refused", (raw) => {
+  test.each(["a%2Fb", "%2e%2e", "a//b", "", "%zz", "a%0", "a%00b", ".syncline", "a/../b"])("[API-7] %p is refused", (raw) => {
     expect(() => decodeUrlPath(raw)).toThrow(expect.objectContaining({ code: "USAGE" }));
   });
 
-  test("a name of a query that is given twice is refused, and no name reaches the prototype", () => {
+  test("[API-16] a name of a query that is given twice is refused, and no name reaches the prototype", () => {
     expect(() => parseQuery("a=1&a=2")).toThrow();
     expect(parseQuery("?__proto__=1")["toString"]).toBeUndefined();
   });
