@@ -6,6 +6,7 @@ import type { Principal } from "#access/access.ts";
 import { ADMIN, JOIN_TOKEN, type TestAgent, AgentHub, linkTo, until } from "#testing/agent-hub.ts";
 import { connect, parseHubAddress } from "#agent/hub-client.ts";
 import { ownKey, readIdentity } from "#agent/identity.ts";
+import { SynclineError } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
 import { LINK_ROOT } from "#hub/agents/control.ts";
 
@@ -119,7 +120,7 @@ describe("hub and agents", () => {
   });
 
   test("[AGENT-54] a removed host is cut off at once and cannot come back with its certificate", async () => {
-    const { a, b } = await pair();
+    const { a, b, agents } = await pair();
     await hub.agents.removeHost(ADMIN, "web1");
     await until("it is told", () => hub.log.some((one) => one.startsWith("hub connection ended: no longer known host=web1")));
     writeFileSync(join(a, "f"), "never arrives");
@@ -128,6 +129,15 @@ describe("hub and agents", () => {
     await until("the other one goes on", async () => (await hub.spaces.version(ADMIN, "demo", "g")) !== undefined);
     expect(await hub.spaces.version(ADMIN, "demo", "f")).toBeUndefined();
     expect(existsSync(join(a, "g"))).toBe(false);
+    // However often it tries, the other hosts behind its address get in.
+    const { ca } = readIdentity(agents[0]!.dataDir)!;
+    const reach = { host: "127.0.0.1", port: hub.port, ca, identity: undefined, root: "agent", program: "test", clock: hub.host.clock };
+    const tries = await Promise.all(Array.from({ length: 12 }, () => connect(reach, never).catch((error: unknown) => error)));
+    expect(tries.every((error) => error instanceof SynclineError && error.code === "AUTH")).toBe(true);
+    expect(await connect(reach, never).catch((error: unknown) => error)).toMatchObject({ message: expect.stringContaining("too many") });
+    await agents[1]!.stop();
+    hub.agent("web2", [linkTo(b, "demo")]);
+    await settled("web2");
   });
 
   test("[AGENT-55] a wrong join token, an unknown hub, a taken name: the agent ends with what is wrong", async () => {
