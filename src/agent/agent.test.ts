@@ -6,6 +6,7 @@ import type { Principal } from "#access/access.ts";
 import { ADMIN, JOIN_TOKEN, type TestAgent, AgentHub, linkTo, until } from "#testing/agent-hub.ts";
 import { connect, parseHubAddress } from "#agent/hub-client.ts";
 import { ownKey, readIdentity } from "#agent/identity.ts";
+import { SynclineError } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
 import { LINK_ROOT } from "#hub/agents/control.ts";
 
@@ -14,6 +15,11 @@ const never = new AbortController().signal;
 
 const text = (dir: string, name: string): string | undefined =>
   existsSync(join(dir, name)) ? readFileSync(join(dir, name), "utf8") : undefined;
+
+const stampOf = (dir: string): string | undefined => {
+  const name = readdirSync(join(dir, ".syncline")).find((one) => /^stamp-[0-9a-f]{16}$/.test(one));
+  return name === undefined ? undefined : text(dir, `.syncline/${name}`);
+};
 
 /** Files below a folder with their contents, the private directory aside. */
 function tree(dir: string, below = ""): Record<string, string> {
@@ -119,7 +125,7 @@ describe("hub and agents", () => {
   });
 
   test("[AGENT-54] a removed host is cut off at once and cannot come back with its certificate", async () => {
-    const { a, b } = await pair();
+    const { a, b, agents } = await pair();
     await hub.agents.removeHost(ADMIN, "web1");
     await until("it is told", () => hub.log.some((one) => one.startsWith("hub connection ended: no longer known host=web1")));
     writeFileSync(join(a, "f"), "never arrives");
@@ -128,6 +134,15 @@ describe("hub and agents", () => {
     await until("the other one goes on", async () => (await hub.spaces.version(ADMIN, "demo", "g")) !== undefined);
     expect(await hub.spaces.version(ADMIN, "demo", "f")).toBeUndefined();
     expect(existsSync(join(a, "g"))).toBe(false);
+    // However often it tries, the other hosts behind its address get in.
+    const { ca } = readIdentity(agents[0]!.dataDir)!;
+    const reach = { host: "127.0.0.1", port: hub.port, ca, identity: undefined, root: "agent", program: "test", clock: hub.host.clock };
+    const tries = await Promise.all(Array.from({ length: 12 }, () => connect(reach, never).catch((error: unknown) => error)));
+    expect(tries.every((error) => error instanceof SynclineError && error.code === "AUTH")).toBe(true);
+    expect(await connect(reach, never).catch((error: unknown) => error)).toMatchObject({ message: expect.stringContaining("too many") });
+    await agents[1]!.stop();
+    hub.agent("web2", [linkTo(b, "demo")]);
+    await settled("web2");
   });
 
   test("[AGENT-55] a wrong join token, an unknown hub, a taken name: the agent ends with what is wrong", async () => {
@@ -228,7 +243,7 @@ describe("hub and agents", () => {
     for (const name of ["mine", "theirs", "still"]) writeFileSync(join(a, name), `${name} 1`);
     await until("all on b", () => Object.keys(tree(b)).length === 3);
     await settled("web1", "web2");
-    await until("it has a stamp", () => existsSync(join(a, ".syncline/stamp")));
+    await until("it has a stamp", () => stampOf(a) !== undefined);
     const kept = join(hub.dir, "backup");
     cpSync(a, join(kept, "root"), { recursive: true, preserveTimestamps: true });
     // A backup is not of one moment: the state is of after the edit, and takes the old file for another edit of it.
@@ -258,14 +273,14 @@ describe("hub and agents", () => {
     for (const name of ["f", "g"]) writeFileSync(join(a, name), `${name} 1`);
     await until("all on b", () => Object.keys(tree(b)).length === 2);
     await settled("web1", "web2");
-    await until("it has a stamp", () => existsSync(join(a, ".syncline/stamp")));
+    await until("it has a stamp", () => stampOf(a) !== undefined);
     await agents[0]!.stop();
     const kept = join(hub.dir, "backup");
     cpSync(a, kept, { recursive: true, preserveTimestamps: true });
     // Another run draws another stamp.
     const again = hub.agent("web1", [linkTo(a, "demo")]);
     await settled("web1");
-    await until("it has another stamp", () => text(a, ".syncline/stamp") !== text(kept, ".syncline/stamp"));
+    await until("it has another stamp", () => stampOf(a) !== stampOf(kept));
     writeFileSync(join(a, "f"), "f 2");
     await until("it is on b", () => text(b, "f") === "f 2");
     await settled("web1", "web2");

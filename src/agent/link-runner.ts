@@ -188,7 +188,7 @@ export class LinkRunner {
     const window = new AbortController();
     const ended = AbortSignal.any([signal, window.signal]);
     const closing = this.#closeAtEnd(window, ended);
-    const stamp = { fs: host.fs, clock: host.clock, random: host.random, root, store };
+    const stamp = { fs: host.fs, clock: host.clock, random: host.random, root, store, sessionId };
     let stamping: Promise<void> | undefined;
     try {
       if (forgetIfRestored(stamp, seedsOf(seeds!))) {

@@ -14,7 +14,6 @@ import type { SumSeeds } from "#sync/endpoint/endpoint.ts";
 export const STAMP_MS = 60 * 60_000;
 /** While the root is not marked yet. */
 const FIRST_MS = 2000;
-const STAMP_FILE = "stamp";
 const STAMP_BYTES = 16;
 /** Where the session's state keeps it: the stamps that the root may have, 16 bytes each, one or two. */
 const TABLE = "stamp";
@@ -26,15 +25,20 @@ export type StampContext = {
   readonly random: Random;
   readonly root: string;
   readonly store: Store;
+  /** Roots may be linked to more than one hub: each session has a stamp of its own. */
+  readonly sessionId: string;
 };
+
+const fileOf = ({ sessionId }: StampContext): string => `stamp-${sessionId.slice(0, 16)}`;
 
 /**
  * Before a session: forgets what was agreed when root and state are not of the same time. Returns whether it did. A root
  * that cannot be looked at is left to the session, which says better what is wrong with it.
  */
-export function forgetIfRestored({ fs, random, root, store }: StampContext, seeds: SumSeeds): boolean {
+export function forgetIfRestored(context: StampContext, seeds: SumSeeds): boolean {
+  const { fs, random, root, store } = context;
   const accepted = acceptedStamps(store);
-  const found = inPrivateDir(fs, root, (dir) => readStamp(fs, dir));
+  const found = inPrivateDir(fs, root, (dir) => readStamp(fs, dir, fileOf(context)));
   if (accepted.length === 0 || found === undefined || accepted.includes(found.stamp)) return false;
   new SessionState(store, random, seeds).reset();
   return true;
@@ -49,12 +53,13 @@ export async function keepStamping(context: StampContext, signal: AbortSignal): 
 }
 
 /** False while there is no private directory: a root that is only read gets none, and has no stamp. */
-async function stampAnew({ fs, random, root, store }: StampContext): Promise<boolean> {
+async function stampAnew(context: StampContext): Promise<boolean> {
+  const { fs, random, root, store } = context;
   const next = Buffer.from(random.bytes(STAMP_BYTES)).toString("hex");
   const written = inPrivateDir(fs, root, async (dir) => {
     // Both are good until the root surely has the new one.
     accept(store, [...acceptedStamps(store).slice(-1), next]);
-    await writeStamp(fs, dir, next);
+    await writeStamp(fs, dir, fileOf(context), next);
     accept(store, [next]);
     return true;
   });
@@ -95,10 +100,10 @@ function inPrivateDir<T>(fs: FileSystem, root: string, body: (dir: Fd) => T): T 
 }
 
 /** `stamp` is undefined when there is none, or none that is ours. */
-function readStamp(fs: FileSystem, dir: Fd): { readonly stamp: string } | undefined {
+function readStamp(fs: FileSystem, dir: Fd, name: string): { readonly stamp: string } | undefined {
   let fd: Fd;
   try {
-    fd = fs.openRead(dir, STAMP_FILE);
+    fd = fs.openRead(dir, name);
   } catch (error) {
     // A marked root without a stamp is of a time before it had one.
     return isCode(error, "ENOENT") ? { stamp: "" } : undefined;
@@ -111,8 +116,8 @@ function readStamp(fs: FileSystem, dir: Fd): { readonly stamp: string } | undefi
   }
 }
 
-async function writeStamp(fs: FileSystem, dir: Fd, stamp: string): Promise<void> {
-  const aside = `${STAMP_FILE}.new`;
+async function writeStamp(fs: FileSystem, dir: Fd, name: string, stamp: string): Promise<void> {
+  const aside = `${name}.new`;
   try {
     fs.unlink(dir, aside);
   } catch (error) {
@@ -125,6 +130,6 @@ async function writeStamp(fs: FileSystem, dir: Fd, stamp: string): Promise<void>
   } finally {
     fs.close(fd);
   }
-  fs.rename(dir, aside, dir, STAMP_FILE, { replace: true });
+  fs.rename(dir, aside, dir, name, { replace: true });
   await fs.sync(dir);
 }

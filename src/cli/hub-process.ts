@@ -18,6 +18,7 @@ import { HUB_TLS_NAME } from "#hub/agents/hello.ts";
 import { NEW_LINK, checked } from "#hub/agents/link.ts";
 import { AgentRegistry } from "#hub/agents/registry.ts";
 import { HubSpaces } from "#hub/hub-spaces.ts";
+import type { SpaceService } from "#hub/space-service.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
 import { Upkeep } from "#hub/upkeep.ts";
 import { SynclineError } from "#model/error.ts";
@@ -91,6 +92,7 @@ export class HubProcess {
   readonly port: number;
   /** Where agents connect. */
   readonly syncPort: number;
+  readonly spaces: SpaceService;
   /** PEM and fingerprint of the hub's authority, where it serves TLS. */
   readonly authority: { readonly certificate: string; readonly fingerprint: string } | undefined;
   /** The file with the set-up token while nobody exists. */
@@ -100,6 +102,7 @@ export class HubProcess {
 
   private constructor(
     at: { url: string; port: number; syncPort: number },
+    spaces: SpaceService,
     authority: HubProcess["authority"],
     setupFile: string | undefined,
     opened: Opened,
@@ -108,6 +111,7 @@ export class HubProcess {
     this.url = at.url;
     this.port = at.port;
     this.syncPort = at.syncPort;
+    this.spaces = spaces;
     this.authority = authority;
     this.setupFile = setupFile;
     this.#opened = opened;
@@ -134,7 +138,7 @@ export class HubProcess {
       const { certificate, fingerprint } = stores.access.authority;
       const authority = secure ? { certificate, fingerprint } : undefined;
       const at = { url, port: server.port, syncPort: running.listener.port };
-      return new HubProcess(at, authority, setup.file, opened, closing);
+      return new HubProcess(at, stores.spaces, authority, setup.file, opened, closing);
     } catch (error) {
       closing.abort();
       await opened.close().catch(() => undefined);

@@ -59,7 +59,7 @@ function perform(tree: Tree, change: SpaceChange): void {
   else tree.set(path, (content!.id as string) === chunkIdOf(Buffer.from("one")) ? "one" : "two");
 }
 
-test("[HUB-R1] the changes lead from any tree to any other, and each is possible when its turn comes", async () => {
+test("[RESTORE-1] the changes lead from any tree to any other, and each is possible when its turn comes", async () => {
   await fc.assert(
     fc.asyncProperty(treeOf, treeOf, async (from, to) => {
       const found: Difference[] = [];
@@ -74,14 +74,14 @@ test("[HUB-R1] the changes lead from any tree to any other, and each is possible
   );
 });
 
-test("[HUB-R2] what is the same is left alone", async () => {
+test("[RESTORE-2] what is the same is left alone", async () => {
   const tree: Tree = new Map([["a", "d"], ["a/b", "one"]]);
   const found: Difference[] = [];
   for await (const one of differences(each(versions(tree, 1)), each(versions(tree, 9)))) found.push(one);
   expect(found).toEqual([]);
 });
 
-test("[HUB-R3] a file whose bytes are gone is named, not restored empty", () => {
+test("[RESTORE-3] a file whose bytes are gone is named, not restored empty", () => {
   const [wanted] = versions(new Map([["a", "one"]]), 3);
   const difference = { path: "a", now: undefined, wanted: { ...wanted!, content: undefined } };
   expect(changesFor([difference])).toEqual({ changes: [], lost: ["a"] });

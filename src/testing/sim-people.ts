@@ -74,6 +74,8 @@ export class Person {
   readonly #habits: Habits;
   /** What the last act wrote under the old size and time of its file, and the names of that. */
   #masked: { readonly digest: string; readonly inode: Inode; readonly names: readonly Dirent[] } | undefined;
+  /** What the last act put in the place of another file by a rename. */
+  #put: readonly (Inode | undefined)[] = [];
 
   constructor(replica: Replica, random: SimRandom, ledger: Ledger, clock: SimClock, habits: Habits) {
     this.#replica = replica;
@@ -90,6 +92,7 @@ export class Person {
   /** Does one thing somewhere in the root. What fails because of the state of the tree does nothing. */
   act(): void {
     this.#masked = undefined;
+    this.#put = [];
     this.#clock.spend(1_000_000 + this.#random.int(100_000_000));
     const path = this.#path();
     try {
@@ -104,13 +107,19 @@ export class Person {
   /**
    * Acts at the beginning of a session's call. What is returned is to be called at the beginning of the next: was it
    * that very call which took away what had just been rewritten under its old size and time? No look can tell, because
-   * the rename moved the ctime, the only trace.
+   * the rename moved the ctime, the only trace. Or, where the disk cannot swap names, what had just been renamed to
+   * where it renames to? It goes as if it had come a moment before a rename of any other program.
    */
   interrupt(): () => void {
     this.act();
     const masked = this.#masked;
+    const put = this.#put;
+    const swaps = this.#replica.host.disk.options.exchange !== false;
     return () => {
       if (masked?.names.some((name) => !masked.inode.links.includes(name))) this.#ledger.unseen.add(masked.digest);
+      for (const inode of swaps ? [] : put) {
+        if (inode?.content !== undefined && inode.links.length === 0) this.#ledger.destroyed.add(inode.content.digest());
+      }
     };
   }
 
@@ -198,6 +207,7 @@ export class Person {
     this.#user.write(`${path}.tmp~`, content);
     this.#destroy(path);
     this.#user.rename(`${path}.tmp~`, path);
+    this.#put = [this.#look(path)];
     this.#ledger.written(content, this.#replica);
   }
 
@@ -231,6 +241,7 @@ export class Person {
     // Two names of one file: the rename does nothing at all.
     if (source !== target) this.#destroy(to);
     this.#user.rename(from, to);
+    if (target !== undefined) this.#put = [source];
   }
 
   #swap(a: string, b: string): void {
@@ -240,6 +251,7 @@ export class Person {
     this.#user.rename(a, `${ROOT}/swap~`);
     this.#user.rename(b, a);
     this.#user.rename(`${ROOT}/swap~`, b);
+    this.#put = [this.#look(a), this.#look(b)];
   }
 
   #touch(path: string): void {

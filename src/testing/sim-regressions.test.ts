@@ -218,6 +218,27 @@ describe("ignore rules that change under way", () => {
       expect([alphaHasOwn, await pair.agree()]).toEqual([alphaHasOwn, ".synclineignore=b"]);
     }
   });
+
+  test("[SIM-70] what was in a directory that was ignored, unheard, and came back as a file is gone (life 40000131 of three)", async () => {
+    let broken = 0;
+    for (let k = 1; k <= 10; k++) {
+      const pair = new SimPair();
+      pair.beta.put({ "b/f": "one" });
+      await pair.agree();
+      pair.alpha.remove("b");
+      pair.alpha.put({ b: "a file", ".synclineignore": "b" });
+      // Alpha has told that the directory is ignored, and the controller ends before it remembers.
+      const { error } = await pair.run({}, ({ beta }) => {
+        let reads = 0;
+        beta.fs.faults = (call) => (call === "openRead" && ++reads === k ? "EIO" : undefined);
+      });
+      if (error !== undefined) broken++;
+      pair.alpha.remove(".synclineignore");
+      // Once it is heard nothing is agreed any more, and what was in the directory is kept beside.
+      expect([k, (await pair.agree({ conflict: "alpha" })).split(" ")[0]]).toEqual([k, "b=a"]);
+    }
+    expect(broken).toBeGreaterThan(0);
+  });
 });
 
 describe("edits at the worst moment", () => {
@@ -249,6 +270,34 @@ describe("edits at the worst moment", () => {
       }
     }
     expect(edits).toBeGreaterThan(0);
+  });
+
+  test("[SIM-67] an edit that only the reading saw, and that its side takes back, is taken back on the other too (seed 6009014)", async () => {
+    for (const size of [12, 150_000]) {
+      // Of one size, so that the scan hashes what it finds.
+      const [first, second, edit] = ["1", "2", "E"].map((letter) => letter.repeat(size)) as [string, string, string];
+      let arrived = 0;
+      for (let k = 1; k <= CALLS; k++) {
+        const pair = new SimPair({ seed: k });
+        pair.alpha.put({ f: first });
+        await pair.agree();
+        pair.alpha.put({ f: second });
+        const { mtimeNs } = pair.alpha.disk.inodeAt("/root/f");
+        let hasActed = false;
+        await pair.run({}, ({ alpha }) =>
+          atCall(alpha, k, () => {
+            hasActed = true;
+            pair.alpha.put({ f: edit });
+          }),
+        );
+        if (!hasActed) break;
+        if (pair.beta.read("f") === edit) arrived++;
+        pair.alpha.user.save("/root/f", second);
+        pair.alpha.user.setMtime("/root/f", mtimeNs);
+        expect([size, k, (await pair.agree()) === `f=${second}`]).toEqual([size, k, true]);
+      }
+      expect(arrived).toBeGreaterThan(0);
+    }
   });
 
   test("[SIM-47] an edit right after a file was placed does not pass for what was placed (seed 698)", async () => {
@@ -319,6 +368,26 @@ describe("an edit that no look can tell", () => {
 });
 
 describe("power loss and refusals", () => {
+  test("[SIM-68] where names cannot be swapped a save is kept at every moment but that of the rename itself (seed 20012038)", async () => {
+    const lostAt: string[] = [];
+    for (let k = 1; k <= CALLS; k++) {
+      const pair = new SimPair({ seed: k, disk: { exchange: false } });
+      pair.alpha.put({ f: "one" });
+      await pair.agree();
+      pair.alpha.put({ f: "two" });
+      let at = "";
+      await pair.run({}, ({ beta }) =>
+        atCall(beta, k, (call) => {
+          at = call;
+          pair.beta.user.save("/root/f", "late");
+        }),
+      );
+      if (at === "") break;
+      if (!pair.beta.contents().all.has("late")) lostAt.push(at);
+    }
+    expect(lostAt).toEqual(["rename"]);
+  });
+
   test("[SIM-49] where names cannot be swapped the old file is safe in the trash before it is replaced (seed 1804)", async () => {
     for (let seed = 1; seed <= 150; seed++) {
       const pair = new SimPair({ seed, disk: { exchange: false } });

@@ -31,8 +31,14 @@ export class SimFailure extends Error {
 
 export type SimReport = { readonly seed: number; readonly sessions: number; readonly deaths: number; readonly trace: string };
 
+/** Mostly of two replicas, sometimes of a chain of three. */
 export async function simulate(seed: number): Promise<SimReport> {
-  return new Life(seed).run();
+  return new Life(seed, false).run();
+}
+
+/** A chain or a star of three replicas, in which both pairs may be watching at the same time. */
+export async function simulateThree(seed: number): Promise<SimReport> {
+  return new Life(seed, true).run();
 }
 
 class Life {
@@ -44,14 +50,16 @@ class Life {
   readonly #replicas: Replica[] = [];
   readonly #links: LinkSpec[] = [];
   readonly #people = new Map<Replica, Person>();
+  readonly #isThree: boolean;
   readonly #watches: boolean;
   readonly #lies: boolean;
   readonly #died = new Set<LinkSpec>();
   #sessions = 0;
   #deaths = 0;
 
-  constructor(seed: number) {
+  constructor(seed: number, isThree: boolean) {
     this.#seed = seed;
+    this.#isThree = isThree;
     const random = new SimRandom(seed);
     this.#random = random;
     this.#clock = new SimClock(random.fork("clock"));
@@ -63,9 +71,12 @@ class Life {
     const conflict = drawPolicy(style, mode);
     const preserve = { ...PRESERVE_DEFAULT, hardlinks: style.chance(0.4) };
     const mayDelete = !mode.startsWith("one-way") || style.chance(0.8);
-    for (const name of style.chance(0.2) ? ["A", "B", "C"] : ["A", "B"]) this.#addReplica(name, habits);
-    for (let at = 1; at < this.#replicas.length; at++) {
-      const [alpha, beta] = [this.#replicas[at - 1]!, this.#replicas[at]!];
+    for (const name of style.chance(0.2) || isThree ? ["A", "B", "C"] : ["A", "B"]) this.#addReplica(name, habits);
+    const [first, second, ...more] = this.#replicas as [Replica, Replica, ...Replica[]];
+    // In a star the one in the middle is alpha of both pairs; in a chain it is beta of the first.
+    const isStar = isThree && style.chance(0.5);
+    const pairs = [isStar ? [second, first] : [first, second], ...more.map((third) => [second, third])];
+    for (const [alpha, beta] of pairs as [Replica, Replica][]) {
       this.#links.push({ alpha, beta, mode, conflict, delete: mayDelete, preserve, remote: style.chance(0.35) });
     }
     this.#ledger.say(`${mode} ${conflict} ${JSON.stringify({ mayDelete, hardlinks: preserve.hardlinks, lies: this.#lies })}`);
@@ -109,6 +120,7 @@ class Life {
     const doubtful = new Map(this.#replicas.map((replica) => [replica, doubtfulOf(replica)]));
     const { made, recent } = this.#ledger;
     this.#ledger.recent = new Set([...recent].filter((content) => doubtful.get(made.get(content)!)?.has(content)));
+    if (this.#isThree && this.#random.chance(0.5)) return this.#together(this.#random.fork(`together ${this.#sessions}`));
     for (const link of this.#links) {
       const random = this.#random.fork(`session ${this.#sessions}`);
       // Not where a recovery comes first: that may bring something back before the run begins.
@@ -181,8 +193,9 @@ class Life {
     this.#afterwards(link, result, random);
   }
 
-  #trouble(link: LinkSpec, random: SimRandom): Trouble {
+  #trouble(link: LinkSpec, random: SimRandom, gentle = false): Trouble {
     return new Trouble(random.fork("trouble"), {
+      gentle,
       afterDeath: this.#died.has(link),
       interrupt: (replica) => this.#people.get(replica)!.interrupt(),
     });
@@ -194,26 +207,36 @@ class Life {
     if (random.chance(0.3)) this.#powerLoss(random.pick([link.alpha, link.beta]), random);
   }
 
-  async #watched(link: LinkSpec, random: SimRandom): Promise<void> {
-    const trouble = this.#trouble(link, random);
+  #watch(link: LinkSpec, random: SimRandom, trouble: Trouble): SimSession {
     const source = { queueMax: random.pick([10_000, 20, 3]), delayMs: random.pick([0, 5, 50]), watchesMax: random.pick([1000, 1000, 2]) };
     const settle = random.pick(["immediate", "throttle", "debounce"] as const);
     const rescanMs = trouble.isHard ? WATCH_RESCAN_MS : 3_600_000;
     const session = this.#open(link, random, { ...this.#setup(random), watch: { settle, rescanMs, source } }, `watch ${settle}`);
     trouble.arrange(session);
     session.start();
+    return session;
+  }
+
+  /** People are at work beside the sessions, for a while. */
+  #live(sessions: readonly SimSession[], replicas: readonly Replica[], random: SimRandom): void {
     const spanMs = random.pick([300, 3000, 20_000]);
-    for (const replica of [link.alpha, link.beta]) {
+    for (const replica of replicas) {
       for (let left = random.int(8); left > 0; left--) {
         this.#clock.after(random.real() * spanMs, () => this.#people.get(replica)!.act());
       }
     }
     this.#clock.runFor(spanMs + 1);
-    session.calm();
+    for (const session of sessions) session.calm();
     // What was refused before may still be under way.
     this.#clock.runFor(1000);
+  }
+
+  async #watched(link: LinkSpec, random: SimRandom): Promise<void> {
+    const trouble = this.#trouble(link, random);
+    const session = this.#watch(link, random, trouble);
+    this.#live([session], [link.alpha, link.beta], random);
     const isEarly = session.result !== undefined;
-    if (!isEarly) this.#awaitSame(link, session);
+    if (!isEarly) this.#awaitSame([session]);
     session.abort();
     const result = await this.#close(session);
     if (isEarly) this.#judge(result, link, trouble);
@@ -222,20 +245,37 @@ class Life {
     this.#afterwards(link, result, random);
   }
 
-  /** A watching session brings both sides together by itself, unless its plan is held. */
-  #awaitSame(link: LinkSpec, session: SimSession): void {
+  /** All pairs are watched at the same time, so that the one in the middle has two sessions at its root. */
+  async #together(random: SimRandom): Promise<void> {
+    const sessions = this.#links.map((link) => this.#watch(link, random, this.#trouble(link, random, true)));
+    this.#live(sessions, this.#replicas, random);
+    this.#awaitSame(sessions);
+    for (const session of sessions) session.abort();
+    for (const session of sessions) {
+      const { error, summary } = await this.#close(session);
+      if (error !== undefined) throw error;
+      if (summary?.result !== "interrupted") throw new Error(`aborted, but ${summary?.result}`);
+    }
+  }
+
+  /** Watching sessions bring both sides of each together by themselves, unless the plan of one is held. */
+  #awaitSame(sessions: readonly SimSession[]): void {
     const endMs = this.#clock.monotonicMs() + WATCH_PATIENCE_MS;
     for (;;) {
       this.#clock.runFor(2000);
-      if (session.result !== undefined) throw session.result.error ?? new Error("a watching session ended by itself");
-      if (session.held) return;
-      const { conflicts, problems } = session.open;
-      // Damage waits for a person, and a second name for its first, which may be in conflict.
-      const mayWait = this.#lies || link.preserve.hardlinks;
-      const found = difference(link, { conflicts, problems: mayWait ? problems : [] });
+      const ended = sessions.find(({ result }) => result !== undefined)?.result;
+      if (ended !== undefined) throw ended.error ?? new Error("a watching session ended by itself");
+      if (sessions.some((session) => session.held)) return;
+      const found = sessions.map((session) => this.#stillDifferent(session)).find((one) => one !== undefined);
       if (found === undefined) return;
       if (this.#clock.monotonicMs() > endMs) throw new Error(`watching, ${found}`);
     }
+  }
+
+  #stillDifferent({ link, open: { conflicts, problems } }: SimSession): string | undefined {
+    // Damage waits for a person, and a second name for its first, which may be in conflict.
+    const mayWait = this.#lies || link.preserve.hardlinks;
+    return difference(link, { conflicts, problems: mayWait ? problems : [] });
   }
 
   /** A run without trouble, taken back at once: the side is exactly as it was (P9). */

@@ -91,7 +91,7 @@ export class SimSession {
     this.onBoot?.("beta", this.#boots.beta);
     const server = net === undefined ? undefined : new SimServer(link.beta, net, this.#boots.beta);
     this.#server = server;
-    const store = link.alpha.store(`session ${sessionIdOf(link)}`);
+    const store = link.alpha.store(`session ${sessionIdOf(link)}`, this.#boots.alpha);
     const session = runSession({
       sessionId: sessionIdOf(link),
       alpha: () => this.#counted("alpha", link.alpha.endpoint(this.#boots.alpha)),
@@ -203,7 +203,7 @@ export class SimSession {
       throw new Error(`descriptors left open on ${boot.hostName}: ${boot.fs.openPaths().join(", ")}`);
     }
     for (const replica of [link.alpha, link.beta]) {
-      const held = replica.heldStores();
+      const held = replica.heldStores([this.#boots.alpha, this.#boots.beta]);
       if (held.length > 0) throw new Error(`state left open on ${replica.name}: ${held.join(", ")}`);
     }
   }

@@ -12,6 +12,8 @@ const GROWING = new Set(["write", "create", "mkdir", "link", "symlink", "rename"
 export type TroubleOptions = {
   /** Did the last session over this link die? Then this one may die in its recovery. */
   readonly afterDeath: boolean;
+  /** Only people and the line make trouble. */
+  readonly gentle?: boolean;
   /** Somebody at the host of the replica does something at the beginning of a call; calls back at that of the next. */
   readonly interrupt: (replica: Replica) => () => void;
 };
@@ -35,7 +37,7 @@ export class Trouble {
     const random = this.#random;
     const death = random.chance(this.#options.afterDeath ? 0.4 : 0.3);
     const errno = random.chance(0.2) ? random.pick(["EIO", "ENOSPC", "EACCES", "EIO"]) : undefined;
-    return { death, errno };
+    return this.#options.gentle === true ? { death: false, errno: undefined } : { death, errno };
   }
 
   /** A network of this session's own badness; most are good. */

@@ -26,7 +26,7 @@ async function attempt(link: LinkSpec, side: Side, runId: string, clock: SimCloc
       throw new SimCrash(`died at effect ${at} of an undo`);
     };
   }
-  const state = link.alpha.store(`session ${sessionIdOf(link)}`);
+  const state = link.alpha.store(`session ${sessionIdOf(link)}`, boot);
   const { seeds } = new SessionState(state, boot.random);
   state.close();
   const body = async (): Promise<void> => {

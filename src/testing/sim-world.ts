@@ -42,7 +42,8 @@ export class Replica {
   onCommit: (() => void) | undefined;
   /** Every state database of the host, by name; they share the host's fate. */
   readonly #stateDisks = new Map<string, MemoryDisk>();
-  #held = new Set<string>();
+  /** Which process has which of them open. */
+  #held = new Map<string, SimBoot>();
 
   constructor(name: string, clock: SimClock, random: SimRandom, disk: SimDiskOptions) {
     this.name = name;
@@ -50,7 +51,7 @@ export class Replica {
     this.host.user.mkdir(ROOT);
   }
 
-  store(name: string): MemoryStore {
+  store(name: string, boot: SimBoot): MemoryStore {
     let disk = this.#stateDisks.get(name);
     if (disk === undefined) {
       disk = new MemoryDisk();
@@ -62,26 +63,31 @@ export class Replica {
       throw new SynclineError({ code: "ROOT_BUSY", op: "open state", message, retryable: true });
     }
     const held = this.#held;
-    held.add(name);
-    return new LockedStore(disk, () => held.delete(name));
+    held.set(name, boot);
+    return new LockedStore(disk, () => {
+      // What the dead do must not free the locks of the living.
+      if (held.get(name) === boot) held.delete(name);
+    });
   }
 
-  /** Names of state databases that somebody holds open. */
-  heldStores(): string[] {
-    return [...this.#held];
+  /** Names of the state databases that these processes hold open. */
+  heldStores(boots: readonly SimBoot[]): string[] {
+    return [...this.#held].flatMap(([name, boot]) => (boots.includes(boot) ? [name] : []));
   }
 
+  /** Other processes on the host live on. */
   kill(boot: SimBoot): void {
     this.host.kill(boot);
-    for (const disk of this.#stateDisks.values()) disk.kill();
-    // The dead let go of everything; what they do afterwards must not free the locks of the living.
-    this.#held = new Set();
+    for (const name of this.heldStores([boot])) {
+      this.#stateDisks.get(name)!.kill();
+      this.#held.delete(name);
+    }
   }
 
   powerLoss(random: SimRandom): void {
     this.host.crash();
     for (const disk of this.#stateDisks.values()) disk.crash(random);
-    this.#held = new Set();
+    this.#held.clear();
   }
 
   endpoint(boot: SimBoot): DirEndpoint {
@@ -92,7 +98,7 @@ export class Replica {
       openStore: (state) => {
         // A zombie's last steps must not take a lock that nobody would give back.
         if (boot.fs.isDead) throw new SimCrash("the simulated process has ended");
-        return this.store(`root ${state}`);
+        return this.store(`root ${state}`, boot);
       },
       hash: simHash,
     });

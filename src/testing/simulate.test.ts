@@ -5,13 +5,15 @@
 import { describe, expect, test } from "bun:test";
 import { oneWriterLife } from "#testing/one-writer.ts";
 import { crashEverywhere } from "#testing/sim-everywhere.ts";
-import { simulate } from "#testing/sim-run.ts";
+import { simulate, simulateThree } from "#testing/sim-run.ts";
 
 /** Lives in the test run; about 25 ms each. */
 const LIVES = 240;
 const SLICES = 4;
 /** About 20 ms each. */
 const ONE_WRITER_LIVES = 120;
+/** About 30 ms each. */
+const THREE_LIVES = 100;
 
 describe("simulation", () => {
   for (let slice = 0; slice < SLICES; slice++) {
@@ -28,6 +30,10 @@ describe("simulation", () => {
     expect(lives[2]!.trace).not.toBe(lives[0]!.trace);
   });
 });
+
+test("[SIM-69] three replicas in a chain or a star, both pairs watching at once, end as their modes promise", async () => {
+  for (let seed = 1; seed <= THREE_LIVES; seed++) await simulateThree(seed);
+}, 30_000);
 
 test("[SIM-58] what one side alone changes is never changed there, and arrives, whatever dies or fails meanwhile", async () => {
   for (let seed = 1; seed <= ONE_WRITER_LIVES; seed++) await oneWriterLife(seed);

@@ -1,17 +1,18 @@
 /**
- * `npm run simulate -- [--seed S] [--seeds N] [--jobs J] [--all] [--one-writer]`: runs simulated lives, N from seed S
- * on, in J processes; with --one-writer those of one-writer.ts. Stops at the first life that fails and tells its story;
- * with --all it goes on and tells only what failed.
+ * `npm run simulate -- [--seed S] [--seeds N] [--jobs J] [--all] [--three | --one-writer]`: runs simulated lives, N from
+ * seed S on, in J processes; with --three of three replicas each, with --one-writer those of one-writer.ts. Stops at the
+ * first life that fails and tells its story; with --all it goes on and tells only what failed.
  */
 import { availableParallelism } from "node:os";
 import { oneWriterLife } from "#testing/one-writer.ts";
-import { SimFailure, simulate } from "#testing/sim-run.ts";
+import { SimFailure, simulate, simulateThree } from "#testing/sim-run.ts";
 
 /** Lives that one process is given at a time. */
-const SLICE = 250;
+const SLICE = 500;
 
-const ONE_WRITER = "--one-writer";
-const live = process.argv.includes(ONE_WRITER) ? oneWriterLife : simulate;
+const KINDS = { "--one-writer": oneWriterLife, "--three": simulateThree } as const;
+const kind = Object.keys(KINDS).find((flag) => process.argv.includes(flag)) as keyof typeof KINDS | undefined;
+const live = kind === undefined ? simulate : KINDS[kind];
 
 /** What was thrown where nobody listened; it would end a real process. */
 const unheard: unknown[] = [];
@@ -54,8 +55,10 @@ async function runSlice(first: number, count: number, keepGoing: boolean): Promi
 /** A slice in a process of its own, so that all cores work and no life can disturb another. */
 async function runApart(first: number, count: number, keepGoing: boolean): Promise<Slice> {
   const flags = ["--slice", "--seed", String(first), "--seeds", String(count), ...(keepGoing ? ["--all"] : [])];
-  if (live === oneWriterLife) flags.push(ONE_WRITER);
-  const child = Bun.spawn([process.execPath, import.meta.path, ...flags], { stdout: "pipe", stderr: "inherit" });
+  if (kind !== undefined) flags.push(kind);
+  // A collector with several threads takes the cores that the other slices work on.
+  const env = { ...process.env, BUN_JSC_numberOfGCMarkers: "1" };
+  const child = Bun.spawn([process.execPath, import.meta.path, ...flags], { stdout: "pipe", stderr: "inherit", env });
   const text = await new Response(child.stdout).text();
   if ((await child.exited) !== 0) throw new Error(`the process for seeds from ${first} failed`);
   return JSON.parse(text) as Slice;

@@ -269,9 +269,6 @@ export class AgentListener {
     attach: Attach,
     signal: AbortSignal,
   ): Promise<Connection> {
-    const { clock } = this.#options.host;
-    const refusedMs = this.#limiter.refusedMs(address, clock.monotonicMs());
-    if (refusedMs > 0) throw tooOften(refusedMs);
     if (attach.root === HELLO_ROOT) return this.#helloConnection();
     if (attach.root === ENROL_ROOT) return this.#enrolConnection(address);
     const principal = await this.#known(address, clientCertificate, signal);
@@ -280,13 +277,15 @@ export class AgentListener {
     throw new SynclineError({ code: "ROOT_UNKNOWN", op: "attach", message: "a hub has no such root" });
   }
 
-  /** Only who is not known is slowed down: a host that asks for a link which has just gone is no intruder. */
+  /** Who is known always passes: a host that was removed must not lock out the others behind its address. */
   async #known(address: string, certificate: Uint8Array | undefined, signal: AbortSignal): Promise<Principal> {
     const { clock } = this.#options.host;
     try {
       if (certificate === undefined) throw noCertificate();
       return await this.#authenticate(certificate);
     } catch (error) {
+      const refusedMs = this.#limiter.refusedMs(address, clock.monotonicMs());
+      if (refusedMs > 0) throw tooOften(refusedMs);
       this.#limiter.failed(address, clock.monotonicMs());
       await clock.sleep(FAILURE_DELAY_MS, signal);
       throw error;
@@ -326,7 +325,7 @@ export class AgentListener {
           });
           log("host enrolled", { host: name, address });
         } catch (error) {
-          this.#limiter.failed(address, clock.monotonicMs());
+          // How often an address may try a token is for access/ to say, which asks for all doors together.
           log("enrolment refused", { address, reason: brief(error instanceof Error ? error.message : String(error)) });
           await clock.sleep(FAILURE_DELAY_MS, channel.signal).catch(() => undefined);
           throw error;

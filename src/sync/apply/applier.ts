@@ -49,7 +49,9 @@ export class Applier implements Application {
   readonly #context: ApplyContext;
   readonly #runId: string;
   readonly #signal: AbortSignal;
-  readonly #staging: Staging;
+  /** What push() fills, and what the commit under way places. */
+  #staging: Staging;
+  #placing: Staging;
   readonly #placement: Placement;
   readonly #startedMs: number;
   #pending: Pending[] = [];
@@ -60,7 +62,8 @@ export class Applier implements Application {
     this.#runId = runId;
     this.#signal = signal;
     this.#staging = new Staging(context);
-    this.#placement = new Placement(context, this.#staging, () => this.#trash());
+    this.#placing = new Staging(context);
+    this.#placement = new Placement(context, () => this.#placing, () => this.#trash());
     this.#startedMs = Math.max(0, Math.floor(context.host.clock.nowMs()));
   }
 
@@ -69,7 +72,7 @@ export class Applier implements Application {
     return this.#trashFd;
   }
 
-  /** Stages at once. Not to be called during commit. */
+  /** Stages at once. During a commit only what depends on nothing that it places. */
   async push(ops: readonly ApplyOp[]): Promise<void> {
     this.#signal.throwIfAborted();
     for (const op of ops) this.#pending.push(this.#stage(op));
@@ -95,8 +98,10 @@ export class Applier implements Application {
     const pending = this.#pending;
     this.#pending = [];
     const seqBefore = this.#context.lastSeq();
+    this.#placing = this.#staging;
+    this.#staging = new Staging(this.#context);
     if (pending.length === 0) {
-      this.close();
+      this.#closePlaced();
       return { seqBefore, seqAfter: seqBefore };
     }
     this.#context.assertRoot();
@@ -106,19 +111,19 @@ export class Applier implements Application {
     for (let at = 0; at < results.length; at += RESULTS_PER_BATCH) {
       onResults(results.slice(at, at + RESULTS_PER_BATCH));
     }
-    this.close();
+    this.#closePlaced();
     return { seqBefore, seqAfter: this.#context.lastSeq() };
   }
 
   /** Returns failures for everything when the bytes could not be made durable: then nothing may be placed. */
   async #makeDurable(pending: readonly Pending[]): Promise<Placed[] | undefined> {
     try {
-      await this.#staging.makeDurable();
+      await this.#placing.makeDurable();
       return undefined;
     } catch (error) {
       return pending.map(({ op, staged, inTree }) => {
         const path = pathOf(op);
-        if (staged !== undefined && !inTree) this.#staging.discard(staged);
+        if (staged !== undefined && !inTree) this.#placing.discard(staged);
         return failure(problemOf(path, error));
       });
     }
@@ -155,7 +160,7 @@ export class Applier implements Application {
       return pending.map((one) => {
         if (!displaces(one)) return one;
         const found = problemOf(pathOf(one.op), error);
-        if (one.staged !== undefined) this.#staging.discard(one.staged);
+        if (one.staged !== undefined) this.#placing.discard(one.staged);
         return { ...one, staged: undefined, failure: found };
       });
     }
@@ -197,18 +202,18 @@ export class Applier implements Application {
     }
     if (op.type === "move") return this.#placement.move(op.move);
     if (inTree) return this.#placedWithTree(one, failedTrees);
-    if (staged !== undefined && !this.#staging.isLinked(staged)) {
-      this.#staging.discard(staged);
+    if (staged !== undefined && !this.#placing.isLinked(staged)) {
+      this.#placing.discard(staged);
       return failure(problem(path, "STALE", "the file it is a link to did not get its place", true));
     }
-    if (staged !== undefined && this.#staging.isSpoiled(staged)) {
-      this.#staging.discard(staged);
+    if (staged !== undefined && this.#placing.isSpoiled(staged)) {
+      this.#placing.discard(staged);
       failedTrees.add(path);
       return failure(problem(path, "EIO", "something unfinished in its stage cannot be removed", true));
     }
     const unread = staged === undefined ? undefined : this.#readBack(path, staged, this.#context.stage, staged.at);
     if (unread !== undefined) {
-      if (staged !== undefined) this.#staging.discard(staged);
+      if (staged !== undefined) this.#placing.discard(staged);
       return failure(unread);
     }
     const placed = this.#placement.change(op.change, staged, one.trashName);
@@ -221,7 +226,7 @@ export class Applier implements Application {
     failedTrees.add(pathOf(op));
     // What broke off in the middle is left to recovery: the stage may hold the only name of what was displaced. But
     // where it still holds what was staged nothing was, and keeping that would fill the disk try by try.
-    if (staged !== undefined && this.#staging.discard(staged)) return { ...placed, unsettled: false };
+    if (staged !== undefined && this.#placing.discard(staged)) return { ...placed, unsettled: false };
     return placed;
   }
 
@@ -231,7 +236,7 @@ export class Applier implements Application {
       failedTrees.add(path);
       return failure(problem(path, "STALE", "the directory it belongs to could not be created", true));
     }
-    if (!this.#staging.isLinked(staged)) {
+    if (!this.#placing.isLinked(staged)) {
       return failure(problem(path, "STALE", "the file it is a link to did not get its place", true));
     }
     const unread = this.#readBack(path, staged, this.#context.root, path);
@@ -261,7 +266,7 @@ export class Applier implements Application {
     try {
       const fd = area.openRead(at);
       try {
-        if (this.#staging.hash(fd) === entry.sum) return undefined;
+        if (this.#placing.hash(fd) === entry.sum) return undefined;
       } finally {
         area.fs.close(fd);
       }
@@ -273,9 +278,9 @@ export class Applier implements Application {
 
   /** Makes the renames durable. Only then may the index claim them. */
   async #syncDirs(placed: readonly Placed[]): Promise<Problem | undefined> {
-    const { host, root, durable } = this.#context;
+    const { host, root, durable, names } = this.#context;
     if (durable === "none") return undefined;
-    const dirs = new Set<RelPath>(this.#staging.finishedLate());
+    const dirs = new Set<RelPath>(this.#placing.finishedLate());
     const files: RelPath[] = [];
     for (const { item } of placed) {
       // What came along inside a staged subtree has neither a stage name nor a directory of its own to sync.
@@ -287,14 +292,16 @@ export class Applier implements Application {
       if (dirs.size + files.length > DIR_SYNC_MAX) break;
     }
     try {
-      if (dirs.size + files.length > DIR_SYNC_MAX) await host.fs.syncAll(root.root);
+      if (names.isDoubtful || dirs.size + files.length > DIR_SYNC_MAX) await names.everything();
       else {
         // First what was displaced: a directory must not be gone for good before what was taken out of it is safe.
-        if (this.#trashFd !== undefined) await host.fs.sync(this.#trashFd);
-        for (const file of files) await this.#syncPath(() => root.openRead(file));
+        if (this.#trashFd !== undefined) await names.one(this.#trashFd);
+        for (const file of files) if (await this.#syncPath(() => root.openRead(file))) return undefined;
         // A directory that this very group removed needs no sync of its own: its parent's covers it.
-        if (dirs.delete("")) await host.fs.sync(root.root);
-        for (const dir of dirs) await this.#syncPath(() => host.fs.openDir(root.parent(dir), nameOf(dir)));
+        if (dirs.delete("")) await names.one(root.root);
+        for (const dir of dirs) {
+          if (await this.#syncPath(() => host.fs.openDir(root.parent(dir), nameOf(dir)))) return undefined;
+        }
       }
       return undefined;
     } catch (error) {
@@ -302,23 +309,30 @@ export class Applier implements Application {
     }
   }
 
-  /** Opens for itself: a cached descriptor could be closed by others while the sync runs. */
-  async #syncPath(open: () => Fd): Promise<void> {
+  /**
+   * Opens for itself: a cached descriptor could be closed by others while the sync runs. True when everything was synced
+   * because what may not be read cannot be synced alone.
+   */
+  async #syncPath(open: () => Fd): Promise<boolean> {
+    const { host, names } = this.#context;
     let fd: Fd;
     try {
       fd = open();
     } catch (error) {
-      if (isCode(error, "ENOENT", "ENOTDIR", "ELOOP", "EACCES")) return;
-      throw error;
+      if (isCode(error, "ENOENT", "ENOTDIR", "ELOOP")) return false;
+      if (!isCode(error, "EACCES")) throw error;
+      await names.everything();
+      return true;
     }
     try {
-      await this.#context.host.fs.sync(fd);
+      await names.one(fd);
     } finally {
-      this.#context.host.fs.close(fd);
+      host.fs.close(fd);
     }
+    return false;
   }
 
-  /** It is there, but a power loss may take it back: nobody may count on it before a scan has seen it again. */
+  /** It is there, but a power loss may take it back: nobody may count on it before it is synced and seen again. */
   #unsynced({ result, item }: Placed, problemFound: Problem): Placed {
     const { path } = result;
     this.#context.markDirty(path);
@@ -405,6 +419,11 @@ export class Applier implements Application {
 
   close(): void {
     this.#staging.close();
+    this.#closePlaced();
+  }
+
+  #closePlaced(): void {
+    this.#placing.close();
     if (this.#trashFd === undefined) return;
     this.#context.host.fs.close(this.#trashFd);
     this.#trashFd = undefined;

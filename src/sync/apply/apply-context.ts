@@ -9,6 +9,7 @@ import type { LinkGroups } from "#sync/scan/link-groups.ts";
 import type { Confined } from "#platform/confined.ts";
 import { type Fd, FsError, describeErrno } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
+import type { NameSync } from "#sync/apply/name-sync.ts";
 import type { RunJournal } from "#sync/apply/run-journal.ts";
 
 export type ApplyContext = {
@@ -36,6 +37,7 @@ export type ApplyContext = {
   readonly ignores: (path: RelPath, isDir: boolean) => boolean;
   /** The path turned out different from the index: look at it in the next dirty scan. */
   readonly markDirty: (path: RelPath) => void;
+  readonly names: NameSync;
   /** Names that share an inode: a write through one of them is looked for under all. */
   readonly links: LinkGroups;
   /** Records own writes in the observation log; returns the sequences before and after. */

@@ -117,6 +117,28 @@ describe("a run", () => {
     expect(side.staged).toBe(0);
   });
 
+  test("[APPLY-22] what is staged while a commit is under way is placed by the next one", async () => {
+    const side = new Side();
+    await side.pair.withEndpoint("beta", async (endpoint) => {
+      await scan(endpoint);
+      const application = endpoint.apply("r1", signal);
+      const tree = (dir: string): ApplyOp[] => [
+        opFor(dir, { dir: true, mode: 0o555 }, new Map()), opFor(`${dir}/f`, { content: dir }, new Map()),
+      ];
+      const results: OpResult[] = [];
+      const commit = () => application.commit((more) => void results.push(...more));
+      await application.push(tree("a"));
+      const first = commit();
+      await application.push(tree("b"));
+      await first;
+      expect([brief(results), side.tree, side.staged]).toEqual([["a done", "a/f done"], "a/ a/f=a", 1]);
+      await commit();
+      expect([brief(results.slice(2)), side.tree, side.staged]).toEqual([["b done", "b/f done"], "a/ a/f=a b/ b/f=b", 0]);
+      // What a directory gets when it is in its place was not lost with the end of the first commit.
+      expect((await scan(endpoint)).get("b")).toMatchObject({ mode: 0o555 });
+    });
+  });
+
   test("[APPLY-12] content that is not what was announced is refused, and the rest is placed", async () => {
     const side = new Side();
     const results = await side.apply("r1", { bad: { content: "short", claim: "much longer" }, good: { content: "good" } });

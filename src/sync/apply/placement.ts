@@ -46,7 +46,8 @@ const MAY_NOT_WRITE = "let the user that this side runs as write to its director
 
 export class Placement {
   readonly #context: ApplyContext;
-  readonly #staging: Staging;
+  /** Of the group that is being placed. */
+  readonly #staging: () => Staging;
   /** Opens the run's trash at first need. */
   readonly #trash: () => Fd;
   /** Is the name of the run's trash itself durable? */
@@ -54,7 +55,7 @@ export class Placement {
   /** Inodes with several names of which this run displaced one, with the ctime that this left behind. */
   readonly #displaced = new Map<bigint, bigint>();
 
-  constructor(context: ApplyContext, staging: Staging, trash: () => Fd) {
+  constructor(context: ApplyContext, staging: () => Staging, trash: () => Fd) {
     this.#context = context;
     this.#staging = staging;
     this.#trash = trash;
@@ -94,7 +95,7 @@ export class Placement {
     if (record.entry.kind !== "file" || record.entry.sum === undefined) return { record, stat };
     const fd = root.openRead(path);
     try {
-      return this.#staging.hash(fd) === record.entry.sum ? { record, stat } : undefined;
+      return this.#staging().hash(fd) === record.entry.sum ? { record, stat } : undefined;
     } finally {
       this.#context.host.fs.close(fd);
     }
@@ -178,7 +179,7 @@ export class Placement {
   #finished(staged: Staged, path: RelPath): Stat {
     if (staged.entry.kind === "dir") {
       this.#context.root.forget(path);
-      this.#staging.finishTree(staged.at);
+      this.#staging().finishTree(staged.at);
     }
     const stat = this.#context.root.stat(path);
     const isOurs = stat.ino === staged.ino && (stat.kind === "dir" || stat.mtimeNs === staged.mtimeNs);
@@ -209,7 +210,7 @@ export class Placement {
     if (!displaced || (out.kind === "dir" && !this.#removeEmptyDir(at))) {
       host.fs.exchange(stage.root, at, parent, name);
       // Somebody may have saved over the path a second time: then that lies in the stage now, and recovery brings it back.
-      return { ...this.#stale(change.path), unsettled: !this.#staging.holds(staged) };
+      return { ...this.#stale(change.path), unsettled: !this.#staging().holds(staged) };
     }
     root.forget(change.path);
     if (out.kind !== "dir") host.fs.rename(stage.root, at, this.#trash(), trashName, { replace: false });
@@ -288,12 +289,12 @@ export class Placement {
    * the path shows something else by then.
    */
   async #keepByLink(path: RelPath, expected: Stat, trashName: string): Promise<boolean> {
-    const { host, root, durable } = this.#context;
+    const { host, root, durable, names } = this.#context;
     const trash = this.#trash();
     host.fs.link(root.parent(path), nameOf(path), trash, trashName);
     if (durable !== "none") {
-      await host.fs.sync(trash);
-      if (!this.#trashIsNamed) await host.fs.sync(this.#context.trash);
+      await names.one(trash);
+      if (!this.#trashIsNamed) await names.one(this.#context.trash);
       this.#trashIsNamed = true;
     }
     const now = root.statIfThere(path);

@@ -107,28 +107,27 @@ export function readMarker(fs: FileSystem, root: Fd): string | undefined {
   }
 }
 
-/** Writes a new marker, durably. Files in the area are hidden from git by an ignore file of its own. */
+/**
+ * Writes a marker, durably, and returns its id: that of another process where one did the same in the meantime, for a
+ * root that is marked keeps its id. Files in the area are hidden from git by an ignore file of its own.
+ */
 export async function makeMarker(fs: FileSystem, root: Fd, random: Random): Promise<string> {
   const id = Buffer.from(random.bytes(16)).toString("hex");
   const area = openOrMakeDir(fs, root, PRIVATE_DIR);
   try {
-    await writeOnce(fs, area, ".gitignore", "*\n");
-    await writeOnce(fs, area, MARKER, `${MARKER_HEAD}${id}\n`);
+    for (const [name, text] of [[".gitignore", "*\n"], [MARKER, `${MARKER_HEAD}${id}\n`]] as const) {
+      await writeOnce(fs, area, name, `${name}.${id.slice(0, 8)}.new`, text);
+    }
     await fs.sync(area);
   } finally {
     fs.close(area);
   }
   await fs.sync(root);
-  return id;
+  return readMarker(fs, root) ?? id;
 }
 
-async function writeOnce(fs: FileSystem, dir: Fd, name: string, text: string): Promise<void> {
-  const temp = `${name}.new`;
-  try {
-    fs.unlink(dir, temp);
-  } catch (error) {
-    if (!isCode(error, "ENOENT")) throw error;
-  }
+/** Leaves what is there. @param temp a name that no other process uses */
+async function writeOnce(fs: FileSystem, dir: Fd, name: string, temp: string, text: string): Promise<void> {
   const fd = fs.create(dir, temp, 0o600);
   try {
     fs.write(fd, Buffer.from(text), 0);
@@ -136,5 +135,10 @@ async function writeOnce(fs: FileSystem, dir: Fd, name: string, text: string): P
   } finally {
     fs.close(fd);
   }
-  fs.rename(dir, temp, dir, name, { replace: true });
+  try {
+    fs.rename(dir, temp, dir, name, { replace: false });
+  } catch (error) {
+    if (!isCode(error, "EEXIST")) throw error;
+    fs.unlink(dir, temp);
+  }
 }

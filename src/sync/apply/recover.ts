@@ -137,7 +137,8 @@ export async function recover(context: ApplyContext): Promise<void> {
         const settled = settle(context, { id: runId, trash }, item);
         return settled === undefined ? [] : [settled, ...cameAlong(context, settled, intentMs)];
       });
-      await host.fs.sync(trash);
+      // Also what was placed: the scan tells of it, and a power loss that took it back then would look like an edit.
+      await context.names.everything();
       store.transaction({ durable: true }, () => {
         journal.addItems(runId, Math.max(0, Math.floor(host.clock.nowMs())), done);
         journal.clearIntentsOf(runId);

@@ -11,6 +11,7 @@ import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
 import { Applier } from "#sync/apply/applier.ts";
 import type { ApplyContext } from "#sync/apply/apply-context.ts";
+import { NameSync } from "#sync/apply/name-sync.ts";
 import { PartialFiles } from "#sync/apply/partial-files.ts";
 import { openOrMakeDir, removeTree } from "#sync/apply/private-area.ts";
 import { pruneRuns } from "#sync/apply/prune-runs.ts";
@@ -69,7 +70,7 @@ export type DirEndpointOptions = {
   readonly readOnly?: boolean | undefined;
 };
 
-/** Sums learned while reading are written to the index in transactions of this many. */
+/** What is learned while reading is written to the state in transactions of this many paths. */
 const LEARNED_PER_TRANSACTION = 2000;
 
 const SCAN_OF_NOTHING: ScanSummary = {
@@ -111,6 +112,8 @@ export class DirEndpoint implements Endpoint {
   #changed: RelPath[] = [];
   #ignored = new Set<RelPath>();
   #learned: { path: RelPath; record: IndexRecord }[] = [];
+  /** Handed out as something else than the index holds. */
+  #unscanned: RelPath[] = [];
 
   constructor(options: DirEndpointOptions) {
     this.#options = options;
@@ -278,6 +281,7 @@ export class DirEndpoint implements Endpoint {
           preserve,
           durable,
           verifyReadBack,
+          names: new NameSync(host.fs, root.root),
           received: new Map(),
           nextTrashName: () => (trashNames++).toString(36),
           nextStageName: () => `s${(stageNames++).toString(36)}`,
@@ -357,9 +361,11 @@ export class DirEndpoint implements Endpoint {
     onBatch: (batch: Observation[]) => void | Promise<void>,
     signal: AbortSignal,
   ): Promise<ScanSummary> {
-    const { scanner, log, store, epoch } = this.#now;
+    const { scanner, log, store, epoch, apply } = this.#now;
     const { clock } = this.#options.host;
     if (!log.reaches(request.since)) throw lostLog(this.label);
+    // What is told counts as agreed where it is what was sent: a power loss that took it back would look like an edit.
+    if (apply?.names.isDoubtful === true) await apply.names.everything();
     const dirty = this.#takeDirty();
     const full = request.extent === "full";
     if (full) this.#watcher?.beginPass();
@@ -430,21 +436,29 @@ export class DirEndpoint implements Endpoint {
     return { root, index, seeds: request.seeds, learn: (...what) => this.#learn(...what) };
   }
 
-  /** Keeps the sum under the stat that belongs to it, unless the index knows better by now. */
+  /**
+   * Keeps the sum under the stat that belongs to it. An edit that no scan has seen is told by the next one whatever it
+   * finds: the controller knows of the edit, and to the index alone its end would be no news.
+   */
   #learn(path: RelPath, entry: FileEntry, stat: Stat, record = this.#now.index.get(path)): void {
-    if (record === undefined || record.ino !== stat.ino || record.ctimeNs !== stat.ctimeNs) return;
-    if (record.entry.kind !== "file" || record.entry.sum === entry.sum || record.entry.size !== entry.size) return;
-    this.#learned.push({ path, record: { ...record, entry: { ...record.entry, sum: entry.sum } } });
-    if (this.#learned.length >= LEARNED_PER_TRANSACTION) this.#flushLearned();
+    if (record === undefined) return;
+    const known = record.entry;
+    const isScanned = record.ino === stat.ino && record.ctimeNs === stat.ctimeNs;
+    if (!isScanned || known.kind !== "file" || known.size !== entry.size) this.#unscanned.push(path);
+    else if (known.sum !== entry.sum) this.#learned.push({ path, record: { ...record, entry: { ...known, sum: entry.sum } } });
+    if (this.#learned.length + this.#unscanned.length >= LEARNED_PER_TRANSACTION) this.#flushLearned();
   }
 
   #flushLearned(): void {
     const learned = this.#learned;
-    if (learned.length === 0) return;
+    const unscanned = this.#unscanned;
+    if (learned.length + unscanned.length === 0) return;
     this.#learned = [];
-    const { store, index } = this.#now;
-    store.transaction({ durable: false }, () => {
+    this.#unscanned = [];
+    const { store, index, log } = this.#now;
+    store.transaction({ durable: unscanned.length > 0 }, () => {
       for (const { path, record } of learned) index.set(path, record);
+      if (unscanned.length > 0) log.append(unscanned);
     });
   }
 

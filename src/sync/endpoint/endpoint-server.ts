@@ -131,10 +131,13 @@ export class EndpointServer {
       await this.#handlers[method](channel);
       if (method !== "data") channel.end();
     } catch (error) {
-      const reason = error instanceof Error ? error : new Error(String(error));
-      // The caller's own giving up comes back here, too, and is no news to it.
-      if (channel.failure === undefined) this.#refuse(channel, reason);
+      this.#fail(channel, error);
     }
+  }
+
+  #fail(channel: MuxChannel, error: unknown): void {
+    // The caller's own giving up comes back here, too, and is no news to it.
+    if (channel.failure === undefined) this.#refuse(channel, error instanceof Error ? error : new Error(String(error)));
   }
 
   #refuse(channel: MuxChannel, reason: Error): void {
@@ -283,22 +286,36 @@ export class EndpointServer {
     if (first === undefined) return;
     const application = this.#endpoint.apply(decodeRunId(first), channel.signal);
     let asked: Asked[] = [];
+    let committing: Promise<void> | undefined;
     for (;;) {
       const message = await channel.receive();
-      if (message === undefined) return;
+      if (message === undefined) return committing;
       const { tag, r } = openMessage(message);
       if (tag === ITEMS) {
         const ops = unpack(r, readOp);
         for (const op of ops) asked.push(askedOf(op));
         if (asked.length > COMMIT_OPS_MAX) throw tooMany("changes in one commit");
-        await this.#main.run(channel.signal, () => application.push(ops));
+        // A commit has the line to itself until it ends, and lets the next changes be staged meanwhile.
+        if (committing !== undefined) await application.push(ops);
+        else await this.#main.run(channel.signal, () => application.push(ops));
         // The bytes are in the stage, and the ops were views of the message.
         giveBackBuffer(message);
       } else if (tag === REPLY) {
         if (decodeCount(r) !== asked.length) throw malformed("a commit that does not fit what was pushed");
         const committed = asked;
         asked = [];
-        await this.#main.run(channel.signal, () => this.#commit(channel, application, committed));
+        await committing;
+        // What is pushed before it has begun would become part of it.
+        const begun = Promise.withResolvers<void>();
+        committing = this.#main
+          .run(channel.signal, () => {
+            const ending = this.#commit(channel, application, committed).finally(() => (committing = undefined));
+            begun.resolve();
+            return ending;
+          })
+          .catch((error: unknown) => this.#fail(channel, error))
+          .finally(begun.resolve);
+        await begun.promise;
       } else {
         throw unexpected(tag);
       }

@@ -154,6 +154,10 @@ export type CommitReply = {
  * staged bytes durable, journals the intent, performs the changes in order and reports every op exactly once,
  * in order. push and commit may be repeated; each commit covers what was pushed since the last. The content of ops is
  * the caller's again when push() resolves.
+ *
+ * While a commit is under way push() may go on, with creations whose content comes along and which depend on nothing
+ * that the commit changes: no leader of a link, no file to copy from, no directory, no ignore rules. A second commit
+ * waits for the end of the first.
  */
 export interface Application {
   push(ops: readonly ApplyOp[]): Promise<void>;

@@ -51,7 +51,10 @@ export class ObservationLog {
     if (upTo >= this.#log.first()) this.#log.trim(Math.min(upTo, this.#log.last()));
   }
 
-  /** Everything after `since`, in path order; 0 lists the whole index. */
+  /**
+   * Everything after `since`, in path order; 0 lists the whole index. What was ignored in between is told as ignored
+   * before what it is now: what was below it went out of sight with it, and has no record of its own here.
+   */
   *since(since: number): Generator<Observation[]> {
     let batch: Observation[] = [];
     for (const one of since === 0 ? this.#all() : this.#changed(since)) {
@@ -69,17 +72,24 @@ export class ObservationLog {
 
   *#changed(since: number): Generator<Observation> {
     const ignored = new Map<RelPath, boolean>();
+    const hidden = new Set<RelPath>();
     for (const [, bytes] of this.#log.since(since)) {
       const r = new ByteReader(bytes);
-      while (!r.atEnd) ignored.set(r.string(), r.bool());
+      while (!r.atEnd) {
+        const path = r.string();
+        const isIgnored = r.bool();
+        ignored.set(path, isIgnored);
+        if (isIgnored) hidden.add(path);
+      }
     }
     const paths = [...ignored.keys()];
     let sorted = true;
     for (let at = 1; at < paths.length && sorted; at++) sorted = comparePaths(paths[at - 1]!, paths[at]!) < 0;
     for (const path of sorted ? paths : paths.sort(comparePaths)) {
       const record = this.#index.get(path);
+      if (hidden.has(path)) yield { state: "ignored", path };
       if (record !== undefined) yield { state: "present", path, entry: record.entry };
-      else yield { state: ignored.get(path) === true ? "ignored" : "absent", path };
+      else if (ignored.get(path) !== true) yield { state: "absent", path };
     }
   }
 }

@@ -192,6 +192,69 @@ describe("remote endpoint", () => {
     await endpoint.close();
   });
 
+  test("[REMOTE-56] what is pushed while a commit is under way belongs to the next one", async () => {
+    const inner = new MemoryEndpoint();
+    const apply = inner.apply.bind(inner);
+    const entered = Promise.withResolvers<void>();
+    const answer = Promise.withResolvers<void>();
+    const hashing = Promise.withResolvers<void>();
+    const hashed = Promise.withResolvers<void>();
+    inner.sums = async (paths) => {
+      hashing.resolve();
+      await hashed.promise;
+      return paths.map(() => SUM);
+    };
+    const called = async (...calls: string[]): Promise<void> => {
+      while (inner.calls.slice(-calls.length).join() !== calls.join()) await Bun.sleep(1);
+    };
+    inner.apply = (runId) => {
+      const application = apply(runId);
+      return {
+        push: (ops) => {
+          inner.calls.push(`push ${ops.length}`);
+          return application.push(ops);
+        },
+        commit: async (onResults) => {
+          const ending = application.commit(onResults);
+          inner.calls.push("commit");
+          entered.resolve();
+          await answer.promise;
+          return ending;
+        },
+      };
+    };
+    const { endpoint } = remote(inner);
+    await endpoint.open(request, never);
+    const application = endpoint.apply("run-8", never);
+    const op = (path: string): ApplyOp => {
+      const bytes = new Uint8Array(Buffer.from(path));
+      return { type: "change", change: { side: "beta", path, old: undefined, new: fileEntry(bytes.length), action: "content" }, bytes };
+    };
+    const results: string[] = [];
+    const onResults = (more: OpResult[]): void => void results.push(...more.map((result) => result.path));
+    await application.push([op("a")]);
+    await called("push 1");
+    const sums = endpoint.sums(["a"], never);
+    await hashing.promise;
+    const first = application.commit(onResults);
+    // The commit still waits behind another call, and nobody here can know.
+    await application.push([op("b"), op("c")]);
+    await Bun.sleep(5);
+    hashed.resolve();
+    expect(await sums).toEqual([SUM]);
+    await entered.promise;
+    await application.push([op("d")]);
+    await called("commit", "push 2", "push 1");
+    expect([inner.text("a"), inner.text("b")]).toEqual(["a", undefined]);
+    answer.resolve();
+    expect(await first).toEqual({ seqBefore: 0, seqAfter: 1 });
+    expect(results).toEqual(["a"]);
+    expect(await application.commit(onResults)).toEqual({ seqBefore: 1, seqAfter: 4 });
+    expect(results).toEqual(["a", "b", "c", "d"]);
+    expect(inner.calls.slice(-5)).toEqual(["push 1", "commit", "push 2", "push 1", "commit"]);
+    await endpoint.close();
+  });
+
   test("[REMOTE-44] a transfer between two remote sides arrives whole", async () => {
     const source = new MemoryEndpoint();
     const target = new MemoryEndpoint();

@@ -339,10 +339,11 @@ class RemoteApplication implements Application {
   }
 
   async commit(onResults: (results: OpResult[]) => void): Promise<CommitReply> {
-    await this.#begin();
-    const { channel } = this.#call;
+    // At once, for what is pushed from here on belongs to the next.
     const asked = this.#asked;
     this.#asked = [];
+    await this.#begin();
+    const { channel } = this.#call;
     await channel.send(encodeCommit(asked.length));
     for (let at = 0; ; ) {
       const { tag, r } = openMessage(await next(channel));

@@ -6,7 +6,7 @@
 import { SynclineError } from "#model/error.ts";
 import { type Fd, type FileSystem, type Stat, isCode } from "#platform/file-system.ts";
 import type { Random } from "#platform/host.ts";
-import { makeMarker, readMarker } from "#sync/apply/private-area.ts";
+import { makeMarker, openOrMakeDir, readMarker } from "#sync/apply/private-area.ts";
 
 export type RootIdentity = { readonly rootId: string; readonly stat: Stat };
 
@@ -30,8 +30,7 @@ export function openRootDir(fs: FileSystem, options: RootOptions): Fd {
   const name = path.slice(path.lastIndexOf("/") + 1);
   const parent = openParent(fs, path);
   try {
-    fs.mkdir(parent, name, 0o755);
-    return fs.openDir(parent, name);
+    return openOrMakeDir(fs, parent, name, 0o755);
   } catch (error) {
     throw missing(path, "it cannot be created", error);
   } finally {

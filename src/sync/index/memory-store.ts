@@ -6,7 +6,9 @@
  */
 import { SynclineError, assert } from "#model/error.ts";
 import { type RelPath, compareNames, isWithin, joinPath, nameOf, parentOf } from "#model/path.ts";
+import { PackedRecords } from "#sync/index/packed-records.ts";
 import type { Codec, Log, Store, Table, Tree } from "#sync/index/store.ts";
+import { ByteWriter } from "#sync/wire/bytes.ts";
 
 type Undo = () => void;
 type Note = (undo: Undo) => void;
@@ -204,6 +206,22 @@ class MemoryTree<R> implements Tree<R> {
       if (record !== undefined) out.push({ name, record: this.#codec.decode(record) });
     }
     return out;
+  }
+
+  packed(dir: RelPath): PackedRecords<R> {
+    this.#check();
+    const records = new PackedRecords((bytes) => this.#codec.decode(bytes));
+    const node = this.#find(dir);
+    if (node === undefined) return records;
+    const page = new ByteWriter();
+    for (const name of sortedNames(node)) {
+      const { record } = node.children.get(name)!;
+      if (record === undefined) continue;
+      page.string(name);
+      page.bytes(record);
+    }
+    records.append(page.finish());
+    return records;
   }
 
   childrenAround(dir: RelPath, name: string, limit: number): { name: string; record: R }[] {

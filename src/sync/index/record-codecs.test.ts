@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import type { Entry } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Stat } from "#platform/file-system.ts";
-import { type IndexRecord, entryCodec, indexCodec, matchesStat } from "#sync/index/record-codecs.ts";
+import { type IndexRecord, entryCodec, indexCodec, matchesStat, packedMatchesStat } from "#sync/index/record-codecs.ts";
 
 const NOW = 1_732_153_745_123_456_789n;
 const file: Entry = { kind: "file", size: 10, mode: 0o644, mtimeNs: NOW, sum: "0f".repeat(16) };
@@ -110,5 +110,40 @@ describe("matchesStat", () => {
     const kept = indexCodec.decode(indexCodec.encode({ ...record, entry: { ...file, mtimeNs: far }, ctimeNs: far }));
     expect(matchesStat(kept, { ...stat, mtimeNs: far, ctimeNs: far })).toBe(true);
     expect(matchesStat(kept, { ...stat, mtimeNs: far, ctimeNs: far + 1n })).toBe(false);
+  });
+});
+
+describe("packedMatchesStat", () => {
+  const packed = (each: IndexRecord, asked: Stat): boolean => {
+    const bytes = Uint8Array.of(7, 7, 7, ...indexCodec.encode(each));
+    return packedMatchesStat(bytes, 3, asked);
+  };
+  const sizes = [0, 10, 127, 128, 300, 16_384, 2 ** 31, 2 ** 40 + 12_345];
+
+  test("[SCAN-1] plain files are told unchanged from their bytes, whatever their size, mode and times", () => {
+    for (const size of sizes) {
+      for (const mtimeNs of [NOW, 0n, -1n, -(2n ** 62n)]) {
+        for (const mode of [0, 0o644, 0o4755]) {
+          const kept = { ...record, ino: 2n ** 64n - 5n, entry: { ...file, size, mode, mtimeNs } };
+          expect(packed(kept, { ...stat, ino: 2n ** 64n - 5n, size, mode, mtimeNs })).toBe(true);
+          expect(packed({ ...kept, entry: { ...kept.entry, sum: undefined } }, { ...stat, ino: 1n, size, mode, mtimeNs })).toBe(false);
+        }
+      }
+    }
+  });
+
+  test("[SCAN-1] any difference, a racy record, a time of the disk's own or another kind leaves it to the decoded record", () => {
+    const changes: Partial<Stat>[] = [
+      { ino: 43n }, { ino: 42n + 2n ** 56n }, { size: 11 }, { size: 10 + 128 }, { mode: 0o600 },
+      { mtimeNs: NOW + 1n }, { mtimeNs: NOW + 2n ** 56n }, { ctimeNs: NOW + 6n }, { ctimeNs: NOW + 5n + 2n ** 56n },
+    ];
+    for (const change of changes) expect([change, packed(record, { ...stat, ...change })]).toEqual([change, false]);
+    for (const size of sizes) for (const other of sizes) {
+      expect(packed({ ...record, entry: { ...file, size } }, { ...stat, size: other })).toBe(size === other);
+    }
+    expect(packed({ ...record, racy: true }, stat)).toBe(false);
+    expect(packed({ ...record, diskMtimeNs: NOW }, stat)).toBe(false);
+    expect(packed({ ...record, entry: { ...file, mtimeNs: 2n ** 64n + 9n } }, { ...stat, mtimeNs: 2n ** 64n + 9n })).toBe(false);
+    expect(packed({ ...record, entry: { kind: "dir", mode: 0o644 } }, { ...stat, kind: "dir" })).toBe(false);
   });
 });

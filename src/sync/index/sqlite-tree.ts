@@ -19,6 +19,7 @@ import {
   parentOf,
 } from "#model/path.ts";
 import type { Codec, Tree } from "#sync/index/store.ts";
+import { PackedRecords } from "#sync/index/packed-records.ts";
 import { type Sql, blobSum, checkBlob } from "#sync/index/sql.ts";
 import {
   NO_NAME,
@@ -208,15 +209,14 @@ export class SqliteTrees {
     return true;
   }
 
-  eachChild(tree: TreeState, path: RelPath, each: (name: string, bytes: Uint8Array) => void): void {
+  /** The bytes of a directory's pages, in order. */
+  eachPage(tree: TreeState, path: RelPath, each: (page: Uint8Array) => void): void {
     const dir = this.#dirId(tree, path);
     if (dir === undefined) return;
     this.#flushPages((cached) => cached.dir === dir);
-    const reader = new ByteReader(NO_NAME);
     for (const row of pageRows(this.#sql, dir)) {
       checkBlob(row);
-      reader.reset(row.data);
-      while (!reader.atEnd) each(reader.string(), reader.bytes());
+      each(row.data);
     }
   }
 
@@ -618,10 +618,18 @@ class SqliteTree<R> implements Tree<R> {
 
   children(dir: RelPath): { name: string; record: R }[] {
     const out: { name: string; record: R }[] = [];
-    this.#trees.eachChild(this.#state, dir, (name, bytes) => {
-      out.push({ name, record: this.#decode(bytes) });
+    const reader = new ByteReader(NO_NAME);
+    this.#trees.eachPage(this.#state, dir, (page) => {
+      reader.reset(page);
+      while (!reader.atEnd) out.push({ name: reader.string(), record: this.#decode(reader.bytes()) });
     });
     return out;
+  }
+
+  packed(dir: RelPath): PackedRecords<R> {
+    const records = new PackedRecords((bytes) => this.#decode(bytes));
+    this.#trees.eachPage(this.#state, dir, (page) => records.append(page));
+    return records;
   }
 
   childrenAround(dir: RelPath, name: string, limit: number): { name: string; record: R }[] {

@@ -113,6 +113,9 @@ function treeBasics(using: Using): void {
       expect(names).toEqual(ODD_NAMES.toSorted(compareNames));
       for (const [index, child] of ODD_NAMES.entries()) expect(tree.get(joinPath("d", child))?.value).toBe(index);
       expect(tree.children("nowhere")).toEqual([]);
+      expect(tree.packed("d").all()).toEqual(tree.children("d"));
+      expect(tree.packed("d").seek("not there")).toBeUndefined();
+      expect(tree.packed("nowhere").count).toBe(0);
       return store;
     }));
 
@@ -348,6 +351,10 @@ function compareWithModel(tree: Tree<Sample>, model: TreeModel): void {
   for (const dir of dirs) {
     const children = wanted.filter(([path]) => parentOf(path) === dir);
     expect(tree.children(dir)).toEqual(children.map(([path, record]) => ({ name: nameOf(path), record })));
+    const packed = tree.packed(dir);
+    expect(packed.all()).toEqual(tree.children(dir));
+    expect(packed.count).toBe(children.length);
+    for (const [path, record] of children) expect(packed.seek(nameOf(path))?.record()).toEqual(record);
   }
   for (const [path, record] of wanted) expect(tree.get(path)).toEqual(record);
 }

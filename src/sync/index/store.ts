@@ -5,6 +5,7 @@
  * All calls are synchronous and belong to one owner. Values passed in are not kept by reference after the call.
  */
 import type { RelPath } from "#model/path.ts";
+import type { PackedRecords } from "#sync/index/packed-records.ts";
 
 export type Codec<R> = {
   encode(record: R): Uint8Array;
@@ -22,6 +23,8 @@ export interface Tree<R> {
   delete(path: RelPath): void;
   /** Direct children of `dir` in compareNames order. The array is the caller's. */
   children(dir: RelPath): { name: string; record: R }[];
+  /** As children(), each decoded only when it is asked for. */
+  packed(dir: RelPath): PackedRecords<R>;
   /**
    * The direct children of `dir` that are nearest to `name` in compareNames order: at most `limit` before it and
    * `limit` from it on. Costs by what is returned, whatever the size of the directory.

@@ -11,7 +11,8 @@
 import type { Sum } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
 import { PRIVATE_DIR, type RelPath, joinPath, nameOf, parentOf } from "#model/path.ts";
-import { type IndexRecord, matchesStat } from "#sync/index/record-codecs.ts";
+import { PackedRecords } from "#sync/index/packed-records.ts";
+import { type IndexRecord, matchesStat, packedMatchesStat } from "#sync/index/record-codecs.ts";
 import type { Tree } from "#sync/index/store.ts";
 import { IGNORE_FILE, IgnoreRules } from "#sync/scan/ignore.ts";
 import type { DirectoryHook, IndexChange, IndexEditor } from "#sync/scan/index-editor.ts";
@@ -147,11 +148,9 @@ export class Walk {
       return scanProblem(dir, error);
     }
     if (pacer.dueNow()) yield;
-    const children = index.children(dir);
+    const known = index.packed(dir);
     if (pacer.dueNow()) yield;
-    const byName = new Map<string, IndexRecord>();
-    for (const child of children) byName.set(child.name, child.record);
-    const inside = this.#rulesInside(frame, fd, items, byName.get(IGNORE_FILE));
+    const inside = this.#rulesInside(frame, fd, items, known.seek(IGNORE_FILE)?.record());
     if (!(inside.rules instanceof IgnoreRules)) return inside.rules;
     if (problems.size > 0) problems.settle(dir);
 
@@ -161,18 +160,18 @@ export class Walk {
     for (const { name, kind } of items) {
       // At any depth: a directory in the root may be a root of another session.
       if (name === PRIVATE_DIR) continue;
-      const old = byName.get(name);
+      const old = known.seek(name);
       if (old !== undefined) seen++;
       const stat = this.#look(place, name, kind, old);
-      if (stat !== undefined) yield* this.#differs(place, name, stat, old);
+      if (stat !== undefined) yield* this.#differs(place, name, stat, old?.record());
       if (pacer.due()) yield;
     }
-    if (seen < children.length) yield* this.#unlisted(place, items, children);
+    if (seen < known.count) yield* this.#unlisted(place, items, known.all());
     const doubt = this.#settleAbsence(place);
     if (doubt !== undefined) return doubt;
     if (place.changes.length === 0) return undefined;
     if (!this.#isRecorded(dir)) return changedProblem(dir);
-    yield* this.#o.editor.write(dir, children, place.changes);
+    yield* this.#o.editor.write(dir, known.all(), place.changes);
     return undefined;
   }
 
@@ -209,7 +208,7 @@ export class Walk {
    * The quick part of looking at one listed name, where nearly all items end: returns its stat when it
    * differs from the index. `kind` is a hint that spares the stat of what is ignored.
    */
-  #look(place: Place, name: string, kind: DirItem["kind"], old: IndexRecord | undefined): Stat | undefined {
+  #look(place: Place, name: string, kind: DirItem["kind"], old: Known | undefined): Stat | undefined {
     const { fs, problems } = this.#o;
     const asks = (old === undefined || place.recheck) && !place.rules.none;
     if (asks && kind !== "unknown" && this.#isIgnored(place, name, kind === "dir", old)) return undefined;
@@ -217,7 +216,7 @@ export class Walk {
     try {
       stat = fs.stat(place.fd, name);
     } catch (error) {
-      if (isCode(error, "ENOENT")) place.ghosts.push({ name, old });
+      if (isCode(error, "ENOENT")) place.ghosts.push({ name, old: old?.record() });
       else problems.add(scanProblem(joinPath(place.dir, name), error));
       return undefined;
     }
@@ -232,17 +231,22 @@ export class Walk {
     return undefined;
   }
 
-  #matches(old: IndexRecord, stat: Stat): boolean {
-    if (this.#o.deep && stat.kind === "file") return false;
+  #matches(known: Known, stat: Stat): boolean {
+    if (stat.kind === "file") {
+      if (this.#o.deep) return false;
+      if (known instanceof PackedRecords && packedMatchesStat(known.page, known.start, stat)) return true;
+    }
+    const old = known.record();
     // An attribute of a directory shows only in its ctime, which matchesStat leaves out because children move
     // it too.
     if (this.#o.xattrs && stat.kind === "dir" && old.ctimeNs !== stat.ctimeNs) return false;
     return matchesStat(old, stat);
   }
 
-  #isIgnored(place: Place, name: string, isDir: boolean, old: IndexRecord | undefined): boolean {
+  #isIgnored(place: Place, name: string, isDir: boolean, known: Known | undefined): boolean {
     const path = joinPath(place.dir, name);
     if (!place.rules.ignores(path, isDir)) return false;
+    const old = known?.record();
     if (old !== undefined) place.changes.push({ name, path, old, next: "ignored", nlink: 1, silent: false });
     return true;
   }
@@ -327,7 +331,7 @@ export class Walk {
 
   *#missing(place: Place, name: string, old: IndexRecord): Generator<void> {
     const ghosts = place.ghosts.length;
-    const stat = this.#look(place, name, "unknown", old);
+    const stat = this.#look(place, name, "unknown", asKnown(old));
     if (stat !== undefined) yield* this.#differs(place, name, stat, old);
     if (place.ghosts.length === ghosts) return;
     place.ghosts.pop();
@@ -475,7 +479,7 @@ export class Walk {
     const old = index.get(path);
     let stat: Stat | undefined;
     try {
-      if (this.#isSpelled(dir, fd, nameOf(path))) stat = this.#look(place, nameOf(path), "unknown", old);
+      if (this.#isSpelled(dir, fd, nameOf(path))) stat = this.#look(place, nameOf(path), "unknown", asKnown(old));
       else place.ghosts.push({ name: nameOf(path), old });
     } catch (error) {
       return problems.add(scanProblem(dir, error));
@@ -510,6 +514,13 @@ export class Walk {
     }
     return this.#listing.names.has(name);
   }
+}
+
+/** What the index holds at a name, perhaps not decoded yet. */
+type Known = { record(): IndexRecord };
+
+function asKnown(record: IndexRecord | undefined): Known | undefined {
+  return record === undefined ? undefined : { record: () => record };
 }
 
 type Listing = { readonly dir: RelPath; readonly names: ReadonlySet<string> };

@@ -26,14 +26,8 @@ import type { SessionEvent } from "#sync/session/events.ts";
 import { IGNORE_FILE } from "#sync/scan/ignore.ts";
 import { SimilarFiles } from "#sync/session/similar-files.ts";
 import { type InFlight, type SessionState, otherSide } from "#sync/session/state.ts";
+import { GROUP_OPS_MIN, type StepGroup, stepGroups, wantedContent } from "#sync/session/step-groups.ts";
 import { memoryChannelPair } from "#sync/transport/memory-channel.ts";
-
-/** Ops placed by one commit: bounds what a crash can undo and what both sides keep in memory for it. */
-const GROUP_OPS_MIN = 128_000;
-/** Groups that a very large plan is cut into; each costs a write of everything that is still pending. */
-const GROUPS_WANTED = 8;
-/** Content bytes staged for one commit, so that the stage cannot fill the disk unnoticed. */
-const GROUP_BYTES_MAX = 8 * 2 ** 30;
 
 /** Refusals that only the side that is written to can have met, whoever reports them. */
 const TARGET_CODES = new Set(["ENOSPC", "EDQUOT", "EROFS"]);
@@ -66,44 +60,33 @@ export type ExecutionContext = {
   readonly signal: AbortSignal;
 };
 
-/** Must the bytes of this change come from the other side? */
-function wantedContent(step: Step): FileEntry | undefined {
-  if (step.type === "move" || step.change.action !== "content") return undefined;
-  const entry = step.change.new;
-  if (entry?.kind !== "file" || entry.size === 0) return undefined;
-  return step.change.from === undefined && entry.linkTo === undefined ? entry : undefined;
-}
-
-/** With `--durable always`: what a power loss can take back at most, on one side. */
-const GROUP_OPS_ALWAYS = 64;
-
-function* groups(steps: readonly Step[], always: boolean): Generator<Step[]> {
-  let group: Step[] = [];
-  let bytes = 0;
-  const opsMax = always ? GROUP_OPS_ALWAYS : Math.max(GROUP_OPS_MIN, Math.ceil(steps.length / GROUPS_WANTED));
-  for (const step of steps) {
-    const size = wantedContent(step)?.size ?? 0;
-    if (group.length > 0 && (group.length >= opsMax || bytes + size > GROUP_BYTES_MAX)) {
-      yield group;
-      group = [];
-      bytes = 0;
-    }
-    group.push(step);
-    bytes += size;
-  }
-  if (group.length > 0) yield group;
-}
-
 export async function executeSide(side: Side, steps: readonly Step[], context: ExecutionContext): Promise<void> {
   if (steps.length === 0) return;
   const target = context.endpoints[side];
   const application = target.apply(context.runId, context.signal);
   const similar = new SimilarFiles(context.state, side, steps);
-  for (const group of groups(steps, context.durable === "always")) {
-    context.signal.throwIfAborted();
-    await new GroupExecution(side, group, { isPart: steps.length > GROUP_OPS_MIN, application, similar }, context).run();
+  const isPart = steps.length > GROUP_OPS_MIN;
+  /** The commit that is under way. */
+  let committed: Promise<void> | undefined;
+  try {
+    for (const group of stepGroups(steps, context.durable === "always", context.state.comparesAll)) {
+      context.signal.throwIfAborted();
+      if (!group.mayOverlap) await committed;
+      const execution = new GroupExecution(side, group, { isPart, application, similar }, context);
+      await execution.push();
+      await committed;
+      committed = execution.commit();
+      // Waited for below, or by the next group, which may fail before it comes to that.
+      committed.catch(() => undefined);
+    }
+  } finally {
+    // Whatever broke off: what is under way is recorded before anybody closes the state.
+    await committed;
   }
 }
+
+/** Ops of a group from which on the garbage it leaves is worth a collection. */
+const COLLECTED_OPS_MIN = 32_000;
 
 type SharedByGroups = {
   /** The plan was cut into several: a collection, about 0.2 s, is little beside it. */
@@ -116,6 +99,7 @@ type SharedByGroups = {
 class GroupExecution {
   readonly #side: Side;
   readonly #group: readonly Step[];
+  readonly #isLast: boolean;
   readonly #shared: SharedByGroups;
   readonly #context: ExecutionContext;
   readonly #ops: ApplyOp[] = [];
@@ -125,18 +109,24 @@ class GroupExecution {
   /** Directories whose ignore file this group wrote. */
   readonly #rulesChanged: RelPath[] = [];
 
-  constructor(side: Side, group: readonly Step[], shared: SharedByGroups, context: ExecutionContext) {
+  constructor(side: Side, group: StepGroup, shared: SharedByGroups, context: ExecutionContext) {
     this.#side = side;
-    this.#group = group;
+    this.#group = group.steps;
+    this.#isLast = group.isLast;
     this.#shared = shared;
     this.#context = context;
   }
 
-  async run(): Promise<void> {
+  /** Has everything staged. */
+  async push(): Promise<void> {
     const large = await this.#transferLarge();
     this.#collect();
     await this.#pushAll(large);
     this.#collect();
+  }
+
+  /** Has it placed, and records the outcome. */
+  async commit(): Promise<void> {
     const { state } = this.#context;
     const durable = this.#context.durable !== "none";
     state.store.transaction({ durable }, () => state.addInFlight(this.#inFlight));
@@ -158,13 +148,14 @@ class GroupExecution {
       // What failed may have failed after it was placed; and what an earlier end left unsettled stays so.
       const doubtful = this.#inFlight.filter(({ path }) => this.#failed.has(path));
       state.keepUnsettled([...state.unsettled, ...doubtful]);
-      state.save(durable);
+      if (state.comparesAll && !this.#isLast) state.saveProgress();
+      else state.save(durable);
     });
   }
 
   /** The runtime would let the garbage of a large plan grow to as much as lives. */
   #collect(): void {
-    if (this.#shared.isPart) this.#context.collectGarbage();
+    if (this.#shared.isPart && this.#group.length >= COLLECTED_OPS_MIN) this.#context.collectGarbage();
   }
 
   /** Large files first: what arrives is staged and named by its path. */

@@ -31,6 +31,30 @@ function pendingOf(state: SessionState): Record<string, string[]> {
 }
 
 describe("what a session remembers", () => {
+  test("[SESSION-39] in the middle of a first copy the ancestor grows, with its roots and filters, and everything is asked for again", () => {
+    const disk = new MemoryDisk();
+    const state = new SessionState(new MemoryStore(disk), random);
+    const mark = (seq: number) => ({ rootId: "r", epoch: "e", seq, filterHash: "h" });
+    Object.assign(state.marks, { alpha: mark(7), beta: mark(9) });
+    for (const name of ["f", "g"]) state.observe("alpha", name, present(file(name)), preserve);
+    const agreed = (path: string, save: () => void): void =>
+      state.store.transaction({ durable: true }, () => {
+        state.achieved("beta", path, file(path), preserve);
+        save();
+      });
+    agreed("f", () => state.saveProgress());
+    expect([state.comparesAll, state.unsaved()]).toEqual([true, true]);
+    disk.kill();
+    const after = new SessionState(new MemoryStore(disk), random);
+    expect([after.marks.alpha, after.marks.beta, after.comparesAll]).toEqual([mark(0), mark(0), true]);
+    expect([[...after.ancestor.walk("")], after.files]).toEqual([[["f", file("f")]], 1]);
+    expect(pendingOf(after)).toEqual({ alpha: [], beta: [] });
+    Object.assign(after.marks, { alpha: mark(7), beta: mark(9) });
+    after.store.transaction({ durable: true }, () => after.save(true));
+    expect(after.comparesAll).toBe(false);
+    expect(() => after.store.transaction({ durable: true }, () => after.saveProgress())).toThrow();
+  });
+
   test("[SESSION-10] what equals the ancestor is not pending; what a side holds elsewhere is what the ancestor says", () => {
     const state = stateWith({ f: file("one") });
     state.observe("alpha", "f", present(file("two")), preserve);

@@ -2,6 +2,7 @@
  * What the controller remembers of one pair between cycles and runs: the ancestor, what still differs from it on
  * either side, how far each side's observations were consumed, and which changes were on their way when it stopped.
  */
+import { assert } from "#model/error.ts";
 import { type Entry, compareContent, sameEntry, type Preserve } from "#model/entry.ts";
 import { type RelPath, compareNames, comparePaths, isWithin, joinPath, nameOf, parentOf } from "#model/path.ts";
 import type { Problem } from "#model/observation.ts";
@@ -72,6 +73,8 @@ export class SessionState {
   #batch: Map<RelPath, Entry> | undefined;
   /** Sequences whose observations are stored durably, so that the endpoints' logs may forget them. */
   readonly savedSeq: Record<Side, number>;
+  /** Is nothing stored of what was observed, so that whoever starts from here compares everything? */
+  #comparesAll: boolean;
 
   /** @param seeds those that a side names content by; with others than last time nothing is remembered. Undefined: our own */
   constructor(store: Store, random: Random, seeds?: SumSeeds) {
@@ -87,6 +90,7 @@ export class SessionState {
     this.marks = { alpha: savedMark(store, "alpha"), beta: savedMark(store, "beta") };
     for (const side of SIDES) this.#loadPending(side);
     this.savedSeq = { alpha: this.marks.alpha?.seq ?? 0, beta: this.marks.beta?.seq ?? 0 };
+    this.#comparesAll = SIDES.every((side) => this.savedSeq[side] === 0);
     this.#saved = this.#fingerprint();
     if (seeds !== undefined) this.#adoptSeeds(known, seeds);
   }
@@ -100,6 +104,10 @@ export class SessionState {
     if (known !== undefined && Buffer.compare(known, bytes) === 0) return;
     if (known !== undefined) this.reset();
     this.store.transaction({ durable: true }, () => this.#meta.set("seeds", bytes));
+  }
+
+  get comparesAll(): boolean {
+    return this.#comparesAll;
   }
 
   /** Call before connecting: what was on its way when the process or the link ended may have arrived. */
@@ -143,13 +151,13 @@ export class SessionState {
     return bytes === undefined ? 0 : new ByteReader(bytes).varint();
   }
 
-  #saveMark(side: Side): void {
+  #saveMark(side: Side, seq = this.marks[side]?.seq ?? 0): void {
     const mark = this.marks[side];
     if (mark === undefined) return;
     const w = new ByteWriter();
     w.string(mark.rootId);
     w.string(mark.epoch);
-    w.varint(mark.seq);
+    w.varint(seq);
     w.string(mark.filterHash);
     this.#meta.set(`mark-${side}`, w.finish());
   }
@@ -444,12 +452,30 @@ export class SessionState {
     }
   }
 
-  /** Writes what must go together with ancestor changes. Call inside a transaction of that durability. */
-  save(durable: boolean): void {
-    this.#saved = this.#fingerprint();
+  /**
+   * As save(), in the middle of a first copy and without what is pending, which a large one has much of: whoever starts
+   * from there asks both sides for everything, and still knows of which roots, and under which filters, the ancestor is.
+   */
+  saveProgress(): void {
+    const { alpha, beta } = this.marks;
+    const isFirst = this.#comparesAll && alpha !== undefined && beta !== undefined;
+    assert(isFirst, "nothing is stored that would not be asked for again");
+    this.#saveFiles();
+    for (const side of SIDES) this.#saveMark(side, 0);
+  }
+
+  #saveFiles(): void {
     const w = new ByteWriter();
     w.varint(this.files);
     this.#meta.set("files", w.finish());
+  }
+
+  /** Writes what must go together with ancestor changes. Call inside a transaction of that durability. */
+  save(durable: boolean): void {
+    this.#saved = this.#fingerprint();
+    this.#comparesAll = SIDES.every((side) => (this.marks[side]?.seq ?? 0) === 0);
+    this.#saveFiles();
+    const w = new ByteWriter();
     for (const side of SIDES) {
       this.#saveMark(side);
       if (durable) this.savedSeq[side] = this.marks[side]?.seq ?? 0;

@@ -1,7 +1,21 @@
 /** Scenarios 40–45: names that a disk cannot keep apart, links that lead out, special files, privileges, files of ours. */
 import { describe, expect, test } from "bun:test";
 import { PRESERVE_DEFAULT } from "#model/entry.ts";
+import type { OpenRequest } from "#sync/endpoint/endpoint.ts";
 import { SimPair, atCall, changesOf, problemsOf } from "#testing/scenarios/sim-pair.ts";
+
+const REQUEST: Omit<OpenRequest, "sessionId"> = {
+  seeds: { a: 1n, b: 2n },
+  writable: true,
+  ignore: [],
+  include: [],
+  preserve: PRESERVE_DEFAULT,
+  durable: "batch",
+  verifyReadBack: false,
+  compress: "none",
+  createRoot: false,
+  expectRootId: undefined,
+};
 
 const folding = { beta: { disk: { caseInsensitive: true, normalise: true } } } as const;
 
@@ -243,5 +257,26 @@ describe("[S-45] files of ours", () => {
     expect(pair.beta.user.exists(`${own}/s0`) || pair.beta.user.exists(`${own}/s1`)).toBe(false);
     expect(pair.beta.user.read(`${stage}/other-session/s0`)).toBe("in use by another");
     expect(pair.alpha.show()).toBe("f=one");
+  });
+
+  test("[S-45] sessions that meet at a new root agree on who it is", async () => {
+    for (let k = 1; k <= 40; k++) {
+      const pair = new SimPair({ seed: k });
+      const boots = [1, 2].map(() => pair.beta.host.boot({ asyncDelayMs: 1 }));
+      const ids = boots.map(async (boot, at) => {
+        // The second begins while the first is under way, at one moment or another.
+        await pair.clock.turn(at * k * 0.1);
+        const endpoint = pair.beta.endpoint(boot, `session ${at}`);
+        const { rootId } = await endpoint.open({ ...REQUEST, sessionId: String(at).repeat(32) }, new AbortController().signal);
+        await endpoint.close();
+        return rootId;
+      });
+      const [first, second] = await pair.clock.runUntilIdle(Promise.all(ids));
+      expect([k, second]).toEqual([k, first!]);
+      expect([k, pair.beta.host.user.tree("/root/.syncline").keys().toArray()]).toEqual([
+        k,
+        [".gitignore", "root", "stage", `stage/${"0".repeat(32)}`, `stage/${"1".repeat(32)}`, "trash"],
+      ]);
+    }
   });
 });
