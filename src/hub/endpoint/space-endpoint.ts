@@ -57,7 +57,11 @@ export type SpaceEndpointOptions = {
   readonly hash: (text: string) => string;
 };
 
-/** Entries are counted exactly up to here at each scan; the brake of a larger side does not hang on the last one. */
+/**
+ * Entries below a prefix are counted so often at most, and exactly up to so many: the brake of a side does not hang on
+ * the last one, and counting would cost more than most changes. A whole space knows its number.
+ */
+const COUNT_EVERY_MS = 10_000;
 const COUNTED_MAX = 10_000;
 
 type Opened = {
@@ -74,8 +78,9 @@ export class SpaceEndpoint implements Endpoint {
   readonly #options: SpaceEndpointOptions;
   #opened: Opened | undefined;
   #application: SpaceApplication | undefined;
-  /** Entries at the last full scan, where there are more than are counted each time. */
+  /** Entries below the prefix as last counted, and when. */
   #entries = 0;
+  #countedMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: SpaceEndpointOptions) {
     this.#options = options;
@@ -146,12 +151,20 @@ export class SpaceEndpoint implements Endpoint {
     const { view, rules, lineage } = this.#now;
     await this.#requirePrefixStays(view);
     // First the sequence: what is committed while we list is told again next time, and nothing is missed.
-    const { sequence } = await view.spaces.space(view.who, view.space);
+    const { sequence, usage } = await view.spaces.space(view.who, view.space);
     if (request.since === 0) this.#entries = await observeAll(view, rules, onBatch, signal);
     else await observeSince(view, rules, request.since, onBatch, signal);
-    const counted = await view.spaces.count(view.who, view.space, view.prefix, COUNTED_MAX);
-    const entries = counted < COUNTED_MAX ? counted : Math.max(counted, this.#entries);
+    const entries = view.prefix === "" ? usage.entries : await this.#count(view);
     return { seq: sequence, epoch: lineage, problems: [], entries, hashedBytes: 0, degraded: undefined };
+  }
+
+  async #count(view: LinkView): Promise<number> {
+    const nowMs = this.#options.host.clock.monotonicMs();
+    if (nowMs - this.#countedMs < COUNT_EVERY_MS) return this.#entries;
+    this.#countedMs = nowMs;
+    const counted = await view.spaces.count(view.who, view.space, view.prefix, COUNTED_MAX);
+    this.#entries = counted < COUNTED_MAX ? counted : Math.max(counted, this.#entries);
+    return this.#entries;
   }
 
   async #requirePrefixStays(view: LinkView): Promise<void> {
