@@ -24,8 +24,8 @@ import type { CommitOutcome, ListRequest } from "#hub/meta/meta-store.ts";
 /** What a caller says of its commit; actor comes from the principal. */
 export type CommitRequest = {
   readonly changes: readonly SpaceChange[];
-  /** What new content of the changes came through; undefined when the space has all of it already. */
-  readonly intake?: Intake | undefined;
+  /** What content of the changes came through, or is held by; undefined when none of them has content. */
+  readonly intake: Intake | undefined;
   readonly atomic: boolean;
   readonly cause: Cause;
   readonly traceId: string;

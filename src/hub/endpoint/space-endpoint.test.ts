@@ -95,7 +95,7 @@ describe("a directory and a space", () => {
     expect(await hub.files("demo")).toEqual({ "other/secret": "not for web1", "sites/web1/index.html": "hello" });
     expect(readdirSync(web1.root).sort()).toEqual([".syncline", "index.html"]);
     const remove = { type: "remove", path: "sites", expect: { kind: "any" }, recursive: true } as const;
-    const request = { changes: [remove], atomic: true, cause: "edit", traceId: "0".repeat(32) } as const;
+    const request = { changes: [remove], intake: undefined, atomic: true, cause: "edit", traceId: "0".repeat(32) } as const;
     await hub.spaces.commit(hub.who, "demo", request);
     const error = await web1.run().then(() => undefined, (thrown: unknown) => thrown as SynclineError);
     expect(error?.code).toBe("ROOT_MISSING");

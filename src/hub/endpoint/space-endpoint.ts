@@ -138,7 +138,8 @@ export class SpaceEndpoint implements Endpoint {
       type: "put", path: view.prefix, expect: { kind: "absent" }, entry, content: undefined, makeParents: true,
     } as const;
     const traceId = this.#traceId();
-    await view.spaces.commit(view.who, view.space, { changes: [change], atomic: true, cause: "edit", traceId });
+    const request = { changes: [change], intake: undefined, atomic: true, cause: "edit", traceId } as const;
+    await view.spaces.commit(view.who, view.space, request);
   }
 
   #traceId(): string {
