@@ -1,5 +1,6 @@
 /** Entries: what is at a path and below it, and the changes that move no bytes. */
 import * as z from "zod";
+import type { Intake } from "#hub/space-service.ts";
 import type { SpaceChange, Version } from "#hub/space.ts";
 import { decodeName, encodeName, isWithin, pathFault } from "#model/path.ts";
 import { commitAll, sequenceExpect } from "#gateway/api/outcome.ts";
@@ -189,16 +190,20 @@ export const ENTRY_ROUTES: readonly AnyRoute[] = [
           "copy the directories in it one by one",
         );
       }
-      const changes = [top, ...inside].map((version) => copied(version, body.from, body.to));
-      const [done] = await commitAll(call, space, changes, body.message, "conflict");
+      await using intake = services.spaces.intake(who, space);
+      const changes: SpaceChange[] = [];
+      for (const version of [top, ...inside]) changes.push(await copied(version, body.from, body.to, intake));
+      const [done] = await commitAll(call, space, changes, body.message, "conflict", intake);
       return json(201, { version: versionJson(done!.version), entries: changes.length });
     },
   }),
 ];
 
-function copied(version: Version, from: string, to: string): SpaceChange {
+/** Its content is held, so that the old version may go meanwhile. */
+async function copied(version: Version, from: string, to: string, intake: Intake): Promise<SpaceChange> {
   const path = to + version.path.slice(from.length);
-  if (version.entry!.kind === "file" && version.content === undefined) {
+  const isHeld = version.content !== undefined && (await intake.hold(version.content));
+  if (version.entry!.kind === "file" && !isHeld) {
     throw new ApiProblem("CHUNK_MISSING", "retention has dropped the bytes of this version", undefined, {
       path: version.path,
     });

@@ -138,8 +138,8 @@ export class SpaceEndpoint implements Endpoint {
       type: "put", path: view.prefix, expect: { kind: "absent" }, entry, content: undefined, makeParents: true,
     } as const;
     const traceId = this.#traceId();
-    const request = { changes: [change], intake: undefined, atomic: true, cause: "edit", traceId } as const;
-    await view.spaces.commit(view.who, view.space, request);
+    const commit = { changes: [change], intake: undefined, atomic: true, cause: "edit", traceId } as const;
+    await view.spaces.commit(view.who, view.space, commit);
   }
 
   #traceId(): string {
