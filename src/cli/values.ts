@@ -6,7 +6,7 @@
  * - brake: `N`, `P%` or `none`
  * - preserve: names separated by commas; with `+NAME` and `-NAME` the default is altered, otherwise replaced
  */
-import { type Preserve, PRESERVE_DEFAULT } from "#model/entry.ts";
+import { PRESERVE_ALL, PRESERVE_DEFAULT, type Preserve } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import { readBytes, readDurationMs } from "#config/quantities.ts";
 import type { Brake } from "#sync/session/events.ts";
@@ -98,17 +98,7 @@ export function parsePreserve(text: string): Preserve {
 
 function preserveWord(name: string, text: string, remove: boolean): Partial<Preserve> {
   if (name === "none" && !remove) return PRESERVE_NONE;
-  if (name === "all" && !remove) {
-    return {
-      mode: true,
-      mtime: true,
-      owner: "name",
-      xattrs: true,
-      hardlinks: true,
-      symlinks: true,
-      sparse: true,
-    };
-  }
+  if (name === "all" && !remove) return PRESERVE_ALL;
   const set = Object.hasOwn(PRESERVE_WORDS, name) ? PRESERVE_WORDS[name]! : undefined;
   if (set === undefined) throw badPreserve(text);
   if (!remove) return set;

@@ -6,7 +6,7 @@
  * what is put, directories before what is in them. Every change expects the version that was looked at, so that an edit
  * made meanwhile is never lost: it makes the change stale.
  */
-import { compareContent, sameMetadata, type Entry } from "#model/entry.ts";
+import { compareContent, type Entry, PRESERVE_ALL, sameMetadata } from "#model/entry.ts";
 import { type RelPath, compareBytes, encodeName } from "#model/path.ts";
 import type { ContentRef, Expect, SpaceChange, Version } from "#hub/space.ts";
 
@@ -17,21 +17,11 @@ export type Difference = {
   readonly wanted: Version | undefined;
 };
 
-const CARRIED = {
-  mode: true,
-  mtime: true,
-  owner: "name",
-  xattrs: true,
-  hardlinks: true,
-  symlinks: true,
-  sparse: true,
-} as const;
-
 function isSame(a: Version, b: Version): boolean {
   if (a.entry === undefined || b.entry === undefined) return a.entry === b.entry;
   if (a.entry.kind !== b.entry.kind || a.content?.id !== b.content?.id) return false;
   if (a.entry.kind !== "file" && compareContent(a.entry, b.entry) !== "same") return false;
-  return sameMetadata(a.entry, b.entry, CARRIED);
+  return sameMetadata(a.entry, b.entry, PRESERVE_ALL);
 }
 
 /** Merges two listings in byte order into what differs. */

@@ -72,6 +72,16 @@ export const PRESERVE_DEFAULT: Preserve = {
   sparse: true,
 };
 
+export const PRESERVE_ALL: Preserve = {
+  mode: true,
+  mtime: true,
+  owner: "name",
+  xattrs: true,
+  hardlinks: true,
+  symlinks: true,
+  sparse: true,
+};
+
 export type Content = "same" | "differs" | "unknown";
 
 /** Do two entries hold the same content? "unknown" only when sizes agree and a sum is missing. */
