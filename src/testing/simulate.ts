@@ -1,17 +1,20 @@
 /**
- * `npm run simulate -- [--seed S] [--seeds N] [--jobs J] [--all] [--one-writer]`: runs simulated lives, N from seed S
- * on, in J processes; with --one-writer those of one-writer.ts. Stops at the first life that fails and tells its story;
+ * `npm run simulate -- [--seed S] [--seeds N] [--jobs J] [--all] [--one-writer | --hub]`: runs simulated lives, N from
+ * seed S on, in J processes; with --one-writer those of one-writer.ts, with --hub those of hub/hub-life.ts. Stops at the first life that fails and tells its story;
  * with --all it goes on and tells only what failed.
  */
 import { availableParallelism } from "node:os";
+import { hubLife } from "#testing/hub/hub-life.ts";
 import { oneWriterLife } from "#testing/one-writer.ts";
 import { SimFailure, simulate } from "#testing/sim-run.ts";
 
 /** Lives that one process is given at a time. */
 const SLICE = 250;
 
-const ONE_WRITER = "--one-writer";
-const live = process.argv.includes(ONE_WRITER) ? oneWriterLife : simulate;
+/** Lives of another kind than usual, by the flag that asks for them. */
+const KINDS = { "--one-writer": oneWriterLife, "--hub": hubLife };
+const kind = (Object.keys(KINDS) as (keyof typeof KINDS)[]).find((flag) => process.argv.includes(flag));
+const live = kind === undefined ? simulate : KINDS[kind];
 
 /** What was thrown where nobody listened; it would end a real process. */
 const unheard: unknown[] = [];
@@ -54,7 +57,7 @@ async function runSlice(first: number, count: number, keepGoing: boolean): Promi
 /** A slice in a process of its own, so that all cores work and no life can disturb another. */
 async function runApart(first: number, count: number, keepGoing: boolean): Promise<Slice> {
   const flags = ["--slice", "--seed", String(first), "--seeds", String(count), ...(keepGoing ? ["--all"] : [])];
-  if (live === oneWriterLife) flags.push(ONE_WRITER);
+  if (kind !== undefined) flags.push(kind);
   const child = Bun.spawn([process.execPath, import.meta.path, ...flags], { stdout: "pipe", stderr: "inherit" });
   const text = await new Response(child.stdout).text();
   if ((await child.exited) !== 0) throw new Error(`the process for seeds from ${first} failed`);
