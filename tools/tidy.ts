@@ -54,11 +54,34 @@ const LADDER: Record<string, readonly string[]> = {
     "transfer",
     "endpoint",
   ],
-  config: ["model", "platform"],
+  config: ["model", "platform", "access"],
   access: ["model", "platform"],
   store: ["model", "platform", "wire", "chunk"],
-  hub: ["model", "platform", "wire", "chunk", "scan", "transfer", "apply", "endpoint", "store", "access"],
-  agent: ["model", "platform", "wire", "index", "transport", "endpoint", "session", "config", "access"],
+  hub: [
+    "model",
+    "platform",
+    "wire",
+    "chunk",
+    "scan",
+    "transport",
+    "transfer",
+    "apply",
+    "endpoint",
+    "store",
+    "access",
+  ],
+  agent: [
+    "model",
+    "platform",
+    "wire",
+    "index",
+    "transport",
+    "endpoint",
+    "session",
+    "config",
+    "access",
+    "agents-contract",
+  ],
   gateway: ["model", "platform", "wire", "chunk", "endpoint", "store", "access", "hub", "config"],
   cli: [
     "model",
@@ -80,10 +103,13 @@ const LADDER: Record<string, readonly string[]> = {
   main: ["cli"],
 };
 
-/** Files of a higher room that hold nothing but types which lower rooms speak. */
+/** Files of another room that hold nothing but values which both speak: types, and what makes them valid. */
 const CONTRACTS: Record<string, string> = {
   "src/sync/endpoint/endpoint.ts": "endpoint-contract",
   "src/sync/session/events.ts": "events-contract",
+  "src/hub/agents/hello.ts": "agents-contract",
+  "src/hub/agents/link.ts": "agents-contract",
+  "src/hub/agents/control.ts": "agents-contract",
 };
 
 /** Rooms that may not know time, chance or the system even through an interface. */

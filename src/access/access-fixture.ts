@@ -49,21 +49,21 @@ export class AccessWorld implements AsyncDisposable {
   readonly database: Database;
   access!: HubAccess;
 
-  private constructor() {
-    this.database = openSqlite(join(this.directory, "hub.db"));
+  private constructor(open: (directory: string) => Database) {
+    this.database = open(this.directory);
   }
 
   /** Worlds of different seeds have different keys. */
-  static async open(seed = 1): Promise<AccessWorld> {
-    const world = new AccessWorld();
+  static async open(seed = 1, database?: Database): Promise<AccessWorld> {
+    const world = new AccessWorld((directory) => database ?? openSqlite(join(directory, "hub.db")));
     world.access = await world.again(seed);
     return world;
   }
 
   /** Another start over the same database and files. */
-  again(seed: number): Promise<HubAccess> {
+  again(seed: number, database = this.database): Promise<HubAccess> {
     return HubAccess.open({
-      database: this.database,
+      database,
       clock: this.clock,
       random: new SimRandom(seed).asRandom(),
       directory: join(this.directory, "keys"),

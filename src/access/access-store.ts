@@ -5,7 +5,7 @@
 import { SynclineError } from "#model/error.ts";
 import type { Clock, Random } from "#platform/host.ts";
 import type { Database, Sql } from "#platform/sql/database.ts";
-import type { Actor, Audit, AuditEvent } from "#access/audit.ts";
+import type { Actor, Audit, Done } from "#access/audit.ts";
 import type { SealKey } from "#access/seal-key.ts";
 
 /** Names of users and groups: lower case, so that no two look alike to a door that does not tell cases apart. */
@@ -17,9 +17,6 @@ export const GIVEN_SECRET_CHARS_MAX = 512;
 export const PAGE_ROWS_MAX = 1_000;
 /** Principals remembered by each list; the one that was asked for longest ago goes first. */
 export const REMEMBERED_MAX = 10_000;
-
-/** What a change did. No event: it changed nothing, and nothing is recorded. */
-export type Done<T> = { readonly value: T; readonly event: Omit<AuditEvent, "outcome"> | undefined };
 
 export class AccessStore {
   readonly database: Database;
@@ -48,14 +45,10 @@ export class AccessStore {
     return this.database.engine === "sqlite";
   }
 
-  /** Runs `work` in a transaction, which may run more than once, and records its event in the same transaction. */
+  /** As Audit.change; afterwards nothing is remembered of what was before. */
   async change<T>(by: Actor, work: (sql: Sql) => Promise<Done<T>>): Promise<T> {
     try {
-      return await this.database.transaction(async (sql) => {
-        const { value, event } = await work(sql);
-        if (event !== undefined) await this.audit.appendIn(sql, by, { ...event, outcome: "done" });
-        return value;
-      });
+      return await this.audit.change(by, work);
     } finally {
       // Also when it failed: a commit whose answer was lost may be there.
       this.#generation++;

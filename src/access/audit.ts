@@ -110,6 +110,9 @@ const INSERT = `INSERT INTO access_audit
 const SET_HEAD = `INSERT INTO access_audit_head (id, seq, hash, seal) VALUES (1, ?, ?, ?)
   ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, hash = excluded.hash, seal = excluded.seal`;
 
+/** What a change did. No event: it changed nothing, and nothing is recorded. */
+export type Done<T> = { readonly value: T; readonly event: Omit<AuditEvent, "outcome"> | undefined };
+
 type Entry = { readonly by: Actor; readonly event: AuditEvent; readonly timeMs: number };
 type Waiting = { readonly entry: Entry; readonly resolve: () => void; readonly reject: (error: unknown) => void };
 
@@ -119,6 +122,9 @@ export class Audit {
   readonly #seal: SealKey;
   #waiting: Waiting[] = [];
   #isWriting = false;
+  /** Ends with the last transaction that was begun here. */
+  #tail: Promise<unknown> = Promise.resolve();
+  #changes = 0;
 
   constructor(database: Database, clock: Clock, seal: SealKey) {
     this.#database = database;
@@ -133,14 +139,7 @@ export class Audit {
   async append(by: Actor, event: AuditEvent): Promise<void> {
     const entry = { by, event, timeMs: this.#clock.nowMs() };
     checkSize(entry);
-    if (this.#waiting.length >= AUDIT_WAITING_MAX)
-      throw new SynclineError({
-        code: "LIMIT",
-        op: "write audit log",
-        message: `${AUDIT_WAITING_MAX} audit records wait for the disk`,
-        hint: "try again when the hub's disk has caught up",
-        retryable: true,
-      });
+    if (this.#waiting.length >= AUDIT_WAITING_MAX) throw tooMany();
     const written = new Promise<void>((resolve, reject) => this.#waiting.push({ entry, resolve, reject }));
     if (!this.#isWriting) void this.#write();
     await written;
@@ -153,7 +152,8 @@ export class Audit {
     while (this.#waiting.length > 0) {
       const batch = this.#waiting.splice(0, AUDIT_BATCH_MAX);
       try {
-        await this.#database.transaction((sql) => this.#appendAll(sql, batch.map(({ entry }) => entry)));
+        const entries = batch.map(({ entry }) => entry);
+        await this.#inTurn(() => this.#database.transaction((sql) => this.#appendAll(sql, entries)));
         for (const { resolve } of batch) resolve();
       } catch (error) {
         for (const { reject } of batch) reject(error);
@@ -163,7 +163,34 @@ export class Audit {
   }
 
   /**
-   * Writes the record of a change into the change's own transaction.
+   * Makes a change in a transaction and records it in the same one; `work` may run more than once.
+   * @throws as append, and what `work` throws
+   */
+  async change<T>(by: Actor, work: (sql: Sql) => Promise<Done<T>>): Promise<T> {
+    if (this.#changes >= AUDIT_WAITING_MAX) throw tooMany();
+    this.#changes++;
+    try {
+      return await this.#inTurn(() =>
+        this.#database.transaction(async (sql) => {
+          const { value, event } = await work(sql);
+          if (event !== undefined) await this.appendIn(sql, by, { ...event, outcome: "done" });
+          return value;
+        }),
+      );
+    } finally {
+      this.#changes--;
+    }
+  }
+
+  /** All who write here meet at the head: side by side they would only make each other begin again. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#tail.then(work);
+    this.#tail = turn.catch(() => undefined);
+    return turn;
+  }
+
+  /**
+   * Writes the record of a change into the change's own transaction, where change() does not fit.
    * @throws as append
    */
   async appendIn(sql: Sql, by: Actor, event: AuditEvent): Promise<void> {
@@ -267,6 +294,16 @@ export class Audit {
     });
     return found;
   }
+}
+
+function tooMany(): SynclineError {
+  return new SynclineError({
+    code: "LIMIT",
+    op: "write audit log",
+    message: `${AUDIT_WAITING_MAX} audit records wait for the disk`,
+    hint: "try again when the hub's disk has caught up",
+    retryable: true,
+  });
 }
 
 function checkSize({ by, event }: Entry): void {

@@ -173,6 +173,9 @@ describe("decide", () => {
     expect(allowed(book, user(["r"]), "write", tree("b"))).toBe(true);
     expect(allowed(book, user(["r"]), "read", tree("a"))).toBe(true);
     expect(allowed(book, user(["r"]), "write", { type: "space", space: "s", path: "a" })).toBe(true);
+    // An allow reaches down, never up.
+    const below = bookOf([{ effect: "allow", resource: "space", actions: ["*"], prefixes: ["a/b"] }]);
+    expect([tree("a"), tree("a/b"), tree("a/b/c")].map((one) => allowed(below, user(["r"]), "write", one))).toEqual([false, true, true]);
   });
 
   test("[ACCESS-8] the built-in roles do what they say", () => {

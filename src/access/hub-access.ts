@@ -9,7 +9,7 @@ import type { Clock, Random } from "#platform/host.ts";
 import type { Database } from "#platform/sql/database.ts";
 import { migrate } from "#platform/sql/migrate.ts";
 import type { Access, Action, Credential, Decision, Principal, Resource, Rule } from "#access/access.ts";
-import { AccessStore, Remembered, USER_NAME, notFound, refused } from "#access/access-store.ts";
+import { AccessStore, REMEMBERED_MAX, USER_NAME, notFound, refused } from "#access/access-store.ts";
 import { Audit } from "#access/audit.ts";
 import { Authority } from "#access/authority.ts";
 import { type RoleBook, decide, reaches } from "#access/decide.ts";
@@ -53,8 +53,11 @@ export class HubAccess implements Access {
   readonly #passwords: Passwords;
   readonly #rulesOfHost: (host: string) => readonly Rule[];
   #book: RoleBook;
-  /** Right passwords of a while ago, by an HMAC under a key of this process: WebDAV sends one with every request. */
-  readonly #rightPasswords: Remembered<Principal | undefined>;
+  /**
+   * Passwords that were right for a stored hash, as an HMAC of both under a key of this process: WebDAV sends one with
+   * every request. Up to REMEMBERED_MAX; a new password has another hash, so nothing has to be forgotten in time.
+   */
+  readonly #rightPasswords = new Set<string>();
   readonly #memoryKey: Uint8Array;
   /** Checks that run: ten connections of one client that sign in together are one check. */
   readonly #checks = new Map<string, Promise<Principal | undefined>>();
@@ -64,14 +67,14 @@ export class HubAccess implements Access {
     await migrate(options.database, "access", ACCESS_MIGRATIONS);
     const seal = SealKey.open(`${options.directory}/${SEAL_FILE}`, options.random);
     const authority = Authority.open(options.directory, options.clock, options.random);
-    return new HubAccess(options, seal, authority);
+    return new HubAccess(options, seal, authority, await Passwords.create(options.random));
   }
 
-  private constructor(options: AccessOptions, seal: SealKey, authority: Authority) {
+  private constructor(options: AccessOptions, seal: SealKey, authority: Authority, passwords: Passwords) {
     const { database, clock, random } = options;
     this.audit = new Audit(database, clock, seal);
     this.#store = new AccessStore(database, clock, random, seal, this.audit);
-    this.#passwords = new Passwords(random);
+    this.#passwords = passwords;
     this.users = new Users(this.#store, this.#passwords);
     this.tokens = new Tokens(this.#store, this.users);
     this.s3Keys = new S3Keys(this.#store, this.users);
@@ -83,7 +86,6 @@ export class HubAccess implements Access {
     this.throttle = new Throttle(clock);
     this.#rulesOfHost = options.rulesOfHost;
     this.#book = options.roles;
-    this.#rightPasswords = new Remembered(this.#store);
     this.#memoryKey = random.bytes(32);
   }
 
@@ -160,6 +162,12 @@ export class HubAccess implements Access {
     return { principal, ...(await this.sessions.open({ ...from, id: principal.id }, principal.name, client)) };
   }
 
+  /** Whether it is the user's password, for who set it (a bootstrap file): nothing is counted. */
+  async isPasswordOf(user: string, password: string): Promise<boolean> {
+    const found = await this.users.forSignIn(user);
+    return found?.password !== undefined && this.#passwords.verify(password, found.password);
+  }
+
   /** Takes a host in by a join token; wrong ones count as other wrong secrets do. @throws as Hosts.enrol */
   async enrol(
     joinToken: string,
@@ -199,9 +207,7 @@ export class HubAccess implements Access {
 
   async #byPassword(user: string, password: string, address: string): Promise<Principal> {
     // The generation: who asks after a change must not join a check that was begun before it.
-    const key = createHmac("sha256", this.#memoryKey)
-      .update(`${this.#store.generation}\0${user}\0${password}`)
-      .digest("latin1");
+    const key = this.#fingerprint(`${this.#store.generation}`, user, password);
     // The same guess, made at the same time, is one guess.
     const running = this.#checks.get(key);
     if (running !== undefined) return orRefuse(await running);
@@ -209,7 +215,7 @@ export class HubAccess implements Access {
     if ("refusedMs" in attempt) throw tooMany(attempt.refusedMs);
     let principal: Principal | undefined;
     try {
-      const check = this.#checkPassword(key, user, password);
+      const check = this.#checkPassword(user, password);
       this.#checks.set(key, check);
       principal = await check;
     } catch (error) {
@@ -229,12 +235,20 @@ export class HubAccess implements Access {
     throw refused("authenticate");
   }
 
-  #checkPassword(key: string, user: string, password: string): Promise<Principal | undefined> {
-    return this.#rightPasswords.get(key, async () => {
-      const found = USER_NAME.test(user) ? await this.users.forSignIn(user) : undefined;
-      const isRight = await this.#passwords.verify(password, found?.password);
-      return isRight ? found?.principal : undefined;
-    });
+  async #checkPassword(user: string, password: string): Promise<Principal | undefined> {
+    const found = USER_NAME.test(user) ? await this.users.forSignIn(user) : undefined;
+    const key = this.#fingerprint(found?.password ?? "", user, password);
+    const isKnown = this.#rightPasswords.delete(key);
+    if (!isKnown && !(await this.#passwords.verify(password, found?.password))) return undefined;
+    this.#rightPasswords.add(key);
+    if (this.#rightPasswords.size > REMEMBERED_MAX) this.#rightPasswords.delete(this.#rightPasswords.values().next().value!);
+    return found?.principal;
+  }
+
+  /** The password comes last, as it may hold anything; of the others none has a NUL. */
+  #fingerprint(of: string, user: string, password: string): string {
+    const plain = `${of}\0${user.replaceAll("\0", " ")}\0${password}`;
+    return createHmac("sha256", this.#memoryKey).update(plain).digest("latin1");
   }
 }
 

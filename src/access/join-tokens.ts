@@ -34,7 +34,12 @@ export class JoinTokens {
    */
   async create(
     by: Actor,
-    spec: { readonly value?: string; readonly labels?: readonly string[]; readonly uses?: number; readonly expiresMs?: number },
+    spec: {
+      readonly value?: string | undefined;
+      readonly labels?: readonly string[] | undefined;
+      readonly uses?: number | undefined;
+      readonly expiresMs?: number | undefined;
+    },
   ): Promise<{ token: JoinToken; value: string }> {
     const op = "create join token";
     if (spec.value !== undefined) checkGivenSecret(op, spec.value);

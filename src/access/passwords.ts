@@ -8,29 +8,30 @@ export const ARGON2_MEMORY_KIB = 19_456;
 export const ARGON2_PASSES = 2;
 /** Runs at the same time, and runs that wait for one of them. */
 export const ARGON2_RUNS_MAX = 2;
-export const ARGON2_WAITING_MAX = 64;
+export const ARGON2_WAITING_MAX = 32;
 export const PASSWORD_CHARS_MIN = 8;
 /** Bytes of UTF-8; longer ones are refused unseen. */
 export const PASSWORD_BYTES_MAX = 1_024;
 
 export class Passwords {
-  readonly #random: Random;
   /** Of a password that nobody has, so that a name that does not exist takes as long as one that does. */
-  #nobody: Promise<string> | undefined;
+  readonly #nobody: string;
   #running = 0;
   readonly #waiting: (() => void)[] = [];
 
-  constructor(random: Random) {
-    this.#random = random;
+  static async create(random: Random): Promise<Passwords> {
+    return new Passwords(await argon2id(Buffer.from(random.bytes(24)).toString("hex")));
+  }
+
+  private constructor(nobody: string) {
+    this.#nobody = nobody;
   }
 
   /** @throws {SynclineError} USAGE when it is too short or too long, LIMIT */
   async hash(password: string): Promise<string> {
     if (password.length < PASSWORD_CHARS_MIN || Buffer.byteLength(password) > PASSWORD_BYTES_MAX)
       throw unusable("set password", `a password has ${PASSWORD_CHARS_MIN} characters to ${PASSWORD_BYTES_MAX} bytes`);
-    return this.#limited(() =>
-      Bun.password.hash(password, { algorithm: "argon2id", memoryCost: ARGON2_MEMORY_KIB, timeCost: ARGON2_PASSES }),
-    );
+    return this.#limited(() => argon2id(password));
   }
 
   /**
@@ -39,9 +40,7 @@ export class Passwords {
    */
   async verify(password: string, hash: string | undefined): Promise<boolean> {
     const isUsable = password !== "" && Buffer.byteLength(password) <= PASSWORD_BYTES_MAX;
-    this.#nobody ??= this.hash(Buffer.from(this.#random.bytes(24)).toString("hex"));
-    const against = hash ?? (await this.#nobody);
-    const isRight = await this.#limited(() => Bun.password.verify(isUsable ? password : "-", against));
+    const isRight = await this.#limited(() => Bun.password.verify(isUsable ? password : "-", hash ?? this.#nobody));
     return isRight && isUsable && hash !== undefined;
   }
 
@@ -66,4 +65,9 @@ export class Passwords {
       else next();
     }
   }
+}
+
+function argon2id(password: string): Promise<string> {
+  const options = { algorithm: "argon2id", memoryCost: ARGON2_MEMORY_KIB, timeCost: ARGON2_PASSES } as const;
+  return Bun.password.hash(password, options);
 }

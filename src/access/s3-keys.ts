@@ -8,11 +8,13 @@ import {
   PAGE_ROWS_MAX,
   Remembered,
   checkGivenSecret,
+  hashOf,
   notFound,
   taken,
   unusable,
 } from "#access/access-store.ts";
 import type { Actor } from "#access/audit.ts";
+import { sameBytes } from "#access/seal-key.ts";
 import { type Users, requireUser } from "#access/users.ts";
 
 const ACCESS_KEY = /^[A-Za-z0-9_.-]{3,128}$/;
@@ -72,6 +74,15 @@ export class S3Keys {
       await sql.run("DELETE FROM access_s3_keys WHERE access_key = ?", [accessKey]);
       return { value: undefined, event: { action: "s3-key.revoke", resource: `s3-key:${row.user_name}/${accessKey}` } };
     });
+  }
+
+  /** What a bootstrap file asks: whether this is there, also of a disabled user; "other": with another user or secret. */
+  async compare(user: string, given: { accessKey: string; secretKey: string }): Promise<"same" | "other" | "none"> {
+    const row = await this.#store.database.get<KeyRow>(SELECT_KEY, [given.accessKey]);
+    if (row === undefined) return "none";
+    if (row.user_name !== user) return "other";
+    const held = this.#store.seal.open(row.sealed, purposeOf(given.accessKey, user));
+    return sameBytes(hashOf(held), hashOf(given.secretKey)) ? "same" : "other";
   }
 
   /** By access key, after one (exclusive); of one user or of all. */

@@ -12,33 +12,33 @@ export const ACCESS_MIGRATIONS: readonly Migration[] = [
         user_name TEXT NOT NULL, group_name TEXT NOT NULL, PRIMARY KEY (user_name, group_name))`,
       "CREATE INDEX access_members_group ON access_members (group_name)",
       `CREATE TABLE access_tokens (
-        id TEXT PRIMARY KEY, hash BLOB NOT NULL UNIQUE, user_name TEXT NOT NULL, name TEXT NOT NULL, scopes TEXT,
+        id TEXT PRIMARY KEY, hash blob NOT NULL UNIQUE, user_name TEXT NOT NULL, name TEXT NOT NULL, scopes TEXT,
         created_ms BIGINT NOT NULL, expires_ms BIGINT, used_ms BIGINT, UNIQUE (user_name, name))`,
       `CREATE TABLE access_s3_keys (
-        access_key TEXT PRIMARY KEY, user_name TEXT NOT NULL, sealed BLOB NOT NULL, created_ms BIGINT NOT NULL)`,
+        access_key TEXT PRIMARY KEY, user_name TEXT NOT NULL, sealed blob NOT NULL, created_ms BIGINT NOT NULL)`,
       "CREATE INDEX access_s3_keys_user ON access_s3_keys (user_name)",
       `CREATE TABLE access_ssh_keys (
         user_name TEXT NOT NULL, fingerprint TEXT NOT NULL, line TEXT NOT NULL, created_ms BIGINT NOT NULL,
         PRIMARY KEY (user_name, fingerprint))`,
       `CREATE TABLE access_join_tokens (
-        id TEXT PRIMARY KEY, hash BLOB NOT NULL UNIQUE, labels TEXT NOT NULL, uses_left BIGINT, expires_ms BIGINT,
+        id TEXT PRIMARY KEY, hash blob NOT NULL UNIQUE, labels TEXT NOT NULL, uses_left BIGINT, expires_ms BIGINT,
         created_ms BIGINT NOT NULL)`,
       `CREATE TABLE access_hosts (
-        name TEXT PRIMARY KEY, key_hash BLOB NOT NULL, join_token TEXT NOT NULL, labels TEXT NOT NULL,
+        name TEXT PRIMARY KEY, key_hash blob NOT NULL, join_token TEXT NOT NULL, labels TEXT NOT NULL,
         enrolled_ms BIGINT NOT NULL)`,
       `CREATE TABLE access_certificates (
         serial TEXT PRIMARY KEY, host TEXT NOT NULL, issued_ms BIGINT NOT NULL, until_ms BIGINT NOT NULL,
         revoked_ms BIGINT)`,
       "CREATE INDEX access_certificates_host ON access_certificates (host)",
       `CREATE TABLE access_sessions (
-        hash BLOB PRIMARY KEY, id TEXT NOT NULL UNIQUE, user_name TEXT NOT NULL, created_ms BIGINT NOT NULL,
+        hash blob PRIMARY KEY, id TEXT NOT NULL UNIQUE, user_name TEXT NOT NULL, created_ms BIGINT NOT NULL,
         seen_ms BIGINT NOT NULL, address TEXT NOT NULL, client TEXT NOT NULL)`,
       "CREATE INDEX access_sessions_user ON access_sessions (user_name)",
       `CREATE TABLE access_audit (
         seq BIGINT PRIMARY KEY, time_ms BIGINT NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL,
-        resource TEXT NOT NULL, outcome TEXT NOT NULL, address TEXT, trace_id TEXT, details TEXT, hash BLOB NOT NULL)`,
+        resource TEXT NOT NULL, outcome TEXT NOT NULL, address TEXT, trace_id TEXT, details TEXT, hash blob NOT NULL)`,
       `CREATE TABLE access_audit_head (
-        id BIGINT PRIMARY KEY, seq BIGINT NOT NULL, hash BLOB NOT NULL, seal BLOB NOT NULL)`,
+        id BIGINT PRIMARY KEY, seq BIGINT NOT NULL, hash blob NOT NULL, seal blob NOT NULL)`,
     ],
   },
 ];

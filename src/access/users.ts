@@ -182,14 +182,23 @@ export class Users {
     });
   }
 
+  async group(name: string): Promise<Group | undefined> {
+    const row = await this.#store.database.get<GroupRow>("SELECT name, roles, created_ms FROM access_groups WHERE name = ?", [name]);
+    return row === undefined ? undefined : groupOf(row);
+  }
+
   /** By name, after one (exclusive). */
   async groups(after: string, limit: number): Promise<Group[]> {
     const rows = await this.#store.database.all<GroupRow>(
       "SELECT name, roles, created_ms FROM access_groups WHERE name > ? ORDER BY name LIMIT ?",
       [after, Math.min(limit, PAGE_ROWS_MAX)],
     );
-    return rows.map(({ name, roles, created_ms: createdMs }) => ({ name, roles: JSON.parse(roles) as string[], createdMs }));
+    return rows.map(groupOf);
   }
+}
+
+function groupOf({ name, roles, created_ms: createdMs }: GroupRow): Group {
+  return { name, roles: JSON.parse(roles) as string[], createdMs };
 }
 
 /** @throws {SynclineError} NOT_FOUND */

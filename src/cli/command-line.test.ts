@@ -240,7 +240,7 @@ describe("the table", () => {
       const script = completionScript(shell);
       for (const name of commands.filter((one) => commandSpec(one).hidden !== true))
         expect(script).toContain(name);
-      expect(script).not.toContain("--stdio");
+      expect(script).not.toContain("far-side");
       for (const option of COMMANDS.sync.options)
         expect(script).toContain(shell === "fish" ? `-l ${option}` : `--${option}`);
     }

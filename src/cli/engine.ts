@@ -11,6 +11,7 @@ import type { Endpoint, RunChange } from "#sync/endpoint/endpoint.ts";
 import type { ServeLog, ServedRoot } from "#sync/endpoint/serve.ts";
 import type { Store } from "#sync/index/store.ts";
 import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
+import type { DeclaredLink } from "#hub/agents/link.ts";
 import type { SideContext } from "#cli/sides.ts";
 import { usage } from "#cli/values.ts";
 import { shellWord } from "#cli/format.ts";
@@ -66,7 +67,7 @@ function sideContext(request: PairRequest): SideContext {
     stateDir,
     askTrust,
     identity,
-    token: given["token-file"] === undefined ? undefined : readTokens(given["token-file"])[0],
+    token: given["token-file"] === undefined ? undefined : readTokens("token-file", given["token-file"])[0],
     fingerprint: given.fingerprint,
     acceptNew: given["accept-new"] ?? false,
     ca: given.ca === undefined ? undefined : readSmallFile("ca", given.ca),
@@ -303,7 +304,7 @@ export async function serveRoots(request: ServeRequest): Promise<Serving> {
 }
 
 /** The far end of an ssh:// side; resolves when the near end has gone. */
-export async function serveAgent(stateDir: string, signal: AbortSignal): Promise<void> {
+export async function serveFarSide(stateDir: string, signal: AbortSignal): Promise<void> {
   const [{ PROGRAM, localEndpoints }, { serveStdio }, { ownStdio }, host] = await Promise.all([
     import("#cli/sides.ts"),
     import("#sync/endpoint/serve.ts"),
@@ -312,6 +313,60 @@ export async function serveAgent(stateDir: string, signal: AbortSignal): Promise
   ]);
   const openEndpoint = localEndpoints(host, stateDir);
   await serveStdio({ transport: ownStdio(), openEndpoint, clock: host.clock, program: PROGRAM }, signal);
+}
+
+export type AgentRequest = {
+  readonly hub: string;
+  /** Undefined: the name of this machine. */
+  readonly name: string | undefined;
+  readonly dataDir: string;
+  readonly joinTokenFile: string | undefined;
+  readonly fingerprint: string | undefined;
+  readonly acceptNew: boolean;
+  readonly links: readonly DeclaredLink[];
+  readonly ignore: readonly string[];
+  /** Lines of the shell around each batch, and how long each may take. */
+  readonly hooks: { readonly before: string | undefined; readonly after: string | undefined; readonly timeoutMs: number };
+  readonly log: ServeLog;
+};
+
+/** Runs the agent of a host until the signal. */
+export async function runHostAgent(request: AgentRequest, signal: AbortSignal): Promise<void> {
+  const [{ PROGRAM, localEndpoints, openState, shortHash }, { runAgent }, { parseHubAddress }, { parseFingerprint }, host] =
+    await Promise.all([
+      import("#cli/sides.ts"),
+      import("#agent/agent.ts"),
+      import("#agent/hub-client.ts"),
+      import("#sync/transport/known-servers.ts"),
+      openHost(),
+    ]);
+  const { dataDir, joinTokenFile, fingerprint } = request;
+  const openRoot = localEndpoints(host, dataDir);
+  await runAgent(
+    {
+      address: parseHubAddress(request.hub),
+      name: request.name ?? host.hostName.toLowerCase(),
+      dataDir,
+      joinToken: () => {
+        if (joinTokenFile !== undefined) return readTokens("join-token-file", joinTokenFile)[0]!;
+        throw usage("this host has not joined the hub yet", "--join-token-file FILE, with a token that the hub made");
+      },
+      fingerprint: fingerprint === undefined ? undefined : parseFingerprint(fingerprint),
+      acceptNew: request.acceptNew,
+      links: request.links,
+      ignore: request.ignore,
+      hooks: request.hooks,
+      host,
+      program: PROGRAM,
+      platform: `${process.platform}-${process.arch}`,
+      openRoot: (path) => openRoot({ path, label: path, readOnly: false }),
+      openState: (name) => openState(join(dataDir, name)),
+      hash: shortHash,
+      installation: installationId(dataDir, Buffer.from(host.random.bytes(16)).toString("hex")),
+      log: request.log,
+    },
+    signal,
+  );
 }
 
 /** Runs what begins to listen; an address that cannot be had is the operator's to mend. */

@@ -43,8 +43,8 @@ export function readSmallFile(option: string, file: string): string {
 }
 
 /** The tokens of a file: one a line, blank lines and lines beginning with "#" are skipped. At least one. */
-export function readTokens(file: string): string[] {
-  const tokens = readSmallFile("token-file", file)
+export function readTokens(option: string, file: string): string[] {
+  const tokens = readSmallFile(option, file)
     .split("\n")
     .map((line) => line.trim())
     .filter((line) => line !== "" && !line.startsWith("#"));
@@ -53,7 +53,7 @@ export function readTokens(file: string): string[] {
     code: "USAGE",
     op: "read token",
     path: file,
-    message: `--token-file: ${file} holds no token`,
+    message: `--${option}: ${file} holds no token`,
     hint: `head -c 32 /dev/urandom | base64 > ${file} && chmod 600 ${file}`,
   });
 }

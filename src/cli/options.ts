@@ -6,6 +6,7 @@
  * (`--max-delete` is SYNCLINE_MAX_DELETE); the command line wins. A list option adds up on the command line and is
  * separated by newlines in the environment.
  */
+import { HUB_KEYS, type HubKey, LISTEN_FALLBACK } from "#config/hub-keys.ts";
 import { MODES } from "#model/plan.ts";
 
 /** How the text of a value is read; see values.ts for the grammars. */
@@ -27,6 +28,12 @@ export type OptionSpec = ValueKind & {
   /** Never read from the environment: what a person must decide for one run. */
   readonly lineOnly?: true;
 };
+
+/** What the table of the configuration says of an option of the hub. */
+function hubOption(key: HubKey): { value: string; help: string; fallback: string } {
+  const { value, help, fallback } = HUB_KEYS[key];
+  return { value, help, fallback };
+}
 
 export const OPTIONS = {
   help: { type: "flag", short: "h", lineOnly: true, help: "show this help" },
@@ -127,7 +134,7 @@ export const OPTIONS = {
   listen: {
     type: "text",
     value: "HOST:PORT",
-    fallback: "127.0.0.1:7820",
+    fallback: `127.0.0.1:7820, of a hub ${LISTEN_FALLBACK}`,
     help: "address to listen on; port 0 picks one",
   },
   root: { type: "list", value: "NAME=PATH[,ro]", help: "directory to serve under a name; ro: read-only" },
@@ -156,8 +163,45 @@ export const OPTIONS = {
   },
   once: { type: "flag", lineOnly: true, help: "end after one change went each way" },
   dir: { type: "text", value: "DIR", complete: "dir", help: "make the folders of the demonstration here" },
-  limit: { type: "text", value: "N", fallback: "20", help: "show the last N runs" },
-  stdio: { type: "flag", lineOnly: true, help: "speak the protocol on standard input and output" },
+  name: { type: "text", value: "HOST", help: "name of this host at the hub", fallback: "this machine's name" },
+  "join-token-file": { type: "text", value: "FILE", complete: "file", help: "file holding the token with which this host joins" },
+  link: {
+    type: "list",
+    value: "ROOT=SPACE[:PREFIX][,...]",
+    help: "keep the directory ROOT the same as a space, or as PREFIX in it",
+  },
+  "hook-before": {
+    type: "text",
+    value: "COMMAND",
+    help: "run this before each batch that comes from the hub; when it fails, nothing is changed",
+  },
+  "hook-after": { type: "text", value: "COMMAND", help: "run this after each batch that came from the hub" },
+  "hook-timeout": { type: "duration", fallback: "60s", help: "how long each of the two may take" },
+  limit: { type: "text", value: "N", fallback: "20", help: "show the last N" },
+  hub: {
+    type: "text",
+    value: "URL",
+    fallback: `http://${LISTEN_FALLBACK}`,
+    help: "the hub's API; an agent also takes syncline://HOST:PORT of its sync listener",
+  },
+  at: { type: "text", value: "POINT", help: "as it was at a sequence (41), a time (2026-11-20T23:59:07Z) or @NAME" },
+  to: {
+    type: "text",
+    value: "POINT",
+    lineOnly: true,
+    help: "a sequence (41), a time (2026-11-20T23:59:07Z) or a restore point (@NAME)",
+  },
+  message: { type: "text", value: "TEXT", lineOnly: true, help: "say why; kept in the journal" },
+  recursive: { type: "flag", short: "r", lineOnly: true, help: "with everything below it" },
+  quota: { type: "text", value: "SIZE", lineOnly: true, help: "bytes that the files of the space may take (10GiB)" },
+  config: { type: "text", value: "FILE", complete: "file", help: "configuration of the hub (YAML)" },
+  data: { type: "text", value: "DIR", complete: "dir", help: "where the hub, or the agent, keeps all it has" },
+  "sync-listen": { type: "text", ...hubOption("syncListen") },
+  "host-links": { type: "text", ...hubOption("hostLinks") },
+  tls: { type: "text", ...hubOption("tls") },
+  "tls-names": { type: "text", ...hubOption("tlsNames") },
+  database: { type: "text", ...hubOption("database") },
+  bootstrap: { type: "text", complete: "file", ...hubOption("bootstrap") },
 } as const satisfies Record<string, OptionSpec>;
 
 export type OptionName = keyof typeof OPTIONS;
@@ -178,6 +222,10 @@ const SESSION = [
   "verify",
   "rescan",
 ] as const;
+
+const HUB_CONFIG = ["config", "data", "listen", "sync-listen", "host-links", "tls", "tls-names", "database", "bootstrap"] as const;
+const CLIENT = ["hub", "token-file", "ca", ...COMMON] as const;
+const PLACE = "SPACE[:PATH]";
 
 export type CommandSpec = {
   readonly summary: string;
@@ -310,6 +358,92 @@ export const COMMANDS = {
     options: [...COMMON],
     details: ["Exit: 0 all well, 1 something needs attention."],
   },
+  hub: {
+    summary: "keep spaces with their whole history, and serve them",
+    operands: "",
+    min: 0,
+    max: 0,
+    options: [...HUB_CONFIG, ...COMMON],
+    details: [
+      "Everything is kept in the data directory unless --database names a PostgreSQL server. The first start makes a " +
+        "set-up token and says how to become the first user with it.",
+    ],
+    examples: [
+      "syncline hub --data /var/lib/syncline --bootstrap hub.yaml",
+      "syncline hub --listen 0.0.0.0:7830 --tls-names hub.example.com",
+    ],
+  },
+  config: {
+    summary: "check, show or explain the configuration of a hub",
+    operands: "check | show | explain KEY",
+    min: 1,
+    max: 2,
+    options: [...HUB_CONFIG, ...COMMON],
+    details: ["check also reads the bootstrap file. explain prints every place that says something of a key."],
+    examples: ["syncline config check --config hub.yaml", "syncline config explain listen"],
+  },
+  space: {
+    summary: "list, make, change and remove spaces of a hub",
+    operands: "list | show NAME | create NAME | rename NAME NEW | quota NAME | delete NAME | undelete NAME",
+    min: 1,
+    max: 3,
+    options: ["quota", ...CLIENT],
+    examples: ["syncline space create site --quota 10GiB --token-file token"],
+  },
+  ls: {
+    summary: "list what is in a space, now or at a point",
+    operands: PLACE,
+    min: 1,
+    max: 1,
+    options: ["at", "recursive", ...CLIENT],
+    examples: ["syncline ls site:docs --at @before-upgrade"],
+  },
+  put: {
+    summary: "write a file into a space",
+    operands: "FILE SPACE:PATH",
+    min: 2,
+    max: 2,
+    options: [...CLIENT],
+    details: ["FILE - is standard input. It is durable at the hub when the command ends."],
+  },
+  get: {
+    summary: "read a file from a space, now or at a point",
+    operands: "SPACE:PATH [FILE]",
+    min: 1,
+    max: 2,
+    options: ["at", ...CLIENT],
+    details: ["FILE - is standard output; without FILE it gets the name that it has in the space."],
+  },
+  rm: {
+    summary: "remove a file or a directory from a space; its history stays",
+    operands: "SPACE:PATH",
+    min: 1,
+    max: 1,
+    options: ["recursive", ...CLIENT],
+  },
+  mv: {
+    summary: "move a file or a directory within a space",
+    operands: "SPACE:FROM TO",
+    min: 2,
+    max: 2,
+    options: [...CLIENT],
+    examples: ["syncline mv site:draft.html index.html"],
+  },
+  history: {
+    summary: "show the versions of a path in a space: who, when, why",
+    operands: "SPACE:PATH",
+    min: 1,
+    max: 1,
+    options: ["limit", ...CLIENT],
+  },
+  restore: {
+    summary: "bring a path, or a whole space, back to a point, as new changes",
+    operands: PLACE,
+    min: 1,
+    max: 1,
+    options: ["to", "dry-run", "message", ...CLIENT],
+    examples: ["syncline restore site:docs --to 2026-11-20T12:00:00Z --dry-run", "syncline restore site --to @friday"],
+  },
   demo: {
     summary: "keep two sample folders the same and watch it happen",
     operands: "",
@@ -318,12 +452,46 @@ export const COMMANDS = {
     options: ["once", "dir", ...COMMON],
   },
   agent: {
+    summary: "keep directories of this host the same as spaces of a hub",
+    operands: "",
+    min: 0,
+    max: 0,
+    options: [
+      "hub",
+      "name",
+      "data",
+      "join-token-file",
+      "fingerprint",
+      "accept-new",
+      "link",
+      "exclude",
+      "hook-before",
+      "hook-after",
+      "hook-timeout",
+      ...COMMON,
+    ],
+    details: [
+      "The host joins the hub once, with a join token; key and certificate are then kept in --data and renewed by " +
+        "themselves. --fingerprint is that of the hub's authority, which the hub prints.",
+      "A link is for instance /srv=demo:site,settle=immediate. Keys: mode, from (host or space: " +
+        "whose changes a one-way mode carries over), settle, conflict (copy unless given), bwlimit, ignore=PATTERN, " +
+        'window="mon-fri 22:00-06:00"; the last two may be repeated. The hub may assign more links.',
+      "Hook commands get the changes on standard input, one JSON value a line, and SYNCLINE_TRACE_ID, SYNCLINE_RUN_ID, " +
+        "SYNCLINE_LINK, SYNCLINE_ROOT, SYNCLINE_SPACE and SYNCLINE_CHANGES in their environment.",
+      "While the hub is away the agent waits, and carries over what changed meanwhile when it is back.",
+    ],
+    examples: [
+      "syncline agent --hub https://hub.example:7443 --name web1 --data /var/lib/syncline --join-token-file token " +
+        "--accept-new --link /srv/site=demo",
+    ],
+  },
+  "far-side": {
     summary: "the far end of ssh:// sides",
     operands: "",
     min: 0,
     max: 0,
     hidden: true,
-    options: ["stdio", ...COMMON],
+    options: [...COMMON],
   },
   completion: {
     summary: "print the completion script of a shell",

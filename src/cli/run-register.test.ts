@@ -78,8 +78,8 @@ test("[CLI-37] the state directory: the option, XDG_STATE_HOME, or below home; p
 test("[CLI-38] a token file holds one token a line, comments aside, and never none", () => {
   const file = join(dir, "tokens");
   appendFileSync(file, "# for the office\n\n  first \nsecond\n");
-  expect(readTokens(file)).toEqual(["first", "second"]);
+  expect(readTokens("token-file", file)).toEqual(["first", "second"]);
   appendFileSync(join(dir, "empty"), "# nothing\n");
-  expect(() => readTokens(join(dir, "empty"))).toThrow("holds no token");
-  expect(() => readTokens(join(dir, "missing"))).toThrow("no such file");
+  expect(() => readTokens("token-file", join(dir, "empty"))).toThrow("holds no token");
+  expect(() => readTokens("token-file", join(dir, "missing"))).toThrow("no such file");
 });

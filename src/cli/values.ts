@@ -1,34 +1,15 @@
 /**
  * The grammars of option values. Every parser takes the text as given and throws USAGE with the grammar in its hint.
  *
- * - bytes: `4096`, `10K`, `10KiB`, `1.5GiB` (powers of 1024), `10kB`, `10MB` (powers of 1000)
+ * - bytes and durations: config/quantities.ts
  * - rate: bytes, optionally followed by `/s`
- * - duration: `500ms`, `90s`, `5m`, `1h30m`, `2d`; a bare number is seconds
  * - brake: `N`, `P%` or `none`
  * - preserve: names separated by commas; with `+NAME` and `-NAME` the default is altered, otherwise replaced
  */
 import { type Preserve, PRESERVE_DEFAULT } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
+import { readBytes, readDurationMs } from "#config/quantities.ts";
 import type { Brake } from "#sync/session/events.ts";
-
-const UNITS: Record<string, number> = {
-  "": 1,
-  b: 1,
-  k: 2 ** 10,
-  kib: 2 ** 10,
-  m: 2 ** 20,
-  mib: 2 ** 20,
-  g: 2 ** 30,
-  gib: 2 ** 30,
-  t: 2 ** 40,
-  tib: 2 ** 40,
-  kb: 1e3,
-  mb: 1e6,
-  gb: 1e9,
-  tb: 1e12,
-};
-
-const DURATIONS_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 /** The largest rescan interval or delay that timers take; about 24 days. */
 export const DURATION_MS_MAX = 2 ** 31 - 1;
@@ -39,11 +20,8 @@ export function usage(message: string, hint?: string): SynclineError {
 
 /** A whole number of bytes, 0..2^53-1. */
 export function parseBytes(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(text.trim());
-  const unit = match === null ? undefined : UNITS[match[2]!.toLowerCase()];
-  const bytes = unit === undefined ? Number.NaN : Math.round(Number(match![1]) * unit);
-  if (!Number.isSafeInteger(bytes))
-    throw usage(`"${text}" is no size`, "write it like 4096, 10K, 10MiB or 1.5GB");
+  const bytes = readBytes(text);
+  if (bytes === undefined) throw usage(`"${text}" is no size`, "write it like 4096, 10K, 10MiB or 1.5GB");
   return bytes;
 }
 
@@ -60,14 +38,7 @@ export function parseRate(text: string): number {
 
 /** Milliseconds, 1..DURATION_MS_MAX. */
 export function parseDuration(text: string): number {
-  const clean = text.trim().toLowerCase();
-  let ms = 0;
-  if (/^\d+(\.\d+)?$/.test(clean)) ms = Number(clean) * 1000;
-  else if (/^(\d+(\.\d+)?(ms|s|m|h|d))+$/.test(clean)) {
-    for (const [, count, unit] of clean.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g))
-      ms += Number(count) * DURATIONS_MS[unit!]!;
-  }
-  ms = Math.round(ms);
+  const ms = readDurationMs(text) ?? 0;
   if (ms >= 1 && ms <= DURATION_MS_MAX) return ms;
   throw usage(`"${text}" is no duration`, "write it like 500ms, 90s, 5m or 1h30m");
 }

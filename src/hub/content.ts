@@ -145,10 +145,19 @@ export class StoreIntake implements Intake {
   readonly #manifests: HeldManifests;
   readonly #holds: ContentId[] = [];
 
-  constructor(chunks: ChunkStore, seeds: SumSeeds, manifests: HeldManifests) {
+  readonly #manifestOf: (id: ContentId) => Promise<Manifest | undefined>;
+
+  /** @param manifestOf the manifest of content that is at rest; undefined for content of one chunk */
+  constructor(
+    chunks: ChunkStore,
+    seeds: SumSeeds,
+    manifests: HeldManifests,
+    manifestOf: (id: ContentId) => Promise<Manifest | undefined>,
+  ) {
     this.#pin = chunks.pin();
     this.#seeds = seeds;
     this.#manifests = manifests;
+    this.#manifestOf = manifestOf;
   }
 
   async store(bytes: Uint8Array): Promise<NamedContent> {
@@ -161,11 +170,20 @@ export class StoreIntake implements Intake {
     return new StoreSink(this.#pin, this.#seeds, sizeHint, (stored) => this.#note(stored));
   }
 
+  async hold(content: ContentRef): Promise<boolean> {
+    if (content.size === 0) return true;
+    const manifest = await this.#manifestOf(content.id);
+    const ids = manifest?.chunks.map((chunk) => chunk.id) ?? [content.id as string as ChunkId];
+    if (!this.#pin.has(ids).every(Boolean)) return false;
+    this.#note({ content, manifest });
+    return true;
+  }
+
   flush(): Promise<void> {
     return this.#pin.flush();
   }
 
-  #note({ content, manifest }: Stored): void {
+  #note({ content, manifest }: Pick<Stored, "content" | "manifest">): void {
     if (manifest === undefined) return;
     this.#manifests.hold(content.id, manifest);
     this.#holds.push(content.id);

@@ -3,7 +3,7 @@ import type { Access, Action, Principal } from "#access/access.ts";
 import { CommitQueue } from "#hub/commit-queue.ts";
 import { HeldManifests, StoreIntake, StoredContent } from "#hub/content.ts";
 import type { Commit, CommitOutcome, ListRequest, MetaStore } from "#hub/meta/meta-store.ts";
-import { changesFor, differences } from "#hub/restore.ts";
+import { changesFor, type Difference, differences } from "#hub/restore.ts";
 import { runDifferences } from "#hub/run-differences.ts";
 import type {
   CommitRequest,
@@ -223,7 +223,8 @@ export class HubSpaces implements SpaceService {
   // ---------------------------------------------------------------- writing
 
   intake(who: Principal, name: string): Intake {
-    return new StoreIntake(this.#options.chunks, seedsOf(this.#known(who, name)), this.#manifests);
+    const { chunks, meta } = this.#options;
+    return new StoreIntake(chunks, seedsOf(this.#known(who, name)), this.#manifests, (id) => meta.manifest(id));
   }
 
   async commit(who: Principal, name: string, request: CommitRequest): Promise<CommitOutcome> {
@@ -266,9 +267,9 @@ export class HubSpaces implements SpaceService {
     const runId = request.runId ?? Buffer.from(this.#options.random.bytes(6)).toString("hex");
     for (let attempt = 1; ; attempt++) {
       const found = await this.#differencesTo(id, below, to);
-      const { changes, lost } = changesFor(found);
-      if (lost.length > 0) throw cannotRestore(lost);
-      const outcome = await this.#commit(who, name, id, { ...request, runId, changes, atomic: true });
+      await using intake = this.intake(who, name);
+      const changes = await changesHeld(found, intake);
+      const outcome = await this.#commit(who, name, id, { ...request, runId, changes, intake, atomic: true });
       const isDone = outcome.results.every((result) => result.status === "done");
       if (isDone || attempt === RESTORE_TRIES_MAX) return outcome;
     }
@@ -309,10 +310,10 @@ export class HubSpaces implements SpaceService {
       this.#require(who, "write", name, path);
     }
     const { found, stale } = await runDifferences(this.#options.meta, id, records);
-    const { changes, lost } = changesFor(found);
-    if (lost.length > 0) throw cannotRestore(lost);
+    await using intake = this.intake(who, name);
+    const changes = await changesHeld(found, intake);
     const undoId = `undo-${runId}`.slice(0, 64);
-    const request = { changes, atomic: false, cause: "undo", traceId, runId: undoId } as const;
+    const request = { changes, intake, atomic: false, cause: "undo", traceId, runId: undoId } as const;
     const outcome = await this.#commit(who, name, id, request);
     return [...outcome.results, ...stale];
   }
@@ -414,6 +415,20 @@ export class HubSpaces implements SpaceService {
     }
     if (change.type === "move" && isWithin(change.to, change.from)) throw badPath(change.to, "inside what is moved");
   }
+}
+
+/**
+ * The changes that a restore makes, with their old content protected until they are committed.
+ * @throws {SynclineError} CHUNK_MISSING when some of it is gone; then nothing may be changed
+ */
+async function changesHeld(found: readonly Difference[], intake: Intake): Promise<SpaceChange[]> {
+  const { changes, lost } = changesFor(found);
+  for (const change of changes) {
+    if (change.type !== "put" || change.content === undefined) continue;
+    if (!(await intake.hold(change.content))) lost.push(change.path);
+  }
+  if (lost.length > 0) throw cannotRestore(lost);
+  return changes;
 }
 
 function sequences({ before, after }: CommitOutcome): { before: number; after: number } {

@@ -55,6 +55,11 @@ export interface Intake extends AsyncDisposable {
   /** @param sizeHint bytes that will come, when they are known: very large files are split into larger chunks */
   sink(sizeHint?: number): ContentSink;
   /**
+   * Protects content that a version had, so that a change may refer to it whatever becomes of that version meanwhile.
+   * False: retention has dropped it, or a chunk of it is missing; nothing may refer to it then.
+   */
+  hold(content: ContentRef): Promise<boolean>;
+  /**
    * All that came through it survives a power loss when this resolves; a commit calls it. Rejects, now and ever after,
    * when something of it was lost to the disk: a new intake has to be taken, and everything sent again.
    * @throws {SynclineError} DISK, CHUNK_DAMAGED

@@ -111,7 +111,8 @@ export class Upkeep {
         if (manifest === undefined) yield id as string as ChunkId;
         else for (const chunk of manifest.chunks) yield chunk.id;
       }
-      if (page.length < ROWS) return;
+      // A page may be shorter than what was asked for; only an empty one is the end.
+      if (page.length === 0) return;
       after = page.at(-1)!.id;
     }
   }

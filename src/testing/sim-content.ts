@@ -189,7 +189,18 @@ export function survive(
     const choice = random.int(3);
     const start = at * SECTOR_BYTES;
     if (choice === 0) copySector(at);
-    if (choice === 1) content.write(new Uint8Array(Math.min(SECTOR_BYTES, written.size - start)), start);
+    if (choice === 1 && !isAppended(durable, written, start)) content.write(new Uint8Array(Math.min(SECTOR_BYTES, written.size - start)), start);
   }
   return { how, content };
+}
+
+/**
+ * Does the sector hold durable bytes, all of which are still the same? It was only written behind them, if at all, and
+ * has the old bytes or the new ones after the power loss: both begin alike (SQLite calls that powersafe overwrite).
+ */
+function isAppended(durable: SimContent, written: SimContent, start: number): boolean {
+  const [before, after] = [new Uint8Array(SECTOR_BYTES), new Uint8Array(SECTOR_BYTES)];
+  const count = durable.read(before, start);
+  if (count === 0 || written.read(after, start) < count) return false;
+  return Buffer.compare(before.subarray(0, count), after.subarray(0, count)) === 0;
 }

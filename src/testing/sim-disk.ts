@@ -238,6 +238,12 @@ export class SimDisk {
     const inode = this.inodeAt(path);
     inode.mutable().flipBit(position);
     if (!inode.dirty) inode.durable = inode.image();
+    else if (inode.durable?.content !== undefined && position < inode.durable.content.size) {
+      // What is not synced yet is something else: the place itself has rotted.
+      const content = inode.durable.content.clone();
+      content.flipBit(position);
+      inode.durable = { ...inode.durable, content };
+    }
   }
 
   /** Puts a fifo, socket or device at a path. */

@@ -33,7 +33,7 @@ export const serveCommand: Command = async (context) => {
     stateDir: context.stateDir(),
     listen,
     roots,
-    tokens: tokenFile === undefined ? [] : readTokens(tokenFile),
+    tokens: tokenFile === undefined ? [] : readTokens("token-file", tokenFile),
     identity:
       given.cert === undefined || given.key === undefined
         ? undefined
@@ -65,7 +65,7 @@ function aborted(signal: AbortSignal): Promise<void> {
   return new Promise((done) => signal.addEventListener("abort", () => done(), { once: true }));
 }
 
-function logLine(message: string, fields: Readonly<Record<string, unknown>>): string {
+export function logLine(message: string, fields: Readonly<Record<string, unknown>>): string {
   const parts = Object.entries(fields)
     .filter(([, value]) => value !== undefined)
     .map(([name, value]) => `${name}=${printablePath(String(value))}`);

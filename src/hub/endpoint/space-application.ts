@@ -107,6 +107,7 @@ export class SpaceApplication implements Application {
     const there = version?.entry;
     const isThere = there?.kind === "file" && version?.content !== undefined && there.sum !== undefined;
     if (!isThere || (entry.sum !== undefined && entry.sum !== there.sum)) return stale(path);
+    if (!(await this.#taking.hold(version.content!))) return stale(path);
     return { content: version.content!, sum: there.sum! };
   }
 

@@ -1,4 +1,5 @@
 /** One change of a commit: may it be made, and what does it make? Nothing is recorded before that is certain. */
+import { isCanonical } from "#hub/meta/ranges.ts";
 import { decodeEntry, encodeEntry } from "#hub/meta/rows.ts";
 import type { WorkingSet } from "#hub/meta/working-set.ts";
 import type {
@@ -19,7 +20,6 @@ import {
 import {
   PATH_BYTES_MAX,
   type RelPath,
-  decodeName,
   encodeName,
   isWithin,
   joinPath,
@@ -57,8 +57,7 @@ export function pathsOf(change: SpaceChange): RelPath[] {
 
 /** Why a path cannot be used. Two spellings of the same bytes would be two paths here and one in the table. */
 function nameFault(path: RelPath): string | undefined {
-  const isCanonical = path.isWellFormed() || decodeName(encodeName(path)) === path;
-  return pathFault(path) ?? (isCanonical ? undefined : "characters that no bytes decode to");
+  return pathFault(path) ?? (isCanonical(path) ? undefined : "characters that no bytes decode to");
 }
 
 const refused = (path: RelPath, code: RefusalCode, message: string): ChangeResult => ({

@@ -5,7 +5,7 @@
 import { applyChange, pathsOf } from "#hub/meta/apply-change.ts";
 import { droppedOf, saveManifests } from "#hub/meta/manifests.ts";
 import type { Commit, CommitOutcome } from "#hub/meta/meta-store.ts";
-import { SPACE_COLUMNS, type SpaceRow, spaceOf } from "#hub/meta/rows.ts";
+import { SPACE_COLUMNS, type SpaceRow, plainText, spaceOf } from "#hub/meta/rows.ts";
 import { WorkingSet } from "#hub/meta/working-set.ts";
 import type { ChangeResult, SpaceChange, SpaceId } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
@@ -149,12 +149,9 @@ class CommitRun {
       last,
       timeMs,
       timeMs,
-      origin.actor,
-      origin.host ?? null,
-      origin.traceId,
-      origin.cause,
-      origin.runId ?? null,
-      origin.message ?? null,
+      ...[origin.actor, origin.host, origin.traceId, origin.cause, origin.runId, origin.message].map((text) =>
+        text === undefined ? null : plainText(text),
+      ),
     ]);
   }
 }

@@ -2,6 +2,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Commit, CommitOutcome, MetaStore } from "#hub/meta/meta-store.ts";
+import { DIR, ORIGIN, commitOne, contentOf, fileOf, putFile } from "#hub/meta/commit-fixture.ts";
 import { type ModelRecord, SpaceModel } from "#hub/meta/space-model-fixture.ts";
 import {
   type ChangeResult,
@@ -28,36 +29,7 @@ export type MetaLab = {
   dispose(): Promise<void>;
 };
 
-export const ORIGIN: Origin = {
-  actor: "user:ann",
-  host: "web1",
-  traceId: "0123456789abcdef0123456789abcdef",
-  cause: "edit",
-  runId: undefined,
-  message: undefined,
-};
 const SEEDS = Uint8Array.from({ length: 16 }, (_, at) => at * 17);
-export const DIR: Entry = { kind: "dir", mode: 0o755 };
-
-export const contentOf = (text: string): ContentRef => {
-  const bytes = encodeName(text);
-  return { id: chunkIdOf(bytes) as string as ContentId, size: bytes.length };
-};
-export const fileOf = (text: string, mtimeNs = 1n): FileEntry => ({
-  kind: "file",
-  size: encodeName(text).length,
-  mode: 0o644,
-  mtimeNs,
-  sum: contentOf(text).id.slice(0, 32),
-});
-export const putFile = (path: string, text: string, expect: Expect = { kind: "any" }): SpaceChange => ({
-  type: "put",
-  path,
-  expect,
-  entry: fileOf(text),
-  content: contentOf(text),
-  makeParents: true,
-});
 const putDir = (path: string): SpaceChange => ({
   type: "put",
   path,
@@ -82,16 +54,6 @@ const move = (from: string, to: string, expect: Expect = { kind: "any" }): Space
 /** One word for each result: "done", "stale", or why it was refused. */
 const wordsOf = (results: readonly ChangeResult[]): string[] =>
   results.map((result) => (result.status === "refused" ? result.code : result.status));
-
-export async function commitOne(
-  store: MetaStore,
-  space: SpaceId,
-  changes: readonly SpaceChange[],
-  more: Partial<Omit<Commit, "space" | "changes">> = {},
-): Promise<CommitOutcome> {
-  const commit = { space, changes, origin: ORIGIN, timeMs: 1000, atomic: false, ...more };
-  return (await store.commit([commit], new Map()))[0]!;
-}
 
 async function codeOf(done: Promise<unknown>): Promise<string> {
   try {
@@ -295,6 +257,32 @@ export function metaStoreContract(name: string, makeLab: () => Promise<MetaLab>,
       const contents = Array.from({ length: 8 }, () => "CONTENT");
       expect(wordsOf(results)).toEqual([...names, ...contents, "NAME", "NAME", "done"]);
       expect(after).toBe(1);
+    });
+
+    test("paths and texts that are spelled strangely find nothing that is not theirs, and break nothing", async () => {
+      const { store, space } = await fresh();
+      const origin: Origin = { ...ORIGIN, runId: "r\0", message: "a\0b\ud800", actor: "user:\0" };
+      await commitOne(store, space.id, [putFile("ä/f", "x"), putFile("\ufffd", "x"), putFile("\udcff", "x")], { origin });
+      // The bytes of "ä", each of them escaped; and half a character, which has the bytes of the replacement character.
+      for (const path of ["\udcc3\udca4", "\ud800"]) {
+        expect(await store.version(space.id, path)).toBeUndefined();
+        expect(await store.versionAt(space.id, path, { sequence: 9 })).toBeUndefined();
+        expect(await store.history(space.id, path, undefined, 9)).toEqual([]);
+        expect(await store.list(space.id, { below: path, after: undefined, shallow: false, limit: 9, at: undefined })).toEqual([]);
+        expect(await store.changedSince(space.id, path, 0, 9)).toEqual([]);
+      }
+      expect((await store.version(space.id, "\udcff"))?.path).toBe("\udcff");
+      const records = await store.journalOfRun(space.id, "r\0");
+      expect(records.length).toBe(4);
+      expect(records[0]!.origin).toMatchObject({ runId: "r\ufffd", message: "a\ufffdb\ufffd", actor: "user:\ufffd" });
+      for (const odd of [1.5, 1e300, -1e300, Infinity]) {
+        expect(await store.versionAt(space.id, "ä", { sequence: odd })).toEqual(odd < 1 ? undefined : expect.anything());
+        expect(await store.versionAt(space.id, "ä", { timeMs: odd })).toEqual(odd < 1000 ? undefined : expect.anything());
+        expect((await store.journal(space.id, odd, 9.5)).length).toBe(odd < 0 ? 4 : odd < 4 ? 3 : 0);
+        expect((await store.history(space.id, "ä", odd, 9)).length).toBe(odd < 1 || odd === 1.5 ? 0 : 1);
+        expect((await store.changedSince(space.id, "ä", odd, 9)).length).toBe(odd < 0 ? 2 : odd < 4 ? 1 : 0);
+      }
+      expect(await store.deleteRestorePoint(space.id, "p\0")).toBe(false);
     });
 
     test("a change whose expectation is not met says what is there", async () => {

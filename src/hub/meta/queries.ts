@@ -1,13 +1,14 @@
 /** What can be asked of spaces. Each function is one statement, or several of which each is right by itself. */
 import { decodeManifest } from "#hub/meta/manifests.ts";
 import { type ListRequest, PAGE_ROWS_MAX } from "#hub/meta/meta-store.ts";
-import { type Range, afterPath, behind, childOf, next, rangeBelow } from "#hub/meta/ranges.ts";
+import { type Range, afterPath, behind, childOf, isCanonical, next, rangeBelow } from "#hub/meta/ranges.ts";
 import {
   JOURNAL_COLUMNS,
   type JournalRow,
   VERSION_COLUMNS,
   type VersionRow,
   contentIdOfRow,
+  plainText,
   recordOf,
   versionOf,
 } from "#hub/meta/rows.ts";
@@ -20,7 +21,7 @@ import type { Manifest } from "#sync/chunk/manifest.ts";
 /** Sequences that one statement looks through for what lies below a path. */
 const WINDOW = 10_000;
 /** A shallow listing that skips a directory's inside goes on with few rows, and with more while it skips nothing. */
-const SKIP_ROWS_MIN = 8;
+const SKIP_ROWS_MIN = 2;
 const SKIP_ROWS_GROWTH = 4;
 /** Manifests of one page of live content. */
 const MANIFEST_BYTES_MAX = 16 << 20;
@@ -54,7 +55,10 @@ const LIVE = `SELECT live.content, m.manifest FROM (SELECT DISTINCT content FROM
   LEFT JOIN manifests m ON m.id = live.content ORDER BY live.content`;
 const MANIFEST = "SELECT manifest FROM manifests WHERE id = ?";
 
-const page = (limit: number): number => Math.max(1, Math.min(limit, PAGE_ROWS_MAX));
+const page = (limit: number): number => Math.max(1, Math.min(Math.floor(limit), PAGE_ROWS_MAX));
+/** Sequences and times are whole and fit a column; what somebody asks for may be anything. */
+const whole = (asked: number): number =>
+  Math.floor(Math.max(-Number.MAX_SAFE_INTEGER, Math.min(asked, Number.MAX_SAFE_INTEGER)));
 
 export class Queries {
   readonly #sql: Sql;
@@ -66,10 +70,12 @@ export class Queries {
   }
 
   async version(space: SpaceId, path: RelPath): Promise<Version | undefined> {
+    if (!isCanonical(path)) return undefined;
     return this.#one(await this.#sql.get<VersionRow>(CURRENT, [space, encodeName(path)]));
   }
 
   async versionAt(space: SpaceId, path: RelPath, at: Point): Promise<Version | undefined> {
+    if (!isCanonical(path)) return undefined;
     const sequence = await this.#sequenceOf(space, at);
     return this.#one(await this.#sql.get<VersionRow>(VERSION_AT, [space, encodeName(path), sequence]));
   }
@@ -79,16 +85,17 @@ export class Queries {
   }
 
   async list(space: SpaceId, request: ListRequest): Promise<Version[]> {
+    if (!isCanonical(request.below)) return [];
     const limit = page(request.limit);
-    const whole = rangeBelow(request.below);
-    const range = request.after === undefined ? whole : afterPath(whole, request.after);
+    const all = rangeBelow(request.below);
+    const range = request.after === undefined ? all : afterPath(all, request.after);
     const sequence = request.at === undefined ? undefined : await this.#sequenceOf(space, request.at);
     const rows = (part: Range, count: number): Promise<VersionRow[]> =>
       sequence === undefined
         ? this.#sql.all(LIST, [space, part.from, part.to, count])
         : this.#sql.all(LIST_AT, [space, part.from, part.to, sequence, sequence, count]);
     const found = request.shallow
-      ? await children(rows, range, whole.from.length, limit)
+      ? await children(rows, range, all.from.length, limit)
       : await rows(range, limit);
     return found.map((row) => versionOf(row, this.#hubId));
   }
@@ -99,14 +106,15 @@ export class Queries {
   }
 
   async changedSince(space: SpaceId, below: RelPath, sequence: number, limit: number): Promise<Version[]> {
+    if (!isCanonical(below)) return [];
     if (below === "") {
-      const rows = await this.#sql.all<VersionRow>(SINCE, [space, sequence, Number.MAX_SAFE_INTEGER, page(limit)]);
+      const rows = await this.#sql.all<VersionRow>(SINCE, [space, whole(sequence), Number.MAX_SAFE_INTEGER, page(limit)]);
       return rows.map((row) => versionOf(row, this.#hubId));
     }
     const { from, to } = rangeBelow(below);
     const last = (await this.#sql.get<{ sequence: number }>(SEQUENCE, [space]))?.sequence ?? 0;
     const found: VersionRow[] = [];
-    for (let after = sequence; after < last && found.length < page(limit); after += WINDOW) {
+    for (let after = Math.max(0, whole(sequence)); after < last && found.length < page(limit); after += WINDOW) {
       const values = [space, after, after + WINDOW, encodeName(below), from, to, page(limit) - found.length];
       found.push(...(await this.#sql.all<VersionRow>(SINCE_BELOW, values)));
     }
@@ -114,16 +122,17 @@ export class Queries {
   }
 
   async history(space: SpaceId, path: RelPath, before: number | undefined, limit: number): Promise<JournalRecord[]> {
-    const end = before ?? Number.MAX_SAFE_INTEGER;
+    if (!isCanonical(path)) return [];
+    const end = whole(before ?? Number.MAX_SAFE_INTEGER);
     return this.#records(await this.#sql.all<JournalRow>(HISTORY, [space, encodeName(path), end, page(limit)]));
   }
 
   async journal(space: SpaceId, after: number, limit: number): Promise<JournalRecord[]> {
-    return this.#records(await this.#sql.all<JournalRow>(JOURNAL, [space, after, page(limit)]));
+    return this.#records(await this.#sql.all<JournalRow>(JOURNAL, [space, whole(after), page(limit)]));
   }
 
   async journalOfRun(space: SpaceId, runId: string): Promise<JournalRecord[]> {
-    const commits = await this.#sql.all<{ seq: number; last_seq: number }>(COMMITS_OF_RUN, [space, runId]);
+    const commits = await this.#sql.all<{ seq: number; last_seq: number }>(COMMITS_OF_RUN, [space, plainText(runId)]);
     const records: JournalRecord[] = [];
     for (const { seq, last_seq } of commits) {
       for (let from = seq; from <= last_seq; from += PAGE_ROWS_MAX) {
@@ -141,13 +150,11 @@ export class Queries {
 
   /** 0 before the first commit. */
   async sequenceAt(space: SpaceId, timeMs: number): Promise<number> {
-    // Times are whole; what a person asks for may not be.
-    const time = Math.floor(timeMs);
-    return (await this.#sql.get<{ last_seq: number }>(SEQUENCE_AT, [space, time]))?.last_seq ?? 0;
+    return (await this.#sql.get<{ last_seq: number }>(SEQUENCE_AT, [space, whole(timeMs)]))?.last_seq ?? 0;
   }
 
   async #sequenceOf(space: SpaceId, at: Point): Promise<number> {
-    return "sequence" in at ? at.sequence : this.sequenceAt(space, at.timeMs);
+    return "sequence" in at ? whole(at.sequence) : this.sequenceAt(space, at.timeMs);
   }
 
   async manifest(id: ContentId): Promise<Manifest | undefined> {

@@ -1,5 +1,13 @@
 /** What is below a directory, as a range of path bytes. */
-import { type RelPath, NAME_BYTES_MAX, compareBytes, encodeName } from "#model/path.ts";
+import { type RelPath, NAME_BYTES_MAX, compareBytes, decodeName, encodeName } from "#model/path.ts";
+
+/**
+ * Is this the one spelling of its bytes? Others must find nothing: rights are asked by the spelling, and rows found by
+ * the bytes.
+ */
+export function isCanonical(path: RelPath): boolean {
+  return path.isWellFormed() || decodeName(encodeName(path)) === path;
+}
 
 /** From `from` (with it) to `to` (without it), by memcmp. */
 export type Range = { readonly from: Uint8Array; readonly to: Uint8Array };

@@ -196,6 +196,11 @@ function decodeVersion(row: VersionRow, hubId: string): Version {
   return { path: decodeName(row.path), sequence: row.seq, entry, content, vector };
 }
 
+/** Text as both engines keep it and give it back: PostgreSQL knows no zero characters, and neither half surrogates. */
+export function plainText(text: string): string {
+  return text.toWellFormed().replaceAll("\0", "\ufffd");
+}
+
 export function contentIdOfRow(bytes: Uint8Array): ContentId {
   if (bytes.length !== ID_BYTES) throw damagedRow("an id of content", undefined);
   return bytes.toHex() as ContentId;

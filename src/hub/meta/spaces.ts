@@ -1,7 +1,7 @@
 /** Rows of spaces and restore points, and the end of a space. */
 import { unknownSpace } from "#hub/meta/commit.ts";
 import { dropUnreferred } from "#hub/meta/manifests.ts";
-import { SPACE_COLUMNS, type SpaceRow, contentIdOfRow, encodeSettings, spaceOf } from "#hub/meta/rows.ts";
+import { SPACE_COLUMNS, type SpaceRow, contentIdOfRow, encodeSettings, plainText, spaceOf } from "#hub/meta/rows.ts";
 import type { RestorePoint, Space, SpaceId, SpaceSettings } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Database, Sql } from "#platform/sql/database.ts";
@@ -49,11 +49,12 @@ export function createSpace(
   given: { name: string; settings: SpaceSettings; seeds: Uint8Array; lineage: string; timeMs: number },
 ): Promise<Space> {
   return db.transaction(async (sql) => {
-    await requireFree(sql, given.name);
+    const name = plainText(given.name);
+    await requireFree(sql, name);
     const id = Number((await sql.get<{ value: string }>(FACT, ["next_space"]))?.value ?? "1");
     await sql.run(SAVE_FACT, ["next_space", String(id + 1)]);
-    const { name, settings, seeds, lineage, timeMs } = given;
-    await sql.run(INSERT_SPACE, [id, name, timeMs, encodeSettings(settings), lineage, seeds]);
+    const { settings, seeds, lineage, timeMs } = given;
+    await sql.run(INSERT_SPACE, [id, name, timeMs, encodeSettings(settings), plainText(lineage), seeds]);
     return requireSpace(sql, id as SpaceId);
   });
 }
@@ -80,7 +81,7 @@ export function updateSpace(
 ): Promise<Space> {
   return db.transaction(async (sql) => {
     const space = await requireSpace(sql, id);
-    const name = change.name ?? space.name;
+    const name = plainText(change.name ?? space.name);
     if (name !== space.name) await requireFree(sql, name);
     const settings = encodeSettings(change.settings ?? space.settings);
     const deletedMs = change.deletedMs === undefined ? (space.deletedMs ?? null) : change.deletedMs;
@@ -142,7 +143,8 @@ async function eraseRows(db: Database, id: SpaceId): Promise<void> {
 export async function createRestorePoint(db: Database, point: RestorePoint): Promise<void> {
   await db.transaction(async (sql) => {
     await requireSpace(sql, point.space);
-    const same = (await restorePoints(sql, point.space)).some(({ name }) => name === point.name);
+    const named = plainText(point.name);
+    const same = (await restorePoints(sql, point.space)).some(({ name }) => name === named);
     if (same) {
       throw new SynclineError({
         code: "EXISTS",
@@ -151,7 +153,7 @@ export async function createRestorePoint(db: Database, point: RestorePoint): Pro
         hint: "choose another name, or delete that one first",
       });
     }
-    await sql.run(INSERT_POINT, [point.space, point.name, point.sequence, point.timeMs, point.actor]);
+    await sql.run(INSERT_POINT, [point.space, named, point.sequence, point.timeMs, plainText(point.actor)]);
   });
 }
 
@@ -162,5 +164,5 @@ export async function restorePoints(sql: Sql, space: SpaceId): Promise<RestorePo
 }
 
 export async function deleteRestorePoint(db: Database, space: SpaceId, name: string): Promise<boolean> {
-  return (await db.run(DELETE_POINT, [space, name])) > 0;
+  return (await db.run(DELETE_POINT, [space, plainText(name)])) > 0;
 }

@@ -9,8 +9,9 @@ import type { Libc } from "#platform/linux/libc.ts";
 
 const RWF_NOWAIT = 8;
 /**
- * Bytes read like this before one read has to go the long way round: a caller that only ever awaits reads would
- * otherwise keep the event loop from turning. About two milliseconds of work.
+ * Bytes read like this before everything else gets its turn: a caller that only ever awaits reads would otherwise keep
+ * the event loop from turning. A read that goes through the thread pool instead would not do: its end may be noticed
+ * without a turn. About two milliseconds of work.
  */
 const BYTES_BETWEEN_TURNS = 8 << 20;
 
@@ -25,16 +26,19 @@ export class CachedReads {
     this.#libc = libc;
   }
 
+  /** Others have waited long enough; undefined when not. To be awaited before the next read. */
+  turn(): Promise<void> | undefined {
+    if (this.#sinceTurn < BYTES_BETWEEN_TURNS) return undefined;
+    this.#sinceTurn = 0;
+    return new Promise((resolve) => setImmediate(resolve));
+  }
+
   /**
    * Reads into `into` what is cached at `position`, without waiting; returns the bytes read. Fewer than asked for say
    * nothing: the rest may lie on the disk, behind the end, or on a file system that cannot tell; an error is left to
    * the read that follows.
    */
   read(fd: Fd, into: Uint8Array, position: number): number {
-    if (this.#sinceTurn >= BYTES_BETWEEN_TURNS || into.length === 0) {
-      this.#sinceTurn = 0;
-      return 0;
-    }
     let done = 0;
     while (done < into.length) {
       this.#vector[0] = BigInt(ptr(into, done));

@@ -196,6 +196,8 @@ export class LinuxFileSystem implements FileSystem {
   }
 
   async readAsync(fd: Fd, into: Uint8Array, position: number): Promise<number> {
+    const turn = this.#cachedReads.turn();
+    if (turn !== undefined) await turn;
     const cached = this.#cachedReads.read(fd, into, position);
     if (cached === into.length) return cached;
     return cached + (await readOffThread(fd, into.subarray(cached), position + cached));

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { chmodSync, createReadStream, existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { StreamTransport, childOutput } from "#platform/net/stream-transport.ts";
 import type { Transport } from "#platform/net/transport.ts";
@@ -75,15 +76,37 @@ export async function runChild(
 ): Promise<Finished> {
   signal.throwIfAborted();
   const child = spawn(command, args, { stdio: [inputPath === undefined ? "ignore" : "pipe", "pipe", "pipe"] });
+  return finish(child, signal, async (stdin) => {
+    if (inputPath !== undefined) await pipeline(createReadStream(inputPath), stdin);
+  });
+}
+
+export type ShellOptions = {
+  readonly input: string;
+  /** Beside what we have ourselves. */
+  readonly environment: Readonly<Record<string, string>>;
+};
+
+/** As runChild, for a line of the system's shell that gets `input`. */
+export async function runShell(line: string, options: ShellOptions, signal: AbortSignal): Promise<Finished> {
+  signal.throwIfAborted();
+  const env = { ...process.env, ...options.environment };
+  const child = spawn("/bin/sh", ["-c", line], { stdio: ["pipe", "pipe", "pipe"], env });
+  return finish(child, signal, (stdin) => pipeline(Readable.from([options.input]), stdin));
+}
+
+async function finish(
+  child: ChildProcess,
+  signal: AbortSignal,
+  feed: (stdin: NodeJS.WritableStream) => Promise<void>,
+): Promise<Finished> {
   const stdout = collect(child.stdout);
   const exited = exitOf(child, collect(child.stderr));
   const kill = killer(child);
   signal.addEventListener("abort", kill, { once: true });
   try {
     // A child that ends early breaks the pipe; its exit status then says more than the broken pipe.
-    if (inputPath !== undefined && child.stdin !== null) {
-      await pipeline(createReadStream(inputPath), child.stdin).catch(() => undefined);
-    }
+    if (child.stdin !== null) await feed(child.stdin).catch(() => undefined);
     const exit = await exited;
     signal.throwIfAborted();
     return { ...exit, stdout: stdout() };

@@ -39,6 +39,8 @@ export async function openPostgres(url: string): Promise<Database> {
       synchronous_commit: "on",
       statement_timeout: STATEMENT_MS_MAX,
       lock_timeout: LOCK_MS_MAX,
+      // A plan that was kept from when a table was small walks through all of it when it is large.
+      plan_cache_mode: "force_custom_plan",
       idle_in_transaction_session_timeout: IDLE_TRANSACTION_MS_MAX,
     },
   });
@@ -87,9 +89,10 @@ class PostgresDatabase implements Database {
       await connection.unsafe("BEGIN ISOLATION LEVEL SERIALIZABLE");
       const result = await work(sql);
       sql.end();
+      // `work` may have swallowed it; the server would answer the COMMIT with a ROLLBACK.
+      if (sql.failure !== undefined) throw sql.failure;
       committing = true;
       const { command } = (await connection.unsafe("COMMIT")) as { command?: string };
-      // So the server answers when a statement failed before and `work` swallowed the error.
       assert(command === "COMMIT", "the transaction is still there when it is committed");
       return result;
     } catch (error) {
@@ -132,6 +135,8 @@ class PostgresDatabase implements Database {
 }
 
 class PostgresTransaction implements Sql {
+  /** Of the first statement that failed. */
+  failure: unknown;
   readonly #connection: ReservedSQL;
   #isOver = false;
 
@@ -155,9 +160,14 @@ class PostgresTransaction implements Sql {
     return (await this.#query(text, values)).count;
   }
 
-  #query(text: string, values: readonly SqlValue[]): Promise<Answer> {
+  async #query(text: string, values: readonly SqlValue[]): Promise<Answer> {
     assert(!this.#isOver, "a transaction is used only while it runs");
-    return query(this.#connection, text, values);
+    try {
+      return await query(this.#connection, text, values);
+    } catch (error) {
+      this.failure ??= error;
+      throw error;
+    }
   }
 }
 

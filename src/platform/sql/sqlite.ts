@@ -141,6 +141,8 @@ class SqliteDatabase implements Database {
     try {
       const result = await work(sql);
       sql.end();
+      // `work` may have swallowed it; what came after it is not what was meant.
+      if (sql.failure !== undefined) throw sql.failure;
       this.#commit();
       return result;
     } catch (error) {
@@ -152,8 +154,6 @@ class SqliteDatabase implements Database {
   }
 
   #commit(): void {
-    // An error that `work` swallowed may have ended the transaction: what came after it is not what was meant.
-    assert(this.#writer.inTransaction, "the transaction is still there when it is committed");
     try {
       this.#writer.execute("COMMIT");
     } catch (error) {
@@ -186,6 +186,8 @@ class SqliteDatabase implements Database {
 }
 
 class SqliteTransaction implements Sql {
+  /** Of the first statement that failed. */
+  failure: unknown;
   readonly #connection: SqliteConnection;
   readonly #way: GiveWay;
   #isOver = false;
@@ -199,24 +201,27 @@ class SqliteTransaction implements Sql {
     this.#isOver = true;
   }
 
-  async all<T extends SqlRow>(text: string, values: readonly SqlValue[] = []): Promise<T[]> {
-    await this.#way.due();
-    return this.#open().all(text, values) as T[];
+  all<T extends SqlRow>(text: string, values: readonly SqlValue[] = []): Promise<T[]> {
+    return this.#use((connection) => connection.all(text, values) as T[]);
   }
 
-  async get<T extends SqlRow>(text: string, values: readonly SqlValue[] = []): Promise<T | undefined> {
-    await this.#way.due();
-    return this.#open().get(text, values) as T | undefined;
+  get<T extends SqlRow>(text: string, values: readonly SqlValue[] = []): Promise<T | undefined> {
+    return this.#use((connection) => connection.get(text, values) as T | undefined);
   }
 
-  async run(text: string, values: readonly SqlValue[] = []): Promise<number> {
-    await this.#way.due();
-    return this.#open().run(text, values);
+  run(text: string, values: readonly SqlValue[] = []): Promise<number> {
+    return this.#use((connection) => connection.run(text, values));
   }
 
-  #open(): SqliteConnection {
+  async #use<T>(body: (connection: SqliteConnection) => T): Promise<T> {
+    await this.#way.due();
     assert(!this.#isOver, "a transaction is used only while it runs");
-    return this.#connection;
+    try {
+      return body(this.#connection);
+    } catch (error) {
+      this.failure ??= error;
+      throw error;
+    }
   }
 }
 

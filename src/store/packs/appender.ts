@@ -324,15 +324,7 @@ export class Appender {
 
   async #writeSidecar(open: OpenPack, isSealed: boolean): Promise<void> {
     const { pack, rows, durable } = open;
-    const { table } = this.#catalog;
-    const kept = new Rows();
-    for (let index = 0; index < durable.records; index++) {
-      const row = rows.at(index);
-      const entry = table.findBytes(row.id);
-      const isPlace = entry >= 0 && table.isAt(entry, pack.slot, row.offset);
-      if (isPlace) kept.push({ ...row, damaged: false });
-      else if (entry < 0 && this.#catalog.isDamaged(row.id)) kept.push({ ...row, damaged: true });
-    }
+    const kept = this.#catalog.rowsToKeep(pack, rows, durable.records);
     pack.isStale = false;
     const sidecar = { header: pack.header, coveredBytes: durable.bytes, isSealed, rows: kept };
     if (!(await this.#files.writeSidecar(sidecar))) pack.isStale = true;

@@ -2,8 +2,7 @@
 import { SynclineError, assert } from "#model/error.ts";
 import type { ChunkId } from "#sync/chunk/chunk-id.ts";
 import { ChunkTable, NONE, PACK_SLOTS_MAX, type Place } from "#store/packs/chunk-table.ts";
-import type { PackHeader, Row } from "#store/packs/pack-format.ts";
-import { recordBytesOf } from "#store/packs/pack-format.ts";
+import { type PackHeader, type Row, Rows, recordBytesOf } from "#store/packs/pack-format.ts";
 
 /** Damaged ids that are remembered by name; beyond it they are only absent. Some 100 bytes each. */
 const DAMAGED_MAX = 1 << 18;
@@ -57,6 +56,8 @@ export class Catalog {
   packBytes = 0;
   /** While a prune runs: 1 for each entry, by number, that it may remove. Whoever is touched is 0 from then on. */
   candidates: Uint8Array | undefined;
+  /** Copies of chunks that will be their places as soon as they are durable, by entry. */
+  readonly arriving = new Map<number, Place>();
   /** Loss of chunks that nobody protected, until a flush has told it. */
   untold: SynclineError | undefined;
   readonly #packs: (Pack | undefined)[] = [];
@@ -126,8 +127,24 @@ export class Catalog {
     this.table.remove(entry);
   }
 
-  isDamaged(id: Uint8Array): boolean {
-    return this.damaged.size > 0 && this.damaged.has(id.toHex() as ChunkId);
+  /**
+   * Of the rows of a pack, what its sidecar has to say: where chunks lie or are about to lie, and what is known to be
+   * damaged. A record that is left out is not found by the next open, so all that somebody may rely on must be in.
+   */
+  rowsToKeep(pack: Pack, rows: Rows, count: number): Rows {
+    const kept = new Rows();
+    for (let index = 0; index < count; index++) {
+      const row = rows.at(index);
+      const entry = this.table.findBytes(row.id);
+      if (entry !== NONE) {
+        const coming = this.arriving.get(entry);
+        const isComing = coming?.slot === pack.slot && coming.offset === row.offset;
+        if (isComing || this.table.isAt(entry, pack.slot, row.offset)) kept.push({ ...row, damaged: false });
+      } else if (this.damaged.size > 0 && this.damaged.has(row.id.toHex() as ChunkId)) {
+        kept.push({ ...row, damaged: true });
+      }
+    }
+    return kept;
   }
 
   noteDamaged(id: ChunkId): void {

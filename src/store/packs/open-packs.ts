@@ -41,6 +41,7 @@ export async function loadCatalog(
   const counts: Counts = { scannedBytes: 0, cutBytes: 0, damaged: 0, unreadable: [] };
   try {
     const names = files.names();
+    await files.syncNames();
     for (const index of names.indexes) if (!names.packs.includes(index)) files.removeIndex(index);
     let last: LastPack | undefined;
     for (const number of names.packs) {
@@ -88,13 +89,14 @@ async function loadPack(
   const pack = catalog.addPack(header, HEADER_BYTES);
   if (size > from && sidecar?.isSealed !== true) {
     const scan = await scanPack(files, header, { from, size, isLast }, rows);
-    await files.syncPack(number);
     counts.scannedBytes += size - from;
     counts.damaged += scan.damaged;
     end = isLast ? scan.end : size;
     if (isLast) counts.cutBytes += size - scan.end;
     pack.isStale = true;
   }
+  // Also without a record in it: its header may not be durable yet, and it goes on.
+  if (isLast || pack.isStale) await files.syncPack(number);
   catalog.resize(pack, end);
   fill(catalog, pack, rows, counts);
   if (isLast && sidecar?.isSealed !== true && size >= HEADER_BYTES && from <= size) {
@@ -170,15 +172,27 @@ async function reopen(files: PackFiles, number: number, size: number, end: numbe
   }
 }
 
-/** Writes the sidecar of a complete pack as the catalog sees it: of `rows`, those whose chunks lie there, and damaged ones. */
-export async function writeFresh(files: PackFiles, catalog: Catalog, pack: Pack, rows: Rows): Promise<void> {
-  const kept = new Rows();
-  for (let index = 0; index < rows.count; index++) {
-    const row = rows.at(index);
-    const entry = catalog.table.findBytes(row.id);
-    if (entry >= 0 && catalog.table.isAt(entry, pack.slot, row.offset)) kept.push({ ...row, damaged: false });
-    else if (entry < 0 && catalog.isDamaged(row.id)) kept.push({ ...row, damaged: true });
+/** Writes the sidecar of a complete pack anew where it says something else than the catalog does. */
+export async function freshenSidecar(files: PackFiles, catalog: Catalog, pack: Pack): Promise<void> {
+  if (!pack.isSealed || !pack.isStale) return;
+  const { header, bytes: size } = pack;
+  const found = await files.readSidecar(header.number);
+  const sidecar = found?.header.id.toHex() === header.id.toHex() ? found : undefined;
+  const rows = sidecar?.rows ?? new Rows();
+  const from = sidecar?.coveredBytes ?? HEADER_BYTES;
+  try {
+    // The one that is there may be from before the pack was complete.
+    if (from < size) await scanPack(files, header, { from, size, isLast: false }, rows);
+  } catch (error) {
+    if (error instanceof FsError) return;
+    throw error;
   }
+  await writeFresh(files, catalog, pack, rows);
+}
+
+/** @param rows all of the pack */
+async function writeFresh(files: PackFiles, catalog: Catalog, pack: Pack, rows: Rows): Promise<void> {
+  const kept = catalog.rowsToKeep(pack, rows, rows.count);
   pack.isStale = false;
   const sidecar = { header: pack.header, coveredBytes: pack.bytes, isSealed: true, rows: kept };
   if (!(await files.writeSidecar(sidecar))) pack.isStale = true;

@@ -41,6 +41,7 @@ export class PackFiles {
   /** False where the system cannot lock: then nothing keeps a second process out. */
   readonly isLocked: boolean;
   readonly #lock: Fd;
+  #namesFailure: FsError | undefined;
   /** By pack number, the one used last at the end. */
   readonly #readers = new Map<number, Reader>();
 
@@ -103,8 +104,15 @@ export class PackFiles {
     unlinkIfThere(this.fs, this.dir, indexName(number));
   }
 
+  /** Once it has failed it fails until the next open: nobody knows any more which names are durable. */
   async syncNames(): Promise<void> {
-    await this.fs.sync(this.dir);
+    if (this.#namesFailure !== undefined) throw this.#namesFailure;
+    try {
+      await this.fs.sync(this.dir);
+    } catch (error) {
+      if (error instanceof FsError) this.#namesFailure = error;
+      throw error;
+    }
   }
 
   /** Reads at `position` of a pack until `into` is full or the pack ends; returns the bytes read. */

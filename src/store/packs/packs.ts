@@ -16,7 +16,7 @@ import {
 import { Appender, PACK_LIMITS, type PackLimits } from "#store/packs/appender.ts";
 import { type Catalog, PinnedEntries } from "#store/packs/catalog.ts";
 import { NONE } from "#store/packs/chunk-table.ts";
-import { type Recovery, loadCatalog, writeFresh } from "#store/packs/open-packs.ts";
+import { type Recovery, freshenSidecar, loadCatalog } from "#store/packs/open-packs.ts";
 import { PackFiles, chunkDiskError } from "#store/packs/pack-files.ts";
 import { RAW, ZSTD } from "#store/packs/pack-format.ts";
 import { PackReader, plainOf } from "#store/packs/pack-reader.ts";
@@ -136,11 +136,7 @@ class Packs implements ChunkStore {
       await this.#appender.barrier();
     } finally {
       await this.#appender.close();
-      for (const pack of this.#catalog.packs()) {
-        if (!pack.isSealed || !pack.isStale) continue;
-        const sidecar = await this.#files.readSidecar(pack.header.number);
-        if (sidecar !== undefined) await writeFresh(this.#files, this.#catalog, pack, sidecar.rows);
-      }
+      for (const pack of this.#catalog.packs()) await freshenSidecar(this.#files, this.#catalog, pack);
       this.#files.close();
     }
   }

@@ -15,7 +15,7 @@ import type { PruneResult } from "#store/chunk-store.ts";
 import type { Appender, NewRecord, OpenPack } from "#store/packs/appender.ts";
 import type { Catalog, Pack } from "#store/packs/catalog.ts";
 import { NONE, type Place } from "#store/packs/chunk-table.ts";
-import { writeFresh } from "#store/packs/open-packs.ts";
+import { freshenSidecar } from "#store/packs/open-packs.ts";
 import { type PackFiles, chunkDiskError } from "#store/packs/pack-files.ts";
 import { HEADER_BYTES } from "#store/packs/pack-format.ts";
 import { type PackReader, plainOf } from "#store/packs/pack-reader.ts";
@@ -135,12 +135,7 @@ export class Pruner {
       freedBytes += await this.#empty(pack, entries.get(pack.slot)!, signal);
     }
     if (dead.size > 0) await this.#files.syncNames();
-    for (const pack of sealed) {
-      if (!pack.isStale || dead.has(pack.slot)) continue;
-      const sidecar = await this.#files.readSidecar(pack.header.number);
-      // Without one, the next open makes it.
-      if (sidecar !== undefined) await writeFresh(this.#files, this.#catalog, pack, sidecar.rows);
-    }
+    for (const pack of this.#catalog.packs()) await freshenSidecar(this.#files, this.#catalog, pack);
     await this.#appender.checkpoint();
     return freedBytes;
   }
@@ -157,6 +152,15 @@ export class Pruner {
   }
 
   async #empty(pack: Pack, entries: number[], signal: AbortSignal): Promise<number> {
+    const { arriving } = this.#catalog;
+    try {
+      return await this.#moveOut(pack, entries, signal);
+    } finally {
+      arriving.clear();
+    }
+  }
+
+  async #moveOut(pack: Pack, entries: number[], signal: AbortSignal): Promise<number> {
     const { table } = this.#catalog;
     const moved: Moved[] = [];
     const lengthBefore = pack.bytes;
@@ -203,7 +207,10 @@ export class Pruner {
         continue;
       }
       const { open, offset } = appended;
-      return { entry, from, to: { slot: open.pack.slot, offset, recordBytes: from.recordBytes }, open };
+      const to = { slot: open.pack.slot, offset, recordBytes: from.recordBytes };
+      // A sidecar that is written before the catalog points there must have it.
+      this.#catalog.arriving.set(entry, to);
+      return { entry, from, to, open };
     }
   }
 }

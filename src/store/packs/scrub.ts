@@ -6,7 +6,7 @@ import type { ScrubResult } from "#store/chunk-store.ts";
 import type { Appender } from "#store/packs/appender.ts";
 import type { Catalog, Pack } from "#store/packs/catalog.ts";
 import type { Place } from "#store/packs/chunk-table.ts";
-import { writeFresh } from "#store/packs/open-packs.ts";
+import { freshenSidecar } from "#store/packs/open-packs.ts";
 import type { PackFiles } from "#store/packs/pack-files.ts";
 import type { Rows } from "#store/packs/pack-format.ts";
 import { type PackReader, plainOf } from "#store/packs/pack-reader.ts";
@@ -49,7 +49,7 @@ export async function scrubPacks(
       checkedBytes += place.recordBytes;
       sinceTurn += place.recordBytes;
     }
-    if (pack.isSealed && pack.isStale) await rewriteSidecar(parts, pack);
+    await freshenSidecar(parts.files, parts.catalog, pack);
   }
   return { cursor: undefined, checkedBytes, damaged };
 }
@@ -100,9 +100,4 @@ async function nameOf(files: PackFiles, pack: Pack, place: Place): Promise<Chunk
     if (row.offset === place.offset) return row.id.toHex() as ChunkId;
   }
   return undefined;
-}
-
-async function rewriteSidecar({ files, catalog }: Parts, pack: Pack): Promise<void> {
-  const sidecar = await files.readSidecar(pack.header.number);
-  if (sidecar !== undefined) await writeFresh(files, catalog, pack, sidecar.rows);
 }

@@ -34,6 +34,18 @@ export function checkBlob(row: { readonly data: Uint8Array; readonly sum: number
   if (blobSum(row.data) !== row.sum) throw damaged();
 }
 
+/**
+ * Opens the file only when that makes it: to close any descriptor of a file gives up every lock that this process has
+ * on it (POSIX), those of a store that is open beside this one too.
+ */
+function createMissing(file: string): void {
+  try {
+    closeSync(openSync(file, "ax", 0o600));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
+}
+
 export type Durability = "FULL" | "NORMAL";
 
 export class Sql {
@@ -51,7 +63,7 @@ export class Sql {
     this.#db = guarded(file, () => {
       // The state holds the session's secret seeds: a new file, and the log that inherits its mode, is the
       // owner's only.
-      closeSync(openSync(file, "a", 0o600));
+      createMissing(file);
       return new Database(file, { readwrite: true, strict: true });
     });
     try {

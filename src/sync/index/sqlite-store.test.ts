@@ -78,9 +78,10 @@ describe("the state file", () => {
     openSqliteStore(file).close();
   });
 
-  test("[STATE-8] a second process is told so too", async () => {
+  test("[STATE-8] a second process is told so too, also after a second opener here was", async () => {
     const file = freshFile();
     const store = openSqliteStore(file);
+    expect(errorOf(() => openSqliteStore(file)).code).toBe("ROOT_BUSY");
     const script = `import { openSqliteStore } from ${JSON.stringify(join(import.meta.dir, "sqlite-store.ts"))};
       try { openSqliteStore(${JSON.stringify(file)}); process.exit(0); }
       catch (error) { process.exit(error.code === "ROOT_BUSY" ? 7 : 1); }`;

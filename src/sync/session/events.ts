@@ -99,6 +99,8 @@ export type SessionOptions = {
   readonly bytesPerSecond: number | undefined;
   /** Per-path events are sent only when wanted; they cost time on large runs. */
   readonly verbose: boolean;
+  /** Alpha's root, too, may be made by the first run, where the session may write it: neither side is the origin. */
+  readonly createAlpha?: boolean | undefined;
   /** Compare as if for the first time and remember nothing afterwards; a root that does not exist is an error then. */
   readonly ephemeral?: boolean | undefined;
 };

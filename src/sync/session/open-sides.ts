@@ -25,7 +25,8 @@ export async function openSides(
     durable: options.durable,
     verifyReadBack: options.verifyReadBack,
     compress: options.compress,
-    createRoot: state.marks[side] === undefined && side === "beta" && options.ephemeral !== true,
+    createRoot:
+      state.marks[side] === undefined && (side === "beta" || options.createAlpha === true) && options.ephemeral !== true,
     expectRootId: state.marks[side]?.rootId,
     ephemeral: options.ephemeral ?? false,
   });

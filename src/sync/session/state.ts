@@ -39,6 +39,14 @@ const WHOLE_DIR_MIN = 8;
 /** In-flight changes in one log record. */
 const IN_FLIGHT_PER_RECORD = 2000;
 
+/** How far `side` was consumed when the state of a pair was last written; undefined before its first scan. */
+export function savedMark(store: Store, side: Side): SideMark | undefined {
+  const bytes = store.table("meta").get(`mark-${side}`);
+  if (bytes === undefined) return undefined;
+  const r = new ByteReader(bytes);
+  return { rootId: r.string(), epoch: r.string(), seq: r.varint(), filterHash: r.string() };
+}
+
 export class SessionState {
   readonly store: Store;
   readonly ancestor: Tree<Entry>;
@@ -76,7 +84,7 @@ export class SessionState {
     const known = this.#meta.get("seeds");
     this.seeds = seeds ?? this.#loadSeeds(random);
     this.files = this.#number("files");
-    this.marks = { alpha: this.#loadMark("alpha"), beta: this.#loadMark("beta") };
+    this.marks = { alpha: savedMark(store, "alpha"), beta: savedMark(store, "beta") };
     for (const side of SIDES) this.#loadPending(side);
     this.savedSeq = { alpha: this.marks.alpha?.seq ?? 0, beta: this.marks.beta?.seq ?? 0 };
     this.#saved = this.#fingerprint();
@@ -133,13 +141,6 @@ export class SessionState {
   #number(name: string): number {
     const bytes = this.#meta.get(name);
     return bytes === undefined ? 0 : new ByteReader(bytes).varint();
-  }
-
-  #loadMark(side: Side): SideMark | undefined {
-    const bytes = this.#meta.get(`mark-${side}`);
-    if (bytes === undefined) return undefined;
-    const r = new ByteReader(bytes);
-    return { rootId: r.string(), epoch: r.string(), seq: r.varint(), filterHash: r.string() };
   }
 
   #saveMark(side: Side): void {

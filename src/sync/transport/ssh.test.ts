@@ -136,7 +136,7 @@ describe("ssh", () => {
   });
 
   test("[SSH-7] a login script that prints is shown", async () => {
-    writeFileSync(join(far, "mood"), 'case "$*" in *agent*) echo "Welcome to far" ;; esac\n');
+    writeFileSync(join(far, "mood"), 'case "$*" in *far-side*) echo "Welcome to far" ;; esac\n');
     expect(await failure()).toMatchObject({ code: "PROTOCOL", message: expect.stringContaining("Welcome to far") });
   });
 

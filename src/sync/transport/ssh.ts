@@ -172,7 +172,7 @@ class SshConnection {
   /** Starts the agent and greets it. From then on the connection lives as long as the mux. */
   async run(remote: string, signal: AbortSignal): Promise<Mux> {
     const { path, program, clock } = this.#options;
-    const script = shell(`exec "${remote}/syncline" agent --stdio`);
+    const script = shell(`exec "${remote}/syncline" far-side`);
     const agent = startChild(this.#label, this.#command, [...this.#args, script]);
     try {
       const { mux } = await startClient(agent.transport, { root: path, token: "", program, clock }, signal);

@@ -1,0 +1,263 @@
+/** The agent: joins its hub once, and then keeps the links that the hub assigns to this host, whether it is there or not. */
+import { X509Certificate } from "node:crypto";
+import { SynclineError } from "#model/error.ts";
+import { fingerprintOf } from "#platform/net/tls-socket.ts";
+import type { Host } from "#platform/host.ts";
+import type { Endpoint } from "#sync/endpoint/endpoint.ts";
+import { RemoteEndpoint } from "#sync/endpoint/remote-endpoint.ts";
+import type { Store } from "#sync/index/store.ts";
+import type { Mux } from "#sync/wire/mux.ts";
+import { AGENT_ROOT, type FromAgent, type FromHub, LINK_ROOT } from "#hub/agents/control.ts";
+import type { AssignedLink, DeclaredLink } from "#hub/agents/link.ts";
+import { ControlClient } from "#agent/control-client.ts";
+import { type HubAddress, type HubEnds, askHub, connect, enrol } from "#agent/hub-client.ts";
+import type { Hooks } from "#agent/hooks.ts";
+import {
+  type AgentIdentity,
+  ageOf,
+  certificateRequest,
+  ownKey,
+  readIdentity,
+  requireFits,
+  writeIdentity,
+} from "#agent/identity.ts";
+import { type AgentLog, type LinkContext, LinkRunner } from "#agent/link-runner.ts";
+
+/** While it cannot join because the hub is away. */
+const JOIN_AGAIN_MS = 2000;
+/** A renewal that was refused or got no answer is asked for again. */
+const RENEW_AGAIN_MS = 60 * 60_000;
+
+export type AgentOptions = {
+  readonly address: HubAddress;
+  readonly name: string;
+  readonly dataDir: string;
+  /** Reads the join token; called only while there is no certificate. */
+  readonly joinToken: () => string;
+  readonly fingerprint: string | undefined;
+  readonly acceptNew: boolean;
+  /** Links of the command line and configuration. */
+  readonly links: readonly DeclaredLink[];
+  /** gitignore-style lines of this host, for all links. */
+  readonly ignore: readonly string[];
+  /** Around each batch, in all links. */
+  readonly hooks: Hooks;
+  readonly host: Host;
+  readonly program: string;
+  /** System and processor, for people. */
+  readonly platform: string;
+  readonly openRoot: (path: string) => Endpoint;
+  /** Opens a database below the data directory. */
+  readonly openState: (name: string) => Store;
+  readonly hash: (text: string, digits: number) => string;
+  readonly installation: string;
+  readonly log: AgentLog;
+};
+
+/**
+ * Runs until the signal.
+ * @throws {SynclineError} AUTH, TRUST, USAGE when it may not join; STATE when its identity cannot be read
+ */
+export async function runAgent(options: AgentOptions, signal: AbortSignal): Promise<void> {
+  const key = ownKey(options.dataDir);
+  const identity = await join(options, key, signal);
+  if (identity === undefined) return;
+  await new Agent(options, key, identity).run(signal);
+}
+
+/** The identity that is kept, or a new one. Waits for a hub that is away. Undefined: aborted. */
+async function join(options: AgentOptions, key: string, signal: AbortSignal): Promise<AgentIdentity | undefined> {
+  const { dataDir, address, name, fingerprint, acceptNew, host, program, log } = options;
+  const kept = readIdentity(dataDir);
+  if (kept !== undefined && kept.name !== name) {
+    throw new SynclineError({
+      code: "USAGE",
+      op: "join hub",
+      message: `this agent has joined as ${kept.name}, not as ${name}`,
+      hint: `give --name ${kept.name}, or another --data directory`,
+    });
+  }
+  if (kept !== undefined && ageOf(kept.certificate, host.clock.nowMs()) !== "over") return kept;
+  const token = options.joinToken();
+  let told = "";
+  while (!signal.aborted) {
+    try {
+      // What was pinned stays pinned, also when the certificate is over.
+      const pinned = kept === undefined ? fingerprint : fingerprintOf(new X509Certificate(kept.ca));
+      const reach = { program, clock: host.clock };
+      const identity = await enrol({ address, name, token, key, fingerprint: pinned, acceptNew, reach }, signal);
+      writeIdentity(dataDir, identity);
+      log("joined the hub", { name, hub: identity.hub });
+      return identity;
+    } catch (error) {
+      if (signal.aborted) return undefined;
+      if (!(error instanceof SynclineError) || !error.retryable) throw error;
+      if (error.message !== told) log("hub cannot be joined yet", { reason: error.message, hint: error.hint ?? "" });
+      told = error.message;
+      await host.clock.sleep(JOIN_AGAIN_MS, signal).catch(() => undefined);
+    }
+  }
+  return undefined;
+}
+
+class Agent {
+  readonly #options: AgentOptions;
+  readonly #key: string;
+  readonly #control: ControlClient;
+  readonly #runners = new Map<string, LinkRunner>();
+  /** Runners that are ending, and what is to begin when they have. */
+  readonly #ending = new Map<string, Promise<void>>();
+  #identity: AgentIdentity;
+  #ends: HubEnds | undefined;
+  #assigned: readonly AssignedLink[] = [];
+  #renewAskedMono = Number.NEGATIVE_INFINITY;
+  #stopping = false;
+
+  constructor(options: AgentOptions, key: string, identity: AgentIdentity) {
+    this.#options = options;
+    this.#key = key;
+    this.#identity = identity;
+    const { host, program, platform, links, log } = options;
+    this.#control = new ControlClient({
+      program,
+      platform,
+      links,
+      log,
+      clock: host.clock,
+      random: host.random,
+      connect: (signal) => this.#connect(AGENT_ROOT, signal),
+      states: () => [...this.#runners.values()].map((runner) => runner.report()),
+      holds: () => [...this.#runners.values()].flatMap((runner) => runner.held ?? []),
+      onMessage: (message) => this.#onMessage(message),
+      request: () => this.#renewal(),
+      onConnected: () => {
+        for (const runner of this.#runners.values()) runner.hubIsBack();
+      },
+    });
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { log, name } = this.#options;
+    log("agent begins", { name, hub: this.#identity.hub });
+    const end = new AbortController();
+    const control = this.#control.run(end.signal);
+    await aborted(signal);
+    this.#stopping = true;
+    await Promise.all([...this.#runners.values()].map((runner) => runner.stop()));
+    await Promise.all(this.#ending.values());
+    // The last word: how far each link came.
+    this.#control.heartbeat();
+    end.abort();
+    await control;
+    log("agent has ended", { name });
+  }
+
+  /** The address is asked for anew after it has failed: the hub may have moved. */
+  async #connect(root: string, signal: AbortSignal): Promise<Mux> {
+    const { address, program, host } = this.#options;
+    const reach = { program, clock: host.clock };
+    this.#ends ??= address.kind === "sync" ? address : await askHub(address, reach, signal);
+    const { ca, certificate } = this.#identity;
+    const identity = { certificate, key: this.#key };
+    try {
+      const { host: at, port } = this.#ends;
+      return await connect({ host: at, port, ca, identity, root, ...reach }, signal);
+    } catch (error) {
+      const isThere = error instanceof SynclineError && (error.code === "ROOT_UNKNOWN" || error.code === "AUTH");
+      if (!isThere) this.#ends = undefined;
+      throw error;
+    }
+  }
+
+  #onMessage(message: FromHub): void {
+    const { log } = this.#options;
+    switch (message.type) {
+      case "assign":
+        this.#assigned = message.links;
+        return this.#reconcile();
+      case "approve":
+        return this.#runners.get(message.link)?.approve(message.hash);
+      case "certificate":
+        return this.#renewed(message.certificate);
+      case "refused":
+        return log("the certificate was not renewed", { reason: message.message });
+    }
+  }
+
+  /** Makes the runners those that are assigned. A root that lies in another one's is refused by itself. */
+  #reconcile(): void {
+    if (this.#stopping) return;
+    const wanted = new Map(this.#assigned.map((link) => [link.id, link]));
+    for (const [id, runner] of this.#runners) {
+      if (!wanted.has(id)) this.#end(id, runner);
+    }
+    const roots: string[] = [];
+    for (const link of wanted.values()) {
+      const other = roots.find((root) => isNested(root, link.root));
+      const trouble = other === undefined ? link.trouble : `${link.root} and ${other} overlap; one root has one link`;
+      const effective = trouble === link.trouble ? link : { ...link, trouble, seeds: null };
+      if (link.enabled) roots.push(link.root);
+      const runner = this.#runners.get(link.id);
+      if (runner !== undefined) runner.update(effective);
+      else if (!this.#ending.has(link.id)) this.#begin(effective);
+    }
+    this.#control.news();
+  }
+
+  #begin(link: AssignedLink): void {
+    const { host, openRoot, openState, hash, installation, ignore, hooks, log } = this.#options;
+    const context: LinkContext = {
+      host, openRoot, openState, hash, installation, ignore, hooks, log,
+      openSpace: (id) =>
+        new RemoteEndpoint({
+          label: `hub ${link.space}/${link.prefix}`,
+          clock: host.clock,
+          connect: (signal) => this.#connect(`${LINK_ROOT}${id}`, signal),
+        }),
+      onChange: () => this.#control.news(),
+      onHold: (plan) => this.#control.hold(plan),
+    };
+    log("link begins", { link: link.id, root: link.root, space: link.space, prefix: link.prefix, mode: link.settings.mode });
+    this.#runners.set(link.id, new LinkRunner(link, context));
+  }
+
+  #end(id: string, runner: LinkRunner): void {
+    const { log } = this.#options;
+    this.#runners.delete(id);
+    const ending = runner.stop().then(() => {
+      log("link has ended", { link: id, root: runner.root });
+      this.#ending.delete(id);
+      // It may have been assigned again meanwhile.
+      this.#reconcile();
+    });
+    this.#ending.set(id, ending);
+  }
+
+  #renewal(): FromAgent | undefined {
+    const { clock } = this.#options.host;
+    const { certificate, name } = this.#identity;
+    if (ageOf(certificate, clock.nowMs()) === "valid") return undefined;
+    if (clock.monotonicMs() - this.#renewAskedMono < RENEW_AGAIN_MS) return undefined;
+    this.#renewAskedMono = clock.monotonicMs();
+    return { type: "renew", ...certificateRequest(this.#key, name) };
+  }
+
+  #renewed(certificate: string): void {
+    const { dataDir, log } = this.#options;
+    requireFits(certificate, this.#key, this.#identity.ca);
+    const identity = { ...this.#identity, certificate };
+    writeIdentity(dataDir, identity);
+    this.#identity = identity;
+    log("certificate renewed", { validUntil: new X509Certificate(certificate).validTo });
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}
+
+function isNested(a: string, b: string): boolean {
+  const below = (x: string, y: string): boolean => x === y || x.startsWith(y.endsWith("/") ? y : `${y}/`);
+  return below(a, b) || below(b, a);
+}

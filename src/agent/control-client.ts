@@ -1,0 +1,155 @@
+/** The agent's end of the control channel: says hello, sends heartbeats, takes what the hub assigns and approves. */
+import { SynclineError } from "#model/error.ts";
+import type { Clock, Random } from "#platform/host.ts";
+import type { Mux } from "#sync/wire/mux.ts";
+import type { MuxChannel } from "#sync/wire/mux-channel.ts";
+import {
+  CONTROL_METHOD,
+  CONTROL_VERSION,
+  type FromAgent,
+  type FromHub,
+  HEARTBEAT_MS,
+  type HeldPlan,
+  type LinkState,
+  decodeFromHub,
+  encodeControl,
+} from "#hub/agents/control.ts";
+import type { DeclaredLink } from "#hub/agents/link.ts";
+import type { AgentLog } from "#agent/link-runner.ts";
+
+/** Reconnecting: doubles from the first to the longest delay, each drawn between half and all of it. */
+const RETRY_FIRST_MS = 250;
+const RETRY_LONGEST_MS = 10_000;
+/** News is collected for so long before it is told. */
+const NEWS_MS = 250;
+
+export type ControlOptions = {
+  readonly program: string;
+  readonly platform: string;
+  readonly links: readonly DeclaredLink[];
+  /** Makes a connection that is attached to the control root. */
+  readonly connect: (signal: AbortSignal) => Promise<Mux>;
+  readonly states: () => LinkState[];
+  /** Plans that are held now; told anew to each connection. */
+  readonly holds: () => HeldPlan[];
+  /** A message of the hub other than what is answered here. What it throws ends the connection. */
+  readonly onMessage: (message: FromHub) => void;
+  /** What has to be asked of the hub, looked for with each heartbeat. */
+  readonly request: () => FromAgent | undefined;
+  readonly onConnected: () => void;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: AgentLog;
+};
+
+export class ControlClient {
+  readonly #options: ControlOptions;
+  #channel: MuxChannel | undefined;
+  #news: (() => void) | undefined;
+
+  constructor(options: ControlOptions) {
+    this.#options = options;
+  }
+
+  get isConnected(): boolean {
+    return this.#channel !== undefined;
+  }
+
+  /** Something has changed: the next heartbeat is due soon. */
+  news(): void {
+    this.#news?.();
+  }
+
+  /** The state goes first, so that nobody sees the plan beside a link that looks well. */
+  hold(plan: HeldPlan): void {
+    this.heartbeat();
+    this.#send({ type: "hold", plan });
+  }
+
+  /** Says how the links are, now. */
+  heartbeat(): void {
+    this.#send({ type: "heartbeat", sentMs: this.#options.clock.nowMs(), links: this.#options.states() });
+  }
+
+  /** Runs until the signal, whatever happens to the connection. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, random, log } = this.#options;
+    let failures = 0;
+    let told = "";
+    while (!signal.aborted) {
+      try {
+        await this.#serve(signal, () => (failures = 0));
+      } catch (error) {
+        if (signal.aborted) return;
+        const reason = error instanceof Error ? error.message : String(error);
+        const hint = error instanceof SynclineError ? (error.hint ?? "") : "";
+        // A hub that is away for a night is one line, not thousands.
+        if (reason !== told) log("hub cannot be reached", { reason, hint });
+        told = reason;
+      }
+      const longest = Math.min(RETRY_LONGEST_MS, RETRY_FIRST_MS * 2 ** Math.min(failures++, 16));
+      const [draw] = random.bytes(1);
+      await clock.sleep(longest / 2 + (longest / 2) * (draw! / 255), signal).catch(() => undefined);
+    }
+  }
+
+  async #serve(signal: AbortSignal, onGreeted: () => void): Promise<void> {
+    const { connect, program, platform, links, onConnected, log } = this.#options;
+    const mux = await connect(signal);
+    const abort = (): void => mux.close();
+    signal.addEventListener("abort", abort, { once: true });
+    try {
+      signal.throwIfAborted();
+      const channel = mux.open(CONTROL_METHOD);
+      this.#channel = channel;
+      this.#send({ type: "hello", version: CONTROL_VERSION, program, platform, links: [...links] });
+      const beats = this.#beat(channel);
+      try {
+        let greeted = false;
+        for (;;) {
+          const bytes = await channel.receive();
+          if (bytes === undefined) throw ended("the hub has ended the connection");
+          this.#options.onMessage(decodeFromHub(bytes));
+          if (greeted) continue;
+          greeted = true;
+          onGreeted();
+          log("connected to the hub", { hub: mux.label });
+          for (const plan of this.#options.holds()) this.hold(plan);
+          onConnected();
+        }
+      } finally {
+        this.#channel = undefined;
+        channel.fail(ended("the agent has gone"));
+        await beats;
+      }
+    } finally {
+      signal.removeEventListener("abort", abort);
+      mux.close();
+    }
+  }
+
+  /** A heartbeat now, then every HEARTBEAT_MS, and soon after news. Ends with the channel. */
+  async #beat(channel: MuxChannel): Promise<void> {
+    const { clock, request } = this.#options;
+    while (channel.failure === undefined) {
+      this.heartbeat();
+      const asked = request();
+      if (asked !== undefined) this.#send(asked);
+      const wake = new AbortController();
+      this.#news = () => wake.abort();
+      await clock.sleep(HEARTBEAT_MS, AbortSignal.any([channel.signal, wake.signal])).catch(() => undefined);
+      if (wake.signal.aborted) await clock.sleep(NEWS_MS, channel.signal).catch(() => undefined);
+    }
+  }
+
+  #send(message: FromAgent): void {
+    const channel = this.#channel;
+    if (channel === undefined || channel.failure !== undefined) return;
+    // What cannot be sent any more is said anew to the next connection.
+    void Promise.resolve(channel.send(encodeControl(message))).catch(() => undefined);
+  }
+}
+
+function ended(message: string): SynclineError {
+  return new SynclineError({ code: "LINK_LOST", op: "control", message, retryable: true });
+}

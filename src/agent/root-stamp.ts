@@ -1,0 +1,130 @@
+/**
+ * Tells a root that was put back from a backup from one that people edited. A random stamp is kept in the root's private
+ * directory and beside the session's state, and drawn anew every hour: a root, or a state, that comes back from earlier
+ * brings an earlier stamp. What the root holds is then old, not new, so everything is compared, as for the first time.
+ */
+import { PRIVATE_DIR } from "#model/path.ts";
+import { type Fd, type FileSystem, isCode } from "#platform/file-system.ts";
+import type { Clock, Random } from "#platform/host.ts";
+import type { Store } from "#sync/index/store.ts";
+import { SessionState } from "#sync/session/state.ts";
+import type { SumSeeds } from "#sync/endpoint/endpoint.ts";
+
+/** A backup that is younger than this may pass for the root itself. */
+export const STAMP_MS = 60 * 60_000;
+/** While the root is not marked yet. */
+const FIRST_MS = 2000;
+const STAMP_FILE = "stamp";
+const STAMP_BYTES = 16;
+/** Where the session's state keeps it: the stamps that the root may have, 16 bytes each, one or two. */
+const TABLE = "stamp";
+const KEY = "accepted";
+
+export type StampContext = {
+  readonly fs: FileSystem;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly root: string;
+  readonly store: Store;
+};
+
+/**
+ * Before a session: forgets what was agreed when root and state are not of the same time. Returns whether it did. A root
+ * that cannot be looked at is left to the session, which says better what is wrong with it.
+ */
+export function forgetIfRestored({ fs, random, root, store }: StampContext, seeds: SumSeeds): boolean {
+  const accepted = acceptedStamps(store);
+  const found = inPrivateDir(fs, root, (dir) => readStamp(fs, dir));
+  if (accepted.length === 0 || found === undefined || accepted.includes(found.stamp)) return false;
+  new SessionState(store, random, seeds).reset();
+  return true;
+}
+
+/** While a session runs: draws the stamp anew, at once and then every STAMP_MS. Trouble with it is left for next time. */
+export async function keepStamping(context: StampContext, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    const isStamped = await stampAnew(context).catch(() => false);
+    await context.clock.sleep(isStamped ? STAMP_MS : FIRST_MS, signal).catch(() => undefined);
+  }
+}
+
+/** False while there is no private directory: a root that is only read gets none, and has no stamp. */
+async function stampAnew({ fs, random, root, store }: StampContext): Promise<boolean> {
+  const next = Buffer.from(random.bytes(STAMP_BYTES)).toString("hex");
+  const written = inPrivateDir(fs, root, async (dir) => {
+    // Both are good until the root surely has the new one.
+    accept(store, [...acceptedStamps(store).slice(-1), next]);
+    await writeStamp(fs, dir, next);
+    accept(store, [next]);
+    return true;
+  });
+  return (await written) ?? false;
+}
+
+function acceptedStamps(store: Store): string[] {
+  const text = Buffer.from(store.table(TABLE).get(KEY) ?? []).toString("hex");
+  return text.match(/.{32}/g) ?? [];
+}
+
+function accept(store: Store, stamps: readonly string[]): void {
+  store.transaction({ durable: true }, () => store.table(TABLE).set(KEY, Buffer.from(stamps.join(""), "hex")));
+}
+
+/** Runs `body` on the root's private directory; undefined when there is none. It stays open until what `body` returns is done. */
+function inPrivateDir<T>(fs: FileSystem, root: string, body: (dir: Fd) => T): T | undefined {
+  let top: Fd | undefined;
+  let dir: Fd;
+  try {
+    top = fs.openRoot(root);
+    dir = fs.openDir(top, PRIVATE_DIR);
+  } catch {
+    return undefined;
+  } finally {
+    if (top !== undefined) fs.close(top);
+  }
+  let result: T;
+  try {
+    result = body(dir);
+  } catch (error) {
+    fs.close(dir);
+    throw error;
+  }
+  if (!(result instanceof Promise)) fs.close(dir);
+  else void result.finally(() => fs.close(dir)).catch(() => undefined);
+  return result;
+}
+
+/** `stamp` is undefined when there is none, or none that is ours. */
+function readStamp(fs: FileSystem, dir: Fd): { readonly stamp: string } | undefined {
+  let fd: Fd;
+  try {
+    fd = fs.openRead(dir, STAMP_FILE);
+  } catch (error) {
+    // A marked root without a stamp is of a time before it had one.
+    return isCode(error, "ENOENT") ? { stamp: "" } : undefined;
+  }
+  try {
+    const bytes = new Uint8Array(STAMP_BYTES * 2 + 1);
+    return { stamp: Buffer.from(bytes.subarray(0, fs.read(fd, bytes, 0))).toString("latin1").trim() };
+  } finally {
+    fs.close(fd);
+  }
+}
+
+async function writeStamp(fs: FileSystem, dir: Fd, stamp: string): Promise<void> {
+  const aside = `${STAMP_FILE}.new`;
+  try {
+    fs.unlink(dir, aside);
+  } catch (error) {
+    if (!isCode(error, "ENOENT")) throw error;
+  }
+  const fd = fs.create(dir, aside, 0o600);
+  try {
+    fs.write(fd, Buffer.from(`${stamp}\n`), 0);
+    await fs.sync(fd);
+  } finally {
+    fs.close(fd);
+  }
+  fs.rename(dir, aside, dir, STAMP_FILE, { replace: true });
+  await fs.sync(dir);
+}

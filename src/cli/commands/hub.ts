@@ -1,0 +1,70 @@
+/** `syncline hub`: keep spaces with their whole history, and serve them. */
+import { type Bootstrap, readBootstrap } from "#config/bootstrap.ts";
+import { LISTEN_FALLBACK } from "#config/hub-keys.ts";
+import type { ApiLog } from "#gateway/api/route.ts";
+import { printablePath } from "#model/path.ts";
+import type { Command, Context } from "#cli/context.ts";
+import { openHost } from "#cli/engine.ts";
+import { EXIT } from "#cli/exit-code.ts";
+import { shellWord } from "#cli/format.ts";
+import { hubConfiguration, hubDataDir } from "#cli/hub-configuration.ts";
+import type { HubProcess } from "#cli/hub-process.ts";
+import { readSmallFile } from "#cli/local-files.ts";
+
+export const hubCommand: Command = async (context) => {
+  const { output, signal } = context;
+  const resolved = hubConfiguration(context);
+  const { config } = resolved;
+  const file = config.bootstrap;
+  const bootstrap: Bootstrap | undefined =
+    file === undefined ? undefined : readBootstrap(readSmallFile("bootstrap", file), file);
+  const dataDir = hubDataDir(context, resolved);
+  const { HubProcess } = await import("#cli/hub-process.ts");
+  const log = hubLog(context);
+  const hub = await HubProcess.start({ host: await openHost(), dataDir, config, bootstrap, log });
+  try {
+    say(context, hub, dataDir);
+    await aborted(signal);
+    log.info("ending", {});
+  } finally {
+    await hub.close();
+  }
+  log.info("ended", {});
+  output.flush();
+  return EXIT.interrupted;
+};
+
+/** One JSON value a line with --json; otherwise the same words and fields for people. */
+function hubLog({ output }: Context): ApiLog {
+  const write = (level: "info" | "error", message: string, fields: Readonly<Record<string, unknown>>): void => {
+    const time = new Date().toISOString();
+    output.event({ type: "log", time, level, message, ...fields });
+    const shown = Object.entries(fields)
+      .filter(([, value]) => value !== undefined)
+      .map(([name, value]) => `${name}=${printablePath(String(value))}`);
+    output.line([time, level, message, ...shown].join("  "));
+  };
+  return {
+    info: (message, fields) => write("info", message, fields),
+    error: (message, fields) => write("error", message, fields),
+  };
+}
+
+function say({ output }: Context, hub: HubProcess, dataDir: string): void {
+  const { url, port, authority, setupFile } = hub;
+  output.event({ type: "listening", url, port, fingerprint: authority?.fingerprint, setupFile, dataDir });
+  output.line(`listening on ${url}`);
+  output.line(`data in ${printablePath(dataDir)}`);
+  if (authority !== undefined) output.line(`authority ${authority.fingerprint} in ${shellWord(`${dataDir}/keys`)}`);
+  if (setupFile !== undefined) {
+    output.line("nobody exists yet; become the first user, an administrator, with");
+    const body = `'{"token":"'"$(cat ${shellWord(setupFile)})"'","user":"admin","password":"..."}'`;
+    const ca = authority === undefined ? "" : ` --cacert ${shellWord(`${dataDir}/ca.pem`)}`;
+    output.line(`  curl${ca} ${url}/v1/setup --json ${body}`);
+  } else if (url.endsWith(LISTEN_FALLBACK)) output.line("try  syncline space list --token-file FILE");
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((done) => signal.addEventListener("abort", () => done(), { once: true }));
+}

@@ -1,0 +1,86 @@
+/** `syncline space`: list, make, change and remove spaces of a hub. */
+import type { HubClient } from "#gateway/client/hub-client.ts";
+import type { SpaceJson } from "#gateway/api/shapes.ts";
+import type { Command, Context } from "#cli/context.ts";
+import { EXIT } from "#cli/exit-code.ts";
+import { formatBytes, plural, tableLines } from "#cli/format.ts";
+import { openClient } from "#cli/hub-client.ts";
+import { parseBytes, parseChoice, usage } from "#cli/values.ts";
+
+type Work = (client: HubClient, context: Context, names: readonly string[]) => Promise<void>;
+
+const WORDS: Record<string, { readonly names: number; readonly work: Work }> = {
+  list: { names: 0, work: async (client, context) => show(context, await client.spaces()) },
+  show: { names: 1, work: async (client, context, [name]) => show(context, [await client.space(name!)]) },
+  create: {
+    names: 1,
+    work: async (client, context, [name]) => {
+      const quotaBytes = quotaOf(context);
+      const space = await client.createSpace(name!, quotaBytes === undefined ? undefined : { quotaBytes });
+      said(context, space, `made ${space.name}`);
+    },
+  },
+  rename: {
+    names: 2,
+    work: async (client, context, [name, other]) => {
+      const space = await client.updateSpace(name!, { name: other! });
+      said(context, space, `${name} is ${space.name} now`);
+    },
+  },
+  quota: {
+    names: 1,
+    work: async (client, context, [name]) => {
+      const space = await client.updateSpace(name!, { settings: { quotaBytes: quotaOf(context) ?? null } });
+      const { quotaBytes } = space.settings;
+      const limit = typeof quotaBytes === "number" ? formatBytes(quotaBytes) : "no limit";
+      said(context, space, `${space.name} may take ${limit}`);
+    },
+  },
+  delete: {
+    names: 1,
+    work: async (client, context, [name]) => {
+      await client.deleteSpace(name!);
+      context.output.event({ type: "space-deleted", name });
+      context.output.line(`removed ${name}; until it is erased: syncline space undelete ${name}`);
+    },
+  },
+  undelete: {
+    names: 1,
+    work: async (client, context, [name]) => {
+      const space = await client.undeleteSpace(name!);
+      said(context, space, `${space.name} is back`);
+    },
+  },
+};
+
+export const spaceCommand: Command = async (context) => {
+  const [word, ...names] = context.parsed.operands;
+  const { names: wanted, work } = WORDS[parseChoice(word!, Object.keys(WORDS))]!;
+  if (names.length !== wanted) throw usage(`space ${word} takes ${plural(wanted, "name")}`, "syncline space --help");
+  await work(openClient(context), context, names);
+  return EXIT.same;
+};
+
+function quotaOf({ parsed }: Context): number | undefined {
+  const { quota } = parsed.given;
+  return quota === undefined ? undefined : parseBytes(quota);
+}
+
+function said({ output }: Context, space: SpaceJson, line: string): void {
+  output.event({ type: "space", ...space });
+  output.line(line);
+}
+
+function show({ output }: Context, spaces: readonly SpaceJson[]): void {
+  for (const space of spaces) output.event({ type: "space", ...space });
+  if (output.form.json || spaces.length === 0) {
+    output.line("no space yet: syncline space create NAME");
+    return;
+  }
+  const rows = spaces.map(({ name, usage: { bytes, entries }, sequence, settings }) => {
+    const { quotaBytes } = settings;
+    const limit = typeof quotaBytes === "number" ? ` of ${formatBytes(quotaBytes)}` : "";
+    return [name, `${formatBytes(bytes)}${limit}`, plural(entries, "entry", "entries"), `sequence ${sequence}`];
+  });
+  output.answer(tableLines(rows).join("\n"));
+}

@@ -1,0 +1,92 @@
+/** The part of a hub that agents speak to, put together: registry, listener, and what doors see of both. */
+import { createHash } from "node:crypto";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import type { HubAccess } from "#access/hub-access.ts";
+import type { HubConfig } from "#config/hub-config.ts";
+import type { ApiLog } from "#gateway/api/route.ts";
+import { HubAgents } from "#hub/agents/hub-agents.ts";
+import type { DeclaredLink } from "#hub/agents/link.ts";
+import { AgentListener } from "#hub/agents/listener.ts";
+import type { AgentRegistry, Link } from "#hub/agents/registry.ts";
+import { SpaceEndpoint } from "#hub/endpoint/space-endpoint.ts";
+import type { HubSpaces } from "#hub/hub-spaces.ts";
+import type { Host } from "#platform/host.ts";
+import type { Identity } from "#platform/net/tls-socket.ts";
+import type { Principal } from "#access/access.ts";
+import { VERSION } from "#cli/version.ts";
+
+const HASH_DIGITS = 32;
+
+export type HubAgentsParts = {
+  readonly host: Host;
+  readonly dataDir: string;
+  readonly config: HubConfig;
+  readonly hubId: string;
+  readonly access: HubAccess;
+  readonly spaces: HubSpaces;
+  readonly registry: AgentRegistry;
+  /** Of the hub's authority, valid for HUB_TLS_NAME. */
+  readonly identity: Identity;
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly log: ApiLog;
+};
+
+export type RunningAgents = { readonly agents: HubAgents; readonly listener: AgentListener };
+
+/** @throws the system's error when the address cannot be listened on */
+export async function startAgents(parts: HubAgentsParts): Promise<RunningAgents> {
+  const { access, spaces, registry, host } = parts;
+  const listener = startListener(parts);
+  const agents = await HubAgents.open({
+    registry,
+    listener,
+    access,
+    clock: host.clock,
+    removeIdentity: (who, name) => access.hosts.remove({ id: who.id }, name),
+    setLabels: (who, name, labels) => access.hosts.setLabels({ id: who.id }, name, labels),
+  });
+  return { agents, listener };
+
+  function startListener({ identity, listen, hubId, log, config, dataDir }: HubAgentsParts): AgentListener {
+    const stageFolder = join(dataDir, "stage");
+    mkdirSync(stageFolder, { recursive: true, mode: 0o700 });
+    const openSpace = (who: Principal, { space, prefix }: Link, readOnly: boolean): SpaceEndpoint => {
+      const label = prefix === "" ? space : `${space}:${prefix}`;
+      return new SpaceEndpoint({ spaces, who, readOnly, host, space, prefix, hubId, label, stageFolder, hash });
+    };
+    return new AgentListener({
+      listen,
+      identity,
+      hubId,
+      authority: {
+        ca: access.authority.certificate,
+        enrol: (token, request, from) => access.enrol(token, request, from),
+        renew: (old, request, from) => access.hosts.renew(old, request, from),
+        labelsOf: async (name) => (await access.hosts.get(name))?.labels,
+      },
+      access,
+      registry,
+      mayDeclare: (_host, link) => mayDeclare(config, link),
+      resolveSpace: async (who, link) => {
+        const { seeds, settings } = await spaces.space(who, link.space);
+        return { seeds, ignore: settings.ignore };
+      },
+      openSpace,
+      onAccessChange: (changed, signal) => access.onChange(changed, signal),
+      host,
+      program: `syncline ${VERSION}`,
+      log: (message, fields) => log.info(message, fields),
+    });
+  }
+}
+
+/** May a host link its own directories to this space, without anybody at the hub having said so? */
+function mayDeclare({ hostLinks }: HubConfig, { space }: DeclaredLink): boolean {
+  const allowed = hostLinks ?? ["all"];
+  return allowed.includes("all") || allowed.includes(space);
+}
+
+function hash(text: string): string {
+  return createHash("sha256").update(text).digest("hex").slice(0, HASH_DIGITS);
+}

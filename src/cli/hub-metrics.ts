@@ -1,0 +1,33 @@
+/** What a hub counts of itself, beside what its doors count. */
+import { systemPrincipal } from "#access/access.ts";
+import type { Metrics, Reading } from "#gateway/api/metrics.ts";
+import type { SpaceService } from "#hub/space-service.ts";
+import type { Space } from "#hub/space.ts";
+import type { ChunkStore } from "#store/chunk-store.ts";
+import { VERSION } from "#cli/version.ts";
+
+const WHO = systemPrincipal("metrics");
+const MICROSECONDS = 1e6;
+
+export function hubMetrics(metrics: Metrics, stores: { spaces: SpaceService; chunks: ChunkStore }): void {
+  const ofSpaces = (read: (space: Space) => number) => async (): Promise<Reading[]> => {
+    const spaces = await stores.spaces.spaces(WHO);
+    return spaces.map((space) => ({ labels: { space: space.name }, value: read(space) }));
+  };
+  const one = (read: () => number) => (): Reading[] => [{ value: read() }];
+  metrics.ask("syncline_space_sequence", "counter", "Last change of a space", ofSpaces(({ sequence }) => sequence));
+  metrics.ask("syncline_space_bytes", "gauge", "Bytes of the current files", ofSpaces(({ usage }) => usage.bytes));
+  metrics.ask("syncline_space_entries", "gauge", "Current entries", ofSpaces(({ usage }) => usage.entries));
+  const chunks = stores.chunks;
+  metrics.ask("syncline_store_chunks", "gauge", "Chunks at rest", one(() => chunks.stats().chunks));
+  metrics.ask("syncline_store_plain_bytes", "gauge", "Bytes of all chunks", one(() => chunks.stats().plainBytes));
+  metrics.ask("syncline_store_stored_bytes", "gauge", "Bytes of their files", one(() => chunks.stats().storedBytes));
+  metrics.ask("syncline_store_damaged_chunks", "gauge", "Chunks that wait for repair", one(() => chunks.stats().damaged));
+  metrics.ask("process_cpu_seconds_total", "counter", "User and system time", () => {
+    const { user, system } = process.cpuUsage();
+    return [{ value: (user + system) / MICROSECONDS }];
+  });
+  metrics.ask("process_resident_memory_bytes", "gauge", "Resident memory", one(() => process.memoryUsage.rss()));
+  metrics.ask("process_start_time_seconds", "gauge", "When the process began", one(() => Date.now() / 1000 - process.uptime()));
+  metrics.ask("syncline_build_info", "gauge", "The program", () => [{ labels: { version: VERSION }, value: 1 }]);
+}

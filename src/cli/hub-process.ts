@@ -1,0 +1,342 @@
+/**
+ * A whole hub in this process: opens database, chunks, access and spaces in the order in which they need each other,
+ * serves the API, and closes them in reverse. The only place that knows how a hub is put together.
+ */
+import { mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { RoleBook } from "#access/decide.ts";
+import { HubAccess } from "#access/hub-access.ts";
+import { type Bootstrap, applyBootstrap } from "#config/bootstrap.ts";
+import type { HubConfig } from "#config/hub-config.ts";
+import { LISTEN_FALLBACK } from "#config/hub-keys.ts";
+import { Api } from "#gateway/api/api.ts";
+import { IDEMPOTENCY_MIGRATIONS, IdempotencyKeys } from "#gateway/api/idempotency.ts";
+import { Metrics } from "#gateway/api/metrics.ts";
+import type { ApiLog, ApiServices, Dependency } from "#gateway/api/route.ts";
+import { apiRoutes } from "#gateway/api/routes.ts";
+import { HUB_TLS_NAME } from "#hub/agents/hello.ts";
+import { NEW_LINK, checked } from "#hub/agents/link.ts";
+import { AgentRegistry } from "#hub/agents/registry.ts";
+import { HubSpaces } from "#hub/hub-spaces.ts";
+import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
+import { Upkeep } from "#hub/upkeep.ts";
+import { SynclineError } from "#model/error.ts";
+import type { Host } from "#platform/host.ts";
+import { type HttpServer, serveHttp } from "#platform/net/http-server.ts";
+import { readPrivateFile, writePrivateFile } from "#platform/net/private-file.ts";
+import type { Database } from "#platform/sql/database.ts";
+import { migrate } from "#platform/sql/migrate.ts";
+import { openPostgres } from "#platform/sql/postgres.ts";
+import { openSqlite } from "#platform/sql/sqlite.ts";
+import type { ChunkStore } from "#store/chunk-store.ts";
+import { openPacks } from "#store/packs/packs.ts";
+import { type RunningAgents, startAgents } from "#cli/hub-agents.ts";
+import { bootstrapTarget, newLinkOf } from "#cli/hub-bootstrap.ts";
+import { HubSetup } from "#cli/hub-setup.ts";
+import { hubMetrics } from "#cli/hub-metrics.ts";
+import { parseListen } from "#cli/commands/serve.ts";
+import { VERSION } from "#cli/version.ts";
+
+/** Requests that are at work when the hub ends get this long. */
+const GRACE_MS = 10_000;
+/** How often the certificate is looked at. */
+const CERTIFICATE_MS = 24 * 3_600_000;
+
+/** The authority's certificate, for clients. */
+const CA_FILE = "ca.pem";
+
+export type HubOptions = {
+  readonly host: Host;
+  /** Absolute; made with mode 0700. */
+  readonly dataDir: string;
+  readonly config: HubConfig;
+  readonly bootstrap: Bootstrap | undefined;
+  readonly log: ApiLog;
+};
+
+/** Things in the order in which they were opened. */
+class Opened {
+  readonly #closers: (() => Promise<void> | void)[] = [];
+
+  add(close: () => Promise<void> | void): void {
+    this.#closers.push(close);
+  }
+
+  /** Closes all in reverse, also where one fails; then throws the first failure. */
+  async close(): Promise<void> {
+    const failures: unknown[] = [];
+    for (const close of this.#closers.splice(0).reverse()) {
+      try {
+        await close();
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw failures[0];
+  }
+}
+
+type Stores = {
+  readonly database: Database;
+  readonly meta: SqlMetaStore;
+  readonly chunks: ChunkStore;
+  readonly access: HubAccess;
+  readonly spaces: HubSpaces;
+  readonly registry: AgentRegistry;
+};
+
+export class HubProcess {
+  /** Where it is reached: "http://127.0.0.1:7830". */
+  readonly url: string;
+  readonly port: number;
+  /** Where agents connect. */
+  readonly syncPort: number;
+  /** PEM and fingerprint of the hub's authority, where it serves TLS. */
+  readonly authority: { readonly certificate: string; readonly fingerprint: string } | undefined;
+  /** The file with the set-up token while nobody exists. */
+  readonly setupFile: string | undefined;
+  readonly #opened: Opened;
+  readonly #closing: AbortController;
+
+  private constructor(
+    at: { url: string; port: number; syncPort: number },
+    authority: HubProcess["authority"],
+    setupFile: string | undefined,
+    opened: Opened,
+    closing: AbortController,
+  ) {
+    this.url = at.url;
+    this.port = at.port;
+    this.syncPort = at.syncPort;
+    this.authority = authority;
+    this.setupFile = setupFile;
+    this.#opened = opened;
+    this.#closing = closing;
+  }
+
+  /** @throws {SynclineError} ROOT_BUSY when another hub holds the data directory, USAGE, STATE, VERSION, DISK */
+  static async start(options: HubOptions): Promise<HubProcess> {
+    const opened = new Opened();
+    const closing = new AbortController();
+    try {
+      const stores = await openStores(options, opened);
+      const setup = await HubSetup.open(stores.access, options.dataDir, options.host.random);
+      const running = await listenForAgents(options, stores, opened);
+      await applyFile(options, stores, running);
+      await setup.refresh();
+      const services = apiServices(options, stores, running, setup, closing.signal);
+      const api = new Api(apiRoutes(VERSION), services);
+      hubMetrics(services.metrics, stores);
+      startUpkeep(options, stores, opened, closing.signal);
+      const { server, secure, host } = listen(options, stores.access, api, opened, closing.signal);
+      const name = host.includes(":") ? `[${host}]` : host;
+      const url = `${secure ? "https" : "http"}://${name}:${server.port}`;
+      const { certificate, fingerprint } = stores.access.authority;
+      const authority = secure ? { certificate, fingerprint } : undefined;
+      const at = { url, port: server.port, syncPort: running.listener.port };
+      return new HubProcess(at, authority, setup.file, opened, closing);
+    } catch (error) {
+      closing.abort();
+      await opened.close().catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /** Takes no more, lets what is at work end, closes the stores. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await this.#opened.close();
+  }
+}
+
+async function openStores({ host, dataDir, config, bootstrap, log }: HubOptions, opened: Opened): Promise<Stores> {
+  const { clock, random } = host;
+  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  const url = config.database ?? "sqlite";
+  const database = url === "sqlite" ? openSqlite(join(dataDir, "hub.db")) : await openPostgres(url);
+  opened.add(() => database.close());
+  await migrate(database, "gateway", IDEMPOTENCY_MIGRATIONS);
+  const meta = await SqlMetaStore.open(database, random);
+  const directory = join(dataDir, "chunks");
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const { store: chunks, recovery } = await openPacks(host, directory);
+  opened.add(() => chunks.close());
+  log.info("chunks opened", { ...recovery, unreadable: recovery.unreadable.length });
+  const registry = await AgentRegistry.open({ db: database, clock, random });
+  const access = await HubAccess.open({
+    database,
+    clock,
+    random,
+    directory: join(dataDir, "keys"),
+    roles: new RoleBook(bootstrap?.roles ?? []),
+    rulesOfHost: (name) => registry.rulesOfHost(name),
+  });
+  const spaces = await HubSpaces.open({ meta, chunks, access, clock, random });
+  opened.add(() => spaces.close());
+  return { database, meta, chunks, access, spaces, registry };
+}
+
+async function applyFile(
+  { bootstrap, log }: HubOptions,
+  { access, spaces }: Stores,
+  { agents }: RunningAgents,
+): Promise<void> {
+  if (bootstrap === undefined) return;
+  // All of the file is right, or nothing of it is done.
+  for (const link of bootstrap.links) checked(NEW_LINK, newLinkOf(link), "link of the bootstrap file");
+  const counts = await applyBootstrap(bootstrap, bootstrapTarget(access, spaces, agents), (done, kind, label) =>
+    log.info("bootstrap", { done, kind, label }),
+  );
+  log.info("bootstrap applied", counts);
+}
+
+function apiServices(
+  { host, log }: HubOptions,
+  { database, chunks, access, spaces }: Stores,
+  { agents, listener }: RunningAgents,
+  setup: HubSetup,
+  closing: AbortSignal,
+): ApiServices {
+  const dependencies = async (): Promise<Dependency[]> => [
+    { name: "database", fault: await faultOf(() => database.get("SELECT 1 AS one")) },
+    { name: "chunks", fault: await faultOf(() => chunks.stats()) },
+  ];
+  return {
+    spaces,
+    access,
+    agents,
+    hello: () => listener.hello(),
+    clock: host.clock,
+    random: host.random,
+    metrics: new Metrics(),
+    idempotency: new IdempotencyKeys(database, host.clock),
+    log,
+    version: VERSION,
+    setup: (first, by) => setup.claim(first, by),
+    dependencies: async (limit) => {
+      const late = Promise.withResolvers<Dependency[]>();
+      limit.addEventListener("abort", () => late.resolve([{ name: "all", fault: "no answer in time" }]));
+      return Promise.race([dependencies(), late.promise]);
+    },
+    closing,
+  };
+}
+
+async function faultOf(ask: () => unknown): Promise<string | undefined> {
+  try {
+    await ask();
+    return undefined;
+  } catch (error) {
+    return error instanceof SynclineError ? error.message : "it does not answer";
+  }
+}
+
+function startUpkeep({ host, dataDir, log }: HubOptions, stores: Stores, opened: Opened, closing: AbortSignal): void {
+  const file = join(dataDir, "scrub-cursor");
+  const upkeep = new Upkeep({
+    meta: stores.meta,
+    chunks: stores.chunks,
+    clock: host.clock,
+    cursor: {
+      read: () => Promise.resolve(readPrivateFile(file) || undefined),
+      write: (cursor) => Promise.resolve(writePrivateFile(file, cursor ?? "")),
+    },
+    onRound: ({ damaged, ...counts }) => log.info("upkeep", { ...counts, damaged: damaged.length }),
+    onError: (error) => log.error("upkeep failed", { error: error instanceof Error ? error.message : String(error) }),
+  });
+  const running = upkeep.run(closing);
+  opened.add(() => running);
+}
+
+type Listening = { readonly server: HttpServer; readonly secure: boolean; readonly host: string };
+
+function listen(
+  { config, dataDir, host: outside, log }: HubOptions,
+  access: HubAccess,
+  api: Api,
+  opened: Opened,
+  closing: AbortSignal,
+): Listening {
+  const { host, port } = parseListen(config.listen ?? LISTEN_FALLBACK);
+  const isLoopback = /^(127\.\d+\.\d+\.\d+|::1|localhost)$/.test(host);
+  const secure = config.tls === "always" || !isLoopback;
+  const names = certificateNames(config, outside);
+  const tls = secure ? access.authority.serverIdentity(names) : undefined;
+  // What clients are told to trust; it is no secret.
+  if (secure) writePublicFile(join(dataDir, CA_FILE), access.authority.certificate);
+  const server = serveHttp({
+    host,
+    port,
+    tls: tls?.identity,
+    handle: (request, from) => api.handle(request, from),
+  });
+  opened.add(() => server.stop(GRACE_MS));
+  if (secure) void watchCertificate(access, names, server, outside, log, closing);
+  return { server, secure, host };
+}
+
+/** One certificate for both listeners: what people call the hub, and the name by which agents know it. */
+function certificateNames({ listen, tlsNames }: HubConfig, { hostName }: Host): string[] {
+  const { host } = parseListen(listen ?? LISTEN_FALLBACK);
+  const address = /^(0\.0\.0\.0|::)$/.test(host) ? [] : [host];
+  return [...new Set([...(tlsNames ?? ["localhost", "127.0.0.1", "::1", hostName, ...address]), HUB_TLS_NAME])];
+}
+
+async function listenForAgents(options: HubOptions, stores: Stores, opened: Opened): Promise<RunningAgents> {
+  const { host, dataDir, config, log } = options;
+  const { access, spaces, registry, meta } = stores;
+  const { identity } = access.authority.serverIdentity(certificateNames(config, host));
+  const parts = { host, dataDir, config, hubId: meta.hubId, access, spaces, registry, identity, log };
+  const beside = parseListen(config.listen ?? LISTEN_FALLBACK);
+  const given = config.syncListen === undefined ? undefined : parseListen(config.syncListen);
+  const nearby = { host: beside.host, port: beside.port === 0 ? 0 : Math.min(beside.port + 1, 65_535) };
+  let running: RunningAgents;
+  try {
+    running = await startAgents({ ...parts, listen: given ?? nearby });
+  } catch (error) {
+    if (given !== undefined) throw cannotListen("--sync-listen", given, error);
+    running = await startAgents({ ...parts, listen: { ...nearby, port: 0 } });
+    log.info("agents connect on another port", { wanted: nearby.port, port: running.listener.port });
+  }
+  opened.add(() => running.listener.close());
+  return running;
+}
+
+function cannotListen(option: string, { host, port }: { host: string; port: number }, cause: unknown): SynclineError {
+  return new SynclineError({
+    code: "USAGE",
+    op: "listen",
+    message: `cannot listen on ${host}:${port}: the address is taken, not of this host, or not allowed`,
+    hint: `see who has it: ss -ltnp | grep ${port}; or choose another with ${option} HOST:PORT`,
+    cause,
+  });
+}
+
+function writePublicFile(path: string, text: string): void {
+  const aside = `${path}.new`;
+  writeFileSync(aside, text, { mode: 0o644, flush: true });
+  renameSync(aside, path);
+}
+
+/** Gives the listener a new certificate before the old one ends. */
+async function watchCertificate(
+  access: HubAccess,
+  names: readonly string[],
+  server: HttpServer,
+  { clock }: Host,
+  log: ApiLog,
+  closing: AbortSignal,
+): Promise<void> {
+  while (!closing.aborted) {
+    await clock.sleep(CERTIFICATE_MS, closing).catch(() => undefined);
+    if (closing.aborted) return;
+    try {
+      const { identity, isNew } = access.authority.serverIdentity(names);
+      if (!isNew) continue;
+      server.useIdentity(identity);
+      log.info("certificate renewed", {});
+    } catch (error) {
+      log.error("certificate could not be renewed", { error: error instanceof Error ? error.message : String(error) });
+    }
+  }
+}

@@ -1,0 +1,21 @@
+import { expect, test } from "bun:test";
+import { parseLink } from "#cli/link-text.ts";
+
+test("[AGENT-40] a link is read from its end: roots may hold = and ,", () => {
+  expect(parseLink("/srv/site=demo")).toMatchObject({
+    root: "/srv/site", space: "demo", prefix: "",
+    settings: { mode: "two-way-safe", from: "host", settle: "throttle", conflict: "copy", windows: [], bytesPerSecond: null },
+  });
+  expect(parseLink("/a=b,c/d=demo:x/y,mode=one-way-replica,settle=immediate,bwlimit=1MiB,ignore=*.tmp,ignore=/x,window=mon-fri 22:00-06:00")).toMatchObject({
+    root: "/a=b,c/d", space: "demo", prefix: "x/y",
+    settings: {
+      mode: "one-way-replica", settle: "immediate", bytesPerSecond: 1 << 20, ignore: ["*.tmp", "/x"], windows: ["mon-fri 22:00-06:00"],
+    },
+  });
+});
+
+test("[AGENT-40] what is no link is refused with its form", () => {
+  for (const text of ["", "/a", "=demo", "/a=", "/a=Demo", "/a=demo:../x", "/a=demo,mode=both", "/a=demo,sttle=immediate", "/a=demo,mode=one-way-safe,mode=one-way-safe", "/a=demo,bwlimit=x", "/a=demo,window=8-9"]) {
+    expect(() => parseLink(text)).toThrow(expect.objectContaining({ code: "USAGE" }));
+  }
+});

@@ -1,0 +1,107 @@
+/**
+ * The keys of a hub's configuration: one table, from which the keys of the file, the names in the environment, the
+ * options of the command line, their help and what validates them are all made. It imports nothing, because every
+ * command reads it for its help.
+ *
+ * A key that is called `tlsNames` in the file is `--tls-names` on the line and SYNCLINE_TLS_NAMES in the environment.
+ */
+type KeySpec = {
+  /** How it is written in the file; in an option or a variable the items of a list are separated by commas. */
+  readonly type: "text" | "list";
+  /** What a text, or each item of a list, must match. */
+  readonly pattern: RegExp;
+  /** The pattern in words. */
+  readonly grammar: string;
+  /** The default as it would be written, or in words. */
+  readonly fallback: string;
+  readonly help: string;
+  /** What stands for the value in help. */
+  readonly value: string;
+  /** Its value may hold a password: never printed as it is. */
+  readonly isSecret?: true;
+};
+
+/** Where a hub listens when nothing else was said. */
+export const LISTEN_FALLBACK = "127.0.0.1:7830";
+
+export const HUB_KEYS = {
+  data: {
+    type: "text",
+    pattern: /^.+$/,
+    grammar: "a directory",
+    fallback: "hub, in the state directory",
+    help: "where the hub keeps everything; one process at a time",
+    value: "DIR",
+  },
+  listen: {
+    type: "text",
+    pattern: /^(\[[0-9a-fA-F:.]+\]|[^:[\]]*):\d{1,5}$/,
+    grammar: "HOST:PORT, like 0.0.0.0:7830 or [::]:7830",
+    fallback: LISTEN_FALLBACK,
+    help: "address for HTTP; port 0 picks one",
+    value: "HOST:PORT",
+  },
+  syncListen: {
+    type: "text",
+    pattern: /^(\[[0-9a-fA-F:.]+\]|[^:[\]]*):\d{1,5}$/,
+    grammar: "HOST:PORT, like 0.0.0.0:7831 or [::]:7831",
+    fallback: "the address of listen, one port above, or any free port where that is taken",
+    help: "address on which agents connect (TLS always); port 0 picks one",
+    value: "HOST:PORT",
+  },
+  hostLinks: {
+    type: "list",
+    pattern: /^[a-z0-9][a-z0-9.-]{0,62}$/,
+    grammar: "all, none, or names of spaces",
+    fallback: "all",
+    help: "spaces that hosts may link their own directories to; links made at the hub need no leave",
+    value: "NAME,...",
+  },
+  tls: {
+    type: "text",
+    pattern: /^(auto|always)$/,
+    grammar: "auto or always",
+    fallback: "auto",
+    help: "auto: plain HTTP on loopback addresses, TLS on all others; always: TLS on all",
+    value: "auto|always",
+  },
+  tlsNames: {
+    type: "list",
+    pattern: /^[A-Za-z0-9.:_-]{1,253}$/,
+    grammar: "host names and IP addresses",
+    fallback: "localhost, the host's name, and the address listened on",
+    help: "names and addresses for which the hub's certificate is made",
+    value: "NAME,...",
+  },
+  database: {
+    type: "text",
+    pattern: /^(sqlite|postgres(ql)?:\/\/.+)$/,
+    grammar: "sqlite, or postgres://USER:PASSWORD@HOST/NAME",
+    fallback: "sqlite",
+    help: "where metadata is kept: sqlite (in the data directory), or a PostgreSQL server by URL",
+    value: "URL",
+    isSecret: true,
+  },
+  bootstrap: {
+    type: "text",
+    pattern: /^.+$/,
+    grammar: "a file",
+    fallback: "none",
+    help: "YAML file that declares what must exist (spaces, users, keys); applied at each start",
+    value: "FILE",
+  },
+} as const satisfies Record<string, KeySpec>;
+
+export type HubKey = keyof typeof HUB_KEYS;
+
+export const HUB_KEY_NAMES = Object.keys(HUB_KEYS) as HubKey[];
+
+export function isHubKey(name: string): name is HubKey {
+  return Object.hasOwn(HUB_KEYS, name);
+}
+
+export const hubKey = (key: HubKey): KeySpec => HUB_KEYS[key];
+
+/** "tlsNames" is --tls-names on the command line. */
+export const flagOf = (key: HubKey): string => key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+export const environmentOf = (key: HubKey): string => `SYNCLINE_${flagOf(key).toUpperCase().replaceAll("-", "_")}`;

@@ -1,0 +1,90 @@
+/** What became of a change, as an answer or as the problem that it is. */
+import type { Principal } from "#access/access.ts";
+import type { CommitOutcome } from "#hub/meta/meta-store.ts";
+import type { Intake } from "#hub/space-service.ts";
+import type { ChangeResult, Expect, SpaceChange, Version } from "#hub/space.ts";
+import type { RelPath } from "#model/path.ts";
+import { ApiProblem } from "#gateway/api/problem.ts";
+import type { ApiServices } from "#gateway/api/route.ts";
+import type { Trace } from "#gateway/api/trace.ts";
+import { versionJson } from "#gateway/api/shapes.ts";
+
+type Asking = { readonly services: ApiServices; readonly who: Principal; readonly trace: Trace };
+
+/** What the caller's conditions come to: what the commit expects, and how it is told that it expected wrongly. */
+export type Condition = { readonly expect: Expect; readonly onStale: "conflict" | "precondition" };
+
+/** From `?sequence=n`; 0 says that nothing is there. */
+export function sequenceExpect(sequence: number | undefined): Expect | undefined {
+  if (sequence === undefined) return undefined;
+  return sequence === 0 ? { kind: "absent" } : { kind: "sequence", sequence };
+}
+
+/**
+ * Commits changes as one.
+ * @param intake what new content of theirs came through; the commit makes it durable
+ * @throws {ApiProblem} for the first that was not done
+ */
+export async function commitAll(
+  { services, who, trace }: Asking,
+  space: string,
+  changes: readonly SpaceChange[],
+  message: string | undefined,
+  onStale: Condition["onStale"],
+  intake?: Intake,
+): Promise<readonly Extract<ChangeResult, { status: "done" }>[]> {
+  const outcome: CommitOutcome = await services.spaces.commit(who, space, {
+    changes,
+    intake,
+    atomic: true,
+    cause: "upload",
+    traceId: trace.traceId,
+    message,
+  });
+  const done: Extract<ChangeResult, { status: "done" }>[] = [];
+  for (const [at, result] of outcome.results.entries()) {
+    if (result.status === "done") done.push(result);
+    else if (result.status === "refused") throw refused(result);
+    else await throwStale({ services, who }, space, changes[at]!, result.version, onStale);
+  }
+  return done;
+}
+
+function refused(result: Extract<ChangeResult, { status: "refused" }>): ApiProblem {
+  return new ApiProblem(result.code, result.message, undefined, { path: result.path });
+}
+
+/** 404 where nothing is there to be changed, 412 for conditions of HTTP, 409 with both versions for sequences. */
+export async function throwStale(
+  { services, who }: Pick<Asking, "services" | "who">,
+  space: string,
+  change: { readonly expect: Expect } & ({ readonly path: RelPath } | { readonly from: RelPath }),
+  current: Version | undefined,
+  onStale: Condition["onStale"],
+): Promise<never> {
+  const path = "path" in change ? change.path : change.from;
+  const there = current?.entry === undefined ? undefined : current;
+  const shown = there === undefined ? {} : { current: versionJson(there) };
+  if (onStale === "precondition") {
+    throw new ApiProblem("PRECONDITION", "the condition does not hold for what is there", undefined, { path, ...shown });
+  }
+  const { expect } = change;
+  if (expect.kind === "absent") {
+    throw new ApiProblem("EXISTS", "something is there already", undefined, { path, ...shown });
+  }
+  if (there === undefined && (expect.kind === "present" || expect.kind === "any")) {
+    throw new ApiProblem("NOT_FOUND", "there is nothing at this path", undefined, { path });
+  }
+  const expected =
+    expect.kind !== "sequence"
+      ? undefined
+      : (await services.spaces.history(who, space, path, expect.sequence + 1, 1)).find(
+          (record) => record.sequence === expect.sequence,
+        );
+  throw new ApiProblem(
+    "STALE",
+    "it was changed since that sequence",
+    "merge with what is there, or send it again with the current sequence to override",
+    { path, ...shown, ...(expected === undefined ? {} : { expected: versionJson(expected) }) },
+  );
+}

@@ -1,0 +1,145 @@
+/** Hosts that have joined, and the tokens with which they join. */
+import * as z from "zod";
+import type { Resource } from "#access/access.ts";
+import type { Host } from "#access/hosts.ts";
+import type { JoinToken } from "#access/join-tokens.ts";
+import { type AnyRoute, actorOf, json, nothing, route } from "#gateway/api/route.ts";
+import { SEQUENCE, whole } from "#gateway/api/shapes.ts";
+
+const ROWS_MAX = 1000;
+const NAME = z.string().min(1).max(255);
+const LABELS = z.array(NAME).max(100);
+const TIME = z.iso.datetime();
+const PAGE = z.strictObject({ after: z.string().max(255).default(""), limit: whole(1, ROWS_MAX).default(100) });
+const NEXT = z.string().optional().describe("Absent: this was the last page");
+
+const HOST = z.object({ name: z.string(), labels: z.array(z.string()), enrolled: TIME }).meta({ id: "Host" });
+const JOIN_TOKEN = z
+  .object({
+    id: z.string(),
+    labels: z.array(z.string()).describe("Given to every host that joins with it"),
+    usesLeft: SEQUENCE.optional().describe("Absent: any number"),
+    created: TIME,
+    expires: TIME.optional(),
+  })
+  .meta({ id: "JoinToken" });
+
+const iso = (ms: number): string => new Date(ms).toISOString();
+
+const hostJson = ({ name, labels, enrolledMs }: Host): z.infer<typeof HOST> => ({
+  name,
+  labels: [...labels],
+  enrolled: iso(enrolledMs),
+});
+
+function joinTokenJson({ id, labels, usesLeft, createdMs, expiresMs }: JoinToken): z.infer<typeof JOIN_TOKEN> {
+  return {
+    id,
+    labels: [...labels],
+    ...(usesLeft === undefined ? {} : { usesLeft }),
+    created: iso(createdMs),
+    ...(expiresMs === undefined ? {} : { expires: iso(expiresMs) }),
+  };
+}
+
+/** A host by name alone: rules that are for labels do not apply where the labels are what is changed. */
+const onHost = (action: "read" | "manage", host: string) =>
+  [{ action, resource: { type: "host", host, labels: [] } satisfies Resource }] as const;
+
+export const HOST_ROUTES: readonly AnyRoute[] = [
+  route({
+    id: "host.list",
+    method: "GET",
+    path: "/v1/hosts",
+    summary: "Hosts that have joined, by name",
+    allowed: () => onHost("read", "*"),
+    query: PAGE,
+    answers: { 200: { description: "A page", schema: z.object({ hosts: z.array(HOST), nextAfter: NEXT }) } },
+    async handle({ services, query }) {
+      const hosts = await services.access.hosts.page(query.after, query.limit);
+      const next = hosts.length < query.limit ? {} : { nextAfter: hosts.at(-1)!.name };
+      return json(200, { hosts: hosts.map(hostJson), ...next });
+    },
+  }),
+  route({
+    id: "host.update",
+    method: "PATCH",
+    path: "/v1/hosts/{name}",
+    summary: "Change the labels of a host",
+    allowed: ({ params }) => onHost("manage", params.name),
+    params: z.object({ name: NAME }),
+    body: z.strictObject({ labels: LABELS }),
+    answers: { 204: { description: "Changed" } },
+    async handle(call) {
+      await call.services.access.hosts.setLabels(actorOf(call), call.params.name, call.body.labels);
+      return nothing();
+    },
+  }),
+  route({
+    id: "host.remove",
+    method: "DELETE",
+    path: "/v1/hosts/{name}",
+    summary: "Remove a host: its certificates are refused from the answer on",
+    allowed: ({ params }) => onHost("manage", params.name),
+    params: z.object({ name: NAME }),
+    answers: { 204: { description: "Gone" } },
+    async handle(call) {
+      await call.services.access.hosts.remove(actorOf(call), call.params.name);
+      return nothing();
+    },
+  }),
+  route({
+    id: "joinToken.list",
+    method: "GET",
+    path: "/v1/join-tokens",
+    summary: "Tokens with which hosts join; never their values",
+    allowed: () => onHost("manage", "*"),
+    query: PAGE,
+    answers: {
+      200: { description: "A page", schema: z.object({ joinTokens: z.array(JOIN_TOKEN), nextAfter: NEXT }) },
+    },
+    async handle({ services, query }) {
+      const tokens = await services.access.joinTokens.page(query.after, query.limit);
+      const next = tokens.length < query.limit ? {} : { nextAfter: tokens.at(-1)!.id };
+      return json(200, { joinTokens: tokens.map(joinTokenJson), ...next });
+    },
+  }),
+  route({
+    id: "joinToken.create",
+    method: "POST",
+    path: "/v1/join-tokens",
+    summary: "Make a token with which hosts join; its value is told this once",
+    allowed: () => onHost("manage", "*"),
+    body: z.strictObject({
+      labels: LABELS.default([]),
+      uses: z.int().min(1).optional().describe("Absent: any number"),
+      expires: TIME.optional(),
+    }),
+    answers: {
+      201: { description: "The token", schema: z.object({ joinToken: JOIN_TOKEN, value: z.string() }) },
+    },
+    async handle(call) {
+      const { labels, uses, expires } = call.body;
+      const made = await call.services.access.joinTokens.create(actorOf(call), {
+        labels,
+        ...(uses === undefined ? {} : { uses }),
+        ...(expires === undefined ? {} : { expiresMs: Date.parse(expires) }),
+      });
+      const headers = { "cache-control": "no-store" };
+      return json(201, { joinToken: joinTokenJson(made.token), value: made.value }, headers);
+    },
+  }),
+  route({
+    id: "joinToken.revoke",
+    method: "DELETE",
+    path: "/v1/join-tokens/{id}",
+    summary: "Revoke a join token; hosts that joined with it stay",
+    allowed: () => onHost("manage", "*"),
+    params: z.object({ id: NAME }),
+    answers: { 204: { description: "Gone" } },
+    async handle(call) {
+      await call.services.access.joinTokens.revoke(actorOf(call), call.params.id);
+      return nothing();
+    },
+  }),
+];

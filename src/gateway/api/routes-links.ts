@@ -1,0 +1,214 @@
+/** Agents on their hosts, the links that they keep, and the plans that wait for a person. */
+import * as z from "zod";
+import type { HostView, LinkView } from "#hub/agents/hub-agents.ts";
+import { LINK_SETTINGS, type LinkSettings } from "#hub/agents/link.ts";
+import type { Hold, Link } from "#hub/agents/registry.ts";
+import { type AnyRoute, json, nothing, route } from "#gateway/api/route.ts";
+
+const NAME = z.string().min(1).max(255);
+const TIME = z.iso.datetime();
+const iso = (ms: number): string => new Date(ms).toISOString();
+
+const LINK = z
+  .object({
+    id: z.string(),
+    host: z.string().optional().describe("Absent: for every host with the label `selector`"),
+    selector: z.string().optional(),
+    root: z.string(),
+    space: z.string(),
+    prefix: z.string(),
+    settings: z.record(z.string(), z.unknown()),
+    enabled: z.boolean(),
+    generation: z.int(),
+    origin: z.enum(["hub", "host"]).describe("host: declared by the host itself"),
+    created: TIME,
+  })
+  .meta({ id: "Link" });
+
+const LINK_STATE = z
+  .object({
+    link: LINK,
+    host: z.string(),
+    status: z.string().describe("healthy only when it is heard, up to date, not halted and not held"),
+    lagMs: z.int().describe("For how long it has had something to carry over"),
+    heardAgoMs: z.int().optional().describe("Absent: never"),
+    state: z.record(z.string(), z.unknown()).optional().describe("What the agent said last"),
+  })
+  .meta({ id: "LinkState" });
+
+const AGENT = z
+  .object({
+    name: z.string(),
+    labels: z.array(z.string()),
+    program: z.string(),
+    platform: z.string(),
+    status: z.string(),
+    heardAgoMs: z.int().optional(),
+    clockSkewMs: z.int().optional().describe("The agent's wall clock minus the hub's"),
+    links: z.array(LINK_STATE),
+  })
+  .meta({ id: "Agent" });
+
+const HOLD = z
+  .object({
+    link: z.string(),
+    host: z.string(),
+    plan: z.record(z.string(), z.unknown()),
+    held: TIME,
+    approvedBy: z.string().optional(),
+    approved: TIME.optional(),
+  })
+  .meta({ id: "Hold" });
+
+/** Single settings; what is not named stays as it is, and is not given its default. */
+const SETTINGS_CHANGE = z.record(z.string(), z.unknown()).transform((given, context): Partial<LinkSettings> => {
+  const checked = LINK_SETTINGS.safeParse(given);
+  if (checked.success) return Object.fromEntries(Object.entries(checked.data).filter(([key]) => key in given));
+  for (const { message, path } of checked.error.issues) context.addIssue({ code: "custom", message, path });
+  return z.NEVER;
+});
+
+function linkJson({ createdMs, host, selector, ...link }: Link): z.infer<typeof LINK> {
+  return {
+    ...link,
+    ...(host === undefined ? {} : { host }),
+    ...(selector === undefined ? {} : { selector }),
+    created: iso(createdMs),
+  };
+}
+
+function stateJson({ link, host, status, lagMs, state, heardAgoMs }: LinkView): z.infer<typeof LINK_STATE> {
+  return {
+    link: linkJson(link),
+    host,
+    status,
+    lagMs: Math.round(lagMs),
+    ...(heardAgoMs === undefined ? {} : { heardAgoMs: Math.round(heardAgoMs) }),
+    ...(state === undefined ? {} : { state }),
+  };
+}
+
+function agentJson(view: HostView): z.infer<typeof AGENT> {
+  const { name, labels, program, platform, status, heardAgoMs, skewMs, links } = view;
+  return {
+    name,
+    labels: [...labels],
+    program,
+    platform,
+    status,
+    ...(heardAgoMs === undefined ? {} : { heardAgoMs: Math.round(heardAgoMs) }),
+    ...(skewMs === undefined ? {} : { clockSkewMs: Math.round(skewMs) }),
+    links: links.map(stateJson),
+  };
+}
+
+function holdJson({ link, host, plan, heldMs, approvedBy, approvedMs }: Hold): z.infer<typeof HOLD> {
+  return {
+    link,
+    host,
+    plan: { ...plan },
+    held: iso(heldMs),
+    ...(approvedBy === undefined ? {} : { approvedBy }),
+    ...(approvedMs === undefined ? {} : { approved: iso(approvedMs) }),
+  };
+}
+
+/** Who may do what with a link hangs on whom it is for, which HubAgents knows; here it is only asked whether somebody is known. */
+export const LINK_ROUTES: readonly AnyRoute[] = [
+  route({
+    id: "agent.list",
+    method: "GET",
+    path: "/v1/agents",
+    summary: "Hosts that the caller may read, with the state of their agents and links",
+    allowed: "known",
+    answers: { 200: { description: "All, by name", schema: z.object({ agents: z.array(AGENT) }) } },
+    handle: ({ services, who }) => Promise.resolve(json(200, { agents: services.agents.hosts(who).map(agentJson) })),
+  }),
+  route({
+    id: "link.list",
+    method: "GET",
+    path: "/v1/links",
+    summary: "Links of hosts that the caller may read; those for a label once for each host",
+    allowed: "known",
+    answers: { 200: { description: "All", schema: z.object({ links: z.array(LINK_STATE) }) } },
+    handle: ({ services, who }) => Promise.resolve(json(200, { links: services.agents.links(who).map(stateJson) })),
+  }),
+  route({
+    id: "link.create",
+    method: "POST",
+    path: "/v1/links",
+    summary: "Give a host, or every host with a label, a link; the caller must have the space's rights itself",
+    allowed: ({ body }) => [
+      { action: "manage", resource: { type: "host", host: body.host ?? "*", labels: [body.selector ?? ""] } },
+    ],
+    body: z.strictObject({
+      host: NAME.optional(),
+      selector: NAME.optional(),
+      root: z.string().max(1024),
+      space: NAME,
+      prefix: z.string().max(1024).optional(),
+      settings: z.record(z.string(), z.unknown()).optional(),
+      enabled: z.boolean().optional(),
+    }),
+    answers: { 201: { description: "The link", schema: LINK } },
+    async handle({ services, who, body }) {
+      return json(201, linkJson(await services.agents.createLink(who, body)));
+    },
+  }),
+  route({
+    id: "link.update",
+    method: "PATCH",
+    path: "/v1/links/{id}",
+    summary: "Change where a link leads, single settings, or whether it runs",
+    allowed: () => [{ action: "manage", resource: { type: "host", host: "*", labels: [] } }],
+    params: z.object({ id: NAME }),
+    body: z.strictObject({
+      root: z.string().max(1024).optional(),
+      space: NAME.optional(),
+      prefix: z.string().max(1024).optional(),
+      settings: SETTINGS_CHANGE.optional(),
+      enabled: z.boolean().optional(),
+    }),
+    answers: { 200: { description: "The link", schema: LINK } },
+    async handle({ services, who, params, body }) {
+      return json(200, linkJson(await services.agents.updateLink(who, params.id, body)));
+    },
+  }),
+  route({
+    id: "link.remove",
+    method: "DELETE",
+    path: "/v1/links/{id}",
+    summary: "Remove a link; the files on both sides stay",
+    allowed: () => [{ action: "manage", resource: { type: "host", host: "*", labels: [] } }],
+    params: z.object({ id: NAME }),
+    answers: { 204: { description: "Gone" } },
+    async handle({ services, who, params }) {
+      await services.agents.removeLink(who, params.id);
+      return nothing();
+    },
+  }),
+  route({
+    id: "hold.list",
+    method: "GET",
+    path: "/v1/holds",
+    summary: "Plans that a brake has stopped and that wait for a person, longest first",
+    allowed: "known",
+    answers: { 200: { description: "All", schema: z.object({ holds: z.array(HOLD) }) } },
+    async handle({ services, who }) {
+      return json(200, { holds: (await services.agents.holds(who)).map(holdJson) });
+    },
+  }),
+  route({
+    id: "hold.approve",
+    method: "POST",
+    path: "/v1/holds/{id}/{name}/approve",
+    summary: "Let exactly the plan with this hash be carried out, of the link {id} on the host {name}",
+    allowed: ({ params }) => [{ action: "approve", resource: { type: "host", host: params.name, labels: [] } }],
+    params: z.object({ id: NAME, name: NAME }),
+    body: z.strictObject({ hash: z.string().min(1).max(100) }),
+    answers: { 200: { description: "The hold", schema: HOLD } },
+    async handle({ services, who, params, body }) {
+      return json(200, holdJson(await services.agents.approve(who, params.id, params.name, body.hash)));
+    },
+  }),
+];

@@ -1,0 +1,44 @@
+/** The whole table. */
+import * as z from "zod";
+import { openApi } from "#gateway/api/openapi.ts";
+import { type AnyRoute, json, route } from "#gateway/api/route.ts";
+import { ACCESS_ROUTES } from "#gateway/api/routes-access.ts";
+import { CONTENT_ROUTES } from "#gateway/api/routes-content.ts";
+import { ENTRY_ROUTES } from "#gateway/api/routes-entries.ts";
+import { EVENT_ROUTES } from "#gateway/api/routes-events.ts";
+import { HISTORY_ROUTES } from "#gateway/api/routes-history.ts";
+import { HOST_ROUTES } from "#gateway/api/routes-hosts.ts";
+import { HUB_ROUTES } from "#gateway/api/routes-hub.ts";
+import { LINK_ROUTES } from "#gateway/api/routes-links.ts";
+import { SPACE_ROUTES } from "#gateway/api/routes-spaces.ts";
+
+/** @param version of the program, for the document that describes the table */
+export function apiRoutes(version: string): readonly AnyRoute[] {
+  const rows: AnyRoute[] = [
+    ...SPACE_ROUTES,
+    ...ENTRY_ROUTES,
+    ...CONTENT_ROUTES,
+    ...HISTORY_ROUTES,
+    ...EVENT_ROUTES,
+    ...ACCESS_ROUTES,
+    ...HOST_ROUTES,
+    ...LINK_ROUTES,
+    ...HUB_ROUTES,
+  ];
+  let document: unknown;
+  rows.push(
+    route({
+      id: "hub.openapi",
+      method: "GET",
+      path: "/v1/openapi.json",
+      summary: "This description",
+      allowed: "public",
+      answers: { 200: { description: "OpenAPI 3.1", schema: z.record(z.string(), z.unknown()) } },
+      handle() {
+        document ??= openApi(rows, version);
+        return Promise.resolve(json(200, document));
+      },
+    }),
+  );
+  return rows;
+}

@@ -1,0 +1,299 @@
+/**
+ * A typed client on the HTTP API: paths go out as bytes, problems come back as SynclineError with the hub's own hint,
+ * and a request that may be repeated is repeated when the connection breaks.
+ */
+import type * as z from "zod";
+import { type ErrorCode, SynclineError } from "#model/error.ts";
+import type { RelPath } from "#model/path.ts";
+import type { ProblemJson } from "#gateway/api/problem.ts";
+import type {
+  JournalJson,
+  RestorePointJson,
+  SETTINGS_JSON,
+  SpaceJson,
+  VersionJson,
+} from "#gateway/api/shapes.ts";
+import { encodeUrlPath, percentEncode } from "#gateway/api/url-path.ts";
+
+/** Tries of a request that changes nothing, the first included. */
+const TRIES_MAX = 3;
+/** Entries asked for at once. */
+const PAGE_ROWS = 1000;
+const VERSIONS_PAGE = 100;
+
+export type SettingsJson = z.input<typeof SETTINGS_JSON>;
+export type WhoJson = { id: string; kind: string; name: string; roles: string[]; scoped: boolean };
+export type RestoreAnswer = {
+  dryRun: boolean;
+  counts: { put: number; removed: number };
+  before?: number;
+  after?: number;
+  notDone: { path: string; status: string; code?: string; message?: string }[];
+  notDoneCount: number;
+};
+
+export type HubClientOptions = {
+  /** "http://127.0.0.1:7830", without a path. */
+  readonly url: string;
+  readonly token: string;
+  /** PEM of the authority that certified the hub; undefined: those of the system. */
+  readonly ca?: string | undefined;
+  /** 32 hex digits: found again in the hub's log and journal. */
+  readonly traceId: string;
+  readonly signal: AbortSignal;
+};
+
+export type PutOptions = {
+  /** RFC 3339. */
+  readonly mtime?: string | undefined;
+  /** Octal. */
+  readonly mode?: string | undefined;
+  /** Only if this is the current version; 0: only if nothing is there. */
+  readonly sequence?: number | undefined;
+};
+
+type Body = NonNullable<BunFetchRequestInit["body"]>;
+
+type Ask = {
+  readonly method?: string;
+  readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
+  readonly body?: unknown;
+  /** Sent as it is. */
+  readonly bytes?: Body | undefined;
+  readonly headers?: Readonly<Record<string, string>>;
+};
+
+export class HubClient {
+  readonly #options: HubClientOptions;
+
+  constructor(options: HubClientOptions) {
+    this.#options = { ...options, url: options.url.replace(/\/+$/, "") };
+  }
+
+  whoami(): Promise<WhoJson> {
+    return this.#json("/v1/whoami");
+  }
+
+  // Spaces
+
+  async spaces(): Promise<SpaceJson[]> {
+    return (await this.#json<{ spaces: SpaceJson[] }>("/v1/spaces")).spaces;
+  }
+
+  space(name: string): Promise<SpaceJson> {
+    return this.#json(spaceUrl(name));
+  }
+
+  createSpace(name: string, settings?: SettingsJson): Promise<SpaceJson> {
+    return this.#json("/v1/spaces", { method: "POST", body: { name, settings } });
+  }
+
+  updateSpace(name: string, change: { name?: string; settings?: SettingsJson }): Promise<SpaceJson> {
+    return this.#json(spaceUrl(name), { method: "PATCH", body: change });
+  }
+
+  async deleteSpace(name: string): Promise<void> {
+    await this.#ask(spaceUrl(name), { method: "DELETE" });
+  }
+
+  undeleteSpace(name: string): Promise<SpaceJson> {
+    return this.#json(`${spaceUrl(name)}/undelete`, { method: "POST" });
+  }
+
+  // Entries and content
+
+  /** Everything below a path, page by page. */
+  async *list(
+    space: string,
+    below: RelPath,
+    options: { readonly shallow: boolean; readonly at?: string | undefined },
+  ): AsyncGenerator<VersionJson> {
+    let cursor: string | undefined;
+    do {
+      const query = { below, ...options, cursor, limit: PAGE_ROWS };
+      const page = await this.#json<{ entries: VersionJson[]; nextCursor?: string }>(`${spaceUrl(space)}/entries`, {
+        query,
+      });
+      yield* page.entries;
+      cursor = page.nextCursor;
+    } while (cursor !== undefined);
+  }
+
+  entry(space: string, path: RelPath, at?: string): Promise<VersionJson> {
+    return this.#json(pathUrl(space, "entries", path), { query: { at } });
+  }
+
+  /** The content in pieces. @throws {SynclineError} LINK_LOST also when it breaks off in the middle */
+  async *get(space: string, path: RelPath, at?: string): AsyncGenerator<Uint8Array> {
+    const response = await this.#ask(pathUrl(space, "content", path), { query: { at } });
+    try {
+      for await (const piece of response.body ?? []) yield piece;
+    } catch (cause) {
+      this.#options.signal.throwIfAborted();
+      throw this.#lost(cause);
+    }
+  }
+
+  /** Durable when it resolves. Not repeated by itself: a body that is a stream can be sent only once. */
+  put(space: string, path: RelPath, bytes: Body, options: PutOptions = {}): Promise<VersionJson> {
+    const headers = {
+      ...(options.mtime === undefined ? {} : { "x-syncline-mtime": options.mtime }),
+      ...(options.mode === undefined ? {} : { "x-syncline-mode": options.mode }),
+    };
+    const query = { sequence: options.sequence };
+    return this.#json(pathUrl(space, "content", path), { method: "PUT", bytes, headers, query });
+  }
+
+  remove(space: string, path: RelPath, options: { recursive?: boolean; sequence?: number | undefined } = {}) {
+    return this.#json<VersionJson>(pathUrl(space, "content", path), { method: "DELETE", query: options });
+  }
+
+  move(space: string, from: RelPath, to: RelPath): Promise<VersionJson> {
+    return this.#json(`${spaceUrl(space)}/move`, { method: "POST", body: { from, to } });
+  }
+
+  copy(space: string, from: RelPath, to: RelPath, at?: string): Promise<{ version: VersionJson; entries: number }> {
+    return this.#json(`${spaceUrl(space)}/copy`, { method: "POST", body: { from, to, at } });
+  }
+
+  mkdir(space: string, path: RelPath): Promise<VersionJson> {
+    return this.#json(`${spaceUrl(space)}/mkdir`, { method: "POST", body: { path } });
+  }
+
+  // History
+
+  /** Versions of a path, newest first, `limit` at most. */
+  async *versions(space: string, path: RelPath, limit: number): AsyncGenerator<JournalJson> {
+    let before: number | undefined;
+    for (let left = limit; left > 0; ) {
+      const query = { before, limit: Math.min(left, VERSIONS_PAGE) };
+      const page = await this.#json<{ versions: JournalJson[]; nextBefore?: number }>(
+        pathUrl(space, "versions", path),
+        { query },
+      );
+      yield* page.versions;
+      left -= page.versions.length;
+      before = page.nextBefore;
+      if (before === undefined) return;
+    }
+  }
+
+  restore(
+    space: string,
+    path: RelPath,
+    to: string,
+    options: { readonly dryRun: boolean; readonly message?: string | undefined },
+  ): Promise<RestoreAnswer> {
+    return this.#json(`${spaceUrl(space)}/restore`, { method: "POST", body: { path, to, ...options } });
+  }
+
+  createRestorePoint(space: string, name: string, at?: string): Promise<RestorePointJson> {
+    return this.#json(`${spaceUrl(space)}/restore-points`, { method: "POST", body: { name, at } });
+  }
+
+  async restorePoints(space: string): Promise<RestorePointJson[]> {
+    const answer = await this.#json<{ restorePoints: RestorePointJson[] }>(`${spaceUrl(space)}/restore-points`);
+    return answer.restorePoints;
+  }
+
+  // ----------------------------------------------------------------
+
+  async #json<T>(path: string, ask: Ask = {}): Promise<T> {
+    const response = await this.#ask(path, ask);
+    try {
+      return (await response.json()) as T;
+    } catch (cause) {
+      throw this.#lost(cause);
+    }
+  }
+
+  /** @throws {SynclineError} what the hub says; LINK_LOST when it cannot be reached */
+  async #ask(path: string, ask: Ask): Promise<Response> {
+    const { url, token, ca, traceId, signal } = this.#options;
+    const method = ask.method ?? "GET";
+    const query = Object.entries(ask.query ?? {})
+      .filter(([, value]) => value !== undefined)
+      .map(([name, value]) => `${name}=${percentEncode(String(value))}`);
+    const address = `${url}${path}${query.length === 0 ? "" : `?${query.join("&")}`}`;
+    const hasJson = ask.body !== undefined;
+    const init: BunFetchRequestInit = {
+      method,
+      signal,
+      redirect: "manual",
+      // What comes is what is stored: bytes are not unpacked on the way.
+      decompress: false,
+      headers: {
+        authorization: `Bearer ${token}`,
+        traceparent: `00-${traceId}-${traceId.slice(0, 16)}-01`,
+        ...(hasJson ? { "content-type": "application/json" } : {}),
+        ...ask.headers,
+      },
+      ...(hasJson ? { body: JSON.stringify(ask.body) } : {}),
+      ...(ask.bytes === undefined ? {} : { body: ask.bytes }),
+      ...(ca === undefined ? {} : { tls: { ca } }),
+    };
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const response = await fetch(address, init);
+        if (response.ok) return response;
+        throw await refusal(response);
+      } catch (error) {
+        signal.throwIfAborted();
+        if (error instanceof SynclineError) throw error;
+        if (method !== "GET" || attempt === TRIES_MAX) throw this.#lost(error);
+      }
+    }
+  }
+
+  #lost(cause: unknown): SynclineError {
+    const { url } = this.#options;
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const isCertificate = /certificate|self.signed/i.test(reason);
+    return new SynclineError({
+      code: isCertificate ? "TRUST" : "LINK_LOST",
+      op: "ask hub",
+      message: `the hub at ${url} cannot be reached: ${reason}`,
+      hint: isCertificate ? "--ca FILE names the hub's authority (ca.pem in its data directory)" : "is it running? --hub URL",
+      retryable: !isCertificate,
+      cause,
+    });
+  }
+}
+
+const spaceUrl = (space: string): string => `/v1/spaces/${percentEncode(space)}`;
+const pathUrl = (space: string, what: string, path: RelPath): string =>
+  `${spaceUrl(space)}/${what}/${encodeUrlPath(path)}`;
+
+/** Codes of the API that the program has another word for. */
+const CODES: Record<string, ErrorCode> = {
+  PRECONDITION: "STALE",
+  BUSY: "LIMIT",
+  NAME: "USAGE",
+  DIGEST: "CHUNK_DAMAGED",
+  NOT_A_DIRECTORY: "STALE",
+  NO_PARENT: "NOT_FOUND",
+  NOT_EMPTY: "STALE",
+  IS_A_DIRECTORY: "STALE",
+  METHOD: "UNSUPPORTED",
+  RANGE: "USAGE",
+  REPEATED: "USAGE",
+  MEDIA_TYPE: "USAGE",
+};
+
+async function refusal(response: Response): Promise<SynclineError> {
+  let problem: Partial<ProblemJson> = {};
+  try {
+    problem = (await response.json()) as Partial<ProblemJson>;
+  } catch {
+    // Not one of the hub's own answers; its status says what is known.
+  }
+  const code = problem.code ?? "INTERNAL";
+  return new SynclineError({
+    code: CODES[code] ?? (code as ErrorCode),
+    op: "ask hub",
+    message: problem.detail ?? `the answer is ${response.status}, and not one of a hub`,
+    hint: problem.hint,
+    path: problem.path,
+    retryable: response.status === 503,
+  });
+}

@@ -1,0 +1,216 @@
+/**
+ * Hosts, links and holds as doors and commands see them: rights are asked here, once, and every answer says how things
+ * are by the hub's own clock.
+ */
+import type { Access, Principal, Resource } from "#access/access.ts";
+import { SynclineError } from "#model/error.ts";
+import type { Clock } from "#platform/host.ts";
+import type { LinkState } from "#hub/agents/control.ts";
+import { NEW_LINK, checked, neverWritesSpace } from "#hub/agents/link.ts";
+import type { AgentListener } from "#hub/agents/listener.ts";
+import { type LinkStatus, hostStatus, lagMs, linkStatus } from "#hub/agents/presence.ts";
+import type { AgentHost, AgentRegistry, Hold, Link, LinkChange } from "#hub/agents/registry.ts";
+
+/** A link on one host; a link for a label is one on each of its hosts. */
+export type LinkView = {
+  readonly link: Link;
+  readonly host: string;
+  readonly status: LinkStatus;
+  /** For how long it has had something to carry over, in either direction. */
+  readonly lagMs: number;
+  /** Of what it said last, and how long ago that was; undefined: nothing since it was made. */
+  readonly state: LinkState | undefined;
+  readonly heardAgoMs: number | undefined;
+};
+
+export type HostView = AgentHost & {
+  readonly status: LinkStatus;
+  readonly heardAgoMs: number | undefined;
+  /** The agent's wall clock minus the hub's. */
+  readonly skewMs: number | undefined;
+  readonly links: readonly LinkView[];
+};
+
+export type HubAgentsOptions = {
+  readonly registry: AgentRegistry;
+  readonly listener: AgentListener;
+  readonly access: Access;
+  readonly clock: Clock;
+  /** Ends what the host may do: its certificates, its name. @throws {SynclineError} NOT_FOUND */
+  readonly removeIdentity: (who: Principal, host: string) => Promise<void>;
+  readonly setLabels: (who: Principal, host: string, labels: readonly string[]) => Promise<void>;
+};
+
+/** Which hosts a link is for. */
+type Where = { readonly host?: string | undefined; readonly selector?: string | undefined };
+
+export class HubAgents {
+  readonly #options: HubAgentsOptions;
+  /** What was heard before the hub began, with the hub's wall clock then. */
+  readonly #before = new Map<string, { state: LinkState; heardMs: number }>();
+
+  private constructor(options: HubAgentsOptions) {
+    this.#options = options;
+  }
+
+  static async open(options: HubAgentsOptions): Promise<HubAgents> {
+    const agents = new HubAgents(options);
+    for (const { link, host, state, heardMs } of await options.registry.heard()) {
+      agents.#before.set(`${host} ${link}`, { state, heardMs });
+    }
+    return agents;
+  }
+
+  /** Those that the caller may read, by name. */
+  hosts(who: Principal): HostView[] {
+    const { registry, access } = this.#options;
+    return registry
+      .hosts()
+      .filter((host) => access.decide(who, "read", resourceOf(host)).allowed)
+      .map((host) => this.#view(host));
+  }
+
+  /** @throws {SynclineError} NOT_FOUND, also for one that the caller may not read */
+  host(who: Principal, name: string): HostView {
+    return this.#view(this.#readable(who, name));
+  }
+
+  /** Its certificates and its own links go; its files stay. @throws {SynclineError} NOT_FOUND, DENIED */
+  async removeHost(who: Principal, name: string): Promise<void> {
+    const { registry, listener, access, removeIdentity } = this.#options;
+    access.require(who, "manage", resourceOf(this.#readable(who, name)));
+    await removeIdentity(who, name);
+    await registry.removeHost(name);
+    listener.presence.forget(name);
+  }
+
+  /** @throws {SynclineError} NOT_FOUND, DENIED, USAGE */
+  async setLabels(who: Principal, name: string, labels: readonly string[]): Promise<HostView> {
+    const { registry, access, setLabels } = this.#options;
+    access.require(who, "manage", resourceOf(this.#readable(who, name)));
+    await setLabels(who, name, labels);
+    return this.#view(await registry.setLabels(name, labels));
+  }
+
+  /** Links of hosts that the caller may read; those for labels once for each host. Oldest first. */
+  links(who: Principal): LinkView[] {
+    return this.hosts(who)
+      .flatMap(({ links }) => links)
+      .toSorted((a, b) => a.link.createdMs - b.link.createdMs || (a.host < b.host ? -1 : 1));
+  }
+
+  /** All definitions, whether a host has them or not; for who may manage all hosts. @throws {SynclineError} DENIED */
+  definitions(who: Principal): Link[] {
+    this.#options.access.require(who, "manage", { type: "host", host: "*", labels: [] });
+    return this.#options.registry.links();
+  }
+
+  /**
+   * Who makes a link lends the host what it may do itself: it must have the space's rights that the link gives.
+   * @throws {SynclineError} USAGE, DENIED, EXISTS, LIMIT
+   */
+  async createLink(who: Principal, value: unknown): Promise<Link> {
+    const link = checked(NEW_LINK, value, "link");
+    this.#mayLink(who, link);
+    return this.#options.registry.createLink(value);
+  }
+
+  /** @throws {SynclineError} NOT_FOUND, DENIED, USAGE */
+  async updateLink(who: Principal, id: string, change: LinkChange): Promise<Link> {
+    const before = this.#link(id);
+    this.#mayLink(who, before);
+    const { host, selector, space, prefix } = before;
+    const settings = { ...before.settings, ...change.settings };
+    this.#mayLink(who, { host, selector, settings, space: change.space ?? space, prefix: change.prefix ?? prefix });
+    return this.#options.registry.updateLink(id, change);
+  }
+
+  /** @throws {SynclineError} NOT_FOUND, DENIED */
+  async removeLink(who: Principal, id: string): Promise<void> {
+    this.#options.access.require(who, "manage", this.#resourceOfLink(this.#link(id)));
+    await this.#options.registry.removeLink(id);
+  }
+
+  /** Plans that wait, of hosts that the caller may read; longest first. */
+  async holds(who: Principal): Promise<Hold[]> {
+    const { registry, access } = this.#options;
+    const holds = await registry.holds();
+    return holds.filter(({ host }) => access.decide(who, "read", this.#resourceOfHost(host)).allowed);
+  }
+
+  /**
+   * Lets exactly the plan of that hash be carried out: at once when the host is here, otherwise when it comes.
+   * @throws {SynclineError} DENIED, NOT_FOUND, STALE when another plan is held there by now
+   */
+  async approve(who: Principal, link: string, host: string, hash: string): Promise<Hold> {
+    const { registry, listener, access } = this.#options;
+    access.require(who, "approve", resourceOf(this.#readable(who, host)));
+    const hold = await registry.approveHold(link, host, hash, who.id);
+    listener.approved(link, host, hash);
+    return hold;
+  }
+
+  #readable(who: Principal, name: string): AgentHost {
+    const { registry, access } = this.#options;
+    const host = registry.host(name);
+    if (host !== undefined && access.decide(who, "read", resourceOf(host)).allowed) return host;
+    throw new SynclineError({ code: "NOT_FOUND", op: "find host", message: `there is no host "${name.slice(0, 63)}"` });
+  }
+
+  #link(id: string): Link {
+    const link = this.#options.registry.link(id);
+    if (link !== undefined) return link;
+    throw new SynclineError({ code: "NOT_FOUND", op: "find link", message: `there is no link ${id.slice(0, 40)}` });
+  }
+
+  #mayLink(who: Principal, link: Where & Pick<Link, "space" | "prefix" | "settings">): void {
+    const { access } = this.#options;
+    access.require(who, "manage", this.#resourceOfLink(link));
+    const space: Resource = { type: "space", space: link.space, path: link.prefix };
+    access.require(who, "read", space);
+    if (!neverWritesSpace(link.settings)) access.require(who, "write", space);
+  }
+
+  #resourceOfLink({ host, selector }: Where): Resource {
+    if (host !== undefined) return this.#resourceOfHost(host);
+    // It may become a link of any host with that label.
+    return { type: "host", host: "*", labels: selector === undefined ? [] : [selector] };
+  }
+
+  #resourceOfHost(name: string): Resource {
+    return { type: "host", host: name, labels: this.#options.registry.host(name)?.labels ?? [] };
+  }
+
+  #view(host: AgentHost): HostView {
+    const { registry, listener, clock } = this.#options;
+    const now = clock.monotonicMs();
+    const heardAgoMs = listener.presence.heardAgoMs(host.name, now);
+    const links = registry.linksOf(host.name).map((link) => this.#linkView(link, host.name, now));
+    const status = hostStatus(heardAgoMs, links.map((one) => one.status));
+    return { ...host, status, heardAgoMs, skewMs: listener.presence.skewMs(host.name), links };
+  }
+
+  #linkView(link: Link, host: string, now: number): LinkView {
+    const { listener, clock } = this.#options;
+    const { presence } = listener;
+    const live = presence.heard(host, link.id, now);
+    const before = this.#before.get(`${host} ${link.id}`);
+    // The wall clock may have been set; what was heard before this hub began is shown as old in any case.
+    const old = before === undefined ? undefined : { state: before.state, agoMs: Math.max(0, clock.nowMs() - before.heardMs) };
+    const unaskedMs = presence.unaskedMs(host, link.id, now);
+    const shown = live ?? old;
+    const { enabled, generation } = link;
+    return {
+      link,
+      host,
+      status: linkStatus({ enabled, generation, heard: live, unaskedMs }),
+      lagMs: shown === undefined ? unaskedMs : lagMs(shown.state, shown.agoMs, unaskedMs),
+      state: shown?.state,
+      heardAgoMs: shown?.agoMs,
+    };
+  }
+}
+
+function resourceOf({ name, labels }: AgentHost): Resource {
+  return { type: "host", host: name, labels };
+}

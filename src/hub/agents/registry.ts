@@ -1,0 +1,647 @@
+/**
+ * What the hub knows of its hosts and their links: who has joined, which root of which host follows which space, what
+ * was held and approved. Hosts and links are in memory too, because every heartbeat and every decision about an agent's
+ * rights asks for them. What changes with every heartbeat is kept in memory alone (presence.ts) and written here now and
+ * then, so that a hub that was started again shows what it last heard, and says that it is old.
+ */
+import { createHash } from "node:crypto";
+import { SynclineError } from "#model/error.ts";
+import type { Clock, Random } from "#platform/host.ts";
+import type { Database, Migration, Sql, SqlRow } from "#platform/sql/database.ts";
+import { migrate } from "#platform/sql/migrate.ts";
+import type { Rule } from "#access/access.ts";
+import { HOST_NAME } from "#access/authority.ts";
+import { HELD_PLAN, type HeldPlan, LINK_STATE, type LinkState } from "#hub/agents/control.ts";
+import {
+  type DeclaredLink,
+  LABEL,
+  LINKS_PER_HOST_MAX,
+  LINK_SETTINGS,
+  type LinkSettings,
+  NEW_LINK,
+  checked,
+  neverWritesSpace,
+} from "#hub/agents/link.ts";
+
+/** Hosts of one hub. */
+export const HOSTS_MAX = 10_000;
+/** Links of one hub, those for labels counted once. */
+export const LINKS_MAX = 20_000;
+export const LABELS_PER_HOST_MAX = 100;
+
+const AGENT_MIGRATIONS: readonly Migration[] = [
+  {
+    id: 1,
+    statements: [
+      `CREATE TABLE agent_hosts (
+        name TEXT PRIMARY KEY, labels TEXT NOT NULL, serial TEXT NOT NULL, program TEXT NOT NULL, platform TEXT NOT NULL,
+        first_seen_ms BIGINT NOT NULL, last_seen_ms BIGINT NOT NULL)`,
+      `CREATE TABLE agent_links (
+        id TEXT PRIMARY KEY, host TEXT, selector TEXT, root TEXT NOT NULL, space TEXT NOT NULL, prefix TEXT NOT NULL,
+        settings TEXT NOT NULL, enabled BIGINT NOT NULL, generation BIGINT NOT NULL, origin TEXT NOT NULL,
+        created_ms BIGINT NOT NULL)`,
+      `CREATE INDEX agent_links_of_host ON agent_links (host)`,
+      `CREATE TABLE agent_states (
+        link TEXT NOT NULL, host TEXT NOT NULL, heard_ms BIGINT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (link, host))`,
+      `CREATE TABLE agent_marks (
+        link TEXT NOT NULL, host TEXT NOT NULL, session TEXT NOT NULL, epoch TEXT NOT NULL, acknowledged BIGINT NOT NULL,
+        PRIMARY KEY (link, host))`,
+      `CREATE TABLE agent_holds (
+        link TEXT NOT NULL, host TEXT NOT NULL, hash TEXT NOT NULL, plan TEXT NOT NULL, held_ms BIGINT NOT NULL,
+        approved_by TEXT, approved_ms BIGINT, PRIMARY KEY (link, host))`,
+    ],
+  },
+];
+
+export type AgentHost = {
+  readonly name: string;
+  readonly labels: readonly string[];
+  /** Of its certificate; "" for a host that was named before it enrolled. */
+  readonly serial: string;
+  readonly program: string;
+  readonly platform: string;
+  readonly firstSeenMs: number;
+  /** 0: never. */
+  readonly lastSeenMs: number;
+};
+
+/** `hub`: made at the hub. `host`: declared by the host itself, and gone when it is not declared any more. */
+export type LinkOrigin = "hub" | "host";
+
+export type Link = {
+  readonly id: string;
+  readonly host: string | undefined;
+  readonly selector: string | undefined;
+  readonly root: string;
+  readonly space: string;
+  readonly prefix: string;
+  readonly settings: LinkSettings;
+  readonly enabled: boolean;
+  readonly generation: number;
+  readonly origin: LinkOrigin;
+  readonly createdMs: number;
+};
+
+export type LinkChange = {
+  readonly root?: string | undefined;
+  readonly space?: string | undefined;
+  readonly prefix?: string | undefined;
+  /** Replaces single settings; those left out stay. */
+  readonly settings?: Partial<LinkSettings> | undefined;
+  readonly enabled?: boolean | undefined;
+};
+
+/** How far the session of a link has stored what came, by what its agent says. */
+export type LinkMark = { readonly session: string; readonly epoch: string; readonly acknowledged: number };
+
+export type Hold = {
+  readonly link: string;
+  readonly host: string;
+  readonly plan: HeldPlan;
+  readonly heldMs: number;
+  readonly approvedBy: string | undefined;
+  readonly approvedMs: number | undefined;
+};
+
+export type HeardState = { readonly link: string; readonly host: string; readonly heardMs: number; readonly state: LinkState };
+
+export type RegistryOptions = { readonly db: Database; readonly clock: Clock; readonly random: Random };
+
+type HostRow = SqlRow & {
+  name: string;
+  labels: string;
+  serial: string;
+  program: string;
+  platform: string;
+  first_seen_ms: number;
+  last_seen_ms: number;
+};
+type LinkRow = SqlRow & {
+  id: string;
+  host: string | null;
+  selector: string | null;
+  root: string;
+  space: string;
+  prefix: string;
+  settings: string;
+  enabled: number;
+  generation: number;
+  origin: string;
+  created_ms: number;
+};
+type HoldRow = SqlRow & {
+  link: string;
+  host: string;
+  hash: string;
+  plan: string;
+  held_ms: number;
+  approved_by: string | null;
+  approved_ms: number | null;
+};
+
+const HOST_COLUMNS = "name, labels, serial, program, platform, first_seen_ms, last_seen_ms";
+const LINK_COLUMNS = "id, host, selector, root, space, prefix, settings, enabled, generation, origin, created_ms";
+
+export class AgentRegistry {
+  readonly #db: Database;
+  readonly #clock: Clock;
+  readonly #random: Random;
+  readonly #listeners = new Set<(host: string | undefined) => void>();
+  readonly #hosts = new Map<string, AgentHost>();
+  /** Oldest first. */
+  readonly #links = new Map<string, Link>();
+  /** What was made of #links for a host; forgotten with every change. */
+  readonly #linksOf = new Map<string, readonly Link[]>();
+  /** By "host link". */
+  readonly #marks = new Map<string, { link: string; host: string; mark: LinkMark; isSaved: boolean }>();
+  /** "host link" where something is held: every heartbeat says that nothing is. */
+  readonly #held = new Set<string>();
+  /** Changes of hosts and links follow one another: rows first, then memory. */
+  #tail: Promise<unknown> = Promise.resolve();
+
+  /** @throws {SynclineError} VERSION, STATE as migrate() */
+  static async open(options: RegistryOptions): Promise<AgentRegistry> {
+    await migrate(options.db, "agents", AGENT_MIGRATIONS);
+    const registry = new AgentRegistry(options);
+    await registry.#load();
+    return registry;
+  }
+
+  private constructor(options: RegistryOptions) {
+    this.#db = options.db;
+    this.#clock = options.clock;
+    this.#random = options.random;
+  }
+
+  async #load(): Promise<void> {
+    const hosts = await this.#db.all<HostRow>(`SELECT ${HOST_COLUMNS} FROM agent_hosts ORDER BY name`);
+    for (const row of hosts) this.#hosts.set(row.name, hostOf(row));
+    const links = await this.#db.all<LinkRow>(`SELECT ${LINK_COLUMNS} FROM agent_links ORDER BY created_ms, id`);
+    for (const row of links) this.#links.set(row.id, linkOf(row));
+    const marks = await this.#db.all<LinkMark & SqlRow & { link: string; host: string }>(
+      "SELECT link, host, session, epoch, acknowledged FROM agent_marks",
+    );
+    for (const { link, host, session, epoch, acknowledged } of marks) {
+      this.#marks.set(`${host} ${link}`, { link, host, mark: { session, epoch, acknowledged }, isSaved: true });
+    }
+    for (const { host, link } of await this.holds()) this.#held.add(`${host} ${link}`);
+  }
+
+  /** Calls back after links may have changed: those of one host, or (undefined) of any. */
+  onLinks(listener: (host: string | undefined) => void, signal: AbortSignal): void {
+    this.#listeners.add(listener);
+    signal.addEventListener("abort", () => this.#listeners.delete(listener), { once: true });
+  }
+
+  #changed(host: string | undefined): void {
+    this.#linksOf.clear();
+    for (const listener of this.#listeners) listener(host);
+  }
+
+  #inTurn<T>(change: () => Promise<T>): Promise<T> {
+    const result = this.#tail.then(change);
+    this.#tail = result.catch(() => undefined);
+    return result;
+  }
+
+  // Hosts
+
+  /** By name. */
+  hosts(): AgentHost[] {
+    return [...this.#hosts.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  host(name: string): AgentHost | undefined {
+    return this.#hosts.get(name);
+  }
+
+  /** Enters a host, or what has changed of it. @throws {SynclineError} USAGE, LIMIT */
+  #enter(name: string, change: Partial<AgentHost>): Promise<AgentHost> {
+    return this.#inTurn(() => this.#enterNow(name, change));
+  }
+
+  async #enterNow(name: string, change: Partial<AgentHost>): Promise<AgentHost> {
+    requireHostName(name);
+    const known = this.#hosts.get(name);
+    if (known === undefined && this.#hosts.size >= HOSTS_MAX) throw limit(`the hub has ${HOSTS_MAX} hosts already`);
+    const host: AgentHost = { ...(known ?? newHost(name, this.#clock.nowMs())), ...change };
+    await this.#db.run(
+      `INSERT INTO agent_hosts (${HOST_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (name) DO UPDATE SET labels = excluded.labels, serial = excluded.serial, program = excluded.program,
+         platform = excluded.platform, last_seen_ms = excluded.last_seen_ms`,
+      [name, JSON.stringify(host.labels), host.serial, host.program, host.platform, host.firstSeenMs, host.lastSeenMs],
+    );
+    this.#hosts.set(name, host);
+    return host;
+  }
+
+  /** It has joined, or has another certificate. @throws {SynclineError} USAGE, LIMIT */
+  async joined(name: string, serial: string): Promise<void> {
+    await this.#enter(name, { serial });
+  }
+
+  /** Its agent has said hello. A host that the registry has lost (restored from a backup) is entered again. */
+  async greeted(name: string, serial: string, program: string, platform: string): Promise<void> {
+    await this.#enter(name, { serial, program, platform, lastSeenMs: this.#clock.nowMs() });
+  }
+
+  /** Labels decide which links for labels are its own; a host may be given some before it joins. */
+  async setLabels(name: string, labels: readonly string[]): Promise<AgentHost> {
+    const kept = [...new Set(labels)].toSorted();
+    if (kept.length > LABELS_PER_HOST_MAX) throw limit(`a host has at most ${LABELS_PER_HOST_MAX} labels`);
+    const wrong = kept.find((label) => !LABEL.test(label));
+    if (wrong !== undefined) throw usage(`"${wrong.slice(0, 100)}" is no label`, "write it like web or role=web");
+    const host = await this.#enter(name, { labels: kept });
+    this.#changed(name);
+    return host;
+  }
+
+  /** Forgets a host with its own links and all that was heard of it. False when there is none. */
+  removeHost(name: string): Promise<boolean> {
+    return this.#inTurn(() => this.#removeHostNow(name));
+  }
+
+  async #removeHostNow(name: string): Promise<boolean> {
+    await this.#db.transaction(async (sql) => {
+      for (const table of ["agent_states", "agent_marks", "agent_holds", "agent_links"]) {
+        await sql.run(`DELETE FROM ${table} WHERE host = ?`, [name]);
+      }
+      await sql.run("DELETE FROM agent_hosts WHERE name = ?", [name]);
+    });
+    for (const { id, host } of this.#links.values()) if (host === name) this.#links.delete(id);
+    this.#forgetMarks((one) => one.host === name);
+    const removed = this.#hosts.delete(name);
+    this.#changed(name);
+    return removed;
+  }
+
+  /** What the links of a host lead to, as the rights that its agent has. From memory. */
+  rulesOfHost(host: string): readonly Rule[] {
+    return this.linksOf(host).map(({ space, prefix, settings }): Rule => ({
+      effect: "allow",
+      resource: "space",
+      actions: neverWritesSpace(settings) ? ["read"] : ["read", "write"],
+      names: [space],
+      ...(prefix === "" ? {} : { prefixes: [prefix] }),
+    }));
+  }
+
+  // Links
+
+  /** Oldest first. */
+  links(): Link[] {
+    return [...this.#links.values()];
+  }
+
+  link(id: string): Link | undefined {
+    return this.#links.get(id);
+  }
+
+  /** Its own links and those for its labels, oldest first; no more than LINKS_PER_HOST_MAX. */
+  linksOf(host: string): readonly Link[] {
+    const known = this.#linksOf.get(host);
+    if (known !== undefined) return known;
+    const labels = this.#hosts.get(host)?.labels ?? [];
+    const isMine = (link: Link): boolean =>
+      link.selector === undefined ? link.host === host : labels.includes(link.selector);
+    const links = [...this.#links.values()].filter(isMine).slice(0, LINKS_PER_HOST_MAX);
+    // Names that nobody has are asked for by strangers alone.
+    if (this.#hosts.has(host)) this.#linksOf.set(host, links);
+    return links;
+  }
+
+  /** @throws {SynclineError} USAGE, LIMIT, EXISTS when the same root is bound to the same place already */
+  createLink(value: unknown): Promise<Link> {
+    return this.#inTurn(() => this.#createLinkNow(value));
+  }
+
+  async #createLinkNow(value: unknown): Promise<Link> {
+    const { host, selector, root, space, prefix, settings, enabled } = checked(NEW_LINK, value, "link");
+    const id = Buffer.from(this.#random.bytes(8)).toString("hex");
+    const link: Link = {
+      id, host, selector, space, prefix, settings, enabled,
+      root: trimRoot(root), generation: 1, origin: "hub", createdMs: this.#clock.nowMs(),
+    };
+    const where = host ?? selector;
+    if (this.links().some((one) => (one.host ?? one.selector) === where && one.root === link.root)) {
+      const message = `${where} has a link for ${link.root} already`;
+      throw new SynclineError({ code: "EXISTS", op: "create link", message, hint: "change that one, or remove it first" });
+    }
+    if (this.#links.size >= LINKS_MAX) throw limit(`the hub has ${LINKS_MAX} links already`);
+    await insertLink(this.#db, link);
+    this.#links.set(id, link);
+    this.#changed(host);
+    return link;
+  }
+
+  /** @throws {SynclineError} NOT_FOUND, USAGE, DENIED for a link that its host declares */
+  updateLink(id: string, change: LinkChange): Promise<Link> {
+    return this.#inTurn(() => this.#updateLinkNow(id, change));
+  }
+
+  async #updateLinkNow(id: string, change: LinkChange): Promise<Link> {
+    const before = this.#links.get(id);
+    if (before === undefined) throw noLink(id);
+    refuseDeclared(before);
+    const { host, selector } = before;
+    const merged = {
+      ...(host === undefined ? { selector } : { host }),
+      root: change.root ?? before.root,
+      space: change.space ?? before.space,
+      prefix: change.prefix ?? before.prefix,
+      settings: { ...before.settings, ...change.settings },
+      enabled: change.enabled ?? before.enabled,
+    };
+    const valid = checked(NEW_LINK, merged, "link");
+    const link: Link = { ...before, ...valid, host, selector, root: trimRoot(valid.root), generation: before.generation + 1 };
+    await writeLink(this.#db, link);
+    this.#links.set(id, link);
+    this.#changed(link.host);
+    return link;
+  }
+
+  /** The files stay where they are, on both ends. @throws {SynclineError} DENIED for a link that its host declares */
+  removeLink(id: string): Promise<boolean> {
+    return this.#inTurn(() => this.#removeLinkNow(id));
+  }
+
+  async #removeLinkNow(id: string): Promise<boolean> {
+    const link = this.#links.get(id);
+    if (link === undefined) return false;
+    refuseDeclared(link);
+    await this.#db.transaction((sql) => dropLink(sql, id));
+    this.#links.delete(id);
+    this.#forgetMarks((one) => one.link === id);
+    this.#changed(link.host);
+    return true;
+  }
+
+  /** Makes the links that `host` declares exactly these. Returns whether anything changed. */
+  declare(host: string, declared: readonly DeclaredLink[]): Promise<boolean> {
+    return this.#inTurn(() => this.#declareNow(host, declared));
+  }
+
+  async #declareNow(host: string, declared: readonly DeclaredLink[]): Promise<boolean> {
+    const wanted = new Map(declared.map((one) => [declaredId(host, one), one]));
+    const known = this.links().filter((link) => link.host === host && link.origin === "host");
+    const gone = known.filter(({ id }) => !wanted.has(id));
+    const next: Link[] = [];
+    for (const [id, { root, space, prefix, settings }] of wanted) {
+      const before = this.#links.get(id);
+      if (before !== undefined && JSON.stringify(before.settings) === JSON.stringify(settings)) continue;
+      const made: Link = {
+        id, host, selector: undefined, root: trimRoot(root), space, prefix, settings,
+        enabled: true, generation: 1, origin: "host", createdMs: this.#clock.nowMs(),
+      };
+      next.push(before === undefined ? made : { ...before, settings, generation: before.generation + 1 });
+    }
+    if (gone.length === 0 && next.length === 0) return false;
+    if (this.#links.size + next.length > LINKS_MAX) throw limit(`the hub has ${LINKS_MAX} links already`);
+    await this.#db.transaction(async (sql) => {
+      for (const { id } of gone) await dropLink(sql, id);
+      for (const link of next) await (this.#links.has(link.id) ? writeLink(sql, link) : insertLink(sql, link));
+    });
+    for (const { id } of gone) this.#links.delete(id);
+    this.#forgetMarks(({ link }) => gone.some(({ id }) => id === link));
+    for (const link of next) this.#links.set(link.id, link);
+    this.#changed(host);
+    return true;
+  }
+
+  // What links report
+
+  /** In one transaction, however many. */
+  async saveHeard(heard: readonly HeardState[], hosts: readonly { name: string; lastSeenMs: number }[]): Promise<void> {
+    await this.#db.transaction(async (sql) => {
+      for (const { link, host, heardMs, state } of heard) {
+        await sql.run(
+          `INSERT INTO agent_states (link, host, heard_ms, state) VALUES (?, ?, ?, ?)
+           ON CONFLICT (link, host) DO UPDATE SET heard_ms = excluded.heard_ms, state = excluded.state`,
+          [link, host, heardMs, JSON.stringify(state)],
+        );
+      }
+      for (const { name, lastSeenMs } of hosts) {
+        await sql.run("UPDATE agent_hosts SET last_seen_ms = ? WHERE name = ?", [lastSeenMs, name]);
+      }
+    });
+    for (const { name, lastSeenMs } of hosts) {
+      const host = this.#hosts.get(name);
+      if (host !== undefined) this.#hosts.set(name, { ...host, lastSeenMs });
+    }
+  }
+
+  /** A row that cannot be read any more is left out: the next heartbeat writes it anew. */
+  async heard(): Promise<HeardState[]> {
+    const rows = await this.#db.all<SqlRow & { link: string; host: string; heard_ms: number; state: string }>(
+      "SELECT link, host, heard_ms, state FROM agent_states",
+    );
+    return rows.flatMap(({ link, host, heard_ms, state }) => {
+      const parsed = LINK_STATE.safeParse(parseJson(state));
+      return parsed.success ? [{ link, host, heardMs: heard_ms, state: parsed.data }] : [];
+    });
+  }
+
+  mark(link: string, host: string): LinkMark | undefined {
+    return this.#marks.get(`${host} ${link}`)?.mark;
+  }
+
+  /** Another session, or another life of the space, begins with what it says; otherwise the higher sequence stays. */
+  setMark(link: string, host: string, mark: LinkMark): void {
+    const known = this.mark(link, host);
+    const isSame = known?.session === mark.session && known.epoch === mark.epoch;
+    if (isSame && known.acknowledged >= mark.acknowledged) return;
+    this.#marks.set(`${host} ${link}`, { link, host, mark, isSaved: false });
+  }
+
+  /** As setMark, for what a heartbeat says: of a session that has gone meanwhile it says nothing. */
+  acknowledge(link: string, host: string, mark: LinkMark): void {
+    const known = this.mark(link, host);
+    if (known?.session === mark.session && known.epoch === mark.epoch) this.setMark(link, host, mark);
+  }
+
+  /** A mark that is lost only makes a restored agent look less restored, so they are written now and then. */
+  async saveMarks(): Promise<void> {
+    const unsaved = [...this.#marks.values()].filter(({ isSaved }) => !isSaved);
+    if (unsaved.length === 0) return;
+    for (const one of unsaved) one.isSaved = true;
+    await this.#db.transaction(async (sql) => {
+      for (const { link, host, mark } of unsaved) {
+        await sql.run(
+          `INSERT INTO agent_marks (link, host, session, epoch, acknowledged) VALUES (?, ?, ?, ?, ?)
+           ON CONFLICT (link, host) DO UPDATE SET
+             session = excluded.session, epoch = excluded.epoch, acknowledged = excluded.acknowledged`,
+          [link, host, mark.session, mark.epoch, mark.acknowledged],
+        );
+      }
+    });
+  }
+
+  #forgetMarks(isGone: (one: { link: string; host: string }) => boolean): void {
+    for (const [key, one] of this.#marks) if (isGone(one)) this.#marks.delete(key);
+  }
+
+  // Holds
+
+  async holds(): Promise<Hold[]> {
+    const rows = await this.#db.all<HoldRow>(
+      "SELECT link, host, hash, plan, held_ms, approved_by, approved_ms FROM agent_holds ORDER BY held_ms, link, host",
+    );
+    return rows.flatMap(holdOf);
+  }
+
+  async hold(link: string, host: string): Promise<Hold | undefined> {
+    const row = await this.#db.get<HoldRow>(
+      "SELECT link, host, hash, plan, held_ms, approved_by, approved_ms FROM agent_holds WHERE link = ? AND host = ?",
+      [link, host],
+    );
+    return row === undefined ? undefined : holdOf(row)[0];
+  }
+
+  /** Another plan than the one that is held takes its place, and an approval of that one is worth nothing any more. */
+  async holdPlan(host: string, plan: HeldPlan): Promise<void> {
+    this.#held.add(`${host} ${plan.link}`);
+    await this.#db.transaction(async (sql) => {
+      const before = await sql.get<SqlRow & { hash: string }>(
+        "SELECT hash FROM agent_holds WHERE link = ? AND host = ?",
+        [plan.link, host],
+      );
+      if (before?.hash === plan.hash) return;
+      await sql.run("DELETE FROM agent_holds WHERE link = ? AND host = ?", [plan.link, host]);
+      await sql.run(
+        "INSERT INTO agent_holds (link, host, hash, plan, held_ms, approved_by, approved_ms) VALUES (?, ?, ?, ?, ?, NULL, NULL)",
+        [plan.link, host, plan.hash, JSON.stringify(plan), this.#clock.nowMs()],
+      );
+    });
+  }
+
+  /** The plan was carried out, or has gone. */
+  async releaseHold(link: string, host: string): Promise<void> {
+    if (!this.#held.delete(`${host} ${link}`)) return;
+    await this.#db.run("DELETE FROM agent_holds WHERE link = ? AND host = ?", [link, host]);
+  }
+
+  /** @throws {SynclineError} NOT_FOUND when nothing is held there, STALE when it is another plan */
+  async approveHold(link: string, host: string, hash: string, actor: string): Promise<Hold> {
+    await this.#db.transaction(async (sql) => {
+      const row = await sql.get<SqlRow & { hash: string }>("SELECT hash FROM agent_holds WHERE link = ? AND host = ?", [link, host]);
+      if (row === undefined) {
+        throw new SynclineError({ code: "NOT_FOUND", op: "approve", message: `nothing is held on ${host} for this link` });
+      }
+      if (row.hash !== hash) {
+        const message = `another plan is held there by now: ${row.hash}`;
+        throw new SynclineError({ code: "STALE", op: "approve", message, hint: "look at it, and approve that one" });
+      }
+      await sql.run("UPDATE agent_holds SET approved_by = ?, approved_ms = ? WHERE link = ? AND host = ?", [
+        actor,
+        this.#clock.nowMs(),
+        link,
+        host,
+      ]);
+    });
+    return (await this.hold(link, host))!;
+  }
+}
+
+async function insertLink(sql: Sql, link: Link): Promise<void> {
+  await sql.run(`INSERT INTO agent_links (${LINK_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, [
+    link.id,
+    link.host ?? null,
+    link.selector ?? null,
+    link.root,
+    link.space,
+    link.prefix,
+    JSON.stringify(link.settings),
+    link.enabled ? 1 : 0,
+    link.generation,
+    link.origin,
+    link.createdMs,
+  ]);
+}
+
+async function writeLink(sql: Sql, link: Link): Promise<void> {
+  await sql.run(
+    "UPDATE agent_links SET root = ?, space = ?, prefix = ?, settings = ?, enabled = ?, generation = ? WHERE id = ?",
+    [link.root, link.space, link.prefix, JSON.stringify(link.settings), link.enabled ? 1 : 0, link.generation, link.id],
+  );
+}
+
+async function dropLink(sql: Sql, id: string): Promise<void> {
+  for (const table of ["agent_states", "agent_marks", "agent_holds"]) await sql.run(`DELETE FROM ${table} WHERE link = ?`, [id]);
+  await sql.run("DELETE FROM agent_links WHERE id = ?", [id]);
+}
+
+/** The same declaration has the same id, also after the hub was restored; another root, space or prefix is another link. */
+function declaredId(host: string, { root, space, prefix }: DeclaredLink): string {
+  return createHash("sha256").update(JSON.stringify([host, trimRoot(root), space, prefix])).digest("hex").slice(0, 16);
+}
+
+function trimRoot(root: string): string {
+  return root.replace(/\/+$/, "") || "/";
+}
+
+function newHost(name: string, nowMs: number): AgentHost {
+  return { name, labels: [], serial: "", program: "", platform: "", firstSeenMs: nowMs, lastSeenMs: 0 };
+}
+
+function hostOf(row: HostRow): AgentHost {
+  const { name, serial, program, platform } = row;
+  const labels = JSON.parse(row.labels) as string[];
+  return { name, labels, serial, program, platform, firstSeenMs: row.first_seen_ms, lastSeenMs: row.last_seen_ms };
+}
+
+function linkOf(row: LinkRow): Link {
+  const { id, root, space, prefix, generation } = row;
+  return {
+    id, root, space, prefix, generation,
+    host: row.host ?? undefined,
+    selector: row.selector ?? undefined,
+    // Written by an earlier version it may lack settings, which then have their defaults.
+    settings: checked(LINK_SETTINGS, JSON.parse(row.settings), `link ${id}`),
+    enabled: row.enabled === 1,
+    origin: row.origin === "host" ? "host" : "hub",
+    createdMs: row.created_ms,
+  };
+}
+
+function holdOf(row: HoldRow): Hold[] {
+  const plan = HELD_PLAN.safeParse(parseJson(row.plan));
+  if (!plan.success) return [];
+  const { link, host } = row;
+  const approvedBy = row.approved_by ?? undefined;
+  return [{ link, host, plan: plan.data, heldMs: row.held_ms, approvedBy, approvedMs: row.approved_ms ?? undefined }];
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function requireHostName(name: string): void {
+  if (HOST_NAME.test(name)) return;
+  throw usage(`"${name.slice(0, 100)}" is no host name`, "use a-z, 0-9, - and ., at most 63 characters");
+}
+
+function refuseDeclared({ id, host, origin }: Link): void {
+  if (origin === "hub") return;
+  throw new SynclineError({
+    code: "DENIED",
+    op: "change link",
+    message: `link ${id} is declared by ${host} itself`,
+    hint: `change the --link options or the configuration of the agent on ${host}`,
+  });
+}
+
+function noLink(id: string): SynclineError {
+  return new SynclineError({ code: "NOT_FOUND", op: "find link", message: `there is no link ${id.slice(0, 40)}` });
+}
+
+function usage(message: string, hint: string): SynclineError {
+  return new SynclineError({ code: "USAGE", op: "change hosts", message, hint });
+}
+
+function limit(message: string): SynclineError {
+  return new SynclineError({ code: "LIMIT", op: "change hosts", message });
+}

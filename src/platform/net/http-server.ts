@@ -1,0 +1,73 @@
+/**
+ * HTTP for doors: one listener that hands every request to a function. TLS 1.2 and later (BoringSSL's floor in Bun) with
+ * HTTP/2 where the client offers it; plain HTTP/1.1 otherwise.
+ *
+ * Bodies flow with back-pressure in both directions: a handler that reads slowly stops the sender, and a client that
+ * reads slowly is not read ahead for. A body that is a stream goes out chunked; its length cannot be announced (Bun
+ * removes Content-Length from it).
+ */
+import { SynclineError } from "#model/error.ts";
+import type { Identity } from "#platform/net/tls-socket.ts";
+
+/** A connection on which nothing moves is closed. Bounds slow clients; Bun takes at most 255. */
+const IDLE_SECONDS = 60;
+
+export type HttpServerOptions = {
+  readonly host: string;
+  /** 0 picks one. */
+  readonly port: number;
+  /** Undefined: plain HTTP. */
+  readonly tls: Identity | undefined;
+  /** Must not reject: what it throws is an answer without words. `address` is the client's. */
+  readonly handle: (request: Request, address: string) => Promise<Response>;
+};
+
+export interface HttpServer {
+  readonly port: number;
+  /** New connections get this certificate; what is open stays. Only where TLS is served. */
+  useIdentity(tls: Identity): void;
+  /** Takes no more connections, and ends when those that run have their answers, at the latest after `graceMs`. */
+  stop(graceMs: number): Promise<void>;
+}
+
+/** @throws {SynclineError} USAGE when the address cannot be listened on */
+export function serveHttp(options: HttpServerOptions): HttpServer {
+  const handlers = {
+    fetch: (request: Request, own: Bun.Server<undefined>) =>
+      options.handle(request, own.requestIP(request)?.address ?? "unknown"),
+    error: () => new Response(null, { status: 500 }),
+  };
+  const secure = (tls: Identity) => ({ tls: { cert: tls.certificate, key: tls.key }, http2: true });
+  let server: Bun.Server<undefined>;
+  try {
+    server = Bun.serve({
+      hostname: options.host,
+      port: options.port,
+      idleTimeout: IDLE_SECONDS,
+      // Each door holds its own limits; content may be as large as a disk.
+      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+      ...(options.tls === undefined ? {} : secure(options.tls)),
+      ...handlers,
+    });
+  } catch (cause) {
+    throw new SynclineError({
+      code: "USAGE",
+      op: "listen",
+      message: `cannot listen on ${options.host}:${options.port}: ${cause instanceof Error ? cause.message : cause}`,
+      hint: "another process may hold the port, or the address is not of this host",
+      cause,
+    });
+  }
+  return {
+    port: server.port!,
+    useIdentity: (tls) => server.reload({ ...handlers, ...secure(tls) }),
+    async stop(graceMs) {
+      const grace = setTimeout(() => void server.stop(true), graceMs);
+      try {
+        await server.stop();
+      } finally {
+        clearTimeout(grace);
+      }
+    },
+  };
+}

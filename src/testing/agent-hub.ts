@@ -1,0 +1,219 @@
+/** A hub as it really is, in a directory of its own: database, packs, authority, listener; with agents on real folders. */
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Principal } from "#access/access.ts";
+import { RoleBook } from "#access/decide.ts";
+import { HubAccess } from "#access/hub-access.ts";
+import { type AgentOptions, runAgent } from "#agent/agent.ts";
+import { HubAgents } from "#hub/agents/hub-agents.ts";
+import { HUB_TLS_NAME } from "#hub/agents/hello.ts";
+import type { DeclaredLink } from "#hub/agents/link.ts";
+import { LINK_SETTINGS, type LinkSettings } from "#hub/agents/link.ts";
+import { AgentListener } from "#hub/agents/listener.ts";
+import { AgentRegistry } from "#hub/agents/registry.ts";
+import { SpaceEndpoint } from "#hub/endpoint/space-endpoint.ts";
+import { HubSpaces } from "#hub/hub-spaces.ts";
+import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
+import type { Space } from "#hub/space.ts";
+import { openHost } from "#platform/host-bun.ts";
+import type { Host } from "#platform/host.ts";
+import type { Database } from "#platform/sql/database.ts";
+import { openSqlite } from "#platform/sql/sqlite.ts";
+import type { ChunkStore } from "#store/chunk-store.ts";
+import { openPacks } from "#store/packs/packs.ts";
+import { DirEndpoint } from "#sync/endpoint/dir-endpoint.ts";
+import { openOrReplace } from "#sync/index/sqlite-store.ts";
+
+export const JOIN_TOKEN = "fedcba9876543210fedcba9876543210";
+export const ADMIN: Principal = { id: "user:admin", kind: "user", name: "admin", roles: ["admin"], scopes: undefined };
+const BY = { id: "user:admin" };
+const PROGRAM = "syncline test";
+
+export function hashOf(text: string, digits: number): string {
+  return new Bun.CryptoHasher("sha256").update(text).digest("hex").slice(0, digits);
+}
+
+export function linkTo(root: string, space: string, settings: Partial<LinkSettings> = {}, prefix = ""): DeclaredLink {
+  return { root, space, prefix, settings: LINK_SETTINGS.parse({ settle: "immediate", ...settings }) };
+}
+
+type Parts = { agents: HubAgents; db: Database; chunks: ChunkStore; access: HubAccess; spaces: HubSpaces; registry: AgentRegistry; listener: AgentListener };
+
+/** A running agent of a test. */
+export type TestAgent = { readonly name: string; readonly dataDir: string; stop(): Promise<void>; readonly failed: Promise<unknown> };
+
+export class AgentHub implements AsyncDisposable {
+  readonly dir = mkdtempSync(join(tmpdir(), "syncline-hub-"));
+  readonly host: Host = openHost();
+  readonly log: string[] = [];
+  #parts: Parts | undefined;
+  #port = 0;
+  readonly #agents = new Set<TestAgent>();
+
+  static async start(spaces: readonly string[] = ["demo"]): Promise<AgentHub> {
+    const hub = new AgentHub();
+    await hub.start();
+    for (const name of spaces) await hub.spaces.createSpace(ADMIN, name);
+    await hub.access.joinTokens.create(BY, { value: JOIN_TOKEN, labels: ["test"] });
+    return hub;
+  }
+
+  get #now(): Parts {
+    return this.#parts!;
+  }
+
+  get access(): HubAccess {
+    return this.#now.access;
+  }
+
+  get spaces(): HubSpaces {
+    return this.#now.spaces;
+  }
+
+  get registry(): AgentRegistry {
+    return this.#now.registry;
+  }
+
+  get agents(): HubAgents {
+    return this.#now.agents;
+  }
+
+  get listener(): AgentListener {
+    return this.#now.listener;
+  }
+
+  get port(): number {
+    return this.#port;
+  }
+
+  async start(): Promise<void> {
+    const { host } = this;
+    const { clock, random } = host;
+    const folder = join(this.dir, "hub");
+    mkdirSync(join(folder, "stage"), { recursive: true });
+    const db = openSqlite(join(folder, "hub.db"));
+    const registry = await AgentRegistry.open({ db, clock, random });
+    const access = await HubAccess.open({
+      database: db, clock, random, directory: join(folder, "keys"), roles: new RoleBook([]),
+      rulesOfHost: (name) => registry.rulesOfHost(name),
+    });
+    const meta = await SqlMetaStore.open(db, random);
+    mkdirSync(join(folder, "packs"), { recursive: true });
+    const { store: chunks } = await openPacks(host, join(folder, "packs"));
+    const spaces = await HubSpaces.open({ meta, chunks, access, clock, random });
+    const { identity } = access.authority.serverIdentity([HUB_TLS_NAME, "localhost", "127.0.0.1"]);
+    const listener = new AgentListener({
+      listen: { host: "127.0.0.1", port: this.#port },
+      identity,
+      hubId: meta.hubId,
+      authority: {
+        ca: access.authority.certificate,
+        enrol: (token, request, from) => access.enrol(token, request, from),
+        renew: (old, request, from) => access.hosts.renew(old, request, from),
+        labelsOf: async (name) => (await access.hosts.get(name))?.labels,
+      },
+      access,
+      registry,
+      mayDeclare: (_host, link) => link.space !== "forbidden",
+      resolveSpace: (who, link) => spaces.space(who, link.space).then((space: Space) => ({ seeds: space.seeds, ignore: space.settings.ignore })),
+      openSpace: (who, link, readOnly) =>
+        new SpaceEndpoint({
+          spaces, who, readOnly, host, space: link.space, prefix: link.prefix, hubId: meta.hubId,
+          label: `${link.space}/${link.prefix}`, stageFolder: join(folder, "stage"), hash: (text) => hashOf(text, 32),
+        }),
+      onAccessChange: (changed, signal) => access.onChange(changed, signal),
+      host,
+      program: PROGRAM,
+      log: (message, fields) => this.log.push(line("hub", message, fields)),
+    });
+    this.#port = listener.port;
+    const agents = await HubAgents.open({
+      registry, listener, access, clock,
+      removeIdentity: (who, name) => access.hosts.remove({ id: who.id }, name),
+      setLabels: (who, name, labels) => access.hosts.setLabels({ id: who.id }, name, labels),
+    });
+    this.#parts = { agents, db, chunks, access, spaces, registry, listener };
+  }
+
+  async stop(): Promise<void> {
+    const parts = this.#parts;
+    this.#parts = undefined;
+    if (parts === undefined) return;
+    await parts.listener.close();
+    await parts.chunks.close();
+    await parts.db.close();
+  }
+
+  /** A folder of a host, made when it is missing. */
+  folder(name: string): string {
+    const path = join(this.dir, "hosts", name);
+    mkdirSync(path, { recursive: true });
+    return path;
+  }
+
+  agent(name: string, links: readonly DeclaredLink[], more: Partial<AgentOptions> = {}): TestAgent {
+    const { host } = this;
+    const dataDir = join(this.dir, "agents", name);
+    const openState = (file: string) => {
+      mkdirSync(join(dataDir, file, ".."), { recursive: true });
+      return openOrReplace(join(dataDir, file), { check: false }).store;
+    };
+    const stop = new AbortController();
+    const running = runAgent(
+      {
+        address: { kind: "sync", host: "127.0.0.1", port: this.#port },
+        name, dataDir, links, host, openState,
+        joinToken: () => JOIN_TOKEN,
+        fingerprint: undefined,
+        acceptNew: true,
+        ignore: [],
+        hooks: { before: undefined, after: undefined, timeoutMs: 10_000 },
+        program: PROGRAM,
+        platform: "test",
+        openRoot: (path) =>
+          new DirEndpoint({
+            host, path, label: path, readOnly: false,
+            openStore: (file) => openState(`roots/${file}.db`),
+            removeStore: () => undefined,
+            hash: (text) => hashOf(text, 32),
+          }),
+        hash: hashOf,
+        installation: name,
+        log: (message, fields) => this.log.push(line(name, message, fields)),
+        ...more,
+      },
+      stop.signal,
+    );
+    const failed = running.then(() => undefined, (error: unknown) => error);
+    const agent: TestAgent = {
+      name, dataDir, failed,
+      stop: async () => {
+        this.#agents.delete(agent);
+        stop.abort();
+        await failed;
+      },
+    };
+    this.#agents.add(agent);
+    return agent;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.#agents].map((agent) => agent.stop()));
+    await this.stop();
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+function line(who: string, message: string, fields: object): string {
+  return [who, message, ...Object.entries(fields).map(([name, value]) => `${name}=${String(value)}`)].join(" ");
+}
+
+/** Waits until something is so; the test's own time limit ends it, with what was there last. */
+export async function until(what: string, isSo: () => boolean | Promise<boolean>, patienceMs = 20_000): Promise<void> {
+  const end = performance.now() + patienceMs;
+  while (!(await isSo())) {
+    if (performance.now() > end) throw new Error(`waited in vain until ${what}`);
+    await Bun.sleep(5);
+  }
+}
