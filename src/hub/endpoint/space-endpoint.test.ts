@@ -153,4 +153,18 @@ describe("a directory and a space", () => {
     expect((await web1.run()).summary).toMatchObject({ result: "same", files: paths.length });
     for (const path of paths) expect(readFileSync(join(web1.root, path), "utf8")).toBe(path);
   });
+
+  test("[SPACE-9] files that changed places keep their bytes: one is made from what the other was", async () => {
+    const web1 = new TestLink(hub, "web1", "demo");
+    for (const dir of ["one", "two"]) {
+      mkdirSync(join(web1.root, dir));
+      writeFileSync(join(web1.root, dir, "f"), `of ${dir}`);
+    }
+    await web1.run();
+    renameSync(join(web1.root, "one"), join(web1.root, "aside"));
+    renameSync(join(web1.root, "two"), join(web1.root, "one"));
+    renameSync(join(web1.root, "aside"), join(web1.root, "two"));
+    expect((await web1.run()).summary).toMatchObject({ result: "same" });
+    expect(await hub.files("demo")).toEqual({ "one/f": "of two", "two/f": "of one" });
+  });
 });
