@@ -17,6 +17,8 @@ const WHO = principal("user", "ann");
 /** Between a look and the change that expects what was seen. */
 const LOOK_MS = 300;
 const DEPTH_MAX = 3;
+/** Changes of sessions among which those are whose paths are interesting. */
+const RECENT = 6;
 /** What trouble of the hub may answer; everything else is a bug. */
 const TROUBLES = ["DISK", "CHUNK_DAMAGED", "CHUNK_MISSING"];
 
@@ -56,7 +58,7 @@ export class DoorPerson {
   async act(): Promise<void> {
     const process = await this.#hub.living();
     const work = this.#act(process).catch((error: unknown) => {
-      if (process.boot.fs.isDead || error instanceof SimCrash) return;
+      if (!this.#isThere(process) || error instanceof SimCrash) return;
       const isTrouble = error instanceof SynclineError && TROUBLES.includes(error.code);
       this.#ledger.say(`door: ${isTrouble ? error.code : String(error)}`);
       if (!isTrouble) this.breaches.push(error);
@@ -64,10 +66,16 @@ export class DoorPerson {
     await Promise.race([work, process.ended]);
   }
 
+  /** Neither dead nor on its way to its end. */
+  #isThere(process: HubProcess): boolean {
+    return this.#hub.process === process;
+  }
+
   async #act(process: HubProcess): Promise<void> {
     const draw = this.#random.int(100);
     const path = this.#path();
-    if (draw < 42) return this.#put(process, path);
+    if (draw < 36) return this.#put(process, path);
+    if (draw < 42) return this.#several(process, [path, this.#path(), this.#path()]);
     if (draw < 54) return this.#remove(process, path);
     if (draw < 68) return this.#move(process, path, this.#path());
     if (draw < 78) return this.#restore(process, this.#random.chance(0.3) ? "" : path);
@@ -77,6 +85,9 @@ export class DoorPerson {
   }
 
   #path(): RelPath {
+    // Often where somebody else is at work.
+    const recent = this.#hub.believed.slice(-RECENT);
+    if (recent.length > 0 && this.#random.chance(0.6)) return this.#random.pick(recent).path;
     const names = Array.from({ length: 1 + this.#random.int(DEPTH_MAX) }, () => this.#random.pick(NAMES));
     const prefix = this.#random.pick(this.#prefixes);
     return prefix === "" ? names.join("/") : `${prefix}/${names.join("/")}`;
@@ -141,8 +152,29 @@ export class DoorPerson {
     this.#acknowledge(process, what, outcome.results, change);
   }
 
+  /** All of them or none. */
+  async #several(process: HubProcess, paths: readonly RelPath[]): Promise<void> {
+    const entry = { kind: "dir", mode: 0o750 } as const;
+    const changes: SpaceChange[] = [];
+    for (const path of paths) {
+      const expect = await this.#expect(process, path);
+      if (this.#random.chance(0.3)) changes.push({ type: "remove", path, expect, recursive: true });
+      else changes.push({ type: "put", path, expect, entry, content: undefined, makeParents: true });
+    }
+    this.#ledger.say(`door: all of ${paths.join(", ")}`);
+    const request = { changes, atomic: true, cause: "edit", traceId: this.#traceId() } as const;
+    this.#allOrNone(process, "several", await process.spaces.commit(WHO, SPACE, request));
+  }
+
+  #allOrNone(process: HubProcess, what: string, { results, before, after }: CommitOutcome): void {
+    const isDone = results.every(({ status }) => status === "done");
+    const made = results.some(({ status }) => status === "done") || after !== before;
+    if (made && !isDone) throw new Error(`${what} was made in part: ${before} to ${after}`);
+    this.#acknowledge(process, what, results);
+  }
+
   #acknowledge(process: HubProcess, what: string, results: CommitOutcome["results"], change?: SpaceChange): void {
-    if (process.boot.fs.isDead) return;
+    if (!this.#isThere(process)) return;
     for (const result of results) {
       const { status, path } = result;
       if (status !== "done") {
@@ -161,8 +193,7 @@ export class DoorPerson {
     const to = { sequence: this.#random.int(sequence + 1) };
     this.#ledger.say(`door: restore "${below}" to ${to.sequence} of ${sequence}`);
     const request = { cause: "restore", traceId: this.#traceId() } as const;
-    const outcome = await process.spaces.restore(WHO, SPACE, below, to, request);
-    this.#acknowledge(process, "restore", outcome.results);
+    this.#allOrNone(process, "restore", await process.spaces.restore(WHO, SPACE, below, to, request));
   }
 
   /** Of a run of an agent, or of a restore. */
@@ -180,7 +211,7 @@ export class DoorPerson {
     const name = `p${this.#points++}`;
     const { sequence } = await process.spaces.createRestorePoint(WHO, SPACE, name);
     this.#ledger.say(`door: restore point ${name} at ${sequence}`);
-    if (!process.boot.fs.isDead) this.points.set(name, sequence);
+    if (this.#isThere(process)) this.points.set(name, sequence);
   }
 
   async #read({ spaces }: HubProcess, path: RelPath): Promise<void> {

@@ -21,6 +21,7 @@ import {
   phantomOnHost,
   stateOf,
   unreadable,
+  unseen,
 } from "#testing/hub/space-oracle.ts";
 import { SimClock } from "#testing/sim-clock.ts";
 import { contentDigest } from "#testing/sim-content.ts";
@@ -122,11 +123,13 @@ class HubLife {
     const seeds = await this.#clock.runUntilIdle(this.#hub.createSpace(this.#settings));
     const prefixes: RelPath[] = [""];
     for (const name of ["A", "B", "C"]) {
-      const prefix = name === "C" || style.chance(0.1) ? style.pick(PREFIXES) : "";
-      if (!prefixes.includes(prefix)) prefixes.push(prefix);
       const isOneWay = name !== "A" && style.chance(0.25);
       const mode = isOneWay ? style.pick(["one-way-replica", "one-way-safe"] as const) : "two-way-safe";
       const from = style.chance(isOneWay ? 0.6 : 0.2) ? "space" : "host";
+      const shared = name === "C" || style.chance(0.1) ? style.pick(PREFIXES) : "";
+      // Nobody else may write where a host alone says what is there.
+      const prefix = isOneWay && from === "host" ? `only${name}` : shared;
+      if (!prefixes.includes(prefix)) prefixes.push(prefix);
       const readOnly = isOneWay && from === "space";
       this.#addAgent({ name, prefix, mode, from, readOnly, seeds });
     }
@@ -181,10 +184,10 @@ class HubLife {
   }
 
   /** Prune, retention and scrub, at a bad moment: only what is pinned or referred to is safe. */
-  #keepUp(): void {
+  #keepUp(): Promise<void> {
     this.#ledger.say("hub: upkeep");
     const { process } = this.#hub;
-    if (process === undefined) return;
+    if (process === undefined) return Promise.resolve();
     const round = this.#upkeep.round(1, new AbortController().signal).then(
       ({ removedChunks, expiredVersions, damaged }) =>
         this.#ledger.say(`hub: upkeep removed ${removedChunks}, expired ${expiredVersions}, damaged ${damaged.length}`),
@@ -193,7 +196,9 @@ class HubLife {
         this.#breaches.push(error);
       },
     );
-    this.#underWay.push(Promise.race([round, process.ended]));
+    const done = Promise.race([round, process.ended]);
+    this.#underWay.push(done);
+    return done;
   }
 
   async #settled(): Promise<void> {
@@ -211,16 +216,18 @@ class HubLife {
     if (random.chance(0.1)) this.#clock.jump((random.real() - 0.5) * 2 * DAY_MS);
     this.#settleDisks();
     const spanMs = random.pick([300, 3000, 20_000]);
-    if (!this.#calm) troubleHub(this.#hub, random.fork("hub"), spanMs);
+    if (!this.#calm) troubleHub(this.#hub, random.fork("hub"), spanMs, this.#rots);
     const sessions = this.#agents.flatMap((agent) => {
       const session = random.chance(0.85) ? this.#session(agent, random.fork(`session ${agent.link.name}`)) : undefined;
       return session === undefined ? [] : [session];
     });
+    this.#hub.beforeCommit = this.#meanwhile(random.fork("meanwhile"));
     this.#schedule(random, spanMs);
     this.#clock.runFor(spanMs + 1);
     this.#hub.calm();
     for (const { session } of sessions) session.calm();
     await this.#settled();
+    if (this.#hub.isDoubtful) await this.#clock.runUntilIdle(this.#hub.restart());
     await this.#finishAll(sessions, random);
     if (random.chance(0.3)) await this.#clock.runUntilIdle(this.#hub.restart());
     await this.#judge();
@@ -234,11 +241,20 @@ class HubLife {
     this.#ledger.recent = new Set([...recent].filter((content) => doubtful.get(made.get(content)!.name)?.has(content)));
   }
 
+  /** What others do between a session's last look and its commit. */
+  #meanwhile(random: SimRandom): () => Promise<void> {
+    return async () => {
+      if (!random.chance(0.4)) return;
+      for (let left = random.int(4); left > 0 && this.#hub.process !== undefined; left--) await this.#door.act();
+      if (random.chance(0.3)) await this.#keepUp();
+    };
+  }
+
   #schedule(random: SimRandom, spanMs: number): void {
     const at = (what: () => void): void => void this.#clock.after(random.real() * spanMs, what);
     for (const agent of this.#agents) for (let left = random.int(5); left > 0; left--) at(() => this.#act(agent));
     for (let left = random.int(6); left > 0; left--) at(() => this.#atDoor());
-    for (let left = random.int(3); left > 0; left--) at(() => this.#keepUp());
+    for (let left = random.int(3); left > 0; left--) at(() => void this.#keepUp());
     if (this.#rots) at(() => rotChunks(this.#hub, random.fork("rot"), (line) => this.#ledger.say(line)));
   }
 
@@ -333,7 +349,7 @@ class HubLife {
       if (bad.length > 0) throw new Error(`not healed: ${bad.join("; ")}`);
     }
     await this.#quieten();
-    this.#keepUp();
+    await this.#clock.runUntilIdle(this.#keepUp());
     await this.#settled();
     await this.#judge();
     await this.#judgeLosses();
@@ -344,8 +360,9 @@ class HubLife {
   /** Without people and trouble every link must come to rest, as its mode promises. */
   async #quieten(): Promise<void> {
     for (let round = 0; round < QUIET_ROUNDS_MAX; round++) {
-      let changes = await this.#makePrefixes();
+      let changes = 0;
       for (const agent of this.#agents) changes += await this.#quiet(agent);
+      changes += await this.#makePrefixes();
       if (changes > 0) continue;
       const process = await this.#clock.runUntilIdle(this.#hub.living());
       for (const { link } of this.#agents) {
@@ -359,11 +376,16 @@ class HubLife {
 
   /** Changes of one session; a link whose directory was taken away by another session waits for the operator. */
   async #quiet(agent: Agent): Promise<number> {
+    const isGone = !(await this.#clock.runUntilIdle(this.#hasDir(agent.link.prefix)));
     try {
-      return (await this.#once(agent)).summary!.changes;
+      const { summary, events } = await this.#once(agent);
+      // A link that never ran makes its directory anew; nobody takes it for one that was emptied.
+      const isEmptied = events.some((event) => event.type === "change" && event.action === "remove");
+      if (isGone && isEmptied) throw new Error(`${agent.link.prefix} is gone, and so is what ${agent.link.name} had`);
+      return summary!.changes;
     } catch (error) {
-      const isGone = error instanceof SynclineError && error.code === "ROOT_MISSING" && agent.link.prefix !== "";
-      if (!isGone) throw error;
+      const isTold = error instanceof SynclineError && error.code === "ROOT_MISSING";
+      if (!isGone || !isTold) throw error;
       return 1;
     }
   }
@@ -409,9 +431,14 @@ class HubLife {
     return made;
   }
 
+  async #hasDir(path: RelPath): Promise<boolean> {
+    const { spaces } = await this.#hub.living();
+    return path === "" || (await spaces.version(OPERATOR, SPACE, path))?.entry?.kind === "dir";
+  }
+
   async #makePrefix(path: RelPath): Promise<boolean> {
     const { spaces } = await this.#hub.living();
-    if ((await spaces.version(OPERATOR, SPACE, path))?.entry?.kind === "dir") return false;
+    if (await this.#hasDir(path)) return false;
     this.#ledger.say(`operator: makes ${path}`);
     const entry = { kind: "dir", mode: 0o755 } as const;
     const expect = { kind: "any" } as const;
@@ -433,6 +460,8 @@ class HubLife {
     for (const [content, { name }] of this.#ledger.made) {
       if (!this.#ledger.destroyed.has(content) && !kept.has(content)) throw new Error(`lost: ${content} of ${name}`);
     }
+    const lost = unseen(records, this.#hub.believed);
+    if (lost !== undefined) throw new Error(lost);
     const links = this.#agents.map(({ link }) => link);
     const gone = new Map(this.#agents.map((agent) => [agent.link.name, agent.gone]));
     const phantom = phantomInSpace(records, links, gone);

@@ -5,8 +5,11 @@ import type { SimBoot } from "#testing/sim-host.ts";
 import type { SimRandom } from "#testing/sim-random.ts";
 import { GROWING } from "#testing/sim-trouble.ts";
 
-/** The hub's process may die at any effect on its disk, around any commit, or at any time, and its disk may refuse. */
-export function troubleHub(hub: SimHub, random: SimRandom, spanMs: number): void {
+/**
+ * The hub's process may die at any effect on its disk, around any commit, or at any time, and its disk may refuse.
+ * @param readsFail also while it runs: a scrub takes that for damage, which somebody has to heal
+ */
+export function troubleHub(hub: SimHub, random: SimRandom, spanMs: number, readsFail: boolean): void {
   const power = (): boolean => random.chance(0.5);
   const errno = random.chance(0.25) ? random.pick(["ENOSPC", "EIO", "ENOSPC"]) : undefined;
   const rate = random.pick([0.01, 0.1]);
@@ -22,11 +25,15 @@ export function troubleHub(hub: SimHub, random: SimRandom, spanMs: number): void
       };
     }
     if (errno === undefined) return;
-    boot.fs.faults = (call, { path }) => {
+    boot.fs.faults = (call, { path, isEffect }) => {
       if (call === "close" || (errno === "ENOSPC" && !GROWING.has(call))) return undefined;
+      if (!isEffect && !readsFail && hub.process !== undefined) return undefined;
       if (!path.startsWith(PACKS) || !faults.chance(rate)) return undefined;
-      hub.say(`hub: ${errno} for ${call} ${path}`);
-      return errno;
+      if (errno === "EIO") hub.isDoubtful = true;
+      // No later sync of a directory would be true after an EIO, not even in another process: nobody can be blamed then.
+      const answer = path === PACKS && errno === "EIO" ? "EDQUOT" : errno;
+      hub.say(`hub: ${answer} for ${call} ${path}`);
+      return answer;
     };
   };
   hub.onBoot = prepare;

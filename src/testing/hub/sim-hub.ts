@@ -7,7 +7,9 @@ import { SpaceEndpoint } from "#hub/endpoint/space-endpoint.ts";
 import { HubSpaces, seedsOf } from "#hub/hub-spaces.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
 import type { SpaceSettings } from "#hub/space.ts";
+import type { Entry } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
+import type { RelPath } from "#model/path.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
 import type { PackLimits } from "#store/packs/appender.ts";
 import { SMALL } from "#store/packs/packs-fixture.ts";
@@ -27,6 +29,8 @@ export const PACKS = "/hub/packs";
 const STAGE = "/hub/stage";
 /** How long the hub is down after a crash. */
 const DOWN_MS = 3000;
+/** Longest that the last calls of a process that ends are under way. */
+const LAST_CALLS_MS = 1000;
 /** How often it is started where its disk refuses. */
 const STARTS_MAX = 200;
 
@@ -52,6 +56,9 @@ export type HubProcess = {
   readonly ended: Promise<void>;
 };
 
+/** What a session took for being at a path when it changed it. */
+export type Believed = { readonly runId: string; readonly path: RelPath; readonly old: Entry | undefined };
+
 /** Which part of the space a link keeps, and who may change what there. */
 export type Part = { readonly name: string; readonly prefix: string; readonly readOnly: boolean };
 
@@ -64,9 +71,18 @@ export class SimHub {
   onBoot: ((boot: SimBoot) => void) | undefined;
   /** Around each commit of the database; a crash() thrown here ends the hub there. */
   onCommit: ((when: "before" | "after") => void) | undefined;
+  /** Others have their turn directly before a session's changes are committed. */
+  beforeCommit: (() => Promise<void>) | undefined;
   crashes = 0;
+  /**
+   * Its disk failed. What could not be read at a start is not known to that process, and after some failures it takes no
+   * more chunks: both end with a restart.
+   */
+  isDoubtful = false;
   /** Those who are told when a process ends and when one is there. */
   readonly servers = new Set<SimServer>();
+  /** Of every change that a session asked for. */
+  readonly believed: Believed[] = [];
   readonly #random: SimRandom;
   readonly #disk = new SimDatabaseDisk();
   readonly #limits: PackLimits;
@@ -160,15 +176,22 @@ export class SimHub {
     this.say("hub: restarted");
     this.process = undefined;
     for (const server of this.servers) server.died(true);
+    this.isDoubtful = false;
     await spaces.close();
-    await chunks.close();
+    await chunks.close().catch((error: unknown) => {
+      if (!(error instanceof SynclineError)) throw error;
+      this.say(`hub: at its end: ${error.message}`);
+    });
     await meta.close();
+    // Reads that were under way.
+    await this.clock.turn(LAST_CALLS_MS);
     if (boot.fs.openFds() > 0) throw new Error(`the hub left open ${boot.fs.openPaths().join(", ")}`);
     this.#gone(false);
   }
 
   calm(): void {
     this.onBoot = undefined;
+    this.beforeCommit = undefined;
     this.onCommit = undefined;
     if (this.#boot === undefined) return;
     this.#boot.fs.faults = undefined;
@@ -183,7 +206,7 @@ export class SimHub {
   /** The space, or a part of it, as an agent's session sees it. */
   endpoint({ name, prefix, readOnly }: Part): SpaceEndpoint {
     const { boot, spaces, meta } = this.process!;
-    return new SpaceEndpoint({
+    const endpoint = new SpaceEndpoint({
       spaces,
       who: principal("agent", name),
       space: SPACE,
@@ -195,6 +218,28 @@ export class SimHub {
       hubId: meta.hubId,
       hash: simHash,
     });
+    const apply = endpoint.apply.bind(endpoint);
+    endpoint.apply = (runId, signal) => {
+      const application = apply(runId, signal);
+      const push = application.push.bind(application);
+      application.push = (ops) => {
+        for (const op of ops) {
+          if (op.type === "change") this.#note(runId, prefix, op.change);
+        }
+        return push(ops);
+      };
+      const commit = application.commit.bind(application);
+      application.commit = async (onResults) => {
+        await this.beforeCommit?.();
+        return commit(onResults);
+      };
+      return application;
+    };
+    return endpoint;
+  }
+
+  #note(runId: string, prefix: RelPath, { path, old }: { path: RelPath; old: Entry | undefined }): void {
+    this.believed.push({ runId, path: prefix === "" ? path : `${prefix}/${path}`, old });
   }
 
   close(): void {

@@ -3,12 +3,13 @@
  * acknowledged is in it as it was, content is readable and right, and every removal has a cause.
  */
 import type { JournalRecord, Version } from "#hub/space.ts";
+import type { Entry } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, isWithin, parentOf } from "#model/path.ts";
 import { type SumSeeds, sumOf } from "#sync/chunk/sum.ts";
 import { type AgentLink, innerOf, outerOf } from "#testing/hub/agent-session.ts";
 import type { Acknowledged } from "#testing/hub/door-person.ts";
-import { type HubProcess, SPACE, principal } from "#testing/hub/sim-hub.ts";
+import { type Believed, type HubProcess, SPACE, principal } from "#testing/hub/sim-hub.ts";
 import { contentDigest } from "#testing/sim-content.ts";
 import { textOf, viewOf } from "#testing/sim-oracle.ts";
 
@@ -101,7 +102,7 @@ function judgeAcknowledged({ sequence, path, what, expect, sum }: Acknowledged, 
   const record = records[sequence - 1];
   const found = record?.entry?.kind === "file" ? record.entry.sum : undefined;
   if (record?.path !== path || found !== sum) throw new Error(`acknowledged ${what} of ${path} at ${sequence} is gone`);
-  if (what === "restore" || what === "undo" || what === "move") return;
+  if (what === "several" || what === "restore" || what === "undo" || what === "move") return;
   const before = record.previous === 0 ? undefined : records[record.previous - 1];
   const isMet =
     (expect.kind !== "absent" || before?.entry === undefined) &&
@@ -178,6 +179,26 @@ async function textsOf(process: HubProcess, link: AgentLink, tickNs: bigint): Pr
     }
   }
   return out;
+}
+
+/** A session changes only what it saw: nothing that somebody committed meanwhile is replaced or removed unseen. */
+export function unseen(records: readonly JournalRecord[], believed: readonly Believed[]): string | undefined {
+  const made = Map.groupBy(records, ({ origin, path }) => `${origin.runId} ${path}`);
+  const asked = Map.groupBy(believed, ({ runId, path }) => `${runId} ${path}`);
+  for (const [key, [ask, again]] of asked) {
+    const [record, another] = made.get(key) ?? [];
+    // Of several changes of one path in one run the first makes what the second sees.
+    if (ask === undefined || again !== undefined || record === undefined || another !== undefined) continue;
+    const before = record.previous === 0 ? undefined : records[record.previous - 1]!.entry;
+    if (factsOf(before) === factsOf(ask.old)) continue;
+    return `run ${ask.runId} saw ${factsOf(ask.old)} at ${ask.path} and changed ${factsOf(before)}`;
+  }
+  return undefined;
+}
+
+function factsOf(entry: Entry | undefined): string {
+  if (entry?.kind === "file") return `file ${entry.size} ${entry.mode} ${entry.sum}`;
+  return entry?.kind === "symlink" ? `symlink ${entry.target}` : String(entry?.kind);
 }
 
 /**
