@@ -9,20 +9,23 @@ import type { SimTrace } from "#testing/sim-trace.ts";
 import { ROOT, type Replica } from "#testing/sim-world.ts";
 
 /** Names are few so that people meet at the same paths. */
-const NAMES = ["a", "b", "c", "d.txt", "e", "A"];
+export const NAMES = ["a", "b", "c", "d.txt", "e", "A"];
 const DEPTH_MAX = 3;
 /** Above what travels inside an apply batch, so that it goes through a transfer. */
-const LARGE_BYTES = 140_000;
+export const LARGE_BYTES = 140_000;
 const RULES = ["b", "*.txt", "c/", "e", "# nothing", "b\nc/", ""];
 
 const encoder = new TextEncoder();
+
+/** Who makes contents: a host, or somebody at a door of a hub. */
+export type Maker = { readonly name: string };
 
 /**
  * Contents by their digest; each is unique. A content that a person overwrote or removed somewhere may go everywhere;
  * all others must stay reachable.
  */
 export class Ledger {
-  readonly made = new Map<string, Replica>();
+  readonly made = new Map<string, Maker>();
   readonly destroyed = new Set<string>();
   /** Made in the last moment before a session took the file away, so that no look could tell: the trash has them. */
   readonly unseen = new Set<string>();
@@ -42,8 +45,8 @@ export class Ledger {
   }
 
   /** Bytes that nobody wrote before; those of `old` with a change, or new ones of `size`. */
-  fresh(replica: Replica, size: number, old?: Uint8Array): Uint8Array {
-    const head = encoder.encode(`${replica.name}${this.#counter++}:`);
+  fresh({ name }: Maker, size: number, old?: Uint8Array): Uint8Array {
+    const head = encoder.encode(`${name}${this.#counter++}:`);
     const bytes = old === undefined ? new Uint8Array(Math.max(size, head.length)).fill(120) : old.slice();
     bytes.set(head);
     // Some large files are sparse.
@@ -51,10 +54,10 @@ export class Ledger {
     return bytes;
   }
 
-  /** The content came to the disk of `replica`. */
-  written(bytes: Uint8Array, replica: Replica): void {
+  /** The content came to the disk of `maker`. */
+  written(bytes: Uint8Array, maker: Maker): void {
     const digest = contentDigest(bytes);
-    this.made.set(digest, replica);
+    this.made.set(digest, maker);
     this.recent.add(digest);
   }
 }

@@ -7,7 +7,7 @@ import type { ConflictPolicy, Mode, Side } from "#model/plan.ts";
 import { SynclineError } from "#model/error.ts";
 import { SimClock } from "#testing/sim-clock.ts";
 import { type Exempt, Ignored, contentsOf, difference, doubtfulOf, hiddenOf, textOf, viewOf } from "#testing/sim-oracle.ts";
-import { Ledger, Person } from "#testing/sim-people.ts";
+import { Ledger, type Maker, Person } from "#testing/sim-people.ts";
 import { SimCrash } from "#testing/sim-process.ts";
 import { SimRandom } from "#testing/sim-random.ts";
 import { type SessionResult, type SessionSetup, SimSession } from "#testing/sim-session.ts";
@@ -117,7 +117,7 @@ class Life {
     // What people left on the disk a while ago is durable, unless the disk refused to sync it; what they write during
     // a session may not be.
     for (const replica of this.#replicas) replica.host.disk.settle();
-    const doubtful = new Map(this.#replicas.map((replica) => [replica, doubtfulOf(replica)]));
+    const doubtful = new Map<Maker, Set<string>>(this.#replicas.map((replica) => [replica, doubtfulOf(replica)]));
     const { made, recent } = this.#ledger;
     this.#ledger.recent = new Set([...recent].filter((content) => doubtful.get(made.get(content)!)?.has(content)));
     if (this.#isThree && this.#random.chance(0.5)) return this.#together(this.#random.fork(`together ${this.#sessions}`));

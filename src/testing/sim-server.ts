@@ -9,13 +9,16 @@ import type { Mux } from "#sync/wire/mux.ts";
 import type { SimClock } from "#testing/sim-clock.ts";
 import type { SimBoot } from "#testing/sim-host.ts";
 import type { SimNet } from "#testing/sim-net.ts";
-import { ROOT, type Replica } from "#testing/sim-world.ts";
+import { ROOT } from "#testing/sim-world.ts";
 
 const PROGRAM = "sim";
 const never = new AbortController().signal;
 
+/** What a process at the far end serves. */
+export type Far = { readonly name: string; endpoint(boot: SimBoot): Endpoint };
+
 export class SimServer {
-  readonly #replica: Replica;
+  readonly #far: Far;
   readonly #net: SimNet;
   readonly #clock: SimClock;
   #boot: SimBoot | undefined;
@@ -24,8 +27,9 @@ export class SimServer {
   /** What should never be heard between honest sides. */
   readonly breaches: Error[] = [];
 
-  constructor(replica: Replica, net: SimNet, boot: SimBoot) {
-    this.#replica = replica;
+  /** @param boot undefined: nobody is there yet, until started() */
+  constructor(far: Far, net: SimNet, boot: SimBoot | undefined) {
+    this.#far = far;
     this.#net = net;
     this.#clock = net.clock;
     this.#boot = boot;
@@ -51,7 +55,7 @@ export class SimServer {
 
   /** The endpoint as the other host sees it. */
   endpoint(): Endpoint {
-    const label = `sim://${this.#replica.name}`;
+    const label = `sim://${this.#far.name}`;
     return new RemoteEndpoint({ label, clock: this.#clock, connect: (signal) => this.#connect(signal) });
   }
 
@@ -84,7 +88,7 @@ export class SimServer {
 
   #endpointServer(boot: SimBoot): EndpointServer {
     return new EndpointServer({
-      endpoint: this.#replica.endpoint(boot),
+      endpoint: this.#far.endpoint(boot),
       readOnly: false,
       mayCreateRoot: true,
       onRefused: (error) => {

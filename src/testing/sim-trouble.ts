@@ -7,7 +7,7 @@ import type { SimSession } from "#testing/sim-session.ts";
 import type { Replica } from "#testing/sim-world.ts";
 
 /** Calls that a full disk refuses. */
-const GROWING = new Set(["write", "create", "mkdir", "link", "symlink", "rename"]);
+export const GROWING = new Set(["write", "create", "mkdir", "link", "symlink", "rename"]);
 
 export type TroubleOptions = {
   /** Did the last session over this link die? Then this one may die in its recovery. */

@@ -1,17 +1,20 @@
 /**
- * `npm run simulate -- [--seed S] [--seeds N] [--jobs J] [--all] [--three | --one-writer]`: runs simulated lives, N from
- * seed S on, in J processes; with --three of three replicas each, with --one-writer those of one-writer.ts. Stops at the
- * first life that fails and tells its story; with --all it goes on and tells only what failed.
+ * `npm run simulate -- [--seed S] [--seeds N] [--jobs J] [--all] [--three | --one-writer | --hub]`: runs simulated lives,
+ * N from seed S on, in J processes; with --three of three replicas each, with --one-writer those of one-writer.ts, with
+ * --hub those of hub/hub-life.ts. Stops at the first life that fails and tells its story; with --all it goes on and tells
+ * only what failed.
  */
 import { availableParallelism } from "node:os";
+import { hubLife } from "#testing/hub/hub-life.ts";
 import { oneWriterLife } from "#testing/one-writer.ts";
 import { SimFailure, simulate, simulateThree } from "#testing/sim-run.ts";
 
 /** Lives that one process is given at a time. */
 const SLICE = 500;
 
-const KINDS = { "--one-writer": oneWriterLife, "--three": simulateThree } as const;
-const kind = Object.keys(KINDS).find((flag) => process.argv.includes(flag)) as keyof typeof KINDS | undefined;
+/** Lives of another kind than usual, by the flag that asks for them. */
+const KINDS = { "--one-writer": oneWriterLife, "--three": simulateThree, "--hub": hubLife } as const;
+const kind = (Object.keys(KINDS) as (keyof typeof KINDS)[]).find((flag) => process.argv.includes(flag));
 const live = kind === undefined ? simulate : KINDS[kind];
 
 /** What was thrown where nobody listened; it would end a real process. */

@@ -2,7 +2,7 @@
 import type { Principal } from "#access/access.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { Version } from "#hub/space.ts";
-import { type RelPath, joinPath } from "#model/path.ts";
+import { type RelPath, comparePaths, joinPath } from "#model/path.ts";
 
 /** Longer than any name can be, of bytes above all others: a path that ends with it lies behind all of its directory. */
 const BEHIND_ALL = "\udcff".repeat(256);
@@ -48,10 +48,19 @@ export class LinkView {
     }
   }
 
-  /** All present entries below `dir` (of the link), depth-first: in comparePaths order. */
+  /**
+   * All present entries below `dir` (of the link), depth-first: in comparePaths order. What is committed while it lists
+   * may be in it or not.
+   */
   async *walk(dir: RelPath): AsyncGenerator<Version> {
     const listed = this.#list(this.outer(dir), undefined);
-    for await (const one of this.#depthFirst(this.outer(dir), listed)) yield { ...one, path: this.inner(one.path) };
+    let last: RelPath | undefined;
+    for await (const one of this.#depthFirst(this.outer(dir), listed)) {
+      // A file that became a directory after its place in the order had passed: what is in it comes too late.
+      if (last !== undefined && comparePaths(one.path, last) <= 0) continue;
+      last = one.path;
+      yield { ...one, path: this.inner(one.path) };
+    }
   }
 
   async *#list(below: RelPath, from: RelPath | undefined): AsyncGenerator<Version> {

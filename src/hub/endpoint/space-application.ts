@@ -31,7 +31,7 @@ export class SpaceApplication implements Application {
   #pending: Pending[] = [];
   #intake: Intake | undefined;
   /** Content of what this application puts: hard links refer to their leader, which may not be committed yet. */
-  readonly #content = new Map<RelPath, ContentRef>();
+  readonly #content = new Map<RelPath, NamedContent>();
   readonly #staged: RelPath[] = [];
 
   constructor(options: ApplicationOptions) {
@@ -55,7 +55,7 @@ export class SpaceApplication implements Application {
     const found = await this.#contentOf(change, change.new, op.bytes);
     if ("code" in found) return { op: kept, change: undefined, problem: found };
     const entry: FileEntry = { ...change.new, sum: found.sum, size: found.content.size };
-    this.#content.set(change.path, found.content);
+    this.#content.set(change.path, found);
     return { op: kept, change: this.#putOf(change, entry, found.content), problem: undefined };
   }
 
@@ -102,7 +102,8 @@ export class SpaceApplication implements Application {
   /** Content that the space has at another path (or at this one): no bytes move. */
   async #existing(path: RelPath, from: RelPath, entry: FileEntry): Promise<NamedContent | Problem> {
     const own = this.#content.get(from);
-    if (own !== undefined && entry.sum !== undefined) return { content: own, sum: entry.sum };
+    // Otherwise what is meant is what the space has there now: two files may change places.
+    if (own !== undefined && (entry.sum === undefined || entry.sum === own.sum)) return own;
     const version = await this.#options.view.version(from);
     const there = version?.entry;
     const isThere = there?.kind === "file" && version?.content !== undefined && there.sum !== undefined;

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { LinkView } from "#hub/endpoint/link-view.ts";
 import { TestHub, TestLink } from "#hub/hub-fixture.ts";
 import type { SynclineError } from "#model/error.ts";
 
@@ -152,5 +153,42 @@ describe("a directory and a space", () => {
     for (const path of paths) await hub.put("demo", path, path);
     expect((await web1.run()).summary).toMatchObject({ result: "same", files: paths.length });
     for (const path of paths) expect(readFileSync(join(web1.root, path), "utf8")).toBe(path);
+  });
+
+  test("[SPACE-9] files that changed places keep their bytes: one is made from what the other was", async () => {
+    const web1 = new TestLink(hub, "web1", "demo");
+    for (const dir of ["one", "two"]) {
+      mkdirSync(join(web1.root, dir));
+      writeFileSync(join(web1.root, dir, "f"), `of ${dir}`);
+    }
+    await web1.run();
+    renameSync(join(web1.root, "one"), join(web1.root, "aside"));
+    renameSync(join(web1.root, "two"), join(web1.root, "one"));
+    renameSync(join(web1.root, "aside"), join(web1.root, "two"));
+    expect((await web1.run()).summary).toMatchObject({ result: "same" });
+    expect(await hub.files("demo")).toEqual({ "one/f": "of two", "two/f": "of one" });
+  });
+
+  test("[SPACE-10] what is committed while a space is listed never brings the listing out of order", async () => {
+    for (const path of ["c", "c.d/f", "c.d-x"]) await hub.put("demo", path, path);
+    let lists = 0;
+    const spaces = Object.create(hub.spaces, {
+      list: {
+        value: async (...asked: Parameters<typeof hub.spaces.list>) => {
+          // The inside of "c.d" is listed on its own, then what follows it.
+          if (++lists === 3) {
+            const remove = { type: "remove", path: "c", expect: { kind: "any" }, recursive: false } as const;
+            const request = { changes: [remove], atomic: true, cause: "edit", traceId: "0".repeat(32) } as const;
+            await hub.spaces.commit(hub.who, "demo", request);
+            await hub.put("demo", "c/late", "came too late");
+          }
+          return hub.spaces.list(...asked);
+        },
+      },
+    }) as typeof hub.spaces;
+    const seen: string[] = [];
+    for await (const { path } of new LinkView(spaces, hub.who, "demo", "").walk("")) seen.push(path);
+    expect(lists).toBe(3);
+    expect(seen).toEqual(["c", "c.d", "c.d/f", "c.d-x"]);
   });
 });

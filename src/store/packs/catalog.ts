@@ -19,6 +19,8 @@ export type Pack = {
   isSealed: boolean;
   /** The sidecar says something else than the catalog does. */
   isStale: boolean;
+  /** Sectors of it could not be read at the open: it may hold records that nobody knows of, until a later open can. */
+  isPartlyRead: boolean;
 };
 
 /** The chunks that one holder protects from prune(): numbers of entries, some of them several times. */
@@ -76,7 +78,7 @@ export class Catalog {
     const free = this.#packs.indexOf(undefined);
     const slot = free === -1 ? this.#packs.length : free;
     assert(slot < PACK_SLOTS_MAX, "fewer packs than slots");
-    const pack: Pack = { header, slot, bytes: 0, liveBytes: 0, isSealed: false, isStale: false };
+    const pack: Pack = { header, slot, bytes: 0, liveBytes: 0, isSealed: false, isStale: false, isPartlyRead: false };
     this.#packs[slot] = pack;
     this.resize(pack, bytes);
     return pack;

@@ -6,7 +6,7 @@
  * record and goes on taking chunks.
  */
 import { SynclineError } from "#model/error.ts";
-import { type Fd, FsError } from "#platform/file-system.ts";
+import { type Fd, FsError, isCode } from "#platform/file-system.ts";
 import type { ChunkId } from "#sync/chunk/chunk-id.ts";
 import { Catalog, type Pack } from "#store/packs/catalog.ts";
 import { type PackFiles, type PackNames, chunkDiskError } from "#store/packs/pack-files.ts";
@@ -91,20 +91,23 @@ async function loadPack(
     const scan = await scanPack(files, header, { from, size, isLast }, rows);
     counts.scannedBytes += size - from;
     counts.damaged += scan.damaged;
-    end = isLast ? scan.end : size;
-    if (isLast) counts.cutBytes += size - scan.end;
+    // What could not be read must not be cut off: it may be whole, and the disk may let us read it another time.
+    pack.isPartlyRead = scan.isPartial;
+    const isCut = isLast && !scan.isPartial;
+    end = isCut ? scan.end : size;
+    if (isCut) counts.cutBytes += size - scan.end;
     pack.isStale = true;
   }
   // Also without a record in it: its header may not be durable yet, and it goes on.
   if (isLast || pack.isStale) await files.syncPack(number);
   catalog.resize(pack, end);
   fill(catalog, pack, rows, counts);
-  if (isLast && sidecar?.isSealed !== true && size >= HEADER_BYTES && from <= size) {
+  if (isLast && !pack.isPartlyRead && sidecar?.isSealed !== true && size >= HEADER_BYTES && from <= size) {
     const fd = await reopen(files, number, size, end);
     if (fd !== undefined) return { pack, fd, rows };
   }
   pack.isSealed = true;
-  if (pack.isStale) await writeFresh(files, catalog, pack, rows);
+  if (pack.isStale && !pack.isPartlyRead) await writeFresh(files, catalog, pack, rows);
   return undefined;
 }
 
@@ -113,7 +116,10 @@ async function readSidecar(files: PackFiles, number: number): Promise<Sidecar | 
   return sidecar !== undefined && sidecar.coveredBytes >= HEADER_BYTES ? sidecar : undefined;
 }
 
-/** Undefined when the pack cannot be read at all. */
+/**
+ * Undefined when the pack is not one. Where the disk does not let us read it that cannot be said, and nothing is done.
+ * @throws {FsError} EIO, where no sidecar knows what the header says
+ */
 async function readHeader(
   files: PackFiles,
   number: number,
@@ -124,7 +130,7 @@ async function readHeader(
   try {
     count = await files.read(number, bytes, 0);
   } catch (error) {
-    if (!(error instanceof FsError) || error.code !== "EIO") throw error;
+    if (!isCode(error, "EIO") || sidecar === undefined) throw error;
   }
   const header = decodePackHeader(bytes.subarray(0, count));
   if (header === "newer") {
@@ -174,7 +180,7 @@ async function reopen(files: PackFiles, number: number, size: number, end: numbe
 
 /** Writes the sidecar of a complete pack anew where it says something else than the catalog does. */
 export async function freshenSidecar(files: PackFiles, catalog: Catalog, pack: Pack): Promise<void> {
-  if (!pack.isSealed || !pack.isStale) return;
+  if (!pack.isSealed || !pack.isStale || pack.isPartlyRead) return;
   const { header, bytes: size } = pack;
   const found = await files.readSidecar(header.number);
   const sidecar = found?.header.id.toHex() === header.id.toHex() ? found : undefined;
@@ -182,7 +188,7 @@ export async function freshenSidecar(files: PackFiles, catalog: Catalog, pack: P
   const from = sidecar?.coveredBytes ?? HEADER_BYTES;
   try {
     // The one that is there may be from before the pack was complete.
-    if (from < size) await scanPack(files, header, { from, size, isLast: false }, rows);
+    if (from < size && (await scanPack(files, header, { from, size, isLast: false }, rows)).isPartial) return;
   } catch (error) {
     if (error instanceof FsError) return;
     throw error;

@@ -19,6 +19,8 @@ export type Scan = {
   readonly end: number;
   /** Records with a damaged payload before `end`, and places before it where no record could be made out. */
   readonly damaged: number;
+  /** Some sectors could not be read: what was not found may be there. */
+  readonly isPartial: boolean;
 };
 
 /** A stretch of a pack in memory. */
@@ -29,6 +31,7 @@ class Window {
   readonly #buffer: Uint8Array;
   #start = 0;
   #length = 0;
+  isPartial = false;
 
   constructor(files: PackFiles, number: number, from: number, size: number) {
     this.#files = files;
@@ -71,6 +74,7 @@ class Window {
         await this.#files.read(this.#number, into.subarray(at, at + SECTOR_BYTES), position + at);
       } catch (error) {
         if (!isCode(error, "EIO")) throw error;
+        this.isPartial = true;
       }
     }
   }
@@ -118,7 +122,7 @@ export async function scanPack(
     position += length;
   }
   if (!isLast) settle();
-  return { end, damaged };
+  return { end, damaged, isPartial: window.isPartial };
 }
 
 /** The next place from `position` on that may be a record, or where the window must move on. */

@@ -343,6 +343,49 @@ describe("packs: opening what was left", () => {
   });
 });
 
+describe("packs: a disk that does not let us read for a while", () => {
+  const failReads = (fs: SimFs, from: number, to: number): void => {
+    let reads = 0;
+    fs.faults = (call) => (call === "read" && ++reads >= from && reads < to ? "EIO" : undefined);
+  };
+
+  test("[CHUNK-38] an open that could not read everything cuts nothing off, moves nothing and forgets nothing", async () => {
+    for (let from = 1; from <= 14; from++) {
+      for (const isClosed of [false, true]) {
+        const sim = await opened(from);
+        const chunks = samples(40);
+        await putAll(sim.store, chunks);
+        if (isClosed) await sim.store.close();
+        else sim.fs.kill();
+        sim.fs = new SimFs(sim.disk);
+        failReads(sim.fs, from, from + 6);
+        const first = await openPacks(sim.host, "/packs", SMALL).catch(() => undefined);
+        if (first !== undefined) {
+          const options = { live: idsOf(chunks), olderThanMs: sim.clock.nowMs_ + MINUTE, fractionMax: 1 };
+          await first.store.prune(options, never).catch(() => undefined);
+          await first.store.close();
+        }
+        sim.fs.kill();
+        await expectAll(await sim.open(), chunks);
+      }
+    }
+  });
+
+  test("[CHUNK-39] a prune that cannot read what it has to move stops, and leaves the pack", async () => {
+    const sim = await opened();
+    const chunks = samples(60);
+    await putAll(sim.store, chunks);
+    const kept = chunks.filter((_, at) => at % 5 === 0);
+    failReads(sim.fs, 1, 2);
+    const prune = () =>
+      sim.store.prune({ live: idsOf(kept), olderThanMs: sim.clock.nowMs_ + MINUTE, fractionMax: 1 }, never);
+    expect(await codeOf(prune())).toBe("DISK");
+    await expectAll(sim.store, kept);
+    expect((await prune()).freedBytes).toBeGreaterThan(0);
+    await expectAll(await sim.crash(), kept);
+  });
+});
+
 describe("packs: what is believed", () => {
   test("[CHUNK-36] what a killed process wrote and did not sync is synced before it counts as being here", async () => {
     for (let seed = 0; seed < 30; seed++) {

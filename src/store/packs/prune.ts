@@ -124,7 +124,7 @@ export class Pruner {
 
   /** Empties packs that are mostly dead, and writes the sidecars of those that only lost some. Returns the bytes freed. */
   async #compact(signal: AbortSignal): Promise<number> {
-    const sealed = this.#catalog.packs().filter((pack) => pack.isSealed);
+    const sealed = this.#catalog.packs().filter((pack) => pack.isSealed && !pack.isPartlyRead);
     const isMostlyDead = (pack: Pack): boolean => pack.liveBytes < (pack.bytes - HEADER_BYTES) * LIVE_SHARE_MIN;
     const dead = new Map<number, Pack>();
     for (const pack of sealed) if (isMostlyDead(pack) || pack.liveBytes === 0) dead.set(pack.slot, pack);
@@ -193,7 +193,8 @@ export class Pruner {
   }
 
   async #copy(entry: number, pack: Pack, from: Place): Promise<Moved | undefined> {
-    const record = await this.#reader.record(pack, from, true);
+    // A read that fails ends the round, and the pack stays: only a scrub may say that a chunk is beyond reading.
+    const record = await this.#reader.record(pack, from, false);
     if (!this.#reader.isStillAt(entry, pack, from)) return undefined;
     if (record?.payload === undefined || plainOf(record) === undefined) {
       this.#catalog.damage(entry, record?.header.id.toHex() as ChunkId | undefined);

@@ -1,0 +1,23 @@
+/** Whole lives of a hub with three hosts from seeds. `npm run simulate -- --hub` runs as many more as one likes. */
+import { describe, expect, test } from "bun:test";
+import { hubLife } from "#testing/hub/hub-life.ts";
+
+/** Lives in the test run; about 35 ms each. */
+const LIVES = 250;
+const SLICES = 5;
+
+describe("simulation of a hub", () => {
+  for (let slice = 0; slice < SLICES; slice++) {
+    const first = 1 + (slice * LIVES) / SLICES;
+    const last = first + LIVES / SLICES - 1;
+    test(`[SIM-67] lives ${first} to ${last} end with every host as its link promises, and nothing lost`, async () => {
+      for (let seed = first; seed <= last; seed++) await hubLife(seed);
+    }, 60_000);
+  }
+
+  test("[SIM-68] the same seed lives the same life, call by call; another one another", async () => {
+    const lives = [await hubLife(11), await hubLife(11), await hubLife(12)];
+    expect(lives[1]).toEqual(lives[0]!);
+    expect(lives[2]!.trace).not.toBe(lives[0]!.trace);
+  });
+});

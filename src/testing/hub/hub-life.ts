@@ -1,0 +1,474 @@
+/**
+ * One simulated life of a hub from a seed: three hosts whose roots are kept the same with (parts of) one space, people on
+ * them and at the hub's door, and trouble everywhere. At the end, left alone, every host must be as its link promises,
+ * the space as its journal says, and nothing lost. Throws SimFailure with the story otherwise.
+ */
+import type { Upkeep } from "#hub/upkeep.ts";
+import type { SpaceSettings } from "#hub/space.ts";
+import { SynclineError } from "#model/error.ts";
+import { type RelPath, parentOf } from "#model/path.ts";
+import { sumOf } from "#sync/chunk/sum.ts";
+import { type AgentLink, type AgentResult, AgentSession, type AgentSetup } from "#testing/hub/agent-session.ts";
+import { DoorPerson } from "#testing/hub/door-person.ts";
+import { HubLedger } from "#testing/hub/hub-ledger.ts";
+import { healChunks, rotChunks, upkeepOf } from "#testing/hub/hub-operator.ts";
+import { troubleAgent, troubleHub } from "#testing/hub/hub-trouble.ts";
+import { SPACE, SimHub, principal } from "#testing/hub/sim-hub.ts";
+import {
+  judgeJournal,
+  linkDifference,
+  phantomInSpace,
+  phantomOnHost,
+  stateOf,
+  unreadable,
+  unseen,
+} from "#testing/hub/space-oracle.ts";
+import { SimClock } from "#testing/sim-clock.ts";
+import { contentDigest } from "#testing/sim-content.ts";
+import { contentsOf, doubtfulOf, viewOf } from "#testing/sim-oracle.ts";
+import { Person } from "#testing/sim-people.ts";
+import { SimRandom } from "#testing/sim-random.ts";
+import { SimFailure, type SimReport } from "#testing/sim-run.ts";
+import { SimTrace } from "#testing/sim-trace.ts";
+import { Trouble } from "#testing/sim-trouble.ts";
+import { Replica } from "#testing/sim-world.ts";
+
+/** Rounds of trouble in one life. */
+const ROUNDS_MAX = 3;
+/** Sessions over all links after which a world without trouble must be quiet. */
+const QUIET_ROUNDS_MAX = 12;
+/** Virtual time after which watching sessions that nobody disturbs must have made their hosts what the space is. */
+const WATCH_PATIENCE_MS = 200_000;
+/** How often a watching session rescans: only that finds again what a disk refused. */
+const WATCH_RESCAN_MS = 20_000;
+/** Prefixes of links: out of the way of other people's names, or right in it. */
+const PREFIXES = ["zone/c", "zone/c", "c"];
+const DAY_MS = 86_400_000;
+
+const OPERATOR = principal("user", "operator");
+
+type Running = { readonly agent: Agent; readonly session: AgentSession; readonly isWatch: boolean };
+
+/** A host with its link and the person on it. */
+type Agent = {
+  readonly link: AgentLink;
+  readonly person: Person;
+  /** Every path that a person or a power loss took away. */
+  readonly gone: Set<RelPath>;
+  /** Every path that a session took away. */
+  readonly removed: Set<RelPath>;
+};
+
+export async function hubLife(seed: number): Promise<SimReport> {
+  return new HubLife(seed).run();
+}
+
+class HubLife {
+  readonly #seed: number;
+  readonly #random: SimRandom;
+  readonly #clock: SimClock;
+  readonly #trace = new SimTrace();
+  readonly #ledger = new HubLedger(this.#trace);
+  readonly #hub: SimHub;
+  readonly #agents: Agent[] = [];
+  readonly #settings: Partial<SpaceSettings>;
+  /** Chunks rot in this life. Hosts lose no power then: nobody would know the bytes that such a loss makes. */
+  readonly #rots: boolean;
+  readonly #calm: boolean;
+  #door!: DoorPerson;
+  #upkeep!: Pick<Upkeep, "round">;
+  readonly #underWay: Promise<void>[] = [];
+  readonly #breaches: unknown[] = [];
+  #sessions = 0;
+  #deaths = 0;
+
+  constructor(seed: number) {
+    this.#seed = seed;
+    const random = new SimRandom(seed);
+    this.#random = random;
+    this.#clock = new SimClock(random.fork("clock"));
+    const style = random.fork("style");
+    this.#rots = style.chance(0.2);
+    this.#calm = style.chance(0.15);
+    const retention = style.pick([undefined, undefined, { versions: 1, ageMs: undefined }, { versions: 0, ageMs: undefined }]);
+    this.#settings = retention === undefined ? {} : { retention };
+    this.#hub = new SimHub(this.#clock, random.fork("hub"), (line) => this.#ledger.say(line));
+    this.#watchDisk("hub", this.#hub.host.disk);
+    this.#ledger.say(`${JSON.stringify(this.#settings)} ${this.#rots ? "rots" : ""} ${this.#calm ? "calm" : ""}`);
+  }
+
+  async run(): Promise<SimReport> {
+    try {
+      await this.#begin();
+      const rounds = 1 + this.#random.int(ROUNDS_MAX);
+      for (let round = 0; round < rounds; round++) await this.#round(this.#random.fork(`round ${round}`));
+      await this.#end();
+    } catch (error) {
+      const story = this.#ledger.log.join("\n  ");
+      const what = error instanceof Error ? (error.stack ?? String(error)) : String(error);
+      throw new SimFailure(`seed ${this.#seed}: ${what}\n  ${story}`);
+    } finally {
+      this.#hub.close();
+    }
+    return { seed: this.#seed, sessions: this.#sessions, deaths: this.#deaths, trace: this.#trace.digest() };
+  }
+
+  #watchDisk(name: string, disk: Replica["host"]["disk"]): void {
+    disk.trace = (call, file) => this.#trace.note(`${name} ${call} ${file ?? ""}`);
+  }
+
+  async #begin(): Promise<void> {
+    this.#hub.start();
+    const style = this.#random.fork("links");
+    const seeds = await this.#clock.runUntilIdle(this.#hub.createSpace(this.#settings));
+    const prefixes: RelPath[] = [""];
+    for (const name of ["A", "B", "C"]) {
+      const isOneWay = name !== "A" && style.chance(0.25);
+      const mode = isOneWay ? style.pick(["one-way-replica", "one-way-safe"] as const) : "two-way-safe";
+      const from = style.chance(isOneWay ? 0.6 : 0.2) ? "space" : "host";
+      const shared = name === "C" || style.chance(0.1) ? style.pick(PREFIXES) : "";
+      // Nobody else may write where a host alone says what is there.
+      const prefix = isOneWay && from === "host" ? `only${name}` : shared;
+      if (!prefixes.includes(prefix)) prefixes.push(prefix);
+      const readOnly = isOneWay && from === "space";
+      this.#addAgent({ name, prefix, mode, from, readOnly, seeds });
+    }
+    const random = this.#random.fork("door");
+    this.#door = new DoorPerson(this.#hub, random, this.#ledger, [...prefixes, "", ""], seeds);
+    this.#upkeep = upkeepOf(this.#hub, (error) => this.#breaches.push(error));
+    await this.#makePrefixes();
+  }
+
+  #addAgent(link: Omit<AgentLink, "replica">): void {
+    const random = this.#random.fork(`replica ${link.name}`);
+    const replica = new Replica(link.name, this.#clock, random, {
+      timestampNs: random.pick([1n, 1n, 1_000_000n]),
+      orderedNames: random.chance(0.5),
+      syncCoversName: random.chance(0.5),
+      exchange: !random.chance(0.2),
+    });
+    this.#watchDisk(link.name, replica.host.disk);
+    const person = new Person(replica, random.fork("person"), this.#ledger, this.#clock, { ignores: false, links: false });
+    this.#agents.push({ link: { ...link, replica }, person, gone: new Set(), removed: new Set() });
+    this.#ledger.say(`${link.name}: "${link.prefix}" ${link.mode} from ${link.from}`);
+  }
+
+  // ---------------------------------------------------------------- what happens
+
+  /** Whatever it is that happens on a host: what is not there afterwards as it was is gone by that. */
+  #happens({ link, gone }: Agent, what: () => void): void {
+    const before = viewOf(link.replica);
+    what();
+    const after = viewOf(link.replica);
+    for (const [path, { kind }] of before) if (after.get(path)?.kind !== kind) gone.add(path);
+  }
+
+  #act(agent: Agent): void {
+    this.#happens(agent, () => agent.person.act());
+  }
+
+  #powerLoss(agent: Agent, random: SimRandom): void {
+    const { replica } = agent.link;
+    const before = contentsOf(replica);
+    this.#ledger.say(`${replica.name}: power loss`);
+    this.#happens(agent, () => replica.powerLoss(random.fork("power")));
+    const after = contentsOf(replica);
+    for (const content of before.all) {
+      const isKept = after.all.has(content) && (after.tree.has(content) || !before.tree.has(content));
+      if (!isKept && this.#ledger.recent.has(content)) this.#ledger.destroyed.add(content);
+    }
+  }
+
+  #atDoor(): void {
+    this.#underWay.push(this.#door.act());
+  }
+
+  /** Prune, retention and scrub, at a bad moment: only what is pinned or referred to is safe. */
+  #keepUp(): Promise<void> {
+    this.#ledger.say("hub: upkeep");
+    const { process } = this.#hub;
+    if (process === undefined) return Promise.resolve();
+    const round = this.#upkeep.round(1, new AbortController().signal).then(
+      ({ removedChunks, expiredVersions, damaged }) =>
+        this.#ledger.say(`hub: upkeep removed ${removedChunks}, expired ${expiredVersions}, damaged ${damaged.length}`),
+      (error: unknown) => {
+        if (process.boot.fs.isDead || (error instanceof SynclineError && error.code === "DISK")) return;
+        this.#breaches.push(error);
+      },
+    );
+    const done = Promise.race([round, process.ended]);
+    this.#underWay.push(done);
+    return done;
+  }
+
+  async #settled(): Promise<void> {
+    await this.#clock.runUntilIdle(Promise.all(this.#underWay.splice(0)));
+    const breach = this.#door.breaches[0] ?? this.#breaches[0];
+    if (breach !== undefined) throw breach;
+  }
+
+  // ---------------------------------------------------------------- rounds
+
+  async #round(random: SimRandom): Promise<void> {
+    for (const agent of this.#agents) for (let left = random.int(6); left > 0; left--) this.#act(agent);
+    for (let left = random.int(4); left > 0; left--) this.#atDoor();
+    await this.#settled();
+    if (random.chance(0.1)) this.#clock.jump((random.real() - 0.5) * 2 * DAY_MS);
+    this.#settleDisks();
+    const spanMs = random.pick([300, 3000, 20_000]);
+    if (!this.#calm) troubleHub(this.#hub, random.fork("hub"), spanMs, this.#rots);
+    const sessions = this.#agents.flatMap((agent) => {
+      const session = random.chance(0.85) ? this.#session(agent, random.fork(`session ${agent.link.name}`)) : undefined;
+      return session === undefined ? [] : [session];
+    });
+    this.#hub.beforeCommit = this.#meanwhile(random.fork("meanwhile"));
+    this.#schedule(random, spanMs);
+    this.#clock.runFor(spanMs + 1);
+    this.#hub.calm();
+    for (const { session } of sessions) session.calm();
+    await this.#settled();
+    if (this.#hub.isDoubtful) await this.#clock.runUntilIdle(this.#hub.restart());
+    await this.#finishAll(sessions, random);
+    if (random.chance(0.3)) await this.#clock.runUntilIdle(this.#hub.restart());
+    await this.#judge();
+  }
+
+  /** What people left on a disk a while ago is durable, unless the disk refused to sync it. */
+  #settleDisks(): void {
+    for (const { link } of this.#agents) link.replica.host.disk.settle();
+    const { made, recent } = this.#ledger;
+    const doubtful = new Map(this.#agents.map(({ link }) => [link.name, doubtfulOf(link.replica)]));
+    this.#ledger.recent = new Set([...recent].filter((content) => doubtful.get(made.get(content)!.name)?.has(content)));
+  }
+
+  /** What others do between a session's last look and its commit. */
+  #meanwhile(random: SimRandom): () => Promise<void> {
+    return async () => {
+      if (!random.chance(0.4)) return;
+      for (let left = random.int(4); left > 0 && this.#hub.process !== undefined; left--) await this.#door.act();
+      if (random.chance(0.3)) await this.#keepUp();
+    };
+  }
+
+  #schedule(random: SimRandom, spanMs: number): void {
+    const at = (what: () => void): void => void this.#clock.after(random.real() * spanMs, what);
+    for (const agent of this.#agents) for (let left = random.int(5); left > 0; left--) at(() => this.#act(agent));
+    for (let left = random.int(6); left > 0; left--) at(() => this.#atDoor());
+    for (let left = random.int(3); left > 0; left--) at(() => void this.#keepUp());
+    if (this.#rots) at(() => rotChunks(this.#hub, random.fork("rot"), (line) => this.#ledger.say(line)));
+  }
+
+  #session(agent: Agent, random: SimRandom): Running {
+    const isWatch = random.chance(0.4);
+    const source = { queueMax: random.pick([10_000, 20, 3]), delayMs: random.pick([0, 5, 50]) };
+    const settle = random.pick(["immediate", "throttle", "debounce"] as const);
+    const session = this.#open(agent, random, {
+      asyncDelayMs: random.pick([0, 0, 0, 5, 100]),
+      net: this.#calm ? { delayMs: 5 } : Trouble.net(random),
+      compress: random.pick(["none", "auto", "zstd"]),
+      ...(isWatch ? { watch: { settle, rescanMs: WATCH_RESCAN_MS, source } } : {}),
+    });
+    if (!this.#calm) {
+      const interrupt = (): void => this.#act(agent);
+      troubleAgent(session, random.fork("trouble"), { power: !this.#rots, interrupt });
+    }
+    session.start();
+    return { agent, session, isWatch };
+  }
+
+  #open(agent: Agent, random: SimRandom, setup: AgentSetup): AgentSession {
+    this.#sessions++;
+    this.#ledger.say(`-- ${setup.watch === undefined ? "one" : "watch"} session of ${agent.link.name}`);
+    const session = new AgentSession(agent.link, this.#hub, random.fork("run"), setup);
+    session.onPowerLoss = () => this.#powerLoss(agent, random);
+    return session;
+  }
+
+  async #close(agent: Agent, session: AgentSession): Promise<AgentResult> {
+    const result = await session.finish();
+    const { name } = agent.link;
+    for (const event of result.events) {
+      if (event.type === "change") {
+        this.#ledger.say(`   ${name}: ${event.side} ${event.action} ${event.from ?? ""} ${event.path}`);
+        if (event.side === session.hostSide && event.action === "remove") agent.removed.add(event.path);
+      }
+      if (event.type === "conflict") this.#ledger.say(`   ${name}: conflict ${event.conflict.reason} ${event.conflict.path}`);
+      if (event.type === "problem") this.#ledger.say(`   ${name}: problem ${JSON.stringify(event.problem)}`);
+      if (event.type === "retry") this.#ledger.say(`   ${name}: retry ${event.attempt} ${event.reason}`);
+    }
+    const { error, summary } = result;
+    this.#ledger.say(`-- ${name}: ${error === undefined ? summary?.result : `ended: ${error.message}`}`);
+    if (error !== undefined) this.#deaths++;
+    return result;
+  }
+
+  async #finishAll(sessions: readonly Running[], random: SimRandom): Promise<void> {
+    const watching = sessions.filter(({ isWatch, session }) => isWatch && session.result === undefined);
+    for (const { agent, session, isWatch } of sessions) if (!isWatch) await this.#close(agent, session);
+    await this.#awaitSame(watching);
+    for (const { session } of watching) session.abort();
+    for (const { agent, session, isWatch } of sessions) if (isWatch) await this.#close(agent, session);
+    for (const { agent } of sessions) {
+      if (!this.#calm && !this.#rots && random.chance(0.1)) this.#powerLoss(agent, random.fork(agent.link.name));
+    }
+  }
+
+  /** Watching sessions bring their hosts together with the space by themselves, unless a plan is held. */
+  async #awaitSame(watching: readonly Running[]): Promise<void> {
+    if (this.#rots) return;
+    const endMs = this.#clock.monotonicMs() + WATCH_PATIENCE_MS;
+    for (;;) {
+      this.#clock.runFor(2000);
+      const process = await this.#clock.runUntilIdle(this.#hub.living());
+      let found: string | undefined;
+      for (const { agent, session } of watching) {
+        if (session.result !== undefined || session.held) continue;
+        found ??= await this.#clock.runUntilIdle(linkDifference(process, agent.link));
+      }
+      if (found === undefined) return;
+      if (this.#clock.monotonicMs() > endMs) throw new Error(`watching, ${found}`);
+    }
+  }
+
+  // ---------------------------------------------------------------- the end
+
+  async #judge(): Promise<void> {
+    const process = await this.#clock.runUntilIdle(this.#hub.living());
+    const { acknowledged, points } = this.#door;
+    await this.#clock.runUntilIdle(judgeJournal(process, acknowledged, points));
+    if (this.#rots) return;
+    const bad = await this.#clock.runUntilIdle(unreadable(process, this.#agents[0]!.link.seeds));
+    if (bad.length > 0) throw new Error(`cannot be read: ${bad.join("; ")}`);
+  }
+
+  async #end(): Promise<void> {
+    if (this.#rots) {
+      await this.#clock.runUntilIdle(healChunks(this.#hub, this.#ledger.bytes));
+      const process = await this.#clock.runUntilIdle(this.#hub.living());
+      const bad = await this.#clock.runUntilIdle(unreadable(process, this.#agents[0]!.link.seeds));
+      if (bad.length > 0) throw new Error(`not healed: ${bad.join("; ")}`);
+    }
+    await this.#quieten();
+    await this.#clock.runUntilIdle(this.#keepUp());
+    await this.#settled();
+    await this.#judge();
+    await this.#judgeLosses();
+    await this.#clock.runUntilIdle(this.#hub.restart());
+    await this.#judge();
+  }
+
+  /** Without people and trouble every link must come to rest, as its mode promises. */
+  async #quieten(): Promise<void> {
+    for (let round = 0; round < QUIET_ROUNDS_MAX; round++) {
+      let changes = 0;
+      for (const agent of this.#agents) changes += await this.#quiet(agent);
+      changes += await this.#makePrefixes();
+      if (changes > 0) continue;
+      const process = await this.#clock.runUntilIdle(this.#hub.living());
+      for (const { link } of this.#agents) {
+        const found = await this.#clock.runUntilIdle(linkDifference(process, link));
+        if (found !== undefined) throw new Error(found);
+      }
+      return this.#judgeRest();
+    }
+    throw new Error(`still changing after ${QUIET_ROUNDS_MAX} rounds`);
+  }
+
+  /** Changes of one session; a link whose directory was taken away by another session waits for the operator. */
+  async #quiet(agent: Agent): Promise<number> {
+    const isGone = !(await this.#clock.runUntilIdle(this.#hasDir(agent.link.prefix)));
+    try {
+      const { summary, events } = await this.#once(agent);
+      // A link that never ran makes its directory anew; nobody takes it for one that was emptied.
+      const isEmptied = events.some((event) => event.type === "change" && event.action === "remove");
+      if (isGone && isEmptied) throw new Error(`${agent.link.prefix} is gone, and so is what ${agent.link.name} had`);
+      return summary!.changes;
+    } catch (error) {
+      const isTold = error instanceof SynclineError && error.code === "ROOT_MISSING";
+      if (!isGone || !isTold) throw error;
+      return 1;
+    }
+  }
+
+  /** A session without trouble; a plan that the brake holds is let go. */
+  async #once(agent: Agent, approve?: string): Promise<AgentResult> {
+    const session = this.#open(agent, this.#random.fork(`calm ${this.#sessions}`), { approve });
+    session.start();
+    const result = await this.#close(agent, session);
+    if (result.error !== undefined) throw result.error;
+    const hold = result.events.findLast((event) => event.type === "hold");
+    if (hold?.type === "hold" && result.summary?.result === "held") return this.#once(agent, hold.hash);
+    const problem = result.events.find((event) => event.type === "problem");
+    if (problem !== undefined) throw new Error(`problem without trouble: ${JSON.stringify(problem)}`);
+    return result;
+  }
+
+  /** What is at rest stays at rest: sessions see nothing and commit nothing. */
+  async #judgeRest(): Promise<void> {
+    const before = await this.#sequence();
+    for (const agent of this.#agents) {
+      const { summary, observed } = await this.#once(agent);
+      if (summary?.changes !== 0) throw new Error(`${summary?.changes} changes at rest`);
+      if (observed > 0) throw new Error(`${observed} observations at rest`);
+    }
+    if ((await this.#sequence()) !== before) throw new Error("a commit at rest");
+  }
+
+  async #sequence(): Promise<number> {
+    const { spaces } = await this.#clock.runUntilIdle(this.#hub.living());
+    return (await this.#clock.runUntilIdle(spaces.space(OPERATOR, SPACE))).sequence;
+  }
+
+  /** The directories of links, where they are gone or something else took their place. Returns how many were made. */
+  async #makePrefixes(): Promise<number> {
+    let made = 0;
+    for (const { link } of this.#agents) {
+      if (link.prefix === "") continue;
+      for (const path of [parentOf(link.prefix), link.prefix]) {
+        if (path !== "" && (await this.#clock.runUntilIdle(this.#makePrefix(path)))) made++;
+      }
+    }
+    return made;
+  }
+
+  async #hasDir(path: RelPath): Promise<boolean> {
+    const { spaces } = await this.#hub.living();
+    return path === "" || (await spaces.version(OPERATOR, SPACE, path))?.entry?.kind === "dir";
+  }
+
+  async #makePrefix(path: RelPath): Promise<boolean> {
+    const { spaces } = await this.#hub.living();
+    if (await this.#hasDir(path)) return false;
+    this.#ledger.say(`operator: makes ${path}`);
+    const entry = { kind: "dir", mode: 0o755 } as const;
+    const expect = { kind: "any" } as const;
+    const change = { type: "put", path, expect, entry, content: undefined, makeParents: false } as const;
+    const request = { changes: [change], atomic: true, cause: "edit", traceId: "0".repeat(32) } as const;
+    const { results } = await spaces.commit(OPERATOR, SPACE, request);
+    if (results[0]!.status !== "done") throw new Error(`the operator could not make ${path}`);
+    return true;
+  }
+
+  /** What nobody destroyed on a host is on one, or in the history of the space; and nothing went without a cause. */
+  async #judgeLosses(): Promise<void> {
+    const process = await this.#clock.runUntilIdle(this.#hub.living());
+    const { records } = await this.#clock.runUntilIdle(stateOf(process));
+    const sums = new Set(records.flatMap(({ entry }) => (entry?.kind === "file" ? [entry.sum] : [])));
+    const { seeds } = this.#agents[0]!.link;
+    const kept = new Set(this.#agents.flatMap(({ link }) => [...contentsOf(link.replica).all]));
+    for (const bytes of this.#ledger.bytes) if (sums.has(sumOf(bytes, seeds))) kept.add(contentDigest(bytes));
+    for (const [content, { name }] of this.#ledger.made) {
+      if (!this.#ledger.destroyed.has(content) && !kept.has(content)) throw new Error(`lost: ${content} of ${name}`);
+    }
+    const lost = unseen(records, this.#hub.believed);
+    if (lost !== undefined) throw new Error(lost);
+    const links = this.#agents.map(({ link }) => link);
+    const gone = new Map(this.#agents.map((agent) => [agent.link.name, agent.gone]));
+    const phantom = phantomInSpace(records, links, gone);
+    if (phantom !== undefined) throw new Error(phantom);
+    for (const { link, removed } of this.#agents) {
+      const found = phantomOnHost(records, link, removed);
+      if (found !== undefined) throw new Error(found);
+    }
+  }
+}
