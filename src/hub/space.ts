@@ -111,6 +111,8 @@ export type Expect =
   | { readonly kind: "present" }
   /** The current version has this sequence. */
   | { readonly kind: "sequence"; readonly sequence: number }
+  /** Something is there, and neither it nor anything below it was changed after this sequence by another commit. */
+  | { readonly kind: "unchangedSince"; readonly sequence: number }
   /** The current entry is certainly the same content and metadata (or absent), as an endpoint saw it. */
   | { readonly kind: "entry"; readonly entry: Entry | undefined };
 

@@ -77,6 +77,12 @@ export class Person {
   readonly #habits: Habits;
   /** What the last act wrote under the old size and time of its file, and the names of that. */
   #masked: { readonly digest: string; readonly inode: Inode; readonly names: readonly Dirent[] } | undefined;
+  /** A path that they often choose. */
+  aim: string | undefined;
+  /** Files that were rewritten under their old size and time at some point of the life, with the names of then. */
+  readonly #disguised = new Map<Inode, readonly Dirent[]>();
+  /** Files that were given another name or mode. */
+  readonly #explained = new Set<Inode>();
   /** What the last act put in the place of another file by a rename. */
   #put: readonly (Inode | undefined)[] = [];
 
@@ -126,6 +132,13 @@ export class Person {
     };
   }
 
+  /** May the file look damaged? Where another name or mode explains the new ctime, a disguised rewrite does. */
+  mayLookDamaged(inode: Inode | undefined): boolean {
+    const names = inode === undefined ? undefined : this.#disguised.get(inode);
+    if (inode === undefined || names === undefined) return false;
+    return this.#explained.has(inode) || names.some((name) => !inode.links.includes(name));
+  }
+
   /** Puts something of their own where a file was damaged. */
   repair(path: string): void {
     this.#write(`${ROOT}/${path}`, 12);
@@ -143,7 +156,9 @@ export class Person {
       this.#user.mkdir(path);
     } else if (what < 86) {
       this.#note("chmod", path);
-      const isDir = this.#look(path)?.kind === "dir";
+      const inode = this.#look(path);
+      if (inode !== undefined) this.#explained.add(inode);
+      const isDir = inode?.kind === "dir";
       this.#user.chmod(path, isDir ? this.#random.pick([0o755, 0o700]) : this.#random.pick([0o644, 0o600, 0o755]));
     } else if (what < 92) {
       this.#note("symlink", path);
@@ -160,6 +175,7 @@ export class Person {
 
   /** Never through a symlink: what happens to a content is looked up by the path that it has. */
   #path(): string {
+    if (this.aim !== undefined && this.#random.chance(0.4)) return this.aim;
     let path = ROOT;
     for (let depth = 1 + this.#random.int(DEPTH_MAX); depth > 0; depth--) {
       if (this.#look(path)?.kind === "symlink") break;
@@ -226,6 +242,7 @@ export class Person {
     this.#ledger.written(content, this.#replica);
     if (!this.#random.chance(0.3)) return;
     this.#user.setMtime(path, mtimeNs);
+    this.#disguised.set(inode, [...inode.links]);
     this.#masked = { digest: contentDigest(content), inode, names: [...inode.links] };
   }
 
@@ -241,6 +258,7 @@ export class Person {
     const target = this.#look(to);
     if (source === undefined || target?.kind === "dir" || (source.kind === "dir" && target !== undefined)) return;
     this.#note("rename", from, to.slice(ROOT.length));
+    this.#explained.add(source);
     // Two names of one file: the rename does nothing at all.
     if (source !== target) this.#destroy(to);
     this.#user.rename(from, to);
@@ -251,6 +269,7 @@ export class Person {
     if (!this.#user.exists(a) || !this.#user.exists(b) || a === b || a.startsWith(`${b}/`) || b.startsWith(`${a}/`)) return;
     if (this.#look(a) === this.#look(b)) return;
     this.#note("swap", a, b.slice(ROOT.length));
+    for (const path of [a, b]) this.#explained.add(this.#look(path)!);
     this.#user.rename(a, `${ROOT}/swap~`);
     this.#user.rename(b, a);
     this.#user.rename(`${ROOT}/swap~`, b);

@@ -3,6 +3,7 @@
  * left alone, everything must be as the mode promises and nothing lost. Throws SimFailure with the story otherwise.
  */
 import { PRESERVE_DEFAULT } from "#model/entry.ts";
+import type { RelPath } from "#model/path.ts";
 import type { ConflictPolicy, Mode, Side } from "#model/plan.ts";
 import { SynclineError } from "#model/error.ts";
 import { SimClock } from "#testing/sim-clock.ts";
@@ -14,7 +15,7 @@ import { type SessionResult, type SessionSetup, SimSession } from "#testing/sim-
 import { SimTrace } from "#testing/sim-trace.ts";
 import { Trouble } from "#testing/sim-trouble.ts";
 import { takeBack } from "#testing/sim-undo.ts";
-import { type LinkSpec, Replica } from "#testing/sim-world.ts";
+import { type LinkSpec, ROOT, Replica } from "#testing/sim-world.ts";
 
 /** Rounds of trouble in one life. */
 const ROUNDS_MAX = 4;
@@ -109,6 +110,15 @@ class Life {
       throw new SimFailure(`seed ${this.#seed}: ${what}\n  ${story}`);
     }
     return { seed: this.#seed, sessions: this.#sessions, deaths: this.#deaths, trace: this.#trace.digest() };
+  }
+
+  /** May a file of the replica hold other bytes than its stat tells, or look so? Without a path: may any? */
+  #mayMislead(replica: Replica, path?: RelPath): boolean {
+    if (this.#lies) return true;
+    const person = this.#people.get(replica)!;
+    const view = viewOf(replica);
+    if (path !== undefined) return person.mayLookDamaged(view.get(path));
+    return [...view.values()].some((inode) => person.mayLookDamaged(inode));
   }
 
   async #round(): Promise<void> {
@@ -274,8 +284,9 @@ class Life {
 
   #stillDifferent({ link, open: { conflicts, problems } }: SimSession): string | undefined {
     // Damage waits for a person, and a second name for its first, which may be in conflict.
-    const mayWait = this.#lies || link.preserve.hardlinks;
-    return difference(link, { conflicts, problems: mayWait ? problems : [] });
+    const mayWait = (path: RelPath): boolean =>
+      link.preserve.hardlinks || this.#mayMislead(link.alpha, path) || this.#mayMislead(link.beta, path);
+    return difference(link, { conflicts, problems: problems.filter((path) => mayWait(path)) });
   }
 
   /** A run without trouble, taken back at once: the side is exactly as it was (P9). */
@@ -324,7 +335,7 @@ class Life {
       for (const link of this.#links) {
         const random = this.#random.fork(`quiet ${this.#sessions}`);
         const before = [hiddenOf(link.alpha), hiddenOf(link.beta)];
-        const result = await this.#once(link, random, { deep: this.#lies });
+        const result = await this.#once(link, random, { deep: this.#mayMislead(link.alpha) || this.#mayMislead(link.beta) });
         for (const [at, now] of [hiddenOf(link.alpha), hiddenOf(link.beta)].entries()) {
           const { rules, hidden } = before[at]!;
           if (rules === now.rules && hidden !== now.hidden) throw new Error(`ignored, but changed: ${hidden} | ${now.hidden}`);
@@ -349,13 +360,13 @@ class Life {
     for (const event of result.events) {
       if (event.type !== "problem") continue;
       const { code, path, side } = event.problem;
-      if (code === "CORRUPT" && this.#lies) {
+      if (code === "CORRUPT" && this.#mayMislead(link[side], path)) {
         count++;
         this.#people.get(link[side])!.repair(path);
         continue;
       }
       // With the damage of an ignore file, which is mended.
-      if (code === "RULES" && this.#lies) continue;
+      if (code === "RULES" && this.#mayMislead(link[side])) continue;
       // A second name cannot come where the first is in conflict.
       if (code === "STALE" && link.preserve.hardlinks && exempt(result).conflicts.size > 0) continue;
       // A directory stays for the sake of what the session must not see in it, or stands in the way itself.
@@ -400,7 +411,7 @@ class Life {
     const link = this.#random.pick(this.#links);
     // By now nothing counts as just written, and a first deep run knows the sums of all files.
     this.#clock.spend(5_000_000_000);
-    await this.#once(link, this.#random.fork("rot 1"), { deep: true });
+    for (const each of this.#links) await this.#once(each, this.#random.fork("rot 1"), { deep: true });
     const side = this.#random.pick(["alpha", "beta"] as const);
     const ignored = new Ignored(viewOf(link[side]));
     const files = [...viewOf(link[side])].filter(([path, inode]) => {
@@ -413,6 +424,7 @@ class Life {
     this.#ledger.say(`${link[side].name}: rot in ${path} at ${position}`);
     const { disk } = link[side].host;
     disk.flipBit(`/root/${path}`, position);
+    if (this.#random.chance(0.5)) return this.#rotAmongPeople(link[side], path);
     const { summary, events } = await this.#once(link, this.#random.fork("rot 2"), { deep: true });
     const reported = events.some((event) => {
       if (event.type !== "problem" || event.problem.code !== "CORRUPT") return false;
@@ -423,6 +435,28 @@ class Life {
     const healed = await this.#once(link, this.#random.fork("rot 3"), { deep: true });
     const isHealed = healed.events.every((event) => event.type !== "problem" || event.problem.code !== "CORRUPT");
     if (healed.summary?.changes !== 0 || !isHealed) throw new Error("mended, but not taken for it");
+  }
+
+  /** P14: whatever people do elsewhere, or to the rotten file's name and mode, no other replica gets it. */
+  async #rotAmongPeople(replica: Replica, path: RelPath): Promise<void> {
+    const inode = viewOf(replica).get(path)!;
+    const { mtimeNs, ctimeNs, mode } = inode;
+    const rotten = inode.content!.digest();
+    // One bit may be all that two small contents differ in.
+    if (this.#ledger.made.has(rotten)) return;
+    for (const person of this.#people.values()) {
+      person.aim = `${ROOT}/${path}`;
+      for (let left = this.#random.int(6); left > 0; left--) person.act();
+    }
+    this.#clock.spend(1_000_000_000);
+    // What looks like a write is taken for one.
+    const isPlain = mode === inode.mode && viewOf(replica).get(path) === inode;
+    if (inode.mtimeNs !== mtimeNs || inode.links.length > 1 || (isPlain && inode.ctimeNs !== ctimeNs)) return;
+    for (const deep of [false, false, true]) {
+      for (const link of this.#links) await this.#once(link, this.#random.fork(`rot ${this.#sessions}`), { deep });
+      const found = this.#replicas.find((one) => one !== replica && contentsOf(one).all.has(rotten));
+      if (found !== undefined) throw new Error(`rot of ${replica.name} came to ${found.name}: ${rotten}`);
+    }
   }
 }
 

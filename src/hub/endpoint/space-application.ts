@@ -15,6 +15,8 @@ import type { Application, ApplyOp, CommitReply, OpResult } from "#sync/endpoint
 export type ApplicationOptions = {
   readonly view: LinkView;
   readonly stage: SpaceStage;
+  /** Up to which sequence the session knows what is in the space; its own changes move it on. */
+  readonly seen: { sequence: number };
   readonly runId: string;
   readonly traceId: string;
   readonly signal: AbortSignal;
@@ -60,8 +62,10 @@ export class SpaceApplication implements Application {
   }
 
   #moveOf({ from, to }: Move): SpaceChange {
-    const { view } = this.#options;
-    return { type: "move", from: view.outer(from), to: view.outer(to), expect: { kind: "present" } };
+    const { view, seen } = this.#options;
+    // What goes along is what the session has seen: a removal in it that nobody told of yet would never be told.
+    const expect = { kind: "unchangedSince", sequence: seen.sequence } as const;
+    return { type: "move", from: view.outer(from), to: view.outer(to), expect };
   }
 
   #removeOf({ path, old }: Change): SpaceChange {
@@ -131,6 +135,8 @@ export class SpaceApplication implements Application {
       const intake = this.#intake;
       const request = { changes, intake, atomic: false, cause: "edit", traceId, runId } as const;
       const outcome = await view.spaces.commit(view.who, view.space, request);
+      const { seen } = this.#options;
+      if (outcome.before === seen.sequence) seen.sequence = outcome.after;
       let at = 0;
       const results = pending.map(({ op, change, problem }) =>
         change === undefined ? failed(problem!) : this.#result(op, outcome.results[at++]!),

@@ -178,7 +178,7 @@ describe("a directory and a space", () => {
           // The inside of "c.d" is listed on its own, then what follows it.
           if (++lists === 3) {
             const remove = { type: "remove", path: "c", expect: { kind: "any" }, recursive: false } as const;
-            const request = { changes: [remove], atomic: true, cause: "edit", traceId: "0".repeat(32) } as const;
+            const request = { changes: [remove], intake: undefined, atomic: true, cause: "edit", traceId: "0".repeat(32) } as const;
             await hub.spaces.commit(hub.who, "demo", request);
             await hub.put("demo", "c/late", "came too late");
           }
@@ -190,5 +190,34 @@ describe("a directory and a space", () => {
     for await (const { path } of new LinkView(spaces, hub.who, "demo", "").walk("")) seen.push(path);
     expect(lists).toBe(3);
     expect(seen).toEqual(["c", "c.d", "c.d/f", "c.d-x"]);
+  });
+
+  test("[SPACE-11] a directory is moved only as the session has seen it: what went out of it meanwhile is not believed moved", async () => {
+    for (const path of ["A/b", "A/c", "A/in/d"]) await hub.put("demo", path, path);
+    const web1 = new TestLink(hub, "web1", "demo");
+    await web1.run();
+    renameSync(join(web1.root, "A"), join(web1.root, "moved"));
+    let isDone = false;
+    const spaces = hub.spaces;
+    // After the scan, before the commit of the move.
+    const commit = spaces.commit.bind(spaces);
+    spaces.commit = async (who, space, request) => {
+      if (!isDone && request.changes.some(({ type }) => type === "move")) {
+        isDone = true;
+        const remove = { type: "remove", path: "A/b", expect: { kind: "any" }, recursive: false } as const;
+        const out = { type: "move", from: "A/in", to: "out", expect: { kind: "present" } } as const;
+        const door = { changes: [remove, out], intake: undefined, atomic: true, cause: "edit", traceId: "0".repeat(32) } as const;
+        await commit(who, space, door);
+      }
+      return commit(who, space, request);
+    };
+    for (let round = 0; round < 3; round++) await web1.run();
+    expect(isDone).toBe(true);
+    const inSpace = await hub.files("demo");
+    const onHost: Record<string, string> = {};
+    for (const path of Object.keys(inSpace)) onHost[path] = readFileSync(join(web1.root, path), "utf8");
+    expect(onHost).toEqual(inSpace);
+    expect(existsSync(join(web1.root, "moved/b"))).toBe("moved/b" in inSpace);
+    expect(existsSync(join(web1.root, "moved/in"))).toBe("moved/in/d" in inSpace);
   });
 });

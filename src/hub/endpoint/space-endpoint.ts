@@ -78,6 +78,7 @@ export class SpaceEndpoint implements Endpoint {
   readonly #options: SpaceEndpointOptions;
   #opened: Opened | undefined;
   #application: SpaceApplication | undefined;
+  readonly #seen = { sequence: 0 };
   /** Entries below the prefix as last counted, and when. */
   #entries = 0;
   #countedMs = Number.NEGATIVE_INFINITY;
@@ -155,6 +156,7 @@ export class SpaceEndpoint implements Endpoint {
     const { sequence, usage } = await view.spaces.space(view.who, view.space);
     if (request.since === 0) this.#entries = await observeAll(view, rules, onBatch, signal);
     else await observeSince(view, rules, request.since, onBatch, signal);
+    this.#seen.sequence = sequence;
     const entries = view.prefix === "" ? usage.entries : await this.#count(view);
     return { seq: sequence, epoch: lineage, problems: [], entries, hashedBytes: 0, degraded: undefined };
   }
@@ -240,7 +242,7 @@ export class SpaceEndpoint implements Endpoint {
       open: (path: RelPath) => this.#openContent(path),
       look: (path: RelPath) => this.#look(path),
       entryOf: (path: RelPath, stat: Stat) => this.#entryOf(path, stat),
-      learn: (): void => undefined,
+      learn: () => undefined,
       // What a space shows is committed, and so durable.
       makeDurable: () => Promise.resolve(),
     };
@@ -330,7 +332,7 @@ export class SpaceEndpoint implements Endpoint {
     const { view, stage } = this.#now;
     // A session has one application at a time; an earlier one that was never committed lets go of its content.
     void this.#application?.close();
-    this.#application = new SpaceApplication({ view, stage, runId, traceId: this.#traceId(), signal });
+    this.#application = new SpaceApplication({ view, stage, seen: this.#seen, runId, traceId: this.#traceId(), signal });
     return this.#application;
   }
 

@@ -74,7 +74,7 @@ async function applyPut(set: WorkingSet, change: Put, dropped: ReadonlySet<Conte
   const wrong = contentFault(change, dropped);
   if (wrong !== undefined) return refused(path, "CONTENT", wrong);
   const before = await set.current(path);
-  if (!meets(before, change.expect)) return { status: "stale", path, version: before };
+  if (!(await isMet(set, path, before, change.expect))) return { status: "stale", path, version: before };
   const way = await wayTo(set, path, change.makeParents);
   if ("code" in way) return refused(path, way.code, way.message);
   const old = before?.entry;
@@ -121,7 +121,8 @@ async function applyRemove(set: WorkingSet, change: Remove): Promise<ChangeResul
   const fault = nameFault(path);
   if (fault !== undefined) return refused(path, "NAME", fault);
   const before = await set.current(path);
-  if (before?.entry === undefined || !meets(before, change.expect)) return { status: "stale", path, version: before };
+  const isAsExpected = await isMet(set, path, before, change.expect);
+  if (before?.entry === undefined || !isAsExpected) return { status: "stale", path, version: before };
   if (before.entry.kind === "dir") {
     if (!change.recursive && (await set.hasBelow(path))) {
       return refused(path, "NOT_EMPTY", "the directory is not empty");
@@ -149,7 +150,8 @@ async function applyMove(set: WorkingSet, change: Move): Promise<ChangeResult> {
   const fault = nameFault(from) ?? nameFault(to);
   if (fault !== undefined) return refused(to, "NAME", fault);
   const before = await set.current(from);
-  if (before?.entry === undefined || !meets(before, change.expect)) {
+  const isAsExpected = await isMet(set, from, before, change.expect);
+  if (before?.entry === undefined || !isAsExpected) {
     return { status: "stale", path: from, version: before };
   }
   if (isWithin(to, from)) return refused(to, "NAME", "that is inside of what is moved");
@@ -216,6 +218,17 @@ function quotaFault(set: WorkingSet, bytes: number, entries: number): string | u
   return undefined;
 }
 
+async function isMet(
+  set: WorkingSet,
+  path: RelPath,
+  current: Version | undefined,
+  expect: Expect,
+): Promise<boolean> {
+  if (!meets(current, expect)) return false;
+  return expect.kind !== "unchangedSince" || !(await set.changedSince(path, expect.sequence));
+}
+
+/** As far as the current version of the path itself can say. */
 export function meets(current: Version | undefined, expect: Expect): boolean {
   switch (expect.kind) {
     case "any":
@@ -223,6 +236,7 @@ export function meets(current: Version | undefined, expect: Expect): boolean {
     case "absent":
       return current?.entry === undefined;
     case "present":
+    case "unchangedSince":
       return current?.entry !== undefined;
     case "sequence":
       return (current?.sequence ?? 0) === expect.sequence;

@@ -92,6 +92,7 @@ const expectArb: fc.Arbitrary<Expect> = fc.oneof(
   fc.constant<Expect>({ kind: "absent" }),
   fc.constant<Expect>({ kind: "present" }),
   fc.nat(12).map((sequence): Expect => ({ kind: "sequence", sequence })),
+  fc.nat(12).map((sequence): Expect => ({ kind: "unchangedSince", sequence })),
   fc.option(entryArb, { nil: undefined }).map((made): Expect => ({ kind: "entry", entry: made?.entry })),
 );
 const changeArb: fc.Arbitrary<SpaceChange> = fc.oneof(

@@ -103,6 +103,11 @@ export class SpaceModel {
     if (expect.kind === "absent") return entry === undefined;
     if (expect.kind === "present") return entry !== undefined;
     if (expect.kind === "sequence") return (this.currentAt(path)?.sequence ?? 0) === expect.sequence;
+    if (expect.kind === "unchangedSince") {
+      const isNews = ({ sequence, path: changed }: ModelRecord): boolean =>
+        sequence > expect.sequence && sequence < this.#commit && isWithin(changed, path);
+      return entry !== undefined && !this.records.some(isNews);
+    }
     return sameEntry(entry, expect.entry, PRESERVE_DEFAULT);
   }
 

@@ -34,6 +34,9 @@ const BELOW = `SELECT ${VERSION_COLUMNS} ${FROM_BELOW}`;
 const FIRST_BELOW = `${BELOW} ORDER BY path LIMIT ?`;
 const LAST_BELOW = `${BELOW} ORDER BY path DESC LIMIT ?`;
 const LONGEST_BELOW = `SELECT max(length(path)) AS longest ${FROM_BELOW}`;
+/** By sequence: what is asked about is what came in the last moments. */
+const ANY_CHANGED = `SELECT 1 AS one FROM versions WHERE space_id = ? AND seq > ? AND seq <= ?
+  AND (path = ? OR (path >= ? AND path < ?)) LIMIT 1`;
 const INSERT = new RowsText(`INSERT INTO versions (${VERSION_COLUMNS}) VALUES`, VERSION_WIDTH);
 const REPLACE = "UPDATE versions SET replaced = ? WHERE space_id = ? AND seq = ?";
 
@@ -99,6 +102,16 @@ export class WorkingSet {
     await this.flush();
     const { from, to } = rangeBelow(dir);
     return (await this.#sql.get(ANY_BELOW, [this.space.id, from, to])) !== undefined;
+  }
+
+  /** Did another commit change the path, or anything below it, after a sequence? */
+  async changedSince(path: RelPath, sequence: number): Promise<boolean> {
+    const last = this.#commit - 1;
+    if (last <= sequence) return false;
+    await this.flush();
+    const { from, to } = rangeBelow(path);
+    const values = [this.space.id, sequence, last, encodeName(path), from, to];
+    return (await this.#sql.get(ANY_CHANGED, values)) !== undefined;
   }
 
   /** Bytes of the longest path below a directory; 0 when it is empty. */

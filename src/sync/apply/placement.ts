@@ -8,7 +8,8 @@ import { type Entry, type Preserve, compareContent, sameMetadata } from "#model/
 import { type RelPath, nameOf, parentOf } from "#model/path.ts";
 import type { Change, Move } from "#model/plan.ts";
 import type { OpResult } from "#sync/endpoint/endpoint.ts";
-import { type IndexRecord, matchesStat } from "#sync/index/record-codecs.ts";
+import { type IndexRecord, isDamage, matchesStat } from "#sync/index/record-codecs.ts";
+import { corruptProblem } from "#sync/scan/problem-set.ts";
 import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
 import { type ApplyContext, RACY_NS, problem, problemOf, rescueName } from "#sync/apply/apply-context.ts";
 import { changeMetadata, ownerIds } from "#sync/apply/metadata.ts";
@@ -353,9 +354,12 @@ export class Placement {
     const parent = root.parent(change.path);
     const fd = isDir ? host.fs.openDir(parent, nameOf(change.path)) : root.openRead(change.path);
     try {
+      const setsTime = entry.kind === "file" && preserve.mtime && entry.mtimeNs !== expected.stat.mtimeNs;
+      const isDamaged = setsTime && this.#isDamaged(fd, expected);
       // Setting the time would hide an edit from every later scan.
       const now = host.fs.fstat(fd);
       if (!sameFile(now, expected.stat) || (!isDir && now.ctimeNs !== expected.stat.ctimeNs)) return this.#stale(change.path);
+      if (isDamaged) return this.#damaged(change.path);
       changeMetadata(host.fs, fd, expected.stat, entry, preserve);
       const known = expected.record.entry;
       const full = entry.kind === "file" && known.kind === "file" ? { ...entry, sum: known.sum ?? entry.sum } : entry;
@@ -365,6 +369,16 @@ export class Placement {
     } finally {
       host.fs.close(fd);
     }
+  }
+
+  /** What #inDoubt has read again would be taken for such an edit, were it damaged already. */
+  #isDamaged(fd: Fd, { record, stat }: { record: IndexRecord; stat: Stat }): boolean {
+    return stat.size <= REREAD_BYTES_MAX && isDamage(record, stat, this.#staging().hash(fd));
+  }
+
+  #damaged(path: RelPath): Placed {
+    const found = corruptProblem(path);
+    return { result: { path, status: "failed", entry: undefined, problem: found }, record: undefined, item: undefined };
   }
 
   /** Setting a time hides that somebody wrote a moment before: the next look reads a small file again. */

@@ -44,9 +44,10 @@ import {
   parentOfMissingRoot,
 } from "#sync/endpoint/root-identity.ts";
 import { type HandedOut, SourceDurability } from "#sync/endpoint/source-durability.ts";
-import { type IndexRecord, indexCodec } from "#sync/index/record-codecs.ts";
+import { type IndexRecord, indexCodec, isDamage } from "#sync/index/record-codecs.ts";
 import type { Store, Table, Tree } from "#sync/index/store.ts";
 import { IgnoreRules, filterText } from "#sync/scan/ignore.ts";
+import { corruptProblem } from "#sync/scan/problem-set.ts";
 import { Scanner, runScan } from "#sync/scan/scanner.ts";
 import type { BaseFile } from "#sync/transfer/base.ts";
 import { receiveFiles } from "#sync/transfer/receive.ts";
@@ -440,7 +441,7 @@ export class DirEndpoint implements Endpoint {
    * Keeps the sum under the stat that belongs to it. An edit that no scan has seen is told by the next one whatever it
    * finds: the controller knows of the edit, and to the index alone its end would be no news.
    */
-  #learn(path: RelPath, entry: FileEntry, stat: Stat, record = this.#now.index.get(path)): void {
+  #learn(path: RelPath, entry: FileEntry, stat: Stat, record: IndexRecord | undefined): void {
     if (record === undefined) return;
     const known = record.entry;
     const isScanned = record.ino === stat.ino && record.ctimeNs === stat.ctimeNs;
@@ -508,7 +509,12 @@ export class DirEndpoint implements Endpoint {
     const { host } = this.#options;
     const { seeds, compress } = request;
     const entryOf = (path: RelPath, stat: Stat): FileEntry => this.#entryOf(path, stat);
-    const learn = (path: RelPath, entry: FileEntry, stat: Stat): void => this.#learn(path, entry, stat);
+    const learn = (path: RelPath, entry: FileEntry & { sum: Sum }, stat: Stat): Problem | undefined => {
+      const record = this.#now.index.get(path);
+      if (record !== undefined && isDamage(record, stat, entry.sum)) return corruptProblem(path);
+      this.#learn(path, entry, stat, record);
+      return undefined;
+    };
     const makeDurable = (path: RelPath, stat: Stat): Promise<void> => durability.one({ path, stat });
     const limit = (): undefined => undefined;
     const open = (path: RelPath): Fd => root.openRead(path);

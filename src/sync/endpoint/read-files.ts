@@ -7,8 +7,9 @@ import type { Fd, FileSystem, Stat } from "#platform/file-system.ts";
 import { problem, problemOf } from "#sync/apply/apply-context.ts";
 import { Summer, sumOf } from "#sync/chunk/sum.ts";
 import { BATCH_BYTES_MAX, BATCH_ITEMS_MAX, INLINE_BYTES_MAX, type ReadItem, type SumSeeds } from "#sync/endpoint/endpoint.ts";
-import { type IndexRecord, matchesStat } from "#sync/index/record-codecs.ts";
+import { type IndexRecord, isDamage, matchesStat } from "#sync/index/record-codecs.ts";
 import type { Tree } from "#sync/index/store.ts";
+import { corruptProblem } from "#sync/scan/problem-set.ts";
 
 /** A file that changes while it is read is tried again this often before it is left to the next cycle. */
 const READ_TRIES = 3;
@@ -87,7 +88,14 @@ export function logicalMtimeNs(record: IndexRecord, stat: Stat): bigint {
   return record.entry.kind === "file" && onDisk === stat.mtimeNs ? record.entry.mtimeNs : stat.mtimeNs;
 }
 
-function readOnce(context: ReadContext, path: RelPath, record: IndexRecord | undefined, arena: Arena): ReadItem | undefined {
+/** @param isDoubted the record did not fit before, so the file is compared with itself */
+function readOnce(
+  context: ReadContext,
+  path: RelPath,
+  record: IndexRecord | undefined,
+  isDoubted: boolean,
+  arena: Arena,
+): ReadItem | undefined {
   const { root, seeds } = context;
   const { fs } = root;
   const known = record?.entry;
@@ -95,7 +103,7 @@ function readOnce(context: ReadContext, path: RelPath, record: IndexRecord | und
   const fd = root.openRead(path);
   try {
     // Where the scan's record is beyond doubt, it is the stat from before the reading.
-    const before = record.racy ? fs.fstat(fd) : undefined;
+    const before = record.racy || isDoubted ? fs.fstat(fd) : undefined;
     const size = before?.size ?? known.size;
     if (size > INLINE_BYTES_MAX) return { path, problem: changedProblem(path) };
     const buffer = arena.take(size);
@@ -105,6 +113,7 @@ function readOnce(context: ReadContext, path: RelPath, record: IndexRecord | und
     const same = before === undefined ? matchesStat(record, after) : unchanged(before, after);
     if (count !== size || !same) return undefined;
     const sum = sumOf(buffer, seeds);
+    if (isDamage(record, after, sum)) return { path, problem: corruptProblem(path) };
     const entry: FileEntry = { ...known, size: after.size, mode: after.mode, mtimeNs: logicalMtimeNs(record, after), sum };
     context.learn(path, entry, after, record);
     return { path, entry, bytes: buffer };
@@ -120,9 +129,7 @@ function changedProblem(path: RelPath): Problem {
 function readFile(context: ReadContext, path: RelPath, record: IndexRecord | undefined, arena: Arena): ReadItem {
   try {
     for (let tries = 0; tries < READ_TRIES; tries++) {
-      // A record that did not fit is doubted, so that the file is compared with itself.
-      const doubted = record !== undefined && tries > 0 ? { ...record, racy: true } : record;
-      const item = readOnce(context, path, doubted, arena);
+      const item = readOnce(context, path, record, tries > 0, arena);
       if (item !== undefined) return item;
     }
     return { path, problem: changedProblem(path) };
@@ -187,6 +194,7 @@ async function hashOnce(context: ReadContext, path: RelPath): Promise<Sum | Prob
     const after = fs.fstat(fd);
     if (!unchanged(before, after)) return undefined;
     if (fs.stat(root.parent(path), nameOf(path)).ino !== after.ino) return undefined;
+    if (isDamage(record, after, sum)) return corruptProblem(path);
     const { size, mode } = after;
     context.learn(path, { ...known, size, mode, mtimeNs: logicalMtimeNs(record, after), sum }, after, record);
     return sum;

@@ -5,7 +5,7 @@
  * The codecs reuse one writer and one reader: synchronous calls, one after another. What they return is the
  * caller's.
  */
-import type { Entry } from "#model/entry.ts";
+import type { Entry, Sum } from "#model/entry.ts";
 import type { Stat } from "#platform/file-system.ts";
 import type { Codec } from "#sync/index/store.ts";
 import { ByteReader, ByteWriter, malformed } from "#sync/wire/bytes.ts";
@@ -105,6 +105,18 @@ export function matchesStat(record: IndexRecord, stat: Stat): boolean {
     case "other":
       return stat.kind === entry.what;
   }
+}
+
+/**
+ * A file was read whole while `stat` was true of it: are other bytes than the record knows damage? So they are where
+ * nothing says that anybody wrote them: inode, size and mtime are the same, and so is ctime, or a change of mode or owner
+ * tells what moved it. (A ctime that moved for no visible reason is how an edit looks whose mtime was put back.)
+ */
+export function isDamage(record: IndexRecord, stat: Stat, sum: Sum): boolean {
+  const { entry, racy, ino, ctimeNs, diskMtimeNs } = record;
+  if (racy || entry.kind !== "file" || entry.sum === undefined || entry.sum === sum) return false;
+  if (ino !== stat.ino || entry.size !== stat.size || !sameTime(diskMtimeNs ?? entry.mtimeNs, stat.mtimeNs)) return false;
+  return sameTime(ctimeNs, stat.ctimeNs) || entry.mode !== stat.mode || !sameOwner(entry.owner, stat);
 }
 
 /** A file's entry has no more before its mtime than these: kind, size, mode. */

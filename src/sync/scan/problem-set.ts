@@ -32,7 +32,7 @@ export function changedProblem(path: RelPath): Problem {
 
 /** The disk gives back other bytes than were written. */
 export function corruptProblem(path: RelPath): Problem {
-  const message = "the content changed but not its inode, size or times: the disk may be failing";
+  const message = "the disk returns other bytes than were there, though nothing says that the file was written";
   return { path, side: "alpha", code: "CORRUPT", message, transient: false };
 }
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import {
-  appendFileSync, linkSync, mkdirSync, mkdtempSync, renameSync, rmSync, statSync, symlinkSync, unlinkSync,
+  appendFileSync, chmodSync, linkSync, mkdirSync, mkdtempSync, renameSync, rmSync, statSync, symlinkSync, unlinkSync,
   utimesSync, writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -307,6 +307,26 @@ describe("unknown", () => {
     // Only reading it again can clear it.
     expect((await root.full()).problems).toMatchObject([{ path: "f", code: "CORRUPT" }]);
     expect((await root.full(true)).problems).toEqual([]);
+  }));
+
+  test("[SCAN-39] other bytes under another mode or name, but the old time, are damage too", rooted(async (root) => {
+    await settled(root, { chmodded: "one", renamed: "two", rewritten: "six" });
+    const sum = root.sumOf("renamed");
+    root.patch = (call, _name, result, args) => {
+      if (call === "read") (args[1] as Uint8Array)[0]! ^= 1;
+      return result;
+    };
+    chmodSync(root.abs("chmodded"), 0o600);
+    renameSync(root.abs("renamed"), root.abs("new"));
+    // Its ctime moves too, and nothing but a write explains it.
+    utimesSync(root.abs("rewritten"), OLD, OLD);
+    expect((await root.full()).problems).toMatchObject([{ path: "chmodded", code: "CORRUPT" }, { path: "new", code: "CORRUPT" }]);
+    expect(root.sumOf("new")).toBe(sum!);
+    expect(root.news()).toEqual(["new file", "renamed absent", "rewritten file"]);
+    unlinkSync(root.abs("rewritten"));
+    root.patch = (_call, _name, result) => result;
+    expect((await root.full(true)).problems).toEqual([]);
+    expect(root.index.get("chmodded")?.entry).toMatchObject({ mode: 0o600 });
   }));
 
   test("[SCAN-18] a file written a moment before it was hashed is hashed once more", rooted(async (root) => {

@@ -398,7 +398,14 @@ export class Walk {
     let { sum } = from.record.entry;
     if (sum !== undefined && stat.size <= REHASH_RENAMED_BYTES_MAX) {
       sum = yield* this.#o.observer.hash(dir, name, stat);
-      if (sum !== from.record.entry.sum) return sum === undefined ? undefined : withSum(record, sum);
+      if (sum === undefined) return undefined;
+      if (sum !== from.record.entry.sum) {
+        if (from.record.racy) return withSum(record, sum);
+        // The rename says what moved the ctime, and nothing that the file was written: damage. The right sum stays, also
+        // where the rename was a moment ago.
+        this.#o.problems.add(corruptProblem(path));
+        return { ...this.#o.observer.renamed(record, from.record, from.record.entry.sum), racy: false };
+      }
     }
     if (from.path !== path) candidates.renames.set(path, from.path);
     return this.#o.observer.renamed(record, from.record, sum);

@@ -2,7 +2,8 @@
  * The source's work on one file: reads it once, sends what the destination lacks, and vouches for what it
  * read.
  */
-import type { FileEntry } from "#model/entry.ts";
+import type { FileEntry, Sum } from "#model/entry.ts";
+import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import { malformed } from "#sync/wire/bytes.ts";
 import type { ByteReader } from "#sync/wire/bytes.ts";
@@ -40,7 +41,7 @@ export type SupplyFileParts = {
   readonly look: (path: RelPath) => Stat | Promise<Stat>;
   readonly line: Line;
   readonly entryOf: (path: RelPath, stat: Stat) => FileEntry;
-  readonly learn: (path: RelPath, entry: FileEntry, stat: Stat) => void;
+  readonly learn: (path: RelPath, entry: FileEntry & { sum: Sum }, stat: Stat) => Problem | undefined;
   readonly makeDurable: (path: RelPath, stat: Stat) => Promise<void>;
 };
 
@@ -112,9 +113,10 @@ export class SupplyFile {
     try {
       for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
         this.#check();
-        const entry = await this.#attempt(attempt);
-        if (entry === undefined) continue;
-        await this.#parts.line.send(encodeEnd(this.id, entry));
+        const outcome = await this.#attempt(attempt);
+        if (outcome === undefined) continue;
+        if ("code" in outcome) return outcome;
+        await this.#parts.line.send(encodeEnd(this.id, outcome));
         return undefined;
       }
       return { code: "CHANGED", message: "the file kept changing while it was read", transient: true };
@@ -127,7 +129,7 @@ export class SupplyFile {
   }
 
   /** Undefined when the file changed meanwhile. */
-  async #attempt(attempt: number): Promise<FileEntry | undefined> {
+  async #attempt(attempt: number): Promise<FileEntry | Failure | undefined> {
     const { fs, open, look, line } = this.#parts;
     const { path } = this.#request;
     const fd = await open(path);
@@ -147,8 +149,7 @@ export class SupplyFile {
       if (!sameFile(before, await look(path))) return undefined;
       await durable;
       const entry = { ...this.#parts.entryOf(path, before), size: before.size, sum: sums.digest() };
-      this.#parts.learn(path, entry, before);
-      return entry;
+      return this.#parts.learn(path, entry, before) ?? entry;
     } catch (error) {
       if (error instanceof SourceChanged) return undefined;
       throw error;

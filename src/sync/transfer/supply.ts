@@ -1,6 +1,7 @@
 /** The source of a transfer: answers one destination until that ends the channel. */
-import type { FileEntry } from "#model/entry.ts";
+import type { FileEntry, Sum } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
+import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import { ByteReader, malformed } from "#sync/wire/bytes.ts";
 import type { Channel } from "#sync/wire/channel.ts";
@@ -28,8 +29,8 @@ export type SupplyContext = {
    * any sum. The transfer puts the size and the sum in.
    */
   readonly entryOf: (path: RelPath, stat: Stat) => FileEntry;
-  /** A file was read whole with this stat: its sum is known now. */
-  readonly learn: (path: RelPath, entry: FileEntry, stat: Stat) => void;
+  /** A file was read whole with this stat: its sum is known now. Returns what speaks against handing it out. */
+  readonly learn: (path: RelPath, entry: FileEntry & { sum: Sum }, stat: Stat) => Problem | undefined;
   /** Resolves when a power loss can no longer take what this stat shows; rejects with FsError when it may. */
   readonly makeDurable: (path: RelPath, stat: Stat) => Promise<void>;
 };

@@ -86,7 +86,7 @@ export class AgentSession {
   start(): void {
     const { link, boot } = this;
     const sessionId = simHash(`${link.name}-hub`).padEnd(32, "0");
-    const store = link.replica.store(`session ${sessionId}`);
+    const store = link.replica.store(`session ${sessionId}`, boot);
     const host = () => this.#counted(link.replica.endpoint(boot));
     const space = () => this.#counted(this.#server.endpoint());
     const session = runSession({
@@ -161,7 +161,7 @@ export class AgentSession {
     const { replica } = this.link;
     const { fs } = this.boot;
     if (!fs.isDead && fs.openFds() > 0) throw new Error(`left open on ${replica.name}: ${fs.openPaths().join(", ")}`);
-    const held = replica.heldStores();
+    const held = replica.heldStores([this.boot]);
     if (held.length > 0) throw new Error(`state left open on ${replica.name}: ${held.join(", ")}`);
     replica.kill(this.boot);
   }

@@ -162,7 +162,7 @@ export class DoorPerson {
       else changes.push({ type: "put", path, expect, entry, content: undefined, makeParents: true });
     }
     this.#ledger.say(`door: all of ${paths.join(", ")}`);
-    const request = { changes, atomic: true, cause: "edit", traceId: this.#traceId() } as const;
+    const request = { changes, intake: undefined, atomic: true, cause: "edit", traceId: this.#traceId() } as const;
     this.#allOrNone(process, "several", await process.spaces.commit(WHO, SPACE, request));
   }
 

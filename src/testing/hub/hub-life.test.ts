@@ -10,12 +10,12 @@ describe("simulation of a hub", () => {
   for (let slice = 0; slice < SLICES; slice++) {
     const first = 1 + (slice * LIVES) / SLICES;
     const last = first + LIVES / SLICES - 1;
-    test(`[SIM-67] lives ${first} to ${last} end with every host as its link promises, and nothing lost`, async () => {
+    test(`[HUBSIM-1] lives ${first} to ${last} end with every host as its link promises, and nothing lost`, async () => {
       for (let seed = first; seed <= last; seed++) await hubLife(seed);
     }, 60_000);
   }
 
-  test("[SIM-68] the same seed lives the same life, call by call; another one another", async () => {
+  test("[HUBSIM-2] the same seed lives the same life, call by call; another one another", async () => {
     const lives = [await hubLife(11), await hubLife(11), await hubLife(12)];
     expect(lives[1]).toEqual(lives[0]!);
     expect(lives[2]!.trace).not.toBe(lives[0]!.trace);

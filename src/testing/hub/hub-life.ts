@@ -443,7 +443,7 @@ class HubLife {
     const entry = { kind: "dir", mode: 0o755 } as const;
     const expect = { kind: "any" } as const;
     const change = { type: "put", path, expect, entry, content: undefined, makeParents: false } as const;
-    const request = { changes: [change], atomic: true, cause: "edit", traceId: "0".repeat(32) } as const;
+    const request = { changes: [change], intake: undefined, atomic: true, cause: "edit", traceId: "0".repeat(32) } as const;
     const { results } = await spaces.commit(OPERATOR, SPACE, request);
     if (results[0]!.status !== "done") throw new Error(`the operator could not make ${path}`);
     return true;

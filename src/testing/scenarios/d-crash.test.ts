@@ -1,9 +1,13 @@
 /** Scenarios 30–38: crashes, power losses, failing and full disks, clocks, rot. */
 import { describe, expect, test } from "bun:test";
+import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Fd, FileSystem } from "#platform/file-system.ts";
 import type { Endpoint } from "#sync/endpoint/endpoint.ts";
 import { UNCACHED_BYTES_MIN } from "#sync/transfer/limits.ts";
 import { SimCrash } from "#testing/sim-process.ts";
 import { type Boots, SimPair, atCall, changesOf, conflictsOf, problemsOf } from "#testing/scenarios/sim-pair.ts";
+import { RealPair } from "#testing/scenarios/real-pair.ts";
 import { SimRandom } from "#testing/sim-random.ts";
 
 const LARGE = "L".repeat(140_000);
@@ -31,6 +35,41 @@ async function beforeChanges(seed: number, exchange: boolean): Promise<SimPair> 
   pair.alpha.disk.settle();
   pair.beta.disk.settle();
   return pair;
+}
+
+/** A file system whose files of one name come back with a bit flipped in their first byte. */
+function rotting(fs: FileSystem, name: string): FileSystem {
+  const open = new Set<Fd>();
+  const spoil = (fd: Fd, buffer: Uint8Array, position: number): void => {
+    if (position === 0 && open.has(fd)) buffer[0]! ^= 1;
+  };
+  const own: Partial<FileSystem> = {
+    openRead: (dir, file) => {
+      const fd = fs.openRead(dir, file);
+      if (file === name) open.add(fd);
+      return fd;
+    },
+    close: (fd) => {
+      open.delete(fd);
+      fs.close(fd);
+    },
+    read: (fd, buffer, position) => {
+      const count = fs.read(fd, buffer, position);
+      spoil(fd, buffer, position);
+      return count;
+    },
+    readAsync: async (fd, buffer, position) => {
+      const count = await fs.readAsync(fd, buffer, position);
+      spoil(fd, buffer, position);
+      return count;
+    },
+  };
+  return new Proxy(fs, {
+    get: (target, key: keyof FileSystem) => {
+      const call = own[key] ?? target[key];
+      return typeof call === "function" ? call.bind(target) : call;
+    },
+  });
 }
 
 const OLD_OR_NEW: Record<string, readonly (string | undefined)[]> = {
@@ -431,4 +470,142 @@ describe("[S-37] [S-38] clocks and rot", () => {
       await pair.run({ deep: true });
     }
   });
+
+  const GOOD = { small: "precious ".repeat(110), large: "precious ".repeat(22_000) };
+  const MODES = ["two-way-safe", "two-way-resolved", "one-way-safe", "one-way-replica"] as const;
+  /** What makes alpha the one that beta gets `f` from again, done before and after the bit flips. */
+  const TRIGGERS: Record<string, readonly [before: (pair: SimPair) => Promise<void>, after: (pair: SimPair) => void]> = {
+    "an edit in a mirror": [async () => undefined, ({ beta }) => beta.put({ f: "beta's own" })],
+    "a deletion in a mirror": [async () => undefined, ({ beta }) => beta.remove("f")],
+    "a deletion, and a chmod": [
+      async () => undefined,
+      ({ alpha, beta }) => {
+        beta.remove("f");
+        alpha.user.chmod("/root/f", 0o600);
+      },
+    ],
+    "a deletion, and a chmod that was seen before": [
+      async (pair) => {
+        pair.alpha.user.chmod("/root/f", 0o600);
+        await pair.run({ dryRun: true });
+      },
+      ({ beta }) => beta.remove("f"),
+    ],
+    "a rename": [async () => undefined, ({ alpha }) => alpha.rename("f", "renamed")],
+    "a deletion, and a rename": [
+      async () => undefined,
+      ({ alpha, beta }) => {
+        beta.remove("f");
+        alpha.rename("f", "renamed");
+      },
+    ],
+  };
+
+  for (const mode of MODES) {
+    for (const [trigger, [before, after]] of Object.entries(TRIGGERS)) {
+      if (trigger.endsWith("mirror") && mode !== "one-way-replica") continue;
+      for (const [size, good] of Object.entries(GOOD)) {
+        test(`[S-38] ${mode}: ${trigger} brings no rot of a ${size} file to the other side`, async () => {
+          const pair = new SimPair({ session: { mode } });
+          pair.alpha.put({ f: good, other: "other" });
+          await pair.agree();
+          await before(pair);
+          pair.alpha.disk.flipBit("/root/f", 3);
+          const rotten = pair.alpha.read("f");
+          after(pair);
+          const path = trigger.endsWith("rename") ? "renamed" : "f";
+          // Neither the first run, nor a later one that has no more to go by than the index, nor one that reads it all.
+          for (const deep of [false, false, true, false]) {
+            const outcome = await pair.run({ deep });
+            expect(problemsOf(outcome)).toMatchObject([{ path, side: "alpha", code: "CORRUPT", transient: false }]);
+            expect(outcome.summary?.result).toBe("problems");
+            expect(pair.beta.contents().all.has(rotten)).toBe(false);
+            // What the rename took away there is in the trash.
+            if (trigger === "a rename") expect(pair.beta.contents().all.has(good)).toBe(true);
+            expect(pair.alpha.read(path)).toBe(rotten);
+          }
+          // Written anew it is what the person wants.
+          pair.alpha.put({ [path]: good });
+          await pair.agree();
+          expect(pair.beta.read(path)).toBe(good);
+        });
+      }
+    }
+  }
+
+  test("[APPLY-23] [S-38] a rotten file gets no new time from the other side, which would make an edit of the rot", async () => {
+    for (const mode of ["two-way-safe", "two-way-resolved"] as const) {
+      for (const content of Object.values(GOOD)) {
+        const pair = new SimPair({ session: { mode } });
+        pair.alpha.put({ f: content });
+        await pair.agree();
+        pair.alpha.disk.flipBit("/root/f", 3);
+        pair.beta.user.setMtime("/root/f", 1_000_000_000n);
+        for (const deep of [false, false, true, false]) {
+          expect(problemsOf(await pair.run({ deep }))).toMatchObject([{ path: "f", side: "alpha", code: "CORRUPT" }]);
+          expect(pair.beta.read("f")).toBe(content);
+        }
+        pair.alpha.disk.flipBit("/root/f", 3);
+        await pair.run({ deep: true });
+        expect(pair.alpha.disk.inodeAt("/root/f").mtimeNs).toBe(1_000_000_000n);
+      }
+    }
+  });
+
+  test("[READ-2] [S-38] rot gets no sum when one is asked for, and the one that is known stays", async () => {
+    for (const content of Object.values(GOOD)) {
+      const pair = new SimPair();
+      pair.alpha.put({ f: content });
+      await pair.agree();
+      const never = new AbortController().signal;
+      const sums = (): ReturnType<Endpoint["sums"]> => pair.withEndpoint("alpha", (one) => one.sums(["f"], never));
+      const before = await sums();
+      pair.alpha.disk.flipBit("/root/f", 3);
+      expect(await sums()).toMatchObject([{ path: "f", code: "CORRUPT" }]);
+      pair.alpha.disk.flipBit("/root/f", 3);
+      expect(await sums()).toEqual(before);
+    }
+  });
+
+  test("[S-38] a copy or a delta that would use a rotten file brings none of it into what is built from it", async () => {
+    const good = "precious ".repeat(130_000);
+    const pair = new SimPair();
+    pair.alpha.put({ f: good });
+    await pair.agree();
+    pair.beta.disk.flipBit("/root/f", 3);
+    const rotten = pair.beta.read("f");
+    // The same bytes under another name, which beta would copy from its own file.
+    pair.alpha.put({ copy: good });
+    expect((await pair.run()).summary).toMatchObject({ result: "same", bytes: { literal: good.length, reused: 0 } });
+    expect(pair.beta.read("copy")).toBe(good);
+    // An edit, for which the rotten file is the base.
+    pair.alpha.put({ f: `${good}!` });
+    await pair.agree();
+    expect(pair.beta.contents().visible.has(rotten)).toBe(false);
+    expect(pair.beta.read("f")).toBe(`${good}!`);
+  });
+
+  for (const mode of MODES) {
+    for (const [size, good] of Object.entries(GOOD)) {
+      test(`[S-38] ${mode}: a ${size} file that a real disk gives back otherwise is not sent`, async () => {
+        using pair = new RealPair({ mode });
+        const at = { alpha: join(pair.roots.alpha, "f"), beta: join(pair.roots.beta, "f") };
+        writeFileSync(at.alpha, good);
+        // Long enough ago that its times prove something.
+        await Bun.sleep(30);
+        expect((await pair.run()).summary?.result).toBe("same");
+        pair.wrap = (side, fs) => (side === "alpha" ? rotting(fs, "f") : fs);
+        rmSync(at.beta);
+        if (mode !== "one-way-replica") chmodSync(at.alpha, 0o600);
+        for (const deep of [false, true]) {
+          const outcome = await pair.run({ deep });
+          expect(problemsOf(outcome)).toMatchObject([{ path: "f", side: "alpha", code: "CORRUPT" }]);
+          expect(existsSync(at.beta)).toBe(false);
+        }
+        pair.wrap = (_side, fs) => fs;
+        expect((await pair.run()).summary?.result).toBe("same");
+        expect(readFileSync(at.beta, "utf8")).toBe(good);
+      });
+    }
+  }
 });

@@ -10,6 +10,7 @@ import { runSession } from "#sync/session/session.ts";
 import type { Side } from "#model/plan.ts";
 import { canonicalPath } from "#platform/folders.ts";
 import { openHost } from "#platform/host-bun.ts";
+import type { FileSystem } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
 import { OPTIONS, type Outcome } from "#testing/scenarios/sim-pair.ts";
 
@@ -20,6 +21,8 @@ function shortHash(text: string): string {
 export class RealPair implements Disposable {
   readonly dir: string;
   readonly roots: Record<Side, string>;
+  /** What stands between a side and its disk. */
+  wrap: (side: Side, fs: FileSystem) => FileSystem = (_side, fs) => fs;
   readonly #session: Partial<SessionOptions>;
 
   constructor(session: Partial<SessionOptions> = {}) {
@@ -47,7 +50,7 @@ export class RealPair implements Disposable {
   #endpoint(host: Host, side: Side): DirEndpoint {
     const openStore = (name: string): Store => this.#store(side, name);
     const path = canonicalPath(this.roots[side]);
-    return new DirEndpoint({ host, path, label: side, openStore, hash: shortHash });
+    return new DirEndpoint({ host: { ...host, fs: this.wrap(side, host.fs) }, path, label: side, openStore, hash: shortHash });
   }
 
   /** Runs one session to its end. */
