@@ -76,11 +76,17 @@ describe("hosts of a hub", () => {
 
   test("[CLI-44] a link is its id, its host, how it is and what it keeps the same; verbose its settings", () => {
     const other = link({ status: "silent", state: undefined }, { mode: "one-way-safe", from: "space", bytesPerSecond: 1 << 20, ignore: ["*.tmp"] });
-    expect(linkLines([link(), other], plain, false)).toEqual([
+    expect(linkLines([link(), other], [], plain, false)).toEqual([
       `${ID}  web1  healthy  /srv/site = demo:site`,
       `${ID}  web1  silent   /srv/site = demo:site`,
     ]);
-    expect(linkLines([other], plain, true)[1]).toBe("    mode=one-way-safe, from=space, bwlimit=1.0 MiB/s, ignore=*.tmp, made at the hub");
+    expect(linkLines([other], [], plain, true)[1]).toBe("    mode=one-way-safe, from=space, bwlimit=1.0 MiB/s, ignore=*.tmp, made at the hub");
+    const { host: _, ...rest } = link().link;
+    const idle = { ...rest, selector: "role=nobody", enabled: false };
+    expect(linkLines([link()], [idle], plain, true).slice(3)).toEqual([
+      `${ID}  role=nobody  no host  /srv/site = demo:site`,
+      "    for hosts with role=nobody, made at the hub, switched off",
+    ]);
     expect(settingWords(LINK_SETTINGS.parse({}))).toEqual([]);
   });
 
@@ -110,7 +116,7 @@ describe("hosts of a hub", () => {
     const plan = { ...hold.plan, reason: evil, changes: [evil] };
     const text = [
       ...agentLines([agent({ program: evil, platform: evil, links: [link2] })], plain, true),
-      ...linkLines([link2], plain, true),
+      ...linkLines([link2], [link2.link], plain, true),
       ...holdLines({ ...hold, plan }, link2, NOW, plain, true),
     ].join("\n");
     expect(text).not.toContain("\u001b");

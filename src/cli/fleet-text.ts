@@ -1,5 +1,5 @@
 /** Hosts, links and held plans of a hub as a person reads them. Pure. */
-import type { AgentJson, HoldJson, LinkStateJson } from "#gateway/api/routes-links.ts";
+import type { AgentJson, HoldJson, LinkJson, LinkStateJson } from "#gateway/api/routes-links.ts";
 import { printablePath } from "#model/path.ts";
 import { formatAgo, formatBytes, formatCount, formatSpan, plural, tableLines } from "#cli/format.ts";
 import { linkPlace, settingWords } from "#cli/link-text.ts";
@@ -59,19 +59,28 @@ function skewLines(skewMs: number | undefined, paint: Paint): string[] {
   return [`  ${paint.yellow(`its clock is ${formatSpan(Math.abs(skewMs))} ${side} the hub's`)}`];
 }
 
-/** One line each, the id first, because that is what other commands take. */
-export function linkLines(links: readonly LinkStateJson[], paint: Paint, verbose: boolean): string[] {
-  const heads = tableLines(
-    links.map(({ link, host, status }) => [link.id, host, paintedStatus(status, paint), linkPlace(link)]),
-  );
+/**
+ * One line each, the id first, because that is what other commands take.
+ * @param idle links that no host has
+ */
+export function linkLines(links: readonly LinkStateJson[], idle: readonly LinkJson[], paint: Paint, verbose: boolean): string[] {
+  const heads = tableLines([
+    ...links.map(({ link, host, status }) => [link.id, host, paintedStatus(status, paint), linkPlace(link)]),
+    ...idle.map((link) => [link.id, link.host ?? link.selector ?? "", paint.yellow("no host"), linkPlace(link)]),
+  ]);
   if (!verbose) return heads;
-  return links.flatMap((one, at) => {
-    const { link } = one;
-    const whose = link.selector === undefined ? "" : `for hosts with ${link.selector}`;
-    const origin = link.origin === "host" ? "declared by the host" : "made at the hub";
-    const words = [...settingWords(link.settings), whose, origin].filter((word) => word !== "");
-    return [heads[at]!, `    ${paint.dim(words.join(", "))}`, ...stateLines(one, paint)];
-  });
+  return [
+    ...links.flatMap((one, at) => [heads[at]!, ...settingLines(one.link, paint), ...stateLines(one, paint)]),
+    ...idle.flatMap((link, at) => [heads[links.length + at]!, ...settingLines(link, paint)]),
+  ];
+}
+
+function settingLines({ settings, selector, origin, enabled }: LinkJson, paint: Paint): string[] {
+  const words = settingWords(settings);
+  if (selector !== undefined) words.push(`for hosts with ${selector}`);
+  words.push(origin === "host" ? "declared by the host" : "made at the hub");
+  if (!enabled) words.push("switched off");
+  return [`    ${paint.dim(words.join(", "))}`];
 }
 
 /** How far a link is, and what is wrong with it. */

@@ -23,9 +23,13 @@ export const linksCommand: Command = async (context) => {
   const client = openClient(context);
   const links = (await client.links()).filter(({ host }) => wanted.length === 0 || wanted.includes(host));
   if (wanted.length > 0) requireKnown(wanted, (await client.agents()).map(({ name }) => name));
+  const had = new Set(links.map(({ link }) => link.id));
+  // What nobody has is of no host, and must be found to be removed.
+  const idle = wanted.length > 0 ? [] : (await client.linkDefinitions()).filter(({ id }) => !had.has(id));
   for (const link of links) output.event({ type: "link", ...link });
-  if (links.length === 0) output.line("no link yet: syncline link add ROOT=SPACE --host HOST");
-  else if (!output.form.json) output.answer(linkLines(links, output.screen.paint, output.form.verbose).join("\n"));
+  for (const link of idle) output.event({ type: "link", link });
+  if (links.length + idle.length === 0) output.line("no link yet: syncline link add ROOT=SPACE --host HOST");
+  else if (!output.form.json) output.answer(linkLines(links, idle, output.screen.paint, output.form.verbose).join("\n"));
   return EXIT.same;
 };
 

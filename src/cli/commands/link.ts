@@ -49,7 +49,7 @@ async function remove(context: Context, given: string): Promise<void> {
 /** A beginning that only one link has will do. */
 async function wholeId(client: HubClient, given: string): Promise<string> {
   if (LINK_ID.test(given)) return given;
-  const ids = new Set((await client.links()).map(({ link }) => link.id).filter((id) => id.startsWith(given)));
+  const ids = new Set((await client.linkDefinitions()).map(({ id }) => id).filter((id) => id.startsWith(given)));
   const [id] = ids;
   if (id !== undefined && ids.size === 1) return id;
   throw usage(ids.size === 0 ? `there is no link ${given}` : `${given} begins ${ids.size} links`, "syncline links lists them");

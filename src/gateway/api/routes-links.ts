@@ -140,6 +140,16 @@ export const LINK_ROUTES: readonly AnyRoute[] = [
     handle: ({ services, who }) => Promise.resolve(json(200, { links: services.agents.links(who).map(stateJson) })),
   }),
   route({
+    id: "link.definitions",
+    method: "GET",
+    path: "/v1/links/defined",
+    summary: "Links as they were made, also those that no host has, of hosts and labels that the caller may read",
+    allowed: "known",
+    answers: { 200: { description: "All", schema: z.object({ links: z.array(LINK) }) } },
+    handle: ({ services, who }) =>
+      Promise.resolve(json(200, { links: services.agents.definitions(who).map(linkJson) })),
+  }),
+  route({
     id: "link.create",
     method: "POST",
     path: "/v1/links",

@@ -216,6 +216,11 @@ export class HubClient {
     return (await this.#json<{ links: LinkStateJson[] }>("/v1/links")).links;
   }
 
+  /** As they were made, also those that no host has. */
+  async linkDefinitions(): Promise<LinkJson[]> {
+    return (await this.#json<{ links: LinkJson[] }>("/v1/links/defined")).links;
+  }
+
   createLink(link: NewLinkJson): Promise<LinkJson> {
     return this.#json("/v1/links", { method: "POST", body: link });
   }

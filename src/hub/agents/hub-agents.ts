@@ -115,10 +115,10 @@ export class HubAgents {
       .toSorted((a, b) => a.link.createdMs - b.link.createdMs || (a.host < b.host ? -1 : 1));
   }
 
-  /** All definitions, whether a host has them or not; for who may manage all hosts. @throws {SynclineError} DENIED */
+  /** Definitions, whether a host has them or not, of those hosts and labels that the caller may read. Oldest first. */
   definitions(who: Principal): Link[] {
-    this.#options.access.require(who, "manage", { type: "host", host: "*", labels: [] });
-    return this.#options.registry.links();
+    const { registry, access } = this.#options;
+    return registry.links().filter((link) => access.decide(who, "read", this.#resourceOfLink(link)).allowed);
   }
 
   /**
