@@ -251,6 +251,7 @@ describe("commands for people", () => {
     await fleet.until("the link is kept", () => text(join(extra, "hello")) === "hello");
     await fleet.json("/v1/hosts/web1", "PATCH", { labels: ["role=db"] });
     expect(await run(0, "links", "web1")).not.toContain(id!);
+    expect(await run(0, "links")).toMatch(new RegExp(`^${id} +role=web +no host +${extra} = docs$`, "m"));
     await fleet.json("/v1/hosts/web1", "PATCH", { labels: ["role=web"] });
     await fleet.until("it is kept again", async () => (await fleet.agents())[0]?.links.length === 2);
     await run(0, "link", "set", id!.slice(0, 8), "enabled=no", "ignore=*.tmp");
@@ -331,14 +332,25 @@ describe.concurrent("what befalls them", () => {
   test("[AGENT-85] a hub that answers nothing for 90 s: edits go on, and are everywhere afterwards", async () => {
     await using fleet = await Fleet.start();
     const tree = busyTree(fleet, "frozen");
-    for (const name of ["web1", "web2"]) fleet.startAgent(name);
+    const docs = ["web1", "web2"].map((name) => fleet.root(name, "docs"));
+    for (const name of ["web1", "web2"]) fleet.startAgent(name, ["site", "docs"]);
     await converged(fleet, tree);
     fleet.process("hub").kill("SIGSTOP");
     const writing = setInterval(() => tree.step(), STEP_MS * 20);
+    // What both have written is a conflict, whose loser is kept beside the winner.
+    for (const [at, root] of docs.entries()) writeFileSync(join(root, "both.txt"), `of ${at}`);
     await Bun.sleep(FROZEN_MS);
     clearInterval(writing);
     fleet.process("hub").kill("SIGCONT");
     await converged(fleet, tree);
+    await fleet.until("both contents are on both hosts", () =>
+      docs.every((root) => {
+        const found = readdirSync(root).filter((name) => name.startsWith("both")).map((name) => text(join(root, name)));
+        return found.length === 2 && found.includes("of 0") && found.includes("of 1");
+      }),
+    );
+    await fleet.healthy("web1", "web2");
+    await fleet.expectSame("docs", "web1", "web2");
     expectNothingOdd(fleet);
   }, TEST_MS_MAX);
 });
