@@ -188,6 +188,11 @@ export class BusyTree {
     });
   }
 
+  /** Files that are there and stay as they are. */
+  keep(side: Side, count: number): void {
+    for (let at = 0; at < count; at++) this.#place(side, `shared/${this.#name(side)}`, this.#ids++, 0);
+  }
+
   /** One change by one of the two writers. */
   step(): void {
     const side: Side = this.#random.chance(0.5) ? "alpha" : "beta";

@@ -277,7 +277,7 @@ export class LinkRunner {
     if (event.type === "hold") {
       // Another plan by now: nobody approved that one.
       if (event.hash !== this.#approved) this.#approved = undefined;
-      this.#lastPlan = heldPlan(this.id, event.hash, event.reason, event.plan);
+      this.#lastPlan = heldPlan(this.id, event.hash, event.reason, event.plan, spaceSide);
       log("plan held", { link: this.id, hash: event.hash, reason: event.reason });
       onHold(this.#lastPlan);
     }

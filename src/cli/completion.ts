@@ -40,9 +40,10 @@ function takesValue(name: OptionName): boolean {
   return optionSpec(name).type !== "flag";
 }
 
-/** Fixed operands of a command: shells, command names. */
+/** Fixed operands of a command: its own words, shells, command names. */
 function operandWords(name: CommandName): readonly string[] {
-  const kind = commandSpec(name).complete;
+  const { complete: kind, words } = commandSpec(name);
+  if (words !== undefined) return words;
   return kind === "shell" ? SHELLS : kind === "command" ? visibleCommands() : [];
 }
 

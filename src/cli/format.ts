@@ -50,6 +50,23 @@ export function formatMoment(ms: number): string {
     .replace(/\.\d+Z$/, " UTC");
 }
 
+/** "now", "3 s", "5 min", "2 h", "12 days": how long something is, or is ago, in one number. */
+export function formatSpan(ms: number): string {
+  const seconds = ms / 1000;
+  if (seconds < 1) return "now";
+  if (seconds < 59.5) return `${Math.round(seconds)} s`;
+  if (seconds < 59.5 * 60) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 47.5 * 3600) return `${Math.round(seconds / 3600)} h`;
+  return plural(seconds / 86_400, "day");
+}
+
+/** "just now", "3 s ago". Of a moment to come "in 3 days". */
+export function formatAgo(ms: number): string {
+  const span = formatSpan(Math.abs(ms));
+  if (span === "now") return "just now";
+  return ms < 0 ? `in ${span}` : `${span} ago`;
+}
+
 /** Cuts the middle out of a path so that it takes `width` columns at most; the file name survives longest. */
 export function shortenPath(path: string, width: number): string {
   const text = printablePath(path);

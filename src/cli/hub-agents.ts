@@ -43,8 +43,8 @@ export async function startAgents(parts: HubAgentsParts): Promise<RunningAgents>
     listener,
     access,
     clock: host.clock,
-    removeIdentity: (who, name) => access.hosts.remove({ id: who.id }, name),
-    setLabels: (who, name, labels) => access.hosts.setLabels({ id: who.id }, name, labels),
+    removeIdentity: (by, name) => access.hosts.remove(by, name),
+    setLabels: (by, name, labels) => access.hosts.setLabels(by, name, labels),
   });
   return { agents, listener };
 

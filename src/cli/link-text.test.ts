@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { parseLink } from "#cli/link-text.ts";
+import { parseLink, parseLinkChange } from "#cli/link-text.ts";
 
 test("[AGENT-40] a link is read from its end: roots may hold = and ,", () => {
   expect(parseLink("/srv/site=demo")).toMatchObject({
@@ -17,5 +17,16 @@ test("[AGENT-40] a link is read from its end: roots may hold = and ,", () => {
 test("[AGENT-40] what is no link is refused with its form", () => {
   for (const text of ["", "/a", "=demo", "/a=", "/a=Demo", "/a=demo:../x", "/a=demo,mode=both", "/a=demo,sttle=immediate", "/a=demo,mode=one-way-safe,mode=one-way-safe", "/a=demo,bwlimit=x", "/a=demo,window=8-9"]) {
     expect(() => parseLink(text)).toThrow(expect.objectContaining({ code: "USAGE" }));
+  }
+});
+
+test("[CLI-47] a change of a link holds what is named and nothing else", () => {
+  expect(parseLinkChange(["settle=debounce", "enabled=no"])).toEqual({ enabled: false, settings: { settle: "debounce" } });
+  expect(parseLinkChange(["root=/a", "space=demo", "prefix=/x/"])).toEqual({ root: "/a", space: "demo", prefix: "x" });
+  expect(parseLinkChange(["ignore=*.a", "ignore=b", "bwlimit=", "window="])).toEqual({
+    settings: { ignore: ["*.a", "b"], bytesPerSecond: null, windows: [] },
+  });
+  for (const words of [["settle"], ["settle=fast"], ["enabled=maybe"], ["space=a", "space=b"], ["speed=1"], ["window=8-9"]]) {
+    expect(() => parseLinkChange(words)).toThrow(expect.objectContaining({ code: "USAGE" }));
   }
 });

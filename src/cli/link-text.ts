@@ -1,51 +1,125 @@
-/** A link as a person writes it: ROOT=SPACE[:PREFIX][,KEY=VALUE...]. */
+/** A link as a person writes it: ROOT=SPACE[:PREFIX][,KEY=VALUE...]; and as it is shown. */
 import { resolve } from "node:path";
 import { SynclineError } from "#model/error.ts";
-import { parseRate, usage } from "#cli/values.ts";
-import { DECLARED_LINK, type DeclaredLink, LINK_SETTINGS, checked } from "#hub/agents/link.ts";
+import { printablePath } from "#model/path.ts";
+import { parseChoice, parseRate, usage } from "#cli/values.ts";
+import { formatBytes } from "#cli/format.ts";
+import { DECLARED_LINK, type DeclaredLink, LINK_SETTINGS, type LinkSettings, checked } from "#hub/agents/link.ts";
 
 const OPTION = /,(mode|from|settle|conflict|bwlimit|ignore|window)=([^,]*)$/;
 const FORM = "write ROOT=SPACE[:PREFIX][,mode=…,settle=…], like /srv/site=demo:site,settle=immediate";
+const SETTING_KEYS = ["mode", "from", "settle", "conflict", "bwlimit", "ignore", "window"];
+const CHANGE_KEYS = [...SETTING_KEYS, "root", "space", "prefix", "enabled"];
 
 /**
  * Options are taken off the end, one by one, and SPACE is what follows the last "=" before them: a root may hold "=" and
  * "," itself.
+ * @param option what messages call it
  * @throws {SynclineError} USAGE
  */
-export function parseLink(text: string): DeclaredLink {
-  const settings: Record<string, unknown> = {};
-  const lists: Record<"ignore" | "windows", string[]> = { ignore: [], windows: [] };
+export function parseLink(text: string, option = "--link"): DeclaredLink {
+  const pairs: [string, string][] = [];
   let rest = text;
   for (let match = OPTION.exec(rest); match !== null; match = OPTION.exec(rest)) {
     const [whole, key, value] = match as unknown as [string, string, string];
     rest = rest.slice(0, -whole.length);
-    if (key === "ignore") lists.ignore.unshift(value);
-    else if (key === "window") lists.windows.unshift(value);
-    else if (key in settings) throw usage(`--link: ${key} is given twice`);
-    else settings[key] = value;
+    pairs.unshift([key, value]);
   }
   const word = /,([a-z]+)=[^,=/]*$/.exec(rest)?.[1];
   if (word !== undefined) {
-    throw usage(`--link: unknown option "${word}"`, "there are mode, from, settle, conflict, bwlimit, ignore and window");
+    throw usage(`${option}: unknown option "${word}"`, "there are mode, from, settle, conflict, bwlimit, ignore and window");
   }
   const equals = rest.lastIndexOf("=");
-  if (equals <= 0) throw usage(`--link: "${text}" does not say which space`, FORM);
+  if (equals <= 0) throw usage(`${option}: "${text}" does not say which space`, FORM);
   const [space = "", ...prefix] = rest.slice(equals + 1).split(":");
-  const { bwlimit, ...others } = settings;
-  const all = { ...others, ...lists, ...(typeof bwlimit === "string" ? { bytesPerSecond: parseRate(bwlimit) } : {}) };
   try {
     return checked(
       DECLARED_LINK,
       {
         root: resolve(rest.slice(0, equals)),
         space,
-        prefix: prefix.join(":").replace(/^\/+|\/+$/g, ""),
-        settings: checked(LINK_SETTINGS, all, "settings"),
+        prefix: trimmed(prefix.join(":")),
+        settings: checked(LINK_SETTINGS, settingsOf(pairs, option), "settings"),
       },
-      "--link",
+      option,
     );
   } catch (error) {
-    if (error instanceof SynclineError) throw usage(`--link: ${error.message.replace(/^--link: /, "")}`, FORM);
-    throw error;
+    throw explained(error, option);
   }
+}
+
+const trimmed = (prefix: string): string => prefix.replace(/^\/+|\/+$/g, "");
+
+function explained(error: unknown, option: string): unknown {
+  if (!(error instanceof SynclineError)) return error;
+  const message = error.message.startsWith(`${option}: `) ? error.message : `${option}: ${error.message}`;
+  return usage(message, error.hint ?? FORM);
+}
+
+/** Only what is named; nothing is checked but that it is named once. */
+function settingsOf(pairs: readonly (readonly [string, string])[], option: string): Record<string, unknown> {
+  const settings: Record<string, unknown> = {};
+  for (const [key, value] of pairs) {
+    if (key === "ignore" || key === "window") {
+      const name = key === "ignore" ? "ignore" : "windows";
+      const before = (settings[name] ?? []) as string[];
+      settings[name] = value === "" ? before : [...before, value];
+      continue;
+    }
+    const name = key === "bwlimit" ? "bytesPerSecond" : key;
+    if (name in settings) throw usage(`${option}: ${key} is given twice`);
+    settings[name] = key !== "bwlimit" ? value : value === "" ? null : parseRate(value);
+  }
+  return settings;
+}
+
+export type LinkChange = {
+  root?: string;
+  space?: string;
+  prefix?: string;
+  enabled?: boolean;
+  settings?: Partial<LinkSettings>;
+};
+
+/** "KEY=VALUE" words of `syncline link set`. @throws {SynclineError} USAGE */
+export function parseLinkChange(words: readonly string[]): LinkChange {
+  const change: Record<string, unknown> = {};
+  const pairs: [string, string][] = [];
+  for (const word of words) {
+    const equals = word.indexOf("=");
+    if (equals < 0) throw usage(`"${word}" is no KEY=VALUE`, `keys: ${CHANGE_KEYS.join(", ")}`);
+    const key = parseChoice(word.slice(0, equals), CHANGE_KEYS);
+    const value = word.slice(equals + 1);
+    if (SETTING_KEYS.includes(key)) {
+      pairs.push([key, value]);
+      continue;
+    }
+    if (key in change) throw usage(`${key} is given twice`);
+    change[key] = key === "enabled" ? parseChoice(value, ["yes", "no"]) === "yes" : key === "prefix" ? trimmed(value) : value;
+  }
+  const given = settingsOf(pairs, "link");
+  try {
+    const all = checked(LINK_SETTINGS, given, "link") as Record<string, unknown>;
+    const settings = Object.fromEntries(Object.keys(given).map((name) => [name, all[name]]));
+    return { ...change, ...(pairs.length === 0 ? {} : { settings }) };
+  } catch (error) {
+    throw explained(error, "link");
+  }
+}
+
+/** "/srv/site = demo:site". */
+export function linkPlace({ root, space, prefix }: { root: string; space: string; prefix: string }): string {
+  return `${printablePath(root)} = ${space}${prefix === "" ? "" : `:${printablePath(prefix)}`}`;
+}
+
+/** What is not as it is unless said otherwise: "mode=one-way-safe, from=space". */
+export function settingWords(settings: LinkSettings): string[] {
+  const { mode, from, settle, conflict, ignore, windows, bytesPerSecond } = settings;
+  const usual = LINK_SETTINGS.parse({});
+  const words = Object.entries({ mode, from, settle, conflict })
+    .filter(([key, value]) => value !== usual[key as "mode"])
+    .map(([key, value]) => `${key}=${value}`);
+  if (bytesPerSecond !== null) words.push(`bwlimit=${formatBytes(bytesPerSecond)}/s`);
+  words.push(...windows.map((window) => `window="${window}"`), ...ignore.map((line) => `ignore=${printablePath(line)}`));
+  return words;
 }

@@ -194,6 +194,11 @@ export const OPTIONS = {
   message: { type: "text", value: "TEXT", lineOnly: true, help: "say why; kept in the journal" },
   recursive: { type: "flag", short: "r", lineOnly: true, help: "with everything below it" },
   quota: { type: "text", value: "SIZE", lineOnly: true, help: "bytes that the files of the space may take (10GiB)" },
+  yes: { type: "flag", short: "y", lineOnly: true, help: "do not ask" },
+  host: { type: "text", value: "HOST", lineOnly: true, help: "the host that gets the link" },
+  label: { type: "list", value: "LABEL", lineOnly: true, help: "like role=web: hosts that have it, or are to have it" },
+  uses: { type: "text", value: "N", lineOnly: true, help: "so many hosts may join with it", fallback: "any number" },
+  expires: { type: "text", value: "WHEN", lineOnly: true, help: "after 90d, or at a time", fallback: "never" },
   config: { type: "text", value: "FILE", complete: "file", help: "configuration of the hub (YAML)" },
   data: { type: "text", value: "DIR", complete: "dir", help: "where the hub, or the agent, keeps all it has" },
   "sync-listen": { type: "text", ...hubOption("syncListen") },
@@ -235,6 +240,8 @@ export type CommandSpec = {
   readonly max: number;
   readonly options: readonly OptionName[];
   readonly complete?: "side" | "dir" | "shell" | "command";
+  /** What its first operand can be. */
+  readonly words?: readonly string[];
   readonly hidden?: true;
   readonly details?: readonly string[];
   readonly examples?: readonly string[];
@@ -378,6 +385,7 @@ export const COMMANDS = {
     operands: "check | show | explain KEY",
     min: 1,
     max: 2,
+    words: ["check", "show", "explain"],
     options: [...HUB_CONFIG, ...COMMON],
     details: ["check also reads the bootstrap file. explain prints every place that says something of a key."],
     examples: ["syncline config check --config hub.yaml", "syncline config explain listen"],
@@ -387,6 +395,7 @@ export const COMMANDS = {
     operands: "list | show NAME | create NAME | rename NAME NEW | quota NAME | delete NAME | undelete NAME",
     min: 1,
     max: 3,
+    words: ["list", "show", "create", "rename", "quota", "delete", "undelete"],
     options: ["quota", ...CLIENT],
     examples: ["syncline space create site --quota 10GiB --token-file token"],
   },
@@ -443,6 +452,90 @@ export const COMMANDS = {
     max: 1,
     options: ["to", "dry-run", "message", ...CLIENT],
     examples: ["syncline restore site:docs --to 2026-11-20T12:00:00Z --dry-run", "syncline restore site --to @friday"],
+  },
+  agents: {
+    summary: "show the hosts of a hub: how each is, and when it was last heard",
+    operands: "[HOST...]",
+    min: 0,
+    max: 1000,
+    options: [...CLIENT],
+    details: [
+      "With --verbose the links of each host: what is behind, in conflict or wrong, and what to do.",
+      "Exit: 0 all are well, 1 one needs attention, 3 the hub cannot be asked.",
+    ],
+    examples: ["syncline agents --verbose --hub https://hub.example.com:7830 --token-file token"],
+  },
+  links: {
+    summary: "list the links of a hub: which directory of which host follows what",
+    operands: "[HOST...]",
+    min: 0,
+    max: 1000,
+    options: [...CLIENT],
+    details: ["With --verbose their settings and how far each is."],
+  },
+  link: {
+    summary: "give hosts links, change and remove them",
+    operands: "add ROOT=SPACE[:PREFIX][,KEY=VALUE...] | set LINK KEY=VALUE... | remove LINK",
+    min: 2,
+    max: 32,
+    words: ["add", "set", "remove"],
+    options: ["host", "label", ...CLIENT],
+    details: [
+      "LINK is the id that syncline links shows, or a beginning that only it has.",
+      "Keys: mode, from, settle, conflict, bwlimit, ignore, window as in syncline help agent; set also knows root, " +
+        "space, prefix and enabled (yes or no). Nothing behind the = takes a bwlimit, ignore or window away.",
+      "Removing a link leaves the files on both sides as they are.",
+    ],
+    examples: [
+      "syncline link add /srv/www=demo:site,mode=one-way-safe --label role=web",
+      "syncline link set 1fa8df15 settle=debounce enabled=no",
+    ],
+  },
+  holds: {
+    summary: "list plans that the brake has stopped and that wait for a person",
+    operands: "",
+    min: 0,
+    max: 0,
+    options: [...CLIENT],
+    details: ["With --verbose every path. Exit: 0 none waits, 2 one does."],
+  },
+  approve: {
+    summary: "let exactly one held plan be carried out",
+    operands: "LINK HOST HASH",
+    min: 3,
+    max: 3,
+    options: ["yes", ...CLIENT],
+    details: ["It shows the plan and asks. When another plan is held there by now, nothing is done."],
+  },
+  token: {
+    summary: "make, list and revoke the tokens of users",
+    operands: "create USER NAME | list [USER] | revoke ID",
+    min: 1,
+    max: 3,
+    words: ["create", "list", "revoke"],
+    options: ["expires", ...CLIENT],
+    details: ["The value of a new token is printed this once, alone on standard output with --quiet."],
+    examples: ["syncline token create ann laptop --expires 90d --quiet > token"],
+  },
+  "join-token": {
+    summary: "make, list and revoke the tokens with which hosts join",
+    operands: "create | list | revoke ID",
+    min: 1,
+    max: 2,
+    words: ["create", "list", "revoke"],
+    options: ["label", "uses", "expires", ...CLIENT],
+    details: ["Hosts that join with it get its labels. Those that have joined stay when it is revoked."],
+    examples: ["syncline join-token create --label role=web --uses 10 --expires 1d --quiet > join"],
+  },
+  access: {
+    summary: "say whether a user may do something, and which rule decides",
+    operands: "explain USER ACTION TYPE:NAME[:PATH]",
+    min: 4,
+    max: 4,
+    words: ["explain"],
+    options: [...CLIENT],
+    details: ["Exit: 0 allowed, 1 denied."],
+    examples: ["syncline access explain ann write space:site:docs/index.html"],
   },
   demo: {
     summary: "keep two sample folders the same and watch it happen",

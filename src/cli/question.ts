@@ -5,7 +5,7 @@ import type { Output } from "#cli/output.ts";
 const ANSWER_BYTES_MAX = 256;
 
 /** Asks yes or no on the terminal; undefined where nobody could answer: no terminal, NDJSON, quiet. */
-export function askTrust(output: Output): ((question: string) => Promise<boolean>) | undefined {
+export function askYesNo(output: Output): ((question: string) => Promise<boolean>) | undefined {
   if (!output.forPeople || !output.screen.out.isTty || process.stdin.isTTY !== true) return undefined;
   return async (question) => {
     output.progress.clear();

@@ -130,8 +130,8 @@ export class AgentHub implements AsyncDisposable {
     this.#port = listener.port;
     const agents = await HubAgents.open({
       registry, listener, access, clock,
-      removeIdentity: (who, name) => access.hosts.remove({ id: who.id }, name),
-      setLabels: (who, name, labels) => access.hosts.setLabels({ id: who.id }, name, labels),
+      removeIdentity: (by, name) => access.hosts.remove(by, name),
+      setLabels: (by, name, labels) => access.hosts.setLabels(by, name, labels),
     });
     this.#parts = { agents, db, chunks, access, spaces, registry, listener };
   }

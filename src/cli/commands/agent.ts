@@ -23,7 +23,7 @@ export const agentCommand: Command = async (context) => {
       joinTokenFile: given["join-token-file"],
       fingerprint: given.fingerprint,
       acceptNew: given["accept-new"] ?? false,
-      links: (given.link ?? []).map(parseLink),
+      links: (given.link ?? []).map((text) => parseLink(text)),
       ignore: given.exclude ?? [],
       hooks: {
         before: given["hook-before"],

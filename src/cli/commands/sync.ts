@@ -4,7 +4,7 @@ import { type Pair, type PairRequest, openHost, runPair, sideText } from "#cli/e
 import { exitOfSummary } from "#cli/exit-code.ts";
 import { shellWord } from "#cli/format.ts";
 import type { Given } from "#cli/parse.ts";
-import { askTrust } from "#cli/question.ts";
+import { askYesNo } from "#cli/question.ts";
 import { registerRun } from "#cli/run-register.ts";
 import { sessionOptions } from "#cli/session-options.ts";
 import { NOTHING_DONE, SessionReport, changesOf } from "#cli/session-report.ts";
@@ -54,7 +54,7 @@ export async function runReported(context: Context, run: ReportedRun): Promise<S
     host,
     given: run.given,
     stateDir: context.stateDir(),
-    askTrust: askTrust(output),
+    askTrust: askYesNo(output),
   };
   const register = (summary: Summary): void => {
     const { runId, result, conflicts, problems, seconds } = summary;

@@ -9,7 +9,7 @@ import { type Pair, comparePair, openHost, sideText } from "#cli/engine.ts";
 import { EXIT } from "#cli/exit-code.ts";
 import { formatBytes, formatSeconds, plural } from "#cli/format.ts";
 import { describeEntry } from "#cli/plan-text.ts";
-import { askTrust } from "#cli/question.ts";
+import { askYesNo } from "#cli/question.ts";
 import { NO_BRAKE } from "#cli/session-options.ts";
 import { usage } from "#cli/values.ts";
 import { verifyManifest } from "#cli/commands/verify-manifest.ts";
@@ -52,7 +52,7 @@ async function verifySides(context: Context, pair: Pair): Promise<number> {
     stateDir: context.stateDir(),
     host: await openHost(),
     signal,
-    askTrust: askTrust(output),
+    askTrust: askYesNo(output),
   };
   let plan: Plan | undefined;
   let problems = 0;

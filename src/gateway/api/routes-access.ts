@@ -39,6 +39,8 @@ const TOKEN = z
     used: TIME.optional().describe("To the minute"),
   })
   .meta({ id: "Token" });
+export type TokenJson = z.infer<typeof TOKEN>;
+
 const AUDIT = z
   .object({
     seq: SEQUENCE,

@@ -24,6 +24,8 @@ const JOIN_TOKEN = z
   })
   .meta({ id: "JoinToken" });
 
+export type JoinTokenJson = z.infer<typeof JOIN_TOKEN>;
+
 const iso = (ms: number): string => new Date(ms).toISOString();
 
 const hostJson = ({ name, labels, enrolledMs }: Host): z.infer<typeof HOST> => ({
@@ -71,7 +73,8 @@ export const HOST_ROUTES: readonly AnyRoute[] = [
     body: z.strictObject({ labels: LABELS }),
     answers: { 204: { description: "Changed" } },
     async handle(call) {
-      await call.services.access.hosts.setLabels(actorOf(call), call.params.name, call.body.labels);
+      const { services, who, params, body } = call;
+      await services.agents.setLabels(who, params.name, body.labels, actorOf(call));
       return nothing();
     },
   }),
@@ -79,12 +82,12 @@ export const HOST_ROUTES: readonly AnyRoute[] = [
     id: "host.remove",
     method: "DELETE",
     path: "/v1/hosts/{name}",
-    summary: "Remove a host: its certificates are refused from the answer on",
+    summary: "Remove a host with its own links: its certificates are refused from the answer on; its files stay",
     allowed: ({ params }) => onHost("manage", params.name),
     params: z.object({ name: NAME }),
     answers: { 204: { description: "Gone" } },
     async handle(call) {
-      await call.services.access.hosts.remove(actorOf(call), call.params.name);
+      await call.services.agents.removeHost(call.who, call.params.name, actorOf(call));
       return nothing();
     },
   }),

@@ -1,6 +1,7 @@
 /** Agents on their hosts, the links that they keep, and the plans that wait for a person. */
 import * as z from "zod";
 import type { HostView, LinkView } from "#hub/agents/hub-agents.ts";
+import { HELD_PLAN, LINK_STATE as AGENT_STATE } from "#hub/agents/control.ts";
 import { LINK_SETTINGS, type LinkSettings } from "#hub/agents/link.ts";
 import type { Hold, Link } from "#hub/agents/registry.ts";
 import { type AnyRoute, json, nothing, route } from "#gateway/api/route.ts";
@@ -17,7 +18,7 @@ const LINK = z
     root: z.string(),
     space: z.string(),
     prefix: z.string(),
-    settings: z.record(z.string(), z.unknown()),
+    settings: LINK_SETTINGS,
     enabled: z.boolean(),
     generation: z.int(),
     origin: z.enum(["hub", "host"]).describe("host: declared by the host itself"),
@@ -32,7 +33,7 @@ const LINK_STATE = z
     status: z.string().describe("healthy only when it is heard, up to date, not halted and not held"),
     lagMs: z.int().describe("For how long it has had something to carry over"),
     heardAgoMs: z.int().optional().describe("Absent: never"),
-    state: z.record(z.string(), z.unknown()).optional().describe("What the agent said last"),
+    state: AGENT_STATE.optional().describe("What the agent said last"),
   })
   .meta({ id: "LinkState" });
 
@@ -53,12 +54,17 @@ const HOLD = z
   .object({
     link: z.string(),
     host: z.string(),
-    plan: z.record(z.string(), z.unknown()),
+    plan: HELD_PLAN,
     held: TIME,
     approvedBy: z.string().optional(),
     approved: TIME.optional(),
   })
   .meta({ id: "Hold" });
+
+export type LinkJson = z.infer<typeof LINK>;
+export type LinkStateJson = z.infer<typeof LINK_STATE>;
+export type AgentJson = z.infer<typeof AGENT>;
+export type HoldJson = z.infer<typeof HOLD>;
 
 /** Single settings; what is not named stays as it is, and is not given its default. */
 const SETTINGS_CHANGE = z.record(z.string(), z.unknown()).transform((given, context): Partial<LinkSettings> => {
@@ -106,7 +112,7 @@ function holdJson({ link, host, plan, heldMs, approvedBy, approvedMs }: Hold): z
   return {
     link,
     host,
-    plan: { ...plan },
+    plan,
     held: iso(heldMs),
     ...(approvedBy === undefined ? {} : { approvedBy }),
     ...(approvedMs === undefined ? {} : { approved: iso(approvedMs) }),
@@ -132,6 +138,16 @@ export const LINK_ROUTES: readonly AnyRoute[] = [
     allowed: "known",
     answers: { 200: { description: "All", schema: z.object({ links: z.array(LINK_STATE) }) } },
     handle: ({ services, who }) => Promise.resolve(json(200, { links: services.agents.links(who).map(stateJson) })),
+  }),
+  route({
+    id: "link.definitions",
+    method: "GET",
+    path: "/v1/links/defined",
+    summary: "Links as they were made, also those that no host has, of hosts and labels that the caller may read",
+    allowed: "known",
+    answers: { 200: { description: "All", schema: z.object({ links: z.array(LINK) }) } },
+    handle: ({ services, who }) =>
+      Promise.resolve(json(200, { links: services.agents.definitions(who).map(linkJson) })),
   }),
   route({
     id: "link.create",

@@ -5,7 +5,11 @@
 import type * as z from "zod";
 import { type ErrorCode, SynclineError } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
+import type { LinkSettings } from "#hub/agents/link.ts";
 import type { ProblemJson } from "#gateway/api/problem.ts";
+import type { TokenJson } from "#gateway/api/routes-access.ts";
+import type { JoinTokenJson } from "#gateway/api/routes-hosts.ts";
+import type { AgentJson, HoldJson, LinkJson, LinkStateJson } from "#gateway/api/routes-links.ts";
 import type {
   JournalJson,
   RestorePointJson,
@@ -20,6 +24,7 @@ const TRIES_MAX = 3;
 /** Entries asked for at once. */
 const PAGE_ROWS = 1000;
 const VERSIONS_PAGE = 100;
+const TOKENS_PAGE = 1000;
 
 export type SettingsJson = z.input<typeof SETTINGS_JSON>;
 export type WhoJson = { id: string; kind: string; name: string; roles: string[]; scoped: boolean };
@@ -31,6 +36,11 @@ export type RestoreAnswer = {
   notDone: { path: string; status: string; code?: string; message?: string }[];
   notDoneCount: number;
 };
+
+/** What a link is made of; of a change only what changes. */
+export type LinkTarget = { root: string; space: string; prefix: string };
+export type NewLinkJson = LinkTarget & { host?: string | undefined; selector?: string | undefined; settings: LinkSettings };
+export type LinkChangeJson = Partial<LinkTarget> & { settings?: Partial<LinkSettings>; enabled?: boolean };
 
 export type HubClientOptions = {
   /** "http://127.0.0.1:7830", without a path. */
@@ -196,7 +206,89 @@ export class HubClient {
     return answer.restorePoints;
   }
 
+  // Agents, links, held plans
+
+  async agents(): Promise<AgentJson[]> {
+    return (await this.#json<{ agents: AgentJson[] }>("/v1/agents")).agents;
+  }
+
+  async links(): Promise<LinkStateJson[]> {
+    return (await this.#json<{ links: LinkStateJson[] }>("/v1/links")).links;
+  }
+
+  /** As they were made, also those that no host has. */
+  async linkDefinitions(): Promise<LinkJson[]> {
+    return (await this.#json<{ links: LinkJson[] }>("/v1/links/defined")).links;
+  }
+
+  createLink(link: NewLinkJson): Promise<LinkJson> {
+    return this.#json("/v1/links", { method: "POST", body: link });
+  }
+
+  updateLink(id: string, change: LinkChangeJson): Promise<LinkJson> {
+    return this.#json(`/v1/links/${percentEncode(id)}`, { method: "PATCH", body: change });
+  }
+
+  async removeLink(id: string): Promise<void> {
+    await this.#ask(`/v1/links/${percentEncode(id)}`, { method: "DELETE" });
+  }
+
+  async holds(): Promise<HoldJson[]> {
+    return (await this.#json<{ holds: HoldJson[] }>("/v1/holds")).holds;
+  }
+
+  approve(link: string, host: string, hash: string): Promise<HoldJson> {
+    const url = `/v1/holds/${percentEncode(link)}/${percentEncode(host)}/approve`;
+    return this.#json(url, { method: "POST", body: { hash } });
+  }
+
+  // Tokens and rights
+
+  /** By id. */
+  tokens(user?: string): AsyncGenerator<TokenJson> {
+    return this.#pages("/v1/tokens", "tokens", { user });
+  }
+
+  /** @param expires RFC 3339; undefined: never */
+  createToken(user: string, name: string, expires?: string): Promise<{ token: TokenJson; value: string }> {
+    return this.#json("/v1/tokens", { method: "POST", body: { user, name, expires } });
+  }
+
+  async revokeToken(id: string): Promise<void> {
+    await this.#ask(`/v1/tokens/${percentEncode(id)}`, { method: "DELETE" });
+  }
+
+  /** By id. */
+  joinTokens(): AsyncGenerator<JoinTokenJson> {
+    return this.#pages("/v1/join-tokens", "joinTokens", {});
+  }
+
+  createJoinToken(
+    options: { labels: readonly string[]; uses?: number | undefined; expires?: string | undefined },
+  ): Promise<{ joinToken: JoinTokenJson; value: string }> {
+    return this.#json("/v1/join-tokens", { method: "POST", body: options });
+  }
+
+  async revokeJoinToken(id: string): Promise<void> {
+    await this.#ask(`/v1/join-tokens/${percentEncode(id)}`, { method: "DELETE" });
+  }
+
+  explain(
+    question: { user: string; action: string; type: string; name: string; path?: string | undefined },
+  ): Promise<{ allowed: boolean; reason: string }> {
+    return this.#json("/v1/access/explain", { method: "POST", body: question });
+  }
+
   // ----------------------------------------------------------------
+
+  async *#pages<T>(path: string, rows: string, query: Record<string, string | undefined>): AsyncGenerator<T> {
+    let after: string | undefined;
+    do {
+      const page: Record<string, unknown> = await this.#json(path, { query: { ...query, after, limit: TOKENS_PAGE } });
+      yield* page[rows] as T[];
+      after = page["nextAfter"] as string | undefined;
+    } while (after !== undefined);
+  }
 
   async #json<T>(path: string, ask: Ask = {}): Promise<T> {
     const response = await this.#ask(path, ask);

@@ -3,6 +3,7 @@
  * are by the hub's own clock.
  */
 import type { Access, Principal, Resource } from "#access/access.ts";
+import type { Actor } from "#access/audit.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
 import type { LinkState } from "#hub/agents/control.ts";
@@ -37,8 +38,9 @@ export type HubAgentsOptions = {
   readonly access: Access;
   readonly clock: Clock;
   /** Ends what the host may do: its certificates, its name. @throws {SynclineError} NOT_FOUND */
-  readonly removeIdentity: (who: Principal, host: string) => Promise<void>;
-  readonly setLabels: (who: Principal, host: string, labels: readonly string[]) => Promise<void>;
+  readonly removeIdentity: (by: Actor, host: string) => Promise<void>;
+  /** @throws {SynclineError} NOT_FOUND, USAGE */
+  readonly setLabels: (by: Actor, host: string, labels: readonly string[]) => Promise<void>;
 };
 
 /** Which hosts a link is for. */
@@ -75,20 +77,34 @@ export class HubAgents {
     return this.#view(this.#readable(who, name));
   }
 
-  /** Its certificates and its own links go; its files stay. @throws {SynclineError} NOT_FOUND, DENIED */
-  async removeHost(who: Principal, name: string): Promise<void> {
+  /**
+   * Its certificates and its own links go; its files stay. Also when a crash has left only one half of it.
+   * @param by whom the audit log names
+   * @throws {SynclineError} NOT_FOUND, DENIED
+   */
+  async removeHost(who: Principal, name: string, by: Actor = { id: who.id }): Promise<void> {
     const { registry, listener, access, removeIdentity } = this.#options;
-    access.require(who, "manage", resourceOf(this.#readable(who, name)));
-    await removeIdentity(who, name);
+    const isKnown = registry.host(name) !== undefined;
+    access.require(who, "manage", isKnown ? resourceOf(this.#readable(who, name)) : this.#resourceOfHost(name));
+    try {
+      await removeIdentity(by, name);
+    } catch (error) {
+      const isGone = error instanceof SynclineError && error.code === "NOT_FOUND";
+      if (!isGone || !isKnown) throw error;
+    }
     await registry.removeHost(name);
     listener.presence.forget(name);
   }
 
-  /** @throws {SynclineError} NOT_FOUND, DENIED, USAGE */
-  async setLabels(who: Principal, name: string, labels: readonly string[]): Promise<HostView> {
+  /**
+   * Links for labels begin and end on the host at once.
+   * @param by whom the audit log names
+   * @throws {SynclineError} NOT_FOUND, DENIED, USAGE
+   */
+  async setLabels(who: Principal, name: string, labels: readonly string[], by: Actor = { id: who.id }): Promise<HostView> {
     const { registry, access, setLabels } = this.#options;
-    access.require(who, "manage", resourceOf(this.#readable(who, name)));
-    await setLabels(who, name, labels);
+    access.require(who, "manage", this.#resourceOfHost(name));
+    await setLabels(by, name, labels);
     return this.#view(await registry.setLabels(name, labels));
   }
 
@@ -99,10 +115,10 @@ export class HubAgents {
       .toSorted((a, b) => a.link.createdMs - b.link.createdMs || (a.host < b.host ? -1 : 1));
   }
 
-  /** All definitions, whether a host has them or not; for who may manage all hosts. @throws {SynclineError} DENIED */
+  /** Definitions, whether a host has them or not, of those hosts and labels that the caller may read. Oldest first. */
   definitions(who: Principal): Link[] {
-    this.#options.access.require(who, "manage", { type: "host", host: "*", labels: [] });
-    return this.#options.registry.links();
+    const { registry, access } = this.#options;
+    return registry.links().filter((link) => access.decide(who, "read", this.#resourceOfLink(link)).allowed);
   }
 
   /**
@@ -203,7 +219,7 @@ export class HubAgents {
     return {
       link,
       host,
-      status: linkStatus({ enabled, generation, heard: live, unaskedMs }),
+      status: linkStatus({ enabled, generation, heard: live, hostAgoMs: presence.heardAgoMs(host, now), unaskedMs }),
       lagMs: shown === undefined ? unaskedMs : lagMs(shown.state, shown.agoMs, unaskedMs),
       state: shown?.state,
       heardAgoMs: shown?.agoMs,

@@ -8,12 +8,14 @@ const good: LinkState = {
   problems: 0, changes: 2, syncedAgoMs: 10, digest: null, holdHash: null, error: null,
 };
 const status = (state: Partial<LinkState>, more: object = {}): string =>
-  linkStatus({ enabled: true, generation: 3, heard: { state: { ...good, ...state }, agoMs: 100 }, unaskedMs: 0, ...more });
+  linkStatus({ enabled: true, generation: 3, heard: { state: { ...good, ...state }, agoMs: 100 }, hostAgoMs: 100, unaskedMs: 0, ...more });
 
 describe("presence", () => {
   test("[AGENT-10] each trouble has its name, and nothing in trouble is healthy", () => {
     expect(status({})).toBe("healthy");
-    expect(status({}, { heard: undefined })).toBe("silent");
+    expect(status({}, { heard: undefined })).toBe("starting");
+    expect(status({}, { heard: undefined, hostAgoMs: undefined })).toBe("silent");
+    expect(status({}, { heard: undefined, hostAgoMs: SILENT_MS + 1 })).toBe("silent");
     expect(status({}, { heard: { state: good, agoMs: SILENT_MS + 1 } })).toBe("silent");
     expect(status({ phase: "halted" })).toBe("halted");
     expect(status({ holdHash: "abcdefabcdef" })).toBe("held");
@@ -43,7 +45,7 @@ describe("presence", () => {
     fc.assert(
       fc.property(state, fc.integer({ min: 0, max: 40_000 }), fc.integer({ min: 0, max: 20_000 }), (part, agoMs, unaskedMs) => {
         const all = { ...good, ...part };
-        if (linkStatus({ enabled: true, generation: 3, heard: { state: all, agoMs }, unaskedMs }) !== "healthy") return;
+        if (linkStatus({ enabled: true, generation: 3, heard: { state: all, agoMs }, hostAgoMs: agoMs, unaskedMs }) !== "healthy") return;
         expect(agoMs <= SILENT_MS && all.generation === 3 && all.syncedAgoMs !== null).toBe(true);
         expect(all.conflicts + all.problems + (all.holdHash === null ? 0 : 1)).toBe(0);
         expect(lagMs(all, agoMs, unaskedMs) <= BEHIND_MS).toBe(true);

@@ -36,15 +36,21 @@ export type LinkFacts = {
   readonly generation: number;
   /** What its agent said last, and how long ago; undefined: nothing since the hub began. */
   readonly heard: { readonly state: LinkState; readonly agoMs: number } | undefined;
+  /** Since the last heartbeat of its host; undefined: none since the hub began. */
+  readonly hostAgoMs: number | undefined;
   /** For how long the space has had something that the link has not asked for. */
   readonly unaskedMs: number;
   /** The space's own digest at the sequence of the link's, where it is known. */
   readonly digest?: string | undefined;
 };
 
-export function linkStatus({ enabled, generation, heard, unaskedMs, digest }: LinkFacts): LinkStatus {
+export function linkStatus({ enabled, generation, heard, hostAgoMs, unaskedMs, digest }: LinkFacts): LinkStatus {
   if (!enabled) return "disabled";
-  if (heard === undefined || heard.agoMs > SILENT_MS) return "silent";
+  if (heard === undefined) {
+    // Its agent speaks, and has not come to a link that is so new.
+    return hostAgoMs !== undefined && hostAgoMs <= SILENT_MS ? "starting" : "silent";
+  }
+  if (heard.agoMs > SILENT_MS) return "silent";
   const { state } = heard;
   if (state.phase === "halted") return "halted";
   if (state.holdHash !== null || state.phase === "held") return "held";

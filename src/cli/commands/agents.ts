@@ -1,0 +1,39 @@
+/** `syncline agents` and `syncline links`: how the hosts of a hub are, and what they keep the same. */
+import type { Command } from "#cli/context.ts";
+import { EXIT } from "#cli/exit-code.ts";
+import { agentLines, linkLines, needsAttention } from "#cli/fleet-text.ts";
+import { openClient } from "#cli/hub-client.ts";
+import { usage } from "#cli/values.ts";
+
+export const agentsCommand: Command = async (context) => {
+  const { output, parsed } = context;
+  const wanted = parsed.operands;
+  const all = await openClient(context).agents();
+  const agents = all.filter(({ name }) => wanted.length === 0 || wanted.includes(name));
+  requireKnown(wanted, all.map(({ name }) => name));
+  for (const agent of agents) output.event({ type: "agent", ...agent });
+  if (agents.length === 0) output.line("no host has joined yet: syncline join-token create, then syncline agent there");
+  else if (!output.form.json) output.answer(agentLines(agents, output.screen.paint, output.form.verbose).join("\n"));
+  return agents.some(({ status }) => needsAttention(status)) ? EXIT.problems : EXIT.same;
+};
+
+export const linksCommand: Command = async (context) => {
+  const { output, parsed } = context;
+  const wanted = parsed.operands;
+  const client = openClient(context);
+  const links = (await client.links()).filter(({ host }) => wanted.length === 0 || wanted.includes(host));
+  if (wanted.length > 0) requireKnown(wanted, (await client.agents()).map(({ name }) => name));
+  const had = new Set(links.map(({ link }) => link.id));
+  // What nobody has is of no host, and must be found to be removed.
+  const idle = wanted.length > 0 ? [] : (await client.linkDefinitions()).filter(({ id }) => !had.has(id));
+  for (const link of links) output.event({ type: "link", ...link });
+  for (const link of idle) output.event({ type: "link", link });
+  if (links.length + idle.length === 0) output.line("no link yet: syncline link add ROOT=SPACE --host HOST");
+  else if (!output.form.json) output.answer(linkLines(links, idle, output.screen.paint, output.form.verbose).join("\n"));
+  return EXIT.same;
+};
+
+function requireKnown(wanted: readonly string[], known: readonly string[]): void {
+  const missing = wanted.find((name) => !known.includes(name));
+  if (missing !== undefined) throw usage(`there is no host "${missing}"`, "syncline agents lists them");
+}
