@@ -439,7 +439,8 @@ class Life {
 
   /** P14: whatever people do elsewhere, or to the rotten file's name and mode, no other replica gets it. */
   async #rotAmongPeople(replica: Replica, path: RelPath): Promise<void> {
-    const inode = viewOf(replica).get(path)!;
+    const before = viewOf(replica);
+    const inode = before.get(path)!;
     const { mtimeNs, ctimeNs, mode } = inode;
     const rotten = inode.content!.digest();
     // One bit may be all that two small contents differ in.
@@ -449,8 +450,10 @@ class Life {
       for (let left = this.#random.int(6); left > 0; left--) person.act();
     }
     this.#clock.spend(1_000_000_000);
-    // What looks like a write is taken for one.
-    const isPlain = mode === inode.mode && viewOf(replica).get(path) === inode;
+    // What looks like a write is taken for one; so is a file that was put in the place of another.
+    const now = [...viewOf(replica)].find(([, one]) => one === inode)?.[0];
+    if (now !== undefined && now !== path && before.has(now)) return;
+    const isPlain = mode === inode.mode && now === path;
     if (inode.mtimeNs !== mtimeNs || inode.links.length > 1 || (isPlain && inode.ctimeNs !== ctimeNs)) return;
     for (const deep of [false, false, true]) {
       for (const link of this.#links) await this.#once(link, this.#random.fork(`rot ${this.#sessions}`), { deep });
