@@ -18,7 +18,7 @@ import {
   type BackupFile, type BackupManifest, type BackupPack, CHUNKS_DIR, COPIED_FILE, LOCK_FILE, MANIFEST_FILE, STATE_DIR,
   newManifest, packFileName, readCopied, readManifest, writeList,
 } from "#hub/backup/manifest.ts";
-import { UNFINISHED, openOrMake, openSource, pipe, removeIfThere, sumOf } from "#hub/backup/pipe.ts";
+import { UNFINISHED, openOrMake, openSource, pipe, removeIfThere, removeTree, sumOf } from "#hub/backup/pipe.ts";
 import type { PackPart, PackSource } from "#store/packs/pack-source.ts";
 
 export type BackupParts = {
@@ -217,24 +217,10 @@ class Backup {
     } finally {
       fs.close(chunks);
     }
-    for (const { name } of fs.list(this.#root)) if (STATE_DIR.test(name) && name !== state) removeState(fs, this.#root, name);
+    for (const { name } of fs.list(this.#root)) if (STATE_DIR.test(name) && name !== state) removeTree(fs, this.#root, name);
     removeIfThere(fs, this.#root, COPIED_FILE);
     await fs.sync(this.#root);
   }
-}
-
-/** A state has files, and one directory of files. */
-function removeState(fs: FileSystem, root: Fd, name: string): void {
-  const dir = fs.openDir(root, name);
-  try {
-    for (const item of fs.list(dir)) {
-      if (item.kind === "dir") removeState(fs, dir, item.name);
-      else fs.unlink(dir, item.name);
-    }
-  } finally {
-    fs.close(dir);
-  }
-  fs.rmdir(root, name);
 }
 
 function isThere(fs: FileSystem, dir: Fd, pack: BackupPack): boolean {

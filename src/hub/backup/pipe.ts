@@ -86,6 +86,20 @@ export function removeIfThere(fs: FileSystem, dir: Fd, name: string): void {
   }
 }
 
+/** Removes a directory that we made, with all in it. */
+export function removeTree(fs: FileSystem, parent: Fd, name: string): void {
+  const dir = fs.openDir(parent, name);
+  try {
+    for (const item of fs.list(dir)) {
+      if (item.kind === "dir") removeTree(fs, dir, item.name);
+      else fs.unlink(dir, item.name);
+    }
+  } finally {
+    fs.close(dir);
+  }
+  fs.rmdir(parent, name);
+}
+
 /** Opens a directory, which is made with mode 0700 when it is missing. */
 export function openOrMake(fs: FileSystem, dir: Fd, name: string): Fd {
   try {

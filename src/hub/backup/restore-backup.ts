@@ -9,7 +9,7 @@ import { SynclineError } from "#model/error.ts";
 import { type Fd, type FileSystem, FsError, isCode } from "#platform/file-system.ts";
 import { backupError } from "#hub/backup/make-backup.ts";
 import { type BackupManifest, type BackupPack, CHUNKS_DIR, packFileName, readManifest } from "#hub/backup/manifest.ts";
-import { openOrMake, openSource, pipe } from "#hub/backup/pipe.ts";
+import { openOrMake, openSource, pipe, removeTree } from "#hub/backup/pipe.ts";
 import { packName } from "#store/packs/pack-files.ts";
 
 export type RestoreOptions = {
@@ -49,16 +49,22 @@ export async function restoreBackup(options: RestoreOptions, signal: AbortSignal
     if (manifest === undefined) throw noBackup(backup);
     const temporary = `${name}.restoring-${options.token}`;
     fs.mkdir(parent, temporary, 0o700);
-    const made = fs.openDir(parent, temporary);
-    open.push(made);
-    const result = await new Restore(options, root, made, manifest, signal).run();
-    await finish(`${target}.restoring-${options.token}`, manifest);
-    await fs.syncAll(made);
-    // An empty directory may be there, made by whoever mounted a disk for it.
-    if (exists(fs, parent, name)) fs.rmdir(parent, name);
-    fs.rename(parent, temporary, parent, name, { replace: false });
-    await fs.sync(parent);
-    return result;
+    try {
+      const made = fs.openDir(parent, temporary);
+      open.push(made);
+      const result = await new Restore(options, root, made, manifest, signal).run();
+      await finish(`${target}.restoring-${options.token}`, manifest);
+      await fs.syncAll(made);
+      // An empty directory may be there already.
+      if (exists(fs, parent, name)) fs.rmdir(parent, name);
+      fs.rename(parent, temporary, parent, name, { replace: false });
+      await fs.sync(parent);
+      return result;
+    } catch (error) {
+      // Whoever is killed leaves it; its name says what it is.
+      if (exists(fs, parent, temporary)) removeTree(fs, parent, temporary);
+      throw error;
+    }
   } catch (error) {
     throw backupError(backup, error);
   } finally {
