@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { codeOf } from "#platform/sql/database-contract.ts";
+import { SqliteConnection } from "#platform/sql/sqlite-connection.ts";
 import { openSqlite } from "#platform/sql/sqlite.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "syncline-copy-"));
@@ -21,11 +22,11 @@ test("[BACKUP-1] a copy of the database is one moment of it, and nobody waits fo
   const add = (): Promise<unknown> =>
     db.transaction(async (sql) => {
       for (let at = 0; at < 20; at++) {
-        await sql.run("INSERT INTO things (id, size, bytes) VALUES (?, ?, ?)", [next, next, new Uint8Array(2000)]);
+        await sql.run("INSERT INTO things (id, size, bytes) VALUES (?, ?, ?)", [next, next, new Uint8Array(20_000)]);
         await sql.run("UPDATE totals SET total = total + ? WHERE id = 1", [next++]);
       }
     });
-  for (let round = 0; round < 200; round++) await add();
+  for (let round = 0; round < 80; round++) await add();
   const rowsBefore = next;
   let isCopying = true;
   let during = 0;
@@ -33,10 +34,15 @@ test("[BACKUP-1] a copy of the database is one moment of it, and nobody waits fo
     for (let at = 0; at < 3; at++) await db.copyTo(join(folder, `copy-${at}.db`), never);
     isCopying = false;
   })();
+  // What would bring the log into the file at any moment.
+  const checkpointer = new SqliteConnection(join(folder, "hub.db"));
   while (isCopying) {
     await add();
+    checkpointer.get("PRAGMA wal_checkpoint(TRUNCATE)", []);
     if (isCopying) during++;
+    await Bun.sleep(1);
   }
+  checkpointer.close();
   await copies;
   expect(during).toBeGreaterThan(0);
   await db.close();
