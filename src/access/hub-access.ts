@@ -25,7 +25,7 @@ import { Throttle } from "#access/throttle.ts";
 import { Tokens } from "#access/tokens.ts";
 import { Users } from "#access/users.ts";
 
-const SEAL_FILE = "seal.key";
+export const SEAL_FILE = "seal.key";
 
 export type AccessOptions = {
   readonly database: Database;

@@ -24,15 +24,18 @@ import { Upkeep } from "#hub/upkeep.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Host } from "#platform/host.ts";
 import { type HttpServer, serveHttp } from "#platform/net/http-server.ts";
+import type { Identity } from "#platform/net/tls-socket.ts";
 import { readPrivateFile, writePrivateFile } from "#platform/net/private-file.ts";
 import type { Database } from "#platform/sql/database.ts";
 import { migrate } from "#platform/sql/migrate.ts";
 import { openPostgres } from "#platform/sql/postgres.ts";
 import { openSqlite } from "#platform/sql/sqlite.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
+import type { PackSource } from "#store/packs/pack-source.ts";
 import { openPacks } from "#store/packs/packs.ts";
 import { type RunningAgents, startAgents } from "#cli/hub-agents.ts";
 import { bootstrapTarget, newLinkOf } from "#cli/hub-bootstrap.ts";
+import { RunningHubCare } from "#cli/hub-care.ts";
 import { HubSetup } from "#cli/hub-setup.ts";
 import { hubMetrics } from "#cli/hub-metrics.ts";
 import { parseListen } from "#cli/commands/serve.ts";
@@ -81,6 +84,7 @@ type Stores = {
   readonly database: Database;
   readonly meta: SqlMetaStore;
   readonly chunks: ChunkStore;
+  readonly packs: PackSource;
   readonly access: HubAccess;
   readonly spaces: HubSpaces;
   readonly registry: AgentRegistry;
@@ -132,7 +136,12 @@ export class HubProcess {
       const api = new Api(apiRoutes(VERSION), services);
       hubMetrics(services.metrics, stores);
       startUpkeep(options, stores, opened, closing.signal);
-      const { server, secure, host } = listen(options, stores.access, api, opened, closing.signal);
+      const { server, secure, host } = listen(options, stores.access, api, opened);
+      const useIdentity = (identity: Identity): void => {
+        running.listener.useIdentity(identity);
+        if (secure) server.useIdentity(identity);
+      };
+      void watchCertificate(options, stores.access, useIdentity, closing.signal);
       const name = host.includes(":") ? `[${host}]` : host;
       const url = `${secure ? "https" : "http"}://${name}:${server.port}`;
       const { certificate, fingerprint } = stores.access.authority;
@@ -163,7 +172,7 @@ async function openStores({ host, dataDir, config, bootstrap, log }: HubOptions,
   const meta = await SqlMetaStore.open(database, random);
   const directory = join(dataDir, "chunks");
   mkdirSync(directory, { recursive: true, mode: 0o700 });
-  const { store: chunks, recovery } = await openPacks(host, directory);
+  const { store: chunks, source: packs, recovery } = await openPacks(host, directory);
   opened.add(() => chunks.close());
   log.info("chunks opened", { ...recovery, unreadable: recovery.unreadable.length });
   const registry = await AgentRegistry.open({ db: database, clock, random });
@@ -175,9 +184,9 @@ async function openStores({ host, dataDir, config, bootstrap, log }: HubOptions,
     roles: new RoleBook(bootstrap?.roles ?? []),
     rulesOfHost: (name) => registry.rulesOfHost(name),
   });
-  const spaces = await HubSpaces.open({ meta, chunks, access, clock, random });
+  const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random });
   opened.add(() => spaces.close());
-  return { database, meta, chunks, access, spaces, registry };
+  return { database, meta, chunks, packs, access, spaces, registry };
 }
 
 async function applyFile(
@@ -195,8 +204,8 @@ async function applyFile(
 }
 
 function apiServices(
-  { host, log }: HubOptions,
-  { database, chunks, access, spaces }: Stores,
+  { host, log, dataDir }: HubOptions,
+  { database, meta, chunks, packs, access, spaces }: Stores,
   { agents, listener }: RunningAgents,
   setup: HubSetup,
   closing: AbortSignal,
@@ -209,6 +218,7 @@ function apiServices(
     spaces,
     access,
     agents,
+    care: new RunningHubCare({ host, database, chunks, packs, access, hubId: meta.hubId, dataDir }),
     hello: () => listener.hello(),
     clock: host.clock,
     random: host.random,
@@ -240,6 +250,7 @@ function startUpkeep({ host, dataDir, log }: HubOptions, stores: Stores, opened:
   const upkeep = new Upkeep({
     meta: stores.meta,
     chunks: stores.chunks,
+    audit: stores.access.audit,
     clock: host.clock,
     cursor: {
       read: () => Promise.resolve(readPrivateFile(file) || undefined),
@@ -255,11 +266,10 @@ function startUpkeep({ host, dataDir, log }: HubOptions, stores: Stores, opened:
 type Listening = { readonly server: HttpServer; readonly secure: boolean; readonly host: string };
 
 function listen(
-  { config, dataDir, host: outside, log }: HubOptions,
+  { config, dataDir, host: outside }: HubOptions,
   access: HubAccess,
   api: Api,
   opened: Opened,
-  closing: AbortSignal,
 ): Listening {
   const { host, port } = parseListen(config.listen ?? LISTEN_FALLBACK);
   const isLoopback = /^(127\.\d+\.\d+\.\d+|::1|localhost)$/.test(host);
@@ -275,7 +285,6 @@ function listen(
     handle: (request, from) => api.handle(request, from),
   });
   opened.add(() => server.stop(GRACE_MS));
-  if (secure) void watchCertificate(access, names, server, outside, log, closing);
   return { server, secure, host };
 }
 
@@ -322,22 +331,24 @@ function writePublicFile(path: string, text: string): void {
   renameSync(aside, path);
 }
 
-/** Gives the listener a new certificate before the old one ends. */
+/** Gives both listeners a new certificate before the old one ends. */
 async function watchCertificate(
+  { host, config, log }: HubOptions,
   access: HubAccess,
-  names: readonly string[],
-  server: HttpServer,
-  { clock }: Host,
-  log: ApiLog,
+  use: (identity: Identity) => void,
   closing: AbortSignal,
 ): Promise<void> {
+  /** One that could not be taken into use is tried again. */
+  let waiting: Identity | undefined;
   while (!closing.aborted) {
-    await clock.sleep(CERTIFICATE_MS, closing).catch(() => undefined);
+    await host.clock.sleep(CERTIFICATE_MS, closing).catch(() => undefined);
     if (closing.aborted) return;
     try {
-      const { identity, isNew } = access.authority.serverIdentity(names);
-      if (!isNew) continue;
-      server.useIdentity(identity);
+      const { identity, isNew } = access.authority.serverIdentity(certificateNames(config, host));
+      if (isNew) waiting = identity;
+      if (waiting === undefined) continue;
+      use(waiting);
+      waiting = undefined;
       log.info("certificate renewed", {});
     } catch (error) {
       log.error("certificate could not be renewed", { error: error instanceof Error ? error.message : String(error) });

@@ -193,6 +193,7 @@ export const OPTIONS = {
   },
   message: { type: "text", value: "TEXT", lineOnly: true, help: "say why; kept in the journal" },
   recursive: { type: "flag", short: "r", lineOnly: true, help: "with everything below it" },
+  deep: { type: "flag", lineOnly: true, help: "read every chunk, and not only whether it is there" },
   quota: { type: "text", value: "SIZE", lineOnly: true, help: "bytes that the files of the space may take (10GiB)" },
   yes: { type: "flag", short: "y", lineOnly: true, help: "do not ask" },
   host: { type: "text", value: "HOST", lineOnly: true, help: "the host that gets the link" },
@@ -366,16 +367,23 @@ export const COMMANDS = {
     details: ["Exit: 0 all well, 1 something needs attention."],
   },
   hub: {
-    summary: "keep spaces with their whole history, and serve them",
-    operands: "",
+    summary: "keep spaces with their whole history, and serve them; back up, restore and check a hub",
+    operands: "[backup DIR | restore DIR | check]",
     min: 0,
-    max: 0,
-    options: [...HUB_CONFIG, ...COMMON],
+    max: 2,
+    options: [...HUB_CONFIG, "deep", ...CLIENT],
     details: [
       "Everything is kept in the data directory unless --database names a PostgreSQL server. The first start makes a " +
         "set-up token and says how to become the first user with it.",
+      "backup and check ask a hub that runs when --token-file is given (DIR is a directory of its host), and look at " +
+        "--data themselves otherwise. A backup into the same DIR copies only what is new. restore makes the directory " +
+        "--data of a backup; exit 1: the hub works, and some bytes were damaged in the backup.",
+      "check exits with 1 when something is not what was written; --deep reads all chunks too.",
     ],
     examples: [
+      "syncline hub backup /backup/hub --token-file token",
+      "syncline hub restore /backup/hub --data /var/lib/syncline-new",
+      "syncline hub check --deep --data /var/lib/syncline",
       "syncline hub --data /var/lib/syncline --bootstrap hub.yaml",
       "syncline hub --listen 0.0.0.0:7830 --tls-names hub.example.com",
     ],

@@ -67,7 +67,7 @@ export class CommitQueue {
     this.#isRunning = false;
   }
 
-  /** False when it failed and nobody was told; never when `isLast`. */
+  /** False when it failed for what one of them is, and nobody was told; never when `isLast`. */
   async #commit(group: readonly Waiting[], isLast: boolean): Promise<boolean> {
     try {
       const manifests = new Map<ContentId, Manifest>();
@@ -76,8 +76,9 @@ export class CommitQueue {
       for (const [at, one] of group.entries()) one.done(outcomes[at]!);
       return true;
     } catch (error) {
-      if (isLast) for (const one of group) one.failed(error);
-      return isLast;
+      const isTold = isLast || concernsAll(error);
+      if (isTold) for (const one of group) one.failed(error);
+      return isTold;
     }
   }
 
@@ -101,6 +102,14 @@ async function durable(group: readonly Waiting[]): Promise<Waiting[]> {
     if (outcome.status === "rejected") one.failed(outcome.reason);
     return outcome.status === "fulfilled";
   });
+}
+
+/**
+ * The disk or the server refused: it would refuse each of them, or has made the commit and could not say so. To make it
+ * again could make it twice.
+ */
+function concernsAll(error: unknown): boolean {
+  return error instanceof SynclineError && ["DISK", "LINK_LOST"].includes(error.code);
 }
 
 function tooBusy(): SynclineError {

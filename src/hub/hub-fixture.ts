@@ -3,12 +3,18 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { type Access, type Principal, systemPrincipal } from "#access/access.ts";
+import { Audit } from "#access/audit.ts";
+import { ACCESS_MIGRATIONS } from "#access/schema.ts";
+import { SealKey } from "#access/seal-key.ts";
 import { SpaceEndpoint } from "#hub/endpoint/space-endpoint.ts";
 import { HubSpaces, seedsOf } from "#hub/hub-spaces.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
+import { SynclineError } from "#model/error.ts";
 import { openHost } from "#platform/host-bun.ts";
+import type { Database } from "#platform/sql/database.ts";
+import { migrate } from "#platform/sql/migrate.ts";
 import { openSqlite } from "#platform/sql/sqlite.ts";
-import { MemoryChunks } from "#store/memory-chunks.ts";
+import { MemoryChunkDisk, MemoryChunks } from "#store/memory-chunks.ts";
 import { DirEndpoint } from "#sync/endpoint/dir-endpoint.ts";
 import { openSqliteStore } from "#sync/index/sqlite-store.ts";
 import type { Store } from "#sync/index/store.ts";
@@ -33,24 +39,44 @@ export class TestHub implements AsyncDisposable {
   readonly spaces: HubSpaces;
   readonly meta: SqlMetaStore;
   readonly chunks: MemoryChunks;
+  readonly database: Database;
+  /** Of the chunks. */
+  readonly disk: MemoryChunkDisk;
+  readonly audit: Audit;
   readonly who: Principal = systemPrincipal("test");
   readonly host = openHost();
 
-  private constructor(dir: string, spaces: HubSpaces, meta: SqlMetaStore, chunks: MemoryChunks) {
+  private constructor(
+    dir: string,
+    spaces: HubSpaces,
+    database: Database,
+    meta: SqlMetaStore,
+    chunks: MemoryChunks,
+    disk: MemoryChunkDisk,
+    audit: Audit,
+  ) {
     this.dir = dir;
     this.spaces = spaces;
     this.meta = meta;
     this.chunks = chunks;
+    this.database = database;
+    this.disk = disk;
+    this.audit = audit;
   }
 
-  static async open(): Promise<TestHub> {
+  /** @param access undefined: everybody may do everything */
+  static async open(access: Access = EVERYTHING): Promise<TestHub> {
     const dir = mkdtempSync(join(tmpdir(), "syncline-hub-"));
     mkdirSync(join(dir, "stage"));
     const { clock, random } = openHost();
-    const meta = await SqlMetaStore.open(await openSqlite(join(dir, "hub.db")), random);
-    const chunks = new MemoryChunks(() => clock.nowMs());
-    const spaces = await HubSpaces.open({ meta, chunks, access: EVERYTHING, clock, random });
-    return new TestHub(dir, spaces, meta, chunks);
+    const db = openSqlite(join(dir, "hub.db"));
+    const meta = await SqlMetaStore.open(db, random);
+    await migrate(db, "access", ACCESS_MIGRATIONS);
+    const audit = new Audit(db, clock, new SealKey(random.bytes(32), random));
+    const disk = new MemoryChunkDisk();
+    const chunks = new MemoryChunks(() => clock.nowMs(), disk);
+    const spaces = await HubSpaces.open({ meta, chunks, access, audit, clock, random });
+    return new TestHub(dir, spaces, db, meta, chunks, disk, audit);
   }
 
   /** Commits a file as a door would. */
@@ -91,6 +117,11 @@ export class TestHub implements AsyncDisposable {
     await this.meta.close();
     rmSync(this.dir, { recursive: true, force: true });
   }
+}
+
+/** What a full disk says. */
+export function diskFull(): SynclineError {
+  return new SynclineError({ code: "DISK", op: "test", message: "the disk is full" });
 }
 
 /** A directory on some host that is kept the same with (a part of) a space. */

@@ -1,8 +1,9 @@
 /** SpaceService over the hub's own stores: rights are asked here, once, for every door. */
 import type { Access, Action, Principal } from "#access/access.ts";
+import type { Actor, AuditEvent } from "#access/audit.ts";
 import { CommitQueue } from "#hub/commit-queue.ts";
 import { HeldManifests, StoreIntake, StoredContent } from "#hub/content.ts";
-import type { Commit, CommitOutcome, ListRequest, MetaStore } from "#hub/meta/meta-store.ts";
+import type { Commit, CommitOutcome, ListRequest, MetaStore, WithIt } from "#hub/meta/meta-store.ts";
 import { changesFor, type Difference, differences } from "#hub/restore.ts";
 import { runDifferences } from "#hub/run-differences.ts";
 import type {
@@ -26,6 +27,7 @@ import {
   type SpaceSettings,
   type Version,
 } from "#hub/space.ts";
+import { type SpaceAudit, spaceResource } from "#hub/space-audit.ts";
 import { SpaceWatchers } from "#hub/space-watchers.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, isWithin, pathFault, printablePath } from "#model/path.ts";
@@ -50,6 +52,7 @@ export type HubSpacesOptions = {
   readonly meta: MetaStore;
   readonly chunks: ChunkStore;
   readonly access: Access;
+  readonly audit: SpaceAudit;
   readonly clock: Clock;
   readonly random: Random;
 };
@@ -65,7 +68,8 @@ export class HubSpaces implements SpaceService {
   readonly #queue: CommitQueue;
   readonly #watchers = new SpaceWatchers();
   /** By name; changed only here. Deleted spaces are in it too. */
-  #spaces = new Map<string, Space>();
+  readonly #spaces = new Map<string, Space>();
+  #managing: Promise<unknown> = Promise.resolve();
   readonly #manifests = new HeldManifests();
 
   private constructor(options: HubSpacesOptions) {
@@ -81,6 +85,7 @@ export class HubSpaces implements SpaceService {
 
   /** Resolves when every commit that was asked for has ended. The stores stay open. */
   async close(): Promise<void> {
+    await this.#managing;
     await this.#queue.idle();
   }
 
@@ -92,9 +97,19 @@ export class HubSpaces implements SpaceService {
     const { meta, clock, random } = this.#options;
     const all = { ...SETTINGS_DEFAULT, ...settings };
     const lineage = Buffer.from(random.bytes(16)).toString("hex");
-    const space = await meta.createSpace(name, all, random.bytes(16), lineage, clock.nowMs());
-    this.#spaces.set(name, space);
-    return space;
+    const noting = this.#noting(who, { action: "space.create", resource: spaceResource(name), details: settings });
+    return this.#inTurn(async () => {
+      const space = await meta.createSpace(name, all, random.bytes(16), lineage, clock.nowMs(), noting);
+      this.#spaces.set(name, space);
+      return space;
+    });
+  }
+
+  /** What changes spaces goes one after the other: each begins with what the one before has left. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#managing.then(work);
+    this.#managing = turn.catch(() => undefined);
+    return turn;
   }
 
   async spaces(who: Principal): Promise<Space[]> {
@@ -119,34 +134,44 @@ export class HubSpaces implements SpaceService {
     change: { name?: string; settings?: Partial<SpaceSettings> },
   ): Promise<Space> {
     this.#require(who, "manage", name, "");
-    const { id, settings } = this.#known(who, name);
     if (change.name !== undefined) {
       requireName(change.name);
       this.#require(who, "manage", change.name, "");
     }
-    const space = await this.#options.meta.updateSpace(id, {
-      ...(change.name === undefined ? {} : { name: change.name }),
-      ...(change.settings === undefined ? {} : { settings: { ...settings, ...change.settings } }),
+    const noting = this.#noting(who, { action: "space.update", resource: spaceResource(name), details: change });
+    return this.#inTurn(async () => {
+      const { id, settings } = this.#known(who, name);
+      const whole = {
+        ...(change.name === undefined ? {} : { name: change.name }),
+        ...(change.settings === undefined ? {} : { settings: { ...settings, ...change.settings } }),
+      };
+      const space = await this.#options.meta.updateSpace(id, whole, noting);
+      this.#spaces.delete(name);
+      this.#spaces.set(space.name, space);
+      return space;
     });
-    this.#spaces.delete(name);
-    this.#spaces.set(space.name, space);
-    return space;
   }
 
   async deleteSpace(who: Principal, name: string): Promise<void> {
     this.#require(who, "manage", name, "");
-    const { id } = this.#known(who, name);
     const { meta, clock } = this.#options;
-    this.#spaces.set(name, await meta.updateSpace(id, { deletedMs: clock.nowMs() }));
+    const noting = this.#noting(who, { action: "space.delete", resource: spaceResource(name) });
+    await this.#inTurn(async () => {
+      const { id } = this.#known(who, name);
+      this.#spaces.set(name, await meta.updateSpace(id, { deletedMs: clock.nowMs() }, noting));
+    });
   }
 
   async undeleteSpace(who: Principal, name: string): Promise<Space> {
     this.#require(who, "manage", name, "");
-    const known = this.#spaces.get(name);
-    if (known === undefined) throw unknownSpace(name);
-    const space = await this.#options.meta.updateSpace(known.id, { deletedMs: null });
-    this.#spaces.set(name, space);
-    return space;
+    const noting = this.#noting(who, { action: "space.undelete", resource: spaceResource(name) });
+    return this.#inTurn(async () => {
+      const known = this.#spaces.get(name);
+      if (known === undefined) throw unknownSpace(name);
+      const space = await this.#options.meta.updateSpace(known.id, { deletedMs: null }, noting);
+      this.#spaces.set(name, space);
+      return space;
+    });
   }
 
   // ---------------------------------------------------------------- reading
@@ -223,7 +248,9 @@ export class HubSpaces implements SpaceService {
   // ---------------------------------------------------------------- writing
 
   intake(who: Principal, name: string): Intake {
-    const { chunks, meta } = this.#options;
+    const { chunks, meta, access } = this.#options;
+    // What a commit may do is asked of each change; but who may write nothing must not fill the disk.
+    if (!access.reaches(who, "write", name, "")) this.#require(who, "write", name, "");
     return new StoreIntake(chunks, seedsOf(this.#known(who, name)), this.#manifests, (id) => meta.manifest(id));
   }
 
@@ -265,11 +292,27 @@ export class HubSpaces implements SpaceService {
     const { id } = this.#known(who, name);
     // A run of its own, so that a restore can be taken back like any other.
     const runId = request.runId ?? Buffer.from(this.#options.random.bytes(6)).toString("hex");
+    const event = { action: "space.restore", resource: spaceResource(name, below) };
+    const by = { id: who.id, traceId: request.traceId };
+    return this.#audited(by, event, { to, runId }, async () => {
+      const value = await this.#restore(who, name, id, below, to, { ...request, runId });
+      return { value, counts: { ...sequences(value), ...countsOf(value.results) } };
+    });
+  }
+
+  async #restore(
+    who: Principal,
+    name: string,
+    id: SpaceId,
+    below: RelPath,
+    to: Point,
+    request: Omit<CommitRequest, "changes" | "atomic" | "intake">,
+  ): Promise<CommitOutcome> {
     for (let attempt = 1; ; attempt++) {
       const found = await this.#differencesTo(id, below, to);
       await using intake = this.intake(who, name);
       const changes = await changesHeld(found, intake);
-      const outcome = await this.#commit(who, name, id, { ...request, runId, changes, intake, atomic: true });
+      const outcome = await this.#commit(who, name, id, { ...request, changes, intake, atomic: true });
       const isDone = outcome.results.every((result) => result.status === "done");
       if (isDone || attempt === RESTORE_TRIES_MAX) return outcome;
     }
@@ -309,6 +352,21 @@ export class HubSpaces implements SpaceService {
       this.#require(who, "restore", name, path);
       this.#require(who, "write", name, path);
     }
+    const event = { action: "space.undo", resource: spaceResource(name) };
+    return this.#audited({ id: who.id, traceId }, event, { runId }, async () => {
+      const value = await this.#undo(who, name, id, runId, records, traceId);
+      return { value, counts: countsOf(value) };
+    });
+  }
+
+  async #undo(
+    who: Principal,
+    name: string,
+    id: SpaceId,
+    runId: string,
+    records: readonly JournalRecord[],
+    traceId: string,
+  ): Promise<ChangeResult[]> {
     const { found, stale } = await runDifferences(this.#options.meta, id, records);
     await using intake = this.intake(who, name);
     const changes = await changesHeld(found, intake);
@@ -335,7 +393,8 @@ export class HubSpaces implements SpaceService {
     const timeMs = clock.nowMs();
     const sequence = at === undefined ? space.sequence : await this.#sequenceOf(space, at);
     const made: RestorePoint = { space: space.id, name: point, sequence, timeMs, actor: who.id };
-    await meta.createRestorePoint(made);
+    const event = { action: "restore-point.create", resource: spaceResource(name), details: { name: point, sequence } };
+    await meta.createRestorePoint(made, this.#noting(who, event));
     return made;
   }
 
@@ -358,7 +417,9 @@ export class HubSpaces implements SpaceService {
 
   async deleteRestorePoint(who: Principal, name: string, point: string): Promise<void> {
     this.#require(who, "manage", name, "");
-    const done = await this.#options.meta.deleteRestorePoint(this.#known(who, name).id, point);
+    const event = { action: "restore-point.delete", resource: spaceResource(name), details: { name: point } };
+    const { id } = this.#known(who, name);
+    const done = await this.#options.meta.deleteRestorePoint(id, point, this.#noting(who, event));
     if (!done) {
       const message = `the space "${name}" has no restore point "${printablePath(point.slice(0, 100))}"`;
       throw new SynclineError({ code: "NOT_FOUND", op: "delete restore point", message });
@@ -367,6 +428,33 @@ export class HubSpaces implements SpaceService {
 
   watch(space: string, onEvent: (event: SpaceEvent) => void, signal: AbortSignal): void {
     this.#watchers.add(space, onEvent, signal);
+  }
+
+  // ---------------------------------------------------------------- audit
+
+  /** The record of a change, for the transaction of the change. */
+  #noting(who: Principal, event: Omit<AuditEvent, "outcome">): WithIt {
+    return (sql) => this.#options.audit.appendIn(sql, { id: who.id }, { ...event, outcome: "done" });
+  }
+
+  /** The record of what was tried, with what came of it; it is durable before anybody is told. */
+  async #audited<T>(
+    by: Actor,
+    event: Omit<AuditEvent, "outcome" | "details">,
+    details: Readonly<Record<string, unknown>>,
+    work: () => Promise<{ value: T; counts: Readonly<Record<string, unknown>> }>,
+  ): Promise<T> {
+    const { audit } = this.#options;
+    let done: { value: T; counts: Readonly<Record<string, unknown>> };
+    try {
+      done = await work();
+    } catch (error) {
+      const code = error instanceof SynclineError ? error.code : "INTERNAL";
+      await audit.append(by, { ...event, outcome: "failed", details: { ...details, code } });
+      throw error;
+    }
+    await audit.append(by, { ...event, outcome: "done", details: { ...details, ...done.counts } });
+    return done.value;
   }
 
   // ---------------------------------------------------------------- rights
@@ -433,6 +521,11 @@ async function changesHeld(found: readonly Difference[], intake: Intake): Promis
 
 function sequences({ before, after }: CommitOutcome): { before: number; after: number } {
   return { before, after };
+}
+
+function countsOf(results: readonly ChangeResult[]): { done: number; notDone: number } {
+  const done = results.filter(({ status }) => status === "done").length;
+  return { done, notDone: results.length - done };
 }
 
 function originOf(who: Principal, request: CommitRequest): Origin {

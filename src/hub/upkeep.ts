@@ -7,8 +7,9 @@
  * garbage, which the next round takes.
  */
 import type { MetaStore } from "#hub/meta/meta-store.ts";
+import { type SpaceAudit, spaceResource } from "#hub/space-audit.ts";
 import type { Clock } from "#platform/host.ts";
-import type { ChunkStore } from "#store/chunk-store.ts";
+import type { ChunkStore, ScrubResult } from "#store/chunk-store.ts";
 import type { ChunkId, ContentId } from "#sync/chunk/chunk-id.ts";
 
 const HOUR_MS = 3_600_000;
@@ -36,6 +37,7 @@ export type UpkeepRound = {
 export type UpkeepOptions = {
   readonly meta: MetaStore;
   readonly chunks: ChunkStore;
+  readonly audit: SpaceAudit;
   readonly clock: Clock;
   /** Where the last round's scrub ended, kept over restarts. */
   readonly cursor: { read(): Promise<string | undefined>; write(cursor: string | undefined): Promise<void> };
@@ -72,31 +74,56 @@ export class Upkeep {
    * @throws {SynclineError} HALT when more would be freed, DISK
    */
   async round(fractionMax: number, signal: AbortSignal): Promise<UpkeepRound> {
-    const { chunks, clock, cursor } = this.#options;
+    const { chunks, clock } = this.#options;
     const nowMs = clock.nowMs();
-    const { erasedSpaces, expiredVersions } = await this.#forget(nowMs, signal);
-    const options = { live: this.#live(signal), olderThanMs: nowMs - CHUNK_GRACE_MS, fractionMax };
-    const { removedChunks, freedBytes } = await chunks.prune(options, signal);
-    const scrub = await chunks.scrub(await cursor.read(), SCRUB_BYTES_PER_ROUND, signal);
-    await cursor.write(scrub.cursor);
-    const { checkedBytes: scrubbedBytes, damaged } = scrub;
-    return { erasedSpaces, expiredVersions, removedChunks, freedBytes, scrubbedBytes, damaged };
+    const failures: unknown[] = [];
+    const { erasedSpaces, expiredVersions } = await this.#forget(nowMs, signal, failures);
+    let pruned = { removedChunks: 0, freedBytes: 0 };
+    try {
+      const options = { live: this.#live(signal), olderThanMs: nowMs - CHUNK_GRACE_MS, fractionMax };
+      pruned = await chunks.prune(options, signal);
+    } catch (error) {
+      // Scrubbing what is there must not end because nothing may be removed.
+      failures.push(error);
+    }
+    signal.throwIfAborted();
+    const { checkedBytes: scrubbedBytes, damaged } = await this.#scrub(signal);
+    if (failures.length > 0) throw failures[0];
+    return { erasedSpaces, expiredVersions, ...pruned, scrubbedBytes, damaged };
   }
 
-  async #forget(nowMs: number, signal: AbortSignal): Promise<{ erasedSpaces: number; expiredVersions: number }> {
-    const { meta } = this.#options;
+  async #scrub(signal: AbortSignal): Promise<ScrubResult> {
+    const { chunks, cursor } = this.#options;
+    const scrub = await chunks.scrub(await cursor.read(), SCRUB_BYTES_PER_ROUND, signal);
+    await cursor.write(scrub.cursor);
+    return scrub;
+  }
+
+  /** What cannot be done in one space stops none of the others. */
+  async #forget(
+    nowMs: number,
+    signal: AbortSignal,
+    failures: unknown[],
+  ): Promise<{ erasedSpaces: number; expiredVersions: number }> {
+    const { meta, audit } = this.#options;
     let erasedSpaces = 0;
     let expiredVersions = 0;
     for (const space of await meta.spaces()) {
       signal.throwIfAborted();
-      if (space.deletedMs !== undefined && space.deletedMs + SPACE_GRACE_MS < nowMs) {
-        await meta.eraseSpace(space.id);
-        erasedSpaces++;
-        continue;
-      }
-      for (let expired = ROWS; expired === ROWS; expiredVersions += expired) {
+      try {
+        if (space.deletedMs !== undefined && space.deletedMs + SPACE_GRACE_MS < nowMs) {
+          const event = { action: "space.erase", resource: spaceResource(space.name), outcome: "done" } as const;
+          await meta.eraseSpace(space.id, (sql) => audit.appendIn(sql, { id: "system:upkeep" }, event));
+          erasedSpaces++;
+          continue;
+        }
+        for (let expired = ROWS; expired === ROWS; expiredVersions += expired) {
+          signal.throwIfAborted();
+          expired = await meta.expire(space.id, nowMs, ROWS);
+        }
+      } catch (error) {
         signal.throwIfAborted();
-        expired = await meta.expire(space.id, nowMs, ROWS);
+        failures.push(error);
       }
     }
     return { erasedSpaces, expiredVersions };

@@ -12,6 +12,7 @@ import type { DeclaredLink } from "#hub/agents/link.ts";
 import { LINK_SETTINGS, type LinkSettings } from "#hub/agents/link.ts";
 import { AgentListener } from "#hub/agents/listener.ts";
 import { AgentRegistry } from "#hub/agents/registry.ts";
+import { makeBackup } from "#hub/backup/make-backup.ts";
 import { SpaceEndpoint } from "#hub/endpoint/space-endpoint.ts";
 import { HubSpaces } from "#hub/hub-spaces.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
@@ -21,6 +22,7 @@ import type { Host } from "#platform/host.ts";
 import type { Database } from "#platform/sql/database.ts";
 import { openSqlite } from "#platform/sql/sqlite.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
+import type { PackSource } from "#store/packs/pack-source.ts";
 import { openPacks } from "#store/packs/packs.ts";
 import { DirEndpoint } from "#sync/endpoint/dir-endpoint.ts";
 import { openOrReplace } from "#sync/index/sqlite-store.ts";
@@ -38,7 +40,10 @@ export function linkTo(root: string, space: string, settings: Partial<LinkSettin
   return { root, space, prefix, settings: LINK_SETTINGS.parse({ settle: "immediate", ...settings }) };
 }
 
-type Parts = { agents: HubAgents; db: Database; chunks: ChunkStore; access: HubAccess; spaces: HubSpaces; registry: AgentRegistry; listener: AgentListener };
+type Parts = {
+  agents: HubAgents; db: Database; meta: SqlMetaStore; chunks: ChunkStore; packs: PackSource;
+  access: HubAccess; spaces: HubSpaces; registry: AgentRegistry; listener: AgentListener;
+};
 
 /** A running agent of a test. */
 export type TestAgent = { readonly name: string; readonly dataDir: string; stop(): Promise<void>; readonly failed: Promise<unknown> };
@@ -47,6 +52,8 @@ export class AgentHub implements AsyncDisposable {
   readonly dir = mkdtempSync(join(tmpdir(), "syncline-hub-"));
   readonly host: Host = openHost();
   readonly log: string[] = [];
+  /** What the hub keeps; another one may be put in its place while it is stopped. */
+  dataDir = join(this.dir, "hub");
   #parts: Parts | undefined;
   #port = 0;
   readonly #agents = new Set<TestAgent>();
@@ -90,7 +97,7 @@ export class AgentHub implements AsyncDisposable {
   async start(): Promise<void> {
     const { host } = this;
     const { clock, random } = host;
-    const folder = join(this.dir, "hub");
+    const folder = this.dataDir;
     mkdirSync(join(folder, "stage"), { recursive: true });
     const db = openSqlite(join(folder, "hub.db"));
     const registry = await AgentRegistry.open({ db, clock, random });
@@ -99,9 +106,9 @@ export class AgentHub implements AsyncDisposable {
       rulesOfHost: (name) => registry.rulesOfHost(name),
     });
     const meta = await SqlMetaStore.open(db, random);
-    mkdirSync(join(folder, "packs"), { recursive: true });
-    const { store: chunks } = await openPacks(host, join(folder, "packs"));
-    const spaces = await HubSpaces.open({ meta, chunks, access, clock, random });
+    mkdirSync(join(folder, "chunks"), { recursive: true });
+    const { store: chunks, source: packs } = await openPacks(host, join(folder, "chunks"));
+    const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random });
     const { identity } = access.authority.serverIdentity([HUB_TLS_NAME, "localhost", "127.0.0.1"]);
     const listener = new AgentListener({
       listen: { host: "127.0.0.1", port: this.#port },
@@ -133,7 +140,15 @@ export class AgentHub implements AsyncDisposable {
       removeIdentity: (by, name) => access.hosts.remove(by, name),
       setLabels: (by, name, labels) => access.hosts.setLabels(by, name, labels),
     });
-    this.#parts = { agents, db, chunks, access, spaces, registry, listener };
+    this.#parts = { agents, db, meta, chunks, packs, access, spaces, registry, listener };
+  }
+
+  /** While it runs. */
+  async backup(directory: string): Promise<void> {
+    const { db: database, meta, packs } = this.#now;
+    const { fs, clock } = this.host;
+    const parts = { fs, clock, database, packs, hubId: meta.hubId, dataDir: this.dataDir, program: PROGRAM };
+    await makeBackup(parts, directory, () => undefined, new AbortController().signal);
   }
 
   async stop(): Promise<void> {

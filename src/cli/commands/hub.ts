@@ -12,7 +12,9 @@ import type { HubProcess } from "#cli/hub-process.ts";
 import { readSmallFile } from "#cli/local-files.ts";
 
 export const hubCommand: Command = async (context) => {
-  const { output, signal } = context;
+  const { output, parsed, signal } = context;
+  const [word, ...operands] = parsed.operands;
+  if (word !== undefined) return (await import("#cli/commands/hub-care.ts")).hubCareCommand(context, word, operands);
   const resolved = hubConfiguration(context);
   const { config } = resolved;
   const file = config.bootstrap;

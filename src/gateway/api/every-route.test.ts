@@ -26,6 +26,8 @@ const BODIES: Record<string, (path: string) => unknown> = {
   "hold.approve": () => ({ hash: "0011223344556677" }),
   "joinToken.create": () => ({ labels: ["web"] }),
   "access.explain": () => ({ user: "stranger", action: "read", type: "space", name: "demo" }),
+  "hub.backup": () => ({ directory: "/no-such-directory/backup" }),
+  "hub.check": () => ({}),
   "hub.setup": () => ({ token: "wrong", user: "eve", password: "long enough" }),
 };
 

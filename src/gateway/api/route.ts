@@ -8,6 +8,7 @@ import type { Actor } from "#access/audit.ts";
 import type { HubAccess } from "#access/hub-access.ts";
 import type { HubHello } from "#hub/agents/hello.ts";
 import type { HubAgents } from "#hub/agents/hub-agents.ts";
+import type { HubCare } from "#hub/hub-care.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { RelPath } from "#model/path.ts";
 import type { IdempotencyKeys } from "#gateway/api/idempotency.ts";
@@ -31,6 +32,8 @@ export type ApiServices = {
   readonly access: HubAccess;
   /** Hosts, links and holds. */
   readonly agents: HubAgents;
+  /** Backup and check. */
+  readonly care: HubCare;
   /** What the hub says of itself to agents that look for it. */
   readonly hello: () => HubHello;
   readonly clock: Clock;

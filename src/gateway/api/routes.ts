@@ -3,6 +3,7 @@ import * as z from "zod";
 import { openApi } from "#gateway/api/openapi.ts";
 import { type AnyRoute, json, route } from "#gateway/api/route.ts";
 import { ACCESS_ROUTES } from "#gateway/api/routes-access.ts";
+import { CARE_ROUTES } from "#gateway/api/routes-care.ts";
 import { CONTENT_ROUTES } from "#gateway/api/routes-content.ts";
 import { ENTRY_ROUTES } from "#gateway/api/routes-entries.ts";
 import { EVENT_ROUTES } from "#gateway/api/routes-events.ts";
@@ -23,6 +24,7 @@ export function apiRoutes(version: string): readonly AnyRoute[] {
     ...ACCESS_ROUTES,
     ...HOST_ROUTES,
     ...LINK_ROUTES,
+    ...CARE_ROUTES,
     ...HUB_ROUTES,
   ];
   let document: unknown;

@@ -62,6 +62,9 @@ export type PutOptions = {
   readonly sequence?: number | undefined;
 };
 
+/** What a backup or a check has to say; the last is "done". */
+export type CareLine = { readonly type: "progress" | "finding" | "done" | "failed"; readonly [field: string]: unknown };
+
 type Body = NonNullable<BunFetchRequestInit["body"]>;
 
 type Ask = {
@@ -279,6 +282,32 @@ export class HubClient {
     return this.#json("/v1/access/explain", { method: "POST", body: question });
   }
 
+  // The hub itself
+
+  /** Lines of a backup or a check as they come. @throws {SynclineError} what the hub says when it fails */
+  async *care(work: "backup" | "check", body: object): AsyncGenerator<CareLine> {
+    const response = await this.#ask(`/v1/${work}`, { method: "POST", body });
+    let text = "";
+    let isOver = false;
+    try {
+      for await (const piece of (response.body ?? new ReadableStream()).pipeThrough(new TextDecoderStream())) {
+        const lines = (text + piece).split("\n");
+        text = lines.pop()!;
+        for (const line of lines) {
+          if (line === "") continue;
+          const said = JSON.parse(line) as CareLine;
+          isOver = said.type === "done";
+          if (said.type === "failed") throw failedWork(said);
+          yield said;
+        }
+      }
+    } catch (error) {
+      this.#options.signal.throwIfAborted();
+      throw error instanceof SynclineError ? error : this.#lost(error);
+    }
+    if (!isOver) throw this.#lost("the answer broke off");
+  }
+
   // ----------------------------------------------------------------
 
   async *#pages<T>(path: string, rows: string, query: Record<string, string | undefined>): AsyncGenerator<T> {
@@ -371,6 +400,16 @@ const CODES: Record<string, ErrorCode> = {
   REPEATED: "USAGE",
   MEDIA_TYPE: "USAGE",
 };
+
+function failedWork({ code, detail, hint }: CareLine): SynclineError {
+  const known = String(code);
+  return new SynclineError({
+    code: CODES[known] ?? (known as ErrorCode),
+    op: "ask hub",
+    message: String(detail),
+    hint: typeof hint === "string" ? hint : undefined,
+  });
+}
 
 async function refusal(response: Response): Promise<SynclineError> {
   let problem: Partial<ProblemJson> = {};

@@ -121,6 +121,11 @@ export class AgentListener {
     return { id: hubId, program, syncPort: this.port, fingerprint: `SHA256:${fingerprint}`, ca: authority.ca };
   }
 
+  /** Whoever connects from now on sees this certificate; connections that stand go on. */
+  useIdentity(identity: Identity): void {
+    if (!this.#stop.signal.aborted) this.#listener.useIdentity(identity);
+  }
+
   /** Tells the host, when it is here; otherwise it is told when it comes. */
   approved(link: string, host: string, hash: string): void {
     this.#controls.get(host)?.approve(link, hash);

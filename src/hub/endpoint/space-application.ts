@@ -1,12 +1,14 @@
 /**
  * The changes that a session makes in its space: content goes into the store as it is pushed, and all that was pushed
- * becomes one commit.
+ * becomes one commit. What is pushed while a commit is under way belongs to the next: it has an intake of its own, so
+ * that the end of the one commit lets go of nothing that the other is about to refer to.
  */
 import type { LinkView } from "#hub/endpoint/link-view.ts";
 import type { SpaceStage } from "#hub/endpoint/space-stage.ts";
 import type { Intake, NamedContent } from "#hub/space-service.ts";
 import type { ChangeResult, ContentRef, RefusalCode, SpaceChange } from "#hub/space.ts";
 import type { Entry, FileEntry } from "#model/entry.ts";
+import { SynclineError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Change, Move } from "#model/plan.ts";
@@ -28,21 +30,34 @@ type Pending = { readonly op: ApplyOp; readonly change: SpaceChange | undefined;
 /** Results handed over together. */
 const RESULTS_PER_BATCH = 1000;
 
+/** What one commit will make. */
+class Batch {
+  readonly pending: Pending[] = [];
+  /** One for all that is pushed until the commit. */
+  intake: Intake | undefined;
+  /** Content of what it puts: hard links refer to their leader, which is not committed yet. */
+  readonly content = new Map<RelPath, NamedContent>();
+  readonly staged: RelPath[] = [];
+}
+
 export class SpaceApplication implements Application {
   readonly #options: ApplicationOptions;
-  #pending: Pending[] = [];
-  #intake: Intake | undefined;
-  /** Content of what this application puts: hard links refer to their leader, which may not be committed yet. */
-  readonly #content = new Map<RelPath, NamedContent>();
-  readonly #staged: RelPath[] = [];
+  #batch = new Batch();
+  #committing: Promise<unknown> = Promise.resolve();
+  #isClosed = false;
 
   constructor(options: ApplicationOptions) {
     this.#options = options;
   }
 
   async push(ops: readonly ApplyOp[]): Promise<void> {
-    this.#options.signal.throwIfAborted();
-    for (const op of ops) this.#pending.push(await this.#take(op));
+    for (const op of ops) {
+      this.#options.signal.throwIfAborted();
+      // Nobody would let go any more of what it takes.
+      if (this.#isClosed) throw closed();
+      const batch = this.#batch;
+      batch.pending.push(await this.#take(op));
+    }
   }
 
   async #take(op: ApplyOp): Promise<Pending> {
@@ -57,7 +72,7 @@ export class SpaceApplication implements Application {
     const found = await this.#contentOf(change, change.new, op.bytes);
     if ("code" in found) return { op: kept, change: undefined, problem: found };
     const entry: FileEntry = { ...change.new, sum: found.sum, size: found.content.size };
-    this.#content.set(change.path, found);
+    this.#batch.content.set(change.path, found);
     return { op: kept, change: this.#putOf(change, entry, found.content), problem: undefined };
   }
 
@@ -92,10 +107,9 @@ export class SpaceApplication implements Application {
     return this.#received(path, entry);
   }
 
-  /** One for all that is pushed until the commit. */
   get #taking(): Intake {
     const { view } = this.#options;
-    return (this.#intake ??= view.spaces.intake(view.who, view.space));
+    return (this.#batch.intake ??= view.spaces.intake(view.who, view.space));
   }
 
   async #store(path: RelPath, entry: FileEntry, bytes: Uint8Array): Promise<NamedContent | Problem> {
@@ -105,7 +119,7 @@ export class SpaceApplication implements Application {
 
   /** Content that the space has at another path (or at this one): no bytes move. */
   async #existing(path: RelPath, from: RelPath, entry: FileEntry): Promise<NamedContent | Problem> {
-    const own = this.#content.get(from);
+    const own = this.#batch.content.get(from);
     // Otherwise what is meant is what the space has there now: two files may change places.
     if (own !== undefined && (entry.sum === undefined || entry.sum === own.sum)) return own;
     const version = await this.#options.view.version(from);
@@ -122,33 +136,34 @@ export class SpaceApplication implements Application {
     if (!(await stage.read(path, sink, signal))) return stale(path);
     const stored = await sink.end();
     if (entry.sum !== undefined && entry.sum !== stored.sum) return corrupt(path);
-    this.#staged.push(path);
+    this.#batch.staged.push(path);
     return stored;
   }
 
   async commit(onResults: (results: OpResult[]) => void): Promise<CommitReply> {
-    const pending = this.#pending;
-    this.#pending = [];
-    try {
-      const { view, runId, traceId } = this.#options;
-      const changes = pending.flatMap(({ change }) => (change === undefined ? [] : [change]));
-      const intake = this.#intake;
-      const request = { changes, intake, atomic: false, cause: "edit", traceId, runId } as const;
-      const outcome = await view.spaces.commit(view.who, view.space, request);
-      const { seen } = this.#options;
-      if (outcome.before === seen.sequence) seen.sequence = outcome.after;
-      let at = 0;
-      const results = pending.map(({ op, change, problem }) =>
-        change === undefined ? failed(problem!) : this.#result(op, outcome.results[at++]!),
-      );
-      for (let from = 0; from < results.length; from += RESULTS_PER_BATCH) {
-        onResults(results.slice(from, from + RESULTS_PER_BATCH));
-      }
-      for (const path of this.#staged) this.#options.stage.drop(path);
-      return { seqBefore: outcome.before, seqAfter: outcome.after };
-    } finally {
-      await this.close();
+    const batch = this.#batch;
+    this.#batch = new Batch();
+    const committing = this.#commit(batch, onResults);
+    this.#committing = committing.catch(() => undefined);
+    return committing;
+  }
+
+  async #commit({ pending, intake, staged }: Batch, onResults: (results: OpResult[]) => void): Promise<CommitReply> {
+    await using _held = intake;
+    const { view, seen, runId, traceId } = this.#options;
+    const changes = pending.flatMap(({ change }) => (change === undefined ? [] : [change]));
+    const request = { changes, intake, atomic: false, cause: "edit", traceId, runId } as const;
+    const outcome = await view.spaces.commit(view.who, view.space, request);
+    if (outcome.before === seen.sequence) seen.sequence = outcome.after;
+    let at = 0;
+    const results = pending.map(({ op, change, problem }) =>
+      change === undefined ? failed(problem!) : this.#result(op, outcome.results[at++]!),
+    );
+    for (let from = 0; from < results.length; from += RESULTS_PER_BATCH) {
+      onResults(results.slice(from, from + RESULTS_PER_BATCH));
     }
+    for (const path of staged) this.#options.stage.drop(path);
+    return { seqBefore: outcome.before, seqAfter: outcome.after };
   }
 
   #result(op: ApplyOp, result: ChangeResult): OpResult {
@@ -158,16 +173,20 @@ export class SpaceApplication implements Application {
     return failed(refused(path, result.code, result.message));
   }
 
-  /** Lets go of what was stored and not committed. */
+  /** Lets go of what was stored and not committed, when the commit that is under way has ended: it uses the stage. */
   async close(): Promise<void> {
-    this.#content.clear();
-    this.#staged.length = 0;
-    const intake = this.#intake;
-    this.#intake = undefined;
+    this.#isClosed = true;
+    const { intake } = this.#batch;
+    this.#batch = new Batch();
+    await this.#committing;
     await intake?.[Symbol.asyncDispose]();
   }
 }
 
+function closed(): SynclineError {
+  const message = "the session that pushed this has ended";
+  return new SynclineError({ code: "INTERRUPTED", op: "apply", message, retryable: true });
+}
 
 function failed(problem: Problem): OpResult {
   return { path: problem.path, status: "failed", entry: undefined, problem };

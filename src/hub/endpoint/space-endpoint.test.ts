@@ -155,7 +155,7 @@ describe("a directory and a space", () => {
     for (const path of paths) expect(readFileSync(join(web1.root, path), "utf8")).toBe(path);
   });
 
-  test("[SPACE-9] files that changed places keep their bytes: one is made from what the other was", async () => {
+  test("[SPACE-30] files that changed places keep their bytes: one is made from what the other was", async () => {
     const web1 = new TestLink(hub, "web1", "demo");
     for (const dir of ["one", "two"]) {
       mkdirSync(join(web1.root, dir));
@@ -169,7 +169,7 @@ describe("a directory and a space", () => {
     expect(await hub.files("demo")).toEqual({ "one/f": "of two", "two/f": "of one" });
   });
 
-  test("[SPACE-10] what is committed while a space is listed never brings the listing out of order", async () => {
+  test("[SPACE-31] what is committed while a space is listed never brings the listing out of order", async () => {
     for (const path of ["c", "c.d/f", "c.d-x"]) await hub.put("demo", path, path);
     let lists = 0;
     const spaces = Object.create(hub.spaces, {
@@ -192,7 +192,7 @@ describe("a directory and a space", () => {
     expect(seen).toEqual(["c", "c.d", "c.d/f", "c.d-x"]);
   });
 
-  test("[SPACE-11] a directory is moved only as the session has seen it: what went out of it meanwhile is not believed moved", async () => {
+  test("[SPACE-32] a directory is moved only as the session has seen it: what went out of it meanwhile is not believed moved", async () => {
     for (const path of ["A/b", "A/c", "A/in/d"]) await hub.put("demo", path, path);
     const web1 = new TestLink(hub, "web1", "demo");
     await web1.run();

@@ -16,7 +16,7 @@ import type { Space, Version } from "#hub/space.ts";
 import type { FileEntry, Sum } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
-import type { RelPath } from "#model/path.ts";
+import { type RelPath, isWithin } from "#model/path.ts";
 import { type Fd, FsError, type Stat } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
 import {
@@ -246,7 +246,12 @@ export class SpaceEndpoint implements Endpoint {
       // What a space shows is committed, and so durable.
       makeDurable: () => Promise.resolve(),
     };
-    await supplyFiles(context, channel, signal);
+    try {
+      await supplyFiles(context, channel, signal);
+    } finally {
+      // Of files whose transfer was cut off.
+      this.#supplied.clear();
+    }
   }
 
   /** Entries of the files that are being supplied, by path, as they were when they were opened. */
@@ -344,7 +349,9 @@ export class SpaceEndpoint implements Endpoint {
   async runChanges(runId: string): Promise<RunChange[]> {
     const { view } = this.#now;
     const records = await view.spaces.journalOfRun(view.who, view.space, runId);
-    return records.map(({ path, action, from }) => ({
+    // A run of another link of the space may lie elsewhere.
+    const within = records.filter(({ path }) => path !== view.prefix && isWithin(path, view.prefix));
+    return within.map(({ path, action, from }) => ({
       path: view.inner(path),
       action,
       from: from === undefined ? undefined : view.inner(from),

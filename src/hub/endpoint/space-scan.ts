@@ -7,6 +7,9 @@ import { type RelPath, nameOf, parentOf } from "#model/path.ts";
 import { BATCH_ITEMS_MAX } from "#sync/endpoint/endpoint.ts";
 import { IGNORE_FILE } from "#sync/scan/ignore.ts";
 
+/** Changes kept in memory between the look for new rules and the telling. */
+const REMEMBERED_MAX = 10_000;
+
 export type OnBatch = (batch: Observation[]) => void | Promise<void>;
 
 class Batches {
@@ -62,15 +65,19 @@ export async function observeSince(
 ): Promise<void> {
   const changed: Version[] = [];
   const ruled = new Set<RelPath>();
+  let isWhole = true;
   for await (const version of view.changedSince(sequence)) {
-    changed.push(version);
+    signal.throwIfAborted();
+    if (changed.length < REMEMBERED_MAX) changed.push(version);
+    else isWhole = false;
     if (nameOf(version.path) === IGNORE_FILE) ruled.add(parentOf(version.path));
     // A directory that came or went may bring or take its ignore files with it.
     if (version.entry?.kind !== "file") rules.clear();
   }
   if (ruled.size > 0) rules.clear();
   const batches = new Batches(onBatch);
-  for (const version of changed) {
+  // All rules are known before the first is told; what is too much to remember is read again.
+  for await (const version of isWhole ? changed : view.changedSince(sequence)) {
     signal.throwIfAborted();
     await batches.add(await observed(rules, version));
   }

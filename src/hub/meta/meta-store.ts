@@ -7,6 +7,7 @@
  * ordered by their bytes (memcmp of encodeName), so that what is below a directory is one range.
  */
 import type { RelPath } from "#model/path.ts";
+import type { Sql } from "#platform/sql/database.ts";
 import type { ContentId } from "#sync/chunk/chunk-id.ts";
 import type { Manifest } from "#sync/chunk/manifest.ts";
 import type {
@@ -55,20 +56,34 @@ export type ListRequest = {
   readonly at: Point | undefined;
 };
 
+/** Written in the same transaction as the change it goes with; when it throws, nothing is changed. May run again. */
+export type WithIt = (sql: Sql) => Promise<void>;
+
 export interface MetaStore {
   /** Random, made once: this hub's name in version vectors; 16 hex digits. */
   readonly hubId: string;
 
   // Spaces
   /** @throws {SynclineError} EXISTS, also when a deleted space has the name */
-  createSpace(name: string, settings: SpaceSettings, seeds: Uint8Array, lineage: string, timeMs: number): Promise<Space>;
+  createSpace(
+    name: string,
+    settings: SpaceSettings,
+    seeds: Uint8Array,
+    lineage: string,
+    timeMs: number,
+    withIt?: WithIt,
+  ): Promise<Space>;
   /** Deleted ones too, until they are erased. */
   spaces(): Promise<Space[]>;
   space(id: SpaceId): Promise<Space | undefined>;
   /** @throws {SynclineError} SPACE_UNKNOWN, EXISTS */
-  updateSpace(id: SpaceId, change: { name?: string; settings?: SpaceSettings; deletedMs?: number | null }): Promise<Space>;
+  updateSpace(
+    id: SpaceId,
+    change: { name?: string; settings?: SpaceSettings; deletedMs?: number | null },
+    withIt?: WithIt,
+  ): Promise<Space>;
   /** Removes every row of a deleted space; its chunks die with the next prune. */
-  eraseSpace(id: SpaceId): Promise<void>;
+  eraseSpace(id: SpaceId, withIt?: WithIt): Promise<void>;
 
   // Reading
   /** The current version; also a tombstone. Undefined: there never was anything, or it has been forgotten. */
@@ -118,9 +133,9 @@ export interface MetaStore {
 
   // Restore points: immutable, their versions are kept whatever retention says
   /** @throws {SynclineError} SPACE_UNKNOWN, EXISTS */
-  createRestorePoint(point: RestorePoint): Promise<void>;
+  createRestorePoint(point: RestorePoint, withIt?: WithIt): Promise<void>;
   restorePoints(space: SpaceId): Promise<RestorePoint[]>;
-  deleteRestorePoint(space: SpaceId, name: string): Promise<boolean>;
+  deleteRestorePoint(space: SpaceId, name: string, withIt?: WithIt): Promise<boolean>;
 
   close(): Promise<void>;
 }

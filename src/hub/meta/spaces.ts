@@ -1,6 +1,7 @@
 /** Rows of spaces and restore points, and the end of a space. */
 import { unknownSpace } from "#hub/meta/commit.ts";
 import { dropUnreferred } from "#hub/meta/manifests.ts";
+import type { WithIt } from "#hub/meta/meta-store.ts";
 import { SPACE_COLUMNS, type SpaceRow, contentIdOfRow, encodeSettings, plainText, spaceOf } from "#hub/meta/rows.ts";
 import type { RestorePoint, Space, SpaceId, SpaceSettings } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
@@ -18,6 +19,7 @@ const SPACE = `SELECT ${SPACE_COLUMNS} FROM spaces WHERE id = ?`;
 const NAMED = "SELECT id FROM spaces WHERE name = ?";
 const INSERT_SPACE = `INSERT INTO spaces (${SPACE_COLUMNS}) VALUES (?, ?, ?, NULL, ?, ?, ?, 0, 0, 0)`;
 const UPDATE_SPACE = "UPDATE spaces SET name = ?, settings = ?, deleted_ms = ? WHERE id = ?";
+const RENEW_LINEAGE = "UPDATE spaces SET lineage = ? WHERE id = ?";
 const ERASE_BEGIN = ["DELETE FROM spaces WHERE id = ?", "INSERT INTO erasing (space_id) VALUES (?)"];
 const ERASING = "SELECT space_id FROM erasing";
 const ERASE_PIECE = "SELECT seq, content FROM versions WHERE space_id = ? ORDER BY seq LIMIT ?";
@@ -47,6 +49,7 @@ export function factOf(db: Database, name: string, make: () => string): Promise<
 export function createSpace(
   db: Database,
   given: { name: string; settings: SpaceSettings; seeds: Uint8Array; lineage: string; timeMs: number },
+  withIt?: WithIt,
 ): Promise<Space> {
   return db.transaction(async (sql) => {
     const name = plainText(given.name);
@@ -55,6 +58,7 @@ export function createSpace(
     await sql.run(SAVE_FACT, ["next_space", String(id + 1)]);
     const { settings, seeds, lineage, timeMs } = given;
     await sql.run(INSERT_SPACE, [id, name, timeMs, encodeSettings(settings), plainText(lineage), seeds]);
+    await withIt?.(sql);
     return requireSpace(sql, id as SpaceId);
   });
 }
@@ -78,6 +82,7 @@ export function updateSpace(
   db: Database,
   id: SpaceId,
   change: { name?: string; settings?: SpaceSettings; deletedMs?: number | null },
+  withIt?: WithIt,
 ): Promise<Space> {
   return db.transaction(async (sql) => {
     const space = await requireSpace(sql, id);
@@ -86,7 +91,17 @@ export function updateSpace(
     const settings = encodeSettings(change.settings ?? space.settings);
     const deletedMs = change.deletedMs === undefined ? (space.deletedMs ?? null) : change.deletedMs;
     await sql.run(UPDATE_SPACE, [name, settings, deletedMs, id]);
+    await withIt?.(sql);
     return requireSpace(sql, id);
+  });
+}
+
+/** After the database was put back to an earlier day: sequences mean other changes than whoever knows them thinks. */
+export function renewLineages(db: Database, makeLineage: () => string): Promise<number> {
+  return db.transaction(async (sql) => {
+    const spaces = await allSpaces(sql);
+    for (const { id } of spaces) await sql.run(RENEW_LINEAGE, [makeLineage(), id]);
+    return spaces.length;
   });
 }
 
@@ -101,7 +116,7 @@ async function requireFree(sql: Sql, name: string): Promise<void> {
 }
 
 /** From the first transaction on the space is gone; a crash later leaves rows that the next start removes. */
-export async function eraseSpace(db: Database, id: SpaceId): Promise<void> {
+export async function eraseSpace(db: Database, id: SpaceId, withIt?: WithIt): Promise<void> {
   await db.transaction(async (sql) => {
     const { deletedMs, name } = await requireSpace(sql, id);
     if (deletedMs === undefined) {
@@ -113,6 +128,7 @@ export async function eraseSpace(db: Database, id: SpaceId): Promise<void> {
       });
     }
     for (const text of ERASE_BEGIN) await sql.run(text, [id]);
+    await withIt?.(sql);
   });
   await eraseRows(db, id);
 }
@@ -140,7 +156,7 @@ async function eraseRows(db: Database, id: SpaceId): Promise<void> {
   });
 }
 
-export async function createRestorePoint(db: Database, point: RestorePoint): Promise<void> {
+export async function createRestorePoint(db: Database, point: RestorePoint, withIt?: WithIt): Promise<void> {
   await db.transaction(async (sql) => {
     await requireSpace(sql, point.space);
     const named = plainText(point.name);
@@ -154,6 +170,7 @@ export async function createRestorePoint(db: Database, point: RestorePoint): Pro
       });
     }
     await sql.run(INSERT_POINT, [point.space, named, point.sequence, point.timeMs, plainText(point.actor)]);
+    await withIt?.(sql);
   });
 }
 
@@ -163,6 +180,10 @@ export async function restorePoints(sql: Sql, space: SpaceId): Promise<RestorePo
   return rows.map(({ name, seq, time_ms, actor }) => ({ space, name, sequence: seq, timeMs: time_ms, actor }));
 }
 
-export async function deleteRestorePoint(db: Database, space: SpaceId, name: string): Promise<boolean> {
-  return (await db.run(DELETE_POINT, [space, plainText(name)])) > 0;
+export function deleteRestorePoint(db: Database, space: SpaceId, name: string, withIt?: WithIt): Promise<boolean> {
+  return db.transaction(async (sql) => {
+    const isGone = (await sql.run(DELETE_POINT, [space, plainText(name)])) > 0;
+    if (isGone) await withIt?.(sql);
+    return isGone;
+  });
 }

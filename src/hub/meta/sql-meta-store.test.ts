@@ -87,6 +87,10 @@ class Overheard implements Database {
     return this.#db.transaction((sql) => work(this.#hear(sql)));
   }
 
+  copyTo(file: string, signal: AbortSignal): Promise<void> {
+    return this.#db.copyTo(file, signal);
+  }
+
   close(): Promise<void> {
     return this.#db.close();
   }

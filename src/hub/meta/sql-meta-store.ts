@@ -1,7 +1,7 @@
 /** MetaStore over an SQL database; what it does is in the files beside it, one idea each. */
 import { commitAll } from "#hub/meta/commit.ts";
 import { expire } from "#hub/meta/expire.ts";
-import type { Commit, CommitOutcome, ListRequest, MetaStore } from "#hub/meta/meta-store.ts";
+import type { Commit, CommitOutcome, ListRequest, MetaStore, WithIt } from "#hub/meta/meta-store.ts";
 import { Queries } from "#hub/meta/queries.ts";
 import { MIGRATIONS } from "#hub/meta/schema.ts";
 import {
@@ -12,6 +12,7 @@ import {
   eraseLeftOver,
   eraseSpace,
   factOf,
+  renewLineages,
   requireSpace,
   restorePoints,
   spaceById,
@@ -26,6 +27,7 @@ import type { ContentId } from "#sync/chunk/chunk-id.ts";
 import type { Manifest } from "#sync/chunk/manifest.ts";
 
 const HUB_ID_BYTES = 8;
+const LINEAGE_BYTES = 16;
 
 export class SqlMetaStore implements MetaStore {
   readonly hubId: string;
@@ -52,8 +54,9 @@ export class SqlMetaStore implements MetaStore {
     seeds: Uint8Array,
     lineage: string,
     timeMs: number,
+    withIt?: WithIt,
   ): Promise<Space> {
-    return createSpace(this.#db, { name, settings, seeds, lineage, timeMs });
+    return createSpace(this.#db, { name, settings, seeds, lineage, timeMs }, withIt);
   }
 
   spaces(): Promise<Space[]> {
@@ -67,12 +70,18 @@ export class SqlMetaStore implements MetaStore {
   updateSpace(
     id: SpaceId,
     change: { name?: string; settings?: SpaceSettings; deletedMs?: number | null },
+    withIt?: WithIt,
   ): Promise<Space> {
-    return updateSpace(this.#db, id, change);
+    return updateSpace(this.#db, id, change, withIt);
   }
 
-  eraseSpace(id: SpaceId): Promise<void> {
-    return eraseSpace(this.#db, id);
+  /** For a database that was put back from a backup; returns how many spaces there are. */
+  renewLineages(random: Random): Promise<number> {
+    return renewLineages(this.#db, () => random.bytes(LINEAGE_BYTES).toHex());
+  }
+
+  eraseSpace(id: SpaceId, withIt?: WithIt): Promise<void> {
+    return eraseSpace(this.#db, id, withIt);
   }
 
   version(space: SpaceId, path: RelPath): Promise<Version | undefined> {
@@ -130,16 +139,16 @@ export class SqlMetaStore implements MetaStore {
     return expire(this.#db, this.hubId, await requireSpace(this.#db, space), nowMs, limit);
   }
 
-  createRestorePoint(point: RestorePoint): Promise<void> {
-    return createRestorePoint(this.#db, point);
+  createRestorePoint(point: RestorePoint, withIt?: WithIt): Promise<void> {
+    return createRestorePoint(this.#db, point, withIt);
   }
 
   restorePoints(space: SpaceId): Promise<RestorePoint[]> {
     return restorePoints(this.#db, space);
   }
 
-  deleteRestorePoint(space: SpaceId, name: string): Promise<boolean> {
-    return deleteRestorePoint(this.#db, space, name);
+  deleteRestorePoint(space: SpaceId, name: string, withIt?: WithIt): Promise<boolean> {
+    return deleteRestorePoint(this.#db, space, name, withIt);
   }
 
   close(): Promise<void> {

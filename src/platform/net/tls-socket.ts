@@ -52,7 +52,16 @@ export type Handshake =
     }
   | Error;
 
-export type Listener = { readonly port: number; close(): void };
+export type Listener = {
+  readonly port: number;
+  /**
+   * New connections get this certificate; what stands, stays. The runtime cannot change it in place, so the address is
+   * left and taken again at once: who connects in that moment has to try again.
+   * Throws the system's error when the address has been taken by another; the old certificate is tried first.
+   */
+  useIdentity(identity: Identity): void;
+  close(): void;
+};
 
 /** A handshake, in either role, that takes longer is given up. */
 export const HANDSHAKE_MS_MAX = 15_000;
@@ -217,6 +226,11 @@ export async function connectTls(
   }
 }
 
+function serverTls({ certificate, key }: Identity, ca: string | undefined) {
+  const asked = ca === undefined ? {} : { ca, requestCert: true, rejectUnauthorized: false };
+  return { cert: certificate, key, ...asked };
+}
+
 /** Accepts TLS connections until closed. Throws the system's error when the address cannot be used. */
 export function listenTls(options: ListenOptions): Listener {
   const admitted = new WeakMap<object, { address: string; timer: ReturnType<typeof setTimeout> }>();
@@ -242,34 +256,45 @@ export function listenTls(options: ListenOptions): Listener {
     const clientCertificate = isClientKnown ? socket.getPeerCertificate()?.raw : undefined;
     settle(socket, { transport: socket.data, isClientKnown, clientCertificate });
   }, settle);
-  const listener = Bun.listen<SocketTransport | undefined>({
-    hostname: options.host,
-    port: options.port,
-    data: undefined,
-    tls: {
-      cert: options.identity.certificate,
-      key: options.identity.key,
-      ...(options.clientAuthorities === undefined
-        ? {}
-        : { ca: options.clientAuthorities, requestCert: true, rejectUnauthorized: false }),
-    },
-    socket: {
-      ...shared,
-      open(socket) {
-        // The listener's `data` is shared by all sockets until each gets its own.
-        socket.data = undefined;
-        const address = socket.remoteAddress;
-        if (!options.onConnection(address)) {
-          socket.terminate();
-          return;
-        }
-        const timer = setTimeout(() => {
-          settle(socket, new Error("the TLS handshake timed out"));
-          socket.terminate();
-        }, HANDSHAKE_MS_MAX);
-        admitted.set(socket, { address, timer });
+  const listen = (port: number, identity: Identity) =>
+    Bun.listen<SocketTransport | undefined>({
+      hostname: options.host,
+      port,
+      data: undefined,
+      tls: serverTls(identity, options.clientAuthorities),
+      socket: {
+        ...shared,
+        open(socket) {
+          // The listener's `data` is shared by all sockets until each gets its own.
+          socket.data = undefined;
+          const address = socket.remoteAddress;
+          if (!options.onConnection(address)) {
+            socket.terminate();
+            return;
+          }
+          const timer = setTimeout(() => {
+            settle(socket, new Error("the TLS handshake timed out"));
+            socket.terminate();
+          }, HANDSHAKE_MS_MAX);
+          admitted.set(socket, { address, timer });
+        },
       },
+    });
+  let listener = listen(options.port, options.identity);
+  let current = options.identity;
+  const { port } = listener;
+  return {
+    port,
+    useIdentity(identity) {
+      listener.stop(false);
+      try {
+        listener = listen(port, identity);
+        current = identity;
+      } catch (error) {
+        listener = listen(port, current);
+        throw error;
+      }
     },
-  });
-  return { port: listener.port, close: () => listener.stop(false) };
+    close: () => listener.stop(false),
+  };
 }

@@ -35,6 +35,12 @@ export interface Database extends Sql {
   readonly engine: "sqlite" | "postgres";
   /** What was committed survives a power loss. When `work` throws nothing of it is there, and the error passes on. */
   transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T>;
+  /**
+   * Writes all that was committed before, and nothing of what is committed meanwhile, into a new file that openSqlite()
+   * opens. Others go on reading and writing; it is durable, and only then complete, when this resolves.
+   * @throws {SynclineError} UNSUPPORTED where the database has tools of its own for it, DISK, EXISTS when the file is there
+   */
+  copyTo(file: string, signal: AbortSignal): Promise<void>;
   /** Ends when running transactions have. */
   close(): Promise<void>;
 }

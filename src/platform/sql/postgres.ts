@@ -126,6 +126,16 @@ class PostgresDatabase implements Database {
     }
   }
 
+  copyTo(): Promise<void> {
+    const error = new SynclineError({
+      code: "UNSUPPORTED",
+      op: "copy database",
+      message: "a PostgreSQL database is copied by its own tools",
+      hint: "first pg_dump, then copy the directories chunks and keys, within 24 hours (nothing younger is pruned)",
+    });
+    return Promise.reject(error);
+  }
+
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;

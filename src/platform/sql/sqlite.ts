@@ -10,6 +10,7 @@
 import { closeSync, existsSync, openSync } from "node:fs";
 import { SynclineError, assert } from "#model/error.ts";
 import type { Database, Sql, SqlRow, SqlValue } from "#platform/sql/database.ts";
+import { CopySource } from "#platform/sql/sqlite-copy.ts";
 import { GiveWay } from "#platform/sql/give-way.ts";
 import { SqliteConnection, sqliteError } from "#platform/sql/sqlite-connection.ts";
 
@@ -95,6 +96,8 @@ class SqliteDatabase implements Database {
   readonly #writer: SqliteConnection;
   readonly #reader: SqliteConnection;
   readonly #way = new GiveWay();
+  readonly #copies: CopySource;
+  #copying: Promise<unknown> = Promise.resolve();
   #tail: Promise<unknown> = Promise.resolve();
   #waiting = 0;
   #isClosed = false;
@@ -106,6 +109,7 @@ class SqliteDatabase implements Database {
     this.#lock = lock;
     this.#writer = writer;
     this.#reader = reader;
+    this.#copies = new CopySource(file);
   }
 
   async all<T extends SqlRow>(text: string, values: readonly SqlValue[] = []): Promise<T[]> {
@@ -153,6 +157,24 @@ class SqliteDatabase implements Database {
     }
   }
 
+  /** Between two transactions all goes into the file, and stays as it is there until the copy is made. */
+  async copyTo(file: string, signal: AbortSignal): Promise<void> {
+    if (this.#waiting >= WAITING_MAX) throw tooMany(this.#file);
+    assert(!this.#isClosed, "the database is open");
+    this.#waiting++;
+    const turn = this.#tail
+      .then(() => {
+        this.#requireUsable();
+        return this.#copies.hold(this.#writer);
+      })
+      .finally(() => this.#waiting--);
+    this.#tail = turn.catch(() => undefined);
+    const held = await turn;
+    const copying = this.#copies.write(file, signal).finally(() => held.close());
+    this.#copying = copying.catch(() => undefined);
+    await copying;
+  }
+
   #commit(): void {
     try {
       this.#writer.execute("COMMIT");
@@ -167,8 +189,10 @@ class SqliteDatabase implements Database {
     if (this.#isClosed) return;
     this.#isClosed = true;
     await this.#tail;
+    await this.#copying;
     this.#reader.close();
     this.#writer.close();
+    this.#copies.close();
     this.#lock.close();
   }
 

@@ -141,6 +141,12 @@ export class Appender {
     return open?.written.bytes ?? pack.bytes;
   }
 
+  /** Of a pack, what survives a power loss. */
+  durableBytes(pack: Pack): number {
+    const open = [this.#current, ...this.#closing].find((open) => open?.pack === pack);
+    return open?.durable.bytes ?? pack.bytes;
+  }
+
   /**
    * Everything appended before is durable when it resolves. Whoever calls while one runs shares the next.
    * @throws {SynclineError} DISK: of some pack, what was not durable is lost

@@ -210,7 +210,7 @@ export class PackFiles {
   }
 }
 
-const packName = (number: number): string => `${String(number).padStart(NUMBER_DIGITS, "0")}.pack`;
+export const packName = (number: number): string => `${String(number).padStart(NUMBER_DIGITS, "0")}.pack`;
 const indexName = (number: number): string => `${String(number).padStart(NUMBER_DIGITS, "0")}.index`;
 
 function unlinkIfThere(fs: FileSystem, dir: Fd, name: string): void {

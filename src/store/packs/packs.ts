@@ -4,7 +4,7 @@
  *
  * - pack-format.ts: bytes. pack-files.ts: the directory. pack-scan.ts, open-packs.ts: recovery.
  * - chunk-table.ts, catalog.ts: what is known in memory. appender.ts: writing and barriers. pack-reader.ts: reading.
- * - prune.ts, scrub.ts: the long work beside it.
+ * - prune.ts, scrub.ts: the long work beside it. pack-source.ts: the packs as files, for copies.
  */
 import { SynclineError, assert } from "#model/error.ts";
 import type { Host } from "#platform/host.ts";
@@ -19,6 +19,7 @@ import { NONE } from "#store/packs/chunk-table.ts";
 import { type Recovery, freshenSidecar, loadCatalog } from "#store/packs/open-packs.ts";
 import { PackFiles, chunkDiskError } from "#store/packs/pack-files.ts";
 import { RAW, ZSTD } from "#store/packs/pack-format.ts";
+import { PackSource } from "#store/packs/pack-source.ts";
 import { PackReader, plainOf } from "#store/packs/pack-reader.ts";
 import { Pruner, type PruneOptions } from "#store/packs/prune.ts";
 import { scrubPacks } from "#store/packs/scrub.ts";
@@ -31,7 +32,7 @@ export async function openPacks(
   host: Pick<Host, "fs" | "clock" | "random">,
   directory: string,
   limits: PackLimits = PACK_LIMITS,
-): Promise<{ store: ChunkStore; recovery: Recovery }> {
+): Promise<{ store: ChunkStore; source: PackSource; recovery: Recovery }> {
   let files: PackFiles;
   try {
     files = new PackFiles(host.fs, directory);
@@ -42,7 +43,8 @@ export async function openPacks(
     const { catalog, last, nextNumber, recovery } = await loadCatalog(files);
     const appender = new Appender(files, catalog, host.random, limits, nextNumber);
     if (last !== undefined) appender.resume(last.pack, last.fd, last.rows);
-    return { store: new Packs(host, files, catalog, appender), recovery };
+    const store = new Packs(host, files, catalog, appender);
+    return { store, source: store.source, recovery };
   } catch (error) {
     files.close();
     throw error;
@@ -55,6 +57,7 @@ class Packs implements ChunkStore {
   readonly #catalog: Catalog;
   readonly #appender: Appender;
   readonly #reader: PackReader;
+  readonly source: PackSource;
   readonly #pruner: Pruner;
   readonly #compressor = new Compressor("zstd", () => 0);
   readonly #idBytes = new Uint8Array(ID_BYTES);
@@ -67,6 +70,7 @@ class Packs implements ChunkStore {
     this.#appender = appender;
     this.#reader = new PackReader(files, catalog, appender);
     this.#pruner = new Pruner(files, catalog, appender, this.#reader, host.clock);
+    this.source = new PackSource(files, catalog, appender, this.#pruner);
   }
 
   pin(): Pin {

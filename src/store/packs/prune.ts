@@ -59,6 +59,15 @@ export class Pruner {
     return run;
   }
 
+  /** Resolves when none runs; the next one waits until what it gives is disposed. */
+  async hold(): Promise<Disposable> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const before = this.#last;
+    this.#last = before.then(() => promise);
+    await before;
+    return { [Symbol.dispose]: resolve };
+  }
+
   async #run(options: PruneOptions, signal: AbortSignal): Promise<PruneResult> {
     signal.throwIfAborted();
     let removedChunks: number;

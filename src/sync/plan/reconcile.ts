@@ -191,7 +191,7 @@ class Reconciler {
   #resolve(at: number, row: Row, reason: "both-changed" | "kind", alpha: Entry, beta: Entry): void {
     const { mode } = this.#input;
     const policy = this.#policyFor(row.path);
-    const winner = conflictWinner(mode, policy, alpha, beta);
+    const winner = conflictWinner(mode, policy, alpha, beta, this.#input.restored);
     if (winner === undefined) return this.#conflict(row, reason);
     if (winner === "beta" && mode === "one-way-safe") {
       this.#frozen = row.path;

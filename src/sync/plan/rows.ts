@@ -39,6 +39,8 @@ export type ReconcileLookup = {
 export type ReconcileInput = {
   readonly mode: Mode;
   readonly conflict: ConflictPolicy;
+  /** What this side holds may be old; undefined: nothing is known of it. */
+  readonly restored?: Side | undefined;
   /** The policy is meant for conflicts at and below these paths; others are left. Undefined: for all. */
   readonly conflictPaths?: readonly RelPath[] | undefined;
   /** One-way modes: may entries of beta be removed? */

@@ -10,8 +10,16 @@ export const COPY_NAMES_MAX = 32;
 /**
  * The side that wins, or undefined when the conflict is to be left. Where the mode itself resolves conflicts
  * (two-way-resolved) alpha wins unless the policy says otherwise; in one-way-safe a policy can only let alpha in.
+ *
+ * @param restored the side whose files may be old, because it was put back from a backup: the other one's stand
  */
-export function conflictWinner(mode: Mode, policy: ConflictPolicy, alpha: Entry, beta: Entry): Side | undefined {
+export function conflictWinner(
+  mode: Mode,
+  policy: ConflictPolicy,
+  alpha: Entry,
+  beta: Entry,
+  restored?: Side,
+): Side | undefined {
   const resolved: Side | undefined = mode === "two-way-resolved" ? "alpha" : undefined;
   if (policy === "alpha" || policy === "beta") return policy;
   if (policy === "leave") return resolved;
@@ -21,6 +29,7 @@ export function conflictWinner(mode: Mode, policy: ConflictPolicy, alpha: Entry,
   }
   if (fingerprint(alpha) === undefined || fingerprint(beta) === undefined) return undefined;
   if (resolved !== undefined || mode === "one-way-safe") return "alpha";
+  if (restored !== undefined) return restored === "alpha" ? "beta" : "alpha";
   return rankAbove(alpha, beta) ? "alpha" : "beta";
 }
 

@@ -115,6 +115,7 @@ class Cycle {
     const passing = problems.filter((one) => one.transient);
     const soon = passing.some((one) => resting?.problemAt(one.path) === undefined);
     const again = this.#totals.stale + this.#totals.asides > 0 || soon;
+    if (!options.dryRun && !held && !again) state.restored = undefined;
     const degraded = observed.some((one) => one.degraded !== undefined);
     const summary = this.#summary(plan, held);
     return { summary, again, later: passing.length > 0, degraded, conflicts: plan.conflicts, problems };
@@ -333,6 +334,7 @@ class Cycle {
     const plan = reconcile({
       mode: options.mode,
       conflict: options.conflict,
+      restored: state.restored,
       conflictPaths: options.conflictPaths,
       delete: options.delete,
       preserve: options.preserve,

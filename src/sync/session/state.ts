@@ -106,6 +106,9 @@ export class SessionState {
     this.store.transaction({ durable: true }, () => this.#meta.set("seeds", bytes));
   }
 
+  /** The side that lost its memory, until everything has been compared: what it holds may be old. */
+  restored: Side | undefined;
+
   get comparesAll(): boolean {
     return this.#comparesAll;
   }

@@ -1,6 +1,6 @@
 /** What the machine and the operator of a simulated hub do to its chunks: rot, upkeep, and healing from outside. */
 import { Upkeep } from "#hub/upkeep.ts";
-import { PACKS, SPACE, type SimHub, principal } from "#testing/hub/sim-hub.ts";
+import { PACKS, SPACE, type SimHub, UNRECORDED, principal } from "#testing/hub/sim-hub.ts";
 import type { SimRandom } from "#testing/sim-random.ts";
 
 /** Further than the grace of chunks: in a simulation nothing is safe because it is young. */
@@ -22,6 +22,7 @@ export function upkeepOf(hub: SimHub, onError: (error: unknown) => void): { roun
       const upkeep = new Upkeep({
         meta,
         chunks,
+        audit: UNRECORDED,
         clock: ahead,
         cursor: { read: async () => cursor, write: async (next) => void (cursor = next) },
         onRound: () => undefined,

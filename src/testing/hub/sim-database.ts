@@ -140,6 +140,10 @@ export class SimDatabase implements Database {
     if (this.#options.isDead()) throw new SimCrash("the simulated hub has ended");
   }
 
+  copyTo(): Promise<void> {
+    return Promise.reject(new Error("a simulated database is copied by nobody"));
+  }
+
   async close(): Promise<void> {
     await this.#tail;
     assert(!this.#options.disk.writer.inTransaction, "nothing runs when a database is closed");

@@ -1,0 +1,58 @@
+/** Is everything that a hub keeps what was written? Database first, then whether the chunks that it refers to are there. */
+import type { AuditVerdict } from "#access/audit.ts";
+import { MetadataCheck } from "#hub/check/check-metadata.ts";
+import { type Finding, Findings } from "#hub/check/findings.ts";
+import type { Database } from "#platform/sql/database.ts";
+import type { ChunkStore } from "#store/chunk-store.ts";
+import { type ChunkId, contentIdOf } from "#sync/chunk/chunk-id.ts";
+
+export type CheckOptions = {
+  /** Of which nobody changes anything meanwhile: a copy, where the hub runs. */
+  readonly database: Database;
+  readonly hubId: string;
+  /** At least as new as the database, and not pruned meanwhile. */
+  readonly chunks: ChunkStore;
+  /** Undefined where the audit log cannot be looked at without its key. */
+  readonly verifyAudit: (() => Promise<AuditVerdict>) | undefined;
+  /** Read every chunk too. */
+  readonly deep: boolean;
+  readonly onFinding: (finding: Finding) => void;
+};
+
+export type CheckResult = {
+  readonly spaces: number;
+  readonly versions: number;
+  readonly contents: number;
+  /** Of packs that were read. */
+  readonly readBytes: number;
+  readonly findings: number;
+  readonly findingsByKind: Readonly<Record<string, number>>;
+};
+
+/** Of files without bytes, for which the store holds nothing. */
+const EMPTY = contentIdOf([]);
+
+export async function checkHub(options: CheckOptions, signal: AbortSignal): Promise<CheckResult> {
+  const { database, hubId, chunks, verifyAudit, deep, onFinding } = options;
+  const findings = new Findings(onFinding);
+  const metadata = new MetadataCheck(database, hubId, findings, signal);
+  const { spaces, versions } = await metadata.run();
+  const verdict = await verifyAudit?.();
+  if (verdict === undefined) findings.add("audit", "keys/seal.key", "it is missing: nothing says whether the audit log is whole");
+  else if (!verdict.sound) findings.add("audit", `record ${verdict.seq}`, verdict.why);
+  // What is found damaged counts as absent from then on.
+  const readBytes = deep ? (await chunks.scrub(undefined, Number.MAX_SAFE_INTEGER, signal)).checkedBytes : 0;
+  let contents = 0;
+  for await (const { id, manifest, where } of metadata.contents()) {
+    contents++;
+    if (id === EMPTY) continue;
+    const ids = manifest?.chunks.map((chunk) => chunk.id) ?? [id as string as ChunkId];
+    using pin = chunks.pin();
+    const there = pin.has(ids);
+    const lacking = ids.filter((_, at) => !there[at]);
+    if (lacking.length > 0) {
+      findings.add("chunk", await where(), `${lacking.length} of ${ids.length} chunks missing or damaged: ${lacking[0]}`);
+    }
+  }
+  return { spaces, versions, contents, readBytes, findings: findings.total, findingsByKind: findings.counts };
+}

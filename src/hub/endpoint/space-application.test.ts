@@ -1,0 +1,87 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { TestHub, diskFull } from "#hub/hub-fixture.ts";
+import { seedsOf } from "#hub/hub-spaces.ts";
+import type { SpaceEndpoint } from "#hub/endpoint/space-endpoint.ts";
+import type { ApplyOp, OpenRequest, OpResult } from "#sync/endpoint/endpoint.ts";
+import { PRESERVE_DEFAULT } from "#model/entry.ts";
+
+function bytesOf(length: number, seed: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  let state = seed >>> 0;
+  for (let at = 0; at < length; at++) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    bytes[at] = state >>> 24;
+  }
+  return bytes;
+}
+
+/** A file that comes with its bytes. */
+function created(path: string, bytes: Uint8Array): ApplyOp {
+  const entry = { kind: "file", size: bytes.length, mode: 0o644, mtimeNs: 1n, sum: undefined } as const;
+  return { type: "change", change: { side: "beta", path, action: "content", old: undefined, new: entry, from: undefined }, bytes };
+}
+
+describe("what a session pushes into a space", () => {
+  let hub: TestHub;
+  let endpoint: SpaceEndpoint;
+  const stop = new AbortController();
+
+  beforeEach(async () => {
+    hub = await TestHub.open();
+    const space = await hub.spaces.createSpace(hub.who, "demo");
+    endpoint = hub.endpoint("demo");
+    const request = {
+      sessionId: "0".repeat(32), seeds: seedsOf(space), writable: true, ignore: [], include: [], preserve: PRESERVE_DEFAULT,
+      durable: true, verifyReadBack: false, compress: "none", createRoot: true, expectRootId: undefined, ephemeral: false,
+    };
+    await endpoint.open(request as unknown as OpenRequest, stop.signal);
+  });
+  afterEach(async () => {
+    await endpoint.close();
+    await hub[Symbol.asyncDispose]();
+  });
+
+  test("[SPACE-9] what is pushed while a commit is under way is whole and durable in the next", async () => {
+    const application = endpoint.apply("run1", stop.signal);
+    const results: OpResult[] = [];
+    const take = (some: OpResult[]): void => void results.push(...some);
+    await application.push([created("a", bytesOf(100, 1))]);
+    const first = application.commit(take);
+    // Several chunks: without its manifest it could never be read again.
+    const large = bytesOf(120_000, 2);
+    await application.push([created("b", large)]);
+    await first;
+    await application.commit(take);
+    expect(results.map(({ path, status }) => [path, status])).toEqual([["a", "done"], ["b", "done"]]);
+    const version = (await hub.spaces.version(hub.who, "demo", "b"))!;
+    const reader = await hub.spaces.open(hub.who, "demo", version);
+    const read = new Uint8Array(reader.size);
+    expect(await reader.read(read, 0)).toBe(large.length);
+    expect(Buffer.from(read).equals(large)).toBe(true);
+    expect(await hub.meta.manifest(version.content!.id)).toBeDefined();
+  });
+
+  test("[SPACE-9] the disk that refuses the second commit's content fails that commit", async () => {
+    const application = endpoint.apply("run1", stop.signal);
+    await application.push([created("a", bytesOf(100, 1))]);
+    const first = application.commit(() => undefined);
+    await application.push([created("b", bytesOf(120_000, 2))]);
+    await first;
+    hub.disk.refusal = diskFull();
+    expect(await application.commit(() => undefined).then(() => "done", (error: Error) => error.message)).toMatch(/full/);
+    expect(await hub.files("demo")).toEqual({ a: Buffer.from(bytesOf(100, 1)).toString() });
+  });
+
+  test("[SPACE-10] a session that ends lets go of what it stored, and nothing is taken in after it", async () => {
+    const application = endpoint.apply("run1", stop.signal);
+    await application.push([created("a", bytesOf(100, 1))]);
+    const late = application.push([created("b", bytesOf(100, 2)), created("c", bytesOf(100, 3))]);
+    await endpoint.close();
+    expect(await late.then(() => "taken", (error: Error) => error.message)).toMatch(/ended/);
+    // Nothing protects it any more.
+    const live = async function* () {};
+    const { removedChunks } = await hub.chunks.prune({ live: live(), olderThanMs: Date.now() + 60_000, fractionMax: 1 }, stop.signal);
+    expect(removedChunks).toBeGreaterThan(0);
+    expect(hub.chunks.stats().chunks).toBe(0);
+  });
+});
