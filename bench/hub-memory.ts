@@ -22,7 +22,7 @@ export const hubMemory: Workload = {
   async measure(context, runs) {
     const big = await sharedBigHub(context);
     const ours: number[] = [];
-    let empty = 0;
+    let [empty, busy] = [0, 0];
     for (let run = 1; run <= runs; run++) {
       await using hub = await BenchHub.start(big.dir);
       empty = hub.residentBytes();
@@ -32,14 +32,15 @@ export const hubMemory: Workload = {
         hub.addAgent(`part-${at}`, join(big.dir, `part-${at}`), top);
       }
       await hub.caughtUp();
-      const busy = hub.residentBytes();
+      busy = hub.residentBytes();
       await Bun.sleep(IDLE_MS);
       ours.push(hub.residentBytes());
       const parts = Object.entries({ "just started": empty, "all caught up": busy, idle: ours.at(-1)! })
         .map(([name, bytes]) => `${name} ${(bytes / MIB).toFixed(1)} MiB`);
       context.say(`  ${run}. ${parts.join(", ")}`);
     }
-    const note = `${(empty / MIB).toFixed(1)} MiB just after its start, without agents`;
+    const at = (bytes: number): string => `${(bytes / MIB).toFixed(1)} MiB`;
+    const note = `${at(empty)} just after its start, ${at(busy)} when the last agent had caught up`;
     return [{ id: "hub-memory/resident", ours, note }];
   },
 };
