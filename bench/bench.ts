@@ -10,6 +10,13 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { firstCopyLarge } from "./first-copy-large.ts";
 import { firstCopySmall } from "./first-copy-small.ts";
+import { hubCommits } from "./hub-commits.ts";
+import { hubFanOut } from "./hub-fan-out.ts";
+import { hubLarge } from "./hub-large.ts";
+import { hubLatency } from "./hub-latency.ts";
+import { hubListing } from "./hub-listing.ts";
+import { hubMemory } from "./hub-memory.ts";
+import { hubSmall } from "./hub-small.ts";
 import { insertFront } from "./insert-front.ts";
 import { runFacts } from "./lib/machine.ts";
 import { requirePeers } from "./lib/peers.ts";
@@ -27,7 +34,7 @@ import { watchLatency } from "./watch-latency.ts";
 
 const WORKLOADS: readonly Workload[] = [
   firstCopyLarge, firstCopySmall, noChange, scatteredEdits, insertFront, renameLarge, renameDirectory, watchLatency,
-  memoryMillion, oneChangeCost,
+  memoryMillion, oneChangeCost, hubLatency, hubLarge, hubSmall, hubFanOut, hubCommits, hubListing, hubMemory,
 ];
 
 const RESULTS_FILE = resolve(import.meta.dir, "results.json");

@@ -12,13 +12,14 @@ const PROBE_BYTES = 100;
 
 const pause = new Int32Array(new SharedArrayBuffer(4));
 
-/** Writes new files into random folders of a root, one at a time, and waits for each on the other side. */
+/** Writes small files into random folders of a root, one at a time, and waits for each on the other side. */
 export class ArrivalProbe {
   readonly #source: string;
   readonly #folders: readonly string[];
   readonly #random: SimRandom;
   readonly #name: string;
-  #count = 0;
+  /** Paths of the files that it made. */
+  readonly #made: string[] = [];
 
   /** @param name in the names of the files: two probes of one root must differ */
   constructor(name: string, source: string, folders: readonly string[], seed: number) {
@@ -28,25 +29,39 @@ export class ArrivalProbe {
     this.#random = new SimRandom(seed);
   }
 
+  /** How many it has made. */
+  get files(): number {
+    return this.#made.length;
+  }
+
   /**
-   * Milliseconds from before the file is opened for writing until the other side reads it complete. Blocks: nothing
-   * else runs in this process meanwhile. The answer is up to a tenth of a millisecond too large.
+   * Writes a new file. Milliseconds from before the file is opened for writing until the other side reads it complete.
+   * Blocks: nothing else runs in this process meanwhile. The answer is up to a tenth of a millisecond too large.
    *
    * @throws {WrongResult} when it does not arrive in time
    */
   next(destination: string): number {
     const folder = this.#folders[this.#random.int(this.#folders.length)]!;
-    const path = join(folder, `probe-${this.#name}-${this.#count++}.txt`);
+    const path = join(folder, `probe-${this.#name}-${this.#made.length}.txt`);
+    this.#made.push(path);
+    return this.#write(path, [destination]);
+  }
+
+  /** As next(), but writes over a file that it has made, until the last of the destinations has it. */
+  edit(destinations: readonly string[]): number {
+    return this.#write(this.#made[this.#random.int(this.#made.length)]!, destinations);
+  }
+
+  #write(path: string, destinations: readonly string[]): number {
     const words = `${path} ${this.#random.uint32()} `;
     const content = Buffer.from(words.padEnd(PROBE_BYTES, "x").slice(-PROBE_BYTES));
-    const arrived = join(destination, path);
+    let missing = destinations.map((destination) => join(destination, path));
     const began = Bun.nanoseconds();
     writeFileSync(join(this.#source, path), content);
     for (;;) {
-      const stat = statSync(arrived, { throwIfNoEntry: false });
-      const found = stat?.size === PROBE_BYTES && readFileSync(arrived).equals(content);
+      missing = missing.filter((file) => !holds(file, content));
       const elapsedMs = (Bun.nanoseconds() - began) / 1e6;
-      if (found) return elapsedMs;
+      if (missing.length === 0) return elapsedMs;
       if (elapsedMs > ARRIVAL_MS_MAX) throw new WrongResult(`${path} did not arrive in ${ARRIVAL_MS_MAX / 1000} s`);
       Atomics.wait(pause, 0, 0, LOOK_EVERY_MS);
     }
@@ -56,6 +71,11 @@ export class ArrivalProbe {
   async rest(longestMs: number): Promise<void> {
     await Bun.sleep(longestMs * this.#random.real());
   }
+}
+
+function holds(file: string, content: Buffer): boolean {
+  const stat = statSync(file, { throwIfNoEntry: false });
+  return stat?.size === content.length && readFileSync(file).equals(content);
 }
 
 /** A copy of a root to start from, metadata included. */

@@ -11,7 +11,7 @@ const PIECE_BYTES = 8 * 2 ** 20;
 const POOL_BYTES = 16 * 2 ** 20;
 
 /** Incompressible bytes from a seed: an AES-CTR key stream, about as fast as memory can be filled. */
-class RandomBytes {
+export class RandomBytes {
   readonly #stream: ReturnType<typeof createCipheriv>;
   readonly #zeros = Buffer.alloc(PIECE_BYTES);
 

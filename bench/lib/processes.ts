@@ -56,6 +56,10 @@ export class Running implements AsyncDisposable {
     return readFileSync(this.#outFile, "utf8");
   }
 
+  get isRunning(): boolean {
+    return this.#child.exitCode === null;
+  }
+
   /** What it said last on either stream, for messages. */
   lastWords(): string {
     const last = (text: string): string[] => text.trimEnd().split("\n").slice(-QUOTE_LINES_MAX);

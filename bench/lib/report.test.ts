@@ -21,6 +21,12 @@ function workload(name: string, bar: RowSpec["bar"], peer: string | undefined): 
 const fast = workload("fast", { of: "ratio", max: 0.5 }, "rsync");
 const slow = workload("slow", { of: "ratio", max: 0.5 }, "rsync");
 const alone = workload("alone", { of: "figure", max: 2 }, undefined);
+const rate: Workload = {
+  ...workload("rate", undefined, undefined),
+  rows: [{
+    id: "rate/commits", measure: "commits", unit: "/s", statistic: "median", peer: undefined, bar: { of: "figure", min: 3000 },
+  }],
+};
 
 test("[BENCH-1] a ratio and a figure are held against their bars, the bar itself included", () => {
   const row = (ours: number[], peer: number[] | null) => ({ run: NEW, ours, peer, note: null, failure: null });
@@ -29,6 +35,14 @@ test("[BENCH-1] a ratio and a figure are held against their bars, the bar itself
   expect(judge(alone.rows[0]!, row([2], null))?.met).toBe(true);
   expect(judge(alone.rows[0]!, row([2.01], null))?.met).toBe(false);
   expect(judge(fast.rows[0]!, { ...row([1], [9]), failure: "wrong" })).toBeUndefined();
+});
+
+test("[BENCH-1] a bar may be the least that is good enough", () => {
+  const row = (ours: number) => ({ run: NEW, ours: [ours], peer: null, note: null, failure: null });
+  expect(judge(rate.rows[0]!, row(3000))?.met).toBe(true);
+  expect(judge(rate.rows[0]!, row(2999))?.met).toBe(false);
+  const page = resultsPage([rate], withRows(NO_RESULTS, NEW, FACTS, [{ id: "rate/commits", ours: [8123.4] }]), NEW);
+  expect(page).toContain("| the rate | commits | – | – | 8,123/s | – | ≥ 3,000/s | met | this run |");
 });
 
 test("[BENCH-2] a row of an earlier run shows its date, a row without a run says so, a failed row has no number", () => {

@@ -11,6 +11,7 @@ const HEADINGS = ["workload", "measure", "peer", "peer's", "ours", "ours ÷ peer
 export function formatValue(value: number, unit: Unit): string {
   if (unit === "bytes") return formatBytes(value);
   if (unit === "bytes/file") return `${Math.round(value)} B a file`;
+  if (unit === "/s") return `${Math.round(value).toLocaleString("en")}/s`;
   return `${digits(value)} ${unit}`;
 }
 
@@ -29,7 +30,8 @@ function digits(value: number): string {
 
 function barText({ bar, unit }: RowSpec): string {
   if (bar === undefined) return "–";
-  return bar.of === "ratio" ? `≤ ${bar.max}` : `≤ ${formatValue(bar.max, unit)}`;
+  const [sign, value] = "max" in bar ? ["≤", bar.max] : ["≥", bar.min];
+  return `${sign} ${bar.of === "ratio" ? value : formatValue(value, unit)}`;
 }
 
 /** One line of the table, as HEADINGS. `run` is the present one; rows of others show their date. */

@@ -79,5 +79,6 @@ export function judge(spec: RowSpec, row: RowResult): Verdict | undefined {
 
 function isMet(bar: Bar, ours: number, ratio: number | undefined): boolean {
   const value = bar.of === "ratio" ? ratio : ours;
-  return value !== undefined && value <= bar.max;
+  if (value === undefined) return false;
+  return "max" in bar ? value <= bar.max : value >= bar.min;
 }

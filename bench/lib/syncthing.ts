@@ -22,10 +22,12 @@ type FolderStatus = { readonly state: string; readonly globalFiles: number; read
 export class Syncthing implements AsyncDisposable {
   readonly destination: string;
   readonly #running: readonly Running[];
+  readonly #source: Node;
 
-  private constructor(destination: string, running: readonly Running[]) {
+  private constructor(destination: string, running: readonly Running[], source: Node) {
     this.destination = destination;
     this.#running = running;
+    this.#source = source;
   }
 
   /**
@@ -41,7 +43,7 @@ export class Syncthing implements AsyncDisposable {
       new Running(["syncthing", "serve", "--home", node.home, "--no-browser", "--no-restart", "--no-default-folder"],
         // Without its monitor there is one process to end.
         { dir: node.home, name: "syncthing", env: { STMONITORED: "yes", STNOUPGRADE: "1" } }));
-    const syncthing = new Syncthing(destination, running);
+    const syncthing = new Syncthing(destination, running, nodes[0]);
     try {
       for (const [at, node] of nodes.entries()) {
         await running[at]!.until(() => settled(node, nodes, files), "agreement with the other side", START_MS_MAX);
@@ -51,6 +53,15 @@ export class Syncthing implements AsyncDisposable {
       await syncthing[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  /** The source looks at its folder now, instead of when its watcher has collected enough. */
+  async scanSource(): Promise<void> {
+    const { apiPort } = this.#source;
+    const answer = await fetch(`http://127.0.0.1:${apiPort}/rest/db/scan?folder=${FOLDER}`, {
+      method: "POST", headers: { "X-API-Key": API_KEY },
+    });
+    if (!answer.ok) throw new Error(`syncthing did not scan: ${answer.status} ${await answer.text()}`);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

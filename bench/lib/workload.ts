@@ -1,13 +1,13 @@
 /** What a benchmark is: one workload, the rows that it fills in the table, and the bars they are held to. */
 import type { PeerName } from "./peers.ts";
 
-export type Unit = "s" | "ms" | "bytes" | "bytes/file";
+export type Unit = "s" | "ms" | "bytes" | "bytes/file" | "/s";
 
 /** Which number of a series is compared. */
 export type Statistic = "median" | "p99" | "max";
 
-/** The largest value that is good enough: of ours ÷ peer, or of our own figure in the row's unit. */
-export type Bar = { readonly of: "ratio" | "figure"; readonly max: number };
+/** The largest or the least value that is good enough: of ours ÷ peer, or of our own figure in the row's unit. */
+export type Bar = { readonly of: "ratio" | "figure" } & ({ readonly max: number } | { readonly min: number });
 
 export type RowSpec = {
   /** Unique among all rows; also the key in results.json. */

@@ -297,9 +297,9 @@ export class SpaceEndpoint implements Endpoint {
       stage: stage.area,
       base: (path: RelPath) => this.#baseFile(bases.get(path)),
       limit: (): undefined => undefined,
-      // A stage on the hub's disk is read at once, and removed: neither holes nor a way past the cache are worth it.
+      // A stage on the hub's disk is read at once, and removed: holes are not worth it, and the disk need not see it.
       sparse: false,
-      uncached: false,
+      durable: false,
     };
     await receiveFiles(context, channel, items, onResult, signal);
   }

@@ -539,13 +539,13 @@ export class DirEndpoint implements Endpoint {
   ): Promise<void> {
     const { request } = this.#now;
     const apply = this.#writable();
-    const { seeds, preserve, durable } = request;
+    const { seeds, preserve } = request;
     const stage = new PartialFiles(apply);
     const { host } = this.#options;
     const base = (path: RelPath): BaseFile | undefined => this.#baseFile(path);
     const limit = (): undefined => undefined;
-    const uncached = durable !== "none";
-    const context = { host, seeds, stage, base, limit, sparse: preserve.sparse, uncached };
+    const durable = request.durable !== "none";
+    const context = { host, seeds, stage, base, limit, sparse: preserve.sparse, durable };
     await withDiskErrors("receive", this.label, () => receiveFiles(context, channel, items, onResult, signal));
   }
 

@@ -28,8 +28,8 @@ export type AssemblyParts = {
   readonly base: Base | undefined;
   /** Leave zeros as holes. */
   readonly sparse: boolean;
-  /** Large files may be written past the page cache. */
-  readonly uncached: boolean;
+  /** See ReceiveContext. */
+  readonly durable: boolean;
   /** Lets everything else in the process have its turn; rejects when the transfer was given up. */
   readonly turn: () => Promise<void>;
 };
@@ -71,7 +71,7 @@ export class Assembly {
     this.size = size;
     this.#attempt = attempt;
     this.#sums = new PieceSums(parts.seeds, size);
-    this.#queue = new WriteQueue(parts.fs, parts.fd, parts.uncached && size >= UNCACHED_BYTES_MIN);
+    this.#queue = new WriteQueue(parts.fs, parts.fd, parts.durable && size >= UNCACHED_BYTES_MIN);
     this.#claimed = new Int32Array(piecesIn(size));
     this.#written = new Int32Array(piecesIn(size));
     // Never longer on the way than what has arrived, so that an interrupted transfer leaves a short partial.
@@ -203,6 +203,7 @@ export class Assembly {
   }
 
   #noteDirty(target: number, length: number): void {
+    if (!this.#parts.durable) return;
     this.#dirtyBytes += length;
     this.#dirtyFrom = Math.min(this.#dirtyFrom, target);
     this.#dirtyTo = Math.max(this.#dirtyTo, target + length);

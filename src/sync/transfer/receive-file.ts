@@ -29,7 +29,7 @@ export type ReceiveFileParts = {
   readonly seeds: SumSeeds;
   readonly stage: StageArea;
   readonly sparse: boolean;
-  readonly uncached: boolean;
+  readonly durable: boolean;
   readonly base: (path: RelPath) => BaseFile | undefined;
   readonly turn: () => Promise<void>;
 };
@@ -180,12 +180,12 @@ export class ReceiveFile {
   }
 
   async begin(size: number, attempt: number): Promise<void> {
-    const { fs, seeds, sparse, uncached, turn } = this.#parts;
+    const { fs, seeds, sparse, durable, turn } = this.#parts;
     if ((this.#assembly === undefined) !== (attempt === 1)) throw malformed("an attempt out of order");
     // A second attempt starts over in the same file, so the first must have left it alone.
     await this.#assembly?.settle();
     this.#assembly?.close();
-    const parts = { fs, seeds, fd: this.#fd, partialSize: this.#partialSize, base: this.#base, sparse, uncached, turn };
+    const parts = { fs, seeds, fd: this.#fd, partialSize: this.#partialSize, base: this.#base, sparse, durable, turn };
     this.#assembly = new Assembly(parts, size, attempt);
   }
 

@@ -46,8 +46,11 @@ export type ReceiveContext = {
   readonly stage: StageArea;
   /** Leave runs of zeros as holes. */
   readonly sparse: boolean;
-  /** Large files may be written past the page cache: what is to be durable has to wait for the disk anyway. */
-  readonly uncached: boolean;
+  /**
+   * What arrives will be made durable where it is: large files may be written past the page cache, and the disk begins
+   * with the others at once, so that the sync is short. Without, nothing is written before the kernel wants to.
+   */
+  readonly durable: boolean;
   /** Bandwidth limiter for what this side sends: hashes. */
   readonly limit: Limit;
   /**
@@ -169,10 +172,10 @@ class Receive {
   }
 
   async #ask(item: TransferItem, how: How): Promise<void> {
-    const { host, seeds, stage, sparse, uncached, base } = this.#context;
+    const { host, seeds, stage, sparse, durable, base } = this.#context;
     let file: ReceiveFile;
     try {
-      const parts = { fs: host.fs, seeds, stage, sparse, uncached, base, turn: this.#turn };
+      const parts = { fs: host.fs, seeds, stage, sparse, durable, base, turn: this.#turn };
       file = new ReceiveFile(parts, item, this.#lastId + 1, how);
     } catch (error) {
       this.#reportProblem(this.#problemFrom(item.path, error));

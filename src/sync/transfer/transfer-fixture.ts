@@ -141,7 +141,7 @@ export class Fixture implements Disposable {
       ...common,
       stage: this.stage,
       sparse: true,
-      uncached: true,
+      durable: true,
       base: (path) => {
         if (this.targetRoot.statIfThere(path) === undefined) return undefined;
         const fd = this.targetRoot.openRead(path);

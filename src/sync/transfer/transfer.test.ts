@@ -227,9 +227,9 @@ describe("delta", () => {
 describe("resume", () => {
   test("[RESUME-1] after a cut anywhere what had arrived is not sent again", async () => {
     const bytes = noise(18 * MB + 5, 3);
-    for (const [cutAfter, uncached] of [[1, true], [4, false], [9, true], [12, false]] as const) {
+    for (const [cutAfter, durable] of [[1, true], [4, false], [9, true], [12, false]] as const) {
       using fixture = new Fixture();
-      fixture.receiveContext = { ...fixture.receiveContext, uncached };
+      fixture.receiveContext = { ...fixture.receiveContext, durable };
       fixture.write("source", "f", bytes);
       const pair = memoryChannelPair();
       let seen = 0;

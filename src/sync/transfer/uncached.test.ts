@@ -63,7 +63,7 @@ class Build {
   }
 
   /** The file that comes of it, and its sum. `partial`: bytes are there that a "keep" may use. */
-  async run(fs: FileSystem, dir: Fd, order: readonly number[], uncached: boolean): Promise<[Uint8Array, string | undefined]> {
+  async run(fs: FileSystem, dir: Fd, order: readonly number[], durable: boolean): Promise<[Uint8Array, string | undefined]> {
     const baseFd = fs.create(dir, "base", 0o600);
     const fd = fs.create(dir, "file", 0o600);
     try {
@@ -73,7 +73,7 @@ class Build {
         if (kind === "keep") fs.write(fd, this.wanted.subarray(...this.#range(piece)), piece * PIECE_BYTES);
       });
       const base = Base.of(fs, [{ fd: baseFd, size: LARGE }]);
-      const parts = { fs, seeds: SEEDS, fd, partialSize: LARGE, base, sparse: true, uncached, turn: () => Promise.resolve() };
+      const parts = { fs, seeds: SEEDS, fd, partialSize: LARGE, base, sparse: true, durable, turn: () => Promise.resolve() };
       const assembly = new Assembly(parts, LARGE, 1);
       for (const piece of order) await this.#piece(assembly, piece);
       const sum = await assembly.finish();
@@ -120,8 +120,8 @@ test("[XFER-17] whatever passes by the page cache and what not, in whatever orde
     fc.asyncProperty(kinds, orders, takes, async (some, order, take) => {
       const build = new Build(some);
       const sum = sumOf(build.wanted, SEEDS);
-      for (const uncached of [true, false]) {
-        const [made, found] = await build.run(taking(able, take), dir, order, uncached);
+      for (const durable of [true, false]) {
+        const [made, found] = await build.run(taking(able, take), dir, order, durable);
         expect(Buffer.compare(made, build.wanted)).toBe(0);
         expect(found).toBe(sum);
       }
@@ -182,23 +182,28 @@ describe("past the page cache", () => {
       ordinary += bytes.length;
       return host.fs.writeAsync(fd, bytes, position);
     });
-    const fs = withCall(counting, "writeUncached", (fd, parts, position) => {
+    let begun = 0;
+    const watched = withCall(counting, "startWriteback", () => void begun++);
+    const fs = withCall(watched, "writeUncached", (fd, parts, position) => {
       for (const part of parts) offered += part.length;
       return host.fs.writeUncached(fd, parts, position);
     });
-    const through = async (path: string, uncached: boolean): Promise<number> => {
+    const through = async (path: string, durable: boolean): Promise<number> => {
       offered = 0;
-      fixture.receiveContext = { ...fixture.receiveContext, host: { ...host, fs }, uncached };
+      fixture.receiveContext = { ...fixture.receiveContext, host: { ...host, fs }, durable };
       expect((await fixture.transfer([path])).get(path)?.problem).toBeUndefined();
       return offered;
     };
     const before = openCount();
     expect(await through("large", true)).toBe(LARGE - 12_345);
+    expect(begun).toBeGreaterThan(0);
     expect(ordinary).toBe(12_345);
     expect(Buffer.compare(fixture.staged("large"), noise(LARGE, 1))).toBe(0);
     expect(await through("small", true)).toBe(0);
     expect(openCount()).toBe(before);
     unlinkSync(join(fixture.stagePath, "large"));
+    begun = 0;
     expect(await through("large", false)).toBe(0);
+    expect(begun).toBe(0);
   });
 });
