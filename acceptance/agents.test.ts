@@ -210,7 +210,11 @@ describe("a hub and agents as processes", () => {
     await fleet.healthy("web1", "web2");
     writeFileSync(join(a, "small"), "one");
     await fleet.until("there is room for a small one", () => text(join(b, "small")) === "one");
-    for (let at = 0; at < 8; at++) writeFileSync(join(a, `large-${at}`), randomBytes(10_000_000));
+    for (let at = 0; at < 8; at++) {
+      // Whole at once: half of a file that is being written would be a version like any other.
+      writeFileSync(world.path("aside"), randomBytes(10_000_000));
+      renameSync(world.path("aside"), join(a, `large-${at}`));
+    }
     writeFileSync(join(b, "of-b"), randomBytes(3_000_000));
     await fleet.until("it is said that something is wrong", async () => {
       const agents = await fleet.agents().catch(() => []);
