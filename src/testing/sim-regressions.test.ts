@@ -539,4 +539,38 @@ describe("undo", () => {
       expect([k, pair.beta.show()]).toEqual([k, "c/ c/c/ c/c/b=beta's"]);
     }
   });
+
+  test("[SIM-71] what a session did before it was held and what was approved then are two runs (seed 80031383)", async () => {
+    const pair = new SimPair({ session: { mode: "one-way-replica" } });
+    pair.beta.put({ ".synclineignore": "b", "b/A": "beta's" });
+    const before = pair.beta.show();
+    const first = await pair.run();
+    expect([first.summary?.result, changesOf(first)]).toEqual(["held", ["beta remove .synclineignore"]]);
+    const hold = first.events.find((event) => event.type === "hold");
+    const second = await pair.run({ approve: hold?.hash });
+    expect([second.summary?.result, changesOf(second)]).toEqual(["same", ["beta remove b/A", "beta remove b"]]);
+    expect((await undo(pair, "beta", second.summary!.runId)).problems).toEqual([]);
+    expect(pair.beta.show()).toBe("b/ b/A=beta's");
+    expect((await undo(pair, "beta", first.summary!.runId)).problems).toEqual([]);
+    expect(pair.beta.show()).toBe(before);
+  });
+});
+
+describe("damage", () => {
+  test("[SIM-72] the very bytes that a flipped bit made, written by a person, go as any others (seed 80020960)", async () => {
+    for (const side of ["alpha", "beta"] as const) {
+      const pair = new SimPair();
+      pair.alpha.put({ f: "A0:xxxxxxxxx" });
+      await pair.agree({ deep: true });
+      pair[side].disk.flipBit("/root/f", 1);
+      const rotten = pair[side].read("f");
+      pair.alpha.put({ g: rotten });
+      for (const deep of [false, true]) {
+        const found = problemsOf(await pair.run({ deep })).map(({ code, path, side: where }) => [code, path, where]);
+        expect(found).toEqual(deep ? [["CORRUPT", "f", side]] : []);
+        expect(pair[side === "alpha" ? "beta" : "alpha"].show()).toBe(`f=A0:xxxxxxxxx g=${rotten}`);
+        expect(pair[side].show()).toBe(`f=${rotten} g=${rotten}`);
+      }
+    }
+  });
 });
