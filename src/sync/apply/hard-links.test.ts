@@ -135,3 +135,22 @@ for (const name of ["b", "e"]) {
     }
   });
 }
+
+test("[LINK-8] names that were agreed apart and become one file on each side come to one metadata (seed 80007317)", async () => {
+  const modes = { a: 0o644, b: 0o600 };
+  for (const [kept, other] of [["a", "b"], ["b", "a"]] as const) {
+    const pair = new SimPair({ session });
+    pair.alpha.put({ a: "one", b: "one" });
+    for (const name of ["a", "b"] as const) pair.alpha.user.chmod(`/root/${name}`, modes[name]);
+    await pair.agree();
+    for (const [side, name, second] of [[pair.alpha, kept, other], [pair.beta, other, kept]] as const) {
+      side.remove(second);
+      side.user.link(`/root/${name}`, `/root/${second}`);
+    }
+    expect(await pair.agree()).toBe("a=one b=one");
+    expect(changesOf(await pair.run())).toEqual([]);
+    const [mine, theirs] = [pair.alpha, pair.beta].map(({ disk }) => disk.inodeAt("/root/a"));
+    expect([mine!.mode, mine!.mtimeNs]).toEqual([theirs!.mode, theirs!.mtimeNs]);
+    expect([pairs(pair.alpha), pairs(pair.beta)]).toEqual(["a=b", "a=b"]);
+  }
+});

@@ -10,7 +10,7 @@
  * ignored, or beta's own.
  */
 import { compareContent, sameEntry, sameMetadata } from "#model/entry.ts";
-import type { Entry } from "#model/entry.ts";
+import type { Entry, FileEntry } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
 import { isWithin, parentOf } from "#model/path.ts";
 import type { RelPath } from "#model/path.ts";
@@ -35,6 +35,8 @@ class Reconciler {
   readonly #agreements: Agreement[] = [];
   readonly #blocked: Problem[] = [];
   readonly #copyPaths = new Set<RelPath>();
+  /** What files that may have more names on both sides are to be, by their first path; only where links are carried. */
+  readonly #leaders = new Map<RelPath, FileEntry>();
   readonly #conflictPaths: ReadonlySet<RelPath> | undefined;
   /** At and below this path nothing is planned any more. */
   #frozen: RelPath | undefined;
@@ -120,8 +122,27 @@ class Reconciler {
     let wanted = beta;
     if (comparedBeta === SAME) wanted = alpha;
     else if (comparedAlpha !== SAME) wanted = mergeEntries(row.ancestor, alpha, beta);
+    wanted = this.#asLeader(row.path, alpha, beta, wanted);
     this.#set("alpha", row.path, alpha, wanted);
     this.#set("beta", row.path, beta, wanted);
+  }
+
+  /**
+   * A name whose file has the same leader on both sides takes the leader's metadata, which is the file's and not the
+   * name's. Were each name decided by its own ancestor, two could take it from opposite sides, and every cycle would
+   * swap what the one before it had set.
+   */
+  #asLeader(path: RelPath, alpha: Entry, beta: Entry, wanted: Entry): Entry {
+    if (!this.#input.preserve.hardlinks || wanted.kind !== "file") return wanted;
+    if (alpha.kind !== "file" || beta.kind !== "file" || alpha.linkTo !== beta.linkTo) return wanted;
+    if (alpha.linkTo === undefined) {
+      this.#leaders.set(path, wanted);
+      return wanted;
+    }
+    const leader = this.#leaders.get(alpha.linkTo);
+    if (leader === undefined || compareContent(leader, wanted) === "differs") return wanted;
+    const { mode, mtimeNs, owner, xattrs } = leader;
+    return { ...wanted, mode, mtimeNs, owner, xattrs };
   }
 
   /** Only `side` has an entry: the other side gets it when it is new, otherwise the deletion is passed on. */

@@ -8,6 +8,8 @@ import { type RelPath, joinPath } from "#model/path.ts";
 export class WatchNode {
   /** Of this node's watch; undefined for a directory that could not be watched. */
   wd: number | undefined;
+  /** Overflows that had been heard of when the watch was last known to live. */
+  overflows = 0;
   ino: bigint;
   /** Undefined for the root, and for what is not (or no longer) connected to it. */
   parent: WatchNode | undefined;

@@ -245,6 +245,23 @@ describe("events", () => {
       expect(watcher.degraded).toBeUndefined();
     }));
 
+  test("[WATCH-18] after an overflow every directory is watched, also under a used number (seed 80011956)", () =>
+    faked(["a/b"], async ({ root, source, watcher }) => {
+      const before = source.wdOf(root.abs("a"));
+      source.wds.delete(BigInt(statSync(root.abs("a")).ino));
+      source.emit("overflow", -1);
+      watcher.take();
+      watcher.beginPass();
+      await root.full();
+      watcher.endPass();
+      const wd = source.wdOf(root.abs("a"));
+      expect(wd).not.toBe(before);
+      expect(watcher.watched).toBe(3);
+      source.emit("modify", wd, "f");
+      source.emit("modify", source.wdOf(root.abs("a/b")), "g");
+      expect(taken(watcher)).toEqual([["a/b/g", "entry"], ["a/f", "entry"]]);
+    }));
+
   test("[WATCH-10] the limit of watches degrades, and the rest is still watched", () =>
     faked(["a", "b/c"], async ({ root, source, watcher }) => {
       expect(watcher.degraded).toContain("limit");

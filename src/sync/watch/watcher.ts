@@ -35,6 +35,8 @@ export class RootWatcher implements DirectoryHook, Disposable {
   /** By cookie: cut off the tree by a moved-from. Kept for the take() under way and the next one. */
   #moves = new Map<number, WatchNode>();
   #olderMoves = new Map<number, WatchNode>();
+  /** Overflows heard of. Each may have hidden the end of any watch that was added before it. */
+  #overflows = 0;
   #degraded: string | undefined;
   /** Trouble since the current full pass began. */
   #trouble: string | undefined;
@@ -97,7 +99,9 @@ export class RootWatcher implements DirectoryHook, Disposable {
   entering(path: RelPath, fd: Fd, ino: bigint): void {
     if (this.#closed) return;
     const known = this.#tree.find(path);
-    if (known !== undefined && known.ino === ino && known.wd !== undefined) return;
+    // The inode alone proves no watch: its number may belong to a successor of the directory that was watched.
+    const isSure = known?.wd !== undefined && known.overflows === this.#overflows;
+    if (isSure && known.ino === ino) return;
     let wd: number;
     try {
       wd = this.#watcher.add(fd);
@@ -108,10 +112,17 @@ export class RootWatcher implements DirectoryHook, Disposable {
       return this.#degrade(limit ? "the system's limit of watched directories is reached" : error.message);
     }
     const holder = this.#tree.byWd(wd);
-    if (holder !== undefined && holder.ino === ino) return this.#rename(holder, path);
+    if (holder !== undefined && holder.ino === ino) {
+      holder.overflows = this.#overflows;
+      return this.#rename(holder, path);
+    }
     // The number belonged to a directory whose end has not been reported yet.
     if (holder !== undefined) this.#tree.unbind(holder);
-    this.#tree.bind(this.#place(path, ino), wd);
+    const node = this.#place(path, ino);
+    // A watch that it had by another number has ended unheard.
+    this.#tree.unbind(node);
+    this.#tree.bind(node, wd);
+    node.overflows = this.#overflows;
   }
 
   dropped(path: RelPath): void {
@@ -160,7 +171,10 @@ export class RootWatcher implements DirectoryHook, Disposable {
   }
 
   #onEvent(event: WatchEvent): void {
-    if (event.type === "overflow") return this.#lostAll("events came faster than they could be read");
+    if (event.type === "overflow") {
+      this.#overflows++;
+      return this.#lostAll("events came faster than they could be read");
+    }
     const node = this.#tree.byWd(event.wd);
     if (node === undefined) return;
     const isRoot = node === this.#tree.root;
