@@ -5,7 +5,7 @@ import { contentDigest } from "#testing/sim-content.ts";
 import { SimDisk, type SimDiskOptions } from "#testing/sim-disk.ts";
 import { SimFs } from "#testing/sim-fs.ts";
 import type { Inode } from "#testing/sim-inode.ts";
-import { doubtfulOf } from "#testing/sim-oracle.ts";
+import { doubtfulOf, feignedOf } from "#testing/sim-oracle.ts";
 import { SimRandom } from "#testing/sim-random.ts";
 import { type Seen, SimUser } from "#testing/sim-user.ts";
 import { Replica } from "#testing/sim-world.ts";
@@ -207,6 +207,23 @@ describe("sim-disk: power loss", () => {
     user.write("/root/sound", "sound");
     disk.settle();
     expect([...doubtfulOf(replica)]).toEqual([contentDigest(new TextEncoder().encode("doubtful"))]);
+  });
+
+  test("[SIM-73] of what a refused sync left in doubt it is known what a later one claimed to have synced (seed 80032008)", async () => {
+    const replica = new Replica("B", new SimClock(), new SimRandom(1), {});
+    const { disk, user } = replica.host;
+    const fs = new SimFs(disk);
+    const root = fs.openRoot("/root");
+    for (const name of ["claimed", "refused", "rewritten", "sound"]) user.write(`/root/${name}`, name);
+    const fds = ["claimed", "refused", "rewritten"].map((name) => fs.openRead(root, name));
+    fs.faults = (call) => (call === "sync" ? "EIO" : undefined);
+    for (const fd of fds) await fs.sync(fd).catch(() => undefined);
+    expect([...feignedOf(replica)]).toEqual([]);
+    fs.faults = undefined;
+    await fs.sync(fds[0]!);
+    await fs.sync(fds[2]!);
+    user.write("/root/rewritten", "after it");
+    expect([...feignedOf(replica)]).toEqual([contentDigest(new TextEncoder().encode("claimed"))]);
   });
 
   test("content that a crash changed has a stat of its own, unless the disk lies", async () => {

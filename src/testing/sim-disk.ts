@@ -160,8 +160,8 @@ export class SimDisk {
 
   /** Makes one inode durable: its bytes and metadata, and for a directory the names in it. */
   sync(inode: Inode): void {
-    if (inode.poisoned) return;
     this.#syncInode(inode);
+    if (inode.poisoned) return;
     if (inode.entries !== undefined || this.options.syncCoversName === true) this.#syncNames(inode);
   }
 
@@ -263,7 +263,10 @@ export class SimDisk {
   }
 
   #syncInode(inode: Inode): void {
-    if (inode.poisoned) return;
+    if (inode.poisoned) {
+      inode.feigned = inode.content?.clone();
+      return;
+    }
     inode.durable = inode.image();
     inode.dirty = false;
     this.#dirty.delete(inode);
@@ -362,6 +365,7 @@ export class SimDisk {
   #loseContent(inode: Inode, random: SimRandom): void {
     inode.dirty = false;
     inode.poisoned = false;
+    inode.feigned = undefined;
     const written = inode.image();
     const durable: Image = inode.durable ?? { ...written, content: undefined };
     if (inode.content !== undefined && inode.content !== durable.content) {

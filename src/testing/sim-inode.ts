@@ -69,6 +69,8 @@ export class Inode {
   dirty = true;
   /** A sync failed with EIO: the kernel has forgotten which pages were dirty, later syncs lie. */
   poisoned = false;
+  /** The content that a sync since then claimed to have made durable. */
+  feigned: SimContent | undefined;
   numberFreed = false;
   /** The descriptor that holds the exclusive lock. */
   lock: object | undefined;

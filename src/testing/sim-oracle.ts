@@ -47,6 +47,32 @@ export function doubtfulOf(replica: Replica): Set<string> {
   return out;
 }
 
+/**
+ * Those of them that a later sync claimed to have made durable. Whoever asked for it may tell them to other hosts in
+ * good faith; where a power loss brings the old content back with its old times, that looks like an edit by a person,
+ * and goes to the other hosts as one.
+ */
+export function feignedOf(replica: Replica): Set<string> {
+  const out = new Set<string>();
+  for (const { poisoned, feigned, content } of viewOf(replica).values()) {
+    if (!poisoned || feigned === undefined || content === undefined) continue;
+    const digest = content.digest();
+    if (feigned.digest() === digest) out.add(digest);
+  }
+  return out;
+}
+
+/** How many names people see each content under. */
+export function namesOf(replica: Replica): Map<string, number> {
+  const out = new Map<string, number>();
+  for (const { content } of viewOf(replica).values()) {
+    if (content === undefined || content.size === 0) continue;
+    const digest = content.digest();
+    out.set(digest, (out.get(digest) ?? 0) + 1);
+  }
+  return out;
+}
+
 /** The view as text, to compare exactly: kind, mode, content, and the time of files rounded down to `tickNs`. */
 export function textOf(view: View, tickNs: bigint): Map<RelPath, string> {
   const out = new Map<RelPath, string>();

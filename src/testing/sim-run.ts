@@ -7,7 +7,7 @@ import type { RelPath } from "#model/path.ts";
 import type { ConflictPolicy, Mode, Side } from "#model/plan.ts";
 import { SynclineError } from "#model/error.ts";
 import { SimClock } from "#testing/sim-clock.ts";
-import { type Exempt, Ignored, contentsOf, difference, doubtfulOf, hiddenOf, textOf, viewOf } from "#testing/sim-oracle.ts";
+import { type Exempt, Ignored, contentsOf, difference, doubtfulOf, feignedOf, hiddenOf, textOf, viewOf } from "#testing/sim-oracle.ts";
 import { Ledger, type Maker, Person } from "#testing/sim-people.ts";
 import { SimCrash } from "#testing/sim-process.ts";
 import { SimRandom } from "#testing/sim-random.ts";
@@ -304,13 +304,11 @@ class Life {
     const runs = this.#runs.slice(done).reverse();
     if (runs.length === 0) return;
     for (const [at, side] of sides.entries()) {
-      const visible = contentsOf(link[side]).tree;
       for (const runId of runs) {
         this.#ledger.say(`${link[side].name}: undo ${runId}`);
-        await takeBack(link, side, runId, this.#clock, random.fork(`undo ${side} ${runId}`));
+        const taken = await takeBack(link, side, runId, this.#clock, random.fork(`undo ${side} ${runId}`));
+        for (const content of taken) this.#ledger.destroyed.add(content);
       }
-      const left = contentsOf(link[side]).tree;
-      for (const content of visible) if (!left.has(content)) this.#ledger.destroyed.add(content);
       const now = textOf(viewOf(link[side]), 1n);
       for (const path of new Set([...before[at]!.keys(), ...now.keys()])) {
         if (before[at]!.get(path) === now.get(path)) continue;
@@ -321,17 +319,19 @@ class Life {
 
   #powerLoss(victim: Replica, random: SimRandom): void {
     const before = contentsOf(victim);
+    const feigned = feignedOf(victim);
     this.#ledger.say(`${victim.name}: power loss`);
     victim.powerLoss(random.fork("power"));
     const after = contentsOf(victim);
     const others = this.#replicas.filter((one) => one !== victim).map((one) => contentsOf(one).tree);
-    // What people wrote during the session may be gone; what they had before, or what the other side has, may not.
+    // What people wrote during the session may be gone; what they had before, or what the other side has, may not, but
+    // for what the disk first refused to sync and then claimed to have synced: no session can know better.
     // Gone too is what was written into a file that had just been placed, when the loss takes the placing back: then it
     // lies in the stage, where recovery takes it for what was staged.
     for (const content of before.all) {
       const isKept = after.all.has(content) && (after.tree.has(content) || !before.tree.has(content));
       if (isKept || !this.#ledger.recent.has(content)) continue;
-      if (this.#lies || !others.some((tree) => tree.has(content))) this.#ledger.destroyed.add(content);
+      if (this.#lies || feigned.has(content) || !others.some((tree) => tree.has(content))) this.#ledger.destroyed.add(content);
     }
   }
 

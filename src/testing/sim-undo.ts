@@ -3,15 +3,23 @@ import type { Side } from "#model/plan.ts";
 import { SynclineError } from "#model/error.ts";
 import { SessionState } from "#sync/session/state.ts";
 import type { SimClock } from "#testing/sim-clock.ts";
+import { namesOf } from "#testing/sim-oracle.ts";
 import { SimCrash } from "#testing/sim-process.ts";
 import type { SimRandom } from "#testing/sim-random.ts";
 import { type LinkSpec, sessionIdOf } from "#testing/sim-world.ts";
 
 const never = new AbortController().signal;
 
-/** Undoes the run, again and again until no death interrupts it. */
-export async function takeBack(link: LinkSpec, side: Side, runId: string, clock: SimClock, random: SimRandom): Promise<void> {
+/**
+ * Undoes the run, again and again until no death interrupts it. Returns the contents that it took from a path, as a
+ * person's removal does, also where another path of the side still has them: to the next session an undo is a change
+ * like any other, and the other side may give that other path up. What only got its old name back was not taken.
+ */
+export async function takeBack(link: LinkSpec, side: Side, runId: string, clock: SimClock, random: SimRandom): Promise<string[]> {
+  const before = namesOf(link[side]);
   while (!(await attempt(link, side, runId, clock, random)));
+  const after = namesOf(link[side]);
+  return [...before].flatMap(([content, names]) => (names > (after.get(content) ?? 0) ? [content] : []));
 }
 
 async function attempt(link: LinkSpec, side: Side, runId: string, clock: SimClock, random: SimRandom): Promise<boolean> {
