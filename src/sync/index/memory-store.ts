@@ -38,6 +38,8 @@ export class MemoryDisk {
   beforeCommit: ((durable: boolean) => void) | undefined;
   /** Commits, oldest first, that a power loss may still take. */
   #volatile: Undo[][] = [];
+  /** What takes back the transaction in progress. */
+  #open: Undo[] = [];
   #generation = 0;
 
   /** Changes whenever the process that uses the disk ends; a store of another generation is dead. */
@@ -45,7 +47,13 @@ export class MemoryDisk {
     return this.#generation;
   }
 
+  /** Begins a transaction whose changes leave `undos` behind until it is committed or taken back. */
+  begin(undos: Undo[]): void {
+    this.#open = undos;
+  }
+
   commit(undos: Undo[], durable: boolean): void {
+    this.#open = [];
     if (durable) this.#volatile = [];
     else if (undos.length > 0) this.#volatile.push(undos);
   }
@@ -53,6 +61,8 @@ export class MemoryDisk {
   /** Ends the process: the open transaction is lost, all commits stay. */
   kill(): void {
     this.#generation++;
+    // Before any commit is: what was done last must be taken back first.
+    takeBack(this.#open);
   }
 
   /** The power goes: a prefix of the commits survives, at least up to the last durable one. */
@@ -117,6 +127,7 @@ export class MemoryStore implements Store {
     }
     const transaction: Transaction = { undos: [], durable: options.durable, failure: undefined };
     this.#open = transaction;
+    this.#disk.begin(transaction.undos);
     try {
       const result = body();
       if (transaction.failure !== undefined) throw transaction.failure.error;

@@ -211,7 +211,7 @@ export class IndexEditor {
   /**
    * Searches the index for the names of files that had only one when they were recorded and were linked
    * since: the new name alone is reported. The one step of a dirty scan that costs by the size of the root,
-   * and only after link().
+   * and only after link(). A full scan, for which an old name may look as it was, costs that anyway.
    */
   *findOtherNames(): Generator<void> {
     const { links } = this.#options;

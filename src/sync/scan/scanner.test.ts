@@ -10,6 +10,7 @@ import { comparePaths } from "#model/path.ts";
 import { churn } from "#testing/churn.ts";
 import { ScanRoot, type ScanRootOptions } from "#testing/scan-root.ts";
 import { SimRandom } from "#testing/sim-random.ts";
+import type { Stat } from "#platform/file-system.ts";
 
 const OLD = 1_600_000_000;
 
@@ -574,6 +575,18 @@ describe("hard links", () => {
     renameSync(root.abs("d"), root.abs("e"));
     await root.full();
     expect(groups(root)).toEqual({ "e/b": undefined, "e/c": "e/b" });
+  }, { preserve: { hardlinks: true } }));
+
+  test("[SCAN-40] a name that a file has again joins its others in a full scan, look as they may (seed 80044703)", rooted(async (root) => {
+    await settled(root, { e: "1" });
+    const known = root.index.get("e")!;
+    // A power loss took back that the first name was lost, and left the times.
+    linkSync(root.abs("e"), root.abs("b"));
+    root.patch = (call, name, result) =>
+      call === "stat" && name === "e" ? { ...(result as Stat), ctimeNs: known.ctimeNs } : result;
+    await root.full();
+    expect(groups(root)).toEqual({ b: undefined, e: "b" });
+    expect(root.news()).toEqual(["b file", "e file"]);
   }, { preserve: { hardlinks: true } }));
 });
 

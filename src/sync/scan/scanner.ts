@@ -148,6 +148,7 @@ export class Scanner {
     const { root, index, preserve, sink, hook } = this.#options;
     const full = work.extent === "full" || work.dirty.all;
     const deep = work.extent === "full" && work.deep;
+    const isFirst = index.count() === 0;
     const problems = this.#problemsBefore(full, deep);
     const hashedBefore = this.#observer.hashedBytes;
     const editor = new IndexEditor({
@@ -168,6 +169,8 @@ export class Scanner {
       yield* new DirtyPass(walk, options, this.links).run(work.dirty.paths);
     }
     yield* walk.drain();
+    // After a power loss a file may have a name again that it had lost, and otherwise be as the index has it.
+    if (full && !isFirst) yield* editor.findOtherNames();
     yield* editor.settleLinks();
     if (editor.hasAside) editor.clearAside();
     this.#problems = problems;
