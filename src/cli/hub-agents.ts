@@ -36,7 +36,7 @@ export type RunningAgents = { readonly agents: HubAgents; readonly listener: Age
 
 /** @throws the system's error when the address cannot be listened on */
 export async function startAgents(parts: HubAgentsParts): Promise<RunningAgents> {
-  const { access, spaces, registry, host } = parts;
+  const { access, registry, host } = parts;
   const listener = startListener(parts);
   const agents = await HubAgents.open({
     registry,
@@ -47,38 +47,39 @@ export async function startAgents(parts: HubAgentsParts): Promise<RunningAgents>
     setLabels: (by, name, labels) => access.hosts.setLabels(by, name, labels),
   });
   return { agents, listener };
+}
 
-  function startListener({ identity, listen, hubId, log, config, dataDir }: HubAgentsParts): AgentListener {
-    const stageFolder = join(dataDir, "stage");
-    mkdirSync(stageFolder, { recursive: true, mode: 0o700 });
-    const openSpace = (who: Principal, { space, prefix }: Link, readOnly: boolean): SpaceEndpoint => {
-      const label = prefix === "" ? space : `${space}:${prefix}`;
-      return new SpaceEndpoint({ spaces, who, readOnly, host, space, prefix, hubId, label, stageFolder, hash });
-    };
-    return new AgentListener({
-      listen,
-      identity,
-      hubId,
-      authority: {
-        ca: access.authority.certificate,
-        enrol: (token, request, from) => access.enrol(token, request, from),
-        renew: (old, request, from) => access.hosts.renew(old, request, from),
-        labelsOf: async (name) => (await access.hosts.get(name))?.labels,
-      },
-      access,
-      registry,
-      mayDeclare: (_host, link) => mayDeclare(config, link),
-      resolveSpace: async (who, link) => {
-        const { seeds, settings } = await spaces.space(who, link.space);
-        return { seeds, ignore: settings.ignore };
-      },
-      openSpace,
-      onAccessChange: (changed, signal) => access.onChange(changed, signal),
-      host,
-      program: `syncline ${VERSION}`,
-      log: (message, fields) => log.info(message, fields),
-    });
-  }
+function startListener(parts: HubAgentsParts): AgentListener {
+  const { access, spaces, registry, host, identity, listen, hubId, log, config, dataDir } = parts;
+  const stageFolder = join(dataDir, "stage");
+  mkdirSync(stageFolder, { recursive: true, mode: 0o700 });
+  const openSpace = (who: Principal, { space, prefix }: Link, readOnly: boolean): SpaceEndpoint => {
+    const label = prefix === "" ? space : `${space}:${prefix}`;
+    return new SpaceEndpoint({ spaces, who, readOnly, host, space, prefix, hubId, label, stageFolder, hash });
+  };
+  return new AgentListener({
+    listen,
+    identity,
+    hubId,
+    authority: {
+      ca: access.authority.certificate,
+      enrol: (token, request, from) => access.enrol(token, request, from),
+      renew: (old, request, from) => access.hosts.renew(old, request, from),
+      labelsOf: async (name) => (await access.hosts.get(name))?.labels,
+    },
+    access,
+    registry,
+    mayDeclare: (_host, link) => mayDeclare(config, link),
+    resolveSpace: async (who, link) => {
+      const { seeds, settings } = await spaces.space(who, link.space);
+      return { seeds, ignore: settings.ignore };
+    },
+    openSpace,
+    onAccessChange: (changed, signal) => access.onChange(changed, signal),
+    host,
+    program: `syncline ${VERSION}`,
+    log: (message, fields) => log.info(message, fields),
+  });
 }
 
 /** May a host link its own directories to this space, without anybody at the hub having said so? */
