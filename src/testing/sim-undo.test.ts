@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import { SimClock } from "#testing/sim-clock.ts";
 import { contentDigest } from "#testing/sim-content.ts";
+import type { SimBoot } from "#testing/sim-host.ts";
 import { contentsOf, viewOf } from "#testing/sim-oracle.ts";
 import { SimRandom } from "#testing/sim-random.ts";
 import { type SessionResult, SimSession } from "#testing/sim-session.ts";
@@ -11,14 +12,15 @@ import { type LinkSpec, Replica } from "#testing/sim-world.ts";
 const CONTENT = contentDigest(new TextEncoder().encode("one"));
 
 /** A pair that agrees on e, and its sessions. */
-async function agreed(): Promise<{ link: LinkSpec; clock: SimClock; session: () => Promise<SessionResult> }> {
+async function agreed(): Promise<{ link: LinkSpec; clock: SimClock; session: (trouble?: (boot: SimBoot) => void) => Promise<SessionResult> }> {
   const clock = new SimClock();
   const make = (name: string): Replica => new Replica(name, clock, new SimRandom(1), {});
   const base = { mode: "two-way-safe", conflict: "leave", delete: true, preserve: PRESERVE_DEFAULT, remote: false } as const;
   const link: LinkSpec = { alpha: make("A"), beta: make("B"), ...base };
-  const session = async (): Promise<SessionResult> => {
+  const session = async (trouble?: (boot: SimBoot) => void): Promise<SessionResult> => {
     clock.spend(60_000_000_000);
     const one = new SimSession(link, clock, new SimRandom(2), {});
+    one.onBoot = (side, boot) => (side === "beta" ? trouble?.(boot) : undefined);
     one.start();
     return one.finish();
   };
@@ -44,6 +46,23 @@ test("[SIM-74] an undo takes a content from a path, also where the side has it a
     const { tree, all } = contentsOf(link[side]);
     expect([tree.has(CONTENT), all.has(CONTENT)]).toEqual([false, true]);
   }
+});
+
+test("[SIM-76] what the disk refuses in the middle is put in order by the next session, before its run (seed 110030854)", async () => {
+  const { link, session } = await agreed();
+  const { beta } = link;
+  link.alpha.host.user.remove("/root/e");
+  let refused = 0;
+  const { events } = await session(({ fs }) => {
+    fs.faults = (call, { path }) => (call === "stat" && path.includes("/trash/") && refused++ === 0 ? "EIO" : undefined);
+  });
+  expect(events.flatMap((event) => (event.type === "problem" ? [event.problem.code] : []))).toEqual(["EIO"]);
+  expect([refused, link.alpha.awaitsRecovery, beta.awaitsRecovery]).toEqual([1, false, true]);
+  // Nobody knows any more whether these are the bytes that were to go.
+  const [trashed] = beta.host.disk.inodeAt("/root/.syncline/trash").entries!.values();
+  beta.host.user.write(`/root/.syncline/trash/${trashed!.name}/0`, "other bytes");
+  await session();
+  expect([beta.awaitsRecovery, viewOf(beta).get("e")?.content?.size]).toEqual([false, 11]);
 });
 
 test("[SIM-74] a rename that is taken back takes no content", async () => {
