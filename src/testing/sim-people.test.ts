@@ -1,13 +1,13 @@
 import { describe, expect, test } from "bun:test";
-import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import { SimClock } from "#testing/sim-clock.ts";
 import type { SimFs } from "#testing/sim-fs.ts";
+import { SimLink } from "#testing/sim-link.ts";
 import { viewOf } from "#testing/sim-oracle.ts";
 import { Ledger, Person } from "#testing/sim-people.ts";
 import { SimRandom } from "#testing/sim-random.ts";
-import { SimSession } from "#testing/sim-session.ts";
+import type { SimSession } from "#testing/sim-session.ts";
 import { SimTrace } from "#testing/sim-trace.ts";
-import { type LinkSpec, Replica } from "#testing/sim-world.ts";
+import { Replica } from "#testing/sim-world.ts";
 
 /** One of a hundred acts is a rewrite under the old size and time. */
 const PEOPLE = 1500;
@@ -72,23 +72,17 @@ describe("a rewrite under the old size and time", () => {
 });
 
 test("[SIM-77] a session tells of the names and modes that it gives: they explain a ctime to another (life 7300085 of three)", async () => {
-  const clock = new SimClock();
-  const make = (name: string): Replica => new Replica(name, clock, new SimRandom(1), {});
-  const base = { mode: "two-way-safe", conflict: "leave", delete: true, preserve: PRESERVE_DEFAULT, remote: false } as const;
-  const link: LinkSpec = { alpha: make("A"), beta: make("B"), ...base };
-  const { user } = link.alpha.host;
+  const pair = new SimLink();
+  const { user } = pair.link.alpha.host;
   for (const name of ["mode", "name", "none"]) user.write(`/root/${name}`, name);
   const altered: string[] = [];
-  for (let round = 0; round < 2; round++) {
-    clock.spend(60_000_000_000);
-    const session = new SimSession(link, clock, new SimRandom(2), {});
+  const tell = (session: SimSession): void => {
     session.onAltered = (side, path) => altered.push(`${side} ${path}`);
-    session.start();
-    await session.finish();
-    if (round > 0) break;
-    user.chmod("/root/mode", 0o600);
-    user.rename("/root/name", "/root/new");
-    user.write("/root/none", "more");
-  }
+  };
+  await pair.session(tell);
+  user.chmod("/root/mode", 0o600);
+  user.rename("/root/name", "/root/new");
+  user.write("/root/none", "more");
+  await pair.session(tell);
   expect(altered.sort()).toEqual(["beta mode", "beta new"]);
 });

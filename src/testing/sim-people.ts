@@ -131,11 +131,13 @@ export class Person {
     const put = this.#put;
     const swaps = disk.options.exchange !== false;
     const touchedAt = masked?.inode.touchedAt;
+    const hide = (): void => {
+      this.#ledger.unseen.add(masked!.digest);
+      this.#hidden.set(masked!.inode, masked!.digest);
+    };
+    if (masked?.touchedBefore === call - 1) hide();
     return () => {
-      if (masked !== undefined && (masked.touchedBefore === call - 1 || masked.inode.touchedAt !== touchedAt)) {
-        this.#ledger.unseen.add(masked.digest);
-        this.#hidden.set(masked.inode, masked.digest);
-      }
+      if (masked?.inode.touchedAt !== touchedAt) hide();
       for (const inode of swaps ? [] : put) {
         if (inode?.content !== undefined && inode.links.length === 0) this.#ledger.destroyed.add(inode.content.digest());
       }

@@ -608,6 +608,30 @@ describe("undo", () => {
 });
 
 describe("damage", () => {
+  test("[SIM-78] what a rename made known is told again by every later process, until it is written anew (seed 142018737)", async () => {
+    const pair = new SimPair();
+    pair.alpha.put({ f: "A0:xxxxxxxxx", g: "stays" });
+    await pair.agree({ deep: true });
+    pair.alpha.disk.flipBit("/root/f", 1);
+    const rotten = pair.alpha.read("f");
+    for (const [from, to] of [["f", "d/h"], ["d/h", "d/h"], ["d", "e"], ["e/h", "i"], ["i", "i"]] as const) {
+      pair.alpha.user.mkdir("/root/d");
+      if (from !== to) pair.alpha.rename(from, to);
+      const [found, ...more] = problemsOf(await pair.run());
+      const path = to === "e" ? "e/h" : to;
+      expect([from, found, more]).toMatchObject([from, { path, side: "alpha", code: "CORRUPT" }, []]);
+      expect([from, pair.alpha.read(path), pair.beta.contents().visible.has(rotten)]).toEqual([from, rotten, false]);
+    }
+    pair.alpha.disk.flipBit("/root/i", 1);
+    expect(await pair.agree()).toBe("d/ e/ g=stays i=A0:xxxxxxxxx");
+    // What is right again is not read each time.
+    let reads = 0;
+    await pair.run({}, ({ alpha }) => {
+      alpha.fs.faults = (call, { path }) => void (reads += call === "openRead" && path === "/root/i" ? 1 : 0);
+    });
+    expect(reads).toBe(0);
+  });
+
   test("[SIM-72] the very bytes that a flipped bit made, written by a person, go as any others (seed 80020960)", async () => {
     for (const side of ["alpha", "beta"] as const) {
       const pair = new SimPair();

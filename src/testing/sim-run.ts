@@ -295,7 +295,7 @@ class Life {
       return [...viewOf(replica)].flatMap(([path, inode]) => (this.#people.get(replica)!.hides(inode) ? [path] : []));
     });
     const waiting = problems.filter((path) => mayWait(path));
-    return difference(link, { conflicts: new Set([...conflicts, ...hidden]), problems: waiting });
+    return difference(link, { conflicts: new Set([...conflicts, ...hidden]), problems: waiting, blocked: problems });
   }
 
   /**

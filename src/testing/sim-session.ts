@@ -61,7 +61,7 @@ export class SimSession {
   onAltered: ((side: Side, path: RelPath) => void) | undefined;
   result: SessionResult | undefined;
   /** Paths in conflict, and paths with problems, as of the last cycle that ended. */
-  open: Required<Exempt> = { conflicts: new Set(), problems: [] };
+  open: Required<Pick<Exempt, "conflicts" | "problems">> = { conflicts: new Set(), problems: [] };
   readonly #random: SimRandom;
   readonly #setup: SessionSetup;
   readonly #stop = new AbortController();
