@@ -136,7 +136,8 @@ class Life {
     for (const link of this.#links) {
       const random = this.#random.fork(`session ${this.#sessions}`);
       // Not where a recovery comes first: that may bring something back before the run begins.
-      if (random.chance(0.12) && !this.#died.has(link)) await this.#undone(link, random);
+      const recovers = link.alpha.awaitsRecovery || link.beta.awaitsRecovery;
+      if (random.chance(0.12) && !recovers) await this.#undone(link, random);
       else if (this.#watches && random.chance(0.5)) await this.#watched(link, random);
       else await this.#troubled(link, random);
     }
@@ -159,6 +160,7 @@ class Life {
     this.#ledger.say(`-- ${how} session ${link.alpha.name}-${link.beta.name}`);
     const session = new SimSession(link, this.#clock, random.fork("run"), setup);
     session.onPowerLoss = (replica) => this.#powerLoss(replica, random);
+    session.onAltered = (side, path) => this.#people.get(link[side])!.altered(path);
     return session;
   }
 
@@ -289,7 +291,11 @@ class Life {
     // Damage waits for a person, and a second name for its first, which may be in conflict.
     const mayWait = (path: RelPath): boolean =>
       link.preserve.hardlinks || this.#mayMislead(link.alpha, path) || this.#mayMislead(link.beta, path);
-    return difference(link, { conflicts, problems: problems.filter((path) => mayWait(path)) });
+    const hidden = [link.alpha, link.beta].flatMap((replica) => {
+      return [...viewOf(replica)].flatMap(([path, inode]) => (this.#people.get(replica)!.hides(inode) ? [path] : []));
+    });
+    const waiting = problems.filter((path) => mayWait(path));
+    return difference(link, { conflicts: new Set([...conflicts, ...hidden]), problems: waiting, blocked: problems });
   }
 
   /**

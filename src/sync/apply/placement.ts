@@ -176,13 +176,17 @@ export class Placement {
     return this.#done(change, staged.entry, this.#finished(staged, change.path), { stage: staged.at });
   }
 
-  /** The stat of what was just placed, with everything on it that had to wait until then. */
-  #finished(staged: Staged, path: RelPath): Stat {
-    if (staged.entry.kind === "dir") {
+  /**
+   * The stat of what was just placed, with everything on it that had to wait until then. `seen` is the look right after
+   * the rename, where other calls came since: the rename moved the ctime, and what comes before the look is hidden in it.
+   */
+  #finished(staged: Staged, path: RelPath, seen?: Stat): Stat {
+    const isDir = staged.entry.kind === "dir";
+    if (isDir) {
       this.#context.root.forget(path);
       this.#staging().finishTree(staged.at);
     }
-    const stat = this.#context.root.stat(path);
+    const stat = isDir || seen === undefined ? this.#context.root.stat(path) : seen;
     const isOurs = stat.ino === staged.ino && (stat.kind === "dir" || stat.mtimeNs === staged.mtimeNs);
     if (!isOurs) this.#context.markDirty(path);
     // Somebody may have edited it since the rename. The index must then hold what we put there, not what that looks
@@ -196,15 +200,16 @@ export class Placement {
    */
   #replace(change: Change, staged: Staged, trashName: string): Placed | Promise<Placed> {
     const { host, root, stage } = this.#context;
+    const { at } = staged;
+    stage.forget(at);
     const expected = this.#expected(change.path, change.old!);
     if (expected === undefined) return this.#stale(change.path);
     // What is in it must not even vanish for a moment.
     if (expected.stat.kind === "dir" && root.list(change.path).length > 0) return this.#notEmpty(change);
     const parent = root.parent(change.path);
     const name = nameOf(change.path);
-    const { at } = staged;
-    stage.forget(at);
     if (!this.#exchange(at, parent, name)) return this.#replaceByLink(change, staged, expected, trashName);
+    const seen = host.fs.stat(parent, name);
     const out = host.fs.stat(stage.root, at);
     const displaced = sameFile(out, expected.stat);
     // A directory may only be displaced when the removals before it have emptied it.
@@ -217,7 +222,7 @@ export class Placement {
     if (out.kind !== "dir") host.fs.rename(stage.root, at, this.#trash(), trashName, { replace: false });
     this.#noteDisplaced(out, trashName);
     const trash = out.kind === "dir" ? "" : trashName;
-    const placed = this.#finished(staged, change.path);
+    const placed = this.#finished(staged, change.path, seen);
     return this.#done(change, staged.entry, placed, { trash, stage: at, oldIno: out.ino });
   }
 
@@ -260,6 +265,10 @@ export class Placement {
     const name = nameOf(change.path);
     const wasDir = expected.stat.kind === "dir";
     const isDir = staged.entry.kind === "dir";
+    // Trying to swap took a moment: what comes next takes the file's name or moves its ctime.
+    const now = root.statIfThere(change.path);
+    const isSame = now !== undefined && sameFile(now, expected.stat) && (wasDir || now.ctimeNs === expected.stat.ctimeNs);
+    if (!isSame) return this.#stale(change.path);
     if (!wasDir && !isDir && !(await this.#keepByLink(change.path, expected.stat, trashName))) {
       return this.#stale(change.path);
     }
@@ -272,6 +281,7 @@ export class Placement {
       if (isDir && !wasDir) host.fs.rename(this.#trash(), trashName, parent, name, { replace: false });
       throw error;
     }
+    const seen = host.fs.stat(parent, name);
     root.forget(change.path);
     if (!wasDir) {
       // The link holds the old inode: an edit that came in the last moment is in it, and is put back beside.
@@ -280,26 +290,27 @@ export class Placement {
       this.#noteDisplaced(kept, trashName);
     }
     const trash = wasDir ? "" : trashName;
-    const placed = this.#finished(staged, change.path);
+    const placed = this.#finished(staged, change.path, seen);
     return this.#done(change, staged.entry, placed, { trash, stage: staged.at, oldIno: expected.stat.ino });
   }
 
   /**
    * Gives the old file a second name in the trash. That name must be durable before a rename takes the first one away:
-   * the two are in different directories, and after a power loss one may have happened without the other. False when
-   * the path shows something else by then.
+   * the two are in different directories, and after a power loss one may have happened without the other. That takes a
+   * while, so the ctime that the link left counts, too. False when the path shows something else by then.
    */
   async #keepByLink(path: RelPath, expected: Stat, trashName: string): Promise<boolean> {
     const { host, root, durable, names } = this.#context;
     const trash = this.#trash();
     host.fs.link(root.parent(path), nameOf(path), trash, trashName);
+    const linked = host.fs.stat(trash, trashName);
     if (durable !== "none") {
       await names.one(trash);
       if (!this.#trashIsNamed) await names.one(this.#context.trash);
       this.#trashIsNamed = true;
     }
     const now = root.statIfThere(path);
-    if (now !== undefined && sameFile(now, expected)) return true;
+    if (now !== undefined && sameFile(now, expected) && now.ctimeNs === linked.ctimeNs) return true;
     host.fs.unlink(trash, trashName);
     return false;
   }

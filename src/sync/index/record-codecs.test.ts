@@ -26,6 +26,7 @@ describe("record codecs", () => {
     const records: IndexRecord[] = [
       record,
       { ...record, racy: true },
+      { ...record, racy: true, damaged: true },
       { ...record, ino: 2n ** 64n - 1n, ctimeNs: -1n, diskMtimeNs: NOW - (NOW % 2_000_000_000n) },
       { ...record, entry: { kind: "dir", mode: 0o755 } },
       { ...record, entry: { kind: "symlink", target: "../x" } },
@@ -41,7 +42,7 @@ describe("record codecs", () => {
     const wrong = [
       bytes.subarray(0, bytes.length - 1),
       Uint8Array.of(...bytes, 0),
-      Uint8Array.of(4, ...bytes.subarray(1)),
+      Uint8Array.of(8, ...bytes.subarray(1)),
       Uint8Array.of(...bytes.subarray(0, 17), 0),
     ];
     for (const each of wrong) expect(() => indexCodec.decode(each)).toThrow(SynclineError);

@@ -100,7 +100,7 @@ export class Observer {
     const sameTimes = (old.diskMtimeNs ?? known.mtimeNs) === stat.mtimeNs && old.ino === stat.ino;
     const sameContent = sameTimes && old.ctimeNs === stat.ctimeNs && known.size === stat.size;
     let sum = sameContent ? known.sum : undefined;
-    if (deep || this.#mustHash(known, stat, sameTimes, sameContent, old.racy)) {
+    if (deep || old.damaged === true || this.#mustHash(known, stat, sameTimes, sameContent, old.racy)) {
       const hashed = yield* this.hash(dir, name, stat);
       if (hashed === undefined) return "changed";
       if (isDamage(old, stat, hashed)) return "corrupt";

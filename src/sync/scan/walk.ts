@@ -237,6 +237,7 @@ export class Walk {
       if (known instanceof PackedRecords && packedMatchesStat(known.page, known.start, stat)) return true;
     }
     const old = known.record();
+    if (old.damaged === true) return false;
     // An attribute of a directory shows only in its ctime, which matchesStat leaves out because children move
     // it too.
     if (this.#o.xattrs && stat.kind === "dir" && old.ctimeNs !== stat.ctimeNs) return false;
@@ -291,7 +292,8 @@ export class Walk {
     if (verdict === "changed") return this.#o.problems.add(changedProblem(path));
     if (verdict === "corrupt") return this.#o.problems.add(corruptProblem(path));
     const silent = identicalRecords(old, verdict) && !this.#o.observer.inDoubt(old, stat);
-    if (silent && verdict.racy === old.racy && matchesStat({ ...old, racy: false }, stat)) return;
+    const isKnown = verdict.racy === old.racy && old.damaged !== true && matchesStat({ ...old, racy: false }, stat);
+    if (silent && isKnown) return;
     place.changes.push({ name, path, old, next: verdict, nlink: stat.nlink, silent });
   }
 
@@ -404,7 +406,7 @@ export class Walk {
         // The rename says what moved the ctime, and nothing that the file was written: damage. The right sum stays, also
         // where the rename was a moment ago.
         this.#o.problems.add(corruptProblem(path));
-        return { ...this.#o.observer.renamed(record, from.record, from.record.entry.sum), racy: false };
+        return { ...this.#o.observer.renamed(record, from.record, from.record.entry.sum), racy: false, damaged: true };
       }
     }
     if (from.path !== path) candidates.renames.set(path, from.path);

@@ -382,7 +382,8 @@ class HubLife {
       // A link that never ran makes its directory anew; nobody takes it for one that was emptied.
       const isEmptied = events.some((event) => event.type === "change" && event.action === "remove");
       if (isGone && isEmptied) throw new Error(`${agent.link.prefix} is gone, and so is what ${agent.link.name} had`);
-      return summary!.changes;
+      // The directory that it made is in no plan of its own, and news to the links above.
+      return summary!.changes + (isGone ? 1 : 0);
     } catch (error) {
       const isTold = error instanceof SynclineError && error.code === "ROOT_MISSING";
       if (!isGone || !isTold) throw error;

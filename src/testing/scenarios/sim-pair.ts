@@ -299,10 +299,15 @@ export class SimPair {
   }
 }
 
+/** Lets `act` happen before each call of a process, with its number from 1. */
+export function atEachCall(boot: SimBoot, act: (call: string, count: number) => void): void {
+  let calls = 0;
+  boot.fs.interleave = (call) => act(call, ++calls);
+}
+
 /** Lets `act` happen before the k-th call of a process, once. */
 export function atCall(boot: SimBoot, k: number, act: (call: string) => void): void {
-  let calls = 0;
-  boot.fs.interleave = (call) => {
-    if (++calls === k) act(call);
-  };
+  atEachCall(boot, (call, count) => {
+    if (count === k) act(call);
+  });
 }
