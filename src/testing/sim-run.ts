@@ -29,6 +29,8 @@ const WATCH_RESCAN_MS = 20_000;
 
 /** Beyond the time in which a write may leave no trace in a file's times. */
 const LONG_NS = 2 * SETTLED_MS * 1_000_000;
+/** Beyond what all rounds together may have set the clocks back. */
+const CLOCKS_BACK_MS = ROUNDS_MAX * 86_400_000;
 
 export class SimFailure extends Error {
   override readonly name = "SimFailure";
@@ -429,14 +431,16 @@ class Life {
   async #rot(): Promise<void> {
     const link = this.#random.pick(this.#links);
     // By now nothing counts as just written, and a first deep run knows the sums of all files.
+    this.#clock.jump(CLOCKS_BACK_MS);
     this.#clock.spend(LONG_NS);
     for (const each of this.#links) await this.#once(each, this.#random.fork("rot 1"), { deep: true });
+    for (const replica of this.#replicas) replica.settle();
     const side = this.#random.pick(["alpha", "beta"] as const);
     const ignored = new Ignored(viewOf(link[side]));
     const other = side === "alpha" ? "beta" : "alpha";
     const files = [...viewOf(link[side])].filter(([path, inode]) => {
       const both = viewOf(link[other]).get(path)?.content;
-      return both !== undefined && (inode.content?.size ?? 0) > 0 && inode.links.length === 1 && !ignored.hides(path);
+      return both !== undefined && (inode.content?.size ?? 0) > 0 && inode.links.length === 1 && !inode.poisoned && !ignored.hides(path);
     });
     if (files.length === 0) return;
     const [path, inode] = this.#random.pick(files);
@@ -511,7 +515,8 @@ class Life {
       const found = this.#replicas.find((one) => one !== replica && contentsOf(one).all.has(rotten));
       if (found !== undefined) throw new Error(`rot of ${replica.name} came to ${found.name}: ${rotten}`);
     }
-    if (inode.ctimeNs !== ctimeNs || viewOf(replica).get(path) !== inode) return;
+    const isHidden = this.#replicas.some((one) => new Ignored(viewOf(one)).hides(path));
+    if (isHidden || inode.ctimeNs !== ctimeNs || viewOf(replica).get(path) !== inode) return;
     const link = this.#links.find((one) => {
       const other = one.alpha === replica ? one.beta : one.alpha;
       const isOf = one.beta === replica || (one.alpha === replica && !one.mode.startsWith("one-way"));
