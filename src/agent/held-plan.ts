@@ -3,7 +3,7 @@
  * alpha, so in words the sides are "host" and "space".
  */
 import { printablePath } from "#model/path.ts";
-import type { Plan, Side } from "#model/plan.ts";
+import { type Plan, type Side, nameOfChange } from "#model/plan.ts";
 import { HOLD_CHANGES_MAX, HOLD_CHARS_MAX, type HeldPlan } from "#hub/agents/control.ts";
 
 /** Longest line of one change; a longer path is cut. */
@@ -29,8 +29,5 @@ function* linesOf(plan: Plan, nameOf: (side: Side) => string): Iterable<string> 
   for (const { side, from, to, count } of plan.moves) {
     yield `${nameOf(side)} move ${shown(from)} → ${shown(to)}${count > 1 ? ` (${count} entries)` : ""}`;
   }
-  for (const { side, path, action, old } of plan.changes) {
-    const word = action === "content" ? (old === undefined ? "create" : "replace") : action;
-    yield `${nameOf(side)} ${word} ${shown(path)}`;
-  }
+  for (const change of plan.changes) yield `${nameOf(change.side)} ${nameOfChange(change)} ${shown(change.path)}`;
 }

@@ -3,6 +3,7 @@
  * which stops the batch when it fails, and one after. They are the host's own: a hub cannot set them.
  */
 import { SynclineError } from "#model/error.ts";
+import { nameOfChange } from "#model/plan.ts";
 import type { Random } from "#platform/host.ts";
 import { runShell } from "#platform/net/child.ts";
 import type { Application, ApplyOp, CommitReply, Endpoint, OpResult } from "#sync/endpoint/endpoint.ts";
@@ -120,8 +121,7 @@ class HookedApplication implements Application {
 
 function toldOf(op: ApplyOp): Told {
   if (op.type === "move") return { action: "move", path: op.move.to, from: op.move.from };
-  const { action, old, path } = op.change;
-  return { action: action === "content" ? (old === undefined ? "create" : "replace") : action, path };
+  return { action: nameOfChange(op.change), path: op.change.path };
 }
 
 function stopped(fault: string): SynclineError {

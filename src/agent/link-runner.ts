@@ -9,7 +9,7 @@ import type { Side } from "#model/plan.ts";
 import type { Host } from "#platform/host.ts";
 import type { Endpoint, SumSeeds } from "#sync/endpoint/endpoint.ts";
 import type { Store } from "#sync/index/store.ts";
-import type { SessionEvent, SessionOptions } from "#sync/session/events.ts";
+import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
 import { runSession } from "#sync/session/session.ts";
 import { savedMark } from "#sync/session/state.ts";
 import type { HeldPlan, LinkState } from "#hub/agents/control.ts";
@@ -293,8 +293,10 @@ export class LinkRunner {
   }
 }
 
-function cycleFields({ runId, result, changes, conflicts, problems, bytes, seconds }: (SessionEvent & { type: "cycle" })["summary"]) {
-  return { runId, result, changes, conflicts, problems, bytes: bytes.literal, seconds };
+function cycleFields(summary: Summary): Record<string, unknown> {
+  const { runId, result, changes, healed, conflicts, problems, bytes, seconds } = summary;
+  const told = { runId, result, changes, conflicts, problems, bytes: bytes.literal, seconds };
+  return healed > 0 ? { ...told, healed } : told;
 }
 
 function seedsOf(hex: string): SumSeeds {

@@ -53,6 +53,12 @@ export class Replica {
     this.host.user.mkdir(ROOT);
   }
 
+  /** Time passes: what the system writes back by itself is durable, unless the disk refused it before. */
+  settle(): void {
+    this.host.disk.settle();
+    for (const disk of this.#stateDisks.values()) disk.settle();
+  }
+
   store(name: string, boot: SimBoot): MemoryStore {
     let disk = this.#stateDisks.get(name);
     if (disk === undefined) {

@@ -67,6 +67,7 @@ export async function runReported(context: Context, run: ReportedRun): Promise<S
       options: words,
       result,
       changes: changesOf(summary),
+      healed: summary.healed,
       conflicts,
       problems,
       seconds,

@@ -7,7 +7,7 @@
  * between 3 and 6 each path is old or new, and recovery (recover.ts) sorts out displaced content by the intent.
  */
 import type { Problem } from "#model/observation.ts";
-import type { Change, Move } from "#model/plan.ts";
+import { type Change, type Move, nameOfChange } from "#model/plan.ts";
 import { type RelPath, nameOf, parentOf } from "#model/path.ts";
 import type { Confined } from "#platform/confined.ts";
 import { type Fd, isCode } from "#platform/file-system.ts";
@@ -189,8 +189,7 @@ export class Applier implements Application {
     const oldIno = this.#context.index.get(change.path)?.ino ?? 0n;
     const base = { path: change.path, from: "", trash: trashName, stage: staged?.at ?? "", old: change.old, oldIno };
     if (change.action === "metadata") return { ...base, action: "metadata", new: change.new, newIno: oldIno };
-    const action = change.new === undefined ? "remove" : change.old === undefined ? "create" : "replace";
-    return { ...base, action, new: staged?.entry ?? change.new, newIno: staged?.ino ?? 0n };
+    return { ...base, action: nameOfChange(change), new: staged?.entry ?? change.new, newIno: staged?.ino ?? 0n };
   }
 
   #place(one: Pending, failedTrees: Set<RelPath>): Placed | Promise<Placed> {
@@ -341,7 +340,7 @@ export class Applier implements Application {
   }
 
   #record(pending: readonly Pending[], placed: readonly Placed[], keys: readonly string[]): void {
-    const { index, journal, logPaths, links, preserve } = this.#context;
+    const { index, journal, logPaths, links, preserve, replaced } = this.#context;
     const items: RunItem[] = [];
     const paths: RelPath[] = [];
     /** Inodes of several names of which one was moved, replaced or removed. */
@@ -350,6 +349,7 @@ export class Applier implements Application {
       if (item === undefined) continue;
       items.push(item);
       paths.push(result.path);
+      if (item.trash !== "") replaced(result.path);
       if (item.action === "move") {
         // A controller that does not hear of the outcome learns it from the log, and nothing there stands for a subtree.
         for (const [from, known] of index.walk(item.from)) {

@@ -6,16 +6,17 @@
  */
 import { type Entry, type Preserve, compareContent, sameMetadata } from "#model/entry.ts";
 import { type RelPath, nameOf, parentOf } from "#model/path.ts";
-import type { Change, Move } from "#model/plan.ts";
+import { type Change, type Move, nameOfChange } from "#model/plan.ts";
 import type { OpResult } from "#sync/endpoint/endpoint.ts";
-import { type IndexRecord, isDamage, matchesStat } from "#sync/index/record-codecs.ts";
-import { corruptProblem } from "#sync/scan/problem-set.ts";
+import { type IndexRecord, matchesStat } from "#sync/index/record-codecs.ts";
+import { type Damage, damageOf, damageProblem } from "#sync/scan/damage.ts";
 import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
 import { type ApplyContext, RACY_NS, problem, problemOf, rescueName } from "#sync/apply/apply-context.ts";
 import { changeMetadata, ownerIds } from "#sync/apply/metadata.ts";
 import { type Changed, withLentModes } from "#sync/apply/lent-mode.ts";
 import type { RunItem } from "#sync/apply/run-journal.ts";
 import type { Staged, Staging } from "#sync/apply/staging.ts";
+import { keepDamaged } from "#sync/apply/still-damaged.ts";
 
 export type Placed = {
   readonly result: OpResult;
@@ -149,7 +150,7 @@ export class Placement {
     const { path, old } = change;
     const item: RunItem = {
       path,
-      action: change.action === "metadata" ? "metadata" : old === undefined ? "create" : "replace",
+      action: nameOfChange(change),
       from: "",
       trash: "",
       stage: "",
@@ -208,7 +209,10 @@ export class Placement {
     if (expected.stat.kind === "dir" && root.list(change.path).length > 0) return this.#notEmpty(change);
     const parent = root.parent(change.path);
     const name = nameOf(change.path);
-    if (!this.#exchange(at, parent, name)) return this.#replaceByLink(change, staged, expected, trashName);
+    if (!this.#exchange(at, parent, name)) {
+      const placed = this.#replaceByLink(change, staged, expected, trashName);
+      return change.heals === true ? this.#orStillDamaged(placed, change.path, expected.stat.ino) : placed;
+    }
     const seen = host.fs.stat(parent, name);
     const out = host.fs.stat(stage.root, at);
     const displaced = sameFile(out, expected.stat);
@@ -251,6 +255,15 @@ export class Placement {
       return true;
     } catch (error) {
       if (isCode(error, "ENOSYS", "EINVAL", "ENOTSUP", "EOPNOTSUPP")) return false;
+      throw error;
+    }
+  }
+
+  async #orStillDamaged(placed: Promise<Placed>, path: RelPath, ino: bigint): Promise<Placed> {
+    try {
+      return await placed;
+    } catch (error) {
+      this.#context.store.transaction({ durable: false }, () => keepDamaged(this.#context, path, ino));
       throw error;
     }
   }
@@ -366,11 +379,11 @@ export class Placement {
     const fd = isDir ? host.fs.openDir(parent, nameOf(change.path)) : root.openRead(change.path);
     try {
       const setsTime = entry.kind === "file" && preserve.mtime && entry.mtimeNs !== expected.stat.mtimeNs;
-      const isDamaged = setsTime && this.#isDamaged(fd, expected);
+      const damage = setsTime ? this.#damageOf(fd, expected) : undefined;
       // Setting the time would hide an edit from every later scan.
       const now = host.fs.fstat(fd);
       if (!sameFile(now, expected.stat) || (!isDir && now.ctimeNs !== expected.stat.ctimeNs)) return this.#stale(change.path);
-      if (isDamaged) return this.#damaged(change.path);
+      if (damage !== undefined) return this.#damaged(change.path, damage);
       changeMetadata(host.fs, fd, expected.stat, entry, preserve);
       const known = expected.record.entry;
       const full = entry.kind === "file" && known.kind === "file" ? { ...entry, sum: known.sum ?? entry.sum } : entry;
@@ -383,12 +396,13 @@ export class Placement {
   }
 
   /** What #inDoubt has read again would be taken for such an edit, were it damaged already. */
-  #isDamaged(fd: Fd, { record, stat }: { record: IndexRecord; stat: Stat }): boolean {
-    return stat.size <= REREAD_BYTES_MAX && isDamage(record, stat, this.#staging().hash(fd));
+  #damageOf(fd: Fd, { record, stat }: { record: IndexRecord; stat: Stat }): Damage | undefined {
+    if (stat.size > REREAD_BYTES_MAX) return undefined;
+    return damageOf(record, stat, this.#staging().hash(fd), this.#context.host.clock.nowMs());
   }
 
-  #damaged(path: RelPath): Placed {
-    const found = corruptProblem(path);
+  #damaged(path: RelPath, damage: Damage): Placed {
+    const found = damageProblem(path, damage);
     return { result: { path, status: "failed", entry: undefined, problem: found }, record: undefined, item: undefined };
   }
 

@@ -44,10 +44,10 @@ import {
   parentOfMissingRoot,
 } from "#sync/endpoint/root-identity.ts";
 import { type HandedOut, SourceDurability } from "#sync/endpoint/source-durability.ts";
-import { type IndexRecord, indexCodec, isDamage } from "#sync/index/record-codecs.ts";
+import { type IndexRecord, indexCodec } from "#sync/index/record-codecs.ts";
 import type { Store, Table, Tree } from "#sync/index/store.ts";
+import { damageOf, damageProblem } from "#sync/scan/damage.ts";
 import { IgnoreRules, filterText } from "#sync/scan/ignore.ts";
-import { corruptProblem } from "#sync/scan/problem-set.ts";
 import { Scanner, runScan } from "#sync/scan/scanner.ts";
 import type { BaseFile } from "#sync/transfer/base.ts";
 import { receiveFiles } from "#sync/transfer/receive.ts";
@@ -289,6 +289,7 @@ export class DirEndpoint implements Endpoint {
           assertRoot,
           ignores: (path, isDir) => scanner.ignores(path, isDir),
           markDirty: (path) => this.#mark(path),
+          replaced: (path) => scanner.forgetDamage(path),
           links: scanner.links,
           logPaths: (paths) => log.append(paths),
           lastSeq: () => log.last(),
@@ -434,7 +435,8 @@ export class DirEndpoint implements Endpoint {
 
   get #reading(): ReadContext {
     const { root, index, request } = this.#now;
-    return { root, index, seeds: request.seeds, learn: (...what) => this.#learn(...what) };
+    const nowMs = (): number => this.#options.host.clock.nowMs();
+    return { root, index, seeds: request.seeds, nowMs, learn: (...what) => this.#learn(...what) };
   }
 
   /**
@@ -446,8 +448,21 @@ export class DirEndpoint implements Endpoint {
     const known = record.entry;
     const isScanned = record.ino === stat.ino && record.ctimeNs === stat.ctimeNs;
     if (!isScanned || known.kind !== "file" || known.size !== entry.size) this.#unscanned.push(path);
-    else if (known.sum !== entry.sum) this.#learned.push({ path, record: { ...record, entry: { ...known, sum: entry.sum } } });
+    else if (known.sum !== entry.sum) {
+      this.#learned.push({ path, record: { ...record, entry: { ...known, sum: entry.sum } } });
+      this.#learnOfNames(path, record, entry.sum);
+    }
     if (this.#learned.length + this.#unscanned.length >= LEARNED_PER_TRANSACTION) this.#flushLearned();
+  }
+
+  /** The bytes of a file of several names are asked for by one of them; their damage must show under all. */
+  #learnOfNames(path: RelPath, { ino, ctimeNs }: IndexRecord, sum: Sum | undefined): void {
+    const { links } = this.#now.scanner;
+    for (const name of links.any ? links.members(ino) : []) {
+      const other = name === path ? undefined : this.#now.index.get(name);
+      if (other?.entry.kind !== "file" || other.ino !== ino || other.ctimeNs !== ctimeNs || other.entry.sum !== undefined) continue;
+      this.#learned.push({ path: name, record: { ...other, entry: { ...other.entry, sum } } });
+    }
   }
 
   #flushLearned(): void {
@@ -511,7 +526,8 @@ export class DirEndpoint implements Endpoint {
     const entryOf = (path: RelPath, stat: Stat): FileEntry => this.#entryOf(path, stat);
     const learn = (path: RelPath, entry: FileEntry & { sum: Sum }, stat: Stat): Problem | undefined => {
       const record = this.#now.index.get(path);
-      if (record !== undefined && isDamage(record, stat, entry.sum)) return corruptProblem(path);
+      const damage = record === undefined ? undefined : damageOf(record, stat, entry.sum, host.clock.nowMs());
+      if (damage !== undefined) return damageProblem(path, damage);
       this.#learn(path, entry, stat, record);
       return undefined;
     };

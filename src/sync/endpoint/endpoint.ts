@@ -10,7 +10,7 @@
 import type { Entry, FileEntry, Preserve, Sum } from "#model/entry.ts";
 import type { Observation, Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
-import type { Change, Move } from "#model/plan.ts";
+import type { Change, ChangeName, Move } from "#model/plan.ts";
 import type { CompressMode } from "#sync/chunk/compress.ts";
 import type { Channel } from "#sync/wire/channel.ts";
 
@@ -173,7 +173,7 @@ export type RunRecord = {
 
 export type RunChange = {
   readonly path: RelPath;
-  readonly action: "create" | "replace" | "metadata" | "remove" | "move";
+  readonly action: ChangeName | "move";
   readonly from?: RelPath | undefined;
 };
 

@@ -7,9 +7,9 @@ import type { Fd, FileSystem, Stat } from "#platform/file-system.ts";
 import { problem, problemOf } from "#sync/apply/apply-context.ts";
 import { Summer, sumOf } from "#sync/chunk/sum.ts";
 import { BATCH_BYTES_MAX, BATCH_ITEMS_MAX, INLINE_BYTES_MAX, type ReadItem, type SumSeeds } from "#sync/endpoint/endpoint.ts";
-import { type IndexRecord, isDamage, matchesStat } from "#sync/index/record-codecs.ts";
+import { type IndexRecord, matchesStat } from "#sync/index/record-codecs.ts";
 import type { Tree } from "#sync/index/store.ts";
-import { corruptProblem } from "#sync/scan/problem-set.ts";
+import { damageOf, damageProblem } from "#sync/scan/damage.ts";
 
 /** A file that changes while it is read is tried again this often before it is left to the next cycle. */
 const READ_TRIES = 3;
@@ -18,6 +18,8 @@ export type ReadContext = {
   readonly root: Confined;
   readonly index: Tree<IndexRecord>;
   readonly seeds: SumSeeds;
+  /** The wall clock. */
+  readonly nowMs: () => number;
   /** Notes the sum of a file under the stat it was read with, so that nobody needs to hash it again. */
   readonly learn: (path: RelPath, entry: FileEntry, stat: Stat, record: IndexRecord) => void;
 };
@@ -113,7 +115,8 @@ function readOnce(
     const same = before === undefined ? matchesStat(record, after) : unchanged(before, after);
     if (count !== size || !same) return undefined;
     const sum = sumOf(buffer, seeds);
-    if (isDamage(record, after, sum)) return { path, problem: corruptProblem(path) };
+    const damage = damageOf(record, after, sum, context.nowMs());
+    if (damage !== undefined) return { path, problem: damageProblem(path, damage) };
     const entry: FileEntry = { ...known, size: after.size, mode: after.mode, mtimeNs: logicalMtimeNs(record, after), sum };
     context.learn(path, entry, after, record);
     return { path, entry, bytes: buffer };
@@ -194,7 +197,8 @@ async function hashOnce(context: ReadContext, path: RelPath): Promise<Sum | Prob
     const after = fs.fstat(fd);
     if (!unchanged(before, after)) return undefined;
     if (fs.stat(root.parent(path), nameOf(path)).ino !== after.ino) return undefined;
-    if (isDamage(record, after, sum)) return corruptProblem(path);
+    const damage = damageOf(record, after, sum, context.nowMs());
+    if (damage !== undefined) return damageProblem(path, damage);
     const { size, mode } = after;
     context.learn(path, { ...known, size, mode, mtimeNs: logicalMtimeNs(record, after), sum }, after, record);
     return sum;

@@ -65,6 +65,11 @@ export class MemoryDisk {
     takeBack(this.#open);
   }
 
+  /** Time passes: the system has written back by itself what was committed. */
+  settle(): void {
+    this.#volatile = [];
+  }
+
   /** The power goes: a prefix of the commits survives, at least up to the last durable one. */
   crash(chance: Chance): void {
     this.kill();

@@ -12,6 +12,7 @@ import { type RelPath, parentOf } from "#model/path.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
 import type { IndexRecord } from "#sync/index/record-codecs.ts";
 import type { Table, Tree } from "#sync/index/store.ts";
+import { isDamageCode } from "#sync/scan/damage.ts";
 import { DirtyPass } from "#sync/scan/dirty-pass.ts";
 import { IgnoreRules } from "#sync/scan/ignore.ts";
 import { type DirectoryHook, IndexEditor, type ScanSink } from "#sync/scan/index-editor.ts";
@@ -134,6 +135,12 @@ export class Scanner {
     return this.#asked.rules?.ignores(path, isDir) ?? false;
   }
 
+  /** What was damaged at the path is not there any more. */
+  forgetDamage(path: RelPath): void {
+    const problem = this.#problems.get(path);
+    if (problem !== undefined && isDamageCode(problem.code)) this.#problems.delete(path);
+  }
+
   /**
    * Begins a scan. Dirty paths that fall to a problem for a passing reason are looked at again by every dirty
    * scan.
@@ -185,7 +192,7 @@ export class Scanner {
     const before = new ProblemSet();
     for (const problem of this.#problems.list()) {
       // Only reading the files again can clear damage; everything else a full scan finds again by itself.
-      if (!full || (problem.code === "CORRUPT" && !deep)) before.add(problem);
+      if (!full || (isDamageCode(problem.code) && !deep)) before.add(problem);
     }
     return before;
   }

@@ -14,6 +14,7 @@ import type { Bandwidth } from "#sync/session/bandwidth.ts";
 import type { Result, SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
 import { CopyFinder } from "#sync/session/copy-finder.ts";
 import { type ExecutionTotals, executeSide } from "#sync/session/executor.ts";
+import { type Healing, planHealing, toldProblems, withHealing } from "#sync/session/healing.ts";
 import { type Observed, UnknownPaths, observeSide } from "#sync/session/observe.ts";
 import { NamesOfSide } from "#sync/session/names-of-side.ts";
 import type { Tally } from "#sync/session/tally.ts";
@@ -78,7 +79,7 @@ class Cycle {
   readonly #extents: Extents;
   readonly #runId: string;
   readonly #startMs: number;
-  readonly #totals: ExecutionTotals = { changes: 0, literal: 0, reused: 0, problems: [], stale: 0, asides: 0 };
+  readonly #totals: ExecutionTotals = { changes: 0, healed: 0, literal: 0, reused: 0, problems: [], stale: 0, asides: 0 };
   readonly #copies: CopyFinder;
   /** A new file was hashed because it may be a copy. */
   #mayCopy = false;
@@ -98,8 +99,8 @@ class Cycle {
     onEvent({ type: "phase", phase: "planning" });
     // A side that was not scanned now is still unknown where its last scan could not look.
     const unknown = { alpha: new UnknownPaths(state.unknown.alpha), beta: new UnknownPaths(state.unknown.beta) };
-    const { plan, blockedBy } = await this.#decide(unknown);
-    this.#totals.problems.push(...observed.flatMap((one) => one.problems), ...blockedBy.values());
+    const { plan, blockedBy, healing } = await this.#decide(unknown);
+    this.#totals.problems.push(...toldProblems(observed.flatMap((one) => one.problems), healing.problems), ...blockedBy.values());
     for (const one of plan.blocked) if (!this.#totals.problems.includes(one)) this.#totals.problems.push(one);
     if (options.dryRun) onEvent({ type: "plan", plan, hash: planHash(plan, this.#context.hash) });
     const held = this.#brake(plan);
@@ -114,7 +115,8 @@ class Cycle {
     resting?.learn(problems);
     const passing = problems.filter((one) => one.transient);
     const soon = passing.some((one) => resting?.problemAt(one.path) === undefined);
-    const again = this.#totals.stale + this.#totals.asides > 0 || soon;
+    // What people did to a file beside its damage was not planned for together with the heal.
+    const again = this.#totals.stale + this.#totals.asides + this.#totals.healed > 0 || soon;
     if (!options.dryRun && !held && !again) state.restored = undefined;
     const degraded = observed.some((one) => one.degraded !== undefined);
     const summary = this.#summary(plan, held);
@@ -122,10 +124,15 @@ class Cycle {
   }
 
   /** The rows of a large plan take as much memory as the plan itself: they are gone when this returns. */
-  async #decide(unknown: Record<Side, UnknownPaths>): Promise<{ plan: Plan; blockedBy: Map<RelPath, Problem> }> {
+  async #decide(
+    unknown: Record<Side, UnknownPaths>,
+  ): Promise<{ plan: Plan; blockedBy: Map<RelPath, Problem>; healing: Healing }> {
+    const { state, sides, options, signal } = this.#context;
     const rows = this.#rows(unknown);
     const blockedBy = await this.#learnSums(rows, unknown);
-    return { plan: this.#plan(rows, unknown), blockedBy };
+    const endpoints = { alpha: sides.alpha.endpoint, beta: sides.beta.endpoint };
+    const healing = await planHealing({ state, endpoints, mode: options.mode, unknown, signal });
+    return { plan: withHealing(this.#plan(rows, unknown), healing), blockedBy, healing };
   }
 
   async #observe(): Promise<Observed[]> {
@@ -441,12 +448,13 @@ class Cycle {
 
   #counted(found: Pick<Summary, "result" | "files" | "planned" | "held" | "conflicts">): Summary {
     const { host, tally } = this.#context;
-    const { changes, literal, reused, problems } = this.#totals;
+    const { changes, healed, literal, reused, problems } = this.#totals;
     return {
       type: "summary",
       ...found,
       runId: changes > 0 ? this.#runId : "",
       changes,
+      healed,
       problems: problems.length,
       bytes: { scanned: this.#scannedBytes, literal, reused, ...tally.takeWire() },
       seconds: Math.round(host.clock.monotonicMs() - this.#startMs) / 1000,

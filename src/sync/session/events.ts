@@ -1,7 +1,7 @@
 /** What a running session tells its owner (CLI, later the hub). Values only; the order is the order of events. */
 import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
-import type { Conflict, Mode, ConflictPolicy, Plan, Side } from "#model/plan.ts";
+import type { ChangeName, Conflict, Mode, ConflictPolicy, Plan, Side } from "#model/plan.ts";
 import type { Preserve } from "#model/entry.ts";
 import type { CompressMode } from "#sync/chunk/compress.ts";
 import type { Durable } from "#sync/endpoint/endpoint.ts";
@@ -23,7 +23,7 @@ export type SessionEvent =
       readonly type: "change";
       readonly side: Side;
       readonly path: RelPath;
-      readonly action: "create" | "replace" | "metadata" | "remove" | "move";
+      readonly action: ChangeName | "move";
       readonly from?: RelPath | undefined;
       readonly bytes: number;
     }
@@ -51,6 +51,8 @@ export type Summary = {
   readonly files: number;
   /** Changes made. */
   readonly changes: number;
+  /** Those of them that gave a damaged file its bytes back. */
+  readonly healed: number;
   /** Changes of a plan that was held, or that a dry run was to show. */
   readonly planned: number;
   /** The brake held the plan, or would have: a dry run shows it and changes nothing in any case. */

@@ -6,7 +6,7 @@ import { type FileEntry, type Preserve, compareContent } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
 import { type RelPath, nameOf, parentOf } from "#model/path.ts";
-import type { Change, Side } from "#model/plan.ts";
+import { type Change, type Side, nameOfChange } from "#model/plan.ts";
 import type { Step } from "#sync/plan/order.ts";
 import {
   type Application,
@@ -34,6 +34,8 @@ const TARGET_CODES = new Set(["ENOSPC", "EDQUOT", "EROFS"]);
 
 export type ExecutionTotals = {
   changes: number;
+  /** Those of them that gave a damaged file its bytes back. */
+  healed: number;
   literal: number;
   reused: number;
   problems: Problem[];
@@ -237,7 +239,8 @@ class GroupExecution {
       if (op.type === "move") {
         const { from, to, aside } = op.move;
         if (aside !== true) this.#inFlight.push({ side: this.#side, path: to, entry: undefined, from });
-      } else if (this.#isHeldThere(op.change)) {
+      } else if (op.change.heals !== true && this.#isHeldThere(op.change)) {
+        // A heal brings back what is agreed on already; its outcome needs nobody to recognise it.
         this.#inFlight.push({ side: this.#side, path: op.change.path, entry: op.change.new });
       }
     }
@@ -297,6 +300,8 @@ class GroupExecution {
 
   /** The change with the content that was really read, which is also what the source holds now. */
   #asRead(change: Change, wanted: FileEntry, read: FileEntry): Change {
+    // Nothing but the content that was agreed on heals; the side that gets it compares.
+    if (change.heals === true) return change;
     const { state, preserve } = this.#context;
     const source = otherSide(this.#side);
     const entry = merged(wanted, read);
@@ -346,6 +351,10 @@ class GroupExecution {
       const there = op.change.new === undefined ? undefined : (result.entry ?? op.change.new);
       state.entries[side] += (there === undefined ? 0 : 1) - (op.change.old === undefined ? 0 : 1);
       state.achieved(side, result.path, there, preserve);
+      if (op.change.heals === true) {
+        totals.healed++;
+        state.unknown[side] = state.unknown[side].filter(({ path }) => path !== result.path);
+      }
       if (nameOf(result.path) === IGNORE_FILE) this.#rulesChanged.push(parentOf(result.path));
     }
     if (verbose) onEvent(changeEvent(this.#side, op));
@@ -362,14 +371,7 @@ function changeEvent(side: Side, op: ApplyOp): SessionEvent {
     return { type: "change", side, path: op.move.to, action: "move", from: op.move.from, bytes: 0 };
   }
   const { change } = op;
-  const action =
-    change.action === "metadata"
-      ? "metadata"
-      : change.new === undefined
-        ? "remove"
-        : change.old === undefined
-          ? "create"
-          : "replace";
+  const action = nameOfChange(change);
   const bytes = change.new?.kind === "file" && action !== "metadata" ? change.new.size : 0;
   return { type: "change", side, path: change.path, action, bytes };
 }

@@ -170,6 +170,7 @@ function addSummaries(a: Summary, b: Summary): Summary {
     bytes,
     runId: a.runId === "" ? b.runId : a.runId,
     changes: a.changes + b.changes,
+    healed: a.healed + b.healed,
     seconds: Math.round((a.seconds + b.seconds) * 1000) / 1000,
   };
 }

@@ -9,6 +9,7 @@ import type { Side } from "#model/plan.ts";
 import { DirEndpoint } from "#sync/endpoint/dir-endpoint.ts";
 import type { Endpoint, OpenRequest } from "#sync/endpoint/endpoint.ts";
 import { MemoryDisk, MemoryStore } from "#sync/index/memory-store.ts";
+import { SETTLED_MS } from "#sync/scan/damage.ts";
 import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
 import { type SessionInput, runSession } from "#sync/session/session.ts";
 import { SessionState } from "#sync/session/state.ts";
@@ -21,6 +22,9 @@ import type { SimUser } from "#testing/sim-user.ts";
 
 const ROOT = "/root";
 const SESSION_ID = "5".repeat(32);
+
+/** Beyond the time in which a write may leave no trace in a file's times. */
+const LONG_NS = 2 * SETTLED_MS * 1_000_000;
 
 /** A person's pause between two things: beyond the time in which a file counts as just written. */
 const PAUSE_NS = 100_000_000;
@@ -206,6 +210,11 @@ export class SimPair {
     this.alpha = side("alpha");
     this.beta = side("beta");
     this.#session = options.session ?? {};
+  }
+
+  /** All files are left alone for so long that their times prove something. */
+  rest(): void {
+    this.clock.spend(LONG_NS);
   }
 
   boot(): Boots {
