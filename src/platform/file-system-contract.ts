@@ -295,6 +295,22 @@ function openFiles(bench: () => Bench): void {
     expect(["ELOOP", "EINVAL"]).toContain(refusal(() => fs.openRead(root, "l")));
   });
 
+  test("[FS-7] what is read whole comes with its own stat; only a file can be read so", () => {
+    const { fs, root } = bench();
+    bench().put("f", "some bytes");
+    const into = new Uint8Array(20);
+    const { count, stat } = fs.readWhole(root, "f", into);
+    expect(decoder.decode(into.subarray(0, count))).toBe("some bytes");
+    expect(stat).toEqual(fs.stat(root, "f"));
+    expect(fs.readWhole(root, "f", into.subarray(0, 4))).toEqual({ count: 4, stat });
+    expect(refusal(() => fs.readWhole(root, "no", into))).toBe("ENOENT");
+    fs.mkdir(root, "d", 0o755);
+    expect(refusal(() => fs.readWhole(root, "d", into))).toBe("EINVAL");
+    if (!bench().abilities.symlinks) return;
+    fs.symlink("f", root, "l");
+    expect(["ELOOP", "EINVAL"]).toContain(refusal(() => fs.readWhole(root, "l", into)));
+  });
+
   test("[FS-8] truncate cuts and extends with zeros", () => {
     const { fs, root } = bench();
     const fd = fs.create(root, "f", 0o600);

@@ -99,6 +99,11 @@ export interface FileSystem {
   fstat(fd: Fd): Stat;
   /** Opens a regular file for reading without blocking on FIFOs or devices; other kinds throw EINVAL. */
   openRead(dir: Fd, name: string): Fd;
+  /**
+   * Reads a regular file from its beginning until the buffer is full or the file ends, with the stat of the file that was
+   * read, taken after the reading. Other kinds throw EINVAL.
+   */
+  readWhole(dir: Fd, name: string, into: Uint8Array): { count: number; stat: Stat };
   /** As openRead, for reading and writing in place. For files that belong to us alone. */
   openWrite(dir: Fd, name: string): Fd;
   /** Creates with O_EXCL for reading and writing; the mode is exact, whatever the umask. */

@@ -11,6 +11,7 @@ import {
   type Stat,
 } from "#platform/file-system.ts";
 import { PAGE_BYTES } from "#platform/aligned-bytes.ts";
+import { readWhole } from "#platform/portable/read-whole.ts";
 import { BLOCK_BYTES } from "#testing/sim-content.ts";
 import { type SimDisk, checkName, uncovered } from "#testing/sim-disk.ts";
 import type { Dirent, Inode } from "#testing/sim-inode.ts";
@@ -110,6 +111,10 @@ export class SimFs extends SimProcess implements FileSystem {
 
   openRead(dir: Fd, name: string): Fd {
     return this.#openFile(dir, name, "openRead", READ);
+  }
+
+  readWhole(dir: Fd, name: string, into: Uint8Array): { count: number; stat: Stat } {
+    return readWhole(this, dir, name, into);
   }
 
   openWrite(dir: Fd, name: string): Fd {

@@ -30,6 +30,7 @@ import {
   writeOffThread,
 } from "#platform/portable/fd-io.ts";
 import { probeAbilities } from "#platform/portable/probe-abilities.ts";
+import { readWhole } from "#platform/portable/read-whole.ts";
 
 type HeldDir = { path: string; readonly dev: bigint; readonly ino: bigint };
 
@@ -109,6 +110,10 @@ export class PortableFileSystem implements FileSystem {
 
   openRead(dir: Fd, name: string): Fd {
     return this.#openFile(dir, name, fs.constants.O_RDONLY);
+  }
+
+  readWhole(dir: Fd, name: string, into: Uint8Array): { count: number; stat: Stat } {
+    return readWhole(this, dir, name, into);
   }
 
   openWrite(dir: Fd, name: string): Fd {

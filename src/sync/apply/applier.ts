@@ -16,6 +16,8 @@ import { type ApplyContext, problem, problemOf } from "#sync/apply/apply-context
 import { openOrMakeDir } from "#sync/apply/private-area.ts";
 import { type Placed, Placement, recordOf } from "#sync/apply/placement.ts";
 import type { RunItem } from "#sync/apply/run-journal.ts";
+import type { IndexRecord } from "#sync/index/record-codecs.ts";
+import { setRecords } from "#sync/index/set-records.ts";
 import { IGNORE_FILE } from "#sync/scan/ignore.ts";
 import { type Staged, Staging } from "#sync/apply/staging.ts";
 
@@ -283,7 +285,7 @@ export class Applier implements Application {
     const files: RelPath[] = [];
     for (const { item } of placed) {
       // What came along inside a staged subtree has neither a stage name nor a directory of its own to sync.
-      if (item === undefined || (item.action === "create" && item.stage === "")) continue;
+      if (item === undefined || isCameAlong(item)) continue;
       if (item.action !== "metadata") dirs.add(parentOf(item.path));
       else if (item.new?.kind === "dir") dirs.add(item.path);
       else if (item.new?.kind === "file") files.push(item.path);
@@ -345,11 +347,21 @@ export class Applier implements Application {
     const paths: RelPath[] = [];
     /** Inodes of several names of which one was moved, replaced or removed. */
     const left = new Set<bigint>();
+    /** Of entries that came along in a new directory: nothing else is to be done for them, so they wait for each other. */
+    let cameAlong: { path: RelPath; record: IndexRecord }[] = [];
     for (const { result, record, item } of placed) {
       if (item === undefined) continue;
       items.push(item);
       paths.push(result.path);
       if (item.trash !== "") replaced(result.path);
+      if (record !== undefined && isCameAlong(item) && isPlain(record) && nameOf(item.path) !== IGNORE_FILE) {
+        cameAlong.push({ path: item.path, record });
+        continue;
+      }
+      if (cameAlong.length > 0) {
+        setRecords(index, cameAlong);
+        cameAlong = [];
+      }
       if (item.action === "move") {
         // A controller that does not hear of the outcome learns it from the log, and nothing there stands for a subtree.
         for (const [from, known] of index.walk(item.from)) {
@@ -375,6 +387,7 @@ export class Applier implements Application {
       links.join(record.ino, record.entry.linkTo);
       links.join(record.ino, item.path);
     }
+    setRecords(index, cameAlong);
     if (preserve.hardlinks) for (const ino of left) this.#regroup(ino);
     if (paths.length > 0) logPaths(paths);
     journal.addItems(this.#runId, this.#startedMs, items);
@@ -428,6 +441,16 @@ export class Applier implements Application {
     this.#context.host.fs.close(this.#trashFd);
     this.#trashFd = undefined;
   }
+}
+
+/** Came it inside a staged directory, which was new with all that is in it? */
+function isCameAlong(item: RunItem): boolean {
+  return item.action === "create" && item.stage === "";
+}
+
+/** Is it no name of a file that has others? */
+function isPlain({ entry }: IndexRecord): boolean {
+  return entry.kind !== "file" || entry.linkTo === undefined;
 }
 
 function failure(found: Problem): Placed {

@@ -45,6 +45,7 @@ import {
 } from "#sync/endpoint/root-identity.ts";
 import { type HandedOut, SourceDurability } from "#sync/endpoint/source-durability.ts";
 import { type IndexRecord, indexCodec } from "#sync/index/record-codecs.ts";
+import { setRecords } from "#sync/index/set-records.ts";
 import type { Store, Table, Tree } from "#sync/index/store.ts";
 import { damageOf, damageProblem } from "#sync/scan/damage.ts";
 import { IgnoreRules, filterText } from "#sync/scan/ignore.ts";
@@ -436,7 +437,14 @@ export class DirEndpoint implements Endpoint {
   get #reading(): ReadContext {
     const { root, index, request } = this.#now;
     const nowMs = (): number => this.#options.host.clock.nowMs();
-    return { root, index, seeds: request.seeds, nowMs, learn: (...what) => this.#learn(...what) };
+    const learn: ReadContext["learn"] = (path, entry, stat, record) => this.#learn(path, entry, stat, record);
+    const learnPlain: ReadContext["learnPlain"] = (path, entry, { ino, ctimeNs }) => {
+      const record = { entry, ino, ctimeNs, racy: false };
+      this.#learned.push({ path, record });
+      this.#learnOfNames(path, record, entry.sum);
+      this.#flushMany();
+    };
+    return { root, index, seeds: request.seeds, nowMs, learn, learnPlain };
   }
 
   /**
@@ -452,6 +460,10 @@ export class DirEndpoint implements Endpoint {
       this.#learned.push({ path, record: { ...record, entry: { ...known, sum: entry.sum } } });
       this.#learnOfNames(path, record, entry.sum);
     }
+    this.#flushMany();
+  }
+
+  #flushMany(): void {
     if (this.#learned.length + this.#unscanned.length >= LEARNED_PER_TRANSACTION) this.#flushLearned();
   }
 
@@ -473,7 +485,7 @@ export class DirEndpoint implements Endpoint {
     this.#unscanned = [];
     const { store, index, log } = this.#now;
     store.transaction({ durable: unscanned.length > 0 }, () => {
-      for (const { path, record } of learned) index.set(path, record);
+      setRecords(index, learned);
       if (unscanned.length > 0) log.append(unscanned);
     });
   }
@@ -512,11 +524,16 @@ export class DirEndpoint implements Endpoint {
   /** Collects the files that were read and may still be lost in a power loss. */
   #handingOut(handed: HandedOut[]): ReadContext {
     const { durability } = this.#now;
+    const reading = this.#reading;
     const learn: ReadContext["learn"] = (path, entry, stat, record) => {
       this.#learn(path, entry, stat, record);
       if (durability.isYoung(stat)) handed.push({ path, stat });
     };
-    return { ...this.#reading, learn };
+    const learnPlain: ReadContext["learnPlain"] = (path, entry, stat) => {
+      reading.learnPlain(path, entry, stat);
+      if (durability.isYoung(stat)) handed.push({ path, stat });
+    };
+    return { ...reading, learn, learnPlain };
   }
 
   async supply(channel: Channel, signal: AbortSignal): Promise<void> {

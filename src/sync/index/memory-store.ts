@@ -259,6 +259,16 @@ class MemoryTree<R> implements Tree<R> {
     });
   }
 
+  setSome(dir: RelPath, children: readonly { name: string; record: R }[]): void {
+    if (children.length === 0) return;
+    assert(children.every(({ name }, at) => at === 0 || compareNames(children[at - 1]!.name, name) < 0), "children in order");
+    const encoded = children.map(({ name, record }) => ({ name, bytes: this.#codec.encode(record).slice() }));
+    this.#change((note) => {
+      const node = this.#ensure(dir);
+      for (const { name, bytes } of encoded) this.#put(childOf(node, name), bytes, note);
+    });
+  }
+
   *walk(path: RelPath): Generator<[RelPath, R]> {
     this.#check();
     const node = this.#find(path);

@@ -9,7 +9,7 @@ import type { Entry, Sum } from "#model/entry.ts";
 import type { Stat } from "#platform/file-system.ts";
 import type { Codec } from "#sync/index/store.ts";
 import { ByteReader, ByteWriter, malformed } from "#sync/wire/bytes.ts";
-import { packedFileTime, readEntry, writeEntry } from "#sync/wire/entry-codec.ts";
+import { packedFileHasSum, packedFileSize, packedFileTime, readEntry, writeEntry } from "#sync/wire/entry-codec.ts";
 
 /** An entry as last observed, with what tells cheaply whether it may have changed since. */
 export type IndexRecord = {
@@ -141,10 +141,26 @@ export function packedMatchesStat(bytes: Uint8Array, start: number, stat: Stat):
   timeView.setBigInt64(8, stat.ctimeNs, true);
   timeView.setBigInt64(16, stat.mtimeNs, true);
   for (let at = 0; at < 16; at++) if (bytes[start + 1 + at] !== timeFields[at]) return false;
-  const mtimeAt = packedFileTime(bytes, start + 17, stat.size, stat.mode);
+  const mtimeAt = packedFileTime(bytes, start + ENTRY_AT, stat.size, stat.mode);
   if (mtimeAt < 0) return false;
   for (let at = 0; at < 8; at++) if (bytes[mtimeAt + at] !== timeFields[16 + at]) return false;
   return true;
+}
+
+/** Where the entry begins in a record without a time of the disk's own: behind flags, inode and ctime. */
+const ENTRY_AT = 17;
+
+/**
+ * Size of the plain file (no owner, attributes or link) whose record indexCodec wrote from `start` on, where that is
+ * beyond doubt: not racy, and without a time of the disk's own; else -1.
+ */
+export function packedPlainSize(bytes: Uint8Array, start: number): number {
+  return bytes[start] === 0 ? packedFileSize(bytes, start + ENTRY_AT) : -1;
+}
+
+/** Does the record of a plain file, as packedPlainSize knows it, have a sum? */
+export function packedHasSum(bytes: Uint8Array, start: number): boolean {
+  return packedFileHasSum(bytes, start + ENTRY_AT);
 }
 
 /** Equal, or equal in the low 64 bits when the disk's time has more. */

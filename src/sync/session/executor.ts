@@ -215,7 +215,9 @@ class GroupExecution {
     let batch: ApplyOp[] = [];
     let bytes = 0;
     for (const step of this.#group) {
-      const op = await this.#opFor(step, large, reader);
+      const next = this.#opFor(step, large, reader);
+      // Mostly the bytes are here already, and a promise for each file would cost more than the rest.
+      const op = next instanceof Promise ? await next : next;
       if (op === undefined) continue;
       const size = op.type === "change" ? (op.bytes?.length ?? 0) : 0;
       if (batch.length > 0 && (batch.length >= BATCH_ITEMS_MAX || bytes + size > BATCH_BYTES_MAX)) {
@@ -261,11 +263,11 @@ class GroupExecution {
   }
 
   /** The op for a step, with content as it was really read; undefined when the source could not give it. */
-  async #opFor(
+  #opFor(
     step: Step,
     large: ReadonlyMap<RelPath, TransferResult>,
     reader: SmallReader,
-  ): Promise<ApplyOp | undefined> {
+  ): ApplyOp | undefined | Promise<ApplyOp | undefined> {
     const wanted = wantedContent(step);
     if (step.type === "move") return step;
     if (wanted === undefined) return { type: "change", change: this.#withLeadersSum(step.change) };
@@ -276,7 +278,12 @@ class GroupExecution {
       this.#sourceProblem(result?.problem ?? lost(change.path));
       return undefined;
     }
-    const item = await reader.next(change.path);
+    const item = reader.next(change.path);
+    if (item instanceof Promise) return item.then((later) => this.#opOf(change, wanted, later));
+    return this.#opOf(change, wanted, item);
+  }
+
+  #opOf(change: Change, wanted: FileEntry, item: ReadItem): ApplyOp | undefined {
     if ("problem" in item) {
       this.#sourceProblem(item.problem);
       return undefined;
@@ -363,7 +370,13 @@ class GroupExecution {
 
 /** An entry with the content facts of what was really read. */
 function merged(wanted: FileEntry, read: FileEntry): FileEntry {
+  // Mostly there is nothing to add to what was read, and no need of another object.
+  if (isPlain(wanted) && isPlain(read) && wanted.mode === read.mode) return read;
   return { ...wanted, size: read.size, sum: read.sum, mtimeNs: read.mtimeNs };
+}
+
+function isPlain({ owner, xattrs, linkTo }: FileEntry): boolean {
+  return owner === undefined && xattrs === undefined && linkTo === undefined;
 }
 
 function changeEvent(side: Side, op: ApplyOp): SessionEvent {
@@ -395,13 +408,21 @@ class SmallReader implements AsyncDisposable {
     this.#batches = paths.length === 0 ? undefined : source.read(paths, signal)[Symbol.asyncIterator]();
   }
 
-  async next(path: RelPath): Promise<ReadItem> {
+  next(path: RelPath): ReadItem | Promise<ReadItem> {
+    return this.#at < this.#batch.length ? this.#take(path) : this.#nextBatch(path);
+  }
+
+  async #nextBatch(path: RelPath): Promise<ReadItem> {
     while (this.#at >= this.#batch.length) {
       const result = await this.#batches?.next();
       if (result === undefined || result.done === true) return { path, problem: lost(path) };
       this.#batch = result.value;
       this.#at = 0;
     }
+    return this.#take(path);
+  }
+
+  #take(path: RelPath): ReadItem {
     const item = this.#batch[this.#at++]!;
     if (item.path !== path) throw incomplete("the source");
     return item;
