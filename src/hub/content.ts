@@ -3,13 +3,19 @@
  * position.
  */
 import { SynclineError } from "#model/error.ts";
+import type { Host } from "#platform/host.ts";
 import type { ContentReader, ContentSink, Intake, NamedContent } from "#hub/space-service.ts";
 import type { ContentRef } from "#hub/space.ts";
 import type { ChunkStore, Pin } from "#store/chunk-store.ts";
-import { type ChunkId, type ContentId, chunkIdOf, contentIdOf } from "#sync/chunk/chunk-id.ts";
-import { CHUNK_LIMITS, type ChunkLimits, Splitter, chunkLimitsFor, cut } from "#sync/chunk/fastcdc.ts";
+import { type ChunkId, type ContentId, chunkIdFrom, chunkIdOf, contentIdOf } from "#sync/chunk/chunk-id.ts";
+import {
+  CHUNK_LIMITS, type ChunkLimits, SPLIT_BYTES_MAX, Splitter, chunkLimitsFor, cut,
+} from "#sync/chunk/fastcdc.ts";
 import type { Manifest, ManifestChunk } from "#sync/chunk/manifest.ts";
 import { type SumSeeds, Summer, sumOf } from "#sync/chunk/sum.ts";
+
+/** What naming content takes: the seeds of its space's sums, and what hashes chunks. */
+export type ContentTools = { readonly seeds: SumSeeds; readonly sha256: Host["sha256"] };
 
 /** Content that was stored; the manifest is there when it has more than one chunk. */
 export type Stored = {
@@ -41,24 +47,25 @@ export async function storeBytes(pin: Pin, bytes: Uint8Array, seeds: SumSeeds): 
   return describe(chunks, bytes.length, limits, sumOf(bytes, seeds));
 }
 
-/** What comes in this much or less is stored at once, without a splitter's buffers. */
+/** What comes in this much or less is stored at once, without a splitter's buffer. */
 const SMALL_BYTES = 128 << 10;
+
+type Cutting = { readonly summer: Summer; readonly splitter: Splitter };
 
 class StoreSink implements ContentSink {
   readonly #pin: Pin;
-  readonly #seeds: SumSeeds;
+  readonly #tools: ContentTools;
   readonly #limits: ChunkLimits;
   readonly #onEnd: (stored: Stored) => void;
   readonly #chunks: ManifestChunk[] = [];
   /** Until it is known to be more than a few bytes. */
   #small: Uint8Array[] = [];
-  #large: { readonly summer: Summer; readonly splitter: Splitter } | undefined;
-  #full: Promise<void> | undefined;
+  #large: Cutting | undefined;
   #size = 0;
 
-  constructor(pin: Pin, seeds: SumSeeds, sizeHint: number | undefined, onEnd: (stored: Stored) => void) {
+  constructor(pin: Pin, tools: ContentTools, sizeHint: number | undefined, onEnd: (stored: Stored) => void) {
     this.#pin = pin;
-    this.#seeds = seeds;
+    this.#tools = tools;
     this.#limits = sizeHint === undefined ? CHUNK_LIMITS : chunkLimitsFor(sizeHint);
     this.#onEnd = onEnd;
   }
@@ -69,35 +76,41 @@ class StoreSink implements ContentSink {
       this.#small.push(bytes.slice());
       return;
     }
-    this.#large ??= this.#begin();
-    this.#feed(bytes);
-    const full = this.#full;
-    this.#full = undefined;
-    return full;
+    return this.#writeLarge(bytes);
   }
 
-  #begin() {
-    const splitter = new Splitter(this.#limits, (chunk) => this.#put(chunk));
-    this.#large = { splitter, summer: new Summer(this.#seeds) };
-    for (const bytes of this.#small.splice(0)) this.#feed(bytes);
-    return this.#large;
+  async #writeLarge(bytes: Uint8Array): Promise<void> {
+    if (this.#large === undefined) {
+      this.#large = { splitter: new Splitter(this.#limits), summer: new Summer(this.#tools.seeds) };
+      for (const earlier of this.#small.splice(0)) await this.#feed(this.#large, earlier);
+    }
+    await this.#feed(this.#large, bytes);
   }
 
-  #feed(bytes: Uint8Array): void {
-    this.#large!.summer.update(bytes);
-    this.#large!.splitter.update(bytes);
+  async #feed({ summer, splitter }: Cutting, bytes: Uint8Array): Promise<void> {
+    for (let at = 0; at < bytes.length; at += SPLIT_BYTES_MAX) {
+      const part = bytes.subarray(at, at + SPLIT_BYTES_MAX);
+      // First the chunks: they are hashed on other threads while this one sums.
+      const storing = this.#storeAll(splitter.push(part));
+      summer.update(part);
+      await storing;
+    }
   }
 
-  #put(chunk: Uint8Array): void {
-    const id = chunkIdOf(chunk);
-    // The splitter hands over the chunks of one call together; the store bears that many over its limit.
-    const full = this.#pin.put(id, chunk);
-    this.#chunks.push({ id, length: chunk.length });
-    if (full === undefined) return;
-    const earlier = this.#full;
-    this.#full = earlier === undefined ? full : Promise.all([earlier, full]).then(() => undefined);
-    // Whoever writes next, or ends, meets the error.
-    this.#full.catch(() => undefined);
+  /** Puts chunks that stay where they are until it resolves. */
+  async #storeAll(chunks: readonly Uint8Array[]): Promise<void> {
+    const { sha256 } = this.#tools;
+    const hashing = chunks.map((bytes) => sha256(bytes));
+    const full: Promise<void>[] = [];
+    for (const [at, hash] of (await Promise.all(hashing)).entries()) {
+      const bytes = chunks[at]!;
+      const id = chunkIdFrom(hash);
+      // The splitter hands over the chunks of one call together; the store bears that many over its limit.
+      const waits = this.#pin.put(id, bytes);
+      if (waits !== undefined) full.push(waits);
+      this.#chunks.push({ id, length: bytes.length });
+    }
+    if (full.length > 0) await Promise.all(full);
   }
 
   async end(): Promise<NamedContent> {
@@ -111,10 +124,9 @@ class StoreSink implements ContentSink {
     if (large === undefined) {
       const [first, ...more] = this.#small;
       const bytes = more.length === 0 ? (first ?? new Uint8Array(0)) : new Uint8Array(Buffer.concat(this.#small));
-      return storeBytes(this.#pin, bytes, this.#seeds);
+      return storeBytes(this.#pin, bytes, this.#tools.seeds);
     }
-    large.splitter.end();
-    await this.#full;
+    await this.#storeAll(large.splitter.end());
     return describe(this.#chunks, this.#size, this.#limits, large.summer.digest());
   }
 }
@@ -141,7 +153,7 @@ export class HeldManifests {
 
 export class StoreIntake implements Intake {
   readonly #pin: Pin;
-  readonly #seeds: SumSeeds;
+  readonly #tools: ContentTools;
   readonly #manifests: HeldManifests;
   readonly #holds: ContentId[] = [];
 
@@ -150,24 +162,24 @@ export class StoreIntake implements Intake {
   /** @param manifestOf the manifest of content that is at rest; undefined for content of one chunk */
   constructor(
     chunks: ChunkStore,
-    seeds: SumSeeds,
+    tools: ContentTools,
     manifests: HeldManifests,
     manifestOf: (id: ContentId) => Promise<Manifest | undefined>,
   ) {
     this.#pin = chunks.pin();
-    this.#seeds = seeds;
+    this.#tools = tools;
     this.#manifests = manifests;
     this.#manifestOf = manifestOf;
   }
 
   async store(bytes: Uint8Array): Promise<NamedContent> {
-    const stored = await storeBytes(this.#pin, bytes, this.#seeds);
+    const stored = await storeBytes(this.#pin, bytes, this.#tools.seeds);
     this.#note(stored);
     return { content: stored.content, sum: stored.sum };
   }
 
   sink(sizeHint?: number): ContentSink {
-    return new StoreSink(this.#pin, this.#seeds, sizeHint, (stored) => this.#note(stored));
+    return new StoreSink(this.#pin, this.#tools, sizeHint, (stored) => this.#note(stored));
   }
 
   async hold(content: ContentRef): Promise<boolean> {
