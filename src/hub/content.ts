@@ -57,7 +57,7 @@ class StoreSink implements ContentSink {
   readonly #tools: ContentTools;
   readonly #limits: ChunkLimits;
   readonly #onEnd: (stored: Stored) => void;
-  readonly #chunks: ManifestChunk[] = [];
+  readonly stored: ManifestChunk[] = [];
   /** Until it is known to be more than a few bytes. */
   #small: Uint8Array[] = [];
   #large: Cutting | undefined;
@@ -108,7 +108,7 @@ class StoreSink implements ContentSink {
       // The splitter hands over the chunks of one call together; the store bears that many over its limit.
       const waits = this.#pin.put(id, bytes);
       if (waits !== undefined) full.push(waits);
-      this.#chunks.push({ id, length: bytes.length });
+      this.stored.push({ id, length: bytes.length });
     }
     if (full.length > 0) await Promise.all(full);
   }
@@ -127,7 +127,7 @@ class StoreSink implements ContentSink {
       return storeBytes(this.#pin, bytes, this.#tools.seeds);
     }
     await this.#storeAll(large.splitter.end());
-    return describe(this.#chunks, this.#size, this.#limits, large.summer.digest());
+    return describe(this.stored, this.#size, this.#limits, large.summer.digest());
   }
 }
 
@@ -152,6 +152,7 @@ export class HeldManifests {
 }
 
 export class StoreIntake implements Intake {
+  readonly #chunks: ChunkStore;
   readonly #pin: Pin;
   readonly #tools: ContentTools;
   readonly #manifests: HeldManifests;
@@ -166,6 +167,7 @@ export class StoreIntake implements Intake {
     manifests: HeldManifests,
     manifestOf: (id: ContentId) => Promise<Manifest | undefined>,
   ) {
+    this.#chunks = chunks;
     this.#pin = chunks.pin();
     this.#tools = tools;
     this.#manifests = manifests;
@@ -184,11 +186,16 @@ export class StoreIntake implements Intake {
 
   async hold(content: ContentRef): Promise<boolean> {
     if (content.size === 0) return true;
-    const manifest = await this.#manifestOf(content.id);
+    const manifest = this.#manifests.get(content.id) ?? (await this.#manifestOf(content.id));
     const ids = manifest?.chunks.map((chunk) => chunk.id) ?? [content.id as string as ChunkId];
     if (!this.#pin.has(ids).every(Boolean)) return false;
     this.#note({ content, manifest });
     return true;
+  }
+
+  part(chunks: readonly ManifestChunk[]): ContentReader {
+    const gap = this.#pin.has(chunks.map((chunk) => chunk.id)).indexOf(false);
+    return new StoredContent(this.#chunks, gap === -1 ? chunks : chunks.slice(0, gap));
   }
 
   flush(): Promise<void> {
@@ -219,16 +226,20 @@ export class StoredContent implements ContentReader {
   /** The chunk that was used last: neighbours are asked for one after the other. */
   #last: { readonly index: number; readonly bytes: Promise<Uint8Array> } | undefined;
 
-  /** @param manifest undefined: the content is one chunk, or empty */
-  constructor(store: ChunkStore, content: ContentRef, manifest: Manifest | undefined) {
-    this.size = content.size;
+  constructor(store: ChunkStore, chunks: readonly ManifestChunk[]) {
     this.#store = store;
-    const only = [{ id: content.id as string as ChunkId, length: content.size }];
-    const chunks: readonly ManifestChunk[] = manifest?.chunks ?? (content.size === 0 ? [] : only);
     this.#ids = chunks.map((chunk) => chunk.id);
     this.#starts = new Float64Array(chunks.length + 1);
     for (const [index, { length }] of chunks.entries()) this.#starts[index + 1] = this.#starts[index]! + length;
-    if (this.#starts.at(-1) !== content.size) throw misfit(content.id);
+    this.size = this.#starts.at(-1)!;
+  }
+
+  /** @param manifest undefined: the content is one chunk, or empty */
+  static of(store: ChunkStore, content: ContentRef, manifest: Manifest | undefined): StoredContent {
+    const only = [{ id: content.id as string as ChunkId, length: content.size }];
+    const stored = new StoredContent(store, manifest?.chunks ?? (content.size === 0 ? [] : only));
+    if (stored.size !== content.size) throw misfit(content.id);
+    return stored;
   }
 
   async read(into: Uint8Array, position: number): Promise<number> {

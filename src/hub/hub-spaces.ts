@@ -243,7 +243,7 @@ export class HubSpaces implements SpaceService {
     const { meta, chunks } = this.#options;
     const { content } = version;
     if (content === undefined) throw contentGone(version.path);
-    return new StoredContent(chunks, content, await meta.manifest(content.id));
+    return StoredContent.of(chunks, content, await meta.manifest(content.id));
   }
 
   // ---------------------------------------------------------------- writing
