@@ -163,7 +163,7 @@ export class HubProcess {
 }
 
 async function openStores({ host, dataDir, config, bootstrap, log }: HubOptions, opened: Opened): Promise<Stores> {
-  const { clock, random } = host;
+  const { clock, random, sha256 } = host;
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const url = config.database ?? "sqlite";
   const database = url === "sqlite" ? openSqlite(join(dataDir, "hub.db")) : await openPostgres(url);
@@ -184,7 +184,7 @@ async function openStores({ host, dataDir, config, bootstrap, log }: HubOptions,
     roles: new RoleBook(bootstrap?.roles ?? []),
     rulesOfHost: (name) => registry.rulesOfHost(name),
   });
-  const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random });
+  const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, sha256 });
   opened.add(() => spaces.close());
   return { database, meta, chunks, packs, access, spaces, registry };
 }

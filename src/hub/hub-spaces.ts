@@ -31,7 +31,7 @@ import { type SpaceAudit, spaceResource } from "#hub/space-audit.ts";
 import { SpaceWatchers } from "#hub/space-watchers.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, isWithin, pathFault, printablePath } from "#model/path.ts";
-import type { Clock, Random } from "#platform/host.ts";
+import type { Clock, Host, Random } from "#platform/host.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
 import type { ContentId } from "#sync/chunk/chunk-id.ts";
 import type { Manifest } from "#sync/chunk/manifest.ts";
@@ -55,6 +55,7 @@ export type HubSpacesOptions = {
   readonly audit: SpaceAudit;
   readonly clock: Clock;
   readonly random: Random;
+  readonly sha256: Host["sha256"];
 };
 
 /** Seeds of a space's sums, as the engine takes them. */
@@ -242,16 +243,17 @@ export class HubSpaces implements SpaceService {
     const { meta, chunks } = this.#options;
     const { content } = version;
     if (content === undefined) throw contentGone(version.path);
-    return new StoredContent(chunks, content, await meta.manifest(content.id));
+    return StoredContent.of(chunks, content, await meta.manifest(content.id));
   }
 
   // ---------------------------------------------------------------- writing
 
   intake(who: Principal, name: string): Intake {
-    const { chunks, meta, access } = this.#options;
+    const { chunks, meta, access, sha256 } = this.#options;
     // What a commit may do is asked of each change; but who may write nothing must not fill the disk.
     if (!access.reaches(who, "write", name, "")) this.#require(who, "write", name, "");
-    return new StoreIntake(chunks, seedsOf(this.#known(who, name)), this.#manifests, (id) => meta.manifest(id));
+    const tools = { seeds: seedsOf(this.#known(who, name)), sha256 };
+    return new StoreIntake(chunks, tools, this.#manifests, (id) => meta.manifest(id));
   }
 
   async commit(who: Principal, name: string, request: CommitRequest): Promise<CommitOutcome> {

@@ -266,6 +266,22 @@ function contents(bench: () => Bench): void {
     fs.close(fd);
   });
 
+  test("[FS-44] reads past the page cache see what was written either way, and nothing where they cannot be had", async () => {
+    const { fs, root } = bench();
+    const fd = fs.create(root, "f", 0o600);
+    const text = encoder.encode("through the cache");
+    const page = alignedBytes(PAGE_BYTES, 0).fill(1);
+    for (const [at, bytes] of [page, text].entries()) fs.write(fd, bytes, at * PAGE_BYTES);
+    const uncached = fs.openUncached(fd);
+    if (uncached === undefined) return fs.close(fd);
+    const back = alignedBytes(3 * PAGE_BYTES, 0);
+    expect(await fs.readUncached(uncached, back, 0)).toBe(PAGE_BYTES + text.length);
+    expect(Buffer.concat([page, text]).equals(back.subarray(0, PAGE_BYTES + text.length))).toBe(true);
+    for (const at of [1, 2 * PAGE_BYTES]) expect(await fs.readUncached(uncached, back, at)).toBe(0);
+    expect(await fs.readUncached(uncached, back.subarray(0, 100), 0)).toBe(0);
+    for (const open of [uncached, fd]) fs.close(open);
+  });
+
   test("[FS-6] create is exclusive: a taken name of any kind is EEXIST and stays as it was", () => {
     const { fs, root } = bench();
     bench().put("f", "old");

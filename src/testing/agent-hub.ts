@@ -96,7 +96,7 @@ export class AgentHub implements AsyncDisposable {
 
   async start(): Promise<void> {
     const { host } = this;
-    const { clock, random } = host;
+    const { clock, random, sha256 } = host;
     const folder = this.dataDir;
     mkdirSync(join(folder, "stage"), { recursive: true });
     const db = openSqlite(join(folder, "hub.db"));
@@ -108,7 +108,7 @@ export class AgentHub implements AsyncDisposable {
     const meta = await SqlMetaStore.open(db, random);
     mkdirSync(join(folder, "chunks"), { recursive: true });
     const { store: chunks, source: packs } = await openPacks(host, join(folder, "chunks"));
-    const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random });
+    const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, sha256 });
     const { identity } = access.authority.serverIdentity([HUB_TLS_NAME, "localhost", "127.0.0.1"]);
     const listener = new AgentListener({
       listen: { host: "127.0.0.1", port: this.#port },

@@ -148,7 +148,7 @@ export class SimFs extends SimProcess implements FileSystem {
 
   openUncached(fd: Fd): Fd | undefined {
     this.enter("openUncached", fd, undefined, false);
-    const { inode, link } = this.#file(fd, "openUncached", true);
+    const { inode, link } = this.#file(fd, "openUncached");
     if (this.disk.options.uncached === false) return undefined;
     return this.open(inode, true, link, "openUncached");
   }
@@ -163,6 +163,11 @@ export class SimFs extends SimProcess implements FileSystem {
       }
       return done;
     });
+  }
+
+  readUncached(fd: Fd, into: Uint8Array, position: number): Promise<number> {
+    if (position % PAGE_BYTES !== 0 || into.length % PAGE_BYTES !== 0) return Promise.resolve(0);
+    return this.readAsync(fd, into, position);
   }
 
   truncate(fd: Fd, size: number): void {

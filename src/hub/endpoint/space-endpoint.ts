@@ -4,14 +4,15 @@
  * is remembered here between sessions but partial files of cut-off transfers.
  */
 import type { Principal } from "#access/access.ts";
-import { ContentFiles, statOf } from "#hub/endpoint/content-files.ts";
+import { ArrivingFiles } from "#hub/endpoint/arriving-files.ts";
+import { ContentFiles, plainStat, statOf } from "#hub/endpoint/content-files.ts";
 import { LinkView } from "#hub/endpoint/link-view.ts";
 import { SpaceApplication } from "#hub/endpoint/space-application.ts";
 import { SpaceRules } from "#hub/endpoint/space-rules.ts";
 import { observeAll, observeSince, type OnBatch } from "#hub/endpoint/space-scan.ts";
 import { SpaceStage } from "#hub/endpoint/space-stage.ts";
 import { seedsOf } from "#hub/hub-spaces.ts";
-import type { ContentReader, SpaceService } from "#hub/space-service.ts";
+import type { ContentReader, Intake, SpaceService } from "#hub/space-service.ts";
 import type { Space, Version } from "#hub/space.ts";
 import type { FileEntry, Sum } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
@@ -64,12 +65,16 @@ export type SpaceEndpointOptions = {
 const COUNT_EVERY_MS = 10_000;
 const COUNTED_MAX = 10_000;
 
+/** Opens what a file may be built from; the transfer closes it. */
+type OpenBase = () => BaseFile;
+
 type Opened = {
   readonly request: OpenRequest;
   readonly view: LinkView;
   readonly rules: SpaceRules;
   readonly stage: SpaceStage;
   readonly files: ContentFiles;
+  readonly arriving: ArrivingFiles;
   readonly lineage: string;
 };
 
@@ -104,7 +109,8 @@ export class SpaceEndpoint implements Endpoint {
     const rules = new SpaceRules(view, new IgnoreRules(request.ignore, request.include));
     const stage = new SpaceStage(host, stageFolder, request.sessionId, seeds);
     const files = new ContentFiles(host.fs);
-    this.#opened = { request, view, rules, stage, files, lineage: space.lineage };
+    const arriving = new ArrivingFiles(files.fs, stage, () => spaces.intake(who, space.name));
+    this.#opened = { request, view, rules, stage, files, arriving, lineage: space.lineage };
     return this.#reply(space, hash(filterText(request.ignore, request.include, request.preserve)), hubId);
   }
 
@@ -260,7 +266,7 @@ export class SpaceEndpoint implements Endpoint {
   async #openContent(path: RelPath): Promise<Fd> {
     const { view, files } = this.#now;
     const version = await this.#file(path);
-    const fd = files.open(version, await view.spaces.open(view.who, view.space, version));
+    const fd = files.open(await view.spaces.open(view.who, view.space, version), statOf(version));
     this.#supplied.set(path, version.entry);
     return fd;
   }
@@ -289,37 +295,53 @@ export class SpaceEndpoint implements Endpoint {
     onResult: (result: TransferResult) => void,
     signal: AbortSignal,
   ): Promise<void> {
-    const { request, stage, files } = this.#now;
-    const bases = await this.#bases(items, signal);
+    const { request, arriving, view } = this.#now;
+    await using held = view.spaces.intake(view.who, view.space);
+    const bases = await this.#bases(items, held, signal);
     const context = {
-      host: { ...this.#options.host, fs: files.fs },
+      host: { ...this.#options.host, fs: arriving.fs },
       seeds: request.seeds,
-      stage: stage.area,
-      base: (path: RelPath) => this.#baseFile(bases.get(path)),
+      stage: arriving,
+      base: (path: RelPath) => bases.get(path)?.(),
       limit: (): undefined => undefined,
       // A stage on the hub's disk is read at once, and removed: holes are not worth it, and the disk need not see it.
       sparse: false,
       durable: false,
     };
-    await receiveFiles(context, channel, items, onResult, signal);
+    try {
+      await receiveFiles(context, channel, items, onResult, signal);
+    } finally {
+      arriving.expectNothing();
+    }
   }
 
-  /** The files of the space that new content may be built from, by path. */
-  async #bases(items: readonly TransferItem[], signal: AbortSignal): Promise<Map<RelPath, Version>> {
-    const bases = new Map<RelPath, Version>();
-    for (const { path, candidates } of items) {
+  /**
+   * What new content may be built from, by path: files of the space, and what an earlier transfer of the same file had
+   * brought when it was cut off. A file that has nothing of the kind goes straight into the store.
+   */
+  async #bases(items: readonly TransferItem[], held: Intake, signal: AbortSignal): Promise<Map<RelPath, OpenBase>> {
+    const { view, arriving } = this.#now;
+    const bases = new Map<RelPath, OpenBase>();
+    for (const { path, entry, candidates } of items) {
       signal.throwIfAborted();
-      for (const from of [path, ...(candidates ?? [])]) {
-        const version = bases.has(from) ? undefined : await this.#now.view.version(from);
-        if (version?.entry?.kind === "file" && version.content !== undefined) bases.set(from, version);
+      const sources = [path, ...(candidates ?? [])];
+      for (const from of sources) {
+        const version = bases.has(from) ? undefined : await view.version(from);
+        if (version?.entry?.kind === "file" && version.content !== undefined) bases.set(from, () => this.#baseFile(version));
       }
+      const earlier = bases.has(path) ? undefined : arriving.earlier(path, held);
+      if (earlier !== undefined) bases.set(path, () => this.#open(earlier, plainStat(earlier.size)));
+      if (!sources.some((from) => bases.has(from))) arriving.expect(path, entry.size);
     }
     return bases;
   }
 
-  #baseFile(version: Version | undefined): BaseFile | undefined {
-    if (version === undefined) return undefined;
-    const { view, files } = this.#now;
+  #open(reader: ContentReader, stat: Stat): BaseFile {
+    return { fd: this.#now.files.open(reader, stat), size: reader.size };
+  }
+
+  #baseFile(version: Version): BaseFile {
+    const { view } = this.#now;
     let content: Promise<ContentReader> | undefined;
     const reader: ContentReader = {
       size: version.content!.size,
@@ -328,16 +350,18 @@ export class SpaceEndpoint implements Endpoint {
         return (await content).read(into, position);
       },
     };
-    return { fd: files.open(version, reader), size: reader.size };
+    return this.#open(reader, statOf(version));
   }
 
   // ---------------------------------------------------------------- changes
 
   apply(runId: string, signal: AbortSignal): Application {
-    const { view, stage } = this.#now;
+    const { view, stage, arriving } = this.#now;
     // A session has one application at a time; an earlier one that was never committed lets go of its content.
     void this.#application?.close();
-    this.#application = new SpaceApplication({ view, stage, seen: this.#seen, runId, traceId: this.#traceId(), signal });
+    this.#application = new SpaceApplication({
+      view, stage, arriving, seen: this.#seen, runId, traceId: this.#traceId(), signal,
+    });
     return this.#application;
   }
 
@@ -380,6 +404,7 @@ export class SpaceEndpoint implements Endpoint {
     this.#opened = undefined;
     await this.#application?.close();
     this.#application = undefined;
+    await now.arriving[Symbol.asyncDispose]();
     now.stage[Symbol.dispose]();
   }
 }

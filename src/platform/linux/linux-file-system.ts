@@ -32,7 +32,7 @@ import {
 import { NameBuffer } from "#platform/linux/name-buffer.ts";
 import { STATX_MASK, StatBuffer } from "#platform/linux/stat-buffer.ts";
 import { SyncfsThread } from "#platform/linux/syncfs-thread.ts";
-import { openUncached, writeUncached } from "#platform/linux/uncached-write.ts";
+import { openUncached, readUncached, writeUncached } from "#platform/linux/uncached.ts";
 import { Xattrs } from "#platform/linux/xattrs.ts";
 import { assumeAbilities, spaceOf } from "#platform/linux/statfs.ts";
 import { Accounts } from "#platform/portable/accounts.ts";
@@ -244,6 +244,10 @@ export class LinuxFileSystem implements FileSystem {
 
   writeUncached(fd: Fd, parts: readonly Uint8Array[], position: number): Promise<number> {
     return writeUncached(fd, parts, position);
+  }
+
+  readUncached(fd: Fd, into: Uint8Array, position: number): Promise<number> {
+    return readUncached(fd, into, position);
   }
 
   truncate(fd: Fd, size: number): void {

@@ -180,6 +180,10 @@ export class PortableFileSystem implements FileSystem {
     return 0;
   }
 
+  async readUncached(): Promise<number> {
+    return 0;
+  }
+
   truncate(fd: Fd, size: number): void {
     attempt("truncate", "", () => fs.ftruncateSync(fd, size));
   }

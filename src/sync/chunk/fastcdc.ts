@@ -16,14 +16,14 @@ export type ChunkLimits = { readonly minBytes: number; readonly averageBytes: nu
 export const CHUNK_LIMITS: ChunkLimits = { minBytes: 16 << 10, averageBytes: 64 << 10, maxBytes: 256 << 10 };
 /** For files above LARGE_FILE_BYTES: a sixteenth of the chunks to name and to look up. */
 export const CHUNK_LIMITS_LARGE: ChunkLimits = { minBytes: 256 << 10, averageBytes: 1 << 20, maxBytes: 4 << 20 };
-export const LARGE_FILE_BYTES = 1 << 30;
+export const LARGE_FILE_BYTES = 256 << 20;
 
 /**
  * By how many bits the condition is harder before the average and easier behind it ("normalisation level 2").
  */
 const NORMALISATION_BITS = 2;
-/** Chunks of the largest size that fit the splitter's buffer: fewer and longer moves of the rest. */
-const BUFFERED_CHUNKS = 4;
+/** Bytes that a splitter takes at once. */
+export const SPLIT_BYTES_MAX = 1 << 20;
 
 export function chunkLimitsFor(size: number): ChunkLimits {
   return size > LARGE_FILE_BYTES ? CHUNK_LIMITS_LARGE : CHUNK_LIMITS;
@@ -54,55 +54,54 @@ export function cut(bytes: Uint8Array, from: number, to: number, limits: ChunkLi
   return available;
 }
 
-/** Takes one chunk; the bytes are valid during the call only. */
-export type OnChunk = (chunk: Uint8Array) => void;
-
 /**
  * Cuts a stream into chunks, in order; together they are the stream. The buffer sizes handed in do not
  * matter. For one owner and one stream. An empty stream has no chunk.
  */
 export class Splitter {
   readonly #limits: ChunkLimits;
-  readonly #onChunk: OnChunk;
   readonly #buffer: Uint8Array;
-  #length = 0;
+  /** What is kept of the stream: [from, to) of the buffer. */
+  #from = 0;
+  #to = 0;
   #isEnded = false;
 
-  constructor(limits: ChunkLimits, onChunk: OnChunk) {
+  constructor(limits: ChunkLimits) {
     const { minBytes, averageBytes, maxBytes } = limits;
     const isPower = (averageBytes & (averageBytes - 1)) === 0;
     assert(isPower && minBytes < averageBytes && averageBytes < maxBytes, "chunk limits are in order");
     this.#limits = limits;
-    this.#onChunk = onChunk;
-    this.#buffer = new Uint8Array(BUFFERED_CHUNKS * maxBytes);
+    this.#buffer = new Uint8Array(maxBytes + SPLIT_BYTES_MAX);
   }
 
-  update(bytes: Uint8Array): void {
-    assert(!this.#isEnded, "nothing comes after the end");
-    for (let at = 0; at < bytes.length; ) {
-      const take = Math.min(bytes.length - at, this.#buffer.length - this.#length);
-      this.#buffer.set(bytes.subarray(at, at + take), this.#length);
-      this.#length += take;
-      at += take;
-      if (this.#length === this.#buffer.length) this.#cutWhile(this.#limits.maxBytes);
-    }
+  /**
+   * The chunks that are complete now. They lie in the splitter's own memory, until the next call.
+   * @param bytes at most SPLIT_BYTES_MAX; they are copied
+   */
+  push(bytes: Uint8Array): Uint8Array[] {
+    assert(!this.#isEnded && bytes.length <= SPLIT_BYTES_MAX, "what is split comes in bounded parts, before the end");
+    if (this.#from > 0) this.#buffer.copyWithin(0, this.#from, this.#to);
+    this.#to -= this.#from;
+    this.#from = 0;
+    this.#buffer.set(bytes, this.#to);
+    this.#to += bytes.length;
+    return this.#cutWhile(this.#limits.maxBytes);
   }
 
-  /** Hands over what is left. */
-  end(): void {
+  /** The chunks of what is left, as push() gives them. */
+  end(): Uint8Array[] {
     this.#isEnded = true;
-    this.#cutWhile(1);
+    return this.#cutWhile(1);
   }
 
   /** Cuts as long as so many bytes are there. */
-  #cutWhile(bytesMin: number): void {
-    let from = 0;
-    while (this.#length - from >= bytesMin) {
-      const length = cut(this.#buffer, from, this.#length, this.#limits);
-      this.#onChunk(this.#buffer.subarray(from, from + length));
-      from += length;
+  #cutWhile(bytesMin: number): Uint8Array[] {
+    const chunks: Uint8Array[] = [];
+    while (this.#to - this.#from >= bytesMin) {
+      const length = cut(this.#buffer, this.#from, this.#to, this.#limits);
+      chunks.push(this.#buffer.subarray(this.#from, this.#from + length));
+      this.#from += length;
     }
-    this.#buffer.copyWithin(0, from, this.#length);
-    this.#length -= from;
+    return chunks;
   }
 }

@@ -127,8 +127,8 @@ export class SimHub {
     try {
       const { store: chunks } = await openPacks(boot, PACKS, this.#limits);
       const meta = await SqlMetaStore.open(this.#database(boot), boot.random);
-      const { clock, random } = boot;
-      const spaces = await HubSpaces.open({ meta, chunks, access: EVERYTHING, audit: UNRECORDED, clock, random });
+      const { clock, random, sha256 } = boot;
+      const spaces = await HubSpaces.open({ meta, chunks, access: EVERYTHING, audit: UNRECORDED, clock, random, sha256 });
       if (boot.fs.isDead) return;
       this.process = { boot, spaces, meta, chunks, ended: this.#end.promise };
     } catch (error) {
