@@ -169,7 +169,7 @@ describe("tokens", () => {
     expect(access.decide(principal, "write", space)).toEqual({ allowed: false, reason: "the token does not reach to write of space demo" });
     expect(access.decide(principal, "manage", hub).allowed).toBe(false);
     expect(() => access.require(principal, "manage", hub)).toThrow("user:ann may not: no rule of writer to allow manage of hub hub");
-    access.useRoles(new RoleBook([]));
+    access.storedRoles.useFile(new RoleBook([]));
     expect((await access.explain("ann", "write", space)).reason).toBe('role "writer": allow write, restore of space');
     expect(await codeOf(access.explain("nobody", "read", space))).toBe("NOT_FOUND");
   });

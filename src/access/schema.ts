@@ -41,4 +41,13 @@ export const ACCESS_MIGRATIONS: readonly Migration[] = [
         id BIGINT PRIMARY KEY, seq BIGINT NOT NULL, hash blob NOT NULL, seal blob NOT NULL)`,
     ],
   },
+  {
+    id: 2,
+    statements: [
+      "CREATE TABLE access_roles (name TEXT PRIMARY KEY, role TEXT NOT NULL, changed_ms BIGINT NOT NULL)",
+      // Grows with every change of a role, so that another hub on this database sees that its book is old.
+      "CREATE TABLE access_role_book (id BIGINT PRIMARY KEY, version BIGINT NOT NULL)",
+      "INSERT INTO access_role_book (id, version) VALUES (1, 0)",
+    ],
+  },
 ];

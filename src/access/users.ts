@@ -182,6 +182,30 @@ export class Users {
     });
   }
 
+  /** @throws {SynclineError} NOT_FOUND (either), USAGE (too many groups) */
+  async setMember(by: Actor, group: string, user: string, isMember: boolean): Promise<void> {
+    const op = "change group";
+    await this.#store.change(by, async (sql) => {
+      await requireUser(sql, op, user);
+      if (!(await hasGroup(sql, group))) throw notFound(op, `group "${group}"`);
+      const now = (await sql.all<GroupRow>(SELECT_GROUPS_OF, [user])).map(({ name }) => name);
+      const wanted = isMember ? [...now, group] : now.filter((name) => name !== group);
+      if (isMember === now.includes(group)) return { value: undefined, event: undefined };
+      await setGroups(sql, user, wanted);
+      const event = { action: "user.change", resource: `user:${user}`, details: { groups: wanted } };
+      return { value: undefined, event };
+    });
+  }
+
+  /** Names of those who are in a group, after one (exclusive). */
+  async members(group: string, after: string, limit: number): Promise<string[]> {
+    const rows = await this.#store.database.all<{ user_name: string }>(
+      "SELECT user_name FROM access_members WHERE group_name = ? AND user_name > ? ORDER BY user_name LIMIT ?",
+      [group, after, Math.min(limit, PAGE_ROWS_MAX)],
+    );
+    return rows.map(({ user_name: name }) => name);
+  }
+
   async group(name: string): Promise<Group | undefined> {
     const row = await this.#store.database.get<GroupRow>("SELECT name, roles, created_ms FROM access_groups WHERE name = ?", [name]);
     return row === undefined ? undefined : groupOf(row);

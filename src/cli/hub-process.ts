@@ -132,7 +132,8 @@ export class HubProcess {
       const running = await listenForAgents(options, stores, opened);
       await applyFile(options, stores, running);
       await setup.refresh();
-      const services = apiServices(options, stores, running, setup, closing.signal);
+      let url = "";
+      const services = apiServices(options, stores, running, setup, { closing: closing.signal, publicUrl: () => url });
       const api = new Api(apiRoutes(VERSION), services);
       hubMetrics(services.metrics, stores);
       startUpkeep(options, stores, opened, closing.signal);
@@ -143,7 +144,7 @@ export class HubProcess {
       };
       void watchCertificate(options, stores.access, useIdentity, closing.signal);
       const name = host.includes(":") ? `[${host}]` : host;
-      const url = `${secure ? "https" : "http"}://${name}:${server.port}`;
+      url = `${secure ? "https" : "http"}://${name}:${server.port}`;
       const { certificate, fingerprint } = stores.access.authority;
       const authority = secure ? { certificate, fingerprint } : undefined;
       const at = { url, port: server.port, syncPort: running.listener.port };
@@ -208,7 +209,7 @@ function apiServices(
   { database, meta, chunks, packs, access, spaces }: Stores,
   { agents, listener }: RunningAgents,
   setup: HubSetup,
-  closing: AbortSignal,
+  own: Pick<ApiServices, "closing" | "publicUrl">,
 ): ApiServices {
   const dependencies = async (): Promise<Dependency[]> => [
     { name: "database", fault: await faultOf(() => database.get("SELECT 1 AS one")) },
@@ -232,7 +233,7 @@ function apiServices(
       limit.addEventListener("abort", () => late.resolve([{ name: "all", fault: "no answer in time" }]));
       return Promise.race([dependencies(), late.promise]);
     },
-    closing,
+    ...own,
   };
 }
 

@@ -42,6 +42,8 @@ export type ApiServices = {
   readonly idempotency: IdempotencyKeys;
   readonly log: ApiLog;
   readonly version: string;
+  /** Where people reach the hub: "https://hub.example.com". */
+  readonly publicUrl: () => string;
   /** Asks each dependency; answers within `signal`. */
   readonly dependencies: (signal: AbortSignal) => Promise<readonly Dependency[]>;
   /**
@@ -70,6 +72,8 @@ export type Call<P = unknown, Q = unknown, B = unknown> = {
   /** The client's network address. */
   readonly address: string;
   readonly who: Principal;
+  /** The value of the session that asks; undefined: it is no session. */
+  readonly session: string | undefined;
   readonly trace: Trace;
   /** Looks at the credential again; for answers that last long. @throws {SynclineError} AUTH */
   readonly reauthenticate: () => Promise<Principal>;
@@ -88,7 +92,7 @@ export type Allowed<P, Q, B> =
   /** Anybody who may read something of the space; the service filters what they see. */
   | "visible"
   /** All of these must be allowed. */
-  | ((asked: Asked<P, Q, B>) => readonly Wanted[]);
+  | ((asked: Asked<P, Q, B>, services: Pick<ApiServices, "access">) => readonly Wanted[] | Promise<readonly Wanted[]>);
 
 export type Answer = {
   readonly description: string;

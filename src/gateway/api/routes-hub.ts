@@ -1,5 +1,6 @@
 /** The hub itself: is it well, what does it count, who am I, what can be asked. */
 import * as z from "zod";
+import { csrfTokenOf } from "#access/sessions.ts";
 import { HELLO_PATH } from "#hub/agents/hello.ts";
 import { type AnyRoute, json, route } from "#gateway/api/route.ts";
 
@@ -95,12 +96,15 @@ export const HUB_ROUTES: readonly AnyRoute[] = [
           name: z.string(),
           roles: z.array(z.string()),
           scoped: z.boolean().describe("The token may do less than its user"),
+          csrf: z.string().optional().describe("Of a session: what a change with its cookie carries in x-csrf-token"),
         }),
       },
     },
-    handle({ who }) {
+    handle({ who, session }) {
       const { id, kind, name, roles, scopes } = who;
-      return Promise.resolve(json(200, { id, kind, name, roles, scoped: scopes !== undefined }));
+      const csrf = session === undefined ? {} : { csrf: csrfTokenOf(session) };
+      const facts = { id, kind, name, roles, scoped: scopes !== undefined, ...csrf };
+      return Promise.resolve(json(200, facts, { "cache-control": "no-store" }));
     },
   }),
 ];
