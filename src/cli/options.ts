@@ -8,6 +8,7 @@
  */
 import { HUB_KEYS, type HubKey, LISTEN_FALLBACK } from "#config/hub-keys.ts";
 import { MODES } from "#model/plan.ts";
+import { ACCESS_COMMANDS, ACCESS_OPTIONS } from "#cli/access-table.ts";
 
 /** How the text of a value is read; see values.ts for the grammars. */
 export type ValueKind =
@@ -208,6 +209,7 @@ export const OPTIONS = {
   "tls-names": { type: "text", ...hubOption("tlsNames") },
   database: { type: "text", ...hubOption("database") },
   bootstrap: { type: "text", complete: "file", ...hubOption("bootstrap") },
+  ...ACCESS_OPTIONS,
 } as const satisfies Record<string, OptionSpec>;
 
 export type OptionName = keyof typeof OPTIONS;
@@ -463,15 +465,19 @@ export const COMMANDS = {
   },
   agents: {
     summary: "show the hosts of a hub: how each is, and when it was last heard",
-    operands: "[HOST...]",
+    operands: "[HOST...] | label HOST LABEL...",
     min: 0,
     max: 1000,
     options: [...CLIENT],
     details: [
       "With --verbose the links of each host: what is behind, in conflict or wrong, and what to do.",
+      "label gives a host these labels instead of those it has; none takes them all away.",
       "Exit: 0 all are well, 1 one needs attention, 3 the hub cannot be asked.",
     ],
-    examples: ["syncline agents --verbose --hub https://hub.example.com:7830 --token-file token"],
+    examples: [
+      "syncline agents label web1 role=web zone=eu",
+      "syncline agents --verbose --hub https://hub.example.com:7830 --token-file token",
+    ],
   },
   links: {
     summary: "list the links of a hub: which directory of which host follows what",
@@ -545,6 +551,7 @@ export const COMMANDS = {
     details: ["Exit: 0 allowed, 1 denied."],
     examples: ["syncline access explain ann write space:site:docs/index.html"],
   },
+  ...ACCESS_COMMANDS,
   demo: {
     summary: "keep two sample folders the same and watch it happen",
     operands: "",
