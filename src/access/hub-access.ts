@@ -15,6 +15,8 @@ import { Authority } from "#access/authority.ts";
 import { type RoleBook, decide, reaches } from "#access/decide.ts";
 import { type CertificateRequest, type Enrolment, Hosts } from "#access/hosts.ts";
 import { JoinTokens } from "#access/join-tokens.ts";
+import { Oidc, type Vouched } from "#access/oidc.ts";
+import { tieUser } from "#access/oidc-users.ts";
 import { Passwords } from "#access/passwords.ts";
 import { S3Keys } from "#access/s3-keys.ts";
 import { ACCESS_MIGRATIONS } from "#access/schema.ts";
@@ -52,6 +54,7 @@ export class HubAccess implements Access {
   readonly authority: Authority;
   readonly throttle: Throttle;
   readonly storedRoles: StoredRoles;
+  readonly oidc: Oidc;
   readonly #store: AccessStore;
   readonly #passwords: Passwords;
   readonly #rulesOfHost: (host: string) => readonly Rule[];
@@ -89,6 +92,7 @@ export class HubAccess implements Access {
     this.hosts = new Hosts(this.#store, authority, this.joinTokens);
     this.throttle = new Throttle(clock);
     this.#rulesOfHost = options.rulesOfHost;
+    this.oidc = new Oidc(clock, random, seal);
     this.storedRoles = new StoredRoles(this.#store, options.roles);
     this.#memoryKey = random.bytes(32);
   }
@@ -161,6 +165,25 @@ export class HubAccess implements Access {
   ): Promise<{ principal: Principal; id: string; cookie: string }> {
     const principal = await this.#byPassword(user, password, from.address);
     return { principal, ...(await this.sessions.open({ ...from, id: principal.id }, principal.name, client)) };
+  }
+
+  /**
+   * Opens a session for somebody whom the identity provider has vouched for.
+   * @throws {SynclineError} AUTH when it is nobody of this hub, or is disabled
+   */
+  async signInVouched(
+    vouched: Vouched,
+    from: { readonly address: string; readonly traceId?: string | undefined },
+    client: string,
+  ): Promise<{ user: string; id: string; cookie: string }> {
+    const { settings } = this.oidc;
+    // The provider may have been taken away while it was asked.
+    if (settings?.issuer !== vouched.issuer) throw refused("authenticate");
+    const user = await tieUser(this.#store, settings, vouched, from);
+    const opened = await this.sessions.open({ ...from, id: `user:${user}` }, user, client);
+    // Disabled in between: the session was never there for anybody.
+    if ((await this.sessions.authenticate(opened.cookie)) === undefined) throw refused("authenticate");
+    return { user, ...opened };
   }
 
   /**

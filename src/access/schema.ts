@@ -50,4 +50,12 @@ export const ACCESS_MIGRATIONS: readonly Migration[] = [
       "INSERT INTO access_role_book (id, version) VALUES (1, 0)",
     ],
   },
+  {
+    id: 3,
+    statements: [
+      // Without issuer and subject: whoever the provider calls so may be tied to the user once.
+      `CREATE TABLE access_oidc (
+        user_name TEXT PRIMARY KEY, issuer TEXT, subject TEXT, UNIQUE (issuer, subject))`,
+    ],
+  },
 ];

@@ -1,7 +1,43 @@
 /** The part of the command table (options.ts) that is about people, their credentials, roles and the audit log. */
+import { HUB_KEYS, type HubKey } from "#config/hub-keys.ts";
 import type { CommandSpec, OptionSpec } from "#cli/options.ts";
 
+function keyOption(key: HubKey): { value: string; help: string; fallback: string } {
+  const { value, help, fallback } = HUB_KEYS[key];
+  return { value, help, fallback };
+}
+
+/** Options of the hub that say how people sign in. */
+export const SIGN_IN_CONFIG = [
+  "public-url",
+  "oidc-issuer",
+  "oidc-client-id",
+  "oidc-client-secret-file",
+  "oidc-scopes",
+  "oidc-user-claim",
+  "oidc-group-claim",
+  "oidc-groups",
+  "oidc-roles",
+  "oidc-provision",
+] as const;
+
 export const ACCESS_OPTIONS = {
+  "public-url": { type: "text", ...keyOption("publicUrl") },
+  "oidc-issuer": { type: "text", ...keyOption("oidcIssuer") },
+  "oidc-client-id": { type: "text", ...keyOption("oidcClientId") },
+  "oidc-client-secret-file": { type: "text", complete: "file", ...keyOption("oidcClientSecretFile") },
+  "oidc-scopes": { type: "text", ...keyOption("oidcScopes") },
+  "oidc-user-claim": { type: "text", ...keyOption("oidcUserClaim") },
+  "oidc-group-claim": { type: "text", ...keyOption("oidcGroupClaim") },
+  "oidc-groups": { type: "text", ...keyOption("oidcGroups") },
+  "oidc-roles": { type: "text", ...keyOption("oidcRoles") },
+  "oidc-provision": { type: "text", ...keyOption("oidcProvision") },
+  oidc: {
+    type: "choice",
+    choices: ["yes", "no"],
+    lineOnly: true,
+    help: "may sign in through the hub's identity provider; no also unties the user from who did",
+  },
   role: { type: "list", value: "ROLE", lineOnly: true, help: "a role that they are to have; none takes all away" },
   group: { type: "list", value: "GROUP", lineOnly: true, help: "a group to be in; none takes them out of all" },
   "password-file": { type: "text", value: "FILE", complete: "file", lineOnly: true, help: "file holding the password, instead of asking" },
@@ -28,10 +64,11 @@ export const ACCESS_COMMANDS = {
     max: 1,
     options: ["password-file", "hub", "ca", ...COMMON],
     details: [
+      "With USER by password. Without, through the hub's identity provider: open the page that is shown, on any device.",
       "The session is kept in the state directory, for this hub alone. It ends when it was not used for 8 hours, after " +
         "a week, and with syncline logout.",
     ],
-    examples: ["syncline login ann --hub https://hub.example.com:7830 --ca ca.pem"],
+    examples: ["syncline login --hub https://hub.example.com:7830", "syncline login ann --hub https://hub.example.com:7830 --ca ca.pem"],
   },
   logout: {
     summary: "sign out: the session of syncline login ends",
@@ -46,12 +83,13 @@ export const ACCESS_COMMANDS = {
     min: 1,
     max: 2,
     words: ["list", "show", "create", "set", "disable", "enable", "delete", "password"],
-    options: ["role", "group", "password-file", "old-password-file", "yes", ...CLIENT],
+    options: ["role", "group", "oidc", "password-file", "old-password-file", "yes", ...CLIENT],
     details: [
       "create asks for a password when --password-file is not given; without a terminal the user has none, and signs in " +
         "with tokens and keys alone.",
       "set replaces all roles (or groups) by those that are named. disable ends all sessions at once, and tokens and " +
-        "keys are refused; enable takes it back. password without a NAME is your own, and asks for the old one.",
+        "keys are refused; enable takes it back. --oidc yes lets whoever the identity provider calls so in, once, and " +
+        "ties the user to them. password without a NAME is your own, and asks for the old one.",
     ],
     examples: ["syncline user create ann --role reader --group crew", "syncline user set ann --role writer", "syncline user password"],
   },

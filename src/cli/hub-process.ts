@@ -8,6 +8,7 @@ import { RoleBook } from "#access/decide.ts";
 import { HubAccess } from "#access/hub-access.ts";
 import { type Bootstrap, applyBootstrap } from "#config/bootstrap.ts";
 import type { HubConfig } from "#config/hub-config.ts";
+import { oidcSettingsOf } from "#config/oidc-settings.ts";
 import { LISTEN_FALLBACK } from "#config/hub-keys.ts";
 import { Api } from "#gateway/api/api.ts";
 import { IDEMPOTENCY_MIGRATIONS, IdempotencyKeys } from "#gateway/api/idempotency.ts";
@@ -38,6 +39,7 @@ import { bootstrapTarget, newLinkOf } from "#cli/hub-bootstrap.ts";
 import { RunningHubCare } from "#cli/hub-care.ts";
 import { HubSetup } from "#cli/hub-setup.ts";
 import { hubMetrics } from "#cli/hub-metrics.ts";
+import { readSmallFile } from "#cli/local-files.ts";
 import { parseListen } from "#cli/commands/serve.ts";
 import { VERSION } from "#cli/version.ts";
 
@@ -133,7 +135,8 @@ export class HubProcess {
       await applyFile(options, stores, running);
       await setup.refresh();
       let url = "";
-      const services = apiServices(options, stores, running, setup, { closing: closing.signal, publicUrl: () => url });
+      const own = { closing: closing.signal, publicUrl: () => options.config.publicUrl ?? url };
+      const services = apiServices(options, stores, running, setup, own);
       const api = new Api(apiRoutes(VERSION), services);
       hubMetrics(services.metrics, stores);
       startUpkeep(options, stores, opened, closing.signal);
@@ -185,6 +188,7 @@ async function openStores({ host, dataDir, config, bootstrap, log }: HubOptions,
     roles: new RoleBook(bootstrap?.roles ?? []),
     rulesOfHost: (name) => registry.rulesOfHost(name),
   });
+  access.oidc.use(oidcSettingsOf(config, (file) => readSmallFile("oidc-client-secret-file", file)));
   const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random });
   opened.add(() => spaces.close());
   return { database, meta, chunks, packs, access, spaces, registry };

@@ -8,7 +8,7 @@
  */
 import { HUB_KEYS, type HubKey, LISTEN_FALLBACK } from "#config/hub-keys.ts";
 import { MODES } from "#model/plan.ts";
-import { ACCESS_COMMANDS, ACCESS_OPTIONS } from "#cli/access-table.ts";
+import { ACCESS_COMMANDS, ACCESS_OPTIONS, SIGN_IN_CONFIG } from "#cli/access-table.ts";
 
 /** How the text of a value is read; see values.ts for the grammars. */
 export type ValueKind =
@@ -231,7 +231,18 @@ const SESSION = [
   "rescan",
 ] as const;
 
-const HUB_CONFIG = ["config", "data", "listen", "sync-listen", "host-links", "tls", "tls-names", "database", "bootstrap"] as const;
+const HUB_CONFIG = [
+  "config",
+  "data",
+  "listen",
+  "sync-listen",
+  "host-links",
+  "tls",
+  "tls-names",
+  "database",
+  "bootstrap",
+  ...SIGN_IN_CONFIG,
+] as const;
 const CLIENT = ["hub", "token-file", "ca", ...COMMON] as const;
 const PLACE = "SPACE[:PATH]";
 

@@ -7,7 +7,7 @@ const plain = makePaint(false);
 const TIME = "2026-11-26T01:00:00.000Z";
 const NOW = Date.parse(TIME) + 120_000;
 const ESC = "\u001b[31m";
-const user: UserJson = { name: "ann", roles: ["reader"], groups: [], hasPassword: true, disabled: false, created: TIME };
+const user: UserJson = { name: "ann", roles: ["reader"], groups: [], hasPassword: true, oidc: "none", disabled: false, created: TIME };
 
 describe("people in words", () => {
   test("[CLI-61] one line each, what keeps somebody out first to be seen", () => {

@@ -11,9 +11,9 @@ const listed = (words: readonly string[], none: string): string => (words.length
 
 export function userLines(users: readonly UserJson[], paint: Paint): string[] {
   return tableLines(
-    users.map(({ name, roles, groups, disabled, hasPassword }) => [
+    users.map(({ name, roles, groups, disabled, hasPassword, oidc }) => [
       disabled ? paint.dim(name) : paint.bold(name),
-      disabled ? paint.red("disabled") : hasPassword ? "password" : paint.dim("no password"),
+      disabled ? paint.red("disabled") : hasPassword ? "password" : oidc === "none" ? paint.dim("no password") : "provider",
       listed(roles, paint.dim("no roles")),
       groups.length === 0 ? "" : `in ${listed(groups, "")}`,
     ]),
@@ -22,11 +22,12 @@ export function userLines(users: readonly UserJson[], paint: Paint): string[] {
 
 /** @param nowMs wall clock */
 export function userFacts(user: UserJson, nowMs: number, paint: Paint): string[] {
-  const { name, roles, groups, disabled, hasPassword, created } = user;
+  const { name, roles, groups, disabled, hasPassword, oidc, created } = user;
   return tableLines([
     ["user", paint.bold(name)],
     ["state", disabled ? paint.red("disabled: nothing lets it in") : paint.green("may sign in")],
-    ["password", hasPassword ? "set" : "none: tokens and keys alone"],
+    ["password", hasPassword ? "set" : oidc === "none" ? "none: tokens and keys alone" : "none"],
+    ...(oidc === "none" ? [] : [["provider", oidc === "tied" ? "tied to who signed in so" : "whoever it calls so may sign in, once"]]),
     ["roles", listed(roles, "none")],
     ["groups", listed(groups, "none")],
     ["made", formatAgo(nowMs - Date.parse(created))],

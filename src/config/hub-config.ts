@@ -7,7 +7,7 @@ import { SynclineError } from "#model/error.ts";
 import { readYaml } from "#platform/yaml/checked-yaml.ts";
 import { type HUB_KEYS, HUB_KEY_NAMES, type HubKey, environmentOf, flagOf, hubKey } from "#config/hub-keys.ts";
 
-const LIST_ITEMS_MAX = 64;
+const LIST_ITEMS_MAX = 1000;
 
 type ValueOf<K extends HubKey> = (typeof HUB_KEYS)[K]["type"] extends "list" ? readonly string[] : string;
 /** A key that nothing was said of is absent. */

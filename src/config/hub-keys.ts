@@ -1,11 +1,13 @@
 /**
  * The keys of a hub's configuration: one table, from which the keys of the file, the names in the environment, the
- * options of the command line, their help and what validates them are all made. It imports nothing, because every
- * command reads it for its help.
+ * options of the command line, their help and what validates them are all made. It imports nothing but other keys,
+ * because every command reads it for its help.
  *
  * A key that is called `tlsNames` in the file is `--tls-names` on the line and SYNCLINE_TLS_NAMES in the environment.
  */
-type KeySpec = {
+import { OIDC_KEYS } from "#config/oidc-keys.ts";
+
+export type KeySpec = {
   /** How it is written in the file; in an option or a variable the items of a list are separated by commas. */
   readonly type: "text" | "list";
   /** What a text, or each item of a list, must match. */
@@ -19,6 +21,8 @@ type KeySpec = {
   readonly value: string;
   /** Its value may hold a password: never printed as it is. */
   readonly isSecret?: true;
+  /** A hub that runs takes a new value; the others need a restart. */
+  readonly isReloadable?: true;
 };
 
 /** Where a hub listens when nothing else was said. */
@@ -56,6 +60,7 @@ export const HUB_KEYS = {
     fallback: "all",
     help: "spaces that hosts may link their own directories to; links made at the hub need no leave",
     value: "NAME,...",
+    isReloadable: true,
   },
   tls: {
     type: "text",
@@ -90,6 +95,16 @@ export const HUB_KEYS = {
     help: "YAML file that declares what must exist (spaces, users, keys); applied at each start",
     value: "FILE",
   },
+  publicUrl: {
+    type: "text",
+    pattern: /^https?:\/\/[^\s/?#]+$/,
+    grammar: "an address without a path, like https://hub.example.com",
+    fallback: "the address of listen",
+    help: "where people's browsers reach the hub",
+    value: "URL",
+    isReloadable: true,
+  },
+  ...OIDC_KEYS,
 } as const satisfies Record<string, KeySpec>;
 
 export type HubKey = keyof typeof HUB_KEYS;

@@ -1,6 +1,8 @@
 /** `syncline login`, `logout` and `session`: who is signed in, here and anywhere. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { AccessClient } from "#gateway/client/access-client.ts";
-import type { SessionJson } from "#gateway/api/routes-sessions.ts";
+import type { SessionJson, SignedInJson } from "#gateway/api/routes-sessions.ts";
+import { printablePath } from "#model/path.ts";
 import type { Command, Context } from "#cli/context.ts";
 import { EXIT } from "#cli/exit-code.ts";
 import { plural } from "#cli/format.ts";
@@ -11,13 +13,19 @@ import { knownPassword } from "#cli/passwords.ts";
 import { sessionLines } from "#cli/people-text.ts";
 import { parseChoice, usage } from "#cli/values.ts";
 
+/** Between two questions whether somebody has decided; and by how much it grows when the provider asks for it. */
+const POLL_SECONDS_MAX = 60;
+const SLOWER_MS = 5000;
+
 export const loginCommand: Command = async (context) => {
   const { output, parsed } = context;
   const [user] = parsed.operands;
-  if (user === undefined) throw usage("who are you?", "syncline login USER");
   const url = hubUrl(context);
-  const password = await knownPassword(context, `password of ${user} at ${url}`);
-  const made = await new AccessClient(clientOf(context, undefined)).signIn(user, password);
+  const client = new AccessClient(clientOf(context, undefined));
+  const made =
+    user === undefined
+      ? await byProvider(context, client)
+      : await client.signIn(user, await knownPassword(context, `password of ${user} at ${url}`));
   const { ca } = parsed.given;
   writeLogin(context.stateDir(), {
     url,
@@ -29,6 +37,25 @@ export const loginCommand: Command = async (context) => {
   output.line(`signed in to ${url} as ${made.user}`);
   return EXIT.same;
 };
+
+/** Shows a code and a page, and waits until somebody has decided there. */
+async function byProvider({ output, signal, parsed }: Context, client: AccessClient): Promise<SignedInJson> {
+  if ((await client.ways()).oidc === undefined) throw usage("this hub has no identity provider: who are you?", "syncline login USER");
+  if (parsed.given["password-file"] !== undefined) throw usage("--password-file is for a USER");
+  const device = await client.beginDevice();
+  const { handle, ...shown } = device;
+  output.event({ type: "device", ...shown });
+  output.line(`open  ${printablePath(device.verificationUriComplete ?? device.verificationUri)}`);
+  output.line(`code  ${output.screen.paint.bold(printablePath(device.userCode))}`);
+  output.flush();
+  let waitMs = Math.min(device.intervalSeconds, POLL_SECONDS_MAX) * 1000;
+  for (;;) {
+    await sleep(waitMs, undefined, { signal }).catch(() => signal.throwIfAborted());
+    const answer = await client.pollDevice(handle);
+    if (!("waiting" in answer)) return answer;
+    if (answer.slower) waitMs = Math.min(waitMs + SLOWER_MS, POLL_SECONDS_MAX * 1000);
+  }
+}
 
 export const logoutCommand: Command = async (context) => {
   const { output } = context;

@@ -48,12 +48,19 @@ async function list({ output }: Context, client: AccessClient): Promise<void> {
 
 async function changed(context: Context, client: AccessClient, what: string, name: string): Promise<UserJson> {
   const { given } = context.parsed;
-  const lists: UserChangeJson = { roles: listOf(given.role), groups: listOf(given.group) };
+  const oidc = given.oidc === undefined ? undefined : given.oidc === "yes";
+  const lists: UserChangeJson = { roles: listOf(given.role), groups: listOf(given.group), oidc };
   switch (what) {
     case "create":
-      return client.createUser(name, { ...lists, password: await newPassword(context, `password of ${name} (none: empty)`) });
+      // Who comes through the identity provider needs none.
+      return client.createUser(name, {
+        ...lists,
+        ...(oidc === true ? {} : { password: await newPassword(context, `password of ${name} (none: empty)`) }),
+      });
     case "set":
-      if (lists.roles === undefined && lists.groups === undefined) throw usage("what is to change?", "--role ROLE, --group GROUP");
+      if (Object.values(lists).every((value) => value === undefined)) {
+        throw usage("what is to change?", "--role ROLE, --group GROUP, --oidc yes|no");
+      }
       return client.updateUser(name, lists);
     case "disable":
     case "enable":
@@ -88,7 +95,7 @@ function listOf(given: readonly string[] | undefined): readonly string[] | undef
 /** What is given for nothing is a mistake about what the command does. */
 function refuseRoles({ parsed }: Context, isTaken: boolean): void {
   if (isTaken) return;
-  for (const option of ["role", "group"] as const) {
+  for (const option of ["role", "group", "oidc"] as const) {
     if (parsed.given[option] !== undefined) throw usage(`--${option} is for create and set`);
   }
 }

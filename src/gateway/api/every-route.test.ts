@@ -23,6 +23,7 @@ const BODIES: Record<string, (path: string) => unknown> = {
   "group.update": () => ({ roles: ["admin"] }),
   "token.create": () => ({ user: "bystander", name: "stolen" }),
   "role.put": () => ({ rules: [{ effect: "allow", resource: "*", actions: ["*"] }] }),
+  "oidc.poll": () => ({ handle: "made up" }),
   "session.open": () => ({ user: "bystander", password: "wrong" }),
   "user.changePassword": () => ({ old: "wrong", new: "long enough" }),
   "sshKey.create": () => ({ key: SSH_KEY }),
@@ -49,6 +50,11 @@ const REFUSED_TO_ALL: Record<string, readonly number[]> = {
   "session.open": [401, 429],
   "user.changePassword": [401, 429],
   "session.close": [400],
+  // This hub has no provider.
+  "oidc.login": [501],
+  "oidc.callback": [401],
+  "oidc.device": [501],
+  "oidc.poll": [401],
 };
 
 const ROUTES = apiRoutes("test");

@@ -1,5 +1,6 @@
 /** People at the door: sessions with and without a cookie, their own credentials, roles made while the hub runs. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { TestProvider } from "#access/oidc-fixture.ts";
 import { ApiLab, TOKENS } from "#gateway/api/api-fixture.ts";
 
 const PASSWORD = "correct horse battery";
@@ -140,6 +141,31 @@ describe("people", () => {
     expect(await verify(records[0]!.seq, records[0]!.hash)).toBe(true);
     expect(await verify(records[0]!.seq, records[1]!.hash)).toBe(false);
     expect(text).not.toContain(PASSWORD);
+  });
+
+  test("[API-39] a browser signs in through the provider, and comes back with a cookie to a path of this hub", async () => {
+    await using provider = await TestProvider.open();
+    await using hub = await ApiLab.open({ oidcIssuer: provider.issuer, publicUrl: "https://hub.example.com" });
+    await made(hub.ask("/v1/users", { method: "POST", json: { name: "ann", oidc: true, roles: ["in-reader"] } }));
+    const go = (path: string, headers: Record<string, string> = {}): Promise<Response> =>
+      fetch(`${hub.hub.url}${path}`, { redirect: "manual", headers });
+    for (const away of ["//evil.example.com", "/\\evil.example.com", "https://evil.example.com"]) {
+      expect((await go(`/v1/oidc/login?return=${encodeURIComponent(away)}`)).status).toBe(400);
+    }
+    const begun = await go("/v1/oidc/login?return=/console");
+    const step = begun.headers.get("set-cookie")!;
+    expect([begun.status, step.startsWith("__Host-syncline-oidc="), /HttpOnly.*Secure/.test(step)]).toEqual([303, true, true]);
+    const target = begun.headers.get("location")!;
+    expect(new URL(target).searchParams.get("redirect_uri")).toBe("https://hub.example.com/v1/oidc/callback");
+    const query = provider.agree(target);
+    expect((await go(`/v1/oidc/callback${query}`)).status).toBe(401);
+    const back = await go(`/v1/oidc/callback${query}`, { cookie: step.split(";")[0]! });
+    expect([back.status, back.headers.get("location")]).toEqual([303, "/console"]);
+    const session = back.headers.getSetCookie().find((one) => one.startsWith("__Host-syncline-session="))!;
+    const who = await go("/v1/whoami", { cookie: session.split(";")[0]! });
+    expect(await who.json()).toMatchObject({ id: "user:ann", roles: ["in-reader"] });
+    expect((await go(`/v1/oidc/callback${query}`, { cookie: step.split(";")[0]! })).status).toBe(401);
+    expect(hub.log.some(({ message }) => message.includes("identity provider"))).toBe(true);
   });
 
   test("[API-38] groups have members that come and go", async () => {

@@ -16,6 +16,7 @@ const USER = z
     roles: z.array(z.string()),
     groups: z.array(z.string()),
     hasPassword: z.boolean(),
+    oidc: z.enum(["none", "invited", "tied"]).describe("Whether it signs in through the identity provider"),
     disabled: z.boolean(),
     created: TIME,
   })
@@ -41,10 +42,11 @@ const USER_CHANGE = {
   password: z.string().min(1).max(1024).nullable().optional().describe("null: no sign-in by password"),
   roles: NAMES.optional(),
   groups: NAMES.optional(),
+  oidc: z.boolean().optional().describe("May sign in through the identity provider; false also unties it"),
 };
 
-function userJson({ name, roles, groups, hasPassword, isDisabled, createdMs }: User): z.infer<typeof USER> {
-  return { name, roles: [...roles], groups: [...groups], hasPassword, disabled: isDisabled, created: iso(createdMs) };
+function userJson({ name, roles, groups, hasPassword, oidc, isDisabled, createdMs }: User): z.infer<typeof USER> {
+  return { name, roles: [...roles], groups: [...groups], hasPassword, oidc, disabled: isDisabled, created: iso(createdMs) };
 }
 
 function tokenJson({ id, user, name, scopes, createdMs, expiresMs, usedMs }: Token): z.infer<typeof TOKEN> {

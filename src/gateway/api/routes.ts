@@ -13,6 +13,7 @@ import { HOST_ROUTES } from "#gateway/api/routes-hosts.ts";
 import { HUB_ROUTES } from "#gateway/api/routes-hub.ts";
 import { KEY_ROUTES } from "#gateway/api/routes-keys.ts";
 import { LINK_ROUTES } from "#gateway/api/routes-links.ts";
+import { OIDC_ROUTES } from "#gateway/api/routes-oidc.ts";
 import { ROLE_ROUTES } from "#gateway/api/routes-roles.ts";
 import { SESSION_ROUTES } from "#gateway/api/routes-sessions.ts";
 import { SPACE_ROUTES } from "#gateway/api/routes-spaces.ts";
@@ -28,6 +29,7 @@ export function apiRoutes(version: string): readonly AnyRoute[] {
     ...ACCESS_ROUTES,
     ...ROLE_ROUTES,
     ...SESSION_ROUTES,
+    ...OIDC_ROUTES,
     ...KEY_ROUTES,
     ...AUDIT_ROUTES,
     ...HOST_ROUTES,

@@ -2,6 +2,7 @@
 import type { AuditJson, AuditVerdictJson } from "#gateway/api/routes-audit.ts";
 import type { GroupJson, UserJson } from "#gateway/api/routes-access.ts";
 import type { S3KeyJson, SshKeyJson } from "#gateway/api/routes-keys.ts";
+import type { DeviceJson } from "#gateway/api/routes-oidc.ts";
 import type { RoleJson } from "#gateway/api/routes-roles.ts";
 import type { SessionJson, SignedInJson } from "#gateway/api/routes-sessions.ts";
 import { percentEncode } from "#gateway/api/url-path.ts";
@@ -11,6 +12,7 @@ export type UserChangeJson = {
   password?: string | null | undefined;
   roles?: readonly string[] | undefined;
   groups?: readonly string[] | undefined;
+  oidc?: boolean | undefined;
   disabled?: boolean | undefined;
 };
 
@@ -41,6 +43,18 @@ export class AccessClient {
 
   signIn(user: string, password: string): Promise<SignedInJson> {
     return this.#hub.call(at("sessions"), { method: "POST", body: { user, password } });
+  }
+
+  ways(): Promise<{ oidc?: { issuer: string } }> {
+    return this.#hub.call(at("sign-in"));
+  }
+
+  beginDevice(): Promise<DeviceJson> {
+    return this.#hub.call(`${at("oidc")}/device`, { method: "POST" });
+  }
+
+  pollDevice(handle: string): Promise<SignedInJson | { waiting: true; slower: boolean }> {
+    return this.#hub.call(`${at("oidc")}/device/poll`, { method: "POST", body: { handle } });
   }
 
   async signOut(): Promise<void> {
