@@ -66,7 +66,11 @@ export function readRoleList(text: string, file: string): readonly Role[] {
  * @throws {SynclineError} USAGE that names file, line and key
  */
 export function readRoles(text: string, file: string): RoleBook {
-  const roles = readRoleList(text, file);
+  return bookOf(readRoleList(text, file), file);
+}
+
+/** @throws {SynclineError} USAGE that names the file */
+export function bookOf(roles: readonly Role[], file: string): RoleBook {
   try {
     return new RoleBook(roles);
   } catch (error) {

@@ -7,8 +7,10 @@ function keyOption(key: HubKey): { value: string; help: string; fallback: string
   return { value, help, fallback };
 }
 
-/** Options of the hub that say how people sign in. */
+/** Options of the hub that say how people sign in, and what it puts up with. */
 export const SIGN_IN_CONFIG = [
+  "log-level",
+  "requests-max",
   "public-url",
   "oidc-issuer",
   "oidc-client-id",
@@ -22,6 +24,8 @@ export const SIGN_IN_CONFIG = [
 ] as const;
 
 export const ACCESS_OPTIONS = {
+  "log-level": { type: "text", ...keyOption("logLevel") },
+  "requests-max": { type: "text", ...keyOption("requestsMax") },
   "public-url": { type: "text", ...keyOption("publicUrl") },
   "oidc-issuer": { type: "text", ...keyOption("oidcIssuer") },
   "oidc-client-id": { type: "text", ...keyOption("oidcClientId") },

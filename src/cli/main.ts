@@ -88,11 +88,13 @@ export async function main(
     { json: given.json ?? false, quiet: given.quiet ?? false, verbose: given.verbose ?? false },
     nowMs,
   );
+  const hangup: Hangup = { listener: undefined };
   const context: Context = {
     parsed,
     output,
     environment,
-    signal: interruptSignal(output),
+    signal: interruptSignal(output, hangup),
+    onHangup: (listener) => (hangup.listener = listener),
     stateDir: () => stateDirectory(given["state-dir"], environment),
   };
   try {
@@ -111,8 +113,10 @@ export async function main(
   }
 }
 
-/** The first signal asks for an orderly end; the second ends at once. */
-function interruptSignal(output: Output): AbortSignal {
+type Hangup = { listener: (() => void) | undefined };
+
+/** The first signal asks for an orderly end; the second ends at once. SIGHUP is one of them unless a command takes it. */
+function interruptSignal(output: Output, hangup: Hangup): AbortSignal {
   const controller = new AbortController();
   const onSignal = (): void => {
     if (controller.signal.aborted) {
@@ -124,6 +128,7 @@ function interruptSignal(output: Output): AbortSignal {
       output.screen.err.write("\nending in order; again to end at once\n");
     controller.abort(new SynclineError({ code: "INTERRUPTED", op: "run", message: "interrupted" }));
   };
-  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(name, onSignal);
+  for (const name of ["SIGINT", "SIGTERM"] as const) process.on(name, onSignal);
+  process.on("SIGHUP", () => (hangup.listener ?? onSignal)());
   return controller.signal;
 }

@@ -402,13 +402,18 @@ export const COMMANDS = {
     ],
   },
   config: {
-    summary: "check, show or explain the configuration of a hub",
-    operands: "check | show | explain KEY",
+    summary: "check, show or explain the configuration of a hub; see what a running one has, and let it read again",
+    operands: "check | show | explain KEY | status | reload",
     min: 1,
     max: 2,
-    words: ["check", "show", "explain"],
-    options: [...HUB_CONFIG, ...COMMON],
-    details: ["check also reads the bootstrap file. explain prints every place that says something of a key."],
+    words: ["check", "show", "explain", "status", "reload"],
+    options: [...HUB_CONFIG, ...CLIENT],
+    details: [
+      "check also reads the bootstrap file. explain prints every place that says something of a key.",
+      "status and reload ask the hub that runs. It also reads again by itself when a file has changed, and on SIGHUP. " +
+        "What is wrong leaves the last good configuration in force. Exit of status: 0 all is in force, 1 something is " +
+        "wrong or waits for a restart.",
+    ],
     examples: ["syncline config check --config hub.yaml", "syncline config explain listen"],
   },
   space: {

@@ -15,7 +15,8 @@ export type HubConfig = { readonly [K in HubKey]?: ValueOf<K> };
 
 function schemaOf(key: HubKey): z.ZodType {
   const { type, pattern, grammar } = hubKey(key);
-  const one = z.string().regex(pattern, grammar);
+  // YAML takes a text of digits for a number.
+  const one = z.preprocess((given) => (typeof given === "number" ? String(given) : given), z.string().regex(pattern, grammar));
   return type === "list" ? z.array(one).min(1).max(LIST_ITEMS_MAX) : one;
 }
 

@@ -28,6 +28,8 @@ export type KeySpec = {
 /** Where a hub listens when nothing else was said. */
 export const LISTEN_FALLBACK = "127.0.0.1:7830";
 
+export const REQUESTS_MAX_FALLBACK = "1024";
+
 export const HUB_KEYS = {
   data: {
     type: "text",
@@ -92,8 +94,27 @@ export const HUB_KEYS = {
     pattern: /^.+$/,
     grammar: "a file",
     fallback: "none",
-    help: "YAML file that declares what must exist (spaces, users, keys); applied at each start",
+    help: "YAML file that declares what must exist (spaces, users, keys); applied at each start and reload",
     value: "FILE",
+    isReloadable: true,
+  },
+  logLevel: {
+    type: "text",
+    pattern: /^(info|error)$/,
+    grammar: "info or error",
+    fallback: "info",
+    help: "which lines the hub's log has",
+    value: "info|error",
+    isReloadable: true,
+  },
+  requestsMax: {
+    type: "text",
+    pattern: /^[1-9]\d{0,5}$/,
+    grammar: "a count up to 999999",
+    fallback: REQUESTS_MAX_FALLBACK,
+    help: "requests at work at once; others are told to come again",
+    value: "N",
+    isReloadable: true,
   },
   publicUrl: {
     type: "text",

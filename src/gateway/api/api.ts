@@ -18,8 +18,6 @@ import { decodeUrlPath, parseQuery, percentDecode, splitUrl } from "#gateway/api
 
 /** Bytes of a JSON body. */
 export const JSON_BYTES_MAX = 1 << 20;
-/** Requests at work at once; whoever comes then is told to come again. */
-export const REQUESTS_MAX = 1024;
 /** Bytes of a URL; also bounds what a query can hold. */
 const URL_CHARS_MAX = 16 << 10;
 
@@ -70,8 +68,10 @@ export class Api {
   /** Answers one request; never rejects. @param address the client's */
   async handle(request: Request, address: string): Promise<Response> {
     const trace = traceOf(request.headers.get("traceparent"), this.#services.random);
-    if (this.#atWork >= REQUESTS_MAX) {
-      return this.#refuse(new ApiProblem("BUSY", `${REQUESTS_MAX} requests are at work`), trace, request);
+    const most = this.#services.requestsMax();
+    // Whoever comes then is told to come again.
+    if (this.#atWork >= most) {
+      return this.#refuse(new ApiProblem("BUSY", `${most} requests are at work`), trace, request);
     }
     this.#atWork++;
     try {

@@ -13,6 +13,7 @@ import type { SpaceService } from "#hub/space-service.ts";
 import type { RelPath } from "#model/path.ts";
 import type { IdempotencyKeys } from "#gateway/api/idempotency.ts";
 import type { Clock, Random } from "#platform/host.ts";
+import type { Configuration } from "#gateway/api/routes-config.ts";
 import type { Metrics } from "#gateway/api/metrics.ts";
 import type { Traffic } from "#gateway/api/traffic.ts";
 import type { Trace } from "#gateway/api/trace.ts";
@@ -42,6 +43,9 @@ export type ApiServices = {
   readonly idempotency: IdempotencyKeys;
   readonly log: ApiLog;
   readonly version: string;
+  readonly configuration: Configuration;
+  /** Requests at work at once. */
+  readonly requestsMax: () => number;
   /** Where people reach the hub: "https://hub.example.com". */
   readonly publicUrl: () => string;
   /** Asks each dependency; answers within `signal`. */

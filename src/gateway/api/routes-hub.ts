@@ -11,6 +11,10 @@ const READY = z.object({
   ready: z.boolean(),
   version: z.string(),
   dependencies: z.array(z.object({ name: z.string(), ready: z.boolean(), fault: z.string().optional() })),
+  configuration: z.object({
+    valid: z.boolean().describe("False: a new one is wrong, and the last good one is in force"),
+    restartNeeded: z.boolean(),
+  }),
 });
 
 export const HUB_ROUTES: readonly AnyRoute[] = [
@@ -37,9 +41,11 @@ export const HUB_ROUTES: readonly AnyRoute[] = [
       const limit = AbortSignal.timeout(READY_MS_MAX);
       const dependencies = await services.dependencies(AbortSignal.any([limit, services.closing]));
       const ready = !services.closing.aborted && dependencies.every(({ fault }) => fault === undefined);
+      const { valid, restartNeeded } = services.configuration.state;
       return json(ready ? 200 : 503, {
         ready,
         version: services.version,
+        configuration: { valid, restartNeeded: restartNeeded.length > 0 },
         dependencies: dependencies.map(({ name, fault }) => ({
           name,
           ready: fault === undefined,

@@ -5,6 +5,7 @@ import { type AnyRoute, json, route } from "#gateway/api/route.ts";
 import { ACCESS_ROUTES } from "#gateway/api/routes-access.ts";
 import { AUDIT_ROUTES } from "#gateway/api/routes-audit.ts";
 import { CARE_ROUTES } from "#gateway/api/routes-care.ts";
+import { CONFIG_ROUTES } from "#gateway/api/routes-config.ts";
 import { CONTENT_ROUTES } from "#gateway/api/routes-content.ts";
 import { ENTRY_ROUTES } from "#gateway/api/routes-entries.ts";
 import { EVENT_ROUTES } from "#gateway/api/routes-events.ts";
@@ -32,6 +33,7 @@ export function apiRoutes(version: string): readonly AnyRoute[] {
     ...OIDC_ROUTES,
     ...KEY_ROUTES,
     ...AUDIT_ROUTES,
+    ...CONFIG_ROUTES,
     ...HOST_ROUTES,
     ...LINK_ROUTES,
     ...CARE_ROUTES,
