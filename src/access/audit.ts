@@ -249,6 +249,16 @@ export class Audit {
     return rows.map(recordOf);
   }
 
+  /** Records after a sequence and up to another, in order, with what the chain is computed of; up to AUDIT_PAGE_MAX. */
+  async after(seq: number, until: number): Promise<AuditRecord[]> {
+    return (await this.#database.all<AuditRow>(SELECT_AFTER, [seq, until, AUDIT_PAGE_MAX])).map(recordOf);
+  }
+
+  /** The newest sequence; 0 when nothing was ever written. */
+  async newest(): Promise<number> {
+    return (await this.#database.get<HeadRow>(SELECT_HEAD))!.last ?? 0;
+  }
+
   /**
    * Walks the whole log as it is now. `noted`, a head that was noted earlier, must be in it.
    * What is written meanwhile is not looked at.

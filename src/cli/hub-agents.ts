@@ -21,7 +21,8 @@ const HASH_DIGITS = 32;
 export type HubAgentsParts = {
   readonly host: Host;
   readonly dataDir: string;
-  readonly config: HubConfig;
+  /** The one in force. */
+  readonly config: () => HubConfig;
   readonly hubId: string;
   readonly access: HubAccess;
   readonly spaces: HubSpaces;
@@ -69,7 +70,7 @@ function startListener(parts: HubAgentsParts): AgentListener {
     },
     access,
     registry,
-    mayDeclare: (_host, link) => mayDeclare(config, link),
+    mayDeclare: (_host, link) => mayDeclare(config(), link),
     resolveSpace: async (who, link) => {
       const { seeds, settings } = await spaces.space(who, link.space);
       return { seeds, ignore: settings.ignore };

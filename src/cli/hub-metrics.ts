@@ -1,6 +1,7 @@
 /** What a hub counts of itself, beside what its doors count. */
 import { systemPrincipal } from "#access/access.ts";
 import type { Metrics, Reading } from "#gateway/api/metrics.ts";
+import type { Configuration } from "#gateway/api/routes-config.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { Space } from "#hub/space.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
@@ -9,7 +10,9 @@ import { VERSION } from "#cli/version.ts";
 const WHO = systemPrincipal("metrics");
 const MICROSECONDS = 1e6;
 
-export function hubMetrics(metrics: Metrics, stores: { spaces: SpaceService; chunks: ChunkStore }): void {
+type Counted = { readonly spaces: SpaceService; readonly chunks: ChunkStore; readonly configuration: Configuration };
+
+export function hubMetrics(metrics: Metrics, stores: Counted): void {
   const ofSpaces = (read: (space: Space) => number) => async (): Promise<Reading[]> => {
     const spaces = await stores.spaces.spaces(WHO);
     return spaces.map((space) => ({ labels: { space: space.name }, value: read(space) }));
@@ -23,6 +26,12 @@ export function hubMetrics(metrics: Metrics, stores: { spaces: SpaceService; chu
   metrics.ask("syncline_store_plain_bytes", "gauge", "Bytes of all chunks", one(() => chunks.stats().plainBytes));
   metrics.ask("syncline_store_stored_bytes", "gauge", "Bytes of their files", one(() => chunks.stats().storedBytes));
   metrics.ask("syncline_store_damaged_chunks", "gauge", "Chunks that wait for repair", one(() => chunks.stats().damaged));
+  const { configuration } = stores;
+  const config = (name: string, help: string, read: (state: Configuration["state"]) => number): void =>
+    metrics.ask(`syncline_config_${name}`, "gauge", help, one(() => read(configuration.state)));
+  config("valid", "0: what was read last is wrong, the one before is in force", ({ valid }) => Number(valid));
+  config("restart_needed", "Keys whose new value waits for a restart", ({ restartNeeded }) => restartNeeded.length);
+  config("loaded_seconds", "When the one in force was read", ({ loaded }) => Date.parse(loaded) / 1000);
   metrics.ask("process_cpu_seconds_total", "counter", "User and system time", () => {
     const { user, system } = process.cpuUsage();
     return [{ value: (user + system) / MICROSECONDS }];

@@ -6,9 +6,9 @@ import { mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { RoleBook } from "#access/decide.ts";
 import { HubAccess } from "#access/hub-access.ts";
-import { type Bootstrap, applyBootstrap } from "#config/bootstrap.ts";
+import { type Bootstrap, type BootstrapCounts, applyBootstrap } from "#config/bootstrap.ts";
 import type { HubConfig } from "#config/hub-config.ts";
-import { LISTEN_FALLBACK } from "#config/hub-keys.ts";
+import { LISTEN_FALLBACK, REQUESTS_MAX_FALLBACK } from "#config/hub-keys.ts";
 import { Api } from "#gateway/api/api.ts";
 import { IDEMPOTENCY_MIGRATIONS, IdempotencyKeys } from "#gateway/api/idempotency.ts";
 import { Metrics } from "#gateway/api/metrics.ts";
@@ -38,6 +38,7 @@ import { bootstrapTarget, newLinkOf } from "#cli/hub-bootstrap.ts";
 import { RunningHubCare } from "#cli/hub-care.ts";
 import { HubSetup } from "#cli/hub-setup.ts";
 import { hubMetrics } from "#cli/hub-metrics.ts";
+import { HubReload, type HubReloadParts, sameAgain } from "#cli/hub-reload.ts";
 import { parseListen } from "#cli/commands/serve.ts";
 import { VERSION } from "#cli/version.ts";
 
@@ -55,6 +56,8 @@ export type HubOptions = {
   readonly dataDir: string;
   readonly config: HubConfig;
   readonly bootstrap: Bootstrap | undefined;
+  /** Reads both again; undefined: they stay as they are. */
+  readonly source?: Pick<HubReloadParts, "read" | "file" | "first"> | undefined;
   readonly log: ApiLog;
 };
 
@@ -103,6 +106,7 @@ export class HubProcess {
   readonly setupFile: string | undefined;
   readonly #opened: Opened;
   readonly #closing: AbortController;
+  readonly #reload: HubReload;
 
   private constructor(
     at: { url: string; port: number; syncPort: number },
@@ -111,6 +115,7 @@ export class HubProcess {
     setupFile: string | undefined,
     opened: Opened,
     closing: AbortController,
+    reload: HubReload,
   ) {
     this.url = at.url;
     this.port = at.port;
@@ -120,39 +125,56 @@ export class HubProcess {
     this.setupFile = setupFile;
     this.#opened = opened;
     this.#closing = closing;
+    this.#reload = reload;
   }
 
   /** @throws {SynclineError} ROOT_BUSY when another hub holds the data directory, USAGE, STATE, VERSION, DISK */
-  static async start(options: HubOptions): Promise<HubProcess> {
+  static async start(given: HubOptions): Promise<HubProcess> {
     const opened = new Opened();
     const closing = new AbortController();
+    const reload = reloadOf(given);
+    const options = { ...given, log: leveled(given.log, reload) };
     try {
       const stores = await openStores(options, opened);
       const setup = await HubSetup.open(stores.access, options.dataDir, options.host.random);
-      const running = await listenForAgents(options, stores, opened);
-      await applyFile(options, stores, running);
+      const running = await listenForAgents(options, stores, reload, opened);
+      await startConfiguration(options, stores, running, reload);
       await setup.refresh();
-      const services = apiServices(options, stores, running, setup, closing.signal);
+      let url = "";
+      const own = {
+        closing: closing.signal,
+        configuration: reload,
+        publicUrl: () => reload.config.publicUrl ?? url,
+        requestsMax: () => Number(reload.config.requestsMax ?? REQUESTS_MAX_FALLBACK),
+      };
+      const services = apiServices(options, stores, running, setup, own);
       const api = new Api(apiRoutes(VERSION), services);
-      hubMetrics(services.metrics, stores);
+      hubMetrics(services.metrics, { ...stores, configuration: reload });
       startUpkeep(options, stores, opened, closing.signal);
       const { server, secure, host } = listen(options, stores.access, api, opened);
       const useIdentity = (identity: Identity): void => {
         running.listener.useIdentity(identity);
         if (secure) server.useIdentity(identity);
       };
+      const watching = reload.watch(closing.signal);
+      opened.add(() => watching);
       void watchCertificate(options, stores.access, useIdentity, closing.signal);
       const name = host.includes(":") ? `[${host}]` : host;
-      const url = `${secure ? "https" : "http"}://${name}:${server.port}`;
+      url = `${secure ? "https" : "http"}://${name}:${server.port}`;
       const { certificate, fingerprint } = stores.access.authority;
       const authority = secure ? { certificate, fingerprint } : undefined;
       const at = { url, port: server.port, syncPort: running.listener.port };
-      return new HubProcess(at, stores.spaces, authority, setup.file, opened, closing);
+      return new HubProcess(at, stores.spaces, authority, setup.file, opened, closing, reload);
     } catch (error) {
       closing.abort();
       await opened.close().catch(() => undefined);
       throw error;
     }
+  }
+
+  /** Reads the configuration again. @throws {SynclineError} what is wrong with it; the last good one stays in force */
+  async reload(why: string): Promise<void> {
+    await this.#reload.reload({ id: "system:config" }, why);
   }
 
   /** Takes no more, lets what is at work end, closes the stores. */
@@ -189,18 +211,38 @@ async function openStores({ host, dataDir, config, bootstrap, log }: HubOptions,
   return { database, meta, chunks, packs, access, spaces, registry };
 }
 
-async function applyFile(
+function reloadOf({ config, bootstrap, source, host, log }: HubOptions): HubReload {
+  const same = sameAgain(config, bootstrap);
+  return new HubReload({ ...(source ?? { first: same, read: () => same, file: undefined }), clock: host.clock, log });
+}
+
+/** Lines of the level that is configured now. */
+function leveled(log: ApiLog, reload: HubReload): ApiLog {
+  return {
+    info: (message, fields) => (reload.config.logLevel === "error" ? undefined : log.info(message, fields)),
+    error: (message, fields) => log.error(message, fields),
+  };
+}
+
+/** Takes the configuration into use, and makes what the bootstrap file declares. */
+async function startConfiguration(
   { bootstrap, log }: HubOptions,
   { access, spaces }: Stores,
   { agents }: RunningAgents,
+  reload: HubReload,
 ): Promise<void> {
-  if (bootstrap === undefined) return;
   // All of the file is right, or nothing of it is done.
-  for (const link of bootstrap.links) checked(NEW_LINK, newLinkOf(link), "link of the bootstrap file");
-  const counts = await applyBootstrap(bootstrap, bootstrapTarget(access, spaces, agents), (done, kind, label) =>
-    log.info("bootstrap", { done, kind, label }),
-  );
-  log.info("bootstrap applied", counts);
+  const check = ({ links }: Bootstrap): void => {
+    for (const link of links) checked(NEW_LINK, newLinkOf(link), "link of the bootstrap file");
+  };
+  const apply = (file: Bootstrap): Promise<BootstrapCounts> =>
+    applyBootstrap(file, bootstrapTarget(access, spaces, agents), (done, kind, label) =>
+      log.info("bootstrap", { done, kind, label }),
+    );
+  reload.use({ access, check, apply });
+  if (bootstrap === undefined) return;
+  check(bootstrap);
+  log.info("bootstrap applied", await apply(bootstrap));
 }
 
 function apiServices(
@@ -208,7 +250,7 @@ function apiServices(
   { database, meta, chunks, packs, access, spaces }: Stores,
   { agents, listener }: RunningAgents,
   setup: HubSetup,
-  closing: AbortSignal,
+  own: Pick<ApiServices, "closing" | "configuration" | "publicUrl" | "requestsMax">,
 ): ApiServices {
   const dependencies = async (): Promise<Dependency[]> => [
     { name: "database", fault: await faultOf(() => database.get("SELECT 1 AS one")) },
@@ -232,7 +274,7 @@ function apiServices(
       limit.addEventListener("abort", () => late.resolve([{ name: "all", fault: "no answer in time" }]));
       return Promise.race([dependencies(), late.promise]);
     },
-    closing,
+    ...own,
   };
 }
 
@@ -295,11 +337,16 @@ function certificateNames({ listen, tlsNames }: HubConfig, { hostName }: Host): 
   return [...new Set([...(tlsNames ?? ["localhost", "127.0.0.1", "::1", hostName, ...address]), HUB_TLS_NAME])];
 }
 
-async function listenForAgents(options: HubOptions, stores: Stores, opened: Opened): Promise<RunningAgents> {
+async function listenForAgents(
+  options: HubOptions,
+  stores: Stores,
+  reload: HubReload,
+  opened: Opened,
+): Promise<RunningAgents> {
   const { host, dataDir, config, log } = options;
   const { access, spaces, registry, meta } = stores;
   const { identity } = access.authority.serverIdentity(certificateNames(config, host));
-  const parts = { host, dataDir, config, hubId: meta.hubId, access, spaces, registry, identity, log };
+  const parts = { host, dataDir, config: () => reload.config, hubId: meta.hubId, access, spaces, registry, identity, log };
   const beside = parseListen(config.listen ?? LISTEN_FALLBACK);
   const given = config.syncListen === undefined ? undefined : parseListen(config.syncListen);
   const nearby = { host: beside.host, port: beside.port === 0 ? 0 : Math.min(beside.port + 1, 65_535) };

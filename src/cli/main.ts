@@ -40,6 +40,15 @@ const LOADERS: Record<CommandName, () => Promise<Command>> = {
   token: async () => (await import("#cli/commands/tokens.ts")).tokenCommand,
   "join-token": async () => (await import("#cli/commands/tokens.ts")).joinTokenCommand,
   access: async () => (await import("#cli/commands/access.ts")).accessCommand,
+  login: async () => (await import("#cli/commands/sessions.ts")).loginCommand,
+  logout: async () => (await import("#cli/commands/sessions.ts")).logoutCommand,
+  session: async () => (await import("#cli/commands/sessions.ts")).sessionCommand,
+  user: async () => (await import("#cli/commands/users.ts")).userCommand,
+  group: async () => (await import("#cli/commands/users.ts")).groupCommand,
+  role: async () => (await import("#cli/commands/roles.ts")).roleCommand,
+  "s3-key": async () => (await import("#cli/commands/keys.ts")).s3KeyCommand,
+  "ssh-key": async () => (await import("#cli/commands/keys.ts")).sshKeyCommand,
+  audit: async () => (await import("#cli/commands/audit.ts")).auditCommand,
   demo: async () => (await import("#cli/commands/demo.ts")).demoCommand,
   agent: async () => (await import("#cli/commands/agent.ts")).agentCommand,
   "far-side": async () => (await import("#cli/commands/far-side.ts")).farSideCommand,
@@ -79,11 +88,13 @@ export async function main(
     { json: given.json ?? false, quiet: given.quiet ?? false, verbose: given.verbose ?? false },
     nowMs,
   );
+  const hangup: Hangup = { listener: undefined };
   const context: Context = {
     parsed,
     output,
     environment,
-    signal: interruptSignal(output),
+    signal: interruptSignal(output, hangup),
+    onHangup: (listener) => (hangup.listener = listener),
     stateDir: () => stateDirectory(given["state-dir"], environment),
   };
   try {
@@ -102,8 +113,10 @@ export async function main(
   }
 }
 
-/** The first signal asks for an orderly end; the second ends at once. */
-function interruptSignal(output: Output): AbortSignal {
+type Hangup = { listener: (() => void) | undefined };
+
+/** The first signal asks for an orderly end; the second ends at once. SIGHUP is one of them unless a command takes it. */
+function interruptSignal(output: Output, hangup: Hangup): AbortSignal {
   const controller = new AbortController();
   const onSignal = (): void => {
     if (controller.signal.aborted) {
@@ -115,6 +128,7 @@ function interruptSignal(output: Output): AbortSignal {
       output.screen.err.write("\nending in order; again to end at once\n");
     controller.abort(new SynclineError({ code: "INTERRUPTED", op: "run", message: "interrupted" }));
   };
-  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(name, onSignal);
+  for (const name of ["SIGINT", "SIGTERM"] as const) process.on(name, onSignal);
+  process.on("SIGHUP", () => (hangup.listener ?? onSignal)());
   return controller.signal;
 }

@@ -8,6 +8,7 @@
  */
 import { HUB_KEYS, type HubKey, LISTEN_FALLBACK } from "#config/hub-keys.ts";
 import { MODES } from "#model/plan.ts";
+import { ACCESS_COMMANDS, ACCESS_OPTIONS, SIGN_IN_CONFIG } from "#cli/access-table.ts";
 
 /** How the text of a value is read; see values.ts for the grammars. */
 export type ValueKind =
@@ -208,6 +209,7 @@ export const OPTIONS = {
   "tls-names": { type: "text", ...hubOption("tlsNames") },
   database: { type: "text", ...hubOption("database") },
   bootstrap: { type: "text", complete: "file", ...hubOption("bootstrap") },
+  ...ACCESS_OPTIONS,
 } as const satisfies Record<string, OptionSpec>;
 
 export type OptionName = keyof typeof OPTIONS;
@@ -229,7 +231,18 @@ const SESSION = [
   "rescan",
 ] as const;
 
-const HUB_CONFIG = ["config", "data", "listen", "sync-listen", "host-links", "tls", "tls-names", "database", "bootstrap"] as const;
+const HUB_CONFIG = [
+  "config",
+  "data",
+  "listen",
+  "sync-listen",
+  "host-links",
+  "tls",
+  "tls-names",
+  "database",
+  "bootstrap",
+  ...SIGN_IN_CONFIG,
+] as const;
 const CLIENT = ["hub", "token-file", "ca", ...COMMON] as const;
 const PLACE = "SPACE[:PATH]";
 
@@ -389,13 +402,18 @@ export const COMMANDS = {
     ],
   },
   config: {
-    summary: "check, show or explain the configuration of a hub",
-    operands: "check | show | explain KEY",
+    summary: "check, show or explain the configuration of a hub; see what a running one has, and let it read again",
+    operands: "check | show | explain KEY | status | reload",
     min: 1,
     max: 2,
-    words: ["check", "show", "explain"],
-    options: [...HUB_CONFIG, ...COMMON],
-    details: ["check also reads the bootstrap file. explain prints every place that says something of a key."],
+    words: ["check", "show", "explain", "status", "reload"],
+    options: [...HUB_CONFIG, ...CLIENT],
+    details: [
+      "check also reads the bootstrap file. explain prints every place that says something of a key.",
+      "status and reload ask the hub that runs. It also reads again by itself when a file has changed, and on SIGHUP. " +
+        "What is wrong leaves the last good configuration in force. Exit of status: 0 all is in force, 1 something is " +
+        "wrong or waits for a restart.",
+    ],
     examples: ["syncline config check --config hub.yaml", "syncline config explain listen"],
   },
   space: {
@@ -463,15 +481,19 @@ export const COMMANDS = {
   },
   agents: {
     summary: "show the hosts of a hub: how each is, and when it was last heard",
-    operands: "[HOST...]",
+    operands: "[HOST...] | label HOST LABEL...",
     min: 0,
     max: 1000,
     options: [...CLIENT],
     details: [
       "With --verbose the links of each host: what is behind, in conflict or wrong, and what to do.",
+      "label gives a host these labels instead of those it has; none takes them all away.",
       "Exit: 0 all are well, 1 one needs attention, 3 the hub cannot be asked.",
     ],
-    examples: ["syncline agents --verbose --hub https://hub.example.com:7830 --token-file token"],
+    examples: [
+      "syncline agents label web1 role=web zone=eu",
+      "syncline agents --verbose --hub https://hub.example.com:7830 --token-file token",
+    ],
   },
   links: {
     summary: "list the links of a hub: which directory of which host follows what",
@@ -545,6 +567,7 @@ export const COMMANDS = {
     details: ["Exit: 0 allowed, 1 denied."],
     examples: ["syncline access explain ann write space:site:docs/index.html"],
   },
+  ...ACCESS_COMMANDS,
   demo: {
     summary: "keep two sample folders the same and watch it happen",
     operands: "",

@@ -4,7 +4,7 @@
  * left alone. Nothing is ever removed by it.
  */
 import { z } from "zod";
-import { roleSchema } from "#access/roles-file.ts";
+import { bookOf, roleSchema } from "#access/roles-file.ts";
 import { readYaml } from "#platform/yaml/checked-yaml.ts";
 import { readBytes, readDurationMs } from "#config/quantities.ts";
 
@@ -82,7 +82,9 @@ export type BootstrapKind = keyof Bootstrap;
 
 /** @throws {SynclineError} USAGE with file, line, column and key of everything that is wrong */
 export function readBootstrap(text: string, file: string): Bootstrap {
-  return readYaml(text, file, schema) as Bootstrap;
+  const bootstrap = readYaml(text, file, schema) as Bootstrap;
+  bookOf(bootstrap.roles, file);
+  return bootstrap;
 }
 
 /** What one item of the file came to. */

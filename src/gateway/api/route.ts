@@ -13,6 +13,7 @@ import type { SpaceService } from "#hub/space-service.ts";
 import type { RelPath } from "#model/path.ts";
 import type { IdempotencyKeys } from "#gateway/api/idempotency.ts";
 import type { Clock, Random } from "#platform/host.ts";
+import type { Configuration } from "#gateway/api/routes-config.ts";
 import type { Metrics } from "#gateway/api/metrics.ts";
 import type { Traffic } from "#gateway/api/traffic.ts";
 import type { Trace } from "#gateway/api/trace.ts";
@@ -42,6 +43,11 @@ export type ApiServices = {
   readonly idempotency: IdempotencyKeys;
   readonly log: ApiLog;
   readonly version: string;
+  readonly configuration: Configuration;
+  /** Requests at work at once. */
+  readonly requestsMax: () => number;
+  /** Where people reach the hub: "https://hub.example.com". */
+  readonly publicUrl: () => string;
   /** Asks each dependency; answers within `signal`. */
   readonly dependencies: (signal: AbortSignal) => Promise<readonly Dependency[]>;
   /**
@@ -70,6 +76,8 @@ export type Call<P = unknown, Q = unknown, B = unknown> = {
   /** The client's network address. */
   readonly address: string;
   readonly who: Principal;
+  /** The value of the session that asks; undefined: it is no session. */
+  readonly session: string | undefined;
   readonly trace: Trace;
   /** Looks at the credential again; for answers that last long. @throws {SynclineError} AUTH */
   readonly reauthenticate: () => Promise<Principal>;
@@ -88,7 +96,7 @@ export type Allowed<P, Q, B> =
   /** Anybody who may read something of the space; the service filters what they see. */
   | "visible"
   /** All of these must be allowed. */
-  | ((asked: Asked<P, Q, B>) => readonly Wanted[]);
+  | ((asked: Asked<P, Q, B>, services: Pick<ApiServices, "access">) => readonly Wanted[] | Promise<readonly Wanted[]>);
 
 export type Answer = {
   readonly description: string;

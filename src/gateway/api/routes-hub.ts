@@ -1,5 +1,6 @@
 /** The hub itself: is it well, what does it count, who am I, what can be asked. */
 import * as z from "zod";
+import { csrfTokenOf } from "#access/sessions.ts";
 import { HELLO_PATH } from "#hub/agents/hello.ts";
 import { type AnyRoute, json, route } from "#gateway/api/route.ts";
 
@@ -10,6 +11,10 @@ const READY = z.object({
   ready: z.boolean(),
   version: z.string(),
   dependencies: z.array(z.object({ name: z.string(), ready: z.boolean(), fault: z.string().optional() })),
+  configuration: z.object({
+    valid: z.boolean().describe("False: a new one is wrong, and the last good one is in force"),
+    restartNeeded: z.boolean(),
+  }),
 });
 
 export const HUB_ROUTES: readonly AnyRoute[] = [
@@ -36,9 +41,11 @@ export const HUB_ROUTES: readonly AnyRoute[] = [
       const limit = AbortSignal.timeout(READY_MS_MAX);
       const dependencies = await services.dependencies(AbortSignal.any([limit, services.closing]));
       const ready = !services.closing.aborted && dependencies.every(({ fault }) => fault === undefined);
+      const { valid, restartNeeded } = services.configuration.state;
       return json(ready ? 200 : 503, {
         ready,
         version: services.version,
+        configuration: { valid, restartNeeded: restartNeeded.length > 0 },
         dependencies: dependencies.map(({ name, fault }) => ({
           name,
           ready: fault === undefined,
@@ -95,12 +102,15 @@ export const HUB_ROUTES: readonly AnyRoute[] = [
           name: z.string(),
           roles: z.array(z.string()),
           scoped: z.boolean().describe("The token may do less than its user"),
+          csrf: z.string().optional().describe("Of a session: what a change with its cookie carries in x-csrf-token"),
         }),
       },
     },
-    handle({ who }) {
+    handle({ who, session }) {
       const { id, kind, name, roles, scopes } = who;
-      return Promise.resolve(json(200, { id, kind, name, roles, scoped: scopes !== undefined }));
+      const csrf = session === undefined ? {} : { csrf: csrfTokenOf(session) };
+      const facts = { id, kind, name, roles, scoped: scopes !== undefined, ...csrf };
+      return Promise.resolve(json(200, facts, { "cache-control": "no-store" }));
     },
   }),
 ];
