@@ -149,7 +149,7 @@ export class Jobs {
     const { db, audit, clock } = this.#options;
     const kind = this.#kind(name);
     const checked = this.#checked(kind, who, args);
-    const { priority = kind.priority, tries = TRIES_DEFAULT, deadlineMs } = more;
+    const { priority = kind.priority, tries = kind.tries ?? TRIES_DEFAULT, deadlineMs } = more;
     if (tries < 1 || tries > TRIES_MAX) throw usage(`a job has 1 to ${TRIES_MAX} tries`);
     const nowMs = clock.nowMs();
     if (deadlineMs !== undefined && deadlineMs < nowMs) throw usage("the deadline has passed already");
@@ -343,7 +343,7 @@ export class Jobs {
     const kind = this.#kind(name);
     const checked = checkedArgs(kind, args);
     const facts = { kind: name, args: checked, priority, submitter, schedule, deadlineMs: undefined };
-    const job = { ...kind.subject?.(checked), ...facts, traceId: this.#traceId(), triesMax: TRIES_DEFAULT };
+    const job = { ...kind.subject?.(checked), ...facts, traceId: this.#traceId(), triesMax: kind.tries ?? TRIES_DEFAULT };
     return insertJob(sql, job, this.#options.clock.nowMs());
   }
 

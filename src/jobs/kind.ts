@@ -19,6 +19,8 @@ export type JobKind<A = never> = {
   /** Gives way to more urgent jobs at its safe points. */
   readonly preemptible: boolean;
   readonly limits: KindLimits;
+  /** Unless the submitter says otherwise; undefined: as all jobs. */
+  readonly tries?: number;
   /** All of them are asked for when it is submitted, and again when it begins. */
   readonly rights: (args: A) => readonly Right[];
   readonly subject?: (args: A) => Subject;
