@@ -235,6 +235,15 @@ export async function reopenJob(sql: Sql, id: number, nowMs: number): Promise<vo
   );
 }
 
+/** Ends all that is not over: work of a hub that is another one now. */
+export async function endOpenJobs(sql: Sql, error: JobError, nowMs: number): Promise<number> {
+  return sql.run(
+    `UPDATE jobs SET state = 'cancelled', ended_ms = ?, not_before_ms = NULL, owner = NULL, claim = claim + 1, error = ?
+     WHERE state IN ('queued', 'waiting', 'running')`,
+    [nowMs, jsonOf(error)],
+  );
+}
+
 /** Jobs of a schedule that are not over, oldest first. */
 export async function openOfSchedule(sql: Sql, schedule: string): Promise<number[]> {
   const rows = await sql.all<{ id: number }>(

@@ -26,6 +26,7 @@ import {
   type JobFilter,
   cancelJob,
   dropEnded,
+  endOpenJobs,
   insertJob,
   readJob,
   readJobs,
@@ -410,6 +411,14 @@ export class Jobs {
   #traceId(): string {
     return Buffer.from(this.#options.random.bytes(16)).toString("hex");
   }
+}
+
+/** After a database was put back from a backup: what had begun before it is not gone on with. Gives how many it was. */
+export async function endJobsOfBackup(db: Database, nowMs: number): Promise<number> {
+  await migrate(db, "jobs", JOB_MIGRATIONS);
+  const message = "the hub was restored from a backup that was made before this job was over";
+  const error = { code: "INTERRUPTED", message, hint: "if it is still wanted: syncline jobs retry ID" };
+  return db.transaction((sql) => endOpenJobs(sql, error, nowMs));
 }
 
 function jobEvent(action: string, id: number, details: unknown): AuditEvent {

@@ -19,6 +19,7 @@ import {
   reopenJob,
   saveCheckpoint,
 } from "#jobs/job-store.ts";
+import { endJobsOfBackup } from "#jobs/jobs.ts";
 import { JobQueue } from "#jobs/queue.ts";
 import { putSchedule, readDue, readSchedule, readSchedules, removeSchedule } from "#jobs/schedule-store.ts";
 import { type HubSchedule, Schedules } from "#jobs/schedules.ts";
@@ -199,6 +200,18 @@ export function queueContract(name: string, makeDatabase: () => Promise<{ db: Da
       expect((await lab.job(lost)).state).toBe("cancelled");
       await reopenJob(lab.db, runs, lab.nowMs);
       expect(await queue.claim()).toMatchObject({ id: runs, cancelAsked: false });
+    });
+
+    test("[JOB-27] a hub that was restored from a backup goes on with nothing that had begun before", async () => {
+      const lab = await fresh();
+      const queue = lab.queue("one");
+      const [runs, queued] = [await lab.add({ priority: "high" }), await lab.add()];
+      const job = (await queue.claim())!;
+      expect(await endJobsOfBackup(lab.db, lab.nowMs)).toBe(2);
+      for (const id of [runs, queued]) expect(await lab.job(id)).toMatchObject({ state: "cancelled", error: { code: "INTERRUPTED" } });
+      expect((await queue.settle(job, done)).isMine).toBe(false);
+      await reopenJob(lab.db, queued, lab.nowMs);
+      expect((await queue.claim())!.id).toBe(queued);
     });
 
     test("[JOB-17] lists are filtered and go page by page; jobs that are over are dropped by age and number", async () => {
