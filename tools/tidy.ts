@@ -57,6 +57,7 @@ const LADDER: Record<string, readonly string[]> = {
   config: ["model", "platform", "access"],
   access: ["model", "platform"],
   store: ["model", "platform", "wire", "chunk"],
+  jobs: ["model", "platform", "access"],
   hub: [
     "model",
     "platform",
@@ -69,6 +70,7 @@ const LADDER: Record<string, readonly string[]> = {
     "endpoint",
     "store",
     "access",
+    "jobs",
   ],
   agent: [
     "model",
@@ -82,7 +84,7 @@ const LADDER: Record<string, readonly string[]> = {
     "access",
     "agents-contract",
   ],
-  gateway: ["model", "platform", "wire", "chunk", "endpoint", "store", "access", "hub", "config"],
+  gateway: ["model", "platform", "wire", "chunk", "endpoint", "store", "access", "jobs", "hub", "config"],
   cli: [
     "model",
     "platform",
@@ -96,6 +98,7 @@ const LADDER: Record<string, readonly string[]> = {
     "config",
     "access",
     "store",
+    "jobs",
     "hub",
     "agent",
     "gateway",
@@ -233,6 +236,7 @@ const ALIASES: readonly (readonly [string, string])[] = [
   ["#config/", "src/config/"],
   ["#agent/", "src/agent/"],
   ["#gateway/", "src/gateway/"],
+  ["#jobs/", "src/jobs/"],
   ["#cli/", "src/cli/"],
 ];
 

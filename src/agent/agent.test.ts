@@ -224,6 +224,32 @@ describe("hub and agents", () => {
     await until("it has ended", () => hub.log.some((one) => one.startsWith(`web1 link has ended link=${link.id}`)));
   });
 
+  test("[JOB-48] a host looks at everything below a link's root when it is asked, and says when it has, or why it cannot", async () => {
+    hub = await AgentHub.start();
+    const a = hub.folder("a");
+    const agent = hub.agent("web1", []);
+    await until("it has joined", () => hub.agents.hosts(ADMIN).length === 1);
+    const { id } = await hub.agents.createLink(ADMIN, { ...linkTo(a, "demo"), host: "web1" });
+    await settled("web1");
+    const ask = (link = id, signal = never) =>
+      hub.listener.rescan("web1", link, 7, signal).then(() => "looked", (error: unknown) => (error as SynclineError).code);
+    const before = hub.log.length;
+    expect(await ask()).toBe("looked");
+    await settled("web1");
+    writeFileSync(join(a, "new"), "new");
+    await until("it goes on", async () => (await hub.spaces.version(ADMIN, "demo", "new")) !== undefined);
+    expect(hub.log.slice(before).some((line) => line.includes("failed"))).toBe(false);
+    expect(await ask("0000000000000000")).toBe("STATE");
+    await hub.agents.updateLink(ADMIN, id, { enabled: false });
+    await until("it is disabled", () => hub.agents.links(ADMIN)[0]!.state?.phase === "disabled");
+    expect(await ask()).toBe("STATE");
+    const cancelled = new AbortController();
+    cancelled.abort(new SynclineError({ code: "INTERRUPTED", op: "x", message: "cancelled" }));
+    expect(await ask(id, cancelled.signal)).toBe("INTERRUPTED");
+    await agent.stop();
+    await until("it has gone", async () => (await ask()) === "LINK_LOST");
+  });
+
   test("[AGENT-59] a space that does not exist yet is waited for", async () => {
     hub = await AgentHub.start([]);
     const a = hub.folder("a");

@@ -177,11 +177,19 @@ class Agent {
         return this.#reconcile();
       case "approve":
         return this.#runners.get(message.link)?.approve(message.hash);
+      case "rescan":
+        return void this.#rescan(message.link, message.job);
       case "certificate":
         return this.#renewed(message.certificate);
       case "refused":
         return log("the certificate was not renewed", { reason: message.message });
     }
+  }
+
+  async #rescan(link: string, job: number): Promise<void> {
+    const runner = this.#runners.get(link);
+    const trouble = runner === undefined ? "it has no such link" : await runner.rescan();
+    this.#control.rescanned(link, job, trouble ?? null);
   }
 
   /** Makes the runners those that are assigned. A root that lies in another one's is refused by itself. */

@@ -66,6 +66,12 @@ export class ControlClient {
     this.#send({ type: "hold", plan });
   }
 
+  /** The answer to a job of the hub. */
+  rescanned(link: string, job: number, trouble: string | null): void {
+    this.heartbeat();
+    this.#send({ type: "rescanned", link, job, trouble: trouble?.slice(0, 2000) ?? null });
+  }
+
   /** Says how the links are, now. */
   heartbeat(): void {
     this.#send({ type: "heartbeat", sentMs: this.#options.clock.nowMs(), links: this.#options.states() });

@@ -62,6 +62,8 @@ export class LinkRunner {
   #approved: string | undefined;
   readonly #done: Promise<void>;
   #lastPlan: HeldPlan | undefined;
+  /** Asked for since the session at hand began. */
+  readonly #rescans: PromiseWithResolvers<string | undefined>[] = [];
   /** While a session runs. */
   #makeDurable: (() => void) | undefined;
 
@@ -102,12 +104,27 @@ export class LinkRunner {
     this.#again("its plan was approved");
   }
 
+  /**
+   * Looks at everything below the root: a session that begins does. Resolves when it has, with what is in its way, if
+   * anything.
+   */
+  rescan(): Promise<string | undefined> {
+    this.#rescans.push(Promise.withResolvers());
+    this.#again("the hub asks for a rescan");
+    return this.#rescans.at(-1)!.promise;
+  }
+
+  #rescanned(trouble: string | undefined): void {
+    for (const asked of this.#rescans.splice(0)) asked.resolve(trouble);
+  }
+
   /** The hub can be reached again: do not wait for the end of a long pause. */
   hubIsBack(): void {
     if (this.#watch.phase === "retrying") this.#again("the hub is back");
   }
 
   async stop(): Promise<void> {
+    this.#rescanned("the link ends");
     this.#stop.abort(new SynclineError({ code: "INTERRUPTED", op: "link", message: "the agent stops" }));
     await this.#done;
   }
@@ -130,6 +147,7 @@ export class LinkRunner {
         if (signal.aborted) continue;
         const delayMs = Math.min(AGAIN_LONGEST_MS, AGAIN_FIRST_MS * 2 ** Math.min(failures++, 16));
         this.#failed(error);
+        this.#rescanned(`the link failed: ${error instanceof Error ? error.message : String(error)}`);
         log("link failed", { link: this.id, root: this.#link.root, reason: String(error).slice(0, 500), againMs: delayMs });
         await host.clock.sleep(delayMs, signal).catch(() => undefined);
       }
@@ -143,6 +161,7 @@ export class LinkRunner {
     if (!enabled || seeds === null) {
       const error = trouble === null ? undefined : { code: "SPACE_UNKNOWN", message: trouble, hint: null };
       this.#rest(enabled ? "retrying" : "disabled", error);
+      this.#rescanned(trouble ?? "the link is disabled");
       await new Promise<void>((resolve) => {
         if (signal.aborted) resolve();
         signal.addEventListener("abort", () => resolve(), { once: true });
@@ -151,6 +170,7 @@ export class LinkRunner {
     }
     while (!isOpen(settings.windows, new Date(clock.nowMs()))) {
       this.#rest("waiting", undefined);
+      this.#rescanned("the link waits for its window");
       await clock.sleep(WINDOW_LOOK_MS, signal).catch(() => undefined);
       if (signal.aborted) return false;
     }
@@ -281,6 +301,9 @@ export class LinkRunner {
       log("plan held", { link: this.id, hash: event.hash, reason: event.reason });
       onHold(this.#lastPlan);
     }
+    // A session that begins looks at everything first. What one that was given up says is no answer.
+    const isLookedAt = event.type === "phase" && event.phase === "watching" && !this.#round.signal.aborted;
+    if (isLookedAt) this.#rescanned(undefined);
     if (event.type === "cycle") {
       const { result, changes } = event.summary;
       if (result !== "held") this.#approved = undefined;

@@ -10,6 +10,7 @@ import { type CheckResult, checkHub } from "#hub/check/check-hub.ts";
 import type { Finding } from "#hub/check/findings.ts";
 import type { HubCare } from "#hub/hub-care.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
+import { endJobsOfBackup } from "#jobs/jobs.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Host } from "#platform/host.ts";
 import type { Database } from "#platform/sql/database.ts";
@@ -167,7 +168,8 @@ export function restoreHub(
       const meta = await SqlMetaStore.open(database, random);
       const spaces = await meta.renewLineages(random);
       const { audit } = await openAccess(host, database, join(directory, KEYS_DIR));
-      const details = { backupOf: time, spaces };
+      const endedJobs = await endJobsOfBackup(database, host.clock.nowMs());
+      const details = { backupOf: time, spaces, endedJobs };
       await audit.append(RESTORED_BY, { action: "hub.restore", resource: "hub", outcome: "done", details });
     } finally {
       await database.close();

@@ -20,12 +20,11 @@ import { AgentRegistry } from "#hub/agents/registry.ts";
 import { HubSpaces } from "#hub/hub-spaces.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
-import { Upkeep } from "#hub/upkeep.ts";
+import type { Jobs } from "#jobs/jobs.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Host } from "#platform/host.ts";
 import { type HttpServer, serveHttp } from "#platform/net/http-server.ts";
 import type { Identity } from "#platform/net/tls-socket.ts";
-import { readPrivateFile, writePrivateFile } from "#platform/net/private-file.ts";
 import type { Database } from "#platform/sql/database.ts";
 import { migrate } from "#platform/sql/migrate.ts";
 import { openPostgres } from "#platform/sql/postgres.ts";
@@ -37,6 +36,7 @@ import { type RunningAgents, startAgents } from "#cli/hub-agents.ts";
 import { bootstrapTarget, newLinkOf } from "#cli/hub-bootstrap.ts";
 import { RunningHubCare } from "#cli/hub-care.ts";
 import { HubSetup } from "#cli/hub-setup.ts";
+import { openJobs } from "#cli/hub-jobs.ts";
 import { hubMetrics } from "#cli/hub-metrics.ts";
 import { HubReload, type HubReloadParts, sameAgain } from "#cli/hub-reload.ts";
 import { parseListen } from "#cli/commands/serve.ts";
@@ -140,6 +140,8 @@ export class HubProcess {
       const running = await listenForAgents(options, stores, reload, opened);
       await startConfiguration(options, stores, running, reload);
       await setup.refresh();
+      const care = runningCare(options, stores);
+      const jobs = await openJobs({ ...options, ...stores, ...running, care });
       let url = "";
       const own = {
         closing: closing.signal,
@@ -147,10 +149,12 @@ export class HubProcess {
         publicUrl: () => reload.config.publicUrl ?? url,
         requestsMax: () => Number(reload.config.requestsMax ?? REQUESTS_MAX_FALLBACK),
       };
-      const services = apiServices(options, stores, running, setup, own);
+      const services = apiServices(options, stores, running, { setup, care, jobs: jobs.jobs, ...own });
       const api = new Api(apiRoutes(VERSION), services);
       hubMetrics(services.metrics, { ...stores, configuration: reload });
-      startUpkeep(options, stores, opened, closing.signal);
+      jobs.count(services.metrics);
+      const jobsRunning = jobs.jobs.run(closing.signal);
+      opened.add(() => jobsRunning);
       const { server, secure, host } = listen(options, stores.access, api, opened);
       const useIdentity = (identity: Identity): void => {
         running.listener.useIdentity(identity);
@@ -245,12 +249,19 @@ async function startConfiguration(
   log.info("bootstrap applied", await apply(bootstrap));
 }
 
+function runningCare({ host, dataDir }: HubOptions, stores: Stores): RunningHubCare {
+  const { database, chunks, packs, access, meta } = stores;
+  return new RunningHubCare({ host, database, chunks, packs, access, hubId: meta.hubId, dataDir });
+}
+
 function apiServices(
-  { host, log, dataDir }: HubOptions,
-  { database, meta, chunks, packs, access, spaces }: Stores,
+  { host, log }: HubOptions,
+  { database, chunks, access, spaces }: Stores,
   { agents, listener }: RunningAgents,
-  setup: HubSetup,
-  own: Pick<ApiServices, "closing" | "configuration" | "publicUrl" | "requestsMax">,
+  { setup, ...own }: { setup: HubSetup } & Pick<
+    ApiServices,
+    "care" | "jobs" | "closing" | "configuration" | "publicUrl" | "requestsMax"
+  >,
 ): ApiServices {
   const dependencies = async (): Promise<Dependency[]> => [
     { name: "database", fault: await faultOf(() => database.get("SELECT 1 AS one")) },
@@ -260,7 +271,6 @@ function apiServices(
     spaces,
     access,
     agents,
-    care: new RunningHubCare({ host, database, chunks, packs, access, hubId: meta.hubId, dataDir }),
     hello: () => listener.hello(),
     clock: host.clock,
     random: host.random,
@@ -285,24 +295,6 @@ async function faultOf(ask: () => unknown): Promise<string | undefined> {
   } catch (error) {
     return error instanceof SynclineError ? error.message : "it does not answer";
   }
-}
-
-function startUpkeep({ host, dataDir, log }: HubOptions, stores: Stores, opened: Opened, closing: AbortSignal): void {
-  const file = join(dataDir, "scrub-cursor");
-  const upkeep = new Upkeep({
-    meta: stores.meta,
-    chunks: stores.chunks,
-    audit: stores.access.audit,
-    clock: host.clock,
-    cursor: {
-      read: () => Promise.resolve(readPrivateFile(file) || undefined),
-      write: (cursor) => Promise.resolve(writePrivateFile(file, cursor ?? "")),
-    },
-    onRound: ({ damaged, ...counts }) => log.info("upkeep", { ...counts, damaged: damaged.length }),
-    onError: (error) => log.error("upkeep failed", { error: error instanceof Error ? error.message : String(error) }),
-  });
-  const running = upkeep.run(closing);
-  opened.add(() => running);
 }
 
 type Listening = { readonly server: HttpServer; readonly secure: boolean; readonly host: string };

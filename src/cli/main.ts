@@ -37,6 +37,8 @@ const LOADERS: Record<CommandName, () => Promise<Command>> = {
   link: async () => (await import("#cli/commands/link.ts")).linkCommand,
   holds: async () => (await import("#cli/commands/holds.ts")).holdsCommand,
   approve: async () => (await import("#cli/commands/holds.ts")).approveCommand,
+  jobs: async () => (await import("#cli/commands/jobs.ts")).jobsCommand,
+  schedules: async () => (await import("#cli/commands/schedules.ts")).schedulesCommand,
   token: async () => (await import("#cli/commands/tokens.ts")).tokenCommand,
   "join-token": async () => (await import("#cli/commands/tokens.ts")).joinTokenCommand,
   access: async () => (await import("#cli/commands/access.ts")).accessCommand,

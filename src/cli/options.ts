@@ -9,6 +9,7 @@
 import { HUB_KEYS, type HubKey, LISTEN_FALLBACK } from "#config/hub-keys.ts";
 import { MODES } from "#model/plan.ts";
 import { ACCESS_COMMANDS, ACCESS_OPTIONS, SIGN_IN_CONFIG } from "#cli/access-table.ts";
+import { JOB_COMMANDS, JOB_OPTIONS } from "#cli/options-jobs.ts";
 
 /** How the text of a value is read; see values.ts for the grammars. */
 export type ValueKind =
@@ -195,6 +196,7 @@ export const OPTIONS = {
   message: { type: "text", value: "TEXT", lineOnly: true, help: "say why; kept in the journal" },
   recursive: { type: "flag", short: "r", lineOnly: true, help: "with everything below it" },
   deep: { type: "flag", lineOnly: true, help: "read every chunk, and not only whether it is there" },
+  ...JOB_OPTIONS,
   quota: { type: "text", value: "SIZE", lineOnly: true, help: "bytes that the files of the space may take (10GiB)" },
   yes: { type: "flag", short: "y", lineOnly: true, help: "do not ask" },
   host: { type: "text", value: "HOST", lineOnly: true, help: "the host that gets the link" },
@@ -537,6 +539,7 @@ export const COMMANDS = {
     options: ["yes", ...CLIENT],
     details: ["It shows the plan and asks. When another plan is held there by now, nothing is done."],
   },
+  ...JOB_COMMANDS,
   token: {
     summary: "make, list and revoke the tokens of users",
     operands: "create USER NAME | list [USER] | revoke ID",

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { BackupLab, type Stores, bytesOf, never } from "#hub/backup/backup-fixture.ts";
-import { CHUNK_GRACE_MS, SPACE_GRACE_MS, Upkeep, type UpkeepRound } from "#hub/upkeep.ts";
+import { CHUNK_GRACE_MS, SPACE_GRACE_MS, expireOld, pruneChunks, scrubChunks } from "#hub/upkeep.ts";
 import type { Clock } from "#platform/host.ts";
 import { TestClock } from "#store/packs/packs-fixture.ts";
 
@@ -24,20 +24,19 @@ afterEach(async () => {
   lab[Symbol.dispose]();
 });
 
-function upkeep(): Upkeep {
-  const { meta, chunks, access } = hub;
-  return new Upkeep({
-    meta,
-    chunks,
-    audit: access.audit,
-    clock,
-    cursor: { read: () => Promise.resolve(cursor), write: async (to) => void (cursor = to) },
-    onRound: () => undefined,
-    onError: () => undefined,
-  });
-}
+const goOn = (): Promise<void> => Promise.resolve();
+const NOTHING = { erasedSpaces: 0, expiredVersions: 0, checkedBytes: 0, damagedChunks: 0 };
 
-const round = (fraction = 1): Promise<UpkeepRound> => upkeep().round(fraction, never);
+const expire = () => expireOld({ meta: hub.meta, audit: hub.access.audit, clock }, NOTHING, goOn, never);
+const prune = (share = 1) => pruneChunks({ meta: hub.meta, chunks: hub.chunks, clock }, share, never);
+const scrub = (bytes: number) => {
+  const kept = { read: () => Promise.resolve(cursor), write: async (to: string | undefined) => void (cursor = to) };
+  return scrubChunks({ chunks: hub.chunks, cursor: kept }, bytes, NOTHING, goOn, never);
+};
+
+async function round() {
+  return { ...(await expire()), ...(await prune()) };
+}
 
 test("[SPACE-18] old versions go by retention, their chunks when the grace has ended, and what a restore point shows stays", async () => {
   const { spaces } = hub;
@@ -89,7 +88,7 @@ test("[SPACE-19] a deleted space comes back until its grace ends; then it is era
   expect(await lab.files(hub, "other")).toEqual({});
 });
 
-test("[SPACE-20] what one part of the upkeep cannot do stops no other: everything else is done, and it is told", async () => {
+test("[SPACE-20] what cannot be done in one space stops none of the others, and is told; a refused prune changes nothing", async () => {
   const { spaces } = hub;
   await spaces.createSpace(lab.who, "sound");
   for (const name of ["demo", "sound"]) {
@@ -99,16 +98,25 @@ test("[SPACE-20] what one part of the upkeep cannot do stops no other: everythin
   }
   await hub.db.run("UPDATE versions SET sum = sum + 1 WHERE space_id = 1 AND seq = 1");
   const codeOf = (work: Promise<unknown>): Promise<unknown> => work.then(() => "done", (error: { code?: string }) => error.code);
-  cursor = "0:0";
-  expect(await codeOf(round())).toBe("STATE");
-  // Everything was read.
-  expect(cursor).toBeUndefined();
+  expect(await codeOf(expire())).toBe("STATE");
   clock.nowMs_ += 2 * CHUNK_GRACE_MS;
-  cursor = "0:0";
   await hub.db.run("UPDATE versions SET sum = sum - 1 WHERE space_id = 1 AND seq = 1");
-  // More than the share that may go: nothing is pruned, and what is there is read all the same.
-  expect(await codeOf(round(0))).toBe("HALT");
-  expect(cursor).toBeUndefined();
+  const before = hub.chunks.stats().chunks;
+  expect(await codeOf(prune(0))).toBe("HALT");
+  expect(hub.chunks.stats().chunks).toBe(before);
   // The old version of the sound space went in the first round, the other one now.
-  expect(await round()).toMatchObject({ expiredVersions: 0, removedChunks: 2 });
+  expect(await expire()).toMatchObject({ expiredVersions: 1 });
+  expect(await prune()).toMatchObject({ removedChunks: 2 });
+});
+
+test("[JOB-40] a scrub reads so many bytes, goes on where the last one ended, and ends where the store does", async () => {
+  for (let at = 1; at <= 6; at++) await lab.put(hub, "demo", { [`f${at}`]: bytesOf(300_000, at) });
+  const { storedBytes } = hub.chunks.stats();
+  const parts = [await scrub(storedBytes / 3), await scrub(storedBytes / 3)];
+  for (const { checkedBytes } of parts) expect(checkedBytes).toBeLessThan(storedBytes / 2);
+  expect(cursor).toMatch(/^\d+:\d+$/);
+  const rest = await scrub(Number.MAX_SAFE_INTEGER);
+  expect(cursor).toBeUndefined();
+  const read = [...parts, rest].reduce((sum, { checkedBytes }) => sum + checkedBytes, 0);
+  expect((await scrub(Number.MAX_SAFE_INTEGER)).checkedBytes).toBe(read);
 });

@@ -33,6 +33,8 @@ const BODIES: Record<string, (path: string) => unknown> = {
   "hold.approve": () => ({ hash: "0011223344556677" }),
   "joinToken.create": () => ({ labels: ["web"] }),
   "access.explain": () => ({ user: "bystander", action: "read", type: "space", name: "demo" }),
+  "job.submit": () => ({ kind: "scrub", args: { bytes: 1 } }),
+  "schedule.put": () => ({ kind: "scrub", args: { bytes: 1 }, cron: "@yearly" }),
   "hub.backup": () => ({ directory: "/no-such-directory/backup" }),
   "hub.check": () => ({}),
   "hub.setup": () => ({ token: "wrong", user: "eve", password: "long enough" }),
@@ -181,7 +183,7 @@ async function state(lab: ApiLab): Promise<unknown> {
   const read = async (path: string): Promise<unknown> => (await lab.ask(path)).json();
   const users = (await read("/v1/users")) as object;
   const tokens = JSON.stringify(await read("/v1/tokens")).replaceAll(/,"used":"[^"]*"/g, "");
-  const hosts = [await read("/v1/hosts"), await read("/v1/join-tokens")];
+  const hosts = [await read("/v1/hosts"), await read("/v1/join-tokens"), await read("/v1/jobs"), await read("/v1/schedules")];
   const keys = [await read("/v1/users/bystander/s3-keys"), await read("/v1/users/bystander/ssh-keys"), await read("/v1/sessions")];
   hosts.push(await read("/v1/roles"), ...keys, await read("/v1/groups/crew/members"));
   return [hosts, await read("/v1/spaces"), users, tokens, await read("/v1/groups"), await read("/v1/spaces/demo/journal")];

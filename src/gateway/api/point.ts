@@ -1,9 +1,9 @@
 /** From a point as it is written to one that the service takes. */
 import type { Principal } from "#access/access.ts";
+import { parsePoint } from "#hub/point-text.ts";
 import type { Point } from "#hub/space.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
 import type { ApiServices } from "#gateway/api/route.ts";
-import { parsePoint } from "#gateway/api/shapes.ts";
 
 type Asking = { readonly services: ApiServices; readonly who: Principal };
 

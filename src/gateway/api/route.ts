@@ -10,6 +10,7 @@ import type { HubHello } from "#hub/agents/hello.ts";
 import type { HubAgents } from "#hub/agents/hub-agents.ts";
 import type { HubCare } from "#hub/hub-care.ts";
 import type { SpaceService } from "#hub/space-service.ts";
+import type { Jobs } from "#jobs/jobs.ts";
 import type { RelPath } from "#model/path.ts";
 import type { IdempotencyKeys } from "#gateway/api/idempotency.ts";
 import type { Clock, Random } from "#platform/host.ts";
@@ -35,6 +36,7 @@ export type ApiServices = {
   readonly agents: HubAgents;
   /** Backup and check. */
   readonly care: HubCare;
+  readonly jobs: Jobs;
   /** What the hub says of itself to agents that look for it. */
   readonly hello: () => HubHello;
   readonly clock: Clock;

@@ -13,6 +13,7 @@ import { HISTORY_ROUTES } from "#gateway/api/routes-history.ts";
 import { HOST_ROUTES } from "#gateway/api/routes-hosts.ts";
 import { HUB_ROUTES } from "#gateway/api/routes-hub.ts";
 import { KEY_ROUTES } from "#gateway/api/routes-keys.ts";
+import { JOB_ROUTES } from "#gateway/api/routes-jobs.ts";
 import { LINK_ROUTES } from "#gateway/api/routes-links.ts";
 import { OIDC_ROUTES } from "#gateway/api/routes-oidc.ts";
 import { ROLE_ROUTES } from "#gateway/api/routes-roles.ts";
@@ -37,6 +38,7 @@ export function apiRoutes(version: string): readonly AnyRoute[] {
     ...HOST_ROUTES,
     ...LINK_ROUTES,
     ...CARE_ROUTES,
+    ...JOB_ROUTES,
     ...HUB_ROUTES,
   ];
   let document: unknown;

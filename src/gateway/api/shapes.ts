@@ -7,10 +7,10 @@ import * as z from "zod";
 import type { Entry } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import { pathFault } from "#model/path.ts";
+import { POINT_FORMS, POINT_PATTERN } from "#hub/point-text.ts";
 import {
   type ChangeResult,
   type JournalRecord,
-  type Point,
   type RestorePoint,
   SPACE_NAME,
   type Space,
@@ -38,8 +38,8 @@ export const SEQUENCE = z.int().min(0);
 /** A moment in the life of a space, as it is written in queries, bodies and on the command line. */
 export const POINT_TEXT = z
   .string()
-  .regex(/^(\d{1,16}|\d{4}-.*Z|@.+)$/, "a sequence (41), a time (2026-11-20T23:59:07Z) or a restore point (@NAME)")
-  .describe("A sequence (41), a time (2026-11-20T23:59:07Z) or a restore point (@NAME)");
+  .regex(POINT_PATTERN, POINT_FORMS)
+  .describe(`${POINT_FORMS[0]!.toUpperCase()}${POINT_FORMS.slice(1)}`);
 
 /** A number in a query. */
 export const whole = (min: number, max: number) =>
@@ -147,20 +147,6 @@ export function parseFileTime(text: string): bigint {
 }
 
 export const parseMode = (text: string): number => Number.parseInt(text, 8);
-
-/** What a point text says by itself; a restore point has to be looked up. */
-export function parsePoint(text: string): Point | { readonly restorePoint: string } {
-  if (text.startsWith("@")) return { restorePoint: text.slice(1) };
-  if (/^\d+$/.test(text)) return { sequence: Number(text) };
-  const timeMs = Date.parse(text);
-  if (!Number.isNaN(timeMs)) return { timeMs };
-  throw new SynclineError({
-    code: "USAGE",
-    op: "read request",
-    message: `"${text}" is no point in time`,
-    hint: "write a sequence (41), a time (2026-11-20T23:59:07Z) or a restore point (@NAME)",
-  });
-}
 
 /** Strong: it names the bytes alone, so that versions which differ in metadata share it. */
 export function etagOf(version: Version): string | undefined {

@@ -9,6 +9,7 @@ import type { LinkSettings } from "#hub/agents/link.ts";
 import type { ProblemJson } from "#gateway/api/problem.ts";
 import type { TokenJson } from "#gateway/api/routes-access.ts";
 import type { JoinTokenJson } from "#gateway/api/routes-hosts.ts";
+import type { ExplanationJson, JobJson, ScheduleJson } from "#gateway/api/routes-jobs.ts";
 import type { AgentJson, HoldJson, LinkJson, LinkStateJson } from "#gateway/api/routes-links.ts";
 import type {
   JournalJson,
@@ -25,6 +26,7 @@ const TRIES_MAX = 3;
 const PAGE_ROWS = 1000;
 const VERSIONS_PAGE = 100;
 const TOKENS_PAGE = 1000;
+const JOBS_PAGE = 500;
 
 export type SettingsJson = z.input<typeof SETTINGS_JSON>;
 export type WhoJson = { id: string; kind: string; name: string; roles: string[]; scoped: boolean };
@@ -36,6 +38,8 @@ export type RestoreAnswer = {
   notDone: { path: string; status: string; code?: string; message?: string }[];
   notDoneCount: number;
 };
+
+export type JobListing = { readonly state?: string | undefined; readonly kind?: string | undefined };
 
 /** What a link is made of; of a change only what changes. */
 export type LinkTarget = { root: string; space: string; prefix: string };
@@ -264,6 +268,52 @@ export class HubClient {
   approve(link: string, host: string, hash: string): Promise<HoldJson> {
     const url = `/v1/holds/${percentEncode(link)}/${percentEncode(host)}/approve`;
     return this.call(url, { method: "POST", body: { hash } });
+  }
+
+  // Jobs and schedules
+
+  /** Newest first, `limit` at most. */
+  async jobs(filter: JobListing, limit: number): Promise<JobJson[]> {
+    const all: JobJson[] = [];
+    for (let before: number | undefined; ; ) {
+      const query = { ...filter, before, limit: Math.min(limit - all.length, JOBS_PAGE) };
+      const page = await this.call<{ jobs: JobJson[]; nextBefore?: number }>("/v1/jobs", { query });
+      all.push(...page.jobs);
+      before = page.nextBefore;
+      if (before === undefined || all.length >= limit) return all;
+    }
+  }
+
+  job(id: number): Promise<JobJson> {
+    return this.call(`/v1/jobs/${id}`);
+  }
+
+  submitJob(job: { kind: string; args: object; priority?: string | undefined }): Promise<JobJson> {
+    return this.call("/v1/jobs", { method: "POST", body: job });
+  }
+
+  changeJob(id: number, change: "cancel" | "retry"): Promise<JobJson> {
+    return this.call(`/v1/jobs/${id}/${change}`, { method: "POST" });
+  }
+
+  explainJob(id: number): Promise<ExplanationJson> {
+    return this.call(`/v1/jobs/${id}/explain`);
+  }
+
+  async schedules(): Promise<ScheduleJson[]> {
+    return (await this.call<{ schedules: ScheduleJson[] }>("/v1/schedules")).schedules;
+  }
+
+  putSchedule(name: string, settings: object): Promise<ScheduleJson> {
+    return this.call(`/v1/schedules/${percentEncode(name)}`, { method: "PUT", body: settings });
+  }
+
+  runSchedule(name: string): Promise<JobJson> {
+    return this.call(`/v1/schedules/${percentEncode(name)}/run`, { method: "POST" });
+  }
+
+  async removeSchedule(name: string): Promise<void> {
+    await this.#ask(`/v1/schedules/${percentEncode(name)}`, { method: "DELETE" });
   }
 
   // Tokens and rights

@@ -15,6 +15,9 @@ import type { PresenceTable } from "#hub/agents/presence.ts";
 import type { AgentRegistry, Link } from "#hub/agents/registry.ts";
 import type { MuxChannel } from "#sync/wire/mux-channel.ts";
 
+/** Of the control protocol, from which on agents know `rescan`. */
+const RESCAN_VERSION = 2;
+
 /** What of a space its links begin with. */
 export type SpaceFacts = { readonly seeds: Uint8Array; readonly ignore: readonly string[] };
 
@@ -42,6 +45,9 @@ export class ControlSession {
   readonly #channel: MuxChannel;
   readonly #context: ControlContext;
   #greeted = false;
+  #version = 0;
+  /** Asked for and not answered, by job. */
+  readonly #rescans = new Map<number, PromiseWithResolvers<string | null>>();
   #assigned = "";
   #assigning: Promise<void> = Promise.resolve();
 
@@ -53,6 +59,14 @@ export class ControlSession {
 
   /** Serves until the agent has gone. Throws what it did wrong; the agent is told by the channel. */
   async run(): Promise<void> {
+    try {
+      await this.#serve();
+    } finally {
+      for (const asked of this.#rescans.values()) asked.reject(hostAway(this.host));
+    }
+  }
+
+  async #serve(): Promise<void> {
     const { registry } = this.#context;
     registry.onLinks((host) => {
       if (host === undefined || host === this.host) void this.assign();
@@ -73,6 +87,28 @@ export class ControlSession {
     this.#send({ type: "approve", link, hash });
   }
 
+  /**
+   * Has the agent look at everything below the root of a link; resolves when it has.
+   * @throws {SynclineError} LINK_LOST (retryable) when it goes meanwhile, UNSUPPORTED, STATE with what is in its way
+   */
+  async rescan(link: string, job: number, signal: AbortSignal): Promise<void> {
+    if (!this.#greeted || this.#channel.failure !== undefined) throw hostAway(this.host);
+    if (this.#version < RESCAN_VERSION) throw tooOld(this.host);
+    const asked = Promise.withResolvers<string | null>();
+    const abort = (): void => asked.reject(signal.reason);
+    signal.addEventListener("abort", abort, { once: true });
+    this.#rescans.set(job, asked);
+    try {
+      signal.throwIfAborted();
+      this.#send({ type: "rescan", link, job });
+      const trouble = await asked.promise;
+      if (trouble !== null) throw inTheWay(this.host, trouble);
+    } finally {
+      this.#rescans.delete(job);
+      signal.removeEventListener("abort", abort);
+    }
+  }
+
   async #handle(message: FromAgent): Promise<void> {
     switch (message.type) {
       case "hello":
@@ -83,13 +119,16 @@ export class ControlSession {
         return this.#hold(message);
       case "renew":
         return this.#renew(message);
+      case "rescanned":
+        return this.#rescans.get(message.job)?.resolve(message.trouble);
     }
   }
 
-  async #hello({ program, platform, links }: FromAgent & { type: "hello" }): Promise<void> {
+  async #hello({ version, program, platform, links }: FromAgent & { type: "hello" }): Promise<void> {
     const { registry, serial, log } = this.#context;
     if (this.#greeted) throw new SynclineError({ code: "PROTOCOL", op: "control", message: "a second hello" });
     this.#greeted = true;
+    this.#version = version;
     await registry.greeted(this.host, serial, program, platform);
     const allowed = links.filter((link) => this.#context.mayDeclare(this.host, link));
     if (allowed.length < links.length) log("links were not allowed", { host: this.host, refused: links.length - allowed.length });
@@ -172,6 +211,27 @@ export class ControlSession {
     // What cannot be sent any more is said anew to the next connection.
     void Promise.resolve(this.#channel.send(encodeControl(message))).catch(() => undefined);
   }
+}
+
+/** An agent that is not connected; jobs that need it try again. */
+export function hostAway(host: string): SynclineError {
+  return new SynclineError({
+    code: "LINK_LOST",
+    op: "ask host",
+    message: `the host ${host} is away`,
+    hint: `see since when: syncline agents ${host}`,
+    retryable: true,
+  });
+}
+
+function tooOld(host: string): SynclineError {
+  const hint = "update the program on that host";
+  return new SynclineError({ code: "UNSUPPORTED", op: "rescan", message: `the agent of ${host} is too old for it`, hint });
+}
+
+function inTheWay(host: string, trouble: string): SynclineError {
+  const hint = `syncline agents ${host} --verbose`;
+  return new SynclineError({ code: "STATE", op: "rescan", message: `${host} says: ${trouble}`, hint });
 }
 
 type Usable = Pick<AssignedLink, "seeds" | "spaceIgnore" | "trouble">;

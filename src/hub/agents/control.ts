@@ -4,14 +4,15 @@
  * "control" after it attached to the root "agent".
  *
  * Agent: `hello` first, then `heartbeat` every HEARTBEAT_MS and on change, `hold` when a plan is held, `renew` before
- * its certificate ends. Hub: `assign` after the hello and whenever the host's links change, `approve` when a person did,
- * `certificate` or `refused` as the answer to `renew`.
+ * its certificate ends, `rescanned` as the answer to `rescan`. Hub: `assign` after the hello and whenever the host's links
+ * change, `approve` when a person did, `certificate` or `refused` as the answer to `renew`, `rescan` when a job asks.
  */
 import { z } from "zod";
 import { SynclineError } from "#model/error.ts";
 import { ASSIGNED_LINK, DECLARED_LINK, LINK_ID, LINKS_PER_HOST_MAX } from "#hub/agents/link.ts";
 
-export const CONTROL_VERSION = 1;
+/** 2: `rescan`. */
+export const CONTROL_VERSION = 2;
 export const CONTROL_METHOD = "control";
 export const ENROL_METHOD = "enrol";
 export const HELLO_METHOD = "hello";
@@ -111,6 +112,8 @@ const FROM_AGENT = z.discriminatedUnion("type", [
   }),
   z.strictObject({ type: z.literal("hold"), plan: HELD_PLAN }),
   z.strictObject({ type: z.literal("renew"), publicKey: BASE64, proof: BASE64 }),
+  /** Everything below the root was looked at; or why not. */
+  z.strictObject({ type: z.literal("rescanned"), link: linkId, job: count, trouble: text.nullable() }),
 ]);
 export type FromAgent = z.infer<typeof FROM_AGENT>;
 
@@ -122,6 +125,7 @@ const FROM_HUB = z.discriminatedUnion("type", [
   }),
   z.strictObject({ type: z.literal("approve"), link: linkId, hash: planHash }),
   z.strictObject({ type: z.literal("certificate"), certificate: z.string().max(16_384), ca: z.string().max(65_536) }),
+  z.strictObject({ type: z.literal("rescan"), link: linkId, job: count }),
   z.strictObject({ type: z.literal("refused"), what: z.literal("renew"), message: text }),
 ]);
 export type FromHub = z.infer<typeof FROM_HUB>;

@@ -22,7 +22,7 @@ import { startServer } from "#sync/wire/greeting.ts";
 import type { Mux } from "#sync/wire/mux.ts";
 import type { MuxChannel } from "#sync/wire/mux-channel.ts";
 import type { Attach } from "#sync/wire/prelude.ts";
-import { type AgentLog, ControlSession, type SpaceFacts } from "#hub/agents/control-session.ts";
+import { type AgentLog, ControlSession, type SpaceFacts, hostAway } from "#hub/agents/control-session.ts";
 import {
   AGENT_ROOT,
   CONTROL_METHOD,
@@ -129,6 +129,13 @@ export class AgentListener {
   /** Tells the host, when it is here; otherwise it is told when it comes. */
   approved(link: string, host: string, hash: string): void {
     this.#controls.get(host)?.approve(link, hash);
+  }
+
+  /** As ControlSession.rescan. @throws {SynclineError} LINK_LOST (retryable) when the host is away */
+  async rescan(host: string, link: string, job: number, signal: AbortSignal): Promise<void> {
+    const control = this.#controls.get(host);
+    if (control === undefined) throw hostAway(host);
+    await control.rescan(link, job, signal);
   }
 
   async close(): Promise<void> {

@@ -3,7 +3,6 @@
  * them and at the hub's door, and trouble everywhere. At the end, left alone, every host must be as its link promises,
  * the space as its journal says, and nothing lost. Throws SimFailure with the story otherwise.
  */
-import type { Upkeep } from "#hub/upkeep.ts";
 import type { SpaceSettings } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, parentOf } from "#model/path.ts";
@@ -76,7 +75,7 @@ class HubLife {
   readonly #rots: boolean;
   readonly #calm: boolean;
   #door!: DoorPerson;
-  #upkeep!: Pick<Upkeep, "round">;
+  #upkeep!: ReturnType<typeof upkeepOf>;
   readonly #underWay: Promise<void>[] = [];
   readonly #breaches: unknown[] = [];
   #sessions = 0;
@@ -135,7 +134,7 @@ class HubLife {
     }
     const random = this.#random.fork("door");
     this.#door = new DoorPerson(this.#hub, random, this.#ledger, [...prefixes, "", ""], seeds);
-    this.#upkeep = upkeepOf(this.#hub, (error) => this.#breaches.push(error));
+    this.#upkeep = upkeepOf(this.#hub);
     await this.#makePrefixes();
   }
 
@@ -188,9 +187,9 @@ class HubLife {
     this.#ledger.say("hub: upkeep");
     const { process } = this.#hub;
     if (process === undefined) return Promise.resolve();
-    const round = this.#upkeep.round(1, new AbortController().signal).then(
-      ({ removedChunks, expiredVersions, damaged }) =>
-        this.#ledger.say(`hub: upkeep removed ${removedChunks}, expired ${expiredVersions}, damaged ${damaged.length}`),
+    const round = this.#upkeep.round(new AbortController().signal).then(
+      ({ removedChunks, expiredVersions, damagedChunks }) =>
+        this.#ledger.say(`hub: upkeep removed ${removedChunks}, expired ${expiredVersions}, damaged ${damagedChunks}`),
       (error: unknown) => {
         if (process.boot.fs.isDead || (error instanceof SynclineError && error.code === "DISK")) return;
         this.#breaches.push(error);

@@ -1,34 +1,33 @@
 /** What the machine and the operator of a simulated hub do to its chunks: rot, upkeep, and healing from outside. */
-import { Upkeep } from "#hub/upkeep.ts";
+import { type Expired, type ScrubCursor, type Scrubbed, expireOld, pruneChunks, scrubChunks } from "#hub/upkeep.ts";
+import type { PruneResult } from "#store/chunk-store.ts";
 import { PACKS, SPACE, type SimHub, UNRECORDED, principal } from "#testing/hub/sim-hub.ts";
 import type { SimRandom } from "#testing/sim-random.ts";
 
 /** Further than the grace of chunks: in a simulation nothing is safe because it is young. */
 const AHEAD_MS = 48 * 3_600_000;
+/** More than a simulated hub has. */
+const SCRUB_BYTES = 1 << 30;
 const never = new AbortController().signal;
 
 /** Upkeep of whatever process lives when a round begins. */
-export function upkeepOf(hub: SimHub, onError: (error: unknown) => void): { round: Upkeep["round"] } {
+export function upkeepOf(hub: SimHub): { round(signal: AbortSignal): Promise<Expired & PruneResult & Scrubbed> } {
   let cursor: string | undefined;
+  const kept: ScrubCursor = { read: async () => cursor, write: async (next) => void (cursor = next) };
   return {
-    round: (fractionMax, signal) => {
+    round: async (signal) => {
       const { meta, chunks, boot } = hub.process!;
-      const { clock } = boot;
-      const ahead = {
-        nowMs: () => clock.nowMs() + AHEAD_MS,
-        monotonicMs: () => clock.monotonicMs(),
-        sleep: (ms: number, until: AbortSignal) => clock.sleep(ms, until),
+      const clock = {
+        nowMs: () => boot.clock.nowMs() + AHEAD_MS,
+        monotonicMs: () => boot.clock.monotonicMs(),
+        sleep: (ms: number, until: AbortSignal) => boot.clock.sleep(ms, until),
       };
-      const upkeep = new Upkeep({
-        meta,
-        chunks,
-        audit: UNRECORDED,
-        clock: ahead,
-        cursor: { read: async () => cursor, write: async (next) => void (cursor = next) },
-        onRound: () => undefined,
-        onError,
-      });
-      return upkeep.round(fractionMax, signal);
+      const goOn = (): Promise<void> => Promise.resolve();
+      const nothing = { erasedSpaces: 0, expiredVersions: 0, checkedBytes: 0, damagedChunks: 0 };
+      const expired = await expireOld({ meta, audit: UNRECORDED, clock }, nothing, goOn, signal);
+      const pruned = await pruneChunks({ meta, chunks, clock }, 1, signal);
+      const scrubbed = await scrubChunks({ chunks, cursor: kept }, SCRUB_BYTES, nothing, goOn, signal);
+      return { ...expired, ...pruned, ...scrubbed };
     },
   };
 }

@@ -1,0 +1,157 @@
+/** The kinds of jobs that a hub knows, what each takes and who may ask for it; and the schedules that are always there. */
+import * as z from "zod";
+import { POINT_FORMS, POINT_PATTERN } from "#hub/point-text.ts";
+import { SPACE_NAME } from "#hub/space.ts";
+import { type AnyJobKind, type Right, jobKind } from "#jobs/kind.ts";
+import type { ScheduleSettings } from "#jobs/schedule.ts";
+import type { HubSchedule } from "#jobs/schedules.ts";
+import { pathFault } from "#model/path.ts";
+
+/** A prune that would free more than this part of the store is refused unless a person says how much may go. */
+export const PRUNE_SHARE_DEFAULT = 0.5;
+/** Read in one round of the hub's own scrub: a store of 1 TiB is looked at about once in a month. */
+const SCRUB_BYTES_PER_ROUND = 1536 << 20;
+/** The hub's own schedules begin within so much of their time. */
+const SPREAD_MS = 5 * 60_000;
+/** A host that is away for some minutes is waited for. */
+const RESCAN_TRIES = 10;
+
+const manages = (kind: string): Right => ({ action: "manage", resource: { type: "job", name: kind } });
+const PATH_OR_ALL = z.string().refine((path) => pathFault(path, true) === undefined, "no path that can be used");
+
+export const SCRUB_ARGS = z.strictObject({
+  bytes: z.int().min(1).optional().describe("To read; without it: to the end of the store"),
+  fromStart: z.boolean().default(false).describe("Do not go on where the last one ended"),
+});
+export const PRUNE_ARGS = z.strictObject({
+  share: z.number().min(0).max(1).default(PRUNE_SHARE_DEFAULT).describe("Part of the store that may go at once"),
+});
+export const EXPIRE_ARGS = z.strictObject({});
+export const RESTORE_ARGS = z.strictObject({
+  space: z.string().regex(SPACE_NAME, "no name of a space"),
+  path: PATH_OR_ALL.default("").describe('"" is the whole space'),
+  to: z.string().regex(POINT_PATTERN, POINT_FORMS).describe(POINT_FORMS),
+  message: z.string().max(1000).optional(),
+});
+export const CHECK_ARGS = z.strictObject({ deep: z.boolean().default(false).describe("Read every chunk too") });
+export const BACKUP_ARGS = z.strictObject({ directory: z.string().min(1).max(4096).describe("Absolute, of the hub's host") });
+export const RESCAN_ARGS = z.strictObject({
+  host: z.string().min(1).max(100),
+  link: z.string().regex(/^[0-9a-f]{1,16}$/, "no id of a link").describe("Its id, or a beginning that only it has"),
+});
+
+export const SCRUB = jobKind<z.infer<typeof SCRUB_ARGS>>({
+  name: "scrub",
+  summary: "read chunks at rest again and find those that are damaged",
+  args: SCRUB_ARGS,
+  priority: "bulk",
+  preemptible: true,
+  limits: { all: 1 },
+  rights: () => [manages("scrub")],
+});
+
+export const PRUNE = jobKind<z.infer<typeof PRUNE_ARGS>>({
+  name: "prune",
+  summary: "remove chunks that nothing refers to",
+  args: PRUNE_ARGS,
+  priority: "bulk",
+  preemptible: false,
+  limits: { all: 1 },
+  // More than usual is a decision, not maintenance.
+  rights: ({ share }) =>
+    share <= PRUNE_SHARE_DEFAULT
+      ? [manages("prune")]
+      : [manages("prune"), { action: "approve", resource: { type: "job", name: "prune" } }],
+});
+
+export const EXPIRE = jobKind<z.infer<typeof EXPIRE_ARGS>>({
+  name: "expire",
+  summary: "erase deleted spaces whose grace has ended, and old versions by retention",
+  args: EXPIRE_ARGS,
+  priority: "bulk",
+  preemptible: true,
+  limits: { all: 1 },
+  rights: () => [manages("expire")],
+});
+
+export const RESTORE = jobKind<z.infer<typeof RESTORE_ARGS>>({
+  name: "restore",
+  summary: "bring a path or a whole space to a point, part by part",
+  args: RESTORE_ARGS,
+  priority: "high",
+  preemptible: true,
+  limits: { all: 2, space: 1 },
+  rights: ({ space, path }) =>
+    (["restore", "write", "read"] as const).map((action) => ({ action, resource: { type: "space", space, path, isTree: true } })),
+  subject: ({ space }) => ({ space }),
+});
+
+export const CHECK = jobKind<z.infer<typeof CHECK_ARGS>>({
+  name: "check",
+  summary: "look whether all that the hub keeps is what was written",
+  args: CHECK_ARGS,
+  priority: "normal",
+  preemptible: false,
+  limits: { all: 1 },
+  rights: () => [{ action: "manage", resource: { type: "hub", name: "check" } }],
+});
+
+export const BACKUP = jobKind<z.infer<typeof BACKUP_ARGS>>({
+  name: "backup",
+  summary: "copy the hub into a directory of its host",
+  args: BACKUP_ARGS,
+  priority: "normal",
+  preemptible: false,
+  limits: { all: 1 },
+  rights: () => [{ action: "manage", resource: { type: "hub", name: "backup" } }],
+});
+
+export const RESCAN = jobKind<z.infer<typeof RESCAN_ARGS>>({
+  name: "rescan",
+  summary: "let a host look at everything below the root of a link",
+  args: RESCAN_ARGS,
+  priority: "normal",
+  preemptible: false,
+  limits: { all: 3, host: 1 },
+  tries: RESCAN_TRIES,
+  // They hang on the labels of the host, which only the hub's registry knows: works.ts asks for them.
+  rights: () => [],
+  subject: ({ host }) => ({ host, dependency: `host:${host}` }),
+});
+
+/** With the rights that its host's labels ask for. */
+export function rescanOf(labelsOf: (host: string) => readonly string[]): AnyJobKind {
+  const rights = ({ host }: z.infer<typeof RESCAN_ARGS>): Right[] => [
+    { action: "manage", resource: { type: "host", host, labels: labelsOf(host) } },
+  ];
+  return { ...RESCAN, rights: rights as AnyJobKind["rights"] };
+}
+
+/** All, as the API offers them. */
+export const JOB_KINDS = { scrub: SCRUB, prune: PRUNE, expire: EXPIRE, restore: RESTORE, check: CHECK, backup: BACKUP, rescan: RESCAN };
+export type JobKindName = keyof typeof JOB_KINDS;
+export const kindNamed = (name: string): AnyJobKind | undefined =>
+  Object.hasOwn(JOB_KINDS, name) ? JOB_KINDS[name as JobKindName] : undefined;
+
+function hourly(name: string, minute: number, args: object): HubSchedule {
+  const settings: ScheduleSettings = {
+    cron: `${minute} * * * *`,
+    zone: "UTC",
+    kind: name,
+    args,
+    priority: "bulk",
+    misfire: "run-once",
+    catchUp: 1,
+    overlap: "forbid",
+    enabled: true,
+    spreadMs: SPREAD_MS,
+  };
+  return { name, settings };
+}
+
+/** What refers goes before what it refers to. */
+export const HUB_SCHEDULES: readonly HubSchedule[] = [
+  hourly("expire", 0, {}),
+  hourly("prune", 20, { share: PRUNE_SHARE_DEFAULT }),
+  hourly("scrub", 40, { bytes: SCRUB_BYTES_PER_ROUND, fromStart: false }),
+];

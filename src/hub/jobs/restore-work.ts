@@ -1,0 +1,210 @@
+/**
+ * A restore of a large tree, part by part. Each part is a commit of its own, in the order in which a whole restore would
+ * make its changes, all of one run: it can be taken back like any other. After a crash the two states are compared
+ * again, and only what still differs is changed.
+ *
+ * What somebody changed after the job began is left alone and told, and so is what cannot be changed because of it.
+ */
+import type { MetaStore } from "#hub/meta/meta-store.ts";
+import type { RESTORE_ARGS } from "#hub/jobs/kinds.ts";
+import { parsePoint } from "#hub/point-text.ts";
+import { type Difference, changesFor, differences } from "#hub/restore.ts";
+import { type SpaceAudit, spaceResource } from "#hub/space-audit.ts";
+import type { SpaceService } from "#hub/space-service.ts";
+import type { Point, Space, SpaceChange, Version } from "#hub/space.ts";
+import type { JobContext, JobWork } from "#jobs/kind.ts";
+import { SynclineError } from "#model/error.ts";
+import { type RelPath, printablePath } from "#model/path.ts";
+import type { Random } from "#platform/host.ts";
+import type * as z from "zod";
+
+/** Changes of one part. */
+export const PART_CHANGES = 2000;
+/** Paths that one restore may change; more is done directory by directory. */
+const CHANGES_MAX = 2_000_000;
+/** Paths that were left alone which the result names. */
+const NAMED_MAX = 100;
+const PAGE_ROWS = 5000;
+
+export type RestoreParts = {
+  readonly spaces: SpaceService;
+  readonly meta: MetaStore;
+  readonly audit: SpaceAudit;
+  readonly random: Random;
+};
+
+type Args = z.infer<typeof RESTORE_ARGS>;
+
+/** What is decided at the first beginning, and what was done so far. */
+type State = {
+  readonly lineage: string;
+  readonly to: number;
+  /** Of the space when the job began: later changes are left alone. */
+  readonly from: number;
+  readonly runId: string;
+  readonly done: number;
+};
+
+const withDone = (state: State, done: number): State => ({ ...state, done });
+
+type Left = { count: number; readonly paths: { readonly path: RelPath; readonly why: string }[] };
+
+export function restoreWork(parts: RestoreParts): JobWork<Args> {
+  return async (args, context) => {
+    const event = { action: "space.restore", resource: spaceResource(args.space, args.path) };
+    const by = { id: context.who.id, traceId: context.traceId };
+    try {
+      const result = await new Restore(parts, args, context).run();
+      await parts.audit.append(by, { ...event, outcome: "done", details: { job: context.id, ...result } });
+      return result;
+    } catch (error) {
+      // Interruptions are no outcome: the job goes on later.
+      const code = error instanceof SynclineError && !context.signal.aborted ? error.code : undefined;
+      if (code !== undefined) {
+        await parts.audit.append(by, { ...event, outcome: "failed", details: { job: context.id, to: args.to, code } });
+      }
+      throw error;
+    }
+  };
+}
+
+class Restore {
+  readonly #parts: RestoreParts;
+  readonly #args: Args;
+  readonly #context: JobContext;
+  readonly #left: Left = { count: 0, paths: [] };
+
+  constructor(parts: RestoreParts, args: Args, context: JobContext) {
+    this.#parts = parts;
+    this.#args = args;
+    this.#context = context;
+  }
+
+  async run() {
+    const { spaces } = this.#parts;
+    const space = await spaces.space(this.#context.who, this.#args.space);
+    let state = (this.#context.checkpoint as State | undefined) ?? (await this.#begin(space));
+    if (state.lineage !== space.lineage) throw otherLineage(space.name);
+    await this.#context.save(state, this.#progress(state.done, undefined, "comparing"));
+    const changes = await this.#changes(space, state);
+    const total = state.done + changes.length;
+    for (let at = 0; at < changes.length; at += PART_CHANGES) {
+      const done = await this.#commit(changes.slice(at, at + PART_CHANGES), state);
+      state = withDone(state, state.done + done);
+      await this.#context.save(state, this.#progress(state.done, total, "restoring"));
+    }
+    const { to, runId, done } = state;
+    return { to, runId, changed: done, leftAlone: this.#left.count, left: this.#left.paths };
+  }
+
+  #progress(done: number, total: number | undefined, phase: string) {
+    return { done, total, unit: "paths", phase };
+  }
+
+  async #begin(space: Space): Promise<State> {
+    const to = await this.#sequenceOf(space);
+    const runId = Buffer.from(this.#parts.random.bytes(6)).toString("hex");
+    return { lineage: space.lineage, to, from: space.sequence, runId, done: 0 };
+  }
+
+  async #sequenceOf(space: Space): Promise<number> {
+    const { meta } = this.#parts;
+    const point = parsePoint(this.#args.to);
+    if ("timeMs" in point) return meta.sequenceAt(space.id, point.timeMs);
+    if ("sequence" in point) return point.sequence;
+    const found = (await meta.restorePoints(space.id)).find(({ name }) => name === point.restorePoint);
+    if (found !== undefined) return found.sequence;
+    const message = `the space ${space.name} has no restore point "${printablePath(point.restorePoint.slice(0, 100))}"`;
+    throw new SynclineError({ code: "NOT_FOUND", op: "restore", message });
+  }
+
+  /** What is still to be done, in order. @throws {SynclineError} CHUNK_MISSING before anything was changed, LIMIT */
+  async #changes(space: Space, state: State): Promise<SpaceChange[]> {
+    const found: Difference[] = [];
+    for await (const difference of this.#differences(space, { sequence: state.to })) {
+      const { path, now } = difference;
+      if (now !== undefined && now.sequence > state.from) this.#leave(path, "it was changed after the job began");
+      else found.push(difference);
+      if (found.length > CHANGES_MAX) throw tooMany();
+      if (found.length % PAGE_ROWS === 0) this.#context.signal.throwIfAborted();
+    }
+    const { changes, lost } = changesFor(found);
+    if (lost.length > 0 && state.done === 0) throw cannotRestore(lost);
+    for (const path of lost) this.#leave(path, "its bytes were dropped by retention");
+    return changes;
+  }
+
+  async *#differences({ id }: Space, to: Point): AsyncGenerator<Difference> {
+    const { meta } = this.#parts;
+    const { path } = this.#args;
+    if (path !== "") {
+      const now = await meta.version(id, path);
+      const wanted = await meta.versionAt(id, path, to);
+      if (now?.sequence !== wanted?.sequence) yield { path, now, wanted };
+    }
+    yield* differences(this.#walk(undefined), this.#walk(to));
+  }
+
+  async *#walk(at: Point | undefined): AsyncGenerator<Version> {
+    const { space, path: below } = this.#args;
+    for (let after: RelPath | undefined; ; ) {
+      const request = { below, after, shallow: false, limit: PAGE_ROWS, at };
+      const page = await this.#parts.spaces.list(this.#context.who, space, request);
+      yield* page;
+      if (page.length < PAGE_ROWS) return;
+      after = page.at(-1)!.path;
+    }
+  }
+
+  /** Gives how many of them were done. */
+  async #commit(part: readonly SpaceChange[], { runId }: State): Promise<number> {
+    const { spaces } = this.#parts;
+    const { space, message } = this.#args;
+    const { who, traceId } = this.#context;
+    await using intake = spaces.intake(who, space);
+    const changes: SpaceChange[] = [];
+    for (const change of part) {
+      const content = change.type === "put" ? change.content : undefined;
+      if (content === undefined || (await intake.hold(content))) changes.push(change);
+      else if (change.type === "put") this.#leave(change.path, "its bytes are missing");
+    }
+    const request = { changes, intake, atomic: false, cause: "restore", traceId, runId, message } as const;
+    const { results } = await spaces.commit(who, space, request);
+    let done = 0;
+    for (const result of results) {
+      if (result.status === "done") done++;
+      else this.#leave(result.path, result.status === "stale" ? "it was changed meanwhile" : result.message);
+    }
+    return done;
+  }
+
+  #leave(path: RelPath, why: string): void {
+    if (++this.#left.count <= NAMED_MAX) this.#left.paths.push({ path: printablePath(path), why });
+  }
+}
+
+function cannotRestore(lost: readonly RelPath[]): SynclineError {
+  const [first] = lost;
+  const many = `the bytes of ${lost.length} files at that point, ${printablePath(first!)} among them,`;
+  return new SynclineError({
+    code: "CHUNK_MISSING",
+    op: "restore",
+    path: first,
+    message: `${many} were dropped by retention; nothing was changed`,
+    hint: "restore a later point, or the paths that are still whole",
+  });
+}
+
+function otherLineage(space: string): SynclineError {
+  return new SynclineError({
+    code: "STALE",
+    op: "restore",
+    message: `the space ${space} is another one than when the job began`,
+    hint: "look at it, and begin a new restore",
+  });
+}
+
+function tooMany(): SynclineError {
+  const message = `a restore of more than ${CHANGES_MAX} paths`;
+  return new SynclineError({ code: "LIMIT", op: "restore", message, hint: "do it directory by directory" });
+}

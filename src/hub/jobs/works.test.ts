@@ -1,0 +1,212 @@
+/** The hub's own jobs, run by the real queue over real stores. */
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { type Principal, systemPrincipal } from "#access/access.ts";
+import { AgentRegistry } from "#hub/agents/registry.ts";
+import { BackupLab, type Stores, TRACE, bytesOf } from "#hub/backup/backup-fixture.ts";
+import type { HubCare } from "#hub/hub-care.ts";
+import { HUB_SCHEDULES } from "#hub/jobs/kinds.ts";
+import { PART_CHANGES } from "#hub/jobs/restore-work.ts";
+import { hubJobs } from "#hub/jobs/works.ts";
+import type { SpaceService } from "#hub/space-service.ts";
+import { CHUNK_GRACE_MS } from "#hub/upkeep.ts";
+import { type Job, isOver } from "#jobs/job.ts";
+import { Jobs } from "#jobs/jobs.ts";
+import { SynclineError } from "#model/error.ts";
+import type { Clock } from "#platform/host.ts";
+
+const WHO = systemPrincipal("test");
+const BY = { id: "system:test", traceId: TRACE };
+const PAST = "1";
+
+let lab: BackupLab;
+let hub: Stores & AsyncDisposable;
+let cursor: string | undefined;
+/** What the wall clock is ahead. */
+let aheadMs: number;
+let stop: AbortController;
+let running: Promise<void>;
+let jobs: Jobs;
+
+beforeEach(async () => {
+  lab = new BackupLab();
+  aheadMs = 0;
+  const { clock } = lab.host;
+  const ahead: Clock = {
+    nowMs: () => clock.nowMs() + aheadMs,
+    monotonicMs: () => clock.monotonicMs(),
+    sleep: (ms, signal) => clock.sleep(ms, signal),
+  };
+  (lab.host as { clock: Clock }).clock = ahead;
+  cursor = undefined;
+  hub = await lab.open();
+  await hub.spaces.createSpace(WHO, "demo");
+  await begin(hub.spaces);
+});
+afterEach(async () => {
+  await end();
+  await hub[Symbol.asyncDispose]();
+  lab[Symbol.dispose]();
+});
+
+async function begin(spaces: SpaceService): Promise<void> {
+  const { meta, chunks, access, db } = hub;
+  const { clock, random } = lab.host;
+  const care: HubCare = {
+    backup: (_by, directory) => lab.backup(hub, { name: directory }),
+    check: () => Promise.reject(new Error("not here")),
+  };
+  const registry = await AgentRegistry.open({ db, clock, random });
+  const listener = { rescan: () => Promise.reject(new Error("not here")), presence: undefined as never };
+  const scrubbed = { read: () => Promise.resolve(cursor), write: async (to: string | undefined) => void (cursor = to) };
+  const parts = { meta, chunks, spaces, audit: access.audit, care, registry, listener, cursor: scrubbed, clock, random };
+  const kinds = hubJobs({ ...parts, log: () => undefined });
+  const userByName = (): Promise<Principal | undefined> => Promise.resolve(undefined);
+  const more = { kinds, schedules: HUB_SCHEDULES, isAlone: true, log: () => undefined, userByName };
+  jobs = await Jobs.open({ db, clock, random, access, audit: access.audit, ...more });
+  stop = new AbortController();
+  running = jobs.run(stop.signal);
+}
+
+async function end(): Promise<void> {
+  stop.abort();
+  await running;
+}
+
+const submit = (kind: string, args: object): Promise<Job> => jobs.submit(WHO, BY, { kind, args });
+
+async function done(kind: string, args: object): Promise<Job> {
+  const { id } = await submit(kind, args);
+  return ended(id);
+}
+
+async function ended(id: number): Promise<Job> {
+  for (;;) {
+    const job = await jobs.job(WHO, id);
+    if (isOver(job.state)) return job;
+    await Bun.sleep(5);
+  }
+}
+
+describe("jobs of a hub", () => {
+  test("[JOB-41] expire, prune and scrub do what upkeep is, and say what they did", async () => {
+    await hub.spaces.updateSpace(WHO, "demo", { settings: { retention: { versions: 0, ageMs: undefined } } });
+    for (let at = 0; at < 5; at++) await lab.put(hub, "demo", { f: bytesOf(100_000, at) });
+    expect(await done("expire", {})).toMatchObject({ state: "done", result: { erasedSpaces: 0, expiredVersions: 4 } });
+    expect(await done("prune", {})).toMatchObject({ state: "done", result: { removedChunks: 0 } });
+    const { storedBytes } = hub.chunks.stats();
+    const scrub = await done("scrub", { bytes: Math.floor(storedBytes / 2) });
+    expect(scrub).toMatchObject({ state: "done", result: { damagedChunks: 0 }, progress: { unit: "bytes" } });
+    expect(cursor).toMatch(/:/);
+    expect(await done("scrub", { fromStart: true })).toMatchObject({ state: "done" });
+    expect(cursor).toBeUndefined();
+    expect((await done("backup", { directory: "copy" })).result).toMatchObject({ packs: expect.any(Number) });
+    expect(lab.has("copy/backup.json")).toBe(true);
+  });
+
+  test("[JOB-42] a prune of more than half of the store fails until a person says how much may go", async () => {
+    await hub.spaces.updateSpace(WHO, "demo", { settings: { retention: { versions: 0, ageMs: undefined } } });
+    for (let at = 0; at < 5; at++) await lab.put(hub, "demo", { f: bytesOf(100_000, at) });
+    await done("expire", {});
+    aheadMs += 2 * CHUNK_GRACE_MS;
+    const refused = await done("prune", {});
+    expect(refused).toMatchObject({ state: "failed", tries: 1, error: { code: "HALT" } });
+    expect(refused.error!.hint).toContain("syncline jobs run prune share=100%");
+    expect((await done("prune", { share: 1 })).result).toMatchObject({ removedChunks: expect.any(Number) });
+    // To say so is a right of its own.
+    const { rules } = { rules: [{ effect: "allow", resource: "job", actions: ["manage", "read"] }] as const };
+    const narrow: Principal = { id: "user:op", kind: "user", name: "op", roles: ["admin"], scopes: rules };
+    const ask = (share: number) => jobs.submit(narrow, BY, { kind: "prune", args: { share } }).then(() => "taken", codeOf);
+    expect([await ask(0.5), await ask(0.51)]).toEqual(["taken", "DENIED"]);
+  });
+
+  test("[JOB-43] a restore in parts gives what a restore at once gives, as one run that can be taken back", async () => {
+    const { spaces } = hub;
+    const before = Object.fromEntries(Array.from({ length: 50 }, (_, at) => [`d${at % 7}/f${at}`, `old ${at}`]));
+    const to = await lab.put(hub, "demo", { ...before, "gone/file": "gone", kind: "a file" });
+    const remove = (path: string, recursive: boolean) => ({ type: "remove", path, expect: { kind: "any" }, recursive }) as const;
+    const changes = [remove("gone", true), remove("d3", true), remove("kind", false)];
+    await spaces.commit(WHO, "demo", { changes, intake: undefined, atomic: true, cause: "edit", traceId: TRACE });
+    await lab.put(hub, "demo", { "d1/f1": "edited", "new/file": "new", "kind/is": "a directory" });
+    const after = await lab.files(hub, "demo");
+    const job = await done("restore", { space: "demo", to: String(to) });
+    expect(job).toMatchObject({ state: "done", result: { to, leftAlone: 0 } });
+    expect(await lab.files(hub, "demo")).toEqual({ ...before, "gone/file": "gone", kind: "a file" });
+    const { runId, changed } = job.result as { runId: string; changed: number };
+    expect((await spaces.journalOfRun(WHO, "demo", runId)).length).toBe(changed);
+    const [record] = await hub.access.audit.page({ action: "space.restore" }, undefined, 1);
+    expect([record!.outcome, record!.resource, JSON.parse(record!.details!)]).toMatchObject(["done", "space:demo", { job: job.id, runId }]);
+    await spaces.undoRun(WHO, "demo", runId, TRACE);
+    expect(await lab.files(hub, "demo")).toEqual(after);
+    expect(await done("restore", { space: "demo", to: "@nowhere" })).toMatchObject({ state: "failed", error: { code: "NOT_FOUND" } });
+    expect(await submit("restore", { space: "demo", to: "yesterday" }).then(() => "taken", codeOf)).toBe("USAGE");
+  });
+
+  test("[JOB-44] a restore goes on after its hub has gone, and leaves alone what was changed after it began", async () => {
+    const count = 2 * PART_CHANGES + 10;
+    const names = Array.from({ length: count }, (_, at) => `f${String(at).padStart(5, "0")}`);
+    const old = Object.fromEntries(names.map((name) => [name, "old"]));
+    const to = await lab.put(hub, "demo", old);
+    await lab.put(hub, "demo", Object.fromEntries(names.map((name) => [name, "new"])));
+    // The hub ends after the first part is durable.
+    await end();
+    let commits = 0;
+    const dying = new Proxy(hub.spaces, {
+      get(target, name) {
+        const value = Reflect.get(target, name) as unknown;
+        if (typeof value !== "function") return value;
+        if (name !== "commit") return value.bind(target);
+        return async (...args: Parameters<SpaceService["commit"]>) => {
+          if (++commits === 2) stop.abort();
+          if (commits >= 2) throw new SynclineError({ code: "INTERRUPTED", op: "commit", message: "the hub ends" });
+          return target.commit(...args);
+        };
+      },
+    });
+    await begin(dying);
+    const { id } = await submit("restore", { space: "demo", to: String(to) });
+    await running;
+    const [restored, untouched] = [names[0]!, names.at(-1)!];
+    expect(await lab.files(hub, "demo")).toMatchObject({ [restored]: "old", [untouched]: "new" });
+    await lab.put(hub, "demo", { [restored]: "edited since", [untouched]: "edited too" });
+    await begin(hub.spaces);
+    const job = await ended(id);
+    expect(job).toMatchObject({ state: "done", tries: 0, result: { changed: count - 1, leftAlone: 2 } });
+    expect(await lab.files(hub, "demo")).toEqual({ ...old, [restored]: "edited since", [untouched]: "edited too" });
+    const { runId, left } = job.result as { runId: string; left: { path: string }[] };
+    expect(left.map(({ path }) => path)).toEqual([restored, untouched]);
+    expect(await hub.spaces.journalOfRun(WHO, "demo", runId)).toHaveLength(count - 1);
+  });
+
+  test("[JOB-45] the hub has schedules of its own, begins with them within minutes, and nobody can remove them", async () => {
+    const own = await jobs.schedules(WHO);
+    expect(own.map(({ name, enabled }) => [name, enabled])).toEqual([["expire", true], ["prune", true], ["scrub", true]]);
+    const nowMs = lab.host.clock.nowMs();
+    for (const { fireMs } of own) expect([fireMs! > nowMs, fireMs! <= nowMs + 6 * 60_000]).toEqual([true, true]);
+    expect(await jobs.removeSchedule(WHO, BY, "prune").then(() => "gone", codeOf)).toBe("USAGE");
+    const { name, ...scrub } = own[2]!;
+    await jobs.putSchedule(WHO, BY, name, { ...scrub, cron: "@daily", enabled: false });
+    await end();
+    await begin(hub.spaces);
+    expect((await jobs.schedule(WHO, "scrub"))).toMatchObject({ cron: "@daily", enabled: false, origin: "hub", submitter: { id: "system:jobs" } });
+    aheadMs += 7 * 60_000;
+    jobs.watch(() => undefined, stop.signal);
+    for (;;) {
+      const made = await jobs.list(WHO, { schedule: "expire" }, undefined, 10);
+      if (made.some(({ state }) => state === "done")) break;
+      await Bun.sleep(20);
+    }
+    expect(await jobs.list(WHO, { schedule: "scrub" }, undefined, 10)).toEqual([]);
+  });
+
+  test("[JOB-43] a point from before the space began empties it", async () => {
+    await lab.put(hub, "demo", { a: "a" });
+    await done("restore", { space: "demo", to: "0" });
+    expect(await lab.files(hub, "demo")).toEqual({});
+    await done("restore", { space: "demo", to: PAST });
+    expect(await lab.files(hub, "demo")).toEqual({ a: "a" });
+  });
+});
+
+function codeOf(error: unknown): string {
+  return error instanceof SynclineError ? error.code : String(error);
+}
