@@ -35,6 +35,7 @@ import type { PackSource } from "#store/packs/pack-source.ts";
 import { openPacks } from "#store/packs/packs.ts";
 import { type RunningAgents, startAgents } from "#cli/hub-agents.ts";
 import { bootstrapTarget, newLinkOf } from "#cli/hub-bootstrap.ts";
+import { type RunningFollowers, followFile, followMetrics, openFollowers } from "#cli/hub-followers.ts";
 import { RunningHubCare } from "#cli/hub-care.ts";
 import { HubSetup } from "#cli/hub-setup.ts";
 import { hubMetrics } from "#cli/hub-metrics.ts";
@@ -132,10 +133,12 @@ export class HubProcess {
       const running = await listenForAgents(options, stores, opened);
       await applyFile(options, stores, running);
       await setup.refresh();
-      const services = apiServices(options, stores, running, setup, closing.signal);
+      const between = await startFollowers(options, stores, running, opened, closing.signal);
+      const services = apiServices(options, stores, running, between, setup, closing.signal);
       const api = new Api(apiRoutes(VERSION), services);
       hubMetrics(services.metrics, stores);
-      startUpkeep(options, stores, opened, closing.signal);
+      followMetrics(services.metrics, between, options.host.clock);
+      startUpkeep(options, stores, between, opened, closing.signal);
       const { server, secure, host } = listen(options, stores.access, api, opened);
       const useIdentity = (identity: Identity): void => {
         running.listener.useIdentity(identity);
@@ -207,6 +210,7 @@ function apiServices(
   { host, log, dataDir }: HubOptions,
   { database, meta, chunks, packs, access, spaces }: Stores,
   { agents, listener }: RunningAgents,
+  { followers, following }: RunningFollowers,
   setup: HubSetup,
   closing: AbortSignal,
 ): ApiServices {
@@ -218,6 +222,9 @@ function apiServices(
     spaces,
     access,
     agents,
+    followers,
+    following,
+    hubId: meta.hubId,
     care: new RunningHubCare({ host, database, chunks, packs, access, hubId: meta.hubId, dataDir }),
     hello: () => listener.hello(),
     clock: host.clock,
@@ -245,8 +252,35 @@ async function faultOf(ask: () => unknown): Promise<string | undefined> {
   }
 }
 
-function startUpkeep({ host, dataDir, log }: HubOptions, stores: Stores, opened: Opened, closing: AbortSignal): void {
+async function startFollowers(
+  { host, dataDir, bootstrap, log }: HubOptions,
+  stores: Stores,
+  _agents: RunningAgents,
+  opened: Opened,
+  closing: AbortSignal,
+): Promise<RunningFollowers> {
+  const { clock, random } = host;
+  const running = await openFollowers({ ...stores, clock, random, dataDir, log }, () => undefined);
+  opened.add(() => running.followers.close());
+  const begun = followFile(bootstrap ?? { follow: [] }, running, { clock, log }, closing);
+  const repairing = running.repair.run(closing);
+  opened.add(async () => {
+    await begun;
+    await repairing;
+  });
+  return running;
+}
+
+function startUpkeep(
+  { host, dataDir, log }: HubOptions,
+  stores: Stores,
+  { repair }: RunningFollowers,
+  opened: Opened,
+  closing: AbortSignal,
+): void {
   const file = join(dataDir, "scrub-cursor");
+  const failed = (error: unknown): void =>
+    log.error("upkeep failed", { error: error instanceof Error ? error.message : String(error) });
   const upkeep = new Upkeep({
     meta: stores.meta,
     chunks: stores.chunks,
@@ -256,8 +290,11 @@ function startUpkeep({ host, dataDir, log }: HubOptions, stores: Stores, opened:
       read: () => Promise.resolve(readPrivateFile(file) || undefined),
       write: (cursor) => Promise.resolve(writePrivateFile(file, cursor ?? "")),
     },
-    onRound: ({ damaged, ...counts }) => log.info("upkeep", { ...counts, damaged: damaged.length }),
-    onError: (error) => log.error("upkeep failed", { error: error instanceof Error ? error.message : String(error) }),
+    onRound: ({ damaged, ...counts }) => {
+      log.info("upkeep", { ...counts, damaged: damaged.length });
+      repair.lost(damaged).catch(failed);
+    },
+    onError: failed,
   });
   const running = upkeep.run(closing);
   opened.add(() => running);

@@ -7,6 +7,7 @@ import { CARE_ROUTES } from "#gateway/api/routes-care.ts";
 import { CONTENT_ROUTES } from "#gateway/api/routes-content.ts";
 import { ENTRY_ROUTES } from "#gateway/api/routes-entries.ts";
 import { EVENT_ROUTES } from "#gateway/api/routes-events.ts";
+import { FOLLOW_ROUTES } from "#gateway/api/routes-follow.ts";
 import { HISTORY_ROUTES } from "#gateway/api/routes-history.ts";
 import { HOST_ROUTES } from "#gateway/api/routes-hosts.ts";
 import { HUB_ROUTES } from "#gateway/api/routes-hub.ts";
@@ -21,6 +22,7 @@ export function apiRoutes(version: string): readonly AnyRoute[] {
     ...CONTENT_ROUTES,
     ...HISTORY_ROUTES,
     ...EVENT_ROUTES,
+    ...FOLLOW_ROUTES,
     ...ACCESS_ROUTES,
     ...HOST_ROUTES,
     ...LINK_ROUTES,
