@@ -97,6 +97,7 @@ export class SpaceEndpoint implements Endpoint {
     const { spaces, who, hubId, host, hash, stageFolder, prefix } = this.#options;
     if (request.writable && this.#options.readOnly) throw readOnlyLink(this.label);
     const space = await spaces.space(who, this.#options.space);
+    if (request.writable && space.follows !== undefined) throw copyLink(this.label, space.name, space.follows.url);
     const seeds = seedsOf(space);
     if (request.seeds.a !== seeds.a || request.seeds.b !== seeds.b) throw wrongSeeds(this.label);
     const view = new LinkView(spaces, who, space.name, prefix);
@@ -404,6 +405,15 @@ function readOnlyLink(label: string): SynclineError {
     op: "open link",
     message: `${label} may only be read`,
     hint: "give the host's role the right to write there, or use a one-way mode from the space",
+  });
+}
+
+function copyLink(label: string, name: string, url: string): SynclineError {
+  return new SynclineError({
+    code: "ROOT_READ_ONLY",
+    op: "open link",
+    message: `${label} is a copy that follows ${url} and takes no changes of its own`,
+    hint: `use a one-way mode from the space, link the directory at ${url}, or promote the copy: syncline space promote ${name}`,
   });
 }
 

@@ -223,6 +223,11 @@ export class Followers {
     return { ...(await running.follower.compareNow(signal)), sequence: space.sequence };
   }
 
+  /** Lets go of old content as the source has, now. Returns of how many versions. */
+  async forget(space: SpaceId, signal: AbortSignal): Promise<number> {
+    return (await this.#running.get(space)?.follower.forget(signal)) ?? 0;
+  }
+
   async #followed(who: Principal, name: string): Promise<Space> {
     const { access, spaces } = this.#options;
     access.require(who, "manage", { type: "space", space: name, path: "" });
