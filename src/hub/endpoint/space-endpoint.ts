@@ -8,6 +8,7 @@ import { ContentFiles, statOf } from "#hub/endpoint/content-files.ts";
 import { LinkView } from "#hub/endpoint/link-view.ts";
 import { SpaceApplication } from "#hub/endpoint/space-application.ts";
 import { SpaceRules } from "#hub/endpoint/space-rules.ts";
+import type { ViewDigests } from "#hub/endpoint/view-digest.ts";
 import { observeAll, observeSince, type OnBatch } from "#hub/endpoint/space-scan.ts";
 import { SpaceStage } from "#hub/endpoint/space-stage.ts";
 import { seedsOf } from "#hub/hub-spaces.ts";
@@ -55,6 +56,8 @@ export type SpaceEndpointOptions = {
   readonly stageFolder: string;
   /** Text to a short hex digest. */
   readonly hash: (text: string) => string;
+  /** Of what links see; undefined where nobody compares. */
+  readonly digests?: ViewDigests | undefined;
 };
 
 /**
@@ -184,6 +187,23 @@ export class SpaceEndpoint implements Endpoint {
     view.spaces.watch(view.space, onDirty, signal);
     if (signal.aborted) return Promise.resolve();
     return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+  }
+
+  /**
+   * The digest (wire/link-digest.ts) of what the link sees at a sequence; undefined where that has changed since, is
+   * changing, or cannot be known.
+   */
+  async digestSince(sequence: number): Promise<string | undefined> {
+    const now = this.#opened;
+    const { digests, hash } = this.#options;
+    if (now === undefined || digests === undefined) return undefined;
+    const { view, request } = now;
+    const space = await view.spaces.space(view.who, view.space);
+    const since = await view.spaces.changedSince(view.who, view.space, view.prefix, sequence, 1);
+    if (sequence > space.sequence || since.length > 0) return undefined;
+    const filter = hash(filterText(request.ignore, request.include, request.preserve));
+    const key = `${space.lineage} ${filter} ${view.prefix}`;
+    return digests.at(key, view, new IgnoreRules(request.ignore, request.include), space.sequence);
   }
 
   // ---------------------------------------------------------------- content
