@@ -486,4 +486,28 @@ describe("hub and agents", () => {
     expect(text(hub.dir, "seen")!.split("\n")[0]).toBe(JSON.stringify({ action: "create", path: "f" }));
     await settled("web2");
   });
+
+  test("[DIGEST-4] a link whose digest is another one than its space's is shown diverged, however well it says it is", async () => {
+    const { a, b, agents } = await pair();
+    for (const name of ["f", "g"]) writeFileSync(join(a, name), name);
+    await until("all is everywhere", () => same(a, b) && text(b, "g") === "g");
+    const linkOf = (name: string) => hub.agents.host(ADMIN, name).links[0]!;
+    const digestOf = (name: string): string | undefined => {
+      const { id } = linkOf(name).link;
+      return hub.listener.digests.at(name, id, linkOf(name).state?.sequence ?? -1);
+    };
+    await agents[1]!.stop();
+    await until("web1 and its space were compared", () => digestOf("web1") !== undefined && linkOf("web1").status === "healthy");
+    expect(linkOf("web1").state!.digest).toBe(digestOf("web1")!);
+    await agents[0]!.stop();
+    // A row is lost at the hub, which no sequence tells of.
+    const { id } = await hub.spaces.space(ADMIN, "demo");
+    await hub.database.run("DELETE FROM versions WHERE space_id = ? AND path = ?", [id, Buffer.from("f")]);
+    await hub.stop();
+    await hub.start();
+    hub.agent("web2", [linkTo(b, "demo")]);
+    await until("it is found", () => linkOf("web2").status === "diverged");
+    expect(linkOf("web2").state).toMatchObject({ phase: "watching", conflicts: 0, problems: 0 });
+    expect(hub.log.some((one) => one.includes("a link holds something else than its space"))).toBe(true);
+  });
 });

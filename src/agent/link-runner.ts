@@ -16,6 +16,7 @@ import type { HeldPlan, LinkState } from "#hub/agents/control.ts";
 import type { AssignedLink } from "#hub/agents/link.ts";
 import { heldPlan } from "#agent/held-plan.ts";
 import { HookedEndpoint, type Hooks } from "#agent/hooks.ts";
+import { type DigestSource, LinkDigestKeeper } from "#agent/link-digest.ts";
 import { LinkWatch } from "#agent/link-watch.ts";
 import { forgetIfRestored, keepStamping } from "#agent/root-stamp.ts";
 import { isOpen } from "#agent/schedule.ts";
@@ -66,11 +67,15 @@ export class LinkRunner {
   readonly #rescans: PromiseWithResolvers<string | undefined>[] = [];
   /** While a session runs. */
   #makeDurable: (() => void) | undefined;
+  /** The same. */
+  #atWork: Omit<DigestSource, "sequence"> | undefined;
+  readonly #digest: LinkDigestKeeper;
 
   constructor(link: AssignedLink, context: LinkContext) {
     this.id = link.id;
     this.#link = link;
     this.#context = context;
+    this.#digest = new LinkDigestKeeper(context.host.clock, context.onChange);
     this.#done = this.#supervise();
   }
 
@@ -81,7 +86,10 @@ export class LinkRunner {
   /** What heartbeats say. What the session has consumed is made durable first, so that the hub may rely on it. */
   report(): LinkState {
     this.#makeDurable?.();
-    return this.#watch.state(this.id, this.#link.generation, this.#context.host.clock.monotonicMs());
+    const { sequence, isAtRest } = this.#watch;
+    if (isAtRest && this.#atWork !== undefined) this.#digest.rest({ ...this.#atWork, sequence });
+    const now = this.#context.host.clock.monotonicMs();
+    return this.#watch.state(this.id, this.#link.generation, now, this.#digest.at(sequence));
   }
 
   /** The plan that is held now. */
@@ -217,6 +225,8 @@ export class LinkRunner {
       stamping = keepStamping(stamp, ended);
       this.#watch.stored = null;
       this.#makeDurable = () => this.#storeMark(store, sessionId, spaceSide);
+      this.#digest.changed();
+      this.#atWork = { store, signal: ended };
       await runSession({
         sessionId,
         alpha: isHostAlpha ? local : remote,
@@ -232,6 +242,7 @@ export class LinkRunner {
     } finally {
       window.abort();
       await Promise.all([closing, stamping]);
+      this.#atWork = undefined;
       this.#makeDurable?.();
       this.#makeDurable = undefined;
       store.close();
@@ -306,6 +317,7 @@ export class LinkRunner {
     if (isLookedAt) this.#rescanned(undefined);
     if (event.type === "cycle") {
       const { result, changes } = event.summary;
+      if (changes > 0) this.#digest.changed();
       if (result !== "held") this.#approved = undefined;
       this.#watch.sequence = savedMark(store, spaceSide)?.seq ?? 0;
       if (changes > 0) log("changes carried over", { link: this.id, ...cycleFields(event.summary) });

@@ -78,7 +78,14 @@ export class LinkWatch {
     this.#syncedMono = now;
   }
 
-  state(id: string, generation: number, now: number): LinkState {
+  /** Both sides agree on everything that is known of them. */
+  get isAtRest(): boolean {
+    const isDone = this.phase === "watching" && this.#syncedMono !== undefined && this.#busySince === undefined;
+    return isDone && this.#conflicts === 0 && this.#problems === 0;
+  }
+
+  /** @param digest of what is agreed at its sequence, where it is known */
+  state(id: string, generation: number, now: number, digest: string | null): LinkState {
     return {
       id,
       generation,
@@ -92,7 +99,7 @@ export class LinkWatch {
       problems: this.#problems,
       changes: this.#changes,
       syncedAgoMs: this.#syncedMono === undefined ? null : Math.max(0, Math.round(now - this.#syncedMono)),
-      digest: null,
+      digest: this.isAtRest ? digest : null,
       holdHash: this.#holdHash ?? null,
       error: this.#trouble ?? this.#degraded ?? null,
     };

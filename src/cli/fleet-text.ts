@@ -101,6 +101,9 @@ function stateLines({ link, host, status, lagMs, heardAgoMs, state }: LinkStateJ
     lines.push(`    ${paint.red(plural(state.conflicts, "conflict"))}: both sides changed the same path`);
   }
   if (state.problems > 0) lines.push(`    ${paint.red(plural(state.problems, "problem"))}: the agent's log on ${host} names the paths`);
+  if (status === "diverged" && state.conflicts === 0 && state.problems === 0) {
+    lines.push(`    ${paint.red("what it holds is not what the space holds")}, though neither has changed: syncline hub check`);
+  }
   if (state.holdHash !== null) {
     lines.push(`    ${paint.red("held")}: a plan waits for a person`, `    syncline approve ${link.id} ${host} ${state.holdHash}`);
   }

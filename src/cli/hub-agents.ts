@@ -10,6 +10,7 @@ import type { DeclaredLink } from "#hub/agents/link.ts";
 import { AgentListener } from "#hub/agents/listener.ts";
 import type { AgentRegistry, Link } from "#hub/agents/registry.ts";
 import { SpaceEndpoint } from "#hub/endpoint/space-endpoint.ts";
+import { ViewDigests } from "#hub/endpoint/view-digest.ts";
 import type { HubSpaces } from "#hub/hub-spaces.ts";
 import type { Host } from "#platform/host.ts";
 import type { Identity } from "#platform/net/tls-socket.ts";
@@ -54,9 +55,10 @@ function startListener(parts: HubAgentsParts): AgentListener {
   const { access, spaces, registry, host, identity, listen, hubId, log, config, dataDir } = parts;
   const stageFolder = join(dataDir, "stage");
   mkdirSync(stageFolder, { recursive: true, mode: 0o700 });
+  const digests = new ViewDigests();
   const openSpace = (who: Principal, { space, prefix }: Link, readOnly: boolean): SpaceEndpoint => {
     const label = prefix === "" ? space : `${space}:${prefix}`;
-    return new SpaceEndpoint({ spaces, who, readOnly, host, space, prefix, hubId, label, stageFolder, hash });
+    return new SpaceEndpoint({ spaces, who, readOnly, host, space, prefix, hubId, label, stageFolder, hash, digests });
   };
   return new AgentListener({
     listen,

@@ -20,7 +20,6 @@ import { AgentRegistry } from "#hub/agents/registry.ts";
 import { HubSpaces } from "#hub/hub-spaces.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
-import type { Jobs } from "#jobs/jobs.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Host } from "#platform/host.ts";
 import { type HttpServer, serveHttp } from "#platform/net/http-server.ts";
@@ -34,6 +33,7 @@ import type { PackSource } from "#store/packs/pack-source.ts";
 import { openPacks } from "#store/packs/packs.ts";
 import { type RunningAgents, startAgents } from "#cli/hub-agents.ts";
 import { bootstrapTarget, newLinkOf } from "#cli/hub-bootstrap.ts";
+import { type RunningFollowers, followFile, followMetrics, openFollowers } from "#cli/hub-followers.ts";
 import { RunningHubCare } from "#cli/hub-care.ts";
 import { HubSetup } from "#cli/hub-setup.ts";
 import { openJobs } from "#cli/hub-jobs.ts";
@@ -141,7 +141,9 @@ export class HubProcess {
       await startConfiguration(options, stores, running, reload);
       await setup.refresh();
       const care = runningCare(options, stores);
-      const jobs = await openJobs({ ...options, ...stores, ...running, care });
+      const between = await startFollowers(options, stores, opened, closing.signal);
+      const onDamaged = between.repair.lost.bind(between.repair);
+      const jobs = await openJobs({ ...options, ...stores, ...running, care, onDamaged });
       let url = "";
       const own = {
         closing: closing.signal,
@@ -149,9 +151,10 @@ export class HubProcess {
         publicUrl: () => reload.config.publicUrl ?? url,
         requestsMax: () => Number(reload.config.requestsMax ?? REQUESTS_MAX_FALLBACK),
       };
-      const services = apiServices(options, stores, running, { setup, care, jobs: jobs.jobs, ...own });
+      const services = apiServices(options, stores, running, between, { setup, care, jobs: jobs.jobs, ...own });
       const api = new Api(apiRoutes(VERSION), services);
       hubMetrics(services.metrics, { ...stores, configuration: reload });
+      followMetrics(services.metrics, between, options.host.clock);
       jobs.count(services.metrics);
       const jobsRunning = jobs.jobs.run(closing.signal);
       opened.add(() => jobsRunning);
@@ -256,8 +259,9 @@ function runningCare({ host, dataDir }: HubOptions, stores: Stores): RunningHubC
 
 function apiServices(
   { host, log }: HubOptions,
-  { database, chunks, access, spaces }: Stores,
+  { database, meta, chunks, access, spaces }: Stores,
   { agents, listener }: RunningAgents,
+  { followers, following }: RunningFollowers,
   { setup, ...own }: { setup: HubSetup } & Pick<
     ApiServices,
     "care" | "jobs" | "closing" | "configuration" | "publicUrl" | "requestsMax"
@@ -271,6 +275,9 @@ function apiServices(
     spaces,
     access,
     agents,
+    followers,
+    following,
+    hubId: meta.hubId,
     hello: () => listener.hello(),
     clock: host.clock,
     random: host.random,
@@ -295,6 +302,24 @@ async function faultOf(ask: () => unknown): Promise<string | undefined> {
   } catch (error) {
     return error instanceof SynclineError ? error.message : "it does not answer";
   }
+}
+
+async function startFollowers(
+  { host, dataDir, bootstrap, log }: HubOptions,
+  stores: Stores,
+  opened: Opened,
+  closing: AbortSignal,
+): Promise<RunningFollowers> {
+  const { clock, random } = host;
+  const running = await openFollowers({ ...stores, clock, random, dataDir, log }, () => undefined);
+  opened.add(() => running.followers.close());
+  const begun = followFile(bootstrap ?? { follow: [] }, running, { clock, log }, closing);
+  const repairing = running.repair.run(closing);
+  opened.add(async () => {
+    await begun;
+    await repairing;
+  });
+  return running;
 }
 
 type Listening = { readonly server: HttpServer; readonly secure: boolean; readonly host: string };

@@ -156,7 +156,11 @@ export const OPTIONS = {
   manifest: { type: "text", value: "FILE", complete: "file", help: "check DIR against a sha256sum manifest" },
   write: { type: "flag", lineOnly: true, help: "write the manifest instead of checking it" },
   repair: { type: "flag", lineOnly: true, help: "put the right bytes where the sides differ" },
-  from: { type: "choice", choices: ["alpha", "beta"], fallback: "alpha", help: "the side that is right" },
+  from: {
+    type: "text",
+    value: "SIDE|URL",
+    help: "the side that is right, alpha (when nothing is said) or beta; of a space that follows: the hub that has it",
+  },
   keep: {
     type: "choice",
     choices: ["alpha", "beta", "copy", "newer"],
@@ -198,6 +202,9 @@ export const OPTIONS = {
   deep: { type: "flag", lineOnly: true, help: "read every chunk, and not only whether it is there" },
   ...JOB_OPTIONS,
   quota: { type: "text", value: "SIZE", lineOnly: true, help: "bytes that the files of the space may take (10GiB)" },
+  "source-space": { type: "text", value: "NAME", lineOnly: true, help: "the name of the space there", fallback: "the same" },
+  "source-token-file": { type: "text", value: "FILE", complete: "file", help: "token of a user there who may read all of the space" },
+  "source-ca": { type: "text", value: "FILE", complete: "file", help: "certificate of the authority of that hub (PEM)" },
   yes: { type: "flag", short: "y", lineOnly: true, help: "do not ask" },
   host: { type: "text", value: "HOST", lineOnly: true, help: "the host that gets the link" },
   label: { type: "list", value: "LABEL", lineOnly: true, help: "like role=web: hosts that have it, or are to have it" },
@@ -420,12 +427,28 @@ export const COMMANDS = {
   },
   space: {
     summary: "list, make, change and remove spaces of a hub",
-    operands: "list | show NAME | create NAME | rename NAME NEW | quota NAME | delete NAME | undelete NAME",
+    operands:
+      "list | show NAME | create NAME | rename NAME NEW | quota NAME | delete NAME | undelete NAME | digest NAME | " +
+      "follow NAME | follows | compare NAME | unfollow NAME | promote NAME",
     min: 1,
     max: 3,
-    words: ["list", "show", "create", "rename", "quota", "delete", "undelete"],
-    options: ["quota", ...CLIENT],
-    examples: ["syncline space create site --quota 10GiB --token-file token"],
+    words: [
+      "list", "show", "create", "rename", "quota", "delete", "undelete",
+      "digest", "follow", "follows", "compare", "unfollow", "promote",
+    ],
+    options: ["quota", "at", "from", "source-space", "source-token-file", "source-ca", ...CLIENT],
+    details: [
+      "follow makes NAME a copy of a space of another hub, with its whole history; the copy takes no changes. A space " +
+        "that has lived the same life goes on from where it is, and what it alone has is kept in a space beside it. " +
+        "follows shows all copies and how they are; compare asks the source now, by digests. Exit 1: one is not well.",
+      "promote makes a copy the space that is written to, where its source is lost, and says what of it is missing. " +
+        "unfollow only ends the asking.",
+    ],
+    examples: [
+      "syncline space create site --quota 10GiB --token-file token",
+      "syncline space follow site --from https://hub1:7830 --source-token-file hub1-token --source-ca hub1-ca.pem",
+      "syncline space promote site",
+    ],
   },
   ls: {
     summary: "list what is in a space, now or at a point",

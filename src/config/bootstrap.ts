@@ -61,6 +61,19 @@ const schema = z
     links: many(
       z.looseObject({ host: name.optional(), label: name.optional(), root: z.string().min(1), space: name }),
     ),
+    follow: many(
+      z
+        .strictObject({
+          space: name,
+          from: z.string().regex(/^https?:\/\/[^/\s]+\/?$/, "the address of a hub, like https://hub.example.com:7830"),
+          as: name.optional(),
+          token: secret.optional(),
+          tokenFile: z.string().min(1).optional(),
+          ca: z.string().min(1).max(65_536).optional(),
+          caFile: z.string().min(1).optional(),
+        })
+        .refine(({ token, tokenFile }) => (token === undefined) !== (tokenFile === undefined), "either token or tokenFile"),
+    ),
   })
   .nullable()
   .transform((file) => file ?? EMPTY);
@@ -75,10 +88,12 @@ const EMPTY = {
   sshKeys: [],
   joinTokens: [],
   links: [],
+  follow: [],
 };
 
 export type Bootstrap = z.infer<typeof schema>;
-export type BootstrapKind = keyof Bootstrap;
+/** Of things of this hub alone. What follows another hub is begun when that one answers. */
+export type BootstrapKind = Exclude<keyof Bootstrap, "follow">;
 
 /** @throws {SynclineError} USAGE with file, line, column and key of everything that is wrong */
 export function readBootstrap(text: string, file: string): Bootstrap {

@@ -2,6 +2,7 @@
 import type { Access, Action, Principal } from "#access/access.ts";
 import type { Actor, AuditEvent } from "#access/audit.ts";
 import { CommitQueue } from "#hub/commit-queue.ts";
+import { followedSpace } from "#hub/meta/commit.ts";
 import { HeldManifests, StoreIntake, StoredContent } from "#hub/content.ts";
 import type { Commit, CommitOutcome, ListRequest, MetaStore, WithIt } from "#hub/meta/meta-store.ts";
 import { changesFor, type Difference, differences } from "#hub/restore.ts";
@@ -15,6 +16,7 @@ import type {
 } from "#hub/space-service.ts";
 import {
   type ChangeResult,
+  type FollowedSource,
   type JournalRecord,
   type Origin,
   type Point,
@@ -72,6 +74,7 @@ export class HubSpaces implements SpaceService {
   readonly #spaces = new Map<string, Space>();
   #managing: Promise<unknown> = Promise.resolve();
   readonly #manifests = new HeldManifests();
+  readonly #follows = new Map<SpaceId, FollowedSource>();
 
   private constructor(options: HubSpacesOptions) {
     this.#options = options;
@@ -97,10 +100,9 @@ export class HubSpaces implements SpaceService {
     requireName(name);
     const { meta, clock, random } = this.#options;
     const all = { ...SETTINGS_DEFAULT, ...settings };
-    const lineage = Buffer.from(random.bytes(16)).toString("hex");
     const noting = this.#noting(who, { action: "space.create", resource: spaceResource(name), details: settings });
     return this.#inTurn(async () => {
-      const space = await meta.createSpace(name, all, random.bytes(16), lineage, clock.nowMs(), noting);
+      const space = await meta.createSpace(name, all, random.bytes(16), this.newLineage(), clock.nowMs(), noting);
       this.#spaces.set(name, space);
       return space;
     });
@@ -113,11 +115,68 @@ export class HubSpaces implements SpaceService {
     return turn;
   }
 
+  // ---------------------------------------------------------------- spaces that follow another hub
+
+  newLineage(): string {
+    return Buffer.from(this.#options.random.bytes(16)).toString("hex");
+  }
+
+  /** A space with the seeds of another, and its lineage unless it lives one of its own; `withIt` may say whom it follows. */
+  async adoptSpace(
+    who: Principal,
+    name: string,
+    { settings, seeds, lineage }: Pick<Space, "settings" | "seeds"> & { readonly lineage: string | undefined },
+    withIt: WithIt,
+  ): Promise<Space> {
+    requireName(name);
+    return this.#inTurn(async () => {
+      const noting = this.#noting(who, { action: "space.create", resource: spaceResource(name) });
+      const both: WithIt = async (sql) => {
+        await withIt(sql);
+        await noting(sql);
+      };
+      const { meta, clock } = this.#options;
+      const space = await meta.createSpace(name, settings, seeds, lineage ?? this.newLineage(), clock.nowMs(), both);
+      this.#spaces.set(name, space);
+      return space;
+    });
+  }
+
+  /** Whom it follows from now on; undefined: nobody. What is at rest has to say so already. */
+  setFollowed(id: SpaceId, from: FollowedSource | undefined): void {
+    if (from === undefined) this.#follows.delete(id);
+    else this.#follows.set(id, from);
+  }
+
+  /** Something else than a call of this service has changed the space: its settings, or its entries. */
+  async changedOutside(id: SpaceId, before?: number): Promise<void> {
+    await this.#inTurn(async () => {
+      const space = await this.#options.meta.space(id);
+      if (space === undefined || this.#spaces.get(space.name)?.id !== id) return;
+      this.#spaces.set(space.name, space);
+      if (before !== undefined && before < space.sequence) {
+        this.#watchers.tell({ space: space.name, before, after: space.sequence });
+      }
+    });
+  }
+
+  #requireOwn(name: string, { id }: Space): void {
+    const from = this.#follows.get(id);
+    if (from !== undefined) throw followedSpace(name, from);
+  }
+
+  #shown(space: Space): Space {
+    const follows = this.#follows.get(space.id);
+    return follows === undefined ? space : { ...space, follows };
+  }
+
+  // ----------------------------------------------------------------
+
   async spaces(who: Principal): Promise<Space[]> {
     const shown: Space[] = [];
     for (const { id, deletedMs } of this.#spaces.values()) {
       const space = deletedMs === undefined ? await this.#options.meta.space(id) : undefined;
-      if (space !== undefined && this.#seesAny(who, space.name)) shown.push(space);
+      if (space !== undefined && this.#seesAny(who, space.name)) shown.push(this.#shown(space));
     }
     return shown.sort((a, b) => (a.name < b.name ? -1 : 1));
   }
@@ -126,7 +185,7 @@ export class HubSpaces implements SpaceService {
     const known = this.#known(who, name);
     const space = await this.#options.meta.space(known.id);
     if (space === undefined) throw unknownSpace(name);
-    return space;
+    return this.#shown(space);
   }
 
   async updateSpace(
@@ -142,6 +201,7 @@ export class HubSpaces implements SpaceService {
     const noting = this.#noting(who, { action: "space.update", resource: spaceResource(name), details: change });
     return this.#inTurn(async () => {
       const { id, settings } = this.#known(who, name);
+      if (change.settings !== undefined) this.#requireOwn(name, this.#known(who, name));
       const whole = {
         ...(change.name === undefined ? {} : { name: change.name }),
         ...(change.settings === undefined ? {} : { settings: { ...settings, ...change.settings } }),
@@ -159,6 +219,7 @@ export class HubSpaces implements SpaceService {
     const noting = this.#noting(who, { action: "space.delete", resource: spaceResource(name) });
     await this.#inTurn(async () => {
       const { id } = this.#known(who, name);
+      if (this.#follows.has(id)) throw stillFollows(name);
       this.#spaces.set(name, await meta.updateSpace(id, { deletedMs: clock.nowMs() }, noting));
     });
   }
@@ -252,7 +313,10 @@ export class HubSpaces implements SpaceService {
     const { chunks, meta, access, sha256 } = this.#options;
     // What a commit may do is asked of each change; but who may write nothing must not fill the disk.
     if (!access.reaches(who, "write", name, "")) this.#require(who, "write", name, "");
-    const tools = { seeds: seedsOf(this.#known(who, name)), sha256 };
+    const space = this.#known(who, name);
+    // It would be refused in the end.
+    this.#requireOwn(name, space);
+    const tools = { seeds: seedsOf(space), sha256 };
     return new StoreIntake(chunks, tools, this.#manifests, (id) => meta.manifest(id));
   }
 
@@ -391,6 +455,7 @@ export class HubSpaces implements SpaceService {
       });
     }
     const space = await this.space(who, name);
+    this.#requireOwn(name, space);
     const { meta, clock } = this.#options;
     const timeMs = clock.nowMs();
     const sequence = at === undefined ? space.sequence : await this.#sequenceOf(space, at);
@@ -420,7 +485,9 @@ export class HubSpaces implements SpaceService {
   async deleteRestorePoint(who: Principal, name: string, point: string): Promise<void> {
     this.#require(who, "manage", name, "");
     const event = { action: "restore-point.delete", resource: spaceResource(name), details: { name: point } };
-    const { id } = this.#known(who, name);
+    const known = this.#known(who, name);
+    this.#requireOwn(name, known);
+    const { id } = known;
     const done = await this.#options.meta.deleteRestorePoint(id, point, this.#noting(who, event));
     if (!done) {
       const message = `the space "${name}" has no restore point "${printablePath(point.slice(0, 100))}"`;
@@ -551,6 +618,15 @@ export function unknownSpace(name: string): SynclineError {
     op: "find space",
     message: `there is no space "${printablePath(name.slice(0, 100))}", or you may see nothing of it`,
     hint: "syncline space list shows those you may see",
+  });
+}
+
+function stillFollows(name: string): SynclineError {
+  return new SynclineError({
+    code: "DENIED",
+    op: "delete space",
+    message: `the space "${name}" is a copy that follows another hub`,
+    hint: `end that first: syncline space promote ${name}; then remove it`,
   });
 }
 

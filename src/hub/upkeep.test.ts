@@ -31,7 +31,7 @@ const expire = () => expireOld({ meta: hub.meta, audit: hub.access.audit, clock 
 const prune = (share = 1) => pruneChunks({ meta: hub.meta, chunks: hub.chunks, clock }, share, never);
 const scrub = (bytes: number) => {
   const kept = { read: () => Promise.resolve(cursor), write: async (to: string | undefined) => void (cursor = to) };
-  return scrubChunks({ chunks: hub.chunks, cursor: kept }, bytes, NOTHING, goOn, never);
+  return scrubChunks({ chunks: hub.chunks, cursor: kept, onDamaged: goOn }, bytes, NOTHING, goOn, never);
 };
 
 async function round() {

@@ -103,7 +103,12 @@ export type ScrubCursor = { read(): Promise<string | undefined>; write(cursor: s
 
 export type Scrubbed = { readonly checkedBytes: number; readonly damagedChunks: number };
 
-export type ScrubParts = { readonly chunks: ChunkStore; readonly cursor: ScrubCursor };
+export type ScrubParts = {
+  readonly chunks: ChunkStore;
+  readonly cursor: ScrubCursor;
+  /** What a slice found damaged, to be repaired. */
+  readonly onDamaged: (ids: readonly ChunkId[]) => Promise<void>;
+};
 
 /**
  * Reads on where the last one ended, until so many bytes were read or the end of the store is reached.
@@ -111,7 +116,7 @@ export type ScrubParts = { readonly chunks: ChunkStore; readonly cursor: ScrubCu
  * @param onSlice between two slices; what it throws ends the work there
  */
 export async function scrubChunks(
-  { chunks, cursor }: ScrubParts,
+  { chunks, cursor, onDamaged }: ScrubParts,
   bytesMax: number,
   from: Scrubbed,
   onSlice: (scrubbed: Scrubbed, isEnd: boolean) => Promise<void>,
@@ -122,6 +127,7 @@ export async function scrubChunks(
   while (scrubbed.checkedBytes < bytesMax) {
     const slice = Math.min(SCRUB_SLICE_BYTES, bytesMax - scrubbed.checkedBytes);
     const { cursor: next, checkedBytes, damaged } = await chunks.scrub(at, slice, signal);
+    if (damaged.length > 0) await onDamaged(damaged);
     await cursor.write(next);
     scrubbed = {
       checkedBytes: scrubbed.checkedBytes + checkedBytes,

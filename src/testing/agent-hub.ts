@@ -13,6 +13,7 @@ import { LINK_SETTINGS, type LinkSettings } from "#hub/agents/link.ts";
 import { AgentListener } from "#hub/agents/listener.ts";
 import { AgentRegistry } from "#hub/agents/registry.ts";
 import { makeBackup } from "#hub/backup/make-backup.ts";
+import { ViewDigests } from "#hub/endpoint/view-digest.ts";
 import { SpaceEndpoint } from "#hub/endpoint/space-endpoint.ts";
 import { HubSpaces } from "#hub/hub-spaces.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
@@ -90,6 +91,10 @@ export class AgentHub implements AsyncDisposable {
     return this.#now.listener;
   }
 
+  get database(): Database {
+    return this.#now.db;
+  }
+
   get port(): number {
     return this.#port;
   }
@@ -110,6 +115,7 @@ export class AgentHub implements AsyncDisposable {
     const { store: chunks, source: packs } = await openPacks(host, join(folder, "chunks"));
     const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, sha256 });
     const { identity } = access.authority.serverIdentity([HUB_TLS_NAME, "localhost", "127.0.0.1"]);
+    const digests = new ViewDigests();
     const listener = new AgentListener({
       listen: { host: "127.0.0.1", port: this.#port },
       identity,
@@ -127,7 +133,7 @@ export class AgentHub implements AsyncDisposable {
       openSpace: (who, link, readOnly) =>
         new SpaceEndpoint({
           spaces, who, readOnly, host, space: link.space, prefix: link.prefix, hubId: meta.hubId,
-          label: `${link.space}/${link.prefix}`, stageFolder: join(folder, "stage"), hash: (text) => hashOf(text, 32),
+          label: `${link.space}/${link.prefix}`, stageFolder: join(folder, "stage"), hash: (text) => hashOf(text, 32), digests,
         }),
       onAccessChange: (changed, signal) => access.onChange(changed, signal),
       host,

@@ -37,6 +37,10 @@ const BODIES: Record<string, (path: string) => unknown> = {
   "schedule.put": () => ({ kind: "scrub", args: { bytes: 1 }, cron: "@yearly" }),
   "hub.backup": () => ({ directory: "/no-such-directory/backup" }),
   "hub.check": () => ({}),
+  "follow.history": (path) => ({ path: `${path}/a`, after: 0, until: 1 }),
+  "follow.dropped": () => ({ sequences: [1] }),
+  "follow.chunks": () => ({ wanted: [] }),
+  "follow.begin": () => ({ url: "http://127.0.0.1:9", token: "one" }),
   "hub.setup": () => ({ token: "wrong", user: "eve", password: "long enough" }),
 };
 
@@ -49,6 +53,7 @@ const WRITES = new Set(["content.put", "content.delete", "entry.mkdir", "entry.m
 /** What these ask for is not what a token of an administrator is. */
 const REFUSED_TO_ALL: Record<string, readonly number[]> = {
   "hub.setup": [401],
+  "follow.begin": [502],
   "session.open": [401, 429],
   "user.changePassword": [401, 429],
   "session.close": [400],

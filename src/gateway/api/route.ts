@@ -8,6 +8,8 @@ import type { Actor } from "#access/audit.ts";
 import type { HubAccess } from "#access/hub-access.ts";
 import type { HubHello } from "#hub/agents/hello.ts";
 import type { HubAgents } from "#hub/agents/hub-agents.ts";
+import type { Followers } from "#hub/followers/followers.ts";
+import type { Following } from "#hub/followers/following.ts";
 import type { HubCare } from "#hub/hub-care.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { Jobs } from "#jobs/jobs.ts";
@@ -34,6 +36,11 @@ export type ApiServices = {
   readonly access: HubAccess;
   /** Hosts, links and holds. */
   readonly agents: HubAgents;
+  /** What this hub tells those who follow its spaces; its own that follow others. */
+  readonly following: Following;
+  readonly followers: Followers;
+  /** This hub's name in version vectors. */
+  readonly hubId: string;
   /** Backup and check. */
   readonly care: HubCare;
   readonly jobs: Jobs;

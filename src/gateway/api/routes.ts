@@ -9,6 +9,7 @@ import { CONFIG_ROUTES } from "#gateway/api/routes-config.ts";
 import { CONTENT_ROUTES } from "#gateway/api/routes-content.ts";
 import { ENTRY_ROUTES } from "#gateway/api/routes-entries.ts";
 import { EVENT_ROUTES } from "#gateway/api/routes-events.ts";
+import { FOLLOW_ROUTES } from "#gateway/api/routes-follow.ts";
 import { HISTORY_ROUTES } from "#gateway/api/routes-history.ts";
 import { HOST_ROUTES } from "#gateway/api/routes-hosts.ts";
 import { HUB_ROUTES } from "#gateway/api/routes-hub.ts";
@@ -28,6 +29,7 @@ export function apiRoutes(version: string): readonly AnyRoute[] {
     ...CONTENT_ROUTES,
     ...HISTORY_ROUTES,
     ...EVENT_ROUTES,
+    ...FOLLOW_ROUTES,
     ...ACCESS_ROUTES,
     ...ROLE_ROUTES,
     ...SESSION_ROUTES,

@@ -6,8 +6,10 @@ import type * as z from "zod";
 import { type ErrorCode, SynclineError } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
 import type { LinkSettings } from "#hub/agents/link.ts";
+import type { DigestJson } from "#gateway/api/follow-shapes.ts";
 import type { ProblemJson } from "#gateway/api/problem.ts";
 import type { TokenJson } from "#gateway/api/routes-access.ts";
+import type { ComparisonJson, FollowBegunJson, FollowJson, PromotedJson } from "#gateway/api/routes-follow.ts";
 import type { JoinTokenJson } from "#gateway/api/routes-hosts.ts";
 import type { ExplanationJson, JobJson, ScheduleJson } from "#gateway/api/routes-jobs.ts";
 import type { AgentJson, HoldJson, LinkJson, LinkStateJson } from "#gateway/api/routes-links.ts";
@@ -118,6 +120,33 @@ export class HubClient {
 
   undeleteSpace(name: string): Promise<SpaceJson> {
     return this.call(`${spaceUrl(name)}/undelete`, { method: "POST" });
+  }
+
+  // Spaces that follow another hub
+
+  async follows(): Promise<FollowJson[]> {
+    return (await this.call<{ follows: FollowJson[] }>("/v1/follows")).follows;
+  }
+
+  follow(name: string, from: { url: string; space?: string | undefined; token: string; ca?: string | undefined }) {
+    return this.call<FollowBegunJson>(`${spaceUrl(name)}/source`, { method: "POST", body: from });
+  }
+
+  async unfollow(name: string): Promise<void> {
+    await this.#ask(`${spaceUrl(name)}/source`, { method: "DELETE" });
+  }
+
+  promote(name: string): Promise<PromotedJson> {
+    return this.call(`${spaceUrl(name)}/promote`, { method: "POST" });
+  }
+
+  compare(name: string): Promise<ComparisonJson> {
+    return this.call(`${spaceUrl(name)}/compare`, { method: "POST" });
+  }
+
+  /** @param at a sequence; undefined: now */
+  digest(name: string, at?: number): Promise<DigestJson> {
+    return this.call(`${spaceUrl(name)}/digest`, { query: { at } });
   }
 
   // Entries and content
@@ -475,7 +504,8 @@ function failedWork({ code, detail, hint }: CareLine): SynclineError {
   });
 }
 
-async function refusal(response: Response): Promise<SynclineError> {
+/** What a hub says when it refuses. */
+export async function refusal(response: Response): Promise<SynclineError> {
   let problem: Partial<ProblemJson> = {};
   try {
     problem = (await response.json()) as Partial<ProblemJson>;

@@ -11,6 +11,7 @@ import {
 } from "#hub/agents/control.ts";
 import { type HostAuthority, requestOf } from "#hub/agents/enrol.ts";
 import { type AssignedLink, type DeclaredLink, IGNORE_CHARS_MAX } from "#hub/agents/link.ts";
+import type { LinkDigests } from "#hub/agents/link-digests.ts";
 import type { PresenceTable } from "#hub/agents/presence.ts";
 import type { AgentRegistry, Link } from "#hub/agents/registry.ts";
 import type { MuxChannel } from "#sync/wire/mux-channel.ts";
@@ -32,6 +33,7 @@ export type ControlContext = {
   readonly address: string;
   readonly registry: AgentRegistry;
   readonly presence: PresenceTable;
+  readonly digests: LinkDigests;
   readonly authority: HostAuthority;
   readonly mayDeclare: (host: string, link: DeclaredLink) => boolean;
   /** @throws {SynclineError} SPACE_UNKNOWN, DENIED; said to the agent as the link's trouble */
@@ -166,10 +168,12 @@ export class ControlSession {
   }
 
   async #heartbeat({ links, sentMs }: FromAgent & { type: "heartbeat" }): Promise<void> {
-    const { registry, presence, clock } = this.#context;
-    const mine = new Set(registry.linksOf(this.host).map(({ id }) => id));
+    const { registry, presence, digests, clock } = this.#context;
+    const own = registry.linksOf(this.host);
+    const mine = new Set(own.map(({ id }) => id));
     const known = links.filter(({ id }) => mine.has(id));
     presence.heartbeat(this.host, known, sentMs, clock.monotonicMs(), clock.nowMs());
+    digests.heard(this.host, own, known);
     for (const state of known) {
       if (state.stored !== null) {
         const { session, epoch, sequence } = state.stored;

@@ -94,6 +94,7 @@ export class HubAgents {
     }
     await registry.removeHost(name);
     listener.presence.forget(name);
+    listener.digests.forget(name);
   }
 
   /**
@@ -216,10 +217,11 @@ export class HubAgents {
     const unaskedMs = presence.unaskedMs(host, link.id, now);
     const shown = live ?? old;
     const { enabled, generation } = link;
+    const digest = live === undefined ? undefined : listener.digests.at(host, link.id, live.state.sequence);
     return {
       link,
       host,
-      status: linkStatus({ enabled, generation, heard: live, hostAgoMs: presence.heardAgoMs(host, now), unaskedMs }),
+      status: linkStatus({ enabled, generation, heard: live, hostAgoMs: presence.heardAgoMs(host, now), unaskedMs, digest }),
       lagMs: shown === undefined ? unaskedMs : lagMs(shown.state, shown.agoMs, unaskedMs),
       state: shown?.state,
       heardAgoMs: shown?.agoMs,

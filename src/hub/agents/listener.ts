@@ -16,7 +16,6 @@ import { type Handshake, type Identity, type Listener, listenTls } from "#platfo
 import type { Transport } from "#platform/net/transport.ts";
 import { ConnectionGate } from "#sync/endpoint/connection-gate.ts";
 import { EndpointServer } from "#sync/endpoint/endpoint-server.ts";
-import type { Endpoint } from "#sync/endpoint/endpoint.ts";
 import { FailureLimiter } from "#sync/transport/failure-limiter.ts";
 import { startServer } from "#sync/wire/greeting.ts";
 import type { Mux } from "#sync/wire/mux.ts";
@@ -35,6 +34,7 @@ import {
 import { type HostAuthority, type IssuedCertificate, serveEnrolment } from "#hub/agents/enrol.ts";
 import type { HubHello } from "#hub/agents/hello.ts";
 import { type DeclaredLink, neverWritesSpace } from "#hub/agents/link.ts";
+import { type DigestEndpoint, LinkDigests } from "#hub/agents/link-digests.ts";
 import { LinkEndpoint } from "#hub/agents/link-endpoint.ts";
 import { PresenceTable } from "#hub/agents/presence.ts";
 import type { AgentRegistry, Link } from "#hub/agents/registry.ts";
@@ -63,7 +63,7 @@ export type ListenerOptions = {
   /** @throws {SynclineError} SPACE_UNKNOWN, DENIED */
   readonly resolveSpace: (who: Principal, link: Link) => Promise<SpaceFacts>;
   /** The space of a link; opened by the agent's session. */
-  readonly openSpace: (who: Principal, link: Link, readOnly: boolean) => Endpoint;
+  readonly openSpace: (who: Principal, link: Link, readOnly: boolean) => DigestEndpoint;
   /** Calls back when who exists may have changed: connections that stand are then looked at anew. */
   readonly onAccessChange: (listener: () => void, signal: AbortSignal) => void;
   readonly host: Host;
@@ -86,6 +86,9 @@ type Standing = { readonly mux: Mux; readonly certificate: Uint8Array; readonly 
 export class AgentListener {
   readonly port: number;
   readonly presence = new PresenceTable();
+  readonly digests = new LinkDigests((host, link, sequence) =>
+    this.#options.log("a link holds something else than its space", { host, link, sequence }),
+  );
   readonly #options: ListenerOptions;
   readonly #listener: Listener;
   readonly #gate = new ConnectionGate(LISTENER_LIMITS);
@@ -143,6 +146,7 @@ export class AgentListener {
     const message = "the hub stops";
     this.#stop.abort(new SynclineError({ code: "LINK_LOST", op: "serve", message, retryable: true }));
     await Promise.all(this.#running);
+    await this.digests.idle();
     await this.#save();
   }
 
@@ -372,7 +376,7 @@ export class AgentListener {
         if (channel.method !== CONTROL_METHOD || session !== undefined) throw wrongCall();
         session = new ControlSession(channel, {
           principal, certificate, serial, address, registry, presence, authority, mayDeclare, resolveSpace, log,
-          clock: host.clock,
+          clock: host.clock, digests: this.digests,
         });
         this.#controls.set(name, session);
         await this.#learnLabels(name);
@@ -394,8 +398,10 @@ export class AgentListener {
     // Whether another host has a link of that id is nobody's business.
     if (link === undefined || !link.enabled) throw noLink(id);
     const readOnly = neverWritesSpace(link.settings);
+    const space = openSpace(principal, link, readOnly);
+    this.digests.opened(name, id, space);
     const endpoint = new LinkEndpoint({
-      inner: openSpace(principal, link, readOnly),
+      inner: space,
       mark: () => registry.mark(id, name),
       setMark: (mark) => registry.setMark(id, name, mark),
       onTold: () => presence.told(name, id, clock.monotonicMs()),
@@ -410,7 +416,11 @@ export class AgentListener {
       onRefused: (error, method) => log("call refused", { host: name, link: id, method, reason: brief(error.message) }),
     });
     const onChannel = (channel: MuxChannel): void => server.handle(channel);
-    return { kind: "link", principal, label: `${LINK_ROOT}${id}`, onChannel, close: () => server.close() };
+    const close = (): Promise<void> => {
+      this.digests.closed(name, id, space);
+      return server.close();
+    };
+    return { kind: "link", principal, label: `${LINK_ROOT}${id}`, onChannel, close };
   }
 
   /** What goes wrong is told on the channel. */

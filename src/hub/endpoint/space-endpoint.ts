@@ -9,6 +9,7 @@ import { ContentFiles, plainStat, statOf } from "#hub/endpoint/content-files.ts"
 import { LinkView } from "#hub/endpoint/link-view.ts";
 import { SpaceApplication } from "#hub/endpoint/space-application.ts";
 import { SpaceRules } from "#hub/endpoint/space-rules.ts";
+import type { ViewDigests } from "#hub/endpoint/view-digest.ts";
 import { observeAll, observeSince, type OnBatch } from "#hub/endpoint/space-scan.ts";
 import { SpaceStage } from "#hub/endpoint/space-stage.ts";
 import { seedsOf } from "#hub/hub-spaces.ts";
@@ -56,6 +57,8 @@ export type SpaceEndpointOptions = {
   readonly stageFolder: string;
   /** Text to a short hex digest. */
   readonly hash: (text: string) => string;
+  /** Of what links see; undefined where nobody compares. */
+  readonly digests?: ViewDigests | undefined;
 };
 
 /**
@@ -102,6 +105,7 @@ export class SpaceEndpoint implements Endpoint {
     const { spaces, who, hubId, host, hash, stageFolder, prefix } = this.#options;
     if (request.writable && this.#options.readOnly) throw readOnlyLink(this.label);
     const space = await spaces.space(who, this.#options.space);
+    if (request.writable && space.follows !== undefined) throw copyLink(this.label, space.name, space.follows.url);
     const seeds = seedsOf(space);
     if (request.seeds.a !== seeds.a || request.seeds.b !== seeds.b) throw wrongSeeds(this.label);
     const view = new LinkView(spaces, who, space.name, prefix);
@@ -189,6 +193,23 @@ export class SpaceEndpoint implements Endpoint {
     view.spaces.watch(view.space, onDirty, signal);
     if (signal.aborted) return Promise.resolve();
     return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+  }
+
+  /**
+   * The digest (wire/link-digest.ts) of what the link sees at a sequence; undefined where that has changed since, is
+   * changing, or cannot be known.
+   */
+  async digestSince(sequence: number): Promise<string | undefined> {
+    const now = this.#opened;
+    const { digests, hash } = this.#options;
+    if (now === undefined || digests === undefined) return undefined;
+    const { view, request } = now;
+    const space = await view.spaces.space(view.who, view.space);
+    const since = await view.spaces.changedSince(view.who, view.space, view.prefix, sequence, 1);
+    if (sequence > space.sequence || since.length > 0) return undefined;
+    const filter = hash(filterText(request.ignore, request.include, request.preserve));
+    const key = `${space.lineage} ${filter} ${view.prefix}`;
+    return digests.at(key, view, new IgnoreRules(request.ignore, request.include), space.sequence);
   }
 
   // ---------------------------------------------------------------- content
@@ -429,6 +450,15 @@ function readOnlyLink(label: string): SynclineError {
     op: "open link",
     message: `${label} may only be read`,
     hint: "give the host's role the right to write there, or use a one-way mode from the space",
+  });
+}
+
+function copyLink(label: string, name: string, url: string): SynclineError {
+  return new SynclineError({
+    code: "ROOT_READ_ONLY",
+    op: "open link",
+    message: `${label} is a copy that follows ${url} and takes no changes of its own`,
+    hint: `use a one-way mode from the space, link the directory at ${url}, or promote the copy: syncline space promote ${name}`,
   });
 }
 

@@ -13,7 +13,7 @@ import { restoreWork } from "#hub/jobs/restore-work.ts";
 import type { MetaStore } from "#hub/meta/meta-store.ts";
 import type { SpaceAudit } from "#hub/space-audit.ts";
 import type { SpaceService } from "#hub/space-service.ts";
-import { type Expired, type ScrubCursor, type Scrubbed, expireOld, pruneChunks, scrubChunks } from "#hub/upkeep.ts";
+import { type Expired, type ScrubCursor, type ScrubParts, type Scrubbed, expireOld, pruneChunks, scrubChunks } from "#hub/upkeep.ts";
 import type { AnyJobKind, JobWork } from "#jobs/kind.ts";
 import type { Registered } from "#jobs/runner.ts";
 import { SynclineError } from "#model/error.ts";
@@ -34,6 +34,7 @@ export type HubJobParts = {
   readonly registry: AgentRegistry;
   readonly listener: Pick<AgentListener, "rescan" | "presence">;
   readonly cursor: ScrubCursor;
+  readonly onDamaged: ScrubParts["onDamaged"];
   readonly clock: Clock;
   readonly random: Random;
   readonly log: (message: string, fields: Readonly<Record<string, unknown>>) => void;
@@ -55,7 +56,7 @@ function registered<A>(kind: AnyJobKind, work: JobWork<A>): Registered {
   return { kind, work: work as JobWork };
 }
 
-function scrubWork({ chunks, cursor }: HubJobParts): JobWork<z.infer<typeof SCRUB_ARGS>> {
+function scrubWork({ chunks, cursor, onDamaged }: HubJobParts): JobWork<z.infer<typeof SCRUB_ARGS>> {
   return async ({ bytes, fromStart }, { checkpoint, save, signal }) => {
     const from = checkpoint as Scrubbed | undefined;
     if (from === undefined && fromStart) await cursor.write(undefined);
@@ -63,7 +64,7 @@ function scrubWork({ chunks, cursor }: HubJobParts): JobWork<z.infer<typeof SCRU
     const saved = (scrubbed: Scrubbed) => save(scrubbed, { done: scrubbed.checkedBytes, total, unit: "bytes" });
     const begun = from ?? { checkedBytes: 0, damagedChunks: 0 };
     await saved(begun);
-    return scrubChunks({ chunks, cursor }, bytes ?? Number.MAX_SAFE_INTEGER, begun, saved, signal);
+    return scrubChunks({ chunks, cursor, onDamaged }, bytes ?? Number.MAX_SAFE_INTEGER, begun, saved, signal);
   };
 }
 

@@ -48,6 +48,32 @@ export function savedMark(store: Store, side: Side): SideMark | undefined {
   return { rootId: r.string(), epoch: r.string(), seq: r.varint(), filterHash: r.string() };
 }
 
+type SavedPending = { readonly path: RelPath; readonly held: Held };
+
+function* savedPending(table: Table): Generator<SavedPending> {
+  const bytes = table.get("all");
+  if (bytes === undefined) return;
+  const r = new ByteReader(bytes);
+  while (!r.atEnd) {
+    const path = r.string();
+    const state = r.u8();
+    const entry = readEntry(r);
+    if (state === 1 && entry !== undefined) yield { path, held: { state: "present", entry } };
+    else yield { path, held: { state: state === 2 ? "ignored" : "absent" } };
+  }
+}
+
+/** Is the ancestor all that is known of both sides, as last written? What is ignored and was never agreed on is not asked. */
+export function savedIsAgreed(store: Store): boolean {
+  const ancestor = store.tree("ancestor", entryCodec);
+  for (const side of SIDES) {
+    for (const { path, held } of savedPending(store.table(`pending-${side}`))) {
+      if (held.state !== "ignored" || ancestor.get(path) !== undefined) return false;
+    }
+  }
+  return true;
+}
+
 export class SessionState {
   readonly store: Store;
   readonly ancestor: Tree<Entry>;
@@ -443,16 +469,7 @@ export class SessionState {
   }
 
   #loadPending(side: Side): void {
-    const bytes = this.#savedPending[side].get("all");
-    if (bytes === undefined) return;
-    const r = new ByteReader(bytes);
-    while (!r.atEnd) {
-      const path = r.string();
-      const state = r.u8();
-      const entry = readEntry(r);
-      if (state === 1 && entry !== undefined) this.pending[side].set(path, { state: "present", entry });
-      else this.pending[side].set(path, { state: state === 2 ? "ignored" : "absent" });
-    }
+    for (const { path, held } of savedPending(this.#savedPending[side])) this.pending[side].set(path, held);
   }
 
   /**

@@ -9,6 +9,7 @@ import { type RelPath, parentOf } from "#model/path.ts";
 import { sumOf } from "#sync/chunk/sum.ts";
 import { type AgentLink, type AgentResult, AgentSession, type AgentSetup } from "#testing/hub/agent-session.ts";
 import { DoorPerson } from "#testing/hub/door-person.ts";
+import { FollowingHub, troubleCopy } from "#testing/hub/following-hub.ts";
 import { HubLedger } from "#testing/hub/hub-ledger.ts";
 import { healChunks, rotChunks, upkeepOf } from "#testing/hub/hub-operator.ts";
 import { troubleAgent, troubleHub } from "#testing/hub/hub-trouble.ts";
@@ -74,6 +75,9 @@ class HubLife {
   /** Chunks rot in this life. Hosts lose no power then: nobody would know the bytes that such a loss makes. */
   readonly #rots: boolean;
   readonly #calm: boolean;
+  /** In half of all lives another hub follows the space. */
+  readonly #copy: FollowingHub | undefined;
+  readonly #promotes: boolean;
   #door!: DoorPerson;
   #upkeep!: ReturnType<typeof upkeepOf>;
   readonly #underWay: Promise<void>[] = [];
@@ -93,6 +97,11 @@ class HubLife {
     this.#settings = retention === undefined ? {} : { retention };
     this.#hub = new SimHub(this.#clock, random.fork("hub"), (line) => this.#ledger.say(line));
     this.#watchDisk("hub", this.#hub.host.disk);
+    const far = random.fork("copy");
+    const say = (line: string): void => this.#ledger.say(line);
+    this.#copy = far.chance(0.5) ? new FollowingHub(this.#hub, this.#clock, far, say) : undefined;
+    this.#promotes = far.chance(0.3);
+    if (this.#copy !== undefined) this.#watchDisk("copy", this.#copy.hub.host.disk);
     this.#ledger.say(`${JSON.stringify(this.#settings)} ${this.#rots ? "rots" : ""} ${this.#calm ? "calm" : ""}`);
   }
 
@@ -108,6 +117,7 @@ class HubLife {
       throw new SimFailure(`seed ${this.#seed}: ${what}\n  ${story}`);
     } finally {
       this.#hub.close();
+      this.#copy?.close();
     }
     return { seed: this.#seed, sessions: this.#sessions, deaths: this.#deaths, trace: this.#trace.digest() };
   }
@@ -120,6 +130,8 @@ class HubLife {
     this.#hub.start();
     const style = this.#random.fork("links");
     const seeds = await this.#clock.runUntilIdle(this.#hub.createSpace(this.#settings));
+    this.#copy?.start();
+    if (this.#copy !== undefined) this.#underWay.push(this.#copy.follow());
     const prefixes: RelPath[] = [""];
     for (const name of ["A", "B", "C"]) {
       const isOneWay = name !== "A" && style.chance(0.25);
@@ -222,14 +234,25 @@ class HubLife {
     });
     this.#hub.beforeCommit = this.#meanwhile(random.fork("meanwhile"));
     this.#schedule(random, spanMs);
+    if (!this.#calm && this.#copy !== undefined) troubleCopy(this.#copy, random.fork("copy"), spanMs);
     this.#clock.runFor(spanMs + 1);
     this.#hub.calm();
+    this.#copy?.calm();
     for (const { session } of sessions) session.calm();
     await this.#settled();
     if (this.#hub.isDoubtful) await this.#clock.runUntilIdle(this.#hub.restart());
+    await this.#calmCopy(random.fork("copy after"));
     await this.#finishAll(sessions, random);
     if (random.chance(0.3)) await this.#clock.runUntilIdle(this.#hub.restart());
     await this.#judge();
+  }
+
+  async #calmCopy(random: SimRandom): Promise<void> {
+    const copy = this.#copy;
+    if (copy === undefined) return;
+    if (copy.hub.isDoubtful || random.chance(0.2)) await this.#clock.runUntilIdle(copy.restart());
+    // What it lacks while the way is cut is what a promotion loses.
+    if (!this.#calm) copy.isCut = random.chance(0.4);
   }
 
   /** What people left on a disk a while ago is durable, unless the disk refused to sync it. */
@@ -341,6 +364,8 @@ class HubLife {
   }
 
   async #end(): Promise<void> {
+    if (this.#promotes && this.#copy !== undefined) await this.#clock.runUntilIdle(this.#copy.promote());
+    this.#copy?.calm();
     if (this.#rots) {
       await this.#clock.runUntilIdle(healChunks(this.#hub, this.#ledger.bytes));
       const process = await this.#clock.runUntilIdle(this.#hub.living());
@@ -354,6 +379,18 @@ class HubLife {
     await this.#judgeLosses();
     await this.#clock.runUntilIdle(this.#hub.restart());
     await this.#judge();
+    await this.#judgeCopy();
+  }
+
+  /** A copy is what its source is; a promoted one is how the source began, and lives on by itself. */
+  async #judgeCopy(): Promise<void> {
+    const copy = this.#copy;
+    if (copy === undefined) return;
+    const breach = copy.breaches[0];
+    if (breach !== undefined) throw breach;
+    const judged = copy.isPromoted ? copy.livesOn() : copy.judge(this.#agents[0]!.link.seeds);
+    await this.#clock.runUntilIdle(judged);
+    await this.#clock.runUntilIdle(copy.restart());
   }
 
   /** Without people and trouble every link must come to rest, as its mode promises. */

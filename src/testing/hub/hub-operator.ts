@@ -26,7 +26,7 @@ export function upkeepOf(hub: SimHub): { round(signal: AbortSignal): Promise<Exp
       const nothing = { erasedSpaces: 0, expiredVersions: 0, checkedBytes: 0, damagedChunks: 0 };
       const expired = await expireOld({ meta, audit: UNRECORDED, clock }, nothing, goOn, signal);
       const pruned = await pruneChunks({ meta, chunks, clock }, 1, signal);
-      const scrubbed = await scrubChunks({ chunks, cursor: kept }, SCRUB_BYTES, nothing, goOn, signal);
+      const scrubbed = await scrubChunks({ chunks, cursor: kept, onDamaged: goOn }, SCRUB_BYTES, nothing, goOn, signal);
       return { ...expired, ...pruned, ...scrubbed };
     },
   };
