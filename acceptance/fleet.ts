@@ -85,7 +85,11 @@ export class Fleet implements AsyncDisposable {
   /** @param spaces each has a directory of its own, root(name, space) */
   startAgent(name: string, spaces: readonly string[] = ["site"]): SubprocessLike {
     for (const space of spaces) mkdirSync(this.root(name, space), { recursive: true });
-    const links = spaces.flatMap((space) => ["--link", `${this.root(name, space)}=${space},settle=immediate`]);
+    return this.startAgentWith(name, spaces.flatMap((space) => ["--link", `${this.root(name, space)}=${space},settle=immediate`]));
+  }
+
+  /** @param links options that say what it links */
+  startAgentWith(name: string, links: readonly string[]): SubprocessLike {
     const data = this.world.path(`agent-${name}`);
     const join = ["--join-token-file", "join", "--accept-new"];
     this.#agentArgs.set(name, ["agent", "--hub", this.url, "--name", name, "--data", data, ...join, ...links, "--json"]);

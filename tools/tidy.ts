@@ -76,6 +76,7 @@ const LADDER: Record<string, readonly string[]> = {
     "wire",
     "index",
     "transport",
+    "apply",
     "endpoint",
     "session",
     "config",

@@ -447,7 +447,7 @@ describe("hub and agents", () => {
     const [a, b] = [hub.folder("a"), hub.folder("b")];
     const gate = join(hub.dir, "gate");
     const seen = join(hub.dir, "seen");
-    const hooks = { before: `test -e ${gate}`, after: `cat >> ${seen}; echo "$SYNCLINE_SPACE $SYNCLINE_CHANGES" >> ${seen}`, timeoutMs: 10_000 };
+    const hooks = { before: `test -e ${gate}`, after: `cat >> ${seen}; echo "$SYNCLINE_SPACE $SYNCLINE_CHANGES" >> ${seen}`, timeoutMs: 10_000, onAfterFailure: "report" } as const;
     hub.agent("web1", [linkTo(a, "demo")]);
     hub.agent("web2", [linkTo(b, "demo")], { hooks });
     await settled("web1", "web2");

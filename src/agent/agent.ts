@@ -21,6 +21,7 @@ import {
   requireFits,
   writeIdentity,
 } from "#agent/identity.ts";
+import { releasesDir } from "#agent/releases.ts";
 import { type AgentLog, type LinkContext, LinkRunner } from "#agent/link-runner.ts";
 
 /** While it cannot join because the hub is away. */
@@ -177,6 +178,10 @@ class Agent {
         return this.#reconcile();
       case "approve":
         return this.#runners.get(message.link)?.approve(message.hash);
+      case "rollback":
+        return void this.#runners.get(message.link)?.rollback(message.release, message.by);
+      case "resume":
+        return this.#runners.get(message.link)?.resume(message.by);
       case "certificate":
         return this.#renewed(message.certificate);
       case "refused":
@@ -193,10 +198,11 @@ class Agent {
     }
     const roots: string[] = [];
     for (const link of wanted.values()) {
-      const other = roots.find((root) => isNested(root, link.root));
+      const mine = link.settings.apply === "release" ? [link.root, releasesDir(link.root)] : [link.root];
+      const other = roots.find((root) => mine.some((one) => isNested(root, one)));
       const trouble = other === undefined ? link.trouble : `${link.root} and ${other} overlap; one root has one link`;
       const effective = trouble === link.trouble ? link : { ...link, trouble, seeds: null };
-      if (link.enabled) roots.push(link.root);
+      if (link.enabled) roots.push(...mine);
       const runner = this.#runners.get(link.id);
       if (runner !== undefined) runner.update(effective);
       else if (!this.#ending.has(link.id)) this.#begin(effective);
@@ -205,9 +211,10 @@ class Agent {
   }
 
   #begin(link: AssignedLink): void {
-    const { host, openRoot, openState, hash, installation, ignore, hooks, log } = this.#options;
+    const { host, openRoot, openState, hash, installation, ignore, hooks, log, dataDir } = this.#options;
     const context: LinkContext = {
       host, openRoot, openState, hash, installation, ignore, hooks, log,
+      stateFile: (name) => `${dataDir}/${name}`,
       openSpace: (id) =>
         new RemoteEndpoint({
           label: `hub ${link.space}/${link.prefix}`,

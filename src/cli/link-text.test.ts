@@ -24,7 +24,7 @@ test("[CLI-47] a change of a link holds what is named and nothing else", () => {
   expect(parseLinkChange(["settle=debounce", "enabled=no"])).toEqual({ enabled: false, settings: { settle: "debounce" } });
   expect(parseLinkChange(["root=/a", "space=demo", "prefix=/x/"])).toEqual({ root: "/a", space: "demo", prefix: "x" });
   expect(parseLinkChange(["ignore=*.a", "ignore=b", "bwlimit=", "window="])).toEqual({
-    settings: { ignore: ["*.a", "b"], bytesPerSecond: null, windows: [] },
+    settings: { ignore: ["*.a", "b"], bytesPerSecond: null, rates: [], windows: [] },
   });
   for (const words of [["settle"], ["settle=fast"], ["enabled=maybe"], ["space=a", "space=b"], ["speed=1"], ["window=8-9"]]) {
     expect(() => parseLinkChange(words)).toThrow(expect.objectContaining({ code: "USAGE" }));

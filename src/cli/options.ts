@@ -176,6 +176,12 @@ export const OPTIONS = {
     help: "run this before each batch that comes from the hub; when it fails, nothing is changed",
   },
   "hook-after": { type: "text", value: "COMMAND", help: "run this after each batch that came from the hub" },
+  "hook-failure": {
+    type: "choice",
+    choices: ["report", "rollback"],
+    fallback: "report",
+    help: "when the command after a batch fails: only say so, or take the batch back and pause the link",
+  },
   "hook-timeout": { type: "duration", fallback: "60s", help: "how long each of the two may take" },
   limit: { type: "text", value: "N", fallback: "20", help: "show the last N" },
   hub: {
@@ -483,21 +489,34 @@ export const COMMANDS = {
   },
   link: {
     summary: "give hosts links, change and remove them",
-    operands: "add ROOT=SPACE[:PREFIX][,KEY=VALUE...] | set LINK KEY=VALUE... | remove LINK",
+    operands: "add ROOT=SPACE[:PREFIX][,KEY=VALUE...] | set LINK KEY=VALUE... | remove LINK | resume LINK [HOST]",
     min: 2,
     max: 32,
-    words: ["add", "set", "remove"],
+    words: ["add", "set", "remove", "resume"],
     options: ["host", "label", ...CLIENT],
     details: [
       "LINK is the id that syncline links shows, or a beginning that only it has.",
-      "Keys: mode, from, settle, conflict, bwlimit, ignore, window as in syncline help agent; set also knows root, " +
-        "space, prefix and enabled (yes or no). Nothing behind the = takes a bwlimit, ignore or window away.",
-      "Removing a link leaves the files on both sides as they are.",
+      "Keys are those of syncline help agent; set also knows root, space, prefix and enabled (yes or no). Nothing behind " +
+        "the = takes a bwlimit, ignore or window away.",
+      "Removing a link leaves the files on both sides as they are. resume lets a link go on that was paused.",
     ],
     examples: [
       "syncline link add /srv/www=demo:site,mode=one-way-safe --label role=web",
       "syncline link set 1fa8df15 settle=debounce enabled=no",
     ],
+  },
+  release: {
+    summary: "list the releases of a link, go back to an earlier one, or go on",
+    operands: "list WHERE | rollback WHERE [RELEASE] | resume WHERE",
+    min: 2,
+    max: 4,
+    words: ["list", "rollback", "resume"],
+    options: [...CLIENT],
+    details: [
+      "WHERE is LINK HOST, asked of the hub, or on the host itself the root: a path with a /. Without RELEASE it goes " +
+        "back to the one before the one that is shown. The link then stays there until somebody lets it go on.",
+    ],
+    examples: ["syncline release rollback 1fa8df15 web1 --token-file token", "syncline release list /srv/site"],
   },
   holds: {
     summary: "list plans that the brake has stopped and that wait for a person",
@@ -568,6 +587,7 @@ export const COMMANDS = {
       "exclude",
       "hook-before",
       "hook-after",
+      "hook-failure",
       "hook-timeout",
       ...COMMON,
     ],
@@ -576,7 +596,10 @@ export const COMMANDS = {
         "themselves. --fingerprint is that of the hub's authority, which the hub prints.",
       "A link is for instance /srv=demo:site,settle=immediate. Keys: mode, from (host or space: " +
         "whose changes a one-way mode carries over), settle, conflict (copy unless given), bwlimit, ignore=PATTERN, " +
-        'window="mon-fri 22:00-06:00"; the last two may be repeated. The hub may assign more links.',
+        'window="mon-fri 22:00-06:00", priority (-100 to 100: lower ones give way), apply (in-place or release), keep ' +
+        '(old releases). ignore, window and bwlimit="1M mon-fri 08:00-18:00" may be repeated. The hub may assign more links.',
+      "With apply=release each batch becomes a tree of its own beside the root, and the root is a symlink that is flipped " +
+        "to it; it needs mode=one-way-replica,from=space. syncline release goes back to an earlier one.",
       "Hook commands get the changes on standard input, one JSON value a line, and SYNCLINE_TRACE_ID, SYNCLINE_RUN_ID, " +
         "SYNCLINE_LINK, SYNCLINE_ROOT, SYNCLINE_SPACE and SYNCLINE_CHANGES in their environment.",
       "While the hub is away the agent waits, and carries over what changed meanwhile when it is back.",

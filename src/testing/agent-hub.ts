@@ -183,7 +183,7 @@ export class AgentHub implements AsyncDisposable {
         fingerprint: undefined,
         acceptNew: true,
         ignore: [],
-        hooks: { before: undefined, after: undefined, timeoutMs: 10_000 },
+        hooks: { before: undefined, after: undefined, timeoutMs: 10_000, onAfterFailure: "report" },
         program: PROGRAM,
         platform: "test",
         openRoot: (path) =>

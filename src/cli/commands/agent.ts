@@ -28,6 +28,7 @@ export const agentCommand: Command = async (context) => {
       hooks: {
         before: given["hook-before"],
         after: given["hook-after"],
+        onAfterFailure: given["hook-failure"] ?? "report",
         timeoutMs: given["hook-timeout"] ?? HOOK_TIMEOUT_MS_DEFAULT,
       },
       log: (message, fields) => {

@@ -204,6 +204,29 @@ export const LINK_ROUTES: readonly AnyRoute[] = [
     },
   }),
   route({
+    id: "link.rollback",
+    method: "POST",
+    path: "/v1/links/{id}/{name}/rollback",
+    summary: "Have the link {id} on the host {name} show an earlier release and stay there",
+    allowed: ({ params }) => [{ action: "manage", resource: { type: "host", host: params.name, labels: [] } }],
+    params: z.object({ id: NAME, name: NAME }),
+    body: z.strictObject({ release: z.string().max(100).optional().describe("Absent: the one before") }),
+    answers: { 202: { description: "The link as it was; its state says when it is done", schema: LINK_STATE } },
+    handle: ({ services, who, params, body }) =>
+      Promise.resolve(json(202, stateJson(services.agents.rollback(who, params.id, params.name, body.release)))),
+  }),
+  route({
+    id: "link.resume",
+    method: "POST",
+    path: "/v1/links/{id}/{name}/resume",
+    summary: "Let the paused link {id} on the host {name} go on",
+    allowed: ({ params }) => [{ action: "manage", resource: { type: "host", host: params.name, labels: [] } }],
+    params: z.object({ id: NAME, name: NAME }),
+    answers: { 202: { description: "The link as it was; its state says when it goes on", schema: LINK_STATE } },
+    handle: ({ services, who, params }) =>
+      Promise.resolve(json(202, stateJson(services.agents.resume(who, params.id, params.name)))),
+  }),
+  route({
     id: "hold.list",
     method: "GET",
     path: "/v1/holds",

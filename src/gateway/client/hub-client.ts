@@ -236,6 +236,16 @@ export class HubClient {
     await this.#ask(`/v1/links/${percentEncode(id)}`, { method: "DELETE" });
   }
 
+  /** @param release undefined: the one before the one that is shown */
+  rollbackLink(link: string, host: string, release: string | undefined): Promise<LinkStateJson> {
+    const url = `/v1/links/${percentEncode(link)}/${percentEncode(host)}/rollback`;
+    return this.#json(url, { method: "POST", body: { release } });
+  }
+
+  resumeLink(link: string, host: string): Promise<LinkStateJson> {
+    return this.#json(`/v1/links/${percentEncode(link)}/${percentEncode(host)}/resume`, { method: "POST" });
+  }
+
   async holds(): Promise<HoldJson[]> {
     return (await this.#json<{ holds: HoldJson[] }>("/v1/holds")).holds;
   }

@@ -73,6 +73,11 @@ export class ControlSession {
     this.#send({ type: "approve", link, hash });
   }
 
+  /** What a person wants of a link; it is done, or not, by what the next heartbeats say. */
+  ask(message: FromHub & { type: "rollback" | "resume" }): void {
+    this.#send(message);
+  }
+
   async #handle(message: FromAgent): Promise<void> {
     switch (message.type) {
       case "hello":

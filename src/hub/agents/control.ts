@@ -5,11 +5,12 @@
  *
  * Agent: `hello` first, then `heartbeat` every HEARTBEAT_MS and on change, `hold` when a plan is held, `renew` before
  * its certificate ends. Hub: `assign` after the hello and whenever the host's links change, `approve` when a person did,
- * `certificate` or `refused` as the answer to `renew`.
+ * `rollback` and `resume` when a person wants a link to show an earlier release, or to go on, `certificate` or `refused`
+ * as the answer to `renew`.
  */
 import { z } from "zod";
 import { SynclineError } from "#model/error.ts";
-import { ASSIGNED_LINK, DECLARED_LINK, LINK_ID, LINKS_PER_HOST_MAX } from "#hub/agents/link.ts";
+import { ASSIGNED_LINK, DECLARED_LINK, LINK_ID, LINKS_PER_HOST_MAX, RELEASES_KEPT_MAX } from "#hub/agents/link.ts";
 
 export const CONTROL_VERSION = 1;
 export const CONTROL_METHOD = "control";
@@ -35,12 +36,28 @@ const BASE64 = z.string().regex(/^[A-Za-z0-9+/]{40,2000}={0,2}$/);
 
 /**
  * What a link does now. `waiting`: outside of its windows · `retrying`: it failed and will be tried again · `halted`: it
- * failed, and a person must look · `held`: the brake held a plan.
+ * failed, and a person must look · `held`: the brake held a plan · `paused`: something was taken back, and it stands
+ * still until a person lets it go on.
  */
 export const LINK_PHASES = [
   "disabled", "waiting", "connecting", "scanning", "planning", "transferring", "applying", "watching", "retrying", "held", "halted",
+  "paused",
 ] as const;
 export type LinkPhase = (typeof LINK_PHASES)[number];
+
+/** Name of a release: its number, when it was made (UTC), and the sequence of the space that it shows. */
+export const RELEASE_NAME = /^r\d{6,12}-\d{8}T\d{6}Z-s\d{1,16}$/;
+const releaseName = z.string().regex(RELEASE_NAME);
+
+const PAUSE = z.strictObject({
+  reason: text,
+  /** Who did it: a user, the host's own command line, or a command after a batch. */
+  by: z.string().max(200),
+  sinceMs: count,
+  /** What the link shows meanwhile; null for a link without releases. */
+  release: releaseName.nullable(),
+});
+export type LinkPause = z.infer<typeof PAUSE>;
 
 export const LINK_STATE = z.strictObject({
   id: linkId,
@@ -70,6 +87,12 @@ export const LINK_STATE = z.strictObject({
   holdHash: planHash.nullable(),
   /** Why it is retrying or halted, or where watching is degraded. */
   error: z.strictObject({ code: z.string().max(40), message: text, hint: text.nullable() }).nullable(),
+  pause: PAUSE.nullable().default(null),
+  /** Of a link that makes releases: which there are, oldest first, and which is shown. */
+  releases: z
+    .strictObject({ names: z.array(releaseName).max(RELEASES_KEPT_MAX + 2), shown: releaseName.nullable() })
+    .nullable()
+    .default(null),
 });
 export type LinkState = z.infer<typeof LINK_STATE>;
 
@@ -121,6 +144,9 @@ const FROM_HUB = z.discriminatedUnion("type", [
     links: z.array(ASSIGNED_LINK).max(LINKS_PER_HOST_MAX),
   }),
   z.strictObject({ type: z.literal("approve"), link: linkId, hash: planHash }),
+  /** Null: to the one before the one that is shown. */
+  z.strictObject({ type: z.literal("rollback"), link: linkId, release: releaseName.nullable(), by: z.string().max(200) }),
+  z.strictObject({ type: z.literal("resume"), link: linkId, by: z.string().max(200) }),
   z.strictObject({ type: z.literal("certificate"), certificate: z.string().max(16_384), ca: z.string().max(65_536) }),
   z.strictObject({ type: z.literal("refused"), what: z.literal("renew"), message: text }),
 ]);

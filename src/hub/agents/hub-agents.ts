@@ -166,6 +166,51 @@ export class HubAgents {
     return hold;
   }
 
+  /**
+   * Has a link on one host show an earlier release and stay there. What becomes of it is in its state.
+   * @param release undefined: the one before the one that is shown
+   * @throws {SynclineError} DENIED, NOT_FOUND, USAGE, LINK_LOST when the host is not here
+   */
+  rollback(who: Principal, id: string, host: string, release: string | undefined): LinkView {
+    const view = this.#linkOf(who, id, host);
+    const releases = view.state?.releases ?? undefined;
+    if (releases === undefined) {
+      throw new SynclineError({
+        code: "USAGE", op: "roll back", message: `link ${id} makes no releases on ${host}`,
+        hint: "its space can be brought back: syncline restore SPACE --to POINT",
+      });
+    }
+    if (releases.names.length < 2 || (release !== undefined && !releases.names.includes(release))) {
+      const message = release === undefined ? `${host} has no earlier release` : `${host} has no release ${release.slice(0, 60)}`;
+      throw new SynclineError({ code: "NOT_FOUND", op: "roll back", message, hint: `syncline release list ${id} ${host}` });
+    }
+    this.#ask(host, { type: "rollback", link: id, release: release ?? null, by: who.id });
+    return view;
+  }
+
+  /** Lets a paused link go on. @throws {SynclineError} DENIED, NOT_FOUND, LINK_LOST when the host is not here */
+  resume(who: Principal, id: string, host: string): LinkView {
+    const view = this.#linkOf(who, id, host);
+    this.#ask(host, { type: "resume", link: id, by: who.id });
+    return view;
+  }
+
+  #linkOf(who: Principal, id: string, host: string): LinkView {
+    const known = this.#readable(who, host);
+    this.#options.access.require(who, "manage", resourceOf(known));
+    const view = this.#view(known).links.find(({ link }) => link.id === id);
+    if (view !== undefined) return view;
+    throw new SynclineError({ code: "NOT_FOUND", op: "find link", message: `${host} has no link ${id.slice(0, 40)}` });
+  }
+
+  #ask(host: string, message: Parameters<AgentListener["ask"]>[1]): void {
+    if (this.#options.listener.ask(host, message)) return;
+    throw new SynclineError({
+      code: "LINK_LOST", op: "ask agent", message: `the agent on ${host} is not here`, retryable: true,
+      hint: `start it; on ${host} itself: syncline release rollback ROOT`,
+    });
+  }
+
   #readable(who: Principal, name: string): AgentHost {
     const { registry, access } = this.#options;
     const host = registry.host(name);

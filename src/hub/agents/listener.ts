@@ -131,6 +131,13 @@ export class AgentListener {
     this.#controls.get(host)?.approve(link, hash);
   }
 
+  /** False: the host is not here. */
+  ask(host: string, message: Parameters<ControlSession["ask"]>[0]): boolean {
+    const control = this.#controls.get(host);
+    control?.ask(message);
+    return control !== undefined;
+  }
+
   async close(): Promise<void> {
     this.#listener.close();
     const message = "the hub stops";
