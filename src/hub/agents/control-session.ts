@@ -11,6 +11,7 @@ import {
 } from "#hub/agents/control.ts";
 import { type HostAuthority, requestOf } from "#hub/agents/enrol.ts";
 import { type AssignedLink, type DeclaredLink, IGNORE_CHARS_MAX } from "#hub/agents/link.ts";
+import type { CarriedApprovals } from "#hub/agents/carried-approvals.ts";
 import type { PresenceTable } from "#hub/agents/presence.ts";
 import type { AgentRegistry, Link } from "#hub/agents/registry.ts";
 import type { MuxChannel } from "#sync/wire/mux-channel.ts";
@@ -30,6 +31,7 @@ export type ControlContext = {
   readonly registry: AgentRegistry;
   readonly presence: PresenceTable;
   readonly authority: HostAuthority;
+  readonly carried: CarriedApprovals;
   readonly mayDeclare: (host: string, link: DeclaredLink) => boolean;
   /** @throws {SynclineError} SPACE_UNKNOWN, DENIED; said to the agent as the link's trouble */
   readonly resolveSpace: (who: Principal, link: Link) => Promise<SpaceFacts>;
@@ -132,7 +134,7 @@ export class ControlSession {
   }
 
   async #heartbeat({ links, sentMs }: FromAgent & { type: "heartbeat" }): Promise<void> {
-    const { registry, presence, clock } = this.#context;
+    const { registry, presence, carried, clock } = this.#context;
     const mine = new Set(registry.linksOf(this.host).map(({ id }) => id));
     const known = links.filter(({ id }) => mine.has(id));
     presence.heartbeat(this.host, known, sentMs, clock.monotonicMs(), clock.nowMs());
@@ -143,18 +145,29 @@ export class ControlSession {
       }
       // Between its start and its first complete cycle an agent does not know yet whether it holds something.
       const isDone = state.holdHash === null && state.phase === "watching" && state.syncedAgoMs !== null;
-      if (isDone) await registry.releaseHold(state.id, this.host);
+      if (!isDone) continue;
+      await registry.releaseHold(state.id, this.host);
+      carried.released(state.id, this.host);
     }
     // A space that was made, changed or deleted meanwhile.
     await this.assign();
   }
 
   async #hold({ plan }: FromAgent & { type: "hold" }): Promise<void> {
-    const { registry, log } = this.#context;
+    const { registry, carried, log } = this.#context;
     const isMine = registry.linksOf(this.host).some(({ id }) => id === plan.link);
     if (!isMine) return;
     await registry.holdPlan(this.host, plan);
     log("a plan is held", { host: this.host, link: plan.link, hash: plan.hash, changes: plan.total, reason: plan.reason });
+    const by = await carried.approverOf(this.host, plan).catch((error: unknown) => {
+      // Then it is held as any other is.
+      log("approvals cannot be looked through", { host: this.host, link: plan.link, reason: String(error).slice(0, 300) });
+      return undefined;
+    });
+    if (by !== undefined) {
+      await registry.approveHold(plan.link, this.host, plan.hash, by);
+      log("an approval was carried over", { host: this.host, link: plan.link, hash: plan.hash, by });
+    }
     const hold = await registry.hold(plan.link, this.host);
     // Approved before the agent was started again.
     if (hold?.approvedMs !== undefined && hold.plan.hash === plan.hash) this.approve(plan.link, plan.hash);

@@ -27,7 +27,7 @@ const agentMessages: FromAgent[] = [
       changes: 2, syncedAgoMs: null, digest: null, holdHash: "abcdefabcdef", error: { code: "X", message: "m", hint: null }, pause: null, releases: null,
     }],
   },
-  { type: "hold", plan: { link: assigned.id, hash: "abcdefabcdef", reason: "r", counts: { alpha: counts, beta: counts }, changes: ["beta remove \ud800"], total: 1 } },
+  { type: "hold", plan: { link: assigned.id, hash: "abcdefabcdef", reason: "r", counts: { alpha: counts, beta: counts }, changes: ["beta remove \ud800"], total: 1, removals: null } },
   { type: "renew", publicKey: "A".repeat(120), proof: "B".repeat(96) },
 ];
 const hubMessages: FromHub[] = [

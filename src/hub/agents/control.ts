@@ -10,6 +10,7 @@
  */
 import { z } from "zod";
 import { SynclineError } from "#model/error.ts";
+import { PATH_SET } from "#hub/agents/path-set.ts";
 import { ASSIGNED_LINK, DECLARED_LINK, LINK_ID, LINKS_PER_HOST_MAX, RELEASES_KEPT_MAX } from "#hub/agents/link.ts";
 
 export const CONTROL_VERSION = 1;
@@ -23,6 +24,8 @@ export const LINK_ROOT = "link:";
 /** Longest message. Fits a message of the wire (1 MiB). */
 export const CONTROL_BYTES_MAX = 1 << 20;
 export const HEARTBEAT_MS = 5000;
+/** So many entries a link may remove or replace before its brake asks, whatever the size of the side. */
+export const BRAKE_COUNT_DEFAULT = 20;
 /** Changes of a held plan that are shown, and the characters they may take together. */
 export const HOLD_CHANGES_MAX = 1000;
 export const HOLD_CHARS_MAX = 256 << 10;
@@ -114,6 +117,8 @@ export const HELD_PLAN = z.strictObject({
   changes: z.array(z.string().max(10_000)).max(HOLD_CHANGES_MAX),
   /** All of them. */
   total: count,
+  /** The paths that it removes, as the link names them; null: they were not all named. */
+  removals: z.strictObject({ host: PATH_SET, space: PATH_SET }).nullable().default(null),
 });
 export type HeldPlan = z.infer<typeof HELD_PLAN>;
 

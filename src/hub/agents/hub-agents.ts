@@ -7,6 +7,7 @@ import type { Actor } from "#access/audit.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
 import type { LinkState } from "#hub/agents/control.ts";
+import type { CarriedApprovals } from "#hub/agents/carried-approvals.ts";
 import { NEW_LINK, checked, neverWritesSpace } from "#hub/agents/link.ts";
 import type { AgentListener } from "#hub/agents/listener.ts";
 import { type LinkStatus, hostStatus, lagMs, linkStatus } from "#hub/agents/presence.ts";
@@ -35,6 +36,7 @@ export type HostView = AgentHost & {
 export type HubAgentsOptions = {
   readonly registry: AgentRegistry;
   readonly listener: AgentListener;
+  readonly carried: CarriedApprovals;
   readonly access: Access;
   readonly clock: Clock;
   /** Ends what the host may do: its certificates, its name. @throws {SynclineError} NOT_FOUND */
@@ -155,14 +157,20 @@ export class HubAgents {
   }
 
   /**
-   * Lets exactly the plan of that hash be carried out: at once when the host is here, otherwise when it comes.
+   * Lets exactly the plan of that hash be carried out: at once when the host is here, otherwise when it comes. Its
+   * deletions are then approved on other hosts, too (carried-approvals.ts).
    * @throws {SynclineError} DENIED, NOT_FOUND, STALE when another plan is held there by now
    */
   async approve(who: Principal, link: string, host: string, hash: string): Promise<Hold> {
-    const { registry, listener, access } = this.#options;
+    const { registry, listener, carried, access } = this.#options;
     access.require(who, "approve", resourceOf(this.#readable(who, host)));
     const hold = await registry.approveHold(link, host, hash, who.id);
-    listener.approved(link, host, hash);
+    // First what is to be carried over: when it is committed it must be known.
+    try {
+      listener.carriedOver(await carried.approved(who, hold));
+    } finally {
+      listener.approved(link, host, hash);
+    }
     return hold;
   }
 

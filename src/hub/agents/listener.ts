@@ -32,6 +32,7 @@ import {
   HELLO_ROOT,
   LINK_ROOT,
 } from "#hub/agents/control.ts";
+import type { CarriedApproval, CarriedApprovals } from "#hub/agents/carried-approvals.ts";
 import { type HostAuthority, type IssuedCertificate, serveEnrolment } from "#hub/agents/enrol.ts";
 import type { HubHello } from "#hub/agents/hello.ts";
 import { type DeclaredLink, neverWritesSpace } from "#hub/agents/link.ts";
@@ -58,6 +59,7 @@ export type ListenerOptions = {
   readonly authority: HostAuthority;
   readonly access: Access;
   readonly registry: AgentRegistry;
+  readonly carried: CarriedApprovals;
   /** May a host have a link that it declares itself? What it leads to is what the host may then do. */
   readonly mayDeclare: (host: string, link: DeclaredLink) => boolean;
   /** @throws {SynclineError} SPACE_UNKNOWN, DENIED */
@@ -129,6 +131,14 @@ export class AgentListener {
   /** Tells the host, when it is here; otherwise it is told when it comes. */
   approved(link: string, host: string, hash: string): void {
     this.#controls.get(host)?.approve(link, hash);
+  }
+
+  /** Approvals that were good for other hosts, too: tells those that are here. */
+  carriedOver(carried: readonly CarriedApproval[]): void {
+    for (const { link, host, hash, by } of carried) {
+      this.#options.log("an approval was carried over", { host, link, hash, by });
+      this.approved(link, host, hash);
+    }
   }
 
   /** False: the host is not here. */
@@ -362,7 +372,7 @@ export class AgentListener {
   }
 
   #agentConnection(principal: Principal, address: string, certificate: Uint8Array): Connection {
-    const { registry, authority, mayDeclare, resolveSpace, host, log } = this.#options;
+    const { registry, carried, authority, mayDeclare, resolveSpace, host, log } = this.#options;
     const { presence } = this;
     const { name } = principal;
     const serial = new X509Certificate(certificate).serialNumber.toLowerCase();
@@ -371,7 +381,7 @@ export class AgentListener {
       void this.#serve(channel, async () => {
         if (channel.method !== CONTROL_METHOD || session !== undefined) throw wrongCall();
         session = new ControlSession(channel, {
-          principal, certificate, serial, address, registry, presence, authority, mayDeclare, resolveSpace, log,
+          principal, certificate, serial, address, registry, presence, carried, authority, mayDeclare, resolveSpace, log,
           clock: host.clock,
         });
         this.#controls.set(name, session);
@@ -386,7 +396,7 @@ export class AgentListener {
   }
 
   async #linkConnection(principal: Principal, id: string): Promise<Connection> {
-    const { registry, openSpace, host, log } = this.#options;
+    const { registry, carried, openSpace, host, log } = this.#options;
     const { presence } = this;
     const { name } = principal;
     const { clock } = host;
@@ -402,6 +412,14 @@ export class AgentListener {
       onAsked: () => presence.asked(name, id),
       onRestored: (known, acknowledged) =>
         log("agent knows less than it did: restored from a backup", { host: name, link: id, known, acknowledged }),
+      onRemoved: async (removals, ranges) => {
+        try {
+          this.carriedOver(await carried.removed(id, name, removals, ranges));
+        } catch (error) {
+          // It is committed all the same; other hosts ask for themselves.
+          log("an approval could not be carried over", { host: name, link: id, reason: brief(String(error)) });
+        }
+      },
     });
     const server = new EndpointServer({
       endpoint,

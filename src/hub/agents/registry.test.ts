@@ -13,7 +13,7 @@ const settings = LINK_SETTINGS.parse({});
 const declared = (root: string, more: Partial<DeclaredLink> = {}): DeclaredLink => ({ root, space: "demo", prefix: "", settings, ...more });
 const counts = { creates: 0, replaces: 0, metadata: 0, removes: 3, moves: 0, bytes: 0 };
 const plan = (link: string, hash: string): HeldPlan => ({
-  link, hash, reason: "too many", counts: { alpha: counts, beta: counts }, changes: ["beta remove a"], total: 3,
+  link, hash, reason: "too many", counts: { alpha: counts, beta: counts }, changes: ["beta remove a"], total: 3, removals: null,
 });
 
 describe("agent registry", () => {
