@@ -5,6 +5,7 @@ import { fingerprintOf } from "#platform/net/tls-socket.ts";
 import type { Host } from "#platform/host.ts";
 import type { Endpoint } from "#sync/endpoint/endpoint.ts";
 import { RemoteEndpoint } from "#sync/endpoint/remote-endpoint.ts";
+import { Turns } from "#sync/endpoint/turns.ts";
 import type { Store } from "#sync/index/store.ts";
 import type { Mux } from "#sync/wire/mux.ts";
 import { AGENT_ROOT, type FromAgent, type FromHub, LINK_ROOT } from "#hub/agents/control.ts";
@@ -108,6 +109,7 @@ class Agent {
   readonly #runners = new Map<string, LinkRunner>();
   /** Runners that are ending, and what is to begin when they have. */
   readonly #ending = new Map<string, Promise<void>>();
+  readonly #turns: Turns;
   #identity: AgentIdentity;
   #ends: HubEnds | undefined;
   #assigned: readonly AssignedLink[] = [];
@@ -118,6 +120,7 @@ class Agent {
     this.#options = options;
     this.#key = key;
     this.#identity = identity;
+    this.#turns = new Turns(options.host.clock);
     const { host, program, platform, links, log } = options;
     this.#control = new ControlClient({
       program,
@@ -214,6 +217,7 @@ class Agent {
     const { host, openRoot, openState, hash, installation, ignore, hooks, log, dataDir } = this.#options;
     const context: LinkContext = {
       host, openRoot, openState, hash, installation, ignore, hooks, log,
+      turns: this.#turns,
       stateFile: (name) => `${dataDir}/${name}`,
       openSpace: (id) =>
         new RemoteEndpoint({

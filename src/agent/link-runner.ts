@@ -9,6 +9,7 @@ import { FsError } from "#platform/file-system.ts";
 import type { Side } from "#model/plan.ts";
 import type { Host } from "#platform/host.ts";
 import type { Endpoint, OpenRequest, SumSeeds } from "#sync/endpoint/endpoint.ts";
+import { TurnEndpoint, type Turns } from "#sync/endpoint/turns.ts";
 import { diskError } from "#sync/endpoint/disk-error.ts";
 import type { Store } from "#sync/index/store.ts";
 import type { SessionEvent, SessionOptions } from "#sync/session/events.ts";
@@ -24,7 +25,7 @@ import { Publisher } from "#agent/publisher.ts";
 import { ReleasedEndpoint, Shown } from "#agent/released-endpoint.ts";
 import { Releases, noRelease } from "#agent/releases.ts";
 import { forgetIfRestored, keepStamping } from "#agent/root-stamp.ts";
-import { isOpen } from "#agent/schedule.ts";
+import { isOpen, rateAt } from "#agent/schedule.ts";
 
 /** After a session gave up: doubles from the first to the longest. */
 const AGAIN_FIRST_MS = 2000;
@@ -56,6 +57,8 @@ export type LinkContext = {
   /** Of the host's own configuration; after those of space and link. */
   readonly ignore: readonly string[];
   readonly hooks: Hooks;
+  /** Of all links of the host. */
+  readonly turns: Turns;
   readonly onChange: () => void;
   readonly onHold: (plan: HeldPlan) => void;
   readonly log: AgentLog;
@@ -339,7 +342,8 @@ export class LinkRunner {
     const window = new AbortController();
     const ended = AbortSignal.any([signal, window.signal]);
     const closing = Promise.all([this.#closeAtEnd(window, ended), this.#endWhenPaused(window, ended)]);
-    const { local, root, shown } = this.#localSide(link, store, window, ended);
+    const { local: unturned, root, shown } = this.#localSide(link, store, window, ended);
+    const local = (): Endpoint => new TurnEndpoint(unturned(), this.#context.turns, settings.priority);
     const remote = (): Endpoint => openSpace(this.id);
     const stamp = { fs: host.fs, clock: host.clock, random: host.random, root, store, sessionId };
     let stamping: Promise<void> | undefined;
@@ -431,6 +435,7 @@ export class LinkRunner {
   }
 
   #options({ settings, spaceIgnore }: AssignedLink): SessionOptions {
+    const rateNow = (): number | undefined => rateAt(settings, new Date(this.#context.host.clock.nowMs()));
     const approved = (): string | undefined => this.#approved;
     return {
       mode: settings.mode,
@@ -452,7 +457,7 @@ export class LinkRunner {
       durable: "batch",
       verifyReadBack: false,
       compress: "auto",
-      bytesPerSecond: settings.bytesPerSecond ?? undefined,
+      bytesPerSecond: settings.rates.length === 0 ? (settings.bytesPerSecond ?? undefined) : rateNow,
       verbose: false,
       createAlpha: settings.from === "host" && !settings.mode.startsWith("one-way"),
     };

@@ -17,6 +17,7 @@ import type { Transport } from "#platform/net/transport.ts";
 import { ConnectionGate } from "#sync/endpoint/connection-gate.ts";
 import { EndpointServer } from "#sync/endpoint/endpoint-server.ts";
 import type { Endpoint } from "#sync/endpoint/endpoint.ts";
+import { TurnEndpoint, Turns } from "#sync/endpoint/turns.ts";
 import { FailureLimiter } from "#sync/transport/failure-limiter.ts";
 import { startServer } from "#sync/wire/greeting.ts";
 import type { Mux } from "#sync/wire/mux.ts";
@@ -96,11 +97,13 @@ export class AgentListener {
   readonly #running = new Set<Promise<void>>();
   readonly #standing = new Map<string, Set<Standing>>();
   readonly #controls = new Map<string, ControlSession>();
+  readonly #turns: Turns;
   #looks = 0;
 
   /** Throws the system's error when the address cannot be listened on. */
   constructor(options: ListenerOptions) {
     this.#options = options;
+    this.#turns = new Turns(options.host.clock);
     const { listen, identity, authority } = options;
     this.#listener = listenTls({
       host: listen.host,
@@ -422,7 +425,7 @@ export class AgentListener {
       },
     });
     const server = new EndpointServer({
-      endpoint,
+      endpoint: new TurnEndpoint(endpoint, this.#turns, link.settings.priority),
       readOnly,
       mayCreateRoot: !readOnly,
       onRefused: (error, method) => log("call refused", { host: name, link: id, method, reason: brief(error.message) }),
