@@ -112,6 +112,7 @@ const CONTRACTS: Record<string, string> = {
   "src/hub/agents/link.ts": "agents-contract",
   "src/hub/agents/control.ts": "agents-contract",
   "src/hub/agents/path-set.ts": "agents-contract",
+  "src/hub/agents/dependencies.ts": "agents-contract",
 };
 
 /** Rooms that may not know time, chance or the system even through an interface. */

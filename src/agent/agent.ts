@@ -44,6 +44,8 @@ export type AgentOptions = {
   readonly ignore: readonly string[];
   /** Around each batch, in all links. */
   readonly hooks: Hooks;
+  /** May links have commands run that install what manifests in them ask for? */
+  readonly mayInstall: boolean;
   readonly host: Host;
   readonly program: string;
   /** System and processor, for people. */
@@ -183,6 +185,10 @@ class Agent {
         return this.#runners.get(message.link)?.approve(message.hash);
       case "rollback":
         return void this.#runners.get(message.link)?.rollback(message.release, message.by);
+      case "dependencies":
+        return void this.#control
+          .dependencies(message.ask, () => this.#runners.get(message.link)?.dependencies(message.project) ?? [])
+          .catch((error: unknown) => log("dependencies could not be told", { link: message.link, reason: String(error).slice(0, 300) }));
       case "resume":
         return this.#runners.get(message.link)?.resume(message.by);
       case "certificate":
@@ -214,10 +220,11 @@ class Agent {
   }
 
   #begin(link: AssignedLink): void {
-    const { host, openRoot, openState, hash, installation, ignore, hooks, log, dataDir } = this.#options;
+    const { host, openRoot, openState, hash, installation, ignore, hooks, log, dataDir, mayInstall } = this.#options;
     const context: LinkContext = {
       host, openRoot, openState, hash, installation, ignore, hooks, log,
       turns: this.#turns,
+      mayInstall,
       stateFile: (name) => `${dataDir}/${name}`,
       openSpace: (id) =>
         new RemoteEndpoint({

@@ -17,6 +17,8 @@ import { runSession } from "#sync/session/session.ts";
 import { savedMark } from "#sync/session/state.ts";
 import type { HeldPlan, LinkState } from "#hub/agents/control.ts";
 import { type AssignedLink, settingsFault } from "#hub/agents/link.ts";
+import type { Dependency } from "#hub/agents/dependencies.ts";
+import { Projects, installedLines } from "#agent/deps/projects.ts";
 import { heldPlan } from "#agent/held-plan.ts";
 import { type HookContext, HookedEndpoint, type Hooks } from "#agent/hooks.ts";
 import { LinkWatch } from "#agent/link-watch.ts";
@@ -57,6 +59,7 @@ export type LinkContext = {
   /** Of the host's own configuration; after those of space and link. */
   readonly ignore: readonly string[];
   readonly hooks: Hooks;
+  readonly mayInstall: boolean;
   /** Of all links of the host. */
   readonly turns: Turns;
   readonly onChange: () => void;
@@ -86,6 +89,9 @@ export class LinkRunner {
   #approved: string | undefined;
   readonly #done: Promise<void>;
   #lastPlan: HeldPlan | undefined;
+  /** Of the root and the list that it was made for; what failed, and how often, outlives a session. */
+  #projects: Projects | undefined;
+  #projectsOf = "";
   /** While a session runs. */
   #makeDurable: (() => void) | undefined;
 
@@ -124,6 +130,12 @@ export class LinkRunner {
     this.#context.log("plan approved", { link: this.id, hash });
     this.#approved = hash;
     this.#again("its plan was approved");
+  }
+
+  /** Those of one of its projects. @throws {SynclineError} NOT_FOUND, STATE, LIMIT */
+  dependencies(project: string): readonly Dependency[] {
+    if (this.#projects !== undefined) return this.#projects.list(project);
+    throw new SynclineError({ code: "NOT_FOUND", op: "list dependencies", message: "the link watches no projects" });
   }
 
   /** A person wants the link to show an earlier release, and to stay there. */
@@ -347,6 +359,7 @@ export class LinkRunner {
     const remote = (): Endpoint => openSpace(this.id);
     const stamp = { fs: host.fs, clock: host.clock, random: host.random, root, store, sessionId };
     let stamping: Promise<void> | undefined;
+    const installing = this.#watchedProjects()?.run(ended);
     try {
       if (forgetIfRestored(stamp, seedsOf(seeds!))) {
         log("root or state was restored from a backup: everything is compared", { link: this.id, root });
@@ -370,12 +383,27 @@ export class LinkRunner {
       if (window.signal.aborted && reason !== WINDOW_ENDED) throw reason;
     } finally {
       window.abort(WINDOW_ENDED);
-      await Promise.all([closing, stamping, shown?.idle()]);
+      await Promise.all([closing, stamping, installing, shown?.idle()]);
       this.#watch.isPublishing = false;
       this.#makeDurable?.();
       this.#makeDurable = undefined;
       store.close();
     }
+  }
+
+  #watchedProjects(): Projects | undefined {
+    const { host, mayInstall, stateFile, onChange, log } = this.#context;
+    const { root, settings } = this.#link;
+    const key = JSON.stringify([root, settings.install]);
+    if (key !== this.#projectsOf) {
+      this.#projectsOf = key;
+      const file = stateFile(`installed/${this.id}.json`);
+      const options = { host, root, projects: settings.install, mayInstall, file, link: this.id, onChange, log };
+      this.#projects = settings.install.length === 0 ? undefined : new Projects(options);
+      this.#watch.projects = () => this.#projects?.states() ?? [];
+    }
+    this.#projects?.notice();
+    return this.#projects;
   }
 
   /** The host's side: its root changed in place, or the link's own copy, of which releases are made. */
@@ -451,7 +479,7 @@ export class LinkRunner {
       settle: settings.settle,
       rescanMs: RESCAN_MS,
       deep: false,
-      ignore: [...spaceIgnore, ...settings.ignore, ...this.#context.ignore],
+      ignore: [...spaceIgnore, ...settings.ignore, ...this.#context.ignore, ...installedLines(settings.install)],
       include: [],
       preserve: PRESERVE_DEFAULT,
       durable: "batch",
@@ -505,6 +533,7 @@ export class LinkRunner {
       const { result, changes } = event.summary;
       if (result !== "held") this.#approved = undefined;
       this.#watch.sequence = savedMark(store, spaceSide)?.seq ?? 0;
+      if (changes > 0) this.#projects?.notice();
       if (changes > 0) log("changes carried over", { link: this.id, ...cycleFields(event.summary) });
     }
     if (event.type === "retry") log("link will be tried again", { link: this.id, reason: event.reason, delayMs: event.delayMs });

@@ -1,6 +1,6 @@
 /** Turns the events of a link's session into the state that heartbeats report. Times are monotonic milliseconds. */
 import type { SessionEvent, Summary } from "#sync/session/events.ts";
-import type { LinkPause, LinkPhase, LinkState } from "#hub/agents/control.ts";
+import type { LinkPause, LinkPhase, LinkState, ProjectState } from "#hub/agents/control.ts";
 
 export type LinkTrouble = NonNullable<LinkState["error"]>;
 
@@ -22,6 +22,8 @@ export class LinkWatch {
   stored: LinkState["stored"] = null;
   pause: LinkPause | null = null;
   releases: LinkState["releases"] = null;
+  /** Asked for each heartbeat. */
+  projects: () => readonly ProjectState[] = () => [];
   /** What the session has carried over is not shown yet: a release of it is being made. */
   isPublishing = false;
 
@@ -107,6 +109,7 @@ export class LinkWatch {
       error: this.#trouble ?? this.#degraded ?? null,
       pause: this.pause,
       releases: this.releases,
+      projects: [...this.projects()],
     };
   }
 }

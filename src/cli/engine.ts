@@ -328,6 +328,7 @@ export type AgentRequest = {
   readonly ignore: readonly string[];
   /** Lines of the shell around each batch, and how long each may take. */
   readonly hooks: Hooks;
+  readonly mayInstall: boolean;
   readonly log: ServeLog;
 };
 
@@ -357,6 +358,7 @@ export async function runHostAgent(request: AgentRequest, signal: AbortSignal): 
       links: request.links,
       ignore: request.ignore,
       hooks: request.hooks,
+      mayInstall: request.mayInstall,
       host,
       program: PROGRAM,
       platform: `${process.platform}-${process.arch}`,

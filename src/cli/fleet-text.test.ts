@@ -12,7 +12,7 @@ const HASH = "2c8fbc22a8f1";
 
 const state: NonNullable<LinkStateJson["state"]> = {
   id: ID, generation: 1, phase: "watching", sequence: 9, stored: null, backlog: 0, lagMs: 0, files: 1200, conflicts: 0,
-  problems: 0, changes: 3, syncedAgoMs: 1000, digest: null, holdHash: null, error: null, pause: null, releases: null,
+  problems: 0, changes: 3, syncedAgoMs: 1000, digest: null, holdHash: null, error: null, pause: null, releases: null, projects: [],
 };
 const link = (more: Partial<LinkStateJson> = {}, settings: object = {}): LinkStateJson => ({
   link: {

@@ -6,9 +6,9 @@ import { parseChoice, parseRate, usage } from "#cli/values.ts";
 import { formatBytes } from "#cli/format.ts";
 import { DECLARED_LINK, type DeclaredLink, LINK_SETTINGS, type LinkSettings, checked } from "#hub/agents/link.ts";
 
-const OPTION = /,(mode|from|settle|conflict|bwlimit|ignore|window|priority|apply|keep)=([^,]*)$/;
+const OPTION = /,(mode|from|settle|conflict|bwlimit|ignore|window|priority|apply|keep|install)=([^,]*)$/;
 const FORM = "write ROOT=SPACE[:PREFIX][,mode=…,settle=…], like /srv/site=demo:site,settle=immediate";
-const SETTING_KEYS = ["mode", "from", "settle", "conflict", "bwlimit", "ignore", "window", "priority", "apply", "keep"];
+const SETTING_KEYS = ["mode", "from", "settle", "conflict", "bwlimit", "ignore", "window", "priority", "apply", "keep", "install"];
 const CHANGE_KEYS = [...SETTING_KEYS, "root", "space", "prefix", "enabled"];
 
 /**
@@ -60,8 +60,8 @@ function explained(error: unknown, option: string): unknown {
 function settingsOf(pairs: readonly (readonly [string, string])[], option: string): Record<string, unknown> {
   const settings: Record<string, unknown> = {};
   for (const [key, value] of pairs) {
-    if (key === "ignore" || key === "window") {
-      const name = key === "ignore" ? "ignore" : "windows";
+    if (key === "ignore" || key === "window" || key === "install") {
+      const name = key === "window" ? "windows" : key;
       const before = (settings[name] ?? []) as string[];
       settings[name] = value === "" ? before : [...before, value];
       continue;
@@ -133,7 +133,7 @@ export function linkPlace({ root, space, prefix }: { root: string; space: string
 
 /** What is not as it is unless said otherwise: "mode=one-way-safe, from=space". */
 export function settingWords(settings: LinkSettings): string[] {
-  const { mode, from, settle, conflict, ignore, windows, bytesPerSecond, rates, priority, apply, keepReleases } = settings;
+  const { mode, from, settle, conflict, ignore, windows, bytesPerSecond, rates, priority, apply, keepReleases, install } = settings;
   const usual = LINK_SETTINGS.parse({});
   const words = Object.entries({ mode, from, settle, conflict, priority, apply })
     .filter(([key, value]) => value !== usual[key as "mode"])
@@ -142,6 +142,7 @@ export function settingWords(settings: LinkSettings): string[] {
   const shown = (rate: number | null): string => (rate === null ? "none" : `${formatBytes(rate)}/s`);
   if (bytesPerSecond !== null) words.push(`bwlimit=${shown(bytesPerSecond)}`);
   words.push(...rates.map(({ window, bytesPerSecond: rate }) => `bwlimit="${shown(rate)} ${window}"`));
+  words.push(...install.map((project) => `install=${printablePath(project)}`));
   words.push(...windows.map((window) => `window="${window}"`), ...ignore.map((line) => `ignore=${printablePath(line)}`));
   return words;
 }

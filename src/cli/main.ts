@@ -36,6 +36,7 @@ const LOADERS: Record<CommandName, () => Promise<Command>> = {
   links: async () => (await import("#cli/commands/agents.ts")).linksCommand,
   link: async () => (await import("#cli/commands/link.ts")).linkCommand,
   release: async () => (await import("#cli/commands/release.ts")).releaseCommand,
+  deps: async () => (await import("#cli/commands/deps.ts")).depsCommand,
   holds: async () => (await import("#cli/commands/holds.ts")).holdsCommand,
   approve: async () => (await import("#cli/commands/holds.ts")).approveCommand,
   token: async () => (await import("#cli/commands/tokens.ts")).tokenCommand,

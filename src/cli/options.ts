@@ -183,6 +183,7 @@ export const OPTIONS = {
     help: "when the command after a batch fails: only say so, or take the batch back and pause the link",
   },
   "hook-timeout": { type: "duration", fallback: "60s", help: "how long each of the two may take" },
+  "allow-install": { type: "flag", help: "let links run npm and go where they are to keep dependencies installed" },
   limit: { type: "text", value: "N", fallback: "20", help: "show the last N" },
   hub: {
     type: "text",
@@ -518,6 +519,19 @@ export const COMMANDS = {
     ],
     examples: ["syncline release rollback 1fa8df15 web1 --token-file token", "syncline release list /srv/site"],
   },
+  deps: {
+    summary: "compare what projects resolve to on the hosts of a hub",
+    operands: "list [HOST...] | diff [HOST...]",
+    min: 1,
+    max: 1000,
+    words: ["list", "diff"],
+    options: [...CLIENT],
+    details: [
+      "Of links with the key install. diff names what a host has missing, extra, or of another version or content than " +
+        "most have; hosts that are the same are told together. Exit: 0 no difference, 1 differences.",
+    ],
+    examples: ["syncline deps diff --token-file token"],
+  },
   holds: {
     summary: "list plans that the brake has stopped and that wait for a person",
     operands: "",
@@ -589,6 +603,7 @@ export const COMMANDS = {
       "hook-after",
       "hook-failure",
       "hook-timeout",
+      "allow-install",
       ...COMMON,
     ],
     details: [
@@ -597,7 +612,8 @@ export const COMMANDS = {
       "A link is for instance /srv=demo:site,settle=immediate. Keys: mode, from (host or space: " +
         "whose changes a one-way mode carries over), settle, conflict (copy unless given), bwlimit, ignore=PATTERN, " +
         'window="mon-fri 22:00-06:00", priority (-100 to 100: lower ones give way), apply (in-place or release), keep ' +
-        '(old releases). ignore, window and bwlimit="1M mon-fri 08:00-18:00" may be repeated. The hub may assign more links.',
+        '(old releases), install=npm:DIR or go:DIR (with --allow-install). ignore, window, install and bwlimit="1M mon-fri ' +
+        '08:00-18:00" may be repeated. The hub may assign more links.',
       "With apply=release each batch becomes a tree of its own beside the root, and the root is a symlink that is flipped " +
         "to it; it needs mode=one-way-replica,from=space. syncline release goes back to an earlier one.",
       "Hook commands get the changes on standard input, one JSON value a line, and SYNCLINE_TRACE_ID, SYNCLINE_RUN_ID, " +

@@ -189,6 +189,7 @@ export class AgentHub implements AsyncDisposable {
         acceptNew: true,
         ignore: [],
         hooks: { before: undefined, after: undefined, timeoutMs: 10_000, onAfterFailure: "report" },
+        mayInstall: false,
         program: PROGRAM,
         platform: "test",
         openRoot: (path) =>

@@ -25,6 +25,7 @@ export const agentCommand: Command = async (context) => {
       acceptNew: given["accept-new"] ?? false,
       links: (given.link ?? []).map((text) => parseLink(text)),
       ignore: given.exclude ?? [],
+      mayInstall: given["allow-install"] ?? false,
       hooks: {
         before: given["hook-before"],
         after: given["hook-after"],

@@ -5,6 +5,7 @@
 import type * as z from "zod";
 import { type ErrorCode, SynclineError } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
+import type { Dependency } from "#hub/agents/dependencies.ts";
 import type { LinkSettings } from "#hub/agents/link.ts";
 import type { ProblemJson } from "#gateway/api/problem.ts";
 import type { TokenJson } from "#gateway/api/routes-access.ts";
@@ -240,6 +241,11 @@ export class HubClient {
   rollbackLink(link: string, host: string, release: string | undefined): Promise<LinkStateJson> {
     const url = `/v1/links/${percentEncode(link)}/${percentEncode(host)}/rollback`;
     return this.#json(url, { method: "POST", body: { release } });
+  }
+
+  async dependencies(link: string, host: string, project: string): Promise<Dependency[]> {
+    const url = `/v1/links/${percentEncode(link)}/${percentEncode(host)}/dependencies?project=${encodeURIComponent(project)}`;
+    return (await this.#json<{ dependencies: Dependency[] }>(url)).dependencies;
   }
 
   resumeLink(link: string, host: string): Promise<LinkStateJson> {

@@ -9,6 +9,7 @@ import {
   decodeFromAgent,
   encodeControl,
 } from "#hub/agents/control.ts";
+import { DEPENDENCIES_MAX, type Dependency } from "#hub/agents/dependencies.ts";
 import { type HostAuthority, requestOf } from "#hub/agents/enrol.ts";
 import { type AssignedLink, type DeclaredLink, IGNORE_CHARS_MAX } from "#hub/agents/link.ts";
 import type { CarriedApprovals } from "#hub/agents/carried-approvals.ts";
@@ -39,6 +40,16 @@ export type ControlContext = {
   readonly log: AgentLog;
 };
 
+/** Questions to one agent at a time, and how long it may take with the answer. */
+const ASKS_MAX = 8;
+const ASK_MS_MAX = 20_000;
+
+type Asked = {
+  readonly items: Dependency[];
+  readonly resolve: (items: Dependency[]) => void;
+  readonly reject: (error: Error) => void;
+};
+
 export class ControlSession {
   readonly host: string;
   readonly #channel: MuxChannel;
@@ -46,6 +57,8 @@ export class ControlSession {
   #greeted = false;
   #assigned = "";
   #assigning: Promise<void> = Promise.resolve();
+  readonly #asks = new Map<number, Asked>();
+  #lastAsk = 0;
 
   constructor(channel: MuxChannel, context: ControlContext) {
     this.#channel = channel;
@@ -75,6 +88,42 @@ export class ControlSession {
     this.#send({ type: "approve", link, hash });
   }
 
+  /**
+   * What the dependencies of a project are, as its agent reads them now.
+   * @throws {SynclineError} LIMIT, LINK_LOST (retryable), NOT_FOUND with what the agent says
+   */
+  async dependencies(link: string, project: string): Promise<Dependency[]> {
+    if (this.#asks.size >= ASKS_MAX) {
+      throw new SynclineError({ code: "LIMIT", op: "ask agent", message: `${this.host} is being asked already`, retryable: true });
+    }
+    const ask = ++this.#lastAsk;
+    const { promise, resolve, reject } = Promise.withResolvers<Dependency[]>();
+    this.#asks.set(ask, { items: [], resolve, reject });
+    const end = new AbortController();
+    const late = new SynclineError({ code: "LINK_LOST", op: "ask agent", message: `${this.host} has not answered`, retryable: true });
+    void this.#context.clock
+      .sleep(ASK_MS_MAX, AbortSignal.any([end.signal, this.#channel.signal]))
+      .then(() => reject(late), () => reject(late));
+    try {
+      this.#send({ type: "dependencies", ask, link, project });
+      return await promise;
+    } finally {
+      this.#asks.delete(ask);
+      end.abort();
+    }
+  }
+
+  #dependencies({ ask, items, isLast, fault }: FromAgent & { type: "dependencies" }): void {
+    const asked = this.#asks.get(ask);
+    if (asked === undefined) return;
+    asked.items.push(...items);
+    if (asked.items.length > DEPENDENCIES_MAX) {
+      asked.reject(new SynclineError({ code: "LIMIT", op: "ask agent", message: `more than ${DEPENDENCIES_MAX} dependencies` }));
+    } else if (fault !== null) {
+      asked.reject(new SynclineError({ code: "NOT_FOUND", op: "ask agent", message: `${this.host}: ${fault}` }));
+    } else if (isLast) asked.resolve(asked.items);
+  }
+
   /** What a person wants of a link; it is done, or not, by what the next heartbeats say. */
   ask(message: FromHub & { type: "rollback" | "resume" }): void {
     this.#send(message);
@@ -88,6 +137,8 @@ export class ControlSession {
         return this.#heartbeat(message);
       case "hold":
         return this.#hold(message);
+      case "dependencies":
+        return this.#dependencies(message);
       case "renew":
         return this.#renew(message);
     }

@@ -5,11 +5,13 @@
  *
  * Agent: `hello` first, then `heartbeat` every HEARTBEAT_MS and on change, `hold` when a plan is held, `renew` before
  * its certificate ends. Hub: `assign` after the hello and whenever the host's links change, `approve` when a person did,
- * `rollback` and `resume` when a person wants a link to show an earlier release, or to go on, `certificate` or `refused`
+ * `rollback` and `resume` when a person wants a link to show an earlier release, or to go on, `dependencies` to be told
+ * those of a project (the agent answers with the same word, in parts), `certificate` or `refused`
  * as the answer to `renew`.
  */
 import { z } from "zod";
 import { SynclineError } from "#model/error.ts";
+import { DEPENDENCIES_PER_PART, DEPENDENCY, PROJECT, PROJECTS_MAX } from "#hub/agents/dependencies.ts";
 import { PATH_SET } from "#hub/agents/path-set.ts";
 import { ASSIGNED_LINK, DECLARED_LINK, LINK_ID, LINKS_PER_HOST_MAX, RELEASES_KEPT_MAX } from "#hub/agents/link.ts";
 
@@ -62,6 +64,22 @@ const PAUSE = z.strictObject({
 });
 export type LinkPause = z.infer<typeof PAUSE>;
 
+/**
+ * A project whose dependencies a link watches. `absent`: it has no manifest · `waiting`: it is tried again later, or has
+ * run too often.
+ */
+const PROJECT_STATE = z.strictObject({
+  project: z.string().regex(PROJECT),
+  phase: z.enum(["unknown", "absent", "idle", "running", "waiting", "failed"]),
+  /** Hash of the set of its resolved dependencies. */
+  set: z.string().regex(/^[0-9a-f]{32}$/).nullable(),
+  count,
+  /** Are they installed, as far as the agent did it? */
+  installed: z.boolean(),
+  error: z.string().max(500).nullable(),
+});
+export type ProjectState = z.infer<typeof PROJECT_STATE>;
+
 export const LINK_STATE = z.strictObject({
   id: linkId,
   /** Of the assignment that it works by. */
@@ -96,6 +114,7 @@ export const LINK_STATE = z.strictObject({
     .strictObject({ names: z.array(releaseName).max(RELEASES_KEPT_MAX + 2), shown: releaseName.nullable() })
     .nullable()
     .default(null),
+  projects: z.array(PROJECT_STATE).max(PROJECTS_MAX).default([]),
 });
 export type LinkState = z.infer<typeof LINK_STATE>;
 
@@ -138,6 +157,14 @@ const FROM_AGENT = z.discriminatedUnion("type", [
     links: z.array(LINK_STATE).max(LINKS_PER_HOST_MAX),
   }),
   z.strictObject({ type: z.literal("hold"), plan: HELD_PLAN }),
+  /** Parts of the answer to `dependencies`, in order; with `fault` there is none. */
+  z.strictObject({
+    type: z.literal("dependencies"),
+    ask: count,
+    items: z.array(DEPENDENCY).max(DEPENDENCIES_PER_PART),
+    isLast: z.boolean(),
+    fault: text.nullable(),
+  }),
   z.strictObject({ type: z.literal("renew"), publicKey: BASE64, proof: BASE64 }),
 ]);
 export type FromAgent = z.infer<typeof FROM_AGENT>;
@@ -151,6 +178,8 @@ const FROM_HUB = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("approve"), link: linkId, hash: planHash }),
   /** Null: to the one before the one that is shown. */
   z.strictObject({ type: z.literal("rollback"), link: linkId, release: releaseName.nullable(), by: z.string().max(200) }),
+  /** What a project's dependencies are. */
+  z.strictObject({ type: z.literal("dependencies"), ask: count, link: linkId, project: z.string().regex(PROJECT) }),
   z.strictObject({ type: z.literal("resume"), link: linkId, by: z.string().max(200) }),
   z.strictObject({ type: z.literal("certificate"), certificate: z.string().max(16_384), ca: z.string().max(65_536) }),
   z.strictObject({ type: z.literal("refused"), what: z.literal("renew"), message: text }),

@@ -8,6 +8,7 @@ import { SynclineError } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
 import type { LinkState } from "#hub/agents/control.ts";
 import type { CarriedApprovals } from "#hub/agents/carried-approvals.ts";
+import type { Dependency } from "#hub/agents/dependencies.ts";
 import { NEW_LINK, checked, neverWritesSpace } from "#hub/agents/link.ts";
 import type { AgentListener } from "#hub/agents/listener.ts";
 import { type LinkStatus, hostStatus, lagMs, linkStatus } from "#hub/agents/presence.ts";
@@ -194,6 +195,20 @@ export class HubAgents {
     }
     this.#ask(host, { type: "rollback", link: id, release: release ?? null, by: who.id });
     return view;
+  }
+
+  /**
+   * What a project of a link resolves to on a host, asked of its agent now.
+   * @throws {SynclineError} NOT_FOUND, LIMIT, LINK_LOST when the host is not here
+   */
+  dependencies(who: Principal, id: string, host: string, project: string): Promise<Dependency[]> {
+    const known = this.#readable(who, host);
+    const view = this.#view(known).links.find(({ link }) => link.id === id);
+    if (view?.link.settings.install.includes(project) === true) return this.#options.listener.dependencies(host, id, project);
+    throw new SynclineError({
+      code: "NOT_FOUND", op: "find project", message: `link ${id.slice(0, 40)} on ${host} watches no ${project.slice(0, 100)}`,
+      hint: "its key install names the projects that it watches",
+    });
   }
 
   /** Lets a paused link go on. @throws {SynclineError} DENIED, NOT_FOUND, LINK_LOST when the host is not here */

@@ -7,6 +7,7 @@ import { SynclineError } from "#model/error.ts";
 import { PRIVATE_DIR, pathFault } from "#model/path.ts";
 import { MODES } from "#model/plan.ts";
 import { HOST_NAME } from "#access/authority.ts";
+import { PROJECT, PROJECTS_MAX } from "#hub/agents/dependencies.ts";
 import { SPACE_NAME } from "#hub/space.ts";
 
 /** Links of one host at most; each has a connection of its own. */
@@ -37,6 +38,11 @@ const ignoreLines = z
 
 function isUsable(path: string): boolean {
   return pathFault(path) === undefined && !path.split("/").includes(PRIVATE_DIR);
+}
+
+function isProject(text: string): boolean {
+  const dir = PROJECT.exec(text)?.groups?.["dir"];
+  return dir !== undefined && (dir === "." || isUsable(dir));
 }
 
 const WINDOW = /^(?:(?<days>[a-z]{3}(?:[-,][a-z]{3})*) )?(?<from>\d\d:\d\d)-(?<to>\d\d:\d\d)$/;
@@ -80,6 +86,7 @@ function daysOf(text: string): number[] | undefined {
 }
 
 const windowText = z.string().refine((text) => parseWindow(text) !== undefined, 'write it like "mon-fri 22:00-06:00"');
+const project = z.string().refine(isProject, 'write it like "npm:app", "go:." or "npm:."');
 const rate = z.number().int().min(1).nullable();
 
 /** How a link works. What is left out has the default that its line says. */
@@ -106,6 +113,8 @@ export const LINK_SETTINGS = z.strictObject({
   apply: z.enum(["in-place", "release"]).default("in-place"),
   /** Old releases that are kept beside the one that is shown. */
   keepReleases: z.number().int().min(1).max(RELEASES_KEPT_MAX).default(5),
+  /** Directories whose dependencies are kept installed, "npm:DIR" or "go:DIR"; only where the host allows it. */
+  install: z.array(project).max(PROJECTS_MAX).default([]),
 });
 
 export type LinkSettings = z.infer<typeof LINK_SETTINGS>;
@@ -117,6 +126,9 @@ export function neverWritesSpace({ mode, from }: LinkSettings): boolean {
 
 /** Why these settings cannot go together; undefined: they can. */
 export function settingsFault(settings: LinkSettings): string | undefined {
+  if (settings.apply === "release" && settings.install.length > 0) {
+    return "what is installed would become part of a release: with apply=release install in a command before the flip";
+  }
   if (settings.apply !== "release" || neverWritesSpace(settings)) return undefined;
   return "apply=release shows what the space has and takes nothing back: give mode=one-way-replica,from=space";
 }

@@ -34,6 +34,7 @@ import {
   LINK_ROOT,
 } from "#hub/agents/control.ts";
 import type { CarriedApproval, CarriedApprovals } from "#hub/agents/carried-approvals.ts";
+import type { Dependency } from "#hub/agents/dependencies.ts";
 import { type HostAuthority, type IssuedCertificate, serveEnrolment } from "#hub/agents/enrol.ts";
 import type { HubHello } from "#hub/agents/hello.ts";
 import { type DeclaredLink, neverWritesSpace } from "#hub/agents/link.ts";
@@ -142,6 +143,13 @@ export class AgentListener {
       this.#options.log("an approval was carried over", { host, link, hash, by });
       this.approved(link, host, hash);
     }
+  }
+
+  /** @throws {SynclineError} as ControlSession.dependencies(), LINK_LOST when the host is not here */
+  async dependencies(host: string, link: string, project: string): Promise<Dependency[]> {
+    const control = this.#controls.get(host);
+    if (control !== undefined) return control.dependencies(link, project);
+    throw new SynclineError({ code: "LINK_LOST", op: "ask agent", message: `the agent on ${host} is not here`, retryable: true });
   }
 
   /** False: the host is not here. */
