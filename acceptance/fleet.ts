@@ -33,6 +33,13 @@ export type FleetOptions = {
   readonly syncHost?: string;
 };
 
+export type AgentHost = {
+  /** What the agent calls the hub. */
+  readonly hub?: string;
+  /** A command that runs the agent's. */
+  readonly prefix?: readonly string[];
+};
+
 type Row = { path: string; kind: string; size?: number; mode?: string; mtime?: string; target?: string };
 export type LinkJson = {
   link: { id: string; root: string; space: string };
@@ -93,14 +100,15 @@ export class Fleet implements AsyncDisposable {
     return this.world.path(name, space);
   }
 
-  /**
-   * @param spaces each has a directory of its own, root(name, space)
-   * @param hub what the agent calls the hub
-   * @param prefix a command that runs the agent's
-   */
-  startAgent(name: string, spaces: readonly string[] = ["site"], hub = this.url, prefix: readonly string[] = []): SubprocessLike {
+  /** @param spaces each has a directory of its own, root(name, space) */
+  startAgent(name: string, spaces: readonly string[] = ["site"], at: AgentHost = {}): SubprocessLike {
     for (const space of spaces) mkdirSync(this.root(name, space), { recursive: true });
     const links = spaces.flatMap((space) => ["--link", `${this.root(name, space)}=${space},settle=immediate`]);
+    return this.startAgentWith(name, links, at);
+  }
+
+  /** @param links options that say what it links */
+  startAgentWith(name: string, links: readonly string[], { hub = this.url, prefix = [] }: AgentHost = {}): SubprocessLike {
     const data = this.world.path(`agent-${name}`);
     const join = ["--join-token-file", "join", "--accept-new"];
     this.#agentArgs.set(name, [...prefix, PROGRAM, "agent", "--hub", hub, "--name", name, "--data", data, ...join, ...links, "--json"]);

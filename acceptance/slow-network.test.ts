@@ -65,7 +65,8 @@ async function behindLines(count: number): Promise<Hosts> {
     for (let at = 1; at <= count; at++) hosts.push(owned.use(await SlowHost.start(at, world.dir, { ...LINE, seed: at })));
     // Its processes have to end before the lines do.
     const fleet = await Fleet.start({ world, syncHost: hosts[0]!.gateway });
-    for (const [at, { prefix }] of hosts.entries()) fleet.startAgent(`web${at + 1}`, ["site"], `syncline://${fleet.syncAddress}`, prefix);
+    const hub = `syncline://${fleet.syncAddress}`;
+    for (const [at, { prefix }] of hosts.entries()) fleet.startAgent(`web${at + 1}`, ["site"], { hub, prefix });
     await fleet.healthy(...hosts.map((_, at) => `web${at + 1}`));
     return { fleet, hosts, [Symbol.asyncDispose]: () => owned.disposeAsync() };
   } catch (error) {
@@ -133,7 +134,7 @@ describe("clocks", () => {
     await using fleet = await Fleet.start();
     const names = ["web1", "web2", "web3"];
     for (const [at, off] of ["+1d", "-1d", undefined].entries()) {
-      fleet.startAgent(names[at]!, ["site"], fleet.url, off === undefined ? [] : otherClock(off));
+      fleet.startAgent(names[at]!, ["site"], off === undefined ? {} : { prefix: otherClock(off) });
     }
     await fleet.healthy(...names);
     const writers = names.map((name) => new Writer(fleet.root(name), name, 10));

@@ -78,6 +78,7 @@ const LADDER: Record<string, readonly string[]> = {
     "wire",
     "index",
     "transport",
+    "apply",
     "endpoint",
     "session",
     "config",
@@ -113,6 +114,8 @@ const CONTRACTS: Record<string, string> = {
   "src/hub/agents/hello.ts": "agents-contract",
   "src/hub/agents/link.ts": "agents-contract",
   "src/hub/agents/control.ts": "agents-contract",
+  "src/hub/agents/path-set.ts": "agents-contract",
+  "src/hub/agents/dependencies.ts": "agents-contract",
 };
 
 /** Rooms that may not know time, chance or the system even through an interface. */

@@ -5,6 +5,7 @@ import { fingerprintOf } from "#platform/net/tls-socket.ts";
 import type { Host } from "#platform/host.ts";
 import type { Endpoint } from "#sync/endpoint/endpoint.ts";
 import { RemoteEndpoint } from "#sync/endpoint/remote-endpoint.ts";
+import { Turns } from "#sync/endpoint/turns.ts";
 import type { Store } from "#sync/index/store.ts";
 import type { Mux } from "#sync/wire/mux.ts";
 import { AGENT_ROOT, type FromAgent, type FromHub, LINK_ROOT } from "#hub/agents/control.ts";
@@ -21,6 +22,7 @@ import {
   requireFits,
   writeIdentity,
 } from "#agent/identity.ts";
+import { releasesDir } from "#agent/releases.ts";
 import { type AgentLog, type LinkContext, LinkRunner } from "#agent/link-runner.ts";
 
 /** While it cannot join because the hub is away. */
@@ -42,6 +44,8 @@ export type AgentOptions = {
   readonly ignore: readonly string[];
   /** Around each batch, in all links. */
   readonly hooks: Hooks;
+  /** May links have commands run that install what manifests in them ask for? */
+  readonly mayInstall: boolean;
   readonly host: Host;
   readonly program: string;
   /** System and processor, for people. */
@@ -107,6 +111,7 @@ class Agent {
   readonly #runners = new Map<string, LinkRunner>();
   /** Runners that are ending, and what is to begin when they have. */
   readonly #ending = new Map<string, Promise<void>>();
+  readonly #turns: Turns;
   #identity: AgentIdentity;
   #ends: HubEnds | undefined;
   #assigned: readonly AssignedLink[] = [];
@@ -117,6 +122,7 @@ class Agent {
     this.#options = options;
     this.#key = key;
     this.#identity = identity;
+    this.#turns = new Turns(options.host.clock);
     const { host, program, platform, links, log } = options;
     this.#control = new ControlClient({
       program,
@@ -179,6 +185,14 @@ class Agent {
         return this.#runners.get(message.link)?.approve(message.hash);
       case "rescan":
         return void this.#rescan(message.link, message.job);
+      case "rollback":
+        return void this.#runners.get(message.link)?.rollback(message.release, message.by);
+      case "dependencies":
+        return void this.#control
+          .dependencies(message.ask, () => this.#runners.get(message.link)?.dependencies(message.project) ?? [])
+          .catch((error: unknown) => log("dependencies could not be told", { link: message.link, reason: String(error).slice(0, 300) }));
+      case "resume":
+        return this.#runners.get(message.link)?.resume(message.by);
       case "certificate":
         return this.#renewed(message.certificate);
       case "refused":
@@ -201,10 +215,11 @@ class Agent {
     }
     const roots: string[] = [];
     for (const link of wanted.values()) {
-      const other = roots.find((root) => isNested(root, link.root));
+      const mine = link.settings.apply === "release" ? [link.root, releasesDir(link.root)] : [link.root];
+      const other = roots.find((root) => mine.some((one) => isNested(root, one)));
       const trouble = other === undefined ? link.trouble : `${link.root} and ${other} overlap; one root has one link`;
       const effective = trouble === link.trouble ? link : { ...link, trouble, seeds: null };
-      if (link.enabled) roots.push(link.root);
+      if (link.enabled) roots.push(...mine);
       const runner = this.#runners.get(link.id);
       if (runner !== undefined) runner.update(effective);
       else if (!this.#ending.has(link.id)) this.#begin(effective);
@@ -213,9 +228,12 @@ class Agent {
   }
 
   #begin(link: AssignedLink): void {
-    const { host, openRoot, openState, hash, installation, ignore, hooks, log } = this.#options;
+    const { host, openRoot, openState, hash, installation, ignore, hooks, log, dataDir, mayInstall } = this.#options;
     const context: LinkContext = {
       host, openRoot, openState, hash, installation, ignore, hooks, log,
+      turns: this.#turns,
+      mayInstall,
+      stateFile: (name) => `${dataDir}/${name}`,
       openSpace: (id) =>
         new RemoteEndpoint({
           label: `hub ${link.space}/${link.prefix}`,

@@ -4,6 +4,7 @@ import type { Clock, Random } from "#platform/host.ts";
 import type { Mux } from "#sync/wire/mux.ts";
 import type { MuxChannel } from "#sync/wire/mux-channel.ts";
 import {
+  CONTROL_BYTES_MAX,
   CONTROL_METHOD,
   CONTROL_VERSION,
   type FromAgent,
@@ -14,6 +15,7 @@ import {
   decodeFromHub,
   encodeControl,
 } from "#hub/agents/control.ts";
+import { DEPENDENCIES_PER_PART, type Dependency } from "#hub/agents/dependencies.ts";
 import type { DeclaredLink } from "#hub/agents/link.ts";
 import type { AgentLog } from "#agent/link-runner.ts";
 
@@ -74,7 +76,36 @@ export class ControlClient {
 
   /** Says how the links are, now. */
   heartbeat(): void {
-    this.#send({ type: "heartbeat", sentMs: this.#options.clock.nowMs(), links: this.#options.states() });
+    const sentMs = this.#options.clock.nowMs();
+    const links = this.#options.states();
+    const isLong = Buffer.byteLength(JSON.stringify(links)) > CONTROL_BYTES_MAX - 1000;
+    // How the links are comes before what there is beside it.
+    this.#send({ type: "heartbeat", sentMs, links: isLong ? links.map((one) => ({ ...one, releases: null, projects: [] })) : links });
+  }
+
+  /** The answer to what the hub has asked for, in parts that fit a message. */
+  async dependencies(ask: number, list: () => readonly Dependency[]): Promise<void> {
+    const channel = this.#channel;
+    const send = async (items: Dependency[], isLast: boolean, fault: string | null): Promise<void> =>
+      channel?.send(encodeControl({ type: "dependencies", ask, items, isLast, fault }));
+    let part: Dependency[] = [];
+    let bytes = 0;
+    try {
+      for (const one of list()) {
+        const size = Buffer.byteLength(JSON.stringify(one)) + 1;
+        if (part.length >= DEPENDENCIES_PER_PART || bytes + size > CONTROL_BYTES_MAX / 2) {
+          await send(part, false, null);
+          part = [];
+          bytes = 0;
+        }
+        part.push(one);
+        bytes += size;
+      }
+      await send(part, true, null);
+    } catch (error) {
+      if (channel?.failure !== undefined) return;
+      await send([], true, (error instanceof Error ? error.message : String(error)).slice(0, 500));
+    }
   }
 
   /** Runs until the signal, whatever happens to the connection. */

@@ -1,6 +1,6 @@
 /** Turns the events of a link's session into the state that heartbeats report. Times are monotonic milliseconds. */
 import type { SessionEvent, Summary } from "#sync/session/events.ts";
-import type { LinkPhase, LinkState } from "#hub/agents/control.ts";
+import type { LinkPause, LinkPhase, LinkState, ProjectState } from "#hub/agents/control.ts";
 
 export type LinkTrouble = NonNullable<LinkState["error"]>;
 
@@ -20,6 +20,12 @@ export class LinkWatch {
   #changes = 0;
   sequence = 0;
   stored: LinkState["stored"] = null;
+  pause: LinkPause | null = null;
+  releases: LinkState["releases"] = null;
+  /** Asked for each heartbeat. */
+  projects: () => readonly ProjectState[] = () => [];
+  /** What the session has carried over is not shown yet: a release of it is being made. */
+  isPublishing = false;
 
   /** Set by the supervisor, between sessions. */
   rest(phase: LinkPhase, trouble: LinkTrouble | undefined): void {
@@ -27,6 +33,12 @@ export class LinkWatch {
     this.#trouble = trouble;
     this.#degraded = undefined;
     if (phase === "disabled" || phase === "waiting") this.#busySince = undefined;
+  }
+
+  /** From now on something is carried over that is not shown yet. */
+  publishing(now: number): void {
+    this.isPublishing = true;
+    this.#busySince ??= now;
   }
 
   get holdHash(): string | undefined {
@@ -89,7 +101,7 @@ export class LinkWatch {
     return {
       id,
       generation,
-      phase: this.phase,
+      phase: this.isPublishing && this.phase === "watching" ? "applying" : this.phase,
       sequence: this.sequence,
       stored: this.stored,
       backlog: this.#backlog,
@@ -102,6 +114,9 @@ export class LinkWatch {
       digest: this.isAtRest ? digest : null,
       holdHash: this.#holdHash ?? null,
       error: this.#trouble ?? this.#degraded ?? null,
+      pause: this.pause,
+      releases: this.releases,
+      projects: [...this.projects()],
     };
   }
 }

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { HubAccess } from "#access/hub-access.ts";
 import type { HubConfig } from "#config/hub-config.ts";
 import type { ApiLog } from "#gateway/api/route.ts";
+import { CarriedApprovals } from "#hub/agents/carried-approvals.ts";
 import { HubAgents } from "#hub/agents/hub-agents.ts";
 import type { DeclaredLink } from "#hub/agents/link.ts";
 import { AgentListener } from "#hub/agents/listener.ts";
@@ -13,6 +14,7 @@ import { SpaceEndpoint } from "#hub/endpoint/space-endpoint.ts";
 import { ViewDigests } from "#hub/endpoint/view-digest.ts";
 import type { HubSpaces } from "#hub/hub-spaces.ts";
 import type { Host } from "#platform/host.ts";
+import type { Database } from "#platform/sql/database.ts";
 import type { Identity } from "#platform/net/tls-socket.ts";
 import type { Principal } from "#access/access.ts";
 import { VERSION } from "#cli/version.ts";
@@ -28,6 +30,7 @@ export type HubAgentsParts = {
   readonly access: HubAccess;
   readonly spaces: HubSpaces;
   readonly registry: AgentRegistry;
+  readonly database: Database;
   /** Of the hub's authority, valid for HUB_TLS_NAME. */
   readonly identity: Identity;
   readonly listen: { readonly host: string; readonly port: number };
@@ -38,11 +41,13 @@ export type RunningAgents = { readonly agents: HubAgents; readonly listener: Age
 
 /** @throws the system's error when the address cannot be listened on */
 export async function startAgents(parts: HubAgentsParts): Promise<RunningAgents> {
-  const { access, registry, host } = parts;
-  const listener = startListener(parts);
+  const { access, registry, host, database: db, spaces } = parts;
+  const carried = await CarriedApprovals.open({ db, registry, spaces, access, clock: host.clock });
+  const listener = startListener(parts, carried);
   const agents = await HubAgents.open({
     registry,
     listener,
+    carried,
     access,
     clock: host.clock,
     removeIdentity: (by, name) => access.hosts.remove(by, name),
@@ -51,7 +56,7 @@ export async function startAgents(parts: HubAgentsParts): Promise<RunningAgents>
   return { agents, listener };
 }
 
-function startListener(parts: HubAgentsParts): AgentListener {
+function startListener(parts: HubAgentsParts, carried: CarriedApprovals): AgentListener {
   const { access, spaces, registry, host, identity, listen, hubId, log, config, dataDir } = parts;
   const stageFolder = join(dataDir, "stage");
   mkdirSync(stageFolder, { recursive: true, mode: 0o700 });
@@ -72,6 +77,7 @@ function startListener(parts: HubAgentsParts): AgentListener {
     },
     access,
     registry,
+    carried,
     mayDeclare: (_host, link) => mayDeclare(config(), link),
     resolveSpace: async (who, link) => {
       const { seeds, settings } = await spaces.space(who, link.space);

@@ -361,9 +361,11 @@ async function listenForAgents(
   opened: Opened,
 ): Promise<RunningAgents> {
   const { host, dataDir, config, log } = options;
-  const { access, spaces, registry, meta } = stores;
+  const { access, spaces, registry, meta, database } = stores;
   const { identity } = access.authority.serverIdentity(certificateNames(config, host));
-  const parts = { host, dataDir, config: () => reload.config, hubId: meta.hubId, access, spaces, registry, identity, log };
+  const parts = {
+    host, dataDir, config: () => reload.config, hubId: meta.hubId, access, spaces, registry, database, identity, log,
+  };
   const beside = parseListen(config.listen ?? LISTEN_FALLBACK);
   const given = config.syncListen === undefined ? undefined : parseListen(config.syncListen);
   const nearby = { host: beside.host, port: beside.port === 0 ? 0 : Math.min(beside.port + 1, 65_535) };

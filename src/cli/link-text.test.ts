@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { parseLink, parseLinkChange } from "#cli/link-text.ts";
+import { parseLink, parseLinkChange, settingWords } from "#cli/link-text.ts";
 
 test("[AGENT-40] a link is read from its end: roots may hold = and ,", () => {
   expect(parseLink("/srv/site=demo")).toMatchObject({
@@ -24,9 +24,24 @@ test("[CLI-47] a change of a link holds what is named and nothing else", () => {
   expect(parseLinkChange(["settle=debounce", "enabled=no"])).toEqual({ enabled: false, settings: { settle: "debounce" } });
   expect(parseLinkChange(["root=/a", "space=demo", "prefix=/x/"])).toEqual({ root: "/a", space: "demo", prefix: "x" });
   expect(parseLinkChange(["ignore=*.a", "ignore=b", "bwlimit=", "window="])).toEqual({
-    settings: { ignore: ["*.a", "b"], bytesPerSecond: null, windows: [] },
+    settings: { ignore: ["*.a", "b"], bytesPerSecond: null, rates: [], windows: [] },
   });
   for (const words of [["settle"], ["settle=fast"], ["enabled=maybe"], ["space=a", "space=b"], ["speed=1"], ["window=8-9"]]) {
     expect(() => parseLinkChange(words)).toThrow(expect.objectContaining({ code: "USAGE" }));
+  }
+});
+
+test("[AGENT-41] limits for some hours, priorities and releases are read, and shown as they are written", () => {
+  const { settings } = parseLink("/srv/site=demo,priority=-5,bwlimit=1MiB,bwlimit=none 22:00-06:00,bwlimit=10K mon-fri 08:00-18:00,mode=one-way-replica,from=space,apply=release,keep=3");
+  expect(settings).toMatchObject({
+    priority: -5, bytesPerSecond: 1 << 20, apply: "release", keepReleases: 3,
+    rates: [{ window: "22:00-06:00", bytesPerSecond: null }, { window: "mon-fri 08:00-18:00", bytesPerSecond: 10 << 10 }],
+  });
+  expect(settingWords(settings)).toEqual([
+    "mode=one-way-replica", "from=space", "priority=-5", "apply=release", "keep=3", "bwlimit=1.0 MiB/s", 'bwlimit="none 22:00-06:00"',
+    'bwlimit="10.0 KiB/s mon-fri 08:00-18:00"',
+  ]);
+  for (const text of ["apply=release", "priority=x", "priority=101", "keep=0", "bwlimit=1M 8-9", "apply=release,mode=one-way-safe"]) {
+    expect(() => parseLink(`/a=demo,${text}`)).toThrow(expect.objectContaining({ code: "USAGE" }));
   }
 });

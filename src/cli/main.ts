@@ -35,6 +35,8 @@ const LOADERS: Record<CommandName, () => Promise<Command>> = {
   agents: async () => (await import("#cli/commands/agents.ts")).agentsCommand,
   links: async () => (await import("#cli/commands/agents.ts")).linksCommand,
   link: async () => (await import("#cli/commands/link.ts")).linkCommand,
+  release: async () => (await import("#cli/commands/release.ts")).releaseCommand,
+  deps: async () => (await import("#cli/commands/deps.ts")).depsCommand,
   holds: async () => (await import("#cli/commands/holds.ts")).holdsCommand,
   approve: async () => (await import("#cli/commands/holds.ts")).approveCommand,
   jobs: async () => (await import("#cli/commands/jobs.ts")).jobsCommand,

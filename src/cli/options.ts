@@ -9,6 +9,7 @@
 import { HUB_KEYS, type HubKey, LISTEN_FALLBACK } from "#config/hub-keys.ts";
 import { MODES } from "#model/plan.ts";
 import { ACCESS_COMMANDS, ACCESS_OPTIONS, SIGN_IN_CONFIG } from "#cli/access-table.ts";
+import { FLEET_COMMANDS } from "#cli/options-fleet.ts";
 import { JOB_COMMANDS, JOB_OPTIONS } from "#cli/options-jobs.ts";
 
 /** How the text of a value is read; see values.ts for the grammars. */
@@ -182,7 +183,14 @@ export const OPTIONS = {
     help: "run this before each batch that comes from the hub; when it fails, nothing is changed",
   },
   "hook-after": { type: "text", value: "COMMAND", help: "run this after each batch that came from the hub" },
+  "hook-failure": {
+    type: "choice",
+    choices: ["report", "rollback"],
+    fallback: "report",
+    help: "when the command after a batch fails: only say so, or take the batch back and pause the link",
+  },
   "hook-timeout": { type: "duration", fallback: "60s", help: "how long each of the two may take" },
+  "allow-install": { type: "flag", help: "let links run npm and go where they are to keep dependencies installed" },
   limit: { type: "text", value: "N", fallback: "20", help: "show the last N" },
   hub: {
     type: "text",
@@ -504,64 +512,7 @@ export const COMMANDS = {
     options: ["to", "dry-run", "message", ...CLIENT],
     examples: ["syncline restore site:docs --to 2026-11-20T12:00:00Z --dry-run", "syncline restore site --to @friday"],
   },
-  agents: {
-    summary: "show the hosts of a hub: how each is, and when it was last heard",
-    operands: "[HOST...] | label HOST LABEL...",
-    min: 0,
-    max: 1000,
-    options: [...CLIENT],
-    details: [
-      "With --verbose the links of each host: what is behind, in conflict or wrong, and what to do.",
-      "label gives a host these labels instead of those it has; none takes them all away.",
-      "Exit: 0 all are well, 1 one needs attention, 3 the hub cannot be asked.",
-    ],
-    examples: [
-      "syncline agents label web1 role=web zone=eu",
-      "syncline agents --verbose --hub https://hub.example.com:7830 --token-file token",
-    ],
-  },
-  links: {
-    summary: "list the links of a hub: which directory of which host follows what",
-    operands: "[HOST...]",
-    min: 0,
-    max: 1000,
-    options: [...CLIENT],
-    details: ["With --verbose their settings and how far each is."],
-  },
-  link: {
-    summary: "give hosts links, change and remove them",
-    operands: "add ROOT=SPACE[:PREFIX][,KEY=VALUE...] | set LINK KEY=VALUE... | remove LINK",
-    min: 2,
-    max: 32,
-    words: ["add", "set", "remove"],
-    options: ["host", "label", ...CLIENT],
-    details: [
-      "LINK is the id that syncline links shows, or a beginning that only it has.",
-      "Keys: mode, from, settle, conflict, bwlimit, ignore, window as in syncline help agent; set also knows root, " +
-        "space, prefix and enabled (yes or no). Nothing behind the = takes a bwlimit, ignore or window away.",
-      "Removing a link leaves the files on both sides as they are.",
-    ],
-    examples: [
-      "syncline link add /srv/www=demo:site,mode=one-way-safe --label role=web",
-      "syncline link set 1fa8df15 settle=debounce enabled=no",
-    ],
-  },
-  holds: {
-    summary: "list plans that the brake has stopped and that wait for a person",
-    operands: "",
-    min: 0,
-    max: 0,
-    options: [...CLIENT],
-    details: ["With --verbose every path. Exit: 0 none waits, 2 one does."],
-  },
-  approve: {
-    summary: "let exactly one held plan be carried out",
-    operands: "LINK HOST HASH",
-    min: 3,
-    max: 3,
-    options: ["yes", ...CLIENT],
-    details: ["It shows the plan and asks. When another plan is held there by now, nothing is done."],
-  },
+  ...FLEET_COMMANDS,
   ...JOB_COMMANDS,
   token: {
     summary: "make, list and revoke the tokens of users",
@@ -617,7 +568,9 @@ export const COMMANDS = {
       "exclude",
       "hook-before",
       "hook-after",
+      "hook-failure",
       "hook-timeout",
+      "allow-install",
       ...COMMON,
     ],
     details: [
@@ -625,7 +578,11 @@ export const COMMANDS = {
         "themselves. --fingerprint is that of the hub's authority, which the hub prints.",
       "A link is for instance /srv=demo:site,settle=immediate. Keys: mode, from (host or space: " +
         "whose changes a one-way mode carries over), settle, conflict (copy unless given), bwlimit, ignore=PATTERN, " +
-        'window="mon-fri 22:00-06:00"; the last two may be repeated. The hub may assign more links.',
+        'window="mon-fri 22:00-06:00", priority (-100 to 100: lower ones give way), apply (in-place or release), keep ' +
+        '(old releases), install=npm:DIR or go:DIR (with --allow-install). ignore, window, install and bwlimit="1M mon-fri ' +
+        '08:00-18:00" may be repeated. The hub may assign more links.',
+      "With apply=release each batch becomes a tree of its own beside the root, and the root is a symlink that is flipped " +
+        "to it; it needs mode=one-way-replica,from=space. syncline release goes back to an earlier one.",
       "Hook commands get the changes on standard input, one JSON value a line, and SYNCLINE_TRACE_ID, SYNCLINE_RUN_ID, " +
         "SYNCLINE_LINK, SYNCLINE_ROOT, SYNCLINE_SPACE and SYNCLINE_CHANGES in their environment.",
       "While the hub is away the agent waits, and carries over what changed meanwhile when it is back.",

@@ -15,12 +15,11 @@ export type FileSystemFixture = {
   readonly dispose: () => void;
 };
 
-/** A sync waits for whatever else the disk has to write. */
+// A sync waits for whatever else the disk has to write.
 const SYNC_MS_MAX = 60_000;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
-
 /** The errno name an attempt fails with, "ok" when it does not fail. Anything but FsError fails the test. */
 function refusal(attempt: () => unknown): string {
   try {

@@ -2,10 +2,11 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Principal } from "#access/access.ts";
+import type { Principal, Role } from "#access/access.ts";
 import { RoleBook } from "#access/decide.ts";
 import { HubAccess } from "#access/hub-access.ts";
 import { type AgentOptions, runAgent } from "#agent/agent.ts";
+import { CarriedApprovals } from "#hub/agents/carried-approvals.ts";
 import { HubAgents } from "#hub/agents/hub-agents.ts";
 import { HUB_TLS_NAME } from "#hub/agents/hello.ts";
 import type { DeclaredLink } from "#hub/agents/link.ts";
@@ -57,10 +58,12 @@ export class AgentHub implements AsyncDisposable {
   dataDir = join(this.dir, "hub");
   #parts: Parts | undefined;
   #port = 0;
+  #roles: readonly Role[] = [];
   readonly #agents = new Set<TestAgent>();
 
-  static async start(spaces: readonly string[] = ["demo"]): Promise<AgentHub> {
+  static async start(spaces: readonly string[] = ["demo"], roles: readonly Role[] = []): Promise<AgentHub> {
     const hub = new AgentHub();
+    hub.#roles = roles;
     await hub.start();
     for (const name of spaces) await hub.spaces.createSpace(ADMIN, name);
     await hub.access.joinTokens.create(BY, { value: JOIN_TOKEN, labels: ["test"] });
@@ -107,13 +110,14 @@ export class AgentHub implements AsyncDisposable {
     const db = openSqlite(join(folder, "hub.db"));
     const registry = await AgentRegistry.open({ db, clock, random });
     const access = await HubAccess.open({
-      database: db, clock, random, directory: join(folder, "keys"), roles: new RoleBook([]),
+      database: db, clock, random, directory: join(folder, "keys"), roles: new RoleBook(this.#roles),
       rulesOfHost: (name) => registry.rulesOfHost(name),
     });
     const meta = await SqlMetaStore.open(db, random);
     mkdirSync(join(folder, "chunks"), { recursive: true });
     const { store: chunks, source: packs } = await openPacks(host, join(folder, "chunks"));
     const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, sha256 });
+    const carried = await CarriedApprovals.open({ db, registry, spaces, access, clock });
     const { identity } = access.authority.serverIdentity([HUB_TLS_NAME, "localhost", "127.0.0.1"]);
     const digests = new ViewDigests();
     const listener = new AgentListener({
@@ -128,6 +132,7 @@ export class AgentHub implements AsyncDisposable {
       },
       access,
       registry,
+      carried,
       mayDeclare: (_host, link) => link.space !== "forbidden",
       resolveSpace: (who, link) => spaces.space(who, link.space).then((space: Space) => ({ seeds: space.seeds, ignore: space.settings.ignore })),
       openSpace: (who, link, readOnly) =>
@@ -142,7 +147,7 @@ export class AgentHub implements AsyncDisposable {
     });
     this.#port = listener.port;
     const agents = await HubAgents.open({
-      registry, listener, access, clock,
+      registry, listener, carried, access, clock,
       removeIdentity: (by, name) => access.hosts.remove(by, name),
       setLabels: (by, name, labels) => access.hosts.setLabels(by, name, labels),
     });
@@ -189,7 +194,8 @@ export class AgentHub implements AsyncDisposable {
         fingerprint: undefined,
         acceptNew: true,
         ignore: [],
-        hooks: { before: undefined, after: undefined, timeoutMs: 10_000 },
+        hooks: { before: undefined, after: undefined, timeoutMs: 10_000, onAfterFailure: "report" },
+        mayInstall: false,
         program: PROGRAM,
         platform: "test",
         openRoot: (path) =>

@@ -25,9 +25,11 @@ export const agentCommand: Command = async (context) => {
       acceptNew: given["accept-new"] ?? false,
       links: (given.link ?? []).map((text) => parseLink(text)),
       ignore: given.exclude ?? [],
+      mayInstall: given["allow-install"] ?? false,
       hooks: {
         before: given["hook-before"],
         after: given["hook-after"],
+        onAfterFailure: given["hook-failure"] ?? "report",
         timeoutMs: given["hook-timeout"] ?? HOOK_TIMEOUT_MS_DEFAULT,
       },
       log: (message, fields) => {

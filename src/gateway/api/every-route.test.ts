@@ -30,6 +30,7 @@ const BODIES: Record<string, (path: string) => unknown> = {
   "host.update": () => ({ labels: ["web"] }),
   "link.create": () => ({ host: "web1", root: "/srv/site", space: "demo" }),
   "link.update": () => ({ enabled: false }),
+  "link.rollback": () => ({}),
   "hold.approve": () => ({ hash: "0011223344556677" }),
   "joinToken.create": () => ({ labels: ["web"] }),
   "access.explain": () => ({ user: "bystander", action: "read", type: "space", name: "demo" }),

@@ -5,6 +5,7 @@
 import type * as z from "zod";
 import { type ErrorCode, SynclineError } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
+import type { Dependency } from "#hub/agents/dependencies.ts";
 import type { LinkSettings } from "#hub/agents/link.ts";
 import type { DigestJson } from "#gateway/api/follow-shapes.ts";
 import type { ProblemJson } from "#gateway/api/problem.ts";
@@ -288,6 +289,21 @@ export class HubClient {
 
   async removeLink(id: string): Promise<void> {
     await this.#ask(`/v1/links/${percentEncode(id)}`, { method: "DELETE" });
+  }
+
+  /** @param release undefined: the one before the one that is shown */
+  rollbackLink(link: string, host: string, release: string | undefined): Promise<LinkStateJson> {
+    const url = `/v1/links/${percentEncode(link)}/${percentEncode(host)}/rollback`;
+    return this.call(url, { method: "POST", body: { release } });
+  }
+
+  async dependencies(link: string, host: string, project: string): Promise<Dependency[]> {
+    const url = `/v1/links/${percentEncode(link)}/${percentEncode(host)}/dependencies?project=${encodeURIComponent(project)}`;
+    return (await this.call<{ dependencies: Dependency[] }>(url)).dependencies;
+  }
+
+  resumeLink(link: string, host: string): Promise<LinkStateJson> {
+    return this.call(`/v1/links/${percentEncode(link)}/${percentEncode(host)}/resume`, { method: "POST" });
   }
 
   async holds(): Promise<HoldJson[]> {

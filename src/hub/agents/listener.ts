@@ -16,6 +16,7 @@ import { type Handshake, type Identity, type Listener, listenTls } from "#platfo
 import type { Transport } from "#platform/net/transport.ts";
 import { ConnectionGate } from "#sync/endpoint/connection-gate.ts";
 import { EndpointServer } from "#sync/endpoint/endpoint-server.ts";
+import { TurnEndpoint, Turns } from "#sync/endpoint/turns.ts";
 import { FailureLimiter } from "#sync/transport/failure-limiter.ts";
 import { startServer } from "#sync/wire/greeting.ts";
 import type { Mux } from "#sync/wire/mux.ts";
@@ -31,6 +32,8 @@ import {
   HELLO_ROOT,
   LINK_ROOT,
 } from "#hub/agents/control.ts";
+import type { CarriedApproval, CarriedApprovals } from "#hub/agents/carried-approvals.ts";
+import type { Dependency } from "#hub/agents/dependencies.ts";
 import { type HostAuthority, type IssuedCertificate, serveEnrolment } from "#hub/agents/enrol.ts";
 import type { HubHello } from "#hub/agents/hello.ts";
 import { type DeclaredLink, neverWritesSpace } from "#hub/agents/link.ts";
@@ -58,6 +61,7 @@ export type ListenerOptions = {
   readonly authority: HostAuthority;
   readonly access: Access;
   readonly registry: AgentRegistry;
+  readonly carried: CarriedApprovals;
   /** May a host have a link that it declares itself? What it leads to is what the host may then do. */
   readonly mayDeclare: (host: string, link: DeclaredLink) => boolean;
   /** @throws {SynclineError} SPACE_UNKNOWN, DENIED */
@@ -97,11 +101,13 @@ export class AgentListener {
   readonly #running = new Set<Promise<void>>();
   readonly #standing = new Map<string, Set<Standing>>();
   readonly #controls = new Map<string, ControlSession>();
+  readonly #turns: Turns;
   #looks = 0;
 
   /** Throws the system's error when the address cannot be listened on. */
   constructor(options: ListenerOptions) {
     this.#options = options;
+    this.#turns = new Turns(options.host.clock);
     const { listen, identity, authority } = options;
     this.#listener = listenTls({
       host: listen.host,
@@ -139,6 +145,28 @@ export class AgentListener {
     const control = this.#controls.get(host);
     if (control === undefined) throw hostAway(host);
     await control.rescan(link, job, signal);
+  }
+
+  /** Approvals that were good for other hosts, too: tells those that are here. */
+  carriedOver(carried: readonly CarriedApproval[]): void {
+    for (const { link, host, hash, by } of carried) {
+      this.#options.log("an approval was carried over", { host, link, hash, by });
+      this.approved(link, host, hash);
+    }
+  }
+
+  /** @throws {SynclineError} as ControlSession.dependencies(), LINK_LOST when the host is not here */
+  async dependencies(host: string, link: string, project: string): Promise<Dependency[]> {
+    const control = this.#controls.get(host);
+    if (control !== undefined) return control.dependencies(link, project);
+    throw new SynclineError({ code: "LINK_LOST", op: "ask agent", message: `the agent on ${host} is not here`, retryable: true });
+  }
+
+  /** False: the host is not here. */
+  ask(host: string, message: Parameters<ControlSession["ask"]>[0]): boolean {
+    const control = this.#controls.get(host);
+    control?.ask(message);
+    return control !== undefined;
   }
 
   async close(): Promise<void> {
@@ -366,7 +394,7 @@ export class AgentListener {
   }
 
   #agentConnection(principal: Principal, address: string, certificate: Uint8Array): Connection {
-    const { registry, authority, mayDeclare, resolveSpace, host, log } = this.#options;
+    const { registry, carried, authority, mayDeclare, resolveSpace, host, log } = this.#options;
     const { presence } = this;
     const { name } = principal;
     const serial = new X509Certificate(certificate).serialNumber.toLowerCase();
@@ -375,7 +403,7 @@ export class AgentListener {
       void this.#serve(channel, async () => {
         if (channel.method !== CONTROL_METHOD || session !== undefined) throw wrongCall();
         session = new ControlSession(channel, {
-          principal, certificate, serial, address, registry, presence, authority, mayDeclare, resolveSpace, log,
+          principal, certificate, serial, address, registry, presence, carried, authority, mayDeclare, resolveSpace, log,
           clock: host.clock, digests: this.digests,
         });
         this.#controls.set(name, session);
@@ -390,7 +418,7 @@ export class AgentListener {
   }
 
   async #linkConnection(principal: Principal, id: string): Promise<Connection> {
-    const { registry, openSpace, host, log } = this.#options;
+    const { registry, carried, openSpace, host, log } = this.#options;
     const { presence } = this;
     const { name } = principal;
     const { clock } = host;
@@ -408,9 +436,17 @@ export class AgentListener {
       onAsked: () => presence.asked(name, id),
       onRestored: (known, acknowledged) =>
         log("agent knows less than it did: restored from a backup", { host: name, link: id, known, acknowledged }),
+      onRemoved: async (removals, ranges) => {
+        try {
+          this.carriedOver(await carried.removed(id, name, removals, ranges));
+        } catch (error) {
+          // It is committed all the same; other hosts ask for themselves.
+          log("an approval could not be carried over", { host: name, link: id, reason: brief(String(error)) });
+        }
+      },
     });
     const server = new EndpointServer({
-      endpoint,
+      endpoint: new TurnEndpoint(endpoint, this.#turns, link.settings.priority),
       readOnly,
       mayCreateRoot: !readOnly,
       onRefused: (error, method) => log("call refused", { host: name, link: id, method, reason: brief(error.message) }),

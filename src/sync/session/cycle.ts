@@ -83,6 +83,7 @@ class Cycle {
   readonly #copies: CopyFinder;
   /** A new file was hashed because it may be a copy. */
   #mayCopy = false;
+  #isApproved = false;
   #scannedBytes = 0;
 
   constructor(context: CycleContext, extents: Extents, runId: string) {
@@ -107,7 +108,8 @@ class Cycle {
     if (!options.dryRun && !held) {
       const before = { ...state.entries };
       await this.#execute(plan);
-      for (const side of SIDES) this.#context.losses.note(side, before[side] - state.entries[side]);
+      // What a person has approved counts for nothing that comes after it.
+      if (!this.#isApproved) for (const side of SIDES) this.#context.losses.note(side, before[side] - state.entries[side]);
     }
     state.lastConflicts = plan.conflicts;
     const { problems } = this.#totals;
@@ -367,6 +369,7 @@ class Cycle {
     if (verdict === undefined) return false;
     const hash = planHash(plan, this.#context.hash);
     if (options.approve === hash) {
+      this.#isApproved = true;
       losses.clear();
       return false;
     }

@@ -97,8 +97,8 @@ export type SessionOptions = {
   readonly durable: Durable;
   readonly verifyReadBack: boolean;
   readonly compress: CompressMode;
-  /** Content bytes per second that the session moves at most; undefined: no limit. */
-  readonly bytesPerSecond: number | undefined;
+  /** Content bytes per second that the session moves at most; undefined: no limit. A function is asked again and again. */
+  readonly bytesPerSecond: number | (() => number | undefined) | undefined;
   /** Per-path events are sent only when wanted; they cost time on large runs. */
   readonly verbose: boolean;
   /** Alpha's root, too, may be made by the first run, where the session may write it: neither side is the origin. */
