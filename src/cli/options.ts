@@ -16,7 +16,8 @@ export type ValueKind =
   | { readonly type: "list"; readonly value: string; readonly complete?: "file" | "dir" }
   | { readonly type: "choice"; readonly choices: readonly string[] }
   | { readonly type: "rate" }
-  | { readonly type: "duration" }
+  /** At most `maxMs`, or what timers take. */
+  | { readonly type: "duration"; readonly maxMs?: number }
   | { readonly type: "brake" }
   | { readonly type: "preserve" };
 
@@ -105,6 +106,12 @@ export const OPTIONS = {
     fallback: "5m",
     help: "full scan while watching, and polling where a side cannot be watched",
   },
+  "scrub-every": {
+    type: "duration",
+    maxMs: 366 * 86_400_000,
+    help: "while watching: read all files again this often, in the background, and heal damaged ones",
+  },
+  "scrub-rate": { type: "rate", fallback: "16MiB", help: "what a scrub reads of each side in a second at most" },
   "token-file": { type: "text", value: "FILE", complete: "file", help: "file holding the access token" },
   fingerprint: {
     type: "text",
@@ -259,7 +266,7 @@ export const COMMANDS = {
     min: 2,
     max: 2,
     complete: "side",
-    options: [...SESSION, "watch", "dry-run", "approve", "settle", "rescan-every", ...LINKS, ...COMMON],
+    options: [...SESSION, "watch", "dry-run", "approve", "settle", "rescan-every", "scrub-every", "scrub-rate", ...LINKS, ...COMMON],
     details: [
       ...SIDES,
       "A .synclineignore file in any directory holds patterns like a .gitignore.",

@@ -49,6 +49,7 @@ import type { Store, Table, Tree } from "#sync/index/store.ts";
 import { damageOf, damageProblem } from "#sync/scan/damage.ts";
 import { IgnoreRules, filterText } from "#sync/scan/ignore.ts";
 import { Scanner, runScan } from "#sync/scan/scanner.ts";
+import type { Scrub, ScrubReply, ScrubRequest } from "#sync/scan/scrub.ts";
 import type { BaseFile } from "#sync/transfer/base.ts";
 import { receiveFiles } from "#sync/transfer/receive.ts";
 import { supplyFiles } from "#sync/transfer/supply.ts";
@@ -95,6 +96,7 @@ type Opened = {
   readonly log: ObservationLog;
   readonly journal: RunJournal;
   readonly scanner: Scanner;
+  readonly scrub: Scrub;
   readonly durability: SourceDurability;
   readonly apply: ApplyContext | undefined;
   readonly timestampNs: bigint;
@@ -252,7 +254,8 @@ export class DirEndpoint implements Endpoint {
       },
     });
     const durability = new SourceDurability(host, root, abilities.timestampNs, request.durable !== "none");
-    const base = { request, root, rootOptions, identity, store, meta, index, log, journal, scanner, durability };
+    const scrub = scanner.scrub(store, meta);
+    const base = { request, root, rootOptions, identity, store, meta, index, log, journal, scanner, scrub, durability };
     // Nothing may fail after the area is open: its descriptors belong to what is returned.
     const epoch = this.#epoch(base, request.seeds);
     const apply = request.writable ? this.#applyContext({ ...base, assertRoot }) : undefined;
@@ -493,6 +496,11 @@ export class DirEndpoint implements Endpoint {
     return failed.size === 0 ? answers : answers.map((answer, at) => failed.get(paths[at]!) ?? answer);
   }
 
+  scrub(request: ScrubRequest, _signal: AbortSignal): Promise<ScrubReply> {
+    if (this.#isMissing) return Promise.resolve({ bytes: 0, busyMs: 0, found: false, waitMs: request.everyMs });
+    return withDiskErrors("scrub", this.label, () => this.#now.scrub.step(request));
+  }
+
   /** The last batch is given when everything in all of them is durable here; see source-durability.ts. */
   async *read(paths: readonly RelPath[], signal: AbortSignal): AsyncGenerator<ReadItem[]> {
     const { durability } = this.#now;
@@ -625,6 +633,7 @@ export class DirEndpoint implements Endpoint {
     this.#applier = undefined;
     try {
       if (now.request.ephemeral === true) await this.#dropStage(now);
+      else now.scrub.save();
     } finally {
       this.#closeArea(now.apply);
       now.root[Symbol.dispose]();
