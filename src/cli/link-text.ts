@@ -2,13 +2,13 @@
 import { resolve } from "node:path";
 import { SynclineError } from "#model/error.ts";
 import { printablePath } from "#model/path.ts";
-import { parseChoice, parseRate, usage } from "#cli/values.ts";
+import { parseChoice, parseDuration, parseRate, usage } from "#cli/values.ts";
 import { formatBytes } from "#cli/format.ts";
-import { DECLARED_LINK, type DeclaredLink, LINK_SETTINGS, type LinkSettings, checked } from "#hub/agents/link.ts";
+import { DECLARED_LINK, type DeclaredLink, LINK_SETTINGS, type LinkSettings, SCRUB_EVERY_MS_MAX, checked } from "#hub/agents/link.ts";
 
-const OPTION = /,(mode|from|settle|conflict|bwlimit|ignore|window)=([^,]*)$/;
+const OPTION = /,(mode|from|settle|conflict|bwlimit|scrub|ignore|window)=([^,]*)$/;
 const FORM = "write ROOT=SPACE[:PREFIX][,mode=…,settle=…], like /srv/site=demo:site,settle=immediate";
-const SETTING_KEYS = ["mode", "from", "settle", "conflict", "bwlimit", "ignore", "window"];
+const SETTING_KEYS = ["mode", "from", "settle", "conflict", "bwlimit", "scrub", "ignore", "window"];
 const CHANGE_KEYS = [...SETTING_KEYS, "root", "space", "prefix", "enabled"];
 
 /**
@@ -27,7 +27,7 @@ export function parseLink(text: string, option = "--link"): DeclaredLink {
   }
   const word = /,([a-z]+)=[^,=/]*$/.exec(rest)?.[1];
   if (word !== undefined) {
-    throw usage(`${option}: unknown option "${word}"`, "there are mode, from, settle, conflict, bwlimit, ignore and window");
+    throw usage(`${option}: unknown option "${word}"`, "there are mode, from, settle, conflict, bwlimit, scrub, ignore and window");
   }
   const equals = rest.lastIndexOf("=");
   if (equals <= 0) throw usage(`${option}: "${text}" does not say which space`, FORM);
@@ -66,11 +66,15 @@ function settingsOf(pairs: readonly (readonly [string, string])[], option: strin
       settings[name] = value === "" ? before : [...before, value];
       continue;
     }
-    const name = key === "bwlimit" ? "bytesPerSecond" : key;
+    const name = key === "bwlimit" ? "bytesPerSecond" : key === "scrub" ? "scrubEveryMs" : key;
     if (name in settings) throw usage(`${option}: ${key} is given twice`);
-    settings[name] = key !== "bwlimit" ? value : value === "" ? null : parseRate(value);
+    settings[name] = name === key ? value : value === "" ? null : numberOf(key, value);
   }
   return settings;
+}
+
+function numberOf(key: string, value: string): number {
+  return key === "bwlimit" ? parseRate(value) : parseDuration(value, SCRUB_EVERY_MS_MAX);
 }
 
 export type LinkChange = {
@@ -107,6 +111,13 @@ export function parseLinkChange(words: readonly string[]): LinkChange {
   }
 }
 
+/** As it may be written: "30d", "90m". */
+function everyText(ms: number): string {
+  const units = [["d", 86_400_000], ["h", 3_600_000], ["m", 60_000], ["s", 1000]] as const;
+  const [unit, unitMs] = units.find(([, each]) => ms % each === 0) ?? (["ms", 1] as const);
+  return `${ms / unitMs}${unit}`;
+}
+
 /** "/srv/site = demo:site". */
 export function linkPlace({ root, space, prefix }: { root: string; space: string; prefix: string }): string {
   return `${printablePath(root)} = ${space}${prefix === "" ? "" : `:${printablePath(prefix)}`}`;
@@ -114,12 +125,13 @@ export function linkPlace({ root, space, prefix }: { root: string; space: string
 
 /** What is not as it is unless said otherwise: "mode=one-way-safe, from=space". */
 export function settingWords(settings: LinkSettings): string[] {
-  const { mode, from, settle, conflict, ignore, windows, bytesPerSecond } = settings;
+  const { mode, from, settle, conflict, ignore, windows, bytesPerSecond, scrubEveryMs } = settings;
   const usual = LINK_SETTINGS.parse({});
   const words = Object.entries({ mode, from, settle, conflict })
     .filter(([key, value]) => value !== usual[key as "mode"])
     .map(([key, value]) => `${key}=${value}`);
   if (bytesPerSecond !== null) words.push(`bwlimit=${formatBytes(bytesPerSecond)}/s`);
+  if (scrubEveryMs !== null) words.push(`scrub=${everyText(scrubEveryMs)}`);
   words.push(...windows.map((window) => `window="${window}"`), ...ignore.map((line) => `ignore=${printablePath(line)}`));
   return words;
 }

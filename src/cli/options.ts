@@ -497,8 +497,8 @@ export const COMMANDS = {
     options: ["host", "label", ...CLIENT],
     details: [
       "LINK is the id that syncline links shows, or a beginning that only it has.",
-      "Keys: mode, from, settle, conflict, bwlimit, ignore, window as in syncline help agent; set also knows root, " +
-        "space, prefix and enabled (yes or no). Nothing behind the = takes a bwlimit, ignore or window away.",
+      "Keys: mode, from, settle, conflict, bwlimit, scrub, ignore, window as in syncline help agent; set also knows root, " +
+        "space, prefix and enabled (yes or no). Nothing behind the = takes a bwlimit, scrub, ignore or window away.",
       "Removing a link leaves the files on both sides as they are.",
     ],
     examples: [
@@ -582,7 +582,8 @@ export const COMMANDS = {
       "The host joins the hub once, with a join token; key and certificate are then kept in --data and renewed by " +
         "themselves. --fingerprint is that of the hub's authority, which the hub prints.",
       "A link is for instance /srv=demo:site,settle=immediate. Keys: mode, from (host or space: " +
-        "whose changes a one-way mode carries over), settle, conflict (copy unless given), bwlimit, ignore=PATTERN, " +
+        "whose changes a one-way mode carries over), settle, conflict (copy unless given), bwlimit, scrub=7d (how often " +
+        "damaged files are looked for in the background, and healed from the hub), ignore=PATTERN, " +
         'window="mon-fri 22:00-06:00"; the last two may be repeated. The hub may assign more links.',
       "Hook commands get the changes on standard input, one JSON value a line, and SYNCLINE_TRACE_ID, SYNCLINE_RUN_ID, " +
         "SYNCLINE_LINK, SYNCLINE_ROOT, SYNCLINE_SPACE and SYNCLINE_CHANGES in their environment.",

@@ -8,14 +8,11 @@ import { usage } from "#cli/values.ts";
 export const NO_BRAKE: Brake = { count: Number.MAX_SAFE_INTEGER, percent: undefined };
 const RESCAN_MS_DEFAULT = 5 * 60_000;
 
-/** Bytes that a scrub reads of each side in a second. */
-export const SCRUB_RATE_DEFAULT = 16 * 2 ** 20;
-
 /** As --settle and --rescan-every, which may come from the environment, it says nothing of a run that does not watch. */
 function scrubOptions(given: Given): ScrubOptions | undefined {
   const everyMs = given["scrub-every"];
   if (everyMs === undefined || given.watch !== true) return undefined;
-  return { everyMs, bytesPerSecond: given["scrub-rate"] ?? SCRUB_RATE_DEFAULT };
+  return { everyMs, bytesPerSecond: given["scrub-rate"] };
 }
 
 /** @throws {SynclineError} USAGE for options that contradict each other */

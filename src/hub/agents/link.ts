@@ -76,6 +76,9 @@ function daysOf(text: string): number[] | undefined {
   return [...found].toSorted();
 }
 
+/** The longest pause between two scrubs: a year. */
+export const SCRUB_EVERY_MS_MAX = 366 * 86_400_000;
+
 /** How a link works. What is left out has the default that its line says. */
 export const LINK_SETTINGS = z.strictObject({
   mode: z.enum(MODES as [(typeof MODES)[number], ...typeof MODES]).default("two-way-safe"),
@@ -92,6 +95,8 @@ export const LINK_SETTINGS = z.strictObject({
     .default([]),
   /** Content bytes a second at most; null: no limit. */
   bytesPerSecond: z.number().int().min(1).nullable().default(null),
+  /** How often all files of the host are read again in the background, and damaged ones healed; null: never. */
+  scrubEveryMs: z.number().int().min(1).max(SCRUB_EVERY_MS_MAX).nullable().default(null),
 });
 
 export type LinkSettings = z.infer<typeof LINK_SETTINGS>;

@@ -3,7 +3,7 @@ import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:
 import fc from "fast-check";
 import { comparePaths } from "#model/path.ts";
 import { SETTLED_MS } from "#sync/scan/damage.ts";
-import { Scrub, type ScrubPass, type ScrubReply } from "#sync/scan/scrub.ts";
+import type { Scrub, ScrubPass, ScrubReply } from "#sync/scan/scrub.ts";
 import { ScanRoot } from "#testing/scan-root.ts";
 
 const LONG_MS = 2 * SETTLED_MS;

@@ -80,8 +80,8 @@ export type Brake = { readonly count: number | undefined; readonly percent: numb
 export type ScrubOptions = {
   /** From the beginning of a pass to that of the next one. */
   readonly everyMs: number;
-  /** Of each side; at least 1. */
-  readonly bytesPerSecond: number;
+  /** Of each side; at least 1. Undefined: the usual. */
+  readonly bytesPerSecond?: number | undefined;
 };
 
 export type SessionOptions = {

@@ -9,6 +9,8 @@ import { SCRUB_BYTES_MAX } from "#sync/scan/scrub.ts";
 import type { ScrubOptions, SessionEvent } from "#sync/session/events.ts";
 import { SIDES } from "#sync/session/state.ts";
 
+/** What is read of a side in a second, unless another rate is asked for. */
+const BYTES_PER_SECOND = 16 << 20;
 /** Steps in a second at the full rate; each reads at least this much. */
 const STEPS_PER_SECOND = 10;
 const STEP_BYTES_MIN = 64 << 10;
@@ -52,7 +54,7 @@ export class Scrubber {
 
   async #stepOn(side: Side): Promise<boolean> {
     const { endpoints, options, clock, onEvent, signal } = this.#context;
-    const { everyMs, bytesPerSecond } = options;
+    const { everyMs, bytesPerSecond = BYTES_PER_SECOND } = options;
     const share = Math.floor(bytesPerSecond / STEPS_PER_SECOND);
     const bytesMax = Math.min(SCRUB_BYTES_MAX, Math.max(STEP_BYTES_MIN, share));
     const { bytes, busyMs, found, waitMs, pass } = await endpoints[side].scrub({ everyMs, bytesMax }, signal);
