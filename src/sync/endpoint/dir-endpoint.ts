@@ -453,7 +453,7 @@ export class DirEndpoint implements Endpoint {
     if (!isScanned || known.kind !== "file" || known.size !== entry.size) this.#unscanned.push(path);
     else if (known.sum !== entry.sum) {
       this.#learned.push({ path, record: { ...record, entry: { ...known, sum: entry.sum } } });
-      this.#learnOfNames(path, record, entry.sum);
+      if (stat.nlink > 1) this.#learnOfNames(path, record, entry.sum);
     }
     if (this.#learned.length + this.#unscanned.length >= LEARNED_PER_TRANSACTION) this.#flushLearned();
   }
@@ -461,7 +461,7 @@ export class DirEndpoint implements Endpoint {
   /** The bytes of a file of several names are asked for by one of them; their damage must show under all. */
   #learnOfNames(path: RelPath, { ino, ctimeNs }: IndexRecord, sum: Sum | undefined): void {
     const { links } = this.#now.scanner;
-    for (const name of links.any ? links.members(ino) : []) {
+    for (const name of links.members(ino)) {
       const other = name === path ? undefined : this.#now.index.get(name);
       if (other?.entry.kind !== "file" || other.ino !== ino || other.ctimeNs !== ctimeNs || other.entry.sum !== undefined) continue;
       this.#learned.push({ path: name, record: { ...other, entry: { ...other.entry, sum } } });
