@@ -510,6 +510,7 @@ export class LinkRunner {
       settle: settings.settle,
       rescanMs: RESCAN_MS,
       deep: false,
+      scrub: settings.scrubEveryMs === null ? undefined : { everyMs: settings.scrubEveryMs },
       ignore: [...spaceIgnore, ...settings.ignore, ...this.#context.ignore, ...installedLines(settings.install)],
       include: [],
       preserve: PRESERVE_DEFAULT,
@@ -570,6 +571,10 @@ export class LinkRunner {
       this.#watch.sequence = savedMark(store, spaceSide)?.seq ?? 0;
       if (changes > 0) this.#projects?.notice();
       if (changes > 0) log("changes carried over", { link: this.id, ...cycleFields(event.summary) });
+    }
+    if (event.type === "scrub") {
+      const { files, bytes, damaged } = event;
+      log("files were read again", { link: this.id, files, bytes, damaged });
     }
     if (event.type === "retry") log("link will be tried again", { link: this.id, reason: event.reason, delayMs: event.delayMs });
     const isNews = event.type === "cycle" || event.type === "hold" || event.type === "retry";

@@ -36,7 +36,7 @@ export const FLEET_COMMANDS = {
     details: [
       "LINK is the id that syncline links shows, or a beginning that only it has.",
       "Keys are those of syncline help agent; set also knows root, space, prefix and enabled (yes or no). Nothing behind " +
-        "the = takes a bwlimit, ignore or window away.",
+        "the = takes a bwlimit, scrub, ignore or window away.",
       "Removing a link leaves the files on both sides as they are. resume lets a link go on that was paused.",
     ],
     examples: [

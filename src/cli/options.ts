@@ -19,7 +19,8 @@ export type ValueKind =
   | { readonly type: "list"; readonly value: string; readonly complete?: "file" | "dir" }
   | { readonly type: "choice"; readonly choices: readonly string[] }
   | { readonly type: "rate" }
-  | { readonly type: "duration" }
+  /** At most `maxMs`, or what timers take. */
+  | { readonly type: "duration"; readonly maxMs?: number }
   | { readonly type: "brake" }
   | { readonly type: "preserve" };
 
@@ -108,6 +109,12 @@ export const OPTIONS = {
     fallback: "5m",
     help: "full scan while watching, and polling where a side cannot be watched",
   },
+  "scrub-every": {
+    type: "duration",
+    maxMs: 366 * 86_400_000,
+    help: "while watching: read all files again this often, in the background, and heal damaged ones",
+  },
+  "scrub-rate": { type: "rate", fallback: "16MiB", help: "what a scrub reads of each side in a second at most" },
   "token-file": { type: "text", value: "FILE", complete: "file", help: "file holding the access token" },
   fingerprint: {
     type: "text",
@@ -289,7 +296,7 @@ export const COMMANDS = {
     min: 2,
     max: 2,
     complete: "side",
-    options: [...SESSION, "watch", "dry-run", "approve", "settle", "rescan-every", ...LINKS, ...COMMON],
+    options: [...SESSION, "watch", "dry-run", "approve", "settle", "rescan-every", "scrub-every", "scrub-rate", ...LINKS, ...COMMON],
     details: [
       ...SIDES,
       "A .synclineignore file in any directory holds patterns like a .gitignore.",
@@ -577,7 +584,8 @@ export const COMMANDS = {
       "The host joins the hub once, with a join token; key and certificate are then kept in --data and renewed by " +
         "themselves. --fingerprint is that of the hub's authority, which the hub prints.",
       "A link is for instance /srv=demo:site,settle=immediate. Keys: mode, from (host or space: " +
-        "whose changes a one-way mode carries over), settle, conflict (copy unless given), bwlimit, ignore=PATTERN, " +
+        "whose changes a one-way mode carries over), settle, conflict (copy unless given), bwlimit, scrub=7d (how often " +
+        "damaged files are looked for in the background, and healed from the hub), ignore=PATTERN, " +
         'window="mon-fri 22:00-06:00", priority (-100 to 100: lower ones give way), apply (in-place or release), keep ' +
         '(old releases), install=npm:DIR or go:DIR (with --allow-install). ignore, window, install and bwlimit="1M mon-fri ' +
         '08:00-18:00" may be repeated. The hub may assign more links.',

@@ -96,6 +96,10 @@ export class SessionReport {
         output.event(event);
         output.warn(`${event.side}: ${event.reason}; it is scanned more often instead`);
         return;
+      case "scrub":
+        output.event(event);
+        output.line(scrubLine(event));
+        return;
       case "cycle":
         this.#onCycle(event.summary);
         return;
@@ -243,6 +247,11 @@ function changeLine(event: Extract<SessionEvent, { type: "change" }>): string {
   const from = event.from === undefined ? "" : `  (from ${printablePath(event.from)})`;
   const size = event.bytes > 0 ? `  (${formatBytes(event.bytes)})` : "";
   return `${arrow}  ${event.action.padEnd(8)}  ${printablePath(event.path)}${from}${size}`;
+}
+
+function scrubLine({ side, files, bytes, damaged }: Extract<SessionEvent, { type: "scrub" }>): string {
+  const found = damaged === 0 ? "none was damaged" : `${damaged} ${damaged === 1 ? "was" : "were"} damaged`;
+  return `scrubbed ${side}: ${plural(files, "file")}, ${formatBytes(bytes)} read again, ${found}`;
 }
 
 const RESULTS: Record<Summary["result"], string> = {

@@ -487,6 +487,8 @@ class Life {
       const result = await this.#once(link, random, { ...this.#setup(random), deep: true }, this.#trouble(link, random, false, false));
       this.#afterwards(link, result, random);
     }
+    // A heal that was cut off may have moved its ctime.
+    this.#clock.spend(LONG_NS);
     const { summary } = await this.#once(link, this.#random.fork("rot 2"), { deep: true });
     if (summary?.result !== "same" && summary?.result !== "conflicts") throw new Error(`after a heal: ${summary?.result}`);
     const after = viewOf(link[side]);

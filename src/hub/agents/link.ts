@@ -89,6 +89,9 @@ const windowText = z.string().refine((text) => parseWindow(text) !== undefined, 
 const project = z.string().refine(isProject, 'write it like "npm:app", "go:." or "npm:."');
 const rate = z.number().int().min(1).nullable();
 
+/** The longest pause between two scrubs: a year. */
+export const SCRUB_EVERY_MS_MAX = 366 * 86_400_000;
+
 /** How a link works. What is left out has the default that its line says. */
 export const LINK_SETTINGS = z.strictObject({
   mode: z.enum(MODES as [(typeof MODES)[number], ...typeof MODES]).default("two-way-safe"),
@@ -115,6 +118,8 @@ export const LINK_SETTINGS = z.strictObject({
   keepReleases: z.number().int().min(1).max(RELEASES_KEPT_MAX).default(5),
   /** Directories whose dependencies are kept installed, "npm:DIR" or "go:DIR"; only where the host allows it. */
   install: z.array(project).max(PROJECTS_MAX).default([]),
+  /** How often all files of the host are read again in the background, and damaged ones healed; null: never. */
+  scrubEveryMs: z.number().int().min(1).max(SCRUB_EVERY_MS_MAX).nullable().default(null),
 });
 
 export type LinkSettings = z.infer<typeof LINK_SETTINGS>;

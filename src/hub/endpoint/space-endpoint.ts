@@ -38,6 +38,7 @@ import {
   type TransferResult,
 } from "#sync/endpoint/endpoint.ts";
 import { IgnoreRules, filterText } from "#sync/scan/ignore.ts";
+import type { ScrubReply, ScrubRequest } from "#sync/scan/scrub.ts";
 import type { BaseFile } from "#sync/transfer/base.ts";
 import { receiveFiles } from "#sync/transfer/receive.ts";
 import { supplyFiles } from "#sync/transfer/supply.ts";
@@ -222,6 +223,11 @@ export class SpaceEndpoint implements Endpoint {
       answers.push(entry?.kind === "file" && entry.sum !== undefined ? entry.sum : gone(path));
     }
     return answers;
+  }
+
+  /** The hub scrubs its packs itself, for all spaces at once. */
+  async scrub({ everyMs }: ScrubRequest): Promise<ScrubReply> {
+    return { bytes: 0, busyMs: 0, found: false, waitMs: everyMs };
   }
 
   async *read(paths: readonly RelPath[], signal: AbortSignal): AsyncGenerator<ReadItem[]> {

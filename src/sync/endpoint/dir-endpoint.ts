@@ -43,13 +43,14 @@ import {
   openRootDir,
   parentOfMissingRoot,
 } from "#sync/endpoint/root-identity.ts";
+import { LearnedSums } from "#sync/endpoint/learned-sums.ts";
 import { type HandedOut, SourceDurability } from "#sync/endpoint/source-durability.ts";
 import { type IndexRecord, indexCodec } from "#sync/index/record-codecs.ts";
-import { setRecords } from "#sync/index/set-records.ts";
 import type { Store, Table, Tree } from "#sync/index/store.ts";
 import { damageOf, damageProblem } from "#sync/scan/damage.ts";
 import { IgnoreRules, filterText } from "#sync/scan/ignore.ts";
 import { Scanner, runScan } from "#sync/scan/scanner.ts";
+import type { Scrub, ScrubReply, ScrubRequest } from "#sync/scan/scrub.ts";
 import type { BaseFile } from "#sync/transfer/base.ts";
 import { receiveFiles } from "#sync/transfer/receive.ts";
 import { supplyFiles } from "#sync/transfer/supply.ts";
@@ -72,8 +73,6 @@ export type DirEndpointOptions = {
   readonly readOnly?: boolean | undefined;
 };
 
-/** What is learned while reading is written to the state in transactions of this many paths. */
-const LEARNED_PER_TRANSACTION = 2000;
 
 const SCAN_OF_NOTHING: ScanSummary = {
   seq: 0,
@@ -96,6 +95,7 @@ type Opened = {
   readonly log: ObservationLog;
   readonly journal: RunJournal;
   readonly scanner: Scanner;
+  readonly scrub: Scrub;
   readonly durability: SourceDurability;
   readonly apply: ApplyContext | undefined;
   readonly timestampNs: bigint;
@@ -113,9 +113,10 @@ export class DirEndpoint implements Endpoint {
   #marked = new Map<RelPath, DirtyExtent>();
   #changed: RelPath[] = [];
   #ignored = new Set<RelPath>();
-  #learned: { path: RelPath; record: IndexRecord }[] = [];
-  /** Handed out as something else than the index holds. */
-  #unscanned: RelPath[] = [];
+  readonly #learned = new LearnedSums(() => {
+    const { store, index, log, scanner } = this.#now;
+    return { store, index, log, namesOf: (ino) => scanner.links.members(ino) };
+  });
 
   constructor(options: DirEndpointOptions) {
     this.#options = options;
@@ -253,7 +254,8 @@ export class DirEndpoint implements Endpoint {
       },
     });
     const durability = new SourceDurability(host, root, abilities.timestampNs, request.durable !== "none");
-    const base = { request, root, rootOptions, identity, store, meta, index, log, journal, scanner, durability };
+    const scrub = scanner.scrub(store, meta);
+    const base = { request, root, rootOptions, identity, store, meta, index, log, journal, scanner, scrub, durability };
     // Nothing may fail after the area is open: its descriptors belong to what is returned.
     const epoch = this.#epoch(base, request.seeds);
     const apply = request.writable ? this.#applyContext({ ...base, assertRoot }) : undefined;
@@ -437,57 +439,9 @@ export class DirEndpoint implements Endpoint {
   get #reading(): ReadContext {
     const { root, index, request } = this.#now;
     const nowMs = (): number => this.#options.host.clock.nowMs();
-    const learn: ReadContext["learn"] = (path, entry, stat, record) => this.#learn(path, entry, stat, record);
-    const learnPlain: ReadContext["learnPlain"] = (path, entry, { ino, ctimeNs }) => {
-      const record = { entry, ino, ctimeNs, racy: false };
-      this.#learned.push({ path, record });
-      this.#learnOfNames(path, record, entry.sum);
-      this.#flushMany();
-    };
+    const learn: ReadContext["learn"] = (path, entry, stat, record) => this.#learned.learn(path, entry, stat, record);
+    const learnPlain: ReadContext["learnPlain"] = (path, entry, stat) => this.#learned.learnPlain(path, entry, stat);
     return { root, index, seeds: request.seeds, nowMs, learn, learnPlain };
-  }
-
-  /**
-   * Keeps the sum under the stat that belongs to it. An edit that no scan has seen is told by the next one whatever it
-   * finds: the controller knows of the edit, and to the index alone its end would be no news.
-   */
-  #learn(path: RelPath, entry: FileEntry, stat: Stat, record: IndexRecord | undefined): void {
-    if (record === undefined) return;
-    const known = record.entry;
-    const isScanned = record.ino === stat.ino && record.ctimeNs === stat.ctimeNs;
-    if (!isScanned || known.kind !== "file" || known.size !== entry.size) this.#unscanned.push(path);
-    else if (known.sum !== entry.sum) {
-      this.#learned.push({ path, record: { ...record, entry: { ...known, sum: entry.sum } } });
-      this.#learnOfNames(path, record, entry.sum);
-    }
-    this.#flushMany();
-  }
-
-  #flushMany(): void {
-    if (this.#learned.length + this.#unscanned.length >= LEARNED_PER_TRANSACTION) this.#flushLearned();
-  }
-
-  /** The bytes of a file of several names are asked for by one of them; their damage must show under all. */
-  #learnOfNames(path: RelPath, { ino, ctimeNs }: IndexRecord, sum: Sum | undefined): void {
-    const { links } = this.#now.scanner;
-    for (const name of links.any ? links.members(ino) : []) {
-      const other = name === path ? undefined : this.#now.index.get(name);
-      if (other?.entry.kind !== "file" || other.ino !== ino || other.ctimeNs !== ctimeNs || other.entry.sum !== undefined) continue;
-      this.#learned.push({ path: name, record: { ...other, entry: { ...other.entry, sum } } });
-    }
-  }
-
-  #flushLearned(): void {
-    const learned = this.#learned;
-    const unscanned = this.#unscanned;
-    if (learned.length + unscanned.length === 0) return;
-    this.#learned = [];
-    this.#unscanned = [];
-    const { store, index, log } = this.#now;
-    store.transaction({ durable: unscanned.length > 0 }, () => {
-      setRecords(index, learned);
-      if (unscanned.length > 0) log.append(unscanned);
-    });
   }
 
   async sums(paths: readonly RelPath[], signal: AbortSignal): Promise<(Sum | Problem)[]> {
@@ -501,8 +455,13 @@ export class DirEndpoint implements Endpoint {
     }
     const failed = await durability.begin(handed);
     await withDiskErrors("sync what was read", this.label, () => durability.all());
-    this.#flushLearned();
+    this.#learned.flush();
     return failed.size === 0 ? answers : answers.map((answer, at) => failed.get(paths[at]!) ?? answer);
+  }
+
+  scrub(request: ScrubRequest, _signal: AbortSignal): Promise<ScrubReply> {
+    if (this.#isMissing) return Promise.resolve({ bytes: 0, busyMs: 0, found: false, waitMs: request.everyMs });
+    return withDiskErrors("scrub", this.label, () => this.#now.scrub.step(request));
   }
 
   /** The last batch is given when everything in all of them is durable here; see source-durability.ts. */
@@ -517,7 +476,7 @@ export class DirEndpoint implements Endpoint {
       last = failed.size === 0 ? batch : batch.map((item) => withProblem(item, failed.get(item.path)));
     }
     await withDiskErrors("sync what was read", this.label, () => durability.all());
-    this.#flushLearned();
+    this.#learned.flush();
     if (last !== undefined) yield last;
   }
 
@@ -526,7 +485,7 @@ export class DirEndpoint implements Endpoint {
     const { durability } = this.#now;
     const reading = this.#reading;
     const learn: ReadContext["learn"] = (path, entry, stat, record) => {
-      this.#learn(path, entry, stat, record);
+      this.#learned.learn(path, entry, stat, record);
       if (durability.isYoung(stat)) handed.push({ path, stat });
     };
     const learnPlain: ReadContext["learnPlain"] = (path, entry, stat) => {
@@ -545,7 +504,7 @@ export class DirEndpoint implements Endpoint {
       const record = this.#now.index.get(path);
       const damage = record === undefined ? undefined : damageOf(record, stat, entry.sum, host.clock.nowMs());
       if (damage !== undefined) return damageProblem(path, damage);
-      this.#learn(path, entry, stat, record);
+      this.#learned.learn(path, entry, stat, record);
       return undefined;
     };
     const makeDurable = (path: RelPath, stat: Stat): Promise<void> => durability.one({ path, stat });
@@ -553,7 +512,7 @@ export class DirEndpoint implements Endpoint {
     const open = (path: RelPath): Fd => root.openRead(path);
     const look = (path: RelPath): Stat => root.stat(path);
     await supplyFiles({ host, open, look, seeds, compress, limit, entryOf, learn, makeDurable }, channel, signal);
-    this.#flushLearned();
+    this.#learned.flush();
   }
 
   #entryOf(path: RelPath, stat: Stat): FileEntry {
@@ -642,6 +601,7 @@ export class DirEndpoint implements Endpoint {
     this.#applier = undefined;
     try {
       if (now.request.ephemeral === true) await this.#dropStage(now);
+      else now.scrub.save();
     } finally {
       this.#closeArea(now.apply);
       now.root[Symbol.dispose]();

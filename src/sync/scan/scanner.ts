@@ -11,8 +11,8 @@ import type { Problem } from "#model/observation.ts";
 import { type RelPath, parentOf } from "#model/path.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
 import type { IndexRecord } from "#sync/index/record-codecs.ts";
-import type { Table, Tree } from "#sync/index/store.ts";
-import { isDamageCode } from "#sync/scan/damage.ts";
+import type { Store, Table, Tree } from "#sync/index/store.ts";
+import { CORRUPT, damageProblem, isDamageCode } from "#sync/scan/damage.ts";
 import { DirtyPass } from "#sync/scan/dirty-pass.ts";
 import { IgnoreRules } from "#sync/scan/ignore.ts";
 import { type DirectoryHook, IndexEditor, type ScanSink } from "#sync/scan/index-editor.ts";
@@ -20,7 +20,8 @@ import { LinkGroups } from "#sync/scan/link-groups.ts";
 import { NestedRules } from "#sync/scan/nested-rules.ts";
 import { Observer } from "#sync/scan/observer.ts";
 import { Pacer } from "#sync/scan/pacer.ts";
-import { ProblemSet } from "#sync/scan/problem-set.ts";
+import { ProblemSet, scanProblem } from "#sync/scan/problem-set.ts";
+import { Scrub } from "#sync/scan/scrub.ts";
 import { Walk, type WalkOptions } from "#sync/scan/walk.ts";
 import type { DirtyPaths } from "#sync/watch/dirty-set.ts";
 import type { Confined } from "#platform/confined.ts";
@@ -133,6 +134,17 @@ export class Scanner {
       this.#asked = { dir, rules: rules instanceof IgnoreRules ? rules : undefined };
     }
     return this.#asked.rules?.ignores(path, isDir) ?? false;
+  }
+
+  /** A scrub of the same root, of whose findings the next scan tells. Where it stands is kept in `meta`. */
+  scrub(store: Store, meta: Table): Scrub {
+    const { host, root, index, seeds, assertRoot } = this.#options;
+    return new Scrub({
+      ...{ root, index, seeds, store, meta, assertRoot, clock: host.clock },
+      onRead: (path, isDamaged) => (isDamaged ? this.#problems.add(damageProblem(path, CORRUPT)) : this.forgetDamage(path)),
+      // A scan that looks at the stat alone would find nothing wrong.
+      onRefused: (path, error) => this.#problems.add({ ...scanProblem(path, error), transient: false }),
+    });
   }
 
   /** What was damaged at the path is not there any more. */

@@ -117,7 +117,7 @@ class Cycle {
     resting?.learn(problems);
     const passing = problems.filter((one) => one.transient);
     const soon = passing.some((one) => resting?.problemAt(one.path) === undefined);
-    // What people did to a file beside its damage was not planned for together with the heal.
+    // What people did to a file beside its damage was not planned for together with the heal, which only a scan confirms.
     const again = this.#totals.stale + this.#totals.asides + this.#totals.healed > 0 || soon;
     if (!options.dryRun && !held && !again) state.restored = undefined;
     const degraded = observed.some((one) => one.degraded !== undefined);

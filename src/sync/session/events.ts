@@ -5,6 +5,7 @@ import type { ChangeName, Conflict, Mode, ConflictPolicy, Plan, Side } from "#mo
 import type { Preserve } from "#model/entry.ts";
 import type { CompressMode } from "#sync/chunk/compress.ts";
 import type { Durable } from "#sync/endpoint/endpoint.ts";
+import type { ScrubPass } from "#sync/scan/scrub.ts";
 
 export type Phase = "connecting" | "scanning" | "planning" | "transferring" | "applying" | "watching" | "waiting";
 
@@ -32,6 +33,8 @@ export type SessionEvent =
   | { readonly type: "plan"; readonly plan: Plan; readonly hash: string }
   | { readonly type: "hold"; readonly hash: string; readonly reason: string; readonly plan: Plan }
   | { readonly type: "retry"; readonly attempt: number; readonly delayMs: number; readonly reason: string }
+  /** While watching: all files of a side have been read again. `damaged` counts those whose damage is certain. */
+  | ({ readonly type: "scrub"; readonly side: Side } & ScrubPass)
   | { readonly type: "degraded"; readonly side: Side; readonly reason: string }
   /**
    * End of each cycle that did something or found something; in watch mode many, otherwise one. Also of one that broke
@@ -74,6 +77,13 @@ export type Settle = "immediate" | "throttle" | "debounce";
 /** Limit of the mass-change brake: how many entries of one side a plan may remove without being held. */
 export type Brake = { readonly count: number | undefined; readonly percent: number | undefined };
 
+export type ScrubOptions = {
+  /** From the beginning of a pass to that of the next one. */
+  readonly everyMs: number;
+  /** Of each side; at least 1. Undefined: the usual. */
+  readonly bytesPerSecond?: number | undefined;
+};
+
 export type SessionOptions = {
   readonly mode: Mode;
   readonly conflict: ConflictPolicy;
@@ -91,6 +101,8 @@ export type SessionOptions = {
   readonly rescanMs: number;
   /** Hash every file again in the first scan. */
   readonly deep: boolean;
+  /** While watching: read all files again in the background. Undefined: do not. */
+  readonly scrub?: ScrubOptions | undefined;
   readonly ignore: readonly string[];
   readonly include: readonly string[];
   readonly preserve: Preserve;

@@ -358,10 +358,7 @@ class GroupExecution {
       const there = op.change.new === undefined ? undefined : (result.entry ?? op.change.new);
       state.entries[side] += (there === undefined ? 0 : 1) - (op.change.old === undefined ? 0 : 1);
       state.achieved(side, result.path, there, preserve);
-      if (op.change.heals === true) {
-        totals.healed++;
-        state.unknown[side] = state.unknown[side].filter(({ path }) => path !== result.path);
-      }
+      if (op.change.heals === true) totals.healed++;
       if (nameOf(result.path) === IGNORE_FILE) this.#rulesChanged.push(parentOf(result.path));
     }
     if (verbose) onEvent(changeEvent(this.#side, op));

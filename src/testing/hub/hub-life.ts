@@ -7,7 +7,8 @@ import type { SpaceSettings } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, parentOf } from "#model/path.ts";
 import { sumOf } from "#sync/chunk/sum.ts";
-import { type AgentLink, type AgentResult, AgentSession, type AgentSetup } from "#testing/hub/agent-session.ts";
+import { SETTLED_MS } from "#sync/scan/damage.ts";
+import { type AgentLink, type AgentResult, AgentSession, type AgentSetup, outerOf } from "#testing/hub/agent-session.ts";
 import { DoorPerson } from "#testing/hub/door-person.ts";
 import { FollowingHub, troubleCopy } from "#testing/hub/following-hub.ts";
 import { HubLedger } from "#testing/hub/hub-ledger.ts";
@@ -31,7 +32,7 @@ import { SimRandom } from "#testing/sim-random.ts";
 import { SimFailure, type SimReport } from "#testing/sim-run.ts";
 import { SimTrace } from "#testing/sim-trace.ts";
 import { Trouble } from "#testing/sim-trouble.ts";
-import { Replica } from "#testing/sim-world.ts";
+import { ROOT, Replica } from "#testing/sim-world.ts";
 
 /** Rounds of trouble in one life. */
 const ROUNDS_MAX = 3;
@@ -373,6 +374,7 @@ class HubLife {
       if (bad.length > 0) throw new Error(`not healed: ${bad.join("; ")}`);
     }
     await this.#quieten();
+    await this.#hostRots();
     await this.#clock.runUntilIdle(this.#keepUp());
     await this.#settled();
     await this.#judge();
@@ -410,6 +412,33 @@ class HubLife {
     throw new Error(`still changing after ${QUIET_ROUNDS_MAX} rounds`);
   }
 
+  /** A bit flips in a file of a host that the space holds, too: a deep session gets its bytes back from there. */
+  async #hostRots(): Promise<void> {
+    const random = this.#random.fork("host rots");
+    const agent = random.pick(this.#agents);
+    const { link } = agent;
+    const { host } = link.replica;
+    if (link.mode.startsWith("one-way") && link.from === "host") return;
+    // Beyond the time in which a write may leave no trace, whatever the rounds have done to the clocks.
+    this.#clock.jump(ROUNDS_MAX * DAY_MS + 2 * SETTLED_MS);
+    await this.#once(agent, undefined, true);
+    link.replica.settle();
+    const { spaces } = await this.#clock.runUntilIdle(this.#hub.living());
+    for (const [path, { content, links, poisoned }] of random.shuffle([...viewOf(link.replica)])) {
+      if (content === undefined || content.size === 0 || links.length > 1 || poisoned) continue;
+      const good = sumOf(content.toBytes(), link.seeds);
+      const held = (await this.#clock.runUntilIdle(spaces.version(OPERATOR, SPACE, outerOf(link, path))))?.entry;
+      if (held?.kind !== "file" || held.sum !== good) continue;
+      this.#ledger.say(`${link.name}: rot in ${path}`);
+      host.disk.flipBit(`${ROOT}/${path}`, random.int(content.size));
+      const { summary } = await this.#once(agent, undefined, true);
+      const now = viewOf(link.replica).get(path)?.content;
+      const isBack = now !== undefined && sumOf(now.toBytes(), link.seeds) === good;
+      if (!isBack || summary?.healed !== 1 || summary.changes !== 1) throw new Error(`rot in ${path} of ${link.name} was not healed`);
+      return this.#judgeRest();
+    }
+  }
+
   /** Changes of one session; a link whose directory was taken away by another session waits for the operator. */
   async #quiet(agent: Agent): Promise<number> {
     const isGone = !(await this.#clock.runUntilIdle(this.#hasDir(agent.link.prefix)));
@@ -428,13 +457,13 @@ class HubLife {
   }
 
   /** A session without trouble; a plan that the brake holds is let go. */
-  async #once(agent: Agent, approve?: string): Promise<AgentResult> {
-    const session = this.#open(agent, this.#random.fork(`calm ${this.#sessions}`), { approve });
+  async #once(agent: Agent, approve?: string, deep = false): Promise<AgentResult> {
+    const session = this.#open(agent, this.#random.fork(`calm ${this.#sessions}`), { approve, deep });
     session.start();
     const result = await this.#close(agent, session);
     if (result.error !== undefined) throw result.error;
     const hold = result.events.findLast((event) => event.type === "hold");
-    if (hold?.type === "hold" && result.summary?.result === "held") return this.#once(agent, hold.hash);
+    if (hold?.type === "hold" && result.summary?.result === "held") return this.#once(agent, hold.hash, deep);
     const problem = result.events.find((event) => event.type === "problem");
     if (problem !== undefined) throw new Error(`problem without trouble: ${JSON.stringify(problem)}`);
     return result;
