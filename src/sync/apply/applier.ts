@@ -233,7 +233,8 @@ export class Applier implements Application {
 
   #placedWithTree({ op, staged }: Pending, failedTrees: Set<RelPath>): Placed {
     const path = pathOf(op);
-    if (staged === undefined || op.type === "move" || failedTrees.has(parentOf(path))) {
+    const isLost = failedTrees.size > 0 && failedTrees.has(parentOf(path));
+    if (staged === undefined || op.type === "move" || isLost) {
       failedTrees.add(path);
       return failure(problem(path, "STALE", "the directory it belongs to could not be created", true));
     }

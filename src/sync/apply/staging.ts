@@ -39,6 +39,8 @@ export class Staging {
   readonly #context: ApplyContext;
   /** Directories staged in this group: path in the root → path in the stage. */
   readonly #dirs = new Map<RelPath, RelPath>();
+  /** The directory asked about last, and where it is staged: neighbours come together. */
+  #last: { readonly dir: RelPath; readonly at: RelPath | undefined } = { dir: "", at: undefined };
   /** Files staged in this group that may lead a hard-link group: path in the root → what is staged. */
   readonly #leaders = new Map<RelPath, Staged>();
   /**
@@ -58,14 +60,28 @@ export class Staging {
 
   /** Is `path` inside a subtree that is being staged, and so placed together with it? */
   inTree(path: RelPath): boolean {
-    return this.#dirs.has(parentOf(path));
+    return this.#stagedParent(path) !== undefined;
+  }
+
+  /** Where the directory of `path` is staged; undefined when this group does not make it. */
+  #stagedParent(path: RelPath): RelPath | undefined {
+    const { dir } = this.#last;
+    if (path.lastIndexOf("/") === dir.length && path.startsWith(dir)) return this.#last.at;
+    const parent = parentOf(path);
+    this.#last = { dir: parent, at: this.#dirs.get(parent) };
+    return this.#last.at;
+  }
+
+  #noteDir(path: RelPath, at: RelPath): void {
+    this.#dirs.set(path, at);
+    this.#last = { dir: path, at };
   }
 
   /** Stages what a change wants to be there. Returns a problem, and leaves nothing behind, when it cannot. */
   stage(change: Change, bytes: Uint8Array | undefined): Staged | Problem {
     const entry = change.new;
     if (entry === undefined) return problem(change.path, "UNSUPPORTED", "nothing to stage", false);
-    const parent = this.#dirs.get(parentOf(change.path));
+    const parent = this.#stagedParent(change.path);
     const at = parent === undefined ? this.#context.nextStageName() : joinPath(parent, nameOf(change.path));
     try {
       if (entry.kind === "dir") return this.#stageDir(change.path, entry, at);
@@ -88,7 +104,7 @@ export class Staging {
     const { host, stage, preserve } = this.#context;
     // Created with the owner's full access so that children can be added; the real mode is set when it is placed.
     host.fs.mkdir(stage.parent(at), nameOf(at), 0o700);
-    this.#dirs.set(path, at);
+    this.#noteDir(path, at);
     this.#needsSyncAll = true;
     const fd = stage.dir(at);
     setCreatedMetadata(host.fs, fd, entry, { ...preserve, mode: false, owner: "none" });
@@ -193,7 +209,8 @@ export class Staging {
       setCreatedMetadata(host.fs, fd, entry, preserve);
       const stat = host.fs.fstat(fd);
       keep = this.#keepForSync(fd);
-      return { at, entry: { ...entry, sum }, ino: stat.ino, ctimeNs: stat.ctimeNs, mtimeNs: stat.mtimeNs };
+      const known = entry.sum === sum ? entry : { ...entry, sum };
+      return { at, entry: known, ino: stat.ino, ctimeNs: stat.ctimeNs, mtimeNs: stat.mtimeNs };
     } finally {
       if (!keep) host.fs.close(fd);
     }
@@ -381,6 +398,7 @@ export class Staging {
     this.#unsynced = [];
     this.#needsSyncAll = false;
     this.#dirs.clear();
+    this.#last = { dir: "", at: undefined };
     this.#leaders.clear();
   }
 }

@@ -34,6 +34,7 @@ import type {
   TransferResult,
 } from "#sync/endpoint/endpoint.ts";
 import { ObservationLog } from "#sync/endpoint/observation-log.ts";
+import { FirstListing } from "#sync/endpoint/first-listing.ts";
 import { type ReadContext, hashPath, logicalMtimeNs, readBatches } from "#sync/endpoint/read-files.ts";
 import {
   type RootIdentity,
@@ -113,6 +114,8 @@ export class DirEndpoint implements Endpoint {
   #marked = new Map<RelPath, DirtyExtent>();
   #changed: RelPath[] = [];
   #ignored = new Set<RelPath>();
+  /** While an index that holds nothing is filled for a controller that asks from the start. */
+  #listing: FirstListing | undefined;
   readonly #learned = new LearnedSums(() => {
     const { store, index, log, scanner } = this.#now;
     return { store, index, log, namesOf: (ino) => scanner.links.members(ino) };
@@ -247,7 +250,7 @@ export class DirEndpoint implements Endpoint {
       seeds,
       ...abilities,
       assertRoot,
-      sink: { changed: (path, state) => this.#noteChange(path, state === "ignored") },
+      sink: { changed: (path, state) => this.#noteChange(path, state) },
       hook: {
         entering: (path, fd, ino) => this.#watcher?.entering(path, fd, ino),
         dropped: (path) => this.#watcher?.dropped(path),
@@ -339,9 +342,13 @@ export class DirEndpoint implements Endpoint {
     return epoch;
   }
 
-  #noteChange(path: RelPath, ignored: boolean): void {
+  #noteChange(path: RelPath, state: IndexRecord | "ignored" | undefined): void {
+    if (this.#listing !== undefined) {
+      if (state !== undefined && state !== "ignored") this.#listing.add(path, state.entry);
+      return;
+    }
     this.#changed.push(path);
-    if (ignored) this.#ignored.add(path);
+    if (state === "ignored") this.#ignored.add(path);
     else this.#ignored.delete(path);
   }
 
@@ -366,7 +373,7 @@ export class DirEndpoint implements Endpoint {
     onBatch: (batch: Observation[]) => void | Promise<void>,
     signal: AbortSignal,
   ): Promise<ScanSummary> {
-    const { scanner, log, store, epoch, apply } = this.#now;
+    const { scanner, index, log, store, epoch, apply } = this.#now;
     const { clock } = this.#options.host;
     if (!log.reaches(request.since)) throw lostLog(this.label);
     // What is told counts as agreed where it is what was sent: a power loss that took it back would look like an edit.
@@ -375,6 +382,7 @@ export class DirEndpoint implements Endpoint {
     const full = request.extent === "full";
     if (full) this.#watcher?.beginPass();
     let logged = false;
+    this.#listing = request.since === 0 && index.count() === 0 ? new FirstListing() : undefined;
     const step = (work: () => boolean): boolean =>
       store.transaction({ durable: false }, () => {
         const more = work();
@@ -395,11 +403,14 @@ export class DirEndpoint implements Endpoint {
       if (logged || request.since === 0) {
         store.transaction({ durable: true }, () => (log.last() === 0 ? log.append([""]) : undefined));
       }
-      for (const batch of log.since(request.since)) await onBatch(batch.filter((one) => one.path !== ""));
+      const told = this.#listing?.batches(index.count()) ?? log.since(request.since);
+      this.#listing = undefined;
+      for (const batch of told) await onBatch(batch.filter((one) => one.path !== ""));
       log.trim(request.acknowledged);
       const { problems, entries, hashedBytes } = outcome;
       return { seq: log.last(), epoch, problems, entries, hashedBytes, degraded: this.#watcher?.degraded };
     } catch (error) {
+      this.#listing = undefined;
       this.#changed = [];
       this.#ignored.clear();
       this.#restoreDirty(dirty);

@@ -401,6 +401,7 @@ export class SessionState {
    */
   kindReported(side: Side, path: RelPath, entry: Entry): void {
     const other = otherSide(side);
+    if (this.pending[other].size === 0) return;
     if (this.pending[other].get(path)?.state !== "ignored" || this.ancestorOf(path) !== undefined) return;
     const before = this.held(side, path);
     const isSameKind = before.state === "present" && (before.entry.kind === "dir") === (entry.kind === "dir");
