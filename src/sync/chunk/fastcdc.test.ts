@@ -18,8 +18,9 @@ function noise(length: number, seed: number): Uint8Array {
 function split(bytes: Uint8Array, limits: ChunkLimits, step = SPLIT_BYTES_MAX): Uint8Array[] {
   const chunks: Uint8Array[] = [];
   const splitter = new Splitter(limits);
+  const room = new Uint8Array(splitter.roomBytes);
   const keep = (cut: Uint8Array[]): void => void chunks.push(...cut.map((chunk) => chunk.slice()));
-  for (let at = 0; at < bytes.length; at += step) keep(splitter.push(bytes.subarray(at, at + step)));
+  for (let at = 0; at < bytes.length; at += step) keep(splitter.push(bytes.subarray(at, at + step), room));
   keep(splitter.end());
   return chunks;
 }

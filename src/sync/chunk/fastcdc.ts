@@ -59,11 +59,11 @@ export function cut(bytes: Uint8Array, from: number, to: number, limits: ChunkLi
  * matter. For one owner and one stream. An empty stream has no chunk.
  */
 export class Splitter {
+  /** Bytes of a room that is given to push(). */
+  readonly roomBytes: number;
   readonly #limits: ChunkLimits;
-  readonly #buffer: Uint8Array;
-  /** What is kept of the stream: [from, to) of the buffer. */
-  #from = 0;
-  #to = 0;
+  /** What is kept of the stream for the next chunk, in the room of the last call. */
+  #kept: Uint8Array = new Uint8Array(0);
   #isEnded = false;
 
   constructor(limits: ChunkLimits) {
@@ -71,24 +71,24 @@ export class Splitter {
     const isPower = (averageBytes & (averageBytes - 1)) === 0;
     assert(isPower && minBytes < averageBytes && averageBytes < maxBytes, "chunk limits are in order");
     this.#limits = limits;
-    this.#buffer = new Uint8Array(maxBytes + SPLIT_BYTES_MAX);
+    this.roomBytes = maxBytes + SPLIT_BYTES_MAX;
   }
 
   /**
-   * The chunks that are complete now. They lie in the splitter's own memory, until the next call.
+   * The chunks that are complete now; they lie in `room`. What is behind them stays there until the next call, which may
+   * be given the same room.
    * @param bytes at most SPLIT_BYTES_MAX; they are copied
    */
-  push(bytes: Uint8Array): Uint8Array[] {
+  push(bytes: Uint8Array, room: Uint8Array): Uint8Array[] {
     assert(!this.#isEnded && bytes.length <= SPLIT_BYTES_MAX, "what is split comes in bounded parts, before the end");
-    if (this.#from > 0) this.#buffer.copyWithin(0, this.#from, this.#to);
-    this.#to -= this.#from;
-    this.#from = 0;
-    this.#buffer.set(bytes, this.#to);
-    this.#to += bytes.length;
+    const before = this.#kept.length;
+    room.set(this.#kept);
+    room.set(bytes, before);
+    this.#kept = room.subarray(0, before + bytes.length);
     return this.#cutWhile(this.#limits.maxBytes);
   }
 
-  /** The chunks of what is left, as push() gives them. */
+  /** The chunks of what is left, where push() has put them. */
   end(): Uint8Array[] {
     this.#isEnded = true;
     return this.#cutWhile(1);
@@ -97,10 +97,10 @@ export class Splitter {
   /** Cuts as long as so many bytes are there. */
   #cutWhile(bytesMin: number): Uint8Array[] {
     const chunks: Uint8Array[] = [];
-    while (this.#to - this.#from >= bytesMin) {
-      const length = cut(this.#buffer, this.#from, this.#to, this.#limits);
-      chunks.push(this.#buffer.subarray(this.#from, this.#from + length));
-      this.#from += length;
+    while (this.#kept.length >= bytesMin) {
+      const length = cut(this.#kept, 0, this.#kept.length, this.#limits);
+      chunks.push(this.#kept.subarray(0, length));
+      this.#kept = this.#kept.subarray(length);
     }
     return chunks;
   }
