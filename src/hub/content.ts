@@ -160,7 +160,8 @@ class StoreSink implements ContentSink {
       const bytes = more.length === 0 ? (first ?? new Uint8Array(0)) : new Uint8Array(Buffer.concat(this.#small));
       return storeBytes(this.#pin, bytes, this.#tools.seeds);
     }
-    await this.#store(large.splitter.end());
+    const last = large.splitter.end();
+    await this.#store(last === undefined ? [] : [last]);
     return describe(this.stored, this.#size, this.#limits, large.summer.digest());
   }
 }
@@ -229,7 +230,7 @@ export class StoreIntake implements Intake {
 
   part(chunks: readonly ManifestChunk[]): ContentReader {
     const gap = this.#pin.has(chunks.map((chunk) => chunk.id)).indexOf(false);
-    return new StoredContent(this.#chunks, gap === -1 ? chunks : chunks.slice(0, gap));
+    return new StoredContent((id) => this.#chunks.get(id), gap === -1 ? chunks : chunks.slice(0, gap));
   }
 
   flush(): Promise<void> {
@@ -251,17 +252,19 @@ export class StoreIntake implements Intake {
 /** Chunks fetched at once for one read. */
 const FETCHES_MAX = 8;
 
+type GetChunk = (id: ChunkId) => Promise<Uint8Array>;
+
 export class StoredContent implements ContentReader {
   readonly size: number;
-  readonly #store: ChunkStore;
+  readonly #get: GetChunk;
   readonly #ids: readonly ChunkId[];
   /** Where each chunk begins, and the end of the last. */
   readonly #starts: Float64Array;
   /** The chunk that was used last: neighbours are asked for one after the other. */
   #last: { readonly index: number; readonly bytes: Promise<Uint8Array> } | undefined;
 
-  constructor(store: ChunkStore, chunks: readonly ManifestChunk[]) {
-    this.#store = store;
+  constructor(get: GetChunk, chunks: readonly ManifestChunk[]) {
+    this.#get = get;
     this.#ids = chunks.map((chunk) => chunk.id);
     this.#starts = new Float64Array(chunks.length + 1);
     for (const [index, { length }] of chunks.entries()) this.#starts[index + 1] = this.#starts[index]! + length;
@@ -269,9 +272,9 @@ export class StoredContent implements ContentReader {
   }
 
   /** @param manifest undefined: the content is one chunk, or empty */
-  static of(store: ChunkStore, content: ContentRef, manifest: Manifest | undefined): StoredContent {
+  static of(get: GetChunk, content: ContentRef, manifest: Manifest | undefined): StoredContent {
     const only = [{ id: content.id as string as ChunkId, length: content.size }];
-    const stored = new StoredContent(store, manifest?.chunks ?? (content.size === 0 ? [] : only));
+    const stored = new StoredContent(get, manifest?.chunks ?? (content.size === 0 ? [] : only));
     if (stored.size !== content.size) throw misfit(content.id);
     return stored;
   }
@@ -298,7 +301,7 @@ export class StoredContent implements ContentReader {
 
   #chunk(index: number): Promise<Uint8Array> {
     if (this.#last?.index === index) return this.#last.bytes;
-    const bytes = this.#store.get(this.#ids[index]!);
+    const bytes = this.#get(this.#ids[index]!);
     const last = { index, bytes };
     this.#last = last;
     // A chunk that is healed meanwhile must be asked for again.

@@ -21,7 +21,8 @@ function split(bytes: Uint8Array, limits: ChunkLimits, step = SPLIT_BYTES_MAX): 
   const room = new Uint8Array(splitter.roomBytes);
   const keep = (cut: Uint8Array[]): void => void chunks.push(...cut.map((chunk) => chunk.slice()));
   for (let at = 0; at < bytes.length; at += step) keep(splitter.push(bytes.subarray(at, at + step), room));
-  keep(splitter.end());
+  const last = splitter.end();
+  if (last !== undefined) keep([last]);
   return chunks;
 }
 
