@@ -50,6 +50,9 @@ export async function storeBytes(pin: Pin, bytes: Uint8Array, seeds: SumSeeds): 
 /** What comes in this much or less is stored at once, without a splitter's buffer. */
 const SMALL_BYTES = 128 << 10;
 
+/** Parts that are hashed and stored at a time: other threads are seldom there at once. */
+const ROOMS_MAX = 4;
+
 type Cutting = { readonly summer: Summer; readonly splitter: Splitter };
 
 class StoreSink implements ContentSink {
@@ -61,6 +64,11 @@ class StoreSink implements ContentSink {
   /** Until it is known to be more than a few bytes. */
   #small: Uint8Array[] = [];
   #large: Cutting | undefined;
+  /** Free, and how many there are. */
+  readonly #rooms: Uint8Array[] = [];
+  #roomsMade = 0;
+  /** What is being stored, in order. One that fails stays at the front. */
+  readonly #stored: Promise<void>[] = [];
   #size = 0;
 
   constructor(pin: Pin, tools: ContentTools, sizeHint: number | undefined, onEnd: (stored: Stored) => void) {
@@ -90,19 +98,45 @@ class StoreSink implements ContentSink {
   async #feed({ summer, splitter }: Cutting, bytes: Uint8Array): Promise<void> {
     for (let at = 0; at < bytes.length; at += SPLIT_BYTES_MAX) {
       const part = bytes.subarray(at, at + SPLIT_BYTES_MAX);
+      const room = await this.#room(splitter);
       // First the chunks: they are hashed on other threads while this one sums.
-      const storing = this.#storeAll(splitter.push(part));
+      const stored = this.#store(splitter.push(part, room));
+      const isStored = (): void => void this.#rooms.push(room);
+      stored.then(isStored, () => undefined);
       summer.update(part);
-      await storing;
     }
   }
 
-  /** Puts chunks that stay where they are until it resolves. */
-  async #storeAll(chunks: readonly Uint8Array[]): Promise<void> {
-    const { sha256 } = this.#tools;
-    const hashing = chunks.map((bytes) => sha256(bytes));
+  /** Waits while all rooms hold chunks that are not stored yet. */
+  async #room(splitter: Splitter): Promise<Uint8Array> {
+    while (this.#rooms.length === 0) {
+      if (this.#roomsMade === ROOMS_MAX) await this.#stored[0];
+      else {
+        this.#roomsMade++;
+        return new Uint8Array(splitter.roomBytes);
+      }
+    }
+    return this.#rooms.pop()!;
+  }
+
+  /** Puts chunks behind those of the calls before. They stay where they are until it resolves. */
+  #store(chunks: readonly Uint8Array[]): Promise<void> {
+    const hashes = Promise.all(chunks.map((bytes) => this.#tools.sha256(bytes)));
+    const before = this.#stored.at(-1);
+    const stored = (async () => {
+      const [all] = await Promise.all([hashes, before]);
+      await this.#putAll(chunks, all);
+      this.#stored.shift();
+    })();
+    this.#stored.push(stored);
+    // Whoever writes next, or ends, meets the error.
+    stored.catch(() => undefined);
+    return stored;
+  }
+
+  async #putAll(chunks: readonly Uint8Array[], hashes: readonly Uint8Array[]): Promise<void> {
     const full: Promise<void>[] = [];
-    for (const [at, hash] of (await Promise.all(hashing)).entries()) {
+    for (const [at, hash] of hashes.entries()) {
       const bytes = chunks[at]!;
       const id = chunkIdFrom(hash);
       // The splitter hands over the chunks of one call together; the store bears that many over its limit.
@@ -126,7 +160,8 @@ class StoreSink implements ContentSink {
       const bytes = more.length === 0 ? (first ?? new Uint8Array(0)) : new Uint8Array(Buffer.concat(this.#small));
       return storeBytes(this.#pin, bytes, this.#tools.seeds);
     }
-    await this.#storeAll(large.splitter.end());
+    const last = large.splitter.end();
+    await this.#store(last === undefined ? [] : [last]);
     return describe(this.stored, this.#size, this.#limits, large.summer.digest());
   }
 }
@@ -195,7 +230,7 @@ export class StoreIntake implements Intake {
 
   part(chunks: readonly ManifestChunk[]): ContentReader {
     const gap = this.#pin.has(chunks.map((chunk) => chunk.id)).indexOf(false);
-    return new StoredContent(this.#chunks, gap === -1 ? chunks : chunks.slice(0, gap));
+    return new StoredContent((id) => this.#chunks.get(id), gap === -1 ? chunks : chunks.slice(0, gap));
   }
 
   flush(): Promise<void> {
@@ -217,17 +252,19 @@ export class StoreIntake implements Intake {
 /** Chunks fetched at once for one read. */
 const FETCHES_MAX = 8;
 
+type GetChunk = (id: ChunkId) => Promise<Uint8Array>;
+
 export class StoredContent implements ContentReader {
   readonly size: number;
-  readonly #store: ChunkStore;
+  readonly #get: GetChunk;
   readonly #ids: readonly ChunkId[];
   /** Where each chunk begins, and the end of the last. */
   readonly #starts: Float64Array;
   /** The chunk that was used last: neighbours are asked for one after the other. */
   #last: { readonly index: number; readonly bytes: Promise<Uint8Array> } | undefined;
 
-  constructor(store: ChunkStore, chunks: readonly ManifestChunk[]) {
-    this.#store = store;
+  constructor(get: GetChunk, chunks: readonly ManifestChunk[]) {
+    this.#get = get;
     this.#ids = chunks.map((chunk) => chunk.id);
     this.#starts = new Float64Array(chunks.length + 1);
     for (const [index, { length }] of chunks.entries()) this.#starts[index + 1] = this.#starts[index]! + length;
@@ -235,9 +272,9 @@ export class StoredContent implements ContentReader {
   }
 
   /** @param manifest undefined: the content is one chunk, or empty */
-  static of(store: ChunkStore, content: ContentRef, manifest: Manifest | undefined): StoredContent {
+  static of(get: GetChunk, content: ContentRef, manifest: Manifest | undefined): StoredContent {
     const only = [{ id: content.id as string as ChunkId, length: content.size }];
-    const stored = new StoredContent(store, manifest?.chunks ?? (content.size === 0 ? [] : only));
+    const stored = new StoredContent(get, manifest?.chunks ?? (content.size === 0 ? [] : only));
     if (stored.size !== content.size) throw misfit(content.id);
     return stored;
   }
@@ -264,7 +301,7 @@ export class StoredContent implements ContentReader {
 
   #chunk(index: number): Promise<Uint8Array> {
     if (this.#last?.index === index) return this.#last.bytes;
-    const bytes = this.#store.get(this.#ids[index]!);
+    const bytes = this.#get(this.#ids[index]!);
     const last = { index, bytes };
     this.#last = last;
     // A chunk that is healed meanwhile must be asked for again.

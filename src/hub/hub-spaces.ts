@@ -35,7 +35,7 @@ import { SynclineError } from "#model/error.ts";
 import { type RelPath, isWithin, pathFault, printablePath } from "#model/path.ts";
 import type { Clock, Host, Random } from "#platform/host.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
-import type { ContentId } from "#sync/chunk/chunk-id.ts";
+import type { ChunkId, ContentId } from "#sync/chunk/chunk-id.ts";
 import type { Manifest } from "#sync/chunk/manifest.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
 
@@ -299,12 +299,13 @@ export class HubSpaces implements SpaceService {
     return this.#options.meta.changedSince(this.#known(who, name).id, below, sequence, limit);
   }
 
-  async open(who: Principal, name: string, version: Version): Promise<ContentReader> {
+  async open(who: Principal, name: string, version: Version, isProved = true): Promise<ContentReader> {
     this.#require(who, "read", name, version.path);
     const { meta, chunks } = this.#options;
     const { content } = version;
     if (content === undefined) throw contentGone(version.path);
-    return StoredContent.of(chunks, content, await meta.manifest(content.id));
+    const get = (id: ChunkId): Promise<Uint8Array> => (isProved ? chunks.get(id) : chunks.getUnproved(id));
+    return StoredContent.of(get, content, await meta.manifest(content.id));
   }
 
   // ---------------------------------------------------------------- writing

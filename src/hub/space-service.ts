@@ -108,8 +108,12 @@ export interface SpaceService {
   count(who: Principal, space: string, below: RelPath, max: number): Promise<number>;
   /** Current versions, tombstones too, at and below a path, that changed after a sequence. */
   changedSince(who: Principal, space: string, below: RelPath, sequence: number, limit: number): Promise<Version[]>;
-  /** @throws {SynclineError} CHUNK_MISSING for content that retention has dropped */
-  open(who: Principal, space: string, version: Version): Promise<ContentReader>;
+  /**
+   * @param isProved false: the caller reads all of it and compares the sum of the version's entry; then chunks are not
+   * hashed one by one
+   * @throws {SynclineError} CHUNK_MISSING for content that retention has dropped
+   */
+  open(who: Principal, space: string, version: Version, isProved?: boolean): Promise<ContentReader>;
 
   // Writing
   intake(who: Principal, space: string): Intake;

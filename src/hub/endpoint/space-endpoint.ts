@@ -275,7 +275,7 @@ export class SpaceEndpoint implements Endpoint {
       open: (path: RelPath) => this.#openContent(path),
       look: (path: RelPath) => this.#look(path),
       entryOf: (path: RelPath, stat: Stat) => this.#entryOf(path, stat),
-      learn: () => undefined,
+      learn: (path: RelPath, entry: FileEntry) => this.#compare(path, entry),
       // What a space shows is committed, and so durable.
       makeDurable: () => Promise.resolve(),
     };
@@ -293,7 +293,8 @@ export class SpaceEndpoint implements Endpoint {
   async #openContent(path: RelPath): Promise<Fd> {
     const { view, files } = this.#now;
     const version = await this.#file(path);
-    const fd = files.open(await view.spaces.open(view.who, view.space, version), statOf(version));
+    const isProved = version.entry.sum === undefined;
+    const fd = files.open(await view.spaces.open(view.who, view.space, version, isProved), statOf(version));
     this.#supplied.set(path, version.entry);
     return fd;
   }
@@ -310,10 +311,15 @@ export class SpaceEndpoint implements Endpoint {
   }
 
   #entryOf(path: RelPath, stat: Stat): FileEntry {
-    const entry = this.#supplied.get(path);
-    this.#supplied.delete(path);
     const { size, mode, mtimeNs } = stat;
-    return entry ?? { kind: "file", size, mode, mtimeNs, sum: undefined };
+    return this.#supplied.get(path) ?? { kind: "file", size, mode, mtimeNs, sum: undefined };
+  }
+
+  /** Is what was read what the version was committed with? Its chunks were not hashed one by one. */
+  #compare(path: RelPath, read: FileEntry): Problem | undefined {
+    const sum = this.#supplied.get(path)?.sum;
+    this.#supplied.delete(path);
+    return sum === undefined || sum === read.sum ? undefined : rotten(path);
   }
 
   async receive(
@@ -442,6 +448,11 @@ function gone(path: RelPath): Problem {
 
 function changed(path: RelPath): Problem {
   return { path, side: "beta", code: "CHANGED", message: "it was changed since", transient: true };
+}
+
+function rotten(path: RelPath): Problem {
+  const message = "its bytes at rest are not those that were committed; a scrub of the hub finds which";
+  return { path, side: "beta", code: "CORRUPT", message, transient: false };
 }
 
 function unreadable(path: RelPath, error: unknown): Problem {

@@ -62,7 +62,14 @@ export class PackReader {
   }
 
   /** The plain bytes of a record; undefined when they are not those of its id. */
-  async plain({ header, payload }: StoredRecord): Promise<Uint8Array | undefined> {
+  async plain(record: StoredRecord): Promise<Uint8Array | undefined> {
+    const plain = this.unproved(record);
+    if (plain === undefined) return undefined;
+    return (await this.#sha256(plain)).toHex() === record.header.id.toHex() ? plain : undefined;
+  }
+
+  /** As plain(), by the sum of the record alone. */
+  unproved({ header, payload }: StoredRecord): Uint8Array | undefined {
     let plain = payload;
     if (plain === undefined) return undefined;
     if (header.packing === ZSTD) {
@@ -73,7 +80,6 @@ export class PackReader {
         throw error;
       }
     }
-    if (plain.length !== header.plainBytes) return undefined;
-    return (await this.#sha256(plain)).toHex() === header.id.toHex() ? plain : undefined;
+    return plain.length === header.plainBytes ? plain : undefined;
   }
 }

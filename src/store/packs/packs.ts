@@ -20,7 +20,7 @@ import { type Recovery, freshenSidecar, loadCatalog } from "#store/packs/open-pa
 import { PackFiles, chunkDiskError } from "#store/packs/pack-files.ts";
 import { RAW, ZSTD } from "#store/packs/pack-format.ts";
 import { PackSource } from "#store/packs/pack-source.ts";
-import { PackReader } from "#store/packs/pack-reader.ts";
+import { PackReader, type StoredRecord } from "#store/packs/pack-reader.ts";
 import { Pruner, type PruneOptions } from "#store/packs/prune.ts";
 import { scrubPacks } from "#store/packs/scrub.ts";
 
@@ -98,7 +98,15 @@ class Packs implements ChunkStore {
     if (untold !== undefined) throw untold;
   }
 
-  async get(id: ChunkId): Promise<Uint8Array> {
+  get(id: ChunkId): Promise<Uint8Array> {
+    return this.#get(id, (record) => this.#reader.plain(record));
+  }
+
+  getUnproved(id: ChunkId): Promise<Uint8Array> {
+    return this.#get(id, async (record) => this.#reader.unproved(record));
+  }
+
+  async #get(id: ChunkId, unwrap: (record: StoredRecord) => Promise<Uint8Array | undefined>): Promise<Uint8Array> {
     const { table } = this.#catalog;
     for (;;) {
       const entry = table.find(id);
@@ -108,7 +116,7 @@ class Packs implements ChunkStore {
       const record = await this.#reader.record(pack, place, false);
       // A prune may have moved it meanwhile, and then the pack that was read may have gone.
       if (record === undefined && !this.#reader.isStillAt(entry, pack, place)) continue;
-      const plain = record === undefined ? undefined : await this.#reader.plain(record);
+      const plain = record === undefined ? undefined : await unwrap(record);
       if (record !== undefined && plain !== undefined) {
         if (record.header.id.toHex() === id) return plain;
         throw absent(id, false);

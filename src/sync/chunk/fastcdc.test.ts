@@ -18,9 +18,11 @@ function noise(length: number, seed: number): Uint8Array {
 function split(bytes: Uint8Array, limits: ChunkLimits, step = SPLIT_BYTES_MAX): Uint8Array[] {
   const chunks: Uint8Array[] = [];
   const splitter = new Splitter(limits);
+  const room = new Uint8Array(splitter.roomBytes);
   const keep = (cut: Uint8Array[]): void => void chunks.push(...cut.map((chunk) => chunk.slice()));
-  for (let at = 0; at < bytes.length; at += step) keep(splitter.push(bytes.subarray(at, at + step)));
-  keep(splitter.end());
+  for (let at = 0; at < bytes.length; at += step) keep(splitter.push(bytes.subarray(at, at + step), room));
+  const last = splitter.end();
+  if (last !== undefined) keep([last]);
   return chunks;
 }
 

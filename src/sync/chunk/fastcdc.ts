@@ -29,20 +29,27 @@ export function chunkLimitsFor(size: number): ChunkLimits {
   return size > LARGE_FILE_BYTES ? CHUNK_LIMITS_LARGE : CHUNK_LIMITS;
 }
 
-/**
- * Length of the first chunk of bytes [from, to). There must be maxBytes of them unless they are the file's
- * last. Returns at most maxBytes, and less than minBytes only when there are no more.
- */
+/** Length of the first chunk of bytes [from, to), which are all that is left of the file. There must be some. */
 export function cut(bytes: Uint8Array, from: number, to: number, limits: ChunkLimits): number {
+  return look(bytes, from, to, limits, { seen: 0, gear: 0 }) || to - from;
+}
+
+/** How far the end of a chunk was looked for, in bytes from its beginning, and the gear hash there. */
+type Looked = { seen: number; gear: number };
+
+/**
+ * Length of the chunk that begins at `from`; 0 when its end is not in [from, to). Then it is to be asked again with more
+ * bytes behind the same ones, and looks at these alone.
+ */
+function look(bytes: Uint8Array, from: number, to: number, limits: ChunkLimits, looked: Looked): number {
   const available = Math.min(to - from, limits.maxBytes);
-  if (available <= limits.minBytes) return available;
   const bits = 31 - Math.clz32(limits.averageBytes);
   const hard = -1 << (32 - bits - NORMALISATION_BITS);
   const easy = -1 << (32 - bits + NORMALISATION_BITS);
   const middle = from + Math.min(available, limits.averageBytes);
   const end = from + available;
-  let gear = 0;
-  let at = from + limits.minBytes;
+  let { gear } = looked;
+  let at = from + Math.max(looked.seen, limits.minBytes);
   for (; at < middle; at++) {
     gear = ((gear << 1) + GEAR[bytes[at]!]!) | 0;
     if ((gear & hard) === 0) return at + 1 - from;
@@ -51,7 +58,9 @@ export function cut(bytes: Uint8Array, from: number, to: number, limits: ChunkLi
     gear = ((gear << 1) + GEAR[bytes[at]!]!) | 0;
     if ((gear & easy) === 0) return at + 1 - from;
   }
-  return available;
+  looked.seen = at - from;
+  looked.gear = gear;
+  return available === limits.maxBytes ? available : 0;
 }
 
 /**
@@ -59,11 +68,12 @@ export function cut(bytes: Uint8Array, from: number, to: number, limits: ChunkLi
  * matter. For one owner and one stream. An empty stream has no chunk.
  */
 export class Splitter {
+  /** Bytes of a room that is given to push(). */
+  readonly roomBytes: number;
   readonly #limits: ChunkLimits;
-  readonly #buffer: Uint8Array;
-  /** What is kept of the stream: [from, to) of the buffer. */
-  #from = 0;
-  #to = 0;
+  /** What is kept of the stream for the next chunk, in the room of the last call. */
+  #kept: Uint8Array = new Uint8Array(0);
+  #looked: Looked = { seen: 0, gear: 0 };
   #isEnded = false;
 
   constructor(limits: ChunkLimits) {
@@ -71,37 +81,33 @@ export class Splitter {
     const isPower = (averageBytes & (averageBytes - 1)) === 0;
     assert(isPower && minBytes < averageBytes && averageBytes < maxBytes, "chunk limits are in order");
     this.#limits = limits;
-    this.#buffer = new Uint8Array(maxBytes + SPLIT_BYTES_MAX);
+    this.roomBytes = maxBytes + SPLIT_BYTES_MAX;
   }
 
   /**
-   * The chunks that are complete now. They lie in the splitter's own memory, until the next call.
+   * The chunks that are complete now; they lie in `room`. What is behind them stays there until the next call, which may
+   * be given the same room.
    * @param bytes at most SPLIT_BYTES_MAX; they are copied
    */
-  push(bytes: Uint8Array): Uint8Array[] {
+  push(bytes: Uint8Array, room: Uint8Array): Uint8Array[] {
     assert(!this.#isEnded && bytes.length <= SPLIT_BYTES_MAX, "what is split comes in bounded parts, before the end");
-    if (this.#from > 0) this.#buffer.copyWithin(0, this.#from, this.#to);
-    this.#to -= this.#from;
-    this.#from = 0;
-    this.#buffer.set(bytes, this.#to);
-    this.#to += bytes.length;
-    return this.#cutWhile(this.#limits.maxBytes);
-  }
-
-  /** The chunks of what is left, as push() gives them. */
-  end(): Uint8Array[] {
-    this.#isEnded = true;
-    return this.#cutWhile(1);
-  }
-
-  /** Cuts as long as so many bytes are there. */
-  #cutWhile(bytesMin: number): Uint8Array[] {
+    const before = this.#kept.length;
+    room.set(this.#kept);
+    room.set(bytes, before);
+    this.#kept = room.subarray(0, before + bytes.length);
     const chunks: Uint8Array[] = [];
-    while (this.#to - this.#from >= bytesMin) {
-      const length = cut(this.#buffer, this.#from, this.#to, this.#limits);
-      chunks.push(this.#buffer.subarray(this.#from, this.#from + length));
-      this.#from += length;
+    for (;;) {
+      const length = look(this.#kept, 0, this.#kept.length, this.#limits, this.#looked);
+      if (length === 0) return chunks;
+      chunks.push(this.#kept.subarray(0, length));
+      this.#kept = this.#kept.subarray(length);
+      this.#looked = { seen: 0, gear: 0 };
     }
-    return chunks;
+  }
+
+  /** The last chunk, where push() has put it; undefined when nothing is left. */
+  end(): Uint8Array | undefined {
+    this.#isEnded = true;
+    return this.#kept.length === 0 ? undefined : this.#kept;
   }
 }
