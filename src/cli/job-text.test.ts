@@ -32,7 +32,7 @@ describe("jobs for people", () => {
       paint,
     );
     expect(lines.map((line) => line.replaceAll(/ +/g, " ").trim())).toEqual([
-      "#41 queued restore space=site to=@friday since 2 min",
+      "#41 queued restore space=site to=@friday waits 2 min",
       `#7 running restore space=site to=@friday for 1 min ${progressText(progress)}`,
       "#6 waiting restore space=site to=@friday again in 30 s too much at once",
       "#5 done restore space=site to=@friday 1 h ago checkedBytes 1.0 MiB, damagedChunks 0",

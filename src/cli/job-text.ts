@@ -37,7 +37,7 @@ function whenOf({ state, submitted, started, ended, notBefore }: JobJson, nowMs:
   if (ended !== undefined) return formatAgo(nowMs - Date.parse(ended));
   if (state === "running" && started !== undefined) return `for ${formatSpan(nowMs - Date.parse(started))}`;
   if (notBefore !== undefined) return `again ${formatAgo(nowMs - Date.parse(notBefore))}`;
-  return `since ${formatSpan(nowMs - Date.parse(submitted))}`;
+  return `waits ${formatSpan(nowMs - Date.parse(submitted))}`;
 }
 
 function outcomeOf({ state, progress, error, result, cancelAsked }: JobJson): string {

@@ -278,7 +278,7 @@ function breakerJson({ dependency, state, failures, untilMs }: { dependency: str
   return { dependency, state, failures, until: iso(untilMs) };
 }
 
-function jobJson(job: Job): JobJson {
+export function jobJson(job: Job): JobJson {
   const { id, kind, args, state, priority, host, space, schedule, submitter, traceId, error } = job;
   const { tries, triesMax, preempted, cancelAsked, progress, checkpoint, result } = job;
   const at = (name: string, ms: number | undefined) => (ms === undefined ? {} : { [name]: iso(ms) });
