@@ -1,5 +1,5 @@
 /** Jobs and schedules of a hub as a person reads them. Pure. */
-import type { ExplanationJson, JobJson, ScheduleJson } from "#gateway/api/routes-jobs.ts";
+import type { ExplanationJson, JobJson, ScheduleJson } from "#gateway/api/job-shapes.ts";
 import { printablePath } from "#model/path.ts";
 import { formatAgo, formatBytes, formatCount, formatMoment, formatSpan, plural, tableLines } from "#cli/format.ts";
 import type { Paint } from "#cli/screen.ts";

@@ -1,7 +1,7 @@
 /** Jobs and schedules through the door: who may what, what comes back, and what is recorded. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { ApiLab, TOKENS } from "#gateway/api/api-fixture.ts";
-import type { ExplanationJson, JobJson, ScheduleJson } from "#gateway/api/routes-jobs.ts";
+import type { ExplanationJson, JobJson, ScheduleJson } from "#gateway/api/job-shapes.ts";
 
 type Person = keyof typeof TOKENS;
 type Fault = { code: string; detail: string };

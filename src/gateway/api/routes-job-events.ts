@@ -4,8 +4,8 @@
  */
 import { SynclineError } from "#model/error.ts";
 import { holding, streamOf } from "#gateway/api/bytes-body.ts";
+import { jobJson } from "#gateway/api/job-shapes.ts";
 import { type AnyRoute, type Call, route } from "#gateway/api/route.ts";
-import { jobJson } from "#gateway/api/routes-jobs.ts";
 
 /** Keeps the connection open; the credential is looked at again with it. */
 const HEARTBEAT_MS = 15_000;

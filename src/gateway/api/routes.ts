@@ -10,7 +10,6 @@ import { EVENT_ROUTES } from "#gateway/api/routes-events.ts";
 import { HISTORY_ROUTES } from "#gateway/api/routes-history.ts";
 import { HOST_ROUTES } from "#gateway/api/routes-hosts.ts";
 import { HUB_ROUTES } from "#gateway/api/routes-hub.ts";
-import { JOB_EVENT_ROUTES } from "#gateway/api/routes-job-events.ts";
 import { JOB_ROUTES } from "#gateway/api/routes-jobs.ts";
 import { LINK_ROUTES } from "#gateway/api/routes-links.ts";
 import { SPACE_ROUTES } from "#gateway/api/routes-spaces.ts";
@@ -28,7 +27,6 @@ export function apiRoutes(version: string): readonly AnyRoute[] {
     ...LINK_ROUTES,
     ...CARE_ROUTES,
     ...JOB_ROUTES,
-    ...JOB_EVENT_ROUTES,
     ...HUB_ROUTES,
   ];
   let document: unknown;

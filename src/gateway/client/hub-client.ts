@@ -9,7 +9,7 @@ import type { LinkSettings } from "#hub/agents/link.ts";
 import type { ProblemJson } from "#gateway/api/problem.ts";
 import type { TokenJson } from "#gateway/api/routes-access.ts";
 import type { JoinTokenJson } from "#gateway/api/routes-hosts.ts";
-import type { ExplanationJson, JobJson, ScheduleJson } from "#gateway/api/routes-jobs.ts";
+import type { ExplanationJson, JobJson, ScheduleJson } from "#gateway/api/job-shapes.ts";
 import type { AgentJson, HoldJson, LinkJson, LinkStateJson } from "#gateway/api/routes-links.ts";
 import type {
   JournalJson,
