@@ -90,9 +90,9 @@ export function jobLines(job: JobJson, nowMs: number, paint: Paint): string[] {
 }
 
 /** What a restore left alone, and what a check found. */
-function namedLines({ result, checkpoint }: JobJson): string[] {
+function namedLines({ state, result, checkpoint }: JobJson): string[] {
   const left = (result as { left?: { path: string; why: string }[] } | undefined)?.left ?? [];
-  const findings = (checkpoint as { findings?: string[] } | undefined)?.findings ?? [];
+  const findings = state === "failed" ? ((checkpoint as { findings?: string[] } | undefined)?.findings ?? []) : [];
   return [...left.map(({ path, why }) => `  ${path}: ${why}`), ...findings.map((line) => `  ${printablePath(line)}`)];
 }
 
