@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import type { ExplanationJson, JobJson, ScheduleJson } from "#gateway/api/routes-jobs.ts";
+import type { ExplanationJson, JobJson, ScheduleJson } from "#gateway/api/job-shapes.ts";
 import { SynclineError } from "#model/error.ts";
 import { explanationLines, jobLines, jobTable, progressText, scheduleTable } from "#cli/job-text.ts";
 import { readJobArgs } from "#cli/job-words.ts";
@@ -18,7 +18,7 @@ function job(more: Partial<JobJson>): JobJson {
 }
 
 describe("jobs for people", () => {
-  test("[CLI-60] a list says of each job what it is about, since when, and how far or how it ended", () => {
+  test("[CLI-80] a list says of each job what it is about, since when, and how far or how it ended", () => {
     const progress = { done: 12_000, total: 50_000, unit: "paths", phase: "restoring" };
     const error = { code: "HALT", message: "too much at once" };
     const lines = jobTable(
@@ -32,7 +32,7 @@ describe("jobs for people", () => {
       paint,
     );
     expect(lines.map((line) => line.replaceAll(/ +/g, " ").trim())).toEqual([
-      "#41 queued restore space=site to=@friday since 2 min",
+      "#41 queued restore space=site to=@friday waits 2 min",
       `#7 running restore space=site to=@friday for 1 min ${progressText(progress)}`,
       "#6 waiting restore space=site to=@friday again in 30 s too much at once",
       "#5 done restore space=site to=@friday 1 h ago checkedBytes 1.0 MiB, damagedChunks 0",
@@ -41,14 +41,14 @@ describe("jobs for people", () => {
     expect(progressText({ done: 1 << 20, total: 4 << 20, unit: "bytes" })).toBe("1.0 MiB of 4.0 MiB (25 %)");
   });
 
-  test("[CLI-60] one job is shown with what it left alone; what others wrote cannot steer the terminal", () => {
+  test("[CLI-80] one job is shown with what it left alone; what others wrote cannot steer the terminal", () => {
     const result = { left: [{ path: "a", why: "it was changed after the job began" }], leftAlone: 1 };
     const text = jobLines(job({ state: "failed", error: { code: "X", message: "\u001b[2Jgone" }, result }), NOW, paint).join("\n");
     expect(text).toContain("  a: it was changed after the job began");
     expect(text).not.toContain("\u001b");
   });
 
-  test("[CLI-60] an explanation says why, what goes before, and for how long others can", () => {
+  test("[CLI-80] an explanation says why, what goes before, and for how long others can", () => {
     const explained: ExplanationJson = {
       job: job({}), reason: "the hub runs 4 jobs at once: jobs 1, 2, 3, 4", base: 20, effective: 21, ahead: 12,
       aheadJobs: [31, 32], waitedSeconds: 90, agingStepSeconds: 60, starvationBoundSeconds: 600,
@@ -63,7 +63,7 @@ describe("jobs for people", () => {
     ]);
   });
 
-  test("[CLI-60] schedules are listed with their next time and what became of the last", () => {
+  test("[CLI-80] schedules are listed with their next time and what became of the last", () => {
     const schedule: ScheduleJson = {
       name: "nightly", origin: "user", submittedBy: "user:ann", kind: "backup", args: {}, cron: "30 2 * * *",
       zone: "Europe/Berlin", priority: "bulk", misfire: "run-once", catchUp: 1, overlap: "forbid", enabled: true,
@@ -76,7 +76,7 @@ describe("jobs for people", () => {
 });
 
 describe("arguments of jobs", () => {
-  test("[CLI-61] are read as the kind takes them", () => {
+  test("[CLI-81] are read as the kind takes them", () => {
     for (const [kind, words, args] of [
       ["scrub", ["bytes=1GiB", "fromStart=true"], { bytes: 1 << 30, fromStart: true }],
       ["prune", ["share=80%"], { share: 0.8 }],

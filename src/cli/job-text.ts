@@ -1,5 +1,5 @@
 /** Jobs and schedules of a hub as a person reads them. Pure. */
-import type { ExplanationJson, JobJson, ScheduleJson } from "#gateway/api/routes-jobs.ts";
+import type { ExplanationJson, JobJson, ScheduleJson } from "#gateway/api/job-shapes.ts";
 import { printablePath } from "#model/path.ts";
 import { formatAgo, formatBytes, formatCount, formatMoment, formatSpan, plural, tableLines } from "#cli/format.ts";
 import type { Paint } from "#cli/screen.ts";
@@ -37,7 +37,7 @@ function whenOf({ state, submitted, started, ended, notBefore }: JobJson, nowMs:
   if (ended !== undefined) return formatAgo(nowMs - Date.parse(ended));
   if (state === "running" && started !== undefined) return `for ${formatSpan(nowMs - Date.parse(started))}`;
   if (notBefore !== undefined) return `again ${formatAgo(nowMs - Date.parse(notBefore))}`;
-  return `since ${formatSpan(nowMs - Date.parse(submitted))}`;
+  return `waits ${formatSpan(nowMs - Date.parse(submitted))}`;
 }
 
 function outcomeOf({ state, progress, error, result, cancelAsked }: JobJson): string {
@@ -90,9 +90,9 @@ export function jobLines(job: JobJson, nowMs: number, paint: Paint): string[] {
 }
 
 /** What a restore left alone, and what a check found. */
-function namedLines({ result, checkpoint }: JobJson): string[] {
+function namedLines({ state, result, checkpoint }: JobJson): string[] {
   const left = (result as { left?: { path: string; why: string }[] } | undefined)?.left ?? [];
-  const findings = (checkpoint as { findings?: string[] } | undefined)?.findings ?? [];
+  const findings = state === "failed" ? ((checkpoint as { findings?: string[] } | undefined)?.findings ?? []) : [];
   return [...left.map(({ path, why }) => `  ${path}: ${why}`), ...findings.map((line) => `  ${printablePath(line)}`)];
 }
 

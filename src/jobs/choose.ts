@@ -41,7 +41,9 @@ export function blockOf(job: Candidate, at: Circumstances): Block | undefined {
     return { reason: "retry", untilMs: notBeforeMs };
   }
   const breaker = dependency === undefined ? undefined : at.breakerOf(dependency);
-  if (breaker !== undefined && !mayTry(breaker, at.nowMs)) {
+  // A probe that does not run any more, however it went, keeps nobody out.
+  const isProbeGone = breaker?.state === "half-open" && !at.running.some(({ id }) => id === breaker.probe);
+  if (breaker !== undefined && !isProbeGone && !mayTry(breaker, at.nowMs)) {
     return { reason: "breaker", dependency: dependency!, breaker };
   }
   const same = at.running.filter(({ kind }) => kind === job.kind);

@@ -35,6 +35,7 @@ export type JobFilter = {
   readonly host?: string | undefined;
   readonly space?: string | undefined;
   readonly schedule?: string | undefined;
+  readonly submittedBy?: string | undefined;
 };
 
 /** A job that runs, as those see it who want to begin another. */
@@ -82,7 +83,8 @@ const INSERT = `INSERT INTO jobs
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', 0, ?, 0, 0, ?, ?, ?, 0, 0, 0)`;
 // One text for every filter; an empty one matches all.
 const SELECT_PAGE = `SELECT * FROM jobs WHERE id < ? AND (? = '' OR state = ?) AND (? = '' OR kind = ?)
-  AND (? = '' OR host = ?) AND (? = '' OR space = ?) AND (? = '' OR schedule = ?) ORDER BY id DESC LIMIT ?`;
+  AND (? = '' OR host = ?) AND (? = '' OR space = ?) AND (? = '' OR schedule = ?) AND (? = '' OR submitted_by = ?)
+  ORDER BY id DESC LIMIT ?`;
 const SELECT_WAITING = `SELECT id, kind, priority, host, space, dependency, since_ms, deadline_ms, not_before_ms
   FROM jobs WHERE state IN ('queued', 'waiting') ORDER BY id`;
 const SELECT_RUNNING = `SELECT id, kind, priority, host, space, dependency, owner, claim, beat, cancel_asked, started_ms
@@ -135,8 +137,8 @@ export async function readJob(sql: Sql, id: number): Promise<Job | undefined> {
 
 /** Newest first, from before an id. */
 export async function readJobs(sql: Sql, filter: JobFilter, before: number, limit: number): Promise<Job[]> {
-  const { state = "", kind = "", host = "", space = "", schedule = "" } = filter;
-  const texts = [state, kind, host, space, schedule].flatMap((text) => [text, text]);
+  const { state = "", kind = "", host = "", space = "", schedule = "", submittedBy = "" } = filter;
+  const texts = [state, kind, host, space, schedule, submittedBy].flatMap((text) => [text, text]);
   return (await sql.all<JobRow>(SELECT_PAGE, [before, ...texts, limit])).map(jobOf);
 }
 

@@ -40,6 +40,8 @@ export type SimProcess = {
   readonly running: Promise<void>;
   readonly stop: AbortController;
   isDead: boolean;
+  /** It does not reach the database. */
+  isCut: boolean;
 };
 
 export type SimWorldOptions = Pick<JobsOptions, "kinds"> &
@@ -73,7 +75,7 @@ export class JobWorld {
 
   async start(): Promise<SimProcess> {
     const name = `p${++this.#count}`;
-    const process = { name, isDead: false, stop: new AbortController() } as { -readonly [K in keyof SimProcess]: SimProcess[K] };
+    const process = { name, isDead: false, isCut: false, stop: new AbortController() } as { -readonly [K in keyof SimProcess]: SimProcess[K] };
     const { kinds, schedules = [], isAlone = false, slots, onState } = this.#options;
     process.jobs = await Jobs.open({
       db: this.#database(process),
@@ -105,7 +107,9 @@ export class JobWorld {
     const dead = () => process.isDead;
     const options = { disk: this.disk, clock: this.clock, random: this.random.fork(process.name), isDead: dead, onCommit: () => undefined };
     const inner = new SimDatabase(options);
+    const reached = <T>(ask: () => Promise<T>): Promise<T> => (process.isCut ? Promise.reject(unreachable()) : ask());
     const transaction: Database["transaction"] = (work) => {
+      if (process.isCut) return Promise.reject(unreachable());
       const turn = this.#tail.then(() => inner.transaction(work));
       // What a process that died had begun is taken back before the next one begins.
       this.#tail = turn.catch(() => undefined).then(() => (dead() ? this.disk.crash() : undefined));
@@ -113,12 +117,17 @@ export class JobWorld {
     };
     return {
       engine: "postgres",
-      all: (text, values) => inner.all(text, values),
-      get: (text, values) => inner.get(text, values),
+      all: (text, values) => reached(() => inner.all(text, values)),
+      get: (text, values) => reached(() => inner.get(text, values)),
       run: (text, values) => transaction((sql) => sql.run(text, values)),
       transaction,
       copyTo: () => inner.copyTo(),
       close: () => inner.close(),
     };
   }
+}
+
+function unreachable(): SynclineError {
+  const message = "the database server does not answer";
+  return new SynclineError({ code: "LINK_LOST", op: "use database", message, retryable: true });
 }

@@ -66,6 +66,8 @@ type Active = {
   readonly beganMono: number;
   progress: Progress | undefined;
   isYielding: boolean;
+  /** Resolves when its work has come to an end. */
+  working: Promise<void>;
   end: "cancelled" | "lost" | "hub-ends" | undefined;
 };
 
@@ -78,6 +80,7 @@ export class JobRunner {
   #wake = Promise.withResolvers<void>();
   #beatMono = Number.NEGATIVE_INFINITY;
   #heardMono = 0;
+  #hasBegun = false;
   #isEnding = false;
 
   constructor(options: RunnerOptions) {
@@ -102,10 +105,9 @@ export class JobRunner {
 
   /** Until the signal; resolves when every job has come to an end or back into the queue. */
   async run(signal: AbortSignal): Promise<void> {
-    const { clock, db, queue, isAlone, log } = this.#options;
+    const { clock, log } = this.#options;
     signal.addEventListener("abort", () => this.wake(), { once: true });
     this.#heardMono = clock.monotonicMs();
-    if (isAlone) for (const left of await readRunning(db)) await queue.takeOver(left);
     let told = "";
     while (!signal.aborted) {
       this.#wake = Promise.withResolvers();
@@ -129,6 +131,8 @@ export class JobRunner {
 
   async #turn(signal: AbortSignal): Promise<void> {
     const { clock, queue, slots, beside } = this.#options;
+    if (!this.#hasBegun) await this.#takeWhatWasLeft();
+    this.#hasBegun = true;
     if (clock.monotonicMs() - this.#beatMono >= BEAT_MS) await this.#beat();
     await beside();
     while (!signal.aborted && this.#active.size < slots) {
@@ -137,6 +141,11 @@ export class JobRunner {
       this.#start(job);
     }
     await this.#askToYield();
+  }
+
+  async #takeWhatWasLeft(): Promise<void> {
+    const { db, queue, isAlone } = this.#options;
+    if (isAlone) for (const left of await readRunning(db)) await queue.takeOver(left);
   }
 
   /** One at a time: what it makes room for begins in its place. */
@@ -215,9 +224,12 @@ export class JobRunner {
   // ---------------------------------------------------------------- one job
 
   #start(job: Job): void {
-    const { clock, onState } = this.#options;
+    const { clock, onState, log } = this.#options;
+    // It was lost here, and comes back before the work has heard of it.
+    const before = this.#active.get(job.id)?.working;
     const active: Active = {
       job,
+      working: Promise.resolve(),
       abort: new AbortController(),
       beganMono: clock.monotonicMs(),
       progress: job.progress,
@@ -226,11 +238,14 @@ export class JobRunner {
     };
     this.#active.set(job.id, active);
     onState(job, "running");
-    const working = this.#work(active).finally(() => {
-      this.#working.delete(working);
-      this.wake();
-    });
-    this.#working.add(working);
+    active.working = Promise.resolve(before)
+      .then(() => this.#work(active))
+      .catch((error: unknown) => log("a job could not be ended", { job: job.id, error: String(error) }))
+      .finally(() => {
+        this.#working.delete(active.working);
+        this.wake();
+      });
+    this.#working.add(active.working);
   }
 
   async #work(active: Active): Promise<void> {
@@ -243,7 +258,7 @@ export class JobRunner {
       outcome = this.#outcomeOf(active, error);
     }
     const next = active.end === "lost" ? undefined : await this.#settle(active, outcome);
-    this.#active.delete(job.id);
+    if (this.#active.get(job.id) === active) this.#active.delete(job.id);
     if (next === undefined) return;
     if (!this.#isEnding) return this.#start(next);
     await this.#options.queue.settle(next, { type: "hub-ends" });

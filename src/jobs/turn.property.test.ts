@@ -129,6 +129,10 @@ describe("what stands in the way", () => {
     const open: Breaker = { state: "open", failures: 3, opens: 1, untilMs: T0 + 1, probe: undefined };
     expect(reason({ dependency: "host:a" }, { breakerOf: () => open })).toBe("breaker");
     expect(reason({}, { breakerOf: () => open })).toBeUndefined();
+    const probed = { dependency: "host:a", kind: "x" };
+    const halfOpen = { breakerOf: () => ({ ...open, state: "half-open" as const, probe: 1 }) };
+    expect(reason(probed, { ...halfOpen, running: [running(1, "bulk")] })).toBe("breaker");
+    expect(reason(probed, { ...halfOpen, running: [running(2, "bulk")] })).toBeUndefined();
   });
 
   test("[JOB-3] what cannot begin keeps nobody behind it waiting", () => {

@@ -1,7 +1,7 @@
 /** `syncline jobs`: what a hub does that takes long, and why something does not happen yet. */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { HubClient } from "#gateway/client/hub-client.ts";
-import type { JobJson } from "#gateway/api/routes-jobs.ts";
+import type { JobJson } from "#gateway/api/job-shapes.ts";
 import { isOver } from "#jobs/job.ts";
 import type { Command, Context } from "#cli/context.ts";
 import { EXIT } from "#cli/exit-code.ts";

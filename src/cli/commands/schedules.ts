@@ -1,6 +1,6 @@
 /** `syncline schedules`: when a hub begins jobs by itself. */
 import type { HubClient } from "#gateway/client/hub-client.ts";
-import type { ScheduleJson } from "#gateway/api/routes-jobs.ts";
+import type { ScheduleJson } from "#gateway/api/job-shapes.ts";
 import { CATCH_UP_MAX } from "#jobs/schedule.ts";
 import { SynclineError } from "#model/error.ts";
 import { followed } from "#cli/commands/jobs.ts";

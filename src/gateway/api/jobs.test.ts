@@ -1,7 +1,7 @@
 /** Jobs and schedules through the door: who may what, what comes back, and what is recorded. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { ApiLab, TOKENS } from "#gateway/api/api-fixture.ts";
-import type { ExplanationJson, JobJson, ScheduleJson } from "#gateway/api/routes-jobs.ts";
+import type { ExplanationJson, JobJson, ScheduleJson } from "#gateway/api/job-shapes.ts";
 
 type Person = keyof typeof TOKENS;
 type Fault = { code: string; detail: string };
@@ -102,6 +102,33 @@ describe("jobs by the API", () => {
     expect((await ask("admin", "DELETE", "/v1/schedules/nightly")).status).toBe(204);
     const { schedules } = (await ask<{ schedules: ScheduleJson[] }>("admin", "GET", "/v1/schedules")).body;
     expect(schedules.map(({ name }) => name)).toEqual(["expire", "prune", "scrub"]);
+  });
+
+  test("[JOB-55] state changes of jobs come as events to who may see them", async () => {
+    const stop = new AbortController();
+    const listen = async (who: Person) => {
+      const response = await lab.ask("/v1/job-events", { token: TOKENS[who], signal: stop.signal });
+      const heard: string[] = [];
+      const reading = (async () => {
+        for await (const piece of response.body!.pipeThrough(new TextDecoderStream())) heard.push(piece);
+      })().catch(() => undefined);
+      while (!heard.join("").includes("event: hello")) await Bun.sleep(2);
+      return { heard, reading };
+    };
+    const [admin, writer] = [await listen("admin"), await listen("writer")];
+    const { body } = await submit("admin", "expire", {});
+    const own = await submit("writer", "restore", { space: "demo", path: "in", to: "2" });
+    await over("writer", own.body.id);
+    const states = (heard: string[], id: number): string[] =>
+      [...heard.join("").matchAll(/^data: (\{.*"id".*\})$/gm)]
+        .map(([, text]) => JSON.parse(text!) as JobJson)
+        .filter((job) => job.id === id)
+        .map(({ state }) => state);
+    while (!states(admin.heard, body.id).includes("done")) await Bun.sleep(2);
+    while (!states(writer.heard, own.body.id).includes("done")) await Bun.sleep(2);
+    expect(states(writer.heard, body.id)).toEqual([]);
+    stop.abort();
+    await Promise.all([admin.reading, writer.reading]);
   });
 
   test("[JOB-54] explain says why, and for how long at most; metrics count what became of jobs", async () => {

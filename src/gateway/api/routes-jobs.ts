@@ -1,9 +1,13 @@
 /** Jobs and schedules. Who may do what with a job hangs on its kind, which the service knows by its number. */
 import * as z from "zod";
 import { JOB_KINDS, type JobKindName, kindNamed } from "#hub/jobs/kinds.ts";
-import { type Job, JOB_STATES, PRIORITY_NAMES, TRIES_MAX } from "#jobs/job.ts";
+import { JOB_STATES, PRIORITY_NAMES, TRIES_MAX } from "#jobs/job.ts";
 import type { Right } from "#jobs/kind.ts";
-import { CATCH_UP_MAX, MISFIRES, OVERLAPS, SCHEDULE_NAME, SPREAD_MS_MAX, type Schedule } from "#jobs/schedule.ts";
+import { SCHEDULE_NAME } from "#jobs/schedule.ts";
+import {
+  EXPLANATION_JSON, JOB_JSON, SCHEDULE_JSON, SCHEDULE_SETTINGS, breakerJson, jobJson, scheduleJson,
+} from "#gateway/api/job-shapes.ts";
+import { JOB_EVENT_ROUTES } from "#gateway/api/routes-job-events.ts";
 import { type AnyRoute, actorOf, json, nothing, route } from "#gateway/api/route.ts";
 import { SEQUENCE, whole } from "#gateway/api/shapes.ts";
 
@@ -12,85 +16,6 @@ const JOBS_MAX = 500;
 const NEWEST = Number.MAX_SAFE_INTEGER;
 const TIME = z.iso.datetime();
 const NAME = z.string().min(1).max(100);
-const iso = (ms: number): string => new Date(ms).toISOString();
-
-const PROGRESS = z.object({
-  done: z.number(),
-  total: z.number().optional(),
-  unit: z.string(),
-  phase: z.string().optional(),
-});
-
-export const JOB_JSON = z
-  .object({
-    id: SEQUENCE,
-    kind: z.string(),
-    args: z.unknown().describe("As its kind takes them"),
-    state: z.enum(JOB_STATES),
-    priority: z.enum(PRIORITY_NAMES),
-    host: z.string().optional(),
-    space: z.string().optional(),
-    schedule: z.string().optional().describe("That made it"),
-    submittedBy: z.string(),
-    traceId: z.string(),
-    submitted: TIME,
-    deadline: TIME.optional(),
-    started: TIME.optional(),
-    ended: TIME.optional(),
-    notBefore: TIME.optional().describe("While it waits for its next try"),
-    tries: SEQUENCE.describe("That failed so far"),
-    triesMax: SEQUENCE,
-    preempted: SEQUENCE.describe("How often it gave way"),
-    cancelAsked: z.boolean(),
-    progress: PROGRESS.optional(),
-    checkpoint: z.unknown().optional().describe("From where it goes on"),
-    result: z.unknown().optional(),
-    error: z.object({ code: z.string(), message: z.string(), hint: z.string().optional() }).optional(),
-  })
-  .meta({ id: "Job" });
-
-const SETTINGS = {
-  cron: z.string().max(100).describe("Five fields, or @hourly, @daily, @weekly, @monthly"),
-  zone: z.string().max(100).default("UTC"),
-  priority: z.enum(PRIORITY_NAMES).default("bulk"),
-  misfire: z.enum(MISFIRES).default("run-once").describe("What becomes of times when no hub was there"),
-  catchUp: z.int().min(1).max(CATCH_UP_MAX).default(1).describe("With catch-up: the latest so many"),
-  overlap: z.enum(OVERLAPS).default("forbid").describe("While a job of it is not over"),
-  enabled: z.boolean().default(true),
-  spreadSeconds: z.int().min(0).max(SPREAD_MS_MAX / 1000).default(0).describe("Each time is put off by a draw up to this"),
-};
-
-export const SCHEDULE_JSON = z
-  .object({
-    name: z.string(),
-    origin: z.enum(["hub", "user"]).describe("The hub's own can be changed and switched off, not removed"),
-    submittedBy: z.string().describe("Whom its jobs act for"),
-    kind: z.string(),
-    args: z.unknown(),
-    ...z.object(SETTINGS).shape,
-    next: TIME.optional(),
-    last: TIME.optional(),
-    lastJob: SEQUENCE.optional(),
-    lastOutcome: z.string().optional(),
-  })
-  .meta({ id: "Schedule" });
-
-const EXPLANATION = z.object({
-  job: JOB_JSON,
-  reason: z.string().describe("Why it is where it is"),
-  base: z.number().describe("Priority without age"),
-  effective: z.number().describe("With it"),
-  waitedSeconds: z.number(),
-  agingStepSeconds: z.number().describe("So much waiting raises it by one"),
-  starvationBoundSeconds: z.number().describe("After so much waiting no job that comes later goes before it"),
-  ahead: SEQUENCE.describe("Waiting jobs whose turn is before it"),
-  aheadJobs: z.array(SEQUENCE),
-  breaker: z.object({ dependency: z.string(), state: z.string(), failures: SEQUENCE, until: TIME }).optional(),
-});
-
-export type JobJson = z.infer<typeof JOB_JSON>;
-export type ScheduleJson = z.infer<typeof SCHEDULE_JSON>;
-export type ExplanationJson = z.infer<typeof EXPLANATION>;
 
 /** One object schema for each kind, with its own arguments. */
 function byKind<S extends z.ZodRawShape>(shape: S) {
@@ -106,7 +31,7 @@ const NEW_JOB = byKind({
   tries: z.int().min(1).max(TRIES_MAX).optional(),
   deadline: TIME.optional().describe("Of equals the earlier one goes first"),
 });
-const NEW_SCHEDULE = byKind(SETTINGS);
+const NEW_SCHEDULE = byKind(SCHEDULE_SETTINGS);
 const BY_ID = z.object({ id: whole(1, NEWEST) });
 const BY_NAME = z.object({ name: z.string().regex(SCHEDULE_NAME, "no name of a schedule") });
 
@@ -200,7 +125,7 @@ export const JOB_ROUTES: readonly AnyRoute[] = [
     summary: "Why a job is where it is, and how long it can stay there",
     allowed: "known",
     params: BY_ID,
-    answers: { 200: { description: "The explanation", schema: EXPLANATION } },
+    answers: { 200: { description: "The explanation", schema: EXPLANATION_JSON } },
     async handle({ services, who, params }) {
       const { job, explanation } = await services.jobs.explain(who, params.id);
       const { waitedMs, agingStepMs, starvationBoundMs, breaker, ...plain } = explanation;
@@ -268,43 +193,9 @@ export const JOB_ROUTES: readonly AnyRoute[] = [
       return json(201, jobJson(await call.services.jobs.runSchedule(call.who, actorOf(call), call.params.name)));
     },
   }),
+  ...JOB_EVENT_ROUTES,
 ];
 
 function rightsOf(kind: string, args: unknown): readonly Right[] {
   return kindNamed(kind as JobKindName)!.rights(args as never);
-}
-
-function breakerJson({ dependency, state, failures, untilMs }: { dependency: string; state: string; failures: number; untilMs: number }) {
-  return { dependency, state, failures, until: iso(untilMs) };
-}
-
-function jobJson(job: Job): JobJson {
-  const { id, kind, args, state, priority, host, space, schedule, submitter, traceId, error } = job;
-  const { tries, triesMax, preempted, cancelAsked, progress, checkpoint, result } = job;
-  const at = (name: string, ms: number | undefined) => (ms === undefined ? {} : { [name]: iso(ms) });
-  const hint = error?.hint === undefined ? {} : { hint: error.hint };
-  return {
-    id, kind, args, state, priority, host, space, schedule, traceId, tries, triesMax, preempted, cancelAsked,
-    progress, checkpoint, result,
-    submittedBy: submitter.id,
-    submitted: iso(job.submittedMs),
-    ...at("deadline", job.deadlineMs),
-    ...at("started", job.startedMs),
-    ...at("ended", job.endedMs),
-    ...at("notBefore", job.notBeforeMs),
-    ...(error === undefined ? {} : { error: { code: error.code, message: error.message, ...hint } }),
-  };
-}
-
-function scheduleJson(schedule: Schedule): ScheduleJson {
-  const { name, origin, submitter, kind, args, cron, zone, priority, misfire, catchUp, overlap, enabled } = schedule;
-  const { spreadMs, nextMs, fireMs, lastMs, lastJob, lastOutcome } = schedule;
-  const next = fireMs ?? nextMs;
-  return {
-    name, origin, kind, args, cron, zone, priority, misfire, catchUp, overlap, enabled, lastJob, lastOutcome,
-    submittedBy: submitter.id,
-    spreadSeconds: Math.floor(spreadMs / 1000),
-    ...(next === undefined || !enabled ? {} : { next: iso(next) }),
-    ...(lastMs === undefined ? {} : { last: iso(lastMs) }),
-  };
 }

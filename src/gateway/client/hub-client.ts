@@ -12,7 +12,7 @@ import type { ProblemJson } from "#gateway/api/problem.ts";
 import type { TokenJson } from "#gateway/api/routes-access.ts";
 import type { ComparisonJson, FollowBegunJson, FollowJson, PromotedJson } from "#gateway/api/routes-follow.ts";
 import type { JoinTokenJson } from "#gateway/api/routes-hosts.ts";
-import type { ExplanationJson, JobJson, ScheduleJson } from "#gateway/api/routes-jobs.ts";
+import type { ExplanationJson, JobJson, ScheduleJson } from "#gateway/api/job-shapes.ts";
 import type { AgentJson, HoldJson, LinkJson, LinkStateJson } from "#gateway/api/routes-links.ts";
 import type {
   JournalJson,

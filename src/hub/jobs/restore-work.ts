@@ -111,7 +111,11 @@ class Restore {
     const { meta } = this.#parts;
     const point = parsePoint(this.#args.to);
     if ("timeMs" in point) return meta.sequenceAt(space.id, point.timeMs);
-    if ("sequence" in point) return point.sequence;
+    if ("sequence" in point) {
+      if (point.sequence <= space.sequence) return point.sequence;
+      const message = `the space ${space.name} has no sequence ${point.sequence} yet; its last is ${space.sequence}`;
+      throw new SynclineError({ code: "NOT_FOUND", op: "restore", message });
+    }
     const found = (await meta.restorePoints(space.id)).find(({ name }) => name === point.restorePoint);
     if (found !== undefined) return found.sequence;
     const message = `the space ${space.name} has no restore point "${printablePath(point.restorePoint.slice(0, 100))}"`;

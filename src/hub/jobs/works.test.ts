@@ -138,6 +138,7 @@ describe("jobs of a hub", () => {
     await spaces.undoRun(WHO, "demo", runId, TRACE);
     expect(await lab.files(hub, "demo")).toEqual(after);
     expect(await done("restore", { space: "demo", to: "@nowhere" })).toMatchObject({ state: "failed", error: { code: "NOT_FOUND" } });
+    expect(await done("restore", { space: "demo", to: "99999" })).toMatchObject({ state: "failed", error: { code: "NOT_FOUND" } });
     expect(await submit("restore", { space: "demo", to: "yesterday" }).then(() => "taken", codeOf)).toBe("USAGE");
   });
 
@@ -189,7 +190,6 @@ describe("jobs of a hub", () => {
     await begin(hub.spaces);
     expect((await jobs.schedule(WHO, "scrub"))).toMatchObject({ cron: "@daily", enabled: false, origin: "hub", submitter: { id: "system:jobs" } });
     aheadMs += 7 * 60_000;
-    jobs.watch(() => undefined, stop.signal);
     for (;;) {
       const made = await jobs.list(WHO, { schedule: "expire" }, undefined, 10);
       if (made.some(({ state }) => state === "done")) break;
