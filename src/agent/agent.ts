@@ -7,7 +7,8 @@ import type { Endpoint } from "#sync/endpoint/endpoint.ts";
 import { RemoteEndpoint } from "#sync/endpoint/remote-endpoint.ts";
 import type { Store } from "#sync/index/store.ts";
 import type { Mux } from "#sync/wire/mux.ts";
-import { AGENT_ROOT, type FromAgent, type FromHub, LINK_ROOT } from "#hub/agents/control.ts";
+import { AGENT_ROOT, type FromAgent, type FromHub, LINK_ROOT, SUPPLY_METHOD } from "#hub/agents/control.ts";
+import { supplyPart } from "#agent/supply.ts";
 import type { AssignedLink, DeclaredLink } from "#hub/agents/link.ts";
 import { ControlClient } from "#agent/control-client.ts";
 import { type HubAddress, type HubEnds, askHub, connect, enrol } from "#agent/hub-client.ts";
@@ -177,11 +178,26 @@ class Agent {
         return this.#reconcile();
       case "approve":
         return this.#runners.get(message.link)?.approve(message.hash);
+      case "supply":
+        return this.#supply(message);
       case "certificate":
         return this.#renewed(message.certificate);
       case "refused":
         return log("the certificate was not renewed", { reason: message.message });
     }
+  }
+
+  /** The hub has lost a part of a file that a link has. */
+  #supply({ link, ...part }: FromHub & { type: "supply" }): void {
+    const { host, log } = this.#options;
+    const channel = this.#control.open(SUPPLY_METHOD);
+    if (channel === undefined) return;
+    const runner = this.#runners.get(link);
+    const root = runner?.agreesOnFile(part.path) === true ? runner.root : undefined;
+    log("hub asks for a part of a file", { link, path: part.path, length: part.length, given: root === undefined ? "no" : "yes" });
+    supplyPart(host.fs, root, part, channel).catch((error: unknown) => {
+      channel.fail(error instanceof Error ? error : new Error(String(error)));
+    });
   }
 
   /** Makes the runners those that are assigned. A root that lies in another one's is refused by itself. */

@@ -45,6 +45,7 @@ export type ControlOptions = {
 export class ControlClient {
   readonly #options: ControlOptions;
   #channel: MuxChannel | undefined;
+  #mux: Mux | undefined;
   #news: (() => void) | undefined;
 
   constructor(options: ControlOptions) {
@@ -64,6 +65,11 @@ export class ControlClient {
   hold(plan: HeldPlan): void {
     this.heartbeat();
     this.#send({ type: "hold", plan });
+  }
+
+  /** A channel of its own for what the hub asked for; undefined: there is no connection any more. */
+  open(method: string): MuxChannel | undefined {
+    return this.#mux?.open(method);
   }
 
   /** Says how the links are, now. */
@@ -102,6 +108,7 @@ export class ControlClient {
       signal.throwIfAborted();
       const channel = mux.open(CONTROL_METHOD);
       this.#channel = channel;
+      this.#mux = mux;
       this.#send({ type: "hello", version: CONTROL_VERSION, program, platform, links: [...links] });
       const beats = this.#beat(channel);
       try {
@@ -119,6 +126,7 @@ export class ControlClient {
         }
       } finally {
         this.#channel = undefined;
+        this.#mux = undefined;
         channel.fail(ended("the agent has gone"));
         await beats;
       }

@@ -47,8 +47,8 @@ export type RunningFollowers = {
   readonly repair: ChunkRepair;
 };
 
-/** @param agents asked for lost chunks; they may come later than this */
-export async function openFollowers(parts: FollowParts, agents: () => AgentFiles | undefined): Promise<RunningFollowers> {
+/** @param agents asked for lost chunks */
+export async function openFollowers(parts: FollowParts, agents: AgentFiles): Promise<RunningFollowers> {
   const { database, meta, chunks, access, spaces, clock, random, dataDir } = parts;
   const store = new FollowStore(database, meta.hubId);
   const digests = new SpaceDigests(store);
@@ -60,11 +60,8 @@ export async function openFollowers(parts: FollowParts, agents: () => AgentFiles
     connect: (target) => new FollowClient(target),
     seal: { seal: (text) => key.seal(text, PURPOSE), open: (sealed) => key.open(sealed, PURPOSE) },
   });
-  const asking: AgentFiles = {
-    read: async (space, version, part, signal) => agents()?.read(space, version, part, signal),
-  };
   const sourceOf = followers.source.bind(followers);
-  const repair = new ChunkRepair({ store, meta, chunks, clock, sourceOf, agents: asking, log });
+  const repair = new ChunkRepair({ store, meta, chunks, clock, sourceOf, agents, log });
   const onHealed = repair.noteHealed.bind(repair);
   const following = new Following({ spaces, meta, store, digests, chunks, access, clock, onHealed });
   return { followers, following, digests, store, repair };

@@ -210,10 +210,11 @@ function apiServices(
   { host, log, dataDir }: HubOptions,
   { database, meta, chunks, packs, access, spaces }: Stores,
   { agents, listener }: RunningAgents,
-  { followers, following }: RunningFollowers,
+  { followers, following, repair }: RunningFollowers,
   setup: HubSetup,
   closing: AbortSignal,
 ): ApiServices {
+  const onDamaged = repair.lost.bind(repair);
   const dependencies = async (): Promise<Dependency[]> => [
     { name: "database", fault: await faultOf(() => database.get("SELECT 1 AS one")) },
     { name: "chunks", fault: await faultOf(() => chunks.stats()) },
@@ -225,7 +226,7 @@ function apiServices(
     followers,
     following,
     hubId: meta.hubId,
-    care: new RunningHubCare({ host, database, chunks, packs, access, hubId: meta.hubId, dataDir }),
+    care: new RunningHubCare({ host, database, chunks, packs, access, hubId: meta.hubId, dataDir, onDamaged }),
     hello: () => listener.hello(),
     clock: host.clock,
     random: host.random,
@@ -255,12 +256,12 @@ async function faultOf(ask: () => unknown): Promise<string | undefined> {
 async function startFollowers(
   { host, dataDir, bootstrap, log }: HubOptions,
   stores: Stores,
-  _agents: RunningAgents,
+  { listener }: RunningAgents,
   opened: Opened,
   closing: AbortSignal,
 ): Promise<RunningFollowers> {
   const { clock, random } = host;
-  const running = await openFollowers({ ...stores, clock, random, dataDir, log }, () => undefined);
+  const running = await openFollowers({ ...stores, clock, random, dataDir, log }, listener);
   opened.add(() => running.followers.close());
   const begun = followFile(bootstrap ?? { follow: [] }, running, { clock, log }, closing);
   const repairing = running.repair.run(closing);

@@ -4,6 +4,7 @@ import type { Principal } from "#access/access.ts";
 import type { Clock } from "#platform/host.ts";
 import {
   CONTROL_VERSION,
+  SUPPLY_VERSION,
   type FromAgent,
   type FromHub,
   decodeFromAgent,
@@ -44,6 +45,8 @@ export class ControlSession {
   readonly #channel: MuxChannel;
   readonly #context: ControlContext;
   #greeted = false;
+  /** Of the agent's hello; 0 before it. */
+  #version = 0;
   #assigned = "";
   #assigning: Promise<void> = Promise.resolve();
 
@@ -75,6 +78,13 @@ export class ControlSession {
     this.#send({ type: "approve", link, hash });
   }
 
+  /** Asks the agent for a part of a file. False: it cannot be asked. */
+  supply(part: Omit<FromHub & { type: "supply" }, "type">): boolean {
+    if (this.#version < SUPPLY_VERSION || this.#channel.failure !== undefined) return false;
+    this.#send({ type: "supply", ...part });
+    return true;
+  }
+
   async #handle(message: FromAgent): Promise<void> {
     switch (message.type) {
       case "hello":
@@ -88,10 +98,11 @@ export class ControlSession {
     }
   }
 
-  async #hello({ program, platform, links }: FromAgent & { type: "hello" }): Promise<void> {
+  async #hello({ version, program, platform, links }: FromAgent & { type: "hello" }): Promise<void> {
     const { registry, serial, log } = this.#context;
     if (this.#greeted) throw new SynclineError({ code: "PROTOCOL", op: "control", message: "a second hello" });
     this.#greeted = true;
+    this.#version = version;
     await registry.greeted(this.host, serial, program, platform);
     const allowed = links.filter((link) => this.#context.mayDeclare(this.host, link));
     if (allowed.length < links.length) log("links were not allowed", { host: this.host, refused: links.length - allowed.length });

@@ -11,14 +11,20 @@ import { z } from "zod";
 import { SynclineError } from "#model/error.ts";
 import { ASSIGNED_LINK, DECLARED_LINK, LINK_ID, LINKS_PER_HOST_MAX } from "#hub/agents/link.ts";
 
-export const CONTROL_VERSION = 1;
+export const CONTROL_VERSION = 2;
+/** From this version on an agent can be asked for parts of files. */
+export const SUPPLY_VERSION = 2;
 export const CONTROL_METHOD = "control";
+/** Of a channel that the agent opens to send what it was asked for. */
+export const SUPPLY_METHOD = "supply";
 export const ENROL_METHOD = "enrol";
 export const HELLO_METHOD = "hello";
 export const AGENT_ROOT = "agent";
 export const ENROL_ROOT = "enrol";
 export const HELLO_ROOT = "hello";
 export const LINK_ROOT = "link:";
+/** Bytes of one part; the largest chunk of a store. */
+const CHUNK_BYTES_MAX = 4 << 20;
 /** Longest message. Fits a message of the wire (1 MiB). */
 export const CONTROL_BYTES_MAX = 1 << 20;
 export const HEARTBEAT_MS = 5000;
@@ -121,6 +127,15 @@ const FROM_HUB = z.discriminatedUnion("type", [
     links: z.array(ASSIGNED_LINK).max(LINKS_PER_HOST_MAX),
   }),
   z.strictObject({ type: z.literal("approve"), link: linkId, hash: planHash }),
+  z.strictObject({
+    type: z.literal("supply"),
+    request: z.string().regex(/^[0-9a-f]{32}$/),
+    link: linkId,
+    /** In the link's root. */
+    path: z.string().min(1).max(10_000),
+    position: count,
+    length: count.max(CHUNK_BYTES_MAX),
+  }),
   z.strictObject({ type: z.literal("certificate"), certificate: z.string().max(16_384), ca: z.string().max(65_536) }),
   z.strictObject({ type: z.literal("refused"), what: z.literal("renew"), message: text }),
 ]);

@@ -1,8 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import { FollowHub, TARGET, WHO, catchUp, journalOf, lost, never } from "#hub/followers/followers-fixture.ts";
 import { TRACE } from "#hub/hub-fixture.ts";
+import { ChunkRepair } from "#hub/followers/repair.ts";
 import type { FollowSource } from "#hub/followers/source.ts";
 import { SynclineError } from "#model/error.ts";
+import type { ChunkId } from "#sync/chunk/chunk-id.ts";
 
 async function codeOf(done: Promise<unknown>): Promise<string> {
   return done.then(
@@ -294,3 +296,54 @@ async function until(isTrue: () => Promise<boolean>): Promise<void> {
   }
   throw new Error("it never came true");
 }
+
+describe("a chunk that was lost", () => {
+  const repairOf = (side: FollowHub, sourceOf: (id: number) => FollowSource | undefined): ChunkRepair =>
+    new ChunkRepair({ ...side.parts, sourceOf, agents: undefined, log: side.note });
+
+  async function damage({ hub }: FollowHub, path: string): Promise<ChunkId[]> {
+    const version = (await hub.spaces.version(WHO, "demo", path))!;
+    const manifest = await hub.meta.manifest(version.content!.id);
+    const id = manifest?.chunks[1]!.id ?? (version.content!.id as string as ChunkId);
+    hub.disk.damage(id);
+    return (await hub.chunks.scrub(undefined, Number.MAX_SAFE_INTEGER, never)).damaged as ChunkId[];
+  }
+
+  test("[REPAIR-3] by a copy comes from its source, by a source from its copy; nobody else's bytes are taken", async () => {
+    await using source = await openSource();
+    await using copy = await FollowHub.open();
+    const follower = await copy.copyOf(source);
+    await catchUp(follower);
+    const repair = repairOf(copy, () => source.source("demo"));
+    await repair.lost(await damage(copy, "large"));
+    expect(await copy.store.lostCount()).toBe(1);
+    expect(await repair.round(never)).toEqual({ healed: 1, left: 0 });
+    expect(await copy.hub.files("demo")).toEqual(await source.hub.files("demo"));
+
+    const own = repairOf(source, () => undefined);
+    const damaged = await damage(source, "large");
+    await own.lost(damaged);
+    expect(await own.round(never)).toEqual({ healed: 0, left: 1 });
+    await codeOf(source.following.give(WHO, "demo", damaged[0]!, Buffer.from("wrong"))).then((code) => expect(code).toBe("CHUNK_DAMAGED"));
+    await source.hub.spaces.createSpace(WHO, "other");
+    expect(await source.following.give(WHO, "other", damaged[0]!, Buffer.from("wrong"))).toBe(false);
+    expect(await source.store.lostCount()).toBe(1);
+    await follower.round(never);
+    expect(source.healed).toEqual(damaged);
+    expect(await source.store.lostCount()).toBe(0);
+    expect(await source.hub.files("demo")).toEqual(await copy.hub.files("demo"));
+  });
+
+  test("[REPAIR-4] is asked for over restarts until it is there; what nothing refers to any more is not", async () => {
+    await using source = await openSource();
+    const { hub } = source;
+    const damaged = await damage(source, "large");
+    const nobody = "f".repeat(64) as ChunkId;
+    await repairOf(source, () => undefined).lost([...damaged, nobody]);
+    const again = repairOf(source, () => undefined);
+    expect(await again.round(never)).toEqual({ healed: 0, left: 1 });
+    // The same bytes come by themselves.
+    await hub.put("demo", "again", "0123456789".repeat(60_000));
+    expect(await again.round(never)).toEqual({ healed: 1, left: 0 });
+  });
+});
