@@ -495,7 +495,7 @@ describe("hub and agents", () => {
     await settled("web1", "web2");
     const store = new FollowStore(hub.database, hub.meta.hubId);
     const repair = new ChunkRepair({
-      store, meta: hub.meta, chunks: hub.chunks, clock: hub.host.clock, sourceOf: () => undefined, agents: hub.listener,
+      store, meta: hub.meta, chunks: hub.chunks, clock: hub.host.clock, sourceOf: () => undefined, agents: hub.listener, onLost: () => undefined,
       log: () => undefined,
     });
     const packs = join(hub.dataDir, "chunks");

@@ -9,7 +9,7 @@ import type { ApiLog } from "#gateway/api/route.ts";
 import { FollowClient } from "#gateway/client/follow-client.ts";
 import { FollowStore } from "#hub/followers/follow-store.ts";
 import { type FollowView, Followers } from "#hub/followers/followers.ts";
-import { Following, type SpaceFollower } from "#hub/followers/following.ts";
+import { Following, type FollowingOptions, type SpaceFollower } from "#hub/followers/following.ts";
 import { type AgentFiles, ChunkRepair } from "#hub/followers/repair.ts";
 import { SpaceDigests } from "#hub/followers/space-digest.ts";
 import type { HubSpaces } from "#hub/hub-spaces.ts";
@@ -61,9 +61,10 @@ export async function openFollowers(parts: FollowParts, agents: AgentFiles): Pro
     seal: { seal: (text) => key.seal(text, PURPOSE), open: (sealed) => key.open(sealed, PURPOSE) },
   });
   const sourceOf = followers.source.bind(followers);
-  const repair = new ChunkRepair({ store, meta, chunks, clock, sourceOf, agents, log });
-  const onHealed = repair.noteHealed.bind(repair);
+  const onHealed: FollowingOptions["onHealed"] = (id) => repair.noteHealed(id);
   const following = new Following({ spaces, meta, store, digests, chunks, access, clock, onHealed });
+  const onLost = (): void => following.askFollowers();
+  const repair = new ChunkRepair({ store, meta, chunks, clock, sourceOf, agents, onLost, log });
   return { followers, following, digests, store, repair };
 }
 
