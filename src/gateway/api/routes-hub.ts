@@ -1,8 +1,10 @@
 /** The hub itself: is it well, what does it count, who am I, what can be asked. */
 import * as z from "zod";
 import { HELLO_PATH } from "#hub/agents/hello.ts";
-import { type AnyRoute, json, route } from "#gateway/api/route.ts";
+import { systemPrincipal } from "#access/access.ts";
+import { type AnyRoute, type ApiServices, json, route } from "#gateway/api/route.ts";
 
+const WHO = systemPrincipal("health");
 /** A dependency that does not answer is not ready. */
 const READY_MS_MAX = 5000;
 
@@ -10,6 +12,7 @@ const READY = z.object({
   ready: z.boolean(),
   version: z.string(),
   dependencies: z.array(z.object({ name: z.string(), ready: z.boolean(), fault: z.string().optional() })),
+  warnings: z.array(z.string()).describe("What somebody should look at, though the hub does its work"),
 });
 
 export const HUB_ROUTES: readonly AnyRoute[] = [
@@ -44,6 +47,7 @@ export const HUB_ROUTES: readonly AnyRoute[] = [
           ready: fault === undefined,
           ...(fault === undefined ? {} : { fault }),
         })),
+        warnings: ready ? await warningsOf(services) : [],
       });
     },
   }),
@@ -104,3 +108,9 @@ export const HUB_ROUTES: readonly AnyRoute[] = [
     },
   }),
 ];
+
+/** Without names: anybody may ask. */
+async function warningsOf({ followers }: ApiServices): Promise<string[]> {
+  const copies = (await followers.list(WHO)).filter(({ isWell, phase }) => !isWell && phase !== "stopped");
+  return copies.length === 0 ? [] : [`spaces that follow another hub and are not well: ${copies.length}`];
+}
