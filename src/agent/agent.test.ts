@@ -4,6 +4,8 @@ import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, r
 import { join } from "node:path";
 import type { Principal } from "#access/access.ts";
 import { ADMIN, JOIN_TOKEN, type TestAgent, AgentHub, linkTo, until } from "#testing/agent-hub.ts";
+import { FollowStore } from "#hub/followers/follow-store.ts";
+import { ChunkRepair } from "#hub/followers/repair.ts";
 import { connect, parseHubAddress } from "#agent/hub-client.ts";
 import { ownKey, readIdentity } from "#agent/identity.ts";
 import { SynclineError } from "#model/error.ts";
@@ -506,5 +508,44 @@ describe("hub and agents", () => {
     await until("it is found", () => linkOf("web2").status === "diverged");
     expect(linkOf("web2").state).toMatchObject({ phase: "watching", conflicts: 0, problems: 0 });
     expect(hub.log.some((one) => one.includes("a link holds something else than its space"))).toBe(true);
+  });
+
+  test("[REPAIR-2] a damaged chunk is healed from an agent that has the file, and from no file that is not the link's", async () => {
+    const { a, b, agents } = await pair();
+    const bytes = hub.host.random.bytes(3_000_000);
+    writeFileSync(join(a, "large"), bytes);
+    await until("it is everywhere", () => existsSync(join(b, "large")) && statSync(join(b, "large")).size === bytes.length);
+    await settled("web1", "web2");
+    const store = new FollowStore(hub.database, hub.meta.hubId);
+    const repair = new ChunkRepair({
+      store, meta: hub.meta, chunks: hub.chunks, clock: hub.host.clock, sourceOf: () => undefined, agents: hub.listener, onLost: () => undefined,
+      log: () => undefined,
+    });
+    const packs = join(hub.dataDir, "chunks");
+    const rot = (): void => {
+      const pack = join(packs, readdirSync(packs).find((name) => name.endsWith(".pack"))!);
+      const data = readFileSync(pack);
+      for (let at = 500_000; at < data.length - 1000; at += 700_000) data[at]! ^= 1;
+      writeFileSync(pack, data);
+    };
+    await hub.chunks.flush();
+    rot();
+    const { damaged } = await hub.chunks.scrub(undefined, Number.MAX_SAFE_INTEGER, never);
+    expect(damaged.length).toBeGreaterThan(1);
+    await repair.lost(damaged);
+    // Whoever has not what was committed is of no help: its bytes are not those of the chunk.
+    await agents[1]!.stop();
+    const version = (await hub.spaces.version(ADMIN, "demo", "large"))!;
+    const outside = { ...version, path: "../../secret" };
+    const space = await hub.spaces.space(ADMIN, "demo");
+    writeFileSync(join(hub.dir, "secret"), bytes);
+    const part = { position: 0, length: 100, id: damaged[0]! };
+    expect(await hub.listener.read(space, outside, part, never)).toBeUndefined();
+    expect(await repair.round(never)).toEqual({ healed: damaged.length, left: 0 });
+    const content = await hub.spaces.open(ADMIN, "demo", version);
+    const read = new Uint8Array(content.size);
+    await content.read(read, 0);
+    expect(Buffer.compare(read, bytes)).toBe(0);
+    expect(await store.lostCount()).toBe(0);
   });
 });

@@ -8,7 +8,8 @@ import { RemoteEndpoint } from "#sync/endpoint/remote-endpoint.ts";
 import { Turns } from "#sync/endpoint/turns.ts";
 import type { Store } from "#sync/index/store.ts";
 import type { Mux } from "#sync/wire/mux.ts";
-import { AGENT_ROOT, type FromAgent, type FromHub, LINK_ROOT } from "#hub/agents/control.ts";
+import { AGENT_ROOT, type FromAgent, type FromHub, LINK_ROOT, SUPPLY_METHOD } from "#hub/agents/control.ts";
+import { supplyPart } from "#agent/supply.ts";
 import type { AssignedLink, DeclaredLink } from "#hub/agents/link.ts";
 import { ControlClient } from "#agent/control-client.ts";
 import { type HubAddress, type HubEnds, askHub, connect, enrol } from "#agent/hub-client.ts";
@@ -193,6 +194,8 @@ class Agent {
           .catch((error: unknown) => log("dependencies could not be told", { link: message.link, reason: String(error).slice(0, 300) }));
       case "resume":
         return this.#runners.get(message.link)?.resume(message.by);
+      case "supply":
+        return this.#supply(message);
       case "certificate":
         return this.#renewed(message.certificate);
       case "refused":
@@ -204,6 +207,19 @@ class Agent {
     const runner = this.#runners.get(link);
     const trouble = runner === undefined ? "it has no such link" : await runner.rescan();
     this.#control.rescanned(link, job, trouble ?? null);
+  }
+
+  /** The hub has lost a part of a file that a link has. */
+  #supply({ link, ...part }: FromHub & { type: "supply" }): void {
+    const { host, log } = this.#options;
+    const channel = this.#control.open(SUPPLY_METHOD);
+    if (channel === undefined) return;
+    const runner = this.#runners.get(link);
+    const root = runner?.agreesOnFile(part.path) === true ? runner.root : undefined;
+    log("hub asks for a part of a file", { link, path: part.path, length: part.length, given: root === undefined ? "no" : "yes" });
+    supplyPart(host.fs, root, part, channel).catch((error: unknown) => {
+      channel.fail(error instanceof Error ? error : new Error(String(error)));
+    });
   }
 
   /** Makes the runners those that are assigned. A root that lies in another one's is refused by itself. */

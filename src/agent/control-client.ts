@@ -47,6 +47,7 @@ export type ControlOptions = {
 export class ControlClient {
   readonly #options: ControlOptions;
   #channel: MuxChannel | undefined;
+  #mux: Mux | undefined;
   #news: (() => void) | undefined;
 
   constructor(options: ControlOptions) {
@@ -72,6 +73,11 @@ export class ControlClient {
   rescanned(link: string, job: number, trouble: string | null): void {
     this.heartbeat();
     this.#send({ type: "rescanned", link, job, trouble: trouble?.slice(0, 2000) ?? null });
+  }
+
+  /** A channel of its own for what the hub asked for; undefined: there is no connection any more. */
+  open(method: string): MuxChannel | undefined {
+    return this.#mux?.open(method);
   }
 
   /** Says how the links are, now. */
@@ -139,6 +145,7 @@ export class ControlClient {
       signal.throwIfAborted();
       const channel = mux.open(CONTROL_METHOD);
       this.#channel = channel;
+      this.#mux = mux;
       this.#send({ type: "hello", version: CONTROL_VERSION, program, platform, links: [...links] });
       const beats = this.#beat(channel);
       try {
@@ -156,6 +163,7 @@ export class ControlClient {
         }
       } finally {
         this.#channel = undefined;
+        this.#mux = undefined;
         channel.fail(ended("the agent has gone"));
         await beats;
       }

@@ -8,7 +8,7 @@ import { joinPath } from "#model/path.ts";
 import type { Clock } from "#platform/host.ts";
 import { entryCodec } from "#sync/index/record-codecs.ts";
 import type { Store } from "#sync/index/store.ts";
-import { savedIsAgreed } from "#sync/session/state.ts";
+import { savedIgnored } from "#sync/session/state.ts";
 import { LinkDigest } from "#sync/wire/link-digest.ts";
 
 /** Between two computations at least, and so many times as long as the last one took. */
@@ -62,7 +62,8 @@ export class LinkDigestKeeper {
   }
 
   async #compute({ store, sequence, signal }: DigestSource): Promise<void> {
-    if (!savedIsAgreed(store)) return;
+    const ignored = savedIgnored(store);
+    if (ignored === undefined) return;
     const version = this.#version;
     const beganMono = this.#clock.monotonicMs();
     const digest = new LinkDigest();
@@ -72,6 +73,7 @@ export class LinkDigestKeeper {
     for (let dir = waiting.pop(); dir !== undefined; dir = waiting.pop()) {
       for (const { name, record } of ancestor.children(dir)) {
         const path = dir === "" ? name : joinPath(dir, name);
+        if (ignored.has(path)) continue;
         if (!digest.add(path, record)) return;
         if (record.kind === "dir") waiting.push(path);
         if (--left > 0) continue;

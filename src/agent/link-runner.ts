@@ -5,12 +5,14 @@
  */
 import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
-import { FsError } from "#platform/file-system.ts";
+import type { RelPath } from "#model/path.ts";
 import type { Side } from "#model/plan.ts";
+import { FsError } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
+import { diskError } from "#sync/endpoint/disk-error.ts";
 import type { Endpoint, OpenRequest, SumSeeds } from "#sync/endpoint/endpoint.ts";
 import { TurnEndpoint, type Turns } from "#sync/endpoint/turns.ts";
-import { diskError } from "#sync/endpoint/disk-error.ts";
+import { entryCodec } from "#sync/index/record-codecs.ts";
 import type { Store } from "#sync/index/store.ts";
 import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
 import { runSession } from "#sync/session/session.ts";
@@ -111,6 +113,11 @@ export class LinkRunner {
 
   get root(): string {
     return this.#link.root;
+  }
+
+  /** Is this a file that the link, while it runs, agrees on with its space? Nothing else of its root is the hub's. */
+  agreesOnFile(path: RelPath): boolean {
+    return this.#atWork?.store.tree("ancestor", entryCodec).get(path)?.kind === "file";
   }
 
   /** What heartbeats say. What the session has consumed is made durable first, so that the hub may rely on it. */

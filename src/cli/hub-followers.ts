@@ -9,7 +9,7 @@ import type { ApiLog } from "#gateway/api/route.ts";
 import { FollowClient } from "#gateway/client/follow-client.ts";
 import { FollowStore } from "#hub/followers/follow-store.ts";
 import { type FollowView, Followers } from "#hub/followers/followers.ts";
-import { Following, type SpaceFollower } from "#hub/followers/following.ts";
+import { Following, type FollowingOptions, type SpaceFollower } from "#hub/followers/following.ts";
 import { type AgentFiles, ChunkRepair } from "#hub/followers/repair.ts";
 import { SpaceDigests } from "#hub/followers/space-digest.ts";
 import type { HubSpaces } from "#hub/hub-spaces.ts";
@@ -47,8 +47,8 @@ export type RunningFollowers = {
   readonly repair: ChunkRepair;
 };
 
-/** @param agents asked for lost chunks; they may come later than this */
-export async function openFollowers(parts: FollowParts, agents: () => AgentFiles | undefined): Promise<RunningFollowers> {
+/** @param agents asked for lost chunks */
+export async function openFollowers(parts: FollowParts, agents: AgentFiles): Promise<RunningFollowers> {
   const { database, meta, chunks, access, spaces, clock, random, dataDir } = parts;
   const store = new FollowStore(database, meta.hubId);
   const digests = new SpaceDigests(store);
@@ -60,13 +60,11 @@ export async function openFollowers(parts: FollowParts, agents: () => AgentFiles
     connect: (target) => new FollowClient(target),
     seal: { seal: (text) => key.seal(text, PURPOSE), open: (sealed) => key.open(sealed, PURPOSE) },
   });
-  const asking: AgentFiles = {
-    read: async (space, version, part, signal) => agents()?.read(space, version, part, signal),
-  };
   const sourceOf = followers.source.bind(followers);
-  const repair = new ChunkRepair({ store, meta, chunks, clock, sourceOf, agents: asking, log });
-  const onHealed = repair.noteHealed.bind(repair);
+  const onHealed: FollowingOptions["onHealed"] = (id) => repair.noteHealed(id);
   const following = new Following({ spaces, meta, store, digests, chunks, access, clock, onHealed });
+  const onLost = (): void => following.askFollowers();
+  const repair = new ChunkRepair({ store, meta, chunks, clock, sourceOf, agents, onLost, log });
   return { followers, following, digests, store, repair };
 }
 

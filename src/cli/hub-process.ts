@@ -19,6 +19,7 @@ import { NEW_LINK, checked } from "#hub/agents/link.ts";
 import { AgentRegistry } from "#hub/agents/registry.ts";
 import { HubSpaces } from "#hub/hub-spaces.ts";
 import type { SpaceService } from "#hub/space-service.ts";
+import type { ScrubParts } from "#hub/upkeep.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Host } from "#platform/host.ts";
@@ -140,9 +141,9 @@ export class HubProcess {
       const running = await listenForAgents(options, stores, reload, opened);
       await startConfiguration(options, stores, running, reload);
       await setup.refresh();
-      const care = runningCare(options, stores);
-      const between = await startFollowers(options, stores, opened, closing.signal);
+      const between = await startFollowers(options, stores, running, opened, closing.signal);
       const onDamaged = between.repair.lost.bind(between.repair);
+      const care = runningCare(options, stores, onDamaged);
       const jobs = await openJobs({ ...options, ...stores, ...running, care, onDamaged });
       let url = "";
       const own = {
@@ -252,9 +253,12 @@ async function startConfiguration(
   log.info("bootstrap applied", await apply(bootstrap));
 }
 
-function runningCare({ host, dataDir }: HubOptions, stores: Stores): RunningHubCare {
-  const { database, chunks, packs, access, meta } = stores;
-  return new RunningHubCare({ host, database, chunks, packs, access, hubId: meta.hubId, dataDir });
+function runningCare(
+  { host, dataDir }: HubOptions,
+  { database, chunks, packs, access, meta }: Stores,
+  onDamaged: ScrubParts["onDamaged"],
+): RunningHubCare {
+  return new RunningHubCare({ host, database, chunks, packs, access, hubId: meta.hubId, dataDir, onDamaged });
 }
 
 function apiServices(
@@ -307,11 +311,12 @@ async function faultOf(ask: () => unknown): Promise<string | undefined> {
 async function startFollowers(
   { host, dataDir, bootstrap, log }: HubOptions,
   stores: Stores,
+  { listener }: RunningAgents,
   opened: Opened,
   closing: AbortSignal,
 ): Promise<RunningFollowers> {
   const { clock, random } = host;
-  const running = await openFollowers({ ...stores, clock, random, dataDir, log }, () => undefined);
+  const running = await openFollowers({ ...stores, clock, random, dataDir, log }, listener);
   opened.add(() => running.followers.close());
   const begun = followFile(bootstrap ?? { follow: [] }, running, { clock, log }, closing);
   const repairing = running.repair.run(closing);

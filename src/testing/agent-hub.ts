@@ -98,6 +98,14 @@ export class AgentHub implements AsyncDisposable {
     return this.#now.db;
   }
 
+  get chunks(): ChunkStore {
+    return this.#now.chunks;
+  }
+
+  get meta(): SqlMetaStore {
+    return this.#now.meta;
+  }
+
   get port(): number {
     return this.#port;
   }

@@ -2,8 +2,10 @@
 import * as z from "zod";
 import { csrfTokenOf } from "#access/sessions.ts";
 import { HELLO_PATH } from "#hub/agents/hello.ts";
-import { type AnyRoute, json, route } from "#gateway/api/route.ts";
+import { systemPrincipal } from "#access/access.ts";
+import { type AnyRoute, type ApiServices, json, route } from "#gateway/api/route.ts";
 
+const WHO = systemPrincipal("health");
 /** A dependency that does not answer is not ready. */
 const READY_MS_MAX = 5000;
 
@@ -15,6 +17,7 @@ const READY = z.object({
     valid: z.boolean().describe("False: a new one is wrong, and the last good one is in force"),
     restartNeeded: z.boolean(),
   }),
+  warnings: z.array(z.string()).describe("What somebody should look at, though the hub does its work"),
 });
 
 export const HUB_ROUTES: readonly AnyRoute[] = [
@@ -51,6 +54,7 @@ export const HUB_ROUTES: readonly AnyRoute[] = [
           ready: fault === undefined,
           ...(fault === undefined ? {} : { fault }),
         })),
+        warnings: ready ? await warningsOf(services) : [],
       });
     },
   }),
@@ -114,3 +118,9 @@ export const HUB_ROUTES: readonly AnyRoute[] = [
     },
   }),
 ];
+
+/** Without names: anybody may ask. */
+async function warningsOf({ followers }: ApiServices): Promise<string[]> {
+  const copies = (await followers.list(WHO)).filter(({ isWell, phase }) => !isWell && phase !== "stopped");
+  return copies.length === 0 ? [] : [`spaces that follow another hub and are not well: ${copies.length}`];
+}

@@ -163,31 +163,42 @@ export class FollowClient implements FollowSource {
   }
 }
 
-/** Takes pieces of any size; gives whole chunks. Holds one chunk and one piece at most. */
+/** Takes pieces of any size; gives whole chunks. Holds one chunk and one piece at most, and joins them once. */
 class Frames {
-  #bytes: Uint8Array = new Uint8Array(0);
+  #pieces: Uint8Array[] = [];
+  #length = 0;
+  /** Of the frame that has begun; undefined: its head is not known. */
+  #wanted: number | undefined;
 
   get isEmpty(): boolean {
-    return this.#bytes.length === 0;
+    return this.#length === 0;
   }
 
   add(piece: Uint8Array): void {
-    this.#bytes = this.#bytes.length === 0 ? piece : new Uint8Array(Buffer.concat([this.#bytes, piece]));
+    this.#pieces.push(piece);
+    this.#length += piece.length;
   }
 
   /** @throws {SynclineError} PROTOCOL for a chunk that is larger than any */
   next(): { id: ChunkId; bytes: Uint8Array | undefined } | undefined {
-    const bytes = this.#bytes;
-    if (bytes.length < HEAD_BYTES) return undefined;
+    if (this.#length < (this.#wanted ?? HEAD_BYTES)) return undefined;
+    const bytes = this.#joined();
     const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(32, true);
-    const id = bytes.subarray(0, 32).toHex() as ChunkId;
-    if (length === ABSENT) {
-      this.#bytes = bytes.subarray(HEAD_BYTES);
-      return { id, bytes: undefined };
+    if (length !== ABSENT && length > CHUNK_BYTES_MAX) {
+      throw new SynclineError({ code: "PROTOCOL", op: "follow", message: "a chunk that is too long" });
     }
-    if (length > CHUNK_BYTES_MAX) throw new SynclineError({ code: "PROTOCOL", op: "follow", message: "a chunk that is too long" });
-    if (bytes.length < HEAD_BYTES + length) return undefined;
-    this.#bytes = bytes.subarray(HEAD_BYTES + length);
-    return { id, bytes: bytes.subarray(HEAD_BYTES, HEAD_BYTES + length) };
+    const end = HEAD_BYTES + (length === ABSENT ? 0 : length);
+    this.#wanted = end;
+    if (bytes.length < end) return undefined;
+    this.#wanted = undefined;
+    this.#pieces = bytes.length === end ? [] : [bytes.subarray(end)];
+    this.#length = bytes.length - end;
+    const id = bytes.subarray(0, 32).toHex() as ChunkId;
+    return { id, bytes: length === ABSENT ? undefined : bytes.subarray(HEAD_BYTES, end) };
+  }
+
+  #joined(): Uint8Array {
+    if (this.#pieces.length > 1) this.#pieces = [new Uint8Array(Buffer.concat(this.#pieces))];
+    return this.#pieces[0]!;
   }
 }

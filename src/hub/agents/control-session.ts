@@ -4,6 +4,7 @@ import type { Principal } from "#access/access.ts";
 import type { Clock } from "#platform/host.ts";
 import {
   CONTROL_VERSION,
+  SUPPLY_VERSION,
   type FromAgent,
   type FromHub,
   decodeFromAgent,
@@ -60,6 +61,7 @@ export class ControlSession {
   readonly #channel: MuxChannel;
   readonly #context: ControlContext;
   #greeted = false;
+  /** Of the agent's hello; 0 before it. */
   #version = 0;
   /** Asked for and not answered, by job. */
   readonly #rescans = new Map<number, PromiseWithResolvers<string | null>>();
@@ -165,6 +167,13 @@ export class ControlSession {
   /** What a person wants of a link; it is done, or not, by what the next heartbeats say. */
   ask(message: FromHub & { type: "rollback" | "resume" }): void {
     this.#send(message);
+  }
+
+  /** Asks the agent for a part of a file. False: it cannot be asked. */
+  supply(part: Omit<FromHub & { type: "supply" }, "type">): boolean {
+    if (this.#version < SUPPLY_VERSION || this.#channel.failure !== undefined) return false;
+    this.#send({ type: "supply", ...part });
+    return true;
   }
 
   async #handle(message: FromAgent): Promise<void> {

@@ -15,15 +15,21 @@ import { DEPENDENCIES_PER_PART, DEPENDENCY, PROJECT, PROJECTS_MAX } from "#hub/a
 import { PATH_SET } from "#hub/agents/path-set.ts";
 import { ASSIGNED_LINK, DECLARED_LINK, LINK_ID, LINKS_PER_HOST_MAX, RELEASES_KEPT_MAX } from "#hub/agents/link.ts";
 
-/** 2: `rescan`. */
+/** 2: `rescan`, `supply`, `rollback`, `resume`, `dependencies`. */
 export const CONTROL_VERSION = 2;
+/** From this version on an agent can be asked for parts of files. */
+export const SUPPLY_VERSION = 2;
 export const CONTROL_METHOD = "control";
+/** Of a channel that the agent opens to send what it was asked for. */
+export const SUPPLY_METHOD = "supply";
 export const ENROL_METHOD = "enrol";
 export const HELLO_METHOD = "hello";
 export const AGENT_ROOT = "agent";
 export const ENROL_ROOT = "enrol";
 export const HELLO_ROOT = "hello";
 export const LINK_ROOT = "link:";
+/** Bytes of one part; the largest chunk of a store. */
+const CHUNK_BYTES_MAX = 4 << 20;
 /** Longest message. Fits a message of the wire (1 MiB). */
 export const CONTROL_BYTES_MAX = 1 << 20;
 export const HEARTBEAT_MS = 5000;
@@ -184,6 +190,15 @@ const FROM_HUB = z.discriminatedUnion("type", [
   /** What a project's dependencies are. */
   z.strictObject({ type: z.literal("dependencies"), ask: count, link: linkId, project: z.string().regex(PROJECT) }),
   z.strictObject({ type: z.literal("resume"), link: linkId, by: z.string().max(200) }),
+  z.strictObject({
+    type: z.literal("supply"),
+    request: z.string().regex(/^[0-9a-f]{32}$/),
+    link: linkId,
+    /** In the link's root. */
+    path: z.string().min(1).max(10_000),
+    position: count,
+    length: count.max(CHUNK_BYTES_MAX),
+  }),
   z.strictObject({ type: z.literal("certificate"), certificate: z.string().max(16_384), ca: z.string().max(65_536) }),
   z.strictObject({ type: z.literal("rescan"), link: linkId, job: count }),
   z.strictObject({ type: z.literal("refused"), what: z.literal("renew"), message: text }),

@@ -9,7 +9,8 @@
  */
 import { X509Certificate } from "node:crypto";
 import { SynclineError } from "#model/error.ts";
-import { printablePath } from "#model/path.ts";
+import { isWithin, printablePath } from "#model/path.ts";
+import type { Space, Version } from "#hub/space.ts";
 import type { Access, Principal } from "#access/access.ts";
 import type { Host } from "#platform/host.ts";
 import { type Handshake, type Identity, type Listener, listenTls } from "#platform/net/tls-socket.ts";
@@ -26,6 +27,7 @@ import { type AgentLog, ControlSession, type SpaceFacts, hostAway } from "#hub/a
 import {
   AGENT_ROOT,
   CONTROL_METHOD,
+  SUPPLY_METHOD,
   ENROL_METHOD,
   ENROL_ROOT,
   HELLO_METHOD,
@@ -39,6 +41,7 @@ import type { HubHello } from "#hub/agents/hello.ts";
 import { type DeclaredLink, neverWritesSpace } from "#hub/agents/link.ts";
 import { type DigestEndpoint, LinkDigests } from "#hub/agents/link-digests.ts";
 import { LinkEndpoint } from "#hub/agents/link-endpoint.ts";
+import { Supplies } from "#hub/agents/supplies.ts";
 import { PresenceTable } from "#hub/agents/presence.ts";
 import type { AgentRegistry, Link } from "#hub/agents/registry.ts";
 
@@ -102,12 +105,14 @@ export class AgentListener {
   readonly #standing = new Map<string, Set<Standing>>();
   readonly #controls = new Map<string, ControlSession>();
   readonly #turns: Turns;
+  readonly #supplies: Supplies;
   #looks = 0;
 
   /** Throws the system's error when the address cannot be listened on. */
   constructor(options: ListenerOptions) {
     this.#options = options;
     this.#turns = new Turns(options.host.clock);
+    this.#supplies = new Supplies(options.host.clock, options.host.random);
     const { listen, identity, authority } = options;
     this.#listener = listenTls({
       host: listen.host,
@@ -133,6 +138,25 @@ export class AgentListener {
   /** Whoever connects from now on sees this certificate; connections that stand go on. */
   useIdentity(identity: Identity): void {
     if (!this.#stop.signal.aborted) this.#listener.useIdentity(identity);
+  }
+
+  /** A part of a version's file, from any agent that is here and has it as one of its links' files. */
+  async read(
+    space: Pick<Space, "name">,
+    { path }: Pick<Version, "path">,
+    { position, length }: { readonly position: number; readonly length: number },
+    signal: AbortSignal,
+  ): Promise<Uint8Array | undefined> {
+    for (const [host, session] of this.#controls) {
+      for (const { id: link, space: name, prefix, enabled } of this.#options.registry.linksOf(host)) {
+        if (!enabled || name !== space.name || path === prefix || !isWithin(path, prefix)) continue;
+        const inner = prefix === "" ? path : path.slice(prefix.length + 1);
+        const send = (request: string): boolean => session.supply({ request, link, path: inner, position, length });
+        const bytes = await this.#supplies.ask(host, length, send, signal);
+        if (bytes !== undefined) return bytes;
+      }
+    }
+    return undefined;
   }
 
   /** Tells the host, when it is here; otherwise it is told when it comes. */
@@ -401,6 +425,7 @@ export class AgentListener {
     let session: ControlSession | undefined;
     const onChannel = (channel: MuxChannel): void => {
       void this.#serve(channel, async () => {
+        if (channel.method === SUPPLY_METHOD) return this.#supplies.take(name, channel);
         if (channel.method !== CONTROL_METHOD || session !== undefined) throw wrongCall();
         session = new ControlSession(channel, {
           principal, certificate, serial, address, registry, presence, carried, authority, mayDeclare, resolveSpace, log,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { LinkDigestKeeper } from "#agent/link-digest.ts";
 import { ViewDigests } from "#hub/endpoint/view-digest.ts";
@@ -100,12 +100,16 @@ describe("digests of links", () => {
       },
       async () => writeFileSync(join(a.root, ".synclineignore"), "*.log\n"),
       async () => void (await hub.put("demo", "ignored.log", "log")),
+      async () => rmSync(join(a.root, ".synclineignore")),
     ];
     for (const step of steps) {
       await step();
       await a.run();
+      // The space says what it sees under new rules when it is asked again.
+      await a.run();
       const { sequence, digest } = await lab.ofHost("a");
       const kept = await lab.ofSpace(sequence);
+      expect(digest).not.toBeNull();
       expect(kept).toBe(digest!);
       // As it is when it is read from nothing.
       expect(await new Lab(hub).ofSpace(sequence)).toBe(digest!);
@@ -113,6 +117,21 @@ describe("digests of links", () => {
     const { sequence } = await lab.ofHost("a");
     await hub.put("demo", "later", "x");
     expect(await lab.ofSpace(sequence)).toBeUndefined();
+  });
+
+  test("[RULES-1] what an ignore file hid in the space is brought over when a host takes that file away", async () => {
+    await using lab = await Lab.open();
+    const { hub } = lab;
+    const a = new TestLink(hub, "a", "demo");
+    writeFileSync(join(a.root, ".synclineignore"), "*.log\n");
+    await a.run();
+    await hub.put("demo", "hidden.log", "log");
+    await a.run();
+    expect(existsSync(join(a.root, "hidden.log"))).toBe(false);
+    rmSync(join(a.root, ".synclineignore"));
+    await a.run();
+    await a.run();
+    expect(existsSync(join(a.root, "hidden.log"))).toBe(true);
   });
 
   test("[DIGEST-3] a link that holds something else than its space has another digest", async () => {
@@ -125,5 +144,18 @@ describe("digests of links", () => {
     await hub.database.run("DELETE FROM versions WHERE space_id = ? AND path = ?", [id, Buffer.from("x")]);
     const { sequence, digest } = await lab.ofHost("a");
     expect(await lab.ofSpace(sequence)).not.toBe(digest!);
+  });
+
+  test("[DIGEST-5] while something is not agreed on there is none", async () => {
+    await using lab = await Lab.open();
+    const { hub } = lab;
+    const a = new TestLink(hub, "a", "demo");
+    writeFileSync(join(a.root, "x"), "one");
+    await a.run();
+    expect((await lab.ofHost("a")).digest).not.toBeNull();
+    writeFileSync(join(a.root, "x"), "of the host");
+    await hub.put("demo", "x", "of the space");
+    await a.run({ conflict: "leave" });
+    expect((await lab.ofHost("a")).digest).toBeNull();
   });
 });

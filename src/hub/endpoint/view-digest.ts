@@ -42,7 +42,7 @@ class ViewDigest {
 
   async #read(view: LinkView, rules: SpaceRules): Promise<boolean> {
     this.#digest = new LinkDigest();
-    for await (const { path, entry } of view.walk("")) {
+    for await (const { path, entry } of view.all()) {
       if (entry === undefined || (await rules.ignores(path, entry.kind === "dir"))) continue;
       if (!this.#digest.add(path, entry)) return false;
     }

@@ -142,11 +142,14 @@ export function followStoreContract(name: string, makeLab: () => Promise<FollowL
       expect((await to.meta.space(to.space.id))!.lineage).toBe("mine");
     });
 
-    test("[FOLLOW-14] a restored database lives another life from its sequence on", async () => {
+    test("[FOLLOW-14] a restored database lives another life from its sequence on; a copy in it goes on where it is", async () => {
       const { meta, store, space } = await side(false);
       await commitOne(meta, space.id, [putFile("a", "1")]);
       await meta.renewLineages(systemRandom);
       expect(await store.pastLineages(space.id)).toEqual([{ lineage: "life", sequence: 1 }]);
+      const copy = await side(true);
+      await copy.meta.renewLineages(systemRandom);
+      expect((await copy.meta.space(copy.space.id))!.lineage).toBe("life");
     });
 
     test("[FOLLOW-15] one difference among thousands is found in a few rounds", async () => {

@@ -1,8 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import { FollowHub, TARGET, WHO, catchUp, journalOf, lost, never } from "#hub/followers/followers-fixture.ts";
 import { TRACE } from "#hub/hub-fixture.ts";
+import { ChunkRepair } from "#hub/followers/repair.ts";
 import type { FollowSource } from "#hub/followers/source.ts";
 import { SynclineError } from "#model/error.ts";
+import type { ChunkId } from "#sync/chunk/chunk-id.ts";
 
 async function codeOf(done: Promise<unknown>): Promise<string> {
   return done.then(
@@ -108,15 +110,15 @@ describe("a space that follows another hub", () => {
     const change = { type: "remove", path: "large", expect: { kind: "any" }, recursive: false } as const;
     const request = { changes: [change], intake: undefined, atomic: true, cause: "edit", traceId: TRACE } as const;
     const tries = [
-      spaces.commit(WHO, "demo", request),
-      Promise.resolve().then(() => spaces.intake(WHO, "demo")),
-      spaces.restore(WHO, "demo", "", { sequence: 1 }, { cause: "restore", traceId: TRACE }),
-      spaces.createRestorePoint(WHO, "demo", "mine"),
-      spaces.deleteRestorePoint(WHO, "demo", "early"),
-      spaces.updateSpace(WHO, "demo", { settings: { ignore: [] } }),
-      spaces.deleteSpace(WHO, "demo"),
+      () => spaces.commit(WHO, "demo", request),
+      () => Promise.resolve().then(() => spaces.intake(WHO, "demo")),
+      () => spaces.restore(WHO, "demo", "", { sequence: 1 }, { cause: "restore", traceId: TRACE }),
+      () => spaces.createRestorePoint(WHO, "demo", "mine"),
+      () => spaces.deleteRestorePoint(WHO, "demo", "early"),
+      () => spaces.updateSpace(WHO, "demo", { settings: { ignore: [] } }),
+      () => spaces.deleteSpace(WHO, "demo"),
     ];
-    for (const one of tries) expect(await codeOf(one)).toBe("DENIED");
+    for (const one of tries) expect(await codeOf(one())).toBe("DENIED");
     await spaces.commit(WHO, "demo", request).catch((error: SynclineError) => expect(error.hint).toContain("promote demo"));
     expect(await journalOf(copy)).toEqual(await journalOf(source));
   });
@@ -140,11 +142,22 @@ describe("a space that follows another hub", () => {
     await using source = await openSource();
     await using copy = await FollowHub.open();
     const record = (await source.hub.meta.journal((await source.hub.spaces.space(WHO, "demo")).id, 0, 10))[1]!;
-    source.hub.disk.damage(record.content!.id as never);
-    const follower = await copy.copyOf(source);
+    let times = 0;
+    const forgetful = (from: FollowSource): FollowSource => ({
+      ...from,
+      chunks: async (wanted, onChunk, signal) => {
+        // Between the page and its chunks the source forgets an old version.
+        if (times++ === 0) await forgetOld(source);
+        await from.chunks(wanted, onChunk, signal);
+      },
+    });
+    source.hub.disk.damage((await source.hub.spaces.version(WHO, "demo", "other/a"))!.content!.id as never);
+    const follower = await copy.copyOf(source, forgetful);
     await catchUp(follower);
-    expect(await copy.store.lostCount()).toBe(1);
+    expect(times).toBeGreaterThan(1);
     expect(await journalOf(copy)).toEqual(await journalOf(source));
+    expect((await copy.hub.meta.history((await copy.hub.spaces.space(WHO, "demo")).id, record.path, record.sequence + 1, 1))[0]!.content).toBeUndefined();
+    expect(await copy.store.lostCount()).toBe(1);
   });
 
   test("[FOLLOW-7] what differs is located, told, kept aside and taken over from the source", async () => {
@@ -169,6 +182,19 @@ describe("a space that follows another hub", () => {
     expect((await copy.hub.files("demo.diverged"))[`${sequence}/n/8`]).toBe("forged");
   });
 });
+
+async function forgetOld({ hub }: FollowHub): Promise<void> {
+  await hub.spaces.updateSpace(WHO, "demo", { settings: { retention: { versions: 0, ageMs: undefined } } });
+  const { id } = await hub.spaces.space(WHO, "demo");
+  expect(await hub.meta.expire(id, Date.now(), 1000)).toBeGreaterThan(0);
+  const later = Date.now() + 1e9;
+  const live = async function* () {
+    for (const { id: content, manifest } of await hub.meta.liveContent(undefined, 1000)) {
+      yield* manifest?.chunks.map((chunk) => chunk.id) ?? [content as string as ChunkId];
+    }
+  };
+  await hub.chunks.prune({ live: live(), olderThanMs: later, fractionMax: 1 }, never);
+}
 
 async function putMany(source: FollowHub, from: number, count: number): Promise<void> {
   await using intake = source.hub.spaces.intake(WHO, "demo");
@@ -294,3 +320,54 @@ async function until(isTrue: () => Promise<boolean>): Promise<void> {
   }
   throw new Error("it never came true");
 }
+
+describe("a chunk that was lost", () => {
+  const repairOf = (side: FollowHub, sourceOf: (id: number) => FollowSource | undefined): ChunkRepair =>
+    new ChunkRepair({ ...side.parts, sourceOf, agents: undefined, onLost: () => undefined, log: side.note });
+
+  async function damage({ hub }: FollowHub, path: string): Promise<ChunkId[]> {
+    const version = (await hub.spaces.version(WHO, "demo", path))!;
+    const manifest = await hub.meta.manifest(version.content!.id);
+    const id = manifest?.chunks[1]!.id ?? (version.content!.id as string as ChunkId);
+    hub.disk.damage(id);
+    return (await hub.chunks.scrub(undefined, Number.MAX_SAFE_INTEGER, never)).damaged as ChunkId[];
+  }
+
+  test("[REPAIR-3] by a copy comes from its source, by a source from its copy; nobody else's bytes are taken", async () => {
+    await using source = await openSource();
+    await using copy = await FollowHub.open();
+    const follower = await copy.copyOf(source);
+    await catchUp(follower);
+    const repair = repairOf(copy, () => source.source("demo"));
+    await repair.lost(await damage(copy, "large"));
+    expect(await copy.store.lostCount()).toBe(1);
+    expect(await repair.round(never)).toEqual({ healed: 1, left: 0 });
+    expect(await copy.hub.files("demo")).toEqual(await source.hub.files("demo"));
+
+    const own = repairOf(source, () => undefined);
+    const damaged = await damage(source, "large");
+    await own.lost(damaged);
+    expect(await own.round(never)).toEqual({ healed: 0, left: 1 });
+    await codeOf(source.following.give(WHO, "demo", damaged[0]!, Buffer.from("wrong"))).then((code) => expect(code).toBe("CHUNK_DAMAGED"));
+    await source.hub.spaces.createSpace(WHO, "other");
+    expect(await source.following.give(WHO, "other", damaged[0]!, Buffer.from("wrong"))).toBe(false);
+    expect(await source.store.lostCount()).toBe(1);
+    await follower.round(never);
+    expect(source.healed).toEqual(damaged);
+    expect(await source.store.lostCount()).toBe(0);
+    expect(await source.hub.files("demo")).toEqual(await copy.hub.files("demo"));
+  });
+
+  test("[REPAIR-4] is asked for over restarts until it is there; what nothing refers to any more is not", async () => {
+    await using source = await openSource();
+    const { hub } = source;
+    const damaged = await damage(source, "large");
+    const nobody = "f".repeat(64) as ChunkId;
+    await repairOf(source, () => undefined).lost([...damaged, nobody]);
+    const again = repairOf(source, () => undefined);
+    expect(await again.round(never)).toEqual({ healed: 0, left: 1 });
+    // The same bytes come by themselves.
+    await hub.put("demo", "again", "0123456789".repeat(60_000));
+    expect(await again.round(never)).toEqual({ healed: 1, left: 0 });
+  });
+});

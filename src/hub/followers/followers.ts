@@ -19,8 +19,8 @@ import { spaceResource } from "#hub/space-audit.ts";
 import type { Space, SpaceId } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
 
-/** Spaces that follow another hub. */
-const FOLLOWS_MAX = 1000;
+/** Spaces that follow another hub. Each waits for news with a request of its own, and a source serves 1,024 at once. */
+const FOLLOWS_MAX = 200;
 /** How long the source may take to say what it is. */
 const ASK_MS = 30_000;
 

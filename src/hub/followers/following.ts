@@ -25,6 +25,8 @@ import type { ChunkStore } from "#store/chunk-store.ts";
 import { type ChunkId, type ContentId, chunkIdOf } from "#sync/chunk/chunk-id.ts";
 import type { Manifest } from "#sync/chunk/manifest.ts";
 
+/** Followers whose place is remembered. */
+const FOLLOWERS_MAX = 1000;
 /** Chunks that all manifests of one page name together; a single one may name more. */
 const PAGE_CHUNKS_MAX = 100_000;
 
@@ -48,8 +50,16 @@ export class Following {
   /** "space who" → how far. In memory: who does not ask does not follow. */
   readonly #followers = new Map<string, SpaceFollower & { readonly space: string }>();
 
+  #asked = Promise.withResolvers<void>();
+
   constructor(options: FollowingOptions) {
     this.#options = options;
+  }
+
+  /** Chunks were lost: those who wait for news are answered now, and asked for them with it. */
+  askFollowers(): void {
+    this.#asked.resolve();
+    this.#asked = Promise.withResolvers();
   }
 
   /** Those that have asked since the hub began, by space. */
@@ -87,6 +97,7 @@ export class Following {
     const { records, manifests } = await this.#withManifests(wholeCommits(read, space.sequence));
     const points = await meta.restorePoints(space.id);
     const key = `${name} ${who.id}`;
+    if (this.#followers.size >= FOLLOWERS_MAX && !this.#followers.has(key)) this.#followers.clear();
     this.#followers.set(key, { space: name, who: who.id, sequence: after, askedMono: clock.monotonicMs() });
     const wanted = await store.lostIn(space.id, WANTED_MAX);
     const { lineage, sequence } = space;
@@ -102,7 +113,7 @@ export class Following {
       until.addEventListener("abort", () => resolve(), { once: true });
     });
     const late = clock.sleep(waitMs, until).catch(() => undefined);
-    await Promise.race([told, late]);
+    await Promise.race([told, late, this.#asked.promise]);
     ended.abort();
     await late;
   }

@@ -41,6 +41,8 @@ export type ChunkRepairOptions = {
   /** Of a space that follows another hub. */
   readonly sourceOf: (space: SpaceId) => FollowSource | undefined;
   readonly agents: AgentFiles | undefined;
+  /** Something was lost: whoever follows may have it. */
+  readonly onLost: () => void;
   readonly log: (level: "info" | "error", message: string, fields: Readonly<Record<string, unknown>>) => void;
 };
 
@@ -73,6 +75,7 @@ export class ChunkRepair {
     await store.lose(known, clock.nowMs());
     log("error", "chunks are damaged", { damaged: damaged.length, referred: known.length, first: damaged[0] });
     this.#wake.resolve();
+    this.#options.onLost();
   }
 
   /** Rounds until aborted: at the start, when something was lost, and every ROUND_EVERY_MS. */

@@ -20,6 +20,7 @@ const NAMED = "SELECT id FROM spaces WHERE name = ?";
 const INSERT_SPACE = `INSERT INTO spaces (${SPACE_COLUMNS}) VALUES (?, ?, ?, NULL, ?, ?, ?, 0, 0, 0)`;
 const UPDATE_SPACE = "UPDATE spaces SET name = ?, settings = ?, deleted_ms = ? WHERE id = ?";
 const RENEW_LINEAGE = "UPDATE spaces SET lineage = ? WHERE id = ?";
+const FOLLOWED = "SELECT 1 AS one FROM follows WHERE space_id = ?";
 const SAVE_LINEAGE =
   "INSERT INTO lineages (space_id, lineage, seq) VALUES (?, ?, ?) ON CONFLICT (space_id, lineage) DO UPDATE SET seq = excluded.seq";
 const ERASE_BEGIN = ["DELETE FROM spaces WHERE id = ?", "INSERT INTO erasing (space_id) VALUES (?)"];
@@ -104,7 +105,10 @@ export function updateSpace(
 export function renewLineages(db: Database, makeLineage: () => string): Promise<number> {
   return db.transaction(async (sql) => {
     const spaces = await allSpaces(sql);
-    for (const space of spaces) await beginLineage(sql, space, makeLineage());
+    for (const space of spaces) {
+      // A copy is only shorter than it was: it goes on from there.
+      if ((await sql.get(FOLLOWED, [space.id])) === undefined) await beginLineage(sql, space, makeLineage());
+    }
     return spaces.length;
   });
 }

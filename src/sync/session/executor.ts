@@ -142,9 +142,10 @@ class GroupExecution {
       // Only now: what this group was refused as ignored was judged by the rules before it.
       for (const dir of this.#rulesChanged) state.rulesChanged(this.#side, dir);
       this.#context.totals.asides += this.#rulesChanged.length;
-      // Nothing else was logged on that side in between: its echo of our own writes need not be read.
+      // Nothing else was logged on that side in between: its echo of our own writes need not be read, unless it comes with
+      // what the side sees under other rules than before.
       const mark = state.marks[this.#side];
-      if (mark !== undefined && mark.seq === reply.seqBefore) {
+      if (mark !== undefined && mark.seq === reply.seqBefore && this.#rulesChanged.length === 0) {
         state.marks[this.#side] = { ...mark, seq: reply.seqAfter };
       }
       // What failed may have failed after it was placed; and what an earlier end left unsettled stays so.

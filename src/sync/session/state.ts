@@ -63,15 +63,21 @@ function* savedPending(table: Table): Generator<SavedPending> {
   }
 }
 
-/** Is the ancestor all that is known of both sides, as last written? What is ignored and was never agreed on is not asked. */
-export function savedIsAgreed(store: Store): boolean {
+/**
+ * Is the ancestor all that is known of both sides, as last written, but for what both ignore? Returns those paths, of
+ * which (with what is below them) nobody knows anything; undefined where something else differs.
+ */
+export function savedIgnored(store: Store): ReadonlySet<RelPath> | undefined {
   const ancestor = store.tree("ancestor", entryCodec);
+  const seen = new Map<RelPath, number>();
   for (const side of SIDES) {
     for (const { path, held } of savedPending(store.table(`pending-${side}`))) {
-      if (held.state !== "ignored" || ancestor.get(path) !== undefined) return false;
+      if (held.state !== "ignored") return undefined;
+      seen.set(path, (seen.get(path) ?? 0) + 1);
     }
   }
-  return true;
+  for (const [path, sides] of seen) if (sides < SIDES.length && ancestor.get(path) !== undefined) return undefined;
+  return new Set(seen.keys());
 }
 
 export class SessionState {

@@ -24,6 +24,8 @@ const WAY_MS = 40;
 /** Virtual time in which a copy that nobody disturbs must be whole and compared. */
 const PATIENCE_MS = 1_200_000;
 const LOOK_MS = 2000;
+/** Virtual time in which a copy that is asked gives what it has. */
+const HEAL_MS = 60_000;
 /** What nothing that happens in a simulation may lead to. */
 const BREACHES = ["INTERNAL", "PROTOCOL", "STATE", "HALT", "EXISTS"];
 
@@ -169,6 +171,28 @@ export class FollowingHub {
     this.hub.calm();
   }
 
+  /** The source has lost chunks and says so: what the copy has of them comes back. */
+  async healSource(): Promise<void> {
+    await this.#whole();
+    const process = await this.#source.living();
+    const { meta, chunks, boot } = process;
+    const { store, following } = betweenOf(process);
+    const { damaged } = await chunks.scrub(undefined, Number.MAX_SAFE_INTEGER, never);
+    const nobody = { sourceOf: () => undefined, agents: undefined, log: () => undefined };
+    const onLost = (): void => following.askFollowers();
+    await new ChunkRepair({ store, meta, chunks, clock: boot.clock, onLost, ...nobody }).lost(damaged);
+    const before = await store.lostCount();
+    if (before === 0) return;
+    await this.#clock.turn(HEAL_MS);
+    const left = await store.lost(undefined, 10_000);
+    this.#say(`gave back ${before - left.length} of ${before}`);
+    const copy = await this.hub.living();
+    for (const { id } of left) {
+      const bytes = await copy.chunks.get(id).catch(() => undefined);
+      if (bytes !== undefined) throw new Error(`the copy has the chunk ${id} that its source lacks`);
+    }
+  }
+
   // ---------------------------------------------------------------- what must be true
 
   /** The copy is written to from now on; what it has is how the source began. */
@@ -234,7 +258,7 @@ export class FollowingHub {
     const { store } = betweenOf(this.hub.process!);
     const space = await spaces.space(WHO, SPACE);
     const sourceOf = (id: number): FollowSource | undefined => (id === space.id ? this.#way(this.hub.process!) : undefined);
-    const parts = { store, meta, chunks, clock: boot.clock, sourceOf, agents: undefined, log: () => undefined };
+    const parts = { store, meta, chunks, clock: boot.clock, sourceOf, agents: undefined, onLost: () => undefined, log: () => undefined };
     const { healed, left } = await new ChunkRepair(parts).round(never);
     if (healed + left > 0) this.#say(`repaired ${healed}, left ${left}`);
     const forgotten = await this.#followers!.forget(space.id, never);

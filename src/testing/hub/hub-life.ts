@@ -368,6 +368,8 @@ class HubLife {
     if (this.#promotes && this.#copy !== undefined) await this.#clock.runUntilIdle(this.#copy.promote());
     this.#copy?.calm();
     if (this.#rots) {
+      const copy = this.#copy;
+      if (copy !== undefined && !copy.isPromoted) await this.#clock.runUntilIdle(copy.healSource());
       await this.#clock.runUntilIdle(healChunks(this.#hub, this.#ledger.bytes));
       const process = await this.#clock.runUntilIdle(this.#hub.living());
       const bad = await this.#clock.runUntilIdle(unreadable(process, this.#agents[0]!.link.seeds));
