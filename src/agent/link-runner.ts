@@ -42,6 +42,13 @@ const PLAN_HASH_DIGITS = 12;
 
 export type AgentLog = (message: string, fields: Readonly<Record<string, string | number>>) => void;
 
+export type Configured = {
+  /** After the lines of space and link. */
+  readonly ignore: readonly string[];
+  readonly hooks: Hooks;
+  readonly mayInstall: boolean;
+};
+
 export type LinkContext = {
   readonly host: Host;
   /** The local root. */
@@ -56,10 +63,8 @@ export type LinkContext = {
   readonly hash: (text: string, digits: number) => string;
   /** Keeps this agent's sessions apart from those of any other. */
   readonly installation: string;
-  /** Of the host's own configuration; after those of space and link. */
-  readonly ignore: readonly string[];
-  readonly hooks: Hooks;
-  readonly mayInstall: boolean;
+  /** What the host's own configuration says now. */
+  readonly configured: () => Configured;
   /** Of all links of the host. */
   readonly turns: Turns;
   readonly onChange: () => void;
@@ -122,6 +127,11 @@ export class LinkRunner {
     if (JSON.stringify(link) === JSON.stringify(this.#link)) return;
     this.#link = link;
     this.#again("the link was changed");
+  }
+
+  /** The host's own configuration has changed. */
+  reconfigured(): void {
+    this.#again("the configuration was changed");
   }
 
   /** A person has approved exactly the plan of that hash. One that is not held any more is not carried out. */
@@ -300,7 +310,8 @@ export class LinkRunner {
   }
 
   get #hookContext(): HookContext {
-    const { host, hooks, log } = this.#context;
+    const { host, configured, log } = this.#context;
+    const { hooks } = configured();
     const { root, space } = this.#link;
     return { hooks, link: this.id, root, space, random: host.random, log };
   }
@@ -392,9 +403,10 @@ export class LinkRunner {
   }
 
   #watchedProjects(): Projects | undefined {
-    const { host, mayInstall, stateFile, onChange, log } = this.#context;
+    const { host, configured, stateFile, onChange, log } = this.#context;
+    const { mayInstall } = configured();
     const { root, settings } = this.#link;
-    const key = JSON.stringify([root, settings.install]);
+    const key = JSON.stringify([root, settings.install, mayInstall]);
     if (key !== this.#projectsOf) {
       this.#projectsOf = key;
       const file = stateFile(`installed/${this.id}.json`);
@@ -408,7 +420,8 @@ export class LinkRunner {
 
   /** The host's side: its root changed in place, or the link's own copy, of which releases are made. */
   #localSide(link: AssignedLink, store: Store, end: AbortController, signal: AbortSignal): LocalSide {
-    const { openRoot, hooks } = this.#context;
+    const { openRoot, configured } = this.#context;
+    const { hooks } = configured();
     const { root } = link;
     const context = this.#hookContext;
     const releases = this.#releases;
@@ -479,7 +492,7 @@ export class LinkRunner {
       settle: settings.settle,
       rescanMs: RESCAN_MS,
       deep: false,
-      ignore: [...spaceIgnore, ...settings.ignore, ...this.#context.ignore, ...installedLines(settings.install)],
+      ignore: [...spaceIgnore, ...settings.ignore, ...this.#context.configured().ignore, ...installedLines(settings.install)],
       include: [],
       preserve: PRESERVE_DEFAULT,
       durable: "batch",

@@ -190,6 +190,7 @@ export class AgentHub implements AsyncDisposable {
         ignore: [],
         hooks: { before: undefined, after: undefined, timeoutMs: 10_000, onAfterFailure: "report" },
         mayInstall: false,
+        onReload: () => undefined,
         program: PROGRAM,
         platform: "test",
         openRoot: (path) =>

@@ -1,4 +1,5 @@
 /** `syncline config`: check, show or explain the configuration of a hub. */
+import { readAgentFile } from "#config/agent-config.ts";
 import { readBootstrap } from "#config/bootstrap.ts";
 import { type ResolvedHubConfig, shownValue } from "#config/hub-config.ts";
 import { HUB_KEY_NAMES, isHubKey } from "#config/hub-keys.ts";
@@ -11,11 +12,12 @@ import { nearest, usage } from "#cli/values.ts";
 
 export const configCommand: Command = async (context) => {
   const [what, key] = context.parsed.operands;
+  if (what === "check" && key === "agent") return checkAgent(context);
   const resolved = hubConfiguration(context);
   if (what === "check" && key === undefined) check(context, resolved);
   else if (what === "show" && key === undefined) show(context, resolved);
   else if (what === "explain" && key !== undefined) explain(context, resolved, key);
-  else throw usage(`"${context.parsed.operands.join(" ")}" is not one of check, show, explain KEY`, "syncline config --help");
+  else throw usage(`"${context.parsed.operands.join(" ")}" is not one of check [agent], show, explain KEY`, "syncline config --help");
   return Promise.resolve(EXIT.same);
 };
 
@@ -23,6 +25,15 @@ function check({ output }: Context, { config }: ResolvedHubConfig): void {
   if (config.bootstrap !== undefined) readBootstrap(readSmallFile("bootstrap", config.bootstrap), config.bootstrap);
   output.event({ type: "config", valid: true });
   output.line("nothing to complain about");
+}
+
+function checkAgent({ output, parsed }: Context): number {
+  const { config } = parsed.given;
+  if (config === undefined) throw usage("which file?", "--config FILE");
+  readAgentFile(readSmallFile("config", config), config);
+  output.event({ type: "config", valid: true });
+  output.line("nothing to complain about");
+  return EXIT.same;
 }
 
 function show({ output }: Context, { chains }: ResolvedHubConfig): void {
