@@ -345,8 +345,9 @@ export class LinkRunner {
 
   /** Another root, space or direction is another pair, which begins with nothing remembered. */
   #sessionId(): string {
-    const { root, space, prefix, settings } = this.#link;
-    const words = [this.#context.installation, this.id, root, space, prefix, settings.from];
+    const { root, seeds, prefix, settings } = this.#link;
+    // Seeds are a space's own for life; its name may change.
+    const words = [this.#context.installation, this.id, root, seeds, prefix, settings.from];
     // Its files are others, too: those of the link's own copy.
     if (settings.apply === "release") words.push("release");
     return this.#context.hash(JSON.stringify(words), 32);

@@ -112,6 +112,8 @@ export class AgentHub implements AsyncDisposable {
     mkdirSync(join(folder, "chunks"), { recursive: true });
     const { store: chunks, source: packs } = await openPacks(host, join(folder, "chunks"));
     const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random });
+    await registry.spacesAre(await spaces.spaces(ADMIN));
+    spaces.onRename((space) => registry.spacesAre([space]));
     const carried = await CarriedApprovals.open({ db, registry, spaces, access, clock });
     const { identity } = access.authority.serverIdentity([HUB_TLS_NAME, "localhost", "127.0.0.1"]);
     const listener = new AgentListener({
@@ -128,7 +130,7 @@ export class AgentHub implements AsyncDisposable {
       registry,
       carried,
       mayDeclare: (_host, link) => link.space !== "forbidden",
-      resolveSpace: (who, link) => spaces.space(who, link.space).then((space: Space) => ({ seeds: space.seeds, ignore: space.settings.ignore })),
+      resolveSpace: (who, link) => spaces.space(who, link.space).then((space: Space) => ({ id: space.id, seeds: space.seeds, ignore: space.settings.ignore })),
       openSpace: (who, link, readOnly) =>
         new SpaceEndpoint({
           spaces, who, readOnly, host, space: link.space, prefix: link.prefix, hubId: meta.hubId,

@@ -18,7 +18,7 @@ import type { AgentRegistry, Link } from "#hub/agents/registry.ts";
 import type { MuxChannel } from "#sync/wire/mux-channel.ts";
 
 /** What of a space its links begin with. */
-export type SpaceFacts = { readonly seeds: Uint8Array; readonly ignore: readonly string[] };
+export type SpaceFacts = { readonly id: number; readonly seeds: Uint8Array; readonly ignore: readonly string[] };
 
 /** Says something to people; static message, facts in fields. */
 export type AgentLog = (message: string, fields: Readonly<Record<string, string | number>>) => void;
@@ -174,7 +174,9 @@ export class ControlSession {
     const links: AssignedLink[] = [];
     for (const link of registry.linksOf(this.host)) {
       const { id, root, space, prefix, settings, enabled, generation } = link;
-      const facts = await resolveSpace(principal, link).then(usableFacts, troubleOf);
+      const found = await resolveSpace(principal, link).catch((error: unknown) => error);
+      const facts = isFacts(found) ? usableFacts(found) : troubleOf(found);
+      if (isFacts(found)) await registry.bindSpace(id, found.id);
       links.push({ id, root, space, prefix, settings, enabled, generation, ...facts });
     }
     const message: FromHub = { type: "assign", version: CONTROL_VERSION, links };
@@ -242,6 +244,8 @@ export class ControlSession {
     void Promise.resolve(this.#channel.send(encodeControl(message))).catch(() => undefined);
   }
 }
+
+const isFacts = (found: unknown): found is SpaceFacts => !(found instanceof Error);
 
 type Usable = Pick<AssignedLink, "seeds" | "spaceIgnore" | "trouble">;
 
