@@ -84,6 +84,7 @@ function startListener(parts: HubAgentsParts, carried: CarriedApprovals): AgentL
       return { id, seeds, ignore: settings.ignore };
     },
     openSpace,
+    stageFolder,
     onAccessChange: (changed, signal) => access.onChange(changed, signal),
     host,
     program: `syncline ${VERSION}`,

@@ -136,6 +136,7 @@ export class AgentHub implements AsyncDisposable {
           spaces, who, readOnly, host, space: link.space, prefix: link.prefix, hubId: meta.hubId,
           label: `${link.space}/${link.prefix}`, stageFolder: join(folder, "stage"), hash: (text) => hashOf(text, 32),
         }),
+      stageFolder: join(folder, "stage"),
       onAccessChange: (changed, signal) => access.onChange(changed, signal),
       host,
       program: PROGRAM,

@@ -488,6 +488,12 @@ export class AgentRegistry {
     if (known?.session === mark.session && known.epoch === mark.epoch) this.setMark(link, host, mark);
   }
 
+  /** Does a link have this session, as far as is known? */
+  hasSession(session: string): boolean {
+    for (const { mark } of this.#marks.values()) if (mark.session === session) return true;
+    return false;
+  }
+
   /** A mark that is lost only makes a restored agent look less restored, so they are written now and then. */
   async saveMarks(): Promise<void> {
     const unsaved = [...this.#marks.values()].filter(({ isSaved }) => !isSaved);
