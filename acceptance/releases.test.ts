@@ -136,3 +136,34 @@ describe("releases", () => {
     expect(statSync(join(b, "f")).isFile()).toBe(true);
   }, TEST_MS_MAX);
 });
+
+describe("an agent's configuration", () => {
+  test("[CONF-20] is a file that options win over, checked, and read anew on SIGHUP; what is wrong keeps what was right", async () => {
+    await using fleet = await Fleet.start();
+    const { world } = fleet;
+    const [a, b] = [world.folder("conf/a"), world.folder("conf/b")];
+    const file = (links: string): unknown => world.write("agent.yaml", `hub: ${fleet.url}\nname: conf1\nlinks: [${links}]\n`);
+    const check = async (): Promise<string> => {
+      const done = await world.run(["config", "check", "agent", "--config", "agent.yaml"]);
+      return `${done.code} ${done.out}${done.err}`;
+    };
+    file(`{root: ${a}, space: site, settle: immediate}, {root: ${b}, space: docs, settle: soon}`);
+    expect(await check()).toMatch(/^3 [^]*agent\.yaml:3:\d+: links\[1\]\.settle/);
+    file(`{root: ${a}, space: site, settle: immediate}`);
+    expect(await check()).toMatch(/^0 nothing to complain about/);
+    fleet.startAgentWith("web1", ["--config", "agent.yaml"]);
+    await fleet.healthy("web1");
+    await fleet.fetch("/v1/spaces/site/content/f", { method: "PUT", body: "one" });
+    await fleet.until("it is there", () => text(join(a, "f")) === "one");
+    file("{root: nowhere}");
+    fleet.process("web1").kill("SIGHUP");
+    await fleet.process("web1").line((line) => line.includes("kept as it was") && line.includes("agent.yaml:3"), 20_000);
+    file(`{root: ${a}, space: site, settle: immediate}, {root: ${b}, space: docs, settle: immediate}`);
+    fleet.process("web1").kill("SIGHUP");
+    await fleet.process("web1").line((line) => line.includes("configuration read anew"), 20_000);
+    await fleet.fetch("/v1/spaces/docs/content/g", { method: "PUT", body: "two" });
+    await fleet.until("the new link is kept", () => text(join(b, "g")) === "two");
+    await fleet.healthy("web1");
+    expect((await fleet.agents())[0]!.links).toHaveLength(2);
+  }, TEST_MS_MAX);
+});

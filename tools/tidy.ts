@@ -54,7 +54,7 @@ const LADDER: Record<string, readonly string[]> = {
     "transfer",
     "endpoint",
   ],
-  config: ["model", "platform", "access"],
+  config: ["model", "platform", "access", "agents-contract"],
   access: ["model", "platform"],
   store: ["model", "platform", "wire", "chunk"],
   jobs: ["model", "platform", "access"],

@@ -31,6 +31,9 @@ const JOIN_AGAIN_MS = 2000;
 /** A renewal that was refused or got no answer is asked for again. */
 const RENEW_AGAIN_MS = 60 * 60_000;
 
+/** What of the options may change while the agent runs. */
+export type Reloadable = Pick<AgentOptions, "links" | "ignore" | "hooks" | "mayInstall">;
+
 export type AgentOptions = {
   readonly address: HubAddress;
   readonly name: string;
@@ -47,6 +50,8 @@ export type AgentOptions = {
   readonly hooks: Hooks;
   /** May links have commands run that install what manifests in them ask for? */
   readonly mayInstall: boolean;
+  /** Calls back with what has changed in the configuration, until the signal. */
+  readonly onReload: (listener: (next: Reloadable) => void, signal: AbortSignal) => void;
   readonly host: Host;
   readonly program: string;
   /** System and processor, for people. */
@@ -106,7 +111,7 @@ async function join(options: AgentOptions, key: string, signal: AbortSignal): Pr
 }
 
 class Agent {
-  readonly #options: AgentOptions;
+  #options: AgentOptions;
   readonly #key: string;
   readonly #control: ControlClient;
   readonly #runners = new Map<string, LinkRunner>();
@@ -124,11 +129,11 @@ class Agent {
     this.#key = key;
     this.#identity = identity;
     this.#turns = new Turns(options.host.clock);
-    const { host, program, platform, links, log } = options;
+    const { host, program, platform, log } = options;
     this.#control = new ControlClient({
       program,
       platform,
-      links,
+      links: () => this.#options.links,
       log,
       clock: host.clock,
       random: host.random,
@@ -148,6 +153,7 @@ class Agent {
     log("agent begins", { name, hub: this.#identity.hub });
     const end = new AbortController();
     const control = this.#control.run(end.signal);
+    this.#options.onReload((next) => this.#reload(next), end.signal);
     await aborted(signal);
     this.#stopping = true;
     await Promise.all([...this.#runners.values()].map((runner) => runner.stop()));
@@ -157,6 +163,16 @@ class Agent {
     end.abort();
     await control;
     log("agent has ended", { name });
+  }
+
+  /** Links are declared anew, by a new greeting; whatever else has changed holds from the next session of each link. */
+  #reload(next: Reloadable): void {
+    const { links, ignore, hooks, mayInstall } = this.#options;
+    this.#options = { ...this.#options, ...next };
+    if (JSON.stringify(next.links) !== JSON.stringify(links)) this.#control.again();
+    const before = JSON.stringify([ignore, hooks, mayInstall]);
+    if (JSON.stringify([next.ignore, next.hooks, next.mayInstall]) === before) return;
+    for (const runner of this.#runners.values()) runner.reconfigured();
   }
 
   /** The address is asked for anew after it has failed: the hub may have moved. */
@@ -244,11 +260,11 @@ class Agent {
   }
 
   #begin(link: AssignedLink): void {
-    const { host, openRoot, openState, hash, installation, ignore, hooks, log, dataDir, mayInstall } = this.#options;
+    const { host, openRoot, openState, hash, installation, log, dataDir } = this.#options;
     const context: LinkContext = {
-      host, openRoot, openState, hash, installation, ignore, hooks, log,
+      host, openRoot, openState, hash, installation, log,
+      configured: () => this.#options,
       turns: this.#turns,
-      mayInstall,
       stateFile: (name) => `${dataDir}/${name}`,
       openSpace: (id) =>
         new RemoteEndpoint({

@@ -28,7 +28,8 @@ const NEWS_MS = 250;
 export type ControlOptions = {
   readonly program: string;
   readonly platform: string;
-  readonly links: readonly DeclaredLink[];
+  /** Asked for each greeting. */
+  readonly links: () => readonly DeclaredLink[];
   /** Makes a connection that is attached to the control root. */
   readonly connect: (signal: AbortSignal) => Promise<Mux>;
   readonly states: () => LinkState[];
@@ -49,6 +50,8 @@ export class ControlClient {
   #channel: MuxChannel | undefined;
   #mux: Mux | undefined;
   #news: (() => void) | undefined;
+  /** The connection was ended to begin another one. */
+  #isAgain = false;
 
   constructor(options: ControlOptions) {
     this.#options = options;
@@ -61,6 +64,12 @@ export class ControlClient {
   /** Something has changed: the next heartbeat is due soon. */
   news(): void {
     this.#news?.();
+  }
+
+  /** Greets the hub once more, by a new connection. */
+  again(): void {
+    this.#isAgain = true;
+    this.#channel?.fail(ended("the agent greets the hub anew"));
   }
 
   /** The state goes first, so that nobody sees the plan beside a link that looks well. */
@@ -124,6 +133,7 @@ export class ControlClient {
         await this.#serve(signal, () => (failures = 0));
       } catch (error) {
         if (signal.aborted) return;
+        if (this.#isAgain) continue;
         const reason = error instanceof Error ? error.message : String(error);
         const hint = error instanceof SynclineError ? (error.hint ?? "") : "";
         // A hub that is away for a night is one line, not thousands.
@@ -138,6 +148,7 @@ export class ControlClient {
 
   async #serve(signal: AbortSignal, onGreeted: () => void): Promise<void> {
     const { connect, program, platform, links, onConnected, log } = this.#options;
+    this.#isAgain = false;
     const mux = await connect(signal);
     const abort = (): void => mux.close();
     signal.addEventListener("abort", abort, { once: true });
@@ -146,7 +157,7 @@ export class ControlClient {
       const channel = mux.open(CONTROL_METHOD);
       this.#channel = channel;
       this.#mux = mux;
-      this.#send({ type: "hello", version: CONTROL_VERSION, program, platform, links: [...links] });
+      this.#send({ type: "hello", version: CONTROL_VERSION, program, platform, links: [...links()] });
       const beats = this.#beat(channel);
       try {
         let greeted = false;

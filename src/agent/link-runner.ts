@@ -45,6 +45,13 @@ const PLAN_HASH_DIGITS = 12;
 
 export type AgentLog = (message: string, fields: Readonly<Record<string, string | number>>) => void;
 
+export type Configured = {
+  /** After the lines of space and link. */
+  readonly ignore: readonly string[];
+  readonly hooks: Hooks;
+  readonly mayInstall: boolean;
+};
+
 export type LinkContext = {
   readonly host: Host;
   /** The local root. */
@@ -59,10 +66,8 @@ export type LinkContext = {
   readonly hash: (text: string, digits: number) => string;
   /** Keeps this agent's sessions apart from those of any other. */
   readonly installation: string;
-  /** Of the host's own configuration; after those of space and link. */
-  readonly ignore: readonly string[];
-  readonly hooks: Hooks;
-  readonly mayInstall: boolean;
+  /** What the host's own configuration says now. */
+  readonly configured: () => Configured;
   /** Of all links of the host. */
   readonly turns: Turns;
   readonly onChange: () => void;
@@ -139,6 +144,11 @@ export class LinkRunner {
     if (JSON.stringify(link) === JSON.stringify(this.#link)) return;
     this.#link = link;
     this.#again("the link was changed");
+  }
+
+  /** The host's own configuration has changed. */
+  reconfigured(): void {
+    this.#again("the configuration was changed");
   }
 
   /** A person has approved exactly the plan of that hash. One that is not held any more is not carried out. */
@@ -335,7 +345,8 @@ export class LinkRunner {
   }
 
   get #hookContext(): HookContext {
-    const { host, hooks, log } = this.#context;
+    const { host, configured, log } = this.#context;
+    const { hooks } = configured();
     const { root, space } = this.#link;
     return { hooks, link: this.id, root, space, random: host.random, log };
   }
@@ -369,8 +380,9 @@ export class LinkRunner {
 
   /** Another root, space or direction is another pair, which begins with nothing remembered. */
   #sessionId(): string {
-    const { root, space, prefix, settings } = this.#link;
-    const words = [this.#context.installation, this.id, root, space, prefix, settings.from];
+    const { root, seeds, prefix, settings } = this.#link;
+    // Seeds are a space's own for life; its name may change.
+    const words = [this.#context.installation, this.id, root, seeds, prefix, settings.from];
     // Its files are others, too: those of the link's own copy.
     if (settings.apply === "release") words.push("release");
     return this.#context.hash(JSON.stringify(words), 32);
@@ -430,9 +442,10 @@ export class LinkRunner {
   }
 
   #watchedProjects(): Projects | undefined {
-    const { host, mayInstall, stateFile, onChange, log } = this.#context;
+    const { host, configured, stateFile, onChange, log } = this.#context;
+    const { mayInstall } = configured();
     const { root, settings } = this.#link;
-    const key = JSON.stringify([root, settings.install]);
+    const key = JSON.stringify([root, settings.install, mayInstall]);
     if (key !== this.#projectsOf) {
       this.#projectsOf = key;
       const file = stateFile(`installed/${this.id}.json`);
@@ -446,7 +459,8 @@ export class LinkRunner {
 
   /** The host's side: its root changed in place, or the link's own copy, of which releases are made. */
   #localSide(link: AssignedLink, store: Store, end: AbortController, signal: AbortSignal): LocalSide {
-    const { openRoot, hooks } = this.#context;
+    const { openRoot, configured } = this.#context;
+    const { hooks } = configured();
     const { root } = link;
     const context = this.#hookContext;
     const releases = this.#releases;
@@ -518,7 +532,7 @@ export class LinkRunner {
       rescanMs: RESCAN_MS,
       deep: false,
       scrub: settings.scrubEveryMs === null ? undefined : { everyMs: settings.scrubEveryMs },
-      ignore: [...spaceIgnore, ...settings.ignore, ...this.#context.ignore, ...installedLines(settings.install)],
+      ignore: [...spaceIgnore, ...settings.ignore, ...this.#context.configured().ignore, ...installedLines(settings.install)],
       include: [],
       preserve: PRESERVE_DEFAULT,
       durable: "batch",

@@ -11,6 +11,7 @@ import type { Endpoint, RunChange } from "#sync/endpoint/endpoint.ts";
 import type { ServeLog, ServedRoot } from "#sync/endpoint/serve.ts";
 import type { Store } from "#sync/index/store.ts";
 import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
+import type { AgentOptions } from "#agent/agent.ts";
 import type { Hooks } from "#agent/hooks.ts";
 import type { DeclaredLink } from "#hub/agents/link.ts";
 import type { SideContext } from "#cli/sides.ts";
@@ -329,6 +330,7 @@ export type AgentRequest = {
   /** Lines of the shell around each batch, and how long each may take. */
   readonly hooks: Hooks;
   readonly mayInstall: boolean;
+  readonly onReload: AgentOptions["onReload"];
   readonly log: ServeLog;
 };
 
@@ -359,6 +361,7 @@ export async function runHostAgent(request: AgentRequest, signal: AbortSignal): 
       ignore: request.ignore,
       hooks: request.hooks,
       mayInstall: request.mayInstall,
+      onReload: request.onReload,
       host,
       program: PROGRAM,
       platform: `${process.platform}-${process.arch}`,

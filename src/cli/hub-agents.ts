@@ -16,7 +16,7 @@ import type { HubSpaces } from "#hub/hub-spaces.ts";
 import type { Host } from "#platform/host.ts";
 import type { Database } from "#platform/sql/database.ts";
 import type { Identity } from "#platform/net/tls-socket.ts";
-import type { Principal } from "#access/access.ts";
+import { type Principal, systemPrincipal } from "#access/access.ts";
 import { VERSION } from "#cli/version.ts";
 
 const HASH_DIGITS = 32;
@@ -42,6 +42,9 @@ export type RunningAgents = { readonly agents: HubAgents; readonly listener: Age
 /** @throws the system's error when the address cannot be listened on */
 export async function startAgents(parts: HubAgentsParts): Promise<RunningAgents> {
   const { access, registry, host, database: db, spaces } = parts;
+  // Also what was renamed at the last moment of the hub's last life.
+  await registry.spacesAre(await spaces.spaces(systemPrincipal("agents")));
+  spaces.onRename((space) => registry.spacesAre([space]));
   const carried = await CarriedApprovals.open({ db, registry, spaces, access, clock: host.clock });
   const listener = startListener(parts, carried);
   const agents = await HubAgents.open({
@@ -80,10 +83,11 @@ function startListener(parts: HubAgentsParts, carried: CarriedApprovals): AgentL
     carried,
     mayDeclare: (_host, link) => mayDeclare(config(), link),
     resolveSpace: async (who, link) => {
-      const { seeds, settings } = await spaces.space(who, link.space);
-      return { seeds, ignore: settings.ignore };
+      const { id, seeds, settings } = await spaces.space(who, link.space);
+      return { id, seeds, ignore: settings.ignore };
     },
     openSpace,
+    stageFolder,
     onAccessChange: (changed, signal) => access.onChange(changed, signal),
     host,
     program: `syncline ${VERSION}`,

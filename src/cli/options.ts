@@ -225,7 +225,7 @@ export const OPTIONS = {
   label: { type: "list", value: "LABEL", lineOnly: true, help: "like role=web: hosts that have it, or are to have it" },
   uses: { type: "text", value: "N", lineOnly: true, help: "so many hosts may join with it", fallback: "any number" },
   expires: { type: "text", value: "WHEN", lineOnly: true, help: "after 90d, or at a time", fallback: "never" },
-  config: { type: "text", value: "FILE", complete: "file", help: "configuration of the hub (YAML)" },
+  config: { type: "text", value: "FILE", complete: "file", help: "configuration of the hub, or of the agent (YAML)" },
   data: { type: "text", value: "DIR", complete: "dir", help: "where the hub, or the agent, keeps all it has" },
   "sync-listen": { type: "text", ...hubOption("syncListen") },
   "host-links": { type: "text", ...hubOption("hostLinks") },
@@ -426,8 +426,8 @@ export const COMMANDS = {
     ],
   },
   config: {
-    summary: "check, show or explain the configuration of a hub; see what a running one has, and let it read again",
-    operands: "check | show | explain KEY | status | reload",
+    summary: "check, show or explain the configuration of a hub; see what a running one has, let it read again; check an agent's",
+    operands: "check [agent] | show | explain KEY | status | reload",
     min: 1,
     max: 2,
     words: ["check", "show", "explain", "status", "reload"],
@@ -565,6 +565,7 @@ export const COMMANDS = {
     min: 0,
     max: 0,
     options: [
+      "config",
       "hub",
       "name",
       "data",
@@ -593,6 +594,9 @@ export const COMMANDS = {
         "to it; it needs mode=one-way-replica,from=space. syncline release goes back to an earlier one.",
       "Hook commands get the changes on standard input, one JSON value a line, and SYNCLINE_TRACE_ID, SYNCLINE_RUN_ID, " +
         "SYNCLINE_LINK, SYNCLINE_ROOT, SYNCLINE_SPACE and SYNCLINE_CHANGES in their environment.",
+      "The file of --config has the keys hub, name, data, joinTokenFile, fingerprint, acceptNew, links (root, space, prefix " +
+        "and the settings of a link), exclude, hooks (before, after, timeout, onAfterFailure) and allowInstall. Options " +
+        "win over it. SIGHUP reads it anew: links, exclude, hooks and allowInstall are taken over.",
       "While the hub is away the agent waits, and carries over what changed meanwhile when it is back.",
     ],
     examples: [

@@ -70,6 +70,7 @@ export class HubSpaces implements SpaceService {
   readonly #options: HubSpacesOptions;
   readonly #queue: CommitQueue;
   readonly #watchers = new SpaceWatchers();
+  readonly #onRename: ((space: Space) => Promise<void>)[] = [];
   /** By name; changed only here. Deleted spaces are in it too. */
   readonly #spaces = new Map<string, Space>();
   #managing: Promise<unknown> = Promise.resolve();
@@ -209,8 +210,17 @@ export class HubSpaces implements SpaceService {
       const space = await this.#options.meta.updateSpace(id, whole, noting);
       this.#spaces.delete(name);
       this.#spaces.set(space.name, space);
+      if (space.name !== name) {
+        this.#watchers.rename(name, space.name);
+        for (const listener of this.#onRename) await listener(space);
+      }
       return space;
     });
+  }
+
+  /** Calls back after a space has got another name, before the caller of the change is told. */
+  onRename(listener: (space: Space) => Promise<void>): void {
+    this.#onRename.push(listener);
   }
 
   async deleteSpace(who: Principal, name: string): Promise<void> {

@@ -125,6 +125,8 @@ export class AgentHub implements AsyncDisposable {
     mkdirSync(join(folder, "chunks"), { recursive: true });
     const { store: chunks, source: packs } = await openPacks(host, join(folder, "chunks"));
     const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, sha256 });
+    await registry.spacesAre(await spaces.spaces(ADMIN));
+    spaces.onRename((space) => registry.spacesAre([space]));
     const carried = await CarriedApprovals.open({ db, registry, spaces, access, clock });
     const { identity } = access.authority.serverIdentity([HUB_TLS_NAME, "localhost", "127.0.0.1"]);
     const digests = new ViewDigests();
@@ -142,12 +144,13 @@ export class AgentHub implements AsyncDisposable {
       registry,
       carried,
       mayDeclare: (_host, link) => link.space !== "forbidden",
-      resolveSpace: (who, link) => spaces.space(who, link.space).then((space: Space) => ({ seeds: space.seeds, ignore: space.settings.ignore })),
+      resolveSpace: (who, link) => spaces.space(who, link.space).then((space: Space) => ({ id: space.id, seeds: space.seeds, ignore: space.settings.ignore })),
       openSpace: (who, link, readOnly) =>
         new SpaceEndpoint({
           spaces, who, readOnly, host, space: link.space, prefix: link.prefix, hubId: meta.hubId,
           label: `${link.space}/${link.prefix}`, stageFolder: join(folder, "stage"), hash: (text) => hashOf(text, 32), digests,
         }),
+      stageFolder: join(folder, "stage"),
       onAccessChange: (changed, signal) => access.onChange(changed, signal),
       host,
       program: PROGRAM,
@@ -204,6 +207,7 @@ export class AgentHub implements AsyncDisposable {
         ignore: [],
         hooks: { before: undefined, after: undefined, timeoutMs: 10_000, onAfterFailure: "report" },
         mayInstall: false,
+        onReload: () => undefined,
         program: PROGRAM,
         platform: "test",
         openRoot: (path) =>

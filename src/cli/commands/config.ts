@@ -1,4 +1,5 @@
 /** `syncline config`: check, show or explain the configuration of a hub. */
+import { readAgentFile } from "#config/agent-config.ts";
 import { oidcSettingsOf } from "#config/oidc-settings.ts";
 import { readBootstrap } from "#config/bootstrap.ts";
 import { type ResolvedHubConfig, shownValue } from "#config/hub-config.ts";
@@ -17,6 +18,7 @@ export const configCommand: Command = async (context) => {
   const [what, key] = context.parsed.operands;
   if (what === "status" && key === undefined) return status(context);
   if (what === "reload" && key === undefined) return reload(context);
+  if (what === "check" && key === "agent") return checkAgent(context);
   const resolved = hubConfiguration(context);
   if (what === "check" && key === undefined) check(context, resolved);
   else if (what === "show" && key === undefined) show(context, resolved);
@@ -67,6 +69,15 @@ function check({ output }: Context, { config }: ResolvedHubConfig): void {
   oidcSettingsOf(config, (file) => readSmallFile("oidc-client-secret-file", file));
   output.event({ type: "config", valid: true });
   output.line("nothing to complain about");
+}
+
+function checkAgent({ output, parsed }: Context): number {
+  const { config } = parsed.given;
+  if (config === undefined) throw usage("which file?", "--config FILE");
+  readAgentFile(readSmallFile("config", config), config);
+  output.event({ type: "config", valid: true });
+  output.line("nothing to complain about");
+  return EXIT.same;
 }
 
 function show({ output }: Context, { chains }: ResolvedHubConfig): void {

@@ -23,7 +23,7 @@ import type { MuxChannel } from "#sync/wire/mux-channel.ts";
 const RESCAN_VERSION = 2;
 
 /** What of a space its links begin with. */
-export type SpaceFacts = { readonly seeds: Uint8Array; readonly ignore: readonly string[] };
+export type SpaceFacts = { readonly id: number; readonly seeds: Uint8Array; readonly ignore: readonly string[] };
 
 /** Says something to people; static message, facts in fields. */
 export type AgentLog = (message: string, fields: Readonly<Record<string, string | number>>) => void;
@@ -224,7 +224,9 @@ export class ControlSession {
     const links: AssignedLink[] = [];
     for (const link of registry.linksOf(this.host)) {
       const { id, root, space, prefix, settings, enabled, generation } = link;
-      const facts = await resolveSpace(principal, link).then(usableFacts, troubleOf);
+      const found = await resolveSpace(principal, link).catch((error: unknown) => error);
+      const facts = isFacts(found) ? usableFacts(found) : troubleOf(found);
+      if (isFacts(found)) await registry.bindSpace(id, found.id);
       links.push({ id, root, space, prefix, settings, enabled, generation, ...facts });
     }
     const message: FromHub = { type: "assign", version: CONTROL_VERSION, links };
@@ -315,6 +317,8 @@ function inTheWay(host: string, trouble: string): SynclineError {
   const hint = `syncline agents ${host} --verbose`;
   return new SynclineError({ code: "STATE", op: "rescan", message: `${host} says: ${trouble}`, hint });
 }
+
+const isFacts = (found: unknown): found is SpaceFacts => !(found instanceof Error);
 
 type Usable = Pick<AssignedLink, "seeds" | "spaceIgnore" | "trouble">;
 

@@ -138,7 +138,8 @@ export function settingsFault(settings: LinkSettings): string | undefined {
   return "apply=release shows what the space has and takes nothing back: give mode=one-way-replica,from=space";
 }
 
-const TARGET = { root, space, prefix };
+/** Where a link leads. */
+export const TARGET = { root, space, prefix };
 const fitting = LINK_SETTINGS.superRefine((settings, context) => {
   const message = settingsFault(settings);
   if (message !== undefined) context.addIssue({ code: "custom", message });

@@ -41,6 +41,7 @@ import type { HubHello } from "#hub/agents/hello.ts";
 import { type DeclaredLink, neverWritesSpace } from "#hub/agents/link.ts";
 import { type DigestEndpoint, LinkDigests } from "#hub/agents/link-digests.ts";
 import { LinkEndpoint } from "#hub/agents/link-endpoint.ts";
+import { removeUnusedStages } from "#hub/agents/stage-upkeep.ts";
 import { Supplies } from "#hub/agents/supplies.ts";
 import { PresenceTable } from "#hub/agents/presence.ts";
 import type { AgentRegistry, Link } from "#hub/agents/registry.ts";
@@ -53,6 +54,8 @@ const FAILURE_DELAY_MS = 1000;
 export const REAUTHENTICATE_MS = 30_000;
 /** What was heard is written to the registry. */
 const SAVE_MS = 10_000;
+/** What links that are gone have staged is looked for. */
+const STAGES_MS = 3_600_000;
 /** A connection that only asks who we are, or enrols, has so long for it. */
 const SHORT_CONNECTION_MS = 30_000;
 
@@ -71,6 +74,8 @@ export type ListenerOptions = {
   readonly resolveSpace: (who: Principal, link: Link) => Promise<SpaceFacts>;
   /** The space of a link; opened by the agent's session. */
   readonly openSpace: (who: Principal, link: Link, readOnly: boolean) => DigestEndpoint;
+  /** Absolute path of the folder where sessions of links stage large files. */
+  readonly stageFolder: string;
   /** Calls back when who exists may have changed: connections that stand are then looked at anew. */
   readonly onAccessChange: (listener: () => void, signal: AbortSignal) => void;
   readonly host: Host;
@@ -125,6 +130,7 @@ export class AgentListener {
     this.port = this.#listener.port;
     this.#track(this.#every(SAVE_MS, () => this.#save()));
     this.#track(this.#every(REAUTHENTICATE_MS, () => this.#reauthenticate()));
+    this.#track(this.#every(STAGES_MS, async () => this.#removeStages()));
     options.onAccessChange(() => this.#lookAnew(), this.#stop.signal);
   }
 
@@ -224,6 +230,12 @@ export class AgentListener {
       states.map((state) => ({ link: state.id, host, heardMs: heardWallMs, state })),
     );
     await this.#options.registry.saveHeard(heard, taken.map(({ host, heardWallMs }) => ({ name: host, lastSeenMs: heardWallMs })));
+  }
+
+  #removeStages(): void {
+    const { host, stageFolder, registry, log } = this.#options;
+    const removed = removeUnusedStages(host, stageFolder, (session) => registry.hasSession(session));
+    if (removed > 0) log("stages of links that are gone removed", { removed });
   }
 
   /** However many changes come meanwhile, one look follows the one that is being taken. */

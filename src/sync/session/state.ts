@@ -138,8 +138,18 @@ export class SessionState {
     this.store.transaction({ durable: true }, () => this.#meta.set("seeds", bytes));
   }
 
-  /** The side that lost its memory, until everything has been compared: what it holds may be old. */
-  restored: Side | undefined;
+  /** The side that lost its memory, until everything has been compared: what it holds may be old. Outlives the process. */
+  get restored(): Side | undefined {
+    return SIDES.find((side) => this.#meta.get(`restored-${side}`) !== undefined);
+  }
+
+  set restored(restored: Side | undefined) {
+    if (restored === this.restored) return;
+    this.store.transaction({ durable: true }, () => {
+      for (const side of SIDES) this.#meta.delete(`restored-${side}`);
+      if (restored !== undefined) this.#meta.set(`restored-${restored}`, Buffer.from("1"));
+    });
+  }
 
   get comparesAll(): boolean {
     return this.#comparesAll;
