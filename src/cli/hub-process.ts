@@ -13,6 +13,7 @@ import { Api } from "#gateway/api/api.ts";
 import { IDEMPOTENCY_MIGRATIONS, IdempotencyKeys } from "#gateway/api/idempotency.ts";
 import { Metrics } from "#gateway/api/metrics.ts";
 import type { ApiLog, ApiServices, Dependency } from "#gateway/api/route.ts";
+import { journalJson } from "#gateway/api/shapes.ts";
 import { apiRoutes } from "#gateway/api/routes.ts";
 import { HUB_TLS_NAME } from "#hub/agents/hello.ts";
 import { NEW_LINK, checked } from "#hub/agents/link.ts";
@@ -21,8 +22,11 @@ import { HubSpaces } from "#hub/hub-spaces.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
 import { Upkeep } from "#hub/upkeep.ts";
+import { WEBHOOK_MIGRATIONS, WebhookTable } from "#hub/webhooks/webhook-table.ts";
+import { Webhooks } from "#hub/webhooks/webhooks.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Host } from "#platform/host.ts";
+import { guardedPost } from "#platform/net/guarded-post.ts";
 import { type HttpServer, serveHttp } from "#platform/net/http-server.ts";
 import type { Identity } from "#platform/net/tls-socket.ts";
 import { readPrivateFile, writePrivateFile } from "#platform/net/private-file.ts";
@@ -142,14 +146,16 @@ export class HubProcess {
       await setup.refresh();
       let url = "";
       const own = {
+        config: () => reload.config,
         closing: closing.signal,
         configuration: reload,
         publicUrl: () => reload.config.publicUrl ?? url,
         requestsMax: () => Number(reload.config.requestsMax ?? REQUESTS_MAX_FALLBACK),
       };
       const services = apiServices(options, stores, running, setup, own);
+      startWebhooks(services.webhooks, options, opened, closing.signal);
       const api = new Api(apiRoutes(VERSION), services);
-      hubMetrics(services.metrics, { ...stores, configuration: reload });
+      hubMetrics(services.metrics, { ...stores, configuration: reload, webhooks: services.webhooks });
       startUpkeep(options, stores, opened, closing.signal);
       const { server, secure, host } = listen(options, stores.access, api, opened);
       const useIdentity = (identity: Identity): void => {
@@ -191,6 +197,7 @@ async function openStores({ host, dataDir, config, bootstrap, log }: HubOptions,
   const database = url === "sqlite" ? openSqlite(join(dataDir, "hub.db")) : await openPostgres(url);
   opened.add(() => database.close());
   await migrate(database, "gateway", IDEMPOTENCY_MIGRATIONS);
+  await migrate(database, "webhooks", WEBHOOK_MIGRATIONS);
   const meta = await SqlMetaStore.open(database, random);
   const directory = join(dataDir, "chunks");
   mkdirSync(directory, { recursive: true, mode: 0o700 });
@@ -250,8 +257,23 @@ function apiServices(
   { database, meta, chunks, packs, access, spaces }: Stores,
   { agents, listener }: RunningAgents,
   setup: HubSetup,
-  own: Pick<ApiServices, "closing" | "configuration" | "publicUrl" | "requestsMax">,
+  { config, ...own }: Pick<ApiServices, "closing" | "configuration" | "publicUrl" | "requestsMax"> & {
+    readonly config: () => HubConfig;
+  },
 ): ApiServices {
+  const webhooks = new Webhooks({
+    table: new WebhookTable(database, access.seal),
+    spaces,
+    access,
+    audit: access.audit,
+    clock: host.clock,
+    random: host.random,
+    post: guardedPost,
+    mayBePrivate: () => config().webhookTargets === "any",
+    describe: journalJson,
+    isErased: async (id) => (await meta.space(id)) === undefined,
+    onTrouble: (message, fields) => log.error(message, fields),
+  });
   const dependencies = async (): Promise<Dependency[]> => [
     { name: "database", fault: await faultOf(() => database.get("SELECT 1 AS one")) },
     { name: "chunks", fault: await faultOf(() => chunks.stats()) },
@@ -260,6 +282,7 @@ function apiServices(
     spaces,
     access,
     agents,
+    webhooks,
     care: new RunningHubCare({ host, database, chunks, packs, access, hubId: meta.hubId, dataDir }),
     hello: () => listener.hello(),
     clock: host.clock,
@@ -276,6 +299,13 @@ function apiServices(
     },
     ...own,
   };
+}
+
+function startWebhooks(webhooks: Webhooks, { log }: HubOptions, opened: Opened, closing: AbortSignal): void {
+  const running = webhooks.run(closing).catch((error: unknown) => {
+    log.error("webhooks stopped", { error: error instanceof Error ? error.message : String(error) });
+  });
+  opened.add(() => running);
 }
 
 async function faultOf(ask: () => unknown): Promise<string | undefined> {

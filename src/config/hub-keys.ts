@@ -116,6 +116,15 @@ export const HUB_KEYS = {
     value: "N",
     isReloadable: true,
   },
+  webhookTargets: {
+    type: "text",
+    pattern: /^(public|any)$/,
+    grammar: "public or any",
+    fallback: "public",
+    help: "where webhooks may lead: public addresses over HTTPS, or any (this host and private networks too, and HTTP)",
+    value: "public|any",
+    isReloadable: true,
+  },
   publicUrl: {
     type: "text",
     pattern: /^https?:\/\/[^\s/?#]+$/,

@@ -8,6 +8,7 @@ import type { Actor } from "#access/audit.ts";
 import type { HubAccess } from "#access/hub-access.ts";
 import type { HubHello } from "#hub/agents/hello.ts";
 import type { HubAgents } from "#hub/agents/hub-agents.ts";
+import type { Webhooks } from "#hub/webhooks/webhooks.ts";
 import type { HubCare } from "#hub/hub-care.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { RelPath } from "#model/path.ts";
@@ -44,6 +45,7 @@ export type ApiServices = {
   readonly log: ApiLog;
   readonly version: string;
   readonly configuration: Configuration;
+  readonly webhooks: Webhooks;
   /** Requests at work at once. */
   readonly requestsMax: () => number;
   /** Where people reach the hub: "https://hub.example.com". */

@@ -18,6 +18,7 @@ import { OIDC_ROUTES } from "#gateway/api/routes-oidc.ts";
 import { ROLE_ROUTES } from "#gateway/api/routes-roles.ts";
 import { SESSION_ROUTES } from "#gateway/api/routes-sessions.ts";
 import { SPACE_ROUTES } from "#gateway/api/routes-spaces.ts";
+import { WEBHOOK_ROUTES } from "#gateway/api/routes-webhooks.ts";
 
 /** @param version of the program, for the document that describes the table */
 export function apiRoutes(version: string): readonly AnyRoute[] {
@@ -34,6 +35,7 @@ export function apiRoutes(version: string): readonly AnyRoute[] {
     ...KEY_ROUTES,
     ...AUDIT_ROUTES,
     ...CONFIG_ROUTES,
+    ...WEBHOOK_ROUTES,
     ...HOST_ROUTES,
     ...LINK_ROUTES,
     ...CARE_ROUTES,
