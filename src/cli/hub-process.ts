@@ -41,6 +41,7 @@ import { type RunningAgents, startAgents } from "#cli/hub-agents.ts";
 import { bootstrapTarget, newLinkOf } from "#cli/hub-bootstrap.ts";
 import { RunningHubCare } from "#cli/hub-care.ts";
 import { HubSetup } from "#cli/hub-setup.ts";
+import { fleetMetrics } from "#cli/fleet-metrics.ts";
 import { hubMetrics } from "#cli/hub-metrics.ts";
 import { HubReload, type HubReloadParts, sameAgain } from "#cli/hub-reload.ts";
 import { parseListen } from "#cli/commands/serve.ts";
@@ -158,7 +159,14 @@ export class HubProcess {
       hubMetrics(services.metrics, { ...stores, configuration: reload, webhooks: services.webhooks });
       startUpkeep(options, stores, opened, closing.signal);
       const { server, secure, host } = listen(options, stores.access, api, opened);
+      let served = stores.access.authority.serverIdentity(certificateNames(options.config, options.host)).identity.certificate;
+      fleetMetrics(services.metrics, {
+        agents: running.agents,
+        dataDir: options.dataDir,
+        certificates: () => ({ server: served, authority: stores.access.authority.certificate }),
+      });
       const useIdentity = (identity: Identity): void => {
+        served = identity.certificate;
         running.listener.useIdentity(identity);
         if (secure) server.useIdentity(identity);
       };
