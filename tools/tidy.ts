@@ -82,7 +82,8 @@ const LADDER: Record<string, readonly string[]> = {
     "access",
     "agents-contract",
   ],
-  gateway: ["model", "platform", "wire", "chunk", "endpoint", "store", "access", "hub", "config"],
+  observe: ["model", "platform"],
+  gateway: ["model", "platform", "wire", "chunk", "endpoint", "store", "access", "hub", "config", "observe"],
   cli: [
     "model",
     "platform",
@@ -99,6 +100,7 @@ const LADDER: Record<string, readonly string[]> = {
     "hub",
     "agent",
     "gateway",
+    "observe",
   ],
   main: ["cli"],
 };
@@ -232,6 +234,7 @@ const ALIASES: readonly (readonly [string, string])[] = [
   ["#hub/", "src/hub/"],
   ["#config/", "src/config/"],
   ["#agent/", "src/agent/"],
+  ["#observe/", "src/observe/"],
   ["#gateway/", "src/gateway/"],
   ["#cli/", "src/cli/"],
 ];

@@ -18,13 +18,16 @@ import { apiRoutes } from "#gateway/api/routes.ts";
 import { HUB_TLS_NAME } from "#hub/agents/hello.ts";
 import { NEW_LINK, checked } from "#hub/agents/link.ts";
 import { AgentRegistry } from "#hub/agents/registry.ts";
-import { HubSpaces } from "#hub/hub-spaces.ts";
+import { type CommitDone, HubSpaces } from "#hub/hub-spaces.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
 import { Upkeep } from "#hub/upkeep.ts";
 import { WEBHOOK_MIGRATIONS, WebhookTable } from "#hub/webhooks/webhook-table.ts";
 import { Webhooks } from "#hub/webhooks/webhooks.ts";
 import { SynclineError } from "#model/error.ts";
+import type { OtlpSettings } from "#observe/exporter.ts";
+import { traceIdNow } from "#observe/trace-context.ts";
+import { Profiler } from "#observe/profiler.ts";
 import type { Host } from "#platform/host.ts";
 import { guardedPost } from "#platform/net/guarded-post.ts";
 import { type HttpServer, serveHttp } from "#platform/net/http-server.ts";
@@ -40,6 +43,7 @@ import { openPacks } from "#store/packs/packs.ts";
 import { type RunningAgents, startAgents } from "#cli/hub-agents.ts";
 import { bootstrapTarget, newLinkOf } from "#cli/hub-bootstrap.ts";
 import { RunningHubCare } from "#cli/hub-care.ts";
+import { HubTracing } from "#cli/hub-tracing.ts";
 import { HubSetup } from "#cli/hub-setup.ts";
 import { fleetMetrics } from "#cli/fleet-metrics.ts";
 import { hubMetrics } from "#cli/hub-metrics.ts";
@@ -137,16 +141,28 @@ export class HubProcess {
   static async start(given: HubOptions): Promise<HubProcess> {
     const opened = new Opened();
     const closing = new AbortController();
-    const reload = reloadOf(given);
-    const options = { ...given, log: leveled(given.log, reload) };
+    // What is said of a new configuration is said at its level.
+    const log = leveled(given.log, () => reload.config);
+    const options = { ...given, log };
+    const reload: HubReload = reloadOf(options);
     try {
-      const stores = await openStores(options, opened);
+      let tracing: HubTracing | undefined;
+      const stores = await openStores(options, (commit) => tracing?.committed(commit), opened);
       const setup = await HubSetup.open(stores.access, options.dataDir, options.host.random);
       const running = await listenForAgents(options, stores, reload, opened);
       await startConfiguration(options, stores, running, reload);
       await setup.refresh();
       let url = "";
+      const metrics = new Metrics();
+      const { hubId } = stores.meta;
+      const { host: outside } = options;
+      const settings = (): OtlpSettings | undefined => reload.collector;
+      tracing = new HubTracing({ host: outside, config: () => reload.config, settings, hubId, log }, metrics);
+      const traced = tracing.run(running.agents, closing.signal);
+      opened.add(() => traced);
       const own = {
+        metrics,
+        tracer: tracing.tracer,
         config: () => reload.config,
         closing: closing.signal,
         configuration: reload,
@@ -198,7 +214,11 @@ export class HubProcess {
   }
 }
 
-async function openStores({ host, dataDir, config, bootstrap, log }: HubOptions, opened: Opened): Promise<Stores> {
+async function openStores(
+  { host, dataDir, config, bootstrap, log }: HubOptions,
+  committed: (commit: CommitDone) => void,
+  opened: Opened,
+): Promise<Stores> {
   const { clock, random } = host;
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const url = config.database ?? "sqlite";
@@ -221,7 +241,8 @@ async function openStores({ host, dataDir, config, bootstrap, log }: HubOptions,
     roles: new RoleBook(bootstrap?.roles ?? []),
     rulesOfHost: (name) => registry.rulesOfHost(name),
   });
-  const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random });
+  const onCommit = (commit: CommitDone): void => committed(commit);
+  const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, onCommit });
   opened.add(() => spaces.close());
   return { database, meta, chunks, packs, access, spaces, registry };
 }
@@ -231,11 +252,15 @@ function reloadOf({ config, bootstrap, source, host, log }: HubOptions): HubRelo
   return new HubReload({ ...(source ?? { first: same, read: () => same, file: undefined }), clock: host.clock, log });
 }
 
-/** Lines of the level that is configured now. */
-function leveled(log: ApiLog, reload: HubReload): ApiLog {
+/** Lines of the level that is configured now, with the trace that has brought them about. */
+function leveled(log: ApiLog, config: () => HubConfig): ApiLog {
+  const traced = (fields: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> => {
+    const traceId = traceIdNow();
+    return traceId === undefined ? fields : { traceId, ...fields };
+  };
   return {
-    info: (message, fields) => (reload.config.logLevel === "error" ? undefined : log.info(message, fields)),
-    error: (message, fields) => log.error(message, fields),
+    info: (message, fields) => (config().logLevel === "error" ? undefined : log.info(message, traced(fields))),
+    error: (message, fields) => log.error(message, traced(fields)),
   };
 }
 
@@ -265,7 +290,7 @@ function apiServices(
   { database, meta, chunks, packs, access, spaces }: Stores,
   { agents, listener }: RunningAgents,
   setup: HubSetup,
-  { config, ...own }: Pick<ApiServices, "closing" | "configuration" | "publicUrl" | "requestsMax"> & {
+  { config, ...own }: Pick<ApiServices, "closing" | "configuration" | "metrics" | "publicUrl" | "requestsMax" | "tracer"> & {
     readonly config: () => HubConfig;
   },
 ): ApiServices {
@@ -291,11 +316,11 @@ function apiServices(
     access,
     agents,
     webhooks,
+    profiler: new Profiler(host.clock),
     care: new RunningHubCare({ host, database, chunks, packs, access, hubId: meta.hubId, dataDir }),
     hello: () => listener.hello(),
     clock: host.clock,
     random: host.random,
-    metrics: new Metrics(),
     idempotency: new IdempotencyKeys(database, host.clock),
     log,
     version: VERSION,

@@ -55,6 +55,18 @@ export type HubSpacesOptions = {
   readonly audit: SpaceAudit;
   readonly clock: Clock;
   readonly random: Random;
+  /** Called after each commit that has changed something; must not throw. */
+  readonly onCommit?: ((commit: CommitDone) => void) | undefined;
+};
+
+/** A commit, and when it was at work by the wall clock. */
+export type CommitDone = {
+  readonly space: string;
+  readonly origin: Origin;
+  readonly before: number;
+  readonly after: number;
+  readonly beganMs: number;
+  readonly endedMs: number;
 };
 
 /** Seeds of a space's sums, as the engine takes them. */
@@ -276,7 +288,11 @@ export class HubSpaces implements SpaceService {
       if (held !== undefined) manifests.set(id!, held);
     }
     const outcome = await this.#queue.add(commit, manifests, async () => request.intake?.flush());
-    if (outcome.after > outcome.before) this.#watchers.tell({ space: name, ...sequences(outcome) });
+    if (outcome.after > outcome.before) {
+      this.#watchers.tell({ space: name, ...sequences(outcome) });
+      const endedMs = this.#options.clock.nowMs();
+      this.#options.onCommit?.({ space: name, origin: commit.origin, ...sequences(outcome), beganMs: commit.timeMs, endedMs });
+    }
     return outcome;
   }
 

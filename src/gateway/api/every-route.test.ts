@@ -69,6 +69,7 @@ function request(route: AnyRoute, path: string): { url: string; asked: Asked } {
     .replace("{user}", "bystander")
     .replace("{accessKey}", "NOSUCHKEY")
     .replace("{fingerprint}", "SHA256%3Anone")
+    .replace("/profiles/cpu", "/profiles/cpu?seconds=1")
     .replace("{id}", "0011223344556677");
   const body = BODIES[route.id]?.(path);
   // Event streams and exports do not end by themselves: the head is enough.

@@ -15,6 +15,8 @@ import type { RelPath } from "#model/path.ts";
 import type { IdempotencyKeys } from "#gateway/api/idempotency.ts";
 import type { Clock, Random } from "#platform/host.ts";
 import type { Configuration } from "#gateway/api/routes-config.ts";
+import type { Profiler } from "#observe/profiler.ts";
+import type { Tracer } from "#observe/trace.ts";
 import type { Metrics } from "#gateway/api/metrics.ts";
 import type { Traffic } from "#gateway/api/traffic.ts";
 import type { Trace } from "#gateway/api/trace.ts";
@@ -46,6 +48,8 @@ export type ApiServices = {
   readonly version: string;
   readonly configuration: Configuration;
   readonly webhooks: Webhooks;
+  readonly profiler: Profiler;
+  readonly tracer: Tracer;
   /** Requests at work at once. */
   readonly requestsMax: () => number;
   /** Where people reach the hub: "https://hub.example.com". */

@@ -15,6 +15,7 @@ import { HUB_ROUTES } from "#gateway/api/routes-hub.ts";
 import { KEY_ROUTES } from "#gateway/api/routes-keys.ts";
 import { LINK_ROUTES } from "#gateway/api/routes-links.ts";
 import { OIDC_ROUTES } from "#gateway/api/routes-oidc.ts";
+import { PROFILE_ROUTES } from "#gateway/api/routes-profiles.ts";
 import { ROLE_ROUTES } from "#gateway/api/routes-roles.ts";
 import { SESSION_ROUTES } from "#gateway/api/routes-sessions.ts";
 import { SPACE_ROUTES } from "#gateway/api/routes-spaces.ts";
@@ -36,6 +37,7 @@ export function apiRoutes(version: string): readonly AnyRoute[] {
     ...AUDIT_ROUTES,
     ...CONFIG_ROUTES,
     ...WEBHOOK_ROUTES,
+    ...PROFILE_ROUTES,
     ...HOST_ROUTES,
     ...LINK_ROUTES,
     ...CARE_ROUTES,
