@@ -22,7 +22,7 @@ describe("a collector", () => {
     const named = (name: string): TakenSpan[] => collector.spans.filter((one) => one.name === name);
     await fleet.until("it has arrived on both", () => named("apply").length >= 2 && named("content.put").length === 1);
     const [request] = named("content.put");
-    const [commit] = named("commit").filter(({ traceId }) => traceId === request!.traceId);
+    const commit = named("commit").find(({ traceId }) => traceId === request!.traceId);
     expect(attributeOf(request!, "http.response.status_code")).toBe("201");
     expect(commit!.parentSpanId).toBe(request!.spanId);
     const arrivals = named("apply").filter(({ parentSpanId }) => parentSpanId === commit!.spanId);

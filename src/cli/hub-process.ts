@@ -146,8 +146,9 @@ export class HubProcess {
     const options = { ...given, log };
     const reload: HubReload = reloadOf(options);
     try {
-      let tracing: HubTracing | undefined;
-      const stores = await openStores(options, (commit) => tracing?.committed(commit), opened);
+      // It needs what the stores know.
+      const late: { tracing?: HubTracing } = {};
+      const stores = await openStores(options, (commit) => late.tracing?.committed(commit), opened);
       const setup = await HubSetup.open(stores.access, options.dataDir, options.host.random);
       const running = await listenForAgents(options, stores, reload, opened);
       await startConfiguration(options, stores, running, reload);
@@ -157,7 +158,8 @@ export class HubProcess {
       const { hubId } = stores.meta;
       const { host: outside } = options;
       const settings = (): OtlpSettings | undefined => reload.collector;
-      tracing = new HubTracing({ host: outside, config: () => reload.config, settings, hubId, log }, metrics);
+      const tracing = new HubTracing({ host: outside, config: () => reload.config, settings, hubId, log }, metrics);
+      late.tracing = tracing;
       const traced = tracing.run(running.agents, closing.signal);
       opened.add(() => traced);
       const own = {

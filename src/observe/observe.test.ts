@@ -1,7 +1,7 @@
 /** Export to a collector that is there, away, full or unwilling; sampling; profiles. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { Metrics } from "#gateway/api/metrics.ts";
-import { SynclineError } from "#model/error.ts";
+import type { SynclineError } from "#model/error.ts";
 import { Collector } from "#observe/collector-fixture.ts";
 import { Exporter, SPANS_PER_REQUEST_MAX, SPANS_WAITING_MAX } from "#observe/exporter.ts";
 import { metricsBody } from "#observe/otlp.ts";

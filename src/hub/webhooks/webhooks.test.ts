@@ -6,7 +6,7 @@ import { TestHub } from "#hub/hub-fixture.ts";
 import { CHANGES_PER_DELIVERY_MAX, FAILING_MS_MAX, type Webhook, pauseMs, secretBytes } from "#hub/webhooks/webhook.ts";
 import { WEBHOOK_MIGRATIONS, WebhookTable } from "#hub/webhooks/webhook-table.ts";
 import { type NewWebhook, Webhooks } from "#hub/webhooks/webhooks.ts";
-import { SynclineError } from "#model/error.ts";
+import type { SynclineError } from "#model/error.ts";
 import { guardedPost } from "#platform/net/guarded-post.ts";
 import { migrate } from "#platform/sql/migrate.ts";
 import { SimRandom } from "#testing/sim-random.ts";
