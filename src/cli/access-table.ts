@@ -178,14 +178,19 @@ export const ACCESS_COMMANDS = {
   },
   audit: {
     summary: "show, export and verify the log of who did what",
-    operands: "list | export [FILE] | verify",
+    operands: "list | export [FILE] | verify | accept",
     min: 1,
     max: 2,
-    words: ["list", "export", "verify"],
-    options: ["actor", "action", "resource", "outcome", "trace", "since", "until", "limit", "after", "noted", ...CLIENT],
+    words: ["list", "export", "verify", "accept"],
+    options: [
+      ...["actor", "action", "resource", "outcome", "trace", "since", "until", "limit", "after", "noted", "message", "yes"],
+      ...CLIENT,
+    ],
     details: [
       "list shows the newest first. export writes every record with its hash, one JSON value a line. verify walks the " +
         "chain of hashes; keep the head that it prints somewhere else, and give it to a later verify with --noted.",
+      "A hub whose log is damaged changes nothing any more, because it could not record it. accept goes on behind the " +
+        "damage once a person has looked at it, with their words (--message) in the log; verify names it for ever.",
       "Exit of verify: 0 sound, 1 not what was written.",
     ],
     examples: ["syncline audit list --actor user:ann --since 7d", "syncline audit verify --noted 1042:9f3c..."],

@@ -24,6 +24,7 @@ const BODIES: Record<string, (path: string) => unknown> = {
   "token.create": () => ({ user: "bystander", name: "stolen" }),
   "role.put": () => ({ rules: [{ effect: "allow", resource: "*", actions: ["*"] }] }),
   "oidc.poll": () => ({ handle: "made up" }),
+  "audit.accept": () => ({ reason: "looked at" }),
   "webhook.create": () => ({ url: "https://hook.example.com/" }),
   "webhook.update": () => ({ enabled: false }),
   "session.open": () => ({ user: "bystander", password: "wrong" }),
