@@ -88,9 +88,9 @@ export class Fleet implements AsyncDisposable {
     return `http://127.0.0.1:${this.#ports.api}`;
   }
 
-  async startHub(): Promise<void> {
+  async startHub(...more: string[]): Promise<void> {
     const listen = ["--listen", `127.0.0.1:${this.#ports.api}`, "--sync-listen", this.syncAddress];
-    const child = this.world.start([PROGRAM, "hub", "--data", this.dataDir, ...listen, "--bootstrap", "hub.yaml", "--json"]);
+    const child = this.world.start([PROGRAM, "hub", "--data", this.dataDir, ...listen, "--bootstrap", "hub.yaml", "--json", ...more]);
     this.#running.set("hub", child);
     await child.line((text) => text.includes('"type":"listening"'), START_MS_MAX);
   }

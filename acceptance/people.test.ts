@@ -75,4 +75,51 @@ describe("people", () => {
     expect(await done(admin("audit", "verify", "--noted", `${last.seq}:${last.hash}`))).toContain("sound");
     expect(records.join("\n")).not.toMatch(/a (first|second) password/);
   }, TEST_MS_MAX);
+
+  test("[WEBHOOK-10] webhooks are made, tested, changed and removed by commands, and tell a real receiver of real changes", async () => {
+    await using fleet = await Fleet.start();
+    const { world } = fleet;
+    const told: { id: string; signature: string; seconds: string; body: string }[] = [];
+    const listen = (port: number): Bun.Server<undefined> =>
+      Bun.serve({
+        hostname: "127.0.0.1",
+        port,
+        async fetch(request) {
+          const [id, signature, seconds] = ["id", "signature", "timestamp"].map((name) => request.headers.get(`webhook-${name}`)!);
+          told.push({ id: id!, signature: signature!, seconds: seconds!, body: await request.text() });
+          return new Response();
+        },
+      });
+    const receiver = listen(0);
+    const url = `http://127.0.0.1:${receiver.port}/hook`;
+    const run = (...args: string[]): Promise<Done> => world.run([...args, "--token-file", "token"], { SYNCLINE_HUB: fleet.url });
+    expect((await run("webhook", "create", "site", url)).err).toContain("only https");
+    world.write("hub-more.yaml", "webhookTargets: any\n");
+    await fleet.kill("hub");
+    await fleet.startHub("--config", "hub-more.yaml");
+    const made = await run("webhook", "create", "site", url, "--below", "docs", "--json");
+    const { id, secret } = JSON.parse(made.out.split("\n")[0]!) as { id: string; secret: string };
+    expect((await run("webhook", "test", "site", id)).out).toContain("delivered");
+    world.write("page", "hello");
+    for (const path of ["docs/one", "other", "docs/two"]) await run("put", "page", `site:${path}`);
+    await fleet.until("the changes are told", () => told.some(({ body }) => body.includes("docs/two")));
+    const all = told.flatMap(({ body }) => (JSON.parse(body) as { changes?: { path: string }[] }).changes ?? []);
+    expect([...new Set(all.map(({ path }) => path))]).toEqual(["docs", "docs/one", "docs/two"]);
+    for (const one of told) {
+      const key = Buffer.from(secret.slice("whsec_".length), "base64");
+      const mac = new Bun.CryptoHasher("sha256", key).update(`${one.id}.${one.seconds}.${one.body}`).digest("base64");
+      expect(one.signature).toBe(`v1,${mac}`);
+    }
+    // What is committed while the hub dies, and while nobody listens, is told when both are back.
+    await fleet.kill("hub");
+    await fleet.startHub("--config", "hub-more.yaml");
+    await receiver.stop(true);
+    await run("put", "page", "site:docs/three");
+    const again = listen(Number(new URL(url).port));
+    await fleet.until("the rest is told", () => told.some(({ body }) => body.includes("docs/three")));
+    expect((await run("webhook", "list", "site")).out).toContain(url);
+    expect((await run("webhook", "delete", "site", id, "--yes")).code).toBe(0);
+    expect((await run("webhook", "show", "site", id)).err).toContain("no webhook");
+    await again.stop(true);
+  }, TEST_MS_MAX);
 });

@@ -85,7 +85,8 @@ const LADDER: Record<string, readonly string[]> = {
     "access",
     "agents-contract",
   ],
-  gateway: ["model", "platform", "wire", "chunk", "endpoint", "store", "access", "jobs", "hub", "config"],
+  observe: ["model", "platform"],
+  gateway: ["model", "platform", "wire", "chunk", "endpoint", "store", "access", "jobs", "hub", "config", "observe"],
   cli: [
     "model",
     "platform",
@@ -103,6 +104,7 @@ const LADDER: Record<string, readonly string[]> = {
     "hub",
     "agent",
     "gateway",
+    "observe",
   ],
   main: ["cli"],
 };
@@ -238,6 +240,7 @@ const ALIASES: readonly (readonly [string, string])[] = [
   ["#hub/", "src/hub/"],
   ["#config/", "src/config/"],
   ["#agent/", "src/agent/"],
+  ["#observe/", "src/observe/"],
   ["#gateway/", "src/gateway/"],
   ["#jobs/", "src/jobs/"],
   ["#cli/", "src/cli/"],

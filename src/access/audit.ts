@@ -208,7 +208,7 @@ export class Audit {
         code: "HALT",
         op: "write audit log",
         message: `the audit log is not what was written: ${fault}`,
-        hint: "run `syncline hub check`, find out who changed the database, then accept the damage by hand",
+        hint: "run `syncline audit verify`, find out who changed the database, then `syncline audit accept`",
       });
     await this.#link(sql, { seq: head!.seq ?? 0, hash: head!.hash ?? GENESIS }, entries);
   }

@@ -55,6 +55,8 @@ export class HubAccess implements Access {
   readonly throttle: Throttle;
   readonly storedRoles: StoredRoles;
   readonly oidc: Oidc;
+  /** For other rooms that keep secrets which have to be read again. */
+  readonly seal: SealKey;
   readonly #store: AccessStore;
   readonly #passwords: Passwords;
   readonly #rulesOfHost: (host: string) => readonly Rule[];
@@ -92,6 +94,7 @@ export class HubAccess implements Access {
     this.hosts = new Hosts(this.#store, authority, this.joinTokens);
     this.throttle = new Throttle(clock);
     this.#rulesOfHost = options.rulesOfHost;
+    this.seal = seal;
     this.oidc = new Oidc(clock, random, seal);
     this.storedRoles = new StoredRoles(this.#store, options.roles);
     this.#memoryKey = random.bytes(32);

@@ -11,6 +11,7 @@ function keyOption(key: HubKey): { value: string; help: string; fallback: string
 export const SIGN_IN_CONFIG = [
   "log-level",
   "requests-max",
+  "webhook-targets",
   "public-url",
   "oidc-issuer",
   "oidc-client-id",
@@ -26,6 +27,7 @@ export const SIGN_IN_CONFIG = [
 export const ACCESS_OPTIONS = {
   "log-level": { type: "text", ...keyOption("logLevel") },
   "requests-max": { type: "text", ...keyOption("requestsMax") },
+  "webhook-targets": { type: "text", ...keyOption("webhookTargets") },
   "public-url": { type: "text", ...keyOption("publicUrl") },
   "oidc-issuer": { type: "text", ...keyOption("oidcIssuer") },
   "oidc-client-id": { type: "text", ...keyOption("oidcClientId") },
@@ -54,6 +56,16 @@ export const ACCESS_OPTIONS = {
   since: { type: "text", value: "WHEN", lineOnly: true, help: "from 1d ago, or a time, on" },
   until: { type: "text", value: "WHEN", lineOnly: true, help: "until 1d ago, or a time" },
   after: { type: "text", value: "N", lineOnly: true, fallback: "0", help: "begin behind this number" },
+  url: { type: "text", value: "URL", lineOnly: true, help: "the new address" },
+  below: { type: "text", value: "PATH", lineOnly: true, help: "only what is at or below this path" },
+  only: { type: "list", value: "KIND,...", lineOnly: true, help: "only create, replace, metadata, remove or move; all" },
+  "secret-file": {
+    type: "text",
+    value: "FILE",
+    complete: "file",
+    lineOnly: true,
+    help: "file holding the secret (whsec_...), instead of a new one",
+  },
   noted: { type: "text", value: "N:HASH", lineOnly: true, help: "a head that was noted earlier: it must be in the log" },
 } as const satisfies Record<string, OptionSpec>;
 
@@ -149,16 +161,36 @@ export const ACCESS_COMMANDS = {
     details: ["FILE holds one public key, as ssh-keygen makes it (- is standard input)."],
     examples: ["syncline ssh-key add ann ~/.ssh/id_ed25519.pub"],
   },
+  webhook: {
+    summary: "tell other systems of the changes of a space, signed, in order, at least once",
+    operands: "list SPACE | create SPACE URL | show|set|enable|disable|delete|test SPACE ID",
+    min: 2,
+    max: 3,
+    words: ["list", "show", "create", "set", "enable", "disable", "delete", "test"],
+    options: ["below", "only", "url", "secret-file", "yes", ...CLIENT],
+    details: [
+      "Deliveries are POSTs as Standard Webhooks describes: webhook-id, webhook-timestamp and webhook-signature. What is " +
+        "not taken with a status of 2xx is sent again, after pauses of up to an hour; after 5 days of it the webhook is " +
+        "switched off, and list says why. Private addresses are reached only with webhookTargets: any.",
+      "Exit of list: 0 all are told, 1 one is failing or switched off; of test: 0 delivered, 1 not.",
+    ],
+    examples: ["syncline webhook create site https://ci.example.com/hook --below docs --only create,replace"],
+  },
   audit: {
     summary: "show, export and verify the log of who did what",
-    operands: "list | export [FILE] | verify",
+    operands: "list | export [FILE] | verify | accept",
     min: 1,
     max: 2,
-    words: ["list", "export", "verify"],
-    options: ["actor", "action", "resource", "outcome", "trace", "since", "until", "limit", "after", "noted", ...CLIENT],
+    words: ["list", "export", "verify", "accept"],
+    options: [
+      ...["actor", "action", "resource", "outcome", "trace", "since", "until", "limit", "after", "noted", "message", "yes"],
+      ...CLIENT,
+    ],
     details: [
       "list shows the newest first. export writes every record with its hash, one JSON value a line. verify walks the " +
         "chain of hashes; keep the head that it prints somewhere else, and give it to a later verify with --noted.",
+      "A hub whose log is damaged changes nothing any more, because it could not record it. accept goes on behind the " +
+        "damage once a person has looked at it, with their words (--message) in the log; verify names it for ever.",
       "Exit of verify: 0 sound, 1 not what was written.",
     ],
     examples: ["syncline audit list --actor user:ann --since 7d", "syncline audit verify --noted 1042:9f3c..."],

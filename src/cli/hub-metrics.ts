@@ -4,13 +4,19 @@ import type { Metrics, Reading } from "#gateway/api/metrics.ts";
 import type { Configuration } from "#gateway/api/routes-config.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { Space } from "#hub/space.ts";
+import type { Webhooks } from "#hub/webhooks/webhooks.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
 import { VERSION } from "#cli/version.ts";
 
 const WHO = systemPrincipal("metrics");
 const MICROSECONDS = 1e6;
 
-type Counted = { readonly spaces: SpaceService; readonly chunks: ChunkStore; readonly configuration: Configuration };
+type Counted = {
+  readonly spaces: SpaceService;
+  readonly chunks: ChunkStore;
+  readonly configuration: Configuration;
+  readonly webhooks: Webhooks;
+};
 
 export function hubMetrics(metrics: Metrics, stores: Counted): void {
   const ofSpaces = (read: (space: Space) => number) => async (): Promise<Reading[]> => {
@@ -32,6 +38,14 @@ export function hubMetrics(metrics: Metrics, stores: Counted): void {
   config("valid", "0: what was read last is wrong, the one before is in force", ({ valid }) => Number(valid));
   config("restart_needed", "Keys whose new value waits for a restart", ({ restartNeeded }) => restartNeeded.length);
   config("loaded_seconds", "When the one in force was read", ({ loaded }) => Date.parse(loaded) / 1000);
+  const { webhooks } = stores;
+  metrics.ask("syncline_webhooks", "gauge", "Webhooks by how they are", async () =>
+    Object.entries(await webhooks.states()).map(([state, value]) => ({ labels: { state }, value })),
+  );
+  metrics.ask("syncline_webhook_deliveries_total", "counter", "Deliveries by outcome", () =>
+    (["delivered", "failed"] as const).map((outcome) => ({ labels: { outcome }, value: webhooks.counts[outcome] })),
+  );
+  metrics.ask("syncline_webhook_changes_total", "counter", "Changes that were delivered", one(() => webhooks.counts.changes));
   metrics.ask("process_cpu_seconds_total", "counter", "User and system time", () => {
     const { user, system } = process.cpuUsage();
     return [{ value: (user + system) / MICROSECONDS }];

@@ -13,16 +13,23 @@ import { Api } from "#gateway/api/api.ts";
 import { IDEMPOTENCY_MIGRATIONS, IdempotencyKeys } from "#gateway/api/idempotency.ts";
 import { Metrics } from "#gateway/api/metrics.ts";
 import type { ApiLog, ApiServices, Dependency } from "#gateway/api/route.ts";
+import { journalJson } from "#gateway/api/shapes.ts";
 import { apiRoutes } from "#gateway/api/routes.ts";
 import { HUB_TLS_NAME } from "#hub/agents/hello.ts";
 import { NEW_LINK, checked } from "#hub/agents/link.ts";
 import { AgentRegistry } from "#hub/agents/registry.ts";
-import { HubSpaces } from "#hub/hub-spaces.ts";
+import { type CommitDone, HubSpaces } from "#hub/hub-spaces.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { ScrubParts } from "#hub/upkeep.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
+import { WEBHOOK_MIGRATIONS, WebhookTable } from "#hub/webhooks/webhook-table.ts";
+import { Webhooks } from "#hub/webhooks/webhooks.ts";
 import { SynclineError } from "#model/error.ts";
+import type { OtlpSettings } from "#observe/exporter.ts";
+import { traceIdNow } from "#observe/trace-context.ts";
+import { Profiler } from "#observe/profiler.ts";
 import type { Host } from "#platform/host.ts";
+import { guardedPost } from "#platform/net/guarded-post.ts";
 import { type HttpServer, serveHttp } from "#platform/net/http-server.ts";
 import type { Identity } from "#platform/net/tls-socket.ts";
 import type { Database } from "#platform/sql/database.ts";
@@ -36,8 +43,10 @@ import { type RunningAgents, startAgents } from "#cli/hub-agents.ts";
 import { bootstrapTarget, newLinkOf } from "#cli/hub-bootstrap.ts";
 import { type RunningFollowers, followFile, followMetrics, openFollowers } from "#cli/hub-followers.ts";
 import { RunningHubCare } from "#cli/hub-care.ts";
+import { HubTracing } from "#cli/hub-tracing.ts";
 import { HubSetup } from "#cli/hub-setup.ts";
 import { openJobs } from "#cli/hub-jobs.ts";
+import { fleetMetrics } from "#cli/fleet-metrics.ts";
 import { hubMetrics } from "#cli/hub-metrics.ts";
 import { HubReload, type HubReloadParts, sameAgain } from "#cli/hub-reload.ts";
 import { parseListen } from "#cli/commands/serve.ts";
@@ -133,10 +142,14 @@ export class HubProcess {
   static async start(given: HubOptions): Promise<HubProcess> {
     const opened = new Opened();
     const closing = new AbortController();
-    const reload = reloadOf(given);
-    const options = { ...given, log: leveled(given.log, reload) };
+    // What is said of a new configuration is said at its level.
+    const log = leveled(given.log, () => reload.config);
+    const options = { ...given, log };
+    const reload: HubReload = reloadOf(options);
     try {
-      const stores = await openStores(options, opened);
+      // It needs what the stores know.
+      const late: { tracing?: HubTracing } = {};
+      const stores = await openStores(options, (commit) => late.tracing?.committed(commit), opened);
       const setup = await HubSetup.open(stores.access, options.dataDir, options.host.random);
       const running = await listenForAgents(options, stores, reload, opened);
       await startConfiguration(options, stores, running, reload);
@@ -146,21 +159,37 @@ export class HubProcess {
       const care = runningCare(options, stores, onDamaged);
       const jobs = await openJobs({ ...options, ...stores, ...running, care, onDamaged });
       let url = "";
+      const metrics = new Metrics();
+      const tracing = tracingOf(options, stores, reload, metrics);
+      late.tracing = tracing;
+      const traced = tracing.run(running.agents, closing.signal);
+      opened.add(() => traced);
       const own = {
+        metrics,
+        tracer: tracing.tracer,
+        config: () => reload.config,
         closing: closing.signal,
         configuration: reload,
         publicUrl: () => reload.config.publicUrl ?? url,
         requestsMax: () => Number(reload.config.requestsMax ?? REQUESTS_MAX_FALLBACK),
       };
       const services = apiServices(options, stores, running, between, { setup, care, jobs: jobs.jobs, ...own });
+      startWebhooks(services.webhooks, options, opened, closing.signal);
       const api = new Api(apiRoutes(VERSION), services);
-      hubMetrics(services.metrics, { ...stores, configuration: reload });
+      hubMetrics(services.metrics, { ...stores, configuration: reload, webhooks: services.webhooks });
       followMetrics(services.metrics, between, options.host.clock);
       jobs.count(services.metrics);
       const jobsRunning = jobs.jobs.run(closing.signal);
       opened.add(() => jobsRunning);
       const { server, secure, host } = listen(options, stores.access, api, opened);
+      let served = stores.access.authority.serverIdentity(certificateNames(options.config, options.host)).identity.certificate;
+      fleetMetrics(services.metrics, {
+        agents: running.agents,
+        dataDir: options.dataDir,
+        certificates: () => ({ server: served, authority: stores.access.authority.certificate }),
+      });
       const useIdentity = (identity: Identity): void => {
+        served = identity.certificate;
         running.listener.useIdentity(identity);
         if (secure) server.useIdentity(identity);
       };
@@ -192,13 +221,23 @@ export class HubProcess {
   }
 }
 
-async function openStores({ host, dataDir, config, bootstrap, log }: HubOptions, opened: Opened): Promise<Stores> {
+function tracingOf({ host, log }: HubOptions, { meta }: Stores, reload: HubReload, metrics: Metrics): HubTracing {
+  const settings = (): OtlpSettings | undefined => reload.collector;
+  return new HubTracing({ host, config: () => reload.config, settings, hubId: meta.hubId, log }, metrics);
+}
+
+async function openStores(
+  { host, dataDir, config, bootstrap, log }: HubOptions,
+  committed: (commit: CommitDone) => void,
+  opened: Opened,
+): Promise<Stores> {
   const { clock, random, sha256 } = host;
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const url = config.database ?? "sqlite";
   const database = url === "sqlite" ? openSqlite(join(dataDir, "hub.db")) : await openPostgres(url);
   opened.add(() => database.close());
   await migrate(database, "gateway", IDEMPOTENCY_MIGRATIONS);
+  await migrate(database, "webhooks", WEBHOOK_MIGRATIONS);
   const meta = await SqlMetaStore.open(database, random);
   const directory = join(dataDir, "chunks");
   mkdirSync(directory, { recursive: true, mode: 0o700 });
@@ -214,7 +253,8 @@ async function openStores({ host, dataDir, config, bootstrap, log }: HubOptions,
     roles: new RoleBook(bootstrap?.roles ?? []),
     rulesOfHost: (name) => registry.rulesOfHost(name),
   });
-  const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, sha256 });
+  const onCommit = (commit: CommitDone): void => committed(commit);
+  const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, sha256, onCommit });
   opened.add(() => spaces.close());
   return { database, meta, chunks, packs, access, spaces, registry };
 }
@@ -224,11 +264,15 @@ function reloadOf({ config, bootstrap, source, host, log }: HubOptions): HubRelo
   return new HubReload({ ...(source ?? { first: same, read: () => same, file: undefined }), clock: host.clock, log });
 }
 
-/** Lines of the level that is configured now. */
-function leveled(log: ApiLog, reload: HubReload): ApiLog {
+/** Lines of the level that is configured now, with the trace that has brought them about. */
+function leveled(log: ApiLog, config: () => HubConfig): ApiLog {
+  const traced = (fields: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> => {
+    const traceId = traceIdNow();
+    return traceId === undefined ? fields : { traceId, ...fields };
+  };
   return {
-    info: (message, fields) => (reload.config.logLevel === "error" ? undefined : log.info(message, fields)),
-    error: (message, fields) => log.error(message, fields),
+    info: (message, fields) => (config().logLevel === "error" ? undefined : log.info(message, traced(fields))),
+    error: (message, fields) => log.error(message, traced(fields)),
   };
 }
 
@@ -261,16 +305,32 @@ function runningCare(
   return new RunningHubCare({ host, database, chunks, packs, access, hubId: meta.hubId, dataDir, onDamaged });
 }
 
+/** What the services of the API have of the process that runs them. */
+type OwnServices = Pick<
+  ApiServices,
+  "care" | "jobs" | "closing" | "configuration" | "metrics" | "publicUrl" | "requestsMax" | "tracer"
+>;
+
 function apiServices(
   { host, log }: HubOptions,
   { database, meta, chunks, access, spaces }: Stores,
   { agents, listener }: RunningAgents,
   { followers, following }: RunningFollowers,
-  { setup, ...own }: { setup: HubSetup } & Pick<
-    ApiServices,
-    "care" | "jobs" | "closing" | "configuration" | "publicUrl" | "requestsMax"
-  >,
+  { setup, config, ...own }: OwnServices & { readonly setup: HubSetup; readonly config: () => HubConfig },
 ): ApiServices {
+  const webhooks = new Webhooks({
+    table: new WebhookTable(database, access.seal),
+    spaces,
+    access,
+    audit: access.audit,
+    clock: host.clock,
+    random: host.random,
+    post: guardedPost,
+    mayBePrivate: () => config().webhookTargets === "any",
+    describe: journalJson,
+    isErased: async (id) => (await meta.space(id)) === undefined,
+    onTrouble: (message, fields) => log.error(message, fields),
+  });
   const dependencies = async (): Promise<Dependency[]> => [
     { name: "database", fault: await faultOf(() => database.get("SELECT 1 AS one")) },
     { name: "chunks", fault: await faultOf(() => chunks.stats()) },
@@ -282,10 +342,11 @@ function apiServices(
     followers,
     following,
     hubId: meta.hubId,
+    webhooks,
+    profiler: new Profiler(host.clock),
     hello: () => listener.hello(),
     clock: host.clock,
     random: host.random,
-    metrics: new Metrics(),
     idempotency: new IdempotencyKeys(database, host.clock),
     log,
     version: VERSION,
@@ -297,6 +358,13 @@ function apiServices(
     },
     ...own,
   };
+}
+
+function startWebhooks(webhooks: Webhooks, { log }: HubOptions, opened: Opened, closing: AbortSignal): void {
+  const running = webhooks.run(closing).catch((error: unknown) => {
+    log.error("webhooks stopped", { error: error instanceof Error ? error.message : String(error) });
+  });
+  opened.add(() => running);
 }
 
 async function faultOf(ask: () => unknown): Promise<string | undefined> {

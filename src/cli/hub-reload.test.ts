@@ -115,6 +115,21 @@ describe("a configuration that changes", () => {
     expect((await state()).valid).toBe(true);
   });
 
+  test("[OBSERVE-17] every line that a request brings about has its trace id", async () => {
+    const traceId = "0af7651916cd43dd8448eb211c80319c";
+    config("requestsMax: 77");
+    const before = log.length;
+    await fetch(`${hub.url}/v1/config/reload`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${TOKEN}`, traceparent: `00-${traceId}-b7ad6b7169203331-00` },
+    });
+    const lines = log.slice(before).filter((line) => line.includes("asked for") || line.includes("requestsMax"));
+    expect(lines.length).toBeGreaterThan(1);
+    for (const line of lines) expect(line).toContain(traceId);
+    config();
+    await reload();
+  });
+
   test("[RELOAD-4] every change is in the log and the audit log, secrets are in neither", async () => {
     config("database: postgres://hub:secret@db/hub", "logLevel: error");
     await reload();

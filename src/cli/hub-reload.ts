@@ -11,8 +11,10 @@ import type { Bootstrap, BootstrapCounts } from "#config/bootstrap.ts";
 import { type HubConfig, type ResolvedHubConfig, shownValue } from "#config/hub-config.ts";
 import { HUB_KEY_NAMES, type HubKey, hubKey } from "#config/hub-keys.ts";
 import { oidcSettingsOf } from "#config/oidc-settings.ts";
+import { otlpSettingsOf } from "#config/otlp-settings.ts";
 import type { ConfigurationState, KeyChange, KeyState, Reloaded } from "#gateway/api/routes-config.ts";
 import type { ApiLog } from "#gateway/api/route.ts";
+import type { OtlpSettings } from "#observe/exporter.ts";
 import type { Clock } from "#platform/host.ts";
 import { readSmallFile } from "#cli/local-files.ts";
 
@@ -52,6 +54,7 @@ export class HubReload {
   #fault: string | undefined;
   #restartNeeded: readonly HubKey[] = [];
   #running: Promise<unknown> = Promise.resolve();
+  #collector: OtlpSettings | undefined;
   /** Of the files as they were when they were read first. */
   readonly #firstStamp: string;
 
@@ -69,10 +72,16 @@ export class HubReload {
     return this.#config;
   }
 
+  /** Where traces and metrics go; undefined: nowhere. */
+  get collector(): OtlpSettings | undefined {
+    return this.#collector;
+  }
+
   /** Before the first reload. @throws {SynclineError} USAGE for what the configuration says of people */
   use(target: HubReloadTarget): void {
     this.#target = target;
     target.access.oidc.use(signInOf(this.#config));
+    this.#collector = collectorOf(this.#config);
   }
 
   get state(): ConfigurationState {
@@ -107,11 +116,13 @@ export class HubReload {
       const book = new RoleBook(bootstrap?.roles ?? []);
       if (bootstrap !== undefined) target.check(bootstrap);
       const signIn = signInOf(resolved.config);
+      const collector = collectorOf(resolved.config);
       // From here on nothing is wrong with it.
       const changes = this.#compare(resolved.config);
       // The secret of the provider is in a file of its own, so the keys alone do not tell whether it is another.
       if (!isSameSignIn(signIn, target.access.oidc.settings)) target.access.oidc.use(signIn);
       target.access.storedRoles.useFile(book);
+      this.#collector = collector;
       this.#take(resolved, changes);
       const counts = bootstrap === undefined ? { made: 0, changed: 0, same: 0 } : await target.apply(bootstrap);
       this.#fault = undefined;
@@ -174,8 +185,8 @@ export class HubReload {
 
   /** Of all files that the configuration is made of. A file that is replaced, through symlinks too, is another. */
   #stamp(): string {
-    const { bootstrap, oidcClientSecretFile } = this.#resolved.config;
-    const files = [this.#parts.file, bootstrap, oidcClientSecretFile].filter((file) => file !== undefined);
+    const { bootstrap, oidcClientSecretFile, otlpHeadersFile } = this.#resolved.config;
+    const files = [this.#parts.file, bootstrap, oidcClientSecretFile, otlpHeadersFile].filter((file) => file !== undefined);
     return files.map(stampOf).join("\n");
   }
 }
@@ -187,6 +198,9 @@ function stampOf(file: string): string {
 
 const signInOf = (config: HubConfig): ReturnType<typeof oidcSettingsOf> =>
   oidcSettingsOf(config, (file) => readSmallFile("oidc-client-secret-file", file));
+
+const collectorOf = (config: HubConfig): OtlpSettings | undefined =>
+  otlpSettingsOf(config, (file) => readSmallFile("otlp-headers-file", file));
 
 function isSameSignIn(a: OidcSettings | undefined, b: OidcSettings | undefined): boolean {
   const text = (one: OidcSettings | undefined): string =>

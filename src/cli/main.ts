@@ -53,6 +53,8 @@ const LOADERS: Record<CommandName, () => Promise<Command>> = {
   "s3-key": async () => (await import("#cli/commands/keys.ts")).s3KeyCommand,
   "ssh-key": async () => (await import("#cli/commands/keys.ts")).sshKeyCommand,
   audit: async () => (await import("#cli/commands/audit.ts")).auditCommand,
+  webhook: async () => (await import("#cli/commands/webhook.ts")).webhookCommand,
+  profile: async () => (await import("#cli/commands/profile.ts")).profileCommand,
   demo: async () => (await import("#cli/commands/demo.ts")).demoCommand,
   agent: async () => (await import("#cli/commands/agent.ts")).agentCommand,
   "far-side": async () => (await import("#cli/commands/far-side.ts")).farSideCommand,

@@ -8,6 +8,7 @@
  */
 import { HUB_KEYS, type HubKey, LISTEN_FALLBACK } from "#config/hub-keys.ts";
 import { MODES } from "#model/plan.ts";
+import { OBSERVE_COMMANDS, OBSERVE_CONFIG, OBSERVE_OPTIONS } from "#cli/observe-table.ts";
 import { ACCESS_COMMANDS, ACCESS_OPTIONS, SIGN_IN_CONFIG } from "#cli/access-table.ts";
 import { FLEET_COMMANDS } from "#cli/options-fleet.ts";
 import { JOB_COMMANDS, JOB_OPTIONS } from "#cli/options-jobs.ts";
@@ -234,6 +235,7 @@ export const OPTIONS = {
   database: { type: "text", ...hubOption("database") },
   bootstrap: { type: "text", complete: "file", ...hubOption("bootstrap") },
   ...ACCESS_OPTIONS,
+  ...OBSERVE_OPTIONS,
 } as const satisfies Record<string, OptionSpec>;
 
 export type OptionName = keyof typeof OPTIONS;
@@ -266,6 +268,7 @@ const HUB_CONFIG = [
   "database",
   "bootstrap",
   ...SIGN_IN_CONFIG,
+  ...OBSERVE_CONFIG,
 ] as const;
 const CLIENT = ["hub", "token-file", "ca", ...COMMON] as const;
 const PLACE = "SPACE[:PATH]";
@@ -552,6 +555,7 @@ export const COMMANDS = {
     examples: ["syncline access explain ann write space:site:docs/index.html"],
   },
   ...ACCESS_COMMANDS,
+  ...OBSERVE_COMMANDS,
   demo: {
     summary: "keep two sample folders the same and watch it happen",
     operands: "",

@@ -5,6 +5,7 @@
  *
  * A key that is called `tlsNames` in the file is `--tls-names` on the line and SYNCLINE_TLS_NAMES in the environment.
  */
+import { OBSERVE_KEYS } from "#config/observe-keys.ts";
 import { OIDC_KEYS } from "#config/oidc-keys.ts";
 
 export type KeySpec = {
@@ -116,6 +117,15 @@ export const HUB_KEYS = {
     value: "N",
     isReloadable: true,
   },
+  webhookTargets: {
+    type: "text",
+    pattern: /^(public|any)$/,
+    grammar: "public or any",
+    fallback: "public",
+    help: "where webhooks may lead: public addresses over HTTPS, or any (this host and private networks too, and HTTP)",
+    value: "public|any",
+    isReloadable: true,
+  },
   publicUrl: {
     type: "text",
     pattern: /^https?:\/\/[^\s/?#]+$/,
@@ -126,6 +136,7 @@ export const HUB_KEYS = {
     isReloadable: true,
   },
   ...OIDC_KEYS,
+  ...OBSERVE_KEYS,
 } as const satisfies Record<string, KeySpec>;
 
 export type HubKey = keyof typeof HUB_KEYS;

@@ -1,4 +1,15 @@
 /** SpaceService over the hub's own stores: rights are asked here, once, for every door. */
+import {
+  COMMIT_CHANGES_MAX,
+  requireName,
+  unknownSpace,
+  stillFollows,
+  unknownRun,
+  badPath,
+  contentGone,
+  cannotRestore,
+  tooManyChanges,
+} from "#hub/space-errors.ts";
 import type { Access, Action, Principal } from "#access/access.ts";
 import type { Actor, AuditEvent } from "#access/audit.ts";
 import { CommitQueue } from "#hub/commit-queue.ts";
@@ -22,7 +33,6 @@ import {
   type Point,
   type RestorePoint,
   SETTINGS_DEFAULT,
-  SPACE_NAME,
   type Space,
   type SpaceChange,
   type SpaceId,
@@ -43,8 +53,6 @@ import type { SumSeeds } from "#sync/chunk/sum.ts";
 const PAGE_ROWS = 5000;
 /** Paths that a restore or an undo may change at once; more is done directory by directory. */
 export const RESTORE_CHANGES_MAX = 2_000_000;
-/** Changes of one commit. */
-export const COMMIT_CHANGES_MAX = 2_000_000;
 /** How often a restore looks anew when somebody edits under it. */
 const RESTORE_TRIES_MAX = 3;
 /** Names of restore points; also used in URLs. */
@@ -58,6 +66,18 @@ export type HubSpacesOptions = {
   readonly clock: Clock;
   readonly random: Random;
   readonly sha256: Host["sha256"];
+  /** Called after each commit that has changed something; must not throw. */
+  readonly onCommit?: ((commit: CommitDone) => void) | undefined;
+};
+
+/** A commit, and when it was at work by the wall clock. */
+export type CommitDone = {
+  readonly space: string;
+  readonly origin: Origin;
+  readonly before: number;
+  readonly after: number;
+  readonly beganMs: number;
+  readonly endedMs: number;
 };
 
 /** Seeds of a space's sums, as the engine takes them. */
@@ -353,7 +373,11 @@ export class HubSpaces implements SpaceService {
       if (held !== undefined) manifests.set(id!, held);
     }
     const outcome = await this.#queue.add(commit, manifests, async () => request.intake?.flush());
-    if (outcome.after > outcome.before) this.#watchers.tell({ space: name, ...sequences(outcome) });
+    if (outcome.after > outcome.before) {
+      this.#watchers.tell({ space: name, ...sequences(outcome) });
+      const endedMs = this.#options.clock.nowMs();
+      this.#options.onCommit?.({ space: name, origin: commit.origin, ...sequences(outcome), beganMs: commit.timeMs, endedMs });
+    }
     return outcome;
   }
 
@@ -611,75 +635,4 @@ function countsOf(results: readonly ChangeResult[]): { done: number; notDone: nu
 function originOf(who: Principal, request: CommitRequest): Origin {
   const { host, traceId, cause, runId, message } = request;
   return { actor: who.id, host, traceId, cause, runId, message };
-}
-
-function requireName(name: string): void {
-  if (SPACE_NAME.test(name)) return;
-  throw new SynclineError({
-    code: "USAGE",
-    op: "name a space",
-    message: `"${printablePath(name.slice(0, 100))}" cannot be the name of a space`,
-    hint: "use 1 to 63 lower-case letters, digits, dots and dashes, beginning and ending with a letter or digit",
-  });
-}
-
-export function unknownSpace(name: string): SynclineError {
-  return new SynclineError({
-    code: "SPACE_UNKNOWN",
-    op: "find space",
-    message: `there is no space "${printablePath(name.slice(0, 100))}", or you may see nothing of it`,
-    hint: "syncline space list shows those you may see",
-  });
-}
-
-function stillFollows(name: string): SynclineError {
-  return new SynclineError({
-    code: "DENIED",
-    op: "delete space",
-    message: `the space "${name}" is a copy that follows another hub`,
-    hint: `end that first: syncline space promote ${name}; then remove it`,
-  });
-}
-
-function unknownRun(runId: string): SynclineError {
-  const message = `no change of this space belongs to the run "${printablePath(runId.slice(0, 100))}"`;
-  return new SynclineError({ code: "NOT_FOUND", op: "undo", message });
-}
-
-function badPath(path: RelPath, fault: string): SynclineError {
-  const message = `${fault}: "${printablePath(path.slice(0, 200))}"`;
-  return new SynclineError({ code: "USAGE", op: "commit", path, message });
-}
-
-function contentGone(path: RelPath): SynclineError {
-  return new SynclineError({
-    code: "CHUNK_MISSING",
-    op: "open content",
-    path,
-    message: "the bytes of this version were dropped by the retention of the space",
-    hint: "syncline history shows the versions that are still whole",
-  });
-}
-
-function cannotRestore(lost: readonly RelPath[]): SynclineError {
-  const first = printablePath(lost[0]!);
-  return new SynclineError({
-    code: "CHUNK_MISSING",
-    op: "restore",
-    path: lost[0],
-    message:
-      lost.length === 1
-        ? `the bytes of ${first} at that point were dropped by retention; nothing was changed`
-        : `the bytes of ${lost.length} files at that point, ${first} among them, were dropped by retention; nothing was changed`,
-    hint: "restore a later point, or the paths that are still whole",
-  });
-}
-
-function tooManyChanges(count: number): SynclineError {
-  return new SynclineError({
-    code: "LIMIT",
-    op: "commit",
-    message: `${count} changes at once are more than ${COMMIT_CHANGES_MAX}`,
-    hint: "do it directory by directory",
-  });
 }

@@ -8,6 +8,7 @@ import type { Command, Context } from "#cli/context.ts";
 import { EXIT } from "#cli/exit-code.ts";
 import { openClient } from "#cli/hub-client.ts";
 import { auditLines } from "#cli/people-text.ts";
+import { confirmed } from "#cli/question.ts";
 import { parseChoice, usage } from "#cli/values.ts";
 
 /** Lines are told after so many, so that columns fit and memory is bounded. */
@@ -15,10 +16,11 @@ const TOLD_AT_ONCE = 1000;
 
 export const auditCommand: Command = async (context) => {
   const [word, file] = context.parsed.operands;
-  const what = parseChoice(word!, ["list", "export", "verify"]);
+  const what = parseChoice(word!, ["list", "export", "verify", "accept"]);
   if (file !== undefined && what !== "export") throw usage(`"${file}" is too much for ${what}`);
   const client = new AccessClient(openClient(context));
   if (what === "list") return list(context, client);
+  if (what === "accept") return accept(context, client);
   return what === "verify" ? verify(context, client) : exportTo(context, client, file);
 };
 
@@ -55,6 +57,18 @@ async function verify({ output, parsed }: Context, client: AccessClient): Promis
   }
   output.answer(`${red("not what was written")}: record ${verdict.seq}: ${printablePath(verdict.why ?? "")}`);
   return EXIT.problems;
+}
+
+async function accept(context: Context, client: AccessClient): Promise<number> {
+  const { output, parsed } = context;
+  const { message } = parsed.given;
+  if (message === undefined) throw usage("why may it go on?", '--message "what was found, and who looked at it"');
+  await confirmed(context, "go on although the log is not what was written?");
+  const found = await client.acceptAudit(message);
+  output.event({ type: "accepted", ...found });
+  if (found.sound) output.line("the log is sound: nothing was done");
+  else output.line(`the log goes on; record ${found.seq} stays named by verify: ${printablePath(found.why ?? "")}`);
+  return EXIT.same;
 }
 
 /** Into a file, whole or not at all to who looks at the exit code; or to standard output. */

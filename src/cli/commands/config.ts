@@ -1,6 +1,7 @@
 /** `syncline config`: check, show or explain the configuration of a hub. */
 import { readAgentFile } from "#config/agent-config.ts";
 import { oidcSettingsOf } from "#config/oidc-settings.ts";
+import { otlpSettingsOf } from "#config/otlp-settings.ts";
 import { readBootstrap } from "#config/bootstrap.ts";
 import { type ResolvedHubConfig, shownValue } from "#config/hub-config.ts";
 import { HUB_KEY_NAMES, isHubKey } from "#config/hub-keys.ts";
@@ -67,6 +68,7 @@ async function reload(context: Context): Promise<number> {
 function check({ output }: Context, { config }: ResolvedHubConfig): void {
   if (config.bootstrap !== undefined) readBootstrap(readSmallFile("bootstrap", config.bootstrap), config.bootstrap);
   oidcSettingsOf(config, (file) => readSmallFile("oidc-client-secret-file", file));
+  otlpSettingsOf(config, (file) => readSmallFile("otlp-headers-file", file));
   output.event({ type: "config", valid: true });
   output.line("nothing to complain about");
 }

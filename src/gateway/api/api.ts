@@ -12,6 +12,7 @@ import { requireOwnPage, sessionOf } from "#gateway/api/cookies.ts";
 import { KEY_CHARS_MAX } from "#gateway/api/idempotency.ts";
 import { ApiProblem, problemOf } from "#gateway/api/problem.ts";
 import type { AnyRoute, ApiServices, Call } from "#gateway/api/route.ts";
+import { inTrace } from "#observe/trace-context.ts";
 import { Traffic } from "#gateway/api/traffic.ts";
 import { type Trace, traceOf, traceparentOf } from "#gateway/api/trace.ts";
 import { decodeUrlPath, parseQuery, percentDecode, splitUrl } from "#gateway/api/url-path.ts";
@@ -75,7 +76,7 @@ export class Api {
     }
     this.#atWork++;
     try {
-      return await this.#app.fetch(request, { address, trace });
+      return await inTrace(trace.traceId, () => this.#app.fetch(request, { address, trace }));
     } catch (error) {
       return this.#refuse(error, trace, request);
     } finally {
@@ -84,8 +85,10 @@ export class Api {
   }
 
   async #run(request: Request, { address, trace }: Bindings, matched: Matched): Promise<Response> {
-    const { clock } = this.#services;
+    const { clock, tracer } = this.#services;
     const beganMs = clock.monotonicMs();
+    if (trace.sampled) tracer.want(trace.traceId);
+    tracer.enter(trace.traceId, trace.spanId);
     let response: Response;
     try {
       response = await this.#decide(request, address, trace, matched);
@@ -98,7 +101,18 @@ export class Api {
     }
     const seconds = (clock.monotonicMs() - beganMs) / 1000;
     this.#latency.observe(seconds, { route: matched.route.id, outcome: outcomeOf(response.status) });
+    tracer.leave(trace.traceId);
+    this.#trace(trace, matched.route, response.status, seconds * 1000);
     return response;
+  }
+
+  #trace({ traceId, spanId, parentId }: Trace, { id, method, path }: AnyRoute, status: number, tookMs: number): void {
+    const { clock, tracer } = this.#services;
+    if (!tracer.isRecorded(traceId)) return;
+    const endedMs = clock.nowMs();
+    const attributes = { "http.request.method": method, "http.route": path, "http.response.status_code": status };
+    const span = { traceId, spanId, parentId, name: id, kind: "server", isError: status >= 500, attributes } as const;
+    tracer.record({ ...span, beganMs: endedMs - tookMs, endedMs });
   }
 
   /** Who is it, is it well formed, may they; then the handler. The order is that of what may be learned from answers. */

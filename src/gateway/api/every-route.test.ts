@@ -24,6 +24,9 @@ const BODIES: Record<string, (path: string) => unknown> = {
   "token.create": () => ({ user: "bystander", name: "stolen" }),
   "role.put": () => ({ rules: [{ effect: "allow", resource: "*", actions: ["*"] }] }),
   "oidc.poll": () => ({ handle: "made up" }),
+  "audit.accept": () => ({ reason: "looked at" }),
+  "webhook.create": () => ({ url: "https://hook.example.com/" }),
+  "webhook.update": () => ({ enabled: false }),
   "session.open": () => ({ user: "bystander", password: "wrong" }),
   "user.changePassword": () => ({ old: "wrong", new: "long enough" }),
   "sshKey.create": () => ({ key: SSH_KEY }),
@@ -75,6 +78,7 @@ function request(route: AnyRoute, path: string): { url: string; asked: Asked } {
     .replace("{user}", "bystander")
     .replace("{accessKey}", "NOSUCHKEY")
     .replace("{fingerprint}", "SHA256%3Anone")
+    .replace("/profiles/cpu", "/profiles/cpu?seconds=1")
     .replace("{id}", "0011223344556677");
   const body = BODIES[route.id]?.(path);
   // Event streams and exports do not end by themselves: the head is enough.
@@ -191,6 +195,6 @@ async function state(lab: ApiLab): Promise<unknown> {
   const tokens = JSON.stringify(await read("/v1/tokens")).replaceAll(/,"used":"[^"]*"/g, "");
   const hosts = [await read("/v1/hosts"), await read("/v1/join-tokens"), await read("/v1/jobs"), await read("/v1/schedules")];
   const keys = [await read("/v1/users/bystander/s3-keys"), await read("/v1/users/bystander/ssh-keys"), await read("/v1/sessions")];
-  hosts.push(await read("/v1/roles"), ...keys, await read("/v1/groups/crew/members"));
+  hosts.push(await read("/v1/spaces/demo/webhooks"), await read("/v1/roles"), ...keys, await read("/v1/groups/crew/members"));
   return [hosts, await read("/v1/spaces"), users, tokens, await read("/v1/groups"), await read("/v1/spaces/demo/journal")];
 }

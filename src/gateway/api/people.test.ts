@@ -1,6 +1,8 @@
 /** People at the door: sessions with and without a cookie, their own credentials, roles made while the hub runs. */
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { TestProvider } from "#access/oidc-fixture.ts";
+import { openSqlite } from "#platform/sql/sqlite.ts";
 import { ApiLab, TOKENS } from "#gateway/api/api-fixture.ts";
 
 const PASSWORD = "correct horse battery";
@@ -166,6 +168,23 @@ describe("people", () => {
     expect(await who.json()).toMatchObject({ id: "user:ann", roles: ["in-reader"] });
     expect((await go(`/v1/oidc/callback${query}`, { cookie: step.split(";")[0]! })).status).toBe(401);
     expect(hub.log.some(({ message }) => message.includes("identity provider"))).toBe(true);
+  });
+
+  test("[API-40] a hub whose audit log is damaged changes nothing until a person goes on behind it", async () => {
+    await using hub = await ApiLab.open();
+    await hub.hub.close();
+    const database = openSqlite(join(hub.dir, "hub", "hub.db"));
+    await database.run("UPDATE access_audit SET actor = 'user:eve' WHERE seq = (SELECT MAX(seq) FROM access_audit)");
+    await database.run("DELETE FROM access_audit_head");
+    await database.close();
+    await hub.start({}, "");
+    const create = (name: string): Promise<Response> => hub.ask("/v1/users", { method: "POST", json: { name } });
+    const refused = await create("eve");
+    expect([refused.status, ((await refused.json()) as { hint: string }).hint]).toEqual([503, expect.stringContaining("audit accept")]);
+    const found = await made(hub.ask("/v1/audit/accept", { method: "POST", json: { reason: "looked at" } }));
+    expect(found["sound"] as unknown).toBe(false);
+    expect((await create("carl")).status).toBe(201);
+    expect((await made(hub.ask("/v1/audit/verify")))["sound"] as unknown).toBe(false);
   });
 
   test("[API-38] groups have members that come and go", async () => {

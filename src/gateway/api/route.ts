@@ -10,6 +10,7 @@ import type { HubHello } from "#hub/agents/hello.ts";
 import type { HubAgents } from "#hub/agents/hub-agents.ts";
 import type { Followers } from "#hub/followers/followers.ts";
 import type { Following } from "#hub/followers/following.ts";
+import type { Webhooks } from "#hub/webhooks/webhooks.ts";
 import type { HubCare } from "#hub/hub-care.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { Jobs } from "#jobs/jobs.ts";
@@ -17,6 +18,8 @@ import type { RelPath } from "#model/path.ts";
 import type { IdempotencyKeys } from "#gateway/api/idempotency.ts";
 import type { Clock, Random } from "#platform/host.ts";
 import type { Configuration } from "#gateway/api/routes-config.ts";
+import type { Profiler } from "#observe/profiler.ts";
+import type { Tracer } from "#observe/trace.ts";
 import type { Metrics } from "#gateway/api/metrics.ts";
 import type { Traffic } from "#gateway/api/traffic.ts";
 import type { Trace } from "#gateway/api/trace.ts";
@@ -53,6 +56,9 @@ export type ApiServices = {
   readonly log: ApiLog;
   readonly version: string;
   readonly configuration: Configuration;
+  readonly webhooks: Webhooks;
+  readonly profiler: Profiler;
+  readonly tracer: Tracer;
   /** Requests at work at once. */
   readonly requestsMax: () => number;
   /** Where people reach the hub: "https://hub.example.com". */

@@ -2,7 +2,7 @@
 import * as z from "zod";
 import { AUDIT_PAGE_MAX, type AuditRecord } from "#access/audit.ts";
 import { holding, streamOf } from "#gateway/api/bytes-body.ts";
-import { type AnyRoute, type Call, json, route } from "#gateway/api/route.ts";
+import { type AnyRoute, type Call, actorOf, json, route } from "#gateway/api/route.ts";
 import { NAME, TIME, iso, on } from "#gateway/api/shapes-access.ts";
 import { SEQUENCE, whole } from "#gateway/api/shapes.ts";
 
@@ -117,6 +117,20 @@ export const AUDIT_ROUTES: readonly AnyRoute[] = [
     async handle({ services, query: { seq, hash } }) {
       const noted = seq === undefined || hash === undefined ? undefined : { seq, hash };
       return json(200, await services.access.audit.verify(noted));
+    },
+  }),
+  route({
+    id: "audit.accept",
+    method: "POST",
+    path: "/v1/audit/accept",
+    summary:
+      "Go on after damage that a person has looked at: the log continues behind its last record with who decided so and " +
+      "what was found, and verify names the damage for ever. Where there is none nothing is done",
+    allowed: () => on("audit", "manage", "*"),
+    body: z.strictObject({ reason: z.string().min(1).max(1000) }),
+    answers: { 200: { description: "What was found", schema: VERDICT } },
+    async handle(call) {
+      return json(200, await call.services.access.audit.acceptDamage(actorOf(call), call.body.reason));
     },
   }),
 ];

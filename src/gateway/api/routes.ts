@@ -17,9 +17,11 @@ import { KEY_ROUTES } from "#gateway/api/routes-keys.ts";
 import { JOB_ROUTES } from "#gateway/api/routes-jobs.ts";
 import { LINK_ROUTES } from "#gateway/api/routes-links.ts";
 import { OIDC_ROUTES } from "#gateway/api/routes-oidc.ts";
+import { PROFILE_ROUTES } from "#gateway/api/routes-profiles.ts";
 import { ROLE_ROUTES } from "#gateway/api/routes-roles.ts";
 import { SESSION_ROUTES } from "#gateway/api/routes-sessions.ts";
 import { SPACE_ROUTES } from "#gateway/api/routes-spaces.ts";
+import { WEBHOOK_ROUTES } from "#gateway/api/routes-webhooks.ts";
 
 /** @param version of the program, for the document that describes the table */
 export function apiRoutes(version: string): readonly AnyRoute[] {
@@ -37,6 +39,8 @@ export function apiRoutes(version: string): readonly AnyRoute[] {
     ...KEY_ROUTES,
     ...AUDIT_ROUTES,
     ...CONFIG_ROUTES,
+    ...WEBHOOK_ROUTES,
+    ...PROFILE_ROUTES,
     ...HOST_ROUTES,
     ...LINK_ROUTES,
     ...CARE_ROUTES,

@@ -197,6 +197,10 @@ export class AccessClient {
     return this.#hub.bytes(at("audit.ndjson"), { query: { after } });
   }
 
+  acceptAudit(reason: string): Promise<AuditVerdictJson> {
+    return this.#hub.call(at("audit", "accept"), { method: "POST", body: { reason } });
+  }
+
   verifyAudit(noted: { readonly seq: number; readonly hash: string } | undefined): Promise<AuditVerdictJson> {
     return this.#hub.call(at("audit", "verify"), { query: noted ?? {} });
   }
