@@ -7,7 +7,7 @@ import type { RelPath } from "#model/path.ts";
 import type { Side } from "#model/plan.ts";
 import type { CompressMode } from "#sync/chunk/compress.ts";
 import type { Endpoint } from "#sync/endpoint/endpoint.ts";
-import type { Brake, SessionEvent, SessionOptions, Settle, Summary } from "#sync/session/events.ts";
+import type { Brake, ScrubOptions, SessionEvent, SessionOptions, Settle, Summary } from "#sync/session/events.ts";
 import { runSession } from "#sync/session/session.ts";
 import type { SimClock } from "#testing/sim-clock.ts";
 import type { SimBoot, SimHostOptions } from "#testing/sim-host.ts";
@@ -26,7 +26,12 @@ const LAST_CALLS_MS = 2000;
 const DOWN_MS = 3000;
 
 export type SessionSetup = {
-  readonly watch?: { readonly settle: Settle; readonly rescanMs: number; readonly source: SimHostOptions["watch"] };
+  readonly watch?: {
+    readonly settle: Settle;
+    readonly rescanMs: number;
+    readonly source: SimHostOptions["watch"];
+    readonly scrub?: ScrubOptions | undefined;
+  };
   readonly deep?: boolean | undefined;
   readonly approve?: string | undefined;
   readonly brake?: Brake;
@@ -253,6 +258,7 @@ export class SimSession {
       watch: watch !== undefined,
       settle: watch?.settle ?? "immediate",
       rescanMs: watch?.rescanMs ?? 3_600_000,
+      scrub: watch?.scrub,
       deep: deep ?? false,
       ignore: [],
       include: [],
