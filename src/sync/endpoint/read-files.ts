@@ -151,7 +151,8 @@ function readFile(context: ReadContext, path: RelPath, record: IndexRecord | und
 /**
  * As readFile, for what most files are: plain, and recorded beyond doubt. No object is made of the record, and the stat
  * after the reading says all: it is that of the file that was read, and the record's, so the file is the one that was
- * scanned and has not changed since. Undefined where it takes more than that to tell.
+ * scanned and has not changed since. What is renamed over it meanwhile moves its ctime. Undefined where it takes more
+ * than that to tell.
  */
 function readPlain(
   context: ReadContext,

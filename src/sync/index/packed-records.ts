@@ -35,6 +35,7 @@ export class PackedRecords<R> {
 
   /** Goes to the record of a name. Returns this, which speaks of that record until the next seek; else undefined. */
   seek(name: string): this | undefined {
+    if (this.#pages.length === 0) return undefined;
     if (this.#next !== undefined && this.#seekNext(this.#next, name)) return this;
     this.#next = undefined;
     const { places, pages, starts, ends } = this.#all;

@@ -56,6 +56,8 @@ type TreeState = {
   readonly dirs: Map<RelPath, number>;
   /** Directories that were looked for in vain, until one is made: a first copy asks for each of its files. */
   readonly absent: Set<RelPath>;
+  /** The one of these that was asked for last. */
+  absentLast: RelPath | undefined;
 };
 
 /** A page in memory. It covers the names from `first` up to, not including, `next`. */
@@ -119,7 +121,8 @@ export class SqliteTrees {
   tree<R>(name: string, codec: Codec<R>, write: <T>(body: () => T) => T): Tree<R> {
     let state = this.#trees.get(name);
     if (state === undefined) {
-      state = { name, ids: undefined, loaded: false, count: 0, countChanged: false, dirs: new Map(), absent: new Set() };
+      const absent = { absent: new Set<RelPath>(), absentLast: undefined };
+      state = { name, ids: undefined, loaded: false, count: 0, countChanged: false, dirs: new Map(), ...absent };
       this.#trees.set(name, state);
     }
     return new SqliteTree(this, state, codec, write);
@@ -145,6 +148,7 @@ export class SqliteTrees {
       tree.countChanged = false;
       tree.dirs.clear();
       tree.absent.clear();
+      tree.absentLast = undefined;
     }
   }
 
@@ -169,6 +173,8 @@ export class SqliteTrees {
 
   /** The record's bytes, valid until the next call. */
   get(tree: TreeState, path: RelPath): Uint8Array | undefined {
+    const nowhere = tree.absentLast;
+    if (nowhere !== undefined && path.lastIndexOf("/") === nowhere.length && path.startsWith(nowhere)) return undefined;
     this.#makeRoom();
     const dir = this.#dirId(tree, dirOf(path));
     if (dir === undefined) return undefined;
@@ -320,6 +326,7 @@ export class SqliteTrees {
       this.#sql.moveDir.run(this.#ensureDir(tree, parentOf(to)), encodeName(nameOf(to)), dir);
       this.#forgetDirs(tree, from);
       tree.absent.clear();
+      tree.absentLast = undefined;
     }
     if (record !== undefined) {
       this.set(tree, to, record);
@@ -351,13 +358,17 @@ export class SqliteTrees {
       this.#load(tree);
       return path === "" ? tree.ids?.root : tree.ids?.container;
     }
-    if (tree.absent.has(path)) return undefined;
+    if (tree.absent.has(path)) {
+      tree.absentLast = path;
+      return undefined;
+    }
     const parent = this.#dirId(tree, parentOf(path));
     const id = parent === undefined ? undefined : this.#sql.dir.get(parent, encodeName(nameOf(path)))?.id;
     if (id !== undefined) this.#rememberDir(tree, path, id);
     else {
       if (tree.absent.size >= CACHED_DIRS_MAX) tree.absent.clear();
       tree.absent.add(path);
+      tree.absentLast = path;
     }
     return id;
   }
@@ -378,6 +389,7 @@ export class SqliteTrees {
 
   #rememberDir(tree: TreeState, path: RelPath, id: number): void {
     tree.absent.delete(path);
+    tree.absentLast = undefined;
     if (tree.dirs.size >= CACHED_DIRS_MAX) tree.dirs.delete(tree.dirs.keys().next().value!);
     tree.dirs.set(path, id);
   }

@@ -164,7 +164,9 @@ export class Walk {
       const old = known.seek(name);
       if (old !== undefined) seen++;
       const stat = this.#look(place, name, kind, old);
-      if (stat !== undefined) yield* this.#differs(place, name, stat, old?.record());
+      if (stat !== undefined && !this.#takeNewFile(place, name, stat, old)) {
+        yield* this.#differs(place, name, stat, old?.record());
+      }
       if (pacer.due()) yield;
     }
     if (seen < known.count) yield* this.#unlisted(place, items, known.all());
@@ -271,6 +273,21 @@ export class Walk {
     } catch (error) {
       this.#o.problems.add(scanProblem(path, error));
     }
+  }
+
+  /** As #differs, for nearly all that a first scan finds, which needs no look at anything else; false: it is not that. */
+  #takeNewFile(place: Place, name: string, stat: Stat, old: Known | undefined): boolean {
+    const { editor, observer, problems } = this.#o;
+    if (old !== undefined || stat.kind !== "file") return false;
+    if (this.#collecting || editor.candidates.hasFiles || problems.size > 0) return false;
+    const path = joinPath(place.dir, name);
+    try {
+      const next = observer.observe(place.fd, name, stat, observer.nowMs());
+      place.changes.push({ name, path, old: undefined, next, nlink: stat.nlink, silent: false });
+    } catch (error) {
+      problems.add(scanProblem(path, error));
+    }
+    return true;
   }
 
   #directoryDiffers(place: Place, name: string, path: RelPath, stat: Stat, old: IndexRecord | undefined): void {
