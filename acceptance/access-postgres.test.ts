@@ -1,5 +1,9 @@
 /** Who may do what, over a real PostgreSQL server: each statement once, collisions, and two hubs on one database. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { SpaceId } from "#hub/space.ts";
+import type { Webhook } from "#hub/webhooks/webhook.ts";
+import { WEBHOOK_MIGRATIONS, WebhookTable } from "#hub/webhooks/webhook-table.ts";
+import { migrate } from "#platform/sql/migrate.ts";
 import { openPostgres } from "#platform/sql/postgres.ts";
 import { AccessWorld, BY, PASSWORD, codeOf, requestOf } from "#access/access-fixture.ts";
 import { PostgresServer } from "./postgres-server.ts";
@@ -64,6 +68,72 @@ describe("access on PostgreSQL", () => {
     expect(await access.audit.verify()).toMatchObject({ sound: true });
     await world.database.run("UPDATE access_audit SET actor = 'user:eve' WHERE seq = 3");
     expect(await access.audit.verify()).toMatchObject({ sound: false, seq: 3 });
+  });
+
+  test("[ACCESS-103] roles made meanwhile, members, and who signs in through a provider do the same, for two hubs at once", async () => {
+    const url = await server.database();
+    await using world = await AccessWorld.open(1, await openPostgres(url));
+    const second = await openPostgres(url);
+    try {
+      const { access } = world;
+      const other = await world.again(9, second);
+      const rules = [{ effect: "allow", resource: "job", actions: ["read"] }] as const;
+      await access.users.createGroup(BY, "crew", []);
+      await access.users.create(BY, "ann", { roles: ["jobs"], oidc: true });
+      await access.users.setMember(BY, "crew", "ann", true);
+      expect(await access.users.members("crew", "", 10)).toEqual(["ann"]);
+      const { value } = await access.tokens.create(BY, { user: "ann", name: "ci" });
+      const mayRead = async (): Promise<boolean> => {
+        const who = await other.authenticate({ type: "token", token: value, address: "192.0.2.1" });
+        return other.decide(who, "read", { type: "job", name: "j" }).allowed;
+      };
+      expect(await mayRead()).toBe(false);
+      await access.storedRoles.put(BY, { name: "jobs", includes: [], rules });
+      expect(await mayRead()).toBe(true);
+      await access.storedRoles.put(BY, { name: "jobs", includes: [], rules: [] });
+      expect(await mayRead()).toBe(false);
+      await access.storedRoles.remove(BY, "jobs");
+      const settings = { issuer: "https://id", clientId: "c", clientSecret: undefined, scopes: [], userClaim: "u", groupClaim: "g" };
+      const mapping = { groups: new Map([["night", ["crew"]]]), roles: new Map([["admins", ["admin"]]]), provision: true };
+      for (const hub of [access, other]) hub.oidc.use({ ...settings, ...mapping });
+      const vouched = { issuer: "https://id", subject: "1", name: "ann", groups: ["admins"] };
+      expect((await other.signInVouched(vouched, FROM, "")).user).toBe("ann");
+      expect(await access.users.get("ann")).toMatchObject({ oidc: "tied", roles: ["admin", "jobs"], groups: [] });
+      expect((await access.signInVouched({ ...vouched, name: "bob", subject: "2" }, FROM, "")).user).toBe("bob");
+      expect(await codeOf(access.signInVouched({ ...vouched, name: "bob", subject: "3" }, FROM, ""))).toBe("AUTH");
+      await access.users.update(BY, "ann", { oidc: false });
+      expect((await access.users.get("ann"))!.oidc).toBe("none");
+      expect(await access.audit.after(0, 3)).toHaveLength(3);
+      expect(await access.audit.verify()).toMatchObject({ sound: true });
+    } finally {
+      await second.close();
+    }
+  });
+
+  test("[WEBHOOK-11] webhooks are kept the same way", async () => {
+    await using world = await AccessWorld.open(1, await openPostgres(await server.database()));
+    const { database, access } = world;
+    await migrate(database, "webhooks", WEBHOOK_MIGRATIONS);
+    const table = new WebhookTable(database, access.seal);
+    const hook: Webhook = {
+      id: "1f", spaceId: 3 as SpaceId, url: "https://hook.example.com/", prefix: "a/\udcff", actions: ["create"], isEnabled: true,
+      disabledReason: undefined, createdMs: 5, createdBy: "user:ann", lineage: "l", delivered: 7, sendingUntil: undefined,
+      failingSinceMs: undefined, lastError: undefined, lastMs: undefined,
+    };
+    await database.transaction((sql) => table.insert(sql, hook, "whsec_x"));
+    expect([await table.all(), await table.ofSpace(3 as SpaceId), await table.get("1f")]).toEqual([[hook], [hook], hook]);
+    expect(await table.secret("1f")).toBe("whsec_x");
+    const failing = { ...hook, delivered: 8, sendingUntil: 9, failingSinceMs: 6, lastError: "no", lastMs: 4 };
+    await table.note(failing);
+    expect(await table.get("1f")).toEqual(failing);
+    const off = { ...failing, isEnabled: false, disabledReason: "why" };
+    await database.transaction((sql) => table.switchOff(sql, off));
+    await table.note(hook);
+    expect(await table.get("1f")).toEqual(off);
+    await database.transaction((sql) => table.update(sql, { ...hook, lastError: "no", lastMs: 4 }));
+    expect(await table.get("1f")).toEqual({ ...hook, lastError: "no", lastMs: 4 });
+    await database.transaction((sql) => table.remove(sql, "1f"));
+    expect(await table.all()).toEqual([]);
   });
 
   test("[ACCESS-81] two hubs on one database: what one revokes the other refuses at once, and both write one chain", async () => {

@@ -1,6 +1,7 @@
 /** The database on a real PostgreSQL server: the same contracts as SQLite, and what only a server does. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { codeOf, databaseContract } from "#platform/sql/database-contract.ts";
+import { followStoreContract } from "#hub/followers/follow-store-contract.ts";
 import { metaStoreContract } from "#hub/meta/meta-store-contract.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
 import { systemRandom } from "#platform/host-bun.ts";
@@ -45,6 +46,8 @@ metaStoreContract(
   },
   60,
 );
+
+followStoreContract("PostgreSQL", postgresLab, 10);
 
 describe("a PostgreSQL server", () => {
   test("keeps one statement for each text, whatever is null", async () => {

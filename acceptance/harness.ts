@@ -8,7 +8,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 
-const ROOT = resolve(import.meta.dir, "..");
+export const ROOT = resolve(import.meta.dir, "..");
 const BUILT = join(ROOT, "dist", `syncline-${process.platform}-${process.arch}`);
 
 /** Is there a standalone executable, and is it of this source? An old one would test what nobody has any more. */

@@ -18,6 +18,30 @@ export class Mounts implements AsyncDisposable {
     return path;
   }
 
+  /** A disk of its own, in the file `name`.img, at the (new) directory `name`: ext4, without sums of what is on it. */
+  async disk(name: string, mebibytes: number): Promise<void> {
+    this.#world.folder(name);
+    await this.#must(["truncate", "-s", `${mebibytes}M`, `${name}.img`]);
+    await this.#must(["mkfs.ext4", "-q", "-O", "^metadata_csum", `${name}.img`]);
+    await this.plugIn(name);
+  }
+
+  async plugIn(name: string): Promise<void> {
+    await this.#must(["mount", "-o", "loop", `${name}.img`, name]);
+    this.#mounted.push(this.#world.path(name));
+  }
+
+  /** Nobody may use it any more; the file holds all of it afterwards. */
+  async unplug(name: string): Promise<void> {
+    await this.#must(["umount", name]);
+    this.#mounted.splice(this.#mounted.indexOf(this.#world.path(name)), 1);
+  }
+
+  /** Sets the ctime of a file on a disk that is unplugged, which no call of a system can. */
+  async setCtime(name: string, file: string, seconds: number): Promise<void> {
+    await this.#must(["debugfs", "-w", "-R", `set_inode_field ${file} ctime @${seconds}`, `${name}.img`]);
+  }
+
   async remount(name: string, options: string): Promise<void> {
     await this.#must(["mount", "-o", `remount,${options}`, this.#world.path(name)]);
   }

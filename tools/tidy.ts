@@ -54,7 +54,7 @@ const LADDER: Record<string, readonly string[]> = {
     "transfer",
     "endpoint",
   ],
-  config: ["model", "platform", "access"],
+  config: ["model", "platform", "access", "agents-contract"],
   access: ["model", "platform"],
   store: ["model", "platform", "wire", "chunk"],
   jobs: ["model", "platform", "access"],
@@ -78,13 +78,15 @@ const LADDER: Record<string, readonly string[]> = {
     "wire",
     "index",
     "transport",
+    "apply",
     "endpoint",
     "session",
     "config",
     "access",
     "agents-contract",
   ],
-  gateway: ["model", "platform", "wire", "chunk", "endpoint", "store", "access", "jobs", "hub", "config"],
+  observe: ["model", "platform"],
+  gateway: ["model", "platform", "wire", "chunk", "endpoint", "store", "access", "jobs", "hub", "config", "observe"],
   cli: [
     "model",
     "platform",
@@ -102,6 +104,7 @@ const LADDER: Record<string, readonly string[]> = {
     "hub",
     "agent",
     "gateway",
+    "observe",
   ],
   main: ["cli"],
 };
@@ -113,6 +116,8 @@ const CONTRACTS: Record<string, string> = {
   "src/hub/agents/hello.ts": "agents-contract",
   "src/hub/agents/link.ts": "agents-contract",
   "src/hub/agents/control.ts": "agents-contract",
+  "src/hub/agents/path-set.ts": "agents-contract",
+  "src/hub/agents/dependencies.ts": "agents-contract",
 };
 
 /** Rooms that may not know time, chance or the system even through an interface. */
@@ -235,6 +240,7 @@ const ALIASES: readonly (readonly [string, string])[] = [
   ["#hub/", "src/hub/"],
   ["#config/", "src/config/"],
   ["#agent/", "src/agent/"],
+  ["#observe/", "src/observe/"],
   ["#gateway/", "src/gateway/"],
   ["#jobs/", "src/jobs/"],
   ["#cli/", "src/cli/"],

@@ -208,7 +208,7 @@ export class Audit {
         code: "HALT",
         op: "write audit log",
         message: `the audit log is not what was written: ${fault}`,
-        hint: "run `syncline hub check`, find out who changed the database, then accept the damage by hand",
+        hint: "run `syncline audit verify`, find out who changed the database, then `syncline audit accept`",
       });
     await this.#link(sql, { seq: head!.seq ?? 0, hash: head!.hash ?? GENESIS }, entries);
   }
@@ -247,6 +247,16 @@ export class Audit {
       Math.min(limit, AUDIT_PAGE_MAX),
     ]);
     return rows.map(recordOf);
+  }
+
+  /** Records after a sequence and up to another, in order, with what the chain is computed of; up to AUDIT_PAGE_MAX. */
+  async after(seq: number, until: number): Promise<AuditRecord[]> {
+    return (await this.#database.all<AuditRow>(SELECT_AFTER, [seq, until, AUDIT_PAGE_MAX])).map(recordOf);
+  }
+
+  /** The newest sequence; 0 when nothing was ever written. */
+  async newest(): Promise<number> {
+    return (await this.#database.get<HeadRow>(SELECT_HEAD))!.last ?? 0;
   }
 
   /**

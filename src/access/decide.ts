@@ -13,11 +13,14 @@ export const RULES_MAX = 1_000;
 
 /** All roles by name, the built-in ones too, with what each includes. Immutable: a reload makes a new one. */
 export class RoleBook {
+  /** Those that it was made of, without the built-in ones. */
+  readonly own: readonly Role[];
   /** A role's own rules and those of all it includes, by role name. */
   readonly #sources = new Map<string, readonly Role[]>();
 
   /** @throws {SynclineError} USAGE for a name taken or unknown, a circle of inclusions, too many */
   constructor(roles: readonly Role[]) {
+    this.own = roles;
     const byName = new Map<string, Role>();
     const all = [...BUILT_IN_ROLES, ...roles];
     if (all.length > ROLES_MAX) throw unusable(`more than ${ROLES_MAX} roles`);
@@ -83,7 +86,7 @@ export function decide(
   resource: Resource,
 ): Decision {
   if (principal.kind === "system") return { allowed: true, reason: "the hub's own work" };
-  const byRoles = decideByRoles(book, principal.roles, action, resource);
+  const byRoles = decideByRoles(book, principal, action, resource);
   if (!byRoles.allowed) return byRoles;
   if (principal.scopes !== undefined) {
     const byScopes = decideByRules(principal.scopes, "the token", action, resource);
@@ -96,7 +99,8 @@ export function decide(
   return byRoles;
 }
 
-function decideByRoles(book: RoleBook, roles: readonly string[], action: Action, resource: Resource): Decision {
+function decideByRoles(book: RoleBook, principal: Principal, action: Action, resource: Resource): Decision {
+  const { roles } = principal;
   let allowedBy: { rule: Rule; role: Role } | undefined;
   for (const name of roles) {
     for (const role of book.sources(name)) {
@@ -110,8 +114,18 @@ function decideByRoles(book: RoleBook, roles: readonly string[], action: Action,
   }
   if (allowedBy !== undefined)
     return { allowed: true, reason: reasonOf(allowedBy.rule, `role "${allowedBy.role.name}"`) };
+  if (isOwn(principal, action, resource)) return { allowed: true, reason: "it is the user's own" };
   const whose = roles.length === 0 ? "there is no role" : `no rule of ${roles.join(", ")}`;
   return { allowed: false, reason: `${whose} to allow ${action} of ${nameOf(resource)}` };
+}
+
+/**
+ * What needs no role: users see themselves, and keep their own credentials (tokens, keys, sessions, password). A role may
+ * deny it.
+ */
+function isOwn({ kind, name }: Principal, action: Action, resource: Resource): boolean {
+  if (kind !== "user" || (resource.type !== "token" && resource.type !== "user") || resource.name !== name) return false;
+  return action === "read" || (action === "manage" && resource.type === "token");
 }
 
 function decideByRules(rules: readonly Rule[], whose: string, action: Action, resource: Resource): Decision {

@@ -55,7 +55,7 @@ describe("users", () => {
       expect(await codeOf(call)).toBe("NOT_FOUND");
     for (const name of ["", "Ann", "a b", "a/b", "-a", "x".repeat(65)]) expect(await codeOf(users.create(BY, name, {}))).toBe("USAGE");
     expect(await codeOf(users.create(BY, "bob", { password: "short" }))).toBe("USAGE");
-    expect(await users.page("", 10)).toEqual([{ name: "ann", roles: [], groups: [], hasPassword: true, isDisabled: false, createdMs: world.clock.nowMs() }]);
+    expect(await users.page("", 10)).toEqual([{ name: "ann", roles: [], groups: [], hasPassword: true, oidc: "none", isDisabled: false, createdMs: world.clock.nowMs() }]);
   });
 
   test("[ACCESS-33] roles come from the user and its groups, and a change of either counts at once", async () => {
@@ -169,7 +169,7 @@ describe("tokens", () => {
     expect(access.decide(principal, "write", space)).toEqual({ allowed: false, reason: "the token does not reach to write of space demo" });
     expect(access.decide(principal, "manage", hub).allowed).toBe(false);
     expect(() => access.require(principal, "manage", hub)).toThrow("user:ann may not: no rule of writer to allow manage of hub hub");
-    access.useRoles(new RoleBook([]));
+    access.storedRoles.useFile(new RoleBook([]));
     expect((await access.explain("ann", "write", space)).reason).toBe('role "writer": allow write, restore of space');
     expect(await codeOf(access.explain("nobody", "read", space))).toBe("NOT_FOUND");
   });

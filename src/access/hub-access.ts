@@ -10,16 +10,19 @@ import type { Database } from "#platform/sql/database.ts";
 import { migrate } from "#platform/sql/migrate.ts";
 import type { Access, Action, Credential, Decision, Principal, Resource, Rule } from "#access/access.ts";
 import { AccessStore, REMEMBERED_MAX, USER_NAME, notFound, refused } from "#access/access-store.ts";
-import { Audit } from "#access/audit.ts";
+import { type Actor, Audit } from "#access/audit.ts";
 import { Authority } from "#access/authority.ts";
 import { type RoleBook, decide, reaches } from "#access/decide.ts";
 import { type CertificateRequest, type Enrolment, Hosts } from "#access/hosts.ts";
 import { JoinTokens } from "#access/join-tokens.ts";
+import { Oidc, type Vouched } from "#access/oidc.ts";
+import { tieUser } from "#access/oidc-users.ts";
 import { Passwords } from "#access/passwords.ts";
 import { S3Keys } from "#access/s3-keys.ts";
 import { ACCESS_MIGRATIONS } from "#access/schema.ts";
 import { SealKey } from "#access/seal-key.ts";
 import { Sessions } from "#access/sessions.ts";
+import { StoredRoles } from "#access/stored-roles.ts";
 import { SshKeys } from "#access/ssh-keys.ts";
 import { Throttle } from "#access/throttle.ts";
 import { Tokens } from "#access/tokens.ts";
@@ -33,6 +36,7 @@ export type AccessOptions = {
   readonly random: Random;
   /** Where the seal key, the authority and the hub's certificate are; made with mode 0700. */
   readonly directory: string;
+  /** Of the bootstrap file; those that are kept in the database come beside them. */
   readonly roles: RoleBook;
   /** What a host's links lead to, as allow rules; asked for every decision, so it answers from memory. */
   readonly rulesOfHost: (host: string) => readonly Rule[];
@@ -49,10 +53,13 @@ export class HubAccess implements Access {
   readonly hosts: Hosts;
   readonly authority: Authority;
   readonly throttle: Throttle;
+  readonly storedRoles: StoredRoles;
+  readonly oidc: Oidc;
+  /** For other rooms that keep secrets which have to be read again. */
+  readonly seal: SealKey;
   readonly #store: AccessStore;
   readonly #passwords: Passwords;
   readonly #rulesOfHost: (host: string) => readonly Rule[];
-  #book: RoleBook;
   /**
    * Passwords that were right for a stored hash, as an HMAC of both under a key of this process: WebDAV sends one with
    * every request. Up to REMEMBERED_MAX; a new password has another hash, so nothing has to be forgotten in time.
@@ -67,7 +74,9 @@ export class HubAccess implements Access {
     await migrate(options.database, "access", ACCESS_MIGRATIONS);
     const seal = SealKey.open(`${options.directory}/${SEAL_FILE}`, options.random);
     const authority = Authority.open(options.directory, options.clock, options.random);
-    return new HubAccess(options, seal, authority, await Passwords.create(options.random));
+    const access = new HubAccess(options, seal, authority, await Passwords.create(options.random));
+    await access.storedRoles.load();
+    return access;
   }
 
   private constructor(options: AccessOptions, seal: SealKey, authority: Authority, passwords: Passwords) {
@@ -85,17 +94,14 @@ export class HubAccess implements Access {
     this.hosts = new Hosts(this.#store, authority, this.joinTokens);
     this.throttle = new Throttle(clock);
     this.#rulesOfHost = options.rulesOfHost;
-    this.#book = options.roles;
+    this.seal = seal;
+    this.oidc = new Oidc(clock, random, seal);
+    this.storedRoles = new StoredRoles(this.#store, options.roles);
     this.#memoryKey = random.bytes(32);
   }
 
   get roles(): RoleBook {
-    return this.#book;
-  }
-
-  /** Every decision from now on is by this book. */
-  useRoles(book: RoleBook): void {
-    this.#book = book;
+    return this.storedRoles.book;
   }
 
   /** Called after every change of who exists, until the signal; long connections authenticate again then. */
@@ -104,7 +110,7 @@ export class HubAccess implements Access {
   }
 
   decide(principal: Principal, action: Action, resource: Resource): Decision {
-    return decide(this.#book, principal, this.#narrowing(principal), action, resource);
+    return decide(this.roles, principal, this.#narrowing(principal), action, resource);
   }
 
   require(principal: Principal, action: Action, resource: Resource): void {
@@ -119,7 +125,7 @@ export class HubAccess implements Access {
   }
 
   reaches(principal: Principal, action: Action, space: string, path: RelPath): boolean {
-    return reaches(this.#book, principal, this.#narrowing(principal), action, space, path);
+    return reaches(this.roles, principal, this.#narrowing(principal), action, space, path);
   }
 
   #narrowing(principal: Principal): readonly Rule[] | undefined {
@@ -134,6 +140,8 @@ export class HubAccess implements Access {
   }
 
   async authenticate(credential: Credential): Promise<Principal> {
+    // Another hub on the same database may have changed a role.
+    if (!this.#store.mayRemember) await this.storedRoles.refresh();
     switch (credential.type) {
       case "password":
         return this.#byPassword(credential.user, credential.password, credential.address);
@@ -160,6 +168,34 @@ export class HubAccess implements Access {
   ): Promise<{ principal: Principal; id: string; cookie: string }> {
     const principal = await this.#byPassword(user, password, from.address);
     return { principal, ...(await this.sessions.open({ ...from, id: principal.id }, principal.name, client)) };
+  }
+
+  /**
+   * Opens a session for somebody whom the identity provider has vouched for.
+   * @throws {SynclineError} AUTH when it is nobody of this hub, or is disabled
+   */
+  async signInVouched(
+    vouched: Vouched,
+    from: { readonly address: string; readonly traceId?: string | undefined },
+    client: string,
+  ): Promise<{ user: string; id: string; cookie: string }> {
+    const { settings } = this.oidc;
+    // The provider may have been taken away while it was asked.
+    if (settings?.issuer !== vouched.issuer) throw refused("authenticate");
+    const user = await tieUser(this.#store, settings, vouched, from);
+    const opened = await this.sessions.open({ ...from, id: `user:${user}` }, user, client);
+    // Disabled in between: the session was never there for anybody.
+    if ((await this.sessions.authenticate(opened.cookie)) === undefined) throw refused("authenticate");
+    return { user, ...opened };
+  }
+
+  /**
+   * A user's own new password; it takes the old one, and ends all sessions of the user.
+   * @throws {SynclineError} AUTH (the old password), USAGE (the new one), LIMIT
+   */
+  async changePassword(who: Principal, passwords: { old: string; new: string }, by: Actor & { address: string }): Promise<void> {
+    await this.#byPassword(who.name, passwords.old, by.address);
+    await this.users.update(by, who.name, { password: passwords.new });
   }
 
   /** Whether it is the user's password, for who set it (a bootstrap file): nothing is counted. */

@@ -56,12 +56,21 @@ export const roleSchema: z.ZodType<Role> = z.strictObject({
 
 const fileSchema = z.strictObject({ roles: z.array(roleSchema) });
 
+/** The roles of a file's text, not yet checked with others. @throws {SynclineError} USAGE that names file, line and key */
+export function readRoleList(text: string, file: string): readonly Role[] {
+  return readYaml(text, file, fileSchema).roles;
+}
+
 /**
  * The roles of a file's text, checked with the built-in ones; use them all or keep the last good book.
  * @throws {SynclineError} USAGE that names file, line and key
  */
 export function readRoles(text: string, file: string): RoleBook {
-  const { roles } = readYaml(text, file, fileSchema);
+  return bookOf(readRoleList(text, file), file);
+}
+
+/** @throws {SynclineError} USAGE that names the file */
+export function bookOf(roles: readonly Role[], file: string): RoleBook {
   try {
     return new RoleBook(roles);
   } catch (error) {

@@ -17,6 +17,7 @@ import type { Actor } from "#access/audit.ts";
 import { sameBytes } from "#access/seal-key.ts";
 import { type Users, requireUser } from "#access/users.ts";
 
+export const S3_KEYS_PER_USER_MAX = 100;
 const ACCESS_KEY = /^[A-Za-z0-9_.-]{3,128}$/;
 
 export type S3Key = { readonly accessKey: string; readonly user: string; readonly createdMs: number };
@@ -55,6 +56,8 @@ export class S3Keys {
     await this.#store.change(by, async (sql) => {
       await requireUser(sql, op, user);
       if ((await sql.get(SELECT_KEY, [accessKey])) !== undefined) throw taken(op, `access key "${accessKey}"`);
+      const held = await sql.get<{ n: number }>("SELECT COUNT(*) AS n FROM access_s3_keys WHERE user_name = ?", [user]);
+      if (held!.n >= S3_KEYS_PER_USER_MAX) throw unusable(op, `a user has up to ${S3_KEYS_PER_USER_MAX} S3 keys`);
       await sql.run("INSERT INTO access_s3_keys (access_key, user_name, sealed, created_ms) VALUES (?, ?, ?, ?)", [
         accessKey,
         user,
@@ -66,11 +69,11 @@ export class S3Keys {
     return { accessKey, secretKey };
   }
 
-  /** It is refused from when this resolves. @throws {SynclineError} NOT_FOUND */
-  async revoke(by: Actor, accessKey: string): Promise<void> {
+  /** It is refused from when this resolves. @param user whose it must be; undefined: anybody's @throws {SynclineError} NOT_FOUND */
+  async revoke(by: Actor, accessKey: string, user?: string): Promise<void> {
     await this.#store.change(by, async (sql) => {
       const row = await sql.get<KeyRow>(SELECT_KEY, [accessKey]);
-      if (row === undefined) throw notFound("revoke S3 key", `access key "${accessKey}"`);
+      if (row === undefined || row.user_name !== (user ?? row.user_name)) throw notFound("revoke S3 key", `access key "${accessKey}"`);
       await sql.run("DELETE FROM access_s3_keys WHERE access_key = ?", [accessKey]);
       return { value: undefined, event: { action: "s3-key.revoke", resource: `s3-key:${row.user_name}/${accessKey}` } };
     });

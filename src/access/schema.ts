@@ -41,4 +41,21 @@ export const ACCESS_MIGRATIONS: readonly Migration[] = [
         id BIGINT PRIMARY KEY, seq BIGINT NOT NULL, hash blob NOT NULL, seal blob NOT NULL)`,
     ],
   },
+  {
+    id: 2,
+    statements: [
+      "CREATE TABLE access_roles (name TEXT PRIMARY KEY, role TEXT NOT NULL, changed_ms BIGINT NOT NULL)",
+      // Grows with every change of a role, so that another hub on this database sees that its book is old.
+      "CREATE TABLE access_role_book (id BIGINT PRIMARY KEY, version BIGINT NOT NULL)",
+      "INSERT INTO access_role_book (id, version) VALUES (1, 0)",
+    ],
+  },
+  {
+    id: 3,
+    statements: [
+      // Without issuer and subject: whoever the provider calls so may be tied to the user once.
+      `CREATE TABLE access_oidc (
+        user_name TEXT PRIMARY KEY, issuer TEXT, subject TEXT, UNIQUE (issuer, subject))`,
+    ],
+  },
 ];

@@ -1,4 +1,8 @@
-/** Sessions of the console: a random value in a cookie, kept as its hash. They end by themselves and can be ended. */
+/**
+ * Sessions of people: a random value, in a browser's cookie or in a file of the command line, kept as its hash. They end
+ * by themselves and can be ended.
+ */
+import { createHash } from "node:crypto";
 import type { Principal } from "#access/access.ts";
 import { type AccessStore, PAGE_ROWS_MAX, hashOf, notFound } from "#access/access-store.ts";
 import type { Actor } from "#access/audit.ts";
@@ -11,6 +15,9 @@ export const SESSION_MS_MAX = 7 * 86_400_000;
 export const SEEN_MS_STEP = 60_000;
 /** Of one user; the one that was idle longest makes room. */
 export const SESSIONS_PER_USER_MAX = 50;
+
+/** Tells people, secret scanners and the door what it is. */
+export const SESSION_PREFIX = "syncline_session_";
 
 export type Session = {
   /** Names it in lists and for revocation; it is no secret. */
@@ -43,9 +50,9 @@ export class Sessions {
     this.#users = users;
   }
 
-  /** For a user that has just authenticated. The cookie's value is told this once. @throws {SynclineError} NOT_FOUND */
+  /** For a user that has just authenticated. The value is told this once. @throws {SynclineError} NOT_FOUND */
   async open(by: Actor, user: string, client: string): Promise<{ id: string; cookie: string }> {
-    const cookie = this.#store.newSecret("");
+    const cookie = this.#store.newSecret(SESSION_PREFIX);
     const id = this.#store.newId();
     await this.#store.change(by, async (sql) => {
       await requireUser(sql, "open session", user);
@@ -86,11 +93,11 @@ export class Sessions {
     }
   }
 
-  /** It is refused from when this resolves. @throws {SynclineError} NOT_FOUND */
-  async revoke(by: Actor, id: string): Promise<void> {
+  /** It is refused from when this resolves. @param user whose it must be; undefined: anybody's @throws {SynclineError} NOT_FOUND */
+  async revoke(by: Actor, id: string, user?: string): Promise<void> {
     await this.#store.change(by, async (sql) => {
       const row = await sql.get<SessionRow>("SELECT * FROM access_sessions WHERE id = ?", [id]);
-      if (row === undefined) throw notFound("end session", `session "${id}"`);
+      if (row === undefined || row.user_name !== (user ?? row.user_name)) throw notFound("end session", `session "${id}"`);
       await sql.run("DELETE FROM access_sessions WHERE id = ?", [id]);
       return { value: undefined, event: { action: "session.revoke", resource: `session:${row.user_name}/${id}` } };
     });
@@ -115,6 +122,14 @@ export class Sessions {
     );
     return rows.map(sessionOf);
   }
+}
+
+/**
+ * What a page of ours sends beside the cookie with every change: other sites can make a browser send the cookie, but
+ * cannot read this.
+ */
+export function csrfTokenOf(cookie: string): string {
+  return createHash("sha256").update(`csrf\0${cookie}`).digest("base64url");
 }
 
 function isAlive(row: SessionRow, now: number): boolean {

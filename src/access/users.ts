@@ -3,6 +3,7 @@ import type { Sql } from "#platform/sql/database.ts";
 import type { Principal } from "#access/access.ts";
 import { type AccessStore, PAGE_ROWS_MAX, USER_NAME, notFound, taken, unusable } from "#access/access-store.ts";
 import type { Actor } from "#access/audit.ts";
+import { setInvited, tieOf } from "#access/oidc-users.ts";
 import type { Passwords } from "#access/passwords.ts";
 
 /** Roles of one user or group, and groups of one user, at most. */
@@ -14,6 +15,8 @@ export type User = {
   /** Sorted. */
   readonly groups: readonly string[];
   readonly hasPassword: boolean;
+  /** Signs in through the identity provider: not, as soon as it comes, or tied to one who did. */
+  readonly oidc: "none" | "invited" | "tied";
   readonly isDisabled: boolean;
   readonly createdMs: number;
 };
@@ -26,6 +29,8 @@ export type UserChange = {
   readonly password?: string | null | undefined;
   readonly roles?: readonly string[] | undefined;
   readonly groups?: readonly string[] | undefined;
+  /** Whether it may sign in through the identity provider; false also unties it. */
+  readonly oidc?: boolean | undefined;
   readonly isDisabled?: boolean | undefined;
 };
 
@@ -42,6 +47,7 @@ const FORGET_USER = [
   "DELETE FROM access_s3_keys WHERE user_name = ?",
   "DELETE FROM access_ssh_keys WHERE user_name = ?",
   "DELETE FROM access_sessions WHERE user_name = ?",
+  "DELETE FROM access_oidc WHERE user_name = ?",
   "DELETE FROM access_users WHERE name = ?",
 ];
 
@@ -69,7 +75,8 @@ export class Users {
         this.#store.clock.nowMs(),
       ]);
       await setGroups(sql, name, groups);
-      const details = { roles, groups, hasPassword: password !== null };
+      if (user.oidc === true) await setInvited(sql, name, true);
+      const details = { roles, groups, hasPassword: password !== null, ...(user.oidc === true ? { oidc: true } : {}) };
       return { value: undefined, event: { action: "user.create", resource: `user:${name}`, details } };
     });
   }
@@ -94,9 +101,12 @@ export class Users {
         name,
       ]);
       if (change.groups !== undefined) await setGroups(sql, name, change.groups);
-      if (password !== undefined || disabledMs !== null) await sql.run("DELETE FROM access_sessions WHERE user_name = ?", [name]);
-      const { roles, groups, isDisabled } = change;
-      const details = { roles, groups, isDisabled, password: password === undefined ? undefined : "changed" };
+      if (change.oidc !== undefined) await setInvited(sql, name, change.oidc);
+      // Who is untied may hold a session by the provider's word.
+      const isOver = password !== undefined || disabledMs !== null || change.oidc === false;
+      if (isOver) await sql.run("DELETE FROM access_sessions WHERE user_name = ?", [name]);
+      const { roles, groups, oidc, isDisabled } = change;
+      const details = { roles, groups, oidc, isDisabled, password: password === undefined ? undefined : "changed" };
       return { value: undefined, event: { action: "user.change", resource: `user:${name}`, details } };
     });
   }
@@ -131,6 +141,7 @@ export class Users {
       roles: JSON.parse(row.roles) as string[],
       groups: groups.map((group) => group.name),
       hasPassword: row.password !== null,
+      oidc: await tieOf(this.#store.database, row.name),
       isDisabled: row.disabled_ms !== null,
       createdMs: row.created_ms,
     };
@@ -180,6 +191,30 @@ export class Users {
       await sql.run("DELETE FROM access_members WHERE group_name = ?", [name]);
       return { value: undefined, event: { action: "group.remove", resource: `group:${name}` } };
     });
+  }
+
+  /** @throws {SynclineError} NOT_FOUND (either), USAGE (too many groups) */
+  async setMember(by: Actor, group: string, user: string, isMember: boolean): Promise<void> {
+    const op = "change group";
+    await this.#store.change(by, async (sql) => {
+      await requireUser(sql, op, user);
+      if (!(await hasGroup(sql, group))) throw notFound(op, `group "${group}"`);
+      const now = (await sql.all<GroupRow>(SELECT_GROUPS_OF, [user])).map(({ name }) => name);
+      const wanted = isMember ? [...now, group] : now.filter((name) => name !== group);
+      if (isMember === now.includes(group)) return { value: undefined, event: undefined };
+      await setGroups(sql, user, wanted);
+      const event = { action: "user.change", resource: `user:${user}`, details: { groups: wanted } };
+      return { value: undefined, event };
+    });
+  }
+
+  /** Names of those who are in a group, after one (exclusive). */
+  async members(group: string, after: string, limit: number): Promise<string[]> {
+    const rows = await this.#store.database.all<{ user_name: string }>(
+      "SELECT user_name FROM access_members WHERE group_name = ? AND user_name > ? ORDER BY user_name LIMIT ?",
+      [group, after, Math.min(limit, PAGE_ROWS_MAX)],
+    );
+    return rows.map(({ user_name: name }) => name);
   }
 
   async group(name: string): Promise<Group | undefined> {

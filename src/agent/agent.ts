@@ -5,9 +5,11 @@ import { fingerprintOf } from "#platform/net/tls-socket.ts";
 import type { Host } from "#platform/host.ts";
 import type { Endpoint } from "#sync/endpoint/endpoint.ts";
 import { RemoteEndpoint } from "#sync/endpoint/remote-endpoint.ts";
+import { Turns } from "#sync/endpoint/turns.ts";
 import type { Store } from "#sync/index/store.ts";
 import type { Mux } from "#sync/wire/mux.ts";
-import { AGENT_ROOT, type FromAgent, type FromHub, LINK_ROOT } from "#hub/agents/control.ts";
+import { AGENT_ROOT, type FromAgent, type FromHub, LINK_ROOT, SUPPLY_METHOD } from "#hub/agents/control.ts";
+import { supplyPart } from "#agent/supply.ts";
 import type { AssignedLink, DeclaredLink } from "#hub/agents/link.ts";
 import { ControlClient } from "#agent/control-client.ts";
 import { type HubAddress, type HubEnds, askHub, connect, enrol } from "#agent/hub-client.ts";
@@ -21,12 +23,16 @@ import {
   requireFits,
   writeIdentity,
 } from "#agent/identity.ts";
+import { releasesDir } from "#agent/releases.ts";
 import { type AgentLog, type LinkContext, LinkRunner } from "#agent/link-runner.ts";
 
 /** While it cannot join because the hub is away. */
 const JOIN_AGAIN_MS = 2000;
 /** A renewal that was refused or got no answer is asked for again. */
 const RENEW_AGAIN_MS = 60 * 60_000;
+
+/** What of the options may change while the agent runs. */
+export type Reloadable = Pick<AgentOptions, "links" | "ignore" | "hooks" | "mayInstall">;
 
 export type AgentOptions = {
   readonly address: HubAddress;
@@ -42,6 +48,10 @@ export type AgentOptions = {
   readonly ignore: readonly string[];
   /** Around each batch, in all links. */
   readonly hooks: Hooks;
+  /** May links have commands run that install what manifests in them ask for? */
+  readonly mayInstall: boolean;
+  /** Calls back with what has changed in the configuration, until the signal. */
+  readonly onReload: (listener: (next: Reloadable) => void, signal: AbortSignal) => void;
   readonly host: Host;
   readonly program: string;
   /** System and processor, for people. */
@@ -101,12 +111,13 @@ async function join(options: AgentOptions, key: string, signal: AbortSignal): Pr
 }
 
 class Agent {
-  readonly #options: AgentOptions;
+  #options: AgentOptions;
   readonly #key: string;
   readonly #control: ControlClient;
   readonly #runners = new Map<string, LinkRunner>();
   /** Runners that are ending, and what is to begin when they have. */
   readonly #ending = new Map<string, Promise<void>>();
+  readonly #turns: Turns;
   #identity: AgentIdentity;
   #ends: HubEnds | undefined;
   #assigned: readonly AssignedLink[] = [];
@@ -117,11 +128,12 @@ class Agent {
     this.#options = options;
     this.#key = key;
     this.#identity = identity;
-    const { host, program, platform, links, log } = options;
+    this.#turns = new Turns(options.host.clock);
+    const { host, program, platform, log } = options;
     this.#control = new ControlClient({
       program,
       platform,
-      links,
+      links: () => this.#options.links,
       log,
       clock: host.clock,
       random: host.random,
@@ -141,6 +153,7 @@ class Agent {
     log("agent begins", { name, hub: this.#identity.hub });
     const end = new AbortController();
     const control = this.#control.run(end.signal);
+    this.#options.onReload((next) => this.#reload(next), end.signal);
     await aborted(signal);
     this.#stopping = true;
     await Promise.all([...this.#runners.values()].map((runner) => runner.stop()));
@@ -150,6 +163,16 @@ class Agent {
     end.abort();
     await control;
     log("agent has ended", { name });
+  }
+
+  /** Links are declared anew, by a new greeting; whatever else has changed holds from the next session of each link. */
+  #reload(next: Reloadable): void {
+    const { links, ignore, hooks, mayInstall } = this.#options;
+    this.#options = { ...this.#options, ...next };
+    if (JSON.stringify(next.links) !== JSON.stringify(links)) this.#control.again();
+    const before = JSON.stringify([ignore, hooks, mayInstall]);
+    if (JSON.stringify([next.ignore, next.hooks, next.mayInstall]) === before) return;
+    for (const runner of this.#runners.values()) runner.reconfigured();
   }
 
   /** The address is asked for anew after it has failed: the hub may have moved. */
@@ -179,6 +202,16 @@ class Agent {
         return this.#runners.get(message.link)?.approve(message.hash);
       case "rescan":
         return void this.#rescan(message.link, message.job);
+      case "rollback":
+        return void this.#runners.get(message.link)?.rollback(message.release, message.by);
+      case "dependencies":
+        return void this.#control
+          .dependencies(message.ask, () => this.#runners.get(message.link)?.dependencies(message.project) ?? [])
+          .catch((error: unknown) => log("dependencies could not be told", { link: message.link, reason: String(error).slice(0, 300) }));
+      case "resume":
+        return this.#runners.get(message.link)?.resume(message.by);
+      case "supply":
+        return this.#supply(message);
       case "certificate":
         return this.#renewed(message.certificate);
       case "refused":
@@ -192,6 +225,19 @@ class Agent {
     this.#control.rescanned(link, job, trouble ?? null);
   }
 
+  /** The hub has lost a part of a file that a link has. */
+  #supply({ link, ...part }: FromHub & { type: "supply" }): void {
+    const { host, log } = this.#options;
+    const channel = this.#control.open(SUPPLY_METHOD);
+    if (channel === undefined) return;
+    const runner = this.#runners.get(link);
+    const root = runner?.agreesOnFile(part.path) === true ? runner.root : undefined;
+    log("hub asks for a part of a file", { link, path: part.path, length: part.length, given: root === undefined ? "no" : "yes" });
+    supplyPart(host.fs, root, part, channel).catch((error: unknown) => {
+      channel.fail(error instanceof Error ? error : new Error(String(error)));
+    });
+  }
+
   /** Makes the runners those that are assigned. A root that lies in another one's is refused by itself. */
   #reconcile(): void {
     if (this.#stopping) return;
@@ -201,10 +247,11 @@ class Agent {
     }
     const roots: string[] = [];
     for (const link of wanted.values()) {
-      const other = roots.find((root) => isNested(root, link.root));
+      const mine = link.settings.apply === "release" ? [link.root, releasesDir(link.root)] : [link.root];
+      const other = roots.find((root) => mine.some((one) => isNested(root, one)));
       const trouble = other === undefined ? link.trouble : `${link.root} and ${other} overlap; one root has one link`;
       const effective = trouble === link.trouble ? link : { ...link, trouble, seeds: null };
-      if (link.enabled) roots.push(link.root);
+      if (link.enabled) roots.push(...mine);
       const runner = this.#runners.get(link.id);
       if (runner !== undefined) runner.update(effective);
       else if (!this.#ending.has(link.id)) this.#begin(effective);
@@ -213,9 +260,12 @@ class Agent {
   }
 
   #begin(link: AssignedLink): void {
-    const { host, openRoot, openState, hash, installation, ignore, hooks, log } = this.#options;
+    const { host, openRoot, openState, hash, installation, log, dataDir } = this.#options;
     const context: LinkContext = {
-      host, openRoot, openState, hash, installation, ignore, hooks, log,
+      host, openRoot, openState, hash, installation, log,
+      configured: () => this.#options,
+      turns: this.#turns,
+      stateFile: (name) => `${dataDir}/${name}`,
       openSpace: (id) =>
         new RemoteEndpoint({
           label: `hub ${link.space}/${link.prefix}`,

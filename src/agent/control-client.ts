@@ -4,6 +4,7 @@ import type { Clock, Random } from "#platform/host.ts";
 import type { Mux } from "#sync/wire/mux.ts";
 import type { MuxChannel } from "#sync/wire/mux-channel.ts";
 import {
+  CONTROL_BYTES_MAX,
   CONTROL_METHOD,
   CONTROL_VERSION,
   type FromAgent,
@@ -14,6 +15,7 @@ import {
   decodeFromHub,
   encodeControl,
 } from "#hub/agents/control.ts";
+import { DEPENDENCIES_PER_PART, type Dependency } from "#hub/agents/dependencies.ts";
 import type { DeclaredLink } from "#hub/agents/link.ts";
 import type { AgentLog } from "#agent/link-runner.ts";
 
@@ -26,7 +28,8 @@ const NEWS_MS = 250;
 export type ControlOptions = {
   readonly program: string;
   readonly platform: string;
-  readonly links: readonly DeclaredLink[];
+  /** Asked for each greeting. */
+  readonly links: () => readonly DeclaredLink[];
   /** Makes a connection that is attached to the control root. */
   readonly connect: (signal: AbortSignal) => Promise<Mux>;
   readonly states: () => LinkState[];
@@ -45,7 +48,10 @@ export type ControlOptions = {
 export class ControlClient {
   readonly #options: ControlOptions;
   #channel: MuxChannel | undefined;
+  #mux: Mux | undefined;
   #news: (() => void) | undefined;
+  /** The connection was ended to begin another one. */
+  #isAgain = false;
 
   constructor(options: ControlOptions) {
     this.#options = options;
@@ -60,6 +66,12 @@ export class ControlClient {
     this.#news?.();
   }
 
+  /** Greets the hub once more, by a new connection. */
+  again(): void {
+    this.#isAgain = true;
+    this.#channel?.fail(ended("the agent greets the hub anew"));
+  }
+
   /** The state goes first, so that nobody sees the plan beside a link that looks well. */
   hold(plan: HeldPlan): void {
     this.heartbeat();
@@ -72,9 +84,43 @@ export class ControlClient {
     this.#send({ type: "rescanned", link, job, trouble: trouble?.slice(0, 2000) ?? null });
   }
 
+  /** A channel of its own for what the hub asked for; undefined: there is no connection any more. */
+  open(method: string): MuxChannel | undefined {
+    return this.#mux?.open(method);
+  }
+
   /** Says how the links are, now. */
   heartbeat(): void {
-    this.#send({ type: "heartbeat", sentMs: this.#options.clock.nowMs(), links: this.#options.states() });
+    const sentMs = this.#options.clock.nowMs();
+    const links = this.#options.states();
+    const isLong = Buffer.byteLength(JSON.stringify(links)) > CONTROL_BYTES_MAX - 1000;
+    // How the links are comes before what there is beside it.
+    this.#send({ type: "heartbeat", sentMs, links: isLong ? links.map((one) => ({ ...one, releases: null, projects: [] })) : links });
+  }
+
+  /** The answer to what the hub has asked for, in parts that fit a message. */
+  async dependencies(ask: number, list: () => readonly Dependency[]): Promise<void> {
+    const channel = this.#channel;
+    const send = async (items: Dependency[], isLast: boolean, fault: string | null): Promise<void> =>
+      channel?.send(encodeControl({ type: "dependencies", ask, items, isLast, fault }));
+    let part: Dependency[] = [];
+    let bytes = 0;
+    try {
+      for (const one of list()) {
+        const size = Buffer.byteLength(JSON.stringify(one)) + 1;
+        if (part.length >= DEPENDENCIES_PER_PART || bytes + size > CONTROL_BYTES_MAX / 2) {
+          await send(part, false, null);
+          part = [];
+          bytes = 0;
+        }
+        part.push(one);
+        bytes += size;
+      }
+      await send(part, true, null);
+    } catch (error) {
+      if (channel?.failure !== undefined) return;
+      await send([], true, (error instanceof Error ? error.message : String(error)).slice(0, 500));
+    }
   }
 
   /** Runs until the signal, whatever happens to the connection. */
@@ -87,6 +133,7 @@ export class ControlClient {
         await this.#serve(signal, () => (failures = 0));
       } catch (error) {
         if (signal.aborted) return;
+        if (this.#isAgain) continue;
         const reason = error instanceof Error ? error.message : String(error);
         const hint = error instanceof SynclineError ? (error.hint ?? "") : "";
         // A hub that is away for a night is one line, not thousands.
@@ -101,6 +148,7 @@ export class ControlClient {
 
   async #serve(signal: AbortSignal, onGreeted: () => void): Promise<void> {
     const { connect, program, platform, links, onConnected, log } = this.#options;
+    this.#isAgain = false;
     const mux = await connect(signal);
     const abort = (): void => mux.close();
     signal.addEventListener("abort", abort, { once: true });
@@ -108,7 +156,8 @@ export class ControlClient {
       signal.throwIfAborted();
       const channel = mux.open(CONTROL_METHOD);
       this.#channel = channel;
-      this.#send({ type: "hello", version: CONTROL_VERSION, program, platform, links: [...links] });
+      this.#mux = mux;
+      this.#send({ type: "hello", version: CONTROL_VERSION, program, platform, links: [...links()] });
       const beats = this.#beat(channel);
       try {
         let greeted = false;
@@ -125,6 +174,7 @@ export class ControlClient {
         }
       } finally {
         this.#channel = undefined;
+        this.#mux = undefined;
         channel.fail(ended("the agent has gone"));
         await beats;
       }

@@ -3,8 +3,9 @@
  * alpha, so in words the sides are "host" and "space".
  */
 import { printablePath } from "#model/path.ts";
-import type { Plan, Side } from "#model/plan.ts";
+import { type Plan, type Side, nameOfChange } from "#model/plan.ts";
 import { HOLD_CHANGES_MAX, HOLD_CHARS_MAX, type HeldPlan } from "#hub/agents/control.ts";
+import { PathSet } from "#hub/agents/path-set.ts";
 
 /** Longest line of one change; a longer path is cut. */
 const LINE_CHARS_MAX = 9000;
@@ -21,7 +22,16 @@ export function heldPlan(link: string, hash: string, reason: string, plan: Plan,
   const { counts } = plan;
   const total = plan.changes.length + plan.moves.length;
   const words = reason.replace(/\b(?:alpha|beta)\b/g, (side) => `the ${nameOf(side as Side)}`);
-  return { link, hash, reason: words.slice(0, 2000), counts: { alpha: { ...counts.alpha }, beta: { ...counts.beta } }, changes, total };
+  const shown = { alpha: { ...counts.alpha }, beta: { ...counts.beta } };
+  return { link, hash, reason: words.slice(0, 2000), counts: shown, changes, total, removals: removalsOf(plan, spaceSide) };
+}
+
+function removalsOf(plan: Plan, spaceSide: Side): HeldPlan["removals"] {
+  const sets = { host: new PathSet(), space: new PathSet() };
+  for (const { side, path, action } of plan.changes) {
+    if (action === "remove") sets[side === spaceSide ? "space" : "host"].add(path);
+  }
+  return { host: sets.host.name, space: sets.space.name };
 }
 
 function* linesOf(plan: Plan, nameOf: (side: Side) => string): Iterable<string> {
@@ -29,8 +39,5 @@ function* linesOf(plan: Plan, nameOf: (side: Side) => string): Iterable<string> 
   for (const { side, from, to, count } of plan.moves) {
     yield `${nameOf(side)} move ${shown(from)} → ${shown(to)}${count > 1 ? ` (${count} entries)` : ""}`;
   }
-  for (const { side, path, action, old } of plan.changes) {
-    const word = action === "content" ? (old === undefined ? "create" : "replace") : action;
-    yield `${nameOf(side)} ${word} ${shown(path)}`;
-  }
+  for (const change of plan.changes) yield `${nameOf(change.side)} ${nameOfChange(change)} ${shown(change.path)}`;
 }

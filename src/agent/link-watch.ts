@@ -1,6 +1,6 @@
 /** Turns the events of a link's session into the state that heartbeats report. Times are monotonic milliseconds. */
 import type { SessionEvent, Summary } from "#sync/session/events.ts";
-import type { LinkPhase, LinkState } from "#hub/agents/control.ts";
+import type { LinkPause, LinkPhase, LinkState, ProjectState } from "#hub/agents/control.ts";
 
 export type LinkTrouble = NonNullable<LinkState["error"]>;
 
@@ -20,6 +20,12 @@ export class LinkWatch {
   #changes = 0;
   sequence = 0;
   stored: LinkState["stored"] = null;
+  pause: LinkPause | null = null;
+  releases: LinkState["releases"] = null;
+  /** Asked for each heartbeat. */
+  projects: () => readonly ProjectState[] = () => [];
+  /** What the session has carried over is not shown yet: a release of it is being made. */
+  isPublishing = false;
 
   /** Set by the supervisor, between sessions. */
   rest(phase: LinkPhase, trouble: LinkTrouble | undefined): void {
@@ -27,6 +33,12 @@ export class LinkWatch {
     this.#trouble = trouble;
     this.#degraded = undefined;
     if (phase === "disabled" || phase === "waiting") this.#busySince = undefined;
+  }
+
+  /** From now on something is carried over that is not shown yet. */
+  publishing(now: number): void {
+    this.isPublishing = true;
+    this.#busySince ??= now;
   }
 
   get holdHash(): string | undefined {
@@ -78,11 +90,18 @@ export class LinkWatch {
     this.#syncedMono = now;
   }
 
-  state(id: string, generation: number, now: number): LinkState {
+  /** Both sides agree on everything that is known of them. */
+  get isAtRest(): boolean {
+    const isDone = this.phase === "watching" && this.#syncedMono !== undefined && this.#busySince === undefined;
+    return isDone && this.#conflicts === 0 && this.#problems === 0;
+  }
+
+  /** @param digest of what is agreed at its sequence, where it is known */
+  state(id: string, generation: number, now: number, digest: string | null): LinkState {
     return {
       id,
       generation,
-      phase: this.phase,
+      phase: this.isPublishing && this.phase === "watching" ? "applying" : this.phase,
       sequence: this.sequence,
       stored: this.stored,
       backlog: this.#backlog,
@@ -92,9 +111,12 @@ export class LinkWatch {
       problems: this.#problems,
       changes: this.#changes,
       syncedAgoMs: this.#syncedMono === undefined ? null : Math.max(0, Math.round(now - this.#syncedMono)),
-      digest: null,
+      digest: this.isAtRest ? digest : null,
       holdHash: this.#holdHash ?? null,
       error: this.#trouble ?? this.#degraded ?? null,
+      pause: this.pause,
+      releases: this.releases,
+      projects: [...this.projects()],
     };
   }
 }

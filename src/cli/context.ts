@@ -8,6 +8,8 @@ export type Context = {
   readonly environment: Record<string, string | undefined>;
   /** Aborted by the first SIGINT or SIGTERM; commands then finish or roll back what they are at and return. */
   readonly signal: AbortSignal;
+  /** From now on SIGHUP calls this and does not end the command. */
+  readonly onHangup: (listener: () => void) => void;
   /** Made when first asked for. */
   readonly stateDir: () => string;
 };

@@ -11,6 +11,8 @@ import type { Endpoint, RunChange } from "#sync/endpoint/endpoint.ts";
 import type { ServeLog, ServedRoot } from "#sync/endpoint/serve.ts";
 import type { Store } from "#sync/index/store.ts";
 import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
+import type { AgentOptions } from "#agent/agent.ts";
+import type { Hooks } from "#agent/hooks.ts";
 import type { DeclaredLink } from "#hub/agents/link.ts";
 import type { SideContext } from "#cli/sides.ts";
 import { usage } from "#cli/values.ts";
@@ -326,7 +328,9 @@ export type AgentRequest = {
   readonly links: readonly DeclaredLink[];
   readonly ignore: readonly string[];
   /** Lines of the shell around each batch, and how long each may take. */
-  readonly hooks: { readonly before: string | undefined; readonly after: string | undefined; readonly timeoutMs: number };
+  readonly hooks: Hooks;
+  readonly mayInstall: boolean;
+  readonly onReload: AgentOptions["onReload"];
   readonly log: ServeLog;
 };
 
@@ -356,6 +360,8 @@ export async function runHostAgent(request: AgentRequest, signal: AbortSignal): 
       links: request.links,
       ignore: request.ignore,
       hooks: request.hooks,
+      mayInstall: request.mayInstall,
+      onReload: request.onReload,
       host,
       program: PROGRAM,
       platform: `${process.platform}-${process.arch}`,

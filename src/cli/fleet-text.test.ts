@@ -12,7 +12,7 @@ const HASH = "2c8fbc22a8f1";
 
 const state: NonNullable<LinkStateJson["state"]> = {
   id: ID, generation: 1, phase: "watching", sequence: 9, stored: null, backlog: 0, lagMs: 0, files: 1200, conflicts: 0,
-  problems: 0, changes: 3, syncedAgoMs: 1000, digest: null, holdHash: null, error: null,
+  problems: 0, changes: 3, syncedAgoMs: 1000, digest: null, holdHash: null, error: null, pause: null, releases: null, projects: [],
 };
 const link = (more: Partial<LinkStateJson> = {}, settings: object = {}): LinkStateJson => ({
   link: {
@@ -29,7 +29,7 @@ const none = { creates: 0, replaces: 0, metadata: 0, removes: 0, moves: 0, bytes
 const hold: HoldJson = {
   link: ID, host: "web1", held: "2026-11-26T01:00:00.000Z",
   plan: {
-    link: ID, hash: HASH, reason: "50 of 60 entries of the space would be removed or replaced", total: 50,
+    link: ID, hash: HASH, reason: "50 of 60 entries of the space would be removed or replaced", total: 50, removals: null,
     counts: { alpha: none, beta: { ...none, removes: 50, bytes: 2048 } },
     changes: Array.from({ length: 50 }, (_, at) => `space remove f${at}`),
   },

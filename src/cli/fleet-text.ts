@@ -29,6 +29,7 @@ const WORDS: Record<string, string> = {
   waiting: "outside of its windows",
   disabled: "switched off: syncline link set ID enabled=yes",
   starting: "not compared completely yet",
+  paused: "it stands still: syncline link resume ID",
 };
 
 /** @param verbose with the links of each host, and what is wrong with them */
@@ -101,10 +102,17 @@ function stateLines({ link, host, status, lagMs, heardAgoMs, state }: LinkStateJ
     lines.push(`    ${paint.red(plural(state.conflicts, "conflict"))}: both sides changed the same path`);
   }
   if (state.problems > 0) lines.push(`    ${paint.red(plural(state.problems, "problem"))}: the agent's log on ${host} names the paths`);
+  if (status === "diverged" && state.conflicts === 0 && state.problems === 0) {
+    lines.push(`    ${paint.red("what it holds is not what the space holds")}, though neither has changed: syncline hub check`);
+  }
   if (state.holdHash !== null) {
     lines.push(`    ${paint.red("held")}: a plan waits for a person`, `    syncline approve ${link.id} ${host} ${state.holdHash}`);
   }
-  if (state.error !== null) {
+  if (state.pause !== null) {
+    const { reason, by, sinceMs, release } = state.pause;
+    lines.push(`    ${paint.red("paused")} by ${printablePath(by)}, ${new Date(sinceMs).toISOString()}: ${printablePath(reason)}`);
+    if (release !== null) lines.push(`    it shows ${release}`);
+  } else if (state.error !== null) {
     lines.push(`    ${paint.red(printablePath(state.error.message))}`);
     if (state.error.hint !== null) lines.push(`    ${paint.cyan("hint:")} ${printablePath(state.error.hint)}`);
   }

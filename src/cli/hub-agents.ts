@@ -5,15 +5,18 @@ import { join } from "node:path";
 import type { HubAccess } from "#access/hub-access.ts";
 import type { HubConfig } from "#config/hub-config.ts";
 import type { ApiLog } from "#gateway/api/route.ts";
+import { CarriedApprovals } from "#hub/agents/carried-approvals.ts";
 import { HubAgents } from "#hub/agents/hub-agents.ts";
 import type { DeclaredLink } from "#hub/agents/link.ts";
 import { AgentListener } from "#hub/agents/listener.ts";
 import type { AgentRegistry, Link } from "#hub/agents/registry.ts";
 import { SpaceEndpoint } from "#hub/endpoint/space-endpoint.ts";
+import { ViewDigests } from "#hub/endpoint/view-digest.ts";
 import type { HubSpaces } from "#hub/hub-spaces.ts";
 import type { Host } from "#platform/host.ts";
+import type { Database } from "#platform/sql/database.ts";
 import type { Identity } from "#platform/net/tls-socket.ts";
-import type { Principal } from "#access/access.ts";
+import { type Principal, systemPrincipal } from "#access/access.ts";
 import { VERSION } from "#cli/version.ts";
 
 const HASH_DIGITS = 32;
@@ -21,11 +24,13 @@ const HASH_DIGITS = 32;
 export type HubAgentsParts = {
   readonly host: Host;
   readonly dataDir: string;
-  readonly config: HubConfig;
+  /** The one in force. */
+  readonly config: () => HubConfig;
   readonly hubId: string;
   readonly access: HubAccess;
   readonly spaces: HubSpaces;
   readonly registry: AgentRegistry;
+  readonly database: Database;
   /** Of the hub's authority, valid for HUB_TLS_NAME. */
   readonly identity: Identity;
   readonly listen: { readonly host: string; readonly port: number };
@@ -36,11 +41,16 @@ export type RunningAgents = { readonly agents: HubAgents; readonly listener: Age
 
 /** @throws the system's error when the address cannot be listened on */
 export async function startAgents(parts: HubAgentsParts): Promise<RunningAgents> {
-  const { access, registry, host } = parts;
-  const listener = startListener(parts);
+  const { access, registry, host, database: db, spaces } = parts;
+  // Also what was renamed at the last moment of the hub's last life.
+  await registry.spacesAre(await spaces.spaces(systemPrincipal("agents")));
+  spaces.onRename((space) => registry.spacesAre([space]));
+  const carried = await CarriedApprovals.open({ db, registry, spaces, access, clock: host.clock });
+  const listener = startListener(parts, carried);
   const agents = await HubAgents.open({
     registry,
     listener,
+    carried,
     access,
     clock: host.clock,
     removeIdentity: (by, name) => access.hosts.remove(by, name),
@@ -49,13 +59,14 @@ export async function startAgents(parts: HubAgentsParts): Promise<RunningAgents>
   return { agents, listener };
 }
 
-function startListener(parts: HubAgentsParts): AgentListener {
+function startListener(parts: HubAgentsParts, carried: CarriedApprovals): AgentListener {
   const { access, spaces, registry, host, identity, listen, hubId, log, config, dataDir } = parts;
   const stageFolder = join(dataDir, "stage");
   mkdirSync(stageFolder, { recursive: true, mode: 0o700 });
+  const digests = new ViewDigests();
   const openSpace = (who: Principal, { space, prefix }: Link, readOnly: boolean): SpaceEndpoint => {
     const label = prefix === "" ? space : `${space}:${prefix}`;
-    return new SpaceEndpoint({ spaces, who, readOnly, host, space, prefix, hubId, label, stageFolder, hash });
+    return new SpaceEndpoint({ spaces, who, readOnly, host, space, prefix, hubId, label, stageFolder, hash, digests });
   };
   return new AgentListener({
     listen,
@@ -69,12 +80,14 @@ function startListener(parts: HubAgentsParts): AgentListener {
     },
     access,
     registry,
-    mayDeclare: (_host, link) => mayDeclare(config, link),
+    carried,
+    mayDeclare: (_host, link) => mayDeclare(config(), link),
     resolveSpace: async (who, link) => {
-      const { seeds, settings } = await spaces.space(who, link.space);
-      return { seeds, ignore: settings.ignore };
+      const { id, seeds, settings } = await spaces.space(who, link.space);
+      return { id, seeds, ignore: settings.ignore };
     },
     openSpace,
+    stageFolder,
     onAccessChange: (changed, signal) => access.onChange(changed, signal),
     host,
     program: `syncline ${VERSION}`,

@@ -127,7 +127,7 @@ describe("backup and check over the API", () => {
   afterEach(() => lab[Symbol.asyncDispose]());
 
   const client = (token: string = TOKENS.admin): HubClient =>
-    new HubClient({ url: lab.hub.url, token, traceId: "0".repeat(32), signal: never });
+    new HubClient({ url: lab.hub.url, token, program: "test", traceId: "0".repeat(32), signal: never });
   const linesOf = async (lines: AsyncGenerator<{ readonly type: string }>) => {
     const all = [];
     for await (const line of lines) all.push(line);

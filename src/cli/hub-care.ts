@@ -6,7 +6,7 @@ import { RoleBook } from "#access/decide.ts";
 import { HubAccess, SEAL_FILE } from "#access/hub-access.ts";
 import { type BackupProgress, type BackupResult, makeBackup } from "#hub/backup/make-backup.ts";
 import { type RestoreResult, restoreBackup } from "#hub/backup/restore-backup.ts";
-import { type CheckResult, checkHub } from "#hub/check/check-hub.ts";
+import { type CheckOptions, type CheckResult, checkHub } from "#hub/check/check-hub.ts";
 import type { Finding } from "#hub/check/findings.ts";
 import type { HubCare } from "#hub/hub-care.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
@@ -37,6 +37,8 @@ type CareParts = {
   readonly access: HubAccess;
   readonly hubId: string;
   readonly dataDir: string;
+  /** Chunks that a check has found damaged. */
+  readonly onDamaged: CheckOptions["onDamaged"];
 };
 
 export class RunningHubCare implements HubCare {
@@ -70,7 +72,7 @@ export class RunningHubCare implements HubCare {
   async check(deep: boolean, onFinding: (finding: Finding) => void, signal: AbortSignal): Promise<CheckResult> {
     if (this.#isChecking) throw busy();
     this.#isChecking = true;
-    const { database, chunks, packs, access, hubId, dataDir } = this.#parts;
+    const { database, chunks, packs, access, hubId, dataDir, onDamaged } = this.#parts;
     const file = join(dataDir, COPY_FILE);
     let copy: Database | undefined;
     try {
@@ -81,7 +83,7 @@ export class RunningHubCare implements HubCare {
       await database.copyTo(file, signal);
       copy = openSqlite(file);
       const verifyAudit = () => access.audit.verify();
-      return await checkHub({ database: copy, hubId, chunks, verifyAudit, deep, onFinding }, signal);
+      return await checkHub({ database: copy, hubId, chunks, verifyAudit, deep, onDamaged, onFinding }, signal);
     } finally {
       await copy?.close();
       removeCopy(file);

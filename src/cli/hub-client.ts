@@ -1,28 +1,45 @@
 /** The client that commands speak to a hub with, and places in spaces as people write them. */
 import { randomBytes } from "node:crypto";
+import { hostname } from "node:os";
 import { LISTEN_FALLBACK } from "#config/hub-keys.ts";
 import { HubClient } from "#gateway/client/hub-client.ts";
 import { SPACE_NAME } from "#hub/space.ts";
 import { type RelPath, pathFault } from "#model/path.ts";
 import type { Context } from "#cli/context.ts";
 import { readSmallFile, readTokens } from "#cli/local-files.ts";
+import { readLogin } from "#cli/logins.ts";
 import { usage } from "#cli/values.ts";
+import { VERSION } from "#cli/version.ts";
 
-/** @throws {SynclineError} USAGE without a token */
-export function openClient({ parsed, signal }: Context): HubClient {
-  const { given } = parsed;
-  const tokenFile = given["token-file"];
-  if (tokenFile === undefined) throw usage("no token", "--token-file FILE holds the token of a user of the hub");
-  const url = given.hub ?? `http://${LISTEN_FALLBACK}`;
-  if (!/^https?:\/\/[^/]+\/?$/.test(url)) {
-    throw usage(`--hub: "${url}" is no address of a hub`, "write it like https://hub.example.com:7830");
+/** The address of the hub that was named, without a path. @throws {SynclineError} USAGE */
+export function hubUrl({ parsed }: Context): string {
+  const url = parsed.given.hub ?? `http://${LISTEN_FALLBACK}`;
+  if (/^https?:\/\/[^/]+\/?$/.test(url)) return url.replace(/\/$/, "");
+  throw usage(`--hub: "${url}" is no address of a hub`, "write it like https://hub.example.com:7830");
+}
+
+/** With the token that was named, or the session of `syncline login`. @throws {SynclineError} USAGE without either */
+export function openClient(context: Context): HubClient {
+  const tokenFile = context.parsed.given["token-file"];
+  const url = hubUrl(context);
+  const login = tokenFile === undefined ? readLogin(context.stateDir(), url) : undefined;
+  const token = tokenFile === undefined ? login?.value : readTokens("token-file", tokenFile)[0]!;
+  if (token === undefined) {
+    throw usage(`no token for ${url}`, "sign in with syncline login, or name a file with a token: --token-file FILE");
   }
+  return clientOf(context, token, login?.ca);
+}
+
+/** @param ca PEM, where none was named */
+export function clientOf(context: Context, token: string | undefined, ca?: string): HubClient {
+  const { given } = context.parsed;
   return new HubClient({
-    url,
-    token: readTokens("token-file", tokenFile)[0]!,
-    ca: given.ca === undefined ? undefined : readSmallFile("ca", given.ca),
+    url: hubUrl(context),
+    token,
+    ca: given.ca === undefined ? ca : readSmallFile("ca", given.ca),
+    program: `syncline/${VERSION} on ${hostname()}`,
     traceId: randomBytes(16).toString("hex"),
-    signal,
+    signal: context.signal,
   });
 }
 

@@ -9,6 +9,7 @@ import type { HubCare } from "#hub/hub-care.ts";
 import { HUB_SCHEDULES } from "#hub/jobs/kinds.ts";
 import { hubJobs } from "#hub/jobs/works.ts";
 import type { MetaStore } from "#hub/meta/meta-store.ts";
+import type { ScrubParts } from "#hub/upkeep.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import { type Job, type JobState, isOver } from "#jobs/job.ts";
 import { Jobs } from "#jobs/jobs.ts";
@@ -33,6 +34,7 @@ export type HubJobsOptions = {
   readonly registry: AgentRegistry;
   readonly listener: AgentListener;
   readonly care: HubCare;
+  readonly onDamaged: ScrubParts["onDamaged"];
 };
 
 /** `count` is called before anything runs. */

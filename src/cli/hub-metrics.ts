@@ -1,15 +1,24 @@
 /** What a hub counts of itself, beside what its doors count. */
 import { systemPrincipal } from "#access/access.ts";
 import type { Metrics, Reading } from "#gateway/api/metrics.ts";
+import type { Configuration } from "#gateway/api/routes-config.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { Space } from "#hub/space.ts";
+import type { Webhooks } from "#hub/webhooks/webhooks.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
 import { VERSION } from "#cli/version.ts";
 
 const WHO = systemPrincipal("metrics");
 const MICROSECONDS = 1e6;
 
-export function hubMetrics(metrics: Metrics, stores: { spaces: SpaceService; chunks: ChunkStore }): void {
+type Counted = {
+  readonly spaces: SpaceService;
+  readonly chunks: ChunkStore;
+  readonly configuration: Configuration;
+  readonly webhooks: Webhooks;
+};
+
+export function hubMetrics(metrics: Metrics, stores: Counted): void {
   const ofSpaces = (read: (space: Space) => number) => async (): Promise<Reading[]> => {
     const spaces = await stores.spaces.spaces(WHO);
     return spaces.map((space) => ({ labels: { space: space.name }, value: read(space) }));
@@ -23,6 +32,20 @@ export function hubMetrics(metrics: Metrics, stores: { spaces: SpaceService; chu
   metrics.ask("syncline_store_plain_bytes", "gauge", "Bytes of all chunks", one(() => chunks.stats().plainBytes));
   metrics.ask("syncline_store_stored_bytes", "gauge", "Bytes of their files", one(() => chunks.stats().storedBytes));
   metrics.ask("syncline_store_damaged_chunks", "gauge", "Chunks that wait for repair", one(() => chunks.stats().damaged));
+  const { configuration } = stores;
+  const config = (name: string, help: string, read: (state: Configuration["state"]) => number): void =>
+    metrics.ask(`syncline_config_${name}`, "gauge", help, one(() => read(configuration.state)));
+  config("valid", "0: what was read last is wrong, the one before is in force", ({ valid }) => Number(valid));
+  config("restart_needed", "Keys whose new value waits for a restart", ({ restartNeeded }) => restartNeeded.length);
+  config("loaded_seconds", "When the one in force was read", ({ loaded }) => Date.parse(loaded) / 1000);
+  const { webhooks } = stores;
+  metrics.ask("syncline_webhooks", "gauge", "Webhooks by how they are", async () =>
+    Object.entries(await webhooks.states()).map(([state, value]) => ({ labels: { state }, value })),
+  );
+  metrics.ask("syncline_webhook_deliveries_total", "counter", "Deliveries by outcome", () =>
+    (["delivered", "failed"] as const).map((outcome) => ({ labels: { outcome }, value: webhooks.counts[outcome] })),
+  );
+  metrics.ask("syncline_webhook_changes_total", "counter", "Changes that were delivered", one(() => webhooks.counts.changes));
   metrics.ask("process_cpu_seconds_total", "counter", "User and system time", () => {
     const { user, system } = process.cpuUsage();
     return [{ value: (user + system) / MICROSECONDS }];

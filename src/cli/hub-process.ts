@@ -6,23 +6,30 @@ import { mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { RoleBook } from "#access/decide.ts";
 import { HubAccess } from "#access/hub-access.ts";
-import { type Bootstrap, applyBootstrap } from "#config/bootstrap.ts";
+import { type Bootstrap, type BootstrapCounts, applyBootstrap } from "#config/bootstrap.ts";
 import type { HubConfig } from "#config/hub-config.ts";
-import { LISTEN_FALLBACK } from "#config/hub-keys.ts";
+import { LISTEN_FALLBACK, REQUESTS_MAX_FALLBACK } from "#config/hub-keys.ts";
 import { Api } from "#gateway/api/api.ts";
 import { IDEMPOTENCY_MIGRATIONS, IdempotencyKeys } from "#gateway/api/idempotency.ts";
 import { Metrics } from "#gateway/api/metrics.ts";
 import type { ApiLog, ApiServices, Dependency } from "#gateway/api/route.ts";
+import { journalJson } from "#gateway/api/shapes.ts";
 import { apiRoutes } from "#gateway/api/routes.ts";
 import { HUB_TLS_NAME } from "#hub/agents/hello.ts";
 import { NEW_LINK, checked } from "#hub/agents/link.ts";
 import { AgentRegistry } from "#hub/agents/registry.ts";
-import { HubSpaces } from "#hub/hub-spaces.ts";
+import { type CommitDone, HubSpaces } from "#hub/hub-spaces.ts";
 import type { SpaceService } from "#hub/space-service.ts";
+import type { ScrubParts } from "#hub/upkeep.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
-import type { Jobs } from "#jobs/jobs.ts";
+import { WEBHOOK_MIGRATIONS, WebhookTable } from "#hub/webhooks/webhook-table.ts";
+import { Webhooks } from "#hub/webhooks/webhooks.ts";
 import { SynclineError } from "#model/error.ts";
+import type { OtlpSettings } from "#observe/exporter.ts";
+import { traceIdNow } from "#observe/trace-context.ts";
+import { Profiler } from "#observe/profiler.ts";
 import type { Host } from "#platform/host.ts";
+import { guardedPost } from "#platform/net/guarded-post.ts";
 import { type HttpServer, serveHttp } from "#platform/net/http-server.ts";
 import type { Identity } from "#platform/net/tls-socket.ts";
 import type { Database } from "#platform/sql/database.ts";
@@ -34,10 +41,14 @@ import type { PackSource } from "#store/packs/pack-source.ts";
 import { openPacks } from "#store/packs/packs.ts";
 import { type RunningAgents, startAgents } from "#cli/hub-agents.ts";
 import { bootstrapTarget, newLinkOf } from "#cli/hub-bootstrap.ts";
+import { type RunningFollowers, followFile, followMetrics, openFollowers } from "#cli/hub-followers.ts";
 import { RunningHubCare } from "#cli/hub-care.ts";
+import { HubTracing } from "#cli/hub-tracing.ts";
 import { HubSetup } from "#cli/hub-setup.ts";
 import { openJobs } from "#cli/hub-jobs.ts";
+import { fleetMetrics } from "#cli/fleet-metrics.ts";
 import { hubMetrics } from "#cli/hub-metrics.ts";
+import { HubReload, type HubReloadParts, sameAgain } from "#cli/hub-reload.ts";
 import { parseListen } from "#cli/commands/serve.ts";
 import { VERSION } from "#cli/version.ts";
 
@@ -55,6 +66,8 @@ export type HubOptions = {
   readonly dataDir: string;
   readonly config: HubConfig;
   readonly bootstrap: Bootstrap | undefined;
+  /** Reads both again; undefined: they stay as they are. */
+  readonly source?: Pick<HubReloadParts, "read" | "file" | "first"> | undefined;
   readonly log: ApiLog;
 };
 
@@ -103,6 +116,7 @@ export class HubProcess {
   readonly setupFile: string | undefined;
   readonly #opened: Opened;
   readonly #closing: AbortController;
+  readonly #reload: HubReload;
 
   private constructor(
     at: { url: string; port: number; syncPort: number },
@@ -111,6 +125,7 @@ export class HubProcess {
     setupFile: string | undefined,
     opened: Opened,
     closing: AbortController,
+    reload: HubReload,
   ) {
     this.url = at.url;
     this.port = at.port;
@@ -120,43 +135,83 @@ export class HubProcess {
     this.setupFile = setupFile;
     this.#opened = opened;
     this.#closing = closing;
+    this.#reload = reload;
   }
 
   /** @throws {SynclineError} ROOT_BUSY when another hub holds the data directory, USAGE, STATE, VERSION, DISK */
-  static async start(options: HubOptions): Promise<HubProcess> {
+  static async start(given: HubOptions): Promise<HubProcess> {
     const opened = new Opened();
     const closing = new AbortController();
+    // What is said of a new configuration is said at its level.
+    const log = leveled(given.log, () => reload.config);
+    const options = { ...given, log };
+    const reload: HubReload = reloadOf(options);
     try {
-      const stores = await openStores(options, opened);
+      // It needs what the stores know.
+      const late: { tracing?: HubTracing } = {};
+      const stores = await openStores(options, (commit) => late.tracing?.committed(commit), opened);
       const setup = await HubSetup.open(stores.access, options.dataDir, options.host.random);
-      const running = await listenForAgents(options, stores, opened);
-      await applyFile(options, stores, running);
+      const running = await listenForAgents(options, stores, reload, opened);
+      await startConfiguration(options, stores, running, reload);
       await setup.refresh();
-      const care = runningCare(options, stores);
-      const jobs = await openJobs({ ...options, ...stores, ...running, care });
-      const services = apiServices(options, stores, running, { setup, care, jobs: jobs.jobs }, closing.signal);
+      const between = await startFollowers(options, stores, running, opened, closing.signal);
+      const onDamaged = between.repair.lost.bind(between.repair);
+      const care = runningCare(options, stores, onDamaged);
+      const jobs = await openJobs({ ...options, ...stores, ...running, care, onDamaged });
+      let url = "";
+      const metrics = new Metrics();
+      const tracing = tracingOf(options, stores, reload, metrics);
+      late.tracing = tracing;
+      const traced = tracing.run(running.agents, closing.signal);
+      opened.add(() => traced);
+      const own = {
+        metrics,
+        tracer: tracing.tracer,
+        config: () => reload.config,
+        closing: closing.signal,
+        configuration: reload,
+        publicUrl: () => reload.config.publicUrl ?? url,
+        requestsMax: () => Number(reload.config.requestsMax ?? REQUESTS_MAX_FALLBACK),
+      };
+      const services = apiServices(options, stores, running, between, { setup, care, jobs: jobs.jobs, ...own });
+      startWebhooks(services.webhooks, options, opened, closing.signal);
       const api = new Api(apiRoutes(VERSION), services);
-      hubMetrics(services.metrics, stores);
+      hubMetrics(services.metrics, { ...stores, configuration: reload, webhooks: services.webhooks });
+      followMetrics(services.metrics, between, options.host.clock);
       jobs.count(services.metrics);
       const jobsRunning = jobs.jobs.run(closing.signal);
       opened.add(() => jobsRunning);
       const { server, secure, host } = listen(options, stores.access, api, opened);
+      let served = stores.access.authority.serverIdentity(certificateNames(options.config, options.host)).identity.certificate;
+      fleetMetrics(services.metrics, {
+        agents: running.agents,
+        dataDir: options.dataDir,
+        certificates: () => ({ server: served, authority: stores.access.authority.certificate }),
+      });
       const useIdentity = (identity: Identity): void => {
+        served = identity.certificate;
         running.listener.useIdentity(identity);
         if (secure) server.useIdentity(identity);
       };
+      const watching = reload.watch(closing.signal);
+      opened.add(() => watching);
       void watchCertificate(options, stores.access, useIdentity, closing.signal);
       const name = host.includes(":") ? `[${host}]` : host;
-      const url = `${secure ? "https" : "http"}://${name}:${server.port}`;
+      url = `${secure ? "https" : "http"}://${name}:${server.port}`;
       const { certificate, fingerprint } = stores.access.authority;
       const authority = secure ? { certificate, fingerprint } : undefined;
       const at = { url, port: server.port, syncPort: running.listener.port };
-      return new HubProcess(at, stores.spaces, authority, setup.file, opened, closing);
+      return new HubProcess(at, stores.spaces, authority, setup.file, opened, closing, reload);
     } catch (error) {
       closing.abort();
       await opened.close().catch(() => undefined);
       throw error;
     }
+  }
+
+  /** Reads the configuration again. @throws {SynclineError} what is wrong with it; the last good one stays in force */
+  async reload(why: string): Promise<void> {
+    await this.#reload.reload({ id: "system:config" }, why);
   }
 
   /** Takes no more, lets what is at work end, closes the stores. */
@@ -166,13 +221,23 @@ export class HubProcess {
   }
 }
 
-async function openStores({ host, dataDir, config, bootstrap, log }: HubOptions, opened: Opened): Promise<Stores> {
-  const { clock, random } = host;
+function tracingOf({ host, log }: HubOptions, { meta }: Stores, reload: HubReload, metrics: Metrics): HubTracing {
+  const settings = (): OtlpSettings | undefined => reload.collector;
+  return new HubTracing({ host, config: () => reload.config, settings, hubId: meta.hubId, log }, metrics);
+}
+
+async function openStores(
+  { host, dataDir, config, bootstrap, log }: HubOptions,
+  committed: (commit: CommitDone) => void,
+  opened: Opened,
+): Promise<Stores> {
+  const { clock, random, sha256 } = host;
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const url = config.database ?? "sqlite";
   const database = url === "sqlite" ? openSqlite(join(dataDir, "hub.db")) : await openPostgres(url);
   opened.add(() => database.close());
   await migrate(database, "gateway", IDEMPOTENCY_MIGRATIONS);
+  await migrate(database, "webhooks", WEBHOOK_MIGRATIONS);
   const meta = await SqlMetaStore.open(database, random);
   const directory = join(dataDir, "chunks");
   mkdirSync(directory, { recursive: true, mode: 0o700 });
@@ -188,37 +253,84 @@ async function openStores({ host, dataDir, config, bootstrap, log }: HubOptions,
     roles: new RoleBook(bootstrap?.roles ?? []),
     rulesOfHost: (name) => registry.rulesOfHost(name),
   });
-  const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random });
+  const onCommit = (commit: CommitDone): void => committed(commit);
+  const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, sha256, onCommit });
   opened.add(() => spaces.close());
   return { database, meta, chunks, packs, access, spaces, registry };
 }
 
-async function applyFile(
+function reloadOf({ config, bootstrap, source, host, log }: HubOptions): HubReload {
+  const same = sameAgain(config, bootstrap);
+  return new HubReload({ ...(source ?? { first: same, read: () => same, file: undefined }), clock: host.clock, log });
+}
+
+/** Lines of the level that is configured now, with the trace that has brought them about. */
+function leveled(log: ApiLog, config: () => HubConfig): ApiLog {
+  const traced = (fields: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> => {
+    const traceId = traceIdNow();
+    return traceId === undefined ? fields : { traceId, ...fields };
+  };
+  return {
+    info: (message, fields) => (config().logLevel === "error" ? undefined : log.info(message, traced(fields))),
+    error: (message, fields) => log.error(message, traced(fields)),
+  };
+}
+
+/** Takes the configuration into use, and makes what the bootstrap file declares. */
+async function startConfiguration(
   { bootstrap, log }: HubOptions,
   { access, spaces }: Stores,
   { agents }: RunningAgents,
+  reload: HubReload,
 ): Promise<void> {
-  if (bootstrap === undefined) return;
   // All of the file is right, or nothing of it is done.
-  for (const link of bootstrap.links) checked(NEW_LINK, newLinkOf(link), "link of the bootstrap file");
-  const counts = await applyBootstrap(bootstrap, bootstrapTarget(access, spaces, agents), (done, kind, label) =>
-    log.info("bootstrap", { done, kind, label }),
-  );
-  log.info("bootstrap applied", counts);
+  const check = ({ links }: Bootstrap): void => {
+    for (const link of links) checked(NEW_LINK, newLinkOf(link), "link of the bootstrap file");
+  };
+  const apply = (file: Bootstrap): Promise<BootstrapCounts> =>
+    applyBootstrap(file, bootstrapTarget(access, spaces, agents), (done, kind, label) =>
+      log.info("bootstrap", { done, kind, label }),
+    );
+  reload.use({ access, check, apply });
+  if (bootstrap === undefined) return;
+  check(bootstrap);
+  log.info("bootstrap applied", await apply(bootstrap));
 }
 
-function runningCare({ host, dataDir }: HubOptions, stores: Stores): RunningHubCare {
-  const { database, chunks, packs, access, meta } = stores;
-  return new RunningHubCare({ host, database, chunks, packs, access, hubId: meta.hubId, dataDir });
+function runningCare(
+  { host, dataDir }: HubOptions,
+  { database, chunks, packs, access, meta }: Stores,
+  onDamaged: ScrubParts["onDamaged"],
+): RunningHubCare {
+  return new RunningHubCare({ host, database, chunks, packs, access, hubId: meta.hubId, dataDir, onDamaged });
 }
+
+/** What the services of the API have of the process that runs them. */
+type OwnServices = Pick<
+  ApiServices,
+  "care" | "jobs" | "closing" | "configuration" | "metrics" | "publicUrl" | "requestsMax" | "tracer"
+>;
 
 function apiServices(
   { host, log }: HubOptions,
-  { database, chunks, access, spaces }: Stores,
+  { database, meta, chunks, access, spaces }: Stores,
   { agents, listener }: RunningAgents,
-  { setup, care, jobs }: { setup: HubSetup; care: RunningHubCare; jobs: Jobs },
-  closing: AbortSignal,
+  { followers, following }: RunningFollowers,
+  { setup, config, ...own }: OwnServices & { readonly setup: HubSetup; readonly config: () => HubConfig },
 ): ApiServices {
+  const webhooks = new Webhooks({
+    table: new WebhookTable(database, access.seal),
+    spaces,
+    access,
+    audit: access.audit,
+    clock: host.clock,
+    random: host.random,
+    post: guardedPost,
+    mayBePrivate: () => config().webhookTargets === "any",
+    describe: journalJson,
+    isErased: async (id) => (await meta.space(id)) === undefined,
+    onTrouble: (message, fields) => log.error(message, fields),
+  });
   const dependencies = async (): Promise<Dependency[]> => [
     { name: "database", fault: await faultOf(() => database.get("SELECT 1 AS one")) },
     { name: "chunks", fault: await faultOf(() => chunks.stats()) },
@@ -227,12 +339,14 @@ function apiServices(
     spaces,
     access,
     agents,
-    care,
-    jobs,
+    followers,
+    following,
+    hubId: meta.hubId,
+    webhooks,
+    profiler: new Profiler(host.clock),
     hello: () => listener.hello(),
     clock: host.clock,
     random: host.random,
-    metrics: new Metrics(),
     idempotency: new IdempotencyKeys(database, host.clock),
     log,
     version: VERSION,
@@ -242,8 +356,15 @@ function apiServices(
       limit.addEventListener("abort", () => late.resolve([{ name: "all", fault: "no answer in time" }]));
       return Promise.race([dependencies(), late.promise]);
     },
-    closing,
+    ...own,
   };
+}
+
+function startWebhooks(webhooks: Webhooks, { log }: HubOptions, opened: Opened, closing: AbortSignal): void {
+  const running = webhooks.run(closing).catch((error: unknown) => {
+    log.error("webhooks stopped", { error: error instanceof Error ? error.message : String(error) });
+  });
+  opened.add(() => running);
 }
 
 async function faultOf(ask: () => unknown): Promise<string | undefined> {
@@ -253,6 +374,25 @@ async function faultOf(ask: () => unknown): Promise<string | undefined> {
   } catch (error) {
     return error instanceof SynclineError ? error.message : "it does not answer";
   }
+}
+
+async function startFollowers(
+  { host, dataDir, bootstrap, log }: HubOptions,
+  stores: Stores,
+  { listener }: RunningAgents,
+  opened: Opened,
+  closing: AbortSignal,
+): Promise<RunningFollowers> {
+  const { clock, random } = host;
+  const running = await openFollowers({ ...stores, clock, random, dataDir, log }, listener);
+  opened.add(() => running.followers.close());
+  const begun = followFile(bootstrap ?? { follow: [] }, running, { clock, log }, closing);
+  const repairing = running.repair.run(closing);
+  opened.add(async () => {
+    await begun;
+    await repairing;
+  });
+  return running;
 }
 
 type Listening = { readonly server: HttpServer; readonly secure: boolean; readonly host: string };
@@ -287,11 +427,18 @@ function certificateNames({ listen, tlsNames }: HubConfig, { hostName }: Host): 
   return [...new Set([...(tlsNames ?? ["localhost", "127.0.0.1", "::1", hostName, ...address]), HUB_TLS_NAME])];
 }
 
-async function listenForAgents(options: HubOptions, stores: Stores, opened: Opened): Promise<RunningAgents> {
+async function listenForAgents(
+  options: HubOptions,
+  stores: Stores,
+  reload: HubReload,
+  opened: Opened,
+): Promise<RunningAgents> {
   const { host, dataDir, config, log } = options;
-  const { access, spaces, registry, meta } = stores;
+  const { access, spaces, registry, meta, database } = stores;
   const { identity } = access.authority.serverIdentity(certificateNames(config, host));
-  const parts = { host, dataDir, config, hubId: meta.hubId, access, spaces, registry, identity, log };
+  const parts = {
+    host, dataDir, config: () => reload.config, hubId: meta.hubId, access, spaces, registry, database, identity, log,
+  };
   const beside = parseListen(config.listen ?? LISTEN_FALLBACK);
   const given = config.syncListen === undefined ? undefined : parseListen(config.syncListen);
   const nearby = { host: beside.host, port: beside.port === 0 ? 0 : Math.min(beside.port + 1, 65_535) };

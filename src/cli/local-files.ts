@@ -27,6 +27,10 @@ const SMALL_FILE_BYTES_MAX = 1 << 20;
  * @throws {SynclineError} USAGE when it cannot be read or is larger than SMALL_FILE_BYTES_MAX
  */
 export function readSmallFile(option: string, file: string): string {
+  return readNamed(`--${option}`, file);
+}
+
+function readNamed(what: string, file: string): string {
   try {
     if (statSync(file).size > SMALL_FILE_BYTES_MAX) throw new Error("the file is too large");
     return readFileSync(file, "utf8");
@@ -35,11 +39,20 @@ export function readSmallFile(option: string, file: string): string {
       code: "USAGE",
       op: "read file",
       path: file,
-      message: `--${option}: ${reasonOf(cause)}`,
+      message: `${what}: ${reasonOf(cause)}`,
       hint: `check the path and permissions of ${file}`,
       cause,
     });
   }
+}
+
+/** The same of a file that an operand named; "-" is standard input. @param what the command, for the error */
+export async function readSmallFileOrInput(what: string, file: string): Promise<string> {
+  if (file !== "-") return readNamed(what, file);
+  const text = await Bun.stdin.text();
+  if (Buffer.byteLength(text) <= SMALL_FILE_BYTES_MAX) return text;
+  const message = `${what}: standard input is too large`;
+  throw new SynclineError({ code: "USAGE", op: "read file", message, hint: `at most ${SMALL_FILE_BYTES_MAX} bytes` });
 }
 
 /** The tokens of a file: one a line, blank lines and lines beginning with "#" are skipped. At least one. */

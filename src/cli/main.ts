@@ -35,6 +35,8 @@ const LOADERS: Record<CommandName, () => Promise<Command>> = {
   agents: async () => (await import("#cli/commands/agents.ts")).agentsCommand,
   links: async () => (await import("#cli/commands/agents.ts")).linksCommand,
   link: async () => (await import("#cli/commands/link.ts")).linkCommand,
+  release: async () => (await import("#cli/commands/release.ts")).releaseCommand,
+  deps: async () => (await import("#cli/commands/deps.ts")).depsCommand,
   holds: async () => (await import("#cli/commands/holds.ts")).holdsCommand,
   approve: async () => (await import("#cli/commands/holds.ts")).approveCommand,
   jobs: async () => (await import("#cli/commands/jobs.ts")).jobsCommand,
@@ -42,6 +44,17 @@ const LOADERS: Record<CommandName, () => Promise<Command>> = {
   token: async () => (await import("#cli/commands/tokens.ts")).tokenCommand,
   "join-token": async () => (await import("#cli/commands/tokens.ts")).joinTokenCommand,
   access: async () => (await import("#cli/commands/access.ts")).accessCommand,
+  login: async () => (await import("#cli/commands/sessions.ts")).loginCommand,
+  logout: async () => (await import("#cli/commands/sessions.ts")).logoutCommand,
+  session: async () => (await import("#cli/commands/sessions.ts")).sessionCommand,
+  user: async () => (await import("#cli/commands/users.ts")).userCommand,
+  group: async () => (await import("#cli/commands/users.ts")).groupCommand,
+  role: async () => (await import("#cli/commands/roles.ts")).roleCommand,
+  "s3-key": async () => (await import("#cli/commands/keys.ts")).s3KeyCommand,
+  "ssh-key": async () => (await import("#cli/commands/keys.ts")).sshKeyCommand,
+  audit: async () => (await import("#cli/commands/audit.ts")).auditCommand,
+  webhook: async () => (await import("#cli/commands/webhook.ts")).webhookCommand,
+  profile: async () => (await import("#cli/commands/profile.ts")).profileCommand,
   demo: async () => (await import("#cli/commands/demo.ts")).demoCommand,
   agent: async () => (await import("#cli/commands/agent.ts")).agentCommand,
   "far-side": async () => (await import("#cli/commands/far-side.ts")).farSideCommand,
@@ -81,11 +94,13 @@ export async function main(
     { json: given.json ?? false, quiet: given.quiet ?? false, verbose: given.verbose ?? false },
     nowMs,
   );
+  const hangup: Hangup = { listener: undefined };
   const context: Context = {
     parsed,
     output,
     environment,
-    signal: interruptSignal(output),
+    signal: interruptSignal(output, hangup),
+    onHangup: (listener) => (hangup.listener = listener),
     stateDir: () => stateDirectory(given["state-dir"], environment),
   };
   try {
@@ -104,8 +119,10 @@ export async function main(
   }
 }
 
-/** The first signal asks for an orderly end; the second ends at once. */
-function interruptSignal(output: Output): AbortSignal {
+type Hangup = { listener: (() => void) | undefined };
+
+/** The first signal asks for an orderly end; the second ends at once. SIGHUP is one of them unless a command takes it. */
+function interruptSignal(output: Output, hangup: Hangup): AbortSignal {
   const controller = new AbortController();
   const onSignal = (): void => {
     if (controller.signal.aborted) {
@@ -117,6 +134,7 @@ function interruptSignal(output: Output): AbortSignal {
       output.screen.err.write("\nending in order; again to end at once\n");
     controller.abort(new SynclineError({ code: "INTERRUPTED", op: "run", message: "interrupted" }));
   };
-  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(name, onSignal);
+  for (const name of ["SIGINT", "SIGTERM"] as const) process.on(name, onSignal);
+  process.on("SIGHUP", () => (hangup.listener ?? onSignal)());
   return controller.signal;
 }

@@ -8,6 +8,9 @@
  */
 import { HUB_KEYS, type HubKey, LISTEN_FALLBACK } from "#config/hub-keys.ts";
 import { MODES } from "#model/plan.ts";
+import { OBSERVE_COMMANDS, OBSERVE_CONFIG, OBSERVE_OPTIONS } from "#cli/observe-table.ts";
+import { ACCESS_COMMANDS, ACCESS_OPTIONS, SIGN_IN_CONFIG } from "#cli/access-table.ts";
+import { FLEET_COMMANDS } from "#cli/options-fleet.ts";
 import { JOB_COMMANDS, JOB_OPTIONS } from "#cli/options-jobs.ts";
 
 /** How the text of a value is read; see values.ts for the grammars. */
@@ -17,7 +20,8 @@ export type ValueKind =
   | { readonly type: "list"; readonly value: string; readonly complete?: "file" | "dir" }
   | { readonly type: "choice"; readonly choices: readonly string[] }
   | { readonly type: "rate" }
-  | { readonly type: "duration" }
+  /** At most `maxMs`, or what timers take. */
+  | { readonly type: "duration"; readonly maxMs?: number }
   | { readonly type: "brake" }
   | { readonly type: "preserve" };
 
@@ -65,8 +69,8 @@ export const OPTIONS = {
     type: "brake",
     fallback: "50%, and more than 20 entries",
     help:
-      "hold a plan that would remove or replace more than N entries, or P percent, of a side; one that empties a " +
-      "side is always held",
+      "hold a plan that would remove more than N entries, or P percent, of a side; one that empties a side is always " +
+      "held, and one that replaces more than half of it and 1000 entries, unless N or P is more",
   },
   approve: { type: "text", value: "HASH", lineOnly: true, help: "run exactly the held plan with this hash" },
   conflict: {
@@ -106,6 +110,12 @@ export const OPTIONS = {
     fallback: "5m",
     help: "full scan while watching, and polling where a side cannot be watched",
   },
+  "scrub-every": {
+    type: "duration",
+    maxMs: 366 * 86_400_000,
+    help: "while watching: read all files again this often, in the background, and heal damaged ones",
+  },
+  "scrub-rate": { type: "rate", fallback: "16MiB", help: "what a scrub reads of each side in a second at most" },
   "token-file": { type: "text", value: "FILE", complete: "file", help: "file holding the access token" },
   fingerprint: {
     type: "text",
@@ -155,7 +165,11 @@ export const OPTIONS = {
   manifest: { type: "text", value: "FILE", complete: "file", help: "check DIR against a sha256sum manifest" },
   write: { type: "flag", lineOnly: true, help: "write the manifest instead of checking it" },
   repair: { type: "flag", lineOnly: true, help: "put the right bytes where the sides differ" },
-  from: { type: "choice", choices: ["alpha", "beta"], fallback: "alpha", help: "the side that is right" },
+  from: {
+    type: "text",
+    value: "SIDE|URL",
+    help: "the side that is right, alpha (when nothing is said) or beta; of a space that follows: the hub that has it",
+  },
   keep: {
     type: "choice",
     choices: ["alpha", "beta", "copy", "newer"],
@@ -177,7 +191,14 @@ export const OPTIONS = {
     help: "run this before each batch that comes from the hub; when it fails, nothing is changed",
   },
   "hook-after": { type: "text", value: "COMMAND", help: "run this after each batch that came from the hub" },
+  "hook-failure": {
+    type: "choice",
+    choices: ["report", "rollback"],
+    fallback: "report",
+    help: "when the command after a batch fails: only say so, or take the batch back and pause the link",
+  },
   "hook-timeout": { type: "duration", fallback: "60s", help: "how long each of the two may take" },
+  "allow-install": { type: "flag", help: "let links run npm and go where they are to keep dependencies installed" },
   limit: { type: "text", value: "N", fallback: "20", help: "show the last N" },
   hub: {
     type: "text",
@@ -197,12 +218,15 @@ export const OPTIONS = {
   deep: { type: "flag", lineOnly: true, help: "read every chunk, and not only whether it is there" },
   ...JOB_OPTIONS,
   quota: { type: "text", value: "SIZE", lineOnly: true, help: "bytes that the files of the space may take (10GiB)" },
+  "source-space": { type: "text", value: "NAME", lineOnly: true, help: "the name of the space there", fallback: "the same" },
+  "source-token-file": { type: "text", value: "FILE", complete: "file", help: "token of a user there who may read all of the space" },
+  "source-ca": { type: "text", value: "FILE", complete: "file", help: "certificate of the authority of that hub (PEM)" },
   yes: { type: "flag", short: "y", lineOnly: true, help: "do not ask" },
   host: { type: "text", value: "HOST", lineOnly: true, help: "the host that gets the link" },
   label: { type: "list", value: "LABEL", lineOnly: true, help: "like role=web: hosts that have it, or are to have it" },
   uses: { type: "text", value: "N", lineOnly: true, help: "so many hosts may join with it", fallback: "any number" },
   expires: { type: "text", value: "WHEN", lineOnly: true, help: "after 90d, or at a time", fallback: "never" },
-  config: { type: "text", value: "FILE", complete: "file", help: "configuration of the hub (YAML)" },
+  config: { type: "text", value: "FILE", complete: "file", help: "configuration of the hub, or of the agent (YAML)" },
   data: { type: "text", value: "DIR", complete: "dir", help: "where the hub, or the agent, keeps all it has" },
   "sync-listen": { type: "text", ...hubOption("syncListen") },
   "host-links": { type: "text", ...hubOption("hostLinks") },
@@ -210,6 +234,8 @@ export const OPTIONS = {
   "tls-names": { type: "text", ...hubOption("tlsNames") },
   database: { type: "text", ...hubOption("database") },
   bootstrap: { type: "text", complete: "file", ...hubOption("bootstrap") },
+  ...ACCESS_OPTIONS,
+  ...OBSERVE_OPTIONS,
 } as const satisfies Record<string, OptionSpec>;
 
 export type OptionName = keyof typeof OPTIONS;
@@ -231,7 +257,19 @@ const SESSION = [
   "rescan",
 ] as const;
 
-const HUB_CONFIG = ["config", "data", "listen", "sync-listen", "host-links", "tls", "tls-names", "database", "bootstrap"] as const;
+const HUB_CONFIG = [
+  "config",
+  "data",
+  "listen",
+  "sync-listen",
+  "host-links",
+  "tls",
+  "tls-names",
+  "database",
+  "bootstrap",
+  ...SIGN_IN_CONFIG,
+  ...OBSERVE_CONFIG,
+] as const;
 const CLIENT = ["hub", "token-file", "ca", ...COMMON] as const;
 const PLACE = "SPACE[:PATH]";
 
@@ -261,7 +299,7 @@ export const COMMANDS = {
     min: 2,
     max: 2,
     complete: "side",
-    options: [...SESSION, "watch", "dry-run", "approve", "settle", "rescan-every", ...LINKS, ...COMMON],
+    options: [...SESSION, "watch", "dry-run", "approve", "settle", "rescan-every", "scrub-every", "scrub-rate", ...LINKS, ...COMMON],
     details: [
       ...SIDES,
       "A .synclineignore file in any directory holds patterns like a .gitignore.",
@@ -391,23 +429,44 @@ export const COMMANDS = {
     ],
   },
   config: {
-    summary: "check, show or explain the configuration of a hub",
-    operands: "check | show | explain KEY",
+    summary: "check, show or explain the configuration of a hub; see what a running one has, let it read again; check an agent's",
+    operands: "check [agent] | show | explain KEY | status | reload",
     min: 1,
     max: 2,
-    words: ["check", "show", "explain"],
-    options: [...HUB_CONFIG, ...COMMON],
-    details: ["check also reads the bootstrap file. explain prints every place that says something of a key."],
+    words: ["check", "show", "explain", "status", "reload"],
+    options: [...HUB_CONFIG, ...CLIENT],
+    details: [
+      "check also reads the bootstrap file. explain prints every place that says something of a key.",
+      "status and reload ask the hub that runs. It also reads again by itself when a file has changed, and on SIGHUP. " +
+        "What is wrong leaves the last good configuration in force. Exit of status: 0 all is in force, 1 something is " +
+        "wrong or waits for a restart.",
+    ],
     examples: ["syncline config check --config hub.yaml", "syncline config explain listen"],
   },
   space: {
     summary: "list, make, change and remove spaces of a hub",
-    operands: "list | show NAME | create NAME | rename NAME NEW | quota NAME | delete NAME | undelete NAME",
+    operands:
+      "list | show NAME | create NAME | rename NAME NEW | quota NAME | delete NAME | undelete NAME | digest NAME | " +
+      "follow NAME | follows | compare NAME | unfollow NAME | promote NAME",
     min: 1,
     max: 3,
-    words: ["list", "show", "create", "rename", "quota", "delete", "undelete"],
-    options: ["quota", ...CLIENT],
-    examples: ["syncline space create site --quota 10GiB --token-file token"],
+    words: [
+      "list", "show", "create", "rename", "quota", "delete", "undelete",
+      "digest", "follow", "follows", "compare", "unfollow", "promote",
+    ],
+    options: ["quota", "at", "from", "source-space", "source-token-file", "source-ca", ...CLIENT],
+    details: [
+      "follow makes NAME a copy of a space of another hub, with its whole history; the copy takes no changes. A space " +
+        "that has lived the same life goes on from where it is, and what it alone has is kept in a space beside it. " +
+        "follows shows all copies and how they are; compare asks the source now, by digests. Exit 1: one is not well.",
+      "promote makes a copy the space that is written to, where its source is lost, and says what of it is missing. " +
+        "unfollow only ends the asking.",
+    ],
+    examples: [
+      "syncline space create site --quota 10GiB --token-file token",
+      "syncline space follow site --from https://hub1:7830 --source-token-file hub1-token --source-ca hub1-ca.pem",
+      "syncline space promote site",
+    ],
   },
   ls: {
     summary: "list what is in a space, now or at a point",
@@ -463,60 +522,7 @@ export const COMMANDS = {
     options: ["to", "dry-run", "message", ...CLIENT],
     examples: ["syncline restore site:docs --to 2026-11-20T12:00:00Z --dry-run", "syncline restore site --to @friday"],
   },
-  agents: {
-    summary: "show the hosts of a hub: how each is, and when it was last heard",
-    operands: "[HOST...]",
-    min: 0,
-    max: 1000,
-    options: [...CLIENT],
-    details: [
-      "With --verbose the links of each host: what is behind, in conflict or wrong, and what to do.",
-      "Exit: 0 all are well, 1 one needs attention, 3 the hub cannot be asked.",
-    ],
-    examples: ["syncline agents --verbose --hub https://hub.example.com:7830 --token-file token"],
-  },
-  links: {
-    summary: "list the links of a hub: which directory of which host follows what",
-    operands: "[HOST...]",
-    min: 0,
-    max: 1000,
-    options: [...CLIENT],
-    details: ["With --verbose their settings and how far each is."],
-  },
-  link: {
-    summary: "give hosts links, change and remove them",
-    operands: "add ROOT=SPACE[:PREFIX][,KEY=VALUE...] | set LINK KEY=VALUE... | remove LINK",
-    min: 2,
-    max: 32,
-    words: ["add", "set", "remove"],
-    options: ["host", "label", ...CLIENT],
-    details: [
-      "LINK is the id that syncline links shows, or a beginning that only it has.",
-      "Keys: mode, from, settle, conflict, bwlimit, ignore, window as in syncline help agent; set also knows root, " +
-        "space, prefix and enabled (yes or no). Nothing behind the = takes a bwlimit, ignore or window away.",
-      "Removing a link leaves the files on both sides as they are.",
-    ],
-    examples: [
-      "syncline link add /srv/www=demo:site,mode=one-way-safe --label role=web",
-      "syncline link set 1fa8df15 settle=debounce enabled=no",
-    ],
-  },
-  holds: {
-    summary: "list plans that the brake has stopped and that wait for a person",
-    operands: "",
-    min: 0,
-    max: 0,
-    options: [...CLIENT],
-    details: ["With --verbose every path. Exit: 0 none waits, 2 one does."],
-  },
-  approve: {
-    summary: "let exactly one held plan be carried out",
-    operands: "LINK HOST HASH",
-    min: 3,
-    max: 3,
-    options: ["yes", ...CLIENT],
-    details: ["It shows the plan and asks. When another plan is held there by now, nothing is done."],
-  },
+  ...FLEET_COMMANDS,
   ...JOB_COMMANDS,
   token: {
     summary: "make, list and revoke the tokens of users",
@@ -548,6 +554,8 @@ export const COMMANDS = {
     details: ["Exit: 0 allowed, 1 denied."],
     examples: ["syncline access explain ann write space:site:docs/index.html"],
   },
+  ...ACCESS_COMMANDS,
+  ...OBSERVE_COMMANDS,
   demo: {
     summary: "keep two sample folders the same and watch it happen",
     operands: "",
@@ -561,6 +569,7 @@ export const COMMANDS = {
     min: 0,
     max: 0,
     options: [
+      "config",
       "hub",
       "name",
       "data",
@@ -571,17 +580,27 @@ export const COMMANDS = {
       "exclude",
       "hook-before",
       "hook-after",
+      "hook-failure",
       "hook-timeout",
+      "allow-install",
       ...COMMON,
     ],
     details: [
       "The host joins the hub once, with a join token; key and certificate are then kept in --data and renewed by " +
         "themselves. --fingerprint is that of the hub's authority, which the hub prints.",
       "A link is for instance /srv=demo:site,settle=immediate. Keys: mode, from (host or space: " +
-        "whose changes a one-way mode carries over), settle, conflict (copy unless given), bwlimit, ignore=PATTERN, " +
-        'window="mon-fri 22:00-06:00"; the last two may be repeated. The hub may assign more links.',
+        "whose changes a one-way mode carries over), settle, conflict (copy unless given), bwlimit, scrub=7d (how often " +
+        "damaged files are looked for in the background, and healed from the hub), ignore=PATTERN, " +
+        'window="mon-fri 22:00-06:00", priority (-100 to 100: lower ones give way), apply (in-place or release), keep ' +
+        '(old releases), install=npm:DIR or go:DIR (with --allow-install). ignore, window, install and bwlimit="1M mon-fri ' +
+        '08:00-18:00" may be repeated. The hub may assign more links.',
+      "With apply=release each batch becomes a tree of its own beside the root, and the root is a symlink that is flipped " +
+        "to it; it needs mode=one-way-replica,from=space. syncline release goes back to an earlier one.",
       "Hook commands get the changes on standard input, one JSON value a line, and SYNCLINE_TRACE_ID, SYNCLINE_RUN_ID, " +
         "SYNCLINE_LINK, SYNCLINE_ROOT, SYNCLINE_SPACE and SYNCLINE_CHANGES in their environment.",
+      "The file of --config has the keys hub, name, data, joinTokenFile, fingerprint, acceptNew, links (root, space, prefix " +
+        "and the settings of a link), exclude, hooks (before, after, timeout, onAfterFailure) and allowInstall. Options " +
+        "win over it. SIGHUP reads it anew: links, exclude, hooks and allowInstall are taken over.",
       "While the hub is away the agent waits, and carries over what changed meanwhile when it is back.",
     ],
     examples: [

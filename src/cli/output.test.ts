@@ -39,6 +39,7 @@ const summary: Summary = {
   runId: "abc123",
   files: 3,
   changes: 2,
+  healed: 0,
   planned: 0,
   held: false,
   conflicts: 0,
@@ -332,7 +333,7 @@ describe("reports", () => {
       .map((line) => JSON.parse(line) as { type: string });
     expect(lines.map(({ type }) => type)).toEqual(["phase", "conflict", "hold", "run", "summary"]);
     expect(out.text.trimEnd().split("\n").at(-1)).toBe(
-      '{"type":"summary","result":"same","files":3,"changes":2,"conflicts":0,"problems":0,' +
+      '{"type":"summary","result":"same","files":3,"changes":2,"healed":0,"conflicts":0,"problems":0,' +
         '"bytes":{"scanned":1,"literal":2048,"reused":0,"sent":4,"received":5},"seconds":1.25}',
     );
     expect(err.text).toBe("");

@@ -202,7 +202,7 @@ function readValue(spec: OptionSpec, text: string): unknown {
     case "rate":
       return parseRate(text);
     case "duration":
-      return parseDuration(text);
+      return parseDuration(text, spec.maxMs);
     case "brake":
       return parseBrake(text) ?? "none";
     case "preserve":

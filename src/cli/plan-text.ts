@@ -4,28 +4,31 @@
  */
 import type { Entry } from "#model/entry.ts";
 import { printablePath } from "#model/path.ts";
-import type { Change, Conflict, Move, Plan, Side, SideCounts } from "#model/plan.ts";
+import {
+  type Change,
+  type ChangeName,
+  type Conflict,
+  type Move,
+  type Plan,
+  type Side,
+  type SideCounts,
+  nameOfChange,
+} from "#model/plan.ts";
 import { formatBytes, formatFileTime, plural } from "#cli/format.ts";
 import type { Paint } from "#cli/screen.ts";
 
 /** Paths shown for each action of a side; the rest is counted. --verbose shows all. */
 const EXAMPLES_MAX = 8;
 
-export type Action = "create" | "replace" | "metadata" | "remove";
-const ACTIONS: readonly Action[] = ["create", "replace", "metadata", "remove"];
+const ACTIONS: readonly ChangeName[] = ["heal", "create", "replace", "metadata", "remove"];
 
-const TITLES: Record<Action, string> = {
+const TITLES: Record<ChangeName, string> = {
+  heal: "heal from the other side",
   create: "create",
   replace: "replace",
   metadata: "set metadata",
   remove: "remove",
 };
-
-export function actionOf(change: Change): Action {
-  if (change.action === "remove" || change.new === undefined) return "remove";
-  if (change.action === "metadata") return "metadata";
-  return change.old === undefined ? "create" : "replace";
-}
 
 export function isEmptyPlan(plan: Plan): boolean {
   return plan.changes.length + plan.moves.length + plan.conflicts.length + plan.blocked.length === 0;
@@ -68,7 +71,7 @@ function sideLines(plan: Plan, side: Side, label: string, paint: Paint, limit: n
     lines.push(...more(moves.length, limit));
   }
   for (const action of ACTIONS) {
-    const group = changes.filter((change) => actionOf(change) === action);
+    const group = changes.filter((change) => nameOfChange(change) === action);
     if (group.length === 0) continue;
     const size = group.reduce((sum, change) => sum + contentBytes(change), 0);
     const title = action === "remove" ? paint.red(TITLES[action]) : paint.green(TITLES[action]);
@@ -152,7 +155,7 @@ export function planJson(plan: Plan): unknown {
     changes: plan.changes.map((change) => ({
       side: change.side,
       path: change.path,
-      action: actionOf(change),
+      action: nameOfChange(change),
       old: entryJson(change.old),
       new: entryJson(change.new),
       ...(change.from === undefined ? {} : { from: change.from }),

@@ -21,6 +21,8 @@ export type RunLine = {
   readonly options: readonly string[];
   readonly result: Result;
   readonly changes: number;
+  /** Damaged files that got their bytes back; lines of earlier versions do not tell. */
+  readonly healed?: number | undefined;
   readonly conflicts: number;
   readonly problems: number;
   readonly seconds: number;
@@ -103,6 +105,7 @@ function isRunLine(value: unknown): value is RunLine {
     typeof run.beta === "string" &&
     typeof run.result === "string" &&
     typeof run.changes === "number" &&
+    (run.healed === undefined || typeof run.healed === "number") &&
     typeof run.conflicts === "number" &&
     typeof run.problems === "number" &&
     typeof run.seconds === "number" &&

@@ -1,12 +1,19 @@
 /** From what was given on the command line to the options of a session, with the defaults that help promises. */
 import { PRESERVE_DEFAULT } from "#model/entry.ts";
-import type { Brake, SessionOptions } from "#sync/session/events.ts";
+import type { Brake, ScrubOptions, SessionOptions } from "#sync/session/events.ts";
 import type { Given } from "#cli/parse.ts";
 import { usage } from "#cli/values.ts";
 
 /** Never reached; a plan that empties a side is held all the same. */
 export const NO_BRAKE: Brake = { count: Number.MAX_SAFE_INTEGER, percent: undefined };
 const RESCAN_MS_DEFAULT = 5 * 60_000;
+
+/** As --settle and --rescan-every, which may come from the environment, it says nothing of a run that does not watch. */
+function scrubOptions(given: Given): ScrubOptions | undefined {
+  const everyMs = given["scrub-every"];
+  if (everyMs === undefined || given.watch !== true) return undefined;
+  return { everyMs, bytesPerSecond: given["scrub-rate"] };
+}
 
 /** @throws {SynclineError} USAGE for options that contradict each other */
 export function sessionOptions(given: Given): SessionOptions {
@@ -35,6 +42,7 @@ export function sessionOptions(given: Given): SessionOptions {
     settle: given.settle ?? "throttle",
     rescanMs: given["rescan-every"] ?? RESCAN_MS_DEFAULT,
     deep: given.rescan ?? false,
+    scrub: scrubOptions(given),
     ignore: given.exclude ?? [],
     include: given.include ?? [],
     preserve: given.preserve ?? PRESERVE_DEFAULT,

@@ -96,6 +96,10 @@ export class SessionReport {
         output.event(event);
         output.warn(`${event.side}: ${event.reason}; it is scanned more often instead`);
         return;
+      case "scrub":
+        output.event(event);
+        output.line(scrubLine(event));
+        return;
       case "cycle":
         this.#onCycle(event.summary);
         return;
@@ -205,13 +209,14 @@ export class SessionReport {
 
 /** The summary as it is promised to scripts: these fields in this order. */
 export function publicSummary(summary: Summary): Omit<Summary, "runId" | "planned" | "held"> {
-  const { type, result, files, conflicts, problems, bytes, seconds } = summary;
+  const { type, result, files, healed, conflicts, problems, bytes, seconds } = summary;
   const { scanned, literal, reused, sent, received } = bytes;
   return {
     type,
     result,
     files,
     changes: changesOf(summary),
+    healed,
     conflicts,
     problems,
     bytes: { scanned, literal, reused, sent, received },
@@ -225,6 +230,7 @@ export const NOTHING_DONE: ReturnType<typeof publicSummary> = {
   result: "failed",
   files: 0,
   changes: 0,
+  healed: 0,
   conflicts: 0,
   problems: 0,
   bytes: { scanned: 0, literal: 0, reused: 0, sent: 0, received: 0 },
@@ -241,6 +247,11 @@ function changeLine(event: Extract<SessionEvent, { type: "change" }>): string {
   const from = event.from === undefined ? "" : `  (from ${printablePath(event.from)})`;
   const size = event.bytes > 0 ? `  (${formatBytes(event.bytes)})` : "";
   return `${arrow}  ${event.action.padEnd(8)}  ${printablePath(event.path)}${from}${size}`;
+}
+
+function scrubLine({ side, files, bytes, damaged }: Extract<SessionEvent, { type: "scrub" }>): string {
+  const found = damaged === 0 ? "none was damaged" : `${damaged} ${damaged === 1 ? "was" : "were"} damaged`;
+  return `scrubbed ${side}: ${plural(files, "file")}, ${formatBytes(bytes)} read again, ${found}`;
 }
 
 const RESULTS: Record<Summary["result"], string> = {
@@ -266,6 +277,7 @@ function summaryLine(summary: Summary, output: Output): string {
   const parts = [`${plural(files, "file")} the same`];
   if (isPlan) parts.push(`${plural(planned, "change")} planned`);
   if (!isPlan || changes > 0) parts.push(plural(changes, "change"));
+  if (summary.healed > 0) parts.push(`${summary.healed} healed`);
   if (summary.conflicts > 0) parts.push(plural(summary.conflicts, "conflict"));
   if (summary.problems > 0) parts.push(plural(summary.problems, "problem"));
   if (summary.bytes.literal > 0) parts.push(`${formatBytes(summary.bytes.literal)} copied`);

@@ -36,10 +36,10 @@ export function parseRate(text: string): number {
   throw usage(`"${text}" is no rate`, "write it like 500K, 5M/s or 10MiB/s");
 }
 
-/** Milliseconds, 1..DURATION_MS_MAX. */
-export function parseDuration(text: string): number {
+/** Milliseconds, 1..maxMs. */
+export function parseDuration(text: string, maxMs = DURATION_MS_MAX): number {
   const ms = readDurationMs(text) ?? 0;
-  if (ms >= 1 && ms <= DURATION_MS_MAX) return ms;
+  if (ms >= 1 && ms <= maxMs) return ms;
   throw usage(`"${text}" is no duration`, "write it like 500ms, 90s, 5m or 1h30m");
 }
 

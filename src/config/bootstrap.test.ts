@@ -61,4 +61,14 @@ describe("the bootstrap file", () => {
   test("[CONF-4] an empty file asks for nothing", () => {
     expect(readBootstrap("", "hub.yaml").spaces).toEqual([]);
   });
+
+  test("[FOLLOW-18] a space that follows another hub has an address and one token, given or in a file", () => {
+    const read = (item: string) => readBootstrap(`follow: [${item}]`, "hub.yaml").follow;
+    expect(read('{space: demo, from: "https://hub1:7830", as: copy, tokenFile: /run/token}')).toEqual([
+      { space: "demo", from: "https://hub1:7830", as: "copy", tokenFile: "/run/token" },
+    ]);
+    for (const item of ['{space: demo, from: "https://hub1"}', '{space: demo, from: "https://hub1", token: a, tokenFile: b}', "{space: demo, from: hub1, token: a}"]) {
+      expect(() => read(item)).toThrow(/hub.yaml/);
+    }
+  });
 });

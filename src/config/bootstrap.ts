@@ -4,7 +4,7 @@
  * left alone. Nothing is ever removed by it.
  */
 import { z } from "zod";
-import { roleSchema } from "#access/roles-file.ts";
+import { bookOf, roleSchema } from "#access/roles-file.ts";
 import { readYaml } from "#platform/yaml/checked-yaml.ts";
 import { readBytes, readDurationMs } from "#config/quantities.ts";
 
@@ -61,6 +61,19 @@ const schema = z
     links: many(
       z.looseObject({ host: name.optional(), label: name.optional(), root: z.string().min(1), space: name }),
     ),
+    follow: many(
+      z
+        .strictObject({
+          space: name,
+          from: z.string().regex(/^https?:\/\/[^/\s]+\/?$/, "the address of a hub, like https://hub.example.com:7830"),
+          as: name.optional(),
+          token: secret.optional(),
+          tokenFile: z.string().min(1).optional(),
+          ca: z.string().min(1).max(65_536).optional(),
+          caFile: z.string().min(1).optional(),
+        })
+        .refine(({ token, tokenFile }) => (token === undefined) !== (tokenFile === undefined), "either token or tokenFile"),
+    ),
   })
   .nullable()
   .transform((file) => file ?? EMPTY);
@@ -75,14 +88,18 @@ const EMPTY = {
   sshKeys: [],
   joinTokens: [],
   links: [],
+  follow: [],
 };
 
 export type Bootstrap = z.infer<typeof schema>;
-export type BootstrapKind = keyof Bootstrap;
+/** Of things of this hub alone. What follows another hub is begun when that one answers. */
+export type BootstrapKind = Exclude<keyof Bootstrap, "follow">;
 
 /** @throws {SynclineError} USAGE with file, line, column and key of everything that is wrong */
 export function readBootstrap(text: string, file: string): Bootstrap {
-  return readYaml(text, file, schema) as Bootstrap;
+  const bootstrap = readYaml(text, file, schema) as Bootstrap;
+  bookOf(bootstrap.roles, file);
+  return bootstrap;
 }
 
 /** What one item of the file came to. */

@@ -7,7 +7,7 @@ import { SynclineError } from "#model/error.ts";
 import { readYaml } from "#platform/yaml/checked-yaml.ts";
 import { type HUB_KEYS, HUB_KEY_NAMES, type HubKey, environmentOf, flagOf, hubKey } from "#config/hub-keys.ts";
 
-const LIST_ITEMS_MAX = 64;
+const LIST_ITEMS_MAX = 1000;
 
 type ValueOf<K extends HubKey> = (typeof HUB_KEYS)[K]["type"] extends "list" ? readonly string[] : string;
 /** A key that nothing was said of is absent. */
@@ -15,7 +15,8 @@ export type HubConfig = { readonly [K in HubKey]?: ValueOf<K> };
 
 function schemaOf(key: HubKey): z.ZodType {
   const { type, pattern, grammar } = hubKey(key);
-  const one = z.string().regex(pattern, grammar);
+  // YAML takes a text of digits for a number.
+  const one = z.preprocess((given) => (typeof given === "number" ? String(given) : given), z.string().regex(pattern, grammar));
   return type === "list" ? z.array(one).min(1).max(LIST_ITEMS_MAX) : one;
 }
 

@@ -1,11 +1,14 @@
 /**
  * The keys of a hub's configuration: one table, from which the keys of the file, the names in the environment, the
- * options of the command line, their help and what validates them are all made. It imports nothing, because every
- * command reads it for its help.
+ * options of the command line, their help and what validates them are all made. It imports nothing but other keys,
+ * because every command reads it for its help.
  *
  * A key that is called `tlsNames` in the file is `--tls-names` on the line and SYNCLINE_TLS_NAMES in the environment.
  */
-type KeySpec = {
+import { OBSERVE_KEYS } from "#config/observe-keys.ts";
+import { OIDC_KEYS } from "#config/oidc-keys.ts";
+
+export type KeySpec = {
   /** How it is written in the file; in an option or a variable the items of a list are separated by commas. */
   readonly type: "text" | "list";
   /** What a text, or each item of a list, must match. */
@@ -19,10 +22,14 @@ type KeySpec = {
   readonly value: string;
   /** Its value may hold a password: never printed as it is. */
   readonly isSecret?: true;
+  /** A hub that runs takes a new value; the others need a restart. */
+  readonly isReloadable?: true;
 };
 
 /** Where a hub listens when nothing else was said. */
 export const LISTEN_FALLBACK = "127.0.0.1:7830";
+
+export const REQUESTS_MAX_FALLBACK = "1024";
 
 export const HUB_KEYS = {
   data: {
@@ -56,6 +63,7 @@ export const HUB_KEYS = {
     fallback: "all",
     help: "spaces that hosts may link their own directories to; links made at the hub need no leave",
     value: "NAME,...",
+    isReloadable: true,
   },
   tls: {
     type: "text",
@@ -87,9 +95,48 @@ export const HUB_KEYS = {
     pattern: /^.+$/,
     grammar: "a file",
     fallback: "none",
-    help: "YAML file that declares what must exist (spaces, users, keys); applied at each start",
+    help: "YAML file that declares what must exist (spaces, users, keys); applied at each start and reload",
     value: "FILE",
+    isReloadable: true,
   },
+  logLevel: {
+    type: "text",
+    pattern: /^(info|error)$/,
+    grammar: "info or error",
+    fallback: "info",
+    help: "which lines the hub's log has",
+    value: "info|error",
+    isReloadable: true,
+  },
+  requestsMax: {
+    type: "text",
+    pattern: /^[1-9]\d{0,5}$/,
+    grammar: "a count up to 999999",
+    fallback: REQUESTS_MAX_FALLBACK,
+    help: "requests at work at once; others are told to come again",
+    value: "N",
+    isReloadable: true,
+  },
+  webhookTargets: {
+    type: "text",
+    pattern: /^(public|any)$/,
+    grammar: "public or any",
+    fallback: "public",
+    help: "where webhooks may lead: public addresses over HTTPS, or any (this host and private networks too, and HTTP)",
+    value: "public|any",
+    isReloadable: true,
+  },
+  publicUrl: {
+    type: "text",
+    pattern: /^https?:\/\/[^\s/?#]+$/,
+    grammar: "an address without a path, like https://hub.example.com",
+    fallback: "the address of listen",
+    help: "where people's browsers reach the hub",
+    value: "URL",
+    isReloadable: true,
+  },
+  ...OIDC_KEYS,
+  ...OBSERVE_KEYS,
 } as const satisfies Record<string, KeySpec>;
 
 export type HubKey = keyof typeof HUB_KEYS;

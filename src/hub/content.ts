@@ -3,13 +3,19 @@
  * position.
  */
 import { SynclineError } from "#model/error.ts";
+import type { Host } from "#platform/host.ts";
 import type { ContentReader, ContentSink, Intake, NamedContent } from "#hub/space-service.ts";
 import type { ContentRef } from "#hub/space.ts";
 import type { ChunkStore, Pin } from "#store/chunk-store.ts";
-import { type ChunkId, type ContentId, chunkIdOf, contentIdOf } from "#sync/chunk/chunk-id.ts";
-import { CHUNK_LIMITS, type ChunkLimits, Splitter, chunkLimitsFor, cut } from "#sync/chunk/fastcdc.ts";
+import { type ChunkId, type ContentId, chunkIdFrom, chunkIdOf, contentIdOf } from "#sync/chunk/chunk-id.ts";
+import {
+  CHUNK_LIMITS, type ChunkLimits, SPLIT_BYTES_MAX, Splitter, chunkLimitsFor, cut,
+} from "#sync/chunk/fastcdc.ts";
 import type { Manifest, ManifestChunk } from "#sync/chunk/manifest.ts";
 import { type SumSeeds, Summer, sumOf } from "#sync/chunk/sum.ts";
+
+/** What naming content takes: the seeds of its space's sums, and what hashes chunks. */
+export type ContentTools = { readonly seeds: SumSeeds; readonly sha256: Host["sha256"] };
 
 /** Content that was stored; the manifest is there when it has more than one chunk. */
 export type Stored = {
@@ -41,24 +47,33 @@ export async function storeBytes(pin: Pin, bytes: Uint8Array, seeds: SumSeeds): 
   return describe(chunks, bytes.length, limits, sumOf(bytes, seeds));
 }
 
-/** What comes in this much or less is stored at once, without a splitter's buffers. */
+/** What comes in this much or less is stored at once, without a splitter's buffer. */
 const SMALL_BYTES = 128 << 10;
+
+/** Parts that are hashed and stored at a time: other threads are seldom there at once. */
+const ROOMS_MAX = 4;
+
+type Cutting = { readonly summer: Summer; readonly splitter: Splitter };
 
 class StoreSink implements ContentSink {
   readonly #pin: Pin;
-  readonly #seeds: SumSeeds;
+  readonly #tools: ContentTools;
   readonly #limits: ChunkLimits;
   readonly #onEnd: (stored: Stored) => void;
-  readonly #chunks: ManifestChunk[] = [];
+  readonly stored: ManifestChunk[] = [];
   /** Until it is known to be more than a few bytes. */
   #small: Uint8Array[] = [];
-  #large: { readonly summer: Summer; readonly splitter: Splitter } | undefined;
-  #full: Promise<void> | undefined;
+  #large: Cutting | undefined;
+  /** Free, and how many there are. */
+  readonly #rooms: Uint8Array[] = [];
+  #roomsMade = 0;
+  /** What is being stored, in order. One that fails stays at the front. */
+  readonly #stored: Promise<void>[] = [];
   #size = 0;
 
-  constructor(pin: Pin, seeds: SumSeeds, sizeHint: number | undefined, onEnd: (stored: Stored) => void) {
+  constructor(pin: Pin, tools: ContentTools, sizeHint: number | undefined, onEnd: (stored: Stored) => void) {
     this.#pin = pin;
-    this.#seeds = seeds;
+    this.#tools = tools;
     this.#limits = sizeHint === undefined ? CHUNK_LIMITS : chunkLimitsFor(sizeHint);
     this.#onEnd = onEnd;
   }
@@ -69,35 +84,67 @@ class StoreSink implements ContentSink {
       this.#small.push(bytes.slice());
       return;
     }
-    this.#large ??= this.#begin();
-    this.#feed(bytes);
-    const full = this.#full;
-    this.#full = undefined;
-    return full;
+    return this.#writeLarge(bytes);
   }
 
-  #begin() {
-    const splitter = new Splitter(this.#limits, (chunk) => this.#put(chunk));
-    this.#large = { splitter, summer: new Summer(this.#seeds) };
-    for (const bytes of this.#small.splice(0)) this.#feed(bytes);
-    return this.#large;
+  async #writeLarge(bytes: Uint8Array): Promise<void> {
+    if (this.#large === undefined) {
+      this.#large = { splitter: new Splitter(this.#limits), summer: new Summer(this.#tools.seeds) };
+      for (const earlier of this.#small.splice(0)) await this.#feed(this.#large, earlier);
+    }
+    await this.#feed(this.#large, bytes);
   }
 
-  #feed(bytes: Uint8Array): void {
-    this.#large!.summer.update(bytes);
-    this.#large!.splitter.update(bytes);
+  async #feed({ summer, splitter }: Cutting, bytes: Uint8Array): Promise<void> {
+    for (let at = 0; at < bytes.length; at += SPLIT_BYTES_MAX) {
+      const part = bytes.subarray(at, at + SPLIT_BYTES_MAX);
+      const room = await this.#room(splitter);
+      // First the chunks: they are hashed on other threads while this one sums.
+      const stored = this.#store(splitter.push(part, room));
+      const isStored = (): void => void this.#rooms.push(room);
+      stored.then(isStored, () => undefined);
+      summer.update(part);
+    }
   }
 
-  #put(chunk: Uint8Array): void {
-    const id = chunkIdOf(chunk);
-    // The splitter hands over the chunks of one call together; the store bears that many over its limit.
-    const full = this.#pin.put(id, chunk);
-    this.#chunks.push({ id, length: chunk.length });
-    if (full === undefined) return;
-    const earlier = this.#full;
-    this.#full = earlier === undefined ? full : Promise.all([earlier, full]).then(() => undefined);
+  /** Waits while all rooms hold chunks that are not stored yet. */
+  async #room(splitter: Splitter): Promise<Uint8Array> {
+    while (this.#rooms.length === 0) {
+      if (this.#roomsMade === ROOMS_MAX) await this.#stored[0];
+      else {
+        this.#roomsMade++;
+        return new Uint8Array(splitter.roomBytes);
+      }
+    }
+    return this.#rooms.pop()!;
+  }
+
+  /** Puts chunks behind those of the calls before. They stay where they are until it resolves. */
+  #store(chunks: readonly Uint8Array[]): Promise<void> {
+    const hashes = Promise.all(chunks.map((bytes) => this.#tools.sha256(bytes)));
+    const before = this.#stored.at(-1);
+    const stored = (async () => {
+      const [all] = await Promise.all([hashes, before]);
+      await this.#putAll(chunks, all);
+      this.#stored.shift();
+    })();
+    this.#stored.push(stored);
     // Whoever writes next, or ends, meets the error.
-    this.#full.catch(() => undefined);
+    stored.catch(() => undefined);
+    return stored;
+  }
+
+  async #putAll(chunks: readonly Uint8Array[], hashes: readonly Uint8Array[]): Promise<void> {
+    const full: Promise<void>[] = [];
+    for (const [at, hash] of hashes.entries()) {
+      const bytes = chunks[at]!;
+      const id = chunkIdFrom(hash);
+      // The splitter hands over the chunks of one call together; the store bears that many over its limit.
+      const waits = this.#pin.put(id, bytes);
+      if (waits !== undefined) full.push(waits);
+      this.stored.push({ id, length: bytes.length });
+    }
+    if (full.length > 0) await Promise.all(full);
   }
 
   async end(): Promise<NamedContent> {
@@ -111,11 +158,11 @@ class StoreSink implements ContentSink {
     if (large === undefined) {
       const [first, ...more] = this.#small;
       const bytes = more.length === 0 ? (first ?? new Uint8Array(0)) : new Uint8Array(Buffer.concat(this.#small));
-      return storeBytes(this.#pin, bytes, this.#seeds);
+      return storeBytes(this.#pin, bytes, this.#tools.seeds);
     }
-    large.splitter.end();
-    await this.#full;
-    return describe(this.#chunks, this.#size, this.#limits, large.summer.digest());
+    const last = large.splitter.end();
+    await this.#store(last === undefined ? [] : [last]);
+    return describe(this.stored, this.#size, this.#limits, large.summer.digest());
   }
 }
 
@@ -140,8 +187,9 @@ export class HeldManifests {
 }
 
 export class StoreIntake implements Intake {
+  readonly #chunks: ChunkStore;
   readonly #pin: Pin;
-  readonly #seeds: SumSeeds;
+  readonly #tools: ContentTools;
   readonly #manifests: HeldManifests;
   readonly #holds: ContentId[] = [];
 
@@ -150,33 +198,39 @@ export class StoreIntake implements Intake {
   /** @param manifestOf the manifest of content that is at rest; undefined for content of one chunk */
   constructor(
     chunks: ChunkStore,
-    seeds: SumSeeds,
+    tools: ContentTools,
     manifests: HeldManifests,
     manifestOf: (id: ContentId) => Promise<Manifest | undefined>,
   ) {
+    this.#chunks = chunks;
     this.#pin = chunks.pin();
-    this.#seeds = seeds;
+    this.#tools = tools;
     this.#manifests = manifests;
     this.#manifestOf = manifestOf;
   }
 
   async store(bytes: Uint8Array): Promise<NamedContent> {
-    const stored = await storeBytes(this.#pin, bytes, this.#seeds);
+    const stored = await storeBytes(this.#pin, bytes, this.#tools.seeds);
     this.#note(stored);
     return { content: stored.content, sum: stored.sum };
   }
 
   sink(sizeHint?: number): ContentSink {
-    return new StoreSink(this.#pin, this.#seeds, sizeHint, (stored) => this.#note(stored));
+    return new StoreSink(this.#pin, this.#tools, sizeHint, (stored) => this.#note(stored));
   }
 
   async hold(content: ContentRef): Promise<boolean> {
     if (content.size === 0) return true;
-    const manifest = await this.#manifestOf(content.id);
+    const manifest = this.#manifests.get(content.id) ?? (await this.#manifestOf(content.id));
     const ids = manifest?.chunks.map((chunk) => chunk.id) ?? [content.id as string as ChunkId];
     if (!this.#pin.has(ids).every(Boolean)) return false;
     this.#note({ content, manifest });
     return true;
+  }
+
+  part(chunks: readonly ManifestChunk[]): ContentReader {
+    const gap = this.#pin.has(chunks.map((chunk) => chunk.id)).indexOf(false);
+    return new StoredContent((id) => this.#chunks.get(id), gap === -1 ? chunks : chunks.slice(0, gap));
   }
 
   flush(): Promise<void> {
@@ -198,25 +252,31 @@ export class StoreIntake implements Intake {
 /** Chunks fetched at once for one read. */
 const FETCHES_MAX = 8;
 
+type GetChunk = (id: ChunkId) => Promise<Uint8Array>;
+
 export class StoredContent implements ContentReader {
   readonly size: number;
-  readonly #store: ChunkStore;
+  readonly #get: GetChunk;
   readonly #ids: readonly ChunkId[];
   /** Where each chunk begins, and the end of the last. */
   readonly #starts: Float64Array;
   /** The chunk that was used last: neighbours are asked for one after the other. */
   #last: { readonly index: number; readonly bytes: Promise<Uint8Array> } | undefined;
 
-  /** @param manifest undefined: the content is one chunk, or empty */
-  constructor(store: ChunkStore, content: ContentRef, manifest: Manifest | undefined) {
-    this.size = content.size;
-    this.#store = store;
-    const only = [{ id: content.id as string as ChunkId, length: content.size }];
-    const chunks: readonly ManifestChunk[] = manifest?.chunks ?? (content.size === 0 ? [] : only);
+  constructor(get: GetChunk, chunks: readonly ManifestChunk[]) {
+    this.#get = get;
     this.#ids = chunks.map((chunk) => chunk.id);
     this.#starts = new Float64Array(chunks.length + 1);
     for (const [index, { length }] of chunks.entries()) this.#starts[index + 1] = this.#starts[index]! + length;
-    if (this.#starts.at(-1) !== content.size) throw misfit(content.id);
+    this.size = this.#starts.at(-1)!;
+  }
+
+  /** @param manifest undefined: the content is one chunk, or empty */
+  static of(get: GetChunk, content: ContentRef, manifest: Manifest | undefined): StoredContent {
+    const only = [{ id: content.id as string as ChunkId, length: content.size }];
+    const stored = new StoredContent(get, manifest?.chunks ?? (content.size === 0 ? [] : only));
+    if (stored.size !== content.size) throw misfit(content.id);
+    return stored;
   }
 
   async read(into: Uint8Array, position: number): Promise<number> {
@@ -241,7 +301,7 @@ export class StoredContent implements ContentReader {
 
   #chunk(index: number): Promise<Uint8Array> {
     if (this.#last?.index === index) return this.#last.bytes;
-    const bytes = this.#store.get(this.#ids[index]!);
+    const bytes = this.#get(this.#ids[index]!);
     const last = { index, bytes };
     this.#last = last;
     // A chunk that is healed meanwhile must be asked for again.

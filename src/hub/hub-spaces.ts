@@ -1,7 +1,19 @@
 /** SpaceService over the hub's own stores: rights are asked here, once, for every door. */
+import {
+  COMMIT_CHANGES_MAX,
+  requireName,
+  unknownSpace,
+  stillFollows,
+  unknownRun,
+  badPath,
+  contentGone,
+  cannotRestore,
+  tooManyChanges,
+} from "#hub/space-errors.ts";
 import type { Access, Action, Principal } from "#access/access.ts";
 import type { Actor, AuditEvent } from "#access/audit.ts";
 import { CommitQueue } from "#hub/commit-queue.ts";
+import { followedSpace } from "#hub/meta/commit.ts";
 import { HeldManifests, StoreIntake, StoredContent } from "#hub/content.ts";
 import type { Commit, CommitOutcome, ListRequest, MetaStore, WithIt } from "#hub/meta/meta-store.ts";
 import { changesFor, type Difference, differences } from "#hub/restore.ts";
@@ -15,12 +27,12 @@ import type {
 } from "#hub/space-service.ts";
 import {
   type ChangeResult,
+  type FollowedSource,
   type JournalRecord,
   type Origin,
   type Point,
   type RestorePoint,
   SETTINGS_DEFAULT,
-  SPACE_NAME,
   type Space,
   type SpaceChange,
   type SpaceId,
@@ -31,9 +43,9 @@ import { type SpaceAudit, spaceResource } from "#hub/space-audit.ts";
 import { SpaceWatchers } from "#hub/space-watchers.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, isWithin, pathFault, printablePath } from "#model/path.ts";
-import type { Clock, Random } from "#platform/host.ts";
+import type { Clock, Host, Random } from "#platform/host.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
-import type { ContentId } from "#sync/chunk/chunk-id.ts";
+import type { ChunkId, ContentId } from "#sync/chunk/chunk-id.ts";
 import type { Manifest } from "#sync/chunk/manifest.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
 
@@ -41,8 +53,6 @@ import type { SumSeeds } from "#sync/chunk/sum.ts";
 const PAGE_ROWS = 5000;
 /** Paths that a restore or an undo may change at once; more is done directory by directory. */
 export const RESTORE_CHANGES_MAX = 2_000_000;
-/** Changes of one commit. */
-export const COMMIT_CHANGES_MAX = 2_000_000;
 /** How often a restore looks anew when somebody edits under it. */
 const RESTORE_TRIES_MAX = 3;
 /** Names of restore points; also used in URLs. */
@@ -55,6 +65,19 @@ export type HubSpacesOptions = {
   readonly audit: SpaceAudit;
   readonly clock: Clock;
   readonly random: Random;
+  readonly sha256: Host["sha256"];
+  /** Called after each commit that has changed something; must not throw. */
+  readonly onCommit?: ((commit: CommitDone) => void) | undefined;
+};
+
+/** A commit, and when it was at work by the wall clock. */
+export type CommitDone = {
+  readonly space: string;
+  readonly origin: Origin;
+  readonly before: number;
+  readonly after: number;
+  readonly beganMs: number;
+  readonly endedMs: number;
 };
 
 /** Seeds of a space's sums, as the engine takes them. */
@@ -67,10 +90,12 @@ export class HubSpaces implements SpaceService {
   readonly #options: HubSpacesOptions;
   readonly #queue: CommitQueue;
   readonly #watchers = new SpaceWatchers();
+  readonly #onRename: ((space: Space) => Promise<void>)[] = [];
   /** By name; changed only here. Deleted spaces are in it too. */
   readonly #spaces = new Map<string, Space>();
   #managing: Promise<unknown> = Promise.resolve();
   readonly #manifests = new HeldManifests();
+  readonly #follows = new Map<SpaceId, FollowedSource>();
 
   private constructor(options: HubSpacesOptions) {
     this.#options = options;
@@ -96,10 +121,9 @@ export class HubSpaces implements SpaceService {
     requireName(name);
     const { meta, clock, random } = this.#options;
     const all = { ...SETTINGS_DEFAULT, ...settings };
-    const lineage = Buffer.from(random.bytes(16)).toString("hex");
     const noting = this.#noting(who, { action: "space.create", resource: spaceResource(name), details: settings });
     return this.#inTurn(async () => {
-      const space = await meta.createSpace(name, all, random.bytes(16), lineage, clock.nowMs(), noting);
+      const space = await meta.createSpace(name, all, random.bytes(16), this.newLineage(), clock.nowMs(), noting);
       this.#spaces.set(name, space);
       return space;
     });
@@ -112,11 +136,68 @@ export class HubSpaces implements SpaceService {
     return turn;
   }
 
+  // ---------------------------------------------------------------- spaces that follow another hub
+
+  newLineage(): string {
+    return Buffer.from(this.#options.random.bytes(16)).toString("hex");
+  }
+
+  /** A space with the seeds of another, and its lineage unless it lives one of its own; `withIt` may say whom it follows. */
+  async adoptSpace(
+    who: Principal,
+    name: string,
+    { settings, seeds, lineage }: Pick<Space, "settings" | "seeds"> & { readonly lineage: string | undefined },
+    withIt: WithIt,
+  ): Promise<Space> {
+    requireName(name);
+    return this.#inTurn(async () => {
+      const noting = this.#noting(who, { action: "space.create", resource: spaceResource(name) });
+      const both: WithIt = async (sql) => {
+        await withIt(sql);
+        await noting(sql);
+      };
+      const { meta, clock } = this.#options;
+      const space = await meta.createSpace(name, settings, seeds, lineage ?? this.newLineage(), clock.nowMs(), both);
+      this.#spaces.set(name, space);
+      return space;
+    });
+  }
+
+  /** Whom it follows from now on; undefined: nobody. What is at rest has to say so already. */
+  setFollowed(id: SpaceId, from: FollowedSource | undefined): void {
+    if (from === undefined) this.#follows.delete(id);
+    else this.#follows.set(id, from);
+  }
+
+  /** Something else than a call of this service has changed the space: its settings, or its entries. */
+  async changedOutside(id: SpaceId, before?: number): Promise<void> {
+    await this.#inTurn(async () => {
+      const space = await this.#options.meta.space(id);
+      if (space === undefined || this.#spaces.get(space.name)?.id !== id) return;
+      this.#spaces.set(space.name, space);
+      if (before !== undefined && before < space.sequence) {
+        this.#watchers.tell({ space: space.name, before, after: space.sequence });
+      }
+    });
+  }
+
+  #requireOwn(name: string, { id }: Space): void {
+    const from = this.#follows.get(id);
+    if (from !== undefined) throw followedSpace(name, from);
+  }
+
+  #shown(space: Space): Space {
+    const follows = this.#follows.get(space.id);
+    return follows === undefined ? space : { ...space, follows };
+  }
+
+  // ----------------------------------------------------------------
+
   async spaces(who: Principal): Promise<Space[]> {
     const shown: Space[] = [];
     for (const { id, deletedMs } of this.#spaces.values()) {
       const space = deletedMs === undefined ? await this.#options.meta.space(id) : undefined;
-      if (space !== undefined && this.#seesAny(who, space.name)) shown.push(space);
+      if (space !== undefined && this.#seesAny(who, space.name)) shown.push(this.#shown(space));
     }
     return shown.sort((a, b) => (a.name < b.name ? -1 : 1));
   }
@@ -125,7 +206,7 @@ export class HubSpaces implements SpaceService {
     const known = this.#known(who, name);
     const space = await this.#options.meta.space(known.id);
     if (space === undefined) throw unknownSpace(name);
-    return space;
+    return this.#shown(space);
   }
 
   async updateSpace(
@@ -141,6 +222,7 @@ export class HubSpaces implements SpaceService {
     const noting = this.#noting(who, { action: "space.update", resource: spaceResource(name), details: change });
     return this.#inTurn(async () => {
       const { id, settings } = this.#known(who, name);
+      if (change.settings !== undefined) this.#requireOwn(name, this.#known(who, name));
       const whole = {
         ...(change.name === undefined ? {} : { name: change.name }),
         ...(change.settings === undefined ? {} : { settings: { ...settings, ...change.settings } }),
@@ -148,8 +230,17 @@ export class HubSpaces implements SpaceService {
       const space = await this.#options.meta.updateSpace(id, whole, noting);
       this.#spaces.delete(name);
       this.#spaces.set(space.name, space);
+      if (space.name !== name) {
+        this.#watchers.rename(name, space.name);
+        for (const listener of this.#onRename) await listener(space);
+      }
       return space;
     });
+  }
+
+  /** Calls back after a space has got another name, before the caller of the change is told. */
+  onRename(listener: (space: Space) => Promise<void>): void {
+    this.#onRename.push(listener);
   }
 
   async deleteSpace(who: Principal, name: string): Promise<void> {
@@ -158,6 +249,7 @@ export class HubSpaces implements SpaceService {
     const noting = this.#noting(who, { action: "space.delete", resource: spaceResource(name) });
     await this.#inTurn(async () => {
       const { id } = this.#known(who, name);
+      if (this.#follows.has(id)) throw stillFollows(name);
       this.#spaces.set(name, await meta.updateSpace(id, { deletedMs: clock.nowMs() }, noting));
     });
   }
@@ -237,21 +329,26 @@ export class HubSpaces implements SpaceService {
     return this.#options.meta.changedSince(this.#known(who, name).id, below, sequence, limit);
   }
 
-  async open(who: Principal, name: string, version: Version): Promise<ContentReader> {
+  async open(who: Principal, name: string, version: Version, isProved = true): Promise<ContentReader> {
     this.#require(who, "read", name, version.path);
     const { meta, chunks } = this.#options;
     const { content } = version;
     if (content === undefined) throw contentGone(version.path);
-    return new StoredContent(chunks, content, await meta.manifest(content.id));
+    const get = (id: ChunkId): Promise<Uint8Array> => (isProved ? chunks.get(id) : chunks.getUnproved(id));
+    return StoredContent.of(get, content, await meta.manifest(content.id));
   }
 
   // ---------------------------------------------------------------- writing
 
   intake(who: Principal, name: string): Intake {
-    const { chunks, meta, access } = this.#options;
+    const { chunks, meta, access, sha256 } = this.#options;
     // What a commit may do is asked of each change; but who may write nothing must not fill the disk.
     if (!access.reaches(who, "write", name, "")) this.#require(who, "write", name, "");
-    return new StoreIntake(chunks, seedsOf(this.#known(who, name)), this.#manifests, (id) => meta.manifest(id));
+    const space = this.#known(who, name);
+    // It would be refused in the end.
+    this.#requireOwn(name, space);
+    const tools = { seeds: seedsOf(space), sha256 };
+    return new StoreIntake(chunks, tools, this.#manifests, (id) => meta.manifest(id));
   }
 
   async commit(who: Principal, name: string, request: CommitRequest): Promise<CommitOutcome> {
@@ -276,7 +373,11 @@ export class HubSpaces implements SpaceService {
       if (held !== undefined) manifests.set(id!, held);
     }
     const outcome = await this.#queue.add(commit, manifests, async () => request.intake?.flush());
-    if (outcome.after > outcome.before) this.#watchers.tell({ space: name, ...sequences(outcome) });
+    if (outcome.after > outcome.before) {
+      this.#watchers.tell({ space: name, ...sequences(outcome) });
+      const endedMs = this.#options.clock.nowMs();
+      this.#options.onCommit?.({ space: name, origin: commit.origin, ...sequences(outcome), beganMs: commit.timeMs, endedMs });
+    }
     return outcome;
   }
 
@@ -389,6 +490,7 @@ export class HubSpaces implements SpaceService {
       });
     }
     const space = await this.space(who, name);
+    this.#requireOwn(name, space);
     const { meta, clock } = this.#options;
     const timeMs = clock.nowMs();
     const sequence = at === undefined ? space.sequence : await this.#sequenceOf(space, at);
@@ -418,7 +520,9 @@ export class HubSpaces implements SpaceService {
   async deleteRestorePoint(who: Principal, name: string, point: string): Promise<void> {
     this.#require(who, "manage", name, "");
     const event = { action: "restore-point.delete", resource: spaceResource(name), details: { name: point } };
-    const { id } = this.#known(who, name);
+    const known = this.#known(who, name);
+    this.#requireOwn(name, known);
+    const { id } = known;
     const done = await this.#options.meta.deleteRestorePoint(id, point, this.#noting(who, event));
     if (!done) {
       const message = `the space "${name}" has no restore point "${printablePath(point.slice(0, 100))}"`;
@@ -531,66 +635,4 @@ function countsOf(results: readonly ChangeResult[]): { done: number; notDone: nu
 function originOf(who: Principal, request: CommitRequest): Origin {
   const { host, traceId, cause, runId, message } = request;
   return { actor: who.id, host, traceId, cause, runId, message };
-}
-
-function requireName(name: string): void {
-  if (SPACE_NAME.test(name)) return;
-  throw new SynclineError({
-    code: "USAGE",
-    op: "name a space",
-    message: `"${printablePath(name.slice(0, 100))}" cannot be the name of a space`,
-    hint: "use 1 to 63 lower-case letters, digits, dots and dashes, beginning and ending with a letter or digit",
-  });
-}
-
-export function unknownSpace(name: string): SynclineError {
-  return new SynclineError({
-    code: "SPACE_UNKNOWN",
-    op: "find space",
-    message: `there is no space "${printablePath(name.slice(0, 100))}", or you may see nothing of it`,
-    hint: "syncline space list shows those you may see",
-  });
-}
-
-function unknownRun(runId: string): SynclineError {
-  const message = `no change of this space belongs to the run "${printablePath(runId.slice(0, 100))}"`;
-  return new SynclineError({ code: "NOT_FOUND", op: "undo", message });
-}
-
-function badPath(path: RelPath, fault: string): SynclineError {
-  const message = `${fault}: "${printablePath(path.slice(0, 200))}"`;
-  return new SynclineError({ code: "USAGE", op: "commit", path, message });
-}
-
-function contentGone(path: RelPath): SynclineError {
-  return new SynclineError({
-    code: "CHUNK_MISSING",
-    op: "open content",
-    path,
-    message: "the bytes of this version were dropped by the retention of the space",
-    hint: "syncline history shows the versions that are still whole",
-  });
-}
-
-function cannotRestore(lost: readonly RelPath[]): SynclineError {
-  const first = printablePath(lost[0]!);
-  return new SynclineError({
-    code: "CHUNK_MISSING",
-    op: "restore",
-    path: lost[0],
-    message:
-      lost.length === 1
-        ? `the bytes of ${first} at that point were dropped by retention; nothing was changed`
-        : `the bytes of ${lost.length} files at that point, ${first} among them, were dropped by retention; nothing was changed`,
-    hint: "restore a later point, or the paths that are still whole",
-  });
-}
-
-function tooManyChanges(count: number): SynclineError {
-  return new SynclineError({
-    code: "LIMIT",
-    op: "commit",
-    message: `${count} changes at once are more than ${COMMIT_CHANGES_MAX}`,
-    hint: "do it directory by directory",
-  });
 }

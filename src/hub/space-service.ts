@@ -19,6 +19,7 @@ import type {
   SpaceSettings,
   Version,
 } from "#hub/space.ts";
+import type { ManifestChunk } from "#sync/chunk/manifest.ts";
 import type { CommitOutcome, ListRequest } from "#hub/meta/meta-store.ts";
 
 /** What a caller says of its commit; actor comes from the principal. */
@@ -43,6 +44,8 @@ export interface ContentSink {
   write(bytes: Uint8Array): Promise<void> | void;
   /** Nothing comes after it. */
   end(): Promise<NamedContent>;
+  /** The chunks that are in the store so far, in order: what a later sink could go on from. */
+  readonly stored: readonly ManifestChunk[];
 }
 
 /**
@@ -59,6 +62,11 @@ export interface Intake extends AsyncDisposable {
    * False: retention has dropped it, or a chunk of it is missing; nothing may refer to it then.
    */
   hold(content: ContentRef): Promise<boolean>;
+  /**
+   * What an earlier sink had stored when it was given up, as far as it is still there without a gap; protected from now
+   * on. For who kept `stored` himself, and never for what a caller says: an id gives no right to read.
+   */
+  part(chunks: readonly ManifestChunk[]): ContentReader;
   /**
    * All that came through it survives a power loss when this resolves; a commit calls it. Rejects, now and ever after,
    * when something of it was lost to the disk: a new intake has to be taken, and everything sent again.
@@ -100,8 +108,12 @@ export interface SpaceService {
   count(who: Principal, space: string, below: RelPath, max: number): Promise<number>;
   /** Current versions, tombstones too, at and below a path, that changed after a sequence. */
   changedSince(who: Principal, space: string, below: RelPath, sequence: number, limit: number): Promise<Version[]>;
-  /** @throws {SynclineError} CHUNK_MISSING for content that retention has dropped */
-  open(who: Principal, space: string, version: Version): Promise<ContentReader>;
+  /**
+   * @param isProved false: the caller reads all of it and compares the sum of the version's entry; then chunks are not
+   * hashed one by one
+   * @throws {SynclineError} CHUNK_MISSING for content that retention has dropped
+   */
+  open(who: Principal, space: string, version: Version, isProved?: boolean): Promise<ContentReader>;
 
   // Writing
   intake(who: Principal, space: string): Intake;

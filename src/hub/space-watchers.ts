@@ -14,11 +14,23 @@ export class SpaceWatchers {
     const here = this.#watchers.get(space) ?? new Set();
     this.#watchers.set(space, here.add(watcher));
     const remove = (): void => {
-      here.delete(watcher);
       watcher.waiting.clear();
-      if (here.size === 0 && this.#watchers.get(space) === here) this.#watchers.delete(space);
+      // By the name that the space has now.
+      for (const [name, watchers] of this.#watchers) {
+        if (watchers.delete(watcher) && watchers.size === 0) this.#watchers.delete(name);
+      }
     };
     signal.addEventListener("abort", remove, { once: true });
+  }
+
+  /** A space has another name from now on: whoever listens to it goes on. */
+  rename(from: string, to: string): void {
+    const watchers = this.#watchers.get(from);
+    if (watchers === undefined) return;
+    this.#watchers.delete(from);
+    const there = this.#watchers.get(to);
+    if (there === undefined) this.#watchers.set(to, watchers);
+    else for (const one of watchers) there.add(one);
   }
 
   tell(event: SpaceEvent): void {

@@ -51,7 +51,12 @@ export type Space = {
   /** Of the last change; 0 for a new space. */
   readonly sequence: number;
   readonly usage: { readonly bytes: number; readonly entries: number };
+  /** Whose copy it is: it takes no changes but those of its source. Undefined: it is written to here. */
+  readonly follows?: FollowedSource | undefined;
 };
+
+/** A space of another hub: the address of that hub, and the space's name there. */
+export type FollowedSource = { readonly url: string; readonly source: string };
 
 /** One file's bytes in the store. */
 export type ContentRef = { readonly id: ContentId; readonly size: number };

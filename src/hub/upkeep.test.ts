@@ -31,7 +31,7 @@ const expire = () => expireOld({ meta: hub.meta, audit: hub.access.audit, clock 
 const prune = (share = 1) => pruneChunks({ meta: hub.meta, chunks: hub.chunks, clock }, share, never);
 const scrub = async (bytes: number) => {
   const kept = { read: () => Promise.resolve(cursor), write: async (to: string | undefined) => void (cursor = to) };
-  return scrubChunks({ chunks: hub.chunks, cursor: kept }, bytes, await scrubBegin(kept, false), goOn, never);
+  return scrubChunks({ chunks: hub.chunks, cursor: kept, onDamaged: goOn }, bytes, await scrubBegin(kept, false), goOn, never);
 };
 
 async function round() {
@@ -126,10 +126,10 @@ test("[JOB-40] a scrub reads so many bytes, goes on where the last one ended, an
     place = at;
     throw new Error("interrupted");
   };
-  const cut = scrubChunks({ chunks: hub.chunks, cursor: kept }, storedBytes / 2, place, interrupt, never);
+  const cut = scrubChunks({ chunks: hub.chunks, cursor: kept, onDamaged: goOn }, storedBytes / 2, place, interrupt, never);
   expect(await cut.catch((error: Error) => error.message)).toBe("interrupted");
   await scrub(Number.MAX_SAFE_INTEGER);
-  const whole = await scrubChunks({ chunks: hub.chunks, cursor: kept }, Number.MAX_SAFE_INTEGER, place, async (at) => void (place = at), never);
+  const whole = await scrubChunks({ chunks: hub.chunks, cursor: kept, onDamaged: goOn }, Number.MAX_SAFE_INTEGER, place, async (at) => void (place = at), never);
   expect([whole.checkedBytes, place.isEnd]).toEqual([read, true]);
-  expect(await scrubChunks({ chunks: hub.chunks, cursor: kept }, Number.MAX_SAFE_INTEGER, place, interrupt, never)).toEqual(whole);
+  expect(await scrubChunks({ chunks: hub.chunks, cursor: kept, onDamaged: goOn }, Number.MAX_SAFE_INTEGER, place, interrupt, never)).toEqual(whole);
 });

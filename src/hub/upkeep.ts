@@ -106,7 +106,12 @@ export type Scrubbed = { readonly checkedBytes: number; readonly damagedChunks: 
 /** How far one scrub is, and where it goes on; another one may have gone elsewhere meanwhile. */
 export type ScrubPlace = Scrubbed & { readonly at: string | undefined; readonly isEnd: boolean };
 
-export type ScrubParts = { readonly chunks: ChunkStore; readonly cursor: ScrubCursor };
+export type ScrubParts = {
+  readonly chunks: ChunkStore;
+  readonly cursor: ScrubCursor;
+  /** What a slice found damaged, to be repaired. */
+  readonly onDamaged: (ids: readonly ChunkId[]) => Promise<void>;
+};
 
 /** Where a scrub begins: where the last one ended, or with the first chunk. */
 export async function scrubBegin(cursor: ScrubCursor, fromStart: boolean): Promise<ScrubPlace> {
@@ -120,7 +125,7 @@ export async function scrubBegin(cursor: ScrubCursor, fromStart: boolean): Promi
  * @param onSlice between two slices; what it throws ends the work there
  */
 export async function scrubChunks(
-  { chunks, cursor }: ScrubParts,
+  { chunks, cursor, onDamaged }: ScrubParts,
   bytesMax: number,
   from: ScrubPlace,
   onSlice: (place: ScrubPlace) => Promise<void>,
@@ -130,6 +135,7 @@ export async function scrubChunks(
   while (!place.isEnd && place.checkedBytes < bytesMax) {
     const slice = Math.min(SCRUB_SLICE_BYTES, bytesMax - place.checkedBytes);
     const { cursor: at, checkedBytes, damaged } = await chunks.scrub(place.at, slice, signal);
+    if (damaged.length > 0) await onDamaged(damaged);
     await cursor.write(at);
     place = {
       at,

@@ -16,6 +16,8 @@ export class Confined implements Disposable {
   readonly #open = new Map<RelPath, Fd>();
   /** The last two descriptors given out stay open, so that a rename between two deep directories is safe. */
   #pinned: [Fd, Fd];
+  /** The directory asked for last; neighbours are found without a look into the cache. */
+  #lastPath: RelPath = "";
 
   /** Takes over `root` and closes it on dispose. */
   constructor(fs: FileSystem, root: Fd) {
@@ -26,8 +28,10 @@ export class Confined implements Disposable {
 
   /** Descriptor of a directory; it belongs to the cache: do not close it, and do not use it after two more calls. */
   dir(path: RelPath): Fd {
+    if (path === this.#lastPath) return this.#pinned[1];
     const fd = this.#resolve(path);
     this.#pinned = [this.#pinned[1], fd];
+    this.#lastPath = path;
     return fd;
   }
 
@@ -56,6 +60,8 @@ export class Confined implements Disposable {
 
   /** Descriptor of the directory that holds `path`; see dir(). */
   parent(path: RelPath): Fd {
+    const last = this.#lastPath;
+    if (path.lastIndexOf("/") === last.length && path.startsWith(last)) return this.#pinned[1];
     return this.dir(parentOf(path));
   }
 
@@ -83,6 +89,10 @@ export class Confined implements Disposable {
 
   /** Drops cached descriptors of `path` and below. */
   forget(path: RelPath): void {
+    if (isWithin(this.#lastPath, path)) {
+      this.#lastPath = "";
+      this.#pinned = [this.#pinned[0], this.root];
+    }
     for (const [open, fd] of this.#open) {
       if (!isWithin(open, path)) continue;
       this.#open.delete(open);

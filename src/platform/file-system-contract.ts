@@ -4,8 +4,8 @@
  * the suite checks that it says so instead of pretending.
  */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { PAGE_BYTES, alignedBytes } from "#platform/aligned-bytes.ts";
 import { type Fd, type FileSystem, type FileSystemAbilities, FsError } from "#platform/file-system.ts";
+import { uncached } from "#platform/uncached-contract.ts";
 
 export type FileSystemFixture = {
   readonly fs: FileSystem;
@@ -15,12 +15,11 @@ export type FileSystemFixture = {
   readonly dispose: () => void;
 };
 
-/** A sync waits for whatever else the disk has to write. */
+// A sync waits for whatever else the disk has to write.
 const SYNC_MS_MAX = 60_000;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
-
 /** The errno name an attempt fails with, "ok" when it does not fail. Anything but FsError fails the test. */
 function refusal(attempt: () => unknown): string {
   try {
@@ -33,7 +32,7 @@ function refusal(attempt: () => unknown): string {
 }
 
 /** The fixture of the running test with the shorthands that most tests need. */
-class Bench {
+export class Bench {
   readonly fs: FileSystem;
   readonly root: Fd;
   readonly abilities: FileSystemAbilities;
@@ -99,6 +98,7 @@ export function fileSystemContract(name: string, setup: () => FileSystemFixture)
     listings(current);
     refusals(current);
     contents(current);
+    uncached(current);
     openFiles(current);
     ranges(current);
     metadata(current);
@@ -233,39 +233,6 @@ function contents(bench: () => Bench): void {
     fs.close(other);
   });
 
-  test("[FS-42] writes past the page cache put every byte in its place, and leave what they cannot take", async () => {
-    const { fs, root } = bench();
-    const fd = fs.create(root, "f", 0o600);
-    const around = encoder.encode("around");
-    fs.write(fd, around, PAGE_BYTES - 3);
-    fs.write(fd, around, 9 * PAGE_BYTES - 3);
-    const [one, two] = [1, 2].map((byte) => alignedBytes(byte * PAGE_BYTES, 0).fill(byte)) as [Uint8Array, Uint8Array];
-    const uncached = fs.openUncached(fd);
-    const taken = uncached === undefined ? 0 : await fs.writeUncached(uncached, [one, two], 4 * PAGE_BYTES);
-    expect(taken).toBe(uncached === undefined ? 0 : 3 * PAGE_BYTES);
-    const expected = new Uint8Array(9 * PAGE_BYTES + 3);
-    for (const at of [PAGE_BYTES - 3, 9 * PAGE_BYTES - 3]) expected.set(around, at);
-    if (taken > 0) expected.set(Buffer.concat([one, two]), 4 * PAGE_BYTES);
-    const back = new Uint8Array(10 * PAGE_BYTES);
-    const same = (): boolean => Buffer.compare(back.subarray(0, fs.read(fd, back, 0)), expected) === 0;
-    expect(same()).toBe(true);
-    if (uncached === undefined) return fs.close(fd);
-    // Neither a position nor a length inside a page, and nothing of those beside it.
-    expect(await fs.writeUncached(uncached, [one], 10)).toBe(0);
-    expect(await fs.writeUncached(uncached, [one, two.subarray(0, 100)], 0)).toBe(0);
-    expect(same()).toBe(true);
-    // Over what is cached, and past the end.
-    expect(await fs.writeUncached(uncached, [two, one], PAGE_BYTES)).toBe(3 * PAGE_BYTES);
-    expect(await fs.writeUncached(uncached, [one], 9 * PAGE_BYTES)).toBe(PAGE_BYTES);
-    fs.close(uncached);
-    const after = new Uint8Array(10 * PAGE_BYTES);
-    after.set(expected);
-    after.fill(2, PAGE_BYTES, 3 * PAGE_BYTES).fill(1, 3 * PAGE_BYTES, 4 * PAGE_BYTES).fill(1, 9 * PAGE_BYTES);
-    expect(fs.read(fd, back, 0)).toBe(back.length);
-    expect(Buffer.compare(back, after)).toBe(0);
-    fs.close(fd);
-  });
-
   test("[FS-6] create is exclusive: a taken name of any kind is EEXIST and stays as it was", () => {
     const { fs, root } = bench();
     bench().put("f", "old");
@@ -293,6 +260,22 @@ function openFiles(bench: () => Bench): void {
     if (!bench().abilities.symlinks) return;
     fs.symlink("f", root, "l");
     expect(["ELOOP", "EINVAL"]).toContain(refusal(() => fs.openRead(root, "l")));
+  });
+
+  test("[FS-7] what is read whole comes with its own stat; only a file can be read so", () => {
+    const { fs, root } = bench();
+    bench().put("f", "some bytes");
+    const into = new Uint8Array(20);
+    const { count, stat } = fs.readWhole(root, "f", into);
+    expect(decoder.decode(into.subarray(0, count))).toBe("some bytes");
+    expect(stat).toEqual(fs.stat(root, "f"));
+    expect(fs.readWhole(root, "f", into.subarray(0, 4))).toEqual({ count: 4, stat });
+    expect(refusal(() => fs.readWhole(root, "no", into))).toBe("ENOENT");
+    fs.mkdir(root, "d", 0o755);
+    expect(refusal(() => fs.readWhole(root, "d", into))).toBe("EINVAL");
+    if (!bench().abilities.symlinks) return;
+    fs.symlink("f", root, "l");
+    expect(["ELOOP", "EINVAL"]).toContain(refusal(() => fs.readWhole(root, "l", into)));
   });
 
   test("[FS-8] truncate cuts and extends with zeros", () => {

@@ -99,6 +99,11 @@ export interface FileSystem {
   fstat(fd: Fd): Stat;
   /** Opens a regular file for reading without blocking on FIFOs or devices; other kinds throw EINVAL. */
   openRead(dir: Fd, name: string): Fd;
+  /**
+   * Reads a regular file from its beginning until the buffer is full or the file ends, with the stat of the file that was
+   * read, taken after the reading. Other kinds throw EINVAL.
+   */
+  readWhole(dir: Fd, name: string, into: Uint8Array): { count: number; stat: Stat };
   /** As openRead, for reading and writing in place. For files that belong to us alone. */
   openWrite(dir: Fd, name: string): Fd;
   /** Creates with O_EXCL for reading and writing; the mode is exact, whatever the umask. */
@@ -111,8 +116,8 @@ export interface FileSystem {
   readAsync(fd: Fd, into: Uint8Array, position: number): Promise<number>;
   writeAsync(fd: Fd, bytes: Uint8Array, position: number): Promise<void>;
   /**
-   * Opens the file behind `fd`, which create() gave, once more: for writeUncached alone. Undefined where the system, or
-   * the file system, does not say that it can. It is closed as every descriptor is.
+   * Opens the file behind `fd`, which is one of ours, once more: for readUncached and writeUncached alone. Undefined
+   * where the system, or the file system, does not say that it can. It is closed as every descriptor is.
    */
   openUncached(fd: Fd): Fd | undefined;
   /**
@@ -123,6 +128,12 @@ export interface FileSystem {
    * No other write may be under way in the same pages. What is written may be read through `fd` afterwards.
    */
   writeUncached(fd: Fd, parts: readonly Uint8Array[], position: number): Promise<number>;
+  /**
+   * Reads from the disk into memory without a copy in the page cache, what was written through the cache included.
+   * Resolves with the bytes read: all of `into`, or fewer where the file ends, or where the rest has to be read through
+   * readAsync. Nothing unless position, length and address are multiples of PAGE_BYTES. As readAsync otherwise.
+   */
+  readUncached(fd: Fd, into: Uint8Array, position: number): Promise<number>;
   truncate(fd: Fd, size: number): void;
   /**
    * Takes the exclusive lock on an open file, until the descriptor is closed or the process ends. False when another

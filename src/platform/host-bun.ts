@@ -34,6 +34,17 @@ export const systemRandom: Random = {
   bytes: (count) => new Uint8Array(randomBytes(count)),
 };
 
+/** What is shorter is hashed in less time than it takes to hand it over. */
+const HASHED_ELSEWHERE_BYTES_MIN = 16 << 10;
+
+const SHA256_BYTES = 32;
+
+async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
+  if (bytes.length < HASHED_ELSEWHERE_BYTES_MIN) return Bun.SHA256.hash(bytes, new Uint8Array(SHA256_BYTES)) as Uint8Array;
+  // Copies the bytes before it returns.
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+}
+
 const collectGarbage = (): void => {
   Bun.gc(true);
 };
@@ -44,7 +55,7 @@ const collectGarbage = (): void => {
  */
 export function openHost(): Host {
   const libc = openLibc();
-  const rest = { clock: systemClock, random: systemRandom, hostName: hostname(), collectGarbage };
+  const rest = { clock: systemClock, random: systemRandom, hostName: hostname(), sha256, collectGarbage };
   if (libc === undefined) return { ...rest, fs: new PortableFileSystem(), watch: undefined };
   // A directory is watched through its descriptor's link in /proc, which a bare chroot may lack.
   const watch = existsSync("/proc/self/fd") ? new InotifySource(libc) : undefined;

@@ -193,6 +193,17 @@ function damage(using: Using): void {
       expect(await codeOf(() => pin.has([chunk.id]))).toBe("CHUNK_DAMAGED");
     }));
 
+  test("[CHUNK-40] what is asked for unproved is the same bytes, and damage is told as by any other read", () =>
+    using(async (under) => {
+      const chunks = [sampleChunk(1, 400), sampleChunk(2, 90_000)];
+      await putAll(under.store, chunks);
+      for (const { id, bytes } of chunks) expect(Buffer.compare(await under.store.getUnproved(id), bytes)).toBe(0);
+      await under.damage(chunks[1]!.id);
+      expect(await codeOf(under.store.getUnproved(chunks[1]!.id))).toBe("CHUNK_DAMAGED");
+      expect(has(under.store, chunks)).toEqual([true, false]);
+      expect(await codeOf(under.store.getUnproved(sampleChunk(3, 10).id))).toBe("CHUNK_MISSING");
+    }));
+
   test("[CHUNK-9] a scrub looks at everything in steps of its budget and finds every damaged chunk", () =>
     using(async ({ store, damage }) => {
       const chunks = Array.from({ length: 60 }, (_, seed) => sampleChunk(seed, 1000));

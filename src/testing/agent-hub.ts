@@ -2,10 +2,11 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Principal } from "#access/access.ts";
+import type { Principal, Role } from "#access/access.ts";
 import { RoleBook } from "#access/decide.ts";
 import { HubAccess } from "#access/hub-access.ts";
 import { type AgentOptions, runAgent } from "#agent/agent.ts";
+import { CarriedApprovals } from "#hub/agents/carried-approvals.ts";
 import { HubAgents } from "#hub/agents/hub-agents.ts";
 import { HUB_TLS_NAME } from "#hub/agents/hello.ts";
 import type { DeclaredLink } from "#hub/agents/link.ts";
@@ -13,6 +14,7 @@ import { LINK_SETTINGS, type LinkSettings } from "#hub/agents/link.ts";
 import { AgentListener } from "#hub/agents/listener.ts";
 import { AgentRegistry } from "#hub/agents/registry.ts";
 import { makeBackup } from "#hub/backup/make-backup.ts";
+import { ViewDigests } from "#hub/endpoint/view-digest.ts";
 import { SpaceEndpoint } from "#hub/endpoint/space-endpoint.ts";
 import { HubSpaces } from "#hub/hub-spaces.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
@@ -56,10 +58,12 @@ export class AgentHub implements AsyncDisposable {
   dataDir = join(this.dir, "hub");
   #parts: Parts | undefined;
   #port = 0;
+  #roles: readonly Role[] = [];
   readonly #agents = new Set<TestAgent>();
 
-  static async start(spaces: readonly string[] = ["demo"]): Promise<AgentHub> {
+  static async start(spaces: readonly string[] = ["demo"], roles: readonly Role[] = []): Promise<AgentHub> {
     const hub = new AgentHub();
+    hub.#roles = roles;
     await hub.start();
     for (const name of spaces) await hub.spaces.createSpace(ADMIN, name);
     await hub.access.joinTokens.create(BY, { value: JOIN_TOKEN, labels: ["test"] });
@@ -90,26 +94,42 @@ export class AgentHub implements AsyncDisposable {
     return this.#now.listener;
   }
 
+  get database(): Database {
+    return this.#now.db;
+  }
+
+  get chunks(): ChunkStore {
+    return this.#now.chunks;
+  }
+
+  get meta(): SqlMetaStore {
+    return this.#now.meta;
+  }
+
   get port(): number {
     return this.#port;
   }
 
   async start(): Promise<void> {
     const { host } = this;
-    const { clock, random } = host;
+    const { clock, random, sha256 } = host;
     const folder = this.dataDir;
     mkdirSync(join(folder, "stage"), { recursive: true });
     const db = openSqlite(join(folder, "hub.db"));
     const registry = await AgentRegistry.open({ db, clock, random });
     const access = await HubAccess.open({
-      database: db, clock, random, directory: join(folder, "keys"), roles: new RoleBook([]),
+      database: db, clock, random, directory: join(folder, "keys"), roles: new RoleBook(this.#roles),
       rulesOfHost: (name) => registry.rulesOfHost(name),
     });
     const meta = await SqlMetaStore.open(db, random);
     mkdirSync(join(folder, "chunks"), { recursive: true });
     const { store: chunks, source: packs } = await openPacks(host, join(folder, "chunks"));
-    const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random });
+    const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, sha256 });
+    await registry.spacesAre(await spaces.spaces(ADMIN));
+    spaces.onRename((space) => registry.spacesAre([space]));
+    const carried = await CarriedApprovals.open({ db, registry, spaces, access, clock });
     const { identity } = access.authority.serverIdentity([HUB_TLS_NAME, "localhost", "127.0.0.1"]);
+    const digests = new ViewDigests();
     const listener = new AgentListener({
       listen: { host: "127.0.0.1", port: this.#port },
       identity,
@@ -122,13 +142,15 @@ export class AgentHub implements AsyncDisposable {
       },
       access,
       registry,
+      carried,
       mayDeclare: (_host, link) => link.space !== "forbidden",
-      resolveSpace: (who, link) => spaces.space(who, link.space).then((space: Space) => ({ seeds: space.seeds, ignore: space.settings.ignore })),
+      resolveSpace: (who, link) => spaces.space(who, link.space).then((space: Space) => ({ id: space.id, seeds: space.seeds, ignore: space.settings.ignore })),
       openSpace: (who, link, readOnly) =>
         new SpaceEndpoint({
           spaces, who, readOnly, host, space: link.space, prefix: link.prefix, hubId: meta.hubId,
-          label: `${link.space}/${link.prefix}`, stageFolder: join(folder, "stage"), hash: (text) => hashOf(text, 32),
+          label: `${link.space}/${link.prefix}`, stageFolder: join(folder, "stage"), hash: (text) => hashOf(text, 32), digests,
         }),
+      stageFolder: join(folder, "stage"),
       onAccessChange: (changed, signal) => access.onChange(changed, signal),
       host,
       program: PROGRAM,
@@ -136,7 +158,7 @@ export class AgentHub implements AsyncDisposable {
     });
     this.#port = listener.port;
     const agents = await HubAgents.open({
-      registry, listener, access, clock,
+      registry, listener, carried, access, clock,
       removeIdentity: (by, name) => access.hosts.remove(by, name),
       setLabels: (by, name, labels) => access.hosts.setLabels(by, name, labels),
     });
@@ -183,7 +205,9 @@ export class AgentHub implements AsyncDisposable {
         fingerprint: undefined,
         acceptNew: true,
         ignore: [],
-        hooks: { before: undefined, after: undefined, timeoutMs: 10_000 },
+        hooks: { before: undefined, after: undefined, timeoutMs: 10_000, onAfterFailure: "report" },
+        mayInstall: false,
+        onReload: () => undefined,
         program: PROGRAM,
         platform: "test",
         openRoot: (path) =>

@@ -22,6 +22,7 @@ import {
   type TransferItem,
   type TransferResult,
 } from "#sync/endpoint/endpoint.ts";
+import type { ScrubReply, ScrubRequest } from "#sync/scan/scrub.ts";
 import type { Channel } from "#sync/wire/channel.ts";
 
 export const SUM: Sum = "00112233445566778899aabbccddeeff";
@@ -100,6 +101,12 @@ export class MemoryEndpoint implements Endpoint {
 
   async sums(paths: readonly RelPath[]): Promise<(Sum | Problem)[]> {
     return paths.map((path) => (this.files.has(path) ? SUM : missing(path)));
+  }
+
+  async scrub({ everyMs, bytesMax }: ScrubRequest): Promise<ScrubReply> {
+    this.calls.push(`scrub ${everyMs} ${bytesMax}`);
+    const pass = { startedMs: 1_700_000_000_000.5, files: this.files.size, bytes: 7, damaged: 1 };
+    return { bytes: 7, busyMs: 3, found: true, waitMs: everyMs, pass: bytesMax === 0 ? undefined : pass };
   }
 
   async *read(paths: readonly RelPath[]): AsyncGenerator<ReadItem[]> {

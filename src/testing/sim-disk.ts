@@ -70,6 +70,8 @@ export class SimDisk {
   readOnly = false;
   usedBytes = 0;
   usedInodes = 0;
+  /** Calls of all processes so far. */
+  calls = 0;
   /** What must end when the power goes: see SimFs. */
   readonly processes = new Set<{ kill(): void }>();
   /** Told of every call of every process, for the trace of a run. */
@@ -121,6 +123,7 @@ export class SimDisk {
   touch(inode: Inode, content: boolean, now = this.now()): void {
     if (content) inode.mtimeNs = now;
     inode.ctimeNs = now;
+    inode.touchedAt = this.calls;
     inode.seen = undefined;
     inode.dirty = true;
     this.#dirty.add(inode);

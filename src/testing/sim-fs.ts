@@ -11,6 +11,7 @@ import {
   type Stat,
 } from "#platform/file-system.ts";
 import { PAGE_BYTES } from "#platform/aligned-bytes.ts";
+import { readWhole } from "#platform/portable/read-whole.ts";
 import { BLOCK_BYTES } from "#testing/sim-content.ts";
 import { type SimDisk, checkName, uncovered } from "#testing/sim-disk.ts";
 import type { Dirent, Inode } from "#testing/sim-inode.ts";
@@ -112,6 +113,10 @@ export class SimFs extends SimProcess implements FileSystem {
     return this.#openFile(dir, name, "openRead", READ);
   }
 
+  readWhole(dir: Fd, name: string, into: Uint8Array): { count: number; stat: Stat } {
+    return readWhole(this, dir, name, into);
+  }
+
   openWrite(dir: Fd, name: string): Fd {
     return this.#openFile(dir, name, "openWrite", READ | WRITE);
   }
@@ -143,7 +148,7 @@ export class SimFs extends SimProcess implements FileSystem {
 
   openUncached(fd: Fd): Fd | undefined {
     this.enter("openUncached", fd, undefined, false);
-    const { inode, link } = this.#file(fd, "openUncached", true);
+    const { inode, link } = this.#file(fd, "openUncached");
     if (this.disk.options.uncached === false) return undefined;
     return this.open(inode, true, link, "openUncached");
   }
@@ -158,6 +163,11 @@ export class SimFs extends SimProcess implements FileSystem {
       }
       return done;
     });
+  }
+
+  readUncached(fd: Fd, into: Uint8Array, position: number): Promise<number> {
+    if (position % PAGE_BYTES !== 0 || into.length % PAGE_BYTES !== 0) return Promise.resolve(0);
+    return this.readAsync(fd, into, position);
   }
 
   truncate(fd: Fd, size: number): void {

@@ -21,6 +21,11 @@ export type SimHostOptions = {
 /** What one start of the program sees. */
 export type SimBoot = Host & { readonly fs: SimFs };
 
+/** On this thread: what another one does comes when it will, and no seed repeats that. */
+export async function sha256Here(bytes: Uint8Array): Promise<Uint8Array> {
+  return Bun.SHA256.hash(bytes, new Uint8Array(32)) as Uint8Array;
+}
+
 export class SimHost {
   readonly clock: SimClock;
   readonly disk: SimDisk;
@@ -51,6 +56,7 @@ export class SimHost {
       random: random.fork("engine").asRandom(),
       watch: watch === false ? undefined : new SimWatchSource(fs, { ...watch, random: random.fork("watch") }),
       hostName: name,
+      sha256: sha256Here,
       collectGarbage: () => undefined,
     };
   }

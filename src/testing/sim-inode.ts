@@ -65,6 +65,8 @@ export class Inode {
   opens = 0;
   /** Undefined until the first sync. */
   durable: Image | undefined;
+  /** Number of the disk's call that changed it last. */
+  touchedAt = 0;
   /** Something differs from `durable`. */
   dirty = true;
   /** A sync failed with EIO: the kernel has forgotten which pages were dirty, later syncs lie. */

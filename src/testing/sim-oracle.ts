@@ -166,7 +166,12 @@ export function hiddenOf(replica: Replica): { readonly rules: string; readonly h
   return { rules: ignored.text(), hidden: hidden.sort().join("\n") };
 }
 
-export type Exempt = { readonly conflicts: ReadonlySet<RelPath>; readonly problems?: readonly RelPath[] };
+export type Exempt = {
+  readonly conflicts: ReadonlySet<RelPath>;
+  readonly problems?: readonly RelPath[];
+  /** Where something may stand in the way; default: where there are problems. */
+  readonly blocked?: readonly RelPath[];
+};
 
 /**
  * Why the two sides of a link are not as its mode promises, or undefined. Paths in conflict, and those that one side
@@ -179,7 +184,9 @@ export function difference(link: LinkSpec, exempt: Exempt): string | undefined {
   const texts = { alpha: textOf(views.alpha, tickNs), beta: textOf(views.beta, tickNs) };
   const ignored = [new Ignored(views.alpha), new Ignored(views.beta)];
   const touched = ignored.map((one) => one.touched());
-  const open = [...exempt.conflicts, ...(exempt.problems ?? [])];
+  const blocked = exempt.blocked ?? exempt.problems ?? [];
+  const waiting = blocked.length === 0 ? [] : [...stayed(texts.alpha, texts.beta, blocked), ...stayed(texts.beta, texts.alpha, blocked)];
+  const open = [...exempt.conflicts, ...(exempt.problems ?? []), ...waiting];
   const isExempt = (path: RelPath): boolean =>
     open.some((other) => isWithin(path, other) || isWithin(other, path)) ||
     ignored[0]!.hides(path, views.beta) ||
@@ -194,6 +201,12 @@ export function difference(link: LinkSpec, exempt: Exempt): string | undefined {
   }
   if (!link.preserve.hardlinks || link.mode === "one-way-safe" || open.length > 0 || ignored.some(({ any }) => any)) return undefined;
   return linkDifference(link, linksOf(views.alpha), linksOf(views.beta));
+}
+
+/** What was renamed `here` to where something stands in the way over there stays at its old name there until that is gone. */
+function stayed(here: Map<RelPath, string>, there: Map<RelPath, string>, blocked: readonly RelPath[]): RelPath[] {
+  const renamed = new Set([...here].flatMap(([path, text]) => (blocked.some((one) => isWithin(path, one)) ? [text] : [])));
+  return [...there].flatMap(([path, text]) => (renamed.has(text) && !here.has(path) ? [path] : []));
 }
 
 function isAllowed(link: LinkSpec, a: string | undefined, b: string | undefined): boolean {

@@ -1,4 +1,5 @@
 /** People and programs who change files in a simulated root, and the memory of what they made and destroyed. */
+import type { RelPath } from "#model/path.ts";
 import { isCode } from "#platform/file-system.ts";
 import { contentDigest } from "#testing/sim-content.ts";
 import type { Dirent, Inode } from "#testing/sim-inode.ts";
@@ -75,13 +76,15 @@ export class Person {
   readonly #ledger: Ledger;
   readonly #clock: SimClock;
   readonly #habits: Habits;
-  /** What the last act wrote under the old size and time of its file, and the names of that. */
-  #masked: { readonly digest: string; readonly inode: Inode; readonly names: readonly Dirent[] } | undefined;
+  /** What the last act wrote under the old size and time of its file, and which call changed that file before. */
+  #masked: { readonly digest: string; readonly inode: Inode; readonly touchedBefore: number } | undefined;
   /** A path that they often choose. */
   aim: string | undefined;
   /** Files that were rewritten under their old size and time at some point of the life, with the names of then. */
   readonly #disguised = new Map<Inode, readonly Dirent[]>();
-  /** Files that were given another name or mode. */
+  /** Contents that no look of a session could tell from what was there before, by the file. */
+  readonly #hidden = new Map<Inode, string>();
+  /** Files that were given another name or mode, by a person or by a session. */
   readonly #explained = new Set<Inode>();
   /** What the last act put in the place of another file by a rename. */
   #put: readonly (Inode | undefined)[] = [];
@@ -115,28 +118,49 @@ export class Person {
 
   /**
    * Acts at the beginning of a session's call. What is returned is to be called at the beginning of the next: was it
-   * that very call which took away what had just been rewritten under its old size and time? No look can tell, because
-   * the rename moved the ctime, the only trace. Or, where the disk cannot swap names, what had just been renamed to
-   * where it renames to? It goes as if it had come a moment before a rename of any other program.
+   * that very call which moved the ctime of what had just been rewritten under its old size and time, the only trace of
+   * it? Or the call before, so that the session could not know yet what ctime its own call had left? No look can tell.
+   * Or, where the disk cannot swap names, what had just been renamed to where it renames to? It goes as if it had come a
+   * moment before a rename of any other program.
    */
   interrupt(): () => void {
+    const { disk } = this.#replica.host;
+    const call = disk.calls;
     this.act();
     const masked = this.#masked;
     const put = this.#put;
-    const swaps = this.#replica.host.disk.options.exchange !== false;
+    const swaps = disk.options.exchange !== false;
+    const touchedAt = masked?.inode.touchedAt;
+    const hide = (): void => {
+      this.#ledger.unseen.add(masked!.digest);
+      this.#hidden.set(masked!.inode, masked!.digest);
+    };
+    if (masked?.touchedBefore === call - 1) hide();
     return () => {
-      if (masked?.names.some((name) => !masked.inode.links.includes(name))) this.#ledger.unseen.add(masked.digest);
+      if (masked?.inode.touchedAt !== touchedAt) hide();
       for (const inode of swaps ? [] : put) {
         if (inode?.content !== undefined && inode.links.length === 0) this.#ledger.destroyed.add(inode.content.digest());
       }
     };
   }
 
+  /** Does the file hold a content that only a deep run can find? */
+  hides(inode: Inode | undefined): boolean {
+    return inode?.content !== undefined && this.#hidden.get(inode) === inode.content.digest();
+  }
+
   /** May the file look damaged? Where another name or mode explains the new ctime, a disguised rewrite does. */
   mayLookDamaged(inode: Inode | undefined): boolean {
+    if (this.hides(inode)) return true;
     const names = inode === undefined ? undefined : this.#disguised.get(inode);
     if (inode === undefined || names === undefined) return false;
     return this.#explained.has(inode) || names.some((name) => !inode.links.includes(name));
+  }
+
+  /** A session gave the file another name or mode: that explains a new ctime to any other session. */
+  altered(path: RelPath): void {
+    const inode = this.#look(`${ROOT}/${path}`);
+    if (inode !== undefined) this.#explained.add(inode);
   }
 
   /** Puts something of their own where a file was damaged. */
@@ -236,14 +260,14 @@ export class Person {
     if (inode?.content === undefined || inode.content.size < 12) return;
     const content = this.#ledger.fresh(this.#replica, 0, inode.content.toBytes());
     this.#note("rewrite", path, contentDigest(content));
-    const { mtimeNs } = inode;
+    const { mtimeNs, touchedAt } = inode;
     this.#destroy(path);
     this.#user.patch(path, content, 0);
     this.#ledger.written(content, this.#replica);
     if (!this.#random.chance(0.3)) return;
     this.#user.setMtime(path, mtimeNs);
     this.#disguised.set(inode, [...inode.links]);
-    this.#masked = { digest: contentDigest(content), inode, names: [...inode.links] };
+    this.#masked = { digest: contentDigest(content), inode, touchedBefore: touchedAt };
   }
 
   #remove(path: string): void {

@@ -6,6 +6,7 @@ import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import type { RelPath } from "#model/path.ts";
 import type { ConflictPolicy, Mode, Side } from "#model/plan.ts";
 import { SynclineError } from "#model/error.ts";
+import { SETTLED_MS, isDamageCode } from "#sync/scan/damage.ts";
 import { SimClock } from "#testing/sim-clock.ts";
 import { type Exempt, Ignored, contentsOf, difference, doubtfulOf, feignedOf, hiddenOf, textOf, viewOf } from "#testing/sim-oracle.ts";
 import { Ledger, type Maker, Person } from "#testing/sim-people.ts";
@@ -25,6 +26,11 @@ const QUIET_ROUNDS_MAX = 12;
 const WATCH_PATIENCE_MS = 200_000;
 /** How often a watching session rescans where the disk refuses at random: only that finds such paths again. */
 const WATCH_RESCAN_MS = 20_000;
+
+/** Beyond the time in which a write may leave no trace in a file's times. */
+const LONG_NS = 2 * SETTLED_MS * 1_000_000;
+/** Beyond what all rounds together may have set the clocks back. */
+const CLOCKS_BACK_MS = ROUNDS_MAX * 86_400_000;
 
 export class SimFailure extends Error {
   override readonly name = "SimFailure";
@@ -58,6 +64,7 @@ class Life {
   /** Runs that changed something, oldest first. */
   readonly #runs: string[] = [];
   #sessions = 0;
+  #healed = false;
   #deaths = 0;
 
   constructor(seed: number, isThree: boolean) {
@@ -136,7 +143,8 @@ class Life {
     for (const link of this.#links) {
       const random = this.#random.fork(`session ${this.#sessions}`);
       // Not where a recovery comes first: that may bring something back before the run begins.
-      if (random.chance(0.12) && !this.#died.has(link)) await this.#undone(link, random);
+      const recovers = link.alpha.awaitsRecovery || link.beta.awaitsRecovery;
+      if (random.chance(0.12) && !recovers) await this.#undone(link, random);
       else if (this.#watches && random.chance(0.5)) await this.#watched(link, random);
       else await this.#troubled(link, random);
     }
@@ -159,6 +167,7 @@ class Life {
     this.#ledger.say(`-- ${how} session ${link.alpha.name}-${link.beta.name}`);
     const session = new SimSession(link, this.#clock, random.fork("run"), setup);
     session.onPowerLoss = (replica) => this.#powerLoss(replica, random);
+    session.onAltered = (side, path) => this.#people.get(link[side])!.altered(path);
     return session;
   }
 
@@ -173,6 +182,7 @@ class Life {
     const { error, summary } = result;
     this.#ledger.say(`-- ${error === undefined ? summary?.result : `ended: ${error.message}`}`);
     if (summary !== undefined && summary.changes > 0) this.#runs.push(summary.runId);
+    if (result.events.some((event) => event.type === "change" && event.action === "heal")) this.#healed = true;
     const { link } = session;
     if (error instanceof SimCrash) this.#died.add(link);
     else this.#died.delete(link);
@@ -206,9 +216,10 @@ class Life {
     this.#afterwards(link, result, random);
   }
 
-  #trouble(link: LinkSpec, random: SimRandom, gentle = false): Trouble {
+  #trouble(link: LinkSpec, random: SimRandom, gentle = false, people = true): Trouble {
     return new Trouble(random.fork("trouble"), {
       gentle,
+      people,
       afterDeath: this.#died.has(link),
       interrupt: (replica) => this.#people.get(replica)!.interrupt(),
     });
@@ -289,7 +300,11 @@ class Life {
     // Damage waits for a person, and a second name for its first, which may be in conflict.
     const mayWait = (path: RelPath): boolean =>
       link.preserve.hardlinks || this.#mayMislead(link.alpha, path) || this.#mayMislead(link.beta, path);
-    return difference(link, { conflicts, problems: problems.filter((path) => mayWait(path)) });
+    const hidden = [link.alpha, link.beta].flatMap((replica) => {
+      return [...viewOf(replica)].flatMap(([path, inode]) => (this.#people.get(replica)!.hides(inode) ? [path] : []));
+    });
+    const waiting = problems.filter((path) => mayWait(path));
+    return difference(link, { conflicts: new Set([...conflicts, ...hidden]), problems: waiting, blocked: problems });
   }
 
   /**
@@ -370,7 +385,7 @@ class Life {
     for (const event of result.events) {
       if (event.type !== "problem") continue;
       const { code, path, side } = event.problem;
-      if (code === "CORRUPT" && this.#mayMislead(link[side], path)) {
+      if (isDamageCode(code) && this.#mayMislead(link[side], path)) {
         count++;
         this.#people.get(link[side])!.repair(path);
         continue;
@@ -403,7 +418,9 @@ class Life {
   /** P2: what nobody destroyed is visible somewhere, or at least in a trash where a side may win, or nobody could see it. */
   #checkNothingLost(): void {
     const { mode, conflict } = this.#links[0]!;
-    const isStrict = (mode === "two-way-safe" || mode === "one-way-safe") && (conflict === "leave" || conflict === "copy");
+    // An edit that a power loss left under the stat from before it is not to be told from rot: it may lie in a trash.
+    const mayTrash = this.#lies && this.#healed;
+    const isStrict = !mayTrash && (mode === "two-way-safe" || mode === "one-way-safe") && (conflict === "leave" || conflict === "copy");
     const kept = new Set<string>();
     for (const replica of this.#replicas) {
       const { tree, all } = contentsOf(replica);
@@ -420,35 +437,71 @@ class Life {
   async #rot(): Promise<void> {
     const link = this.#random.pick(this.#links);
     // By now nothing counts as just written, and a first deep run knows the sums of all files.
-    this.#clock.spend(5_000_000_000);
+    this.#clock.jump(CLOCKS_BACK_MS);
+    this.#clock.spend(LONG_NS);
     for (const each of this.#links) await this.#once(each, this.#random.fork("rot 1"), { deep: true });
+    for (const replica of this.#replicas) replica.settle();
     const side = this.#random.pick(["alpha", "beta"] as const);
     const ignored = new Ignored(viewOf(link[side]));
+    const other = side === "alpha" ? "beta" : "alpha";
     const files = [...viewOf(link[side])].filter(([path, inode]) => {
-      const both = viewOf(link[side === "alpha" ? "beta" : "alpha"]).get(path)?.content;
-      return both !== undefined && (inode.content?.size ?? 0) > 0 && inode.links.length === 1 && !ignored.hides(path);
+      const both = viewOf(link[other]).get(path)?.content;
+      return both !== undefined && (inode.content?.size ?? 0) > 0 && inode.links.length === 1 && !inode.poisoned && !ignored.hides(path);
     });
     if (files.length === 0) return;
     const [path, inode] = this.#random.pick(files);
     const position = this.#random.int(inode.content!.size);
     this.#ledger.say(`${link[side].name}: rot in ${path} at ${position}`);
-    const { disk } = link[side].host;
-    disk.flipBit(`/root/${path}`, position);
-    if (this.#random.chance(0.5)) return this.#rotAmongPeople(link[side], path);
+    const good = inode.content!.digest();
+    link[side].host.disk.flipBit(`/root/${path}`, position);
+    if (this.#random.chance(0.5)) return this.#rotAmongPeople(link[side], path, good);
+    const rotten = inode.content!.digest();
+    const mayHeal = side === "beta" || !link.mode.startsWith("one-way");
+    if (mayHeal && viewOf(link[other]).get(path)?.content?.digest() === good) await this.#rotHeals(link, side, path, good);
+    else await this.#rotStays(link, side, path, position);
+    if (this.#ledger.made.has(rotten)) return;
+    const found = this.#replicas.find((one) => one !== link[side] && contentsOf(one).all.has(rotten));
+    if (found !== undefined) throw new Error(`rot of ${link[side].name} came to ${found.name}: ${rotten}`);
+  }
+
+  /** Where the other side cannot give the bytes back, a deep run says so, and believes those that are mended. */
+  async #rotStays(link: LinkSpec, side: Side, path: RelPath, position: number): Promise<void> {
     const { summary, events } = await this.#once(link, this.#random.fork("rot 2"), { deep: true });
     const reported = events.some((event) => {
       if (event.type !== "problem" || event.problem.code !== "CORRUPT") return false;
       return event.problem.path === path && event.problem.side === side;
     });
     if (!reported || summary?.changes !== 0) throw new Error(`rot in ${path} was not reported, or exported`);
-    disk.flipBit(`/root/${path}`, position);
-    const healed = await this.#once(link, this.#random.fork("rot 3"), { deep: true });
-    const isHealed = healed.events.every((event) => event.type !== "problem" || event.problem.code !== "CORRUPT");
-    if (healed.summary?.changes !== 0 || !isHealed) throw new Error("mended, but not taken for it");
+    link[side].host.disk.flipBit(`/root/${path}`, position);
+    const mended = await this.#once(link, this.#random.fork("rot 3"), { deep: true });
+    const isMended = mended.events.every((event) => event.type !== "problem" || event.problem.code !== "CORRUPT");
+    if (mended.summary?.changes !== 0 || !isMended) throw new Error("mended, but not taken for it");
+  }
+
+  /** Deep runs, some of which may be cut off, give the bytes back; nothing else changes, and then all is at rest. */
+  async #rotHeals(link: LinkSpec, side: Side, path: RelPath, good: string): Promise<void> {
+    const before = textOf(viewOf(link[side]), 1n);
+    let trouble = this.#random.int(3);
+    for (; trouble > 0; trouble--) {
+      const random = this.#random.fork(`rot trouble ${trouble}`);
+      const result = await this.#once(link, random, { ...this.#setup(random), deep: true }, this.#trouble(link, random, false, false));
+      this.#afterwards(link, result, random);
+    }
+    // A heal that was cut off may have moved its ctime.
+    this.#clock.spend(LONG_NS);
+    const { summary } = await this.#once(link, this.#random.fork("rot 2"), { deep: true });
+    if (summary?.result !== "same" && summary?.result !== "conflicts") throw new Error(`after a heal: ${summary?.result}`);
+    const after = viewOf(link[side]);
+    if (after.get(path)?.content?.digest() !== good) throw new Error(`rot in ${path} was not healed`);
+    for (const [at, text] of textOf(after, 1n)) {
+      if (at !== path && before.get(at) !== text) throw new Error(`a heal of ${path} changed ${at}: ${before.get(at)}, ${text}`);
+    }
+    const again = await this.#once(link, this.#random.fork("rot 3"), { deep: true });
+    if (again.summary?.changes !== 0) throw new Error("changes after a heal");
   }
 
   /** P14: whatever people do elsewhere, or to the rotten file's name and mode, no other replica gets it. */
-  async #rotAmongPeople(replica: Replica, path: RelPath): Promise<void> {
+  async #rotAmongPeople(replica: Replica, path: RelPath, good: string): Promise<void> {
     const before = viewOf(replica);
     const inode = before.get(path)!;
     const { mtimeNs, ctimeNs, mode } = inode;
@@ -470,6 +523,14 @@ class Life {
       const found = this.#replicas.find((one) => one !== replica && contentsOf(one).all.has(rotten));
       if (found !== undefined) throw new Error(`rot of ${replica.name} came to ${found.name}: ${rotten}`);
     }
+    const isHidden = this.#replicas.some((one) => new Ignored(viewOf(one)).hides(path));
+    if (isHidden || inode.ctimeNs !== ctimeNs || viewOf(replica).get(path) !== inode) return;
+    const link = this.#links.find((one) => {
+      const other = one.alpha === replica ? one.beta : one.alpha;
+      const isOf = one.beta === replica || (one.alpha === replica && !one.mode.startsWith("one-way"));
+      return isOf && viewOf(other).get(path)?.content?.digest() === good;
+    });
+    if (link !== undefined) throw new Error(`rot in ${path} was not healed`);
   }
 }
 

@@ -57,9 +57,11 @@ export class SimSession {
   onBoot: ((side: Side, boot: SimBoot) => void) | undefined;
   /** Called when the host of a side goes down with its disk, to lose what was not durable. */
   onPowerLoss: ((replica: Replica) => void) | undefined;
+  /** Called when a file on a side was given another name or mode. */
+  onAltered: ((side: Side, path: RelPath) => void) | undefined;
   result: SessionResult | undefined;
   /** Paths in conflict, and paths with problems, as of the last cycle that ended. */
-  open: Required<Exempt> = { conflicts: new Set(), problems: [] };
+  open: Required<Pick<Exempt, "conflicts" | "problems">> = { conflicts: new Set(), problems: [] };
   readonly #random: SimRandom;
   readonly #setup: SessionSetup;
   readonly #stop = new AbortController();
@@ -216,6 +218,7 @@ export class SimSession {
 
   #onEvent(event: SessionEvent): void {
     this.events.push(event);
+    if (event.type === "change" && (event.action === "metadata" || event.action === "move")) this.onAltered?.(event.side, event.path);
     if (event.type === "conflict") this.#found.conflicts.add(event.conflict.path);
     if (event.type === "problem") this.#found.problems.push(event.problem.path);
     if (event.type !== "cycle") return;

@@ -14,6 +14,8 @@ export type TroubleOptions = {
   readonly afterDeath: boolean;
   /** Only people and the line make trouble. */
   readonly gentle?: boolean;
+  /** Nobody is at the hosts when false. */
+  readonly people?: boolean;
   /** Somebody at the host of the replica does something at the beginning of a call; calls back at that of the next. */
   readonly interrupt: (replica: Replica) => () => void;
 };
@@ -84,7 +86,7 @@ export class Trouble {
       };
     }
     if (errno !== undefined) this.#refuse(boot, errno, random.fork("faults"));
-    if (random.chance(0.3)) {
+    if (this.#options.people !== false && random.chance(0.3)) {
       const chance = random.fork("interleave");
       let atNextCall: (() => void) | undefined;
       boot.fs.interleave = () => {

@@ -14,6 +14,8 @@ import { SimCrash } from "#testing/sim-process.ts";
 import type { SimRandom } from "#testing/sim-random.ts";
 
 export const ROOT = "/root";
+/** What an endpoint works off when it opens, by table of its state. */
+const RECOVERED = ["intent", "lent-mode"];
 
 /** A cheap stand-in for SHA-256 where only names are made from it. */
 export function simHash(text: string): string {
@@ -51,6 +53,12 @@ export class Replica {
     this.host.user.mkdir(ROOT);
   }
 
+  /** Time passes: what the system writes back by itself is durable, unless the disk refused it before. */
+  settle(): void {
+    this.host.disk.settle();
+    for (const disk of this.#stateDisks.values()) disk.settle();
+  }
+
   store(name: string, boot: SimBoot): MemoryStore {
     let disk = this.#stateDisks.get(name);
     if (disk === undefined) {
@@ -73,6 +81,12 @@ export class Replica {
   /** Names of the state databases that these processes hold open. */
   heldStores(boots: readonly SimBoot[]): string[] {
     return [...this.#held].flatMap(([name, boot]) => (boots.includes(boot) ? [name] : []));
+  }
+
+  /** Will the next process that opens the root put things in order first, after a death or what the disk refused? */
+  get awaitsRecovery(): boolean {
+    const tables = [...this.#stateDisks.values()].flatMap((disk) => RECOVERED.map((name) => disk.tables.get(name)?.size ?? 0));
+    return tables.some((size) => size > 0);
   }
 
   /** Other processes on the host live on. */

@@ -9,8 +9,10 @@ import { hubLife } from "#testing/hub/hub-life.ts";
 import { oneWriterLife } from "#testing/one-writer.ts";
 import { SimFailure, simulate, simulateThree } from "#testing/sim-run.ts";
 
-/** Lives that one process is given at a time. */
-const SLICE = 500;
+/** Lives that one process is given at most: it lives through some hundred before most of its code is compiled. */
+const SLICE = 2000;
+/** So many need no process of their own. */
+const FEW = 500;
 
 /** Lives of another kind than usual, by the flag that asks for them. */
 const KINDS = { "--one-writer": oneWriterLife, "--three": simulateThree, "--hub": hubLife } as const;
@@ -72,23 +74,24 @@ async function main(): Promise<number> {
   const count = option("--seeds", 1);
   const jobs = Math.max(1, option("--jobs", availableParallelism()));
   const keepGoing = process.argv.includes("--all");
+  const slices = Math.min(SLICE, Math.ceil(count / jobs));
   const startMs = performance.now();
   const sum: Slice = { seeds: 0, sessions: 0, deaths: 0, failures: [] };
   let next = first;
   const work = async (): Promise<void> => {
     while (next < first + count && (keepGoing || sum.failures.length === 0)) {
       const from = next;
-      next += Math.min(SLICE, first + count - from);
-      const slice = await (count <= SLICE ? runSlice : runApart)(from, next - from, keepGoing);
+      next += Math.min(slices, first + count - from);
+      const slice = await (count <= FEW ? runSlice : runApart)(from, next - from, keepGoing);
       sum.seeds += slice.seeds;
       sum.sessions += slice.sessions;
       sum.deaths += slice.deaths;
       sum.failures.push(...slice.failures);
       for (const story of slice.failures) console.error(keepGoing ? story.split("\n")[0] : story);
-      if (count > SLICE && sum.seeds % (SLICE * 8) < SLICE) console.log(`${sum.seeds} seeds, ${sum.sessions} sessions`);
+      if (count > FEW) console.log(`${sum.seeds} seeds, ${sum.sessions} sessions`);
     }
   };
-  await Promise.all(Array.from({ length: count <= SLICE ? 1 : jobs }, work));
+  await Promise.all(Array.from({ length: count <= FEW ? 1 : jobs }, work));
   const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
   const { seeds, sessions, deaths, failures } = sum;
   const verdict = `${seeds - failures.length} clean, ${failures.length} failed`;

@@ -1,41 +1,52 @@
 /** `syncline agent`: keep directories of this host the same as spaces of a hub. */
-import { resolve } from "node:path";
+import { type AgentConfiguration, agentConfiguration, needRestart } from "#cli/agent-configuration.ts";
 import { logLine } from "#cli/commands/serve.ts";
-import type { Command } from "#cli/context.ts";
-import { runHostAgent } from "#cli/engine.ts";
+import type { Command, Context } from "#cli/context.ts";
+import { type AgentRequest, runHostAgent } from "#cli/engine.ts";
 import { EXIT } from "#cli/exit-code.ts";
-import { parseLink } from "#cli/link-text.ts";
-import { usage } from "#cli/values.ts";
 
-const HOOK_TIMEOUT_MS_DEFAULT = 60_000;
+type Log = AgentRequest["log"];
 
 export const agentCommand: Command = async (context) => {
-  const { output, signal } = context;
-  const { given } = context.parsed;
-  const { hub, data } = given;
-  if (hub === undefined) throw usage("which hub?", "--hub https://HOST:PORT, or syncline://HOST:PORT");
-  if (data === undefined) throw usage("where are key and state to be kept?", "--data DIR");
-  await runHostAgent(
-    {
-      hub,
-      name: given.name,
-      dataDir: resolve(data),
-      joinTokenFile: given["join-token-file"],
-      fingerprint: given.fingerprint,
-      acceptNew: given["accept-new"] ?? false,
-      links: (given.link ?? []).map((text) => parseLink(text)),
-      ignore: given.exclude ?? [],
-      hooks: {
-        before: given["hook-before"],
-        after: given["hook-after"],
-        timeoutMs: given["hook-timeout"] ?? HOOK_TIMEOUT_MS_DEFAULT,
-      },
-      log: (message, fields) => {
-        output.event({ type: "log", message, ...fields });
-        output.line(logLine(message, fields));
-      },
-    },
-    signal,
-  );
+  const { parsed, output, signal } = context;
+  const log: Log = (message, fields) => {
+    output.event({ type: "log", message, ...fields });
+    output.line(logLine(message, fields));
+  };
+  const begun = agentConfiguration(parsed.given);
+  await runHostAgent({ ...begun, log, onReload: reloads(context, begun, log) }, signal);
   return EXIT.interrupted;
 };
+
+/** SIGHUP reads the file anew; without one it ends the program, as it ends any other. */
+function reloads({ parsed, signal }: Context, begun: AgentConfiguration, log: Log): AgentRequest["onReload"] {
+  /** What was read before there was anybody to take it. */
+  let waiting: AgentConfiguration | undefined;
+  let take = (next: AgentConfiguration): void => {
+    waiting = next;
+  };
+  const reload = (): void => {
+    try {
+      const next = agentConfiguration(parsed.given);
+      take(next);
+      const restart = needRestart(begun, next).join(", ");
+      log("configuration read anew", restart === "" ? {} : { restartNeededFor: restart });
+    } catch (error) {
+      // What is wrong now keeps what was right last.
+      const reason = error instanceof Error ? error.message : String(error);
+      log("configuration kept as it was: the new one cannot be used", { reason: reason.slice(0, 2000) });
+    }
+  };
+  if (parsed.given.config !== undefined) {
+    // It ends every other command.
+    process.removeAllListeners("SIGHUP");
+    process.on("SIGHUP", reload);
+    signal.addEventListener("abort", () => process.off("SIGHUP", reload), { once: true });
+  }
+  return (listener, until) => {
+    take = (next) => {
+      if (!until.aborted) listener(next);
+    };
+    if (waiting !== undefined) take(waiting);
+  };
+}

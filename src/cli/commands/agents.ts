@@ -1,5 +1,7 @@
 /** `syncline agents` and `syncline links`: how the hosts of a hub are, and what they keep the same. */
-import type { Command } from "#cli/context.ts";
+import { AccessClient } from "#gateway/client/access-client.ts";
+import { printablePath } from "#model/path.ts";
+import type { Command, Context } from "#cli/context.ts";
 import { EXIT } from "#cli/exit-code.ts";
 import { agentLines, linkLines, needsAttention } from "#cli/fleet-text.ts";
 import { openClient } from "#cli/hub-client.ts";
@@ -8,6 +10,7 @@ import { usage } from "#cli/values.ts";
 export const agentsCommand: Command = async (context) => {
   const { output, parsed } = context;
   const wanted = parsed.operands;
+  if (wanted[0] === "label") return label(context, wanted.slice(1));
   const all = await openClient(context).agents();
   const agents = all.filter(({ name }) => wanted.length === 0 || wanted.includes(name));
   requireKnown(wanted, all.map(({ name }) => name));
@@ -16,6 +19,16 @@ export const agentsCommand: Command = async (context) => {
   else if (!output.form.json) output.answer(agentLines(agents, output.screen.paint, output.form.verbose).join("\n"));
   return agents.some(({ status }) => needsAttention(status)) ? EXIT.problems : EXIT.same;
 };
+
+async function label(context: Context, [host, ...given]: readonly string[]): Promise<number> {
+  const { output } = context;
+  if (host === undefined || given.length === 0) throw usage("which host, and which labels?", "syncline agents label HOST LABEL...");
+  const labels = given.length === 1 && given[0] === "none" ? [] : given;
+  await new AccessClient(openClient(context)).setLabels(host, labels);
+  output.event({ type: "labels", host, labels });
+  output.line(labels.length === 0 ? `${host} has no labels` : `${host}  ${labels.map(printablePath).join("  ")}`);
+  return EXIT.same;
+}
 
 export const linksCommand: Command = async (context) => {
   const { output, parsed } = context;

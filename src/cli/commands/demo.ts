@@ -122,7 +122,9 @@ function startAgent(name: "left" | "right", folders: Folders, hub: HubProcess, s
     acceptNew: true,
     links: [link],
     ignore: [],
-    hooks: { before: undefined, after: undefined, timeoutMs: HOOK_TIMEOUT_MS },
+    mayInstall: false,
+    onReload: () => undefined,
+    hooks: { before: undefined, after: undefined, timeoutMs: HOOK_TIMEOUT_MS, onAfterFailure: "report" as const },
     log: () => undefined,
   };
   return runHostAgent(request, signal);

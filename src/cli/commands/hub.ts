@@ -1,5 +1,5 @@
 /** `syncline hub`: keep spaces with their whole history, and serve them. */
-import { type Bootstrap, readBootstrap } from "#config/bootstrap.ts";
+import { readBootstrap } from "#config/bootstrap.ts";
 import { LISTEN_FALLBACK } from "#config/hub-keys.ts";
 import type { ApiLog } from "#gateway/api/route.ts";
 import { printablePath } from "#model/path.ts";
@@ -9,21 +9,24 @@ import { EXIT } from "#cli/exit-code.ts";
 import { shellWord } from "#cli/format.ts";
 import { hubConfiguration, hubDataDir } from "#cli/hub-configuration.ts";
 import type { HubProcess } from "#cli/hub-process.ts";
+import type { HubReading } from "#cli/hub-reload.ts";
 import { readSmallFile } from "#cli/local-files.ts";
 
 export const hubCommand: Command = async (context) => {
   const { output, parsed, signal } = context;
   const [word, ...operands] = parsed.operands;
   if (word !== undefined) return (await import("#cli/commands/hub-care.ts")).hubCareCommand(context, word, operands);
-  const resolved = hubConfiguration(context);
+  const read = (): HubReading => readAll(context);
+  const first = read();
+  const { resolved, bootstrap } = first;
   const { config } = resolved;
-  const file = config.bootstrap;
-  const bootstrap: Bootstrap | undefined =
-    file === undefined ? undefined : readBootstrap(readSmallFile("bootstrap", file), file);
   const dataDir = hubDataDir(context, resolved);
   const { HubProcess } = await import("#cli/hub-process.ts");
   const log = hubLog(context);
-  const hub = await HubProcess.start({ host: await openHost(), dataDir, config, bootstrap, log });
+  const source = { first, read, file: parsed.given.config };
+  const hub = await HubProcess.start({ host: await openHost(), dataDir, config, bootstrap, source, log });
+  // On a terminal it means that the terminal is gone.
+  if (!output.screen.out.isTty) context.onHangup(() => void hub.reload("SIGHUP").catch(() => undefined));
   try {
     say(context, hub, dataDir);
     await aborted(signal);
@@ -35,6 +38,14 @@ export const hubCommand: Command = async (context) => {
   output.flush();
   return EXIT.interrupted;
 };
+
+/** Everything that the hub is told from outside. @throws {SynclineError} USAGE that names file, line and key */
+function readAll(context: Context): HubReading {
+  const resolved = hubConfiguration(context);
+  const file = resolved.config.bootstrap;
+  const bootstrap = file === undefined ? undefined : readBootstrap(readSmallFile("bootstrap", file), file);
+  return { resolved, bootstrap };
+}
 
 /** One JSON value a line with --json; otherwise the same words and fields for people. */
 function hubLog({ output }: Context): ApiLog {
@@ -53,8 +64,8 @@ function hubLog({ output }: Context): ApiLog {
 }
 
 function say({ output }: Context, hub: HubProcess, dataDir: string): void {
-  const { url, port, authority, setupFile } = hub;
-  output.event({ type: "listening", url, port, fingerprint: authority?.fingerprint, setupFile, dataDir });
+  const { url, port, syncPort, authority, setupFile } = hub;
+  output.event({ type: "listening", url, port, syncPort, fingerprint: authority?.fingerprint, setupFile, dataDir });
   output.line(`listening on ${url}`);
   output.line(`data in ${printablePath(dataDir)}`);
   if (authority !== undefined) output.line(`authority ${authority.fingerprint} in ${shellWord(`${dataDir}/keys`)}`);

@@ -10,12 +10,13 @@ import { parseChoice, usage } from "#cli/values.ts";
 
 export const linkCommand: Command = async (context) => {
   const [word, target, ...rest] = context.parsed.operands as readonly [string, string, ...string[]];
-  const what = parseChoice(word, ["add", "set", "remove"]);
+  const what = parseChoice(word, ["add", "set", "remove", "resume"]);
   const { host, label = [] } = context.parsed.given;
-  if (what !== "set" && rest.length > 0) throw usage(`"${rest[0]}" is too much`, "syncline link --help");
+  if (what !== "set" && rest.length > (what === "resume" ? 1 : 0)) throw usage(`"${rest[0]}" is too much`, "syncline link --help");
   if (what !== "add" && (host !== undefined || label.length > 0)) throw usage(`link ${what} knows no host or label`);
   if (what === "add") await add(context, target);
   else if (what === "set") await set(context, target, rest);
+  else if (what === "resume") await resume(context, target, rest[0]);
   else await remove(context, target);
   return EXIT.same;
 };
@@ -46,8 +47,23 @@ async function remove(context: Context, given: string): Promise<void> {
   context.output.line(`removed ${id}; the files on both sides stay`);
 }
 
+/** On the host that is named, or on all where it is paused. */
+async function resume(context: Context, given: string, host: string | undefined): Promise<void> {
+  const client = openClient(context);
+  const id = await wholeId(client, given);
+  const paused = (await client.links()).filter(
+    (one) => one.link.id === id && (host === undefined ? one.status === "paused" : one.host === host),
+  );
+  if (paused.length === 0) throw usage(host === undefined ? "it is paused on no host" : `${host} has no link ${id}`, "syncline links -v");
+  for (const one of paused) {
+    await client.resumeLink(id, one.host);
+    context.output.event({ type: "link-resumed", id, host: one.host });
+    context.output.line(`${linkPlace(one.link)} goes on on ${one.host}`);
+  }
+}
+
 /** A beginning that only one link has will do. */
-async function wholeId(client: HubClient, given: string): Promise<string> {
+export async function wholeId(client: HubClient, given: string): Promise<string> {
   if (LINK_ID.test(given)) return given;
   const ids = new Set((await client.linkDefinitions()).map(({ id }) => id).filter((id) => id.startsWith(given)));
   const [id] = ids;

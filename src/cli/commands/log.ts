@@ -28,7 +28,9 @@ export const logCommand: Command = async (context) => {
 };
 
 function runRow(run: RunLine, bold: (text: string) => string, dim: (text: string) => string): string[] {
-  const trouble = [
+  const healed = run.healed ?? 0;
+  const more = [
+    healed > 0 ? `${healed} healed` : "",
     run.conflicts > 0 ? plural(run.conflicts, "conflict") : "",
     run.problems > 0 ? plural(run.problems, "problem") : "",
   ].filter((text) => text !== "");
@@ -38,7 +40,7 @@ function runRow(run: RunLine, bold: (text: string) => string, dim: (text: string
     run.result,
     `${plural(run.changes, "change")}${run.result === "held" ? " planned" : ""}`,
     formatSeconds(run.seconds),
-    `${printablePath(run.alpha)} ${printablePath(run.beta)}${trouble.length > 0 ? `  (${trouble.join(", ")})` : ""}`,
+    `${printablePath(run.alpha)} ${printablePath(run.beta)}${more.length > 0 ? `  (${more.join(", ")})` : ""}`,
   ];
 }
 

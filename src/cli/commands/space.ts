@@ -2,12 +2,14 @@
 import type { HubClient } from "#gateway/client/hub-client.ts";
 import type { SpaceJson } from "#gateway/api/shapes.ts";
 import type { Command, Context } from "#cli/context.ts";
+import { compareSpace, digestSpace, followSpace, promoteSpace, showFollows } from "#cli/commands/space-follow.ts";
 import { EXIT } from "#cli/exit-code.ts";
 import { formatBytes, plural, tableLines } from "#cli/format.ts";
 import { openClient } from "#cli/hub-client.ts";
 import { parseBytes, parseChoice, usage } from "#cli/values.ts";
 
-type Work = (client: HubClient, context: Context, names: readonly string[]) => Promise<void>;
+/** Resolves with another exit code than "all well" where somebody should look. */
+type Work = (client: HubClient, context: Context, names: readonly string[]) => Promise<number | void>;
 
 const WORDS: Record<string, { readonly names: number; readonly work: Work }> = {
   list: { names: 0, work: async (client, context) => show(context, await client.spaces()) },
@@ -51,15 +53,29 @@ const WORDS: Record<string, { readonly names: number; readonly work: Work }> = {
       said(context, space, `${space.name} is back`);
     },
   },
+  digest: { names: 1, work: (client, context, [name]) => digestSpace(client, context, name!) },
+  follow: { names: 1, work: (client, context, [name]) => followSpace(client, context, name!) },
+  follows: { names: 0, work: (client, context) => showFollows(client, context) },
+  compare: { names: 1, work: (client, context, [name]) => compareSpace(client, context, name!) },
+  promote: { names: 1, work: (client, context, [name]) => promoteSpace(client, context, name!) },
+  unfollow: {
+    names: 1,
+    work: async (client, context, [name]) => {
+      await client.unfollow(name!);
+      context.output.event({ type: "space-unfollowed", name });
+      context.output.line(`${name} asks its source no more; it takes no changes until: syncline space promote ${name}`);
+    },
+  },
 };
 
 export const spaceCommand: Command = async (context) => {
   const [word, ...names] = context.parsed.operands;
   const { names: wanted, work } = WORDS[parseChoice(word!, Object.keys(WORDS))]!;
   if (names.length !== wanted) throw usage(`space ${word} takes ${plural(wanted, "name")}`, "syncline space --help");
-  await work(openClient(context), context, names);
-  return EXIT.same;
+  return (await work(openClient(context), context, names)) ?? EXIT.same;
 };
+
+const copyOf = (from: SpaceJson["follows"]): string => (from === undefined ? "" : `copy of ${from.source} at ${from.url}`);
 
 function quotaOf({ parsed }: Context): number | undefined {
   const { quota } = parsed.given;
@@ -77,10 +93,10 @@ function show({ output }: Context, spaces: readonly SpaceJson[]): void {
     output.line("no space yet: syncline space create NAME");
     return;
   }
-  const rows = spaces.map(({ name, usage: { bytes, entries }, sequence, settings }) => {
+  const rows = spaces.map(({ name, usage: { bytes, entries }, sequence, settings, follows }) => {
     const { quotaBytes } = settings;
     const limit = typeof quotaBytes === "number" ? ` of ${formatBytes(quotaBytes)}` : "";
-    return [name, `${formatBytes(bytes)}${limit}`, plural(entries, "entry", "entries"), `sequence ${sequence}`];
+    return [name, `${formatBytes(bytes)}${limit}`, plural(entries, "entry", "entries"), `sequence ${sequence}`, copyOf(follows)];
   });
   output.answer(tableLines(rows).join("\n"));
 }

@@ -11,7 +11,7 @@ import { NOTHING_DONE, SessionReport, changesOf } from "#cli/session-report.ts";
 import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
 
 /** Options that belong to one run and are not repeated by `conflicts`, `resolve` and the command that approves. */
-const ONE_RUN = /^--(no-)?(approve|dry-run|watch|json|quiet|verbose|state-dir|rescan)(=|$)/;
+const ONE_RUN = /^--(no-)?(approve|dry-run|watch|json|quiet|verbose|state-dir|rescan|scrub-every|scrub-rate)(=|$)/;
 
 export const syncCommand: Command = async (context) => {
   const [alpha, beta] = context.parsed.operands as readonly [string, string];
@@ -67,6 +67,7 @@ export async function runReported(context: Context, run: ReportedRun): Promise<S
       options: words,
       result,
       changes: changesOf(summary),
+      healed: summary.healed,
       conflicts,
       problems,
       seconds,

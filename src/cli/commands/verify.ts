@@ -11,7 +11,7 @@ import { formatBytes, formatSeconds, plural } from "#cli/format.ts";
 import { describeEntry } from "#cli/plan-text.ts";
 import { askYesNo } from "#cli/question.ts";
 import { NO_BRAKE } from "#cli/session-options.ts";
-import { usage } from "#cli/values.ts";
+import { parseChoice, usage } from "#cli/values.ts";
 import { verifyManifest } from "#cli/commands/verify-manifest.ts";
 import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import { printablePath } from "#model/path.ts";
@@ -43,7 +43,7 @@ const WORDS: Record<Finding, string> = {
 async function verifySides(context: Context, pair: Pair): Promise<number> {
   const { output, parsed, signal } = context;
   const { given } = parsed;
-  const right: Side = given.from ?? "alpha";
+  const right = parseChoice(given.from ?? "alpha", ["alpha", "beta"]) as Side;
   // The session's alpha is the side that is right: it is never changed.
   const oriented = right === "alpha" ? pair : { alpha: pair.beta, beta: pair.alpha };
   const request = {

@@ -15,7 +15,7 @@ export const TOKENS = {
   stranger: "stranger-0123456789abcdef0123456789abcdef",
 } as const;
 
-/** The reader and the writer see and change what is below "in" of the space "demo", the stranger has no role. */
+/** The reader and the writer see and change what is below "in" of the space "demo", the stranger has no role; nobody is the bystander. */
 const BOOTSTRAP = `
 spaces: [{name: demo}, {name: other}]
 roles:
@@ -28,6 +28,7 @@ users:
   - {name: reader, roles: [in-reader]}
   - {name: writer, roles: [in-writer]}
   - {name: stranger}
+  - {name: bystander}
 tokens:
   - {user: admin, value: ${TOKENS.admin}}
   - {user: reader, value: ${TOKENS.reader}}

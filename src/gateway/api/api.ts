@@ -4,20 +4,21 @@
  */
 import { Hono } from "hono";
 import type * as z from "zod";
-import type { Principal } from "#access/access.ts";
+import type { Credential, Principal } from "#access/access.ts";
+import { SESSION_PREFIX } from "#access/sessions.ts";
 import { SynclineError } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
+import { requireOwnPage, sessionOf } from "#gateway/api/cookies.ts";
 import { KEY_CHARS_MAX } from "#gateway/api/idempotency.ts";
 import { ApiProblem, problemOf } from "#gateway/api/problem.ts";
 import type { AnyRoute, ApiServices, Call } from "#gateway/api/route.ts";
+import { inTrace } from "#observe/trace-context.ts";
 import { Traffic } from "#gateway/api/traffic.ts";
 import { type Trace, traceOf, traceparentOf } from "#gateway/api/trace.ts";
 import { decodeUrlPath, parseQuery, percentDecode, splitUrl } from "#gateway/api/url-path.ts";
 
 /** Bytes of a JSON body. */
 export const JSON_BYTES_MAX = 1 << 20;
-/** Requests at work at once; whoever comes then is told to come again. */
-export const REQUESTS_MAX = 1024;
 /** Bytes of a URL; also bounds what a query can hold. */
 const URL_CHARS_MAX = 16 << 10;
 
@@ -68,12 +69,14 @@ export class Api {
   /** Answers one request; never rejects. @param address the client's */
   async handle(request: Request, address: string): Promise<Response> {
     const trace = traceOf(request.headers.get("traceparent"), this.#services.random);
-    if (this.#atWork >= REQUESTS_MAX) {
-      return this.#refuse(new ApiProblem("BUSY", `${REQUESTS_MAX} requests are at work`), trace, request);
+    const most = this.#services.requestsMax();
+    // Whoever comes then is told to come again.
+    if (this.#atWork >= most) {
+      return this.#refuse(new ApiProblem("BUSY", `${most} requests are at work`), trace, request);
     }
     this.#atWork++;
     try {
-      return await this.#app.fetch(request, { address, trace });
+      return await inTrace(trace.traceId, () => this.#app.fetch(request, { address, trace }));
     } catch (error) {
       return this.#refuse(error, trace, request);
     } finally {
@@ -82,8 +85,10 @@ export class Api {
   }
 
   async #run(request: Request, { address, trace }: Bindings, matched: Matched): Promise<Response> {
-    const { clock } = this.#services;
+    const { clock, tracer } = this.#services;
     const beganMs = clock.monotonicMs();
+    if (trace.sampled) tracer.want(trace.traceId);
+    tracer.enter(trace.traceId, trace.spanId);
     let response: Response;
     try {
       response = await this.#decide(request, address, trace, matched);
@@ -96,7 +101,18 @@ export class Api {
     }
     const seconds = (clock.monotonicMs() - beganMs) / 1000;
     this.#latency.observe(seconds, { route: matched.route.id, outcome: outcomeOf(response.status) });
+    tracer.leave(trace.traceId);
+    this.#trace(trace, matched.route, response.status, seconds * 1000);
     return response;
+  }
+
+  #trace({ traceId, spanId, parentId }: Trace, { id, method, path }: AnyRoute, status: number, tookMs: number): void {
+    const { clock, tracer } = this.#services;
+    if (!tracer.isRecorded(traceId)) return;
+    const endedMs = clock.nowMs();
+    const attributes = { "http.request.method": method, "http.route": path, "http.response.status_code": status };
+    const span = { traceId, spanId, parentId, name: id, kind: "server", isError: status >= 500, attributes } as const;
+    tracer.record({ ...span, beganMs: endedMs - tookMs, endedMs });
   }
 
   /** Who is it, is it well formed, may they; then the handler. The order is that of what may be learned from answers. */
@@ -104,21 +120,24 @@ export class Api {
     const { route } = matched;
     const services = this.#services;
     if (request.url.length > URL_CHARS_MAX) throw new ApiProblem("LIMIT", `the URL is longer than ${URL_CHARS_MAX}`);
-    const reauthenticate = (): Promise<Principal> => authenticate(services, request, address);
-    const who = route.allowed === "public" ? NOBODY : await reauthenticate();
+    const shown = route.allowed === "public" ? undefined : credentialOf(services, request, address);
+    const reauthenticate = async (): Promise<Principal> => (shown === undefined ? NOBODY : services.access.authenticate(shown));
+    const who = await reauthenticate();
+    if (shown?.type === "session" && !shown.isBearer) requireOwnPage(request, shown.cookie);
     const params = check(route.params, decoded(matched.params), "path");
     const query = check(route.query, parseQuery(splitUrl(request.url).search), "query");
     const path = route.path.endsWith("{path...}") ? pathOf(route, matched.rawPath) : "";
     const text = route.body === undefined ? "" : await readText(request);
     const body = check(route.body, route.body === undefined ? undefined : parseJson(text), "body");
     const asked = { params, query, body, path } as { params: never; query: never; body: never; path: RelPath };
-    requireAllowed(services, route, who, asked);
+    await requireAllowed(services, route, who, asked);
     const call: Call<never, never, never> = {
       ...asked,
       request,
       headers: request.headers,
       address,
       who,
+      session: shown?.type === "session" ? shown.cookie : undefined,
       trace,
       reauthenticate,
       services,
@@ -183,25 +202,30 @@ const NOBODY: Principal = { id: "system:nobody", kind: "system", name: "nobody",
 
 const BEARER = /^Bearer +([\x21-\x7e]{1,512})$/i;
 
-function authenticate(services: ApiServices, request: Request, address: string): Promise<Principal> {
-  const token = BEARER.exec(request.headers.get("authorization") ?? "")?.[1];
-  if (token === undefined) {
-    throw new SynclineError({
-      code: "AUTH",
-      op: "authenticate",
-      message: "no token",
-      hint: "send Authorization: Bearer TOKEN",
-    });
-  }
-  return services.access.authenticate({ type: "token", token, address });
+type Shown = (Extract<Credential, { type: "token" }> | Extract<Credential, { type: "session" }>) & { readonly isBearer: boolean };
+
+/** A header that the caller set wins over a cookie, which a browser sends by itself. @throws {SynclineError} AUTH */
+function credentialOf({ publicUrl }: ApiServices, { headers }: Request, address: string): Shown {
+  const header = headers.get("authorization");
+  const token = BEARER.exec(header ?? "")?.[1];
+  if (token?.startsWith(SESSION_PREFIX) === true) return { type: "session", cookie: token, address, isBearer: true };
+  if (token !== undefined) return { type: "token", token, address, isBearer: true };
+  const cookie = header === null ? sessionOf(headers, publicUrl().startsWith("https:")) : undefined;
+  if (cookie !== undefined) return { type: "session", cookie, address, isBearer: false };
+  throw new SynclineError({
+    code: "AUTH",
+    op: "authenticate",
+    message: "no token",
+    hint: "send Authorization: Bearer TOKEN; syncline login gets one, or an administrator makes one",
+  });
 }
 
-function requireAllowed(
+async function requireAllowed(
   services: ApiServices,
   route: AnyRoute,
   who: Principal,
   asked: { params: never; query: never; body: never; path: RelPath },
-): void {
+): Promise<void> {
   const { allowed } = route;
   if (allowed === "public" || allowed === "known") return;
   if (allowed === "visible") {
@@ -211,7 +235,7 @@ function requireAllowed(
     const message = `there is no space "${space}", or you may see nothing of it`;
     throw new SynclineError({ code: "SPACE_UNKNOWN", op: "find space", message });
   }
-  for (const { action, resource } of allowed(asked)) services.access.require(who, action, resource);
+  for (const { action, resource } of await allowed(asked, services)) services.access.require(who, action, resource);
 }
 
 const decoded = (params: Record<string, string>): Record<string, string> =>

@@ -98,7 +98,9 @@ export class IdempotencyKeys {
 
   async #keep(actor: string, key: string, response: Response): Promise<void> {
     if (response.status >= 500) return this.#forget(actor, key);
-    const text = await response.clone().text();
+    // Secrets are told once: who asks again is told only that it was done.
+    const isSecret = response.headers.get("cache-control") === "no-store";
+    const text = isSecret ? "" : await response.clone().text();
     await this.#db.run("UPDATE idempotency_keys SET status = ?, answer = ? WHERE actor = ? AND key = ?", [
       response.status,
       text.length > ANSWER_CHARS_MAX ? null : text,

@@ -2,6 +2,7 @@
  * Metrics in the text format of Prometheus (exposition format 0.0.4): counters, gauges and histograms with labels, and
  * values that are asked for when somebody looks.
  */
+import type { MetricFamily } from "#observe/otlp.ts";
 
 /** Label values of one metric at most; more of them are counted together under "other". */
 const SERIES_MAX = 500;
@@ -122,16 +123,23 @@ export class Metrics {
     return family;
   }
 
-  async text(): Promise<string> {
-    const lines: string[] = [];
+  /** Everything as it is now; what cannot be told is left out. */
+  async collect(): Promise<MetricFamily[]> {
+    const families: MetricFamily[] = [];
     for (const [name, family] of this.#families) {
-      let samples: Iterable<Sample>;
       try {
-        samples = await family.samples();
+        families.push({ name, help: family.help, kind: family.kind, samples: [...(await family.samples())] });
       } catch {
         continue;
       }
-      lines.push(`# HELP ${name} ${family.help}`, `# TYPE ${name} ${family.kind}`);
+    }
+    return families;
+  }
+
+  async text(): Promise<string> {
+    const lines: string[] = [];
+    for (const { name, help, kind, samples } of await this.collect()) {
+      lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${kind}`);
       for (const { suffix, labels, value } of samples) {
         lines.push(`${name}${suffix}${labels === "" ? "" : `{${labels}}`} ${value}`);
       }

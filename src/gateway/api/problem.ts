@@ -31,6 +31,8 @@ const STATUS: Partial<Record<ProblemCode, readonly [status: number, title: strin
   MEDIA_TYPE: [415, "Not this kind of body"],
   RANGE: [416, "No such range"],
   REPEATED: [422, "The idempotency key was used for something else"],
+  LINK_LOST: [502, "The other hub cannot be reached"],
+  TRUST: [502, "The other hub is not trusted"],
   UNSUPPORTED: [501, "Not supported"],
   BUSY: [503, "Too much at once"],
   STATE: [503, "The database cannot be used"],

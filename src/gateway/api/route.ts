@@ -8,12 +8,18 @@ import type { Actor } from "#access/audit.ts";
 import type { HubAccess } from "#access/hub-access.ts";
 import type { HubHello } from "#hub/agents/hello.ts";
 import type { HubAgents } from "#hub/agents/hub-agents.ts";
+import type { Followers } from "#hub/followers/followers.ts";
+import type { Following } from "#hub/followers/following.ts";
+import type { Webhooks } from "#hub/webhooks/webhooks.ts";
 import type { HubCare } from "#hub/hub-care.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { Jobs } from "#jobs/jobs.ts";
 import type { RelPath } from "#model/path.ts";
 import type { IdempotencyKeys } from "#gateway/api/idempotency.ts";
 import type { Clock, Random } from "#platform/host.ts";
+import type { Configuration } from "#gateway/api/routes-config.ts";
+import type { Profiler } from "#observe/profiler.ts";
+import type { Tracer } from "#observe/trace.ts";
 import type { Metrics } from "#gateway/api/metrics.ts";
 import type { Traffic } from "#gateway/api/traffic.ts";
 import type { Trace } from "#gateway/api/trace.ts";
@@ -33,6 +39,11 @@ export type ApiServices = {
   readonly access: HubAccess;
   /** Hosts, links and holds. */
   readonly agents: HubAgents;
+  /** What this hub tells those who follow its spaces; its own that follow others. */
+  readonly following: Following;
+  readonly followers: Followers;
+  /** This hub's name in version vectors. */
+  readonly hubId: string;
   /** Backup and check. */
   readonly care: HubCare;
   readonly jobs: Jobs;
@@ -44,6 +55,14 @@ export type ApiServices = {
   readonly idempotency: IdempotencyKeys;
   readonly log: ApiLog;
   readonly version: string;
+  readonly configuration: Configuration;
+  readonly webhooks: Webhooks;
+  readonly profiler: Profiler;
+  readonly tracer: Tracer;
+  /** Requests at work at once. */
+  readonly requestsMax: () => number;
+  /** Where people reach the hub: "https://hub.example.com". */
+  readonly publicUrl: () => string;
   /** Asks each dependency; answers within `signal`. */
   readonly dependencies: (signal: AbortSignal) => Promise<readonly Dependency[]>;
   /**
@@ -72,6 +91,8 @@ export type Call<P = unknown, Q = unknown, B = unknown> = {
   /** The client's network address. */
   readonly address: string;
   readonly who: Principal;
+  /** The value of the session that asks; undefined: it is no session. */
+  readonly session: string | undefined;
   readonly trace: Trace;
   /** Looks at the credential again; for answers that last long. @throws {SynclineError} AUTH */
   readonly reauthenticate: () => Promise<Principal>;
@@ -90,7 +111,7 @@ export type Allowed<P, Q, B> =
   /** Anybody who may read something of the space; the service filters what they see. */
   | "visible"
   /** All of these must be allowed. */
-  | ((asked: Asked<P, Q, B>) => readonly Wanted[]);
+  | ((asked: Asked<P, Q, B>, services: Pick<ApiServices, "access">) => readonly Wanted[] | Promise<readonly Wanted[]>);
 
 export type Answer = {
   readonly description: string;

@@ -1,21 +1,14 @@
-/** Who exists and what they may: users, groups, tokens, roles, and the audit log. Every change is audited by its room. */
+/** Who exists: users, groups, and their tokens. Every change is audited by its room. */
 import * as z from "zod";
-import { ACTIONS, RESOURCE_TYPES, type Resource } from "#access/access.ts";
 import { ruleSchema } from "#access/roles-file.ts";
 import type { Token } from "#access/tokens.ts";
-import type { User } from "#access/users.ts";
+import type { Group, User } from "#access/users.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
 import { type AnyRoute, actorOf, json, nothing, route } from "#gateway/api/route.ts";
-import { PATH_OR_ALL, SEQUENCE, whole } from "#gateway/api/shapes.ts";
+import { BY_NAME, NAME, NEXT, PAGE, TIME, iso, next, on, onCredentials } from "#gateway/api/shapes-access.ts";
 
-const ROWS_MAX = 1000;
-const NAME = z.string().min(1).max(255);
 const NAMES = z.array(NAME).max(100);
-const BY_NAME = z.object({ name: NAME });
 const BY_ID = z.object({ id: NAME });
-const TIME = z.iso.datetime();
-const PAGE = z.strictObject({ after: z.string().max(255).default(""), limit: whole(1, ROWS_MAX).default(100) });
-const NEXT = z.string().optional().describe("Absent: this was the last page");
 
 const USER = z
   .object({
@@ -23,11 +16,15 @@ const USER = z
     roles: z.array(z.string()),
     groups: z.array(z.string()),
     hasPassword: z.boolean(),
+    oidc: z.enum(["none", "invited", "tied"]).describe("Whether it signs in through the identity provider"),
     disabled: z.boolean(),
     created: TIME,
   })
   .meta({ id: "User" });
+export type UserJson = z.infer<typeof USER>;
 const GROUP = z.object({ name: z.string(), roles: z.array(z.string()), created: TIME }).meta({ id: "Group" });
+export type GroupJson = z.infer<typeof GROUP>;
+const MEMBER = z.object({ name: NAME, user: NAME });
 const TOKEN = z
   .object({
     id: z.string(),
@@ -41,30 +38,15 @@ const TOKEN = z
   .meta({ id: "Token" });
 export type TokenJson = z.infer<typeof TOKEN>;
 
-const AUDIT = z
-  .object({
-    seq: SEQUENCE,
-    time: TIME,
-    actor: z.string(),
-    action: z.string(),
-    resource: z.string(),
-    outcome: z.string(),
-    address: z.string().optional(),
-    traceId: z.string().optional(),
-    details: z.unknown().optional(),
-  })
-  .meta({ id: "AuditRecord" });
-
 const USER_CHANGE = {
   password: z.string().min(1).max(1024).nullable().optional().describe("null: no sign-in by password"),
   roles: NAMES.optional(),
   groups: NAMES.optional(),
+  oidc: z.boolean().optional().describe("May sign in through the identity provider; false also unties it"),
 };
 
-const iso = (ms: number): string => new Date(ms).toISOString();
-
-function userJson({ name, roles, groups, hasPassword, isDisabled, createdMs }: User): z.infer<typeof USER> {
-  return { name, roles: [...roles], groups: [...groups], hasPassword, disabled: isDisabled, created: iso(createdMs) };
+function userJson({ name, roles, groups, hasPassword, oidc, isDisabled, createdMs }: User): z.infer<typeof USER> {
+  return { name, roles: [...roles], groups: [...groups], hasPassword, oidc, disabled: isDisabled, created: iso(createdMs) };
 }
 
 function tokenJson({ id, user, name, scopes, createdMs, expiresMs, usedMs }: Token): z.infer<typeof TOKEN> {
@@ -79,12 +61,7 @@ function tokenJson({ id, user, name, scopes, createdMs, expiresMs, usedMs }: Tok
   };
 }
 
-/** Where the next page begins, when this one is full. */
-const next = (rows: readonly unknown[], limit: number, last: string | undefined) =>
-  rows.length < limit || last === undefined ? {} : { nextAfter: last };
-
-const on = (type: "user" | "token" | "role" | "audit", action: "read" | "manage", name: string) =>
-  [{ action, resource: { type, name } }] as const;
+const groupJson = ({ name, roles, createdMs }: Group): GroupJson => ({ name, roles: [...roles], created: iso(createdMs) });
 
 const USER_ROUTES: readonly AnyRoute[] = [
   route({
@@ -170,8 +147,7 @@ const GROUP_ROUTES: readonly AnyRoute[] = [
     answers: { 200: { description: "A page", schema: z.object({ groups: z.array(GROUP), nextAfter: NEXT }) } },
     async handle({ services, query }) {
       const groups = await services.access.users.groups(query.after, query.limit);
-      const shown = groups.map(({ name, roles, createdMs }) => ({ name, roles, created: iso(createdMs) }));
-      return json(200, { groups: shown, ...next(groups, query.limit, groups.at(-1)?.name) });
+      return json(200, { groups: groups.map(groupJson), ...next(groups, query.limit, groups.at(-1)?.name) });
     },
   }),
   route({
@@ -187,6 +163,50 @@ const GROUP_ROUTES: readonly AnyRoute[] = [
       return nothing();
     },
   }),
+  route({
+    id: "group.get",
+    method: "GET",
+    path: "/v1/groups/{name}",
+    summary: "One group",
+    allowed: ({ params }) => on("user", "read", params.name),
+    params: BY_NAME,
+    answers: { 200: { description: "The group", schema: GROUP } },
+    async handle({ services, params }) {
+      const group = await services.access.users.group(params.name);
+      if (group === undefined) throw new ApiProblem("NOT_FOUND", `there is no group "${params.name}"`, "GET /v1/groups lists them");
+      return json(200, groupJson(group));
+    },
+  }),
+  route({
+    id: "group.members",
+    method: "GET",
+    path: "/v1/groups/{name}/members",
+    summary: "Users in a group, by name",
+    allowed: ({ params }) => on("user", "read", params.name),
+    params: BY_NAME,
+    query: PAGE,
+    answers: { 200: { description: "A page", schema: z.object({ members: z.array(z.string()), nextAfter: NEXT }) } },
+    async handle({ services, params, query }) {
+      const members = await services.access.users.members(params.name, query.after, query.limit);
+      return json(200, { members, ...next(members, query.limit, members.at(-1)) });
+    },
+  }),
+  ...(["PUT", "DELETE"] as const).map((method) =>
+    route({
+      id: method === "PUT" ? "group.addMember" : "group.removeMember",
+      method,
+      path: "/v1/groups/{name}/members/{user}",
+      summary: method === "PUT" ? "Take a user into a group" : "Take a user out of a group",
+      allowed: ({ params }) => [...on("user", "manage", params.name), ...on("user", "manage", params.user)],
+      params: MEMBER,
+      answers: { 204: { description: "So it is" } },
+      async handle(call) {
+        const { name, user } = call.params;
+        await call.services.access.users.setMember(actorOf(call), name, user, method === "PUT");
+        return nothing();
+      },
+    }),
+  ),
   route({
     id: "group.update",
     method: "PATCH",
@@ -222,7 +242,7 @@ const TOKEN_ROUTES: readonly AnyRoute[] = [
     method: "GET",
     path: "/v1/tokens",
     summary: "Tokens of all users, or of one; never their values",
-    allowed: ({ query }) => on("token", "read", query.user ?? "*"),
+    allowed: ({ query }) => onCredentials("read", query.user ?? "*"),
     query: PAGE.extend({ user: NAME.optional() }),
     answers: { 200: { description: "A page", schema: z.object({ tokens: z.array(TOKEN), nextAfter: NEXT }) } },
     async handle({ services, query }) {
@@ -235,7 +255,7 @@ const TOKEN_ROUTES: readonly AnyRoute[] = [
     method: "POST",
     path: "/v1/tokens",
     summary: "Make a token of a user; its value is told this once",
-    allowed: ({ body }) => on("token", "manage", body.user),
+    allowed: ({ body }) => onCredentials("manage", body.user),
     body: z.strictObject({
       user: NAME,
       name: z.string().min(1).max(64),
@@ -257,132 +277,13 @@ const TOKEN_ROUTES: readonly AnyRoute[] = [
     method: "DELETE",
     path: "/v1/tokens/{id}",
     summary: "Revoke a token: it is refused from the answer on",
-    allowed: ({ params }) => on("token", "manage", params.id),
+    // Whose it is decides; one that is not there is nobody's.
+    allowed: async ({ params }, { access }) => onCredentials("manage", (await access.tokens.get(params.id))?.user ?? params.id),
     params: BY_ID,
     answers: { 204: { description: "Gone" } },
     async handle(call) {
       await call.services.access.tokens.revoke(actorOf(call), call.params.id);
       return nothing();
-    },
-  }),
-];
-
-const AUDIT_QUERY = z.strictObject({
-  before: whole(1, Number.MAX_SAFE_INTEGER).optional(),
-  limit: whole(1, ROWS_MAX).default(100),
-  actor: NAME.optional(),
-  action: NAME.optional(),
-  resource: z.string().min(1).max(8192).optional(),
-  outcome: z.enum(["done", "denied", "failed"]).optional(),
-  traceId: z.string().regex(/^[0-9a-f]{32}$/).optional(),
-  from: TIME.optional(),
-  until: TIME.optional(),
-});
-
-const RULE_ROUTES: readonly AnyRoute[] = [
-  route({
-    id: "role.list",
-    method: "GET",
-    path: "/v1/roles",
-    summary: "Roles with their rules",
-    allowed: () => on("role", "read", "*"),
-    answers: {
-      200: {
-        description: "By name",
-        schema: z.object({
-          roles: z.array(
-            z.object({ name: z.string(), includes: z.array(z.string()), rules: z.array(z.unknown()) }),
-          ),
-        }),
-      },
-    },
-    handle({ services }) {
-      const book = services.access.roles;
-      const roles = book.names().map((name) => book.sources(name).find((role) => role.name === name));
-      return Promise.resolve(json(200, { roles }));
-    },
-  }),
-  route({
-    id: "access.explain",
-    method: "POST",
-    path: "/v1/access/explain",
-    summary: "May a user do something, and which rule says so",
-    allowed: ({ body }) => on("user", "read", body.user),
-    body: z.strictObject({
-      user: NAME,
-      action: z.enum(ACTIONS),
-      type: z.enum(RESOURCE_TYPES),
-      name: NAME.describe("Of the space, host or other thing"),
-      path: PATH_OR_ALL.optional(),
-    }),
-    answers: {
-      200: { description: "The decision", schema: z.object({ allowed: z.boolean(), reason: z.string() }) },
-    },
-    async handle({ services, body }) {
-      const { user, action, type, name, path = "" } = body;
-      const resource: Resource =
-        type === "space"
-          ? { type, space: name, path }
-          : type === "host"
-            ? { type, host: name, labels: (await services.access.hosts.get(name))?.labels ?? [] }
-            : { type, name };
-      return json(200, await services.access.explain(user, action, resource));
-    },
-  }),
-  route({
-    id: "audit.list",
-    method: "GET",
-    path: "/v1/audit",
-    summary: "The audit log, newest first",
-    allowed: () => on("audit", "read", "*"),
-    query: AUDIT_QUERY,
-    answers: {
-      200: {
-        description: "A page",
-        schema: z.object({ records: z.array(AUDIT), nextBefore: SEQUENCE.optional() }),
-      },
-    },
-    async handle({ services, query }) {
-      const { before, limit, from, until, ...rest } = query;
-      const filter = {
-        ...rest,
-        fromMs: from === undefined ? undefined : Date.parse(from),
-        untilMs: until === undefined ? undefined : Date.parse(until),
-      };
-      const rows = await services.access.audit.page(filter, before, limit);
-      const records = rows.map(({ seq, timeMs, actor, action, resource, outcome, address, traceId, details }) => ({
-        seq,
-        time: iso(timeMs),
-        actor,
-        action,
-        resource,
-        outcome,
-        address,
-        traceId,
-        details: details === undefined ? undefined : (JSON.parse(details) as unknown),
-      }));
-      return json(200, { records, ...(rows.length < limit ? {} : { nextBefore: rows.at(-1)!.seq }) });
-    },
-  }),
-  route({
-    id: "audit.verify",
-    method: "GET",
-    path: "/v1/audit/verify",
-    summary: "Is the audit log what was written, record by record",
-    allowed: () => on("audit", "read", "*"),
-    answers: {
-      200: {
-        description: "The verdict; note the head somewhere else",
-        schema: z.object({
-          sound: z.boolean(),
-          head: z.object({ seq: SEQUENCE, hash: z.string() }).optional(),
-          seq: SEQUENCE.optional(),
-          why: z.string().optional(),
-        }),
-      },
-    },
-    async handle({ services }) {
-      return json(200, await services.access.audit.verify());
     },
   }),
 ];
@@ -411,7 +312,6 @@ export const ACCESS_ROUTES: readonly AnyRoute[] = [
   ...USER_ROUTES,
   ...GROUP_ROUTES,
   ...TOKEN_ROUTES,
-  ...RULE_ROUTES,
   SETUP,
 ];
 

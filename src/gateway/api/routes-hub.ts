@@ -1,8 +1,11 @@
 /** The hub itself: is it well, what does it count, who am I, what can be asked. */
 import * as z from "zod";
+import { csrfTokenOf } from "#access/sessions.ts";
 import { HELLO_PATH } from "#hub/agents/hello.ts";
-import { type AnyRoute, json, route } from "#gateway/api/route.ts";
+import { systemPrincipal } from "#access/access.ts";
+import { type AnyRoute, type ApiServices, json, route } from "#gateway/api/route.ts";
 
+const WHO = systemPrincipal("health");
 /** A dependency that does not answer is not ready. */
 const READY_MS_MAX = 5000;
 
@@ -10,6 +13,11 @@ const READY = z.object({
   ready: z.boolean(),
   version: z.string(),
   dependencies: z.array(z.object({ name: z.string(), ready: z.boolean(), fault: z.string().optional() })),
+  configuration: z.object({
+    valid: z.boolean().describe("False: a new one is wrong, and the last good one is in force"),
+    restartNeeded: z.boolean(),
+  }),
+  warnings: z.array(z.string()).describe("What somebody should look at, though the hub does its work"),
 });
 
 export const HUB_ROUTES: readonly AnyRoute[] = [
@@ -36,14 +44,17 @@ export const HUB_ROUTES: readonly AnyRoute[] = [
       const limit = AbortSignal.timeout(READY_MS_MAX);
       const dependencies = await services.dependencies(AbortSignal.any([limit, services.closing]));
       const ready = !services.closing.aborted && dependencies.every(({ fault }) => fault === undefined);
+      const { valid, restartNeeded } = services.configuration.state;
       return json(ready ? 200 : 503, {
         ready,
         version: services.version,
+        configuration: { valid, restartNeeded: restartNeeded.length > 0 },
         dependencies: dependencies.map(({ name, fault }) => ({
           name,
           ready: fault === undefined,
           ...(fault === undefined ? {} : { fault }),
         })),
+        warnings: ready ? await warningsOf(services) : [],
       });
     },
   }),
@@ -95,12 +106,21 @@ export const HUB_ROUTES: readonly AnyRoute[] = [
           name: z.string(),
           roles: z.array(z.string()),
           scoped: z.boolean().describe("The token may do less than its user"),
+          csrf: z.string().optional().describe("Of a session: what a change with its cookie carries in x-csrf-token"),
         }),
       },
     },
-    handle({ who }) {
+    handle({ who, session }) {
       const { id, kind, name, roles, scopes } = who;
-      return Promise.resolve(json(200, { id, kind, name, roles, scoped: scopes !== undefined }));
+      const csrf = session === undefined ? {} : { csrf: csrfTokenOf(session) };
+      const facts = { id, kind, name, roles, scoped: scopes !== undefined, ...csrf };
+      return Promise.resolve(json(200, facts, { "cache-control": "no-store" }));
     },
   }),
 ];
+
+/** Without names: anybody may ask. */
+async function warningsOf({ followers }: ApiServices): Promise<string[]> {
+  const copies = (await followers.list(WHO)).filter(({ isWell, phase }) => !isWell && phase !== "stopped");
+  return copies.length === 0 ? [] : [`spaces that follow another hub and are not well: ${copies.length}`];
+}

@@ -2,6 +2,7 @@
 import * as z from "zod";
 import type { HostView, LinkView } from "#hub/agents/hub-agents.ts";
 import { HELD_PLAN, LINK_STATE as AGENT_STATE } from "#hub/agents/control.ts";
+import { DEPENDENCY } from "#hub/agents/dependencies.ts";
 import { LINK_SETTINGS, type LinkSettings } from "#hub/agents/link.ts";
 import type { Hold, Link } from "#hub/agents/registry.ts";
 import { type AnyRoute, json, nothing, route } from "#gateway/api/route.ts";
@@ -201,6 +202,42 @@ export const LINK_ROUTES: readonly AnyRoute[] = [
     async handle({ services, who, params }) {
       await services.agents.removeLink(who, params.id);
       return nothing();
+    },
+  }),
+  route({
+    id: "link.rollback",
+    method: "POST",
+    path: "/v1/links/{id}/{name}/rollback",
+    summary: "Have the link {id} on the host {name} show an earlier release and stay there",
+    allowed: ({ params }) => [{ action: "manage", resource: { type: "host", host: params.name, labels: [] } }],
+    params: z.object({ id: NAME, name: NAME }),
+    body: z.strictObject({ release: z.string().max(100).optional().describe("Absent: the one before") }),
+    answers: { 202: { description: "The link as it was; its state says when it is done", schema: LINK_STATE } },
+    handle: ({ services, who, params, body }) =>
+      Promise.resolve(json(202, stateJson(services.agents.rollback(who, params.id, params.name, body.release)))),
+  }),
+  route({
+    id: "link.resume",
+    method: "POST",
+    path: "/v1/links/{id}/{name}/resume",
+    summary: "Let the paused link {id} on the host {name} go on",
+    allowed: ({ params }) => [{ action: "manage", resource: { type: "host", host: params.name, labels: [] } }],
+    params: z.object({ id: NAME, name: NAME }),
+    answers: { 202: { description: "The link as it was; its state says when it goes on", schema: LINK_STATE } },
+    handle: ({ services, who, params }) =>
+      Promise.resolve(json(202, stateJson(services.agents.resume(who, params.id, params.name)))),
+  }),
+  route({
+    id: "link.dependencies",
+    method: "GET",
+    path: "/v1/links/{id}/{name}/dependencies",
+    summary: "What a project of the link {id} resolves to on the host {name}, asked of its agent now",
+    allowed: ({ params }) => [{ action: "read", resource: { type: "host", host: params.name, labels: [] } }],
+    params: z.object({ id: NAME, name: NAME }),
+    query: z.strictObject({ project: z.string().max(300).default("npm:.").describe("As the link's setting names it") }),
+    answers: { 200: { description: "All", schema: z.object({ dependencies: z.array(DEPENDENCY) }) } },
+    async handle({ services, who, params, query }) {
+      return json(200, { dependencies: await services.agents.dependencies(who, params.id, params.name, query.project) });
     },
   }),
   route({

@@ -74,6 +74,7 @@ export const SPACE_JSON = z
     lineage: z.string(),
     usage: z.object({ bytes: SEQUENCE, entries: SEQUENCE }),
     settings: SETTINGS_JSON,
+    follows: z.object({ url: z.string(), source: z.string() }).optional().describe("Whose copy it is; it takes no changes"),
   })
   .meta({ id: "Space" });
 
@@ -197,6 +198,7 @@ export function spaceJson(space: Space): SpaceJson {
     lineage: space.lineage,
     usage: space.usage,
     settings: settingsJson(space.settings),
+    ...(space.follows === undefined ? {} : { follows: { url: space.follows.url, source: space.follows.source } }),
   };
 }
 

@@ -6,6 +6,8 @@ export type Trace = {
   readonly traceId: string;
   /** 16 hex digits: this request's own span. */
   readonly spanId: string;
+  /** The caller's span; undefined: the trace begins here. */
+  readonly parentId: string | undefined;
   readonly sampled: boolean;
 };
 
@@ -21,8 +23,8 @@ export function traceOf(header: string | null, random: Random): Trace {
     (match[1] !== "00" || match[5] === undefined) &&
     !/^0+$/.test(match[2]!) &&
     !/^0+$/.test(match[3]!);
-  if (!isUsable) return { traceId: random.bytes(16).toHex(), spanId, sampled: false };
-  return { traceId: match[2]!, spanId, sampled: (Number.parseInt(match[4]!, 16) & 1) === 1 };
+  if (!isUsable) return { traceId: random.bytes(16).toHex(), spanId, parentId: undefined, sampled: false };
+  return { traceId: match[2]!, spanId, parentId: match[3]!, sampled: (Number.parseInt(match[4]!, 16) & 1) === 1 };
 }
 
 export function traceparentOf(trace: Trace): string {

@@ -5,9 +5,12 @@
 import type * as z from "zod";
 import { type ErrorCode, SynclineError } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
+import type { Dependency } from "#hub/agents/dependencies.ts";
 import type { LinkSettings } from "#hub/agents/link.ts";
+import type { DigestJson } from "#gateway/api/follow-shapes.ts";
 import type { ProblemJson } from "#gateway/api/problem.ts";
 import type { TokenJson } from "#gateway/api/routes-access.ts";
+import type { ComparisonJson, FollowBegunJson, FollowJson, PromotedJson } from "#gateway/api/routes-follow.ts";
 import type { JoinTokenJson } from "#gateway/api/routes-hosts.ts";
 import type { ExplanationJson, JobJson, ScheduleJson } from "#gateway/api/job-shapes.ts";
 import type { AgentJson, HoldJson, LinkJson, LinkStateJson } from "#gateway/api/routes-links.ts";
@@ -49,9 +52,12 @@ export type LinkChangeJson = Partial<LinkTarget> & { settings?: Partial<LinkSett
 export type HubClientOptions = {
   /** "http://127.0.0.1:7830", without a path. */
   readonly url: string;
-  readonly token: string;
+  /** Undefined: for calls that need nobody to be known. */
+  readonly token: string | undefined;
   /** PEM of the authority that certified the hub; undefined: those of the system. */
   readonly ca?: string | undefined;
+  /** What the client calls itself, in the hub's list of sessions. */
+  readonly program: string;
   /** 32 hex digits: found again in the hub's log and journal. */
   readonly traceId: string;
   readonly signal: AbortSignal;
@@ -71,7 +77,7 @@ export type CareLine = { readonly type: "progress" | "finding" | "done" | "faile
 
 type Body = NonNullable<BunFetchRequestInit["body"]>;
 
-type Ask = {
+export type Ask = {
   readonly method?: string;
   readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
   readonly body?: unknown;
@@ -88,25 +94,25 @@ export class HubClient {
   }
 
   whoami(): Promise<WhoJson> {
-    return this.#json("/v1/whoami");
+    return this.call("/v1/whoami");
   }
 
   // Spaces
 
   async spaces(): Promise<SpaceJson[]> {
-    return (await this.#json<{ spaces: SpaceJson[] }>("/v1/spaces")).spaces;
+    return (await this.call<{ spaces: SpaceJson[] }>("/v1/spaces")).spaces;
   }
 
   space(name: string): Promise<SpaceJson> {
-    return this.#json(spaceUrl(name));
+    return this.call(spaceUrl(name));
   }
 
   createSpace(name: string, settings?: SettingsJson): Promise<SpaceJson> {
-    return this.#json("/v1/spaces", { method: "POST", body: { name, settings } });
+    return this.call("/v1/spaces", { method: "POST", body: { name, settings } });
   }
 
   updateSpace(name: string, change: { name?: string; settings?: SettingsJson }): Promise<SpaceJson> {
-    return this.#json(spaceUrl(name), { method: "PATCH", body: change });
+    return this.call(spaceUrl(name), { method: "PATCH", body: change });
   }
 
   async deleteSpace(name: string): Promise<void> {
@@ -114,7 +120,34 @@ export class HubClient {
   }
 
   undeleteSpace(name: string): Promise<SpaceJson> {
-    return this.#json(`${spaceUrl(name)}/undelete`, { method: "POST" });
+    return this.call(`${spaceUrl(name)}/undelete`, { method: "POST" });
+  }
+
+  // Spaces that follow another hub
+
+  async follows(): Promise<FollowJson[]> {
+    return (await this.call<{ follows: FollowJson[] }>("/v1/follows")).follows;
+  }
+
+  follow(name: string, from: { url: string; space?: string | undefined; token: string; ca?: string | undefined }) {
+    return this.call<FollowBegunJson>(`${spaceUrl(name)}/source`, { method: "POST", body: from });
+  }
+
+  async unfollow(name: string): Promise<void> {
+    await this.#ask(`${spaceUrl(name)}/source`, { method: "DELETE" });
+  }
+
+  promote(name: string): Promise<PromotedJson> {
+    return this.call(`${spaceUrl(name)}/promote`, { method: "POST" });
+  }
+
+  compare(name: string): Promise<ComparisonJson> {
+    return this.call(`${spaceUrl(name)}/compare`, { method: "POST" });
+  }
+
+  /** @param at a sequence; undefined: now */
+  digest(name: string, at?: number): Promise<DigestJson> {
+    return this.call(`${spaceUrl(name)}/digest`, { query: { at } });
   }
 
   // Entries and content
@@ -128,7 +161,7 @@ export class HubClient {
     let cursor: string | undefined;
     do {
       const query = { below, ...options, cursor, limit: PAGE_ROWS };
-      const page = await this.#json<{ entries: VersionJson[]; nextCursor?: string }>(`${spaceUrl(space)}/entries`, {
+      const page = await this.call<{ entries: VersionJson[]; nextCursor?: string }>(`${spaceUrl(space)}/entries`, {
         query,
       });
       yield* page.entries;
@@ -137,12 +170,30 @@ export class HubClient {
   }
 
   entry(space: string, path: RelPath, at?: string): Promise<VersionJson> {
-    return this.#json(pathUrl(space, "entries", path), { query: { at } });
+    return this.call(pathUrl(space, "entries", path), { query: { at } });
   }
 
   /** The content in pieces. @throws {SynclineError} LINK_LOST also when it breaks off in the middle */
-  async *get(space: string, path: RelPath, at?: string): AsyncGenerator<Uint8Array> {
-    const response = await this.#ask(pathUrl(space, "content", path), { query: { at } });
+  get(space: string, path: RelPath, at?: string): AsyncGenerator<Uint8Array> {
+    return this.bytes(pathUrl(space, "content", path), { query: { at } });
+  }
+
+  // For clients of one area each
+
+  /** The answer's JSON; undefined where it has none. @throws {SynclineError} what the hub says; LINK_LOST */
+  async call<T>(path: string, ask: Ask = {}): Promise<T> {
+    const response = await this.#ask(path, ask);
+    if (response.status === 204) return undefined as T;
+    try {
+      return (await response.json()) as T;
+    } catch (cause) {
+      throw this.#lost(cause);
+    }
+  }
+
+  /** The answer in pieces. @throws {SynclineError} LINK_LOST also when it breaks off in the middle */
+  async *bytes(path: string, ask: Ask = {}): AsyncGenerator<Uint8Array> {
+    const response = await this.#ask(path, ask);
     try {
       for await (const piece of response.body ?? []) yield piece;
     } catch (cause) {
@@ -158,23 +209,23 @@ export class HubClient {
       ...(options.mode === undefined ? {} : { "x-syncline-mode": options.mode }),
     };
     const query = { sequence: options.sequence };
-    return this.#json(pathUrl(space, "content", path), { method: "PUT", bytes, headers, query });
+    return this.call(pathUrl(space, "content", path), { method: "PUT", bytes, headers, query });
   }
 
   remove(space: string, path: RelPath, options: { recursive?: boolean; sequence?: number | undefined } = {}) {
-    return this.#json<VersionJson>(pathUrl(space, "content", path), { method: "DELETE", query: options });
+    return this.call<VersionJson>(pathUrl(space, "content", path), { method: "DELETE", query: options });
   }
 
   move(space: string, from: RelPath, to: RelPath): Promise<VersionJson> {
-    return this.#json(`${spaceUrl(space)}/move`, { method: "POST", body: { from, to } });
+    return this.call(`${spaceUrl(space)}/move`, { method: "POST", body: { from, to } });
   }
 
   copy(space: string, from: RelPath, to: RelPath, at?: string): Promise<{ version: VersionJson; entries: number }> {
-    return this.#json(`${spaceUrl(space)}/copy`, { method: "POST", body: { from, to, at } });
+    return this.call(`${spaceUrl(space)}/copy`, { method: "POST", body: { from, to, at } });
   }
 
   mkdir(space: string, path: RelPath): Promise<VersionJson> {
-    return this.#json(`${spaceUrl(space)}/mkdir`, { method: "POST", body: { path } });
+    return this.call(`${spaceUrl(space)}/mkdir`, { method: "POST", body: { path } });
   }
 
   // History
@@ -184,7 +235,7 @@ export class HubClient {
     let before: number | undefined;
     for (let left = limit; left > 0; ) {
       const query = { before, limit: Math.min(left, VERSIONS_PAGE) };
-      const page = await this.#json<{ versions: JournalJson[]; nextBefore?: number }>(
+      const page = await this.call<{ versions: JournalJson[]; nextBefore?: number }>(
         pathUrl(space, "versions", path),
         { query },
       );
@@ -201,52 +252,67 @@ export class HubClient {
     to: string,
     options: { readonly dryRun: boolean; readonly message?: string | undefined },
   ): Promise<RestoreAnswer> {
-    return this.#json(`${spaceUrl(space)}/restore`, { method: "POST", body: { path, to, ...options } });
+    return this.call(`${spaceUrl(space)}/restore`, { method: "POST", body: { path, to, ...options } });
   }
 
   createRestorePoint(space: string, name: string, at?: string): Promise<RestorePointJson> {
-    return this.#json(`${spaceUrl(space)}/restore-points`, { method: "POST", body: { name, at } });
+    return this.call(`${spaceUrl(space)}/restore-points`, { method: "POST", body: { name, at } });
   }
 
   async restorePoints(space: string): Promise<RestorePointJson[]> {
-    const answer = await this.#json<{ restorePoints: RestorePointJson[] }>(`${spaceUrl(space)}/restore-points`);
+    const answer = await this.call<{ restorePoints: RestorePointJson[] }>(`${spaceUrl(space)}/restore-points`);
     return answer.restorePoints;
   }
 
   // Agents, links, held plans
 
   async agents(): Promise<AgentJson[]> {
-    return (await this.#json<{ agents: AgentJson[] }>("/v1/agents")).agents;
+    return (await this.call<{ agents: AgentJson[] }>("/v1/agents")).agents;
   }
 
   async links(): Promise<LinkStateJson[]> {
-    return (await this.#json<{ links: LinkStateJson[] }>("/v1/links")).links;
+    return (await this.call<{ links: LinkStateJson[] }>("/v1/links")).links;
   }
 
   /** As they were made, also those that no host has. */
   async linkDefinitions(): Promise<LinkJson[]> {
-    return (await this.#json<{ links: LinkJson[] }>("/v1/links/defined")).links;
+    return (await this.call<{ links: LinkJson[] }>("/v1/links/defined")).links;
   }
 
   createLink(link: NewLinkJson): Promise<LinkJson> {
-    return this.#json("/v1/links", { method: "POST", body: link });
+    return this.call("/v1/links", { method: "POST", body: link });
   }
 
   updateLink(id: string, change: LinkChangeJson): Promise<LinkJson> {
-    return this.#json(`/v1/links/${percentEncode(id)}`, { method: "PATCH", body: change });
+    return this.call(`/v1/links/${percentEncode(id)}`, { method: "PATCH", body: change });
   }
 
   async removeLink(id: string): Promise<void> {
     await this.#ask(`/v1/links/${percentEncode(id)}`, { method: "DELETE" });
   }
 
+  /** @param release undefined: the one before the one that is shown */
+  rollbackLink(link: string, host: string, release: string | undefined): Promise<LinkStateJson> {
+    const url = `/v1/links/${percentEncode(link)}/${percentEncode(host)}/rollback`;
+    return this.call(url, { method: "POST", body: { release } });
+  }
+
+  async dependencies(link: string, host: string, project: string): Promise<Dependency[]> {
+    const url = `/v1/links/${percentEncode(link)}/${percentEncode(host)}/dependencies?project=${encodeURIComponent(project)}`;
+    return (await this.call<{ dependencies: Dependency[] }>(url)).dependencies;
+  }
+
+  resumeLink(link: string, host: string): Promise<LinkStateJson> {
+    return this.call(`/v1/links/${percentEncode(link)}/${percentEncode(host)}/resume`, { method: "POST" });
+  }
+
   async holds(): Promise<HoldJson[]> {
-    return (await this.#json<{ holds: HoldJson[] }>("/v1/holds")).holds;
+    return (await this.call<{ holds: HoldJson[] }>("/v1/holds")).holds;
   }
 
   approve(link: string, host: string, hash: string): Promise<HoldJson> {
     const url = `/v1/holds/${percentEncode(link)}/${percentEncode(host)}/approve`;
-    return this.#json(url, { method: "POST", body: { hash } });
+    return this.call(url, { method: "POST", body: { hash } });
   }
 
   // Jobs and schedules
@@ -256,7 +322,7 @@ export class HubClient {
     const all: JobJson[] = [];
     for (let before: number | undefined; ; ) {
       const query = { ...filter, before, limit: Math.min(limit - all.length, JOBS_PAGE) };
-      const page = await this.#json<{ jobs: JobJson[]; nextBefore?: number }>("/v1/jobs", { query });
+      const page = await this.call<{ jobs: JobJson[]; nextBefore?: number }>("/v1/jobs", { query });
       all.push(...page.jobs);
       before = page.nextBefore;
       if (before === undefined || all.length >= limit) return all;
@@ -264,31 +330,31 @@ export class HubClient {
   }
 
   job(id: number): Promise<JobJson> {
-    return this.#json(`/v1/jobs/${id}`);
+    return this.call(`/v1/jobs/${id}`);
   }
 
   submitJob(job: { kind: string; args: object; priority?: string | undefined }): Promise<JobJson> {
-    return this.#json("/v1/jobs", { method: "POST", body: job });
+    return this.call("/v1/jobs", { method: "POST", body: job });
   }
 
   changeJob(id: number, change: "cancel" | "retry"): Promise<JobJson> {
-    return this.#json(`/v1/jobs/${id}/${change}`, { method: "POST" });
+    return this.call(`/v1/jobs/${id}/${change}`, { method: "POST" });
   }
 
   explainJob(id: number): Promise<ExplanationJson> {
-    return this.#json(`/v1/jobs/${id}/explain`);
+    return this.call(`/v1/jobs/${id}/explain`);
   }
 
   async schedules(): Promise<ScheduleJson[]> {
-    return (await this.#json<{ schedules: ScheduleJson[] }>("/v1/schedules")).schedules;
+    return (await this.call<{ schedules: ScheduleJson[] }>("/v1/schedules")).schedules;
   }
 
   putSchedule(name: string, settings: object): Promise<ScheduleJson> {
-    return this.#json(`/v1/schedules/${percentEncode(name)}`, { method: "PUT", body: settings });
+    return this.call(`/v1/schedules/${percentEncode(name)}`, { method: "PUT", body: settings });
   }
 
   runSchedule(name: string): Promise<JobJson> {
-    return this.#json(`/v1/schedules/${percentEncode(name)}/run`, { method: "POST" });
+    return this.call(`/v1/schedules/${percentEncode(name)}/run`, { method: "POST" });
   }
 
   async removeSchedule(name: string): Promise<void> {
@@ -299,12 +365,12 @@ export class HubClient {
 
   /** By id. */
   tokens(user?: string): AsyncGenerator<TokenJson> {
-    return this.#pages("/v1/tokens", "tokens", { user });
+    return this.pages("/v1/tokens", "tokens", { user });
   }
 
   /** @param expires RFC 3339; undefined: never */
   createToken(user: string, name: string, expires?: string): Promise<{ token: TokenJson; value: string }> {
-    return this.#json("/v1/tokens", { method: "POST", body: { user, name, expires } });
+    return this.call("/v1/tokens", { method: "POST", body: { user, name, expires } });
   }
 
   async revokeToken(id: string): Promise<void> {
@@ -313,13 +379,13 @@ export class HubClient {
 
   /** By id. */
   joinTokens(): AsyncGenerator<JoinTokenJson> {
-    return this.#pages("/v1/join-tokens", "joinTokens", {});
+    return this.pages("/v1/join-tokens", "joinTokens", {});
   }
 
   createJoinToken(
     options: { labels: readonly string[]; uses?: number | undefined; expires?: string | undefined },
   ): Promise<{ joinToken: JoinTokenJson; value: string }> {
-    return this.#json("/v1/join-tokens", { method: "POST", body: options });
+    return this.call("/v1/join-tokens", { method: "POST", body: options });
   }
 
   async revokeJoinToken(id: string): Promise<void> {
@@ -329,7 +395,7 @@ export class HubClient {
   explain(
     question: { user: string; action: string; type: string; name: string; path?: string | undefined },
   ): Promise<{ allowed: boolean; reason: string }> {
-    return this.#json("/v1/access/explain", { method: "POST", body: question });
+    return this.call("/v1/access/explain", { method: "POST", body: question });
   }
 
   // The hub itself
@@ -360,27 +426,19 @@ export class HubClient {
 
   // ----------------------------------------------------------------
 
-  async *#pages<T>(path: string, rows: string, query: Record<string, string | undefined>): AsyncGenerator<T> {
+  /** All rows of a list, page by page. */
+  async *pages<T>(path: string, rows: string, query: Record<string, string | undefined>): AsyncGenerator<T> {
     let after: string | undefined;
     do {
-      const page: Record<string, unknown> = await this.#json(path, { query: { ...query, after, limit: TOKENS_PAGE } });
+      const page: Record<string, unknown> = await this.call(path, { query: { ...query, after, limit: TOKENS_PAGE } });
       yield* page[rows] as T[];
       after = page["nextAfter"] as string | undefined;
     } while (after !== undefined);
   }
 
-  async #json<T>(path: string, ask: Ask = {}): Promise<T> {
-    const response = await this.#ask(path, ask);
-    try {
-      return (await response.json()) as T;
-    } catch (cause) {
-      throw this.#lost(cause);
-    }
-  }
-
   /** @throws {SynclineError} what the hub says; LINK_LOST when it cannot be reached */
   async #ask(path: string, ask: Ask): Promise<Response> {
-    const { url, token, ca, traceId, signal } = this.#options;
+    const { url, token, ca, traceId, signal, program } = this.#options;
     const method = ask.method ?? "GET";
     const query = Object.entries(ask.query ?? {})
       .filter(([, value]) => value !== undefined)
@@ -394,7 +452,8 @@ export class HubClient {
       // What comes is what is stored: bytes are not unpacked on the way.
       decompress: false,
       headers: {
-        authorization: `Bearer ${token}`,
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+        "user-agent": program,
         traceparent: `00-${traceId}-${traceId.slice(0, 16)}-01`,
         ...(hasJson ? { "content-type": "application/json" } : {}),
         ...ask.headers,
@@ -461,7 +520,8 @@ function failedWork({ code, detail, hint }: CareLine): SynclineError {
   });
 }
 
-async function refusal(response: Response): Promise<SynclineError> {
+/** What a hub says when it refuses. */
+export async function refusal(response: Response): Promise<SynclineError> {
   let problem: Partial<ProblemJson> = {};
   try {
     problem = (await response.json()) as Partial<ProblemJson>;

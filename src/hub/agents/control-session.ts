@@ -4,13 +4,17 @@ import type { Principal } from "#access/access.ts";
 import type { Clock } from "#platform/host.ts";
 import {
   CONTROL_VERSION,
+  SUPPLY_VERSION,
   type FromAgent,
   type FromHub,
   decodeFromAgent,
   encodeControl,
 } from "#hub/agents/control.ts";
+import { DEPENDENCIES_MAX, type Dependency } from "#hub/agents/dependencies.ts";
 import { type HostAuthority, requestOf } from "#hub/agents/enrol.ts";
 import { type AssignedLink, type DeclaredLink, IGNORE_CHARS_MAX } from "#hub/agents/link.ts";
+import type { LinkDigests } from "#hub/agents/link-digests.ts";
+import type { CarriedApprovals } from "#hub/agents/carried-approvals.ts";
 import type { PresenceTable } from "#hub/agents/presence.ts";
 import type { AgentRegistry, Link } from "#hub/agents/registry.ts";
 import type { MuxChannel } from "#sync/wire/mux-channel.ts";
@@ -19,7 +23,7 @@ import type { MuxChannel } from "#sync/wire/mux-channel.ts";
 const RESCAN_VERSION = 2;
 
 /** What of a space its links begin with. */
-export type SpaceFacts = { readonly seeds: Uint8Array; readonly ignore: readonly string[] };
+export type SpaceFacts = { readonly id: number; readonly seeds: Uint8Array; readonly ignore: readonly string[] };
 
 /** Says something to people; static message, facts in fields. */
 export type AgentLog = (message: string, fields: Readonly<Record<string, string | number>>) => void;
@@ -32,7 +36,9 @@ export type ControlContext = {
   readonly address: string;
   readonly registry: AgentRegistry;
   readonly presence: PresenceTable;
+  readonly digests: LinkDigests;
   readonly authority: HostAuthority;
+  readonly carried: CarriedApprovals;
   readonly mayDeclare: (host: string, link: DeclaredLink) => boolean;
   /** @throws {SynclineError} SPACE_UNKNOWN, DENIED; said to the agent as the link's trouble */
   readonly resolveSpace: (who: Principal, link: Link) => Promise<SpaceFacts>;
@@ -40,16 +46,29 @@ export type ControlContext = {
   readonly log: AgentLog;
 };
 
+/** Questions to one agent at a time, and how long it may take with the answer. */
+const ASKS_MAX = 8;
+const ASK_MS_MAX = 20_000;
+
+type Asked = {
+  readonly items: Dependency[];
+  readonly resolve: (items: Dependency[]) => void;
+  readonly reject: (error: Error) => void;
+};
+
 export class ControlSession {
   readonly host: string;
   readonly #channel: MuxChannel;
   readonly #context: ControlContext;
   #greeted = false;
+  /** Of the agent's hello; 0 before it. */
   #version = 0;
   /** Asked for and not answered, by job. */
   readonly #rescans = new Map<number, PromiseWithResolvers<string | null>>();
   #assigned = "";
   #assigning: Promise<void> = Promise.resolve();
+  readonly #asks = new Map<number, Asked>();
+  #lastAsk = 0;
 
   constructor(channel: MuxChannel, context: ControlContext) {
     this.#channel = channel;
@@ -109,6 +128,54 @@ export class ControlSession {
     }
   }
 
+  /**
+   * What the dependencies of a project are, as its agent reads them now.
+   * @throws {SynclineError} LIMIT, LINK_LOST (retryable), NOT_FOUND with what the agent says
+   */
+  async dependencies(link: string, project: string): Promise<Dependency[]> {
+    if (this.#asks.size >= ASKS_MAX) {
+      throw new SynclineError({ code: "LIMIT", op: "ask agent", message: `${this.host} is being asked already`, retryable: true });
+    }
+    const ask = ++this.#lastAsk;
+    const { promise, resolve, reject } = Promise.withResolvers<Dependency[]>();
+    this.#asks.set(ask, { items: [], resolve, reject });
+    const end = new AbortController();
+    const late = new SynclineError({ code: "LINK_LOST", op: "ask agent", message: `${this.host} has not answered`, retryable: true });
+    void this.#context.clock
+      .sleep(ASK_MS_MAX, AbortSignal.any([end.signal, this.#channel.signal]))
+      .then(() => reject(late), () => reject(late));
+    try {
+      this.#send({ type: "dependencies", ask, link, project });
+      return await promise;
+    } finally {
+      this.#asks.delete(ask);
+      end.abort();
+    }
+  }
+
+  #dependencies({ ask, items, isLast, fault }: FromAgent & { type: "dependencies" }): void {
+    const asked = this.#asks.get(ask);
+    if (asked === undefined) return;
+    asked.items.push(...items);
+    if (asked.items.length > DEPENDENCIES_MAX) {
+      asked.reject(new SynclineError({ code: "LIMIT", op: "ask agent", message: `more than ${DEPENDENCIES_MAX} dependencies` }));
+    } else if (fault !== null) {
+      asked.reject(new SynclineError({ code: "NOT_FOUND", op: "ask agent", message: `${this.host}: ${fault}` }));
+    } else if (isLast) asked.resolve(asked.items);
+  }
+
+  /** What a person wants of a link; it is done, or not, by what the next heartbeats say. */
+  ask(message: FromHub & { type: "rollback" | "resume" }): void {
+    this.#send(message);
+  }
+
+  /** Asks the agent for a part of a file. False: it cannot be asked. */
+  supply(part: Omit<FromHub & { type: "supply" }, "type">): boolean {
+    if (this.#version < SUPPLY_VERSION || this.#channel.failure !== undefined) return false;
+    this.#send({ type: "supply", ...part });
+    return true;
+  }
+
   async #handle(message: FromAgent): Promise<void> {
     switch (message.type) {
       case "hello":
@@ -117,6 +184,8 @@ export class ControlSession {
         return this.#heartbeat(message);
       case "hold":
         return this.#hold(message);
+      case "dependencies":
+        return this.#dependencies(message);
       case "renew":
         return this.#renew(message);
       case "rescanned":
@@ -155,7 +224,9 @@ export class ControlSession {
     const links: AssignedLink[] = [];
     for (const link of registry.linksOf(this.host)) {
       const { id, root, space, prefix, settings, enabled, generation } = link;
-      const facts = await resolveSpace(principal, link).then(usableFacts, troubleOf);
+      const found = await resolveSpace(principal, link).catch((error: unknown) => error);
+      const facts = isFacts(found) ? usableFacts(found) : troubleOf(found);
+      if (isFacts(found)) await registry.bindSpace(id, found.id);
       links.push({ id, root, space, prefix, settings, enabled, generation, ...facts });
     }
     const message: FromHub = { type: "assign", version: CONTROL_VERSION, links };
@@ -166,10 +237,12 @@ export class ControlSession {
   }
 
   async #heartbeat({ links, sentMs }: FromAgent & { type: "heartbeat" }): Promise<void> {
-    const { registry, presence, clock } = this.#context;
-    const mine = new Set(registry.linksOf(this.host).map(({ id }) => id));
+    const { registry, presence, digests, carried, clock } = this.#context;
+    const own = registry.linksOf(this.host);
+    const mine = new Set(own.map(({ id }) => id));
     const known = links.filter(({ id }) => mine.has(id));
     presence.heartbeat(this.host, known, sentMs, clock.monotonicMs(), clock.nowMs());
+    digests.heard(this.host, own, known);
     for (const state of known) {
       if (state.stored !== null) {
         const { session, epoch, sequence } = state.stored;
@@ -177,18 +250,29 @@ export class ControlSession {
       }
       // Between its start and its first complete cycle an agent does not know yet whether it holds something.
       const isDone = state.holdHash === null && state.phase === "watching" && state.syncedAgoMs !== null;
-      if (isDone) await registry.releaseHold(state.id, this.host);
+      if (!isDone) continue;
+      await registry.releaseHold(state.id, this.host);
+      carried.released(state.id, this.host);
     }
     // A space that was made, changed or deleted meanwhile.
     await this.assign();
   }
 
   async #hold({ plan }: FromAgent & { type: "hold" }): Promise<void> {
-    const { registry, log } = this.#context;
+    const { registry, carried, log } = this.#context;
     const isMine = registry.linksOf(this.host).some(({ id }) => id === plan.link);
     if (!isMine) return;
     await registry.holdPlan(this.host, plan);
     log("a plan is held", { host: this.host, link: plan.link, hash: plan.hash, changes: plan.total, reason: plan.reason });
+    const by = await carried.approverOf(this.host, plan).catch((error: unknown) => {
+      // Then it is held as any other is.
+      log("approvals cannot be looked through", { host: this.host, link: plan.link, reason: String(error).slice(0, 300) });
+      return undefined;
+    });
+    if (by !== undefined) {
+      await registry.approveHold(plan.link, this.host, plan.hash, by);
+      log("an approval was carried over", { host: this.host, link: plan.link, hash: plan.hash, by });
+    }
     const hold = await registry.hold(plan.link, this.host);
     // Approved before the agent was started again.
     if (hold?.approvedMs !== undefined && hold.plan.hash === plan.hash) this.approve(plan.link, plan.hash);
@@ -233,6 +317,8 @@ function inTheWay(host: string, trouble: string): SynclineError {
   const hint = `syncline agents ${host} --verbose`;
   return new SynclineError({ code: "STATE", op: "rescan", message: `${host} says: ${trouble}`, hint });
 }
+
+const isFacts = (found: unknown): found is SpaceFacts => !(found instanceof Error);
 
 type Usable = Pick<AssignedLink, "seeds" | "spaceIgnore" | "trouble">;
 

@@ -24,10 +24,10 @@ const agentMessages: FromAgent[] = [
     type: "heartbeat", sentMs: 5,
     links: [{
       id: assigned.id, generation: 1, phase: "watching", sequence: 7, stored: null, backlog: 0, lagMs: 0, files: 3, conflicts: 0, problems: 0,
-      changes: 2, syncedAgoMs: null, digest: null, holdHash: "abcdefabcdef", error: { code: "X", message: "m", hint: null },
+      changes: 2, syncedAgoMs: null, digest: null, holdHash: "abcdefabcdef", error: { code: "X", message: "m", hint: null }, pause: null, releases: null, projects: [],
     }],
   },
-  { type: "hold", plan: { link: assigned.id, hash: "abcdefabcdef", reason: "r", counts: { alpha: counts, beta: counts }, changes: ["beta remove \ud800"], total: 1 } },
+  { type: "hold", plan: { link: assigned.id, hash: "abcdefabcdef", reason: "r", counts: { alpha: counts, beta: counts }, changes: ["beta remove \ud800"], total: 1, removals: null } },
   { type: "renew", publicKey: "A".repeat(120), proof: "B".repeat(96) },
 ];
 const hubMessages: FromHub[] = [

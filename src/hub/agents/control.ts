@@ -5,24 +5,36 @@
  *
  * Agent: `hello` first, then `heartbeat` every HEARTBEAT_MS and on change, `hold` when a plan is held, `renew` before
  * its certificate ends, `rescanned` as the answer to `rescan`. Hub: `assign` after the hello and whenever the host's links
- * change, `approve` when a person did, `certificate` or `refused` as the answer to `renew`, `rescan` when a job asks.
+ * change, `approve` when a person did, `rollback` and `resume` when a person wants a link to show an earlier release, or
+ * to go on, `dependencies` to be told those of a project (the agent answers with the same word, in parts), `certificate`
+ * or `refused` as the answer to `renew`, `rescan` when a job asks.
  */
 import { z } from "zod";
 import { SynclineError } from "#model/error.ts";
-import { ASSIGNED_LINK, DECLARED_LINK, LINK_ID, LINKS_PER_HOST_MAX } from "#hub/agents/link.ts";
+import { DEPENDENCIES_PER_PART, DEPENDENCY, PROJECT, PROJECTS_MAX } from "#hub/agents/dependencies.ts";
+import { PATH_SET } from "#hub/agents/path-set.ts";
+import { ASSIGNED_LINK, DECLARED_LINK, LINK_ID, LINKS_PER_HOST_MAX, RELEASES_KEPT_MAX } from "#hub/agents/link.ts";
 
-/** 2: `rescan`. */
+/** 2: `rescan`, `supply`, `rollback`, `resume`, `dependencies`. */
 export const CONTROL_VERSION = 2;
+/** From this version on an agent can be asked for parts of files. */
+export const SUPPLY_VERSION = 2;
 export const CONTROL_METHOD = "control";
+/** Of a channel that the agent opens to send what it was asked for. */
+export const SUPPLY_METHOD = "supply";
 export const ENROL_METHOD = "enrol";
 export const HELLO_METHOD = "hello";
 export const AGENT_ROOT = "agent";
 export const ENROL_ROOT = "enrol";
 export const HELLO_ROOT = "hello";
 export const LINK_ROOT = "link:";
+/** Bytes of one part; the largest chunk of a store. */
+const CHUNK_BYTES_MAX = 4 << 20;
 /** Longest message. Fits a message of the wire (1 MiB). */
 export const CONTROL_BYTES_MAX = 1 << 20;
 export const HEARTBEAT_MS = 5000;
+/** So many entries a link may remove or replace before its brake asks, whatever the size of the side. */
+export const BRAKE_COUNT_DEFAULT = 20;
 /** Changes of a held plan that are shown, and the characters they may take together. */
 export const HOLD_CHANGES_MAX = 1000;
 export const HOLD_CHARS_MAX = 256 << 10;
@@ -36,12 +48,44 @@ const BASE64 = z.string().regex(/^[A-Za-z0-9+/]{40,2000}={0,2}$/);
 
 /**
  * What a link does now. `waiting`: outside of its windows · `retrying`: it failed and will be tried again · `halted`: it
- * failed, and a person must look · `held`: the brake held a plan.
+ * failed, and a person must look · `held`: the brake held a plan · `paused`: something was taken back, and it stands
+ * still until a person lets it go on.
  */
 export const LINK_PHASES = [
   "disabled", "waiting", "connecting", "scanning", "planning", "transferring", "applying", "watching", "retrying", "held", "halted",
+  "paused",
 ] as const;
 export type LinkPhase = (typeof LINK_PHASES)[number];
+
+/** Name of a release: its number, when it was made (UTC), and the sequence of the space that it shows. */
+export const RELEASE_NAME = /^r\d{6,12}-\d{8}T\d{6}Z-s\d{1,16}$/;
+const releaseName = z.string().regex(RELEASE_NAME);
+
+const PAUSE = z.strictObject({
+  reason: text,
+  /** Who did it: a user, the host's own command line, or a command after a batch. */
+  by: z.string().max(200),
+  sinceMs: count,
+  /** What the link shows meanwhile; null for a link without releases. */
+  release: releaseName.nullable(),
+});
+export type LinkPause = z.infer<typeof PAUSE>;
+
+/**
+ * A project whose dependencies a link watches. `absent`: it has no manifest · `waiting`: it is tried again later, or has
+ * run too often.
+ */
+const PROJECT_STATE = z.strictObject({
+  project: z.string().regex(PROJECT),
+  phase: z.enum(["unknown", "absent", "idle", "running", "waiting", "failed"]),
+  /** Hash of the set of its resolved dependencies. */
+  set: z.string().regex(/^[0-9a-f]{32}$/).nullable(),
+  count,
+  /** Are they installed, as far as the agent did it? */
+  installed: z.boolean(),
+  error: z.string().max(500).nullable(),
+});
+export type ProjectState = z.infer<typeof PROJECT_STATE>;
 
 export const LINK_STATE = z.strictObject({
   id: linkId,
@@ -71,6 +115,13 @@ export const LINK_STATE = z.strictObject({
   holdHash: planHash.nullable(),
   /** Why it is retrying or halted, or where watching is degraded. */
   error: z.strictObject({ code: z.string().max(40), message: text, hint: text.nullable() }).nullable(),
+  pause: PAUSE.nullable().default(null),
+  /** Of a link that makes releases: which there are, oldest first, and which is shown. */
+  releases: z
+    .strictObject({ names: z.array(releaseName).max(RELEASES_KEPT_MAX + 2), shown: releaseName.nullable() })
+    .nullable()
+    .default(null),
+  projects: z.array(PROJECT_STATE).max(PROJECTS_MAX).default([]),
 });
 export type LinkState = z.infer<typeof LINK_STATE>;
 
@@ -92,6 +143,8 @@ export const HELD_PLAN = z.strictObject({
   changes: z.array(z.string().max(10_000)).max(HOLD_CHANGES_MAX),
   /** All of them. */
   total: count,
+  /** The paths that it removes, as the link names them; null: they were not all named. */
+  removals: z.strictObject({ host: PATH_SET, space: PATH_SET }).nullable().default(null),
 });
 export type HeldPlan = z.infer<typeof HELD_PLAN>;
 
@@ -111,6 +164,14 @@ const FROM_AGENT = z.discriminatedUnion("type", [
     links: z.array(LINK_STATE).max(LINKS_PER_HOST_MAX),
   }),
   z.strictObject({ type: z.literal("hold"), plan: HELD_PLAN }),
+  /** Parts of the answer to `dependencies`, in order; with `fault` there is none. */
+  z.strictObject({
+    type: z.literal("dependencies"),
+    ask: count,
+    items: z.array(DEPENDENCY).max(DEPENDENCIES_PER_PART),
+    isLast: z.boolean(),
+    fault: text.nullable(),
+  }),
   z.strictObject({ type: z.literal("renew"), publicKey: BASE64, proof: BASE64 }),
   /** Everything below the root was looked at; or why not. */
   z.strictObject({ type: z.literal("rescanned"), link: linkId, job: count, trouble: text.nullable() }),
@@ -124,6 +185,20 @@ const FROM_HUB = z.discriminatedUnion("type", [
     links: z.array(ASSIGNED_LINK).max(LINKS_PER_HOST_MAX),
   }),
   z.strictObject({ type: z.literal("approve"), link: linkId, hash: planHash }),
+  /** Null: to the one before the one that is shown. */
+  z.strictObject({ type: z.literal("rollback"), link: linkId, release: releaseName.nullable(), by: z.string().max(200) }),
+  /** What a project's dependencies are. */
+  z.strictObject({ type: z.literal("dependencies"), ask: count, link: linkId, project: z.string().regex(PROJECT) }),
+  z.strictObject({ type: z.literal("resume"), link: linkId, by: z.string().max(200) }),
+  z.strictObject({
+    type: z.literal("supply"),
+    request: z.string().regex(/^[0-9a-f]{32}$/),
+    link: linkId,
+    /** In the link's root. */
+    path: z.string().min(1).max(10_000),
+    position: count,
+    length: count.max(CHUNK_BYTES_MAX),
+  }),
   z.strictObject({ type: z.literal("certificate"), certificate: z.string().max(16_384), ca: z.string().max(65_536) }),
   z.strictObject({ type: z.literal("rescan"), link: linkId, job: count }),
   z.strictObject({ type: z.literal("refused"), what: z.literal("renew"), message: text }),

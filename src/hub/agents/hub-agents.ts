@@ -7,6 +7,8 @@ import type { Actor } from "#access/audit.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
 import type { LinkState } from "#hub/agents/control.ts";
+import type { CarriedApprovals } from "#hub/agents/carried-approvals.ts";
+import type { Dependency } from "#hub/agents/dependencies.ts";
 import { NEW_LINK, checked, neverWritesSpace } from "#hub/agents/link.ts";
 import type { AgentListener } from "#hub/agents/listener.ts";
 import { type LinkStatus, hostStatus, lagMs, linkStatus } from "#hub/agents/presence.ts";
@@ -35,6 +37,7 @@ export type HostView = AgentHost & {
 export type HubAgentsOptions = {
   readonly registry: AgentRegistry;
   readonly listener: AgentListener;
+  readonly carried: CarriedApprovals;
   readonly access: Access;
   readonly clock: Clock;
   /** Ends what the host may do: its certificates, its name. @throws {SynclineError} NOT_FOUND */
@@ -94,6 +97,7 @@ export class HubAgents {
     }
     await registry.removeHost(name);
     listener.presence.forget(name);
+    listener.digests.forget(name);
   }
 
   /**
@@ -155,15 +159,80 @@ export class HubAgents {
   }
 
   /**
-   * Lets exactly the plan of that hash be carried out: at once when the host is here, otherwise when it comes.
+   * Lets exactly the plan of that hash be carried out: at once when the host is here, otherwise when it comes. Its
+   * deletions are then approved on other hosts, too (carried-approvals.ts).
    * @throws {SynclineError} DENIED, NOT_FOUND, STALE when another plan is held there by now
    */
   async approve(who: Principal, link: string, host: string, hash: string): Promise<Hold> {
-    const { registry, listener, access } = this.#options;
+    const { registry, listener, carried, access } = this.#options;
     access.require(who, "approve", resourceOf(this.#readable(who, host)));
     const hold = await registry.approveHold(link, host, hash, who.id);
-    listener.approved(link, host, hash);
+    // First what is to be carried over: when it is committed it must be known.
+    try {
+      listener.carriedOver(await carried.approved(who, hold));
+    } finally {
+      listener.approved(link, host, hash);
+    }
     return hold;
+  }
+
+  /**
+   * Has a link on one host show an earlier release and stay there. What becomes of it is in its state.
+   * @param release undefined: the one before the one that is shown
+   * @throws {SynclineError} DENIED, NOT_FOUND, USAGE, LINK_LOST when the host is not here
+   */
+  rollback(who: Principal, id: string, host: string, release: string | undefined): LinkView {
+    const view = this.#linkOf(who, id, host);
+    const releases = view.state?.releases ?? undefined;
+    if (releases === undefined) {
+      throw new SynclineError({
+        code: "USAGE", op: "roll back", message: `link ${id} makes no releases on ${host}`,
+        hint: "its space can be brought back: syncline restore SPACE --to POINT",
+      });
+    }
+    if (releases.names.length < 2 || (release !== undefined && !releases.names.includes(release))) {
+      const message = release === undefined ? `${host} has no earlier release` : `${host} has no release ${release.slice(0, 60)}`;
+      throw new SynclineError({ code: "NOT_FOUND", op: "roll back", message, hint: `syncline release list ${id} ${host}` });
+    }
+    this.#ask(host, { type: "rollback", link: id, release: release ?? null, by: who.id });
+    return view;
+  }
+
+  /**
+   * What a project of a link resolves to on a host, asked of its agent now.
+   * @throws {SynclineError} NOT_FOUND, LIMIT, LINK_LOST when the host is not here
+   */
+  dependencies(who: Principal, id: string, host: string, project: string): Promise<Dependency[]> {
+    const known = this.#readable(who, host);
+    const view = this.#view(known).links.find(({ link }) => link.id === id);
+    if (view?.link.settings.install.includes(project) === true) return this.#options.listener.dependencies(host, id, project);
+    throw new SynclineError({
+      code: "NOT_FOUND", op: "find project", message: `link ${id.slice(0, 40)} on ${host} watches no ${project.slice(0, 100)}`,
+      hint: "its key install names the projects that it watches",
+    });
+  }
+
+  /** Lets a paused link go on. @throws {SynclineError} DENIED, NOT_FOUND, LINK_LOST when the host is not here */
+  resume(who: Principal, id: string, host: string): LinkView {
+    const view = this.#linkOf(who, id, host);
+    this.#ask(host, { type: "resume", link: id, by: who.id });
+    return view;
+  }
+
+  #linkOf(who: Principal, id: string, host: string): LinkView {
+    const known = this.#readable(who, host);
+    this.#options.access.require(who, "manage", resourceOf(known));
+    const view = this.#view(known).links.find(({ link }) => link.id === id);
+    if (view !== undefined) return view;
+    throw new SynclineError({ code: "NOT_FOUND", op: "find link", message: `${host} has no link ${id.slice(0, 40)}` });
+  }
+
+  #ask(host: string, message: Parameters<AgentListener["ask"]>[1]): void {
+    if (this.#options.listener.ask(host, message)) return;
+    throw new SynclineError({
+      code: "LINK_LOST", op: "ask agent", message: `the agent on ${host} is not here`, retryable: true,
+      hint: `start it; on ${host} itself: syncline release rollback ROOT`,
+    });
   }
 
   #readable(who: Principal, name: string): AgentHost {
@@ -216,10 +285,11 @@ export class HubAgents {
     const unaskedMs = presence.unaskedMs(host, link.id, now);
     const shown = live ?? old;
     const { enabled, generation } = link;
+    const digest = live === undefined ? undefined : listener.digests.at(host, link.id, live.state.sequence);
     return {
       link,
       host,
-      status: linkStatus({ enabled, generation, heard: live, hostAgoMs: presence.heardAgoMs(host, now), unaskedMs }),
+      status: linkStatus({ enabled, generation, heard: live, hostAgoMs: presence.heardAgoMs(host, now), unaskedMs, digest }),
       lagMs: shown === undefined ? unaskedMs : lagMs(shown.state, shown.agoMs, unaskedMs),
       state: shown?.state,
       heardAgoMs: shown?.agoMs,

@@ -4,7 +4,17 @@
  * backup: its files are then old, not new, and it is told to compare everything instead of sending them as edits.
  */
 import type { Observation } from "#model/observation.ts";
-import type { Endpoint, OpenReply, OpenRequest, ScanRequest, ScanSummary } from "#sync/endpoint/endpoint.ts";
+import type {
+  Application,
+  Endpoint,
+  OpenReply,
+  OpenRequest,
+  ScanRequest,
+  ScanSummary,
+} from "#sync/endpoint/endpoint.ts";
+import type { RelPath } from "#model/path.ts";
+import type { SequenceRange } from "#hub/agents/carried-approvals.ts";
+import { type PathSetName, PathSet } from "#hub/agents/path-set.ts";
 import { PassingEndpoint } from "#sync/endpoint/passing-endpoint.ts";
 import type { LinkMark } from "#hub/agents/registry.ts";
 
@@ -18,12 +28,20 @@ export type LinkEndpointOptions = {
   readonly onAsked: () => void;
   /** The agent was found to know less than it did. */
   readonly onRestored: (known: number, acknowledged: number) => void;
+  /** What the link has removed in one run up to now, after each commit that removed something, and in which sequences. */
+  readonly onRemoved: (removals: PathSetName, ranges: readonly SequenceRange[]) => Promise<void>;
 };
+
+/** Commits of one run whose sequences are remembered; what a longer one removes is told of no more. */
+const RANGES_MAX = 1000;
+
+type RunRemovals = { readonly runId: string; readonly paths: PathSet; readonly ranges: SequenceRange[] };
 
 export class LinkEndpoint extends PassingEndpoint {
   readonly #options: LinkEndpointOptions;
   #session: Pick<LinkMark, "session" | "epoch"> | undefined;
   #isFirstScan = true;
+  #removals: RunRemovals | undefined;
 
   constructor(options: LinkEndpointOptions) {
     super(options.inner);
@@ -55,6 +73,11 @@ export class LinkEndpoint extends PassingEndpoint {
     return this.inner.scan(request, onBatch, signal);
   }
 
+  override apply(runId: string, signal: AbortSignal): Application {
+    if (this.#removals?.runId !== runId) this.#removals = { runId, paths: new PathSet(), ranges: [] };
+    return new RemovalCounter(this.inner.apply(runId, signal), this.#removals, this.#options.onRemoved);
+  }
+
   override watch(onDirty: () => void, signal: AbortSignal): Promise<void> {
     return this.inner.watch(() => {
       this.#options.onTold();
@@ -65,5 +88,44 @@ export class LinkEndpoint extends PassingEndpoint {
   override async close(): Promise<void> {
     this.#options.onAsked();
     await this.inner.close();
+  }
+}
+
+class RemovalCounter implements Application {
+  readonly #inner: Application;
+  readonly #run: RunRemovals;
+  readonly #onRemoved: LinkEndpointOptions["onRemoved"];
+  /** Of what was pushed and not committed, in order: the path that is removed. */
+  #pushed: (RelPath | undefined)[] = [];
+
+  constructor(inner: Application, run: RunRemovals, onRemoved: LinkEndpointOptions["onRemoved"]) {
+    this.#inner = inner;
+    this.#run = run;
+    this.#onRemoved = onRemoved;
+  }
+
+  async push(ops: Parameters<Application["push"]>[0]): Promise<void> {
+    for (const op of ops) this.#pushed.push(op.type === "change" && op.change.action === "remove" ? op.change.path : undefined);
+    await this.#inner.push(ops);
+  }
+
+  async commit(onResults: Parameters<Application["commit"]>[0]): ReturnType<Application["commit"]> {
+    const pushed = this.#pushed;
+    this.#pushed = [];
+    const { paths, ranges } = this.#run;
+    const before = paths.name.count;
+    let at = 0;
+    const reply = await this.#inner.commit((results) => {
+      for (const { status } of results) {
+        const path = pushed[at++];
+        if (status === "done" && path !== undefined) paths.add(path);
+      }
+      onResults(results);
+    });
+    if (paths.name.count > before && ranges.length < RANGES_MAX) {
+      ranges.push([reply.seqBefore, reply.seqAfter]);
+      await this.#onRemoved(paths.name, ranges);
+    }
+    return reply;
   }
 }

@@ -7,6 +7,7 @@ import { SynclineError } from "#model/error.ts";
 import { PRIVATE_DIR, pathFault } from "#model/path.ts";
 import { MODES } from "#model/plan.ts";
 import { HOST_NAME } from "#access/authority.ts";
+import { PROJECT, PROJECTS_MAX } from "#hub/agents/dependencies.ts";
 import { SPACE_NAME } from "#hub/space.ts";
 
 /** Links of one host at most; each has a connection of its own. */
@@ -14,6 +15,9 @@ export const LINKS_PER_HOST_MAX = 64;
 /** Characters of a link's ignore lines, and of a space's, together; longer rules belong into ignore files of the root. */
 export const IGNORE_CHARS_MAX = 2048;
 export const WINDOWS_MAX = 32;
+/** Old releases that a link may keep beside the one that is shown. */
+export const RELEASES_KEPT_MAX = 100;
+export const PRIORITY_MAX = 100;
 /** Characters of a path. */
 const TEXT_MAX = 1024;
 
@@ -34,6 +38,11 @@ const ignoreLines = z
 
 function isUsable(path: string): boolean {
   return pathFault(path) === undefined && !path.split("/").includes(PRIVATE_DIR);
+}
+
+function isProject(text: string): boolean {
+  const dir = PROJECT.exec(text)?.groups?.["dir"];
+  return dir !== undefined && (dir === "." || isUsable(dir));
 }
 
 const WINDOW = /^(?:(?<days>[a-z]{3}(?:[-,][a-z]{3})*) )?(?<from>\d\d:\d\d)-(?<to>\d\d:\d\d)$/;
@@ -76,6 +85,13 @@ function daysOf(text: string): number[] | undefined {
   return [...found].toSorted();
 }
 
+const windowText = z.string().refine((text) => parseWindow(text) !== undefined, 'write it like "mon-fri 22:00-06:00"');
+const project = z.string().refine(isProject, 'write it like "npm:app", "go:." or "npm:."');
+const rate = z.number().int().min(1).nullable();
+
+/** The longest pause between two scrubs: a year. */
+export const SCRUB_EVERY_MS_MAX = 366 * 86_400_000;
+
 /** How a link works. What is left out has the default that its line says. */
 export const LINK_SETTINGS = z.strictObject({
   mode: z.enum(MODES as [(typeof MODES)[number], ...typeof MODES]).default("two-way-safe"),
@@ -86,12 +102,24 @@ export const LINK_SETTINGS = z.strictObject({
   /** gitignore-style lines, after those of the space. */
   ignore: ignoreLines.default([]),
   /** When it works (the host's local time); empty: always. */
-  windows: z
-    .array(z.string().refine((text) => parseWindow(text) !== undefined, 'write it like "mon-fri 22:00-06:00"'))
-    .max(WINDOWS_MAX)
-    .default([]),
+  windows: z.array(windowText).max(WINDOWS_MAX).default([]),
   /** Content bytes a second at most; null: no limit. */
-  bytesPerSecond: z.number().int().min(1).nullable().default(null),
+  bytesPerSecond: rate.default(null),
+  /** Other limits for some hours (the host's local time); of those that are open the first counts. */
+  rates: z.array(z.strictObject({ window: windowText, bytesPerSecond: rate })).max(WINDOWS_MAX).default([]),
+  /** While links with a higher one are at work, this one gives way. */
+  priority: z.number().int().min(-PRIORITY_MAX).max(PRIORITY_MAX).default(0),
+  /**
+   * `release`: each batch is a tree of its own, and the root a symlink to the one that is shown; only where nobody may
+   * change the space from there, see settingsFault().
+   */
+  apply: z.enum(["in-place", "release"]).default("in-place"),
+  /** Old releases that are kept beside the one that is shown. */
+  keepReleases: z.number().int().min(1).max(RELEASES_KEPT_MAX).default(5),
+  /** Directories whose dependencies are kept installed, "npm:DIR" or "go:DIR"; only where the host allows it. */
+  install: z.array(project).max(PROJECTS_MAX).default([]),
+  /** How often all files of the host are read again in the background, and damaged ones healed; null: never. */
+  scrubEveryMs: z.number().int().min(1).max(SCRUB_EVERY_MS_MAX).nullable().default(null),
 });
 
 export type LinkSettings = z.infer<typeof LINK_SETTINGS>;
@@ -101,10 +129,24 @@ export function neverWritesSpace({ mode, from }: LinkSettings): boolean {
   return mode.startsWith("one-way") && from === "space";
 }
 
-const TARGET = { root, space, prefix };
+/** Why these settings cannot go together; undefined: they can. */
+export function settingsFault(settings: LinkSettings): string | undefined {
+  if (settings.apply === "release" && settings.install.length > 0) {
+    return "what is installed would become part of a release: with apply=release install in a command before the flip";
+  }
+  if (settings.apply !== "release" || neverWritesSpace(settings)) return undefined;
+  return "apply=release shows what the space has and takes nothing back: give mode=one-way-replica,from=space";
+}
+
+/** Where a link leads. */
+export const TARGET = { root, space, prefix };
+const fitting = LINK_SETTINGS.superRefine((settings, context) => {
+  const message = settingsFault(settings);
+  if (message !== undefined) context.addIssue({ code: "custom", message });
+});
 
 /** A link as a host's own command line or configuration declares it. */
-export const DECLARED_LINK = z.strictObject({ ...TARGET, settings: LINK_SETTINGS });
+export const DECLARED_LINK = z.strictObject({ ...TARGET, settings: fitting });
 export type DeclaredLink = z.infer<typeof DECLARED_LINK>;
 
 /** A link as it is created at the hub: for one host, or for every host with a label. */
@@ -114,7 +156,7 @@ export const NEW_LINK = z
     selector: z.string().regex(LABEL).optional(),
     ...TARGET,
     prefix: prefix.default(""),
-    settings: LINK_SETTINGS.prefault({}),
+    settings: fitting.prefault({}),
     enabled: z.boolean().default(true),
   })
   .refine((link) => (link.host === undefined) !== (link.selector === undefined), "name a host or a selector, not both");

@@ -9,14 +9,15 @@
  */
 import { X509Certificate } from "node:crypto";
 import { SynclineError } from "#model/error.ts";
-import { printablePath } from "#model/path.ts";
+import { isWithin, printablePath } from "#model/path.ts";
+import type { Space, Version } from "#hub/space.ts";
 import type { Access, Principal } from "#access/access.ts";
 import type { Host } from "#platform/host.ts";
 import { type Handshake, type Identity, type Listener, listenTls } from "#platform/net/tls-socket.ts";
 import type { Transport } from "#platform/net/transport.ts";
 import { ConnectionGate } from "#sync/endpoint/connection-gate.ts";
 import { EndpointServer } from "#sync/endpoint/endpoint-server.ts";
-import type { Endpoint } from "#sync/endpoint/endpoint.ts";
+import { TurnEndpoint, Turns } from "#sync/endpoint/turns.ts";
 import { FailureLimiter } from "#sync/transport/failure-limiter.ts";
 import { startServer } from "#sync/wire/greeting.ts";
 import type { Mux } from "#sync/wire/mux.ts";
@@ -26,16 +27,22 @@ import { type AgentLog, ControlSession, type SpaceFacts, hostAway } from "#hub/a
 import {
   AGENT_ROOT,
   CONTROL_METHOD,
+  SUPPLY_METHOD,
   ENROL_METHOD,
   ENROL_ROOT,
   HELLO_METHOD,
   HELLO_ROOT,
   LINK_ROOT,
 } from "#hub/agents/control.ts";
+import type { CarriedApproval, CarriedApprovals } from "#hub/agents/carried-approvals.ts";
+import type { Dependency } from "#hub/agents/dependencies.ts";
 import { type HostAuthority, type IssuedCertificate, serveEnrolment } from "#hub/agents/enrol.ts";
 import type { HubHello } from "#hub/agents/hello.ts";
 import { type DeclaredLink, neverWritesSpace } from "#hub/agents/link.ts";
+import { type DigestEndpoint, LinkDigests } from "#hub/agents/link-digests.ts";
 import { LinkEndpoint } from "#hub/agents/link-endpoint.ts";
+import { removeUnusedStages } from "#hub/agents/stage-upkeep.ts";
+import { Supplies } from "#hub/agents/supplies.ts";
 import { PresenceTable } from "#hub/agents/presence.ts";
 import type { AgentRegistry, Link } from "#hub/agents/registry.ts";
 
@@ -47,6 +54,8 @@ const FAILURE_DELAY_MS = 1000;
 export const REAUTHENTICATE_MS = 30_000;
 /** What was heard is written to the registry. */
 const SAVE_MS = 10_000;
+/** What links that are gone have staged is looked for. */
+const STAGES_MS = 3_600_000;
 /** A connection that only asks who we are, or enrols, has so long for it. */
 const SHORT_CONNECTION_MS = 30_000;
 
@@ -58,12 +67,15 @@ export type ListenerOptions = {
   readonly authority: HostAuthority;
   readonly access: Access;
   readonly registry: AgentRegistry;
+  readonly carried: CarriedApprovals;
   /** May a host have a link that it declares itself? What it leads to is what the host may then do. */
   readonly mayDeclare: (host: string, link: DeclaredLink) => boolean;
   /** @throws {SynclineError} SPACE_UNKNOWN, DENIED */
   readonly resolveSpace: (who: Principal, link: Link) => Promise<SpaceFacts>;
   /** The space of a link; opened by the agent's session. */
-  readonly openSpace: (who: Principal, link: Link, readOnly: boolean) => Endpoint;
+  readonly openSpace: (who: Principal, link: Link, readOnly: boolean) => DigestEndpoint;
+  /** Absolute path of the folder where sessions of links stage large files. */
+  readonly stageFolder: string;
   /** Calls back when who exists may have changed: connections that stand are then looked at anew. */
   readonly onAccessChange: (listener: () => void, signal: AbortSignal) => void;
   readonly host: Host;
@@ -86,6 +98,9 @@ type Standing = { readonly mux: Mux; readonly certificate: Uint8Array; readonly 
 export class AgentListener {
   readonly port: number;
   readonly presence = new PresenceTable();
+  readonly digests = new LinkDigests((host, link, sequence) =>
+    this.#options.log("a link holds something else than its space", { host, link, sequence }),
+  );
   readonly #options: ListenerOptions;
   readonly #listener: Listener;
   readonly #gate = new ConnectionGate(LISTENER_LIMITS);
@@ -94,11 +109,15 @@ export class AgentListener {
   readonly #running = new Set<Promise<void>>();
   readonly #standing = new Map<string, Set<Standing>>();
   readonly #controls = new Map<string, ControlSession>();
+  readonly #turns: Turns;
+  readonly #supplies: Supplies;
   #looks = 0;
 
   /** Throws the system's error when the address cannot be listened on. */
   constructor(options: ListenerOptions) {
     this.#options = options;
+    this.#turns = new Turns(options.host.clock);
+    this.#supplies = new Supplies(options.host.clock, options.host.random);
     const { listen, identity, authority } = options;
     this.#listener = listenTls({
       host: listen.host,
@@ -111,6 +130,7 @@ export class AgentListener {
     this.port = this.#listener.port;
     this.#track(this.#every(SAVE_MS, () => this.#save()));
     this.#track(this.#every(REAUTHENTICATE_MS, () => this.#reauthenticate()));
+    this.#track(this.#every(STAGES_MS, async () => this.#removeStages()));
     options.onAccessChange(() => this.#lookAnew(), this.#stop.signal);
   }
 
@@ -126,6 +146,25 @@ export class AgentListener {
     if (!this.#stop.signal.aborted) this.#listener.useIdentity(identity);
   }
 
+  /** A part of a version's file, from any agent that is here and has it as one of its links' files. */
+  async read(
+    space: Pick<Space, "name">,
+    { path }: Pick<Version, "path">,
+    { position, length }: { readonly position: number; readonly length: number },
+    signal: AbortSignal,
+  ): Promise<Uint8Array | undefined> {
+    for (const [host, session] of this.#controls) {
+      for (const { id: link, space: name, prefix, enabled } of this.#options.registry.linksOf(host)) {
+        if (!enabled || name !== space.name || path === prefix || !isWithin(path, prefix)) continue;
+        const inner = prefix === "" ? path : path.slice(prefix.length + 1);
+        const send = (request: string): boolean => session.supply({ request, link, path: inner, position, length });
+        const bytes = await this.#supplies.ask(host, length, send, signal);
+        if (bytes !== undefined) return bytes;
+      }
+    }
+    return undefined;
+  }
+
   /** Tells the host, when it is here; otherwise it is told when it comes. */
   approved(link: string, host: string, hash: string): void {
     this.#controls.get(host)?.approve(link, hash);
@@ -138,11 +177,34 @@ export class AgentListener {
     await control.rescan(link, job, signal);
   }
 
+  /** Approvals that were good for other hosts, too: tells those that are here. */
+  carriedOver(carried: readonly CarriedApproval[]): void {
+    for (const { link, host, hash, by } of carried) {
+      this.#options.log("an approval was carried over", { host, link, hash, by });
+      this.approved(link, host, hash);
+    }
+  }
+
+  /** @throws {SynclineError} as ControlSession.dependencies(), LINK_LOST when the host is not here */
+  async dependencies(host: string, link: string, project: string): Promise<Dependency[]> {
+    const control = this.#controls.get(host);
+    if (control !== undefined) return control.dependencies(link, project);
+    throw new SynclineError({ code: "LINK_LOST", op: "ask agent", message: `the agent on ${host} is not here`, retryable: true });
+  }
+
+  /** False: the host is not here. */
+  ask(host: string, message: Parameters<ControlSession["ask"]>[0]): boolean {
+    const control = this.#controls.get(host);
+    control?.ask(message);
+    return control !== undefined;
+  }
+
   async close(): Promise<void> {
     this.#listener.close();
     const message = "the hub stops";
     this.#stop.abort(new SynclineError({ code: "LINK_LOST", op: "serve", message, retryable: true }));
     await Promise.all(this.#running);
+    await this.digests.idle();
     await this.#save();
   }
 
@@ -168,6 +230,12 @@ export class AgentListener {
       states.map((state) => ({ link: state.id, host, heardMs: heardWallMs, state })),
     );
     await this.#options.registry.saveHeard(heard, taken.map(({ host, heardWallMs }) => ({ name: host, lastSeenMs: heardWallMs })));
+  }
+
+  #removeStages(): void {
+    const { host, stageFolder, registry, log } = this.#options;
+    const removed = removeUnusedStages(host, stageFolder, (session) => registry.hasSession(session));
+    if (removed > 0) log("stages of links that are gone removed", { removed });
   }
 
   /** However many changes come meanwhile, one look follows the one that is being taken. */
@@ -362,17 +430,18 @@ export class AgentListener {
   }
 
   #agentConnection(principal: Principal, address: string, certificate: Uint8Array): Connection {
-    const { registry, authority, mayDeclare, resolveSpace, host, log } = this.#options;
+    const { registry, carried, authority, mayDeclare, resolveSpace, host, log } = this.#options;
     const { presence } = this;
     const { name } = principal;
     const serial = new X509Certificate(certificate).serialNumber.toLowerCase();
     let session: ControlSession | undefined;
     const onChannel = (channel: MuxChannel): void => {
       void this.#serve(channel, async () => {
+        if (channel.method === SUPPLY_METHOD) return this.#supplies.take(name, channel);
         if (channel.method !== CONTROL_METHOD || session !== undefined) throw wrongCall();
         session = new ControlSession(channel, {
-          principal, certificate, serial, address, registry, presence, authority, mayDeclare, resolveSpace, log,
-          clock: host.clock,
+          principal, certificate, serial, address, registry, presence, carried, authority, mayDeclare, resolveSpace, log,
+          clock: host.clock, digests: this.digests,
         });
         this.#controls.set(name, session);
         await this.#learnLabels(name);
@@ -386,7 +455,7 @@ export class AgentListener {
   }
 
   async #linkConnection(principal: Principal, id: string): Promise<Connection> {
-    const { registry, openSpace, host, log } = this.#options;
+    const { registry, carried, openSpace, host, log } = this.#options;
     const { presence } = this;
     const { name } = principal;
     const { clock } = host;
@@ -394,23 +463,37 @@ export class AgentListener {
     // Whether another host has a link of that id is nobody's business.
     if (link === undefined || !link.enabled) throw noLink(id);
     const readOnly = neverWritesSpace(link.settings);
+    const space = openSpace(principal, link, readOnly);
+    this.digests.opened(name, id, space);
     const endpoint = new LinkEndpoint({
-      inner: openSpace(principal, link, readOnly),
+      inner: space,
       mark: () => registry.mark(id, name),
       setMark: (mark) => registry.setMark(id, name, mark),
       onTold: () => presence.told(name, id, clock.monotonicMs()),
       onAsked: () => presence.asked(name, id),
       onRestored: (known, acknowledged) =>
         log("agent knows less than it did: restored from a backup", { host: name, link: id, known, acknowledged }),
+      onRemoved: async (removals, ranges) => {
+        try {
+          this.carriedOver(await carried.removed(id, name, removals, ranges));
+        } catch (error) {
+          // It is committed all the same; other hosts ask for themselves.
+          log("an approval could not be carried over", { host: name, link: id, reason: brief(String(error)) });
+        }
+      },
     });
     const server = new EndpointServer({
-      endpoint,
+      endpoint: new TurnEndpoint(endpoint, this.#turns, link.settings.priority),
       readOnly,
       mayCreateRoot: !readOnly,
       onRefused: (error, method) => log("call refused", { host: name, link: id, method, reason: brief(error.message) }),
     });
     const onChannel = (channel: MuxChannel): void => server.handle(channel);
-    return { kind: "link", principal, label: `${LINK_ROOT}${id}`, onChannel, close: () => server.close() };
+    const close = (): Promise<void> => {
+      this.digests.closed(name, id, space);
+      return server.close();
+    };
+    return { kind: "link", principal, label: `${LINK_ROOT}${id}`, onChannel, close };
   }
 
   /** What goes wrong is told on the channel. */

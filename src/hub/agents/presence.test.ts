@@ -5,7 +5,7 @@ import { BEHIND_MS, PresenceTable, SILENT_MS, hostStatus, lagMs, linkStatus } fr
 
 const good: LinkState = {
   id: "0123456789abcdef", generation: 3, phase: "watching", sequence: 7, stored: null, backlog: 0, lagMs: 0, files: 3, conflicts: 0,
-  problems: 0, changes: 2, syncedAgoMs: 10, digest: null, holdHash: null, error: null,
+  problems: 0, changes: 2, syncedAgoMs: 10, digest: null, holdHash: null, error: null, pause: null, releases: null, projects: [],
 };
 const status = (state: Partial<LinkState>, more: object = {}): string =>
   linkStatus({ enabled: true, generation: 3, heard: { state: { ...good, ...state }, agoMs: 100 }, hostAgoMs: 100, unaskedMs: 0, ...more });

@@ -12,7 +12,8 @@ export const BEHIND_MS = 10_000;
 
 /**
  * `starting`: nothing complete yet, or not by the link's present settings · `diverged`: conflicts or problems are open,
- * or its digest is another one than the space's · `waiting`: outside of its windows.
+ * or its digest is another one than the space's · `waiting`: outside of its windows · `paused`: something was taken back,
+ * and it stands still until a person lets it go on.
  */
 export type LinkStatus =
   | "healthy"
@@ -22,13 +23,14 @@ export type LinkStatus =
   | "behind"
   | "retrying"
   | "held"
+  | "paused"
   | "diverged"
   | "halted"
   | "silent";
 
 /** Worst last; a host is as its worst link. */
 const ORDER: readonly LinkStatus[] = [
-  "disabled", "waiting", "healthy", "starting", "behind", "retrying", "held", "diverged", "halted", "silent",
+  "disabled", "waiting", "healthy", "starting", "behind", "retrying", "held", "paused", "diverged", "halted", "silent",
 ];
 
 export type LinkFacts = {
@@ -54,6 +56,7 @@ export function linkStatus({ enabled, generation, heard, hostAgoMs, unaskedMs, d
   const { state } = heard;
   if (state.phase === "halted") return "halted";
   if (state.holdHash !== null || state.phase === "held") return "held";
+  if (state.pause !== null || state.phase === "paused") return "paused";
   if (state.generation !== generation) return "starting";
   if (state.phase === "retrying") return "retrying";
   if (state.conflicts > 0 || state.problems > 0) return "diverged";

@@ -13,7 +13,7 @@ const settings = LINK_SETTINGS.parse({});
 const declared = (root: string, more: Partial<DeclaredLink> = {}): DeclaredLink => ({ root, space: "demo", prefix: "", settings, ...more });
 const counts = { creates: 0, replaces: 0, metadata: 0, removes: 3, moves: 0, bytes: 0 };
 const plan = (link: string, hash: string): HeldPlan => ({
-  link, hash, reason: "too many", counts: { alpha: counts, beta: counts }, changes: ["beta remove a"], total: 3,
+  link, hash, reason: "too many", counts: { alpha: counts, beta: counts }, changes: ["beta remove a"], total: 3, removals: null,
 });
 
 describe("agent registry", () => {
@@ -152,7 +152,7 @@ describe("agent registry", () => {
     const link = (await registry.createLink({ host: "web1", root: "/a", space: "demo" })).id;
     const state: LinkState = {
       id: link, generation: 1, phase: "watching", sequence: 7, stored: null, backlog: 0, lagMs: 0, files: 3, conflicts: 0, problems: 0,
-      changes: 2, syncedAgoMs: 10, digest: null, holdHash: null, error: null,
+      changes: 2, syncedAgoMs: 10, digest: null, holdHash: null, error: null, pause: null, releases: null, projects: [],
     };
     await registry.saveHeard([{ link, host: "web1", heardMs: 5, state }], [{ name: "web1", lastSeenMs: 5 }]);
     await registry.saveHeard([{ link, host: "web1", heardMs: 9, state: { ...state, sequence: 8 } }], [{ name: "web1", lastSeenMs: 9 }]);

@@ -51,6 +51,8 @@ const AGENT_MIGRATIONS: readonly Migration[] = [
         approved_by TEXT, approved_ms BIGINT, PRIMARY KEY (link, host))`,
     ],
   },
+  // The space that a link was found to lead to; 0 while it does not exist.
+  { id: 2, statements: ["ALTER TABLE agent_links ADD COLUMN space_id BIGINT NOT NULL DEFAULT 0"] },
 ];
 
 export type AgentHost = {
@@ -150,6 +152,8 @@ export class AgentRegistry {
   readonly #hosts = new Map<string, AgentHost>();
   /** Oldest first. */
   readonly #links = new Map<string, Link>();
+  /** Ids of the spaces that links lead to, where that is known: a link follows its space, whatever that is called. */
+  readonly #spaceOf = new Map<string, number>();
   /** What was made of #links for a host; forgotten with every change. */
   readonly #linksOf = new Map<string, readonly Link[]>();
   /** By "host link". */
@@ -178,6 +182,8 @@ export class AgentRegistry {
     for (const row of hosts) this.#hosts.set(row.name, hostOf(row));
     const links = await this.#db.all<LinkRow>(`SELECT ${LINK_COLUMNS} FROM agent_links ORDER BY created_ms, id`);
     for (const row of links) this.#links.set(row.id, linkOf(row));
+    const bound = await this.#db.all<SqlRow & { id: string; space_id: number }>("SELECT id, space_id FROM agent_links WHERE space_id <> 0");
+    for (const { id, space_id } of bound) this.#spaceOf.set(id, space_id);
     const marks = await this.#db.all<LinkMark & SqlRow & { link: string; host: string }>(
       "SELECT link, host, session, epoch, acknowledged FROM agent_marks",
     );
@@ -356,8 +362,31 @@ export class AgentRegistry {
     const link: Link = { ...before, ...valid, host, selector, root: trimRoot(valid.root), generation: before.generation + 1 };
     await writeLink(this.#db, link);
     this.#links.set(id, link);
+    if (link.space !== before.space) await this.bindSpace(id, 0);
     this.#changed(link.host);
     return link;
+  }
+
+  /** The link was found to lead to this space: from now on it does, whatever the space is called. */
+  async bindSpace(id: string, space: number): Promise<void> {
+    if (this.#spaceOf.get(id) === space || !this.#links.has(id)) return;
+    this.#spaceOf.set(id, space);
+    await this.#db.run("UPDATE agent_links SET space_id = ? WHERE id = ?", [space, id]);
+  }
+
+  /** These spaces have these names. Links that lead to one of them are told of by that name. */
+  spacesAre(spaces: readonly { readonly id: number; readonly name: string }[]): Promise<void> {
+    return this.#inTurn(async () => {
+      const names = new Map(spaces.map(({ id, name }) => [id, name]));
+      for (const link of this.links()) {
+        const space = names.get(this.#spaceOf.get(link.id) ?? 0);
+        if (space === undefined || space === link.space) continue;
+        const renamed: Link = { ...link, space, generation: link.generation + 1 };
+        await writeLink(this.#db, renamed);
+        this.#links.set(link.id, renamed);
+        this.#changed(link.host);
+      }
+    });
   }
 
   /** The files stay where they are, on both ends. @throws {SynclineError} DENIED for a link that its host declares */
@@ -457,6 +486,12 @@ export class AgentRegistry {
   acknowledge(link: string, host: string, mark: LinkMark): void {
     const known = this.mark(link, host);
     if (known?.session === mark.session && known.epoch === mark.epoch) this.setMark(link, host, mark);
+  }
+
+  /** Does a link have this session, as far as is known? */
+  hasSession(session: string): boolean {
+    for (const { mark } of this.#marks.values()) if (mark.session === session) return true;
+    return false;
   }
 
   /** A mark that is lost only makes a restored agent look less restored, so they are written now and then. */

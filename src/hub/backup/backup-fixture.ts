@@ -43,8 +43,8 @@ export class BackupLab implements Disposable {
   async open(name = "hub"): Promise<Stores & AsyncDisposable> {
     const stores = await this.#open(name);
     const { meta, chunks, access } = stores;
-    const { clock, random } = this.host;
-    const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random });
+    const { clock, random, sha256 } = this.host;
+    const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, sha256 });
     const close = async (): Promise<void> => {
       await spaces.close();
       await stores[Symbol.asyncDispose]();
@@ -58,7 +58,7 @@ export class BackupLab implements Disposable {
     mkdirSync(join(dataDir, "chunks"), { recursive: true });
     const db = openSqlite(join(dataDir, "hub.db"));
     const meta = await SqlMetaStore.open(db, random);
-    const limits = { packBytes: 1 << 20, packRecords: 1 << 18, bufferBytes: 8 << 20 };
+    const limits = { packBytes: 1 << 20, packRecords: 1 << 18, bufferBytes: 8 << 20, uncachedBytes: 64 << 10 };
     const { store: chunks, source: packs } = await openPacks(this.host, join(dataDir, "chunks"), limits);
     const access = await HubAccess.open({
       database: db, clock, random, directory: join(dataDir, "keys"), roles: new RoleBook([]), rulesOfHost: () => [],

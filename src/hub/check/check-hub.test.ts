@@ -2,6 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { BackupLab, bytesOf } from "#hub/backup/backup-fixture.ts";
+import { FollowStore } from "#hub/followers/follow-store.ts";
+import type { ChunkId, ContentId } from "#sync/chunk/chunk-id.ts";
 import type { Database } from "#platform/sql/database.ts";
 import { openSqlite } from "#platform/sql/sqlite.ts";
 
@@ -119,6 +121,12 @@ describe("a check", () => {
     expect((await lab.check("packs")).found).toEqual([]);
     const { found } = await lab.check("packs", true);
     expect(found).toEqual([{ kind: "chunk", where: expect.stringMatching(/^demo:large #\d+$/), what: expect.any(String) }]);
+    // What is known to be lost is told without a look at all the rest.
+    const lacking = /[0-9a-f]{64}/.exec(found[0]!.what)![0] as ChunkId;
+    const db = openSqlite(lab.path("packs/hub.db"));
+    await new FollowStore(db, "0".repeat(16)).lose([{ id: lacking, content: lacking as string as ContentId }], 1);
+    await db.close();
+    expect((await lab.check("packs")).found).toEqual(found);
     await lab.restore("none");
     writeFileSync(join(lab.path("none/chunks"), pack!), "");
     const kinds = (await lab.check("none")).found.map(({ kind }) => kind);

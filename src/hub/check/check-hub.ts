@@ -2,6 +2,8 @@
 import type { AuditVerdict } from "#access/audit.ts";
 import { MetadataCheck } from "#hub/check/check-metadata.ts";
 import { type Finding, Findings } from "#hub/check/findings.ts";
+import { FollowStore } from "#hub/followers/follow-store.ts";
+import { readOrNothing } from "#hub/followers/following.ts";
 import type { Database } from "#platform/sql/database.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
 import { type ChunkId, contentIdOf } from "#sync/chunk/chunk-id.ts";
@@ -16,6 +18,8 @@ export type CheckOptions = {
   readonly verifyAudit: (() => Promise<AuditVerdict>) | undefined;
   /** Read every chunk too. */
   readonly deep: boolean;
+  /** What was found damaged when it was read. */
+  readonly onDamaged?: ((chunks: readonly ChunkId[]) => Promise<void>) | undefined;
   readonly onFinding: (finding: Finding) => void;
 };
 
@@ -29,6 +33,8 @@ export type CheckResult = {
   readonly findingsByKind: Readonly<Record<string, number>>;
 };
 
+/** Lost chunks asked for at once. */
+const LOST_PAGE = 256;
 /** Of files without bytes, for which the store holds nothing. */
 const EMPTY = contentIdOf([]);
 
@@ -41,7 +47,8 @@ export async function checkHub(options: CheckOptions, signal: AbortSignal): Prom
   if (verdict === undefined) findings.add("audit", "keys/seal.key", "it is missing: nothing says whether the audit log is whole");
   else if (!verdict.sound) findings.add("audit", `record ${verdict.seq}`, verdict.why);
   // What is found damaged counts as absent from then on.
-  const readBytes = deep ? (await chunks.scrub(undefined, Number.MAX_SAFE_INTEGER, signal)).checkedBytes : 0;
+  const readBytes = deep ? await readAll(chunks, options.onDamaged, signal) : 0;
+  await lookForLost(new FollowStore(database, hubId), chunks);
   let contents = 0;
   for await (const { id, manifest, where } of metadata.contents()) {
     contents++;
@@ -55,4 +62,20 @@ export async function checkHub(options: CheckOptions, signal: AbortSignal): Prom
     }
   }
   return { spaces, versions, contents, readBytes, findings: findings.total, findingsByKind: findings.counts };
+}
+
+async function readAll(chunks: ChunkStore, onDamaged: CheckOptions["onDamaged"], signal: AbortSignal): Promise<number> {
+  const { checkedBytes, damaged } = await chunks.scrub(undefined, Number.MAX_SAFE_INTEGER, signal);
+  await onDamaged?.(damaged);
+  return checkedBytes;
+}
+
+/** What is known to be lost and nobody gave back counts as absent, also where it was not read since a start. */
+async function lookForLost(store: FollowStore, chunks: ChunkStore): Promise<void> {
+  for (let after: ChunkId | undefined; ; ) {
+    const page = await store.lost(after, LOST_PAGE);
+    for (const { id } of page) await readOrNothing(chunks, id);
+    if (page.length < LOST_PAGE) return;
+    after = page.at(-1)!.id;
+  }
 }

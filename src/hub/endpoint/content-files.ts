@@ -41,9 +41,9 @@ export class ContentFiles {
   }
 
   /** Close it through `fs`. */
-  open(version: Version, reader: ContentReader): Fd {
+  open(reader: ContentReader, stat: Stat): Fd {
     const fd = this.#next++ as Fd;
-    this.#open.set(fd, { reader, stat: statOf(version) });
+    this.#open.set(fd, { reader, stat });
     return fd;
   }
 
@@ -58,9 +58,13 @@ export class ContentFiles {
 export function statOf({ entry, sequence }: Version): Stat {
   if (entry?.kind !== "file") throw new FsError("EINVAL", "stat");
   const { size, mode, mtimeNs } = entry;
-  const ino = BigInt(sequence);
+  return { ...plainStat(size), mode, mtimeNs, ctimeNs: mtimeNs, ino: BigInt(sequence) };
+}
+
+/** Of bytes that are no version. */
+export function plainStat(size: number): Stat {
   return {
-    kind: "file", mode, nlink: 1, uid: 0, gid: 0, size, allocatedBytes: size, mtimeNs, ctimeNs: mtimeNs, ino, dev: 0,
+    kind: "file", mode: 0o600, nlink: 1, uid: 0, gid: 0, size, allocatedBytes: size, mtimeNs: 0n, ctimeNs: 0n, ino: 0n, dev: 0,
   };
 }
 

@@ -63,6 +63,11 @@ export class LinkView {
     }
   }
 
+  /** All present entries but the prefix itself, in byte order. */
+  async *all(): AsyncGenerator<Version> {
+    for await (const one of this.#list(this.prefix, undefined)) yield { ...one, path: this.inner(one.path) };
+  }
+
   async *#list(below: RelPath, from: RelPath | undefined): AsyncGenerator<Version> {
     for (let after = from; ; ) {
       const { spaces, who, space } = this;

@@ -3,6 +3,7 @@
  * becomes one commit. What is pushed while a commit is under way belongs to the next: it has an intake of its own, so
  * that the end of the one commit lets go of nothing that the other is about to refer to.
  */
+import type { ArrivingFiles } from "#hub/endpoint/arriving-files.ts";
 import type { LinkView } from "#hub/endpoint/link-view.ts";
 import type { SpaceStage } from "#hub/endpoint/space-stage.ts";
 import type { Intake, NamedContent } from "#hub/space-service.ts";
@@ -17,6 +18,7 @@ import type { Application, ApplyOp, CommitReply, OpResult } from "#sync/endpoint
 export type ApplicationOptions = {
   readonly view: LinkView;
   readonly stage: SpaceStage;
+  readonly arriving: ArrivingFiles;
   /** Up to which sequence the session knows what is in the space; its own changes move it on. */
   readonly seen: { sequence: number };
   readonly runId: string;
@@ -131,10 +133,9 @@ export class SpaceApplication implements Application {
   }
 
   async #received(path: RelPath, entry: FileEntry): Promise<NamedContent | Problem> {
-    const { stage, signal } = this.#options;
-    const sink = this.#taking.sink(entry.size);
-    if (!(await stage.read(path, sink, signal))) return stale(path);
-    const stored = await sink.end();
+    const { arriving, signal } = this.#options;
+    const stored = await arriving.content(path, entry.size, this.#taking, signal);
+    if (stored === undefined) return stale(path);
     if (entry.sum !== undefined && entry.sum !== stored.sum) return corrupt(path);
     this.#batch.staged.push(path);
     return stored;

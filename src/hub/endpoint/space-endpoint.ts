@@ -4,14 +4,16 @@
  * is remembered here between sessions but partial files of cut-off transfers.
  */
 import type { Principal } from "#access/access.ts";
-import { ContentFiles, statOf } from "#hub/endpoint/content-files.ts";
+import { ArrivingFiles } from "#hub/endpoint/arriving-files.ts";
+import { ContentFiles, plainStat, statOf } from "#hub/endpoint/content-files.ts";
 import { LinkView } from "#hub/endpoint/link-view.ts";
 import { SpaceApplication } from "#hub/endpoint/space-application.ts";
 import { SpaceRules } from "#hub/endpoint/space-rules.ts";
+import type { ViewDigests } from "#hub/endpoint/view-digest.ts";
 import { observeAll, observeSince, type OnBatch } from "#hub/endpoint/space-scan.ts";
 import { SpaceStage } from "#hub/endpoint/space-stage.ts";
 import { seedsOf } from "#hub/hub-spaces.ts";
-import type { ContentReader, SpaceService } from "#hub/space-service.ts";
+import type { ContentReader, Intake, SpaceService } from "#hub/space-service.ts";
 import type { Space, Version } from "#hub/space.ts";
 import type { FileEntry, Sum } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
@@ -36,6 +38,7 @@ import {
   type TransferResult,
 } from "#sync/endpoint/endpoint.ts";
 import { IgnoreRules, filterText } from "#sync/scan/ignore.ts";
+import type { ScrubReply, ScrubRequest } from "#sync/scan/scrub.ts";
 import type { BaseFile } from "#sync/transfer/base.ts";
 import { receiveFiles } from "#sync/transfer/receive.ts";
 import { supplyFiles } from "#sync/transfer/supply.ts";
@@ -55,6 +58,8 @@ export type SpaceEndpointOptions = {
   readonly stageFolder: string;
   /** Text to a short hex digest. */
   readonly hash: (text: string) => string;
+  /** Of what links see; undefined where nobody compares. */
+  readonly digests?: ViewDigests | undefined;
 };
 
 /**
@@ -64,12 +69,16 @@ export type SpaceEndpointOptions = {
 const COUNT_EVERY_MS = 10_000;
 const COUNTED_MAX = 10_000;
 
+/** Opens what a file may be built from; the transfer closes it. */
+type OpenBase = () => BaseFile;
+
 type Opened = {
   readonly request: OpenRequest;
   readonly view: LinkView;
   readonly rules: SpaceRules;
   readonly stage: SpaceStage;
   readonly files: ContentFiles;
+  readonly arriving: ArrivingFiles;
   readonly lineage: string;
 };
 
@@ -97,6 +106,7 @@ export class SpaceEndpoint implements Endpoint {
     const { spaces, who, hubId, host, hash, stageFolder, prefix } = this.#options;
     if (request.writable && this.#options.readOnly) throw readOnlyLink(this.label);
     const space = await spaces.space(who, this.#options.space);
+    if (request.writable && space.follows !== undefined) throw copyLink(this.label, space.name, space.follows.url);
     const seeds = seedsOf(space);
     if (request.seeds.a !== seeds.a || request.seeds.b !== seeds.b) throw wrongSeeds(this.label);
     const view = new LinkView(spaces, who, space.name, prefix);
@@ -104,7 +114,8 @@ export class SpaceEndpoint implements Endpoint {
     const rules = new SpaceRules(view, new IgnoreRules(request.ignore, request.include));
     const stage = new SpaceStage(host, stageFolder, request.sessionId, seeds);
     const files = new ContentFiles(host.fs);
-    this.#opened = { request, view, rules, stage, files, lineage: space.lineage };
+    const arriving = new ArrivingFiles(files.fs, stage, () => spaces.intake(who, space.name));
+    this.#opened = { request, view, rules, stage, files, arriving, lineage: space.lineage };
     return this.#reply(space, hash(filterText(request.ignore, request.include, request.preserve)), hubId);
   }
 
@@ -185,6 +196,23 @@ export class SpaceEndpoint implements Endpoint {
     return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
   }
 
+  /**
+   * The digest (wire/link-digest.ts) of what the link sees at a sequence; undefined where that has changed since, is
+   * changing, or cannot be known.
+   */
+  async digestSince(sequence: number): Promise<string | undefined> {
+    const now = this.#opened;
+    const { digests, hash } = this.#options;
+    if (now === undefined || digests === undefined) return undefined;
+    const { view, request } = now;
+    const space = await view.spaces.space(view.who, view.space);
+    const since = await view.spaces.changedSince(view.who, view.space, view.prefix, sequence, 1);
+    if (sequence > space.sequence || since.length > 0) return undefined;
+    const filter = hash(filterText(request.ignore, request.include, request.preserve));
+    const key = `${space.lineage} ${filter} ${view.prefix}`;
+    return digests.at(key, view, new IgnoreRules(request.ignore, request.include), space.sequence);
+  }
+
   // ---------------------------------------------------------------- content
 
   async sums(paths: readonly RelPath[], signal: AbortSignal): Promise<(Sum | Problem)[]> {
@@ -195,6 +223,11 @@ export class SpaceEndpoint implements Endpoint {
       answers.push(entry?.kind === "file" && entry.sum !== undefined ? entry.sum : gone(path));
     }
     return answers;
+  }
+
+  /** The hub scrubs its packs itself, for all spaces at once. */
+  async scrub({ everyMs }: ScrubRequest): Promise<ScrubReply> {
+    return { bytes: 0, busyMs: 0, found: false, waitMs: everyMs };
   }
 
   async *read(paths: readonly RelPath[], signal: AbortSignal): AsyncGenerator<ReadItem[]> {
@@ -242,7 +275,7 @@ export class SpaceEndpoint implements Endpoint {
       open: (path: RelPath) => this.#openContent(path),
       look: (path: RelPath) => this.#look(path),
       entryOf: (path: RelPath, stat: Stat) => this.#entryOf(path, stat),
-      learn: () => undefined,
+      learn: (path: RelPath, entry: FileEntry) => this.#compare(path, entry),
       // What a space shows is committed, and so durable.
       makeDurable: () => Promise.resolve(),
     };
@@ -260,7 +293,8 @@ export class SpaceEndpoint implements Endpoint {
   async #openContent(path: RelPath): Promise<Fd> {
     const { view, files } = this.#now;
     const version = await this.#file(path);
-    const fd = files.open(version, await view.spaces.open(view.who, view.space, version));
+    const isProved = version.entry.sum === undefined;
+    const fd = files.open(await view.spaces.open(view.who, view.space, version, isProved), statOf(version));
     this.#supplied.set(path, version.entry);
     return fd;
   }
@@ -277,10 +311,15 @@ export class SpaceEndpoint implements Endpoint {
   }
 
   #entryOf(path: RelPath, stat: Stat): FileEntry {
-    const entry = this.#supplied.get(path);
-    this.#supplied.delete(path);
     const { size, mode, mtimeNs } = stat;
-    return entry ?? { kind: "file", size, mode, mtimeNs, sum: undefined };
+    return this.#supplied.get(path) ?? { kind: "file", size, mode, mtimeNs, sum: undefined };
+  }
+
+  /** Is what was read what the version was committed with? Its chunks were not hashed one by one. */
+  #compare(path: RelPath, read: FileEntry): Problem | undefined {
+    const sum = this.#supplied.get(path)?.sum;
+    this.#supplied.delete(path);
+    return sum === undefined || sum === read.sum ? undefined : rotten(path);
   }
 
   async receive(
@@ -289,37 +328,53 @@ export class SpaceEndpoint implements Endpoint {
     onResult: (result: TransferResult) => void,
     signal: AbortSignal,
   ): Promise<void> {
-    const { request, stage, files } = this.#now;
-    const bases = await this.#bases(items, signal);
+    const { request, arriving, view } = this.#now;
+    await using held = view.spaces.intake(view.who, view.space);
+    const bases = await this.#bases(items, held, signal);
     const context = {
-      host: { ...this.#options.host, fs: files.fs },
+      host: { ...this.#options.host, fs: arriving.fs },
       seeds: request.seeds,
-      stage: stage.area,
-      base: (path: RelPath) => this.#baseFile(bases.get(path)),
+      stage: arriving,
+      base: (path: RelPath) => bases.get(path)?.(),
       limit: (): undefined => undefined,
       // A stage on the hub's disk is read at once, and removed: holes are not worth it, and the disk need not see it.
       sparse: false,
       durable: false,
     };
-    await receiveFiles(context, channel, items, onResult, signal);
+    try {
+      await receiveFiles(context, channel, items, onResult, signal);
+    } finally {
+      arriving.expectNothing();
+    }
   }
 
-  /** The files of the space that new content may be built from, by path. */
-  async #bases(items: readonly TransferItem[], signal: AbortSignal): Promise<Map<RelPath, Version>> {
-    const bases = new Map<RelPath, Version>();
-    for (const { path, candidates } of items) {
+  /**
+   * What new content may be built from, by path: files of the space, and what an earlier transfer of the same file had
+   * brought when it was cut off. A file that has nothing of the kind goes straight into the store.
+   */
+  async #bases(items: readonly TransferItem[], held: Intake, signal: AbortSignal): Promise<Map<RelPath, OpenBase>> {
+    const { view, arriving } = this.#now;
+    const bases = new Map<RelPath, OpenBase>();
+    for (const { path, entry, candidates } of items) {
       signal.throwIfAborted();
-      for (const from of [path, ...(candidates ?? [])]) {
-        const version = bases.has(from) ? undefined : await this.#now.view.version(from);
-        if (version?.entry?.kind === "file" && version.content !== undefined) bases.set(from, version);
+      const sources = [path, ...(candidates ?? [])];
+      for (const from of sources) {
+        const version = bases.has(from) ? undefined : await view.version(from);
+        if (version?.entry?.kind === "file" && version.content !== undefined) bases.set(from, () => this.#baseFile(version));
       }
+      const earlier = bases.has(path) ? undefined : arriving.earlier(path, held);
+      if (earlier !== undefined) bases.set(path, () => this.#open(earlier, plainStat(earlier.size)));
+      if (!sources.some((from) => bases.has(from))) arriving.expect(path, entry.size);
     }
     return bases;
   }
 
-  #baseFile(version: Version | undefined): BaseFile | undefined {
-    if (version === undefined) return undefined;
-    const { view, files } = this.#now;
+  #open(reader: ContentReader, stat: Stat): BaseFile {
+    return { fd: this.#now.files.open(reader, stat), size: reader.size };
+  }
+
+  #baseFile(version: Version): BaseFile {
+    const { view } = this.#now;
     let content: Promise<ContentReader> | undefined;
     const reader: ContentReader = {
       size: version.content!.size,
@@ -328,16 +383,18 @@ export class SpaceEndpoint implements Endpoint {
         return (await content).read(into, position);
       },
     };
-    return { fd: files.open(version, reader), size: reader.size };
+    return this.#open(reader, statOf(version));
   }
 
   // ---------------------------------------------------------------- changes
 
   apply(runId: string, signal: AbortSignal): Application {
-    const { view, stage } = this.#now;
+    const { view, stage, arriving } = this.#now;
     // A session has one application at a time; an earlier one that was never committed lets go of its content.
     void this.#application?.close();
-    this.#application = new SpaceApplication({ view, stage, seen: this.#seen, runId, traceId: this.#traceId(), signal });
+    this.#application = new SpaceApplication({
+      view, stage, arriving, seen: this.#seen, runId, traceId: this.#traceId(), signal,
+    });
     return this.#application;
   }
 
@@ -380,6 +437,7 @@ export class SpaceEndpoint implements Endpoint {
     this.#opened = undefined;
     await this.#application?.close();
     this.#application = undefined;
+    await now.arriving[Symbol.asyncDispose]();
     now.stage[Symbol.dispose]();
   }
 }
@@ -390,6 +448,11 @@ function gone(path: RelPath): Problem {
 
 function changed(path: RelPath): Problem {
   return { path, side: "beta", code: "CHANGED", message: "it was changed since", transient: true };
+}
+
+function rotten(path: RelPath): Problem {
+  const message = "its bytes at rest are not those that were committed; a scrub of the hub finds which";
+  return { path, side: "beta", code: "CORRUPT", message, transient: false };
 }
 
 function unreadable(path: RelPath, error: unknown): Problem {
@@ -404,6 +467,15 @@ function readOnlyLink(label: string): SynclineError {
     op: "open link",
     message: `${label} may only be read`,
     hint: "give the host's role the right to write there, or use a one-way mode from the space",
+  });
+}
+
+function copyLink(label: string, name: string, url: string): SynclineError {
+  return new SynclineError({
+    code: "ROOT_READ_ONLY",
+    op: "open link",
+    message: `${label} is a copy that follows ${url} and takes no changes of its own`,
+    hint: `use a one-way mode from the space, link the directory at ${url}, or promote the copy: syncline space promote ${name}`,
   });
 }
 

@@ -60,7 +60,7 @@ async function begin(spaces: SpaceService): Promise<void> {
   const listener = { rescan: () => Promise.reject(new Error("not here")), presence: undefined as never };
   const scrubbed = { read: () => Promise.resolve(cursor), write: async (to: string | undefined) => void (cursor = to) };
   const parts = { meta, chunks, spaces, audit: access.audit, care, registry, listener, cursor: scrubbed, clock, random };
-  const kinds = hubJobs({ ...parts, log: () => undefined });
+  const kinds = hubJobs({ ...parts, log: () => undefined, onDamaged: () => Promise.resolve() });
   const userByName = (): Promise<Principal | undefined> => Promise.resolve(undefined);
   const more = { kinds, schedules: HUB_SCHEDULES, isAlone: true, log: () => undefined, userByName };
   jobs = await Jobs.open({ db, clock, random, access, audit: access.audit, ...more });

@@ -14,7 +14,7 @@ import type { MetaStore } from "#hub/meta/meta-store.ts";
 import type { SpaceAudit } from "#hub/space-audit.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import {
-  type Expired, type ScrubCursor, type ScrubPlace, expireOld, pruneChunks, scrubBegin, scrubChunks,
+  type Expired, type ScrubCursor, type ScrubParts, type ScrubPlace, expireOld, pruneChunks, scrubBegin, scrubChunks,
 } from "#hub/upkeep.ts";
 import type { AnyJobKind, JobWork } from "#jobs/kind.ts";
 import type { Registered } from "#jobs/runner.ts";
@@ -36,6 +36,7 @@ export type HubJobParts = {
   readonly registry: AgentRegistry;
   readonly listener: Pick<AgentListener, "rescan" | "presence">;
   readonly cursor: ScrubCursor;
+  readonly onDamaged: ScrubParts["onDamaged"];
   readonly clock: Clock;
   readonly random: Random;
   readonly log: (message: string, fields: Readonly<Record<string, unknown>>) => void;
@@ -57,13 +58,13 @@ function registered<A>(kind: AnyJobKind, work: JobWork<A>): Registered {
   return { kind, work: work as JobWork };
 }
 
-function scrubWork({ chunks, cursor }: HubJobParts): JobWork<z.infer<typeof SCRUB_ARGS>> {
+function scrubWork({ chunks, cursor, onDamaged }: HubJobParts): JobWork<z.infer<typeof SCRUB_ARGS>> {
   return async ({ bytes, fromStart }, { checkpoint, save, signal }) => {
     const from = (checkpoint as ScrubPlace | undefined) ?? (await scrubBegin(cursor, fromStart));
     const total = bytes ?? chunks.stats().storedBytes;
     const saved = (place: ScrubPlace) => save(place, { done: place.checkedBytes, total, unit: "bytes" });
     await saved(from);
-    return scrubChunks({ chunks, cursor }, bytes ?? Number.MAX_SAFE_INTEGER, from, saved, signal);
+    return scrubChunks({ chunks, cursor, onDamaged }, bytes ?? Number.MAX_SAFE_INTEGER, from, saved, signal);
   };
 }
 

@@ -17,17 +17,18 @@ import type { Manifest } from "#sync/chunk/manifest.ts";
 /** Changes whose paths are read at once. */
 const LOOK_AHEAD = 1000;
 
+const FOLLOWS = "SELECT url, source FROM follows WHERE space_id = ?";
 const SPACE = `SELECT ${SPACE_COLUMNS} FROM spaces WHERE id = ? AND deleted_ms IS NULL`;
 /** SQLite has one writer at a time and knows no locks of rows. */
-const SPACE_LOCKED = { sqlite: SPACE, postgres: `${SPACE} FOR UPDATE` };
-const SAVE_SPACE = "UPDATE spaces SET sequence = ?, bytes = ?, entries = ? WHERE id = ?";
-const LATEST_ORDER = "SELECT max(order_ms) AS latest FROM commits WHERE space_id = ?";
-const LOWER_ORDER = "UPDATE commits SET order_ms = ? WHERE space_id = ? AND order_ms > ?";
-const INSERT_COMMIT =
+export const SPACE_LOCKED = { sqlite: SPACE, postgres: `${SPACE} FOR UPDATE` };
+export const SAVE_SPACE = "UPDATE spaces SET sequence = ?, bytes = ?, entries = ? WHERE id = ?";
+export const LATEST_ORDER = "SELECT max(order_ms) AS latest FROM commits WHERE space_id = ?";
+export const LOWER_ORDER = "UPDATE commits SET order_ms = ? WHERE space_id = ? AND order_ms > ?";
+export const INSERT_COMMIT =
   "INSERT INTO commits (space_id, seq, last_seq, time_ms, order_ms, actor, host, trace_id, cause, run_id, message) " +
   "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
-/** @throws {SynclineError} SPACE_UNKNOWN, also for a deleted space; nothing is committed then */
+/** @throws {SynclineError} SPACE_UNKNOWN, also for a deleted space; DENIED for one that follows; nothing is committed then */
 export function commitAll(
   db: Database,
   hubId: string,
@@ -82,6 +83,8 @@ class CommitRun {
   async #open(id: SpaceId): Promise<void> {
     const row = await this.#sql.get<SpaceRow>(SPACE_LOCKED[this.#engine], [id]);
     if (row === undefined) throw unknownSpace(id);
+    const follows = await this.#sql.get<{ url: string; source: string }>(FOLLOWS, [id]);
+    if (follows !== undefined) throw followedSpace(row.name, follows);
     this.#sets.set(id, new WorkingSet(this.#sql, spaceOf(row), this.#hubId));
     const order = await this.#sql.get<{ latest: number | null }>(LATEST_ORDER, [id]);
     this.#latest.set(id, order?.latest ?? -Infinity);
@@ -168,5 +171,15 @@ export function unknownSpace(id: SpaceId): SynclineError {
     op: "use space",
     message: `there is no space ${id}`,
     hint: "list the spaces: it may have been deleted",
+  });
+}
+
+/** A space that follows another hub takes no changes but those of its source. */
+export function followedSpace(name: string, from: { readonly url: string; readonly source: string }): SynclineError {
+  return new SynclineError({
+    code: "DENIED",
+    op: "change space",
+    message: `the space "${name}" follows "${from.source}" of ${from.url} and takes no changes of its own`,
+    hint: `write there; or, where that hub is lost, make this copy the one that is written to: syncline space promote ${name}`,
   });
 }

@@ -17,62 +17,110 @@ const NEXT = `SELECT ${VERSION_COLUMNS} FROM versions INDEXED BY versions_old
   WHERE space_id = ? AND replaced IS NOT NULL AND content IS NOT NULL AND (path, seq) < (?, ?)
   ORDER BY path DESC, seq DESC LIMIT ?`;
 const DROP = "UPDATE versions SET content = NULL, sum = ? WHERE space_id = ? AND seq = ?";
+const FOLLOWED = "SELECT 1 AS one FROM follows WHERE space_id = ?";
 const POINTS = "SELECT seq FROM restore_points WHERE space_id = ? ORDER BY seq";
 
 /** Where the walk is: the version looked at last, and how many old versions of its path came before. */
 type Cursor = { readonly path: Uint8Array; readonly seq: number; readonly rank: number };
 
-/** Drops the content of `limit` versions at most; returns of how many. */
-export async function expire(db: Database, hubId: string, space: Space, nowMs: number, limit: number): Promise<number> {
-  const { versions, ageMs } = space.settings.retention;
-  if (versions === undefined && ageMs === undefined) return 0;
+type Rule = { readonly keep: number; readonly oldUntil: number };
+
+/** Undefined: everything is kept. */
+async function ruleOf(db: Database, hubId: string, { id, settings }: Space, nowMs: number): Promise<Rule | undefined> {
+  const { versions, ageMs } = settings.retention;
+  if (versions === undefined && ageMs === undefined) return undefined;
   // What was replaced up to here has been old for long enough.
-  const oldUntil = ageMs === undefined ? 0 : await new Queries(db, hubId).sequenceAt(space.id, nowMs - ageMs);
-  const keep = versions ?? Infinity;
+  const oldUntil = ageMs === undefined ? 0 : await new Queries(db, hubId).sequenceAt(id, nowMs - ageMs);
+  return { keep: versions ?? Infinity, oldUntil };
+}
+
+/**
+ * Drops the content of `limit` versions at most; returns of how many. A space that follows another hub forgets what its
+ * source has forgotten, and nothing by itself.
+ */
+export async function expire(db: Database, hubId: string, space: Space, nowMs: number, limit: number): Promise<number> {
+  const rule = await ruleOf(db, hubId, space, nowMs);
+  if (rule === undefined || (await db.get(FOLLOWED, [space.id])) !== undefined) return 0;
   let cursor: Cursor | undefined;
   let total = 0;
   do {
     const left = limit - total;
     const from: Cursor | undefined = cursor;
-    const done = await db.transaction((sql) => expirePage(sql, hubId, space, { keep, oldUntil }, from, left));
+    const done = await db.transaction(async (sql) => {
+      const { rows, cursor: next } = await expirable(sql, space, rule, from, left);
+      await dropContent(sql, hubId, space, rows);
+      return { dropped: rows.length, cursor: next };
+    });
     total += done.dropped;
     cursor = done.cursor;
   } while (cursor !== undefined && total < limit);
   return total;
 }
 
-async function expirePage(
-  sql: Sql,
+/**
+ * As expire, of a space that follows: asks the source, page by page, what of it has lost its content there too.
+ * @param isDropped which of these sequences have no content at the source
+ */
+export async function expireAsSource(
+  db: Database,
   hubId: string,
   space: Space,
-  rule: { readonly keep: number; readonly oldUntil: number },
+  nowMs: number,
+  isDropped: (sequences: readonly number[]) => Promise<ReadonlySet<number>>,
+): Promise<number> {
+  const rule = await ruleOf(db, hubId, space, nowMs);
+  if (rule === undefined) return 0;
+  let cursor: Cursor | undefined;
+  let total = 0;
+  do {
+    const found = await expirable(db, space, rule, cursor, PAGE);
+    cursor = found.cursor;
+    if (found.rows.length === 0) continue;
+    const gone = await isDropped(found.rows.map(({ seq }) => seq));
+    const rows = found.rows.filter(({ seq }) => gone.has(seq));
+    await db.transaction((sql) => dropContent(sql, hubId, space, rows));
+    total += rows.length;
+  } while (cursor !== undefined);
+  return total;
+}
+
+/** The next versions that lose their content. Rows of old versions never change but for that. */
+async function expirable(
+  sql: Sql,
+  space: Space,
+  rule: Rule,
   from: Cursor | undefined,
   limit: number,
-): Promise<{ dropped: number; cursor: Cursor | undefined }> {
+): Promise<{ rows: VersionRow[]; cursor: Cursor | undefined }> {
   const rows =
     from === undefined
       ? await sql.all<VersionRow>(FIRST, [space.id, PAGE])
       : await sql.all<VersionRow>(NEXT, [space.id, from.path, from.seq, PAGE]);
   // Read here and not once for all pages: a restore point made meanwhile counts.
   const points = (await sql.all<{ seq: number }>(POINTS, [space.id])).map(({ seq }) => seq);
-  const dropped = new Set<ContentId>();
-  let count = 0;
+  const found: VersionRow[] = [];
   let cursor = from;
   for (const row of rows) {
-    if (count === limit) return { dropped: count, cursor };
+    if (found.length === limit) return { rows: found, cursor };
     const isSamePath = cursor !== undefined && Buffer.compare(cursor.path, row.path) === 0;
     const rank: number = isSamePath ? cursor!.rank + 1 : 1;
     cursor = { path: row.path, seq: row.seq, rank };
     const replaced = row.replaced!;
     if ((rank <= rule.keep && replaced > rule.oldUntil) || isShown(points, row.seq, replaced)) continue;
+    found.push(row);
+  }
+  return { rows: found, cursor: rows.length < PAGE ? undefined : cursor };
+}
+
+async function dropContent(sql: Sql, hubId: string, space: Space, rows: readonly VersionRow[]): Promise<void> {
+  const dropped = new Set<ContentId>();
+  for (const row of rows) {
     // A damaged row must not get a sum that makes it good.
     versionOf(row, hubId);
     dropped.add(contentIdOfRow(row.content!));
     await sql.run(DROP, [sumOf({ ...row, content: null }), space.id, row.seq]);
-    count++;
   }
   await dropUnreferred(sql, dropped);
-  return { dropped: count, cursor: rows.length < PAGE ? undefined : cursor };
 }
 
 /** Does one of these restore points (in order) show what was current from `from` on and until before `to`? */

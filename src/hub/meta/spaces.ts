@@ -20,6 +20,9 @@ const NAMED = "SELECT id FROM spaces WHERE name = ?";
 const INSERT_SPACE = `INSERT INTO spaces (${SPACE_COLUMNS}) VALUES (?, ?, ?, NULL, ?, ?, ?, 0, 0, 0)`;
 const UPDATE_SPACE = "UPDATE spaces SET name = ?, settings = ?, deleted_ms = ? WHERE id = ?";
 const RENEW_LINEAGE = "UPDATE spaces SET lineage = ? WHERE id = ?";
+const FOLLOWED = "SELECT 1 AS one FROM follows WHERE space_id = ?";
+const SAVE_LINEAGE =
+  "INSERT INTO lineages (space_id, lineage, seq) VALUES (?, ?, ?) ON CONFLICT (space_id, lineage) DO UPDATE SET seq = excluded.seq";
 const ERASE_BEGIN = ["DELETE FROM spaces WHERE id = ?", "INSERT INTO erasing (space_id) VALUES (?)"];
 const ERASING = "SELECT space_id FROM erasing";
 const ERASE_PIECE = "SELECT seq, content FROM versions WHERE space_id = ? ORDER BY seq LIMIT ?";
@@ -29,6 +32,8 @@ const ERASE_UP_TO = [
 ];
 const ERASE_END = [
   "DELETE FROM restore_points WHERE space_id = ?",
+  "DELETE FROM follows WHERE space_id = ?",
+  "DELETE FROM lineages WHERE space_id = ?",
   "DELETE FROM erasing WHERE space_id = ?",
 ];
 const INSERT_POINT = "INSERT INTO restore_points (space_id, name, seq, time_ms, actor) VALUES (?, ?, ?, ?, ?)";
@@ -100,9 +105,18 @@ export function updateSpace(
 export function renewLineages(db: Database, makeLineage: () => string): Promise<number> {
   return db.transaction(async (sql) => {
     const spaces = await allSpaces(sql);
-    for (const { id } of spaces) await sql.run(RENEW_LINEAGE, [makeLineage(), id]);
+    for (const space of spaces) {
+      // A copy is only shorter than it was: it goes on from there.
+      if ((await sql.get(FOLLOWED, [space.id])) === undefined) await beginLineage(sql, space, makeLineage());
+    }
     return spaces.length;
   });
+}
+
+/** From here on the space lives another life; what it shares with the one before ends at its sequence. */
+export async function beginLineage(sql: Sql, { id, lineage, sequence }: Space, next: string): Promise<void> {
+  await sql.run(SAVE_LINEAGE, [id, lineage, sequence]);
+  await sql.run(RENEW_LINEAGE, [next, id]);
 }
 
 async function requireFree(sql: Sql, name: string): Promise<void> {

@@ -41,7 +41,6 @@ const ARCHITECTURES: Record<string, Architecture> = {
 
 /** Flags of open(2) that both architectures share. */
 export const O_RDONLY = 0;
-export const O_WRONLY = 0o1;
 export const O_RDWR = 0o2;
 export const O_CREAT = 0o100;
 export const O_EXCL = 0o200;

@@ -32,7 +32,7 @@ import {
 import { NameBuffer } from "#platform/linux/name-buffer.ts";
 import { STATX_MASK, StatBuffer } from "#platform/linux/stat-buffer.ts";
 import { SyncfsThread } from "#platform/linux/syncfs-thread.ts";
-import { openUncached, writeUncached } from "#platform/linux/uncached-write.ts";
+import { openUncached, readUncached, writeUncached } from "#platform/linux/uncached.ts";
 import { Xattrs } from "#platform/linux/xattrs.ts";
 import { assumeAbilities, spaceOf } from "#platform/linux/statfs.ts";
 import { Accounts } from "#platform/portable/accounts.ts";
@@ -140,24 +140,54 @@ export class LinuxFileSystem implements FileSystem {
     return this.#openFile(dir, name, this.#openReadFlags | O_RDWR);
   }
 
-  #openFile(dir: Fd, name: string, flags: number): Fd {
-    this.#name.putName(name, "open");
-    let fd: Fd;
+  readWhole(dir: Fd, name: string, into: Uint8Array): { count: number; stat: Stat } {
+    const fd = this.#openAny(dir, name, this.#openReadFlags);
     try {
-      fd = this.#open(dir, flags, 0, "open", name);
+      const count = this.#readOpened(fd, name, into);
+      // One stat serves both questions: what kind it is, and what it was like when it had been read.
+      this.#statFile(fd, name);
+      return { count, stat: this.#stat.decode() };
+    } finally {
+      this.close(fd);
+    }
+  }
+
+  /** A directory or a FIFO refuses to be read before anybody has asked what it is. */
+  #readOpened(fd: Fd, name: string, into: Uint8Array): number {
+    try {
+      return this.read(fd, into, 0);
     } catch (error) {
-      // What open(2) says of a socket, and of a device that is not there.
-      if (isCode(error, "ENXIO", "ENODEV")) throw new FsError("EINVAL", "open", name);
+      this.#statFile(fd, name);
       throw error;
     }
+  }
+
+  #openFile(dir: Fd, name: string, flags: number): Fd {
+    const fd = this.#openAny(dir, name, flags);
     try {
-      this.#statInto(fd, this.#emptyAddress, AT_EMPTY_PATH, name);
-      if (!this.#stat.isRegularFile()) throw new FsError("EINVAL", "open", name);
+      this.#statFile(fd, name);
     } catch (error) {
       this.close(fd);
       throw error;
     }
     return fd;
+  }
+
+  #openAny(dir: Fd, name: string, flags: number): Fd {
+    this.#name.putName(name, "open");
+    try {
+      return this.#open(dir, flags, 0, "open", name);
+    } catch (error) {
+      // What open(2) says of a socket, and of a device that is not there.
+      if (isCode(error, "ENXIO", "ENODEV")) throw new FsError("EINVAL", "open", name);
+      throw error;
+    }
+  }
+
+  /** Into #stat, for a regular file; other kinds throw EINVAL. */
+  #statFile(fd: Fd, name: string): void {
+    this.#statInto(fd, this.#emptyAddress, AT_EMPTY_PATH, name);
+    if (!this.#stat.isRegularFile()) throw new FsError("EINVAL", "open", name);
   }
 
   create(dir: Fd, name: string, mode: number): Fd {
@@ -214,6 +244,10 @@ export class LinuxFileSystem implements FileSystem {
 
   writeUncached(fd: Fd, parts: readonly Uint8Array[], position: number): Promise<number> {
     return writeUncached(fd, parts, position);
+  }
+
+  readUncached(fd: Fd, into: Uint8Array, position: number): Promise<number> {
+    return readUncached(fd, into, position);
   }
 
   truncate(fd: Fd, size: number): void {
@@ -287,8 +321,13 @@ export class LinuxFileSystem implements FileSystem {
 
   setMtime(fd: Fd, mtimeNs: bigint): void {
     // Floor division: the kernel wants nanoseconds in 0..999,999,999 also before 1970.
-    const nanoseconds = ((mtimeNs % NS_PER_SECOND) + NS_PER_SECOND) % NS_PER_SECOND;
-    this.#times[2] = (mtimeNs - nanoseconds) / NS_PER_SECOND;
+    let seconds = mtimeNs / NS_PER_SECOND;
+    let nanoseconds = mtimeNs - seconds * NS_PER_SECOND;
+    if (nanoseconds < 0n) {
+      seconds -= 1n;
+      nanoseconds += NS_PER_SECOND;
+    }
+    this.#times[2] = seconds;
     this.#times[3] = nanoseconds;
     let result: number;
     do result = this.#libc.futimens(fd, this.#timesAddress);

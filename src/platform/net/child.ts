@@ -95,14 +95,50 @@ export async function runShell(line: string, options: ShellOptions, signal: Abor
   return finish(child, signal, (stdin) => pipeline(Readable.from([options.input]), stdin));
 }
 
+export type GroupOptions = {
+  readonly cwd: string;
+  /** Beside what we have ourselves. */
+  readonly environment: Readonly<Record<string, string>>;
+};
+
+/** As runChild, without input and in a process group of its own: with `signal` all that it has started ends, too. */
+export async function runGroup(
+  command: string,
+  args: readonly string[],
+  { cwd, environment }: GroupOptions,
+  signal: AbortSignal,
+): Promise<Finished> {
+  signal.throwIfAborted();
+  const env = { ...process.env, ...environment };
+  const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], detached: true, cwd, env });
+  return finish(child, signal, () => Promise.resolve(), groupKiller(child));
+}
+
+function groupKiller(child: ChildProcess): () => void {
+  const kill = (signal: NodeJS.Signals): void => {
+    try {
+      if (child.pid !== undefined) process.kill(-child.pid, signal);
+    } catch {
+      // Nobody of it is left.
+    }
+  };
+  return () => {
+    kill("SIGTERM");
+    // Its leader may have ended and left others behind that hold its output open.
+    const timer = setTimeout(() => kill("SIGKILL"), KILL_GRACE_MS);
+    timer.unref();
+    child.once("close", () => clearTimeout(timer));
+  };
+}
+
 async function finish(
   child: ChildProcess,
   signal: AbortSignal,
   feed: (stdin: NodeJS.WritableStream) => Promise<void>,
+  kill: () => void = killer(child),
 ): Promise<Finished> {
   const stdout = collect(child.stdout);
   const exited = exitOf(child, collect(child.stderr));
-  const kill = killer(child);
   signal.addEventListener("abort", kill, { once: true });
   try {
     // A child that ends early breaks the pipe; its exit status then says more than the broken pipe.

@@ -40,6 +40,17 @@ export function readOffThread(fd: Fd, into: Uint8Array, position: number): Promi
   });
 }
 
+/** Reads with one system call. Resolves with the bytes that it gave, 0 when it was interrupted. */
+export function readOnceOffThread(fd: Fd, into: Uint8Array, position: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    read(fd, into, 0, into.length, position, (error, count) => {
+      if (error === null || error === undefined) resolve(count);
+      else if (isInterrupted(error)) resolve(0);
+      else reject(asFsError(error, "read"));
+    });
+  });
+}
+
 export function writeOffThread(fd: Fd, bytes: Uint8Array, position: number): Promise<void> {
   return new Promise((resolve, reject) => {
     let done = 0;

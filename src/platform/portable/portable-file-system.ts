@@ -30,6 +30,7 @@ import {
   writeOffThread,
 } from "#platform/portable/fd-io.ts";
 import { probeAbilities } from "#platform/portable/probe-abilities.ts";
+import { readWhole } from "#platform/portable/read-whole.ts";
 
 type HeldDir = { path: string; readonly dev: bigint; readonly ino: bigint };
 
@@ -111,6 +112,10 @@ export class PortableFileSystem implements FileSystem {
     return this.#openFile(dir, name, fs.constants.O_RDONLY);
   }
 
+  readWhole(dir: Fd, name: string, into: Uint8Array): { count: number; stat: Stat } {
+    return readWhole(this, dir, name, into);
+  }
+
   openWrite(dir: Fd, name: string): Fd {
     return this.#openFile(dir, name, fs.constants.O_RDWR);
   }
@@ -172,6 +177,10 @@ export class PortableFileSystem implements FileSystem {
   openUncached(): undefined {}
 
   async writeUncached(): Promise<number> {
+    return 0;
+  }
+
+  async readUncached(): Promise<number> {
     return 0;
   }
 

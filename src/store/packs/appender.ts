@@ -7,6 +7,7 @@
  * descriptor, because after a failed sync nobody knows what is on the disk. Later chunks go into a new pack.
  */
 import { type SynclineError, assert } from "#model/error.ts";
+import { PAGE_BYTES, alignedBytes } from "#platform/aligned-bytes.ts";
 import { type Fd, FsError } from "#platform/file-system.ts";
 import type { Random } from "#platform/host.ts";
 import type { Catalog, Pack } from "#store/packs/catalog.ts";
@@ -23,12 +24,18 @@ export type PackLimits = {
   readonly packRecords: number;
   /** Of one buffer; at least RECORD_BYTES_MAX. */
   readonly bufferBytes: number;
+  /**
+   * Records of this size, which are those of large files, pass by the page cache in both directions, where that can be:
+   * most of what such a file would bring into it is never asked for again.
+   */
+  readonly uncachedBytes: number;
 };
 
 export const PACK_LIMITS: PackLimits = {
   packBytes: OFFSET_BYTES_MAX,
   packRecords: 1 << 18,
   bufferBytes: 8 << 20,
+  uncachedBytes: 256 << 10,
 };
 
 /** One is filled while the others are written. */
@@ -49,6 +56,8 @@ export type OpenPack = {
   readonly pack: Pack;
   /** Undefined until the file has been made. */
   fd: Fd | undefined;
+  /** The file once more, to write past the page cache; undefined before the first time, and where that cannot be. */
+  uncached: Fd | undefined;
   readonly rows: Rows;
   /** What is in the file, and of that what is durable. */
   written: Reach;
@@ -59,7 +68,17 @@ export type OpenPack = {
 /** How far something has come in a pack. */
 type Reach = { readonly bytes: number; readonly records: number };
 
-type Batch = { readonly open: OpenPack; readonly bytes: Uint8Array; readonly at: number; used: number; records: number };
+type Batch = {
+  readonly open: OpenPack;
+  /** In which place of a page a byte lies is the same here as in the file. */
+  readonly bytes: Uint8Array;
+  readonly slot: Uint8Array;
+  readonly at: number;
+  /** Records of the pack before it. */
+  readonly before: number;
+  used: number;
+  records: number;
+};
 
 export class Appender {
   readonly #files: PackFiles;
@@ -97,7 +116,7 @@ export class Appender {
   /** Goes on with a pack of an earlier process, which is durable up to its end. */
   resume(pack: Pack, fd: Fd, rows: Rows): void {
     const reach = { bytes: pack.bytes, records: rows.count };
-    this.#current = { pack, fd, rows, written: reach, durable: reach, isGivenUp: false };
+    this.#current = { pack, fd, uncached: undefined, rows, written: reach, durable: reach, isGivenUp: false };
   }
 
   /** Where the record is now; undefined when there is no room: await room(), then try again. */
@@ -160,8 +179,7 @@ export class Appender {
     const open = this.#current;
     if (open?.fd === undefined) return;
     await this.#writeSidecar(open, false);
-    this.#files.fs.close(open.fd);
-    open.fd = undefined;
+    this.#closeFile(open);
   }
 
   /** Writes the sidecar of the pack that is open, as far as it is durable. */
@@ -193,23 +211,27 @@ export class Appender {
     };
     const pack = this.#catalog.addPack(header, HEADER_BYTES);
     const reach = { bytes: HEADER_BYTES, records: 0 };
-    this.#current = { pack, fd: undefined, rows: new Rows(), written: reach, durable: reach, isGivenUp: false };
-    return this.#current;
+    const rows = new Rows();
+    return (this.#current = {
+      pack, fd: undefined, uncached: undefined, rows, written: reach, durable: reach, isGivenUp: false,
+    });
   }
 
   #batchFor(open: OpenPack, bytes: number): Batch | undefined {
     const filling = this.#filling;
     if (filling !== undefined && filling.used + bytes <= filling.bytes.length) return filling;
     this.#enqueue();
-    const buffer = this.#free.pop() ?? this.#newBuffer();
-    if (buffer === undefined) return undefined;
-    return (this.#filling = { open, bytes: buffer, at: open.pack.bytes, used: 0, records: open.rows.count });
+    const slot = this.#free.pop() ?? this.#newBuffer();
+    if (slot === undefined) return undefined;
+    const at = open.pack.bytes;
+    const before = open.rows.count;
+    return (this.#filling = { open, bytes: slot.subarray(at % PAGE_BYTES), slot, at, before, used: 0, records: before });
   }
 
   #newBuffer(): Uint8Array | undefined {
     if (this.#buffers >= BUFFERS) return undefined;
     this.#buffers++;
-    return new Uint8Array(this.#limits.bufferBytes);
+    return alignedBytes(this.#limits.bufferBytes + PAGE_BYTES, 0);
   }
 
   /** What is being filled goes to be written. */
@@ -234,18 +256,36 @@ export class Appender {
       if (!open.isGivenUp) await this.#attempt(open, "write chunks", () => this.#write(batch!));
       if (!open.isGivenUp) open.written = { bytes: at + used, records };
       this.#queue.shift();
-      this.#free.push(batch.bytes);
+      this.#free.push(batch.slot);
       this.#done++;
       this.#wake();
     }
   }
 
-  async #write({ open, bytes, at, used }: Batch): Promise<void> {
+  async #write(batch: Batch): Promise<void> {
     const { fs } = this.#files;
+    const { open, bytes, at, used } = batch;
     if (open.fd === undefined) await this.#make(open);
-    await fs.writeAsync(open.fd!, bytes.subarray(0, used), at);
+    const end = at + used;
+    const [from, to] = await this.#writeUncached(batch);
+    // A page gets its bytes one way only, and the first and the last may have those of other batches too.
+    for (const [start, stop] of [[at, from], [to, end]] as const) {
+      if (start < stop) await fs.writeAsync(open.fd!, bytes.subarray(start - at, stop - at), start);
+    }
     // The disk begins now, so that the barrier has less to wait for.
-    if (used > this.#limits.bufferBytes / 2) fs.startWriteback(open.fd!, at, used);
+    if (end - to > this.#limits.bufferBytes / 2) fs.startWriteback(open.fd!, to, end - to);
+  }
+
+  /** Writes the whole pages of a batch of large records past the page cache. Returns what it wrote: [from, to). */
+  async #writeUncached({ open, bytes, at, used, before, records }: Batch): Promise<[number, number]> {
+    const { fs } = this.#files;
+    const from = Math.ceil(at / PAGE_BYTES) * PAGE_BYTES;
+    const to = Math.floor((at + used) / PAGE_BYTES) * PAGE_BYTES;
+    if (from >= to || used < this.#limits.uncachedBytes * (records - before)) return [at, at];
+    open.uncached ??= fs.openUncached(open.fd!);
+    if (open.uncached === undefined) return [at, at];
+    const written = await fs.writeUncached(open.uncached, [bytes.subarray(from - at, to - at)], from);
+    return [from, from + written];
   }
 
   /** Its header and its name are durable before anything in it counts. */
@@ -278,7 +318,7 @@ export class Appender {
     if (this.#current === open) this.#current = undefined;
     if (this.#closing.includes(open)) this.#closing.splice(this.#closing.indexOf(open), 1);
     if (this.#filling?.open === open) {
-      this.#free.push(this.#filling.bytes);
+      this.#free.push(this.#filling.slot);
       this.#filling = undefined;
     }
     const { fs } = this.#files;
@@ -324,7 +364,13 @@ export class Appender {
   async #finish(open: OpenPack): Promise<void> {
     open.pack.isSealed = true;
     if (open.durable.records > 0) await this.#writeSidecar(open, true);
+    this.#closeFile(open);
+  }
+
+  #closeFile(open: OpenPack): void {
+    if (open.uncached !== undefined) this.#files.fs.close(open.uncached);
     if (open.fd !== undefined) this.#files.fs.close(open.fd);
+    open.uncached = undefined;
     open.fd = undefined;
   }
 

@@ -1,5 +1,6 @@
 /** The directory of the packs: names, descriptors, sidecars, and the lock that keeps a second process out. */
 import { SynclineError } from "#model/error.ts";
+import { PAGE_BYTES, alignedBytes } from "#platform/aligned-bytes.ts";
 import { type Fd, type FileSystem, FsError, describeErrno, isCode } from "#platform/file-system.ts";
 import { type Sidecar, decodeSidecar, encodeSidecar } from "#store/packs/pack-format.ts";
 
@@ -26,7 +27,13 @@ export function chunkDiskError(op: string, error: unknown): unknown {
   return new SynclineError({ code: "DISK", op, message, hint: HINTS[error.code], retryable: true, cause: error });
 }
 
-type Reader = { readonly fd: Fd; users: number; closing: boolean };
+type Reader = {
+  readonly fd: Fd;
+  /** The file once more, to read past the page cache; null where that cannot be. */
+  uncached: Fd | null | undefined;
+  users: number;
+  closing: boolean;
+};
 
 export type PackNames = {
   readonly packs: readonly number[];
@@ -116,15 +123,38 @@ export class PackFiles {
   }
 
   /** Reads at `position` of a pack until `into` is full or the pack ends; returns the bytes read. */
-  async read(number: number, into: Uint8Array, position: number): Promise<number> {
+  read(number: number, into: Uint8Array, position: number): Promise<number> {
+    return this.#use(number, ({ fd }) => this.fs.readAsync(fd, into, position));
+  }
+
+  /** The bytes of a pack from `position` on, fewer where it ends; read past the page cache where that can be. */
+  readUncached(number: number, position: number, length: number): Promise<Uint8Array> {
+    return this.#use(number, async (reader) => {
+      if (reader.uncached === undefined) reader.uncached = this.fs.openUncached(reader.fd) ?? null;
+      const skipped = position % PAGE_BYTES;
+      const pages = Math.ceil((skipped + length) / PAGE_BYTES) * PAGE_BYTES;
+      const room = alignedBytes(pages, 0);
+      const first = position - skipped;
+      let count = reader.uncached === null ? 0 : await this.fs.readUncached(reader.uncached, room, first);
+      if (count < skipped + length) count += await this.fs.readAsync(reader.fd, room.subarray(count), first + count);
+      return room.subarray(skipped, Math.min(skipped + length, count));
+    });
+  }
+
+  async #use<T>(number: number, work: (reader: Reader) => Promise<T>): Promise<T> {
     const reader = this.#reader(number);
     reader.users++;
     try {
-      return await this.fs.readAsync(reader.fd, into, position);
+      return await work(reader);
     } finally {
       reader.users--;
-      if (reader.closing && reader.users === 0) this.fs.close(reader.fd);
+      if (reader.closing && reader.users === 0) this.#closeReader(reader);
     }
+  }
+
+  #closeReader({ fd, uncached }: Reader): void {
+    if (typeof uncached === "number") this.fs.close(uncached);
+    this.fs.close(fd);
   }
 
   size(number: number): number {
@@ -196,7 +226,8 @@ export class PackFiles {
       return known;
     }
     if (this.#readers.size >= OPEN_MAX) this.#forget(this.#readers.keys().next().value!);
-    const reader: Reader = { fd: this.fs.openRead(this.dir, packName(number)), users: 0, closing: false };
+    const fd = this.fs.openRead(this.dir, packName(number));
+    const reader: Reader = { fd, uncached: undefined, users: 0, closing: false };
     this.#readers.set(number, reader);
     return reader;
   }
@@ -206,7 +237,7 @@ export class PackFiles {
     if (reader === undefined) return;
     this.#readers.delete(number);
     reader.closing = true;
-    if (reader.users === 0) this.fs.close(reader.fd);
+    if (reader.users === 0) this.#closeReader(reader);
   }
 }
 

@@ -1,8 +1,8 @@
 /** Chunks out of their records, verified. */
-import { type ChunkId, chunkIdOf } from "#sync/chunk/chunk-id.ts";
 import { unpack } from "#sync/chunk/compress.ts";
 import { SynclineError } from "#model/error.ts";
 import { isCode } from "#platform/file-system.ts";
+import type { Host } from "#platform/host.ts";
 import type { Appender } from "#store/packs/appender.ts";
 import type { Catalog, Pack } from "#store/packs/catalog.ts";
 import type { Place } from "#store/packs/chunk-table.ts";
@@ -17,10 +17,16 @@ export class PackReader {
   readonly #catalog: Catalog;
   readonly #appender: Appender;
 
-  constructor(files: PackFiles, catalog: Catalog, appender: Appender) {
+  readonly #sha256: Host["sha256"];
+  readonly #uncachedBytes: number;
+
+  /** @param uncachedBytes records of this size are read past the page cache */
+  constructor(files: PackFiles, catalog: Catalog, appender: Appender, sha256: Host["sha256"], uncachedBytes: number) {
     this.#files = files;
     this.#catalog = catalog;
     this.#appender = appender;
+    this.#sha256 = sha256;
+    this.#uncachedBytes = uncachedBytes;
   }
 
   /**
@@ -33,10 +39,8 @@ export class PackReader {
     const { number, mark } = pack.header;
     let bytes = this.#appender.peek(place.slot, place.offset, place.recordBytes);
     if (bytes === undefined) {
-      bytes = new Uint8Array(place.recordBytes);
       try {
-        const count = await this.#files.read(number, bytes, place.offset);
-        bytes = bytes.subarray(0, count);
+        bytes = await this.#read(number, place);
       } catch (error) {
         if (isCode(error, "ENOENT") || (unreadableIsDamaged && isCode(error, "EIO"))) return undefined;
         throw chunkDiskError("read a chunk", error);
@@ -46,24 +50,36 @@ export class PackReader {
     return header === undefined ? undefined : { header, payload: payloadOf(bytes, 0, header) };
   }
 
+  async #read(number: number, { offset, recordBytes }: Place): Promise<Uint8Array> {
+    if (recordBytes >= this.#uncachedBytes) return this.#files.readUncached(number, offset, recordBytes);
+    const bytes = new Uint8Array(recordBytes);
+    return bytes.subarray(0, await this.#files.read(number, bytes, offset));
+  }
+
   /** Is the entry still where it was, so that what was found there says something about it? */
   isStillAt(entry: number, pack: Pack, { slot, offset }: Place): boolean {
     return this.#catalog.table.isAt(entry, slot, offset) && this.#catalog.pack(slot) === pack;
   }
-}
 
-/** The plain bytes of a record; undefined when they are not those of its id. */
-export function plainOf({ header, payload }: StoredRecord): Uint8Array | undefined {
-  let plain = payload;
-  if (plain === undefined) return undefined;
-  if (header.packing === ZSTD) {
-    try {
-      plain = unpack(plain, header.plainBytes);
-    } catch (error) {
-      if (error instanceof SynclineError) return undefined;
-      throw error;
-    }
+  /** The plain bytes of a record; undefined when they are not those of its id. */
+  async plain(record: StoredRecord): Promise<Uint8Array | undefined> {
+    const plain = this.unproved(record);
+    if (plain === undefined) return undefined;
+    return (await this.#sha256(plain)).toHex() === record.header.id.toHex() ? plain : undefined;
   }
-  if (plain.length !== header.plainBytes) return undefined;
-  return chunkIdOf(plain) === (header.id.toHex() as ChunkId) ? plain : undefined;
+
+  /** As plain(), by the sum of the record alone. */
+  unproved({ header, payload }: StoredRecord): Uint8Array | undefined {
+    let plain = payload;
+    if (plain === undefined) return undefined;
+    if (header.packing === ZSTD) {
+      try {
+        plain = unpack(plain, header.plainBytes);
+      } catch (error) {
+        if (error instanceof SynclineError) return undefined;
+        throw error;
+      }
+    }
+    return plain.length === header.plainBytes ? plain : undefined;
+  }
 }

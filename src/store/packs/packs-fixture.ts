@@ -11,10 +11,11 @@ import type { ChunkId } from "#sync/chunk/chunk-id.ts";
 import { SimClock } from "#testing/sim-clock.ts";
 import { SimDisk } from "#testing/sim-disk.ts";
 import { SimFs } from "#testing/sim-fs.ts";
+import { sha256Here } from "#testing/sim-host.ts";
 import { SimRandom } from "#testing/sim-random.ts";
 
 /** Packs so small that a handful of chunks fills several. */
-export const SMALL: PackLimits = { packBytes: 24 << 10, packRecords: 64, bufferBytes: RECORD_BYTES_MAX };
+export const SMALL: PackLimits = { packBytes: 24 << 10, packRecords: 64, bufferBytes: RECORD_BYTES_MAX, uncachedBytes: 4 << 10 };
 
 /** A wall clock that tests set; a sleep only lets others go on. */
 export class TestClock implements Clock {
@@ -73,8 +74,8 @@ export class SimPacks {
     this.disk.settle();
   }
 
-  get host(): Pick<Host, "fs" | "clock" | "random"> {
-    return { fs: this.fs, clock: this.clock, random: this.random.asRandom() };
+  get host(): Pick<Host, "fs" | "clock" | "random" | "sha256"> {
+    return { fs: this.fs, clock: this.clock, random: this.random.asRandom(), sha256: sha256Here };
   }
 
   async open(): Promise<ChunkStore> {

@@ -20,7 +20,7 @@ import { type Recovery, freshenSidecar, loadCatalog } from "#store/packs/open-pa
 import { PackFiles, chunkDiskError } from "#store/packs/pack-files.ts";
 import { RAW, ZSTD } from "#store/packs/pack-format.ts";
 import { PackSource } from "#store/packs/pack-source.ts";
-import { PackReader, plainOf } from "#store/packs/pack-reader.ts";
+import { PackReader, type StoredRecord } from "#store/packs/pack-reader.ts";
 import { Pruner, type PruneOptions } from "#store/packs/prune.ts";
 import { scrubPacks } from "#store/packs/scrub.ts";
 
@@ -29,7 +29,7 @@ import { scrubPacks } from "#store/packs/scrub.ts";
  * @throws {SynclineError} ROOT_BUSY when another process holds it, VERSION when it is of a newer one, DISK
  */
 export async function openPacks(
-  host: Pick<Host, "fs" | "clock" | "random">,
+  host: Pick<Host, "fs" | "clock" | "random" | "sha256">,
   directory: string,
   limits: PackLimits = PACK_LIMITS,
 ): Promise<{ store: ChunkStore; source: PackSource; recovery: Recovery }> {
@@ -43,7 +43,7 @@ export async function openPacks(
     const { catalog, last, nextNumber, recovery } = await loadCatalog(files);
     const appender = new Appender(files, catalog, host.random, limits, nextNumber);
     if (last !== undefined) appender.resume(last.pack, last.fd, last.rows);
-    const store = new Packs(host, files, catalog, appender);
+    const store = new Packs(host, files, catalog, appender, limits.uncachedBytes);
     return { store, source: store.source, recovery };
   } catch (error) {
     files.close();
@@ -63,12 +63,12 @@ class Packs implements ChunkStore {
   readonly #idBytes = new Uint8Array(ID_BYTES);
   #isClosed = false;
 
-  constructor(host: Pick<Host, "clock">, files: PackFiles, catalog: Catalog, appender: Appender) {
+  constructor(host: Pick<Host, "clock" | "sha256">, files: PackFiles, catalog: Catalog, appender: Appender, uncachedBytes: number) {
     this.#host = host;
     this.#files = files;
     this.#catalog = catalog;
     this.#appender = appender;
-    this.#reader = new PackReader(files, catalog, appender);
+    this.#reader = new PackReader(files, catalog, appender, host.sha256, uncachedBytes);
     this.#pruner = new Pruner(files, catalog, appender, this.#reader, host.clock);
     this.source = new PackSource(files, catalog, appender, this.#pruner);
   }
@@ -98,7 +98,15 @@ class Packs implements ChunkStore {
     if (untold !== undefined) throw untold;
   }
 
-  async get(id: ChunkId): Promise<Uint8Array> {
+  get(id: ChunkId): Promise<Uint8Array> {
+    return this.#get(id, (record) => this.#reader.plain(record));
+  }
+
+  getUnproved(id: ChunkId): Promise<Uint8Array> {
+    return this.#get(id, async (record) => this.#reader.unproved(record));
+  }
+
+  async #get(id: ChunkId, unwrap: (record: StoredRecord) => Promise<Uint8Array | undefined>): Promise<Uint8Array> {
     const { table } = this.#catalog;
     for (;;) {
       const entry = table.find(id);
@@ -108,7 +116,7 @@ class Packs implements ChunkStore {
       const record = await this.#reader.record(pack, place, false);
       // A prune may have moved it meanwhile, and then the pack that was read may have gone.
       if (record === undefined && !this.#reader.isStillAt(entry, pack, place)) continue;
-      const plain = record === undefined ? undefined : plainOf(record);
+      const plain = record === undefined ? undefined : await unwrap(record);
       if (record !== undefined && plain !== undefined) {
         if (record.header.id.toHex() === id) return plain;
         throw absent(id, false);

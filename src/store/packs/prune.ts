@@ -18,7 +18,7 @@ import { NONE, type Place } from "#store/packs/chunk-table.ts";
 import { freshenSidecar } from "#store/packs/open-packs.ts";
 import { type PackFiles, chunkDiskError } from "#store/packs/pack-files.ts";
 import { HEADER_BYTES } from "#store/packs/pack-format.ts";
-import { type PackReader, plainOf } from "#store/packs/pack-reader.ts";
+import type { PackReader } from "#store/packs/pack-reader.ts";
 
 /** A pack is emptied when less than this share of it lives. */
 const LIVE_SHARE_MIN = 0.5;
@@ -204,8 +204,9 @@ export class Pruner {
   async #copy(entry: number, pack: Pack, from: Place): Promise<Moved | undefined> {
     // A read that fails ends the round, and the pack stays: only a scrub may say that a chunk is beyond reading.
     const record = await this.#reader.record(pack, from, false);
+    const plain = record === undefined ? undefined : await this.#reader.plain(record);
     if (!this.#reader.isStillAt(entry, pack, from)) return undefined;
-    if (record?.payload === undefined || plainOf(record) === undefined) {
+    if (record?.payload === undefined || plain === undefined) {
       this.#catalog.damage(entry, record?.header.id.toHex() as ChunkId | undefined);
       return undefined;
     }

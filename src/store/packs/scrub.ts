@@ -9,7 +9,7 @@ import type { Place } from "#store/packs/chunk-table.ts";
 import { freshenSidecar } from "#store/packs/open-packs.ts";
 import type { PackFiles } from "#store/packs/pack-files.ts";
 import type { Rows } from "#store/packs/pack-format.ts";
-import { type PackReader, plainOf } from "#store/packs/pack-reader.ts";
+import type { PackReader } from "#store/packs/pack-reader.ts";
 
 /** Bytes that are read in one turn of the event loop; hashing them takes some 5 ms. */
 const BYTES_PER_TURN = 8 << 20;
@@ -83,7 +83,7 @@ async function findDamage(
 ): Promise<ChunkId | undefined> {
   if (!reader.isStillAt(entry, pack, place)) return undefined;
   const record = await reader.record(pack, place, true);
-  if (record !== undefined && plainOf(record) !== undefined) return undefined;
+  if (record !== undefined && (await reader.plain(record)) !== undefined) return undefined;
   const id = (record?.header.id.toHex() as ChunkId | undefined) ?? (await nameOf(files, pack, place));
   // Moved, removed or healed while it was read.
   if (!reader.isStillAt(entry, pack, place)) return undefined;

@@ -7,7 +7,7 @@
  * between 3 and 6 each path is old or new, and recovery (recover.ts) sorts out displaced content by the intent.
  */
 import type { Problem } from "#model/observation.ts";
-import type { Change, Move } from "#model/plan.ts";
+import { type Change, type Move, nameOfChange } from "#model/plan.ts";
 import { type RelPath, nameOf, parentOf } from "#model/path.ts";
 import type { Confined } from "#platform/confined.ts";
 import { type Fd, isCode } from "#platform/file-system.ts";
@@ -16,6 +16,8 @@ import { type ApplyContext, problem, problemOf } from "#sync/apply/apply-context
 import { openOrMakeDir } from "#sync/apply/private-area.ts";
 import { type Placed, Placement, recordOf } from "#sync/apply/placement.ts";
 import type { RunItem } from "#sync/apply/run-journal.ts";
+import type { IndexRecord } from "#sync/index/record-codecs.ts";
+import { setRecords } from "#sync/index/set-records.ts";
 import { IGNORE_FILE } from "#sync/scan/ignore.ts";
 import { type Staged, Staging } from "#sync/apply/staging.ts";
 
@@ -189,8 +191,7 @@ export class Applier implements Application {
     const oldIno = this.#context.index.get(change.path)?.ino ?? 0n;
     const base = { path: change.path, from: "", trash: trashName, stage: staged?.at ?? "", old: change.old, oldIno };
     if (change.action === "metadata") return { ...base, action: "metadata", new: change.new, newIno: oldIno };
-    const action = change.new === undefined ? "remove" : change.old === undefined ? "create" : "replace";
-    return { ...base, action, new: staged?.entry ?? change.new, newIno: staged?.ino ?? 0n };
+    return { ...base, action: nameOfChange(change), new: staged?.entry ?? change.new, newIno: staged?.ino ?? 0n };
   }
 
   #place(one: Pending, failedTrees: Set<RelPath>): Placed | Promise<Placed> {
@@ -232,7 +233,8 @@ export class Applier implements Application {
 
   #placedWithTree({ op, staged }: Pending, failedTrees: Set<RelPath>): Placed {
     const path = pathOf(op);
-    if (staged === undefined || op.type === "move" || failedTrees.has(parentOf(path))) {
+    const isLost = failedTrees.size > 0 && failedTrees.has(parentOf(path));
+    if (staged === undefined || op.type === "move" || isLost) {
       failedTrees.add(path);
       return failure(problem(path, "STALE", "the directory it belongs to could not be created", true));
     }
@@ -284,7 +286,7 @@ export class Applier implements Application {
     const files: RelPath[] = [];
     for (const { item } of placed) {
       // What came along inside a staged subtree has neither a stage name nor a directory of its own to sync.
-      if (item === undefined || (item.action === "create" && item.stage === "")) continue;
+      if (item === undefined || isCameAlong(item)) continue;
       if (item.action !== "metadata") dirs.add(parentOf(item.path));
       else if (item.new?.kind === "dir") dirs.add(item.path);
       else if (item.new?.kind === "file") files.push(item.path);
@@ -341,15 +343,26 @@ export class Applier implements Application {
   }
 
   #record(pending: readonly Pending[], placed: readonly Placed[], keys: readonly string[]): void {
-    const { index, journal, logPaths, links, preserve } = this.#context;
+    const { index, journal, logPaths, links, preserve, replaced } = this.#context;
     const items: RunItem[] = [];
     const paths: RelPath[] = [];
     /** Inodes of several names of which one was moved, replaced or removed. */
     const left = new Set<bigint>();
+    /** Of entries that came along in a new directory: nothing else is to be done for them, so they wait for each other. */
+    let cameAlong: { path: RelPath; record: IndexRecord }[] = [];
     for (const { result, record, item } of placed) {
       if (item === undefined) continue;
       items.push(item);
       paths.push(result.path);
+      if (item.trash !== "") replaced(result.path);
+      if (record !== undefined && isCameAlong(item) && isPlain(record) && nameOf(item.path) !== IGNORE_FILE) {
+        cameAlong.push({ path: item.path, record });
+        continue;
+      }
+      if (cameAlong.length > 0) {
+        setRecords(index, cameAlong);
+        cameAlong = [];
+      }
       if (item.action === "move") {
         // A controller that does not hear of the outcome learns it from the log, and nothing there stands for a subtree.
         for (const [from, known] of index.walk(item.from)) {
@@ -375,6 +388,7 @@ export class Applier implements Application {
       links.join(record.ino, record.entry.linkTo);
       links.join(record.ino, item.path);
     }
+    setRecords(index, cameAlong);
     if (preserve.hardlinks) for (const ino of left) this.#regroup(ino);
     if (paths.length > 0) logPaths(paths);
     journal.addItems(this.#runId, this.#startedMs, items);
@@ -428,6 +442,16 @@ export class Applier implements Application {
     this.#context.host.fs.close(this.#trashFd);
     this.#trashFd = undefined;
   }
+}
+
+/** Came it inside a staged directory, which was new with all that is in it? */
+function isCameAlong(item: RunItem): boolean {
+  return item.action === "create" && item.stage === "";
+}
+
+/** Is it no name of a file that has others? */
+function isPlain({ entry }: IndexRecord): boolean {
+  return entry.kind !== "file" || entry.linkTo === undefined;
 }
 
 function failure(found: Problem): Placed {

@@ -37,6 +37,8 @@ export type ApplyContext = {
   readonly ignores: (path: RelPath, isDir: boolean) => boolean;
   /** The path turned out different from the index: look at it in the next dirty scan. */
   readonly markDirty: (path: RelPath) => void;
+  /** What was at the path is in the trash now: what was known of its damage says nothing any more. */
+  readonly replaced: (path: RelPath) => void;
   readonly names: NameSync;
   /** Names that share an inode: a write through one of them is looked for under all. */
   readonly links: LinkGroups;

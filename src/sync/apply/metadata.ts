@@ -33,13 +33,13 @@ export function ownerIds(fs: FileSystem, owner: Owner, how: Preserve["owner"]): 
 /** Labels and what else the system itself keeps in attributes are not ours to remove. */
 function setXattrs(fs: FileSystem, fd: Fd, wanted: Xattrs): void {
   const keep = new Set(wanted.map(([name]) => name));
-  for (const name of attributeNames(fs, fd)) if (isCarried(name) && !keep.has(name)) fs.removeXattr(fd, name);
+  for (const [name] of attributesOf(fs, fd)) if (isCarried(name) && !keep.has(name)) fs.removeXattr(fd, name);
   for (const [name, value] of wanted) fs.setXattr(fd, name, Buffer.from(value, "latin1"));
 }
 
-function attributeNames(fs: FileSystem, fd: Fd): string[] {
+function attributesOf(fs: FileSystem, fd: Fd): ReturnType<FileSystem["getXattrs"]> {
   try {
-    return fs.getXattrs(fd).map(([name]) => name);
+    return fs.getXattrs(fd);
   } catch (error) {
     if (isCode(error, "ENOTSUP", "EOPNOTSUPP", "ENOSYS")) return [];
     throw error;
@@ -77,4 +77,15 @@ export function changeMetadata(fs: FileSystem, fd: Fd, stat: Stat, entry: Entry,
   if (preserve.mode && entry.mode !== mode) fs.chmod(fd, entry.mode);
   if (preserve.xattrs) setXattrs(fs, fd, entry.xattrs ?? []);
   if (entry.kind === "file" && preserve.mtime && entry.mtimeNs !== stat.mtimeNs) fs.setMtime(fd, entry.mtimeNs);
+}
+
+/** Gives a new file all metadata of another one, whatever a session carries. */
+export function copyMetadata(fs: FileSystem, from: Fd, to: Fd): void {
+  const { uid, gid, mode, mtimeNs } = fs.fstat(from);
+  const made = fs.fstat(to);
+  if (made.uid !== uid || made.gid !== gid) fs.chown(to, uid, gid);
+  fs.chmod(to, mode);
+  const carried = attributesOf(fs, from).filter(([name]) => isCarried(name));
+  setXattrs(fs, to, carried.map(([name, value]): [string, string] => [name, Buffer.from(value).toString("latin1")]));
+  fs.setMtime(to, mtimeNs);
 }

@@ -7,13 +7,18 @@ import { type RelPath, encodeName } from "#model/path.ts";
 import { type Fd, isCode } from "#platform/file-system.ts";
 import type { ApplyContext } from "#sync/apply/apply-context.ts";
 import { PARTIAL_PREFIX, SET_ASIDE } from "#sync/apply/recover.ts";
-import { sumOf } from "#sync/chunk/sum.ts";
+import { type SumSeeds, sumOf } from "#sync/chunk/sum.ts";
 import type { PartialFile, StageArea } from "#sync/transfer/stage-area.ts";
 
 /** The part of what applying knows that is needed here; a hub's stage has it without a root. */
 export type PartialContext = Pick<ApplyContext, "stage" | "received" | "seeds"> & {
   readonly host: Pick<ApplyContext["host"], "fs">;
 };
+
+/** Of the partial file of a path. */
+export function partialName(path: RelPath, seeds: SumSeeds): string {
+  return PARTIAL_PREFIX + sumOf(encodeName(path), seeds);
+}
 
 export class PartialFiles implements StageArea {
   readonly #context: PartialContext;
@@ -24,7 +29,7 @@ export class PartialFiles implements StageArea {
   }
 
   #name(path: RelPath): string {
-    return PARTIAL_PREFIX + sumOf(encodeName(path), this.#context.seeds);
+    return partialName(path, this.#context.seeds);
   }
 
   openPartial(path: RelPath): PartialFile {

@@ -6,16 +6,17 @@
  */
 import { type Entry, type Preserve, compareContent, sameMetadata } from "#model/entry.ts";
 import { type RelPath, nameOf, parentOf } from "#model/path.ts";
-import type { Change, Move } from "#model/plan.ts";
+import { type Change, type Move, nameOfChange } from "#model/plan.ts";
 import type { OpResult } from "#sync/endpoint/endpoint.ts";
-import { type IndexRecord, isDamage, matchesStat } from "#sync/index/record-codecs.ts";
-import { corruptProblem } from "#sync/scan/problem-set.ts";
+import { type IndexRecord, matchesStat } from "#sync/index/record-codecs.ts";
+import { type Damage, damageOf, damageProblem } from "#sync/scan/damage.ts";
 import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
 import { type ApplyContext, RACY_NS, problem, problemOf, rescueName } from "#sync/apply/apply-context.ts";
 import { changeMetadata, ownerIds } from "#sync/apply/metadata.ts";
 import { type Changed, withLentModes } from "#sync/apply/lent-mode.ts";
 import type { RunItem } from "#sync/apply/run-journal.ts";
 import type { Staged, Staging } from "#sync/apply/staging.ts";
+import { keepDamaged } from "#sync/apply/still-damaged.ts";
 
 export type Placed = {
   readonly result: OpResult;
@@ -149,7 +150,7 @@ export class Placement {
     const { path, old } = change;
     const item: RunItem = {
       path,
-      action: change.action === "metadata" ? "metadata" : old === undefined ? "create" : "replace",
+      action: nameOfChange(change),
       from: "",
       trash: "",
       stage: "",
@@ -176,13 +177,17 @@ export class Placement {
     return this.#done(change, staged.entry, this.#finished(staged, change.path), { stage: staged.at });
   }
 
-  /** The stat of what was just placed, with everything on it that had to wait until then. */
-  #finished(staged: Staged, path: RelPath): Stat {
-    if (staged.entry.kind === "dir") {
+  /**
+   * The stat of what was just placed, with everything on it that had to wait until then. `seen` is the look right after
+   * the rename, where other calls came since: the rename moved the ctime, and what comes before the look is hidden in it.
+   */
+  #finished(staged: Staged, path: RelPath, seen?: Stat): Stat {
+    const isDir = staged.entry.kind === "dir";
+    if (isDir) {
       this.#context.root.forget(path);
       this.#staging().finishTree(staged.at);
     }
-    const stat = this.#context.root.stat(path);
+    const stat = isDir || seen === undefined ? this.#context.root.stat(path) : seen;
     const isOurs = stat.ino === staged.ino && (stat.kind === "dir" || stat.mtimeNs === staged.mtimeNs);
     if (!isOurs) this.#context.markDirty(path);
     // Somebody may have edited it since the rename. The index must then hold what we put there, not what that looks
@@ -196,15 +201,19 @@ export class Placement {
    */
   #replace(change: Change, staged: Staged, trashName: string): Placed | Promise<Placed> {
     const { host, root, stage } = this.#context;
+    const { at } = staged;
+    stage.forget(at);
     const expected = this.#expected(change.path, change.old!);
     if (expected === undefined) return this.#stale(change.path);
     // What is in it must not even vanish for a moment.
     if (expected.stat.kind === "dir" && root.list(change.path).length > 0) return this.#notEmpty(change);
     const parent = root.parent(change.path);
     const name = nameOf(change.path);
-    const { at } = staged;
-    stage.forget(at);
-    if (!this.#exchange(at, parent, name)) return this.#replaceByLink(change, staged, expected, trashName);
+    if (!this.#exchange(at, parent, name)) {
+      const placed = this.#replaceByLink(change, staged, expected, trashName);
+      return change.heals === true ? this.#orStillDamaged(placed, change.path, expected.stat.ino) : placed;
+    }
+    const seen = host.fs.stat(parent, name);
     const out = host.fs.stat(stage.root, at);
     const displaced = sameFile(out, expected.stat);
     // A directory may only be displaced when the removals before it have emptied it.
@@ -217,7 +226,7 @@ export class Placement {
     if (out.kind !== "dir") host.fs.rename(stage.root, at, this.#trash(), trashName, { replace: false });
     this.#noteDisplaced(out, trashName);
     const trash = out.kind === "dir" ? "" : trashName;
-    const placed = this.#finished(staged, change.path);
+    const placed = this.#finished(staged, change.path, seen);
     return this.#done(change, staged.entry, placed, { trash, stage: at, oldIno: out.ino });
   }
 
@@ -250,6 +259,15 @@ export class Placement {
     }
   }
 
+  async #orStillDamaged(placed: Promise<Placed>, path: RelPath, ino: bigint): Promise<Placed> {
+    try {
+      return await placed;
+    } catch (error) {
+      this.#context.store.transaction({ durable: false }, () => keepDamaged(this.#context, path, ino));
+      throw error;
+    }
+  }
+
   async #replaceByLink(
     change: Change,
     staged: Staged,
@@ -260,6 +278,10 @@ export class Placement {
     const name = nameOf(change.path);
     const wasDir = expected.stat.kind === "dir";
     const isDir = staged.entry.kind === "dir";
+    // Trying to swap took a moment: what comes next takes the file's name or moves its ctime.
+    const now = root.statIfThere(change.path);
+    const isSame = now !== undefined && sameFile(now, expected.stat) && (wasDir || now.ctimeNs === expected.stat.ctimeNs);
+    if (!isSame) return this.#stale(change.path);
     if (!wasDir && !isDir && !(await this.#keepByLink(change.path, expected.stat, trashName))) {
       return this.#stale(change.path);
     }
@@ -272,6 +294,7 @@ export class Placement {
       if (isDir && !wasDir) host.fs.rename(this.#trash(), trashName, parent, name, { replace: false });
       throw error;
     }
+    const seen = host.fs.stat(parent, name);
     root.forget(change.path);
     if (!wasDir) {
       // The link holds the old inode: an edit that came in the last moment is in it, and is put back beside.
@@ -280,26 +303,27 @@ export class Placement {
       this.#noteDisplaced(kept, trashName);
     }
     const trash = wasDir ? "" : trashName;
-    const placed = this.#finished(staged, change.path);
+    const placed = this.#finished(staged, change.path, seen);
     return this.#done(change, staged.entry, placed, { trash, stage: staged.at, oldIno: expected.stat.ino });
   }
 
   /**
    * Gives the old file a second name in the trash. That name must be durable before a rename takes the first one away:
-   * the two are in different directories, and after a power loss one may have happened without the other. False when
-   * the path shows something else by then.
+   * the two are in different directories, and after a power loss one may have happened without the other. That takes a
+   * while, so the ctime that the link left counts, too. False when the path shows something else by then.
    */
   async #keepByLink(path: RelPath, expected: Stat, trashName: string): Promise<boolean> {
     const { host, root, durable, names } = this.#context;
     const trash = this.#trash();
     host.fs.link(root.parent(path), nameOf(path), trash, trashName);
+    const linked = host.fs.stat(trash, trashName);
     if (durable !== "none") {
       await names.one(trash);
       if (!this.#trashIsNamed) await names.one(this.#context.trash);
       this.#trashIsNamed = true;
     }
     const now = root.statIfThere(path);
-    if (now !== undefined && sameFile(now, expected)) return true;
+    if (now !== undefined && sameFile(now, expected) && now.ctimeNs === linked.ctimeNs) return true;
     host.fs.unlink(trash, trashName);
     return false;
   }
@@ -355,11 +379,11 @@ export class Placement {
     const fd = isDir ? host.fs.openDir(parent, nameOf(change.path)) : root.openRead(change.path);
     try {
       const setsTime = entry.kind === "file" && preserve.mtime && entry.mtimeNs !== expected.stat.mtimeNs;
-      const isDamaged = setsTime && this.#isDamaged(fd, expected);
+      const damage = setsTime ? this.#damageOf(fd, expected) : undefined;
       // Setting the time would hide an edit from every later scan.
       const now = host.fs.fstat(fd);
       if (!sameFile(now, expected.stat) || (!isDir && now.ctimeNs !== expected.stat.ctimeNs)) return this.#stale(change.path);
-      if (isDamaged) return this.#damaged(change.path);
+      if (damage !== undefined) return this.#damaged(change.path, damage);
       changeMetadata(host.fs, fd, expected.stat, entry, preserve);
       const known = expected.record.entry;
       const full = entry.kind === "file" && known.kind === "file" ? { ...entry, sum: known.sum ?? entry.sum } : entry;
@@ -372,12 +396,13 @@ export class Placement {
   }
 
   /** What #inDoubt has read again would be taken for such an edit, were it damaged already. */
-  #isDamaged(fd: Fd, { record, stat }: { record: IndexRecord; stat: Stat }): boolean {
-    return stat.size <= REREAD_BYTES_MAX && isDamage(record, stat, this.#staging().hash(fd));
+  #damageOf(fd: Fd, { record, stat }: { record: IndexRecord; stat: Stat }): Damage | undefined {
+    if (stat.size > REREAD_BYTES_MAX) return undefined;
+    return damageOf(record, stat, this.#staging().hash(fd), this.#context.host.clock.nowMs());
   }
 
-  #damaged(path: RelPath): Placed {
-    const found = corruptProblem(path);
+  #damaged(path: RelPath, damage: Damage): Placed {
+    const found = damageProblem(path, damage);
     return { result: { path, status: "failed", entry: undefined, problem: found }, record: undefined, item: undefined };
   }
 

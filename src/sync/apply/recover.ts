@@ -2,8 +2,9 @@
  * After a crash: looks at every change that was intended but not recorded as done, and at what lies in the stage.
  * Displaced content goes to the run's trash and into the run's record, so that undo still works; what was staged but
  * never placed is dropped. What was displaced but is not what the change was to displace (somebody saved over the path
- * in the last moment) goes back to its path, or beside it. Index and ancestor are not touched here: the next full scan
- * sees what is on the disk, and the controller recognises its own writes by their sums. Safe to interrupt and repeat.
+ * in the last moment) goes back to its path, or beside it. The ancestor is not touched here, nor
+ * the index, but for the ctime of a damaged file whose heal came to nothing: the next full scan sees what is on the disk,
+ * and the controller recognises its own writes by their sums. Safe to interrupt and repeat.
  */
 import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
 import { type RelPath, nameOf, parentOf } from "#model/path.ts";
@@ -13,6 +14,7 @@ import { recoverLentModes } from "#sync/apply/lent-mode.ts";
 import { modeFor } from "#sync/apply/metadata.ts";
 import { openOrMakeDir, removeTree } from "#sync/apply/private-area.ts";
 import type { RunItem } from "#sync/apply/run-journal.ts";
+import { keepDamaged } from "#sync/apply/still-damaged.ts";
 
 /** Prefix of names in the stage that belong to a transfer and are kept for resuming (transfer/). */
 export const PARTIAL_PREFIX = "p-";
@@ -125,6 +127,11 @@ function putBeside(context: ApplyContext, from: Fd, name: string, run: Run, item
   if (from !== run.trash) fs.rename(from, name, run.trash, `late-${item.stage}`, { replace: false });
 }
 
+/** Did a heal come so far that the damaged file has its name in the trash, and perhaps no further? */
+function gotItsLink(context: ApplyContext, trash: Fd, { action, trash: name, oldIno }: RunItem): boolean {
+  return action === "heal" && name !== "" && statAt(context, trash, name)?.ino === oldIno;
+}
+
 /** Call once after open, before anything else uses stage or trash. */
 export async function recover(context: ApplyContext): Promise<void> {
   const { journal, store, host } = context;
@@ -140,6 +147,7 @@ export async function recover(context: ApplyContext): Promise<void> {
       // Also what was placed: the scan tells of it, and a power loss that took it back then would look like an edit.
       await context.names.everything();
       store.transaction({ durable: true }, () => {
+        for (const item of items) if (gotItsLink(context, trash, item)) keepDamaged(context, item.path, item.oldIno);
         journal.addItems(runId, Math.max(0, Math.floor(host.clock.nowMs())), done);
         journal.clearIntentsOf(runId);
       });

@@ -5,13 +5,15 @@
  */
 import type { Entry } from "#model/entry.ts";
 import type { RelPath } from "#model/path.ts";
+import type { ChangeName } from "#model/plan.ts";
 import { readEntry, writeEntry } from "#sync/wire/entry-codec.ts";
 import { ByteReader, ByteWriter } from "#sync/wire/bytes.ts";
 import type { RunRecord } from "#sync/endpoint/endpoint.ts";
 import type { Store, Table } from "#sync/index/store.ts";
 
-export type RunAction = "create" | "replace" | "metadata" | "remove" | "move";
-const ACTIONS: readonly RunAction[] = ["create", "replace", "metadata", "remove", "move"];
+export type RunAction = ChangeName | "move";
+/** In the order of their numbers in the records. */
+const ACTIONS: readonly RunAction[] = ["create", "replace", "metadata", "remove", "move", "heal"];
 
 export type RunItem = {
   readonly path: RelPath;

@@ -11,7 +11,7 @@ import { type RelPath, joinPath, nameOf, parentOf } from "#model/path.ts";
 import type { Change } from "#model/plan.ts";
 import { type Fd, FsError, isCode } from "#platform/file-system.ts";
 import { type ApplyContext, problem, problemOf } from "#sync/apply/apply-context.ts";
-import { creationMode, modeFor, ownerIds, setCreatedMetadata } from "#sync/apply/metadata.ts";
+import { copyMetadata, creationMode, modeFor, ownerIds, setCreatedMetadata } from "#sync/apply/metadata.ts";
 import { removeTree } from "#sync/apply/private-area.ts";
 import { Summer, sumOf } from "#sync/chunk/sum.ts";
 
@@ -39,6 +39,8 @@ export class Staging {
   readonly #context: ApplyContext;
   /** Directories staged in this group: path in the root → path in the stage. */
   readonly #dirs = new Map<RelPath, RelPath>();
+  /** The directory asked about last, and where it is staged: neighbours come together. */
+  #last: { readonly dir: RelPath; readonly at: RelPath | undefined } = { dir: "", at: undefined };
   /** Files staged in this group that may lead a hard-link group: path in the root → what is staged. */
   readonly #leaders = new Map<RelPath, Staged>();
   /**
@@ -58,14 +60,28 @@ export class Staging {
 
   /** Is `path` inside a subtree that is being staged, and so placed together with it? */
   inTree(path: RelPath): boolean {
-    return this.#dirs.has(parentOf(path));
+    return this.#stagedParent(path) !== undefined;
+  }
+
+  /** Where the directory of `path` is staged; undefined when this group does not make it. */
+  #stagedParent(path: RelPath): RelPath | undefined {
+    const { dir } = this.#last;
+    if (path.lastIndexOf("/") === dir.length && path.startsWith(dir)) return this.#last.at;
+    const parent = parentOf(path);
+    this.#last = { dir: parent, at: this.#dirs.get(parent) };
+    return this.#last.at;
+  }
+
+  #noteDir(path: RelPath, at: RelPath): void {
+    this.#dirs.set(path, at);
+    this.#last = { dir: path, at };
   }
 
   /** Stages what a change wants to be there. Returns a problem, and leaves nothing behind, when it cannot. */
   stage(change: Change, bytes: Uint8Array | undefined): Staged | Problem {
     const entry = change.new;
     if (entry === undefined) return problem(change.path, "UNSUPPORTED", "nothing to stage", false);
-    const parent = this.#dirs.get(parentOf(change.path));
+    const parent = this.#stagedParent(change.path);
     const at = parent === undefined ? this.#context.nextStageName() : joinPath(parent, nameOf(change.path));
     try {
       if (entry.kind === "dir") return this.#stageDir(change.path, entry, at);
@@ -88,7 +104,7 @@ export class Staging {
     const { host, stage, preserve } = this.#context;
     // Created with the owner's full access so that children can be added; the real mode is set when it is placed.
     host.fs.mkdir(stage.parent(at), nameOf(at), 0o700);
-    this.#dirs.set(path, at);
+    this.#noteDir(path, at);
     this.#needsSyncAll = true;
     const fd = stage.dir(at);
     setCreatedMetadata(host.fs, fd, entry, { ...preserve, mode: false, owner: "none" });
@@ -140,6 +156,7 @@ export class Staging {
 
   #stageFile(change: Change, entry: FileEntry, at: RelPath, bytes: Uint8Array | undefined): Staged | Problem {
     const { received } = this.#context;
+    if (change.heals === true) return this.#stageHealed(change.path, entry, at, bytes);
     if (entry.linkTo !== undefined) return this.#stageLink(change.path, entry, entry.linkTo, at);
     if (change.from !== undefined) return this.#stageCopy(change.path, change.from, entry, at);
     if (bytes !== undefined || entry.size === 0) return this.#stageBytes(change.path, entry, at, bytes);
@@ -147,6 +164,35 @@ export class Staging {
     if (file === undefined) return problem(change.path, "STALE", "its content did not arrive", true);
     received.delete(change.path);
     return this.#stageReceived(file.name, { ...entry, sum: file.sum, size: file.size }, at);
+  }
+
+  /**
+   * The bytes that were agreed on, for a file whose own are damaged. All else stays as the damaged file has it, also what
+   * the session does not carry.
+   */
+  #stageHealed(path: RelPath, entry: FileEntry, at: RelPath, bytes: Uint8Array | undefined): Staged | Problem {
+    const { received, root, host, stage } = this.#context;
+    const { linkTo } = entry;
+    // The file that has its first name is another one by then, or it is damaged still.
+    if (linkTo !== undefined) return this.#leaders.has(linkTo) ? this.#stageLink(path, entry, linkTo, at) : notAgreed(path);
+    const file = bytes === undefined && entry.size > 0 ? received.get(path) : undefined;
+    if (file !== undefined) {
+      received.delete(path);
+      if (file.sum !== entry.sum) {
+        host.fs.unlink(stage.root, file.name);
+        return notAgreed(path);
+      }
+      host.fs.rename(stage.root, file.name, stage.parent(at), nameOf(at), { replace: false });
+    } else {
+      const staged = this.#stageBytes(path, entry, at, bytes);
+      if (!("at" in staged)) return notAgreed(path);
+    }
+    const source = root.openRead(path);
+    try {
+      return this.#finishFile(at, entry, (fd) => copyMetadata(host.fs, source, fd));
+    } finally {
+      host.fs.close(source);
+    }
   }
 
   #stageBytes(path: RelPath, entry: FileEntry, at: RelPath, bytes: Uint8Array | undefined): Staged | Problem {
@@ -163,7 +209,8 @@ export class Staging {
       setCreatedMetadata(host.fs, fd, entry, preserve);
       const stat = host.fs.fstat(fd);
       keep = this.#keepForSync(fd);
-      return { at, entry: { ...entry, sum }, ino: stat.ino, ctimeNs: stat.ctimeNs, mtimeNs: stat.mtimeNs };
+      const known = entry.sum === sum ? entry : { ...entry, sum };
+      return { at, entry: known, ino: stat.ino, ctimeNs: stat.ctimeNs, mtimeNs: stat.mtimeNs };
     } finally {
       if (!keep) host.fs.close(fd);
     }
@@ -186,16 +233,16 @@ export class Staging {
     if (at !== name) host.fs.rename(stage.root, name, stage.parent(at), nameOf(at), { replace: false });
     return this.#finishFile(at, entry, (fd) => {
       host.fs.chmod(fd, creationMode(entry, preserve));
+      setCreatedMetadata(host.fs, fd, entry, preserve);
     });
   }
 
-  #finishFile(at: RelPath, entry: FileEntry, before: (fd: Fd) => void): Staged {
-    const { host, stage, preserve } = this.#context;
+  #finishFile(at: RelPath, entry: FileEntry, setMetadata: (fd: Fd) => void): Staged {
+    const { host, stage } = this.#context;
     const fd = stage.openRead(at);
     let keep = false;
     try {
-      before(fd);
-      setCreatedMetadata(host.fs, fd, entry, preserve);
+      setMetadata(fd);
       const stat = host.fs.fstat(fd);
       keep = this.#keepForSync(fd);
       return { at, entry, ino: stat.ino, ctimeNs: stat.ctimeNs, mtimeNs: stat.mtimeNs };
@@ -351,6 +398,11 @@ export class Staging {
     this.#unsynced = [];
     this.#needsSyncAll = false;
     this.#dirs.clear();
+    this.#last = { dir: "", at: undefined };
     this.#leaders.clear();
   }
+}
+
+function notAgreed(path: RelPath): Problem {
+  return problem(path, "STALE", "the other side's content is not, or no longer, the one that was agreed on", true);
 }

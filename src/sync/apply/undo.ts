@@ -172,6 +172,8 @@ const STEPS: Record<RunItem["action"], (undo: Undo, item: RunItem) => Problem | 
   remove: undoRemove,
   metadata: undoMetadata,
   move: undoMove,
+  // As little as the heal did: what was damaged comes back, and counts as an edit from then on.
+  heal: undoReplace,
 };
 
 /** The directories in which taking it back changes something. */

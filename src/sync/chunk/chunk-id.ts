@@ -18,6 +18,11 @@ export function chunkIdOf(bytes: Uint8Array): ChunkId {
   return digest.toHex() as ChunkId;
 }
 
+/** The id that a chunk with this SHA-256 has. */
+export function chunkIdFrom(sha256: Uint8Array): ChunkId {
+  return sha256.toHex() as ChunkId;
+}
+
 /**
  * The id of a file by its chunks' ids in order: the only chunk's own, or SHA-256 over the domain tag and all
  * ids as bytes. A file without chunks is empty and has the id of an empty chunk. The same bytes split by

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { GEAR } from "#sync/chunk/gear.ts";
-import { CHUNK_LIMITS, type ChunkLimits, Splitter } from "#sync/chunk/fastcdc.ts";
+import { CHUNK_LIMITS, type ChunkLimits, SPLIT_BYTES_MAX, Splitter } from "#sync/chunk/fastcdc.ts";
 import { chunkIdOf } from "#sync/chunk/chunk-id.ts";
 
 /** Bytes that look random and are always the same. */
@@ -15,11 +15,14 @@ function noise(length: number, seed: number): Uint8Array {
   return bytes;
 }
 
-function split(bytes: Uint8Array, limits: ChunkLimits, step = bytes.length): Uint8Array[] {
+function split(bytes: Uint8Array, limits: ChunkLimits, step = SPLIT_BYTES_MAX): Uint8Array[] {
   const chunks: Uint8Array[] = [];
-  const splitter = new Splitter(limits, (chunk) => chunks.push(chunk.slice()));
-  for (let at = 0; at < bytes.length; at += step) splitter.update(bytes.subarray(at, at + step));
-  splitter.end();
+  const splitter = new Splitter(limits);
+  const room = new Uint8Array(splitter.roomBytes);
+  const keep = (cut: Uint8Array[]): void => void chunks.push(...cut.map((chunk) => chunk.slice()));
+  for (let at = 0; at < bytes.length; at += step) keep(splitter.push(bytes.subarray(at, at + step), room));
+  const last = splitter.end();
+  if (last !== undefined) keep([last]);
   return chunks;
 }
 

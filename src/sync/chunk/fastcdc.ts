@@ -16,33 +16,40 @@ export type ChunkLimits = { readonly minBytes: number; readonly averageBytes: nu
 export const CHUNK_LIMITS: ChunkLimits = { minBytes: 16 << 10, averageBytes: 64 << 10, maxBytes: 256 << 10 };
 /** For files above LARGE_FILE_BYTES: a sixteenth of the chunks to name and to look up. */
 export const CHUNK_LIMITS_LARGE: ChunkLimits = { minBytes: 256 << 10, averageBytes: 1 << 20, maxBytes: 4 << 20 };
-export const LARGE_FILE_BYTES = 1 << 30;
+export const LARGE_FILE_BYTES = 256 << 20;
 
 /**
  * By how many bits the condition is harder before the average and easier behind it ("normalisation level 2").
  */
 const NORMALISATION_BITS = 2;
-/** Chunks of the largest size that fit the splitter's buffer: fewer and longer moves of the rest. */
-const BUFFERED_CHUNKS = 4;
+/** Bytes that a splitter takes at once. */
+export const SPLIT_BYTES_MAX = 1 << 20;
 
 export function chunkLimitsFor(size: number): ChunkLimits {
   return size > LARGE_FILE_BYTES ? CHUNK_LIMITS_LARGE : CHUNK_LIMITS;
 }
 
-/**
- * Length of the first chunk of bytes [from, to). There must be maxBytes of them unless they are the file's
- * last. Returns at most maxBytes, and less than minBytes only when there are no more.
- */
+/** Length of the first chunk of bytes [from, to), which are all that is left of the file. There must be some. */
 export function cut(bytes: Uint8Array, from: number, to: number, limits: ChunkLimits): number {
+  return look(bytes, from, to, limits, { seen: 0, gear: 0 }) || to - from;
+}
+
+/** How far the end of a chunk was looked for, in bytes from its beginning, and the gear hash there. */
+type Looked = { seen: number; gear: number };
+
+/**
+ * Length of the chunk that begins at `from`; 0 when its end is not in [from, to). Then it is to be asked again with more
+ * bytes behind the same ones, and looks at these alone.
+ */
+function look(bytes: Uint8Array, from: number, to: number, limits: ChunkLimits, looked: Looked): number {
   const available = Math.min(to - from, limits.maxBytes);
-  if (available <= limits.minBytes) return available;
   const bits = 31 - Math.clz32(limits.averageBytes);
   const hard = -1 << (32 - bits - NORMALISATION_BITS);
   const easy = -1 << (32 - bits + NORMALISATION_BITS);
   const middle = from + Math.min(available, limits.averageBytes);
   const end = from + available;
-  let gear = 0;
-  let at = from + limits.minBytes;
+  let { gear } = looked;
+  let at = from + Math.max(looked.seen, limits.minBytes);
   for (; at < middle; at++) {
     gear = ((gear << 1) + GEAR[bytes[at]!]!) | 0;
     if ((gear & hard) === 0) return at + 1 - from;
@@ -51,58 +58,56 @@ export function cut(bytes: Uint8Array, from: number, to: number, limits: ChunkLi
     gear = ((gear << 1) + GEAR[bytes[at]!]!) | 0;
     if ((gear & easy) === 0) return at + 1 - from;
   }
-  return available;
+  looked.seen = at - from;
+  looked.gear = gear;
+  return available === limits.maxBytes ? available : 0;
 }
-
-/** Takes one chunk; the bytes are valid during the call only. */
-export type OnChunk = (chunk: Uint8Array) => void;
 
 /**
  * Cuts a stream into chunks, in order; together they are the stream. The buffer sizes handed in do not
  * matter. For one owner and one stream. An empty stream has no chunk.
  */
 export class Splitter {
+  /** Bytes of a room that is given to push(). */
+  readonly roomBytes: number;
   readonly #limits: ChunkLimits;
-  readonly #onChunk: OnChunk;
-  readonly #buffer: Uint8Array;
-  #length = 0;
+  /** What is kept of the stream for the next chunk, in the room of the last call. */
+  #kept: Uint8Array = new Uint8Array(0);
+  #looked: Looked = { seen: 0, gear: 0 };
   #isEnded = false;
 
-  constructor(limits: ChunkLimits, onChunk: OnChunk) {
+  constructor(limits: ChunkLimits) {
     const { minBytes, averageBytes, maxBytes } = limits;
     const isPower = (averageBytes & (averageBytes - 1)) === 0;
     assert(isPower && minBytes < averageBytes && averageBytes < maxBytes, "chunk limits are in order");
     this.#limits = limits;
-    this.#onChunk = onChunk;
-    this.#buffer = new Uint8Array(BUFFERED_CHUNKS * maxBytes);
+    this.roomBytes = maxBytes + SPLIT_BYTES_MAX;
   }
 
-  update(bytes: Uint8Array): void {
-    assert(!this.#isEnded, "nothing comes after the end");
-    for (let at = 0; at < bytes.length; ) {
-      const take = Math.min(bytes.length - at, this.#buffer.length - this.#length);
-      this.#buffer.set(bytes.subarray(at, at + take), this.#length);
-      this.#length += take;
-      at += take;
-      if (this.#length === this.#buffer.length) this.#cutWhile(this.#limits.maxBytes);
+  /**
+   * The chunks that are complete now; they lie in `room`. What is behind them stays there until the next call, which may
+   * be given the same room.
+   * @param bytes at most SPLIT_BYTES_MAX; they are copied
+   */
+  push(bytes: Uint8Array, room: Uint8Array): Uint8Array[] {
+    assert(!this.#isEnded && bytes.length <= SPLIT_BYTES_MAX, "what is split comes in bounded parts, before the end");
+    const before = this.#kept.length;
+    room.set(this.#kept);
+    room.set(bytes, before);
+    this.#kept = room.subarray(0, before + bytes.length);
+    const chunks: Uint8Array[] = [];
+    for (;;) {
+      const length = look(this.#kept, 0, this.#kept.length, this.#limits, this.#looked);
+      if (length === 0) return chunks;
+      chunks.push(this.#kept.subarray(0, length));
+      this.#kept = this.#kept.subarray(length);
+      this.#looked = { seen: 0, gear: 0 };
     }
   }
 
-  /** Hands over what is left. */
-  end(): void {
+  /** The last chunk, where push() has put it; undefined when nothing is left. */
+  end(): Uint8Array | undefined {
     this.#isEnded = true;
-    this.#cutWhile(1);
-  }
-
-  /** Cuts as long as so many bytes are there. */
-  #cutWhile(bytesMin: number): void {
-    let from = 0;
-    while (this.#length - from >= bytesMin) {
-      const length = cut(this.#buffer, from, this.#length, this.#limits);
-      this.#onChunk(this.#buffer.subarray(from, from + length));
-      from += length;
-    }
-    this.#buffer.copyWithin(0, from, this.#length);
-    this.#length -= from;
+    return this.#kept.length === 0 ? undefined : this.#kept;
   }
 }

@@ -34,6 +34,7 @@ import type {
   TransferResult,
 } from "#sync/endpoint/endpoint.ts";
 import { ObservationLog } from "#sync/endpoint/observation-log.ts";
+import { FirstListing } from "#sync/endpoint/first-listing.ts";
 import { type ReadContext, hashPath, logicalMtimeNs, readBatches } from "#sync/endpoint/read-files.ts";
 import {
   type RootIdentity,
@@ -43,12 +44,14 @@ import {
   openRootDir,
   parentOfMissingRoot,
 } from "#sync/endpoint/root-identity.ts";
+import { LearnedSums } from "#sync/endpoint/learned-sums.ts";
 import { type HandedOut, SourceDurability } from "#sync/endpoint/source-durability.ts";
-import { type IndexRecord, indexCodec, isDamage } from "#sync/index/record-codecs.ts";
+import { type IndexRecord, indexCodec } from "#sync/index/record-codecs.ts";
 import type { Store, Table, Tree } from "#sync/index/store.ts";
+import { damageOf, damageProblem } from "#sync/scan/damage.ts";
 import { IgnoreRules, filterText } from "#sync/scan/ignore.ts";
-import { corruptProblem } from "#sync/scan/problem-set.ts";
 import { Scanner, runScan } from "#sync/scan/scanner.ts";
+import type { Scrub, ScrubReply, ScrubRequest } from "#sync/scan/scrub.ts";
 import type { BaseFile } from "#sync/transfer/base.ts";
 import { receiveFiles } from "#sync/transfer/receive.ts";
 import { supplyFiles } from "#sync/transfer/supply.ts";
@@ -71,8 +74,6 @@ export type DirEndpointOptions = {
   readonly readOnly?: boolean | undefined;
 };
 
-/** What is learned while reading is written to the state in transactions of this many paths. */
-const LEARNED_PER_TRANSACTION = 2000;
 
 const SCAN_OF_NOTHING: ScanSummary = {
   seq: 0,
@@ -95,6 +96,7 @@ type Opened = {
   readonly log: ObservationLog;
   readonly journal: RunJournal;
   readonly scanner: Scanner;
+  readonly scrub: Scrub;
   readonly durability: SourceDurability;
   readonly apply: ApplyContext | undefined;
   readonly timestampNs: bigint;
@@ -112,9 +114,12 @@ export class DirEndpoint implements Endpoint {
   #marked = new Map<RelPath, DirtyExtent>();
   #changed: RelPath[] = [];
   #ignored = new Set<RelPath>();
-  #learned: { path: RelPath; record: IndexRecord }[] = [];
-  /** Handed out as something else than the index holds. */
-  #unscanned: RelPath[] = [];
+  /** While an index that holds nothing is filled for a controller that asks from the start. */
+  #listing: FirstListing | undefined;
+  readonly #learned = new LearnedSums(() => {
+    const { store, index, log, scanner } = this.#now;
+    return { store, index, log, namesOf: (ino) => scanner.links.members(ino) };
+  });
 
   constructor(options: DirEndpointOptions) {
     this.#options = options;
@@ -245,14 +250,15 @@ export class DirEndpoint implements Endpoint {
       seeds,
       ...abilities,
       assertRoot,
-      sink: { changed: (path, state) => this.#noteChange(path, state === "ignored") },
+      sink: { changed: (path, state) => this.#noteChange(path, state) },
       hook: {
         entering: (path, fd, ino) => this.#watcher?.entering(path, fd, ino),
         dropped: (path) => this.#watcher?.dropped(path),
       },
     });
     const durability = new SourceDurability(host, root, abilities.timestampNs, request.durable !== "none");
-    const base = { request, root, rootOptions, identity, store, meta, index, log, journal, scanner, durability };
+    const scrub = scanner.scrub(store, meta);
+    const base = { request, root, rootOptions, identity, store, meta, index, log, journal, scanner, scrub, durability };
     // Nothing may fail after the area is open: its descriptors belong to what is returned.
     const epoch = this.#epoch(base, request.seeds);
     const apply = request.writable ? this.#applyContext({ ...base, assertRoot }) : undefined;
@@ -289,6 +295,7 @@ export class DirEndpoint implements Endpoint {
           assertRoot,
           ignores: (path, isDir) => scanner.ignores(path, isDir),
           markDirty: (path) => this.#mark(path),
+          replaced: (path) => scanner.forgetDamage(path),
           links: scanner.links,
           logPaths: (paths) => log.append(paths),
           lastSeq: () => log.last(),
@@ -335,9 +342,13 @@ export class DirEndpoint implements Endpoint {
     return epoch;
   }
 
-  #noteChange(path: RelPath, ignored: boolean): void {
+  #noteChange(path: RelPath, state: IndexRecord | "ignored" | undefined): void {
+    if (this.#listing !== undefined) {
+      if (state !== undefined && state !== "ignored") this.#listing.add(path, state.entry);
+      return;
+    }
     this.#changed.push(path);
-    if (ignored) this.#ignored.add(path);
+    if (state === "ignored") this.#ignored.add(path);
     else this.#ignored.delete(path);
   }
 
@@ -362,7 +373,7 @@ export class DirEndpoint implements Endpoint {
     onBatch: (batch: Observation[]) => void | Promise<void>,
     signal: AbortSignal,
   ): Promise<ScanSummary> {
-    const { scanner, log, store, epoch, apply } = this.#now;
+    const { scanner, index, log, store, epoch, apply } = this.#now;
     const { clock } = this.#options.host;
     if (!log.reaches(request.since)) throw lostLog(this.label);
     // What is told counts as agreed where it is what was sent: a power loss that took it back would look like an edit.
@@ -371,6 +382,7 @@ export class DirEndpoint implements Endpoint {
     const full = request.extent === "full";
     if (full) this.#watcher?.beginPass();
     let logged = false;
+    this.#listing = request.since === 0 && index.count() === 0 ? new FirstListing() : undefined;
     const step = (work: () => boolean): boolean =>
       store.transaction({ durable: false }, () => {
         const more = work();
@@ -391,11 +403,14 @@ export class DirEndpoint implements Endpoint {
       if (logged || request.since === 0) {
         store.transaction({ durable: true }, () => (log.last() === 0 ? log.append([""]) : undefined));
       }
-      for (const batch of log.since(request.since)) await onBatch(batch.filter((one) => one.path !== ""));
+      const told = this.#listing?.batches(index.count()) ?? log.since(request.since);
+      this.#listing = undefined;
+      for (const batch of told) await onBatch(batch.filter((one) => one.path !== ""));
       log.trim(request.acknowledged);
       const { problems, entries, hashedBytes } = outcome;
       return { seq: log.last(), epoch, problems, entries, hashedBytes, degraded: this.#watcher?.degraded };
     } catch (error) {
+      this.#listing = undefined;
       this.#changed = [];
       this.#ignored.clear();
       this.#restoreDirty(dirty);
@@ -434,33 +449,10 @@ export class DirEndpoint implements Endpoint {
 
   get #reading(): ReadContext {
     const { root, index, request } = this.#now;
-    return { root, index, seeds: request.seeds, learn: (...what) => this.#learn(...what) };
-  }
-
-  /**
-   * Keeps the sum under the stat that belongs to it. An edit that no scan has seen is told by the next one whatever it
-   * finds: the controller knows of the edit, and to the index alone its end would be no news.
-   */
-  #learn(path: RelPath, entry: FileEntry, stat: Stat, record: IndexRecord | undefined): void {
-    if (record === undefined) return;
-    const known = record.entry;
-    const isScanned = record.ino === stat.ino && record.ctimeNs === stat.ctimeNs;
-    if (!isScanned || known.kind !== "file" || known.size !== entry.size) this.#unscanned.push(path);
-    else if (known.sum !== entry.sum) this.#learned.push({ path, record: { ...record, entry: { ...known, sum: entry.sum } } });
-    if (this.#learned.length + this.#unscanned.length >= LEARNED_PER_TRANSACTION) this.#flushLearned();
-  }
-
-  #flushLearned(): void {
-    const learned = this.#learned;
-    const unscanned = this.#unscanned;
-    if (learned.length + unscanned.length === 0) return;
-    this.#learned = [];
-    this.#unscanned = [];
-    const { store, index, log } = this.#now;
-    store.transaction({ durable: unscanned.length > 0 }, () => {
-      for (const { path, record } of learned) index.set(path, record);
-      if (unscanned.length > 0) log.append(unscanned);
-    });
+    const nowMs = (): number => this.#options.host.clock.nowMs();
+    const learn: ReadContext["learn"] = (path, entry, stat, record) => this.#learned.learn(path, entry, stat, record);
+    const learnPlain: ReadContext["learnPlain"] = (path, entry, stat) => this.#learned.learnPlain(path, entry, stat);
+    return { root, index, seeds: request.seeds, nowMs, learn, learnPlain };
   }
 
   async sums(paths: readonly RelPath[], signal: AbortSignal): Promise<(Sum | Problem)[]> {
@@ -474,8 +466,13 @@ export class DirEndpoint implements Endpoint {
     }
     const failed = await durability.begin(handed);
     await withDiskErrors("sync what was read", this.label, () => durability.all());
-    this.#flushLearned();
+    this.#learned.flush();
     return failed.size === 0 ? answers : answers.map((answer, at) => failed.get(paths[at]!) ?? answer);
+  }
+
+  scrub(request: ScrubRequest, _signal: AbortSignal): Promise<ScrubReply> {
+    if (this.#isMissing) return Promise.resolve({ bytes: 0, busyMs: 0, found: false, waitMs: request.everyMs });
+    return withDiskErrors("scrub", this.label, () => this.#now.scrub.step(request));
   }
 
   /** The last batch is given when everything in all of them is durable here; see source-durability.ts. */
@@ -490,18 +487,23 @@ export class DirEndpoint implements Endpoint {
       last = failed.size === 0 ? batch : batch.map((item) => withProblem(item, failed.get(item.path)));
     }
     await withDiskErrors("sync what was read", this.label, () => durability.all());
-    this.#flushLearned();
+    this.#learned.flush();
     if (last !== undefined) yield last;
   }
 
   /** Collects the files that were read and may still be lost in a power loss. */
   #handingOut(handed: HandedOut[]): ReadContext {
     const { durability } = this.#now;
+    const reading = this.#reading;
     const learn: ReadContext["learn"] = (path, entry, stat, record) => {
-      this.#learn(path, entry, stat, record);
+      this.#learned.learn(path, entry, stat, record);
       if (durability.isYoung(stat)) handed.push({ path, stat });
     };
-    return { ...this.#reading, learn };
+    const learnPlain: ReadContext["learnPlain"] = (path, entry, stat) => {
+      reading.learnPlain(path, entry, stat);
+      if (durability.isYoung(stat)) handed.push({ path, stat });
+    };
+    return { ...reading, learn, learnPlain };
   }
 
   async supply(channel: Channel, signal: AbortSignal): Promise<void> {
@@ -511,8 +513,9 @@ export class DirEndpoint implements Endpoint {
     const entryOf = (path: RelPath, stat: Stat): FileEntry => this.#entryOf(path, stat);
     const learn = (path: RelPath, entry: FileEntry & { sum: Sum }, stat: Stat): Problem | undefined => {
       const record = this.#now.index.get(path);
-      if (record !== undefined && isDamage(record, stat, entry.sum)) return corruptProblem(path);
-      this.#learn(path, entry, stat, record);
+      const damage = record === undefined ? undefined : damageOf(record, stat, entry.sum, host.clock.nowMs());
+      if (damage !== undefined) return damageProblem(path, damage);
+      this.#learned.learn(path, entry, stat, record);
       return undefined;
     };
     const makeDurable = (path: RelPath, stat: Stat): Promise<void> => durability.one({ path, stat });
@@ -520,7 +523,7 @@ export class DirEndpoint implements Endpoint {
     const open = (path: RelPath): Fd => root.openRead(path);
     const look = (path: RelPath): Stat => root.stat(path);
     await supplyFiles({ host, open, look, seeds, compress, limit, entryOf, learn, makeDurable }, channel, signal);
-    this.#flushLearned();
+    this.#learned.flush();
   }
 
   #entryOf(path: RelPath, stat: Stat): FileEntry {
@@ -609,6 +612,7 @@ export class DirEndpoint implements Endpoint {
     this.#applier = undefined;
     try {
       if (now.request.ephemeral === true) await this.#dropStage(now);
+      else now.scrub.save();
     } finally {
       this.#closeArea(now.apply);
       now.root[Symbol.dispose]();

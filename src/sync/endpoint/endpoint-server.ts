@@ -15,10 +15,12 @@ import {
   decodeOpenRequest,
   decodeRunId,
   decodeScanRequest,
+  decodeScrubRequest,
   encodeCommitReply,
   encodeCount,
   encodeOpenReply,
   encodeScanSummary,
+  encodeScrubReply,
   openMessage,
   unexpected,
   writeSum,
@@ -96,6 +98,7 @@ export class EndpointServer {
       scan: (channel) => this.#main.run(channel.signal, () => this.#scan(channel)),
       watch: (channel) => this.#watch(channel),
       sums: (channel) => this.#main.run(channel.signal, () => this.#sums(channel)),
+      scrub: (channel) => this.#main.run(channel.signal, () => this.#scrub(channel)),
       read: (channel) => this.#supply.run(channel.signal, () => this.#read(channel)),
       supply: (channel) => this.#supply.run(channel.signal, () => this.#endpoint.supply(channel, channel.signal)),
       receive: (channel) => this.#receive(channel),
@@ -193,6 +196,11 @@ export class EndpointServer {
       );
     };
     await this.#endpoint.watch(onDirty, channel.signal).finally(() => (isOver = true));
+  }
+
+  async #scrub(channel: MuxChannel): Promise<void> {
+    const request = decodeScrubRequest(await next(channel));
+    await channel.send(encodeScrubReply(await this.#endpoint.scrub(request, channel.signal)));
   }
 
   async #sums(channel: MuxChannel): Promise<void> {

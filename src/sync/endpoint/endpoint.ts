@@ -10,8 +10,9 @@
 import type { Entry, FileEntry, Preserve, Sum } from "#model/entry.ts";
 import type { Observation, Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
-import type { Change, Move } from "#model/plan.ts";
+import type { Change, ChangeName, Move } from "#model/plan.ts";
 import type { CompressMode } from "#sync/chunk/compress.ts";
+import type { ScrubReply, ScrubRequest } from "#sync/scan/scrub.ts";
 import type { Channel } from "#sync/wire/channel.ts";
 
 /** A file up to this size travels inside the apply batch; above it goes through supply/receive. */
@@ -173,7 +174,7 @@ export type RunRecord = {
 
 export type RunChange = {
   readonly path: RelPath;
-  readonly action: "create" | "replace" | "metadata" | "remove" | "move";
+  readonly action: ChangeName | "move";
   readonly from?: RelPath | undefined;
 };
 
@@ -190,6 +191,8 @@ export interface Endpoint {
   watch(onDirty: () => void, signal: AbortSignal): Promise<void>;
   /** Hashes files that have no sum yet. One answer a path, in order; a problem where it could not be read. */
   sums(paths: readonly RelPath[], signal: AbortSignal): Promise<(Sum | Problem)[]>;
+  /** Reads a little more of all files again and compares; for the times when nothing else is to be done. */
+  scrub(request: ScrubRequest, signal: AbortSignal): Promise<ScrubReply>;
   /** Reads small files, batches in the order of `paths`. */
   read(paths: readonly RelPath[], signal: AbortSignal): AsyncIterable<ReadItem[]>;
   /** Serves one transfer as the source until the other side ends the channel. */

@@ -15,6 +15,7 @@ import type {
   TransferItem,
   TransferResult,
 } from "#sync/endpoint/endpoint.ts";
+import type { ScrubReply, ScrubRequest } from "#sync/scan/scrub.ts";
 import type { Channel } from "#sync/wire/channel.ts";
 
 export class PassingEndpoint implements Endpoint {
@@ -44,6 +45,10 @@ export class PassingEndpoint implements Endpoint {
 
   sums(paths: readonly RelPath[], signal: AbortSignal): Promise<(Sum | Problem)[]> {
     return this.inner.sums(paths, signal);
+  }
+
+  scrub(request: ScrubRequest, signal: AbortSignal): Promise<ScrubReply> {
+    return this.inner.scrub(request, signal);
   }
 
   read(paths: readonly RelPath[], signal: AbortSignal): AsyncIterable<ReadItem[]> {

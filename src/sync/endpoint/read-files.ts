@@ -7,9 +7,16 @@ import type { Fd, FileSystem, Stat } from "#platform/file-system.ts";
 import { problem, problemOf } from "#sync/apply/apply-context.ts";
 import { Summer, sumOf } from "#sync/chunk/sum.ts";
 import { BATCH_BYTES_MAX, BATCH_ITEMS_MAX, INLINE_BYTES_MAX, type ReadItem, type SumSeeds } from "#sync/endpoint/endpoint.ts";
-import { type IndexRecord, isDamage, matchesStat } from "#sync/index/record-codecs.ts";
+import { PackedRecords } from "#sync/index/packed-records.ts";
+import {
+  type IndexRecord,
+  matchesStat,
+  packedHasSum,
+  packedMatchesStat,
+  packedPlainSize,
+} from "#sync/index/record-codecs.ts";
 import type { Tree } from "#sync/index/store.ts";
-import { corruptProblem } from "#sync/scan/problem-set.ts";
+import { damageOf, damageProblem } from "#sync/scan/damage.ts";
 
 /** A file that changes while it is read is tried again this often before it is left to the next cycle. */
 const READ_TRIES = 3;
@@ -18,8 +25,12 @@ export type ReadContext = {
   readonly root: Confined;
   readonly index: Tree<IndexRecord>;
   readonly seeds: SumSeeds;
+  /** The wall clock. */
+  readonly nowMs: () => number;
   /** Notes the sum of a file under the stat it was read with, so that nobody needs to hash it again. */
   readonly learn: (path: RelPath, entry: FileEntry, stat: Stat, record: IndexRecord) => void;
+  /** As learn, where the record says the same as the stat and is as plain as a record can be, but has no sum. */
+  readonly learnPlain: (path: RelPath, entry: FileEntry, stat: Stat) => void;
 };
 
 /** Paths of one directory asked for in a row before its records are read all at once. */
@@ -30,23 +41,21 @@ class RecordsInOrder {
   readonly #index: Tree<IndexRecord>;
   #dir: RelPath | undefined;
   #asked = 0;
-  #records: Map<string, IndexRecord> | undefined;
+  #records: PackedRecords<IndexRecord> | undefined;
 
   constructor(index: Tree<IndexRecord>) {
     this.#index = index;
   }
 
-  get(path: RelPath): IndexRecord | undefined {
-    const dir = parentOf(path);
+  get(dir: RelPath, name: string, path: RelPath): PackedRecords<IndexRecord> | IndexRecord | undefined {
     if (dir !== this.#dir) {
       this.#dir = dir;
       this.#asked = 0;
       this.#records = undefined;
     }
-    if (this.#records !== undefined) return this.#records.get(nameOf(path));
-    if (++this.#asked < ROW_MIN) return this.#index.get(path);
-    this.#records = new Map(this.#index.children(dir).map(({ name, record }) => [name, record]));
-    return this.#records.get(nameOf(path));
+    if (this.#records === undefined && ++this.#asked < ROW_MIN) return this.#index.get(path);
+    this.#records ??= this.#index.packed(dir);
+    return this.#records.seek(name);
   }
 }
 
@@ -113,7 +122,8 @@ function readOnce(
     const same = before === undefined ? matchesStat(record, after) : unchanged(before, after);
     if (count !== size || !same) return undefined;
     const sum = sumOf(buffer, seeds);
-    if (isDamage(record, after, sum)) return { path, problem: corruptProblem(path) };
+    const damage = damageOf(record, after, sum, context.nowMs());
+    if (damage !== undefined) return { path, problem: damageProblem(path, damage) };
     const entry: FileEntry = { ...known, size: after.size, mode: after.mode, mtimeNs: logicalMtimeNs(record, after), sum };
     context.learn(path, entry, after, record);
     return { path, entry, bytes: buffer };
@@ -138,6 +148,55 @@ function readFile(context: ReadContext, path: RelPath, record: IndexRecord | und
   }
 }
 
+/**
+ * As readFile, for what most files are: plain, and recorded beyond doubt. No object is made of the record, and the stat
+ * after the reading says all: it is that of the file that was read, and the record's, so the file is the one that was
+ * scanned and has not changed since. Undefined where it takes more than that to tell.
+ */
+function readPlain(
+  context: ReadContext,
+  dir: RelPath,
+  name: string,
+  path: RelPath,
+  known: PackedRecords<IndexRecord>,
+  arena: Arena,
+): ReadItem | undefined {
+  const { page, start } = known;
+  const size = packedPlainSize(page, start);
+  if (size < 0 || size > INLINE_BYTES_MAX) return undefined;
+  const bytes = arena.take(size);
+  const { count, stat } = context.root.fs.readWhole(context.root.dir(dir), name, bytes);
+  if (count !== size || !packedMatchesStat(page, start, stat)) return undefined;
+  const sum = sumOf(bytes, context.seeds);
+  const entry: FileEntry = { kind: "file", size, mode: stat.mode, mtimeNs: stat.mtimeNs, sum };
+  if (!packedHasSum(page, start)) context.learnPlain(path, entry, stat);
+  else {
+    const record = known.record();
+    const damage = damageOf(record, stat, sum, context.nowMs());
+    if (damage !== undefined) return { path, problem: damageProblem(path, damage) };
+    context.learn(path, entry, stat, record);
+  }
+  return { path, entry, bytes };
+}
+
+function readOne(
+  context: ReadContext,
+  dir: RelPath,
+  name: string,
+  path: RelPath,
+  known: PackedRecords<IndexRecord> | IndexRecord | undefined,
+  arena: Arena,
+): ReadItem {
+  if (!(known instanceof PackedRecords)) return readFile(context, path, known, arena);
+  try {
+    const item = readPlain(context, dir, name, path, known, arena);
+    if (item !== undefined) return item;
+  } catch (error) {
+    return { path, problem: problemOf(path, error) };
+  }
+  return readFile(context, path, known.record(), arena);
+}
+
 /** Batches within the limits of one message, in the order of `paths`. */
 export function* readBatches(context: ReadContext, paths: readonly RelPath[]): Generator<ReadItem[]> {
   // Descriptors that the scan left open may lead to directories that were renamed since.
@@ -146,8 +205,13 @@ export function* readBatches(context: ReadContext, paths: readonly RelPath[]): G
   const arena = new Arena(paths.length < ROW_MIN ? 0 : BATCH_BYTES_MAX);
   let batch: ReadItem[] = [];
   let bytes = 0;
+  let dir: RelPath = "";
   for (const path of paths) {
-    const item = readFile(context, path, records.get(path), arena);
+    const cut = path.lastIndexOf("/");
+    // One string for all that are in it: who compares it, or looks it up, has done so before.
+    if (cut !== dir.length || !path.startsWith(dir)) dir = parentOf(path);
+    const name = path.slice(cut + 1);
+    const item = readOne(context, dir, name, path, records.get(dir, name, path), arena);
     const size = "bytes" in item ? item.bytes.length : 0;
     if (batch.length > 0 && (batch.length >= BATCH_ITEMS_MAX || bytes + size > BATCH_BYTES_MAX)) {
       yield batch;
@@ -194,7 +258,8 @@ async function hashOnce(context: ReadContext, path: RelPath): Promise<Sum | Prob
     const after = fs.fstat(fd);
     if (!unchanged(before, after)) return undefined;
     if (fs.stat(root.parent(path), nameOf(path)).ino !== after.ino) return undefined;
-    if (isDamage(record, after, sum)) return corruptProblem(path);
+    const damage = damageOf(record, after, sum, context.nowMs());
+    if (damage !== undefined) return damageProblem(path, damage);
     const { size, mode } = after;
     context.learn(path, { ...known, size, mode, mtimeNs: logicalMtimeNs(record, after), sum }, after, record);
     return sum;

@@ -5,12 +5,13 @@ import { systemClock } from "#platform/host-bun.ts";
 import { EndpointServer, type EndpointServerOptions } from "#sync/endpoint/endpoint-server.ts";
 import type { ApplyOp, Endpoint, OpResult, OpenRequest, TransferResult } from "#sync/endpoint/endpoint.ts";
 import { RemoteEndpoint } from "#sync/endpoint/remote-endpoint.ts";
-import { ITEMS, REPLY, bare, encodeCount, encodeOpenReply, encodeOpenRequest, encodeRunId } from "#sync/endpoint/remote-protocol.ts";
+import { ITEMS, REPLY, bare, encodeCount, encodeOpenReply, encodeOpenRequest, encodeRunId, encodeScrubRequest } from "#sync/endpoint/remote-protocol.ts";
 import { packOps, packPaths } from "#sync/endpoint/remote-protocol-items.ts";
 import { memoryChannelPair } from "#sync/transport/memory-channel.ts";
 import { memoryTransports } from "#sync/transport/memory-transport.ts";
 import { Mux } from "#sync/wire/mux.ts";
 import type { MuxChannel } from "#sync/wire/mux-channel.ts";
+import { SCRUB_BYTES_MAX } from "#sync/scan/scrub.ts";
 import { MemoryEndpoint, SUM, fileEntry } from "#testing/memory-endpoint.ts";
 
 const never = new AbortController().signal;
@@ -148,6 +149,20 @@ describe("remote endpoint", () => {
     expect(sums).toHaveLength(3000);
     expect([sums[0], sums[3]]).toMatchObject([SUM, { code: "ENOENT" }]);
     await endpoint.close();
+  });
+
+  test("[REMOTE-57] scrubs step by step, for no more bytes than a step may have", async () => {
+    const inner = new MemoryEndpoint();
+    const { endpoint } = remote(inner);
+    await endpoint.open(request, never);
+    const { pass, ...reply } = await endpoint.scrub({ everyMs: 5000, bytesMax: SCRUB_BYTES_MAX }, never);
+    expect(reply).toEqual({ bytes: 7, busyMs: 3, found: true, waitMs: 5000 });
+    expect(pass).toMatchObject({ files: 0, bytes: 7, damaged: 1 });
+    expect((await endpoint.scrub({ everyMs: 5000, bytesMax: 0 }, never)).pass).toBeUndefined();
+    expect(inner.calls.filter((call) => call.startsWith("scrub"))).toEqual([`scrub 5000 ${SCRUB_BYTES_MAX}`, "scrub 5000 0"]);
+    await endpoint.close();
+    const much = encodeScrubRequest({ everyMs: 1, bytesMax: SCRUB_BYTES_MAX + 1 });
+    expect(await attack(new MemoryEndpoint(), "scrub", [much])).toMatchObject({ code: "PROTOCOL" });
   });
 
   test("[REMOTE-42] a reader that stops early ends the call and leaves the connection usable", async () => {

@@ -35,11 +35,13 @@ import {
   decodeCount,
   decodeOpenReply,
   decodeScanSummary,
+  decodeScrubReply,
   encodeCommit,
   encodeCount,
   encodeOpenRequest,
   encodeRunId,
   encodeScanRequest,
+  encodeScrubRequest,
   openMessage,
   readSum,
   unexpected,
@@ -60,6 +62,7 @@ import {
   unpackTransferResults,
 } from "#sync/endpoint/remote-protocol-items.ts";
 import { type ByteReader, malformed } from "#sync/wire/bytes.ts";
+import type { ScrubReply, ScrubRequest } from "#sync/scan/scrub.ts";
 import { giveBackBuffer } from "#sync/wire/buffer-pool.ts";
 import type { Channel } from "#sync/wire/channel.ts";
 import { type Mux, linkLost } from "#sync/wire/mux.ts";
@@ -143,6 +146,13 @@ export class RemoteEndpoint implements Endpoint {
       }
       await asking;
       return sums;
+    });
+  }
+
+  async scrub(request: ScrubRequest, signal: AbortSignal): Promise<ScrubReply> {
+    return this.#call("scrub", signal, async (channel) => {
+      await channel.send(encodeScrubRequest(request));
+      return decodeScrubReply(await next(channel));
     });
   }
 

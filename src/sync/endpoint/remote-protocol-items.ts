@@ -38,7 +38,7 @@ import { readEntry, writeEntry } from "#sync/wire/entry-codec.ts";
 
 const STATES: readonly Observation["state"][] = ["present", "absent", "ignored"];
 const ACTIONS: readonly Change["action"][] = ["content", "metadata", "remove"];
-const RUN_ACTIONS: readonly RunChange["action"][] = ["create", "replace", "metadata", "remove", "move"];
+const RUN_ACTIONS: readonly RunChange["action"][] = ["create", "replace", "metadata", "remove", "move", "heal"];
 const STATUSES: readonly OpResult["status"][] = ["done", "stale", "failed"];
 const SIDES: readonly Change["side"][] = ["alpha", "beta"];
 
@@ -48,6 +48,7 @@ const OP_MOVE = 1;
 const OP_HAS_FROM = 2;
 const OP_HAS_BYTES = 4;
 const OP_ASIDE = 8;
+const OP_HEALS = 16;
 
 /** Bits of a result's first byte, over the status in the low two. */
 const AS_ASKED = 4;
@@ -293,7 +294,8 @@ function writeOp(w: ByteWriter, op: ApplyOp): void {
   }
   const { change, bytes } = op;
   const from = change.from === undefined ? 0 : OP_HAS_FROM;
-  w.u8(OP_CHANGE | from | (bytes === undefined ? 0 : OP_HAS_BYTES));
+  const heals = change.heals === true ? OP_HEALS : 0;
+  w.u8(OP_CHANGE | from | heals | (bytes === undefined ? 0 : OP_HAS_BYTES));
   writeChoice(w, SIDES, change.side);
   writeChoice(w, ACTIONS, change.action);
   w.string(change.path);
@@ -314,7 +316,7 @@ export function readOp(r: ByteReader): ApplyOp {
     if (move.count < 1) throw malformed("a move of nothing");
     return { type: "move", move: (head & OP_ASIDE) === 0 ? move : { ...move, aside: true } };
   }
-  if ((head & ~(OP_HAS_FROM | OP_HAS_BYTES)) !== OP_CHANGE) throw malformed("an op of unknown kind");
+  if ((head & ~(OP_HAS_FROM | OP_HAS_BYTES | OP_HEALS)) !== OP_CHANGE) throw malformed("an op of unknown kind");
   const action = readChoice(r, ACTIONS);
   const path = readPath(r);
   const before = readEntry(r);
@@ -322,6 +324,9 @@ export function readOp(r: ByteReader): ApplyOp {
   const fits = action === "remove" ? after === undefined : after !== undefined;
   if (!fits || (action === "metadata" && before === undefined)) throw malformed("a change that contradicts itself");
   if (after?.kind === "other") throw malformed("a special file cannot be made");
+  const heals = (head & OP_HEALS) !== 0;
+  const isHeal = action === "content" && before?.kind === "file" && after?.kind === "file" && before.sum === after.sum;
+  if (heals && !isHeal) throw malformed("a heal of something else than one file's content");
   const change: Change = {
     side,
     path,
@@ -329,6 +334,7 @@ export function readOp(r: ByteReader): ApplyOp {
     new: after,
     action,
     ...((head & OP_HAS_FROM) === 0 ? undefined : { from: readPath(r) }),
+    ...(heals ? { heals } : undefined),
   };
   if ((head & OP_HAS_BYTES) === 0) return { type: "change", change };
   if (after?.kind !== "file") throw malformed("content for what is no file");

@@ -46,6 +46,10 @@ const op: fc.Arbitrary<ApplyOp> = fc.oneof(
     change: { side: where, path: at, old: undefined, new: fileEntry(bytes.length), action: "content", from },
     bytes,
   })),
+  fc.tuple(side, path, fc.uint8Array({ maxLength: 60 })).map(([where, at, bytes]): ApplyOp => {
+    const entry = fileEntry(bytes.length);
+    return { type: "change", change: { side: where, path: at, old: entry, new: entry, action: "content", heals: true }, bytes };
+  }),
   fc.record({ side, path, old: made, new: fc.constant(undefined), action: fc.constant("remove") })
     .map((change): ApplyOp => ({ type: "change", change })),
   fc.record({ side, from: path, to: path, count: fc.integer({ min: 1, max: 1e9 }), aside: fc.constant(true) })
@@ -72,6 +76,12 @@ describe("remote protocol", () => {
     expect(calls.decodeScanRequest(calls.encodeScanRequest(scan))).toEqual(scan);
     const summary = { seq: 9, epoch: "e", problems: [], entries: 4, hashedBytes: 2 ** 40, degraded: "limit" };
     expect(calls.decodeScanSummary(body(calls.encodeScanSummary(summary)), [])).toEqual(summary);
+    const scrub = { everyMs: 86_400_000 * 365, bytesMax: 5 };
+    expect(calls.decodeScrubRequest(calls.encodeScrubRequest(scrub))).toEqual(scrub);
+    const scrubbed = { bytes: 2 ** 33, busyMs: 12, found: true, waitMs: 7 };
+    expect(calls.decodeScrubReply(calls.encodeScrubReply(scrubbed))).toEqual(scrubbed);
+    const pass = { startedMs: 1_700_000_000_000.25, files: 3, bytes: 2 ** 45, damaged: 2 };
+    expect(calls.decodeScrubReply(calls.encodeScrubReply({ ...scrubbed, pass }))).toEqual({ ...scrubbed, pass });
     expect(calls.decodeRunId(calls.encodeRunId("2026-11.a_b"))).toBe("2026-11.a_b");
   });
 

@@ -18,6 +18,7 @@ import type {
   ScanRequest,
   ScanSummary,
 } from "#sync/endpoint/endpoint.ts";
+import { SCRUB_BYTES_MAX, type ScrubReply, type ScrubRequest } from "#sync/scan/scrub.ts";
 import { ByteReader, ByteWriter, malformed } from "#sync/wire/bytes.ts";
 
 /** First byte of every message of a call. */
@@ -32,6 +33,7 @@ export type Method =
   | "scan"
   | "watch"
   | "sums"
+  | "scrub"
   | "read"
   | "supply"
   | "receive"
@@ -318,6 +320,44 @@ export function decodeScanSummary(r: ByteReader, problems: readonly Problem[]): 
   const epoch = readWord(r);
   const entries = r.varint();
   return finished(r, { seq, epoch, problems, entries, hashedBytes: r.varint(), degraded: readOptional(r) });
+}
+
+export function encodeScrubRequest({ everyMs, bytesMax }: ScrubRequest): Uint8Array {
+  const w = writerOf(REPLY);
+  w.varint(Math.floor(everyMs));
+  w.varint(Math.floor(bytesMax));
+  return w.finish();
+}
+
+export function decodeScrubRequest(message: Uint8Array): ScrubRequest {
+  const { tag, r } = openMessage(message);
+  if (tag !== REPLY) throw unexpected(tag);
+  const request = finished(r, { everyMs: r.varint(), bytesMax: r.varint() });
+  if (request.bytesMax > SCRUB_BYTES_MAX) throw malformed("a scrub of more than a step may read");
+  return request;
+}
+
+export function encodeScrubReply({ bytes, busyMs, found, waitMs, pass }: ScrubReply): Uint8Array {
+  const w = writerOf(REPLY);
+  w.varint(bytes);
+  w.varint(Math.ceil(busyMs));
+  w.bool(found);
+  w.varint(Math.ceil(waitMs));
+  w.bool(pass !== undefined);
+  if (pass === undefined) return w.finish();
+  w.f64(pass.startedMs);
+  for (const count of [pass.files, pass.bytes, pass.damaged]) w.varint(count);
+  return w.finish();
+}
+
+export function decodeScrubReply(message: Uint8Array): ScrubReply {
+  const { tag, r } = openMessage(message);
+  if (tag !== REPLY) throw unexpected(tag);
+  const reply = { bytes: r.varint(), busyMs: r.varint(), found: r.bool(), waitMs: r.varint() };
+  if (!r.bool()) return finished(r, reply);
+  const startedMs = r.f64();
+  if (!Number.isFinite(startedMs)) throw malformed("a time that is none");
+  return finished(r, { ...reply, pass: { startedMs, files: r.varint(), bytes: r.varint(), damaged: r.varint() } });
 }
 
 /** How many ops the commit covers; the endpoint has counted, too. */

@@ -65,6 +65,11 @@ export class MemoryDisk {
     takeBack(this.#open);
   }
 
+  /** Time passes: the system has written back by itself what was committed. */
+  settle(): void {
+    this.#volatile = [];
+  }
+
   /** The power goes: a prefix of the commits survives, at least up to the last durable one. */
   crash(chance: Chance): void {
     this.kill();
@@ -250,6 +255,16 @@ class MemoryTree<R> implements Tree<R> {
       for (const [name, child] of node.children) {
         if (child.record !== undefined && !wanted.has(name)) this.#put(child, undefined, note);
       }
+      for (const { name, bytes } of encoded) this.#put(childOf(node, name), bytes, note);
+    });
+  }
+
+  setSome(dir: RelPath, children: readonly { name: string; record: R }[]): void {
+    if (children.length === 0) return;
+    assert(children.every(({ name }, at) => at === 0 || compareNames(children[at - 1]!.name, name) < 0), "children in order");
+    const encoded = children.map(({ name, record }) => ({ name, bytes: this.#codec.encode(record).slice() }));
+    this.#change((note) => {
+      const node = this.#ensure(dir);
       for (const { name, bytes } of encoded) this.#put(childOf(node, name), bytes, note);
     });
   }

@@ -2,7 +2,15 @@ import { describe, expect, test } from "bun:test";
 import type { Entry } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Stat } from "#platform/file-system.ts";
-import { type IndexRecord, entryCodec, indexCodec, matchesStat, packedMatchesStat } from "#sync/index/record-codecs.ts";
+import {
+  type IndexRecord,
+  entryCodec,
+  indexCodec,
+  matchesStat,
+  packedHasSum,
+  packedMatchesStat,
+  packedPlainSize,
+} from "#sync/index/record-codecs.ts";
 
 const NOW = 1_732_153_745_123_456_789n;
 const file: Entry = { kind: "file", size: 10, mode: 0o644, mtimeNs: NOW, sum: "0f".repeat(16) };
@@ -26,6 +34,7 @@ describe("record codecs", () => {
     const records: IndexRecord[] = [
       record,
       { ...record, racy: true },
+      { ...record, racy: true, damaged: true },
       { ...record, ino: 2n ** 64n - 1n, ctimeNs: -1n, diskMtimeNs: NOW - (NOW % 2_000_000_000n) },
       { ...record, entry: { kind: "dir", mode: 0o755 } },
       { ...record, entry: { kind: "symlink", target: "../x" } },
@@ -41,7 +50,7 @@ describe("record codecs", () => {
     const wrong = [
       bytes.subarray(0, bytes.length - 1),
       Uint8Array.of(...bytes, 0),
-      Uint8Array.of(4, ...bytes.subarray(1)),
+      Uint8Array.of(8, ...bytes.subarray(1)),
       Uint8Array.of(...bytes.subarray(0, 17), 0),
     ];
     for (const each of wrong) expect(() => indexCodec.decode(each)).toThrow(SynclineError);
@@ -130,6 +139,22 @@ describe("packedMatchesStat", () => {
         }
       }
     }
+  });
+
+  test("[SCAN-1] a plain record beyond doubt tells its size, and whether it has a sum; any other tells nothing", () => {
+    const sizeOf = (each: IndexRecord): number => packedPlainSize(Uint8Array.of(7, ...indexCodec.encode(each)), 1);
+    for (const size of sizes) expect(sizeOf({ ...record, entry: { ...file, size } })).toBe(size);
+    for (const sum of [undefined, file.sum]) {
+      const bytes = indexCodec.encode({ ...record, entry: { ...file, sum } });
+      expect([packedPlainSize(bytes, 0), packedHasSum(bytes, 0)]).toEqual([file.size, sum !== undefined]);
+    }
+    expect(sizeOf({ ...record, racy: true })).toBe(-1);
+    expect(sizeOf({ ...record, diskMtimeNs: NOW })).toBe(-1);
+    expect(sizeOf({ ...record, entry: { ...file, mtimeNs: 2n ** 64n } })).toBe(-1);
+    expect(sizeOf({ ...record, entry: { ...file, owner: { uid: 1, gid: 1 } } })).toBe(-1);
+    expect(sizeOf({ ...record, entry: { ...file, xattrs: [] } })).toBe(-1);
+    expect(sizeOf({ ...record, entry: { ...file, linkTo: "a" } })).toBe(-1);
+    expect(sizeOf({ ...record, entry: { kind: "dir", mode: 0o755 } })).toBe(-1);
   });
 
   test("[SCAN-1] any difference, a racy record, a time of the disk's own or another kind leaves it to the decoded record", () => {

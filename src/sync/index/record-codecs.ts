@@ -9,7 +9,7 @@ import type { Entry, Sum } from "#model/entry.ts";
 import type { Stat } from "#platform/file-system.ts";
 import type { Codec } from "#sync/index/store.ts";
 import { ByteReader, ByteWriter, malformed } from "#sync/wire/bytes.ts";
-import { packedFileTime, readEntry, writeEntry } from "#sync/wire/entry-codec.ts";
+import { packedFileHasSum, packedFileSize, packedFileTime, readEntry, writeEntry } from "#sync/wire/entry-codec.ts";
 
 /** An entry as last observed, with what tells cheaply whether it may have changed since. */
 export type IndexRecord = {
@@ -23,10 +23,16 @@ export type IndexRecord = {
   readonly racy: boolean;
   /** What the disk made of the entry's mtime, where its timestamps are coarser than that; else undefined. */
   readonly diskMtimeNs?: bigint | undefined;
+  /**
+   * Other bytes than the sum's were found when a rename explained the new ctime. The record has that ctime, so that only
+   * this says what was found, also to a process that starts later: every scan reads the file again.
+   */
+  readonly damaged?: boolean | undefined;
 };
 
 const RACY = 1;
 const DISK_MTIME = 2;
+const DAMAGED = 4;
 
 const writer = new ByteWriter();
 const reader = new ByteReader(new Uint8Array(0));
@@ -49,9 +55,9 @@ export const entryCodec: Codec<Entry> = {
 /** Index records. @throws {SynclineError} PROTOCOL from decode */
 export const indexCodec: Codec<IndexRecord> = {
   encode(record) {
-    const { diskMtimeNs } = record;
+    const { diskMtimeNs, damaged } = record;
     writer.reset();
-    writer.u8((record.racy ? RACY : 0) | (diskMtimeNs === undefined ? 0 : DISK_MTIME));
+    writer.u8((record.racy ? RACY : 0) | (diskMtimeNs === undefined ? 0 : DISK_MTIME) | (damaged === true ? DAMAGED : 0));
     // Inodes are unsigned 64-bit numbers; i64 keeps their bits and decode reads them back unsigned.
     writer.i64(record.ino);
     writer.i64(record.ctimeNs);
@@ -62,14 +68,15 @@ export const indexCodec: Codec<IndexRecord> = {
   decode(bytes) {
     reader.reset(bytes);
     const flags = reader.u8();
-    if (flags > (RACY | DISK_MTIME)) throw malformed("a record has unknown flags");
+    if (flags > (RACY | DISK_MTIME | DAMAGED)) throw malformed("a record has unknown flags");
     const ino = BigInt.asUintN(64, reader.i64());
     const ctimeNs = reader.i64();
     const diskMtimeNs = (flags & DISK_MTIME) === 0 ? undefined : reader.i64();
     const entry = presentEntry();
     if (!reader.atEnd) throw malformed("a record is too long");
     const racy = (flags & RACY) !== 0;
-    return diskMtimeNs === undefined ? { entry, ino, ctimeNs, racy } : { entry, ino, ctimeNs, racy, diskMtimeNs };
+    const record = diskMtimeNs === undefined ? { entry, ino, ctimeNs, racy } : { entry, ino, ctimeNs, racy, diskMtimeNs };
+    return (flags & DAMAGED) === 0 ? record : { ...record, damaged: true };
   },
 };
 
@@ -128,16 +135,32 @@ const timeView = new DataView(timeFields.buffer);
  * that is certain from the bytes; false says nothing, and the record must be decoded.
  */
 export function packedMatchesStat(bytes: Uint8Array, start: number, stat: Stat): boolean {
-  // Neither racy nor with a time of the disk's own.
+  // Neither racy nor damaged nor with a time of the disk's own.
   if (bytes[start] !== 0) return false;
   timeView.setBigUint64(0, stat.ino, true);
   timeView.setBigInt64(8, stat.ctimeNs, true);
   timeView.setBigInt64(16, stat.mtimeNs, true);
   for (let at = 0; at < 16; at++) if (bytes[start + 1 + at] !== timeFields[at]) return false;
-  const mtimeAt = packedFileTime(bytes, start + 17, stat.size, stat.mode);
+  const mtimeAt = packedFileTime(bytes, start + ENTRY_AT, stat.size, stat.mode);
   if (mtimeAt < 0) return false;
   for (let at = 0; at < 8; at++) if (bytes[mtimeAt + at] !== timeFields[16 + at]) return false;
   return true;
+}
+
+/** Where the entry begins in a record without a time of the disk's own: behind flags, inode and ctime. */
+const ENTRY_AT = 17;
+
+/**
+ * Size of the plain file (no owner, attributes or link) whose record indexCodec wrote from `start` on, where that is
+ * beyond doubt: not racy, and without a time of the disk's own; else -1.
+ */
+export function packedPlainSize(bytes: Uint8Array, start: number): number {
+  return bytes[start] === 0 ? packedFileSize(bytes, start + ENTRY_AT) : -1;
+}
+
+/** Does the record of a plain file, as packedPlainSize knows it, have a sum? */
+export function packedHasSum(bytes: Uint8Array, start: number): boolean {
+  return packedFileHasSum(bytes, start + ENTRY_AT);
 }
 
 /** Equal, or equal in the low 64 bits when the disk's time has more. */

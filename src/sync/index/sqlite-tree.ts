@@ -11,7 +11,6 @@ import {
   type RelPath,
   compareBytes,
   compareNames,
-  decodeName,
   encodeName,
   isWithin,
   joinPath,
@@ -19,6 +18,7 @@ import {
   parentOf,
 } from "#model/path.ts";
 import type { Codec, Tree } from "#sync/index/store.ts";
+import { NodeCursor, PAGES_PER_QUERY, pageRows } from "#sync/index/node-cursor.ts";
 import { PackedRecords } from "#sync/index/packed-records.ts";
 import { type Sql, blobSum, checkBlob } from "#sync/index/sql.ts";
 import {
@@ -28,11 +28,11 @@ import {
   PAGE_BYTES_MIN,
   Page,
   type PageData,
+  type PageItem,
   PageWriter,
   damaged,
 } from "#sync/index/tree-pages.ts";
 import {
-  type DirRow,
   type PageRow,
   type TreeQueries,
   openPage,
@@ -44,13 +44,6 @@ import { ByteReader } from "#sync/wire/bytes.ts";
 const CACHED_PAGES_MAX = 32;
 /** Directory ids remembered per tree. */
 const CACHED_DIRS_MAX = 4096;
-/**
- * Pages fetched by one query while reading a directory; bounds the memory and spares most directories a
- * second.
- */
-const PAGES_PER_QUERY = 8;
-/** Subdirectories fetched by one query while walking. */
-const DIRS_PER_QUERY = 512;
 
 /** What the handles of one tree share. */
 type TreeState = {
@@ -79,7 +72,7 @@ type CachedPage = {
   used: number;
 };
 
-/** Pseudo path of a tree's container: no real path holds NUL. */
+/** Pseudo path of a tree's container: no path holds NUL. */
 const CONTAINER: RelPath = "\0";
 
 function dirOf(path: RelPath): RelPath {
@@ -190,7 +183,24 @@ export class SqliteTrees {
     const dirPath = dirOf(path);
     const name = encodeName(nameOf(path));
     const cached = this.#page(tree, dirPath, this.#ensureDir(tree, dirPath), name);
-    if (cached.page.set(name, record)) this.#addCount(tree, 1);
+    this.#changed(cached, cached.page.set(name, record) ? 1 : 0);
+  }
+
+  /** As set(), for children of one directory in the order of their names: each page is made anew once. */
+  setSome(tree: TreeState, path: RelPath, items: readonly PageItem[]): void {
+    for (let from = 0; from < items.length; ) {
+      this.#makeRoom();
+      const cached = this.#page(tree, path, this.#ensureDir(tree, path), items[from]!.name);
+      const { next } = cached;
+      let to = from + 1;
+      while (to < items.length && (next === undefined || compareBytes(items[to]!.name, next) < 0)) to++;
+      this.#changed(cached, cached.page.merge(items, from, to));
+      from = to;
+    }
+  }
+
+  #changed(cached: CachedPage, added: number): void {
+    this.#addCount(cached.tree, added);
     cached.changed = true;
     if (cached.page.length > PAGE_BYTES_MAX && cached.page.count > 1) this.#writeBack(cached);
   }
@@ -329,6 +339,7 @@ export class SqliteTrees {
   }
 
   #addCount(tree: TreeState, difference: number): void {
+    if (difference === 0) return;
     tree.count += difference;
     tree.countChanged = true;
   }
@@ -403,7 +414,7 @@ export class SqliteTrees {
   #page(tree: TreeState, path: RelPath, dir: number, name: Uint8Array): CachedPage {
     let cached = this.#recent;
     if (cached !== undefined && covers(cached, dir, name)) return cached;
-    cached = this.#cached(dir, name);
+    cached = this.#pages.find((one) => covers(one, dir, name));
     if (cached === undefined) {
       cached = this.#read(tree, path, dir, this.#sql.pageOf.get(dir, name));
       this.#pages.push(cached);
@@ -411,10 +422,6 @@ export class SqliteTrees {
     cached.used = ++this.#uses;
     this.#recent = cached;
     return cached;
-  }
-
-  #cached(dir: number, name: Uint8Array): CachedPage | undefined {
-    return this.#pages.find((cached) => covers(cached, dir, name));
   }
 
   #read(tree: TreeState, path: RelPath, dir: number, row: PageRow | undefined): CachedPage {
@@ -480,7 +487,7 @@ export class SqliteTrees {
     const { tree, path, dir, first } = small;
     if (small.next !== undefined) {
       const next =
-        this.#cached(dir, small.next) ??
+        this.#pages.find((cached) => covers(cached, dir, small.next!)) ??
         this.#read(tree, path, dir, this.#sql.pageOf.get(dir, small.next));
       if (!fit(small, next)) return small;
       small.page.append(next.page);
@@ -506,86 +513,6 @@ export class SqliteTrees {
 
   #putPage(dir: number, page: PageData): void {
     this.#sql.putPage.run(dir, page.first, page.count, blobSum(page.data), page.data);
-  }
-}
-
-/** The pages of a directory in order. */
-function* pageRows(sql: TreeQueries, dir: number): Generator<PageRow, undefined> {
-  let rows = sql.firstPages.all(dir, PAGES_PER_QUERY);
-  for (;;) {
-    yield* rows;
-    if (rows.length < PAGES_PER_QUERY) return undefined;
-    rows = sql.morePages.all(dir, rows.at(-1)!.first, PAGES_PER_QUERY);
-  }
-}
-
-/** The subdirectories of a directory in order. */
-function* subdirRows(sql: TreeQueries, dir: number): Generator<DirRow, undefined> {
-  let after = NO_NAME;
-  for (;;) {
-    const rows = sql.dirs.all(dir, after, DIRS_PER_QUERY);
-    yield* rows;
-    if (rows.length < DIRS_PER_QUERY) return undefined;
-    after = rows.at(-1)!.name;
-  }
-}
-
-/**
- * Goes through a directory in order, merging its records with its subdirectories, which need not have
- * records.
- */
-class NodeCursor {
-  readonly path: RelPath;
-  /** The node that next() found: its record, its directory, or both. */
-  name = "";
-  record: Uint8Array | undefined;
-  dir: number | undefined;
-  readonly #pages: Generator<PageRow, undefined>;
-  readonly #subdirs: Generator<DirRow, undefined>;
-  readonly #reader = new ByteReader(NO_NAME);
-  #nextName: string | undefined;
-  #subdir: { id: number; name: string } | undefined;
-
-  constructor(sql: TreeQueries, path: RelPath, dir: number) {
-    this.path = path;
-    this.#pages = pageRows(sql, dir);
-    this.#subdirs = subdirRows(sql, dir);
-    this.#readName();
-    this.#readSubdir();
-  }
-
-  /** Moves on; false at the end. */
-  next(): boolean {
-    const name = this.#nextName;
-    const subdir = this.#subdir;
-    const order = name === undefined ? 1 : subdir === undefined ? -1 : compareNames(name, subdir.name);
-    this.record = undefined;
-    this.dir = undefined;
-    if (order >= 0 && subdir !== undefined) {
-      this.name = subdir.name;
-      this.dir = subdir.id;
-      this.#readSubdir();
-    }
-    if (order <= 0 && name !== undefined) {
-      this.name = name;
-      this.record = this.#reader.bytes();
-      this.#readName();
-    }
-    return this.record !== undefined || this.dir !== undefined;
-  }
-
-  #readName(): void {
-    if (this.#reader.atEnd) {
-      const row = this.#pages.next().value;
-      if (row !== undefined) checkBlob(row);
-      this.#reader.reset(row?.data ?? NO_NAME);
-    }
-    this.#nextName = this.#reader.atEnd ? undefined : this.#reader.string();
-  }
-
-  #readSubdir(): void {
-    const row = this.#subdirs.next().value;
-    this.#subdir = row === undefined ? undefined : { id: row.id, name: decodeName(row.name) };
   }
 }
 
@@ -660,6 +587,16 @@ class SqliteTree<R> implements Tree<R> {
         return children.length;
       }),
     );
+  }
+
+  setSome(dir: RelPath, children: readonly { name: string; record: R }[]): void {
+    let last: string | undefined;
+    const items = children.map(({ name, record }): PageItem => {
+      assert(last === undefined || compareNames(last, name) < 0, "children must come in order");
+      last = name;
+      return { name: encodeName(name), record: this.#codec.encode(record) };
+    });
+    this.#write(() => this.#trees.setSome(this.#state, dir, items));
   }
 
   walk(path: RelPath): Iterable<[RelPath, R]> {

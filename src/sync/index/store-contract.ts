@@ -119,6 +119,24 @@ function treeBasics(using: Using): void {
       return store;
     }));
 
+  test("[STATE-2] setSome sets what it is given, over pages that are full, and leaves the rest", () =>
+    using(({ store }) => {
+      const tree = store.tree("t", sampleCodec);
+      const name = (at: number): string => `n${at.toString().padStart(5, "0")}`;
+      const every = (step: number, from: number) =>
+        Array.from({ length: Math.ceil((3000 - from) / step) }, (_, at) => ({ name: name(from + at * step), value: at }));
+      tree.setSome("d", every(2, 0).map((one) => ({ name: one.name, record: sample(one.value, 40) })));
+      tree.setSome("d", every(3, 1).map((one) => ({ name: one.name, record: sample(9000 + one.value, 90) })));
+      const wanted = new Map(every(2, 0).map((one) => [one.name, one.value]));
+      for (const one of every(3, 1)) wanted.set(one.name, 9000 + one.value);
+      const found = tree.children("d").map((one): [string, number] => [one.name, one.record.value]);
+      expect(found).toEqual([...wanted].toSorted(([a], [b]) => compareNames(a, b)));
+      expect(tree.count()).toBe(wanted.size);
+      expect(() => tree.setSome("d", [{ name: "b", record: sample(1) }, { name: "a", record: sample(1) }])).toThrow();
+      expect(tree.count()).toBe(wanted.size);
+      return store;
+    }));
+
   test("[STATE-2] setChildren replaces the direct children only", () =>
     using(({ store }) => {
       const tree = store.tree("t", sampleCodec);
@@ -260,6 +278,7 @@ type Step =
   | { readonly type: "delete" | "deleteSubtree"; readonly path: RelPath }
   | { readonly type: "move"; readonly path: RelPath; readonly to: RelPath }
   | { readonly type: "children"; readonly path: RelPath; readonly names: readonly string[] }
+  | { readonly type: "some"; readonly path: RelPath; readonly names: readonly string[]; readonly padding: number }
   | { readonly type: "commit" | "rollback" | "reopen" };
 
 function anySteps(): fc.Arbitrary<Step[]> {
@@ -280,6 +299,12 @@ function anySteps(): fc.Arbitrary<Step[]> {
         path: fc.oneof(path, fc.constant("")),
         names: fc.uniqueArray(name, { maxLength: 6 }),
       }),
+      fc.record({
+        type: fc.constant("some" as const),
+        path: fc.oneof(path, fc.constant("")),
+        names: fc.uniqueArray(name, { maxLength: 6 }),
+        padding,
+      }),
       fc.record({ type: fc.constantFrom("commit" as const, "rollback" as const, "reopen" as const) }),
     ),
     { minLength: 1, maxLength: 40 },
@@ -299,6 +324,8 @@ class TreeModel {
         if (path !== "" && parentOf(path) === step.path) this.records.delete(path);
       }
       for (const name of step.names) this.records.set(joinPath(step.path, name), sample(value));
+    } else if (step.type === "some") {
+      for (const name of step.names) this.records.set(joinPath(step.path, name), sample(value, step.padding));
     } else if (step.type === "move") {
       for (const path of this.below(step.path)) {
         const record = this.records.get(path)!;
@@ -331,6 +358,11 @@ function applyStep(tree: Tree<Sample>, model: TreeModel, step: Step, value: numb
     case "children": {
       const names = step.names.toSorted(compareNames);
       tree.setChildren(step.path, names.map((name) => ({ name, record: sample(value) })));
+      break;
+    }
+    case "some": {
+      const names = step.names.toSorted(compareNames);
+      tree.setSome(step.path, names.map((name) => ({ name, record: sample(value, step.padding) })));
       break;
     }
     case "move":

@@ -32,6 +32,8 @@ export interface Tree<R> {
   childrenAround(dir: RelPath, name: string, limit: number): { name: string; record: R }[];
   /** Replaces all direct children of `dir` at once (in compareNames order); faster than single calls. */
   setChildren(dir: RelPath, children: readonly { name: string; record: R }[]): void;
+  /** Sets direct children of `dir`, in compareNames order and each once, and leaves the others; faster than single calls. */
+  setSome(dir: RelPath, children: readonly { name: string; record: R }[]): void;
   /** `path` and everything below it, depth-first in comparePaths order. Do not modify while iterating. */
   walk(path: RelPath): Iterable<[RelPath, R]>;
   /** Removes `path` and everything below it; returns how many records went. */

@@ -19,6 +19,8 @@ export const PAGE_BYTES_MERGED_MAX = 24 << 10;
 /** What is stored of one page. `count` is the number of records in `data`. */
 export type PageData = { readonly first: Uint8Array; readonly count: number; readonly data: Uint8Array };
 
+export type PageItem = { readonly name: Uint8Array; readonly record: Uint8Array };
+
 export class Page {
   #bytes: Uint8Array;
   #length: number;
@@ -86,15 +88,47 @@ export class Page {
   set(name: Uint8Array, record: Uint8Array): boolean {
     const found = this.find(name);
     const position = found < 0 ? ~found : found;
-    const size = lengthSize(name.length) + name.length + lengthSize(record.length) + record.length;
+    const size = itemSize({ name, record });
     const start = this.#starts[position] ?? this.#length;
     this.#resize(position, found < 0 ? start : this.#end(position), start + size, found < 0 ? 0 : 1);
     if (found < 0) this.#starts.splice(position, 0, start);
-    let at = writeLength(this.#bytes, start, name.length);
-    this.#bytes.set(name, at);
-    at = writeLength(this.#bytes, at + name.length, record.length);
-    this.#bytes.set(record, at);
+    writeField(this.#bytes, writeField(this.#bytes, start, name), record);
     return found < 0;
+  }
+
+  /** As set(), for items [from, to), which come in the order of their names. Returns how many names are new. */
+  merge(items: readonly PageItem[], from: number, to: number): number {
+    let room = this.#length;
+    for (let at = from; at < to; at++) room += itemSize(items[at]!);
+    // Room to grow, as in #resize().
+    const bytes = new Uint8Array(Math.max(PAGE_BYTES_MAX + (PAGE_BYTES_MAX >> 2), room));
+    const starts: number[] = [];
+    let length = 0;
+    let position = 0;
+    let added = 0;
+    const keep = (until: number): void => {
+      if (position === until) return;
+      const start = this.#starts[position]!;
+      const end = this.#starts[until] ?? this.#length;
+      for (; position < until; position++) starts.push(this.#starts[position]! - start + length);
+      bytes.set(this.#bytes.subarray(start, end), length);
+      length += end - start;
+    };
+    for (let at = from; at < to; at++) {
+      const { name, record } = items[at]!;
+      const found = this.find(name);
+      keep(found < 0 ? ~found : found);
+      if (found < 0) added++;
+      else position++;
+      starts.push(length);
+      length = writeField(bytes, writeField(bytes, length, name), record);
+    }
+    keep(this.#starts.length);
+    this.#bytes = bytes;
+    this.#length = length;
+    this.#starts = starts;
+    this.#own = true;
+    return added;
   }
 
   /** Removes the record at a position. */
@@ -261,6 +295,17 @@ function readLength(bytes: Uint8Array, at: number): number {
 
 function lengthSize(length: number): number {
   return length < 0x80 ? 1 : length < 0x4000 ? 2 : length < 0x20_0000 ? 3 : 4;
+}
+
+function itemSize({ name, record }: PageItem): number {
+  return lengthSize(name.length) + name.length + lengthSize(record.length) + record.length;
+}
+
+/** Writes length and bytes and returns where the next field begins. */
+function writeField(bytes: Uint8Array, start: number, field: Uint8Array): number {
+  const at = writeLength(bytes, start, field.length);
+  bytes.set(field, at);
+  return at + field.length;
 }
 
 /** Writes a length and returns where the next field begins. */

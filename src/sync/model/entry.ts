@@ -129,6 +129,7 @@ export function sameMetadata(a: Entry, b: Entry, preserve: Preserve): boolean {
 
 /** Certainly the same content and metadata; a missing sum counts as different. Two absences are the same. */
 export function sameEntry(a: Entry | undefined, b: Entry | undefined, preserve: Preserve): boolean {
-  if (a === undefined || b === undefined) return a === b;
+  if (a === b) return true;
+  if (a === undefined || b === undefined) return false;
   return compareContent(a, b) === "same" && sameMetadata(a, b, preserve);
 }

@@ -18,7 +18,7 @@ export type Observation =
 export type Problem = {
   readonly path: RelPath;
   readonly side: "alpha" | "beta";
-  /** errno name ("EACCES") or one of our own: "CHANGED", "CORRUPT", "RULES", "NAME", "UNSUPPORTED", "STALE". */
+  /** errno name ("EACCES") or one of our own: "CHANGED", "CORRUPT", "SUSPECT", "RULES", "NAME", "UNSUPPORTED", "STALE". */
   readonly code: string;
   /** A sentence for a person, without the path. */
   readonly message: string;

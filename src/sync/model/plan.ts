@@ -21,7 +21,21 @@ export type Change = {
   readonly action: "content" | "metadata" | "remove";
   /** Where on the same side the wanted bytes (or the whole subtree, for a directory) already are. */
   readonly from?: RelPath | undefined;
+  /**
+   * The file's bytes are damaged; those that both sides agreed on come back from the other side. Content and metadata of
+   * `old` and `new` are the same, and what the session does not carry stays as well.
+   */
+  readonly heals?: true | undefined;
 };
+
+/** What a change is called, for people and in records. */
+export type ChangeName = "create" | "replace" | "metadata" | "remove" | "heal";
+
+export function nameOfChange({ action, old, new: entry, heals }: Change): ChangeName {
+  if (action === "metadata") return "metadata";
+  if (entry === undefined) return "remove";
+  return heals === true ? "heal" : old === undefined ? "create" : "replace";
+}
 
 /** A subtree that only changed its name: performed on `side` as one rename, for a file or a whole directory. */
 export type Move = {

@@ -1,10 +1,11 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { compareContent, sameEntry } from "#model/entry.ts";
-import { isWithin, parentOf } from "#model/path.ts";
+import { comparePaths, isWithin, parentOf } from "#model/path.ts";
 import type { RelPath } from "#model/path.ts";
 import { MODES } from "#model/plan.ts";
 import type { ConflictPolicy, Mode, Plan, Side } from "#model/plan.ts";
+import { planFirstCopy } from "#sync/plan/first-copy.ts";
 import { detectMoves } from "#sync/plan/moves.ts";
 import { deleteSubtree, dir, file, isEmpty, perform, planOf, preserve, show } from "#sync/plan/plan-fixture.ts";
 import type { Forest, Settings, World } from "#sync/plan/plan-fixture.ts";
@@ -226,6 +227,22 @@ test("[PLAN-14] what is unknown or ignored stays as it is, with the directories 
         if (!within(path, [...unknown.alpha, ...unknown.beta]) || within(path, forgotten)) continue;
         expect([path, after.ancestor.get(path)]).toEqual([path, entry]);
       }
+    }),
+    RUNS,
+  );
+});
+
+test("[PLAN-18] the plan of a first copy is the one that reconcile makes", () => {
+  fc.assert(
+    fc.property(edits(12), someSettings, fc.constantFrom<Side>("alpha", "beta"), (list, settings, from) => {
+      const held = perturb(new Map(), list, from);
+      const nothing: Forest = new Map();
+      const now: World = from === "alpha" ? { ancestor: nothing, alpha: held, beta: nothing } : { ancestor: nothing, alpha: nothing, beta: held };
+      const entries = [...held].toSorted(([a], [b]) => comparePaths(a, b));
+      const plan = planFirstCopy(from, settings.mode, entries);
+      const isDecided = from === "alpha" || twoWay.includes(settings.mode);
+      expect(plan).toEqual(isDecided ? planOf(now, settings) : undefined);
+      expect(planFirstCopy(from, settings.mode, [...entries, ["z", { kind: "other", what: "fifo" }]])).toBeUndefined();
     }),
     RUNS,
   );

@@ -128,7 +128,7 @@ export class IgnoreRules {
 
   /** Is the path out of sight: excluded itself, below an excluded directory, or a file that is not included? */
   ignores(path: RelPath, isDir: boolean): boolean {
-    if (path === "") return false;
+    if (this.none || path === "") return false;
     if (this.#excludes(path, isDir)) return true;
     return !isDir && this.#include !== undefined && !this.#include.#excludes(path, false);
   }

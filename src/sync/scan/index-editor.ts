@@ -87,6 +87,7 @@ export class IndexEditor {
     }
     if (children !== undefined && isWorthWhole(changes.length, children.length)) {
       for (const change of changes) if (change.next === "ignored") this.#forget(change.path, change.old);
+      sortByName(changes);
       index.setChildren(dir, merged(children, changes));
       for (const change of changes) this.#report(change);
     } else {
@@ -276,11 +277,19 @@ function sortByName(items: { name: string }[]): void {
   else items.sort((a, b) => compareNames(a.name, b.name));
 }
 
-/** Children after the changes, in name order. */
+function isEachOnce(changes: readonly IndexChange[]): boolean {
+  return changes.every(({ name }, at) => at === 0 || changes[at - 1]!.name !== name);
+}
+
+/** Children after the changes, which come in name order, in name order. */
 function merged(children: readonly Child[], changes: readonly IndexChange[]): Child[] {
+  const result: Child[] = [];
+  if (children.length === 0 && isEachOnce(changes)) {
+    for (const { name, next } of changes) if (next !== undefined && next !== "ignored") result.push({ name, record: next });
+    return result;
+  }
   const byName = new Map<string, IndexChange>();
   for (const change of changes) byName.set(change.name, change);
-  const result: Child[] = [];
   for (const child of children) if (!byName.has(child.name)) result.push(child);
   for (const { name, next } of byName.values()) {
     if (next !== undefined && next !== "ignored") result.push({ name, record: next });

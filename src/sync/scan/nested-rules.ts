@@ -7,16 +7,21 @@ import { type RelPath, joinPath, nameOf, parentOf } from "#model/path.ts";
 import { type SumSeeds, sumOf } from "#sync/chunk/sum.ts";
 import { type IndexRecord, matchesStat } from "#sync/index/record-codecs.ts";
 import type { Tree } from "#sync/index/store.ts";
+import { type Damage, damageOf, damageProblem } from "#sync/scan/damage.ts";
 import { sameStat } from "#sync/scan/hash-file.ts";
 import { IGNORE_FILE, IGNORE_FILE_BYTES_MAX, IgnoreRules, ignoreLines } from "#sync/scan/ignore.ts";
-import { type ProblemSet, changedProblem, corruptProblem, scanProblem } from "#sync/scan/problem-set.ts";
+import { type ProblemSet, changedProblem, scanProblem } from "#sync/scan/problem-set.ts";
 import type { Confined } from "#platform/confined.ts";
 import { type Fd, FsError, type Stat, isCode } from "#platform/file-system.ts";
+import type { Host } from "#platform/host.ts";
 
 /** Directories whose rules are remembered; beyond it all are forgotten. */
 const REMEMBERED_MAX = 10_000;
 /** Code of the problem of a directory whose ignore file is damaged. */
-const DAMAGED = "RULES";
+export const RULES_DAMAGED = "RULES";
+
+/** Why the rules of a directory cannot be known; with the damage of its ignore file where that is why. */
+export type RulesProblem = Problem & { readonly damage?: Damage | undefined };
 
 export type NestedRulesOptions = {
   readonly root: Confined;
@@ -24,6 +29,7 @@ export type NestedRulesOptions = {
   readonly rules: IgnoreRules;
   readonly index: Tree<IndexRecord>;
   readonly seeds: SumSeeds;
+  readonly host: Pick<Host, "clock">;
 };
 
 export class NestedRules {
@@ -47,7 +53,7 @@ export class NestedRules {
    * Rules for what lies in `dir`, from the disk unless remembered. A problem means that they cannot be known,
    * and then nothing in the directory is. Directories that are gone have the rules of their parent.
    */
-  of(dir: RelPath): IgnoreRules | Problem {
+  of(dir: RelPath): IgnoreRules | RulesProblem {
     const known = this.#known.get(dir);
     if (known !== undefined) return known;
     const outer = dir === "" ? this.base : this.of(parentOf(dir));
@@ -71,12 +77,13 @@ export class NestedRules {
    * Rules inside the open directory `fd`: `outer` and those of its own ignore file, if it has one, of which the index
    * has the record `known`.
    */
-  read(dir: RelPath, fd: Fd, outer: IgnoreRules, known: IndexRecord | undefined): IgnoreRules | Problem {
+  read(dir: RelPath, fd: Fd, outer: IgnoreRules, known: IndexRecord | undefined): IgnoreRules | RulesProblem {
     try {
       const found = readIgnoreFile(this.#root, fd);
       if (found === "changed") return changedProblem(dir);
       if (found === undefined) return outer;
-      return this.#isDamaged(found, known) ? damagedRules(dir) : outer.child(dir, ignoreLines(found.bytes));
+      const damage = this.#damageOf(found, known);
+      return damage === undefined ? outer.child(dir, ignoreLines(found.bytes)) : damagedRules(dir, damage);
     } catch (error) {
       if (error instanceof SynclineError && error.code === "LIMIT") {
         const message = `${IGNORE_FILE}: ${error.message}`;
@@ -88,21 +95,21 @@ export class NestedRules {
   }
 
   /** Do the bytes differ though the stat does not? Rules that nobody wrote would show, or hide, what they should not. */
-  #isDamaged({ bytes, stat }: IgnoreFile, known: IndexRecord | undefined): boolean {
-    if (known?.entry.kind !== "file" || known.entry.sum === undefined || !matchesStat(known, stat)) return false;
-    return sumOf(bytes, this.#options.seeds) !== known.entry.sum;
+  #damageOf({ bytes, stat }: IgnoreFile, known: IndexRecord | undefined): Damage | undefined {
+    if (known === undefined || !matchesStat(known, stat)) return undefined;
+    return damageOf(known, stat, sumOf(bytes, this.#options.seeds), this.#options.host.clock.nowMs());
   }
 }
 
-function damagedRules(dir: RelPath): Problem {
+function damagedRules(dir: RelPath, damage: Damage): RulesProblem {
   const message = `${IGNORE_FILE} is damaged: nothing here is synchronised until it is written anew`;
-  return { path: dir, side: "alpha", code: DAMAGED, message, transient: false };
+  return { path: dir, side: "alpha", code: RULES_DAMAGED, message, transient: false, damage };
 }
 
 /** Adds why the rules of a directory cannot be known; of a damaged ignore file also that it is damaged. */
-export function addRulesProblem(problems: ProblemSet, found: Problem): void {
+export function addRulesProblem(problems: ProblemSet, { damage, ...found }: RulesProblem): void {
   problems.add(found);
-  if (found.code === DAMAGED) problems.add(corruptProblem(joinPath(found.path, IGNORE_FILE)));
+  if (damage !== undefined) problems.add(damageProblem(joinPath(found.path, IGNORE_FILE), damage));
 }
 
 type IgnoreFile = { readonly bytes: Uint8Array; readonly stat: Stat };

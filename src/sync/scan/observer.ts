@@ -4,7 +4,8 @@
  */
 import type { FileEntry, Owner, Preserve, Sum, Xattrs } from "#model/entry.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
-import { type IndexRecord, isDamage } from "#sync/index/record-codecs.ts";
+import type { IndexRecord } from "#sync/index/record-codecs.ts";
+import { type Damage, damageOf } from "#sync/scan/damage.ts";
 import { READ_BYTES, hashFile } from "#sync/scan/hash-file.ts";
 import type { Pacer } from "#sync/scan/pacer.ts";
 import { type Fd, type FileSystem, FsError, type Stat, isCode } from "#platform/file-system.ts";
@@ -27,8 +28,8 @@ export type ObserverOptions = {
   readonly pacer: Pacer;
 };
 
-/** `corrupt`: the bytes differ though nothing says that they were written · `changed`: it is being written right now. */
-export type FileVerdict = IndexRecord | "corrupt" | "changed";
+/** `changed`: it is being written right now. */
+export type FileVerdict = IndexRecord | Damage | "changed";
 
 export class Observer {
   readonly #fs: FileSystem;
@@ -100,10 +101,11 @@ export class Observer {
     const sameTimes = (old.diskMtimeNs ?? known.mtimeNs) === stat.mtimeNs && old.ino === stat.ino;
     const sameContent = sameTimes && old.ctimeNs === stat.ctimeNs && known.size === stat.size;
     let sum = sameContent ? known.sum : undefined;
-    if (deep || this.#mustHash(known, stat, sameTimes, sameContent, old.racy)) {
+    if (deep || old.damaged === true || this.#mustHash(known, stat, sameTimes, sameContent, old.racy)) {
       const hashed = yield* this.hash(dir, name, stat);
       if (hashed === undefined) return "changed";
-      if (isDamage(old, stat, hashed)) return "corrupt";
+      const damage = damageOf(old, stat, hashed, nowMs);
+      if (damage !== undefined) return damage;
       sum = hashed;
     }
     const record = this.#fileRecord(dir, name, stat, sum, mtimeNs, this.#isRacy(stat, nowMs));

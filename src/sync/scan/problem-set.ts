@@ -6,6 +6,7 @@
 import type { Problem } from "#model/observation.ts";
 import { type RelPath, isWithin, parentOf } from "#model/path.ts";
 import { FsError, describeErrno } from "#platform/file-system.ts";
+import { isDamageCode } from "#sync/scan/damage.ts";
 
 /** Problems kept at most. */
 export const PROBLEMS_MAX = 1000;
@@ -28,12 +29,6 @@ export function scanProblem(path: RelPath, error: unknown): Problem {
 /** It was modified, moved or replaced while it was looked at. */
 export function changedProblem(path: RelPath): Problem {
   return { path, side: "alpha", code: "CHANGED", message: "changed while it was read", transient: true };
-}
-
-/** The disk gives back other bytes than were written. */
-export function corruptProblem(path: RelPath): Problem {
-  const message = "the disk returns other bytes than were there, though nothing says that the file was written";
-  return { path, side: "alpha", code: "CORRUPT", message, transient: false };
 }
 
 export class ProblemSet {
@@ -59,7 +54,8 @@ export class ProblemSet {
 
   /** The path was looked at without trouble and nothing differed; only reading it again clears damage. */
   settle(path: RelPath): void {
-    if (this.#byPath.get(path)?.code !== "CORRUPT") this.#byPath.delete(path);
+    const problem = this.#byPath.get(path);
+    if (problem !== undefined && !isDamageCode(problem.code)) this.#byPath.delete(path);
   }
 
   /** The path and everything below is looked at again. */
@@ -74,7 +70,7 @@ export class ProblemSet {
     for (let at = path.indexOf("/"); ; at = path.indexOf("/", at + 1)) {
       const prefix = at < 0 ? path : path.slice(0, at);
       const problem = this.#byPath.get(prefix);
-      if (problem !== undefined && problem.code !== "CORRUPT") return prefix;
+      if (problem !== undefined && !isDamageCode(problem.code)) return prefix;
       if (at < 0) return undefined;
     }
   }

@@ -11,7 +11,8 @@ import type { Problem } from "#model/observation.ts";
 import { type RelPath, parentOf } from "#model/path.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
 import type { IndexRecord } from "#sync/index/record-codecs.ts";
-import type { Table, Tree } from "#sync/index/store.ts";
+import type { Store, Table, Tree } from "#sync/index/store.ts";
+import { CORRUPT, damageProblem, isDamageCode } from "#sync/scan/damage.ts";
 import { DirtyPass } from "#sync/scan/dirty-pass.ts";
 import { IgnoreRules } from "#sync/scan/ignore.ts";
 import { type DirectoryHook, IndexEditor, type ScanSink } from "#sync/scan/index-editor.ts";
@@ -19,7 +20,8 @@ import { LinkGroups } from "#sync/scan/link-groups.ts";
 import { NestedRules } from "#sync/scan/nested-rules.ts";
 import { Observer } from "#sync/scan/observer.ts";
 import { Pacer } from "#sync/scan/pacer.ts";
-import { ProblemSet } from "#sync/scan/problem-set.ts";
+import { ProblemSet, scanProblem } from "#sync/scan/problem-set.ts";
+import { Scrub } from "#sync/scan/scrub.ts";
 import { Walk, type WalkOptions } from "#sync/scan/walk.ts";
 import type { DirtyPaths } from "#sync/watch/dirty-set.ts";
 import type { Confined } from "#platform/confined.ts";
@@ -134,6 +136,23 @@ export class Scanner {
     return this.#asked.rules?.ignores(path, isDir) ?? false;
   }
 
+  /** A scrub of the same root, of whose findings the next scan tells. Where it stands is kept in `meta`. */
+  scrub(store: Store, meta: Table): Scrub {
+    const { host, root, index, seeds, assertRoot } = this.#options;
+    return new Scrub({
+      ...{ root, index, seeds, store, meta, assertRoot, clock: host.clock },
+      onRead: (path, isDamaged) => (isDamaged ? this.#problems.add(damageProblem(path, CORRUPT)) : this.forgetDamage(path)),
+      // A scan that looks at the stat alone would find nothing wrong.
+      onRefused: (path, error) => this.#problems.add({ ...scanProblem(path, error), transient: false }),
+    });
+  }
+
+  /** What was damaged at the path is not there any more. */
+  forgetDamage(path: RelPath): void {
+    const problem = this.#problems.get(path);
+    if (problem !== undefined && isDamageCode(problem.code)) this.#problems.delete(path);
+  }
+
   /**
    * Begins a scan. Dirty paths that fall to a problem for a passing reason are looked at again by every dirty
    * scan.
@@ -185,7 +204,7 @@ export class Scanner {
     const before = new ProblemSet();
     for (const problem of this.#problems.list()) {
       // Only reading the files again can clear damage; everything else a full scan finds again by itself.
-      if (!full || (problem.code === "CORRUPT" && !deep)) before.add(problem);
+      if (!full || (isDamageCode(problem.code) && !deep)) before.add(problem);
     }
     return before;
   }

@@ -14,13 +14,14 @@ import { PRIVATE_DIR, type RelPath, joinPath, nameOf, parentOf } from "#model/pa
 import { PackedRecords } from "#sync/index/packed-records.ts";
 import { type IndexRecord, matchesStat, packedMatchesStat } from "#sync/index/record-codecs.ts";
 import type { Tree } from "#sync/index/store.ts";
+import { SUSPECT, damageProblem } from "#sync/scan/damage.ts";
 import { IGNORE_FILE, IgnoreRules } from "#sync/scan/ignore.ts";
 import type { DirectoryHook, IndexChange, IndexEditor } from "#sync/scan/index-editor.ts";
-import { type NestedRules, addRulesProblem } from "#sync/scan/nested-rules.ts";
+import { type NestedRules, type RulesProblem, addRulesProblem } from "#sync/scan/nested-rules.ts";
 import { type Observer, identicalRecords } from "#sync/scan/observer.ts";
 import type { Pacer } from "#sync/scan/pacer.ts";
 import type { VanishedDir } from "#sync/scan/rename-candidates.ts";
-import { type ProblemSet, changedProblem, corruptProblem, scanProblem } from "#sync/scan/problem-set.ts";
+import { type ProblemSet, changedProblem, scanProblem } from "#sync/scan/problem-set.ts";
 import type { Confined } from "#platform/confined.ts";
 import { type DirItem, type Fd, type FileSystem, type Stat, isCode } from "#platform/file-system.ts";
 import type { DirtyExtent } from "#sync/watch/dirty-set.ts";
@@ -135,7 +136,7 @@ export class Walk {
   }
 
   /** Compares one open directory with the index; a problem means that nothing in it is known. */
-  *#listed(frame: Frame, fd: Fd): Generator<void, Problem | undefined> {
+  *#listed(frame: Frame, fd: Fd): Generator<void, RulesProblem | undefined> {
     const { fs, index, pacer, problems } = this.#o;
     const { path: dir } = frame;
     let items: DirItem[];
@@ -188,7 +189,7 @@ export class Walk {
     fd: Fd,
     items: readonly DirItem[],
     known: IndexRecord | undefined,
-  ): { rules: IgnoreRules | Problem; recheck: boolean } {
+  ): { rules: IgnoreRules | RulesProblem; recheck: boolean } {
     if (!items.some(({ name }) => name === IGNORE_FILE)) {
       return { rules: frame.outer, recheck: frame.recheck || known !== undefined };
     }
@@ -237,6 +238,7 @@ export class Walk {
       if (known instanceof PackedRecords && packedMatchesStat(known.page, known.start, stat)) return true;
     }
     const old = known.record();
+    if (old.damaged === true) return false;
     // An attribute of a directory shows only in its ctime, which matchesStat leaves out because children move
     // it too.
     if (this.#o.xattrs && stat.kind === "dir" && old.ctimeNs !== stat.ctimeNs) return false;
@@ -289,9 +291,10 @@ export class Walk {
   *#fileDiffers(place: Place, name: string, path: RelPath, stat: Stat, old: IndexRecord): Generator<void> {
     const verdict = yield* this.#o.observer.file(place.fd, name, stat, old, this.#o.deep);
     if (verdict === "changed") return this.#o.problems.add(changedProblem(path));
-    if (verdict === "corrupt") return this.#o.problems.add(corruptProblem(path));
+    if (typeof verdict === "string") return this.#o.problems.add(damageProblem(path, verdict));
     const silent = identicalRecords(old, verdict) && !this.#o.observer.inDoubt(old, stat);
-    if (silent && verdict.racy === old.racy && matchesStat({ ...old, racy: false }, stat)) return;
+    const isKnown = verdict.racy === old.racy && old.damaged !== true && matchesStat({ ...old, racy: false }, stat);
+    if (silent && isKnown) return;
     place.changes.push({ name, path, old, next: verdict, nlink: stat.nlink, silent });
   }
 
@@ -403,8 +406,8 @@ export class Walk {
         if (from.record.racy) return withSum(record, sum);
         // The rename says what moved the ctime, and nothing that the file was written: damage. The right sum stays, also
         // where the rename was a moment ago.
-        this.#o.problems.add(corruptProblem(path));
-        return { ...this.#o.observer.renamed(record, from.record, from.record.entry.sum), racy: false };
+          this.#o.problems.add(damageProblem(path, SUSPECT));
+          return { ...this.#o.observer.renamed(record, from.record, from.record.entry.sum), racy: false, damaged: true };
       }
     }
     if (from.path !== path) candidates.renames.set(path, from.path);

@@ -73,3 +73,19 @@ test("[BW-4] a session with a limit moves small and large files at its rate", as
   // Headers, sums and the rest of the work are little beside the content.
   expect(seconds).toBeLessThan(30);
 });
+
+test("[BW-5] a rate that changes holds for who waits already, and none lets all go", async () => {
+  const clock = new SimClock();
+  let rate: number | undefined = 10;
+  const bandwidth = new Bandwidth(clock, () => rate);
+  const taking = bandwidth.take(1_000_000, never);
+  const changes = (async () => {
+    await clock.sleep(20_000, never);
+    rate = 100_000;
+  })();
+  const seconds = await secondsOf(clock, Promise.all([taking, changes]));
+  expect(seconds).toBeGreaterThan(20);
+  expect(seconds).toBeLessThan(36);
+  rate = undefined;
+  expect(await secondsOf(clock, bandwidth.take(1e12, never))).toBe(0);
+});

@@ -10,29 +10,50 @@ import type { Channel } from "#sync/wire/channel.ts";
 const SAVED_BYTES_MAX = 1 << 20;
 const SAVED_SECONDS_MAX = 0.1;
 
+/** A rate that is asked for may change: whoever waits looks again after this long. */
+const LOOK_MS = 5000;
+
 export class Bandwidth {
   readonly #clock: Clock;
-  readonly #bytesPerMs: number;
-  readonly #savedMax: number;
-  /** Bytes that may leave now; below zero while takers wait. */
-  #balance = 0;
+  readonly #rate: () => number | undefined;
+  /** Bytes that may have left by now, and that were promised to takers, since the beginning. */
+  #earned = 0;
+  #promised = 0;
   #countedMs: number;
 
-  /** @param bytesPerSecond at least 1 */
-  constructor(clock: Clock, bytesPerSecond: number) {
+  /** @param bytesPerSecond at least 1, or a function that is asked while takers come and wait; undefined: no limit now */
+  constructor(clock: Clock, bytesPerSecond: number | (() => number | undefined)) {
     this.#clock = clock;
-    this.#bytesPerMs = bytesPerSecond / 1000;
-    this.#savedMax = Math.min(SAVED_BYTES_MAX, bytesPerSecond * SAVED_SECONDS_MAX);
+    this.#rate = typeof bytesPerSecond === "number" ? () => bytesPerSecond : bytesPerSecond;
     this.#countedMs = clock.monotonicMs();
   }
 
   /** Resolves when `bytes` may leave; takers are served in the order of their calls. Rejects with the signal's reason. */
   async take(bytes: number, signal: AbortSignal): Promise<void> {
+    let bytesPerMs = this.#earn();
+    this.#promised += bytes;
+    const mine = this.#promised;
+    while (bytesPerMs !== undefined && this.#earned < mine) {
+      const waitMs = (mine - this.#earned) / bytesPerMs;
+      await this.#clock.sleep(Math.min(waitMs, LOOK_MS), signal);
+      if (waitMs <= LOOK_MS) return;
+      bytesPerMs = this.#earn();
+    }
+  }
+
+  /** Returns the rate that holds now, in bytes a millisecond. */
+  #earn(): number | undefined {
+    const rate = this.#rate();
     const nowMs = this.#clock.monotonicMs();
-    const earned = (nowMs - this.#countedMs) * this.#bytesPerMs;
+    const sinceMs = nowMs - this.#countedMs;
     this.#countedMs = nowMs;
-    this.#balance = Math.min(this.#savedMax, this.#balance + earned) - bytes;
-    if (this.#balance < 0) await this.#clock.sleep(-this.#balance / this.#bytesPerMs, signal);
+    if (rate === undefined) {
+      this.#earned = Math.max(this.#earned, this.#promised);
+      return undefined;
+    }
+    const saved = Math.min(SAVED_BYTES_MAX, rate * SAVED_SECONDS_MAX);
+    this.#earned = Math.min(this.#promised + saved, this.#earned + (sinceMs * rate) / 1000);
+    return rate / 1000;
   }
 
   /** The channel with every message that is sent into it paid for first. Receiving costs nothing. */

@@ -1,11 +1,12 @@
 /** One turn of the loop: scan → plan → (hold) → transfer and apply → remember. */
-import type { Sum } from "#model/entry.ts";
+import type { Entry, Sum } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Conflict, Plan, Side } from "#model/plan.ts";
 import type { Endpoint, OpenReply } from "#sync/endpoint/endpoint.ts";
 import { judge, planHash } from "#sync/plan/brake.ts";
 import { withoutCaseCollisions } from "#sync/plan/case-collisions.ts";
+import { planFirstCopy } from "#sync/plan/first-copy.ts";
 import { detectMoves } from "#sync/plan/moves.ts";
 import { executionOrder } from "#sync/plan/order.ts";
 import { reconcile } from "#sync/plan/reconcile.ts";
@@ -14,12 +15,13 @@ import type { Bandwidth } from "#sync/session/bandwidth.ts";
 import type { Result, SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
 import { CopyFinder } from "#sync/session/copy-finder.ts";
 import { type ExecutionTotals, executeSide } from "#sync/session/executor.ts";
+import { type Healing, NOTHING_TO_HEAL, planHealing, toldProblems, withHealing } from "#sync/session/healing.ts";
 import { type Observed, UnknownPaths, observeSide } from "#sync/session/observe.ts";
 import { NamesOfSide } from "#sync/session/names-of-side.ts";
 import type { Tally } from "#sync/session/tally.ts";
 import type { RecentLosses } from "#sync/session/recent-losses.ts";
 import type { Resting } from "#sync/session/resting.ts";
-import { type Held, type InFlight, SIDES, type SessionState } from "#sync/session/state.ts";
+import { type Held, type InFlight, SIDES, type SessionState, otherSide } from "#sync/session/state.ts";
 import type { Host } from "#platform/host.ts";
 
 /** Paths hashed by one request. */
@@ -78,10 +80,11 @@ class Cycle {
   readonly #extents: Extents;
   readonly #runId: string;
   readonly #startMs: number;
-  readonly #totals: ExecutionTotals = { changes: 0, literal: 0, reused: 0, problems: [], stale: 0, asides: 0 };
+  readonly #totals: ExecutionTotals = { changes: 0, healed: 0, literal: 0, reused: 0, problems: [], stale: 0, asides: 0 };
   readonly #copies: CopyFinder;
   /** A new file was hashed because it may be a copy. */
   #mayCopy = false;
+  #isApproved = false;
   #scannedBytes = 0;
 
   constructor(context: CycleContext, extents: Extents, runId: string) {
@@ -98,15 +101,16 @@ class Cycle {
     onEvent({ type: "phase", phase: "planning" });
     // A side that was not scanned now is still unknown where its last scan could not look.
     const unknown = { alpha: new UnknownPaths(state.unknown.alpha), beta: new UnknownPaths(state.unknown.beta) };
-    const { plan, blockedBy } = await this.#decide(unknown);
-    this.#totals.problems.push(...observed.flatMap((one) => one.problems), ...blockedBy.values());
+    const { plan, blockedBy, healing } = await this.#decide(unknown);
+    this.#totals.problems.push(...toldProblems(observed.flatMap((one) => one.problems), healing.problems), ...blockedBy.values());
     for (const one of plan.blocked) if (!this.#totals.problems.includes(one)) this.#totals.problems.push(one);
     if (options.dryRun) onEvent({ type: "plan", plan, hash: planHash(plan, this.#context.hash) });
     const held = this.#brake(plan);
     if (!options.dryRun && !held) {
       const before = { ...state.entries };
       await this.#execute(plan);
-      for (const side of SIDES) this.#context.losses.note(side, before[side] - state.entries[side]);
+      // What a person has approved counts for nothing that comes after it.
+      if (!this.#isApproved) for (const side of SIDES) this.#context.losses.note(side, before[side] - state.entries[side]);
     }
     state.lastConflicts = plan.conflicts;
     const { problems } = this.#totals;
@@ -114,7 +118,8 @@ class Cycle {
     resting?.learn(problems);
     const passing = problems.filter((one) => one.transient);
     const soon = passing.some((one) => resting?.problemAt(one.path) === undefined);
-    const again = this.#totals.stale + this.#totals.asides > 0 || soon;
+    // What people did to a file beside its damage was not planned for together with the heal, which only a scan confirms.
+    const again = this.#totals.stale + this.#totals.asides + this.#totals.healed > 0 || soon;
     if (!options.dryRun && !held && !again) state.restored = undefined;
     const degraded = observed.some((one) => one.degraded !== undefined);
     const summary = this.#summary(plan, held);
@@ -122,10 +127,33 @@ class Cycle {
   }
 
   /** The rows of a large plan take as much memory as the plan itself: they are gone when this returns. */
-  async #decide(unknown: Record<Side, UnknownPaths>): Promise<{ plan: Plan; blockedBy: Map<RelPath, Problem> }> {
+  async #decide(
+    unknown: Record<Side, UnknownPaths>,
+  ): Promise<{ plan: Plan; blockedBy: Map<RelPath, Problem>; healing: Healing }> {
+    const first = this.#planFirstCopy();
+    if (first !== undefined) return { plan: this.#withoutCollisions(first), blockedBy: new Map(), healing: NOTHING_TO_HEAL };
+    const { state, sides, options, signal } = this.#context;
     const rows = this.#rows(unknown);
     const blockedBy = await this.#learnSums(rows, unknown);
-    return { plan: this.#plan(rows, unknown), blockedBy };
+    const endpoints = { alpha: sides.alpha.endpoint, beta: sides.beta.endpoint };
+    const healing = await planHealing({ state, endpoints, mode: options.mode, unknown, signal });
+    return { plan: withHealing(this.#plan(rows, unknown), healing), blockedBy, healing };
+  }
+
+  /** Undefined unless one side holds nothing and nothing was ever agreed, and all can be seen. */
+  #planFirstCopy(): Plan | undefined {
+    const { state, options, resting } = this.#context;
+    const isResting = resting !== undefined && Number.isFinite(resting.waitMs());
+    if (isResting || state.ancestor.count() > 0 || SIDES.some((side) => state.unknown[side].length > 0)) return undefined;
+    const from = SIDES.find((side) => state.pending[otherSide(side)].size === 0);
+    if (from === undefined) return undefined;
+    const held: [RelPath, Entry][] = [];
+    for (const path of state.touched()) {
+      const one = state.pending[from].get(path);
+      if (one?.state !== "present") return undefined;
+      held.push([path, one.entry]);
+    }
+    return planFirstCopy(from, options.mode, held);
   }
 
   async #observe(): Promise<Observed[]> {
@@ -259,7 +287,7 @@ class Cycle {
 
   #row(path: RelPath, unknown: Record<Side, UnknownPaths>, unread: ReadonlyMap<RelPath, Problem>): Row {
     const { state } = this.#context;
-    const ancestor = state.ancestor.get(path);
+    const ancestor = state.ancestorOf(path);
     const sideState = (side: Side): SideState => {
       const problem = unknown[side].covering(path);
       if (problem !== undefined) return { state: "unknown", problem };
@@ -330,7 +358,7 @@ class Cycle {
   }
 
   #plan(rows: readonly Row[], unknown: Record<Side, UnknownPaths>): Plan {
-    const { state, options, sides } = this.#context;
+    const { state, options } = this.#context;
     const plan = reconcile({
       mode: options.mode,
       conflict: options.conflict,
@@ -345,12 +373,18 @@ class Cycle {
       },
     });
     const find = (side: Side, sum: Sum, size: number): RelPath | undefined => this.#copies.find(side, sum, size);
-    const moved = detectMoves(plan, { preserve: options.preserve, sumLocation: this.#mayCopy ? find : undefined });
+    return this.#withoutCollisions(
+      detectMoves(plan, { preserve: options.preserve, sumLocation: this.#mayCopy ? find : undefined }),
+    );
+  }
+
+  #withoutCollisions(plan: Plan): Plan {
+    const { state, sides } = this.#context;
     const folding = SIDES.filter((side) => !sides[side].reply.caseSensitive);
     return folding.reduce((left, side) => {
       const names = new NamesOfSide(state, side, left);
       return withoutCaseCollisions(left, side, (dir) => names.in(dir));
-    }, moved);
+    }, plan);
   }
 
   #brake(plan: Plan): boolean {
@@ -360,6 +394,7 @@ class Cycle {
     if (verdict === undefined) return false;
     const hash = planHash(plan, this.#context.hash);
     if (options.approve === hash) {
+      this.#isApproved = true;
       losses.clear();
       return false;
     }
@@ -441,12 +476,13 @@ class Cycle {
 
   #counted(found: Pick<Summary, "result" | "files" | "planned" | "held" | "conflicts">): Summary {
     const { host, tally } = this.#context;
-    const { changes, literal, reused, problems } = this.#totals;
+    const { changes, healed, literal, reused, problems } = this.#totals;
     return {
       type: "summary",
       ...found,
       runId: changes > 0 ? this.#runId : "",
       changes,
+      healed,
       problems: problems.length,
       bytes: { scanned: this.#scannedBytes, literal, reused, ...tally.takeWire() },
       seconds: Math.round(host.clock.monotonicMs() - this.#startMs) / 1000,

@@ -39,8 +39,13 @@ export class DirtySignal {
     return taken;
   }
 
+  /** Is there something for a cycle? */
+  get isDirty(): boolean {
+    return this.#marked.alpha || this.#marked.beta;
+  }
+
   get #ready(): boolean {
-    return this.#marked.alpha || this.#marked.beta || this.#failure !== undefined;
+    return this.isDirty || this.#failure !== undefined;
   }
 
   /** Returns when a side is dirty and settled, or after `timeoutMs`. Rejects when aborted or when watching failed. */

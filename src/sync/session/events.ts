@@ -1,10 +1,11 @@
 /** What a running session tells its owner (CLI, later the hub). Values only; the order is the order of events. */
 import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
-import type { Conflict, Mode, ConflictPolicy, Plan, Side } from "#model/plan.ts";
+import type { ChangeName, Conflict, Mode, ConflictPolicy, Plan, Side } from "#model/plan.ts";
 import type { Preserve } from "#model/entry.ts";
 import type { CompressMode } from "#sync/chunk/compress.ts";
 import type { Durable } from "#sync/endpoint/endpoint.ts";
+import type { ScrubPass } from "#sync/scan/scrub.ts";
 
 export type Phase = "connecting" | "scanning" | "planning" | "transferring" | "applying" | "watching" | "waiting";
 
@@ -23,7 +24,7 @@ export type SessionEvent =
       readonly type: "change";
       readonly side: Side;
       readonly path: RelPath;
-      readonly action: "create" | "replace" | "metadata" | "remove" | "move";
+      readonly action: ChangeName | "move";
       readonly from?: RelPath | undefined;
       readonly bytes: number;
     }
@@ -32,6 +33,8 @@ export type SessionEvent =
   | { readonly type: "plan"; readonly plan: Plan; readonly hash: string }
   | { readonly type: "hold"; readonly hash: string; readonly reason: string; readonly plan: Plan }
   | { readonly type: "retry"; readonly attempt: number; readonly delayMs: number; readonly reason: string }
+  /** While watching: all files of a side have been read again. `damaged` counts those whose damage is certain. */
+  | ({ readonly type: "scrub"; readonly side: Side } & ScrubPass)
   | { readonly type: "degraded"; readonly side: Side; readonly reason: string }
   /**
    * End of each cycle that did something or found something; in watch mode many, otherwise one. Also of one that broke
@@ -51,6 +54,8 @@ export type Summary = {
   readonly files: number;
   /** Changes made. */
   readonly changes: number;
+  /** Those of them that gave a damaged file its bytes back. */
+  readonly healed: number;
   /** Changes of a plan that was held, or that a dry run was to show. */
   readonly planned: number;
   /** The brake held the plan, or would have: a dry run shows it and changes nothing in any case. */
@@ -69,8 +74,15 @@ export type Summary = {
 
 export type Settle = "immediate" | "throttle" | "debounce";
 
-/** Limit of the mass-change brake: removes and replaces on one side beyond it hold the plan. */
+/** Limit of the mass-change brake: how many entries of one side a plan may remove without being held. */
 export type Brake = { readonly count: number | undefined; readonly percent: number | undefined };
+
+export type ScrubOptions = {
+  /** From the beginning of a pass to that of the next one. */
+  readonly everyMs: number;
+  /** Of each side; at least 1. Undefined: the usual. */
+  readonly bytesPerSecond?: number | undefined;
+};
 
 export type SessionOptions = {
   readonly mode: Mode;
@@ -89,14 +101,16 @@ export type SessionOptions = {
   readonly rescanMs: number;
   /** Hash every file again in the first scan. */
   readonly deep: boolean;
+  /** While watching: read all files again in the background. Undefined: do not. */
+  readonly scrub?: ScrubOptions | undefined;
   readonly ignore: readonly string[];
   readonly include: readonly string[];
   readonly preserve: Preserve;
   readonly durable: Durable;
   readonly verifyReadBack: boolean;
   readonly compress: CompressMode;
-  /** Content bytes per second that the session moves at most; undefined: no limit. */
-  readonly bytesPerSecond: number | undefined;
+  /** Content bytes per second that the session moves at most; undefined: no limit. A function is asked again and again. */
+  readonly bytesPerSecond: number | (() => number | undefined) | undefined;
   /** Per-path events are sent only when wanted; they cost time on large runs. */
   readonly verbose: boolean;
   /** Alpha's root, too, may be made by the first run, where the session may write it: neither side is the origin. */

@@ -6,7 +6,7 @@ import { type FileEntry, type Preserve, compareContent } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
 import { type RelPath, nameOf, parentOf } from "#model/path.ts";
-import type { Change, Side } from "#model/plan.ts";
+import { type Change, type Side, nameOfChange } from "#model/plan.ts";
 import type { Step } from "#sync/plan/order.ts";
 import {
   type Application,
@@ -34,6 +34,8 @@ const TARGET_CODES = new Set(["ENOSPC", "EDQUOT", "EROFS"]);
 
 export type ExecutionTotals = {
   changes: number;
+  /** Those of them that gave a damaged file its bytes back. */
+  healed: number;
   literal: number;
   reused: number;
   problems: Problem[];
@@ -140,9 +142,10 @@ class GroupExecution {
       // Only now: what this group was refused as ignored was judged by the rules before it.
       for (const dir of this.#rulesChanged) state.rulesChanged(this.#side, dir);
       this.#context.totals.asides += this.#rulesChanged.length;
-      // Nothing else was logged on that side in between: its echo of our own writes need not be read.
+      // Nothing else was logged on that side in between: its echo of our own writes need not be read, unless it comes with
+      // what the side sees under other rules than before.
       const mark = state.marks[this.#side];
-      if (mark !== undefined && mark.seq === reply.seqBefore) {
+      if (mark !== undefined && mark.seq === reply.seqBefore && this.#rulesChanged.length === 0) {
         state.marks[this.#side] = { ...mark, seq: reply.seqAfter };
       }
       // What failed may have failed after it was placed; and what an earlier end left unsettled stays so.
@@ -213,7 +216,9 @@ class GroupExecution {
     let batch: ApplyOp[] = [];
     let bytes = 0;
     for (const step of this.#group) {
-      const op = await this.#opFor(step, large, reader);
+      const next = this.#opFor(step, large, reader);
+      // Mostly the bytes are here already, and a promise for each file would cost more than the rest.
+      const op = next instanceof Promise ? await next : next;
       if (op === undefined) continue;
       const size = op.type === "change" ? (op.bytes?.length ?? 0) : 0;
       if (batch.length > 0 && (batch.length >= BATCH_ITEMS_MAX || bytes + size > BATCH_BYTES_MAX)) {
@@ -237,7 +242,8 @@ class GroupExecution {
       if (op.type === "move") {
         const { from, to, aside } = op.move;
         if (aside !== true) this.#inFlight.push({ side: this.#side, path: to, entry: undefined, from });
-      } else if (this.#isHeldThere(op.change)) {
+      } else if (op.change.heals !== true && this.#isHeldThere(op.change)) {
+        // A heal brings back what is agreed on already; its outcome needs nobody to recognise it.
         this.#inFlight.push({ side: this.#side, path: op.change.path, entry: op.change.new });
       }
     }
@@ -258,11 +264,11 @@ class GroupExecution {
   }
 
   /** The op for a step, with content as it was really read; undefined when the source could not give it. */
-  async #opFor(
+  #opFor(
     step: Step,
     large: ReadonlyMap<RelPath, TransferResult>,
     reader: SmallReader,
-  ): Promise<ApplyOp | undefined> {
+  ): ApplyOp | undefined | Promise<ApplyOp | undefined> {
     const wanted = wantedContent(step);
     if (step.type === "move") return step;
     if (wanted === undefined) return { type: "change", change: this.#withLeadersSum(step.change) };
@@ -273,7 +279,12 @@ class GroupExecution {
       this.#sourceProblem(result?.problem ?? lost(change.path));
       return undefined;
     }
-    const item = await reader.next(change.path);
+    const item = reader.next(change.path);
+    if (item instanceof Promise) return item.then((later) => this.#opOf(change, wanted, later));
+    return this.#opOf(change, wanted, item);
+  }
+
+  #opOf(change: Change, wanted: FileEntry, item: ReadItem): ApplyOp | undefined {
     if ("problem" in item) {
       this.#sourceProblem(item.problem);
       return undefined;
@@ -297,6 +308,8 @@ class GroupExecution {
 
   /** The change with the content that was really read, which is also what the source holds now. */
   #asRead(change: Change, wanted: FileEntry, read: FileEntry): Change {
+    // Nothing but the content that was agreed on heals; the side that gets it compares.
+    if (change.heals === true) return change;
     const { state, preserve } = this.#context;
     const source = otherSide(this.#side);
     const entry = merged(wanted, read);
@@ -346,6 +359,7 @@ class GroupExecution {
       const there = op.change.new === undefined ? undefined : (result.entry ?? op.change.new);
       state.entries[side] += (there === undefined ? 0 : 1) - (op.change.old === undefined ? 0 : 1);
       state.achieved(side, result.path, there, preserve);
+      if (op.change.heals === true) totals.healed++;
       if (nameOf(result.path) === IGNORE_FILE) this.#rulesChanged.push(parentOf(result.path));
     }
     if (verbose) onEvent(changeEvent(this.#side, op));
@@ -354,7 +368,13 @@ class GroupExecution {
 
 /** An entry with the content facts of what was really read. */
 function merged(wanted: FileEntry, read: FileEntry): FileEntry {
+  // Mostly there is nothing to add to what was read, and no need of another object.
+  if (isPlain(wanted) && isPlain(read) && wanted.mode === read.mode) return read;
   return { ...wanted, size: read.size, sum: read.sum, mtimeNs: read.mtimeNs };
+}
+
+function isPlain({ owner, xattrs, linkTo }: FileEntry): boolean {
+  return owner === undefined && xattrs === undefined && linkTo === undefined;
 }
 
 function changeEvent(side: Side, op: ApplyOp): SessionEvent {
@@ -362,14 +382,7 @@ function changeEvent(side: Side, op: ApplyOp): SessionEvent {
     return { type: "change", side, path: op.move.to, action: "move", from: op.move.from, bytes: 0 };
   }
   const { change } = op;
-  const action =
-    change.action === "metadata"
-      ? "metadata"
-      : change.new === undefined
-        ? "remove"
-        : change.old === undefined
-          ? "create"
-          : "replace";
+  const action = nameOfChange(change);
   const bytes = change.new?.kind === "file" && action !== "metadata" ? change.new.size : 0;
   return { type: "change", side, path: change.path, action, bytes };
 }
@@ -393,13 +406,21 @@ class SmallReader implements AsyncDisposable {
     this.#batches = paths.length === 0 ? undefined : source.read(paths, signal)[Symbol.asyncIterator]();
   }
 
-  async next(path: RelPath): Promise<ReadItem> {
+  next(path: RelPath): ReadItem | Promise<ReadItem> {
+    return this.#at < this.#batch.length ? this.#take(path) : this.#nextBatch(path);
+  }
+
+  async #nextBatch(path: RelPath): Promise<ReadItem> {
     while (this.#at >= this.#batch.length) {
       const result = await this.#batches?.next();
       if (result === undefined || result.done === true) return { path, problem: lost(path) };
       this.#batch = result.value;
       this.#at = 0;
     }
+    return this.#take(path);
+  }
+
+  #take(path: RelPath): ReadItem {
     const item = this.#batch[this.#at++]!;
     if (item.path !== path) throw incomplete("the source");
     return item;

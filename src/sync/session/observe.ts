@@ -41,7 +41,7 @@ export async function observeSide(
     }
     last = one.path;
     seen++;
-    if (nameOf(one.path) === IGNORE_FILE) state.rulesChanged(side, parentOf(one.path));
+    if (one.path.endsWith(IGNORE_FILE) && nameOf(one.path) === IGNORE_FILE) state.rulesChanged(side, parentOf(one.path));
     if (one.state === "present") state.kindReported(side, one.path, one.entry);
     state.observe(side, one.path, one.state === "present" ? one : { state: one.state }, preserve);
   };

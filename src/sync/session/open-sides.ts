@@ -36,9 +36,13 @@ export async function openSides(
   refuseOverlap(a, b);
   const replies = { alpha: a, beta: b };
   const lost = SIDES.filter((side) => memoryLost(state, side, replies[side]));
-  if (lost.length > 0 || SIDES.some((side) => filtersChanged(state, side, replies[side]))) state.reset();
-  // Were it both, neither would say anything of the other.
-  if (lost.length === 1) state.restored = lost[0];
+  if (lost.length > 0 || SIDES.some((side) => filtersChanged(state, side, replies[side]))) {
+    state.store.transaction({ durable: true }, () => {
+      state.reset();
+      // Were it both, neither would say anything of the other.
+      if (lost.length === 1) state.restored = lost[0];
+    });
+  }
   return { alpha: { endpoint: alpha, reply: a }, beta: { endpoint: beta, reply: b } };
 }
 

@@ -17,6 +17,7 @@ import { addRun } from "#sync/session/run-list.ts";
 import { SIDES, SessionState } from "#sync/session/state.ts";
 import { Tally } from "#sync/session/tally.ts";
 import { DirtySignal } from "#sync/session/dirty-signal.ts";
+import { Scrubber } from "#sync/session/scrubber.ts";
 
 /** Cycles that follow at once because the disk changed under the plan; a writer that never stops must not hold us. */
 const ROUNDS_MAX = 4;
@@ -170,6 +171,7 @@ function addSummaries(a: Summary, b: Summary): Summary {
     bytes,
     runId: a.runId === "" ? b.runId : a.runId,
     changes: a.changes + b.changes,
+    healed: a.healed + b.healed,
     seconds: Math.round((a.seconds + b.seconds) * 1000) / 1000,
   };
 }
@@ -192,10 +194,10 @@ async function watchLoop(
     // Watching started before the first scan, so nothing that happens from here on can be missed.
     let nextFullMs = 0;
     let again = false;
+    const scrubber = scrubberFor(context, signal);
     for (;;) {
-      const now = host.clock.monotonicMs();
-      const full = now >= nextFullMs;
-      if (full) nextFullMs = now + options.rescanMs;
+      const full = host.clock.monotonicMs() >= nextFullMs;
+      if (full) nextFullMs = host.clock.monotonicMs() + options.rescanMs;
       const marked = dirty.take();
       const extent = (side: Side): "full" | "dirty" | undefined =>
         full ? "full" : marked[side] || again ? "dirty" : undefined;
@@ -206,11 +208,35 @@ async function watchLoop(
       again = outcome.again || outcome.later;
       const restMs = Math.min(TRANSIENT_RETRY_MS, context.resting?.waitMs() ?? TRANSIENT_RETRY_MS);
       const retryMs = again ? restMs : Number.POSITIVE_INFINITY;
-      await dirty.wait(Math.min(nextFullMs - host.clock.monotonicMs(), retryMs), signal);
+      const now = host.clock.monotonicMs();
+      await waitOrScrub(dirty, scrubber, Math.min(nextFullMs, now + retryMs), host.clock, signal);
     }
   } finally {
     stop.abort();
     await Promise.allSettled(watches);
+  }
+}
+
+function scrubberFor({ sides, options, host, onEvent }: CycleContext, signal: AbortSignal): Scrubber | undefined {
+  if (options.scrub === undefined) return undefined;
+  const endpoints = { alpha: sides.alpha.endpoint, beta: sides.beta.endpoint };
+  return new Scrubber({ endpoints, options: options.scrub, clock: host.clock, onEvent, signal });
+}
+
+/** Returns when a side is dirty and settled, also by what a scrub has found, or at `endMs`. */
+async function waitOrScrub(
+  dirty: DirtySignal,
+  scrubber: Scrubber | undefined,
+  endMs: number,
+  clock: Host["clock"],
+  signal: AbortSignal,
+): Promise<void> {
+  for (;;) {
+    const leftMs = endMs - clock.monotonicMs();
+    const scrubMs = scrubber?.waitMs() ?? Number.POSITIVE_INFINITY;
+    await dirty.wait(Math.min(leftMs, scrubMs), signal);
+    if (dirty.isDirty || scrubber === undefined || scrubMs >= leftMs) return;
+    for (const side of await scrubber.step()) dirty.mark(side);
   }
 }
 

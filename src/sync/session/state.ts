@@ -48,6 +48,38 @@ export function savedMark(store: Store, side: Side): SideMark | undefined {
   return { rootId: r.string(), epoch: r.string(), seq: r.varint(), filterHash: r.string() };
 }
 
+type SavedPending = { readonly path: RelPath; readonly held: Held };
+
+function* savedPending(table: Table): Generator<SavedPending> {
+  const bytes = table.get("all");
+  if (bytes === undefined) return;
+  const r = new ByteReader(bytes);
+  while (!r.atEnd) {
+    const path = r.string();
+    const state = r.u8();
+    const entry = readEntry(r);
+    if (state === 1 && entry !== undefined) yield { path, held: { state: "present", entry } };
+    else yield { path, held: { state: state === 2 ? "ignored" : "absent" } };
+  }
+}
+
+/**
+ * Is the ancestor all that is known of both sides, as last written, but for what both ignore? Returns those paths, of
+ * which (with what is below them) nobody knows anything; undefined where something else differs.
+ */
+export function savedIgnored(store: Store): ReadonlySet<RelPath> | undefined {
+  const ancestor = store.tree("ancestor", entryCodec);
+  const seen = new Map<RelPath, number>();
+  for (const side of SIDES) {
+    for (const { path, held } of savedPending(store.table(`pending-${side}`))) {
+      if (held.state !== "ignored") return undefined;
+      seen.set(path, (seen.get(path) ?? 0) + 1);
+    }
+  }
+  for (const [path, sides] of seen) if (sides < SIDES.length && ancestor.get(path) !== undefined) return undefined;
+  return new Set(seen.keys());
+}
+
 export class SessionState {
   readonly store: Store;
   readonly ancestor: Tree<Entry>;
@@ -106,8 +138,18 @@ export class SessionState {
     this.store.transaction({ durable: true }, () => this.#meta.set("seeds", bytes));
   }
 
-  /** The side that lost its memory, until everything has been compared: what it holds may be old. */
-  restored: Side | undefined;
+  /** The side that lost its memory, until everything has been compared: what it holds may be old. Outlives the process. */
+  get restored(): Side | undefined {
+    return SIDES.find((side) => this.#meta.get(`restored-${side}`) !== undefined);
+  }
+
+  set restored(restored: Side | undefined) {
+    if (restored === this.restored) return;
+    this.store.transaction({ durable: true }, () => {
+      for (const side of SIDES) this.#meta.delete(`restored-${side}`);
+      if (restored !== undefined) this.#meta.set(`restored-${restored}`, Buffer.from("1"));
+    });
+  }
 
   get comparesAll(): boolean {
     return this.#comparesAll;
@@ -375,6 +417,7 @@ export class SessionState {
    */
   kindReported(side: Side, path: RelPath, entry: Entry): void {
     const other = otherSide(side);
+    if (this.pending[other].size === 0) return;
     if (this.pending[other].get(path)?.state !== "ignored" || this.ancestorOf(path) !== undefined) return;
     const before = this.held(side, path);
     const isSameKind = before.state === "present" && (before.entry.kind === "dir") === (entry.kind === "dir");
@@ -443,16 +486,7 @@ export class SessionState {
   }
 
   #loadPending(side: Side): void {
-    const bytes = this.#savedPending[side].get("all");
-    if (bytes === undefined) return;
-    const r = new ByteReader(bytes);
-    while (!r.atEnd) {
-      const path = r.string();
-      const state = r.u8();
-      const entry = readEntry(r);
-      if (state === 1 && entry !== undefined) this.pending[side].set(path, { state: "present", entry });
-      else this.pending[side].set(path, { state: state === 2 ? "ignored" : "absent" });
-    }
+    for (const { path, held } of savedPending(this.#savedPending[side])) this.pending[side].set(path, held);
   }
 
   /**

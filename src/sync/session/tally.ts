@@ -18,6 +18,7 @@ export class Tally {
   #told: WireBytes = { sent: 0, received: 0 };
   #runId = "";
   #changes = 0;
+  #healed = 0;
   readonly #bytes = { scanned: 0, literal: 0, reused: 0, sent: 0, received: 0 };
 
   constructor(clock: Clock) {
@@ -55,9 +56,10 @@ export class Tally {
   }
 
   /** Adds a summary that was told. */
-  add({ runId, changes, bytes }: Summary): void {
+  add({ runId, changes, healed, bytes }: Summary): void {
     if (runId !== "") this.#runId = runId;
     this.#changes += changes;
+    this.#healed += healed;
     for (const key of ["scanned", "literal", "reused", "sent", "received"] as const) this.#bytes[key] += bytes[key];
   }
 
@@ -75,6 +77,7 @@ export class Tally {
       runId: this.#runId,
       files,
       changes,
+      healed: this.#healed,
       planned,
       held,
       conflicts,

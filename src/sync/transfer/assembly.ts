@@ -74,8 +74,10 @@ export class Assembly {
     this.#queue = new WriteQueue(parts.fs, parts.fd, parts.durable && size >= UNCACHED_BYTES_MIN);
     this.#claimed = new Int32Array(piecesIn(size));
     this.#written = new Int32Array(piecesIn(size));
-    // Never longer on the way than what has arrived, so that an interrupted transfer leaves a short partial.
-    if (parts.fs.fstat(parts.fd).size > size) parts.fs.truncate(parts.fd, size);
+    // A second attempt starts over. Never longer on the way than what has arrived, so that an interrupted transfer
+    // leaves a short partial.
+    if (attempt > 1) parts.fs.truncate(parts.fd, 0);
+    else if (parts.fs.fstat(parts.fd).size > size) parts.fs.truncate(parts.fd, size);
     if (size === 0) this.#sums.add(0, ZEROS.subarray(0, 0));
   }
 
@@ -292,7 +294,7 @@ export class Assembly {
    */
   async #makeZero(start: number, end: number): Promise<void> {
     const { fs, fd, partialSize, sparse } = this.#parts;
-    const stale = partialSize > 0 || this.#attempt > 1;
+    const stale = partialSize > 0 && this.#attempt === 1;
     if (sparse && !stale) return;
     for (let at = start; at < end; ) {
       const range = sparse ? fs.dataRange(fd, at, end) : { start, end };

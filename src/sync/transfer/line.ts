@@ -32,14 +32,18 @@ export class Line {
     return wait.then(() => this.#channel.send(message));
   }
 
-  /** A buffer for one DATA message: header and a piece. Give it back with release(). */
-  acquire(): Uint8Array | Promise<Uint8Array> {
+  /** A buffer for one DATA message: header and a piece. Give it back with release(). Undefined when all are in use. */
+  tryAcquire(): Uint8Array | undefined {
     const buffer = this.#free.pop();
+    if (buffer !== undefined || this.#made === SUPPLY_BUFFERS_MAX) return buffer;
+    this.#made++;
+    return new Uint8Array(DATA_HEADER_BYTES + PIECE_BYTES);
+  }
+
+  /** As tryAcquire(), but waits for one. Only for who holds none: those who hold some would wait for each other. */
+  acquire(): Uint8Array | Promise<Uint8Array> {
+    const buffer = this.tryAcquire();
     if (buffer !== undefined) return buffer;
-    if (this.#made < SUPPLY_BUFFERS_MAX) {
-      this.#made++;
-      return new Uint8Array(DATA_HEADER_BYTES + PIECE_BYTES);
-    }
     const { promise, resolve } = Promise.withResolvers<Uint8Array>();
     this.#waiting.push(resolve);
     return promise;

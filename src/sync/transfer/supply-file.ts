@@ -33,7 +33,7 @@ import { SourceChanged, SourceWindow } from "#sync/transfer/source-window.ts";
  */
 const ATTEMPTS_MAX = 2;
 /** Reads under way for one file that is sent as a whole. */
-const READS_AHEAD = 3;
+const READS_AHEAD = 6;
 
 export type SupplyFileParts = {
   readonly fs: FileSystem;
@@ -225,7 +225,8 @@ export class SupplyFile {
     try {
       for (let at = start; at < end; at += PIECE_BYTES) {
         while (next < end && ahead.length < READS_AHEAD) {
-          const buffer = await line.acquire();
+          const buffer = ahead.length === 0 ? await line.acquire() : line.tryAcquire();
+          if (buffer === undefined) break;
           const room = buffer.subarray(DATA_HEADER_BYTES, DATA_HEADER_BYTES + Math.min(PIECE_BYTES, end - next));
           const count = fs.readAsync(fd, room, next);
           count.catch(() => {});

@@ -137,6 +137,23 @@ export function packedFileTime(bytes: Uint8Array, at: number, size: number, mode
   return modeAt < 0 ? -1 : afterVarint(bytes, modeAt, mode);
 }
 
+/** Size of the file that writeEntry wrote at `at`, if it has neither owner, attributes, link nor a wide time; else -1. */
+export function packedFileSize(bytes: Uint8Array, at: number): number {
+  if ((bytes[at]! & ~HAS_SUM) !== FILE) return -1;
+  let size = 0;
+  let scale = 1;
+  for (let next = at + 1; ; next++, scale *= 128) {
+    const byte = bytes[next]!;
+    size += (byte & 0x7f) * scale;
+    if (byte < 0x80) return size;
+  }
+}
+
+/** Has the file that writeEntry wrote at `at` a sum? */
+export function packedFileHasSum(bytes: Uint8Array, at: number): boolean {
+  return (bytes[at]! & HAS_SUM) !== 0;
+}
+
 /** Where the varint at `at` ends if it is `value`; else -1. */
 function afterVarint(bytes: Uint8Array, at: number, value: number): number {
   let rest = value;

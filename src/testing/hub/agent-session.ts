@@ -32,6 +32,7 @@ export type AgentLink = Part & {
 export type AgentSetup = {
   readonly watch?: { readonly settle: Settle; readonly rescanMs: number; readonly source: SimHostOptions["watch"] };
   readonly approve?: string | undefined;
+  readonly deep?: boolean;
   readonly asyncDelayMs?: number;
   readonly net?: SimNetFaults;
   readonly compress?: CompressMode;
@@ -186,7 +187,7 @@ export class AgentSession {
   }
 
   #options(): SessionOptions {
-    const { watch, approve, compress } = this.#setup;
+    const { watch, approve, compress, deep = false } = this.#setup;
     const { mode } = this.link;
     return {
       mode,
@@ -198,7 +199,7 @@ export class AgentSession {
       watch: watch !== undefined,
       settle: watch?.settle ?? "immediate",
       rescanMs: watch?.rescanMs ?? 3_600_000,
-      deep: false,
+      deep,
       ignore: [],
       include: [],
       preserve: PRESERVE_DEFAULT,

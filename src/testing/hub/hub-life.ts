@@ -7,8 +7,10 @@ import type { SpaceSettings } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, parentOf } from "#model/path.ts";
 import { sumOf } from "#sync/chunk/sum.ts";
-import { type AgentLink, type AgentResult, AgentSession, type AgentSetup } from "#testing/hub/agent-session.ts";
+import { SETTLED_MS } from "#sync/scan/damage.ts";
+import { type AgentLink, type AgentResult, AgentSession, type AgentSetup, outerOf } from "#testing/hub/agent-session.ts";
 import { DoorPerson } from "#testing/hub/door-person.ts";
+import { FollowingHub, troubleCopy } from "#testing/hub/following-hub.ts";
 import { HubLedger } from "#testing/hub/hub-ledger.ts";
 import { healChunks, rotChunks, upkeepOf } from "#testing/hub/hub-operator.ts";
 import { troubleAgent, troubleHub } from "#testing/hub/hub-trouble.ts";
@@ -30,7 +32,7 @@ import { SimRandom } from "#testing/sim-random.ts";
 import { SimFailure, type SimReport } from "#testing/sim-run.ts";
 import { SimTrace } from "#testing/sim-trace.ts";
 import { Trouble } from "#testing/sim-trouble.ts";
-import { Replica } from "#testing/sim-world.ts";
+import { ROOT, Replica } from "#testing/sim-world.ts";
 
 /** Rounds of trouble in one life. */
 const ROUNDS_MAX = 3;
@@ -74,6 +76,9 @@ class HubLife {
   /** Chunks rot in this life. Hosts lose no power then: nobody would know the bytes that such a loss makes. */
   readonly #rots: boolean;
   readonly #calm: boolean;
+  /** In half of all lives another hub follows the space. */
+  readonly #copy: FollowingHub | undefined;
+  readonly #promotes: boolean;
   #door!: DoorPerson;
   #upkeep!: ReturnType<typeof upkeepOf>;
   readonly #underWay: Promise<void>[] = [];
@@ -93,6 +98,11 @@ class HubLife {
     this.#settings = retention === undefined ? {} : { retention };
     this.#hub = new SimHub(this.#clock, random.fork("hub"), (line) => this.#ledger.say(line));
     this.#watchDisk("hub", this.#hub.host.disk);
+    const far = random.fork("copy");
+    const say = (line: string): void => this.#ledger.say(line);
+    this.#copy = far.chance(0.5) ? new FollowingHub(this.#hub, this.#clock, far, say) : undefined;
+    this.#promotes = far.chance(0.3);
+    if (this.#copy !== undefined) this.#watchDisk("copy", this.#copy.hub.host.disk);
     this.#ledger.say(`${JSON.stringify(this.#settings)} ${this.#rots ? "rots" : ""} ${this.#calm ? "calm" : ""}`);
   }
 
@@ -108,6 +118,7 @@ class HubLife {
       throw new SimFailure(`seed ${this.#seed}: ${what}\n  ${story}`);
     } finally {
       this.#hub.close();
+      this.#copy?.close();
     }
     return { seed: this.#seed, sessions: this.#sessions, deaths: this.#deaths, trace: this.#trace.digest() };
   }
@@ -120,6 +131,8 @@ class HubLife {
     this.#hub.start();
     const style = this.#random.fork("links");
     const seeds = await this.#clock.runUntilIdle(this.#hub.createSpace(this.#settings));
+    this.#copy?.start();
+    if (this.#copy !== undefined) this.#underWay.push(this.#copy.follow());
     const prefixes: RelPath[] = [""];
     for (const name of ["A", "B", "C"]) {
       const isOneWay = name !== "A" && style.chance(0.25);
@@ -222,14 +235,25 @@ class HubLife {
     });
     this.#hub.beforeCommit = this.#meanwhile(random.fork("meanwhile"));
     this.#schedule(random, spanMs);
+    if (!this.#calm && this.#copy !== undefined) troubleCopy(this.#copy, random.fork("copy"), spanMs);
     this.#clock.runFor(spanMs + 1);
     this.#hub.calm();
+    this.#copy?.calm();
     for (const { session } of sessions) session.calm();
     await this.#settled();
     if (this.#hub.isDoubtful) await this.#clock.runUntilIdle(this.#hub.restart());
+    await this.#calmCopy(random.fork("copy after"));
     await this.#finishAll(sessions, random);
     if (random.chance(0.3)) await this.#clock.runUntilIdle(this.#hub.restart());
     await this.#judge();
+  }
+
+  async #calmCopy(random: SimRandom): Promise<void> {
+    const copy = this.#copy;
+    if (copy === undefined) return;
+    if (copy.hub.isDoubtful || random.chance(0.2)) await this.#clock.runUntilIdle(copy.restart());
+    // What it lacks while the way is cut is what a promotion loses.
+    if (!this.#calm) copy.isCut = random.chance(0.4);
   }
 
   /** What people left on a disk a while ago is durable, unless the disk refused to sync it. */
@@ -341,19 +365,36 @@ class HubLife {
   }
 
   async #end(): Promise<void> {
+    if (this.#promotes && this.#copy !== undefined) await this.#clock.runUntilIdle(this.#copy.promote());
+    this.#copy?.calm();
     if (this.#rots) {
+      const copy = this.#copy;
+      if (copy !== undefined && !copy.isPromoted) await this.#clock.runUntilIdle(copy.healSource());
       await this.#clock.runUntilIdle(healChunks(this.#hub, this.#ledger.bytes));
       const process = await this.#clock.runUntilIdle(this.#hub.living());
       const bad = await this.#clock.runUntilIdle(unreadable(process, this.#agents[0]!.link.seeds));
       if (bad.length > 0) throw new Error(`not healed: ${bad.join("; ")}`);
     }
     await this.#quieten();
+    await this.#hostRots();
     await this.#clock.runUntilIdle(this.#keepUp());
     await this.#settled();
     await this.#judge();
     await this.#judgeLosses();
     await this.#clock.runUntilIdle(this.#hub.restart());
     await this.#judge();
+    await this.#judgeCopy();
+  }
+
+  /** A copy is what its source is; a promoted one is how the source began, and lives on by itself. */
+  async #judgeCopy(): Promise<void> {
+    const copy = this.#copy;
+    if (copy === undefined) return;
+    const breach = copy.breaches[0];
+    if (breach !== undefined) throw breach;
+    const judged = copy.isPromoted ? copy.livesOn() : copy.judge(this.#agents[0]!.link.seeds);
+    await this.#clock.runUntilIdle(judged);
+    await this.#clock.runUntilIdle(copy.restart());
   }
 
   /** Without people and trouble every link must come to rest, as its mode promises. */
@@ -373,6 +414,33 @@ class HubLife {
     throw new Error(`still changing after ${QUIET_ROUNDS_MAX} rounds`);
   }
 
+  /** A bit flips in a file of a host that the space holds, too: a deep session gets its bytes back from there. */
+  async #hostRots(): Promise<void> {
+    const random = this.#random.fork("host rots");
+    const agent = random.pick(this.#agents);
+    const { link } = agent;
+    const { host } = link.replica;
+    if (link.mode.startsWith("one-way") && link.from === "host") return;
+    // Beyond the time in which a write may leave no trace, whatever the rounds have done to the clocks.
+    this.#clock.jump(ROUNDS_MAX * DAY_MS + 2 * SETTLED_MS);
+    await this.#once(agent, undefined, true);
+    link.replica.settle();
+    const { spaces } = await this.#clock.runUntilIdle(this.#hub.living());
+    for (const [path, { content, links, poisoned }] of random.shuffle([...viewOf(link.replica)])) {
+      if (content === undefined || content.size === 0 || links.length > 1 || poisoned) continue;
+      const good = sumOf(content.toBytes(), link.seeds);
+      const held = (await this.#clock.runUntilIdle(spaces.version(OPERATOR, SPACE, outerOf(link, path))))?.entry;
+      if (held?.kind !== "file" || held.sum !== good) continue;
+      this.#ledger.say(`${link.name}: rot in ${path}`);
+      host.disk.flipBit(`${ROOT}/${path}`, random.int(content.size));
+      const { summary } = await this.#once(agent, undefined, true);
+      const now = viewOf(link.replica).get(path)?.content;
+      const isBack = now !== undefined && sumOf(now.toBytes(), link.seeds) === good;
+      if (!isBack || summary?.healed !== 1 || summary.changes !== 1) throw new Error(`rot in ${path} of ${link.name} was not healed`);
+      return this.#judgeRest();
+    }
+  }
+
   /** Changes of one session; a link whose directory was taken away by another session waits for the operator. */
   async #quiet(agent: Agent): Promise<number> {
     const isGone = !(await this.#clock.runUntilIdle(this.#hasDir(agent.link.prefix)));
@@ -381,7 +449,8 @@ class HubLife {
       // A link that never ran makes its directory anew; nobody takes it for one that was emptied.
       const isEmptied = events.some((event) => event.type === "change" && event.action === "remove");
       if (isGone && isEmptied) throw new Error(`${agent.link.prefix} is gone, and so is what ${agent.link.name} had`);
-      return summary!.changes;
+      // The directory that it made is in no plan of its own, and news to the links above.
+      return summary!.changes + (isGone ? 1 : 0);
     } catch (error) {
       const isTold = error instanceof SynclineError && error.code === "ROOT_MISSING";
       if (!isGone || !isTold) throw error;
@@ -390,13 +459,13 @@ class HubLife {
   }
 
   /** A session without trouble; a plan that the brake holds is let go. */
-  async #once(agent: Agent, approve?: string): Promise<AgentResult> {
-    const session = this.#open(agent, this.#random.fork(`calm ${this.#sessions}`), { approve });
+  async #once(agent: Agent, approve?: string, deep = false): Promise<AgentResult> {
+    const session = this.#open(agent, this.#random.fork(`calm ${this.#sessions}`), { approve, deep });
     session.start();
     const result = await this.#close(agent, session);
     if (result.error !== undefined) throw result.error;
     const hold = result.events.findLast((event) => event.type === "hold");
-    if (hold?.type === "hold" && result.summary?.result === "held") return this.#once(agent, hold.hash);
+    if (hold?.type === "hold" && result.summary?.result === "held") return this.#once(agent, hold.hash, deep);
     const problem = result.events.find((event) => event.type === "problem");
     if (problem !== undefined) throw new Error(`problem without trouble: ${JSON.stringify(problem)}`);
     return result;

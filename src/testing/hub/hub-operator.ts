@@ -27,7 +27,7 @@ export function upkeepOf(hub: SimHub): { round(signal: AbortSignal): Promise<Exp
       const expired = await expireOld({ meta, audit: UNRECORDED, clock }, nothing, goOn, signal);
       const pruned = await pruneChunks({ meta, chunks, clock }, 1, signal);
       const from = await scrubBegin(kept, false);
-      const scrubbed = await scrubChunks({ chunks, cursor: kept }, SCRUB_BYTES, from, goOn, signal);
+      const scrubbed = await scrubChunks({ chunks, cursor: kept, onDamaged: goOn }, SCRUB_BYTES, from, goOn, signal);
       return { ...expired, ...pruned, ...scrubbed };
     },
   };

@@ -36,7 +36,7 @@ const LAST_CALLS_MS = 1000;
 const STARTS_MAX = 200;
 
 /** Rights are judged elsewhere. */
-const EVERYTHING: Access = {
+export const EVERYTHING: Access = {
   authenticate: () => Promise.reject(new Error("nobody signs in here")),
   decide: () => ({ allowed: true, reason: "a simulation" }),
   reaches: () => true,
@@ -53,6 +53,7 @@ export type HubProcess = {
   readonly spaces: HubSpaces;
   readonly meta: SqlMetaStore;
   readonly chunks: ChunkStore;
+  readonly database: SimDatabase;
   /** Resolves when it has ended. */
   readonly ended: Promise<void>;
 };
@@ -97,6 +98,9 @@ export class SimHub {
   #up = Promise.withResolvers<void>();
   #starts = 0;
 
+  /** Called for each process when it is there, before anybody else may use it. */
+  onStarted: ((process: HubProcess) => Promise<void>) | undefined;
+
   constructor(clock: SimClock, random: SimRandom, say: (line: string) => void) {
     this.clock = clock;
     this.#random = random;
@@ -126,11 +130,12 @@ export class SimHub {
     this.onBoot?.(boot);
     try {
       const { store: chunks } = await openPacks(boot, PACKS, this.#limits);
-      const meta = await SqlMetaStore.open(this.#database(boot), boot.random);
-      const { clock, random } = boot;
-      const spaces = await HubSpaces.open({ meta, chunks, access: EVERYTHING, audit: UNRECORDED, clock, random });
+      const database = this.#database(boot);
+      const meta = await SqlMetaStore.open(database, boot.random);
+      const { clock, random, sha256 } = boot;
+      const spaces = await HubSpaces.open({ meta, chunks, access: EVERYTHING, audit: UNRECORDED, clock, random, sha256 });
       if (boot.fs.isDead) return;
-      this.process = { boot, spaces, meta, chunks, ended: this.#end.promise };
+      this.process = { boot, spaces, meta, chunks, database, ended: this.#end.promise };
     } catch (error) {
       if (boot.fs.isDead) return;
       if (!(error instanceof SynclineError)) throw error;
@@ -138,6 +143,8 @@ export class SimHub {
       this.#gone(false);
       return;
     }
+    await this.onStarted?.(this.process);
+    if (boot.fs.isDead) return;
     this.say("hub: started");
     for (const server of this.servers) server.started(boot);
     this.#up.resolve();

@@ -183,7 +183,9 @@ async function textsOf(process: HubProcess, link: AgentLink, tickNs: bigint): Pr
 
 /** A session changes only what it saw: nothing that somebody committed meanwhile is replaced or removed unseen. */
 export function unseen(records: readonly JournalRecord[], believed: readonly Believed[]): string | undefined {
-  const made = Map.groupBy(records, ({ origin, path }) => `${origin.runId} ${path}`);
+  // What a move took away was not asked for by its own path: there the same run may have wanted something else, in vain.
+  const own = records.filter((_, at) => !isMovedAway(records, at));
+  const made = Map.groupBy(own, ({ origin, path }) => `${origin.runId} ${path}`);
   const asked = Map.groupBy(believed, ({ runId, path }) => `${runId} ${path}`);
   for (const [key, [ask, again]] of asked) {
     const [record, another] = made.get(key) ?? [];
@@ -196,6 +198,11 @@ export function unseen(records: readonly JournalRecord[], believed: readonly Bel
   return undefined;
 }
 
+/** A move takes its source away in the record before its own. */
+function isMovedAway(records: readonly JournalRecord[], at: number): boolean {
+  return records[at + 1]?.action === "move" && records[at + 1]?.from === records[at]!.path;
+}
+
 function factsOf(entry: Entry | undefined): string {
   if (entry?.kind === "file") return `file ${entry.size} ${entry.mode} ${entry.sum}`;
   return entry?.kind === "symlink" ? `symlink ${entry.target}` : String(entry?.kind);
@@ -203,7 +210,7 @@ function factsOf(entry: Entry | undefined): string {
 
 /**
  * No phantom deletions in the space: what an agent removed there is gone from its host by somebody's hand, or by a power
- * loss. A move takes its source away in the record before its own.
+ * loss.
  * @param gone by agent, every path of its root that a person or a power loss ever took away
  */
 export function phantomInSpace(
@@ -214,7 +221,7 @@ export function phantomInSpace(
   for (const [at, { action, path, origin, sequence }] of records.entries()) {
     const link = links.find(({ name }) => origin.actor === `agent:${name}`);
     if (action !== "remove" || link === undefined || link.mode === "one-way-replica") continue;
-    if (records[at + 1]?.action === "move" && records[at + 1]?.from === path) continue;
+    if (isMovedAway(records, at)) continue;
     const inner = innerOf(link, path);
     const causes = gone.get(link.name)!;
     if (inner !== undefined && [...causes].some((cause) => isWithin(inner, cause))) continue;

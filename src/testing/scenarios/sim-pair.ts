@@ -9,6 +9,7 @@ import type { Side } from "#model/plan.ts";
 import { DirEndpoint } from "#sync/endpoint/dir-endpoint.ts";
 import type { Endpoint, OpenRequest } from "#sync/endpoint/endpoint.ts";
 import { MemoryDisk, MemoryStore } from "#sync/index/memory-store.ts";
+import { SETTLED_MS } from "#sync/scan/damage.ts";
 import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
 import { type SessionInput, runSession } from "#sync/session/session.ts";
 import { SessionState } from "#sync/session/state.ts";
@@ -21,6 +22,9 @@ import type { SimUser } from "#testing/sim-user.ts";
 
 const ROOT = "/root";
 const SESSION_ID = "5".repeat(32);
+
+/** Beyond the time in which a write may leave no trace in a file's times. */
+const LONG_NS = 2 * SETTLED_MS * 1_000_000;
 
 /** A person's pause between two things: beyond the time in which a file counts as just written. */
 const PAUSE_NS = 100_000_000;
@@ -208,6 +212,11 @@ export class SimPair {
     this.#session = options.session ?? {};
   }
 
+  /** All files are left alone for so long that their times prove something. */
+  rest(): void {
+    this.clock.spend(LONG_NS);
+  }
+
   boot(): Boots {
     return { alpha: this.alpha.host.boot(), beta: this.beta.host.boot() };
   }
@@ -299,10 +308,15 @@ export class SimPair {
   }
 }
 
+/** Lets `act` happen before each call of a process, with its number from 1. */
+export function atEachCall(boot: SimBoot, act: (call: string, count: number) => void): void {
+  let calls = 0;
+  boot.fs.interleave = (call) => act(call, ++calls);
+}
+
 /** Lets `act` happen before the k-th call of a process, once. */
 export function atCall(boot: SimBoot, k: number, act: (call: string) => void): void {
-  let calls = 0;
-  boot.fs.interleave = (call) => {
-    if (++calls === k) act(call);
-  };
+  atEachCall(boot, (call, count) => {
+    if (count === k) act(call);
+  });
 }

@@ -1,12 +1,12 @@
 /**
- * Writes that pass by the page cache, with O_DIRECT. A page cache costs a copy and memory; in a virtual machine that
- * memory may have to be fetched from the host first, at several times the price of the write itself.
+ * Reads and writes that pass by the page cache, with O_DIRECT. A page cache costs a copy and memory; in a virtual machine that
+ * memory may have to be fetched from the host first, at several times the price of the transfer itself.
  */
 import { ptr } from "bun:ffi";
 import { PAGE_BYTES, isAligned } from "#platform/aligned-bytes.ts";
 import { type Fd, FsError, isCode } from "#platform/file-system.ts";
-import { AT_EMPTY_PATH, AT_FDCWD, type Libc, O_CLOEXEC, O_WRONLY } from "#platform/linux/libc.ts";
-import { writePartsOffThread } from "#platform/portable/fd-io.ts";
+import { AT_EMPTY_PATH, AT_FDCWD, type Libc, O_CLOEXEC, O_RDWR } from "#platform/linux/libc.ts";
+import { readOnceOffThread, writePartsOffThread } from "#platform/portable/fd-io.ts";
 
 const STATX_DIOALIGN = 0x2000;
 // Places in struct statx, in words of four bytes.
@@ -33,16 +33,29 @@ function suits(libc: Libc, fd: Fd): boolean {
 export function openUncached(libc: Libc, fd: Fd): Fd | undefined {
   if (!suits(libc, fd)) return undefined;
   const path = Buffer.from(`/proc/self/fd/${fd}\0`);
-  const opened = libc.openat(AT_FDCWD, path, O_WRONLY | libc.O_DIRECT | O_CLOEXEC, 0);
+  const opened = libc.openat(AT_FDCWD, path, O_RDWR | libc.O_DIRECT | O_CLOEXEC, 0);
   return opened < 0 ? undefined : (opened as Fd);
 }
 
 /** See FileSystem.writeUncached. */
 export async function writeUncached(fd: Fd, parts: readonly Uint8Array[], position: number): Promise<number> {
-  if (position % PAGE_BYTES !== 0) return 0;
-  if (!parts.every((part) => part.length % PAGE_BYTES === 0 && isAligned(part))) return 0;
+  if (!isWhole(position, parts)) return 0;
+  return unlessRefused(writePartsOffThread(fd, parts, position));
+}
+
+/** See FileSystem.readUncached. */
+export async function readUncached(fd: Fd, into: Uint8Array, position: number): Promise<number> {
+  if (!isWhole(position, [into])) return 0;
+  return unlessRefused(readOnceOffThread(fd, into, position));
+}
+
+function isWhole(position: number, parts: readonly Uint8Array[]): boolean {
+  return position % PAGE_BYTES === 0 && parts.every((part) => part.length % PAGE_BYTES === 0 && isAligned(part));
+}
+
+async function unlessRefused(bytes: Promise<number>): Promise<number> {
   try {
-    return await writePartsOffThread(fd, parts, position);
+    return await bytes;
   } catch (error) {
     if (error instanceof FsError && isCode(error, "EINVAL", "ENOTSUP")) return 0;
     throw error;

@@ -1,0 +1,170 @@
+import { afterEach, describe, expect, test } from "bun:test";
+import { existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ADMIN, AgentHub, linkTo, until } from "#testing/agent-hub.ts";
+import { Releases } from "#agent/releases.ts";
+
+const RELEASE = { mode: "one-way-replica", from: "space", apply: "release" } as const;
+const NO_HOOKS = { before: undefined, after: undefined, timeoutMs: 10_000, onAfterFailure: "report" } as const;
+/** Whole at once: a half is a state like any other. */
+function write(path: string, content: string): void {
+  writeFileSync(`${path}.tmp`, content);
+  renameSync(`${path}.tmp`, path);
+}
+const text = (path: string): string | undefined => (existsSync(path) ? readFileSync(path, "utf8") : undefined);
+
+describe("releases of a link", () => {
+  let hub: AgentHub;
+
+  afterEach(() => hub[Symbol.asyncDispose]());
+
+  const view = () => hub.agents.host(ADMIN, "web1").links[0]!;
+  const healthy = (): Promise<void> => until(`it is healthy: ${hub.log.slice(-6).join("\n")}`, () => hub.agents.hosts(ADMIN).some(({ name, status, links }) => name === "web1" && status === "healthy" && links.length > 0));
+
+  async function begun(hooks: Parameters<AgentHub["agent"]>[2] = {}, keep = 5) {
+    hub = await AgentHub.start();
+    const source = hub.folder("source");
+    hub.agent("web0", [linkTo(source, "demo", { ignore: ["*.tmp"] })]);
+    mkdirSync(join(source, "d"));
+    write(join(source, "d/same"), "same");
+    write(join(source, "f"), "one");
+    const root = join(hub.folder("web1"), "site");
+    const links = [linkTo(root, "demo", { ...RELEASE, keepReleases: keep })];
+    const agent = hub.agent("web1", links, hooks);
+    await until("the first is shown", () => text(join(root, "f")) === "one" && text(join(root, "d/same")) === "same");
+    await healthy();
+    return { source, root, agent, links, releases: new Releases(hub.host.fs, root) };
+  }
+
+  test("[RELEASE-1] each batch is a tree of its own, flipped to; what did not change is one inode in all of them", async () => {
+    const { source, root, releases } = await begun();
+    expect(lstatSync(root).isSymbolicLink()).toBe(true);
+    const first = releases.shown();
+    write(join(source, "f"), "two, longer");
+    rmSync(join(source, "d/same"));
+    write(join(source, "d/other"), "other");
+    write(join(source, "kept"), "kept");
+    await until("all of it is shown", () => text(join(root, "f")) === "two, longer" && !existsSync(join(root, "d/same")) && text(join(root, "kept")) === "kept");
+    await healthy();
+    expect(readdirSync(`${root}.releases/${first}/d`)).toEqual(["same"]);
+    expect(text(`${root}.releases/${first}/f`)).toBe("one");
+    const before = statSync(join(root, "kept")).ino;
+    write(join(source, "f"), "three");
+    await until("it is shown", () => text(join(root, "f")) === "three");
+    expect(statSync(join(root, "kept")).ino).toBe(before);
+    expect(statSync(join(root, "f")).ino).not.toBe(statSync(`${root}.releases/work/f`).ino);
+    expect(readdirSync(root).toSorted()).toEqual(["d", "f", "kept"]);
+    await until("the hub knows them", () => JSON.stringify(view().state!.releases) === JSON.stringify({ names: releases.names(), shown: releases.shown() }));
+  });
+
+  test("[RELEASE-2] a rollback is one rename, pauses the link, is never shown healthy, and ends with resume", async () => {
+    const { source, root, releases } = await begun();
+    const first = releases.shown();
+    write(join(source, "f"), "two");
+    await until("it is shown", () => text(join(root, "f")) === "two");
+    await healthy();
+    hub.agents.rollback(ADMIN, view().link.id, "web1", undefined);
+    await until("it shows the first", () => text(join(root, "f")) === "one");
+    await until("it is paused", () => view().status === "paused");
+    expect(view().state!.pause).toMatchObject({ by: "user:admin", release: first! });
+    write(join(source, "f"), "three");
+    await until("the space has it", async () => (await hub.spaces.version(ADMIN, "demo", "f"))?.entry?.kind === "file" && hub.log.some((one) => one.includes("web0 changes carried over")));
+    await Bun.sleep(300);
+    expect(text(join(root, "f"))).toBe("one");
+    hub.agents.resume(ADMIN, view().link.id, "web1");
+    await until("it shows the last", () => text(join(root, "f")) === "three");
+    await healthy();
+    expect(view().state!.pause).toBeNull();
+  });
+
+  test("[RELEASE-3] the host's own command line goes back and on while its agent runs, and while it does not", async () => {
+    const { source, root, releases, agent, links } = await begun();
+    const first = releases.shown();
+    write(join(source, "f"), "two");
+    await until("it is shown", () => text(join(root, "f")) === "two");
+    await healthy();
+    const pause = { reason: "bad", by: "ann on the host", sinceMs: 1, release: first!, undo: null };
+    releases.pauses.write(pause);
+    await until("its agent shows it", () => text(join(root, "f")) === "one" && view().status === "paused");
+    releases.pauses.clear();
+    await until("it goes on", () => text(join(root, "f")) === "two");
+    await agent.stop();
+    releases.pauses.write(pause);
+    await releases.flip(first!);
+    hub.agent("web1", links);
+    await until("it is paused", () => view().status === "paused");
+    expect(text(join(root, "f"))).toBe("one");
+  });
+
+  test("[RELEASE-4] old releases go by count, never the one that is shown", async () => {
+    const { source, root, releases } = await begun({}, 2);
+    for (const round of [2, 3, 4, 5]) {
+      write(join(source, "f"), `round ${round}`);
+      await until("it is shown", () => text(join(root, "f")) === `round ${round}`);
+      await healthy();
+    }
+    await until("old ones have gone", () => releases.names().length === 3);
+    expect(releases.names().at(-1)).toBe(releases.shown()!);
+    expect(readdirSync(`${root}.releases`).filter((name) => !name.startsWith("r0")).toSorted()).toEqual(["work"]);
+  });
+
+  test("[RELEASE-5] a root that is something else is refused with what to do, and nothing of it is touched", async () => {
+    hub = await AgentHub.start();
+    const root = hub.folder("web1");
+    writeFileSync(join(root, "mine"), "mine");
+    hub.agent("web1", [linkTo(root, "demo", RELEASE)]);
+    await until("it is halted", () => hub.agents.hosts(ADMIN).some(({ status }) => status === "halted"));
+    expect(view().state!.error).toMatchObject({ code: "ROOT_IDENTITY", hint: expect.stringContaining("mv ") });
+    expect(readdirSync(root)).toEqual(["mine"]);
+    expect(() => hub.registry.links()).not.toThrow();
+    await expect(hub.agents.createLink(ADMIN, { host: "web1", root: "/srv/x", space: "demo", settings: { apply: "release" } })).rejects.toMatchObject({ code: "USAGE" });
+  });
+
+  test("[RELEASE-6] commands run around the flip: a failing first one stops it, a failing second one flips back", async () => {
+    const dir = mkdtempSync(join(tmpdir(), "syncline-hooks-"));
+    const [gate, bad, seen] = ["gate", "bad", "seen"].map((name) => join(dir, name)) as [string, string, string];
+    const { source, root, releases } = await begun({ hooks: { ...NO_HOOKS, before: `test ! -e ${gate}`, after: `test ! -e ${bad} && cat >> ${seen} && echo $SYNCLINE_RELEASE >> ${seen}`, onAfterFailure: "rollback" } });
+    const first = releases.shown();
+    await until("it was told", () => text(seen)?.includes(`${JSON.stringify({ action: "create", path: "f" })}\n`) === true);
+    writeFileSync(gate, "");
+    write(join(source, "f"), "two");
+    await until("it is stopped", () => view().state?.error?.code === "HALT");
+    expect(text(join(root, "f"))).toBe("one");
+    rmSync(gate);
+    await until("it passes", () => text(join(root, "f")) === "two");
+    await healthy();
+    const second = releases.shown();
+    writeFileSync(bad, "");
+    write(join(source, "f"), "three");
+    await until("it is paused", () => view().status === "paused");
+    expect([text(join(root, "f")), releases.shown()]).toEqual(["two", second]);
+    expect(view().state!.pause).toMatchObject({ by: "hook", release: second! });
+    rmSync(bad);
+    hub.agents.resume(ADMIN, view().link.id, "web1");
+    await until("it is shown", () => text(join(root, "f")) === "three");
+    await healthy();
+    expect(releases.names()).toContain(first!);
+    rmSync(dir, { recursive: true });
+  });
+
+  test("[RELEASE-7] whatever a crash left half made is removed, and a release whose command was not told is told of", async () => {
+    const dir = mkdtempSync(join(tmpdir(), "syncline-hooks-"));
+    const seen = join(dir, "seen");
+    const hooks = { ...NO_HOOKS, after: `echo "$SYNCLINE_RELEASE" >> ${seen}` };
+    const { source, root, releases, agent, links } = await begun({ hooks });
+    await agent.stop();
+    write(join(source, "f"), "two");
+    await until("the space has it", async () => ((await hub.spaces.version(ADMIN, "demo", "f"))?.sequence ?? 0) > 3);
+    mkdirSync(`${root}.releases/building/d`, { recursive: true });
+    writeFileSync(`${root}.releases/building/d/half`, "half");
+    mkdirSync(`${root}.releases/removing/x`, { recursive: true, mode: 0o500 });
+    hub.agent("web1", links, { hooks });
+    await until("it is shown", () => text(join(root, "f")) === "two");
+    await healthy();
+    expect(readdirSync(`${root}.releases`).toSorted()).toEqual([...releases.names(), "work"].toSorted());
+    expect(readlinkSync(root)).toBe(`site.releases/${releases.names().at(-1)}`);
+    expect(text(seen)!.trim().split("\n")).toEqual(releases.names());
+    rmSync(dir, { recursive: true });
+  });
+});

@@ -1,0 +1,146 @@
+/** A hub whose configuration and bootstrap file change while it runs. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { readBootstrap } from "#config/bootstrap.ts";
+import { resolveHubConfig } from "#config/hub-config.ts";
+import { HubProcess } from "#cli/hub-process.ts";
+import type { HubReading } from "#cli/hub-reload.ts";
+import { readSmallFile } from "#cli/local-files.ts";
+import { openHost } from "#platform/host-bun.ts";
+
+const TOKEN = "admin-0123456789abcdef0123456789abcdef";
+const ROLE = "{name: watcher, rules: [{effect: allow, resource: host, actions: [read]}]}";
+const boot = (roles: string, more = ""): string => `
+users: [{name: admin, roles: [admin]}, {name: ann, roles: [watcher]}]
+tokens: [{user: admin, value: ${TOKEN}}, {user: ann, value: ann-${TOKEN}}]
+roles: [${roles}]
+${more}`;
+
+type State = { valid: boolean; fault?: string; restartNeeded: string[]; keys: { key: string; value: string; source: string }[] };
+
+describe("a configuration that changes", () => {
+  const dir = mkdtempSync(join(tmpdir(), "syncline-reload-"));
+  const at = (name: string): string => join(dir, name);
+  const log: string[] = [];
+  let hub: HubProcess;
+
+  const write = (name: string, text: string): void => {
+    writeFileSync(at(`${name}.new`), text);
+    renameSync(at(`${name}.new`), at(name));
+  };
+  const config = (...lines: string[]): void =>
+    write("hub.yaml", ["listen: 127.0.0.1:0", `bootstrap: ${at("boot.yaml")}`, ...lines].join("\n"));
+  const read = (): HubReading => {
+    const file = { name: "hub.yaml", text: readSmallFile("config", at("hub.yaml")) };
+    const resolved = resolveHubConfig({ line: {}, environment: {}, file });
+    const { bootstrap } = resolved.config;
+    return { resolved, bootstrap: readBootstrap(readSmallFile("bootstrap", bootstrap!), "boot.yaml") };
+  };
+  const ask = (path: string, token = TOKEN, method = "GET"): Promise<Response> =>
+    fetch(`${hub.url}${path}`, { method, headers: { authorization: `Bearer ${token}` } });
+  const state = async (): Promise<State> => (await (await ask("/v1/config")).json()) as State;
+  const reload = async (): Promise<{ status: number; body: Record<string, unknown> }> => {
+    const response = await ask("/v1/config/reload", TOKEN, "POST");
+    return { status: response.status, body: (await response.json()) as Record<string, unknown> };
+  };
+
+  beforeAll(async () => {
+    write("boot.yaml", boot(""));
+    config();
+    const first = read();
+    const tell = (message: string, fields: object): void => void log.push(`${message} ${JSON.stringify(fields)}`);
+    hub = await HubProcess.start({
+      host: openHost(),
+      dataDir: at("hub"),
+      config: first.resolved.config,
+      bootstrap: first.bootstrap,
+      source: { first, read, file: at("hub.yaml") },
+      log: { info: tell, error: tell },
+    });
+  });
+  afterAll(async () => {
+    await hub.close();
+    rmSync(dir, { recursive: true, force: true });
+  });
+
+  test("[RELOAD-1] counts when its file has changed, without anybody asking: roles, and what the file declares", async () => {
+    expect((await ask("/v1/hosts", `ann-${TOKEN}`)).status).toBe(403);
+    write("boot.yaml", boot(ROLE, "spaces: [{name: late}]"));
+    while ((await ask("/v1/hosts", `ann-${TOKEN}`)).status === 403) await Bun.sleep(20);
+    while ((await ask("/v1/spaces/late")).status === 404) await Bun.sleep(20);
+    write("boot.yaml", boot(""));
+    await reload();
+    expect((await ask("/v1/hosts", `ann-${TOKEN}`)).status).toBe(403);
+  });
+
+  test("[RELOAD-2] takes what it can, names what needs a restart, and says both", async () => {
+    config("hostLinks: [none]", "tls: always", "requestsMax: 5");
+    const { body } = await reload();
+    expect(body["changes"]).toEqual([
+      { key: "hostLinks", from: "all", to: "none", applied: true },
+      { key: "tls", from: "auto", to: "always", applied: false },
+      { key: "requestsMax", from: "1024", to: "5", applied: true },
+    ]);
+    const { keys, restartNeeded } = await state();
+    expect(restartNeeded).toEqual(["tls"]);
+    const valueOf = (name: string): string => keys.find(({ key }) => key === name)!.value;
+    expect([valueOf("tls"), valueOf("hostLinks")]).toEqual(["auto", "none"]);
+    expect(await (await ask("/metrics")).text()).toContain("syncline_config_restart_needed 1");
+    expect(await (await ask("/health/ready")).json()).toMatchObject({ ready: true, configuration: { valid: true, restartNeeded: true } });
+    config();
+    await reload();
+    expect((await state()).restartNeeded).toEqual([]);
+  });
+
+  test("[RELOAD-3] a bad one changes nothing, is told with its line, and goes when it is put right", async () => {
+    config("hostLinks: [none]");
+    write("boot.yaml", boot(`${ROLE}, {name: x, includes: [nobody]}`));
+    const { status, body } = await reload();
+    expect([status, body["detail"]]).toEqual([400, expect.stringMatching(/^boot.yaml: role "x" includes "nobody"/)]);
+    const held = await state();
+    expect([held.valid, held.keys.find(({ key }) => key === "hostLinks")!.value]).toEqual([false, "all"]);
+    expect((await ask("/v1/hosts", `ann-${TOKEN}`)).status).toBe(403);
+    expect(await (await ask("/metrics")).text()).toContain("syncline_config_valid 0");
+    expect(await (await ask("/health/ready")).json()).toMatchObject({ ready: true, configuration: { valid: false } });
+    config("listen-on: x");
+    expect((await reload()).body["detail"]).toStartWith("hub.yaml:3:1: listen-on: there is no such key");
+    write("boot.yaml", boot(""));
+    config("oidcRoles: [a=admin]");
+    expect((await reload()).body["detail"]).toContain("oidcIssuer");
+    expect((await state()).fault).toContain("oidcIssuer");
+    config();
+    expect((await reload()).status).toBe(200);
+    expect((await state()).valid).toBe(true);
+  });
+
+  test("[OBSERVE-17] every line that a request brings about has its trace id", async () => {
+    const traceId = "0af7651916cd43dd8448eb211c80319c";
+    config("requestsMax: 77");
+    const before = log.length;
+    await fetch(`${hub.url}/v1/config/reload`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${TOKEN}`, traceparent: `00-${traceId}-b7ad6b7169203331-00` },
+    });
+    const lines = log.slice(before).filter((line) => line.includes("asked for") || line.includes("requestsMax"));
+    expect(lines.length).toBeGreaterThan(1);
+    for (const line of lines) expect(line).toContain(traceId);
+    config();
+    await reload();
+  });
+
+  test("[RELOAD-4] every change is in the log and the audit log, secrets are in neither", async () => {
+    config("database: postgres://hub:secret@db/hub", "logLevel: error");
+    await reload();
+    config("database: postgres://hub:secret@db/hub");
+    await reload();
+    const audit = await (await ask("/v1/audit?action=config.reload&limit=2")).text();
+    for (const text of [audit, log.join("\n")]) {
+      expect(text).toContain("logLevel");
+      expect(text).not.toContain("secret");
+    }
+    config();
+    await reload();
+  });
+});

@@ -1,0 +1,200 @@
+/**
+ * What goes between two hubs, as JSON: a journal exactly as it is at rest. Entries are the bytes of their rows, in
+ * base64; what all records of a page have in common is told once. Whoever reads it trusts nothing of it.
+ */
+import * as z from "zod";
+import { decodeEntry, encodeEntry } from "#hub/meta/rows.ts";
+import { decodeManifest } from "#hub/meta/manifests.ts";
+import {
+  CHUNKS_MAX,
+  LEAVES_MAX,
+  PAGE_RECORDS_MAX,
+  SEQUENCES_MAX,
+  type SourceFacts,
+  type SourcePage,
+  WANTED_MAX,
+} from "#hub/followers/source.ts";
+import type { Cause, JournalRecord, Origin, SpaceSettings } from "#hub/space.ts";
+import { SynclineError } from "#model/error.ts";
+import type { ChunkId, ContentId } from "#sync/chunk/chunk-id.ts";
+import { type Manifest, writeManifest } from "#sync/chunk/manifest.ts";
+import { ByteWriter } from "#sync/wire/bytes.ts";
+import { PATH, PATH_OR_ALL, SEQUENCE } from "#gateway/api/shapes.ts";
+
+const ID = z.string().regex(/^[0-9a-f]{64}$/, "a SHA-256 in hex");
+const LINEAGE = z.string().min(1).max(200);
+const TEXT = z.string().max(20_000);
+const HUB_ID = z.string().regex(/^[0-9a-f]{1,32}$/);
+const TAG = z.string().regex(/^[0-9a-f]{1,64}$/);
+const DIGEST = z.string().regex(/^[0-9a-f]{16}$/);
+
+const RECORD = z.strictObject({
+  path: PATH,
+  seq: SEQUENCE.min(1),
+  entry: z.base64(),
+  content: ID.nullable(),
+  size: SEQUENCE.optional().describe("Of the content"),
+  vector: z.record(HUB_ID, SEQUENCE).nullable().describe("Null: of the hub that answers alone, with this sequence"),
+  action: z.enum(["create", "replace", "metadata", "remove", "move"]),
+  from: PATH.optional(),
+  previous: SEQUENCE,
+  commit: SEQUENCE.min(1),
+});
+
+const COMMIT = z.strictObject({
+  time: z.int(),
+  actor: TEXT,
+  host: TEXT.optional(),
+  trace: TEXT,
+  cause: TEXT,
+  run: TEXT.optional(),
+  message: TEXT.optional(),
+});
+
+const MANIFEST = z.strictObject({ id: ID, bytes: z.base64() });
+
+export const RECORDS_JSON = z
+  .strictObject({
+    hub: HUB_ID,
+    records: z.array(RECORD).max(PAGE_RECORDS_MAX),
+    commits: z.record(z.string().regex(/^\d{1,16}$/), COMMIT).describe("By the sequence of the first change of each"),
+    manifests: z.array(MANIFEST).max(PAGE_RECORDS_MAX),
+  })
+  .meta({ id: "FollowRecords" });
+
+export const PAGE_JSON = z
+  .strictObject({
+    ...RECORDS_JSON.shape,
+    lineage: LINEAGE,
+    sequence: SEQUENCE,
+    tag: TAG,
+    wanted: z.array(z.strictObject({ id: ID, content: ID })).max(WANTED_MAX),
+  })
+  .meta({ id: "FollowPage" });
+
+export const FACTS_JSON = z
+  .strictObject({
+    hub: HUB_ID,
+    lineage: LINEAGE,
+    sequence: SEQUENCE,
+    past: z.array(z.strictObject({ lineage: LINEAGE, sequence: SEQUENCE })).max(10_000),
+    seeds: z.string().regex(/^[0-9a-f]{32}$/),
+    settings: z.strictObject({
+      quotaBytes: SEQUENCE.optional(),
+      quotaEntries: SEQUENCE.optional(),
+      retention: z.strictObject({ versions: SEQUENCE.optional(), ageMs: SEQUENCE.optional() }),
+      ignore: z.array(z.string()).max(1000),
+    }),
+    points: z.array(z.strictObject({ name: z.string().min(1).max(100), sequence: SEQUENCE, timeMs: z.int(), actor: TEXT })),
+    tag: TAG,
+  })
+  .meta({ id: "FollowFacts" });
+
+export const CHUNKS_BODY = z.strictObject({
+  wanted: z.array(z.strictObject({ content: ID, chunks: z.array(ID).min(1).max(CHUNKS_MAX) })).max(CHUNKS_MAX),
+});
+export const DROPPED_BODY = z.strictObject({ sequences: z.array(SEQUENCE).max(SEQUENCES_MAX) });
+export const DROPPED_JSON = z.strictObject({ sequences: z.array(SEQUENCE).max(SEQUENCES_MAX) });
+export const HISTORY_BODY = z.strictObject({ path: PATH, after: SEQUENCE, until: SEQUENCE });
+
+const RANGE_SHAPE = { from: PATH_OR_ALL, to: PATH.optional(), count: SEQUENCE, digest: DIGEST };
+export const DIGEST_JSON = z
+  .strictObject({
+    lineage: LINEAGE,
+    sequence: SEQUENCE,
+    count: SEQUENCE.describe("Entries of the range"),
+    digest: DIGEST.describe("The same on every hub that has the same versions there"),
+    leaves: z.array(z.strictObject({ path: PATH, sequence: SEQUENCE, digest: DIGEST })).max(LEAVES_MAX).optional(),
+    parts: z.array(z.strictObject(RANGE_SHAPE)).max(100).optional(),
+  })
+  .meta({ id: "Digest" });
+
+export type DigestJson = z.infer<typeof DIGEST_JSON>;
+
+type RecordsJson = z.infer<typeof RECORDS_JSON>;
+
+export function recordsJson(hub: string, { records, manifests }: Pick<SourcePage, "records" | "manifests">): RecordsJson {
+  const commits: RecordsJson["commits"] = {};
+  const writer = new ByteWriter();
+  for (const { commit, timeMs, origin } of records) commits[String(commit)] ??= commitJson(timeMs, origin);
+  return {
+    hub,
+    commits,
+    records: records.map((record) => recordJson(hub, record)),
+    manifests: [...manifests].map(([id, manifest]) => {
+      writer.reset();
+      writeManifest(writer, manifest);
+      return { id, bytes: writer.view().toBase64() };
+    }),
+  };
+}
+
+function commitJson(time: number, { actor, host, traceId, cause, runId, message }: Origin): z.infer<typeof COMMIT> {
+  return { time, actor, host, trace: traceId, cause, run: runId, message };
+}
+
+function recordJson(hub: string, record: JournalRecord): z.infer<typeof RECORD> {
+  const { path, sequence, entry, content, vector, action, from, previous, commit } = record;
+  const isAlone = Object.keys(vector).length === 1 && vector[hub] === sequence;
+  return {
+    path, seq: sequence, entry: encodeEntry(entry).toBase64(), content: content?.id ?? null, size: content?.size,
+    vector: isAlone ? null : vector, action, from, previous, commit,
+  };
+}
+
+/** @throws {SynclineError} PROTOCOL */
+export function recordsOf({ hub, records, commits, manifests }: RecordsJson): Pick<SourcePage, "records" | "manifests"> {
+  const found = new Map<ContentId, Manifest>();
+  for (const { id, bytes } of manifests) {
+    const manifest = decodeManifest(id as ContentId, Uint8Array.fromBase64(bytes));
+    if (manifest !== undefined) found.set(id as ContentId, manifest);
+  }
+  return { records: records.map((record) => recordOf(hub, record, commits)), manifests: found };
+}
+
+function recordOf(hub: string, given: z.infer<typeof RECORD>, commits: RecordsJson["commits"]): JournalRecord {
+  const { path, seq, content, size, action, from, previous, commit } = given;
+  const entry = decodeEntry(Uint8Array.fromBase64(given.entry));
+  const made = commits[String(commit)];
+  const isFile = entry?.kind === "file";
+  const isRight =
+    made !== undefined && (action === "remove") === (entry === undefined) && entry?.kind !== "other" &&
+    (content === null || (isFile && entry.size === size)) && commit <= seq && previous < seq;
+  if (!isRight) throw new SynclineError({ code: "PROTOCOL", op: "follow", message: `the record ${seq} is none` });
+  const { time, actor, host, trace, cause, run, message } = made;
+  const origin: Origin = { actor, host, traceId: trace, cause: cause as Cause, runId: run, message };
+  return {
+    path, sequence: seq, entry, action, from, previous, commit, timeMs: time, origin,
+    content: content === null ? undefined : { id: content as ContentId, size: size! },
+    vector: given.vector ?? { [hub]: seq },
+  };
+}
+
+export function pageJson(hub: string, page: SourcePage): z.infer<typeof PAGE_JSON> {
+  const { lineage, sequence, tag, wanted } = page;
+  return { ...recordsJson(hub, page), lineage, sequence, tag, wanted: [...wanted] };
+}
+
+/** @throws {SynclineError} PROTOCOL */
+export function pageOf(json: z.infer<typeof PAGE_JSON>): SourcePage {
+  const { lineage, sequence, tag } = json;
+  const wanted = json.wanted.map(({ id, content }) => ({ id: id as ChunkId, content: content as ContentId }));
+  return { ...recordsOf(json), lineage, sequence, tag, wanted };
+}
+
+export function factsJson(facts: SourceFacts): z.infer<typeof FACTS_JSON> {
+  const { hubId, lineage, sequence, past, seeds, settings, points, tag } = facts;
+  return {
+    hub: hubId, lineage, sequence, past: [...past], seeds: seeds.toHex(), tag, points: [...points],
+    settings: { ...settings, ignore: [...settings.ignore], retention: { ...settings.retention } },
+  };
+}
+
+export function factsOf(json: z.infer<typeof FACTS_JSON>): SourceFacts {
+  const { hub, lineage, sequence, past, seeds, points, tag, settings } = json;
+  const { quotaBytes, quotaEntries, retention, ignore } = settings;
+  const own: SpaceSettings = {
+    quotaBytes, quotaEntries, ignore, retention: { versions: retention.versions, ageMs: retention.ageMs },
+  };
+  return { hubId: hub, lineage, sequence, past, seeds: Uint8Array.fromHex(seeds), points, tag, settings: own };
+}

@@ -1,0 +1,68 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { ApiLab, TOKENS } from "#gateway/api/api-fixture.ts";
+import { FollowClient } from "#gateway/client/follow-client.ts";
+import type { SynclineError } from "#model/error.ts";
+import { type ChunkId, chunkIdOf } from "#sync/chunk/chunk-id.ts";
+
+const never = new AbortController().signal;
+
+describe("another hub's space over HTTP", () => {
+  let lab: ApiLab;
+  const large = new Uint8Array(3_000_000).map((_, at) => (at * 7919) >> 5);
+
+  beforeAll(async () => {
+    lab = await ApiLab.open();
+    await lab.put("in/a", "one");
+    await lab.put("in/a", "two");
+    await lab.put("out/\u00e9 b", "three");
+    await lab.ask("/v1/spaces/demo/content/large", { method: "PUT", body: large });
+    await lab.ask("/v1/spaces/demo/restore-points", { method: "POST", json: { name: "here" } });
+  });
+  afterAll(() => lab[Symbol.asyncDispose]());
+
+  const client = (token: string = TOKENS.admin, source = "demo"): FollowClient =>
+    new FollowClient({ url: lab.hub.url, source, token, ca: undefined });
+
+  test("[FOLLOW-19] gives the journal, manifests and chunks exactly as they are at rest", async () => {
+    const facts = await client().facts(never);
+    expect(facts.points.map(({ name, sequence }) => [name, sequence])).toEqual([["here", facts.sequence]]);
+    const page = await client().page(0, 0, never);
+    expect(page.records.map(({ sequence }) => sequence)).toEqual(Array.from({ length: facts.sequence }, (_, at) => at + 1));
+    const record = page.records.find(({ path }) => path === "large")!;
+    const manifest = page.manifests.get(record.content!.id)!;
+    const wanted = [{ content: record.content!.id, chunks: manifest.chunks.map(({ id }) => id) }];
+    const pieces: Uint8Array[] = [];
+    await client().chunks(wanted, async (id, bytes) => {
+      expect(chunkIdOf(bytes!)).toBe(id);
+      pieces.push(bytes!.slice());
+    }, never);
+    expect(Buffer.compare(Buffer.concat(pieces), large)).toBe(0);
+    const digest = await client().digest(facts.sequence, { from: "out/\u00e9 b", to: undefined }, true, never);
+    expect(digest.leaves!.map(({ path }) => path)).toEqual(["out/\u00e9 b"]);
+    expect((await client().history("in/a", 0, facts.sequence, never)).records).toHaveLength(2);
+    expect((await client().page(facts.sequence, 0, never)).records).toEqual([]);
+  });
+
+  test("[FOLLOW-19] gives chunks of the space's own content alone, to those who may read all of it", async () => {
+    const { records } = await client().page(0, 0, never);
+    const content = records.find(({ path }) => path === "in/a")!.content!.id;
+    const chunk = content as string as ChunkId;
+    const seen: unknown[] = [];
+    await client(TOKENS.admin, "other").chunks([{ content, chunks: [chunk] }], async (id, bytes) => void seen.push([id, bytes]), never);
+    expect(seen).toEqual([[chunk, undefined]]);
+    for (const token of [TOKENS.reader, TOKENS.writer, TOKENS.stranger, "x".repeat(40)]) {
+      const code = await client(token).page(0, 0, never).catch((error: SynclineError) => error.code);
+      expect(["DENIED", "AUTH", "SPACE_UNKNOWN"]).toContain(code as string);
+    }
+    // Nobody asked for it.
+    const path = `/v1/spaces/demo/follow/chunks/${chunk}`;
+    expect((await lab.ask(path, { method: "PUT", body: "two" })).status).toBe(404);
+  });
+
+  test("[FOLLOW-19] waits for news, and is told at once", async () => {
+    const { sequence } = await client().facts(never);
+    const waiting = client().page(sequence, 20_000, never);
+    await lab.put("news", "now");
+    expect((await waiting).records.map(({ path }) => path)).toEqual(["news"]);
+  });
+});

@@ -1,0 +1,196 @@
+/** What the tables between hubs must do; follow-store.test.ts runs it on SQLite, acceptance/database.test.ts on PostgreSQL. */
+import { afterEach, describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { EVERYTHING, answerOf, compareTrees } from "#hub/followers/compare.ts";
+import { FollowStore } from "#hub/followers/follow-store.ts";
+import { END, SpaceDigests } from "#hub/followers/space-digest.ts";
+import { commitOne, contentOf, putFile } from "#hub/meta/commit-fixture.ts";
+import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
+import { type JournalRecord, SETTINGS_DEFAULT, type Space, type SpaceChange, type SpaceId } from "#hub/space.ts";
+import { SynclineError } from "#model/error.ts";
+import { encodeName } from "#model/path.ts";
+import { systemRandom } from "#platform/host-bun.ts";
+import type { Database } from "#platform/sql/database.ts";
+import type { ChunkId } from "#sync/chunk/chunk-id.ts";
+
+const SEEDS = new Uint8Array(16);
+const FOLLOW = { url: "http://hub", source: "demo", token: Uint8Array.of(1, 2), ca: undefined, sinceMs: 5 };
+const START = new Uint8Array(0);
+
+export type FollowLab = { open(): Promise<Database>; dispose(): Promise<void> };
+
+type Side = { readonly meta: SqlMetaStore; readonly store: FollowStore; readonly space: Space };
+
+async function codeOf(done: Promise<unknown>): Promise<string> {
+  return done.then(
+    () => "done",
+    (error: unknown) => (error instanceof SynclineError ? error.code : String(error)),
+  );
+}
+
+const change = fc.oneof(
+  {
+    weight: 3,
+    arbitrary: fc
+      .tuple(fc.constantFrom("a", "b", "a/x", "a/y", "c"), fc.constantFrom("1", "2", "3"))
+      .map(([path, text]) => putFile(path, text)),
+  },
+  fc
+    .constantFrom("a", "b", "a/x", "c")
+    .map((path): SpaceChange => ({ type: "remove", path, expect: { kind: "any" }, recursive: true })),
+  fc
+    .tuple(fc.constantFrom("a", "b"), fc.constantFrom("d", "c"))
+    .map(([from, to]): SpaceChange => ({ type: "move", from, to, expect: { kind: "any" } })),
+);
+/** Commits with times that may run back. */
+const history = fc.array(
+  fc.record({ changes: fc.array(change, { minLength: 1, maxLength: 4 }), timeMs: fc.integer({ min: 1, max: 50 }) }),
+  { maxLength: 12 },
+);
+
+export function followStoreContract(name: string, makeLab: () => Promise<FollowLab>, runs: number): void {
+  describe(`tables between hubs on ${name}`, () => {
+    const labs: FollowLab[] = [];
+    const disposeAll = async (): Promise<void> => {
+      for (const lab of labs.splice(0)) await lab.dispose();
+    };
+    afterEach(disposeAll);
+
+    async function side(follows: boolean): Promise<Side> {
+      const lab = await makeLab();
+      labs.push(lab);
+      const db = await lab.open();
+      const meta = await SqlMetaStore.open(db, systemRandom);
+      const store = new FollowStore(db, meta.hubId);
+      const space = await meta.createSpace("demo", SETTINGS_DEFAULT, SEEDS, "life", 1, async (sql) => {
+        if (follows) await store.beginIn(sql, "demo", FOLLOW);
+      });
+      return { meta, store, space };
+    }
+
+    /** Hands the journal over in pages of a few records. */
+    async function handOver(from: Side, to: Side, pageRows: number): Promise<void> {
+      for (;;) {
+        const { sequence } = (await to.meta.space(to.space.id))!;
+        const records = await from.meta.journal(from.space.id, sequence, pageRows);
+        if (records.length === 0) return;
+        await to.store.importJournal(to.space.id, { lineage: "life", after: sequence, records, manifests: new Map() });
+      }
+    }
+
+    test("[FOLLOW-11] a journal that is handed over in pages of any size is the same, at every point and every time", async () => {
+      await fc.assert(
+        fc.asyncProperty(history, fc.integer({ min: 1, max: 5 }), async (commits, pageRows) => {
+          const [from, to] = [await side(false), await side(true)];
+          for (const { changes, timeMs } of commits) await commitOne(from.meta, from.space.id, changes, { timeMs });
+          await handOver(from, to, pageRows);
+          const all = await from.meta.journal(from.space.id, 0, 1000);
+          expect(await to.meta.journal(to.space.id, 0, 1000)).toEqual(all);
+          const { usage, sequence } = (await from.meta.space(from.space.id))!;
+          expect((await to.meta.space(to.space.id))!).toMatchObject({ usage, sequence });
+          for (let timeMs = 0; timeMs <= 51; timeMs += 3) {
+            expect(await to.meta.sequenceAt(to.space.id, timeMs)).toBe(await from.meta.sequenceAt(from.space.id, timeMs));
+          }
+          await sameDigests(from, to, sequence);
+          await disposeAll();
+        }),
+        { numRuns: runs },
+      );
+    }, 120_000);
+
+    /** At every sequence, forwards and back, and in any range; and as they are computed from nothing. */
+    async function sameDigests(from: Side, to: Side, last: number): Promise<void> {
+      const [a, b] = [new SpaceDigests(from.store), new SpaceDigests(to.store)];
+      const range = { from: encodeName("a/x"), to: encodeName("c") };
+      for (const at of [last, Math.floor(last / 2), last, 0, last]) {
+        const fresh = new SpaceDigests(to.store);
+        for (const one of [{ from: START, to: END }, range]) {
+          const there = await a.at(from.space.id, at, (view) => view.digest(one));
+          expect(await b.at(to.space.id, at, (view) => view.digest(one))).toEqual(there);
+          expect(await fresh.at(to.space.id, at, (view) => view.digest(one))).toEqual(there);
+        }
+      }
+    }
+
+    test("[FOLLOW-12] a page that does not begin where the space ends, is of another life or does not fit is refused whole", async () => {
+      const [from, to] = [await side(false), await side(true)];
+      for (const text of ["1", "2", "3"]) await commitOne(from.meta, from.space.id, [putFile("a", text)]);
+      const records = await from.meta.journal(from.space.id, 0, 10);
+      const give = (lineage: string, after: number, some: readonly JournalRecord[]) =>
+        codeOf(to.store.importJournal(to.space.id, { lineage, after, records: some, manifests: new Map() }));
+      expect(await give("life", 1, records.slice(1))).toBe("STALE");
+      expect(await give("other", 0, records)).toBe("STALE");
+      expect(await give("life", 0, [records[0]!, records[2]!])).toBe("HALT");
+      expect(await give("life", 0, [{ ...records[0]!, previous: 0 }, { ...records[1]!, path: "b" }])).toBe("HALT");
+      expect((await to.meta.space(to.space.id))!.sequence).toBe(0);
+      expect(await give("life", 0, records)).toBe("done");
+      await to.store.promote(to.space.id, "mine");
+      expect(await give("mine", 3, [])).toBe("STALE");
+    });
+
+    test("[FOLLOW-13] no commit changes a space that follows, before it is promoted; what it shares with its source is remembered", async () => {
+      const [from, to] = [await side(false), await side(true)];
+      await commitOne(from.meta, from.space.id, [putFile("a", "1")]);
+      await handOver(from, to, 10);
+      expect(await codeOf(commitOne(to.meta, to.space.id, [putFile("b", "1")]))).toBe("DENIED");
+      await to.store.stop(to.space.id);
+      expect(await codeOf(commitOne(to.meta, to.space.id, [putFile("b", "1")]))).toBe("DENIED");
+      expect((await to.store.follows())[0]).toMatchObject({ ...FOLLOW, stopped: true });
+      await to.store.promote(to.space.id, "mine");
+      expect((await commitOne(to.meta, to.space.id, [putFile("b", "1")])).after).toBe(2);
+      expect(await to.store.pastLineages(to.space.id)).toEqual([{ lineage: "life", sequence: 1 }]);
+      expect((await to.meta.space(to.space.id))!.lineage).toBe("mine");
+    });
+
+    test("[FOLLOW-14] a restored database lives another life from its sequence on; a copy in it goes on where it is", async () => {
+      const { meta, store, space } = await side(false);
+      await commitOne(meta, space.id, [putFile("a", "1")]);
+      await meta.renewLineages(systemRandom);
+      expect(await store.pastLineages(space.id)).toEqual([{ lineage: "life", sequence: 1 }]);
+      const copy = await side(true);
+      await copy.meta.renewLineages(systemRandom);
+      expect((await copy.meta.space(copy.space.id))!.lineage).toBe("life");
+    });
+
+    test("[FOLLOW-15] one difference among thousands is found in a few rounds", async () => {
+      const [from, to] = [await side(false), await side(true)];
+      const puts = Array.from({ length: 5000 }, (_, at) => putFile(`d${at % 70}/f${at}`, `text ${at}`));
+      await commitOne(from.meta, from.space.id, puts);
+      await handOver(from, to, 2000);
+      const { sequence } = (await from.meta.space(from.space.id))!;
+      const here = new SpaceDigests(to.store);
+      const there = new SpaceDigests(from.store);
+      const compare = () =>
+        here.at(to.space.id, sequence, (view) =>
+          compareTrees(view, (range, detail) => there.at(from.space.id, sequence, (other) => answerOf(other, range, detail))));
+      expect(await compare()).toEqual({ differences: [], isWhole: true, rounds: 1 });
+      const { sequence: seq } = (await to.meta.version(to.space.id, "d3/f3"))!;
+      const own = await from.store.historyOf(from.space.id, "d3/f3", 0, sequence, 10);
+      const records = own.map((one) => ({ ...one, vector: { feed: 7 } }));
+      await to.store.replaceHistory(to.space.id, { lineage: "life", paths: ["d3/f3"], records }, new Map());
+      here.forget(to.space.id);
+      const { differences, rounds } = await compare();
+      expect(differences.map(({ path, here: one }) => [path, one?.sequence])).toEqual([["d3/f3", seq]]);
+      expect(rounds).toBeLessThan(6);
+      const whole = await here.at(to.space.id, sequence, (view) => answerOf(view, EVERYTHING, false));
+      expect(whole.count).toBe(5070);
+    }, 30_000);
+
+    test("[REPAIR-1] lost chunks are kept with the content that needs them, until they are found", async () => {
+      const { meta, store, space } = await side(false);
+      await commitOne(meta, space.id, [putFile("a", "1")]);
+      const id = contentOf("1").id as string as ChunkId;
+      const other = contentOf("2").id as string as ChunkId;
+      const known = await store.contentsWith([id, other]);
+      expect(known).toEqual([{ id, content: contentOf("1").id }]);
+      await store.lose(known, 1);
+      await store.lose(known, 2);
+      expect(await store.lost(undefined, 10)).toEqual(known);
+      expect(await store.lostIn(space.id, 10)).toEqual(known);
+      expect(await store.lostIn((space.id + 1) as SpaceId, 10)).toEqual([]);
+      expect((await store.placesOf(known[0]!.content, 10)).map(({ path }) => Buffer.from(path).toString())).toEqual(["a"]);
+      await store.found([id]);
+      expect(await store.lostCount()).toBe(0);
+    });
+  });
+}

@@ -1,0 +1,373 @@
+import { describe, expect, test } from "bun:test";
+import { FollowHub, TARGET, WHO, catchUp, journalOf, lost, never } from "#hub/followers/followers-fixture.ts";
+import { TRACE } from "#hub/hub-fixture.ts";
+import { ChunkRepair } from "#hub/followers/repair.ts";
+import type { FollowSource } from "#hub/followers/source.ts";
+import { SynclineError } from "#model/error.ts";
+import type { ChunkId } from "#sync/chunk/chunk-id.ts";
+
+async function codeOf(done: Promise<unknown>): Promise<string> {
+  return done.then(
+    () => "done",
+    (error: unknown) => (error instanceof SynclineError ? error.code : String(error)),
+  );
+}
+
+/** A source with some history: edits, a directory that moves, a removal, a restore point, a large file. */
+async function openSource(): Promise<FollowHub> {
+  const source = await FollowHub.open();
+  const { spaces } = source.hub;
+  await spaces.createSpace(WHO, "demo", { ignore: ["*.tmp"] });
+  await source.hub.put("demo", "dir/a", "one");
+  await source.hub.put("demo", "dir/a", "two");
+  await source.hub.put("demo", "b", "bee");
+  await spaces.createRestorePoint(WHO, "demo", "early");
+  await source.hub.put("demo", "large", "0123456789".repeat(60_000));
+  const move = { type: "move", from: "dir", to: "other", expect: { kind: "any" } } as const;
+  const remove = { type: "remove", path: "b", expect: { kind: "any" }, recursive: false } as const;
+  const request = { changes: [move, remove], intake: undefined, atomic: true, cause: "edit", traceId: TRACE } as const;
+  await spaces.commit(WHO, "demo", { ...request, message: "tidied", host: "web1" });
+  return source;
+}
+
+describe("a space that follows another hub", () => {
+  test("[FOLLOW-1] has the journal of its source, record by record, its settings, restore points and bytes", async () => {
+    await using source = await openSource();
+    await using copy = await FollowHub.open();
+    const follower = await copy.copyOf(source);
+    await catchUp(follower);
+    expect(await journalOf(copy)).toEqual(await journalOf(source));
+    expect(await copy.hub.files("demo")).toEqual(await source.hub.files("demo"));
+    const [here, there] = [await copy.hub.spaces.space(WHO, "demo"), await source.hub.spaces.space(WHO, "demo")];
+    expect({ ...here, id: 0, createdMs: 0, follows: 0 }).toEqual({ ...there, id: 0 as never, createdMs: 0, follows: 0 as never });
+    const points = (await copy.hub.spaces.restorePoints(WHO, "demo")).map(({ name, sequence }) => [name, sequence]);
+    expect(points).toEqual([["early", 4]]);
+    for (let sequence = 0; sequence <= there.sequence; sequence++) {
+      const request = { below: "", after: undefined, shallow: false, limit: 100, at: { sequence } };
+      expect(await copy.hub.spaces.list(WHO, "demo", request)).toEqual(await source.hub.spaces.list(WHO, "demo", request));
+    }
+  });
+
+  test("[FOLLOW-2] goes on from its durable sequence, and fetches only chunks that are not here", async () => {
+    await using source = await openSource();
+    await using copy = await FollowHub.open();
+    const asked: number[] = [];
+    let fetched = 0;
+    const spied = (from: FollowSource): FollowSource => ({
+      ...from,
+      page: (after, waitMs, signal) => {
+        asked.push(after);
+        return from.page(after, waitMs, signal);
+      },
+      chunks: (wanted, onChunk, signal) => {
+        fetched += wanted.reduce((sum, { chunks }) => sum + chunks.length, 0);
+        return from.chunks(wanted, onChunk, signal);
+      },
+    });
+    await catchUp(await copy.copyOf(source, spied));
+    const { id, sequence } = await copy.hub.spaces.space(WHO, "demo");
+    const before = fetched;
+    // The same bytes elsewhere, and new ones.
+    await source.hub.put("demo", "copy-of-bee", "bee");
+    await source.hub.put("demo", "new", "never seen");
+    const { Follower } = await import("#hub/followers/follower.ts");
+    const again = new Follower({ ...copy.parts, space: id, source: spied(source.eager("demo")), log: copy.note }, "");
+    asked.length = 0;
+    await catchUp(again);
+    expect(asked[0]).toBe(sequence);
+    expect(fetched - before).toBe(1);
+    expect((await copy.hub.files("demo"))["new"]).toBe("never seen");
+  });
+
+  test("[FOLLOW-3] has no row whose chunks are not durable: what breaks off in the middle leaves the journal as it was", async () => {
+    await using source = await openSource();
+    await using copy = await FollowHub.open();
+    let left = 2;
+    const cut = (from: FollowSource): FollowSource => ({
+      ...from,
+      chunks: (wanted, onChunk, signal) =>
+        from.chunks(
+          wanted,
+          async (id, bytes) => {
+            if (left-- === 0) throw lost();
+            await onChunk(id, bytes);
+          },
+          signal,
+        ),
+    });
+    const follower = await copy.copyOf(source, cut);
+    expect(await codeOf(follower.round(never))).toBe("LINK_LOST");
+    expect((await copy.hub.spaces.space(WHO, "demo")).sequence).toBe(0);
+    await catchUp(follower);
+    expect(await copy.hub.files("demo")).toEqual(await source.hub.files("demo"));
+  });
+
+  test("[FOLLOW-4] takes no changes but those of its source, and says what to do", async () => {
+    await using source = await openSource();
+    await using copy = await FollowHub.open();
+    const { spaces } = copy.hub;
+    await catchUp(await copy.copyOf(source));
+    const change = { type: "remove", path: "large", expect: { kind: "any" }, recursive: false } as const;
+    const request = { changes: [change], intake: undefined, atomic: true, cause: "edit", traceId: TRACE } as const;
+    const tries = [
+      () => spaces.commit(WHO, "demo", request),
+      () => Promise.resolve().then(() => spaces.intake(WHO, "demo")),
+      () => spaces.restore(WHO, "demo", "", { sequence: 1 }, { cause: "restore", traceId: TRACE }),
+      () => spaces.createRestorePoint(WHO, "demo", "mine"),
+      () => spaces.deleteRestorePoint(WHO, "demo", "early"),
+      () => spaces.updateSpace(WHO, "demo", { settings: { ignore: [] } }),
+      () => spaces.deleteSpace(WHO, "demo"),
+    ];
+    for (const one of tries) expect(await codeOf(one())).toBe("DENIED");
+    await spaces.commit(WHO, "demo", request).catch((error: SynclineError) => expect(error.hint).toContain("promote demo"));
+    expect(await journalOf(copy)).toEqual(await journalOf(source));
+  });
+
+  test("[FOLLOW-5] forgets old content when its source has, and not before", async () => {
+    await using source = await openSource();
+    await using copy = await FollowHub.open();
+    await source.hub.spaces.updateSpace(WHO, "demo", { settings: { retention: { versions: 0, ageMs: undefined } } });
+    const follower = await copy.copyOf(source);
+    await catchUp(follower);
+    const { id } = await copy.hub.spaces.space(WHO, "demo");
+    const there = (await source.hub.spaces.space(WHO, "demo")).id;
+    expect(await copy.hub.meta.expire(id, Date.now(), 1000)).toBe(0);
+    expect(await follower.forget(never)).toBe(0);
+    expect(await source.hub.meta.expire(there, Date.now(), 1000)).toBe(1);
+    expect(await follower.forget(never)).toBe(1);
+    expect(await journalOf(copy)).toEqual(await journalOf(source));
+  });
+
+  test("[FOLLOW-6] content that retention takes while it is fetched is passed over; what the source has lost is remembered", async () => {
+    await using source = await openSource();
+    await using copy = await FollowHub.open();
+    const record = (await source.hub.meta.journal((await source.hub.spaces.space(WHO, "demo")).id, 0, 10))[1]!;
+    let times = 0;
+    const forgetful = (from: FollowSource): FollowSource => ({
+      ...from,
+      chunks: async (wanted, onChunk, signal) => {
+        // Between the page and its chunks the source forgets an old version.
+        if (times++ === 0) await forgetOld(source);
+        await from.chunks(wanted, onChunk, signal);
+      },
+    });
+    source.hub.disk.damage((await source.hub.spaces.version(WHO, "demo", "other/a"))!.content!.id as never);
+    const follower = await copy.copyOf(source, forgetful);
+    await catchUp(follower);
+    expect(times).toBeGreaterThan(1);
+    expect(await journalOf(copy)).toEqual(await journalOf(source));
+    expect((await copy.hub.meta.history((await copy.hub.spaces.space(WHO, "demo")).id, record.path, record.sequence + 1, 1))[0]!.content).toBeUndefined();
+    expect(await copy.store.lostCount()).toBe(1);
+  });
+
+  test("[FOLLOW-7] what differs is located, told, kept aside and taken over from the source", async () => {
+    await using source = await openSource();
+    await using copy = await FollowHub.open();
+    for (let at = 0; at < 1500; at += 500) await putMany(source, at, 500);
+    const follower = await copy.copyOf(source);
+    await catchUp(follower);
+    const { id, sequence } = await copy.hub.spaces.space(WHO, "demo");
+    // Somebody wrote into the database of the copy: another version, one too few, one too many.
+    await forge(copy, id, "n/7", "n/8");
+    copy.digests.forget(id);
+    const found = await follower.compareNow(never);
+    expect(found.differences.map(({ path }) => path).sort()).toEqual(["n/7", "n/8"]);
+    expect(found.rounds).toBeLessThan(20);
+    const { Follower } = await import("#hub/followers/follower.ts");
+    const again = new Follower({ ...copy.parts, space: id, source: source.eager("demo"), log: copy.note }, "");
+    await catchUp(again);
+    expect(again.state.differed).toBe(2);
+    expect(copy.log.some(({ message }) => message === "space differs from its source")).toBe(true);
+    expect(await journalOf(copy)).toEqual(await journalOf(source));
+    expect((await copy.hub.files("demo.diverged"))[`${sequence}/n/8`]).toBe("forged");
+  });
+});
+
+async function forgetOld({ hub }: FollowHub): Promise<void> {
+  await hub.spaces.updateSpace(WHO, "demo", { settings: { retention: { versions: 0, ageMs: undefined } } });
+  const { id } = await hub.spaces.space(WHO, "demo");
+  expect(await hub.meta.expire(id, Date.now(), 1000)).toBeGreaterThan(0);
+  const later = Date.now() + 1e9;
+  const live = async function* () {
+    for (const { id: content, manifest } of await hub.meta.liveContent(undefined, 1000)) {
+      yield* manifest?.chunks.map((chunk) => chunk.id) ?? [content as string as ChunkId];
+    }
+  };
+  await hub.chunks.prune({ live: live(), olderThanMs: later, fractionMax: 1 }, never);
+}
+
+async function putMany(source: FollowHub, from: number, count: number): Promise<void> {
+  await using intake = source.hub.spaces.intake(WHO, "demo");
+  const changes = [];
+  for (let at = from; at < from + count; at++) {
+    const { content, sum } = await intake.store(Buffer.from(`text ${at}`));
+    const entry = { kind: "file", size: content.size, mode: 0o644, mtimeNs: 1n, sum } as const;
+    changes.push({ type: "put", path: `n/${at}`, expect: { kind: "any" }, entry, content, makeParents: true } as const);
+  }
+  await source.hub.spaces.commit(WHO, "demo", { changes, intake, atomic: true, cause: "upload", traceId: TRACE });
+}
+
+/** Removes the row of one path, and gives another one content that the source never had. */
+async function forge(copy: FollowHub, id: number, gone: string, other: string): Promise<void> {
+  const { rowOf, valuesOf, VERSION_COLUMNS } = await import("#hub/meta/rows.ts");
+  const { hub } = copy;
+  const { storeBytes } = await import("#hub/content.ts");
+  const { seedsOf } = await import("#hub/hub-spaces.ts");
+  const space = await hub.spaces.space(WHO, "demo");
+  using pin = hub.chunks.pin();
+  const stored = await storeBytes(pin, Buffer.from("forged"), seedsOf(space));
+  await pin.flush();
+  const was = (await hub.meta.version(space.id, other))!;
+  const [record] = await hub.meta.history(space.id, other, undefined, 1);
+  const entry = { kind: "file", size: 6, mode: 0o644, mtimeNs: 1n, sum: stored.sum } as const;
+  const row = rowOf(space.id, hub.meta.hubId, { ...was, entry, content: stored.content }, {
+    path: other, entry, content: stored.content, action: "create", from: undefined,
+  }, { previous: 0, commit: record!.commit });
+  await hub.database.transaction(async (sql) => {
+    await sql.run("DELETE FROM versions WHERE space_id = ? AND path = ?", [id, Buffer.from(gone)]);
+    await sql.run("DELETE FROM versions WHERE space_id = ? AND path = ?", [id, Buffer.from(other)]);
+    const marks = valuesOf(row).map(() => "?").join(", ");
+    await sql.run(`INSERT INTO versions (${VERSION_COLUMNS}) VALUES (${marks})`, valuesOf(row));
+  });
+}
+
+describe("hubs that change places", () => {
+  test("[FOLLOW-8] a promoted copy takes changes in a lineage of its own, and says what of the source it lacks", async () => {
+    await using source = await openSource();
+    await using copy = await FollowHub.open();
+    const followers = await copy.followers(source);
+    await followers.follow(WHO, "demo", TARGET, never);
+    await until(async () => (await followers.list(WHO))[0]!.isWell);
+    const before = await copy.hub.spaces.space(WHO, "demo");
+    const promoted = await followers.promote(WHO, "demo");
+    expect(promoted).toMatchObject({ missing: 0 });
+    expect(promoted.space.lineage).not.toBe(before.lineage);
+    const sequence = await copy.hub.put("demo", "after", "promotion");
+    expect(sequence).toBe(before.sequence + 1);
+    const version = await copy.hub.spaces.version(WHO, "demo", "after");
+    expect(version!.vector).toEqual({ [copy.hub.meta.hubId]: sequence });
+    await followers.close();
+  });
+
+  test("[FOLLOW-9] the old source follows on from the fork; what it alone has is kept whole beside it", async () => {
+    await using source = await openSource();
+    await using copy = await FollowHub.open();
+    const there = await copy.followers(source);
+    await there.follow(WHO, "demo", TARGET, never);
+    await until(async () => (await there.list(WHO))[0]!.isWell);
+    const { sequence } = await copy.hub.spaces.space(WHO, "demo");
+    await there.unfollow(WHO, "demo");
+    await source.hub.put("demo", "unfollowed", "nobody has this");
+    await there.promote(WHO, "demo");
+    await copy.hub.put("demo", "after", "promotion");
+    const back = await source.followers(copy);
+    const { aside } = await back.follow(WHO, "demo", TARGET, never);
+    expect(aside).toEqual({ space: `demo.diverged-${sequence + 1}`, sharedSequence: sequence, changes: 1 });
+    await until(async () => (await back.list(WHO))[0]!.isWell);
+    expect(await journalOf(source)).toEqual(await journalOf(copy));
+    expect((await source.hub.files(aside!.space))["unfollowed"]).toBe("nobody has this");
+    // The space beside is one of its own again.
+    await source.hub.put(aside!.space, "more", "works");
+    await Promise.all([there.close(), back.close()]);
+  });
+
+  test("[FOLLOW-9] an old source that has nothing of its own goes on where it is", async () => {
+    await using source = await openSource();
+    await using copy = await FollowHub.open();
+    const there = await copy.followers(source);
+    await there.follow(WHO, "demo", TARGET, never);
+    await until(async () => (await there.list(WHO))[0]!.isWell);
+    await there.promote(WHO, "demo");
+    await copy.hub.put("demo", "after", "promotion");
+    const { id } = await source.hub.spaces.space(WHO, "demo");
+    const back = await source.followers(copy);
+    expect((await back.follow(WHO, "demo", TARGET, never)).aside).toBeUndefined();
+    await until(async () => (await back.list(WHO))[0]!.isWell);
+    expect(await journalOf(source)).toEqual(await journalOf(copy));
+    expect((await source.hub.spaces.space(WHO, "demo")).id).toBe(id);
+    await Promise.all([there.close(), back.close()]);
+  });
+
+  test("[FOLLOW-10] a source that was put back to an earlier day takes nothing away from its copy: a person decides", async () => {
+    await using source = await openSource();
+    await using copy = await FollowHub.open();
+    const follower = await copy.copyOf(source);
+    await catchUp(follower);
+    const { id, sequence } = await source.hub.spaces.space(WHO, "demo");
+    // As after a restore from a backup: three changes fewer, and another lineage.
+    await source.hub.database.run("UPDATE spaces SET sequence = sequence - 3 WHERE id = ?", [id]);
+    await source.hub.meta.renewLineages(source.hub.host.random);
+    expect(await codeOf(follower.round(never))).toBe("HALT");
+    expect((await copy.hub.spaces.space(WHO, "demo")).sequence).toBe(sequence);
+  });
+
+  test("[FOLLOW-10] a space that has nothing to do with the source is not touched", async () => {
+    await using source = await openSource();
+    await using copy = await FollowHub.open();
+    await copy.hub.spaces.createSpace(WHO, "demo");
+    await copy.hub.put("demo", "own", "file");
+    const followers = await copy.followers(source);
+    expect(await codeOf(followers.follow(WHO, "demo", TARGET, never))).toBe("EXISTS");
+    await copy.hub.put("demo", "own", "still mine");
+    await followers.close();
+  });
+});
+
+async function until(isTrue: () => Promise<boolean>): Promise<void> {
+  for (let tries = 0; tries < 500; tries++) {
+    if (await isTrue()) return;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  throw new Error("it never came true");
+}
+
+describe("a chunk that was lost", () => {
+  const repairOf = (side: FollowHub, sourceOf: (id: number) => FollowSource | undefined): ChunkRepair =>
+    new ChunkRepair({ ...side.parts, sourceOf, agents: undefined, onLost: () => undefined, log: side.note });
+
+  async function damage({ hub }: FollowHub, path: string): Promise<ChunkId[]> {
+    const version = (await hub.spaces.version(WHO, "demo", path))!;
+    const manifest = await hub.meta.manifest(version.content!.id);
+    const id = manifest?.chunks[1]!.id ?? (version.content!.id as string as ChunkId);
+    hub.disk.damage(id);
+    return (await hub.chunks.scrub(undefined, Number.MAX_SAFE_INTEGER, never)).damaged as ChunkId[];
+  }
+
+  test("[REPAIR-3] by a copy comes from its source, by a source from its copy; nobody else's bytes are taken", async () => {
+    await using source = await openSource();
+    await using copy = await FollowHub.open();
+    const follower = await copy.copyOf(source);
+    await catchUp(follower);
+    const repair = repairOf(copy, () => source.source("demo"));
+    await repair.lost(await damage(copy, "large"));
+    expect(await copy.store.lostCount()).toBe(1);
+    expect(await repair.round(never)).toEqual({ healed: 1, left: 0 });
+    expect(await copy.hub.files("demo")).toEqual(await source.hub.files("demo"));
+
+    const own = repairOf(source, () => undefined);
+    const damaged = await damage(source, "large");
+    await own.lost(damaged);
+    expect(await own.round(never)).toEqual({ healed: 0, left: 1 });
+    await codeOf(source.following.give(WHO, "demo", damaged[0]!, Buffer.from("wrong"))).then((code) => expect(code).toBe("CHUNK_DAMAGED"));
+    await source.hub.spaces.createSpace(WHO, "other");
+    expect(await source.following.give(WHO, "other", damaged[0]!, Buffer.from("wrong"))).toBe(false);
+    expect(await source.store.lostCount()).toBe(1);
+    await follower.round(never);
+    expect(source.healed).toEqual(damaged);
+    expect(await source.store.lostCount()).toBe(0);
+    expect(await source.hub.files("demo")).toEqual(await copy.hub.files("demo"));
+  });
+
+  test("[REPAIR-4] is asked for over restarts until it is there; what nothing refers to any more is not", async () => {
+    await using source = await openSource();
+    const { hub } = source;
+    const damaged = await damage(source, "large");
+    const nobody = "f".repeat(64) as ChunkId;
+    await repairOf(source, () => undefined).lost([...damaged, nobody]);
+    const again = repairOf(source, () => undefined);
+    expect(await again.round(never)).toEqual({ healed: 0, left: 1 });
+    // The same bytes come by themselves.
+    await hub.put("demo", "again", "0123456789".repeat(60_000));
+    expect(await again.round(never)).toEqual({ healed: 1, left: 0 });
+  });
+});

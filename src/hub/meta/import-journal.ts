@@ -1,0 +1,193 @@
+/**
+ * The journal of another hub's space, written down here as it is there: the same sequences, versions, vectors, commits
+ * and times. A page is one transaction and begins where the space ends, so that a crash leaves a shorter journal and
+ * never one with gaps.
+ */
+import { LATEST_ORDER, LOWER_ORDER, INSERT_COMMIT, SAVE_SPACE, SPACE_LOCKED, unknownSpace } from "#hub/meta/commit.ts";
+import { saveManifests } from "#hub/meta/manifests.ts";
+import {
+  type SpaceRow,
+  VERSION_COLUMNS,
+  VERSION_WIDTH,
+  type VersionRow,
+  decodeEntry,
+  plainText,
+  rowOf,
+  spaceOf,
+  valuesOf,
+} from "#hub/meta/rows.ts";
+import { ListText, RowsText } from "#hub/meta/texts.ts";
+import type { JournalRecord, Space, SpaceId } from "#hub/space.ts";
+import type { Entry } from "#model/entry.ts";
+import { SynclineError } from "#model/error.ts";
+import { type RelPath, decodeName, encodeName, printablePath } from "#model/path.ts";
+import type { Database, Sql } from "#platform/sql/database.ts";
+import type { ContentId } from "#sync/chunk/chunk-id.ts";
+import type { Manifest } from "#sync/chunk/manifest.ts";
+
+export type JournalPage = {
+  /** Of the space at its source when the page was read. */
+  readonly lineage: string;
+  /** The sequence before the first record. */
+  readonly after: number;
+  readonly records: readonly JournalRecord[];
+  /** Of all content of several chunks that the records have. */
+  readonly manifests: ReadonlyMap<ContentId, Manifest>;
+};
+
+const FOLLOWED = "SELECT stopped FROM follows WHERE space_id = ?";
+const CURRENT = new ListText(
+  `SELECT ${VERSION_COLUMNS} FROM versions INDEXED BY versions_current
+    WHERE space_id = ? AND replaced IS NULL AND present IN (0, 1) AND path IN (%)`,
+);
+const INSERT = new RowsText(`INSERT INTO versions (${VERSION_COLUMNS}) VALUES`, VERSION_WIDTH);
+const REPLACE = "UPDATE versions SET replaced = ? WHERE space_id = ? AND seq = ?";
+const GROW_COMMIT = "UPDATE commits SET last_seq = ? WHERE space_id = ? AND seq = ?";
+const OF_PATHS = new ListText(`SELECT ${VERSION_COLUMNS} FROM versions INDEXED BY versions_history WHERE space_id = ? AND path IN (%)`);
+const DELETE_SEQS = new ListText("DELETE FROM versions WHERE space_id = ? AND seq IN (%)");
+const BY_SEQS = new ListText(`SELECT ${VERSION_COLUMNS} FROM versions WHERE space_id = ? AND seq IN (%)`);
+
+type Known = { readonly seq: number; readonly entry: Entry | undefined };
+
+/**
+ * @throws {SynclineError} SPACE_UNKNOWN, also of a deleted space; STALE when the page does not begin where the space ends,
+ * or is of another lineage, or the space follows nobody; HALT when a record does not fit what is here: it has diverged
+ */
+export function importJournal(db: Database, hubId: string, space: SpaceId, page: JournalPage): Promise<Space> {
+  return db.transaction(async (sql) => {
+    const row = await lockedFollower(db, sql, space);
+    if (row.lineage !== page.lineage || row.sequence !== page.after) throw notNext(row, page);
+    await saveManifests(sql, page.manifests);
+    const known = await currentOf(sql, space, page.records);
+    const rows = new Map<number, VersionRow>();
+    const replaced: [was: number, now: number][] = [];
+    let { bytes, entries, sequence } = row;
+    for (const record of page.records) {
+      const before = known.get(record.path);
+      if (record.sequence !== sequence + 1 || record.previous !== (before?.seq ?? 0)) throw diverged(row, record);
+      sequence = record.sequence;
+      const waiting = rows.get(record.previous);
+      if (waiting !== undefined) rows.set(record.previous, { ...waiting, replaced: sequence });
+      else if (before !== undefined) replaced.push([before.seq, sequence]);
+      rows.set(sequence, rowOf(space, hubId, record, record, record));
+      known.set(record.path, { seq: sequence, entry: record.entry });
+      bytes += sizeOf(record.entry) - sizeOf(before?.entry);
+      entries += (record.entry === undefined ? 0 : 1) - (before?.entry === undefined ? 0 : 1);
+    }
+    for (const [was, now] of replaced) await sql.run(REPLACE, [now, space, was]);
+    for (const { text, values } of INSERT.pieces([...rows.values()].map(valuesOf))) await sql.run(text, values);
+    await saveCommits(sql, space, page.records);
+    await sql.run(SAVE_SPACE, [sequence, bytes, entries, space]);
+    return spaceOf({ ...row, sequence, bytes, entries });
+  });
+}
+
+async function lockedFollower(db: Database, sql: Sql, space: SpaceId): Promise<SpaceRow> {
+  const row = await sql.get<SpaceRow>(SPACE_LOCKED[db.engine], [space]);
+  if (row === undefined) throw unknownSpace(space);
+  if ((await sql.get(FOLLOWED, [space])) !== undefined) return row;
+  throw new SynclineError({ code: "STALE", op: "follow", message: `the space "${row.name}" follows nobody any more` });
+}
+
+async function currentOf(sql: Sql, space: SpaceId, records: readonly JournalRecord[]): Promise<Map<RelPath, Known>> {
+  const known = new Map<RelPath, Known>();
+  const paths = [...new Set(records.map(({ path }) => path))].map(encodeName);
+  for (const { text, values } of CURRENT.pieces([space], paths)) {
+    for (const { path, seq, entry } of await sql.all<VersionRow>(text, values)) {
+      known.set(decodeName(path), { seq, entry: decodeEntry(entry) });
+    }
+  }
+  return known;
+}
+
+/** A commit that comes in several pages grows with each. */
+async function saveCommits(sql: Sql, space: SpaceId, records: readonly JournalRecord[]): Promise<void> {
+  let latest = (await sql.get<{ latest: number | null }>(LATEST_ORDER, [space]))?.latest ?? -Infinity;
+  for (const [at, { commit, sequence, timeMs, origin }] of records.entries()) {
+    if (records[at + 1]?.commit === commit) continue;
+    if (commit <= records[0]!.sequence - 1) {
+      await sql.run(GROW_COMMIT, [sequence, space, commit]);
+      continue;
+    }
+    if (timeMs < latest) await sql.run(LOWER_ORDER, [timeMs, space, timeMs]);
+    latest = timeMs;
+    const texts = [origin.actor, origin.host, origin.traceId, origin.cause, origin.runId, origin.message];
+    const plain = texts.map((text) => (text === undefined ? null : plainText(text)));
+    await sql.run(INSERT_COMMIT, [space, commit, sequence, timeMs, timeMs, ...plain]);
+  }
+}
+
+/**
+ * Puts the source's versions of some paths in the place of those that are here, whatever those are; rows that stand at
+ * the same sequences go too. `records` are all of these paths up to the space's sequence, by sequence.
+ */
+export function replaceHistory(
+  db: Database,
+  hubId: string,
+  space: SpaceId,
+  given: { readonly lineage: string; readonly paths: readonly RelPath[]; readonly records: readonly JournalRecord[] },
+  manifests: ReadonlyMap<ContentId, Manifest>,
+): Promise<void> {
+  return db.transaction(async (sql) => {
+    const row = await lockedFollower(db, sql, space);
+    if (row.lineage !== given.lineage) throw notNext(row, { ...given, after: row.sequence });
+    await saveManifests(sql, manifests);
+    const gone = new Map<number, VersionRow>();
+    const take = async (list: ListText, keys: readonly (number | Uint8Array)[]): Promise<void> => {
+      for (const { text, values } of list.pieces([space], keys)) {
+        for (const one of await sql.all<VersionRow>(text, values)) gone.set(one.seq, one);
+      }
+    };
+    const records = given.records.filter(({ sequence }) => sequence <= row.sequence);
+    await take(OF_PATHS, given.paths.map(encodeName));
+    await take(BY_SEQS, records.map(({ sequence }) => sequence));
+    for (const { text, values } of DELETE_SEQS.pieces([space], [...gone.keys()])) await sql.run(text, values);
+    const rows = new Map(records.map((record) => [record.sequence, rowOf(space, hubId, record, record, record)]));
+    for (const { sequence, previous } of records) {
+      const before = rows.get(previous);
+      if (before !== undefined) rows.set(previous, { ...before, replaced: sequence });
+    }
+    for (const { text, values } of INSERT.pieces([...rows.values()].map(valuesOf))) await sql.run(text, values);
+    const { bytes, entries } = usageAfter(row, [...gone.values()], [...rows.values()]);
+    await sql.run(SAVE_SPACE, [row.sequence, bytes, entries, space]);
+  });
+}
+
+/** What was read of a damaged row may be anything: its share of the usage cannot be known. */
+function usageAfter(row: SpaceRow, gone: readonly VersionRow[], rows: readonly VersionRow[]) {
+  let { bytes, entries } = row;
+  const count = (one: VersionRow, sign: number): void => {
+    if (one.replaced !== null || one.present !== 1) return;
+    entries += sign;
+    try {
+      bytes += sign * sizeOf(decodeEntry(one.entry));
+    } catch {
+      // Left to the check, which counts anew.
+    }
+  };
+  for (const one of gone) count(one, -1);
+  for (const one of rows) count(one, 1);
+  return { bytes, entries };
+}
+
+function sizeOf(entry: Entry | undefined): number {
+  return entry !== undefined && entry.kind === "file" ? entry.size : 0;
+}
+
+function notNext(row: SpaceRow, { lineage, after }: { lineage: string; after: number }): SynclineError {
+  const message =
+    row.lineage === lineage
+      ? `"${row.name}" is at ${row.sequence} here, and what came goes on after ${after}`
+      : `"${row.name}" has the lineage ${row.lineage} here, and what came is of ${lineage}`;
+  return new SynclineError({ code: "STALE", op: "follow", message });
+}
+
+function diverged(row: SpaceRow, { sequence, path }: JournalRecord): SynclineError {
+  return new SynclineError({
+    code: "HALT",
+    op: "follow",
+    path,
+    message: `the change ${sequence} of "${printablePath(path)}" in "${row.name}" does not fit what is here`,
+    hint: "it is compared with its source and repaired by itself",
+  });
+}

@@ -1,0 +1,78 @@
+/** What a space refuses, and what to do instead. */
+import { SynclineError } from "#model/error.ts";
+import { type RelPath, printablePath } from "#model/path.ts";
+import { SPACE_NAME } from "#hub/space.ts";
+
+/** Changes of one commit. */
+export const COMMIT_CHANGES_MAX = 2_000_000;
+
+export function requireName(name: string): void {
+  if (SPACE_NAME.test(name)) return;
+  throw new SynclineError({
+    code: "USAGE",
+    op: "name a space",
+    message: `"${printablePath(name.slice(0, 100))}" cannot be the name of a space`,
+    hint: "use 1 to 63 lower-case letters, digits, dots and dashes, beginning and ending with a letter or digit",
+  });
+}
+
+export function unknownSpace(name: string): SynclineError {
+  return new SynclineError({
+    code: "SPACE_UNKNOWN",
+    op: "find space",
+    message: `there is no space "${printablePath(name.slice(0, 100))}", or you may see nothing of it`,
+    hint: "syncline space list shows those you may see",
+  });
+}
+
+export function stillFollows(name: string): SynclineError {
+  return new SynclineError({
+    code: "DENIED",
+    op: "delete space",
+    message: `the space "${name}" is a copy that follows another hub`,
+    hint: `end that first: syncline space promote ${name}; then remove it`,
+  });
+}
+
+export function unknownRun(runId: string): SynclineError {
+  const message = `no change of this space belongs to the run "${printablePath(runId.slice(0, 100))}"`;
+  return new SynclineError({ code: "NOT_FOUND", op: "undo", message });
+}
+
+export function badPath(path: RelPath, fault: string): SynclineError {
+  const message = `${fault}: "${printablePath(path.slice(0, 200))}"`;
+  return new SynclineError({ code: "USAGE", op: "commit", path, message });
+}
+
+export function contentGone(path: RelPath): SynclineError {
+  return new SynclineError({
+    code: "CHUNK_MISSING",
+    op: "open content",
+    path,
+    message: "the bytes of this version were dropped by the retention of the space",
+    hint: "syncline history shows the versions that are still whole",
+  });
+}
+
+export function cannotRestore(lost: readonly RelPath[]): SynclineError {
+  const first = printablePath(lost[0]!);
+  return new SynclineError({
+    code: "CHUNK_MISSING",
+    op: "restore",
+    path: lost[0],
+    message:
+      lost.length === 1
+        ? `the bytes of ${first} at that point were dropped by retention; nothing was changed`
+        : `the bytes of ${lost.length} files at that point, ${first} among them, were dropped by retention; nothing was changed`,
+    hint: "restore a later point, or the paths that are still whole",
+  });
+}
+
+export function tooManyChanges(count: number): SynclineError {
+  return new SynclineError({
+    code: "LIMIT",
+    op: "commit",
+    message: `${count} changes at once are more than ${COMMIT_CHANGES_MAX}`,
+    hint: "do it directory by directory",
+  });
+}

@@ -1,0 +1,204 @@
+/**
+ * The deliveries of one webhook, in the order of the journal. Where a delivery ends is written down before it is sent, so
+ * that after a crash it is sent again as it was, under the same id; what was delivered is written down after. So every
+ * change is told at least once, and whoever remembers the last id or sequence takes none twice.
+ */
+import { systemPrincipal } from "#access/access.ts";
+import { isWithin } from "#model/path.ts";
+import type { Clock, Random } from "#platform/host.ts";
+import type { PostAnswer, PostRequest } from "#platform/net/guarded-post.ts";
+import type { SpaceService } from "#hub/space-service.ts";
+import type { JournalRecord, Space } from "#hub/space.ts";
+import {
+  BODY_BYTES_MAX,
+  CHANGES_PER_DELIVERY_MAX,
+  DELIVERY_MS_MAX,
+  FAILING_MS_MAX,
+  RETRY_MS_MAX,
+  type Webhook,
+  pauseMs,
+  signatureOf,
+} from "#hub/webhooks/webhook.ts";
+import type { WebhookTable } from "#hub/webhooks/webhook-table.ts";
+
+const WHO = systemPrincipal("webhooks");
+/** A space that is away is looked for again. */
+const AWAY_MS = 60_000;
+/** Characters of an answer or an error that are kept for people. */
+const ERROR_CHARS_MAX = 300;
+
+export type DeliveryParts = {
+  readonly table: WebhookTable;
+  readonly spaces: Pick<SpaceService, "spaces" | "journal">;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly post: (request: PostRequest) => Promise<PostAnswer>;
+  readonly mayBePrivate: () => boolean;
+  /** A change as receivers see it. */
+  readonly describe: (record: JournalRecord) => unknown;
+  /** A place among the deliveries that run; given back when disposed. */
+  readonly place: (signal: AbortSignal) => Promise<Disposable>;
+  /** Switches it off. */
+  readonly disable: (hook: Webhook, reason: string) => Promise<void>;
+  readonly onOutcome: (hook: Webhook, outcome: "delivered" | "failed", changes: number) => void;
+};
+
+type Bundle = { readonly until: number; readonly body: string; readonly changes: number };
+
+export class Delivery {
+  readonly #parts: DeliveryParts;
+  readonly id: string;
+  #wake = Promise.withResolvers<void>();
+  #failures = 0;
+  /** Of a change by a person: what was read before it must not be written after it. */
+  #generation = 0;
+
+  constructor(parts: DeliveryParts, id: string) {
+    this.#parts = parts;
+    this.id = id;
+  }
+
+  /** There is something new: in the space, or about the webhook, which is then tried at once. */
+  wake(isChanged: boolean): void {
+    if (isChanged) {
+      this.#generation++;
+      this.#failures = 0;
+    }
+    this.#wake.resolve();
+  }
+
+  /** Until the signal, or until it is switched off or removed. */
+  async run(signal: AbortSignal): Promise<void> {
+    signal.addEventListener("abort", () => this.#wake.resolve(), { once: true });
+    while (!signal.aborted) {
+      // First, so that what comes while it is looked at is not slept over.
+      this.#wake = Promise.withResolvers<void>();
+      const generation = this.#generation;
+      const hook = await this.#parts.table.get(this.id);
+      if (hook === undefined || !hook.isEnabled) return;
+      const space = (await this.#parts.spaces.spaces(WHO)).find(({ id }) => id === hook.spaceId);
+      if (space === undefined) await this.#pause(AWAY_MS, signal);
+      else if (hook.lineage !== space.lineage) await this.#beginAnew(hook, space);
+      else if (hook.delivered >= space.sequence) await this.#wake.promise;
+      else await this.#deliver(hook, space, generation, signal);
+    }
+  }
+
+  /** A hub that was restored from a backup counts anew: what is told goes on with what comes next. */
+  async #beginAnew(hook: Webhook, { lineage, sequence }: Space): Promise<void> {
+    await this.#parts.table.note({ ...hook, lineage, delivered: sequence, sendingUntil: undefined });
+  }
+
+  async #deliver(hook: Webhook, space: Space, generation: number, signal: AbortSignal): Promise<void> {
+    const { table, clock } = this.#parts;
+    const { until, body, changes } = await this.#bundle(hook, space);
+    if (changes === 0) {
+      if (generation === this.#generation) await table.note({ ...hook, delivered: until, sendingUntil: undefined });
+      return;
+    }
+    if (hook.sendingUntil === undefined) await table.note({ ...hook, sendingUntil: until });
+    const answer = await this.#send(hook, `${hook.id}.${until}`, body, signal);
+    if (signal.aborted || generation !== this.#generation) return;
+    const { error } = answer;
+    this.#parts.onOutcome(hook, error === undefined ? "delivered" : "failed", changes);
+    const now = clock.nowMs();
+    if (error === undefined) {
+      this.#failures = 0;
+      const over = { delivered: until, sendingUntil: undefined, failingSinceMs: undefined, lastError: undefined, lastMs: now };
+      return table.note({ ...hook, ...over });
+    }
+    this.#failures++;
+    const failingSinceMs = hook.failingSinceMs ?? now;
+    await table.note({ ...hook, sendingUntil: until, failingSinceMs, lastError: error });
+    if (answer.isGone || now - failingSinceMs >= FAILING_MS_MAX) {
+      const since = new Date(failingSinceMs).toISOString();
+      return this.#parts.disable(hook, answer.isGone ? `it asked for no more: ${error}` : `no delivery since ${since}: ${error}`);
+    }
+    const chance = this.#parts.random.bytes(1)[0]! / 255;
+    await this.#pause(Math.max(pauseMs(this.#failures, chance), Math.min(answer.waitMs, RETRY_MS_MAX)), signal);
+  }
+
+  /** The changes of one delivery, as few as its bytes allow; none where nothing of them is for this webhook. */
+  async #bundle(hook: Webhook, space: Space): Promise<Bundle> {
+    const { spaces, describe } = this.#parts;
+    let until = hook.sendingUntil ?? Math.min(space.sequence, hook.delivered + CHANGES_PER_DELIVERY_MAX);
+    const records = (await spaces.journal(WHO, space.name, hook.delivered, until - hook.delivered)).filter(
+      ({ sequence }) => sequence <= until,
+    );
+    const shown: unknown[] = [];
+    let bytes = 0;
+    for (const record of records) {
+      if (!isFor(hook, record)) continue;
+      const one = describe(record);
+      bytes += Buffer.byteLength(JSON.stringify(one));
+      if (bytes > BODY_BYTES_MAX && shown.length > 0 && hook.sendingUntil === undefined) {
+        until = record.sequence - 1;
+        break;
+      }
+      shown.push(one);
+    }
+    const { name, lineage } = space;
+    const body = JSON.stringify({ type: "space.changed", webhook: hook.id, space: name, lineage, sequence: until, changes: shown });
+    return { until, body, changes: shown.length };
+  }
+
+  /** One try, whatever comes of it is in the answer. */
+  async #send(hook: Webhook, id: string, body: string, signal: AbortSignal): Promise<Tried> {
+    using _place = await this.#parts.place(signal);
+    if (signal.aborted) return { error: "the hub is ending", isGone: false, waitMs: 0 };
+    return send(this.#parts, hook, id, body, signal);
+  }
+
+  async #pause(ms: number, signal: AbortSignal): Promise<void> {
+    const awake = new AbortController();
+    const rest = this.#parts.clock.sleep(ms, AbortSignal.any([signal, awake.signal])).catch(() => undefined);
+    const generation = this.#generation;
+    // New changes of the space do not shorten it, a person does.
+    for (;;) {
+      const isOver = await Promise.race([rest.then(() => true), this.#wake.promise.then(() => false)]);
+      if (isOver || signal.aborted || generation !== this.#generation) break;
+      this.#wake = Promise.withResolvers<void>();
+      if (signal.aborted) break;
+    }
+    awake.abort();
+  }
+}
+
+/** Undefined error: it was taken. */
+export type Tried = { readonly error: string | undefined; readonly isGone: boolean; readonly waitMs: number };
+
+/** Signs and sends one body. Never rejects. */
+export async function send(
+  { table, clock, post, mayBePrivate }: Pick<DeliveryParts, "table" | "clock" | "post" | "mayBePrivate">,
+  hook: Webhook,
+  id: string,
+  body: string,
+  signal: AbortSignal,
+): Promise<Tried> {
+  const seconds = Math.floor(clock.nowMs() / 1000);
+  try {
+    const secret = await table.secret(hook.id);
+    if (secret === undefined) return { error: "it was removed", isGone: false, waitMs: 0 };
+    const headers = {
+      "content-type": "application/json",
+      "user-agent": "syncline-webhook",
+      "webhook-id": id,
+      "webhook-timestamp": String(seconds),
+      "webhook-signature": signatureOf(secret, id, seconds, body),
+    };
+    const request = { url: hook.url, headers, body, timeoutMs: DELIVERY_MS_MAX, mayBePrivate: mayBePrivate(), signal };
+    const { status, text, retryAfterSeconds = 0 } = await post(request);
+    if (status >= 200 && status < 300) return { error: undefined, isGone: false, waitMs: 0 };
+    const words = text === "" ? "" : `: ${text}`;
+    const error = `HTTP status ${status}${words}`.slice(0, ERROR_CHARS_MAX).toWellFormed();
+    return { error, isGone: status === 410, waitMs: retryAfterSeconds * 1000 };
+  } catch (cause) {
+    const error = (cause instanceof Error ? cause.message : String(cause)).slice(0, ERROR_CHARS_MAX);
+    return { error, isGone: false, waitMs: 0 };
+  }
+}
+
+/** What was moved away is told as well: the removal at the old path has a record of its own. */
+function isFor({ prefix, actions }: Webhook, { path, action }: JournalRecord): boolean {
+  return isWithin(path, prefix) && (actions.length === 0 || actions.includes(action));
+}

@@ -1,0 +1,322 @@
+/** The webhooks of a hub: who may have them, and all of their deliveries while the hub runs. */
+import type { Access, Principal } from "#access/access.ts";
+import type { Actor, Audit } from "#access/audit.ts";
+import { SynclineError } from "#model/error.ts";
+import type { RelPath } from "#model/path.ts";
+import type { SpaceService } from "#hub/space-service.ts";
+import type { JournalAction, Space, SpaceId } from "#hub/space.ts";
+import { Delivery, type DeliveryParts, type Tried, send } from "#hub/webhooks/delivery.ts";
+import {
+  DELIVERIES_MAX,
+  SECRET_BYTES_DRAWN,
+  URL_CHARS_MAX,
+  WEBHOOKS_MAX,
+  WEBHOOKS_PER_SPACE_MAX,
+  type Webhook,
+  newSecret,
+  secretBytes,
+} from "#hub/webhooks/webhook.ts";
+
+/** After trouble of our own (the database) a delivery begins again. */
+const TROUBLE_MS = 10_000;
+const BY: Actor = { id: "system:webhooks" };
+
+export type WebhooksOptions = Pick<DeliveryParts, "table" | "clock" | "random" | "post" | "mayBePrivate" | "describe"> & {
+  readonly spaces: SpaceService;
+  readonly access: Access;
+  readonly audit: Audit;
+  /** Whether nothing of a space is left. */
+  readonly isErased: (space: SpaceId) => Promise<boolean>;
+  readonly onTrouble: (message: string, fields: Readonly<Record<string, unknown>>) => void;
+};
+
+export type NewWebhook = {
+  readonly url: string;
+  readonly prefix: RelPath;
+  readonly actions: readonly JournalAction[];
+  /** "whsec_" and base64; undefined: one is drawn. */
+  readonly secret?: string | undefined;
+};
+
+export type WebhookChange = {
+  readonly [K in Exclude<keyof NewWebhook, "secret">]?: NewWebhook[K] | undefined;
+} & { readonly isEnabled?: boolean | undefined };
+
+/** How a webhook is, beside what it is. `behind`: changes of its space that it has not seen. */
+export type WebhookView = { readonly hook: Webhook; readonly behind: number };
+
+export class Webhooks {
+  readonly #options: WebhooksOptions;
+  readonly #running = new Map<string, Delivery>();
+  readonly #ended = new Set<Promise<void>>();
+  readonly #waiting: (() => void)[] = [];
+  #sending = 0;
+  #signal: AbortSignal = AbortSignal.abort();
+  readonly counts = { delivered: 0, failed: 0, changes: 0 };
+
+  constructor(options: WebhooksOptions) {
+    this.#options = options;
+  }
+
+  /** Delivers until the signal; resolves when nothing is on its way any more. */
+  async run(signal: AbortSignal): Promise<void> {
+    this.#signal = signal;
+    const { spaces, table } = this.#options;
+    spaces.watch("*", () => this.#wakeAll(), signal);
+    for (const hook of await table.all()) {
+      if (await this.#options.isErased(hook.spaceId)) await this.#forget(hook);
+      else if (hook.isEnabled) this.#begin(hook.id);
+    }
+    await new Promise<void>((done) => {
+      if (signal.aborted) done();
+      else signal.addEventListener("abort", () => done(), { once: true });
+    });
+    await Promise.allSettled(this.#ended);
+  }
+
+  /** @throws {SynclineError} DENIED, SPACE_UNKNOWN */
+  async list(who: Principal, space: string): Promise<WebhookView[]> {
+    const { id, sequence } = await this.#space(who, space);
+    const hooks = await this.#options.table.ofSpace(id);
+    return hooks.map((hook) => viewOf(hook, sequence));
+  }
+
+  /** @throws {SynclineError} DENIED, SPACE_UNKNOWN, NOT_FOUND */
+  async get(who: Principal, space: string, id: string): Promise<WebhookView> {
+    const { id: spaceId, sequence } = await this.#space(who, space);
+    const hook = await this.#options.table.get(id);
+    if (hook?.spaceId !== spaceId) throw unknown(id);
+    return viewOf(hook, sequence);
+  }
+
+  /**
+   * Told is what comes after this. The secret is told this once.
+   * @throws {SynclineError} DENIED, SPACE_UNKNOWN, USAGE (address, secret), LIMIT
+   */
+  async create(who: Principal, space: string, wanted: NewWebhook, by: Actor): Promise<{ view: WebhookView; secret: string }> {
+    const { table, audit, random, clock, mayBePrivate } = this.#options;
+    const { id: spaceId, lineage, sequence, name } = await this.#space(who, space);
+    this.#requireReading(who, name, wanted.prefix);
+    checkUrl(wanted.url, mayBePrivate());
+    const secret = wanted.secret ?? newSecret(random.bytes(SECRET_BYTES_DRAWN));
+    if (secretBytes(secret) === undefined) throw unusable("a secret is whsec_ and the base64 of 24 to 64 bytes");
+    const hook: Webhook = {
+      id: Buffer.from(random.bytes(8)).toString("hex"),
+      spaceId,
+      url: wanted.url,
+      prefix: wanted.prefix,
+      actions: wanted.actions,
+      isEnabled: true,
+      disabledReason: undefined,
+      createdMs: clock.nowMs(),
+      createdBy: by.id,
+      lineage,
+      delivered: sequence,
+      sendingUntil: undefined,
+      failingSinceMs: undefined,
+      lastError: undefined,
+      lastMs: undefined,
+    };
+    await audit.change(by, async (sql) => {
+      const total = (await sql.get<{ n: number }>("SELECT COUNT(*) AS n FROM webhooks"))!.n;
+      const own = (await sql.get<{ n: number }>("SELECT COUNT(*) AS n FROM webhooks WHERE space = ?", [spaceId]))!.n;
+      if (total >= WEBHOOKS_MAX || own >= WEBHOOKS_PER_SPACE_MAX) {
+        throw limit(`a hub has up to ${WEBHOOKS_MAX} webhooks, a space up to ${WEBHOOKS_PER_SPACE_MAX}`);
+      }
+      await table.insert(sql, hook, secret);
+      return { value: undefined, event: eventOf("create", name, hook) };
+    });
+    this.#begin(hook.id);
+    return { view: viewOf(hook, sequence), secret };
+  }
+
+  /** Switched on again it goes on where it was. @throws {SynclineError} as create, NOT_FOUND */
+  async update(who: Principal, space: string, id: string, change: WebhookChange, by: Actor): Promise<WebhookView> {
+    const { table, audit, mayBePrivate } = this.#options;
+    const { hook } = await this.get(who, space, id);
+    this.#requireReading(who, space, change.prefix ?? hook.prefix);
+    if (change.url !== undefined) checkUrl(change.url, mayBePrivate());
+    const isEnabled = change.isEnabled ?? hook.isEnabled;
+    const isBack = isEnabled && !hook.isEnabled;
+    const changed: Webhook = {
+      ...hook,
+      url: change.url ?? hook.url,
+      prefix: change.prefix ?? hook.prefix,
+      actions: change.actions ?? hook.actions,
+      isEnabled,
+      disabledReason: isEnabled ? undefined : hook.disabledReason,
+      // Another choice of changes makes another delivery of the same end.
+      sendingUntil: change.prefix !== undefined || change.actions !== undefined ? undefined : hook.sendingUntil,
+      failingSinceMs: isBack || change.url !== undefined ? undefined : hook.failingSinceMs,
+    };
+    await audit.change(by, async (sql) => {
+      await table.update(sql, changed);
+      return { value: undefined, event: eventOf("change", space, changed) };
+    });
+    this.#running.get(id)?.wake(true);
+    if (isEnabled) this.#begin(id);
+    return this.get(who, space, id);
+  }
+
+  /** @throws {SynclineError} DENIED, SPACE_UNKNOWN, NOT_FOUND */
+  async remove(who: Principal, space: string, id: string, by: Actor): Promise<void> {
+    const { table, audit } = this.#options;
+    const { hook } = await this.get(who, space, id);
+    await audit.change(by, async (sql) => {
+      await table.remove(sql, id);
+      return { value: undefined, event: eventOf("remove", space, hook) };
+    });
+    this.#running.get(id)?.wake(true);
+  }
+
+  /** One delivery that tells of nothing, now, whether it is switched on or not. @throws as get */
+  async test(who: Principal, space: string, id: string, signal: AbortSignal): Promise<Tried> {
+    const { clock, random } = this.#options;
+    const { hook } = await this.get(who, space, id);
+    const timestamp = new Date(clock.nowMs()).toISOString();
+    const body = JSON.stringify({ type: "webhook.test", webhook: id, space, timestamp });
+    using _place = await this.#place(signal);
+    return send(this.#options, hook, `${id}.test.${Buffer.from(random.bytes(8)).toString("hex")}`, body, signal);
+  }
+
+  /** How many there are of each state, for metrics. */
+  async states(): Promise<{ active: number; failing: number; disabled: number }> {
+    const states = { active: 0, failing: 0, disabled: 0 };
+    for (const { isEnabled, failingSinceMs } of await this.#options.table.all()) {
+      if (!isEnabled) states.disabled++;
+      else if (failingSinceMs === undefined) states.active++;
+      else states.failing++;
+    }
+    return states;
+  }
+
+  #begin(id: string): void {
+    const signal = this.#signal;
+    if (signal.aborted || this.#running.has(id)) return;
+    const delivery = new Delivery(
+      {
+        ...this.#options,
+        place: (until) => this.#place(until),
+        disable: (hook, reason) => this.#disable(hook, reason),
+        onOutcome: (_, outcome, changes) => {
+          this.counts[outcome]++;
+          if (outcome === "delivered") this.counts.changes += changes;
+        },
+      },
+      id,
+    );
+    this.#running.set(id, delivery);
+    const ended = this.#keep(delivery, signal).finally(() => this.#ended.delete(ended));
+    this.#ended.add(ended);
+  }
+
+  async #keep(delivery: Delivery, signal: AbortSignal): Promise<void> {
+    const { clock, onTrouble } = this.#options;
+    while (!signal.aborted) {
+      try {
+        await delivery.run(signal);
+        this.#running.delete(delivery.id);
+        // It may have been switched on again between its last look and now.
+        if ((await this.#options.table.get(delivery.id))?.isEnabled === true) this.#begin(delivery.id);
+        return;
+      } catch (error) {
+        onTrouble("webhook interrupted", { webhook: delivery.id, error: error instanceof Error ? error.message : String(error) });
+        await clock.sleep(TROUBLE_MS, signal).catch(() => undefined);
+      }
+    }
+  }
+
+  #wakeAll(): void {
+    for (const delivery of this.#running.values()) delivery.wake(false);
+  }
+
+  async #place(signal: AbortSignal): Promise<Disposable> {
+    const release = (): void => {
+      // Whoever ends hands its place on.
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#sending--;
+      else next();
+    };
+    if (this.#sending < DELIVERIES_MAX) this.#sending++;
+    else {
+      const turn = Promise.withResolvers<boolean>();
+      const go = (): void => turn.resolve(true);
+      this.#waiting.push(go);
+      signal.addEventListener("abort", () => turn.resolve(false), { once: true });
+      if (!(await turn.promise)) {
+        const at = this.#waiting.indexOf(go);
+        if (at >= 0) this.#waiting.splice(at, 1);
+        // It was handed on in the same moment.
+        else release();
+        return { [Symbol.dispose]: () => undefined };
+      }
+    }
+    return { [Symbol.dispose]: release };
+  }
+
+  async #disable(hook: Webhook, reason: string): Promise<void> {
+    const { table, audit, onTrouble } = this.#options;
+    const off: Webhook = { ...hook, isEnabled: false, disabledReason: reason };
+    await audit.change(BY, async (sql) => {
+      await table.switchOff(sql, off);
+      const event = { action: "webhook.disable", resource: `webhook:${hook.id}`, details: { url: originOf(hook.url), reason } };
+      return { value: undefined, event };
+    });
+    onTrouble("webhook switched off", { webhook: hook.id, url: originOf(hook.url), reason });
+  }
+
+  async #forget(hook: Webhook): Promise<void> {
+    const { table, audit } = this.#options;
+    await audit.change(BY, async (sql) => {
+      await table.remove(sql, hook.id);
+      const details = { reason: "its space is erased" };
+      return { value: undefined, event: { action: "webhook.remove", resource: `webhook:${hook.id}`, details } };
+    });
+  }
+
+  async #space(who: Principal, name: string): Promise<Space> {
+    const space = await this.#options.spaces.space(who, name);
+    this.#options.access.require(who, "manage", { type: "space", space: name, path: "" });
+    return space;
+  }
+
+  /** Nobody sends elsewhere what they may not read. */
+  #requireReading(who: Principal, space: string, path: RelPath): void {
+    this.#options.access.require(who, "read", { type: "space", space, path, isTree: true });
+  }
+}
+
+const viewOf = (hook: Webhook, sequence: number): WebhookView => ({ hook, behind: Math.max(0, sequence - hook.delivered) });
+
+/** Without what may be a secret in the path or the query. */
+function originOf(url: string): string {
+  return new URL(url).origin;
+}
+
+function eventOf(what: "create" | "change" | "remove", space: string, hook: Webhook) {
+  const { url, prefix, actions, isEnabled } = hook;
+  const details = { space, url: originOf(url), prefix, actions, enabled: isEnabled };
+  return { action: `webhook.${what}`, resource: `webhook:${hook.id}`, details };
+}
+
+function checkUrl(text: string, mayBePrivate: boolean): void {
+  const url = URL.canParse(text) && text.length <= URL_CHARS_MAX ? new URL(text) : undefined;
+  if (url === undefined || !/^https?:$/.test(url.protocol)) throw unusable("the address of a webhook is https://HOST/PATH");
+  if (url.protocol === "http:" && !mayBePrivate) throw unusable("only https: what goes there is content of the hub");
+  if (url.username !== "" || url.password !== "") throw unusable("an address with a password in it is not sent anywhere");
+  if (url.hash !== "") throw unusable("an address ends before its #");
+}
+
+function unusable(message: string): SynclineError {
+  const hint = "correct it; webhookTargets in the hub's configuration says what may be reached";
+  return new SynclineError({ code: "USAGE", op: "set webhook", message, hint });
+}
+
+function limit(message: string): SynclineError {
+  return new SynclineError({ code: "LIMIT", op: "set webhook", message, hint: "remove one that is not needed" });
+}
+
+function unknown(id: string): SynclineError {
+  const message = `there is no webhook "${id}" of this space`;
+  return new SynclineError({ code: "NOT_FOUND", op: "find webhook", message, hint: "syncline webhook list SPACE" });
+}

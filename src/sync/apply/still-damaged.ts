@@ -1,0 +1,21 @@
+/**
+ * Where names cannot be swapped, what is to be healed gets its name in the trash first, and that moves its ctime. If the
+ * heal then comes to nothing, the new ctime would make an edit of the damage.
+ */
+import type { RelPath } from "#model/path.ts";
+import { FsError } from "#platform/file-system.ts";
+import type { ApplyContext } from "#sync/apply/apply-context.ts";
+
+/** The damaged file has its place still: the index knows it by the ctime that it has now. Inside a transaction. */
+export function keepDamaged({ index, root }: ApplyContext, path: RelPath, damagedIno: bigint): void {
+  try {
+    const record = index.get(path);
+    const stat = root.statIfThere(path);
+    if (record?.entry.kind !== "file" || stat === undefined || stat.ino !== damagedIno || record.ino !== damagedIno) return;
+    const isSame = stat.size === record.entry.size && stat.mtimeNs === (record.diskMtimeNs ?? record.entry.mtimeNs);
+    if (isSame && stat.ctimeNs !== record.ctimeNs) index.set(path, { ...record, ctimeNs: stat.ctimeNs });
+  } catch (error) {
+    // What cannot be looked at cannot be read by a scan either.
+    if (!(error instanceof FsError)) throw error;
+  }
+}
