@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { BackupLab, type Stores, bytesOf, never } from "#hub/backup/backup-fixture.ts";
-import { CHUNK_GRACE_MS, SPACE_GRACE_MS, expireOld, pruneChunks, scrubChunks } from "#hub/upkeep.ts";
+import { CHUNK_GRACE_MS, SPACE_GRACE_MS, expireOld, pruneChunks, scrubBegin, scrubChunks } from "#hub/upkeep.ts";
 import type { Clock } from "#platform/host.ts";
 import { TestClock } from "#store/packs/packs-fixture.ts";
 
@@ -25,13 +25,13 @@ afterEach(async () => {
 });
 
 const goOn = (): Promise<void> => Promise.resolve();
-const NOTHING = { erasedSpaces: 0, expiredVersions: 0, checkedBytes: 0, damagedChunks: 0 };
+const NOTHING = { erasedSpaces: 0, expiredVersions: 0 };
 
 const expire = () => expireOld({ meta: hub.meta, audit: hub.access.audit, clock }, NOTHING, goOn, never);
 const prune = (share = 1) => pruneChunks({ meta: hub.meta, chunks: hub.chunks, clock }, share, never);
-const scrub = (bytes: number) => {
+const scrub = async (bytes: number) => {
   const kept = { read: () => Promise.resolve(cursor), write: async (to: string | undefined) => void (cursor = to) };
-  return scrubChunks({ chunks: hub.chunks, cursor: kept, onDamaged: goOn }, bytes, NOTHING, goOn, never);
+  return scrubChunks({ chunks: hub.chunks, cursor: kept, onDamaged: goOn }, bytes, await scrubBegin(kept, false), goOn, never);
 };
 
 async function round() {
@@ -119,4 +119,17 @@ test("[JOB-40] a scrub reads so many bytes, goes on where the last one ended, an
   expect(cursor).toBeUndefined();
   const read = [...parts, rest].reduce((sum, { checkedBytes }) => sum + checkedBytes, 0);
   expect((await scrub(Number.MAX_SAFE_INTEGER)).checkedBytes).toBe(read);
+  // One that was interrupted goes on from its own place, wherever others have gone meanwhile, and not beyond its end.
+  const kept = { read: () => Promise.resolve(undefined), write: async (to: string | undefined) => void (cursor = to) };
+  let place = await scrubBegin(kept, true);
+  const interrupt = async (at: typeof place): Promise<void> => {
+    place = at;
+    throw new Error("interrupted");
+  };
+  const cut = scrubChunks({ chunks: hub.chunks, cursor: kept, onDamaged: goOn }, storedBytes / 2, place, interrupt, never);
+  expect(await cut.catch((error: Error) => error.message)).toBe("interrupted");
+  await scrub(Number.MAX_SAFE_INTEGER);
+  const whole = await scrubChunks({ chunks: hub.chunks, cursor: kept, onDamaged: goOn }, Number.MAX_SAFE_INTEGER, place, async (at) => void (place = at), never);
+  expect([whole.checkedBytes, place.isEnd]).toEqual([read, true]);
+  expect(await scrubChunks({ chunks: hub.chunks, cursor: kept, onDamaged: goOn }, Number.MAX_SAFE_INTEGER, place, interrupt, never)).toEqual(whole);
 });

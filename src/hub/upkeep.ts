@@ -103,6 +103,9 @@ export type ScrubCursor = { read(): Promise<string | undefined>; write(cursor: s
 
 export type Scrubbed = { readonly checkedBytes: number; readonly damagedChunks: number };
 
+/** How far one scrub is, and where it goes on; another one may have gone elsewhere meanwhile. */
+export type ScrubPlace = Scrubbed & { readonly at: string | undefined; readonly isEnd: boolean };
+
 export type ScrubParts = {
   readonly chunks: ChunkStore;
   readonly cursor: ScrubCursor;
@@ -110,32 +113,37 @@ export type ScrubParts = {
   readonly onDamaged: (ids: readonly ChunkId[]) => Promise<void>;
 };
 
+/** Where a scrub begins: where the last one ended, or with the first chunk. */
+export async function scrubBegin(cursor: ScrubCursor, fromStart: boolean): Promise<ScrubPlace> {
+  const at = fromStart ? undefined : await cursor.read();
+  return { at, checkedBytes: 0, damagedChunks: 0, isEnd: false };
+}
+
 /**
- * Reads on where the last one ended, until so many bytes were read or the end of the store is reached.
+ * Reads on from a place until so many bytes were read or the end of the store is reached.
  * @param bytesMax of this scrub, with what `from` counts already
  * @param onSlice between two slices; what it throws ends the work there
  */
 export async function scrubChunks(
   { chunks, cursor, onDamaged }: ScrubParts,
   bytesMax: number,
-  from: Scrubbed,
-  onSlice: (scrubbed: Scrubbed, isEnd: boolean) => Promise<void>,
+  from: ScrubPlace,
+  onSlice: (place: ScrubPlace) => Promise<void>,
   signal: AbortSignal,
 ): Promise<Scrubbed> {
-  let scrubbed = from;
-  let at = await cursor.read();
-  while (scrubbed.checkedBytes < bytesMax) {
-    const slice = Math.min(SCRUB_SLICE_BYTES, bytesMax - scrubbed.checkedBytes);
-    const { cursor: next, checkedBytes, damaged } = await chunks.scrub(at, slice, signal);
+  let place = from;
+  while (!place.isEnd && place.checkedBytes < bytesMax) {
+    const slice = Math.min(SCRUB_SLICE_BYTES, bytesMax - place.checkedBytes);
+    const { cursor: at, checkedBytes, damaged } = await chunks.scrub(place.at, slice, signal);
     if (damaged.length > 0) await onDamaged(damaged);
-    await cursor.write(next);
-    scrubbed = {
-      checkedBytes: scrubbed.checkedBytes + checkedBytes,
-      damagedChunks: scrubbed.damagedChunks + damaged.length,
+    await cursor.write(at);
+    place = {
+      at,
+      isEnd: at === undefined,
+      checkedBytes: place.checkedBytes + checkedBytes,
+      damagedChunks: place.damagedChunks + damaged.length,
     };
-    await onSlice(scrubbed, next === undefined);
-    if (next === undefined) break;
-    at = next;
+    await onSlice(place);
   }
-  return scrubbed;
+  return { checkedBytes: place.checkedBytes, damagedChunks: place.damagedChunks };
 }

@@ -106,7 +106,7 @@ export class JobRunner {
   /** Until the signal; resolves when every job has come to an end or back into the queue. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#options;
-    signal.addEventListener("abort", () => this.wake(), { once: true });
+    signal.addEventListener("abort", () => this.#hubEnds(), { once: true });
     this.#heardMono = clock.monotonicMs();
     let told = "";
     while (!signal.aborted) {
@@ -124,9 +124,14 @@ export class JobRunner {
       await Promise.race([this.#wake.promise, tick]);
       over.abort();
     }
+    await Promise.all(this.#working);
+  }
+
+  /** In the turn of the signal: what fails from now on fails because everything ends. */
+  #hubEnds(): void {
     this.#isEnding = true;
     for (const active of this.#active.values()) this.#end(active, "hub-ends", "the hub ends");
-    await Promise.all(this.#working);
+    this.wake();
   }
 
   async #turn(signal: AbortSignal): Promise<void> {
@@ -138,7 +143,8 @@ export class JobRunner {
     while (!signal.aborted && this.#active.size < slots) {
       const job = await queue.claim();
       if (job === undefined) break;
-      this.#start(job);
+      if (this.#isEnding) await queue.settle(job, { type: "hub-ends" });
+      else this.#start(job);
     }
     await this.#askToYield();
   }

@@ -38,6 +38,7 @@ describe("jobs by the API", () => {
     expect(await wrong({ kind: "none", args: {} })).toBe(400);
     expect(await wrong({ kind: "scrub", args: { bytes: -1 } })).toBe(400);
     expect(await wrong({ kind: "scrub", args: { directory: "/" } })).toBe(400);
+    expect(await wrong({ kind: "backup", args: { directory: "not/absolute" } })).toBe(400);
     expect(await wrong({ kind: "restore", args: { space: "demo", path: "../x", to: "1" } })).toBe(400);
     expect(await wrong({ kind: "scrub", args: {}, deadline: "2020-01-01T00:00:00Z" })).toBe(400);
     const { status, body } = await ask<JobJson>("admin", "POST", "/v1/jobs", { kind: "scrub" });
@@ -48,6 +49,11 @@ describe("jobs by the API", () => {
   test("[JOB-51] a kind is for those who have its rights; a job is seen and changed by its own and by who may of its kind", async () => {
     expect((await submit("writer", "scrub", {})).status).toBe(403);
     expect((await submit("writer", "backup", { directory: "/tmp/x" })).status).toBe(403);
+    expect((await submit("writer", "prune", { share: 1 })).status).toBe(403);
+    // Which rights a rescan asks for hangs on the labels of its host.
+    for (const who of ["stranger", "reader", "writer"] as const) {
+      expect([who, (await submit(who, "rescan", { host: "web1", link: "00" })).status]).toEqual([who, 403]);
+    }
     expect((await submit("reader", "restore", { space: "demo", path: "in", to: "1" })).status).toBe(403);
     expect((await submit("writer", "restore", { space: "demo", path: "", to: "1" })).status).toBe(403);
     expect((await submit("writer", "restore", { space: "demo", path: "out", to: "1" })).status).toBe(403);

@@ -1,4 +1,5 @@
 /** The kinds of jobs that a hub knows, what each takes and who may ask for it; and the schedules that are always there. */
+import { isAbsolute } from "node:path";
 import * as z from "zod";
 import { POINT_FORMS, POINT_PATTERN } from "#hub/point-text.ts";
 import { SPACE_NAME } from "#hub/space.ts";
@@ -34,7 +35,9 @@ export const RESTORE_ARGS = z.strictObject({
   message: z.string().max(1000).optional(),
 });
 export const CHECK_ARGS = z.strictObject({ deep: z.boolean().default(false).describe("Read every chunk too") });
-export const BACKUP_ARGS = z.strictObject({ directory: z.string().min(1).max(4096).describe("Absolute, of the hub's host") });
+export const BACKUP_ARGS = z.strictObject({
+  directory: z.string().max(4096).refine(isAbsolute, "no absolute path").describe("Absolute, of the hub's host"),
+});
 export const RESCAN_ARGS = z.strictObject({
   host: z.string().min(1).max(100),
   link: z.string().regex(/^[0-9a-f]{1,16}$/, "no id of a link").describe("Its id, or a beginning that only it has"),

@@ -1,4 +1,5 @@
 /** The hub's own jobs, run by the real queue over real stores. */
+import { basename } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { type Principal, systemPrincipal } from "#access/access.ts";
 import { AgentRegistry } from "#hub/agents/registry.ts";
@@ -52,7 +53,7 @@ async function begin(spaces: SpaceService): Promise<void> {
   const { meta, chunks, access, db } = hub;
   const { clock, random } = lab.host;
   const care: HubCare = {
-    backup: (_by, directory) => lab.backup(hub, { name: directory }),
+    backup: (_by, directory) => lab.backup(hub, { name: basename(directory) }),
     check: () => Promise.reject(new Error("not here")),
   };
   const registry = await AgentRegistry.open({ db, clock, random });
@@ -99,7 +100,7 @@ describe("jobs of a hub", () => {
     expect(cursor).toMatch(/:/);
     expect(await done("scrub", { fromStart: true })).toMatchObject({ state: "done" });
     expect(cursor).toBeUndefined();
-    expect((await done("backup", { directory: "copy" })).result).toMatchObject({ packs: expect.any(Number) });
+    expect((await done("backup", { directory: "/copy" })).result).toMatchObject({ packs: expect.any(Number) });
     expect(lab.has("copy/backup.json")).toBe(true);
   });
 

@@ -13,7 +13,9 @@ import { restoreWork } from "#hub/jobs/restore-work.ts";
 import type { MetaStore } from "#hub/meta/meta-store.ts";
 import type { SpaceAudit } from "#hub/space-audit.ts";
 import type { SpaceService } from "#hub/space-service.ts";
-import { type Expired, type ScrubCursor, type ScrubParts, type Scrubbed, expireOld, pruneChunks, scrubChunks } from "#hub/upkeep.ts";
+import {
+  type Expired, type ScrubCursor, type ScrubParts, type ScrubPlace, expireOld, pruneChunks, scrubBegin, scrubChunks,
+} from "#hub/upkeep.ts";
 import type { AnyJobKind, JobWork } from "#jobs/kind.ts";
 import type { Registered } from "#jobs/runner.ts";
 import { SynclineError } from "#model/error.ts";
@@ -58,13 +60,11 @@ function registered<A>(kind: AnyJobKind, work: JobWork<A>): Registered {
 
 function scrubWork({ chunks, cursor, onDamaged }: HubJobParts): JobWork<z.infer<typeof SCRUB_ARGS>> {
   return async ({ bytes, fromStart }, { checkpoint, save, signal }) => {
-    const from = checkpoint as Scrubbed | undefined;
-    if (from === undefined && fromStart) await cursor.write(undefined);
+    const from = (checkpoint as ScrubPlace | undefined) ?? (await scrubBegin(cursor, fromStart));
     const total = bytes ?? chunks.stats().storedBytes;
-    const saved = (scrubbed: Scrubbed) => save(scrubbed, { done: scrubbed.checkedBytes, total, unit: "bytes" });
-    const begun = from ?? { checkedBytes: 0, damagedChunks: 0 };
-    await saved(begun);
-    return scrubChunks({ chunks, cursor, onDamaged }, bytes ?? Number.MAX_SAFE_INTEGER, begun, saved, signal);
+    const saved = (place: ScrubPlace) => save(place, { done: place.checkedBytes, total, unit: "bytes" });
+    await saved(from);
+    return scrubChunks({ chunks, cursor, onDamaged }, bytes ?? Number.MAX_SAFE_INTEGER, from, saved, signal);
   };
 }
 

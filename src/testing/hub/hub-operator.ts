@@ -1,5 +1,5 @@
 /** What the machine and the operator of a simulated hub do to its chunks: rot, upkeep, and healing from outside. */
-import { type Expired, type ScrubCursor, type Scrubbed, expireOld, pruneChunks, scrubChunks } from "#hub/upkeep.ts";
+import { type Expired, type ScrubCursor, type Scrubbed, expireOld, pruneChunks, scrubBegin, scrubChunks } from "#hub/upkeep.ts";
 import type { PruneResult } from "#store/chunk-store.ts";
 import { PACKS, SPACE, type SimHub, UNRECORDED, principal } from "#testing/hub/sim-hub.ts";
 import type { SimRandom } from "#testing/sim-random.ts";
@@ -23,10 +23,11 @@ export function upkeepOf(hub: SimHub): { round(signal: AbortSignal): Promise<Exp
         sleep: (ms: number, until: AbortSignal) => boot.clock.sleep(ms, until),
       };
       const goOn = (): Promise<void> => Promise.resolve();
-      const nothing = { erasedSpaces: 0, expiredVersions: 0, checkedBytes: 0, damagedChunks: 0 };
+      const nothing = { erasedSpaces: 0, expiredVersions: 0 };
       const expired = await expireOld({ meta, audit: UNRECORDED, clock }, nothing, goOn, signal);
       const pruned = await pruneChunks({ meta, chunks, clock }, 1, signal);
-      const scrubbed = await scrubChunks({ chunks, cursor: kept, onDamaged: goOn }, SCRUB_BYTES, nothing, goOn, signal);
+      const from = await scrubBegin(kept, false);
+      const scrubbed = await scrubChunks({ chunks, cursor: kept, onDamaged: goOn }, SCRUB_BYTES, from, goOn, signal);
       return { ...expired, ...pruned, ...scrubbed };
     },
   };
