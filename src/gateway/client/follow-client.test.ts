@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { ApiLab, TOKENS } from "#gateway/api/api-fixture.ts";
 import { FollowClient } from "#gateway/client/follow-client.ts";
-import { SynclineError } from "#model/error.ts";
+import type { SynclineError } from "#model/error.ts";
 import { type ChunkId, chunkIdOf } from "#sync/chunk/chunk-id.ts";
 
 const never = new AbortController().signal;

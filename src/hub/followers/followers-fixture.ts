@@ -92,7 +92,7 @@ export class FollowHub implements AsyncDisposable {
     const space = await this.hub.spaces.adoptSpace(WHO, "demo", facts, (sql) =>
       this.store.beginIn(sql, "demo", { ...TARGET, token, sinceMs: 1 }),
     );
-    this.hub.spaces.setFollowed(space.id, TARGET);
+    this.hub.spaces.followed.set(space.id, TARGET);
     return new Follower({ ...this.parts, space: space.id, source: from, log: this.note }, "");
   }
 
