@@ -145,7 +145,7 @@ export class Followers {
     const known = await this.#find(who, name);
     if (known !== undefined) {
       if (facts.hubId === store.hubId && known.lineage === facts.lineage) throw itself(name);
-      if (sharedSequence(known, facts) === undefined) throw anotherSpace(name, target);
+      if ((await this.#shared(known, facts)) === undefined) throw anotherSpace(name, target);
       await this.#end(known.id);
       // No change of its own is made from here on, so what is compared with the source stays true.
       await store.begin(known.id, follow, note);
@@ -154,7 +154,7 @@ export class Followers {
     const aside = known === undefined ? undefined : await this.#setAside(who, name, facts);
     if (known === undefined || aside !== undefined) {
       await spaces.adoptSpace(who, name, facts, async (sql) => {
-        await store.beginIn(sql, name, follow);
+        await store.beginIn(sql, name, follow, facts.past);
         await note(sql);
       });
     }
@@ -165,6 +165,10 @@ export class Followers {
     return { space: await spaces.space(who, name), aside };
   }
 
+  async #shared(space: Space, facts: SourceFacts): Promise<number | undefined> {
+    return sharedSequence({ ...space, past: await this.#options.store.pastLineages(space.id) }, facts);
+  }
+
   async #find(who: Principal, name: string): Promise<Space | undefined> {
     return (await this.#options.spaces.spaces(who)).find((space) => space.name === name);
   }
@@ -173,7 +177,7 @@ export class Followers {
   async #setAside(who: Principal, name: string, facts: SourceFacts): Promise<KeptAside | undefined> {
     const { spaces, store, log } = this.#options;
     const own = await spaces.space(who, name);
-    const shared = sharedSequence(own, facts);
+    const shared = await this.#shared(own, facts);
     if (shared === undefined || shared >= own.sequence) return undefined;
     const aside = `${name.slice(0, 40)}.diverged-${own.sequence}`;
     await spaces.updateSpace(who, name, { name: aside });
