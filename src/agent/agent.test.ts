@@ -487,8 +487,13 @@ describe("hub and agents", () => {
   });
 
   test("[DIGEST-4] a link whose digest is another one than its space's is shown diverged, however well it says it is", async () => {
-    const { a, b, agents } = await pair();
+    hub = await AgentHub.start();
+    const [a, b] = [hub.folder("a"), hub.folder("b")];
     for (const name of ["f", "g"]) writeFileSync(join(a, name), name);
+    const agents = [hub.agent("web1", [linkTo(a, "demo")])];
+    await settled("web1");
+    agents.push(hub.agent("web2", [linkTo(b, "demo")]));
+    await settled("web1", "web2");
     await until("all is everywhere", () => same(a, b) && text(b, "g") === "g");
     const linkOf = (name: string) => hub.agents.host(ADMIN, name).links[0]!;
     const digestOf = (name: string): string | undefined => {

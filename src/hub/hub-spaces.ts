@@ -3,7 +3,6 @@ import {
   COMMIT_CHANGES_MAX,
   requireName,
   unknownSpace,
-  stillFollows,
   unknownRun,
   badPath,
   contentGone,
@@ -13,7 +12,7 @@ import {
 import type { Access, Action, Principal } from "#access/access.ts";
 import type { Actor, AuditEvent } from "#access/audit.ts";
 import { CommitQueue } from "#hub/commit-queue.ts";
-import { followedSpace } from "#hub/meta/commit.ts";
+import { FollowedSpaces } from "#hub/followed-spaces.ts";
 import { HeldManifests, StoreIntake, StoredContent } from "#hub/content.ts";
 import type { Commit, CommitOutcome, ListRequest, MetaStore, WithIt } from "#hub/meta/meta-store.ts";
 import { changesFor, type Difference, differences } from "#hub/restore.ts";
@@ -27,7 +26,6 @@ import type {
 } from "#hub/space-service.ts";
 import {
   type ChangeResult,
-  type FollowedSource,
   type JournalRecord,
   type Origin,
   type Point,
@@ -95,7 +93,7 @@ export class HubSpaces implements SpaceService {
   readonly #spaces = new Map<string, Space>();
   #managing: Promise<unknown> = Promise.resolve();
   readonly #manifests = new HeldManifests();
-  readonly #follows = new Map<SpaceId, FollowedSource>();
+  readonly followed = new FollowedSpaces();
 
   private constructor(options: HubSpacesOptions) {
     this.#options = options;
@@ -163,12 +161,6 @@ export class HubSpaces implements SpaceService {
     });
   }
 
-  /** Whom it follows from now on; undefined: nobody. What is at rest has to say so already. */
-  setFollowed(id: SpaceId, from: FollowedSource | undefined): void {
-    if (from === undefined) this.#follows.delete(id);
-    else this.#follows.set(id, from);
-  }
-
   /** Something else than a call of this service has changed the space: its settings, or its entries. */
   async changedOutside(id: SpaceId, before?: number): Promise<void> {
     await this.#inTurn(async () => {
@@ -181,23 +173,13 @@ export class HubSpaces implements SpaceService {
     });
   }
 
-  #requireOwn(name: string, { id }: Space): void {
-    const from = this.#follows.get(id);
-    if (from !== undefined) throw followedSpace(name, from);
-  }
-
-  #shown(space: Space): Space {
-    const follows = this.#follows.get(space.id);
-    return follows === undefined ? space : { ...space, follows };
-  }
-
   // ----------------------------------------------------------------
 
   async spaces(who: Principal): Promise<Space[]> {
     const shown: Space[] = [];
     for (const { id, deletedMs } of this.#spaces.values()) {
       const space = deletedMs === undefined ? await this.#options.meta.space(id) : undefined;
-      if (space !== undefined && this.#seesAny(who, space.name)) shown.push(this.#shown(space));
+      if (space !== undefined && this.#seesAny(who, space.name)) shown.push(this.followed.shown(space));
     }
     return shown.sort((a, b) => (a.name < b.name ? -1 : 1));
   }
@@ -206,7 +188,7 @@ export class HubSpaces implements SpaceService {
     const known = this.#known(who, name);
     const space = await this.#options.meta.space(known.id);
     if (space === undefined) throw unknownSpace(name);
-    return this.#shown(space);
+    return this.followed.shown(space);
   }
 
   async updateSpace(
@@ -222,7 +204,7 @@ export class HubSpaces implements SpaceService {
     const noting = this.#noting(who, { action: "space.update", resource: spaceResource(name), details: change });
     return this.#inTurn(async () => {
       const { id, settings } = this.#known(who, name);
-      if (change.settings !== undefined) this.#requireOwn(name, this.#known(who, name));
+      if (change.settings !== undefined) this.followed.requireOwn(name, this.#known(who, name));
       const whole = {
         ...(change.name === undefined ? {} : { name: change.name }),
         ...(change.settings === undefined ? {} : { settings: { ...settings, ...change.settings } }),
@@ -249,7 +231,7 @@ export class HubSpaces implements SpaceService {
     const noting = this.#noting(who, { action: "space.delete", resource: spaceResource(name) });
     await this.#inTurn(async () => {
       const { id } = this.#known(who, name);
-      if (this.#follows.has(id)) throw stillFollows(name);
+      this.followed.requireRemovable(name, id);
       this.#spaces.set(name, await meta.updateSpace(id, { deletedMs: clock.nowMs() }, noting));
     });
   }
@@ -346,7 +328,7 @@ export class HubSpaces implements SpaceService {
     if (!access.reaches(who, "write", name, "")) this.#require(who, "write", name, "");
     const space = this.#known(who, name);
     // It would be refused in the end.
-    this.#requireOwn(name, space);
+    this.followed.requireOwn(name, space);
     const tools = { seeds: seedsOf(space), sha256 };
     return new StoreIntake(chunks, tools, this.#manifests, (id) => meta.manifest(id));
   }
@@ -490,7 +472,7 @@ export class HubSpaces implements SpaceService {
       });
     }
     const space = await this.space(who, name);
-    this.#requireOwn(name, space);
+    this.followed.requireOwn(name, space);
     const { meta, clock } = this.#options;
     const timeMs = clock.nowMs();
     const sequence = at === undefined ? space.sequence : await this.#sequenceOf(space, at);
@@ -521,7 +503,7 @@ export class HubSpaces implements SpaceService {
     this.#require(who, "manage", name, "");
     const event = { action: "restore-point.delete", resource: spaceResource(name), details: { name: point } };
     const known = this.#known(who, name);
-    this.#requireOwn(name, known);
+    this.followed.requireOwn(name, known);
     const { id } = known;
     const done = await this.#options.meta.deleteRestorePoint(id, point, this.#noting(who, event));
     if (!done) {

@@ -25,15 +25,6 @@ export function unknownSpace(name: string): SynclineError {
   });
 }
 
-export function stillFollows(name: string): SynclineError {
-  return new SynclineError({
-    code: "DENIED",
-    op: "delete space",
-    message: `the space "${name}" is a copy that follows another hub`,
-    hint: `end that first: syncline space promote ${name}; then remove it`,
-  });
-}
-
 export function unknownRun(runId: string): SynclineError {
   const message = `no change of this space belongs to the run "${printablePath(runId.slice(0, 100))}"`;
   return new SynclineError({ code: "NOT_FOUND", op: "undo", message });

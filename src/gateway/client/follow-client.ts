@@ -145,7 +145,9 @@ export class FollowClient implements FollowSource {
       throw this.#lost(error);
     }
     if (response.ok) return response;
-    throw await refusal(response);
+    const { code, op, message, hint, retryable } = await refusal(response);
+    // Whoever reads it asked another hub for something else.
+    throw new SynclineError({ code, op, message: `the hub at ${url} says: ${message}`, hint, retryable });
   }
 
   #lost(cause: unknown): SynclineError {

@@ -63,7 +63,7 @@ export function followStoreContract(name: string, makeLab: () => Promise<FollowL
       const meta = await SqlMetaStore.open(db, systemRandom);
       const store = new FollowStore(db, meta.hubId);
       const space = await meta.createSpace("demo", SETTINGS_DEFAULT, SEEDS, "life", 1, async (sql) => {
-        if (follows) await store.beginIn(sql, "demo", FOLLOW);
+        if (follows) await store.beginIn(sql, "demo", FOLLOW, []);
       });
       return { meta, store, space };
     }

@@ -98,10 +98,16 @@ export class FollowStore {
     }));
   }
 
-  /** Into the transaction that makes the space. */
-  async beginIn(sql: Sql, name: string, follow: Omit<Follow, "space" | "stopped" | "tag">): Promise<void> {
-    const row = await sql.get<{ id: number }>(NAMED, [plainText(name)]);
-    await this.#begin(sql, row!.id as SpaceId, follow);
+  /** Into the transaction that makes the space, which has lived as its source has. */
+  async beginIn(
+    sql: Sql,
+    name: string,
+    follow: Omit<Follow, "space" | "stopped" | "tag">,
+    past: readonly PastLineage[],
+  ): Promise<void> {
+    const { id } = (await sql.get<{ id: number }>(NAMED, [plainText(name)]))!;
+    await this.#begin(sql, id as SpaceId, follow);
+    for (const one of past) await sql.run(INSERT_LINEAGE, [id, plainText(one.lineage), one.sequence]);
   }
 
   /** The space takes no changes of its own from here on. */

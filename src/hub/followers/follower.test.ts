@@ -288,6 +288,23 @@ describe("hubs that change places", () => {
     await Promise.all([there.close(), back.close()]);
   });
 
+  test("[FOLLOW-9] a promoted copy can follow its old source again: what it did meanwhile is kept whole beside it", async () => {
+    await using source = await openSource();
+    await using copy = await FollowHub.open();
+    const there = await copy.followers(source);
+    await there.follow(WHO, "demo", TARGET, never);
+    await until(async () => (await there.list(WHO))[0]!.isWell);
+    const { sequence } = (await there.promote(WHO, "demo")).space;
+    await copy.hub.put("demo", "own", "of the copy");
+    await source.hub.put("demo", "goes on", "at the source");
+    const { aside } = await there.follow(WHO, "demo", TARGET, never);
+    expect(aside).toMatchObject({ sharedSequence: sequence, changes: 1 });
+    await until(async () => (await there.list(WHO))[0]!.isWell);
+    expect(await journalOf(copy)).toEqual(await journalOf(source));
+    expect((await copy.hub.files(aside!.space))["own"]).toBe("of the copy");
+    await there.close();
+  });
+
   test("[FOLLOW-10] a source that was put back to an earlier day takes nothing away from its copy: a person decides", async () => {
     await using source = await openSource();
     await using copy = await FollowHub.open();

@@ -157,7 +157,7 @@ export class Follower {
   async #otherLineage(space: Space, signal: AbortSignal): Promise<void> {
     const { source, store, spaces, log } = this.#options;
     const facts = await source.facts(signal);
-    const shared = sharedSequence(space, facts);
+    const shared = sharedSequence({ ...space, past: await store.pastLineages(space.id) }, facts);
     if (shared === undefined || shared < space.sequence) throw otherLife(space, shared);
     await store.adopt(space.id, facts.lineage, facts.past);
     await spaces.changedOutside(space.id);
@@ -301,13 +301,19 @@ export class Follower {
   }
 }
 
-/** Up to which sequence a space and its source have lived the same life; undefined: never. */
-export function sharedSequence(
-  space: Pick<Space, "lineage" | "sequence">,
-  source: { readonly lineage: string; readonly sequence: number; readonly past: readonly PastLineage[] },
-): number | undefined {
-  if (source.lineage === space.lineage) return Math.min(space.sequence, source.sequence);
-  return source.past.find(({ lineage }) => lineage === space.lineage)?.sequence;
+/** A space with the lives it has had. */
+export type Lived = { readonly lineage: string; readonly sequence: number; readonly past: readonly PastLineage[] };
+
+/** Up to which sequence two spaces have lived the same life; undefined: never. */
+export function sharedSequence(one: Lived, other: Lived): number | undefined {
+  const lives = ({ lineage, sequence, past }: Lived): PastLineage[] => [...past, { lineage, sequence }];
+  const there = new Map(lives(other).map(({ lineage, sequence }) => [lineage, sequence]));
+  let shared: number | undefined;
+  for (const { lineage, sequence } of lives(one)) {
+    const also = there.get(lineage);
+    if (also !== undefined) shared = Math.max(shared ?? 0, Math.min(sequence, also));
+  }
+  return shared;
 }
 
 function troubleOf(error: unknown): FollowTrouble {

@@ -90,9 +90,9 @@ export class FollowHub implements AsyncDisposable {
     const facts = await from.facts(never);
     const token = new Uint8Array(1);
     const space = await this.hub.spaces.adoptSpace(WHO, "demo", facts, (sql) =>
-      this.store.beginIn(sql, "demo", { ...TARGET, token, sinceMs: 1 }),
+      this.store.beginIn(sql, "demo", { ...TARGET, token, sinceMs: 1 }, facts.past),
     );
-    this.hub.spaces.setFollowed(space.id, TARGET);
+    this.hub.spaces.followed.set(space.id, TARGET);
     return new Follower({ ...this.parts, space: space.id, source: from, log: this.note }, "");
   }
 

@@ -84,7 +84,7 @@ export class Followers {
   static async open(options: FollowersOptions): Promise<Followers> {
     const followers = new Followers(options);
     for (const follow of await options.store.follows()) {
-      options.spaces.setFollowed(follow.space, follow);
+      options.spaces.followed.set(follow.space, follow);
       followers.#start(follow);
     }
     return followers;
@@ -145,24 +145,28 @@ export class Followers {
     const known = await this.#find(who, name);
     if (known !== undefined) {
       if (facts.hubId === store.hubId && known.lineage === facts.lineage) throw itself(name);
-      if (sharedSequence(known, facts) === undefined) throw anotherSpace(name, target);
+      if ((await this.#shared(known, facts)) === undefined) throw anotherSpace(name, target);
       await this.#end(known.id);
       // No change of its own is made from here on, so what is compared with the source stays true.
       await store.begin(known.id, follow, note);
-      spaces.setFollowed(known.id, target);
+      spaces.followed.set(known.id, target);
     }
     const aside = known === undefined ? undefined : await this.#setAside(who, name, facts);
     if (known === undefined || aside !== undefined) {
       await spaces.adoptSpace(who, name, facts, async (sql) => {
-        await store.beginIn(sql, name, follow);
+        await store.beginIn(sql, name, follow, facts.past);
         await note(sql);
       });
     }
     const space = await spaces.space(who, name);
-    spaces.setFollowed(space.id, target);
+    spaces.followed.set(space.id, target);
     const row = (await store.follows()).find((one) => one.space === space.id)!;
     this.#start(row);
     return { space: await spaces.space(who, name), aside };
+  }
+
+  async #shared(space: Space, facts: SourceFacts): Promise<number | undefined> {
+    return sharedSequence({ ...space, past: await this.#options.store.pastLineages(space.id) }, facts);
   }
 
   async #find(who: Principal, name: string): Promise<Space | undefined> {
@@ -173,12 +177,12 @@ export class Followers {
   async #setAside(who: Principal, name: string, facts: SourceFacts): Promise<KeptAside | undefined> {
     const { spaces, store, log } = this.#options;
     const own = await spaces.space(who, name);
-    const shared = sharedSequence(own, facts);
+    const shared = await this.#shared(own, facts);
     if (shared === undefined || shared >= own.sequence) return undefined;
     const aside = `${name.slice(0, 40)}.diverged-${own.sequence}`;
     await spaces.updateSpace(who, name, { name: aside });
     await store.promote(own.id, spaces.newLineage());
-    spaces.setFollowed(own.id, undefined);
+    spaces.followed.set(own.id, undefined);
     const changes = own.sequence - shared;
     log("error", "space had gone another way than its source", { space: name, sharedSequence: shared, changes, keptIn: aside });
     return { space: aside, sharedSequence: shared, changes };
@@ -206,7 +210,7 @@ export class Followers {
     const event = { action: "space.promote", resource: spaceResource(name), outcome: "done", details } as const;
     await store.promote(id, spaces.newLineage(), (sql) => audit.appendIn(sql, { id: who.id }, event));
     this.#stopped.delete(id);
-    spaces.setFollowed(id, undefined);
+    spaces.followed.set(id, undefined);
     await spaces.changedOutside(id);
     log("info", "space was promoted", { space: name, ...details });
     const heardAgoMs = heardMono === undefined ? undefined : clock.monotonicMs() - heardMono;

@@ -15,6 +15,11 @@ describe("simulation of a hub", () => {
     }, 60_000);
   }
 
+  test("[HUBSIM-3] a hub that follows the space is its source in the end, or was promoted and is how the source began", async () => {
+    // In half of all lives there is one.
+    for (let seed = LIVES + 1; seed <= LIVES + 25; seed++) await hubLife(seed);
+  }, 120_000);
+
   test("[HUBSIM-2] the same seed lives the same life, call by call; another one another", async () => {
     const lives = [await hubLife(11), await hubLife(11), await hubLife(12)];
     expect(lives[1]).toEqual(lives[0]!);
