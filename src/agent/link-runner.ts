@@ -21,6 +21,7 @@ import type { Dependency } from "#hub/agents/dependencies.ts";
 import { Projects, installedLines } from "#agent/deps/projects.ts";
 import { heldPlan } from "#agent/held-plan.ts";
 import { type HookContext, HookedEndpoint, type Hooks } from "#agent/hooks.ts";
+import { KeptRoot } from "#agent/kept-root.ts";
 import { LinkWatch } from "#agent/link-watch.ts";
 import { type Pause, PauseFile, shownPause } from "#agent/pause.ts";
 import { Publisher } from "#agent/publisher.ts";
@@ -97,6 +98,8 @@ export class LinkRunner {
   /** Of the root and the list that it was made for; what failed, and how often, outlives a session. */
   #projects: Projects | undefined;
   #projectsOf = "";
+  /** Ends the pause of a session that waits for the hub. */
+  #wake: (() => void) | undefined;
   /** While a session runs. */
   #makeDurable: (() => void) | undefined;
 
@@ -191,7 +194,10 @@ export class LinkRunner {
 
   /** The hub can be reached again: do not wait for the end of a long pause. */
   hubIsBack(): void {
-    if (this.#watch.phase === "retrying") this.#again("the hub is back");
+    if (this.#watch.phase !== "retrying") return;
+    // A session that waits knows what happened on this host meanwhile; a new one would look at everything.
+    if (this.#wake === undefined) this.#again("the hub is back");
+    else this.#wake();
   }
 
   async stop(): Promise<void> {
@@ -367,7 +373,8 @@ export class LinkRunner {
     const ended = AbortSignal.any([signal, window.signal]);
     const closing = Promise.all([this.#closeAtEnd(window, ended), this.#endWhenPaused(window, ended)]);
     const { local: unturned, root, shown } = this.#localSide(link, store, window, ended);
-    const local = (): Endpoint => new TurnEndpoint(unturned(), this.#context.turns, settings.priority);
+    const kept = new KeptRoot(unturned, host.clock, RESCAN_MS);
+    const local = (): Endpoint => new TurnEndpoint(kept.connect(), this.#context.turns, settings.priority);
     const remote = (): Endpoint => openSpace(this.id);
     const stamp = { fs: host.fs, clock: host.clock, random: host.random, root, store, sessionId };
     let stamping: Promise<void> | undefined;
@@ -390,12 +397,15 @@ export class LinkRunner {
         onEvent: (event) => this.#onEvent(event, store, spaceSide, shown),
         hash: (text) => hash(text, PLAN_HASH_DIGITS),
         signal: ended,
+        onPause: (wake) => (this.#wake = wake),
       });
       const { reason } = window.signal as { reason: unknown };
       if (window.signal.aborted && reason !== WINDOW_ENDED) throw reason;
     } finally {
       window.abort(WINDOW_ENDED);
+      this.#wake = undefined;
       await Promise.all([closing, stamping, installing, shown?.idle()]);
+      await kept.end();
       this.#watch.isPublishing = false;
       this.#makeDurable?.();
       this.#makeDurable = undefined;
