@@ -516,8 +516,9 @@ export class LinkRunner {
   }
 
   #onEvent(event: SessionEvent, store: Store, spaceSide: Side, shown: Shown | undefined): void {
-    if (event.type === "cycle" && event.summary.result === "same" && shown !== undefined) {
-      return this.#show(event, store, spaceSide, shown);
+    if (event.type === "cycle" && shown !== undefined) {
+      if (event.summary.changes > 0) shown.changed();
+      if (event.summary.result === "same") return this.#show(event, store, spaceSide, shown);
     }
     this.#happened(event, store, spaceSide);
   }
@@ -526,7 +527,7 @@ export class LinkRunner {
   #show(event: SessionEvent & { type: "cycle" }, store: Store, spaceSide: Side, shown: Shown): void {
     const { onChange, host } = this.#context;
     const sequence = savedMark(store, spaceSide)?.seq ?? 0;
-    if (!shown.isDue(event.summary.changes)) {
+    if (!shown.isBehind) {
       // What is complete is still being made a release of.
       if (!this.#watch.isPublishing) this.#happened(event, store, spaceSide);
       return;

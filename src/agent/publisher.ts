@@ -144,8 +144,10 @@ export class Publisher {
         const back = shown ?? releases.names().findLast((name) => name !== newest);
         if (hooks.hooks.onAfterFailure === "rollback" && back !== undefined) {
           const reason = `the command after ${newest} failed: ${fault}`;
-          releases.pauses.write({ reason, by: "hook", sinceMs: clock.nowMs(), release: back, undo: null });
-          await releases.flip(back);
+          const pause = releases.pauses.read();
+          // What a person wants stands.
+          if (pause === undefined) releases.pauses.write({ reason, by: "hook", sinceMs: clock.nowMs(), release: back, undo: null });
+          await this.#show(pause === undefined ? back : pause.release);
           throw new SynclineError({ code: "HALT", op: "hook", message: reason });
         }
       }
