@@ -198,7 +198,7 @@ describe("a hub and agents as processes", () => {
     await using world = new World();
     await using mounts = new Mounts(world);
     await mounts.tmpfs("hub", "size=40m");
-    await using fleet = await Fleet.start(world);
+    await using fleet = await Fleet.start({ world });
     for (const name of ["web1", "web2"]) fleet.startAgent(name);
     const [a, b] = [fleet.root("web1"), fleet.root("web2")];
     await fleet.healthy("web1", "web2");

@@ -26,14 +26,22 @@ const PAGE_ROWS = 1000;
 /** Lines of a difference that are shown. */
 const SHOWN_MAX = 20;
 
+export type FleetOptions = {
+  /** Whose owner ends it; without one the fleet has its own. */
+  readonly world?: World;
+  /** Address that the sync listener is at, for agents on other hosts. */
+  readonly syncHost?: string;
+};
+
 type Row = { path: string; kind: string; size?: number; mode?: string; mtime?: string; target?: string };
 export type LinkJson = {
   link: { id: string; root: string; space: string };
   host: string;
   status: string;
+  lagMs: number;
   state?: { conflicts: number; problems: number; holdHash: string | null };
 };
-export type AgentJson = { name: string; status: string; links: LinkJson[] };
+export type AgentJson = { name: string; status: string; clockSkewMs?: number; links: LinkJson[] };
 
 export class Fleet implements AsyncDisposable {
   readonly world: World;
@@ -48,10 +56,14 @@ export class Fleet implements AsyncDisposable {
 
   readonly #ownsWorld: boolean;
 
-  private constructor(given: World | undefined, ports: { api: number; sync: number }) {
+  /** Where the sync listener is, for agents that are not on this host. */
+  readonly syncAddress: string;
+
+  private constructor({ world: given, syncHost = "127.0.0.1" }: FleetOptions, ports: { api: number; sync: number }) {
     const world = given ?? new World();
     this.world = world;
     this.#ownsWorld = given === undefined;
+    this.syncAddress = `${syncHost}:${ports.sync}`;
     this.dataDir = world.path("hub");
     this.#ports = ports;
     world.write("join", JOIN_TOKEN);
@@ -59,9 +71,8 @@ export class Fleet implements AsyncDisposable {
     world.write("hub.yaml", BOOTSTRAP);
   }
 
-  /** @param world whose owner ends it; without one the fleet has its own */
-  static async start(world?: World): Promise<Fleet> {
-    const fleet = new Fleet(world, { api: await freePort(), sync: await freePort() });
+  static async start(options: FleetOptions = {}): Promise<Fleet> {
+    const fleet = new Fleet(options, { api: await freePort(), sync: await freePort() });
     await fleet.startHub();
     return fleet;
   }
@@ -71,7 +82,7 @@ export class Fleet implements AsyncDisposable {
   }
 
   async startHub(): Promise<void> {
-    const listen = ["--listen", `127.0.0.1:${this.#ports.api}`, "--sync-listen", `127.0.0.1:${this.#ports.sync}`];
+    const listen = ["--listen", `127.0.0.1:${this.#ports.api}`, "--sync-listen", this.syncAddress];
     const child = this.world.start([PROGRAM, "hub", "--data", this.dataDir, ...listen, "--bootstrap", "hub.yaml", "--json"]);
     this.#running.set("hub", child);
     await child.line((text) => text.includes('"type":"listening"'), START_MS_MAX);
@@ -82,8 +93,12 @@ export class Fleet implements AsyncDisposable {
     return this.world.path(name, space);
   }
 
-  /** @param spaces each has a directory of its own, root(name, space) */
-  startAgent(name: string, spaces: readonly string[] = ["site"]): SubprocessLike {
+  /**
+   * @param spaces each has a directory of its own, root(name, space)
+   * @param hub what the agent calls the hub
+   * @param prefix a command that runs the agent's
+   */
+  startAgent(name: string, spaces: readonly string[] = ["site"], hub = this.url, prefix: readonly string[] = []): SubprocessLike {
     for (const space of spaces) mkdirSync(this.root(name, space), { recursive: true });
     return this.startAgentWith(name, spaces.flatMap((space) => ["--link", `${this.root(name, space)}=${space},settle=immediate`]));
   }
@@ -92,13 +107,13 @@ export class Fleet implements AsyncDisposable {
   startAgentWith(name: string, links: readonly string[]): SubprocessLike {
     const data = this.world.path(`agent-${name}`);
     const join = ["--join-token-file", "join", "--accept-new"];
-    this.#agentArgs.set(name, ["agent", "--hub", this.url, "--name", name, "--data", data, ...join, ...links, "--json"]);
+    this.#agentArgs.set(name, [...prefix, PROGRAM, "agent", "--hub", hub, "--name", name, "--data", data, ...join, ...links, "--json"]);
     return this.startAgain(name);
   }
 
   /** As it was started before. */
   startAgain(name: string): SubprocessLike {
-    const child = this.world.start([PROGRAM, ...this.#agentArgs.get(name)!]);
+    const child = this.world.start(this.#agentArgs.get(name)!);
     this.#running.set(name, child);
     return child;
   }

@@ -12,6 +12,7 @@ import { firstCopyLarge } from "./first-copy-large.ts";
 import { firstCopySmall } from "./first-copy-small.ts";
 import { hubCommits } from "./hub-commits.ts";
 import { hubFanOut } from "./hub-fan-out.ts";
+import { hubSlowLines } from "./hub-slow-lines.ts";
 import { hubLarge } from "./hub-large.ts";
 import { hubLatency } from "./hub-latency.ts";
 import { hubListing } from "./hub-listing.ts";
@@ -34,7 +35,7 @@ import { watchLatency } from "./watch-latency.ts";
 
 const WORKLOADS: readonly Workload[] = [
   firstCopyLarge, firstCopySmall, noChange, scatteredEdits, insertFront, renameLarge, renameDirectory, watchLatency,
-  memoryMillion, oneChangeCost, hubLatency, hubLarge, hubSmall, hubFanOut, hubCommits, hubListing, hubMemory,
+  memoryMillion, oneChangeCost, hubLatency, hubLarge, hubSmall, hubFanOut, hubSlowLines, hubCommits, hubListing, hubMemory,
 ];
 
 const RESULTS_FILE = resolve(import.meta.dir, "results.json");

@@ -24,6 +24,7 @@ joinTokens: [{value: "${JOIN_TOKEN}"}]
 /** What GET /v1/agents says of a link, as far as it is looked at. */
 type LinkView = {
   readonly status: string;
+  readonly lagMs: number;
   readonly state?: {
     readonly sequence: number;
     readonly problems: number;
@@ -36,41 +37,51 @@ type AgentView = { readonly name: string; readonly links: readonly LinkView[] };
 export class BenchHub implements AsyncDisposable {
   readonly #dir: string;
   readonly #url: string;
+  /** As agents on other hosts call it. */
+  readonly #syncUrl: string;
   readonly #ca: string;
   readonly #hub: Running;
   readonly #agents = new Map<string, Running>();
 
-  private constructor(dir: string, url: string, ca: string, hub: Running) {
+  private constructor(dir: string, url: string, syncUrl: string, ca: string, hub: Running) {
     this.#dir = dir;
     this.#url = url;
+    this.#syncUrl = syncUrl;
     this.#ca = ca;
     this.#hub = hub;
   }
 
-  /** @param dir made when missing; holds all state of the hub and of its agents */
-  static async start(dir: string): Promise<BenchHub> {
+  /**
+   * @param dir made when missing; holds all state of the hub and of its agents
+   * @param syncHost address of the listener for agents
+   */
+  static async start(dir: string, syncHost = "127.0.0.1"): Promise<BenchHub> {
     mkdirSync(dir, { recursive: true });
     const bootstrap = join(dir, "bootstrap.yaml");
     writeFileSync(bootstrap, BOOTSTRAP, { mode: 0o600 });
     writeFileSync(join(dir, "join-token"), `${JOIN_TOKEN}\n`, { mode: 0o600 });
     const data = join(dir, "hub");
-    const command = [PROGRAM, "hub", "--data", data, "--listen", "127.0.0.1:0", "--sync-listen", "127.0.0.1:0",
+    const command = [PROGRAM, "hub", "--data", data, "--listen", "127.0.0.1:0", "--sync-listen", `${syncHost}:0`,
       "--tls", "always", "--bootstrap", bootstrap, "--json"];
     const hub = new Running(command, { dir, name: "hub" });
     const said = (): string | undefined => /"type":"listening","url":"([^"]+)"/.exec(hub.output())?.[1];
     const url = await hub.until(said, "listening", START_MS_MAX);
-    return new BenchHub(dir, url, readFileSync(join(data, "ca.pem"), "utf8"), hub);
+    const sync = /"syncPort":(\d+)/.exec(hub.output())?.[1];
+    return new BenchHub(dir, url, `syncline://${syncHost}:${sync}`, readFileSync(join(data, "ca.pem"), "utf8"), hub);
   }
 
   /**
    * Starts an agent that keeps `root` the same as the space, or as a part of it, and returns at once.
    *
    * @param root made when missing
+   * @param prefix of the space
+   * @param run what runs a command on another host, where the agent shall be
    */
-  addAgent(name: string, root: string, prefix = ""): void {
+  addAgent(name: string, root: string, prefix = "", run?: readonly string[]): void {
     mkdirSync(root, { recursive: true });
     const link = `${root}=${SPACE}${prefix === "" ? "" : `:${prefix}`},settle=immediate`;
-    const command = [PROGRAM, "agent", "--hub", this.#url, "--name", name, "--data", join(this.#dir, `agent-${name}`),
+    const hub = run === undefined ? this.#url : this.#syncUrl;
+    const command = [...(run ?? []), PROGRAM, "agent", "--hub", hub, "--name", name, "--data", join(this.#dir, `agent-${name}`),
       "--join-token-file", join(this.#dir, "join-token"), "--accept-new", "--link", link, "--json"];
     this.#agents.set(name, new Running(command, { dir: this.#dir, name: `agent-${name}` }));
   }
@@ -92,6 +103,12 @@ export class BenchHub implements AsyncDisposable {
     for (const [name, agent] of this.#agents) {
       if (!agent.isRunning) throw new WrongResult(`agent ${name} has ended\n${agent.lastWords()}`);
     }
+  }
+
+  /** The largest lag that any link has now, in milliseconds. */
+  async lagMs(): Promise<number> {
+    const { agents } = await this.#json<{ agents: AgentView[] }>("/v1/agents");
+    return Math.max(0, ...agents.flatMap(({ links }) => links.map(({ lagMs }) => lagMs)));
   }
 
   async entries(): Promise<number> {

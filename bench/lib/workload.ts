@@ -1,7 +1,7 @@
 /** What a benchmark is: one workload, the rows that it fills in the table, and the bars they are held to. */
 import type { PeerName } from "./peers.ts";
 
-export type Unit = "s" | "ms" | "bytes" | "bytes/file" | "/s";
+export type Unit = "s" | "ms" | "bytes" | "bytes/file" | "/s" | "%";
 
 /** Which number of a series is compared. */
 export type Statistic = "median" | "p99" | "max";

@@ -64,8 +64,8 @@ export const OPTIONS = {
     type: "brake",
     fallback: "50%, and more than 20 entries",
     help:
-      "hold a plan that would remove or replace more than N entries, or P percent, of a side; one that empties a " +
-      "side is always held",
+      "hold a plan that would remove more than N entries, or P percent, of a side; one that empties a side is always " +
+      "held, and one that replaces more than half of it and 1000 entries, unless N or P is more",
   },
   approve: { type: "text", value: "HASH", lineOnly: true, help: "run exactly the held plan with this hash" },
   conflict: {

@@ -53,8 +53,8 @@ function hubLog({ output }: Context): ApiLog {
 }
 
 function say({ output }: Context, hub: HubProcess, dataDir: string): void {
-  const { url, port, authority, setupFile } = hub;
-  output.event({ type: "listening", url, port, fingerprint: authority?.fingerprint, setupFile, dataDir });
+  const { url, port, syncPort, authority, setupFile } = hub;
+  output.event({ type: "listening", url, port, syncPort, fingerprint: authority?.fingerprint, setupFile, dataDir });
   output.line(`listening on ${url}`);
   output.line(`data in ${printablePath(dataDir)}`);
   if (authority !== undefined) output.line(`authority ${authority.fingerprint} in ${shellWord(`${dataDir}/keys`)}`);

@@ -14,12 +14,21 @@ function held(now: World, brake?: Brake): string | undefined {
   return judge(planOf(now), brake, { alpha: now.alpha.size, beta: now.beta.size })?.reason;
 }
 
-test("[BRAKE-1] more than half of a side and more than 20 entries is held, replacements included", () => {
-  const reason = "21 of 40 entries of beta would be removed or replaced";
-  expect(held(world(files(0, 40), files(0, 19), files(0, 40)))).toBe(reason);
+test("[BRAKE-1] more than half of a side and more than 20 entries removed is held", () => {
+  expect(held(world(files(0, 40), files(0, 19), files(0, 40)))).toBe("21 of 40 entries of beta would be removed");
   expect(held(world(files(0, 40), files(0, 20), files(0, 40)))).toBeUndefined();
-  expect(held(world(files(0, 40), files(0, 40, "x"), files(0, 40)))).toContain("40 of 40");
   expect(held(world(files(0, 10), files(0, 1), files(0, 10)))).toBeUndefined();
+});
+
+test("[BRAKE-10] with what is replaced, more than half and more than 1000 entries; a limit of one's own only raises it", () => {
+  const replaced = (count: number) => world(files(0, 1100), files(0, count, "x") + " " + files(count, 1100), files(0, 1100));
+  expect(held(world(files(0, 40), files(0, 40, "x"), files(0, 40)))).toBeUndefined();
+  expect(held(replaced(1000))).toBeUndefined();
+  expect(held(replaced(1001))).toBe("1001 of 1100 entries of beta would be removed or replaced");
+  expect(held(replaced(1000), { count: 3, percent: undefined })).toBeUndefined();
+  expect(held(replaced(1100), { count: 2000, percent: undefined })).toBeUndefined();
+  const both = world(files(0, 2200), files(0, 1100, "x"), files(0, 2200));
+  expect(held(both, { count: 1500, percent: undefined })).toBe("2200 of 2200 entries of beta would be removed or replaced");
 });
 
 test("[BRAKE-2] a limit of one's own replaces the default; of count and percent the larger counts", () => {

@@ -3,10 +3,16 @@ import type { Entry } from "#model/entry.ts";
 import type { Plan, Side } from "#model/plan.ts";
 import type { Brake } from "#sync/session/events.ts";
 
-/** Without a limit of its own a session holds a plan that removes or replaces more than this share of a side … */
+/** Without a limit of its own a session holds a plan that removes more than this share of a side … */
 export const BRAKE_PERCENT_DEFAULT = 50;
 /** … and more than this many entries. */
 export const BRAKE_COUNT_DEFAULT = 20;
+/**
+ * With replacements counted as well, so many pass in any case. Content that is edited all the time is everyday work: a
+ * small root of busy files is replaced in whole by every batch over a slow line, and a hold would stop it for good,
+ * since its plan is another one whenever a person approves it. What is replaced stays in the trash and in history.
+ */
+export const BRAKE_REPLACED_COUNT = 1000;
 /** A side with fewer entries than this cannot be "emptied": losing its only entry is everyday work. */
 export const EMPTIED_ENTRIES_MIN = 2;
 
@@ -16,7 +22,8 @@ export type Totals = { readonly [side in Side]: number };
 export type Held = { readonly side: Side; readonly reason: string };
 
 /**
- * Why the plan must be held, or undefined. Counted are removals and replacements on each side; creations, moves and
+ * Why the plan must be held, or undefined. Removals on each side count against the limit; together with replacements
+ * they count against the limit, half of the side or BRAKE_REPLACED_COUNT, whichever is the largest. Creations, moves and
  * metadata never trip the brake. Without count and percent the defaults hold; one alone is the whole limit; of two the
  * larger counts. A plan that removes every entry of a side is held whatever the limit.
  *
@@ -35,9 +42,13 @@ export function judge(
       return { side, reason: `all ${removes} entries of ${side} would be removed` };
     }
     const before = recent[side];
+    const limit = limitOf(brake, total + before);
+    const also = before === 0 ? "" : `, after ${before} in the last minutes`;
+    if (removes > 0 && removes + before > limit) {
+      return { side, reason: `${removes} of ${total} entries of ${side} would be removed${also}` };
+    }
     const lost = removes + replaces;
-    if (lost > 0 && lost + before > limitOf(brake, total + before)) {
-      const also = before === 0 ? "" : `, after ${before} in the last minutes`;
+    if (replaces > 0 && lost + before > Math.max(limit, limitOf(undefined, total + before), BRAKE_REPLACED_COUNT)) {
       return { side, reason: `${lost} of ${total} entries of ${side} would be removed or replaced${also}` };
     }
   }

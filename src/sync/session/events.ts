@@ -69,7 +69,7 @@ export type Summary = {
 
 export type Settle = "immediate" | "throttle" | "debounce";
 
-/** Limit of the mass-change brake: removes and replaces on one side beyond it hold the plan. */
+/** Limit of the mass-change brake: how many entries of one side a plan may remove without being held. */
 export type Brake = { readonly count: number | undefined; readonly percent: number | undefined };
 
 export type SessionOptions = {
