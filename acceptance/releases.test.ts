@@ -1,6 +1,6 @@
 /** The real program making releases: killed while it makes them, gone back with, and a command after a batch that fails. */
 import { describe, expect, test } from "bun:test";
-import { existsSync, lstatSync, mkdirSync, readFileSync, readdirSync, realpathSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync, readFileSync, readdirSync, readlinkSync, realpathSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { SimRandom } from "#testing/sim-random.ts";
 import { Fleet } from "./fleet.ts";
@@ -84,7 +84,7 @@ describe("releases", () => {
     }
     await fleet.healthy("web1");
     const [, id] = /^([0-9a-f]{16})/.exec(await run(0, "links"))!;
-    await fleet.until("the hub knows it", async () => /→ +r0000\d\d.*sequence \d/.test(await run(0, "release", "list", id!, "web1")));
+    await fleet.until("the hub knows it", async () => (await run(0, "release", "list", id!, "web1")).includes(`→  ${readlinkSync(root).split("/")[1]}`));
     expect(await run(0, "release", "rollback", id!.slice(0, 6), "web1")).toContain("web1 shows r0000");
     expect(text(join(root, "f"))).toBe("one");
     expect(await run(1, "agents", "-v")).toMatch(/paused[^]*it stands still: syncline link resume/);
@@ -165,5 +165,40 @@ describe("an agent's configuration", () => {
     await fleet.until("the new link is kept", () => text(join(b, "g")) === "two");
     await fleet.healthy("web1");
     expect((await fleet.agents())[0]!.links).toHaveLength(2);
+  }, TEST_MS_MAX);
+});
+
+describe("dependencies", () => {
+  test("[DEPS-21] are installed by the real npm where the host allows it, and compared over hosts", async () => {
+    await using fleet = await Fleet.start();
+    const { world } = fleet;
+    const env = { SYNCLINE_HUB: fleet.url, SYNCLINE_TOKEN_FILE: world.path("token") };
+    const deps = async (...args: string[]): Promise<string> => {
+      const { code, out, err } = await world.run(["deps", ...args], env);
+      return `${code}\n${out}${err}`;
+    };
+    const roots = ["web1", "web2", "web3"].map((name) => fleet.root(name));
+    for (const [at, root] of roots.entries()) {
+      mkdirSync(join(root, "app/lib"), { recursive: true });
+      const own = at === 2 ? ",ignore=package-lock.json" : "";
+      const may = at === 0 ? ["--allow-install"] : [];
+      fleet.startAgentWith(`web${at + 1}`, ["--link", `${root}=site,settle=immediate,install=npm:app${own}`, ...may]);
+    }
+    await fleet.healthy("web1", "web2", "web3");
+    const lock = (version: string): string =>
+      JSON.stringify({ name: "app", lockfileVersion: 3, packages: { "": { name: "app", dependencies: { lib: "file:lib" } }, lib: { version }, "node_modules/lib": { resolved: "lib", link: true } } });
+    writeFileSync(join(roots[0]!, "app/lib/package.json"), JSON.stringify({ name: "lib", version: "1.0.0", scripts: { postinstall: "touch ran" } }));
+    writeFileSync(join(roots[0]!, "app/package-lock.json"), lock("1.0.0"));
+    writeFileSync(join(roots[0]!, "app/package.json"), JSON.stringify({ name: "app", dependencies: { lib: "file:lib" } }));
+    await fleet.until("npm has installed it", () => existsSync(join(roots[0]!, "app/node_modules/lib/package.json")));
+    expect(existsSync(join(roots[0]!, "app/lib/ran"))).toBe(false);
+    const other = { lockfileVersion: 3, packages: { "": { dependencies: {} }, "node_modules/left": { version: "1.3.0", integrity: "sha512-x" } } };
+    await fleet.until("web2 and web3 have the manifest", () => roots.every((root) => existsSync(join(root, "app/package.json"))));
+    writeFileSync(join(roots[2]!, "app/package-lock.json"), JSON.stringify(other));
+    await fleet.until("web3 differs", async () => (await deps("diff")).includes("web3 against"));
+    const told = await deps("diff");
+    expect(told).toMatch(/^1\nsite npm:app\n {2}web3 against web1, web2\n {4}extra +left 1\.3\.0\n/);
+    expect(await deps("list", "web2")).toContain("--allow-install");
+    expect(readdirSync(join(roots[1]!, "app")).toSorted()).toEqual(["lib", "package-lock.json", "package.json"]);
   }, TEST_MS_MAX);
 });

@@ -5,7 +5,7 @@
 import { printablePath } from "#model/path.ts";
 import { type Plan, type Side, nameOfChange } from "#model/plan.ts";
 import { HOLD_CHANGES_MAX, HOLD_CHARS_MAX, type HeldPlan } from "#hub/agents/control.ts";
-import { PathSet } from "#hub/agents/path-set.ts";
+import { NAMED_PATHS_MAX, PathSet } from "#hub/agents/path-set.ts";
 
 /** Longest line of one change; a longer path is cut. */
 const LINE_CHARS_MAX = 9000;
@@ -27,6 +27,7 @@ export function heldPlan(link: string, hash: string, reason: string, plan: Plan,
 }
 
 function removalsOf(plan: Plan, spaceSide: Side): HeldPlan["removals"] {
+  if (plan.counts.alpha.removes + plan.counts.beta.removes > NAMED_PATHS_MAX) return null;
   const sets = { host: new PathSet(), space: new PathSet() };
   for (const { side, path, action } of plan.changes) {
     if (action === "remove") sets[side === spaceSide ? "space" : "host"].add(path);

@@ -24,6 +24,7 @@ import { Projects, installedLines } from "#agent/deps/projects.ts";
 import { heldPlan } from "#agent/held-plan.ts";
 import { type HookContext, HookedEndpoint, type Hooks } from "#agent/hooks.ts";
 import { type DigestSource, LinkDigestKeeper } from "#agent/link-digest.ts";
+import { KeptRoot } from "#agent/kept-root.ts";
 import { LinkWatch } from "#agent/link-watch.ts";
 import { type Pause, PauseFile, shownPause } from "#agent/pause.ts";
 import { Publisher } from "#agent/publisher.ts";
@@ -102,6 +103,8 @@ export class LinkRunner {
   /** Of the root and the list that it was made for; what failed, and how often, outlives a session. */
   #projects: Projects | undefined;
   #projectsOf = "";
+  /** Ends the pause of a session that waits for the hub. */
+  #wake: (() => void) | undefined;
   /** While a session runs. */
   #makeDurable: (() => void) | undefined;
   /** The same. */
@@ -222,7 +225,10 @@ export class LinkRunner {
 
   /** The hub can be reached again: do not wait for the end of a long pause. */
   hubIsBack(): void {
-    if (this.#watch.phase === "retrying") this.#again("the hub is back");
+    if (this.#watch.phase !== "retrying") return;
+    // A session that waits knows what happened on this host meanwhile; a new one would look at everything.
+    if (this.#wake === undefined) this.#again("the hub is back");
+    else this.#wake();
   }
 
   async stop(): Promise<void> {
@@ -402,7 +408,8 @@ export class LinkRunner {
     const ended = AbortSignal.any([signal, window.signal]);
     const closing = Promise.all([this.#closeAtEnd(window, ended), this.#endWhenPaused(window, ended)]);
     const { local: unturned, root, shown } = this.#localSide(link, store, window, ended);
-    const local = (): Endpoint => new TurnEndpoint(unturned(), this.#context.turns, settings.priority);
+    const kept = new KeptRoot(unturned, host.clock, RESCAN_MS);
+    const local = (): Endpoint => new TurnEndpoint(kept.connect(), this.#context.turns, settings.priority);
     const remote = (): Endpoint => openSpace(this.id);
     const stamp = { fs: host.fs, clock: host.clock, random: host.random, root, store, sessionId };
     let stamping: Promise<void> | undefined;
@@ -427,12 +434,15 @@ export class LinkRunner {
         onEvent: (event) => this.#onEvent(event, store, spaceSide, shown),
         hash: (text) => hash(text, PLAN_HASH_DIGITS),
         signal: ended,
+        onPause: (wake) => (this.#wake = wake),
       });
       const { reason } = window.signal as { reason: unknown };
       if (window.signal.aborted && reason !== WINDOW_ENDED) throw reason;
     } finally {
       window.abort(WINDOW_ENDED);
+      this.#wake = undefined;
       await Promise.all([closing, stamping, installing, shown?.idle()]);
+      await kept.end();
       this.#watch.isPublishing = false;
       this.#atWork = undefined;
       this.#makeDurable?.();
@@ -545,8 +555,9 @@ export class LinkRunner {
   }
 
   #onEvent(event: SessionEvent, store: Store, spaceSide: Side, shown: Shown | undefined): void {
-    if (event.type === "cycle" && event.summary.result === "same" && shown !== undefined) {
-      return this.#show(event, store, spaceSide, shown);
+    if (event.type === "cycle" && shown !== undefined) {
+      if (event.summary.changes > 0) shown.changed();
+      if (event.summary.result === "same") return this.#show(event, store, spaceSide, shown);
     }
     this.#happened(event, store, spaceSide);
   }
@@ -555,7 +566,7 @@ export class LinkRunner {
   #show(event: SessionEvent & { type: "cycle" }, store: Store, spaceSide: Side, shown: Shown): void {
     const { onChange, host } = this.#context;
     const sequence = savedMark(store, spaceSide)?.seq ?? 0;
-    if (!shown.isDue(event.summary.changes)) {
+    if (!shown.isBehind) {
       // What is complete is still being made a release of.
       if (!this.#watch.isPublishing) this.#happened(event, store, spaceSide);
       return;

@@ -132,18 +132,22 @@ export class Publisher {
     if (name !== null && releases.shown() !== name) await releases.flip(name);
   }
 
-  /** After a flip that nobody was told of yet; also when a crash came between the two. */
+  /** After a flip that nobody was told of yet; also when a crash came between the two, or before the one of an earlier flip. */
   async #after(shown: string | undefined, newest: string, signal: AbortSignal): Promise<void> {
     const { releases, hooks, clock } = this.#options;
     if (hooks.hooks.after !== undefined) {
-      const fault = await this.#run("after", shown, newest, signal);
+      const told = this.#note(HOOKED);
+      const from = told !== undefined && releases.names().includes(told) ? told : shown;
+      const fault = await this.#run("after", from, newest, signal);
       if (fault !== undefined) {
         hooks.log("hook failed after a release was shown", { link: hooks.link, release: newest, reason: fault });
         const back = shown ?? releases.names().findLast((name) => name !== newest);
         if (hooks.hooks.onAfterFailure === "rollback" && back !== undefined) {
           const reason = `the command after ${newest} failed: ${fault}`;
-          releases.pauses.write({ reason, by: "hook", sinceMs: clock.nowMs(), release: back, undo: null });
-          await releases.flip(back);
+          const pause = releases.pauses.read();
+          // What a person wants stands.
+          if (pause === undefined) releases.pauses.write({ reason, by: "hook", sinceMs: clock.nowMs(), release: back, undo: null });
+          await this.#show(pause === undefined ? back : pause.release);
           throw new SynclineError({ code: "HALT", op: "hook", message: reason });
         }
       }

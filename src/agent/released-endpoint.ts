@@ -29,7 +29,8 @@ export class Shown {
   readonly #onFailure: (error: unknown) => void;
   #sums: Sums | undefined;
   #making: Promise<void> = Promise.resolve();
-  #isFirst = true;
+  /** There may be something that is not shown: at first, and after each change. */
+  #isBehind = true;
   #waiting = 0;
 
   /** @param onFailure ends the session: it begins anew some time later */
@@ -44,14 +45,18 @@ export class Shown {
     this.#sums = sums;
   }
 
-  /** May there be something that is not shown? After a session has begun, and whenever something was changed. */
-  isDue(changes: number): boolean {
-    return this.#isFirst || changes > 0;
+  /** The copy was changed, also by a cycle that broke off or left something undone. */
+  changed(): void {
+    this.#isBehind = true;
+  }
+
+  get isBehind(): boolean {
+    return this.#isBehind;
   }
 
   /** @param onShown called when all that the copy held is shown, and whether nothing more is to be */
   show(sequence: number, onShown: (isLast: boolean) => void): void {
-    this.#isFirst = false;
+    this.#isBehind = false;
     this.#waiting++;
     const before = this.#making;
     this.#making = this.#showAfter(before, sequence, onShown);

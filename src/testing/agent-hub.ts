@@ -26,6 +26,7 @@ import { openSqlite } from "#platform/sql/sqlite.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
 import type { PackSource } from "#store/packs/pack-source.ts";
 import { openPacks } from "#store/packs/packs.ts";
+import type { Endpoint } from "#sync/endpoint/endpoint.ts";
 import { DirEndpoint } from "#sync/endpoint/dir-endpoint.ts";
 import { openOrReplace } from "#sync/index/sqlite-store.ts";
 
@@ -46,6 +47,9 @@ type Parts = {
   agents: HubAgents; db: Database; meta: SqlMetaStore; chunks: ChunkStore; packs: PackSource;
   access: HubAccess; spaces: HubSpaces; registry: AgentRegistry; listener: AgentListener;
 };
+
+/** Puts something around the roots of an agent. */
+type WrapRoot = (root: Endpoint) => Endpoint;
 
 /** A running agent of a test. */
 export type TestAgent = { readonly name: string; readonly dataDir: string; stop(): Promise<void>; readonly failed: Promise<unknown> };
@@ -189,7 +193,8 @@ export class AgentHub implements AsyncDisposable {
     return path;
   }
 
-  agent(name: string, links: readonly DeclaredLink[], more: Partial<AgentOptions> = {}): TestAgent {
+  agent(name: string, links: readonly DeclaredLink[], given: Partial<AgentOptions> & { wrapRoot?: WrapRoot } = {}): TestAgent {
+    const { wrapRoot = (root) => root, ...more } = given;
     const { host } = this;
     const dataDir = join(this.dir, "agents", name);
     const openState = (file: string) => {
@@ -211,12 +216,12 @@ export class AgentHub implements AsyncDisposable {
         program: PROGRAM,
         platform: "test",
         openRoot: (path) =>
-          new DirEndpoint({
+          wrapRoot(new DirEndpoint({
             host, path, label: path, readOnly: false,
             openStore: (file) => openState(`roots/${file}.db`),
             removeStore: () => undefined,
             hash: (text) => hashOf(text, 32),
-          }),
+          })),
         hash: hashOf,
         installation: name,
         log: (message, fields) => this.log.push(line(name, message, fields)),

@@ -17,6 +17,9 @@ import type { AgentLog } from "#agent/link-runner.ts";
 /** Editors, and npm itself, write a manifest in several steps. */
 const SETTLE_MS = 500;
 export const RUNS_PER_HOUR_MAX = 12;
+/** How often manifests are looked at without being told that something changed. */
+const LOOK_MS = 10_000;
+const MANIFESTS = { npm: ["package.json", "package-lock.json"], go: ["go.mod", "go.sum"] } as const;
 const HOUR_MS = 3_600_000;
 /** After a failure; doubles up to the longest. */
 const AGAIN_FIRST_MS = 30_000;
@@ -156,12 +159,32 @@ class Project {
         if (this.#noticed) continue;
       }
       if (signal.aborted) return;
+      const seen = this.#signature();
       const waitMs = await this.#look(signal);
-      if (signal.aborted || this.#noticed) continue;
-      const wake = new AbortController();
-      this.#wake = () => wake.abort();
-      await clock.sleep(waitMs ?? HOUR_MS, AbortSignal.any([signal, wake.signal])).catch(() => undefined);
-      this.#wake = undefined;
+      const endMs = clock.monotonicMs() + (waitMs ?? Number.POSITIVE_INFINITY);
+      // What the link ignores, or what changes while it stands still, nobody tells of.
+      while (!signal.aborted && !this.#noticed && clock.monotonicMs() < endMs && this.#signature() === seen) {
+        await this.#sleep(Math.min(LOOK_MS, endMs - clock.monotonicMs()), signal);
+      }
+    }
+  }
+
+  async #sleep(ms: number, signal: AbortSignal): Promise<void> {
+    const wake = new AbortController();
+    this.#wake = () => wake.abort();
+    await this.#options.host.clock.sleep(ms, AbortSignal.any([signal, wake.signal])).catch(() => undefined);
+    this.#wake = undefined;
+  }
+
+  /** Of the manifests as they lie there, without reading them. */
+  #signature(): string {
+    const { fs } = this.#options.host;
+    try {
+      using tree = new Confined(fs, fs.openRoot(this.#options.root));
+      const stats = MANIFESTS[this.#kind as "npm"].map((name) => tree.statIfThere(this.#dir === "" ? name : `${this.#dir}/${name}`));
+      return stats.map((stat) => (stat === undefined ? "none" : `${stat.ino} ${stat.size} ${stat.mtimeNs} ${stat.ctimeNs}`)).join();
+    } catch (error) {
+      return String(error);
     }
   }
 

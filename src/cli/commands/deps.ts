@@ -1,6 +1,8 @@
 /** `syncline deps`: what the projects of links resolve to on their hosts, and where hosts differ. */
 import type { LinkStateJson } from "#gateway/api/routes-links.ts";
 import type { HubClient } from "#gateway/client/hub-client.ts";
+import type { Dependency } from "#hub/agents/dependencies.ts";
+import { SynclineError } from "#model/error.ts";
 import type { ProjectState } from "#hub/agents/control.ts";
 import { printablePath } from "#model/path.ts";
 import type { Command, Context } from "#cli/context.ts";
@@ -58,13 +60,30 @@ async function diff(context: Context, client: HubClient, found: readonly Found[]
   return isDifferent ? EXIT.problems : EXIT.same;
 }
 
+/** Hosts of a set that are asked, one after the other, until one answers. */
+const ASKED_MAX = 3;
+
+async function listOf(client: HubClient, some: readonly Found[]): Promise<Dependency[] | SynclineError> {
+  let last: SynclineError | undefined;
+  for (const { link, host, state } of some.slice(0, ASKED_MAX)) {
+    try {
+      return await client.dependencies(link, host, state.project);
+    } catch (error) {
+      if (!(error instanceof SynclineError)) throw error;
+      last = error;
+    }
+  }
+  return last!;
+}
+
 /** One host of each set is asked. */
 async function tellDifferences({ output }: Context, client: HubClient, where: string, sets: readonly Found[][]): Promise<void> {
   const same: SameHosts[] = [];
   for (const some of sets) {
-    const [first] = some as [Found];
-    const asked = await client.dependencies(first.link, first.host, first.state.project);
-    same.push({ hosts: some.map(({ host }) => host), list: asked });
+    const hosts = some.map(({ host }) => host);
+    const list = await listOf(client, some);
+    if (list instanceof SynclineError) output.answer(`  ${foldHosts(hosts)}: other than the rest, and cannot be asked: ${list.message}`);
+    else same.push({ hosts, list });
   }
   const { usual, others } = compareHosts(same);
   for (const one of others) {

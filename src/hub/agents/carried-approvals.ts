@@ -8,7 +8,7 @@
 import { z } from "zod";
 import { type Access, type Principal, systemPrincipal } from "#access/access.ts";
 import { BRAKE_COUNT_DEFAULT, type HeldPlan } from "#hub/agents/control.ts";
-import { type PathSetName, PathSet, sameSet } from "#hub/agents/path-set.ts";
+import { NAMED_PATHS_MAX, type PathSetName, PathSet, sameSet } from "#hub/agents/path-set.ts";
 import type { AgentHost, AgentRegistry, Hold, Link } from "#hub/agents/registry.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { RelPath } from "#model/path.ts";
@@ -16,8 +16,6 @@ import type { Clock } from "#platform/host.ts";
 import type { Database, Migration, SqlRow } from "#platform/sql/database.ts";
 import { migrate } from "#platform/sql/migrate.ts";
 
-/** Deletions of one plan; a larger one is approved at each host by itself. */
-export const CARRIED_REMOVALS_MAX = 500_000;
 /** Commits that they may be spread over. */
 export const CARRIED_RANGES_MAX = 64;
 /** An approval is forgotten: a host that was away for longer asks again. */
@@ -26,7 +24,7 @@ export const CARRIED_MS = 30 * 86_400_000;
 const PENDING_MS = 3_600_000;
 const PAGE_ROWS = 2000;
 /** Sequences back from the last one in which deletions are looked for, one after the other. */
-const WINDOWS = [10_000, 200_000, 4_000_000] as const;
+const WINDOWS = [10_000, 100_000, 1_000_000] as const;
 
 const MIGRATIONS: readonly Migration[] = [
   {
@@ -91,6 +89,11 @@ export class CarriedApprovals {
     }
     const found = await this.#committed(link, removals.host);
     return found === undefined ? [] : this.#remember(link, hold, found, hosts);
+  }
+
+  /** Is it of interest what the link removes from its space? */
+  isExpecting(link: string, host: string): boolean {
+    return this.#pending.has(`${host} ${link}`);
   }
 
   /** What a link has removed from its space in one run so far. Returns the holds that are approved by it now. */
@@ -163,7 +166,7 @@ export class CarriedApprovals {
    * are the last ones of the space, as far as the link sees it; undefined when they are not.
    */
   async #committed(link: Link, removals: PathSetName): Promise<readonly SequenceRange[] | undefined> {
-    if (removals.count > CARRIED_REMOVALS_MAX) return undefined;
+    if (removals.count > NAMED_PATHS_MAX) return undefined;
     const { sequence } = await this.#options.spaces.space(this.#who, link.space);
     for (const window of WINDOWS) {
       const last = await this.#lastRemovals(link, Math.max(0, sequence - window), removals.count);

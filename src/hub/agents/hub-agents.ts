@@ -231,7 +231,7 @@ export class HubAgents {
     if (this.#options.listener.ask(host, message)) return;
     throw new SynclineError({
       code: "LINK_LOST", op: "ask agent", message: `the agent on ${host} is not here`, retryable: true,
-      hint: `start it; on ${host} itself: syncline release rollback ROOT`,
+      hint: `start it; for a link with releases, on ${host} itself: syncline release ${message.type} ROOT`,
     });
   }
 

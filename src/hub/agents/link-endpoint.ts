@@ -28,6 +28,8 @@ export type LinkEndpointOptions = {
   readonly onAsked: () => void;
   /** The agent was found to know less than it did. */
   readonly onRestored: (known: number, acknowledged: number) => void;
+  /** Is anybody interested in what the link removes? Asked when a run begins. */
+  readonly wantsRemoved: () => boolean;
   /** What the link has removed in one run up to now, after each commit that removed something, and in which sequences. */
   readonly onRemoved: (removals: PathSetName, ranges: readonly SequenceRange[]) => Promise<void>;
 };
@@ -74,6 +76,7 @@ export class LinkEndpoint extends PassingEndpoint {
   }
 
   override apply(runId: string, signal: AbortSignal): Application {
+    if (!this.#options.wantsRemoved()) return this.inner.apply(runId, signal);
     if (this.#removals?.runId !== runId) this.#removals = { runId, paths: new PathSet(), ranges: [] };
     return new RemovalCounter(this.inner.apply(runId, signal), this.#removals, this.#options.onRemoved);
   }

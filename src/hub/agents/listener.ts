@@ -473,6 +473,7 @@ export class AgentListener {
       onAsked: () => presence.asked(name, id),
       onRestored: (known, acknowledged) =>
         log("agent knows less than it did: restored from a backup", { host: name, link: id, known, acknowledged }),
+      wantsRemoved: () => carried.isExpecting(id, name),
       onRemoved: async (removals, ranges) => {
         try {
           this.carriedOver(await carried.removed(id, name, removals, ranges));

@@ -6,6 +6,9 @@ import { createHash } from "node:crypto";
 import { z } from "zod";
 import { type RelPath, pathKey } from "#model/path.ts";
 
+/** Removals of one plan that are named so; of a larger one none are. */
+export const NAMED_PATHS_MAX = 500_000;
+
 const MODULUS = 1n << 256n;
 
 export const PATH_SET = z.strictObject({

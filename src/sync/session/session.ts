@@ -49,6 +49,8 @@ export type SessionInput = {
   /** Text to a short hex digest; names plans and runs. */
   readonly hash: (text: string) => string;
   readonly signal: AbortSignal;
+  /** Told when a pause before the next connection begins; `wake` ends it. For who hears that the other side is back. */
+  readonly onPause?: ((wake: () => void) => void) | undefined;
 };
 
 /**
@@ -92,7 +94,9 @@ async function backOff(input: SessionInput, failures: number, step: number, erro
   const [draw] = input.host.random.bytes(1);
   const delayMs = Math.round(longest / 2 + (longest / 2) * (draw! / 255));
   input.onEvent({ type: "retry", attempt: failures, delayMs, reason: error.message });
-  await input.host.clock.sleep(delayMs, input.signal).catch(() => undefined);
+  const wake = new AbortController();
+  input.onPause?.(() => wake.abort());
+  await input.host.clock.sleep(delayMs, AbortSignal.any([input.signal, wake.signal])).catch(() => undefined);
 }
 
 async function connectAndRun(
