@@ -193,15 +193,17 @@ describe("tokens", () => {
     await world.user("ann");
     for (let round = 0; round < 20; round++) {
       const { token, value } = await access.tokens.create(BY, { user: "ann", name: `t${round}` });
-      const lookups = [world.byToken(value)];
+      // What is refused while the others still wait is no loose end.
+      const lookup = (address: string): Promise<unknown> => world.byToken(value, address).catch(() => undefined);
+      const lookups = [lookup("198.51.100.1")];
       const revoked = access.tokens.revoke(BY, token.id);
       for (let n = 0; n < round; n++) {
         await Promise.resolve();
-        lookups.push(world.byToken(value, `192.0.2.${n}`));
+        lookups.push(lookup(`192.0.2.${n}`));
       }
       await revoked;
       expect(await codeOf(world.byToken(value, `198.51.100.${round}`))).toBe("AUTH");
-      await Promise.allSettled(lookups);
+      await Promise.all(lookups);
       expect(await codeOf(world.byToken(value, `203.0.113.${round}`))).toBe("AUTH");
     }
   });

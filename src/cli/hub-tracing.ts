@@ -21,7 +21,7 @@ const LOOK_MS = 500;
 const COMMITS_MAX = 1000;
 const ARRIVAL_MS_MAX = 10 * 60_000;
 
-type Waiting = CommitDone & { readonly spanId: string; readonly arrived: Set<string> };
+type Waiting = CommitDone & { readonly spanId: string };
 
 export type HubTracingOptions = {
   readonly host: Host;
@@ -37,6 +37,8 @@ export class HubTracing {
   readonly #exporter: Exporter;
   readonly #options: HubTracingOptions;
   #commits: Waiting[] = [];
+  /** Up to which sequence each link was seen to be. */
+  #reached = new Map<string, number>();
 
   constructor(options: HubTracingOptions, metrics: Metrics) {
     const { host, config, settings, hubId, log } = options;
@@ -75,7 +77,7 @@ export class HubTracing {
       isError: false,
       attributes: { "syncline.space": space, "syncline.sequence": after, "syncline.changes": after - before, "enduser.id": origin.actor },
     });
-    this.#commits.push({ ...commit, spanId, arrived: new Set() });
+    this.#commits.push({ ...commit, spanId });
     if (this.#commits.length > COMMITS_MAX) this.#commits.shift();
   }
 
@@ -85,24 +87,27 @@ export class HubTracing {
     const exporting = this.#exporter.run(signal);
     while (!signal.aborted) {
       await clock.sleep(LOOK_MS, signal).catch(() => undefined);
-      if (!signal.aborted && this.#commits.length > 0) this.#look(agents);
+      if (!signal.aborted && this.#options.settings() !== undefined) this.#look(agents);
     }
     await exporting;
   }
 
   #look(agents: HubAgents): void {
     const now = this.#options.host.clock.nowMs();
-    const links = agents.links(WHO);
     this.#commits = this.#commits.filter(({ endedMs }) => now - endedMs < ARRIVAL_MS_MAX);
-    for (const { link, host, state, heardAgoMs = 0 } of links) {
+    const before = this.#reached;
+    this.#reached = new Map();
+    for (const { link, host, state, heardAgoMs = 0 } of agents.links(WHO)) {
+      if (state === undefined) continue;
+      const key = `${link.id} ${host}`;
+      const last = before.get(key) ?? state.sequence;
+      this.#reached.set(key, state.sequence);
+      if (state.sequence <= last) continue;
       for (const commit of this.#commits) {
-        const at = now - heardAgoMs;
-        const key = `${link.id} ${host}`;
+        const at = Math.max(commit.endedMs, now - heardAgoMs);
         // Where it came from it is already.
         const isOwn = commit.origin.actor === `agent:${host}`;
-        if (commit.space !== link.space || isOwn || commit.arrived.has(key) || at < commit.endedMs) continue;
-        if (state === undefined || state.sequence < commit.after) continue;
-        commit.arrived.add(key);
+        if (commit.space !== link.space || isOwn || commit.after <= last || commit.after > state.sequence) continue;
         this.tracer.record({
           traceId: commit.origin.traceId,
           spanId: this.tracer.newSpanId(),

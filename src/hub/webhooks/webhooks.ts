@@ -49,6 +49,9 @@ export class Webhooks {
   readonly #options: WebhooksOptions;
   readonly #running = new Map<string, Delivery>();
   readonly #ended = new Set<Promise<void>>();
+  /** To be begun; one for each that was made or switched on. */
+  readonly #wanted: string[] = [];
+  #isWanted = Promise.withResolvers<void>();
   readonly #waiting: (() => void)[] = [];
   #sending = 0;
   #signal: AbortSignal = AbortSignal.abort();
@@ -63,14 +66,17 @@ export class Webhooks {
     this.#signal = signal;
     const { spaces, table } = this.#options;
     spaces.watch("*", () => this.#wakeAll(), signal);
+    signal.addEventListener("abort", () => this.#isWanted.resolve(), { once: true });
     for (const hook of await table.all()) {
       if (await this.#options.isErased(hook.spaceId)) await this.#forget(hook);
       else if (hook.isEnabled) this.#begin(hook.id);
     }
-    await new Promise<void>((done) => {
-      if (signal.aborted) done();
-      else signal.addEventListener("abort", () => done(), { once: true });
-    });
+    // They run from here and not from the request that asks for them, whose trace they would carry on.
+    while (!signal.aborted) {
+      await this.#isWanted.promise;
+      this.#isWanted = Promise.withResolvers<void>();
+      for (const id of this.#wanted.splice(0)) this.#start(id);
+    }
     await Promise.allSettled(this.#ended);
   }
 
@@ -191,6 +197,11 @@ export class Webhooks {
   }
 
   #begin(id: string): void {
+    this.#wanted.push(id);
+    this.#isWanted.resolve();
+  }
+
+  #start(id: string): void {
     const signal = this.#signal;
     if (signal.aborted || this.#running.has(id)) return;
     const delivery = new Delivery(
