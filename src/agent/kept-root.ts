@@ -194,6 +194,10 @@ class KeptEndpoint implements Endpoint {
     return this.#call((endpoint) => endpoint.sums(paths, signal));
   }
 
+  scrub(...asked: Parameters<Endpoint["scrub"]>): ReturnType<Endpoint["scrub"]> {
+    return this.#call((endpoint) => endpoint.scrub(...asked));
+  }
+
   async *read(paths: readonly RelPath[], signal: AbortSignal): AsyncGenerator<ReadItem[]> {
     const opened = this.#root.now;
     opened.calls++;
