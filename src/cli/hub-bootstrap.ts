@@ -100,16 +100,19 @@ async function findGroup(access: HubAccess, name: string): Promise<readonly stri
 /** The password of the file is the first one: what its user has changed since is not taken back at the next start. */
 async function applyUser(access: HubAccess, item: Item<"users">): Promise<Applied> {
   const known = await access.users.get(item.name);
-  const { password, roles, groups } = item;
+  const { password, roles, groups, oidc } = item;
   if (known === undefined) {
-    await access.users.create(WHO, item.name, { password, roles, groups });
+    await access.users.create(WHO, item.name, { password, roles, groups, oidc });
     return "made";
   }
   const newRoles = roles !== undefined && !sameList(roles, known.roles) ? roles : undefined;
   const newGroups = groups !== undefined && !sameList(groups, known.groups) ? groups : undefined;
   const firstPassword = known.hasPassword ? undefined : password;
-  if (newRoles === undefined && newGroups === undefined && firstPassword === undefined) return "same";
-  await access.users.update(WHO, item.name, { roles: newRoles, groups: newGroups, password: firstPassword });
+  // Tied is what invited comes to.
+  const newOidc = oidc !== undefined && oidc !== (known.oidc !== "none") ? oidc : undefined;
+  const change = { roles: newRoles, groups: newGroups, password: firstPassword, oidc: newOidc };
+  if (Object.values(change).every((value) => value === undefined)) return "same";
+  await access.users.update(WHO, item.name, change);
   return "changed";
 }
 

@@ -50,6 +50,7 @@ const schema = z
         password: z.string().min(1).max(1024).optional(),
         roles: names.optional(),
         groups: names.optional(),
+        oidc: z.boolean().optional(),
       }),
     ),
     tokens: many(z.strictObject({ user: name, value: secret, name: name.optional() })),

@@ -187,6 +187,23 @@ describe("people", () => {
     expect((await made(hub.ask("/v1/audit/verify")))["sound"] as unknown).toBe(false);
   });
 
+  test("[API-41] a bootstrap file lets users in through the provider, and leaves alone who is tied already", async () => {
+    const file = `users: [{name: admin, roles: [admin]}, {name: ann, oidc: true}]\ntokens: [{user: admin, value: ${TOKENS.admin}}]\n`;
+    await using provider = await TestProvider.open();
+    await using hub = await ApiLab.open({ oidcIssuer: provider.issuer }, file);
+    const tie = async (): Promise<string> => (await made(hub.ask("/v1/users/ann")))["oidc"]!;
+    expect(await tie()).toBe("invited");
+    const begun = await fetch(`${hub.hub.url}/v1/oidc/login`, { redirect: "manual" });
+    const cookie = begun.headers.get("set-cookie")!.split(";")[0]!;
+    const query = provider.agree(begun.headers.get("location")!);
+    expect((await fetch(`${hub.hub.url}/v1/oidc/callback${query}`, { redirect: "manual", headers: { cookie } })).status).toBe(303);
+    expect(await tie()).toBe("tied");
+    await hub.hub.close();
+    await hub.start({ oidcIssuer: provider.issuer }, file);
+    expect(await tie()).toBe("tied");
+    expect(hub.log.findLast(({ message }) => message === "bootstrap applied")!.fields).toEqual({ made: 0, changed: 0, same: 3 });
+  });
+
   test("[API-38] groups have members that come and go", async () => {
     await lab.ask("/v1/groups", { method: "POST", json: { name: "crew", roles: ["reader"] } });
     expect(await status(lab.ask("/v1/groups/crew/members/ann", { method: "PUT" }))).toBe(204);
