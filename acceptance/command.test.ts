@@ -33,6 +33,7 @@ describe("the command", () => {
       "result",
       "files",
       "changes",
+      "healed",
       "conflicts",
       "problems",
       "bytes",

@@ -235,7 +235,7 @@ class Life {
     const source = { queueMax: random.pick([10_000, 20, 3]), delayMs: random.pick([0, 5, 50]), watchesMax: random.pick([1000, 1000, 2]) };
     const settle = random.pick(["immediate", "throttle", "debounce"] as const);
     const rescanMs = trouble.isHard ? WATCH_RESCAN_MS : 3_600_000;
-    const scrub = random.fork("scrub").pick([undefined, { everyMs: 500 }, { everyMs: 5000, bytesPerSecond: 100_000 }]);
+    const scrub = random.fork("scrub").pick([undefined, undefined, { everyMs: 5000 }, { everyMs: 20_000, bytesPerSecond: 100_000 }]);
     const session = this.#open(link, random, { ...this.#setup(random), watch: { settle, rescanMs, source, scrub } }, `watch ${settle}`);
     trouble.arrange(session);
     session.start();

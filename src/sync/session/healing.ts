@@ -66,7 +66,7 @@ export async function planHealing(context: HealingContext): Promise<Healing> {
 }
 
 const NO_GOOD_COPY =
-  "the other side does not hold what was agreed on either, so put the right file back from a backup, or keep this one by touching it";
+  "the other side does not hold what was agreed on either, so put over it what is right, from there or from a backup";
 
 /** The file that can be healed if the other side's bytes turn out to be right, or why it cannot be. */
 function damagedFile({ state, mode, unknown }: HealingContext, side: Side, problem: Problem): Damaged | string {
