@@ -17,8 +17,11 @@ import type { Manifest } from "#sync/chunk/manifest.ts";
 /** Changes whose paths are read at once. */
 const LOOK_AHEAD = 1000;
 
-const FOLLOWS = "SELECT url, source FROM follows WHERE space_id = ?";
-const SPACE = `SELECT ${SPACE_COLUMNS} FROM spaces WHERE id = ? AND deleted_ms IS NULL`;
+const SPACE = `SELECT ${SPACE_COLUMNS},
+    (SELECT f.url FROM follows f WHERE f.space_id = spaces.id) AS follows_url,
+    (SELECT f.source FROM follows f WHERE f.space_id = spaces.id) AS follows_source
+  FROM spaces WHERE id = ? AND deleted_ms IS NULL`;
+export type LockedSpaceRow = SpaceRow & { readonly follows_url: string | null; readonly follows_source: string | null };
 /** SQLite has one writer at a time and knows no locks of rows. */
 export const SPACE_LOCKED = { sqlite: SPACE, postgres: `${SPACE} FOR UPDATE` };
 export const SAVE_SPACE = "UPDATE spaces SET sequence = ?, bytes = ?, entries = ? WHERE id = ?";
@@ -81,10 +84,10 @@ class CommitRun {
   }
 
   async #open(id: SpaceId): Promise<void> {
-    const row = await this.#sql.get<SpaceRow>(SPACE_LOCKED[this.#engine], [id]);
+    const row = await this.#sql.get<LockedSpaceRow>(SPACE_LOCKED[this.#engine], [id]);
     if (row === undefined) throw unknownSpace(id);
-    const follows = await this.#sql.get<{ url: string; source: string }>(FOLLOWS, [id]);
-    if (follows !== undefined) throw followedSpace(row.name, follows);
+    const { follows_url: url, follows_source: source } = row;
+    if (url !== null) throw followedSpace(row.name, { url, source: source! });
     this.#sets.set(id, new WorkingSet(this.#sql, spaceOf(row), this.#hubId));
     const order = await this.#sql.get<{ latest: number | null }>(LATEST_ORDER, [id]);
     this.#latest.set(id, order?.latest ?? -Infinity);

@@ -11,13 +11,16 @@ import type { ContentId } from "#sync/chunk/chunk-id.ts";
 
 const PAGE = 1000;
 
-const FIRST = `SELECT ${VERSION_COLUMNS} FROM versions INDEXED BY versions_old
-  WHERE space_id = ? AND replaced IS NOT NULL AND content IS NOT NULL ORDER BY path DESC, seq DESC LIMIT ?`;
-const NEXT = `SELECT ${VERSION_COLUMNS} FROM versions INDEXED BY versions_old
-  WHERE space_id = ? AND replaced IS NOT NULL AND content IS NOT NULL AND (path, seq) < (?, ?)
-  ORDER BY path DESC, seq DESC LIMIT ?`;
+const OLD = `SELECT ${VERSION_COLUMNS} FROM versions INDEXED BY versions_old
+  WHERE space_id = ? AND replaced IS NOT NULL AND content IS NOT NULL`;
+const OWN = "AND NOT EXISTS (SELECT 1 FROM follows AS f WHERE f.space_id = versions.space_id)";
+const ORDER = "ORDER BY path DESC, seq DESC LIMIT ?";
+/** Of a space of this hub's own, and of a copy. */
+const TEXTS = {
+  own: { first: `${OLD} ${OWN} ${ORDER}`, next: `${OLD} ${OWN} AND (path, seq) < (?, ?) ${ORDER}` },
+  copy: { first: `${OLD} ${ORDER}`, next: `${OLD} AND (path, seq) < (?, ?) ${ORDER}` },
+} as const;
 const DROP = "UPDATE versions SET content = NULL, sum = ? WHERE space_id = ? AND seq = ?";
-const FOLLOWED = "SELECT 1 AS one FROM follows WHERE space_id = ?";
 const POINTS = "SELECT seq FROM restore_points WHERE space_id = ? ORDER BY seq";
 
 /** Where the walk is: the version looked at last, and how many old versions of its path came before. */
@@ -40,14 +43,14 @@ async function ruleOf(db: Database, hubId: string, { id, settings }: Space, nowM
  */
 export async function expire(db: Database, hubId: string, space: Space, nowMs: number, limit: number): Promise<number> {
   const rule = await ruleOf(db, hubId, space, nowMs);
-  if (rule === undefined || (await db.get(FOLLOWED, [space.id])) !== undefined) return 0;
+  if (rule === undefined) return 0;
   let cursor: Cursor | undefined;
   let total = 0;
   do {
     const left = limit - total;
     const from: Cursor | undefined = cursor;
     const done = await db.transaction(async (sql) => {
-      const { rows, cursor: next } = await expirable(sql, space, rule, from, left);
+      const { rows, cursor: next } = await expirable(sql, space, rule, TEXTS.own, from, left);
       await dropContent(sql, hubId, space, rows);
       return { dropped: rows.length, cursor: next };
     });
@@ -73,7 +76,7 @@ export async function expireAsSource(
   let cursor: Cursor | undefined;
   let total = 0;
   do {
-    const found = await expirable(db, space, rule, cursor, PAGE);
+    const found = await expirable(db, space, rule, TEXTS.copy, cursor, PAGE);
     cursor = found.cursor;
     if (found.rows.length === 0) continue;
     const gone = await isDropped(found.rows.map(({ seq }) => seq));
@@ -89,13 +92,14 @@ async function expirable(
   sql: Sql,
   space: Space,
   rule: Rule,
+  texts: { readonly first: string; readonly next: string },
   from: Cursor | undefined,
   limit: number,
 ): Promise<{ rows: VersionRow[]; cursor: Cursor | undefined }> {
   const rows =
     from === undefined
-      ? await sql.all<VersionRow>(FIRST, [space.id, PAGE])
-      : await sql.all<VersionRow>(NEXT, [space.id, from.path, from.seq, PAGE]);
+      ? await sql.all<VersionRow>(texts.first, [space.id, PAGE])
+      : await sql.all<VersionRow>(texts.next, [space.id, from.path, from.seq, PAGE]);
   // Read here and not once for all pages: a restore point made meanwhile counts.
   const points = (await sql.all<{ seq: number }>(POINTS, [space.id])).map(({ seq }) => seq);
   const found: VersionRow[] = [];

@@ -3,7 +3,15 @@
  * and times. A page is one transaction and begins where the space ends, so that a crash leaves a shorter journal and
  * never one with gaps.
  */
-import { LATEST_ORDER, LOWER_ORDER, INSERT_COMMIT, SAVE_SPACE, SPACE_LOCKED, unknownSpace } from "#hub/meta/commit.ts";
+import {
+  INSERT_COMMIT,
+  LATEST_ORDER,
+  LOWER_ORDER,
+  type LockedSpaceRow,
+  SAVE_SPACE,
+  SPACE_LOCKED,
+  unknownSpace,
+} from "#hub/meta/commit.ts";
 import { saveManifests } from "#hub/meta/manifests.ts";
 import {
   type SpaceRow,
@@ -35,7 +43,6 @@ export type JournalPage = {
   readonly manifests: ReadonlyMap<ContentId, Manifest>;
 };
 
-const FOLLOWED = "SELECT stopped FROM follows WHERE space_id = ?";
 const CURRENT = new ListText(
   `SELECT ${VERSION_COLUMNS} FROM versions INDEXED BY versions_current
     WHERE space_id = ? AND replaced IS NULL AND present IN (0, 1) AND path IN (%)`,
@@ -83,9 +90,9 @@ export function importJournal(db: Database, hubId: string, space: SpaceId, page:
 }
 
 async function lockedFollower(db: Database, sql: Sql, space: SpaceId): Promise<SpaceRow> {
-  const row = await sql.get<SpaceRow>(SPACE_LOCKED[db.engine], [space]);
+  const row = await sql.get<LockedSpaceRow>(SPACE_LOCKED[db.engine], [space]);
   if (row === undefined) throw unknownSpace(space);
-  if ((await sql.get(FOLLOWED, [space])) !== undefined) return row;
+  if (row.follows_url !== null) return row;
   throw new SynclineError({ code: "STALE", op: "follow", message: `the space "${row.name}" follows nobody any more` });
 }
 

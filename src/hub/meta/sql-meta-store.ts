@@ -2,7 +2,6 @@
 import { commitAll } from "#hub/meta/commit.ts";
 import { expire } from "#hub/meta/expire.ts";
 import type { Commit, CommitOutcome, ListRequest, MetaStore, WithIt } from "#hub/meta/meta-store.ts";
-import { FOLLOW_MIGRATIONS } from "#hub/meta/follow-schema.ts";
 import { Queries } from "#hub/meta/queries.ts";
 import { MIGRATIONS } from "#hub/meta/schema.ts";
 import {
@@ -44,7 +43,6 @@ export class SqlMetaStore implements MetaStore {
   /** Makes or upgrades the tables; the store then owns the database. */
   static async open(db: Database, random: Random): Promise<SqlMetaStore> {
     await migrate(db, "meta", MIGRATIONS);
-    await migrate(db, "followers", FOLLOW_MIGRATIONS);
     const hubId = await factOf(db, "hub_id", () => random.bytes(HUB_ID_BYTES).toHex());
     await eraseLeftOver(db);
     return new SqlMetaStore(db, hubId);
