@@ -100,11 +100,12 @@ export class Fleet implements AsyncDisposable {
    */
   startAgent(name: string, spaces: readonly string[] = ["site"], hub = this.url, prefix: readonly string[] = []): SubprocessLike {
     for (const space of spaces) mkdirSync(this.root(name, space), { recursive: true });
-    return this.startAgentWith(name, spaces.flatMap((space) => ["--link", `${this.root(name, space)}=${space},settle=immediate`]));
+    const links = spaces.flatMap((space) => ["--link", `${this.root(name, space)}=${space},settle=immediate`]);
+    return this.startAgentWith(name, links, hub, prefix);
   }
 
-  /** @param links options that say what it links */
-  startAgentWith(name: string, links: readonly string[]): SubprocessLike {
+  /** As startAgent. @param links options that say what it links */
+  startAgentWith(name: string, links: readonly string[], hub = this.url, prefix: readonly string[] = []): SubprocessLike {
     const data = this.world.path(`agent-${name}`);
     const join = ["--join-token-file", "join", "--accept-new"];
     this.#agentArgs.set(name, [...prefix, PROGRAM, "agent", "--hub", hub, "--name", name, "--data", data, ...join, ...links, "--json"]);
