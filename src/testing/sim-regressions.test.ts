@@ -620,7 +620,7 @@ describe("damage", () => {
       if (from !== to) pair.alpha.rename(from, to);
       const [found, ...more] = problemsOf(await pair.run());
       const path = to === "e" ? "e/h" : to;
-      expect([from, found, more]).toMatchObject([from, { path, side: "alpha", code: "CORRUPT" }, []]);
+      expect([from, found, more]).toMatchObject([from, { path, side: "alpha", code: "SUSPECT" }, []]);
       expect([from, pair.alpha.read(path), pair.beta.contents().visible.has(rotten)]).toEqual([from, rotten, false]);
     }
     pair.alpha.disk.flipBit("/root/i", 1);

@@ -31,7 +31,8 @@ export type Damage = typeof CORRUPT | typeof SUSPECT;
  */
 export function damageOf(record: IndexRecord, stat: Stat, sum: Sum, nowMs: number): Damage | undefined {
   if (!isDamage(record, stat, sum)) return undefined;
-  const isUntouched = record.ctimeNs === stat.ctimeNs;
+  // A record that was found damaged under a new ctime has taken that over: who moved it may have written the file, too.
+  const isUntouched = record.ctimeNs === stat.ctimeNs && record.damaged !== true;
   return isUntouched && isSettled(stat, nowMs) ? CORRUPT : SUSPECT;
 }
 

@@ -201,19 +201,6 @@ describe("heals", () => {
     expect(pair.alpha.read("d/f")).toBe(rotten);
   });
 
-  test("[HEAL-9] the brake holds a plan that would heal most of a side", async () => {
-    const pair = new SimPair();
-    const names = Array.from({ length: 30 }, (_, at) => `f${at}`);
-    pair.alpha.put(Object.fromEntries(names.map((name) => [name, `of ${name}`])));
-    await pair.agree();
-    pair.rest();
-    for (const name of names) pair.beta.disk.flipBit(`/root/${name}`, 0);
-    const held = await pair.run(DEEP);
-    expect(held.summary).toMatchObject({ result: "held", healed: 0, planned: 30 });
-    const hold = held.events.find((event) => event.type === "hold");
-    expect((await pair.run({ ...DEEP, approve: hold?.hash })).summary).toMatchObject({ result: "same", healed: 30 });
-  });
-
   test("[HEAL-10] what people did to the file beside its damage is kept: its mode there, its time here", async () => {
     const pair = await agreed("precious");
     rot(pair, "alpha");
