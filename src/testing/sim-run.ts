@@ -61,6 +61,7 @@ class Life {
   readonly #watches: boolean;
   readonly #lies: boolean;
   readonly #died = new Set<LinkSpec>();
+  readonly #lostPower = new Set<Replica>();
   /** Runs that changed something, oldest first. */
   readonly #runs: string[] = [];
   #sessions = 0;
@@ -126,6 +127,9 @@ class Life {
     if (this.#lies) return true;
     const person = this.#people.get(replica)!;
     const view = viewOf(replica);
+    // Bytes that nobody made are what a power loss left; one that takes a rename back, too, explains the new ctime.
+    const digest = path === undefined ? undefined : view.get(path)?.content?.digest();
+    if (digest !== undefined && this.#lostPower.has(replica) && !this.#ledger.made.has(digest)) return true;
     if (path !== undefined) return person.mayLookDamaged(view.get(path));
     return [...view.values()].some((inode) => person.mayLookDamaged(inode));
   }
@@ -336,6 +340,7 @@ class Life {
   #powerLoss(victim: Replica, random: SimRandom): void {
     const before = contentsOf(victim);
     const feigned = feignedOf(victim);
+    this.#lostPower.add(victim);
     this.#ledger.say(`${victim.name}: power loss`);
     victim.powerLoss(random.fork("power"));
     const after = contentsOf(victim);

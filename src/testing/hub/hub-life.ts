@@ -172,7 +172,11 @@ class HubLife {
     const before = viewOf(link.replica);
     what();
     const after = viewOf(link.replica);
-    for (const [path, { kind }] of before) if (after.get(path)?.kind !== kind) gone.add(path);
+    for (const [path, inode] of before) {
+      const now = after.get(path);
+      // In another directory's place what a session removes in it, by the directory that it holds, goes from this path.
+      if (now?.kind !== inode.kind || (inode.kind === "dir" && now !== inode)) gone.add(path);
+    }
   }
 
   #act(agent: Agent): void {
