@@ -475,11 +475,11 @@ export class HubSpaces implements SpaceService {
     this.followed.requireOwn(name, space);
     const { meta, clock } = this.#options;
     const timeMs = clock.nowMs();
-    const sequence = at === undefined ? space.sequence : await this.#sequenceOf(space, at);
-    const made: RestorePoint = { space: space.id, name: point, sequence, timeMs, actor: who.id };
-    const event = { action: "restore-point.create", resource: spaceResource(name), details: { name: point, sequence } };
-    await meta.createRestorePoint(made, this.#noting(who, event));
-    return made;
+    const sequence = at === undefined ? undefined : await this.#sequenceOf(space, at);
+    return meta.createRestorePoint({ space: space.id, name: point, sequence, timeMs, actor: who.id }, (sql, made) => {
+      const details = { name: point, sequence: made.sequence };
+      return this.#noting(who, { action: "restore-point.create", resource: spaceResource(name), details })(sql);
+    });
   }
 
   async #sequenceOf(space: Space, at: Point): Promise<number> {

@@ -431,6 +431,12 @@ export function metaStoreContract(name: string, makeLab: () => Promise<MetaLab>,
     test("retention drops the content of what is old by number or by age, never what a restore point shows", async () => {
       const { store, space } = await fresh({ retention: { versions: 2, ageMs: 100 } });
       for (let at = 1; at <= 6; at++) await commitOne(store, space.id, [putFile("f", `v${at}`)], { timeMs: at * 10 });
+      // Of now: as the space is when it is written, not as somebody read it before.
+      const latest = { space: space.id, name: "now", sequence: undefined, timeMs: 65, actor: "user:ann" };
+      let noted: number | undefined;
+      const { sequence } = await store.createRestorePoint(latest, async (_, made) => void (noted = made.sequence));
+      expect([sequence, noted]).toEqual([6, 6]);
+      expect(await store.deleteRestorePoint(space.id, "now")).toBe(true);
       await commitOne(store, space.id, [putFile("g", "g1")], { timeMs: 70 });
       await commitOne(store, space.id, [remove("g")], { timeMs: 80 });
       await store.createRestorePoint({ space: space.id, name: "keep", sequence: 2, timeMs: 90, actor: "user:ann" });

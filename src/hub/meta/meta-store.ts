@@ -59,6 +59,12 @@ export type ListRequest = {
 /** Written in the same transaction as the change it goes with; when it throws, nothing is changed. May run again. */
 export type WithIt = (sql: Sql) => Promise<void>;
 
+/**
+ * Without a sequence it is the last one, as it is when the point is written: a content that was replaced since somebody
+ * looked may have been dropped by then.
+ */
+export type NewPoint = Omit<RestorePoint, "sequence"> & { readonly sequence: number | undefined };
+
 export interface MetaStore {
   /** Random, made once: this hub's name in version vectors; 16 hex digits. */
   readonly hubId: string;
@@ -133,7 +139,7 @@ export interface MetaStore {
 
   // Restore points: immutable, their versions are kept whatever retention says
   /** @throws {SynclineError} SPACE_UNKNOWN, EXISTS */
-  createRestorePoint(point: RestorePoint, withIt?: WithIt): Promise<void>;
+  createRestorePoint(point: NewPoint, withIt?: (sql: Sql, made: RestorePoint) => Promise<void>): Promise<RestorePoint>;
   restorePoints(space: SpaceId): Promise<RestorePoint[]>;
   deleteRestorePoint(space: SpaceId, name: string, withIt?: WithIt): Promise<boolean>;
 

@@ -1,7 +1,7 @@
 /** Rows of spaces and restore points, and the end of a space. */
 import { unknownSpace } from "#hub/meta/commit.ts";
 import { dropUnreferred } from "#hub/meta/manifests.ts";
-import type { WithIt } from "#hub/meta/meta-store.ts";
+import type { NewPoint, WithIt } from "#hub/meta/meta-store.ts";
 import { SPACE_COLUMNS, type SpaceRow, contentIdOfRow, encodeSettings, plainText, spaceOf } from "#hub/meta/rows.ts";
 import type { RestorePoint, Space, SpaceId, SpaceSettings } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
@@ -170,9 +170,14 @@ async function eraseRows(db: Database, id: SpaceId): Promise<void> {
   });
 }
 
-export async function createRestorePoint(db: Database, point: RestorePoint, withIt?: WithIt): Promise<void> {
-  await db.transaction(async (sql) => {
-    await requireSpace(sql, point.space);
+export function createRestorePoint(
+  db: Database,
+  point: NewPoint,
+  withIt?: (sql: Sql, made: RestorePoint) => Promise<void>,
+): Promise<RestorePoint> {
+  return db.transaction(async (sql) => {
+    const space = await requireSpace(sql, point.space);
+    const made: RestorePoint = { ...point, sequence: point.sequence ?? space.sequence };
     const named = plainText(point.name);
     const same = (await restorePoints(sql, point.space)).some(({ name }) => name === named);
     if (same) {
@@ -183,8 +188,9 @@ export async function createRestorePoint(db: Database, point: RestorePoint, with
         hint: "choose another name, or delete that one first",
       });
     }
-    await sql.run(INSERT_POINT, [point.space, named, point.sequence, point.timeMs, plainText(point.actor)]);
-    await withIt?.(sql);
+    await sql.run(INSERT_POINT, [made.space, named, made.sequence, made.timeMs, plainText(made.actor)]);
+    await withIt?.(sql, made);
+    return made;
   });
 }
 

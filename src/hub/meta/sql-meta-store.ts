@@ -1,7 +1,7 @@
 /** MetaStore over an SQL database; what it does is in the files beside it, one idea each. */
 import { commitAll } from "#hub/meta/commit.ts";
 import { expire } from "#hub/meta/expire.ts";
-import type { Commit, CommitOutcome, ListRequest, MetaStore, WithIt } from "#hub/meta/meta-store.ts";
+import type { Commit, CommitOutcome, ListRequest, MetaStore, NewPoint, WithIt } from "#hub/meta/meta-store.ts";
 import { Queries } from "#hub/meta/queries.ts";
 import { MIGRATIONS } from "#hub/meta/schema.ts";
 import {
@@ -21,7 +21,7 @@ import {
 import type { JournalRecord, Point, RestorePoint, Space, SpaceId, SpaceSettings, Version } from "#hub/space.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Random } from "#platform/host.ts";
-import type { Database } from "#platform/sql/database.ts";
+import type { Database, Sql } from "#platform/sql/database.ts";
 import { migrate } from "#platform/sql/migrate.ts";
 import type { ContentId } from "#sync/chunk/chunk-id.ts";
 import type { Manifest } from "#sync/chunk/manifest.ts";
@@ -139,7 +139,7 @@ export class SqlMetaStore implements MetaStore {
     return expire(this.#db, this.hubId, await requireSpace(this.#db, space), nowMs, limit);
   }
 
-  createRestorePoint(point: RestorePoint, withIt?: WithIt): Promise<void> {
+  createRestorePoint(point: NewPoint, withIt?: (sql: Sql, made: RestorePoint) => Promise<void>): Promise<RestorePoint> {
     return createRestorePoint(this.#db, point, withIt);
   }
 
