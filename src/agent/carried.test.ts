@@ -6,6 +6,7 @@ import { ADMIN, type TestAgent, AgentHub, linkTo, until } from "#testing/agent-h
 
 const COUNT = 50;
 const OWN: Role = { name: "own", includes: [], rules: [{ effect: "allow", resource: "host", actions: ["read", "approve"], names: ["web1"] }] };
+const WEB: Role = { name: "web", includes: [], rules: [{ effect: "allow", resource: "host", actions: ["read", "approve"], labels: ["role=web"] }] };
 const BY = { id: "user:admin" };
 
 describe("approvals that are good for other hosts", () => {
@@ -22,7 +23,7 @@ describe("approvals that are good for other hosts", () => {
     );
 
   async function begun(): Promise<{ roots: string[]; agents: TestAgent[] }> {
-    hub = await AgentHub.start(["demo"], [OWN]);
+    hub = await AgentHub.start(["demo"], [OWN, WEB]);
     const names = ["web1", "web2", "web3"];
     const roots = names.map((name) => hub.folder(name));
     mkdirSync(join(roots[0]!, "d"));
@@ -115,5 +116,19 @@ describe("approvals that are good for other hosts", () => {
     await heldOn("web2", COUNT);
     await Bun.sleep(500);
     expect([files(roots[1]!), await holds()]).toEqual([COUNT, ["web2"]]);
+  });
+
+  test("[CARRY-5] who may approve on hosts with a label approves for these alone", async () => {
+    const { roots } = await begun();
+    await hub.access.users.create(BY, "ann", { roles: ["web"] });
+    const ann: Principal = { id: "user:ann", kind: "user", name: "ann", roles: ["web"], scopes: undefined };
+    for (const [host, label] of [["web1", "role=web"], ["web2", "role=web"], ["web3", "role=db"]] as const) await hub.agents.setLabels(ADMIN, host, [label]);
+    await commit(...Array.from({ length: COUNT }, (_, at) => removal(`d/f${at}`)));
+    for (const host of ["web1", "web2", "web3"]) await heldOn(host, COUNT);
+    await expect(approve(ann, "web3")).rejects.toMatchObject({ code: "NOT_FOUND" });
+    await approve(ann, "web1");
+    await until("it is done on those", () => files(roots[0]!) === 0 && files(roots[1]!) === 0);
+    await Bun.sleep(500);
+    expect([files(roots[2]!), await holds()]).toEqual([COUNT, ["web3"]]);
   });
 });

@@ -1,9 +1,8 @@
 /** Hosts that have joined, and the tokens with which they join. */
 import * as z from "zod";
-import type { Resource } from "#access/access.ts";
 import type { Host } from "#access/hosts.ts";
 import type { JoinToken } from "#access/join-tokens.ts";
-import { type AnyRoute, actorOf, json, nothing, route } from "#gateway/api/route.ts";
+import { type AnyRoute, type Wanted, actorOf, json, nothing, route } from "#gateway/api/route.ts";
 import { SEQUENCE, whole } from "#gateway/api/shapes.ts";
 
 const ROWS_MAX = 1000;
@@ -44,23 +43,23 @@ function joinTokenJson({ id, labels, usesLeft, createdMs, expiresMs }: JoinToken
   };
 }
 
-/** A host by name alone: rules that are for labels do not apply where the labels are what is changed. */
-const onHost = (action: "read" | "manage", host: string) =>
-  [{ action, resource: { type: "host", host, labels: [] } satisfies Resource }] as const;
+/** Any host, with these labels. */
+const anyHost = (labels: readonly string[]): Wanted => ({ action: "manage", resource: { type: "host", host: "*", labels } });
 
+/** Who may do what with one host hangs on its labels, which HubAgents knows; here only who is known is asked. */
 export const HOST_ROUTES: readonly AnyRoute[] = [
   route({
     id: "host.list",
     method: "GET",
     path: "/v1/hosts",
-    summary: "Hosts that have joined, by name",
-    allowed: () => onHost("read", "*"),
+    summary: "Hosts that have joined and that the caller may read, by name; a page may hold fewer than asked for",
+    allowed: "known",
     query: PAGE,
     answers: { 200: { description: "A page", schema: z.object({ hosts: z.array(HOST), nextAfter: NEXT }) } },
-    async handle({ services, query }) {
+    async handle({ services, who, query }) {
       const hosts = await services.access.hosts.page(query.after, query.limit);
       const next = hosts.length < query.limit ? {} : { nextAfter: hosts.at(-1)!.name };
-      return json(200, { hosts: hosts.map(hostJson), ...next });
+      return json(200, { hosts: hosts.filter((host) => services.agents.mayRead(who, host)).map(hostJson), ...next });
     },
   }),
   route({
@@ -68,7 +67,7 @@ export const HOST_ROUTES: readonly AnyRoute[] = [
     method: "PATCH",
     path: "/v1/hosts/{name}",
     summary: "Change the labels of a host",
-    allowed: ({ params }) => onHost("manage", params.name),
+    allowed: "known",
     params: z.object({ name: NAME }),
     body: z.strictObject({ labels: LABELS }),
     answers: { 204: { description: "Changed" } },
@@ -83,7 +82,7 @@ export const HOST_ROUTES: readonly AnyRoute[] = [
     method: "DELETE",
     path: "/v1/hosts/{name}",
     summary: "Remove a host with its own links: its certificates are refused from the answer on; its files stay",
-    allowed: ({ params }) => onHost("manage", params.name),
+    allowed: "known",
     params: z.object({ name: NAME }),
     answers: { 204: { description: "Gone" } },
     async handle(call) {
@@ -96,7 +95,7 @@ export const HOST_ROUTES: readonly AnyRoute[] = [
     method: "GET",
     path: "/v1/join-tokens",
     summary: "Tokens with which hosts join; never their values",
-    allowed: () => onHost("manage", "*"),
+    allowed: () => [anyHost([])],
     query: PAGE,
     answers: {
       200: { description: "A page", schema: z.object({ joinTokens: z.array(JOIN_TOKEN), nextAfter: NEXT }) },
@@ -112,7 +111,8 @@ export const HOST_ROUTES: readonly AnyRoute[] = [
     method: "POST",
     path: "/v1/join-tokens",
     summary: "Make a token with which hosts join; its value is told this once",
-    allowed: () => onHost("manage", "*"),
+    // A rule that is for one label lets nobody name what joins; one that forbids a label forbids to give it.
+    allowed: ({ body }) => [anyHost([]), anyHost(body.labels)],
     body: z.strictObject({
       labels: LABELS.default([]),
       uses: z.int().min(1).optional().describe("Absent: any number"),
@@ -137,7 +137,7 @@ export const HOST_ROUTES: readonly AnyRoute[] = [
     method: "DELETE",
     path: "/v1/join-tokens/{id}",
     summary: "Revoke a join token; hosts that joined with it stay",
-    allowed: () => onHost("manage", "*"),
+    allowed: () => [anyHost([])],
     params: z.object({ id: NAME }),
     answers: { 204: { description: "Gone" } },
     async handle(call) {

@@ -120,7 +120,10 @@ function holdJson({ link, host, plan, heldMs, approvedBy, approvedMs }: Hold): z
   };
 }
 
-/** Who may do what with a link hangs on whom it is for, which HubAgents knows; here it is only asked whether somebody is known. */
+/**
+ * Who may do what with a link hangs on whom it is for, and on that host's labels, which HubAgents knows; here it is only
+ * asked whether somebody is known.
+ */
 export const LINK_ROUTES: readonly AnyRoute[] = [
   route({
     id: "agent.list",
@@ -155,9 +158,7 @@ export const LINK_ROUTES: readonly AnyRoute[] = [
     method: "POST",
     path: "/v1/links",
     summary: "Give a host, or every host with a label, a link; the caller must have the space's rights itself",
-    allowed: ({ body }) => [
-      { action: "manage", resource: { type: "host", host: body.host ?? "*", labels: [body.selector ?? ""] } },
-    ],
+    allowed: "known",
     body: z.strictObject({
       host: NAME.optional(),
       selector: NAME.optional(),
@@ -177,7 +178,7 @@ export const LINK_ROUTES: readonly AnyRoute[] = [
     method: "PATCH",
     path: "/v1/links/{id}",
     summary: "Change where a link leads, single settings, or whether it runs",
-    allowed: () => [{ action: "manage", resource: { type: "host", host: "*", labels: [] } }],
+    allowed: "known",
     params: z.object({ id: NAME }),
     body: z.strictObject({
       root: z.string().max(1024).optional(),
@@ -196,7 +197,7 @@ export const LINK_ROUTES: readonly AnyRoute[] = [
     method: "DELETE",
     path: "/v1/links/{id}",
     summary: "Remove a link; the files on both sides stay",
-    allowed: () => [{ action: "manage", resource: { type: "host", host: "*", labels: [] } }],
+    allowed: "known",
     params: z.object({ id: NAME }),
     answers: { 204: { description: "Gone" } },
     async handle({ services, who, params }) {
@@ -209,7 +210,7 @@ export const LINK_ROUTES: readonly AnyRoute[] = [
     method: "POST",
     path: "/v1/links/{id}/{name}/rollback",
     summary: "Have the link {id} on the host {name} show an earlier release and stay there",
-    allowed: ({ params }) => [{ action: "manage", resource: { type: "host", host: params.name, labels: [] } }],
+    allowed: "known",
     params: z.object({ id: NAME, name: NAME }),
     body: z.strictObject({ release: z.string().max(100).optional().describe("Absent: the one before") }),
     answers: { 202: { description: "The link as it was; its state says when it is done", schema: LINK_STATE } },
@@ -221,7 +222,7 @@ export const LINK_ROUTES: readonly AnyRoute[] = [
     method: "POST",
     path: "/v1/links/{id}/{name}/resume",
     summary: "Let the paused link {id} on the host {name} go on",
-    allowed: ({ params }) => [{ action: "manage", resource: { type: "host", host: params.name, labels: [] } }],
+    allowed: "known",
     params: z.object({ id: NAME, name: NAME }),
     answers: { 202: { description: "The link as it was; its state says when it goes on", schema: LINK_STATE } },
     handle: ({ services, who, params }) =>
@@ -232,7 +233,7 @@ export const LINK_ROUTES: readonly AnyRoute[] = [
     method: "GET",
     path: "/v1/links/{id}/{name}/dependencies",
     summary: "What a project of the link {id} resolves to on the host {name}, asked of its agent now",
-    allowed: ({ params }) => [{ action: "read", resource: { type: "host", host: params.name, labels: [] } }],
+    allowed: "known",
     params: z.object({ id: NAME, name: NAME }),
     query: z.strictObject({ project: z.string().max(300).default("npm:.").describe("As the link's setting names it") }),
     answers: { 200: { description: "All", schema: z.object({ dependencies: z.array(DEPENDENCY) }) } },
@@ -256,7 +257,7 @@ export const LINK_ROUTES: readonly AnyRoute[] = [
     method: "POST",
     path: "/v1/holds/{id}/{name}/approve",
     summary: "Let exactly the plan with this hash be carried out, of the link {id} on the host {name}",
-    allowed: ({ params }) => [{ action: "approve", resource: { type: "host", host: params.name, labels: [] } }],
+    allowed: "known",
     params: z.object({ id: NAME, name: NAME }),
     body: z.strictObject({ hash: z.string().min(1).max(100) }),
     answers: { 200: { description: "The hold", schema: HOLD } },

@@ -68,11 +68,13 @@ export class HubAgents {
 
   /** Those that the caller may read, by name. */
   hosts(who: Principal): HostView[] {
-    const { registry, access } = this.#options;
-    return registry
-      .hosts()
-      .filter((host) => access.decide(who, "read", resourceOf(host)).allowed)
-      .map((host) => this.#view(host));
+    const { registry } = this.#options;
+    return registry.hosts().filter((host) => this.mayRead(who, host)).map((host) => this.#view(host));
+  }
+
+  /** Of a host that has joined, whether it was heard yet or not. */
+  mayRead(who: Principal, host: Pick<AgentHost, "name" | "labels">): boolean {
+    return this.#options.access.decide(who, "read", resourceOf(host)).allowed;
   }
 
   /** @throws {SynclineError} NOT_FOUND, also for one that the caller may not read */
@@ -101,13 +103,16 @@ export class HubAgents {
   }
 
   /**
-   * Links for labels begin and end on the host at once.
+   * Links for labels begin and end on the host at once. A rule that is for some labels alone allows nobody to change
+   * them, because that would change whom it is for; what a rule forbids for a label, it forbids before and after.
    * @param by whom the audit log names
    * @throws {SynclineError} NOT_FOUND, DENIED, USAGE
    */
   async setLabels(who: Principal, name: string, labels: readonly string[], by: Actor = { id: who.id }): Promise<HostView> {
     const { registry, access, setLabels } = this.#options;
-    access.require(who, "manage", this.#resourceOfHost(name));
+    for (const held of [[], registry.host(name)?.labels ?? [], labels]) {
+      access.require(who, "manage", { type: "host", host: name, labels: held });
+    }
     await setLabels(by, name, labels);
     return this.#view(await registry.setLabels(name, labels));
   }
@@ -137,7 +142,7 @@ export class HubAgents {
 
   /** @throws {SynclineError} NOT_FOUND, DENIED, USAGE */
   async updateLink(who: Principal, id: string, change: LinkChange): Promise<Link> {
-    const before = this.#link(id);
+    const before = this.#link(who, id);
     this.#mayLink(who, before);
     const { host, selector, space, prefix } = before;
     const settings = { ...before.settings, ...change.settings };
@@ -147,7 +152,7 @@ export class HubAgents {
 
   /** @throws {SynclineError} NOT_FOUND, DENIED */
   async removeLink(who: Principal, id: string): Promise<void> {
-    this.#options.access.require(who, "manage", this.#resourceOfLink(this.#link(id)));
+    this.#mayManage(who, this.#link(who, id));
     await this.#options.registry.removeLink(id);
   }
 
@@ -236,24 +241,36 @@ export class HubAgents {
   }
 
   #readable(who: Principal, name: string): AgentHost {
-    const { registry, access } = this.#options;
-    const host = registry.host(name);
-    if (host !== undefined && access.decide(who, "read", resourceOf(host)).allowed) return host;
+    const host = this.#options.registry.host(name);
+    if (host !== undefined && this.mayRead(who, host)) return host;
     throw new SynclineError({ code: "NOT_FOUND", op: "find host", message: `there is no host "${name.slice(0, 63)}"` });
   }
 
-  #link(id: string): Link {
-    const link = this.#options.registry.link(id);
-    if (link !== undefined) return link;
+  /** Who has nothing to do with it is not told whether there is one. */
+  #link(who: Principal, id: string): Link {
+    const { registry, access } = this.#options;
+    const link = registry.link(id);
+    const may = (action: "read" | "manage"): boolean => access.decide(who, action, this.#resourceOfLink(link!)).allowed;
+    if (link !== undefined && (may("read") || may("manage"))) return link;
     throw new SynclineError({ code: "NOT_FOUND", op: "find link", message: `there is no link ${id.slice(0, 40)}` });
   }
 
   #mayLink(who: Principal, link: Where & Pick<Link, "space" | "prefix" | "settings">): void {
     const { access } = this.#options;
-    access.require(who, "manage", this.#resourceOfLink(link));
+    this.#mayManage(who, link);
     const space: Resource = { type: "space", space: link.space, path: link.prefix };
     access.require(who, "read", space);
     if (!neverWritesSpace(link.settings)) access.require(who, "write", space);
+  }
+
+  /** A link for a label is also one of each host that has the label now, which may have others that a rule forbids. */
+  #mayManage(who: Principal, link: Where): void {
+    const { registry, access } = this.#options;
+    access.require(who, "manage", this.#resourceOfLink(link));
+    if (link.host !== undefined || link.selector === undefined) return;
+    for (const host of registry.hosts()) {
+      if (host.labels.includes(link.selector)) access.require(who, "manage", resourceOf(host));
+    }
   }
 
   #resourceOfLink({ host, selector }: Where): Resource {
@@ -297,6 +314,6 @@ export class HubAgents {
   }
 }
 
-function resourceOf({ name, labels }: AgentHost): Resource {
+function resourceOf({ name, labels }: Pick<AgentHost, "name" | "labels">): Resource {
   return { type: "host", host: name, labels };
 }
