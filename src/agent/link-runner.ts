@@ -406,8 +406,8 @@ export class LinkRunner {
     const spaceSide: Side = isHostAlpha ? "beta" : "alpha";
     const window = new AbortController();
     const ended = AbortSignal.any([signal, window.signal]);
-    const closing = Promise.all([this.#closeAtEnd(window, ended), this.#endWhenPaused(window, ended)]);
     const { local: unturned, root, shown } = this.#localSide(link, store, window, ended);
+    const closing = Promise.all([this.#closeAtEnd(window, ended), this.#endWhenPaused(window, ended, shown)]);
     const kept = new KeptRoot(unturned, host.clock, RESCAN_MS);
     const local = (): Endpoint => new TurnEndpoint(kept.connect(), this.#context.turns, settings.priority);
     const remote = (): Endpoint => openSpace(this.id);
@@ -492,11 +492,17 @@ export class LinkRunner {
     log("link paused", { link: this.id, runId, reason });
   }
 
-  /** The host's own command line pauses a link by its file. */
-  async #endWhenPaused(window: AbortController, signal: AbortSignal): Promise<void> {
+  /**
+   * The host's own command line pauses a link by its file. It may have been let go on before we looked: then the root
+   * shows another release than ours, and a new session shows the newest one again.
+   */
+  async #endWhenPaused(window: AbortController, signal: AbortSignal, shown: Shown | undefined): Promise<void> {
     const { clock } = this.#context.host;
-    if (this.#releases === undefined) return;
-    while (!signal.aborted && !this.#isPaused()) await clock.sleep(PAUSE_LOOK_MS, signal).catch(() => undefined);
+    const releases = this.#releases;
+    if (releases === undefined || shown === undefined) return;
+    while (!signal.aborted && !this.#isPaused() && !isFlipped(releases, shown)) {
+      await clock.sleep(PAUSE_LOOK_MS, signal).catch(() => undefined);
+    }
     window.abort(WINDOW_ENDED);
   }
 
@@ -623,4 +629,13 @@ function cycleFields(summary: Summary): Record<string, unknown> {
 function seedsOf(hex: string): SumSeeds {
   const bytes = Buffer.from(hex, "hex");
   return { a: bytes.readBigUInt64BE(0), b: bytes.readBigUInt64BE(8) };
+}
+
+/** Has somebody else flipped the root since we did? */
+function isFlipped(releases: Releases, { settled }: Shown): boolean {
+  try {
+    return settled !== undefined && releases.shown() !== settled;
+  } catch {
+    return false;
+  }
 }

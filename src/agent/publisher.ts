@@ -45,19 +45,21 @@ export class Publisher {
   }
 
   /**
-   * Nobody of ours changes the copy until it resolves.
+   * Nobody of ours changes the copy until it resolves, with what the root shows.
    * @throws {SynclineError} HALT when the command before the flip fails, STALE when the copy is changed by somebody,
    *   ROOT_IDENTITY; FsError of the disk
    */
-  async publish(request: PublishRequest, signal: AbortSignal): Promise<void> {
+  async publish(request: PublishRequest, signal: AbortSignal): Promise<string | undefined> {
     const { releases, keep, hooks } = this.#options;
     releases.prepare();
     const newest = await this.#newest(request, signal);
     const shown = releases.shown();
     if (shown !== newest) await this.#flip(shown, newest, signal);
     else if (this.#note(HOOKED) !== newest) await this.#after(undefined, newest, signal);
-    const removed = releases.prune(keep, [newest, releases.shown() ?? newest]);
+    const settled = releases.shown();
+    const removed = releases.prune(keep, [newest, settled ?? newest]);
     if (removed > 0) hooks.log("old releases removed", { link: hooks.link, removed });
+    return settled;
   }
 
   /** A person has gone back to a release: the command after a flip is told once, also when a crash came between. */

@@ -32,6 +32,7 @@ export class Shown {
   /** There may be something that is not shown: at first, and after each change. */
   #isBehind = true;
   #waiting = 0;
+  #settled: string | undefined;
 
   /** @param onFailure ends the session: it begins anew some time later */
   constructor(publisher: Publisher, signal: AbortSignal, onFailure: (error: unknown) => void) {
@@ -52,6 +53,11 @@ export class Shown {
 
   get isBehind(): boolean {
     return this.#isBehind;
+  }
+
+  /** What the root shows since the last release of this session; undefined while one is being made, and before the first. */
+  get settled(): string | undefined {
+    return this.#waiting === 0 ? this.#settled : undefined;
   }
 
   /** @param onShown called when all that the copy held is shown, and whether nothing more is to be */
@@ -81,7 +87,7 @@ export class Shown {
       if (this.#sums === undefined) throw new SynclineError({ code: "INTERRUPTED", op: "make release", message: "the session has ended" });
       return this.#sums(paths, this.#signal);
     };
-    await this.#publisher.publish({ sequence, sums }, this.#signal);
+    this.#settled = await this.#publisher.publish({ sequence, sums }, this.#signal);
   }
 
   /** Resolves when no release is being made; rejects when one could not be made. */
