@@ -4,6 +4,7 @@
  */
 import {
   appendFileSync,
+  createWriteStream,
   existsSync,
   linkSync,
   mkdirSync,
@@ -224,4 +225,22 @@ export function removeFiles(files: readonly [string, ...string[]]): void {
     const code = error instanceof Error && "code" in error ? error.code : undefined;
     if (code !== "ENOTEMPTY" && code !== "EEXIST" && code !== "ENOENT") throw error;
   }
+}
+
+/**
+ * Writes what comes into a file that only its owner may read, made or overwritten; on the disk when this resolves.
+ * @returns how many bytes; rejects with the system's error
+ */
+export async function writePrivately(file: string, pieces: AsyncIterable<Uint8Array>): Promise<number> {
+  const sink = createWriteStream(file, { mode: 0o600, flush: true });
+  const done = Promise.withResolvers<void>();
+  sink.on("error", done.reject).on("close", () => done.resolve());
+  let bytes = 0;
+  for await (const piece of pieces) {
+    bytes += piece.length;
+    if (!sink.write(piece)) await Promise.race([new Promise((go) => sink.once("drain", go)), done.promise]);
+  }
+  sink.end();
+  await done.promise;
+  return bytes;
 }

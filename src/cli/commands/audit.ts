@@ -1,5 +1,4 @@
 /** `syncline audit`: who did what, as a list, as a file, and as a proof. */
-import { createWriteStream } from "node:fs";
 import type { AuditJson } from "#gateway/api/routes-audit.ts";
 import { AccessClient } from "#gateway/client/access-client.ts";
 import { printablePath } from "#model/path.ts";
@@ -10,6 +9,7 @@ import { openClient } from "#cli/hub-client.ts";
 import { auditLines } from "#cli/people-text.ts";
 import { confirmed } from "#cli/question.ts";
 import { parseChoice, usage } from "#cli/values.ts";
+import { writePrivately } from "#cli/local-files.ts";
 
 /** Lines are told after so many, so that columns fit and memory is bounded. */
 const TOLD_AT_ONCE = 1000;
@@ -75,19 +75,11 @@ async function accept(context: Context, client: AccessClient): Promise<number> {
 async function exportTo({ output, parsed }: Context, client: AccessClient, file: string | undefined): Promise<number> {
   const pieces = client.exportAudit(wholeOf("after", parsed.given.after ?? "0", 0));
   if (file === undefined || file === "-") {
-    for await (const piece of pieces) output.screen.out.write(new TextDecoder().decode(piece));
+    const decoder = new TextDecoder();
+    for await (const piece of pieces) output.screen.out.write(decoder.decode(piece, { stream: true }));
     return EXIT.same;
   }
-  const sink = createWriteStream(file, { mode: 0o600, flush: true });
-  const done = Promise.withResolvers<void>();
-  sink.on("error", done.reject).on("close", () => done.resolve());
-  let bytes = 0;
-  for await (const piece of pieces) {
-    bytes += piece.length;
-    if (!sink.write(piece)) await Promise.race([new Promise((go) => sink.once("drain", go)), done.promise]);
-  }
-  sink.end();
-  await done.promise;
+  const bytes = await writePrivately(file, pieces);
   output.event({ type: "exported", file, bytes });
   output.line(`wrote ${printablePath(file)}`);
   return EXIT.same;

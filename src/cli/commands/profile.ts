@@ -1,11 +1,11 @@
 /** `syncline profile`: where the time or the memory of a hub goes. */
-import { createWriteStream } from "node:fs";
 import { printablePath } from "#model/path.ts";
 import type { Command } from "#cli/context.ts";
 import { EXIT } from "#cli/exit-code.ts";
 import { formatBytes } from "#cli/format.ts";
 import { openClient } from "#cli/hub-client.ts";
 import { parseChoice, usage } from "#cli/values.ts";
+import { writePrivately } from "#cli/local-files.ts";
 
 export const profileCommand: Command = async (context) => {
   const { output, parsed } = context;
@@ -15,17 +15,7 @@ export const profileCommand: Command = async (context) => {
   if (!/^\d{1,3}$/.test(seconds)) throw usage(`--seconds: "${seconds}" is no count`);
   const query = kind === "cpu" ? { seconds } : {};
   const pieces = openClient(context).bytes(`/v1/profiles/${kind}`, { method: "POST", query });
-  // Only for who asked: it may hold secrets.
-  const sink = createWriteStream(file, { mode: 0o600, flush: true });
-  const done = Promise.withResolvers<void>();
-  sink.on("error", done.reject).on("close", () => done.resolve());
-  let bytes = 0;
-  for await (const piece of pieces) {
-    bytes += piece.length;
-    if (!sink.write(piece)) await Promise.race([new Promise((go) => sink.once("drain", go)), done.promise]);
-  }
-  sink.end();
-  await done.promise;
+  const bytes = await writePrivately(file, pieces);
   output.event({ type: "profile", kind, file, bytes });
   output.line(`wrote ${printablePath(file)}, ${formatBytes(bytes)}`);
   return EXIT.same;
