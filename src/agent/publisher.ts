@@ -56,7 +56,7 @@ export class Publisher {
     const shown = releases.shown();
     if (shown !== newest) await this.#flip(shown, newest, signal);
     else if (this.#note(HOOKED) !== newest) await this.#after(undefined, newest, signal);
-    const removed = releases.prune(keep, [newest, releases.shown() ?? newest]);
+    const removed = releases.prune(keep, newest);
     if (removed > 0) hooks.log("old releases removed", { link: hooks.link, removed });
   }
 
