@@ -200,8 +200,7 @@ export class LinkRunner {
       throw noRelease(this.#link.root, release ?? "before that");
     }
     const reason = `${by} went back to this release`;
-    releases.pauses.write({ reason, by, sinceMs: this.#context.host.clock.nowMs(), release, undo: null });
-    await releases.flip(release);
+    await releases.goBack({ reason, by, sinceMs: this.#context.host.clock.nowMs(), release, undo: null });
     this.#look();
     this.#again("it was paused");
     return release;
@@ -247,13 +246,16 @@ export class LinkRunner {
       this.#round = new AbortController();
       const signal = AbortSignal.any([this.#stop.signal, this.#round.signal]);
       const { host, log } = this.#context;
+      let isRunning = false;
       try {
         if (!(await this.#mayRun(signal))) continue;
+        isRunning = true;
         await this.#session(signal);
         failures = 0;
       } catch (caught) {
         const error = caught instanceof FsError ? diskError("make a release", this.#link.root, caught) : caught;
-        if (signal.aborted || this.#isPaused()) continue;
+        // What fails while it stands still fails again at once.
+        if (signal.aborted || (isRunning && this.#isPaused())) continue;
         const delayMs = Math.min(AGAIN_LONGEST_MS, AGAIN_FIRST_MS * 2 ** Math.min(failures++, 16));
         this.#failed(error);
         this.#rescanned(`the link failed: ${error instanceof Error ? error.message : String(error)}`);
@@ -314,6 +316,7 @@ export class LinkRunner {
     const { log } = this.#context;
     const releases = this.#releases;
     if (pause.release !== null && releases !== undefined) {
+      if (!releases.names().includes(pause.release)) return this.#missing(pause);
       if (releases.shown() !== pause.release) await releases.flip(pause.release);
       // A command that has taken back a release knows.
       if (pause.by !== "hook") await this.#tellOfRollback(releases, pause.release, signal);
@@ -331,6 +334,14 @@ export class LinkRunner {
     } finally {
       await endpoint.close();
     }
+  }
+
+  /** Somebody has removed the release that they, or another, wanted to be shown: the link still stands still. */
+  #missing(pause: Pause): Pause {
+    const still: Pause = { ...pause, reason: `${pause.reason}; ${pause.release} is not there any more`, release: null };
+    this.#pauses.write(still);
+    this.#context.log("release is missing", { link: this.id, release: pause.release ?? "" });
+    return still;
   }
 
   async #tellOfRollback(releases: Releases, release: string, signal: AbortSignal): Promise<void> {

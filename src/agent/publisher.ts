@@ -57,7 +57,7 @@ export class Publisher {
     if (shown !== newest) await this.#flip(shown, newest, signal);
     else if (this.#note(HOOKED) !== newest) await this.#after(undefined, newest, signal);
     const settled = releases.shown();
-    const removed = releases.prune(keep, [newest, settled ?? newest]);
+    const removed = releases.prune(keep, newest);
     if (removed > 0) hooks.log("old releases removed", { link: hooks.link, removed });
     return settled;
   }

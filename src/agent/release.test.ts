@@ -171,4 +171,38 @@ describe("releases of a link", () => {
     expect(text(seen)!.trim().split("\n")).toEqual(expect.arrayContaining([first!]));
     rmSync(dir, { recursive: true });
   });
+
+  test("[RELEASE-8] a release that somebody goes back to is not removed, however old, and one that cannot be shown pauses nothing", async () => {
+    const { root, releases, agent } = await begun();
+    await agent.stop();
+    const first = releases.shown()!;
+    const more = ["r000008-20260101T000000Z-s8", "r000009-20260101T000000Z-s9"];
+    for (const name of more) mkdirSync(`${root}.releases/${name}`);
+    await releases.flip(more[1]!);
+    const pause = { reason: "bad", by: "ann on the host", sinceMs: 1, release: first, undo: null };
+    // Another program has said so, and has not flipped yet.
+    releases.pauses.write(pause);
+    releases.prune(0, more[1]!);
+    expect(releases.names()).toEqual([first, more[1]!]);
+    releases.pauses.clear();
+    await expect(releases.goBack({ ...pause, release: more[0]! })).rejects.toMatchObject({ code: "NOT_FOUND" });
+    expect([releases.pauses.read(), releases.shown()]).toEqual([undefined, more[1]!]);
+    await releases.goBack(pause);
+    expect([releases.pauses.read(), releases.shown()]).toEqual([pause, first]);
+    await expect(releases.goBack({ ...pause, release: more[0]! })).rejects.toMatchObject({ code: "NOT_FOUND" });
+    expect(releases.pauses.read()).toEqual(pause);
+  });
+
+  test("[RELEASE-9] a link that is to show a release that is gone stands still, says so, and goes on by resume", async () => {
+    const { source, root, releases, agent, links } = await begun();
+    await agent.stop();
+    releases.pauses.write({ reason: "bad", by: "ann on the host", sinceMs: 1, release: "r000009-20260101T000000Z-s9", undo: null });
+    hub.agent("web1", links);
+    await until("it is paused", () => view().status === "paused" && view().state!.pause !== null);
+    expect(view().state!.pause).toMatchObject({ release: null, reason: expect.stringContaining("is not there any more") });
+    write(join(source, "f"), "two");
+    hub.agents.resume(ADMIN, view().link.id, "web1");
+    await until("it goes on", () => text(join(root, "f")) === "two");
+    await healthy();
+  });
 });

@@ -12,7 +12,7 @@ import { type Fd, type FileSystem, type Stat, isCode } from "#platform/file-syst
 import { Confined } from "#platform/confined.ts";
 import { openOrMakeDir, removeTree } from "#sync/apply/private-area.ts";
 import { RELEASE_NAME } from "#hub/agents/control.ts";
-import { PauseFile } from "#agent/pause.ts";
+import { type Pause, PauseFile } from "#agent/pause.ts";
 
 const WORK = "work";
 const BUILDING = "building";
@@ -203,19 +203,42 @@ export class Releases {
     }
   }
 
-  /** Removes the oldest beyond `keep`, never one of `needed`; returns how many. */
-  prune(keep: number, needed: readonly string[]): number {
-    const old = this.names().filter((name) => !needed.includes(name));
+  /**
+   * Goes back to a release and stays there. The pause comes first, so that nobody flips on, and goes when it cannot be.
+   * @throws {SynclineError} NOT_FOUND, ROOT_IDENTITY
+   */
+  async goBack(pause: Pause & { readonly release: string }): Promise<void> {
+    const before = this.pauses.read();
+    this.pauses.write(pause);
+    try {
+      await this.flip(pause.release);
+    } catch (error) {
+      if (before === undefined) this.pauses.clear();
+      else this.pauses.write(before);
+      throw error;
+    }
+  }
+
+  /** Removes the oldest beyond `keep`, never `newest`, nor one that is shown or is to be; returns how many. */
+  prune(keep: number, newest: string): number {
+    const isNeeded = (name: string): boolean => [newest, this.shown(), this.pauses.read()?.release].includes(name);
+    const old = this.names().filter((name) => !isNeeded(name));
     const surplus = old.slice(0, Math.max(0, old.length - keep));
-    if (surplus.length === 0) return 0;
+    let removed = 0;
     this.#inDir((dir) => {
       for (const name of surplus) {
         // Half removed it must not have the name of a whole one.
         this.#fs.rename(dir, name, dir, REMOVING, { replace: false });
+        // Another program may have gone back to it a moment ago: it has seen the name, or does not find it now.
+        if (isNeeded(name)) {
+          this.#fs.rename(dir, REMOVING, dir, name, { replace: false });
+          continue;
+        }
         this.#remove(dir, REMOVING);
+        removed++;
       }
     });
-    return surplus.length;
+    return removed;
   }
 
   #inDir<T>(body: (dir: Fd) => T): T | undefined {

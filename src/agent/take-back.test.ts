@@ -103,4 +103,24 @@ describe("a command after a batch that takes it back", () => {
     hub.agents.resume(ADMIN, id, "web2");
     await healthy("web2");
   });
+
+  test("[PAUSE-4] what cannot be taken back is said, tried again after a while, and done when it can be", async () => {
+    const { a, b, bad, again, agent } = await begun();
+    writeFileSync(bad, "");
+    changeAll(a);
+    await until("it is paused", () => view("web2").status === "paused");
+    await agent.stop();
+    const file = join(agent.dataDir, "pauses", readdirSync(join(agent.dataDir, "pauses"))[0]!);
+    const pause = JSON.parse(readFileSync(file, "utf8")) as object;
+    const [, runId] = /runId=([0-9a-f]{12})/.exec(hub.log.find((line) => line.startsWith("web2 batch taken back"))!)!;
+    writeFileSync(file, JSON.stringify({ ...pause, undo: runId }));
+    renameSync(b, `${b}.away`);
+    again();
+    await until("it is said", () => view("web2").status === "halted" && view("web2").state!.error !== null);
+    // Not thousands of times.
+    await Bun.sleep(300);
+    expect(hub.log.filter((line) => line.startsWith("web2 link failed")).length).toBeLessThan(3);
+    renameSync(`${b}.away`, b);
+    await until("it is taken back", () => view("web2").status === "paused" && isOld(b));
+  });
 });

@@ -11,7 +11,7 @@ import { readSmallFile } from "#cli/local-files.ts";
 import { openHost } from "#platform/host-bun.ts";
 
 const TOKEN = "admin-0123456789abcdef0123456789abcdef";
-const ROLE = "{name: watcher, rules: [{effect: allow, resource: host, actions: [read]}]}";
+const ROLE = "{name: watcher, rules: [{effect: allow, resource: audit, actions: [read]}]}";
 const boot = (roles: string, more = ""): string => `
 users: [{name: admin, roles: [admin]}, {name: ann, roles: [watcher]}]
 tokens: [{user: admin, value: ${TOKEN}}, {user: ann, value: ann-${TOKEN}}]
@@ -66,13 +66,13 @@ describe("a configuration that changes", () => {
   });
 
   test("[RELOAD-1] counts when its file has changed, without anybody asking: roles, and what the file declares", async () => {
-    expect((await ask("/v1/hosts", `ann-${TOKEN}`)).status).toBe(403);
+    expect((await ask("/v1/audit", `ann-${TOKEN}`)).status).toBe(403);
     write("boot.yaml", boot(ROLE, "spaces: [{name: late}]"));
-    while ((await ask("/v1/hosts", `ann-${TOKEN}`)).status === 403) await Bun.sleep(20);
+    while ((await ask("/v1/audit", `ann-${TOKEN}`)).status === 403) await Bun.sleep(20);
     while ((await ask("/v1/spaces/late")).status === 404) await Bun.sleep(20);
     write("boot.yaml", boot(""));
     await reload();
-    expect((await ask("/v1/hosts", `ann-${TOKEN}`)).status).toBe(403);
+    expect((await ask("/v1/audit", `ann-${TOKEN}`)).status).toBe(403);
   });
 
   test("[RELOAD-2] takes what it can, names what needs a restart, and says both", async () => {
@@ -101,7 +101,7 @@ describe("a configuration that changes", () => {
     expect([status, body["detail"]]).toEqual([400, expect.stringMatching(/^boot.yaml: role "x" includes "nobody"/)]);
     const held = await state();
     expect([held.valid, held.keys.find(({ key }) => key === "hostLinks")!.value]).toEqual([false, "all"]);
-    expect((await ask("/v1/hosts", `ann-${TOKEN}`)).status).toBe(403);
+    expect((await ask("/v1/audit", `ann-${TOKEN}`)).status).toBe(403);
     expect(await (await ask("/metrics")).text()).toContain("syncline_config_valid 0");
     expect(await (await ask("/health/ready")).json()).toMatchObject({ ready: true, configuration: { valid: false } });
     config("listen-on: x");

@@ -46,8 +46,7 @@ async function onThisHost(context: Context, what: What, root: string, release: s
   const wanted = release ?? releases.before();
   if (wanted === undefined || !names.includes(wanted)) throw noRelease(root, wanted ?? "before that");
   const by = `${process.env["USER"] ?? "somebody"} on the host`;
-  releases.pauses.write({ reason: `${by} went back to this release`, by, sinceMs: clock.nowMs(), release: wanted, undo: null });
-  await releases.flip(wanted);
+  await releases.goBack({ reason: `${by} went back to this release`, by, sinceMs: clock.nowMs(), release: wanted, undo: null });
   context.output.event({ type: "release-shown", root, release: wanted });
   context.output.line(`${root} shows ${wanted}; it stays there until: syncline release resume ${root}`);
 }
