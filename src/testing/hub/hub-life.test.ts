@@ -15,7 +15,7 @@ describe("simulation of a hub", () => {
     }, 60_000);
   }
 
-  test("[HUBSIM-3] a hub that follows the space is its source in the end, or was promoted and is how the source began", async () => {
+  test("[HUBSIM-4] a hub that follows the space is its source in the end, or was promoted and is how the source began", async () => {
     // In half of all lives there is one.
     for (let seed = LIVES + 1; seed <= LIVES + 25; seed++) await hubLife(seed);
   }, 120_000);
