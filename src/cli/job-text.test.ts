@@ -35,7 +35,7 @@ describe("jobs for people", () => {
       "#41 queued restore space=site to=@friday waits 2 min",
       `#7 running restore space=site to=@friday for 1 min ${progressText(progress)}`,
       "#6 waiting restore space=site to=@friday again in 30 s too much at once",
-      "#5 done restore space=site to=@friday 1 h ago checkedBytes 1.0 MiB, damagedChunks 0",
+      "#5 done restore space=site to=@friday 1 h ago checked 1.0 MiB, damaged chunks 0",
     ].map((line) => line.replaceAll(/ +/g, " ")));
     expect(progressText(progress)).toBe("restoring  12,000 of 50,000 paths (24 %)");
     expect(progressText({ done: 1 << 20, total: 4 << 20, unit: "bytes" })).toBe("1.0 MiB of 4.0 MiB (25 %)");
@@ -86,9 +86,10 @@ describe("arguments of jobs", () => {
     ] as const) {
       expect(readJobArgs(kind, words)).toEqual(args);
     }
-    for (const [kind, ...words] of [["nothing"], ["scrub", "bites=1"], ["scrub", "bytes"], ["prune", "share=120%"], ["expire", "x=1"]]) {
+    for (const [kind, ...words] of [["nothing"], ["scrub", "bites=1"], ["scrub", "bytes"], ["prune", "share=120%"], ["expire", "x=1"], ["backup"], ["rescan", "host=a"]]) {
       const read = (): unknown => readJobArgs(kind!, words);
       expect(read).toThrow(SynclineError);
     }
+    expect(() => readJobArgs("restore", ["path=a"])).toThrow("a job restore needs space=… to=…");
   });
 });

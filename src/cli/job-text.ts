@@ -5,6 +5,7 @@ import { formatAgo, formatBytes, formatCount, formatMoment, formatSpan, plural, 
 import type { Paint } from "#cli/screen.ts";
 
 const TEXT_CHARS_MAX = 100;
+const ABOUT_CHARS_MAX = 60;
 
 export function jobTable(jobs: readonly JobJson[], nowMs: number, paint: Paint): string[] {
   return tableLines(
@@ -26,11 +27,15 @@ function paintedState(state: JobJson["state"], paint: Paint): string {
 }
 
 /** What it is about: its own arguments, as they would be written. */
-function aboutOf({ args }: JobJson): string {
+function aboutOf({ args }: Pick<JobJson, "args">): string {
+  return shortened(writtenArgs(args), ABOUT_CHARS_MAX);
+}
+
+function writtenArgs(args: unknown): string {
   const words = Object.entries(args as Record<string, unknown>)
     .filter(([, value]) => value !== "" && value !== false)
     .map(([key, value]) => `${key}=${typeof value === "string" ? printablePath(value) : JSON.stringify(value)}`);
-  return shortened(words.join(" "), 60);
+  return words.join(" ");
 }
 
 function whenOf({ state, submitted, started, ended, notBefore }: JobJson, nowMs: number): string {
@@ -57,12 +62,15 @@ export function progressText(progress: JobJson["progress"]): string {
   return `${phase === undefined ? "" : `${phase}  `}${amount(done)}${of}${unit === "bytes" ? "" : ` ${unit}`}${share}`;
 }
 
+/** "damagedChunks" is "damaged chunks"; that something is bytes is said by its unit. */
+const wordsOf = (name: string): string => name.replace(/Bytes$/, "").replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+
 /** Numbers by their names; what is a list is counted. */
 function resultText(result: unknown): string {
   if (typeof result !== "object" || result === null) return "";
   return Object.entries(result)
     .filter(([, value]) => typeof value === "number" || typeof value === "string")
-    .map(([name, value]) => `${name} ${/bytes/i.test(name) ? formatBytes(value as number) : String(value)}`)
+    .map(([name, value]) => `${wordsOf(name)} ${/bytes/i.test(name) ? formatBytes(value as number) : String(value)}`)
     .join(", ");
 }
 
@@ -138,7 +146,7 @@ export function scheduleTable(schedules: readonly ScheduleJson[], nowMs: number,
 export function scheduleLines(schedule: ScheduleJson, nowMs: number, paint: Paint): string[] {
   const { misfire, catchUp, overlap, spreadSeconds } = schedule;
   const rows: [string, string | undefined][] = [
-    ["jobs", `${schedule.kind} ${JSON.stringify(schedule.args)}`],
+    ["jobs", `${schedule.kind} ${writtenArgs(schedule.args)}`.trim()],
     ["priority", schedule.priority],
     ["times", `${schedule.cron} ${schedule.zone}${spreadSeconds === 0 ? "" : `, put off by up to ${formatSpan(spreadSeconds * 1000)}`}`],
     ["missed", misfire === "catch-up" ? `catch-up, ${plural(catchUp, "time")}` : misfire],

@@ -26,6 +26,8 @@ export function readJobArgs(kind: string, words: readonly string[]): Record<stri
     if (value === undefined) throw usage(`${key}: "${text}" cannot be used: ${faultOf(schema, text)}`);
     args[key] = value;
   }
+  const missing = Object.keys(shape).filter((key) => args[key] === undefined && !(shape[key] as z.ZodType).safeParse(undefined).success);
+  if (missing.length > 0) throw usage(`a job ${kind} needs ${missing.map((key) => `${key}=…`).join(" ")}`, "syncline help jobs");
   return args;
 }
 

@@ -283,14 +283,17 @@ export class StoredContent implements ContentReader {
     const end = Math.min(this.size, position + into.length);
     if (position >= end) return 0;
     for (let index = this.#at(position); index < this.#ids.length && this.#starts[index]! < end; ) {
-      const wanted: { start: number; bytes: Promise<Uint8Array> }[] = [];
+      const wanted: { start: number; length: number; bytes: Promise<Uint8Array> }[] = [];
       while (wanted.length < FETCHES_MAX && index < this.#ids.length && this.#starts[index]! < end) {
-        wanted.push({ start: this.#starts[index]!, bytes: this.#chunk(index) });
+        const start = this.#starts[index]!;
+        wanted.push({ start, length: this.#starts[index + 1]! - start, bytes: this.#chunk(index) });
         index++;
       }
       const chunks = await Promise.all(wanted.map((one) => one.bytes));
-      for (const [at, { start }] of wanted.entries()) {
+      for (const [at, { start, length }] of wanted.entries()) {
         const chunk = chunks[at]!;
+        // A content's id is made of its chunks' ids: lengths are what somebody wrote beside them.
+        if (chunk.length !== length) throw wrongLength(length, chunk.length);
         const from = Math.max(0, position - start);
         const to = Math.min(chunk.length, end - start);
         into.set(chunk.subarray(from, to), start + from - position);
@@ -329,6 +332,15 @@ function misfit(id: ContentId): SynclineError {
     code: "STATE",
     op: "open content",
     message: `the manifest of ${id} does not have the size that was recorded`,
+    hint: "syncline hub check --data DIR",
+  });
+}
+
+function wrongLength(told: number, found: number): SynclineError {
+  return new SynclineError({
+    code: "STATE",
+    op: "read content",
+    message: `a manifest says that a chunk has ${told} bytes, and it has ${found}`,
     hint: "syncline hub check --data DIR",
   });
 }

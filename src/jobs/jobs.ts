@@ -376,7 +376,15 @@ export class Jobs {
   }
 
   #sees(who: Principal, job: Job): boolean {
-    return job.submitter.id === who.id || this.#mayRead(who, job.kind);
+    return this.#isOwn(who, job) || this.#mayRead(who, job.kind);
+  }
+
+  /** A narrow token of the submitter is not the submitter, except for what it might have asked for itself. */
+  #isOwn(who: Principal, { submitter, kind, args }: Job): boolean {
+    if (submitter.id !== who.id) return false;
+    if (who.scopes === undefined) return true;
+    const rights = this.#kinds.get(kind)?.kind.rights(args as never) ?? [];
+    return rights.length > 0 && rights.every(({ action, resource }) => this.#options.access.decide(who, action, resource).allowed);
   }
 
   async #visible(sql: Sql, who: Principal, id: number): Promise<Job> {
@@ -393,7 +401,7 @@ export class Jobs {
 
   /** One's own, or as who manages the kind. */
   #mayChange(who: Principal, job: Job): void {
-    if (job.submitter.id === who.id) return;
+    if (this.#isOwn(who, job)) return;
     this.#options.access.require(who, "manage", { type: "job", name: job.kind });
   }
 

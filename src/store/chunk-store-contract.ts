@@ -91,6 +91,7 @@ function basics(using: Using): void {
       for (const { id, bytes } of chunks) expect(Buffer.compare(await store.get(id), bytes)).toBe(0);
       await pin.flush();
       for (const { id, bytes } of chunks) expect(Buffer.compare(await store.get(id), bytes)).toBe(0);
+      for (const { id, bytes } of chunks) expect(store.lengthOf(id)).toBe(bytes.length);
       expect(store.stats().chunks).toBe(chunks.length);
       expect(store.stats().plainBytes).toBe(chunks.reduce((sum, { bytes }) => sum + bytes.length, 0));
     }));
@@ -105,6 +106,7 @@ function basics(using: Using): void {
       expect(store.stats()).toEqual({ chunks: 1, plainBytes: 500, storedBytes, damaged: 0 });
       expect(has(store, [missing, here, missing])).toEqual([false, true, false]);
       expect(await codeOf(store.get(missing.id))).toBe("CHUNK_MISSING");
+      expect([store.lengthOf(here.id), store.lengthOf(missing.id)]).toEqual([500, undefined]);
     }));
 
   test("[CHUNK-3] the store keeps a copy: the caller's buffer may change after the put", () =>

@@ -71,6 +71,8 @@ export interface ChunkStore {
    * their CRC alone, which finds what happens to a disk, and saves hashing all that is handed out.
    */
   getUnproved(id: ChunkId): Promise<Uint8Array>;
+  /** Plain bytes of a chunk; undefined when it is not here. */
+  lengthOf(id: ChunkId): number | undefined;
   stats(): ChunkStoreStats;
   /**
    * Verifies what is at rest, from `cursor` on, until about `budgetBytes` were read. Damaged chunks are remembered: they

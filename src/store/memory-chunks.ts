@@ -89,6 +89,10 @@ export class MemoryChunks implements ChunkStore {
     return this.get(id);
   }
 
+  lengthOf(id: ChunkId): number | undefined {
+    return this.#disk.chunks.get(id)?.bytes.length;
+  }
+
   stats(): ChunkStoreStats {
     let plainBytes = 0;
     for (const { bytes } of this.#disk.chunks.values()) plainBytes += bytes.length;

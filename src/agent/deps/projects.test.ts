@@ -97,6 +97,24 @@ describe("projects whose dependencies are kept installed", () => {
     await until("it is not there", () => phase(projects) === "absent");
   });
 
+  test("[DEPS-16] a command gets no secret of the agent, and nothing of the space says which programs it runs", async () => {
+    process.env["SYNCLINE_TEST_SECRET"] = "hush";
+    try {
+      program("npm", `env > ${join(dir, "env")}`);
+      put("package.json", manifest());
+      put("package-lock.json", lock("1.0.0"));
+      put(".npmrc", "git=./evil\nglobal=true\n//x/:_authToken=${SYNCLINE_TEST_SECRET}\n");
+      const projects = begin();
+      await until("it is installed", () => projects.states()[0]!.installed);
+      const env = readFileSync(join(dir, "env"), "utf8").split("\n");
+      expect(env.filter((line) => /SYNCLINE|hush/.test(line))).toEqual([]);
+      expect(env).toContain(`PATH=${process.env["PATH"]}`);
+      for (const line of ["npm_config_git=git", "npm_config_global=false", "npm_config_location=project"]) expect(env).toContain(line);
+    } finally {
+      delete process.env["SYNCLINE_TEST_SECRET"];
+    }
+  });
+
   test("[DEPS-12] what fails is told and tried again later, not at once", async () => {
     program("go", "echo 'no such module' >&2; exit 1");
     put("go.mod", "module x\nrequire a.b/c v1.0.0\n");
@@ -127,7 +145,7 @@ describe("projects whose dependencies are kept installed", () => {
     const limit = new AbortController();
     const pids = join(dir, "pids");
     program("npm", `sleep 300 & echo $! > ${pids}; sleep 300`);
-    const ended = runGroup("npm", [], { cwd: dir, environment: {} }, limit.signal);
+    const ended = runGroup("npm", [], { cwd: dir, inherited: /^PATH$/, environment: {} }, limit.signal);
     await until("both run", () => existsSync(pids) && readFileSync(pids, "utf8").trim() !== "");
     limit.abort(new SynclineError({ code: "INTERRUPTED", op: "test", message: "over" }));
     await expect(ended).rejects.toThrow("over");

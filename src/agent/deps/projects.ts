@@ -26,6 +26,27 @@ const AGAIN_FIRST_MS = 30_000;
 const AGAIN_LONGEST_MS = 30 * 60_000;
 export const INSTALL_MS_MAX = 15 * 60_000;
 const SAID_CHARS_MAX = 300;
+/**
+ * What commands get of the agent's environment. An .npmrc of the space can send any variable to any registry, so there
+ * must be none that is a secret.
+ */
+const INHERITED =
+  /^(PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TZ|TMPDIR|XDG_\w+|GO[A-Z]+|\w+_proxy|SSL_CERT_\w+|NODE_EXTRA_CA_CERTS)$/i;
+/**
+ * A toolchain that a manifest names would be fetched, and run. For npm these win over an .npmrc of the space, which could
+ * name a file of the space as the program that it takes for git, or have things installed for the whole host.
+ */
+const ENVIRONMENT = {
+  GOTOOLCHAIN: "local",
+  npm_config_ignore_scripts: "true",
+  npm_config_git: "git",
+  npm_config_global: "false",
+  npm_config_location: "project",
+  npm_config_script_shell: "/bin/sh",
+  npm_config_node_options: "",
+  npm_config_audit: "false",
+  npm_config_fund: "false",
+};
 
 export type ProjectsOptions = {
   readonly host: Host;
@@ -232,12 +253,11 @@ class Project {
     const { host, root, link, log } = this.#options;
     const limit = AbortSignal.timeout(INSTALL_MS_MAX);
     const cwd = this.#dir === "" ? root : `${root}/${this.#dir}`;
-    // A toolchain that a manifest names would be fetched, and run.
-    const environment = { GOTOOLCHAIN: "local", npm_config_ignore_scripts: "true", npm_config_audit: "false", npm_config_fund: "false" };
     const [program, ...args] = command;
     let fault: string | undefined;
     try {
-      const { status, stderr } = await runGroup(program, args, { cwd, environment }, AbortSignal.any([signal, limit]));
+      const given = { cwd, inherited: INHERITED, environment: ENVIRONMENT };
+      const { status, stderr } = await runGroup(program, args, given, AbortSignal.any([signal, limit]));
       if (status !== 0) fault = `${command.join(" ")}: status ${status ?? "none"}: ${stderr.trim().slice(-SAID_CHARS_MAX)}`;
     } catch (error) {
       if (signal.aborted) return;

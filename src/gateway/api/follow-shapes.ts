@@ -41,8 +41,11 @@ const RECORD = z.strictObject({
   commit: SEQUENCE.min(1),
 });
 
+/** Milliseconds that a date can be made of. */
+const TIME_MS = z.int().min(0).max(8.64e15);
+
 const COMMIT = z.strictObject({
-  time: z.int(),
+  time: TIME_MS,
   actor: TEXT,
   host: TEXT.optional(),
   trace: TEXT,
@@ -85,7 +88,7 @@ export const FACTS_JSON = z
       retention: z.strictObject({ versions: SEQUENCE.optional(), ageMs: SEQUENCE.optional() }),
       ignore: z.array(z.string()).max(1000),
     }),
-    points: z.array(z.strictObject({ name: z.string().min(1).max(100), sequence: SEQUENCE, timeMs: z.int(), actor: TEXT })),
+    points: z.array(z.strictObject({ name: z.string().min(1).max(100), sequence: SEQUENCE, timeMs: TIME_MS, actor: TEXT })),
     tag: TAG,
   })
   .meta({ id: "FollowFacts" });

@@ -72,6 +72,13 @@ describe("jobs by the API", () => {
         expect([who, changed.status]).toEqual([who, seen === 200 ? 409 : 404]);
       }
     }
+    // Nor does a narrow token of the same person reach what it could not have asked for.
+    const scopes = [{ effect: "allow", resource: "space", actions: ["read"], names: ["other"] }];
+    const { value } = (await ask<{ value: string }>("admin", "POST", "/v1/tokens", { user: "writer", name: "narrow", scopes })).body;
+    const narrow = async (method: string, path: string) => (await lab.ask(path, { method, token: value })).status;
+    expect(await narrow("GET", `/v1/jobs/${body.id}`)).toBe(404);
+    expect(await narrow("POST", `/v1/jobs/${body.id}/retry`)).toBe(404);
+    expect(await narrow("POST", `/v1/jobs/${body.id}/cancel`)).toBe(404);
     type Records = { records: { actor: string; resource: string; details: unknown }[] };
     const { records } = (await ask<Records>("admin", "GET", "/v1/audit?action=job.submit&actor=user:writer")).body;
     expect(records).toMatchObject([{ actor: "user:writer", resource: `job:${body.id}` }]);

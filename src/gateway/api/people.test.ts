@@ -61,6 +61,9 @@ describe("people", () => {
       json: { user: "ann", password: PASSWORD, cookie: true },
     });
     expect(await status(foreign)).toBe(403);
+    // Bytes without a type need nobody's leave to be sent from another site.
+    const bytes = new TextEncoder().encode(JSON.stringify({ user: "ann", password: PASSWORD, cookie: true }));
+    expect(await status(lab.ask("/v1/sessions", { method: "POST", token: "", body: bytes }))).toBe(415);
   });
 
   test("[API-32] an administrator sees sessions and ends one, or all of a user", async () => {

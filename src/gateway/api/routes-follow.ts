@@ -29,6 +29,9 @@ export const ABSENT = 0xffff_ffff;
 const SHOWN_MAX = 1000;
 const SECONDS_MAX = WAIT_MS_MAX / 1000;
 
+/** A host and a port, and nothing that would make of the rest a query, or hold a password that everybody sees. */
+const HUB_ADDRESS = /^https?:\/\/(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?\/?$/;
+
 const BY_NAME = z.object({ space: SPACE_NAME_TEXT });
 const seen = ({ params }: { params: { space: string } }) =>
   [{ action: "read", resource: treeAt(params.space, "") }] as const;
@@ -233,7 +236,7 @@ const FOLLOWER_ROUTES: readonly AnyRoute[] = [
     allowed: managed,
     params: BY_NAME,
     body: z.strictObject({
-      url: z.string().regex(/^https?:\/\/[^/\s]+\/?$/, "the address of a hub, like https://hub.example.com:7830").max(500),
+      url: z.string().regex(HUB_ADDRESS, "the address of a hub, like https://hub.example.com:7830").max(500),
       space: SPACE_NAME_TEXT.optional().describe("Its name there; left out: the same"),
       token: z.string().min(1).max(512).describe("Of a user there who may read all of it; kept sealed"),
       ca: z.string().max(65_536).optional().describe("PEM of the authority that certified that hub"),

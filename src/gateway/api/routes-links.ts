@@ -5,7 +5,7 @@ import { HELD_PLAN, LINK_STATE as AGENT_STATE } from "#hub/agents/control.ts";
 import { DEPENDENCY } from "#hub/agents/dependencies.ts";
 import { LINK_SETTINGS, type LinkSettings } from "#hub/agents/link.ts";
 import type { Hold, Link } from "#hub/agents/registry.ts";
-import { type AnyRoute, json, nothing, route } from "#gateway/api/route.ts";
+import { type AnyRoute, type Call, actorOf, json, nothing, route } from "#gateway/api/route.ts";
 
 const NAME = z.string().min(1).max(255);
 const TIME = z.iso.datetime();
@@ -169,8 +169,10 @@ export const LINK_ROUTES: readonly AnyRoute[] = [
       enabled: z.boolean().optional(),
     }),
     answers: { 201: { description: "The link", schema: LINK } },
-    async handle({ services, who, body }) {
-      return json(201, linkJson(await services.agents.createLink(who, body)));
+    async handle(call) {
+      const link = await call.services.agents.createLink(call.who, call.body);
+      await noteLink(call, "create", link);
+      return json(201, linkJson(link));
     },
   }),
   route({
@@ -188,8 +190,10 @@ export const LINK_ROUTES: readonly AnyRoute[] = [
       enabled: z.boolean().optional(),
     }),
     answers: { 200: { description: "The link", schema: LINK } },
-    async handle({ services, who, params, body }) {
-      return json(200, linkJson(await services.agents.updateLink(who, params.id, body)));
+    async handle(call) {
+      const link = await call.services.agents.updateLink(call.who, call.params.id, call.body);
+      await noteLink(call, "change", link);
+      return json(200, linkJson(link));
     },
   }),
   route({
@@ -200,8 +204,9 @@ export const LINK_ROUTES: readonly AnyRoute[] = [
     allowed: "known",
     params: z.object({ id: NAME }),
     answers: { 204: { description: "Gone" } },
-    async handle({ services, who, params }) {
-      await services.agents.removeLink(who, params.id);
+    async handle(call) {
+      await call.services.agents.removeLink(call.who, call.params.id);
+      await note(call, "link.remove", call.params.id, {});
       return nothing();
     },
   }),
@@ -214,8 +219,12 @@ export const LINK_ROUTES: readonly AnyRoute[] = [
     params: z.object({ id: NAME, name: NAME }),
     body: z.strictObject({ release: z.string().max(100).optional().describe("Absent: the one before") }),
     answers: { 202: { description: "The link as it was; its state says when it is done", schema: LINK_STATE } },
-    handle: ({ services, who, params, body }) =>
-      Promise.resolve(json(202, stateJson(services.agents.rollback(who, params.id, params.name, body.release)))),
+    async handle(call) {
+      const { services, who, params, body } = call;
+      const view = services.agents.rollback(who, params.id, params.name, body.release);
+      await note(call, "link.rollback", params.id, { host: params.name, release: body.release ?? "the one before" });
+      return json(202, stateJson(view));
+    },
   }),
   route({
     id: "link.resume",
@@ -225,8 +234,12 @@ export const LINK_ROUTES: readonly AnyRoute[] = [
     allowed: "known",
     params: z.object({ id: NAME, name: NAME }),
     answers: { 202: { description: "The link as it was; its state says when it goes on", schema: LINK_STATE } },
-    handle: ({ services, who, params }) =>
-      Promise.resolve(json(202, stateJson(services.agents.resume(who, params.id, params.name)))),
+    async handle(call) {
+      const { services, who, params } = call;
+      const view = services.agents.resume(who, params.id, params.name);
+      await note(call, "link.resume", params.id, { host: params.name });
+      return json(202, stateJson(view));
+    },
   }),
   route({
     id: "link.dependencies",
@@ -261,8 +274,22 @@ export const LINK_ROUTES: readonly AnyRoute[] = [
     params: z.object({ id: NAME, name: NAME }),
     body: z.strictObject({ hash: z.string().min(1).max(100) }),
     answers: { 200: { description: "The hold", schema: HOLD } },
-    async handle({ services, who, params, body }) {
-      return json(200, holdJson(await services.agents.approve(who, params.id, params.name, body.hash)));
+    async handle(call) {
+      const { services, who, params, body } = call;
+      const hold = await services.agents.approve(who, params.id, params.name, body.hash);
+      await note(call, "hold.approve", params.id, { host: params.name, hash: body.hash, changes: hold.plan.total });
+      return json(200, holdJson(hold));
     },
   }),
 ];
+
+type Noted = Pick<Call, "services" | "who" | "address" | "trace">;
+
+/** What people do to links is their word about files of hosts and of spaces, so the audit log has it. */
+async function note(call: Noted, action: string, link: string, details: object): Promise<void> {
+  await call.services.access.audit.append(actorOf(call), { action, resource: `link:${link}`, outcome: "done", details });
+}
+
+function noteLink(call: Noted, what: "create" | "change", { id, host, selector, root, space, prefix, enabled }: Link): Promise<void> {
+  return note(call, `link.${what}`, id, { host, selector, root, space, prefix, enabled });
+}

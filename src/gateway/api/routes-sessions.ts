@@ -70,7 +70,11 @@ export const SESSION_ROUTES: readonly AnyRoute[] = [
     async handle(call) {
       const { services, body, headers, address, trace } = call;
       // Nobody's page may sign a browser in as somebody else.
-      if (body.cookie) requireSameSite(headers);
+      if (body.cookie) {
+        requireSameSite(headers);
+        // A browser lets another site send bytes without a type, and over plain HTTP does not say that it is another one.
+        if (headers.get("content-type") === null) throw new ApiProblem("MEDIA_TYPE", "the body must be application/json");
+      }
       const from = { address, traceId: trace.traceId };
       const made = await services.access.signIn(body.user, body.password, from, headers.get("user-agent") ?? "");
       return signedIn(call, { id: made.id, user: made.principal.name, cookie: made.cookie }, body.cookie);

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { ApiLab, TOKENS } from "#gateway/api/api-fixture.ts";
+import { PAGE_JSON, pageJson } from "#gateway/api/follow-shapes.ts";
 import { FollowClient } from "#gateway/client/follow-client.ts";
 import type { SynclineError } from "#model/error.ts";
 import { type ChunkId, chunkIdOf } from "#sync/chunk/chunk-id.ts";
@@ -57,6 +58,40 @@ describe("another hub's space over HTTP", () => {
     // Nobody asked for it.
     const path = `/v1/spaces/demo/follow/chunks/${chunk}`;
     expect((await lab.ask(path, { method: "PUT", body: "two" })).status).toBe(404);
+  });
+
+  test("[FOLLOW-24] an answer without an end is not taken into memory, whatever it says it is", async () => {
+    const piece = new TextEncoder().encode(`"${"x".repeat(1 << 20)}",`);
+    let sent = 0;
+    const endless = (status: number) =>
+      new Response(new ReadableStream({ pull: (out) => void out.enqueue(((sent += piece.length), piece)) }), { status });
+    let status = 200;
+    await using source = Object.assign(Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => endless(status) }), {
+      [Symbol.asyncDispose]: () => source.stop(true),
+    });
+    const hostile = new FollowClient({ url: `http://127.0.0.1:${source.port}`, source: "demo", token: "secret", ca: undefined });
+    for (status of [200, 500]) {
+      sent = 0;
+      await expect(hostile.facts(never)).rejects.toThrow(status === 200 ? "more than" : "not one of a hub");
+      expect(sent).toBeLessThan(128 << 20);
+    }
+  });
+
+  test("[FOLLOW-25] the address of a source is a host and a port: no password, no query, no way to another page", async () => {
+    for (const url of ["http://me:secret@hub", "http://hub?a=", "http://hub#", "http://hub/other", "http://hub\\other", "ftp://hub", "http://"]) {
+      const answer = await lab.ask("/v1/spaces/copy/source", { method: "POST", json: { url, token: "one" } });
+      expect([url, answer.status]).toEqual([url, 400]);
+    }
+  });
+
+  test("[FOLLOW-26] a time that no date can be made of is none", async () => {
+    const page = pageJson("ab", await client().page(0, 0, never));
+    const [first] = Object.keys(page.commits);
+    expect(PAGE_JSON.safeParse(page).success).toBe(true);
+    for (const time of [-1, 8.64e15 + 1, Number.MAX_SAFE_INTEGER]) {
+      const commits = { ...page.commits, [first!]: { ...page.commits[first!]!, time } };
+      expect(PAGE_JSON.safeParse({ ...page, commits }).success).toBe(false);
+    }
   });
 
   test("[FOLLOW-19] waits for news, and is told at once", async () => {

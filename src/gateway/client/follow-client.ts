@@ -16,6 +16,7 @@ import {
 } from "#gateway/api/follow-shapes.ts";
 import { ABSENT } from "#gateway/api/routes-follow.ts";
 import { percentEncode } from "#gateway/api/url-path.ts";
+import { readBoundedJson } from "#gateway/client/bounded-json.ts";
 import { refusal } from "#gateway/client/hub-client.ts";
 import { CHUNK_BYTES_MAX } from "#store/chunk-store.ts";
 import type { ChunkId } from "#sync/chunk/chunk-id.ts";
@@ -24,6 +25,9 @@ import type { ChunkId } from "#sync/chunk/chunk-id.ts";
 const PATIENCE_MS = 60_000;
 /** Between two pieces of an answer that is bytes. */
 const STALLED_MS = 60_000;
+/** Bytes of an answer that is JSON: of one with records, which may bring the manifest of the largest file; of any other. */
+const RECORDS_BYTES_MAX = 256 << 20;
+const FACTS_BYTES_MAX = 16 << 20;
 const HEAD_BYTES = 36;
 
 type Ask = {
@@ -32,6 +36,7 @@ type Ask = {
   readonly body?: unknown;
   readonly bytes?: Uint8Array;
   readonly waitMs?: number;
+  readonly bytesMax?: number;
 };
 
 export class FollowClient implements FollowSource {
@@ -47,7 +52,7 @@ export class FollowClient implements FollowSource {
 
   async page(after: number, waitMs: number, signal: AbortSignal): Promise<SourcePage> {
     const query = { after, wait: Math.floor(waitMs / 1000) };
-    return pageOf(await this.#json("follow/journal", PAGE_JSON, { query, waitMs }, signal));
+    return pageOf(await this.#json("follow/journal", PAGE_JSON, { query, waitMs, bytesMax: RECORDS_BYTES_MAX }, signal));
   }
 
   async chunks(
@@ -57,10 +62,10 @@ export class FollowClient implements FollowSource {
   ): Promise<void> {
     const stalled = new AbortController();
     const until = AbortSignal.any([signal, stalled.signal]);
-    const response = await this.#ask("follow/chunks", { method: "POST", body: { wanted } }, until);
     const frames = new Frames();
     let timer = setTimeout(() => stalled.abort(), STALLED_MS);
     try {
+      const response = await this.#ask("follow/chunks", { method: "POST", body: { wanted } }, until);
       for await (const piece of response.body ?? []) {
         clearTimeout(timer);
         frames.add(piece);
@@ -78,7 +83,8 @@ export class FollowClient implements FollowSource {
 
   async give(id: ChunkId, bytes: Uint8Array, signal: AbortSignal): Promise<void> {
     try {
-      await this.#ask(`follow/chunks/${id}`, { method: "PUT", bytes }, signal);
+      const until = AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]);
+      await this.#ask(`follow/chunks/${id}`, { method: "PUT", bytes }, until);
     } catch (error) {
       // Somebody else was faster.
       if (!(error instanceof SynclineError) || error.code !== "NOT_FOUND") throw error;
@@ -95,7 +101,7 @@ export class FollowClient implements FollowSource {
   }
 
   async history(path: RelPath, after: number, until: number, signal: AbortSignal) {
-    const ask = { method: "POST", body: { path, after, until } };
+    const ask = { method: "POST", body: { path, after, until }, bytesMax: RECORDS_BYTES_MAX };
     return recordsOf(await this.#json("follow/history", RECORDS_JSON, ask, signal));
   }
 
@@ -107,7 +113,7 @@ export class FollowClient implements FollowSource {
     const response = await this.#ask(what, ask, until);
     let value: unknown;
     try {
-      value = await response.json();
+      value = await readBoundedJson(response, ask.bytesMax ?? FACTS_BYTES_MAX);
     } catch (error) {
       signal.throwIfAborted();
       throw this.#lost(error);

@@ -22,6 +22,7 @@ import type {
   VersionJson,
 } from "#gateway/api/shapes.ts";
 import { encodeUrlPath, percentEncode } from "#gateway/api/url-path.ts";
+import { readBoundedJson } from "#gateway/client/bounded-json.ts";
 
 /** Tries of a request that changes nothing, the first included. */
 const TRIES_MAX = 3;
@@ -521,10 +522,14 @@ function failedWork({ code, detail, hint }: CareLine): SynclineError {
 }
 
 /** What a hub says when it refuses. */
+/** Of an answer that says what is wrong. */
+const REFUSAL_BYTES_MAX = 1 << 20;
+
 export async function refusal(response: Response): Promise<SynclineError> {
   let problem: Partial<ProblemJson> = {};
   try {
-    problem = (await response.json()) as Partial<ProblemJson>;
+    const value = await readBoundedJson(response, REFUSAL_BYTES_MAX);
+    if (typeof value === "object" && value !== null) problem = value;
   } catch {
     // Not one of the hub's own answers; its status says what is known.
   }

@@ -258,7 +258,8 @@ export class HubAgents {
   #mayLink(who: Principal, link: Where & Pick<Link, "space" | "prefix" | "settings">): void {
     const { access } = this.#options;
     this.#mayManage(who, link);
-    const space: Resource = { type: "space", space: link.space, path: link.prefix };
+    // The host gets all of it: who may not see a part of that cannot lend it.
+    const space: Resource = { type: "space", space: link.space, path: link.prefix, isTree: true };
     access.require(who, "read", space);
     if (!neverWritesSpace(link.settings)) access.require(who, "write", space);
   }

@@ -3,7 +3,7 @@ import type { LostChunk } from "#hub/followers/follow-store.ts";
 import { CHUNKS_MAX, CHUNK_REQUEST_BYTES, type FollowSource, type WantedContent } from "#hub/followers/source.ts";
 import type { JournalRecord } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
-import type { Pin } from "#store/chunk-store.ts";
+import type { ChunkStore, Pin } from "#store/chunk-store.ts";
 import { type ChunkId, type ContentId, chunkIdOf } from "#sync/chunk/chunk-id.ts";
 import type { Manifest } from "#sync/chunk/manifest.ts";
 
@@ -38,6 +38,29 @@ export async function fetchChunks(
   }
   if (batch.length > 0) absent.push(...(await fetchBatch(source, pin, batch, onBytes, signal)));
   return absent;
+}
+
+/**
+ * Lengths in a manifest are not part of the content's id, and the manifest is everybody's who has that content: a source
+ * that tells wrong ones would spoil it in spaces that have nothing to do with it.
+ * @throws {SynclineError} PROTOCOL when a chunk that is here has another length than the records say
+ */
+export function requireLengths(
+  chunks: Pick<ChunkStore, "lengthOf">,
+  records: readonly JournalRecord[],
+  manifests: ReadonlyMap<ContentId, Manifest>,
+): void {
+  const requireLength = (id: ChunkId, told: number): void => {
+    const found = chunks.lengthOf(id);
+    if (found !== undefined && found !== told) throw wrong(`the length ${told} of a chunk that has ${found} bytes`);
+  };
+  for (const { chunks: all } of manifests.values()) for (const { id, length } of all) requireLength(id, length);
+  for (const { content } of records) {
+    if (content === undefined || content.size === 0) continue;
+    const manifest = manifests.get(content.id);
+    if (manifest === undefined) requireLength(content.id as string as ChunkId, content.size);
+    else if (manifest.size !== content.size) throw wrong(`a file of ${content.size} bytes whose chunks have ${manifest.size}`);
+  }
 }
 
 /** Each chunk once. */

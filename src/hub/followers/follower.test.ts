@@ -102,6 +102,46 @@ describe("a space that follows another hub", () => {
     expect(await copy.hub.files("demo")).toEqual(await source.hub.files("demo"));
   });
 
+  test("[FOLLOW-22] takes no lengths of chunks that are not theirs, which would spoil the same content in other spaces", async () => {
+    await using source = await openSource();
+    await using copy = await FollowHub.open();
+    // Somebody else has the same file here.
+    await copy.hub.spaces.createSpace(WHO, "own", {});
+    await copy.hub.put("own", "theirs", "0123456789".repeat(60_000));
+    const lying = (from: FollowSource): FollowSource => ({
+      ...from,
+      page: async (after, waitMs, signal) => {
+        const page = await from.page(after, waitMs, signal);
+        const manifests = new Map([...page.manifests].map(([id, manifest]) => {
+          const [first, second, ...more] = manifest.chunks;
+          const shifted = [{ ...first!, length: first!.length + 1 }, { ...second!, length: second!.length - 1 }, ...more];
+          return [id, { ...manifest, chunks: shifted }];
+        }));
+        return { ...page, manifests };
+      },
+    });
+    expect(await codeOf((await copy.copyOf(source, lying)).round(never))).toBe("PROTOCOL");
+    expect((await copy.hub.spaces.space(WHO, "demo")).sequence).toBe(0);
+    expect((await copy.hub.files("own"))["theirs"]).toBe("0123456789".repeat(60_000));
+  });
+
+  test("[FOLLOW-23] a source that answers the same history again and again is not listened to", async () => {
+    await using source = await openSource();
+    await using copy = await FollowHub.open();
+    const stuck = (from: FollowSource): FollowSource => ({
+      ...from,
+      history: (path, _after, until, signal) => from.history(path, 0, until, signal),
+    });
+    await putMany(source, 0, 20);
+    await catchUp(await copy.copyOf(source, stuck));
+    const { id } = await copy.hub.spaces.space(WHO, "demo");
+    await forge(copy, id, "n/7", "n/8");
+    copy.digests.forget(id);
+    const { Follower } = await import("#hub/followers/follower.ts");
+    const again = new Follower({ ...copy.parts, space: id, source: stuck(source.eager("demo")), log: copy.note }, "");
+    expect(await codeOf(catchUp(again))).toBe("PROTOCOL");
+  });
+
   test("[FOLLOW-4] takes no changes but those of its source, and says what to do", async () => {
     await using source = await openSource();
     await using copy = await FollowHub.open();

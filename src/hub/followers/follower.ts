@@ -8,7 +8,7 @@
  */
 import type { FollowStore, LostChunk, PastLineage } from "#hub/followers/follow-store.ts";
 import { type Comparison, type PathDifference, compareTrees } from "#hub/followers/compare.ts";
-import { fetchChunks } from "#hub/followers/fetch-chunks.ts";
+import { fetchChunks, requireLengths } from "#hub/followers/fetch-chunks.ts";
 import { readOrNothing } from "#hub/followers/following.ts";
 import { keepAside } from "#hub/followers/keep-aside.ts";
 import { type FollowSource, SEQUENCES_MAX, type SourcePage, WAIT_MS_MAX } from "#hub/followers/source.ts";
@@ -17,6 +17,7 @@ import type { HubSpaces } from "#hub/hub-spaces.ts";
 import type { MetaStore } from "#hub/meta/meta-store.ts";
 import type { JournalRecord, Space, SpaceId } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
+import { printablePath } from "#model/path.ts";
 import type { Clock } from "#platform/host.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
 import type { ContentId } from "#sync/chunk/chunk-id.ts";
@@ -199,8 +200,11 @@ export class Follower {
   }
 
   async #fetch(page: Pick<SourcePage, "records" | "manifests">, pin: Parameters<typeof fetchChunks>[1], signal: AbortSignal) {
+    const { source, chunks } = this.#options;
     const onBytes = (count: number): void => this.#say({ fetchedBytes: this.#state.fetchedBytes + count });
-    return fetchChunks(this.#options.source, pin, page.records, page.manifests, onBytes, signal);
+    const absent = await fetchChunks(source, pin, page.records, page.manifests, onBytes, signal);
+    requireLengths(chunks, page.records, page.manifests);
+    return absent;
   }
 
   /** The source has lost them itself. The journal goes on; whoever finds them again gives them back. */
@@ -281,9 +285,14 @@ export class Follower {
     for (let after = 0; ; ) {
       const page = await this.#options.source.history(path, after, space.sequence, signal);
       if (page.records.length === 0) return;
-      records.push(...page.records);
+      for (const record of page.records) {
+        // Whoever answers the same again and again would be asked for ever.
+        const isNext = record.path === path && record.sequence > after && record.sequence <= space.sequence;
+        if (!isNext) throw notAskedFor(record, path);
+        records.push(record);
+        after = record.sequence;
+      }
       for (const [id, manifest] of page.manifests) manifests.set(id, manifest);
-      after = page.records.at(-1)!.sequence;
     }
   }
 
@@ -343,6 +352,11 @@ function wentBack({ name, sequence }: Space, there: number): SynclineError {
 
 function noRecords({ name }: Space, sequence: number): SynclineError {
   const message = `the source of "${name}" says that it is at ${sequence} and gives no records`;
+  return new SynclineError({ code: "PROTOCOL", op: "follow", message, retryable: true });
+}
+
+function notAskedFor({ path, sequence }: JournalRecord, asked: string): SynclineError {
+  const message = `asked for the history of "${printablePath(asked)}", the source gave ${sequence} of "${printablePath(path)}"`;
   return new SynclineError({ code: "PROTOCOL", op: "follow", message, retryable: true });
 }
 

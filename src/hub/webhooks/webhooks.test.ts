@@ -222,6 +222,8 @@ describe("webhooks", () => {
       expect([host, await refusal(`https://${host}:${port}/`)]).toEqual([host, expect.stringContaining("no public address")]);
     }
     expect(receiver.told).toEqual([]);
+    // Where the address itself says so, none is made.
+    expect((await running.hooks.list(hub.who, "demo")).map(({ hook }) => new URL(hook.url).hostname)).toEqual(["localhost"]);
     expect(await refusal("https://user:password@example.com/")).toContain("password");
     expect(await refusal("file:///etc/passwd")).toContain("https://HOST/PATH");
   });

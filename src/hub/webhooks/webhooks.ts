@@ -1,8 +1,10 @@
 /** The webhooks of a hub: who may have them, and all of their deliveries while the hub runs. */
+import { isIP } from "node:net";
 import type { Access, Principal } from "#access/access.ts";
 import type { Actor, Audit } from "#access/audit.ts";
 import { SynclineError } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
+import { isPublicAddress } from "#platform/net/public-address.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { JournalAction, Space, SpaceId } from "#hub/space.ts";
 import { Delivery, type DeliveryParts, type Tried, send } from "#hub/webhooks/delivery.ts";
@@ -91,7 +93,7 @@ export class Webhooks {
   async get(who: Principal, space: string, id: string): Promise<WebhookView> {
     const { id: spaceId, sequence } = await this.#space(who, space);
     const hook = await this.#options.table.get(id);
-    if (hook?.spaceId !== spaceId) throw unknown(id);
+    if (hook?.spaceId !== spaceId) throw unknown(id, space);
     return viewOf(hook, sequence);
   }
 
@@ -315,6 +317,8 @@ function checkUrl(text: string, mayBePrivate: boolean): void {
   if (url === undefined || !/^https?:$/.test(url.protocol)) throw unusable("the address of a webhook is https://HOST/PATH");
   if (url.protocol === "http:" && !mayBePrivate) throw unusable("only https: what goes there is content of the hub");
   if (url.username !== "" || url.password !== "") throw unusable("an address with a password in it is not sent anywhere");
+  const name = url.hostname.replace(/^\[|\]$/g, "");
+  if (!mayBePrivate && isIP(name) !== 0 && !isPublicAddress(name)) throw unusable(`${name} is no public address`);
   if (url.hash !== "") throw unusable("an address ends before its #");
 }
 
@@ -327,7 +331,7 @@ function limit(message: string): SynclineError {
   return new SynclineError({ code: "LIMIT", op: "set webhook", message, hint: "remove one that is not needed" });
 }
 
-function unknown(id: string): SynclineError {
+function unknown(id: string, space: string): SynclineError {
   const message = `there is no webhook "${id}" of this space`;
-  return new SynclineError({ code: "NOT_FOUND", op: "find webhook", message, hint: "syncline webhook list SPACE" });
+  return new SynclineError({ code: "NOT_FOUND", op: "find webhook", message, hint: `syncline webhook list ${space}` });
 }

@@ -97,7 +97,8 @@ export async function runShell(line: string, options: ShellOptions, signal: Abor
 
 export type GroupOptions = {
   readonly cwd: string;
-  /** Beside what we have ourselves. */
+  /** Names of variables of ours that it gets, too. */
+  readonly inherited: RegExp;
   readonly environment: Readonly<Record<string, string>>;
 };
 
@@ -105,11 +106,12 @@ export type GroupOptions = {
 export async function runGroup(
   command: string,
   args: readonly string[],
-  { cwd, environment }: GroupOptions,
+  { cwd, inherited, environment }: GroupOptions,
   signal: AbortSignal,
 ): Promise<Finished> {
   signal.throwIfAborted();
-  const env = { ...process.env, ...environment };
+  const ours = Object.entries(process.env).filter(([name]) => inherited.test(name));
+  const env = { ...Object.fromEntries(ours), ...environment };
   const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], detached: true, cwd, env });
   return finish(child, signal, () => Promise.resolve(), groupKiller(child));
 }

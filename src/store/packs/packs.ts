@@ -126,6 +126,12 @@ class Packs implements ChunkStore {
     }
   }
 
+  lengthOf(id: ChunkId): number | undefined {
+    const { table } = this.#catalog;
+    const entry = table.find(id);
+    return entry === NONE ? undefined : table.plainBytes(entry);
+  }
+
   stats(): ChunkStoreStats {
     const { table, plainBytes, packBytes, damaged } = this.#catalog;
     return { chunks: table.count, plainBytes, storedBytes: packBytes, damaged: damaged.size };
