@@ -518,6 +518,23 @@ describe("power loss and refusals", () => {
     }
   });
 
+  test("[SIM-81] what a source may not sync alone is not handed out before everything is synced (seed 150005978)", async () => {
+    for (const refused of ["/root/d/f", "/root/d"]) {
+      for (let seed = 1; seed <= 40; seed++) {
+        const pair = new SimPair({ seed });
+        pair.alpha.put({ "d/g": "stays" });
+        await pair.agree();
+        pair.alpha.disk.settle();
+        pair.alpha.put({ "d/f": "new" });
+        await pair.run({}, ({ alpha }) => {
+          alpha.fs.faults = (call, { path }) => (call === "sync" && path === refused ? "EACCES" : undefined);
+        });
+        pair.alpha.powerLoss(new SimRandom(seed));
+        expect([seed, await pair.agree()]).toEqual([seed, "d/ d/f=new d/g=stays"]);
+      }
+    }
+  });
+
   for (const errno of ["EIO", "EACCES", "ENOSPC"]) {
     test(`[SIM-51] ${errno} at any one call of either side: nothing stays open, nothing is lost, the next session mends it`, async () => {
       for (const side of ["alpha", "beta"] as const) {
