@@ -113,7 +113,9 @@ export class SimDisk {
 
   makeInode(kind: FileKind, dev: number, mode: number, target = ""): Inode {
     if (this.usedInodes >= this.capacityInodes) throw new FsError("ENOSPC", "create");
-    const inode = new Inode(kind, this.#freeInos.pop() ?? this.#nextIno++, dev, mode, this.now(), target);
+    const freed = this.#freeInos.pop();
+    const inode = new Inode(kind, freed ?? this.#nextIno++, dev, mode, this.now(), target);
+    inode.numberReused = freed !== undefined;
     this.usedInodes++;
     this.#dirty.add(inode);
     return inode;

@@ -74,6 +74,8 @@ export class Inode {
   /** The content that a sync since then claimed to have made durable. */
   feigned: SimContent | undefined;
   numberFreed = false;
+  /** Had another inode its number before? */
+  numberReused = false;
   /** The descriptor that holds the exclusive lock. */
   lock: object | undefined;
   /** Every use of it fails with this errno. */

@@ -28,6 +28,8 @@ export type Maker = { readonly name: string };
 export class Ledger {
   readonly made = new Map<string, Maker>();
   readonly destroyed = new Set<string>();
+  /** Written under the old size and time of a file. */
+  readonly disguised = new Set<string>();
   /** Made in the last moment before a session took the file away, so that no look could tell: the trash has them. */
   readonly unseen = new Set<string>();
   /** Made since the disks were settled last: a power loss may take it. */
@@ -149,9 +151,13 @@ export class Person {
     return inode?.content !== undefined && this.#hidden.get(inode) === inode.content.digest();
   }
 
-  /** May the file look damaged? Where another name or mode explains the new ctime, a disguised rewrite does. */
+  /**
+   * May the file look damaged? Where another name or mode explains the new ctime, a disguised rewrite does. So does the
+   * copy that a session made of one, with its time, under the inode number that a copy of the content before it had.
+   */
   mayLookDamaged(inode: Inode | undefined): boolean {
     if (this.hides(inode)) return true;
+    if (inode?.numberReused === true && this.#ledger.disguised.has(inode.content?.digest() ?? "")) return true;
     const names = inode === undefined ? undefined : this.#disguised.get(inode);
     if (inode === undefined || names === undefined) return false;
     return this.#explained.has(inode) || names.some((name) => !inode.links.includes(name));
@@ -267,6 +273,7 @@ export class Person {
     if (!this.#random.chance(0.3)) return;
     this.#user.setMtime(path, mtimeNs);
     this.#disguised.set(inode, [...inode.links]);
+    this.#ledger.disguised.add(contentDigest(content));
     this.#masked = { digest: contentDigest(content), inode, touchedBefore: touchedAt };
   }
 

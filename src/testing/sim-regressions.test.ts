@@ -457,6 +457,27 @@ describe("power loss and refusals", () => {
     }
   });
 
+  test("[SIM-80] what a directory held is safe in the trash before the directory goes (life 151000214 of three)", async () => {
+    for (const gone of ["removed", "replaced"]) {
+      for (let k = 1; k <= CALLS; k++) {
+        const pair = new SimPair({ seed: k, session: { mode: "one-way-replica" } });
+        pair.alpha.put({ f: "stays", g: "stays", ...(gone === "replaced" && { d: "a file" }) });
+        pair.beta.put({ f: "stays", g: "stays", "d/own": "beta's own", "d/e/own": "and more" });
+        pair.beta.disk.settle();
+        const { error } = await pair.run({}, ({ beta }) => {
+          beta.fs.onEffect = (count) => {
+            if (count === k) throw new SimCrash("the power goes");
+          };
+        });
+        if (error === undefined) break;
+        pair.beta.powerLoss(new SimRandom(k));
+        await pair.run();
+        const { all } = pair.beta.contents();
+        expect([gone, k, all.has("beta's own"), all.has("and more")]).toEqual([gone, k, true, true]);
+      }
+    }
+  });
+
   test("[SIM-50] what broke off in one group is still sorted out after a later one of the same run (seed 2308)", async () => {
     const pair = new SimPair();
     pair.alpha.put({ f: "one", g: "two" });
@@ -494,6 +515,23 @@ describe("power loss and refusals", () => {
       pair.beta.powerLoss(new SimRandom(k));
       pair.beta.put({ g: undefined });
       expect([k, await pair.agree()]).toEqual([k, "d/ d/h=three f=one"]);
+    }
+  });
+
+  test("[SIM-81] what a source may not sync alone is not handed out before everything is synced (seed 150005978)", async () => {
+    for (const refused of ["/root/d/f", "/root/d"]) {
+      for (let seed = 1; seed <= 40; seed++) {
+        const pair = new SimPair({ seed });
+        pair.alpha.put({ "d/g": "stays" });
+        await pair.agree();
+        pair.alpha.disk.settle();
+        pair.alpha.put({ "d/f": "new" });
+        await pair.run({}, ({ alpha }) => {
+          alpha.fs.faults = (call, { path }) => (call === "sync" && path === refused ? "EACCES" : undefined);
+        });
+        pair.alpha.powerLoss(new SimRandom(seed));
+        expect([seed, await pair.agree()]).toEqual([seed, "d/ d/f=new d/g=stays"]);
+      }
     }
   });
 

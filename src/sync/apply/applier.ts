@@ -148,6 +148,7 @@ export class Applier implements Application {
     }
     const synced = await this.#syncDirs(placed);
     if (synced !== undefined) return placed.map((one) => this.#unsynced(one, synced));
+    this.#placement.synced();
     store.transaction({ durable: durable !== "none" }, () => this.#record(pending, placed, keys));
     return placed;
   }

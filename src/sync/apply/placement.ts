@@ -56,6 +56,8 @@ export class Placement {
   #trashIsNamed = false;
   /** Inodes with several names of which this run displaced one, with the ctime that this left behind. */
   readonly #displaced = new Map<bigint, bigint>();
+  /** Directories of this group out of which something came to the trash since that was synced. */
+  readonly #emptied = new Set<RelPath>();
 
   constructor(context: ApplyContext, staging: () => Staging, trash: () => Fd) {
     this.#context = context;
@@ -65,10 +67,15 @@ export class Placement {
 
   /**
    * Places a staged entry, or removes, or sets metadata, as the change says. Never throws for the path's sake. A promise
-   * only where the system cannot swap, because what is replaced must then be safe before the new goes over it.
+   * only where the system cannot swap, because what is replaced must then be safe before the new goes over it, and
+   * where a directory goes, because what was taken out of it must be.
    */
   change(change: Change, staged: Staged | undefined, trashName: string): Placed | Promise<Placed> {
     try {
+      if (change.new?.kind !== "dir" && this.#emptied.has(change.path)) {
+        const placed = this.#syncTrash().then(() => this.change(change, staged, trashName));
+        return placed.catch((error: unknown) => this.#failed(change.path, error));
+      }
       if (change.action === "metadata" && change.new !== undefined) return this.#metadata(change, change.new);
       const placed = withLentModes(this.#context, [{ dir: parentOf(change.path) }], () => {
         if (change.new === undefined) return this.#remove(change, trashName);
@@ -101,6 +108,11 @@ export class Placement {
     } finally {
       this.#context.host.fs.close(fd);
     }
+  }
+
+  /** The names of all that was placed so far are durable. */
+  synced(): void {
+    this.#emptied.clear();
   }
 
   /** Its other names are looked at later in this run, and what displacing this one did must not look like an edit. */
@@ -313,19 +325,28 @@ export class Placement {
    * while, so the ctime that the link left counts, too. False when the path shows something else by then.
    */
   async #keepByLink(path: RelPath, expected: Stat, trashName: string): Promise<boolean> {
-    const { host, root, durable, names } = this.#context;
+    const { host, root, durable } = this.#context;
     const trash = this.#trash();
     host.fs.link(root.parent(path), nameOf(path), trash, trashName);
     const linked = host.fs.stat(trash, trashName);
-    if (durable !== "none") {
-      await names.one(trash);
-      if (!this.#trashIsNamed) await names.one(this.#context.trash);
-      this.#trashIsNamed = true;
-    }
+    if (durable !== "none") await this.#syncTrash();
     const now = root.statIfThere(path);
     if (now !== undefined && sameFile(now, expected) && now.ctimeNs === linked.ctimeNs) return true;
     host.fs.unlink(trash, trashName);
     return false;
+  }
+
+  /**
+   * Makes the names in the trash durable. A directory that goes before what was taken out of it is safe could take that
+   * along in a power loss: the two renames are in different directories, and the disk may keep the later one alone.
+   * @throws {FsError}
+   */
+  async #syncTrash(): Promise<void> {
+    const { names } = this.#context;
+    await names.one(this.#trash());
+    if (!this.#trashIsNamed) await names.one(this.#context.trash);
+    this.#trashIsNamed = true;
+    this.#emptied.clear();
   }
 
   #rescue(path: RelPath, trashName: string): void {
@@ -336,7 +357,7 @@ export class Placement {
   }
 
   #remove(change: Change, trashName: string): Placed {
-    const { host, root } = this.#context;
+    const { host, root, durable } = this.#context;
     const { path } = change;
     const old = change.old!;
     const expected = this.#expected(path, old);
@@ -363,6 +384,7 @@ export class Placement {
       host.fs.rename(trash, trashName, parent, name, { replace: false });
       return this.#stale(path);
     }
+    if (durable !== "none") this.#emptied.add(parentOf(path));
     this.#noteDisplaced(out, trashName);
     return removed(change, trashName, out.ino);
   }

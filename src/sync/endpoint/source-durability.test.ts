@@ -102,6 +102,25 @@ describe("what a source hands out", () => {
     expect(failed.get("g")?.code).toBe("ESTALE");
   });
 
+  test("[SOURCE-6] where a file or a directory is refused alone everything is synced, or the file is named", async () => {
+    for (const refused of ["/root/d/f", "/root/d", "/root"]) {
+      using source = new Source();
+      source.write("d/f");
+      let all: string | undefined;
+      source.refuse = (path) => (source.synced.at(-1) === "all" ? all : path === refused ? "EACCES" : undefined);
+      expect(await source.durability.begin(source.handed("d/f"))).toEqual(new Map());
+      expect(source.synced.filter((one) => one === "all")).toEqual(["all"]);
+      for (all of ["EACCES", "EIO"]) {
+        source.write("d/f");
+        const failed = await source.durability.begin(source.handed("d/f"));
+        expect([refused, failed.get("d/f")?.code]).toEqual([refused, all]);
+      }
+      // What a disk has told once it does not repeat.
+      all = undefined;
+      await expect(source.durability.all()).rejects.toMatchObject({ code: "EIO" });
+    }
+  });
+
   test("[SOURCE-5] a session that wants no durability pays for none", async () => {
     using source = new Source(false);
     source.write("f");

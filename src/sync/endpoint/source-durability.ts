@@ -19,6 +19,10 @@ const TICK_MS = 20;
 const SINGLE_SYNCS_MAX = 32;
 const WINDOW_MS = 1000;
 const NS_PER_MS = 1e6;
+/** Some systems sync only what is open for writing, and what may not be read cannot be opened. */
+const REFUSED = ["EPERM", "EACCES"];
+/** The system knows no sync of it, or a read-only disk has nothing to sync. */
+const NO_SYNC = ["EINVAL", "ENOTSUP", "EOPNOTSUPP", "EROFS"];
 
 export type HandedOut = { readonly path: RelPath; readonly stat: Stat };
 
@@ -107,14 +111,35 @@ export class SourceDurability {
   }
 
   #syncAll(): Promise<void> {
-    const { clock, fs } = this.#host;
-    const startedMs = clock.nowMs();
+    return this.#keep(this.#host.clock.nowMs(), this.#host.fs.syncAll(this.#root.root));
+  }
+
+  /** Remembers a sync of everything; resolves when it and all before it have not failed. */
+  #keep(startedMs: number, sync: Promise<void>): Promise<void> {
+    const clockShiftMs = this.#host.clock.nowMs() - this.#host.clock.monotonicMs();
     // What an earlier one was told and forgot to repeat must not be lost: a disk reports a failed write once.
-    const outcome = Promise.all([this.#full?.outcome, fs.syncAll(this.#root.root)]).then(() => undefined);
-    this.#full = { startedMs, clockShiftMs: startedMs - clock.monotonicMs(), outcome };
+    const outcome = Promise.all([this.#full?.outcome, sync]).then(() => undefined);
+    this.#full = { startedMs, clockShiftMs, outcome };
     // A failed one covers nothing. Whoever vouches for something awaits it and learns the reason.
     outcome.catch(() => undefined);
     return outcome;
+  }
+
+  /**
+   * Everything, in place of one file or directory that is refused alone: it may not be opened, or only for reading.
+   * @throws {FsError}
+   */
+  async #syncInstead(): Promise<void> {
+    const startedMs = this.#host.clock.nowMs();
+    const sync = this.#host.fs.syncAll(this.#root.root);
+    try {
+      await sync;
+    } catch (error) {
+      if (isCode(error, ...NO_SYNC)) return;
+      // Nothing was tried, so nothing is told only once.
+      if (isCode(error, ...REFUSED)) throw error;
+    }
+    await this.#keep(startedMs, sync);
   }
 
   /** The file, its name, and the names of the directories above it that are young themselves: at once. */
@@ -124,7 +149,7 @@ export class SourceDurability {
     for (let dir = dirs[0]!; dir !== "" && this.#isYoungDir(dir); dirs.push(dir)) dir = parentOf(dir);
     const syncs = [this.#syncFd(() => this.#openSame(path, stat))];
     for (const dir of dirs) {
-      if (dir === "") syncs.push(unlessRefused(() => this.#host.fs.sync(this.#root.root)));
+      if (dir === "") syncs.push(this.#orInstead(() => this.#host.fs.sync(this.#root.root)));
       else syncs.push(this.#syncFd(() => this.#host.fs.openDir(this.#root.parent(dir), nameOf(dir))));
     }
     const settled = await Promise.allSettled(syncs);
@@ -144,7 +169,7 @@ export class SourceDurability {
   /** With a descriptor of its own: a cached one could be closed by others while the sync runs. */
   #syncFd(open: () => Fd): Promise<void> {
     const { fs } = this.#host;
-    return unlessRefused(async () => {
+    return this.#orInstead(async () => {
       const fd = open();
       try {
         await fs.sync(fd);
@@ -153,13 +178,13 @@ export class SourceDurability {
       }
     });
   }
-}
 
-/** Some systems sync only what is open for writing, and a read-only disk has nothing to sync. */
-async function unlessRefused(sync: () => Promise<void>): Promise<void> {
-  try {
-    await sync();
-  } catch (error) {
-    if (!isCode(error, "EPERM", "EACCES", "EINVAL", "ENOTSUP", "EOPNOTSUPP", "EROFS")) throw error;
+  async #orInstead(sync: () => Promise<void>): Promise<void> {
+    try {
+      await sync();
+    } catch (error) {
+      if (!isCode(error, ...REFUSED, ...NO_SYNC)) throw error;
+      await this.#syncInstead();
+    }
   }
 }

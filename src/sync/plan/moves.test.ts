@@ -70,6 +70,16 @@ test("[MOVE-4] the loser of a conflict is put aside first, and nothing is moved 
   expect(show(beta)).toContain("d/ d/x=");
 });
 
+test("[PLAN-19] directories are removed after all else that goes, children first, also where one gives way to a file", () => {
+  const tree = "d/a=1 d/e/b=2 d/f/c=3 g/h=4 stays=5";
+  const removals = (alpha: string): string[] => {
+    const steps = executionOrder(planOf(world(tree, alpha, tree)), "beta");
+    return steps.flatMap((step) => (step.type === "change" && step.change.action === "remove" ? [step.change.path] : []));
+  };
+  expect(removals("stays=5")).toEqual(["g/h", "d/f/c", "d/e/b", "d/a", "g", "d/f", "d/e", "d"]);
+  expect(removals("d=6 stays=5")).toEqual(["d/f/c", "d/e/b", "d/a", "d/f", "d/e", "g/h", "g"]);
+});
+
 test("[MOVE-5] a renamed directory of 10,000 files is one move", () => {
   const files = (dir: string) => Array.from({ length: 10_000 }, (_, at) => `${dir}/f${at}=c${at}`).join(" ");
   const plan = planOf(world(files("old"), files("new"), files("old")));

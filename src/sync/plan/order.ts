@@ -4,10 +4,12 @@
  * 1. losers of conflicts are put aside, so that their paths are free;
  * 2. directories are made, parents first, also where a file or link gives way to one;
  * 3. moves, in the order of where they go: their sources are still there, their targets' directories exist;
- * 4. removals below directories that give way to a file or link, children first;
+ * 4. removals below directories that give way to a file or link: what is no directory, then directories, children first;
  * 5. files and links are created and replaced, in path order (the leader of a hard-link group before its members);
- * 6. all other removals, children first;
+ * 6. all other removals, in the same order;
  * 7. metadata, in path order.
+ *
+ * Directories go last, so that one sync makes what was taken out of all of them safe before the first is gone.
  *
  * It holds because no move's target was occupied and no move's source is touched by anything but its move (see
  * moves.ts), and because a plan has one change at most for each side and path. `from` of a change names the path as it
@@ -46,7 +48,20 @@ export function executionOrder(plan: Plan, side: Side): Step[] {
       if (change.old?.kind === "dir") yielding = change.path;
     }
   }
-  clearing.reverse();
+  return [
+    ...asides,
+    ...directories,
+    ...moves,
+    ...directoriesLast(clearing),
+    ...contents,
+    ...directoriesLast(removals),
+    ...metadata,
+  ];
+}
+
+/** @param removals in path order */
+function directoriesLast(removals: Step[]): Step[] {
+  const isDir = (step: Step): boolean => step.type === "change" && step.change.old?.kind === "dir";
   removals.reverse();
-  return [...asides, ...directories, ...moves, ...clearing, ...contents, ...removals, ...metadata];
+  return [...removals.filter((step) => !isDir(step)), ...removals.filter(isDir)];
 }
