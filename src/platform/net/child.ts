@@ -87,12 +87,13 @@ export type ShellOptions = {
   readonly environment: Readonly<Record<string, string>>;
 };
 
-/** As runChild, for a line of the system's shell that gets `input`. */
+/** As runChild, for a line of the system's shell that gets `input`: with `signal` all that it has started ends, too. */
 export async function runShell(line: string, options: ShellOptions, signal: AbortSignal): Promise<Finished> {
   signal.throwIfAborted();
   const env = { ...process.env, ...options.environment };
-  const child = spawn("/bin/sh", ["-c", line], { stdio: ["pipe", "pipe", "pipe"], env });
-  return finish(child, signal, (stdin) => pipeline(Readable.from([options.input]), stdin));
+  // What it starts holds its output open, and would be waited for long after the shell itself has ended.
+  const child = spawn("/bin/sh", ["-c", line], { stdio: ["pipe", "pipe", "pipe"], detached: true, env });
+  return finish(child, signal, (stdin) => pipeline(Readable.from([options.input]), stdin), groupKiller(child));
 }
 
 export type GroupOptions = {
