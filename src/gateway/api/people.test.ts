@@ -115,17 +115,17 @@ describe("people", () => {
   test("[API-35] a role made while the hub runs counts at once; what is wrong with it is told by its key", async () => {
     const { value } = await made(signIn());
     const put = (name: string, json: unknown): Promise<Response> => lab.ask(`/v1/roles/${name}`, { method: "PUT", json });
-    const rules = [{ effect: "allow", resource: "host", actions: ["read"] }];
+    const rules = [{ effect: "allow", resource: "audit", actions: ["read"] }];
     expect(await status(put("watcher", { rules }))).toBe(201);
     await made(lab.ask("/v1/users/ann", { method: "PATCH", json: { roles: ["in-reader", "watcher"] } }));
-    expect(await status(lab.ask("/v1/hosts", { token: value }))).toBe(200);
-    const wrong = await put("watcher", { rules: [{ effect: "allow", resource: "host", actions: ["fly"] }] });
+    expect(await status(lab.ask("/v1/audit", { token: value }))).toBe(200);
+    const wrong = await put("watcher", { rules: [{ effect: "allow", resource: "audit", actions: ["fly"] }] });
     expect([wrong.status, ((await wrong.json()) as { detail: string }).detail]).toEqual([400, expect.stringContaining("body.rules.0.actions")]);
     expect(await status(put("watcher", { includes: ["nobody-knows"], rules }))).toBe(400);
     expect(await status(put("admin", { rules }))).toBe(409);
     expect(await status(put("in-reader", { rules }))).toBe(409);
     expect(await status(lab.ask("/v1/roles/watcher", { method: "DELETE" }))).toBe(204);
-    expect(await status(lab.ask("/v1/hosts", { token: value }))).toBe(403);
+    expect(await status(lab.ask("/v1/audit", { token: value }))).toBe(403);
   });
 
   test("[API-36] a secret that is told once is not told again to who repeats the request", async () => {
