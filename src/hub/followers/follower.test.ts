@@ -142,6 +142,28 @@ describe("a space that follows another hub", () => {
     expect(await codeOf(catchUp(again))).toBe("PROTOCOL");
   });
 
+  test("[FOLLOW-27] a source that does not wait for news is not asked without a pause", async () => {
+    await using source = await openSource();
+    await using copy = await FollowHub.open();
+    await catchUp(await copy.copyOf(source));
+    const stop = new AbortController();
+    let asked = 0;
+    const eager = source.eager("demo");
+    const counted: FollowSource = {
+      ...eager,
+      page: (after, waitMs, signal) => {
+        if (++asked >= 50) stop.abort();
+        return eager.page(after, waitMs, signal);
+      },
+    };
+    const real = copy.hub.host.clock;
+    const clock = { nowMs: () => real.nowMs(), monotonicMs: () => 0, sleep: async () => stop.abort() };
+    const { id } = await copy.hub.spaces.space(WHO, "demo");
+    const { Follower } = await import("#hub/followers/follower.ts");
+    await new Follower({ ...copy.parts, space: id, source: counted, clock, log: copy.note }, "").run(stop.signal);
+    expect(asked).toBeLessThan(10);
+  });
+
   test("[FOLLOW-4] takes no changes but those of its source, and says what to do", async () => {
     await using source = await openSource();
     await using copy = await FollowHub.open();

@@ -34,6 +34,8 @@ const FORGET_EVERY_MS = 3_600_000;
 const REPAIR_PATHS = 100;
 /** Comparisons in a row that may find something; then a person has to look. */
 const REPAIRS_MAX = 3;
+/** Between two questions to a source that is to wait for news and does not. */
+const ASK_AGAIN_MS = 1000;
 /** A space that is behind for longer is not shown as well. */
 export const FOLLOW_BEHIND_MS = 30_000;
 
@@ -105,10 +107,17 @@ export class Follower {
     let failures = 0;
     let told = "";
     while (!signal.aborted) {
+      const askedMono = clock.monotonicMs();
+      const before = this.#state;
       try {
         await this.round(signal);
         failures = 0;
         told = "";
+        // Nothing new, and no time has passed: whoever answers so would be asked as fast as both can.
+        const { phase, sourceSequence } = this.#state;
+        const isIdle = before.phase === "following" && phase === "following" && before.sourceSequence === sourceSequence;
+        const restMs = askedMono + ASK_AGAIN_MS - clock.monotonicMs();
+        if (isIdle && restMs > 0) await clock.sleep(restMs, signal).catch(() => undefined);
       } catch (error) {
         if (signal.aborted) return;
         const trouble = troubleOf(error);
