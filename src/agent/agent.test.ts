@@ -1,9 +1,9 @@
-import { afterEach, describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, test, setDefaultTimeout } from "bun:test";
 import { X509Certificate } from "node:crypto";
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Principal } from "#access/access.ts";
-import { ADMIN, JOIN_TOKEN, type TestAgent, AgentHub, linkTo, until } from "#testing/agent-hub.ts";
+import { ADMIN, JOIN_TOKEN, type TestAgent, AGENT_TEST_MS, AgentHub, linkTo, until } from "#testing/agent-hub.ts";
 import { FollowStore } from "#hub/followers/follow-store.ts";
 import { ChunkRepair } from "#hub/followers/repair.ts";
 import { connect, parseHubAddress } from "#agent/hub-client.ts";
@@ -11,6 +11,8 @@ import { ownKey, readIdentity } from "#agent/identity.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
 import { LINK_ROOT } from "#hub/agents/control.ts";
+
+setDefaultTimeout(AGENT_TEST_MS);
 
 const READER: Principal = { ...ADMIN, id: "user:eve", name: "eve", roles: ["reader"] };
 const never = new AbortController().signal;

@@ -1,8 +1,10 @@
-import { afterEach, describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, test, setDefaultTimeout } from "bun:test";
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Principal, Role } from "#access/access.ts";
-import { ADMIN, type TestAgent, AgentHub, linkTo, until } from "#testing/agent-hub.ts";
+import { ADMIN, type TestAgent, AGENT_TEST_MS, AgentHub, linkTo, until } from "#testing/agent-hub.ts";
+
+setDefaultTimeout(AGENT_TEST_MS);
 
 const COUNT = 50;
 const OWN: Role = { name: "own", includes: [], rules: [{ effect: "allow", resource: "host", actions: ["read", "approve"], names: ["web1"] }] };

@@ -1,8 +1,10 @@
-import { expect, test } from "bun:test";
+import { expect, test, setDefaultTimeout } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { ADMIN, AgentHub, linkTo, until } from "#testing/agent-hub.ts";
+import { ADMIN, AGENT_TEST_MS, AgentHub, linkTo, until } from "#testing/agent-hub.ts";
 import type { Reloadable } from "#agent/agent.ts";
+
+setDefaultTimeout(AGENT_TEST_MS);
 
 const text = (path: string): string | undefined => (existsSync(path) ? readFileSync(path, "utf8") : undefined);
 

@@ -1,7 +1,9 @@
-import { afterEach, describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, test, setDefaultTimeout } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { ADMIN, type TestAgent, AgentHub, linkTo, until } from "#testing/agent-hub.ts";
+import { ADMIN, type TestAgent, AGENT_TEST_MS, AgentHub, linkTo, until } from "#testing/agent-hub.ts";
+
+setDefaultTimeout(AGENT_TEST_MS);
 
 const text = (path: string): string | undefined => (existsSync(path) ? readFileSync(path, "utf8") : undefined);
 

@@ -30,6 +30,11 @@ import type { Endpoint } from "#sync/endpoint/endpoint.ts";
 import { DirEndpoint } from "#sync/endpoint/dir-endpoint.ts";
 import { openOrReplace } from "#sync/index/sqlite-store.ts";
 
+/**
+ * Of one test with agents. The runtime's own limit is five seconds: on a busy machine it ends a test that is well, whose
+ * body then goes on in the hub of the next one.
+ */
+export const AGENT_TEST_MS = 60_000;
 export const JOIN_TOKEN = "fedcba9876543210fedcba9876543210";
 export const ADMIN: Principal = { id: "user:admin", kind: "user", name: "admin", roles: ["admin"], scopes: undefined };
 const BY = { id: "user:admin" };
