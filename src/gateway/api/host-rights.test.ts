@@ -114,7 +114,8 @@ describe("hosts with labels", () => {
       const { path } = apiRoutes("test").find((route) => route.id === id)!;
       const seen = async (person: Person): Promise<boolean[]> => {
         const { status, body } = await ask(person, path);
-        expect([id, person, status]).toEqual([id, person, 200]);
+        const isTold = person === "spaces" && id === "host.list";
+        expect([id, person, status]).toEqual([id, person, isTold ? 403 : 200]);
         return ["web1", "db1"].map((host) => body.includes(`"${host}"`));
       };
       expect([id, await seen("admin")]).toEqual([id, [true, true]]);

@@ -59,7 +59,12 @@ export const HOST_ROUTES: readonly AnyRoute[] = [
     async handle({ services, who, query }) {
       const hosts = await services.access.hosts.page(query.after, query.limit);
       const next = hosts.length < query.limit ? {} : { nextAfter: hosts.at(-1)!.name };
-      return json(200, { hosts: hosts.filter((host) => services.agents.mayRead(who, host)).map(hostJson), ...next });
+      const shown = hosts.filter((host) => services.agents.mayRead(who, host));
+      // Who may read no host at all is told so; another page may hold some of the others.
+      if (shown.length === 0 && services.agents.hosts(who).length === 0) {
+        services.access.require(who, "read", { type: "host", host: "*", labels: [] });
+      }
+      return json(200, { hosts: shown.map(hostJson), ...next });
     },
   }),
   route({
