@@ -128,8 +128,8 @@ function putBeside(context: ApplyContext, from: Fd, name: string, run: Run, item
 }
 
 /** Did a heal come so far that the damaged file has its name in the trash, and perhaps no further? */
-function gotItsLink(context: ApplyContext, trash: Fd, { action, trash: name, oldIno }: RunItem): boolean {
-  return action === "heal" && name !== "" && statAt(context, trash, name)?.ino === oldIno;
+function gotItsLink(context: ApplyContext, trash: Fd, { trash: name, oldIno }: RunItem): boolean {
+  return name !== "" && statAt(context, trash, name)?.ino === oldIno;
 }
 
 /** Call once after open, before anything else uses stage or trash. */
@@ -147,7 +147,10 @@ export async function recover(context: ApplyContext): Promise<void> {
       // Also what was placed: the scan tells of it, and a power loss that took it back then would look like an edit.
       await context.names.everything();
       store.transaction({ durable: true }, () => {
-        for (const item of items) if (gotItsLink(context, trash, item)) keepDamaged(context, item.path, item.oldIno);
+        for (const item of items) {
+          // A power loss may take the names back and leave the ctime: without the link it may be somebody's, too.
+          if (item.action === "heal") keepDamaged(context, item.path, item.oldIno, gotItsLink(context, trash, item));
+        }
         journal.addItems(runId, Math.max(0, Math.floor(host.clock.nowMs())), done);
         journal.clearIntentsOf(runId);
       });

@@ -1,19 +1,24 @@
 /**
- * Where names cannot be swapped, what is to be healed gets its name in the trash first, and that moves its ctime. If the
- * heal then comes to nothing, the new ctime would make an edit of the damage.
+ * Where names cannot be swapped, what is to be healed gets its name in the trash first, and that moves its ctime; so does
+ * a swap. If the heal then comes to nothing, the new ctime would make an edit of the damage.
  */
 import type { RelPath } from "#model/path.ts";
 import { FsError } from "#platform/file-system.ts";
 import type { ApplyContext } from "#sync/apply/apply-context.ts";
 
-/** The damaged file has its place still: the index knows it by the ctime that it has now. Inside a transaction. */
-export function keepDamaged({ index, root }: ApplyContext, path: RelPath, damagedIno: bigint): void {
+/**
+ * The damaged file has its place still: the index knows it by the ctime that it has now. Inside a transaction.
+ *
+ * @param isOurs was it certainly the heal that moved the ctime? Else the file may have been written, too, and is SUSPECT.
+ */
+export function keepDamaged({ index, root }: ApplyContext, path: RelPath, damagedIno: bigint, isOurs = true): void {
   try {
     const record = index.get(path);
     const stat = root.statIfThere(path);
     if (record?.entry.kind !== "file" || stat === undefined || stat.ino !== damagedIno || record.ino !== damagedIno) return;
     const isSame = stat.size === record.entry.size && stat.mtimeNs === (record.diskMtimeNs ?? record.entry.mtimeNs);
-    if (isSame && stat.ctimeNs !== record.ctimeNs) index.set(path, { ...record, ctimeNs: stat.ctimeNs });
+    if (!isSame || stat.ctimeNs === record.ctimeNs) return;
+    index.set(path, { ...record, ctimeNs: stat.ctimeNs, ...(isOurs ? undefined : { damaged: true }) });
   } catch (error) {
     // What cannot be looked at cannot be read by a scan either.
     if (!(error instanceof FsError)) throw error;

@@ -91,6 +91,12 @@ export class SimSide {
     for (const disk of this.#stateDisks.values()) disk.kill();
   }
 
+  /** Time passes: what the system writes back by itself is durable. */
+  settle(): void {
+    this.host.disk.settle();
+    for (const disk of this.#stateDisks.values()) disk.settle();
+  }
+
   powerLoss(random: SimRandom): void {
     this.host.crash();
     for (const disk of this.#stateDisks.values()) disk.crash(random);

@@ -1,0 +1,82 @@
+/** As sim-regressions.test.ts: bugs that simulated lives have found, those around files whose bytes the disk changed. */
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { SimPair, problemsOf } from "#testing/scenarios/sim-pair.ts";
+import { SimCrash } from "#testing/sim-process.ts";
+
+// As there: a second or more on a busy machine.
+setDefaultTimeout(60_000);
+
+describe("damage", () => {
+  test("[SIM-78] what a rename made known is told again by every later process, until it is written anew (seed 142018737)", async () => {
+    const pair = new SimPair();
+    pair.alpha.put({ f: "A0:xxxxxxxxx", g: "stays" });
+    await pair.agree({ deep: true });
+    pair.alpha.disk.flipBit("/root/f", 1);
+    const rotten = pair.alpha.read("f");
+    for (const [from, to] of [["f", "d/h"], ["d/h", "d/h"], ["d", "e"], ["e/h", "i"], ["i", "i"]] as const) {
+      pair.alpha.user.mkdir("/root/d");
+      if (from !== to) pair.alpha.rename(from, to);
+      const [found, ...more] = problemsOf(await pair.run());
+      const path = to === "e" ? "e/h" : to;
+      expect([from, found, more]).toMatchObject([from, { path, side: "alpha", code: "SUSPECT" }, []]);
+      expect([from, pair.alpha.read(path), pair.beta.contents().visible.has(rotten)]).toEqual([from, rotten, false]);
+    }
+    pair.alpha.disk.flipBit("/root/i", 1);
+    expect(await pair.agree()).toBe("d/ e/ g=stays i=A0:xxxxxxxxx");
+    // What is right again is not read each time.
+    let reads = 0;
+    await pair.run({}, ({ alpha }) => {
+      alpha.fs.faults = (call, { path }) => void (reads += call === "openRead" && path === "/root/i" ? 1 : 0);
+    });
+    expect(reads).toBe(0);
+  });
+
+  test("[SIM-72] the very bytes that a flipped bit made, written by a person, go as any others (seed 80020960)", async () => {
+    for (const side of ["alpha", "beta"] as const) {
+      const pair = new SimPair();
+      pair.alpha.put({ f: "A0:xxxxxxxxx" });
+      await pair.agree({ deep: true });
+      pair[side].disk.flipBit("/root/f", 1);
+      const rotten = pair[side].read("f");
+      pair.alpha.put({ g: rotten });
+      for (const deep of [false, true]) {
+        const found = problemsOf(await pair.run({ deep })).map(({ code, path, side: where }) => [code, path, where]);
+        expect(found).toEqual(deep ? [["SUSPECT", "f", side]] : []);
+        expect(pair[side === "alpha" ? "beta" : "alpha"].show()).toBe(`f=A0:xxxxxxxxx g=${rotten}`);
+        expect(pair[side].show()).toBe(`f=${rotten} g=${rotten}`);
+      }
+    }
+  });
+
+  test("[SIM-83] a heal whose names a power loss takes back, but not the ctime it moved, makes no edit of the rot (seed 200038586)", async () => {
+    const good = "A0:xxxxxxxxx";
+    let suspects = 0;
+    for (const exchange of [true, false]) {
+      for (let k = 1; k <= 160; k++) {
+        const pair = new SimPair({ seed: k, beta: { disk: { exchange } } });
+        pair.alpha.put({ f: good, g: "stays" });
+        await pair.agree({ deep: true });
+        pair.rest();
+        pair.beta.settle();
+        pair.beta.disk.flipBit("/root/f", 4);
+        const rotten = pair.beta.read("f");
+        await pair.run({ deep: true }, ({ beta }) => {
+          beta.fs.onEffect = (count) => {
+            if (count === k % 40) throw new SimCrash(`the power goes at effect ${count}`);
+          };
+        });
+        pair.beta.powerLoss(pair.random.fork("power"));
+        for (const deep of [false, true]) {
+          const outcome = await pair.run({ deep });
+          expect([exchange, k, deep, outcome.error, pair.alpha.show()]).toEqual([exchange, k, deep, undefined, `f=${good} g=stays`]);
+          const codes = problemsOf(outcome).map(({ side, path, code }) => `${side} ${path} ${code}`);
+          if (codes.length > 0) expect([exchange, k, codes, pair.beta.read("f")]).toEqual([exchange, k, ["beta f SUSPECT"], rotten]);
+          else if (deep) expect([exchange, k, pair.beta.read("f")]).toEqual([exchange, k, good]);
+          if (deep && codes.length > 0) suspects++;
+          pair.rest();
+        }
+      }
+    }
+    expect(suspects).toBeGreaterThan(0);
+  });
+});
