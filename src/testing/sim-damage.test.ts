@@ -1,5 +1,6 @@
 /** As sim-regressions.test.ts: bugs that simulated lives have found, those around files whose bytes the disk changed. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import { SimPair, problemsOf } from "#testing/scenarios/sim-pair.ts";
 import { SimCrash } from "#testing/sim-process.ts";
 
@@ -78,5 +79,35 @@ describe("damage", () => {
       }
     }
     expect(suspects).toBeGreaterThan(0);
+  });
+
+  test("[SIM-84] a heal that dies, also by a power loss, makes no edit of the rot under any other name of the file", async () => {
+    const good = "A0:xxxxxxxxx";
+    for (const exchange of [true, false]) {
+      for (let k = 0; k < 160; k++) {
+        const session = { preserve: { ...PRESERVE_DEFAULT, hardlinks: true } };
+        const pair = new SimPair({ seed: k, session, beta: { disk: { exchange } } });
+        pair.alpha.put({ f: good });
+        pair.alpha.user.link("/root/f", "/root/h");
+        // The second run reads the ctime that the link left.
+        for (let runs = 0; runs < 2; runs++) {
+          await pair.agree({ deep: true });
+          pair.rest();
+        }
+        pair.beta.settle();
+        pair.beta.disk.flipBit("/root/f", 4);
+        await pair.run({ deep: true }, ({ beta }) => {
+          beta.fs.onEffect = (count) => {
+            if (count === k % 40) throw new SimCrash(`died at effect ${count}`);
+          };
+        });
+        if (k >= 80) pair.beta.powerLoss(pair.random.fork("power"));
+        for (const deep of [false, true, true]) {
+          await pair.run({ deep });
+          expect([exchange, k, pair.alpha.show()]).toEqual([exchange, k, `f=${good} h=${good}`]);
+          pair.rest();
+        }
+      }
+    }
   });
 });

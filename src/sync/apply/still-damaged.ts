@@ -7,11 +7,16 @@ import { FsError } from "#platform/file-system.ts";
 import type { ApplyContext } from "#sync/apply/apply-context.ts";
 
 /**
- * The damaged file has its place still: the index knows it by the ctime that it has now. Inside a transaction.
+ * Where the damaged file has its place still, also under its other names, which are healed after the first: the index
+ * knows it by the ctime that it has now. Inside a transaction.
  *
  * @param isOurs was it certainly the heal that moved the ctime? Else the file may have been written, too, and is SUSPECT.
  */
-export function keepDamaged({ index, root }: ApplyContext, path: RelPath, damagedIno: bigint, isOurs = true): void {
+export function keepDamaged(context: ApplyContext, path: RelPath, damagedIno: bigint, isOurs = true): void {
+  for (const name of new Set([path, ...context.links.members(damagedIno)])) keepName(context, name, damagedIno, isOurs);
+}
+
+function keepName({ index, root }: ApplyContext, path: RelPath, damagedIno: bigint, isOurs: boolean): void {
   try {
     const record = index.get(path);
     const stat = root.statIfThere(path);
