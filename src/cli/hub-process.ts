@@ -12,6 +12,7 @@ import { LISTEN_FALLBACK, REQUESTS_MAX_FALLBACK } from "#config/hub-keys.ts";
 import { Api } from "#gateway/api/api.ts";
 import { IDEMPOTENCY_MIGRATIONS, IdempotencyKeys } from "#gateway/api/idempotency.ts";
 import { Metrics } from "#gateway/api/metrics.ts";
+import type { Door } from "#gateway/door.ts";
 import type { ApiLog, ApiServices, Dependency } from "#gateway/api/route.ts";
 import { journalJson } from "#gateway/api/shapes.ts";
 import { apiRoutes } from "#gateway/api/routes.ts";
@@ -43,6 +44,7 @@ import { type RunningAgents, startAgents } from "#cli/hub-agents.ts";
 import { bootstrapTarget, newLinkOf } from "#cli/hub-bootstrap.ts";
 import { type RunningFollowers, followFile, followMetrics, openFollowers } from "#cli/hub-followers.ts";
 import { RunningHubCare } from "#cli/hub-care.ts";
+import { openDoors } from "#cli/hub-doors.ts";
 import { HubTracing } from "#cli/hub-tracing.ts";
 import { HubSetup } from "#cli/hub-setup.ts";
 import { openJobs } from "#cli/hub-jobs.ts";
@@ -109,6 +111,8 @@ export class HubProcess {
   readonly port: number;
   /** Where agents connect. */
   readonly syncPort: number;
+  /** Where each door that is open is reached: "ftp://127.0.0.1:2121". */
+  readonly doors: readonly string[];
   readonly spaces: SpaceService;
   /** PEM and fingerprint of the hub's authority, where it serves TLS. */
   readonly authority: { readonly certificate: string; readonly fingerprint: string } | undefined;
@@ -119,7 +123,7 @@ export class HubProcess {
   readonly #reload: HubReload;
 
   private constructor(
-    at: { url: string; port: number; syncPort: number },
+    at: { url: string; port: number; syncPort: number; doors: readonly string[] },
     spaces: SpaceService,
     authority: HubProcess["authority"],
     setupFile: string | undefined,
@@ -130,6 +134,7 @@ export class HubProcess {
     this.url = at.url;
     this.port = at.port;
     this.syncPort = at.syncPort;
+    this.doors = at.doors;
     this.spaces = spaces;
     this.authority = authority;
     this.setupFile = setupFile;
@@ -188,19 +193,20 @@ export class HubProcess {
         dataDir: options.dataDir,
         certificates: () => ({ server: served, authority: stores.access.authority.certificate }),
       });
+      const doors = await doorsOf(options, stores, reload, metrics, opened, closing.signal);
       const useIdentity = (identity: Identity): void => {
         served = identity.certificate;
         running.listener.useIdentity(identity);
+        for (const door of doors) door.useIdentity(identity);
         if (secure) server.useIdentity(identity);
       };
       const watching = reload.watch(closing.signal);
       opened.add(() => watching);
       void watchCertificate(options, stores.access, useIdentity, closing.signal);
-      const name = host.includes(":") ? `[${host}]` : host;
-      url = `${secure ? "https" : "http"}://${name}:${server.port}`;
+      url = urlOf(secure ? "https" : "http", host, server.port);
       const { certificate, fingerprint } = stores.access.authority;
       const authority = secure ? { certificate, fingerprint } : undefined;
-      const at = { url, port: server.port, syncPort: running.listener.port };
+      const at = { url, port: server.port, syncPort: running.listener.port, doors: doors.map((door) => door.url) };
       return new HubProcess(at, stores.spaces, authority, setup.file, opened, closing, reload);
     } catch (error) {
       closing.abort();
@@ -420,7 +426,24 @@ function listen(
   return { server, secure, host };
 }
 
-/** One certificate for both listeners: what people call the hub, and the name by which agents know it. */
+function urlOf(scheme: string, host: string, port: number): string {
+  return `${scheme}://${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
+
+function doorsOf(
+  { host, dataDir, log }: HubOptions,
+  { access, spaces }: Stores,
+  reload: HubReload,
+  metrics: Metrics,
+  opened: Opened,
+  closing: AbortSignal,
+): Promise<readonly Door[]> {
+  const { config } = reload;
+  const identity = (): Identity => access.authority.serverIdentity(certificateNames(config, host)).identity;
+  return openDoors({ host, spaces, access, metrics, log, dataDir, config, identity, closing }, (close) => opened.add(close));
+}
+
+/** One certificate for all listeners: what people call the hub, and the name by which agents know it. */
 function certificateNames({ listen, tlsNames }: HubConfig, { hostName }: Host): string[] {
   const { host } = parseListen(listen ?? LISTEN_FALLBACK);
   const address = /^(0\.0\.0\.0|::)$/.test(host) ? [] : [host];

@@ -5,6 +5,7 @@
  *
  * A key that is called `tlsNames` in the file is `--tls-names` on the line and SYNCLINE_TLS_NAMES in the environment.
  */
+import { DOOR_KEYS } from "#config/door-keys.ts";
 import { OBSERVE_KEYS } from "#config/observe-keys.ts";
 import { OIDC_KEYS } from "#config/oidc-keys.ts";
 
@@ -135,6 +136,7 @@ export const HUB_KEYS = {
     value: "URL",
     isReloadable: true,
   },
+  ...DOOR_KEYS,
   ...OIDC_KEYS,
   ...OBSERVE_KEYS,
 } as const satisfies Record<string, KeySpec>;

@@ -64,9 +64,9 @@ function hubLog({ output }: Context): ApiLog {
 }
 
 function say({ output }: Context, hub: HubProcess, dataDir: string): void {
-  const { url, port, syncPort, authority, setupFile } = hub;
-  output.event({ type: "listening", url, port, syncPort, fingerprint: authority?.fingerprint, setupFile, dataDir });
-  output.line(`listening on ${url}`);
+  const { url, port, syncPort, doors, authority, setupFile } = hub;
+  output.event({ type: "listening", url, port, syncPort, doors, fingerprint: authority?.fingerprint, setupFile, dataDir });
+  output.line(`listening on ${[url, ...doors].join(", ")}`);
   output.line(`data in ${printablePath(dataDir)}`);
   if (authority !== undefined) output.line(`authority ${authority.fingerprint} in ${shellWord(`${dataDir}/keys`)}`);
   if (setupFile !== undefined) {

@@ -1,0 +1,57 @@
+/** The doors of a hub that have a listener of their own: opened where their key is configured. */
+import type { HubConfig } from "#config/hub-config.ts";
+import { type HubKey, flagOf } from "#config/hub-keys.ts";
+import type { Door, DoorParts } from "#gateway/door.ts";
+import { SynclineError } from "#model/error.ts";
+import { parseListen } from "#cli/commands/serve.ts";
+
+/** What each door is given in common. */
+export type DoorsParts = Omit<DoorParts, "listen"> & { readonly config: HubConfig };
+
+type DoorRow = {
+  /** The key that holds its address. */
+  readonly key: HubKey;
+  /** @throws the system's error, or a SynclineError, when it cannot listen */
+  readonly open: (parts: DoorParts, config: HubConfig) => Promise<Door>;
+};
+
+/** One row a door. A door's code is loaded only where it is opened. */
+const DOORS: readonly DoorRow[] = [];
+
+/** How long clients that are at work get when the hub ends. */
+const GRACE_MS = 10_000;
+
+/**
+ * Opens what is configured, in the order of the table.
+ * @param opened is told of each door's end as soon as it is open
+ * @throws {SynclineError} USAGE when an address cannot be listened on
+ */
+export async function openDoors(
+  { config, ...parts }: DoorsParts,
+  opened: (close: () => Promise<void>) => void,
+): Promise<readonly Door[]> {
+  const doors: Door[] = [];
+  for (const { key, open } of DOORS) {
+    const text = config[key];
+    if (typeof text !== "string") continue;
+    const listen = parseListen(text);
+    const door = await open({ ...parts, listen }, config).catch((error: unknown) => {
+      throw cannotListen(key, text, error);
+    });
+    opened(() => door.close(GRACE_MS));
+    doors.push(door);
+    parts.log.info("door open", { url: door.url });
+  }
+  return doors;
+}
+
+function cannotListen(key: HubKey, text: string, cause: unknown): SynclineError {
+  if (cause instanceof SynclineError) return cause;
+  return new SynclineError({
+    code: "USAGE",
+    op: "listen",
+    message: `cannot listen on ${text}: ${cause instanceof Error ? cause.message : String(cause)}`,
+    hint: `see who has it: ss -ltnp; or choose another address with --${flagOf(key)} HOST:PORT`,
+    cause,
+  });
+}
