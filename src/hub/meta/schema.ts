@@ -63,4 +63,9 @@ export const MIGRATIONS: readonly Migration[] = [
       "CREATE TABLE lost_chunks (id blob PRIMARY KEY, content blob NOT NULL, since_ms BIGINT NOT NULL) WITHOUT ROWID",
     ],
   },
+  {
+    // Of a version; null: none. It is in `sum` where there are some, so that older rows keep theirs.
+    id: 3,
+    statements: ["ALTER TABLE versions ADD COLUMN attributes blob"],
+  },
 ];
