@@ -330,6 +330,27 @@ export function metaStoreContract(name: string, makeLab: () => Promise<MetaLab>,
       }
     });
 
+    test("[SUMS-4] sums are kept with content that was put, added to, and go with its last version", async () => {
+      const { store, space } = await fresh({ retention: { versions: 0, ageMs: undefined } });
+      const [one, two] = [contentOf("one"), contentOf("two")];
+      const md5 = "0123456789abcdef0123456789abcdef";
+      const sums = new Map([[one.id, { md5 }], [two.id, { md5 }]]);
+      const changes = [putFile("f", "one"), putFile("f", "two", { kind: "absent" })];
+      await store.commit([{ space: space.id, changes, origin: ORIGIN, timeMs: 1, atomic: false }], new Map(), sums);
+      expect(await store.sums(one.id)).toEqual({ md5 });
+      expect(await store.sums(two.id)).toEqual({});
+      await store.addSums(one.id, { crc32: "00000001" });
+      await store.addSums(two.id, { crc32: "00000001" });
+      expect(await store.sums(one.id)).toEqual({ md5, crc32: "00000001" });
+      expect(await store.sums(two.id)).toEqual({});
+      await commitOne(store, space.id, [putFile("g", "one"), putFile("f", "two")]);
+      await store.expire(space.id, 10_000, 10);
+      expect(await store.sums(one.id)).toEqual({ md5, crc32: "00000001" });
+      await commitOne(store, space.id, [remove("g")]);
+      await store.expire(space.id, 10_000, 10);
+      expect(await store.sums(one.id)).toEqual({});
+    });
+
     test("a change whose expectation is not met says what is there", async () => {
       const { store, space } = await fresh();
       await commitOne(store, space.id, [putFile("f", "one"), putFile("g", "x"), remove("g")]);
