@@ -169,7 +169,7 @@ function contentHeaders(version: Version, disposition: string): Record<string, s
   const mtimeMs = entry?.kind === "file" ? Number(entry.mtimeNs / 1_000_000n) : 0;
   const mtime = new Date(mtimeMs);
   return {
-    "content-type": getMimeType(name) ?? "application/octet-stream",
+    "content-type": mediaTypeOf(version) ?? getMimeType(name) ?? "application/octet-stream",
     "content-disposition": `${disposition}; filename="${plain}"; filename*=UTF-8''${percentEncode(name)}`,
     "accept-ranges": "bytes",
     "cache-control": "private, no-cache",
@@ -178,6 +178,12 @@ function contentHeaders(version: Version, disposition: string): Record<string, s
     ...(Number.isNaN(mtime.getTime()) ? {} : { "last-modified": mtime.toUTCString() }),
     ...(etagOf(version) === undefined ? {} : { etag: etagOf(version)! }),
   };
+}
+
+/** As the door was told through which it came; what cannot stand in a header is not said. */
+function mediaTypeOf({ attributes }: Version): string | undefined {
+  const told = attributes["http.content-type"];
+  return told !== undefined && /^[\x21-\x7e][\x20-\x7e]{0,254}$/.test(told) ? told : undefined;
 }
 
 /** Conditions in headers and query, looked at before the body is read and held again by the commit. */
