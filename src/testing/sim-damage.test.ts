@@ -110,4 +110,25 @@ describe("damage", () => {
       }
     }
   });
+
+  test("[SIM-85] rotten rules are healed, and what they keep a directory for is told as before (seeds 200002236, 200003538)", async () => {
+    for (const side of ["alpha", "beta"] as const) {
+      const pair = new SimPair();
+      pair.alpha.put({ ".synclineignore": "*.own", "d/f": "one", g: "stays" });
+      await pair.agree({ deep: true });
+      pair.beta.put({ "d/beta.own": "beta's own" });
+      pair.alpha.remove("d");
+      const told = async (): Promise<string[]> => {
+        return problemsOf(await pair.run({ deep: true })).map(({ side: where, path, code }) => `${where} ${path} ${code}`);
+      };
+      expect(await told()).toEqual(["beta d ENOTEMPTY"]);
+      pair.rest();
+      pair[side].disk.flipBit("/root/.synclineignore", 3);
+      for (let runs = 0; runs < 2; runs++) {
+        expect([side, await told()]).toEqual([side, ["beta d ENOTEMPTY"]]);
+        expect([side, pair.alpha.show()]).toEqual([side, ".synclineignore=*.own g=stays"]);
+        expect([side, pair.beta.show()]).toEqual([side, ".synclineignore=*.own d/ d/beta.own=beta's own g=stays"]);
+      }
+    }
+  });
 });
