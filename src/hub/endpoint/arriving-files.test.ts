@@ -175,11 +175,16 @@ describe("large files on their way into a space", () => {
       const made = endpoint(...parts);
       const apply = made.apply.bind(made);
       made.apply = (...run) => {
-        const stage = join(hub.dir, "stage");
-        const staged = readdirSync(stage, { recursive: true, withFileTypes: true }).filter((item) => item.isFile());
-        if (taken === 0) for (const item of staged) rmSync(join(item.parentPath, item.name));
-        taken += staged.length;
-        return apply(...run);
+        const application = apply(...run);
+        const push = application.push.bind(application);
+        application.push = (ops) => {
+          const items = readdirSync(join(hub.dir, "stage"), { recursive: true, withFileTypes: true });
+          const staged = items.filter((item) => item.isFile());
+          if (taken === 0) for (const item of staged) rmSync(join(item.parentPath, item.name));
+          taken += staged.length;
+          return push(ops);
+        };
+        return application;
       };
       return made;
     };
