@@ -113,6 +113,7 @@ async function refresh(call: DavCall, place: SpacePlace, seconds: number): Promi
 export async function unlock(call: DavCall): Promise<Response> {
   await requireNoBody(call);
   const place = spacePlace(call);
+  requireWrite(call, place);
   const token = /^\s*<([^<>\s]+)>\s*$/.exec(call.headers.get("lock-token") ?? "")?.[1];
   if (token === undefined) throw new DavProblem(400, "there is no Lock-Token header with a token in < and >");
   const { services, who } = call;

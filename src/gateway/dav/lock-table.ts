@@ -71,7 +71,8 @@ export class LockTable {
   async take(space: SpaceId, wanted: WantedLock): Promise<{ readonly lock: Lock } | { readonly against: readonly Lock[] }> {
     const nowMs = this.#clock.nowMs();
     // Any URI that is unique will do. Clients have room for short ones: with UUIDs, litmus cuts its longest header off.
-    const lock = { ...wanted, token: `syncline:${this.#random.bytes(16).toBase64({ alphabet: "base64url", omitPadding: true })}`, expiresMs: nowMs + wanted.timeoutSeconds * 1000 };
+    const token = `syncline:${this.#random.bytes(16).toBase64({ alphabet: "base64url", omitPadding: true })}`;
+    const lock = { ...wanted, token, expiresMs: nowMs + wanted.timeoutSeconds * 1000 };
     const against = await this.#db.transaction(async (sql) => {
       await sql.run("DELETE FROM dav_locks WHERE expires_ms <= ?", [nowMs]);
       const there = (await sql.all<Row>(SELECT, [space, nowMs])).map(lockOf);

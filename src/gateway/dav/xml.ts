@@ -30,8 +30,25 @@ export type XmlElement = {
 /** What was wrong with a document. */
 export class XmlFault extends Error {}
 
-/** Prefix to namespace. */
-type Scope = ReadonlyMap<string, string>;
+/** Prefixes with their namespaces, over those of the elements around: copying them would cost the product of both. */
+class Scope {
+  readonly #own = new Map<string, string>();
+  readonly #around: Scope | undefined;
+
+  constructor(around?: Scope) {
+    this.#around = around;
+  }
+
+  get(prefix: string): string | undefined {
+    return this.#own.get(prefix) ?? this.#around?.get(prefix);
+  }
+
+  set(prefix: string, ns: string): this {
+    this.#own.set(prefix, ns);
+    return this;
+  }
+}
+
 type Open = { element: XmlElement; children: (XmlElement | string)[]; qualified: string; scope: Scope };
 
 const START = "A-Z_a-z\\u00C0-\\u00D6\\u00D8-\\u00F6\\u00F8-\\u02FF\\u0370-\\u037D\\u037F-\\u1FFF\\u200C\\u200D" +
@@ -42,7 +59,7 @@ const QUALIFIED = new RegExp(`(?:(${NC_NAME}):)?(${NC_NAME})`, "uy");
 const FORBIDDEN = /[^\t\n\r\u0020-\uD7FF\uE000-\uFFFD\u{10000}-\u{10FFFF}]/u;
 const SPACE = /[ \t\n\r]*/y;
 const ENTITIES: Readonly<Record<string, string>> = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'" };
-const NO_SCOPE: Scope = new Map([["", ""], ["xml", XML_NS]]);
+const NO_SCOPE = new Scope().set("", "").set("xml", XML_NS);
 
 /** @throws {XmlFault} */
 export function parseXml(bytes: Uint8Array): XmlElement {
@@ -217,6 +234,7 @@ class Parser {
 
   #attributes(): Omit<XmlAttribute, "ns">[] {
     const attributes: Omit<XmlAttribute, "ns">[] = [];
+    const names = new Set<string>();
     while (this.#space() && !/^\/?>/.test(this.#text.slice(this.#at, this.#at + 2))) {
       this.#count();
       const [qualified, prefix, name] = this.#name();
@@ -227,9 +245,8 @@ class Parser {
       if (quote === undefined) throw this.#fault(`the value of ${qualified} is not quoted`);
       const raw = this.#until(quote, "a value");
       if (raw.includes("<")) throw this.#fault(`< in the value of ${qualified}`);
-      if (attributes.some((one) => one.prefix === prefix && one.name === name)) {
-        throw this.#fault(`${qualified} is given twice`);
-      }
+      if (names.has(qualified)) throw this.#fault(`${qualified} is given twice`);
+      names.add(qualified);
       attributes.push({ prefix, name, value: this.#unescaped(raw.replaceAll(/[\t\n]/g, " ")) });
     }
     return attributes;
@@ -238,7 +255,7 @@ class Parser {
   #scopeOf(outer: Scope, attributes: readonly Omit<XmlAttribute, "ns">[]): Scope {
     const declared = attributes.filter(isDeclaration);
     if (declared.length === 0) return outer;
-    const scope = new Map(outer);
+    const scope = new Scope(outer);
     for (const { prefix, name, value } of declared) {
       const of = prefix === "" ? "" : name;
       const isReserved = of === "xmlns" || (of === "xml") !== (value === XML_NS) || value === XMLNS_NS;
@@ -298,11 +315,11 @@ const escapeAttribute = (value: string): string => escapeXml(value).replaceAll(/
 
 /** An element with every namespace that it and what is in it need declared, so that it can stand anywhere. */
 export function writeXml(element: XmlElement, scope: Scope = NO_SCOPE): string {
-  let inner = scope;
+  const inner = new Scope(scope);
   let declarations = "";
   const declare = (prefix: string, ns: string): void => {
     if (inner.get(prefix) === ns) return;
-    inner = new Map(inner).set(prefix, ns);
+    inner.set(prefix, ns);
     declarations += ` xmlns${prefix === "" ? "" : `:${prefix}`}="${escapeAttribute(ns)}"`;
   };
   declare(element.prefix, element.ns);
