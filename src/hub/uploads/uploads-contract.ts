@@ -196,17 +196,23 @@ export function uploadsContract(name: string, makeLab: () => Promise<UploadsLab>
       const { id } = await lab.create(ann, "in/f");
       await lab.part(ann, id, 1, noise(5, 1));
       const stream = await lab.create(ann, "in/s", { kind: "stream" });
-      const steps = (by: Uploader): Promise<unknown>[] => [
-        lab.uploads.get(by, id), lab.uploads.parts(by, id, 0, 9), lab.uploads.part(by, id, 1), lab.complete(by, id),
-        lab.uploads.abort(by, id), lab.uploads.append(by, stream.id, 0), lab.uploads.setSize(by, id, 9), lab.uploads.setNote(by, id, "x"),
-        lab.uploads.join(by, { space: "demo", path: "in/j", kind: "stream" }, [stream.id], { traceId: TRACE }),
+      const steps = (by: Uploader): readonly (() => Promise<unknown>)[] => [
+        () => lab.uploads.get(by, id),
+        () => lab.uploads.parts(by, id, 0, 9),
+        () => lab.uploads.part(by, id, 1),
+        () => lab.complete(by, id),
+        () => lab.uploads.abort(by, id),
+        () => lab.uploads.append(by, stream.id, 0),
+        () => lab.uploads.setSize(by, id, 9),
+        () => lab.uploads.setNote(by, id, "x"),
+        () => lab.uploads.join(by, { space: "demo", path: "in/j", kind: "stream" }, [stream.id], { traceId: TRACE }),
       ];
       for (const by of [person("bob"), person("ann", "other")]) {
-        for (const step of steps(by)) expect(await codeOf(step)).toBe("NOT_FOUND");
+        for (const step of steps(by)) expect(await codeOf(step())).toBe("NOT_FOUND");
         expect(await lab.uploads.list(by, "demo", { limit: 9 })).toEqual([]);
       }
       lab.mayWrite = (_who, path) => !path.startsWith("in/");
-      for (const step of steps(ann)) expect(await codeOf(step)).toBe("DENIED");
+      for (const step of steps(ann)) expect(await codeOf(step())).toBe("DENIED");
       expect(await lab.uploads.list(ann, "demo", { limit: 9 })).toEqual([]);
       expect(await codeOf(lab.create(ann, "in/x"))).toBe("DENIED");
       lab.mayWrite = () => true;
