@@ -1,7 +1,7 @@
 /** Files and directories by FTP's paths: questions and changes over SpaceService, with refusals as FTP knows them. */
 import type { Principal } from "#access/access.ts";
 import type { HubAccess } from "#access/hub-access.ts";
-import type { Intake, NamedContent, SpaceService } from "#hub/space-service.ts";
+import type { Intake, SpaceService } from "#hub/space-service.ts";
 import type { ChangeResult, Expect, Space, SpaceChange, Version } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Entry, FileEntry } from "#model/entry.ts";
@@ -180,11 +180,22 @@ export class FtpFiles {
     return (await this.find(path))?.entry.kind === "dir";
   }
 
+  /** @throws {SynclineError} where the space takes no changes at all */
+  async requireWritable({ space }: Place): Promise<void> {
+    await this.#parts.spaces.intake(this.#who, space)[Symbol.asyncDispose]();
+  }
+
   /** A new version of a file, durable when it resolves. */
-  async put(place: Place, { content, sum }: NamedContent, intake: Intake, how: PutHow): Promise<Version> {
-    const entry: FileEntry = { kind: "file", size: content.size, mode: how.mode, mtimeNs: how.mtimeNs, sum };
-    const change: SpaceChange = { type: "put", path: place.path, expect: how.expect, entry, content, makeParents: false };
-    return this.#commit(place.space, [change], intake);
+  async putBytes(place: Place, bytes: Uint8Array, { mode, mtimeNs, isNew }: PutHow): Promise<void> {
+    await using intake = this.#parts.spaces.intake(this.#who, place.space);
+    const { content, sum } = await intake.store(bytes);
+    const entry: FileEntry = { kind: "file", size: content.size, mode, mtimeNs, sum };
+    const expect: Expect = { kind: isNew ? "absent" : "any" };
+    await this.#commit(place.space, [{ type: "put", path: place.path, expect, entry, content, makeParents: false }], intake);
+  }
+
+  newTraceId(): string {
+    return this.#parts.newTraceId();
   }
 
   async makeDir(path: FtpPath): Promise<void> {
@@ -257,18 +268,24 @@ export class FtpFiles {
     await this.#commit(place.space, [{ type: "put", path: place.path, expect, entry, content, makeParents: false }], intake);
   }
 
-  /** Durable when it resolves. @returns the version of the last change @throws {FtpRefusal} for the first that was not done */
-  async #commit(space: string, changes: readonly SpaceChange[], intake: Intake | undefined): Promise<Version> {
+  /** Durable when it resolves. @throws {FtpRefusal} for the first that was not done */
+  async #commit(space: string, changes: readonly SpaceChange[], intake: Intake | undefined): Promise<void> {
     const traceId = this.#parts.newTraceId();
     const request = { changes, intake, atomic: true, cause: "upload", traceId } as const;
     const { results } = await this.#parts.spaces.commit(this.#who, space, request);
     const failed = results.find((one) => one.status !== "done" && !(one.status === "refused" && one.code === "ATOMIC"));
     if (failed !== undefined) throw notDone(failed, changes[results.indexOf(failed)]!);
-    return (results.at(-1) as Extract<ChangeResult, { status: "done" }>).version;
+  }
+
+  /** What became of an upload. @throws {FtpRefusal} when it was not done */
+  requireDone(result: ChangeResult): void {
+    if (result.status === "refused") throw refusedChange(result.code);
+    if (result.status === "stale") throw new FtpRefusal(450, "It was changed by somebody else meanwhile; try again");
   }
 }
 
-export type PutHow = { readonly mode: number; readonly mtimeNs: bigint; readonly expect: Expect };
+/** `isNew`: nothing may be there. */
+export type PutHow = { readonly mode: number; readonly mtimeNs: bigint; readonly isNew: boolean };
 
 function removalOf({ path }: Place, { sequence }: Version): SpaceChange {
   return { type: "remove", path, expect: { kind: "sequence", sequence }, recursive: false };

@@ -13,12 +13,15 @@ import { ftpCommands } from "#gateway/ftp/commands.ts";
 import { ftpSettings } from "#gateway/ftp/ftp-settings.ts";
 import { FtpTraffic } from "#gateway/ftp/ftp-traffic.ts";
 import { Hashes } from "#gateway/ftp/hashes.ts";
+import { Partials } from "#gateway/ftp/partials.ts";
 import { PassivePorts } from "#gateway/ftp/passive-ports.ts";
 import { replyLine } from "#gateway/ftp/reply.ts";
 import { type FtpShared, FtpSession } from "#gateway/ftp/session.ts";
 
 /** How often is looked for what takes too long. */
 const SWEEP_MS = 1_000;
+/** How often is looked whether all have gone. */
+const LOOK_MS = 20;
 
 export type FtpKind = "ftp" | "ftps";
 
@@ -31,7 +34,7 @@ class FtpHouse {
   #listeners = 0;
   #sweeping: AbortController | undefined;
 
-  constructor({ host, spaces, access, metrics, log, identity, closing }: DoorParts, config: HubConfig) {
+  constructor({ host, spaces, uploads, access, metrics, log, identity, closing }: DoorParts, config: HubConfig) {
     const settings = ftpSettings(config);
     const { clock, random } = host;
     this.identity = identity();
@@ -43,6 +46,7 @@ class FtpHouse {
       log,
       settings,
       ports: new PassivePorts(settings.passivePorts, settings.proxies, clock),
+      partials: new Partials(uploads),
       bandwidth: new Bandwidth(settings.rates, clock),
       traffic: new FtpTraffic(metrics, access, closing),
       hashes: new Hashes(),
@@ -136,7 +140,7 @@ async function drained({ shared }: FtpHouse, sessions: Set<FtpSession>, graceMs:
   while (sessions.size > 0) {
     const isOver = clock.monotonicMs() >= endMs;
     for (const session of [...sessions]) if (isOver || session.isIdle) session.close(421, "The hub is closing");
-    if (isOver) return;
-    if (sessions.size > 0) await clock.sleep(Math.min(50, graceMs), never);
+    // What came of a transfer that was cut is made durable before the stores are closed.
+    if (sessions.size > 0) await clock.sleep(LOOK_MS, never);
   }
 }

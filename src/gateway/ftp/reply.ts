@@ -38,7 +38,7 @@ const CODES: Partial<Record<SynclineError["code"], readonly [number, string | un
   SPACE_UNKNOWN: [550, "No such file or directory"],
   NOT_FOUND: [550, "No such file or directory"],
   EXISTS: [550, "It exists already"],
-  STALE: [450, "It was changed by somebody else meanwhile; try again"],
+  STALE: [450, "It has changed meanwhile; try again"],
   QUOTA: [552, "The quota of the space is used up"],
   DISK: [452, "The hub's disk refuses: full or failing"],
   USAGE: [553, undefined],
@@ -46,7 +46,7 @@ const CODES: Partial<Record<SynclineError["code"], readonly [number, string | un
   CHUNK_MISSING: [550, "The bytes of this file are not in the store any more"],
   CHUNK_DAMAGED: [551, "The bytes of this file are damaged in the store"],
   UNSUPPORTED: [502, undefined],
-  INTERRUPTED: [421, "The hub is closing"],
+  INTERRUPTED: [426, "Another upload has taken the place of this one"],
 };
 
 /** The reply to a command that failed; undefined: nobody foresaw it, which belongs into the log. */

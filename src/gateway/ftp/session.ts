@@ -21,6 +21,7 @@ import type { FtpSettings } from "#gateway/ftp/ftp-settings.ts";
 import type { FtpTraffic } from "#gateway/ftp/ftp-traffic.ts";
 import type { HashName, Hashes } from "#gateway/ftp/hashes.ts";
 import { FACTS_DEFAULT, type Fact } from "#gateway/ftp/listing.ts";
+import type { Partials } from "#gateway/ftp/partials.ts";
 import type { PassivePorts } from "#gateway/ftp/passive-ports.ts";
 import { FtpRefusal, refusalOf, replyBytes, replyLine } from "#gateway/ftp/reply.ts";
 
@@ -40,6 +41,7 @@ export type FtpShared = {
   readonly log: ApiLog;
   readonly settings: FtpSettings;
   readonly ports: PassivePorts;
+  readonly partials: Partials;
   readonly bandwidth: Bandwidth;
   readonly traffic: FtpTraffic;
   readonly hashes: Hashes;
@@ -132,7 +134,11 @@ export class FtpSession {
     return this.#gone.signal;
   }
 
-  /** Greets, and takes commands until the connection ends. @param early bytes that have come already */
+  /**
+   * Greets, and takes commands until the connection ends.
+   * @param early bytes that have come already
+   * @param onGone once the connection is gone and nothing is at work any more; may be called twice
+   */
   start(early: Uint8Array, onGone: () => void): void {
     this.#onGone = onGone;
     this.#answer(replyLine(220, "Syncline FTP server ready"));
@@ -168,7 +174,7 @@ export class FtpSession {
     this.transfer?.abort.abort(this.#gone.signal.reason);
     this.channel.reset();
     this.connection.end();
-    this.#onGone?.();
+    if (!this.#isWorking) this.#onGone?.();
   }
 
   // ---------------------------------------------------------------- commands
@@ -216,6 +222,7 @@ export class FtpSession {
       this.#ended();
     } finally {
       this.#isWorking = false;
+      if (this.isGone) this.#onGone?.();
     }
   }
 
@@ -224,7 +231,7 @@ export class FtpSession {
     const spec = this.shared.commands.get(verb);
     try {
       if (spec === undefined) throw new FtpRefusal(500, `Unknown command "${verb.slice(0, 16)}"; HELP lists those that there are`);
-      if (spec.needs === "user") await this.#renew();
+      if (spec.needs === "user") await this.renew();
       if (!spec.isBetween) this.#forget(verb);
       return await spec.run(this, argument);
     } catch (error) {
@@ -243,7 +250,7 @@ export class FtpSession {
   }
 
   /** Looks at the credential again after any change of who exists. @throws {FtpRefusal} 530 */
-  async #renew(): Promise<void> {
+  async renew(): Promise<void> {
     const { signedIn } = this;
     if (signedIn === undefined) throw new FtpRefusal(530, "Please sign in with USER and PASS");
     const { generation } = this.shared.traffic;
