@@ -16,7 +16,10 @@ type DoorRow = {
 };
 
 /** One row a door. A door's code is loaded only where it is opened. */
-const DOORS: readonly DoorRow[] = [];
+const DOORS: readonly DoorRow[] = [
+  { key: "ftpListen", open: async (parts, config) => (await import("#gateway/ftp/ftp.ts")).openFtp("ftp", parts, config) },
+  { key: "ftpsListen", open: async (parts, config) => (await import("#gateway/ftp/ftp.ts")).openFtp("ftps", parts, config) },
+];
 
 /** How long clients that are at work get when the hub ends. */
 const GRACE_MS = 10_000;

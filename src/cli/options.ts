@@ -11,6 +11,7 @@ import { MODES } from "#model/plan.ts";
 import { OBSERVE_COMMANDS, OBSERVE_CONFIG, OBSERVE_OPTIONS } from "#cli/observe-table.ts";
 import { ACCESS_COMMANDS, ACCESS_OPTIONS, SIGN_IN_CONFIG } from "#cli/access-table.ts";
 import { FLEET_COMMANDS } from "#cli/options-fleet.ts";
+import { FTP_CONFIG, FTP_OPTIONS } from "#cli/ftp-table.ts";
 import { JOB_COMMANDS, JOB_OPTIONS } from "#cli/options-jobs.ts";
 
 /** How the text of a value is read; see values.ts for the grammars. */
@@ -235,6 +236,7 @@ export const OPTIONS = {
   database: { type: "text", ...hubOption("database") },
   bootstrap: { type: "text", complete: "file", ...hubOption("bootstrap") },
   ...ACCESS_OPTIONS,
+  ...FTP_OPTIONS,
   ...OBSERVE_OPTIONS,
 } as const satisfies Record<string, OptionSpec>;
 
@@ -268,6 +270,7 @@ const HUB_CONFIG = [
   "database",
   "bootstrap",
   ...SIGN_IN_CONFIG,
+  ...FTP_CONFIG,
   ...OBSERVE_CONFIG,
 ] as const;
 const CLIENT = ["hub", "token-file", "ca", ...COMMON] as const;
