@@ -19,6 +19,8 @@ import { apiRoutes } from "#gateway/api/routes.ts";
 import { HUB_TLS_NAME } from "#hub/agents/hello.ts";
 import { NEW_LINK, checked } from "#hub/agents/link.ts";
 import { AgentRegistry } from "#hub/agents/registry.ts";
+import { HubUploads } from "#hub/uploads/hub-uploads.ts";
+import { UPLOAD_MIGRATIONS, UploadRows } from "#hub/uploads/upload-rows.ts";
 import { type CommitDone, HubSpaces } from "#hub/hub-spaces.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { ScrubParts } from "#hub/upkeep.ts";
@@ -102,6 +104,7 @@ type Stores = {
   readonly packs: PackSource;
   readonly access: HubAccess;
   readonly spaces: HubSpaces;
+  readonly uploads: HubUploads;
   readonly registry: AgentRegistry;
 };
 
@@ -244,6 +247,7 @@ async function openStores(
   opened.add(() => database.close());
   await migrate(database, "gateway", IDEMPOTENCY_MIGRATIONS);
   await migrate(database, "webhooks", WEBHOOK_MIGRATIONS);
+  await migrate(database, "uploads", UPLOAD_MIGRATIONS);
   const meta = await SqlMetaStore.open(database, random);
   const directory = join(dataDir, "chunks");
   mkdirSync(directory, { recursive: true, mode: 0o700 });
@@ -262,7 +266,8 @@ async function openStores(
   const onCommit = (commit: CommitDone): void => committed(commit);
   const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, sha256, onCommit });
   opened.add(() => spaces.close());
-  return { database, meta, chunks, packs, access, spaces, registry };
+  const uploads = new HubUploads({ rows: new UploadRows(database), spaces, meta, access, clock, random });
+  return { database, meta, chunks, packs, access, spaces, uploads, registry };
 }
 
 function reloadOf({ config, bootstrap, source, host, log }: HubOptions): HubReload {
@@ -319,7 +324,7 @@ type OwnServices = Pick<
 
 function apiServices(
   { host, log }: HubOptions,
-  { database, meta, chunks, access, spaces }: Stores,
+  { database, meta, chunks, access, spaces, uploads }: Stores,
   { agents, listener }: RunningAgents,
   { followers, following }: RunningFollowers,
   { setup, config, ...own }: OwnServices & { readonly setup: HubSetup; readonly config: () => HubConfig },
@@ -343,6 +348,7 @@ function apiServices(
   ];
   return {
     spaces,
+    uploads,
     access,
     agents,
     followers,
@@ -432,7 +438,7 @@ function urlOf(scheme: string, host: string, port: number): string {
 
 function doorsOf(
   { host, dataDir, log }: HubOptions,
-  { access, spaces }: Stores,
+  { access, spaces, uploads }: Stores,
   reload: HubReload,
   metrics: Metrics,
   opened: Opened,
@@ -440,7 +446,7 @@ function doorsOf(
 ): Promise<readonly Door[]> {
   const { config } = reload;
   const identity = (): Identity => access.authority.serverIdentity(certificateNames(config, host)).identity;
-  return openDoors({ host, spaces, access, metrics, log, dataDir, config, identity, closing }, (close) => opened.add(close));
+  return openDoors({ host, spaces, uploads, access, metrics, log, dataDir, config, identity, closing }, (close) => opened.add(close));
 }
 
 /** One certificate for all listeners: what people call the hub, and the name by which agents know it. */
