@@ -14,7 +14,7 @@ import type { Actor, AuditEvent } from "#access/audit.ts";
 import { CommitQueue, type NewContent } from "#hub/commit-queue.ts";
 import { FollowedSpaces } from "#hub/followed-spaces.ts";
 import { HeldContent, StoreIntake, StoredContent } from "#hub/content.ts";
-import type { Commit, CommitOutcome, ListRequest, MetaStore, WithIt } from "#hub/meta/meta-store.ts";
+import type { Commit, CommitOutcome, CopiesRequest, ListRequest, MetaStore, WithIt } from "#hub/meta/meta-store.ts";
 import { changesFor, type Difference, differences } from "#hub/restore.ts";
 import { runDifferences } from "#hub/run-differences.ts";
 import type {
@@ -37,10 +37,12 @@ import {
   type SpaceSettings,
   type Version,
 } from "#hub/space.ts";
+import { type ConflictsPage, type Decision, type SpaceConflict, decisionChanges, lostBy } from "#hub/space-conflicts.ts";
 import { type SpaceAudit, spaceResource } from "#hub/space-audit.ts";
 import { ContentSums } from "#hub/sums/content-sums.ts";
 import type { SumName, Sums } from "#hub/sums/sums.ts";
 import { SpaceWatchers } from "#hub/space-watchers.ts";
+import { conflictCopyOf } from "#model/conflict-copy.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, isWithin, pathFault, printablePath } from "#model/path.ts";
 import type { Clock, Host, Random } from "#platform/host.ts";
@@ -461,6 +463,57 @@ export class HubSpaces implements SpaceService {
     const request = { changes, intake, atomic: false, cause: "undo", traceId, runId: undoId } as const;
     const outcome = await this.#commit(who, name, id, request);
     return [...outcome.results, ...stale];
+  }
+
+  // ---------------------------------------------------------------- conflicts
+
+  async conflicts(who: Principal, name: string, request: CopiesRequest): Promise<ConflictsPage> {
+    const { id } = this.#known(who, name);
+    const { meta } = this.#options;
+    if (!this.#options.access.reaches(who, "read", name, request.below)) this.#require(who, "read", name, request.below);
+    const sequence = (await meta.space(id))?.sequence ?? 0;
+    const { copies, next } = await meta.copies(id, request);
+    const conflicts: SpaceConflict[] = [];
+    for (const copy of copies) {
+      if (!this.#may(who, "read", name, copy.path)) continue;
+      const path = conflictCopyOf(copy.path)?.of;
+      const there = path === undefined || !this.#may(who, "read", name, path) ? undefined : await meta.version(id, path);
+      const lost = await lostBy(meta, id, copy);
+      // It went in this moment.
+      if (lost === undefined) continue;
+      conflicts.push({ path, copy, current: there?.entry === undefined ? undefined : there, lost });
+    }
+    return { conflicts, next, sequence };
+  }
+
+  async conflictCount(who: Principal, name: string, max: number): Promise<number> {
+    const { copies } = await this.#options.meta.copies(this.#known(who, name).id, { below: "", after: undefined, limit: max });
+    return copies.filter(({ path }) => this.#may(who, "read", name, path)).length;
+  }
+
+  async resolveConflict(
+    who: Principal,
+    name: string,
+    decision: Decision,
+    request: Pick<CommitRequest, "traceId" | "message">,
+  ) {
+    const { id } = this.#known(who, name);
+    const { meta, random } = this.#options;
+    const path = conflictCopyOf(decision.copy)?.of;
+    for (const one of [decision.copy, ...(path === undefined ? [] : [path])]) {
+      this.#requireTree(who, "read", name, one);
+      this.#requireTree(who, "write", name, one);
+    }
+    const now = (await this.space(who, name)).sequence;
+    const changes = await decisionChanges(meta, id, decision, now);
+    await using intake = this.intake(who, name);
+    for (const change of changes) {
+      if (change.type !== "put" || change.content === undefined) continue;
+      if (!(await intake.hold(change.content))) throw contentGone(change.path);
+    }
+    const runId = Buffer.from(random.bytes(6)).toString("hex");
+    const commit = { ...request, changes, intake, atomic: true, cause: "conflict", runId } as const;
+    return { runId, changes, outcome: await this.commit(who, name, commit) };
   }
 
   // ---------------------------------------------------------------- restore points

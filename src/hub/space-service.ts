@@ -21,7 +21,8 @@ import type {
 } from "#hub/space.ts";
 import type { ManifestChunk } from "#sync/chunk/manifest.ts";
 import type { SumName, Sums } from "#hub/sums/sums.ts";
-import type { CommitOutcome, ListRequest } from "#hub/meta/meta-store.ts";
+import type { CommitOutcome, CopiesRequest, ListRequest } from "#hub/meta/meta-store.ts";
+import type { ConflictsPage, Decision } from "#hub/space-conflicts.ts";
 
 /** What a caller says of its commit; actor comes from the principal. */
 export type CommitRequest = {
@@ -142,6 +143,21 @@ export interface SpaceService {
     to: Point,
     request: Omit<CommitRequest, "changes" | "atomic" | "intake">,
   ): Promise<CommitOutcome>;
+  /** Conflict copies that the caller may read, with what is at the path now. At most `limit`, and fewer where it may. */
+  conflicts(who: Principal, space: string, request: CopiesRequest): Promise<ConflictsPage>;
+  /** How many conflict copies there are that the caller may read, counted up to `max`. */
+  conflictCount(who: Principal, space: string, max: number): Promise<number>;
+  /**
+   * Carries out what somebody decided about a conflict copy, as one commit of a run of its own.
+   * @throws {SynclineError} NOT_FOUND, USAGE, STALE when one of the two was changed since; what the commit is told is in
+   * its results
+   */
+  resolveConflict(
+    who: Principal,
+    space: string,
+    decision: Decision,
+    request: Pick<CommitRequest, "traceId" | "message">,
+  ): Promise<{ readonly runId: string; readonly changes: readonly SpaceChange[]; readonly outcome: CommitOutcome }>;
   /** Takes back what a run changed; paths changed since are left alone and reported as stale. */
   undoRun(who: Principal, space: string, runId: string, traceId: string): Promise<ChangeResult[]>;
 

@@ -57,6 +57,21 @@ export type ListRequest = {
   readonly at: Point | undefined;
 };
 
+export type CopiesRequest = {
+  /** "" or a directory: everything below it. */
+  readonly below: RelPath;
+  /** Paths after this one (exclusive), by bytes. */
+  readonly after: RelPath | undefined;
+  readonly limit: number;
+};
+
+export type CopiesPage = {
+  /** Present entries by bytes, `limit` at most; also fewer, where there are more. */
+  readonly copies: readonly Version[];
+  /** What the next page comes after; undefined: this is the last one. */
+  readonly next: RelPath | undefined;
+};
+
 /** Written in the same transaction as the change it goes with; when it throws, nothing is changed. May run again. */
 export type WithIt = (sql: Sql) => Promise<void>;
 
@@ -97,6 +112,8 @@ export interface MetaStore {
   version(space: SpaceId, path: RelPath): Promise<Version | undefined>;
   /** Present entries in byte order. */
   list(space: SpaceId, request: ListRequest): Promise<Version[]>;
+  /** Conflict copies (model/conflict-copy.ts), by bytes; not those that lie in a directory that is one. */
+  copies(space: SpaceId, request: CopiesRequest): Promise<CopiesPage>;
   /** Present entries below `below`, itself not, counted up to `max`. */
   count(space: SpaceId, below: RelPath, max: number): Promise<number>;
   /** Current versions (tombstones too) of paths at or below `below` that changed after `sequence`, by sequence. */

@@ -72,4 +72,13 @@ export const MIGRATIONS: readonly Migration[] = [
       "CREATE TABLE content_sums (content blob PRIMARY KEY, sums blob NOT NULL, sum BIGINT NOT NULL) WITHOUT ROWID",
     ],
   },
+  {
+    // What is there and has the mark of a conflict copy in its path, or in that of a directory above (conflict-copy.ts
+    // reads the name exactly): so the list of them costs what there are of them, and cannot disagree with the journal.
+    id: 4,
+    statements: [
+      `CREATE INDEX versions_copies ON versions (space_id, path)
+        WHERE replaced IS NULL AND present = 1 AND path LIKE '%.conflict-%'`,
+    ],
+  },
 ];

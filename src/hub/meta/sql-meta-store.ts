@@ -2,7 +2,17 @@
 import { commitAll } from "#hub/meta/commit.ts";
 import { addSums, sumsOf } from "#hub/meta/content-sums.ts";
 import { expire } from "#hub/meta/expire.ts";
-import type { Commit, CommitOutcome, ListRequest, MetaStore, NewPoint, WithIt } from "#hub/meta/meta-store.ts";
+import { conflictCopies } from "#hub/meta/copies.ts";
+import type {
+  Commit,
+  CommitOutcome,
+  CopiesPage,
+  CopiesRequest,
+  ListRequest,
+  MetaStore,
+  NewPoint,
+  WithIt,
+} from "#hub/meta/meta-store.ts";
 import { Queries } from "#hub/meta/queries.ts";
 import { MIGRATIONS } from "#hub/meta/schema.ts";
 import {
@@ -92,6 +102,10 @@ export class SqlMetaStore implements MetaStore {
 
   list(space: SpaceId, request: ListRequest): Promise<Version[]> {
     return this.#queries.list(space, request);
+  }
+
+  copies(space: SpaceId, request: CopiesRequest): Promise<CopiesPage> {
+    return conflictCopies(this.#db, this.hubId, space, request);
   }
 
   count(space: SpaceId, below: RelPath, max: number): Promise<number> {
