@@ -5,6 +5,9 @@
 import { bucketAcl, bucketLocation, createBucket, deleteBucket, headBucket, objectAcl, putAcl } from "#gateway/s3/ops-bucket.ts";
 import { copyObject } from "#gateway/s3/ops-copy.ts";
 import { listBuckets, listObjectsV1, listObjectsV2 } from "#gateway/s3/ops-list.ts";
+import {
+  abortUpload, completeUpload, createUpload, listParts, listUploads, uploadPart, uploadPartCopy,
+} from "#gateway/s3/ops-multipart.ts";
 import { getObject } from "#gateway/s3/ops-read.ts";
 import { deleteObject, deleteObjects, putObject } from "#gateway/s3/ops-write.ts";
 import type { S3Call } from "#gateway/s3/s3-call.ts";
@@ -40,6 +43,10 @@ export const OPERATIONS: readonly Operation[] = [
   { name: "HeadBucket", method: "HEAD", on: "bucket", query: [], handle: headBucket },
   { name: "DeleteBucket", method: "DELETE", on: "bucket", query: [], handle: deleteBucket },
   { name: "GetBucketLocation", method: "GET", on: "bucket", sub: "location", query: [], handle: bucketLocation },
+  {
+    name: "ListMultipartUploads", method: "GET", on: "bucket", sub: "uploads",
+    query: ["prefix", "delimiter", "key-marker", "upload-id-marker", "max-uploads", "encoding-type"], handle: listUploads,
+  },
   { name: "GetBucketAcl", method: "GET", on: "bucket", sub: "acl", query: [], handle: bucketAcl },
   { name: "PutBucketAcl", method: "PUT", on: "bucket", sub: "acl", query: [], handle: putAcl },
   { name: "DeleteObjects", method: "POST", on: "bucket", sub: "delete", query: [], handle: deleteObjects },
@@ -50,6 +57,18 @@ export const OPERATIONS: readonly Operation[] = [
   { name: "ListObjects", method: "GET", on: "bucket", query: [...LISTING, "marker"], handle: listObjectsV1 },
   { name: "GetObjectAcl", method: "GET", on: "object", sub: "acl", query: [], handle: objectAcl },
   { name: "PutObjectAcl", method: "PUT", on: "object", sub: "acl", query: [], handle: putAcl },
+  { name: "CreateMultipartUpload", method: "POST", on: "object", sub: "uploads", query: [], handle: createUpload },
+  {
+    name: "UploadPartCopy", method: "PUT", on: "object", sub: "uploadId", header: "x-amz-copy-source", query: ["partNumber"],
+    handle: uploadPartCopy,
+  },
+  { name: "UploadPart", method: "PUT", on: "object", sub: "uploadId", query: ["partNumber"], handle: uploadPart },
+  { name: "CompleteMultipartUpload", method: "POST", on: "object", sub: "uploadId", query: [], handle: completeUpload },
+  { name: "AbortMultipartUpload", method: "DELETE", on: "object", sub: "uploadId", query: [], handle: abortUpload },
+  {
+    name: "ListParts", method: "GET", on: "object", sub: "uploadId",
+    query: ["part-number-marker", "max-parts", "encoding-type"], handle: listParts,
+  },
   { name: "GetObject", method: "GET", on: "object", query: [...RESPONSE, "partNumber"], handle: getObject },
   { name: "HeadObject", method: "HEAD", on: "object", query: [...RESPONSE, "partNumber"], handle: getObject },
   { name: "CopyObject", method: "PUT", on: "object", header: "x-amz-copy-source", query: [], handle: copyObject },

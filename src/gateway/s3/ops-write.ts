@@ -17,7 +17,7 @@ import type { Http1Answer } from "#platform/net/http1/connection.ts";
 const FILE_MODE = 0o644;
 const DIR_MODE = 0o755;
 /** How often a change is made anew when somebody else has changed the key meanwhile. */
-const TRIES_MAX = 5;
+export const TRIES_MAX = 5;
 const DELETES_MAX = 1000;
 
 /** What a key is to become. */
@@ -67,7 +67,7 @@ export async function fileEntry(call: S3Call, at: KeyPath, { size, sum }: { size
 }
 
 /** What is there, also where it is no object: a condition is about whatever holds the name. */
-async function currentOf({ services, who, request }: S3Call, { path }: KeyPath): Promise<Version | undefined> {
+export async function currentOf({ services, who, request }: S3Call, { path }: KeyPath): Promise<Version | undefined> {
   const version = await services.spaces.version(who, request.bucket, path);
   return version?.entry === undefined ? undefined : version;
 }
@@ -91,7 +91,11 @@ export async function commitObject(
     if (result!.status === "done") return result!.version;
     if (result!.status === "refused") throw refusedOf(result!, key);
   }
-  throw new S3Error("ConditionalRequestConflict", "the key is being changed by others; look and try again", { Key: key });
+  throw conflict(key);
+}
+
+export function conflict(key: string): S3Error {
+  return new S3Error("ConditionalRequestConflict", "the key is being changed by others; look and try again", { Key: key });
 }
 
 export async function commit(
@@ -103,7 +107,7 @@ export async function commit(
   return (await services.spaces.commit(who, request.bucket, asked)).results;
 }
 
-function refusedOf({ code, message }: Extract<ChangeResult, { status: "refused" }>, key: string): S3Error {
+export function refusedOf({ code, message }: Extract<ChangeResult, { status: "refused" }>, key: string): S3Error {
   const why = code === "IS_A_DIRECTORY" ? "there are keys below this one, and a path is either a file or a directory here" : message;
   const above = code === "NOT_A_DIRECTORY" ? "a key above this one is a file here" : why;
   return new S3Error(codeOf(code), above, { Key: key });
@@ -136,7 +140,7 @@ async function removeKey(call: S3Call, key: string, condition: WriteCondition): 
     if (result!.status === "refused") return;
     if (result!.status === "done") return removeEmptied(call, [parentOf(at.path)]);
   }
-  throw new S3Error("ConditionalRequestConflict", "the key is being changed by others; look and try again", { Key: key });
+  throw conflict(key);
 }
 
 /** A directory that was put and has something in it stays, seen by what is in it. */

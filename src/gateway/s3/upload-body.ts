@@ -8,13 +8,14 @@ import type { S3Call } from "#gateway/s3/s3-call.ts";
 import { S3Error } from "#gateway/s3/s3-error.ts";
 import type { Intake, NamedContent } from "#hub/space-service.ts";
 import { type SumName, type Sums, SumsHasher } from "#hub/sums/sums.ts";
+import type { Part, PartOptions, PartSink } from "#hub/uploads/upload.ts";
 
 /** Bytes of one body that is kept: of an object that is put whole, or of a part. */
 export const BODY_BYTES_MAX = 5 * 2 ** 30;
 /** A body that is said to be at most this long is taken whole, which is what most are. */
 const WHOLE_BODY_BYTES_MAX = 256 << 10;
 
-/** What was taken in; hex. */
+/** An object that was taken in; sums in hex. */
 export type Taken = {
   readonly named: NamedContent;
   readonly md5: string;
@@ -25,7 +26,7 @@ export type Taken = {
 /** Gets the data in order; what it gives back is waited for before the next. */
 type OnData = (data: Uint8Array) => Promise<void> | void;
 
-/** What the client says of its body, and what is computed of it. */
+/** What the client says of its body. */
 class Claims {
   readonly #expected = new Map<Algorithm, string>();
   /** Those that the client has named, and gets back. */
@@ -35,10 +36,11 @@ class Claims {
   readonly #sha256: string | undefined;
   readonly #md5: string | undefined;
   readonly #isPresigned: boolean;
-  readonly #hasher: SumsHasher;
-  #total = 0;
+  /** What has to be computed of the body. */
+  readonly names: readonly SumName[];
 
-  constructor({ request, payload }: S3Call, wantsMd5: boolean) {
+  /** @param more what is wanted besides */
+  constructor({ request, payload }: S3Call, more: readonly SumName[]) {
     const { headers, query } = request;
     for (const name of ALGORITHMS) {
       const text = headers.get(headerOf(name));
@@ -51,20 +53,17 @@ class Claims {
     const md5 = headers.get("content-md5");
     this.#md5 = md5 === undefined ? undefined : md5Hex(md5);
     this.#isPresigned = query.has("X-Amz-Signature");
-    const names: SumName[] = [...this.#named];
-    if (this.#sha256 !== undefined) names.push("sha256");
-    if (wantsMd5 || this.#md5 !== undefined) names.push("md5");
-    this.#hasher = new SumsHasher(names);
+    const names = new Set<SumName>([...this.#named, ...more]);
+    if (this.#sha256 !== undefined) names.add("sha256");
+    if (this.#md5 !== undefined) names.add("md5");
+    this.names = [...names];
   }
 
-  update(data: Uint8Array): void {
-    this.#total += data.length;
-    this.#hasher.update(data);
-  }
-
-  /** @throws {S3Error} for the first that is not as it was said */
-  digest(trailer: ReadonlyMap<string, string>): { md5: string; checksums: Map<Algorithm, string> } {
-    const sums = this.#hasher.digest();
+  /**
+   * @returns the checksums that the client named
+   * @throws {S3Error} for the first that is not as it was said
+   */
+  check(sums: Sums, total: number, trailer: ReadonlyMap<string, string>): Map<Algorithm, string> {
     if (this.#sha256 !== undefined && sums.sha256 !== this.#sha256) {
       throw new S3Error("XAmzContentSHA256Mismatch", "the SHA-256 of the body is not the one that was signed");
     }
@@ -75,16 +74,16 @@ class Claims {
       this.#expected.set(name, checksumHex(name, text));
     }
     for (const [name, expected] of this.#expected) {
-      if (sums[name] !== expected && !this.#isBakedIn(name, expected)) {
+      if (sums[name] !== expected && !(total > 0 && this.#isBakedIn(name, expected))) {
         throw new S3Error("BadDigest", `the ${name} of the body is not the one that was sent with it`);
       }
     }
-    return { md5: sums.md5 ?? "", checksums: new Map([...this.#named].map((name) => [name, sums[name]!])) };
+    return new Map([...this.#named].map((name) => [name, sums[name]!]));
   }
 
   /** Some clients sign addresses with the checksum of no bytes in them, before they know the body. */
   #isBakedIn(name: Algorithm, expected: string): boolean {
-    return this.#isPresigned && this.#total > 0 && sumsOf(new Uint8Array(0), [name])[name] === expected;
+    return this.#isPresigned && sumsOf(new Uint8Array(0), [name])[name] === expected;
   }
 }
 
@@ -145,44 +144,59 @@ function broken(): never {
   throw new S3Error("IncompleteBody", "the body broke off");
 }
 
+async function readWhole(call: S3Call, max: number): Promise<{ bytes: Uint8Array; trailer: ReadonlyMap<string, string> }> {
+  const pieces: Uint8Array[] = [];
+  const trailer = await readAll(call, max, (data) => void pieces.push(data));
+  return { bytes: pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces), trailer };
+}
+
 /** A body that is read into memory. @throws {S3Error} */
 export async function plainBody(call: S3Call, max: number): Promise<Uint8Array> {
-  const claims = new Claims(call, false);
-  const pieces: Uint8Array[] = [];
-  const trailer = await readAll(call, max, (data) => {
-    claims.update(data);
-    pieces.push(data);
-  });
-  claims.digest(trailer);
-  return pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces);
+  const claims = new Claims(call, []);
+  const { bytes, trailer } = await readWhole(call, max);
+  claims.check(sumsOf(bytes, claims.names), bytes.length, trailer);
+  return bytes;
 }
 
 /**
- * Takes the body in.
- * @param intake holds it until it is disposed
+ * Takes the bytes of an object in.
+ * @param intake holds them until it is disposed
  * @throws {S3Error}
  */
 export async function takeBody(call: S3Call, intake: Intake): Promise<Taken> {
-  const claims = new Claims(call, true);
+  const claims = new Claims(call, ["md5"]);
   const length = announcedLength(call);
-  if (length !== undefined && length <= WHOLE_BODY_BYTES_MAX) return takeWhole(call, intake, claims, length);
+  if (length !== undefined && length <= WHOLE_BODY_BYTES_MAX) {
+    const { bytes, trailer } = await readWhole(call, length);
+    if (bytes.length !== length) throw new S3Error("IncompleteBody", `${bytes.length} bytes came instead of ${length}`);
+    const sums = sumsOf(bytes, claims.names);
+    const checksums = claims.check(sums, length, trailer);
+    return { named: await intake.store(bytes), md5: sums.md5!, checksums };
+  }
   call.services.traffic.require("uploads");
   using _place = call.services.traffic.take("uploads");
-  const sink = intake.sink(length);
-  const trailer = await readAll(call, BODY_BYTES_MAX, (data) => {
-    claims.update(data);
-    return sink.write(data);
-  });
-  const { md5, checksums } = claims.digest(trailer);
-  return { named: await sink.end(), md5, checksums };
+  const sink = intake.sink(length, { sums: claims.names });
+  const trailer = await readAll(call, BODY_BYTES_MAX, (data) => sink.write(data));
+  const named = await sink.end();
+  const checksums = claims.check(named.sums, named.content.size, trailer);
+  return { named, md5: named.sums.md5!, checksums };
 }
 
-async function takeWhole(call: S3Call, intake: Intake, claims: Claims, length: number): Promise<Taken> {
-  const pieces: Uint8Array[] = [];
-  const trailer = await readAll(call, length, (data) => void pieces.push(data));
-  const bytes = pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces);
-  claims.update(bytes);
-  if (bytes.length !== length) throw new S3Error("IncompleteBody", `${bytes.length} bytes came instead of ${length}`);
-  const { md5, checksums } = claims.digest(trailer);
-  return { named: await intake.store(bytes), md5, checksums };
+/**
+ * Takes the bytes of a part in; it is the caller's to dispose of the sink.
+ * @param more sums that are wanted besides
+ * @param open makes the sink, when it is known how much comes and what is to be computed
+ * @throws {S3Error}
+ */
+export async function takePart(
+  call: S3Call,
+  more: readonly SumName[],
+  open: (options: PartOptions) => Promise<PartSink>,
+): Promise<{ part: Part; checksums: ReadonlyMap<Algorithm, string> }> {
+  const claims = new Claims(call, more);
+  await using sink = await open({ size: announcedLength(call), sums: claims.names });
+  const trailer = await readAll(call, BODY_BYTES_MAX, (data) => sink.write(data));
+  const { size, sums } = await sink.end();
+  const checksums = claims.check(sums, size, trailer);
+  return { part: await sink.commit(), checksums };
 }
