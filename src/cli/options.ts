@@ -10,6 +10,7 @@ import { HUB_KEYS, type HubKey, LISTEN_FALLBACK } from "#config/hub-keys.ts";
 import { MODES } from "#model/plan.ts";
 import { OBSERVE_COMMANDS, OBSERVE_CONFIG, OBSERVE_OPTIONS } from "#cli/observe-table.ts";
 import { ACCESS_COMMANDS, ACCESS_OPTIONS, SIGN_IN_CONFIG } from "#cli/access-table.ts";
+import { DOOR_CONFIG, DOOR_OPTIONS } from "#cli/options-doors.ts";
 import { FLEET_COMMANDS } from "#cli/options-fleet.ts";
 import { FTP_CONFIG, FTP_OPTIONS } from "#cli/ftp-table.ts";
 import { JOB_COMMANDS, JOB_OPTIONS } from "#cli/options-jobs.ts";
@@ -235,6 +236,7 @@ export const OPTIONS = {
   "tls-names": { type: "text", ...hubOption("tlsNames") },
   database: { type: "text", ...hubOption("database") },
   bootstrap: { type: "text", complete: "file", ...hubOption("bootstrap") },
+  ...DOOR_OPTIONS,
   ...ACCESS_OPTIONS,
   ...FTP_OPTIONS,
   ...OBSERVE_OPTIONS,
@@ -269,6 +271,7 @@ const HUB_CONFIG = [
   "tls-names",
   "database",
   "bootstrap",
+  ...DOOR_CONFIG,
   ...SIGN_IN_CONFIG,
   ...FTP_CONFIG,
   ...OBSERVE_CONFIG,
