@@ -16,7 +16,9 @@ type DoorRow = {
 };
 
 /** One row a door. A door's code is loaded only where it is opened. */
-const DOORS: readonly DoorRow[] = [];
+const DOORS: readonly DoorRow[] = [
+  { key: "sftpListen", open: async (parts, config) => (await import("#gateway/sftp/sftp.ts")).openSftp(parts, config) },
+];
 
 /** How long clients that are at work get when the hub ends. */
 const GRACE_MS = 10_000;

@@ -10,6 +10,7 @@ import { HUB_KEYS, type HubKey, LISTEN_FALLBACK } from "#config/hub-keys.ts";
 import { MODES } from "#model/plan.ts";
 import { OBSERVE_COMMANDS, OBSERVE_CONFIG, OBSERVE_OPTIONS } from "#cli/observe-table.ts";
 import { ACCESS_COMMANDS, ACCESS_OPTIONS, SIGN_IN_CONFIG } from "#cli/access-table.ts";
+import { DOOR_CONFIG, DOOR_OPTIONS } from "#cli/options-doors.ts";
 import { FLEET_COMMANDS } from "#cli/options-fleet.ts";
 import { JOB_COMMANDS, JOB_OPTIONS } from "#cli/options-jobs.ts";
 
@@ -234,6 +235,7 @@ export const OPTIONS = {
   "tls-names": { type: "text", ...hubOption("tlsNames") },
   database: { type: "text", ...hubOption("database") },
   bootstrap: { type: "text", complete: "file", ...hubOption("bootstrap") },
+  ...DOOR_OPTIONS,
   ...ACCESS_OPTIONS,
   ...OBSERVE_OPTIONS,
 } as const satisfies Record<string, OptionSpec>;
@@ -267,6 +269,7 @@ const HUB_CONFIG = [
   "tls-names",
   "database",
   "bootstrap",
+  ...DOOR_CONFIG,
   ...SIGN_IN_CONFIG,
   ...OBSERVE_CONFIG,
 ] as const;
