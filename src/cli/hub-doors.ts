@@ -26,6 +26,7 @@ const DOORS: readonly DoorRow[] = [
       return startS3(parts, { isSecure: isSecure(parts.listen.host, config), domains: config.s3Domain ?? [] });
     },
   },
+  { key: "sftpListen", open: async (parts, config) => (await import("#gateway/sftp/sftp.ts")).openSftp(parts, config) },
 ];
 
 /** The rule of the API's listener: plain on loopback addresses unless TLS is to be always, TLS on all others. */

@@ -20,4 +20,28 @@ export const DOOR_KEYS = {
     help: "names below which the first part of the host is the bucket (BUCKET.s3.example.com)",
     value: "NAME,...",
   },
+  sftpListen: {
+    type: "text",
+    pattern: /^(\[[0-9a-fA-F:.]+\]|[^:[\]]*):\d{1,5}$/,
+    grammar: "HOST:PORT, like 0.0.0.0:2022 or [::]:2022",
+    fallback: "off",
+    help: "address on which SFTP clients connect; port 0 picks one",
+    value: "HOST:PORT",
+  },
+  sftpRoots: {
+    type: "list",
+    pattern: /^[^=,/]{1,255}=[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?(\/[^,]+)?$/,
+    grammar: "USER=SPACE or USER=SPACE/DIRECTORY",
+    fallback: "all users see the spaces that they may read, as top folders",
+    help: "users who see one space, or a directory of one, as their whole tree over SFTP",
+    value: "USER=SPACE,...",
+  },
+  sftpUserAuthorities: {
+    type: "text",
+    pattern: /^.+$/,
+    grammar: "a file",
+    fallback: "none",
+    help: "file with public keys, one a line; OpenSSH user certificates signed by one of them let the users in that they name",
+    value: "FILE",
+  },
 } as const satisfies Record<string, KeySpec>;
