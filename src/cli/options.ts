@@ -174,10 +174,13 @@ export const OPTIONS = {
   },
   keep: {
     type: "choice",
-    choices: ["alpha", "beta", "copy", "newer"],
+    choices: ["alpha", "beta", "copy", "newer", "current", "both"],
     lineOnly: true,
-    help: "the side that wins",
+    help:
+      "the side that wins: alpha, beta, newer, or copy to keep both; in a space what stays: current, copy (the loser " +
+      "takes its place), or both",
   },
+  as: { type: "text", value: "PATH", lineOnly: true, help: "with --keep both: the name of its own that the copy gets" },
   once: { type: "flag", lineOnly: true, help: "end after one change went each way" },
   dir: { type: "text", value: "DIR", complete: "dir", help: "make the folders of the demonstration here" },
   name: { type: "text", value: "HOST", help: "name of this host at the hub", fallback: "this machine's name" },
@@ -224,7 +227,7 @@ export const OPTIONS = {
   "source-token-file": { type: "text", value: "FILE", complete: "file", help: "token of a user there who may read all of the space" },
   "source-ca": { type: "text", value: "FILE", complete: "file", help: "certificate of the authority of that hub (PEM)" },
   yes: { type: "flag", short: "y", lineOnly: true, help: "do not ask" },
-  host: { type: "text", value: "HOST", lineOnly: true, help: "the host that gets the link" },
+  host: { type: "text", value: "HOST", lineOnly: true, help: "the host that gets the link, or whose conflict it is" },
   label: { type: "list", value: "LABEL", lineOnly: true, help: "like role=web: hosts that have it, or are to have it" },
   uses: { type: "text", value: "N", lineOnly: true, help: "so many hosts may join with it", fallback: "any number" },
   expires: { type: "text", value: "WHEN", lineOnly: true, help: "after 90d, or at a time", fallback: "never" },
@@ -453,15 +456,19 @@ export const COMMANDS = {
     summary: "list, make, change and remove spaces of a hub",
     operands:
       "list | show NAME | create NAME | rename NAME NEW | quota NAME | delete NAME | undelete NAME | digest NAME | " +
-      "follow NAME | follows | compare NAME | unfollow NAME | promote NAME",
+      "conflicts NAME[:PATH] | resolve NAME:PATH | undo NAME RUN | follow NAME | follows | compare NAME | unfollow NAME | " +
+      "promote NAME",
     min: 1,
     max: 3,
     words: [
       "list", "show", "create", "rename", "quota", "delete", "undelete",
-      "digest", "follow", "follows", "compare", "unfollow", "promote",
+      "conflicts", "resolve", "undo", "digest", "follow", "follows", "compare", "unfollow", "promote",
     ],
-    options: ["quota", "at", "from", "source-space", "source-token-file", "source-ca", ...CLIENT],
+    options: ["quota", "keep", "as", "host", "message", "at", "from", "source-space", "source-token-file", "source-ca", ...CLIENT],
     details: [
+      "conflicts lists losers of conflicts that lie beside their winners, with who made them, and what links have left " +
+        "open on both sides. resolve settles one, named by its copy or its path: --keep current, copy or both; --host " +
+        "says whose, of those that were left open. Exit of conflicts: 0 none, 2 some. undo takes a run of the space back.",
       "follow makes NAME a copy of a space of another hub, with its whole history; the copy takes no changes. A space " +
         "that has lived the same life goes on from where it is, and what it alone has is kept in a space beside it. " +
         "follows shows all copies and how they are; compare asks the source now, by digests. Exit 1: one is not well.",
@@ -470,6 +477,7 @@ export const COMMANDS = {
     ],
     examples: [
       "syncline space create site --quota 10GiB --token-file token",
+      "syncline space resolve site:docs/index.html --keep copy",
       "syncline space follow site --from https://hub1:7830 --source-token-file hub1-token --source-ca hub1-ca.pem",
       "syncline space promote site",
     ],

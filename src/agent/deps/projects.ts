@@ -12,7 +12,7 @@ import { readPrivateFile, writePrivateFile } from "#platform/net/private-file.ts
 import { type Dependency, PROJECT, setHash } from "#hub/agents/dependencies.ts";
 import type { ProjectState } from "#hub/agents/control.ts";
 import { MANIFEST_BYTES_MAX, isLockOf, lockedPackages, moduleBlocks, packageBlocks, summedModules } from "#agent/deps/manifests.ts";
-import type { AgentLog } from "#agent/link-runner.ts";
+import type { AgentLog } from "#agent/link-context.ts";
 
 /** Editors, and npm itself, write a manifest in several steps. */
 const SETTLE_MS = 500;

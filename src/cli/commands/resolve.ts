@@ -12,7 +12,8 @@ import { type RelPath, isWithin, pathFault, printablePath } from "#model/path.ts
 
 export const resolveCommand: Command = async (context) => {
   const { operands, given } = context.parsed;
-  if (given.keep === undefined)
+  const { keep } = given;
+  if (keep === undefined || keep === "current" || keep === "both")
     throw usage("say which side wins", "--keep alpha, beta, newer, or copy to keep both");
   const pair = { alpha: sideText(operands[0]!), beta: sideText(operands[1]!) };
   const paths = operands.slice(2).map((path) => path.replace(/^\.\//, "").replace(/\/+$/, ""));
@@ -28,7 +29,7 @@ export const resolveCommand: Command = async (context) => {
   if (paths.length > 0) await requireConflicts(context, pair, last.given, paths);
   const options = {
     ...sessionOptions(last.given),
-    conflict: given.keep,
+    conflict: keep,
     conflictPaths: paths.length > 0 ? paths : undefined,
     watch: false,
     dryRun: false,

@@ -17,6 +17,8 @@ const BODIES: Record<string, (path: string) => unknown> = {
   "entry.copy": (path) => ({ from: `${path}/a`, to: `${path}/c` }),
   "space.restore": (path) => ({ path, to: "1" }),
   "space.undo": () => ({ runId: "none" }),
+  "conflict.resolve": (path) => ({ copy: `${path}/a.conflict-beta-01234567`, keep: "current" }),
+  "link.resolve": (path) => ({ path: `${path}/a`, tag: "0123456789abcdef", keep: "copy" }),
   "user.create": () => ({ name: "ann" }),
   "user.update": () => ({ roles: ["admin"] }),
   "group.create": () => ({ name: "crew" }),
@@ -51,8 +53,8 @@ const BODIES: Record<string, (path: string) => unknown> = {
 /** What the reader may ask for inside its prefix; the writer these, too. Everything else is refused to both. */
 const READS = new Set(["entry.get", "content.get", "version.list"]);
 /** Answers hold only what the caller may see. */
-const FILTERED = new Set(["space.get", "entry.list", "journal.list", "journal.export", "space.events", "space.undo"]);
-const WRITES = new Set(["content.put", "content.delete", "entry.mkdir", "entry.move", "entry.copy", "space.restore"]);
+const FILTERED = new Set(["space.get", "entry.list", "journal.list", "journal.export", "space.events", "space.undo", "conflict.list"]);
+const WRITES = new Set(["content.put", "content.delete", "entry.mkdir", "entry.move", "entry.copy", "space.restore", "conflict.resolve"]);
 
 /** What these ask for is not what a token of an administrator is. */
 const REFUSED_TO_ALL: Record<string, readonly number[]> = {

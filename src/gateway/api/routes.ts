@@ -6,6 +6,7 @@ import { ACCESS_ROUTES } from "#gateway/api/routes-access.ts";
 import { AUDIT_ROUTES } from "#gateway/api/routes-audit.ts";
 import { CARE_ROUTES } from "#gateway/api/routes-care.ts";
 import { CONFIG_ROUTES } from "#gateway/api/routes-config.ts";
+import { CONFLICT_ROUTES } from "#gateway/api/routes-conflicts.ts";
 import { CONTENT_ROUTES } from "#gateway/api/routes-content.ts";
 import { ENTRY_ROUTES } from "#gateway/api/routes-entries.ts";
 import { EVENT_ROUTES } from "#gateway/api/routes-events.ts";
@@ -30,6 +31,7 @@ export function apiRoutes(version: string): readonly AnyRoute[] {
     ...ENTRY_ROUTES,
     ...CONTENT_ROUTES,
     ...HISTORY_ROUTES,
+    ...CONFLICT_ROUTES,
     ...EVENT_ROUTES,
     ...FOLLOW_ROUTES,
     ...ACCESS_ROUTES,

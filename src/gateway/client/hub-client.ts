@@ -256,6 +256,10 @@ export class HubClient {
     return this.call(`${spaceUrl(space)}/restore`, { method: "POST", body: { path, to, ...options } });
   }
 
+  undo(space: string, runId: string): Promise<Pick<RestoreAnswer, "counts" | "notDone" | "notDoneCount">> {
+    return this.call(`${spaceUrl(space)}/undo`, { method: "POST", body: { runId } });
+  }
+
   createRestorePoint(space: string, name: string, at?: string): Promise<RestorePointJson> {
     return this.call(`${spaceUrl(space)}/restore-points`, { method: "POST", body: { name, at } });
   }
