@@ -22,6 +22,8 @@ import { HttpWork } from "#gateway/http-work.ts";
 import { HUB_TLS_NAME } from "#hub/agents/hello.ts";
 import { NEW_LINK, checked } from "#hub/agents/link.ts";
 import { AgentRegistry } from "#hub/agents/registry.ts";
+import { HubUploads } from "#hub/uploads/hub-uploads.ts";
+import { UPLOAD_MIGRATIONS, UploadRows } from "#hub/uploads/upload-rows.ts";
 import { type CommitDone, HubSpaces } from "#hub/hub-spaces.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { ScrubParts } from "#hub/upkeep.ts";
@@ -106,6 +108,7 @@ type Stores = {
   readonly packs: PackSource;
   readonly access: HubAccess;
   readonly spaces: HubSpaces;
+  readonly uploads: HubUploads;
   readonly registry: AgentRegistry;
 };
 
@@ -247,6 +250,7 @@ async function openStores(
   opened.add(() => database.close());
   await migrate(database, "gateway", IDEMPOTENCY_MIGRATIONS);
   await migrate(database, "webhooks", WEBHOOK_MIGRATIONS);
+  await migrate(database, "uploads", UPLOAD_MIGRATIONS);
   for (const [room, steps] of FRONT_MIGRATIONS) await migrate(database, room, steps);
   const meta = await SqlMetaStore.open(database, random);
   const directory = join(dataDir, "chunks");
@@ -266,7 +270,8 @@ async function openStores(
   const onCommit = (commit: CommitDone): void => committed(commit);
   const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, sha256, onCommit });
   opened.add(() => spaces.close());
-  return { database, meta, chunks, packs, access, spaces, registry };
+  const uploads = new HubUploads({ rows: new UploadRows(database), spaces, meta, access, clock, random });
+  return { database, meta, chunks, packs, access, spaces, uploads, registry };
 }
 
 function reloadOf({ config, bootstrap, source, host, log }: HubOptions): HubReload {
@@ -323,7 +328,7 @@ type OwnServices = Pick<
 
 function apiServices(
   { host, log }: HubOptions,
-  { database, meta, chunks, access, spaces }: Stores,
+  { database, meta, chunks, access, spaces, uploads }: Stores,
   { agents, listener }: RunningAgents,
   { followers, following }: RunningFollowers,
   { setup, config, ...own }: OwnServices & { readonly setup: HubSetup; readonly config: () => HubConfig },
@@ -347,6 +352,7 @@ function apiServices(
   ];
   return {
     spaces,
+    uploads,
     access,
     agents,
     followers,
@@ -438,7 +444,7 @@ function urlOf(scheme: string, host: string, port: number): string {
 
 function doorsOf(
   { host, dataDir, log }: HubOptions,
-  { access, spaces }: Stores,
+  { access, spaces, uploads }: Stores,
   reload: HubReload,
   metrics: Metrics,
   opened: Opened,
@@ -446,7 +452,7 @@ function doorsOf(
 ): Promise<readonly Door[]> {
   const { config } = reload;
   const identity = (): Identity => access.authority.serverIdentity(certificateNames(config, host)).identity;
-  return openDoors({ host, spaces, access, metrics, log, dataDir, config, identity, closing }, (close) => opened.add(close));
+  return openDoors({ host, spaces, uploads, access, metrics, log, dataDir, config, identity, closing }, (close) => opened.add(close));
 }
 
 /** One certificate for all listeners: what people call the hub, and the name by which agents know it. */

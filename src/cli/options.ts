@@ -12,6 +12,7 @@ import { OBSERVE_COMMANDS, OBSERVE_CONFIG, OBSERVE_OPTIONS } from "#cli/observe-
 import { ACCESS_COMMANDS, ACCESS_OPTIONS, SIGN_IN_CONFIG } from "#cli/access-table.ts";
 import { DOOR_CONFIG, DOOR_OPTIONS } from "#cli/options-doors.ts";
 import { FLEET_COMMANDS } from "#cli/options-fleet.ts";
+import { FTP_CONFIG, FTP_OPTIONS } from "#cli/ftp-table.ts";
 import { JOB_COMMANDS, JOB_OPTIONS } from "#cli/options-jobs.ts";
 
 /** How the text of a value is read; see values.ts for the grammars. */
@@ -237,6 +238,7 @@ export const OPTIONS = {
   bootstrap: { type: "text", complete: "file", ...hubOption("bootstrap") },
   ...DOOR_OPTIONS,
   ...ACCESS_OPTIONS,
+  ...FTP_OPTIONS,
   ...OBSERVE_OPTIONS,
 } as const satisfies Record<string, OptionSpec>;
 
@@ -271,6 +273,7 @@ const HUB_CONFIG = [
   "bootstrap",
   ...DOOR_CONFIG,
   ...SIGN_IN_CONFIG,
+  ...FTP_CONFIG,
   ...OBSERVE_CONFIG,
 ] as const;
 const CLIENT = ["hub", "token-file", "ca", ...COMMON] as const;

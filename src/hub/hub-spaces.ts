@@ -40,7 +40,7 @@ import {
 import { type ConflictsPage, type Decision, type SpaceConflict, decisionChanges, lostBy } from "#hub/space-conflicts.ts";
 import { type SpaceAudit, spaceResource } from "#hub/space-audit.ts";
 import { ContentSums } from "#hub/sums/content-sums.ts";
-import { NO_SUMS, type SumName, type Sums } from "#hub/sums/sums.ts";
+import type { SumName, Sums } from "#hub/sums/sums.ts";
 import { SpaceWatchers } from "#hub/space-watchers.ts";
 import { conflictCopyOf } from "#model/conflict-copy.ts";
 import { SynclineError } from "#model/error.ts";
@@ -333,7 +333,7 @@ export class HubSpaces implements SpaceService {
 
   // ---------------------------------------------------------------- writing
 
-  intake(who: Principal, name: string): Intake {
+  intake(who: Principal, name: string): StoreIntake {
     const { chunks, meta, access, sha256 } = this.#options;
     // What a commit may do is asked of each change; but who may write nothing must not fill the disk.
     if (!access.reaches(who, "write", name, "")) this.#require(who, "write", name, "");
@@ -671,7 +671,7 @@ function newContent(changes: readonly SpaceChange[], held: HeldContent): NewCont
     const manifest = held.manifest(id);
     if (manifest !== undefined) manifests.set(id, manifest);
     const known = held.sums(id);
-    if (known !== NO_SUMS) sums.set(id, known);
+    if (Object.keys(known).length > 0) sums.set(id, known);
   }
   return { manifests, sums };
 }

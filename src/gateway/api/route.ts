@@ -13,6 +13,7 @@ import type { Following } from "#hub/followers/following.ts";
 import type { Webhooks } from "#hub/webhooks/webhooks.ts";
 import type { HubCare } from "#hub/hub-care.ts";
 import type { SpaceService } from "#hub/space-service.ts";
+import type { Uploads } from "#hub/uploads/upload.ts";
 import type { Jobs } from "#jobs/jobs.ts";
 import type { RelPath } from "#model/path.ts";
 import type { IdempotencyKeys } from "#gateway/api/idempotency.ts";
@@ -37,6 +38,7 @@ export interface ApiLog {
 /** What handlers may use. */
 export type ApiServices = {
   readonly spaces: SpaceService;
+  readonly uploads: Uploads;
   readonly access: HubAccess;
   /** Hosts, links and holds. */
   readonly agents: HubAgents;
