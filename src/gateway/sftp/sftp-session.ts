@@ -33,7 +33,7 @@ import {
   readRequest,
   statusPacket,
 } from "#gateway/sftp/packets.ts";
-import { type DirHandle, Handles, type ReadHandle } from "#gateway/sftp/handles.ts";
+import { type DirHandle, Handles } from "#gateway/sftp/handles.ts";
 import { failed, statusOf } from "#gateway/sftp/status.ts";
 import { type Node, type Place, type Tree, canonicalPath, notDirectory, notThere } from "#gateway/sftp/tree.ts";
 import { attrsOf, longName } from "#gateway/sftp/view.ts";
@@ -80,6 +80,7 @@ export class SftpSession {
   /** Resolves when the client takes more. */
   #room: PromiseWithResolvers<void> | undefined;
   readonly #reads = new Set<Promise<void>>();
+  #lastRead: Promise<void> = Promise.resolve();
   #done = Promise.withResolvers<void>();
 
   constructor(channel: SshChannel, parts: SessionParts) {
@@ -164,10 +165,10 @@ export class SftpSession {
     this.send(statusPacket(id, status, message));
   }
 
-  #failed(id: number, error: unknown): void {
+  #failure(id: number, error: unknown): Uint8Array {
     const known = statusOf(error);
     if (known === undefined) this.parts.onFault(error);
-    this.status(id, known?.status ?? STATUS.failure, known?.message ?? "an error of the server; its log tells more");
+    return statusPacket(id, known?.status ?? STATUS.failure, known?.message ?? "an error of the server; its log tells more");
   }
 
   async #handle(request: Request): Promise<void> {
@@ -183,7 +184,7 @@ export class SftpSession {
     } catch (error) {
       const isMalformed = request.type === "extended" && error instanceof RangeError;
       if (isMalformed) this.status(request.id, STATUS.badMessage, "malformed packet");
-      else this.#failed(request.id, error);
+      else this.send(this.#failure(request.id, error));
     }
   }
 
@@ -385,36 +386,41 @@ export class SftpSession {
     return Math.max(0, settings.quotaBytes - usage.bytes + replaced);
   }
 
-  /** Begins a read once there is room for it; the next request does not wait for its end. */
+  /**
+   * Begins a read once there is room for it; the next request does not wait for its end. Answers leave in the order of
+   * the requests: OpenSSH's scp cuts a file off behind the first that comes early.
+   */
   async #startRead(request: Extract<Request, { type: "read" }>): Promise<void> {
     const open = this.handles.readable(request.handle);
     const length = Math.min(request.length, DATA_BYTES_MAX);
-    const work = open.type === "read" ? this.#read(request, open, length) : this.#readWriting(request, open.handle, length);
-    if (open.type === "write") return work;
-    const settled = work.catch((error: unknown) => this.#failed(request.id, error)).then(() => {
-      this.#reads.delete(settled);
-    });
+    const { id, offset } = request;
+    if (open.type === "write") {
+      const packet = await this.#dataOf(id, length, open.handle.entry.size - offset, (room) => open.handle.read(room, offset));
+      return this.send(packet);
+    }
+    const { reader } = open;
+    const filled = this.#dataOf(id, length, reader.size - offset, (room) => reader.read(room, offset));
+    const before = this.#lastRead;
+    const settled: Promise<void> = filled
+      .catch((error: unknown) => this.#failure(id, error))
+      .then(async (packet) => {
+        await before;
+        this.send(packet);
+        this.#reads.delete(settled);
+      });
+    this.#lastRead = settled;
     this.#reads.add(settled);
     if (this.#reads.size >= READS_MAX) await Promise.race(this.#reads);
   }
 
-  async #read({ id, offset }: Extract<Request, { type: "read" }>, { reader }: ReadHandle, length: number): Promise<void> {
-    const count = Math.min(length, Math.max(0, reader.size - offset));
-    await this.#send(id, count, (room) => reader.read(room, offset));
-  }
-
-  async #readWriting({ id, offset }: Extract<Request, { type: "read" }>, handle: WriteHandle, length: number): Promise<void> {
-    const count = Math.min(length, Math.max(0, handle.entry.size - offset));
-    await this.#send(id, count, (room) => handle.read(room, offset));
-  }
-
-  async #send(id: number, length: number, fill: (room: Uint8Array) => Promise<number>): Promise<void> {
-    if (length === 0) return this.status(id, STATUS.eof);
+  /** The answer to a read. */
+  async #dataOf(id: number, wanted: number, left: number, fill: (room: Uint8Array) => Promise<number>): Promise<Uint8Array> {
+    const length = Math.min(wanted, Math.max(0, left));
     const { packet, room } = dataPacket(length);
-    const count = await fill(room);
-    if (count === 0) return this.status(id, STATUS.eof);
+    const count = length === 0 ? 0 : await fill(room);
+    if (count === 0) return statusPacket(id, STATUS.eof, "");
     this.parts.count("out", count);
-    this.send(finishData(packet, id, count));
+    return finishData(packet, id, count);
   }
 
   // ---------------------------------------------------------------- changes

@@ -176,6 +176,24 @@ describe("files over SFTP", () => {
   });
 });
 
+describe("reading over SFTP", () => {
+  test("[SFTP-18] reads that are asked for together are answered in their order, with the bytes of their places", async () => {
+    const bytes = bytesOf(2_000_000, 7);
+    const large = await lab.api.ask("/v1/spaces/demo/content/large.bin", { method: "PUT", body: bytes });
+    expect(large.ok).toBe(true);
+    const handle = (await admin.open("/demo/large.bin", OPEN.read)) as string;
+    const order: number[] = [];
+    const places = [1_900_000, 0, 1_000_000, 10, 500_000, 1_999_990, 250_000, 0];
+    await Promise.all(places.map(async (place, at) => {
+      const found = await admin.read(handle, place, 200_000);
+      order.push(at);
+      expect(Buffer.compare(found as Uint8Array, bytes.subarray(place, place + 200_000))).toBe(0);
+    }));
+    expect(order).toEqual(places.map((_, at) => at));
+    await admin.close(handle);
+  });
+});
+
 describe("the tree over SFTP", () => {
   test("[SFTP-20] directories are made, listed, renamed and removed", async () => {
     expect(await admin.mkdir("/other/d")).toBe(ok);

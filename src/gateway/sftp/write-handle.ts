@@ -376,7 +376,7 @@ export class WriteHandle {
 
 function namedOf({ content, entry }: Version): NamedContent | undefined {
   const sum = entry?.kind === "file" ? entry.sum : undefined;
-  return content === undefined || sum === undefined ? undefined : { content, sum };
+  return content === undefined || sum === undefined ? undefined : { content, sum, sums: {} };
 }
 
 /** @throws {SynclineError} what became of the first change that was not done */
