@@ -52,7 +52,7 @@ export const FTP_KEYS = {
     help:
       "whether a protected data connection must resume the TLS session of its control connection; prefer logs the " +
       "ones that do not (Python's ftplib never does)",
-    value: "off|prefer|require",
+    value: "POLICY",
   },
   ftpProxies: {
     type: "list",
