@@ -11,9 +11,9 @@ import {
 } from "#hub/space-errors.ts";
 import type { Access, Action, Principal } from "#access/access.ts";
 import type { Actor, AuditEvent } from "#access/audit.ts";
-import { CommitQueue } from "#hub/commit-queue.ts";
+import { CommitQueue, type NewContent } from "#hub/commit-queue.ts";
 import { FollowedSpaces } from "#hub/followed-spaces.ts";
-import { HeldManifests, StoreIntake, StoredContent } from "#hub/content.ts";
+import { HeldContent, StoreIntake, StoredContent } from "#hub/content.ts";
 import type { Commit, CommitOutcome, CopiesRequest, ListRequest, MetaStore, WithIt } from "#hub/meta/meta-store.ts";
 import { changesFor, type Difference, differences } from "#hub/restore.ts";
 import { runDifferences } from "#hub/run-differences.ts";
@@ -39,6 +39,8 @@ import {
 } from "#hub/space.ts";
 import { type ConflictsPage, type Decision, type SpaceConflict, decisionChanges, lostBy } from "#hub/space-conflicts.ts";
 import { type SpaceAudit, spaceResource } from "#hub/space-audit.ts";
+import { ContentSums } from "#hub/sums/content-sums.ts";
+import { NO_SUMS, type SumName, type Sums } from "#hub/sums/sums.ts";
 import { SpaceWatchers } from "#hub/space-watchers.ts";
 import { conflictCopyOf } from "#model/conflict-copy.ts";
 import { SynclineError } from "#model/error.ts";
@@ -94,12 +96,14 @@ export class HubSpaces implements SpaceService {
   /** By name; changed only here. Deleted spaces are in it too. */
   readonly #spaces = new Map<string, Space>();
   #managing: Promise<unknown> = Promise.resolve();
-  readonly #manifests = new HeldManifests();
+  readonly #held = new HeldContent();
+  readonly #sums: ContentSums;
   readonly followed = new FollowedSpaces();
 
   private constructor(options: HubSpacesOptions) {
     this.#options = options;
     this.#queue = new CommitQueue(options.meta);
+    this.#sums = new ContentSums(options.meta);
   }
 
   static async open(options: HubSpacesOptions): Promise<HubSpaces> {
@@ -322,6 +326,11 @@ export class HubSpaces implements SpaceService {
     return StoredContent.of(get, content, await meta.manifest(content.id));
   }
 
+  async sums(who: Principal, name: string, version: Version, wanted: readonly SumName[] = []): Promise<Sums> {
+    const reader = await this.open(who, name, version);
+    return this.#sums.of(version.content!.id, reader, wanted);
+  }
+
   // ---------------------------------------------------------------- writing
 
   intake(who: Principal, name: string): Intake {
@@ -332,7 +341,7 @@ export class HubSpaces implements SpaceService {
     // It would be refused in the end.
     this.followed.requireOwn(name, space);
     const tools = { seeds: seedsOf(space), sha256 };
-    return new StoreIntake(chunks, tools, this.#manifests, (id) => meta.manifest(id));
+    return new StoreIntake(chunks, tools, this.#held, (id) => meta.manifest(id));
   }
 
   async commit(who: Principal, name: string, request: CommitRequest): Promise<CommitOutcome> {
@@ -350,13 +359,8 @@ export class HubSpaces implements SpaceService {
       changes: request.changes,
       atomic: request.atomic,
     };
-    const manifests = new Map<ContentId, Manifest>();
-    for (const change of request.changes) {
-      const id = change.type === "put" ? change.content?.id : undefined;
-      const held = id === undefined ? undefined : this.#manifests.get(id);
-      if (held !== undefined) manifests.set(id!, held);
-    }
-    const outcome = await this.#queue.add(commit, manifests, async () => request.intake?.flush());
+    const content = newContent(request.changes, this.#held);
+    const outcome = await this.#queue.add(commit, content, async () => request.intake?.flush());
     if (outcome.after > outcome.before) {
       this.#watchers.tell({ space: name, ...sequences(outcome) });
       const endedMs = this.#options.clock.nowMs();
@@ -656,6 +660,20 @@ async function changesHeld(found: readonly Difference[], intake: Intake): Promis
   }
   if (lost.length > 0) throw cannotRestore(lost);
   return changes;
+}
+
+function newContent(changes: readonly SpaceChange[], held: HeldContent): NewContent {
+  const manifests = new Map<ContentId, Manifest>();
+  const sums = new Map<ContentId, Sums>();
+  for (const change of changes) {
+    const id = change.type === "put" ? change.content?.id : undefined;
+    if (id === undefined) continue;
+    const manifest = held.manifest(id);
+    if (manifest !== undefined) manifests.set(id, manifest);
+    const known = held.sums(id);
+    if (known !== NO_SUMS) sums.set(id, known);
+  }
+  return { manifests, sums };
 }
 
 function sequences({ before, after }: CommitOutcome): { before: number; after: number } {

@@ -20,6 +20,7 @@ import type {
   Version,
 } from "#hub/space.ts";
 import type { ManifestChunk } from "#sync/chunk/manifest.ts";
+import type { SumName, Sums } from "#hub/sums/sums.ts";
 import type { CommitOutcome, CopiesRequest, ListRequest } from "#hub/meta/meta-store.ts";
 import type { ConflictsPage, Decision } from "#hub/space-conflicts.ts";
 
@@ -37,7 +38,15 @@ export type CommitRequest = {
 };
 
 /** Content that is in the store: what a change refers to, and its sum under the space's seeds. */
-export type NamedContent = { readonly content: ContentRef; readonly sum: string };
+export type NamedContent = {
+  readonly content: ContentRef;
+  readonly sum: string;
+  /** Those that were asked for; they are kept with the content by the commit that puts it. */
+  readonly sums: Sums;
+};
+
+/** What else is to be computed of content while its bytes pass. */
+export type ContentOptions = { readonly sums?: readonly SumName[] | undefined };
 
 /** Takes the bytes of one file, in order, and names them. Given up without end(): nothing refers to what was written. */
 export interface ContentSink {
@@ -55,9 +64,9 @@ export interface ContentSink {
  */
 export interface Intake extends AsyncDisposable {
   /** A file that is all in memory. */
-  store(bytes: Uint8Array): Promise<NamedContent>;
+  store(bytes: Uint8Array, options?: ContentOptions): Promise<NamedContent>;
   /** @param sizeHint bytes that will come, when they are known: very large files are split into larger chunks */
-  sink(sizeHint?: number): ContentSink;
+  sink(sizeHint?: number, options?: ContentOptions): ContentSink;
   /**
    * Protects content that a version had, so that a change may refer to it whatever becomes of that version meanwhile.
    * False: retention has dropped it, or a chunk of it is missing; nothing may refer to it then.
@@ -115,6 +124,13 @@ export interface SpaceService {
    * @throws {SynclineError} CHUNK_MISSING for content that retention has dropped
    */
   open(who: Principal, space: string, version: Version, isProved?: boolean): Promise<ContentReader>;
+
+  /**
+   * What is known of the content of a version, as far as doors have computed it. Of `wanted` what is lacking is computed
+   * now, by reading the content once, and kept.
+   * @throws {SynclineError} CHUNK_MISSING for content that retention has dropped
+   */
+  sums(who: Principal, space: string, version: Version, wanted?: readonly SumName[]): Promise<Sums>;
 
   // Writing
   intake(who: Principal, space: string): Intake;

@@ -9,7 +9,7 @@ import type { ApiServices } from "#gateway/api/route.ts";
 import type { Trace } from "#gateway/api/trace.ts";
 import { versionJson } from "#gateway/api/shapes.ts";
 
-type Asking = { readonly services: ApiServices; readonly who: Principal; readonly trace: Trace };
+type Asking = { readonly services: Pick<ApiServices, "spaces">; readonly who: Principal; readonly trace: Trace };
 
 /** What the caller's conditions come to: what the commit expects, and how it is told that it expected wrongly. */
 export type Condition = { readonly expect: Expect; readonly onStale: "conflict" | "precondition" };

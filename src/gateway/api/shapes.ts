@@ -4,6 +4,7 @@
  * are octal texts as chmod reads them.
  */
 import * as z from "zod";
+import type { Attributes } from "#hub/attributes.ts";
 import type { Entry } from "#model/entry.ts";
 import { conflictCopyOf } from "#model/conflict-copy.ts";
 import { SynclineError } from "#model/error.ts";
@@ -79,6 +80,10 @@ export const SPACE_JSON = z
   })
   .meta({ id: "Space" });
 
+export const ATTRIBUTES = z
+  .record(z.string(), z.string())
+  .describe("Short texts that doors keep with the version; names begin with whose they are, like http.content-type");
+
 export const VERSION_JSON = z
   .object({
     path: z.string(),
@@ -89,6 +94,7 @@ export const VERSION_JSON = z
     mtime: FILE_TIME.optional(),
     target: z.string().optional().describe("Of a symlink"),
     etag: z.string().optional().describe("Of a file whose content is kept: by it conditions are made"),
+    attributes: ATTRIBUTES.optional().describe("Absent: it has none"),
     vector: z.record(z.string(), SEQUENCE),
   })
   .meta({ id: "Version" });
@@ -208,7 +214,7 @@ export function spaceJson(space: Space): SpaceJson {
   };
 }
 
-function entryJson(entry: Entry | undefined): Omit<VersionJson, "path" | "sequence" | "etag" | "vector"> {
+function entryJson(entry: Entry | undefined): Omit<VersionJson, "path" | "sequence" | "etag" | "attributes" | "vector"> {
   if (entry === undefined) return { kind: "removed" };
   switch (entry.kind) {
     case "file":
@@ -222,6 +228,10 @@ function entryJson(entry: Entry | undefined): Omit<VersionJson, "path" | "sequen
   }
 }
 
+export function shownAttributes(attributes: Attributes): { attributes?: Record<string, string> } {
+  return Object.keys(attributes).length === 0 ? {} : { attributes: { ...attributes } };
+}
+
 export function versionJson(version: Version): VersionJson {
   const etag = etagOf(version);
   return {
@@ -229,6 +239,7 @@ export function versionJson(version: Version): VersionJson {
     sequence: version.sequence,
     ...entryJson(version.entry),
     ...(etag === undefined ? {} : { etag }),
+    ...shownAttributes(version.attributes),
     vector: { ...version.vector },
   };
 }

@@ -6,6 +6,7 @@
  * Reads are consistent by themselves; what must be consistent together is read inside commit's transaction. Paths are
  * ordered by their bytes (memcmp of encodeName), so that what is below a directory is one range.
  */
+import type { Sums } from "#hub/sums/sums.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Sql } from "#platform/sql/database.ts";
 import type { ContentId } from "#sync/chunk/chunk-id.ts";
@@ -135,14 +136,22 @@ export interface MetaStore {
    *
    * A remove of what is not there is "stale", and so is a move to what is there (with the version at `to`). A directory
    * that is removed or moved gives a record to each entry: a removal from the last path to the first, a move from the
-   * first to the last. A commit of which nothing is done leaves no trace.
+   * first to the last. A commit of which nothing is done leaves no trace. Of sums those are kept whose content was put.
    * @throws {SynclineError} SPACE_UNKNOWN
    */
-  commit(commits: readonly Commit[], manifests: ReadonlyMap<ContentId, Manifest>): Promise<CommitOutcome[]>;
+  commit(
+    commits: readonly Commit[],
+    manifests: ReadonlyMap<ContentId, Manifest>,
+    sums?: ReadonlyMap<ContentId, Sums>,
+  ): Promise<CommitOutcome[]>;
 
   // Content
   /** The manifest of content of several chunks; undefined for content that is one chunk (its id is the chunk's). */
   manifest(id: ContentId): Promise<Manifest | undefined>;
+  /** What was computed of it so far. */
+  sums(id: ContentId): Promise<Sums>;
+  /** Adds sums of content that some version refers to; of other content nothing is kept. */
+  addSums(id: ContentId, sums: Sums): Promise<void>;
   /**
    * Ids of all content that any version of any space refers to, with manifests, in order of their bytes; for prune. A
    * page may be shorter than `limit` (manifests are large); an empty one is the end.

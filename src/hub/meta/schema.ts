@@ -64,9 +64,18 @@ export const MIGRATIONS: readonly Migration[] = [
     ],
   },
   {
+    // attributes: null where there are none. They are in `sum` where there are some, so that older rows keep theirs.
+    id: 3,
+    statements: [
+      "ALTER TABLE versions ADD COLUMN attributes blob",
+      // Sums of contents, as far as somebody has computed them.
+      "CREATE TABLE content_sums (content blob PRIMARY KEY, sums blob NOT NULL, sum BIGINT NOT NULL) WITHOUT ROWID",
+    ],
+  },
+  {
     // What is there and has the mark of a conflict copy in its path, or in that of a directory above (conflict-copy.ts
     // reads the name exactly): so the list of them costs what there are of them, and cannot disagree with the journal.
-    id: 3,
+    id: 4,
     statements: [
       `CREATE INDEX versions_copies ON versions (space_id, path)
         WHERE replaced IS NULL AND present = 1 AND path LIKE '%.conflict-%'`,
@@ -75,7 +84,7 @@ export const MIGRATIONS: readonly Migration[] = [
   {
     // quota_bytes: of the copy alone, whatever its source allows itself. shares: the space beside it whose content the copy
     // may have without that the source shows it once more.
-    id: 4,
+    id: 5,
     statements: ["ALTER TABLE follows ADD COLUMN quota_bytes BIGINT", "ALTER TABLE follows ADD COLUMN shares BIGINT"],
   },
 ];
