@@ -203,7 +203,8 @@ export class LinkSessions {
     if (key !== this.#projectsOf) {
       this.#projectsOf = key;
       const file = stateFile(`installed/${id}.json`);
-      const options = { host, root, projects: settings.install, mayInstall, file, link: id, onChange, log };
+      const cache = stateFile("npm-cache");
+      const options = { host, root, projects: settings.install, mayInstall, file, cache, link: id, onChange, log };
       this.#projects = settings.install.length === 0 ? undefined : new Projects(options);
       watch.projects = () => this.#projects?.states() ?? [];
     }

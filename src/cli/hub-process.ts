@@ -35,6 +35,7 @@ import type { OtlpSettings } from "#observe/exporter.ts";
 import { traceIdNow } from "#observe/trace-context.ts";
 import { Profiler } from "#observe/profiler.ts";
 import type { Host } from "#platform/host.ts";
+import { REACHES, type Reach } from "#platform/net/guarded-address.ts";
 import { guardedPost } from "#platform/net/guarded-post.ts";
 import { type HttpServer, serveHttp } from "#platform/net/http-server.ts";
 import type { Identity } from "#platform/net/tls-socket.ts";
@@ -166,7 +167,7 @@ export class HubProcess {
       const running = await listenForAgents(options, stores, reload, opened);
       await startConfiguration(options, stores, running, reload);
       await setup.refresh();
-      const between = await startFollowers(options, stores, running, opened, closing.signal);
+      const between = await startFollowers(options, stores, running, reload, opened, closing.signal);
       const onDamaged = between.repair.lost.bind(between.repair);
       const care = runningCare(options, stores, onDamaged);
       const jobs = await openJobs({ ...options, ...stores, ...running, care, onDamaged });
@@ -397,11 +398,13 @@ async function startFollowers(
   { host, dataDir, bootstrap, log }: HubOptions,
   stores: Stores,
   { listener }: RunningAgents,
+  reload: HubReload,
   opened: Opened,
   closing: AbortSignal,
 ): Promise<RunningFollowers> {
   const { clock, random } = host;
-  const running = await openFollowers({ ...stores, clock, random, dataDir, log }, listener);
+  const reach = (): Reach => REACHES.find((one) => one === reload.config.followSources) ?? "public";
+  const running = await openFollowers({ ...stores, clock, random, dataDir, log, reach }, listener);
   opened.add(() => running.followers.close());
   const begun = followFile(bootstrap ?? { follow: [] }, running, { clock, log }, closing);
   const repairing = running.repair.run(closing);

@@ -173,8 +173,8 @@ export const OPTIONS = {
     help: "the side that is right, alpha (when nothing is said) or beta; of a space that follows: the hub that has it",
   },
   keep: {
-    type: "choice",
-    choices: ["alpha", "beta", "copy", "newer", "current", "both"],
+    type: "text",
+    value: "WHICH",
     lineOnly: true,
     help:
       "the side that wins: alpha, beta, newer, or copy to keep both; in a space what stays: current, copy (the loser " +
@@ -471,6 +471,7 @@ export const COMMANDS = {
         "says whose, of those that were left open. Exit of conflicts: 0 none, 2 some. undo takes a run of the space back.",
       "follow makes NAME a copy of a space of another hub, with its whole history; the copy takes no changes. A space " +
         "that has lived the same life goes on from where it is, and what it alone has is kept in a space beside it. " +
+        "Its source must be one that the hub's followSources lets it reach; --quota bounds the copy alone. " +
         "follows shows all copies and how they are; compare asks the source now, by digests. Exit 1: one is not well.",
       "promote makes a copy the space that is written to, where its source is lost, and says what of it is missing. " +
         "unfollow only ends the asking.",

@@ -124,6 +124,17 @@ export const HUB_KEYS = {
     value: "public|any",
     isReloadable: true,
   },
+  followSources: {
+    type: "text",
+    pattern: /^(public|private|any)$/,
+    grammar: "public, private or any",
+    fallback: "public",
+    help:
+      "where spaces that follow may look for their source: public (addresses over HTTPS), private (those too, and HTTP on " +
+      "this host), or any (HTTP too, which shows the token to the network)",
+    value: "WHERE",
+    isReloadable: true,
+  },
   publicUrl: {
     type: "text",
     pattern: /^https?:\/\/[^\s/?#]+$/,

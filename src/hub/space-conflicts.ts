@@ -114,9 +114,9 @@ function takeOver(
   if (copy.entry!.kind === "dir" || current.entry.kind === "dir") {
     return [{ type: "remove", path, expect: currentExpect, recursive: true }, move];
   }
-  const { entry, content } = copy;
+  const { entry, content, attributes } = copy;
   return [
-    { type: "put", path, expect: currentExpect, entry: entry!, content, makeParents: false },
+    { type: "put", path, expect: currentExpect, entry: entry!, content, attributes, makeParents: false },
     { type: "remove", path: copy.path, expect, recursive: false },
   ];
 }

@@ -9,7 +9,7 @@ import type { Context } from "#cli/context.ts";
 import { EXIT } from "#cli/exit-code.ts";
 import { formatBytes, formatFileTime, formatMoment, plural, shellWord } from "#cli/format.ts";
 import { parseFilePlace, parsePlace, requirePath } from "#cli/hub-client.ts";
-import { usage } from "#cli/values.ts";
+import { parseChoice, usage } from "#cli/values.ts";
 
 /** Conflict copies that are listed at once. */
 const LISTED_MAX = 1000;
@@ -56,8 +56,8 @@ export async function resolveConflict(client: HubClient, context: Context, place
   const { output, parsed } = context;
   const { space, path } = parseFilePlace(place);
   const { as, host, message } = parsed.given;
-  const keep = KEEPS.find((one) => one === parsed.given.keep);
-  if (keep === undefined) throw usage("what stays at the path?", `--keep ${KEEPS.join(", ")}`);
+  if (parsed.given.keep === undefined) throw usage("what stays at the path?", `--keep ${KEEPS.join(", ")}`);
+  const keep = parseChoice(parsed.given.keep, KEEPS);
   if (as !== undefined && keep !== "both") throw usage("--as names a copy that is kept", "--keep both --as PATH");
   if (as !== undefined) requirePath(as, false);
   const conflicts = new ConflictClient(client);

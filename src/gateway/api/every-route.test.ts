@@ -59,7 +59,8 @@ const WRITES = new Set(["content.put", "content.delete", "entry.mkdir", "entry.m
 /** What these ask for is not what a token of an administrator is. */
 const REFUSED_TO_ALL: Record<string, readonly number[]> = {
   "hub.setup": [401],
-  "follow.begin": [502],
+  // A source on this host is for who is told so.
+  "follow.begin": [400],
   "session.open": [401, 429],
   "user.changePassword": [401, 429],
   "session.close": [400],

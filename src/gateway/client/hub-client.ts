@@ -130,7 +130,10 @@ export class HubClient {
     return (await this.call<{ follows: FollowJson[] }>("/v1/follows")).follows;
   }
 
-  follow(name: string, from: { url: string; space?: string | undefined; token: string; ca?: string | undefined }) {
+  follow(
+    name: string,
+    from: { url: string; space?: string | undefined; token: string; ca?: string | undefined; quotaBytes?: number | undefined },
+  ) {
     return this.call<FollowBegunJson>(`${spaceUrl(name)}/source`, { method: "POST", body: from });
   }
 
