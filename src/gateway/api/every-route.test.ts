@@ -47,6 +47,10 @@ const BODIES: Record<string, (path: string) => unknown> = {
   "follow.dropped": () => ({ sequences: [1] }),
   "follow.chunks": () => ({ wanted: [] }),
   "follow.begin": () => ({ url: "http://127.0.0.1:9", token: "one" }),
+  "upload.create": (path) => ({ path: `${path}/uploaded`, size: 3 }),
+  "upload.offer": () => ({ parts: [] }),
+  "upload.prove": () => ({ nonce: "00".repeat(32), proofs: [] }),
+  "upload.complete": () => ({}),
   "hub.setup": () => ({ token: "wrong", user: "eve", password: "long enough" }),
 };
 
@@ -54,7 +58,7 @@ const BODIES: Record<string, (path: string) => unknown> = {
 const READS = new Set(["entry.get", "content.get", "version.list"]);
 /** Answers hold only what the caller may see. */
 const FILTERED = new Set(["space.get", "entry.list", "journal.list", "journal.export", "space.events", "space.undo", "conflict.list"]);
-const WRITES = new Set(["content.put", "content.delete", "entry.mkdir", "entry.move", "entry.copy", "space.restore", "conflict.resolve"]);
+const WRITES = new Set(["content.put", "content.delete", "entry.mkdir", "entry.move", "entry.copy", "space.restore", "conflict.resolve", "upload.create"]);
 
 /** What these ask for is not what a token of an administrator is. */
 const REFUSED_TO_ALL: Record<string, readonly number[]> = {
@@ -82,6 +86,7 @@ function request(route: AnyRoute, path: string): { url: string; asked: Asked } {
     .replace("{accessKey}", "NOSUCHKEY")
     .replace("{fingerprint}", "SHA256%3Anone")
     .replace("/profiles/cpu", "/profiles/cpu?seconds=1")
+    .replace("{number}", "1")
     .replace("{id}", "0011223344556677");
   const body = BODIES[route.id]?.(path);
   // Event streams and exports do not end by themselves: the head is enough.

@@ -22,6 +22,7 @@ import { PROFILE_ROUTES } from "#gateway/api/routes-profiles.ts";
 import { ROLE_ROUTES } from "#gateway/api/routes-roles.ts";
 import { SESSION_ROUTES } from "#gateway/api/routes-sessions.ts";
 import { SPACE_ROUTES } from "#gateway/api/routes-spaces.ts";
+import { UPLOAD_ROUTES } from "#gateway/api/routes-uploads.ts";
 import { WEBHOOK_ROUTES } from "#gateway/api/routes-webhooks.ts";
 
 /** @param version of the program, for the document that describes the table */
@@ -30,6 +31,7 @@ export function apiRoutes(version: string): readonly AnyRoute[] {
     ...SPACE_ROUTES,
     ...ENTRY_ROUTES,
     ...CONTENT_ROUTES,
+    ...UPLOAD_ROUTES,
     ...HISTORY_ROUTES,
     ...CONFLICT_ROUTES,
     ...EVENT_ROUTES,
