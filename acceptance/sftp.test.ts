@@ -117,6 +117,35 @@ describe("SFTP with the clients that people have", () => {
     expect((await sftp(["ls"], "guest")).code).not.toBe(0);
   });
 
+  test("[SFTP-57] an upload is gone on with after the hub was killed, by reput and by lftp, and after a lost connection", async () => {
+    const bytes = randomBytes(64 << 20);
+    const large = fleet.world.write("large.bin", bytes);
+    const remote = "ann@127.0.0.1";
+    const slow = ["sftp", "-l", "80000", ...options("key"), "-P", String(port), "-b", fleet.world.write("slow", `put ${large} /docs/large.bin\n`), remote];
+    const sizeNow = async (): Promise<number> => Number(/ (\d{5,}) [A-Z]/.exec((await sftp(["ls -l /docs/large.bin"])).out)?.[1] ?? 0);
+    for (const how of ["killed hub", "lost connection"] as const) {
+      const client = fleet.world.start(slow);
+      await fleet.until("some of the upload is kept", async () => (await sizeNow()) > 20 << 20);
+      if (how === "killed hub") {
+        await fleet.kill("hub");
+        await startHub();
+      } else client.kill("SIGKILL");
+      await client.exited;
+      expect((await fleet.fetch("/v1/spaces/docs/content/large.bin")).status).toBe(404);
+      const before = await sizeNow();
+      expect(before).toBeGreaterThan(15 << 20);
+      expect(before).toBeLessThan(bytes.length);
+      if (how === "killed hub") await sftpDone([`reput ${large} /docs/large.bin`]);
+      else {
+        const ssh = `ssh -a -x ${options("key").join(" ")}`;
+        await done(["lftp", "-c", `set sftp:connect-program "${ssh}"; open -u ann, sftp://127.0.0.1:${port}; put -c ${large} -o /docs/large.bin`]);
+      }
+      const found = Buffer.from(await (await fleet.fetch("/v1/spaces/docs/content/large.bin")).arrayBuffer());
+      expect(Buffer.compare(found, bytes)).toBe(0);
+      await sftpDone(["rm /docs/large.bin"]);
+    }
+  });
+
   test("[SFTP-54] lftp mirrors up and down, with several connections", async () => {
     const ssh = `ssh -a -x ${options("key").join(" ")}`;
     const script = [

@@ -197,6 +197,12 @@ export class TestSftp {
     return fields.attrs();
   }
 
+  /** Undefined where nothing is. */
+  async sizeOf(path: string): Promise<number | undefined> {
+    const { type, fields } = await this.ask("stat", (packet) => packet.name(path));
+    return type === ANSWER.attrs ? fields.attrs().size : undefined;
+  }
+
   /** Writes a whole file; the first status that is not ok, or that. */
   async put(path: string, text: string | Uint8Array): Promise<number> {
     const handle = await this.open(path, OPEN.write | OPEN.create | OPEN.truncate);

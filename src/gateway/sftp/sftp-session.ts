@@ -7,6 +7,7 @@ import { SynclineError } from "#model/error.ts";
 import type { Principal } from "#access/access.ts";
 import type { HubAccess } from "#access/hub-access.ts";
 import type { SpaceService } from "#hub/space-service.ts";
+import type { Upload } from "#hub/uploads/upload.ts";
 import type { Clock } from "#platform/host.ts";
 import type { SshChannel } from "#platform/net/ssh-listener.ts";
 import {
@@ -47,6 +48,7 @@ const QUEUE_REQUESTS_MAX = 1_024;
 const READS_MAX = 4;
 /** Bytes of names in one answer. */
 const NAMES_BYTES = 64 << 10;
+const PARTIAL_MODE = 0o600;
 
 export type SessionParts = {
   readonly tree: Tree;
@@ -216,7 +218,7 @@ export class SftpSession {
       }
       case "lstat":
       case "stat":
-        return this.#attrs(id, await this.find(request.path, request.type === "stat"));
+        return this.#attrs(id, await this.#findShown(request.path, request.type === "stat"));
       case "fstat":
         return this.#attrs(id, this.handles.node(request.handle));
       case "setstat":
@@ -280,6 +282,31 @@ export class SftpSession {
     return node;
   }
 
+  /**
+   * As find; of a file whose upload was broken off, what has come of it: clients that go on with one ask for its size.
+   * It is shown to who has sent it, and until somebody changes the file.
+   */
+  async #findShown(text: string, isFollowed: boolean): Promise<Node> {
+    const node = await this.look(text, isFollowed);
+    const place = node?.place ?? (await this.parts.tree.target(text).catch(() => undefined));
+    const isWritten = node !== undefined && node.version === undefined;
+    const partial = place === undefined || isWritten ? undefined : await this.#partialAt(place, node);
+    if (partial === undefined) {
+      if (node === undefined) throw notThere(text);
+      return node;
+    }
+    const mtimeNs = BigInt(partial.createdMs) * 1_000_000n;
+    const entry = { kind: "file", size: partial.received, mode: PARTIAL_MODE, mtimeNs, sum: undefined } as const;
+    return { place, entry, version: node?.version };
+  }
+
+  async #partialAt(place: NonNullable<Place>, node: Node | undefined): Promise<Upload | undefined> {
+    const { access, who, write } = this.parts;
+    if (place.path === "" || (node !== undefined && node.entry.kind !== "file")) return undefined;
+    if (!access.decide(who(), "write", { type: "space", space: place.space, path: place.path }).allowed) return undefined;
+    return write.partials.find(who(), place, node?.version === undefined ? undefined : { version: node.version });
+  }
+
   #attrs(id: number, node: Node): void {
     this.send(new PacketWriter(ANSWER.attrs, id).attrs(attrsOf(node)).finish());
   }
@@ -329,9 +356,9 @@ export class SftpSession {
   async #open({ id, path, flags, attrs }: Extract<Request, { type: "open" }>): Promise<void> {
     const isWrite = (flags & (OPEN.write | OPEN.append)) !== 0 || (flags & OPEN.truncate) !== 0;
     this.handles.requireRoom();
-    if (isWrite) return this.#sendHandle(id, await this.#openWrite(path, flags, attrs));
+    if (isWrite) return this.#sendHandle(id, await this.#openWrite(path, flags, attrs, true));
     const isMade = (flags & OPEN.create) !== 0 && (await this.look(path, true)) === undefined;
-    if (isMade) return this.#sendHandle(id, await this.#openWrite(path, flags, attrs));
+    if (isMade) return this.#sendHandle(id, await this.#openWrite(path, flags | OPEN.read, attrs, false));
     const { tree, spaces, who } = this.parts;
     const node = await tree.find(path, true);
     if (node.entry.kind === "dir") throw failed("this is a directory");
@@ -340,31 +367,35 @@ export class SftpSession {
     this.#sendHandle(id, this.handles.add({ type: "read", node: { ...node, version: node.version }, reader }));
   }
 
-  async #openWrite(path: string, flags: number, attrs: WantedAttrs): Promise<string> {
+  /** @param mayResume it may be the upload that was broken off which is gone on with */
+  async #openWrite(path: string, flags: number, attrs: WantedAttrs, mayResume: boolean): Promise<string> {
     const { tree, access, who, write, makeParents } = this.parts;
     const node = await this.#lookForWrite(path);
-    if (node !== undefined && (flags & OPEN.exclusive) !== 0 && (flags & OPEN.create) !== 0) throw failed("it is there already");
-    if (node === undefined && (flags & OPEN.create) === 0) throw notThere(path);
+    const [isNew, isCut, isRead] = [OPEN.exclusive, OPEN.truncate, OPEN.read].map((flag) => (flags & flag) !== 0);
+    const isMade = (flags & OPEN.create) !== 0;
+    if (node !== undefined && isNew && isMade) throw failed("it is there already");
     if (node?.entry.kind === "dir") throw failed("this is a directory");
     if (node?.entry.kind === "symlink") throw failed("this symlink leads nowhere");
     const place = node?.place ?? (await tree.target(path));
     access.require(who(), "write", { type: "space", space: place.space, path: place.path });
-    const isKept = node !== undefined && (flags & OPEN.truncate) === 0;
+    const isResumed = mayResume && !isCut && !isRead && !isNew && this.handles.writingAt(place) === undefined;
+    const partial = isResumed ? await this.#partialAt(place, node) : undefined;
+    if (node === undefined && partial === undefined && !isMade) throw notThere(path);
     const version = node?.version;
-    const isExclusive = (flags & OPEN.exclusive) !== 0;
-    const tied = isKept && version !== undefined ? ({ kind: "sequence", sequence: version.sequence } as const) : undefined;
-    const target = {
+    const isKept = node !== undefined && !isCut;
+    const isTied = isKept && version !== undefined && partial === undefined;
+    const handle = await WriteHandle.open(write, {
       place,
       version,
       isKept,
-      expect: isExclusive ? ({ kind: "absent" } as const) : (tied ?? ({ kind: "any" } as const)),
+      partial,
+      expect: isNew ? { kind: "absent" } : isTied ? { kind: "sequence", sequence: version.sequence } : { kind: "any" },
       mode: attrs.mode,
       roomBytes: await this.#roomFor(place, node),
-      isRead: (flags & OPEN.read) !== 0,
+      isRead: isRead === true,
       makeParents,
-    };
-    const handle = await WriteHandle.open(write, target);
-    return this.handles.add({ type: "write", handle, isRead: target.isRead });
+    });
+    return this.handles.add({ type: "write", handle, isRead: isRead === true });
   }
 
   /** What is there, for those who may see it; who may write but not look makes files without. */
@@ -435,7 +466,7 @@ export class SftpSession {
     if (attrs.size === undefined) return setAttrs(this.parts.write, () => this.find(path, isFollowed), attrs);
     requireSameOwner(node.entry, attrs);
     if (node.entry.kind !== "file") throw failed("only files have a size");
-    const handle = this.handles.writer(await this.#openWrite(path, OPEN.write, attrs));
+    const handle = this.handles.writer(await this.#openWrite(path, OPEN.write, attrs, false));
     try {
       await handle.handle.set(attrs);
     } finally {
@@ -456,9 +487,13 @@ export class SftpSession {
   }
 
   async #remove(path: string): Promise<void> {
-    const node = await this.find(path, false);
-    const writing = node.place === undefined ? undefined : this.handles.writingAt(node.place);
-    if (node.version !== undefined || writing === undefined) await removeEntry(this.parts.write, node, "file");
+    const node = await this.look(path, false);
+    const place = node?.place ?? (await this.parts.tree.target(path));
+    const writing = this.handles.writingAt(place);
+    const partial = await this.#partialAt(place, node);
+    if (partial !== undefined) await this.parts.write.partials.forget(this.parts.who(), place);
+    if (node !== undefined && (node.version !== undefined || writing === undefined)) await removeEntry(this.parts.write, node, "file");
+    if (node === undefined && partial === undefined) throw notThere(path);
     writing?.remove();
   }
 

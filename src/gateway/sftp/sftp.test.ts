@@ -41,7 +41,7 @@ describe("files over SFTP", () => {
     const broken = await lab.session("admin");
     const handle = (await broken.open("/demo/top.txt", NEW)) as string;
     await broken.write(handle, 0, bytesOf(400_000));
-    const patched = (await broken.open("/demo/in/a.txt", OPEN.write)) as string;
+    const patched = (await broken.open("/demo/in/a.txt", OPEN.write | OPEN.read)) as string;
     await broken.write(patched, 5, "X");
     const stage = join(lab.api.dir, "hub", "sftp", "stage");
     expect(readdirSync(stage)).toHaveLength(1);
@@ -102,6 +102,99 @@ describe("files over SFTP", () => {
     // A whole file replaces what is there, as everywhere.
     expect(await admin.put("/demo/shared.txt", "third")).toBe(ok);
     expect(await lab.api.text("shared.txt")).toBe("third");
+  });
+
+  test("[SFTP-40] an upload that broke off is gone on with from the size that its user sees, and by nobody else", async () => {
+    for (const size of [5, 300_000, 2_500_000]) {
+      const bytes = bytesOf(size + 700_000, size);
+      for (const isThere of [false, true]) {
+        const file = `broken-${size}-${isThere}.bin`;
+        if (isThere) await lab.api.put(file, "an older version, of its own size");
+        const broken = await lab.session("admin");
+        const first = (await broken.open(`/demo/${file}`, NEW)) as string;
+        expect(await broken.write(first, 0, bytes.subarray(0, size))).toBe(ok);
+        broken.client.destroy();
+        const other = await lab.session("writer");
+        for (let looks = 0; (await admin.sizeOf(`/demo/${file}`)) !== size && looks < 1_000; looks++) await Bun.sleep(5);
+        expect(await admin.sizeOf(`/demo/${file}`)).toBe(size);
+        // What others have is what was there.
+        expect((await lab.api.ask(`/v1/spaces/demo/content/${file}`)).status).toBe(isThere ? 200 : 404);
+        expect(await other.on("stat", `/demo/${file}`)).toBe(permissionDenied);
+        expect(await admin.get(`/demo/${file}`)).toBe(isThere ? "an older version, of its own size" : noSuchFile);
+        const again = (await admin.open(`/demo/${file}`, OPEN.write | OPEN.create)) as string;
+        expect((await admin.attrs("fstat", again)).size).toBe(size);
+        expect(await admin.write(again, size, bytes.subarray(size))).toBe(ok);
+        expect(await admin.close(again)).toBe(ok);
+        const response = await lab.api.ask(`/v1/spaces/demo/content/${file}`);
+        expect(Buffer.compare(Buffer.from(await response.arrayBuffer()), Buffer.from(bytes))).toBe(0);
+        expect(await admin.sizeOf(`/demo/${file}`)).toBe(bytes.length);
+      }
+    }
+  });
+
+  test("[SFTP-41] an upload that broke off is dropped by a whole one, by a removal, and counts no more after another's change", async () => {
+    const breakOff = async (path: string): Promise<void> => {
+      const broken = await lab.session("admin");
+      await broken.write((await broken.open(path, NEW)) as string, 0, "partial");
+      broken.client.destroy();
+      for (let looks = 0; (await admin.sizeOf(path)) !== 7 && looks < 1_000; looks++) await Bun.sleep(5);
+      expect(await admin.sizeOf(path)).toBe(7);
+    };
+    await breakOff("/demo/p1");
+    expect(await admin.put("/demo/p1", "whole one")).toBe(ok);
+    expect(await lab.api.text("p1")).toBe("whole one");
+    await breakOff("/demo/p1");
+    await lab.api.put("p1", "of somebody else");
+    expect(await admin.sizeOf("/demo/p1")).toBe(16);
+    await breakOff("/demo/p2");
+    expect(await admin.on("remove", "/demo/p2")).toBe(ok);
+    expect(await admin.on("stat", "/demo/p2")).toBe(noSuchFile);
+    expect(await admin.on("remove", "/demo/p2")).toBe(noSuchFile);
+    // Bytes that came may be written over; then all of it is put together anew.
+    await breakOff("/demo/p3");
+    const again = (await admin.open("/demo/p3", OPEN.write)) as string;
+    expect(await admin.write(again, 2, "XX")).toBe(ok);
+    expect(await admin.close(again)).toBe(ok);
+    expect(await lab.api.text("p3")).toBe("paXXial");
+    // What is opened to be only one is not kept.
+    const broken = await lab.session("admin");
+    await broken.write((await broken.open("/demo/p4", NEW | OPEN.exclusive)) as string, 0, "partial");
+    broken.client.destroy();
+    await lab.session("admin");
+    expect(await admin.on("stat", "/demo/p4")).toBe(noSuchFile);
+  });
+
+  test("[SFTP-42] a large file that is written in order and then changed at its head is whole, on all ways", async () => {
+    const bytes = Buffer.from(bytesOf(3_000_000, 9));
+    const handle = (await admin.open("/demo/head.bin", NEW)) as string;
+    expect(await admin.write(handle, 0, bytes)).toBe(ok);
+    expect(await admin.write(handle, 10, "head")).toBe(ok);
+    expect(await admin.close(handle)).toBe(ok);
+    bytes.write("head", 10);
+    const found = async (name: string): Promise<Buffer> =>
+      Buffer.from(await (await lab.api.ask(`/v1/spaces/demo/content/${name}`)).arrayBuffer());
+    expect(Buffer.compare(await found("head.bin"), bytes)).toBe(0);
+    // As scp writes: over what was there, then cut.
+    for (const length of [2_000_000, 3_000_000, 3_500_000]) {
+      const over = (await admin.open("/demo/head.bin", OPEN.write | OPEN.create)) as string;
+      const next = bytesOf(length, length);
+      expect(await admin.write(over, 0, next)).toBe(ok);
+      const attrs = { size: length, owner: undefined, mode: 0o644, mtimeSeconds: undefined };
+      expect(await admin.status("fsetstat", (packet) => packet.text(over).attrs(attrs))).toBe(ok);
+      expect(await admin.close(over)).toBe(ok);
+      expect(Buffer.compare(await found("head.bin"), Buffer.from(next))).toBe(0);
+    }
+  });
+
+  test("[SFTP-43] fsync makes durable what was written: visible in the space where it is no upload to go on with", async () => {
+    const handle = (await admin.open("/demo/sync.txt", NEW)) as string;
+    const sync = (): Promise<number> => admin.extended("fsync@openssh.com", (packet) => packet.text(handle));
+    await admin.write(handle, 0, "one");
+    expect(await sync()).toBe(ok);
+    expect(await lab.api.text("sync.txt")).toBe("one");
+    await admin.write(handle, 3, " two");
+    expect(await admin.close(handle)).toBe(ok);
+    expect(await lab.api.text("sync.txt")).toBe("one two");
   });
 
   test("[SFTP-14] open heeds its flags", async () => {

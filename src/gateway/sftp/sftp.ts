@@ -2,6 +2,7 @@
 import type { Principal } from "#access/access.ts";
 import { type SshAuthorities, readSshAuthorities } from "#access/ssh-certificates.ts";
 import type { HubConfig } from "#config/hub-config.ts";
+import { Partials } from "#gateway/partials.ts";
 import type { Door, DoorParts } from "#gateway/door.ts";
 import { SftpSession, type SessionParts } from "#gateway/sftp/sftp-session.ts";
 import { Stage } from "#gateway/sftp/stage.ts";
@@ -24,6 +25,7 @@ const LIMITS: SshLimits = {
   channels: 10,
   idleMs: 3_600_000,
 };
+/** Of what the door keeps, and of its uploads. */
 const DIRECTORY = "sftp";
 const REFUSAL =
   "Syncline serves files over SFTP and runs no commands. Use sftp, or scp of OpenSSH 9 (older: scp -s); scp -O needs a shell.";
@@ -114,6 +116,7 @@ class SftpService {
   readonly #sessions = new Map<SftpSession, { readonly login: Login; readonly connection: SshConnection }>();
   readonly #bytes;
   readonly #signIns;
+  readonly #partials: Partials;
   readonly #ended = new AbortController();
 
   constructor(parts: DoorParts, stage: Stage, roots: ReadonlyMap<string, NonNullable<Place>>, authorities: SshAuthorities) {
@@ -121,6 +124,7 @@ class SftpService {
     this.#stage = stage;
     this.#roots = roots;
     this.#authorities = authorities;
+    this.#partials = new Partials(parts.uploads, DIRECTORY);
     this.#bytes = parts.metrics.counter("syncline_sftp_bytes_total", "Bytes of files moved over SFTP");
     this.#signIns = parts.metrics.counter("syncline_sftp_sign_ins_total", "Attempts to sign in over SFTP");
     parts.access.onChange(() => void this.#lookAgain(), this.#ended.signal);
@@ -189,7 +193,7 @@ class SftpService {
       tree: new Tree({ spaces, access, who, root }),
       access,
       spaces,
-      write: { spaces, who, clock: host.clock, stage: this.#stage, traceId },
+      write: { spaces, partials: this.#partials, who, clock: host.clock, stage: this.#stage, traceId },
       clock: host.clock,
       traceId,
       disk: () => this.#stage.space(),

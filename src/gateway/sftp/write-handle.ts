@@ -1,26 +1,24 @@
 /**
  * A file that is being written. Nothing of it is in the space before close(), which commits all of it or nothing.
  *
- * What comes from the beginning to the end goes straight into the store, with a little patience for packets that
- * overtake each other. What comes otherwise (a file that is changed in place, one that is read while it is written) is
- * staged: bytes in a file beside the store, over the content that was there. close() then reads both in order.
+ * What comes from the beginning to the end goes straight into the store (in-order.ts). What comes otherwise (a file that
+ * is changed in place, one that is read while it is written) is staged: bytes in a file beside the store, over the
+ * content that was there. close() then reads both in order.
  */
 import type { Principal } from "#access/access.ts";
-import type { ContentReader, ContentSink, Intake, NamedContent, SpaceService } from "#hub/space-service.ts";
-import type { ChangeResult, Expect, Version } from "#hub/space.ts";
+import type { Partials } from "#gateway/partials.ts";
+import type { ContentReader, Intake, NamedContent, SpaceService } from "#hub/space-service.ts";
+import type { ChangeResult, Version } from "#hub/space.ts";
+import type { Upload, UploadExpect } from "#hub/uploads/upload.ts";
 import type { FileEntry } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
 import { EXTENTS_MAX, Extents } from "#gateway/sftp/extents.ts";
+import { InOrder } from "#gateway/sftp/in-order.ts";
 import type { WantedAttrs } from "#gateway/sftp/packets.ts";
 import type { Stage, Staged } from "#gateway/sftp/stage.ts";
 import type { Place } from "#gateway/sftp/tree.ts";
 
-/** Up to here a file is kept in memory: most are closed before they need more. */
-const SMALL_BYTES = 128 << 10;
-/** Bytes that came before their turn and wait for what belongs before them. */
-const AHEAD_BYTES_MAX = 4 << 20;
-const AHEAD_PIECES_MAX = 256;
 /** Read at once when a file is put together. */
 const PIECE_BYTES = 1 << 20;
 /** Bytes that a file may grow without anything having been written there. */
@@ -30,6 +28,7 @@ const NS = 1_000_000_000n;
 
 export type WriteParts = {
   readonly spaces: SpaceService;
+  readonly partials: Partials;
   readonly who: () => Principal;
   readonly clock: Clock;
   readonly stage: Stage;
@@ -42,7 +41,9 @@ export type WriteTarget = {
   readonly version: Version | undefined;
   /** The content goes on from what is there. */
   readonly isKept: boolean;
-  readonly expect: Expect;
+  /** The content goes on from an upload that was broken off. */
+  readonly partial: Upload | undefined;
+  readonly expect: UploadExpect;
   readonly mode: number | undefined;
   /** Bytes that the space's quota leaves for this file. */
   readonly roomBytes: number;
@@ -51,32 +52,24 @@ export type WriteTarget = {
   readonly makeParents: boolean;
 };
 
-/** Content that staged bytes lie over; what it is called in the store, where that is known. */
+/** Content that what is written lies over; what it is called in the store, where that is known. */
 type Base = { readonly reader: ContentReader; readonly named: NamedContent | undefined };
 
 const NOTHING: Base = { reader: { size: 0, read: () => Promise.resolve(0) }, named: undefined };
-
-/** Content in order, as far as it came. */
-type Stream = {
-  /** Until it is too much for memory. */
-  small: Uint8Array[];
-  sink: ContentSink | undefined;
-  readonly ahead: Map<number, Uint8Array>;
-  aheadBytes: number;
-};
 
 /** Bytes anywhere. */
 type Patch = { readonly staged: Staged; readonly extents: Extents };
 
 export class WriteHandle {
   readonly #parts: WriteParts;
-  #target: WriteTarget;
   readonly #intake: Intake;
+  #target: WriteTarget;
   #base: Base;
   /** Where the base counts: it may have been cut and have grown again since. */
   #baseBytes: number;
-  #stream: Stream | undefined;
+  #stream: InOrder | undefined;
   #patch: Patch | undefined;
+  /** Without what came to the stream. */
   #size: number;
   #mode: number | undefined;
   #mtimeNs: bigint | undefined;
@@ -95,10 +88,14 @@ export class WriteHandle {
     this.#size = base.reader.size;
     this.#baseBytes = base.reader.size;
     this.#mode = undefined;
+    const { place, version, isKept, partial, isRead } = target;
     // An empty file is a change where none was, or where there was more.
-    this.#isChanged = !target.isKept || target.version === undefined;
-    const isStreamed = base === NOTHING && !target.isRead;
-    if (isStreamed) this.#stream = { small: [], sink: undefined, ahead: new Map(), aheadBytes: 0 };
+    this.#isChanged = partial === undefined && (!isKept || version === undefined);
+    const { partials, who, clock } = parts;
+    const mode = this.#modeNow();
+    const mayBreak = base === NOTHING && target.expect.kind !== "absent";
+    const stream = new InOrder({ intake, partials, who, clock, place, version, mode, isKept: mayBreak }, partial);
+    if (!isRead) this.#stream = stream;
   }
 
   /** @throws {SynclineError} as SpaceService: no right, a space that follows another, content that retention dropped */
@@ -109,11 +106,8 @@ export class WriteHandle {
     try {
       let base = NOTHING;
       const { version } = target;
-      if (target.isKept && version?.entry?.kind === "file" && version.entry.size > 0) {
-        const { content } = version;
-        if (content !== undefined && !(await intake.hold(content))) throw contentGone();
-        base = { reader: await spaces.open(who(), space, version), named: namedOf(version) };
-      }
+      const isBased = target.isKept && target.partial === undefined;
+      if (isBased && version?.entry?.kind === "file" && version.entry.size > 0) base = await baseOf(parts, intake, space, version);
       return new WriteHandle(parts, target, intake, base);
     } catch (error) {
       await intake[Symbol.asyncDispose]();
@@ -130,16 +124,22 @@ export class WriteHandle {
     return !this.#isRemoved;
   }
 
+  #modeNow(): number {
+    const old = this.#target.version?.entry;
+    return this.#mode ?? (old?.kind === "file" ? old.mode : undefined) ?? this.#target.mode ?? FILE_MODE;
+  }
+
   /** The entry as it would be if it were closed now. */
   get entry(): FileEntry {
     const old = this.#target.version?.entry;
-    const kept = old?.kind === "file" ? old : undefined;
+    // What is written anew has lost whatever else was kept with the old content.
+    const kept = old?.kind === "file" && this.#target.isKept ? old : undefined;
     const { owner, xattrs } = kept ?? {};
     const isSame = !this.#isChanged && kept !== undefined;
     return {
       kind: "file",
-      size: this.#shownSize,
-      mode: this.#mode ?? kept?.mode ?? this.#target.mode ?? FILE_MODE,
+      size: this.size,
+      mode: this.#modeNow(),
       mtimeNs: this.#mtimeNs ?? (isSame ? kept.mtimeNs : BigInt(this.#parts.clock.nowMs()) * 1_000_000n),
       sum: isSame ? kept.sum : undefined,
       ...(owner === undefined ? {} : { owner }),
@@ -147,22 +147,18 @@ export class WriteHandle {
     };
   }
 
-  /** With what came before its turn. */
-  get #shownSize(): number {
-    let size = this.#size;
-    for (const [position, { length }] of this.#stream?.ahead ?? []) size = Math.max(size, position + length);
-    return size;
+  get size(): number {
+    return Math.max(this.#size, this.#stream?.end ?? 0);
   }
 
   /** @throws {SynclineError} QUOTA, DISK, LIMIT; the handle can only be given up then */
   async write(position: number, bytes: Uint8Array): Promise<void> {
     if (this.#fault !== undefined) throw this.#fault;
+    if (bytes.length === 0) return;
     try {
-      const end = position + bytes.length;
-      if (bytes.length === 0) return;
-      this.#requireRoom(end);
-      if (this.#stream !== undefined && !this.#fits(this.#stream, position, bytes.length)) await this.#unstream();
-      if (this.#stream !== undefined) await this.#take(this.#stream, position, bytes);
+      this.#requireRoom(position + bytes.length);
+      if (this.#stream?.fits(position, bytes.length) === false) await this.#unstream();
+      if (this.#stream !== undefined) await this.#stream.take(position, bytes);
       else await this.#put(position, bytes);
       this.#isChanged = true;
     } catch (error) {
@@ -173,59 +169,23 @@ export class WriteHandle {
 
   #requireRoom(end: number): void {
     if (end > this.#target.roomBytes) throw quotaFull();
-    if (end - this.#size > HOLE_BYTES_MAX) throw holeTooLarge();
+    if (end - this.size > HOLE_BYTES_MAX) throw holeTooLarge();
   }
 
-  /** How much of the file is in the store or before it, in order. */
-  #fits(stream: Stream, position: number, length: number): boolean {
-    if (position < this.#size) return false;
-    if (position === this.#size) return true;
-    return stream.aheadBytes + length <= AHEAD_BYTES_MAX && stream.ahead.size < AHEAD_PIECES_MAX && !stream.ahead.has(position);
-  }
-
-  async #take(stream: Stream, position: number, bytes: Uint8Array): Promise<void> {
-    if (position > this.#size) {
-      stream.ahead.set(position, bytes.slice());
-      stream.aheadBytes += bytes.length;
-      return;
-    }
-    await this.#feed(stream, bytes);
-    for (let next = stream.ahead.get(this.#size); next !== undefined; next = stream.ahead.get(this.#size)) {
-      stream.ahead.delete(this.#size);
-      stream.aheadBytes -= next.length;
-      await this.#feed(stream, next);
-    }
-  }
-
-  async #feed(stream: Stream, bytes: Uint8Array): Promise<void> {
-    const size = this.#size + bytes.length;
-    if (stream.sink === undefined && size <= SMALL_BYTES) stream.small.push(bytes.slice());
-    else {
-      if (stream.sink === undefined) {
-        stream.sink = this.#intake.sink();
-        for (const earlier of stream.small.splice(0)) await stream.sink.write(earlier);
-      }
-      await stream.sink.write(bytes);
-    }
-    this.#size = size;
-  }
-
-  /** What came in order becomes the base of what comes now. */
+  /** What came in order becomes part of the base of what comes now. */
   async #unstream(): Promise<void> {
     const stream = this.#stream;
     if (stream === undefined) return;
+    const size = Math.max(this.#size, stream.at);
+    const { reader, named, early } = await stream.stop();
     this.#stream = undefined;
-    const early: [number, Uint8Array][] = [...stream.ahead];
-    if (stream.sink !== undefined) {
-      const named = await stream.sink.end();
-      this.#base = { reader: this.#intake.part(stream.sink.stored), named };
-      if (this.#base.reader.size !== this.#size) throw contentGone();
-      this.#baseBytes = this.#size;
-    } else {
-      this.#base = NOTHING;
-      this.#baseBytes = 0;
-      early.unshift([0, Buffer.concat(stream.small)]);
+    if (reader.size !== stream.at) throw contentGone();
+    if (stream.at > 0) {
+      const isAll = stream.at >= this.#baseBytes;
+      this.#base = isAll ? { reader, named } : { reader: joined(reader, this.#base.reader), named: undefined };
+      this.#baseBytes = Math.max(this.#baseBytes, stream.at);
     }
+    this.#size = size;
     for (const [position, bytes] of early) await this.#put(position, bytes);
   }
 
@@ -241,7 +201,7 @@ export class WriteHandle {
 
   /** Fills from a position; returns the bytes read, fewer only at the end. */
   async read(into: Uint8Array, position: number): Promise<number> {
-    if (this.#stream !== undefined) await this.#unstream();
+    await this.#unstream();
     return this.#read(into, position);
   }
 
@@ -260,21 +220,20 @@ export class WriteHandle {
 
   /** @throws {SynclineError} as write */
   async set({ size, mode, mtimeSeconds }: WantedAttrs): Promise<void> {
-    if (size !== undefined && size !== this.#shownSize) await this.#cut(size);
+    if (size !== undefined && size !== this.size) await this.#cut(size);
     if (mode !== undefined) this.#mode = mode;
     if (mtimeSeconds !== undefined) this.#mtimeNs = BigInt(mtimeSeconds) * NS;
   }
 
   async #cut(size: number): Promise<void> {
     this.#requireRoom(size);
-    if (size === 0 && this.#base === NOTHING && this.#stream?.sink === undefined && this.#stream?.ahead.size === 0) {
-      this.#stream.small.length = 0;
-    } else {
-      await this.#unstream();
-      this.#baseBytes = Math.min(this.#baseBytes, size);
-      this.#patch?.extents.cut(size);
-      this.#patch?.staged.holds(this.#patch.extents.bytes);
-    }
+    const stream = this.#stream;
+    // scp writes over what was there, and cuts off the rest.
+    const isRestOnly = stream !== undefined && !stream.hasAhead && stream.at <= size && size <= this.#baseBytes;
+    if (!isRestOnly) await this.#unstream();
+    this.#baseBytes = Math.min(this.#baseBytes, size);
+    this.#patch?.extents.cut(size);
+    this.#patch?.staged.holds(this.#patch.extents.bytes);
     this.#size = size;
     this.#isChanged = true;
   }
@@ -284,13 +243,12 @@ export class WriteHandle {
    * @returns false: something was written already, or the content is gone
    */
   async adopt(version: Version): Promise<boolean> {
-    const { spaces, who } = this.#parts;
     const { content } = version;
-    if (this.#size !== 0 || content === undefined || (this.#stream?.ahead.size ?? 0) > 0) return false;
+    if (this.size !== 0 || content === undefined) return false;
     this.#requireRoom(content.size);
     if (!(await this.#intake.hold(content))) return false;
-    this.#base = { reader: await spaces.open(who(), this.place.space, version), named: namedOf(version) };
-    this.#stream = undefined;
+    await this.#unstream();
+    this.#base = await baseOf(this.#parts, this.#intake, this.place.space, version);
     this.#patch?.extents.cut(0);
     this.#size = content.size;
     this.#baseBytes = content.size;
@@ -298,39 +256,61 @@ export class WriteHandle {
     return true;
   }
 
-  /** All that was written so far survives a power loss, as far as it is in the store. */
+  /**
+   * All that was written so far survives a power loss: as an upload that can be gone on with, or else in the space, where
+   * it is visible from now on.
+   */
   async flush(): Promise<void> {
     if (this.#fault !== undefined) throw this.#fault;
-    await this.#intake.flush();
+    if (this.#stream !== undefined && (await this.#stream.flush())) return;
+    if (!this.#isTouched || this.#isRemoved) return;
+    const version = await this.#commit();
+    this.#patch?.staged.close();
+    this.#patch = undefined;
+    this.#stream = undefined;
+    this.#base = version.content?.size === 0 ? NOTHING : await baseOf(this.#parts, this.#intake, this.place.space, version);
+    this.#size = this.#base.reader.size;
+    this.#baseBytes = this.#size;
+    this.#target = { ...this.#target, version, isKept: true, partial: undefined, expect: at(version) };
+    this.#isChanged = false;
+    this.#mode = undefined;
+    this.#mtimeNs = undefined;
   }
 
   /** It has another name now. */
   move(place: NonNullable<Place>, version: Version | undefined): void {
     const { expect } = this.#target;
     const isTied = expect.kind === "sequence" && version !== undefined;
-    const now: Expect = isTied ? { kind: "sequence", sequence: version.sequence } : { kind: "any" };
-    this.#target = { ...this.#target, place, version, expect: now };
+    this.#target = { ...this.#target, place, version, expect: isTied ? at(version) : { kind: "any" } };
   }
 
   remove(): void {
     this.#isRemoved = true;
   }
 
+  get #isTouched(): boolean {
+    return this.#isChanged || this.#mode !== undefined || this.#mtimeNs !== undefined;
+  }
+
   /** Commits what was written; nothing where nothing was. The handle is given up either way. */
   async close(): Promise<void> {
+    let isDone = false;
     try {
       if (this.#fault !== undefined) throw this.#fault;
-      const isTouched = this.#isChanged || this.#mode !== undefined || this.#mtimeNs !== undefined;
-      if (isTouched && !this.#isRemoved) await this.#commit();
+      if (this.#isTouched && !this.#isRemoved) await this.#commit();
+      isDone = !this.#isRemoved;
     } finally {
-      await this.discard();
+      await this.#end((stream) => (isDone ? stream.close() : stream.giveUp()));
     }
   }
 
-  async #commit(): Promise<void> {
-    const { spaces, who, traceId } = this.#parts;
-    const { place, expect, makeParents } = this.#target;
-    const { content, sum } = await this.#name();
+  async #commit(): Promise<Version> {
+    const { spaces, partials, who, traceId } = this.#parts;
+    const { place, makeParents } = this.#target;
+    const expect = this.#expectNow();
+    const result = await this.#name();
+    if ("upload" in result) return this.#complete(result.upload, expect);
+    const { content, sum } = result.named;
     const entry = { ...this.entry, size: content.size, sum };
     const outcome = await spaces.commit(who(), place.space, {
       changes: [{ type: "put", path: place.path, expect, entry, content, makeParents }],
@@ -339,44 +319,100 @@ export class WriteHandle {
       cause: "upload",
       traceId: traceId(),
     });
-    requireDone(outcome.results);
+    const version = requireDone(outcome.results);
+    // What had come of an earlier try has been overtaken.
+    await partials.forget(who(), place);
+    return version;
+  }
+
+  /** Makes the upload the file; the space may refuse it, and then it is of no use. */
+  async #complete(id: string, expect: UploadExpect): Promise<Version> {
+    const { partials, who, traceId } = this.#parts;
+    const result = await partials.complete(who(), id, {
+      traceId: traceId(), expect, mode: this.#modeNow(), mtimeNs: this.#mtimeNs,
+    });
+    if (result.status !== "done") await partials.drop(who(), id);
+    return requireDone([result]);
+  }
+
+  /** Who has written all of a file replaces whatever is there. */
+  #expectNow(): UploadExpect {
+    const { expect } = this.#target;
+    const isAll = this.#stream !== undefined && this.#stream.at > 0 && this.#stream.at >= this.#size;
+    return expect.kind === "sequence" && isAll ? { kind: "any" } : expect;
   }
 
   /** The content as it is now. */
-  async #name(): Promise<NamedContent> {
+  async #name() {
     const stream = this.#stream;
-    if (stream !== undefined && stream.ahead.size === 0) {
-      return stream.sink === undefined ? this.#intake.store(Buffer.concat(stream.small)) : stream.sink.end();
+    if (stream !== undefined && (stream.at > 0 || this.#size === 0) && !stream.hasAhead) {
+      await this.#pass(stream.at, (position, bytes) => stream.take(position, bytes));
+      return stream.finish();
     }
-    // What lies beyond a gap that nobody filled: zeros are between.
+    // Also where a gap was left that nobody filled: zeros are between.
     await this.#unstream();
     const { named } = this.#base;
     const isPatched = (this.#patch?.extents.count ?? 0) > 0 || this.#baseBytes !== this.#size;
-    if (named !== undefined && !isPatched && named.content.size === this.#size) return named;
+    if (named !== undefined && !isPatched && named.content.size === this.#size) return { named };
     const sink = this.#intake.sink(this.#size);
-    const piece = new Uint8Array(Math.min(PIECE_BYTES, this.#size));
-    for (let at = 0; at < this.#size; ) {
-      const count = await this.#read(piece, at);
-      await sink.write(piece.subarray(0, count));
-      at += count;
-    }
-    return sink.end();
+    await this.#pass(0, (_position, bytes) => sink.write(bytes));
+    return { named: await sink.end() };
   }
 
-  /** Gives up all that was written. Idempotent. */
+  /** Hands on what is there from a position on, piece by piece. */
+  async #pass(from: number, take: (position: number, bytes: Uint8Array) => Promise<void> | void): Promise<void> {
+    const end = this.#size;
+    const piece = new Uint8Array(Math.min(PIECE_BYTES, Math.max(0, end - from)));
+    for (let position = from; position < end; ) {
+      const count = await this.#read(piece, position);
+      if (count === 0) throw contentGone();
+      await take(position, piece.subarray(0, count));
+      position += count;
+    }
+  }
+
+  /**
+   * Gives up what was not closed. What came in order of a new file is kept as an upload that can be gone on with.
+   * Idempotent.
+   */
   async discard(): Promise<void> {
+    await this.#end((stream) => (this.#isRemoved ? stream.giveUp() : stream.breakOff()));
+  }
+
+  async #end(endStream: (stream: InOrder) => Promise<void>): Promise<void> {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#patch?.staged.close();
     this.#patch = undefined;
-    this.#stream = undefined;
-    await this.#intake[Symbol.asyncDispose]();
+    try {
+      if (this.#stream !== undefined) await endStream(this.#stream);
+    } finally {
+      this.#stream = undefined;
+      await this.#intake[Symbol.asyncDispose]();
+    }
   }
 }
 
-function namedOf({ content, entry }: Version): NamedContent | undefined {
+const at = ({ sequence }: Version): UploadExpect => ({ kind: "sequence", sequence });
+
+async function baseOf(parts: WriteParts, intake: Intake, space: string, version: Version): Promise<Base> {
+  const { content, entry } = version;
+  if (content !== undefined && !(await intake.hold(content))) throw contentGone();
+  const reader = await parts.spaces.open(parts.who(), space, version);
   const sum = entry?.kind === "file" ? entry.sum : undefined;
-  return content === undefined || sum === undefined ? undefined : { content, sum, sums: {} };
+  return { reader, named: content === undefined || sum === undefined ? undefined : { content, sum, sums: {} } };
+}
+
+/** The first one, and behind it what the second has there. */
+function joined(first: ContentReader, second: ContentReader): ContentReader {
+  return {
+    size: Math.max(first.size, second.size),
+    async read(into, position) {
+      const count = position < first.size ? await first.read(into, position) : 0;
+      if (count === into.length) return count;
+      return count + (await second.read(into.subarray(count), position + count));
+    },
+  };
 }
 
 /** @throws {SynclineError} what became of the first change that was not done */

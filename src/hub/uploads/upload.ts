@@ -12,6 +12,7 @@
  */
 import type { Principal } from "#access/access.ts";
 import type { Attributes } from "#hub/attributes.ts";
+import type { ContentReader, Intake } from "#hub/space-service.ts";
 import type { ChangeResult, Expect } from "#hub/space.ts";
 import type { SumName, Sums } from "#hub/sums/sums.ts";
 import type { RelPath } from "#model/path.ts";
@@ -133,6 +134,7 @@ export type Completion = {
   /** Instead of what was said at the beginning. */
   readonly attributes?: Attributes | undefined;
   readonly expect?: UploadExpect | undefined;
+  readonly mode?: number | undefined;
   readonly mtimeNs?: bigint | undefined;
   /** Sums of the whole that the door knows for certain. */
   readonly sums?: Sums | undefined;
@@ -211,6 +213,12 @@ export interface Uploads {
    * @throws {SynclineError} STALE when the offset is another by then, USAGE for parts, CHUNK_MISSING
    */
   append(by: Uploader, id: UploadId, offset: number, options?: AppendOptions): Promise<AppendSink>;
+
+  /**
+   * What has come of a stream and is durable; `intake` protects it from now on, also when the upload ends.
+   * @throws {SynclineError} USAGE for parts, CHUNK_MISSING
+   */
+  read(by: Uploader, id: UploadId, intake: Intake): Promise<ContentReader>;
 
   /**
    * One that the space refuses stays open.

@@ -126,6 +126,24 @@ export function uploadsContract(name: string, makeLab: () => Promise<UploadsLab>
       for (const path of ["parts", "stream"]) await expectFile(lab, path, join(a, b));
     });
 
+    test("[UPLOAD-40] what a stream has can be read, and stays for who holds it when the stream is dropped", async () => {
+      const lab = await fresh();
+      const bytes = noise(3 * MIB + 5, 1);
+      const { id } = await lab.create(ann, "f", { kind: "stream" });
+      await lab.append(ann, id, 0, bytes);
+      await using intake = lab.spaces.intake(ann.who, "demo");
+      const reader = await lab.uploads.read(ann, id, intake);
+      await lab.uploads.abort(ann, id);
+      await lab.prune();
+      const found = new Uint8Array(reader.size);
+      expect(await reader.read(found, 0)).toBe(bytes.length);
+      expect(Buffer.compare(found, bytes)).toBe(0);
+      expect(await codeOf(lab.uploads.read(ann, id, intake))).toBe("NOT_FOUND");
+      const parts = await lab.create(ann, "p");
+      expect(await codeOf(lab.uploads.read(ann, parts.id, intake))).toBe("USAGE");
+      expect(await codeOf(lab.uploads.read(person("bob"), parts.id, intake))).toBe("NOT_FOUND");
+    });
+
     test("[UPLOAD-5] what was aborted or has expired is gone, and its chunks with the next prune", async () => {
       const lab = await fresh();
       const [one, two, kept] = [await lab.create(ann, "1"), await lab.create(ann, "2", { expiryMs: 1000 }), await lab.create(ann, "3")];
