@@ -45,14 +45,17 @@ const BODIES: Record<string, (path: string) => unknown> = {
   "follow.dropped": () => ({ sequences: [1] }),
   "follow.chunks": () => ({ wanted: [] }),
   "follow.begin": () => ({ url: "http://127.0.0.1:9", token: "one" }),
+  "share.create": (path) => ({ path, kind: "both" }),
   "hub.setup": () => ({ token: "wrong", user: "eve", password: "long enough" }),
 };
 
 /** What the reader may ask for inside its prefix; the writer these, too. Everything else is refused to both. */
-const READS = new Set(["entry.get", "content.get", "version.list"]);
+const READS = new Set(["entry.get", "content.get", "version.list", "archive.get"]);
 /** Answers hold only what the caller may see. */
-const FILTERED = new Set(["space.get", "entry.list", "journal.list", "journal.export", "space.events", "space.undo"]);
-const WRITES = new Set(["content.put", "content.delete", "entry.mkdir", "entry.move", "entry.copy", "space.restore"]);
+const FILTERED = new Set([
+  "share.list", "share.get", "share.revoke",
+  "space.get", "entry.list", "journal.list", "journal.export", "space.events", "space.undo"]);
+const WRITES = new Set(["content.put", "content.delete", "entry.mkdir", "entry.move", "entry.copy", "space.restore", "share.create"]);
 
 /** What these ask for is not what a token of an administrator is. */
 const REFUSED_TO_ALL: Record<string, readonly number[]> = {
