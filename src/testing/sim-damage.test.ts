@@ -1,7 +1,7 @@
 /** As sim-regressions.test.ts: bugs that simulated lives have found, those around files whose bytes the disk changed. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { PRESERVE_DEFAULT } from "#model/entry.ts";
-import { SimPair, problemsOf } from "#testing/scenarios/sim-pair.ts";
+import { SimPair, changesOf, problemsOf } from "#testing/scenarios/sim-pair.ts";
 import { SimCrash } from "#testing/sim-process.ts";
 
 // As there: a second or more on a busy machine.
@@ -107,6 +107,98 @@ describe("damage", () => {
           expect([exchange, k, pair.alpha.show()]).toEqual([exchange, k, `f=${good} h=${good}`]);
           pair.rest();
         }
+        if (k < 80) expect([exchange, k, pair.beta.show()]).toEqual([exchange, k, `f=${good} h=${good}`]);
+      }
+    }
+  });
+
+  test("[SIM-85] rotten rules are healed, and what they keep a directory for is told as before (seeds 200002236, 200003538)", async () => {
+    for (const side of ["alpha", "beta"] as const) {
+      const pair = new SimPair();
+      pair.alpha.put({ ".synclineignore": "*.own", "d/f": "one", g: "stays" });
+      await pair.agree({ deep: true });
+      pair.beta.put({ "d/beta.own": "beta's own" });
+      pair.alpha.remove("d");
+      const told = async (): Promise<string[]> => {
+        return problemsOf(await pair.run({ deep: true })).map(({ side: where, path, code }) => `${where} ${path} ${code}`);
+      };
+      expect(await told()).toEqual(["beta d ENOTEMPTY"]);
+      pair.rest();
+      pair[side].disk.flipBit("/root/.synclineignore", 3);
+      for (let runs = 0; runs < 2; runs++) {
+        expect([side, await told()]).toEqual([side, ["beta d ENOTEMPTY"]]);
+        expect([side, pair.alpha.show()]).toEqual([side, ".synclineignore=*.own g=stays"]);
+        expect([side, pair.beta.show()]).toEqual([side, ".synclineignore=*.own d/ d/beta.own=beta's own g=stays"]);
+      }
+    }
+  });
+
+  const good = "A0:xxxxxxxxx";
+  const withLinks = { preserve: { ...PRESERVE_DEFAULT, hardlinks: true } };
+  const through: [what: string, before: (pair: SimPair) => void, act: (pair: SimPair) => void][] = [
+    ["gets a second name", () => undefined, (pair) => pair.alpha.user.link("/root/f", "/root/h")],
+    ["came with another name in a new directory", () => undefined, (pair) => {
+      pair.alpha.put({ f: undefined, "d/f": good });
+      pair.alpha.user.link("/root/d/f", "/root/d/h");
+    }],
+    ["loses a name", (pair) => pair.alpha.user.link("/root/f", "/root/h"), (pair) => pair.alpha.remove("h")],
+    ["has another name renamed", (pair) => pair.alpha.user.link("/root/f", "/root/h"), (pair) => pair.alpha.rename("h", "i")],
+    ["has another name replaced", (pair) => pair.alpha.user.link("/root/f", "/root/h"), (pair) => pair.alpha.user.save("/root/h", "another")],
+  ];
+  for (const [what, before, act] of through) {
+    for (const exchange of [true, false]) {
+      test(`[SIM-86] a file that ${what} by a session is known to it under all names, so that rot is no edit (${exchange ? "swapping" : "linking"})`, async () => {
+        const pair = new SimPair({ session: withLinks, disk: { exchange } });
+        pair.alpha.put({ f: good, g: "stays" });
+        before(pair);
+        // The second run has looked at every name as it is now.
+        for (let runs = 0; runs < 2; runs++) await pair.agree({ deep: true });
+        act(pair);
+        const shown = await pair.agree();
+        pair.rest();
+        const path = shown.includes("d/f") ? "d/f" : "f";
+        pair.beta.disk.flipBit(`/root/${path}`, 4);
+        const rotten = pair.beta.read(path);
+        for (const deep of [false, true]) {
+          const outcome = await pair.run({ deep });
+          expect([what, deep, pair.alpha.show(), pair.alpha.contents().all.has(rotten)]).toEqual([what, deep, shown, false]);
+          expect([what, deep, changesOf(outcome).filter((change) => !change.startsWith("beta heal"))]).toEqual([what, deep, []]);
+        }
+        expect(pair.beta.show()).toBe(shown);
+      });
+    }
+  }
+
+  test("[SIM-88] a session that dies while it gives rotten files further names, or takes some, makes no edit of the rot", async () => {
+    const rotten = new Set<string>();
+    for (const exchange of [true, false]) {
+      for (let k = 1; ; k++) {
+        const pair = new SimPair({ seed: k, session: withLinks, disk: { exchange } });
+        pair.alpha.put({ f: good, g: `${good} too` });
+        pair.alpha.user.link("/root/g", "/root/i");
+        for (let runs = 0; runs < 2; runs++) await pair.agree({ deep: true });
+        pair.rest();
+        for (const name of ["f", "g"]) {
+          pair.beta.disk.flipBit(`/root/${name}`, 4);
+          rotten.add(pair.beta.read(name));
+        }
+        pair.alpha.user.link("/root/f", "/root/d-link");
+        pair.alpha.user.mkdir("/root/d");
+        pair.alpha.user.link("/root/f", "/root/d/h");
+        pair.alpha.remove("i");
+        const shown = pair.alpha.show();
+        const { error } = await pair.run({}, ({ beta }) => {
+          beta.fs.onEffect = (count) => {
+            if (count === k) throw new SimCrash(`died at effect ${count}`);
+          };
+        });
+        for (const deep of [false, true, true]) {
+          await pair.run({ deep });
+          pair.rest();
+          const found = [...pair.alpha.contents().all].filter((content) => rotten.has(content));
+          expect([exchange, k, deep, pair.alpha.show(), found]).toEqual([exchange, k, deep, shown, []]);
+        }
+        if (error === undefined) break;
       }
     }
   });

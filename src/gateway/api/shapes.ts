@@ -6,6 +6,7 @@
 import * as z from "zod";
 import type { Attributes } from "#hub/attributes.ts";
 import type { Entry } from "#model/entry.ts";
+import { conflictCopyOf } from "#model/conflict-copy.ts";
 import { SynclineError } from "#model/error.ts";
 import { pathFault } from "#model/path.ts";
 import { POINT_FORMS, POINT_PATTERN } from "#hub/point-text.ts";
@@ -103,6 +104,11 @@ export const JOURNAL_JSON = z
     ...VERSION_JSON.shape,
     action: z.enum(["create", "replace", "metadata", "remove", "move"]),
     from: z.string().optional(),
+    conflictOf: z
+      .string()
+      .nullable()
+      .optional()
+      .describe("The loser of a conflict was kept beside the winner at this path; null: its name is too long to say which"),
     previous: SEQUENCE.describe("Sequence of the version that it replaced; 0: none"),
     time: TIME,
     commit: SEQUENCE.describe("Sequence of the first change of its commit"),
@@ -239,11 +245,13 @@ export function versionJson(version: Version): VersionJson {
 }
 
 export function journalJson(record: JournalRecord): JournalJson {
-  const { origin } = record;
+  const { origin, action } = record;
+  const copy = action === "create" || action === "move" ? conflictCopyOf(record.path) : undefined;
   return {
     ...versionJson(record),
     action: record.action,
     ...(record.from === undefined ? {} : { from: record.from }),
+    ...(copy === undefined ? {} : { conflictOf: copy.of ?? null }),
     previous: record.previous,
     time: isoTime(record.timeMs),
     commit: record.commit,

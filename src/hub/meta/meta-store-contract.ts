@@ -174,6 +174,34 @@ export function metaStoreContract(name: string, makeLab: () => Promise<MetaLab>,
       expect(await again.spaces()).toEqual([{ ...space, sequence: 2, usage: { bytes: 1, entries: 2 } }]);
     });
 
+    test("conflict copies are found by their names, page by page, and what lies in one that is a directory belongs to it", async () => {
+      const { store, space } = await fresh();
+      const copies = ["a.conflict-alpha-01234567.txt", "d/b.conflict-beta-89abcdef", "d/e.conflict-beta-00000000"];
+      const others = ["a.txt", "x.conflict-beta-1", "d/e.conflict-beta-00000000/x.conflict-alpha-01234567", "e/a.conflict-alpha-01234567"];
+      await commitOne(store, space.id, [
+        ...[copies[0]!, copies[1]!, ...others].map((path) => putFile(path, path)),
+        remove("e/a.conflict-alpha-01234567"),
+      ]);
+      const all = await store.copies(space.id, { below: "", after: undefined, limit: 10 });
+      expect([all.copies.map(({ path }) => path), all.next]).toEqual([copies, undefined]);
+      expect(all.copies[0]).toEqual((await store.version(space.id, copies[0]!))!);
+      const paged: string[] = [];
+      for (let after: string | undefined, pages = 0; pages < 10; pages++) {
+        const page = await store.copies(space.id, { below: "", after, limit: 1 });
+        paged.push(...page.copies.map(({ path }) => path));
+        after = page.next;
+        if (after === undefined) break;
+      }
+      expect(paged).toEqual(copies);
+      const below = async (dir: string): Promise<string[]> =>
+        (await store.copies(space.id, { below: dir, after: undefined, limit: 10 })).copies.map(({ path }) => path);
+      expect(await below("d")).toEqual(copies.slice(1));
+      expect(await below(copies[2]!)).toEqual([`${copies[2]}/x.conflict-alpha-01234567`]);
+      // Gone, and come back under another name.
+      await commitOne(store, space.id, [move(copies[0]!, "a2.txt"), move("d", "moved")]);
+      expect(await below("")).toEqual(copies.slice(1).map((path) => path.replace("d/", "moved/")));
+    });
+
     test("a journal record says everything about its change", async () => {
       const { store, space } = await fresh();
       const origin: Origin = { ...ORIGIN, host: undefined, cause: "rollout", runId: "r1", message: "why" };
@@ -328,6 +356,27 @@ export function metaStoreContract(name: string, makeLab: () => Promise<MetaLab>,
         await commitOne(store, space.id, [put(good)]);
         expect((await store.version(space.id, "f"))?.attributes).toEqual(good);
       }
+    });
+
+    test("[SUMS-4] sums are kept with content that was put, added to, and go with its last version", async () => {
+      const { store, space } = await fresh({ retention: { versions: 0, ageMs: undefined } });
+      const [one, two] = [contentOf("one"), contentOf("two")];
+      const md5 = "0123456789abcdef0123456789abcdef";
+      const sums = new Map([[one.id, { md5 }], [two.id, { md5 }]]);
+      const changes = [putFile("f", "one"), putFile("f", "two", { kind: "absent" })];
+      await store.commit([{ space: space.id, changes, origin: ORIGIN, timeMs: 1, atomic: false }], new Map(), sums);
+      expect(await store.sums(one.id)).toEqual({ md5 });
+      expect(await store.sums(two.id)).toEqual({});
+      await store.addSums(one.id, { crc32: "00000001" });
+      await store.addSums(two.id, { crc32: "00000001" });
+      expect(await store.sums(one.id)).toEqual({ md5, crc32: "00000001" });
+      expect(await store.sums(two.id)).toEqual({});
+      await commitOne(store, space.id, [putFile("g", "one"), putFile("f", "two")]);
+      await store.expire(space.id, 10_000, 10);
+      expect(await store.sums(one.id)).toEqual({ md5, crc32: "00000001" });
+      await commitOne(store, space.id, [remove("g")]);
+      await store.expire(space.id, 10_000, 10);
+      expect(await store.sums(one.id)).toEqual({});
     });
 
     test("a change whose expectation is not met says what is there", async () => {

@@ -150,6 +150,13 @@ export function sumOf(row: VersionRow): number {
 }
 const NOTHING = new Uint8Array(0);
 
+/** 48 bits over some bytes, one after the other. */
+export function hash48(...parts: readonly Uint8Array[]): number {
+  writer.reset();
+  for (const part of parts) writer.bytes(part);
+  return Number(BigInt.asUintN(48, BigInt(Bun.hash.xxHash3(writer.view()))));
+}
+
 /** Most paths were changed by this hub alone, and then sequence and vector say the same. */
 function encodeVector(vector: VersionVector, hubId: string, sequence: number): string | null {
   const hubs = Object.keys(vector).sort();

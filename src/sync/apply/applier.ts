@@ -97,6 +97,7 @@ export class Applier implements Application {
   }
 
   async commit(onResults: (results: OpResult[]) => void): Promise<CommitReply> {
+    const { store } = this.#context;
     const pending = this.#pending;
     this.#pending = [];
     const seqBefore = this.#context.lastSeq();
@@ -110,6 +111,8 @@ export class Applier implements Application {
     const broken = await this.#makeDurable(pending);
     const placed = broken ?? (await this.#placeAll(pending));
     const results = placed.map((one) => one.result);
+    // Where the group failed: links that were staged had moved the ctime of what is in its place.
+    if (this.#placing.times.any) store.transaction({ durable: false }, () => this.#placing.times.settle(this.#context));
     for (let at = 0; at < results.length; at += RESULTS_PER_BATCH) {
       onResults(results.slice(at, at + RESULTS_PER_BATCH));
     }
@@ -390,6 +393,7 @@ export class Applier implements Application {
       links.join(record.ino, item.path);
     }
     setRecords(index, cameAlong);
+    this.#placing.times.settle(this.#context);
     if (preserve.hardlinks) for (const ino of left) this.#regroup(ino);
     if (paths.length > 0) logPaths(paths);
     journal.addItems(this.#runId, this.#startedMs, items);
@@ -400,18 +404,15 @@ export class Applier implements Application {
   }
 
   /**
-   * Who leads the names that an inode has now is for the next scan to say, also after a crash: a ctime that no disk has
-   * makes it look at one of them, and so at all. What it finds is news to a controller that skips the echo of our writes.
+   * Who leads the names that an inode has now is for the next scan to say, also after a crash. What it finds is news to a
+   * controller that skips the echo of our writes.
    */
   #regroup(ino: bigint): void {
-    const { index, links, markDirty } = this.#context;
-    for (const path of links.members(ino)) {
-      const record = index.get(path);
-      if (record?.entry.kind !== "file" || record.ino !== ino) continue;
-      index.set(path, { ...record, ctimeNs: 0n });
-      markDirty(path);
-      return;
-    }
+    const { links, markDirty } = this.#context;
+    const [first] = links.members(ino);
+    if (first === undefined) return;
+    links.unsettle(ino);
+    markDirty(first);
   }
 
   /** Also where a person removed the directory that was to be put aside: then a create came, and the index still has it. */

@@ -54,8 +54,6 @@ export class Placement {
   readonly #trash: () => Fd;
   /** Is the name of the run's trash itself durable? */
   #trashIsNamed = false;
-  /** Inodes with several names of which this run displaced one, with the ctime that this left behind. */
-  readonly #displaced = new Map<bigint, bigint>();
   /** Directories of this group out of which something came to the trash since that was synced. */
   readonly #emptied = new Set<RelPath>();
 
@@ -96,8 +94,8 @@ export class Placement {
     const stat = root.statIfThere(path);
     if (stat === undefined) return undefined;
     if (matchesStat(record, stat)) return { record, stat };
-    // Displacing another name of the same file has moved its ctime, and nothing else.
-    const ours = this.#displaced.get(stat.ino) === stat.ctimeNs;
+    // A call through another name of the same file has moved its ctime, and nothing else.
+    const ours = this.#staging().times.explains(record.ctimeNs, stat);
     if (!matchesStat({ ...record, racy: false, ctimeNs: ours ? stat.ctimeNs : record.ctimeNs }, stat)) return undefined;
     // A racily clean record proves nothing by its stat: hash the file again, it is small change.
     if (!record.racy) return { record, stat };
@@ -115,10 +113,15 @@ export class Placement {
     this.#emptied.clear();
   }
 
-  /** Its other names are looked at later in this run, and what displacing this one did must not look like an edit. */
-  #noteDisplaced(stat: Stat, trashName: string): void {
-    if (stat.kind !== "file" || stat.nlink < 2) return;
-    this.#displaced.set(stat.ino, this.#context.host.fs.stat(this.#trash(), trashName).ctimeNs);
+  /** Its other names have their places still, and what displacing this one did must not look like an edit there. */
+  #noteDisplaced(before: Stat, out: Stat, trashName: string): void {
+    if (out.kind !== "file" || out.nlink < 2) return;
+    this.#staging().times.moved(undefined, before, this.#context.host.fs.stat(this.#trash(), trashName));
+  }
+
+  /** A look at a staged file that has other names, or is to get some: placing it moves their ctime. */
+  #stagedBefore({ at, ino }: Staged): Stat | undefined {
+    return this.#staging().times.has(ino) ? this.#context.stage.stat(at) : undefined;
   }
 
   #failed(path: RelPath, error: unknown): Placed {
@@ -180,20 +183,22 @@ export class Placement {
     const parent = root.parent(change.path);
     const name = nameOf(change.path);
     stage.forget(staged.at);
+    const before = this.#stagedBefore(staged);
     try {
       host.fs.rename(stage.root, staged.at, parent, name, { replace: false });
     } catch (error) {
       if (!isCode(error, "EEXIST", "ENOTEMPTY")) throw error;
       return this.#occupied(change.path);
     }
-    return this.#done(change, staged.entry, this.#finished(staged, change.path), { stage: staged.at });
+    return this.#done(change, staged.entry, this.#finished(staged, change.path, { before }), { stage: staged.at });
   }
 
   /**
    * The stat of what was just placed, with everything on it that had to wait until then. `seen` is the look right after
    * the rename, where other calls came since: the rename moved the ctime, and what comes before the look is hidden in it.
+   * `before`: the look right before the rename.
    */
-  #finished(staged: Staged, path: RelPath, seen?: Stat): Stat {
+  #finished(staged: Staged, path: RelPath, { before, seen }: { before?: Stat | undefined; seen?: Stat } = {}): Stat {
     const isDir = staged.entry.kind === "dir";
     if (isDir) {
       this.#context.root.forget(path);
@@ -202,6 +207,7 @@ export class Placement {
     const stat = isDir || seen === undefined ? this.#context.root.stat(path) : seen;
     const isOurs = stat.ino === staged.ino && (stat.kind === "dir" || stat.mtimeNs === staged.mtimeNs);
     if (!isOurs) this.#context.markDirty(path);
+    if (before !== undefined) this.#staging().times.moved(path, before, stat);
     // Somebody may have edited it since the rename. The index must then hold what we put there, not what that looks
     // like by now, or the edit would pass for ours.
     return { ...stat, ino: staged.ino, mtimeNs: staged.mtimeNs };
@@ -221,6 +227,7 @@ export class Placement {
     if (expected.stat.kind === "dir" && root.list(change.path).length > 0) return this.#notEmpty(change);
     const parent = root.parent(change.path);
     const name = nameOf(change.path);
+    const before = this.#stagedBefore(staged);
     if (!this.#exchange(at, parent, name)) {
       const placed = this.#replaceByLink(change, staged, expected, trashName);
       return change.heals === true ? this.#orStillDamaged(placed, change.path, expected.stat.ino) : placed;
@@ -236,9 +243,9 @@ export class Placement {
     }
     root.forget(change.path);
     if (out.kind !== "dir") host.fs.rename(stage.root, at, this.#trash(), trashName, { replace: false });
-    this.#noteDisplaced(out, trashName);
+    this.#noteDisplaced(expected.stat, out, trashName);
     const trash = out.kind === "dir" ? "" : trashName;
-    const placed = this.#finished(staged, change.path, seen);
+    const placed = this.#finished(staged, change.path, { before, seen });
     return this.#done(change, staged.entry, placed, { trash, stage: at, oldIno: out.ino });
   }
 
@@ -300,6 +307,7 @@ export class Placement {
     const parent = root.parent(change.path);
     if (wasDir) host.fs.rmdir(parent, name);
     else if (isDir) host.fs.rename(parent, name, this.#trash(), trashName, { replace: false });
+    const before = this.#stagedBefore(staged);
     try {
       host.fs.rename(stage.root, staged.at, parent, name, { replace: !wasDir && !isDir });
     } catch (error) {
@@ -312,10 +320,10 @@ export class Placement {
       // The link holds the old inode: an edit that came in the last moment is in it, and is put back beside.
       const kept = host.fs.stat(this.#trash(), trashName);
       if (!sameFile(kept, expected.stat)) this.#rescue(change.path, trashName);
-      this.#noteDisplaced(kept, trashName);
+      this.#noteDisplaced(expected.stat, kept, trashName);
     }
     const trash = wasDir ? "" : trashName;
-    const placed = this.#finished(staged, change.path, seen);
+    const placed = this.#finished(staged, change.path, { before, seen });
     return this.#done(change, staged.entry, placed, { trash, stage: staged.at, oldIno: expected.stat.ino });
   }
 
@@ -385,7 +393,7 @@ export class Placement {
       return this.#stale(path);
     }
     if (durable !== "none") this.#emptied.add(parentOf(path));
-    this.#noteDisplaced(out, trashName);
+    this.#noteDisplaced(expected.stat, out, trashName);
     return removed(change, trashName, out.ino);
   }
 
@@ -410,6 +418,7 @@ export class Placement {
       const known = expected.record.entry;
       const full = entry.kind === "file" && known.kind === "file" ? { ...entry, sum: known.sum ?? entry.sum } : entry;
       const after = host.fs.fstat(fd);
+      if (after.nlink > 1) this.#staging().times.moved(undefined, now, after);
       const done = this.#done({ ...change, old: known }, full, after);
       return after.mtimeNs === now.mtimeNs ? done : this.#inDoubt(done, after);
     } finally {
@@ -460,6 +469,7 @@ export class Placement {
       if (!withLentModes(this.#context, changed, () => this.#rename(move, stat))) return this.#occupied(move.to);
       root.forget(move.from);
       const after = host.fs.stat(root.parent(move.to), nameOf(move.to));
+      if (after.nlink > 1) this.#staging().times.moved(undefined, stat, after);
       const entry = record.entry;
       const item: RunItem = {
         path: move.to,

@@ -13,6 +13,8 @@ const MARKER_BYTES_MAX = 256;
 const MARKER = "root";
 const MARKER_HEAD = "syncline-root ";
 
+export type Unlink = (dir: Fd, name: string) => void;
+
 export function openOrMakeDir(fs: FileSystem, parent: Fd, name: string, mode = 0o700): Fd {
   try {
     return fs.openDir(parent, name);
@@ -30,8 +32,10 @@ export function openOrMakeDir(fs: FileSystem, parent: Fd, name: string, mode = 0
 /**
  * Removes `name` and everything below it. Only for our own private directories; never follows links. What is further
  * down is brought up to `name` first, so that two descriptors do, however deep it goes.
+ *
+ * @param unlink takes one name away that is no directory's
  */
-export function removeTree(fs: FileSystem, parent: Fd, name: string): void {
+export function removeTree(fs: FileSystem, parent: Fd, name: string, unlink: Unlink = (dir, item) => fs.unlink(dir, item)): void {
   const top = fs.openDir(parent, name);
   try {
     const waiting: string[] = [];
@@ -47,11 +51,11 @@ export function removeTree(fs: FileSystem, parent: Fd, name: string): void {
         }
       }
     };
-    empty(fs, top, (item) => waiting.push(item));
+    empty(fs, top, (item) => waiting.push(item), unlink);
     for (let dir = waiting.pop(); dir !== undefined; dir = waiting.pop()) {
       const fd = fs.openDir(top, dir);
       try {
-        empty(fs, fd, (item) => waiting.push(raise(fd, item)));
+        empty(fs, fd, (item) => waiting.push(raise(fd, item)), unlink);
       } finally {
         fs.close(fd);
       }
@@ -64,10 +68,10 @@ export function removeTree(fs: FileSystem, parent: Fd, name: string): void {
 }
 
 /** Unlinks what is in a directory; directories are the caller's. */
-function empty(fs: FileSystem, dir: Fd, onDirectory: (name: string) => void): void {
+function empty(fs: FileSystem, dir: Fd, onDirectory: (name: string) => void, unlink: Unlink): void {
   for (const item of fs.list(dir)) {
     if (item.kind === "dir" || (item.kind === "unknown" && fs.stat(dir, item.name).kind === "dir")) onDirectory(item.name);
-    else fs.unlink(dir, item.name);
+    else unlink(dir, item.name);
   }
 }
 

@@ -14,7 +14,7 @@ import { recoverLentModes } from "#sync/apply/lent-mode.ts";
 import { modeFor } from "#sync/apply/metadata.ts";
 import { openOrMakeDir, removeTree } from "#sync/apply/private-area.ts";
 import type { RunItem } from "#sync/apply/run-journal.ts";
-import { keepDamaged } from "#sync/apply/still-damaged.ts";
+import { keepDamaged, keepOtherNames } from "#sync/apply/still-damaged.ts";
 
 /** Prefix of names in the stage that belong to a transfer and are kept for resuming (transfer/). */
 export const PARTIAL_PREFIX = "p-";
@@ -151,6 +151,7 @@ export async function recover(context: ApplyContext): Promise<void> {
           // A power loss may take the names back and leave the ctime: without the link it may be somebody's, too.
           if (item.action === "heal") keepDamaged(context, item.path, item.oldIno, gotItsLink(context, trash, item));
         }
+        keepOtherNames(context, linkedInos(context, items));
         journal.addItems(runId, Math.max(0, Math.floor(host.clock.nowMs())), done);
         journal.clearIntentsOf(runId);
       });
@@ -159,6 +160,16 @@ export async function recover(context: ApplyContext): Promise<void> {
     }
   }
   dropLeftovers(context);
+}
+
+/** Inodes with several names of which the changes may have moved the ctime. */
+function linkedInos({ links }: ApplyContext, items: readonly RunItem[]): Set<bigint> {
+  const inos = new Set<bigint>();
+  for (const { oldIno, newIno, new: entry } of items) {
+    const isLink = entry?.kind === "file" && entry.linkTo !== undefined;
+    for (const ino of [oldIno, newIno]) if (ino !== 0n && (isLink || links.members(ino).length > 1)) inos.add(ino);
+  }
+  return inos;
 }
 
 /** A partial that nobody continued for long, or what a crash left of taking one up again. */
@@ -170,10 +181,18 @@ function isForgotten({ host, stage }: ApplyContext, name: string): boolean {
 
 function dropLeftovers(context: ApplyContext): void {
   const { fs } = context.host;
-  const { stage } = context;
+  const { stage, store } = context;
+  /** What has another name, which may be one in the root. */
+  const linked = new Set<bigint>();
+  const unlink = (dir: Fd, name: string): void => {
+    const { nlink, ino } = fs.stat(dir, name);
+    if (nlink > 1) linked.add(ino);
+    fs.unlink(dir, name);
+  };
   for (const item of fs.list(stage.root)) {
     if (item.name.startsWith(PARTIAL_PREFIX) && !isForgotten(context, item.name)) continue;
-    if (item.kind === "dir") removeTree(fs, stage.root, item.name);
-    else fs.unlink(stage.root, item.name);
+    if (item.kind === "dir") removeTree(fs, stage.root, item.name, unlink);
+    else unlink(stage.root, item.name);
   }
+  if (linked.size > 0) store.transaction({ durable: false }, () => keepOtherNames(context, linked));
 }

@@ -11,6 +11,7 @@ import { type RelPath, joinPath, nameOf, parentOf } from "#model/path.ts";
 import type { Change } from "#model/plan.ts";
 import { type Fd, FsError, isCode } from "#platform/file-system.ts";
 import { type ApplyContext, problem, problemOf } from "#sync/apply/apply-context.ts";
+import { OwnTimes } from "#sync/apply/own-times.ts";
 import { copyMetadata, creationMode, modeFor, ownerIds, setCreatedMetadata } from "#sync/apply/metadata.ts";
 import { removeTree } from "#sync/apply/private-area.ts";
 import { Summer, sumOf } from "#sync/chunk/sum.ts";
@@ -50,6 +51,8 @@ export class Staging {
   readonly #late = new Map<string, { path: RelPath; entry: DirEntry }[]>();
   /** Names in the stage of trees that hold something unfinished which the disk does not let go. */
   readonly #spoiled = new Set<string>();
+  /** What staging and placing this group made of the ctimes of files with several names. */
+  readonly times = new OwnTimes();
   /** What must be made durable: descriptors kept open, until there are too many. */
   #unsynced: Fd[] = [];
   #needsSyncAll = false;
@@ -263,10 +266,13 @@ export class Staging {
       markDirty(leader);
       return problem(path, "STALE", "the file it is a link to is not here, or has another content", true);
     }
-    if (staged !== undefined) host.fs.link(stage.parent(staged.at), nameOf(staged.at), stage.parent(at), nameOf(at));
-    else host.fs.link(root.parent(leader), nameOf(leader), stage.parent(at), nameOf(at));
+    const [area, name] = staged === undefined ? [root, leader] : [stage, staged.at];
+    const before = area.stat(name);
+    host.fs.link(area.parent(name), nameOf(name), stage.parent(at), nameOf(at));
     this.#needsSyncAll = true;
-    const { ino, ctimeNs, mtimeNs } = host.fs.stat(stage.parent(at), nameOf(at));
+    const after = host.fs.stat(stage.parent(at), nameOf(at));
+    this.times.moved(leader, before, after);
+    const { ino, ctimeNs, mtimeNs } = after;
     return { at, entry: { ...entry, sum: held.sum ?? entry.sum }, ino, ctimeNs, mtimeNs };
   }
 
@@ -359,12 +365,21 @@ export class Staging {
       if (!this.holds(staged)) return false;
       stage.forget(staged.at);
       if (staged.entry.kind === "dir") removeTree(host.fs, stage.parent(staged.at), nameOf(staged.at));
-      else host.fs.unlink(stage.parent(staged.at), nameOf(staged.at));
+      else this.#unlink(staged);
       return true;
     } catch (error) {
       if (!(error instanceof FsError)) throw error;
       return false;
     }
+  }
+
+  #unlink({ at, entry }: Staged): void {
+    const { host, stage, root } = this.#context;
+    const before = stage.stat(at);
+    host.fs.unlink(stage.parent(at), nameOf(at));
+    if (before.nlink < 2 || entry.kind !== "file" || entry.linkTo === undefined) return;
+    const after = root.statIfThere(entry.linkTo);
+    if (after !== undefined) this.times.moved(entry.linkTo, before, after);
   }
 
   /** Does it hold something unfinished that could not be taken out? Then it must not appear. */

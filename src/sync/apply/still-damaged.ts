@@ -16,6 +16,20 @@ export function keepDamaged(context: ApplyContext, path: RelPath, damagedIno: bi
   for (const name of new Set([path, ...context.links.members(damagedIno)])) keepName(context, name, damagedIno, isOurs);
 }
 
+/**
+ * After a death that may have come between a call through one name of a file and the record of what it made of the ctime:
+ * the other names look edited. The next scan reads them, and what it finds is no edit (SUSPECT). Inside a transaction.
+ *
+ * @param inos files of which some call may have moved the ctime
+ */
+export function keepOtherNames(context: ApplyContext, inos: ReadonlySet<bigint>): void {
+  if (inos.size === 0) return;
+  // A second name that was on its way is in no group yet, so that only the index knows the first.
+  for (const [path, { entry, ino }] of context.index.walk("")) {
+    if (entry.kind === "file" && inos.has(ino)) keepName(context, path, ino, false);
+  }
+}
+
 function keepName({ index, root }: ApplyContext, path: RelPath, damagedIno: bigint, isOurs: boolean): void {
   try {
     const record = index.get(path);

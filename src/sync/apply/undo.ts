@@ -2,13 +2,18 @@
  * Takes a run back on this side: contents and metadata, in reverse order. Each step checks that the path still is as
  * the run left it; a path that someone changed since is left alone and reported. Repeating an undo that was cut off
  * continues it, because steps already taken find their work done. What the undo takes away lies in the trash, too.
+ *
+ * A directory that the run made goes only when what was taken out of it is safe where it is now: a disk may keep the
+ * removal through a power loss without the renames before it. So these directories wait, until the end or until a step
+ * needs their place, and one sync does for all of them.
  */
 import type { Problem } from "#model/observation.ts";
-import { nameOf, parentOf } from "#model/path.ts";
+import { type RelPath, nameOf, parentOf } from "#model/path.ts";
 import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
 import { type ApplyContext, problem, problemOf } from "#sync/apply/apply-context.ts";
 import { changeMetadata, creationMode, setCreatedMetadata } from "#sync/apply/metadata.ts";
 import { type Changed, withLentModes } from "#sync/apply/lent-mode.ts";
+import { OwnTimes } from "#sync/apply/own-times.ts";
 import { openOrMakeDir } from "#sync/apply/private-area.ts";
 import type { RunItem } from "#sync/apply/run-journal.ts";
 
@@ -19,6 +24,14 @@ type Undo = {
   readonly target: Fd;
   /** Name in the undo's trash for what the step at hand takes away: the same when a broken-off undo is repeated. */
   name: string;
+  /** Directories in which something was renamed since everything was durable. */
+  readonly changed: Set<RelPath>;
+  /** Made by the run and to be removed, in this order; true: that is repeated. */
+  readonly waiting: Map<RelPath, readonly [RunItem, boolean]>;
+  /** Names of a file that the undo does not touch keep what they know of it. */
+  readonly times: OwnTimes;
+  restored: number;
+  readonly problems: Problem[];
 };
 
 const changed = (item: RunItem): Problem =>
@@ -183,37 +196,76 @@ function dirsOf({ action, path, from, new: entry }: RunItem): Changed[] {
   return entry?.kind === "dir" ? [...changed, { dir: path, movesTo: from }] : changed;
 }
 
+/** Takes one step. `isRepeated`: it was taken already, and leaves a path that later steps may have filled again. */
+function take(undo: Undo, item: RunItem, isRepeated: boolean): void {
+  const { context, times } = undo;
+  const step = (): Problem | undefined => STEPS[item.action](undo, item);
+  let found: Problem | undefined;
+  try {
+    found = withLentModes(context, dirsOf(item), () => times.through(context, [item.oldIno, item.newIno], step, item.path));
+  } catch (error) {
+    found = problemOf(item.path, error);
+  }
+  for (const { dir } of dirsOf(item)) undo.changed.add(dir);
+  if (found === undefined || (isRepeated && found.code === "CHANGED")) undo.restored++;
+  else undo.problems.push(found);
+  context.markDirty(item.path);
+}
+
+/** @throws {FsError} */
+async function makeSafe(undo: Undo): Promise<void> {
+  await undo.context.names.everything();
+  undo.changed.clear();
+}
+
+/** @throws {FsError} */
+async function removeWaiting(undo: Undo): Promise<void> {
+  if ([...undo.waiting.keys()].some((dir) => undo.changed.has(dir))) await makeSafe(undo);
+  for (const [item, isRepeated] of undo.waiting.values()) take(undo, item, isRepeated);
+  undo.waiting.clear();
+}
+
+const makesDir = ({ action, new: entry }: RunItem): boolean => action === "create" && entry?.kind === "dir";
+
+/** Does the step need the place of a directory that waits, or take one along? */
+function needsRemovals({ waiting }: Undo, item: RunItem): boolean {
+  if (waiting.size === 0) return false;
+  const replacesDir = item.action === "replace" && item.new?.kind === "dir";
+  if (item.action === "move" || replacesDir) return true;
+  // A directory that comes again may hold one that is to come again, too.
+  for (let dir = item.path; dir !== ""; dir = parentOf(dir)) if (waiting.has(dir)) return true;
+  return false;
+}
+
+/** @throws {FsError} when the disk refuses to make durable what was done */
 export async function undoRun(
   context: ApplyContext,
   runId: string,
   undoId: string,
 ): Promise<{ restored: number; problems: Problem[] }> {
-  const { host, journal, store, root } = context;
+  const { host, journal, store } = context;
   const source = openOrMakeDir(host.fs, context.trash, runId);
   const target = openOrMakeDir(host.fs, context.trash, undoId);
-  const undo: Undo = { context, source, target, name: "" };
-  const problems: Problem[] = [];
+  const times = new OwnTimes();
+  const undo: Undo = { context, source, target, name: "", changed: new Set(), waiting: new Map(), times, restored: 0, problems: [] };
   const steps = store.table("undo-step");
   const before = Number(Buffer.from(steps.get(runId) ?? "0").toString());
-  let restored = 0;
   try {
     for (const [step, item] of journal.items(runId).reverse().entries()) {
       undo.name = step.toString(36);
-      let found: Problem | undefined;
-      try {
-        found = withLentModes(context, dirsOf(item), () => STEPS[item.action](undo, item));
-      } catch (error) {
-        found = problemOf(item.path, error);
+      const isRepeated = step < before;
+      if (needsRemovals(undo, item)) await removeWaiting(undo);
+      if (makesDir(item)) undo.waiting.set(item.path, [item, isRepeated]);
+      else {
+        if (item.new?.kind === "dir" && undo.changed.has(item.path)) await makeSafe(undo);
+        take(undo, item, isRepeated);
       }
-      // A step that was taken already leaves a path that later steps may have filled again.
-      if (step < before && found?.code === "CHANGED") found = undefined;
-      if (found === undefined) restored++;
-      else problems.push(found);
-      if (step >= before) store.transaction({ durable: false }, () => steps.set(runId, Buffer.from(String(step + 1))));
-      context.markDirty(item.path);
+      if (!isRepeated) store.transaction({ durable: false }, () => steps.set(runId, Buffer.from(String(step + 1))));
     }
-    await host.fs.syncAll(root.root);
+    await removeWaiting(undo);
+    await context.names.everything();
     store.transaction({ durable: true }, () => {
+      times.settle(context);
       journal.setUndone(runId);
       journal.clearLentModes();
       steps.delete(runId);
@@ -222,5 +274,5 @@ export async function undoRun(
     host.fs.close(source);
     host.fs.close(target);
   }
-  return { restored, problems };
+  return { restored: undo.restored, problems: undo.problems };
 }

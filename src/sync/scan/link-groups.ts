@@ -4,7 +4,7 @@
  * used.
  *
  * Key: inode as 16 hex digits, ":", path key in hex, so that the names of an inode are neighbours in path
- * order.
+ * order. Beside them one key for each inode whose group somebody else than a scan has changed.
  */
 import { type RelPath, decodeName, pathKey } from "#model/path.ts";
 import type { Table } from "#sync/index/store.ts";
@@ -13,6 +13,8 @@ import type { Table } from "#sync/index/store.ts";
 export const TOUCHED_MAX = 50_000;
 
 const PRESENT = new Uint8Array(1);
+/** Before an inode, in keys that say that its group is to be settled. No key of a name begins so. */
+const UNSETTLED = "~";
 
 function prefixOf(ino: bigint): string {
   return `${ino.toString(16).padStart(16, "0")}:`;
@@ -51,6 +53,21 @@ export class LinkGroups {
     if (this.#table.get(key) === undefined) return false;
     this.#table.delete(key);
     return true;
+  }
+
+  /** The next scan is to say who leads the names of the inode. */
+  unsettle(ino: bigint): void {
+    this.#any = true;
+    this.#table.set(UNSETTLED + ino.toString(16), PRESENT);
+  }
+
+  unsettled(): bigint[] {
+    if (!this.#any) return [];
+    return [...this.#table.entries(UNSETTLED)].map(([key]) => BigInt(`0x${key.slice(UNSETTLED.length)}`));
+  }
+
+  settled(ino: bigint): void {
+    this.#table.delete(UNSETTLED + ino.toString(16));
   }
 
   /** Known names of the inode in comparePaths order; the first is the leader of the group. */

@@ -174,6 +174,8 @@ export class Scanner {
       index, links: this.links, hardlinks: preserve.hardlinks, sink, hook, pacer: this.#pacer,
     });
     if (!this.#whole) editor.clearAside();
+    const unsettled = this.links.unsettled();
+    for (const ino of unsettled) editor.touched.add(ino);
     this.#whole = false;
     const { rootDev, caseSensitive } = this.#options;
     const options: WalkOptions = {
@@ -191,6 +193,7 @@ export class Scanner {
     // After a power loss a file may have a name again that it had lost, and otherwise be as the index has it.
     if (full && !isFirst) yield* editor.findOtherNames();
     yield* editor.settleLinks();
+    for (const ino of unsettled) this.links.settled(ino);
     if (editor.hasAside) editor.clearAside();
     this.#problems = problems;
     this.#whole = true;
