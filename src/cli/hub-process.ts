@@ -28,6 +28,8 @@ import { type CommitDone, HubSpaces } from "#hub/hub-spaces.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { ScrubParts } from "#hub/upkeep.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
+import { ShareTable } from "#hub/shares/share-table.ts";
+import { Shares } from "#hub/shares/shares.ts";
 import { WEBHOOK_MIGRATIONS, WebhookTable } from "#hub/webhooks/webhook-table.ts";
 import { Webhooks } from "#hub/webhooks/webhooks.ts";
 import { SynclineError } from "#model/error.ts";
@@ -360,6 +362,7 @@ function apiServices(
     following,
     hubId: meta.hubId,
     webhooks,
+    shares: new Shares({ table: new ShareTable(database), spaces, access, clock: host.clock, random: host.random }),
     profiler: new Profiler(host.clock),
     hello: () => listener.hello(),
     clock: host.clock,

@@ -13,6 +13,7 @@ import { ACCESS_COMMANDS, ACCESS_OPTIONS, SIGN_IN_CONFIG } from "#cli/access-tab
 import { DOOR_CONFIG, DOOR_OPTIONS } from "#cli/options-doors.ts";
 import { FLEET_COMMANDS } from "#cli/options-fleet.ts";
 import { FTP_CONFIG, FTP_OPTIONS } from "#cli/ftp-table.ts";
+import { SHARE_COMMANDS, SHARE_OPTIONS } from "#cli/options-shares.ts";
 import { JOB_COMMANDS, JOB_OPTIONS } from "#cli/options-jobs.ts";
 
 /** How the text of a value is read; see values.ts for the grammars. */
@@ -222,6 +223,7 @@ export const OPTIONS = {
   recursive: { type: "flag", short: "r", lineOnly: true, help: "with everything below it" },
   deep: { type: "flag", lineOnly: true, help: "read every chunk, and not only whether it is there" },
   ...JOB_OPTIONS,
+  ...SHARE_OPTIONS,
   quota: { type: "text", value: "SIZE", lineOnly: true, help: "bytes that the files of the space may take (10GiB)" },
   "source-space": { type: "text", value: "NAME", lineOnly: true, help: "the name of the space there", fallback: "the same" },
   "source-token-file": { type: "text", value: "FILE", complete: "file", help: "token of a user there who may read all of the space" },
@@ -522,6 +524,14 @@ export const COMMANDS = {
     options: [...CLIENT],
     examples: ["syncline mv site:draft.html index.html"],
   },
+  cp: {
+    summary: "copy a file or a directory within a space, as it is or was; no bytes are moved",
+    operands: "SPACE:FROM TO",
+    min: 2,
+    max: 2,
+    options: ["at", ...CLIENT],
+    examples: ["syncline cp site:index.html index.old.html", "syncline cp site:docs docs.before --at 1d"],
+  },
   history: {
     summary: "show the versions of a path in a space: who, when, why",
     operands: "SPACE:PATH",
@@ -539,6 +549,7 @@ export const COMMANDS = {
   },
   ...FLEET_COMMANDS,
   ...JOB_COMMANDS,
+  ...SHARE_COMMANDS,
   token: {
     summary: "make, list and revoke the tokens of users",
     operands: "create USER NAME | list [USER] | revoke ID",

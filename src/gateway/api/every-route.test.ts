@@ -51,14 +51,19 @@ const BODIES: Record<string, (path: string) => unknown> = {
   "upload.offer": () => ({ parts: [] }),
   "upload.prove": () => ({ nonce: "00".repeat(32), proofs: [] }),
   "upload.complete": () => ({}),
+  "share.create": (path) => ({ path, kind: "both" }),
   "hub.setup": () => ({ token: "wrong", user: "eve", password: "long enough" }),
 };
 
 /** What the reader may ask for inside its prefix; the writer these, too. Everything else is refused to both. */
-const READS = new Set(["entry.get", "content.get", "version.list"]);
+const READS = new Set(["entry.get", "content.get", "version.list", "archive.get"]);
 /** Answers hold only what the caller may see. */
-const FILTERED = new Set(["space.get", "entry.list", "journal.list", "journal.export", "space.events", "space.undo", "conflict.list"]);
-const WRITES = new Set(["content.put", "content.delete", "entry.mkdir", "entry.move", "entry.copy", "space.restore", "conflict.resolve", "upload.create"]);
+const FILTERED = new Set([
+  "share.list", "share.get", "share.revoke",
+  "space.get", "entry.list", "journal.list", "journal.export", "space.events", "space.undo", "conflict.list"]);
+const WRITES = new Set([
+  "content.put", "content.delete", "entry.mkdir", "entry.move", "entry.copy", "space.restore", "conflict.resolve",
+  "upload.create", "share.create"]);
 
 /** What these ask for is not what a token of an administrator is. */
 const REFUSED_TO_ALL: Record<string, readonly number[]> = {
