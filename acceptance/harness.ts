@@ -3,6 +3,7 @@
  * and trees to compare. Every process started here is ended here, by its own id.
  */
 import { type SubprocessLike, startProcess } from "./process.ts";
+import { randomInt } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -166,13 +167,23 @@ export async function describeTree(dir: string): Promise<string> {
   return Buffer.from(out).toString("latin1").replaceAll("\0", "\n");
 }
 
+/** Below the ports that connections leave from, so that none of them takes it before the one who asked listens. */
+const PORTS = { first: 10_240, count: 20_000 };
+const PORT_TRIES_MAX = 100;
+
 export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
-  const address = server.address();
-  await new Promise((closed) => server.close(closed));
-  if (address === null || typeof address === "string") throw new Error("no port");
-  return address.port;
+  for (let tries = 0; tries < PORT_TRIES_MAX; tries++) {
+    const port = PORTS.first + randomInt(PORTS.count);
+    const server = createServer();
+    const isFree = await new Promise<boolean>((settled) => {
+      server.once("error", () => settled(false));
+      server.listen(port, "127.0.0.1", () => settled(true));
+    });
+    if (!isFree) continue;
+    await new Promise((closed) => server.close(closed));
+    return port;
+  }
+  throw new Error("no port");
 }
 
 export type SshServer = { readonly address: string; readonly ssh: string };

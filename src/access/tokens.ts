@@ -13,6 +13,9 @@ import {
 import type { Actor } from "#access/audit.ts";
 import { type Users, requireUser } from "#access/users.ts";
 
+/** Begins every token that the hub draws, for people and for secret scanners. */
+export const TOKEN_PREFIX = "syncline_";
+
 export const TOKENS_PER_USER_MAX = 1_000;
 /** Rules of one token at most. */
 export const SCOPES_MAX = 100;
@@ -76,7 +79,7 @@ export class Tokens {
     if (spec.name === "" || spec.name.length > 64) throw unusable(op, "the name of a token has 1 to 64 characters");
     if ((spec.scopes?.length ?? 0) > SCOPES_MAX) throw unusable(op, `a token has up to ${SCOPES_MAX} rules`);
     if (spec.value !== undefined) checkGivenSecret(op, spec.value);
-    const value = spec.value ?? this.#store.newSecret("syncline_");
+    const value = spec.value ?? this.#store.newSecret(TOKEN_PREFIX);
     const row: TokenRow = {
       id: this.#store.newId(),
       user_name: spec.user,

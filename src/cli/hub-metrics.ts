@@ -10,6 +10,8 @@ import { VERSION } from "#cli/version.ts";
 
 const WHO = systemPrincipal("metrics");
 const MICROSECONDS = 1e6;
+/** Conflict copies of one space that are counted. */
+const CONFLICTS_COUNTED_MAX = 1000;
 
 type Counted = {
   readonly spaces: SpaceService;
@@ -27,6 +29,8 @@ export function hubMetrics(metrics: Metrics, stores: Counted): void {
   metrics.ask("syncline_space_sequence", "counter", "Last change of a space", ofSpaces(({ sequence }) => sequence));
   metrics.ask("syncline_space_bytes", "gauge", "Bytes of the current files", ofSpaces(({ usage }) => usage.bytes));
   metrics.ask("syncline_space_entries", "gauge", "Current entries", ofSpaces(({ usage }) => usage.entries));
+  const conflicts = conflictReader(stores.spaces);
+  metrics.ask("syncline_space_conflicts", "gauge", `Conflict copies in a space, counted up to ${CONFLICTS_COUNTED_MAX}`, conflicts);
   const chunks = stores.chunks;
   metrics.ask("syncline_store_chunks", "gauge", "Chunks at rest", one(() => chunks.stats().chunks));
   metrics.ask("syncline_store_plain_bytes", "gauge", "Bytes of all chunks", one(() => chunks.stats().plainBytes));
@@ -53,4 +57,20 @@ export function hubMetrics(metrics: Metrics, stores: Counted): void {
   metrics.ask("process_resident_memory_bytes", "gauge", "Resident memory", one(() => process.memoryUsage.rss()));
   metrics.ask("process_start_time_seconds", "gauge", "When the process began", one(() => Date.now() / 1000 - process.uptime()));
   metrics.ask("syncline_build_info", "gauge", "The program", () => [{ labels: { version: VERSION }, value: 1 }]);
+}
+
+/** Counts anew only what has changed since it was asked before. */
+function conflictReader(spaces: SpaceService): () => Promise<Reading[]> {
+  let known = new Map<string, { readonly at: string; readonly value: number }>();
+  return async () => {
+    const next: typeof known = new Map();
+    for (const { name, lineage, sequence } of await spaces.spaces(WHO)) {
+      const at = `${lineage} ${sequence}`;
+      const before = known.get(name);
+      const value = before?.at === at ? before.value : await spaces.conflictCount(WHO, name, CONFLICTS_COUNTED_MAX);
+      next.set(name, { at, value });
+    }
+    known = next;
+    return [...known].map(([space, { value }]) => ({ labels: { space }, value }));
+  };
 }

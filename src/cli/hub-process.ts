@@ -16,6 +16,9 @@ import type { Door } from "#gateway/door.ts";
 import type { ApiLog, ApiServices, Dependency } from "#gateway/api/route.ts";
 import { journalJson } from "#gateway/api/shapes.ts";
 import { apiRoutes } from "#gateway/api/routes.ts";
+import { Traffic } from "#gateway/api/traffic.ts";
+import { frontOf } from "#gateway/front.ts";
+import { HttpWork } from "#gateway/http-work.ts";
 import { HUB_TLS_NAME } from "#hub/agents/hello.ts";
 import { NEW_LINK, checked } from "#hub/agents/link.ts";
 import { AgentRegistry } from "#hub/agents/registry.ts";
@@ -45,6 +48,7 @@ import { bootstrapTarget, newLinkOf } from "#cli/hub-bootstrap.ts";
 import { type RunningFollowers, followFile, followMetrics, openFollowers } from "#cli/hub-followers.ts";
 import { RunningHubCare } from "#cli/hub-care.ts";
 import { openDoors } from "#cli/hub-doors.ts";
+import { FRONT_MIGRATIONS, frontRows } from "#cli/hub-front.ts";
 import { HubTracing } from "#cli/hub-tracing.ts";
 import { HubSetup } from "#cli/hub-setup.ts";
 import { openJobs } from "#cli/hub-jobs.ts";
@@ -171,22 +175,21 @@ export class HubProcess {
       opened.add(() => traced);
       const own = {
         metrics,
+        traffic: new Traffic(metrics),
         tracer: tracing.tracer,
         config: () => reload.config,
         closing: closing.signal,
         configuration: reload,
         publicUrl: () => reload.config.publicUrl ?? url,
-        requestsMax: () => Number(reload.config.requestsMax ?? REQUESTS_MAX_FALLBACK),
       };
       const services = apiServices(options, stores, running, between, { setup, care, jobs: jobs.jobs, ...own });
       startWebhooks(services.webhooks, options, opened, closing.signal);
-      const api = new Api(apiRoutes(VERSION), services);
       hubMetrics(services.metrics, { ...stores, configuration: reload, webhooks: services.webhooks });
       followMetrics(services.metrics, between, options.host.clock);
       jobs.count(services.metrics);
       const jobsRunning = jobs.jobs.run(closing.signal);
       opened.add(() => jobsRunning);
-      const { server, secure, host } = listen(options, stores.access, api, opened);
+      const { server, secure, host } = listen(options, stores, services, opened);
       let served = stores.access.authority.serverIdentity(certificateNames(options.config, options.host)).identity.certificate;
       fleetMetrics(services.metrics, {
         agents: running.agents,
@@ -244,6 +247,7 @@ async function openStores(
   opened.add(() => database.close());
   await migrate(database, "gateway", IDEMPOTENCY_MIGRATIONS);
   await migrate(database, "webhooks", WEBHOOK_MIGRATIONS);
+  for (const [room, steps] of FRONT_MIGRATIONS) await migrate(database, room, steps);
   const meta = await SqlMetaStore.open(database, random);
   const directory = join(dataDir, "chunks");
   mkdirSync(directory, { recursive: true, mode: 0o700 });
@@ -314,7 +318,7 @@ function runningCare(
 /** What the services of the API have of the process that runs them. */
 type OwnServices = Pick<
   ApiServices,
-  "care" | "jobs" | "closing" | "configuration" | "metrics" | "publicUrl" | "requestsMax" | "tracer"
+  "care" | "jobs" | "closing" | "configuration" | "metrics" | "publicUrl" | "tracer" | "traffic"
 >;
 
 function apiServices(
@@ -353,6 +357,7 @@ function apiServices(
     hello: () => listener.hello(),
     clock: host.clock,
     random: host.random,
+    work: new HttpWork({ ...host, ...own, requestsMax: () => Number(config().requestsMax ?? REQUESTS_MAX_FALLBACK) }),
     idempotency: new IdempotencyKeys(database, host.clock),
     log,
     version: VERSION,
@@ -405,10 +410,11 @@ type Listening = { readonly server: HttpServer; readonly secure: boolean; readon
 
 function listen(
   { config, dataDir, host: outside }: HubOptions,
-  access: HubAccess,
-  api: Api,
+  { access, database }: Stores,
+  services: ApiServices,
   opened: Opened,
 ): Listening {
+  const api = new Api(apiRoutes(VERSION), services);
   const { host, port } = parseListen(config.listen ?? LISTEN_FALLBACK);
   const isLoopback = /^(127\.\d+\.\d+\.\d+|::1|localhost)$/.test(host);
   const secure = config.tls === "always" || !isLoopback;
@@ -420,7 +426,7 @@ function listen(
     host,
     port,
     tls: tls?.identity,
-    handle: (request, from) => api.handle(request, from),
+    handle: frontOf(frontRows(services, database, outside), (request, from) => api.handle(request, from)),
   });
   opened.add(() => server.stop(GRACE_MS));
   return { server, secure, host };

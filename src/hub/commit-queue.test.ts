@@ -50,7 +50,7 @@ function add(name: number, more: { changes?: number; space?: number; flush?: () 
   });
   const origin = { actor: "user:test", host: undefined, traceId: TRACE, cause: "edit", runId: undefined, message: undefined } as const;
   const commit = { space: (more.space ?? space) as SpaceId, origin, timeMs: name, changes, atomic: true };
-  return queue.add(commit, new Map(), more.flush ?? durable);
+  return queue.add(commit, { manifests: new Map(), sums: new Map() }, more.flush ?? durable);
 }
 
 test("[SPACE-16] what comes together goes together; what comes meanwhile goes next, and nothing waits for ever", async () => {

@@ -4,6 +4,7 @@
  */
 import { SynclineError } from "#model/error.ts";
 import type { Commit, CommitOutcome, MetaStore } from "#hub/meta/meta-store.ts";
+import type { Sums } from "#hub/sums/sums.ts";
 import type { ContentId } from "#sync/chunk/chunk-id.ts";
 import type { Manifest } from "#sync/chunk/manifest.ts";
 
@@ -13,9 +14,15 @@ const GROUP_CHANGES_MAX = 20_000;
 /** Commits that wait; whoever comes then is told to come again. */
 const WAITING_MAX = 4096;
 
+/** What a commit's content is known by, beside its id. */
+export type NewContent = {
+  readonly manifests: ReadonlyMap<ContentId, Manifest>;
+  readonly sums: ReadonlyMap<ContentId, Sums>;
+};
+
 type Waiting = {
   readonly commit: Commit;
-  readonly manifests: ReadonlyMap<ContentId, Manifest>;
+  readonly content: NewContent;
   readonly flush: () => Promise<void>;
   readonly done: (outcome: CommitOutcome) => void;
   readonly failed: (error: unknown) => void;
@@ -36,14 +43,10 @@ export class CommitQueue {
    * @param flush makes durable what the commit refers to; when it fails the commit is not made
    * @throws {SynclineError} LIMIT (retryable) when too many wait; what the stores throw
    */
-  add(
-    commit: Commit,
-    manifests: ReadonlyMap<ContentId, Manifest>,
-    flush: () => Promise<void>,
-  ): Promise<CommitOutcome> {
+  add(commit: Commit, content: NewContent, flush: () => Promise<void>): Promise<CommitOutcome> {
     if (this.#waiting.length >= WAITING_MAX) return Promise.reject(tooBusy());
     return new Promise((done, failed) => {
-      this.#waiting.push({ commit, manifests, flush, done, failed });
+      this.#waiting.push({ commit, content, flush, done, failed });
       if (!this.#isRunning) this.#running = this.#run();
     });
   }
@@ -71,8 +74,12 @@ export class CommitQueue {
   async #commit(group: readonly Waiting[], isLast: boolean): Promise<boolean> {
     try {
       const manifests = new Map<ContentId, Manifest>();
-      for (const one of group) for (const [id, manifest] of one.manifests) manifests.set(id, manifest);
-      const outcomes = await this.#meta.commit(group.map((one) => one.commit), manifests);
+      const sums = new Map<ContentId, Sums>();
+      for (const { content } of group) {
+        for (const [id, manifest] of content.manifests) manifests.set(id, manifest);
+        for (const [id, some] of content.sums) sums.set(id, { ...sums.get(id), ...some });
+      }
+      const outcomes = await this.#meta.commit(group.map((one) => one.commit), manifests, sums);
       for (const [at, one] of group.entries()) one.done(outcomes[at]!);
       return true;
     } catch (error) {

@@ -1,5 +1,7 @@
 import { expect, test } from "bun:test";
 import { StoredContent } from "#hub/content.ts";
+import { TRACE, TestHub } from "#hub/hub-fixture.ts";
+import { SUM_NAMES, SumsHasher } from "#hub/sums/sums.ts";
 import { chunkIdOf } from "#sync/chunk/chunk-id.ts";
 
 test("[CONTENT-1] a chunk of another length than its manifest says is an error, never other bytes at its place", async () => {
@@ -15,4 +17,30 @@ test("[CONTENT-1] a chunk of another length than its manifest says is an error, 
   };
   expect(await read(10, 10)).toEqual(new Uint8Array([...one, ...two]));
   for (const lengths of [[11, 9], [9, 11], [10, 12]]) await expect(read(...lengths)).rejects.toThrow("has 10");
+});
+
+test("[SUMS-5] a sink computes what a door asks for; what nobody asked for is computed at its first need, and kept", async () => {
+  await using hub = await TestHub.open();
+  const { who, spaces } = hub;
+  await spaces.createSpace(who, "demo");
+  for (const size of [0, 5, 3 << 20]) {
+    const bytes = new Uint8Array(Buffer.alloc(size, "some words "));
+    const hasher = new SumsHasher(SUM_NAMES);
+    hasher.update(bytes);
+    const right = hasher.digest();
+    await using intake = spaces.intake(who, "demo");
+    const sink = intake.sink(size, { sums: ["md5", "crc32"] });
+    for (let at = 0; at < size; at += 700_000) await sink.write(bytes.subarray(at, at + 700_000));
+    const { content, sum, sums } = await sink.end();
+    expect(sums).toEqual({ md5: right.md5!, crc32: right.crc32! });
+    const entry = { kind: "file", size, mode: 0o644, mtimeNs: 1n, sum } as const;
+    const change = { type: "put", path: `f${size}`, expect: { kind: "any" }, entry, content, makeParents: true } as const;
+    await spaces.commit(who, "demo", { changes: [change], intake, atomic: true, cause: "upload", traceId: TRACE });
+    const version = (await spaces.version(who, "demo", `f${size}`))!;
+    expect(await spaces.sums(who, "demo", version)).toEqual(sums);
+    const both = await Promise.all([["sha1", "md5"] as const, ["sha1"] as const].map((names) => spaces.sums(who, "demo", version, names)));
+    for (const one of both) expect(one).toEqual({ ...sums, sha1: right.sha1! });
+    expect(await spaces.sums(who, "demo", version, SUM_NAMES)).toEqual(right);
+    expect(await hub.meta.sums(content.id)).toEqual(right);
+  }
 });

@@ -4,8 +4,9 @@
  */
 import { SynclineError } from "#model/error.ts";
 import type { Host } from "#platform/host.ts";
-import type { ContentReader, ContentSink, Intake, NamedContent } from "#hub/space-service.ts";
+import type { ContentOptions, ContentReader, ContentSink, Intake, NamedContent } from "#hub/space-service.ts";
 import type { ContentRef } from "#hub/space.ts";
+import { NO_SUMS, type SumName, type Sums, SumsHasher } from "#hub/sums/sums.ts";
 import type { ChunkStore, Pin } from "#store/chunk-store.ts";
 import { type ChunkId, type ContentId, chunkIdFrom, chunkIdOf, contentIdOf } from "#sync/chunk/chunk-id.ts";
 import {
@@ -22,17 +23,21 @@ export type Stored = {
   readonly content: ContentRef;
   readonly sum: string;
   readonly manifest: Manifest | undefined;
+  readonly sums: Sums;
 };
 
-function describe(chunks: readonly ManifestChunk[], size: number, limits: ChunkLimits, sum: string): Stored {
+function describe(chunks: readonly ManifestChunk[], size: number, limits: ChunkLimits, sum: string, sums: Sums): Stored {
   const id = contentIdOf(chunks.map((chunk) => chunk.id));
   const manifest: Manifest | undefined =
     chunks.length < 2 ? undefined : { algorithm: "sha256", limits, size, chunks };
-  return { content: { id, size }, sum, manifest };
+  return { content: { id, size }, sum, manifest, sums };
 }
 
+const hasherOf = (names: readonly SumName[] = []): SumsHasher | undefined =>
+  names.length === 0 ? undefined : new SumsHasher(names);
+
 /** Stores bytes that are all in memory. */
-export async function storeBytes(pin: Pin, bytes: Uint8Array, seeds: SumSeeds): Promise<Stored> {
+export async function storeBytes(pin: Pin, bytes: Uint8Array, seeds: SumSeeds, names?: readonly SumName[]): Promise<Stored> {
   const limits = chunkLimitsFor(bytes.length);
   const chunks: ManifestChunk[] = [];
   for (let at = 0; at < bytes.length; ) {
@@ -44,7 +49,9 @@ export async function storeBytes(pin: Pin, bytes: Uint8Array, seeds: SumSeeds): 
     chunks.push({ id, length });
     at += length;
   }
-  return describe(chunks, bytes.length, limits, sumOf(bytes, seeds));
+  const hasher = hasherOf(names);
+  hasher?.update(bytes);
+  return describe(chunks, bytes.length, limits, sumOf(bytes, seeds), hasher?.digest() ?? NO_SUMS);
 }
 
 /** What comes in this much or less is stored at once, without a splitter's buffer. */
@@ -53,12 +60,13 @@ const SMALL_BYTES = 128 << 10;
 /** Parts that are hashed and stored at a time: other threads are seldom there at once. */
 const ROOMS_MAX = 4;
 
-type Cutting = { readonly summer: Summer; readonly splitter: Splitter };
+type Cutting = { readonly summer: Summer; readonly splitter: Splitter; readonly hasher: SumsHasher | undefined };
 
 class StoreSink implements ContentSink {
   readonly #pin: Pin;
   readonly #tools: ContentTools;
   readonly #limits: ChunkLimits;
+  readonly #names: readonly SumName[] | undefined;
   readonly #onEnd: (stored: Stored) => void;
   readonly stored: ManifestChunk[] = [];
   /** Until it is known to be more than a few bytes. */
@@ -71,8 +79,15 @@ class StoreSink implements ContentSink {
   readonly #stored: Promise<void>[] = [];
   #size = 0;
 
-  constructor(pin: Pin, tools: ContentTools, sizeHint: number | undefined, onEnd: (stored: Stored) => void) {
+  constructor(
+    pin: Pin,
+    tools: ContentTools,
+    sizeHint: number | undefined,
+    names: readonly SumName[] | undefined,
+    onEnd: (stored: Stored) => void,
+  ) {
     this.#pin = pin;
+    this.#names = names;
     this.#tools = tools;
     this.#limits = sizeHint === undefined ? CHUNK_LIMITS : chunkLimitsFor(sizeHint);
     this.#onEnd = onEnd;
@@ -89,13 +104,14 @@ class StoreSink implements ContentSink {
 
   async #writeLarge(bytes: Uint8Array): Promise<void> {
     if (this.#large === undefined) {
-      this.#large = { splitter: new Splitter(this.#limits), summer: new Summer(this.#tools.seeds) };
+      const [splitter, summer] = [new Splitter(this.#limits), new Summer(this.#tools.seeds)];
+      this.#large = { splitter, summer, hasher: hasherOf(this.#names) };
       for (const earlier of this.#small.splice(0)) await this.#feed(this.#large, earlier);
     }
     await this.#feed(this.#large, bytes);
   }
 
-  async #feed({ summer, splitter }: Cutting, bytes: Uint8Array): Promise<void> {
+  async #feed({ summer, splitter, hasher }: Cutting, bytes: Uint8Array): Promise<void> {
     for (let at = 0; at < bytes.length; at += SPLIT_BYTES_MAX) {
       const part = bytes.subarray(at, at + SPLIT_BYTES_MAX);
       const room = await this.#room(splitter);
@@ -104,6 +120,7 @@ class StoreSink implements ContentSink {
       const isStored = (): void => void this.#rooms.push(room);
       stored.then(isStored, () => undefined);
       summer.update(part);
+      hasher?.update(part);
     }
   }
 
@@ -150,7 +167,7 @@ class StoreSink implements ContentSink {
   async end(): Promise<NamedContent> {
     const stored = await this.#finish();
     this.#onEnd(stored);
-    return { content: stored.content, sum: stored.sum };
+    return { content: stored.content, sum: stored.sum, sums: stored.sums };
   }
 
   async #finish(): Promise<Stored> {
@@ -158,26 +175,37 @@ class StoreSink implements ContentSink {
     if (large === undefined) {
       const [first, ...more] = this.#small;
       const bytes = more.length === 0 ? (first ?? new Uint8Array(0)) : new Uint8Array(Buffer.concat(this.#small));
-      return storeBytes(this.#pin, bytes, this.#tools.seeds);
+      return storeBytes(this.#pin, bytes, this.#tools.seeds, this.#names);
     }
     const last = large.splitter.end();
     await this.#store(last === undefined ? [] : [last]);
-    return describe(this.stored, this.#size, this.#limits, large.summer.digest());
+    const sums = large.hasher?.digest() ?? NO_SUMS;
+    return describe(this.stored, this.#size, this.#limits, large.summer.digest(), sums);
   }
 }
 
-/** Manifests of content that was stored and is not committed yet, with how many hold them. */
-export class HeldManifests {
-  readonly #held = new Map<ContentId, { readonly manifest: Manifest; holders: number }>();
+type Held = { manifest: Manifest | undefined; sums: Sums; holders: number };
 
-  get(id: ContentId): Manifest | undefined {
+/** Manifests and sums of content that was stored and is not committed yet, with how many hold them. */
+export class HeldContent {
+  readonly #held = new Map<ContentId, Held>();
+
+  manifest(id: ContentId): Manifest | undefined {
     return this.#held.get(id)?.manifest;
   }
 
-  hold(id: ContentId, manifest: Manifest): void {
+  sums(id: ContentId): Sums {
+    return this.#held.get(id)?.sums ?? NO_SUMS;
+  }
+
+  hold(id: ContentId, manifest: Manifest | undefined, sums: Sums): void {
     const known = this.#held.get(id);
-    if (known === undefined) this.#held.set(id, { manifest, holders: 1 });
-    else known.holders++;
+    if (known === undefined) this.#held.set(id, { manifest, sums, holders: 1 });
+    else {
+      known.manifest ??= manifest;
+      if (sums !== NO_SUMS) known.sums = { ...known.sums, ...sums };
+      known.holders++;
+    }
   }
 
   release(id: ContentId): void {
@@ -190,7 +218,7 @@ export class StoreIntake implements Intake {
   readonly #chunks: ChunkStore;
   readonly #pin: Pin;
   readonly #tools: ContentTools;
-  readonly #manifests: HeldManifests;
+  readonly #held: HeldContent;
   readonly #holds: ContentId[] = [];
 
   readonly #manifestOf: (id: ContentId) => Promise<Manifest | undefined>;
@@ -199,32 +227,32 @@ export class StoreIntake implements Intake {
   constructor(
     chunks: ChunkStore,
     tools: ContentTools,
-    manifests: HeldManifests,
+    held: HeldContent,
     manifestOf: (id: ContentId) => Promise<Manifest | undefined>,
   ) {
     this.#chunks = chunks;
     this.#pin = chunks.pin();
     this.#tools = tools;
-    this.#manifests = manifests;
+    this.#held = held;
     this.#manifestOf = manifestOf;
   }
 
-  async store(bytes: Uint8Array): Promise<NamedContent> {
-    const stored = await storeBytes(this.#pin, bytes, this.#tools.seeds);
+  async store(bytes: Uint8Array, options: ContentOptions = {}): Promise<NamedContent> {
+    const stored = await storeBytes(this.#pin, bytes, this.#tools.seeds, options.sums);
     this.#note(stored);
-    return { content: stored.content, sum: stored.sum };
+    return { content: stored.content, sum: stored.sum, sums: stored.sums };
   }
 
-  sink(sizeHint?: number): ContentSink {
-    return new StoreSink(this.#pin, this.#tools, sizeHint, (stored) => this.#note(stored));
+  sink(sizeHint?: number, options: ContentOptions = {}): ContentSink {
+    return new StoreSink(this.#pin, this.#tools, sizeHint, options.sums, (stored) => this.#note(stored));
   }
 
   async hold(content: ContentRef): Promise<boolean> {
     if (content.size === 0) return true;
-    const manifest = this.#manifests.get(content.id) ?? (await this.#manifestOf(content.id));
+    const manifest = this.#held.manifest(content.id) ?? (await this.#manifestOf(content.id));
     const ids = manifest?.chunks.map((chunk) => chunk.id) ?? [content.id as string as ChunkId];
     if (!this.#pin.has(ids).every(Boolean)) return false;
-    this.#note({ content, manifest });
+    this.#note({ content, manifest, sums: NO_SUMS });
     return true;
   }
 
@@ -237,14 +265,14 @@ export class StoreIntake implements Intake {
     return this.#pin.flush();
   }
 
-  #note({ content, manifest }: Pick<Stored, "content" | "manifest">): void {
-    if (manifest === undefined) return;
-    this.#manifests.hold(content.id, manifest);
+  #note({ content, manifest, sums }: Pick<Stored, "content" | "manifest" | "sums">): void {
+    if (manifest === undefined && sums === NO_SUMS) return;
+    this.#held.hold(content.id, manifest, sums);
     this.#holds.push(content.id);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const id of this.#holds.splice(0)) this.#manifests.release(id);
+    for (const id of this.#holds.splice(0)) this.#held.release(id);
     this.#pin[Symbol.dispose]();
   }
 }

@@ -9,6 +9,7 @@ import { SealKey } from "#access/seal-key.ts";
 import { SpaceEndpoint } from "#hub/endpoint/space-endpoint.ts";
 import { HubSpaces, seedsOf } from "#hub/hub-spaces.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
+import type { Attributes } from "#hub/attributes.ts";
 import { SynclineError } from "#model/error.ts";
 import { openHost } from "#platform/host-bun.ts";
 import type { Database } from "#platform/sql/database.ts";
@@ -80,11 +81,12 @@ export class TestHub implements AsyncDisposable {
   }
 
   /** Commits a file as a door would. */
-  async put(space: string, path: string, text: string): Promise<number> {
+  async put(space: string, path: string, text: string, attributes?: Attributes): Promise<number> {
     await using intake = this.spaces.intake(this.who, space);
     const { content, sum } = await intake.store(Buffer.from(text));
     const entry = { kind: "file", size: content.size, mode: 0o644, mtimeNs: 1n, sum } as const;
-    const change = { type: "put", path, expect: { kind: "any" }, entry, content, makeParents: true } as const;
+    const expect = { kind: "any" } as const;
+    const change = { type: "put", path, expect, entry, content, attributes, makeParents: true } as const;
     const request = { changes: [change], intake, atomic: true, cause: "upload", traceId: TRACE } as const;
     return (await this.spaces.commit(this.who, space, request)).after;
   }

@@ -11,10 +11,10 @@ import {
 } from "#hub/space-errors.ts";
 import type { Access, Action, Principal } from "#access/access.ts";
 import type { Actor, AuditEvent } from "#access/audit.ts";
-import { CommitQueue } from "#hub/commit-queue.ts";
+import { CommitQueue, type NewContent } from "#hub/commit-queue.ts";
 import { FollowedSpaces } from "#hub/followed-spaces.ts";
-import { HeldManifests, StoreIntake, StoredContent } from "#hub/content.ts";
-import type { Commit, CommitOutcome, ListRequest, MetaStore, WithIt } from "#hub/meta/meta-store.ts";
+import { HeldContent, StoreIntake, StoredContent } from "#hub/content.ts";
+import type { Commit, CommitOutcome, CopiesRequest, ListRequest, MetaStore, WithIt } from "#hub/meta/meta-store.ts";
 import { changesFor, type Difference, differences } from "#hub/restore.ts";
 import { runDifferences } from "#hub/run-differences.ts";
 import type {
@@ -37,8 +37,12 @@ import {
   type SpaceSettings,
   type Version,
 } from "#hub/space.ts";
+import { type ConflictsPage, type Decision, type SpaceConflict, decisionChanges, lostBy } from "#hub/space-conflicts.ts";
 import { type SpaceAudit, spaceResource } from "#hub/space-audit.ts";
+import { ContentSums } from "#hub/sums/content-sums.ts";
+import { NO_SUMS, type SumName, type Sums } from "#hub/sums/sums.ts";
 import { SpaceWatchers } from "#hub/space-watchers.ts";
+import { conflictCopyOf } from "#model/conflict-copy.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, isWithin, pathFault, printablePath } from "#model/path.ts";
 import type { Clock, Host, Random } from "#platform/host.ts";
@@ -92,12 +96,14 @@ export class HubSpaces implements SpaceService {
   /** By name; changed only here. Deleted spaces are in it too. */
   readonly #spaces = new Map<string, Space>();
   #managing: Promise<unknown> = Promise.resolve();
-  readonly #manifests = new HeldManifests();
+  readonly #held = new HeldContent();
+  readonly #sums: ContentSums;
   readonly followed = new FollowedSpaces();
 
   private constructor(options: HubSpacesOptions) {
     this.#options = options;
     this.#queue = new CommitQueue(options.meta);
+    this.#sums = new ContentSums(options.meta);
   }
 
   static async open(options: HubSpacesOptions): Promise<HubSpaces> {
@@ -320,6 +326,11 @@ export class HubSpaces implements SpaceService {
     return StoredContent.of(get, content, await meta.manifest(content.id));
   }
 
+  async sums(who: Principal, name: string, version: Version, wanted: readonly SumName[] = []): Promise<Sums> {
+    const reader = await this.open(who, name, version);
+    return this.#sums.of(version.content!.id, reader, wanted);
+  }
+
   // ---------------------------------------------------------------- writing
 
   intake(who: Principal, name: string): Intake {
@@ -330,7 +341,7 @@ export class HubSpaces implements SpaceService {
     // It would be refused in the end.
     this.followed.requireOwn(name, space);
     const tools = { seeds: seedsOf(space), sha256 };
-    return new StoreIntake(chunks, tools, this.#manifests, (id) => meta.manifest(id));
+    return new StoreIntake(chunks, tools, this.#held, (id) => meta.manifest(id));
   }
 
   async commit(who: Principal, name: string, request: CommitRequest): Promise<CommitOutcome> {
@@ -348,13 +359,8 @@ export class HubSpaces implements SpaceService {
       changes: request.changes,
       atomic: request.atomic,
     };
-    const manifests = new Map<ContentId, Manifest>();
-    for (const change of request.changes) {
-      const id = change.type === "put" ? change.content?.id : undefined;
-      const held = id === undefined ? undefined : this.#manifests.get(id);
-      if (held !== undefined) manifests.set(id!, held);
-    }
-    const outcome = await this.#queue.add(commit, manifests, async () => request.intake?.flush());
+    const content = newContent(request.changes, this.#held);
+    const outcome = await this.#queue.add(commit, content, async () => request.intake?.flush());
     if (outcome.after > outcome.before) {
       this.#watchers.tell({ space: name, ...sequences(outcome) });
       const endedMs = this.#options.clock.nowMs();
@@ -457,6 +463,57 @@ export class HubSpaces implements SpaceService {
     const request = { changes, intake, atomic: false, cause: "undo", traceId, runId: undoId } as const;
     const outcome = await this.#commit(who, name, id, request);
     return [...outcome.results, ...stale];
+  }
+
+  // ---------------------------------------------------------------- conflicts
+
+  async conflicts(who: Principal, name: string, request: CopiesRequest): Promise<ConflictsPage> {
+    const { id } = this.#known(who, name);
+    const { meta } = this.#options;
+    if (!this.#options.access.reaches(who, "read", name, request.below)) this.#require(who, "read", name, request.below);
+    const sequence = (await meta.space(id))?.sequence ?? 0;
+    const { copies, next } = await meta.copies(id, request);
+    const conflicts: SpaceConflict[] = [];
+    for (const copy of copies) {
+      if (!this.#may(who, "read", name, copy.path)) continue;
+      const path = conflictCopyOf(copy.path)?.of;
+      const there = path === undefined || !this.#may(who, "read", name, path) ? undefined : await meta.version(id, path);
+      const lost = await lostBy(meta, id, copy);
+      // It went in this moment.
+      if (lost === undefined) continue;
+      conflicts.push({ path, copy, current: there?.entry === undefined ? undefined : there, lost });
+    }
+    return { conflicts, next, sequence };
+  }
+
+  async conflictCount(who: Principal, name: string, max: number): Promise<number> {
+    const { copies } = await this.#options.meta.copies(this.#known(who, name).id, { below: "", after: undefined, limit: max });
+    return copies.filter(({ path }) => this.#may(who, "read", name, path)).length;
+  }
+
+  async resolveConflict(
+    who: Principal,
+    name: string,
+    decision: Decision,
+    request: Pick<CommitRequest, "traceId" | "message">,
+  ) {
+    const { id } = this.#known(who, name);
+    const { meta, random } = this.#options;
+    const path = conflictCopyOf(decision.copy)?.of;
+    for (const one of [decision.copy, ...(path === undefined ? [] : [path])]) {
+      this.#requireTree(who, "read", name, one);
+      this.#requireTree(who, "write", name, one);
+    }
+    const now = (await this.space(who, name)).sequence;
+    const changes = await decisionChanges(meta, id, decision, now);
+    await using intake = this.intake(who, name);
+    for (const change of changes) {
+      if (change.type !== "put" || change.content === undefined) continue;
+      if (!(await intake.hold(change.content))) throw contentGone(change.path);
+    }
+    const runId = Buffer.from(random.bytes(6)).toString("hex");
+    const commit = { ...request, changes, intake, atomic: true, cause: "conflict", runId } as const;
+    return { runId, changes, outcome: await this.commit(who, name, commit) };
   }
 
   // ---------------------------------------------------------------- restore points
@@ -603,6 +660,20 @@ async function changesHeld(found: readonly Difference[], intake: Intake): Promis
   }
   if (lost.length > 0) throw cannotRestore(lost);
   return changes;
+}
+
+function newContent(changes: readonly SpaceChange[], held: HeldContent): NewContent {
+  const manifests = new Map<ContentId, Manifest>();
+  const sums = new Map<ContentId, Sums>();
+  for (const change of changes) {
+    const id = change.type === "put" ? change.content?.id : undefined;
+    if (id === undefined) continue;
+    const manifest = held.manifest(id);
+    if (manifest !== undefined) manifests.set(id, manifest);
+    const known = held.sums(id);
+    if (known !== NO_SUMS) sums.set(id, known);
+  }
+  return { manifests, sums };
 }
 
 function sequences({ before, after }: CommitOutcome): { before: number; after: number } {

@@ -26,12 +26,14 @@ const treeOf = fc
 
 function versions(tree: Tree, sequence: number): Version[] {
   const made = [...tree].map(([path, what]): Version => {
-    const vector = {};
-    if (what === "d") return { path, sequence, vector, content: undefined, entry: { kind: "dir", mode: 0o755 } };
+    const [vector, attributes] = [{}, {}];
+    if (what === "d") {
+      return { path, sequence, vector, attributes, content: undefined, entry: { kind: "dir", mode: 0o755 } };
+    }
     const bytes = Buffer.from(what);
     const id = chunkIdOf(bytes) as string as ContentId;
     const entry = { kind: "file", size: bytes.length, mode: 0o644, mtimeNs: 1n, sum: undefined } as const;
-    return { path, sequence, vector, entry, content: { id, size: bytes.length } };
+    return { path, sequence, vector, attributes, entry, content: { id, size: bytes.length } };
   });
   return made.sort((a, b) => compareBytes(encodeName(a.path), encodeName(b.path)));
 }

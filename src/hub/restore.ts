@@ -6,9 +6,10 @@
  * what is put, directories before what is in them. Every change expects the version that was looked at, so that an edit
  * made meanwhile is never lost: it makes the change stale.
  */
+import { sameAttributes } from "#hub/attributes.ts";
 import { compareContent, type Entry, PRESERVE_ALL, sameMetadata } from "#model/entry.ts";
 import { type RelPath, compareBytes, encodeName } from "#model/path.ts";
-import type { ContentRef, Expect, SpaceChange, Version } from "#hub/space.ts";
+import type { Expect, SpaceChange, Version } from "#hub/space.ts";
 
 /** One path as it is and as it shall be; undefined is absence. */
 export type Difference = {
@@ -21,7 +22,7 @@ function isSame(a: Version, b: Version): boolean {
   if (a.entry === undefined || b.entry === undefined) return a.entry === b.entry;
   if (a.entry.kind !== b.entry.kind || a.content?.id !== b.content?.id) return false;
   if (a.entry.kind !== "file" && compareContent(a.entry, b.entry) !== "same") return false;
-  return sameMetadata(a.entry, b.entry, PRESERVE_ALL);
+  return sameMetadata(a.entry, b.entry, PRESERVE_ALL) && sameAttributes(a.attributes, b.attributes);
 }
 
 /** Merges two listings in byte order into what differs. */
@@ -58,7 +59,7 @@ export function changesFor(found: readonly Difference[]): { changes: SpaceChange
     if (goes) removes.push({ type: "remove", path, expect: expected(now), recursive: false });
     if (isAbsent(wanted)) continue;
     if (wanted!.entry!.kind === "file" && wanted!.content === undefined) lost.push(path);
-    else puts.push(put(path, wanted!.entry!, wanted!.content, goes ? { kind: "absent" } : expected(now)));
+    else puts.push(put(wanted!, wanted!.entry!, goes ? { kind: "absent" } : expected(now)));
   }
   return { changes: [...removes.reverse(), ...puts], lost };
 }
@@ -67,6 +68,6 @@ function expected(now: Version | undefined): Expect {
   return isAbsent(now) ? { kind: "absent" } : { kind: "sequence", sequence: now!.sequence };
 }
 
-function put(path: RelPath, entry: Entry, content: ContentRef | undefined, expect: Expect): SpaceChange {
-  return { type: "put", path, expect, entry, content, makeParents: true };
+function put({ path, content, attributes }: Version, entry: Entry, expect: Expect): SpaceChange {
+  return { type: "put", path, expect, entry, content, attributes, makeParents: true };
 }

@@ -67,3 +67,33 @@ export function tooManyChanges(count: number): SynclineError {
     hint: "do it directory by directory",
   });
 }
+
+export function noConflictCopy(path: RelPath): SynclineError {
+  return new SynclineError({
+    code: "NOT_FOUND",
+    op: "resolve conflict",
+    path,
+    message: `${printablePath(path.slice(0, 200))} is no conflict copy that is there`,
+    hint: "syncline space conflicts SPACE lists them",
+  });
+}
+
+export function staleConflict(path: RelPath): SynclineError {
+  return new SynclineError({
+    code: "STALE",
+    op: "resolve conflict",
+    path,
+    message: `${printablePath(path.slice(0, 200))} was changed since the conflict was looked at`,
+    hint: "look at it again: syncline space conflicts SPACE",
+  });
+}
+
+export function nameUnknown(path: RelPath): SynclineError {
+  return new SynclineError({
+    code: "USAGE",
+    op: "resolve conflict",
+    path,
+    message: `the name of ${printablePath(path.slice(0, 200))} does not say what it is a copy of`,
+    hint: "keep both and name it (--as PATH), keep what is there, or move it yourself: syncline mv",
+  });
+}

@@ -20,7 +20,9 @@ import type {
   Version,
 } from "#hub/space.ts";
 import type { ManifestChunk } from "#sync/chunk/manifest.ts";
-import type { CommitOutcome, ListRequest } from "#hub/meta/meta-store.ts";
+import type { SumName, Sums } from "#hub/sums/sums.ts";
+import type { CommitOutcome, CopiesRequest, ListRequest } from "#hub/meta/meta-store.ts";
+import type { ConflictsPage, Decision } from "#hub/space-conflicts.ts";
 
 /** What a caller says of its commit; actor comes from the principal. */
 export type CommitRequest = {
@@ -36,7 +38,15 @@ export type CommitRequest = {
 };
 
 /** Content that is in the store: what a change refers to, and its sum under the space's seeds. */
-export type NamedContent = { readonly content: ContentRef; readonly sum: string };
+export type NamedContent = {
+  readonly content: ContentRef;
+  readonly sum: string;
+  /** Those that were asked for; they are kept with the content by the commit that puts it. */
+  readonly sums: Sums;
+};
+
+/** What else is to be computed of content while its bytes pass. */
+export type ContentOptions = { readonly sums?: readonly SumName[] | undefined };
 
 /** Takes the bytes of one file, in order, and names them. Given up without end(): nothing refers to what was written. */
 export interface ContentSink {
@@ -54,9 +64,9 @@ export interface ContentSink {
  */
 export interface Intake extends AsyncDisposable {
   /** A file that is all in memory. */
-  store(bytes: Uint8Array): Promise<NamedContent>;
+  store(bytes: Uint8Array, options?: ContentOptions): Promise<NamedContent>;
   /** @param sizeHint bytes that will come, when they are known: very large files are split into larger chunks */
-  sink(sizeHint?: number): ContentSink;
+  sink(sizeHint?: number, options?: ContentOptions): ContentSink;
   /**
    * Protects content that a version had, so that a change may refer to it whatever becomes of that version meanwhile.
    * False: retention has dropped it, or a chunk of it is missing; nothing may refer to it then.
@@ -115,6 +125,13 @@ export interface SpaceService {
    */
   open(who: Principal, space: string, version: Version, isProved?: boolean): Promise<ContentReader>;
 
+  /**
+   * What is known of the content of a version, as far as doors have computed it. Of `wanted` what is lacking is computed
+   * now, by reading the content once, and kept.
+   * @throws {SynclineError} CHUNK_MISSING for content that retention has dropped
+   */
+  sums(who: Principal, space: string, version: Version, wanted?: readonly SumName[]): Promise<Sums>;
+
   // Writing
   intake(who: Principal, space: string): Intake;
   commit(who: Principal, space: string, request: CommitRequest): Promise<CommitOutcome>;
@@ -126,6 +143,21 @@ export interface SpaceService {
     to: Point,
     request: Omit<CommitRequest, "changes" | "atomic" | "intake">,
   ): Promise<CommitOutcome>;
+  /** Conflict copies that the caller may read, with what is at the path now. At most `limit`, and fewer where it may. */
+  conflicts(who: Principal, space: string, request: CopiesRequest): Promise<ConflictsPage>;
+  /** How many conflict copies there are that the caller may read, counted up to `max`. */
+  conflictCount(who: Principal, space: string, max: number): Promise<number>;
+  /**
+   * Carries out what somebody decided about a conflict copy, as one commit of a run of its own.
+   * @throws {SynclineError} NOT_FOUND, USAGE, STALE when one of the two was changed since; what the commit is told is in
+   * its results
+   */
+  resolveConflict(
+    who: Principal,
+    space: string,
+    decision: Decision,
+    request: Pick<CommitRequest, "traceId" | "message">,
+  ): Promise<{ readonly runId: string; readonly changes: readonly SpaceChange[]; readonly outcome: CommitOutcome }>;
   /** Takes back what a run changed; paths changed since are left alone and reported as stale. */
   undoRun(who: Principal, space: string, runId: string, traceId: string): Promise<ChangeResult[]>;
 

@@ -5,6 +5,7 @@
  * committed: 1, 2, 3 … without gaps, for the life of the space. The journal is all of them; a version is the state that
  * one of them gave to a path.
  */
+import type { Attributes } from "#hub/attributes.ts";
 import type { Entry } from "#model/entry.ts";
 import type { RelPath } from "#model/path.ts";
 import type { ContentId } from "#sync/chunk/chunk-id.ts";
@@ -72,6 +73,8 @@ export type Version = {
   readonly entry: Entry | undefined;
   /** Of a file; undefined for all else, and for a version whose content retention has dropped. */
   readonly content: ContentRef | undefined;
+  /** What doors keep with it; of a tombstone none (hub/attributes.ts). */
+  readonly attributes: Attributes;
   readonly vector: VersionVector;
 };
 
@@ -129,6 +132,8 @@ export type SpaceChange =
       readonly entry: Entry;
       /** Required for files: bytes that the store has (through a pin that is still held). */
       readonly content: ContentRef | undefined;
+      /** All that the version has. Undefined: what is there stays, as far as it is not of other bytes. */
+      readonly attributes?: Attributes | undefined;
       /** Make missing directories above the path. */
       readonly makeParents: boolean;
     }

@@ -1,6 +1,7 @@
 /** People and programs who change files in a simulated root, and the memory of what they made and destroyed. */
 import type { RelPath } from "#model/path.ts";
 import { isCode } from "#platform/file-system.ts";
+import { PIECE_BYTES } from "#sync/chunk/sum.ts";
 import { contentDigest } from "#testing/sim-content.ts";
 import type { Dirent, Inode } from "#testing/sim-inode.ts";
 import { IGNORE_FILE } from "#testing/sim-oracle.ts";
@@ -14,6 +15,8 @@ export const NAMES = ["a", "b", "c", "d.txt", "e", "A"];
 const DEPTH_MAX = 3;
 /** Above what travels inside an apply batch, so that it goes through a transfer. */
 export const LARGE_BYTES = 140_000;
+/** A hub takes the whole pieces of such a file as they arrive: two of them, and a last one. */
+export const STREAMED_BYTES = 2 * PIECE_BYTES + 70_000;
 const RULES = ["b", "*.txt", "c/", "e", "# nothing", "b\nc/", ""];
 
 const encoder = new TextEncoder();
@@ -70,6 +73,8 @@ export type Habits = {
   readonly ignores: boolean;
   /** Do they give files second names? */
   readonly links: boolean;
+  /** Do they write files that a hub takes in pieces? */
+  readonly streams?: boolean;
 };
 
 export class Person {
@@ -215,6 +220,7 @@ export class Person {
   }
 
   #size(): number {
+    if (this.#habits.streams === true && this.#random.chance(0.15)) return STREAMED_BYTES;
     return this.#random.chance(0.08) ? LARGE_BYTES : this.#random.pick([12, 12, 40, 5000]);
   }
 

@@ -15,7 +15,7 @@ const SLICE = 2000;
 const FEW = 500;
 
 /** Lives of another kind than usual, by the flag that asks for them. */
-const KINDS = { "--one-writer": oneWriterLife, "--three": simulateThree, "--hub": hubLife } as const;
+const KINDS = { "--one-writer": oneWriterLife, "--three": simulateThree, "--hub": (seed: number) => hubLife(seed) } as const;
 const kind = (Object.keys(KINDS) as (keyof typeof KINDS)[]).find((flag) => process.argv.includes(flag));
 const live = kind === undefined ? simulate : KINDS[kind];
 

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createHash, randomBytes } from "node:crypto";
 import { connect } from "node:net";
+import { systemPrincipal } from "#access/access.ts";
 import { ApiLab, TOKENS } from "#gateway/api/api-fixture.ts";
 import { Metrics } from "#gateway/api/metrics.ts";
 import { DOWNLOADS_MAX, Traffic } from "#gateway/api/traffic.ts";
@@ -101,6 +102,25 @@ describe("content", () => {
     expect((versions as { versions: { mtime: string }[] }).versions[1]!.mtime).toBe("2020-02-03T04:05:06.123456789Z");
     const wrong = await lab.ask(content("tool.sh"), { method: "PUT", body: "c", headers: { "x-syncline-mode": "rwx" } });
     expect(wrong.status).toBe(400);
+  });
+
+  test("[ATTR-7] attributes are shown, and a file is answered with the media type that it came with", async () => {
+    await lab.put("typed.bin", "x");
+    const { hub } = lab;
+    const who = systemPrincipal("test");
+    const version = (await hub.spaces.version(who, "demo", "typed.bin"))!;
+    const attributes = { "http.content-type": "text/x-own", "user.a": "1" };
+    await using intake = hub.spaces.intake(who, "demo");
+    await intake.hold(version.content!);
+    const change = { ...version, type: "put", entry: version.entry!, expect: { kind: "any" }, attributes, makeParents: false } as const;
+    const traceId = "0".repeat(32);
+    await hub.spaces.commit(who, "demo", { changes: [change], intake, atomic: true, cause: "edit", traceId });
+    const entry = (await (await lab.ask("/v1/spaces/demo/entries/typed.bin")).json()) as { attributes: unknown };
+    expect(entry.attributes).toEqual(attributes);
+    const { versions } = (await (await lab.ask("/v1/spaces/demo/versions/typed.bin")).json()) as { versions: { attributes?: unknown }[] };
+    expect(versions.map((one) => one.attributes)).toEqual([attributes, undefined]);
+    expect((await lab.ask(content("typed.bin"))).headers.get("content-type")).toBe("text/x-own");
+    expect((await lab.ask(content("typed.bin", "?at=1"))).headers.get("content-type")).not.toBe("text/x-own");
   });
 
   test("[API-7] names that are no UTF-8 round-trip through addresses, listings and cursors", async () => {

@@ -12,9 +12,8 @@ import { requireOwnPage, sessionOf } from "#gateway/api/cookies.ts";
 import { KEY_CHARS_MAX } from "#gateway/api/idempotency.ts";
 import { ApiProblem, problemOf } from "#gateway/api/problem.ts";
 import type { AnyRoute, ApiServices, Call } from "#gateway/api/route.ts";
-import { inTrace } from "#observe/trace-context.ts";
-import { Traffic } from "#gateway/api/traffic.ts";
-import { type Trace, traceOf, traceparentOf } from "#gateway/api/trace.ts";
+import { type Trace, traceparentOf } from "#gateway/api/trace.ts";
+import { FIXED_HEADERS } from "#gateway/http-work.ts";
 import { decodeUrlPath, parseQuery, percentDecode, splitUrl } from "#gateway/api/url-path.ts";
 
 /** Bytes of a JSON body. */
@@ -26,31 +25,14 @@ type Bindings = { readonly address: string; readonly trace: Trace };
 type Env = { readonly Bindings: Bindings };
 type Matched = { readonly route: AnyRoute; readonly rawPath: string; readonly params: Record<string, string> };
 
-/** Sent with every answer: content of the hub is never run as a page of it. */
-const FIXED_HEADERS: readonly (readonly [string, string])[] = [
-  ["x-content-type-options", "nosniff"],
-  ["content-security-policy", "sandbox; default-src 'none'"],
-];
-
 export class Api {
   readonly #services: ApiServices;
   readonly #routes: readonly AnyRoute[];
   readonly #app: Hono<Env>;
-  readonly #latency: ReturnType<ApiServices["metrics"]["histogram"]>;
-  readonly #traffic: Traffic;
-  #atWork = 0;
 
   constructor(routes: readonly AnyRoute[], services: ApiServices) {
     this.#services = services;
     this.#routes = routes;
-    this.#traffic = new Traffic(services.metrics);
-    this.#latency = services.metrics.histogram(
-      "syncline_http_request_seconds",
-      "Time until the head of the answer, by route and outcome",
-    );
-    services.metrics.ask("syncline_http_requests_active", "gauge", "Requests at work", () => [
-      { value: this.#atWork },
-    ]);
     // Paths are bytes, so they are matched as they were sent.
     this.#app = new Hono<Env>({ getPath: (request) => splitUrl(request.url).path });
     for (const row of routes) {
@@ -67,52 +49,22 @@ export class Api {
   }
 
   /** Answers one request; never rejects. @param address the client's */
-  async handle(request: Request, address: string): Promise<Response> {
-    const trace = traceOf(request.headers.get("traceparent"), this.#services.random);
-    const most = this.#services.requestsMax();
-    // Whoever comes then is told to come again.
-    if (this.#atWork >= most) {
-      return this.#refuse(new ApiProblem("BUSY", `${most} requests are at work`), trace, request);
-    }
-    this.#atWork++;
-    try {
-      return await inTrace(trace.traceId, () => this.#app.fetch(request, { address, trace }));
-    } catch (error) {
-      return this.#refuse(error, trace, request);
-    } finally {
-      this.#atWork--;
-    }
+  handle(request: Request, address: string): Promise<Response> {
+    return this.#services.work.answer(
+      request,
+      (trace) => this.#app.fetch(request, { address, trace }),
+      (error, trace) => this.#refuse(error, trace, request),
+    );
   }
 
-  async #run(request: Request, { address, trace }: Bindings, matched: Matched): Promise<Response> {
-    const { clock, tracer } = this.#services;
-    const beganMs = clock.monotonicMs();
-    if (trace.sampled) tracer.want(trace.traceId);
-    tracer.enter(trace.traceId, trace.spanId);
-    let response: Response;
-    try {
-      response = await this.#decide(request, address, trace, matched);
-      // The router sends only the head: what would have made the body must not wait for a reader.
-      if (request.method === "HEAD") await response.body?.cancel();
-      for (const [name, value] of FIXED_HEADERS) response.headers.set(name, value);
-      response.headers.set("traceparent", traceparentOf(trace));
-    } catch (error) {
-      response = this.#refuse(error, trace, request, matched.route);
-    }
-    const seconds = (clock.monotonicMs() - beganMs) / 1000;
-    this.#latency.observe(seconds, { route: matched.route.id, outcome: outcomeOf(response.status) });
-    tracer.leave(trace.traceId);
-    this.#trace(trace, matched.route, response.status, seconds * 1000);
-    return response;
-  }
-
-  #trace({ traceId, spanId, parentId }: Trace, { id, method, path }: AnyRoute, status: number, tookMs: number): void {
-    const { clock, tracer } = this.#services;
-    if (!tracer.isRecorded(traceId)) return;
-    const endedMs = clock.nowMs();
-    const attributes = { "http.request.method": method, "http.route": path, "http.response.status_code": status };
-    const span = { traceId, spanId, parentId, name: id, kind: "server", isError: status >= 500, attributes } as const;
-    tracer.record({ ...span, beganMs: endedMs - tookMs, endedMs });
+  #run(request: Request, { address, trace }: Bindings, matched: Matched): Promise<Response> {
+    return this.#services.work.measured(
+      request,
+      trace,
+      matched.route,
+      () => this.#decide(request, address, trace, matched),
+      (error) => this.#refuse(error, trace, request, matched.route),
+    );
   }
 
   /** Who is it, is it well formed, may they; then the handler. The order is that of what may be learned from answers. */
@@ -141,7 +93,7 @@ export class Api {
       trace,
       reauthenticate,
       services,
-      traffic: this.#traffic,
+      traffic: services.traffic,
     };
     const key = route.method === "POST" ? request.headers.get("idempotency-key") : null;
     if (key === null || route.allowed === "public") return route.handle(call);
@@ -288,8 +240,3 @@ async function readText(request: Request): Promise<string> {
 }
 
 const tooLarge = (): ApiProblem => new ApiProblem("LIMIT", `the body is larger than ${JSON_BYTES_MAX} bytes`);
-
-function outcomeOf(status: number): string {
-  if (status < 400) return "ok";
-  return status < 500 ? "refused" : "failed";
-}

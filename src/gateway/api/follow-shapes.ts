@@ -3,6 +3,7 @@
  * base64; what all records of a page have in common is told once. Whoever reads it trusts nothing of it.
  */
 import * as z from "zod";
+import { NO_ATTRIBUTES, attributesFault } from "#hub/attributes.ts";
 import { decodeEntry, encodeEntry } from "#hub/meta/rows.ts";
 import { decodeManifest } from "#hub/meta/manifests.ts";
 import {
@@ -19,7 +20,7 @@ import { SynclineError } from "#model/error.ts";
 import type { ChunkId, ContentId } from "#sync/chunk/chunk-id.ts";
 import { type Manifest, writeManifest } from "#sync/chunk/manifest.ts";
 import { ByteWriter } from "#sync/wire/bytes.ts";
-import { PATH, PATH_OR_ALL, SEQUENCE } from "#gateway/api/shapes.ts";
+import { ATTRIBUTES, PATH, PATH_OR_ALL, SEQUENCE, shownAttributes } from "#gateway/api/shapes.ts";
 
 const ID = z.string().regex(/^[0-9a-f]{64}$/, "a SHA-256 in hex");
 const LINEAGE = z.string().min(1).max(200);
@@ -39,6 +40,7 @@ const RECORD = z.strictObject({
   from: PATH.optional(),
   previous: SEQUENCE,
   commit: SEQUENCE.min(1),
+  attributes: ATTRIBUTES.optional(),
 });
 
 /** Milliseconds that a date can be made of. */
@@ -137,11 +139,11 @@ function commitJson(time: number, { actor, host, traceId, cause, runId, message 
 }
 
 function recordJson(hub: string, record: JournalRecord): z.infer<typeof RECORD> {
-  const { path, sequence, entry, content, vector, action, from, previous, commit } = record;
+  const { path, sequence, entry, content, vector, action, from, previous, commit, attributes } = record;
   const isAlone = Object.keys(vector).length === 1 && vector[hub] === sequence;
   return {
     path, seq: sequence, entry: encodeEntry(entry).toBase64(), content: content?.id ?? null, size: content?.size,
-    vector: isAlone ? null : vector, action, from, previous, commit,
+    vector: isAlone ? null : vector, action, from, previous, commit, ...shownAttributes(attributes),
   };
 }
 
@@ -156,18 +158,19 @@ export function recordsOf({ hub, records, commits, manifests }: RecordsJson): Pi
 }
 
 function recordOf(hub: string, given: z.infer<typeof RECORD>, commits: RecordsJson["commits"]): JournalRecord {
-  const { path, seq, content, size, action, from, previous, commit } = given;
+  const { path, seq, content, size, action, from, previous, commit, attributes = NO_ATTRIBUTES } = given;
   const entry = decodeEntry(Uint8Array.fromBase64(given.entry));
   const made = commits[String(commit)];
   const isFile = entry?.kind === "file";
   const isRight =
     made !== undefined && (action === "remove") === (entry === undefined) && entry?.kind !== "other" &&
-    (content === null || (isFile && entry.size === size)) && commit <= seq && previous < seq;
+    (content === null || (isFile && entry.size === size)) && commit <= seq && previous < seq && attributesFault(attributes) === undefined &&
+    (entry !== undefined || Object.keys(attributes).length === 0);
   if (!isRight) throw new SynclineError({ code: "PROTOCOL", op: "follow", message: `the record ${seq} is none` });
   const { time, actor, host, trace, cause, run, message } = made;
   const origin: Origin = { actor, host, traceId: trace, cause: cause as Cause, runId: run, message };
   return {
-    path, sequence: seq, entry, action, from, previous, commit, timeMs: time, origin,
+    path, sequence: seq, entry, action, from, previous, commit, timeMs: time, origin, attributes,
     content: content === null ? undefined : { id: content as ContentId, size: size! },
     vector: given.vector ?? { [hub]: seq },
   };

@@ -9,7 +9,7 @@ import type { ApiServices } from "#gateway/api/route.ts";
 import type { Trace } from "#gateway/api/trace.ts";
 import { versionJson } from "#gateway/api/shapes.ts";
 
-type Asking = { readonly services: ApiServices; readonly who: Principal; readonly trace: Trace };
+type Asking = { readonly services: Pick<ApiServices, "spaces">; readonly who: Principal; readonly trace: Trace };
 
 /** What the caller's conditions come to: what the commit expects, and how it is told that it expected wrongly. */
 export type Condition = { readonly expect: Expect; readonly onStale: "conflict" | "precondition" };
@@ -41,9 +41,26 @@ export async function commitAll(
     traceId: trace.traceId,
     message,
   });
+  return allDone({ services, who }, space, changes, outcome.results, onStale);
+}
+
+/**
+ * The results of a commit that is all or nothing.
+ * @throws {ApiProblem} for the first that says why it was not done
+ */
+export async function allDone(
+  { services, who }: Pick<Asking, "services" | "who">,
+  space: string,
+  changes: readonly SpaceChange[],
+  results: readonly ChangeResult[],
+  onStale: Condition["onStale"],
+): Promise<readonly Extract<ChangeResult, { status: "done" }>[]> {
   const done: Extract<ChangeResult, { status: "done" }>[] = [];
-  for (const [at, result] of outcome.results.entries()) {
+  // The others were only not done because of it.
+  const isCause = (result: ChangeResult): boolean => result.status !== "refused" || result.code !== "ATOMIC";
+  for (const [at, result] of results.entries()) {
     if (result.status === "done") done.push(result);
+    else if (!isCause(result) && results.some((one) => one.status !== "done" && isCause(one))) continue;
     else if (result.status === "refused") throw refused(result);
     else await throwStale({ services, who }, space, changes[at]!, result.version, onStale);
   }

@@ -21,6 +21,7 @@ import type { Configuration } from "#gateway/api/routes-config.ts";
 import type { Profiler } from "#observe/profiler.ts";
 import type { Tracer } from "#observe/trace.ts";
 import type { Metrics } from "#gateway/api/metrics.ts";
+import type { HttpWork } from "#gateway/http-work.ts";
 import type { Traffic } from "#gateway/api/traffic.ts";
 import type { Trace } from "#gateway/api/trace.ts";
 
@@ -52,6 +53,9 @@ export type ApiServices = {
   readonly clock: Clock;
   readonly random: Random;
   readonly metrics: Metrics;
+  /** What all requests on the main listener share, whichever door answers them. */
+  readonly work: HttpWork;
+  readonly traffic: Traffic;
   readonly idempotency: IdempotencyKeys;
   readonly log: ApiLog;
   readonly version: string;
@@ -59,8 +63,6 @@ export type ApiServices = {
   readonly webhooks: Webhooks;
   readonly profiler: Profiler;
   readonly tracer: Tracer;
-  /** Requests at work at once. */
-  readonly requestsMax: () => number;
   /** Where people reach the hub: "https://hub.example.com". */
   readonly publicUrl: () => string;
   /** Asks each dependency; answers within `signal`. */

@@ -1,18 +1,8 @@
 /** Content: bytes of files in and out, whole or in ranges, with conditions. */
-import { getMimeType } from "hono/utils/mime";
 import * as z from "zod";
-import type { ContentReader, Intake, NamedContent } from "#hub/space-service.ts";
 import type { SpaceChange, Version } from "#hub/space.ts";
-import { nameOf } from "#model/path.ts";
-import {
-  type Range,
-  expectedSha256,
-  parseRanges,
-  rangeApplies,
-  readCondition,
-  tagMatches,
-} from "#gateway/api/conditions.ts";
-import { bytesBody } from "#gateway/api/bytes-body.ts";
+import { tagMatches } from "#gateway/api/conditions.ts";
+import { sendVersion, storeBody } from "#gateway/api/content-bytes.ts";
 import { type Condition, commitAll, sequenceExpect, throwStale } from "#gateway/api/outcome.ts";
 import { pointAt } from "#gateway/api/point.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
@@ -30,11 +20,8 @@ import {
   versionJson,
   whole,
 } from "#gateway/api/shapes.ts";
-import { percentEncode } from "#gateway/api/url-path.ts";
 
 const FILE_MODE = 0o644;
-/** A body that is said to be at most this long is taken whole, which is what most are. */
-const WHOLE_BODY_BYTES_MAX = 256 << 10;
 const SEQUENCES = whole(0, Number.MAX_SAFE_INTEGER);
 
 const BY_NAME = z.object({ space: SPACE_NAME_TEXT });
@@ -104,7 +91,7 @@ export const CONTENT_ROUTES: readonly AnyRoute[] = [
 ];
 
 async function getContent(call: Read): Promise<Response> {
-  const { services, who, params, query, path, headers } = call;
+  const { services, who, params, query, path } = call;
   const at = query.at === undefined ? undefined : await pointAt(call, params.space, query.at);
   const version = await services.spaces.version(who, params.space, path, at);
   if (version?.entry === undefined) throw notThere(path);
@@ -113,71 +100,7 @@ async function getContent(call: Read): Promise<Response> {
     throw new ApiProblem("IS_A_DIRECTORY", "this is a directory", hint, { path });
   }
   if (version.entry.kind !== "file") throw new ApiProblem("NOT_FOUND", `this is a ${version.entry.kind}, not a file`);
-  const condition = readCondition(headers, version);
-  const fixed = contentHeaders(version, query.disposition);
-  if (condition === "not-modified") return new Response(null, { status: 304, headers: fixed });
-  if (condition === "failed") {
-    throw new ApiProblem("PRECONDITION", "the condition does not hold", undefined, { current: versionJson(version) });
-  }
-  const { size } = version.entry;
-  if (call.request.method === "HEAD") {
-    return new Response(null, { headers: { ...fixed, "content-length": String(size) } });
-  }
-  const reader = await services.spaces.open(who, params.space, version);
-  const ranges = rangeApplies(headers, version) ? parseRanges(headers.get("range"), size) : undefined;
-  return answerBytes(call, reader, ranges, fixed);
-}
-
-async function answerBytes(
-  call: Read,
-  reader: ContentReader,
-  ranges: readonly Range[] | undefined,
-  fixed: Record<string, string>,
-): Promise<Response> {
-  const { size } = reader;
-  const onError = (error: unknown): void =>
-    call.services.log.error("content broke off", {
-      traceId: call.trace.traceId,
-      error: error instanceof Error ? error.message : String(error),
-    });
-  const send = async (status: number, parts: readonly (Range | Uint8Array)[], more: Record<string, string>) =>
-    new Response(await bytesBody(reader, parts, call.traffic, onError), { status, headers: { ...fixed, ...more } });
-  if (ranges === undefined) return send(200, [{ start: 0, end: size }], {});
-  if (ranges.length === 0) {
-    throw new ApiProblem("RANGE", `the content has ${size} bytes`, undefined, {}, { "content-range": `bytes */${size}` });
-  }
-  const [only] = ranges;
-  if (ranges.length === 1) return send(206, ranges, { "content-range": rangeText(only!, size) });
-  const boundary = `syncline-${call.services.random.bytes(12).toHex()}`;
-  const encoder = new TextEncoder();
-  const parts: (Range | Uint8Array)[] = [];
-  for (const range of ranges) {
-    const head = `--${boundary}\r\ncontent-type: ${fixed["content-type"]}\r\ncontent-range: ${rangeText(range, size)}`;
-    parts.push(encoder.encode(`${parts.length === 0 ? "" : "\r\n"}${head}\r\n\r\n`), range);
-  }
-  parts.push(encoder.encode(`\r\n--${boundary}--\r\n`));
-  return send(206, parts, { "content-type": `multipart/byteranges; boundary=${boundary}` });
-}
-
-const rangeText = ({ start, end }: Range, size: number): string => `bytes ${start}-${end - 1}/${size}`;
-
-function contentHeaders(version: Version, disposition: string): Record<string, string> {
-  const { entry, path } = version;
-  const name = nameOf(path);
-  // RFC 6266: a plain name for old clients, the real one for all others.
-  const plain = name.replaceAll(/[^\x20-\x7e]|["\\%]/g, "_");
-  const mtimeMs = entry?.kind === "file" ? Number(entry.mtimeNs / 1_000_000n) : 0;
-  const mtime = new Date(mtimeMs);
-  return {
-    "content-type": getMimeType(name) ?? "application/octet-stream",
-    "content-disposition": `${disposition}; filename="${plain}"; filename*=UTF-8''${percentEncode(name)}`,
-    "accept-ranges": "bytes",
-    "cache-control": "private, no-cache",
-    "x-syncline-sequence": String(version.sequence),
-    ...(entry?.kind === "file" ? { "x-syncline-size": String(entry.size) } : {}),
-    ...(Number.isNaN(mtime.getTime()) ? {} : { "last-modified": mtime.toUTCString() }),
-    ...(etagOf(version) === undefined ? {} : { etag: etagOf(version)! }),
-  };
+  return sendVersion({ ...call, space: params.space }, version, query.disposition);
 }
 
 /** Conditions in headers and query, looked at before the body is read and held again by the commit. */
@@ -223,12 +146,9 @@ async function putContent(call: Write): Promise<Response> {
   const old = current?.entry;
   const mode = modeOf(headers, old?.kind === "file" ? old.mode : FILE_MODE);
   const condition = await conditionOf(call, current);
-  const length = headers.get("content-length");
-  const isWhole = length !== null && Number(length) <= WHOLE_BODY_BYTES_MAX;
-  using _place = isWhole ? undefined : call.traffic.upload();
   // Held until the commit is done: what was written is not pruned meanwhile.
   await using intake = services.spaces.intake(who, params.space);
-  const { content, sum } = isWhole ? await storeWhole(call, intake) : await storeStream(call, intake, length);
+  const { content, sum } = await storeBody(call, intake);
   const change: SpaceChange = {
     type: "put",
     path,
@@ -253,52 +173,6 @@ function modeOf(headers: Headers, fallback: number): number {
     throw new ApiProblem("USAGE", `X-Syncline-Mode: "${text}" are no permission bits`, "write them octal, like 0644");
   }
   return parseMode(text);
-}
-
-/** What the sha-256 of the body must be, in hex. @throws {ApiProblem} where the body cannot be kept as it is sent */
-function digestOf({ headers }: Write): string | undefined {
-  if (headers.has("content-encoding")) {
-    throw new ApiProblem("MEDIA_TYPE", "content is kept as it is sent", "send it without Content-Encoding");
-  }
-  const expected = expectedSha256(headers);
-  if (expected === "invalid") throw new ApiProblem("USAGE", "the digest is no sha-256 in base64");
-  return expected;
-}
-
-function requireDigest(found: string, expected: string): void {
-  if (found === expected) return;
-  throw new ApiProblem("DIGEST", "the sha-256 of the body is another", "send the file again");
-}
-
-function requireLength(call: Write, total: number, announced: string | null): void {
-  call.traffic.count("in", total);
-  if (announced === null || Number(announced) === total) return;
-  throw new ApiProblem("DIGEST", `${total} bytes came instead of ${announced}`, "send the file again");
-}
-
-async function storeWhole(call: Write, intake: Intake): Promise<NamedContent> {
-  const expected = digestOf(call);
-  const bytes = new Uint8Array(await call.request.arrayBuffer());
-  requireLength(call, bytes.length, call.headers.get("content-length"));
-  if (expected !== undefined) requireDigest(Bun.SHA256.hash(bytes, "hex"), expected);
-  return intake.store(bytes);
-}
-
-/** Hands the body on as fast as the store takes it. */
-async function storeStream(call: Write, intake: Intake, length: string | null): Promise<NamedContent> {
-  const expected = digestOf(call);
-  const sink = intake.sink(length === null ? undefined : Number(length));
-  const hasher = expected === undefined ? undefined : new Bun.SHA256();
-  let total = 0;
-  for await (const piece of call.request.body ?? []) {
-    total += piece.length;
-    hasher?.update(piece);
-    const full = sink.write(piece);
-    if (full !== undefined) await full;
-  }
-  requireLength(call, total, length);
-  if (hasher !== undefined) requireDigest(hasher.digest("hex"), expected!);
-  return sink.end();
 }
 
 async function removeContent(call: Remove): Promise<Response> {

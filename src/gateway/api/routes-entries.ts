@@ -214,6 +214,7 @@ async function copied(version: Version, from: string, to: string, intake: Intake
     expect: { kind: "absent" },
     entry: version.entry!,
     content: version.content,
+    attributes: version.attributes,
     makeParents: path === to,
   };
 }

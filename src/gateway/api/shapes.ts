@@ -4,7 +4,9 @@
  * are octal texts as chmod reads them.
  */
 import * as z from "zod";
+import type { Attributes } from "#hub/attributes.ts";
 import type { Entry } from "#model/entry.ts";
+import { conflictCopyOf } from "#model/conflict-copy.ts";
 import { SynclineError } from "#model/error.ts";
 import { pathFault } from "#model/path.ts";
 import { POINT_FORMS, POINT_PATTERN } from "#hub/point-text.ts";
@@ -78,6 +80,10 @@ export const SPACE_JSON = z
   })
   .meta({ id: "Space" });
 
+export const ATTRIBUTES = z
+  .record(z.string(), z.string())
+  .describe("Short texts that doors keep with the version; names begin with whose they are, like http.content-type");
+
 export const VERSION_JSON = z
   .object({
     path: z.string(),
@@ -88,6 +94,7 @@ export const VERSION_JSON = z
     mtime: FILE_TIME.optional(),
     target: z.string().optional().describe("Of a symlink"),
     etag: z.string().optional().describe("Of a file whose content is kept: by it conditions are made"),
+    attributes: ATTRIBUTES.optional().describe("Absent: it has none"),
     vector: z.record(z.string(), SEQUENCE),
   })
   .meta({ id: "Version" });
@@ -97,6 +104,11 @@ export const JOURNAL_JSON = z
     ...VERSION_JSON.shape,
     action: z.enum(["create", "replace", "metadata", "remove", "move"]),
     from: z.string().optional(),
+    conflictOf: z
+      .string()
+      .nullable()
+      .optional()
+      .describe("The loser of a conflict was kept beside the winner at this path; null: its name is too long to say which"),
     previous: SEQUENCE.describe("Sequence of the version that it replaced; 0: none"),
     time: TIME,
     commit: SEQUENCE.describe("Sequence of the first change of its commit"),
@@ -202,7 +214,7 @@ export function spaceJson(space: Space): SpaceJson {
   };
 }
 
-function entryJson(entry: Entry | undefined): Omit<VersionJson, "path" | "sequence" | "etag" | "vector"> {
+function entryJson(entry: Entry | undefined): Omit<VersionJson, "path" | "sequence" | "etag" | "attributes" | "vector"> {
   if (entry === undefined) return { kind: "removed" };
   switch (entry.kind) {
     case "file":
@@ -216,6 +228,10 @@ function entryJson(entry: Entry | undefined): Omit<VersionJson, "path" | "sequen
   }
 }
 
+export function shownAttributes(attributes: Attributes): { attributes?: Record<string, string> } {
+  return Object.keys(attributes).length === 0 ? {} : { attributes: { ...attributes } };
+}
+
 export function versionJson(version: Version): VersionJson {
   const etag = etagOf(version);
   return {
@@ -223,16 +239,19 @@ export function versionJson(version: Version): VersionJson {
     sequence: version.sequence,
     ...entryJson(version.entry),
     ...(etag === undefined ? {} : { etag }),
+    ...shownAttributes(version.attributes),
     vector: { ...version.vector },
   };
 }
 
 export function journalJson(record: JournalRecord): JournalJson {
-  const { origin } = record;
+  const { origin, action } = record;
+  const copy = action === "create" || action === "move" ? conflictCopyOf(record.path) : undefined;
   return {
     ...versionJson(record),
     action: record.action,
     ...(record.from === undefined ? {} : { from: record.from }),
+    ...(copy === undefined ? {} : { conflictOf: copy.of ?? null }),
     previous: record.previous,
     time: isoTime(record.timeMs),
     commit: record.commit,

@@ -74,9 +74,10 @@ export class BackupLab implements Disposable {
     await using intake = spaces.intake(this.who, space);
     const changes = [];
     for (const [path, bytes] of Object.entries(files)) {
-      const { content, sum } = await intake.store(typeof bytes === "string" ? Buffer.from(bytes) : bytes);
+      const { content, sum } = await intake.store(typeof bytes === "string" ? Buffer.from(bytes) : bytes, { sums: path === "large" ? ["md5"] : [] });
       const entry = { kind: "file", size: content.size, mode: 0o644, mtimeNs: 1n, sum } as const;
-      changes.push({ type: "put", path, expect: { kind: "any" }, entry, content, makeParents: true } as const);
+      const attributes = { "user.path": path };
+      changes.push({ type: "put", path, expect: { kind: "any" }, entry, content, attributes, makeParents: true } as const);
     }
     const request = { changes, intake, atomic: true, cause: "upload", traceId: TRACE } as const;
     return (await spaces.commit(this.who, space, request)).after;

@@ -50,6 +50,16 @@ const DAMAGES: readonly { readonly name: string; readonly by: readonly string[];
     found: [["tree", /^demo:dir\/a$/]],
   },
   {
+    name: "the sums of a content",
+    by: ["UPDATE content_sums SET sums = x'00'"],
+    found: [["row", /^content [0-9a-f]{64}$/]],
+  },
+  {
+    name: "sums of a content that nobody has",
+    by: ["UPDATE content_sums SET content = x'00'"],
+    found: [["row", /^content 00$/], ["row", /^content 00$/]],
+  },
+  {
     name: "a manifest",
     by: ["UPDATE manifests SET manifest = x'0102'"],
     found: [["manifest", /^demo:large/]],

@@ -2,6 +2,7 @@
  * Is the whole database what was written, and does it agree with itself? Nobody may write while it is looked at: give it
  * the database of a hub that is not running, or a copy (Database.copyTo).
  */
+import { type SumsRow, sumsOfRow } from "#hub/meta/content-sums.ts";
 import { decodeManifest } from "#hub/meta/manifests.ts";
 import { SPACE_COLUMNS, type SpaceRow, VERSION_COLUMNS, type VersionRow, decodeEntry, spaceOf, versionOf } from "#hub/meta/rows.ts";
 import type { Findings } from "#hub/check/findings.ts";
@@ -35,6 +36,9 @@ const CONTENTS = `SELECT c.content AS content, length(m.manifest) AS bytes
   FROM (SELECT DISTINCT content FROM versions INDEXED BY versions_content
     WHERE content IS NOT NULL AND content > ? ORDER BY content LIMIT ?) c
   LEFT JOIN manifests m ON m.id = c.content ORDER BY c.content`;
+const SUMS = `SELECT s.content, s.sums, s.sum,
+    CASE WHEN EXISTS (SELECT 1 FROM versions v WHERE v.content = s.content) THEN 1 ELSE 0 END AS versions
+  FROM content_sums s WHERE s.content > ? ORDER BY s.content LIMIT ?`;
 const MANIFEST = "SELECT manifest FROM manifests WHERE id = ?";
 const ONE_VERSION = `SELECT ${VERSION_COLUMNS} FROM versions INDEXED BY versions_content WHERE content = ? LIMIT 1`;
 const SPACE_NAME = "SELECT name FROM spaces WHERE id = ?";
@@ -74,6 +78,7 @@ export class MetadataCheck {
       await this.#checkCommits(space);
       await this.#checkTree(space);
     }
+    await this.#checkSums();
     return { spaces: rows.length, versions };
   }
 
@@ -153,6 +158,26 @@ export class MetadataCheck {
       }
     }
     if (end !== space.sequence) findings.add("commit", space.name, `commits end at ${end}, not at ${space.sequence}`);
+  }
+
+  /** Those of contents are whole, and of contents that are there. */
+  async #checkSums(): Promise<void> {
+    for (let after = FIRST; ; ) {
+      this.#signal.throwIfAborted();
+      const rows = await this.#db.all<SumsRow & { versions: number }>(SUMS, [after, ROWS]);
+      for (const row of rows) {
+        const at = `content ${row.content.toHex()}`;
+        try {
+          sumsOfRow(row);
+        } catch (error) {
+          if (!(error instanceof SynclineError)) throw error;
+          this.#findings.add("row", at, "its sums are not what was written");
+        }
+        if (row.versions === 0) this.#findings.add("row", at, "it has sums, and no version has it");
+      }
+      if (rows.length < ROWS) return;
+      after = new Uint8Array(rows.at(-1)!.content);
+    }
   }
 
   /** Every entry lies in a directory, no path is there twice, and the counters are right. */

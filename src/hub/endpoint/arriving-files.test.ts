@@ -166,6 +166,33 @@ describe("large files on their way into a space", () => {
     expect((await web.run()).summary.result).toBe("same");
   });
 
+  test("[SPACE-37] a staged file that a lost connection of the same link has taken away is sent again", async () => {
+    const bytes = randomBytes(300 << 10);
+    writeFileSync(join(web.root, "staged"), bytes);
+    let taken = 0;
+    const endpoint = hub.endpoint.bind(hub);
+    hub.endpoint = (...parts) => {
+      const made = endpoint(...parts);
+      const apply = made.apply.bind(made);
+      made.apply = (...run) => {
+        const application = apply(...run);
+        const push = application.push.bind(application);
+        application.push = (ops) => {
+          const items = readdirSync(join(hub.dir, "stage"), { recursive: true, withFileTypes: true });
+          const staged = items.filter((item) => item.isFile());
+          if (taken === 0) for (const item of staged) rmSync(join(item.parentPath, item.name));
+          taken += staged.length;
+          return push(ops);
+        };
+        return application;
+      };
+      return made;
+    };
+    expect((await web.run()).summary.result).toBe("same");
+    expect(taken).toBeGreaterThan(0);
+    expect((await stored("staged")).equals(bytes)).toBe(true);
+  });
+
   test("[SPACE-36] what a link is given of a large file is what was committed: otherwise it is a problem", async () => {
     const bytes = randomBytes(3 * MIB);
     writeFileSync(join(web.root, "large"), bytes);

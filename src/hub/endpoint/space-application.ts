@@ -7,6 +7,7 @@ import type { ArrivingFiles } from "#hub/endpoint/arriving-files.ts";
 import type { LinkView } from "#hub/endpoint/link-view.ts";
 import type { SpaceStage } from "#hub/endpoint/space-stage.ts";
 import type { Intake, NamedContent } from "#hub/space-service.ts";
+import { NO_SUMS } from "#hub/sums/sums.ts";
 import type { ChangeResult, ContentRef, RefusalCode, SpaceChange } from "#hub/space.ts";
 import type { Entry, FileEntry } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
@@ -129,7 +130,7 @@ export class SpaceApplication implements Application {
     const isThere = there?.kind === "file" && version?.content !== undefined && there.sum !== undefined;
     if (!isThere || (entry.sum !== undefined && entry.sum !== there.sum)) return stale(path);
     if (!(await this.#taking.hold(version.content!))) return stale(path);
-    return { content: version.content!, sum: there.sum! };
+    return { content: version.content!, sum: there.sum!, sums: NO_SUMS };
   }
 
   async #received(path: RelPath, entry: FileEntry): Promise<NamedContent | Problem> {

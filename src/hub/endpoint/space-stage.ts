@@ -6,7 +6,7 @@ import { ChunkRecord, readRecord, removeRecord } from "#hub/endpoint/chunk-recor
 import type { ContentSink } from "#hub/space-service.ts";
 import type { RelPath } from "#model/path.ts";
 import { Confined } from "#platform/confined.ts";
-import { type FileSystem, isCode } from "#platform/file-system.ts";
+import { type Fd, type FileSystem, isCode } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
 import type { ReceivedFile } from "#sync/apply/apply-context.ts";
 import { PartialFiles, partialName } from "#sync/apply/partial-files.ts";
@@ -69,11 +69,14 @@ export class SpaceStage implements Disposable {
     return RECORD_PREFIX + partialName(path, this.#seeds);
   }
 
-  /** Writes a file that has arrived, from `from` on, into the sink. False when there is none, or it is not whole. */
+  /**
+   * Writes a file that has arrived, from `from` on, into the sink. False when there is none, or it is not whole: a
+   * connection of the same link that was lost may still be ending, and drops what it has committed.
+   */
   async read(path: RelPath, from: number, sink: ContentSink, signal: AbortSignal): Promise<boolean> {
     const received = this.#received.get(path);
-    if (received === undefined) return false;
-    const fd = this.#fs.openRead(this.#stage.root, received.name);
+    const fd = received === undefined ? undefined : this.#openRead(received.name);
+    if (received === undefined || fd === undefined) return false;
     try {
       const buffer = new Uint8Array(PIECE_BYTES);
       for (let at = from; at < received.size; ) {
@@ -86,6 +89,15 @@ export class SpaceStage implements Disposable {
       return true;
     } finally {
       this.#fs.close(fd);
+    }
+  }
+
+  #openRead(name: string): Fd | undefined {
+    try {
+      return this.#fs.openRead(this.#stage.root, name);
+    } catch (error) {
+      if (isCode(error, "ENOENT")) return undefined;
+      throw error;
     }
   }
 

@@ -20,7 +20,7 @@ async function openSource(): Promise<FollowHub> {
   await spaces.createSpace(WHO, "demo", { ignore: ["*.tmp"] });
   await source.hub.put("demo", "dir/a", "one");
   await source.hub.put("demo", "dir/a", "two");
-  await source.hub.put("demo", "b", "bee");
+  await source.hub.put("demo", "b", "bee", { "user.colour": "yellow" });
   await spaces.createRestorePoint(WHO, "demo", "early");
   await source.hub.put("demo", "large", "0123456789".repeat(60_000));
   const move = { type: "move", from: "dir", to: "other", expect: { kind: "any" } } as const;
@@ -283,7 +283,7 @@ async function forge(copy: FollowHub, id: number, gone: string, other: string): 
   const [record] = await hub.meta.history(space.id, other, undefined, 1);
   const entry = { kind: "file", size: 6, mode: 0o644, mtimeNs: 1n, sum: stored.sum } as const;
   const row = rowOf(space.id, hub.meta.hubId, { ...was, entry, content: stored.content }, {
-    path: other, entry, content: stored.content, action: "create", from: undefined,
+    path: other, entry, content: stored.content, attributes: {}, action: "create", from: undefined,
   }, { previous: 0, commit: record!.commit });
   await hub.database.transaction(async (sql) => {
     await sql.run("DELETE FROM versions WHERE space_id = ? AND path = ?", [id, Buffer.from(gone)]);

@@ -1,5 +1,6 @@
 /** What this hub tells those who follow its spaces: whoever may read all of a space may follow it. */
 import type { Access, Principal } from "#access/access.ts";
+import { attributesBytes } from "#hub/attributes.ts";
 import type { FollowStore } from "#hub/followers/follow-store.ts";
 import { answerOf } from "#hub/followers/compare.ts";
 import {
@@ -29,6 +30,8 @@ import type { Manifest } from "#sync/chunk/manifest.ts";
 const FOLLOWERS_MAX = 1000;
 /** Chunks that all manifests of one page name together; a single one may name more. */
 const PAGE_CHUNKS_MAX = 100_000;
+/** Of the attributes of one page. */
+const PAGE_ATTRIBUTES_BYTES_MAX = 8 << 20;
 
 export type FollowingOptions = {
   readonly spaces: SpaceService;
@@ -118,13 +121,16 @@ export class Following {
     await late;
   }
 
-  /** As many of the records as have manifests for which there is room. */
+  /** As many of the records as have manifests and attributes for which there is room. */
   async #withManifests(records: readonly JournalRecord[]) {
     const ids = [...new Set(records.flatMap(({ content }) => content?.id ?? []))];
     const all = await this.#options.store.manifests(ids);
     const manifests = new Map<ContentId, Manifest>();
     let chunks = 0;
-    for (const [at, { content }] of records.entries()) {
+    let texts = 0;
+    for (const [at, { content, attributes }] of records.entries()) {
+      texts += attributesBytes(attributes);
+      if (at > 0 && texts > PAGE_ATTRIBUTES_BYTES_MAX) return { records: records.slice(0, at), manifests };
       const manifest = content === undefined ? undefined : all.get(content.id);
       if (manifest === undefined || manifests.has(content!.id)) continue;
       chunks += manifest.chunks.length;

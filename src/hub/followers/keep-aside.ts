@@ -36,10 +36,11 @@ export async function keepAside(
   const aside = await openAside(spaces, space);
   await using intake = spaces.intake(WHO, aside);
   const changes: SpaceChange[] = [];
-  for (const { path, entry, content } of own) {
+  for (const { path, entry, content, attributes } of own) {
     if (content !== undefined && !(await intake.hold(content))) continue;
     const to = joinPath(String(space.sequence), path);
-    changes.push({ type: "put", path: to, expect: { kind: "any" }, entry: entry!, content, makeParents: true });
+    const expect = { kind: "any" } as const;
+    changes.push({ type: "put", path: to, expect, entry: entry!, content, attributes, makeParents: true });
   }
   const message = `differed from the source of ${space.name} at ${space.sequence}`;
   const request = { changes, intake, atomic: false, cause: "repair", traceId: NO_TRACE, message } as const;

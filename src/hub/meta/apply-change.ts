@@ -1,4 +1,5 @@
 /** One change of a commit: may it be made, and what does it make? Nothing is recorded before that is certain. */
+import { type Attributes, NO_ATTRIBUTES, attributesFault, withoutContent } from "#hub/attributes.ts";
 import { isCanonical } from "#hub/meta/ranges.ts";
 import { decodeEntry, encodeEntry } from "#hub/meta/rows.ts";
 import type { WorkingSet } from "#hub/meta/working-set.ts";
@@ -71,7 +72,7 @@ async function applyPut(set: WorkingSet, change: Put, dropped: ReadonlySet<Conte
   const { path, entry, content } = change;
   const fault = nameFault(path);
   if (fault !== undefined) return refused(path, "NAME", fault);
-  const wrong = contentFault(change, dropped);
+  const wrong = contentFault(change, dropped) ?? attributesFault(change.attributes ?? NO_ATTRIBUTES);
   if (wrong !== undefined) return refused(path, "CONTENT", wrong);
   const before = await set.current(path);
   if (!(await isMet(set, path, before, change.expect))) return { status: "stale", path, version: before };
@@ -87,8 +88,15 @@ async function applyPut(set: WorkingSet, change: Put, dropped: ReadonlySet<Conte
   if (over !== undefined) return refused(path, "QUOTA", over);
   await makeDirs(set, way.missing);
   const action = actionOf(before, entry, content?.id);
-  const version = await set.record({ path, entry, content, action, from: undefined });
+  const attributes = change.attributes ?? attributesOver(before, change);
+  const version = await set.record({ path, entry, content, attributes, action, from: undefined });
   return { status: "done", path, version };
+}
+
+/** What stays of the attributes that are there when a change says nothing of them. */
+function attributesOver(before: Version | undefined, { entry, content }: Put): Attributes {
+  if (before === undefined || before.entry?.kind !== entry.kind) return NO_ATTRIBUTES;
+  return before.content?.id === content?.id ? before.attributes : withoutContent(before.attributes);
 }
 
 /** Why a space cannot keep this entry. What is written must be readable again, so it is tried. */
@@ -142,7 +150,8 @@ async function removeBelow(set: WorkingSet, dir: RelPath): Promise<void> {
 }
 
 function removeOne(set: WorkingSet, path: RelPath): Promise<Version> {
-  return set.record({ path, entry: undefined, content: undefined, action: "remove", from: undefined });
+  const nothing = { entry: undefined, content: undefined, attributes: NO_ATTRIBUTES };
+  return set.record({ path, ...nothing, action: "remove", from: undefined });
 }
 
 async function applyMove(set: WorkingSet, change: Move): Promise<ChangeResult> {
@@ -182,9 +191,9 @@ async function moveBelow(set: WorkingSet, from: RelPath, to: RelPath): Promise<v
 
 /** The removal comes directly before the record of the move. */
 async function moveOne(set: WorkingSet, before: Version, to: RelPath): Promise<Version> {
-  const { path, entry, content } = before;
+  const { path, entry, content, attributes } = before;
   await removeOne(set, path);
-  return set.record({ path: to, entry, content, action: "move", from: path });
+  return set.record({ path: to, entry, content, attributes, action: "move", from: path });
 }
 
 async function wayTo(set: WorkingSet, path: RelPath, makeParents: boolean): Promise<Way> {
@@ -202,7 +211,7 @@ async function wayTo(set: WorkingSet, path: RelPath, makeParents: boolean): Prom
 async function makeDirs(set: WorkingSet, paths: readonly RelPath[]): Promise<void> {
   for (const path of paths) {
     const entry: Entry = { kind: "dir", mode: PARENT_MODE };
-    await set.record({ path, entry, content: undefined, action: "create", from: undefined });
+    await set.record({ path, entry, content: undefined, attributes: NO_ATTRIBUTES, action: "create", from: undefined });
   }
 }
 

@@ -3,11 +3,13 @@
  * other; a PostgreSQL transaction that came second begins again with what the first one left.
  */
 import { applyChange, pathsOf } from "#hub/meta/apply-change.ts";
+import { saveSums } from "#hub/meta/content-sums.ts";
 import { droppedOf, saveManifests } from "#hub/meta/manifests.ts";
 import type { Commit, CommitOutcome } from "#hub/meta/meta-store.ts";
 import { SPACE_COLUMNS, type SpaceRow, plainText, spaceOf } from "#hub/meta/rows.ts";
 import { WorkingSet } from "#hub/meta/working-set.ts";
 import type { ChangeResult, SpaceChange, SpaceId } from "#hub/space.ts";
+import type { Sums } from "#hub/sums/sums.ts";
 import { SynclineError } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Database, Sql } from "#platform/sql/database.ts";
@@ -37,8 +39,30 @@ export function commitAll(
   hubId: string,
   commits: readonly Commit[],
   manifests: ReadonlyMap<ContentId, Manifest>,
+  sums: ReadonlyMap<ContentId, Sums>,
 ): Promise<CommitOutcome[]> {
-  return db.transaction((sql) => new CommitRun(sql, db.engine, hubId, commits, manifests).run());
+  return db.transaction(async (sql) => {
+    const outcomes = await new CommitRun(sql, db.engine, hubId, commits, manifests).run();
+    if (sums.size > 0) await saveSums(sql, sumsOfPut(commits, outcomes, sums));
+    return outcomes;
+  });
+}
+
+/** Of content that is in the space now. */
+function sumsOfPut(
+  commits: readonly Commit[],
+  outcomes: readonly CommitOutcome[],
+  sums: ReadonlyMap<ContentId, Sums>,
+): Map<ContentId, Sums> {
+  const found = new Map<ContentId, Sums>();
+  for (const [at, { changes }] of commits.entries()) {
+    for (const [index, change] of changes.entries()) {
+      const id = change.type === "put" && outcomes[at]!.results[index]!.status === "done" ? change.content?.id : undefined;
+      const given = id === undefined ? undefined : sums.get(id);
+      if (given !== undefined) found.set(id!, given);
+    }
+  }
+  return found;
 }
 
 class CommitRun {

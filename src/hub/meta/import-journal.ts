@@ -12,7 +12,7 @@ import {
   SPACE_LOCKED,
   unknownSpace,
 } from "#hub/meta/commit.ts";
-import { saveManifests } from "#hub/meta/manifests.ts";
+import { dropUnreferred, saveManifests } from "#hub/meta/manifests.ts";
 import {
   type SpaceRow,
   VERSION_COLUMNS,
@@ -30,7 +30,7 @@ import type { Entry } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, decodeName, encodeName, printablePath } from "#model/path.ts";
 import type { Database, Sql } from "#platform/sql/database.ts";
-import type { ContentId } from "#sync/chunk/chunk-id.ts";
+import { type ContentId, ID_BYTES } from "#sync/chunk/chunk-id.ts";
 import type { Manifest } from "#sync/chunk/manifest.ts";
 
 export type JournalPage = {
@@ -155,9 +155,16 @@ export function replaceHistory(
       if (before !== undefined) rows.set(previous, { ...before, replaced: sequence });
     }
     for (const { text, values } of INSERT.pieces([...rows.values()].map(valuesOf))) await sql.run(text, values);
+    await dropUnreferred(sql, contentsOf([...gone.values()]));
     const { bytes, entries } = usageAfter(row, [...gone.values()], [...rows.values()]);
     await sql.run(SAVE_SPACE, [row.sequence, bytes, entries, space]);
   });
+}
+
+/** As far as they are ids at all: a row may be damaged. */
+function contentsOf(rows: readonly VersionRow[]): Set<ContentId> {
+  const ids = rows.flatMap(({ content }) => (content?.length === ID_BYTES ? [content.toHex() as ContentId] : []));
+  return new Set(ids);
 }
 
 /** What was read of a damaged row may be anything: its share of the usage cannot be known. */

@@ -1,5 +1,6 @@
 /**
- * What digests are made of: one number for each entry of a tree, of its path, sequence, entry and version vector. The
+ * What digests are made of: one number for each entry of a tree, of its path, sequence, entry, version vector and
+ * attributes, where it has some. The
  * same version has the same number on every hub. Content is in it by the sum of the file: retention may have dropped the
  * bytes of a version that was current at an earlier sequence, and the tree of then is still the same.
  */
@@ -16,31 +17,33 @@ export type LeafChange = {
   readonly now: bigint | undefined;
 };
 
-type LeafRow = SqlRow & { path: Uint8Array; seq: number; entry: Uint8Array; vector: string | null };
+type LeafRow = SqlRow & { path: Uint8Array; seq: number; entry: Uint8Array; vector: string | null; attributes: Uint8Array | null };
 type ChangeRow = LeafRow & {
   present: number;
   was_seq: number | null;
   was_present: number | null;
   was_entry: Uint8Array | null;
   was_vector: string | null;
+  was_attributes: Uint8Array | null;
 };
 
-const LEAVES = `SELECT path, seq, entry, vector FROM versions INDEXED BY versions_history
+const LEAVES = `SELECT path, seq, entry, vector, attributes FROM versions INDEXED BY versions_history
   WHERE space_id = ? AND path >= ? AND path < ? AND seq <= ? AND (replaced IS NULL OR replaced > ?) AND present = 1
   ORDER BY path LIMIT ?`;
-const CHANGES = `SELECT v.path, v.seq, v.present, v.entry, v.vector,
-    p.seq AS was_seq, p.present AS was_present, p.entry AS was_entry, p.vector AS was_vector
+const CHANGES = `SELECT v.path, v.seq, v.present, v.entry, v.vector, v.attributes,
+    p.seq AS was_seq, p.present AS was_present, p.entry AS was_entry, p.vector AS was_vector, p.attributes AS was_attributes
   FROM versions v LEFT JOIN versions p ON p.space_id = v.space_id AND p.seq = v.previous
   WHERE v.space_id = ? AND v.seq > ? AND v.seq <= ? ORDER BY v.seq LIMIT ?`;
 
 const writer = new ByteWriter();
 
-function hashOf(path: Uint8Array, seq: number, entry: Uint8Array, vector: string | null, hubId: string): bigint {
+function hashOf({ path, seq, entry, vector, attributes }: LeafRow, hubId: string): bigint {
   writer.reset();
   writer.bytes(path);
   writer.varint(seq);
   writer.bytes(entry);
   writer.string(vector ?? `{"${hubId}":${seq}}`);
+  if (attributes !== null) writer.bytes(attributes);
   return BigInt(Bun.hash.xxHash3(writer.view()));
 }
 
@@ -54,7 +57,7 @@ export async function leavesAt(
   limit: number,
 ): Promise<Leaf[]> {
   const rows = await sql.all<LeafRow>(LEAVES, [space, range.from, range.to, sequence, sequence, limit]);
-  return rows.map(({ path, seq, entry, vector }) => ({ path, sequence: seq, hash: hashOf(path, seq, entry, vector, hubId) }));
+  return rows.map((row) => ({ path: row.path, sequence: row.seq, hash: hashOf(row, hubId) }));
 }
 
 /** Changes after `after` and up to `until`, in order. */
@@ -67,10 +70,14 @@ export async function leafChanges(
   limit: number,
 ): Promise<LeafChange[]> {
   const rows = await sql.all<ChangeRow>(CHANGES, [space, after, until, limit]);
-  return rows.map(({ path, seq, present, entry, vector, was_seq, was_present, was_entry, was_vector }) => ({
-    sequence: seq,
-    path,
-    was: was_present === 1 ? hashOf(path, was_seq!, was_entry!, was_vector, hubId) : undefined,
-    now: present === 1 ? hashOf(path, seq, entry, vector, hubId) : undefined,
+  return rows.map((row) => ({
+    sequence: row.seq,
+    path: row.path,
+    was: row.was_present === 1 ? hashOf(before(row), hubId) : undefined,
+    now: row.present === 1 ? hashOf(row, hubId) : undefined,
   }));
+}
+
+function before({ path, was_seq, was_entry, was_vector, was_attributes }: ChangeRow): LeafRow {
+  return { path, seq: was_seq!, entry: was_entry!, vector: was_vector, attributes: was_attributes };
 }

@@ -18,6 +18,7 @@ const SAVE = new RowsText(
 );
 const DROPPED = new ListText("SELECT id FROM manifests WHERE length(manifest) = 0 AND id IN (%)");
 const REFERRED = "SELECT 1 AS one FROM versions INDEXED BY versions_content WHERE content = ? LIMIT 1";
+const DROP_SUMS = "DELETE FROM content_sums WHERE content = ?";
 const DROP = "UPDATE manifests SET manifest = ? WHERE id = ?";
 
 export async function saveManifests(sql: Sql, manifests: ReadonlyMap<ContentId, Manifest>): Promise<void> {
@@ -40,11 +41,13 @@ export async function droppedOf(sql: Sql, ids: readonly ContentId[]): Promise<Se
   return dropped;
 }
 
-/** Drops those of content that no version refers to any more. */
+/** Drops those of content that no version refers to any more, with its sums. */
 export async function dropUnreferred(sql: Sql, ids: Iterable<ContentId>): Promise<void> {
   for (const id of ids) {
     const bytes = Uint8Array.fromHex(id);
-    if ((await sql.get(REFERRED, [bytes])) === undefined) await sql.run(DROP, [new Uint8Array(0), bytes]);
+    if ((await sql.get(REFERRED, [bytes])) !== undefined) continue;
+    await sql.run(DROP, [new Uint8Array(0), bytes]);
+    await sql.run(DROP_SUMS, [bytes]);
   }
 }
 

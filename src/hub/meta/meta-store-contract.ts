@@ -95,8 +95,13 @@ const expectArb: fc.Arbitrary<Expect> = fc.oneof(
   fc.nat(12).map((sequence): Expect => ({ kind: "unchangedSince", sequence })),
   fc.option(entryArb, { nil: undefined }).map((made): Expect => ({ kind: "entry", entry: made?.entry })),
 );
+const attributesArb = fc.option(
+  fc.dictionary(fc.constantFrom("etag.s3", "http.content-type", "user.ü", "sum.x", "content.encoding"), textArb, { maxKeys: 3 }),
+  { nil: undefined },
+);
+const putArb = fc.tuple(pathArb, expectArb, entryArb, attributesArb, fc.boolean());
 const changeArb: fc.Arbitrary<SpaceChange> = fc.oneof(
-  { weight: 6, arbitrary: fc.tuple(pathArb, expectArb, entryArb, fc.boolean()).map(([path, expect, made, makeParents]): SpaceChange => ({ type: "put", path, expect, ...made, makeParents })) },
+  { weight: 6, arbitrary: putArb.map(([path, expect, made, attributes, makeParents]): SpaceChange => ({ type: "put", path, expect, ...made, attributes, makeParents })) },
   { weight: 2, arbitrary: fc.tuple(pathArb, expectArb, fc.boolean()).map(([path, expect, recursive]) => remove(path, recursive, expect)) },
   { weight: 2, arbitrary: fc.tuple(pathArb, pathArb, expectArb).map(([from, to, expect]) => move(from, to, expect)) },
 );
@@ -169,6 +174,34 @@ export function metaStoreContract(name: string, makeLab: () => Promise<MetaLab>,
       expect(await again.spaces()).toEqual([{ ...space, sequence: 2, usage: { bytes: 1, entries: 2 } }]);
     });
 
+    test("conflict copies are found by their names, page by page, and what lies in one that is a directory belongs to it", async () => {
+      const { store, space } = await fresh();
+      const copies = ["a.conflict-alpha-01234567.txt", "d/b.conflict-beta-89abcdef", "d/e.conflict-beta-00000000"];
+      const others = ["a.txt", "x.conflict-beta-1", "d/e.conflict-beta-00000000/x.conflict-alpha-01234567", "e/a.conflict-alpha-01234567"];
+      await commitOne(store, space.id, [
+        ...[copies[0]!, copies[1]!, ...others].map((path) => putFile(path, path)),
+        remove("e/a.conflict-alpha-01234567"),
+      ]);
+      const all = await store.copies(space.id, { below: "", after: undefined, limit: 10 });
+      expect([all.copies.map(({ path }) => path), all.next]).toEqual([copies, undefined]);
+      expect(all.copies[0]).toEqual((await store.version(space.id, copies[0]!))!);
+      const paged: string[] = [];
+      for (let after: string | undefined, pages = 0; pages < 10; pages++) {
+        const page = await store.copies(space.id, { below: "", after, limit: 1 });
+        paged.push(...page.copies.map(({ path }) => path));
+        after = page.next;
+        if (after === undefined) break;
+      }
+      expect(paged).toEqual(copies);
+      const below = async (dir: string): Promise<string[]> =>
+        (await store.copies(space.id, { below: dir, after: undefined, limit: 10 })).copies.map(({ path }) => path);
+      expect(await below("d")).toEqual(copies.slice(1));
+      expect(await below(copies[2]!)).toEqual([`${copies[2]}/x.conflict-alpha-01234567`]);
+      // Gone, and come back under another name.
+      await commitOne(store, space.id, [move(copies[0]!, "a2.txt"), move("d", "moved")]);
+      expect(await below("")).toEqual(copies.slice(1).map((path) => path.replace("d/", "moved/")));
+    });
+
     test("a journal record says everything about its change", async () => {
       const { store, space } = await fresh();
       const origin: Origin = { ...ORIGIN, host: undefined, cause: "rollout", runId: "r1", message: "why" };
@@ -187,6 +220,7 @@ export function metaStoreContract(name: string, makeLab: () => Promise<MetaLab>,
         sequence: 2,
         entry: fileOf("one"),
         content: contentOf("one"),
+        attributes: {},
         vector: { [store.hubId]: 2 },
         action: "create",
         from: undefined,
@@ -284,6 +318,65 @@ export function metaStoreContract(name: string, makeLab: () => Promise<MetaLab>,
         expect((await store.changedSince(space.id, "ä", odd, 9)).length).toBe(odd < 0 ? 2 : odd < 4 ? 1 : 0);
       }
       expect(await store.deleteRestorePoint(space.id, "p\0")).toBe(false);
+    });
+
+    test("[ATTR-1] attributes: set, kept over an edit, lost with what they say of other bytes, moved, gone with the path", async () => {
+      const { store, space } = await fresh();
+      const set = { "http.content-type": "text/x", "user.a": "", "etag.s3": "e", "sum.md5": "s", "content.encoding": "c" };
+      const put = (path: string, text: string, attributes?: Record<string, string>): SpaceChange =>
+        ({ ...putFile(path, text), attributes }) as SpaceChange;
+      const at = async (path: string) => (await store.version(space.id, path))?.attributes;
+      await commitOne(store, space.id, [put("d/f", "one", set)]);
+      expect(await at("d/f")).toEqual(set);
+      await commitOne(store, space.id, [put("d/f", "one")]);
+      expect(await at("d/f")).toEqual(set);
+      await commitOne(store, space.id, [move("d", "e")]);
+      expect(await at("e/f")).toEqual(set);
+      expect(await at("d/f")).toEqual({});
+      await commitOne(store, space.id, [put("e/f", "two")]);
+      expect(await at("e/f")).toEqual({ "http.content-type": "text/x", "user.a": "" });
+      await commitOne(store, space.id, [remove("e/f"), put("e/f", "two")]);
+      expect(await at("e/f")).toEqual({});
+      await commitOne(store, space.id, [put("e/f", "two", set), put("e/f", "two", {})]);
+      expect(await at("e/f")).toEqual({});
+      const old = await store.versionAt(space.id, "d/f", { sequence: 2 });
+      expect(old?.attributes).toEqual(set);
+    });
+
+    test("[ATTR-2] attributes that no version may have are refused, and those at the limits come back", async () => {
+      const { store, space } = await fresh();
+      const put = (attributes: Record<string, string>): SpaceChange => ({ ...putFile("f", "x"), attributes }) as SpaceChange;
+      const bad = [
+        { "": "x" }, { plain: "x" }, { "user.": "x" }, { "User.a": "x" }, { "user.\n": "x" }, { "user.\ud800": "x" },
+        { "user.a": "\udfff" }, { [`user.${"n".repeat(508)}`]: "" }, { "user.a": "x".repeat(16 * 1024 - 5) },
+      ];
+      const { results } = await commitOne(store, space.id, bad.map(put));
+      expect(wordsOf(results)).toEqual(bad.map(() => "CONTENT"));
+      for (const good of [{ [`user.${"é".repeat(253)}`]: "\0" }, { "user.a": "x".repeat(16 * 1024 - 6) }]) {
+        await commitOne(store, space.id, [put(good)]);
+        expect((await store.version(space.id, "f"))?.attributes).toEqual(good);
+      }
+    });
+
+    test("[SUMS-4] sums are kept with content that was put, added to, and go with its last version", async () => {
+      const { store, space } = await fresh({ retention: { versions: 0, ageMs: undefined } });
+      const [one, two] = [contentOf("one"), contentOf("two")];
+      const md5 = "0123456789abcdef0123456789abcdef";
+      const sums = new Map([[one.id, { md5 }], [two.id, { md5 }]]);
+      const changes = [putFile("f", "one"), putFile("f", "two", { kind: "absent" })];
+      await store.commit([{ space: space.id, changes, origin: ORIGIN, timeMs: 1, atomic: false }], new Map(), sums);
+      expect(await store.sums(one.id)).toEqual({ md5 });
+      expect(await store.sums(two.id)).toEqual({});
+      await store.addSums(one.id, { crc32: "00000001" });
+      await store.addSums(two.id, { crc32: "00000001" });
+      expect(await store.sums(one.id)).toEqual({ md5, crc32: "00000001" });
+      expect(await store.sums(two.id)).toEqual({});
+      await commitOne(store, space.id, [putFile("g", "one"), putFile("f", "two")]);
+      await store.expire(space.id, 10_000, 10);
+      expect(await store.sums(one.id)).toEqual({ md5, crc32: "00000001" });
+      await commitOne(store, space.id, [remove("g")]);
+      await store.expire(space.id, 10_000, 10);
+      expect(await store.sums(one.id)).toEqual({});
     });
 
     test("a change whose expectation is not met says what is there", async () => {

@@ -6,6 +6,7 @@
  * Reads are consistent by themselves; what must be consistent together is read inside commit's transaction. Paths are
  * ordered by their bytes (memcmp of encodeName), so that what is below a directory is one range.
  */
+import type { Sums } from "#hub/sums/sums.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Sql } from "#platform/sql/database.ts";
 import type { ContentId } from "#sync/chunk/chunk-id.ts";
@@ -56,6 +57,21 @@ export type ListRequest = {
   readonly at: Point | undefined;
 };
 
+export type CopiesRequest = {
+  /** "" or a directory: everything below it. */
+  readonly below: RelPath;
+  /** Paths after this one (exclusive), by bytes. */
+  readonly after: RelPath | undefined;
+  readonly limit: number;
+};
+
+export type CopiesPage = {
+  /** Present entries by bytes, `limit` at most; also fewer, where there are more. */
+  readonly copies: readonly Version[];
+  /** What the next page comes after; undefined: this is the last one. */
+  readonly next: RelPath | undefined;
+};
+
 /** Written in the same transaction as the change it goes with; when it throws, nothing is changed. May run again. */
 export type WithIt = (sql: Sql) => Promise<void>;
 
@@ -96,6 +112,8 @@ export interface MetaStore {
   version(space: SpaceId, path: RelPath): Promise<Version | undefined>;
   /** Present entries in byte order. */
   list(space: SpaceId, request: ListRequest): Promise<Version[]>;
+  /** Conflict copies (model/conflict-copy.ts), by bytes; not those that lie in a directory that is one. */
+  copies(space: SpaceId, request: CopiesRequest): Promise<CopiesPage>;
   /** Present entries below `below`, itself not, counted up to `max`. */
   count(space: SpaceId, below: RelPath, max: number): Promise<number>;
   /** Current versions (tombstones too) of paths at or below `below` that changed after `sequence`, by sequence. */
@@ -118,14 +136,22 @@ export interface MetaStore {
    *
    * A remove of what is not there is "stale", and so is a move to what is there (with the version at `to`). A directory
    * that is removed or moved gives a record to each entry: a removal from the last path to the first, a move from the
-   * first to the last. A commit of which nothing is done leaves no trace.
+   * first to the last. A commit of which nothing is done leaves no trace. Of sums those are kept whose content was put.
    * @throws {SynclineError} SPACE_UNKNOWN
    */
-  commit(commits: readonly Commit[], manifests: ReadonlyMap<ContentId, Manifest>): Promise<CommitOutcome[]>;
+  commit(
+    commits: readonly Commit[],
+    manifests: ReadonlyMap<ContentId, Manifest>,
+    sums?: ReadonlyMap<ContentId, Sums>,
+  ): Promise<CommitOutcome[]>;
 
   // Content
   /** The manifest of content of several chunks; undefined for content that is one chunk (its id is the chunk's). */
   manifest(id: ContentId): Promise<Manifest | undefined>;
+  /** What was computed of it so far. */
+  sums(id: ContentId): Promise<Sums>;
+  /** Adds sums of content that some version refers to; of other content nothing is kept. */
+  addSums(id: ContentId, sums: Sums): Promise<void>;
   /**
    * Ids of all content that any version of any space refers to, with manifests, in order of their bytes; for prune. A
    * page may be shorter than `limit` (manifests are large); an empty one is the end.

@@ -10,6 +10,7 @@ import type {
   Version,
   VersionVector,
 } from "#hub/space.ts";
+import { type Attributes, decodeAttributes, encodeAttributes } from "#hub/attributes.ts";
 import type { Entry } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, decodeName, encodeName, printablePath } from "#model/path.ts";
@@ -32,6 +33,7 @@ export type VersionRow = SqlRow & {
   readonly content: Uint8Array | null;
   readonly vector: string | null;
   readonly sum: number;
+  readonly attributes: Uint8Array | null;
 };
 
 /** In the order of valuesOf. */
@@ -49,6 +51,7 @@ const COLUMNS = [
   "content",
   "vector",
   "sum",
+  "attributes",
 ] as const;
 export const VERSION_COLUMNS: string = COLUMNS.join(", ");
 /** With the alias that joins give to versions. */
@@ -79,6 +82,7 @@ export type Draft = {
   readonly path: RelPath;
   readonly entry: Entry | undefined;
   readonly content: ContentRef | undefined;
+  readonly attributes: Attributes;
   readonly action: JournalAction;
   readonly from: RelPath | undefined;
 };
@@ -122,12 +126,13 @@ export function rowOf(
     content: draft.content === undefined ? null : Uint8Array.fromHex(draft.content.id),
     vector: encodeVector(version.vector, hubId, version.sequence),
     sum: 0,
+    attributes: encodeAttributes(draft.attributes),
   };
   row.sum = sumOf(row);
   return row;
 }
 
-/** 48 bits, which a number holds exactly, over all that is never changed and over content. */
+/** 48 bits, which a number holds exactly, over all that is never changed and over content. Attributes count where there are some. */
 export function sumOf(row: VersionRow): number {
   writer.reset();
   writer.varint(row.space_id);
@@ -140,9 +145,17 @@ export function sumOf(row: VersionRow): number {
   writer.bytes(row.entry);
   writer.bytes(row.content ?? NOTHING);
   writer.string(row.vector ?? "");
+  if (row.attributes !== null) writer.bytes(row.attributes);
   return Number(BigInt.asUintN(48, BigInt(Bun.hash.xxHash3(writer.view()))));
 }
 const NOTHING = new Uint8Array(0);
+
+/** 48 bits over some bytes, one after the other. */
+export function hash48(...parts: readonly Uint8Array[]): number {
+  writer.reset();
+  for (const part of parts) writer.bytes(part);
+  return Number(BigInt.asUintN(48, BigInt(Bun.hash.xxHash3(writer.view()))));
+}
 
 /** Most paths were changed by this hub alone, and then sequence and vector say the same. */
 function encodeVector(vector: VersionVector, hubId: string, sequence: number): string | null {
@@ -193,7 +206,8 @@ function decodeVersion(row: VersionRow, hubId: string): Version {
   const isFile = entry !== undefined && entry.kind === "file";
   const content =
     row.content === null || !isFile ? undefined : { id: contentIdOfRow(row.content), size: entry.size };
-  return { path: decodeName(row.path), sequence: row.seq, entry, content, vector };
+  const attributes = decodeAttributes(row.attributes);
+  return { path: decodeName(row.path), sequence: row.seq, entry, content, attributes, vector };
 }
 
 /** Text as both engines keep it and give it back: PostgreSQL knows no zero characters, and neither half surrogates. */

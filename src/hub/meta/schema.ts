@@ -63,4 +63,22 @@ export const MIGRATIONS: readonly Migration[] = [
       "CREATE TABLE lost_chunks (id blob PRIMARY KEY, content blob NOT NULL, since_ms BIGINT NOT NULL) WITHOUT ROWID",
     ],
   },
+  {
+    // attributes: null where there are none. They are in `sum` where there are some, so that older rows keep theirs.
+    id: 3,
+    statements: [
+      "ALTER TABLE versions ADD COLUMN attributes blob",
+      // Sums of contents, as far as somebody has computed them.
+      "CREATE TABLE content_sums (content blob PRIMARY KEY, sums blob NOT NULL, sum BIGINT NOT NULL) WITHOUT ROWID",
+    ],
+  },
+  {
+    // What is there and has the mark of a conflict copy in its path, or in that of a directory above (conflict-copy.ts
+    // reads the name exactly): so the list of them costs what there are of them, and cannot disagree with the journal.
+    id: 4,
+    statements: [
+      `CREATE INDEX versions_copies ON versions (space_id, path)
+        WHERE replaced IS NULL AND present = 1 AND path LIKE '%.conflict-%'`,
+    ],
+  },
 ];

@@ -1,4 +1,5 @@
 /** A space as plainly as it can be told: a map of what is there and a list of what happened. Tests compare with it. */
+import { type Attributes, NO_ATTRIBUTES } from "#hub/attributes.ts";
 import type { Commit, ListRequest } from "#hub/meta/meta-store.ts";
 import type { Expect, JournalAction, SpaceChange, Version, VersionVector } from "#hub/space.ts";
 import { type Entry, PRESERVE_DEFAULT, sameEntry } from "#model/entry.ts";
@@ -88,13 +89,20 @@ export class SpaceModel {
     return this.currentAt(path)?.entry;
   }
 
-  #record(path: string, entry: Entry | undefined, content: Version["content"], action: JournalAction, from?: string) {
+  #record(
+    path: string,
+    entry: Entry | undefined,
+    content: Version["content"],
+    action: JournalAction,
+    attributes: Attributes = NO_ATTRIBUTES,
+    from?: string,
+  ) {
     const before = this.currentAt(path);
     const sequence = this.records.length + 1;
     const vector: VersionVector = { ...before?.vector, [this.#hubId]: sequence };
     const previous = before?.sequence ?? 0;
     const { timeMs, commit } = { timeMs: this.#timeMs, commit: this.#commit };
-    this.records.push({ path, sequence, entry, content, vector, action, from, previous, timeMs, commit });
+    this.records.push({ path, sequence, entry, content, attributes, vector, action, from, previous, timeMs, commit });
   }
 
   #meets(path: string, expect: Expect): boolean {
@@ -142,7 +150,8 @@ export class SpaceModel {
       old?.entry?.kind === entry.kind &&
       old.content?.id === content?.id &&
       (entry.kind !== "symlink" || (old.entry as { target: string }).target === entry.target);
-    this.#record(path, entry, content, old?.entry === undefined ? "create" : isSame ? "metadata" : "replace");
+    const action = old?.entry === undefined ? "create" : isSame ? "metadata" : "replace";
+    this.#record(path, entry, content, action, change.attributes ?? keptOver(old, change));
     return "done";
   }
 
@@ -164,11 +173,17 @@ export class SpaceModel {
     const way = this.#way(to);
     if (typeof way === "string") return way;
     if (way.length > 0) return "NO_PARENT";
-    for (const { path, entry, content } of [this.currentAt(from)!, ...this.present(from)]) {
+    for (const { path, entry, content, attributes } of [this.currentAt(from)!, ...this.present(from)]) {
       this.#record(path, undefined, undefined, "remove");
       const target = path === from ? to : joinPath(to, path.slice(from.length + 1));
-      this.#record(target, entry, content, "move", path);
+      this.#record(target, entry, content, "move", attributes, path);
     }
     return "done";
   }
+}
+
+function keptOver(old: Version | undefined, { entry, content }: { entry: Entry; content: Version["content"] }): Attributes {
+  if (old?.entry?.kind !== entry.kind) return NO_ATTRIBUTES;
+  const isSame = old.content?.id === content?.id;
+  return Object.fromEntries(Object.entries(old.attributes).filter(([name]) => isSame || !/^(content|etag|sum)[.]/.test(name)));
 }

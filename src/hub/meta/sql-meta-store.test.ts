@@ -6,7 +6,7 @@ import { ORIGIN, commitOne, fileOf, putFile } from "#hub/meta/commit-fixture.ts"
 import { metaStoreContract } from "#hub/meta/meta-store-contract.ts";
 import { rowOf } from "#hub/meta/rows.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
-import { SETTINGS_DEFAULT, type SpaceId } from "#hub/space.ts";
+import { SETTINGS_DEFAULT, type SpaceChange, type SpaceId } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
 import { systemRandom } from "#platform/host-bun.ts";
 import type { Database, Sql, SqlRow, SqlValue } from "#platform/sql/database.ts";
@@ -327,6 +327,30 @@ test("a dropped row of a version is not made good by retention", async () => {
   expect(error).toBeInstanceOf(SynclineError);
   expect((error as SynclineError).code).toBe("STATE");
   await again.store.close();
+});
+
+test("[ATTR-5] a database from before attributes is upgraded, and its rows are still what was written", async () => {
+  const file = freshFile();
+  const { store, id } = await openSpace(openSqlite(file));
+  await commitOne(store, id, [putFile("d/f", "one"), putFile("d/f", "two")]);
+  const before = await store.journal(id, 0, 10);
+  await store.close();
+  const raw = openSqlite(file);
+  await raw.run("ALTER TABLE versions DROP COLUMN attributes");
+  await raw.run("DROP TABLE content_sums");
+  await raw.run("DROP INDEX versions_copies");
+  await raw.run("DELETE FROM schema_steps WHERE room = 'meta' AND id > 2");
+  await raw.close();
+  const again = await openSpace(openSqlite(file));
+  expect(await again.store.journal(id, 0, 10)).toEqual(before);
+  await commitOne(again.store, id, [{ ...putFile("d/f", "two"), attributes: { "user.a": "b" } } as SpaceChange]);
+  expect((await again.store.version(id, "d/f"))?.attributes).toEqual({ "user.a": "b" });
+  await again.store.close();
+  const damaged = openSqlite(file);
+  await damaged.run("UPDATE versions SET attributes = NULL WHERE seq = 4");
+  const last = await openSpace(damaged);
+  await expect(last.store.version(id, "d/f")).rejects.toThrow("is not what was written");
+  await last.store.close();
 });
 
 test("an erasing that was cut off goes on at the next start", async () => {

@@ -1,7 +1,18 @@
 /** MetaStore over an SQL database; what it does is in the files beside it, one idea each. */
 import { commitAll } from "#hub/meta/commit.ts";
+import { addSums, sumsOf } from "#hub/meta/content-sums.ts";
 import { expire } from "#hub/meta/expire.ts";
-import type { Commit, CommitOutcome, ListRequest, MetaStore, NewPoint, WithIt } from "#hub/meta/meta-store.ts";
+import { conflictCopies } from "#hub/meta/copies.ts";
+import type {
+  Commit,
+  CommitOutcome,
+  CopiesPage,
+  CopiesRequest,
+  ListRequest,
+  MetaStore,
+  NewPoint,
+  WithIt,
+} from "#hub/meta/meta-store.ts";
 import { Queries } from "#hub/meta/queries.ts";
 import { MIGRATIONS } from "#hub/meta/schema.ts";
 import {
@@ -19,6 +30,7 @@ import {
   updateSpace,
 } from "#hub/meta/spaces.ts";
 import type { JournalRecord, Point, RestorePoint, Space, SpaceId, SpaceSettings, Version } from "#hub/space.ts";
+import { NO_SUMS, type Sums } from "#hub/sums/sums.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Random } from "#platform/host.ts";
 import type { Database, Sql } from "#platform/sql/database.ts";
@@ -92,6 +104,10 @@ export class SqlMetaStore implements MetaStore {
     return this.#queries.list(space, request);
   }
 
+  copies(space: SpaceId, request: CopiesRequest): Promise<CopiesPage> {
+    return conflictCopies(this.#db, this.hubId, space, request);
+  }
+
   count(space: SpaceId, below: RelPath, max: number): Promise<number> {
     return this.#queries.count(space, below, max);
   }
@@ -120,12 +136,24 @@ export class SqlMetaStore implements MetaStore {
     return this.#queries.sequenceAt(space, timeMs);
   }
 
-  commit(commits: readonly Commit[], manifests: ReadonlyMap<ContentId, Manifest>): Promise<CommitOutcome[]> {
-    return commitAll(this.#db, this.hubId, commits, manifests);
+  commit(
+    commits: readonly Commit[],
+    manifests: ReadonlyMap<ContentId, Manifest>,
+    sums: ReadonlyMap<ContentId, Sums> = new Map(),
+  ): Promise<CommitOutcome[]> {
+    return commitAll(this.#db, this.hubId, commits, manifests, sums);
   }
 
   manifest(id: ContentId): Promise<Manifest | undefined> {
     return this.#queries.manifest(id);
+  }
+
+  async sums(id: ContentId): Promise<Sums> {
+    return (await sumsOf(this.#db, [id])).get(id) ?? NO_SUMS;
+  }
+
+  addSums(id: ContentId, sums: Sums): Promise<void> {
+    return addSums(this.#db, id, sums);
   }
 
   liveContent(

@@ -139,11 +139,11 @@ export class WorkingSet {
 
   /** Makes the next version of a path. */
   async record(draft: Draft): Promise<Version> {
-    const { path, entry, content } = draft;
+    const { path, entry, content, attributes } = draft;
     const before = await this.current(path);
     const sequence = ++this.sequence;
     const vector: VersionVector = { ...before?.vector, [this.#hubId]: sequence };
-    const version: Version = { path, sequence, entry, content, vector };
+    const version: Version = { path, sequence, entry, content, attributes, vector };
     const previous = before?.sequence ?? 0;
     const row = rowOf(this.space.id, this.#hubId, version, draft, { previous, commit: this.#commit });
     const pending = this.#pending.get(previous);

@@ -323,16 +323,15 @@ export class Appender {
     }
     const { fs } = this.#files;
     const { pack, durable } = open;
-    try {
-      if (open.fd !== undefined) fs.truncate(open.fd, durable.bytes);
-    } catch (error) {
-      // The sidecar says where it ends; and what lies behind is whole or no record at all.
-      if (!(error instanceof FsError)) throw error;
-    }
+    // Where that is refused, too, the sidecar says where it ends; and what lies behind is whole or no record at all.
+    this.#try(() => open.fd !== undefined && fs.truncate(open.fd, durable.bytes));
     await this.#finish(open);
+    // An older sidecar would say that the pack may go on.
+    if (pack.isStale) this.#try(() => this.#files.removeIndex(pack.header.number));
     if (durable.records === 0) {
       this.#catalog.dropPack(pack);
-      this.#tryRemove(pack.header.number);
+      // It holds nothing; the next open removes it.
+      this.#try(() => this.#files.remove(pack.header.number));
     }
     this.#wake();
   }
@@ -351,11 +350,10 @@ export class Appender {
     this.#catalog.resize(pack, durable.bytes);
   }
 
-  #tryRemove(number: number): void {
+  #try(steps: () => unknown): void {
     try {
-      this.#files.remove(number);
+      steps();
     } catch (error) {
-      // It holds nothing; the next open removes it.
       if (!(error instanceof FsError)) throw error;
     }
   }

@@ -3,7 +3,8 @@
  *
  * What a sidecar covers is believed; the rest of each pack is read. What is found there is synced before it counts,
  * because the process that wrote it may have ended before its own sync. The last pack is cut behind its last whole
- * record and goes on taking chunks.
+ * record; it goes on taking chunks where the process before has left it in order. Otherwise that one may have died of a
+ * disk that had refused just this file, and nothing that is written to it would be certain.
  */
 import { SynclineError } from "#model/error.ts";
 import { type Fd, FsError, isCode } from "#platform/file-system.ts";
@@ -98,14 +99,21 @@ async function loadPack(
     if (isCut) counts.cutBytes += size - scan.end;
     pack.isStale = true;
   }
-  // Also without a record in it: its header may not be durable yet, and it goes on.
+  const isInOrder = sidecar?.isSealed === false && sidecar.coveredBytes === size;
+  if (isLast && rows.count === 0 && !isInOrder && !pack.isPartlyRead) {
+    catalog.dropPack(pack);
+    files.remove(number);
+    await files.syncNames();
+    return undefined;
+  }
   if (isLast || pack.isStale) await files.syncPack(number);
   catalog.resize(pack, end);
   fill(catalog, pack, rows, counts);
-  if (isLast && !pack.isPartlyRead && sidecar?.isSealed !== true && size >= HEADER_BYTES && from <= size) {
-    const fd = await reopen(files, number, size, end);
+  if (isLast && isInOrder) {
+    const fd = reopen(files, number);
     if (fd !== undefined) return { pack, fd, rows };
   }
+  if (size > end && isLast && !pack.isPartlyRead) await cut(files, number, end);
   pack.isSealed = true;
   if (pack.isStale && !pack.isPartlyRead) await writeFresh(files, catalog, pack, rows);
   return undefined;
@@ -162,19 +170,26 @@ function fill(catalog: Catalog, pack: Pack, rows: Rows, counts: Counts): void {
 }
 
 /** Undefined when the disk does not let anybody write: what is there can still be read. */
-async function reopen(files: PackFiles, number: number, size: number, end: number): Promise<Fd | undefined> {
-  let fd: Fd | undefined;
+function reopen(files: PackFiles, number: number): Fd | undefined {
   try {
-    fd = files.openToAppend(number);
-    if (size > end) {
-      files.fs.truncate(fd, end);
-      await files.fs.sync(fd);
-    }
-    return fd;
+    return files.openToAppend(number);
   } catch (error) {
-    if (fd !== undefined) files.fs.close(fd);
     if (error instanceof FsError) return undefined;
     throw error;
+  }
+}
+
+/** Where the disk refuses, what lies behind is whole or no record at all. */
+async function cut(files: PackFiles, number: number, end: number): Promise<void> {
+  const fd = reopen(files, number);
+  if (fd === undefined) return;
+  try {
+    files.fs.truncate(fd, end);
+    await files.fs.sync(fd);
+  } catch (error) {
+    if (!(error instanceof FsError)) throw error;
+  } finally {
+    files.fs.close(fd);
   }
 }
 

@@ -5,7 +5,7 @@ import type { Settings } from "#sync/plan/plan-fixture.ts";
 import { reconcile } from "#sync/plan/reconcile.ts";
 import { needsSums } from "#sync/plan/rows.ts";
 import type { Row } from "#sync/plan/rows.ts";
-import { copyPath } from "#sync/plan/winner.ts";
+import { copyPath } from "#model/conflict-copy.ts";
 
 /** The sides after all rounds, and the reasons of the conflicts left. */
 type Case = [rule: string, ancestor: string, alpha: string, beta: string, ...outcome: [string, string, string?]];

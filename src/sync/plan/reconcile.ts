@@ -9,6 +9,7 @@
  * An agreement whose entry is undefined covers everything below its path: all of it is absent on both sides, or
  * ignored, or beta's own.
  */
+import { COPY_NAMES_MAX, copyPath } from "#model/conflict-copy.ts";
 import { compareContent, sameEntry, sameMetadata } from "#model/entry.ts";
 import type { Entry, FileEntry } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
@@ -19,7 +20,7 @@ import { countPlan } from "#sync/plan/counts.ts";
 import { mergeEntries } from "#sync/plan/merge.ts";
 import { CONTENT, entryOf, HAS, HOLD, isGated, METADATA, NEWS, otherSide, SAME, Survey } from "#sync/plan/rows.ts";
 import type { ReconcileInput, Row } from "#sync/plan/rows.ts";
-import { conflictWinner, COPY_NAMES_MAX, copyPath, fingerprint, shortHash } from "#sync/plan/winner.ts";
+import { conflictWinner, fingerprint, shortHash } from "#sync/plan/winner.ts";
 
 /** Makes the plan that brings both sides together as far as mode and policy allow. Linear in the rows. */
 export function reconcile(input: ReconcileInput): Plan {

@@ -1,11 +1,6 @@
-/** Who keeps the path in a conflict, and under which name the loser is kept. Both sides compute the same. */
+/** Who keeps the path in a conflict. Both sides compute the same. */
 import type { Entry } from "#model/entry.ts";
-import { encodeName, joinPath, NAME_BYTES_MAX, nameOf, parentOf } from "#model/path.ts";
-import type { RelPath } from "#model/path.ts";
 import type { ConflictPolicy, Mode, Side } from "#model/plan.ts";
-
-/** Names tried for one conflict copy before the conflict is left alone. */
-export const COPY_NAMES_MAX = 32;
 
 /**
  * The side that wins, or undefined when the conflict is to be left. Where the mode itself resolves conflicts
@@ -61,34 +56,4 @@ export function shortHash(text: string): string {
   let hash = 0x811c9dc5;
   for (let at = 0; at < text.length; at++) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
   return (hash >>> 0).toString(16).padStart(8, "0");
-}
-
-/**
- * "dir/name.conflict-beta-1a2b3c4d.ext" for the loser of a conflict at "dir/name.ext". `attempt` above 1 adds a number
- * behind the digits. The stem is shortened where the name would be longer than a disk takes.
- */
-export function copyPath(path: RelPath, side: Side, print: string, attempt: number): RelPath {
-  const name = nameOf(path);
-  const dot = name.lastIndexOf(".");
-  const number = attempt > 1 ? `-${attempt}` : "";
-  const mark = `.conflict-${side}-${print.slice(0, 8)}${number}`;
-  let stem = dot > 0 ? name.slice(0, dot) : name;
-  let ending = dot > 0 ? name.slice(dot) : "";
-  const room = NAME_BYTES_MAX - mark.length;
-  // An ending so long that it leaves no room for the stem is no file type that anyone depends on.
-  if (encodeName(ending).length > room / 2) ending = "";
-  const stemRoom = room - encodeName(ending).length;
-  if (encodeName(stem).length > stemRoom) stem = shorten(stem, stemRoom);
-  return joinPath(parentOf(path), stem + mark + ending);
-}
-
-function shorten(text: string, bytesMax: number): string {
-  let out = "";
-  let bytes = 0;
-  for (const char of text) {
-    bytes += encodeName(char).length;
-    if (bytes > bytesMax) break;
-    out += char;
-  }
-  return out;
 }

@@ -54,6 +54,8 @@ export class AgentSession {
   readonly boot: SimBoot;
   /** Called when the host goes down with its disk, to lose what was not durable. */
   onPowerLoss: (() => void) | undefined;
+  /** Called when a file of the host was given another name or mode. */
+  onAltered: ((path: RelPath) => void) | undefined;
   result: AgentResult | undefined;
   readonly #hub: SimHub;
   readonly #setup: AgentSetup;
@@ -98,7 +100,7 @@ export class AgentSession {
       seeds: link.seeds,
       store,
       host: boot,
-      onEvent: (event) => this.events.push(event),
+      onEvent: (event) => this.#onEvent(event),
       hash: simHash,
       signal: this.#stop.signal,
     });
@@ -112,6 +114,12 @@ export class AgentSession {
         this.#end(undefined, error instanceof Error ? error : new Error(String(error)));
       },
     );
+  }
+
+  #onEvent(event: SessionEvent): void {
+    this.events.push(event);
+    if (event.type !== "change" || event.side !== this.hostSide) return;
+    if (event.action === "metadata" || event.action === "move") this.onAltered?.(event.path);
   }
 
   /** The agent ends here and now. Throws the SimCrash. */

@@ -20,6 +20,12 @@ describe("simulation of a hub", () => {
     for (let seed = LIVES + 1; seed <= LIVES + 25; seed++) await hubLife(seed);
   }, 120_000);
 
+  test("[HUBSIM-5] lives with files that the hub takes in pieces end as well as any other", async () => {
+    let streamed = 0;
+    for (let seed = 1; seed <= 6; seed++) streamed += (await hubLife(seed, true)).streamed;
+    expect(streamed).toBeGreaterThan(0);
+  }, 60_000);
+
   test("[HUBSIM-2] the same seed lives the same life, call by call; another one another", async () => {
     const lives = [await hubLife(11), await hubLife(11), await hubLife(12)];
     expect(lives[1]).toEqual(lives[0]!);

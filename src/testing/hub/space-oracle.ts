@@ -149,8 +149,15 @@ async function bytesOf({ spaces }: HubProcess, version: Version): Promise<Uint8A
   return bytes;
 }
 
-/** Why a host is not as its link promises, or undefined; everything must be readable. */
-export async function linkDifference(process: HubProcess, link: AgentLink): Promise<string | undefined> {
+/**
+ * Why a host is not as its link promises, or undefined; everything must be readable.
+ * @param mayDiffer paths in the link's root that are passed over
+ */
+export async function linkDifference(
+  process: HubProcess,
+  link: AgentLink,
+  mayDiffer: (path: RelPath) => boolean = () => false,
+): Promise<string | undefined> {
   const { replica, from, mode } = link;
   const tickNs = replica.host.disk.timestampNs;
   const host = textOf(viewOf(replica), tickNs);
@@ -159,7 +166,7 @@ export async function linkDifference(process: HubProcess, link: AgentLink): Prom
     const a = host.get(path);
     const b = space.get(path);
     const isOwn = mode === "one-way-safe" && (from === "host" ? b : a) !== undefined;
-    if (a !== b && !isOwn) return `not the same at ${outerOf(link, path)}: ${replica.name} ${a} | space ${b}`;
+    if (a !== b && !isOwn && !mayDiffer(path)) return `not the same at ${outerOf(link, path)}: ${replica.name} ${a} | space ${b}`;
   }
   return undefined;
 }
