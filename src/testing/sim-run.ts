@@ -327,7 +327,8 @@ class Life {
     for (const [at, side] of sides.entries()) {
       for (const runId of runs) {
         this.#ledger.say(`${link[side].name}: undo ${runId}`);
-        const taken = await takeBack(link, side, runId, this.#clock, random.fork(`undo ${side} ${runId}`));
+        const isDurable = !this.#lies && [...viewOf(link[side]).values()].every(({ poisoned }) => !poisoned);
+        const taken = await takeBack(link, side, runId, this.#clock, random.fork(`undo ${side} ${runId}`), isDurable);
         for (const content of taken) this.#ledger.destroyed.add(content);
       }
       const now = textOf(viewOf(link[side]), 1n);

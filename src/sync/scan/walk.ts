@@ -28,6 +28,8 @@ import type { DirtyExtent } from "#sync/watch/dirty-set.ts";
 
 /** A renamed file up to here is hashed again; above it inode, size and mtime are believed. */
 const REHASH_RENAMED_BYTES_MAX = 1 << 20;
+/** Entries of a larger directory are looked at as they are listed: sorting them would not be interrupted. */
+const SORTED_MAX = 8192;
 /** Children of a renamed directory that are compared before its index is taken over. */
 const RENAME_SAMPLE = 16;
 
@@ -150,8 +152,10 @@ export class Walk {
     }
     if (pacer.dueNow()) yield;
     const known = index.packed(dir);
+    // What is known comes in this order, so that no look-up has to be made for it.
+    if (known.count > 0 && items.length <= SORTED_MAX) items.sort(byName);
     if (pacer.dueNow()) yield;
-    const inside = this.#rulesInside(frame, fd, items, known.seek(IGNORE_FILE)?.record());
+    const inside = this.#rulesInside(frame, fd, items, known.early(IGNORE_FILE));
     if (!(inside.rules instanceof IgnoreRules)) return inside.rules;
     if (problems.size > 0) problems.settle(dir);
 
@@ -548,6 +552,10 @@ type Known = { record(): IndexRecord };
 
 function asKnown(record: IndexRecord | undefined): Known | undefined {
   return record === undefined ? undefined : { record: () => record };
+}
+
+function byName(a: DirItem, b: DirItem): number {
+  return a.name < b.name ? -1 : 1;
 }
 
 type Listing = { readonly dir: RelPath; readonly names: ReadonlySet<string> };
