@@ -3,6 +3,7 @@ import type { ApiServices } from "#gateway/api/route.ts";
 import { openDav } from "#gateway/dav/dav.ts";
 import { LOCK_MIGRATIONS, LockTable } from "#gateway/dav/lock-table.ts";
 import type { FrontRow } from "#gateway/front.ts";
+import { openTus } from "#gateway/tus/tus.ts";
 import type { Host } from "#platform/host.ts";
 import type { Database, Migration } from "#platform/sql/database.ts";
 
@@ -10,5 +11,5 @@ import type { Database, Migration } from "#platform/sql/database.ts";
 export const FRONT_MIGRATIONS: readonly (readonly [room: string, steps: readonly Migration[]])[] = [["dav", LOCK_MIGRATIONS]];
 
 export function frontRows(services: ApiServices, database: Database, { clock, random }: Host): readonly FrontRow[] {
-  return [openDav(services, new LockTable(database, clock, random))];
+  return [openDav(services, new LockTable(database, clock, random)), openTus(services)];
 }
