@@ -24,20 +24,21 @@ const PART = 5 << 20;
 
 type Door = { readonly world: World; readonly url: string; readonly host: string; readonly isSecure: boolean; readonly ca: string };
 
-/** The same with a plain listener, and with one of TLS. */
-function overBoth(name: string, work: (door: Door) => Promise<void>): void {
-  for (const isSecure of [false, true]) {
-    test(`${name}, over ${isSecure ? "HTTPS" : "HTTP"}`, async () => {
-      await using world = new World();
-      const data = world.path("hub");
-      const tls = isSecure ? ["--tls", "always"] : [];
-      const listen = ["--listen", "127.0.0.1:0", "--sync-listen", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0"];
-      const child = world.start([PROGRAM, "hub", "--data", data, ...listen, ...tls, "--bootstrap", world.write("boot.yaml", BOOTSTRAP), "--json"]);
-      const line = await child.line((text) => text.includes('"type":"listening"'), START_MS_MAX);
-      const [url = ""] = (JSON.parse(line) as { doors: string[] }).doors;
-      await work({ world, url, host: url.slice(url.indexOf("//") + 2), isSecure, ca: join(data, "ca.pem") });
-    }, 180_000);
-  }
+const SCHEMES = ["HTTP", "HTTPS"];
+
+/** Starts a hub with a plain listener, or with one of TLS. */
+function served(work: (door: Door) => Promise<void>): (scheme: string) => Promise<void> {
+  return async (scheme) => {
+    await using world = new World();
+    const isSecure = scheme === "HTTPS";
+    const data = world.path("hub");
+    const tls = isSecure ? ["--tls", "always"] : [];
+    const listen = ["--listen", "127.0.0.1:0", "--sync-listen", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0"];
+    const child = world.start([PROGRAM, "hub", "--data", data, ...listen, ...tls, "--bootstrap", world.write("boot.yaml", BOOTSTRAP), "--json"]);
+    const line = await child.line((text) => text.includes('"type":"listening"'), START_MS_MAX);
+    const [url = ""] = (JSON.parse(line) as { doors: string[] }).doors;
+    await work({ world, url, host: url.slice(url.indexOf("//") + 2), isSecure, ca: join(data, "ca.pem") });
+  };
 }
 
 /** Runs a client to its end. @throws {Error} with what it said, when it fails */
@@ -120,7 +121,7 @@ except ClientError as error:
 `;
 
 describe("S3 with other people's clients", () => {
-  overBoth("[CLOUD-1] awscli syncs a tree there and back, and removes a bucket with all in it", async (door) => {
+  test.each(SCHEMES)("[CLOUD-1] awscli syncs a tree there and back, and removes a bucket with all in it, over %s", served(async (door) => {
     const { world, url } = door;
     const tree = makeTree(world);
     const aws = (...args: string[]): Promise<string> => run(door, ["aws", "--endpoint-url", url, ...args]);
@@ -128,13 +129,13 @@ describe("S3 with other people's clients", () => {
     await aws("s3", "sync", "--quiet", "s3://site/t", world.path("back"));
     await expectSame(door, tree, world.path("back"));
     expect(await aws("s3", "rb", "--force", "s3://site")).toContain("remove_bucket: site");
-  });
+  }), 180_000);
 
-  overBoth("[CLOUD-2] boto3 puts, gets, uploads in parts, signs addresses and deletes", async (door) => {
+  test.each(SCHEMES)("[CLOUD-2] boto3 puts, gets, uploads in parts, signs addresses and deletes, over %s", served(async (door) => {
     await run(door, ["/usr/bin/python3", "-c", PYTHON, door.url]);
-  });
+  }), 180_000);
 
-  overBoth("[CLOUD-3] s3cmd puts, compares MD5s, syncs and removes", async (door) => {
+  test.each(SCHEMES)("[CLOUD-3] s3cmd puts, compares MD5s, syncs and removes, over %s", served(async (door) => {
     const { world, host, isSecure, ca } = door;
     const tree = makeTree(world);
     const address = `host_base = ${host}\nhost_bucket = ${host}\nuse_https = ${isSecure ? "True" : "False"}\nca_certs_file = ${ca}\n`;
@@ -148,9 +149,9 @@ describe("S3 with other people's clients", () => {
     await s3cmd("sync", "s3://viacmd/t/", `${world.folder("back")}/`);
     await expectSame(door, tree, world.path("back"));
     await s3cmd("rb", "--recursive", "s3://viacmd");
-  });
+  }), 180_000);
 
-  overBoth("[CLOUD-4] rclone copies, syncs, checks and keeps times", async (door) => {
+  test.each(SCHEMES)("[CLOUD-4] rclone copies, syncs, checks and keeps times, over %s", served(async (door) => {
     const { world, url, isSecure, ca } = door;
     const tree = makeTree(world);
     const keys = `access_key_id = ${KEY.accessKeyId}\nsecret_access_key = ${KEY.secretAccessKey}\n`;
@@ -170,9 +171,9 @@ describe("S3 with other people's clients", () => {
     expect(readFileSync(world.path("back/sub/moved"), "utf8")).toBe("changed");
     await rclone("purge", "hub:site/t");
     expect(await rclone("lsf", "-R", "hub:site")).toBe("");
-  });
+  }), 180_000);
 
-  overBoth("[CLOUD-5] restic backs up, checks, forgets and restores", async (door) => {
+  test.each(SCHEMES)("[CLOUD-5] restic backs up, checks, forgets and restores, over %s", served(async (door) => {
     const { world, url, isSecure, ca } = door;
     const tree = makeTree(world);
     const env = { RESTIC_PASSWORD: "secret", RESTIC_REPOSITORY: `s3:${url}/backups`, RESTIC_CACHE_DIR: world.folder("cache") };
@@ -186,10 +187,11 @@ describe("S3 with other people's clients", () => {
     await restic("forget", "--keep-last", "1", "--prune");
     await restic("restore", "latest", "--target", world.path("back"));
     await expectSame(door, tree, world.path("back/tree"));
-  });
+  }), 180_000);
 
-  const hasFuse = existsSync("/dev/fuse") && process.getuid?.() === 0;
-  (hasFuse ? overBoth : () => undefined)("[CLOUD-6] s3fs mounts a bucket as a file system", async (door) => {
+  test.each(SCHEMES)("[CLOUD-6] s3fs mounts a bucket as a file system, over %s", served(async (door) => {
+    // Where nothing can be mounted there is nothing to see.
+    if (!existsSync("/dev/fuse") || process.getuid?.() !== 0) return;
     const { world, url, isSecure, ca } = door;
     const at = world.folder("mnt");
     const password = world.write("passwd", `${KEY.accessKeyId}:${KEY.secretAccessKey}\n`);
@@ -210,9 +212,9 @@ describe("S3 with other people's clients", () => {
     } finally {
       await run(door, ["umount", at]);
     }
-  });
+  }), 180_000);
 
-  overBoth("[CLOUD-7] the SDK for JavaScript, with what it does by default: checksums, streams, parts, presigned addresses", async (door) => {
+  test.each(SCHEMES)("[CLOUD-7] the SDK for JavaScript, with what it does by default: checksums, streams, parts, presigned addresses, over %s", served(async (door) => {
     const client = sdk(door);
     const Bucket = "site";
     await client.send(new PutObjectCommand({ Bucket, Key: "js/buffer", Body: Buffer.from("hello"), Metadata: { a: "b" } }));
@@ -239,9 +241,9 @@ describe("S3 with other people's clients", () => {
     expect((await fetch(put, { method: "PUT", body: "signed", ...tls })).status).toBe(200);
     const get = await getSignedUrl(client, new GetObjectCommand({ Bucket, Key: "js/signed" }));
     expect(await (await fetch(get, tls)).text()).toBe("signed");
-  });
+  }), 180_000);
 
-  overBoth("[CLOUD-8] a lock as Terraform takes it: of many, one holds it", async (door) => {
+  test.each(SCHEMES)("[CLOUD-8] a lock as Terraform takes it: of many, one holds it, over %s", served(async (door) => {
     const client = sdk(door);
     const take = (holder: string): Promise<string> =>
       client.send(new PutObjectCommand({ Bucket: "site", Key: "state.tflock", Body: holder, IfNoneMatch: "*" })).then(
@@ -251,9 +253,9 @@ describe("S3 with other people's clients", () => {
     const all = await Promise.all(Array.from({ length: 10 }, (_, at) => take(`holder ${at}`)));
     expect(all.filter((one) => one === "held")).toHaveLength(1);
     expect(all.filter((one) => one === "412 PreconditionFailed")).toHaveLength(9);
-  });
+  }), 180_000);
 
-  overBoth("[CLOUD-9] the client of MinIO makes buckets, streams of unknown size, lists and removes", async (door) => {
+  test.each(SCHEMES)("[CLOUD-9] the client of MinIO makes buckets, streams of unknown size, lists and removes, over %s", served(async (door) => {
     const { hostname, port } = new URL(door.url);
     const agent = door.isSecure ? { transportAgent: new Agent({ ca: readFileSync(door.ca) }) } : {};
     const client = new MinioClient({
@@ -271,5 +273,5 @@ describe("S3 with other people's clients", () => {
     await client.removeObjects("viaminio", ["a/small", "a/stream"]);
     await client.removeBucket("viaminio");
     expect(await client.bucketExists("viaminio")).toBe(false);
-  });
+  }), 180_000);
 });
