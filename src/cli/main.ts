@@ -53,6 +53,8 @@ const LOADERS: Record<CommandName, () => Promise<Command>> = {
   "s3-key": async () => (await import("#cli/commands/keys.ts")).s3KeyCommand,
   "ssh-key": async () => (await import("#cli/commands/keys.ts")).sshKeyCommand,
   audit: async () => (await import("#cli/commands/audit.ts")).auditCommand,
+  share: async () => (await import("#cli/commands/share.ts")).shareCommand,
+  cp: async () => (await import("#cli/commands/space-files.ts")).cpCommand,
   webhook: async () => (await import("#cli/commands/webhook.ts")).webhookCommand,
   profile: async () => (await import("#cli/commands/profile.ts")).profileCommand,
   demo: async () => (await import("#cli/commands/demo.ts")).demoCommand,

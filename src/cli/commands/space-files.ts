@@ -1,4 +1,4 @@
-/** `syncline ls`, `put`, `get`, `rm` and `mv`: files of a space on a hub. */
+/** `syncline ls`, `put`, `get`, `rm`, `mv` and `cp`: files of a space on a hub. */
 import { createHash } from "node:crypto";
 import { basename, join, resolve } from "node:path";
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, statSync, utimesSync, writeSync } from "node:fs";
@@ -148,6 +148,16 @@ export const mvCommand: Command = async (context) => {
   requirePath(to!, false);
   const version = await openClient(context).move(space, path, to!);
   said(context, "mv", version, `${space}:${printablePath(path)} is ${printablePath(to!)} now`);
+  return EXIT.same;
+};
+
+export const cpCommand: Command = async (context) => {
+  const [source, to] = context.parsed.operands;
+  const { space, path } = parseFilePlace(source!);
+  requirePath(to!, false);
+  const { version, entries } = await openClient(context).copy(space, path, to!, context.parsed.given.at);
+  const words = `${space}:${printablePath(to!)} is a copy of ${printablePath(path)}`;
+  said(context, "cp", version, `${words}, ${plural(entries, "entry", "entries")}`);
   return EXIT.same;
 };
 

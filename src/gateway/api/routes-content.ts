@@ -148,7 +148,7 @@ async function putContent(call: Write): Promise<Response> {
   const condition = await conditionOf(call, current);
   // Held until the commit is done: what was written is not pruned meanwhile.
   await using intake = services.spaces.intake(who, params.space);
-  const { content, sum } = await storeBody(call, intake);
+  const { content, sum } = await storeBody({ ...call, space: params.space }, intake);
   const change: SpaceChange = {
     type: "put",
     path,

@@ -33,7 +33,7 @@ export async function put(call: DavCall): Promise<Response> {
   await requireUnlocked(call, space.id, place, touched);
   const mtimeNs = fileTimeOf(headers) ?? BigInt(services.clock.nowMs()) * 1_000_000n;
   await using intake = services.spaces.intake(call.who, place.space);
-  const { content, sum } = await storeBody(call, intake);
+  const { content, sum } = await storeBody({ ...call, space: place.space }, intake);
   requireExpected(headers, content.size);
   const mode = old?.entry?.kind === "file" ? old.entry.mode : FILE_MODE;
   const change: SpaceChange = {

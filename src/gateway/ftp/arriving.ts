@@ -8,7 +8,7 @@ import type { AppendSink, UploadId } from "#hub/uploads/upload.ts";
 import { SynclineError } from "#model/error.ts";
 import type { FoundFile, FtpFiles } from "#gateway/ftp/files.ts";
 import type { Place } from "#gateway/ftp/ftp-path.ts";
-import type { Partials } from "#gateway/ftp/partials.ts";
+import type { Partials } from "#gateway/partials.ts";
 import { FtpRefusal } from "#gateway/ftp/reply.ts";
 
 /** What comes in this much or less needs no upload of its own. */
@@ -116,7 +116,7 @@ export class Arriving implements AsyncDisposable {
       const { sink, id } = this.#growing;
       await sink.end();
       await sink.commit();
-      files.requireDone(await partials.complete(this.#who, id, files.newTraceId()));
+      files.requireDone(await partials.complete(this.#who, id, { traceId: files.newTraceId() }));
     }
     this.#isDone = true;
   }

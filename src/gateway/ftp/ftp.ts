@@ -13,7 +13,7 @@ import { ftpCommands } from "#gateway/ftp/commands.ts";
 import { ftpSettings } from "#gateway/ftp/ftp-settings.ts";
 import { FtpTraffic } from "#gateway/ftp/ftp-traffic.ts";
 import { Hashes } from "#gateway/ftp/hashes.ts";
-import { Partials } from "#gateway/ftp/partials.ts";
+import { Partials } from "#gateway/partials.ts";
 import { PassivePorts } from "#gateway/ftp/passive-ports.ts";
 import { replyLine } from "#gateway/ftp/reply.ts";
 import { type FtpShared, FtpSession } from "#gateway/ftp/session.ts";
@@ -46,7 +46,7 @@ class FtpHouse {
       log,
       settings,
       ports: new PassivePorts(settings.passivePorts, settings.proxies, clock),
-      partials: new Partials(uploads),
+      partials: new Partials(uploads, "ftp"),
       bandwidth: new Bandwidth(settings.rates, clock),
       traffic: new FtpTraffic(metrics, access, closing),
       hashes: new Hashes(),

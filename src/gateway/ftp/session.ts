@@ -21,7 +21,7 @@ import type { FtpSettings } from "#gateway/ftp/ftp-settings.ts";
 import type { FtpTraffic } from "#gateway/ftp/ftp-traffic.ts";
 import type { HashName, Hashes } from "#gateway/ftp/hashes.ts";
 import { FACTS_DEFAULT, type Fact } from "#gateway/ftp/listing.ts";
-import type { Partials } from "#gateway/ftp/partials.ts";
+import type { Partials } from "#gateway/partials.ts";
 import type { PassivePorts } from "#gateway/ftp/passive-ports.ts";
 import { FtpRefusal, refusalOf, replyBytes, replyLine } from "#gateway/ftp/reply.ts";
 

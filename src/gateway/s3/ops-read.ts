@@ -1,0 +1,147 @@
+/** GetObject and HeadObject. */
+import { parseRanges } from "#gateway/api/conditions.ts";
+import { rangeApplies, readCondition } from "#gateway/s3/conditions.ts";
+import { isObject, noSuchKey, pathOfKey } from "#gateway/s3/keys.ts";
+import { checksumHeaders, modifiedMs, objectHeaders, PARTS, sizeOf } from "#gateway/s3/object-facts.ts";
+import { partSizes } from "#gateway/s3/part-sizes.ts";
+import { type Header, type S3Call, answer, header } from "#gateway/s3/s3-call.ts";
+import { S3Error } from "#gateway/s3/s3-error.ts";
+import type { ContentReader } from "#hub/space-service.ts";
+import type { Version } from "#hub/space.ts";
+import { SynclineError } from "#model/error.ts";
+import type { Http1Answer } from "#platform/net/http1/connection.ts";
+
+/** Up to here an answer is made in memory. */
+const WHOLE_BYTES_MAX = 512 << 10;
+/** Read at once of a longer one. */
+const PIECE_BYTES = 1 << 20;
+
+/** What the query may say in place of the object's own headers. */
+const OVERRIDES: readonly (readonly [query: string, header: string])[] = [
+  ["response-content-type", "content-type"],
+  ["response-cache-control", "cache-control"],
+  ["response-content-disposition", "content-disposition"],
+  ["response-content-encoding", "content-encoding"],
+  ["response-content-language", "content-language"],
+  ["response-expires", "expires"],
+];
+
+/** The version that a key has now. @throws {S3Error} NoSuchKey @throws {SynclineError} DENIED, SPACE_UNKNOWN */
+export async function objectAt(call: S3Call, bucket: string, key: string): Promise<Version> {
+  const { services, who } = call;
+  const at = pathOfKey(key);
+  if (at === undefined) {
+    await services.spaces.space(who, bucket);
+    throw noSuchKey(key);
+  }
+  const version = await services.spaces.version(who, bucket, at.path).catch((error: unknown) => hide(call, bucket, error));
+  if (!isObject(version, at.isDir)) throw noSuchKey(key);
+  return version;
+}
+
+/** A bucket of which somebody may see nothing is not there for them. */
+async function hide({ services, who }: S3Call, bucket: string, error: unknown): Promise<never> {
+  if (error instanceof SynclineError && error.code === "DENIED") await services.spaces.space(who, bucket);
+  throw error;
+}
+
+export async function getObject(call: S3Call): Promise<Http1Answer> {
+  const { services, who, request } = call;
+  const { bucket, key, method } = request;
+  const version = await objectAt(call, bucket, key);
+  const createdMs = version.entry?.kind === "dir" ? (await services.spaces.space(who, bucket)).createdMs : 0;
+  const changedMs = modifiedMs(version, createdMs);
+  const headers = withOverrides(call, objectHeaders(version, createdMs));
+  if (readCondition((name) => header(call, name), version, changedMs) === "not-modified") {
+    return answer(304, headers.filter(([name]) => name !== "content-type"));
+  }
+  const size = sizeOf(version);
+  const isPart = request.query.has("partNumber");
+  const range = isPart ? partOf(call, version) : rangeOf(call, version, changedMs);
+  // A checksum is of the whole: with a part of it clients would compare the wrong thing.
+  if (header(call, "x-amz-checksum-mode")?.toUpperCase() === "ENABLED" && range === undefined) headers.push(...checksumHeaders(version));
+  if (isPart) headers.push(["x-amz-mp-parts-count", String(partSizes(version.attributes[PARTS], size).length)]);
+  const { start, end } = range ?? { start: 0, end: size };
+  if (range !== undefined) headers.push(["content-range", `bytes ${start}-${end - 1}/${size}`]);
+  const status = range === undefined ? 200 : 206;
+  if (method === "HEAD") return answer(status, [...headers, ["content-length", String(end - start)]]);
+  if (end === start) return answer(status, headers, new Uint8Array(0));
+  const reader = await services.spaces.open(who, bucket, version);
+  return answer(status, headers, await bodyOf(call, reader, start, end));
+}
+
+function withOverrides({ request }: S3Call, headers: Header[]): Header[] {
+  const given = OVERRIDES.flatMap(([query, name]): Header[] => {
+    const value = request.query.get(query);
+    if (value === undefined) return [];
+    if (/[^\x20-\x7e]/.test(value)) throw new S3Error("InvalidArgument", `${query} cannot be a header`);
+    return [[name, value]];
+  });
+  if (given.length === 0) return headers;
+  return [...headers.filter(([name]) => !given.some(([other]) => other === name)), ...given];
+}
+
+type Span = { readonly start: number; readonly end: number };
+
+/** One range; several are answered with everything, as is what is no range. @throws {S3Error} InvalidRange */
+function rangeOf(call: S3Call, version: Version, changedMs: number): Span | undefined {
+  const text = header(call, "range");
+  if (text === undefined || !rangeApplies(header(call, "if-range"), version, changedMs)) return undefined;
+  const size = sizeOf(version);
+  const ranges = parseRanges(text, size);
+  if (ranges === undefined || ranges.length > 1) return undefined;
+  const [range] = ranges;
+  if (range === undefined) {
+    const more = { RangeRequested: text, ActualObjectSize: String(size) };
+    throw new S3Error("InvalidRange", "the range cannot be satisfied", more, [["content-range", `bytes */${size}`]]);
+  }
+  return range;
+}
+
+function partOf(call: S3Call, version: Version): Span {
+  const { query } = call.request;
+  const number = Number(query.get("partNumber"));
+  if (!Number.isInteger(number) || number < 1 || number > 10_000) throw new S3Error("InvalidArgument", "partNumber is from 1 to 10000");
+  if (header(call, "range") !== undefined) throw new S3Error("InvalidRequest", "either a range or a part can be asked for");
+  const sizes = partSizes(version.attributes[PARTS], sizeOf(version));
+  if (number > sizes.length) throw new S3Error("InvalidPartNumber", `the object has ${sizes.length} parts`);
+  const start = sizes.slice(0, number - 1).reduce((sum, size) => sum + size, 0);
+  return { start, end: start + sizes[number - 1]! };
+}
+
+async function bodyOf(call: S3Call, reader: ContentReader, start: number, end: number): Promise<Http1Answer["body"]> {
+  const { traffic } = call.services;
+  const length = end - start;
+  if (length > WHOLE_BYTES_MAX) {
+    traffic.require("downloads");
+    return { length, pieces: pieces(call, reader, start, end) };
+  }
+  const bytes = new Uint8Array(length);
+  await fill(reader, bytes, start);
+  traffic.count("out", length);
+  return bytes;
+}
+
+async function fill(reader: ContentReader, bytes: Uint8Array, position: number): Promise<void> {
+  for (let at = 0; at < bytes.length; ) {
+    const count = await reader.read(at === 0 ? bytes : bytes.subarray(at), position + at);
+    if (count === 0) throw new Error("the content is shorter than it was");
+    at += count;
+  }
+}
+
+async function* pieces(call: S3Call, reader: ContentReader, start: number, end: number): AsyncGenerator<Uint8Array, void> {
+  const { traffic, log } = call.services;
+  using _place = traffic.take("downloads");
+  try {
+    for (let at = start; at < end; at += PIECE_BYTES) {
+      const piece = new Uint8Array(Math.min(PIECE_BYTES, end - at));
+      await fill(reader, piece, at);
+      traffic.count("out", piece.length);
+      yield piece;
+    }
+  } catch (error) {
+    log.error("object broke off", { traceId: call.traceId, error: error instanceof Error ? error.message : String(error) });
+    throw error;
+  }
+}
