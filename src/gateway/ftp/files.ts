@@ -182,11 +182,6 @@ export class FtpFiles {
     return (await this.find(path))?.entry.kind === "dir";
   }
 
-  /** @throws {SynclineError} where the space takes no changes at all */
-  async requireWritable({ space }: Place): Promise<void> {
-    await this.#parts.spaces.intake(this.#who, space)[Symbol.asyncDispose]();
-  }
-
   /** A new version of a file, durable when it resolves. */
   async putBytes(place: Place, bytes: Uint8Array, { mode, mtimeNs, isNew }: PutHow): Promise<void> {
     await using intake = this.#parts.spaces.intake(this.#who, place.space);
