@@ -22,6 +22,7 @@ import { PROFILE_ROUTES } from "#gateway/api/routes-profiles.ts";
 import { ROLE_ROUTES } from "#gateway/api/routes-roles.ts";
 import { SESSION_ROUTES } from "#gateway/api/routes-sessions.ts";
 import { SHARE_ROUTES } from "#gateway/api/routes-shares.ts";
+import { SIGNED_ROUTES } from "#gateway/api/routes-signed.ts";
 import { SPACE_ROUTES } from "#gateway/api/routes-spaces.ts";
 import { WEBHOOK_ROUTES } from "#gateway/api/routes-webhooks.ts";
 
@@ -34,6 +35,7 @@ export function apiRoutes(version: string): readonly AnyRoute[] {
     ...HISTORY_ROUTES,
     ...ARCHIVE_ROUTES,
     ...SHARE_ROUTES,
+    ...SIGNED_ROUTES,
     ...EVENT_ROUTES,
     ...FOLLOW_ROUTES,
     ...ACCESS_ROUTES,
