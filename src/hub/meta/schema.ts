@@ -87,4 +87,11 @@ export const MIGRATIONS: readonly Migration[] = [
     id: 5,
     statements: ["ALTER TABLE follows ADD COLUMN quota_bytes BIGINT", "ALTER TABLE follows ADD COLUMN shares BIGINT"],
   },
+  {
+    // What the source of a copy has sent of the page that is not imported yet.
+    id: 6,
+    statements: [
+      "CREATE TABLE follow_received (space_id BIGINT NOT NULL, id blob NOT NULL, PRIMARY KEY (space_id, id)) WITHOUT ROWID",
+    ],
+  },
 ];
