@@ -5,12 +5,13 @@
 import type { Door, DoorParts } from "#gateway/door.ts";
 import { Authenticator } from "#gateway/s3/authenticate.ts";
 import { operationOf } from "#gateway/s3/operations.ts";
+import { isForm, postObject } from "#gateway/s3/ops-post.ts";
 import type { S3Services } from "#gateway/s3/s3-call.ts";
 import { type S3Error, s3ErrorOf } from "#gateway/s3/s3-error.ts";
 import { type S3Request, readRequest } from "#gateway/s3/s3-request.ts";
 import { S3Traffic } from "#gateway/s3/s3-traffic.ts";
 import { element, plainDocument } from "#gateway/s3/xml.ts";
-import { type Http1Answer, type Http1Request } from "#platform/net/http1/connection.ts";
+import type { Http1Answer, Http1Request } from "#platform/net/http1/connection.ts";
 import { type Http1Server, serveHttp1 } from "#platform/net/http1/server.ts";
 
 /** Requests at work at once; whoever comes then is told to come again. */
@@ -80,6 +81,10 @@ class S3Requests {
   async #decide(http: Http1Request, traceId: string, seen: Seen): Promise<Http1Answer> {
     const asked = readRequest(http, this.#domains);
     seen.request = asked;
+    if (isForm(asked)) {
+      seen.operation = "PostObject";
+      return postObject(this.#services, this.#authenticator, asked, traceId);
+    }
     const { who, payload, request } = await this.#authenticator.authenticate(asked);
     const operation = operationOf(request);
     seen.operation = operation.name;
