@@ -74,7 +74,9 @@ class RangedBody implements RequestBody {
     const piece = await this.#form.read();
     this.#total += piece?.length ?? 0;
     if (this.#total > this.#range.max) throw new S3Error("EntityTooLarge", "the file is larger than the policy allows");
-    if (piece === undefined && this.#total < this.#range.min) throw new S3Error("EntityTooSmall", "the file is smaller than the policy allows");
+    if (piece === undefined && this.#total < this.#range.min) {
+      throw new S3Error("EntityTooSmall", "the file is smaller than the policy allows");
+    }
     return piece;
   }
 }
