@@ -10,6 +10,7 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { firstCopyLarge } from "./first-copy-large.ts";
 import { firstCopySmall } from "./first-copy-small.ts";
+import { ftp } from "./ftp.ts";
 import { hubCommits } from "./hub-commits.ts";
 import { hubFanOut } from "./hub-fan-out.ts";
 import { hubSlowLines } from "./hub-slow-lines.ts";
@@ -35,7 +36,7 @@ import { watchLatency } from "./watch-latency.ts";
 
 const WORKLOADS: readonly Workload[] = [
   firstCopyLarge, firstCopySmall, noChange, scatteredEdits, insertFront, renameLarge, renameDirectory, watchLatency,
-  memoryMillion, oneChangeCost, hubLatency, hubLarge, hubSmall, hubFanOut, hubSlowLines, hubCommits, hubListing, hubMemory,
+  memoryMillion, oneChangeCost, hubLatency, hubLarge, hubSmall, hubFanOut, hubSlowLines, hubCommits, hubListing, hubMemory, ftp,
 ];
 
 const RESULTS_FILE = resolve(import.meta.dir, "results.json");

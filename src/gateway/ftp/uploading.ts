@@ -28,7 +28,7 @@ export async function upload(session: FtpSession, path: FtpPath, kind: UploadKin
   const { files, restart, type, allocated } = session;
   session.restart = 0;
   session.allocated = undefined;
-  const { place, current } = await files.requireRoom(path);
+  const { place, current } = await files.requireRoom(path, session.cwd);
   // A space that takes no changes at all refuses here. What it holds outlives the upload that it is taken from.
   await using intake = files.spaces.intake(files.who, place.space);
   const from = kind === "append" ? "end" : restart;
