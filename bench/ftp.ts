@@ -24,8 +24,8 @@ export const ftp: Workload = {
   needs: ["vsftpd"],
   rows: [
     // Throughput of at least 0.6 and 0.8 of the peer's.
-    row("stor", "STOR 1 GiB", 1 / 0.6),
-    row("retr", "RETR 1 GiB", 1 / 0.8),
+    row("stor", "STOR 1 GiB", 1.67),
+    row("retr", "RETR 1 GiB", 1.25),
     row("small", "2,000 files up", 1),
     row("logins", "300 sign-ins", 0.3),
     { ...row("memory", "memory of 1,000 sessions", 0.2), unit: "bytes", statistic: "max" },
