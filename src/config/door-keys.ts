@@ -1,16 +1,15 @@
 /** Keys of the doors of a hub. Every listener is off until its key is given. */
 import { FTP_KEYS } from "#config/ftp-keys.ts";
 import type { KeySpec } from "#config/hub-keys.ts";
+import { LISTEN } from "#config/listen-key.ts";
 
 export const DOOR_KEYS = {
   ...FTP_KEYS,
   s3Listen: {
-    type: "text",
-    pattern: /^(\[[0-9a-fA-F:.]+\]|[^:[\]]*):\d{1,5}$/,
+    ...LISTEN,
     grammar: "HOST:PORT, like 0.0.0.0:9000 or [::]:9000",
-    fallback: "none: no S3",
+    fallback: "off",
     help: "address on which S3 is spoken; buckets are spaces; port 0 picks one",
-    value: "HOST:PORT",
   },
   s3Domain: {
     type: "list",
@@ -21,12 +20,10 @@ export const DOOR_KEYS = {
     value: "NAME,...",
   },
   sftpListen: {
-    type: "text",
-    pattern: /^(\[[0-9a-fA-F:.]+\]|[^:[\]]*):\d{1,5}$/,
+    ...LISTEN,
     grammar: "HOST:PORT, like 0.0.0.0:2022 or [::]:2022",
     fallback: "off",
     help: "address on which SFTP clients connect; port 0 picks one",
-    value: "HOST:PORT",
   },
   sftpRoots: {
     type: "list",

@@ -1,12 +1,7 @@
 /** Keys of the FTP and FTPS listeners of a hub (hub-keys.ts has the others). */
 import type { KeySpec } from "#config/hub-keys.ts";
+import { LISTEN } from "#config/listen-key.ts";
 
-const LISTEN = {
-  type: "text",
-  pattern: /^(\[[0-9a-fA-F:.]+\]|[^:[\]]*):\d{1,5}$/,
-  value: "HOST:PORT",
-  fallback: "none",
-} as const;
 const DURATION = { type: "text", pattern: /^\d+(\.\d+)?(ms|s|m|h|d|w)?$/, value: "TIME" } as const;
 
 export const FTP_IDLE_FALLBACK = "15m";
@@ -15,11 +10,13 @@ export const FTP_STALL_FALLBACK = "2m";
 export const FTP_KEYS = {
   ftpListen: {
     ...LISTEN,
+    fallback: "off",
     grammar: "HOST:PORT, like 0.0.0.0:21 or [::]:21",
     help: "address for FTP, which clients secure with AUTH TLS; port 0 picks one",
   },
   ftpsListen: {
     ...LISTEN,
+    fallback: "off",
     grammar: "HOST:PORT, like 0.0.0.0:990 or [::]:990",
     help: "address for FTP in TLS from the first byte on (implicit FTPS); port 0 picks one",
   },
@@ -55,7 +52,7 @@ export const FTP_KEYS = {
     help:
       "whether a protected data connection must resume the TLS session of its control connection; prefer logs the " +
       "ones that do not (Python's ftplib never does)",
-    value: "off|prefer|require",
+    value: "POLICY",
   },
   ftpProxies: {
     type: "list",

@@ -105,11 +105,11 @@ async function auth(session: FtpSession, argument: string): Promise<string | und
 export async function secure(session: FtpSession): Promise<boolean> {
   const { access, identity, log } = session.shared;
   session.signOut();
-  session.identity = identity();
-  const clientAuthorities = access.authority.certificate;
+  // The same for its data connections: what is another context has other ticket keys.
+  const tls = { identity: identity(), clientAuthorities: access.authority.certificate, ticketGroup: session.ticketGroup };
+  session.tls = tls;
   try {
-    const { identity: own, ticketGroup } = session;
-    const facts = await session.connection.startTls({ identity: own, clientAuthorities, ticketGroup });
+    const facts = await session.connection.startTls(tls);
     session.clientCertificate = facts.clientCertificate;
     return true;
   } catch (error) {

@@ -34,10 +34,23 @@ export function isVersion4(address: string): boolean {
   return isIP(address) === 4;
 }
 
-/** One text for an address, however it was written. */
+/** One text for an address, however it was written. @param address that isIP knows */
 export function canonicalAddress(address: string): string {
   const plain = plainAddress(address).replace(/%.*$/, "").toLowerCase();
   if (isIP(plain) !== 6) return plain;
-  // A URL writes an address of IPv6 in its one short form.
-  return new URL(`http://[${plain}]`).hostname.slice(1, -1);
+  // The last two groups may be written as IPv4.
+  const hex = plain.replace(/(\d+)\.(\d+)\.(\d+)\.(\d+)$/, (_, ...parts: string[]) => {
+    const [a = 0, b = 0, c = 0, d = 0] = parts.slice(0, 4).map(Number);
+    return `${(a * 256 + b).toString(16)}:${(c * 256 + d).toString(16)}`;
+  });
+  const [front = [], back = []] = hex.split("::").map((half) => (half === "" ? [] : half.split(":")));
+  const zeros = Array<string>(8 - front.length - back.length).fill("0");
+  return plainAddress(dotted([...front, ...zeros, ...back].map((group) => group.replace(/^0+(?=.)/, ""))));
+}
+
+/** An address of IPv4 in the clothes of IPv6 is written so that plainAddress knows it. */
+function dotted(groups: readonly string[]): string {
+  if (!groups.slice(0, 5).every((group) => group === "0") || groups[5] !== "ffff") return groups.join(":");
+  const [high = 0, low = 0] = groups.slice(6).map((group) => Number.parseInt(group, 16));
+  return `::ffff:${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`;
 }

@@ -1,11 +1,13 @@
 /** Files and directories by FTP's paths: questions and changes over SpaceService, with refusals as FTP knows them. */
 import type { Principal } from "#access/access.ts";
 import type { HubAccess } from "#access/hub-access.ts";
+import { seedsOf } from "#hub/hub-spaces.ts";
 import type { Intake, SpaceService } from "#hub/space-service.ts";
 import type { ChangeResult, Expect, Space, SpaceChange, Version } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Entry, FileEntry } from "#model/entry.ts";
 import { nameOf } from "#model/path.ts";
+import type { SumSeeds } from "#sync/chunk/sum.ts";
 import { type FtpPath, type Place, placeOf } from "#gateway/ftp/ftp-path.ts";
 import type { Listed } from "#gateway/ftp/listing.ts";
 import { FtpRefusal, refusedChange } from "#gateway/ftp/reply.ts";
@@ -180,11 +182,6 @@ export class FtpFiles {
     return (await this.find(path))?.entry.kind === "dir";
   }
 
-  /** @throws {SynclineError} where the space takes no changes at all */
-  async requireWritable({ space }: Place): Promise<void> {
-    await this.#parts.spaces.intake(this.#who, space)[Symbol.asyncDispose]();
-  }
-
   /** A new version of a file, durable when it resolves. */
   async putBytes(place: Place, bytes: Uint8Array, { mode, mtimeNs, isNew }: PutHow): Promise<void> {
     await using intake = this.#parts.spaces.intake(this.#who, place.space);
@@ -192,6 +189,11 @@ export class FtpFiles {
     const entry: FileEntry = { kind: "file", size: content.size, mode, mtimeNs, sum };
     const expect: Expect = { kind: isNew ? "absent" : "any" };
     await this.#commit(place.space, [{ type: "put", path: place.path, expect, entry, content, makeParents: false }], intake);
+  }
+
+  /** Of the sums of the space's files. */
+  async seeds({ space }: Place): Promise<SumSeeds> {
+    return seedsOf(await this.#parts.spaces.space(this.#who, space));
   }
 
   newTraceId(): string {

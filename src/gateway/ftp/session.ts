@@ -7,7 +7,7 @@ import type { HubAccess } from "#access/hub-access.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Clock, Random } from "#platform/host.ts";
 import type { Identity } from "#platform/net/tls-socket.ts";
-import type { TcpAddress, TcpConnection } from "#platform/net/tcp-server.ts";
+import type { TcpAddress, TcpConnection, TlsOptions } from "#platform/net/tcp-server.ts";
 import type { ApiLog } from "#gateway/api/route.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { Bandwidth } from "#gateway/ftp/bandwidth.ts";
@@ -76,7 +76,7 @@ export class FtpSession {
   readonly beganMs: number;
 
   // What commands leave behind.
-  identity: Identity | undefined;
+  tls: TlsOptions | undefined;
   clientCertificate: Uint8Array | undefined;
   user: string | undefined;
   signedIn: SignedIn | undefined;
@@ -323,7 +323,7 @@ export class FtpSession {
     if (!this.isDataPrivate) return undefined;
     const { settings, log } = this.shared;
     return {
-      tls: { identity: this.identity!, ticketGroup: this.ticketGroup },
+      tls: this.tls!,
       onSecured: (isReused) => {
         if (isReused || settings.dataSession === "off") return;
         if (settings.dataSession === "require") {

@@ -1,5 +1,5 @@
 /** Files on their way in: STOR, STOU, APPE. What comes is visible when all of it has come and is durable, and not before. */
-import type { ContentReader } from "#hub/space-service.ts";
+import type { ContentReader, Intake } from "#hub/space-service.ts";
 import type { Upload } from "#hub/uploads/upload.ts";
 import type { TcpConnection } from "#platform/net/tcp-server.ts";
 import { Arriving } from "#gateway/ftp/arriving.ts";
@@ -29,9 +29,10 @@ export async function upload(session: FtpSession, path: FtpPath, kind: UploadKin
   session.restart = 0;
   session.allocated = undefined;
   const { place, current } = await files.requireRoom(path);
-  // It would be refused in the end.
-  await files.requireWritable(place);
-  const base = kind === "append" || restart > 0 ? await baseOf(session, place, current, kind === "append" ? "end" : restart) : undefined;
+  // A space that takes no changes at all refuses here. What it holds outlives the upload that it is taken from.
+  await using intake = files.spaces.intake(files.who, place.space);
+  const from = kind === "append" ? "end" : restart;
+  const base = from === 0 ? undefined : await baseOf(session, { place, current, intake }, from);
   const announced = type === "binary" ? allocated : undefined;
   const plan: Plan = { place, current, base, isNew: kind === "unique", announced };
   const name = ftpPathText(path);
@@ -39,11 +40,16 @@ export async function upload(session: FtpSession, path: FtpPath, kind: UploadKin
   return runTransfer(session, { name, direction: "in", text }, (connection, moved) => take(session, plan, connection, moved));
 }
 
-async function baseOf(session: FtpSession, place: Place, current: FoundFile | undefined, from: number | "end"): Promise<Base> {
+type Ground = { readonly place: Place; readonly current: FoundFile | undefined; readonly intake: Intake };
+
+async function baseOf(session: FtpSession, { place, current, intake }: Ground, from: number | "end"): Promise<Base> {
   const { files, shared } = session;
   const partial = session.type === "binary" ? await shared.partials.find(files.who, place, current) : undefined;
   if (partial !== undefined && (from === "end" || from === partial.received)) return { partial };
-  if (partial !== undefined) throw new FtpRefusal(554, `The upload goes on at ${partial.received}`);
+  if (partial !== undefined && from !== "end") {
+    if (from > partial.received) throw new FtpRefusal(554, `The upload goes on at ${partial.received}`);
+    return { reader: await shared.partials.read(files.who, partial.id, intake), size: from };
+  }
   if (current === undefined) {
     if (from === "end") return undefined;
     throw new FtpRefusal(554, "There is nothing to go on from; send it from the beginning");

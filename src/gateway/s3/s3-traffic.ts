@@ -10,12 +10,14 @@ export const DOWNLOADS_MAX = 512;
 type Kind = "uploads" | "downloads";
 
 export class S3Traffic {
-  readonly #bytes: ReturnType<Metrics["counter"]>;
+  readonly #bytes = { in: 0, out: 0 };
   readonly #requests: ReturnType<Metrics["histogram"]>;
   readonly #places: Record<Kind, number> = { uploads: 0, downloads: 0 };
 
   constructor(metrics: Metrics) {
-    this.#bytes = metrics.counter("syncline_s3_content_bytes_total", "Bytes of objects taken in and given out");
+    metrics.ask("syncline_s3_content_bytes_total", "counter", "Bytes of objects taken in and given out", () =>
+      Object.entries(this.#bytes).map(([direction, value]) => ({ labels: { direction }, value })),
+    );
     this.#requests = metrics.histogram("syncline_s3_request_seconds", "Time until the head of the answer, by operation and outcome");
     metrics.ask("syncline_s3_streams_active", "gauge", "Long bodies that flow", () =>
       Object.entries(this.#places).map(([kind, value]) => ({ labels: { kind }, value })),
@@ -23,7 +25,7 @@ export class S3Traffic {
   }
 
   count(direction: "in" | "out", bytes: number): void {
-    this.#bytes.add(bytes, { direction });
+    this.#bytes[direction] += bytes;
   }
 
   answered(operation: string, status: number, seconds: number): void {

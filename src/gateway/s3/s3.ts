@@ -10,7 +10,6 @@ import { type S3Error, s3ErrorOf } from "#gateway/s3/s3-error.ts";
 import { type S3Request, readRequest } from "#gateway/s3/s3-request.ts";
 import { S3Traffic } from "#gateway/s3/s3-traffic.ts";
 import { element, plainDocument } from "#gateway/s3/xml.ts";
-import { inTrace } from "#observe/trace-context.ts";
 import { type Http1Answer, type Http1Request } from "#platform/net/http1/connection.ts";
 import { type Http1Server, serveHttp1 } from "#platform/net/http1/server.ts";
 
@@ -66,7 +65,7 @@ class S3Requests {
     else {
       this.#atWork++;
       try {
-        answer = await inTrace(traceId, () => this.#decide(http, traceId, seen));
+        answer = await this.#decide(http, traceId, seen);
       } catch (error) {
         answer = this.#refuse(error, traceId, http, seen);
       } finally {

@@ -113,11 +113,9 @@ export function canonicalRequest(
   return `${request.method}\n${request.path}\n${request.query}\n${headers}\n${signedHeaders.join(";")}\n${payload}`;
 }
 
-const isAscii = (text: string): boolean => !/[^\u0000-\u007f]/.test(text);
-
 /** SHA-256 of latin1 text, in hex. */
 export function sha256Hex(text: string): string {
-  return Bun.SHA256.hash(isAscii(text) ? text : Buffer.from(text, "latin1"), "hex");
+  return Bun.SHA256.hash(Buffer.from(text, "latin1"), "hex");
 }
 
 export function stringToSign(time: string, scope: Scope, canonical: string): string {

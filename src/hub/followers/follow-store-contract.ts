@@ -128,6 +128,34 @@ export function followStoreContract(name: string, makeLab: () => Promise<FollowL
       expect(await give("mine", 3, [])).toBe("STALE");
     });
 
+    test("[FOLLOW-28] a journal that makes no tree, or a copy larger than it may be, is refused and leaves the copy as it was", async () => {
+      const [from, to] = [await side(false), await side(true)];
+      await commitOne(from.meta, from.space.id, [putFile("d/a", "1"), putFile("b", "2")]);
+      const [dir, inner, file] = (await from.meta.journal(from.space.id, 0, 10)) as [JournalRecord, JournalRecord, JournalRecord];
+      const give = (some: readonly JournalRecord[], more: { isWhole?: boolean; quotaBytes?: number } = {}) => {
+        const records = some.map((record, at) => ({ ...record, sequence: at + 1, previous: 0 }));
+        return codeOf(to.store.importJournal(to.space.id, { lineage: "life", after: 0, records, manifests: new Map(), ...more }));
+      };
+      // Without its directory, below a file, and below what was removed.
+      expect(await give([inner])).toBe("PROTOCOL");
+      expect(await give([{ ...file, path: "d" }, inner])).toBe("PROTOCOL");
+      const gone: JournalRecord = { ...dir, sequence: 3, previous: 1, action: "remove", entry: undefined, commit: 3 };
+      const removed = { lineage: "life", after: 0, records: [dir, inner, gone], manifests: new Map(), isWhole: true };
+      expect(await codeOf(to.store.importJournal(to.space.id, removed))).toBe("PROTOCOL");
+      // Of a commit that may go on it is only known when another one has begun.
+      const open = [dir, inner, { ...gone, commit: 1 }];
+      expect(await codeOf(to.store.importJournal(to.space.id, { ...removed, records: open, isWhole: false }))).toBe("done");
+      const next = { ...file, sequence: 4, previous: 0, commit: 4 };
+      expect(await codeOf(to.store.importJournal(to.space.id, { ...removed, after: 3, records: [next], isWhole: false }))).toBe("PROTOCOL");
+      expect((await to.meta.space(to.space.id))!.sequence).toBe(3);
+
+      const other = await side(true);
+      const page = { lineage: "life", after: 0, records: [dir, inner, file], manifests: new Map() };
+      expect(await codeOf(other.store.importJournal(other.space.id, { ...page, quotaBytes: 1 }))).toBe("LIMIT");
+      expect((await other.meta.space(other.space.id))!).toMatchObject({ sequence: 0, usage: { bytes: 0, entries: 0 } });
+      expect(await codeOf(other.store.importJournal(other.space.id, { ...page, quotaBytes: 2 }))).toBe("done");
+    });
+
     test("[FOLLOW-13] no commit changes a space that follows, before it is promoted; what it shares with its source is remembered", async () => {
       const [from, to] = [await side(false), await side(true)];
       await commitOne(from.meta, from.space.id, [putFile("a", "1")]);

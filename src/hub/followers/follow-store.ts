@@ -32,7 +32,13 @@ export type Follow = {
   readonly stopped: boolean;
   /** Of the settings and restore points that are here; "" before the first. */
   readonly tag: string;
+  /** Bytes that the copy's current files may have; undefined: as many as the source's. */
+  readonly quotaBytes?: number | undefined;
+  /** A space here that was the copy's own before, and whose content counts as the copy's. */
+  readonly shares?: SpaceId | undefined;
 };
+
+export type NewFollow = Omit<Follow, "space" | "stopped" | "tag">;
 
 /** The space lived as `lineage` up to `sequence`, and as another one after it. */
 export type PastLineage = { readonly lineage: string; readonly sequence: number };
@@ -41,13 +47,14 @@ export type KeptPoint = Omit<RestorePoint, "space">;
 
 type FollowRow = SqlRow & {
   space_id: number; url: string; source: string; token: Uint8Array; ca: string | null; since_ms: number; stopped: number;
-  tag: string;
+  tag: string; quota_bytes: number | null; shares: number | null;
 };
 
 const FOLLOWS = "SELECT * FROM follows ORDER BY space_id";
-const SAVE_FOLLOW = `INSERT INTO follows (space_id, url, source, token, ca, since_ms, stopped, tag) VALUES (?, ?, ?, ?, ?, ?, 0, '')
-  ON CONFLICT (space_id) DO UPDATE SET url = excluded.url, source = excluded.source, token = excluded.token,
-  ca = excluded.ca, since_ms = excluded.since_ms, stopped = 0, tag = ''`;
+const SAVE_FOLLOW = `INSERT INTO follows (space_id, url, source, token, ca, since_ms, quota_bytes, shares, stopped, tag)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, '') ON CONFLICT (space_id) DO UPDATE SET url = excluded.url, source = excluded.source,
+  token = excluded.token, ca = excluded.ca, since_ms = excluded.since_ms, quota_bytes = excluded.quota_bytes,
+  shares = excluded.shares, stopped = 0, tag = ''`;
 const STOP = "UPDATE follows SET stopped = 1 WHERE space_id = ?";
 const UNFOLLOW = "DELETE FROM follows WHERE space_id = ?";
 const SAVE_TAG = "UPDATE follows SET tag = ? WHERE space_id = ?";
@@ -72,6 +79,7 @@ const MANIFESTS = new ListText("SELECT id, manifest FROM manifests WHERE length(
 const ALL_MANIFESTS = "SELECT id, manifest FROM manifests WHERE id > ? AND length(manifest) > 0 ORDER BY id LIMIT ?";
 const REFERRED = new ListText("SELECT DISTINCT content FROM versions INDEXED BY versions_content WHERE content IN (%)");
 const DROPPED = new ListText("SELECT seq FROM versions WHERE space_id = ? AND content IS NULL AND seq IN (%)");
+const CONTENT_AT = new ListText("SELECT seq, content FROM versions WHERE space_id = ? AND content IS NOT NULL AND seq IN (%)");
 const HISTORY = `SELECT ${JOURNAL_COLUMNS} FROM versions AS v INDEXED BY versions_history
   JOIN commits c ON c.space_id = v.space_id AND c.seq = v.commit_seq WHERE v.space_id = ?
   AND v.path = ? AND v.seq > ? AND v.seq <= ? ORDER BY v.seq LIMIT ?`;
@@ -92,9 +100,9 @@ export class FollowStore {
 
   async follows(): Promise<Follow[]> {
     const rows = await this.#db.all<FollowRow>(FOLLOWS);
-    return rows.map(({ space_id, url, source, token, ca, since_ms, stopped, tag }) => ({
+    return rows.map(({ space_id, url, source, token, ca, since_ms, stopped, tag, quota_bytes, shares }) => ({
       space: space_id as SpaceId, url, source, token: new Uint8Array(token), ca: ca ?? undefined, sinceMs: since_ms,
-      stopped: stopped === 1, tag,
+      stopped: stopped === 1, tag, quotaBytes: quota_bytes ?? undefined, shares: (shares ?? undefined) as SpaceId | undefined,
     }));
   }
 
@@ -102,7 +110,7 @@ export class FollowStore {
   async beginIn(
     sql: Sql,
     name: string,
-    follow: Omit<Follow, "space" | "stopped" | "tag">,
+    follow: NewFollow,
     past: readonly PastLineage[],
   ): Promise<void> {
     const { id } = (await sql.get<{ id: number }>(NAMED, [plainText(name)]))!;
@@ -111,7 +119,7 @@ export class FollowStore {
   }
 
   /** The space takes no changes of its own from here on. */
-  begin(space: SpaceId, follow: Omit<Follow, "space" | "stopped" | "tag">, withIt?: WithIt): Promise<void> {
+  begin(space: SpaceId, follow: NewFollow, withIt?: WithIt): Promise<void> {
     return this.#db.transaction(async (sql) => {
       await requireSpace(sql, space);
       await this.#begin(sql, space, follow);
@@ -119,8 +127,8 @@ export class FollowStore {
     });
   }
 
-  async #begin(sql: Sql, space: SpaceId, { url, source, token, ca, sinceMs }: Omit<Follow, "space" | "stopped" | "tag">) {
-    await sql.run(SAVE_FOLLOW, [space, url, source, token, ca ?? null, sinceMs]);
+  async #begin(sql: Sql, space: SpaceId, { url, source, token, ca, sinceMs, quotaBytes, shares }: NewFollow) {
+    await sql.run(SAVE_FOLLOW, [space, url, source, token, ca ?? null, sinceMs, quotaBytes ?? null, shares ?? null]);
   }
 
   stop(space: SpaceId, withIt?: WithIt): Promise<void> {
@@ -230,6 +238,17 @@ export class FollowStore {
   /** Does any version of the space refer to it? */
   async refers(space: SpaceId, content: ContentId): Promise<boolean> {
     return (await this.#db.get(REFERS, [hex(content), space])) !== undefined;
+  }
+
+  /** Content of versions of a space, by their sequences; of those that have some. */
+  async contentAt(space: SpaceId, sequences: readonly number[]): Promise<Map<number, ContentId>> {
+    const found = new Map<number, ContentId>();
+    for (const { text, values } of CONTENT_AT.pieces([space], sequences)) {
+      for (const { seq, content } of await this.#db.all<{ seq: number; content: Uint8Array }>(text, values)) {
+        found.set(seq, contentIdOfRow(content));
+      }
+    }
+    return found;
   }
 
   /** Where content is current, `limit` places at most. */

@@ -81,4 +81,10 @@ export const MIGRATIONS: readonly Migration[] = [
         WHERE replaced IS NULL AND present = 1 AND path LIKE '%.conflict-%'`,
     ],
   },
+  {
+    // quota_bytes: of the copy alone, whatever its source allows itself. shares: the space beside it whose content the copy
+    // may have without that the source shows it once more.
+    id: 5,
+    statements: ["ALTER TABLE follows ADD COLUMN quota_bytes BIGINT", "ALTER TABLE follows ADD COLUMN shares BIGINT"],
+  },
 ];

@@ -38,7 +38,7 @@ export const UPLOADS_WRITING_MAX = 64;
 /** Of a stream that goes on, this much may have to be sent again after a crash. */
 export const STREAM_COMMIT_BYTES = 16 << 20;
 /** Characters of what a door keeps with an upload. */
-export const NOTE_CHARS_MAX = 8192;
+export const NOTE_CHARS_MAX = 16 << 10;
 /** Rows of one page. */
 export const UPLOAD_PAGE_MAX = 1000;
 
@@ -161,6 +161,25 @@ export type AppendOptions = {
   readonly sums?: readonly SumName[] | undefined;
 };
 
+/** What a part is by its bytes, before anything of it is sent. */
+export type Print = { readonly number: number; readonly size: number; readonly sha256: string };
+
+/**
+ * Parts that need not be sent by who proves to have them: HMAC-SHA-256 with the nonce as the key, over the text of
+ * proofHead() and then the bytes of the part from `start` on.
+ */
+export type Challenge = {
+  /** Hex. */
+  readonly nonce: string;
+  readonly parts: readonly { readonly number: number; readonly start: number; readonly length: number }[];
+};
+export type Proof = { readonly number: number; readonly mac: string };
+
+export const proofHead = ({ number, sha256 }: Print, start: number): string => `syncline part ${number} ${sha256} ${start}\n`;
+
+/** Prints of one offer. */
+export const PRINTS_MAX = 1000;
+
 export interface Uploads {
   /** @throws {SynclineError} SPACE_UNKNOWN, DENIED (also for a copy), USAGE, QUOTA, LIMIT */
   create(by: Uploader, wanted: NewUpload): Promise<Upload>;
@@ -177,6 +196,17 @@ export interface Uploads {
   parts(by: Uploader, id: UploadId, after: number, limit: number): Promise<Part[]>;
   /** @throws {SynclineError} USAGE for a stream or another number, LIMIT, QUOTA */
   part(by: Uploader, id: UploadId, number: number, options?: PartOptions): Promise<PartSink>;
+
+  /**
+   * Which of these parts the space has already, in files that the caller may read: those are to be proved, all others
+   * sent. Of what others may read alone nothing is said.
+   */
+  offer(by: Uploader, id: UploadId, prints: readonly Print[]): Promise<Challenge>;
+  /**
+   * Takes over the parts of the last offer that are proved; gives their numbers. The others are to be sent.
+   * @throws {SynclineError} STALE when the challenge is another one, or too old
+   */
+  prove(by: Uploader, id: UploadId, nonce: string, proofs: readonly Proof[]): Promise<number[]>;
 
   /**
    * An append that is under way for the same upload is told to end, and what it has counts, before this one begins.

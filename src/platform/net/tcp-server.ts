@@ -48,7 +48,7 @@ export interface TcpConnection {
   readonly local: TcpAddress;
   readonly isSecure: boolean;
   readonly isClosed: boolean;
-  /** Who gets the events; may be said again to hand over. Before the first call nothing is read. */
+  /** Who gets the events; may be said again to hand over. Nothing is read before the first call; each begins reading. */
   listen(handlers: TcpHandlers): void;
   /**
    * Takes all bytes. A promise where the other side does not keep up: wait for it before the next write, and leave the
@@ -169,7 +169,7 @@ class Connection implements TcpConnection {
     for (const bytes of this.#unheard.splice(0)) handlers.onData(bytes);
     if (isFirst && this.#isOver) handlers.onEnd(this.#records?.isEndedInOrder ?? true);
     if (this.isClosed) queueMicrotask(() => handlers.onClose(this.#fault));
-    else if (isFirst) this.resume();
+    else this.resume();
   }
 
   write(bytes: Uint8Array): Promise<void> | undefined {

@@ -27,15 +27,30 @@ export type HeadFault = { readonly status: number; readonly why: string };
 const REQUEST_LINE = /^([A-Z]{1,16}) (\S+) HTTP\/1\.([01])$/;
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const LENGTH = /^\d{1,15}$/;
-/** Not in values: a bare CR, NUL and other controls; a tab may be. */
-const BAD_VALUE = /[\u0000-\u0008\u000a-\u001f\u007f]/;
+/** Not in a line: a bare CR, a bare LF, NUL and other controls; a tab may be. */
+const BAD_CHAR = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/;
 /** Those of which a second one changes what the request is. */
 const SINGLE = new Set(["host", "content-length", "transfer-encoding", "authorization", "expect", "content-md5"]);
 
 const fault = (status: number, why: string): HeadFault => ({ status, why });
 
+/** Names that were seen, with their lower case: clients send the same ones again and again. */
+const known = new Map<string, string>();
+const KNOWN_MAX = 1000;
+
+/** Undefined: no name of a header field. */
+function keyOf(name: string): string | undefined {
+  const key = known.get(name);
+  if (key !== undefined) return key;
+  if (!TOKEN.test(name)) return undefined;
+  const lower = name.toLowerCase();
+  if (known.size < KNOWN_MAX && name.length < 100) known.set(name, lower);
+  return lower;
+}
+
 /** @param text the head in latin1, without the empty line that ends it */
 export function parseHead(text: string): RequestHead | HeadFault {
+  if (BAD_CHAR.test(text)) return fault(400, "the head holds a control character");
   const lines = text.split("\r\n");
   const first = REQUEST_LINE.exec(lines[0]!);
   if (first === null) return fault(400, "the request line is not well formed");
@@ -45,10 +60,10 @@ export function parseHead(text: string): RequestHead | HeadFault {
     const line = lines[at]!;
     const colon = line.indexOf(":");
     const name = colon < 0 ? "" : line.slice(0, colon);
-    if (!TOKEN.test(name)) return fault(400, "a header field is not well formed");
+    const key = keyOf(name);
+    if (key === undefined) return fault(400, "a header field is not well formed");
     const value = line.slice(colon + 1).trim();
-    if (BAD_VALUE.test(value)) return fault(400, `the header field ${name} holds a control character`);
-    const key = name.toLowerCase();
+    if (value.includes("\r") || value.includes("\n")) return fault(400, "a line ends with half of a line end");
     const before = headers.get(key);
     if (before !== undefined && SINGLE.has(key)) return fault(400, `the header field ${name} is given twice`);
     headers.set(key, before === undefined ? value : `${before},${value}`);
@@ -72,8 +87,8 @@ function framed(
   if (length !== undefined && !LENGTH.test(length)) return fault(400, "Content-Length is no number");
   const expect = headers.get("expect");
   if (expect !== undefined && expect.toLowerCase() !== "100-continue") return fault(417, "only 100-continue can be expected");
-  const connection = (headers.get("connection") ?? "").toLowerCase();
-  const keepAlive = isModern ? !/(^|[\s,])close($|[\s,])/.test(connection) : /(^|[\s,])keep-alive($|[\s,])/.test(connection);
+  const connection = headers.get("connection")?.toLowerCase().split(/[\s,]+/);
+  const keepAlive = isModern ? connection?.includes("close") !== true : connection?.includes("keep-alive") === true;
   const framing = encoding === undefined ? Number(length ?? 0) : "chunked";
   return { method, target, headers, framing, keepAlive, waitsForLeave: expect !== undefined && isModern && framing !== 0 };
 }
