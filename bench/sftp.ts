@@ -58,8 +58,8 @@ async function transfer(dir: string, side: Side, command: string): Promise<numbe
   syncDisks();
   const options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "IdentitiesOnly=yes"];
   const words = ["sftp", "-F", "none", "-i", join(dir, "user"), ...options.flatMap((one) => ["-o", one])];
-  const done = await timed([...words, "-P", String(side.port), "-b", join(dir, "batch"), `${side.user}@127.0.0.1`], { dir, name: "client" });
-  return done.seconds;
+  const all = [...words, "-P", String(side.port), "-b", join(dir, "batch"), `${side.user}@127.0.0.1`];
+  return (await timed(all, { dir, name: "client" })).seconds;
 }
 
 async function startSshd(dir: string): Promise<AsyncDisposable & { readonly port: number }> {
@@ -72,16 +72,19 @@ async function startSshd(dir: string): Promise<AsyncDisposable & { readonly port
   // Privilege separation wants this directory; a package that was only unpacked has not made it.
   if (process.getuid?.() === 0) mkdirSync("/run/sshd", { recursive: true });
   const server = new Running(["/usr/sbin/sshd", "-D", "-e", "-f", join(dir, "sshd_config")], { dir, name: "sshd" });
-  await server.until(() => (readFileSync(join(dir, "sshd.err"), "utf8").includes("Server listening") ? true : undefined), "listening", START_MS_MAX);
+  const said = (): true | undefined => (readFileSync(join(dir, "sshd.err"), "utf8").includes("Server listening") ? true : undefined);
+  await server.until(said, "listening", START_MS_MAX);
   return { port, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
 }
 
 async function startHub(dir: string): Promise<AsyncDisposable & { readonly port: number }> {
   const key = readFileSync(join(dir, "user.pub"), "utf8").trim();
   const bootstrap = join(dir, "bootstrap.yaml");
-  writeFileSync(bootstrap, `spaces: [{name: bench}]\nusers: [{name: bench, roles: [admin]}]\nsshKeys: [{user: bench, key: "${key}"}]\n`);
+  const people = `users: [{name: bench, roles: [admin]}]\nsshKeys: [{user: bench, key: "${key}"}]`;
+  writeFileSync(bootstrap, `spaces: [{name: bench}]\n${people}\n`);
   const listen = ["--listen", "127.0.0.1:0", "--sync-listen", "127.0.0.1:0", "--sftp-listen", "127.0.0.1:0"];
-  const hub = new Running([PROGRAM, "hub", "--data", join(dir, "hub"), ...listen, "--bootstrap", bootstrap, "--json"], { dir, name: "hub" });
+  const command = [PROGRAM, "hub", "--data", join(dir, "hub"), ...listen, "--bootstrap", bootstrap, "--json"];
+  const hub = new Running(command, { dir, name: "hub" });
   const said = (): string | undefined => /"doors":\["sftp:\/\/127\.0\.0\.1:(\d+)"/.exec(hub.output())?.[1];
   const port = Number(await hub.until(said, "listening", START_MS_MAX));
   return { port, [Symbol.asyncDispose]: () => hub[Symbol.asyncDispose]() };
