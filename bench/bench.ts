@@ -34,12 +34,13 @@ import { oneChangeCost } from "./one-change-cost.ts";
 import { renameDirectory } from "./rename-directory.ts";
 import { renameLarge } from "./rename-large.ts";
 import { scatteredEdits } from "./scattered-edits.ts";
+import { sftp } from "./sftp.ts";
 import { watchLatency } from "./watch-latency.ts";
 
 const WORKLOADS: readonly Workload[] = [
   firstCopyLarge, firstCopySmall, noChange, scatteredEdits, insertFront, renameLarge, renameDirectory, watchLatency,
   memoryMillion, oneChangeCost, hubLatency, hubLarge, hubSmall, hubFanOut, hubSlowLines, hubCommits, hubListing, hubMemory,
-  hubComplete, hubAgain, ftp,
+  hubComplete, hubAgain, ftp, sftp,
 ];
 
 const RESULTS_FILE = resolve(import.meta.dir, "results.json");

@@ -6,7 +6,7 @@ import type { Duplex, Readable } from "node:stream";
 import fc from "fast-check";
 import { systemPrincipal } from "#access/access.ts";
 import ssh2 from "ssh2";
-import { OPEN, type PacketWriter, STATUS } from "#gateway/sftp/packets.ts";
+import { OPEN, PacketWriter, STATUS } from "#gateway/sftp/packets.ts";
 import { PASSWORDS, SftpLab, TestSftp } from "#gateway/sftp/sftp-fixture.ts";
 
 const NEW = OPEN.write | OPEN.create | OPEN.truncate;
@@ -481,6 +481,32 @@ describe("the SSH side", () => {
       }),
       { numRuns: 60 },
     );
+    expect(await admin.get("/demo/top.txt")).toBe("text of top.txt");
+  });
+
+  test("[SFTP-38] who goes in the middle of anything leaves the hub as it was", async () => {
+    const begun = Array.from({ length: 30 }, async (_, at) => {
+      const client = new ssh2.Client();
+      client.on("error", () => undefined);
+      const gone = new Promise((resolve) => client.on("close", resolve));
+      const password = at % 2 === 0 ? PASSWORDS.admin : "wrong";
+      client.connect({ host: "127.0.0.1", port: lab.port, username: "admin", password });
+      // In the handshake, while the password is looked at, while a channel is opened or an answer is sent.
+      client.on("ready", () => client.subsys("sftp", (_error, channel) => channel?.write(new Uint8Array([0, 0, 0, 5, 1, 0, 0, 0, 3]))));
+      await Bun.sleep(at * 4);
+      client.destroy();
+      await gone;
+    });
+    await Promise.all(begun);
+    for (let at = 0; at < 20; at++) {
+      const client = await lab.connect("stranger", { password: PASSWORDS.stranger });
+      const sftp = await TestSftp.over(client);
+      await sftp.greet();
+      const asked = Array.from({ length: 50 }, () => sftp.raw(new PacketWriter(16, 1).name("/").finish()));
+      expect(asked).toHaveLength(50);
+      if (at % 2 === 0) client.destroy();
+      else client.end();
+    }
     expect(await admin.get("/demo/top.txt")).toBe("text of top.txt");
   });
 
