@@ -102,6 +102,9 @@ describe("shares", () => {
       await change(on);
       expect(await status(kept.url)).toBe(200);
     }
+    await lab.ask("/v1/users/ann", { method: "DELETE" });
+    await lab.ask("/v1/users", { method: "POST", json: { name: "ann", roles: ["writer"] } });
+    expect([await status(kept.url), (await get(kept.share.id)).state]).toEqual([404, "dead"]);
     await lab.ask("/v1/spaces", { method: "POST", json: { name: "short" } });
     const gone = (await (await lab.ask("/v1/spaces/short/shares", { method: "POST", json: {} })).json()) as Made;
     expect(await status(gone.url)).toBe(200);
