@@ -105,30 +105,35 @@ export function mediaTypeOf({ attributes, path }: Version): string {
   return getMimeType(nameOf(path)) ?? "application/octet-stream";
 }
 
+/** What the digest of a body must be, in hex. */
+export type Digest = { readonly algorithm: "sha256" | "sha1" | "md5"; readonly hex: string };
+
 /**
  * Puts the body of a request into the store, as fast as the store takes it.
+ * @param more what a door's own headers say of the body
  * @throws {ApiProblem} DIGEST when it is not what the headers say, MEDIA_TYPE, USAGE, BUSY
  */
-export async function storeBody(call: Taking, intake: Intake): Promise<NamedContent> {
+export async function storeBody(call: Taking, intake: Intake, more: readonly Digest[] = []): Promise<NamedContent> {
   const length = call.headers.get("content-length");
-  if (length !== null && Number(length) <= WHOLE_BODY_BYTES_MAX) return storeWhole(call, intake);
+  const expected = [...digestsOf(call), ...more];
+  if (length !== null && Number(length) <= WHOLE_BODY_BYTES_MAX) return storeWhole(call, intake, expected);
   using _place = call.traffic.upload();
-  return await storeStream(call, intake, length);
+  return await storeStream(call, intake, length, expected);
 }
 
-/** What the sha-256 of the body must be, in hex. @throws {ApiProblem} where the body cannot be kept as it is sent */
-function digestOf({ headers }: Taking): string | undefined {
+/** @throws {ApiProblem} where the body cannot be kept as it is sent */
+function digestsOf({ headers }: Taking): Digest[] {
   if (headers.has("content-encoding")) {
     throw new ApiProblem("MEDIA_TYPE", "content is kept as it is sent", "send it without Content-Encoding");
   }
   const expected = expectedSha256(headers);
   if (expected === "invalid") throw new ApiProblem("USAGE", "the digest is no sha-256 in base64");
-  return expected;
+  return expected === undefined ? [] : [{ algorithm: "sha256", hex: expected }];
 }
 
-function requireDigest(found: string, expected: string): void {
-  if (found === expected) return;
-  throw new ApiProblem("DIGEST", "the sha-256 of the body is another", "send the file again");
+function requireDigest(hasher: Bun.CryptoHasher, { algorithm, hex }: Digest): void {
+  if (hasher.digest("hex") === hex) return;
+  throw new ApiProblem("DIGEST", `the ${algorithm} of the body is another`, "send the file again");
 }
 
 function requireLength(call: Taking, total: number, announced: string | null): void {
@@ -137,27 +142,30 @@ function requireLength(call: Taking, total: number, announced: string | null): v
   throw new ApiProblem("DIGEST", `${total} bytes came instead of ${announced}`, "send the file again");
 }
 
-async function storeWhole(call: Taking, intake: Intake): Promise<NamedContent> {
-  const expected = digestOf(call);
+async function storeWhole(call: Taking, intake: Intake, expected: readonly Digest[]): Promise<NamedContent> {
   const bytes = new Uint8Array(await call.request.arrayBuffer());
   requireLength(call, bytes.length, call.headers.get("content-length"));
-  if (expected !== undefined) requireDigest(Bun.SHA256.hash(bytes, "hex"), expected);
+  for (const digest of expected) requireDigest(new Bun.CryptoHasher(digest.algorithm).update(bytes), digest);
   return intake.store(bytes);
 }
 
 /** Hands the body on as fast as the store takes it. */
-async function storeStream(call: Taking, intake: Intake, length: string | null): Promise<NamedContent> {
-  const expected = digestOf(call);
+async function storeStream(
+  call: Taking,
+  intake: Intake,
+  length: string | null,
+  expected: readonly Digest[],
+): Promise<NamedContent> {
   const sink = intake.sink(length === null ? undefined : Number(length));
-  const hasher = expected === undefined ? undefined : new Bun.SHA256();
+  const hashers = expected.map(({ algorithm }) => new Bun.CryptoHasher(algorithm));
   let total = 0;
   for await (const piece of call.request.body ?? []) {
     total += piece.length;
-    hasher?.update(piece);
+    for (const hasher of hashers) hasher.update(piece);
     const full = sink.write(piece);
     if (full !== undefined) await full;
   }
   requireLength(call, total, length);
-  if (hasher !== undefined) requireDigest(hasher.digest("hex"), expected!);
+  for (const [at, digest] of expected.entries()) requireDigest(hashers[at]!, digest);
   return sink.end();
 }

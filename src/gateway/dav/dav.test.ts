@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { createHash } from "node:crypto";
 import { connect } from "node:net";
 import { ApiLab, type Asked, TOKENS } from "#gateway/api/api-fixture.ts";
 import { type XmlElement, childElements, parseXml, textOf } from "#gateway/dav/xml.ts";
@@ -138,6 +139,25 @@ describe("WebDAV", () => {
     expect([part.status, await part.text()]).toEqual([206, "wo"]);
     const page = await dav("GET", "demo/put.txt");
     expect(page.headers.get("content-security-policy")).toContain("sandbox");
+  });
+
+  test("[DAV-24] a checksum that is sent is verified, kept with the bytes, and told to who asks", async () => {
+    const sha1 = createHash("sha1").update("summed").digest("hex");
+    const put = (body: string, sum?: string) =>
+      status("PUT", "demo/summed", { body, ...(sum === undefined ? {} : { headers: { "oc-checksum": sum } }) });
+    const known = async (path = "demo/summed") => {
+      const body = `<propfind xmlns="DAV:"><prop><checksums xmlns="http://owncloud.org/ns"/></prop></propfind>`;
+      return (await (await dav("PROPFIND", path, { headers: { depth: "0" }, body })).text()).match(/<checksum>(.*)<\/checksum>/)?.[1];
+    };
+    expect([await put("summed", `SHA1:${sha1}`), await known()]).toEqual([201, `SHA1:${sha1}`]);
+    expect(await put("other", `SHA1:${sha1}`)).toBe(400);
+    for (const bad of ["SHA1:abc", "SHA1", `MD5:${sha1}`, `SHA1:${"g".repeat(40)}`]) expect([bad, await put("summed", bad)]).toEqual([bad, 400]);
+    expect(await put("summed", "ADLER32:08e80287")).toBe(204);
+    expect(await known()).toBe(`SHA1:${sha1}`);
+    await dav("COPY", "demo/summed", { headers: { destination: "/dav/demo/summed2" } });
+    expect([await put("other"), await known(), await known("demo/summed2")]).toEqual([204, undefined, `SHA1:${sha1}`]);
+    const md5 = createHash("md5").update("summed").digest("hex");
+    expect([await put("summed", `MD5:${md5.toUpperCase()}`), await known()]).toEqual([204, `MD5:${md5}`]);
   });
 
   test("[DAV-9] a body that breaks off leaves what was there, whether its length was told or not", async () => {
