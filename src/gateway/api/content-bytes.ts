@@ -105,35 +105,31 @@ export function mediaTypeOf({ attributes, path }: Version): string {
   return getMimeType(nameOf(path)) ?? "application/octet-stream";
 }
 
-/** What the digest of a body must be, in hex. */
-export type Digest = { readonly algorithm: "sha256" | "sha1" | "md5"; readonly hex: string };
-
 /**
  * Puts the body of a request into the store, as fast as the store takes it.
- * @param more what a door's own headers say of the body
+ * @param watch sees all of the body, in order
  * @throws {ApiProblem} DIGEST when it is not what the headers say, MEDIA_TYPE, USAGE, BUSY
  */
-export async function storeBody(call: Taking, intake: Intake, more: readonly Digest[] = []): Promise<NamedContent> {
+export async function storeBody(call: Taking, intake: Intake, watch?: (bytes: Uint8Array) => void): Promise<NamedContent> {
   const length = call.headers.get("content-length");
-  const expected = [...digestsOf(call), ...more];
-  if (length !== null && Number(length) <= WHOLE_BODY_BYTES_MAX) return storeWhole(call, intake, expected);
+  if (length !== null && Number(length) <= WHOLE_BODY_BYTES_MAX) return storeWhole(call, intake, watch);
   using _place = call.traffic.upload();
-  return await storeStream(call, intake, length, expected);
+  return await storeStream(call, intake, length, watch);
 }
 
-/** @throws {ApiProblem} where the body cannot be kept as it is sent */
-function digestsOf({ headers }: Taking): Digest[] {
+/** What the sha-256 of the body must be, in hex. @throws {ApiProblem} where the body cannot be kept as it is sent */
+function digestOf({ headers }: Taking): string | undefined {
   if (headers.has("content-encoding")) {
     throw new ApiProblem("MEDIA_TYPE", "content is kept as it is sent", "send it without Content-Encoding");
   }
   const expected = expectedSha256(headers);
   if (expected === "invalid") throw new ApiProblem("USAGE", "the digest is no sha-256 in base64");
-  return expected === undefined ? [] : [{ algorithm: "sha256", hex: expected }];
+  return expected;
 }
 
-function requireDigest(hasher: Bun.CryptoHasher, { algorithm, hex }: Digest): void {
-  if (hasher.digest("hex") === hex) return;
-  throw new ApiProblem("DIGEST", `the ${algorithm} of the body is another`, "send the file again");
+function requireDigest(found: string, expected: string): void {
+  if (found === expected) return;
+  throw new ApiProblem("DIGEST", "the sha-256 of the body is another", "send the file again");
 }
 
 function requireLength(call: Taking, total: number, announced: string | null): void {
@@ -142,30 +138,31 @@ function requireLength(call: Taking, total: number, announced: string | null): v
   throw new ApiProblem("DIGEST", `${total} bytes came instead of ${announced}`, "send the file again");
 }
 
-async function storeWhole(call: Taking, intake: Intake, expected: readonly Digest[]): Promise<NamedContent> {
+type Watch = ((bytes: Uint8Array) => void) | undefined;
+
+async function storeWhole(call: Taking, intake: Intake, watch: Watch): Promise<NamedContent> {
+  const expected = digestOf(call);
   const bytes = new Uint8Array(await call.request.arrayBuffer());
   requireLength(call, bytes.length, call.headers.get("content-length"));
-  for (const digest of expected) requireDigest(new Bun.CryptoHasher(digest.algorithm).update(bytes), digest);
+  if (expected !== undefined) requireDigest(Bun.SHA256.hash(bytes, "hex"), expected);
+  watch?.(bytes);
   return intake.store(bytes);
 }
 
 /** Hands the body on as fast as the store takes it. */
-async function storeStream(
-  call: Taking,
-  intake: Intake,
-  length: string | null,
-  expected: readonly Digest[],
-): Promise<NamedContent> {
+async function storeStream(call: Taking, intake: Intake, length: string | null, watch: Watch): Promise<NamedContent> {
+  const expected = digestOf(call);
   const sink = intake.sink(length === null ? undefined : Number(length));
-  const hashers = expected.map(({ algorithm }) => new Bun.CryptoHasher(algorithm));
+  const hasher = expected === undefined ? undefined : new Bun.SHA256();
   let total = 0;
   for await (const piece of call.request.body ?? []) {
     total += piece.length;
-    for (const hasher of hashers) hasher.update(piece);
+    hasher?.update(piece);
+    watch?.(piece);
     const full = sink.write(piece);
     if (full !== undefined) await full;
   }
   requireLength(call, total, length);
-  for (const [at, digest] of expected.entries()) requireDigest(hashers[at]!, digest);
+  if (hasher !== undefined) requireDigest(hasher.digest("hex"), expected!);
   return sink.end();
 }

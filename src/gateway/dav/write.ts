@@ -3,12 +3,12 @@ import { type Attributes, NO_ATTRIBUTES, withoutContent } from "#hub/attributes.
 import type { SpaceChange, Version } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
 import { commitAll } from "#gateway/api/outcome.ts";
-import { type Digest, storeBody } from "#gateway/api/content-bytes.ts";
+import { storeBody } from "#gateway/api/content-bytes.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
 import { treeAt } from "#gateway/api/route.ts";
 import { DavProblem } from "#gateway/dav/answer.ts";
 import { type DavCall, depthOf, etagAt, requireCollectionAbove, requireNoBody, spacePlace } from "#gateway/dav/call.ts";
-import { attributeFor, digestIn } from "#gateway/dav/checksums.ts";
+import { Summing } from "#gateway/dav/checksums.ts";
 import { membership, requireUnlocked, requireWrite, targetAt, underLocks } from "#gateway/dav/guard.ts";
 import { hrefOf } from "#gateway/dav/place.ts";
 
@@ -33,10 +33,10 @@ export async function put(call: DavCall): Promise<Response> {
   // Before the body, so that nothing is sent in vain; and again when it is here.
   if (old === undefined) await requireCollectionAbove(call, place);
   await requireUnlocked(call, space.id, place, touched);
-  const digest = digestIn(headers);
+  const summing = Summing.of(headers);
   const mtimeNs = fileTimeOf(headers) ?? BigInt(services.clock.nowMs()) * 1_000_000n;
   await using intake = services.spaces.intake(call.who, place.space);
-  const { content, sum } = await storeBody({ ...call, space: place.space }, intake, digest === undefined ? [] : [digest]);
+  const { content, sum } = await storeBody({ ...call, space: place.space }, intake, summing?.watch);
   requireExpected(headers, content.size);
   const mode = old?.entry?.kind === "file" ? old.entry.mode : FILE_MODE;
   const change: SpaceChange = {
@@ -45,7 +45,7 @@ export async function put(call: DavCall): Promise<Response> {
     expect,
     entry: { kind: "file", size: content.size, mode, mtimeNs, sum },
     content,
-    attributes: attributesOf(old, headers.get("content-type"), digest),
+    attributes: attributesOf(old, headers.get("content-type"), summing?.attributes()),
     makeParents: false,
   };
   const commit = () => commitAll(call, place.space, [change], undefined, "precondition", intake);
@@ -72,13 +72,13 @@ function requireFile(old: Version | undefined, hasSlash: boolean): void {
 }
 
 /** What is said is said as a whole, or the others would go; where nothing is said the space keeps what stays. */
-function attributesOf(old: Version | undefined, type: string | null, digest: Digest | undefined): Attributes | undefined {
+function attributesOf(old: Version | undefined, type: string | null, sums: Attributes | undefined): Attributes | undefined {
   const isSaid = type !== null && !NO_TYPE.test(type);
-  if (!isSaid && digest === undefined) return undefined;
+  if (!isSaid && sums === undefined) return undefined;
   return {
     ...withoutContent(old?.attributes ?? NO_ATTRIBUTES),
     ...(isSaid ? { "http.content-type": type } : {}),
-    ...(digest === undefined ? {} : attributeFor(digest)),
+    ...sums,
   };
 }
 
