@@ -332,6 +332,7 @@ describe("WebDAV", () => {
     expect(Object.keys(await props("demo/links", { depth: "1" }))).toEqual(["/dav/demo/links/"]);
     expect(await status("GET", "demo/links/s")).toBe(404);
     expect(await status("PUT", "demo/links/s", { body: "x" })).toBe(409);
+    expect(await status("DELETE", "demo/links/s")).toBe(404);
     await lab.put("links/f", "1");
     expect(await status("MOVE", "demo/links/f", { headers: { destination: "/dav/demo/links/s" } })).toBe(409);
   });

@@ -27,7 +27,7 @@ type Transfer = {
 
 export async function copy(call: DavCall): Promise<Response> {
   const transfer = await transferOf(call, "copy");
-  const { from, to } = transfer;
+  const { to } = transfer;
   const depth = depthOf(call, "infinity");
   if (depth === 1) throw new DavProblem(400, "Depth is 0 or infinity for COPY");
   await using intake = call.services.spaces.intake(call.who, to.space);
@@ -36,7 +36,7 @@ export async function copy(call: DavCall): Promise<Response> {
     if (changes.length >= COPY_ENTRIES_MAX) {
       throw new DavProblem(507, `more than ${COPY_ENTRIES_MAX} entries are in this collection; copy what is in it one by one`);
     }
-    changes.push(await copied(one, from.path, to.path, intake));
+    changes.push(await copied(one, transfer, intake));
   }
   await done(call, transfer, membersOf(transfer), changes, intake);
   return answer(transfer);
@@ -138,15 +138,18 @@ async function* sourceOf({ services, who }: DavCall, { from, version }: Transfer
 }
 
 /** Its content is held, so that the source may go meanwhile. Properties go along. */
-async function copied(version: Version, from: RelPath, to: RelPath, intake: Intake): Promise<SpaceChange> {
+async function copied(version: Version, { from, to, there }: Transfer, intake: Intake): Promise<SpaceChange> {
   const isHeld = version.content !== undefined && (await intake.hold(version.content));
   if (version.entry!.kind === "file" && !isHeld) {
     throw new SynclineError({ code: "CHUNK_MISSING", op: "copy", path: version.path, message: "the bytes of this file are gone" });
   }
+  const path = to.path + version.path.slice(from.path.length);
+  const isInPlace = path === to.path && there?.entry?.kind === "file" && version.entry!.kind === "file";
   return {
     type: "put",
-    path: to + version.path.slice(from.length),
-    expect: { kind: "any" },
+    path,
+    // What came to the destination since it was looked at is not replaced.
+    expect: isInPlace ? { kind: "sequence", sequence: there.sequence } : { kind: "absent" },
     entry: version.entry!,
     content: version.content,
     attributes: version.attributes,

@@ -7,7 +7,7 @@ import { storeBody } from "#gateway/api/content-bytes.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
 import { treeAt } from "#gateway/api/route.ts";
 import { DavProblem } from "#gateway/dav/answer.ts";
-import { type DavCall, depthOf, etagAt, requireCollectionAbove, requireNoBody, spacePlace } from "#gateway/dav/call.ts";
+import { type DavCall, depthOf, etagAt, isShown, requireCollectionAbove, requireNoBody, spacePlace } from "#gateway/dav/call.ts";
 import { Summing } from "#gateway/dav/checksums.ts";
 import { membership, requireUnlocked, requireWrite, targetAt, underLocks } from "#gateway/dav/guard.ts";
 import { hrefOf } from "#gateway/dav/place.ts";
@@ -137,7 +137,8 @@ export async function remove(call: DavCall): Promise<Response> {
   if (version?.entry?.kind === "dir" && depthOf(call, "infinity") !== "infinity") {
     throw new DavProblem(400, "a collection is removed with all that is in it: Depth is infinity");
   }
-  if (version === undefined && expect.kind === "absent") throw nothingThere(call);
+  const isHidden = version !== undefined && !isShown(version);
+  if (isHidden || (version === undefined && expect.kind === "absent")) throw nothingThere(call);
   const touched = [{ path: place.path, isTree: true }, ...membership(place)];
   const change: SpaceChange = {
     type: "remove",

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import fc from "fast-check";
 import { readFileSync } from "node:fs";
 import { ApiLab, type Asked, TOKENS } from "#gateway/api/api-fixture.ts";
 import type { ShareJson } from "#gateway/api/routes-shares.ts";
@@ -57,6 +58,27 @@ describe("shares", () => {
     expect(await (await open(one.url)).text()).toBe("A");
     expect(await told(one.url)).toMatchObject({ name: "a.txt", kind: "file", size: 1 });
     expect(await status(`${one.url}/x`)).toBe(404);
+  });
+
+  test("[SHARE-13] whatever is asked of an address, nothing outside of it is told, and nothing fails", async () => {
+    for (const [path, text] of [["fuzz/in/a.txt", "INSIDE"], ["fuzz/b.txt", "OUTSIDE"], ["b.txt", "OUTSIDE"]] as const) await lab.put(path, text);
+    const { url } = await share({ path: "fuzz/in", kind: "both" });
+    const piece = fc.constantFrom("/", "//", "..", "%2e%2e", "%2F", "a.txt", "b.txt", "fuzz", "in", ".", "%00", "%", "%FF", "-", "\\", ".syncline", "~");
+    const query = fc.constantFrom("", "?download", "?archive=zip", "?archive=tar", "?archive=..", "?after=Li4v", "?after=%00", "?after=x&after=y", "?=", "?a%zz");
+    const accept = fc.constantFrom("text/html", "application/json", "*/*", "");
+    const method = fc.constantFrom("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PROPFIND");
+    await fc.assert(
+      fc.asyncProperty(fc.array(piece, { maxLength: 6 }), query, accept, method, async (pieces, search, type, verb) => {
+        const body = verb === "PUT" || verb === "POST" ? { body: "x" } : {};
+        const response = await open(`${url}${pieces.join("")}${search}`, { method: verb, headers: { accept: type }, ...body });
+        expect(response.status).toBeLessThan(500);
+        expect(await response.text()).not.toMatch(/OUTSIDE|fuzz\//);
+      }),
+      { numRuns: 400 },
+    );
+    expect([await lab.text("fuzz/b.txt"), await lab.text("b.txt")]).toEqual(["OUTSIDE", "OUTSIDE"]);
+    const { entries } = (await (await lab.ask("/v1/spaces/demo/entries?below=fuzz&shallow=true")).json()) as { entries: { path: string }[] };
+    expect(entries.map(({ path }) => path)).toEqual(["fuzz/b.txt", "fuzz/in"]);
   });
 
   test("[SHARE-3] a share to put files neither shows nor gives nor replaces anything", async () => {
