@@ -215,6 +215,7 @@ describe("shares", () => {
     const metrics = await (await lab.ask("/metrics")).text();
     expect(metrics).toMatch(/syncline_space_bytes_total\{space="demo",direction="out"\} [1-9]/);
     expect(metrics).toMatch(/syncline_user_bytes_total\{user="user:admin",direction="in"\} [1-9]/);
+    expect(metrics).toMatch(/syncline_share_uses_total\{kind="downloads"\} [1-9]/);
     expect(metrics).toMatch(/syncline_shares\{state="open"\} [1-9]/);
   });
 

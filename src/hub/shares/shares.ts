@@ -45,6 +45,8 @@ export type OpenShare = { readonly share: Share; readonly who: Principal };
 
 export class Shares {
   readonly #parts: SharesParts;
+  /** Since the hub was started. */
+  readonly counts = { downloads: 0, uploads: 0 };
 
   constructor(parts: SharesParts) {
     this.#parts = parts;
@@ -183,6 +185,7 @@ export class Shares {
   async download({ id, space }: Share, path: RelPath, by: Actor): Promise<boolean> {
     const { table, access, clock } = this.#parts;
     if (!(await table.countDownload(id, clock.nowMs()))) return false;
+    this.counts.downloads++;
     const resource = spaceResource(space, path);
     await access.audit.append(by, { action: "share.download", resource, outcome: "done", details: { id } });
     return true;
@@ -192,6 +195,7 @@ export class Shares {
   async uploaded({ id, space }: Share, path: RelPath, bytes: number, by: Actor): Promise<void> {
     const { table, access, clock } = this.#parts;
     await table.countUpload(id, bytes, clock.nowMs());
+    this.counts.uploads++;
     const event = { action: "share.upload", resource: spaceResource(space, path), outcome: "done", details: { id, bytes } } as const;
     await access.audit.append(by, event);
   }
