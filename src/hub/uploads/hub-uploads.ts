@@ -55,6 +55,7 @@ export class HubUploads implements Uploads {
   readonly #completing = new Map<UploadId, Promise<Completed>>();
 
   readonly #prints: PartPrints;
+  readonly #tidying = new Set<Promise<void>>();
 
   constructor(options: HubUploadsOptions) {
     this.#options = options;
@@ -305,7 +306,7 @@ export class HubUploads implements Uploads {
     const records = await this.#options.meta.journalOfRun(space.id, runOf(row));
     const record = records.find(({ path }) => path === row.path);
     if (record !== undefined) {
-      await this.#finish(row, record, wanted);
+      await this.#finish(row, record, wanted, []);
       return this.#again(row, space, record.sequence);
     }
     const source = await this.#sourceOf(row, completion.parts);
@@ -314,10 +315,19 @@ export class HubUploads implements Uploads {
     return { result, isFirst: true };
   }
 
-  #finish(row: UploadRow, { sequence, entry }: Version, parts: string, prints: readonly PrintRow[] = []): Promise<void> {
+  async #finish(row: UploadRow, { sequence, entry }: Version, parts: string, prints: readonly PrintRow[]): Promise<void> {
     const { rows, clock } = this.#options;
     const size = entry?.kind === "file" ? entry.size : 0;
-    return rows.finish(row, { size, sequence, parts, prints }, clock.nowMs() + UPLOAD_KNOWN_MS);
+    await rows.finish(row.id, { size, sequence, parts }, clock.nowMs() + UPLOAD_KNOWN_MS);
+    // What it fails at stays until the upload is swept: nothing depends on it.
+    const tidying = rows.tidy(row, prints).catch(() => undefined);
+    this.#tidying.add(tidying);
+    void tidying.then(() => this.#tidying.delete(tidying));
+  }
+
+  /** Resolves when nothing goes on behind any more. */
+  async close(): Promise<void> {
+    await Promise.all(this.#tidying);
   }
 
   async #again({ path, id }: UploadRow, space: Space, sequence: number): Promise<Completed> {
@@ -353,7 +363,7 @@ export class HubUploads implements Uploads {
     const { chunks, runs } = source;
     const [only] = runs.length === 1 ? source.parts : [];
     const content = intake.join(chunks, limitsOf(chunks, limitsFor(row)), { ...only?.sums, ...completion.sums });
-    const sum = await sumOfRuns(runs, intake.part(chunks), seedsOf(space));
+    const sum = await sumOfRuns(runs, content.size, () => intake.part(chunks), seedsOf(space));
     const there = plan.mode === undefined ? (await meta.version(space.id, path))?.entry : undefined;
     const mode = plan.mode ?? (there?.kind === "file" ? there.mode : FILE_MODE);
     const mtimeNs = completion.mtimeNs ?? plan.mtimeNs ?? BigInt(clock.nowMs()) * 1_000_000n;
@@ -406,7 +416,7 @@ export class HubUploads implements Uploads {
       const { row, space } = await this.#open(by, id);
       const result = await this.#commit(by, { row, space }, source, completion);
       if (result.status === "done") {
-        await this.#finish(row, result.version, "");
+        await this.#finish(row, result.version, "", []);
         return { result, isFirst: true, upload: await this.get(by, id) };
       }
       await this.#options.rows.drop([id]);
