@@ -16,7 +16,7 @@ import {
   type AppendOptions, type AppendSink, type Challenge, type Completed, type Completion, type NewUpload,
   NOTE_CHARS_MAX, type Part, PART_BYTES_MAX, PART_NUMBER_MAX, type PartOptions, type PartSink, type Print,
   PRINTS_MAX, type Proof, type Upload, UPLOAD_BYTES_MAX, UPLOAD_EXPIRY_MS, UPLOAD_EXPIRY_MS_MAX,
-  UPLOAD_KNOWN_MS, type Uploader, type UploadId, type UploadPage, type Uploads, UPLOADS_WRITING_MAX,
+  UPLOAD_KNOWN_MS, USER_WRITING_MAX, type Uploader, type UploadId, type UploadPage, type Uploads, UPLOADS_WRITING_MAX,
 } from "#hub/uploads/upload.ts";
 import { lacking, lostParts, lostStream, otherOffset, overSize, unknownUpload, wrongUse } from "#hub/uploads/upload-errors.ts";
 import { type RelPath, encodeName, pathFault } from "#model/path.ts";
@@ -51,6 +51,8 @@ type Appending = { readonly stop: () => Promise<void> };
 export class HubUploads implements Uploads {
   readonly #options: HubUploadsOptions;
   readonly #places = new Places(UPLOADS_WRITING_MAX);
+  /** By user. */
+  readonly #placesOf = new Map<string, Places>();
   readonly #appending = new Map<UploadId, Appending>();
   readonly #completing = new Map<UploadId, Promise<Completed>>();
 
@@ -201,7 +203,7 @@ export class HubUploads implements Uploads {
 
   /** A place among those who write, and what the bytes come through; both are free again when it has ended. */
   async #writing(by: Uploader, space: Space): Promise<{ intake: StoreIntake; onEnd: () => Promise<void> }> {
-    const place = await this.#places.take();
+    const place = await this.#place(by.who.id);
     try {
       const intake = this.#options.spaces.intake(by.who, space.name);
       const onEnd = async (): Promise<void> => {
@@ -213,6 +215,18 @@ export class HubUploads implements Uploads {
       place[Symbol.dispose]();
       throw error;
     }
+  }
+
+  async #place(user: string): Promise<Disposable> {
+    const own = this.#placesOf.get(user) ?? new Places(USER_WRITING_MAX);
+    this.#placesOf.set(user, own);
+    const places = [await own.take(), await this.#places.take()];
+    return {
+      [Symbol.dispose]: (): void => {
+        for (const one of places) one[Symbol.dispose]();
+        if (own.areAllFree && this.#placesOf.get(user) === own) this.#placesOf.delete(user);
+      },
+    };
   }
 
   async #save({ id, path, spaceId }: UploadRow, space: Space, part: PartRow): Promise<UploadRow> {
