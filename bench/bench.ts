@@ -11,7 +11,9 @@ import { parseArgs } from "node:util";
 import { firstCopyLarge } from "./first-copy-large.ts";
 import { firstCopySmall } from "./first-copy-small.ts";
 import { ftp } from "./ftp.ts";
+import { hubAgain } from "./hub-again.ts";
 import { hubCommits } from "./hub-commits.ts";
+import { hubComplete } from "./hub-complete.ts";
 import { hubFanOut } from "./hub-fan-out.ts";
 import { hubSlowLines } from "./hub-slow-lines.ts";
 import { hubLarge } from "./hub-large.ts";
@@ -36,7 +38,8 @@ import { watchLatency } from "./watch-latency.ts";
 
 const WORKLOADS: readonly Workload[] = [
   firstCopyLarge, firstCopySmall, noChange, scatteredEdits, insertFront, renameLarge, renameDirectory, watchLatency,
-  memoryMillion, oneChangeCost, hubLatency, hubLarge, hubSmall, hubFanOut, hubSlowLines, hubCommits, hubListing, hubMemory, ftp,
+  memoryMillion, oneChangeCost, hubLatency, hubLarge, hubSmall, hubFanOut, hubSlowLines, hubCommits, hubListing, hubMemory,
+  hubComplete, hubAgain, ftp,
 ];
 
 const RESULTS_FILE = resolve(import.meta.dir, "results.json");

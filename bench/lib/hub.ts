@@ -139,12 +139,37 @@ export class BenchHub implements AsyncDisposable {
     return this.#ask(`/v1/spaces/${SPACE}/${path}`, init);
   }
 
+  /** The same with JSON in both directions. */
+  async post<T>(path: string, body: object): Promise<T> {
+    const json = new TextEncoder().encode(JSON.stringify(body));
+    return JSON.parse(await this.#ask(`/v1/spaces/${SPACE}/${path}`, { method: "POST", body: json }, "application/json")) as T;
+  }
+
+  /** A command of a person that speaks to the hub, as words. */
+  command(words: readonly string[], url = this.#url): string[] {
+    const token = join(this.#dir, "token");
+    writeFileSync(token, TOKEN, { mode: 0o600 });
+    return [PROGRAM, ...words, "--hub", url, "--token-file", token, "--ca", join(this.#dir, "hub", "ca.pem"), "--json"];
+  }
+
+  place(path: string): string {
+    return `${SPACE}:${path}`;
+  }
+
+  get port(): number {
+    return Number(new URL(this.#url).port);
+  }
+
   async #json<T>(path: string): Promise<T> {
     return JSON.parse(await this.#ask(path, {})) as T;
   }
 
-  async #ask(path: string, init: { readonly method?: string; readonly body?: Uint8Array<ArrayBuffer> }): Promise<string> {
-    const headers = { authorization: `Bearer ${TOKEN}` };
+  async #ask(
+    path: string,
+    init: { readonly method?: string; readonly body?: Uint8Array<ArrayBuffer> },
+    type?: string,
+  ): Promise<string> {
+    const headers = { authorization: `Bearer ${TOKEN}`, ...(type === undefined ? {} : { "content-type": type }) };
     const answer = await fetch(this.#url + path, { ...init, headers, tls: { ca: this.#ca } });
     const text = await answer.text();
     if (!answer.ok) throw new WrongResult(`${init.method ?? "GET"} ${path}: ${answer.status} ${text.slice(0, 300)}`);

@@ -54,6 +54,7 @@ const LOADERS: Record<CommandName, () => Promise<Command>> = {
   "ssh-key": async () => (await import("#cli/commands/keys.ts")).sshKeyCommand,
   audit: async () => (await import("#cli/commands/audit.ts")).auditCommand,
   share: async () => (await import("#cli/commands/share.ts")).shareCommand,
+  sign: async () => (await import("#cli/commands/share.ts")).signCommand,
   cp: async () => (await import("#cli/commands/space-files.ts")).cpCommand,
   webhook: async () => (await import("#cli/commands/webhook.ts")).webhookCommand,
   profile: async () => (await import("#cli/commands/profile.ts")).profileCommand,

@@ -6,6 +6,8 @@ const CLIENT = ["hub", "token-file", "ca", "json", "quiet", "verbose", "state-di
 export const SHARE_OPTIONS = {
   allow: { type: "choice", choices: SHARE_KINDS, lineOnly: true, fallback: "read", help: "what who has the address may do" },
   downloads: { type: "text", value: "N", lineOnly: true, help: "as many downloads, then no more (default: any number)" },
+  put: { type: "flag", lineOnly: true, help: "to put the file, not to fetch it" },
+  for: { type: "duration", lineOnly: true, fallback: "1h", help: "how long it is good, up to 7d" },
   note: { type: "text", value: "TEXT", lineOnly: true, help: "a few words that who has the address gets to read" },
 } as const;
 
@@ -27,5 +29,16 @@ export const SHARE_COMMANDS = {
       "syncline share create site:docs --expires 14d --downloads 20",
       "syncline share create inbox --allow upload --note 'Your pictures, please'",
     ],
+  },
+  sign: {
+    summary: "make an address at which anybody may fetch, or put, one file for a while",
+    operands: "SPACE:PATH",
+    min: 1,
+    max: 1,
+    options: ["put", "for", ...CLIENT],
+    details: [
+      "It gives what you may do at that path as long as it lasts, and cannot be taken back before: syncline share can.",
+    ],
+    examples: ['curl -T report.pdf "$(syncline sign site:in/report.pdf --put --for 10m --quiet)"'],
   },
 } as const;

@@ -499,7 +499,10 @@ export const COMMANDS = {
     min: 2,
     max: 2,
     options: [...CLIENT],
-    details: ["FILE - is standard input. It is durable at the hub when the command ends."],
+    details: [
+      "FILE - is standard input. It is durable at the hub when the command ends. Files from 32 MiB on go in parts, of which",
+      "only those travel that the space does not have; broken off, the same command goes on where it was.",
+    ],
   },
   get: {
     summary: "read a file from a space, now or at a point",
@@ -507,7 +510,10 @@ export const COMMANDS = {
     min: 1,
     max: 2,
     options: ["at", ...CLIENT],
-    details: ["FILE - is standard output; without FILE it gets the name that it has in the space."],
+    details: [
+      "FILE - is standard output; without FILE it gets the name that it has in the space. Broken off, the same command goes",
+      "on with a file of 32 MiB and more: what has come lies beside its place, as .FILE.….part.",
+    ],
   },
   rm: {
     summary: "remove a file or a directory from a space; its history stays",

@@ -1,10 +1,11 @@
-/** `syncline share`: addresses at which others read a part of a space, or put files there. */
+/** `syncline share` and `syncline sign`: addresses at which others read a part of a space, or put files there. */
 import type { ShareJson } from "#gateway/api/routes-shares.ts";
+import { printablePath } from "#model/path.ts";
 import { percentEncode } from "#gateway/api/url-path.ts";
 import type { Command, Context } from "#cli/context.ts";
 import { EXIT } from "#cli/exit-code.ts";
-import { expiresOf } from "#cli/expiry.ts";
-import { openClient, parsePlace } from "#cli/hub-client.ts";
+import { expiresOf, expiry } from "#cli/expiry.ts";
+import { openClient, parseFilePlace, parsePlace } from "#cli/hub-client.ts";
 import { givenPassword } from "#cli/passwords.ts";
 import { shareFacts, shareLines, shareWords } from "#cli/share-text.ts";
 import { parseChoice, usage } from "#cli/values.ts";
@@ -41,6 +42,19 @@ export const shareCommand: Command = async (context) => {
     output.event({ type: "share-revoked", id });
     output.line(`revoked ${id}: its address leads nowhere now`);
   }
+  return EXIT.same;
+};
+
+export const signCommand: Command = async (context) => {
+  const { output, parsed } = context;
+  const { space, path } = parseFilePlace(parsed.operands[0]!);
+  const { put, for: ms } = parsed.given;
+  const body = { path, method: put === true ? "PUT" : "GET", seconds: ms === undefined ? undefined : Math.ceil(ms / 1000) };
+  const url = `/v1/spaces/${percentEncode(space)}/sign`;
+  const made = await openClient(context).call<{ url: string; method: string; until: string }>(url, { method: "POST", body });
+  output.event({ type: "signed", space, path, ...made });
+  output.answer(made.url);
+  output.line(`${made.method} of ${space}:${printablePath(path)}, ${expiry(made.until)}`);
   return EXIT.same;
 };
 

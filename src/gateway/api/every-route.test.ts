@@ -51,12 +51,13 @@ const BODIES: Record<string, (path: string) => unknown> = {
   "upload.offer": () => ({ parts: [] }),
   "upload.prove": () => ({ nonce: "00".repeat(32), proofs: [] }),
   "upload.complete": () => ({}),
+  "content.sign": (path) => ({ path: `${path}/a` }),
   "share.create": (path) => ({ path, kind: "both" }),
   "hub.setup": () => ({ token: "wrong", user: "eve", password: "long enough" }),
 };
 
 /** What the reader may ask for inside its prefix; the writer these, too. Everything else is refused to both. */
-const READS = new Set(["entry.get", "content.get", "version.list", "archive.get"]);
+const READS = new Set(["entry.get", "content.get", "version.list", "archive.get", "content.sign"]);
 /** Answers hold only what the caller may see. */
 const FILTERED = new Set([
   "share.list", "share.get", "share.revoke",
@@ -78,6 +79,8 @@ const REFUSED_TO_ALL: Record<string, readonly number[]> = {
   "oidc.callback": [401],
   "oidc.device": [501],
   "oidc.poll": [401],
+  "signed.get": [401],
+  "signed.put": [401],
 };
 
 const ROUTES = apiRoutes("test");
@@ -90,6 +93,7 @@ function request(route: AnyRoute, path: string): { url: string; asked: Asked } {
     .replace("{user}", "bystander")
     .replace("{accessKey}", "NOSUCHKEY")
     .replace("{fingerprint}", "SHA256%3Anone")
+    .replace(/^\/v1\/signed\/.*/, (signed) => `${signed}?user=admin&until=9999999999999&mark=${"A".repeat(43)}`)
     .replace("/profiles/cpu", "/profiles/cpu?seconds=1")
     .replace("{number}", "1")
     .replace("{id}", "0011223344556677");

@@ -23,6 +23,7 @@ import { PROFILE_ROUTES } from "#gateway/api/routes-profiles.ts";
 import { ROLE_ROUTES } from "#gateway/api/routes-roles.ts";
 import { SESSION_ROUTES } from "#gateway/api/routes-sessions.ts";
 import { SHARE_ROUTES } from "#gateway/api/routes-shares.ts";
+import { SIGNED_ROUTES } from "#gateway/api/routes-signed.ts";
 import { SPACE_ROUTES } from "#gateway/api/routes-spaces.ts";
 import { UPLOAD_ROUTES } from "#gateway/api/routes-uploads.ts";
 import { WEBHOOK_ROUTES } from "#gateway/api/routes-webhooks.ts";
@@ -38,6 +39,7 @@ export function apiRoutes(version: string): readonly AnyRoute[] {
     ...CONFLICT_ROUTES,
     ...ARCHIVE_ROUTES,
     ...SHARE_ROUTES,
+    ...SIGNED_ROUTES,
     ...EVENT_ROUTES,
     ...FOLLOW_ROUTES,
     ...ACCESS_ROUTES,

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { connect } from "node:net";
 import { ApiLab, type Asked, TOKENS } from "#gateway/api/api-fixture.ts";
 import { type XmlElement, childElements, parseXml, textOf } from "#gateway/dav/xml.ts";
 
@@ -137,6 +138,24 @@ describe("WebDAV", () => {
     expect([part.status, await part.text()]).toEqual([206, "wo"]);
     const page = await dav("GET", "demo/put.txt");
     expect(page.headers.get("content-security-policy")).toContain("sandbox");
+  });
+
+  test("[DAV-9] a body that breaks off leaves what was there, whether its length was told or not", async () => {
+    await lab.put("whole", "as it was");
+    const { port } = new URL(lab.hub.url);
+    const head = (more: string): string =>
+      `PUT /dav/demo/whole HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${TOKENS.admin}\r\n${more}\r\n\r\n`;
+    const bodies = [`${head("content-length: 100000")}part`, `${head("transfer-encoding: chunked")}4\r\npart\r\n`, `${head("transfer-encoding: chunked")}4\r\npa`];
+    for (const text of bodies) {
+      const socket = connect(Number(port), "127.0.0.1");
+      await new Promise<void>((resolve) => socket.write(text, () => resolve()));
+      await Bun.sleep(50);
+      socket.destroy();
+    }
+    await Bun.sleep(200);
+    expect(await lab.text("whole")).toBe("as it was");
+    const { versions } = (await (await lab.ask("/v1/spaces/demo/versions/whole")).json()) as { versions: unknown[] };
+    expect(versions).toHaveLength(1);
   });
 
   test("[DAV-10] collections are made and removed with all that is in them; names that are no paths are refused", async () => {

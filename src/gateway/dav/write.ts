@@ -7,7 +7,7 @@ import { storeBody } from "#gateway/api/content-bytes.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
 import { treeAt } from "#gateway/api/route.ts";
 import { DavProblem } from "#gateway/dav/answer.ts";
-import { type DavCall, depthOf, etagAt, requireNoBody, spacePlace } from "#gateway/dav/call.ts";
+import { type DavCall, depthOf, etagAt, requireCollectionAbove, requireNoBody, spacePlace } from "#gateway/dav/call.ts";
 import { membership, requireUnlocked, requireWrite, targetAt, underLocks } from "#gateway/dav/guard.ts";
 import { hrefOf } from "#gateway/dav/place.ts";
 
@@ -30,6 +30,7 @@ export async function put(call: DavCall): Promise<Response> {
   requireFile(old, request.url.endsWith("/"));
   const touched = [{ path: place.path, isTree: false }, ...(old === undefined ? membership(place) : [])];
   // Before the body, so that nothing is sent in vain; and again when it is here.
+  if (old === undefined) await requireCollectionAbove(call, place);
   await requireUnlocked(call, space.id, place, touched);
   const mtimeNs = fileTimeOf(headers) ?? BigInt(services.clock.nowMs()) * 1_000_000n;
   await using intake = services.spaces.intake(call.who, place.space);

@@ -8,7 +8,9 @@ import { type Header, type S3Call, answer, header } from "#gateway/s3/s3-call.ts
 import { S3Error } from "#gateway/s3/s3-error.ts";
 import type { ContentReader } from "#hub/space-service.ts";
 import type { Version } from "#hub/space.ts";
+import { seedsOf } from "#hub/hub-spaces.ts";
 import { SynclineError } from "#model/error.ts";
+import { Summer } from "#sync/chunk/sum.ts";
 import type { Http1Answer } from "#platform/net/http1/connection.ts";
 
 /** Up to here an answer is made in memory. */
@@ -66,8 +68,7 @@ export async function getObject(call: S3Call): Promise<Http1Answer> {
   const status = range === undefined ? 200 : 206;
   if (method === "HEAD") return answer(status, [...headers, ["content-length", String(end - start)]]);
   if (end === start) return answer(status, headers, new Uint8Array(0));
-  const reader = await services.spaces.open(who, bucket, version);
-  return answer(status, headers, await bodyOf(call, reader, start, end));
+  return answer(status, headers, await bodyOf(call, version, { start, end }));
 }
 
 function withOverrides({ request }: S3Call, headers: Header[]): Header[] {
@@ -109,16 +110,21 @@ function partOf(call: S3Call, version: Version): Span {
   return { start, end: start + sizes[number - 1]! };
 }
 
-async function bodyOf(call: S3Call, reader: ContentReader, start: number, end: number): Promise<Http1Answer["body"]> {
-  const { traffic } = call.services;
+async function bodyOf(call: S3Call, version: Version, { start, end }: Span): Promise<Http1Answer["body"]> {
+  const { services, who, request } = call;
   const length = end - start;
   if (length > WHOLE_BYTES_MAX) {
-    traffic.require("downloads");
-    return { length, pieces: pieces(call, reader, start, end) };
+    services.traffic.require("downloads");
+    const sum = start === 0 && end === sizeOf(version) && version.entry?.kind === "file" ? version.entry.sum : undefined;
+    // Who reads all of it compares its sum in the end: then chunks need not be hashed one by one.
+    const reader = await services.spaces.open(who, request.bucket, version, sum === undefined);
+    const summer = sum === undefined ? undefined : new Summer(seedsOf(await services.spaces.space(who, request.bucket)));
+    return { length, pieces: pieces(call, reader, { start, end }, summer, sum) };
   }
+  const reader = await services.spaces.open(who, request.bucket, version);
   const bytes = new Uint8Array(length);
   await fill(reader, bytes, start);
-  traffic.count("out", length);
+  services.traffic.count("out", length);
   return bytes;
 }
 
@@ -130,18 +136,30 @@ async function fill(reader: ContentReader, bytes: Uint8Array, position: number):
   }
 }
 
-async function* pieces(call: S3Call, reader: ContentReader, start: number, end: number): AsyncGenerator<Uint8Array, void> {
-  const { traffic, log } = call.services;
+/** Two buffers in turns: the one before is on its way out while the next is filled. */
+async function* pieces(
+  { services, traceId }: S3Call,
+  reader: ContentReader,
+  { start, end }: Span,
+  summer: Summer | undefined,
+  sum: string | undefined,
+): AsyncGenerator<Uint8Array, void> {
+  const { traffic, log } = services;
   using _place = traffic.take("downloads");
+  const buffers = [new Uint8Array(PIECE_BYTES), new Uint8Array(PIECE_BYTES)];
   try {
-    for (let at = start; at < end; at += PIECE_BYTES) {
-      const piece = new Uint8Array(Math.min(PIECE_BYTES, end - at));
+    for (let at = start, turn = 0; at < end; at += PIECE_BYTES, turn++) {
+      const piece = buffers[turn % 2]!.subarray(0, Math.min(PIECE_BYTES, end - at));
       await fill(reader, piece, at);
+      summer?.update(piece);
+      // The last piece is held back where the whole is not what it was.
+      const isLast = at + piece.length === end;
+      if (isLast && summer !== undefined && summer.digest() !== sum) throw new Error("the bytes are not what they were");
       traffic.count("out", piece.length);
       yield piece;
     }
   } catch (error) {
-    log.error("object broke off", { traceId: call.traceId, error: error instanceof Error ? error.message : String(error) });
+    log.error("object broke off", { traceId, error: error instanceof Error ? error.message : String(error) });
     throw error;
   }
 }

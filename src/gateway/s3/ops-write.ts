@@ -135,16 +135,22 @@ async function removeKey(call: S3Call, key: string, condition: WriteCondition): 
     const object = isObject(current, at.isDir) ? current : undefined;
     if (hasCondition(condition)) expectOf(condition, object, key);
     if (object === undefined) return;
-    const [result] = await commit(call, [removalOf(object, at)], undefined);
+    const removal = removalOf(object, at);
+    const [result] = await commit(call, [removal], undefined);
     // What is in a directory keeps it.
     if (result!.status === "refused") return;
-    if (result!.status === "done") return removeEmptied(call, [parentOf(at.path)]);
+    if (result!.status === "done") return removeEmptied(call, [emptiedBy(removal)]);
   }
   throw conflict(key);
 }
 
+type KeyRemoval = Exclude<SpaceChange, { type: "move" }>;
+
+/** The directory that may have nothing in it any more: the one above, or the one that was put and is one of many now. */
+const emptiedBy = ({ type, path }: KeyRemoval): RelPath => (type === "put" ? path : parentOf(path));
+
 /** A directory that was put and has something in it stays, seen by what is in it. */
-function removalOf({ sequence, attributes }: Version, { path, isDir }: KeyPath): SpaceChange {
+function removalOf({ sequence, attributes }: Version, { path, isDir }: KeyPath): KeyRemoval {
   const expect: Expect = { kind: "sequence", sequence };
   if (!isDir || attributes[DIRECTORY] === undefined) return { type: "remove", path, expect, recursive: false };
   return { type: "put", path, expect, entry: { kind: "dir", mode: DIR_MODE }, content: undefined, attributes: {}, makeParents: false };
@@ -201,20 +207,20 @@ async function removeMany(call: S3Call, asked: readonly Asked[]): Promise<string
   const changes = plans.flatMap((plan) => (plan instanceof S3Error || plan === undefined ? [] : [plan]));
   const results = changes.length === 0 ? [] : await commit(call, changes, undefined);
   let next = 0;
-  const removed: RelPath[] = [];
+  const emptied: RelPath[] = [];
   const lines: string[] = [];
   for (const [at, plan] of plans.entries()) {
     const { key, match, versionId } = asked[at]!;
     const result = plan instanceof S3Error || plan === undefined ? undefined : results[next++]!;
     let fault = plan instanceof S3Error ? plan : undefined;
-    if (result?.status === "done") removed.push(result.path);
+    if (result?.status === "done") emptied.push(emptiedBy(plan as KeyRemoval));
     // Somebody was faster: once more, by itself.
     else if (result?.status === "stale") {
       await removeKey(call, key, { match, none: undefined }).catch((error: unknown) => void (fault = s3ErrorOf(error)));
     }
     lines.push(fault === undefined ? deletedXml(key, versionId) : errorXml(key, fault));
   }
-  await removeEmptied(call, removed.map(parentOf));
+  await removeEmptied(call, emptied);
   return lines;
 }
 
@@ -224,7 +230,7 @@ const errorXml = (key: string, { code, message }: S3Error): string =>
   `<Error>${element("Key", key)}${element("Code", code)}${element("Message", message)}</Error>`;
 
 /** The change that removes a key; undefined where nothing is there. */
-async function planOf(call: S3Call, { key, match, versionId }: Asked): Promise<SpaceChange | undefined> {
+async function planOf(call: S3Call, { key, match, versionId }: Asked): Promise<KeyRemoval | undefined> {
   const { services, who, request } = call;
   if (versionId !== undefined && versionId !== "null") throw new S3Error("NotImplemented", "versions go by the retention of the space");
   const at = pathOfKey(key);

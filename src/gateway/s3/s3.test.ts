@@ -206,6 +206,10 @@ describe("objects", () => {
     expect(await keys()).toEqual(["d/made/inner"]);
     await lab.ask("/demo/d/made/inner", { method: "DELETE" });
     expect(await keys()).toEqual([]);
+    await lab.put("d/alone/", "");
+    expect(await keys()).toEqual(["d/alone/"]);
+    await lab.ask("/demo/d/alone/", { method: "DELETE" });
+    expect(await keys()).toEqual([]);
   });
 
   test("[BUCKET-12] many are deleted at once, each with its own outcome", async () => {

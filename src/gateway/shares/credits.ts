@@ -10,8 +10,8 @@ import type { Clock } from "#platform/host.ts";
 export const CREDITS_MAX = 10_000;
 /** How long one may be gone on with. */
 export const CREDIT_MS = 24 * 3_600_000;
-/** Bytes beside the file's own that may be sent twice: what was on its way when a connection broke off. */
-export const SLACK_BYTES = 1 << 20;
+/** Bytes that may be sent twice, and no more than the file has: what was on its way when a connection broke off. */
+export const SLACK_BYTES = 8 << 20;
 
 type Credit = { left: number; untilMs: number };
 
@@ -40,7 +40,7 @@ export class Credits {
   /** A new download, which was counted, of a file of `size`. */
   begin(share: string, address: string, content: string, size: number, bytes: number): Taken {
     const key = keyOf(share, address, content);
-    const credit = { left: size + SLACK_BYTES, untilMs: this.#clock.monotonicMs() + CREDIT_MS };
+    const credit = { left: size + Math.min(size, SLACK_BYTES), untilMs: this.#clock.monotonicMs() + CREDIT_MS };
     return this.#take(key, credit, bytes);
   }
 

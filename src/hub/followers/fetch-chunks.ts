@@ -134,7 +134,7 @@ async function fetchBatch(
 function notShown(): SynclineError {
   const message = "the source does not have some content that its journal names, and what other spaces have here is not taken for it";
   const hint = "syncline hub check --deep there finds it; the copy goes on when the source has it again";
-  return new SynclineError({ code: "STATE", op: "follow", message, hint, retryable: true });
+  return new SynclineError({ code: "CHUNK_MISSING", op: "follow", message, hint, retryable: true });
 }
 
 function wrong(what: string): SynclineError {

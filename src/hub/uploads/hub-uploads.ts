@@ -315,18 +315,19 @@ export class HubUploads implements Uploads {
     const records = await this.#options.meta.journalOfRun(space.id, runOf(row));
     const record = records.find(({ path }) => path === row.path);
     if (record !== undefined) {
-      await this.#finish(row, record.sequence, wanted);
+      await this.#finish(row, record, wanted);
       return this.#again(row, space, record.sequence);
     }
     const source = await this.#sourceOf(row, completion.parts);
     const result = await this.#commit(by, { row, space }, source, completion);
-    if (result.status === "done") await this.#finish(row, result.version.sequence, wanted, printsOf(source, result.version));
+    if (result.status === "done") await this.#finish(row, result.version, wanted, printsOf(source, result.version));
     return { result, isFirst: true };
   }
 
-  #finish(row: UploadRow, sequence: number, parts: string, prints: readonly PrintRow[] = []): Promise<void> {
+  #finish(row: UploadRow, { sequence, entry }: Version, parts: string, prints: readonly PrintRow[] = []): Promise<void> {
     const { rows, clock } = this.#options;
-    return rows.finish(row, { sequence, parts, prints }, clock.nowMs() + UPLOAD_KNOWN_MS);
+    const size = entry?.kind === "file" ? entry.size : 0;
+    return rows.finish(row, { size, sequence, parts, prints }, clock.nowMs() + UPLOAD_KNOWN_MS);
   }
 
   async #again({ path, id }: UploadRow, space: Space, sequence: number): Promise<Completed> {
@@ -415,7 +416,7 @@ export class HubUploads implements Uploads {
       const { row, space } = await this.#open(by, id);
       const result = await this.#commit(by, { row, space }, source, completion);
       if (result.status === "done") {
-        await this.#finish(row, result.version.sequence, "");
+        await this.#finish(row, result.version, "");
         return { result, isFirst: true, upload: await this.get(by, id) };
       }
       await this.#options.rows.drop([id]);

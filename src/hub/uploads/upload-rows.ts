@@ -77,6 +77,14 @@ export type PartRow = Part & {
   readonly leaves: Uint8Array;
 };
 
+/** What an upload came to: a version, of these parts (as they were named). */
+export type Finished = {
+  readonly size: number;
+  readonly sequence: number;
+  readonly parts: string;
+  readonly prints: readonly PrintRow[];
+};
+
 /** Where a part of a file lies: some chunks of a content, one behind the other. */
 export type PrintRow = {
   readonly sha256: string;
@@ -112,7 +120,7 @@ const RESERVED = `SELECT CAST(COALESCE(SUM(CASE WHEN size IS NULL OR size < rece
 const TOUCH = "UPDATE uploads SET received = ?, expires_ms = ? WHERE id = ?";
 const SET_SIZE = "UPDATE uploads SET size = ? WHERE id = ?";
 const SET_NOTE = "UPDATE uploads SET note = ? WHERE id = ?";
-const FINISH = "UPDATE uploads SET done_seq = ?, done_parts = ?, expires_ms = ? WHERE id = ?";
+const FINISH = "UPDATE uploads SET received = ?, done_seq = ?, done_parts = ?, expires_ms = ? WHERE id = ?";
 const PART_COLUMNS = "upload_id, number, size, time_ms, chunks, leaves, sums, sum";
 const PARTS = `SELECT ${PART_COLUMNS} FROM upload_parts WHERE upload_id = ? AND number > ? ORDER BY number LIMIT ?`;
 const PART_SIZE = "SELECT size FROM upload_parts WHERE upload_id = ? AND number = ?";
@@ -265,7 +273,7 @@ export class UploadRows {
   /** What it came to; its parts are those of a version now, and known by their SHA-256 as far as they have one. */
   finish(
     { id, spaceId }: Pick<UploadRow, "id" | "spaceId">,
-    { sequence, parts, prints }: { readonly sequence: number; readonly parts: string; readonly prints: readonly PrintRow[] },
+    { size, sequence, parts, prints }: Finished,
     knownUntilMs: number,
   ): Promise<void> {
     return this.#db.transaction(async (sql) => {
@@ -273,7 +281,7 @@ export class UploadRows {
         spaceId, Uint8Array.fromHex(one.sha256), one.size, Uint8Array.fromHex(one.content), one.start, one.count, one.leaves,
       ]);
       for (const { text, values } of SAVE_PRINTS.pieces(rows)) await sql.run(text, values);
-      await sql.run(FINISH, [sequence, parts, knownUntilMs, id]);
+      await sql.run(FINISH, [size, sequence, parts, knownUntilMs, id]);
       await sql.run(DROP_PARTS, [id]);
     });
   }

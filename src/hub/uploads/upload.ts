@@ -38,7 +38,7 @@ export const UPLOADS_WRITING_MAX = 64;
 /** Of a stream that goes on, this much may have to be sent again after a crash. */
 export const STREAM_COMMIT_BYTES = 16 << 20;
 /** Characters of what a door keeps with an upload. */
-export const NOTE_CHARS_MAX = 8192;
+export const NOTE_CHARS_MAX = 16 << 10;
 /** Rows of one page. */
 export const UPLOAD_PAGE_MAX = 1000;
 

@@ -27,7 +27,7 @@ export type Http1Request = RequestHead & {
   readonly body: RequestBody;
 };
 
-/** Pieces are sent as the client takes them; the one after is asked for meanwhile, so each is a buffer of its own. */
+/** Pieces are sent as the client takes them. The next is asked for meanwhile: a piece's bytes are free when the one after the next is. */
 export type Streamed = { readonly length: number; readonly pieces: AsyncGenerator<Uint8Array, void> };
 
 export type Http1Answer = {
