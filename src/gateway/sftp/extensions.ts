@@ -20,11 +20,11 @@ export const EXTENSIONS = {
   "copy-data": "1",
   "check-file": "1",
 } as const;
-/** What is asked for: check-file is told by that name and asked for by two others. */
-export type ExtensionName = Exclude<keyof typeof EXTENSIONS, "check-file"> | "check-file-name" | "check-file-handle";
+/** Some ask for check-file by the name that it is told by, the draft has two others. */
+export type ExtensionName = keyof typeof EXTENSIONS | "check-file-name" | "check-file-handle";
 
 export const isExtension = (name: string): name is ExtensionName =>
-  name === "check-file-name" || name === "check-file-handle" || (name !== "check-file" && Object.hasOwn(EXTENSIONS, name));
+  name === "check-file-name" || name === "check-file-handle" || Object.hasOwn(EXTENSIONS, name);
 
 const BLOCK_BYTES = 4096;
 const ENTRIES_UNLIMITED = 2 ** 40;
@@ -60,6 +60,7 @@ export async function answerExtension(session: SftpSession, id: number, name: Ex
       return session.status(id, STATUS.ok);
     case "check-file-name":
       return tellSum(session, id, await session.parts.tree.find(body.path(), true), body);
+    case "check-file":
     case "check-file-handle":
       return tellSum(session, id, session.handles.node(body.handle()), body);
   }
