@@ -163,12 +163,14 @@ export class FtpFiles {
   /**
    * Where a file would go: a directory must be above it, and no directory at it. The rights are asked here, before
    * anybody sends bytes, and again by the commit.
+   * @param cwd was a directory a moment ago: it is not looked at again, the commit does
    * @throws {FtpRefusal} 550
    */
-  async requireRoom(path: FtpPath): Promise<{ place: Place; current: FoundFile | undefined }> {
+  async requireRoom(path: FtpPath, cwd: FtpPath): Promise<{ place: Place; current: FoundFile | undefined }> {
     const place = this.target(path);
     if (!this.#may("write", place)) throw new FtpRefusal(550, "Permission denied");
-    if (path.length > 2 && !(await this.#isDir(path.slice(0, -1)))) throw new FtpRefusal(550, "No such directory");
+    const isInCwd = path.length === cwd.length + 1 && cwd.every((name, at) => name === path[at]);
+    if (path.length > 2 && !isInCwd && !(await this.#isDir(path.slice(0, -1)))) throw new FtpRefusal(550, "No such directory");
     // Who may write and not read learns nothing of what is there.
     const found = this.#may("read", place) ? await this.find(path) : undefined;
     if (found?.entry.kind === "dir") throw new FtpRefusal(550, "Is a directory");
@@ -243,7 +245,7 @@ export class FtpFiles {
   /** A second file of the same content; no byte is moved. */
   async copy(from: FtpPath, to: FtpPath): Promise<void> {
     const source = await this.requireFile(from);
-    const { place } = await this.requireRoom(to);
+    const { place } = await this.requireRoom(to, []);
     if (place.space !== source.place.space) throw new FtpRefusal(550, "A copy on the hub stays within a space");
     await this.#putAgain(place, source.version, source.entry, { kind: "any" });
   }

@@ -28,7 +28,7 @@ export async function upload(session: FtpSession, path: FtpPath, kind: UploadKin
   const { files, restart, type, allocated } = session;
   session.restart = 0;
   session.allocated = undefined;
-  const { place, current } = await files.requireRoom(path);
+  const { place, current } = await files.requireRoom(path, session.cwd);
   // A space that takes no changes at all refuses here. What it holds outlives the upload that it is taken from.
   await using intake = files.spaces.intake(files.who, place.space);
   const from = kind === "append" ? "end" : restart;
@@ -103,6 +103,8 @@ async function takeBytes(
     const full = arriving.write(decoder === undefined ? bytes : decoder.push(bytes));
     return rate === undefined ? full : both(rate, full);
   });
+  // A client that died ends both of its connections: where the other one has ended too, this was no end of a file.
+  await new Promise<void>((resolve) => void setImmediate(resolve));
   moved.signal.throwIfAborted();
   if (!isWhole) throw new FtpRefusal(426, "The TLS stream was cut: it does not end in order");
   if (announced !== undefined && arriving.size < announced) {

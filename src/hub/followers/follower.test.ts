@@ -327,7 +327,7 @@ describe("a source that is not to be trusted", () => {
       },
     });
     const follower = await copy.copyOf(source, liar);
-    expect(await codeOf(follower.round(never))).toBe("STATE");
+    expect(await codeOf(follower.round(never))).toBe("CHUNK_MISSING");
     // It was asked as for any other: a source is not told what is here.
     expect(asked).toContain(secret);
     const { sequence } = await copy.hub.spaces.space(WHO, "demo");
