@@ -6,6 +6,7 @@ import { healthService, reflectionService } from "#gateway/grpc/standard-service
 import { listenGrpc } from "#platform/net/grpc-listener.ts";
 
 const CONNECTIONS_MAX = 2_000;
+const CONNECTIONS_OF_ADDRESS_MAX = 500;
 /** Calls at once on one connection. */
 const STREAMS_MAX = 100;
 /** Of one message, in and out. */
@@ -20,6 +21,7 @@ export async function openGrpc(parts: DoorParts, isSecure: boolean): Promise<Doo
     port: listen.port,
     tls: isSecure ? parts.identity() : undefined,
     connectionsMax: CONNECTIONS_MAX,
+    connectionsOfAddressMax: CONNECTIONS_OF_ADDRESS_MAX,
     streamsMax: STREAMS_MAX,
     messageBytesMax: MESSAGE_BYTES_MAX,
     idleMs: IDLE_MS,

@@ -13,6 +13,7 @@ export type GrpcListenOptions = {
   /** Undefined: plain HTTP/2. */
   readonly tls: Identity | undefined;
   readonly connectionsMax: number;
+  readonly connectionsOfAddressMax: number;
   /** Calls at once on one connection. */
   readonly streamsMax: number;
   readonly messageBytesMax: number;
@@ -46,16 +47,25 @@ export async function listenGrpc(options: GrpcListenOptions): Promise<GrpcListen
   });
   let injector = server.createConnectionInjector(credentialsOf(options.tls));
   const sockets = new Set<Socket>();
+  const ofAddress = new Map<string, number>();
   const listener = createServer((socket) => {
-    if (sockets.size >= options.connectionsMax) {
+    const address = socket.remoteAddress ?? "";
+    const held = ofAddress.get(address) ?? 0;
+    if (sockets.size >= options.connectionsMax || held >= options.connectionsOfAddressMax) {
       socket.destroy();
       return;
     }
     sockets.add(socket);
+    ofAddress.set(address, held + 1);
     socket.setNoDelay(true);
     // What goes wrong with one ends its calls, which is where it is told.
     socket.on("error", () => undefined);
-    socket.on("close", () => sockets.delete(socket));
+    socket.on("close", () => {
+      sockets.delete(socket);
+      const left = (ofAddress.get(address) ?? 1) - 1;
+      if (left === 0) ofAddress.delete(address);
+      else ofAddress.set(address, left);
+    });
     injector.injectConnection(socket);
   });
   await listening(listener, options);
