@@ -17,7 +17,8 @@ import {
   type AppendOptions, type AppendSink, type Challenge, type Completed, type Completion, type NewUpload,
   NOTE_CHARS_MAX, type Part, PART_BYTES_MAX, PART_NUMBER_MAX, type PartOptions, type PartSink, type Print,
   PRINTS_MAX, type Proof, type Upload, UPLOAD_BYTES_MAX, UPLOAD_EXPIRY_MS, UPLOAD_EXPIRY_MS_MAX,
-  UPLOAD_KNOWN_MS, USER_WRITING_MAX, type Uploader, type UploadId, type UploadPage, type Uploads, UPLOADS_WRITING_MAX,
+  UPLOAD_KNOWN_MS, UPLOAD_PAGE_MAX, type Uploader, type UploadId, type UploadPage, type Uploads,
+  UPLOADS_WRITING_MAX, USER_WRITING_MAX,
 } from "#hub/uploads/upload.ts";
 import { lacking, lostParts, lostStream, otherOffset, overSize, unknownUpload, wrongUse } from "#hub/uploads/upload-errors.ts";
 import { type RelPath, encodeName, pathFault } from "#model/path.ts";
@@ -54,6 +55,8 @@ export class HubUploads implements Uploads {
   readonly #places = new Places(UPLOADS_WRITING_MAX);
   /** By user. */
   readonly #placesOf = new Map<string, Places>();
+  /** The last that writes rows of an upload: two at a time would only collide in the database. */
+  readonly #saving = new Map<UploadId, Promise<unknown>>();
   readonly #appending = new Map<UploadId, Appending>();
   readonly #completing = new Map<UploadId, Promise<Completed>>();
 
@@ -99,11 +102,17 @@ export class HubUploads implements Uploads {
     const { spaces, rows, access } = this.#options;
     const space = await spaces.space(by.who, name);
     const from = encodeName(prefix);
-    const start = after === undefined ? { path: from, id: "" } : { path: encodeName(after.path), id: after.id };
-    const found = await rows.list({ owner: by.who.id, spaceId: space.id, door: by.door }, from, start, limit);
     const mayWrite = (path: RelPath): boolean => access.decide(by.who, "write", { type: "space", space: name, path }).allowed;
-    const within = found.filter(({ path }) => Buffer.from(encodeName(path)).subarray(0, from.length).equals(from));
-    return within.filter(({ path }) => mayWrite(path)).map((row) => shown(row, space));
+    const isWithin = (path: RelPath): boolean => Buffer.from(encodeName(path)).subarray(0, from.length).equals(from);
+    const count = Math.max(1, Math.min(limit, UPLOAD_PAGE_MAX));
+    const found: Upload[] = [];
+    for (let at = after === undefined ? { path: from, id: "" } : { path: encodeName(after.path), id: after.id }; ; ) {
+      const page = await rows.list({ owner: by.who.id, spaceId: space.id, door: by.door }, from, at, count);
+      const within = page.filter(({ path }) => isWithin(path));
+      for (const row of within) if (found.length < count && mayWrite(row.path)) found.push(shown(row, space));
+      if (within.length < count || found.length === count) return found;
+      at = { path: encodeName(page.at(-1)!.path), id: page.at(-1)!.id };
+    }
   }
 
   async setSize(by: Uploader, id: UploadId, size: number): Promise<Upload> {
@@ -197,7 +206,7 @@ export class HubUploads implements Uploads {
       sink: writing.intake.stretchSink(limitsFor(row), options.sums ?? []),
       number,
       sizeMax,
-      save: async (part) => void (await this.#save(row, space, part)),
+      save: (part) => this.#save(row, space, [part]),
       nowMs: () => this.#options.clock.nowMs(),
     });
   }
@@ -230,10 +239,19 @@ export class HubUploads implements Uploads {
     };
   }
 
-  async #save({ id, path, spaceId }: UploadRow, space: Space, part: PartRow): Promise<UploadRow> {
+  async #save({ id, path, spaceId }: UploadRow, space: Space, parts: readonly PartRow[]): Promise<void> {
     const { rows, meta, clock } = this.#options;
-    const now = (await meta.space(spaceId)) ?? space;
-    return rows.saveParts(id, [part], await this.#room(now, path), clock.nowMs());
+    const before = this.#saving.get(id);
+    const saved = (async () => {
+      await before;
+      const now = (await meta.space(spaceId)) ?? space;
+      await rows.saveParts(id, parts, await this.#room(now, path), clock.nowMs());
+    })();
+    const ended = saved.catch(() => undefined).then(() => {
+      if (this.#saving.get(id) === ended) this.#saving.delete(id);
+    });
+    this.#saving.set(id, ended);
+    await saved;
   }
 
   async append(by: Uploader, id: UploadId, offset: number, options: AppendOptions = {}): Promise<AppendSink> {
@@ -264,7 +282,7 @@ export class HubUploads implements Uploads {
         limits: limitsFor(row),
         stretches: await Array.fromAsync(this.#options.rows.parts(id)),
         sizeMax: row.size ?? UPLOAD_BYTES_MAX,
-        save: async (stretch: PartRow) => void (await this.#save(row, space, stretch)),
+        save: (stretch: PartRow) => this.#save(row, space, [stretch]),
         nowMs: () => this.#options.clock.nowMs(),
         onEnd: async () => {
           ended();
@@ -293,8 +311,7 @@ export class HubUploads implements Uploads {
     const parts = await this.#prints.proved(by.who, row, space, intake, nonce, proofs);
     if (parts.length === 0) return [];
     await intake.flush();
-    const { rows, clock } = this.#options;
-    await rows.saveParts(id, parts, await this.#room(space, row.path), clock.nowMs());
+    await this.#save(row, space, parts);
     return parts.map(({ number }) => number);
   }
 

@@ -5,7 +5,7 @@ import { RowsText } from "#hub/meta/texts.ts";
 import type { SpaceId } from "#hub/space.ts";
 import { type Sums, decodeSums, encodeSums } from "#hub/sums/sums.ts";
 import {
-  type Part, UPLOADS_MAX, UPLOAD_BYTES_MAX, UPLOAD_PAGE_MAX, type UploadExpect, type UploadId, type UploadKind, USER_UPLOADS_MAX,
+  type Part, UPLOADS_MAX, UPLOAD_BYTES_MAX, type UploadExpect, type UploadId, type UploadKind, USER_UPLOADS_MAX,
 } from "#hub/uploads/upload.ts";
 import { lacksRoom, overSize, tooMany, unknownUpload } from "#hub/uploads/upload-errors.ts";
 import { type RelPath, decodeName, encodeName } from "#model/path.ts";
@@ -189,7 +189,7 @@ export class UploadRows {
     after: { readonly path: Uint8Array; readonly id: string },
     limit: number,
   ): Promise<UploadRow[]> {
-    const values = [of.owner, of.spaceId, of.door, from, after.path, after.id, Math.min(limit, UPLOAD_PAGE_MAX)];
+    const values = [of.owner, of.spaceId, of.door, from, after.path, after.id, limit];
     return (await this.#db.all<Row>(LIST, values)).map(rowOf);
   }
 
