@@ -17,12 +17,19 @@ type DoorRow = {
 
 /** One row a door. A door's code is loaded only where it is opened. */
 const DOORS: readonly DoorRow[] = [
+  { key: "ftpListen", open: async (parts, config) => (await import("#gateway/ftp/ftp.ts")).openFtp("ftp", parts, config) },
+  { key: "ftpsListen", open: async (parts, config) => (await import("#gateway/ftp/ftp.ts")).openFtp("ftps", parts, config) },
   {
     key: "s3Listen",
     open: async (parts, config) => {
       const { startS3 } = await import("#gateway/s3/s3.ts");
       return startS3(parts, { isSecure: isSecure(parts.listen.host, config), domains: config.s3Domain ?? [] });
     },
+  },
+  { key: "sftpListen", open: async (parts, config) => (await import("#gateway/sftp/sftp.ts")).openSftp(parts, config) },
+  {
+    key: "grpcListen",
+    open: async (parts, config) => (await import("#gateway/grpc/grpc.ts")).openGrpc(parts, isSecure(parts.listen.host, config)),
   },
 ];
 

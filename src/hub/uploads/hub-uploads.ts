@@ -5,16 +5,19 @@ import type { StoreIntake } from "#hub/content.ts";
 import { type HubSpaces, seedsOf } from "#hub/hub-spaces.ts";
 import type { MetaStore } from "#hub/meta/meta-store.ts";
 import { Places } from "#hub/places.ts";
+import type { ContentReader, Intake } from "#hub/space-service.ts";
 import { unknownSpace } from "#hub/space-errors.ts";
-import type { ChangeResult, Space, SpaceChange } from "#hub/space.ts";
+import type { ChangeResult, Space, SpaceChange, Version } from "#hub/space.ts";
 import { type Run, limitsOf, sumOfRuns } from "#hub/uploads/stretches.ts";
 import { Append } from "#hub/uploads/append.ts";
+import { PartPrints } from "#hub/uploads/part-prints.ts";
 import { NumberedPart } from "#hub/uploads/numbered-part.ts";
-import type { PartRow, UploadRow, UploadRows } from "#hub/uploads/upload-rows.ts";
+import type { PartRow, PrintRow, UploadRow, UploadRows } from "#hub/uploads/upload-rows.ts";
 import {
-  type AppendOptions, type AppendSink, type Completed, type Completion, NOTE_CHARS_MAX, type NewUpload, PART_BYTES_MAX,
-  PART_NUMBER_MAX, type Part, type PartOptions, type PartSink, UPLOADS_WRITING_MAX, UPLOAD_BYTES_MAX, UPLOAD_EXPIRY_MS,
-  UPLOAD_EXPIRY_MS_MAX, UPLOAD_KNOWN_MS, type Upload, type UploadId, type UploadPage, type Uploader, type Uploads,
+  type AppendOptions, type AppendSink, type Challenge, type Completed, type Completion, type NewUpload,
+  NOTE_CHARS_MAX, type Part, PART_BYTES_MAX, PART_NUMBER_MAX, type PartOptions, type PartSink, type Print,
+  PRINTS_MAX, type Proof, type Upload, UPLOAD_BYTES_MAX, UPLOAD_EXPIRY_MS, UPLOAD_EXPIRY_MS_MAX,
+  UPLOAD_KNOWN_MS, type Uploader, type UploadId, type UploadPage, type Uploads, UPLOADS_WRITING_MAX,
 } from "#hub/uploads/upload.ts";
 import { lacking, lostParts, lostStream, otherOffset, overSize, unknownUpload, wrongUse } from "#hub/uploads/upload-errors.ts";
 import { type RelPath, encodeName, pathFault } from "#model/path.ts";
@@ -52,8 +55,11 @@ export class HubUploads implements Uploads {
   readonly #appending = new Map<UploadId, Appending>();
   readonly #completing = new Map<UploadId, Promise<Completed>>();
 
+  readonly #prints: PartPrints;
+
   constructor(options: HubUploadsOptions) {
     this.#options = options;
+    this.#prints = new PartPrints(options);
   }
 
   // ---------------------------------------------------------------- beginning, looking, ending
@@ -120,13 +126,16 @@ export class HubUploads implements Uploads {
   /** Drops what has expired, and what is for spaces that are no more; returns how many. */
   async sweep(signal: AbortSignal): Promise<number> {
     const { rows, clock } = this.#options;
-    for (let dropped = 0; ; ) {
+    let dropped = 0;
+    for (;;) {
       signal.throwIfAborted();
       const ids = await rows.overdue(clock.nowMs(), SWEEP_ROWS);
       await rows.drop(ids);
       dropped += ids.length;
-      if (ids.length === 0) return dropped;
+      if (ids.length === 0) break;
     }
+    while ((await rows.dropPrints(SWEEP_ROWS)) > 0) signal.throwIfAborted();
+    return dropped;
   }
 
   /** Chunks that unfinished uploads need; for prune. */
@@ -209,7 +218,7 @@ export class HubUploads implements Uploads {
   async #save({ id, path, spaceId }: UploadRow, space: Space, part: PartRow): Promise<UploadRow> {
     const { rows, meta, clock } = this.#options;
     const now = (await meta.space(spaceId)) ?? space;
-    return rows.savePart(id, part, await this.#room(now, path), clock.nowMs());
+    return rows.saveParts(id, [part], await this.#room(now, path), clock.nowMs());
   }
 
   async append(by: Uploader, id: UploadId, offset: number, options: AppendOptions = {}): Promise<AppendSink> {
@@ -255,6 +264,34 @@ export class HubUploads implements Uploads {
     }
   }
 
+  async offer(by: Uploader, id: UploadId, prints: readonly Print[]): Promise<Challenge> {
+    const { row, space } = await this.#open(by, id);
+    if (row.kind !== "parts") throw wrongUse("this upload has no parts");
+    if (prints.length > PRINTS_MAX) throw wrongUse(`an offer has at most ${PRINTS_MAX} parts`);
+    return this.#prints.offer(by.who, row, space, prints);
+  }
+
+  async prove(by: Uploader, id: UploadId, nonce: string, proofs: readonly Proof[]): Promise<number[]> {
+    const { row, space } = await this.#open(by, id);
+    // What was proved is protected until its rows are there.
+    await using intake = this.#options.spaces.intake(by.who, space.name);
+    const parts = await this.#prints.proved(by.who, row, space, intake, nonce, proofs);
+    if (parts.length === 0) return [];
+    await intake.flush();
+    const { rows, clock } = this.#options;
+    await rows.saveParts(id, parts, await this.#room(space, row.path), clock.nowMs());
+    return parts.map(({ number }) => number);
+  }
+
+  async read(by: Uploader, id: UploadId, intake: Intake): Promise<ContentReader> {
+    const { row } = await this.#open(by, id);
+    if (row.kind !== "stream") throw wrongUse("this upload takes parts");
+    const { chunks } = await this.#sourceOf({ ...row, size: undefined }, undefined);
+    const reader = intake.part(chunks);
+    if (reader.size !== row.received) throw lostStream();
+    return reader;
+  }
+
   // ---------------------------------------------------------------- completing
 
   /** Who asks while it is under way is told what it comes to. */
@@ -278,17 +315,19 @@ export class HubUploads implements Uploads {
     const records = await this.#options.meta.journalOfRun(space.id, runOf(row));
     const record = records.find(({ path }) => path === row.path);
     if (record !== undefined) {
-      await this.#finish(row, record.sequence, wanted);
+      await this.#finish(row, record, wanted);
       return this.#again(row, space, record.sequence);
     }
     const source = await this.#sourceOf(row, completion.parts);
     const result = await this.#commit(by, { row, space }, source, completion);
-    if (result.status === "done") await this.#finish(row, result.version.sequence, wanted);
+    if (result.status === "done") await this.#finish(row, result.version, wanted, printsOf(source, result.version));
     return { result, isFirst: true };
   }
 
-  #finish(row: UploadRow, sequence: number, parts: string): Promise<void> {
-    return this.#options.rows.finish(row.id, sequence, parts, this.#options.clock.nowMs() + UPLOAD_KNOWN_MS);
+  #finish(row: UploadRow, { sequence, entry }: Version, parts: string, prints: readonly PrintRow[] = []): Promise<void> {
+    const { rows, clock } = this.#options;
+    const size = entry?.kind === "file" ? entry.size : 0;
+    return rows.finish(row, { size, sequence, parts, prints }, clock.nowMs() + UPLOAD_KNOWN_MS);
   }
 
   async #again({ path, id }: UploadRow, space: Space, sequence: number): Promise<Completed> {
@@ -325,8 +364,8 @@ export class HubUploads implements Uploads {
     const [only] = runs.length === 1 ? source.parts : [];
     const content = intake.join(chunks, limitsOf(chunks, limitsFor(row)), { ...only?.sums, ...completion.sums });
     const sum = await sumOfRuns(runs, intake.part(chunks), seedsOf(space));
-    const there = plan.mode === undefined ? (await meta.version(space.id, path))?.entry : undefined;
-    const mode = plan.mode ?? (there?.kind === "file" ? there.mode : FILE_MODE);
+    const there = (completion.mode ?? plan.mode) === undefined ? (await meta.version(space.id, path))?.entry : undefined;
+    const mode = completion.mode ?? plan.mode ?? (there?.kind === "file" ? there.mode : FILE_MODE);
     const mtimeNs = completion.mtimeNs ?? plan.mtimeNs ?? BigInt(clock.nowMs()) * 1_000_000n;
     const change: SpaceChange = {
       type: "put",
@@ -377,7 +416,7 @@ export class HubUploads implements Uploads {
       const { row, space } = await this.#open(by, id);
       const result = await this.#commit(by, { row, space }, source, completion);
       if (result.status === "done") {
-        await this.#finish(row, result.version.sequence, "");
+        await this.#finish(row, result.version, "");
         return { result, isFirst: true, upload: await this.get(by, id) };
       }
       await this.#options.rows.drop([id]);
@@ -399,6 +438,19 @@ const streamRun = (stretches: readonly PartRow[]): Run => ({
   size: stretches.reduce((sum, { size }) => sum + size, 0),
   leaves: new Uint8Array(Buffer.concat(stretches.map(({ leaves }) => leaves))),
 });
+
+/** Its parts by their SHA-256, where that was asked for. */
+function printsOf({ parts }: Source, { content }: Version): PrintRow[] {
+  const prints: PrintRow[] = [];
+  let start = 0;
+  for (const { sums, size, chunks, leaves } of parts) {
+    const { sha256 } = sums;
+    const count = chunks.length;
+    if (sha256 !== undefined && size > 0) prints.push({ sha256, size, content: content!.id, start, count, leaves });
+    start += count;
+  }
+  return prints;
+}
 
 /** The run of its commit, by which it is found again, and taken back. */
 const runOf = ({ id }: UploadRow): string => `upload-${id}`;

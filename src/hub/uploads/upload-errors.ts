@@ -72,3 +72,8 @@ export function lostStream(): SynclineError {
     hint: "abort it and begin a new one",
   });
 }
+
+export function otherChallenge(): SynclineError {
+  const message = "this is no answer to the last challenge, or it comes too late";
+  return new SynclineError({ code: "STALE", op: "upload", message, hint: "offer the parts again, or send them" });
+}

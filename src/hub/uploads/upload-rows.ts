@@ -1,6 +1,7 @@
 /** Uploads at rest. Whatever is not in these rows has not come. */
 import type { Attributes } from "#hub/attributes.ts";
-import { damagedRow, hash48 } from "#hub/meta/rows.ts";
+import { contentIdOfRow, damagedRow, hash48 } from "#hub/meta/rows.ts";
+import { RowsText } from "#hub/meta/texts.ts";
 import type { SpaceId } from "#hub/space.ts";
 import { type Sums, decodeSums, encodeSums } from "#hub/sums/sums.ts";
 import {
@@ -9,7 +10,7 @@ import {
 import { lacksRoom, overSize, tooMany, unknownUpload } from "#hub/uploads/upload-errors.ts";
 import { type RelPath, decodeName, encodeName } from "#model/path.ts";
 import type { Database, Migration, Sql } from "#platform/sql/database.ts";
-import { ID_BYTES, chunkIdFrom } from "#sync/chunk/chunk-id.ts";
+import { type ContentId, ID_BYTES, chunkIdFrom } from "#sync/chunk/chunk-id.ts";
 import type { ManifestChunk } from "#sync/chunk/manifest.ts";
 import { ByteReader, ByteWriter, malformed } from "#sync/wire/bytes.ts";
 
@@ -30,6 +31,16 @@ export const UPLOAD_MIGRATIONS: readonly Migration[] = [
         upload_id TEXT NOT NULL, number BIGINT NOT NULL, size BIGINT NOT NULL, time_ms BIGINT NOT NULL,
         chunks blob NOT NULL, leaves blob NOT NULL, sums blob NOT NULL, sum BIGINT NOT NULL,
         PRIMARY KEY (upload_id, number)) WITHOUT ROWID`,
+    ],
+  },
+  {
+    // Parts of files of a space by their SHA-256: count chunks of the content, from the chunk start on.
+    id: 2,
+    statements: [
+      `CREATE TABLE part_prints (
+        space_id BIGINT NOT NULL, sha256 blob NOT NULL, size BIGINT NOT NULL, content blob NOT NULL, start BIGINT NOT NULL,
+        count BIGINT NOT NULL, leaves blob NOT NULL, PRIMARY KEY (space_id, sha256)) WITHOUT ROWID`,
+      "CREATE INDEX part_prints_content ON part_prints (content, space_id)",
     ],
   },
 ];
@@ -66,6 +77,25 @@ export type PartRow = Part & {
   readonly leaves: Uint8Array;
 };
 
+/** What an upload came to: a version, of these parts (as they were named). */
+export type Finished = {
+  readonly size: number;
+  readonly sequence: number;
+  readonly parts: string;
+  readonly prints: readonly PrintRow[];
+};
+
+/** Where a part of a file lies: some chunks of a content, one behind the other. */
+export type PrintRow = {
+  readonly sha256: string;
+  readonly size: number;
+  readonly content: ContentId;
+  readonly start: number;
+  readonly count: number;
+  readonly leaves: Uint8Array;
+};
+
+type StoredPrint = { size: number; content: Uint8Array; start: number; count: number; leaves: Uint8Array };
 type Row = {
   id: string; space_id: number; owner: string; door: string; path: Uint8Array; kind: string; size: number | null;
   received: number; plan: string; note: string; created_ms: number; expires_ms: number; done_seq: number | null;
@@ -90,7 +120,7 @@ const RESERVED = `SELECT CAST(COALESCE(SUM(CASE WHEN size IS NULL OR size < rece
 const TOUCH = "UPDATE uploads SET received = ?, expires_ms = ? WHERE id = ?";
 const SET_SIZE = "UPDATE uploads SET size = ? WHERE id = ?";
 const SET_NOTE = "UPDATE uploads SET note = ? WHERE id = ?";
-const FINISH = "UPDATE uploads SET done_seq = ?, done_parts = ?, expires_ms = ? WHERE id = ?";
+const FINISH = "UPDATE uploads SET received = ?, done_seq = ?, done_parts = ?, expires_ms = ? WHERE id = ?";
 const PART_COLUMNS = "upload_id, number, size, time_ms, chunks, leaves, sums, sum";
 const PARTS = `SELECT ${PART_COLUMNS} FROM upload_parts WHERE upload_id = ? AND number > ? ORDER BY number LIMIT ?`;
 const PART_SIZE = "SELECT size FROM upload_parts WHERE upload_id = ? AND number = ?";
@@ -104,6 +134,20 @@ const LIVE = `SELECT ${PART_COLUMNS} FROM upload_parts WHERE (upload_id, number)
 const EXPIRED = "SELECT id FROM uploads INDEXED BY uploads_expires WHERE expires_ms < ? ORDER BY expires_ms LIMIT ?";
 const HOMELESS = "SELECT id FROM uploads WHERE NOT EXISTS (SELECT 1 FROM spaces s WHERE s.id = uploads.space_id) LIMIT ?";
 
+const SAVE_PRINTS = new RowsText(
+  "INSERT INTO part_prints (space_id, sha256, size, content, start, count, leaves) VALUES",
+  7,
+  `ON CONFLICT (space_id, sha256) DO UPDATE SET size = excluded.size, content = excluded.content,
+    start = excluded.start, count = excluded.count, leaves = excluded.leaves`,
+);
+const PRINT = "SELECT size, content, start, count, leaves FROM part_prints WHERE space_id = ? AND sha256 = ?";
+const PATHS = "SELECT path FROM versions INDEXED BY versions_content WHERE content = ? AND space_id = ? LIMIT ?";
+const LOST_PRINTS = `SELECT DISTINCT space_id, content FROM part_prints AS p WHERE NOT EXISTS
+  (SELECT 1 FROM versions v WHERE v.content = p.content AND v.space_id = p.space_id) LIMIT ?`;
+const DROP_PRINTS = "DELETE FROM part_prints WHERE content = ? AND space_id = ?";
+
+/** Versions that are looked at for one that somebody may read. */
+const PATHS_MAX = 200;
 /** Rows of parts read at once: each may name thousands of chunks. */
 const PARTS_AT_ONCE = 1000;
 const LIVE_AT_ONCE = 200;
@@ -192,20 +236,22 @@ export class UploadRows {
   }
 
   /**
-   * In the place of a part of the same number.
+   * In the place of parts of the same numbers.
    * @throws {SynclineError} NOT_FOUND when the upload has ended, LIMIT when it would be larger than was said, QUOTA
    */
-  savePart(id: UploadId, part: PartRow, room: number | undefined, nowMs: number): Promise<UploadRow> {
+  saveParts(id: UploadId, parts: readonly PartRow[], room: number | undefined, nowMs: number): Promise<UploadRow> {
     return this.#db.transaction(async (sql) => {
       const row = await openRow(sql, id);
-      const before = (await sql.get<{ size: number }>(PART_SIZE, [id, part.number]))?.size ?? 0;
-      const received = row.received - before + part.size;
+      let { received } = row;
+      for (const part of parts) {
+        received += part.size - ((await sql.get<{ size: number }>(PART_SIZE, [id, part.number]))?.size ?? 0);
+        const chunks = encodeChunks(part.chunks);
+        const sums = encodeSums(part.sums);
+        const sum = partSum(id, part, chunks, sums);
+        await sql.run(SAVE_PART, [id, part.number, part.size, part.timeMs, chunks, part.leaves, sums, sum]);
+      }
       if (received > (row.size ?? UPLOAD_BYTES_MAX)) throw overSize(row.size ?? UPLOAD_BYTES_MAX);
       if (received > row.received) await requireRoom(sql, row, received, room);
-      const chunks = encodeChunks(part.chunks);
-      const sums = encodeSums(part.sums);
-      const sum = partSum(id, part, chunks, sums);
-      await sql.run(SAVE_PART, [id, part.number, part.size, part.timeMs, chunks, part.leaves, sums, sum]);
       const expiresMs = nowMs + row.plan.expiryMs;
       await sql.run(TOUCH, [received, expiresMs, id]);
       return { ...row, received, expiresMs };
@@ -224,10 +270,18 @@ export class UploadRows {
     });
   }
 
-  /** What it came to; its parts are those of a version now. */
-  finish(id: UploadId, sequence: number, parts: string, knownUntilMs: number): Promise<void> {
+  /** What it came to; its parts are those of a version now, and known by their SHA-256 as far as they have one. */
+  finish(
+    { id, spaceId }: Pick<UploadRow, "id" | "spaceId">,
+    { size, sequence, parts, prints }: Finished,
+    knownUntilMs: number,
+  ): Promise<void> {
     return this.#db.transaction(async (sql) => {
-      await sql.run(FINISH, [sequence, parts, knownUntilMs, id]);
+      const rows = prints.map((one) => [
+        spaceId, Uint8Array.fromHex(one.sha256), one.size, Uint8Array.fromHex(one.content), one.start, one.count, one.leaves,
+      ]);
+      for (const { text, values } of SAVE_PRINTS.pieces(rows)) await sql.run(text, values);
+      await sql.run(FINISH, [size, sequence, parts, knownUntilMs, id]);
       await sql.run(DROP_PARTS, [id]);
     });
   }
@@ -241,6 +295,25 @@ export class UploadRows {
       if (rows.length < LIVE_AT_ONCE) return;
       ({ upload_id: id, number } = rows.at(-1)!);
     }
+  }
+
+  /** Of parts of files that some version of the space has, or had until the last sweep. */
+  async print(space: SpaceId, sha256: string): Promise<PrintRow | undefined> {
+    const row = await this.#db.get<StoredPrint>(PRINT, [space, Uint8Array.fromHex(sha256)]);
+    return row === undefined ? undefined : { ...row, sha256, content: contentIdOfRow(row.content), leaves: new Uint8Array(row.leaves) };
+  }
+
+  /** Paths of the space whose versions have a content, some of them. */
+  async pathsOf(space: SpaceId, content: ContentId): Promise<RelPath[]> {
+    const rows = await this.#db.all<{ path: Uint8Array }>(PATHS, [Uint8Array.fromHex(content), space, PATHS_MAX]);
+    return [...new Set(rows.map(({ path }) => decodeName(path)))];
+  }
+
+  /** Forgets prints of contents that their space has no version of; returns of how many. */
+  async dropPrints(limit: number): Promise<number> {
+    const rows = await this.#db.all<{ space_id: number; content: Uint8Array }>(LOST_PRINTS, [limit]);
+    for (const { space_id, content } of rows) await this.#db.run(DROP_PRINTS, [content, space_id]);
+    return rows.length;
   }
 
   /** Ids of those that nobody will go on with. */

@@ -12,6 +12,7 @@
  */
 import type { Principal } from "#access/access.ts";
 import type { Attributes } from "#hub/attributes.ts";
+import type { ContentReader, Intake } from "#hub/space-service.ts";
 import type { ChangeResult, Expect } from "#hub/space.ts";
 import type { SumName, Sums } from "#hub/sums/sums.ts";
 import type { RelPath } from "#model/path.ts";
@@ -29,12 +30,15 @@ export const UPLOAD_EXPIRY_MS = 7 * 24 * 3_600_000;
 export const UPLOAD_EXPIRY_MS_MAX = 30 * 24 * 3_600_000;
 /** What a completed upload came to is known for this long. */
 export const UPLOAD_KNOWN_MS = 24 * 3_600_000;
-/** Parts and streams that take bytes at a time; others wait. Each has buffers of a few megabytes. */
-export const UPLOADS_WRITING_MAX = 16;
+/**
+ * Parts and streams that take bytes at a time; others wait. Each has buffers of a few megabytes when its bytes come fast.
+ * A stream over a slow line has its place for as long as the line takes.
+ */
+export const UPLOADS_WRITING_MAX = 64;
 /** Of a stream that goes on, this much may have to be sent again after a crash. */
 export const STREAM_COMMIT_BYTES = 16 << 20;
 /** Characters of what a door keeps with an upload. */
-export const NOTE_CHARS_MAX = 8192;
+export const NOTE_CHARS_MAX = 16 << 10;
 /** Rows of one page. */
 export const UPLOAD_PAGE_MAX = 1000;
 
@@ -130,6 +134,7 @@ export type Completion = {
   /** Instead of what was said at the beginning. */
   readonly attributes?: Attributes | undefined;
   readonly expect?: UploadExpect | undefined;
+  readonly mode?: number | undefined;
   readonly mtimeNs?: bigint | undefined;
   /** Sums of the whole that the door knows for certain. */
   readonly sums?: Sums | undefined;
@@ -156,6 +161,25 @@ export type AppendOptions = {
   readonly sums?: readonly SumName[] | undefined;
 };
 
+/** What a part is by its bytes, before anything of it is sent. */
+export type Print = { readonly number: number; readonly size: number; readonly sha256: string };
+
+/**
+ * Parts that need not be sent by who proves to have them: HMAC-SHA-256 with the nonce as the key, over the text of
+ * proofHead() and then the bytes of the part from `start` on.
+ */
+export type Challenge = {
+  /** Hex. */
+  readonly nonce: string;
+  readonly parts: readonly { readonly number: number; readonly start: number; readonly length: number }[];
+};
+export type Proof = { readonly number: number; readonly mac: string };
+
+export const proofHead = ({ number, sha256 }: Print, start: number): string => `syncline part ${number} ${sha256} ${start}\n`;
+
+/** Prints of one offer. */
+export const PRINTS_MAX = 1000;
+
 export interface Uploads {
   /** @throws {SynclineError} SPACE_UNKNOWN, DENIED (also for a copy), USAGE, QUOTA, LIMIT */
   create(by: Uploader, wanted: NewUpload): Promise<Upload>;
@@ -174,10 +198,27 @@ export interface Uploads {
   part(by: Uploader, id: UploadId, number: number, options?: PartOptions): Promise<PartSink>;
 
   /**
+   * Which of these parts the space has already, in files that the caller may read: those are to be proved, all others
+   * sent. Of what others may read alone nothing is said.
+   */
+  offer(by: Uploader, id: UploadId, prints: readonly Print[]): Promise<Challenge>;
+  /**
+   * Takes over the parts of the last offer that are proved; gives their numbers. The others are to be sent.
+   * @throws {SynclineError} STALE when the challenge is another one, or too old
+   */
+  prove(by: Uploader, id: UploadId, nonce: string, proofs: readonly Proof[]): Promise<number[]>;
+
+  /**
    * An append that is under way for the same upload is told to end, and what it has counts, before this one begins.
    * @throws {SynclineError} STALE when the offset is another by then, USAGE for parts, CHUNK_MISSING
    */
   append(by: Uploader, id: UploadId, offset: number, options?: AppendOptions): Promise<AppendSink>;
+
+  /**
+   * What has come of a stream and is durable; `intake` protects it from now on, also when the upload ends.
+   * @throws {SynclineError} USAGE for parts, CHUNK_MISSING
+   */
+  read(by: Uploader, id: UploadId, intake: Intake): Promise<ContentReader>;
 
   /**
    * One that the space refuses stays open.

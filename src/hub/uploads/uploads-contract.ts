@@ -3,7 +3,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { systemPrincipal } from "#access/access.ts";
 import { seedsOf } from "#hub/hub-spaces.ts";
-import { UPLOAD_EXPIRY_MS, UPLOAD_KNOWN_MS, type Uploader } from "#hub/uploads/upload.ts";
+import { type Challenge, type Proof, UPLOAD_EXPIRY_MS, UPLOAD_KNOWN_MS, type Uploader, proofHead } from "#hub/uploads/upload.ts";
 import { TRACE, UploadLab, noise, person } from "#hub/uploads/uploads-fixture.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Database } from "#platform/sql/database.ts";
@@ -26,6 +26,7 @@ async function codeOf(done: Promise<unknown>): Promise<string> {
 }
 
 const join = (...parts: readonly Uint8Array[]): Uint8Array => new Uint8Array(Buffer.concat(parts));
+const sha256 = (bytes: Uint8Array): string => new Bun.CryptoHasher("sha256").update(bytes).digest("hex");
 const md5 = (bytes: Uint8Array): string => new Bun.CryptoHasher("md5").update(bytes).digest("hex");
 
 export function uploadsContract(name: string, makeLab: () => Promise<UploadsLab>, runs: number): void {
@@ -125,6 +126,24 @@ export function uploadsContract(name: string, makeLab: () => Promise<UploadsLab>
       for (const path of ["parts", "stream"]) await expectFile(lab, path, join(a, b));
     });
 
+    test("[UPLOAD-40] what a stream has can be read, and stays for who holds it when the stream is dropped", async () => {
+      const lab = await fresh();
+      const bytes = noise(3 * MIB + 5, 1);
+      const { id } = await lab.create(ann, "f", { kind: "stream" });
+      await lab.append(ann, id, 0, bytes);
+      await using intake = lab.spaces.intake(ann.who, "demo");
+      const reader = await lab.uploads.read(ann, id, intake);
+      await lab.uploads.abort(ann, id);
+      await lab.prune();
+      const found = new Uint8Array(reader.size);
+      expect(await reader.read(found, 0)).toBe(bytes.length);
+      expect(Buffer.compare(found, bytes)).toBe(0);
+      expect(await codeOf(lab.uploads.read(ann, id, intake))).toBe("NOT_FOUND");
+      const parts = await lab.create(ann, "p");
+      expect(await codeOf(lab.uploads.read(ann, parts.id, intake))).toBe("USAGE");
+      expect(await codeOf(lab.uploads.read(person("bob"), parts.id, intake))).toBe("NOT_FOUND");
+    });
+
     test("[UPLOAD-5] what was aborted or has expired is gone, and its chunks with the next prune", async () => {
       const lab = await fresh();
       const [one, two, kept] = [await lab.create(ann, "1"), await lab.create(ann, "2", { expiryMs: 1000 }), await lab.create(ann, "3")];
@@ -196,17 +215,23 @@ export function uploadsContract(name: string, makeLab: () => Promise<UploadsLab>
       const { id } = await lab.create(ann, "in/f");
       await lab.part(ann, id, 1, noise(5, 1));
       const stream = await lab.create(ann, "in/s", { kind: "stream" });
-      const steps = (by: Uploader): Promise<unknown>[] => [
-        lab.uploads.get(by, id), lab.uploads.parts(by, id, 0, 9), lab.uploads.part(by, id, 1), lab.complete(by, id),
-        lab.uploads.abort(by, id), lab.uploads.append(by, stream.id, 0), lab.uploads.setSize(by, id, 9), lab.uploads.setNote(by, id, "x"),
-        lab.uploads.join(by, { space: "demo", path: "in/j", kind: "stream" }, [stream.id], { traceId: TRACE }),
+      const steps = (by: Uploader): readonly (() => Promise<unknown>)[] => [
+        () => lab.uploads.get(by, id),
+        () => lab.uploads.parts(by, id, 0, 9),
+        () => lab.uploads.part(by, id, 1),
+        () => lab.complete(by, id),
+        () => lab.uploads.abort(by, id),
+        () => lab.uploads.append(by, stream.id, 0),
+        () => lab.uploads.setSize(by, id, 9),
+        () => lab.uploads.setNote(by, id, "x"),
+        () => lab.uploads.join(by, { space: "demo", path: "in/j", kind: "stream" }, [stream.id], { traceId: TRACE }),
       ];
       for (const by of [person("bob"), person("ann", "other")]) {
-        for (const step of steps(by)) expect(await codeOf(step)).toBe("NOT_FOUND");
+        for (const step of steps(by)) expect(await codeOf(step())).toBe("NOT_FOUND");
         expect(await lab.uploads.list(by, "demo", { limit: 9 })).toEqual([]);
       }
       lab.mayWrite = (_who, path) => !path.startsWith("in/");
-      for (const step of steps(ann)) expect(await codeOf(step)).toBe("DENIED");
+      for (const step of steps(ann)) expect(await codeOf(step())).toBe("DENIED");
       expect(await lab.uploads.list(ann, "demo", { limit: 9 })).toEqual([]);
       expect(await codeOf(lab.create(ann, "in/x"))).toBe("DENIED");
       lab.mayWrite = () => true;
@@ -305,6 +330,59 @@ export function uploadsContract(name: string, makeLab: () => Promise<UploadsLab>
         expect([result.status, upload.sequence]).toEqual(["done", (await lab.file("f")).version.sequence]);
         await expectFile(lab, "f", join(...parts));
       }
+    });
+
+    test("[UPLOAD-14] parts that the space has in a file that one may read need not be sent, by who shows that he has them", async () => {
+      const lab = await fresh();
+      const parts = [noise(2 * MIB, 1), noise(MIB + 5, 2), noise(10, 3)];
+      const prints = parts.map((bytes, at) => ({ number: at + 1, size: bytes.length, sha256: sha256(bytes) }));
+      const put = async (path: string): Promise<void> => {
+        const { id } = await lab.create(ann, path);
+        for (const [at, bytes] of parts.entries()) {
+          await using sink = await lab.uploads.part(ann, id, at + 1, { sums: ["sha256"] });
+          await sink.write(bytes);
+          await sink.end();
+          await sink.commit();
+        }
+        expect((await lab.complete(ann, id)).result.status).toBe("done");
+      };
+      const proofs = ({ nonce, parts: asked }: Challenge, own: readonly Uint8Array[]): Proof[] =>
+        asked.map(({ number, start, length }) => {
+          const head = proofHead(prints[number - 1]!, start);
+          const hmac = new Bun.CryptoHasher("sha256", Buffer.from(nonce, "hex")).update(head);
+          return { number, mac: hmac.update(own[number - 1]!.subarray(start, start + length)).digest("hex") };
+        });
+      const bob = person("bob");
+      const { id } = await lab.create(bob, "g");
+      const offer = () => lab.uploads.offer(bob, id, prints);
+      expect((await offer()).parts).toEqual([]);
+      await put("in/f");
+      lab.mayRead = (who, path) => who !== "user:bob" || !path.startsWith("in/");
+      expect((await offer()).parts).toEqual([]);
+      lab.mayRead = () => true;
+      const first = await offer();
+      expect(first.parts.map(({ number }) => number)).toEqual([1, 2, 3]);
+      expect(await codeOf(lab.uploads.prove(bob, id, "00".repeat(32), proofs(first, parts)))).toBe("STALE");
+      expect(await codeOf(lab.uploads.prove(bob, id, first.nonce, proofs(first, parts)))).toBe("STALE");
+      const second = await offer();
+      expect(await lab.uploads.prove(bob, id, second.nonce, proofs(second, parts.map(({ length }) => noise(length, 9))))).toEqual([]);
+      const third = await offer();
+      const replayed = proofs(first, parts).concat({ number: 4, mac: "00" }, { number: 1, mac: "no hex" });
+      expect(await lab.uploads.prove(bob, id, third.nonce, replayed)).toEqual([]);
+      const fourth = await offer();
+      lab.mayRead = () => false;
+      expect(await lab.uploads.prove(bob, id, fourth.nonce, proofs(fourth, parts))).toEqual([]);
+      lab.mayRead = () => true;
+      const fifth = await offer();
+      expect(await lab.uploads.prove(bob, id, fifth.nonce, proofs(fifth, parts).slice(0, 2))).toEqual([1, 2]);
+      await lab.part(bob, id, 3, parts[2]!);
+      expect((await lab.complete(bob, id)).result.status).toBe("done");
+      await expectFile(lab, "g", join(...parts));
+      // What no version of the space has is forgotten.
+      const { id: space } = await lab.spaces.space(ann.who, "demo");
+      await lab.db.run("DELETE FROM versions");
+      await lab.uploads.sweep(never);
+      expect(await lab.rows.print(space, prints[0]!.sha256)).toBeUndefined();
     });
 
     test("[UPLOAD-13] whatever is sent, replaced, cut off, aborted and completed, with crashes between: as a plain list tells it", async () => {

@@ -18,8 +18,8 @@ const UNRECORDED = { append: () => Promise.resolve(), appendIn: () => Promise.re
 
 export class UploadLab {
   readonly disk = new MemoryChunkDisk();
-  /** Of everybody's rights; undefined: everything is allowed. */
   mayWrite: (who: string, path: string) => boolean = () => true;
+  mayRead: (who: string, path: string) => boolean = () => true;
   nowMs = 1_700_000_000_000;
   spaces!: HubSpaces;
   uploads!: HubUploads;
@@ -62,8 +62,8 @@ export class UploadLab {
 
   get access(): Access {
     const decide: Access["decide"] = (who, action, resource) => {
-      const isRefused = action === "write" && resource.type === "space" && !this.mayWrite(who.id, resource.path);
-      return { allowed: !isRefused, reason: "a test" };
+      const may = action === "write" ? this.mayWrite : this.mayRead;
+      return { allowed: resource.type !== "space" || may(who.id, resource.path), reason: "a test" };
     };
     return {
       authenticate: () => Promise.reject(new Error("nobody signs in here")),
