@@ -36,8 +36,9 @@ export async function postObject(
   const signed = { credential: need("x-amz-credential"), time: need("x-amz-date"), signature: need("x-amz-signature"), policy };
   const who = await authenticator.authenticateForm(signed, request.address);
   const key = textOf(need("key")).replaceAll("${filename}", form.fileName);
-  fields.set("bucket", request.bucket);
-  const range = checkPolicy(policy, fields, services.clock.nowMs());
+  const texts = new Map([...fields].map(([name, value]) => [name, textOf(value)] as const));
+  texts.set("bucket", request.bucket);
+  const range = checkPolicy(policy, texts, services.clock.nowMs());
   if (fields.has("tagging")) throw notImplemented("tags in a form");
   const headers = new Map(fields);
   const acl = fields.get("acl");
