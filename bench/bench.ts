@@ -33,13 +33,17 @@ import { noChange } from "./no-change.ts";
 import { oneChangeCost } from "./one-change-cost.ts";
 import { renameDirectory } from "./rename-directory.ts";
 import { renameLarge } from "./rename-large.ts";
+import { s3Large } from "./s3-large.ts";
+import { s3Listing } from "./s3-listing.ts";
+import { s3Small } from "./s3-small.ts";
 import { scatteredEdits } from "./scattered-edits.ts";
+import { sftp } from "./sftp.ts";
 import { watchLatency } from "./watch-latency.ts";
 
 const WORKLOADS: readonly Workload[] = [
   firstCopyLarge, firstCopySmall, noChange, scatteredEdits, insertFront, renameLarge, renameDirectory, watchLatency,
   memoryMillion, oneChangeCost, hubLatency, hubLarge, hubSmall, hubFanOut, hubSlowLines, hubCommits, hubListing, hubMemory,
-  hubComplete, hubAgain, ftp,
+  hubComplete, hubAgain, ftp, sftp, s3Large, s3Small, s3Listing,
 ];
 
 const RESULTS_FILE = resolve(import.meta.dir, "results.json");

@@ -27,6 +27,10 @@ const DOORS: readonly DoorRow[] = [
     },
   },
   { key: "sftpListen", open: async (parts, config) => (await import("#gateway/sftp/sftp.ts")).openSftp(parts, config) },
+  {
+    key: "grpcListen",
+    open: async (parts, config) => (await import("#gateway/grpc/grpc.ts")).openGrpc(parts, isSecure(parts.listen.host, config)),
+  },
 ];
 
 /** The rule of the API's listener: plain on loopback addresses unless TLS is to be always, TLS on all others. */

@@ -51,6 +51,9 @@ export function hubMetrics(metrics: Metrics, stores: Counted): void {
   metrics.ask("syncline_shares", "gauge", "Shares by whether they can be used", async () =>
     Object.entries(await stores.shares.states()).map(([state, value]) => ({ labels: { state }, value })),
   );
+  metrics.ask("syncline_share_uses_total", "counter", "Downloads and uploads through shares", () =>
+    Object.entries(stores.shares.counts).map(([kind, value]) => ({ labels: { kind }, value })),
+  );
   metrics.ask("syncline_webhook_deliveries_total", "counter", "Deliveries by outcome", () =>
     (["delivered", "failed"] as const).map((outcome) => ({ labels: { outcome }, value: webhooks.counts[outcome] })),
   );

@@ -41,4 +41,12 @@ export const DOOR_KEYS = {
     help: "file with public keys, one a line; OpenSSH user certificates signed by one of them let the users in that they name",
     value: "FILE",
   },
+  grpcListen: {
+    type: "text",
+    pattern: /^(\[[0-9a-fA-F:.]+\]|[^:[\]]*):\d{1,5}$/,
+    grammar: "HOST:PORT, like 0.0.0.0:7840 or [::]:7840",
+    fallback: "off",
+    help: "address for gRPC (TLS as on listen); port 0 picks one",
+    value: "HOST:PORT",
+  },
 } as const satisfies Record<string, KeySpec>;

@@ -107,13 +107,14 @@ export function mediaTypeOf({ attributes, path }: Version): string {
 
 /**
  * Puts the body of a request into the store, as fast as the store takes it.
+ * @param watch sees all of the body, in order
  * @throws {ApiProblem} DIGEST when it is not what the headers say, MEDIA_TYPE, USAGE, BUSY
  */
-export async function storeBody(call: Taking, intake: Intake): Promise<NamedContent> {
+export async function storeBody(call: Taking, intake: Intake, watch?: (bytes: Uint8Array) => void): Promise<NamedContent> {
   const length = call.headers.get("content-length");
-  if (length !== null && Number(length) <= WHOLE_BODY_BYTES_MAX) return storeWhole(call, intake);
+  if (length !== null && Number(length) <= WHOLE_BODY_BYTES_MAX) return storeWhole(call, intake, watch);
   using _place = call.traffic.upload();
-  return await storeStream(call, intake, length);
+  return await storeStream(call, intake, length, watch);
 }
 
 /** What the sha-256 of the body must be, in hex. @throws {ApiProblem} where the body cannot be kept as it is sent */
@@ -137,16 +138,19 @@ export function requireLength(call: Taking, total: number, announced: string | n
   throw new ApiProblem("DIGEST", `${total} bytes came instead of ${announced}`, "send the file again");
 }
 
-async function storeWhole(call: Taking, intake: Intake): Promise<NamedContent> {
+type Watch = ((bytes: Uint8Array) => void) | undefined;
+
+async function storeWhole(call: Taking, intake: Intake, watch: Watch): Promise<NamedContent> {
   const expected = digestOf(call);
   const bytes = new Uint8Array(await call.request.arrayBuffer());
   requireLength(call, bytes.length, call.headers.get("content-length"));
   if (expected !== undefined) requireDigest(Bun.SHA256.hash(bytes, "hex"), expected);
+  watch?.(bytes);
   return intake.store(bytes);
 }
 
 /** Hands the body on as fast as the store takes it. */
-async function storeStream(call: Taking, intake: Intake, length: string | null): Promise<NamedContent> {
+async function storeStream(call: Taking, intake: Intake, length: string | null, watch: Watch): Promise<NamedContent> {
   const expected = digestOf(call);
   const sink = intake.sink(length === null ? undefined : Number(length));
   const hasher = expected === undefined ? undefined : new Bun.SHA256();
@@ -154,6 +158,7 @@ async function storeStream(call: Taking, intake: Intake, length: string | null):
   for await (const piece of call.request.body ?? []) {
     total += piece.length;
     hasher?.update(piece);
+    watch?.(piece);
     const full = sink.write(piece);
     if (full !== undefined) await full;
   }

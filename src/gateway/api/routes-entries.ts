@@ -2,6 +2,7 @@
 import * as z from "zod";
 import type { Intake } from "#hub/space-service.ts";
 import type { SpaceChange, Version } from "#hub/space.ts";
+import type { Entry } from "#model/entry.ts";
 import { type RelPath, decodeName, encodeName, isWithin, pathFault } from "#model/path.ts";
 import { commitAll, sequenceExpect } from "#gateway/api/outcome.ts";
 import { pointAt } from "#gateway/api/point.ts";
@@ -199,6 +200,13 @@ export const ENTRY_ROUTES: readonly AnyRoute[] = [
   }),
 ];
 
+/** A copy is a file of its own, also where the original has other names. */
+export function entryOfCopy(entry: Entry): Entry {
+  if (entry.kind !== "file" || entry.linkTo === undefined) return entry;
+  const { linkTo: _linkTo, ...own } = entry;
+  return own;
+}
+
 /** Its content is held, so that the old version may go meanwhile. */
 async function copied(version: Version, from: string, to: string, intake: Intake): Promise<SpaceChange> {
   const path = to + version.path.slice(from.length);
@@ -212,7 +220,7 @@ async function copied(version: Version, from: string, to: string, intake: Intake
     type: "put",
     path,
     expect: { kind: "absent" },
-    entry: version.entry!,
+    entry: entryOfCopy(version.entry!),
     content: version.content,
     attributes: version.attributes,
     makeParents: path === to,

@@ -47,9 +47,10 @@ export const SIGNED_ROUTES: readonly AnyRoute[] = [
     answers: { 201: { description: "The address", schema: z.object({ url: z.string(), method: z.enum(METHODS), until: TIME }) } },
     async handle(call) {
       const { services, who, params, body } = call;
-      if (who.kind !== "user") throw new SynclineError({ code: "DENIED", op: "sign address", message: "only users sign addresses" });
+      const signer = who.kind === "user" ? await services.access.users.forSignIn(who.name) : undefined;
+      if (signer === undefined) throw new SynclineError({ code: "DENIED", op: "sign address", message: "only users sign addresses" });
       const untilMs = services.clock.nowMs() + body.seconds * 1000;
-      const mark = services.access.seal.mark(textOf(body.method, params.space, body.path, who.name, untilMs));
+      const mark = services.access.seal.mark(textOf(body.method, params.space, body.path, signer, untilMs));
       const query = `user=${percentEncode(who.name)}&until=${untilMs}&mark=${mark.toBase64({ alphabet: "base64url", omitPadding: true })}`;
       const url = `${services.publicUrl()}/v1/signed/${percentEncode(params.space)}/${encodeUrlPath(body.path)}?${query}`;
       const details = { method: body.method, untilMs };
@@ -88,9 +89,12 @@ export const SIGNED_ROUTES: readonly AnyRoute[] = [
   }),
 ];
 
+/** Since when there is the user, too: another one of the name is somebody else. */
+type Signer = { readonly principal: Principal; readonly createdMs: number };
+
 /** Paths may hold anything but NUL, names of users and spaces little: no two requests make one text. */
-function textOf(method: SignedMethod, space: string, path: RelPath, user: string, untilMs: number): string {
-  return ["signed", method, space, user, untilMs, path].join("\0");
+function textOf(method: SignedMethod, space: string, path: RelPath, { principal, createdMs }: Signer, untilMs: number): string {
+  return ["signed", method, space, principal.name, createdMs, untilMs, path].join("\0");
 }
 
 /**
@@ -101,9 +105,9 @@ async function signerOf({ services, params, query, path }: Signed, method: Signe
   const { access, clock } = services;
   const { user, until, mark } = query;
   const given = Uint8Array.fromBase64(mark, { alphabet: "base64url" });
-  const isRight = access.seal.isMark(given, textOf(method, params.space, path, user, until));
-  const signer = isRight && until > clock.nowMs() ? await access.users.forSignIn(user) : undefined;
-  if (signer === undefined) {
+  const signer = await access.users.forSignIn(user);
+  const isRight = signer !== undefined && access.seal.isMark(given, textOf(method, params.space, path, signer, until));
+  if (!isRight || until <= clock.nowMs()) {
     const message = "this address was not signed here, or has ended";
     throw new SynclineError({ code: "AUTH", op: "open signed address", message, hint: "ask whoever gave it to you for a new one" });
   }

@@ -59,6 +59,10 @@ describe("signed addresses", () => {
     expect([403, 404]).toContain(await status(url));
     await lab.ask("/v1/users/reader", { method: "PATCH", json: { roles: ["in-reader"], disabled: true } });
     expect(await status(url)).toBe(401);
+    const admin = await signed({ path: "in/c" }, TOKENS.writer);
+    await lab.ask("/v1/users/writer", { method: "DELETE" });
+    await lab.ask("/v1/users", { method: "POST", json: { name: "writer", roles: ["in-writer"] } });
+    expect(await status(admin)).toBe(401);
     const { records } = (await (await lab.ask("/v1/audit?action=content.sign&actor=user:reader")).json()) as { records: { resource: string }[] };
     expect(records.map(({ resource }) => resource)).toEqual(["space:demo/in/c"]);
   });

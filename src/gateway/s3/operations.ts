@@ -8,7 +8,12 @@ import { listBuckets, listObjectsV1, listObjectsV2 } from "#gateway/s3/ops-list.
 import {
   abortUpload, completeUpload, createUpload, listParts, listUploads, uploadPart, uploadPartCopy,
 } from "#gateway/s3/ops-multipart.ts";
+import { bucketCors, deleteBucketCors, putBucketCors } from "#gateway/s3/cors.ts";
 import { getObject } from "#gateway/s3/ops-read.ts";
+import {
+  bucketTagging, deleteBucketTagging, deleteObjectTagging, objectAttributes, objectTagging, putBucketTagging, putObjectTagging,
+} from "#gateway/s3/ops-tagging.ts";
+import { bucketVersioning, listVersions, putBucketVersioning } from "#gateway/s3/ops-versions.ts";
 import { deleteObject, deleteObjects, putObject } from "#gateway/s3/ops-write.ts";
 import type { S3Call } from "#gateway/s3/s3-call.ts";
 import { S3Error, notImplemented } from "#gateway/s3/s3-error.ts";
@@ -43,6 +48,18 @@ export const OPERATIONS: readonly Operation[] = [
   { name: "HeadBucket", method: "HEAD", on: "bucket", query: [], handle: headBucket },
   { name: "DeleteBucket", method: "DELETE", on: "bucket", query: [], handle: deleteBucket },
   { name: "GetBucketLocation", method: "GET", on: "bucket", sub: "location", query: [], handle: bucketLocation },
+  { name: "GetBucketVersioning", method: "GET", on: "bucket", sub: "versioning", query: [], handle: bucketVersioning },
+  { name: "PutBucketVersioning", method: "PUT", on: "bucket", sub: "versioning", query: [], handle: putBucketVersioning },
+  {
+    name: "ListObjectVersions", method: "GET", on: "bucket", sub: "versions",
+    query: [...LISTING, "key-marker", "version-id-marker"], handle: listVersions,
+  },
+  { name: "GetBucketTagging", method: "GET", on: "bucket", sub: "tagging", query: [], handle: bucketTagging },
+  { name: "PutBucketTagging", method: "PUT", on: "bucket", sub: "tagging", query: [], handle: putBucketTagging },
+  { name: "DeleteBucketTagging", method: "DELETE", on: "bucket", sub: "tagging", query: [], handle: deleteBucketTagging },
+  { name: "GetBucketCors", method: "GET", on: "bucket", sub: "cors", query: [], handle: bucketCors },
+  { name: "PutBucketCors", method: "PUT", on: "bucket", sub: "cors", query: [], handle: putBucketCors },
+  { name: "DeleteBucketCors", method: "DELETE", on: "bucket", sub: "cors", query: [], handle: deleteBucketCors },
   {
     name: "ListMultipartUploads", method: "GET", on: "bucket", sub: "uploads",
     query: ["prefix", "delimiter", "key-marker", "upload-id-marker", "max-uploads", "encoding-type"], handle: listUploads,
@@ -55,6 +72,10 @@ export const OPERATIONS: readonly Operation[] = [
     query: [...LISTING, "continuation-token", "start-after", "fetch-owner"], handle: listObjectsV2,
   },
   { name: "ListObjects", method: "GET", on: "bucket", query: [...LISTING, "marker"], handle: listObjectsV1 },
+  { name: "GetObjectTagging", method: "GET", on: "object", sub: "tagging", query: ["versionId"], handle: objectTagging },
+  { name: "PutObjectTagging", method: "PUT", on: "object", sub: "tagging", query: ["versionId"], handle: putObjectTagging },
+  { name: "DeleteObjectTagging", method: "DELETE", on: "object", sub: "tagging", query: ["versionId"], handle: deleteObjectTagging },
+  { name: "GetObjectAttributes", method: "GET", on: "object", sub: "attributes", query: ["versionId"], handle: objectAttributes },
   { name: "GetObjectAcl", method: "GET", on: "object", sub: "acl", query: [], handle: objectAcl },
   { name: "PutObjectAcl", method: "PUT", on: "object", sub: "acl", query: [], handle: putAcl },
   { name: "CreateMultipartUpload", method: "POST", on: "object", sub: "uploads", query: [], handle: createUpload },
@@ -69,11 +90,11 @@ export const OPERATIONS: readonly Operation[] = [
     name: "ListParts", method: "GET", on: "object", sub: "uploadId",
     query: ["part-number-marker", "max-parts", "encoding-type"], handle: listParts,
   },
-  { name: "GetObject", method: "GET", on: "object", query: [...RESPONSE, "partNumber"], handle: getObject },
-  { name: "HeadObject", method: "HEAD", on: "object", query: [...RESPONSE, "partNumber"], handle: getObject },
+  { name: "GetObject", method: "GET", on: "object", query: [...RESPONSE, "partNumber", "versionId"], handle: getObject },
+  { name: "HeadObject", method: "HEAD", on: "object", query: [...RESPONSE, "partNumber", "versionId"], handle: getObject },
   { name: "CopyObject", method: "PUT", on: "object", header: "x-amz-copy-source", query: [], handle: copyObject },
   { name: "PutObject", method: "PUT", on: "object", query: [], handle: putObject },
-  { name: "DeleteObject", method: "DELETE", on: "object", query: [], handle: deleteObject },
+  { name: "DeleteObject", method: "DELETE", on: "object", query: ["versionId"], handle: deleteObject },
 ];
 
 /** In any query: names of what signs it, and what clients say of themselves. */

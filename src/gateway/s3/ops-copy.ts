@@ -1,12 +1,12 @@
 /** CopyObject: metadata only within a bucket; between two of them the bytes are read, because their sums differ. */
 import { percentDecode } from "#gateway/api/url-path.ts";
 import { readCondition } from "#gateway/s3/conditions.ts";
-import { isObject, noSuchKey, pathOfKey, pathToWrite } from "#gateway/s3/keys.ts";
+import { pathToWrite } from "#gateway/s3/keys.ts";
 import { metadataOf, refuseUnknown, sumsAsAttributes, tagsOf } from "#gateway/s3/metadata.ts";
 import { KEPT_HEADERS, META, TAGS, checksumsOf, etagOf, isoTime, modifiedMs, sumAttribute } from "#gateway/s3/object-facts.ts";
 import { algorithmOf, elementOf } from "#gateway/s3/checksums.ts";
-import { commitObject, conditionOf, fileEntry } from "#gateway/s3/ops-write.ts";
-import { objectAt } from "#gateway/s3/ops-read.ts";
+import { commitObject, conditionOf, fileEntry, versionHeader } from "#gateway/s3/ops-write.ts";
+import { objectAt, oldVersion } from "#gateway/s3/ops-read.ts";
 import { type Header, type S3Call, header, xmlAnswer } from "#gateway/s3/s3-call.ts";
 import { S3Error } from "#gateway/s3/s3-error.ts";
 import { element } from "#gateway/s3/xml.ts";
@@ -36,22 +36,13 @@ export function copySourceOf(call: S3Call): CopySource {
 /** The object to copy, its conditions looked at. @throws {S3Error} NoSuchKey, NoSuchVersion, PreconditionFailed */
 export async function sourceVersion(call: S3Call, source: CopySource): Promise<Version> {
   const { bucket, key, versionId } = source;
-  const version = versionId === undefined || versionId === "null" ? await objectAt(call, bucket, key) : await oldVersion(call, source);
+  const isOld = versionId !== undefined && versionId !== "null";
+  const version = await (isOld ? oldVersion(call, { bucket, key, versionId }) : objectAt(call, bucket, key));
   const ask = (name: string): string | undefined => header(call, `x-amz-copy-source-${name}`);
   if (readCondition(ask, version, modifiedMs(version, 0)) === "not-modified") {
     throw new S3Error("PreconditionFailed", "at least one of the conditions does not hold");
   }
   return version;
-}
-
-async function oldVersion({ services, who }: S3Call, { bucket, key, versionId }: CopySource): Promise<Version> {
-  const at = pathOfKey(key);
-  const sequence = Number(versionId);
-  if (at === undefined) throw noSuchKey(key);
-  const isNumber = Number.isSafeInteger(sequence) && sequence > 0;
-  const [record] = isNumber ? await services.spaces.history(who, bucket, at.path, sequence + 1, 1) : [];
-  if (record?.sequence !== sequence || !isObject(record, at.isDir)) throw new S3Error("NoSuchVersion", "there is no such version");
-  return record;
 }
 
 export async function copyObject(call: S3Call): Promise<Http1Answer> {
@@ -75,7 +66,7 @@ export async function copyObject(call: S3Call): Promise<Http1Answer> {
   const made = await commitObject(call, { at, entry, content, attributes }, conditionOf(call), intake);
   const { versionId } = source;
   const headers: Header[] = versionId === undefined ? [] : [["x-amz-copy-source-version-id", versionId]];
-  return xmlAnswer("CopyObjectResult", resultXml(made), headers);
+  return xmlAnswer("CopyObjectResult", resultXml(made), [...headers, ...(await versionHeader(call, made))]);
 }
 
 function resultXml(version: Version): string {

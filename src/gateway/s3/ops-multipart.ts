@@ -10,7 +10,7 @@ import {
 import { checksumType, checksumsOf, etagOf, isoTime } from "#gateway/s3/object-facts.ts";
 import { copySourceOf, sourceVersion } from "#gateway/s3/ops-copy.ts";
 import { ownerXml, textsOf } from "#gateway/s3/ops-list.ts";
-import { TRIES_MAX, conditionOf, conflict, currentOf, hasCondition, refusedOf } from "#gateway/s3/ops-write.ts";
+import { TRIES_MAX, conditionOf, conflict, currentOf, hasCondition, refusedOf, versionHeader } from "#gateway/s3/ops-write.ts";
 import { type Header, type S3Call, answer, countOf, header, xmlAnswer, xmlBody } from "#gateway/s3/s3-call.ts";
 import { S3Error } from "#gateway/s3/s3-error.ts";
 import { takePart } from "#gateway/s3/upload-body.ts";
@@ -273,7 +273,7 @@ export async function completeUpload(call: S3Call): Promise<Http1Answer> {
     ...sums.map(([name, value]) => element(elementOf(name), value)),
     element("ChecksumType", sums[0] === undefined ? undefined : checksumType(sums[0][1])),
   ];
-  return xmlAnswer("CompleteMultipartUploadResult", inner.join(""));
+  return xmlAnswer("CompleteMultipartUploadResult", inner.join(""), await versionHeader(call, version));
 }
 
 /** The same parts give the same answer; others are not what was completed. */

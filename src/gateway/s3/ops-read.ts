@@ -37,8 +37,11 @@ export async function objectAt(call: S3Call, bucket: string, key: string): Promi
     throw noSuchKey(key);
   }
   const version = await services.spaces.version(who, bucket, at.path).catch((error: unknown) => hide(call, bucket, error));
-  if (!isObject(version, at.isDir)) throw noSuchKey(key);
-  return version;
+  const marked = version?.entry === undefined ? version?.sequence : undefined;
+  if (isObject(version, at.isDir)) return version;
+  const isMarked = marked !== undefined && (await services.settings.isVersioned(bucket));
+  const marker: Header[] = isMarked ? [["x-amz-delete-marker", "true"], ["x-amz-version-id", String(marked)]] : [];
+  throw new S3Error("NoSuchKey", "there is no such key", { Key: key }, marker);
 }
 
 /** A bucket of which somebody may see nothing is not there for them. */
@@ -47,13 +50,45 @@ async function hide({ services, who }: S3Call, bucket: string, error: unknown): 
   throw error;
 }
 
+/** The version that the query names, or the one that the key has now. @throws {S3Error} NoSuchVersion, MethodNotAllowed */
+export async function versionAsked(call: S3Call): Promise<Version> {
+  const { bucket, key, query } = call.request;
+  const versionId = query.get("versionId");
+  return versionId === undefined || versionId === "null" ? objectAt(call, bucket, key) : oldVersion(call, { bucket, key, versionId });
+}
+
+/** @throws {S3Error} NoSuchVersion; MethodNotAllowed for a delete marker */
+export async function oldVersion(call: S3Call, at: { bucket: string; key: string; versionId: string }): Promise<Version> {
+  const { services, who } = call;
+  const place = pathOfKey(at.key);
+  const sequence = Number(at.versionId);
+  if (place === undefined) throw noSuchKey(at.key);
+  const isNumber = Number.isSafeInteger(sequence) && sequence > 0;
+  const [record] = isNumber
+    ? await services.spaces.history(who, at.bucket, place.path, sequence + 1, 1).catch((error: unknown) => hide(call, at.bucket, error))
+    : [];
+  if (record?.sequence !== sequence) throw new S3Error("NoSuchVersion", "there is no such version");
+  if (record.entry === undefined) {
+    const headers: Header[] = [["x-amz-delete-marker", "true"], ["x-amz-version-id", at.versionId]];
+    throw new S3Error("MethodNotAllowed", "this version is a delete marker", {}, headers);
+  }
+  if (!isObject(record, place.isDir)) throw new S3Error("NoSuchVersion", "there is no such version");
+  return record;
+}
+
+/** Where versions are shown, the one that is answered with; and that a key was removed. */
+async function versionHeaders({ services, request }: S3Call, { sequence }: Version): Promise<Header[]> {
+  const isShown = request.query.has("versionId") || (await services.settings.isVersioned(request.bucket));
+  return isShown ? [["x-amz-version-id", String(sequence)]] : [];
+}
+
 export async function getObject(call: S3Call): Promise<Http1Answer> {
   const { services, who, request } = call;
-  const { bucket, key, method } = request;
-  const version = await objectAt(call, bucket, key);
+  const { bucket, method } = request;
+  const version = await versionAsked(call);
   const createdMs = version.entry?.kind === "dir" ? (await services.spaces.space(who, bucket)).createdMs : 0;
   const changedMs = modifiedMs(version, createdMs);
-  const headers = withOverrides(call, objectHeaders(version, createdMs));
+  const headers = withOverrides(call, [...objectHeaders(version, createdMs), ...(await versionHeaders(call, version))]);
   if (readCondition((name) => header(call, name), version, changedMs) === "not-modified") {
     return answer(304, headers.filter(([name]) => name !== "content-type"));
   }

@@ -1,10 +1,10 @@
 /** PutObject, DeleteObject and DeleteObjects. */
 import { type WriteCondition, expectOf } from "#gateway/s3/conditions.ts";
-import { isObject, pathOfKey, pathToWrite, type KeyPath } from "#gateway/s3/keys.ts";
+import { isObject, noSuchKey, pathOfKey, pathToWrite, type KeyPath } from "#gateway/s3/keys.ts";
 import { metadataOf, refuseUnknown, sumsAsAttributes, tagsOf } from "#gateway/s3/metadata.ts";
 import { DIRECTORY, ETAG, checksumHeaders, etagOf } from "#gateway/s3/object-facts.ts";
-import { type S3Call, answer, header, xmlAnswer, xmlBody } from "#gateway/s3/s3-call.ts";
-import { S3Error, codeOf, s3ErrorOf } from "#gateway/s3/s3-error.ts";
+import { type Header, type S3Call, answer, header, xmlAnswer, xmlBody } from "#gateway/s3/s3-call.ts";
+import { S3Error, codeOf, notImplemented, s3ErrorOf } from "#gateway/s3/s3-error.ts";
 import { takeBody } from "#gateway/s3/upload-body.ts";
 import { childrenOf, element, exactTextOf, malformedXml, textOf } from "#gateway/s3/xml.ts";
 import type { Attributes } from "#hub/attributes.ts";
@@ -51,7 +51,12 @@ export async function putObject(call: S3Call): Promise<Http1Answer> {
   const content = at.isDir ? undefined : named.content;
   const made = { at, entry, content, attributes: at.isDir ? { ...own, [DIRECTORY]: "1" } : own };
   const version = await commitObject(call, made, condition, intake);
-  return answer(200, [["etag", etagOf(version)], ...checksumHeaders(version)]);
+  return answer(200, [["etag", etagOf(version)], ...checksumHeaders(version), ...(await versionHeader(call, version))]);
+}
+
+/** Of what was made, where the bucket shows versions. */
+export async function versionHeader({ services, request }: S3Call, { sequence }: Version): Promise<Header[]> {
+  return (await services.settings.isVersioned(request.bucket)) ? [["x-amz-version-id", String(sequence)]] : [];
 }
 
 export const hasCondition = ({ match, none }: WriteCondition): boolean => match !== undefined || none !== undefined;
@@ -116,30 +121,41 @@ export function refusedOf({ code, message }: Extract<ChangeResult, { status: "re
 // ---------------------------------------------------------------- deleting
 
 export async function deleteObject(call: S3Call): Promise<Http1Answer> {
-  const { key } = call.request;
-  await removeKey(call, key, conditionOf(call));
-  return answer(204);
+  const { key, query } = call.request;
+  requireCurrent(query.get("versionId"));
+  const marker = await removeKey(call, key, conditionOf(call));
+  const headers = marker === undefined ? [] : await versionHeader(call, marker);
+  return answer(204, headers.length === 0 ? [] : [["x-amz-delete-marker", "true"], ...headers]);
 }
 
-async function removeKey(call: S3Call, key: string, condition: WriteCondition): Promise<void> {
+/** @throws {S3Error} NotImplemented for any version but the one that every key has */
+function requireCurrent(versionId: string | undefined): void {
+  if (versionId === undefined || versionId === "null") return;
+  throw notImplemented("deleting one version (versions go by the retention of the space)");
+}
+
+/** @returns the tombstone; undefined where nothing was there */
+async function removeKey(call: S3Call, key: string, condition: WriteCondition): Promise<Version | undefined> {
   const { services, who, request } = call;
   const at = pathOfKey(key);
   if (at === undefined) {
     await services.spaces.space(who, request.bucket);
-    if (condition.match !== undefined) throw new S3Error("NoSuchKey", "there is no such key", { Key: key });
-    return;
+    if (condition.match !== undefined) throw noSuchKey(key);
+    return undefined;
   }
   services.access.require(who, "write", { type: "space", space: request.bucket, path: at.path });
   for (let attempt = 1; attempt <= TRIES_MAX; attempt++) {
     const current = await currentOf(call, at);
     const object = isObject(current, at.isDir) ? current : undefined;
     if (hasCondition(condition)) expectOf(condition, object, key);
-    if (object === undefined) return;
+    if (object === undefined) return undefined;
     const removal = removalOf(object, at);
     const [result] = await commit(call, [removal], undefined);
     // What is in a directory keeps it.
-    if (result!.status === "refused") return;
-    if (result!.status === "done") return removeEmptied(call, [emptiedBy(removal)]);
+    if (result!.status === "refused") return undefined;
+    if (result!.status === "stale") continue;
+    await removeEmptied(call, [emptiedBy(removal)]);
+    return result!.version;
   }
   throw conflict(key);
 }
@@ -232,7 +248,7 @@ const errorXml = (key: string, { code, message }: S3Error): string =>
 /** The change that removes a key; undefined where nothing is there. */
 async function planOf(call: S3Call, { key, match, versionId }: Asked): Promise<KeyRemoval | undefined> {
   const { services, who, request } = call;
-  if (versionId !== undefined && versionId !== "null") throw new S3Error("NotImplemented", "versions go by the retention of the space");
+  requireCurrent(versionId);
   const at = pathOfKey(key);
   if (at === undefined) return undefined;
   services.access.require(who, "write", { type: "space", space: request.bucket, path: at.path });

@@ -2,6 +2,7 @@
 import type { Principal } from "#access/access.ts";
 import type { HubAccess } from "#access/hub-access.ts";
 import type { ApiLog } from "#gateway/api/route.ts";
+import type { BucketSettings } from "#gateway/s3/bucket-settings.ts";
 import type { Payload } from "#gateway/s3/authenticate.ts";
 import { S3Error } from "#gateway/s3/s3-error.ts";
 import type { S3Request } from "#gateway/s3/s3-request.ts";
@@ -21,6 +22,7 @@ export type S3Services = {
   readonly random: Random;
   readonly log: ApiLog;
   readonly traffic: S3Traffic;
+  readonly settings: BucketSettings;
 };
 
 export type S3Call = {

@@ -4,13 +4,16 @@
  */
 import type { Door, DoorParts } from "#gateway/door.ts";
 import { Authenticator } from "#gateway/s3/authenticate.ts";
+import { BucketSettings } from "#gateway/s3/bucket-settings.ts";
+import { corsHeaders, preflight } from "#gateway/s3/cors.ts";
 import { operationOf } from "#gateway/s3/operations.ts";
+import { isForm, postObject } from "#gateway/s3/ops-post.ts";
 import type { S3Services } from "#gateway/s3/s3-call.ts";
 import { type S3Error, s3ErrorOf } from "#gateway/s3/s3-error.ts";
 import { type S3Request, readRequest } from "#gateway/s3/s3-request.ts";
 import { S3Traffic } from "#gateway/s3/s3-traffic.ts";
 import { element, plainDocument } from "#gateway/s3/xml.ts";
-import { type Http1Answer, type Http1Request } from "#platform/net/http1/connection.ts";
+import type { Http1Answer, Http1Request } from "#platform/net/http1/connection.ts";
 import { type Http1Server, serveHttp1 } from "#platform/net/http1/server.ts";
 
 /** Requests at work at once; whoever comes then is told to come again. */
@@ -27,7 +30,8 @@ export type S3DoorOptions = {
 export async function startS3(parts: DoorParts, { isSecure, domains }: S3DoorOptions): Promise<Door> {
   const { host, spaces, uploads, access, log, metrics, listen } = parts;
   const { clock, random } = host;
-  const services: S3Services = { spaces, uploads, access, clock, random, log, traffic: new S3Traffic(metrics) };
+  const settings = new BucketSettings(spaces, clock);
+  const services: S3Services = { spaces, uploads, access, clock, random, log, traffic: new S3Traffic(metrics), settings };
   const door = new S3Requests(services, new Authenticator(access, clock), domains);
   const tls = isSecure ? parts.identity() : undefined;
   const server: Http1Server = serveHttp1({ host: listen.host, port: listen.port, tls, handle: (request) => door.handle(request) });
@@ -73,17 +77,32 @@ class S3Requests {
       }
     }
     this.#services.traffic.answered(seen.operation, answer.status, (this.#services.clock.monotonicMs() - beganMs) / 1000);
-    const headers = [["date", this.#dateNow()], ["server", "Syncline"], ["x-amz-request-id", traceId], ...answer.headers] as const;
+    const own = [["date", this.#dateNow()], ["server", "Syncline"], ["x-amz-request-id", traceId]] as const;
+    const headers = [...own, ...answer.headers, ...(await this.#cors(seen.request))];
     return { status: answer.status, headers, body: answer.body };
   }
 
   async #decide(http: Http1Request, traceId: string, seen: Seen): Promise<Http1Answer> {
     const asked = readRequest(http, this.#domains);
     seen.request = asked;
+    if (asked.method === "OPTIONS") {
+      seen.operation = "Preflight";
+      return preflight(this.#services.settings, asked);
+    }
+    if (isForm(asked)) {
+      seen.operation = "PostObject";
+      return postObject(this.#services, this.#authenticator, asked, traceId);
+    }
     const { who, payload, request } = await this.#authenticator.authenticate(asked);
     const operation = operationOf(request);
     seen.operation = operation.name;
     return operation.handle({ services: this.#services, who, request, payload, traceId });
+  }
+
+  /** Only browsers say where a page comes from. */
+  async #cors(request: S3Request | undefined): Promise<readonly (readonly [string, string])[]> {
+    if (request === undefined || request.method === "OPTIONS" || !request.headers.has("origin")) return [];
+    return corsHeaders(this.#services.settings, request).catch(() => []);
   }
 
   #busy(traceId: string): Http1Answer {

@@ -140,8 +140,8 @@ async function readAll(call: S3Call, max: number, onData: OnData): Promise<Reado
 
 const tooLarge = (max: number): S3Error => new S3Error("EntityTooLarge", `the body has more than ${max} bytes`);
 
-function broken(): never {
-  throw new S3Error("IncompleteBody", "the body broke off");
+function broken(error: unknown): never {
+  throw error instanceof S3Error ? error : new S3Error("IncompleteBody", "the body broke off");
 }
 
 async function readWhole(call: S3Call, max: number): Promise<{ bytes: Uint8Array; trailer: ReadonlyMap<string, string> }> {

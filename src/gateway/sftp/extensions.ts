@@ -5,8 +5,8 @@ import { NAME_BYTES_MAX } from "#model/path.ts";
 import { HANDLES_MAX } from "#gateway/sftp/handles.ts";
 import { ANSWER, DATA_BYTES_MAX, type Fields, PACKET_BYTES_MAX, PacketWriter, STATUS } from "#gateway/sftp/packets.ts";
 import type { SftpSession } from "#gateway/sftp/sftp-session.ts";
-import { failed } from "#gateway/sftp/status.ts";
-import { canonicalPath } from "#gateway/sftp/tree.ts";
+import { failed, unsupported } from "#gateway/sftp/status.ts";
+import { type Node, canonicalPath } from "#gateway/sftp/tree.ts";
 
 /** What is told at the greeting. Hard links are not among them: a space has none. */
 export const EXTENSIONS = {
@@ -18,12 +18,21 @@ export const EXTENSIONS = {
   "limits@openssh.com": "1",
   "expand-path@openssh.com": "1",
   "copy-data": "1",
+  "check-file": "1",
 } as const;
-export type ExtensionName = keyof typeof EXTENSIONS;
+/** Some ask for check-file by the name that it is told by, the draft has two others. */
+export type ExtensionName = keyof typeof EXTENSIONS | "check-file-name" | "check-file-handle";
+
+export const isExtension = (name: string): name is ExtensionName =>
+  name === "check-file-name" || name === "check-file-handle" || Object.hasOwn(EXTENSIONS, name);
 
 const BLOCK_BYTES = 4096;
 const ENTRIES_UNLIMITED = 2 ** 40;
 const NOSUID = 2;
+/** In the order of preference. */
+const SUMS = ["sha256", "sha1", "md5"] as const;
+/** Of the list of sums that a client knows. */
+const NAMES_BYTES_MAX = 1024;
 /** Read and written at once when data is copied. */
 const COPY_BYTES = 1 << 20;
 
@@ -49,7 +58,27 @@ export async function answerExtension(session: SftpSession, id: number, name: Ex
     case "copy-data":
       await copyData(session, body);
       return session.status(id, STATUS.ok);
+    case "check-file-name":
+      return tellSum(session, id, await session.parts.tree.find(body.path(), true), body);
+    case "check-file":
+    case "check-file-handle":
+      return tellSum(session, id, session.handles.node(body.handle()), body);
   }
+}
+
+/** Sums of a whole file, which the hub keeps once they are known; of parts of one there are none. */
+async function tellSum(session: SftpSession, id: number, { place, version }: Node, body: Fields): Promise<void> {
+  const asked = Buffer.from(body.bytes(NAMES_BYTES_MAX)).toString("latin1").split(",");
+  const [from, length, blockBytes] = [body.uint64(), body.uint64(), body.uint32()];
+  const name = SUMS.find((one) => asked.includes(one));
+  if (place === undefined || version?.entry?.kind !== "file") throw failed("only files that are there have sums");
+  if (name === undefined) throw unsupported(`sums are ${SUMS.join(", ")}`);
+  const isWhole = from === 0 && blockBytes === 0 && (length === 0 || length === version.entry.size);
+  if (!isWhole) throw unsupported("sums are those of whole files");
+  const { spaces, who } = session.parts;
+  const sums = await spaces.sums(who(), place.space, version, [name]);
+  const packet = new PacketWriter(ANSWER.extended, id).text("check-file").text(name);
+  session.send(packet.raw(Buffer.from(sums[name]!, "hex")).finish());
 }
 
 /** "~" is where a session begins. */

@@ -34,15 +34,15 @@ export class Handles {
   }
 
   /** @throws {SynclineError} LIMIT */
-  requireRoom(): void {
-    if (this.#all.size < HANDLES_MAX && this.#writing < WRITERS_MAX) return;
+  requireRoom(isWrite: boolean): void {
+    if (this.#all.size < HANDLES_MAX && !(isWrite && this.#writing >= WRITERS_MAX)) return;
     const message = `a session has ${HANDLES_MAX} handles open at most, and writes ${WRITERS_MAX} files`;
     throw new SynclineError({ code: "LIMIT", op: "open", message, hint: "close others first" });
   }
 
   /** @returns its name */
   add(handle: Handle): string {
-    if (handle.type === "dir") this.requireRoom();
+    if (handle.type === "dir") this.requireRoom(false);
     const name = String(this.#next++);
     this.#all.set(name, handle);
     if (handle.type === "write") this.#writing++;
@@ -99,11 +99,15 @@ export class Handles {
     await open.handle.close();
   }
 
-  /** Nothing of what is still being written is kept. */
-  async discardAll(): Promise<void> {
+  /** Gives up what is still being written; returns what went wrong with that. */
+  async discardAll(): Promise<unknown[]> {
     const all = [...this.#all.values()];
     this.#all.clear();
     this.#writing = 0;
-    for (const open of all) if (open.type === "write") await open.handle.discard();
+    const failures: unknown[] = [];
+    for (const open of all) {
+      if (open.type === "write") await open.handle.discard().catch((error: unknown) => failures.push(error));
+    }
+    return failures;
   }
 }

@@ -322,6 +322,14 @@ export class PacketWriter {
     return this;
   }
 
+  /** Bytes without their length: the last field of an answer. */
+  raw(value: Uint8Array): this {
+    this.#room(value.length);
+    this.#bytes.set(value, this.#at);
+    this.#at += value.length;
+    return this;
+  }
+
   /** A path or a name. */
   name(value: string): this {
     return this.bytes(encodeName(value));

@@ -18,7 +18,7 @@ import {
   requireSameOwner,
   setAttrs,
 } from "#gateway/sftp/changes.ts";
-import { EXTENSIONS, type ExtensionName, answerExtension } from "#gateway/sftp/extensions.ts";
+import { EXTENSIONS, answerExtension, isExtension } from "#gateway/sftp/extensions.ts";
 import {
   ANSWER,
   DATA_BYTES_MAX,
@@ -154,7 +154,10 @@ export class SftpSession {
 
   async #end(): Promise<void> {
     await Promise.all(this.#reads);
-    await this.handles.discardAll();
+    for (const error of await this.handles.discardAll()) {
+      // What the hub refuses to keep for later is lost to nobody: it was never acknowledged as a file.
+      if (!(error instanceof SynclineError)) this.parts.onFault(error);
+    }
     this.#channel.end();
     this.#done.resolve();
   }
@@ -239,8 +242,8 @@ export class SftpSession {
         return this.#names(id, [{ name: entry.target, long: entry.target, attrs: undefined }]);
       }
       case "extended":
-        if (!(request.name in EXTENSIONS)) return this.status(id, STATUS.unsupported, "not supported");
-        return answerExtension(this, id, request.name as ExtensionName, request.body);
+        if (!isExtension(request.name)) return this.status(id, STATUS.unsupported, "not supported");
+        return answerExtension(this, id, request.name, request.body);
       default:
         await this.#change(request);
         return this.status(id, STATUS.ok);
@@ -355,7 +358,7 @@ export class SftpSession {
 
   async #open({ id, path, flags, attrs }: Extract<Request, { type: "open" }>): Promise<void> {
     const isWrite = (flags & (OPEN.write | OPEN.append)) !== 0 || (flags & OPEN.truncate) !== 0;
-    this.handles.requireRoom();
+    this.handles.requireRoom(isWrite);
     if (isWrite) return this.#sendHandle(id, await this.#openWrite(path, flags, attrs, true));
     const isMade = (flags & OPEN.create) !== 0 && (await this.look(path, true)) === undefined;
     if (isMade) return this.#sendHandle(id, await this.#openWrite(path, flags | OPEN.read, attrs, false));

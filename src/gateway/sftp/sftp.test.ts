@@ -6,7 +6,7 @@ import type { Duplex, Readable } from "node:stream";
 import fc from "fast-check";
 import { systemPrincipal } from "#access/access.ts";
 import ssh2 from "ssh2";
-import { OPEN, type PacketWriter, STATUS } from "#gateway/sftp/packets.ts";
+import { OPEN, PacketWriter, STATUS } from "#gateway/sftp/packets.ts";
 import { PASSWORDS, SftpLab, TestSftp } from "#gateway/sftp/sftp-fixture.ts";
 
 const NEW = OPEN.write | OPEN.create | OPEN.truncate;
@@ -164,6 +164,24 @@ describe("files over SFTP", () => {
     expect(await admin.on("stat", "/demo/p4")).toBe(noSuchFile);
   });
 
+  test("[SFTP-44] an upload that breaks off when its space is gone harms nothing", async () => {
+    for (const size of [10, 2_000_000]) {
+      expect((await lab.api.ask("/v1/spaces", { method: "POST", json: { name: `gone-${size}` } })).ok).toBe(true);
+      const broken = await lab.session("admin");
+      await broken.write((await broken.open(`/gone-${size}/file`, NEW)) as string, 0, bytesOf(size));
+      const read = (await broken.open(`/gone-${size}/other`, NEW | OPEN.read)) as string;
+      await broken.write(read, 0, "staged");
+      expect((await lab.api.ask(`/v1/spaces/gone-${size}`, { method: "DELETE" })).ok).toBe(true);
+      expect(await broken.close(read)).toBe(noSuchFile);
+      broken.client.destroy();
+      const stage = join(lab.api.dir, "hub", "sftp", "stage");
+      for (let looks = 0; readdirSync(stage).length > 0 && looks < 2_000; looks++) await Bun.sleep(5);
+      expect(readdirSync(stage)).toEqual([]);
+    }
+    expect(await admin.get("/demo/in/a.txt")).toBe("text of in/a.txt");
+    expect(lab.api.log.filter(({ message }) => message === "sftp failed")).toEqual([]);
+  });
+
   test("[SFTP-42] a large file that is written in order and then changed at its head is whole, on all ways", async () => {
     const bytes = Buffer.from(bytesOf(3_000_000, 9));
     const handle = (await admin.open("/demo/head.bin", NEW)) as string;
@@ -253,6 +271,25 @@ describe("files over SFTP", () => {
     const part = Buffer.concat([Buffer.alloc(5), all.subarray(1_000, 1_000 + 9_000)]);
     expect(Buffer.compare(await copy("/demo/part.bin", 1_000, 9_000, 5), part)).toBe(0);
     await admin.close(source);
+  });
+
+  test("[SFTP-19] sums of whole files are told, by name and by handle", async () => {
+    const bytes = bytesOf(150_000, 4);
+    await admin.put("/demo/sums.bin", bytes);
+    const ask = (name: string, of: string, algorithms: string, length: number) =>
+      admin.ask("extended", (packet) => packet.text(name).text(of).text(algorithms).uint64(0).uint64(length).uint32(0));
+    const read = (await admin.open("/demo/sums.bin", OPEN.read)) as string;
+    for (const [name, of] of [["check-file-name", "/demo/sums.bin"], ["check-file-handle", read]] as const) {
+      for (const algorithm of ["md5", "sha1", "sha256"] as const) {
+        const { type, fields } = await ask(name, of, `none,${algorithm}`, 0);
+        expect([type, fields.handle(), fields.handle()]).toEqual([201, "check-file", algorithm]);
+        const found = new Bun.CryptoHasher(algorithm).update(bytes).digest();
+        expect(Array.from(found, () => fields.byte())).toEqual([...found]);
+      }
+    }
+    expect((await ask("check-file-handle", read, "crc32", 0)).fields.uint32()).toBe(unsupported);
+    expect((await ask("check-file-handle", read, "md5", 10)).fields.uint32()).toBe(unsupported);
+    await admin.close(read);
   });
 
   test("[SFTP-17] modes and times are kept; an owner is refused, and no attribute makes another content", async () => {
@@ -481,6 +518,32 @@ describe("the SSH side", () => {
       }),
       { numRuns: 60 },
     );
+    expect(await admin.get("/demo/top.txt")).toBe("text of top.txt");
+  });
+
+  test("[SFTP-38] who goes in the middle of anything leaves the hub as it was", async () => {
+    const begun = Array.from({ length: 30 }, async (_, at) => {
+      const client = new ssh2.Client();
+      client.on("error", () => undefined);
+      const gone = new Promise((resolve) => client.on("close", resolve));
+      const password = at % 2 === 0 ? PASSWORDS.admin : "wrong";
+      client.connect({ host: "127.0.0.1", port: lab.port, username: "admin", password });
+      // In the handshake, while the password is looked at, while a channel is opened or an answer is sent.
+      client.on("ready", () => client.subsys("sftp", (_error, channel) => channel?.write(new Uint8Array([0, 0, 0, 5, 1, 0, 0, 0, 3]))));
+      await Bun.sleep(at * 4);
+      client.destroy();
+      await gone;
+    });
+    await Promise.all(begun);
+    for (let at = 0; at < 20; at++) {
+      const client = await lab.connect("stranger", { password: PASSWORDS.stranger });
+      const sftp = await TestSftp.over(client);
+      await sftp.greet();
+      const asked = Array.from({ length: 50 }, () => sftp.raw(new PacketWriter(16, 1).name("/").finish()));
+      expect(asked).toHaveLength(50);
+      if (at % 2 === 0) client.destroy();
+      else client.end();
+    }
     expect(await admin.get("/demo/top.txt")).toBe("text of top.txt");
   });
 

@@ -319,6 +319,7 @@ const nowhere = (): SynclineError =>
 
 /** Where in the space it is, is not for who has an address. */
 function withoutPath(error: unknown): unknown {
+  if (error instanceof ApiProblem && error.code === "QUOTA") return new ApiProblem("QUOTA", "there is no room for it");
   if (error instanceof ApiProblem) return new ApiProblem(error.code, error.message.replace(/"[^"]*"/g, "something"));
   return error;
 }

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import fc from "fast-check";
 import { readFileSync } from "node:fs";
 import { ApiLab, type Asked, TOKENS } from "#gateway/api/api-fixture.ts";
 import type { ShareJson } from "#gateway/api/routes-shares.ts";
@@ -59,6 +60,27 @@ describe("shares", () => {
     expect(await status(`${one.url}/x`)).toBe(404);
   });
 
+  test("[SHARE-13] whatever is asked of an address, nothing outside of it is told, and nothing fails", async () => {
+    for (const [path, text] of [["fuzz/in/a.txt", "INSIDE"], ["fuzz/b.txt", "OUTSIDE"], ["b.txt", "OUTSIDE"]] as const) await lab.put(path, text);
+    const { url } = await share({ path: "fuzz/in", kind: "both" });
+    const piece = fc.constantFrom("/", "//", "..", "%2e%2e", "%2F", "a.txt", "b.txt", "fuzz", "in", ".", "%00", "%", "%FF", "-", "\\", ".syncline", "~");
+    const query = fc.constantFrom("", "?download", "?archive=zip", "?archive=tar", "?archive=..", "?after=Li4v", "?after=%00", "?after=x&after=y", "?=", "?a%zz");
+    const accept = fc.constantFrom("text/html", "application/json", "*/*", "");
+    const method = fc.constantFrom("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PROPFIND");
+    await fc.assert(
+      fc.asyncProperty(fc.array(piece, { maxLength: 6 }), query, accept, method, async (pieces, search, type, verb) => {
+        const body = verb === "PUT" || verb === "POST" ? { body: "x" } : {};
+        const response = await open(`${url}${pieces.join("")}${search}`, { method: verb, headers: { accept: type }, ...body });
+        expect(response.status).toBeLessThan(500);
+        expect(await response.text()).not.toMatch(/OUTSIDE|fuzz\//);
+      }),
+      { numRuns: 400 },
+    );
+    expect([await lab.text("fuzz/b.txt"), await lab.text("b.txt")]).toEqual(["OUTSIDE", "OUTSIDE"]);
+    const { entries } = (await (await lab.ask("/v1/spaces/demo/entries?below=fuzz&shallow=true")).json()) as { entries: { path: string }[] };
+    expect(entries.map(({ path }) => path)).toEqual(["fuzz/b.txt", "fuzz/in"]);
+  });
+
   test("[SHARE-3] a share to put files neither shows nor gives nor replaces anything", async () => {
     await lab.put("inbox/a.txt", "old");
     const { url, share: made } = await share({ path: "inbox", kind: "upload", note: "yours" });
@@ -102,6 +124,9 @@ describe("shares", () => {
       await change(on);
       expect(await status(kept.url)).toBe(200);
     }
+    await lab.ask("/v1/users/ann", { method: "DELETE" });
+    await lab.ask("/v1/users", { method: "POST", json: { name: "ann", roles: ["writer"] } });
+    expect([await status(kept.url), (await get(kept.share.id)).state]).toEqual([404, "dead"]);
     await lab.ask("/v1/spaces", { method: "POST", json: { name: "short" } });
     const gone = (await (await lab.ask("/v1/spaces/short/shares", { method: "POST", json: {} })).json()) as Made;
     expect(await status(gone.url)).toBe(200);
@@ -190,6 +215,7 @@ describe("shares", () => {
     const metrics = await (await lab.ask("/metrics")).text();
     expect(metrics).toMatch(/syncline_space_bytes_total\{space="demo",direction="out"\} [1-9]/);
     expect(metrics).toMatch(/syncline_user_bytes_total\{user="user:admin",direction="in"\} [1-9]/);
+    expect(metrics).toMatch(/syncline_share_uses_total\{kind="downloads"\} [1-9]/);
     expect(metrics).toMatch(/syncline_shares\{state="open"\} [1-9]/);
   });
 

@@ -21,12 +21,14 @@ export type Fetching = {
   /** Chunks that the copy has a right to. */
   readonly own: ReadonlySet<ChunkId>;
   readonly onBytes: (count: number) => void;
+  /** Told after each request of what came; the next one waits for it. */
+  readonly onReceived: (chunks: readonly ChunkId[]) => Promise<void>;
 };
 
 /**
  * Durable are they after the pin's flush. Memory: the ids of one page, and one chunk.
  * @returns what the source does not have either, and is not here
- * @throws {SynclineError} STATE (retryable) when the source cannot show a chunk that other spaces have here
+ * @throws {SynclineError} CHUNK_MISSING (retryable) when the source cannot show a chunk that other spaces have here
  */
 export async function fetchChunks(
   fetching: Fetching,
@@ -103,12 +105,13 @@ function* missing(pin: Pin, own: ReadonlySet<ChunkId>, needed: Iterable<Needed>)
 }
 
 async function fetchBatch(
-  { source, pin, own, onBytes }: Fetching,
+  { source, pin, own, onBytes, onReceived }: Fetching,
   batch: readonly Needed[],
   signal: AbortSignal,
 ): Promise<LostChunk[]> {
   const waiting = new Map(batch.map((one) => [one.id, one]));
   const absent: LostChunk[] = [];
+  const received: ChunkId[] = [];
   const wanted: WantedContent[] = [...Map.groupBy(batch, ({ content }) => content)].map(([content, chunks]) => ({
     content,
     chunks: chunks.map(({ id }) => id),
@@ -125,8 +128,13 @@ async function fetchBatch(
     if (chunkIdOf(bytes) !== id) throw wrong(`other bytes than those of the chunk ${id}`);
     onBytes(bytes.length);
     await pin.put(id, bytes);
+    received.push(id);
   };
-  await source.chunks(wanted, take, signal);
+  try {
+    await source.chunks(wanted, take, signal);
+  } finally {
+    await onReceived(received);
+  }
   if (waiting.size > 0) throw wrong(`${waiting.size} chunks less than it was asked for`);
   return absent;
 }

@@ -11,6 +11,7 @@ import { SynclineError } from "#model/error.ts";
 import { encodeName } from "#model/path.ts";
 import { systemRandom } from "#platform/host-bun.ts";
 import type { Database } from "#platform/sql/database.ts";
+import { ownChunks } from "#hub/followers/own-chunks.ts";
 import type { ChunkId } from "#sync/chunk/chunk-id.ts";
 
 const SEEDS = new Uint8Array(16);
@@ -203,6 +204,23 @@ export function followStoreContract(name: string, makeLab: () => Promise<FollowL
       const whole = await here.at(to.space.id, sequence, (view) => answerOf(view, EVERYTHING, false));
       expect(whole.count).toBe(5070);
     }, 30_000);
+
+    test("[FOLLOW-34] what the source has sent is the copy's until the page is imported, and no other space's", async () => {
+      const { meta, store, space } = await side(false);
+      const ids = ["1", "2"].map((text) => contentOf(text).id as string as ChunkId);
+      await store.receive(space.id, ids);
+      await store.receive(space.id, [ids[0]!]);
+      expect((await store.received(space.id)).toSorted()).toEqual(ids.toSorted());
+      expect(await store.received((space.id + 1) as SpaceId)).toEqual([]);
+      const own = await ownChunks(store, { space: space.id }, [], new Map());
+      expect([...own].toSorted()).toEqual(ids.toSorted());
+      await store.forgetReceived(space.id);
+      expect(await store.received(space.id)).toEqual([]);
+      await store.receive(space.id, ids);
+      await meta.updateSpace(space.id, { deletedMs: 1 });
+      await meta.eraseSpace(space.id);
+      expect(await store.received(space.id)).toEqual([]);
+    });
 
     test("[REPAIR-1] lost chunks are kept with the content that needs them, until they are found", async () => {
       const { meta, store, space } = await side(false);

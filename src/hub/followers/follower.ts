@@ -21,7 +21,7 @@ import { SynclineError } from "#model/error.ts";
 import { printablePath } from "#model/path.ts";
 import type { Clock } from "#platform/host.ts";
 import type { ChunkStore, Pin } from "#store/chunk-store.ts";
-import type { ContentId } from "#sync/chunk/chunk-id.ts";
+import type { ChunkId, ContentId } from "#sync/chunk/chunk-id.ts";
 import type { Manifest } from "#sync/chunk/manifest.ts";
 
 /** After a failure: doubles from the first to the longest. */
@@ -212,6 +212,7 @@ export class Follower {
       const path = error.path!;
       return this.#differs(space, [{ path, here: { path, sequence: space.sequence, digest: "" }, there: undefined }], signal);
     }
+    await store.forgetReceived(space.id);
     await spaces.changedOutside(space.id, space.sequence);
     if (records.at(-1)?.sequence === page.sequence) this.#say({ wholeMono: clock.monotonicMs() });
   }
@@ -219,8 +220,9 @@ export class Follower {
   async #fetch({ records, manifests }: Pick<SourcePage, "records" | "manifests">, pin: Pin, signal: AbortSignal) {
     const { source, chunks, store } = this.#options;
     const onBytes = (count: number): void => this.#say({ fetchedBytes: this.#state.fetchedBytes + count });
+    const onReceived = (ids: readonly ChunkId[]): Promise<void> => store.receive(this.#options.space, ids);
     const own = await ownChunks(store, this.#options, records, manifests);
-    const absent = await fetchChunks({ source, pin, own, onBytes }, records, manifests, signal);
+    const absent = await fetchChunks({ source, pin, own, onBytes, onReceived }, records, manifests, signal);
     requireLengths(chunks, records, manifests);
     return absent;
   }

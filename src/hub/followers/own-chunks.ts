@@ -1,7 +1,8 @@
 /**
  * Which chunks a copy has a right to without that its source shows them: those of content that the copy itself refers to,
- * or referred to before. All others its source must send, also where they are in the store by another space: whoever
- * knows the id of a chunk is not given its bytes for that, nor told whether this hub has it.
+ * or referred to before, and those that the source sent for a page that was not imported then. All others its source
+ * must send, also where they are in the store by another space: whoever knows the id of a chunk is not given its bytes
+ * for that, nor told whether this hub has it.
  */
 import type { FollowStore } from "#hub/followers/follow-store.ts";
 import type { JournalRecord, SpaceId } from "#hub/space.ts";
@@ -21,7 +22,7 @@ export async function ownChunks(
   records: readonly JournalRecord[],
   manifests: ReadonlyMap<ContentId, Manifest>,
 ): Promise<ReadonlySet<ChunkId>> {
-  const own = new Set<ChunkId>();
+  const own = new Set<ChunkId>(await store.received(space));
   const add = (content: ContentId, manifest: Manifest | undefined): void => {
     if (manifest === undefined) own.add(content as string as ChunkId);
     for (const { id } of manifest?.chunks ?? []) own.add(id);

@@ -339,6 +339,7 @@ test("[ATTR-5] a database from before attributes is upgraded, and its rows are s
   await raw.run("ALTER TABLE versions DROP COLUMN attributes");
   await raw.run("DROP TABLE content_sums");
   await raw.run("DROP INDEX versions_copies");
+  await raw.run("DROP TABLE follow_received");
   for (const column of ["quota_bytes", "shares"]) await raw.run(`ALTER TABLE follows DROP COLUMN ${column}`);
   await raw.run("DELETE FROM schema_steps WHERE room = 'meta' AND id > 2");
   await raw.close();

@@ -11,7 +11,7 @@ export const SHARE_MIGRATIONS: readonly Migration[] = [
     statements: [
       `CREATE TABLE shares (
         id TEXT PRIMARY KEY, hash blob NOT NULL, space_id BIGINT NOT NULL, path blob NOT NULL, kind TEXT NOT NULL,
-        note TEXT NOT NULL, user_name TEXT NOT NULL, scopes TEXT, password TEXT, created_ms BIGINT NOT NULL,
+        note TEXT NOT NULL, user_name TEXT NOT NULL, user_since_ms BIGINT NOT NULL, scopes TEXT, password TEXT, created_ms BIGINT NOT NULL,
         expires_ms BIGINT, downloads_max BIGINT, downloads BIGINT NOT NULL, uploads BIGINT NOT NULL,
         bytes_out BIGINT NOT NULL, bytes_in BIGINT NOT NULL, used_ms BIGINT)`,
       "CREATE UNIQUE INDEX shares_hash ON shares (hash)",
@@ -29,6 +29,7 @@ type Row = {
   kind: string;
   note: string;
   user_name: string;
+  user_since_ms: number;
   scopes: string | null;
   password: string | null;
   created_ms: number;
@@ -42,8 +43,8 @@ type Row = {
 };
 
 // A space that is deleted has no shares for as long as it is.
-const SELECT = `SELECT s.id, s.space_id, p.name AS space_name, s.path, s.kind, s.note, s.user_name, s.scopes, s.password,
-    s.created_ms, s.expires_ms, s.downloads_max, s.downloads, s.uploads, s.bytes_out, s.bytes_in, s.used_ms
+const SELECT = `SELECT s.id, s.space_id, p.name AS space_name, s.path, s.kind, s.note, s.user_name, s.user_since_ms, s.scopes,
+    s.password, s.created_ms, s.expires_ms, s.downloads_max, s.downloads, s.uploads, s.bytes_out, s.bytes_in, s.used_ms
   FROM shares s JOIN spaces p ON p.id = s.space_id AND p.deleted_ms IS NULL`;
 const BY_HASH = `${SELECT} WHERE s.hash = ?`;
 const BY_ID = `${SELECT} WHERE s.id = ?`;
@@ -88,8 +89,9 @@ export class ShareTable {
 
   async insert(sql: Sql, share: Share, hash: Uint8Array): Promise<void> {
     await sql.run(
-      `INSERT INTO shares (id, hash, space_id, path, kind, note, user_name, scopes, password, created_ms, expires_ms,
-        downloads_max, downloads, uploads, bytes_out, bytes_in) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0)`,
+      `INSERT INTO shares (id, hash, space_id, path, kind, note, user_name, user_since_ms, scopes, password, created_ms,
+        expires_ms, downloads_max, downloads, uploads, bytes_out, bytes_in)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0)`,
       [
         share.id,
         hash,
@@ -98,6 +100,7 @@ export class ShareTable {
         share.kind,
         share.note,
         share.user,
+        share.userSinceMs,
         share.scopes === undefined ? null : JSON.stringify(share.scopes),
         share.password ?? null,
         share.createdMs,
@@ -111,9 +114,9 @@ export class ShareTable {
     return (await sql.run("DELETE FROM shares WHERE id = ?", [id])) > 0;
   }
 
-  /** Forgets those that were over at a time. */
+  /** Forgets those that were over at a time, and those of spaces of which nothing is left. */
   async removeOver(sql: Sql, beforeMs: number): Promise<void> {
-    await sql.run("DELETE FROM shares WHERE expires_ms <= ?", [beforeMs]);
+    await sql.run("DELETE FROM shares WHERE expires_ms <= ? OR space_id NOT IN (SELECT id FROM spaces)", [beforeMs]);
   }
 
   /** Counts one more download, unless there have been as many as there may be, or it is over. One statement decides. */
@@ -142,6 +145,7 @@ function shareOf(row: Row): Share {
     kind: row.kind as ShareKind,
     note: row.note,
     user: row.user_name,
+    userSinceMs: row.user_since_ms,
     scopes: row.scopes === null ? undefined : (JSON.parse(row.scopes) as Rule[]),
     password: row.password ?? undefined,
     createdMs: row.created_ms,

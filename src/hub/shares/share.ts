@@ -26,6 +26,8 @@ export type Share = {
   readonly note: string;
   /** The user that made it; what the share may do is at most what this user may, now. */
   readonly user: string;
+  /** Since when there is this user: another one of the name is somebody else. */
+  readonly userSinceMs: number;
   /** Of the token that it was made with. */
   readonly scopes: readonly Rule[] | undefined;
   /** Its hash; undefined: none is asked for. */

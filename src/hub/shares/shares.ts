@@ -45,6 +45,8 @@ export type OpenShare = { readonly share: Share; readonly who: Principal };
 
 export class Shares {
   readonly #parts: SharesParts;
+  /** Since the hub was started. */
+  readonly counts = { downloads: 0, uploads: 0 };
 
   constructor(parts: SharesParts) {
     this.#parts = parts;
@@ -59,7 +61,8 @@ export class Shares {
     const { id: spaceId } = await this.#parts.spaces.space(who, space);
     // Whoever may make no tokens for others to use makes no shares.
     access.require(who, "manage", { type: "token", name: who.name });
-    if (who.kind !== "user") throw unusable("only users make shares");
+    const maker = who.kind === "user" ? await access.users.forSignIn(who.name) : undefined;
+    if (maker === undefined) throw unusable("only users make shares");
     const share: Share = {
       id: random.bytes(8).toHex(),
       spaceId,
@@ -68,6 +71,7 @@ export class Shares {
       kind: wanted.kind,
       note: wanted.note,
       user: who.name,
+      userSinceMs: maker.createdMs,
       scopes: who.scopes,
       password: wanted.password === undefined ? undefined : await access.hashPassword(wanted.password),
       createdMs: clock.nowMs(),
@@ -156,7 +160,7 @@ export class Shares {
   async #maker(share: Share): Promise<Principal | undefined> {
     const { access } = this.#parts;
     const user = await access.users.forSignIn(share.user);
-    if (user === undefined) return undefined;
+    if (user === undefined || user.createdMs !== share.userSinceMs) return undefined;
     const who: Principal = { ...user.principal, scopes: share.scopes };
     const mayAll = rightsOf(share).every(({ action, resource }) => access.decide(who, action, resource).allowed);
     return mayAll ? who : undefined;
@@ -177,19 +181,21 @@ export class Shares {
     throw new SynclineError({ code: "AUTH", op: "open share", message: "this is not the password of the share" });
   }
 
-  /** Counts and records a download that begins. False: there were as many as there may be. */
+  /** Counts and records a download that begins. False: there were as many as there may be, which anybody may hear at will. */
   async download({ id, space }: Share, path: RelPath, by: Actor): Promise<boolean> {
     const { table, access, clock } = this.#parts;
-    const isCounted = await table.countDownload(id, clock.nowMs());
-    const outcome = isCounted ? "done" : "denied";
-    await access.audit.append(by, { action: "share.download", resource: spaceResource(space, path), outcome, details: { id } });
-    return isCounted;
+    if (!(await table.countDownload(id, clock.nowMs()))) return false;
+    this.counts.downloads++;
+    const resource = spaceResource(space, path);
+    await access.audit.append(by, { action: "share.download", resource, outcome: "done", details: { id } });
+    return true;
   }
 
   /** Counts and records an upload that is done. */
   async uploaded({ id, space }: Share, path: RelPath, bytes: number, by: Actor): Promise<void> {
     const { table, access, clock } = this.#parts;
     await table.countUpload(id, bytes, clock.nowMs());
+    this.counts.uploads++;
     const event = { action: "share.upload", resource: spaceResource(space, path), outcome: "done", details: { id, bytes } } as const;
     await access.audit.append(by, event);
   }

@@ -241,7 +241,8 @@ class Served<Who> implements SshConnection {
   begin(connection: Connection): void {
     this.#connection = connection;
     connection.on("error", (error) => this.#end(error.message));
-    connection.on("authentication", (context) => void this.#authenticate(context));
+    // Who has gone while a password was looked at is told nothing: the library throws then.
+    connection.on("authentication", (context) => void this.#authenticate(context).catch(() => this.end()));
     connection.on("ready", () => this.#known());
     connection.on("session", (accept, reject) => {
       if (this.#channels.size >= this.#options.limits.channels) return reject();
@@ -255,7 +256,7 @@ class Served<Who> implements SshConnection {
   }
 
   end(): void {
-    this.#connection?.end();
+    tryTo(() => this.#connection?.end());
     this.#place.socket.end();
   }
 
@@ -321,9 +322,11 @@ class Served<Who> implements SshConnection {
       if (raw === undefined) return;
       raw.on("error", () => undefined);
       raw.resume();
-      raw.stderr.write(`${refusal}\r\n`);
-      raw.exit(1);
-      raw.end();
+      tryTo(() => {
+        raw.stderr.write(`${refusal}\r\n`);
+        raw.exit(1);
+        raw.end();
+      });
     };
     session.on("exec", refuse);
     session.on("shell", refuse);
@@ -333,6 +336,15 @@ class Served<Who> implements SshConnection {
 
   #drained(): void {
     for (const channel of this.#channels) channel.drained();
+  }
+}
+
+/** The library throws when it is asked for something after a connection has broken: then there is nobody to tell. */
+function tryTo(work: () => void): void {
+  try {
+    work();
+  } catch {
+    return;
   }
 }
 
@@ -375,7 +387,12 @@ class Channel implements SshChannel {
 
   write(bytes: Uint8Array): boolean {
     if (this.#isOver) return true;
-    if (!this.#raw.write(bytes)) this.#isRawFull = true;
+    try {
+      if (!this.#raw.write(bytes)) this.#isRawFull = true;
+    } catch {
+      this.closed();
+      return true;
+    }
     this.#isWaiting = this.#isRawFull || this.#socket.unsentBytes > BACKLOG_BYTES;
     return !this.#isWaiting;
   }
@@ -402,8 +419,10 @@ class Channel implements SshChannel {
 
   end(): void {
     if (this.#isOver) return;
-    this.#raw.exit(0);
-    this.#raw.end();
+    tryTo(() => {
+      this.#raw.exit(0);
+      this.#raw.end();
+    });
   }
 
   #ended(): void {
@@ -416,7 +435,7 @@ class Channel implements SshChannel {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#onEnd();
-    this.#raw.end();
+    tryTo(() => this.#raw.end());
     // Who waits for room would wait for ever.
     this.#handlers?.onDrain();
     this.#ended();
