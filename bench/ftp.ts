@@ -9,6 +9,7 @@ import { startVsftpd, WRITABLE } from "./lib/vsftpd.ts";
 import { type BenchContext, type Measured, type Workload, WrongResult, scaled } from "./lib/workload.ts";
 
 const SMALL_FILES = 2_000;
+const WARM_UP_FILES = 500;
 const SMALL_BYTES = 4_096;
 const LOGINS = 300;
 const SESSIONS = 1_000;
@@ -40,6 +41,8 @@ export const ftp: Workload = {
     await using hub = await BenchHub.start(join(dir, "hub"), "127.0.0.1", ["--ftp-listen", "127.0.0.1:0"]);
     const theirs: Server = { port: peer.port, user: "anonymous", password: "x", folder: WRITABLE, pid: peer.server.pid };
     const ours: Server = { port: hub.doorPort("ftp"), user: DOOR_USER, password: DOOR_PASSWORD, folder: "bench", pid: hub.pid };
+    // As they are after a while: connections were made, and our code is compiled.
+    for (const server of [theirs, ours]) await storeMany(server, WARM_UP_FILES, 0);
     const series = new Map<string, { ours: number[]; peer: number[] }>();
     for (let run = 1; run <= runs; run++) {
       for (const [id, measure] of Object.entries(MEASURES)) {
@@ -84,9 +87,13 @@ function retr(_context: BenchContext, server: Server, _file: string, run: number
   return curl(server, "-o", "/dev/null", urlOf(server, `large-${run}.bin`));
 }
 
-async function small(context: BenchContext, server: Server, _file: string, run: number): Promise<number> {
+function small(context: BenchContext, server: Server, _file: string, run: number): Promise<number> {
+  return storeMany(server, scaled(context, SMALL_FILES), run);
+}
+
+async function storeMany(server: Server, count: number, run: number): Promise<number> {
   const bytes = new RandomBytes(SEED + run);
-  const bodies = Array.from({ length: scaled(context, SMALL_FILES) }, () => new Uint8Array(bytes.next(SMALL_BYTES)));
+  const bodies = Array.from({ length: count }, () => new Uint8Array(bytes.next(SMALL_BYTES)));
   const client = await FtpClient.signedIn(server.port, server.user, server.password);
   await client.say("TYPE I", "200");
   await client.say(`MKD /${server.folder}/small-${run}`, "257");

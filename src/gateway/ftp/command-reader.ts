@@ -6,7 +6,7 @@ import { decodeName } from "#model/path.ts";
 
 /** Bytes of a line, its end included: a path of the greatest length fits behind any verb. */
 export const LINE_BYTES_MAX = 4096 + 256;
-/** Commands that wait; while there are so many nothing more should be read. */
+/** Commands that are looked at ahead; while there are so many nothing more should be read, and what was stays bytes. */
 export const COMMANDS_WAITING_MAX = 64;
 
 export type Command = {
@@ -34,6 +34,8 @@ export class CommandReader {
   /** What of a Telnet sequence has come: nothing, IAC, or IAC and a verb that takes an option. */
   #telnet: "none" | "command" | "option" = "none";
   #isSkipping = false;
+  /** What came behind as many commands as are looked at. */
+  #unread: Uint8Array[] = [];
 
   /** Whether no more should be read for now. */
   get isFull(): boolean {
@@ -41,25 +43,45 @@ export class CommandReader {
   }
 
   push(bytes: Uint8Array): void {
-    for (const byte of bytes) this.#take(byte);
+    this.#unread.push(bytes);
+    this.#look();
+  }
+
+  /** Makes commands of what came, as many as are looked at. */
+  #look(): void {
+    for (let bytes = this.#unread.shift(); bytes !== undefined; bytes = this.#unread.shift()) {
+      for (let at = 0; at < bytes.length; at++) {
+        if (this.isFull) {
+          this.#unread.unshift(bytes.subarray(at));
+          return;
+        }
+        this.#take(bytes[at]!);
+      }
+    }
     // ABOR is sent as urgent data by some, and the system takes the last of it out of the stream: the line feed.
     if (this.#line.length === 5 && this.#line[4] === CR && verbOf(this.#line) === "ABOR") this.#end();
   }
 
   /** The next command; undefined: none is complete. */
   next(): Command | typeof TOO_LONG | undefined {
-    return this.#waiting.shift();
+    const next = this.#waiting.shift();
+    if (this.#unread.length > 0) this.#look();
+    return next;
   }
 
   /** Takes out the first command that does not wait for a transfer to end. */
   urgent(): "ABOR" | "STAT" | undefined {
     const at = this.#waiting.findIndex((one) => one !== TOO_LONG && isUrgent(one));
-    return at === -1 ? undefined : ((this.#waiting.splice(at, 1)[0] as Command).verb as "ABOR" | "STAT");
+    if (at === -1) return undefined;
+    const [urgent] = this.#waiting.splice(at, 1) as [Command];
+    if (this.#unread.length > 0) this.#look();
+    return urgent.verb as "ABOR" | "STAT";
   }
 
   /** Forgets what was sent before the connection was secured. */
   clear(): void {
     this.#waiting.length = 0;
+    this.#unread = [];
     this.#line = [];
     this.#telnet = "none";
     this.#isSkipping = false;

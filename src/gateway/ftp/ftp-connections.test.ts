@@ -253,5 +253,5 @@ describe("limits", () => {
     const again = await lab.signedIn();
     const size = Number((await again.say("SIZE /demo/cut.bin")).slice(4));
     expect(size).toBeGreaterThan(1 << 20);
-  }, 30_000);
+  }, 90_000);
 });

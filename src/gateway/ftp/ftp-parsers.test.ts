@@ -76,6 +76,14 @@ describe("commands", () => {
       reader.push(bytesOf("NOOP\r\n"));
     }
     expect(reader.isFull).toBe(true);
+    // However many come at once, no more are made of them, and none is lost.
+    const flood = new CommandReader();
+    flood.push(bytesOf("h\r\n".repeat(100_000)));
+    let count = 0;
+    for (let next = flood.next(); next !== undefined; next = flood.next()) {
+      if (count++ < 99_900) expect(flood.isFull).toBe(true);
+    }
+    expect(count).toBe(100_000);
   });
 
   test("[FTP-4] garbage makes the same commands at every cut, and none of them holds a line end", () => {

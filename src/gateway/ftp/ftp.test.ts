@@ -179,6 +179,10 @@ describe("downloads and transfers", () => {
     client.write("NOOP\r\nABOR\r\n");
     expect([await client.reply(), await client.reply(), await client.reply()].map((reply) => reply.slice(0, 3))).toEqual(["426", "226", "200"]);
     data.destroy();
+    // Sent ahead of its turn, it ends what has just begun.
+    await client.passive();
+    client.write("RETR /demo/long.bin\r\nABOR\r\n");
+    expect([await client.reply(), await client.reply(), await client.reply()].map((reply) => reply.slice(0, 3))).toEqual(["150", "426", "226"]);
     expect((await client.receive("RETR /demo/long.bin")).bytes.equals(bytes)).toBe(true);
   });
 

@@ -100,7 +100,7 @@ export class FtpSession {
   /** It ends behind the reply that is on its way. */
   isLeaving = false;
 
-  transfer: Transfer | undefined;
+  #transfer: Transfer | undefined;
   readonly #reader = new CommandReader();
   readonly #gone = new AbortController();
   #isWorking = false;
@@ -154,7 +154,7 @@ export class FtpSession {
 
   /** Ends it with a last word. */
   close(code: number, text: string): void {
-    this.transfer?.abort.abort(new FtpRefusal(code, text));
+    this.#transfer?.abort.abort(new FtpRefusal(code, text));
     if (!this.connection.isClosed) this.#answer(replyLine(code, text));
     this.connection.end();
     this.#ended();
@@ -165,6 +165,16 @@ export class FtpSession {
     return !this.#isWorking;
   }
 
+  /** A transfer that is under way from now on, which what was sent ahead may abort already. */
+  begin(transfer: Transfer): void {
+    this.#transfer = transfer;
+    this.#interrupt(transfer);
+  }
+
+  endTransfer(): void {
+    this.#transfer = undefined;
+  }
+
   get isGone(): boolean {
     return this.#gone.signal.aborted;
   }
@@ -172,7 +182,7 @@ export class FtpSession {
   #ended(): void {
     if (this.#gone.signal.aborted) return;
     this.#gone.abort(new FtpRefusal(426, "The control connection is gone"));
-    this.transfer?.abort.abort(this.#gone.signal.reason);
+    this.#transfer?.abort.abort(this.#gone.signal.reason);
     this.channel.reset();
     this.connection.end();
     if (!this.#isWorking) this.#onGone?.();
@@ -183,7 +193,7 @@ export class FtpSession {
   #heard(bytes: Uint8Array): void {
     this.#heardMs = this.shared.clock.monotonicMs();
     this.#reader.push(bytes);
-    if (this.transfer !== undefined) this.#interrupt(this.transfer);
+    if (this.#transfer !== undefined) this.#interrupt(this.#transfer);
     if (this.#reader.isFull && !this.#isPaused) {
       this.#isPaused = true;
       this.connection.pause();
@@ -311,9 +321,9 @@ export class FtpSession {
     if (this.signedIn === undefined && nowMs - this.beganMs > LOGIN_MS_MAX) {
       return this.close(421, "Nobody signed in; the connection is closed");
     }
-    if (this.transfer !== undefined) {
-      const isStalled = !this.transfer.isCommitting && nowMs - this.transfer.movedMs > stallMs;
-      if (isStalled) this.transfer.abort.abort(new FtpRefusal(426, "Nothing moved for too long; the transfer is aborted"));
+    if (this.#transfer !== undefined) {
+      const isStalled = !this.#transfer.isCommitting && nowMs - this.#transfer.movedMs > stallMs;
+      if (isStalled) this.#transfer.abort.abort(new FtpRefusal(426, "Nothing moved for too long; the transfer is aborted"));
       return;
     }
     if (!this.#isWorking && nowMs - this.#heardMs > idleMs) this.close(421, "Nothing was asked for too long; the connection is closed");

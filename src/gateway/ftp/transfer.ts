@@ -53,12 +53,12 @@ export async function runTransfer(
   using _place = shared.traffic.begin(direction);
   const abort = new AbortController();
   const transfer: Transfer = { name, direction, bytes: 0, movedMs: shared.clock.monotonicMs(), isCommitting: false, abort };
-  session.transfer = transfer;
   let isDone = false;
   let connection: TcpConnection | undefined;
   const cut = (): void => connection?.destroy();
   abort.signal.addEventListener("abort", cut, { once: true });
   try {
+    session.begin(transfer);
     await session.send(replyLine(150, text));
     connection = await channel.open(session.protection, abort.signal);
     transfer.movedMs = shared.clock.monotonicMs();
@@ -68,7 +68,7 @@ export async function runTransfer(
   } catch (error) {
     throw abort.signal.aborted ? abort.signal.reason : error;
   } finally {
-    session.transfer = undefined;
+    session.endTransfer();
     if (!isDone) cut();
     shared.traffic.ended(direction, isDone);
   }
