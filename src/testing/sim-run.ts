@@ -101,6 +101,8 @@ class Life {
       orderedNames: random.chance(0.5),
       syncCoversName: random.chance(0.5),
       exchange: !random.chance(0.2),
+      // A scan takes several slices then, and what it found is on its way before it has ended.
+      callNs: random.fork("calls").pick([1000, 1000, 3_000_000]),
       statMayLie: this.#lies,
     });
     replica.host.disk.trace = (call, file) => this.#trace.note(file === undefined ? call : `${call} ${file}`);

@@ -10,9 +10,11 @@ import type { HubHello } from "#hub/agents/hello.ts";
 import type { HubAgents } from "#hub/agents/hub-agents.ts";
 import type { Followers } from "#hub/followers/followers.ts";
 import type { Following } from "#hub/followers/following.ts";
+import type { Shares } from "#hub/shares/shares.ts";
 import type { Webhooks } from "#hub/webhooks/webhooks.ts";
 import type { HubCare } from "#hub/hub-care.ts";
 import type { SpaceService } from "#hub/space-service.ts";
+import type { Uploads } from "#hub/uploads/upload.ts";
 import type { Jobs } from "#jobs/jobs.ts";
 import type { RelPath } from "#model/path.ts";
 import type { IdempotencyKeys } from "#gateway/api/idempotency.ts";
@@ -37,6 +39,7 @@ export interface ApiLog {
 /** What handlers may use. */
 export type ApiServices = {
   readonly spaces: SpaceService;
+  readonly uploads: Uploads;
   readonly access: HubAccess;
   /** Hosts, links and holds. */
   readonly agents: HubAgents;
@@ -61,6 +64,7 @@ export type ApiServices = {
   readonly version: string;
   readonly configuration: Configuration;
   readonly webhooks: Webhooks;
+  readonly shares: Shares;
   readonly profiler: Profiler;
   readonly tracer: Tracer;
   /** Where people reach the hub: "https://hub.example.com". */

@@ -10,7 +10,7 @@
  */
 import type { Sum } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
-import { PRIVATE_DIR, type RelPath, joinPath, nameOf, parentOf } from "#model/path.ts";
+import { PRIVATE_DIR, type RelPath, comparePaths, joinPath, nameOf, parentOf } from "#model/path.ts";
 import { PackedRecords } from "#sync/index/packed-records.ts";
 import { type IndexRecord, matchesStat, packedMatchesStat } from "#sync/index/record-codecs.ts";
 import type { Tree } from "#sync/index/store.ts";
@@ -85,12 +85,14 @@ export class Walk {
   /** New directories wait until all that vanished is known, because they may have been renamed. */
   readonly #arrivals: Arrival[] = [];
   #collecting: boolean;
+  readonly #isFirst: boolean;
   /** The names of the directory that was looked at last, where case is folded. */
   #listing: Listing | undefined;
 
   constructor(options: WalkOptions) {
     this.#o = options;
     this.#collecting = options.index.count() > 0;
+    this.#isFirst = !this.#collecting;
   }
 
   /** Puts the root, with everything below unless `shallow`, on the list for drain(). */
@@ -161,6 +163,7 @@ export class Walk {
 
     const { rules, recheck } = inside;
     const place: Place = { dir, fd, rules, recheck, descend: !frame.shallow, changes: [], ghosts: [] };
+    const waiting = this.#stack.length;
     let seen = 0;
     for (const { name, kind } of items) {
       // At any depth: a directory in the root may be a root of another session.
@@ -176,10 +179,19 @@ export class Walk {
     if (seen < known.count) yield* this.#unlisted(place, items, known.all());
     const doubt = this.#settleAbsence(place);
     if (doubt !== undefined) return doubt;
-    if (place.changes.length === 0) return undefined;
-    if (!this.#isRecorded(dir)) return changedProblem(dir);
-    yield* this.#o.editor.write(dir, known.all(), place.changes);
+    if (this.#isFirst) this.#inPathOrder(waiting);
+    if (place.changes.length > 0) {
+      if (!this.#isRecorded(dir)) return changedProblem(dir);
+      yield* this.#o.editor.write(dir, known.all(), place.changes);
+    }
+    this.#o.hook?.listed?.(dir);
     return undefined;
+  }
+
+  /** The directories found last are entered in the order of their names, in which a first scan is told while it looks on. */
+  #inPathOrder(from: number): void {
+    if (this.#stack.length - from < 2) return;
+    this.#stack.push(...this.#stack.splice(from).sort((a, b) => comparePaths(b.path, a.path)));
   }
 
   /**
