@@ -117,6 +117,31 @@ test("[SIM-87] what a run's directories held is safe where the undo puts it befo
   expect(tries).toBeGreaterThan(100);
 });
 
+test("[SIM-90] an undo that a power loss cut off does not name changed what it has put back itself (seed 300041197)", async () => {
+  for (let k = 1, hasDied = true; hasDied; k++) {
+    hasDied = false;
+    for (let seed = 1; seed <= 12; seed++) {
+      const pair = new SimPair({ seed, session: { conflict: "copy" } });
+      pair.beta.put({ e: "beta's" });
+      pair.alpha.put({ "e/": "" });
+      await pair.run();
+      expect(pair.beta.show()).toContain("e/");
+      const runId = await lastRunId(pair);
+      pair.beta.settle();
+      const boot = pair.beta.host.boot();
+      boot.fs.onEffect = (count) => {
+        if (count !== k) return;
+        hasDied = true;
+        throw new SimCrash("the power goes");
+      };
+      await undo(pair, runId, boot).catch(() => undefined);
+      if (!hasDied) break;
+      pair.beta.powerLoss(new SimRandom(seed));
+      expect([k, seed, (await undo(pair, runId)).problems, pair.beta.show()]).toEqual([k, seed, [], "e=beta's"]);
+    }
+  }
+});
+
 test("[SIM-89] where names cannot be swapped what the undo replaces is safe in its trash first (life 330001026 of three)", async () => {
   const wasLost: string[] = [];
   for (let k = 1, hasDied = true; hasDied; k++) {

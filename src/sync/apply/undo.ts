@@ -274,17 +274,25 @@ export async function undoRun(
   const undo: Undo = { context, source, target, times, ...now, problems: [] };
   const steps = store.table("undo-step");
   const before = Number(Buffer.from(steps.get(runId) ?? "0").toString());
+  const noteStep = (step: number, durable: boolean): void => {
+    if (step > before) store.transaction({ durable }, () => steps.set(runId, Buffer.from(String(step))));
+  };
+  /** Paths from which something was taken away. */
+  const left = new Set<RelPath>();
   try {
     for (const [step, item] of journal.items(runId).reverse().entries()) {
       undo.name = step.toString(36);
       const isRepeated = step < before;
+      // Where it puts something to a path that an earlier step has left, that one's repetition would find it changed.
+      if (left.has(item.action === "move" ? item.from : item.path)) noteStep(step, true);
+      if (item.action === "create" || item.action === "move") left.add(item.path);
       if (needsRemovals(undo, item)) await removeWaiting(undo);
       if (makesDir(item)) undo.waiting.set(item.path, [item, isRepeated]);
       else {
         if (item.new?.kind === "dir" && undo.changed.has(item.path)) await makeSafe(undo);
         await take(undo, item, isRepeated);
       }
-      if (!isRepeated) store.transaction({ durable: false }, () => steps.set(runId, Buffer.from(String(step + 1))));
+      noteStep(step + 1, false);
     }
     await removeWaiting(undo);
     await context.names.everything();
