@@ -23,6 +23,7 @@ import { ACCESS_MIGRATIONS } from "#access/schema.ts";
 import { SealKey } from "#access/seal-key.ts";
 import { Sessions } from "#access/sessions.ts";
 import { StoredRoles } from "#access/stored-roles.ts";
+import { certificateFault } from "#access/ssh-certificates.ts";
 import { SshKeys } from "#access/ssh-keys.ts";
 import { Throttle } from "#access/throttle.ts";
 import { Tokens } from "#access/tokens.ts";
@@ -154,6 +155,12 @@ export class HubAccess implements Access {
       case "ssh-key":
         // No guess: the connection has proved that it holds the key. Clients offer all the keys that they have.
         return orRefuse(await this.sshKeys.find(credential.user, credential.key));
+      case "ssh-certificate": {
+        const { user, certificate, authorities, address } = credential;
+        const nowMs = this.#store.clock.nowMs();
+        if (certificateFault({ user, certificate, address, nowMs }, authorities) !== undefined) throw refused("authenticate");
+        return orRefuse((await this.users.forSignIn(user))?.principal);
+      }
       case "certificate":
         return orRefuse(await this.hosts.authenticate(credential.certificate));
     }
@@ -202,6 +209,31 @@ export class HubAccess implements Access {
   async isPasswordOf(user: string, password: string): Promise<boolean> {
     const found = await this.users.forSignIn(user);
     return found?.password !== undefined && this.#passwords.verify(password, found.password);
+  }
+
+  /** Of things that have passwords of their own (shares). @throws {SynclineError} USAGE, LIMIT */
+  hashPassword(password: string): Promise<string> {
+    return this.#passwords.hash(password);
+  }
+
+  /**
+   * Whether it is the password of a thing. Wrong ones count at the address as those of users do, and for the thing.
+   * @param of "share:ID"; no user has such a name
+   * @throws {SynclineError} AUTH, retryable, when it was refused for earlier failures without being looked at; LIMIT
+   */
+  async isPassword(of: string, password: string, hash: string, address: string): Promise<boolean> {
+    const attempt = this.throttle.begin(address, of);
+    if ("refusedMs" in attempt) throw tooMany(attempt.refusedMs);
+    let isRight: boolean;
+    try {
+      isRight = await this.#isRight(of, password, hash);
+    } catch (error) {
+      attempt.withdrawn();
+      throw error;
+    }
+    if (isRight) attempt.succeeded();
+    else attempt.failed();
+    return isRight;
   }
 
   /** Takes a host in by a join token; wrong ones count as other wrong secrets do. @throws as Hosts.enrol */
@@ -273,12 +305,16 @@ export class HubAccess implements Access {
 
   async #checkPassword(user: string, password: string): Promise<Principal | undefined> {
     const found = USER_NAME.test(user) ? await this.users.forSignIn(user) : undefined;
-    const key = this.#fingerprint(found?.password ?? "", user, password);
+    return (await this.#isRight(user, password, found?.password)) ? found?.principal : undefined;
+  }
+
+  async #isRight(of: string, password: string, hash: string | undefined): Promise<boolean> {
+    const key = this.#fingerprint(hash ?? "", of, password);
     const isKnown = this.#rightPasswords.delete(key);
-    if (!isKnown && !(await this.#passwords.verify(password, found?.password))) return undefined;
+    if (!isKnown && !(await this.#passwords.verify(password, hash))) return false;
     this.#rightPasswords.add(key);
     if (this.#rightPasswords.size > REMEMBERED_MAX) this.#rightPasswords.delete(this.#rightPasswords.values().next().value!);
-    return found?.principal;
+    return true;
   }
 
   /** The password comes last, as it may hold anything; of the others none has a NUL. */

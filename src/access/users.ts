@@ -147,15 +147,20 @@ export class Users {
     };
   }
 
-  /** With what its password is checked against; undefined for a user that may not sign in. */
-  async forSignIn(name: string): Promise<{ principal: Principal; password: string | undefined } | undefined> {
+  /**
+   * With what its password is checked against, and since when there is a user of this name: another one may come after
+   * it. Undefined for a user that may not sign in.
+   */
+  async forSignIn(
+    name: string,
+  ): Promise<{ principal: Principal; password: string | undefined; createdMs: number } | undefined> {
     const { database } = this.#store;
     const row = await database.get<UserRow>(SELECT_USER, [name]);
     if (row === undefined || row.disabled_ms !== null) return undefined;
     const groups = await database.all<GroupRow>(SELECT_GROUPS_OF, [name]);
     const roles = new Set([row.roles, ...groups.map((group) => group.roles)].flatMap((list) => JSON.parse(list) as string[]));
     const principal: Principal = { id: `user:${name}`, kind: "user", name, roles: [...roles], scopes: undefined };
-    return { principal, password: row.password ?? undefined };
+    return { principal, password: row.password ?? undefined, createdMs: row.created_ms };
   }
 
   /** @throws {SynclineError} EXISTS, USAGE */

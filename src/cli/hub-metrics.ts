@@ -4,6 +4,7 @@ import type { Metrics, Reading } from "#gateway/api/metrics.ts";
 import type { Configuration } from "#gateway/api/routes-config.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { Space } from "#hub/space.ts";
+import type { Shares } from "#hub/shares/shares.ts";
 import type { Webhooks } from "#hub/webhooks/webhooks.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
 import { VERSION } from "#cli/version.ts";
@@ -18,6 +19,7 @@ type Counted = {
   readonly chunks: ChunkStore;
   readonly configuration: Configuration;
   readonly webhooks: Webhooks;
+  readonly shares: Shares;
 };
 
 export function hubMetrics(metrics: Metrics, stores: Counted): void {
@@ -45,6 +47,12 @@ export function hubMetrics(metrics: Metrics, stores: Counted): void {
   const { webhooks } = stores;
   metrics.ask("syncline_webhooks", "gauge", "Webhooks by how they are", async () =>
     Object.entries(await webhooks.states()).map(([state, value]) => ({ labels: { state }, value })),
+  );
+  metrics.ask("syncline_shares", "gauge", "Shares by whether they can be used", async () =>
+    Object.entries(await stores.shares.states()).map(([state, value]) => ({ labels: { state }, value })),
+  );
+  metrics.ask("syncline_share_uses_total", "counter", "Downloads and uploads through shares", () =>
+    Object.entries(stores.shares.counts).map(([kind, value]) => ({ labels: { kind }, value })),
   );
   metrics.ask("syncline_webhook_deliveries_total", "counter", "Deliveries by outcome", () =>
     (["delivered", "failed"] as const).map((outcome) => ({ labels: { outcome }, value: webhooks.counts[outcome] })),

@@ -28,6 +28,8 @@ import { type CommitDone, HubSpaces } from "#hub/hub-spaces.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { ScrubParts } from "#hub/upkeep.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
+import { ShareTable } from "#hub/shares/share-table.ts";
+import { Shares } from "#hub/shares/shares.ts";
 import { WEBHOOK_MIGRATIONS, WebhookTable } from "#hub/webhooks/webhook-table.ts";
 import { Webhooks } from "#hub/webhooks/webhooks.ts";
 import { SynclineError } from "#model/error.ts";
@@ -35,6 +37,7 @@ import type { OtlpSettings } from "#observe/exporter.ts";
 import { traceIdNow } from "#observe/trace-context.ts";
 import { Profiler } from "#observe/profiler.ts";
 import type { Host } from "#platform/host.ts";
+import { REACHES, type Reach } from "#platform/net/guarded-address.ts";
 import { guardedPost } from "#platform/net/guarded-post.ts";
 import { type HttpServer, serveHttp } from "#platform/net/http-server.ts";
 import type { Identity } from "#platform/net/tls-socket.ts";
@@ -166,7 +169,7 @@ export class HubProcess {
       const running = await listenForAgents(options, stores, reload, opened);
       await startConfiguration(options, stores, running, reload);
       await setup.refresh();
-      const between = await startFollowers(options, stores, running, opened, closing.signal);
+      const between = await startFollowers(options, stores, running, reload, opened, closing.signal);
       const onDamaged = between.repair.lost.bind(between.repair);
       const care = runningCare(options, stores, onDamaged);
       const jobs = await openJobs({ ...options, ...stores, ...running, care, onDamaged });
@@ -187,7 +190,7 @@ export class HubProcess {
       };
       const services = apiServices(options, stores, running, between, { setup, care, jobs: jobs.jobs, ...own });
       startWebhooks(services.webhooks, options, opened, closing.signal);
-      hubMetrics(services.metrics, { ...stores, configuration: reload, webhooks: services.webhooks });
+      hubMetrics(services.metrics, { ...stores, ...services, configuration: reload });
       followMetrics(services.metrics, between, options.host.clock);
       jobs.count(services.metrics);
       const jobsRunning = jobs.jobs.run(closing.signal);
@@ -360,6 +363,7 @@ function apiServices(
     following,
     hubId: meta.hubId,
     webhooks,
+    shares: new Shares({ table: new ShareTable(database), spaces, access, clock: host.clock, random: host.random }),
     profiler: new Profiler(host.clock),
     hello: () => listener.hello(),
     clock: host.clock,
@@ -398,11 +402,13 @@ async function startFollowers(
   { host, dataDir, bootstrap, log }: HubOptions,
   stores: Stores,
   { listener }: RunningAgents,
+  reload: HubReload,
   opened: Opened,
   closing: AbortSignal,
 ): Promise<RunningFollowers> {
   const { clock, random } = host;
-  const running = await openFollowers({ ...stores, clock, random, dataDir, log }, listener);
+  const reach = (): Reach => REACHES.find((one) => one === reload.config.followSources) ?? "public";
+  const running = await openFollowers({ ...stores, clock, random, dataDir, log, reach }, listener);
   opened.add(() => running.followers.close());
   const begun = followFile(bootstrap ?? { follow: [] }, running, { clock, log }, closing);
   const repairing = running.repair.run(closing);

@@ -21,6 +21,12 @@ export async function newPassword(context: Context, question: string): Promise<s
   return first;
 }
 
+/** Of a thing that needs none: nobody is asked. */
+export function givenPassword({ parsed }: Context): string | undefined {
+  const file = parsed.given["password-file"];
+  return file === undefined ? undefined : fromFile("password-file", file);
+}
+
 /** @throws {SynclineError} USAGE where nobody could be asked */
 export async function knownPassword(context: Context, question: string): Promise<string> {
   const file = context.parsed.given["password-file"];

@@ -7,6 +7,7 @@ import type { Host } from "#platform/host.ts";
 import type { ContentOptions, ContentReader, ContentSink, Intake, NamedContent } from "#hub/space-service.ts";
 import type { ContentRef } from "#hub/space.ts";
 import { NO_SUMS, type SumName, type Sums, SumsHasher } from "#hub/sums/sums.ts";
+import { type SumsStream, openSums } from "#hub/sums/sums-thread.ts";
 import type { ChunkStore, Pin } from "#store/chunk-store.ts";
 import { type ChunkId, type ContentId, chunkIdFrom, chunkIdOf, contentIdOf } from "#sync/chunk/chunk-id.ts";
 import {
@@ -68,7 +69,7 @@ const SMALL_BYTES = 128 << 10;
 /** Parts that are hashed and stored at a time: other threads are seldom there at once. */
 const ROOMS_MAX = 4;
 
-type Cutting = { readonly summer: Summer; readonly splitter: Splitter; readonly hasher: SumsHasher | undefined };
+type Cutting = { readonly summer: Summer; readonly splitter: Splitter; readonly sums: SumsStream | undefined };
 
 export class StoreSink implements ContentSink {
   readonly #pin: Pin;
@@ -120,10 +121,11 @@ export class StoreSink implements ContentSink {
 
   #cutting(): Cutting {
     const [splitter, summer] = [new Splitter(this.#limits), new Summer(this.#tools.seeds)];
-    return { splitter, summer, hasher: hasherOf(this.#names) };
+    const names = this.#names ?? [];
+    return { splitter, summer, sums: names.length === 0 ? undefined : openSums(names) };
   }
 
-  async #feed({ summer, splitter, hasher }: Cutting, bytes: Uint8Array): Promise<void> {
+  async #feed({ summer, splitter, sums }: Cutting, bytes: Uint8Array): Promise<void> {
     for (let at = 0; at < bytes.length; at += SPLIT_BYTES_MAX) {
       const part = bytes.subarray(at, at + SPLIT_BYTES_MAX);
       const room = await this.#room(splitter);
@@ -132,7 +134,8 @@ export class StoreSink implements ContentSink {
       const isStored = (): void => void this.#rooms.push(room);
       stored.then(isStored, () => undefined);
       summer.update(part);
-      hasher?.update(part);
+      const full = sums?.update(part);
+      if (full !== undefined) await full;
     }
   }
 
@@ -221,7 +224,7 @@ export class StoreSink implements ContentSink {
     }
     const last = large.splitter.end();
     await this.#store(last === undefined ? [] : [last]);
-    const sums = large.hasher?.digest() ?? NO_SUMS;
+    const sums = (await large.sums?.digest()) ?? NO_SUMS;
     return describe(this.stored, this.#size, this.#limits, large.summer.digest(), sums);
   }
 }

@@ -323,7 +323,9 @@ export class HubSpaces implements SpaceService {
     const { content } = version;
     if (content === undefined) throw contentGone(version.path);
     const get = (id: ChunkId): Promise<Uint8Array> => (isProved ? chunks.get(id) : chunks.getUnproved(id));
-    return StoredContent.of(get, content, await meta.manifest(content.id));
+    // A chunk of that name and length is the whole of it, which needs no question to the database.
+    const isOneChunk = chunks.lengthOf(content.id as string as ChunkId) === content.size;
+    return StoredContent.of(get, content, isOneChunk ? undefined : await meta.manifest(content.id));
   }
 
   async sums(who: Principal, name: string, version: Version, wanted: readonly SumName[] = []): Promise<Sums> {

@@ -1,4 +1,4 @@
-/** `syncline ls`, `put`, `get`, `rm` and `mv`: files of a space on a hub. */
+/** `syncline ls`, `put`, `get`, `rm`, `mv` and `cp`: files of a space on a hub. */
 import { statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { SynclineError } from "#model/error.ts";
@@ -149,6 +149,16 @@ export const mvCommand: Command = async (context) => {
   requirePath(to!, false);
   const version = await openClient(context).move(space, path, to!);
   said(context, "mv", version, `${space}:${printablePath(path)} is ${printablePath(to!)} now`);
+  return EXIT.same;
+};
+
+export const cpCommand: Command = async (context) => {
+  const [source, to] = context.parsed.operands;
+  const { space, path } = parseFilePlace(source!);
+  requirePath(to!, false);
+  const { version, entries } = await openClient(context).copy(space, path, to!, context.parsed.given.at);
+  const words = `${space}:${printablePath(to!)} is a copy of ${printablePath(path)}`;
+  said(context, "cp", version, `${words}, ${plural(entries, "entry", "entries")}`);
   return EXIT.same;
 };
 

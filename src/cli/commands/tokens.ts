@@ -1,11 +1,11 @@
 /** `syncline token` and `syncline join-token`: the secrets with which people sign in and hosts join. */
 import type { TokenJson } from "#gateway/api/routes-access.ts";
 import type { JoinTokenJson } from "#gateway/api/routes-hosts.ts";
-import { readDurationMs } from "#config/quantities.ts";
 import { printablePath } from "#model/path.ts";
 import type { Command, Context } from "#cli/context.ts";
 import { EXIT } from "#cli/exit-code.ts";
-import { formatAgo, formatMoment, plural, tableLines } from "#cli/format.ts";
+import { formatAgo, plural, tableLines } from "#cli/format.ts";
+import { expiresOf, expiry } from "#cli/expiry.ts";
 import { openClient } from "#cli/hub-client.ts";
 import { parseChoice, usage } from "#cli/values.ts";
 
@@ -76,26 +76,9 @@ function joinWords({ labels, usesLeft, expires }: JoinTokenJson): string[] {
   return [uses, expiry(expires), labels.length === 0 ? "no labels" : labels.join(" ")];
 }
 
-function expiry(expires: string | undefined): string {
-  if (expires === undefined) return "never expires";
-  const leftMs = Date.parse(expires) - Date.now();
-  return leftMs <= 0 ? `expired ${formatAgo(-leftMs)}` : `expires ${formatAgo(-leftMs)}`;
-}
-
 function table({ output }: Context, rows: readonly (readonly string[])[], none: string): void {
   if (rows.length === 0) output.line(none);
   else if (!output.form.json) output.answer(tableLines(rows).join("\n"));
-}
-
-/** A span from now, or a moment. RFC 3339. */
-function expiresOf({ parsed }: Context): string | undefined {
-  const { expires } = parsed.given;
-  if (expires === undefined) return undefined;
-  const span = /^\d{4}-/.test(expires) ? undefined : readDurationMs(expires);
-  const date = new Date(span === undefined ? Date.parse(expires) : Date.now() + span);
-  if (Number.isNaN(date.getTime())) throw usage(`--expires: "${expires}" is no time`, "write 90d, or 2026-12-31T00:00:00Z");
-  if (date.getTime() <= Date.now()) throw usage(`--expires: ${formatMoment(date.getTime())} is over`);
-  return date.toISOString();
 }
 
 function usesOf({ parsed }: Context): number | undefined {

@@ -8,17 +8,19 @@ import { bytesBody } from "#gateway/api/bytes-body.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
 import type { Call } from "#gateway/api/route.ts";
 import { etagOf, versionJson } from "#gateway/api/shapes.ts";
+import type { Flow } from "#gateway/api/traffic.ts";
 import { percentEncode } from "#gateway/api/url-path.ts";
 
 /** A body that is said to be at most this long is taken whole, which is what most are. */
 const WHOLE_BODY_BYTES_MAX = 256 << 10;
 
-type Parts<K extends keyof Call["services"]> = Pick<Call, "request" | "headers" | "trace" | "traffic"> & {
+type Parts<K extends keyof Call["services"]> = Pick<Call, "request" | "headers" | "trace"> & {
+  readonly traffic: Flow;
   readonly services: Pick<Call["services"], K>;
 };
 /** Who wants bytes of which space. */
 export type Sending = Parts<"spaces" | "log" | "random"> & Pick<Call, "who"> & { readonly space: string };
-type Taking = Pick<Call, "request" | "headers" | "traffic">;
+export type Taking = Pick<Call, "request" | "headers" | "who"> & { readonly traffic: Flow; readonly space: string };
 
 /**
  * Answers with the content of a version, which is a file.
@@ -54,7 +56,7 @@ async function answerBytes(
       error: error instanceof Error ? error.message : String(error),
     });
   const send = async (status: number, parts: readonly (Range | Uint8Array)[], more: Record<string, string>) =>
-    new Response(await bytesBody(reader, parts, call.traffic, onError), { status, headers: { ...fixed, ...more } });
+    new Response(await bytesBody(reader, parts, call.traffic, call, onError), { status, headers: { ...fixed, ...more } });
   if (ranges === undefined) return send(200, [{ start: 0, end: size }], {});
   if (ranges.length === 0) {
     throw new ApiProblem("RANGE", `the content has ${size} bytes`, undefined, {}, { "content-range": `bytes */${size}` });
@@ -74,16 +76,13 @@ async function answerBytes(
 
 const rangeText = ({ start, end }: Range, size: number): string => `bytes ${start}-${end - 1}/${size}`;
 
-function contentHeaders(version: Version, disposition: string): Record<string, string> {
+function contentHeaders(version: Version, disposition: "attachment" | "inline"): Record<string, string> {
   const { entry, path } = version;
-  const name = nameOf(path);
-  // RFC 6266: a plain name for old clients, the real one for all others.
-  const plain = name.replaceAll(/[^\x20-\x7e]|["\\%]/g, "_");
   const mtimeMs = entry?.kind === "file" ? Number(entry.mtimeNs / 1_000_000n) : 0;
   const mtime = new Date(mtimeMs);
   return {
     "content-type": mediaTypeOf(version),
-    "content-disposition": `${disposition}; filename="${plain}"; filename*=UTF-8''${percentEncode(name)}`,
+    "content-disposition": dispositionOf(nameOf(path), disposition),
     "accept-ranges": "bytes",
     "cache-control": "private, no-cache",
     "x-syncline-sequence": String(version.sequence),
@@ -91,6 +90,12 @@ function contentHeaders(version: Version, disposition: string): Record<string, s
     ...(Number.isNaN(mtime.getTime()) ? {} : { "last-modified": mtime.toUTCString() }),
     ...(etagOf(version) === undefined ? {} : { etag: etagOf(version)! }),
   };
+}
+
+/** RFC 6266: a plain name for old clients, the real one for all others. */
+export function dispositionOf(name: string, disposition: "attachment" | "inline"): string {
+  const plain = name.replaceAll(/[^\x20-\x7e]|["\\%]/g, "_");
+  return `${disposition}; filename="${plain}"; filename*=UTF-8''${percentEncode(name)}`;
 }
 
 /** As the door was told through which it came, else by the name; what cannot stand in a header is not said. */
@@ -102,13 +107,14 @@ export function mediaTypeOf({ attributes, path }: Version): string {
 
 /**
  * Puts the body of a request into the store, as fast as the store takes it.
+ * @param watch sees all of the body, in order
  * @throws {ApiProblem} DIGEST when it is not what the headers say, MEDIA_TYPE, USAGE, BUSY
  */
-export async function storeBody(call: Taking, intake: Intake): Promise<NamedContent> {
+export async function storeBody(call: Taking, intake: Intake, watch?: (bytes: Uint8Array) => void): Promise<NamedContent> {
   const length = call.headers.get("content-length");
-  if (length !== null && Number(length) <= WHOLE_BODY_BYTES_MAX) return storeWhole(call, intake);
+  if (length !== null && Number(length) <= WHOLE_BODY_BYTES_MAX) return storeWhole(call, intake, watch);
   using _place = call.traffic.upload();
-  return await storeStream(call, intake, length);
+  return await storeStream(call, intake, length, watch);
 }
 
 /** What the sha-256 of the body must be, in hex. @throws {ApiProblem} where the body cannot be kept as it is sent */
@@ -127,21 +133,24 @@ export function requireDigest(found: string, expected: string): void {
 }
 
 export function requireLength(call: Taking, total: number, announced: string | null): void {
-  call.traffic.count("in", total);
+  call.traffic.count("in", total, call);
   if (announced === null || Number(announced) === total) return;
   throw new ApiProblem("DIGEST", `${total} bytes came instead of ${announced}`, "send the file again");
 }
 
-async function storeWhole(call: Taking, intake: Intake): Promise<NamedContent> {
+type Watch = ((bytes: Uint8Array) => void) | undefined;
+
+async function storeWhole(call: Taking, intake: Intake, watch: Watch): Promise<NamedContent> {
   const expected = digestOf(call);
   const bytes = new Uint8Array(await call.request.arrayBuffer());
   requireLength(call, bytes.length, call.headers.get("content-length"));
   if (expected !== undefined) requireDigest(Bun.SHA256.hash(bytes, "hex"), expected);
+  watch?.(bytes);
   return intake.store(bytes);
 }
 
 /** Hands the body on as fast as the store takes it. */
-async function storeStream(call: Taking, intake: Intake, length: string | null): Promise<NamedContent> {
+async function storeStream(call: Taking, intake: Intake, length: string | null, watch: Watch): Promise<NamedContent> {
   const expected = digestOf(call);
   const sink = intake.sink(length === null ? undefined : Number(length));
   const hasher = expected === undefined ? undefined : new Bun.SHA256();
@@ -149,6 +158,7 @@ async function storeStream(call: Taking, intake: Intake, length: string | null):
   for await (const piece of call.request.body ?? []) {
     total += piece.length;
     hasher?.update(piece);
+    watch?.(piece);
     const full = sink.write(piece);
     if (full !== undefined) await full;
   }

@@ -10,6 +10,7 @@ import type { HubHello } from "#hub/agents/hello.ts";
 import type { HubAgents } from "#hub/agents/hub-agents.ts";
 import type { Followers } from "#hub/followers/followers.ts";
 import type { Following } from "#hub/followers/following.ts";
+import type { Shares } from "#hub/shares/shares.ts";
 import type { Webhooks } from "#hub/webhooks/webhooks.ts";
 import type { HubCare } from "#hub/hub-care.ts";
 import type { SpaceService } from "#hub/space-service.ts";
@@ -63,6 +64,7 @@ export type ApiServices = {
   readonly version: string;
   readonly configuration: Configuration;
   readonly webhooks: Webhooks;
+  readonly shares: Shares;
   readonly profiler: Profiler;
   readonly tracer: Tracer;
   /** Where people reach the hub: "https://hub.example.com". */

@@ -90,7 +90,7 @@ export const CONTENT_ROUTES: readonly AnyRoute[] = [
   }),
 ];
 
-async function getContent(call: Read): Promise<Response> {
+export async function getContent(call: Read): Promise<Response> {
   const { services, who, params, query, path } = call;
   const at = query.at === undefined ? undefined : await pointAt(call, params.space, query.at);
   const version = await services.spaces.version(who, params.space, path, at);
@@ -138,7 +138,7 @@ async function currentOf(call: Write | Remove): Promise<Version | undefined> {
   return mayRead || isConditional ? services.spaces.version(who, params.space, path) : undefined;
 }
 
-async function putContent(call: Write): Promise<Response> {
+export async function putContent(call: Write): Promise<Response> {
   const { services, who, params, path, headers } = call;
   const mtime = headers.get("x-syncline-mtime");
   const mtimeNs = mtime === null ? BigInt(services.clock.nowMs()) * 1_000_000n : parseFileTime(mtime);
@@ -148,7 +148,7 @@ async function putContent(call: Write): Promise<Response> {
   const condition = await conditionOf(call, current);
   // Held until the commit is done: what was written is not pruned meanwhile.
   await using intake = services.spaces.intake(who, params.space);
-  const { content, sum } = await storeBody(call, intake);
+  const { content, sum } = await storeBody({ ...call, space: params.space }, intake);
   const change: SpaceChange = {
     type: "put",
     path,

@@ -2,7 +2,8 @@
 import * as z from "zod";
 import type { Intake } from "#hub/space-service.ts";
 import type { SpaceChange, Version } from "#hub/space.ts";
-import { decodeName, encodeName, isWithin, pathFault } from "#model/path.ts";
+import type { Entry } from "#model/entry.ts";
+import { type RelPath, decodeName, encodeName, isWithin, pathFault } from "#model/path.ts";
 import { commitAll, sequenceExpect } from "#gateway/api/outcome.ts";
 import { pointAt } from "#gateway/api/point.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
@@ -32,10 +33,10 @@ const BY_NAME = z.object({ space: SPACE_NAME_TEXT });
 const MESSAGE = z.string().max(1000).optional().describe("Kept in the journal");
 
 /** Where the next page begins; opaque to callers. */
-const cursorOf = (version: Version): string =>
-  Buffer.from(encodeName(version.path)).toString("base64url");
+export const cursorOf = (path: RelPath): string => Buffer.from(encodeName(path)).toString("base64url");
 
-function readCursor(cursor: string): string {
+/** @throws {ApiProblem} USAGE */
+export function readCursor(cursor: string): string {
   const path = decodeName(Buffer.from(cursor, "base64url"));
   if (pathFault(path) === undefined) return path;
   throw new ApiProblem("USAGE", "query.cursor: not one of ours", "leave it out to begin anew");
@@ -83,7 +84,7 @@ export const ENTRY_ROUTES: readonly AnyRoute[] = [
       const shown = found.slice(0, query.limit);
       return json(200, {
         entries: shown.map(versionJson),
-        ...(isFull ? { nextCursor: cursorOf(shown.at(-1)!) } : {}),
+        ...(isFull ? { nextCursor: cursorOf(shown.at(-1)!.path) } : {}),
       });
     },
   }),
@@ -199,6 +200,13 @@ export const ENTRY_ROUTES: readonly AnyRoute[] = [
   }),
 ];
 
+/** A copy is a file of its own, also where the original has other names. */
+export function entryOfCopy(entry: Entry): Entry {
+  if (entry.kind !== "file" || entry.linkTo === undefined) return entry;
+  const { linkTo: _linkTo, ...own } = entry;
+  return own;
+}
+
 /** Its content is held, so that the old version may go meanwhile. */
 async function copied(version: Version, from: string, to: string, intake: Intake): Promise<SpaceChange> {
   const path = to + version.path.slice(from.length);
@@ -212,7 +220,7 @@ async function copied(version: Version, from: string, to: string, intake: Intake
     type: "put",
     path,
     expect: { kind: "absent" },
-    entry: version.entry!,
+    entry: entryOfCopy(version.entry!),
     content: version.content,
     attributes: version.attributes,
     makeParents: path === to,

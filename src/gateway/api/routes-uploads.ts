@@ -244,7 +244,8 @@ async function uploadOf(call: Pick<Call<ById>, "services" | "who" | "params">): 
 
 async function putPart(call: PutPart): Promise<Response> {
   const { services, params, headers } = call;
-  const expected = digestOf(call);
+  const taking = { ...call, space: params.space };
+  const expected = digestOf(taking);
   const length = headers.get("content-length");
   const { id } = await uploadOf(call);
   using _place = call.traffic.upload();
@@ -258,7 +259,7 @@ async function putPart(call: PutPart): Promise<Response> {
     const full = sink.write(piece);
     if (full !== undefined) await full;
   }
-  requireLength(call, total, length);
+  requireLength(taking, total, length);
   const { sums } = await sink.end();
   if (expected !== undefined) requireDigest(sums.sha256!, expected);
   return json(200, partJson(await sink.commit()));

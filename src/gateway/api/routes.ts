@@ -3,9 +3,11 @@ import * as z from "zod";
 import { openApi } from "#gateway/api/openapi.ts";
 import { type AnyRoute, json, route } from "#gateway/api/route.ts";
 import { ACCESS_ROUTES } from "#gateway/api/routes-access.ts";
+import { ARCHIVE_ROUTES } from "#gateway/api/routes-archive.ts";
 import { AUDIT_ROUTES } from "#gateway/api/routes-audit.ts";
 import { CARE_ROUTES } from "#gateway/api/routes-care.ts";
 import { CONFIG_ROUTES } from "#gateway/api/routes-config.ts";
+import { CONFLICT_ROUTES } from "#gateway/api/routes-conflicts.ts";
 import { CONTENT_ROUTES } from "#gateway/api/routes-content.ts";
 import { ENTRY_ROUTES } from "#gateway/api/routes-entries.ts";
 import { EVENT_ROUTES } from "#gateway/api/routes-events.ts";
@@ -20,6 +22,8 @@ import { OIDC_ROUTES } from "#gateway/api/routes-oidc.ts";
 import { PROFILE_ROUTES } from "#gateway/api/routes-profiles.ts";
 import { ROLE_ROUTES } from "#gateway/api/routes-roles.ts";
 import { SESSION_ROUTES } from "#gateway/api/routes-sessions.ts";
+import { SHARE_ROUTES } from "#gateway/api/routes-shares.ts";
+import { SIGNED_ROUTES } from "#gateway/api/routes-signed.ts";
 import { SPACE_ROUTES } from "#gateway/api/routes-spaces.ts";
 import { UPLOAD_ROUTES } from "#gateway/api/routes-uploads.ts";
 import { WEBHOOK_ROUTES } from "#gateway/api/routes-webhooks.ts";
@@ -32,6 +36,10 @@ export function apiRoutes(version: string): readonly AnyRoute[] {
     ...CONTENT_ROUTES,
     ...UPLOAD_ROUTES,
     ...HISTORY_ROUTES,
+    ...CONFLICT_ROUTES,
+    ...ARCHIVE_ROUTES,
+    ...SHARE_ROUTES,
+    ...SIGNED_ROUTES,
     ...EVENT_ROUTES,
     ...FOLLOW_ROUTES,
     ...ACCESS_ROUTES,

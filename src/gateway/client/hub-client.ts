@@ -130,7 +130,10 @@ export class HubClient {
     return (await this.call<{ follows: FollowJson[] }>("/v1/follows")).follows;
   }
 
-  follow(name: string, from: { url: string; space?: string | undefined; token: string; ca?: string | undefined }) {
+  follow(
+    name: string,
+    from: { url: string; space?: string | undefined; token: string; ca?: string | undefined; quotaBytes?: number | undefined },
+  ) {
     return this.call<FollowBegunJson>(`${spaceUrl(name)}/source`, { method: "POST", body: from });
   }
 
@@ -257,6 +260,10 @@ export class HubClient {
     options: { readonly dryRun: boolean; readonly message?: string | undefined },
   ): Promise<RestoreAnswer> {
     return this.call(`${spaceUrl(space)}/restore`, { method: "POST", body: { path, to, ...options } });
+  }
+
+  undo(space: string, runId: string): Promise<Pick<RestoreAnswer, "counts" | "notDone" | "notDoneCount">> {
+    return this.call(`${spaceUrl(space)}/undo`, { method: "POST", body: { runId } });
   }
 
   createRestorePoint(space: string, name: string, at?: string): Promise<RestorePointJson> {

@@ -3,7 +3,7 @@ import type { Principal } from "#access/access.ts";
 import type { Space, Version } from "#hub/space.ts";
 import { NO_ATTRIBUTES } from "#hub/attributes.ts";
 import { SynclineError } from "#model/error.ts";
-import type { RelPath } from "#model/path.ts";
+import { type RelPath, parentOf } from "#model/path.ts";
 import { type ApiServices, spaceAt } from "#gateway/api/route.ts";
 import type { Trace } from "#gateway/api/trace.ts";
 import type { Traffic } from "#gateway/api/traffic.ts";
@@ -85,6 +85,14 @@ export async function versionAt(call: DavCall, place: SpacePlace): Promise<Versi
 function passage(path: RelPath): Version {
   const entry = { kind: "dir", mode: 0o755 } as const;
   return { path, sequence: 0, entry, content: undefined, attributes: NO_ATTRIBUTES, vector: {} };
+}
+
+/** As far as the caller may know: a commit looks again. @throws {DavProblem} 409 */
+export async function requireCollectionAbove(call: DavCall, { space, path }: SpacePlace): Promise<void> {
+  const dir = { space, path: parentOf(path) };
+  if (dir.path === "" || !call.services.access.reaches(call.who, "read", space, dir.path)) return;
+  const above = await versionAt(call, dir);
+  if (above?.entry?.kind !== "dir") throw new DavProblem(409, "the collection above is missing");
 }
 
 /** @throws {SynclineError} NOT_FOUND */

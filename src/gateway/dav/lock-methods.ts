@@ -1,11 +1,19 @@
 /** LOCK and UNLOCK. */
 import type { SpaceChange, SpaceId } from "#hub/space.ts";
-import { parentOf } from "#model/path.ts";
 import { commitAll } from "#gateway/api/outcome.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
 import { spaceAt, treeAt } from "#gateway/api/route.ts";
 import { DavPartial, DavProblem, XML_HEAD, XML_TYPE, conflictingLock } from "#gateway/dav/answer.ts";
-import { type DavCall, type SpacePlace, depthOf, isShown, readXml, requireNoBody, spacePlace, versionAt } from "#gateway/dav/call.ts";
+import {
+  type DavCall,
+  type SpacePlace,
+  depthOf,
+  isShown,
+  readXml,
+  requireCollectionAbove,
+  requireNoBody,
+  spacePlace,
+} from "#gateway/dav/call.ts";
 import { membership, requireWrite, targetAt, underLocks } from "#gateway/dav/guard.ts";
 import { type Lock, covers, timeoutOf } from "#gateway/dav/lock.ts";
 import { LOCK_SECONDS_MAX, LOCK_SECONDS_USUAL, OWNER_BYTES_MAX, type WantedLock } from "#gateway/dav/lock-table.ts";
@@ -49,13 +57,6 @@ function wantedBy(document: XmlElement): { isExclusive: boolean; owner: string }
   const said = owner === undefined ? "" : writeXml(owner);
   if (Buffer.byteLength(said) > OWNER_BYTES_MAX) throw new DavProblem(413, `the owner has more than ${OWNER_BYTES_MAX} bytes`);
   return { isExclusive: scopes[0]!.name === "exclusive", owner: said };
-}
-
-async function requireCollectionAbove(call: DavCall, { space, path }: SpacePlace): Promise<void> {
-  const dir = parentOf(path);
-  if (dir === "") return;
-  const above = await versionAt(call, { space, path: dir });
-  if (above?.entry?.kind !== "dir") throw new DavProblem(409, "the collection above is missing");
 }
 
 function inTheWay(place: SpacePlace, against: readonly Lock[]): DavProblem | DavPartial {

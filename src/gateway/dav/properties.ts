@@ -3,6 +3,7 @@ import { nameOf, printablePath } from "#model/path.ts";
 import { mediaTypeOf } from "#gateway/api/content-bytes.ts";
 import { DavProblem, statusLine } from "#gateway/dav/answer.ts";
 import { type DavCall, type Resource, etagAt, mayRead } from "#gateway/dav/call.ts";
+import { OWNCLOUD_NS, checksumsOf } from "#gateway/dav/checksums.ts";
 import { type PropName, deadProperties, keyOf } from "#gateway/dav/dead-properties.ts";
 import { type Lock, covers } from "#gateway/dav/lock.ts";
 import { hrefOf } from "#gateway/dav/place.ts";
@@ -46,6 +47,7 @@ const LIVE: readonly Live[] = [
   dav("lockdiscovery", ({ place }, { locks }) => (place === undefined ? "" : lockDiscovery(place.space, locks, place.path))),
   dav("quota-used-bytes", ({ space }) => (space === undefined ? undefined : String(space.usage.bytes)), false),
   dav("quota-available-bytes", quotaLeft, false),
+  { ns: OWNCLOUD_NS, name: "checksums", isUsual: false, value: checksums },
   { ns: MICROSOFT_NS, name: "Win32LastModifiedTime", isUsual: false, value: fileTime },
 ];
 const LIVE_BY_KEY: ReadonlyMap<string, Live> = new Map(LIVE.map((live) => [keyOf(live), live]));
@@ -78,6 +80,11 @@ const httpDate = (ms: number | undefined): string | undefined => (isDate(ms) ? n
 
 const isoDate = (ms: number | undefined): string | undefined =>
   isDate(ms) ? new Date(ms).toISOString().replace(/\.\d+Z$/, "Z") : undefined;
+
+function checksums({ version }: Resource): string | undefined {
+  const known = version === undefined ? undefined : checksumsOf(version);
+  return known === undefined ? undefined : `<checksum>${known}</checksum>`;
+}
 
 function fileTime({ version }: Resource): string | undefined {
   return version?.entry?.kind === "file" ? httpDate(Number(version.entry.mtimeNs / 1_000_000n)) : undefined;

@@ -1,13 +1,19 @@
-/** COPY and MOVE inside a space: what is moved is said, no bytes are touched, and all of it is one commit. */
+/**
+ * COPY and MOVE. Inside a space no bytes are touched and all of it is one commit. Between two spaces a copy is one commit
+ * of the other one, and a move takes the source away when that is there, unless it was changed meanwhile.
+ */
 import type { Intake } from "#hub/space-service.ts";
 import type { SpaceChange, SpaceId, Version } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, isWithin } from "#model/path.ts";
 import { commitAll } from "#gateway/api/outcome.ts";
+import { ApiProblem } from "#gateway/api/problem.ts";
 import { treeAt } from "#gateway/api/route.ts";
+import { entryOfCopy } from "#gateway/api/routes-entries.ts";
+import { Crossing } from "#gateway/dav/across.ts";
 import { DavProblem } from "#gateway/dav/answer.ts";
 import { type DavCall, type SpacePlace, depthOf, isShown, spacePlace, versionAt } from "#gateway/dav/call.ts";
-import { hostsOf, membership, targetAt, underLocks } from "#gateway/dav/guard.ts";
+import { hostsOf, membership, requireUnlocked, targetAt, underLocks } from "#gateway/dav/guard.ts";
 import type { Touched } from "#gateway/dav/lock.ts";
 import { hrefOf, placeOfUrl } from "#gateway/dav/place.ts";
 
@@ -18,7 +24,10 @@ const PAGE_ENTRIES = 5000;
 type Transfer = {
   readonly from: SpacePlace;
   readonly to: SpacePlace;
-  readonly space: SpaceId;
+  readonly fromSpace: SpaceId;
+  readonly toSpace: SpaceId;
+  /** The last change of the source's space before it was looked at. */
+  readonly before: number;
   /** At the source. */
   readonly version: Version;
   /** At the destination; only where it may be replaced. */
@@ -27,19 +36,40 @@ type Transfer = {
 
 export async function copy(call: DavCall): Promise<Response> {
   const transfer = await transferOf(call, "copy");
-  const { from, to } = transfer;
   const depth = depthOf(call, "infinity");
   if (depth === 1) throw new DavProblem(400, "Depth is 0 or infinity for COPY");
+  await placeCopy(call, transfer, depth === "infinity");
+  return answer(transfer);
+}
+
+async function placeCopy(call: DavCall, transfer: Transfer, isDeep: boolean): Promise<void> {
+  const { from, to, fromSpace, toSpace } = transfer;
   await using intake = call.services.spaces.intake(call.who, to.space);
+  const crossing = fromSpace === toSpace ? undefined : new Crossing(call, from.space, intake);
   const changes = clearing(transfer);
-  for await (const one of sourceOf(call, transfer, depth === "infinity")) {
+  for await (const one of sourceOf(call, transfer, isDeep)) {
     if (changes.length >= COPY_ENTRIES_MAX) {
       throw new DavProblem(507, `more than ${COPY_ENTRIES_MAX} entries are in this collection; copy what is in it one by one`);
     }
-    changes.push(await copied(one, from.path, to.path, intake));
+    changes.push(await copied(one, transfer, intake, crossing));
   }
   await done(call, transfer, membersOf(transfer), changes, intake);
-  return answer(transfer);
+}
+
+async function moveAcross(call: DavCall, transfer: Transfer): Promise<void> {
+  const { from, fromSpace, before } = transfer;
+  const touched = [{ path: from.path, isTree: true }, ...membership(from)];
+  await requireUnlocked(call, fromSpace, from, touched);
+  await placeCopy(call, transfer, true);
+  const expect = { kind: "unchangedSince", sequence: before } as const;
+  const change: SpaceChange = { type: "remove", path: from.path, expect, recursive: true };
+  try {
+    await underLocks(call, fromSpace, from, touched, () => commitAll(call, from.space, [change], undefined, "precondition"));
+  } catch (error) {
+    if (!(error instanceof ApiProblem) || error.code !== "PRECONDITION") throw error;
+    throw new DavProblem(409, "the source was changed meanwhile: it is still there, and so is the copy");
+  }
+  await call.locks.removeWithin(fromSpace, from.path);
 }
 
 export async function move(call: DavCall): Promise<Response> {
@@ -47,6 +77,10 @@ export async function move(call: DavCall): Promise<Response> {
   const { from, to } = transfer;
   if (transfer.version.entry?.kind === "dir" && depthOf(call, "infinity") !== "infinity") {
     throw new DavProblem(400, "a collection is moved with all that is in it: Depth is infinity");
+  }
+  if (transfer.fromSpace !== transfer.toSpace) {
+    await moveAcross(call, transfer);
+    return answer(transfer);
   }
   const { expect } = await targetAt(call, from);
   const change: SpaceChange = {
@@ -73,23 +107,25 @@ async function transferOf(call: DavCall, what: "copy" | "move"): Promise<Transfe
   const { services, who } = call;
   const from = spacePlace(call);
   const to = destinationOf(call);
-  if (from.space !== to.space) throw new DavProblem(502, "between two spaces, get what is wanted and put it");
   if (from.path === "" || to.path === "") throw new DavProblem(403, "a whole space is not copied or moved here");
   services.access.require(who, "read", treeAt(from.space, from.path));
   if (what === "move") services.access.require(who, "write", treeAt(from.space, from.path));
   services.access.require(who, "write", treeAt(to.space, to.path));
-  const { id } = await services.spaces.space(who, from.space);
+  const { id: fromSpace, sequence: before } = await services.spaces.space(who, from.space);
+  const { id: toSpace } = await services.spaces.space(who, to.space);
+  const ids = { from, to, fromSpace, toSpace, before };
   const { version } = await targetAt(call, from);
   if (version === undefined || !isShown(version)) {
     throw new SynclineError({ code: "NOT_FOUND", op: what, message: "there is nothing at this address" });
   }
-  if (isWithin(to.path, from.path)) throw new DavProblem(403, "the destination is the source, or inside of it");
-  if (isWithin(from.path, to.path)) throw new DavProblem(409, "the source is inside of what it would replace");
+  const isSame = fromSpace === toSpace;
+  if (isSame && isWithin(to.path, from.path)) throw new DavProblem(403, "the destination is the source, or inside of it");
+  if (isSame && isWithin(from.path, to.path)) throw new DavProblem(409, "the source is inside of what it would replace");
   const there = await versionAt(call, to);
-  if (there?.entry === undefined) return { from, to, space: id, version, there: undefined };
+  if (there?.entry === undefined) return { ...ids, version, there: undefined };
   if (!isShown(there)) throw new DavProblem(409, `a ${there.entry.kind} is there, which this door does not replace`);
   if (overwriteOf(call) === false) throw new DavProblem(412, "something is at the destination, and Overwrite is F");
-  return { from, to, space: id, version, there };
+  return { ...ids, version, there };
 }
 
 function destinationOf(call: DavCall): SpacePlace {
@@ -138,17 +174,27 @@ async function* sourceOf({ services, who }: DavCall, { from, version }: Transfer
 }
 
 /** Its content is held, so that the source may go meanwhile. Properties go along. */
-async function copied(version: Version, from: RelPath, to: RelPath, intake: Intake): Promise<SpaceChange> {
-  const isHeld = version.content !== undefined && (await intake.hold(version.content));
-  if (version.entry!.kind === "file" && !isHeld) {
+async function copied(
+  version: Version,
+  { from, to, there }: Transfer,
+  intake: Intake,
+  crossing: Crossing | undefined,
+): Promise<SpaceChange> {
+  const entry = entryOfCopy(version.entry!);
+  const brought = entry.kind === "file" ? await crossing?.bring(version) : undefined;
+  const isHeld = brought !== undefined || (version.content !== undefined && (await intake.hold(version.content)));
+  if (entry.kind === "file" && !isHeld) {
     throw new SynclineError({ code: "CHUNK_MISSING", op: "copy", path: version.path, message: "the bytes of this file are gone" });
   }
+  const path = to.path + version.path.slice(from.path.length);
+  const isInPlace = path === to.path && there?.entry?.kind === "file" && entry.kind === "file";
   return {
     type: "put",
-    path: to + version.path.slice(from.length),
-    expect: { kind: "any" },
-    entry: version.entry!,
-    content: version.content,
+    path,
+    // What came to the destination since it was looked at is not replaced.
+    expect: isInPlace ? { kind: "sequence", sequence: there.sequence } : { kind: "absent" },
+    entry: entry.kind === "file" && brought !== undefined ? { ...entry, sum: brought.sum } : entry,
+    content: brought?.content ?? version.content,
     attributes: version.attributes,
     makeParents: false,
   };
@@ -156,15 +202,15 @@ async function copied(version: Version, from: RelPath, to: RelPath, intake: Inta
 
 async function done(
   call: DavCall,
-  { from, to, space }: Transfer,
+  { from, to, toSpace }: Transfer,
   touched: readonly Touched[],
   changes: readonly SpaceChange[],
   intake: Intake | undefined,
 ): Promise<void> {
-  await underLocks(call, space, to, touched, async () => {
+  await underLocks(call, toSpace, to, touched, async () => {
     await commitAll(call, to.space, changes, undefined, "precondition", intake);
     // What was at the destination is gone, and what is moved leaves its locks behind.
-    if (changes.some(({ type }) => type === "remove")) await call.locks.removeWithin(space, to.path);
-    if (changes.some(({ type }) => type === "move")) await call.locks.removeWithin(space, from.path);
+    if (changes.some(({ type }) => type === "remove")) await call.locks.removeWithin(toSpace, to.path);
+    if (changes.some(({ type }) => type === "move")) await call.locks.removeWithin(toSpace, from.path);
   });
 }

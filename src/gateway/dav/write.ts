@@ -7,7 +7,8 @@ import { storeBody } from "#gateway/api/content-bytes.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
 import { treeAt } from "#gateway/api/route.ts";
 import { DavProblem } from "#gateway/dav/answer.ts";
-import { type DavCall, depthOf, etagAt, requireNoBody, spacePlace } from "#gateway/dav/call.ts";
+import { type DavCall, depthOf, etagAt, isShown, requireCollectionAbove, requireNoBody, spacePlace } from "#gateway/dav/call.ts";
+import { Summing } from "#gateway/dav/checksums.ts";
 import { membership, requireUnlocked, requireWrite, targetAt, underLocks } from "#gateway/dav/guard.ts";
 import { hrefOf } from "#gateway/dav/place.ts";
 
@@ -30,10 +31,12 @@ export async function put(call: DavCall): Promise<Response> {
   requireFile(old, request.url.endsWith("/"));
   const touched = [{ path: place.path, isTree: false }, ...(old === undefined ? membership(place) : [])];
   // Before the body, so that nothing is sent in vain; and again when it is here.
+  if (old === undefined) await requireCollectionAbove(call, place);
   await requireUnlocked(call, space.id, place, touched);
+  const summing = Summing.of(headers);
   const mtimeNs = fileTimeOf(headers) ?? BigInt(services.clock.nowMs()) * 1_000_000n;
   await using intake = services.spaces.intake(call.who, place.space);
-  const { content, sum } = await storeBody(call, intake);
+  const { content, sum } = await storeBody({ ...call, space: place.space }, intake, summing?.watch);
   requireExpected(headers, content.size);
   const mode = old?.entry?.kind === "file" ? old.entry.mode : FILE_MODE;
   const change: SpaceChange = {
@@ -42,7 +45,7 @@ export async function put(call: DavCall): Promise<Response> {
     expect,
     entry: { kind: "file", size: content.size, mode, mtimeNs, sum },
     content,
-    attributes: attributesOf(old, headers.get("content-type")),
+    attributes: attributesOf(old, headers.get("content-type"), summing?.attributes()),
     makeParents: false,
   };
   const commit = () => commitAll(call, place.space, [change], undefined, "precondition", intake);
@@ -68,10 +71,15 @@ function requireFile(old: Version | undefined, hasSlash: boolean): void {
   if (kind !== undefined && kind !== "file") throw new DavProblem(409, `a ${kind} is there, which this door does not replace`);
 }
 
-/** With a type the attributes are said as a whole, or the others would go; without one the space keeps what stays. */
-function attributesOf(old: Version | undefined, type: string | null): Attributes | undefined {
-  if (type === null || NO_TYPE.test(type)) return undefined;
-  return { ...withoutContent(old?.attributes ?? NO_ATTRIBUTES), "http.content-type": type };
+/** What is said is said as a whole, or the others would go; where nothing is said the space keeps what stays. */
+function attributesOf(old: Version | undefined, type: string | null, sums: Attributes | undefined): Attributes | undefined {
+  const isSaid = type !== null && !NO_TYPE.test(type);
+  if (!isSaid && sums === undefined) return undefined;
+  return {
+    ...withoutContent(old?.attributes ?? NO_ATTRIBUTES),
+    ...(isSaid ? { "http.content-type": type } : {}),
+    ...sums,
+  };
 }
 
 /** macOS says in a header of its own how long a body is that it sends without a length. */
@@ -129,7 +137,8 @@ export async function remove(call: DavCall): Promise<Response> {
   if (version?.entry?.kind === "dir" && depthOf(call, "infinity") !== "infinity") {
     throw new DavProblem(400, "a collection is removed with all that is in it: Depth is infinity");
   }
-  if (version === undefined && expect.kind === "absent") throw nothingThere(call);
+  const isHidden = version !== undefined && !isShown(version);
+  if (isHidden || (version === undefined && expect.kind === "absent")) throw nothingThere(call);
   const touched = [{ path: place.path, isTree: true }, ...membership(place)];
   const change: SpaceChange = {
     type: "remove",

@@ -5,6 +5,7 @@ import type { StoreIntake } from "#hub/content.ts";
 import { type HubSpaces, seedsOf } from "#hub/hub-spaces.ts";
 import type { MetaStore } from "#hub/meta/meta-store.ts";
 import { Places } from "#hub/places.ts";
+import type { ContentReader, Intake } from "#hub/space-service.ts";
 import { unknownSpace } from "#hub/space-errors.ts";
 import type { ChangeResult, Space, SpaceChange, Version } from "#hub/space.ts";
 import { type Run, limitsOf, sumOfRuns } from "#hub/uploads/stretches.ts";
@@ -314,6 +315,15 @@ export class HubUploads implements Uploads {
     return parts.map(({ number }) => number);
   }
 
+  async read(by: Uploader, id: UploadId, intake: Intake): Promise<ContentReader> {
+    const { row } = await this.#open(by, id);
+    if (row.kind !== "stream") throw wrongUse("this upload takes parts");
+    const { chunks } = await this.#sourceOf({ ...row, size: undefined }, undefined);
+    const reader = intake.part(chunks);
+    if (reader.size !== row.received) throw lostStream();
+    return reader;
+  }
+
   // ---------------------------------------------------------------- completing
 
   /** Who asks while it is under way is told what it comes to. */
@@ -395,8 +405,8 @@ export class HubUploads implements Uploads {
     const [only] = runs.length === 1 ? source.parts : [];
     const content = intake.join(chunks, limitsOf(chunks, limitsFor(row)), { ...only?.sums, ...completion.sums });
     const sum = await sumOfRuns(runs, content.size, () => intake.part(chunks), seedsOf(space));
-    const there = plan.mode === undefined ? (await meta.version(space.id, path))?.entry : undefined;
-    const mode = plan.mode ?? (there?.kind === "file" ? there.mode : FILE_MODE);
+    const there = (completion.mode ?? plan.mode) === undefined ? (await meta.version(space.id, path))?.entry : undefined;
+    const mode = completion.mode ?? plan.mode ?? (there?.kind === "file" ? there.mode : FILE_MODE);
     const mtimeNs = completion.mtimeNs ?? plan.mtimeNs ?? BigInt(clock.nowMs()) * 1_000_000n;
     const change: SpaceChange = {
       type: "put",

@@ -12,6 +12,7 @@
  */
 import type { Principal } from "#access/access.ts";
 import type { Attributes } from "#hub/attributes.ts";
+import type { ContentReader, Intake } from "#hub/space-service.ts";
 import type { ChangeResult, Expect } from "#hub/space.ts";
 import type { SumName, Sums } from "#hub/sums/sums.ts";
 import type { RelPath } from "#model/path.ts";
@@ -29,10 +30,13 @@ export const UPLOAD_EXPIRY_MS = 7 * 24 * 3_600_000;
 export const UPLOAD_EXPIRY_MS_MAX = 30 * 24 * 3_600_000;
 /** What a completed upload came to is known for this long. */
 export const UPLOAD_KNOWN_MS = 24 * 3_600_000;
-/** Parts and streams that take bytes at a time; others wait. Each may hold 20 MiB until the store has them. */
-export const UPLOADS_WRITING_MAX = 16;
+/**
+ * Parts and streams that take bytes at a time; others wait. Each may hold 20 MiB where bytes come faster than the store takes
+ * them. A stream over a slow line has its place for as long as the line takes.
+ */
+export const UPLOADS_WRITING_MAX = 64;
 /** Of those of one user, who may let them hang. */
-export const USER_WRITING_MAX = 8;
+export const USER_WRITING_MAX = 32;
 /** Of a stream that goes on, this much may have to be sent again after a crash. */
 export const STREAM_COMMIT_BYTES = 16 << 20;
 /** Characters of what a door keeps with an upload. */
@@ -132,6 +136,7 @@ export type Completion = {
   /** Instead of what was said at the beginning. */
   readonly attributes?: Attributes | undefined;
   readonly expect?: UploadExpect | undefined;
+  readonly mode?: number | undefined;
   readonly mtimeNs?: bigint | undefined;
   /** Sums of the whole that the door knows for certain. */
   readonly sums?: Sums | undefined;
@@ -210,6 +215,12 @@ export interface Uploads {
    * @throws {SynclineError} STALE when the offset is another by then, USAGE for parts, CHUNK_MISSING
    */
   append(by: Uploader, id: UploadId, offset: number, options?: AppendOptions): Promise<AppendSink>;
+
+  /**
+   * What has come of a stream and is durable; `intake` protects it from now on, also when the upload ends.
+   * @throws {SynclineError} USAGE for parts, CHUNK_MISSING
+   */
+  read(by: Uploader, id: UploadId, intake: Intake): Promise<ContentReader>;
 
   /**
    * One that the space refuses stays open.

@@ -3,7 +3,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { systemPrincipal } from "#access/access.ts";
 import { seedsOf } from "#hub/hub-spaces.ts";
-import { type Challenge, type Proof, UPLOAD_EXPIRY_MS, UPLOAD_KNOWN_MS, type Uploader, proofHead } from "#hub/uploads/upload.ts";
+import { type Challenge, type Proof, UPLOAD_EXPIRY_MS, UPLOAD_KNOWN_MS, USER_WRITING_MAX, type Uploader, proofHead } from "#hub/uploads/upload.ts";
 import { TRACE, UploadLab, noise, person } from "#hub/uploads/uploads-fixture.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Database } from "#platform/sql/database.ts";
@@ -126,6 +126,24 @@ export function uploadsContract(name: string, makeLab: () => Promise<UploadsLab>
       await lab.prune();
       await expectFile(lab, "parts", join(c, b));
       await expectFile(lab, "stream", join(a, b));
+    });
+
+    test("[UPLOAD-40] what a stream has can be read, and stays for who holds it when the stream is dropped", async () => {
+      const lab = await fresh();
+      const bytes = noise(3 * MIB + 5, 1);
+      const { id } = await lab.create(ann, "f", { kind: "stream" });
+      await lab.append(ann, id, 0, bytes);
+      await using intake = lab.spaces.intake(ann.who, "demo");
+      const reader = await lab.uploads.read(ann, id, intake);
+      await lab.uploads.abort(ann, id);
+      await lab.prune();
+      const found = new Uint8Array(reader.size);
+      expect(await reader.read(found, 0)).toBe(bytes.length);
+      expect(Buffer.compare(found, bytes)).toBe(0);
+      expect(await codeOf(lab.uploads.read(ann, id, intake))).toBe("NOT_FOUND");
+      const parts = await lab.create(ann, "p");
+      expect(await codeOf(lab.uploads.read(ann, parts.id, intake))).toBe("USAGE");
+      expect(await codeOf(lab.uploads.read(person("bob"), parts.id, intake))).toBe("NOT_FOUND");
     });
 
     test("[UPLOAD-5] what was aborted or has expired is gone, and its chunks with the next prune", async () => {
@@ -288,9 +306,9 @@ export function uploadsContract(name: string, makeLab: () => Promise<UploadsLab>
     test("[UPLOAD-15] who lets all of his parts hang keeps nobody else from sending", async () => {
       const lab = await fresh();
       const { id } = await lab.create(ann, "a");
-      const hanging = await Promise.all(Array.from({ length: 8 }, (_, at) => lab.uploads.part(ann, id, at + 1)));
+      const hanging = await Promise.all(Array.from({ length: USER_WRITING_MAX }, (_, at) => lab.uploads.part(ann, id, at + 1)));
       let isNext = false;
-      const next = lab.uploads.part(ann, id, 9).then((sink) => ((isNext = true), sink));
+      const next = lab.uploads.part(ann, id, USER_WRITING_MAX + 1).then((sink) => ((isNext = true), sink));
       const bob = person("bob");
       const other = await lab.create(bob, "b");
       for (const number of [1, 2, 3]) await lab.part(bob, other.id, number, noise(5, number));

@@ -1,0 +1,61 @@
+/**
+ * What a download is, where downloads are counted: leave for one client to be sent a file's bytes once. A request for the
+ * whole file is a new one. A request for a range goes on with one that this client has begun, as long as what it asks for
+ * has not been sent already; so a download that broke off, or comes in parts, is one.
+ */
+import { networkOf } from "#access/throttle.ts";
+import type { Clock } from "#platform/host.ts";
+
+/** Downloads that are remembered; the ones that moved longest ago go first. */
+export const CREDITS_MAX = 10_000;
+/** How long one may be gone on with. */
+export const CREDIT_MS = 24 * 3_600_000;
+/** Bytes that may be sent twice, and no more than the file has: what was on its way when a connection broke off. */
+export const SLACK_BYTES = 8 << 20;
+
+type Credit = { left: number; untilMs: number };
+
+/** One answer's part of a download. */
+export type Taken = {
+  /** The bytes that were sent of those that were asked for; the others can be asked for again. */
+  readonly sent: (bytes: number) => void;
+};
+
+export class Credits {
+  readonly #clock: Clock;
+  readonly #all = new Map<string, Credit>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Bytes of a download that was begun; undefined: they are a new one. */
+  continue(share: string, address: string, content: string, bytes: number): Taken | undefined {
+    const key = keyOf(share, address, content);
+    const credit = this.#all.get(key);
+    if (credit === undefined || credit.untilMs <= this.#clock.monotonicMs() || credit.left < bytes) return undefined;
+    return this.#take(key, credit, bytes);
+  }
+
+  /** A new download, which was counted, of a file of `size`. */
+  begin(share: string, address: string, content: string, size: number, bytes: number): Taken {
+    const key = keyOf(share, address, content);
+    const credit = { left: size + Math.min(size, SLACK_BYTES), untilMs: this.#clock.monotonicMs() + CREDIT_MS };
+    return this.#take(key, credit, bytes);
+  }
+
+  #take(key: string, credit: Credit, bytes: number): Taken {
+    credit.left -= bytes;
+    this.#all.delete(key);
+    this.#all.set(key, credit);
+    if (this.#all.size > CREDITS_MAX) this.#all.delete(this.#all.keys().next().value!);
+    return {
+      sent: (sent) => {
+        credit.left += Math.max(0, bytes - sent);
+      },
+    };
+  }
+}
+
+/** None of them holds a space. */
+const keyOf = (share: string, address: string, content: string): string => `${share} ${networkOf(address)} ${content}`;
