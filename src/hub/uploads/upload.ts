@@ -31,8 +31,8 @@ export const UPLOAD_EXPIRY_MS_MAX = 30 * 24 * 3_600_000;
 /** What a completed upload came to is known for this long. */
 export const UPLOAD_KNOWN_MS = 24 * 3_600_000;
 /**
- * Parts and streams that take bytes at a time; others wait. Each may hold 20 MiB until the store has them. A stream over
- * a slow line has its place for as long as the line takes.
+ * Parts and streams that take bytes at a time; others wait. Each may hold 20 MiB where bytes come faster than the store takes
+ * them. A stream over a slow line has its place for as long as the line takes.
  */
 export const UPLOADS_WRITING_MAX = 64;
 /** Of those of one user, who may let them hang. */

@@ -3,7 +3,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { systemPrincipal } from "#access/access.ts";
 import { seedsOf } from "#hub/hub-spaces.ts";
-import { type Challenge, type Proof, UPLOAD_EXPIRY_MS, UPLOAD_KNOWN_MS, type Uploader, proofHead } from "#hub/uploads/upload.ts";
+import { type Challenge, type Proof, UPLOAD_EXPIRY_MS, UPLOAD_KNOWN_MS, USER_WRITING_MAX, type Uploader, proofHead } from "#hub/uploads/upload.ts";
 import { TRACE, UploadLab, noise, person } from "#hub/uploads/uploads-fixture.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Database } from "#platform/sql/database.ts";
@@ -306,9 +306,9 @@ export function uploadsContract(name: string, makeLab: () => Promise<UploadsLab>
     test("[UPLOAD-15] who lets all of his parts hang keeps nobody else from sending", async () => {
       const lab = await fresh();
       const { id } = await lab.create(ann, "a");
-      const hanging = await Promise.all(Array.from({ length: 8 }, (_, at) => lab.uploads.part(ann, id, at + 1)));
+      const hanging = await Promise.all(Array.from({ length: USER_WRITING_MAX }, (_, at) => lab.uploads.part(ann, id, at + 1)));
       let isNext = false;
-      const next = lab.uploads.part(ann, id, 9).then((sink) => ((isNext = true), sink));
+      const next = lab.uploads.part(ann, id, USER_WRITING_MAX + 1).then((sink) => ((isNext = true), sink));
       const bob = person("bob");
       const other = await lab.create(bob, "b");
       for (const number of [1, 2, 3]) await lab.part(bob, other.id, number, noise(5, number));
