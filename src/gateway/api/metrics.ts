@@ -20,9 +20,16 @@ interface Family {
 
 export type Reading = { readonly labels?: Labels; readonly value: number };
 
+/** Of labels that are used again: their text is made once. */
+const texts = new WeakMap<Labels, string>();
+
 function labelText(labels: Labels): string {
+  const known = texts.get(labels);
+  if (known !== undefined) return known;
   const parts = Object.entries(labels).map(([name, value]) => `${name}="${escapeLabel(value)}"`);
-  return parts.join(",");
+  const text = parts.join(",");
+  texts.set(labels, text);
+  return text;
 }
 
 const escapeLabel = (value: string): string =>

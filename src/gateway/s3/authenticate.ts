@@ -168,10 +168,12 @@ function withHoisted({ headers, query }: S3Request): ReadonlyMap<string, string>
   return merged;
 }
 
+const ONE_SPELLING = /^[A-Za-z0-9\-._~/]*$/;
+
 /** What may have been signed: the path as it came, or in the one spelling that some clients sign and do not send. */
 function pathsOf({ request, signed, query, payload }: Claim): string[] {
   const { method, path, headers } = request;
-  const spellings = new Set([path, reencode(path, "/")]);
+  const spellings = ONE_SPELLING.test(path) ? [path] : new Set([path, reencode(path, "/")]);
   return [...spellings].map((spelling) =>
     stringToSign(signed.time, signed.scope, canonicalRequest({ method, path: spelling, query, headers }, signed.signedHeaders, payload)),
   );

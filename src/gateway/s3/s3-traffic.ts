@@ -1,5 +1,5 @@
 /** What flows through the door right now and has flowed: bounds long bodies, and is counted for metrics. */
-import type { Metrics } from "#gateway/api/metrics.ts";
+import type { Labels, Metrics } from "#gateway/api/metrics.ts";
 import { S3Error } from "#gateway/s3/s3-error.ts";
 
 /** Uploads at once that are longer than memory is given for; each holds a few chunks. */
@@ -12,6 +12,8 @@ type Kind = "uploads" | "downloads";
 export class S3Traffic {
   readonly #bytes = { in: 0, out: 0 };
   readonly #requests: ReturnType<Metrics["histogram"]>;
+  /** One object for each pair: there are as many as operations and outcomes. */
+  readonly #labels = new Map<string, Labels>();
   readonly #places: Record<Kind, number> = { uploads: 0, downloads: 0 };
 
   constructor(metrics: Metrics) {
@@ -30,7 +32,13 @@ export class S3Traffic {
 
   answered(operation: string, status: number, seconds: number): void {
     const outcome = status < 400 ? "ok" : status < 500 ? "refused" : "failed";
-    this.#requests.observe(seconds, { operation, outcome });
+    const name = `${operation} ${outcome}`;
+    let labels = this.#labels.get(name);
+    if (labels === undefined) {
+      labels = { operation, outcome };
+      this.#labels.set(name, labels);
+    }
+    this.#requests.observe(seconds, labels);
   }
 
   /** @throws {S3Error} SlowDown when all places are taken */
