@@ -10,8 +10,8 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { firstCopyLarge } from "./first-copy-large.ts";
 import { firstCopySmall } from "./first-copy-small.ts";
-import { hubAgain } from "./hub-again.ts";
 import { ftp } from "./ftp.ts";
+import { hubAgain } from "./hub-again.ts";
 import { hubCommits } from "./hub-commits.ts";
 import { hubComplete } from "./hub-complete.ts";
 import { hubFanOut } from "./hub-fan-out.ts";
@@ -33,6 +33,9 @@ import { noChange } from "./no-change.ts";
 import { oneChangeCost } from "./one-change-cost.ts";
 import { renameDirectory } from "./rename-directory.ts";
 import { renameLarge } from "./rename-large.ts";
+import { s3Large } from "./s3-large.ts";
+import { s3Listing } from "./s3-listing.ts";
+import { s3Small } from "./s3-small.ts";
 import { scatteredEdits } from "./scattered-edits.ts";
 import { sftp } from "./sftp.ts";
 import { watchLatency } from "./watch-latency.ts";
@@ -40,7 +43,7 @@ import { watchLatency } from "./watch-latency.ts";
 const WORKLOADS: readonly Workload[] = [
   firstCopyLarge, firstCopySmall, noChange, scatteredEdits, insertFront, renameLarge, renameDirectory, watchLatency,
   memoryMillion, oneChangeCost, hubLatency, hubLarge, hubSmall, hubFanOut, hubSlowLines, hubCommits, hubListing, hubMemory,
-  hubComplete, hubAgain, ftp, sftp,
+  hubComplete, hubAgain, ftp, sftp, s3Large, s3Small, s3Listing,
 ];
 
 const RESULTS_FILE = resolve(import.meta.dir, "results.json");

@@ -1,7 +1,7 @@
 /** The programs that we are compared with: how to find them, and what to install where one is missing. */
 import { helper } from "./processes.ts";
 
-export type PeerName = "rsync" | "lsyncd" | "syncthing" | "vsftpd";
+export type PeerName = "rsync" | "lsyncd" | "syncthing" | "vsftpd" | "nginx";
 
 /** `debian`: the package that has the command. */
 const PEERS: Record<PeerName, { readonly debian: string; readonly version: readonly string[] }> = {
@@ -9,6 +9,7 @@ const PEERS: Record<PeerName, { readonly debian: string; readonly version: reado
   lsyncd: { debian: "lsyncd", version: ["lsyncd", "--version"] },
   syncthing: { debian: "syncthing", version: ["syncthing", "--version"] },
   vsftpd: { debian: "vsftpd", version: ["sh", "-c", "vsftpd -version 0>&1"] },
+  nginx: { debian: "nginx-light", version: ["sh", "-c", "nginx -v 2>&1"] },
 };
 
 /** @throws when one is not installed, naming what to install */

@@ -274,6 +274,7 @@ async function openStores(
   const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, sha256, onCommit });
   opened.add(() => spaces.close());
   const uploads = new HubUploads({ rows: new UploadRows(database), spaces, meta, access, clock, random });
+  opened.add(() => uploads.close());
   return { database, meta, chunks, packs, access, spaces, uploads, registry };
 }
 

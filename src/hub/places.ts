@@ -1,10 +1,16 @@
 /** A number of places; who finds none free waits, and gets the next in the order of asking. */
 export class Places {
+  readonly #count: number;
   #free: number;
   readonly #waiting: (() => void)[] = [];
 
   constructor(count: number) {
+    this.#count = count;
     this.#free = count;
+  }
+
+  get areAllFree(): boolean {
+    return this.#free === this.#count;
   }
 
   /** Free again when it is disposed of, once. */

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import fc from "fast-check";
 import { createHash, randomBytes } from "node:crypto";
 import { connect } from "node:net";
 import { ApiLab, type Asked, TOKENS } from "#gateway/api/api-fixture.ts";
@@ -376,6 +377,41 @@ describe("WebDAV", () => {
     await lab.put("links/f", "1");
     expect(await status("MOVE", "demo/links/f", { headers: { destination: "/dav/demo/links/s" } })).toBe(409);
   });
+
+  test("[DAV-27] whatever is asked, the answer is one of the protocol's own, and the door goes on", async () => {
+    const method = fc.constantFrom("PROPFIND", "PROPPATCH", "MKCOL", "GET", "HEAD", "PUT", "DELETE", "COPY", "MOVE", "LOCK", "UNLOCK", "REPORT");
+    const path = fc.constantFrom("", "demo", "demo/", "demo/fz", "demo/fz/a", "demo/fz/a/b", "demo/%FF", "demo/fz/%20", "none/x", "demo/fz/d/", "other/fz");
+    const value = (...known: string[]) => fc.oneof(fc.constantFrom(...known), fc.string({ maxLength: 12, unit: fc.constantFrom("a", "(", ")", "<", ">", '"', "/", ",", " ", "0") }));
+    const headers = fc.record(
+      {
+        depth: value("0", "1", "infinity"),
+        destination: value("/dav/demo/fz/x", "/dav/demo/fz", "/dav/other/fz", "/dav/", "http://[", "//"),
+        overwrite: value("T", "F"),
+        if: value("(<a:b>)", '(["x"])', "(Not <DAV:no-lock>)", "</dav/none/x> (<a:b>)", "<http://["),
+        timeout: value("Second-1", "Infinite"),
+        "lock-token": value("<a:b>"),
+        "if-match": value("*", '"x"'),
+        "if-unmodified-since": value("Sun, 13 Sep 2020 12:26:40 GMT"),
+        range: value("bytes=0-", "bytes=9-1"),
+        "x-oc-mtime": value("1", "-1", "9".repeat(12)),
+        "oc-checksum": value("SHA1:x", "MD5:d41d8cd98f00b204e9800998ecf8427e"),
+      },
+      { requiredKeys: [] },
+    );
+    const body = fc.constantFrom("", "x", lockBody(), lockBody("shared"), patch("<D:set><D:prop><x:a>1</x:a></D:prop></D:set>"), "<propfind xmlns='DAV:'><propname/></propfind>", "<!DOCTYPE a>");
+    await fc.assert(
+      fc.asyncProperty(method, path, headers, body, async (verb, at, given, content) => {
+        const sent = ["GET", "HEAD"].includes(verb) || content === "" ? {} : { body: content };
+        const trimmed = Object.fromEntries(Object.entries(given).map(([name, text]) => [name, text.trim()]));
+        const response = await dav(verb, at, { headers: trimmed, ...sent });
+        await response.arrayBuffer();
+        // 502: a destination that is not ours.
+        expect([verb, at, trimmed, response.status < 500 || response.status === 502]).toEqual([verb, at, trimmed, true]);
+      }),
+      { numRuns: 600 },
+    );
+    expect(lab.log.filter(({ message }) => message === "request failed")).toEqual([]);
+  }, 60_000);
 });
 
 const SYSTEM = { id: "system:test", kind: "system", name: "test", roles: [], scopes: undefined } as const;

@@ -19,9 +19,8 @@ function requireOpen(session: FtpSession): void {
 }
 
 /** A port of ours that this client comes to. */
-function portFor({ channel, shared, connection, clientAddress }: FtpSession): number {
-  // The address of the socket, whatever a balancer says: that is where a port can be listened on.
-  return channel.passive(shared.ports, connection.local.address, clientAddress);
+function portFor({ channel, shared, ownAddress, clientAddress }: FtpSession): number {
+  return channel.passive(shared.ports, ownAddress, clientAddress);
 }
 
 function passive(session: FtpSession): string {

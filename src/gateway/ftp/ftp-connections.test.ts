@@ -2,7 +2,7 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { connect } from "node:net";
+import { connect, createServer } from "node:net";
 import { connect as secureConnect } from "node:tls";
 import type { HubConfig } from "#config/hub-config.ts";
 import { makeKeyPair } from "#platform/net/certificate.ts";
@@ -54,7 +54,6 @@ describe("TLS", () => {
     const port = Number(/\|\|\|(\d+)\|/.exec(await client.say("EPSV"))?.[1]);
     const far = connect({ host: "127.0.0.1", port });
     expect(await client.code("STOR /demo/tls.bin")).toBe(150);
-    const { createServer } = await import("node:net");
     const relay = createServer((near) => {
       near.on("data", (data) => far.write(data)).on("error", () => undefined);
       far.on("data", (data) => near.write(data)).on("error", () => undefined);
@@ -156,6 +155,23 @@ describe("load balancers", () => {
     expect(String((await once(liar, "data"))[0])).toStartWith("220 ");
     expect(String((await once(liar, "data"))[0])).toStartWith("500 ");
     liar.destroy();
+    // A client that begins its handshake at once: the balancer sends header and hello in one piece.
+    const balancer = createServer((near) => {
+      const far = connect({ host: "127.0.0.1", port: lab.securePort });
+      near.once("data", (hello: Buffer) => {
+        far.write(Buffer.concat([Buffer.from(header), hello]));
+        near.on("data", (data: Buffer) => far.write(data));
+      });
+      far.on("data", (data: Buffer) => near.write(data)).on("close", () => near.destroy());
+    });
+    balancer.listen(0, "127.0.0.1");
+    await once(balancer, "listening");
+    const implicit = secureConnect({ host: "127.0.0.1", port: (balancer.address() as { port: number }).port, rejectUnauthorized: false });
+    expect(String((await once(implicit, "data"))[0])).toStartWith("220 ");
+    implicit.write("STAT\r\nQUIT\r\n");
+    expect(String((await once(implicit, "data"))[0])).toContain("Connected to 127.0.0.99");
+    await once(implicit, "close");
+    balancer.close();
     const bare = connect({ host: "127.0.0.1", port: lab.port });
     bare.on("error", () => undefined);
     bare.write("USER admin\r\n");

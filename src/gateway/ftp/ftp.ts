@@ -100,11 +100,12 @@ export async function openFtp(kind: FtpKind, parts: DoorParts, config: HubConfig
   };
 }
 
-async function admit(house: FtpHouse, kind: FtpKind, connection: TcpConnection, sessions: Set<FtpSession>): Promise<void> {
+async function admit(house: FtpHouse, kind: FtpKind, accepted: TcpConnection, sessions: Set<FtpSession>): Promise<void> {
   const { shared } = house;
-  const arrival = await arrivalOf(connection, shared.settings.proxies);
+  const arrival = await arrivalOf(accepted, shared.settings.proxies);
   if (arrival === undefined) return;
-  const session = new FtpSession(shared, connection, arrival.remote, arrival.local);
+  const { connection } = arrival;
+  const session = new FtpSession(shared, arrival);
   const { traffic } = shared;
   // Those that are still in their handshake count as well.
   const hasRoom = traffic.hasRoom(session.clientAddress);
@@ -115,8 +116,7 @@ async function admit(house: FtpHouse, kind: FtpKind, connection: TcpConnection, 
     sessions.delete(session);
   };
   if (kind === "ftps") {
-    // What came behind a header in clear is the beginning of a handshake that cannot be put back.
-    if (arrival.early.length > 0 || !hasRoom || !(await secure(session))) {
+    if (!hasRoom || !(await secure(session))) {
       connection.destroy();
       gone();
       return;
@@ -129,7 +129,7 @@ async function admit(house: FtpHouse, kind: FtpKind, connection: TcpConnection, 
     gone();
     return;
   }
-  session.start(arrival.early, gone);
+  session.start(gone);
 }
 
 /** Sends away who is idle, at once, and the others when their transfers have ended, or the grace has. */

@@ -113,17 +113,19 @@ export class PassivePorts {
   }
 
   async #arrived(waiting: Map<string, Waiter>, connection: TcpConnection): Promise<void> {
-    const arrival = await arrivalOf(connection, this.#proxies);
-    if (arrival === undefined) return;
-    const client = canonicalAddress(arrival.remote.address);
-    const waiter = waiting.get(client);
-    // What came behind a header cannot be put back into a stream that may be secured.
-    if (waiter === undefined || arrival.early.length > 0) {
+    const arrival = await arrivalOf(connection, this.#proxies).catch(() => undefined);
+    if (arrival === undefined) {
       connection.destroy();
       return;
     }
+    const client = canonicalAddress(arrival.remote.address);
+    const waiter = waiting.get(client);
+    if (waiter === undefined) {
+      arrival.connection.destroy();
+      return;
+    }
     waiting.delete(client);
-    waiter.arrived(connection);
+    waiter.arrived(arrival.connection);
   }
 
   /** Ends waits that took too long, and closes ports that nobody needs any more. Called every second or so. */

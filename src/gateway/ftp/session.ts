@@ -10,6 +10,7 @@ import type { Identity } from "#platform/net/tls-socket.ts";
 import type { TcpAddress, TcpConnection, TlsOptions } from "#platform/net/tcp-server.ts";
 import type { ApiLog } from "#gateway/api/route.ts";
 import type { SpaceService } from "#hub/space-service.ts";
+import type { Arrival } from "#gateway/proxied.ts";
 import type { Bandwidth } from "#gateway/ftp/bandwidth.ts";
 import { type Command, CommandReader, TOO_LONG } from "#gateway/ftp/command-reader.ts";
 import type { CommandSpec } from "#gateway/ftp/commands.ts";
@@ -67,7 +68,9 @@ export class FtpSession {
   readonly shared: FtpShared;
   readonly connection: TcpConnection;
   readonly client: TcpAddress;
+  /** Where the client believes to be connected to, and the address of this host that it has come to. */
   readonly local: TcpAddress;
+  readonly ownAddress: string;
   /** The client's address in the one form that is compared. */
   readonly clientAddress: string;
   /** Tickets of this text are taken on the data connections of this session alone. */
@@ -109,12 +112,13 @@ export class FtpSession {
   #answeringMs: number | undefined;
   #onGone: (() => void) | undefined;
 
-  constructor(shared: FtpShared, connection: TcpConnection, client: TcpAddress, local: TcpAddress) {
+  constructor(shared: FtpShared, { connection, remote, local, ownAddress }: Arrival) {
     this.shared = shared;
     this.connection = connection;
-    this.client = client;
+    this.client = remote;
     this.local = local;
-    this.clientAddress = canonicalAddress(client.address);
+    this.ownAddress = ownAddress;
+    this.clientAddress = canonicalAddress(remote.address);
     this.ticketGroup = Buffer.from(shared.random.bytes(16)).toString("hex");
     this.beganMs = this.#heardMs = shared.clock.monotonicMs();
   }
@@ -136,19 +140,16 @@ export class FtpSession {
 
   /**
    * Greets, and takes commands until the connection ends.
-   * @param early bytes that have come already
    * @param onGone once the connection is gone and nothing is at work any more; may be called twice
    */
-  start(early: Uint8Array, onGone: () => void): void {
+  start(onGone: () => void): void {
     this.#onGone = onGone;
     this.#answer(replyLine(220, "Syncline FTP server ready"));
-    this.#reader.push(early);
     this.connection.listen({
       onData: (bytes) => this.#heard(bytes),
       onEnd: () => this.#ended(),
       onClose: () => this.#ended(),
     });
-    void this.#work();
   }
 
   /** Ends it with a last word. */

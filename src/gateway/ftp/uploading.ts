@@ -103,7 +103,8 @@ async function takeBytes(
     const full = arriving.write(decoder === undefined ? bytes : decoder.push(bytes));
     return rate === undefined ? full : both(rate, full);
   });
-  // A client that died ends both of its connections: where the other one has ended too, this was no end of a file.
+  // A client that dies in clear ends both of its connections, mostly at once: with the other one gone, this was no end
+  // of a file.
   await new Promise<void>((resolve) => void setImmediate(resolve));
   moved.signal.throwIfAborted();
   if (!isWhole) throw new FtpRefusal(426, "The TLS stream was cut: it does not end in order");

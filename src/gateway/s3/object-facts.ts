@@ -25,12 +25,16 @@ export const KEPT_HEADERS: readonly (readonly [header: string, attribute: string
   ["expires", "http.expires"],
 ];
 
+/** Attributes may be anything; these go into headers. */
+const ETAG_TEXT = /^[0-9a-f]{32}(-\d{1,5})?$/;
+const SUM_TEXT = /^[A-Za-z0-9+/]{1,64}={0,2}(-\d{1,5})?$/;
+
 const EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e";
 
 /** In quotes. What came by another door has no MD5: then it is of another form, which no client takes for one. */
 export function etagOf({ entry, content, attributes }: Version): string {
   const own = attributes[ETAG];
-  if (own !== undefined) return `"${own}"`;
+  if (own !== undefined && ETAG_TEXT.test(own)) return `"${own}"`;
   if (content === undefined || content.size === 0) return `"${EMPTY_MD5}"`;
   return entry?.kind === "file" ? `"${content.id.slice(0, 32)}-1"` : `"${EMPTY_MD5}"`;
 }
@@ -79,7 +83,7 @@ export function objectHeaders(version: Version, createdMs: number): Header[] {
 export function checksumsOf({ attributes }: Version): [Algorithm, string][] {
   return ALGORITHMS.flatMap((name) => {
     const value = attributes[`${SUM}${name}`];
-    return value === undefined ? [] : [[name, value] as [Algorithm, string]];
+    return value === undefined || !SUM_TEXT.test(value) ? [] : [[name, value] as [Algorithm, string]];
   });
 }
 

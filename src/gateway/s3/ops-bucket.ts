@@ -83,7 +83,8 @@ export async function objectAcl(call: S3Call): Promise<Http1Answer> {
 export async function putAcl(call: S3Call): Promise<Http1Answer> {
   const { request, services, who } = call;
   await services.spaces.space(who, request.bucket);
-  if (request.key !== "") await objectAt(call, request.bucket, request.key);
+  const path = request.key === "" ? "" : (await objectAt(call, request.bucket, request.key)).path;
+  services.access.require(who, path === "" ? "manage" : "write", { type: "space", space: request.bucket, path });
   if (header(call, "x-amz-acl") !== "private" || request.body.length !== 0) {
     throw notImplemented("an access list other than private: roles of the hub say who may read");
   }

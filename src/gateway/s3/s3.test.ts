@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
+import { OPERATIONS } from "#gateway/s3/operations.ts";
 import { S3Lab, codeOf } from "#gateway/s3/s3-fixture.ts";
 
 let lab: S3Lab;
@@ -286,5 +287,52 @@ describe("buckets", () => {
     const deleted = await (await lab.ask("/demo?delete", { as: "writer", method: "POST", body })).text();
     expect(deleted).toContain("<Deleted><Key>in/new</Key></Deleted>");
     expect(deleted).toContain("<Error><Key>hidden/a</Key><Code>AccessDenied</Code>");
+  });
+
+  test("[BUCKET-16] every operation asks for rights: who may see nothing, or other paths only, gets and changes nothing", async () => {
+    await lab.put("hidden/a", "secret");
+    const sequence = async (): Promise<number> => ((await (await lab.api.ask("/v1/spaces/demo")).json()) as { sequence: number }).sequence;
+    const before = await sequence();
+    const bodies: Record<string, string> = {
+      DeleteObjects: "<Delete><Object><Key>hidden/a</Key></Object></Delete>",
+      PutBucketVersioning: "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
+      PutBucketTagging: "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>",
+      PutObjectTagging: "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>",
+      PutBucketCors:
+        "<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin><AllowedMethod>GET</AllowedMethod></CORSRule></CORSConfiguration>",
+      CompleteMultipartUpload: '<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>"x"</ETag></Part></CompleteMultipartUpload>',
+    };
+    const subs: Record<string, string> = { uploadId: `uploadId=${"0".repeat(32)}&partNumber=1`, "list-type": "list-type=2" };
+    for (const { name, method, on, sub, query, header } of OPERATIONS) {
+      const own = sub === undefined ? "" : (subs[sub] ?? sub);
+      const asked = query.includes("partNumber") || !own.includes("&partNumber") ? own : own.split("&")[0]!;
+      const target = `${on === "service" ? "/" : on === "bucket" ? "/demo" : "/demo/hidden/a"}${asked === "" ? "" : `?${asked}`}`;
+      const headers: Record<string, string> = {
+        "x-amz-acl": "private", ...(header === undefined ? {} : { [header]: "demo/hidden/a" }),
+      };
+      const body = method === "PUT" || method === "POST" ? (bodies[name] ?? "") : "";
+      for (const as of ["stranger", "reader", "writer"]) {
+        const answer = await lab.ask(target, { as, method, headers, body });
+        const text = await answer.text();
+        expect([name, as, text.includes("secret"), text.includes("<Key>hidden")]).toEqual([
+          name, as, false, name === "DeleteObjects" && as !== "stranger" && answer.status === 200 && text.includes("AccessDenied"),
+        ]);
+        const isAllowed = on === "service" || (as !== "stranger" && on === "bucket" && method !== "PUT" && method !== "DELETE");
+        if (!isAllowed) expect([name, as, answer.status < 400]).toEqual([name, as, false]);
+      }
+    }
+    expect(await sequence()).toBe(before);
+    expect(await textOf("/demo/hidden/a")).toBe("secret");
+    expect(await textOf("/demo?versioning")).not.toContain("Enabled");
+  });
+
+  test("[BUCKET-17] a bucket may be the first part of the host", async () => {
+    await using virtual = await S3Lab.open({ s3Domain: ["s3.test"] });
+    const headers = { host: "demo.s3.test:9000" };
+    expect((await virtual.ask("/dir/key", { method: "PUT", body: "hello", headers })).status).toBe(200);
+    expect(await (await virtual.ask("/dir/key", { headers })).text()).toBe("hello");
+    expect(await (await virtual.ask("/?list-type=2", { headers })).text()).toContain("<Key>dir/key</Key>");
+    expect(await (await virtual.ask("/demo/dir/key", { headers: { host: "s3.test" } })).text()).toBe("hello");
+    expect(await codeOf(await virtual.ask("/dir/key", { headers: { host: "none.s3.test" } }))).toBe("404 NoSuchBucket");
   });
 });

@@ -17,7 +17,7 @@ import {
   type AppendOptions, type AppendSink, type Challenge, type Completed, type Completion, type NewUpload,
   NOTE_CHARS_MAX, type Part, PART_BYTES_MAX, PART_NUMBER_MAX, type PartOptions, type PartSink, type Print,
   PRINTS_MAX, type Proof, type Upload, UPLOAD_BYTES_MAX, UPLOAD_EXPIRY_MS, UPLOAD_EXPIRY_MS_MAX,
-  UPLOAD_KNOWN_MS, type Uploader, type UploadId, type UploadPage, type Uploads, UPLOADS_WRITING_MAX,
+  UPLOAD_KNOWN_MS, USER_WRITING_MAX, type Uploader, type UploadId, type UploadPage, type Uploads, UPLOADS_WRITING_MAX,
 } from "#hub/uploads/upload.ts";
 import { lacking, lostParts, lostStream, otherOffset, overSize, unknownUpload, wrongUse } from "#hub/uploads/upload-errors.ts";
 import { type RelPath, encodeName, pathFault } from "#model/path.ts";
@@ -52,10 +52,13 @@ type Appending = { readonly stop: () => Promise<void> };
 export class HubUploads implements Uploads {
   readonly #options: HubUploadsOptions;
   readonly #places = new Places(UPLOADS_WRITING_MAX);
+  /** By user. */
+  readonly #placesOf = new Map<string, Places>();
   readonly #appending = new Map<UploadId, Appending>();
   readonly #completing = new Map<UploadId, Promise<Completed>>();
 
   readonly #prints: PartPrints;
+  readonly #tidying = new Set<Promise<void>>();
 
   constructor(options: HubUploadsOptions) {
     this.#options = options;
@@ -201,7 +204,7 @@ export class HubUploads implements Uploads {
 
   /** A place among those who write, and what the bytes come through; both are free again when it has ended. */
   async #writing(by: Uploader, space: Space): Promise<{ intake: StoreIntake; onEnd: () => Promise<void> }> {
-    const place = await this.#places.take();
+    const place = await this.#place(by.who.id);
     try {
       const intake = this.#options.spaces.intake(by.who, space.name);
       const onEnd = async (): Promise<void> => {
@@ -213,6 +216,18 @@ export class HubUploads implements Uploads {
       place[Symbol.dispose]();
       throw error;
     }
+  }
+
+  async #place(user: string): Promise<Disposable> {
+    const own = this.#placesOf.get(user) ?? new Places(USER_WRITING_MAX);
+    this.#placesOf.set(user, own);
+    const places = [await own.take(), await this.#places.take()];
+    return {
+      [Symbol.dispose]: (): void => {
+        for (const one of places) one[Symbol.dispose]();
+        if (own.areAllFree && this.#placesOf.get(user) === own) this.#placesOf.delete(user);
+      },
+    };
   }
 
   async #save({ id, path, spaceId }: UploadRow, space: Space, part: PartRow): Promise<UploadRow> {
@@ -315,7 +330,7 @@ export class HubUploads implements Uploads {
     const records = await this.#options.meta.journalOfRun(space.id, runOf(row));
     const record = records.find(({ path }) => path === row.path);
     if (record !== undefined) {
-      await this.#finish(row, record, wanted);
+      await this.#finish(row, record, wanted, []);
       return this.#again(row, space, record.sequence);
     }
     const source = await this.#sourceOf(row, completion.parts);
@@ -324,10 +339,19 @@ export class HubUploads implements Uploads {
     return { result, isFirst: true };
   }
 
-  #finish(row: UploadRow, { sequence, entry }: Version, parts: string, prints: readonly PrintRow[] = []): Promise<void> {
+  async #finish(row: UploadRow, { sequence, entry }: Version, parts: string, prints: readonly PrintRow[]): Promise<void> {
     const { rows, clock } = this.#options;
     const size = entry?.kind === "file" ? entry.size : 0;
-    return rows.finish(row, { size, sequence, parts, prints }, clock.nowMs() + UPLOAD_KNOWN_MS);
+    await rows.finish(row.id, { size, sequence, parts }, clock.nowMs() + UPLOAD_KNOWN_MS);
+    // What it fails at stays until the upload is swept: nothing depends on it.
+    const tidying = rows.tidy(row, prints).catch(() => undefined);
+    this.#tidying.add(tidying);
+    void tidying.then(() => this.#tidying.delete(tidying));
+  }
+
+  /** Resolves when nothing goes on behind any more. */
+  async close(): Promise<void> {
+    await Promise.all(this.#tidying);
   }
 
   async #again({ path, id }: UploadRow, space: Space, sequence: number): Promise<Completed> {
@@ -363,7 +387,7 @@ export class HubUploads implements Uploads {
     const { chunks, runs } = source;
     const [only] = runs.length === 1 ? source.parts : [];
     const content = intake.join(chunks, limitsOf(chunks, limitsFor(row)), { ...only?.sums, ...completion.sums });
-    const sum = await sumOfRuns(runs, intake.part(chunks), seedsOf(space));
+    const sum = await sumOfRuns(runs, content.size, () => intake.part(chunks), seedsOf(space));
     const there = (completion.mode ?? plan.mode) === undefined ? (await meta.version(space.id, path))?.entry : undefined;
     const mode = completion.mode ?? plan.mode ?? (there?.kind === "file" ? there.mode : FILE_MODE);
     const mtimeNs = completion.mtimeNs ?? plan.mtimeNs ?? BigInt(clock.nowMs()) * 1_000_000n;
@@ -416,7 +440,7 @@ export class HubUploads implements Uploads {
       const { row, space } = await this.#open(by, id);
       const result = await this.#commit(by, { row, space }, source, completion);
       if (result.status === "done") {
-        await this.#finish(row, result.version, "");
+        await this.#finish(row, result.version, "", []);
         return { result, isFirst: true, upload: await this.get(by, id) };
       }
       await this.#options.rows.drop([id]);

@@ -10,17 +10,16 @@ export type Run = { readonly size: number; readonly leaves: Uint8Array };
 /**
  * The sum of the file that runs make. Its pieces are PIECE_BYTES long from the beginning of the file on: where every run but
  * the last consists of whole pieces, their leaves are those of the file. Otherwise all of it is read, once.
- * @param read of the whole file
+ * @param open the whole file
  */
-export async function sumOfRuns(runs: readonly Run[], read: ContentReader, seeds: SumSeeds): Promise<string> {
-  const { size } = read;
+export async function sumOfRuns(runs: readonly Run[], size: number, open: () => ContentReader, seeds: SumSeeds): Promise<string> {
   const filled = runs.filter((run) => run.size > 0);
-  if (filled.slice(0, -1).some((run) => run.size % PIECE_BYTES !== 0)) return sumByReading(read, seeds);
+  if (filled.slice(0, -1).some((run) => run.size % PIECE_BYTES !== 0)) return sumByReading(open(), seeds);
   const leaves = filled.map((run) => run.leaves);
   const known = leaves.reduce((sum, { length }) => sum + length / LEAF_BYTES, 0);
   if (known < piecesIn(size)) {
     const last = new Uint8Array(size % PIECE_BYTES);
-    await read.read(last, size - last.length);
+    await open().read(last, size - last.length);
     leaves.push(Uint8Array.fromHex(sumOf(last, seeds)));
   }
   return sumOfLeaves(new Uint8Array(Buffer.concat(leaves)), size, seeds);

@@ -10,7 +10,7 @@ import {
 import { lacksRoom, overSize, tooMany, unknownUpload } from "#hub/uploads/upload-errors.ts";
 import { type RelPath, decodeName, encodeName } from "#model/path.ts";
 import type { Database, Migration, Sql } from "#platform/sql/database.ts";
-import { type ContentId, ID_BYTES, chunkIdFrom } from "#sync/chunk/chunk-id.ts";
+import { type ChunkId, type ContentId, ID_BYTES } from "#sync/chunk/chunk-id.ts";
 import type { ManifestChunk } from "#sync/chunk/manifest.ts";
 import { ByteReader, ByteWriter, malformed } from "#sync/wire/bytes.ts";
 
@@ -82,7 +82,6 @@ export type Finished = {
   readonly size: number;
   readonly sequence: number;
   readonly parts: string;
-  readonly prints: readonly PrintRow[];
 };
 
 /** Where a part of a file lies: some chunks of a content, one behind the other. */
@@ -151,6 +150,8 @@ const PATHS_MAX = 200;
 /** Rows of parts read at once: each may name thousands of chunks. */
 const PARTS_AT_ONCE = 1000;
 const LIVE_AT_ONCE = 200;
+/** Rows written in one transaction where others shall not wait for long. */
+const TIDIED_AT_ONCE = 1000;
 
 export class UploadRows {
   readonly #db: Database;
@@ -270,20 +271,22 @@ export class UploadRows {
     });
   }
 
-  /** What it came to; its parts are those of a version now, and known by their SHA-256 as far as they have one. */
-  finish(
-    { id, spaceId }: Pick<UploadRow, "id" | "spaceId">,
-    { size, sequence, parts, prints }: Finished,
-    knownUntilMs: number,
-  ): Promise<void> {
-    return this.#db.transaction(async (sql) => {
-      const rows = prints.map((one) => [
+  /** What it came to. Its parts stay until tidy(), or until nobody knows of it any more. */
+  finish(id: UploadId, { size, sequence, parts }: Finished, knownUntilMs: number): Promise<void> {
+    return this.#db.transaction(async (sql) => void (await sql.run(FINISH, [size, sequence, parts, knownUntilMs, id])));
+  }
+
+  /** After finish(), with nobody waiting: its parts go, and are known by their SHA-256 as parts of what it came to. */
+  async tidy({ id, spaceId }: Pick<UploadRow, "id" | "spaceId">, prints: readonly PrintRow[]): Promise<void> {
+    for (let at = 0; at < prints.length; at += TIDIED_AT_ONCE) {
+      const rows = prints.slice(at, at + TIDIED_AT_ONCE).map((one) => [
         spaceId, Uint8Array.fromHex(one.sha256), one.size, Uint8Array.fromHex(one.content), one.start, one.count, one.leaves,
       ]);
-      for (const { text, values } of SAVE_PRINTS.pieces(rows)) await sql.run(text, values);
-      await sql.run(FINISH, [size, sequence, parts, knownUntilMs, id]);
-      await sql.run(DROP_PARTS, [id]);
-    });
+      await this.#db.transaction(async (sql) => {
+        for (const { text, values } of SAVE_PRINTS.pieces(rows)) await sql.run(text, values);
+      });
+    }
+    await this.#db.transaction(async (sql) => void (await sql.run(DROP_PARTS, [id])));
   }
 
   /** Chunks that some upload still needs; for prune. */
@@ -415,8 +418,12 @@ function encodeChunks(chunks: readonly ManifestChunk[]): Uint8Array {
 function decodeChunks(bytes: Uint8Array): ManifestChunk[] {
   const reader = new ByteReader(bytes);
   const chunks: ManifestChunk[] = [];
+  // All digits at once: a large upload has a hundred thousand ids.
+  const digits = bytes.toHex();
   while (!reader.atEnd) {
-    const id = chunkIdFrom(reader.raw(ID_BYTES));
+    const at = reader.position;
+    reader.skip(ID_BYTES);
+    const id = digits.slice(2 * at, 2 * (at + ID_BYTES)) as ChunkId;
     const length = reader.varint();
     if (length === 0) throw malformed("an empty chunk");
     chunks.push({ id, length });

@@ -31,10 +31,12 @@ export const UPLOAD_EXPIRY_MS_MAX = 30 * 24 * 3_600_000;
 /** What a completed upload came to is known for this long. */
 export const UPLOAD_KNOWN_MS = 24 * 3_600_000;
 /**
- * Parts and streams that take bytes at a time; others wait. Each has buffers of a few megabytes when its bytes come fast.
- * A stream over a slow line has its place for as long as the line takes.
+ * Parts and streams that take bytes at a time; others wait. Each may hold 20 MiB until the store has them. A stream over
+ * a slow line has its place for as long as the line takes.
  */
 export const UPLOADS_WRITING_MAX = 64;
+/** Of those of one user, who may let them hang. */
+export const USER_WRITING_MAX = 32;
 /** Of a stream that goes on, this much may have to be sent again after a crash. */
 export const STREAM_COMMIT_BYTES = 16 << 20;
 /** Characters of what a door keeps with an upload. */

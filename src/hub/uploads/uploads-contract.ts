@@ -297,6 +297,22 @@ export function uploadsContract(name: string, makeLab: () => Promise<UploadsLab>
       await expectFile(lab, "f", bytes);
     });
 
+    test("[UPLOAD-15] who lets all of his parts hang keeps nobody else from sending", async () => {
+      const lab = await fresh();
+      const { id } = await lab.create(ann, "a");
+      const hanging = await Promise.all(Array.from({ length: 8 }, (_, at) => lab.uploads.part(ann, id, at + 1)));
+      let isNext = false;
+      const next = lab.uploads.part(ann, id, 9).then((sink) => ((isNext = true), sink));
+      const bob = person("bob");
+      const other = await lab.create(bob, "b");
+      for (const number of [1, 2, 3]) await lab.part(bob, other.id, number, noise(5, number));
+      expect(isNext).toBe(false);
+      await hanging[0]![Symbol.asyncDispose]();
+      for (const sink of [...hanging, await next]) await sink[Symbol.asyncDispose]();
+      await lab.part(ann, id, 1, noise(5, 1));
+      expect((await lab.complete(ann, id)).result.status).toBe("done");
+    });
+
     test("[UPLOAD-11] parts whose bytes the store has lost are asked for again, and no others", async () => {
       const lab = await fresh();
       const { id } = await lab.create(ann, "f");

@@ -56,6 +56,7 @@ export class UploadLab {
   /** What was not durable is gone. */
   async crash(): Promise<void> {
     this.disk.crash();
+    await this.uploads.close();
     await this.db.close();
     await this.begin();
   }
