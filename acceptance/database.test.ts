@@ -4,6 +4,7 @@ import { codeOf, databaseContract } from "#platform/sql/database-contract.ts";
 import { followStoreContract } from "#hub/followers/follow-store-contract.ts";
 import { metaStoreContract } from "#hub/meta/meta-store-contract.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
+import { uploadsContract } from "#hub/uploads/uploads-contract.ts";
 import { systemRandom } from "#platform/host-bun.ts";
 import type { Database } from "#platform/sql/database.ts";
 import { openPostgres } from "#platform/sql/postgres.ts";
@@ -48,6 +49,7 @@ metaStoreContract(
 );
 
 followStoreContract("PostgreSQL", postgresLab, 10);
+uploadsContract("PostgreSQL", postgresLab, 8);
 
 describe("a PostgreSQL server", () => {
   test("keeps one statement for each text, whatever is null", async () => {

@@ -36,7 +36,7 @@ class Hub {
     this.url = `http://127.0.0.1:${port}`;
     world.write(`${name}.yaml`, bootstrap);
     const data = ["--data", world.path(name), "--listen", `127.0.0.1:${port}`, "--sync-listen", "127.0.0.1:0"];
-    this.#args = [PROGRAM, "hub", ...data, "--bootstrap", `${name}.yaml`, "--json"];
+    this.#args = [PROGRAM, "hub", ...data, "--bootstrap", `${name}.yaml`, "--follow-sources", "private", "--json"];
   }
 
   static async start(world: World, name: string, more: string): Promise<Hub> {

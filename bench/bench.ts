@@ -10,7 +10,10 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { firstCopyLarge } from "./first-copy-large.ts";
 import { firstCopySmall } from "./first-copy-small.ts";
+import { hubAgain } from "./hub-again.ts";
+import { ftp } from "./ftp.ts";
 import { hubCommits } from "./hub-commits.ts";
+import { hubComplete } from "./hub-complete.ts";
 import { hubFanOut } from "./hub-fan-out.ts";
 import { hubSlowLines } from "./hub-slow-lines.ts";
 import { hubLarge } from "./hub-large.ts";
@@ -31,11 +34,13 @@ import { oneChangeCost } from "./one-change-cost.ts";
 import { renameDirectory } from "./rename-directory.ts";
 import { renameLarge } from "./rename-large.ts";
 import { scatteredEdits } from "./scattered-edits.ts";
+import { sftp } from "./sftp.ts";
 import { watchLatency } from "./watch-latency.ts";
 
 const WORKLOADS: readonly Workload[] = [
   firstCopyLarge, firstCopySmall, noChange, scatteredEdits, insertFront, renameLarge, renameDirectory, watchLatency,
   memoryMillion, oneChangeCost, hubLatency, hubLarge, hubSmall, hubFanOut, hubSlowLines, hubCommits, hubListing, hubMemory,
+  hubComplete, hubAgain, ftp, sftp,
 ];
 
 const RESULTS_FILE = resolve(import.meta.dir, "results.json");

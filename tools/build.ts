@@ -98,6 +98,8 @@ function build(one: Target): void {
         // What lies in the working directory of a user must not change how the program runs.
         "--no-compile-autoload-dotenv",
         "--no-compile-autoload-bunfig",
+        // An optional native add-on that ssh2 does without; the bundler would insist on its binary.
+        "--external=cpu-features",
         `--outfile=${join(work, one.file)}`,
         "src/main.ts",
         ...workers(),

@@ -118,6 +118,7 @@ const CONTRACTS: Record<string, string> = {
   "src/hub/agents/control.ts": "agents-contract",
   "src/hub/agents/path-set.ts": "agents-contract",
   "src/hub/agents/dependencies.ts": "agents-contract",
+  "src/hub/agents/left-conflicts.ts": "agents-contract",
 };
 
 /** Rooms that may not know time, chance or the system even through an interface. */

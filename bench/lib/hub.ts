@@ -8,6 +8,9 @@ import { WrongResult } from "./workload.ts";
 const SPACE = "bench";
 const TOKEN = Buffer.alloc(16, 7).toString("hex");
 const JOIN_TOKEN = Buffer.alloc(16, 8).toString("hex");
+/** Who signs in at doors that take passwords. */
+export const DOOR_USER = "admin";
+export const DOOR_PASSWORD = "a password of the bench";
 const START_MS_MAX = 20_000;
 /** A first copy of a million files, and more. */
 const CATCH_UP_MS_MAX = 1_800_000;
@@ -16,8 +19,8 @@ const ASK_AGAIN_MS = 200;
 
 const BOOTSTRAP = `
 spaces: [{name: ${SPACE}}]
-users: [{name: admin, roles: [admin]}]
-tokens: [{user: admin, value: "${TOKEN}"}]
+users: [{name: ${DOOR_USER}, roles: [admin], password: "${DOOR_PASSWORD}"}]
+tokens: [{user: ${DOOR_USER}, value: "${TOKEN}"}]
 joinTokens: [{value: "${JOIN_TOKEN}"}]
 `;
 
@@ -54,15 +57,16 @@ export class BenchHub implements AsyncDisposable {
   /**
    * @param dir made when missing; holds all state of the hub and of its agents
    * @param syncHost address of the listener for agents
+   * @param more options of the command
    */
-  static async start(dir: string, syncHost = "127.0.0.1"): Promise<BenchHub> {
+  static async start(dir: string, syncHost = "127.0.0.1", more: readonly string[] = []): Promise<BenchHub> {
     mkdirSync(dir, { recursive: true });
     const bootstrap = join(dir, "bootstrap.yaml");
     writeFileSync(bootstrap, BOOTSTRAP, { mode: 0o600 });
     writeFileSync(join(dir, "join-token"), `${JOIN_TOKEN}\n`, { mode: 0o600 });
     const data = join(dir, "hub");
     const command = [PROGRAM, "hub", "--data", data, "--listen", "127.0.0.1:0", "--sync-listen", `${syncHost}:0`,
-      "--tls", "always", "--bootstrap", bootstrap, "--json"];
+      "--tls", "always", "--bootstrap", bootstrap, "--json", ...more];
     const hub = new Running(command, { dir, name: "hub" });
     const said = (): string | undefined => /"type":"listening","url":"([^"]+)"/.exec(hub.output())?.[1];
     const url = await hub.until(said, "listening", START_MS_MAX);
@@ -115,6 +119,17 @@ export class BenchHub implements AsyncDisposable {
     return (await this.#json<{ usage: { entries: number } }>(`/v1/spaces/${SPACE}`)).usage.entries;
   }
 
+  get pid(): number {
+    return this.#hub.pid;
+  }
+
+  /** Where a door is: the port behind "ftp". */
+  doorPort(scheme: string): number {
+    const port = new RegExp(`"${scheme}://[^"]*:(\\d+)"`).exec(this.#hub.output())?.[1];
+    if (port === undefined) throw new WrongResult(`the hub has no door ${scheme}`);
+    return Number(port);
+  }
+
   residentBytes(): number {
     return residentBytes(this.#hub.pid);
   }
@@ -124,12 +139,37 @@ export class BenchHub implements AsyncDisposable {
     return this.#ask(`/v1/spaces/${SPACE}/${path}`, init);
   }
 
+  /** The same with JSON in both directions. */
+  async post<T>(path: string, body: object): Promise<T> {
+    const json = new TextEncoder().encode(JSON.stringify(body));
+    return JSON.parse(await this.#ask(`/v1/spaces/${SPACE}/${path}`, { method: "POST", body: json }, "application/json")) as T;
+  }
+
+  /** A command of a person that speaks to the hub, as words. */
+  command(words: readonly string[], url = this.#url): string[] {
+    const token = join(this.#dir, "token");
+    writeFileSync(token, TOKEN, { mode: 0o600 });
+    return [PROGRAM, ...words, "--hub", url, "--token-file", token, "--ca", join(this.#dir, "hub", "ca.pem"), "--json"];
+  }
+
+  place(path: string): string {
+    return `${SPACE}:${path}`;
+  }
+
+  get port(): number {
+    return Number(new URL(this.#url).port);
+  }
+
   async #json<T>(path: string): Promise<T> {
     return JSON.parse(await this.#ask(path, {})) as T;
   }
 
-  async #ask(path: string, init: { readonly method?: string; readonly body?: Uint8Array<ArrayBuffer> }): Promise<string> {
-    const headers = { authorization: `Bearer ${TOKEN}` };
+  async #ask(
+    path: string,
+    init: { readonly method?: string; readonly body?: Uint8Array<ArrayBuffer> },
+    type?: string,
+  ): Promise<string> {
+    const headers = { authorization: `Bearer ${TOKEN}`, ...(type === undefined ? {} : { "content-type": type }) };
     const answer = await fetch(this.#url + path, { ...init, headers, tls: { ca: this.#ca } });
     const text = await answer.text();
     if (!answer.ok) throw new WrongResult(`${init.method ?? "GET"} ${path}: ${answer.status} ${text.slice(0, 300)}`);

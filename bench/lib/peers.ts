@@ -1,13 +1,14 @@
 /** The programs that we are compared with: how to find them, and what to install where one is missing. */
 import { helper } from "./processes.ts";
 
-export type PeerName = "rsync" | "lsyncd" | "syncthing";
+export type PeerName = "rsync" | "lsyncd" | "syncthing" | "vsftpd";
 
 /** `debian`: the package that has the command. */
 const PEERS: Record<PeerName, { readonly debian: string; readonly version: readonly string[] }> = {
   rsync: { debian: "rsync", version: ["rsync", "--version"] },
   lsyncd: { debian: "lsyncd", version: ["lsyncd", "--version"] },
   syncthing: { debian: "syncthing", version: ["syncthing", "--version"] },
+  vsftpd: { debian: "vsftpd", version: ["sh", "-c", "vsftpd -version 0>&1"] },
 };
 
 /** @throws when one is not installed, naming what to install */

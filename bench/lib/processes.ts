@@ -137,6 +137,33 @@ export function residentBytes(pid: number): number {
   return Number(match[1]) * 1024;
 }
 
+/** A process and all that it has started, in bytes; what they share is counted once. */
+export function proportionalBytes(pid: number): number {
+  const parents = new Map<number, number>();
+  for (const name of readdirSync("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    const parent = read(`/proc/${name}/stat`)?.replace(/^.*\) \S+ /s, "").split(" ")[0];
+    if (parent !== undefined) parents.set(Number(name), Number(parent));
+  }
+  let bytes = 0;
+  for (const one of parents.keys()) {
+    let above: number | undefined = one;
+    while (above !== undefined && above !== pid) above = parents.get(above);
+    if (above === undefined) continue;
+    bytes += Number(/^Pss:\s+(\d+) kB$/m.exec(read(`/proc/${one}/smaps_rollup`) ?? "")?.[1] ?? 0) * 1024;
+  }
+  return bytes;
+}
+
+/** Undefined: the process has ended meanwhile. */
+function read(file: string): string | undefined {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
 /** Milliseconds of processor time that all living threads have used. The kernel counts nanoseconds. */
 export function processorMs(pid: number): number {
   let nanoseconds = 0;

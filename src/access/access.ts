@@ -84,6 +84,15 @@ export type Credential =
     }
   /** A public key (its SSH wire form) whose private key the connection has proved to hold. */
   | { readonly type: "ssh-key"; readonly user: string; readonly key: Uint8Array; readonly address: string }
+  /** A user certificate of OpenSSH (its wire form), whose key the connection has proved to hold. */
+  | {
+      readonly type: "ssh-certificate";
+      readonly user: string;
+      readonly certificate: Uint8Array;
+      /** Whose certificates are taken: public keys in their wire form. */
+      readonly authorities: readonly Uint8Array[];
+      readonly address: string;
+    }
   /** A client certificate of this hub's authority, whose private key the connection has proved. PEM or DER. */
   | { readonly type: "certificate"; readonly certificate: string | Uint8Array };
 

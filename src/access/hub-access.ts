@@ -23,6 +23,7 @@ import { ACCESS_MIGRATIONS } from "#access/schema.ts";
 import { SealKey } from "#access/seal-key.ts";
 import { Sessions } from "#access/sessions.ts";
 import { StoredRoles } from "#access/stored-roles.ts";
+import { certificateFault } from "#access/ssh-certificates.ts";
 import { SshKeys } from "#access/ssh-keys.ts";
 import { Throttle } from "#access/throttle.ts";
 import { Tokens } from "#access/tokens.ts";
@@ -154,6 +155,12 @@ export class HubAccess implements Access {
       case "ssh-key":
         // No guess: the connection has proved that it holds the key. Clients offer all the keys that they have.
         return orRefuse(await this.sshKeys.find(credential.user, credential.key));
+      case "ssh-certificate": {
+        const { user, certificate, authorities, address } = credential;
+        const nowMs = this.#store.clock.nowMs();
+        if (certificateFault({ user, certificate, address, nowMs }, authorities) !== undefined) throw refused("authenticate");
+        return orRefuse((await this.users.forSignIn(user))?.principal);
+      }
       case "certificate":
         return orRefuse(await this.hosts.authenticate(credential.certificate));
     }

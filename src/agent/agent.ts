@@ -24,7 +24,8 @@ import {
   writeIdentity,
 } from "#agent/identity.ts";
 import { releasesDir } from "#agent/releases.ts";
-import { type AgentLog, type LinkContext, LinkRunner } from "#agent/link-runner.ts";
+import type { AgentLog, LinkContext } from "#agent/link-context.ts";
+import { LinkRunner } from "#agent/link-runner.ts";
 
 /** While it cannot join because the hub is away. */
 const JOIN_AGAIN_MS = 2000;
@@ -208,6 +209,10 @@ class Agent {
         return void this.#control
           .dependencies(message.ask, () => this.#runners.get(message.link)?.dependencies(message.project) ?? [])
           .catch((error: unknown) => log("dependencies could not be told", { link: message.link, reason: String(error).slice(0, 300) }));
+      case "conflicts":
+        return this.#control.conflicts(message.ask, this.#runners.get(message.link)?.conflicts());
+      case "resolve":
+        return this.#control.resolved(message.ask, this.#resolve(message));
       case "resume":
         return this.#runners.get(message.link)?.resume(message.by);
       case "supply":
@@ -216,6 +221,19 @@ class Agent {
         return this.#renewed(message.certificate);
       case "refused":
         return log("the certificate was not renewed", { reason: message.message });
+    }
+  }
+
+  /** What is in the way of a decision. */
+  #resolve({ link, path, tag, keep, by }: FromHub & { type: "resolve" }): SynclineError | undefined {
+    try {
+      const runner = this.#runners.get(link);
+      if (runner === undefined) throw new SynclineError({ code: "NOT_FOUND", op: "resolve conflict", message: "it has no such link" });
+      runner.resolve({ path, tag, keep }, by);
+      return undefined;
+    } catch (error) {
+      if (error instanceof SynclineError) return error;
+      throw error;
     }
   }
 

@@ -16,14 +16,18 @@ import {
   encodeControl,
 } from "#hub/agents/control.ts";
 import { DEPENDENCIES_PER_PART, type Dependency } from "#hub/agents/dependencies.ts";
+import type { LeftConflicts } from "#hub/agents/left-conflicts.ts";
 import type { DeclaredLink } from "#hub/agents/link.ts";
-import type { AgentLog } from "#agent/link-runner.ts";
+import type { AgentLog } from "#agent/link-context.ts";
 
 /** Reconnecting: doubles from the first to the longest delay, each drawn between half and all of it. */
 const RETRY_FIRST_MS = 250;
 const RETRY_LONGEST_MS = 10_000;
 /** News is collected for so long before it is told. */
 const NEWS_MS = 250;
+
+/** Why a decision was not taken, as it is told. */
+const DECISION_CODES = ["NOT_FOUND", "STALE", "UNSUPPORTED", "LIMIT"] as const;
 
 export type ControlOptions = {
   readonly program: string;
@@ -82,6 +86,18 @@ export class ControlClient {
   rescanned(link: string, job: number, trouble: string | null): void {
     this.heartbeat();
     this.#send({ type: "rescanned", link, job, trouble: trouble?.slice(0, 2000) ?? null });
+  }
+
+  /** Undefined: there is no such link, which has none. */
+  conflicts(ask: number, { conflicts, total }: LeftConflicts = { conflicts: [], total: 0 }): void {
+    this.#send({ type: "conflicts", ask, conflicts: [...conflicts], total });
+  }
+
+  /** Undefined: it was taken. */
+  resolved(ask: number, trouble: SynclineError | undefined): void {
+    const code = DECISION_CODES.find((one) => one === trouble?.code) ?? ("INTERNAL" as const);
+    const told = trouble === undefined ? null : { code, message: trouble.message.slice(0, 2000) };
+    this.#send({ type: "resolved", ask, trouble: told });
   }
 
   /** A channel of its own for what the hub asked for; undefined: there is no connection any more. */

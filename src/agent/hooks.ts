@@ -9,7 +9,7 @@ import type { Random } from "#platform/host.ts";
 import { runShell } from "#platform/net/child.ts";
 import type { Application, ApplyOp, CommitReply, Endpoint, OpResult } from "#sync/endpoint/endpoint.ts";
 import { PassingEndpoint } from "#sync/endpoint/passing-endpoint.ts";
-import type { AgentLog } from "#agent/link-runner.ts";
+import type { AgentLog } from "#agent/link-context.ts";
 
 /** Changes that a command is told of; SYNCLINE_CHANGES says how many there are. */
 export const HOOK_CHANGES_MAX = 100_000;

@@ -4,12 +4,13 @@
  * opened anew, and a full scan is due every so often whatever the connection does.
  */
 import type { Sum } from "#model/entry.ts";
-import type { Observation, Problem } from "#model/observation.ts";
+import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Clock } from "#platform/host.ts";
 import type {
   Application,
   Endpoint,
+  OnObserved,
   OpenReply,
   OpenRequest,
   ReadItem,
@@ -171,7 +172,7 @@ class KeptEndpoint implements Endpoint {
 
   scan(
     request: ScanRequest,
-    onBatch: (batch: Observation[]) => void | Promise<void>,
+    onBatch: OnObserved,
     signal: AbortSignal,
   ): Promise<ScanSummary> {
     return this.#call(async (endpoint, opened) => {

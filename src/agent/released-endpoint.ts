@@ -4,11 +4,12 @@
  */
 import { SynclineError } from "#model/error.ts";
 import type { Sum } from "#model/entry.ts";
-import type { Observation, Problem } from "#model/observation.ts";
+import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import type {
   Application,
   Endpoint,
+  OnObserved,
   OpenReply,
   OpenRequest,
   ScanRequest,
@@ -117,7 +118,7 @@ export class ReleasedEndpoint extends PassingEndpoint {
 
   override async scan(
     request: ScanRequest,
-    onBatch: (batch: Observation[]) => void | Promise<void>,
+    onBatch: OnObserved,
     signal: AbortSignal,
   ): Promise<ScanSummary> {
     await this.#shown.ready();

@@ -16,7 +16,27 @@ type DoorRow = {
 };
 
 /** One row a door. A door's code is loaded only where it is opened. */
-const DOORS: readonly DoorRow[] = [];
+const DOORS: readonly DoorRow[] = [
+  { key: "ftpListen", open: async (parts, config) => (await import("#gateway/ftp/ftp.ts")).openFtp("ftp", parts, config) },
+  { key: "ftpsListen", open: async (parts, config) => (await import("#gateway/ftp/ftp.ts")).openFtp("ftps", parts, config) },
+  {
+    key: "s3Listen",
+    open: async (parts, config) => {
+      const { startS3 } = await import("#gateway/s3/s3.ts");
+      return startS3(parts, { isSecure: isSecure(parts.listen.host, config), domains: config.s3Domain ?? [] });
+    },
+  },
+  { key: "sftpListen", open: async (parts, config) => (await import("#gateway/sftp/sftp.ts")).openSftp(parts, config) },
+  {
+    key: "grpcListen",
+    open: async (parts, config) => (await import("#gateway/grpc/grpc.ts")).openGrpc(parts, isSecure(parts.listen.host, config)),
+  },
+];
+
+/** The rule of the API's listener: plain on loopback addresses unless TLS is to be always, TLS on all others. */
+function isSecure(host: string, { tls }: HubConfig): boolean {
+  return tls === "always" || !/^(127\.\d+\.\d+\.\d+|::1|localhost)$/.test(host);
+}
 
 /** How long clients that are at work get when the hub ends. */
 const GRACE_MS = 10_000;

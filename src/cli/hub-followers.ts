@@ -16,6 +16,7 @@ import type { HubSpaces } from "#hub/hub-spaces.ts";
 import type { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Clock, Random } from "#platform/host.ts";
+import type { Reach } from "#platform/net/guarded-address.ts";
 import type { Database } from "#platform/sql/database.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
 import { readSmallFile, readTokens } from "#cli/local-files.ts";
@@ -37,6 +38,8 @@ export type FollowParts = {
   readonly random: Random;
   readonly dataDir: string;
   readonly log: ApiLog;
+  /** Where sources may be. */
+  readonly reach: () => Reach;
 };
 
 export type RunningFollowers = {
@@ -57,7 +60,7 @@ export async function openFollowers(parts: FollowParts, agents: AgentFiles): Pro
     parts.log[level](message, fields);
   const followers = await Followers.open({
     spaces, meta, store, digests, chunks, clock, access, audit: access.audit, log,
-    connect: (target) => new FollowClient(target),
+    connect: (target) => new FollowClient(target, parts.reach),
     seal: { seal: (text) => key.seal(text, PURPOSE), open: (sealed) => key.open(sealed, PURPOSE) },
   });
   const sourceOf = followers.source.bind(followers);

@@ -5,6 +5,7 @@ import { LOCK_MIGRATIONS, LockTable } from "#gateway/dav/lock-table.ts";
 import { ShareDoor } from "#gateway/shares/share-door.ts";
 import type { FrontRow } from "#gateway/front.ts";
 import { SHARE_MIGRATIONS } from "#hub/shares/share-table.ts";
+import { openTus } from "#gateway/tus/tus.ts";
 import type { Host } from "#platform/host.ts";
 import type { Database, Migration } from "#platform/sql/database.ts";
 
@@ -15,5 +16,5 @@ export const FRONT_MIGRATIONS: readonly (readonly [room: string, steps: readonly
 ];
 
 export function frontRows(services: ApiServices, database: Database, { clock, random }: Host): readonly FrontRow[] {
-  return [openDav(services, new LockTable(database, clock, random)), new ShareDoor(services).row];
+  return [openDav(services, new LockTable(database, clock, random)), openTus(services), new ShareDoor(services).row];
 }

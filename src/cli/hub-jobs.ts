@@ -8,6 +8,7 @@ import type { AgentRegistry } from "#hub/agents/registry.ts";
 import type { HubCare } from "#hub/hub-care.ts";
 import { HUB_SCHEDULES } from "#hub/jobs/kinds.ts";
 import { hubJobs } from "#hub/jobs/works.ts";
+import type { HubUploads } from "#hub/uploads/hub-uploads.ts";
 import type { MetaStore } from "#hub/meta/meta-store.ts";
 import type { ScrubParts } from "#hub/upkeep.ts";
 import type { SpaceService } from "#hub/space-service.ts";
@@ -34,6 +35,7 @@ export type HubJobsOptions = {
   readonly registry: AgentRegistry;
   readonly listener: AgentListener;
   readonly care: HubCare;
+  readonly uploads: HubUploads;
   readonly onDamaged: ScrubParts["onDamaged"];
 };
 

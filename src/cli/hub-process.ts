@@ -22,6 +22,8 @@ import { HttpWork } from "#gateway/http-work.ts";
 import { HUB_TLS_NAME } from "#hub/agents/hello.ts";
 import { NEW_LINK, checked } from "#hub/agents/link.ts";
 import { AgentRegistry } from "#hub/agents/registry.ts";
+import { HubUploads } from "#hub/uploads/hub-uploads.ts";
+import { UPLOAD_MIGRATIONS, UploadRows } from "#hub/uploads/upload-rows.ts";
 import { type CommitDone, HubSpaces } from "#hub/hub-spaces.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { ScrubParts } from "#hub/upkeep.ts";
@@ -35,6 +37,7 @@ import type { OtlpSettings } from "#observe/exporter.ts";
 import { traceIdNow } from "#observe/trace-context.ts";
 import { Profiler } from "#observe/profiler.ts";
 import type { Host } from "#platform/host.ts";
+import { REACHES, type Reach } from "#platform/net/guarded-address.ts";
 import { guardedPost } from "#platform/net/guarded-post.ts";
 import { type HttpServer, serveHttp } from "#platform/net/http-server.ts";
 import type { Identity } from "#platform/net/tls-socket.ts";
@@ -108,6 +111,7 @@ type Stores = {
   readonly packs: PackSource;
   readonly access: HubAccess;
   readonly spaces: HubSpaces;
+  readonly uploads: HubUploads;
   readonly registry: AgentRegistry;
 };
 
@@ -165,7 +169,7 @@ export class HubProcess {
       const running = await listenForAgents(options, stores, reload, opened);
       await startConfiguration(options, stores, running, reload);
       await setup.refresh();
-      const between = await startFollowers(options, stores, running, opened, closing.signal);
+      const between = await startFollowers(options, stores, running, reload, opened, closing.signal);
       const onDamaged = between.repair.lost.bind(between.repair);
       const care = runningCare(options, stores, onDamaged);
       const jobs = await openJobs({ ...options, ...stores, ...running, care, onDamaged });
@@ -249,6 +253,7 @@ async function openStores(
   opened.add(() => database.close());
   await migrate(database, "gateway", IDEMPOTENCY_MIGRATIONS);
   await migrate(database, "webhooks", WEBHOOK_MIGRATIONS);
+  await migrate(database, "uploads", UPLOAD_MIGRATIONS);
   for (const [room, steps] of FRONT_MIGRATIONS) await migrate(database, room, steps);
   const meta = await SqlMetaStore.open(database, random);
   const directory = join(dataDir, "chunks");
@@ -268,7 +273,8 @@ async function openStores(
   const onCommit = (commit: CommitDone): void => committed(commit);
   const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, sha256, onCommit });
   opened.add(() => spaces.close());
-  return { database, meta, chunks, packs, access, spaces, registry };
+  const uploads = new HubUploads({ rows: new UploadRows(database), spaces, meta, access, clock, random });
+  return { database, meta, chunks, packs, access, spaces, uploads, registry };
 }
 
 function reloadOf({ config, bootstrap, source, host, log }: HubOptions): HubReload {
@@ -325,7 +331,7 @@ type OwnServices = Pick<
 
 function apiServices(
   { host, log }: HubOptions,
-  { database, meta, chunks, access, spaces }: Stores,
+  { database, meta, chunks, access, spaces, uploads }: Stores,
   { agents, listener }: RunningAgents,
   { followers, following }: RunningFollowers,
   { setup, config, ...own }: OwnServices & { readonly setup: HubSetup; readonly config: () => HubConfig },
@@ -349,6 +355,7 @@ function apiServices(
   ];
   return {
     spaces,
+    uploads,
     access,
     agents,
     followers,
@@ -394,11 +401,13 @@ async function startFollowers(
   { host, dataDir, bootstrap, log }: HubOptions,
   stores: Stores,
   { listener }: RunningAgents,
+  reload: HubReload,
   opened: Opened,
   closing: AbortSignal,
 ): Promise<RunningFollowers> {
   const { clock, random } = host;
-  const running = await openFollowers({ ...stores, clock, random, dataDir, log }, listener);
+  const reach = (): Reach => REACHES.find((one) => one === reload.config.followSources) ?? "public";
+  const running = await openFollowers({ ...stores, clock, random, dataDir, log, reach }, listener);
   opened.add(() => running.followers.close());
   const begun = followFile(bootstrap ?? { follow: [] }, running, { clock, log }, closing);
   const repairing = running.repair.run(closing);
@@ -441,7 +450,7 @@ function urlOf(scheme: string, host: string, port: number): string {
 
 function doorsOf(
   { host, dataDir, log }: HubOptions,
-  { access, spaces }: Stores,
+  { access, spaces, uploads }: Stores,
   reload: HubReload,
   metrics: Metrics,
   opened: Opened,
@@ -449,7 +458,7 @@ function doorsOf(
 ): Promise<readonly Door[]> {
   const { config } = reload;
   const identity = (): Identity => access.authority.serverIdentity(certificateNames(config, host)).identity;
-  return openDoors({ host, spaces, access, metrics, log, dataDir, config, identity, closing }, (close) => opened.add(close));
+  return openDoors({ host, spaces, uploads, access, metrics, log, dataDir, config, identity, closing }, (close) => opened.add(close));
 }
 
 /** One certificate for all listeners: what people call the hub, and the name by which agents know it. */

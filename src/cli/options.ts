@@ -10,7 +10,9 @@ import { HUB_KEYS, type HubKey, LISTEN_FALLBACK } from "#config/hub-keys.ts";
 import { MODES } from "#model/plan.ts";
 import { OBSERVE_COMMANDS, OBSERVE_CONFIG, OBSERVE_OPTIONS } from "#cli/observe-table.ts";
 import { ACCESS_COMMANDS, ACCESS_OPTIONS, SIGN_IN_CONFIG } from "#cli/access-table.ts";
+import { DOOR_CONFIG, DOOR_OPTIONS } from "#cli/options-doors.ts";
 import { FLEET_COMMANDS } from "#cli/options-fleet.ts";
+import { FTP_CONFIG, FTP_OPTIONS } from "#cli/ftp-table.ts";
 import { SHARE_COMMANDS, SHARE_OPTIONS } from "#cli/options-shares.ts";
 import { JOB_COMMANDS, JOB_OPTIONS } from "#cli/options-jobs.ts";
 
@@ -172,11 +174,14 @@ export const OPTIONS = {
     help: "the side that is right, alpha (when nothing is said) or beta; of a space that follows: the hub that has it",
   },
   keep: {
-    type: "choice",
-    choices: ["alpha", "beta", "copy", "newer"],
+    type: "text",
+    value: "WHICH",
     lineOnly: true,
-    help: "the side that wins",
+    help:
+      "the side that wins: alpha, beta, newer, or copy to keep both; in a space what stays: current, copy (the loser " +
+      "takes its place), or both",
   },
+  as: { type: "text", value: "PATH", lineOnly: true, help: "with --keep both: the name of its own that the copy gets" },
   once: { type: "flag", lineOnly: true, help: "end after one change went each way" },
   dir: { type: "text", value: "DIR", complete: "dir", help: "make the folders of the demonstration here" },
   name: { type: "text", value: "HOST", help: "name of this host at the hub", fallback: "this machine's name" },
@@ -224,7 +229,7 @@ export const OPTIONS = {
   "source-token-file": { type: "text", value: "FILE", complete: "file", help: "token of a user there who may read all of the space" },
   "source-ca": { type: "text", value: "FILE", complete: "file", help: "certificate of the authority of that hub (PEM)" },
   yes: { type: "flag", short: "y", lineOnly: true, help: "do not ask" },
-  host: { type: "text", value: "HOST", lineOnly: true, help: "the host that gets the link" },
+  host: { type: "text", value: "HOST", lineOnly: true, help: "the host that gets the link, or whose conflict it is" },
   label: { type: "list", value: "LABEL", lineOnly: true, help: "like role=web: hosts that have it, or are to have it" },
   uses: { type: "text", value: "N", lineOnly: true, help: "so many hosts may join with it", fallback: "any number" },
   expires: { type: "text", value: "WHEN", lineOnly: true, help: "after 90d, or at a time", fallback: "never" },
@@ -236,7 +241,9 @@ export const OPTIONS = {
   "tls-names": { type: "text", ...hubOption("tlsNames") },
   database: { type: "text", ...hubOption("database") },
   bootstrap: { type: "text", complete: "file", ...hubOption("bootstrap") },
+  ...DOOR_OPTIONS,
   ...ACCESS_OPTIONS,
+  ...FTP_OPTIONS,
   ...OBSERVE_OPTIONS,
 } as const satisfies Record<string, OptionSpec>;
 
@@ -269,7 +276,9 @@ const HUB_CONFIG = [
   "tls-names",
   "database",
   "bootstrap",
+  ...DOOR_CONFIG,
   ...SIGN_IN_CONFIG,
+  ...FTP_CONFIG,
   ...OBSERVE_CONFIG,
 ] as const;
 const CLIENT = ["hub", "token-file", "ca", ...COMMON] as const;
@@ -449,23 +458,29 @@ export const COMMANDS = {
     summary: "list, make, change and remove spaces of a hub",
     operands:
       "list | show NAME | create NAME | rename NAME NEW | quota NAME | delete NAME | undelete NAME | digest NAME | " +
-      "follow NAME | follows | compare NAME | unfollow NAME | promote NAME",
+      "conflicts NAME[:PATH] | resolve NAME:PATH | undo NAME RUN | follow NAME | follows | compare NAME | unfollow NAME | " +
+      "promote NAME",
     min: 1,
     max: 3,
     words: [
       "list", "show", "create", "rename", "quota", "delete", "undelete",
-      "digest", "follow", "follows", "compare", "unfollow", "promote",
+      "conflicts", "resolve", "undo", "digest", "follow", "follows", "compare", "unfollow", "promote",
     ],
-    options: ["quota", "at", "from", "source-space", "source-token-file", "source-ca", ...CLIENT],
+    options: ["quota", "keep", "as", "host", "message", "at", "from", "source-space", "source-token-file", "source-ca", ...CLIENT],
     details: [
+      "conflicts lists losers of conflicts that lie beside their winners, with who made them, and what links have left " +
+        "open on both sides. resolve settles one, named by its copy or its path: --keep current, copy or both; --host " +
+        "says whose, of those that were left open. Exit of conflicts: 0 none, 2 some. undo takes a run of the space back.",
       "follow makes NAME a copy of a space of another hub, with its whole history; the copy takes no changes. A space " +
         "that has lived the same life goes on from where it is, and what it alone has is kept in a space beside it. " +
+        "Its source must be one that the hub's followSources lets it reach; --quota bounds the copy alone. " +
         "follows shows all copies and how they are; compare asks the source now, by digests. Exit 1: one is not well.",
       "promote makes a copy the space that is written to, where its source is lost, and says what of it is missing. " +
         "unfollow only ends the asking.",
     ],
     examples: [
       "syncline space create site --quota 10GiB --token-file token",
+      "syncline space resolve site:docs/index.html --keep copy",
       "syncline space follow site --from https://hub1:7830 --source-token-file hub1-token --source-ca hub1-ca.pem",
       "syncline space promote site",
     ],
@@ -484,7 +499,10 @@ export const COMMANDS = {
     min: 2,
     max: 2,
     options: [...CLIENT],
-    details: ["FILE - is standard input. It is durable at the hub when the command ends."],
+    details: [
+      "FILE - is standard input. It is durable at the hub when the command ends. Files from 32 MiB on go in parts, of which",
+      "only those travel that the space does not have; broken off, the same command goes on where it was.",
+    ],
   },
   get: {
     summary: "read a file from a space, now or at a point",
@@ -492,7 +510,10 @@ export const COMMANDS = {
     min: 1,
     max: 2,
     options: ["at", ...CLIENT],
-    details: ["FILE - is standard output; without FILE it gets the name that it has in the space."],
+    details: [
+      "FILE - is standard output; without FILE it gets the name that it has in the space. Broken off, the same command goes",
+      "on with a file of 32 MiB and more: what has come lies beside its place, as .FILE.….part.",
+    ],
   },
   rm: {
     summary: "remove a file or a directory from a space; its history stays",

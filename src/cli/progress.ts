@@ -117,6 +117,7 @@ export function progressLine(state: ProgressState, rates: Rates, columns: number
   const count = formatCount(state.done);
   const items = state.total === undefined ? count : `${count}/${formatCount(state.total)}`;
   const sized = state.bytesTotal !== undefined && state.bytesTotal > 0;
+  const counted = sized && state.total === undefined ? [] : [items];
   const bytes = sized ? `${formatBytes(state.bytes)}/${formatBytes(state.bytesTotal!)}` : formatBytes(state.bytes);
   const rate = rates.bytes >= 1 ? [`${formatBytes(rates.bytes)}/s`] : [];
   const eta = secondsLeft(state, rates);
@@ -125,7 +126,7 @@ export function progressLine(state: ProgressState, rates: Rates, columns: number
   const amount = sized || state.bytes > 0 ? [bytes] : [];
   const head = `${state.label}  `;
   const percent = fraction === undefined ? "" : `${String(Math.floor(fraction * 100)).padStart(3)}%`;
-  const tails = [[items, ...amount, ...speed], [...amount, ...speed], speed, left, []].map((one) => one.join("  "));
+  const tails = [[...counted, ...amount, ...speed], [...amount, ...speed], speed, left, []].map((one) => one.join("  "));
   const least = columnsOf(head) + (percent === "" ? 0 : percent.length + GAP);
   const tail = tails.find((one) => least + columnsOf(one) <= columns) ?? "";
   const room = columns - columnsOf(head) - columnsOf(tail) - GAP;

@@ -113,8 +113,9 @@ function badPreserve(text: string): SynclineError {
 }
 
 /** One of `choices`; the hint lists them. */
-export function parseChoice(text: string, choices: readonly string[]): string {
-  if (choices.includes(text)) return text;
+export function parseChoice<T extends string>(text: string, choices: readonly T[]): T {
+  const found = choices.find((one) => one === text);
+  if (found !== undefined) return found;
   throw usage(`"${text}" is not one of its values`, `use ${choices.join(", ")}`);
 }
 

@@ -6,6 +6,7 @@
  * A key that is called `tlsNames` in the file is `--tls-names` on the line and SYNCLINE_TLS_NAMES in the environment.
  */
 import { DOOR_KEYS } from "#config/door-keys.ts";
+import { LISTEN } from "#config/listen-key.ts";
 import { OBSERVE_KEYS } from "#config/observe-keys.ts";
 import { OIDC_KEYS } from "#config/oidc-keys.ts";
 
@@ -42,20 +43,16 @@ export const HUB_KEYS = {
     value: "DIR",
   },
   listen: {
-    type: "text",
-    pattern: /^(\[[0-9a-fA-F:.]+\]|[^:[\]]*):\d{1,5}$/,
+    ...LISTEN,
     grammar: "HOST:PORT, like 0.0.0.0:7830 or [::]:7830",
     fallback: LISTEN_FALLBACK,
     help: "address for HTTP; port 0 picks one",
-    value: "HOST:PORT",
   },
   syncListen: {
-    type: "text",
-    pattern: /^(\[[0-9a-fA-F:.]+\]|[^:[\]]*):\d{1,5}$/,
+    ...LISTEN,
     grammar: "HOST:PORT, like 0.0.0.0:7831 or [::]:7831",
     fallback: "the address of listen, one port above, or any free port where that is taken",
     help: "address on which agents connect (TLS always); port 0 picks one",
-    value: "HOST:PORT",
   },
   hostLinks: {
     type: "list",
@@ -125,6 +122,17 @@ export const HUB_KEYS = {
     fallback: "public",
     help: "where webhooks may lead: public addresses over HTTPS, or any (this host and private networks too, and HTTP)",
     value: "public|any",
+    isReloadable: true,
+  },
+  followSources: {
+    type: "text",
+    pattern: /^(public|private|any)$/,
+    grammar: "public, private or any",
+    fallback: "public",
+    help:
+      "where spaces that follow may look for their source: public (addresses over HTTPS), private (those too, and HTTP on " +
+      "this host), or any (HTTP too, which shows the token to the network)",
+    value: "WHERE",
     isReloadable: true,
   },
   publicUrl: {

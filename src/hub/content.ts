@@ -7,16 +7,25 @@ import type { Host } from "#platform/host.ts";
 import type { ContentOptions, ContentReader, ContentSink, Intake, NamedContent } from "#hub/space-service.ts";
 import type { ContentRef } from "#hub/space.ts";
 import { NO_SUMS, type SumName, type Sums, SumsHasher } from "#hub/sums/sums.ts";
+import { type SumsStream, openSums } from "#hub/sums/sums-thread.ts";
 import type { ChunkStore, Pin } from "#store/chunk-store.ts";
 import { type ChunkId, type ContentId, chunkIdFrom, chunkIdOf, contentIdOf } from "#sync/chunk/chunk-id.ts";
 import {
   CHUNK_LIMITS, type ChunkLimits, SPLIT_BYTES_MAX, Splitter, chunkLimitsFor, cut,
 } from "#sync/chunk/fastcdc.ts";
 import type { Manifest, ManifestChunk } from "#sync/chunk/manifest.ts";
-import { type SumSeeds, Summer, sumOf } from "#sync/chunk/sum.ts";
+import { PIECE_BYTES, type SumSeeds, Summer, piecesIn, sumOf } from "#sync/chunk/sum.ts";
 
 /** What naming content takes: the seeds of its space's sums, and what hashes chunks. */
 export type ContentTools = { readonly seeds: SumSeeds; readonly sha256: Host["sha256"] };
+
+/** A stretch of a file that was stored: its chunks, and the leaves of its own sum (chunk/sum.ts). */
+export type Stretch = {
+  readonly size: number;
+  readonly chunks: readonly ManifestChunk[];
+  readonly leaves: Uint8Array;
+  readonly sums: Sums;
+};
 
 /** Content that was stored; the manifest is there when it has more than one chunk. */
 export type Stored = {
@@ -60,9 +69,9 @@ const SMALL_BYTES = 128 << 10;
 /** Parts that are hashed and stored at a time: other threads are seldom there at once. */
 const ROOMS_MAX = 4;
 
-type Cutting = { readonly summer: Summer; readonly splitter: Splitter; readonly hasher: SumsHasher | undefined };
+type Cutting = { readonly summer: Summer; readonly splitter: Splitter; readonly sums: SumsStream | undefined };
 
-class StoreSink implements ContentSink {
+export class StoreSink implements ContentSink {
   readonly #pin: Pin;
   readonly #tools: ContentTools;
   readonly #limits: ChunkLimits;
@@ -82,14 +91,14 @@ class StoreSink implements ContentSink {
   constructor(
     pin: Pin,
     tools: ContentTools,
-    sizeHint: number | undefined,
+    limits: ChunkLimits,
     names: readonly SumName[] | undefined,
     onEnd: (stored: Stored) => void,
   ) {
     this.#pin = pin;
     this.#names = names;
     this.#tools = tools;
-    this.#limits = sizeHint === undefined ? CHUNK_LIMITS : chunkLimitsFor(sizeHint);
+    this.#limits = limits;
     this.#onEnd = onEnd;
   }
 
@@ -104,14 +113,19 @@ class StoreSink implements ContentSink {
 
   async #writeLarge(bytes: Uint8Array): Promise<void> {
     if (this.#large === undefined) {
-      const [splitter, summer] = [new Splitter(this.#limits), new Summer(this.#tools.seeds)];
-      this.#large = { splitter, summer, hasher: hasherOf(this.#names) };
+      this.#large = this.#cutting();
       for (const earlier of this.#small.splice(0)) await this.#feed(this.#large, earlier);
     }
     await this.#feed(this.#large, bytes);
   }
 
-  async #feed({ summer, splitter, hasher }: Cutting, bytes: Uint8Array): Promise<void> {
+  #cutting(): Cutting {
+    const [splitter, summer] = [new Splitter(this.#limits), new Summer(this.#tools.seeds)];
+    const names = this.#names ?? [];
+    return { splitter, summer, sums: names.length === 0 ? undefined : openSums(names) };
+  }
+
+  async #feed({ summer, splitter, sums }: Cutting, bytes: Uint8Array): Promise<void> {
     for (let at = 0; at < bytes.length; at += SPLIT_BYTES_MAX) {
       const part = bytes.subarray(at, at + SPLIT_BYTES_MAX);
       const room = await this.#room(splitter);
@@ -120,7 +134,8 @@ class StoreSink implements ContentSink {
       const isStored = (): void => void this.#rooms.push(room);
       stored.then(isStored, () => undefined);
       summer.update(part);
-      hasher?.update(part);
+      const full = sums?.update(part);
+      if (full !== undefined) await full;
     }
   }
 
@@ -170,6 +185,36 @@ class StoreSink implements ContentSink {
     return { content: stored.content, sum: stored.sum, sums: stored.sums };
   }
 
+  /** Instead of end(), for a stretch of a file: nothing comes after it. */
+  async stretch(): Promise<Stretch> {
+    const { content, sum, sums, manifest } = await this.#finish();
+    const { size } = content;
+    const only = size === 0 ? [] : [{ id: content.id as string as ChunkId, length: size }];
+    const few = size === 0 ? new Uint8Array(0) : Uint8Array.fromHex(sum);
+    const leaves = size <= PIECE_BYTES ? few : this.leaves(piecesIn(size));
+    return { size, chunks: manifest?.chunks ?? only, leaves, sums };
+  }
+
+  /**
+   * Before all writes, for a stretch that begins in the middle of a file: these bytes are summed, and belong to chunks
+   * before it. Its chunks are those that cutting the whole file at once would make, if it begins where one of them does.
+   */
+  lead(bytes: Uint8Array): void {
+    this.#large = this.#cutting();
+    this.#large.summer.update(bytes);
+  }
+
+  /** After lead(): makes a last chunk of what is left. Nothing comes after it. */
+  async cut(): Promise<void> {
+    const last = this.#large!.splitter.end();
+    await this.#store(last === undefined ? [] : [last]);
+  }
+
+  /** Of the first pieces, which must have come whole. */
+  leaves(count: number): Uint8Array {
+    return count === 0 ? new Uint8Array(0) : this.#large!.summer.leaves(count);
+  }
+
   async #finish(): Promise<Stored> {
     const large = this.#large;
     if (large === undefined) {
@@ -179,7 +224,7 @@ class StoreSink implements ContentSink {
     }
     const last = large.splitter.end();
     await this.#store(last === undefined ? [] : [last]);
-    const sums = large.hasher?.digest() ?? NO_SUMS;
+    const sums = (await large.sums?.digest()) ?? NO_SUMS;
     return describe(this.stored, this.#size, this.#limits, large.summer.digest(), sums);
   }
 }
@@ -203,7 +248,7 @@ export class HeldContent {
     if (known === undefined) this.#held.set(id, { manifest, sums, holders: 1 });
     else {
       known.manifest ??= manifest;
-      if (sums !== NO_SUMS) known.sums = { ...known.sums, ...sums };
+      known.sums = { ...known.sums, ...sums };
       known.holders++;
     }
   }
@@ -244,7 +289,8 @@ export class StoreIntake implements Intake {
   }
 
   sink(sizeHint?: number, options: ContentOptions = {}): ContentSink {
-    return new StoreSink(this.#pin, this.#tools, sizeHint, options.sums, (stored) => this.#note(stored));
+    const limits = sizeHint === undefined ? CHUNK_LIMITS : chunkLimitsFor(sizeHint);
+    return new StoreSink(this.#pin, this.#tools, limits, options.sums, (stored) => this.#note(stored));
   }
 
   async hold(content: ContentRef): Promise<boolean> {
@@ -261,12 +307,30 @@ export class StoreIntake implements Intake {
     return new StoredContent((id) => this.#chunks.get(id), gap === -1 ? chunks : chunks.slice(0, gap));
   }
 
+  /** For a stretch of a file that is put together later by join(). */
+  stretchSink(limits: ChunkLimits, names: readonly SumName[]): StoreSink {
+    return new StoreSink(this.#pin, this.#tools, limits, names, () => undefined);
+  }
+
+  /** Which of the chunks are there; protected from now on. For who kept them himself, as part(). */
+  has(chunks: readonly ManifestChunk[]): boolean[] {
+    return this.#pin.has(chunks.map(({ id }) => id));
+  }
+
+  /** Names the content that chunks make together, which are there and protected. */
+  join(chunks: readonly ManifestChunk[], limits: ChunkLimits, sums: Sums): ContentRef {
+    const size = chunks.reduce((sum, { length }) => sum + length, 0);
+    const { content, manifest } = describe(chunks, size, limits, "", sums);
+    this.#note({ content, manifest, sums });
+    return content;
+  }
+
   flush(): Promise<void> {
     return this.#pin.flush();
   }
 
   #note({ content, manifest, sums }: Pick<Stored, "content" | "manifest" | "sums">): void {
-    if (manifest === undefined && sums === NO_SUMS) return;
+    if (manifest === undefined && Object.keys(sums).length === 0) return;
     this.#held.hold(content.id, manifest, sums);
     this.#holds.push(content.id);
   }

@@ -40,7 +40,7 @@ import {
 import { type ConflictsPage, type Decision, type SpaceConflict, decisionChanges, lostBy } from "#hub/space-conflicts.ts";
 import { type SpaceAudit, spaceResource } from "#hub/space-audit.ts";
 import { ContentSums } from "#hub/sums/content-sums.ts";
-import { NO_SUMS, type SumName, type Sums } from "#hub/sums/sums.ts";
+import type { SumName, Sums } from "#hub/sums/sums.ts";
 import { SpaceWatchers } from "#hub/space-watchers.ts";
 import { conflictCopyOf } from "#model/conflict-copy.ts";
 import { SynclineError } from "#model/error.ts";
@@ -323,7 +323,9 @@ export class HubSpaces implements SpaceService {
     const { content } = version;
     if (content === undefined) throw contentGone(version.path);
     const get = (id: ChunkId): Promise<Uint8Array> => (isProved ? chunks.get(id) : chunks.getUnproved(id));
-    return StoredContent.of(get, content, await meta.manifest(content.id));
+    // A chunk of that name and length is the whole of it, which needs no question to the database.
+    const isOneChunk = chunks.lengthOf(content.id as string as ChunkId) === content.size;
+    return StoredContent.of(get, content, isOneChunk ? undefined : await meta.manifest(content.id));
   }
 
   async sums(who: Principal, name: string, version: Version, wanted: readonly SumName[] = []): Promise<Sums> {
@@ -333,7 +335,7 @@ export class HubSpaces implements SpaceService {
 
   // ---------------------------------------------------------------- writing
 
-  intake(who: Principal, name: string): Intake {
+  intake(who: Principal, name: string): StoreIntake {
     const { chunks, meta, access, sha256 } = this.#options;
     // What a commit may do is asked of each change; but who may write nothing must not fill the disk.
     if (!access.reaches(who, "write", name, "")) this.#require(who, "write", name, "");
@@ -671,7 +673,7 @@ function newContent(changes: readonly SpaceChange[], held: HeldContent): NewCont
     const manifest = held.manifest(id);
     if (manifest !== undefined) manifests.set(id, manifest);
     const known = held.sums(id);
-    if (known !== NO_SUMS) sums.set(id, known);
+    if (Object.keys(known).length > 0) sums.set(id, known);
   }
   return { manifests, sums };
 }

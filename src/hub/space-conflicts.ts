@@ -2,6 +2,7 @@
  * Conflicts of a space: a loser lies beside its winner under a name that says so (model/conflict-copy.ts), and stays
  * there until somebody decides. A decision is an ordinary commit, which can be taken back like any other.
  */
+import type { Keep } from "#hub/agents/left-conflicts.ts";
 import type { MetaStore } from "#hub/meta/meta-store.ts";
 import { noConflictCopy, nameUnknown, staleConflict } from "#hub/space-errors.ts";
 import type { Expect, JournalRecord, Origin, SpaceChange, SpaceId, Version } from "#hub/space.ts";
@@ -18,10 +19,6 @@ const MOVES_MAX = 8;
 const SEEN_AGO_MAX = 100_000;
 /** Names that are tried for a copy that is to be a file of its own. */
 const NAMES_MAX = 32;
-
-/** What stays at the path: what is there now, what the copy holds, or both, the copy under a name of its own. */
-export const KEEPS = ["current", "copy", "both"] as const;
-export type Keep = (typeof KEEPS)[number];
 
 export type SpaceConflict = {
   /** Where the winner is, or was; undefined: the copy's name is too long to say. */
@@ -117,9 +114,9 @@ function takeOver(
   if (copy.entry!.kind === "dir" || current.entry.kind === "dir") {
     return [{ type: "remove", path, expect: currentExpect, recursive: true }, move];
   }
-  const { entry, content } = copy;
+  const { entry, content, attributes } = copy;
   return [
-    { type: "put", path, expect: currentExpect, entry: entry!, content, makeParents: false },
+    { type: "put", path, expect: currentExpect, entry: entry!, content, attributes, makeParents: false },
     { type: "remove", path: copy.path, expect, recursive: false },
   ];
 }

@@ -29,6 +29,8 @@ export type SpaceSettings = {
   readonly retention: Retention;
   /** gitignore-style lines that links of this space begin with. */
   readonly ignore: readonly string[];
+  /** What doors keep with the space: short texts by name, as attributes of a version are. */
+  readonly doors?: Attributes | undefined;
 };
 
 export const SETTINGS_DEFAULT: SpaceSettings = {

@@ -28,7 +28,7 @@ const goOn = (): Promise<void> => Promise.resolve();
 const NOTHING = { erasedSpaces: 0, expiredVersions: 0 };
 
 const expire = () => expireOld({ meta: hub.meta, audit: hub.access.audit, clock }, NOTHING, goOn, never);
-const prune = (share = 1) => pruneChunks({ meta: hub.meta, chunks: hub.chunks, clock }, share, never);
+const prune = (share = 1) => pruneChunks({ meta: hub.meta, chunks: hub.chunks, clock, unfinished: async function* () {} }, share, never);
 const scrub = async (bytes: number) => {
   const kept = { read: () => Promise.resolve(cursor), write: async (to: string | undefined) => void (cursor = to) };
   return scrubChunks({ chunks: hub.chunks, cursor: kept, onDamaged: goOn }, bytes, await scrubBegin(kept, false), goOn, never);

@@ -71,20 +71,31 @@ export async function expireOld(
   return { erasedSpaces, expiredVersions };
 }
 
-export type PruneParts = { readonly meta: MetaStore; readonly chunks: ChunkStore; readonly clock: Clock };
+export type PruneParts = {
+  readonly meta: MetaStore;
+  readonly chunks: ChunkStore;
+  readonly clock: Clock;
+  /** Chunks that no version refers to yet: those of unfinished uploads. */
+  readonly unfinished: () => AsyncIterable<ChunkId>;
+};
 
 /**
- * Removes chunks that no version refers to.
+ * Removes chunks that neither a version nor an unfinished upload refers to.
  * @param shareMax part of the store that may go at once, 0 to 1
  * @throws {SynclineError} HALT when more would go, DISK
  */
-export function pruneChunks({ meta, chunks, clock }: PruneParts, shareMax: number, signal: AbortSignal): Promise<PruneResult> {
+export function pruneChunks(parts: PruneParts, shareMax: number, signal: AbortSignal): Promise<PruneResult> {
+  const { chunks, clock } = parts;
   const olderThanMs = clock.nowMs() - CHUNK_GRACE_MS;
-  return chunks.prune({ live: liveChunks(meta, signal), olderThanMs, fractionMax: shareMax }, signal);
+  return chunks.prune({ live: liveChunks(parts, signal), olderThanMs, fractionMax: shareMax }, signal);
 }
 
-/** Every chunk that any version refers to. */
-async function* liveChunks(meta: MetaStore, signal: AbortSignal): AsyncGenerator<ChunkId> {
+/** Every chunk that is referred to. One that goes over from an upload to a version meanwhile is pinned by its commit. */
+async function* liveChunks({ meta, unfinished }: PruneParts, signal: AbortSignal): AsyncGenerator<ChunkId> {
+  for await (const id of unfinished()) {
+    signal.throwIfAborted();
+    yield id;
+  }
   for (let after: ContentId | undefined; ; ) {
     signal.throwIfAborted();
     const page = await meta.liveContent(after, ROWS);

@@ -12,6 +12,7 @@ import {
   BATCH_ITEMS_MAX,
   type Endpoint,
   type OpResult,
+  type OnObserved,
   type OpenReply,
   type OpenRequest,
   type ReadItem,
@@ -80,14 +81,14 @@ export class MemoryEndpoint implements Endpoint {
 
   async scan(
     request: ScanRequest,
-    onBatch: (batch: Observation[]) => void | Promise<void>,
+    onBatch: OnObserved,
     signal: AbortSignal,
   ): Promise<ScanSummary> {
     this.calls.push(`scan ${request.extent} ${request.since}`);
     const all = [...this.files].map(([path, { entry }]): Observation => ({ state: "present", path, entry }));
     for (let at = 0; at < all.length; at += BATCH_ITEMS_MAX) {
       signal.throwIfAborted();
-      await onBatch(all.slice(at, at + BATCH_ITEMS_MAX));
+      await onBatch(all.slice(at, at + BATCH_ITEMS_MAX), this.problems);
     }
     const { size } = this.files;
     return { seq: size, epoch: "epoch-1", problems: this.problems, entries: size, hashedBytes: 0, degraded: undefined };

@@ -19,6 +19,8 @@ import { type Dirent, type Image, Inode, type SimEventType } from "#testing/sim-
 import type { SimRandom } from "#testing/sim-random.ts";
 
 export type SimDiskOptions = {
+  /** Virtual time that a call takes, so that no two changes in a row have one timestamp on a disk with fine ones. */
+  readonly callNs?: number;
   /** Stored timestamps are multiples of this; 1n for ext4, 2_000_000_000n for FAT. */
   readonly timestampNs?: bigint;
   readonly capacityBytes?: number;

@@ -6,7 +6,7 @@ import { FsError, type Fd } from "#platform/file-system.ts";
 import type { SimDisk } from "#testing/sim-disk.ts";
 import type { Dirent, Inode, SimEventType } from "#testing/sim-inode.ts";
 
-/** Virtual time that a call takes, so that no two changes in a row have one timestamp on a disk with fine ones. */
+/** Of a quick disk. */
 const CALL_NS = 1_000;
 
 /**
@@ -90,7 +90,7 @@ export class SimProcess {
    */
   protected enter(call: string, at: Fd | undefined, name: string | undefined, isEffect: boolean): void {
     this.#assertAlive();
-    this.disk.clock.spend(CALL_NS);
+    this.disk.clock.spend(this.disk.options.callNs ?? CALL_NS);
     this.disk.calls++;
     this.disk.trace?.(call, name);
     if (this.interleave !== undefined) {

@@ -101,6 +101,8 @@ class Life {
       orderedNames: random.chance(0.5),
       syncCoversName: random.chance(0.5),
       exchange: !random.chance(0.2),
+      // A scan takes several slices then, and what it found is on its way before it has ended.
+      callNs: random.fork("calls").pick([1000, 1000, 3_000_000]),
       statMayLie: this.#lies,
     });
     replica.host.disk.trace = (call, file) => this.#trace.note(file === undefined ? call : `${call} ${file}`);
@@ -327,7 +329,8 @@ class Life {
     for (const [at, side] of sides.entries()) {
       for (const runId of runs) {
         this.#ledger.say(`${link[side].name}: undo ${runId}`);
-        const taken = await takeBack(link, side, runId, this.#clock, random.fork(`undo ${side} ${runId}`));
+        const isDurable = !this.#lies && [...viewOf(link[side]).values()].every(({ poisoned }) => !poisoned);
+        const taken = await takeBack(link, side, runId, this.#clock, random.fork(`undo ${side} ${runId}`), isDurable);
         for (const content of taken) this.#ledger.destroyed.add(content);
       }
       const now = textOf(viewOf(link[side]), 1n);

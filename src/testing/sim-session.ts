@@ -236,9 +236,9 @@ export class SimSession {
     endpoint.scan = (request, onBatch, signal) =>
       scan(
         request,
-        (batch) => {
+        (batch, problems) => {
           if (request.since > 0) this.observed[side] += batch.length;
-          return onBatch(batch);
+          return onBatch(batch, problems);
         },
         signal,
       );

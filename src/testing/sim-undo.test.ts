@@ -1,9 +1,18 @@
-import { expect, test } from "bun:test";
+/** Undoes in simulated lives, and bugs that these have found; as sim-regressions.test.ts. */
+import { expect, setDefaultTimeout, test } from "bun:test";
+import type { Problem } from "#model/observation.ts";
+import { SimPair } from "#testing/scenarios/sim-pair.ts";
 import { contentDigest } from "#testing/sim-content.ts";
+import type { SimBoot } from "#testing/sim-host.ts";
+import { SimCrash } from "#testing/sim-process.ts";
 import { SimLink } from "#testing/sim-link.ts";
 import { contentsOf, viewOf } from "#testing/sim-oracle.ts";
 import { SimRandom } from "#testing/sim-random.ts";
 import { takeBack } from "#testing/sim-undo.ts";
+
+const never = new AbortController().signal;
+// As there.
+setDefaultTimeout(60_000);
 
 const CONTENT = contentDigest(new TextEncoder().encode("one"));
 
@@ -62,4 +71,77 @@ test("[SIM-74] a rename that is taken back takes no content", async () => {
   expect([...viewOf(link.beta).keys()]).toEqual(["a"]);
   expect(await takeBack(link, "beta", summary!.runId, clock, new SimRandom(3))).toEqual([]);
   expect([...viewOf(link.beta).keys()]).toEqual(["e"]);
+});
+
+async function lastRunId(pair: SimPair): Promise<string> {
+  const runs = await pair.withEndpoint("beta", (endpoint) => endpoint.runs());
+  return runs.sort((a, b) => a.startedMs - b.startedMs).at(-1)!.runId;
+}
+
+function undo(pair: SimPair, runId: string, boot?: SimBoot): Promise<{ problems: Problem[] }> {
+  return pair.withEndpoint("beta", (endpoint) => endpoint.undo(runId, never), boot);
+}
+
+test("[SIM-87] what a run's directories held is safe where the undo puts it before they go", async () => {
+  const wasLost: string[] = [];
+  let tries = 0;
+  for (let k = 1; ; k++) {
+    let hasDied = false;
+    for (let seed = 1; seed <= 12; seed++) {
+      const pair = new SimPair({ seed });
+      pair.alpha.put({ f: "moved", g: "stays", h: "a file that gives way" });
+      await pair.agree();
+      pair.alpha.put({ "d/new": "new", h: undefined, "h/e/inner": "inner" });
+      pair.alpha.rename("f", "d/f");
+      await pair.agree();
+      const runId = await lastRunId(pair);
+      pair.beta.settle();
+      const boot = pair.beta.host.boot();
+      boot.fs.onEffect = (count) => {
+        if (count !== k) return;
+        hasDied = true;
+        throw new SimCrash("the power goes");
+      };
+      await undo(pair, runId, boot).catch(() => undefined);
+      pair.beta.powerLoss(new SimRandom(seed));
+      tries++;
+      const { problems } = await undo(pair, runId);
+      const { all } = pair.beta.contents();
+      const lost = ["moved", "new", "inner", "stays", "a file that gives way"].filter((content) => !all.has(content));
+      if (lost.length > 0) wasLost.push(`${k} ${seed}: ${lost.join(", ")}`);
+      else expect([k, seed, problems, pair.beta.show()]).toEqual([k, seed, [], "f=moved g=stays h=a file that gives way"]);
+    }
+    if (!hasDied) break;
+  }
+  expect(wasLost).toEqual([]);
+  expect(tries).toBeGreaterThan(100);
+});
+
+test("[SIM-89] where names cannot be swapped what the undo replaces is safe in its trash first (life 330001026 of three)", async () => {
+  const wasLost: string[] = [];
+  for (let k = 1, hasDied = true; hasDied; k++) {
+    hasDied = false;
+    for (let seed = 1; seed <= 12; seed++) {
+      const pair = new SimPair({ seed, disk: { exchange: false } });
+      pair.alpha.put({ f: "old", g: "old too" });
+      await pair.agree();
+      pair.alpha.put({ f: "new one", g: "another" });
+      await pair.agree();
+      const runId = await lastRunId(pair);
+      pair.beta.settle();
+      const boot = pair.beta.host.boot();
+      boot.fs.onEffect = (count) => {
+        if (count !== k) return;
+        hasDied = true;
+        throw new SimCrash("the power goes");
+      };
+      await undo(pair, runId, boot).catch(() => undefined);
+      pair.beta.powerLoss(new SimRandom(seed));
+      const { problems } = await undo(pair, runId);
+      expect([k, seed, problems, pair.beta.show()]).toEqual([k, seed, [], "f=old g=old too"]);
+      const { all } = pair.beta.contents();
+      for (const content of ["new one", "another"]) if (!all.has(content)) wasLost.push(`${k} ${seed}: ${content}`);
+    }
+  }
+  expect(wasLost).toEqual([]);
 });

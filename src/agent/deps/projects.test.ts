@@ -43,7 +43,7 @@ describe("projects whose dependencies are kept installed", () => {
 
   function begin(names: readonly string[] = ["npm:app"], mayInstall = true): Projects {
     const projects = new Projects({
-      host: openHost(), root: join(dir, "root"), projects: names, mayInstall, file: join(dir, "state/installed.json"), link: "l",
+      host: openHost(), root: join(dir, "root"), projects: names, mayInstall, file: join(dir, "state/installed.json"), cache: join(dir, "state/npm"), link: "l",
       onChange: () => undefined, log: () => undefined,
     });
     running = projects.run(AbortSignal.any([stop.signal, end.signal]));
@@ -103,13 +103,16 @@ describe("projects whose dependencies are kept installed", () => {
       program("npm", `env > ${join(dir, "env")}`);
       put("package.json", manifest());
       put("package-lock.json", lock("1.0.0"));
-      put(".npmrc", "git=./evil\nglobal=true\n//x/:_authToken=${SYNCLINE_TEST_SECRET}\n");
+      put(".npmrc", "git=./evil\nglobal=true\ncache=./evil\nlogs-dir=./evil\n//x/:_authToken=${SYNCLINE_TEST_SECRET}\n");
       const projects = begin();
       await until("it is installed", () => projects.states()[0]!.installed);
       const env = readFileSync(join(dir, "env"), "utf8").split("\n");
       expect(env.filter((line) => /SYNCLINE|hush/.test(line))).toEqual([]);
       expect(env).toContain(`PATH=${process.env["PATH"]}`);
       for (const line of ["npm_config_git=git", "npm_config_global=false", "npm_config_location=project"]) expect(env).toContain(line);
+      // Nor where npm writes.
+      const cache = join(dir, "state/npm");
+      for (const line of [`npm_config_cache=${cache}`, `npm_config_logs_dir=${cache}/_logs`]) expect(env).toContain(line);
     } finally {
       delete process.env["SYNCLINE_TEST_SECRET"];
     }

@@ -12,7 +12,7 @@ import { readPrivateFile, writePrivateFile } from "#platform/net/private-file.ts
 import { type Dependency, PROJECT, setHash } from "#hub/agents/dependencies.ts";
 import type { ProjectState } from "#hub/agents/control.ts";
 import { MANIFEST_BYTES_MAX, isLockOf, lockedPackages, moduleBlocks, packageBlocks, summedModules } from "#agent/deps/manifests.ts";
-import type { AgentLog } from "#agent/link-runner.ts";
+import type { AgentLog } from "#agent/link-context.ts";
 
 /** Editors, and npm itself, write a manifest in several steps. */
 const SETTLE_MS = 500;
@@ -46,7 +46,13 @@ const ENVIRONMENT = {
   npm_config_node_options: "",
   npm_config_audit: "false",
   npm_config_fund: "false",
-};
+} as const;
+/** Where npm writes beside the project, which an .npmrc of the space could put anywhere, the space included. */
+const npmPlaces = (cache: string): Readonly<Record<string, string>> => ({
+  npm_config_cache: cache,
+  npm_config_logs_dir: `${cache}/_logs`,
+  npm_config_logs_max: "10",
+});
 
 export type ProjectsOptions = {
   readonly host: Host;
@@ -58,6 +64,8 @@ export type ProjectsOptions = {
   readonly mayInstall: boolean;
   /** Where it is remembered what is installed; absolute. */
   readonly file: string;
+  /** Of npm, for all links of the host; absolute. */
+  readonly cache: string;
   readonly link: string;
   readonly onChange: () => void;
   readonly log: AgentLog;
@@ -256,7 +264,8 @@ class Project {
     const [program, ...args] = command;
     let fault: string | undefined;
     try {
-      const given = { cwd, inherited: INHERITED, environment: ENVIRONMENT };
+      const environment = { ...ENVIRONMENT, ...npmPlaces(this.#options.cache) };
+      const given = { cwd, inherited: INHERITED, environment };
       const { status, stderr } = await runGroup(program, args, given, AbortSignal.any([signal, limit]));
       if (status !== 0) fault = `${command.join(" ")}: status ${status ?? "none"}: ${stderr.trim().slice(-SAID_CHARS_MAX)}`;
     } catch (error) {

@@ -6,14 +6,16 @@ import { lastRuns, readRuns, runOfPair, runOptions } from "#cli/run-register.ts"
 import { sessionOptions } from "#cli/session-options.ts";
 import { findConflicts } from "#cli/commands/conflicts.ts";
 import type { Given } from "#cli/parse.ts";
-import { usage } from "#cli/values.ts";
+import { parseChoice, usage } from "#cli/values.ts";
 import { runReported } from "#cli/commands/sync.ts";
 import { type RelPath, isWithin, pathFault, printablePath } from "#model/path.ts";
 
+const WINNERS = ["alpha", "beta", "copy", "newer"] as const;
+
 export const resolveCommand: Command = async (context) => {
   const { operands, given } = context.parsed;
-  if (given.keep === undefined)
-    throw usage("say which side wins", "--keep alpha, beta, newer, or copy to keep both");
+  if (given.keep === undefined) throw usage("say which side wins", "--keep alpha, beta, newer, or copy to keep both");
+  const keep = parseChoice(given.keep, WINNERS);
   const pair = { alpha: sideText(operands[0]!), beta: sideText(operands[1]!) };
   const paths = operands.slice(2).map((path) => path.replace(/^\.\//, "").replace(/\/+$/, ""));
   for (const path of paths) {
@@ -28,7 +30,7 @@ export const resolveCommand: Command = async (context) => {
   if (paths.length > 0) await requireConflicts(context, pair, last.given, paths);
   const options = {
     ...sessionOptions(last.given),
-    conflict: given.keep,
+    conflict: keep,
     conflictPaths: paths.length > 0 ? paths : undefined,
     watch: false,
     dryRun: false,

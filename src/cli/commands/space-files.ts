@@ -1,14 +1,18 @@
 /** `syncline ls`, `put`, `get`, `rm`, `mv` and `cp`: files of a space on a hub. */
-import { createHash } from "node:crypto";
-import { basename, join, resolve } from "node:path";
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, statSync, utimesSync, writeSync } from "node:fs";
-import { SynclineError } from "#model/error.ts";
+import { statSync } from "node:fs";
+import { join, resolve } from "node:path";
+import type { SynclineError } from "#model/error.ts";
 import { nameOf, printablePath } from "#model/path.ts";
+import type { HubClient } from "#gateway/client/hub-client.ts";
+import { openHost } from "#platform/host-bun.ts";
 import { type VersionJson, fileTimeText } from "#gateway/api/shapes.ts";
 import type { Command, Context } from "#cli/context.ts";
 import { EXIT } from "#cli/exit-code.ts";
 import { formatBytes, formatCount, plural, tableLines } from "#cli/format.ts";
-import { openClient, parseFilePlace, parsePlace, requirePath } from "#cli/hub-client.ts";
+import { type Place, openClient, parseFilePlace, parsePlace, requirePath } from "#cli/hub-client.ts";
+import { fetchFile } from "#cli/fetch-file.ts";
+import { Persistence } from "#cli/persistence.ts";
+import { UPLOAD_FROM_BYTES, uploadFile } from "#cli/upload-file.ts";
 import { usage } from "#cli/values.ts";
 
 /** Lines put into columns together; the columns of a long listing may change their width in between. */
@@ -57,14 +61,44 @@ export const putCommand: Command = async (context) => {
   const [file, text] = context.parsed.operands;
   const { space, path } = parseFilePlace(text!);
   const client = openClient(context);
+  const isLarge = file !== "-" && statSync(readable(file!)).size >= UPLOAD_FROM_BYTES;
+  if (isLarge) return putLarge(context, client, file!, { space, path });
   const version =
     file === "-"
       ? await client.put(space, path, Bun.stdin.stream())
-      : await client.put(space, path, Bun.file(readable(file!)), stampsOf(file!));
+      : await client.put(space, path, Bun.file(file!), stampsOf(file!));
   context.output.event({ type: "put", ...version });
-  context.output.line(`${space}:${printablePath(path)}  ${formatBytes(version.size ?? 0)}  sequence ${version.sequence}`);
+  context.output.line(putLine(space, version));
   return EXIT.same;
 };
+
+const putLine = (space: string, { path, size = 0, sequence }: VersionJson): string =>
+  `${space}:${printablePath(path)}  ${formatBytes(size)}  sequence ${sequence}`;
+
+async function putLarge(context: Context, client: HubClient, file: string, to: Place): Promise<number> {
+  const { output, signal } = context;
+  const steps = { onBytes: showing(context, "put", statSync(file).size), onTrouble: telling(context) };
+  const { version, sent } = await uploadFile(client, file, to, stampsOf(file), openHost(), steps, signal);
+  output.event({ type: "put", ...version, sent });
+  const spared = (version.size ?? 0) - sent;
+  output.line(`${putLine(to.space, version)}${spared === 0 ? "" : `  ${formatBytes(sent)} sent, the hub had ${formatBytes(spared)}`}`);
+  return EXIT.same;
+}
+
+/** Draws how far it is. */
+function showing({ output }: Context, label: string, bytesTotal: number): (done: number) => void {
+  return (bytes) => output.progress.update({ label, done: 0, total: undefined, bytes, bytesTotal });
+}
+
+/** The hub cannot be reached, and is asked again. */
+function telling({ output }: Context): (error: SynclineError) => void {
+  let isTold = false;
+  return ({ message }) => {
+    if (isTold) return;
+    isTold = true;
+    output.warn(`${message}; trying again`);
+  };
+}
 
 function readable(file: string): string {
   if (statSync(file, { throwIfNoEntry: false })?.isFile() === true) return file;
@@ -83,10 +117,10 @@ export const getCommand: Command = async (context) => {
   const client = openClient(context);
   // The version is asked for first, so that what is read is exactly it, with its time and mode.
   const version = await client.entry(space, path, parsed.given.at);
-  const pieces = client.get(space, path, String(version.sequence));
+  const pieces = (from: number) => client.get(space, path, String(version.sequence), from);
   if (file === "-") {
     const writer = Bun.stdout.writer();
-    for await (const piece of pieces) {
+    for await (const piece of pieces(0)) {
       writer.write(piece);
       await writer.flush();
     }
@@ -94,45 +128,12 @@ export const getCommand: Command = async (context) => {
   }
   const isDirectory = statSync(file, { throwIfNoEntry: false })?.isDirectory() === true;
   const target = isDirectory ? join(file, nameOf(path)) : resolve(file);
-  await receive(pieces, target, version);
+  const keep = new Persistence(openHost().clock, context.signal, telling(context));
+  await fetchFile(pieces, target, version, keep, showing(context, "get", version.size ?? 0));
   output.event({ type: "get", file: target, ...version });
   output.line(`${printablePath(target)}  ${formatBytes(version.size ?? 0)}`);
   return EXIT.same;
 };
-
-/** Writes beside the target, makes it durable, and renames over it: nobody sees half a file. */
-async function receive(pieces: AsyncIterable<Uint8Array>, target: string, version: VersionJson): Promise<void> {
-  const mark = createHash("sha256").update(`${process.pid} ${target}`).digest("hex").slice(0, 12);
-  const aside = join(target, "..", `.${basename(target).slice(0, 200)}.${mark}.part`);
-  const fd = openSync(aside, "wx", version.mode === undefined ? 0o644 : Number.parseInt(version.mode, 8) & 0o777);
-  try {
-    let total = 0;
-    for await (const piece of pieces) {
-      for (let at = 0; at < piece.length; ) at += writeSync(fd, piece, at);
-      total += piece.length;
-    }
-    if (total !== version.size) throw brokenOff(target, total, version.size ?? 0);
-    fsyncSync(fd);
-    const mtimeSeconds = Date.parse(version.mtime ?? "") / 1000;
-    if (!Number.isNaN(mtimeSeconds)) utimesSync(aside, mtimeSeconds, mtimeSeconds);
-    renameSync(aside, target);
-  } catch (error) {
-    rmSync(aside, { force: true });
-    throw error;
-  } finally {
-    closeSync(fd);
-  }
-}
-
-const brokenOff = (path: string, total: number, size: number): SynclineError =>
-  new SynclineError({
-    code: "LINK_LOST",
-    op: "get",
-    path,
-    message: `${formatCount(total)} of ${formatCount(size)} bytes came`,
-    hint: "run it again",
-    retryable: true,
-  });
 
 export const rmCommand: Command = async (context) => {
   const { space, path } = parseFilePlace(context.parsed.operands[0]!);

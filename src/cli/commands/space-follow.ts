@@ -7,20 +7,21 @@ import { EXIT } from "#cli/exit-code.ts";
 import { formatAgo, formatCount, formatSpan, plural, tableLines } from "#cli/format.ts";
 import { readSmallFile, readTokens } from "#cli/local-files.ts";
 import type { Paint } from "#cli/screen.ts";
-import { usage } from "#cli/values.ts";
+import { parseBytes, usage } from "#cli/values.ts";
 
 /** Differing paths that are shown without --verbose. */
 const PATHS_SHOWN_MAX = 20;
 
 export async function followSpace(client: HubClient, { parsed, output }: Context, name: string): Promise<void> {
-  const { from, "source-space": source, "source-token-file": tokenFile, "source-ca": ca } = parsed.given;
+  const { from, quota, "source-space": source, "source-token-file": tokenFile, "source-ca": ca } = parsed.given;
   if (from === undefined) throw usage("follow whom?", "--from URL names the hub that has the space");
   if (tokenFile === undefined) {
     throw usage("no token for the source", "--source-token-file FILE holds a token of a user there who may read the space");
   }
   const token = readTokens("source-token-file", tokenFile)[0]!;
   const authority = ca === undefined ? undefined : readSmallFile("source-ca", ca);
-  const { space, keptAside } = await client.follow(name, { url: from, space: source, token, ca: authority });
+  const quotaBytes = quota === undefined ? undefined : parseBytes(quota);
+  const { space, keptAside } = await client.follow(name, { url: from, space: source, token, ca: authority, quotaBytes });
   output.event({ type: "space-follows", ...space, keptAside });
   output.line(`${name} follows ${source ?? name} of ${from}; how it is: syncline space follows`);
   if (keptAside === undefined) return;

@@ -2,6 +2,7 @@
 import type { HubClient } from "#gateway/client/hub-client.ts";
 import type { SpaceJson } from "#gateway/api/shapes.ts";
 import type { Command, Context } from "#cli/context.ts";
+import { resolveConflict, showConflicts, undoInSpace } from "#cli/commands/space-conflicts.ts";
 import { compareSpace, digestSpace, followSpace, promoteSpace, showFollows } from "#cli/commands/space-follow.ts";
 import { EXIT } from "#cli/exit-code.ts";
 import { formatBytes, plural, tableLines } from "#cli/format.ts";
@@ -53,6 +54,9 @@ const WORDS: Record<string, { readonly names: number; readonly work: Work }> = {
       said(context, space, `${space.name} is back`);
     },
   },
+  conflicts: { names: 1, work: (client, context, [place]) => showConflicts(client, context, place!) },
+  resolve: { names: 1, work: (client, context, [place]) => resolveConflict(client, context, place!) },
+  undo: { names: 2, work: (client, context, [name, run]) => undoInSpace(client, context, name!, run!) },
   digest: { names: 1, work: (client, context, [name]) => digestSpace(client, context, name!) },
   follow: { names: 1, work: (client, context, [name]) => followSpace(client, context, name!) },
   follows: { names: 0, work: (client, context) => showFollows(client, context) },

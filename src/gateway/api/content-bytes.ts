@@ -118,7 +118,7 @@ export async function storeBody(call: Taking, intake: Intake, watch?: (bytes: Ui
 }
 
 /** What the sha-256 of the body must be, in hex. @throws {ApiProblem} where the body cannot be kept as it is sent */
-function digestOf({ headers }: Taking): string | undefined {
+export function digestOf({ headers }: Taking): string | undefined {
   if (headers.has("content-encoding")) {
     throw new ApiProblem("MEDIA_TYPE", "content is kept as it is sent", "send it without Content-Encoding");
   }
@@ -127,12 +127,12 @@ function digestOf({ headers }: Taking): string | undefined {
   return expected;
 }
 
-function requireDigest(found: string, expected: string): void {
+export function requireDigest(found: string, expected: string): void {
   if (found === expected) return;
   throw new ApiProblem("DIGEST", "the sha-256 of the body is another", "send the file again");
 }
 
-function requireLength(call: Taking, total: number, announced: string | null): void {
+export function requireLength(call: Taking, total: number, announced: string | null): void {
   call.traffic.count("in", total, call);
   if (announced === null || Number(announced) === total) return;
   throw new ApiProblem("DIGEST", `${total} bytes came instead of ${announced}`, "send the file again");

@@ -17,6 +17,8 @@ const BODIES: Record<string, (path: string) => unknown> = {
   "entry.copy": (path) => ({ from: `${path}/a`, to: `${path}/c` }),
   "space.restore": (path) => ({ path, to: "1" }),
   "space.undo": () => ({ runId: "none" }),
+  "conflict.resolve": (path) => ({ copy: `${path}/a.conflict-beta-01234567`, keep: "current" }),
+  "link.resolve": (path) => ({ path: `${path}/a`, tag: "0123456789abcdef", keep: "copy" }),
   "user.create": () => ({ name: "ann" }),
   "user.update": () => ({ roles: ["admin"] }),
   "group.create": () => ({ name: "crew" }),
@@ -45,6 +47,10 @@ const BODIES: Record<string, (path: string) => unknown> = {
   "follow.dropped": () => ({ sequences: [1] }),
   "follow.chunks": () => ({ wanted: [] }),
   "follow.begin": () => ({ url: "http://127.0.0.1:9", token: "one" }),
+  "upload.create": (path) => ({ path: `${path}/uploaded`, size: 3 }),
+  "upload.offer": () => ({ parts: [] }),
+  "upload.prove": () => ({ nonce: "00".repeat(32), proofs: [] }),
+  "upload.complete": () => ({}),
   "content.sign": (path) => ({ path: `${path}/a` }),
   "share.create": (path) => ({ path, kind: "both" }),
   "hub.setup": () => ({ token: "wrong", user: "eve", password: "long enough" }),
@@ -55,13 +61,16 @@ const READS = new Set(["entry.get", "content.get", "version.list", "archive.get"
 /** Answers hold only what the caller may see. */
 const FILTERED = new Set([
   "share.list", "share.get", "share.revoke",
-  "space.get", "entry.list", "journal.list", "journal.export", "space.events", "space.undo"]);
-const WRITES = new Set(["content.put", "content.delete", "entry.mkdir", "entry.move", "entry.copy", "space.restore", "share.create"]);
+  "space.get", "entry.list", "journal.list", "journal.export", "space.events", "space.undo", "conflict.list"]);
+const WRITES = new Set([
+  "content.put", "content.delete", "entry.mkdir", "entry.move", "entry.copy", "space.restore", "conflict.resolve",
+  "upload.create", "share.create"]);
 
 /** What these ask for is not what a token of an administrator is. */
 const REFUSED_TO_ALL: Record<string, readonly number[]> = {
   "hub.setup": [401],
-  "follow.begin": [502],
+  // A source on this host is for who is told so.
+  "follow.begin": [400],
   "session.open": [401, 429],
   "user.changePassword": [401, 429],
   "session.close": [400],
@@ -86,6 +95,7 @@ function request(route: AnyRoute, path: string): { url: string; asked: Asked } {
     .replace("{fingerprint}", "SHA256%3Anone")
     .replace(/^\/v1\/signed\/.*/, (signed) => `${signed}?user=admin&until=9999999999999&mark=${"A".repeat(43)}`)
     .replace("/profiles/cpu", "/profiles/cpu?seconds=1")
+    .replace("{number}", "1")
     .replace("{id}", "0011223344556677");
   const body = BODIES[route.id]?.(path);
   // Event streams and exports do not end by themselves: the head is enough.

@@ -89,6 +89,7 @@ export const FACTS_JSON = z
       quotaEntries: SEQUENCE.optional(),
       retention: z.strictObject({ versions: SEQUENCE.optional(), ageMs: SEQUENCE.optional() }),
       ignore: z.array(z.string()).max(1000),
+      doors: ATTRIBUTES.optional(),
     }),
     points: z.array(z.strictObject({ name: z.string().min(1).max(100), sequence: SEQUENCE, timeMs: TIME_MS, actor: TEXT })),
     tag: TAG,
@@ -192,15 +193,19 @@ export function factsJson(facts: SourceFacts): z.infer<typeof FACTS_JSON> {
   const { hubId, lineage, sequence, past, seeds, settings, points, tag } = facts;
   return {
     hub: hubId, lineage, sequence, past: [...past], seeds: seeds.toHex(), tag, points: [...points],
-    settings: { ...settings, ignore: [...settings.ignore], retention: { ...settings.retention } },
+    settings: {
+      ...settings, ignore: [...settings.ignore], retention: { ...settings.retention },
+      ...(settings.doors === undefined ? {} : { doors: { ...settings.doors } }),
+    },
   };
 }
 
 export function factsOf(json: z.infer<typeof FACTS_JSON>): SourceFacts {
   const { hub, lineage, sequence, past, seeds, points, tag, settings } = json;
-  const { quotaBytes, quotaEntries, retention, ignore } = settings;
+  const { quotaBytes, quotaEntries, retention, ignore, doors } = settings;
   const own: SpaceSettings = {
     quotaBytes, quotaEntries, ignore, retention: { versions: retention.versions, ageMs: retention.ageMs },
+    ...(doors === undefined ? {} : { doors }),
   };
   return { hubId: hub, lineage, sequence, past, seeds: Uint8Array.fromHex(seeds), points, tag, settings: own };
 }

@@ -47,6 +47,11 @@ const CALLS: Record<string, HostCall> = {
   "link.dependencies": { right: "read", url: (host, link) => `/v1/links/${link}/${host}/dependencies`, asked: () => ({}) },
   "link.rollback": { right: "manage", url: (host, link) => `/v1/links/${link}/${host}/rollback`, asked: () => post({}) },
   "link.resume": { right: "manage", url: (host, link) => `/v1/links/${link}/${host}/resume`, asked: () => post({}) },
+  "link.resolve": {
+    right: "approve",
+    url: (host, link) => `/v1/links/${link}/${host}/conflicts/resolve`,
+    asked: () => post({ path: "a", tag: "0123456789abcdef", keep: "copy" }),
+  },
   "link.create": { right: "manage", url: () => "/v1/links", asked: (host) => post({ host, root: "/srv/other", space: "demo" }) },
   "link.update": { right: "manage", url: (_host, link) => `/v1/links/${link}`, asked: () => ({ method: "PATCH", json: { enabled: false } }) },
   "job.submit": { right: "manage", url: () => "/v1/jobs", asked: (host, link) => post({ kind: "rescan", args: { host, link } }) },

@@ -67,7 +67,7 @@ export async function allDone(
   return done;
 }
 
-function refused(result: Extract<ChangeResult, { status: "refused" }>): ApiProblem {
+export function refused(result: Extract<ChangeResult, { status: "refused" }>): ApiProblem {
   return new ApiProblem(result.code, result.message, undefined, { path: result.path });
 }
 

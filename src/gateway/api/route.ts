@@ -14,6 +14,7 @@ import type { Shares } from "#hub/shares/shares.ts";
 import type { Webhooks } from "#hub/webhooks/webhooks.ts";
 import type { HubCare } from "#hub/hub-care.ts";
 import type { SpaceService } from "#hub/space-service.ts";
+import type { Uploads } from "#hub/uploads/upload.ts";
 import type { Jobs } from "#jobs/jobs.ts";
 import type { RelPath } from "#model/path.ts";
 import type { IdempotencyKeys } from "#gateway/api/idempotency.ts";
@@ -38,6 +39,7 @@ export interface ApiLog {
 /** What handlers may use. */
 export type ApiServices = {
   readonly spaces: SpaceService;
+  readonly uploads: Uploads;
   readonly access: HubAccess;
   /** Hosts, links and holds. */
   readonly agents: HubAgents;

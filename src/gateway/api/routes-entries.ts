@@ -3,7 +3,7 @@ import * as z from "zod";
 import type { Intake } from "#hub/space-service.ts";
 import type { SpaceChange, Version } from "#hub/space.ts";
 import type { Entry } from "#model/entry.ts";
-import { decodeName, encodeName, isWithin, pathFault } from "#model/path.ts";
+import { type RelPath, decodeName, encodeName, isWithin, pathFault } from "#model/path.ts";
 import { commitAll, sequenceExpect } from "#gateway/api/outcome.ts";
 import { pointAt } from "#gateway/api/point.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
@@ -33,10 +33,10 @@ const BY_NAME = z.object({ space: SPACE_NAME_TEXT });
 const MESSAGE = z.string().max(1000).optional().describe("Kept in the journal");
 
 /** Where the next page begins; opaque to callers. */
-const cursorOf = (version: Version): string =>
-  Buffer.from(encodeName(version.path)).toString("base64url");
+export const cursorOf = (path: RelPath): string => Buffer.from(encodeName(path)).toString("base64url");
 
-function readCursor(cursor: string): string {
+/** @throws {ApiProblem} USAGE */
+export function readCursor(cursor: string): string {
   const path = decodeName(Buffer.from(cursor, "base64url"));
   if (pathFault(path) === undefined) return path;
   throw new ApiProblem("USAGE", "query.cursor: not one of ours", "leave it out to begin anew");
@@ -84,7 +84,7 @@ export const ENTRY_ROUTES: readonly AnyRoute[] = [
       const shown = found.slice(0, query.limit);
       return json(200, {
         entries: shown.map(versionJson),
-        ...(isFull ? { nextCursor: cursorOf(shown.at(-1)!) } : {}),
+        ...(isFull ? { nextCursor: cursorOf(shown.at(-1)!.path) } : {}),
       });
     },
   }),

@@ -240,11 +240,12 @@ const FOLLOWER_ROUTES: readonly AnyRoute[] = [
       space: SPACE_NAME_TEXT.optional().describe("Its name there; left out: the same"),
       token: z.string().min(1).max(512).describe("Of a user there who may read all of it; kept sealed"),
       ca: z.string().max(65_536).optional().describe("PEM of the authority that certified that hub"),
+      quotaBytes: SEQUENCE.optional().describe("Bytes that the copy's current files may have; left out: as many as the source's"),
     }),
     answers: { 201: { description: "It follows", schema: BEGUN_JSON } },
     async handle({ services, who, params, body, request }) {
-      const { url, space, token, ca } = body;
-      const target = { url: url.replace(/\/$/, ""), source: space ?? params.space, token, ca };
+      const { url, space, token, ca, quotaBytes } = body;
+      const target = { url: url.replace(/\/$/, ""), source: space ?? params.space, token, ca, quotaBytes };
       const made = await services.followers.follow(who, params.space, target, request.signal);
       return json(201, { space: spaceJson(made.space), keptAside: made.aside });
     },

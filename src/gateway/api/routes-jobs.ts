@@ -1,14 +1,14 @@
 /** Jobs and schedules. Who may do what with a job hangs on its kind, which the service knows by its number. */
 import * as z from "zod";
 import { JOB_KINDS, type JobKindName, kindNamed } from "#hub/jobs/kinds.ts";
-import { JOB_STATES, PRIORITY_NAMES, TRIES_MAX } from "#jobs/job.ts";
+import { type Job, JOB_STATES, PRIORITY_NAMES, TRIES_MAX } from "#jobs/job.ts";
 import type { Right } from "#jobs/kind.ts";
 import { SCHEDULE_NAME } from "#jobs/schedule.ts";
 import {
   EXPLANATION_JSON, JOB_JSON, SCHEDULE_JSON, SCHEDULE_SETTINGS, breakerJson, jobJson, scheduleJson,
 } from "#gateway/api/job-shapes.ts";
 import { JOB_EVENT_ROUTES } from "#gateway/api/routes-job-events.ts";
-import { type AnyRoute, actorOf, json, nothing, route } from "#gateway/api/route.ts";
+import { type AnyRoute, type Call, type Method, actorOf, json, nothing, route } from "#gateway/api/route.ts";
 import { SEQUENCE, whole } from "#gateway/api/shapes.ts";
 
 /** Jobs of one page. */
@@ -34,6 +34,22 @@ const NEW_JOB = byKind({
 const NEW_SCHEDULE = byKind(SCHEDULE_SETTINGS);
 const BY_ID = z.object({ id: whole(1, NEWEST) });
 const BY_NAME = z.object({ name: z.string().regex(SCHEDULE_NAME, "no name of a schedule") });
+
+type JobCall = Call<z.infer<typeof BY_ID>, Record<string, never>, undefined>;
+
+/** A call about one job, of which the service decides who may. Its answer is the job as it is then. */
+function aboutJob(id: string, method: Method, path: string, summary: string, work: (call: JobCall) => Promise<Job>): AnyRoute {
+  return route({
+    id,
+    method,
+    path,
+    summary,
+    allowed: "known",
+    params: BY_ID,
+    answers: { 200: { description: "The job", schema: JOB_JSON } },
+    handle: async (call) => json(200, jobJson(await work(call))),
+  });
+}
 
 export const JOB_ROUTES: readonly AnyRoute[] = [
   route({
@@ -82,42 +98,17 @@ export const JOB_ROUTES: readonly AnyRoute[] = [
       return json(201, jobJson(await services.jobs.submit(who, actorOf(call), { kind, args, priority, tries, deadlineMs })));
     },
   }),
-  route({
-    id: "job.get",
-    method: "GET",
-    path: "/v1/jobs/{id}",
-    summary: "One job, with how far it is",
-    allowed: "known",
-    params: BY_ID,
-    answers: { 200: { description: "The job", schema: JOB_JSON } },
-    async handle({ services, who, params }) {
-      return json(200, jobJson(await services.jobs.job(who, params.id)));
-    },
-  }),
-  route({
-    id: "job.cancel",
-    method: "POST",
-    path: "/v1/jobs/{id}/cancel",
-    summary: "End a job: at once when it waits, where it is when it runs",
-    allowed: "known",
-    params: BY_ID,
-    answers: { 200: { description: "The job", schema: JOB_JSON } },
-    async handle(call) {
-      return json(200, jobJson(await call.services.jobs.cancel(call.who, actorOf(call), call.params.id)));
-    },
-  }),
-  route({
-    id: "job.retry",
-    method: "POST",
-    path: "/v1/jobs/{id}/retry",
-    summary: "Begin a job again that failed or was cancelled, from its checkpoint; or one that waits, now",
-    allowed: "known",
-    params: BY_ID,
-    answers: { 200: { description: "The job", schema: JOB_JSON } },
-    async handle(call) {
-      return json(200, jobJson(await call.services.jobs.retry(call.who, actorOf(call), call.params.id)));
-    },
-  }),
+  aboutJob("job.get", "GET", "/v1/jobs/{id}", "One job, with how far it is", ({ services, who, params }) =>
+    services.jobs.job(who, params.id),
+  ),
+  aboutJob("job.cancel", "POST", "/v1/jobs/{id}/cancel", "End a job: at once when it waits, where it is when it runs", (call) =>
+    call.services.jobs.cancel(call.who, actorOf(call), call.params.id),
+  ),
+  aboutJob(
+    "job.retry", "POST", "/v1/jobs/{id}/retry",
+    "Begin a job again that failed or was cancelled, from its checkpoint; or one that waits, now",
+    (call) => call.services.jobs.retry(call.who, actorOf(call), call.params.id),
+  ),
   route({
     id: "job.explain",
     method: "GET",

@@ -7,6 +7,7 @@ import { ARCHIVE_ROUTES } from "#gateway/api/routes-archive.ts";
 import { AUDIT_ROUTES } from "#gateway/api/routes-audit.ts";
 import { CARE_ROUTES } from "#gateway/api/routes-care.ts";
 import { CONFIG_ROUTES } from "#gateway/api/routes-config.ts";
+import { CONFLICT_ROUTES } from "#gateway/api/routes-conflicts.ts";
 import { CONTENT_ROUTES } from "#gateway/api/routes-content.ts";
 import { ENTRY_ROUTES } from "#gateway/api/routes-entries.ts";
 import { EVENT_ROUTES } from "#gateway/api/routes-events.ts";
@@ -24,6 +25,7 @@ import { SESSION_ROUTES } from "#gateway/api/routes-sessions.ts";
 import { SHARE_ROUTES } from "#gateway/api/routes-shares.ts";
 import { SIGNED_ROUTES } from "#gateway/api/routes-signed.ts";
 import { SPACE_ROUTES } from "#gateway/api/routes-spaces.ts";
+import { UPLOAD_ROUTES } from "#gateway/api/routes-uploads.ts";
 import { WEBHOOK_ROUTES } from "#gateway/api/routes-webhooks.ts";
 
 /** @param version of the program, for the document that describes the table */
@@ -32,7 +34,9 @@ export function apiRoutes(version: string): readonly AnyRoute[] {
     ...SPACE_ROUTES,
     ...ENTRY_ROUTES,
     ...CONTENT_ROUTES,
+    ...UPLOAD_ROUTES,
     ...HISTORY_ROUTES,
+    ...CONFLICT_ROUTES,
     ...ARCHIVE_ROUTES,
     ...SHARE_ROUTES,
     ...SIGNED_ROUTES,

@@ -3,6 +3,7 @@ import { ApiLab, TOKENS } from "#gateway/api/api-fixture.ts";
 import { PAGE_JSON, pageJson } from "#gateway/api/follow-shapes.ts";
 import { FollowClient } from "#gateway/client/follow-client.ts";
 import type { SynclineError } from "#model/error.ts";
+import type { Reach } from "#platform/net/guarded-address.ts";
 import { type ChunkId, chunkIdOf } from "#sync/chunk/chunk-id.ts";
 
 const never = new AbortController().signal;
@@ -22,7 +23,18 @@ describe("another hub's space over HTTP", () => {
   afterAll(() => lab[Symbol.asyncDispose]());
 
   const client = (token: string = TOKENS.admin, source = "demo"): FollowClient =>
-    new FollowClient({ url: lab.hub.url, source, token, ca: undefined });
+    new FollowClient({ url: lab.hub.url, source, token, ca: undefined }, () => "private");
+
+  test("[FOLLOW-31] a source is looked for only where the configuration lets it be, and what may be reached may change", async () => {
+    let reach: Reach = "public";
+    const near = new FollowClient({ url: lab.hub.url, source: "demo", token: TOKENS.admin, ca: undefined }, () => reach);
+    await expect(near.facts(never)).rejects.toMatchObject({ code: "USAGE", message: expect.stringContaining("only https") });
+    reach = "private";
+    expect((await near.facts(never)).sequence).toBeGreaterThanOrEqual(0);
+    // Over the network in the clear.
+    const far = new FollowClient({ url: "http://10.255.255.1:9", source: "demo", token: TOKENS.admin, ca: undefined }, () => reach);
+    await expect(far.facts(never)).rejects.toMatchObject({ code: "USAGE", message: expect.stringContaining("plain http") });
+  });
 
   test("[FOLLOW-19] gives the journal, manifests and chunks exactly as they are at rest", async () => {
     const facts = await client().facts(never);
@@ -69,7 +81,7 @@ describe("another hub's space over HTTP", () => {
     await using source = Object.assign(Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => endless(status) }), {
       [Symbol.asyncDispose]: () => source.stop(true),
     });
-    const hostile = new FollowClient({ url: `http://127.0.0.1:${source.port}`, source: "demo", token: "secret", ca: undefined });
+    const hostile = new FollowClient({ url: `http://127.0.0.1:${source.port}`, source: "demo", token: "secret", ca: undefined }, () => "private");
     for (status of [200, 500]) {
       sent = 0;
       await expect(hostile.facts(never)).rejects.toThrow(status === 200 ? "more than" : "not one of a hub");

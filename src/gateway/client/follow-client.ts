@@ -18,6 +18,7 @@ import { ABSENT } from "#gateway/api/routes-follow.ts";
 import { percentEncode } from "#gateway/api/url-path.ts";
 import { readBoundedJson } from "#gateway/client/bounded-json.ts";
 import { refusal } from "#gateway/client/hub-client.ts";
+import { type GuardedAddress, type Reach, guardedAddress } from "#platform/net/guarded-address.ts";
 import { CHUNK_BYTES_MAX } from "#store/chunk-store.ts";
 import type { ChunkId } from "#sync/chunk/chunk-id.ts";
 
@@ -41,9 +42,12 @@ type Ask = {
 
 export class FollowClient implements FollowSource {
   readonly #target: Target;
+  readonly #reach: () => Reach;
 
-  constructor(target: Target) {
+  /** @param reach asked for each request */
+  constructor(target: Target, reach: () => Reach) {
     this.#target = target;
+    this.#reach = reach;
   }
 
   async facts(signal: AbortSignal): Promise<SourceFacts> {
@@ -131,22 +135,26 @@ export class FollowClient implements FollowSource {
     const words = Object.entries(query)
       .filter(([, value]) => value !== undefined)
       .map(([name, value]) => `${name}=${percentEncode(String(value))}`);
-    const address = `${url}/v1/spaces/${percentEncode(source)}/${what}${words.length === 0 ? "" : `?${words.join("&")}`}`;
+    const wanted = `${url}/v1/spaces/${percentEncode(source)}/${what}${words.length === 0 ? "" : `?${words.join("&")}`}`;
+    const { href, host, serverName } = await this.#guarded(wanted, signal);
     const init: BunFetchRequestInit = {
       method,
       signal,
       redirect: "manual",
+      // A connection of the pool might have been made for another name at this address.
+      keepalive: false,
       headers: {
+        host,
         authorization: `Bearer ${token}`,
         ...(body === undefined ? {} : { "content-type": "application/json" }),
       },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       ...(bytes === undefined ? {} : { body: new Uint8Array(bytes) }),
-      ...(ca === undefined ? {} : { tls: { ca } }),
+      tls: { serverName, ...(ca === undefined ? {} : { ca }) },
     };
     let response: Response;
     try {
-      response = await fetch(address, init);
+      response = await fetch(href, init);
     } catch (error) {
       throw this.#lost(error);
     }
@@ -154,6 +162,23 @@ export class FollowClient implements FollowSource {
     const { code, op, message, hint, retryable } = await refusal(response);
     // Whoever reads it asked another hub for something else.
     throw new SynclineError({ code, op, message: `the hub at ${url} says: ${message}`, hint, retryable });
+  }
+
+  async #guarded(wanted: string, signal: AbortSignal): Promise<GuardedAddress> {
+    const { url } = this.#target;
+    try {
+      return await guardedAddress(wanted, this.#reach(), signal);
+    } catch (error) {
+      // The system's errors have codes: a name that cannot be resolved now may be later.
+      if (!(error instanceof Error) || "code" in error || signal.aborted) throw this.#lost(error);
+      throw new SynclineError({
+        code: "USAGE",
+        op: "follow",
+        message: `the hub at ${url} may not be reached: ${error.message}`,
+        hint: "followSources in this hub's configuration says what may be: public, private or any",
+        cause: error,
+      });
+    }
   }
 
   #lost(cause: unknown): SynclineError {

@@ -130,7 +130,10 @@ export class HubClient {
     return (await this.call<{ follows: FollowJson[] }>("/v1/follows")).follows;
   }
 
-  follow(name: string, from: { url: string; space?: string | undefined; token: string; ca?: string | undefined }) {
+  follow(
+    name: string,
+    from: { url: string; space?: string | undefined; token: string; ca?: string | undefined; quotaBytes?: number | undefined },
+  ) {
     return this.call<FollowBegunJson>(`${spaceUrl(name)}/source`, { method: "POST", body: from });
   }
 
@@ -174,9 +177,10 @@ export class HubClient {
     return this.call(pathUrl(space, "entries", path), { query: { at } });
   }
 
-  /** The content in pieces. @throws {SynclineError} LINK_LOST also when it breaks off in the middle */
-  get(space: string, path: RelPath, at?: string): AsyncGenerator<Uint8Array> {
-    return this.bytes(pathUrl(space, "content", path), { query: { at } });
+  /** The content in pieces, from a position on. @throws {SynclineError} LINK_LOST also when it breaks off in the middle */
+  get(space: string, path: RelPath, at?: string, from = 0): AsyncGenerator<Uint8Array> {
+    const range = from === 0 ? undefined : { range: `bytes=${from}-` };
+    return this.bytes(pathUrl(space, "content", path), { query: { at }, ...(range === undefined ? {} : { headers: range }) });
   }
 
   // For clients of one area each
@@ -195,6 +199,8 @@ export class HubClient {
   /** The answer in pieces. @throws {SynclineError} LINK_LOST also when it breaks off in the middle */
   async *bytes(path: string, ask: Ask = {}): AsyncGenerator<Uint8Array> {
     const response = await this.#ask(path, ask);
+    // What does not know of ranges would send the beginning again.
+    if (ask.headers?.["range"] !== undefined && response.status !== 206) throw this.#lost(new Error("it answers with another range"));
     try {
       for await (const piece of response.body ?? []) yield piece;
     } catch (cause) {
@@ -254,6 +260,10 @@ export class HubClient {
     options: { readonly dryRun: boolean; readonly message?: string | undefined },
   ): Promise<RestoreAnswer> {
     return this.call(`${spaceUrl(space)}/restore`, { method: "POST", body: { path, to, ...options } });
+  }
+
+  undo(space: string, runId: string): Promise<Pick<RestoreAnswer, "counts" | "notDone" | "notDoneCount">> {
+    return this.call(`${spaceUrl(space)}/undo`, { method: "POST", body: { runId } });
   }
 
   createRestorePoint(space: string, name: string, at?: string): Promise<RestorePointJson> {

@@ -1,8 +1,9 @@
 /** The hub's end of one agent's control channel. */
-import { SynclineError } from "#model/error.ts";
+import { type ErrorCode, SynclineError } from "#model/error.ts";
 import type { Principal } from "#access/access.ts";
 import type { Clock } from "#platform/host.ts";
 import {
+  CONFLICTS_VERSION,
   CONTROL_VERSION,
   SUPPLY_VERSION,
   type FromAgent,
@@ -12,6 +13,7 @@ import {
 } from "#hub/agents/control.ts";
 import { DEPENDENCIES_MAX, type Dependency } from "#hub/agents/dependencies.ts";
 import { type HostAuthority, requestOf } from "#hub/agents/enrol.ts";
+import type { LeftConflicts } from "#hub/agents/left-conflicts.ts";
 import { type AssignedLink, type DeclaredLink, IGNORE_CHARS_MAX } from "#hub/agents/link.ts";
 import type { LinkDigests } from "#hub/agents/link-digests.ts";
 import type { CarriedApprovals } from "#hub/agents/carried-approvals.ts";
@@ -50,9 +52,9 @@ export type ControlContext = {
 const ASKS_MAX = 8;
 const ASK_MS_MAX = 20_000;
 
+/** A question that waits for its answer, which may come in parts. */
 type Asked = {
-  readonly items: Dependency[];
-  readonly resolve: (items: Dependency[]) => void;
+  readonly onAnswer: (message: FromAgent) => void;
   readonly reject: (error: Error) => void;
 };
 
@@ -111,8 +113,7 @@ export class ControlSession {
    * @throws {SynclineError} LINK_LOST (retryable) when it goes meanwhile, UNSUPPORTED, STATE with what is in its way
    */
   async rescan(link: string, job: number, signal: AbortSignal): Promise<void> {
-    if (!this.#greeted || this.#channel.failure !== undefined) throw hostAway(this.host);
-    if (this.#version < RESCAN_VERSION) throw tooOld(this.host);
+    this.#requireVersion(RESCAN_VERSION);
     const asked = Promise.withResolvers<string | null>();
     const abort = (): void => asked.reject(signal.reason);
     signal.addEventListener("abort", abort, { once: true });
@@ -132,36 +133,67 @@ export class ControlSession {
    * What the dependencies of a project are, as its agent reads them now.
    * @throws {SynclineError} LIMIT, LINK_LOST (retryable), NOT_FOUND with what the agent says
    */
-  async dependencies(link: string, project: string): Promise<Dependency[]> {
-    if (this.#asks.size >= ASKS_MAX) {
-      throw new SynclineError({ code: "LIMIT", op: "ask agent", message: `${this.host} is being asked already`, retryable: true });
-    }
+  dependencies(link: string, project: string): Promise<Dependency[]> {
+    const items: Dependency[] = [];
+    return this.#ask((ask) => ({ type: "dependencies", ask, link, project }), (message, { resolve, reject }) => {
+      if (message.type !== "dependencies") return;
+      const { fault, isLast } = message;
+      items.push(...message.items);
+      if (items.length > DEPENDENCIES_MAX) reject(askFault("LIMIT", `more than ${DEPENDENCIES_MAX} dependencies`));
+      else if (fault !== null) reject(askFault("NOT_FOUND", `${this.host}: ${fault}`));
+      else if (isLast) resolve(items);
+    });
+  }
+
+  /**
+   * Conflicts that a link has left open.
+   * @throws {SynclineError} LIMIT, LINK_LOST (retryable), UNSUPPORTED
+   */
+  conflicts(link: string): Promise<LeftConflicts> {
+    this.#requireVersion(CONFLICTS_VERSION);
+    return this.#ask((ask) => ({ type: "conflicts", ask, link }), (message, { resolve }) => {
+      if (message.type === "conflicts") resolve({ conflicts: message.conflicts, total: message.total });
+    });
+  }
+
+  /**
+   * A person has decided about a conflict; resolves when the agent has taken it, which then begins a session.
+   * @throws {SynclineError} LIMIT, LINK_LOST (retryable), UNSUPPORTED; NOT_FOUND, STALE of the agent
+   */
+  resolve(decision: Omit<FromHub & { type: "resolve" }, "type" | "ask">): Promise<void> {
+    this.#requireVersion(CONFLICTS_VERSION);
+    return this.#ask((ask) => ({ type: "resolve", ask, ...decision }), (message, { resolve, reject }) => {
+      if (message.type !== "resolved") return;
+      if (message.trouble === null) resolve();
+      else reject(askFault(message.trouble.code, `${this.host}: ${message.trouble.message}`));
+    });
+  }
+
+  #requireVersion(version: number): void {
+    if (!this.#greeted || this.#channel.failure !== undefined) throw hostAway(this.host);
+    if (this.#version < version) throw tooOld(this.host);
+  }
+
+  async #ask<T>(
+    message: (ask: number) => FromHub,
+    onAnswer: (answer: FromAgent, outcome: Pick<PromiseWithResolvers<T>, "resolve" | "reject">) => void,
+  ): Promise<T> {
+    if (this.#asks.size >= ASKS_MAX) throw askFault("LIMIT", `${this.host} is being asked already`, true);
     const ask = ++this.#lastAsk;
-    const { promise, resolve, reject } = Promise.withResolvers<Dependency[]>();
-    this.#asks.set(ask, { items: [], resolve, reject });
+    const outcome = Promise.withResolvers<T>();
+    this.#asks.set(ask, { onAnswer: (answer) => onAnswer(answer, outcome), reject: outcome.reject });
     const end = new AbortController();
-    const late = new SynclineError({ code: "LINK_LOST", op: "ask agent", message: `${this.host} has not answered`, retryable: true });
+    const late = askFault("LINK_LOST", `${this.host} has not answered`, true);
     void this.#context.clock
       .sleep(ASK_MS_MAX, AbortSignal.any([end.signal, this.#channel.signal]))
-      .then(() => reject(late), () => reject(late));
+      .then(() => outcome.reject(late), () => outcome.reject(late));
     try {
-      this.#send({ type: "dependencies", ask, link, project });
-      return await promise;
+      this.#send(message(ask));
+      return await outcome.promise;
     } finally {
       this.#asks.delete(ask);
       end.abort();
     }
-  }
-
-  #dependencies({ ask, items, isLast, fault }: FromAgent & { type: "dependencies" }): void {
-    const asked = this.#asks.get(ask);
-    if (asked === undefined) return;
-    asked.items.push(...items);
-    if (asked.items.length > DEPENDENCIES_MAX) {
-      asked.reject(new SynclineError({ code: "LIMIT", op: "ask agent", message: `more than ${DEPENDENCIES_MAX} dependencies` }));
-    } else if (fault !== null) {
-      asked.reject(new SynclineError({ code: "NOT_FOUND", op: "ask agent", message: `${this.host}: ${fault}` }));
-    } else if (isLast) asked.resolve(asked.items);
   }
 
   /** What a person wants of a link; it is done, or not, by what the next heartbeats say. */
@@ -185,7 +217,9 @@ export class ControlSession {
       case "hold":
         return this.#hold(message);
       case "dependencies":
-        return this.#dependencies(message);
+      case "conflicts":
+      case "resolved":
+        return this.#asks.get(message.ask)?.onAnswer(message);
       case "renew":
         return this.#renew(message);
       case "rescanned":
@@ -308,9 +342,13 @@ export function hostAway(host: string): SynclineError {
   });
 }
 
+function askFault(code: ErrorCode, message: string, retryable = false): SynclineError {
+  return new SynclineError({ code, op: "ask agent", message, retryable });
+}
+
 function tooOld(host: string): SynclineError {
   const hint = "update the program on that host";
-  return new SynclineError({ code: "UNSUPPORTED", op: "rescan", message: `the agent of ${host} is too old for it`, hint });
+  return new SynclineError({ code: "UNSUPPORTED", op: "ask agent", message: `the agent of ${host} is too old for it`, hint });
 }
 
 function inTheWay(host: string, trouble: string): SynclineError {

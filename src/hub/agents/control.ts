@@ -4,19 +4,23 @@
  * "control" after it attached to the root "agent".
  *
  * Agent: `hello` first, then `heartbeat` every HEARTBEAT_MS and on change, `hold` when a plan is held, `renew` before
- * its certificate ends, `rescanned` as the answer to `rescan`. Hub: `assign` after the hello and whenever the host's links
- * change, `approve` when a person did, `rollback` and `resume` when a person wants a link to show an earlier release, or
- * to go on, `dependencies` to be told those of a project (the agent answers with the same word, in parts), `certificate`
- * or `refused` as the answer to `renew`, `rescan` when a job asks.
+ * its certificate ends, `rescanned` as the answer to `rescan`, `conflicts` and `resolved` to `conflicts` and `resolve`.
+ * Hub: `assign` after the hello and whenever the host's links change, `approve` when a person did, `rollback` and `resume`
+ * when a person wants a link to show an earlier release, or to go on, `dependencies` to be told those of a project (the
+ * agent answers with the same word, in parts), `certificate` or `refused` as the answer to `renew`, `rescan` when a job
+ * asks, `conflicts` to be told those that a link has left open, `resolve` when a person has decided about one.
  */
 import { z } from "zod";
 import { SynclineError } from "#model/error.ts";
 import { DEPENDENCIES_PER_PART, DEPENDENCY, PROJECT, PROJECTS_MAX } from "#hub/agents/dependencies.ts";
+import { CONFLICTS_TOLD_MAX, KEEPS, LEFT_CONFLICT, LEFT_PATH, LEFT_TAG } from "#hub/agents/left-conflicts.ts";
 import { PATH_SET } from "#hub/agents/path-set.ts";
 import { ASSIGNED_LINK, DECLARED_LINK, LINK_ID, LINKS_PER_HOST_MAX, RELEASES_KEPT_MAX } from "#hub/agents/link.ts";
 
-/** 2: `rescan`, `supply`, `rollback`, `resume`, `dependencies`. */
-export const CONTROL_VERSION = 2;
+/** 2: `rescan`, `supply`, `rollback`, `resume`, `dependencies`. 3: `conflicts`, `resolve`. */
+export const CONTROL_VERSION = 3;
+/** From this version on an agent can be asked for conflicts. */
+export const CONFLICTS_VERSION = 3;
 /** From this version on an agent can be asked for parts of files. */
 export const SUPPLY_VERSION = 2;
 export const CONTROL_METHOD = "control";
@@ -172,6 +176,19 @@ const FROM_AGENT = z.discriminatedUnion("type", [
     isLast: z.boolean(),
     fault: text.nullable(),
   }),
+  /** The first of them, in order of their paths. */
+  z.strictObject({
+    type: z.literal("conflicts"),
+    ask: count,
+    conflicts: z.array(LEFT_CONFLICT).max(CONFLICTS_TOLD_MAX),
+    total: count,
+  }),
+  /** A decision was taken, and the next session carries it out; or why not. */
+  z.strictObject({
+    type: z.literal("resolved"),
+    ask: count,
+    trouble: z.strictObject({ code: z.enum(["NOT_FOUND", "STALE", "UNSUPPORTED", "LIMIT", "INTERNAL"]), message: text }).nullable(),
+  }),
   z.strictObject({ type: z.literal("renew"), publicKey: BASE64, proof: BASE64 }),
   /** Everything below the root was looked at; or why not. */
   z.strictObject({ type: z.literal("rescanned"), link: linkId, job: count, trouble: text.nullable() }),
@@ -190,6 +207,16 @@ const FROM_HUB = z.discriminatedUnion("type", [
   /** What a project's dependencies are. */
   z.strictObject({ type: z.literal("dependencies"), ask: count, link: linkId, project: z.string().regex(PROJECT) }),
   z.strictObject({ type: z.literal("resume"), link: linkId, by: z.string().max(200) }),
+  z.strictObject({ type: z.literal("conflicts"), ask: count, link: linkId }),
+  z.strictObject({
+    type: z.literal("resolve"),
+    ask: count,
+    link: linkId,
+    path: LEFT_PATH,
+    tag: LEFT_TAG,
+    keep: z.enum(KEEPS),
+    by: z.string().max(200),
+  }),
   z.strictObject({
     type: z.literal("supply"),
     request: z.string().regex(/^[0-9a-f]{32}$/),

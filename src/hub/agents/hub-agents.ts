@@ -5,10 +5,12 @@
 import type { Access, Principal, Resource } from "#access/access.ts";
 import type { Actor } from "#access/audit.ts";
 import { SynclineError } from "#model/error.ts";
+import { type RelPath, isWithin, joinPath, printablePath } from "#model/path.ts";
 import type { Clock } from "#platform/host.ts";
 import type { LinkState } from "#hub/agents/control.ts";
 import type { CarriedApprovals } from "#hub/agents/carried-approvals.ts";
 import type { Dependency } from "#hub/agents/dependencies.ts";
+import type { Keep, LeftConflict } from "#hub/agents/left-conflicts.ts";
 import { NEW_LINK, checked, neverWritesSpace } from "#hub/agents/link.ts";
 import type { AgentListener } from "#hub/agents/listener.ts";
 import { type LinkStatus, hostStatus, lagMs, linkStatus } from "#hub/agents/presence.ts";
@@ -45,6 +47,18 @@ export type HubAgentsOptions = {
   /** @throws {SynclineError} NOT_FOUND, USAGE */
   readonly setLabels: (by: Actor, host: string, labels: readonly string[]) => Promise<void>;
 };
+
+/** A conflict that a link has left open, by its path in the space. */
+export type LeftOfLink = { readonly link: string; readonly host: string; readonly path: RelPath; readonly conflict: LeftConflict };
+
+export type LeftInSpace = {
+  readonly left: readonly LeftOfLink[];
+  /** Links that have some, as far as was heard, and could not be asked. */
+  readonly unanswered: readonly { readonly link: string; readonly host: string; readonly conflicts: number; readonly reason: string }[];
+};
+
+/** Agents that one question goes to. */
+const LINKS_ASKED_MAX = 100;
 
 /** Which hosts a link is for. */
 type Where = { readonly host?: string | undefined; readonly selector?: string | undefined };
@@ -207,14 +221,78 @@ export class HubAgents {
    * What a project of a link resolves to on a host, asked of its agent now.
    * @throws {SynclineError} NOT_FOUND, LIMIT, LINK_LOST when the host is not here
    */
-  dependencies(who: Principal, id: string, host: string, project: string): Promise<Dependency[]> {
+  async dependencies(who: Principal, id: string, host: string, project: string): Promise<Dependency[]> {
     const known = this.#readable(who, host);
     const view = this.#view(known).links.find(({ link }) => link.id === id);
-    if (view?.link.settings.install.includes(project) === true) return this.#options.listener.dependencies(host, id, project);
+    if (view?.link.settings.install.includes(project) === true) {
+      return this.#options.listener.control(host).dependencies(id, project);
+    }
     throw new SynclineError({
       code: "NOT_FOUND", op: "find project", message: `link ${id.slice(0, 40)} on ${host} watches no ${project.slice(0, 100)}`,
       hint: "its key install names the projects that it watches",
     });
+  }
+
+  /**
+   * Conflicts that links have left open below a path of a space, asked of their agents now; those of hosts and paths that
+   * the caller may read. Links whose agents do not answer are named with the reason.
+   */
+  async leftConflicts(who: Principal, space: string, below: RelPath): Promise<LeftInSpace> {
+    const views = this.links(who).filter(({ link, state }) => link.space === space && (state?.conflicts ?? 0) > 0);
+    const near = views.filter(({ link }) => isWithin(link.prefix, below) || isWithin(below, link.prefix));
+    const left: LeftOfLink[] = [];
+    const unanswered: LeftInSpace["unanswered"][number][] = [];
+    await Promise.all(
+      near.slice(0, LINKS_ASKED_MAX).map(async ({ link, host, state }) => {
+        try {
+          const { conflicts } = await this.#options.listener.control(host).conflicts(link.id);
+          for (const conflict of conflicts) {
+            const path = joinPath(link.prefix, conflict.path);
+            if (isWithin(path, below) && this.#mayReadPath(who, space, path)) left.push({ link: link.id, host, path, conflict });
+          }
+        } catch (error) {
+          if (!(error instanceof SynclineError)) throw error;
+          unanswered.push({ link: link.id, host, conflicts: state!.conflicts, reason: error.message });
+        }
+      }),
+    );
+    left.sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : a.host < b.host ? -1 : 1));
+    for (const { link, host, state } of near.slice(LINKS_ASKED_MAX)) {
+      unanswered.push({ link: link.id, host, conflicts: state!.conflicts, reason: "too many links at once: ask below a path" });
+    }
+    return { left, unanswered };
+  }
+
+  #mayReadPath(who: Principal, space: string, path: RelPath): boolean {
+    return this.#options.access.decide(who, "read", { type: "space", space, path }).allowed;
+  }
+
+  /**
+   * A decision about a conflict that a link has left open: its agent carries it out in its next session. Who decides must
+   * be one who may let plans of that host be carried out, and write the space there.
+   * @param decision path in the space
+   * @throws {SynclineError} DENIED, NOT_FOUND, STALE, UNSUPPORTED, LINK_LOST when the host is not here
+   */
+  async resolveLeft(
+    who: Principal,
+    id: string,
+    host: string,
+    { path, tag, keep }: { readonly path: RelPath; readonly tag: string; readonly keep: Keep },
+  ): Promise<void> {
+    const { access, listener } = this.#options;
+    const known = this.#readable(who, host);
+    access.require(who, "approve", resourceOf(known));
+    const link = this.#view(known).links.find((one) => one.link.id === id)?.link;
+    if (link === undefined) throw noLink(host, id);
+    const resource: Resource = { type: "space", space: link.space, path, isTree: true };
+    access.require(who, "read", resource);
+    access.require(who, "write", resource);
+    if (path === link.prefix || !isWithin(path, link.prefix)) {
+      const message = `${printablePath(path.slice(0, 200))} is not in link ${id.slice(0, 40)}`;
+      throw new SynclineError({ code: "NOT_FOUND", op: "resolve conflict", message });
+    }
+    const inner = link.prefix === "" ? path : path.slice(link.prefix.length + 1);
+    await listener.control(host).resolve({ link: id, path: inner, tag, keep, by: who.id });
   }
 
   /** Lets a paused link go on. @throws {SynclineError} DENIED, NOT_FOUND, LINK_LOST when the host is not here */
@@ -229,7 +307,7 @@ export class HubAgents {
     this.#options.access.require(who, "manage", resourceOf(known));
     const view = this.#view(known).links.find(({ link }) => link.id === id);
     if (view !== undefined) return view;
-    throw new SynclineError({ code: "NOT_FOUND", op: "find link", message: `${host} has no link ${id.slice(0, 40)}` });
+    throw noLink(host, id);
   }
 
   #ask(host: string, message: Parameters<AgentListener["ask"]>[1]): void {
@@ -317,4 +395,8 @@ export class HubAgents {
 
 function resourceOf({ name, labels }: Pick<AgentHost, "name" | "labels">): Resource {
   return { type: "host", host: name, labels };
+}
+
+function noLink(host: string, id: string): SynclineError {
+  return new SynclineError({ code: "NOT_FOUND", op: "find link", message: `${host} has no link ${id.slice(0, 40)}` });
 }

@@ -3,10 +3,10 @@
  * agent has stored what came, by its own acknowledgements. An agent that comes back knowing less was restored from a
  * backup: its files are then old, not new, and it is told to compare everything instead of sending them as edits.
  */
-import type { Observation } from "#model/observation.ts";
 import type {
   Application,
   Endpoint,
+  OnObserved,
   OpenReply,
   OpenRequest,
   ScanRequest,
@@ -64,7 +64,7 @@ export class LinkEndpoint extends PassingEndpoint {
 
   override async scan(
     request: ScanRequest,
-    onBatch: (batch: Observation[]) => void | Promise<void>,
+    onBatch: OnObserved,
     signal: AbortSignal,
   ): Promise<ScanSummary> {
     this.#options.onAsked();

@@ -35,7 +35,6 @@ import {
   LINK_ROOT,
 } from "#hub/agents/control.ts";
 import type { CarriedApproval, CarriedApprovals } from "#hub/agents/carried-approvals.ts";
-import type { Dependency } from "#hub/agents/dependencies.ts";
 import { type HostAuthority, type IssuedCertificate, serveEnrolment } from "#hub/agents/enrol.ts";
 import type { HubHello } from "#hub/agents/hello.ts";
 import { type DeclaredLink, neverWritesSpace } from "#hub/agents/link.ts";
@@ -172,9 +171,7 @@ export class AgentListener {
 
   /** As ControlSession.rescan. @throws {SynclineError} LINK_LOST (retryable) when the host is away */
   async rescan(host: string, link: string, job: number, signal: AbortSignal): Promise<void> {
-    const control = this.#controls.get(host);
-    if (control === undefined) throw hostAway(host);
-    await control.rescan(link, job, signal);
+    await this.control(host).rescan(link, job, signal);
   }
 
   /** Approvals that were good for other hosts, too: tells those that are here. */
@@ -185,11 +182,11 @@ export class AgentListener {
     }
   }
 
-  /** @throws {SynclineError} as ControlSession.dependencies(), LINK_LOST when the host is not here */
-  async dependencies(host: string, link: string, project: string): Promise<Dependency[]> {
+  /** The control channel of a host. @throws {SynclineError} LINK_LOST (retryable) when the host is away */
+  control(host: string): ControlSession {
     const control = this.#controls.get(host);
-    if (control !== undefined) return control.dependencies(link, project);
-    throw new SynclineError({ code: "LINK_LOST", op: "ask agent", message: `the agent on ${host} is not here`, retryable: true });
+    if (control === undefined) throw hostAway(host);
+    return control;
   }
 
   /** False: the host is not here. */

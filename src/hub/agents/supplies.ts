@@ -13,6 +13,8 @@ const PATIENCE_MS = 30_000;
 /** Requests under way over all agents. */
 const UNDER_WAY_MAX = 64;
 const REQUEST_BYTES = 16;
+/** Channels on which one agent sends at a time: it is asked for one part after the other, and the next may overlap. */
+const SENDING_MAX = 4;
 
 type Waiting = { readonly host: string; readonly length: number; readonly done: (bytes: Uint8Array | undefined) => void };
 
@@ -20,6 +22,7 @@ export class Supplies {
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #waiting = new Map<string, Waiting>();
+  readonly #sending = new Map<string, number>();
 
   constructor(clock: Clock, random: Random) {
     this.#clock = clock;
@@ -51,21 +54,50 @@ export class Supplies {
     }
   }
 
-  /** An agent sends. @throws {SynclineError} PROTOCOL for what nobody asked this host for, or more of it */
+  /**
+   * An agent sends.
+   * @throws {SynclineError} PROTOCOL for what nobody asked this host for, or more of it, or on too many channels
+   */
   async take(host: string, channel: MuxChannel): Promise<void> {
-    const head = await channel.receive();
-    const waiting = this.#waiting.get(head === undefined ? "" : Buffer.from(head).toString("latin1"));
-    if (waiting === undefined || waiting.host !== host) throw unasked();
-    const bytes = new Uint8Array(waiting.length);
-    let at = 0;
-    for (let piece = await channel.receive(); piece !== undefined; piece = await channel.receive()) {
-      if (at + piece.length > bytes.length) throw unasked();
-      bytes.set(piece, at);
-      at += piece.length;
+    const sending = this.#sending.get(host) ?? 0;
+    if (sending >= SENDING_MAX) throw unasked();
+    this.#sending.set(host, sending + 1);
+    try {
+      await this.#take(host, channel);
+    } finally {
+      const left = this.#sending.get(host)! - 1;
+      if (left > 0) this.#sending.set(host, left);
+      else this.#sending.delete(host);
     }
-    waiting.done(at === bytes.length ? bytes : undefined);
+  }
+
+  async #take(host: string, channel: MuxChannel): Promise<void> {
+    const head = await channel.receive();
+    const request = head === undefined ? "" : Buffer.from(head).toString("latin1");
+    const waiting = this.#waiting.get(request);
+    if (waiting === undefined || waiting.host !== host) throw unasked();
+    // Answered once: a second channel for the same would take as much memory again.
+    this.#waiting.delete(request);
+    try {
+      waiting.done(await partOf(waiting.length, channel));
+    } catch (error) {
+      waiting.done(undefined);
+      throw error;
+    }
     channel.end();
   }
+}
+
+/** Undefined: it has ended early. */
+async function partOf(length: number, channel: MuxChannel): Promise<Uint8Array | undefined> {
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (let piece = await channel.receive(); piece !== undefined; piece = await channel.receive()) {
+    if (at + piece.length > bytes.length) throw unasked();
+    bytes.set(piece, at);
+    at += piece.length;
+  }
+  return at === bytes.length ? bytes : undefined;
 }
 
 function unasked(): SynclineError {

@@ -10,7 +10,7 @@ import { LinkView } from "#hub/endpoint/link-view.ts";
 import { SpaceApplication } from "#hub/endpoint/space-application.ts";
 import { SpaceRules } from "#hub/endpoint/space-rules.ts";
 import type { ViewDigests } from "#hub/endpoint/view-digest.ts";
-import { observeAll, observeSince, type OnBatch } from "#hub/endpoint/space-scan.ts";
+import { observeAll, observeSince } from "#hub/endpoint/space-scan.ts";
 import { SpaceStage } from "#hub/endpoint/space-stage.ts";
 import { seedsOf } from "#hub/hub-spaces.ts";
 import type { ContentReader, Intake, SpaceService } from "#hub/space-service.ts";
@@ -27,6 +27,7 @@ import {
   BATCH_ITEMS_MAX,
   type Endpoint,
   INLINE_BYTES_MAX,
+  type OnObserved,
   type OpenReply,
   type OpenRequest,
   type ReadItem,
@@ -160,7 +161,7 @@ export class SpaceEndpoint implements Endpoint {
 
   // ---------------------------------------------------------------- scan and watch
 
-  async scan(request: ScanRequest, onBatch: OnBatch, signal: AbortSignal): Promise<ScanSummary> {
+  async scan(request: ScanRequest, onBatch: OnObserved, signal: AbortSignal): Promise<ScanSummary> {
     const { view, rules, lineage } = this.#now;
     await this.#requirePrefixStays(view);
     // First the sequence: what is committed while we list is told again next time, and nothing is missed.

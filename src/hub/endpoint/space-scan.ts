@@ -4,19 +4,17 @@ import type { SpaceRules } from "#hub/endpoint/space-rules.ts";
 import type { Version } from "#hub/space.ts";
 import type { Observation } from "#model/observation.ts";
 import { type RelPath, nameOf, parentOf } from "#model/path.ts";
-import { BATCH_ITEMS_MAX } from "#sync/endpoint/endpoint.ts";
+import { BATCH_ITEMS_MAX, type OnObserved } from "#sync/endpoint/endpoint.ts";
 import { IGNORE_FILE } from "#sync/scan/ignore.ts";
 
 /** Changes kept in memory between the look for new rules and the telling. */
 const REMEMBERED_MAX = 10_000;
 
-export type OnBatch = (batch: Observation[]) => void | Promise<void>;
-
 class Batches {
-  readonly #onBatch: OnBatch;
+  readonly #onBatch: OnObserved;
   #batch: Observation[] = [];
 
-  constructor(onBatch: OnBatch) {
+  constructor(onBatch: OnObserved) {
     this.#onBatch = onBatch;
   }
 
@@ -28,7 +26,7 @@ class Batches {
   async flush(): Promise<void> {
     const batch = this.#batch;
     this.#batch = [];
-    if (batch.length > 0) await this.#onBatch(batch);
+    if (batch.length > 0) await this.#onBatch(batch, []);
   }
 }
 
@@ -36,7 +34,7 @@ class Batches {
 export async function observeAll(
   view: LinkView,
   rules: SpaceRules,
-  onBatch: OnBatch,
+  onBatch: OnObserved,
   signal: AbortSignal,
 ): Promise<number> {
   const batches = new Batches(onBatch);
@@ -60,7 +58,7 @@ export async function observeSince(
   view: LinkView,
   rules: SpaceRules,
   sequence: number,
-  onBatch: OnBatch,
+  onBatch: OnObserved,
   signal: AbortSignal,
 ): Promise<void> {
   const changed: Version[] = [];

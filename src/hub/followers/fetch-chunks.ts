@@ -1,4 +1,7 @@
-/** Brings the chunks that records refer to from another hub into the store: those alone that are not here. */
+/**
+ * Brings the chunks that records refer to from another hub into the store: those that are not here, and those that are
+ * here by other spaces alone (own-chunks.ts), so that nobody has bytes of which he knows only the id.
+ */
 import type { LostChunk } from "#hub/followers/follow-store.ts";
 import { CHUNKS_MAX, CHUNK_REQUEST_BYTES, type FollowSource, type WantedContent } from "#hub/followers/source.ts";
 import type { JournalRecord } from "#hub/space.ts";
@@ -12,31 +15,41 @@ const LOOK_MAX = 4096;
 
 type Needed = LostChunk & { readonly length: number };
 
+export type Fetching = {
+  readonly source: FollowSource;
+  readonly pin: Pin;
+  /** Chunks that the copy has a right to. */
+  readonly own: ReadonlySet<ChunkId>;
+  readonly onBytes: (count: number) => void;
+  /** Told after each request of what came; the next one waits for it. */
+  readonly onReceived: (chunks: readonly ChunkId[]) => Promise<void>;
+};
+
 /**
  * Durable are they after the pin's flush. Memory: the ids of one page, and one chunk.
- * @returns what the source does not have either
+ * @returns what the source does not have either, and is not here
+ * @throws {SynclineError} CHUNK_MISSING (retryable) when the source cannot show a chunk that other spaces have here
  */
 export async function fetchChunks(
-  source: FollowSource,
-  pin: Pin,
+  fetching: Fetching,
   records: readonly JournalRecord[],
   manifests: ReadonlyMap<ContentId, Manifest>,
-  onBytes: (count: number) => void,
   signal: AbortSignal,
 ): Promise<LostChunk[]> {
+  const { pin, own } = fetching;
   const absent: LostChunk[] = [];
   let batch: Needed[] = [];
   let bytes = 0;
-  for (const needed of missing(pin, neededBy(records, manifests))) {
+  for (const needed of missing(pin, own, neededBy(records, manifests))) {
     if (batch.length > 0 && (batch.length >= CHUNKS_MAX || bytes + needed.length > CHUNK_REQUEST_BYTES)) {
-      absent.push(...(await fetchBatch(source, pin, batch, onBytes, signal)));
+      absent.push(...(await fetchBatch(fetching, batch, signal)));
       batch = [];
       bytes = 0;
     }
     batch.push(needed);
     bytes += needed.length;
   }
-  if (batch.length > 0) absent.push(...(await fetchBatch(source, pin, batch, onBytes, signal)));
+  if (batch.length > 0) absent.push(...(await fetchBatch(fetching, batch, signal)));
   return absent;
 }
 
@@ -77,11 +90,11 @@ function* neededBy(records: readonly JournalRecord[], manifests: ReadonlyMap<Con
   }
 }
 
-function* missing(pin: Pin, needed: Iterable<Needed>): Generator<Needed> {
+function* missing(pin: Pin, own: ReadonlySet<ChunkId>, needed: Iterable<Needed>): Generator<Needed> {
   let some: Needed[] = [];
   const look = function* (): Generator<Needed> {
     const found = pin.has(some.map(({ id }) => id));
-    yield* some.filter((_, at) => !found[at]);
+    yield* some.filter(({ id }, at) => !found[at] || !own.has(id));
     some = [];
   };
   for (const one of needed) {
@@ -92,14 +105,13 @@ function* missing(pin: Pin, needed: Iterable<Needed>): Generator<Needed> {
 }
 
 async function fetchBatch(
-  source: FollowSource,
-  pin: Pin,
+  { source, pin, own, onBytes, onReceived }: Fetching,
   batch: readonly Needed[],
-  onBytes: (count: number) => void,
   signal: AbortSignal,
 ): Promise<LostChunk[]> {
   const waiting = new Map(batch.map((one) => [one.id, one]));
   const absent: LostChunk[] = [];
+  const received: ChunkId[] = [];
   const wanted: WantedContent[] = [...Map.groupBy(batch, ({ content }) => content)].map(([content, chunks]) => ({
     content,
     chunks: chunks.map(({ id }) => id),
@@ -109,16 +121,28 @@ async function fetchBatch(
     waiting.delete(id);
     if (needed === undefined) throw wrong(`the chunk ${id}, which nobody asked for`);
     if (bytes === undefined) {
+      if (!own.has(id) && pin.has([id])[0] === true) throw notShown();
       absent.push({ id, content: needed.content });
       return;
     }
     if (chunkIdOf(bytes) !== id) throw wrong(`other bytes than those of the chunk ${id}`);
     onBytes(bytes.length);
     await pin.put(id, bytes);
+    received.push(id);
   };
-  await source.chunks(wanted, take, signal);
+  try {
+    await source.chunks(wanted, take, signal);
+  } finally {
+    await onReceived(received);
+  }
   if (waiting.size > 0) throw wrong(`${waiting.size} chunks less than it was asked for`);
   return absent;
+}
+
+function notShown(): SynclineError {
+  const message = "the source does not have some content that its journal names, and what other spaces have here is not taken for it";
+  const hint = "syncline hub check --deep there finds it; the copy goes on when the source has it again";
+  return new SynclineError({ code: "CHUNK_MISSING", op: "follow", message, hint, retryable: true });
 }
 
 function wrong(what: string): SynclineError {

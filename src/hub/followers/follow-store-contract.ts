@@ -11,6 +11,7 @@ import { SynclineError } from "#model/error.ts";
 import { encodeName } from "#model/path.ts";
 import { systemRandom } from "#platform/host-bun.ts";
 import type { Database } from "#platform/sql/database.ts";
+import { ownChunks } from "#hub/followers/own-chunks.ts";
 import type { ChunkId } from "#sync/chunk/chunk-id.ts";
 
 const SEEDS = new Uint8Array(16);
@@ -128,6 +129,34 @@ export function followStoreContract(name: string, makeLab: () => Promise<FollowL
       expect(await give("mine", 3, [])).toBe("STALE");
     });
 
+    test("[FOLLOW-28] a journal that makes no tree, or a copy larger than it may be, is refused and leaves the copy as it was", async () => {
+      const [from, to] = [await side(false), await side(true)];
+      await commitOne(from.meta, from.space.id, [putFile("d/a", "1"), putFile("b", "2")]);
+      const [dir, inner, file] = (await from.meta.journal(from.space.id, 0, 10)) as [JournalRecord, JournalRecord, JournalRecord];
+      const give = (some: readonly JournalRecord[], more: { isWhole?: boolean; quotaBytes?: number } = {}) => {
+        const records = some.map((record, at) => ({ ...record, sequence: at + 1, previous: 0 }));
+        return codeOf(to.store.importJournal(to.space.id, { lineage: "life", after: 0, records, manifests: new Map(), ...more }));
+      };
+      // Without its directory, below a file, and below what was removed.
+      expect(await give([inner])).toBe("PROTOCOL");
+      expect(await give([{ ...file, path: "d" }, inner])).toBe("PROTOCOL");
+      const gone: JournalRecord = { ...dir, sequence: 3, previous: 1, action: "remove", entry: undefined, commit: 3 };
+      const removed = { lineage: "life", after: 0, records: [dir, inner, gone], manifests: new Map(), isWhole: true };
+      expect(await codeOf(to.store.importJournal(to.space.id, removed))).toBe("PROTOCOL");
+      // Of a commit that may go on it is only known when another one has begun.
+      const open = [dir, inner, { ...gone, commit: 1 }];
+      expect(await codeOf(to.store.importJournal(to.space.id, { ...removed, records: open, isWhole: false }))).toBe("done");
+      const next = { ...file, sequence: 4, previous: 0, commit: 4 };
+      expect(await codeOf(to.store.importJournal(to.space.id, { ...removed, after: 3, records: [next], isWhole: false }))).toBe("PROTOCOL");
+      expect((await to.meta.space(to.space.id))!.sequence).toBe(3);
+
+      const other = await side(true);
+      const page = { lineage: "life", after: 0, records: [dir, inner, file], manifests: new Map() };
+      expect(await codeOf(other.store.importJournal(other.space.id, { ...page, quotaBytes: 1 }))).toBe("LIMIT");
+      expect((await other.meta.space(other.space.id))!).toMatchObject({ sequence: 0, usage: { bytes: 0, entries: 0 } });
+      expect(await codeOf(other.store.importJournal(other.space.id, { ...page, quotaBytes: 2 }))).toBe("done");
+    });
+
     test("[FOLLOW-13] no commit changes a space that follows, before it is promoted; what it shares with its source is remembered", async () => {
       const [from, to] = [await side(false), await side(true)];
       await commitOne(from.meta, from.space.id, [putFile("a", "1")]);
@@ -175,6 +204,23 @@ export function followStoreContract(name: string, makeLab: () => Promise<FollowL
       const whole = await here.at(to.space.id, sequence, (view) => answerOf(view, EVERYTHING, false));
       expect(whole.count).toBe(5070);
     }, 30_000);
+
+    test("[FOLLOW-34] what the source has sent is the copy's until the page is imported, and no other space's", async () => {
+      const { meta, store, space } = await side(false);
+      const ids = ["1", "2"].map((text) => contentOf(text).id as string as ChunkId);
+      await store.receive(space.id, ids);
+      await store.receive(space.id, [ids[0]!]);
+      expect((await store.received(space.id)).toSorted()).toEqual(ids.toSorted());
+      expect(await store.received((space.id + 1) as SpaceId)).toEqual([]);
+      const own = await ownChunks(store, { space: space.id }, [], new Map());
+      expect([...own].toSorted()).toEqual(ids.toSorted());
+      await store.forgetReceived(space.id);
+      expect(await store.received(space.id)).toEqual([]);
+      await store.receive(space.id, ids);
+      await meta.updateSpace(space.id, { deletedMs: 1 });
+      await meta.eraseSpace(space.id);
+      expect(await store.received(space.id)).toEqual([]);
+    });
 
     test("[REPAIR-1] lost chunks are kept with the content that needs them, until they are found", async () => {
       const { meta, store, space } = await side(false);

@@ -32,7 +32,13 @@ export type Follow = {
   readonly stopped: boolean;
   /** Of the settings and restore points that are here; "" before the first. */
   readonly tag: string;
+  /** Bytes that the copy's current files may have; undefined: as many as the source's. */
+  readonly quotaBytes?: number | undefined;
+  /** A space here that was the copy's own before, and whose content counts as the copy's. */
+  readonly shares?: SpaceId | undefined;
 };
+
+export type NewFollow = Omit<Follow, "space" | "stopped" | "tag">;
 
 /** The space lived as `lineage` up to `sequence`, and as another one after it. */
 export type PastLineage = { readonly lineage: string; readonly sequence: number };
@@ -41,13 +47,14 @@ export type KeptPoint = Omit<RestorePoint, "space">;
 
 type FollowRow = SqlRow & {
   space_id: number; url: string; source: string; token: Uint8Array; ca: string | null; since_ms: number; stopped: number;
-  tag: string;
+  tag: string; quota_bytes: number | null; shares: number | null;
 };
 
 const FOLLOWS = "SELECT * FROM follows ORDER BY space_id";
-const SAVE_FOLLOW = `INSERT INTO follows (space_id, url, source, token, ca, since_ms, stopped, tag) VALUES (?, ?, ?, ?, ?, ?, 0, '')
-  ON CONFLICT (space_id) DO UPDATE SET url = excluded.url, source = excluded.source, token = excluded.token,
-  ca = excluded.ca, since_ms = excluded.since_ms, stopped = 0, tag = ''`;
+const SAVE_FOLLOW = `INSERT INTO follows (space_id, url, source, token, ca, since_ms, quota_bytes, shares, stopped, tag)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, '') ON CONFLICT (space_id) DO UPDATE SET url = excluded.url, source = excluded.source,
+  token = excluded.token, ca = excluded.ca, since_ms = excluded.since_ms, quota_bytes = excluded.quota_bytes,
+  shares = excluded.shares, stopped = 0, tag = ''`;
 const STOP = "UPDATE follows SET stopped = 1 WHERE space_id = ?";
 const UNFOLLOW = "DELETE FROM follows WHERE space_id = ?";
 const SAVE_TAG = "UPDATE follows SET tag = ? WHERE space_id = ?";
@@ -61,6 +68,9 @@ const INSERT_LINEAGE = `INSERT INTO lineages (space_id, lineage, seq) VALUES (?,
 const NAMED = "SELECT id FROM spaces WHERE name = ?";
 const INSERT_LOST = "INSERT INTO lost_chunks (id, content, since_ms) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING";
 const LOST = "SELECT id, content FROM lost_chunks WHERE id > ? ORDER BY id LIMIT ?";
+const INSERT_RECEIVED = "INSERT INTO follow_received (space_id, id) VALUES (?, ?) ON CONFLICT (space_id, id) DO NOTHING";
+const RECEIVED = "SELECT id FROM follow_received WHERE space_id = ?";
+const FORGET_RECEIVED = "DELETE FROM follow_received WHERE space_id = ?";
 const FOUND = "DELETE FROM lost_chunks WHERE id = ?";
 const COUNT_LOST = "SELECT count(*) AS lost FROM lost_chunks";
 const LOST_OF = `SELECT l.id, l.content FROM lost_chunks l
@@ -72,6 +82,7 @@ const MANIFESTS = new ListText("SELECT id, manifest FROM manifests WHERE length(
 const ALL_MANIFESTS = "SELECT id, manifest FROM manifests WHERE id > ? AND length(manifest) > 0 ORDER BY id LIMIT ?";
 const REFERRED = new ListText("SELECT DISTINCT content FROM versions INDEXED BY versions_content WHERE content IN (%)");
 const DROPPED = new ListText("SELECT seq FROM versions WHERE space_id = ? AND content IS NULL AND seq IN (%)");
+const CONTENT_AT = new ListText("SELECT seq, content FROM versions WHERE space_id = ? AND content IS NOT NULL AND seq IN (%)");
 const HISTORY = `SELECT ${JOURNAL_COLUMNS} FROM versions AS v INDEXED BY versions_history
   JOIN commits c ON c.space_id = v.space_id AND c.seq = v.commit_seq WHERE v.space_id = ?
   AND v.path = ? AND v.seq > ? AND v.seq <= ? ORDER BY v.seq LIMIT ?`;
@@ -92,9 +103,9 @@ export class FollowStore {
 
   async follows(): Promise<Follow[]> {
     const rows = await this.#db.all<FollowRow>(FOLLOWS);
-    return rows.map(({ space_id, url, source, token, ca, since_ms, stopped, tag }) => ({
+    return rows.map(({ space_id, url, source, token, ca, since_ms, stopped, tag, quota_bytes, shares }) => ({
       space: space_id as SpaceId, url, source, token: new Uint8Array(token), ca: ca ?? undefined, sinceMs: since_ms,
-      stopped: stopped === 1, tag,
+      stopped: stopped === 1, tag, quotaBytes: quota_bytes ?? undefined, shares: (shares ?? undefined) as SpaceId | undefined,
     }));
   }
 
@@ -102,7 +113,7 @@ export class FollowStore {
   async beginIn(
     sql: Sql,
     name: string,
-    follow: Omit<Follow, "space" | "stopped" | "tag">,
+    follow: NewFollow,
     past: readonly PastLineage[],
   ): Promise<void> {
     const { id } = (await sql.get<{ id: number }>(NAMED, [plainText(name)]))!;
@@ -111,7 +122,7 @@ export class FollowStore {
   }
 
   /** The space takes no changes of its own from here on. */
-  begin(space: SpaceId, follow: Omit<Follow, "space" | "stopped" | "tag">, withIt?: WithIt): Promise<void> {
+  begin(space: SpaceId, follow: NewFollow, withIt?: WithIt): Promise<void> {
     return this.#db.transaction(async (sql) => {
       await requireSpace(sql, space);
       await this.#begin(sql, space, follow);
@@ -119,8 +130,8 @@ export class FollowStore {
     });
   }
 
-  async #begin(sql: Sql, space: SpaceId, { url, source, token, ca, sinceMs }: Omit<Follow, "space" | "stopped" | "tag">) {
-    await sql.run(SAVE_FOLLOW, [space, url, source, token, ca ?? null, sinceMs]);
+  async #begin(sql: Sql, space: SpaceId, { url, source, token, ca, sinceMs, quotaBytes, shares }: NewFollow) {
+    await sql.run(SAVE_FOLLOW, [space, url, source, token, ca ?? null, sinceMs, quotaBytes ?? null, shares ?? null]);
   }
 
   stop(space: SpaceId, withIt?: WithIt): Promise<void> {
@@ -232,6 +243,17 @@ export class FollowStore {
     return (await this.#db.get(REFERS, [hex(content), space])) !== undefined;
   }
 
+  /** Content of versions of a space, by their sequences; of those that have some. */
+  async contentAt(space: SpaceId, sequences: readonly number[]): Promise<Map<number, ContentId>> {
+    const found = new Map<number, ContentId>();
+    for (const { text, values } of CONTENT_AT.pieces([space], sequences)) {
+      for (const { seq, content } of await this.#db.all<{ seq: number; content: Uint8Array }>(text, values)) {
+        found.set(seq, contentIdOfRow(content));
+      }
+    }
+    return found;
+  }
+
   /** Where content is current, `limit` places at most. */
   async placesOf(content: ContentId, limit: number): Promise<{ space: SpaceId; path: Uint8Array }[]> {
     const rows = await this.#db.all<{ space_id: number; path: Uint8Array }>(USERS, [hex(content), limit]);
@@ -262,6 +284,26 @@ export class FollowStore {
   }
 
   // ---------------------------------------------------------------- lost chunks
+
+  /**
+   * The source has sent these: the copy has a right to them before a record of its own refers to them. Should the source
+   * lose them before the page is imported, they are here.
+   */
+  receive(space: SpaceId, chunks: readonly ChunkId[]): Promise<void> {
+    return this.#db.transaction(async (sql) => {
+      for (const id of chunks) await sql.run(INSERT_RECEIVED, [space, hex(id)]);
+    });
+  }
+
+  async received(space: SpaceId): Promise<ChunkId[]> {
+    const rows = await this.#db.all<{ id: Uint8Array }>(RECEIVED, [space]);
+    return rows.map(({ id }) => id.toHex() as ChunkId);
+  }
+
+  /** The page that they were for is imported. */
+  async forgetReceived(space: SpaceId): Promise<void> {
+    await this.#db.transaction((sql) => sql.run(FORGET_RECEIVED, [space]));
+  }
 
   lose(chunks: readonly LostChunk[], nowMs: number): Promise<void> {
     return this.#db.transaction(async (sql) => {

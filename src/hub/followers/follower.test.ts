@@ -293,6 +293,83 @@ async function forge(copy: FollowHub, id: number, gone: string, other: string): 
   });
 }
 
+describe("a source that is not to be trusted", () => {
+  /** The copy's hub has a space of its own that nobody of the source may read; returns the id of its only chunk. */
+  async function withSecret(copy: FollowHub): Promise<ChunkId> {
+    await copy.hub.spaces.createSpace(WHO, "private");
+    await copy.hub.put("private", "secret", "the secret bytes");
+    const version = await copy.hub.spaces.version(WHO, "private", "secret");
+    return version!.content!.id as string as ChunkId;
+  }
+
+  test("[FOLLOW-29] content that other spaces have is not had for its id: the source must send it", async () => {
+    await using source = await openSource();
+    await using copy = await FollowHub.open();
+    const secret = await withSecret(copy);
+    const asked: string[] = [];
+    // It names content of which it has only the id, and its size.
+    const liar = (from: FollowSource): FollowSource => ({
+      ...from,
+      page: async (after, waitMs, signal) => {
+        const page = await from.page(after, waitMs, signal);
+        const named = { id: secret as string as NonNullable<typeof content>["id"], size: 16 };
+        const content = page.records.find((record) => record.path === "dir/a")?.content;
+        const records = page.records.map((record) =>
+          record.path !== "dir/a" || record.entry?.kind !== "file"
+            ? record
+            : { ...record, content: named, entry: { ...record.entry, size: 16 } },
+        );
+        return { ...page, records };
+      },
+      chunks: (wanted, onChunk, signal) => {
+        asked.push(...wanted.flatMap(({ chunks }) => chunks));
+        return from.chunks(wanted, onChunk, signal);
+      },
+    });
+    const follower = await copy.copyOf(source, liar);
+    expect(await codeOf(follower.round(never))).toBe("CHUNK_MISSING");
+    // It was asked as for any other: a source is not told what is here.
+    expect(asked).toContain(secret);
+    const { sequence } = await copy.hub.spaces.space(WHO, "demo");
+    expect([sequence, await copy.hub.files("demo")]).toEqual([0, {}]);
+    expect(await copy.store.lostCount()).toBe(0);
+  });
+
+  test("[FOLLOW-29] who has it may follow: what is here by another space comes once more, and only then", async () => {
+    await using source = await openSource();
+    await using copy = await FollowHub.open();
+    await withSecret(copy);
+    await source.hub.put("demo", "same", "the secret bytes");
+    const follower = await copy.copyOf(source);
+    await catchUp(follower);
+    expect((await copy.hub.files("demo"))["same"]).toBe("the secret bytes");
+  });
+
+  test("[FOLLOW-30] a source that asks for a chunk gets only one of content that the copy has from it", async () => {
+    await using source = await openSource();
+    await using copy = await FollowHub.open();
+    const secret = await withSecret(copy);
+    const given: ChunkId[] = [];
+    let wanted: readonly { id: ChunkId; content: never }[] = [];
+    const asking = (from: FollowSource): FollowSource => ({
+      ...from,
+      page: async (after, waitMs, signal) => ({ ...(await from.page(after, waitMs, signal)), wanted }),
+      give: async (id) => void given.push(id),
+    });
+    const follower = await copy.copyOf(source, asking);
+    await catchUp(follower);
+    const large = (await copy.hub.spaces.version(WHO, "demo", "large"))!.content!.id;
+    const [chunk] = (await copy.hub.meta.manifest(large))!.chunks;
+    wanted = [
+      { id: secret, content: secret as never },
+      { id: secret, content: large as never },
+      { id: chunk!.id, content: large as never },
+    ];
+    await follower.round(never);
+    expect(given).toEqual([chunk!.id]);
+  });
+});
+
 describe("hubs that change places", () => {
   test("[FOLLOW-8] a promoted copy takes changes in a lineage of its own, and says what of the source it lacks", async () => {
     await using source = await openSource();
@@ -435,6 +512,33 @@ describe("a chunk that was lost", () => {
     expect(source.healed).toEqual(damaged);
     expect(await source.store.lostCount()).toBe(0);
     expect(await source.hub.files("demo")).toEqual(await copy.hub.files("demo"));
+  });
+
+  test("[REPAIR-7] what is lost while others are being repaired is looked for at once", async () => {
+    await using source = await openSource();
+    await using copy = await FollowHub.open();
+    await catchUp(await copy.copyOf(source));
+    const end = new AbortController();
+    const asked: string[] = [];
+    let later: readonly ChunkId[] = [];
+    const from = source.source("demo");
+    const repair: ChunkRepair = repairOf(copy, () => ({
+      ...from,
+      chunks: async (wanted, onChunk, signal) => {
+        asked.push(...wanted.flatMap(({ chunks }) => chunks));
+        if (asked.length === 1) await repair.lost(later);
+        await from.chunks(wanted, onChunk, signal);
+      },
+    }));
+    const large = await damage(copy, "large");
+    later = await damage(copy, "other/a");
+    await copy.store.lose(await copy.store.contentsWith(large), 1);
+    // Behind the one that is asked for first, as their ids are ordered, or before it.
+    const running = repair.run(end.signal);
+    await until(async () => (await copy.store.lostCount()) === 0);
+    expect(new Set(asked)).toEqual(new Set([...large, ...later]));
+    end.abort();
+    await running;
   });
 
   test("[REPAIR-4] is asked for over restarts until it is there; what nothing refers to any more is not", async () => {

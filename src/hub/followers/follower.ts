@@ -11,7 +11,8 @@ import { type Comparison, type PathDifference, compareTrees } from "#hub/followe
 import { fetchChunks, requireLengths } from "#hub/followers/fetch-chunks.ts";
 import { readOrNothing } from "#hub/followers/following.ts";
 import { keepAside } from "#hub/followers/keep-aside.ts";
-import { type FollowSource, SEQUENCES_MAX, type SourcePage, WAIT_MS_MAX } from "#hub/followers/source.ts";
+import { isOwnChunk, ownChunks } from "#hub/followers/own-chunks.ts";
+import { type FollowSource, SEQUENCES_MAX, type SourcePage, WAIT_MS_MAX, WANTED_MAX } from "#hub/followers/source.ts";
 import type { SpaceDigests } from "#hub/followers/space-digest.ts";
 import type { HubSpaces } from "#hub/hub-spaces.ts";
 import type { MetaStore } from "#hub/meta/meta-store.ts";
@@ -19,8 +20,8 @@ import type { JournalRecord, Space, SpaceId } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
 import { printablePath } from "#model/path.ts";
 import type { Clock } from "#platform/host.ts";
-import type { ChunkStore } from "#store/chunk-store.ts";
-import type { ContentId } from "#sync/chunk/chunk-id.ts";
+import type { ChunkStore, Pin } from "#store/chunk-store.ts";
+import type { ChunkId, ContentId } from "#sync/chunk/chunk-id.ts";
 import type { Manifest } from "#sync/chunk/manifest.ts";
 
 /** After a failure: doubles from the first to the longest. */
@@ -65,6 +66,9 @@ export type FollowState = {
 
 export type FollowerOptions = {
   readonly space: SpaceId;
+  /** Whose content counts as the copy's own, too. */
+  readonly shares?: SpaceId | undefined;
+  readonly quotaBytes?: number | undefined;
   readonly source: FollowSource;
   readonly spaces: HubSpaces;
   readonly meta: MetaStore;
@@ -152,9 +156,11 @@ export class Follower {
     if (page.lineage !== space.lineage) return this.#otherLineage(space, signal);
     if (page.sequence < space.sequence) throw wentBack(space, page.sequence);
     if (page.tag !== this.#tag) await this.#takeFacts(signal);
-    for (const { id } of page.wanted) {
-      const bytes = await readOrNothing(this.#options.chunks, id);
-      if (bytes !== undefined) await source.give(id, bytes, signal);
+    for (const lost of page.wanted.slice(0, WANTED_MAX)) {
+      // Whoever could have any chunk for its id would read what other spaces have.
+      const isTheirs = await isOwnChunk(this.#options.store, this.#options, lost);
+      const bytes = isTheirs ? await readOrNothing(this.#options.chunks, lost.id) : undefined;
+      if (bytes !== undefined) await source.give(lost.id, bytes, signal);
     }
     if (page.records.length > 0) return this.#takePage(space, page, signal);
     if (page.sequence > space.sequence) throw noRecords(space, page.sequence);
@@ -197,22 +203,27 @@ export class Follower {
     if (absent.length > 0) await this.#noteAbsent(absent);
     const { lineage, records, manifests } = page;
     try {
-      await store.importJournal(space.id, { lineage, after: space.sequence, records, manifests });
+      const isWhole = records.at(-1)?.sequence === page.sequence;
+      const { quotaBytes } = this.#options;
+      await store.importJournal(space.id, { lineage, after: space.sequence, records, manifests, isWhole, quotaBytes });
     } catch (error) {
       const isMisfit = error instanceof SynclineError && error.code === "HALT" && error.path !== undefined;
       if (!isMisfit) throw error;
       const path = error.path!;
       return this.#differs(space, [{ path, here: { path, sequence: space.sequence, digest: "" }, there: undefined }], signal);
     }
+    await store.forgetReceived(space.id);
     await spaces.changedOutside(space.id, space.sequence);
     if (records.at(-1)?.sequence === page.sequence) this.#say({ wholeMono: clock.monotonicMs() });
   }
 
-  async #fetch(page: Pick<SourcePage, "records" | "manifests">, pin: Parameters<typeof fetchChunks>[1], signal: AbortSignal) {
-    const { source, chunks } = this.#options;
+  async #fetch({ records, manifests }: Pick<SourcePage, "records" | "manifests">, pin: Pin, signal: AbortSignal) {
+    const { source, chunks, store } = this.#options;
     const onBytes = (count: number): void => this.#say({ fetchedBytes: this.#state.fetchedBytes + count });
-    const absent = await fetchChunks(source, pin, page.records, page.manifests, onBytes, signal);
-    requireLengths(chunks, page.records, page.manifests);
+    const onReceived = (ids: readonly ChunkId[]): Promise<void> => store.receive(this.#options.space, ids);
+    const own = await ownChunks(store, this.#options, records, manifests);
+    const absent = await fetchChunks({ source, pin, own, onBytes, onReceived }, records, manifests, signal);
+    requireLengths(chunks, records, manifests);
     return absent;
   }
 

@@ -30,9 +30,11 @@ export type Target = {
   readonly source: string;
   readonly token: string;
   readonly ca: string | undefined;
+  /** Bytes that the copy may have; undefined: as many as the source. */
+  readonly quotaBytes?: number | undefined;
 };
 
-export type FollowersOptions = Omit<FollowerOptions, "space" | "source"> & {
+export type FollowersOptions = Omit<FollowerOptions, "space" | "source" | "shares" | "quotaBytes"> & {
   readonly access: Access;
   readonly audit: SpaceAudit;
   readonly connect: (target: Target) => FollowSource;
@@ -113,7 +115,8 @@ export class Followers {
       return;
     }
     this.#stopped.delete(follow.space);
-    const follower = new Follower({ ...this.#options, space: follow.space, source: this.#connect(follow) }, follow.tag);
+    const { space, shares, quotaBytes, tag } = follow;
+    const follower = new Follower({ ...this.#options, space, shares, quotaBytes, source: this.#connect(follow) }, tag);
     const stop = new AbortController();
     this.#running.set(follow.space, { follow, follower, stop, done: follower.run(stop.signal) });
   }
@@ -136,8 +139,9 @@ export class Followers {
     access.require(who, "manage", { type: "space", space: name, path: "" });
     if (this.#running.size + this.#stopped.size >= FOLLOWS_MAX) throw tooMany();
     const facts = await connect(target).facts(AbortSignal.any([signal, AbortSignal.timeout(ASK_MS)]));
-    const { url, source, ca } = target;
-    const follow = { url, source, token: seal.seal(target.token), ca, sinceMs: clock.nowMs() };
+    const { url, source, ca, quotaBytes } = target;
+    const token = seal.seal(target.token);
+    const follow = { url, source, token, ca, sinceMs: clock.nowMs(), quotaBytes, shares: undefined };
     const event = {
       action: "space.follow", resource: spaceResource(name), outcome: "done", details: { url, source },
     } as const;
@@ -151,10 +155,13 @@ export class Followers {
       await store.begin(known.id, follow, note);
       spaces.followed.set(known.id, target);
     }
+    // Who may read all of it is who may have it here again.
+    const mayShare = access.decide(who, "read", { type: "space", space: name, path: "", isTree: true }).allowed;
     const aside = known === undefined ? undefined : await this.#setAside(who, name, facts);
     if (known === undefined || aside !== undefined) {
+      const shares = mayShare && aside !== undefined ? known!.id : undefined;
       await spaces.adoptSpace(who, name, facts, async (sql) => {
-        await store.beginIn(sql, name, follow, facts.past);
+        await store.beginIn(sql, name, { ...follow, shares }, facts.past);
         await note(sql);
       });
     }

@@ -82,6 +82,8 @@ export class ChunkRepair {
   async run(signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#options;
     while (!signal.aborted) {
+      // First, so that what is lost while a round runs is not slept over.
+      this.#wake = Promise.withResolvers();
       try {
         const { healed, left } = await this.round(signal);
         if (healed > 0) log("info", "lost chunks were repaired", { healed, left });
@@ -90,7 +92,6 @@ export class ChunkRepair {
         if (signal.aborted) return;
         log("error", "repair failed", { error: error instanceof Error ? error.message : String(error) });
       }
-      this.#wake = Promise.withResolvers();
       const woken = new AbortController();
       const late = clock.sleep(ROUND_EVERY_MS, AbortSignal.any([signal, woken.signal])).catch(() => undefined);
       await Promise.race([late, this.#wake.promise]);

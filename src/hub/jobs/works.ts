@@ -13,6 +13,7 @@ import { restoreWork } from "#hub/jobs/restore-work.ts";
 import type { MetaStore } from "#hub/meta/meta-store.ts";
 import type { SpaceAudit } from "#hub/space-audit.ts";
 import type { SpaceService } from "#hub/space-service.ts";
+import type { HubUploads } from "#hub/uploads/hub-uploads.ts";
 import {
   type Expired, type ScrubCursor, type ScrubParts, type ScrubPlace, expireOld, pruneChunks, scrubBegin, scrubChunks,
 } from "#hub/upkeep.ts";
@@ -33,6 +34,7 @@ export type HubJobParts = {
   readonly spaces: SpaceService;
   readonly audit: SpaceAudit;
   readonly care: HubCare;
+  readonly uploads: Pick<HubUploads, "liveChunks" | "sweep">;
   readonly registry: AgentRegistry;
   readonly listener: Pick<AgentListener, "rescan" | "presence">;
   readonly cursor: ScrubCursor;
@@ -68,11 +70,11 @@ function scrubWork({ chunks, cursor, onDamaged }: HubJobParts): JobWork<z.infer<
   };
 }
 
-function pruneWork({ meta, chunks, clock }: HubJobParts): JobWork<z.infer<typeof PRUNE_ARGS>> {
+function pruneWork({ meta, chunks, clock, uploads }: HubJobParts): JobWork<z.infer<typeof PRUNE_ARGS>> {
   return async ({ share }, { tell, signal }) => {
     tell({ done: 0, unit: "chunks", phase: "looking at what is referred to" });
     try {
-      return await pruneChunks({ meta, chunks, clock }, share, signal);
+      return await pruneChunks({ meta, chunks, clock, unfinished: () => uploads.liveChunks() }, share, signal);
     } catch (error) {
       if (!(error instanceof SynclineError) || error.code !== "HALT") throw error;
       const hint = "check that no space is missing; if it is right: syncline jobs run prune share=100%";
@@ -81,11 +83,12 @@ function pruneWork({ meta, chunks, clock }: HubJobParts): JobWork<z.infer<typeof
   };
 }
 
-function expireWork({ meta, audit, clock }: HubJobParts): JobWork<z.infer<typeof EXPIRE_ARGS>> {
-  return (_, { checkpoint, save, signal }) => {
+function expireWork({ meta, audit, clock, uploads }: HubJobParts): JobWork<z.infer<typeof EXPIRE_ARGS>> {
+  return async (_, { checkpoint, save, signal }) => {
     const from = (checkpoint as Expired | undefined) ?? { erasedSpaces: 0, expiredVersions: 0 };
     const onPage = (expired: Expired) => save(expired, { done: expired.expiredVersions, unit: "versions" });
-    return expireOld({ meta, audit, clock }, from, onPage, signal);
+    const droppedUploads = await uploads.sweep(signal);
+    return { ...(await expireOld({ meta, audit, clock }, from, onPage, signal)), droppedUploads };
   };
 }
 

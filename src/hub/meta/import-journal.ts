@@ -12,6 +12,7 @@ import {
   SPACE_LOCKED,
   unknownSpace,
 } from "#hub/meta/commit.ts";
+import { requireTree } from "#hub/meta/imported-tree.ts";
 import { dropUnreferred, saveManifests } from "#hub/meta/manifests.ts";
 import {
   type SpaceRow,
@@ -41,6 +42,10 @@ export type JournalPage = {
   readonly records: readonly JournalRecord[];
   /** Of all content of several chunks that the records have. */
   readonly manifests: ReadonlyMap<ContentId, Manifest>;
+  /** The last record is the end of its commit, as far as the source said. */
+  readonly isWhole?: boolean;
+  /** Bytes that the current files may have; undefined: no limit. */
+  readonly quotaBytes?: number | undefined;
 };
 
 const CURRENT = new ListText(
@@ -58,7 +63,8 @@ type Known = { readonly seq: number; readonly entry: Entry | undefined };
 
 /**
  * @throws {SynclineError} SPACE_UNKNOWN, also of a deleted space; STALE when the page does not begin where the space ends,
- * or is of another lineage, or the space follows nobody; HALT when a record does not fit what is here: it has diverged
+ * or is of another lineage, or the space follows nobody; HALT when a record does not fit what is here: it has diverged;
+ * LIMIT when it would be larger than it may; PROTOCOL when what it would be is no tree. Nothing is written then.
  */
 export function importJournal(db: Database, hubId: string, space: SpaceId, page: JournalPage): Promise<Space> {
   return db.transaction(async (sql) => {
@@ -81,9 +87,12 @@ export function importJournal(db: Database, hubId: string, space: SpaceId, page:
       bytes += sizeOf(record.entry) - sizeOf(before?.entry);
       entries += (record.entry === undefined ? 0 : 1) - (before?.entry === undefined ? 0 : 1);
     }
+    const { quotaBytes } = page;
+    if (quotaBytes !== undefined && bytes > quotaBytes && bytes > row.bytes) throw overQuota(row, bytes, quotaBytes);
     for (const [was, now] of replaced) await sql.run(REPLACE, [now, space, was]);
     for (const { text, values } of INSERT.pieces([...rows.values()].map(valuesOf))) await sql.run(text, values);
     await saveCommits(sql, space, page.records);
+    await requireTree(sql, row, page);
     await sql.run(SAVE_SPACE, [sequence, bytes, entries, space]);
     return spaceOf({ ...row, sequence, bytes, entries });
   });
@@ -194,6 +203,15 @@ function notNext(row: SpaceRow, { lineage, after }: { lineage: string; after: nu
       ? `"${row.name}" is at ${row.sequence} here, and what came goes on after ${after}`
       : `"${row.name}" has the lineage ${row.lineage} here, and what came is of ${lineage}`;
   return new SynclineError({ code: "STALE", op: "follow", message });
+}
+
+function overQuota({ name }: SpaceRow, bytes: number, quotaBytes: number): SynclineError {
+  return new SynclineError({
+    code: "LIMIT",
+    op: "follow",
+    message: `the copy "${name}" would have ${bytes} bytes of the ${quotaBytes} that it may`,
+    hint: `let it have more: syncline space follow ${name} --from URL --quota SIZE`,
+  });
 }
 
 function diverged(row: SpaceRow, { sequence, path }: JournalRecord): SynclineError {

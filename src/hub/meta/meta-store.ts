@@ -55,6 +55,8 @@ export type ListRequest = {
   readonly limit: number;
   /** Undefined: now. */
   readonly at: Point | undefined;
+  /** Instead of what is there: the tombstones of what was removed. Now, and everything. */
+  readonly removed?: boolean | undefined;
 };
 
 export type CopiesRequest = {

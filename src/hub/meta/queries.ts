@@ -32,6 +32,7 @@ const by = (index: string): string =>
   `SELECT ${VERSION_COLUMNS} FROM versions INDEXED BY ${index} WHERE space_id = ?`;
 const CURRENT = `${by("versions_current")} AND replaced IS NULL AND present IN (0, 1) AND path = ?`;
 const LIST = `${by("versions_current")} AND replaced IS NULL AND present = 1 AND path >= ? AND path < ? ORDER BY path LIMIT ?`;
+const LIST_REMOVED = LIST.replace("present = 1", "present = 0");
 const COUNT = `SELECT count(*) AS entries FROM (SELECT 1 AS one FROM versions INDEXED BY versions_current
   WHERE space_id = ? AND replaced IS NULL AND present = 1 AND path >= ? AND path < ? LIMIT ?) counted`;
 const LIST_AT = `${by("versions_history")} AND path >= ? AND path < ? AND seq <= ? AND (replaced IS NULL OR replaced > ?)
@@ -92,7 +93,7 @@ export class Queries {
     const sequence = request.at === undefined ? undefined : await this.#sequenceOf(space, request.at);
     const rows = (part: Range, count: number): Promise<VersionRow[]> =>
       sequence === undefined
-        ? this.#sql.all(LIST, [space, part.from, part.to, count])
+        ? this.#sql.all(request.removed === true ? LIST_REMOVED : LIST, [space, part.from, part.to, count])
         : this.#sql.all(LIST_AT, [space, part.from, part.to, sequence, sequence, count]);
     const found = request.shallow
       ? await children(rows, range, all.from.length, limit)

@@ -271,5 +271,6 @@ function decodeSettings(text: string): SpaceSettings {
     quotaEntries: given.quotaEntries,
     retention: { versions: given.retention.versions, ageMs: given.retention.ageMs },
     ignore: given.ignore,
+    ...(given.doors === undefined ? {} : { doors: given.doors }),
   };
 }

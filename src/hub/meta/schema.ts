@@ -81,4 +81,28 @@ export const MIGRATIONS: readonly Migration[] = [
         WHERE replaced IS NULL AND present = 1 AND path LIKE '%.conflict-%'`,
     ],
   },
+  {
+    // quota_bytes: of the copy alone, whatever its source allows itself. shares: the space beside it whose content the copy
+    // may have without that the source shows it once more.
+    id: 5,
+    statements: ["ALTER TABLE follows ADD COLUMN quota_bytes BIGINT", "ALTER TABLE follows ADD COLUMN shares BIGINT"],
+  },
+  {
+    // What the source of a copy has sent of the page that is not imported yet.
+    id: 6,
+    statements: [
+      "CREATE TABLE follow_received (space_id BIGINT NOT NULL, id blob NOT NULL, PRIMARY KEY (space_id, id)) WITHOUT ROWID",
+    ],
+  },
+  {
+    // Manifests lie by a number, with their ids in an index: in a table that lies by the id, whoever looks for one reads
+    // all of the others that it is compared with, half a megabyte each for files of a gigabyte, with every commit.
+    id: 7,
+    statements: [
+      "CREATE TABLE manifests_by_number (id blob PRIMARY KEY, manifest blob NOT NULL)",
+      "INSERT INTO manifests_by_number (id, manifest) SELECT id, manifest FROM manifests",
+      "DROP TABLE manifests",
+      "ALTER TABLE manifests_by_number RENAME TO manifests",
+    ],
+  },
 ];

@@ -33,6 +33,7 @@ const ERASE_UP_TO = [
 const ERASE_END = [
   "DELETE FROM restore_points WHERE space_id = ?",
   "DELETE FROM follows WHERE space_id = ?",
+  "DELETE FROM follow_received WHERE space_id = ?",
   "DELETE FROM lineages WHERE space_id = ?",
   "DELETE FROM erasing WHERE space_id = ?",
 ];

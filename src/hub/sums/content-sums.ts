@@ -1,5 +1,6 @@
 /** Sums of content that is at rest: those that are kept, and those that have to be computed by reading it. */
 import type { MetaStore } from "#hub/meta/meta-store.ts";
+import { Places } from "#hub/places.ts";
 import type { ContentReader } from "#hub/space-service.ts";
 import { type SumName, type Sums, SumsHasher } from "#hub/sums/sums.ts";
 import type { ContentId } from "#sync/chunk/chunk-id.ts";
@@ -12,8 +13,7 @@ export class ContentSums {
   readonly #meta: MetaStore;
   /** By content and what is computed of it. */
   readonly #running = new Map<string, Promise<Sums>>();
-  #reads = 0;
-  readonly #waiting: (() => void)[] = [];
+  readonly #places = new Places(READS_MAX);
 
   constructor(meta: MetaStore) {
     this.#meta = meta;
@@ -33,22 +33,16 @@ export class ContentSums {
   }
 
   async #compute(id: ContentId, reader: ContentReader, names: readonly SumName[]): Promise<Sums> {
-    while (this.#reads === READS_MAX) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    this.#reads++;
-    try {
-      const hasher = new SumsHasher(names);
-      const piece = new Uint8Array(Math.min(PIECE_BYTES, reader.size));
-      for (let at = 0; at < reader.size; ) {
-        const count = await reader.read(piece, at);
-        hasher.update(piece.subarray(0, count));
-        at += count;
-      }
-      const sums = hasher.digest();
-      await this.#meta.addSums(id, sums);
-      return sums;
-    } finally {
-      this.#reads--;
-      this.#waiting.shift()?.();
+    using _place = await this.#places.take();
+    const hasher = new SumsHasher(names);
+    const piece = new Uint8Array(Math.min(PIECE_BYTES, reader.size));
+    for (let at = 0; at < reader.size; ) {
+      const count = await reader.read(piece, at);
+      hasher.update(piece.subarray(0, count));
+      at += count;
     }
+    const sums = hasher.digest();
+    await this.#meta.addSums(id, sums);
+    return sums;
   }
 }

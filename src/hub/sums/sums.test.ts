@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { combineCrc } from "#hub/sums/crc.ts";
 import { SUM_NAMES, SumsHasher, decodeSums, encodeSums } from "#hub/sums/sums.ts";
+import { openSums } from "#hub/sums/sums-thread.ts";
 
 const all = (...parts: readonly Uint8Array[]) => {
   const hasher = new SumsHasher(SUM_NAMES);
@@ -26,6 +27,19 @@ describe("sums of contents", () => {
   test("[SUMS-1] do not depend on how the bytes come", () => {
     const parts = fc.array(fc.uint8Array({ maxLength: 40 }), { maxLength: 6 });
     fc.assert(fc.property(parts, (pieces) => expect(all(...pieces)).toEqual(all(new Uint8Array(Buffer.concat(pieces))))));
+  });
+
+  test("[SUMS-1] are the same on a thread of their own, side by side and one given up in between", async () => {
+    const bytes = new Uint8Array(9_000_000).map((_, at) => at * 7 + (at >> 9));
+    const streams = Array.from({ length: 5 }, () => openSums(SUM_NAMES));
+    for (let at = 0; at < bytes.length; at += 700_001) {
+      await Promise.all(streams.map((stream) => stream.update(bytes.subarray(at, at + 700_001))));
+    }
+    const digests = await Promise.all(streams.slice(1).map((stream) => stream.digest()));
+    for (const digest of digests) expect(digest).toEqual(all(bytes));
+    const other = openSums(["md5"]);
+    await other.update(bytes);
+    expect((await other.digest()).md5).toBe(all(bytes).md5!);
   });
 
   test("[SUMS-2] CRCs of two stretches make the one of both", () => {

@@ -24,6 +24,11 @@ type Undo = {
   readonly target: Fd;
   /** Name in the undo's trash for what the step at hand takes away: the same when a broken-off undo is repeated. */
   name: string;
+  /**
+   * Where the system cannot swap: what the step at hand replaces has its second name, which must be durable before the
+   * first one goes; or it has become that, and the step is to be taken again.
+   */
+  kept: "no" | "not yet durable" | "yes";
   /** Directories in which something was renamed since everything was durable. */
   readonly changed: Set<RelPath>;
   /** Made by the run and to be removed, in this order; true: that is repeated. */
@@ -115,13 +120,14 @@ function linkAndReplace(undo: Undo, item: RunItem): void {
   const { host, root } = undo.context;
   const parent = root.parent(item.path);
   const name = nameOf(item.path);
+  if (undo.kept === "yes") return host.fs.rename(undo.source, item.trash, parent, name, { replace: true });
   try {
     host.fs.link(parent, name, undo.target, undo.name);
   } catch (error) {
     // An undo that was broken off has come so far.
     if (!isCode(error, "EEXIST")) throw error;
   }
-  host.fs.rename(undo.source, item.trash, parent, name, { replace: true });
+  undo.kept = "not yet durable";
 }
 
 function undoReplace(undo: Undo, item: RunItem): Problem | undefined {
@@ -196,8 +202,23 @@ function dirsOf({ action, path, from, new: entry }: RunItem): Changed[] {
   return entry?.kind === "dir" ? [...changed, { dir: path, movesTo: from }] : changed;
 }
 
-/** Takes one step. `isRepeated`: it was taken already, and leaves a path that later steps may have filled again. */
-function take(undo: Undo, item: RunItem, isRepeated: boolean): void {
+/** As takeOnce; in two halves where that is safer. @throws {FsError} */
+async function take(undo: Undo, item: RunItem, isRepeated: boolean): Promise<void> {
+  const { names, trash } = undo.context;
+  undo.kept = "no";
+  if (takeOnce(undo, item, isRepeated)) return;
+  await names.one(undo.target);
+  await names.one(trash);
+  undo.kept = "yes";
+  takeOnce(undo, item, isRepeated);
+}
+
+/**
+ * Takes one step; false when it has to be taken again.
+ *
+ * @param isRepeated it was taken already, and leaves a path that later steps may have filled again
+ */
+function takeOnce(undo: Undo, item: RunItem, isRepeated: boolean): boolean {
   const { context, times } = undo;
   const step = (): Problem | undefined => STEPS[item.action](undo, item);
   let found: Problem | undefined;
@@ -207,9 +228,11 @@ function take(undo: Undo, item: RunItem, isRepeated: boolean): void {
     found = problemOf(item.path, error);
   }
   for (const { dir } of dirsOf(item)) undo.changed.add(dir);
+  if (undo.kept === "not yet durable" && found === undefined) return false;
   if (found === undefined || (isRepeated && found.code === "CHANGED")) undo.restored++;
   else undo.problems.push(found);
   context.markDirty(item.path);
+  return true;
 }
 
 /** @throws {FsError} */
@@ -221,7 +244,7 @@ async function makeSafe(undo: Undo): Promise<void> {
 /** @throws {FsError} */
 async function removeWaiting(undo: Undo): Promise<void> {
   if ([...undo.waiting.keys()].some((dir) => undo.changed.has(dir))) await makeSafe(undo);
-  for (const [item, isRepeated] of undo.waiting.values()) take(undo, item, isRepeated);
+  for (const [item, isRepeated] of undo.waiting.values()) await take(undo, item, isRepeated);
   undo.waiting.clear();
 }
 
@@ -247,7 +270,8 @@ export async function undoRun(
   const source = openOrMakeDir(host.fs, context.trash, runId);
   const target = openOrMakeDir(host.fs, context.trash, undoId);
   const times = new OwnTimes();
-  const undo: Undo = { context, source, target, name: "", changed: new Set(), waiting: new Map(), times, restored: 0, problems: [] };
+  const now = { name: "", kept: "no", changed: new Set<RelPath>(), waiting: new Map(), restored: 0 } as const;
+  const undo: Undo = { context, source, target, times, ...now, problems: [] };
   const steps = store.table("undo-step");
   const before = Number(Buffer.from(steps.get(runId) ?? "0").toString());
   try {
@@ -258,7 +282,7 @@ export async function undoRun(
       if (makesDir(item)) undo.waiting.set(item.path, [item, isRepeated]);
       else {
         if (item.new?.kind === "dir" && undo.changed.has(item.path)) await makeSafe(undo);
-        take(undo, item, isRepeated);
+        await take(undo, item, isRepeated);
       }
       if (!isRepeated) store.transaction({ durable: false }, () => steps.set(runId, Buffer.from(String(step + 1))));
     }

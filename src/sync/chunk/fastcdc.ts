@@ -16,6 +16,8 @@ export type ChunkLimits = { readonly minBytes: number; readonly averageBytes: nu
 export const CHUNK_LIMITS: ChunkLimits = { minBytes: 16 << 10, averageBytes: 64 << 10, maxBytes: 256 << 10 };
 /** For files above LARGE_FILE_BYTES: a sixteenth of the chunks to name and to look up. */
 export const CHUNK_LIMITS_LARGE: ChunkLimits = { minBytes: 512 << 10, averageBytes: 1 << 20, maxBytes: 4 << 20 };
+/** Of files that were put together from stretches: each begins and ends a chunk. */
+export const CHUNK_LIMITS_JOINED: ChunkLimits = { minBytes: 1, averageBytes: 1 << 20, maxBytes: 4 << 20 };
 export const LARGE_FILE_BYTES = 256 << 20;
 
 /**

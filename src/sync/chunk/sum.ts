@@ -19,7 +19,7 @@ export type SumSeeds = { readonly a: bigint; readonly b: bigint };
 
 /** Large enough that hashing the leaves costs nothing, small enough to stay in the processor's cache. */
 export const PIECE_BYTES = 1 << 20;
-const LEAF_BYTES = 16;
+export const LEAF_BYTES = 16;
 const SIZE_BYTES = 8;
 /** Distinguishes inner nodes from pieces; the golden ratio in 64 bits; its low half counts. */
 const NODE = 0x9e3779b97f4a7c15n;
@@ -75,6 +75,17 @@ class Leaves {
     hashInto(ZERO_PIECE, a, b);
     const at = SIZE_BYTES + index * LEAF_BYTES;
     return scratchBytes.every((byte, place) => this.#node[at + place] === byte);
+  }
+
+  /** As bytes, one behind the other. */
+  first(count: number): Uint8Array {
+    return this.#node.slice(SIZE_BYTES, SIZE_BYTES + count * LEAF_BYTES);
+  }
+
+  /** Those that are known already. */
+  load(leaves: Uint8Array): void {
+    if (SIZE_BYTES + leaves.length > this.#node.length) this.#grow(SIZE_BYTES + leaves.length);
+    this.#node.set(leaves, SIZE_BYTES);
   }
 
   /** Fills leaves [from, to) as whole pieces of zeros. */
@@ -148,6 +159,11 @@ export class Summer {
     return this.#leaves.sum(this.#size);
   }
 
+  /** Leaves of the first pieces, LEAF_BYTES each; they must be whole, or digest() has been called. */
+  leaves(count: number): Uint8Array {
+    return this.#leaves.first(count);
+  }
+
   #zerosInPiece(length: number): number {
     const take = Math.min(length, PIECE_BYTES - this.#filled);
     if (take === 0) return 0;
@@ -177,6 +193,14 @@ export class Summer {
     this.#leaves.set(Math.floor((this.#size - this.#filled) / PIECE_BYTES), piece.subarray(0, this.#filled));
     this.#filled = 0;
   }
+}
+
+/** The sum of a file of `size` bytes whose leaves are known, LEAF_BYTES for each piece. */
+export function sumOfLeaves(leaves: Uint8Array, size: number, seeds: SumSeeds): Sum {
+  assert(leaves.length === piecesIn(size) * LEAF_BYTES, "every piece has a leaf");
+  const all = new Leaves(seeds);
+  all.load(leaves);
+  return all.sum(size);
 }
 
 /** Sums a file of known size whose pieces are hashed in any order, each once. */

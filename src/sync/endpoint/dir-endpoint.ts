@@ -4,8 +4,8 @@
  */
 import type { FileEntry, Sum } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
-import type { Observation, Problem } from "#model/observation.ts";
-import { PRIVATE_DIR, type RelPath } from "#model/path.ts";
+import type { Problem } from "#model/observation.ts";
+import { PRIVATE_DIR, type RelPath, comparePaths } from "#model/path.ts";
 import { Confined } from "#platform/confined.ts";
 import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
@@ -22,6 +22,7 @@ import { withDiskErrors } from "#sync/endpoint/disk-error.ts";
 import type {
   Application,
   Endpoint,
+  OnObserved,
   OpenReply,
   OpenRequest,
   ReadItem,
@@ -253,6 +254,7 @@ export class DirEndpoint implements Endpoint {
       sink: { changed: (path, state) => this.#noteChange(path, state) },
       hook: {
         entering: (path, fd, ino) => this.#watcher?.entering(path, fd, ino),
+        listed: (path) => this.#listing?.whole(path),
         dropped: (path) => this.#watcher?.dropped(path),
       },
     });
@@ -361,7 +363,7 @@ export class DirEndpoint implements Endpoint {
 
   scan(
     request: ScanRequest,
-    onBatch: (batch: Observation[]) => void | Promise<void>,
+    onBatch: OnObserved,
     signal: AbortSignal,
   ): Promise<ScanSummary> {
     if (this.#isMissing) return Promise.resolve(SCAN_OF_NOTHING);
@@ -370,10 +372,11 @@ export class DirEndpoint implements Endpoint {
 
   async #scan(
     request: ScanRequest,
-    onBatch: (batch: Observation[]) => void | Promise<void>,
+    onBatch: OnObserved,
     signal: AbortSignal,
   ): Promise<ScanSummary> {
     const { scanner, index, log, store, epoch, apply } = this.#now;
+    const { preserve } = this.#now.request;
     const { clock } = this.#options.host;
     if (!log.reaches(request.since)) throw lostLog(this.label);
     // What is told counts as agreed where it is what was sent: a power loss that took it back would look like an edit.
@@ -395,19 +398,28 @@ export class DirEndpoint implements Endpoint {
         this.#ignored.clear();
         return more;
       });
+    const turn = async (): Promise<void> => {
+      // Which of several names leads the others is settled at the end.
+      if (!preserve.hardlinks) for (const batch of this.#listing?.ready() ?? []) await onBatch(batch, []);
+      await clock.sleep(0, signal);
+    };
     const work = full ? ({ extent: "full", deep: request.deep } as const) : ({ extent: "dirty", dirty } as const);
     try {
-      const outcome = await runScan(scanner, work, step, () => clock.sleep(0, signal), signal);
+      const outcome = await runScan(scanner, work, step, turn, signal);
       if (full) this.#watcher?.endPass();
       // The controller will remember this sequence durably; so must we, also what was told without being logged.
       if (logged || request.since === 0) {
         store.transaction({ durable: true }, () => (log.last() === 0 ? log.append([""]) : undefined));
       }
-      const told = this.#listing?.batches(index.count()) ?? log.since(request.since);
-      this.#listing = undefined;
-      for (const batch of told) await onBatch(batch.filter((one) => one.path !== ""));
-      log.trim(request.acknowledged);
       const { problems, entries, hashedBytes } = outcome;
+      const told = this.#listing?.rest(index.count()) ?? log.since(request.since);
+      const last = this.#listing?.last ?? "";
+      this.#listing = undefined;
+      for (const batch of told) {
+        const more = batch.filter(({ path }) => path !== "" && (last === "" || comparePaths(path, last) > 0));
+        await onBatch(more, problems);
+      }
+      log.trim(request.acknowledged);
       return { seq: log.last(), epoch, problems, entries, hashedBytes, degraded: this.#watcher?.degraded };
     } catch (error) {
       this.#listing = undefined;

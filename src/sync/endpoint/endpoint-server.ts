@@ -4,8 +4,9 @@
  * caller may make us hold is bounded.
  */
 import { SynclineError } from "#model/error.ts";
+import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
-import type { Application, Endpoint, OpenReply, OpenRequest, TransferItem } from "#sync/endpoint/endpoint.ts";
+import type { Application, Endpoint, OnObserved, OpenReply, OpenRequest, TransferItem } from "#sync/endpoint/endpoint.ts";
 import {
   ITEMS,
   type Method,
@@ -173,11 +174,18 @@ export class EndpointServer {
 
   async #scan(channel: MuxChannel): Promise<void> {
     const request = decodeScanRequest(await next(channel));
-    const onBatch = async (batch: Parameters<typeof packObservations>[0]): Promise<void> => {
+    let told = false;
+    const tell = async (problems: readonly Problem[]): Promise<void> => {
+      if (told || problems.length === 0) return;
+      told = true;
+      await sendAll(channel, packProblems(problems));
+    };
+    const onBatch: OnObserved = async (batch, problems) => {
+      await tell(problems);
       await sendAll(channel, packObservations(batch));
     };
     const summary = await this.#endpoint.scan(request, onBatch, channel.signal);
-    await sendAll(channel, packProblems(summary.problems));
+    await tell(summary.problems);
     await channel.send(encodeScanSummary(summary));
   }
 

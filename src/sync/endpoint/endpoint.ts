@@ -4,8 +4,9 @@
  * open, then per cycle scan → (sums) → read/supply and receive → apply; watch beside them; close.
  *
  * Calls other than watch, supply and close must not overlap, except that one supply or read may run on the side that
- * does not receive. A rejected call means that the endpoint has failed and must be closed and opened again; trouble
- * with single paths is returned as problems and never rejects.
+ * does not receive, also of what that side's scan has told of, before it has ended. A rejected call means that the
+ * endpoint has failed and must be closed and opened again; trouble with single paths is returned as problems and never
+ * rejects.
  */
 import type { Entry, FileEntry, Preserve, Sum } from "#model/entry.ts";
 import type { Observation, Problem } from "#model/observation.ts";
@@ -84,6 +85,12 @@ export type ScanRequest = {
   /** Read and hash every file again, whatever its stat says. */
   readonly deep: boolean;
 };
+
+/**
+ * Takes what a scan tells. `problems` are those known by now, in the first call that has any all of the scan: nothing of
+ * what is told is unknown but what they cover.
+ */
+export type OnObserved = (batch: Observation[], problems: readonly Problem[]) => void | Promise<void>;
 
 export type ScanSummary = {
   /** Sequence up to which the observations returned are complete. */
@@ -182,11 +189,8 @@ export interface Endpoint {
   /** For people: "/srv/www", "ssh://host/srv/www". */
   readonly label: string;
   open(request: OpenRequest, signal: AbortSignal): Promise<OpenReply>;
-  scan(
-    request: ScanRequest,
-    onBatch: (batch: Observation[]) => void | Promise<void>,
-    signal: AbortSignal,
-  ): Promise<ScanSummary>;
+  /** Where it tells everything (since 0), what it has found may be told, and read or supplied, while it still looks on. */
+  scan(request: ScanRequest, onBatch: OnObserved, signal: AbortSignal): Promise<ScanSummary>;
   /** Calls `onDirty` (coalesced) whenever there is something for a `dirty` scan. Settles when aborted. */
   watch(onDirty: () => void, signal: AbortSignal): Promise<void>;
   /** Hashes files that have no sum yet. One answer a path, in order; a problem where it could not be read. */

@@ -1,10 +1,11 @@
 /** An endpoint that passes every call on to another one; what looks at single calls, or adds to them, extends it. */
 import type { Sum } from "#model/entry.ts";
-import type { Observation, Problem } from "#model/observation.ts";
+import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import type {
   Application,
   Endpoint,
+  OnObserved,
   OpenReply,
   OpenRequest,
   ReadItem,
@@ -33,7 +34,7 @@ export class PassingEndpoint implements Endpoint {
 
   scan(
     request: ScanRequest,
-    onBatch: (batch: Observation[]) => void | Promise<void>,
+    onBatch: OnObserved,
     signal: AbortSignal,
   ): Promise<ScanSummary> {
     return this.inner.scan(request, onBatch, signal);

@@ -104,7 +104,7 @@ async function attack(inner: MemoryEndpoint, method: string, messages: Uint8Arra
 }
 
 describe("remote endpoint", () => {
-  test("[REMOTE-40] opens, scans everything with back-pressure, and closes the far endpoint", async () => {
+  test("[REMOTE-40] opens, scans everything with back-pressure and what is unknown first, and closes the far endpoint", async () => {
     const inner = new MemoryEndpoint();
     for (let at = 0; at < 5000; at++) inner.put(`d${at % 7}/f${at}`, "x");
     inner.problems.push({ path: "bad", side: "alpha", code: "EACCES", message: "no", transient: false });
@@ -115,8 +115,9 @@ describe("remote endpoint", () => {
     let inside = 0;
     const summary = await endpoint.scan(
       scanAll,
-      async (batch) => {
+      async (batch, problems) => {
         expect(++inside).toBe(1);
+        expect(problems).toEqual(inner.problems);
         await new Promise((resolve) => setImmediate(resolve));
         seen.push(...batch);
         inside--;

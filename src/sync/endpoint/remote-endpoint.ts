@@ -5,7 +5,7 @@
 import type { Clock } from "#platform/host.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Sum } from "#model/entry.ts";
-import type { Observation, Problem } from "#model/observation.ts";
+import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import {
   type Application,
@@ -13,6 +13,7 @@ import {
   type CommitReply,
   type Endpoint,
   type OpResult,
+  type OnObserved,
   type OpenReply,
   type OpenRequest,
   type ReadItem,
@@ -103,7 +104,7 @@ export class RemoteEndpoint implements Endpoint {
 
   async scan(
     request: ScanRequest,
-    onBatch: (batch: Observation[]) => void | Promise<void>,
+    onBatch: OnObserved,
     signal: AbortSignal,
   ): Promise<ScanSummary> {
     return this.#call("scan", signal, async (channel) => {
@@ -112,7 +113,7 @@ export class RemoteEndpoint implements Endpoint {
       for (;;) {
         const { tag, r } = await answer(channel, problems);
         if (tag === REPLY) return decodeScanSummary(r, problems);
-        const more = onBatch(unpack(r, readObservation));
+        const more = onBatch(unpack(r, readObservation), problems);
         if (more !== undefined) await more;
       }
     });

@@ -4,12 +4,13 @@
  * comes forward, too: one step every GIVE_WAY_MS.
  */
 import type { Sum } from "#model/entry.ts";
-import type { Observation, Problem } from "#model/observation.ts";
+import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Clock } from "#platform/host.ts";
 import type {
   Application,
   Endpoint,
+  OnObserved,
   ReadItem,
   ScanRequest,
   ScanSummary,
@@ -86,12 +87,12 @@ export class TurnEndpoint extends PassingEndpoint {
 
   override scan(
     request: ScanRequest,
-    onBatch: (batch: Observation[]) => void | Promise<void>,
+    onBatch: OnObserved,
     signal: AbortSignal,
   ): Promise<ScanSummary> {
-    const inTurn = async (batch: Observation[]): Promise<void> => {
+    const inTurn: OnObserved = async (batch, problems) => {
       await this.#turns.giveWay(this.#priority);
-      await onBatch(batch);
+      await onBatch(batch, problems);
     };
     return this.#call(() => this.inner.scan(request, inTurn, signal));
   }

@@ -230,13 +230,15 @@ class MemoryTree<R> implements Tree<R> {
     const node = this.#find(dir);
     if (node === undefined) return records;
     const page = new ByteWriter();
+    let count = 0;
     for (const name of sortedNames(node)) {
       const { record } = node.children.get(name)!;
       if (record === undefined) continue;
       page.string(name);
       page.bytes(record);
+      count++;
     }
-    records.append(page.finish());
+    records.append(page.finish(), count);
     return records;
   }
 

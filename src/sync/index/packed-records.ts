@@ -4,8 +4,7 @@
  */
 import { ByteReader } from "#sync/wire/bytes.ts";
 
-/** Records that may lie between two names asked for in order, before a look-up is cheaper. */
-const SKIPPED_MAX = 4;
+const NOTHING = new Uint8Array(0);
 
 /** Names and records of a directory at one time; later changes of the tree do not show. One user at a time. */
 export class PackedRecords<R> {
@@ -15,36 +14,62 @@ export class PackedRecords<R> {
   #page: Uint8Array = NOTHING;
   #start = 0;
   #end = 0;
-  /** Where the next record begins, for who asks in order; undefined once somebody did not. */
-  #next: { page: number; at: number } | undefined = { page: 0, at: 0 };
+  /** For who asks in order: the name asked for last, and where the first record begins that may be of the next one. */
+  #last = "";
+  #next: { page: number; at: number } = { page: 0, at: 0 };
+  /** For who does not. */
   #lookup: Lookup | undefined;
+  #count = 0;
 
   constructor(decode: (bytes: Uint8Array) => R) {
     this.#decode = decode;
   }
 
-  /** Appends pairs of name and record, each behind its length, whose names come after all before; keeps `page`. */
-  append(page: Uint8Array): void {
-    if (page.length > 0) this.#pages.push(page);
+  /** Appends `count` pairs of name and record, each behind its length, whose names come after all before; keeps `page`. */
+  append(page: Uint8Array, count: number): void {
+    if (count === 0) return;
+    this.#pages.push(page);
+    this.#count += count;
     this.#lookup = undefined;
   }
 
   get count(): number {
-    return this.#all.starts.length;
+    return this.#count;
   }
 
-  /** Goes to the record of a name. Returns this, which speaks of that record until the next seek; else undefined. */
+  /**
+   * Goes to the record of a name. Returns this, which speaks of that record until the next seek; else undefined. Names in
+   * rising order cost least, by far.
+   */
   seek(name: string): this | undefined {
-    if (this.#pages.length === 0) return undefined;
-    if (this.#next !== undefined && this.#seekNext(this.#next, name)) return this;
-    this.#next = undefined;
-    const { places, pages, starts, ends } = this.#all;
+    if (this.#lookup === undefined && name > this.#last && isPlain(name)) {
+      this.#last = name;
+      return this.#seekNext(name) ? this : undefined;
+    }
+    const { places, pages, starts, ends } = (this.#lookup ??= new Lookup(this.#pages));
     const place = places.get(name);
     if (place === undefined) return undefined;
     this.#page = pages[place]!;
     this.#start = starts[place]!;
     this.#end = ends[place]!;
     return this;
+  }
+
+  /** The record of a name that comes early, beside what seek() is asked for. */
+  early(name: string): R | undefined {
+    for (const page of this.#pages) {
+      for (let at = 0; at < page.length; ) {
+        const nameLength = lengthAt(page, at);
+        const nameAt = at + lengthSize(nameLength);
+        const recordLength = lengthAt(page, nameAt + nameLength);
+        const start = nameAt + nameLength + lengthSize(recordLength);
+        at = start + recordLength;
+        const order = compareAt(page, nameAt, nameLength, name);
+        if (order === 0) return this.#decode(page.subarray(start, at));
+        if (order > 0) return undefined;
+      }
+    }
+    return undefined;
   }
 
   record(): R {
@@ -62,37 +87,33 @@ export class PackedRecords<R> {
 
   /** All of them, decoded, in compareNames order. */
   all(): { name: string; record: R }[] {
-    const { places, pages, starts, ends } = this.#all;
-    const decode = (place: number): R => this.#decode(pages[place]!.subarray(starts[place], ends[place]));
-    return Array.from(places, ([name, place]) => ({ name, record: decode(place) }));
+    const out: { name: string; record: R }[] = [];
+    for (const page of this.#pages) {
+      const reader = new ByteReader(page);
+      while (!reader.atEnd) out.push({ name: reader.string(), record: this.#decode(reader.bytes()) });
+    }
+    return out;
   }
 
-  get #all(): Lookup {
-    return (this.#lookup ??= new Lookup(this.#pages));
-  }
-
-  /** Is it one of the next few? Then what comes after it is next. */
-  #seekNext(next: { page: number; at: number }, name: string): boolean {
-    let { page: number, at } = next;
-    for (let skipped = 0; skipped <= SKIPPED_MAX; skipped++) {
-      if (at >= (this.#pages[number]?.length ?? 0)) {
-        number++;
-        at = 0;
+  /** Passes by what comes before the name. */
+  #seekNext(name: string): boolean {
+    const next = this.#next;
+    for (; next.page < this.#pages.length; next.page++, next.at = 0) {
+      const page = this.#pages[next.page]!;
+      while (next.at < page.length) {
+        const nameLength = lengthAt(page, next.at);
+        const nameAt = next.at + lengthSize(nameLength);
+        const order = compareAt(page, nameAt, nameLength, name);
+        if (order > 0) return false;
+        const recordLength = lengthAt(page, nameAt + nameLength);
+        const start = nameAt + nameLength + lengthSize(recordLength);
+        next.at = start + recordLength;
+        if (order < 0) continue;
+        this.#page = page;
+        this.#start = start;
+        this.#end = next.at;
+        return true;
       }
-      const page = this.#pages[number];
-      if (page === undefined) return false;
-      const nameLength = lengthAt(page, at);
-      const nameAt = at + lengthSize(nameLength);
-      const recordLength = lengthAt(page, nameAt + nameLength);
-      const start = nameAt + nameLength + lengthSize(recordLength);
-      at = start + recordLength;
-      if (!isName(page, nameAt, nameLength, name)) continue;
-      this.#page = page;
-      this.#start = start;
-      this.#end = at;
-      next.page = number;
-      next.at = at;
-      return true;
     }
     return false;
   }
@@ -120,8 +141,6 @@ class Lookup {
   }
 }
 
-const NOTHING = new Uint8Array(0);
-
 /** The varint at `at` of a page whose sum was checked. */
 function lengthAt(bytes: Uint8Array, at: number): number {
   let length = bytes[at]! & 0x7f;
@@ -133,12 +152,18 @@ function lengthSize(length: number): number {
   return length < 0x80 ? 1 : length < 0x4000 ? 2 : length < 0x20_0000 ? 3 : 4;
 }
 
-/** Is this the plain name at `at`? Names beyond ASCII are left to the look-up. */
-function isName(bytes: Uint8Array, at: number, length: number, name: string): boolean {
-  if (length !== name.length) return false;
-  for (let index = length - 1; index >= 0; index--) {
-    const code = name.charCodeAt(index);
-    if (code >= 0x80 || bytes[at + index] !== code) return false;
-  }
+/** Only of names that are ASCII is the order of texts that of their bytes. */
+function isPlain(name: string): boolean {
+  for (let index = 0; index < name.length; index++) if (name.charCodeAt(index) >= 0x80) return false;
   return true;
+}
+
+/** Comes the name at `at` before the plain one (below 0), is it that, or does it come after? */
+function compareAt(bytes: Uint8Array, at: number, length: number, name: string): number {
+  const shared = length < name.length ? length : name.length;
+  for (let index = 0; index < shared; index++) {
+    const apart = bytes[at + index]! - name.charCodeAt(index);
+    if (apart !== 0) return apart;
+  }
+  return length - name.length;
 }

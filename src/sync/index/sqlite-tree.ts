@@ -225,14 +225,14 @@ export class SqliteTrees {
     return true;
   }
 
-  /** The bytes of a directory's pages, in order. */
-  eachPage(tree: TreeState, path: RelPath, each: (page: Uint8Array) => void): void {
+  /** The bytes of a directory's pages, in order, each with the number of its records. */
+  eachPage(tree: TreeState, path: RelPath, each: (page: Uint8Array, count: number) => void): void {
     const dir = this.#dirId(tree, path);
     if (dir === undefined) return;
     this.#flushPages((cached) => cached.dir === dir);
     for (const row of pageRows(this.#sql, dir)) {
       checkBlob(row);
-      each(row.data);
+      each(row.data, row.count);
     }
   }
 
@@ -567,7 +567,7 @@ class SqliteTree<R> implements Tree<R> {
 
   packed(dir: RelPath): PackedRecords<R> {
     const records = new PackedRecords((bytes) => this.#decode(bytes));
-    this.#trees.eachPage(this.#state, dir, (page) => records.append(page));
+    this.#trees.eachPage(this.#state, dir, (page, count) => records.append(page, count));
     return records;
   }
 

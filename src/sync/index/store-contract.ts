@@ -375,6 +375,10 @@ function applyStep(tree: Tree<Sample>, model: TreeModel, step: Step, value: numb
   model.apply(step, value);
 }
 
+function isAscii(name: string): boolean {
+  return [...name].every((character) => character < "\u0080");
+}
+
 function compareWithModel(tree: Tree<Sample>, model: TreeModel): void {
   const wanted = model.sorted();
   expect([...tree.walk("")]).toEqual(wanted);
@@ -386,7 +390,16 @@ function compareWithModel(tree: Tree<Sample>, model: TreeModel): void {
     const packed = tree.packed(dir);
     expect(packed.all()).toEqual(tree.children(dir));
     expect(packed.count).toBe(children.length);
-    for (const [path, record] of children) expect(packed.seek(nameOf(path))?.record()).toEqual(record);
+    for (const asked of [children, children.toReversed()]) {
+      // Names that are not there lie between, before and after those that are.
+      const names = asked.flatMap(([path]) => [nameOf(path).slice(0, -1), nameOf(path), `${nameOf(path)}~`]);
+      const anew = tree.packed(dir);
+      for (const name of names) {
+        const known = children.find(([path]) => nameOf(path) === name)?.[1];
+        expect([name, anew.seek(name)?.record()]).toEqual([name, known]);
+        if (isAscii(name)) expect([name, anew.early(name)]).toEqual([name, known]);
+      }
+    }
   }
   for (const [path, record] of wanted) expect(tree.get(path)).toEqual(record);
 }

@@ -25,6 +25,8 @@ export type ScanSink = {
 export type DirectoryHook = {
   /** `fd` stays open only during the call. */
   entering(path: RelPath, fd: Fd, ino: bigint): void;
+  /** All that is in it has been looked at and reported, each name by itself. */
+  listed?(path: RelPath): void;
   /** The directory is now ignored. */
   dropped(path: RelPath): void;
 };

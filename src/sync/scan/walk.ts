@@ -10,7 +10,7 @@
  */
 import type { Sum } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
-import { PRIVATE_DIR, type RelPath, joinPath, nameOf, parentOf } from "#model/path.ts";
+import { PRIVATE_DIR, type RelPath, comparePaths, joinPath, nameOf, parentOf } from "#model/path.ts";
 import { PackedRecords } from "#sync/index/packed-records.ts";
 import { type IndexRecord, matchesStat, packedMatchesStat } from "#sync/index/record-codecs.ts";
 import type { Tree } from "#sync/index/store.ts";
@@ -28,6 +28,8 @@ import type { DirtyExtent } from "#sync/watch/dirty-set.ts";
 
 /** A renamed file up to here is hashed again; above it inode, size and mtime are believed. */
 const REHASH_RENAMED_BYTES_MAX = 1 << 20;
+/** Entries of a larger directory are looked at as they are listed: sorting them would not be interrupted. */
+const SORTED_MAX = 8192;
 /** Children of a renamed directory that are compared before its index is taken over. */
 const RENAME_SAMPLE = 16;
 
@@ -83,12 +85,14 @@ export class Walk {
   /** New directories wait until all that vanished is known, because they may have been renamed. */
   readonly #arrivals: Arrival[] = [];
   #collecting: boolean;
+  readonly #isFirst: boolean;
   /** The names of the directory that was looked at last, where case is folded. */
   #listing: Listing | undefined;
 
   constructor(options: WalkOptions) {
     this.#o = options;
     this.#collecting = options.index.count() > 0;
+    this.#isFirst = !this.#collecting;
   }
 
   /** Puts the root, with everything below unless `shallow`, on the list for drain(). */
@@ -150,13 +154,16 @@ export class Walk {
     }
     if (pacer.dueNow()) yield;
     const known = index.packed(dir);
+    // What is known comes in this order, so that no look-up has to be made for it.
+    if (known.count > 0 && items.length <= SORTED_MAX) items.sort(byName);
     if (pacer.dueNow()) yield;
-    const inside = this.#rulesInside(frame, fd, items, known.seek(IGNORE_FILE)?.record());
+    const inside = this.#rulesInside(frame, fd, items, known.early(IGNORE_FILE));
     if (!(inside.rules instanceof IgnoreRules)) return inside.rules;
     if (problems.size > 0) problems.settle(dir);
 
     const { rules, recheck } = inside;
     const place: Place = { dir, fd, rules, recheck, descend: !frame.shallow, changes: [], ghosts: [] };
+    const waiting = this.#stack.length;
     let seen = 0;
     for (const { name, kind } of items) {
       // At any depth: a directory in the root may be a root of another session.
@@ -172,10 +179,19 @@ export class Walk {
     if (seen < known.count) yield* this.#unlisted(place, items, known.all());
     const doubt = this.#settleAbsence(place);
     if (doubt !== undefined) return doubt;
-    if (place.changes.length === 0) return undefined;
-    if (!this.#isRecorded(dir)) return changedProblem(dir);
-    yield* this.#o.editor.write(dir, known.all(), place.changes);
+    if (this.#isFirst) this.#inPathOrder(waiting);
+    if (place.changes.length > 0) {
+      if (!this.#isRecorded(dir)) return changedProblem(dir);
+      yield* this.#o.editor.write(dir, known.all(), place.changes);
+    }
+    this.#o.hook?.listed?.(dir);
     return undefined;
+  }
+
+  /** The directories found last are entered in the order of their names, in which a first scan is told while it looks on. */
+  #inPathOrder(from: number): void {
+    if (this.#stack.length - from < 2) return;
+    this.#stack.push(...this.#stack.splice(from).sort((a, b) => comparePaths(b.path, a.path)));
   }
 
   /**
@@ -548,6 +564,10 @@ type Known = { record(): IndexRecord };
 
 function asKnown(record: IndexRecord | undefined): Known | undefined {
   return record === undefined ? undefined : { record: () => record };
+}
+
+function byName(a: DirItem, b: DirItem): number {
+  return a.name < b.name ? -1 : 1;
 }
 
 type Listing = { readonly dir: RelPath; readonly names: ReadonlySet<string> };

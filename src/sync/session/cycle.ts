@@ -1,12 +1,12 @@
 /** One turn of the loop: scan → plan → (hold) → transfer and apply → remember. */
-import type { Entry, Sum } from "#model/entry.ts";
-import type { Problem } from "#model/observation.ts";
+import type { Sum } from "#model/entry.ts";
+import type { Observation, Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Conflict, Plan, Side } from "#model/plan.ts";
 import type { Endpoint, OpenReply } from "#sync/endpoint/endpoint.ts";
 import { judge, planHash } from "#sync/plan/brake.ts";
 import { withoutCaseCollisions } from "#sync/plan/case-collisions.ts";
-import { planFirstCopy } from "#sync/plan/first-copy.ts";
+import { countPlan } from "#sync/plan/counts.ts";
 import { detectMoves } from "#sync/plan/moves.ts";
 import { executionOrder } from "#sync/plan/order.ts";
 import { reconcile } from "#sync/plan/reconcile.ts";
@@ -14,10 +14,12 @@ import { type Row, type SideState, needsSums } from "#sync/plan/rows.ts";
 import type { Bandwidth } from "#sync/session/bandwidth.ts";
 import type { Result, SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
 import { CopyFinder } from "#sync/session/copy-finder.ts";
-import { type ExecutionTotals, executeSide } from "#sync/session/executor.ts";
-import { type Healing, NOTHING_TO_HEAL, planHealing, toldProblems, withHealing } from "#sync/session/healing.ts";
+import { type ExecutionContext, type ExecutionTotals, executeGroups, executeSide } from "#sync/session/executor.ts";
+import { FirstCopy } from "#sync/session/first-copy.ts";
+import { type Healing, planHealing, toldProblems, withHealing } from "#sync/session/healing.ts";
 import { type Observed, UnknownPaths, observeSide } from "#sync/session/observe.ts";
 import { NamesOfSide } from "#sync/session/names-of-side.ts";
+import { GROUP_OPS_MIN, type StepGroup } from "#sync/session/step-groups.ts";
 import type { Tally } from "#sync/session/tally.ts";
 import type { RecentLosses } from "#sync/session/recent-losses.ts";
 import type { Resting } from "#sync/session/resting.ts";
@@ -59,6 +61,11 @@ export type CycleOutcome = {
   readonly problems: readonly Problem[];
 };
 
+/** Changes to be made, and bytes of content; undefined as long as it is not known. */
+type Totals = { readonly changes: number | undefined; readonly bytes: number | undefined };
+
+const EMPTY_PLAN: Plan = { changes: [], moves: [], conflicts: [], agreements: [], blocked: [], counts: countPlan([], []) };
+
 /** @param onBroken gets what was done until then when the cycle ends with an error */
 export async function runCycle(
   context: CycleContext,
@@ -82,6 +89,7 @@ class Cycle {
   readonly #startMs: number;
   readonly #totals: ExecutionTotals = { changes: 0, healed: 0, literal: 0, reused: 0, problems: [], stale: 0, asides: 0 };
   readonly #copies: CopyFinder;
+  #firstCopy: FirstCopy | undefined;
   /** A new file was hashed because it may be a copy. */
   #mayCopy = false;
   #isApproved = false;
@@ -98,6 +106,7 @@ class Cycle {
   async run(): Promise<CycleOutcome> {
     const { onEvent, options, state } = this.#context;
     const observed = await this.#observe();
+    if (this.#firstCopy?.hasBegun === true) return this.#endFirstCopy(observed);
     onEvent({ type: "phase", phase: "planning" });
     // A side that was not scanned now is still unknown where its last scan could not look.
     const unknown = { alpha: new UnknownPaths(state.unknown.alpha), beta: new UnknownPaths(state.unknown.beta) };
@@ -130,8 +139,6 @@ class Cycle {
   async #decide(
     unknown: Record<Side, UnknownPaths>,
   ): Promise<{ plan: Plan; blockedBy: Map<RelPath, Problem>; healing: Healing }> {
-    const first = this.#planFirstCopy();
-    if (first !== undefined) return { plan: this.#withoutCollisions(first), blockedBy: new Map(), healing: NOTHING_TO_HEAL };
     const { state, sides, options, signal } = this.#context;
     const rows = this.#rows(unknown);
     const blockedBy = await this.#learnSums(rows, unknown);
@@ -140,52 +147,108 @@ class Cycle {
     return { plan: withHealing(this.#plan(rows, unknown), healing), blockedBy, healing };
   }
 
-  /** Undefined unless one side holds nothing and nothing was ever agreed, and all can be seen. */
-  #planFirstCopy(): Plan | undefined {
-    const { state, options, resting } = this.#context;
+  /**
+   * Undefined where a plan is needed in any case: something was agreed or is on its way, or both sides are looked at
+   * otherwise than from the start; a person is to see the plan; names may collide; names of one file belong together; or
+   * groups are to be small.
+   */
+  #mayBeFirstCopy(stop: AbortController): FirstCopy | undefined {
+    const { state, options, sides, resting } = this.#context;
+    const isFull = SIDES.every((side) => this.#extents[side] === "full" && sides[side].reply.caseSensitive);
+    const isNew = state.comparesAll && state.ancestor.count() === 0 && state.unsettled.length === 0;
+    const isPlain = !options.dryRun && options.durable !== "always" && !options.preserve.hardlinks;
     const isResting = resting !== undefined && Number.isFinite(resting.waitMs());
-    if (isResting || state.ancestor.count() > 0 || SIDES.some((side) => state.unknown[side].length > 0)) return undefined;
-    const from = SIDES.find((side) => state.pending[otherSide(side)].size === 0);
-    if (from === undefined) return undefined;
-    const held: [RelPath, Entry][] = [];
-    for (const path of state.touched()) {
-      const one = state.pending[from].get(path);
-      if (one?.state !== "present") return undefined;
-      held.push([path, one.entry]);
-    }
-    return planFirstCopy(from, options.mode, held);
+    if (!isFull || !isNew || !isPlain || isResting) return undefined;
+    return new FirstCopy(options.mode, async (to, groups) => {
+      try {
+        await this.#copyFirst(to, groups);
+      } catch (error) {
+        stop.abort(error);
+        throw error;
+      }
+    });
+  }
+
+  async #copyFirst(to: Side, groups: AsyncIterable<StepGroup>): Promise<void> {
+    const { state, sides, onEvent } = this.#context;
+    const { rootId, filterHash, epoch } = sides[otherSide(to)].reply;
+    // Its scan has not ended: whoever starts from what is saved until then compares everything.
+    state.marks[otherSide(to)] ??= { rootId, filterHash, epoch, seq: 0 };
+    onEvent({ type: "phase", phase: "transferring" });
+    const copy = this.#firstCopy!;
+    const isLarge = (): boolean => copy.known.changes > GROUP_OPS_MIN;
+    const total = (): Totals => (copy.isComplete ? copy.known : { changes: undefined, bytes: undefined });
+    await executeGroups(to, groups, { isLarge, similar: undefined }, this.#execution(total));
+  }
+
+  /** What failed, or could not be copied without a decision, is for a plan, which the next round makes. */
+  #endFirstCopy(observed: readonly Observed[]): CycleOutcome {
+    const { state, resting } = this.#context;
+    const { problems, stale } = this.#totals;
+    problems.push(...observed.flatMap((one) => one.problems));
+    if (state.unsaved()) state.store.transaction({ durable: false }, () => state.save(false));
+    resting?.learn(problems);
+    state.lastConflicts = [];
+    const again = stale > 0 || SIDES.some((side) => state.pending[side].size > 0 || state.unknown[side].length > 0);
+    if (!again) state.restored = undefined;
+    const later = problems.some((one) => one.transient);
+    const degraded = observed.some((one) => one.degraded !== undefined);
+    const summary = this.#summary(EMPTY_PLAN, false);
+    return { summary, again, later, degraded, conflicts: [], problems };
   }
 
   async #observe(): Promise<Observed[]> {
     const { state, sides, options, onEvent, signal } = this.#context;
     onEvent({ type: "phase", phase: "scanning" });
+    const stop = new AbortController();
+    const copy = (this.#firstCopy = this.#mayBeFirstCopy(stop));
+    const anySignal = AbortSignal.any([signal, stop.signal]);
     const seen: Record<Side, number> = { alpha: 0, beta: 0 };
     const scans = SIDES.flatMap((side) => {
       const extent = this.#extents[side];
       if (extent === undefined) return [];
       const acknowledged = state.savedSeq[side];
       const request = { since: state.marks[side]?.seq ?? 0, acknowledged, extent, deep: options.deep && extent === "full" };
-      const onProgress = (entries: number): void => {
+      const onTaken = (entries: number, batch: readonly Observation[], problems: readonly Problem[]): void => {
         seen[side] = entries;
+        copy?.told(side, batch, problems);
+        if (copy?.hasBegun === true) return;
         onEvent({ type: "progress", done: seen.alpha + seen.beta, total: undefined, bytes: 0, bytesTotal: undefined });
       };
-      return [observeSide(side, sides[side].endpoint, request, state, options.preserve, onProgress, signal)];
+      const scan = observeSide(side, sides[side].endpoint, request, state, options.preserve, onTaken, anySignal);
+      return [this.#whenObserved(scan)];
     });
     const settled = await Promise.allSettled(scans);
+    // Whatever became of the scans, what is under way is recorded; and an error of its own is the one that stopped them.
+    await copy?.settled();
     for (const one of settled) if (one.status === "rejected") throw one.reason;
     const observed = settled.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
-    for (const one of observed) {
-      const { reply } = sides[one.side];
-      const { rootId, filterHash } = reply;
-      state.marks[one.side] = { rootId, filterHash, epoch: one.epoch, seq: one.seq };
-      state.entries[one.side] = one.entries;
-      state.unknown[one.side] = one.problems;
-      this.#scannedBytes += one.hashedBytes;
-      if (one.degraded !== undefined) onEvent({ type: "degraded", side: one.side, reason: one.degraded });
-    }
-    if (state.unsettled.length > 0) await this.#settleInFlight(observed);
+    // What this very cycle has sent is not for scans to settle that may have ended before.
+    if (copy?.hasBegun !== true && state.unsettled.length > 0) await this.#settleInFlight(observed);
     state.forgetIgnoredOfGone();
     return observed;
+  }
+
+  async #whenObserved(scan: Promise<Observed>): Promise<Observed> {
+    try {
+      const observed = await scan;
+      this.#noteObserved(observed);
+      this.#firstCopy?.ended(observed);
+      return observed;
+    } catch (error) {
+      this.#firstCopy?.fail(error);
+      throw error;
+    }
+  }
+
+  #noteObserved({ side, epoch, seq, entries, problems, hashedBytes, degraded }: Observed): void {
+    const { state, sides, onEvent } = this.#context;
+    const { rootId, filterHash } = sides[side].reply;
+    state.marks[side] = { rootId, filterHash, epoch, seq };
+    state.entries[side] = entries;
+    state.unknown[side] = problems;
+    this.#scannedBytes += hashedBytes;
+    if (degraded !== undefined) onEvent({ type: "degraded", side, reason: degraded });
   }
 
   /**
@@ -404,7 +467,7 @@ class Cycle {
   }
 
   async #execute(plan: Plan): Promise<void> {
-    const { state, options, sides, onEvent, bandwidth, signal, host } = this.#context;
+    const { state, onEvent } = this.#context;
     if (plan.agreements.length > 0) {
       state.store.transaction({ durable: false }, () => {
         for (const { path, entry } of plan.agreements) this.#agree(path, entry);
@@ -413,36 +476,44 @@ class Cycle {
       });
     }
     const steps = SIDES.map((side) => ({ side, steps: executionOrder(plan, side) }));
-    const total = steps.reduce((sum, one) => sum + one.steps.length, 0);
-    const bytesTotal = plan.counts.alpha.bytes + plan.counts.beta.bytes;
+    const changes = steps.reduce((sum, one) => sum + one.steps.length, 0);
+    const total = { changes, bytes: plan.counts.alpha.bytes + plan.counts.beta.bytes };
+    if (changes > 0) onEvent({ type: "phase", phase: "transferring" });
+    const execution = this.#execution(() => total);
+    for (const { side, steps: mine } of steps) await executeSide(side, mine, execution);
+    if (state.unsaved()) state.store.transaction({ durable: false }, () => state.save(false));
+  }
+
+  /** @param total of what is to be done, as far as it is known when it is asked for */
+  #execution(total: () => Totals): ExecutionContext {
+    const { state, options, sides, onEvent, bandwidth, signal, host } = this.#context;
     let done = 0;
     let bytes = 0;
-    const progress = (): void => onEvent({ type: "progress", done, total, bytes, bytesTotal });
-    if (total > 0) onEvent({ type: "phase", phase: "transferring" });
-    for (const { side, steps: mine } of steps) {
-      await executeSide(side, mine, {
-        state,
-        endpoints: { alpha: sides.alpha.endpoint, beta: sides.beta.endpoint },
-        runId: this.#runId,
-        verbose: options.verbose,
-        preserve: options.preserve,
-        durable: options.durable,
-        onEvent,
-        onBytes: (more) => {
-          bytes += more;
-          progress();
-        },
-        onDone: (ops) => {
-          done += ops;
-          progress();
-        },
-        totals: this.#totals,
-        collectGarbage: () => host.collectGarbage(),
-        bandwidth,
-        signal,
-      });
-    }
-    if (state.unsaved()) state.store.transaction({ durable: false }, () => state.save(false));
+    const progress = (): void => {
+      const all = total();
+      onEvent({ type: "progress", done, total: all.changes, bytes, bytesTotal: all.bytes });
+    };
+    return {
+      state,
+      endpoints: { alpha: sides.alpha.endpoint, beta: sides.beta.endpoint },
+      runId: this.#runId,
+      verbose: options.verbose,
+      preserve: options.preserve,
+      durable: options.durable,
+      onEvent,
+      onBytes: (more) => {
+        bytes += more;
+        progress();
+      },
+      onDone: (ops) => {
+        done += ops;
+        progress();
+      },
+      totals: this.#totals,
+      collectGarbage: () => host.collectGarbage(),
+      bandwidth,
+      signal,
+    };
   }
 
   #agree(path: RelPath, entry: Plan["agreements"][number]["entry"]): void {

@@ -62,22 +62,35 @@ export type ExecutionContext = {
   readonly signal: AbortSignal;
 };
 
+/** All that is to be done on a side. */
 export async function executeSide(side: Side, steps: readonly Step[], context: ExecutionContext): Promise<void> {
   if (steps.length === 0) return;
-  const target = context.endpoints[side];
-  const application = target.apply(context.runId, context.signal);
   const similar = new SimilarFiles(context.state, side, steps);
-  const isPart = steps.length > GROUP_OPS_MIN;
-  /** The commit that is under way. */
+  const groups = stepGroups(steps, context.durable === "always", context.state.comparesAll);
+  await executeGroups(side, groups, { isLarge: () => steps.length > GROUP_OPS_MIN, similar }, context);
+}
+
+/** Groups that come as a whole or in parts, perhaps while more becomes known. */
+export async function executeGroups(
+  side: Side,
+  groups: Iterable<StepGroup> | AsyncIterable<StepGroup>,
+  shared: Omit<SharedByGroups, "application">,
+  context: ExecutionContext,
+): Promise<void> {
+  const application = context.endpoints[side].apply(context.runId, context.signal);
+  /** The group that is being staged, and the commit that is under way. */
+  let execution: GroupExecution | undefined;
   let committed: Promise<void> | undefined;
   try {
-    for (const group of stepGroups(steps, context.durable === "always", context.state.comparesAll)) {
+    for await (const { steps, mayOverlap, isEnd, isLast } of groups) {
       context.signal.throwIfAborted();
-      if (!group.mayOverlap) await committed;
-      const execution = new GroupExecution(side, group, { isPart, application, similar }, context);
-      await execution.push();
+      if (!mayOverlap) await committed;
+      execution ??= new GroupExecution(side, { ...shared, application }, context);
+      await execution.push(steps);
+      if (!isEnd) continue;
       await committed;
-      committed = execution.commit();
+      committed = execution.commit(isLast);
+      execution = undefined;
       // Waited for below, or by the next group, which may fail before it comes to that.
       committed.catch(() => undefined);
     }
@@ -91,17 +104,16 @@ export async function executeSide(side: Side, steps: readonly Step[], context: E
 const COLLECTED_OPS_MIN = 32_000;
 
 type SharedByGroups = {
-  /** The plan was cut into several: a collection, about 0.2 s, is little beside it. */
-  readonly isPart: boolean;
+  /** Is so much to be done that a collection of garbage, about 0.2 s, is little beside it? */
+  readonly isLarge: () => boolean;
   readonly application: Application;
-  readonly similar: SimilarFiles;
+  /** Undefined where the side holds nothing that this run has not brought. */
+  readonly similar: SimilarFiles | undefined;
 };
 
 /** One group of steps on one side. */
 class GroupExecution {
   readonly #side: Side;
-  readonly #group: readonly Step[];
-  readonly #isLast: boolean;
   readonly #shared: SharedByGroups;
   readonly #context: ExecutionContext;
   readonly #ops: ApplyOp[] = [];
@@ -111,24 +123,22 @@ class GroupExecution {
   /** Directories whose ignore file this group wrote. */
   readonly #rulesChanged: RelPath[] = [];
 
-  constructor(side: Side, group: StepGroup, shared: SharedByGroups, context: ExecutionContext) {
+  constructor(side: Side, shared: SharedByGroups, context: ExecutionContext) {
     this.#side = side;
-    this.#group = group.steps;
-    this.#isLast = group.isLast;
     this.#shared = shared;
     this.#context = context;
   }
 
-  /** Has everything staged. */
-  async push(): Promise<void> {
-    const large = await this.#transferLarge();
-    this.#collect();
-    await this.#pushAll(large);
-    this.#collect();
+  /** Has them staged; may be called again with more. */
+  async push(steps: readonly Step[]): Promise<void> {
+    const large = await this.#transferLarge(steps);
+    this.#collect(steps.length);
+    await this.#pushAll(steps, large);
   }
 
-  /** Has it placed, and records the outcome. */
-  async commit(): Promise<void> {
+  /** Has all of it placed, and records the outcome. */
+  async commit(isLast: boolean): Promise<void> {
+    this.#collect(this.#ops.length);
     const { state } = this.#context;
     const durable = this.#context.durable !== "none";
     state.store.transaction({ durable }, () => state.addInFlight(this.#inFlight));
@@ -151,23 +161,23 @@ class GroupExecution {
       // What failed may have failed after it was placed; and what an earlier end left unsettled stays so.
       const doubtful = this.#inFlight.filter(({ path }) => this.#failed.has(path));
       state.keepUnsettled([...state.unsettled, ...doubtful]);
-      if (state.comparesAll && !this.#isLast) state.saveProgress();
+      if (state.comparesAll && !isLast) state.saveProgress();
       else state.save(durable);
     });
   }
 
   /** The runtime would let the garbage of a large plan grow to as much as lives. */
-  #collect(): void {
-    if (this.#shared.isPart && this.#group.length >= COLLECTED_OPS_MIN) this.#context.collectGarbage();
+  #collect(ops: number): void {
+    if (ops >= COLLECTED_OPS_MIN && this.#shared.isLarge()) this.#context.collectGarbage();
   }
 
   /** Large files first: what arrives is staged and named by its path. */
-  async #transferLarge(): Promise<Map<RelPath, TransferResult>> {
+  async #transferLarge(steps: readonly Step[]): Promise<Map<RelPath, TransferResult>> {
     const results = new Map<RelPath, TransferResult>();
-    const items = this.#group.flatMap((step) => {
+    const items = steps.flatMap((step) => {
       const entry = wantedContent(step);
       if (entry === undefined || entry.size <= INLINE_BYTES_MAX || step.type === "move") return [];
-      return [{ path: step.change.path, entry, candidates: this.#shared.similar.of(step.change) }];
+      return [{ path: step.change.path, entry, candidates: this.#shared.similar?.of(step.change) }];
     });
     if (items.length === 0) return results;
     const bytesTotal = items.reduce((sum, { entry }) => sum + entry.size, 0);
@@ -206,8 +216,8 @@ class GroupExecution {
     return results;
   }
 
-  async #pushAll(large: ReadonlyMap<RelPath, TransferResult>): Promise<void> {
-    const small = this.#group.flatMap((step) => {
+  async #pushAll(steps: readonly Step[], large: ReadonlyMap<RelPath, TransferResult>): Promise<void> {
+    const small = steps.flatMap((step) => {
       const entry = wantedContent(step);
       return entry !== undefined && entry.size <= INLINE_BYTES_MAX && step.type === "change" ? [step.change.path] : [];
     });
@@ -215,7 +225,7 @@ class GroupExecution {
     await using reader = new SmallReader(small, source, this.#context.signal);
     let batch: ApplyOp[] = [];
     let bytes = 0;
-    for (const step of this.#group) {
+    for (const step of steps) {
       const next = this.#opFor(step, large, reader);
       // Mostly the bytes are here already, and a promise for each file would cost more than the rest.
       const op = next instanceof Promise ? await next : next;

@@ -31,8 +31,6 @@ export type Healing = {
   readonly problems: ReadonlyMap<Problem, Problem | undefined>;
 };
 
-export const NOTHING_TO_HEAL: Healing = { changes: [], problems: new Map() };
-
 type Damaged = { readonly side: Side; readonly problem: Problem; readonly entry: FileEntry & { readonly sum: Sum } };
 
 /** Looks at what the last scan of each side found damaged. */

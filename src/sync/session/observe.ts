@@ -4,7 +4,7 @@ import { type RelPath, comparePaths, nameOf, parentOf } from "#model/path.ts";
 import type { Side } from "#model/plan.ts";
 import type { Preserve } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
-import type { Endpoint, ScanRequest, ScanSummary } from "#sync/endpoint/endpoint.ts";
+import type { Endpoint, OnObserved, ScanRequest, ScanSummary } from "#sync/endpoint/endpoint.ts";
 import { IGNORE_FILE } from "#sync/scan/ignore.ts";
 import type { SessionState } from "#sync/session/state.ts";
 
@@ -13,6 +13,8 @@ export type Observed = ScanSummary & { readonly side: Side };
 /**
  * Scans and records. With `since` 0 the observations are a complete listing in path order, and whatever the ancestor
  * has beside it is absent, unless it lies where the scan could not look.
+ *
+ * @param onTaken gets each batch when it has been recorded, and the number of entries seen so far
  */
 export async function observeSide(
   side: Side,
@@ -20,7 +22,7 @@ export async function observeSide(
   request: ScanRequest,
   state: SessionState,
   preserve: Preserve,
-  onProgress: (entries: number) => void,
+  onTaken: (entries: number, ...told: Parameters<OnObserved>) => void,
   signal: AbortSignal,
 ): Promise<Observed> {
   const complete = request.since === 0;
@@ -47,9 +49,9 @@ export async function observeSide(
   };
   const summary = await endpoint.scan(
     request,
-    (batch) => {
+    (batch, problems) => {
       for (const one of batch) take(one);
-      onProgress(seen);
+      onTaken(seen, batch, problems);
     },
     signal,
   );

@@ -161,7 +161,7 @@ describe("taking a scan in", () => {
   function scanning(batch: Observation[], problems: Problem[] = []): Endpoint {
     const summary: ScanSummary = { seq: 5, epoch: "e", problems, entries: batch.length, hashedBytes: 0, degraded: undefined };
     const scan: Endpoint["scan"] = async (_request, onBatch) => {
-      await onBatch(batch);
+      await onBatch(batch, problems);
       return summary;
     };
     return { label: "side", scan } as Pick<Endpoint, "label" | "scan"> as Endpoint;

@@ -20,10 +20,14 @@ const GROUP_OPS_ALWAYS = 64;
 /** Content bytes staged for one commit, so that the stage cannot fill the disk unnoticed. */
 const GROUP_BYTES_MAX = 8 * 2 ** 30;
 
+/** A group, or a part of one: what is known of it by now. */
 export type StepGroup = {
   readonly steps: readonly Step[];
   /** May it be staged while the group before it is placed? */
   readonly mayOverlap: boolean;
+  /** Is the group complete with it? */
+  readonly isEnd: boolean;
+  /** Is it the last of all? */
   readonly isLast: boolean;
 };
 
@@ -48,8 +52,53 @@ function pathOf(step: Step): RelPath {
 }
 
 /** Not what goes through a transfer, nor what changes which paths are ignored. */
-function mayOverlap(step: Step): boolean {
+export function mayOverlap(step: Step): boolean {
   return (wantedContent(step)?.size ?? 0) <= INLINE_BYTES_MAX && nameOf(pathOf(step)) !== IGNORE_FILE;
+}
+
+/** Says before which steps a group ends. Asked for each of them once, in their order. */
+class GroupCuts {
+  readonly #enough: (before: number) => number;
+  readonly #most: number;
+  /** In all groups before this one. */
+  #before = 0;
+  #ops = 0;
+  #bytes = 0;
+  /** The new directory at hand, with everything below it. */
+  #tree: RelPath | undefined;
+  /** Does the group at hand begin in a directory that an earlier group has made? */
+  isInTree = false;
+
+  /**
+   * @param enough ops after which a group ends at the next step outside a new directory, by the number of those before
+   * @param most ops after which it ends anywhere
+   */
+  constructor(enough: (before: number) => number, most: number) {
+    this.#enough = enough;
+    this.#most = most;
+  }
+
+  isBefore(step: Step): boolean {
+    const size = wantedContent(step)?.size ?? 0;
+    const inTree = this.#tree !== undefined && isWithin(pathOf(step), this.#tree);
+    const isFull = this.#ops >= this.#most || this.#bytes + size > GROUP_BYTES_MAX;
+    const isCut = this.#ops > 0 && (isFull || (!inTree && this.#ops >= this.#enough(this.#before)));
+    if (isCut) {
+      this.#before += this.#ops;
+      this.#ops = 0;
+      this.#bytes = 0;
+      this.isInTree = inTree;
+    }
+    if (!inTree) this.#tree = isDir(step) ? pathOf(step) : undefined;
+    this.#ops++;
+    this.#bytes += size;
+    return isCut;
+  }
+}
+
+/** As long as it is not known how many steps there will be, groups grow with what is behind them. */
+export function firstCopyCuts(): GroupCuts {
+  return new GroupCuts((before) => Math.max(FIRST_GROUP_OPS_MIN, before / GROUPS_WANTED), GROUP_OPS_MIN);
 }
 
 /**
@@ -59,27 +108,19 @@ export function* stepGroups(steps: readonly Step[], always: boolean, comparesAll
   const isFirstCopy = comparesAll && !always && steps.every(isPlainCreation);
   const enough = isFirstCopy ? Math.max(FIRST_GROUP_OPS_MIN, Math.ceil(steps.length / GROUPS_WANTED)) : Infinity;
   const most = always ? GROUP_OPS_ALWAYS : Math.max(GROUP_OPS_MIN, Math.ceil(steps.length / GROUPS_WANTED));
+  const cuts = new GroupCuts(() => enough, most);
   let group: Step[] = [];
-  let bytes = 0;
-  /** The new directory at hand, with everything below it, and whether an earlier group has it. */
-  let tree: RelPath | undefined;
   let beginsInTree = false;
   const grouped = (isLast: boolean): StepGroup => {
-    return { steps: group, mayOverlap: isFirstCopy && !beginsInTree && group.every(mayOverlap), isLast };
+    return { steps: group, mayOverlap: isFirstCopy && !beginsInTree && group.every(mayOverlap), isEnd: true, isLast };
   };
   for (const step of isFirstCopy ? inPathOrder(steps) : steps) {
-    const size = wantedContent(step)?.size ?? 0;
-    const inTree = tree !== undefined && isWithin(pathOf(step), tree);
-    const isFull = group.length >= most || bytes + size > GROUP_BYTES_MAX;
-    if (group.length > 0 && (isFull || (group.length >= enough && !inTree))) {
+    if (cuts.isBefore(step)) {
       yield grouped(false);
       group = [];
-      bytes = 0;
-      beginsInTree = inTree;
+      beginsInTree = cuts.isInTree;
     }
-    if (!inTree) tree = isDir(step) ? pathOf(step) : undefined;
     group.push(step);
-    bytes += size;
   }
   if (group.length > 0) yield grouped(true);
 }

@@ -185,9 +185,9 @@ export class AgentSession {
     endpoint.scan = (request, onBatch, signal) =>
       scan(
         request,
-        (batch) => {
+        (batch, problems) => {
           if (request.since > 0) this.#observed += batch.length;
-          return onBatch(batch);
+          return onBatch(batch, problems);
         },
         signal,
       );

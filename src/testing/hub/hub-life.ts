@@ -179,6 +179,8 @@ class HubLife {
       orderedNames: random.chance(0.5),
       syncCoversName: random.chance(0.5),
       exchange: !random.chance(0.2),
+      // A scan takes several slices then, and what it found is on its way before it has ended.
+      callNs: random.fork("calls").pick([1000, 1000, 3_000_000]),
     });
     this.#watchDisk(link.name, replica.host.disk);
     const habits = { ignores: false, links: false, streams: this.#streams };

@@ -22,10 +22,11 @@ export function upkeepOf(hub: SimHub): { round(signal: AbortSignal): Promise<Exp
         monotonicMs: () => boot.clock.monotonicMs(),
         sleep: (ms: number, until: AbortSignal) => boot.clock.sleep(ms, until),
       };
+      const unfinished = async function* (): AsyncGenerator<never> {};
       const goOn = (): Promise<void> => Promise.resolve();
       const nothing = { erasedSpaces: 0, expiredVersions: 0 };
       const expired = await expireOld({ meta, audit: UNRECORDED, clock }, nothing, goOn, signal);
-      const pruned = await pruneChunks({ meta, chunks, clock }, 1, signal);
+      const pruned = await pruneChunks({ meta, chunks, clock, unfinished }, 1, signal);
       const from = await scrubBegin(kept, false);
       const scrubbed = await scrubChunks({ chunks, cursor: kept, onDamaged: goOn }, SCRUB_BYTES, from, goOn, signal);
       return { ...expired, ...pruned, ...scrubbed };

@@ -1,0 +1,277 @@
+/** S3 as people's own clients speak it, over HTTP and HTTPS, against the real program. */
+import { describe, expect, test } from "bun:test";
+import {
+  CompleteMultipartUploadCommand, CopyObjectCommand, CreateMultipartUploadCommand, GetObjectCommand, ListObjectsV2Command,
+  PutObjectCommand, S3Client, UploadPartCommand,
+} from "@aws-sdk/client-s3";
+import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
+import { Client as MinioClient } from "minio";
+import { randomBytes } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { Agent } from "node:https";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { PROGRAM, World } from "./harness.ts";
+
+const KEY = { accessKeyId: "ANNSKEY", secretAccessKey: "annssecret-0123456789abcdef0123456789" };
+const BOOTSTRAP = `
+spaces: [{name: site}]
+users: [{name: ann, roles: [admin]}]
+s3Keys: [{user: ann, accessKey: ${KEY.accessKeyId}, secretKey: ${KEY.secretAccessKey}}]
+`;
+const START_MS_MAX = 30_000;
+const PART = 5 << 20;
+
+type Door = { readonly world: World; readonly url: string; readonly host: string; readonly isSecure: boolean; readonly ca: string };
+
+const SCHEMES = ["HTTP", "HTTPS"];
+
+/** Starts a hub with a plain listener, or with one of TLS. */
+function served(work: (door: Door) => Promise<void>): (scheme: string) => Promise<void> {
+  return async (scheme) => {
+    await using world = new World();
+    const isSecure = scheme === "HTTPS";
+    const data = world.path("hub");
+    const tls = isSecure ? ["--tls", "always"] : [];
+    const listen = ["--listen", "127.0.0.1:0", "--sync-listen", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0"];
+    const child = world.start([PROGRAM, "hub", "--data", data, ...listen, ...tls, "--bootstrap", world.write("boot.yaml", BOOTSTRAP), "--json"]);
+    const line = await child.line((text) => text.includes('"type":"listening"'), START_MS_MAX);
+    const [url = ""] = (JSON.parse(line) as { doors: string[] }).doors;
+    await work({ world, url, host: url.slice(url.indexOf("//") + 2), isSecure, ca: join(data, "ca.pem") });
+  };
+}
+
+/** Runs a client to its end. @throws {Error} with what it said, when it fails */
+async function run({ world, isSecure, ca }: Door, command: string[], more: Record<string, string> = {}): Promise<string> {
+  const env = {
+    PATH: "/usr/bin:/bin:/usr/sbin",
+    AWS_ACCESS_KEY_ID: KEY.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: KEY.secretAccessKey,
+    AWS_DEFAULT_REGION: "us-east-1",
+    AWS_EC2_METADATA_DISABLED: "true",
+    ...(isSecure ? { AWS_CA_BUNDLE: ca } : {}),
+    ...more,
+  };
+  const done = await world.command(command, { env });
+  if (done.code !== 0) throw new Error(`${command.slice(0, 3).join(" ")} ended with ${done.code}:\n${done.out}\n${done.err}`);
+  return done.out;
+}
+
+/** A tree of what clients send: sizes around every limit, names of every kind. */
+function makeTree(world: World, name = "tree"): string {
+  const root = world.folder(name);
+  mkdirSync(`${root}/sub/deep`, { recursive: true });
+  for (let at = 1; at <= 25; at++) writeFileSync(`${root}/sub/f${at}`, randomBytes(at * 997));
+  writeFileSync(`${root}/big.bin`, randomBytes(12_000_001));
+  writeFileSync(`${root}/empty`, "");
+  writeFileSync(`${root}/sub/a+b&c #1%20.txt`, "odd");
+  writeFileSync(`${root}/sub/deep/žluťoučký 中文`, "far");
+  return root;
+}
+
+async function expectSame(door: Door, a: string, b: string): Promise<void> {
+  expect(await run(door, ["diff", "-r", a, b])).toBe("");
+}
+
+const sdk = ({ url, isSecure, ca }: Door): S3Client =>
+  new S3Client({
+    endpoint: url,
+    region: "local",
+    credentials: KEY,
+    forcePathStyle: true,
+    ...(isSecure ? { requestHandler: { httpsAgent: new Agent({ ca: readFileSync(ca) }) } } : {}),
+  });
+
+const PYTHON = `
+import boto3, os, sys, io
+from botocore.config import Config
+from botocore.exceptions import ClientError
+def client(**more):
+    return boto3.client("s3", endpoint_url=sys.argv[1], verify=os.environ.get("AWS_CA_BUNDLE"), config=Config(**more))
+s3 = client()
+s3.put_object(Bucket="site", Key="py/one", Body=b"hello", Metadata={"a": "b"}, ContentType="text/x-own")
+got = s3.get_object(Bucket="site", Key="py/one")
+assert got["Body"].read() == b"hello" and got["Metadata"] == {"a": "b"} and got["ContentType"] == "text/x-own", got
+assert s3.get_object(Bucket="site", Key="py/one", Range="bytes=1-3")["Body"].read() == b"ell"
+big = os.urandom(20 * 1024 * 1024)
+s3.upload_fileobj(io.BytesIO(big), "site", "py/big")
+back = io.BytesIO()
+s3.download_fileobj("site", "py/big", back)
+assert back.getvalue() == big
+assert s3.head_object(Bucket="site", Key="py/big")["ETag"].endswith('-3"')
+s3.copy({"Bucket": "site", "Key": "py/big"}, "site", "py/copy")
+for number in range(7): s3.put_object(Bucket="site", Key=f"py/d{number}/x", Body=b"")
+pages = s3.get_paginator("list_objects_v2").paginate(Bucket="site", Prefix="py/", Delimiter="/", PaginationConfig={"PageSize": 3})
+found = [p["Prefix"] for page in pages for p in page.get("CommonPrefixes", [])]
+assert found == [f"py/d{number}/" for number in range(7)], found
+import urllib.request, ssl
+url = client(signature_version="s3v4").generate_presigned_url("get_object", Params={"Bucket": "site", "Key": "py/one"})
+bundle = os.environ.get("AWS_CA_BUNDLE")
+context = ssl.create_default_context(cafile=bundle) if bundle else None
+assert urllib.request.urlopen(url, context=context).read() == b"hello"
+keys = [o["Key"] for page in s3.get_paginator("list_objects_v2").paginate(Bucket="site") for o in page["Contents"]]
+answer = s3.delete_objects(Bucket="site", Delete={"Objects": [{"Key": key} for key in keys]})
+assert len(answer["Deleted"]) == len(keys) == 10, answer
+assert s3.list_objects_v2(Bucket="site")["KeyCount"] == 0
+try:
+    s3.get_object(Bucket="site", Key="py/one")
+    raise AssertionError("it is still there")
+except ClientError as error:
+    assert error.response["Error"]["Code"] == "NoSuchKey", error
+`;
+
+describe("S3 with other people's clients", () => {
+  test.each(SCHEMES)("[CLOUD-1] awscli syncs a tree there and back, and removes a bucket with all in it, over %s", served(async (door) => {
+    const { world, url } = door;
+    const tree = makeTree(world);
+    const aws = (...args: string[]): Promise<string> => run(door, ["aws", "--endpoint-url", url, ...args]);
+    await aws("s3", "sync", "--quiet", tree, "s3://site/t");
+    await aws("s3", "sync", "--quiet", "s3://site/t", world.path("back"));
+    await expectSame(door, tree, world.path("back"));
+    expect(await aws("s3", "rb", "--force", "s3://site")).toContain("remove_bucket: site");
+  }), 180_000);
+
+  test.each(SCHEMES)("[CLOUD-2] boto3 puts, gets, uploads in parts, signs addresses and deletes, over %s", served(async (door) => {
+    await run(door, ["/usr/bin/python3", "-c", PYTHON, door.url]);
+  }), 180_000);
+
+  test.each(SCHEMES)("[CLOUD-3] s3cmd puts, compares MD5s, syncs and removes, over %s", served(async (door) => {
+    const { world, host, isSecure, ca } = door;
+    const tree = makeTree(world);
+    const address = `host_base = ${host}\nhost_bucket = ${host}\nuse_https = ${isSecure ? "True" : "False"}\nca_certs_file = ${ca}\n`;
+    const keys = `access_key = ${KEY.accessKeyId}\nsecret_key = ${KEY.secretAccessKey}\n`;
+    const config = world.write("s3cfg", `[default]\n${keys}${address}`);
+    const s3cmd = (...args: string[]): Promise<string> => run(door, ["s3cmd", "-c", config, "--no-progress", ...args]);
+    await s3cmd("mb", "s3://viacmd");
+    await s3cmd("sync", `${tree}/`, "s3://viacmd/t/");
+    expect(await s3cmd("sync", "--dry-run", `${tree}/`, "s3://viacmd/t/")).not.toContain("upload:");
+    expect(await s3cmd("info", "s3://viacmd/t/empty")).toContain("MD5 sum:   d41d8cd98f00b204e9800998ecf8427e");
+    await s3cmd("sync", "s3://viacmd/t/", `${world.folder("back")}/`);
+    await expectSame(door, tree, world.path("back"));
+    await s3cmd("rb", "--recursive", "s3://viacmd");
+  }), 180_000);
+
+  test.each(SCHEMES)("[CLOUD-4] rclone copies, syncs, checks and keeps times, over %s", served(async (door) => {
+    const { world, url, isSecure, ca } = door;
+    const tree = makeTree(world);
+    const keys = `access_key_id = ${KEY.accessKeyId}\nsecret_access_key = ${KEY.secretAccessKey}\n`;
+    const config = world.write("rclone.conf", `[hub]\ntype = s3\nprovider = Other\n${keys}endpoint = ${url}\n`);
+    const secure = isSecure ? ["--ca-cert", ca] : [];
+    const rclone = (...args: string[]): Promise<string> =>
+      run({ ...door, isSecure: false }, ["rclone", "--config", config, ...secure, "--s3-upload-cutoff", "8M", "--s3-chunk-size", "5M", ...args]);
+    await rclone("copy", tree, "hub:site/t");
+    await rclone("check", tree, "hub:site/t");
+    expect(await rclone("lsl", "hub:site/t/empty")).toContain(new Date(statSync(`${tree}/empty`).mtimeMs).toISOString().slice(0, 10));
+    rmSync(`${tree}/sub/f2`);
+    writeFileSync(`${tree}/sub/f3`, "changed");
+    await rclone("sync", tree, "hub:site/t");
+    await rclone("check", "--download", tree, "hub:site/t");
+    await rclone("moveto", "hub:site/t/sub/f3", "hub:site/t/sub/moved");
+    await rclone("copy", "hub:site/t", world.path("back"));
+    expect(readFileSync(world.path("back/sub/moved"), "utf8")).toBe("changed");
+    await rclone("purge", "hub:site/t");
+    expect(await rclone("lsf", "-R", "hub:site")).toBe("");
+  }), 180_000);
+
+  test.each(SCHEMES)("[CLOUD-5] restic backs up, checks, forgets and restores, over %s", served(async (door) => {
+    const { world, url, isSecure, ca } = door;
+    const tree = makeTree(world);
+    const env = { RESTIC_PASSWORD: "secret", RESTIC_REPOSITORY: `s3:${url}/backups`, RESTIC_CACHE_DIR: world.folder("cache") };
+    const restic = (...args: string[]): Promise<string> =>
+      run({ ...door, isSecure: false }, ["restic", ...(isSecure ? ["--cacert", ca] : []), ...args], env);
+    await restic("init");
+    await restic("backup", "tree");
+    writeFileSync(`${tree}/sub/f3`, "changed");
+    await restic("backup", "tree");
+    expect(await restic("check", "--read-data")).toContain("no errors were found");
+    await restic("forget", "--keep-last", "1", "--prune");
+    await restic("restore", "latest", "--target", world.path("back"));
+    await expectSame(door, tree, world.path("back/tree"));
+  }), 180_000);
+
+  test.each(SCHEMES)("[CLOUD-6] s3fs mounts a bucket as a file system, over %s", served(async (door) => {
+    // Where nothing can be mounted there is nothing to see.
+    if (!existsSync("/dev/fuse") || process.getuid?.() !== 0) return;
+    const { world, url, isSecure, ca } = door;
+    const at = world.folder("mnt");
+    const password = world.write("passwd", `${KEY.accessKeyId}:${KEY.secretAccessKey}\n`);
+    await run(door, ["chmod", "600", password]);
+    const options = ["-o", `passwd_file=${password}`, "-o", `url=${url}`, "-o", "use_path_request_style", "-o", "endpoint=local"];
+    await run(door, ["s3fs", "site", at, ...options], isSecure ? { CURL_CA_BUNDLE: ca } : {});
+    try {
+      const tree = makeTree(world);
+      await run(door, ["cp", "-r", tree, `${at}/t`]);
+      mkdirSync(`${at}/kept`);
+      await run(door, ["mv", `${at}/t/sub/f1`, `${at}/kept/f1`]);
+      await run(door, ["mv", `${at}/kept/f1`, `${at}/t/sub/f1`]);
+      await run(door, ["chmod", "700", `${at}/t/sub/f1`]);
+      await expectSame(door, tree, `${at}/t`);
+      expect(readdirSync(at).sort()).toEqual(["kept", "t"]);
+      rmSync(`${at}/t`, { recursive: true });
+      expect(readdirSync(at)).toEqual(["kept"]);
+    } finally {
+      await run(door, ["umount", at]);
+    }
+  }), 180_000);
+
+  test.each(SCHEMES)("[CLOUD-7] the SDK for JavaScript, with what it does by default: checksums, streams, parts, presigned addresses, over %s", served(async (door) => {
+    const client = sdk(door);
+    const Bucket = "site";
+    await client.send(new PutObjectCommand({ Bucket, Key: "js/buffer", Body: Buffer.from("hello"), Metadata: { a: "b" } }));
+    const stream = Readable.from([Buffer.alloc(100_000, "s"), Buffer.alloc(50_000, "t")]);
+    await client.send(new PutObjectCommand({ Bucket, Key: "js/stream", Body: stream, ContentLength: 150_000 }));
+    const got = await client.send(new GetObjectCommand({ Bucket, Key: "js/buffer" }));
+    expect([await got.Body!.transformToString(), got.Metadata?.["a"], got.ChecksumCRC32]).toEqual(["hello", "b", "NhCmhg=="]);
+    const streamed = await client.send(new GetObjectCommand({ Bucket, Key: "js/stream" }));
+    expect((await streamed.Body!.transformToByteArray()).length).toBe(150_000);
+    const { UploadId } = await client.send(new CreateMultipartUploadCommand({ Bucket, Key: "js/parts", ChecksumAlgorithm: "CRC32" }));
+    const Parts = [];
+    for (const [at, letter] of ["A", "B", "C"].entries()) {
+      const PartNumber = at + 1;
+      const part = await client.send(new UploadPartCommand({ Bucket, Key: "js/parts", UploadId, PartNumber, Body: Buffer.alloc(PART, letter) }));
+      Parts.push({ PartNumber, ETag: part.ETag, ChecksumCRC32: part.ChecksumCRC32 });
+    }
+    const done = await client.send(new CompleteMultipartUploadCommand({ Bucket, Key: "js/parts", UploadId, MultipartUpload: { Parts } }));
+    expect(done.ETag).toBe('"b2add96cc9702bbf4efb0ccdfc6b7747-3"');
+    await client.send(new CopyObjectCommand({ Bucket, Key: "js/copy", CopySource: "site/js/parts" }));
+    const listed = await client.send(new ListObjectsV2Command({ Bucket, Prefix: "js/" }));
+    expect(listed.Contents?.map(({ Key }) => Key)).toEqual(["js/buffer", "js/copy", "js/parts", "js/stream"]);
+    const tls = door.isSecure ? { tls: { ca: readFileSync(door.ca, "utf8") } } : {};
+    const put = await getSignedUrl(client, new PutObjectCommand({ Bucket, Key: "js/signed" }));
+    expect((await fetch(put, { method: "PUT", body: "signed", ...tls })).status).toBe(200);
+    const get = await getSignedUrl(client, new GetObjectCommand({ Bucket, Key: "js/signed" }));
+    expect(await (await fetch(get, tls)).text()).toBe("signed");
+  }), 180_000);
+
+  test.each(SCHEMES)("[CLOUD-8] a lock as Terraform takes it: of many, one holds it, over %s", served(async (door) => {
+    const client = sdk(door);
+    const take = (holder: string): Promise<string> =>
+      client.send(new PutObjectCommand({ Bucket: "site", Key: "state.tflock", Body: holder, IfNoneMatch: "*" })).then(
+        () => "held",
+        (error: { name: string; $metadata: { httpStatusCode?: number } }) => `${error.$metadata.httpStatusCode} ${error.name}`,
+      );
+    const all = await Promise.all(Array.from({ length: 10 }, (_, at) => take(`holder ${at}`)));
+    expect(all.filter((one) => one === "held")).toHaveLength(1);
+    expect(all.filter((one) => one === "412 PreconditionFailed")).toHaveLength(9);
+  }), 180_000);
+
+  test.each(SCHEMES)("[CLOUD-9] the client of MinIO makes buckets, streams of unknown size, lists and removes, over %s", served(async (door) => {
+    const { hostname, port } = new URL(door.url);
+    const agent = door.isSecure ? { transportAgent: new Agent({ ca: readFileSync(door.ca) }) } : {};
+    const client = new MinioClient({
+      endPoint: hostname, port: Number(port), useSSL: door.isSecure, accessKey: KEY.accessKeyId, secretKey: KEY.secretAccessKey, ...agent,
+    });
+    await client.makeBucket("viaminio");
+    expect(await client.bucketExists("viaminio")).toBe(true);
+    await client.putObject("viaminio", "a/small", "hello");
+    const pieces = Array.from({ length: 90 }, (_, at) => Buffer.alloc(1 << 20, at));
+    await client.putObject("viaminio", "a/stream", Readable.from(pieces));
+    const stream = await client.getObject("viaminio", "a/stream");
+    expect(Buffer.concat(await stream.toArray()).equals(Buffer.concat(pieces))).toBe(true);
+    const listed = await client.listObjectsV2("viaminio", "", true).toArray();
+    expect((listed as { name: string }[]).map(({ name }) => name)).toEqual(["a/small", "a/stream"]);
+    await client.removeObjects("viaminio", ["a/small", "a/stream"]);
+    await client.removeBucket("viaminio");
+    expect(await client.bucketExists("viaminio")).toBe(false);
+  }), 180_000);
+});

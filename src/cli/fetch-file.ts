@@ -1,0 +1,160 @@
+/**
+ * Brings a file out of a space. It is written beside its place and renamed when it is whole; of a large one what has come
+ * stays when the command or the hub dies, and the next one goes on from what was on the disk for certain.
+ */
+import { createHash } from "node:crypto";
+import {
+  closeSync, existsSync, fsyncSync, ftruncateSync, openSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync, writeSync,
+} from "node:fs";
+import { basename, join } from "node:path";
+import { SynclineError } from "#model/error.ts";
+import type { VersionJson } from "#gateway/api/shapes.ts";
+import { formatCount } from "#cli/format.ts";
+import type { Persistence } from "#cli/persistence.ts";
+
+/** Smaller files are fetched anew. */
+const RESUMED_FROM_BYTES = 32 << 20;
+/** What may have to come again after a power loss. */
+const SYNC_EVERY_BYTES = 64 << 20;
+const NAME_CHARS = 200;
+
+/** Pieces of the file from a position on. */
+export type Pieces = (from: number) => AsyncIterable<Uint8Array>;
+
+export async function fetchFile(
+  pieces: Pieces,
+  target: string,
+  version: VersionJson,
+  keep: Persistence,
+  onBytes: (done: number) => void,
+): Promise<void> {
+  const size = version.size ?? 0;
+  const partial = new Partial(target, version);
+  try {
+    onBytes(partial.length);
+    await keep.of(async () => {
+      if (partial.length === size) return;
+      for await (const piece of pieces(partial.length)) {
+        partial.add(piece);
+        keep.well();
+        onBytes(partial.length);
+      }
+      if (partial.length !== size) throw brokenOff(target, partial.length, size);
+    });
+    partial.finish();
+  } catch (error) {
+    partial.giveUp();
+    throw error;
+  } finally {
+    partial.close();
+  }
+}
+
+class Partial {
+  readonly #target: string;
+  readonly #version: VersionJson;
+  readonly #file: string;
+  /** Says how much of it is on the disk, and who writes it. */
+  readonly #note: string;
+  readonly #fd: number;
+  readonly #isKept: boolean;
+  length = 0;
+  #synced = 0;
+
+  constructor(target: string, version: VersionJson) {
+    this.#target = target;
+    this.#version = version;
+    const isLarge = (version.size ?? 0) >= RESUMED_FROM_BYTES;
+    const kept = asideOf(target, `${version.etag ?? version.sequence} ${version.size}`);
+    const before = isLarge ? readNote(`${kept}.json`) : undefined;
+    // Somebody else is at it.
+    this.#isKept = isLarge && (before === undefined || !isAlive(before.pid));
+    this.#file = this.#isKept ? kept : asideOf(target, `${process.pid} ${performance.now()}`);
+    this.#note = `${this.#file}.json`;
+    const mode = version.mode === undefined ? 0o644 : Number.parseInt(version.mode, 8) & 0o777;
+    const isThere = this.#isKept && before !== undefined && existsSync(this.#file);
+    if (this.#isKept && !isThere) rmSync(this.#file, { force: true });
+    this.#fd = openSync(this.#file, isThere ? "r+" : "wx", mode);
+    if (isThere) {
+      this.length = Math.min(before!.bytes, version.size ?? 0);
+      ftruncateSync(this.#fd, this.length);
+      this.#synced = this.length;
+    }
+    this.#write();
+  }
+
+  add(piece: Uint8Array): void {
+    for (let at = 0; at < piece.length; ) at += writeSync(this.#fd, piece, at, piece.length - at, this.length + at);
+    this.length += piece.length;
+    if (!this.#isKept || this.length - this.#synced < SYNC_EVERY_BYTES) return;
+    this.#sync();
+  }
+
+  #sync(): void {
+    fsyncSync(this.#fd);
+    this.#synced = this.length;
+    this.#write();
+  }
+
+  #write(): void {
+    if (this.#isKept) writeFileSync(this.#note, JSON.stringify({ pid: process.pid, bytes: this.#synced }), { flush: true });
+  }
+
+  finish(): void {
+    fsyncSync(this.#fd);
+    const mtimeSeconds = Date.parse(this.#version.mtime ?? "") / 1000;
+    if (!Number.isNaN(mtimeSeconds)) utimesSync(this.#file, mtimeSeconds, mtimeSeconds);
+    renameSync(this.#file, this.#target);
+    if (this.#isKept) rmSync(this.#note, { force: true });
+  }
+
+  /** What has come of a large file is there for the next command. */
+  giveUp(): void {
+    if (!this.#isKept) return rmSync(this.#file, { force: true });
+    try {
+      this.#sync();
+    } catch {
+      // The disk refuses: what was synced before stays.
+    }
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+}
+
+function asideOf(target: string, what: string): string {
+  const mark = createHash("sha256").update(`${what} ${target}`).digest("hex").slice(0, 12);
+  return join(target, "..", `.${basename(target).slice(0, NAME_CHARS)}.${mark}.part`);
+}
+
+function readNote(file: string): { readonly pid: number; readonly bytes: number } | undefined {
+  try {
+    const note = JSON.parse(readFileSync(file, "utf8")) as { pid?: unknown; bytes?: unknown };
+    if (!Number.isSafeInteger(note.pid) || !Number.isSafeInteger(note.bytes) || (note.bytes as number) < 0) return undefined;
+    return { pid: note.pid as number, bytes: note.bytes as number };
+  } catch {
+    return undefined;
+  }
+}
+
+function isAlive(pid: number): boolean {
+  // It was another process of that number: in a container they are given again and again.
+  if (pid === process.pid) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error instanceof Error && "code" in error && error.code === "EPERM";
+  }
+}
+
+const brokenOff = (path: string, total: number, size: number): SynclineError =>
+  new SynclineError({
+    code: "LINK_LOST",
+    op: "get",
+    path,
+    message: `${formatCount(total)} of ${formatCount(size)} bytes came`,
+    hint: "run it again: it goes on from there",
+    retryable: true,
+  });

@@ -1,0 +1,93 @@
+/**
+ * How a session gets its next data connection: a port of ours that the client comes to (PASV, EPSV), or an address of the
+ * client's that we go to (PORT, EPRT). Each command replaces what the one before has arranged, and a transfer uses it up.
+ */
+import { type TcpConnection, type TlsOptions, connectTcp } from "#platform/net/tcp-server.ts";
+import type { DataAddress } from "#gateway/ftp/data-address.ts";
+import type { PassivePorts, Reservation } from "#gateway/ftp/passive-ports.ts";
+import { FtpRefusal } from "#gateway/ftp/reply.ts";
+
+/** After a transfer was asked for, the client comes within this time. */
+export const ACCEPT_MS_MAX = 30_000;
+/** A connection to the client is made within this time. */
+const CONNECT_MS_MAX = 15_000;
+
+export type Protection = {
+  readonly tls: TlsOptions;
+  /** Told whether the TLS session of the control connection was resumed. @throws {FtpRefusal} when it has to be */
+  readonly onSecured: (isReused: boolean) => void;
+};
+
+export class DataChannel {
+  #passive: Reservation | undefined;
+  #active: DataAddress | undefined;
+
+  get isArranged(): boolean {
+    return this.#passive !== undefined || this.#active !== undefined;
+  }
+
+  passive(ports: PassivePorts, host: string, client: string): number {
+    this.reset();
+    this.#passive = ports.reserve(host, client);
+    return this.#passive.port;
+  }
+
+  active(to: DataAddress): void {
+    this.reset();
+    this.#active = to;
+  }
+
+  /** Gives up what was arranged. */
+  reset(): void {
+    this.#passive?.give();
+    this.#passive = undefined;
+    this.#active = undefined;
+  }
+
+  /**
+   * The connection, secured where `protection` says so; nothing of it is read.
+   * @throws {FtpRefusal} 425 when it does not come about, 522 when it is not secured as it has to be; signal.reason
+   */
+  async open(protection: Protection | undefined, signal: AbortSignal): Promise<TcpConnection> {
+    const passive = this.#passive;
+    const active = this.#active;
+    this.#passive = undefined;
+    this.#active = undefined;
+    const connection = await this.#connection(passive, active, signal);
+    if (protection === undefined) return connection;
+    try {
+      const { isReused } = await connection.startTls(protection.tls);
+      protection.onSecured(isReused);
+      signal.throwIfAborted();
+      return connection;
+    } catch (error) {
+      connection.destroy();
+      if (error instanceof FtpRefusal || signal.aborted) throw error;
+      throw new FtpRefusal(425, "The TLS handshake of the data connection failed");
+    }
+  }
+
+  async #connection(passive: Reservation | undefined, active: DataAddress | undefined, signal: AbortSignal): Promise<TcpConnection> {
+    if (passive === undefined) {
+      if (active === undefined) throw new FtpRefusal(425, "Send PASV, EPSV, PORT or EPRT first");
+      const made = await connectTcp(active, CONNECT_MS_MAX).catch(() => {
+        throw new FtpRefusal(425, "The data connection could not be opened");
+      });
+      if (!signal.aborted) return made;
+      made.destroy();
+      throw signal.reason;
+    }
+    const give = (): void => passive.give();
+    const timer = setTimeout(give, ACCEPT_MS_MAX);
+    signal.addEventListener("abort", give, { once: true });
+    try {
+      return await passive.connection;
+    } catch (error) {
+      signal.throwIfAborted();
+      throw error;
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", give);
+    }
+  }
+}

@@ -1,0 +1,146 @@
+/**
+ * The FTP door: listeners for FTP that is secured by AUTH TLS and for FTP in TLS from the first byte on. Both of a hub
+ * share ports, limits and rates.
+ */
+import type { HubConfig } from "#config/hub-config.ts";
+import type { Door, DoorParts } from "#gateway/door.ts";
+import { type TcpConnection, listenTcp } from "#platform/net/tcp-server.ts";
+import type { Identity } from "#platform/net/tls-socket.ts";
+import { arrivalOf } from "#gateway/proxied.ts";
+import { secure } from "#gateway/ftp/account-commands.ts";
+import { Bandwidth } from "#gateway/ftp/bandwidth.ts";
+import { ftpCommands } from "#gateway/ftp/commands.ts";
+import { ftpSettings } from "#gateway/ftp/ftp-settings.ts";
+import { FtpTraffic } from "#gateway/ftp/ftp-traffic.ts";
+import { Hashes } from "#gateway/ftp/hashes.ts";
+import { Partials } from "#gateway/partials.ts";
+import { PassivePorts } from "#gateway/ftp/passive-ports.ts";
+import { replyLine } from "#gateway/ftp/reply.ts";
+import { type FtpShared, FtpSession } from "#gateway/ftp/session.ts";
+
+/** How often is looked for what takes too long. */
+const SWEEP_MS = 1_000;
+/** How often is looked whether all have gone. */
+const LOOK_MS = 20;
+
+export type FtpKind = "ftp" | "ftps";
+
+/** What the listeners of a hub share; it goes with the hub. */
+const houses = new WeakMap<object, FtpHouse>();
+
+class FtpHouse {
+  readonly shared: FtpShared;
+  identity: Identity;
+  #listeners = 0;
+  #sweeping: AbortController | undefined;
+
+  constructor({ host, spaces, uploads, access, metrics, log, identity, closing }: DoorParts, config: HubConfig) {
+    const settings = ftpSettings(config);
+    const { clock, random } = host;
+    this.identity = identity();
+    this.shared = {
+      spaces,
+      access,
+      clock,
+      random,
+      log,
+      settings,
+      ports: new PassivePorts(settings.passivePorts, settings.proxies, clock),
+      partials: new Partials(uploads, "ftp"),
+      bandwidth: new Bandwidth(settings.rates, clock),
+      traffic: new FtpTraffic(metrics, access, closing),
+      hashes: new Hashes(),
+      commands: ftpCommands(),
+      identity: () => this.identity,
+    };
+  }
+
+  opened(): void {
+    if (this.#listeners++ > 0) return;
+    this.#sweeping = new AbortController();
+    void this.#sweep(this.#sweeping.signal);
+  }
+
+  closed(): void {
+    if (--this.#listeners > 0) return;
+    this.#sweeping?.abort();
+    this.shared.ports.close();
+  }
+
+  async #sweep(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await this.shared.clock.sleep(SWEEP_MS, signal).catch(() => undefined);
+      for (const session of this.shared.traffic.sessions) session.sweep();
+      this.shared.ports.sweep();
+    }
+  }
+}
+
+/** @throws the system's error when the address cannot be listened on; {SynclineError} USAGE for the configuration */
+export async function openFtp(kind: FtpKind, parts: DoorParts, config: HubConfig): Promise<Door> {
+  const house = houses.get(parts.access) ?? new FtpHouse(parts, config);
+  houses.set(parts.access, house);
+  const sessions = new Set<FtpSession>();
+  const listener = listenTcp(parts.listen, (connection) => {
+    admit(house, kind, connection, sessions).catch((error: unknown) => {
+      connection.destroy();
+      parts.log.error("ftp connection failed", { error: error instanceof Error ? error.message : String(error) });
+    });
+  });
+  house.opened();
+  const host = parts.listen.host.includes(":") ? `[${parts.listen.host}]` : parts.listen.host;
+  return {
+    url: `${kind}://${host}:${listener.port}`,
+    useIdentity: (identity) => void (house.identity = identity),
+    async close(graceMs) {
+      listener.close();
+      await drained(house, sessions, graceMs);
+      house.closed();
+    },
+  };
+}
+
+async function admit(house: FtpHouse, kind: FtpKind, connection: TcpConnection, sessions: Set<FtpSession>): Promise<void> {
+  const { shared } = house;
+  const arrival = await arrivalOf(connection, shared.settings.proxies);
+  if (arrival === undefined) return;
+  const session = new FtpSession(shared, connection, arrival.remote, arrival.local);
+  const { traffic } = shared;
+  // Those that are still in their handshake count as well.
+  const hasRoom = traffic.hasRoom(session.clientAddress);
+  traffic.sessions.add(session);
+  sessions.add(session);
+  const gone = (): void => {
+    traffic.sessions.delete(session);
+    sessions.delete(session);
+  };
+  if (kind === "ftps") {
+    // What came behind a header in clear is the beginning of a handshake that cannot be put back.
+    if (arrival.early.length > 0 || !hasRoom || !(await secure(session))) {
+      connection.destroy();
+      gone();
+      return;
+    }
+    session.isDataPrivate = true;
+  }
+  if (!hasRoom) {
+    connection.write(Buffer.from(replyLine(421, "Too many sessions; try again later")))?.catch(() => undefined);
+    connection.end();
+    gone();
+    return;
+  }
+  session.start(arrival.early, gone);
+}
+
+/** Sends away who is idle, at once, and the others when their transfers have ended, or the grace has. */
+async function drained({ shared }: FtpHouse, sessions: Set<FtpSession>, graceMs: number): Promise<void> {
+  const { clock } = shared;
+  const endMs = clock.monotonicMs() + graceMs;
+  const never = new AbortController().signal;
+  while (sessions.size > 0) {
+    const isOver = clock.monotonicMs() >= endMs;
+    for (const session of [...sessions]) if (isOver || session.isIdle) session.close(421, "The hub is closing");
+    // What came of a transfer that was cut is made durable before the stores are closed.
+    if (sessions.size > 0) await clock.sleep(LOOK_MS, never);
+  }
+}

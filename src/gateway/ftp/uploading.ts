@@ -1,0 +1,128 @@
+/** Files on their way in: STOR, STOU, APPE. What comes is visible when all of it has come and is durable, and not before. */
+import type { ContentReader, Intake } from "#hub/space-service.ts";
+import type { Upload } from "#hub/uploads/upload.ts";
+import type { TcpConnection } from "#platform/net/tcp-server.ts";
+import { Arriving } from "#gateway/ftp/arriving.ts";
+import { AsciiDecoder } from "#gateway/ftp/ascii.ts";
+import { FILE_MODE, type FoundFile } from "#gateway/ftp/files.ts";
+import { type FtpPath, type Place, ftpPathText, placeOf } from "#gateway/ftp/ftp-path.ts";
+import { FtpRefusal, replyLine } from "#gateway/ftp/reply.ts";
+import type { FtpSession } from "#gateway/ftp/session.ts";
+import { type Moved, receive, runTransfer } from "#gateway/ftp/transfer.ts";
+
+export type UploadKind = "store" | "append" | "unique";
+
+/** The bytes before those that come: of an upload that was broken off, or of the file that is there. */
+type Base = { readonly partial: Upload } | { readonly reader: ContentReader; readonly size: number } | undefined;
+
+type Plan = {
+  readonly place: Place;
+  readonly current: FoundFile | undefined;
+  readonly base: Base;
+  readonly isNew: boolean;
+  /** Bytes that the client has announced in all. */
+  readonly announced: number | undefined;
+};
+
+export async function upload(session: FtpSession, path: FtpPath, kind: UploadKind): Promise<string> {
+  const { files, restart, type, allocated } = session;
+  session.restart = 0;
+  session.allocated = undefined;
+  const { place, current } = await files.requireRoom(path, session.cwd);
+  // A space that takes no changes at all refuses here. What it holds outlives the upload that it is taken from.
+  await using intake = files.spaces.intake(files.who, place.space);
+  const from = kind === "append" ? "end" : restart;
+  const base = from === 0 ? undefined : await baseOf(session, { place, current, intake }, from);
+  const announced = type === "binary" ? allocated : undefined;
+  const plan: Plan = { place, current, base, isNew: kind === "unique", announced };
+  const name = ftpPathText(path);
+  const text = kind === "unique" ? `FILE: ${path.at(-1)}` : `Send ${type === "ascii" ? "text" : "bytes"} for ${name}`;
+  return runTransfer(session, { name, direction: "in", text }, (connection, moved) => take(session, plan, connection, moved));
+}
+
+type Ground = { readonly place: Place; readonly current: FoundFile | undefined; readonly intake: Intake };
+
+async function baseOf(session: FtpSession, { place, current, intake }: Ground, from: number | "end"): Promise<Base> {
+  const { files, shared } = session;
+  const partial = session.type === "binary" ? await shared.partials.find(files.who, place, current) : undefined;
+  if (partial !== undefined && (from === "end" || from === partial.received)) return { partial };
+  if (partial !== undefined && from !== "end") {
+    if (from > partial.received) throw new FtpRefusal(554, `The upload goes on at ${partial.received}`);
+    return { reader: await shared.partials.read(files.who, partial.id, intake), size: from };
+  }
+  if (current === undefined) {
+    if (from === "end") return undefined;
+    throw new FtpRefusal(554, "There is nothing to go on from; send it from the beginning");
+  }
+  const { size } = current.entry;
+  if (from !== "end" && from > size) throw new FtpRefusal(554, `There are ${size} bytes to go on from`);
+  const reader = await files.spaces.open(files.who, place.space, current.version);
+  return { reader, size: from === "end" ? size : from };
+}
+
+async function take(session: FtpSession, plan: Plan, connection: TcpConnection, moved: Moved): Promise<string> {
+  const { files, shared, type } = session;
+  const { place, current, isNew } = plan;
+  const mode = current?.entry.mode ?? FILE_MODE;
+  await using arriving = new Arriving({ files, partials: shared.partials, place, current, mode, isNew });
+  try {
+    await begin(arriving, plan.base, moved);
+    await takeBytes(arriving, type, plan.announced, connection, moved);
+  } catch (error) {
+    // Text cannot be gone on with: what it has on the wire is not what it has in the file.
+    if (type === "binary") await arriving.keep();
+    throw error;
+  }
+  moved.committing(true);
+  // An abort that comes now comes too late: it is answered behind what became of the upload.
+  await session.renew();
+  await arriving.finish(shared.clock.nowMs());
+  connection.end();
+  return replyLine(226, `Stored: ${arriving.size} bytes`);
+}
+
+async function begin(arriving: Arriving, base: Base, moved: Moved): Promise<void> {
+  if (base === undefined) return;
+  moved.committing(true);
+  if ("partial" in base) await arriving.resume(base.partial.id, base.partial.received);
+  else await arriving.copy(base.reader, base.size, moved.signal);
+  moved.committing(false);
+}
+
+/** @throws {FtpRefusal} 426 when it is not all that the client has meant to send */
+async function takeBytes(
+  arriving: Arriving,
+  type: FtpSession["type"],
+  announced: number | undefined,
+  connection: TcpConnection,
+  moved: Moved,
+): Promise<void> {
+  const decoder = type === "ascii" ? new AsciiDecoder() : undefined;
+  const isWhole = await receive(connection, (bytes) => {
+    const rate = moved.by(bytes.length);
+    const full = arriving.write(decoder === undefined ? bytes : decoder.push(bytes));
+    return rate === undefined ? full : both(rate, full);
+  });
+  // A client that died ends both of its connections: where the other one has ended too, this was no end of a file.
+  await new Promise<void>((resolve) => void setImmediate(resolve));
+  moved.signal.throwIfAborted();
+  if (!isWhole) throw new FtpRefusal(426, "The TLS stream was cut: it does not end in order");
+  if (announced !== undefined && arriving.size < announced) {
+    throw new FtpRefusal(426, `Only ${arriving.size} of the ${announced} bytes that ALLO announced have come`);
+  }
+  if (decoder !== undefined) await arriving.write(decoder.end());
+}
+
+async function both(rate: Promise<void>, full: Promise<void> | undefined): Promise<void> {
+  await full;
+  await rate;
+}
+
+/** What of an upload has come that was broken off; undefined where there is none. */
+export async function partialSize({ files, shared }: FtpSession, path: FtpPath): Promise<number | undefined> {
+  const place = placeOf(path);
+  if (place === undefined || place.path === "") return undefined;
+  const found = await files.find(path);
+  if (found !== undefined && found.entry.kind !== "file") return undefined;
+  return (await shared.partials.find(files.who, place, found as FoundFile | undefined))?.received;
+}

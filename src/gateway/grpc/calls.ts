@@ -1,0 +1,111 @@
+/** What every call has in common: who asks, what it may wait for, and how it ends. */
+import type { EventEmitter } from "node:events";
+import type { Metadata, ServerReadableStream, ServerUnaryCall, ServerWritableStream, sendUnaryData } from "@grpc/grpc-js";
+import type { Principal } from "#access/access.ts";
+import type { HubAccess } from "#access/hub-access.ts";
+import { SynclineError } from "#model/error.ts";
+import { statusOf } from "#gateway/grpc/status.ts";
+
+/** A call that somebody may make. */
+export type Caller = {
+  readonly who: Principal;
+  /** Looks at the credential again. @throws {SynclineError} AUTH when it is none any more */
+  readonly again: () => Promise<Principal>;
+  /** 32 hex digits. */
+  readonly traceId: string;
+  /** Aborted when the caller has gone, or has set a deadline that is over. */
+  readonly signal: AbortSignal;
+};
+
+export type CallParts = {
+  readonly access: HubAccess;
+  readonly newTraceId: () => string;
+  readonly onFault: (error: unknown) => void;
+};
+
+type AnyCall = EventEmitter & { readonly cancelled: boolean; readonly metadata: Metadata; getPeer(): string };
+
+async function callerOf({ access, newTraceId }: CallParts, call: AnyCall): Promise<Caller> {
+  const gone = new AbortController();
+  call.on("cancelled", () => gone.abort());
+  if (call.cancelled) gone.abort();
+  const token = tokenOf(call);
+  // "127.0.0.1:4711" or "[::1]:4711".
+  const address = call.getPeer().replace(/:\d+$/, "").replace(/^\[|\]$/g, "");
+  const again = (): Promise<Principal> => access.authenticate({ type: "token", token, address });
+  return { who: await again(), again, traceId: newTraceId(), signal: gone.signal };
+}
+
+function tokenOf({ metadata }: AnyCall): string {
+  const [text] = metadata.get("authorization");
+  const token = typeof text === "string" ? /^Bearer +(\S{1,1024})$/i.exec(text)?.[1] : undefined;
+  if (token !== undefined) return token;
+  throw new SynclineError({
+    code: "AUTH",
+    op: "authenticate",
+    message: "this call has no token",
+    hint: "send the metadata authorization: Bearer TOKEN",
+  });
+}
+
+/** One question, one answer. */
+export function unary<Request>(parts: CallParts, handle: (request: Request, caller: Caller) => Promise<object>) {
+  return (call: ServerUnaryCall<object, object>, answer: sendUnaryData<object>): void => {
+    void callerOf(parts, call)
+      .then((caller) => handle(call.request as Request, caller))
+      .then((value) => answer(null, value), (error: unknown) => answer(statusOf(error, parts.onFault)));
+  };
+}
+
+/** Many questions, one answer. Messages are read as fast as `handle` takes them; a call that breaks off throws there. */
+export function incoming<Message>(
+  parts: CallParts,
+  handle: (messages: AsyncIterable<Message>, caller: Caller) => Promise<object>,
+) {
+  return (call: ServerReadableStream<object, object>, answer: sendUnaryData<object>): void => {
+    // Where nobody reads, nobody hears that it broke off.
+    call.on("error", () => undefined);
+    void callerOf(parts, call)
+      .then((caller) => handle(call as unknown as AsyncIterable<Message>, caller))
+      .then((value) => answer(null, value), (error: unknown) => {
+        // What the caller still sends goes nowhere.
+        call.resume();
+        answer(statusOf(call.cancelled ? interrupted() : error, parts.onFault));
+      });
+  };
+}
+
+/** One question, many answers. `send` resolves when there is room for the next; it rejects when nobody listens any more. */
+export function outgoing<Request>(
+  parts: CallParts,
+  handle: (request: Request, caller: Caller, send: (message: object) => Promise<void>) => Promise<void>,
+) {
+  return (call: ServerWritableStream<object, object>): void => {
+    call.on("error", () => undefined);
+    void callerOf(parts, call)
+      .then((caller) => handle(call.request as Request, caller, (message) => sent(call, message, caller.signal)))
+      .then(() => call.end(), (error: unknown) => {
+        const { code, details, metadata } = statusOf(call.cancelled ? interrupted() : error, parts.onFault);
+        call.emit("error", { code, details, metadata });
+      });
+  };
+}
+
+function sent(call: ServerWritableStream<object, object>, message: object, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.reject(interrupted());
+  if (call.write(message)) return Promise.resolve();
+  return new Promise((resolve, reject) => {
+    const settle = (): void => {
+      call.off("drain", settle);
+      signal.removeEventListener("abort", settle);
+      if (signal.aborted) reject(interrupted());
+      else resolve();
+    };
+    call.on("drain", settle);
+    signal.addEventListener("abort", settle, { once: true });
+  });
+}
+
+export function interrupted(): SynclineError {
+  return new SynclineError({ code: "INTERRUPTED", op: "gRPC", message: "the caller has gone, or its deadline is over" });
+}

@@ -1,0 +1,48 @@
+/** The gRPC door: FileService of files.proto, with the standard services for health and reflection. */
+import type { Door, DoorParts } from "#gateway/door.ts";
+import { fileService } from "#gateway/grpc/file-service.ts";
+import { FILES, HEALTH, REFLECTION, REFLECTION_ALPHA, serviceOf } from "#gateway/grpc/schema.ts";
+import { healthService, reflectionService } from "#gateway/grpc/standard-services.ts";
+import { listenGrpc } from "#platform/net/grpc-listener.ts";
+
+const CONNECTIONS_MAX = 2_000;
+/** Calls at once on one connection. */
+const STREAMS_MAX = 100;
+/** Of one message, in and out. */
+const MESSAGE_BYTES_MAX = 4 << 20;
+const IDLE_MS = 600_000;
+
+/** @throws the system's error when the address cannot be used */
+export async function openGrpc(parts: DoorParts, isSecure: boolean): Promise<Door> {
+  const { host, listen, metrics, log, closing, spaces, access } = parts;
+  const listener = await listenGrpc({
+    host: listen.host,
+    port: listen.port,
+    tls: isSecure ? parts.identity() : undefined,
+    connectionsMax: CONNECTIONS_MAX,
+    streamsMax: STREAMS_MAX,
+    messageBytesMax: MESSAGE_BYTES_MAX,
+    idleMs: IDLE_MS,
+  });
+  const bytes = metrics.counter("syncline_grpc_bytes_total", "Bytes of files moved over gRPC");
+  metrics.ask("syncline_grpc_connections", "gauge", "Connections to the gRPC door", () => [{ value: listener.connections }]);
+  const { server } = listener;
+  const files = fileService({
+    spaces,
+    access,
+    clock: host.clock,
+    closing,
+    newTraceId: () => host.random.bytes(16).toHex(),
+    count: (direction, count) => bytes.add(count, { direction }),
+    onFault: (error) => log.error("grpc failed", { error: error instanceof Error ? (error.stack ?? error.message) : String(error) }),
+  });
+  server.addService(serviceOf(FILES), files);
+  server.addService(serviceOf(HEALTH), healthService(closing));
+  for (const declared of [REFLECTION, REFLECTION_ALPHA]) server.addService(serviceOf(declared), reflectionService());
+  const shown = listen.host.includes(":") ? `[${listen.host}]` : listen.host;
+  return {
+    url: `${isSecure ? "grpcs" : "grpc"}://${shown}:${listener.port}`,
+    useIdentity: (identity) => listener.useIdentity(identity),
+    close: (graceMs) => listener.stop(graceMs),
+  };
+}

@@ -1,0 +1,70 @@
+/** What S3 keeps with a bucket: short texts in the settings of its space, so that they follow it wherever it goes. */
+import { type Principal, systemPrincipal } from "#access/access.ts";
+import type { S3Call } from "#gateway/s3/s3-call.ts";
+import { NO_ATTRIBUTES, type Attributes } from "#hub/attributes.ts";
+import type { SpaceService } from "#hub/space-service.ts";
+import { SynclineError } from "#model/error.ts";
+import type { Clock } from "#platform/host.ts";
+
+export const VERSIONING = "s3.versioning";
+export const CORS = "s3.cors";
+export const BUCKET_TAGS = "s3.tags";
+
+/** Settings that are remembered, and for how long: others may change them, too. */
+const KNOWN_MAX = 1000;
+const KNOWN_MS = 1000;
+
+type Known = { readonly texts: Attributes; readonly readMs: number };
+
+export class BucketSettings {
+  readonly #spaces: SpaceService;
+  readonly #clock: Clock;
+  readonly #known = new Map<string, Known>();
+  /** Nobody is told what is read with it. */
+  readonly #self: Principal = systemPrincipal("s3");
+
+  constructor(spaces: SpaceService, clock: Clock) {
+    this.#spaces = spaces;
+    this.#clock = clock;
+  }
+
+  /** As they are, or were a second ago; none for a bucket that is not there. Asks for no rights. */
+  async recent(bucket: string): Promise<Attributes> {
+    const nowMs = this.#clock.monotonicMs();
+    const known = this.#known.get(bucket);
+    if (known !== undefined && nowMs - known.readMs < KNOWN_MS) return known.texts;
+    const texts = await this.#read(bucket);
+    this.#known.delete(bucket);
+    this.#known.set(bucket, { texts, readMs: nowMs });
+    if (this.#known.size > KNOWN_MAX) this.#known.delete(this.#known.keys().next().value!);
+    return texts;
+  }
+
+  async #read(bucket: string): Promise<Attributes> {
+    try {
+      return (await this.#spaces.space(this.#self, bucket)).settings.doors ?? NO_ATTRIBUTES;
+    } catch (error) {
+      if (error instanceof SynclineError && error.code === "SPACE_UNKNOWN") return NO_ATTRIBUTES;
+      throw error;
+    }
+  }
+
+  /** For who may read something of it. @throws {SynclineError} SPACE_UNKNOWN */
+  async get({ who, request }: S3Call, name: string): Promise<string | undefined> {
+    return (await this.#spaces.space(who, request.bucket)).settings.doors?.[name];
+  }
+
+  /** @param text undefined takes it away @throws {SynclineError} SPACE_UNKNOWN, DENIED */
+  async set({ who, request, services }: S3Call, name: string, text: string | undefined): Promise<void> {
+    const { bucket } = request;
+    services.access.require(who, "manage", { type: "space", space: bucket, path: "" });
+    const { settings } = await this.#spaces.space(who, bucket);
+    const doors = Object.fromEntries(Object.entries({ ...settings.doors, [name]: text }).filter(([, value]) => value !== undefined));
+    await this.#spaces.updateSpace(who, bucket, { settings: { doors: doors as Attributes } });
+    this.#known.delete(bucket);
+  }
+
+  async isVersioned(bucket: string): Promise<boolean> {
+    return (await this.recent(bucket))[VERSIONING] === "Enabled";
+  }
+}

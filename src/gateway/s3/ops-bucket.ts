@@ -1,0 +1,91 @@
+/** Buckets: a bucket is a space. */
+import { ownerXml } from "#gateway/s3/ops-list.ts";
+import { objectAt } from "#gateway/s3/ops-read.ts";
+import { type S3Call, answer, header, xmlAnswer, xmlBody } from "#gateway/s3/s3-call.ts";
+import { S3Error, notImplemented } from "#gateway/s3/s3-error.ts";
+import { element } from "#gateway/s3/xml.ts";
+import { SynclineError } from "#model/error.ts";
+import { SPACE_NAME } from "#hub/space.ts";
+import type { Http1Answer } from "#platform/net/http1/connection.ts";
+
+/** What we call our region; any is accepted. Not one of AWS, or clients sign as they did before they knew regions. */
+export const REGION = "local";
+
+export async function createBucket(call: S3Call): Promise<Http1Answer> {
+  const { services, who, request } = call;
+  const { bucket } = request;
+  if (!SPACE_NAME.test(bucket)) {
+    throw new S3Error("InvalidBucketName", "a bucket is named with lower-case letters, digits, dots and dashes");
+  }
+  if (header(call, "x-amz-bucket-object-lock-enabled")?.toLowerCase() === "true") throw notImplemented("object lock");
+  if (request.body.length !== 0) await xmlBody(call, "CreateBucketConfiguration");
+  try {
+    await services.spaces.createSpace(who, bucket);
+  } catch (error) {
+    if (!(error instanceof SynclineError) || error.code !== "EXISTS") throw error;
+    const isSeen = services.access.reaches(who, "read", bucket, "");
+    throw new S3Error(isSeen ? "BucketAlreadyOwnedByYou" : "BucketAlreadyExists", "there is a bucket of that name", { BucketName: bucket });
+  }
+  return answer(200, [["location", `/${bucket}`]]);
+}
+
+export async function headBucket(call: S3Call): Promise<Http1Answer> {
+  await call.services.spaces.space(call.who, call.request.bucket);
+  return answer(200, [["x-amz-bucket-region", REGION], ["content-length", "0"]]);
+}
+
+const GONE_CHARS_MAX = 63;
+
+export async function deleteBucket(call: S3Call): Promise<Http1Answer> {
+  const { services, who, request } = call;
+  const { bucket } = request;
+  services.access.require(who, "manage", { type: "space", space: bucket, path: "" });
+  const isEmpty = (await services.spaces.count(who, bucket, "", 1)) === 0;
+  if (!isEmpty) throw new S3Error("BucketNotEmpty", "there are keys in the bucket", { BucketName: bucket });
+  await services.spaces.deleteSpace(who, await freedName(call));
+  return answer(204);
+}
+
+/** Until a deleted space is erased it holds its name: it gets another one, so that a bucket can be made again. */
+async function freedName({ services, who, request }: S3Call): Promise<string> {
+  const { bucket } = request;
+  const mark = `.deleted-${services.random.bytes(4).toHex()}`;
+  const name = `${bucket.slice(0, GONE_CHARS_MAX - mark.length)}${mark}`;
+  if (!services.access.decide(who, "manage", { type: "space", space: name, path: "" }).allowed) return bucket;
+  return (await services.spaces.updateSpace(who, bucket, { name })).name;
+}
+
+export async function bucketLocation(call: S3Call): Promise<Http1Answer> {
+  await call.services.spaces.space(call.who, call.request.bucket);
+  return xmlAnswer("LocationConstraint", REGION);
+}
+
+/** Who may do what is said by the roles of the hub; the list that clients ask for names the one who asks. */
+async function aclXml(call: S3Call): Promise<Http1Answer> {
+  const grantee =
+    `<Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser">` +
+    `${element("ID", call.who.id)}${element("DisplayName", call.who.name)}</Grantee>`;
+  const grant = `<Grant>${grantee}${element("Permission", "FULL_CONTROL")}</Grant>`;
+  return xmlAnswer("AccessControlPolicy", `${ownerXml(call)}<AccessControlList>${grant}</AccessControlList>`);
+}
+
+export async function bucketAcl(call: S3Call): Promise<Http1Answer> {
+  await call.services.spaces.space(call.who, call.request.bucket);
+  return aclXml(call);
+}
+
+export async function objectAcl(call: S3Call): Promise<Http1Answer> {
+  await objectAt(call, call.request.bucket, call.request.key);
+  return aclXml(call);
+}
+
+/** "private" is what all are; anything else would not be kept. */
+export async function putAcl(call: S3Call): Promise<Http1Answer> {
+  const { request, services, who } = call;
+  await services.spaces.space(who, request.bucket);
+  if (request.key !== "") await objectAt(call, request.bucket, request.key);
+  if (header(call, "x-amz-acl") !== "private" || request.body.length !== 0) {
+    throw notImplemented("an access list other than private: roles of the hub say who may read");
+  }
+  return answer(200);
+}

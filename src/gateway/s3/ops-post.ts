@@ -1,0 +1,96 @@
+/** PostObject: a form of a browser, signed by its policy. */
+import type { Authenticator } from "#gateway/s3/authenticate.ts";
+import { FormReader, boundaryOf } from "#gateway/s3/form-reader.ts";
+import { putObject } from "#gateway/s3/ops-write.ts";
+import { checkPolicy } from "#gateway/s3/post-policy.ts";
+import { type S3Call, type S3Services, answer } from "#gateway/s3/s3-call.ts";
+import { S3Error, notImplemented } from "#gateway/s3/s3-error.ts";
+import type { S3Request } from "#gateway/s3/s3-request.ts";
+import { ALGORITHM } from "#gateway/s3/sigv4.ts";
+import { element, plainDocument } from "#gateway/s3/xml.ts";
+import type { Http1Answer } from "#platform/net/http1/connection.ts";
+import type { Piece, RequestBody } from "#platform/net/http1/request-body.ts";
+
+/** Is this a form for a bucket, and not a request that is signed otherwise? */
+export function isForm({ method, key, bucket, headers, query }: S3Request): boolean {
+  const isPost = method === "POST" && bucket !== "" && key === "" && query.size === 0 && !headers.has("authorization");
+  return isPost && /^multipart\/form-data\b/i.test(headers.get("content-type") ?? "");
+}
+
+/** @throws {S3Error} */
+export async function postObject(
+  services: S3Services,
+  authenticator: Authenticator,
+  request: S3Request,
+  traceId: string,
+): Promise<Http1Answer> {
+  const form = new FormReader(request.body, boundaryOf(request.headers.get("content-type")!));
+  const fields = await form.fields();
+  const need = (name: string): string => {
+    const value = fields.get(name);
+    if (value === undefined) throw new S3Error("AccessDenied", `the form has no field ${name}`);
+    return value;
+  };
+  if (need("x-amz-algorithm") !== ALGORITHM) throw notImplemented("a form that is signed otherwise");
+  const policy = need("policy");
+  const signed = { credential: need("x-amz-credential"), time: need("x-amz-date"), signature: need("x-amz-signature"), policy };
+  const who = await authenticator.authenticateForm(signed, request.address);
+  const key = textOf(need("key")).replaceAll("${filename}", form.fileName);
+  fields.set("bucket", request.bucket);
+  const range = checkPolicy(policy, fields, services.clock.nowMs());
+  if (fields.has("tagging")) throw notImplemented("tags in a form");
+  const headers = new Map(fields);
+  const acl = fields.get("acl");
+  if (acl !== undefined) headers.set("x-amz-acl", acl);
+  const body = new RangedBody(form, range);
+  const put: S3Call = {
+    services,
+    who,
+    traceId,
+    payload: { kind: "unsigned" },
+    request: { ...request, method: "PUT", key, query: new Map(), headers, body },
+  };
+  const done = await putObject(put);
+  const etag = done.headers.find(([name]) => name === "etag")![1];
+  return answered(fields, request.bucket, key, etag);
+}
+
+/** What came in a field is text in UTF-8. */
+const textOf = (latin1: string): string => Buffer.from(latin1, "latin1").toString();
+
+/** The file, not longer and not shorter than the policy has it. */
+class RangedBody implements RequestBody {
+  readonly length = undefined;
+  readonly #form: FormReader;
+  readonly #range: { readonly min: number; readonly max: number };
+  #total = 0;
+
+  constructor(form: FormReader, range: { readonly min: number; readonly max: number }) {
+    this.#form = form;
+    this.#range = range;
+  }
+
+  async read(): Promise<Piece> {
+    const piece = await this.#form.read();
+    this.#total += piece?.length ?? 0;
+    if (this.#total > this.#range.max) throw new S3Error("EntityTooLarge", "the file is larger than the policy allows");
+    if (piece === undefined && this.#total < this.#range.min) {
+      throw new S3Error("EntityTooSmall", "the file is smaller than the policy allows");
+    }
+    return piece;
+  }
+}
+
+function answered(fields: ReadonlyMap<string, string>, bucket: string, key: string, etag: string): Http1Answer {
+  const redirect = fields.get("success_action_redirect") ?? fields.get("redirect");
+  if (redirect !== undefined && URL.canParse(redirect) && /^https?:/i.test(redirect)) {
+    const to = new URL(redirect);
+    for (const [name, value] of [["bucket", bucket], ["key", key], ["etag", etag]]) to.searchParams.set(name!, value!);
+    return answer(303, [["location", to.href], ["etag", etag]]);
+  }
+  const status = fields.get("success_action_status");
+  if (status === "200") return answer(200, [["etag", etag]]);
+  if (status !== "201") return answer(204, [["etag", etag]]);
+  const inner = element("Location", `/${bucket}/${key}`) + element("Bucket", bucket) + element("Key", key) + element("ETag", etag);
+  return answer(201, [["etag", etag], ["content-type", "application/xml"]], plainDocument("PostResponse", inner));
+}

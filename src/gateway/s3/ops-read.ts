@@ -1,0 +1,200 @@
+/** GetObject and HeadObject. */
+import { parseRanges } from "#gateway/api/conditions.ts";
+import { rangeApplies, readCondition } from "#gateway/s3/conditions.ts";
+import { isObject, noSuchKey, pathOfKey } from "#gateway/s3/keys.ts";
+import { checksumHeaders, modifiedMs, objectHeaders, PARTS, sizeOf } from "#gateway/s3/object-facts.ts";
+import { partSizes } from "#gateway/s3/part-sizes.ts";
+import { type Header, type S3Call, answer, header } from "#gateway/s3/s3-call.ts";
+import { S3Error } from "#gateway/s3/s3-error.ts";
+import type { ContentReader } from "#hub/space-service.ts";
+import type { Version } from "#hub/space.ts";
+import { seedsOf } from "#hub/hub-spaces.ts";
+import { SynclineError } from "#model/error.ts";
+import { Summer } from "#sync/chunk/sum.ts";
+import type { Http1Answer } from "#platform/net/http1/connection.ts";
+
+/** Up to here an answer is made in memory. */
+const WHOLE_BYTES_MAX = 512 << 10;
+/** Read at once of a longer one. */
+const PIECE_BYTES = 1 << 20;
+
+/** What the query may say in place of the object's own headers. */
+const OVERRIDES: readonly (readonly [query: string, header: string])[] = [
+  ["response-content-type", "content-type"],
+  ["response-cache-control", "cache-control"],
+  ["response-content-disposition", "content-disposition"],
+  ["response-content-encoding", "content-encoding"],
+  ["response-content-language", "content-language"],
+  ["response-expires", "expires"],
+];
+
+/** The version that a key has now. @throws {S3Error} NoSuchKey @throws {SynclineError} DENIED, SPACE_UNKNOWN */
+export async function objectAt(call: S3Call, bucket: string, key: string): Promise<Version> {
+  const { services, who } = call;
+  const at = pathOfKey(key);
+  if (at === undefined) {
+    await services.spaces.space(who, bucket);
+    throw noSuchKey(key);
+  }
+  const version = await services.spaces.version(who, bucket, at.path).catch((error: unknown) => hide(call, bucket, error));
+  const marked = version?.entry === undefined ? version?.sequence : undefined;
+  if (isObject(version, at.isDir)) return version;
+  const isMarked = marked !== undefined && (await services.settings.isVersioned(bucket));
+  const marker: Header[] = isMarked ? [["x-amz-delete-marker", "true"], ["x-amz-version-id", String(marked)]] : [];
+  throw new S3Error("NoSuchKey", "there is no such key", { Key: key }, marker);
+}
+
+/** A bucket of which somebody may see nothing is not there for them. */
+async function hide({ services, who }: S3Call, bucket: string, error: unknown): Promise<never> {
+  if (error instanceof SynclineError && error.code === "DENIED") await services.spaces.space(who, bucket);
+  throw error;
+}
+
+/** The version that the query names, or the one that the key has now. @throws {S3Error} NoSuchVersion, MethodNotAllowed */
+export async function versionAsked(call: S3Call): Promise<Version> {
+  const { bucket, key, query } = call.request;
+  const versionId = query.get("versionId");
+  return versionId === undefined || versionId === "null" ? objectAt(call, bucket, key) : oldVersion(call, { bucket, key, versionId });
+}
+
+/** @throws {S3Error} NoSuchVersion; MethodNotAllowed for a delete marker */
+export async function oldVersion(call: S3Call, at: { bucket: string; key: string; versionId: string }): Promise<Version> {
+  const { services, who } = call;
+  const place = pathOfKey(at.key);
+  const sequence = Number(at.versionId);
+  if (place === undefined) throw noSuchKey(at.key);
+  const isNumber = Number.isSafeInteger(sequence) && sequence > 0;
+  const [record] = isNumber
+    ? await services.spaces.history(who, at.bucket, place.path, sequence + 1, 1).catch((error: unknown) => hide(call, at.bucket, error))
+    : [];
+  if (record?.sequence !== sequence) throw new S3Error("NoSuchVersion", "there is no such version");
+  if (record.entry === undefined) {
+    const headers: Header[] = [["x-amz-delete-marker", "true"], ["x-amz-version-id", at.versionId]];
+    throw new S3Error("MethodNotAllowed", "this version is a delete marker", {}, headers);
+  }
+  if (!isObject(record, place.isDir)) throw new S3Error("NoSuchVersion", "there is no such version");
+  return record;
+}
+
+/** Where versions are shown, the one that is answered with; and that a key was removed. */
+async function versionHeaders({ services, request }: S3Call, { sequence }: Version): Promise<Header[]> {
+  const isShown = request.query.has("versionId") || (await services.settings.isVersioned(request.bucket));
+  return isShown ? [["x-amz-version-id", String(sequence)]] : [];
+}
+
+export async function getObject(call: S3Call): Promise<Http1Answer> {
+  const { services, who, request } = call;
+  const { bucket, method } = request;
+  const version = await versionAsked(call);
+  const createdMs = version.entry?.kind === "dir" ? (await services.spaces.space(who, bucket)).createdMs : 0;
+  const changedMs = modifiedMs(version, createdMs);
+  const headers = withOverrides(call, [...objectHeaders(version, createdMs), ...(await versionHeaders(call, version))]);
+  if (readCondition((name) => header(call, name), version, changedMs) === "not-modified") {
+    return answer(304, headers.filter(([name]) => name !== "content-type"));
+  }
+  const size = sizeOf(version);
+  const isPart = request.query.has("partNumber");
+  const range = isPart ? partOf(call, version) : rangeOf(call, version, changedMs);
+  // A checksum is of the whole: with a part of it clients would compare the wrong thing.
+  if (header(call, "x-amz-checksum-mode")?.toUpperCase() === "ENABLED" && range === undefined) headers.push(...checksumHeaders(version));
+  if (isPart) headers.push(["x-amz-mp-parts-count", String(partSizes(version.attributes[PARTS], size).length)]);
+  const { start, end } = range ?? { start: 0, end: size };
+  if (range !== undefined) headers.push(["content-range", `bytes ${start}-${end - 1}/${size}`]);
+  const status = range === undefined ? 200 : 206;
+  if (method === "HEAD") return answer(status, [...headers, ["content-length", String(end - start)]]);
+  if (end === start) return answer(status, headers, new Uint8Array(0));
+  return answer(status, headers, await bodyOf(call, version, { start, end }));
+}
+
+function withOverrides({ request }: S3Call, headers: Header[]): Header[] {
+  const given = OVERRIDES.flatMap(([query, name]): Header[] => {
+    const value = request.query.get(query);
+    if (value === undefined) return [];
+    if (/[^\x20-\x7e]/.test(value)) throw new S3Error("InvalidArgument", `${query} cannot be a header`);
+    return [[name, value]];
+  });
+  if (given.length === 0) return headers;
+  return [...headers.filter(([name]) => !given.some(([other]) => other === name)), ...given];
+}
+
+type Span = { readonly start: number; readonly end: number };
+
+/** One range; several are answered with everything, as is what is no range. @throws {S3Error} InvalidRange */
+function rangeOf(call: S3Call, version: Version, changedMs: number): Span | undefined {
+  const text = header(call, "range");
+  if (text === undefined || !rangeApplies(header(call, "if-range"), version, changedMs)) return undefined;
+  const size = sizeOf(version);
+  const ranges = parseRanges(text, size);
+  if (ranges === undefined || ranges.length > 1) return undefined;
+  const [range] = ranges;
+  if (range === undefined) {
+    const more = { RangeRequested: text, ActualObjectSize: String(size) };
+    throw new S3Error("InvalidRange", "the range cannot be satisfied", more, [["content-range", `bytes */${size}`]]);
+  }
+  return range;
+}
+
+function partOf(call: S3Call, version: Version): Span {
+  const { query } = call.request;
+  const number = Number(query.get("partNumber"));
+  if (!Number.isInteger(number) || number < 1 || number > 10_000) throw new S3Error("InvalidArgument", "partNumber is from 1 to 10000");
+  if (header(call, "range") !== undefined) throw new S3Error("InvalidRequest", "either a range or a part can be asked for");
+  const sizes = partSizes(version.attributes[PARTS], sizeOf(version));
+  if (number > sizes.length) throw new S3Error("InvalidPartNumber", `the object has ${sizes.length} parts`);
+  const start = sizes.slice(0, number - 1).reduce((sum, size) => sum + size, 0);
+  return { start, end: start + sizes[number - 1]! };
+}
+
+async function bodyOf(call: S3Call, version: Version, { start, end }: Span): Promise<Http1Answer["body"]> {
+  const { services, who, request } = call;
+  const length = end - start;
+  if (length > WHOLE_BYTES_MAX) {
+    services.traffic.require("downloads");
+    const sum = start === 0 && end === sizeOf(version) && version.entry?.kind === "file" ? version.entry.sum : undefined;
+    // Who reads all of it compares its sum in the end: then chunks need not be hashed one by one.
+    const reader = await services.spaces.open(who, request.bucket, version, sum === undefined);
+    const summer = sum === undefined ? undefined : new Summer(seedsOf(await services.spaces.space(who, request.bucket)));
+    return { length, pieces: pieces(call, reader, { start, end }, summer, sum) };
+  }
+  const reader = await services.spaces.open(who, request.bucket, version);
+  const bytes = new Uint8Array(length);
+  await fill(reader, bytes, start);
+  services.traffic.count("out", length);
+  return bytes;
+}
+
+async function fill(reader: ContentReader, bytes: Uint8Array, position: number): Promise<void> {
+  for (let at = 0; at < bytes.length; ) {
+    const count = await reader.read(at === 0 ? bytes : bytes.subarray(at), position + at);
+    if (count === 0) throw new Error("the content is shorter than it was");
+    at += count;
+  }
+}
+
+/** Two buffers in turns: the one before is on its way out while the next is filled. */
+async function* pieces(
+  { services, traceId }: S3Call,
+  reader: ContentReader,
+  { start, end }: Span,
+  summer: Summer | undefined,
+  sum: string | undefined,
+): AsyncGenerator<Uint8Array, void> {
+  const { traffic, log } = services;
+  using _place = traffic.take("downloads");
+  const buffers = [new Uint8Array(PIECE_BYTES), new Uint8Array(PIECE_BYTES)];
+  try {
+    for (let at = start, turn = 0; at < end; at += PIECE_BYTES, turn++) {
+      const piece = buffers[turn % 2]!.subarray(0, Math.min(PIECE_BYTES, end - at));
+      await fill(reader, piece, at);
+      summer?.update(piece);
+      // The last piece is held back where the whole is not what it was.
+      const isLast = at + piece.length === end;
+      if (isLast && summer !== undefined && summer.digest() !== sum) throw new Error("the bytes are not what they were");
+      traffic.count("out", piece.length);
+      yield piece;
+    }
+  } catch (error) {
+    log.error("object broke off", { traceId, error: error instanceof Error ? error.message : String(error) });
+    throw error;
+  }
+}

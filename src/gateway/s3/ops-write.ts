@@ -1,0 +1,260 @@
+/** PutObject, DeleteObject and DeleteObjects. */
+import { type WriteCondition, expectOf } from "#gateway/s3/conditions.ts";
+import { isObject, noSuchKey, pathOfKey, pathToWrite, type KeyPath } from "#gateway/s3/keys.ts";
+import { metadataOf, refuseUnknown, sumsAsAttributes, tagsOf } from "#gateway/s3/metadata.ts";
+import { DIRECTORY, ETAG, checksumHeaders, etagOf } from "#gateway/s3/object-facts.ts";
+import { type Header, type S3Call, answer, header, xmlAnswer, xmlBody } from "#gateway/s3/s3-call.ts";
+import { S3Error, codeOf, notImplemented, s3ErrorOf } from "#gateway/s3/s3-error.ts";
+import { takeBody } from "#gateway/s3/upload-body.ts";
+import { childrenOf, element, exactTextOf, malformedXml, textOf } from "#gateway/s3/xml.ts";
+import type { Attributes } from "#hub/attributes.ts";
+import type { Intake } from "#hub/space-service.ts";
+import type { ChangeResult, ContentRef, Expect, SpaceChange, Version } from "#hub/space.ts";
+import type { Entry } from "#model/entry.ts";
+import { type RelPath, parentOf } from "#model/path.ts";
+import type { Http1Answer } from "#platform/net/http1/connection.ts";
+
+const FILE_MODE = 0o644;
+const DIR_MODE = 0o755;
+/** How often a change is made anew when somebody else has changed the key meanwhile. */
+export const TRIES_MAX = 5;
+const DELETES_MAX = 1000;
+
+/** What a key is to become. */
+export type NewObject = {
+  readonly at: KeyPath;
+  readonly entry: Entry;
+  readonly content: ContentRef | undefined;
+  readonly attributes: Attributes;
+};
+
+export const conditionOf = (call: S3Call): WriteCondition => ({
+  match: header(call, "if-match"),
+  none: header(call, "if-none-match"),
+});
+
+export async function putObject(call: S3Call): Promise<Http1Answer> {
+  const { services, who, request } = call;
+  refuseUnknown(call);
+  const at = pathToWrite(request.key);
+  const attributes = { ...metadataOf(call), ...tagsOf(call) };
+  const condition = conditionOf(call);
+  // What cannot come about is refused before the body is sent.
+  if (hasCondition(condition)) expectOf(condition, await currentOf(call, at), request.key);
+  await using intake = services.spaces.intake(who, request.bucket);
+  const { named, md5, checksums } = await takeBody(call, intake);
+  if (at.isDir && named.content.size > 0) throw new S3Error("InvalidObjectName", "a key that ends with / is a directory, and has no bytes");
+  const own = { ...attributes, ...sumsAsAttributes(checksums), [ETAG]: md5 };
+  const entry = at.isDir
+    ? ({ kind: "dir", mode: DIR_MODE } as const)
+    : await fileEntry(call, at, { size: named.content.size, sum: named.sum });
+  const content = at.isDir ? undefined : named.content;
+  const made = { at, entry, content, attributes: at.isDir ? { ...own, [DIRECTORY]: "1" } : own };
+  const version = await commitObject(call, made, condition, intake);
+  return answer(200, [["etag", etagOf(version)], ...checksumHeaders(version), ...(await versionHeader(call, version))]);
+}
+
+/** Of what was made, where the bucket shows versions. */
+export async function versionHeader({ services, request }: S3Call, { sequence }: Version): Promise<Header[]> {
+  return (await services.settings.isVersioned(request.bucket)) ? [["x-amz-version-id", String(sequence)]] : [];
+}
+
+export const hasCondition = ({ match, none }: WriteCondition): boolean => match !== undefined || none !== undefined;
+
+/** A file that is there keeps its permissions. */
+export async function fileEntry(call: S3Call, at: KeyPath, { size, sum }: { size: number; sum: string }): Promise<Entry> {
+  const { services, who, request } = call;
+  const resource = { type: "space", space: request.bucket, path: at.path } as const;
+  const mayRead = services.access.decide(who, "read", resource).allowed;
+  const old = mayRead ? (await services.spaces.version(who, request.bucket, at.path))?.entry : undefined;
+  const mtimeNs = BigInt(services.clock.nowMs()) * 1_000_000n;
+  return { kind: "file", size, sum, mtimeNs, mode: old?.kind === "file" ? old.mode : FILE_MODE };
+}
+
+/** What is there, also where it is no object: a condition is about whatever holds the name. */
+export async function currentOf({ services, who, request }: S3Call, { path }: KeyPath): Promise<Version | undefined> {
+  const version = await services.spaces.version(who, request.bucket, path);
+  return version?.entry === undefined ? undefined : version;
+}
+
+/**
+ * Makes the key what it is to become, if its conditions hold at that moment.
+ * @throws {S3Error} PreconditionFailed, ConditionalRequestConflict, and for what the space refuses
+ */
+export async function commitObject(
+  call: S3Call,
+  { at, entry, content, attributes }: NewObject,
+  condition: WriteCondition,
+  intake: Intake,
+): Promise<Version> {
+  const { key } = call.request;
+  for (let attempt = 1; attempt <= TRIES_MAX; attempt++) {
+    const current = hasCondition(condition) ? await currentOf(call, at) : undefined;
+    const expect = expectOf(condition, current, key);
+    const change: SpaceChange = { type: "put", path: at.path, expect, entry, content, attributes, makeParents: true };
+    const [result] = await commit(call, [change], intake);
+    if (result!.status === "done") return result!.version;
+    if (result!.status === "refused") throw refusedOf(result!, key);
+  }
+  throw conflict(key);
+}
+
+export function conflict(key: string): S3Error {
+  return new S3Error("ConditionalRequestConflict", "the key is being changed by others; look and try again", { Key: key });
+}
+
+export async function commit(
+  { services, who, request, traceId }: S3Call,
+  changes: readonly SpaceChange[],
+  intake: Intake | undefined,
+): Promise<readonly ChangeResult[]> {
+  const asked = { changes, intake, atomic: false, cause: "upload", traceId } as const;
+  return (await services.spaces.commit(who, request.bucket, asked)).results;
+}
+
+export function refusedOf({ code, message }: Extract<ChangeResult, { status: "refused" }>, key: string): S3Error {
+  const why = code === "IS_A_DIRECTORY" ? "there are keys below this one, and a path is either a file or a directory here" : message;
+  const above = code === "NOT_A_DIRECTORY" ? "a key above this one is a file here" : why;
+  return new S3Error(codeOf(code), above, { Key: key });
+}
+
+// ---------------------------------------------------------------- deleting
+
+export async function deleteObject(call: S3Call): Promise<Http1Answer> {
+  const { key, query } = call.request;
+  requireCurrent(query.get("versionId"));
+  const marker = await removeKey(call, key, conditionOf(call));
+  const headers = marker === undefined ? [] : await versionHeader(call, marker);
+  return answer(204, headers.length === 0 ? [] : [["x-amz-delete-marker", "true"], ...headers]);
+}
+
+/** @throws {S3Error} NotImplemented for any version but the one that every key has */
+function requireCurrent(versionId: string | undefined): void {
+  if (versionId === undefined || versionId === "null") return;
+  throw notImplemented("deleting one version (versions go by the retention of the space)");
+}
+
+/** @returns the tombstone; undefined where nothing was there */
+async function removeKey(call: S3Call, key: string, condition: WriteCondition): Promise<Version | undefined> {
+  const { services, who, request } = call;
+  const at = pathOfKey(key);
+  if (at === undefined) {
+    await services.spaces.space(who, request.bucket);
+    if (condition.match !== undefined) throw noSuchKey(key);
+    return undefined;
+  }
+  services.access.require(who, "write", { type: "space", space: request.bucket, path: at.path });
+  for (let attempt = 1; attempt <= TRIES_MAX; attempt++) {
+    const current = await currentOf(call, at);
+    const object = isObject(current, at.isDir) ? current : undefined;
+    if (hasCondition(condition)) expectOf(condition, object, key);
+    if (object === undefined) return undefined;
+    const removal = removalOf(object, at);
+    const [result] = await commit(call, [removal], undefined);
+    // What is in a directory keeps it.
+    if (result!.status === "refused") return undefined;
+    if (result!.status === "stale") continue;
+    await removeEmptied(call, [emptiedBy(removal)]);
+    return result!.version;
+  }
+  throw conflict(key);
+}
+
+type KeyRemoval = Exclude<SpaceChange, { type: "move" }>;
+
+/** The directory that may have nothing in it any more: the one above, or the one that was put and is one of many now. */
+const emptiedBy = ({ type, path }: KeyRemoval): RelPath => (type === "put" ? path : parentOf(path));
+
+/** A directory that was put and has something in it stays, seen by what is in it. */
+function removalOf({ sequence, attributes }: Version, { path, isDir }: KeyPath): KeyRemoval {
+  const expect: Expect = { kind: "sequence", sequence };
+  if (!isDir || attributes[DIRECTORY] === undefined) return { type: "remove", path, expect, recursive: false };
+  return { type: "put", path, expect, entry: { kind: "dir", mode: DIR_MODE }, content: undefined, attributes: {}, makeParents: false };
+}
+
+/**
+ * Directories exist for S3 by what is in them, unless they were put: those that have become empty go, as far up as they
+ * are and as the caller may write.
+ */
+async function removeEmptied(call: S3Call, emptied: Iterable<RelPath>): Promise<void> {
+  for (let dirs = new Set(emptied); dirs.size > 0; ) {
+    const removals = (await Promise.all([...dirs].map(async (dir) => removalOfEmpty(call, dir)))).filter((one) => one !== undefined);
+    if (removals.length > 0) await commit(call, removals, undefined);
+    dirs = new Set(removals.map(({ path }) => parentOf(path)));
+  }
+}
+
+type Removal = Extract<SpaceChange, { type: "remove" }>;
+
+/** Undefined where it stays. */
+async function removalOfEmpty({ services, who, request }: S3Call, path: RelPath): Promise<Removal | undefined> {
+  const { access, spaces } = services;
+  const space = request.bucket;
+  const isTheirs = access.decide(who, "write", { type: "space", space, path }).allowed;
+  // Who sees only parts of it cannot tell that it is empty.
+  const isSeen = access.decide(who, "read", { type: "space", space, path, isTree: true }).allowed;
+  if (path === "" || !isTheirs || !isSeen) return undefined;
+  const dir = await spaces.version(who, space, path);
+  if (dir?.entry?.kind !== "dir" || dir.attributes[DIRECTORY] !== undefined) return undefined;
+  const inside = await spaces.list(who, space, { below: path, after: undefined, shallow: true, limit: 1, at: undefined });
+  return inside.length > 0 ? undefined : { type: "remove", path, expect: { kind: "sequence", sequence: dir.sequence }, recursive: false };
+}
+
+type Asked = { readonly key: string; readonly versionId: string | undefined; readonly match: string | undefined };
+
+export async function deleteObjects(call: S3Call): Promise<Http1Answer> {
+  const { services, who, request } = call;
+  const body = await xmlBody(call, "Delete");
+  const asked = childrenOf(body, "Object").map((object): Asked => {
+    const key = exactTextOf(object, "Key");
+    if (key === undefined || key === "") throw malformedXml();
+    return { key, versionId: textOf(object, "VersionId"), match: textOf(object, "ETag") };
+  });
+  if (asked.length === 0 || asked.length > DELETES_MAX) throw malformedXml(`from 1 to ${DELETES_MAX} keys can be deleted at once`);
+  await services.spaces.space(who, request.bucket);
+  const isQuiet = textOf(body, "Quiet") === "true";
+  const lines = await removeMany(call, asked);
+  return xmlAnswer("DeleteResult", lines.filter((line) => !isQuiet || line.startsWith("<Error>")).join(""));
+}
+
+/** One commit for all of them; a line of the answer for each. */
+async function removeMany(call: S3Call, asked: readonly Asked[]): Promise<string[]> {
+  const plans = await Promise.all(asked.map(async (one) => planOf(call, one).catch((error: unknown) => s3ErrorOf(error))));
+  const changes = plans.flatMap((plan) => (plan instanceof S3Error || plan === undefined ? [] : [plan]));
+  const results = changes.length === 0 ? [] : await commit(call, changes, undefined);
+  let next = 0;
+  const emptied: RelPath[] = [];
+  const lines: string[] = [];
+  for (const [at, plan] of plans.entries()) {
+    const { key, match, versionId } = asked[at]!;
+    const result = plan instanceof S3Error || plan === undefined ? undefined : results[next++]!;
+    let fault = plan instanceof S3Error ? plan : undefined;
+    if (result?.status === "done") emptied.push(emptiedBy(plan as KeyRemoval));
+    // Somebody was faster: once more, by itself.
+    else if (result?.status === "stale") {
+      await removeKey(call, key, { match, none: undefined }).catch((error: unknown) => void (fault = s3ErrorOf(error)));
+    }
+    lines.push(fault === undefined ? deletedXml(key, versionId) : errorXml(key, fault));
+  }
+  await removeEmptied(call, emptied);
+  return lines;
+}
+
+const deletedXml = (key: string, versionId: string | undefined): string =>
+  `<Deleted>${element("Key", key)}${element("VersionId", versionId)}</Deleted>`;
+const errorXml = (key: string, { code, message }: S3Error): string =>
+  `<Error>${element("Key", key)}${element("Code", code)}${element("Message", message)}</Error>`;
+
+/** The change that removes a key; undefined where nothing is there. */
+async function planOf(call: S3Call, { key, match, versionId }: Asked): Promise<KeyRemoval | undefined> {
+  const { services, who, request } = call;
+  requireCurrent(versionId);
+  const at = pathOfKey(key);
+  if (at === undefined) return undefined;
+  services.access.require(who, "write", { type: "space", space: request.bucket, path: at.path });
+  const current = await currentOf(call, at);
+  const object = isObject(current, at.isDir) ? current : undefined;
+  if (match !== undefined) expectOf({ match, none: undefined }, object, key);
+  return object === undefined ? undefined : removalOf(object, at);
+}
+

@@ -1,0 +1,387 @@
+/**
+ * Plain TCP for doors whose protocols begin in clear: connections that are accepted or made, that may be secured with
+ * TLS in their middle (STARTTLS) in the role of the server, with back-pressure in both directions.
+ *
+ * Under TLS an end is told apart from a cut: `onEnd` says whether the other side has closed the TLS stream in order.
+ */
+import type { Socket, TCPSocketListener } from "bun";
+import type { Identity } from "#platform/net/tls-socket.ts";
+
+/** A handshake that takes longer is given up. */
+export const TLS_HANDSHAKE_MS_MAX = 15_000;
+/** A connection that was ended may send what it still holds for this long. */
+export const END_GRACE_MS = 10_000;
+/** Probes of TCP keep-alive begin after this much silence. */
+const KEEP_ALIVE_MS = 60_000;
+
+export type TcpAddress = { readonly address: string; readonly port: number };
+
+export type TcpHandlers = {
+  /** Bytes in their order; they are the receiver's to keep. */
+  onData(bytes: Uint8Array): void;
+  /** The other side sends no more. False under TLS when the stream was cut: what came may be a part of what was sent. */
+  onEnd(isWhole: boolean): void;
+  /** Once, and nothing comes after it. `error` is undefined when it ended in order. */
+  onClose(error: Error | undefined): void;
+};
+
+export type TlsOptions = {
+  readonly identity: Identity;
+  /** PEM; when given, the client is asked for a certificate signed by one of these. */
+  readonly clientAuthorities?: string | undefined;
+  /**
+   * Connections with the same text take each other's session tickets, and nobody else's. A line without a line break;
+   * undefined: one for the whole process.
+   */
+  readonly ticketGroup?: string | undefined;
+};
+
+export type TlsFacts = {
+  /** The client has resumed a session of the same ticket group. */
+  readonly isReused: boolean;
+  /** DER; undefined when the client showed none that the authorities have signed. Its key was proved. */
+  readonly clientCertificate: Uint8Array | undefined;
+};
+
+export interface TcpConnection {
+  readonly remote: TcpAddress;
+  readonly local: TcpAddress;
+  readonly isSecure: boolean;
+  readonly isClosed: boolean;
+  /** Who gets the events; may be said again to hand over. Nothing is read before the first call; each begins reading. */
+  listen(handlers: TcpHandlers): void;
+  /**
+   * Takes all bytes. A promise where the other side does not keep up: wait for it before the next write, and leave the
+   * bytes alone until then. It rejects when the connection closes first; writes to a closed connection do the same.
+   */
+  write(bytes: Uint8Array): Promise<void> | undefined;
+  /** Nothing is read until resume(); the sender is stopped by its own buffers. */
+  pause(): void;
+  resume(): void;
+  /**
+   * From here on TLS is spoken. What is written must have been taken before; what the other side has sent in clear and
+   * was not read is refused by the handshake.
+   * @throws the handshake's error; the connection is closed then
+   */
+  startTls(options: TlsOptions): Promise<TlsFacts>;
+  /** Sends what waits, closes the TLS stream in order, and ends. What arrives meanwhile is dropped. */
+  end(): void;
+  /** Ends at once; what waits is lost. */
+  destroy(): void;
+}
+
+export type TcpListener = { readonly port: number; close(): void };
+
+/** An IPv4 address that comes dressed as IPv6, as it is when one socket serves both, is shown as what it is. */
+export function plainAddress(address: string): string {
+  return address.replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, "");
+}
+
+type Raw = Socket<Connection>;
+type Waiting = { readonly resolve: () => void; readonly reject: (error: Error) => void };
+
+/** Follows the records of a TLS stream from outside, to see whether it ends with an alert (close_notify). */
+class RecordWatch {
+  readonly #head = new Uint8Array(5);
+  #have = 0;
+  #left = 0;
+  /** Type and length of the last record that was complete. */
+  #type = 0;
+  #length = 0;
+  /** Bytes of content that the records since `rebase` can hold at most, and those that came out of them. */
+  #expected = 0;
+  #delivered = 0;
+
+  /** TLS 1.3: a record has a byte for its inner type and a tag of 16 bytes. */
+  static readonly #overhead = 17;
+  static readonly #alert = 21;
+  static readonly #content = 23;
+  static readonly #alertBytes = 2;
+
+  raw(bytes: Uint8Array): void {
+    // What records between two calls held was handed out by now.
+    if (this.#left === 0 && this.#have === 0) this.#expected = this.#delivered = 0;
+    for (let at = 0; at < bytes.length; ) {
+      if (this.#left > 0) {
+        const step = Math.min(this.#left, bytes.length - at);
+        this.#left -= step;
+        at += step;
+      } else {
+        this.#head[this.#have++] = bytes[at++]!;
+        if (this.#have < this.#head.length) continue;
+        this.#have = 0;
+        this.#type = this.#head[0]!;
+        this.#length = this.#left = this.#head[3]! * 256 + this.#head[4]!;
+        if (this.#type === RecordWatch.#content) this.#expected += Math.max(0, this.#length - RecordWatch.#overhead);
+      }
+    }
+  }
+
+  content(bytes: number): void {
+    this.#delivered += bytes;
+  }
+
+  /** Whether the last thing that came was an alert, which at an end in order is close_notify. */
+  get isEndedInOrder(): boolean {
+    if (this.#left > 0 || this.#have > 0) return false;
+    if (this.#type === RecordWatch.#alert) return true;
+    const isOfAlert = this.#length === RecordWatch.#overhead + RecordWatch.#alertBytes;
+    return this.#type === RecordWatch.#content && isOfAlert && this.#expected - this.#delivered >= RecordWatch.#alertBytes;
+  }
+}
+
+class Connection implements TcpConnection {
+  readonly remote: TcpAddress;
+  readonly local: TcpAddress;
+  isClosed = false;
+  #socket: Raw;
+  #handlers: TcpHandlers | undefined;
+  /** What a write left over, and who waits for it. */
+  #rest: Uint8Array | undefined;
+  #waiting: Waiting | undefined;
+  #isEnding = false;
+  /** The other side's end was told. */
+  #isOver = false;
+  #endTimer: ReturnType<typeof setTimeout> | undefined;
+  #records: RecordWatch | undefined;
+  #handshake: { readonly done: (facts: TlsFacts) => void; readonly failed: (error: Error) => void } | undefined;
+  /** Why it will be closed, or was. */
+  #fault: Error | undefined;
+  /** What came with the end of the handshake, before anybody listened; the socket is paused then. */
+  readonly #unheard: Uint8Array[] = [];
+
+  constructor(socket: Raw) {
+    this.#socket = socket;
+    this.remote = { address: plainAddress(socket.remoteAddress), port: socket.remotePort };
+    this.local = { address: plainAddress(socket.localAddress), port: socket.localPort };
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, KEEP_ALIVE_MS);
+    socket.pause();
+  }
+
+  get isSecure(): boolean {
+    return this.#records !== undefined;
+  }
+
+  listen(handlers: TcpHandlers): void {
+    const isFirst = this.#handlers === undefined;
+    this.#handlers = handlers;
+    for (const bytes of this.#unheard.splice(0)) handlers.onData(bytes);
+    if (isFirst && this.#isOver) handlers.onEnd(this.#records?.isEndedInOrder ?? true);
+    if (this.isClosed) queueMicrotask(() => handlers.onClose(this.#fault));
+    else this.resume();
+  }
+
+  write(bytes: Uint8Array): Promise<void> | undefined {
+    if (this.isClosed || this.#isEnding) return Promise.reject(new Error("the connection is closed"));
+    if (this.#waiting !== undefined) return this.#waitThenWrite(bytes);
+    const taken = Math.max(0, this.#socket.write(bytes));
+    if (taken === bytes.length) return undefined;
+    this.#rest = bytes.subarray(taken);
+    return new Promise((resolve, reject) => {
+      this.#waiting = { resolve, reject };
+    });
+  }
+
+  /** For who writes on without having waited: small answers in a row. */
+  async #waitThenWrite(bytes: Uint8Array): Promise<void> {
+    while (this.#waiting !== undefined) {
+      const earlier = this.#waiting;
+      await new Promise<void>((resolve, reject) => {
+        this.#waiting = {
+          resolve: () => (earlier.resolve(), resolve()),
+          reject: (error) => (earlier.reject(error), reject(error)),
+        };
+      });
+    }
+    await this.write(bytes);
+  }
+
+  pause(): void {
+    if (!this.isClosed) this.#socket.pause();
+  }
+
+  resume(): void {
+    if (!this.isClosed) this.#socket.resume();
+  }
+
+  startTls({ identity, clientAuthorities, ticketGroup }: TlsOptions): Promise<TlsFacts> {
+    if (this.isClosed) return Promise.reject(this.#fault ?? new Error("the connection is closed"));
+    // The runtime keeps one context, with ticket keys of its own, for each set of options; text beside the certificate
+    // is no part of it.
+    const cert = ticketGroup === undefined ? identity.certificate : `${identity.certificate}\n${ticketGroup}\n`;
+    const asked = clientAuthorities === undefined ? {} : { ca: clientAuthorities, requestCert: true };
+    const facts = new Promise<TlsFacts>((done, failed) => {
+      this.#handshake = { done, failed };
+    });
+    const timer = setTimeout(() => {
+      this.#fault = new Error("the TLS handshake timed out");
+      this.destroy();
+    }, TLS_HANDSHAKE_MS_MAX);
+    this.#records = new RecordWatch();
+    const tls = { cert, key: identity.key, rejectUnauthorized: false, ...asked };
+    // The types do not know that an accepted or made connection may be the server.
+    const options = { data: this as Connection, tls, socket: SECURE_HANDLERS, isServer: true };
+    this.#socket.resume();
+    [, this.#socket] = this.#socket.upgradeTLS<Connection>(options);
+    return facts.finally(() => clearTimeout(timer));
+  }
+
+  end(): void {
+    if (this.isClosed || this.#isEnding) return;
+    this.#isEnding = true;
+    this.#endTimer = setTimeout(() => this.destroy(), END_GRACE_MS);
+    if (this.#rest === undefined) this.#socket.end();
+    // It would never learn that the other side is gone.
+    this.#socket.resume();
+  }
+
+  destroy(): void {
+    if (this.isClosed) return;
+    this.#socket.terminate();
+    this.closed(this.#fault);
+  }
+
+  // ------------------------------------------------------- events of the socket
+
+  data(bytes: Uint8Array): void {
+    this.#records?.content(bytes.length);
+    if (this.#isEnding) return;
+    if (this.#handlers === undefined) this.#unheard.push(bytes);
+    else this.#handlers.onData(bytes);
+  }
+
+  raw(bytes: Uint8Array): void {
+    this.#records?.raw(bytes);
+  }
+
+  drain(): void {
+    if (this.#rest !== undefined) {
+      const taken = Math.max(0, this.#socket.write(this.#rest));
+      if (taken < this.#rest.length) {
+        this.#rest = this.#rest.subarray(taken);
+        return;
+      }
+      this.#rest = undefined;
+      if (this.#isEnding) this.#socket.end();
+    }
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    waiting?.resolve();
+  }
+
+  handshake(isDone: boolean, fault: Error | null): void {
+    const socket = this.#socket;
+    const isBroken = socket.getCipher() === undefined || (!isDone && fault !== null && "code" in fault && fault.code === "EPROTO");
+    const waiting = this.#handshake;
+    this.#handshake = undefined;
+    if (isBroken) {
+      waiting?.failed(fault ?? new Error("the TLS handshake failed"));
+      this.destroy();
+      return;
+    }
+    if (this.#handlers === undefined) this.pause();
+    const isKnown = isDone && fault === null && socket.authorized;
+    waiting?.done({
+      isReused: socket.isSessionReused(),
+      clientCertificate: isKnown ? socket.getPeerCertificate()?.raw : undefined,
+    });
+  }
+
+  over(): void {
+    if (this.#isOver || this.isClosed) return;
+    this.#isOver = true;
+    if (!this.#isEnding) this.#handlers?.onEnd(this.#records?.isEndedInOrder ?? true);
+  }
+
+  failed(error: Error): void {
+    this.#fault ??= error;
+  }
+
+  closed(error: Error | undefined): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    clearTimeout(this.#endTimer);
+    this.#fault = error ?? this.#fault;
+    this.#rest = undefined;
+    this.#handshake?.failed(this.#fault ?? new Error("closed during the TLS handshake"));
+    this.#handshake = undefined;
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    waiting?.reject(this.#fault ?? new Error("the connection is closed"));
+    this.#handlers?.onClose(this.#fault);
+  }
+}
+
+/**
+ * Handlers of a socket in clear; once TLS is spoken on it, it shows the records that pass. A socket that was not
+ * connected has no data.
+ */
+const PLAIN_HANDLERS = {
+  data: (socket: Raw, bytes: Uint8Array) => (socket.data.isSecure ? socket.data.raw(bytes) : socket.data.data(bytes)),
+  drain: (socket: Raw) => (socket.data.isSecure ? undefined : socket.data.drain()),
+  end: (socket: Raw) => (socket.data.isSecure ? undefined : socket.data.over()),
+  error: (socket: Raw, error: Error) => (socket.data as Connection | undefined)?.failed(error),
+  close: (socket: Raw, error?: Error) => (socket.data as Connection | undefined)?.closed(error),
+};
+
+const SECURE_HANDLERS = {
+  data: (socket: Raw, bytes: Uint8Array) => socket.data.data(bytes),
+  drain: (socket: Raw) => socket.data.drain(),
+  handshake: (socket: Raw, isDone: boolean, fault: Error | null) => socket.data.handshake(isDone, fault),
+  end: (socket: Raw) => socket.data.over(),
+  error: (socket: Raw, error: Error) => socket.data.failed(error),
+  close: (socket: Raw, error?: Error) => socket.data.closed(error),
+};
+
+/**
+ * Accepts connections until closed; what was accepted stays. A port that another has is refused, never shared.
+ * @throws the system's error when the address cannot be listened on
+ */
+export function listenTcp(
+  at: { readonly host: string; readonly port: number },
+  onConnection: (connection: TcpConnection) => void,
+): TcpListener {
+  const listener: TCPSocketListener<Connection> = Bun.listen<Connection>({
+    hostname: at.host,
+    port: at.port,
+    exclusive: true,
+    allowHalfOpen: true,
+    socket: {
+      ...PLAIN_HANDLERS,
+      open(socket) {
+        socket.data = new Connection(socket);
+        onConnection(socket.data);
+      },
+    },
+  });
+  return { port: listener.port, close: () => listener.stop(false) };
+}
+
+/** @throws the system's error, or one that says that it took longer than `timeoutMs` */
+export async function connectTcp(to: TcpAddress, timeoutMs: number): Promise<TcpConnection> {
+  const made = Promise.withResolvers<Connection>();
+  const timer = setTimeout(() => made.reject(new Error("the connection could not be made in time")), timeoutMs);
+  const connecting = Bun.connect<Connection>({
+    hostname: to.address,
+    port: to.port,
+    allowHalfOpen: true,
+    socket: {
+      ...PLAIN_HANDLERS,
+      open(socket) {
+        socket.data = new Connection(socket);
+        made.resolve(socket.data);
+      },
+      connectError: (_socket, error) => made.reject(error),
+    },
+  });
+  connecting.catch(made.reject);
+  try {
+    return await made.promise;
+  } catch (error) {
+    connecting.then((socket) => socket.terminate(), () => undefined);
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
