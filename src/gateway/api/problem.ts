@@ -85,6 +85,11 @@ export class ApiProblem extends Error {
   }
 }
 
+/** What reading a body throws when its sender has gone: no fault of the hub, and nobody is there to be told. */
+function isCut(error: unknown): boolean {
+  return error instanceof DOMException && error.name === "AbortError";
+}
+
 /** Seconds after which a caller that was turned away may come again. */
 const RETRY_AFTER_SECONDS = "1";
 
@@ -92,7 +97,8 @@ const RETRY_AFTER_SECONDS = "1";
  * The answer for anything that was thrown. What is no error of ours says nothing of itself: the words of a fault of the
  * program are for the log.
  */
-export function problemOf(error: unknown): Omit<ProblemJson, "traceId"> & { headers: Record<string, string> } {
+export function problemOf(thrown: unknown): Omit<ProblemJson, "traceId"> & { headers: Record<string, string> } {
+  const error = isCut(thrown) ? new ApiProblem("DIGEST", "the connection ended before the body did", "send it again") : thrown;
   const known = error instanceof SynclineError || error instanceof ApiProblem;
   const code: ProblemCode = known ? error.code : error instanceof FsError ? "DISK" : "INTERNAL";
   // What was refused because too much waits is no fault of the request.

@@ -2,7 +2,7 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { connect, createServer } from "node:net";
+import { type AddressInfo, connect, createServer } from "node:net";
 import { connect as secureConnect } from "node:tls";
 import type { HubConfig } from "#config/hub-config.ts";
 import { makeKeyPair } from "#platform/net/certificate.ts";
@@ -181,8 +181,10 @@ describe("load balancers", () => {
 
 describe("limits", () => {
   test("[FTP-46] a range of ports serves any number of clients, one at a time for each address", async () => {
-    const { freePort } = await import("../../../acceptance/harness.ts");
-    const first = await freePort();
+    const free = createServer().listen(0, "127.0.0.1");
+    await once(free, "listening");
+    const { port: first } = free.address() as AddressInfo;
+    await new Promise((closed) => free.close(closed));
     const lab = await labOf({ ftpPassivePorts: `${first}-${first}` });
     const [ann, bob] = [await lab.signedIn(), await lab.client("127.0.0.2")];
     await bob.signIn("writer");
