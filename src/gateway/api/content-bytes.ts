@@ -117,13 +117,22 @@ export async function storeBody(call: Taking, intake: Intake, watch?: (bytes: Ui
   return await storeStream(call, intake, length, watch);
 }
 
-/** What the sha-256 of the body must be, in hex. @throws {ApiProblem} where the body cannot be kept as it is sent */
-export function digestOf({ headers }: Taking): string | undefined {
+/**
+ * What the sha-256 of the body must be, in hex.
+ * @throws {ApiProblem} MEDIA_TYPE, USAGE, and LENGTH where nothing says how much is all
+ */
+export function digestOf({ headers, request }: Taking): string | undefined {
   if (headers.has("content-encoding")) {
     throw new ApiProblem("MEDIA_TYPE", "content is kept as it is sent", "send it without Content-Encoding");
   }
   const expected = expectedSha256(headers);
   if (expected === "invalid") throw new ApiProblem("USAGE", "the digest is no sha-256 in base64");
+  // Over HTTP/2 a body that was cut ends for the runtime as a whole one does; HTTP/1.1 frames those without a length.
+  const isFramed = headers.has("content-length") || headers.has("transfer-encoding");
+  if (expected === undefined && !isFramed && request.body !== null) {
+    const hint = "send Content-Length or Content-Digest, or use HTTP/1.1";
+    throw new ApiProblem("LENGTH", "over HTTP/2 the end of this body cannot be told from a cut", hint);
+  }
   return expected;
 }
 

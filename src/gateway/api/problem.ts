@@ -6,7 +6,7 @@ import { FsError } from "#platform/file-system.ts";
 import { VERSION_JSON } from "#gateway/api/shapes.ts";
 
 /** Codes of the API alone, beside those of the program and the reasons for which a change is refused. */
-export type ApiCode = "PRECONDITION" | "DIGEST" | "METHOD" | "RANGE" | "BUSY" | "REPEATED" | "MEDIA_TYPE";
+export type ApiCode = "PRECONDITION" | "DIGEST" | "LENGTH" | "METHOD" | "RANGE" | "BUSY" | "REPEATED" | "MEDIA_TYPE";
 export type ProblemCode = ErrorCode | RefusalCode | ApiCode;
 
 const STATUS: Partial<Record<ProblemCode, readonly [status: number, title: string]>> = {
@@ -26,6 +26,7 @@ const STATUS: Partial<Record<ProblemCode, readonly [status: number, title: strin
   NOT_EMPTY: [409, "The directory is not empty"],
   IS_A_DIRECTORY: [409, "A directory is there"],
   CHUNK_MISSING: [410, "The content is gone"],
+  LENGTH: [411, "The length is not told"],
   PRECONDITION: [412, "The condition does not hold"],
   LIMIT: [413, "A limit is reached"],
   MEDIA_TYPE: [415, "Not this kind of body"],
