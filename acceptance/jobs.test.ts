@@ -5,7 +5,7 @@ import { Fleet } from "./fleet.ts";
 
 const TEST_MS_MAX = 240_000;
 /** Files of the restore; more than two of its parts. */
-const FILES = 5000;
+const FILES = 12_000;
 const WRITERS = 16;
 
 type Job = {
