@@ -2,7 +2,8 @@
  * User certificates of OpenSSH (its PROTOCOL.certkeys): a key that an authority has signed for some names and some time.
  * That the client holds the key is proved by its connection; what the certificate says is judged here.
  */
-import { isWireSignature, readSshPublicKey, WireReader } from "#platform/net/ssh-signature.ts";
+import { isWireSignature, readSshPublicKey } from "#platform/net/ssh-signature.ts";
+import { WireReader } from "#platform/net/ssh-wire.ts";
 
 const USER = 1;
 /** OpenSSH's own limit. */

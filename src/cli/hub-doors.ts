@@ -23,18 +23,18 @@ const DOORS: readonly DoorRow[] = [
     key: "s3Listen",
     open: async (parts, config) => {
       const { startS3 } = await import("#gateway/s3/s3.ts");
-      return startS3(parts, { isSecure: isSecure(parts.listen.host, config), domains: config.s3Domain ?? [] });
+      return startS3(parts, { isSecure: servesTls(parts.listen.host, config), domains: config.s3Domain ?? [] });
     },
   },
   { key: "sftpListen", open: async (parts, config) => (await import("#gateway/sftp/sftp.ts")).openSftp(parts, config) },
   {
     key: "grpcListen",
-    open: async (parts, config) => (await import("#gateway/grpc/grpc.ts")).openGrpc(parts, isSecure(parts.listen.host, config)),
+    open: async (parts, config) => (await import("#gateway/grpc/grpc.ts")).openGrpc(parts, servesTls(parts.listen.host, config)),
   },
 ];
 
-/** The rule of the API's listener: plain on loopback addresses unless TLS is to be always, TLS on all others. */
-function isSecure(host: string, { tls }: HubConfig): boolean {
+/** The rule of all listeners for HTTP: plain on loopback addresses unless TLS is to be always, TLS on all others. */
+export function servesTls(host: string, { tls }: HubConfig): boolean {
   return tls === "always" || !/^(127\.\d+\.\d+\.\d+|::1|localhost)$/.test(host);
 }
 

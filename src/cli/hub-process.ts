@@ -52,7 +52,7 @@ import { type RunningAgents, startAgents } from "#cli/hub-agents.ts";
 import { bootstrapTarget, newLinkOf } from "#cli/hub-bootstrap.ts";
 import { type RunningFollowers, followFile, followMetrics, openFollowers } from "#cli/hub-followers.ts";
 import { RunningHubCare } from "#cli/hub-care.ts";
-import { openDoors } from "#cli/hub-doors.ts";
+import { openDoors, servesTls } from "#cli/hub-doors.ts";
 import { FRONT_MIGRATIONS, frontRows } from "#cli/hub-front.ts";
 import { HubTracing } from "#cli/hub-tracing.ts";
 import { HubSetup } from "#cli/hub-setup.ts";
@@ -62,6 +62,7 @@ import { hubMetrics } from "#cli/hub-metrics.ts";
 import { HubReload, type HubReloadParts, sameAgain } from "#cli/hub-reload.ts";
 import { parseListen } from "#cli/commands/serve.ts";
 import { VERSION } from "#cli/version.ts";
+import { addressText } from "#platform/net/address-text.ts";
 
 /** Requests that are at work when the hub ends get this long. */
 const GRACE_MS = 10_000;
@@ -212,7 +213,7 @@ export class HubProcess {
       const watching = reload.watch(closing.signal);
       opened.add(() => watching);
       void watchCertificate(options, stores.access, useIdentity, closing.signal);
-      url = urlOf(secure ? "https" : "http", host, server.port);
+      url = `${secure ? "https" : "http"}://${addressText(host, server.port)}`;
       const { certificate, fingerprint } = stores.access.authority;
       const authority = secure ? { certificate, fingerprint } : undefined;
       const at = { url, port: server.port, syncPort: running.listener.port, doors: doors.map((door) => door.url) };
@@ -429,8 +430,7 @@ function listen(
 ): Listening {
   const api = new Api(apiRoutes(VERSION), services);
   const { host, port } = parseListen(config.listen ?? LISTEN_FALLBACK);
-  const isLoopback = /^(127\.\d+\.\d+\.\d+|::1|localhost)$/.test(host);
-  const secure = config.tls === "always" || !isLoopback;
+  const secure = servesTls(host, config);
   const names = certificateNames(config, outside);
   const tls = secure ? access.authority.serverIdentity(names) : undefined;
   // What clients are told to trust; it is no secret.
@@ -443,10 +443,6 @@ function listen(
   });
   opened.add(() => server.stop(GRACE_MS));
   return { server, secure, host };
-}
-
-function urlOf(scheme: string, host: string, port: number): string {
-  return `${scheme}://${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
 function doorsOf(

@@ -6,6 +6,7 @@ import { readSmallFile, readTokens } from "#cli/local-files.ts";
 import { nearest, usage } from "#cli/values.ts";
 import { printablePath } from "#model/path.ts";
 import type { ServedRoot } from "#sync/endpoint/serve.ts";
+import { addressText } from "#platform/net/address-text.ts";
 
 const LISTEN_DEFAULT = "127.0.0.1:7820";
 /** Names are parts of addresses: syncline://host:port/NAME/sub. */
@@ -51,7 +52,7 @@ export const serveCommand: Command = async (context) => {
     fingerprint: server.fingerprint,
     roots,
   });
-  output.line(`listening on ${listen.host.includes(":") ? `[${listen.host}]` : listen.host}:${server.port}`);
+  output.line(`listening on ${addressText(listen.host, server.port)}`);
   output.line(`fingerprint ${server.fingerprint}`);
   for (const root of roots)
     output.line(`  ${root.name}${root.readOnly ? " (read-only)" : ""}  ${printablePath(root.path)}`);

@@ -15,6 +15,7 @@ import type { AnyRoute, ApiServices, Call } from "#gateway/api/route.ts";
 import { type Trace, traceparentOf } from "#gateway/api/trace.ts";
 import { FIXED_HEADERS } from "#gateway/http-work.ts";
 import { decodeUrlPath, parseQuery, percentDecode, splitUrl } from "#gateway/api/url-path.ts";
+import { boundedBody } from "#gateway/bounded-body.ts";
 
 /** Bytes of a JSON body. */
 export const JSON_BYTES_MAX = 1 << 20;
@@ -228,15 +229,7 @@ async function readText(request: Request): Promise<string> {
     throw new ApiProblem("MEDIA_TYPE", "the body must be application/json");
   }
   if (Number(request.headers.get("content-length") ?? 0) > JSON_BYTES_MAX) throw tooLarge();
-  if (request.body === null) return "";
-  const pieces: Uint8Array[] = [];
-  let total = 0;
-  for await (const piece of request.body) {
-    total += piece.length;
-    if (total > JSON_BYTES_MAX) throw tooLarge();
-    pieces.push(piece);
-  }
-  return new TextDecoder().decode(Buffer.concat(pieces));
+  return new TextDecoder().decode(await boundedBody(request.body, JSON_BYTES_MAX, tooLarge));
 }
 
 const tooLarge = (): ApiProblem => new ApiProblem("LIMIT", `the body is larger than ${JSON_BYTES_MAX} bytes`);

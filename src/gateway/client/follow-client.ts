@@ -21,6 +21,7 @@ import { refusal } from "#gateway/client/hub-client.ts";
 import { type GuardedAddress, type Reach, guardedAddress } from "#platform/net/guarded-address.ts";
 import { CHUNK_BYTES_MAX } from "#store/chunk-store.ts";
 import type { ChunkId } from "#sync/chunk/chunk-id.ts";
+import { unreachable } from "#gateway/client/unreachable.ts";
 
 /** A question without an answer for so long beyond what it may wait is given up. */
 const PATIENCE_MS = 60_000;
@@ -182,16 +183,9 @@ export class FollowClient implements FollowSource {
   }
 
   #lost(cause: unknown): SynclineError {
-    const { url } = this.#target;
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    const isCertificate = /certificate|self.signed/i.test(reason);
-    return new SynclineError({
-      code: isCertificate ? "TRUST" : "LINK_LOST",
-      op: "follow",
-      message: `the hub at ${url} cannot be reached: ${reason}`,
-      hint: isCertificate ? "--source-ca FILE names that hub's authority (ca.pem in its data directory)" : "is it running?",
-      retryable: !isCertificate,
-      cause,
+    return unreachable(this.#target.url, "follow", cause, {
+      certificate: "--source-ca FILE names that hub's authority (ca.pem in its data directory)",
+      otherwise: "is it running?",
     });
   }
 }

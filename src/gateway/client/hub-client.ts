@@ -23,6 +23,7 @@ import type {
 } from "#gateway/api/shapes.ts";
 import { encodeUrlPath, percentEncode } from "#gateway/api/url-path.ts";
 import { readBoundedJson } from "#gateway/client/bounded-json.ts";
+import { unreachable } from "#gateway/client/unreachable.ts";
 
 /** Tries of a request that changes nothing, the first included. */
 const TRIES_MAX = 3;
@@ -487,16 +488,9 @@ export class HubClient {
   }
 
   #lost(cause: unknown): SynclineError {
-    const { url } = this.#options;
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    const isCertificate = /certificate|self.signed/i.test(reason);
-    return new SynclineError({
-      code: isCertificate ? "TRUST" : "LINK_LOST",
-      op: "ask hub",
-      message: `the hub at ${url} cannot be reached: ${reason}`,
-      hint: isCertificate ? "--ca FILE names the hub's authority (ca.pem in its data directory)" : "is it running? --hub URL",
-      retryable: !isCertificate,
-      cause,
+    return unreachable(this.#options.url, "ask hub", cause, {
+      certificate: "--ca FILE names the hub's authority (ca.pem in its data directory)",
+      otherwise: "is it running? --hub URL",
     });
   }
 }

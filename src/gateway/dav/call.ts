@@ -12,6 +12,7 @@ import { DavProblem } from "#gateway/dav/answer.ts";
 import type { LockTable } from "#gateway/dav/lock-table.ts";
 import type { Place } from "#gateway/dav/place.ts";
 import { XML_BYTES_MAX, type XmlElement, XmlFault, parseXml } from "#gateway/dav/xml.ts";
+import { boundedBody } from "#gateway/bounded-body.ts";
 
 export type DavServices = Pick<
   ApiServices,
@@ -109,16 +110,10 @@ export const etagAt = (version: Version | undefined): string | undefined =>
 export async function readXml({ request, headers }: DavCall): Promise<XmlElement | undefined> {
   const tooLarge = (): DavProblem => new DavProblem(413, `the body has more than ${XML_BYTES_MAX} bytes`);
   if (Number(headers.get("content-length") ?? 0) > XML_BYTES_MAX) throw tooLarge();
-  const pieces: Uint8Array[] = [];
-  let total = 0;
-  for await (const piece of request.body ?? []) {
-    total += piece.length;
-    if (total > XML_BYTES_MAX) throw tooLarge();
-    pieces.push(piece);
-  }
-  if (total === 0) return undefined;
+  const bytes = await boundedBody(request.body, XML_BYTES_MAX, tooLarge);
+  if (bytes.length === 0) return undefined;
   try {
-    return parseXml(Buffer.concat(pieces));
+    return parseXml(bytes);
   } catch (error) {
     if (error instanceof XmlFault) throw new DavProblem(400, error.message);
     throw error;

@@ -17,6 +17,7 @@ import { Partials } from "#gateway/partials.ts";
 import { PassivePorts } from "#gateway/ftp/passive-ports.ts";
 import { replyLine } from "#gateway/ftp/reply.ts";
 import { type FtpShared, FtpSession } from "#gateway/ftp/session.ts";
+import { addressText } from "#platform/net/address-text.ts";
 
 /** How often is looked for what takes too long. */
 const SWEEP_MS = 1_000;
@@ -88,9 +89,8 @@ export async function openFtp(kind: FtpKind, parts: DoorParts, config: HubConfig
     });
   });
   house.opened();
-  const host = parts.listen.host.includes(":") ? `[${parts.listen.host}]` : parts.listen.host;
   return {
-    url: `${kind}://${host}:${listener.port}`,
+    url: `${kind}://${addressText(parts.listen.host, listener.port)}`,
     useIdentity: (identity) => void (house.identity = identity),
     async close(graceMs) {
       listener.close();

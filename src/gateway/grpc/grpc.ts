@@ -4,6 +4,7 @@ import { fileService } from "#gateway/grpc/file-service.ts";
 import { FILES, HEALTH, REFLECTION, REFLECTION_ALPHA, serviceOf } from "#gateway/grpc/schema.ts";
 import { healthService, reflectionService } from "#gateway/grpc/standard-services.ts";
 import { listenGrpc } from "#platform/net/grpc-listener.ts";
+import { addressText } from "#platform/net/address-text.ts";
 
 const CONNECTIONS_MAX = 2_000;
 const CONNECTIONS_OF_ADDRESS_MAX = 500;
@@ -41,9 +42,8 @@ export async function openGrpc(parts: DoorParts, isSecure: boolean): Promise<Doo
   server.addService(serviceOf(FILES), files);
   server.addService(serviceOf(HEALTH), healthService(closing));
   for (const declared of [REFLECTION, REFLECTION_ALPHA]) server.addService(serviceOf(declared), reflectionService());
-  const shown = listen.host.includes(":") ? `[${listen.host}]` : listen.host;
   return {
-    url: `${isSecure ? "grpcs" : "grpc"}://${shown}:${listener.port}`,
+    url: `${isSecure ? "grpcs" : "grpc"}://${addressText(listen.host, listener.port)}`,
     useIdentity: (identity) => listener.useIdentity(identity),
     close: (graceMs) => listener.stop(graceMs),
   };

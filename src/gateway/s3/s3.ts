@@ -15,6 +15,7 @@ import { S3Traffic } from "#gateway/s3/s3-traffic.ts";
 import { element, plainDocument } from "#gateway/s3/xml.ts";
 import type { Http1Answer, Http1Request } from "#platform/net/http1/connection.ts";
 import { type Http1Server, serveHttp1 } from "#platform/net/http1/server.ts";
+import { addressText } from "#platform/net/address-text.ts";
 
 /** Requests at work at once; whoever comes then is told to come again. */
 const REQUESTS_MAX = 1024;
@@ -35,9 +36,8 @@ export async function startS3(parts: DoorParts, { isSecure, domains }: S3DoorOpt
   const door = new S3Requests(services, new Authenticator(access, clock), domains);
   const tls = isSecure ? parts.identity() : undefined;
   const server: Http1Server = serveHttp1({ host: listen.host, port: listen.port, tls, handle: (request) => door.handle(request) });
-  const name = listen.host.includes(":") ? `[${listen.host}]` : listen.host;
   return {
-    url: `${isSecure ? "https" : "http"}://${name}:${server.port}`,
+    url: `${isSecure ? "https" : "http"}://${addressText(listen.host, server.port)}`,
     useIdentity: (identity) => (isSecure ? server.useIdentity(identity) : undefined),
     close: (graceMs) => server.stop(graceMs),
   };

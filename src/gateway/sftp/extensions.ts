@@ -68,8 +68,8 @@ export async function answerExtension(session: SftpSession, id: number, name: Ex
 
 /** Sums of a whole file, which the hub keeps once they are known; of parts of one there are none. */
 async function tellSum(session: SftpSession, id: number, { place, version }: Node, body: Fields): Promise<void> {
-  const asked = Buffer.from(body.bytes(NAMES_BYTES_MAX)).toString("latin1").split(",");
-  const [from, length, blockBytes] = [body.uint64(), body.uint64(), body.uint32()];
+  const asked = Buffer.from(body.string(NAMES_BYTES_MAX)).toString("latin1").split(",");
+  const [from, length, blockBytes] = [body.position64(), body.position64(), body.uint32()];
   const name = SUMS.find((one) => asked.includes(one));
   if (place === undefined || version?.entry?.kind !== "file") throw failed("only files that are there have sums");
   if (name === undefined) throw unsupported(`sums are ${SUMS.join(", ")}`);
@@ -113,7 +113,7 @@ async function tellRoom(session: SftpSession, id: number, name: string | undefin
 
 /** A whole file into an empty one of the same space moves no bytes. */
 async function copyData(session: SftpSession, body: Fields): Promise<void> {
-  const [from, fromAt, told, to, toAt] = [body.handle(), body.uint64(), body.uint64(), body.handle(), body.uint64()];
+  const [from, fromAt, told, to, toAt] = [body.handle(), body.position64(), body.position64(), body.handle(), body.position64()];
   const source = session.handles.readable(from);
   const { handle } = session.handles.writer(to);
   if (source.type === "write") throw failed("a file that is being written is not copied from");

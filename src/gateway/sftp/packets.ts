@@ -4,6 +4,7 @@
  */
 import { SynclineError } from "#model/error.ts";
 import { decodeName, encodeName } from "#model/path.ts";
+import { WireReader } from "#platform/net/ssh-wire.ts";
 
 /** What OpenSSH's server takes; a client that asks for the limits sends as much as fits. */
 export const PACKET_BYTES_MAX = 256 << 10;
@@ -153,54 +154,25 @@ function badLength(length: number): SynclineError {
 }
 
 /** The fields of a packet, in order. Running over the end throws RangeError. */
-export class Fields {
-  readonly #bytes: Uint8Array;
-  readonly #view: DataView;
-  #at: number;
-
-  constructor(bytes: Uint8Array, at = 0) {
-    this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    this.#at = at;
-  }
-
-  byte(): number {
-    return this.#view.getUint8(this.#at++);
-  }
-
-  uint32(): number {
-    const value = this.#view.getUint32(this.#at);
-    this.#at += 4;
-    return value;
-  }
-
+export class Fields extends WireReader {
   /** A position or a size. Beyond what a number holds exactly there is no file. */
-  uint64(): number {
-    const value = this.#view.getBigUint64(this.#at);
-    this.#at += 8;
+  position64(): number {
+    const value = this.uint64();
     if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw new RangeError("no such position");
     return Number(value);
   }
 
-  bytes(max: number): Uint8Array {
-    const length = this.uint32();
-    if (length > max || this.#at + length > this.#bytes.length) throw new RangeError("a field is too long");
-    const value = this.#bytes.subarray(this.#at, this.#at + length);
-    this.#at += length;
-    return value;
-  }
-
   path(): string {
-    return decodeName(this.bytes(PATH_BYTES_MAX));
+    return decodeName(this.string(PATH_BYTES_MAX));
   }
 
   handle(): string {
-    return Buffer.from(this.bytes(HANDLE_BYTES_MAX)).toString("latin1");
+    return Buffer.from(this.string(HANDLE_BYTES_MAX)).toString("latin1");
   }
 
   attrs(): WantedAttrs {
     const flags = this.uint32();
-    const size = (flags & HAS_SIZE) === 0 ? undefined : this.uint64();
+    const size = (flags & HAS_SIZE) === 0 ? undefined : this.position64();
     const owner = (flags & HAS_OWNER) === 0 ? undefined : { uid: this.uint32(), gid: this.uint32() };
     const mode = (flags & HAS_MODE) === 0 ? undefined : this.uint32() & 0o7777;
     let mtimeSeconds: number | undefined;
@@ -212,8 +184,8 @@ export class Fields {
       const count = this.uint32();
       if (count > EXTENDED_MAX) throw new RangeError("too many extended attributes");
       for (let left = count; left > 0; left--) {
-        this.bytes(PACKET_BYTES_MAX);
-        this.bytes(PACKET_BYTES_MAX);
+        this.string(PACKET_BYTES_MAX);
+        this.string(PACKET_BYTES_MAX);
       }
     }
     return { size, owner, mode, mtimeSeconds };
@@ -253,9 +225,9 @@ function readFields(type: Request["type"], id: number, fields: Fields): Request 
     case "readdir":
       return { type, id, handle: fields.handle() };
     case "read":
-      return { type, id, handle: fields.handle(), offset: fields.uint64(), length: fields.uint32() };
+      return { type, id, handle: fields.handle(), offset: fields.position64(), length: fields.uint32() };
     case "write":
-      return { type, id, handle: fields.handle(), offset: fields.uint64(), data: fields.bytes(PACKET_BYTES_MAX) };
+      return { type, id, handle: fields.handle(), offset: fields.position64(), data: fields.string(PACKET_BYTES_MAX) };
     case "setstat":
     case "mkdir":
       return { type, id, path: fields.path(), attrs: fields.attrs() };
@@ -267,7 +239,7 @@ function readFields(type: Request["type"], id: number, fields: Fields): Request 
       // The draft has them the other way round; every client does as OpenSSH does.
       return { type, id, target: fields.path(), path: fields.path() };
     case "extended":
-      return { type, id, name: Buffer.from(fields.bytes(HANDLE_BYTES_MAX)).toString("latin1"), body: fields };
+      return { type, id, name: Buffer.from(fields.string(HANDLE_BYTES_MAX)).toString("latin1"), body: fields };
     case "other":
       return { type, id, isMalformed: false };
     default:

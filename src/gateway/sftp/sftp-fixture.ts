@@ -188,7 +188,7 @@ export class TestSftp {
   /** Undefined at the end of the file; a number where it failed. */
   async read(handle: string, offset: number, length: number): Promise<Uint8Array | number> {
     const { type, fields } = await this.ask("read", (packet) => packet.text(handle).uint64(offset).uint32(length));
-    return type === ANSWER.data ? fields.bytes(1 << 20) : fields.uint32();
+    return type === ANSWER.data ? fields.string(1 << 20) : fields.uint32();
   }
 
   /** Size, and what else is told of an entry. */

@@ -14,6 +14,7 @@ import { readPrivateFile } from "#platform/net/private-file.ts";
 import { openHostKeys } from "#platform/net/ssh-host-keys.ts";
 import { type SshChannel, type SshConnection, type SshLimits, type SshProof, listenSsh } from "#platform/net/ssh-listener.ts";
 import { readSshPublicKey } from "#platform/net/ssh-signature.ts";
+import { addressText } from "#platform/net/address-text.ts";
 
 const LIMITS: SshLimits = {
   connections: 2_000,
@@ -60,9 +61,8 @@ export async function openSftp(parts: DoorParts, config: HubConfig): Promise<Doo
     onEnd: (reason, address) => log.info("sftp connection ended", { reason, address }),
   });
   parts.metrics.ask("syncline_sftp_connections", "gauge", "Connections to the SFTP door", () => [{ value: listener.connections }]);
-  const shown = listen.host.includes(":") ? `[${listen.host}]` : listen.host;
   return {
-    url: `sftp://${shown}:${listener.port}`,
+    url: `sftp://${addressText(listen.host, listener.port)}`,
     // Clients know an SSH server by its host keys.
     useIdentity: () => undefined,
     async close(graceMs) {

@@ -26,6 +26,7 @@ import { PAGE_POLICY, passwordPage, sharePage, wordsPage } from "#gateway/shares
 import { SHARE_SCRIPT, SHARE_STYLE } from "#gateway/shares/page-assets.ts";
 import { ShareFlows } from "#gateway/shares/share-flow.ts";
 import { ShareKeys } from "#gateway/shares/share-keys.ts";
+import { boundedBody } from "#gateway/bounded-body.ts";
 
 const PREFIX = "/s";
 /** Entries of one page. */
@@ -375,12 +376,7 @@ function numbered(name: string, at: number): string {
 const FORM_BYTES_MAX = 8 << 10;
 
 async function passwordIn(request: Request): Promise<string> {
-  const pieces: Uint8Array[] = [];
-  let total = 0;
-  for await (const piece of request.body ?? []) {
-    total += piece.length;
-    if (total > FORM_BYTES_MAX) throw new ApiProblem("LIMIT", "the form is too long");
-    pieces.push(piece);
-  }
-  return new URLSearchParams(Buffer.concat(pieces).toString("utf8")).get("password") ?? "";
+  const tooLong = (): ApiProblem => new ApiProblem("LIMIT", "the form is too long");
+  const bytes = await boundedBody(request.body, FORM_BYTES_MAX, tooLong);
+  return new URLSearchParams(bytes.toString("utf8")).get("password") ?? "";
 }

@@ -70,7 +70,6 @@ const INSERT_LOST = "INSERT INTO lost_chunks (id, content, since_ms) VALUES (?, 
 const LOST = "SELECT id, content FROM lost_chunks WHERE id > ? ORDER BY id LIMIT ?";
 const INSERT_RECEIVED = "INSERT INTO follow_received (space_id, id) VALUES (?, ?) ON CONFLICT (space_id, id) DO NOTHING";
 const RECEIVED = "SELECT id FROM follow_received WHERE space_id = ?";
-const FORGET_RECEIVED = "DELETE FROM follow_received WHERE space_id = ?";
 const FOUND = "DELETE FROM lost_chunks WHERE id = ?";
 const COUNT_LOST = "SELECT count(*) AS lost FROM lost_chunks";
 const LOST_OF = `SELECT l.id, l.content FROM lost_chunks l
@@ -287,7 +286,7 @@ export class FollowStore {
 
   /**
    * The source has sent these: the copy has a right to them before a record of its own refers to them. Should the source
-   * lose them before the page is imported, they are here.
+   * lose them before the page is imported, they are here. The import of the next page forgets them.
    */
   receive(space: SpaceId, chunks: readonly ChunkId[]): Promise<void> {
     return this.#db.transaction(async (sql) => {
@@ -298,11 +297,6 @@ export class FollowStore {
   async received(space: SpaceId): Promise<ChunkId[]> {
     const rows = await this.#db.all<{ id: Uint8Array }>(RECEIVED, [space]);
     return rows.map(({ id }) => id.toHex() as ChunkId);
-  }
-
-  /** The page that they were for is imported. */
-  async forgetReceived(space: SpaceId): Promise<void> {
-    await this.#db.transaction((sql) => sql.run(FORGET_RECEIVED, [space]));
   }
 
   lose(chunks: readonly LostChunk[], nowMs: number): Promise<void> {

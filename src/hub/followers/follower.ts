@@ -212,7 +212,6 @@ export class Follower {
       const path = error.path!;
       return this.#differs(space, [{ path, here: { path, sequence: space.sequence, digest: "" }, there: undefined }], signal);
     }
-    await store.forgetReceived(space.id);
     await spaces.changedOutside(space.id, space.sequence);
     if (records.at(-1)?.sequence === page.sequence) this.#say({ wholeMono: clock.monotonicMs() });
   }

@@ -54,6 +54,7 @@ const CURRENT = new ListText(
 );
 const INSERT = new RowsText(`INSERT INTO versions (${VERSION_COLUMNS}) VALUES`, VERSION_WIDTH);
 const REPLACE = "UPDATE versions SET replaced = ? WHERE space_id = ? AND seq = ?";
+const FORGET_RECEIVED = "DELETE FROM follow_received WHERE space_id = ?";
 const GROW_COMMIT = "UPDATE commits SET last_seq = ? WHERE space_id = ? AND seq = ?";
 const OF_PATHS = new ListText(`SELECT ${VERSION_COLUMNS} FROM versions INDEXED BY versions_history WHERE space_id = ? AND path IN (%)`);
 const DELETE_SEQS = new ListText("DELETE FROM versions WHERE space_id = ? AND seq IN (%)");
@@ -94,6 +95,8 @@ export function importJournal(db: Database, hubId: string, space: SpaceId, page:
     await saveCommits(sql, space, page.records);
     await requireTree(sql, row, page);
     await sql.run(SAVE_SPACE, [sequence, bytes, entries, space]);
+    // Records refer to what came for this page now.
+    await sql.run(FORGET_RECEIVED, [space]);
     return spaceOf({ ...row, sequence, bytes, entries });
   });
 }

@@ -1,53 +1,6 @@
 /** Public keys of SSH in their wire form (RFC 4253 §6.6, 5656, 8332, 8709), and signatures by them. */
 import { type KeyObject, createHash, createPublicKey, verify } from "node:crypto";
-
-/** Reads the length-prefixed fields of a blob. Running over its end throws RangeError. */
-export class WireReader {
-  readonly #bytes: Uint8Array;
-  readonly #view: DataView;
-  #at = 0;
-
-  constructor(bytes: Uint8Array) {
-    this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  }
-
-  get isAtEnd(): boolean {
-    return this.#at === this.#bytes.length;
-  }
-
-  get position(): number {
-    return this.#at;
-  }
-
-  byte(): number {
-    return this.#view.getUint8(this.#at++);
-  }
-
-  uint32(): number {
-    const value = this.#view.getUint32(this.#at);
-    this.#at += 4;
-    return value;
-  }
-
-  uint64(): bigint {
-    const value = this.#view.getBigUint64(this.#at);
-    this.#at += 8;
-    return value;
-  }
-
-  string(): Uint8Array {
-    const length = this.uint32();
-    const start = this.#at;
-    if (start + length > this.#bytes.length) throw new RangeError("a field runs over the end");
-    this.#at = start + length;
-    return this.#bytes.subarray(start, this.#at);
-  }
-
-  text(): string {
-    return Buffer.from(this.string()).toString("utf8");
-  }
-}
+import { WireReader } from "#platform/net/ssh-wire.ts";
 
 const CURVES: Record<string, { readonly name: string; readonly hash: string; readonly bytes: number }> = {
   "ecdsa-sha2-nistp256": { name: "P-256", hash: "sha256", bytes: 32 },

@@ -8,6 +8,7 @@ import { type Identity, type PeerCertificate, connectTls } from "#platform/net/t
 import { KnownServers } from "#sync/transport/known-servers.ts";
 import { startClient } from "#sync/wire/greeting.ts";
 import type { Mux } from "#sync/wire/mux.ts";
+import { addressText } from "#platform/net/address-text.ts";
 
 export type TlsTrust = {
   /** PEM of authorities: the certificate must be theirs and for this host. Excludes pinning. */
@@ -40,7 +41,7 @@ export type TlsClientOptions = {
  */
 export async function connectToServer(options: TlsClientOptions, signal: AbortSignal): Promise<Mux> {
   const { host, port, trust } = options;
-  const server = `${host.includes(":") ? `[${host}]` : host}:${port}`;
+  const server = addressText(host, port);
   const known = new KnownServers(trust.stateDir);
   for (;;) {
     const { transport, peer } = await reach(options, server, signal);
