@@ -152,6 +152,19 @@ function performStep(tree: Forest, before: Forest, step: Step): void {
   tree.set(path, wanted);
 }
 
+/** As a session does: what was agreed at the old place goes along as far as it is what moved. */
+function carryAgreed({ ancestor, ...sides }: World, side: Side, from: RelPath, to: RelPath): void {
+  deleteSubtree(ancestor, to);
+  moveSubtree(ancestor, from, to);
+  for (const path of new Set([...ancestor.keys(), ...sides[side].keys()])) {
+    if (!isWithin(path, to)) continue;
+    const [agreed, moved] = [ancestor.get(path), sides[side].get(path)];
+    if (agreed !== undefined && moved !== undefined && compareContent(agreed, moved) === "same") continue;
+    if (moved !== undefined && sameEntry(moved, sides[otherSide(side)].get(path), preserve)) ancestor.set(path, moved);
+    else ancestor.delete(path);
+  }
+}
+
 /**
  * Performs the plan on copies of both sides, or only its first `stepsMax` steps (alpha's come first), and moves the
  * ancestor as a session does: to what was done and is on both sides now.
@@ -172,7 +185,7 @@ export function perform(now: World, plan: Plan, stepsMax = Infinity): World {
         if (wanted === undefined) after.ancestor.delete(path);
         else if (sameEntry(after[otherSide(side)].get(path), wanted, preserve)) after.ancestor.set(path, wanted);
       } else if (step.move.aside === true) deleteSubtree(after.ancestor, step.move.from);
-      else moveSubtree(after.ancestor, step.move.from, step.move.to);
+      else carryAgreed(after, side, step.move.from, step.move.to);
     }
   }
   return after;

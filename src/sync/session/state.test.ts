@@ -88,6 +88,18 @@ describe("what a session remembers", () => {
     expect(pendingOf(state)).toEqual({ alpha: ["e/g present"], beta: [] });
   });
 
+  test("[SESSION-12] what was agreed at the old place of a move goes along only as far as it is what moved", () => {
+    const state = stateWith({ a: dir, "a/x": file("a"), b: file("b") });
+    // A mirror: beta has made a directory of the agreed file, which alpha removed, and alpha has its like elsewhere.
+    state.observe("alpha", "b", { state: "absent" }, preserve);
+    for (const [path, entry] of [["b", dir], ["b/x", file("x")]] as const) state.observe("beta", path, present(entry), preserve);
+    for (const [path, entry] of [["c", dir], ["c/x", file("x")]] as const) state.observe("alpha", path, present(entry), preserve);
+    state.moved("beta", "b", "c", preserve);
+    expect([...state.ancestor.walk("")]).toEqual([["a", dir], ["a/x", file("a")], ["c", dir], ["c/x", file("x")]]);
+    expect(pendingOf(state)).toEqual({ alpha: [], beta: [] });
+    expect(state.files).toBe(2);
+  });
+
   test("[SESSION-13] pending, marks and changes in flight survive a restart, and seeds never change", () => {
     const disk = new MemoryDisk();
     const state = stateWith({ f: file("one") }, disk);

@@ -50,6 +50,11 @@ export function savedMark(store: Store, side: Side): SideMark | undefined {
 
 type SavedPending = { readonly path: RelPath; readonly held: Held };
 
+/** Can `held` be what was agreed, but for metadata? What is filtered out is not known to be anything else. */
+function isStill(agreed: Entry, held: Held): boolean {
+  return held.state === "ignored" || (held.state === "present" && compareContent(agreed, held.entry) !== "differs");
+}
+
 function* savedPending(table: Table): Generator<SavedPending> {
   const bytes = table.get("all");
   if (bytes === undefined) return;
@@ -339,9 +344,21 @@ export class SessionState {
     for (const { path, now, mine, theirs } of subtree) {
       this.pending[side].delete(path);
       this.pending[other].delete(path);
+      // What was agreed at the old place goes along only as far as it is what moved. In a mirror something else can
+      // have been agreed there, and at the new place no side ever held that.
+      const agreed = this.ancestorOf(now);
+      if (agreed !== undefined && !isStill(agreed, mine)) this.setAncestor(now, undefined);
       this.observe(side, now, mine, preserve);
       this.observe(other, now, theirs, preserve);
+      if (this.ancestorOf(now) === undefined) this.#agreeAlike(now, preserve);
     }
+  }
+
+  /** Nothing is agreed at `path`; both sides may hold the same there. */
+  #agreeAlike(path: RelPath, preserve: Preserve): void {
+    const [alpha, beta] = SIDES.map((side) => this.held(side, path));
+    if (alpha!.state !== "present" || beta!.state !== "present") return;
+    if (sameEntry(alpha!.entry, beta!.entry, preserve)) this.rebase(path, alpha!.entry, preserve);
   }
 
   /**
