@@ -10,6 +10,7 @@ import {
   tooManyChanges,
 } from "#hub/space-errors.ts";
 import type { Access, Action, Principal } from "#access/access.ts";
+import type { Attributes } from "#hub/attributes.ts";
 import type { Actor, AuditEvent } from "#access/audit.ts";
 import { CommitQueue, type NewContent } from "#hub/commit-queue.ts";
 import { FollowedSpaces } from "#hub/followed-spaces.ts";
@@ -252,6 +253,11 @@ export class HubSpaces implements SpaceService {
       this.#spaces.set(name, space);
       return space;
     });
+  }
+
+  /** What doors keep with a space, from memory; for access/, which decides by it and so asks for no rights. */
+  doorsOf(name: string): Attributes | undefined {
+    return this.#spaces.get(name)?.settings.doors;
   }
 
   // ---------------------------------------------------------------- reading
