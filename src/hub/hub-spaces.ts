@@ -10,8 +10,10 @@ import {
   tooManyChanges,
 } from "#hub/space-errors.ts";
 import type { Access, Action, Principal } from "#access/access.ts";
+import type { Attributes } from "#hub/attributes.ts";
 import type { Actor, AuditEvent } from "#access/audit.ts";
-import { CommitQueue, type NewContent } from "#hub/commit-queue.ts";
+import { countsOf, newContent, originOf, sequences } from "#hub/commit-facts.ts";
+import { CommitQueue } from "#hub/commit-queue.ts";
 import { FollowedSpaces } from "#hub/followed-spaces.ts";
 import { MovedBytes } from "#hub/moved-bytes.ts";
 import { HeldContent, StoreIntake, StoredContent } from "#hub/content.ts";
@@ -48,8 +50,7 @@ import { SynclineError } from "#model/error.ts";
 import { type RelPath, isWithin, pathFault, printablePath } from "#model/path.ts";
 import type { Clock, Host, Random } from "#platform/host.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
-import type { ChunkId, ContentId } from "#sync/chunk/chunk-id.ts";
-import type { Manifest } from "#sync/chunk/manifest.ts";
+import type { ChunkId } from "#sync/chunk/chunk-id.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
 
 /** Rows asked for at once where all of them are wanted. */
@@ -255,6 +256,11 @@ export class HubSpaces implements SpaceService {
       this.#spaces.set(name, space);
       return space;
     });
+  }
+
+  /** What doors keep with a space, from memory; for access/, which decides by it and so asks for no rights. */
+  doorsOf(name: string): Attributes | undefined {
+    return this.#spaces.get(name)?.settings.doors;
   }
 
   // ---------------------------------------------------------------- reading
@@ -669,32 +675,4 @@ async function changesHeld(found: readonly Difference[], intake: Intake): Promis
   }
   if (lost.length > 0) throw cannotRestore(lost);
   return changes;
-}
-
-function newContent(changes: readonly SpaceChange[], held: HeldContent): NewContent {
-  const manifests = new Map<ContentId, Manifest>();
-  const sums = new Map<ContentId, Sums>();
-  for (const change of changes) {
-    const id = change.type === "put" ? change.content?.id : undefined;
-    if (id === undefined) continue;
-    const manifest = held.manifest(id);
-    if (manifest !== undefined) manifests.set(id, manifest);
-    const known = held.sums(id);
-    if (Object.keys(known).length > 0) sums.set(id, known);
-  }
-  return { manifests, sums };
-}
-
-function sequences({ before, after }: CommitOutcome): { before: number; after: number } {
-  return { before, after };
-}
-
-function countsOf(results: readonly ChangeResult[]): { done: number; notDone: number } {
-  const done = results.filter(({ status }) => status === "done").length;
-  return { done, notDone: results.length - done };
-}
-
-function originOf(who: Principal, request: CommitRequest): Origin {
-  const { host, traceId, cause, runId, message } = request;
-  return { actor: who.id, host, traceId, cause, runId, message };
 }

@@ -7,7 +7,7 @@ import {
 } from "#gateway/s3/sigv4.ts";
 import type { HubConfig } from "#config/hub-config.ts";
 
-const SECRET = (name: string): string => `${name}-secret-0123456789abcdef0123456789`;
+export const SECRET = (name: string): string => `${name}-secret-0123456789abcdef0123456789`;
 
 /** The reader and the writer see and change what is below "in" of "demo", the stranger nothing; the maker may make buckets. */
 const BOOTSTRAP = `
