@@ -17,6 +17,7 @@ import { CommitQueue } from "#hub/commit-queue.ts";
 import { FollowedSpaces } from "#hub/followed-spaces.ts";
 import { MovedBytes } from "#hub/moved-bytes.ts";
 import { HeldContent, StoreIntake, StoredContent } from "#hub/content.ts";
+import { HOT_CHUNK_BYTES_MAX, HotChunks, KnownContent } from "#hub/hot-chunks.ts";
 import type { Commit, CommitOutcome, CopiesRequest, ListRequest, MetaStore, WithIt } from "#hub/meta/meta-store.ts";
 import { changesFor, type Difference, differences } from "#hub/restore.ts";
 import { runDifferences } from "#hub/run-differences.ts";
@@ -99,6 +100,7 @@ export class HubSpaces implements SpaceService {
   readonly #spaces = new Map<string, Space>();
   #managing: Promise<unknown> = Promise.resolve();
   readonly #held = new HeldContent();
+  readonly #hot = new HotChunks();
   readonly #sums: ContentSums;
   readonly followed = new FollowedSpaces();
   readonly moved = new MovedBytes();
@@ -337,8 +339,11 @@ export class HubSpaces implements SpaceService {
     if (content === undefined) throw contentGone(version.path);
     const get = (id: ChunkId): Promise<Uint8Array> => (isProved ? chunks.get(id) : chunks.getUnproved(id));
     // A chunk of that name and length is the whole of it, which needs no question to the database.
-    const isOneChunk = chunks.lengthOf(content.id as string as ChunkId) === content.size;
-    return StoredContent.of(get, content, isOneChunk ? undefined : await meta.manifest(content.id));
+    const only = content.id as string as ChunkId;
+    const isOneChunk = chunks.lengthOf(only) === content.size;
+    if (!isOneChunk) return StoredContent.of(get, content, await meta.manifest(content.id));
+    if (content.size > HOT_CHUNK_BYTES_MAX) return StoredContent.of(get, content, undefined);
+    return new KnownContent(this.#hot.get(only) ?? this.#hot.add(only, await chunks.get(only)));
   }
 
   async sums(who: Principal, name: string, version: Version, wanted: readonly SumName[] = []): Promise<Sums> {
