@@ -49,7 +49,10 @@ export type Abilities = {
   readonly renames: "atomic" | "copies" | "none";
   /** rename() may replace a file in one step. */
   readonly replaces: boolean;
-  /** False: a directory is only what the names of files begin with; makeDir() and removeDir() do nothing. */
+  /**
+   * False: a directory is what the names of files begin with. It is there while one does, or while the mark is there that
+   * makeDir() leaves and removeDir() takes away; makeDir() of one that is there already only leaves the mark.
+   */
   readonly directories: boolean;
   /** makeDir() and setMode() set permission bits, and listings tell them. */
   readonly modes: boolean;
@@ -110,15 +113,13 @@ export interface ForeignFiles {
    * (isPartialName) are told like all else.
    */
   list(dir: RelPath, signal: AbortSignal): AsyncIterable<ForeignEntry[]>;
-  /** Where one walk tells the whole tree: all files, in any order, directories left out. */
-  listAll?(signal: AbortSignal): AsyncIterable<ForeignEntry[]>;
   /** Undefined when nothing is there. Symlinks are not followed where the system can tell them. */
   stat(path: RelPath, signal: AbortSignal): Promise<ForeignEntry | undefined>;
   /** A file's bytes, to their end: a stream that breaks off before rejects. */
   read(path: RelPath, options: ReadOptions, signal: AbortSignal): AsyncIterable<Uint8Array>;
   /**
    * Puts a file, whole or not at all: written under a partialName() in the same directory and renamed, or what the system
-   * has for it. The directory exists. An error of `bytes` rejects as it is. Memory is bounded whatever the size.
+   * has for it; of a write that fails nothing stays. The directory exists. An error of `bytes` rejects as it is. Memory is bounded whatever the size.
    * @returns what is there now, as stat() would tell it
    */
   write(
@@ -129,11 +130,13 @@ export interface ForeignFiles {
   ): Promise<ForeignEntry>;
   /** Removes a file or symlink. NOT_FOUND when nothing is there. */
   remove(path: RelPath, options: RemoveOptions, signal: AbortSignal): Promise<void>;
-  /** Its parent exists. EXISTS when anything is there. */
+  /** Its parent exists. EXISTS when anything is there (but see `Abilities.directories`). */
   makeDir(path: RelPath, mode: number | undefined, signal: AbortSignal): Promise<void>;
   /** EXISTS when it is not empty, NOT_FOUND when it is not there. */
   removeDir(path: RelPath, signal: AbortSignal): Promise<void>;
-  /** Never replaces: EXISTS when anything is at `to`, as far as the system can tell. UNSUPPORTED for what it cannot rename. */
+  /**
+   * Never replaces: EXISTS when anything is at `to`, as far as the system can tell. UNSUPPORTED for what it cannot rename.
+   */
   rename(from: RelPath, to: RelPath, signal: AbortSignal): Promise<void>;
   /** UNSUPPORTED where times are not set. @returns what is there now */
   setTime(path: RelPath, mtimeNs: bigint, signal: AbortSignal): Promise<ForeignEntry>;
