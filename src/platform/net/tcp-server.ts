@@ -85,8 +85,11 @@ export interface TcpConnection {
   startClientTls(options: ClientTlsOptions): Promise<ServerFacts>;
   /** In the role of the client: the newest session that the server lets others resume. */
   readonly session: Uint8Array | undefined;
-  /** Sends what waits, closes the TLS stream in order, and ends. What arrives meanwhile is dropped. */
-  end(): void;
+  /**
+   * Sends what waits, closes the TLS stream in order, and ends. What arrives meanwhile is dropped.
+   * @param graceMs for what the other side has not taken yet; END_GRACE_MS when not given
+   */
+  end(graceMs?: number): void;
   /** Ends at once; what waits is lost. */
   destroy(): void;
 }
@@ -279,10 +282,10 @@ class Connection implements TcpConnection {
     return end.finally(() => clearTimeout(timer));
   }
 
-  end(): void {
+  end(graceMs = END_GRACE_MS): void {
     if (this.isClosed || this.#isEnding) return;
     this.#isEnding = true;
-    this.#endTimer = setTimeout(() => this.destroy(), END_GRACE_MS);
+    this.#endTimer = setTimeout(() => this.destroy(), graceMs);
     if (this.#rest === undefined) this.#socket.end();
     // It would never learn that the other side is gone.
     this.#socket.resume();

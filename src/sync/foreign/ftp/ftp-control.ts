@@ -199,9 +199,8 @@ export class FtpControl {
       void this.#tcp.write(bytes)?.catch(() => undefined);
       const begun = await this.#after(first.reply);
       if (begun.code >= 200) throw new FtpRefusal(begun);
-      const done = (): Promise<Reply> => this.#after(final.reply);
-      if (this.#server.tls !== "none") await this.#secureData(data, done);
-      return { data, done };
+      if (this.#server.tls !== "none") await this.#secureData(data, final.reply);
+      return { data, done: () => this.#after(final.reply) };
     } catch (error) {
       data.destroy();
       throw error;
@@ -234,13 +233,13 @@ export class FtpControl {
   }
 
   /** With the session of the control connection: many servers take that for the proof that both are of the same client. */
-  async #secureData(data: TcpConnection, done: () => Promise<Reply>): Promise<void> {
+  async #secureData(data: TcpConnection, last: Promise<Reply>): Promise<void> {
     const { host, trust, identity } = this.#server;
     const options = { serverName: host, authorities: trust.ca, identity, session: this.#tcp.session };
     const facts = await data.startClientTls(options).catch(async (error: unknown) => {
       // The server may say what it did not like.
       data.destroy();
-      const said = await done();
+      const said = await this.#after(last);
       throw said.code >= 400 ? new FtpRefusal(said) : lostConnection(`${this.#label}, data connection`, error);
     });
     // A session that was gone on with proves by itself that it is the same server.

@@ -4,6 +4,8 @@ import { lostConnection } from "#sync/foreign/ftp/ftp-errors.ts";
 
 /** A data connection on which nothing has moved for so long is given up. */
 export const STALL_MS_MAX = 60_000;
+/** The same for what was written and is still on its way when the last byte was. */
+const END_MS_MAX = 120_000;
 /** Bytes that have come and were not taken yet; the server is made to wait then. */
 const AHEAD_BYTES_MAX = 1 << 20;
 
@@ -76,7 +78,8 @@ export async function sendBytes(
       if (!(await sent(data, piece, label))) return undefined;
     }
     if (isGone) return undefined;
-    data.end();
+    // What the system still holds of it may take its time; whoever waits for the last reply ends it.
+    data.end(END_MS_MAX);
     return count;
   } catch (error) {
     data.destroy();

@@ -70,7 +70,12 @@ function sizeOf(text: string | undefined): number | undefined {
   return Number.isSafeInteger(size) ? size : undefined;
 }
 
-const KINDS: Readonly<Record<string, Listed["kind"]>> = { file: "file", dir: "dir", "os.unix=symlink": "symlink", "os.unix=slink": "symlink" };
+const KINDS: Readonly<Record<string, Listed["kind"]>> = {
+  file: "file",
+  dir: "dir",
+  "os.unix=symlink": "symlink",
+  "os.unix=slink": "symlink",
+};
 
 /**
  * One line of facts, of MLSD or MLST; the name of MLST is what the server likes to say there. Undefined for the listed
