@@ -50,6 +50,8 @@ export class FtpControl {
   #fault: unknown;
   #peer: PeerCertificate | undefined;
   #usesExtended = true;
+  /** Of the last command that moved data. It has no sense without us, and many servers let it go on. */
+  #data: TcpConnection | undefined;
   features: ReadonlyMap<string, string> = new Map();
   greeting = "";
 
@@ -186,6 +188,7 @@ export class FtpControl {
   async begin(command: string, offset = 0): Promise<{ data: TcpConnection; done: () => Promise<Reply> }> {
     const bytes = commandBytes(command);
     const data = await this.#connectData();
+    this.#data = data;
     try {
       if (offset > 0) {
         const rest = await this.send(`REST ${offset}`);
@@ -320,6 +323,7 @@ export class FtpControl {
     if (this.#fault !== undefined) return;
     this.#fault = fault ?? lostConnection(this.#label, new Error("the connection was closed"));
     for (const { reject } of this.#waiting.splice(0)) reject(this.#fault);
+    this.#data?.destroy();
     this.#tcp.destroy();
   }
 

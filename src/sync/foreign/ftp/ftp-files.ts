@@ -346,7 +346,8 @@ export class FtpFiles implements ForeignFiles {
   /** What a write has left is removed, if the server can be reached; if not, it is known by its name. */
   async #clean(partial: RelPath): Promise<void> {
     const signal = AbortSignal.timeout(CLEAN_MS_MAX);
-    await this.#on(signal, (control) => control.send(`DELE ${this.#path(partial)}`)).catch(() => undefined);
+    // There is no other of that name, so it may be said more than once.
+    await this.#do(signal, (control) => control.send(`DELE ${this.#path(partial)}`)).catch(() => undefined);
   }
 
   /** What a server does not list would be taken for removed at the next look. */
