@@ -14,7 +14,8 @@
  * changed nothing are the implementation's own, with a named maximum; a change whose outcome is not known is LINK_LOST and
  * never repeated blindly.
  *
- * Calls may overlap up to `Abilities.parallel`; more wait inside, for a connection or their turn.
+ * Calls may overlap up to `Abilities.parallel`; more wait inside, for a connection or their turn. After LINK_LOST the next
+ * call connects anew.
  */
 import type { RelPath } from "#model/path.ts";
 
@@ -103,9 +104,7 @@ export type RemoveOptions = {
 export interface ForeignFiles {
   /** For people, without any secret: "sftp://host/srv/www". */
   readonly label: string;
-  /**
-   * Connects and signs in; before all other calls, once. The root need not exist.
-   */
+  /** Connects and signs in; before all other calls, once. The root need not exist: stat("") says, makeDir("") makes it. */
   connect(signal: AbortSignal): Promise<Abilities>;
   /**
    * What is in a directory, "." and ".." left out, in no order; NOT_FOUND where there is no such directory. Complete, or
@@ -119,7 +118,8 @@ export interface ForeignFiles {
   read(path: RelPath, options: ReadOptions, signal: AbortSignal): AsyncIterable<Uint8Array>;
   /**
    * Puts a file, whole or not at all: written under a partialName() in the same directory and renamed, or what the system
-   * has for it; of a write that fails nothing stays. The directory exists. An error of `bytes` rejects as it is. Memory is bounded whatever the size.
+   * has for it; of a write that fails nothing stays. The directory exists. An error of `bytes` rejects as it is. Memory is
+   * bounded whatever the size.
    * @returns what is there now, as stat() would tell it
    */
   write(
