@@ -41,6 +41,7 @@ import { type ConflictsPage, type Decision, type SpaceConflict, decisionChanges,
 import { type SpaceAudit, spaceResource } from "#hub/space-audit.ts";
 import { ContentSums } from "#hub/sums/content-sums.ts";
 import type { SumName, Sums } from "#hub/sums/sums.ts";
+import { requireLockable } from "#hub/versions/lock-rights.ts";
 import { SpaceWatchers } from "#hub/space-watchers.ts";
 import { conflictCopyOf } from "#model/conflict-copy.ts";
 import { SynclineError } from "#model/error.ts";
@@ -646,6 +647,8 @@ export class HubSpaces implements SpaceService {
       const isTree = change.type === "move" || (change.type === "remove" && change.recursive);
       this.#options.access.require(who, "write", { type: "space", space, path, isTree });
     }
+    const isLocked = change.type === "put" && change.lock !== undefined;
+    if (isLocked) requireLockable(this.#options.access, who, this.#known(who, space), change.path);
     if (change.type === "move" && isWithin(change.to, change.from)) throw badPath(change.to, "inside what is moved");
   }
 }

@@ -3,7 +3,7 @@
  * base64; what all records of a page have in common is told once. Whoever reads it trusts nothing of it.
  */
 import * as z from "zod";
-import { NO_ATTRIBUTES, attributesFault } from "#hub/attributes.ts";
+import { NO_ATTRIBUTES, attributesFault, ownAttributes } from "#hub/attributes.ts";
 import { decodeEntry, encodeEntry } from "#hub/meta/rows.ts";
 import { decodeManifest } from "#hub/meta/manifests.ts";
 import {
@@ -166,7 +166,7 @@ function recordOf(hub: string, given: z.infer<typeof RECORD>, commits: RecordsJs
   const isRight =
     made !== undefined && (action === "remove") === (entry === undefined) && entry?.kind !== "other" &&
     (content === null || (isFile && entry.size === size)) && commit <= seq && previous < seq && attributesFault(attributes) === undefined &&
-    (entry !== undefined || Object.keys(attributes).length === 0);
+    (entry !== undefined || Object.keys(ownAttributes(attributes)).length === 0);
   if (!isRight) throw new SynclineError({ code: "PROTOCOL", op: "follow", message: `the record ${seq} is none` });
   const { time, actor, host, trace, cause, run, message } = made;
   const origin: Origin = { actor, host, traceId: trace, cause: cause as Cause, runId: run, message };

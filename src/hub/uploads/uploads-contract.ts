@@ -175,7 +175,7 @@ export function uploadsContract(name: string, makeLab: () => Promise<UploadsLab>
       const boss = systemPrincipal("test");
       await lab.spaces.deleteSpace(boss, "demo");
       expect(await codeOf(lab.uploads.get(ann, id))).toBe("SPACE_UNKNOWN");
-      await lab.meta.eraseSpace((await lab.meta.spaces())[0]!.id);
+      await lab.meta.eraseSpace((await lab.meta.spaces())[0]!.id, Date.now());
       expect(await lab.uploads.sweep(never)).toBe(1);
     });
 
