@@ -416,6 +416,7 @@ export class HubUploads implements Uploads {
       content,
       attributes: completion.attributes ?? plan.attributes,
       makeParents: true,
+      lock: completion.lock,
     };
     const { traceId, message } = completion;
     const request = { changes: [change], intake, atomic: true, cause: "upload", traceId, message, runId: runOf(row) } as const;
