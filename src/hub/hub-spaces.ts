@@ -1,13 +1,6 @@
 /** SpaceService over the hub's own stores: rights are asked here, once, for every door. */
 import {
-  COMMIT_CHANGES_MAX,
-  requireName,
-  unknownSpace,
-  unknownRun,
-  badPath,
-  contentGone,
-  cannotRestore,
-  tooManyChanges,
+  COMMIT_CHANGES_MAX, badPath, cannotRestore, contentGone, requireName, tooManyChanges, unknownRun, unknownSpace,
 } from "#hub/space-errors.ts";
 import type { Access, Action, Principal } from "#access/access.ts";
 import type { Actor, AuditEvent } from "#access/audit.ts";

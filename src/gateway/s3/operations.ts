@@ -9,6 +9,7 @@ import {
   abortUpload, completeUpload, createUpload, listParts, listUploads, uploadPart, uploadPartCopy,
 } from "#gateway/s3/ops-multipart.ts";
 import { bucketCors, deleteBucketCors, putBucketCors } from "#gateway/s3/cors.ts";
+import { bucketLifecycle, deleteBucketLifecycle, putBucketLifecycle } from "#gateway/s3/ops-lifecycle.ts";
 import {
   bucketLock, objectLegalHold, objectRetention, putBucketLock, putObjectLegalHold, putObjectRetention,
 } from "#gateway/s3/ops-locks.ts";
@@ -63,6 +64,9 @@ export const OPERATIONS: readonly Operation[] = [
   { name: "GetBucketCors", method: "GET", on: "bucket", sub: "cors", query: [], handle: bucketCors },
   { name: "PutBucketCors", method: "PUT", on: "bucket", sub: "cors", query: [], handle: putBucketCors },
   { name: "DeleteBucketCors", method: "DELETE", on: "bucket", sub: "cors", query: [], handle: deleteBucketCors },
+  { name: "GetBucketLifecycleConfiguration", method: "GET", on: "bucket", sub: "lifecycle", query: [], handle: bucketLifecycle },
+  { name: "PutBucketLifecycleConfiguration", method: "PUT", on: "bucket", sub: "lifecycle", query: [], handle: putBucketLifecycle },
+  { name: "DeleteBucketLifecycle", method: "DELETE", on: "bucket", sub: "lifecycle", query: [], handle: deleteBucketLifecycle },
   { name: "GetObjectLockConfiguration", method: "GET", on: "bucket", sub: "object-lock", query: [], handle: bucketLock },
   { name: "PutObjectLockConfiguration", method: "PUT", on: "bucket", sub: "object-lock", query: [], handle: putBucketLock },
   {

@@ -2,6 +2,7 @@
 import { parseRanges } from "#gateway/api/conditions.ts";
 import { rangeApplies, readCondition } from "#gateway/s3/conditions.ts";
 import { isObject, noSuchKey, pathOfKey } from "#gateway/s3/keys.ts";
+import { expirationHeader } from "#gateway/s3/ops-lifecycle.ts";
 import { lockHeadersOf } from "#gateway/s3/ops-locks.ts";
 import { checksumHeaders, idOf, modifiedMs, objectHeaders, PARTS, sizeOf } from "#gateway/s3/object-facts.ts";
 import { partSizes } from "#gateway/s3/part-sizes.ts";
@@ -89,8 +90,8 @@ export async function getObject(call: S3Call): Promise<Http1Answer> {
   const version = await versionAsked(call);
   const createdMs = version.entry?.kind === "dir" ? (await services.spaces.space(who, bucket)).createdMs : 0;
   const changedMs = modifiedMs(version, createdMs);
-  const own = [...(await versionHeaders(call, version)), ...(await lockHeadersOf(call, bucket, version))];
-  const headers = withOverrides(call, [...objectHeaders(version, createdMs), ...own]);
+  const told = [await versionHeaders(call, version), await lockHeadersOf(call, bucket, version), await expirationHeader(call, version)];
+  const headers = withOverrides(call, [...objectHeaders(version, createdMs), ...told.flat()]);
   if (readCondition((name) => header(call, name), version, changedMs) === "not-modified") {
     return answer(304, headers.filter(([name]) => name !== "content-type"));
   }

@@ -2,6 +2,7 @@
 import { type WriteCondition, expectOf } from "#gateway/s3/conditions.ts";
 import { isObject, noSuchKey, pathOfKey, pathToWrite, type KeyPath } from "#gateway/s3/keys.ts";
 import { metadataOf, refuseUnknown, sumsAsAttributes, tagsOf } from "#gateway/s3/metadata.ts";
+import { expirationHeader } from "#gateway/s3/ops-lifecycle.ts";
 import { lockAsked } from "#gateway/s3/lock-text.ts";
 import { DIRECTORY, ETAG, checksumHeaders, etagOf } from "#gateway/s3/object-facts.ts";
 import { deleteVersion, namesVersion, purgeMany } from "#gateway/s3/ops-purge.ts";
@@ -56,7 +57,8 @@ export async function putObject(call: S3Call): Promise<Http1Answer> {
   const content = at.isDir ? undefined : named.content;
   const made = { at, entry, content, attributes: at.isDir ? { ...own, [DIRECTORY]: "1" } : own, lock };
   const version = await commitObject(call, made, condition, intake);
-  return answer(200, [["etag", etagOf(version)], ...checksumHeaders(version), ...(await versionHeader(call, version))]);
+  const more = [...(await versionHeader(call, version)), ...(await expirationHeader(call, version, services.clock.nowMs()))];
+  return answer(200, [["etag", etagOf(version)], ...checksumHeaders(version), ...more]);
 }
 
 /** Of what was made, where the bucket shows versions. */

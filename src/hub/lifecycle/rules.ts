@@ -32,6 +32,8 @@ export type LifecycleFilter = {
 export type LifecycleRule = {
   readonly id: string;
   readonly enabled: boolean;
+  /** Given in the older of the two forms that S3 has for a prefix; told so again. */
+  readonly isPlain?: boolean | undefined;
   readonly filter: LifecycleFilter;
   /** Current files are removed so long after they were made, or from a date on. */
   readonly expireDays?: number | undefined;
@@ -64,6 +66,14 @@ export function matches({ prefix, tags, largerThan, smallerThan }: LifecycleFilt
   if (tags === undefined || tags.length === 0) return true;
   const own = new URLSearchParams(attributes[TAGS_ATTRIBUTE] ?? "");
   return tags.every(([name, value]) => own.get(name) === value);
+}
+
+/** As matches, of a version that was replaced: a tombstone has neither tags nor a size. */
+export function matchesOld(filter: LifecycleFilter, version: Described): boolean {
+  if (version.entry !== undefined) return matches(filter, version);
+  const { prefix, tags, largerThan, smallerThan } = filter;
+  const isPlain = (tags === undefined || tags.length === 0) && largerThan === undefined && smallerThan === undefined;
+  return isPlain && (prefix === undefined || version.path.startsWith(prefix));
 }
 
 export type Expiry = { readonly ruleId: string; readonly atMs: number };

@@ -19,7 +19,6 @@ import type { Sql } from "#platform/sql/database.ts";
 export type PurgeAsked = {
   readonly traceId: string;
   readonly cause?: Cause | undefined;
-  readonly runId?: string | undefined;
   /** Locks for governance shall not keep anything; without the right to it they do. */
   readonly bypass?: boolean | undefined;
 };
@@ -74,8 +73,9 @@ export class SpaceVersions implements Versions {
     const mayBypass =
       asked.bypass === true &&
       versions.every(({ path }) => access.decide(who, "bypass", { type: "space", space: name, path }).allowed);
-    const { traceId, cause = "purge", runId } = asked;
-    const origin = { actor: who.id, host: undefined, traceId, cause, runId, message: undefined };
+    const { traceId, cause = "purge" } = asked;
+    // Of no run: what goes for good cannot be taken back.
+    const origin = { actor: who.id, host: undefined, traceId, cause, runId: undefined, message: undefined };
     const request = { space: id, versions, origin, timeMs: clock.nowMs(), mayBypass };
     const by = { id: who.id, traceId };
     const outcome = await meta.purge(request, async (sql, { results }) => {
