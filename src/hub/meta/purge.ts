@@ -188,25 +188,39 @@ class Purging {
 
   async #drop(rows: readonly PurgeRow[]): Promise<void> {
     const { origin, timeMs } = this.#request;
-    const sql = this.#sql;
-    const space = this.#space.id;
     // Rows that were replaced a moment ago are written first.
     await this.#set.flush();
-    const number = ++this.#number;
-    const dropped = new Set<ContentId>();
-    for (const row of rows) {
-      versionOf(row, this.#hubId);
-      if (row.content === null) {
-        await sql.run(MARK, [number, space, row.seq]);
-        continue;
-      }
-      dropped.add(contentIdOfRow(row.content));
-      await sql.run(DROP, [sumOf({ ...row, content: null }), number, space, row.seq]);
-    }
-    await dropUnreferred(sql, dropped);
-    const texts = [plainText(origin.actor), plainText(origin.traceId), origin.cause];
-    await sql.run(NOTE, [space, number, rows[0]!.seq, timeMs, ...texts]);
+    const { actor, traceId, cause } = origin;
+    const note = { number: ++this.#number, sequence: rows[0]!.seq, timeMs, actor, traceId, cause };
+    await dropRows(this.#sql, this.#hubId, this.#space.id, rows, note);
   }
+}
+
+type Note = {
+  readonly number: number;
+  readonly sequence: number;
+  readonly timeMs: number;
+  readonly actor: string;
+  readonly traceId: string;
+  readonly cause: string;
+};
+
+/** The rows of one version lose their content, and say by which purge. */
+export async function dropRows(sql: Sql, hubId: string, space: SpaceId, rows: readonly VersionRow[], note: Note): Promise<void> {
+  const { number, sequence, timeMs, actor, traceId, cause } = note;
+  const dropped = new Set<ContentId>();
+  for (const row of rows) {
+    // A damaged row must not get a sum that makes it good.
+    versionOf(row, hubId);
+    if (row.content === null) {
+      await sql.run(MARK, [number, space, row.seq]);
+      continue;
+    }
+    dropped.add(contentIdOfRow(row.content));
+    await sql.run(DROP, [sumOf({ ...row, content: null }), number, space, row.seq]);
+  }
+  await dropUnreferred(sql, dropped);
+  await sql.run(NOTE, [space, number, sequence, timeMs, plainText(actor), plainText(traceId), plainText(cause)]);
 }
 
 type Refusal = { readonly status: "refused" | "stale"; readonly path: RelPath; readonly code?: RefusalCode; readonly message?: string };
@@ -216,7 +230,7 @@ function refusedBy({ path, code = "NAME", message = "something else is there" }:
 }
 
 /** The row of a version, and those that show it again; none where there is no such version of the path. */
-async function rowsOfVersion(sql: Sql, space: SpaceId, path: RelPath, sequence: number): Promise<PurgeRow[]> {
+export async function rowsOfVersion(sql: Sql, space: SpaceId, path: RelPath, sequence: number): Promise<PurgeRow[]> {
   if (!Number.isSafeInteger(sequence) || sequence < 1) return [];
   const row = await sql.get<PurgeRow>(ONE, [space, sequence]);
   if (row === undefined || decodeName(row.path) !== path) return [];
