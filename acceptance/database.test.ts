@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { codeOf, databaseContract } from "#platform/sql/database-contract.ts";
 import { followStoreContract } from "#hub/followers/follow-store-contract.ts";
+import { lifecycleRowsContract } from "#hub/lifecycle/lifecycle-rows-contract.ts";
 import { metaStoreContract } from "#hub/meta/meta-store-contract.ts";
 import { purgeContract } from "#hub/meta/purge-contract.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
@@ -49,6 +50,7 @@ purgeContract("PostgreSQL", metaLab, 20);
 
 followStoreContract("PostgreSQL", postgresLab, 10);
 uploadsContract("PostgreSQL", postgresLab, 8);
+lifecycleRowsContract("PostgreSQL", postgresLab);
 
 describe("a PostgreSQL server", () => {
   test("keeps one statement for each text, whatever is null", async () => {

@@ -138,7 +138,7 @@ describe("lifecycle", () => {
   });
 
   test("[LIFECYCLE-6] whatever happens over the days: a run leaves what a look at everything would leave", async () => {
-    const stepArb = fc.record({ path: fc.constantFrom("a", "b", "d/c"), put: fc.boolean(), wait: fc.nat(2) });
+    const stepArb = fc.record({ path: fc.constantFrom("a", "b", "d/c"), act: fc.constantFrom("put", "put", "remove", "purge"), wait: fc.nat(2) });
     const ruleArb = fc.record({
       prefix: fc.constantFrom(undefined, "a", "d/"),
       expireDays: fc.option(fc.integer({ min: 1, max: 3 }), { nil: undefined }),
@@ -154,10 +154,15 @@ describe("lifecycle", () => {
         await setRules(rules);
         const told = new Told();
         let day = 0;
-        for (const [at, { path, put, wait }] of steps.entries()) {
-          if (put) await hub.put("demo", path, `text ${at}`);
-          else await remove(path);
-          if (put || told.current(path)?.isFile === true) told.add(path, put, await idOf(), nowMs);
+        for (const [at, { path, act, wait }] of steps.entries()) {
+          const current = told.current(path);
+          if (act === "put") await hub.put("demo", path, `text ${at}`);
+          if (act === "remove") await remove(path);
+          if (act === "put" || (act === "remove" && current?.isFile === true)) told.add(path, act === "put", await idOf(), nowMs);
+          if (act === "purge" && current !== undefined && current.sequence > 0) {
+            await versions.purge(hub.who, "demo", [{ path, sequence: current.sequence }], { traceId: TRACE });
+            told.purge(current, nowMs);
+          }
           for (let left = wait; left > 0; left--) {
             goTo(++day);
             await run();
@@ -166,12 +171,20 @@ describe("lifecycle", () => {
           }
         }
       }),
-      { numRuns: 40 },
+      { numRuns: 60 },
     );
   }, 120_000);
 });
 
-type One = { readonly path: string; readonly isFile: boolean; readonly sequence: number; readonly madeMs: number; gone: boolean };
+/** `sinceMs`: when it was made, or shown again. */
+type One = {
+  readonly path: string;
+  readonly isFile: boolean;
+  readonly sequence: number;
+  sinceMs: number;
+  replacedMs: number | undefined;
+  gone: boolean;
+};
 
 /** Looks at everything, every time. */
 class Told {
@@ -181,8 +194,16 @@ class Told {
     return this.all.findLast((one) => one.path === path && !one.gone);
   }
 
-  add(path: string, isFile: boolean, sequence: number, madeMs: number): void {
-    this.all.push({ path, isFile, sequence, madeMs, gone: false });
+  add(path: string, isFile: boolean, sequence: number, sinceMs: number): void {
+    const before = this.current(path);
+    if (before !== undefined) before.replacedMs = sinceMs;
+    this.all.push({ path, isFile, sequence, sinceMs, replacedMs: undefined, gone: false });
+  }
+
+  purge(one: One, atMs: number): void {
+    one.gone = true;
+    const now = this.current(one.path);
+    if (now !== undefined) Object.assign(now, { sinceMs: atMs, replacedMs: undefined });
   }
 
   run(rules: readonly LifecycleRule[], at: number): void {
@@ -191,7 +212,7 @@ class Told {
       const theirs = paths.filter((path) => path.startsWith(filter.prefix ?? ""));
       for (const path of theirs) {
         const now = this.current(path);
-        const isDue = expireDays !== undefined && now?.isFile === true && dueMs(now.madeMs, expireDays) <= at;
+        const isDue = expireDays !== undefined && now?.isFile === true && dueMs(now.sinceMs, expireDays) <= at;
         // Its sequence is read from the space.
         if (isDue) this.add(path, false, 0, at);
       }
@@ -207,12 +228,10 @@ class Told {
   }
 
   #purgeOld(path: string, days: number, keep: number, at: number): void {
-    const lived = this.all.filter((one) => one.path === path);
-    const left = lived.filter(({ gone }) => !gone);
+    const left = this.all.filter((one) => one.path === path && !one.gone);
     let newer = 0;
     for (const one of left.toReversed().slice(1)) {
-      const replacedMs = lived[lived.indexOf(one) + 1]!.madeMs;
-      if (newer >= keep && dueMs(replacedMs, days) <= at) one.gone = true;
+      if (newer >= keep && dueMs(one.replacedMs!, days) <= at) one.gone = true;
       if (one.isFile) newer++;
     }
   }

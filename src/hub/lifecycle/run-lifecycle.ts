@@ -249,7 +249,8 @@ class SpaceLifecycle {
       return;
     }
     // A version may go when its days have passed, or when the last one comes that has to be newer.
-    for (const [name, until] of [[place, aged], [placeOf("newer", filter, [oldDays, oldKeep]), this.#space.sequence]] as const) {
+    const { sequence } = (await this.#parts.meta.space(this.#id)) ?? this.#space;
+    for (const [name, until] of [[place, aged], [placeOf("newer", filter, [oldDays, oldKeep]), sequence]] as const) {
       await this.#walk(name, until, page, async (found) => {
         const paths = new Set(found.map(({ version }) => version.path));
         for (const path of paths) await this.#purgeBeyond(path, filter, oldDays, oldKeep);
