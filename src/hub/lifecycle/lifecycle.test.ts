@@ -137,6 +137,31 @@ describe("lifecycle", () => {
     expect(await isThere("b", two)).toBe(false);
   });
 
+  test("[LIFECYCLE-8] a version goes on the day on which another one becomes old that has to be newer, however old it is", async () => {
+    await setRules([rule({ oldDays: 1, oldKeep: 1 })]);
+    const [one, two] = [await hub.put("demo", "a", "1"), await hub.put("demo", "a", "2")];
+    goTo(10);
+    expect(await run()).toEqual(LIFECYCLE_NOTHING);
+    await hub.put("demo", "a", "3");
+    expect(await run()).toMatchObject({ purged: 1 });
+    expect([await isThere("a", one), await isThere("a", two)]).toEqual([false, true]);
+  });
+
+  test("[LIFECYCLE-9] a version that is shown again is not old, until it is replaced once more", async () => {
+    await setRules([rule({ oldDays: 1 })]);
+    const [one, two] = [await hub.put("demo", "a", "1"), await hub.put("demo", "a", "2")];
+    await versions.purge(hub.who, "demo", [{ path: "a", sequence: two }], { traceId: TRACE });
+    goTo(3);
+    expect(await run()).toEqual(LIFECYCLE_NOTHING);
+    expect(await hub.files("demo")).toEqual({ a: "1" });
+    await hub.put("demo", "a", "3");
+    goTo(4);
+    expect(await run()).toEqual(LIFECYCLE_NOTHING);
+    goTo(5);
+    expect(await run()).toMatchObject({ purged: 1 });
+    expect(await isThere("a", one)).toBe(false);
+  });
+
   test("[LIFECYCLE-6] whatever happens over the days: a run leaves what a look at everything would leave", async () => {
     const stepArb = fc.record({ path: fc.constantFrom("a", "b", "d/c"), act: fc.constantFrom("put", "put", "remove", "purge"), wait: fc.nat(2) });
     const ruleArb = fc.record({

@@ -7,7 +7,7 @@
  * ordered by their bytes (memcmp of encodeName), so that what is below a directory is one range.
  */
 import type { VersionLock } from "#hub/locks.ts";
-import type { LockChange, LockOutcome, PurgeOutcome, PurgeRequest, VersionName, WithPurge } from "#hub/meta/purge.ts";
+import type { LockChange, LockOutcome, PurgeOutcome, PurgeRequest, VersionName, WithLock, WithPurge } from "#hub/meta/purge.ts";
 import type { Sums } from "#hub/sums/sums.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Sql } from "#platform/sql/database.ts";
@@ -181,7 +181,7 @@ export interface MetaStore {
   /** Of the version that is known by this sequence; also one that has ended. */
   lock(space: SpaceId, sequence: number): Promise<VersionLock | undefined>;
   /** @throws {SynclineError} SPACE_UNKNOWN; DENIED for a space that follows */
-  changeLock(change: LockChange, withIt?: (sql: Sql, outcome: LockOutcome) => Promise<void>): Promise<LockOutcome>;
+  changeLock(change: LockChange, withIt?: WithLock): Promise<LockOutcome>;
 
   // Restore points: immutable, their versions are kept whatever retention says
   /** @throws {SynclineError} SPACE_UNKNOWN, EXISTS */

@@ -268,12 +268,15 @@ export type LockOutcome =
   | { readonly status: "absent" }
   | { readonly status: "kept"; readonly why: string };
 
+/** In the transaction of a lock that was changed. */
+export type WithLock = (sql: Sql, outcome: Extract<LockOutcome, { status: "done" }>) => Promise<void>;
+
 /** @throws {SynclineError} SPACE_UNKNOWN; DENIED for a space that follows */
 export function changeLock(
   db: Database,
   hubId: string,
   { space: id, version: name, hold, term, timeMs, mayBypass }: LockChange,
-  withIt?: (sql: Sql, outcome: LockOutcome) => Promise<void>,
+  withIt?: WithLock,
 ): Promise<LockOutcome> {
   return db.transaction(async (sql) => {
     const space = await lockedSpace(db, sql, id);

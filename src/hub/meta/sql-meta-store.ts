@@ -14,8 +14,8 @@ import type {
   WithIt,
 } from "#hub/meta/meta-store.ts";
 import {
-  type LockChange, type LockOutcome, type PurgeOutcome, type PurgeRequest, type VersionName, type WithPurge, changeLock,
-  purgeVersions, versionNamed,
+  type LockChange, type LockOutcome, type PurgeOutcome, type PurgeRequest, type VersionName, type WithLock, type WithPurge,
+  changeLock, purgeVersions, versionNamed,
 } from "#hub/meta/purge.ts";
 import { locksOf } from "#hub/meta/lock-rows.ts";
 import type { VersionLock } from "#hub/locks.ts";
@@ -185,7 +185,7 @@ export class SqlMetaStore implements MetaStore {
     return (await locksOf(this.#db, space, [sequence])).get(sequence);
   }
 
-  changeLock(change: LockChange, withIt?: (sql: Sql, outcome: LockOutcome) => Promise<void>): Promise<LockOutcome> {
+  changeLock(change: LockChange, withIt?: WithLock): Promise<LockOutcome> {
     return changeLock(this.#db, this.hubId, change, withIt);
   }
 

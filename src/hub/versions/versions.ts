@@ -101,13 +101,14 @@ export class SpaceVersions implements Versions {
     const { hold, term, traceId } = asked;
     const mayBypass = asked.bypass === true && access.decide(who, "bypass", { type: "space", space: name, path }).allowed;
     const change = { space: space.id, version, hold, term, timeMs: clock.nowMs(), mayBypass };
-    return meta.changeLock(change, async (sql: Sql, outcome: LockOutcome) => {
-      if (outcome.status !== "done") return;
-      const { before, lock } = outcome;
-      const details = { sequence: version.sequence, before, lock, bypassed: mayBypass };
-      const event = { action: "version.lock", resource: spaceResource(name, path), outcome: "done", details } as const;
-      await audit.appendIn(sql, { id: who.id, traceId }, event);
+    const by = { id: who.id, traceId };
+    const event = { action: "version.lock", resource: spaceResource(name, path) };
+    const { sequence } = version;
+    const outcome = await meta.changeLock(change, async (sql: Sql, { before, lock }) => {
+      await audit.appendIn(sql, by, { ...event, outcome: "done", details: { sequence, before, lock, bypassed: mayBypass } });
     });
+    if (outcome.status === "kept") await audit.append(by, { ...event, outcome: "denied", details: { sequence, why: outcome.why } });
+    return outcome;
   }
 
   async #readable(who: Principal, space: string, { path }: VersionName): Promise<Space> {
