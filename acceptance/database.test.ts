@@ -2,7 +2,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { codeOf, databaseContract } from "#platform/sql/database-contract.ts";
 import { followStoreContract } from "#hub/followers/follow-store-contract.ts";
+import { lifecycleRowsContract } from "#hub/lifecycle/lifecycle-rows-contract.ts";
 import { metaStoreContract } from "#hub/meta/meta-store-contract.ts";
+import { purgeContract } from "#hub/meta/purge-contract.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
 import { uploadsContract } from "#hub/uploads/uploads-contract.ts";
 import { systemRandom } from "#platform/host-bun.ts";
@@ -38,18 +40,17 @@ async function postgresLab() {
 
 databaseContract("PostgreSQL", postgresLab);
 
-metaStoreContract(
-  "PostgreSQL",
-  async () => {
-    const lab = await postgresLab();
-    const open = async () => SqlMetaStore.open(await lab.open(), systemRandom);
-    return { open, reopen: open, dispose: lab.dispose };
-  },
-  60,
-);
+const metaLab = async () => {
+  const lab = await postgresLab();
+  const open = async () => SqlMetaStore.open(await lab.open(), systemRandom);
+  return { open, reopen: open, dispose: lab.dispose };
+};
+metaStoreContract("PostgreSQL", metaLab, 60);
+purgeContract("PostgreSQL", metaLab, 20);
 
 followStoreContract("PostgreSQL", postgresLab, 10);
 uploadsContract("PostgreSQL", postgresLab, 8);
+lifecycleRowsContract("PostgreSQL", postgresLab);
 
 describe("a PostgreSQL server", () => {
   test("keeps one statement for each text, whatever is null", async () => {

@@ -26,6 +26,9 @@ export const ACTIONS = [
   "restore", // restore and rollback
   "approve", // holds
   "manage", // settings, creation, removal, credentials
+  "purge", // taking single versions of a space away for good
+  "lock", // locking versions of a space against that
+  "bypass", // doing it in spite of a lock for governance
 ] as const;
 
 /** What is done; a rule may name one, or "*". */

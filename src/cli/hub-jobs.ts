@@ -7,8 +7,10 @@ import type { AgentListener } from "#hub/agents/listener.ts";
 import type { AgentRegistry } from "#hub/agents/registry.ts";
 import type { HubCare } from "#hub/hub-care.ts";
 import { HUB_SCHEDULES } from "#hub/jobs/kinds.ts";
+import { LifecycleRows } from "#hub/lifecycle/lifecycle-rows.ts";
 import { hubJobs } from "#hub/jobs/works.ts";
 import type { HubUploads } from "#hub/uploads/hub-uploads.ts";
+import type { Versions } from "#hub/versions/versions.ts";
 import type { MetaStore } from "#hub/meta/meta-store.ts";
 import type { ScrubParts } from "#hub/upkeep.ts";
 import type { SpaceService } from "#hub/space-service.ts";
@@ -36,6 +38,7 @@ export type HubJobsOptions = {
   readonly listener: AgentListener;
   readonly care: HubCare;
   readonly uploads: HubUploads;
+  readonly versions: Versions;
   readonly onDamaged: ScrubParts["onDamaged"];
 };
 
@@ -51,6 +54,7 @@ export async function openJobs(options: HubJobsOptions): Promise<HubJobs> {
     read: () => Promise.resolve(readPrivateFile(file) || undefined),
     write: (at: string | undefined) => Promise.resolve(writePrivateFile(file, at ?? "")),
   };
+  const lifecycle = new LifecycleRows(database, options.meta.hubId);
   const told = (message: string, fields: Readonly<Record<string, unknown>>): void => log.info(message, fields);
   let counted: (kind: string, outcome: JobState) => void = () => undefined;
   const jobs = await Jobs.open({
@@ -60,7 +64,7 @@ export async function openJobs(options: HubJobsOptions): Promise<HubJobs> {
     access,
     audit: access.audit,
     userByName: async (name) => (await access.users.forSignIn(name))?.principal,
-    kinds: hubJobs({ ...options, audit: access.audit, cursor, clock, random, log: told }),
+    kinds: hubJobs({ ...options, lifecycle, audit: access.audit, cursor, clock, random, log: told }),
     schedules: HUB_SCHEDULES,
     // The file of SQLite is held by one process.
     isAlone: database.engine === "sqlite",

@@ -24,6 +24,7 @@ import { HUB_TLS_NAME } from "#hub/agents/hello.ts";
 import { NEW_LINK, checked } from "#hub/agents/link.ts";
 import { AgentRegistry } from "#hub/agents/registry.ts";
 import { HubUploads } from "#hub/uploads/hub-uploads.ts";
+import { SpaceVersions } from "#hub/versions/versions.ts";
 import { UPLOAD_MIGRATIONS, UploadRows } from "#hub/uploads/upload-rows.ts";
 import { type CommitDone, HubSpaces } from "#hub/hub-spaces.ts";
 import type { SpaceService } from "#hub/space-service.ts";
@@ -114,6 +115,7 @@ type Stores = {
   readonly access: HubAccess;
   readonly spaces: HubSpaces;
   readonly uploads: HubUploads;
+  readonly versions: SpaceVersions;
   readonly registry: AgentRegistry;
 };
 
@@ -278,7 +280,8 @@ async function openStores(
   opened.add(() => spaces.close());
   const uploads = new HubUploads({ rows: new UploadRows(database), spaces, meta, access, clock, random });
   opened.add(() => uploads.close());
-  return { database, meta, chunks, packs, access, spaces, uploads, registry };
+  const versions = new SpaceVersions({ spaces, meta, access, audit: access.audit, clock });
+  return { database, meta, chunks, packs, access, spaces, uploads, versions, registry };
 }
 
 function reloadOf({ config, bootstrap, source, host, log }: HubOptions): HubReload {
@@ -449,7 +452,7 @@ function listen(
 
 function doorsOf(
   { host, dataDir, log }: HubOptions,
-  { access, spaces, uploads }: Stores,
+  { access, spaces, uploads, versions }: Stores,
   reload: HubReload,
   metrics: Metrics,
   opened: Opened,
@@ -457,7 +460,9 @@ function doorsOf(
 ): Promise<readonly Door[]> {
   const { config } = reload;
   const identity = (): Identity => access.authority.serverIdentity(certificateNames(config, host)).identity;
-  return openDoors({ host, spaces, uploads, access, metrics, log, dataDir, config, identity, closing }, (close) => opened.add(close));
+  return openDoors({ host, spaces, uploads, versions, access, metrics, log, dataDir, config, identity, closing }, (close) =>
+    opened.add(close),
+  );
 }
 
 /** One certificate for all listeners: what people call the hub, and the name by which agents know it. */

@@ -7,6 +7,7 @@ import type { HubAccess } from "#access/hub-access.ts";
 import type { ApiLog } from "#gateway/api/route.ts";
 import type { Metrics } from "#gateway/api/metrics.ts";
 import type { SpaceService } from "#hub/space-service.ts";
+import type { Versions } from "#hub/versions/versions.ts";
 import type { Uploads } from "#hub/uploads/upload.ts";
 import type { Host } from "#platform/host.ts";
 import type { Identity } from "#platform/net/tls-socket.ts";
@@ -16,6 +17,7 @@ export type DoorParts = {
   readonly host: Host;
   readonly spaces: SpaceService;
   readonly uploads: Uploads;
+  readonly versions: Versions;
   readonly access: HubAccess;
   readonly metrics: Metrics;
   readonly log: ApiLog;

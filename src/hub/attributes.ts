@@ -6,7 +6,9 @@
  *   and says nothing of attributes takes them away.
  * - All others ("http.content-type", "user.…", "dav.…") belong to the path, and stay over an edit by whomever.
  *
- * A move, a restore and taking back keep all. A tombstone has none, and what takes the place of another kind of entry
+ * "version." is the hub's own, and of one version alone: nobody else can set it, and nothing carries it on.
+ *
+ * A move, a restore and taking back keep all others. A tombstone has none, and what takes the place of another kind of entry
  * begins without.
  */
 import { compareBytes, encodeName } from "#model/path.ts";
@@ -46,6 +48,24 @@ export function withoutContent(attributes: Attributes): Attributes {
   const names = Object.keys(attributes);
   if (!names.some((name) => OF_CONTENT.test(name))) return attributes;
   return Object.fromEntries(Object.entries(attributes).filter(([name]) => !OF_CONTENT.test(name)));
+}
+
+/** Of a version that shows an earlier one of its path again: the sequence of that one; 0 where it shows that nothing is left. */
+export const AGAIN = "version.again";
+const OF_VERSION = /^version\./;
+
+/** Without those that are the hub's own. */
+export function ownAttributes(attributes: Attributes): Attributes {
+  for (const name in attributes) {
+    if (OF_VERSION.test(name)) return Object.fromEntries(Object.entries(attributes).filter(([one]) => !OF_VERSION.test(one)));
+  }
+  return attributes;
+}
+
+/** What AGAIN says; undefined for a version that is itself. */
+export function againOf(attributes: Attributes): number | undefined {
+  const text = attributes[AGAIN];
+  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
 }
 
 export function sameAttributes(a: Attributes, b: Attributes): boolean {

@@ -11,6 +11,7 @@ import { HubSpaces, seedsOf } from "#hub/hub-spaces.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
 import type { Attributes } from "#hub/attributes.ts";
 import { SynclineError } from "#model/error.ts";
+import type { Clock } from "#platform/host.ts";
 import { openHost } from "#platform/host-bun.ts";
 import type { Database } from "#platform/sql/database.ts";
 import { migrate } from "#platform/sql/migrate.ts";
@@ -66,10 +67,10 @@ export class TestHub implements AsyncDisposable {
   }
 
   /** @param access undefined: everybody may do everything */
-  static async open(access: Access = EVERYTHING): Promise<TestHub> {
+  static async open(access: Access = EVERYTHING, clock: Clock = openHost().clock): Promise<TestHub> {
     const dir = mkdtempSync(join(tmpdir(), "syncline-hub-"));
     mkdirSync(join(dir, "stage"));
-    const { clock, random, sha256 } = openHost();
+    const { random, sha256 } = openHost();
     const db = openSqlite(join(dir, "hub.db"));
     const meta = await SqlMetaStore.open(db, random);
     await migrate(db, "access", ACCESS_MIGRATIONS);

@@ -1,15 +1,7 @@
 /** SpaceService over the hub's own stores: rights are asked here, once, for every door. */
 import {
-  COMMIT_CHANGES_MAX,
-  requireName,
-  requirePointName,
-  unknownPoint,
+  COMMIT_CHANGES_MAX, badPath, cannotRestore, contentGone, requireName, requirePointName, tooManyChanges, unknownPoint, unknownRun,
   unknownSpace,
-  unknownRun,
-  badPath,
-  contentGone,
-  cannotRestore,
-  tooManyChanges,
 } from "#hub/space-errors.ts";
 import type { Access, Action, Principal } from "#access/access.ts";
 import type { Attributes } from "#hub/attributes.ts";
@@ -47,6 +39,7 @@ import { type ConflictsPage, type Decision, type SpaceConflict, decisionChanges,
 import { type SpaceAudit, spaceResource } from "#hub/space-audit.ts";
 import { ContentSums } from "#hub/sums/content-sums.ts";
 import type { SumName, Sums } from "#hub/sums/sums.ts";
+import { requireLockable } from "#hub/versions/lock-rights.ts";
 import { SpaceWatchers } from "#hub/space-watchers.ts";
 import { conflictCopyOf } from "#model/conflict-copy.ts";
 import { SynclineError } from "#model/error.ts";
@@ -663,6 +656,8 @@ export class HubSpaces implements SpaceService {
     }
     // Or what may not be read could be brought to where it may.
     if (change.type === "move") this.#requireTree(who, "read", space, change.from);
+    const isLocked = change.type === "put" && change.lock !== undefined;
+    if (isLocked) requireLockable(this.#options.access, who, this.#known(who, space), change.path);
     if (change.type === "move" && isWithin(change.to, change.from)) throw badPath(change.to, "inside what is moved");
   }
 }

@@ -6,7 +6,7 @@
  * what is put, directories before what is in them. Every change expects the version that was looked at, so that an edit
  * made meanwhile is never lost: it makes the change stale.
  */
-import { sameAttributes } from "#hub/attributes.ts";
+import { ownAttributes, sameAttributes } from "#hub/attributes.ts";
 import { compareContent, type Entry, PRESERVE_ALL, sameMetadata } from "#model/entry.ts";
 import { type RelPath, compareBytes, encodeName } from "#model/path.ts";
 import type { Expect, SpaceChange, Version } from "#hub/space.ts";
@@ -22,7 +22,7 @@ function isSame(a: Version, b: Version): boolean {
   if (a.entry === undefined || b.entry === undefined) return a.entry === b.entry;
   if (a.entry.kind !== b.entry.kind || a.content?.id !== b.content?.id) return false;
   if (a.entry.kind !== "file" && compareContent(a.entry, b.entry) !== "same") return false;
-  return sameMetadata(a.entry, b.entry, PRESERVE_ALL) && sameAttributes(a.attributes, b.attributes);
+  return sameMetadata(a.entry, b.entry, PRESERVE_ALL) && sameAttributes(ownAttributes(a.attributes), ownAttributes(b.attributes));
 }
 
 /** Merges two listings in byte order into what differs. */

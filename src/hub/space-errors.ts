@@ -58,7 +58,7 @@ export function contentGone(path: RelPath): SynclineError {
     code: "CHUNK_MISSING",
     op: "open content",
     path,
-    message: "the bytes of this version were dropped by the retention of the space",
+    message: "the bytes of this version were dropped by the retention of the space, or the version was purged",
     hint: "syncline history shows the versions that are still whole",
   });
 }
@@ -71,8 +71,8 @@ export function cannotRestore(lost: readonly RelPath[]): SynclineError {
     path: lost[0],
     message:
       lost.length === 1
-        ? `the bytes of ${first} at that point were dropped by retention; nothing was changed`
-        : `the bytes of ${lost.length} files at that point, ${first} among them, were dropped by retention; nothing was changed`,
+        ? `the bytes of ${first} at that point were dropped by retention, or purged; nothing was changed`
+        : `the bytes of ${lost.length} files at that point, ${first} among them, were dropped by retention, or purged; nothing was changed`,
     hint: "restore a later point, or the paths that are still whole",
   });
 }

@@ -6,6 +6,8 @@
  * one of them gave to a path.
  */
 import type { Attributes } from "#hub/attributes.ts";
+import type { LifecycleRule } from "#hub/lifecycle/rules.ts";
+import type { SpaceLock, VersionLock } from "#hub/locks.ts";
 import type { Entry } from "#model/entry.ts";
 import type { RelPath } from "#model/path.ts";
 import type { ContentId } from "#sync/chunk/chunk-id.ts";
@@ -31,6 +33,10 @@ export type SpaceSettings = {
   readonly ignore: readonly string[];
   /** What doors keep with the space: short texts by name, as attributes of a version are. */
   readonly doors?: Attributes | undefined;
+  /** Versions can be locked, and new ones may be at once. */
+  readonly lock?: SpaceLock | undefined;
+  /** What becomes of entries and versions with time. */
+  readonly lifecycle?: readonly LifecycleRule[] | undefined;
 };
 
 export const SETTINGS_DEFAULT: SpaceSettings = {
@@ -80,7 +86,7 @@ export type Version = {
   readonly vector: VersionVector;
 };
 
-export type Cause = "edit" | "upload" | "undo" | "restore" | "rollout" | "conflict" | "repair";
+export type Cause = "edit" | "upload" | "undo" | "restore" | "rollout" | "conflict" | "repair" | "purge" | "lifecycle";
 
 /** Who changed something, from where and why; the same for all changes of one commit. */
 export type Origin = {
@@ -109,6 +115,8 @@ export type JournalRecord = Version & {
   /** Commits are numbered by the sequence of their first change. */
   readonly commit: number;
   readonly origin: Origin;
+  /** Somebody has taken this version away for good. */
+  readonly isPurged?: boolean | undefined;
 };
 
 /** What must still be true at a path for a change to be made there. */
@@ -138,6 +146,8 @@ export type SpaceChange =
       readonly attributes?: Attributes | undefined;
       /** Make missing directories above the path. */
       readonly makeParents: boolean;
+      /** For the new version, in a space that keeps locks; what it does not say is as the space has it. */
+      readonly lock?: VersionLock | undefined;
     }
   | {
       readonly type: "remove";

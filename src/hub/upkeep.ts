@@ -55,7 +55,7 @@ export async function expireOld(
     if (space.deletedMs !== undefined && space.deletedMs + SPACE_GRACE_MS < nowMs) {
       const event = { action: "space.erase", resource: spaceResource(space.name), outcome: "done" } as const;
       erasedSpaces += await tried(async () => {
-        await meta.eraseSpace(space.id, (sql) => audit.appendIn(sql, { id: "system:upkeep" }, event));
+        await meta.eraseSpace(space.id, nowMs, (sql) => audit.appendIn(sql, { id: "system:upkeep" }, event));
         return 1;
       });
       await onPage({ erasedSpaces, expiredVersions });

@@ -3,7 +3,7 @@
  * base64; what all records of a page have in common is told once. Whoever reads it trusts nothing of it.
  */
 import * as z from "zod";
-import { NO_ATTRIBUTES, attributesFault } from "#hub/attributes.ts";
+import { NO_ATTRIBUTES, attributesFault, ownAttributes } from "#hub/attributes.ts";
 import { decodeEntry, encodeEntry } from "#hub/meta/rows.ts";
 import { decodeManifest } from "#hub/meta/manifests.ts";
 import {
@@ -12,9 +12,13 @@ import {
   PAGE_RECORDS_MAX,
   SEQUENCES_MAX,
   type SourceFacts,
+  type SourceMarks,
   type SourcePage,
   WANTED_MAX,
 } from "#hub/followers/source.ts";
+import { LIFECYCLE_DAYS_MAX, LIFECYCLE_KEEP_MAX, LIFECYCLE_RULES_MAX } from "#hub/lifecycle/rules.ts";
+import { LOCK_DAYS_MAX, LOCK_MODES } from "#hub/locks.ts";
+import { MARKS_MAX } from "#hub/meta/marks.ts";
 import type { Cause, JournalRecord, Origin, SpaceSettings } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
 import type { ChunkId, ContentId } from "#sync/chunk/chunk-id.ts";
@@ -74,8 +78,53 @@ export const PAGE_JSON = z
     sequence: SEQUENCE,
     tag: TAG,
     wanted: z.array(z.strictObject({ id: ID, content: ID })).max(WANTED_MAX),
+    marks: SEQUENCE.optional(),
   })
   .meta({ id: "FollowPage" });
+
+const LOCK_MODE = z.enum(LOCK_MODES);
+const LOCK_SETTING = z.strictObject({
+  period: z.strictObject({ mode: LOCK_MODE, unit: z.enum(["days", "years"]), count: z.int().min(1).max(LOCK_DAYS_MAX) }).optional(),
+});
+const DAYS = z.int().min(1).max(LIFECYCLE_DAYS_MAX).optional();
+const LIFECYCLE_RULE = z.strictObject({
+  id: z.string().max(255),
+  enabled: z.boolean(),
+  isPlain: z.boolean().optional(),
+  filter: z.strictObject({
+    prefix: z.string().max(1024).optional(),
+    tags: z.array(z.tuple([z.string().max(128), z.string().max(256)])).max(10).optional(),
+    largerThan: SEQUENCE.optional(),
+    smallerThan: SEQUENCE.optional(),
+  }),
+  expireDays: DAYS,
+  expireDateMs: TIME_MS.optional(),
+  expireMarkers: z.boolean().optional(),
+  oldDays: DAYS,
+  oldKeep: z.int().min(1).max(LIFECYCLE_KEEP_MAX).optional(),
+  abortDays: DAYS,
+});
+
+const MARK = z.strictObject({
+  number: SEQUENCE,
+  sequence: SEQUENCE,
+  lock: z.strictObject({ term: z.strictObject({ mode: LOCK_MODE, untilMs: TIME_MS }).optional(), hold: z.boolean() }).optional(),
+  purge: z.strictObject({ timeMs: TIME_MS, actor: TEXT, traceId: TEXT, cause: TEXT }).optional(),
+});
+export const MARKS_JSON = z.strictObject({ sequence: SEQUENCE, marks: z.array(MARK).max(MARKS_MAX) }).meta({ id: "FollowMarks" });
+
+export function marksOf({ sequence, marks }: z.infer<typeof MARKS_JSON>): SourceMarks {
+  return {
+    sequence,
+    marks: marks.map(({ number, sequence: of, lock, purge }) => ({
+      number, sequence: of, purge, ...(lock === undefined ? {} : { lock: { term: lock.term, hold: lock.hold } }),
+    })),
+  };
+}
+
+export function marksJson({ sequence, marks }: SourceMarks): z.infer<typeof MARKS_JSON> {
+  return { sequence, marks: marks.map((mark) => ({ ...mark })) };
+}
 
 export const FACTS_JSON = z
   .strictObject({
@@ -90,6 +139,8 @@ export const FACTS_JSON = z
       retention: z.strictObject({ versions: SEQUENCE.optional(), ageMs: SEQUENCE.optional() }),
       ignore: z.array(z.string()).max(1000),
       doors: ATTRIBUTES.optional(),
+      lock: LOCK_SETTING.optional(),
+      lifecycle: z.array(LIFECYCLE_RULE).max(LIFECYCLE_RULES_MAX).optional(),
     }),
     points: z.array(z.strictObject({ name: z.string().min(1).max(100), sequence: SEQUENCE, timeMs: TIME_MS, actor: TEXT })),
     tag: TAG,
@@ -166,7 +217,7 @@ function recordOf(hub: string, given: z.infer<typeof RECORD>, commits: RecordsJs
   const isRight =
     made !== undefined && (action === "remove") === (entry === undefined) && entry?.kind !== "other" &&
     (content === null || (isFile && entry.size === size)) && commit <= seq && previous < seq && attributesFault(attributes) === undefined &&
-    (entry !== undefined || Object.keys(attributes).length === 0);
+    (entry !== undefined || Object.keys(ownAttributes(attributes)).length === 0);
   if (!isRight) throw new SynclineError({ code: "PROTOCOL", op: "follow", message: `the record ${seq} is none` });
   const { time, actor, host, trace, cause, run, message } = made;
   const origin: Origin = { actor, host, traceId: trace, cause: cause as Cause, runId: run, message };
@@ -178,34 +229,45 @@ function recordOf(hub: string, given: z.infer<typeof RECORD>, commits: RecordsJs
 }
 
 export function pageJson(hub: string, page: SourcePage): z.infer<typeof PAGE_JSON> {
-  const { lineage, sequence, tag, wanted } = page;
-  return { ...recordsJson(hub, page), lineage, sequence, tag, wanted: [...wanted] };
+  const { lineage, sequence, tag, wanted, marks } = page;
+  return { ...recordsJson(hub, page), lineage, sequence, tag, wanted: [...wanted], ...(marks === undefined ? {} : { marks }) };
 }
 
 /** @throws {SynclineError} PROTOCOL */
 export function pageOf(json: z.infer<typeof PAGE_JSON>): SourcePage {
-  const { lineage, sequence, tag } = json;
+  const { lineage, sequence, tag, marks } = json;
   const wanted = json.wanted.map(({ id, content }) => ({ id: id as ChunkId, content: content as ContentId }));
-  return { ...recordsOf(json), lineage, sequence, tag, wanted };
+  return { ...recordsOf(json), lineage, sequence, tag, wanted, ...(marks === undefined ? {} : { marks }) };
 }
 
 export function factsJson(facts: SourceFacts): z.infer<typeof FACTS_JSON> {
   const { hubId, lineage, sequence, past, seeds, settings, points, tag } = facts;
   return {
     hub: hubId, lineage, sequence, past: [...past], seeds: seeds.toHex(), tag, points: [...points],
-    settings: {
-      ...settings, ignore: [...settings.ignore], retention: { ...settings.retention },
-      ...(settings.doors === undefined ? {} : { doors: { ...settings.doors } }),
-    },
+    settings: settingsJson(settings),
+  };
+}
+
+function settingsJson({ doors, lock, lifecycle, ...settings }: SpaceSettings): z.infer<typeof FACTS_JSON>["settings"] {
+  const rules = lifecycle?.map(({ filter: { tags, ...filter }, ...rule }) => ({
+    ...rule, filter: { ...filter, ...(tags === undefined ? {} : { tags: tags.map(([name, value]): [string, string] => [name, value]) }) },
+  }));
+  return {
+    ...settings, ignore: [...settings.ignore], retention: { ...settings.retention },
+    ...(doors === undefined ? {} : { doors: { ...doors } }),
+    ...(lock === undefined ? {} : { lock: { ...lock } }),
+    ...(rules === undefined ? {} : { lifecycle: rules }),
   };
 }
 
 export function factsOf(json: z.infer<typeof FACTS_JSON>): SourceFacts {
   const { hub, lineage, sequence, past, seeds, points, tag, settings } = json;
-  const { quotaBytes, quotaEntries, retention, ignore, doors } = settings;
+  const { quotaBytes, quotaEntries, retention, ignore, doors, lock, lifecycle } = settings;
   const own: SpaceSettings = {
     quotaBytes, quotaEntries, ignore, retention: { versions: retention.versions, ageMs: retention.ageMs },
     ...(doors === undefined ? {} : { doors }),
+    ...(lock === undefined ? {} : { lock: { period: lock.period } }),
+    ...(lifecycle === undefined ? {} : { lifecycle }),
   };
   return { hubId: hub, lineage, sequence, past, seeds: Uint8Array.fromHex(seeds), points, tag, settings: own };
 }

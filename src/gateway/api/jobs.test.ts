@@ -114,7 +114,7 @@ describe("jobs by the API", () => {
     expect((await ask("admin", "DELETE", "/v1/schedules/scrub")).body.code).toBe("USAGE");
     expect((await ask("admin", "DELETE", "/v1/schedules/nightly")).status).toBe(204);
     const { schedules } = (await ask<{ schedules: ScheduleJson[] }>("admin", "GET", "/v1/schedules")).body;
-    expect(schedules.map(({ name }) => name)).toEqual(["expire", "prune", "scrub"]);
+    expect(schedules.map(({ name }) => name)).toEqual(["expire", "lifecycle", "prune", "scrub"]);
   });
 
   test("[JOB-55] state changes of jobs come as events to who may see them", async () => {

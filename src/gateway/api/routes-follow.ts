@@ -11,9 +11,11 @@ import {
   DROPPED_JSON,
   FACTS_JSON,
   HISTORY_BODY,
+  MARKS_JSON,
   PAGE_JSON,
   RECORDS_JSON,
   factsJson,
+  marksJson,
   pageJson,
   recordsJson,
 } from "#gateway/api/follow-shapes.ts";
@@ -171,6 +173,18 @@ const SOURCE_ROUTES: readonly AnyRoute[] = [
     answers: { 200: { description: "Their sequences", schema: DROPPED_JSON } },
     handle: async ({ services, who, params, body }) =>
       json(200, { sequences: await services.following.dropped(who, params.space, body.sequences) }),
+  }),
+  route({
+    id: "follow.marks",
+    method: "GET",
+    path: "/v1/spaces/{space}/follow/marks",
+    summary: "What was said of versions after they were made: locks, and which were purged; an empty page is the end",
+    allowed: seen,
+    params: BY_NAME,
+    query: z.strictObject({ after: whole(0, Number.MAX_SAFE_INTEGER).default(0) }),
+    answers: { 200: { description: "A page, by number", schema: MARKS_JSON } },
+    handle: async ({ services, who, params, query }) =>
+      json(200, marksJson(await services.following.marks(who, params.space, query.after))),
   }),
   route({
     id: "follow.chunks",

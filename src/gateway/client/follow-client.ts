@@ -3,14 +3,16 @@ import type * as z from "zod";
 import { SynclineError } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Target } from "#hub/followers/followers.ts";
-import type { DigestAnswer, FollowSource, PathRange, SourceFacts, SourcePage, WantedContent } from "#hub/followers/source.ts";
+import type { DigestAnswer, FollowSource, PathRange, SourceFacts, SourceMarks, SourcePage, WantedContent } from "#hub/followers/source.ts";
 import {
   DIGEST_JSON,
   DROPPED_JSON,
   FACTS_JSON,
+  MARKS_JSON,
   PAGE_JSON,
   RECORDS_JSON,
   factsOf,
+  marksOf,
   pageOf,
   recordsOf,
 } from "#gateway/api/follow-shapes.ts";
@@ -98,6 +100,10 @@ export class FollowClient implements FollowSource {
 
   async dropped(sequences: readonly number[], signal: AbortSignal): Promise<number[]> {
     return (await this.#json("follow/dropped", DROPPED_JSON, { method: "POST", body: { sequences } }, signal)).sequences;
+  }
+
+  async marks(after: number, signal: AbortSignal): Promise<SourceMarks> {
+    return marksOf(await this.#json("follow/marks", MARKS_JSON, { query: { after } }, signal));
   }
 
   digest(at: number, { from, to }: PathRange, detail: boolean, signal: AbortSignal): Promise<DigestAnswer> {

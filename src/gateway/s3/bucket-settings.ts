@@ -3,6 +3,7 @@ import { type Principal, systemPrincipal } from "#access/access.ts";
 import type { S3Call } from "#gateway/s3/s3-call.ts";
 import { NO_ATTRIBUTES, type Attributes } from "#hub/attributes.ts";
 import type { SpaceService } from "#hub/space-service.ts";
+import type { SpaceSettings } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
 
@@ -14,7 +15,7 @@ export const BUCKET_TAGS = "s3.tags";
 const KNOWN_MAX = 1000;
 const KNOWN_MS = 1000;
 
-type Known = { readonly texts: Attributes; readonly readMs: number };
+type Known = { readonly settings: SpaceSettings | undefined; readonly readMs: number };
 
 export class BucketSettings {
   readonly #spaces: SpaceService;
@@ -31,21 +32,26 @@ export class BucketSettings {
 
   /** As they are, or were a second ago; none for a bucket that is not there. Asks for no rights. */
   async recent(bucket: string): Promise<Attributes> {
-    const nowMs = this.#clock.monotonicMs();
-    const known = this.#known.get(bucket);
-    if (known !== undefined && nowMs - known.readMs < KNOWN_MS) return known.texts;
-    const texts = await this.#read(bucket);
-    this.#known.delete(bucket);
-    this.#known.set(bucket, { texts, readMs: nowMs });
-    if (this.#known.size > KNOWN_MAX) this.#known.delete(this.#known.keys().next().value!);
-    return texts;
+    return (await this.recentSettings(bucket))?.doors ?? NO_ATTRIBUTES;
   }
 
-  async #read(bucket: string): Promise<Attributes> {
+  /** As recent, of all that the space keeps; undefined for a bucket that is not there. */
+  async recentSettings(bucket: string): Promise<SpaceSettings | undefined> {
+    const nowMs = this.#clock.monotonicMs();
+    const known = this.#known.get(bucket);
+    if (known !== undefined && nowMs - known.readMs < KNOWN_MS) return known.settings;
+    const settings = await this.#read(bucket);
+    this.#known.delete(bucket);
+    this.#known.set(bucket, { settings, readMs: nowMs });
+    if (this.#known.size > KNOWN_MAX) this.#known.delete(this.#known.keys().next().value!);
+    return settings;
+  }
+
+  async #read(bucket: string): Promise<SpaceSettings | undefined> {
     try {
-      return (await this.#spaces.space(this.#self, bucket)).settings.doors ?? NO_ATTRIBUTES;
+      return (await this.#spaces.space(this.#self, bucket)).settings;
     } catch (error) {
-      if (error instanceof SynclineError && error.code === "SPACE_UNKNOWN") return NO_ATTRIBUTES;
+      if (error instanceof SynclineError && error.code === "SPACE_UNKNOWN") return undefined;
       throw error;
     }
   }
@@ -70,6 +76,12 @@ export class BucketSettings {
     const doors = Object.fromEntries(Object.entries({ ...settings.doors, [name]: text }).filter(([, value]) => value !== undefined));
     await this.#spaces.updateSpace(who, bucket, { settings: { doors: doors as Attributes } });
     this.#known.delete(bucket);
+  }
+
+  /** Of what the space keeps beside that. @throws {SynclineError} SPACE_UNKNOWN, DENIED */
+  async change({ who, request }: S3Call, settings: Partial<SpaceSettings>): Promise<void> {
+    await this.#spaces.updateSpace(who, request.bucket, { settings });
+    this.#known.delete(request.bucket);
   }
 
   async isVersioned(bucket: string): Promise<boolean> {

@@ -2,6 +2,7 @@
 import { getMimeType } from "hono/utils/mime";
 import { ALGORITHMS, type Algorithm, headerOf } from "#gateway/s3/checksums.ts";
 import type { Header } from "#gateway/s3/s3-call.ts";
+import { againOf } from "#hub/attributes.ts";
 import type { Version } from "#hub/space.ts";
 import { nameOf } from "#model/path.ts";
 
@@ -38,6 +39,9 @@ export function etagOf({ entry, content, attributes }: Version): string {
   if (content === undefined || content.size === 0) return `"${EMPTY_MD5}"`;
   return entry?.kind === "file" ? `"${content.id.slice(0, 32)}-1"` : `"${EMPTY_MD5}"`;
 }
+
+/** The id of a version: its sequence, or that of the one which it shows again. 0: it shows that nothing is left of the key. */
+export const idOf = ({ attributes, sequence }: Pick<Version, "attributes" | "sequence">): number => againOf(attributes) ?? sequence;
 
 export const sizeOf = ({ entry }: Version): number => (entry?.kind === "file" ? entry.size : 0);
 

@@ -15,6 +15,10 @@ import { bucketCors, deleteBucketCors, putBucketCors } from "#gateway/s3/cors.ts
 import {
   bucketPolicy, bucketPolicyStatus, deleteBucketPolicy, deletePublicAccessBlock, publicAccessBlock, putBucketPolicy, putPublicAccessBlock,
 } from "#gateway/s3/ops-policy.ts";
+import { bucketLifecycle, deleteBucketLifecycle, putBucketLifecycle } from "#gateway/s3/ops-lifecycle.ts";
+import {
+  bucketLock, objectLegalHold, objectRetention, putBucketLock, putObjectLegalHold, putObjectRetention,
+} from "#gateway/s3/ops-locks.ts";
 import { getObject } from "#gateway/s3/ops-read.ts";
 import {
   bucketTagging, deleteBucketTagging, deleteObjectTagging, objectAttributes, objectTagging, putBucketTagging, putObjectTagging,
@@ -66,6 +70,11 @@ export const OPERATIONS: readonly Operation[] = [
   { name: "GetBucketCors", method: "GET", on: "bucket", sub: "cors", query: [], handle: bucketCors },
   { name: "PutBucketCors", method: "PUT", on: "bucket", sub: "cors", query: [], handle: putBucketCors },
   { name: "DeleteBucketCors", method: "DELETE", on: "bucket", sub: "cors", query: [], handle: deleteBucketCors },
+  { name: "GetBucketLifecycleConfiguration", method: "GET", on: "bucket", sub: "lifecycle", query: [], handle: bucketLifecycle },
+  { name: "PutBucketLifecycleConfiguration", method: "PUT", on: "bucket", sub: "lifecycle", query: [], handle: putBucketLifecycle },
+  { name: "DeleteBucketLifecycle", method: "DELETE", on: "bucket", sub: "lifecycle", query: [], handle: deleteBucketLifecycle },
+  { name: "GetObjectLockConfiguration", method: "GET", on: "bucket", sub: "object-lock", query: [], handle: bucketLock },
+  { name: "PutObjectLockConfiguration", method: "PUT", on: "bucket", sub: "object-lock", query: [], handle: putBucketLock },
   {
     name: "ListMultipartUploads", method: "GET", on: "bucket", sub: "uploads",
     query: ["prefix", "delimiter", "key-marker", "upload-id-marker", "max-uploads", "encoding-type"], handle: listUploads,
@@ -99,6 +108,10 @@ export const OPERATIONS: readonly Operation[] = [
   { name: "GetObjectTagging", method: "GET", on: "object", sub: "tagging", query: ["versionId"], handle: objectTagging },
   { name: "PutObjectTagging", method: "PUT", on: "object", sub: "tagging", query: ["versionId"], handle: putObjectTagging },
   { name: "DeleteObjectTagging", method: "DELETE", on: "object", sub: "tagging", query: ["versionId"], handle: deleteObjectTagging },
+  { name: "GetObjectRetention", method: "GET", on: "object", sub: "retention", query: ["versionId"], handle: objectRetention },
+  { name: "PutObjectRetention", method: "PUT", on: "object", sub: "retention", query: ["versionId"], handle: putObjectRetention },
+  { name: "GetObjectLegalHold", method: "GET", on: "object", sub: "legal-hold", query: ["versionId"], handle: objectLegalHold },
+  { name: "PutObjectLegalHold", method: "PUT", on: "object", sub: "legal-hold", query: ["versionId"], handle: putObjectLegalHold },
   { name: "GetObjectAttributes", method: "GET", on: "object", sub: "attributes", query: ["versionId"], handle: objectAttributes },
   { name: "GetObjectAcl", method: "GET", on: "object", sub: "acl", query: [], handle: objectAcl },
   { name: "PutObjectAcl", method: "PUT", on: "object", sub: "acl", query: [], handle: putAcl },

@@ -1,7 +1,8 @@
 /** Buckets: a bucket is a space. */
 import { refuseAcl, requireEnforced } from "#gateway/s3/ops-acl.ts";
+import { VERSIONING } from "#gateway/s3/bucket-settings.ts";
 import { type S3Call, answer, header, xmlAnswer, xmlBody } from "#gateway/s3/s3-call.ts";
-import { S3Error, notImplemented } from "#gateway/s3/s3-error.ts";
+import { S3Error } from "#gateway/s3/s3-error.ts";
 import { SynclineError } from "#model/error.ts";
 import { SPACE_NAME } from "#hub/space.ts";
 import type { Http1Answer } from "#platform/net/http1/connection.ts";
@@ -15,12 +16,13 @@ export async function createBucket(call: S3Call): Promise<Http1Answer> {
   if (!SPACE_NAME.test(bucket)) {
     throw new S3Error("InvalidBucketName", "a bucket is named with lower-case letters, digits, dots and dashes");
   }
-  if (header(call, "x-amz-bucket-object-lock-enabled")?.toLowerCase() === "true") throw notImplemented("object lock");
+  const keepsLocks = header(call, "x-amz-bucket-object-lock-enabled")?.toLowerCase() === "true";
   refuseAcl(request.headers);
   requireEnforced(header(call, "x-amz-object-ownership"));
   if (request.body.length !== 0) await xmlBody(call, "CreateBucketConfiguration");
   try {
-    await services.spaces.createSpace(who, bucket);
+    const locking = { lock: { period: undefined }, doors: { [VERSIONING]: "Enabled" } };
+    await services.spaces.createSpace(who, bucket, keepsLocks ? locking : {});
   } catch (error) {
     if (!(error instanceof SynclineError) || error.code !== "EXISTS") throw error;
     const isSeen = services.access.reaches(who, "read", bucket, "");
@@ -42,7 +44,14 @@ export async function deleteBucket(call: S3Call): Promise<Http1Answer> {
   services.access.require(who, "manage", { type: "space", space: bucket, path: "" });
   const isEmpty = (await services.spaces.count(who, bucket, "", 1)) === 0;
   if (!isEmpty) throw new S3Error("BucketNotEmpty", "there are keys in the bucket", { BucketName: bucket });
-  await services.spaces.deleteSpace(who, await freedName(call));
+  const name = await freedName(call);
+  try {
+    await services.spaces.deleteSpace(who, name);
+  } catch (error) {
+    if (name !== bucket) await services.spaces.updateSpace(who, name, { name: bucket });
+    const isLocked = error instanceof SynclineError && error.op === "delete space";
+    throw isLocked ? new S3Error("BucketNotEmpty", error.message, { BucketName: bucket }) : error;
+  }
   return answer(204);
 }
 

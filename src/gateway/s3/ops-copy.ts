@@ -3,6 +3,7 @@ import { percentDecode } from "#gateway/api/url-path.ts";
 import { readCondition } from "#gateway/s3/conditions.ts";
 import { pathToWrite } from "#gateway/s3/keys.ts";
 import { metadataOf, refuseUnknown, sumsAsAttributes, tagsOf } from "#gateway/s3/metadata.ts";
+import { lockAsked } from "#gateway/s3/lock-text.ts";
 import { KEPT_HEADERS, META, TAGS, checksumsOf, etagOf, isoTime, modifiedMs, sumAttribute } from "#gateway/s3/object-facts.ts";
 import { algorithmOf, elementOf } from "#gateway/s3/checksums.ts";
 import { commitObject, conditionOf, fileEntry, versionHeader } from "#gateway/s3/ops-write.ts";
@@ -49,6 +50,7 @@ export async function copyObject(call: S3Call): Promise<Http1Answer> {
   const { services, who, request } = call;
   refuseUnknown(call);
   const at = pathToWrite(request.key);
+  const lock = await lockAsked(call);
   const source = copySourceOf(call);
   const replacesMetadata = directive(call, "x-amz-metadata-directive");
   const replacesTags = directive(call, "x-amz-tagging-directive");
@@ -63,7 +65,7 @@ export async function copyObject(call: S3Call): Promise<Http1Answer> {
   const attributes = await attributesOf(call, source, version, { replacesMetadata, replacesTags });
   await using intake = services.spaces.intake(who, request.bucket);
   const { entry, content } = await contentFor(call, source, version, intake);
-  const made = await commitObject(call, { at, entry, content, attributes }, conditionOf(call), intake);
+  const made = await commitObject(call, { at, entry, content, attributes, lock }, conditionOf(call), intake);
   const { versionId } = source;
   const headers: Header[] = versionId === undefined ? [] : [["x-amz-copy-source-version-id", versionId]];
   return xmlAnswer("CopyObjectResult", resultXml(made), [...headers, ...(await versionHeader(call, made))]);

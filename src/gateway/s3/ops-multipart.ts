@@ -7,6 +7,7 @@ import { metadataOf, refuseUnknown, tagsOf } from "#gateway/s3/metadata.ts";
 import {
   type UploadSum, attributesOfParts, checksumOfParts, checksumText, uploadSum, wholeSums,
 } from "#gateway/s3/multipart-facts.ts";
+import { lockAsked } from "#gateway/s3/lock-text.ts";
 import { checksumType, checksumsOf, etagOf, isoTime } from "#gateway/s3/object-facts.ts";
 import { copySourceOf, sourceVersion } from "#gateway/s3/ops-copy.ts";
 import { ownerXml, textsOf } from "#gateway/s3/ops-list.ts";
@@ -15,6 +16,7 @@ import { type Header, type S3Call, answer, countOf, header, xmlAnswer, xmlBody }
 import { S3Error } from "#gateway/s3/s3-error.ts";
 import { takePart } from "#gateway/s3/upload-body.ts";
 import { type XmlElement, childrenOf, element, malformedXml, textOf } from "#gateway/s3/xml.ts";
+import type { VersionLock } from "#hub/locks.ts";
 import type { Version } from "#hub/space.ts";
 import { PART_NUMBER_MAX, type Part, UPLOAD_EXPIRY_MS_MAX, type Upload, type Uploader } from "#hub/uploads/upload.ts";
 import { SynclineError } from "#model/error.ts";
@@ -43,12 +45,13 @@ async function asked<T>(work: Promise<T>): Promise<T> {
 }
 
 /** The upload that the query names, which must be for this key. @throws {S3Error} NoSuchUpload */
-async function uploadOf(call: S3Call): Promise<{ upload: Upload; sum: UploadSum | undefined }> {
+async function uploadOf(call: S3Call): Promise<{ upload: Upload; sum: UploadSum | undefined; lock: VersionLock | undefined }> {
   const { request, services } = call;
   const { path } = pathToWrite(request.key);
   const upload = await asked(services.uploads.get(uploader(call), request.query.get("uploadId")!));
   if (upload.space !== request.bucket || upload.path !== path) throw noSuchUpload();
-  return { upload, sum: upload.note === "" ? undefined : (JSON.parse(upload.note) as UploadSum) };
+  const { lock, ...sum } = (upload.note === "" ? {} : JSON.parse(upload.note)) as Partial<UploadSum> & { lock?: VersionLock };
+  return { upload, sum: sum.algorithm === undefined ? undefined : (sum as UploadSum), lock };
 }
 
 export async function createUpload(call: S3Call): Promise<Http1Answer> {
@@ -58,13 +61,14 @@ export async function createUpload(call: S3Call): Promise<Http1Answer> {
   if (at.isDir) throw new S3Error("InvalidObjectName", "a key that ends with / is a directory, and has no bytes");
   const algorithm = header(call, "x-amz-checksum-algorithm");
   const sum = algorithm === undefined ? undefined : uploadSum(algorithmOf(algorithm), header(call, "x-amz-checksum-type"));
+  const lock = await lockAsked(call);
   const { id } = await services.uploads.create(uploader(call), {
     space: request.bucket,
     path: at.path,
     kind: "parts",
     attributes: { ...metadataOf(call), ...tagsOf(call) },
     expiryMs: UPLOAD_EXPIRY_MS_MAX,
-    note: sum === undefined ? "" : JSON.stringify(sum),
+    note: sum === undefined && lock === undefined ? "" : JSON.stringify({ ...sum, lock }),
   });
   const inner = element("Bucket", request.bucket) + element("Key", request.key) + element("UploadId", id);
   const headers: Header[] =
@@ -261,9 +265,9 @@ function namedParts(body: XmlElement): Named[] {
 export async function completeUpload(call: S3Call): Promise<Http1Answer> {
   const { request } = call;
   const named = namedParts(await xmlBody(call, "CompleteMultipartUpload"));
-  const { upload, sum } = await uploadOf(call);
+  const { upload, ...noted } = await uploadOf(call);
   const isOpen = upload.sequence === undefined;
-  const version = await (isOpen ? firstCompletion(call, upload, sum, named) : completedAgain(call, upload, named));
+  const version = await (isOpen ? firstCompletion(call, upload, noted, named) : completedAgain(call, upload, named));
   const sums = checksumsOf(version);
   const inner = [
     element("Location", `/${request.bucket}/${request.key}`),
@@ -285,7 +289,9 @@ async function completedAgain(call: S3Call, { id }: Upload, named: readonly Name
   return result.version;
 }
 
-async function firstCompletion(call: S3Call, upload: Upload, sum: UploadSum | undefined, named: readonly Named[]): Promise<Version> {
+type Noted = { readonly sum: UploadSum | undefined; readonly lock: VersionLock | undefined };
+
+async function firstCompletion(call: S3Call, upload: Upload, { sum, lock }: Noted, named: readonly Named[]): Promise<Version> {
   const { services, request, traceId } = call;
   const parts = matched(named, await asked(services.uploads.parts(uploader(call), upload.id, 0, PART_NUMBER_MAX)));
   requireWhole(call, parts, sum);
@@ -297,7 +303,7 @@ async function firstCompletion(call: S3Call, upload: Upload, sum: UploadSum | un
     const current = hasCondition(condition) ? await currentOf(call, at) : undefined;
     const expect = expectOf(condition, current, request.key);
     if (expect.kind === "entry") throw new Error("a condition of a door is about sequences");
-    const completion = { traceId, parts: numbers, attributes, expect, sums: wholeSums(parts, sum) };
+    const completion = { traceId, parts: numbers, attributes, expect, sums: wholeSums(parts, sum), lock };
     const { result } = await asked(services.uploads.complete(uploader(call), upload.id, completion));
     if (result.status === "done") return result.version;
     if (result.status === "refused") throw refusedOf(result, request.key);

@@ -2,7 +2,9 @@
 import { parseRanges } from "#gateway/api/conditions.ts";
 import { rangeApplies, readCondition } from "#gateway/s3/conditions.ts";
 import { isObject, noSuchKey, pathOfKey } from "#gateway/s3/keys.ts";
-import { checksumHeaders, modifiedMs, objectHeaders, PARTS, sizeOf } from "#gateway/s3/object-facts.ts";
+import { expirationHeader } from "#gateway/s3/ops-lifecycle.ts";
+import { lockHeadersOf } from "#gateway/s3/ops-locks.ts";
+import { checksumHeaders, idOf, modifiedMs, objectHeaders, PARTS, sizeOf } from "#gateway/s3/object-facts.ts";
 import { partSizes } from "#gateway/s3/part-sizes.ts";
 import { type Header, type S3Call, answer, header } from "#gateway/s3/s3-call.ts";
 import { S3Error } from "#gateway/s3/s3-error.ts";
@@ -37,9 +39,9 @@ export async function objectAt(call: S3Call, bucket: string, key: string): Promi
     throw noSuchKey(key);
   }
   const version = await services.spaces.version(who, bucket, at.path).catch((error: unknown) => hide(call, bucket, error));
-  const marked = version?.entry === undefined ? version?.sequence : undefined;
+  const marked = version === undefined || version.entry !== undefined ? 0 : idOf(version);
   if (isObject(version, at.isDir)) return version;
-  const isMarked = marked !== undefined && (await services.settings.isVersioned(bucket));
+  const isMarked = marked > 0 && (await services.settings.isVersioned(bucket));
   const marker: Header[] = isMarked ? [["x-amz-delete-marker", "true"], ["x-amz-version-id", String(marked)]] : [];
   throw new S3Error("NoSuchKey", "there is no such key", { Key: key }, marker);
 }
@@ -64,10 +66,10 @@ export async function oldVersion(call: S3Call, at: { bucket: string; key: string
   const sequence = Number(at.versionId);
   if (place === undefined) throw noSuchKey(at.key);
   const isNumber = Number.isSafeInteger(sequence) && sequence > 0;
-  const [record] = isNumber
-    ? await services.spaces.history(who, at.bucket, place.path, sequence + 1, 1).catch((error: unknown) => hide(call, at.bucket, error))
-    : [];
-  if (record?.sequence !== sequence) throw new S3Error("NoSuchVersion", "there is no such version");
+  const record = isNumber
+    ? await services.versions.named(who, at.bucket, { path: place.path, sequence }).catch((error: unknown) => hide(call, at.bucket, error))
+    : undefined;
+  if (record === undefined) throw new S3Error("NoSuchVersion", "there is no such version");
   if (record.entry === undefined) {
     const headers: Header[] = [["x-amz-delete-marker", "true"], ["x-amz-version-id", at.versionId]];
     throw new S3Error("MethodNotAllowed", "this version is a delete marker", {}, headers);
@@ -77,9 +79,9 @@ export async function oldVersion(call: S3Call, at: { bucket: string; key: string
 }
 
 /** Where versions are shown, the one that is answered with; and that a key was removed. */
-async function versionHeaders({ services, request }: S3Call, { sequence }: Version): Promise<Header[]> {
+async function versionHeaders({ services, request }: S3Call, version: Version): Promise<Header[]> {
   const isShown = request.query.has("versionId") || (await services.settings.isVersioned(request.bucket));
-  return isShown ? [["x-amz-version-id", String(sequence)]] : [];
+  return isShown ? [["x-amz-version-id", String(idOf(version))]] : [];
 }
 
 export async function getObject(call: S3Call): Promise<Http1Answer> {
@@ -88,7 +90,8 @@ export async function getObject(call: S3Call): Promise<Http1Answer> {
   const version = await versionAsked(call);
   const createdMs = version.entry?.kind === "dir" ? (await services.spaces.space(who, bucket)).createdMs : 0;
   const changedMs = modifiedMs(version, createdMs);
-  const headers = withOverrides(call, [...objectHeaders(version, createdMs), ...(await versionHeaders(call, version))]);
+  const told = [await versionHeaders(call, version), await lockHeadersOf(call, bucket, version), await expirationHeader(call, version)];
+  const headers = withOverrides(call, [...objectHeaders(version, createdMs), ...told.flat()]);
   if (readCondition((name) => header(call, name), version, changedMs) === "not-modified") {
     return answer(304, headers.filter(([name]) => name !== "content-type"));
   }

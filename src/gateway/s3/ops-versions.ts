@@ -4,7 +4,7 @@
  */
 import { VERSIONING } from "#gateway/s3/bucket-settings.ts";
 import { listPage } from "#gateway/s3/listing.ts";
-import { etagOf, isoTime, modifiedMs, sizeOf } from "#gateway/s3/object-facts.ts";
+import { etagOf, idOf, isoTime, modifiedMs, sizeOf } from "#gateway/s3/object-facts.ts";
 import { ownerXml, textsOf } from "#gateway/s3/ops-list.ts";
 import { type S3Call, answer, countOf, xmlAnswer, xmlBody } from "#gateway/s3/s3-call.ts";
 import { S3Error, notImplemented } from "#gateway/s3/s3-error.ts";
@@ -29,6 +29,9 @@ export async function putBucketVersioning(call: S3Call): Promise<Http1Answer> {
   const status = textOf(body, "Status");
   if (textOf(body, "MfaDelete") === "Enabled") throw notImplemented("MFA delete");
   if (status !== "Enabled" && status !== "Suspended") throw new S3Error("MalformedXML", "the status is Enabled or Suspended");
+  if (status === "Suspended" && (await call.services.settings.recentSettings(call.request.bucket))?.lock !== undefined) {
+    throw new S3Error("InvalidBucketState", "a bucket that keeps locks keeps its versions");
+  }
   await call.services.settings.set(call, VERSIONING, status);
   return answer(200);
 }
@@ -181,12 +184,16 @@ function sequenceOf(id: string): number {
 /** Versions of a key, the newest first, whose bytes are still kept. @param before a sequence */
 async function versionsOf(call: S3Call, key: RelPath, before: number | undefined, max: number, items: Item[]): Promise<void> {
   const { services, who, request } = call;
+  // A version that is shown again stands where it was shown last.
+  const shown = new Set<number>();
   for (let from = before; items.length < max; ) {
     const wanted = Math.min(PAGE_ROWS, max - items.length);
     const records = await services.spaces.history(who, request.bucket, key, from, wanted + 1);
     for (const [at, record] of records.slice(0, wanted).entries()) {
       const item = itemOf(record, records[at + 1], before === undefined && from === undefined && at === 0);
-      if (item !== undefined) items.push(item);
+      if (item === undefined || shown.has(idOf(record))) continue;
+      shown.add(idOf(record));
+      items.push(item);
     }
     if (records.length <= wanted) return;
     from = records[wanted - 1]!.sequence;
@@ -196,7 +203,10 @@ async function versionsOf(call: S3Call, key: RelPath, before: number | undefined
 /** @param older the version before it: what was no file has no marker */
 function itemOf(version: JournalRecord, older: JournalRecord | undefined, isLatest: boolean): Item | undefined {
   const { path: key, sequence, entry, content, timeMs } = version;
-  const id = String(sequence);
-  if (entry === undefined) return older?.entry?.kind === "file" ? { kind: "marker", key, id, isLatest, timeMs } : undefined;
+  const name = idOf(version);
+  if (name === 0 || version.isPurged === true) return undefined;
+  const id = String(name);
+  const isMarker = name !== sequence || older?.entry?.kind === "file";
+  if (entry === undefined) return isMarker ? { kind: "marker", key, id, isLatest, timeMs } : undefined;
   return entry.kind === "file" && content !== undefined ? { kind: "version", key, id, isLatest, version } : undefined;
 }

@@ -2,12 +2,16 @@
 import { type WriteCondition, expectOf } from "#gateway/s3/conditions.ts";
 import { isObject, noSuchKey, pathOfKey, pathToWrite, type KeyPath } from "#gateway/s3/keys.ts";
 import { metadataOf, refuseUnknown, sumsAsAttributes, tagsOf } from "#gateway/s3/metadata.ts";
+import { expirationHeader } from "#gateway/s3/ops-lifecycle.ts";
+import { lockAsked } from "#gateway/s3/lock-text.ts";
 import { DIRECTORY, ETAG, checksumHeaders, etagOf } from "#gateway/s3/object-facts.ts";
+import { deleteVersion, namesVersion, purgeMany } from "#gateway/s3/ops-purge.ts";
 import { type Header, type S3Call, answer, header, xmlAnswer, xmlBody } from "#gateway/s3/s3-call.ts";
-import { S3Error, codeOf, notImplemented, s3ErrorOf } from "#gateway/s3/s3-error.ts";
+import { S3Error, codeOf, s3ErrorOf } from "#gateway/s3/s3-error.ts";
 import { takeBody } from "#gateway/s3/upload-body.ts";
 import { childrenOf, element, exactTextOf, malformedXml, textOf } from "#gateway/s3/xml.ts";
 import type { Attributes } from "#hub/attributes.ts";
+import type { VersionLock } from "#hub/locks.ts";
 import type { Intake } from "#hub/space-service.ts";
 import type { ChangeResult, ContentRef, Expect, SpaceChange, Version } from "#hub/space.ts";
 import type { Entry } from "#model/entry.ts";
@@ -26,6 +30,7 @@ export type NewObject = {
   readonly entry: Entry;
   readonly content: ContentRef | undefined;
   readonly attributes: Attributes;
+  readonly lock: VersionLock | undefined;
 };
 
 export const conditionOf = (call: S3Call): WriteCondition => ({
@@ -38,6 +43,7 @@ export async function putObject(call: S3Call): Promise<Http1Answer> {
   refuseUnknown(call);
   const at = pathToWrite(request.key);
   const attributes = { ...metadataOf(call), ...tagsOf(call) };
+  const lock = await lockAsked(call);
   const condition = conditionOf(call);
   // What cannot come about is refused before the body is sent.
   if (hasCondition(condition)) expectOf(condition, await currentOf(call, at), request.key);
@@ -49,9 +55,10 @@ export async function putObject(call: S3Call): Promise<Http1Answer> {
     ? ({ kind: "dir", mode: DIR_MODE } as const)
     : await fileEntry(call, at, { size: named.content.size, sum: named.sum });
   const content = at.isDir ? undefined : named.content;
-  const made = { at, entry, content, attributes: at.isDir ? { ...own, [DIRECTORY]: "1" } : own };
+  const made = { at, entry, content, attributes: at.isDir ? { ...own, [DIRECTORY]: "1" } : own, lock };
   const version = await commitObject(call, made, condition, intake);
-  return answer(200, [["etag", etagOf(version)], ...checksumHeaders(version), ...(await versionHeader(call, version))]);
+  const more = [...(await versionHeader(call, version)), ...(await expirationHeader(call, version, services.clock.nowMs()))];
+  return answer(200, [["etag", etagOf(version)], ...checksumHeaders(version), ...more]);
 }
 
 /** Of what was made, where the bucket shows versions. */
@@ -83,7 +90,7 @@ export async function currentOf({ services, who, request }: S3Call, { path }: Ke
  */
 export async function commitObject(
   call: S3Call,
-  { at, entry, content, attributes }: NewObject,
+  { at, entry, content, attributes, lock }: NewObject,
   condition: WriteCondition,
   intake: Intake,
 ): Promise<Version> {
@@ -91,7 +98,7 @@ export async function commitObject(
   for (let attempt = 1; attempt <= TRIES_MAX; attempt++) {
     const current = hasCondition(condition) ? await currentOf(call, at) : undefined;
     const expect = expectOf(condition, current, key);
-    const change: SpaceChange = { type: "put", path: at.path, expect, entry, content, attributes, makeParents: true };
+    const change: SpaceChange = { type: "put", path: at.path, expect, entry, content, attributes, makeParents: true, lock };
     const [result] = await commit(call, [change], intake);
     if (result!.status === "done") return result!.version;
     if (result!.status === "refused") throw refusedOf(result!, key);
@@ -112,7 +119,7 @@ export async function commit(
   return (await services.spaces.commit(who, request.bucket, asked)).results;
 }
 
-export function refusedOf({ code, message }: Extract<ChangeResult, { status: "refused" }>, key: string): S3Error {
+export function refusedOf({ code, message }: Pick<Extract<ChangeResult, { status: "refused" }>, "code" | "message">, key: string): S3Error {
   const why = code === "IS_A_DIRECTORY" ? "there are keys below this one, and a path is either a file or a directory here" : message;
   const above = code === "NOT_A_DIRECTORY" ? "a key above this one is a file here" : why;
   return new S3Error(codeOf(code), above, { Key: key });
@@ -122,16 +129,11 @@ export function refusedOf({ code, message }: Extract<ChangeResult, { status: "re
 
 export async function deleteObject(call: S3Call): Promise<Http1Answer> {
   const { key, query } = call.request;
-  requireCurrent(query.get("versionId"));
+  const versionId = query.get("versionId");
+  if (namesVersion(versionId)) return deleteVersion(call, versionId);
   const marker = await removeKey(call, key, conditionOf(call));
   const headers = marker === undefined ? [] : await versionHeader(call, marker);
   return answer(204, headers.length === 0 ? [] : [["x-amz-delete-marker", "true"], ...headers]);
-}
-
-/** @throws {S3Error} NotImplemented for any version but the one that every key has */
-function requireCurrent(versionId: string | undefined): void {
-  if (versionId === undefined || versionId === "null") return;
-  throw notImplemented("deleting one version (versions go by the retention of the space)");
 }
 
 /** @returns the tombstone; undefined where nothing was there */
@@ -176,7 +178,7 @@ function removalOf({ sequence, attributes }: Version, { path, isDir }: KeyPath):
  * Directories exist for S3 by what is in them, unless they were put: those that have become empty go, as far up as they
  * are and as the caller may write.
  */
-async function removeEmptied(call: S3Call, emptied: Iterable<RelPath>): Promise<void> {
+export async function removeEmptied(call: S3Call, emptied: Iterable<RelPath>): Promise<void> {
   for (let dirs = new Set(emptied); dirs.size > 0; ) {
     const removals = (await Promise.all([...dirs].map(async (dir) => removalOfEmpty(call, dir)))).filter((one) => one !== undefined);
     if (removals.length > 0) await commit(call, removals, undefined);
@@ -200,7 +202,7 @@ async function removalOfEmpty({ services, who, request }: S3Call, path: RelPath)
   return inside.length > 0 ? undefined : { type: "remove", path, expect: { kind: "sequence", sequence: dir.sequence }, recursive: false };
 }
 
-type Asked = { readonly key: string; readonly versionId: string | undefined; readonly match: string | undefined };
+export type Asked = { readonly key: string; readonly versionId: string | undefined; readonly match: string | undefined };
 
 export async function deleteObjects(call: S3Call): Promise<Http1Answer> {
   const { services, who, request } = call;
@@ -213,7 +215,10 @@ export async function deleteObjects(call: S3Call): Promise<Http1Answer> {
   if (asked.length === 0 || asked.length > DELETES_MAX) throw malformedXml(`from 1 to ${DELETES_MAX} keys can be deleted at once`);
   await services.spaces.space(who, request.bucket);
   const isQuiet = textOf(body, "Quiet") === "true";
-  const lines = await removeMany(call, asked);
+  const isNamed = ({ versionId }: Asked): boolean => namesVersion(versionId);
+  const purged = await purgeMany(call, asked.filter(isNamed));
+  const removed = await removeMany(call, asked.filter((one) => !isNamed(one)));
+  const lines = asked.map((one) => (isNamed(one) ? purged : removed).shift()!);
   return xmlAnswer("DeleteResult", lines.filter((line) => !isQuiet || line.startsWith("<Error>")).join(""));
 }
 
@@ -225,30 +230,39 @@ async function removeMany(call: S3Call, asked: readonly Asked[]): Promise<string
   let next = 0;
   const emptied: RelPath[] = [];
   const lines: string[] = [];
+  const isVersioned = await call.services.settings.isVersioned(call.request.bucket);
   for (const [at, plan] of plans.entries()) {
     const { key, match, versionId } = asked[at]!;
     const result = plan instanceof S3Error || plan === undefined ? undefined : results[next++]!;
     let fault = plan instanceof S3Error ? plan : undefined;
-    if (result?.status === "done") emptied.push(emptiedBy(plan as KeyRemoval));
+    let marker: number | undefined;
+    if (result?.status === "done") {
+      emptied.push(emptiedBy(plan as KeyRemoval));
+      if (isVersioned && result.version.entry === undefined) marker = result.version.sequence;
+    }
     // Somebody was faster: once more, by itself.
-    else if (result?.status === "stale") {
+    if (result?.status === "stale") {
       await removeKey(call, key, { match, none: undefined }).catch((error: unknown) => void (fault = s3ErrorOf(error)));
     }
-    lines.push(fault === undefined ? deletedXml(key, versionId) : errorXml(key, fault));
+    lines.push(fault === undefined ? deletedXml(key, versionId, marker) : errorXml(key, fault, versionId));
   }
   await removeEmptied(call, emptied);
   return lines;
 }
 
-const deletedXml = (key: string, versionId: string | undefined): string =>
-  `<Deleted>${element("Key", key)}${element("VersionId", versionId)}</Deleted>`;
-const errorXml = (key: string, { code, message }: S3Error): string =>
-  `<Error>${element("Key", key)}${element("Code", code)}${element("Message", message)}</Error>`;
+/** @param marker the delete marker that was made, or taken away */
+export function deletedXml(key: string, versionId: string | undefined, marker: string | number | undefined): string {
+  const marked = marker === undefined ? "" : element("DeleteMarker", true) + element("DeleteMarkerVersionId", String(marker));
+  return `<Deleted>${element("Key", key)}${element("VersionId", versionId)}${marked}</Deleted>`;
+}
+
+export function errorXml(key: string, { code, message }: S3Error, versionId: string | undefined): string {
+  return `<Error>${element("Key", key)}${element("VersionId", versionId)}${element("Code", code)}${element("Message", message)}</Error>`;
+}
 
 /** The change that removes a key; undefined where nothing is there. */
-async function planOf(call: S3Call, { key, match, versionId }: Asked): Promise<KeyRemoval | undefined> {
+async function planOf(call: S3Call, { key, match }: Asked): Promise<KeyRemoval | undefined> {
   const { services, who, request } = call;
-  requireCurrent(versionId);
   const at = pathOfKey(key);
   if (at === undefined) return undefined;
   services.access.require(who, "write", { type: "space", space: request.bucket, path: at.path });

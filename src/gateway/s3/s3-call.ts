@@ -11,12 +11,14 @@ import { document, parseXml, type XmlElement } from "#gateway/s3/xml.ts";
 import { plainBody } from "#gateway/s3/upload-body.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { Uploads } from "#hub/uploads/upload.ts";
+import type { Versions } from "#hub/versions/versions.ts";
 import type { Clock, Random } from "#platform/host.ts";
 import type { Http1Answer } from "#platform/net/http1/connection.ts";
 
 export type S3Services = {
   readonly spaces: SpaceService;
   readonly uploads: Uploads;
+  readonly versions: Versions;
   readonly access: HubAccess;
   readonly clock: Clock;
   readonly random: Random;

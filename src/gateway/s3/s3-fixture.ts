@@ -9,7 +9,10 @@ import type { HubConfig } from "#config/hub-config.ts";
 
 export const SECRET = (name: string): string => `${name}-secret-0123456789abcdef0123456789`;
 
-/** The reader and the writer see and change what is below "in" of "demo", the stranger nothing; the maker may make buckets. */
+/**
+ * The reader and the writer see and change what is below "in" of "demo", the keeper may purge and lock there, too, the
+ * stranger nothing; the maker may make buckets.
+ */
 const BOOTSTRAP = `
 spaces: [{name: demo}, {name: other}]
 roles:
@@ -17,14 +20,17 @@ roles:
     rules: [{effect: allow, resource: space, actions: [read], names: [demo], prefixes: [in]}]
   - name: in-writer
     rules: [{effect: allow, resource: space, actions: [read, write], names: [demo], prefixes: [in]}]
+  - name: in-keeper
+    rules: [{effect: allow, resource: space, actions: [read, write, purge, lock], names: [demo], prefixes: [in]}]
 users:
   - {name: admin, roles: [admin]}
   - {name: reader, roles: [in-reader]}
   - {name: writer, roles: [in-writer]}
+  - {name: keeper, roles: [in-keeper]}
   - {name: stranger}
 tokens: [{user: admin, value: admin-0123456789abcdef0123456789abcdef}]
 s3Keys:
-${["admin", "reader", "writer", "stranger"].map((user) => `  - {user: ${user}, accessKey: ${user}, secretKey: ${SECRET(user)}}`).join("\n")}
+${["admin", "reader", "writer", "keeper", "stranger"].map((user) => `  - {user: ${user}, accessKey: ${user}, secretKey: ${SECRET(user)}}`).join("\n")}
 `;
 
 export type S3Asked = {

@@ -218,7 +218,7 @@ export function followStoreContract(name: string, makeLab: () => Promise<FollowL
       expect(await store.received(space.id)).toEqual([]);
       await store.receive(space.id, ids);
       await meta.updateSpace(space.id, { deletedMs: 1 });
-      await meta.eraseSpace(space.id);
+      await meta.eraseSpace(space.id, Date.now());
       expect(await store.received(space.id)).toEqual([]);
     });
 

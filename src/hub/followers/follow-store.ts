@@ -9,6 +9,8 @@ import { type JournalPage, importJournal, replaceHistory } from "#hub/meta/impor
 import { type Leaf, type LeafChange, leafChanges, leavesAt } from "#hub/meta/leaves.ts";
 import { decodeManifest } from "#hub/meta/manifests.ts";
 import type { WithIt } from "#hub/meta/meta-store.ts";
+import { lastMark } from "#hub/meta/lock-rows.ts";
+import { type Mark, applyMarks, marksAfter } from "#hub/meta/marks.ts";
 import { JOURNAL_COLUMNS, type JournalRow, contentIdOfRow, encodeSettings, plainText, recordOf } from "#hub/meta/rows.ts";
 import { ListText } from "#hub/meta/texts.ts";
 import type { JournalRecord, RestorePoint, Space, SpaceId, SpaceSettings } from "#hub/space.ts";
@@ -212,6 +214,19 @@ export class FollowStore {
     isDropped: (sequences: readonly number[]) => Promise<ReadonlySet<number>>,
   ): Promise<number> {
     return expireAsSource(this.#db, this.hubId, await requireSpace(this.#db, space), nowMs, isDropped);
+  }
+
+  /** What was said of versions since, by number. */
+  marks(space: SpaceId, after: number): Promise<Mark[]> {
+    return marksAfter(this.#db, space, after);
+  }
+
+  lastMark(space: SpaceId): Promise<number> {
+    return lastMark(this.#db, space);
+  }
+
+  applyMarks(space: SpaceId, marks: readonly Mark[], nowMs: number): Promise<void> {
+    return applyMarks(this.#db, this.hubId, space, marks, nowMs);
   }
 
   leaves(space: SpaceId, range: ByteRange, sequence: number, limit: number): Promise<Leaf[]> {

@@ -271,7 +271,7 @@ async function putMany(source: FollowHub, from: number, count: number): Promise<
 
 /** Removes the row of one path, and gives another one content that the source never had. */
 async function forge(copy: FollowHub, id: number, gone: string, other: string): Promise<void> {
-  const { rowOf, valuesOf, VERSION_COLUMNS } = await import("#hub/meta/rows.ts");
+  const { rowOf, valuesOf, NEW_VERSION_COLUMNS } = await import("#hub/meta/rows.ts");
   const { hub } = copy;
   const { storeBytes } = await import("#hub/content.ts");
   const { seedsOf } = await import("#hub/hub-spaces.ts");
@@ -289,7 +289,7 @@ async function forge(copy: FollowHub, id: number, gone: string, other: string): 
     await sql.run("DELETE FROM versions WHERE space_id = ? AND path = ?", [id, Buffer.from(gone)]);
     await sql.run("DELETE FROM versions WHERE space_id = ? AND path = ?", [id, Buffer.from(other)]);
     const marks = valuesOf(row).map(() => "?").join(", ");
-    await sql.run(`INSERT INTO versions (${VERSION_COLUMNS}) VALUES (${marks})`, valuesOf(row));
+    await sql.run(`INSERT INTO versions (${NEW_VERSION_COLUMNS}) VALUES (${marks})`, valuesOf(row));
   });
 }
 

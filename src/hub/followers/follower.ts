@@ -89,6 +89,7 @@ export class Follower {
   #comparedMono = Number.NEGATIVE_INFINITY;
   #forgotMono: number;
   #repairs = 0;
+  #askedAllMarks = false;
 
   /** @param tag of the settings that are here */
   constructor(options: FollowerOptions, tag: string) {
@@ -163,6 +164,7 @@ export class Follower {
       if (bytes !== undefined) await source.give(lost.id, bytes, signal);
     }
     if (page.records.length > 0) return this.#takePage(space, page, signal);
+    if (page.marks !== undefined && page.sequence === space.sequence) await this.#takeMarks(space, page.marks, signal);
     if (page.sequence > space.sequence) throw noRecords(space, page.sequence);
     this.#say({ wholeMono: now, trouble: undefined, ...(isCaughtUp ? {} : { phase: "following" }) });
     if (!isCaughtUp || now - this.#comparedMono >= COMPARE_EVERY_MS) await this.#compare(space, signal);
@@ -186,6 +188,28 @@ export class Follower {
     await store.saveFacts(space, settings, points, tag);
     await spaces.changedOutside(space);
     this.#tag = tag;
+  }
+
+  /** Locks, and which versions were purged; with nothing else lacking. */
+  async #takeMarks(space: Space, last: number, signal: AbortSignal): Promise<void> {
+    const { source, store, clock } = this.#options;
+    let after = await store.lastMark(space.id);
+    if (after === last || (after > last && this.#askedAllMarks)) return;
+    // The source was put back to a time before the last: all of them once more, and what is here already changes nothing.
+    if (after > last) {
+      this.#askedAllMarks = true;
+      after = 0;
+    }
+    for (;;) {
+      signal.throwIfAborted();
+      const page = await source.marks(after, signal);
+      // They are about changes that are not here yet: the next round brings those.
+      if (page.marks.length === 0 || page.sequence > space.sequence) return;
+      await store.applyMarks(space.id, page.marks, clock.nowMs());
+      const next = page.marks.at(-1)!.number;
+      if (next <= after) throw noMarks(space, next);
+      after = next;
+    }
   }
 
   async #takePage(space: Space, first: SourcePage, signal: AbortSignal): Promise<void> {
@@ -371,6 +395,11 @@ function wentBack({ name, sequence }: Space, there: number): SynclineError {
 
 function noRecords({ name }: Space, sequence: number): SynclineError {
   const message = `the source of "${name}" says that it is at ${sequence} and gives no records`;
+  return new SynclineError({ code: "PROTOCOL", op: "follow", message, retryable: true });
+}
+
+function noMarks({ name }: Space, number: number): SynclineError {
+  const message = `the source of "${name}" gives the mark ${number} again`;
   return new SynclineError({ code: "PROTOCOL", op: "follow", message, retryable: true });
 }
 

@@ -58,6 +58,7 @@ export class FollowHub implements AsyncDisposable {
       },
       give: async (id, bytes) => void (await following.give(WHO, name, id, bytes)),
       dropped: (sequences) => following.dropped(WHO, name, sequences),
+      marks: (after) => following.marks(WHO, name, after),
       digest: (at, range, detail) => following.digest(WHO, name, at, range, detail),
       history: (path, after, until) => following.history(WHO, name, path, after, until),
     };

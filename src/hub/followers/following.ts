@@ -10,6 +10,7 @@ import {
   type PathRange,
   SEQUENCES_MAX,
   type SourceFacts,
+  type SourceMarks,
   type SourcePage,
   WAIT_MS_MAX,
   WANTED_MAX,
@@ -104,7 +105,8 @@ export class Following {
     this.#followers.set(key, { space: name, who: who.id, sequence: after, askedMono: clock.monotonicMs() });
     const wanted = await store.lostIn(space.id, WANTED_MAX);
     const { lineage, sequence } = space;
-    return { lineage, sequence, tag: tagOf(space, points), records, manifests, wanted };
+    const marks = (await store.lastMark(space.id)) || undefined;
+    return { lineage, sequence, tag: tagOf(space, points), records, manifests, wanted, ...(marks === undefined ? {} : { marks }) };
   }
 
   async #news(name: string, sequence: number, waitMs: number, signal: AbortSignal): Promise<void> {
@@ -176,6 +178,13 @@ export class Following {
     if (sequences.length > SEQUENCES_MAX) throw tooMany(SEQUENCES_MAX, "sequences");
     const { id } = await this.#space(who, name);
     return this.#options.store.dropped(id, sequences);
+  }
+
+  async marks(who: Principal, name: string, after: number): Promise<SourceMarks> {
+    const { id } = await this.#space(who, name);
+    // Read before the sequence: what they are about is there by then.
+    const marks = await this.#options.store.marks(id, after);
+    return { sequence: (await this.#space(who, name)).sequence, marks };
   }
 
   /** @param at undefined: now */

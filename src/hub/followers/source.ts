@@ -3,6 +3,7 @@
  * for this hub's own spaces.
  */
 import type { KeptPoint, LostChunk, PastLineage } from "#hub/followers/follow-store.ts";
+import type { Mark } from "#hub/meta/marks.ts";
 import type { JournalRecord, SpaceSettings } from "#hub/space.ts";
 import type { RelPath } from "#model/path.ts";
 import type { ChunkId, ContentId } from "#sync/chunk/chunk-id.ts";
@@ -44,6 +45,15 @@ export type SourcePage = {
   readonly manifests: ReadonlyMap<ContentId, Manifest>;
   /** Chunks that the source has lost, and asks its follower for. */
   readonly wanted: readonly LostChunk[];
+  /** The number of what was said last of a version (meta/marks.ts); undefined: nothing was. */
+  readonly marks?: number | undefined;
+};
+
+export type SourceMarks = {
+  /** Of the space when they were read: they are about changes up to it. */
+  readonly sequence: number;
+  /** By number. A page; an empty one is the end. */
+  readonly marks: readonly Mark[];
 };
 
 /** Of paths from `from` on and before `to`; undefined: to the end. */
@@ -78,6 +88,8 @@ export interface FollowSource {
   give(id: ChunkId, bytes: Uint8Array, signal: AbortSignal): Promise<void>;
   /** Which of these versions have lost their content there. */
   dropped(sequences: readonly number[], signal: AbortSignal): Promise<number[]>;
+  /** What was said of versions after a number. */
+  marks(after: number, signal: AbortSignal): Promise<SourceMarks>;
   digest(at: number, range: PathRange, detail: boolean, signal: AbortSignal): Promise<DigestAnswer>;
   /** Versions of one path after `after` and up to `until`, oldest first. A page; an empty one is the end. */
   history(

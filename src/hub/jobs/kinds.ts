@@ -28,6 +28,7 @@ export const PRUNE_ARGS = z.strictObject({
   share: z.number().min(0).max(1).default(PRUNE_SHARE_DEFAULT).describe("Part of the store that may go at once"),
 });
 export const EXPIRE_ARGS = z.strictObject({});
+export const LIFECYCLE_ARGS = z.strictObject({});
 export const RESTORE_ARGS = z.strictObject({
   space: z.string().regex(SPACE_NAME, "no name of a space"),
   path: PATH_OR_ALL.default("").describe('"" is the whole space'),
@@ -75,6 +76,16 @@ export const EXPIRE = jobKind<z.infer<typeof EXPIRE_ARGS>>({
   preemptible: true,
   limits: { all: 1 },
   rights: () => [manages("expire")],
+});
+
+export const LIFECYCLE = jobKind<z.infer<typeof LIFECYCLE_ARGS>>({
+  name: "lifecycle",
+  summary: "remove files, old versions and unfinished uploads whose time has come by the rules of their spaces",
+  args: LIFECYCLE_ARGS,
+  priority: "bulk",
+  preemptible: true,
+  limits: { all: 1 },
+  rights: () => [manages("lifecycle")],
 });
 
 export const RESTORE = jobKind<z.infer<typeof RESTORE_ARGS>>({
@@ -131,7 +142,9 @@ export function rescanOf(labelsOf: (host: string) => readonly string[]): AnyJobK
 }
 
 /** All, as the API offers them. */
-export const JOB_KINDS = { scrub: SCRUB, prune: PRUNE, expire: EXPIRE, restore: RESTORE, check: CHECK, backup: BACKUP, rescan: RESCAN };
+export const JOB_KINDS = {
+  scrub: SCRUB, prune: PRUNE, expire: EXPIRE, lifecycle: LIFECYCLE, restore: RESTORE, check: CHECK, backup: BACKUP, rescan: RESCAN,
+};
 export type JobKindName = keyof typeof JOB_KINDS;
 export const kindNamed = (name: string): AnyJobKind | undefined =>
   Object.hasOwn(JOB_KINDS, name) ? JOB_KINDS[name as JobKindName] : undefined;
@@ -154,6 +167,7 @@ function hourly(name: string, minute: number, args: object): HubSchedule {
 
 /** What refers goes before what it refers to. */
 export const HUB_SCHEDULES: readonly HubSchedule[] = [
+  hourly("lifecycle", 50, {}),
   hourly("expire", 0, {}),
   hourly("prune", 20, { share: PRUNE_SHARE_DEFAULT }),
   hourly("scrub", 40, { bytes: SCRUB_BYTES_PER_ROUND, fromStart: false }),

@@ -5,10 +5,13 @@ import { type Principal, systemPrincipal } from "#access/access.ts";
 import { AgentRegistry } from "#hub/agents/registry.ts";
 import { BackupLab, type Stores, TRACE, bytesOf } from "#hub/backup/backup-fixture.ts";
 import type { HubCare } from "#hub/hub-care.ts";
+import type { HubSpaces } from "#hub/hub-spaces.ts";
+import { LifecycleRows } from "#hub/lifecycle/lifecycle-rows.ts";
 import { HUB_SCHEDULES } from "#hub/jobs/kinds.ts";
 import { PART_CHANGES } from "#hub/jobs/restore-work.ts";
 import { hubJobs } from "#hub/jobs/works.ts";
 import type { SpaceService } from "#hub/space-service.ts";
+import { SpaceVersions } from "#hub/versions/versions.ts";
 import { CHUNK_GRACE_MS } from "#hub/upkeep.ts";
 import { type Job, isOver } from "#jobs/job.ts";
 import { Jobs } from "#jobs/jobs.ts";
@@ -59,8 +62,10 @@ async function begin(spaces: SpaceService): Promise<void> {
   const registry = await AgentRegistry.open({ db, clock, random });
   const listener = { rescan: () => Promise.reject(new Error("not here")), presence: undefined as never };
   const scrubbed = { read: () => Promise.resolve(cursor), write: async (to: string | undefined) => void (cursor = to) };
-  const uploads = { sweep: () => Promise.resolve(0), liveChunks: async function* () {} };
-  const parts = { meta, chunks, spaces, audit: access.audit, care, registry, listener, uploads, cursor: scrubbed, clock, random };
+  const uploads = { sweep: () => Promise.resolve(0), abortBegunBefore: () => Promise.resolve(0), liveChunks: async function* () {} };
+  const lifecycle = new LifecycleRows(db, meta.hubId);
+  const versions = new SpaceVersions({ spaces: spaces as HubSpaces, meta, access, audit: access.audit, clock });
+  const parts = { meta, chunks, spaces, audit: access.audit, care, registry, listener, uploads, lifecycle, versions, cursor: scrubbed, clock, random };
   const kinds = hubJobs({ ...parts, log: () => undefined, onDamaged: () => Promise.resolve() });
   const userByName = (): Promise<Principal | undefined> => Promise.resolve(undefined);
   const more = { kinds, schedules: HUB_SCHEDULES, isAlone: true, log: () => undefined, userByName };
@@ -182,11 +187,11 @@ describe("jobs of a hub", () => {
 
   test("[JOB-45] the hub has schedules of its own, begins with them within minutes, and nobody can remove them", async () => {
     const own = await jobs.schedules(WHO);
-    expect(own.map(({ name, enabled }) => [name, enabled])).toEqual([["expire", true], ["prune", true], ["scrub", true]]);
+    expect(own.map(({ name, enabled }) => [name, enabled])).toEqual([["expire", true], ["lifecycle", true], ["prune", true], ["scrub", true]]);
     const nowMs = lab.host.clock.nowMs();
     for (const { fireMs } of own) expect([fireMs! > nowMs, fireMs! <= nowMs + 6 * 60_000]).toEqual([true, true]);
     expect(await jobs.removeSchedule(WHO, BY, "prune").then(() => "gone", codeOf)).toBe("USAGE");
-    const { name, ...scrub } = own[2]!;
+    const { name, ...scrub } = own.find((one) => one.name === "scrub")!;
     await jobs.putSchedule(WHO, BY, name, { ...scrub, cron: "@daily", enabled: false });
     await end();
     await begin(hub.spaces);

@@ -5,15 +5,18 @@ import type { AgentRegistry } from "#hub/agents/registry.ts";
 import type { Finding } from "#hub/check/findings.ts";
 import type { HubCare } from "#hub/hub-care.ts";
 import {
-  BACKUP, type BACKUP_ARGS, CHECK, type CHECK_ARGS, EXPIRE, type EXPIRE_ARGS, PRUNE, type PRUNE_ARGS, RESTORE, SCRUB,
-  type SCRUB_ARGS, rescanOf,
+  BACKUP, type BACKUP_ARGS, CHECK, type CHECK_ARGS, EXPIRE, type EXPIRE_ARGS, LIFECYCLE, type LIFECYCLE_ARGS, PRUNE,
+  type PRUNE_ARGS, RESTORE, SCRUB, type SCRUB_ARGS, rescanOf,
 } from "#hub/jobs/kinds.ts";
 import { rescanWork } from "#hub/jobs/rescan-work.ts";
 import { restoreWork } from "#hub/jobs/restore-work.ts";
+import type { LifecycleRows } from "#hub/lifecycle/lifecycle-rows.ts";
+import { LIFECYCLE_NOTHING, type LifecycleDone, runLifecycle } from "#hub/lifecycle/run-lifecycle.ts";
 import type { MetaStore } from "#hub/meta/meta-store.ts";
 import type { SpaceAudit } from "#hub/space-audit.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { HubUploads } from "#hub/uploads/hub-uploads.ts";
+import type { Versions } from "#hub/versions/versions.ts";
 import {
   type Expired, type ScrubCursor, type ScrubParts, type ScrubPlace, expireOld, pruneChunks, scrubBegin, scrubChunks,
 } from "#hub/upkeep.ts";
@@ -34,7 +37,9 @@ export type HubJobParts = {
   readonly spaces: SpaceService;
   readonly audit: SpaceAudit;
   readonly care: HubCare;
-  readonly uploads: Pick<HubUploads, "liveChunks" | "sweep">;
+  readonly uploads: Pick<HubUploads, "liveChunks" | "sweep" | "abortBegunBefore">;
+  readonly versions: Versions;
+  readonly lifecycle: LifecycleRows;
   readonly registry: AgentRegistry;
   readonly listener: Pick<AgentListener, "rescan" | "presence">;
   readonly cursor: ScrubCursor;
@@ -49,6 +54,7 @@ export function hubJobs(parts: HubJobParts): Registered[] {
     registered(SCRUB, scrubWork(parts)),
     registered(PRUNE, pruneWork(parts)),
     registered(EXPIRE, expireWork(parts)),
+    registered(LIFECYCLE, lifecycleWork(parts)),
     registered(RESTORE, restoreWork(parts)),
     registered(CHECK, checkWork(parts)),
     registered(BACKUP, backupWork(parts)),
@@ -89,6 +95,15 @@ function expireWork({ meta, audit, clock, uploads }: HubJobParts): JobWork<z.inf
     const onPage = (expired: Expired) => save(expired, { done: expired.expiredVersions, unit: "versions" });
     const droppedUploads = await uploads.sweep(signal);
     return { ...(await expireOld({ meta, audit, clock }, from, onPage, signal)), droppedUploads };
+  };
+}
+
+function lifecycleWork({ lifecycle: rows, clock, ...parts }: HubJobParts): JobWork<z.infer<typeof LIFECYCLE_ARGS>> {
+  return async (_, { id, traceId, checkpoint, save, signal }) => {
+    const from = (checkpoint as LifecycleDone | undefined) ?? LIFECYCLE_NOTHING;
+    const onBatch = (done: LifecycleDone) => save(done, { done: done.removed + done.purged, unit: "versions" });
+    const run = { nowMs: clock.nowMs(), traceId, runId: `lifecycle-${id}`, signal, onBatch };
+    return runLifecycle({ ...parts, rows }, run, from);
   };
 }
 

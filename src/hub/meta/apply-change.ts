@@ -68,7 +68,13 @@ const refused = (path: RelPath, code: RefusalCode, message: string): ChangeResul
   message,
 });
 
-async function applyPut(set: WorkingSet, change: Put, dropped: ReadonlySet<ContentId>): Promise<ChangeResult> {
+/** @param again the version that shows itself again so */
+export async function applyPut(
+  set: WorkingSet,
+  change: Put,
+  dropped: ReadonlySet<ContentId>,
+  again?: number,
+): Promise<ChangeResult> {
   const { path, entry, content } = change;
   const fault = nameFault(path);
   if (fault !== undefined) return refused(path, "NAME", fault);
@@ -89,7 +95,8 @@ async function applyPut(set: WorkingSet, change: Put, dropped: ReadonlySet<Conte
   await makeDirs(set, way.missing);
   const action = actionOf(before, entry, content?.id);
   const attributes = change.attributes ?? attributesOver(before, change);
-  const version = await set.record({ path, entry, content, attributes, action, from: undefined });
+  const { lock } = change;
+  const version = await set.record({ path, entry, content, attributes, action, from: undefined, again, lock });
   return { status: "done", path, version };
 }
 
@@ -149,9 +156,10 @@ async function removeBelow(set: WorkingSet, dir: RelPath): Promise<void> {
   }
 }
 
-function removeOne(set: WorkingSet, path: RelPath): Promise<Version> {
+/** @param again the tombstone that shows itself again so, or 0 */
+export function removeOne(set: WorkingSet, path: RelPath, again?: number): Promise<Version> {
   const nothing = { entry: undefined, content: undefined, attributes: NO_ATTRIBUTES };
-  return set.record({ path, ...nothing, action: "remove", from: undefined });
+  return set.record({ path, ...nothing, action: "remove", from: undefined, again });
 }
 
 async function applyMove(set: WorkingSet, change: Move): Promise<ChangeResult> {

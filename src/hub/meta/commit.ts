@@ -121,7 +121,7 @@ class CommitRun {
     const commit = this.#commits[at]!;
     const set = this.#sets.get(commit.space)!;
     const before = set.sequence;
-    set.beginCommit();
+    set.beginCommit(commit.timeMs);
     // One change is all or nothing by itself.
     const isMarked = commit.atomic && commit.changes.length > 1;
     const takeBack = isMarked ? await set.mark() : undefined;
@@ -170,20 +170,22 @@ class CommitRun {
   }
 
   async #saveCommit(commit: Commit, first: number, last: number): Promise<void> {
-    const { space, timeMs, origin } = commit;
-    if (timeMs < this.#latest.get(space)!) await this.#sql.run(LOWER_ORDER, [timeMs, space, timeMs]);
+    const { space, timeMs } = commit;
+    await saveCommit(this.#sql, commit, { first, last, latest: this.#latest.get(space)! });
     this.#latest.set(space, timeMs);
-    await this.#sql.run(INSERT_COMMIT, [
-      space,
-      first,
-      last,
-      timeMs,
-      timeMs,
-      ...[origin.actor, origin.host, origin.traceId, origin.cause, origin.runId, origin.message].map((text) =>
-        text === undefined ? null : plainText(text),
-      ),
-    ]);
   }
+}
+
+/** @param latest the greatest order of the space's commits so far */
+export async function saveCommit(
+  sql: Sql,
+  { space, timeMs, origin }: Pick<Commit, "space" | "timeMs" | "origin">,
+  { first, last, latest }: { readonly first: number; readonly last: number; readonly latest: number },
+): Promise<void> {
+  if (timeMs < latest) await sql.run(LOWER_ORDER, [timeMs, space, timeMs]);
+  const texts = [origin.actor, origin.host, origin.traceId, origin.cause, origin.runId, origin.message];
+  const plain = texts.map((text) => (text === undefined ? null : plainText(text)));
+  await sql.run(INSERT_COMMIT, [space, first, last, timeMs, timeMs, ...plain]);
 }
 
 function notAlone(change: SpaceChange): ChangeResult {

@@ -2,8 +2,9 @@
  * Retention: old versions lose their content, and stay as records. One walk over the old versions that still have some,
  * path by path from the newest to the oldest, in a transaction for each page.
  */
+import { lockedOf } from "#hub/meta/lock-rows.ts";
 import { dropUnreferred } from "#hub/meta/manifests.ts";
-import { VERSION_COLUMNS, type VersionRow, contentIdOfRow, sumOf, versionOf } from "#hub/meta/rows.ts";
+import { VERSION_COLUMNS, type VersionRow, contentIdOfRow, knownBy, sumOf, versionOf } from "#hub/meta/rows.ts";
 import { Queries } from "#hub/meta/queries.ts";
 import type { Space } from "#hub/space.ts";
 import type { Database, Sql } from "#platform/sql/database.ts";
@@ -26,7 +27,7 @@ const POINTS = "SELECT seq FROM restore_points WHERE space_id = ? ORDER BY seq";
 /** Where the walk is: the version looked at last, and how many old versions of its path came before. */
 type Cursor = { readonly path: Uint8Array; readonly seq: number; readonly rank: number };
 
-type Rule = { readonly keep: number; readonly oldUntil: number };
+type Rule = { readonly keep: number; readonly oldUntil: number; readonly nowMs: number };
 
 /** Undefined: everything is kept. */
 async function ruleOf(db: Database, hubId: string, { id, settings }: Space, nowMs: number): Promise<Rule | undefined> {
@@ -34,7 +35,7 @@ async function ruleOf(db: Database, hubId: string, { id, settings }: Space, nowM
   if (versions === undefined && ageMs === undefined) return undefined;
   // What was replaced up to here has been old for long enough.
   const oldUntil = ageMs === undefined ? 0 : await new Queries(db, hubId).sequenceAt(id, nowMs - ageMs);
-  return { keep: versions ?? Infinity, oldUntil };
+  return { keep: versions ?? Infinity, oldUntil, nowMs };
 }
 
 /**
@@ -104,6 +105,7 @@ async function expirable(
   const points = (await sql.all<{ seq: number }>(POINTS, [space.id])).map(({ seq }) => seq);
   const found: VersionRow[] = [];
   let cursor = from;
+  const locked = await lockedOf(sql, space.id, rows.map(knownBy), rule.nowMs);
   for (const row of rows) {
     if (found.length === limit) return { rows: found, cursor };
     const isSamePath = cursor !== undefined && Buffer.compare(cursor.path, row.path) === 0;
@@ -111,6 +113,7 @@ async function expirable(
     cursor = { path: row.path, seq: row.seq, rank };
     const replaced = row.replaced!;
     if ((rank <= rule.keep && replaced > rule.oldUntil) || isShown(points, row.seq, replaced)) continue;
+    if (locked.has(knownBy(row))) continue;
     found.push(row);
   }
   return { rows: found, cursor: rows.length < PAGE ? undefined : cursor };

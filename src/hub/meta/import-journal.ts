@@ -17,7 +17,9 @@ import { dropUnreferred, saveManifests } from "#hub/meta/manifests.ts";
 import {
   type SpaceRow,
   VERSION_COLUMNS,
-  VERSION_WIDTH,
+  NEW_VERSION_COLUMNS,
+  NEW_VERSION_WIDTH,
+  type NewVersionRow,
   type VersionRow,
   decodeEntry,
   plainText,
@@ -52,7 +54,7 @@ const CURRENT = new ListText(
   `SELECT ${VERSION_COLUMNS} FROM versions INDEXED BY versions_current
     WHERE space_id = ? AND replaced IS NULL AND present IN (0, 1) AND path IN (%)`,
 );
-const INSERT = new RowsText(`INSERT INTO versions (${VERSION_COLUMNS}) VALUES`, VERSION_WIDTH);
+const INSERT = new RowsText(`INSERT INTO versions (${NEW_VERSION_COLUMNS}) VALUES`, NEW_VERSION_WIDTH);
 const REPLACE = "UPDATE versions SET replaced = ? WHERE space_id = ? AND seq = ?";
 const FORGET_RECEIVED = "DELETE FROM follow_received WHERE space_id = ?";
 const GROW_COMMIT = "UPDATE commits SET last_seq = ? WHERE space_id = ? AND seq = ?";
@@ -73,7 +75,7 @@ export function importJournal(db: Database, hubId: string, space: SpaceId, page:
     if (row.lineage !== page.lineage || row.sequence !== page.after) throw notNext(row, page);
     await saveManifests(sql, page.manifests);
     const known = await currentOf(sql, space, page.records);
-    const rows = new Map<number, VersionRow>();
+    const rows = new Map<number, NewVersionRow>();
     const replaced: [was: number, now: number][] = [];
     let { bytes, entries, sequence } = row;
     for (const record of page.records) {

@@ -152,9 +152,9 @@ export function metaStoreContract(name: string, makeLab: () => Promise<MetaLab>,
       expect((await store.updateSpace(other.id, { deletedMs: null })).deletedMs).toBeUndefined();
       await commitOne(store, other.id, [putFile("a/b", "x")]);
       await store.createRestorePoint({ space: other.id, name: "p", sequence: 1, timeMs: 1, actor: "user:ann" });
-      expect(await codeOf(store.eraseSpace(other.id))).toBe("DENIED");
+      expect(await codeOf(store.eraseSpace(other.id, Date.now()))).toBe("DENIED");
       await store.updateSpace(other.id, { deletedMs: 8 });
-      await store.eraseSpace(other.id);
+      await store.eraseSpace(other.id, Date.now());
       expect((await store.spaces()).map(({ name }) => name)).toEqual(["demo"]);
       expect(await store.journal(other.id, 0, 10)).toEqual([]);
       expect(await store.restorePoints(other.id)).toEqual([]);
@@ -503,7 +503,7 @@ export function metaStoreContract(name: string, makeLab: () => Promise<MetaLab>,
       expect(wordsOf(again[0]!.results)).toEqual(["done"]);
       expect(await store.manifest(one.id)).toEqual(one.manifest);
       await store.updateSpace(space.id, { deletedMs: 1 });
-      await store.eraseSpace(space.id);
+      await store.eraseSpace(space.id, Date.now());
       expect(await store.manifest(one.id)).toBeUndefined();
     });
 

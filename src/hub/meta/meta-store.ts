@@ -6,6 +6,8 @@
  * Reads are consistent by themselves; what must be consistent together is read inside commit's transaction. Paths are
  * ordered by their bytes (memcmp of encodeName), so that what is below a directory is one range.
  */
+import type { VersionLock } from "#hub/locks.ts";
+import type { LockChange, LockOutcome, PurgeOutcome, PurgeRequest, VersionName, WithLock, WithPurge } from "#hub/meta/purge.ts";
 import type { Sums } from "#hub/sums/sums.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Sql } from "#platform/sql/database.ts";
@@ -106,8 +108,11 @@ export interface MetaStore {
     change: { name?: string; settings?: SpaceSettings; deletedMs?: number | null },
     withIt?: WithIt,
   ): Promise<Space>;
-  /** Removes every row of a deleted space; its chunks die with the next prune. */
-  eraseSpace(id: SpaceId, withIt?: WithIt): Promise<void>;
+  /**
+   * Removes every row of a deleted space; its chunks die with the next prune.
+   * @throws {SynclineError} DENIED while it is not deleted, or holds a version that is locked
+   */
+  eraseSpace(id: SpaceId, nowMs: number, withIt?: WithIt): Promise<void>;
 
   // Reading
   /** The current version; also a tombstone. Undefined: there never was anything, or it has been forgotten. */
@@ -161,9 +166,22 @@ export interface MetaStore {
   liveContent(after: ContentId | undefined, limit: number): Promise<{ id: ContentId; manifest: Manifest | undefined }[]>;
   /**
    * Drops old versions' content by the space's retention, `limit` at most; returns how many versions lost theirs. What a
-   * restore point shows is kept.
+   * restore point shows is kept, and what is locked.
    */
   expire(space: SpaceId, nowMs: number, limit: number): Promise<number>;
+
+  /**
+   * Takes versions away for good, up to PURGE_MAX: files lose their content, tombstones are no longer shown. Where the
+   * current version goes, the one before it is current again, as a new change. What is locked, or shown by a restore
+   * point, stays. @throws {SynclineError} SPACE_UNKNOWN; DENIED for a space that follows
+   */
+  purge(request: PurgeRequest, withIt?: WithPurge): Promise<PurgeOutcome>;
+  /** A version by the sequence that it is known by; undefined for one that was taken away or has lost its content. */
+  versionNamed(space: SpaceId, name: VersionName): Promise<Version | undefined>;
+  /** Of the version that is known by this sequence; also one that has ended. */
+  lock(space: SpaceId, sequence: number): Promise<VersionLock | undefined>;
+  /** @throws {SynclineError} SPACE_UNKNOWN; DENIED for a space that follows */
+  changeLock(change: LockChange, withIt?: WithLock): Promise<LockOutcome>;
 
   // Restore points: immutable, their versions are kept whatever retention says
   /** @throws {SynclineError} SPACE_UNKNOWN, EXISTS */

@@ -10,7 +10,8 @@ import type {
   Version,
   VersionVector,
 } from "#hub/space.ts";
-import { type Attributes, decodeAttributes, encodeAttributes } from "#hub/attributes.ts";
+import { type Attributes, againOf, decodeAttributes, encodeAttributes } from "#hub/attributes.ts";
+import type { VersionLock } from "#hub/locks.ts";
 import type { Entry } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, decodeName, encodeName, printablePath } from "#model/path.ts";
@@ -56,13 +57,20 @@ const COLUMNS = [
 export const VERSION_COLUMNS: string = COLUMNS.join(", ");
 /** With the alias that joins give to versions. */
 export const VERSION_COLUMNS_V: string = COLUMNS.map((column) => `v.${column}`).join(", ");
-export const VERSION_WIDTH: number = COLUMNS.length;
 
-export function valuesOf(row: VersionRow): (string | number | Uint8Array | null)[] {
-  return COLUMNS.map((column) => row[column]);
+/** A row that is to be written, with what is derived for an index. */
+export type NewVersionRow = VersionRow & { readonly again: number | null };
+export const NEW_VERSION_COLUMNS: string = `${VERSION_COLUMNS}, again`;
+export const NEW_VERSION_WIDTH: number = COLUMNS.length + 1;
+
+export function valuesOf(row: NewVersionRow): (string | number | Uint8Array | null)[] {
+  const values: (string | number | Uint8Array | null)[] = COLUMNS.map((column) => row[column]);
+  values.push(row.again);
+  return values;
 }
 
 export type JournalRow = VersionRow & {
+  readonly purged: number | null;
   readonly time_ms: number;
   readonly actor: string;
   readonly host: string | null;
@@ -72,7 +80,7 @@ export type JournalRow = VersionRow & {
   readonly message: string | null;
 };
 export const JOURNAL_COLUMNS =
-  `${VERSION_COLUMNS_V}, c.time_ms, c.actor, c.host, c.trace_id, c.cause, c.run_id, c.message` as const;
+  `${VERSION_COLUMNS_V}, v.purged, c.time_ms, c.actor, c.host, c.trace_id, c.cause, c.run_id, c.message` as const;
 
 /** By the number that stands in rows. */
 const ACTIONS: readonly JournalAction[] = ["create", "replace", "metadata", "remove", "move"];
@@ -85,6 +93,9 @@ export type Draft = {
   readonly attributes: Attributes;
   readonly action: JournalAction;
   readonly from: RelPath | undefined;
+  /** It shows this earlier version of the path again; 0: nothing is left to be shown. */
+  readonly again?: number | undefined;
+  readonly lock?: VersionLock | undefined;
 };
 
 const writer = new ByteWriter();
@@ -111,7 +122,7 @@ export function rowOf(
   version: Version,
   draft: Draft,
   before: { readonly previous: number; readonly commit: number },
-): VersionRow {
+): NewVersionRow {
   const row = {
     space_id: space,
     seq: version.sequence,
@@ -127,6 +138,7 @@ export function rowOf(
     vector: encodeVector(version.vector, hubId, version.sequence),
     sum: 0,
     attributes: encodeAttributes(draft.attributes),
+    again: againOf(draft.attributes) ?? null,
   };
   row.sum = sumOf(row);
   return row;
@@ -178,6 +190,7 @@ export function recordOf(row: JournalRow, hubId: string): JournalRecord {
     previous: row.previous,
     timeMs: row.time_ms,
     commit: row.commit_seq,
+    ...(row.purged === null ? {} : { isPurged: true }),
     origin: {
       actor: row.actor,
       host: row.host ?? undefined,
@@ -208,6 +221,11 @@ function decodeVersion(row: VersionRow, hubId: string): Version {
     row.content === null || !isFile ? undefined : { id: contentIdOfRow(row.content), size: entry.size };
   const attributes = decodeAttributes(row.attributes);
   return { path: decodeName(row.path), sequence: row.seq, entry, content, attributes, vector };
+}
+
+/** The sequence by which a version is known: its own, or that of an earlier one which it shows again; 0: shown to nobody. */
+export function knownBy({ seq, attributes }: Pick<VersionRow, "seq" | "attributes">): number {
+  return (attributes === null ? undefined : againOf(decodeAttributes(attributes))) ?? seq;
 }
 
 /** Text as both engines keep it and give it back: PostgreSQL knows no zero characters, and neither half surrogates. */
@@ -272,5 +290,7 @@ function decodeSettings(text: string): SpaceSettings {
     retention: { versions: given.retention.versions, ageMs: given.retention.ageMs },
     ignore: given.ignore,
     ...(given.doors === undefined ? {} : { doors: given.doors }),
+    ...(given.lock === undefined ? {} : { lock: given.lock }),
+    ...(given.lifecycle === undefined ? {} : { lifecycle: given.lifecycle }),
   };
 }

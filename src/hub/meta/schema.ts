@@ -105,4 +105,36 @@ export const MIGRATIONS: readonly Migration[] = [
       "ALTER TABLE manifests_by_number RENAME TO manifests",
     ],
   },
+  {
+    // again: derived from the attribute of that name, to find who shows a version. purged: set when somebody took it away.
+    id: 8,
+    statements: [
+      "ALTER TABLE versions ADD COLUMN again BIGINT",
+      "ALTER TABLE versions ADD COLUMN purged BIGINT",
+      "CREATE INDEX versions_again ON versions (space_id, again) WHERE again IS NOT NULL",
+      // By the sequence of the version that is known by it, also where later ones show it again. Rows stay when they have
+      // ended. number: rises with every change of this table and of purges, for hubs that follow.
+      `CREATE TABLE locks (
+        space_id BIGINT NOT NULL, seq BIGINT NOT NULL, mode TEXT, until_ms BIGINT, held BIGINT NOT NULL, number BIGINT NOT NULL,
+        PRIMARY KEY (space_id, seq)) WITHOUT ROWID`,
+      "CREATE INDEX locks_number ON locks (space_id, number)",
+      "CREATE INDEX locks_until ON locks (space_id, until_ms)",
+      "CREATE INDEX locks_held ON locks (space_id, seq) WHERE held = 1",
+      // Who took which version away, and why.
+      `CREATE TABLE purges (
+        space_id BIGINT NOT NULL, number BIGINT NOT NULL, seq BIGINT NOT NULL, time_ms BIGINT NOT NULL, actor TEXT NOT NULL,
+        trace_id TEXT NOT NULL, cause TEXT NOT NULL, PRIMARY KEY (space_id, number)) WITHOUT ROWID`,
+    ],
+  },
+  {
+    // How far each part of a space's rules has gone through the journal, and versions that are to be looked at again later.
+    id: 9,
+    statements: [
+      `CREATE TABLE lifecycle_places (
+        space_id BIGINT NOT NULL, rule TEXT NOT NULL, place BIGINT NOT NULL, PRIMARY KEY (space_id, rule)) WITHOUT ROWID`,
+      `CREATE TABLE lifecycle_later (
+        space_id BIGINT NOT NULL, seq BIGINT NOT NULL, due_ms BIGINT NOT NULL, PRIMARY KEY (space_id, seq)) WITHOUT ROWID`,
+      "CREATE INDEX lifecycle_due ON lifecycle_later (space_id, due_ms)",
+    ],
+  },
 ];

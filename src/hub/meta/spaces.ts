@@ -1,10 +1,14 @@
 /** Rows of spaces and restore points, and the end of a space. */
 import { unknownSpace } from "#hub/meta/commit.ts";
+import { anyLocked } from "#hub/meta/lock-rows.ts";
 import { dropUnreferred } from "#hub/meta/manifests.ts";
 import type { NewPoint, WithIt } from "#hub/meta/meta-store.ts";
-import { SPACE_COLUMNS, type SpaceRow, contentIdOfRow, encodeSettings, plainText, spaceOf } from "#hub/meta/rows.ts";
+import {
+  SPACE_COLUMNS, type SpaceRow, VERSION_COLUMNS, type VersionRow, contentIdOfRow, encodeSettings, plainText, spaceOf,
+} from "#hub/meta/rows.ts";
 import type { RestorePoint, Space, SpaceId, SpaceSettings } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
+import { decodeName, printablePath } from "#model/path.ts";
 import type { Database, Sql } from "#platform/sql/database.ts";
 import type { ContentId } from "#sync/chunk/chunk-id.ts";
 
@@ -16,6 +20,7 @@ const SAVE_FACT =
   "INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
 const SPACES = `SELECT ${SPACE_COLUMNS} FROM spaces ORDER BY id`;
 const SPACE = `SELECT ${SPACE_COLUMNS} FROM spaces WHERE id = ?`;
+const VERSION = `SELECT ${VERSION_COLUMNS} FROM versions WHERE space_id = ? AND seq = ?`;
 const NAMED = "SELECT id FROM spaces WHERE name = ?";
 const INSERT_SPACE = `INSERT INTO spaces (${SPACE_COLUMNS}) VALUES (?, ?, ?, NULL, ?, ?, ?, 0, 0, 0)`;
 const UPDATE_SPACE = "UPDATE spaces SET name = ?, settings = ?, deleted_ms = ? WHERE id = ?";
@@ -35,6 +40,10 @@ const ERASE_END = [
   "DELETE FROM follows WHERE space_id = ?",
   "DELETE FROM follow_received WHERE space_id = ?",
   "DELETE FROM lineages WHERE space_id = ?",
+  "DELETE FROM locks WHERE space_id = ?",
+  "DELETE FROM purges WHERE space_id = ?",
+  "DELETE FROM lifecycle_places WHERE space_id = ?",
+  "DELETE FROM lifecycle_later WHERE space_id = ?",
   "DELETE FROM erasing WHERE space_id = ?",
 ];
 const INSERT_POINT = "INSERT INTO restore_points (space_id, name, seq, time_ms, actor) VALUES (?, ?, ?, ?, ?)";
@@ -93,6 +102,8 @@ export function updateSpace(
   return db.transaction(async (sql) => {
     const space = await requireSpace(sql, id);
     const name = plainText(change.name ?? space.name);
+    if (typeof change.deletedMs === "number") await requireUnlocked(sql, space, change.deletedMs);
+    if (space.settings.lock !== undefined && change.settings !== undefined && change.settings.lock === undefined) throw keepsLocks(space);
     if (name !== space.name) await requireFree(sql, name);
     const settings = encodeSettings(change.settings ?? space.settings);
     const deletedMs = change.deletedMs === undefined ? (space.deletedMs ?? null) : change.deletedMs;
@@ -130,10 +141,38 @@ async function requireFree(sql: Sql, name: string): Promise<void> {
   });
 }
 
-/** From the first transaction on the space is gone; a crash later leaves rows that the next start removes. */
-export async function eraseSpace(db: Database, id: SpaceId, withIt?: WithIt): Promise<void> {
+/** What is locked would go with the space. @throws {SynclineError} DENIED */
+async function requireUnlocked(sql: Sql, { id, name }: Space, nowMs: number): Promise<void> {
+  const sequence = await anyLocked(sql, id, nowMs);
+  if (sequence === undefined) return;
+  const row = await sql.get<VersionRow>(VERSION, [id, sequence]);
+  const path = row === undefined ? "" : printablePath(decodeName(row.path));
+  throw new SynclineError({
+    code: "DENIED",
+    op: "delete space",
+    message: `the space "${name}" holds versions that are locked; one of them is version ${sequence} of ${path}`,
+    hint: "wait until their locks end, or end them first: locks for governance with the right to bypass, holds with the right to lock",
+  });
+}
+
+function keepsLocks({ name }: Space): SynclineError {
+  return new SynclineError({
+    code: "DENIED",
+    op: "update space",
+    message: `the space "${name}" keeps locks of versions, which cannot be taken back`,
+    hint: "a space without locks is another space: make one, and copy what is to be there",
+  });
+}
+
+/**
+ * From the first transaction on the space is gone; a crash later leaves rows that the next start removes.
+ * @throws {SynclineError} DENIED while it is not deleted, or holds what is locked
+ */
+export async function eraseSpace(db: Database, id: SpaceId, nowMs: number, withIt?: WithIt): Promise<void> {
   await db.transaction(async (sql) => {
-    const { deletedMs, name } = await requireSpace(sql, id);
+    const space = await requireSpace(sql, id);
+    const { deletedMs, name } = space;
+    await requireUnlocked(sql, space, nowMs);
     if (deletedMs === undefined) {
       throw new SynclineError({
         code: "DENIED",

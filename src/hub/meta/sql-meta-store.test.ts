@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ORIGIN, commitOne, fileOf, putFile } from "#hub/meta/commit-fixture.ts";
 import { metaStoreContract } from "#hub/meta/meta-store-contract.ts";
+import { purgeContract } from "#hub/meta/purge-contract.ts";
 import { rowOf } from "#hub/meta/rows.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
 import { SETTINGS_DEFAULT, type SpaceChange, type SpaceId } from "#hub/space.ts";
@@ -19,22 +20,20 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 let files = 0;
 const freshFile = (): string => join(folder, `hub-${++files}.db`);
 
-metaStoreContract(
-  "SQLite",
-  async () => {
-    const file = freshFile();
-    let store: SqlMetaStore | undefined;
-    const open = async () => (store = await SqlMetaStore.open(openSqlite(file), systemRandom));
-    return {
-      open,
-      reopen: open,
-      async dispose() {
-        await store?.close();
-      },
-    };
-  },
-  300,
-);
+const makeLab = async () => {
+  const file = freshFile();
+  let store: SqlMetaStore | undefined;
+  const open = async () => (store = await SqlMetaStore.open(openSqlite(file), systemRandom));
+  return {
+    open,
+    reopen: open,
+    async dispose() {
+      await store?.close();
+    },
+  };
+};
+metaStoreContract("SQLite", makeLab, 300);
+purgeContract("SQLite", makeLab, 200);
 
 const openSpace = async (db: Database) => {
   const store = await SqlMetaStore.open(db, systemRandom);
@@ -121,7 +120,7 @@ test("no statement walks through a whole space, or sorts what an index has in or
   await store.manifest("00".repeat(32) as ContentId);
   await store.updateSpace(id, { deletedMs: 1 });
   expect(await store.expire(id, 10, 100)).toBeGreaterThan(0);
-  await store.eraseSpace(id);
+  await store.eraseSpace(id, Date.now());
   const plans: string[] = [];
   for (const [text, count] of heard.texts) {
     if (!/^(SELECT|UPDATE|DELETE)/.test(text) || !/\b(versions|commits|manifests)\b/.test(text)) continue;
@@ -340,7 +339,9 @@ test("[ATTR-5] a database from before attributes is upgraded, and its rows are s
   await raw.run("ALTER TABLE versions DROP COLUMN attributes");
   await raw.run("DROP TABLE content_sums");
   await raw.run("DROP INDEX versions_copies");
-  await raw.run("DROP TABLE follow_received");
+  for (const table of ["follow_received", "locks", "purges", "lifecycle_places", "lifecycle_later"]) await raw.run(`DROP TABLE ${table}`);
+  await raw.run("DROP INDEX versions_again");
+  for (const column of ["again", "purged"]) await raw.run(`ALTER TABLE versions DROP COLUMN ${column}`);
   for (const column of ["quota_bytes", "shares"]) await raw.run(`ALTER TABLE follows DROP COLUMN ${column}`);
   await raw.run("DELETE FROM schema_steps WHERE room = 'meta' AND id > 2");
   await raw.close();

@@ -13,6 +13,12 @@ import type {
   NewPoint,
   WithIt,
 } from "#hub/meta/meta-store.ts";
+import {
+  type LockChange, type LockOutcome, type PurgeOutcome, type PurgeRequest, type VersionName, type WithLock, type WithPurge,
+  changeLock, purgeVersions, versionNamed,
+} from "#hub/meta/purge.ts";
+import { locksOf } from "#hub/meta/lock-rows.ts";
+import type { VersionLock } from "#hub/locks.ts";
 import { Queries } from "#hub/meta/queries.ts";
 import { MIGRATIONS } from "#hub/meta/schema.ts";
 import {
@@ -92,8 +98,8 @@ export class SqlMetaStore implements MetaStore {
     return renewLineages(this.#db, () => random.bytes(LINEAGE_BYTES).toHex());
   }
 
-  eraseSpace(id: SpaceId, withIt?: WithIt): Promise<void> {
-    return eraseSpace(this.#db, id, withIt);
+  eraseSpace(id: SpaceId, nowMs: number, withIt?: WithIt): Promise<void> {
+    return eraseSpace(this.#db, id, nowMs, withIt);
   }
 
   version(space: SpaceId, path: RelPath): Promise<Version | undefined> {
@@ -165,6 +171,22 @@ export class SqlMetaStore implements MetaStore {
 
   async expire(space: SpaceId, nowMs: number, limit: number): Promise<number> {
     return expire(this.#db, this.hubId, await requireSpace(this.#db, space), nowMs, limit);
+  }
+
+  purge(request: PurgeRequest, withIt?: WithPurge): Promise<PurgeOutcome> {
+    return purgeVersions(this.#db, this.hubId, request, withIt);
+  }
+
+  versionNamed(space: SpaceId, name: VersionName): Promise<Version | undefined> {
+    return versionNamed(this.#db, this.hubId, space, name);
+  }
+
+  async lock(space: SpaceId, sequence: number): Promise<VersionLock | undefined> {
+    return (await locksOf(this.#db, space, [sequence])).get(sequence);
+  }
+
+  changeLock(change: LockChange, withIt?: WithLock): Promise<LockOutcome> {
+    return changeLock(this.#db, this.hubId, change, withIt);
   }
 
   createRestorePoint(point: NewPoint, withIt?: (sql: Sql, made: RestorePoint) => Promise<void>): Promise<RestorePoint> {

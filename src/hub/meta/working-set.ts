@@ -2,12 +2,17 @@
  * A space inside the transaction of a commit: what is at the paths that the commit looks at, and what it has changed so
  * far. Rows are read and written in bulk; what must see everything (is a directory empty? what is in it?) writes first.
  */
+import { AGAIN, ownAttributes } from "#hub/attributes.ts";
+import { type VersionLock, lockOfNew } from "#hub/locks.ts";
+import { insertLocks } from "#hub/meta/lock-rows.ts";
 import { afterPath, rangeBelow } from "#hub/meta/ranges.ts";
 import {
   type Draft,
+  NEW_VERSION_COLUMNS,
+  NEW_VERSION_WIDTH,
+  type NewVersionRow,
   type VersionRow,
   VERSION_COLUMNS,
-  VERSION_WIDTH,
   rowOf,
   valuesOf,
   versionOf,
@@ -37,7 +42,7 @@ const LONGEST_BELOW = `SELECT max(length(path)) AS longest ${FROM_BELOW}`;
 /** By sequence: what is asked about is what came in the last moments. */
 const ANY_CHANGED = `SELECT 1 AS one FROM versions WHERE space_id = ? AND seq > ? AND seq <= ?
   AND (path = ? OR (path >= ? AND path < ?)) LIMIT 1`;
-const INSERT = new RowsText(`INSERT INTO versions (${VERSION_COLUMNS}) VALUES`, VERSION_WIDTH);
+const INSERT = new RowsText(`INSERT INTO versions (${NEW_VERSION_COLUMNS}) VALUES`, NEW_VERSION_WIDTH);
 const REPLACE = "UPDATE versions SET replaced = ? WHERE space_id = ? AND seq = ?";
 
 export class WorkingSet {
@@ -49,12 +54,15 @@ export class WorkingSet {
   readonly #hubId: string;
   /** The sequence of the first change of the commit that is being made. */
   #commit = 0;
+  #timeMs = 0;
   /** Undefined: looked at, and there never was anything. */
   #known = new Map<RelPath, Version | undefined>();
   /** New rows by their sequence, which rises. */
-  #pending = new Map<number, VersionRow>();
+  #pending = new Map<number, NewVersionRow>();
   /** Sequences of rows in the table that are replaced, and by which. */
   #replaced: [was: number, now: number][] = [];
+  /** Of new rows, by their sequence. */
+  #locks = new Map<number, VersionLock>();
 
   constructor(sql: Sql, space: Space, hubId: string) {
     this.#sql = sql;
@@ -65,7 +73,9 @@ export class WorkingSet {
     this.entries = space.usage.entries;
   }
 
-  beginCommit(): void {
+  /** @param timeMs by the hub's clock: when locks of what is made begin */
+  beginCommit(timeMs: number): void {
+    this.#timeMs = timeMs;
     this.#commit = this.sequence + 1;
   }
 
@@ -139,18 +149,23 @@ export class WorkingSet {
 
   /** Makes the next version of a path. */
   async record(draft: Draft): Promise<Version> {
-    const { path, entry, content, attributes } = draft;
+    const { path, entry, content, again } = draft;
+    const own = ownAttributes(draft.attributes);
+    const attributes = again === undefined ? own : { ...own, [AGAIN]: String(again) };
     const before = await this.current(path);
     const sequence = ++this.sequence;
     const vector: VersionVector = { ...before?.vector, [this.#hubId]: sequence };
     const version: Version = { path, sequence, entry, content, attributes, vector };
     const previous = before?.sequence ?? 0;
-    const row = rowOf(this.space.id, this.#hubId, version, draft, { previous, commit: this.#commit });
+    const row = rowOf(this.space.id, this.#hubId, version, { ...draft, attributes }, { previous, commit: this.#commit });
     const pending = this.#pending.get(previous);
     if (pending !== undefined) this.#pending.set(previous, { ...pending, replaced: sequence });
     else if (previous > 0) this.#replaced.push([previous, sequence]);
     this.#pending.set(sequence, row);
     this.#known.set(path, version);
+    // What is shown again has the lock that it always had.
+    const lock = entry?.kind !== "file" || again !== undefined ? undefined : lockOfNew(this.space.settings.lock, draft.lock, this.#timeMs);
+    if (lock !== undefined) this.#locks.set(sequence, lock);
     this.bytes += sizeOf(entry) - sizeOf(before?.entry);
     this.entries += (entry === undefined ? 0 : 1) - (before?.entry === undefined ? 0 : 1);
     if (this.#pending.size >= PENDING_MAX) await this.flush();
@@ -166,8 +181,10 @@ export class WorkingSet {
     }
     const rows = [...this.#pending.values()].map(valuesOf);
     for (const { text, values } of INSERT.pieces(rows)) await sql.run(text, values);
+    if (this.#locks.size > 0) await insertLocks(sql, this.space.id, this.#locks);
     this.#replaced = [];
     this.#pending.clear();
+    this.#locks.clear();
   }
 
   /** Everything goes on from here, or back to it. */
@@ -183,6 +200,7 @@ export class WorkingSet {
       this.#known.clear();
       this.#pending.clear();
       this.#replaced = [];
+      this.#locks.clear();
     };
   }
 

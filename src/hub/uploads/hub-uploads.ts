@@ -7,7 +7,7 @@ import type { MetaStore } from "#hub/meta/meta-store.ts";
 import { Places } from "#hub/places.ts";
 import type { ContentReader, Intake } from "#hub/space-service.ts";
 import { unknownSpace } from "#hub/space-errors.ts";
-import type { ChangeResult, Space, SpaceChange, Version } from "#hub/space.ts";
+import type { ChangeResult, Space, SpaceChange, SpaceId, Version } from "#hub/space.ts";
 import { type Run, limitsOf, sumOfRuns } from "#hub/uploads/stretches.ts";
 import { Append } from "#hub/uploads/append.ts";
 import { PartPrints } from "#hub/uploads/part-prints.ts";
@@ -148,6 +148,27 @@ export class HubUploads implements Uploads {
     }
     while ((await rows.dropPrints(SWEEP_ROWS)) > 0) signal.throwIfAborted();
     return dropped;
+  }
+
+  /** Drops those of a door that were begun up to a time, where a path is meant; returns how many. What is being completed stays. */
+  async abortBegunBefore(
+    spaceId: SpaceId,
+    door: string,
+    beforeMs: number,
+    isMeant: (path: RelPath) => boolean,
+    signal: AbortSignal,
+  ): Promise<number> {
+    const { rows } = this.#options;
+    let dropped = 0;
+    for (let after = ""; ; ) {
+      signal.throwIfAborted();
+      const page = await rows.begunBefore({ spaceId, door }, beforeMs, after, SWEEP_ROWS);
+      const ids = page.filter(({ id, path }) => isMeant(path) && !this.#completing.has(id)).map(({ id }) => id);
+      await rows.drop(ids);
+      dropped += ids.length;
+      if (page.length < SWEEP_ROWS) return dropped;
+      after = page.at(-1)!.id;
+    }
   }
 
   /** Chunks that unfinished uploads need; for prune. */
@@ -416,6 +437,7 @@ export class HubUploads implements Uploads {
       content,
       attributes: completion.attributes ?? plan.attributes,
       makeParents: true,
+      lock: completion.lock,
     };
     const { traceId, message } = completion;
     const request = { changes: [change], intake, atomic: true, cause: "upload", traceId, message, runId: runOf(row) } as const;

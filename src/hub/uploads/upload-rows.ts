@@ -114,6 +114,8 @@ const LIST = `SELECT ${COLUMNS} FROM uploads INDEXED BY uploads_owner WHERE owne
 const OF_OWNER = `SELECT count(*) AS n FROM (SELECT 1 AS one FROM uploads INDEXED BY uploads_owner
   WHERE owner = ? AND done_seq IS NULL LIMIT ?) counted`;
 const ALL = "SELECT count(*) AS n FROM uploads";
+const BEGUN_BEFORE = `SELECT id, path FROM uploads INDEXED BY uploads_space WHERE space_id = ? AND done_seq IS NULL AND door = ?
+  AND created_ms <= ? AND id > ? ORDER BY id LIMIT ?`;
 const RESERVED = `SELECT CAST(COALESCE(SUM(CASE WHEN size IS NULL OR size < received THEN received ELSE size END), 0) AS BIGINT)
   AS bytes FROM uploads INDEXED BY uploads_space WHERE space_id = ? AND done_seq IS NULL AND id <> ?`;
 const TOUCH = "UPDATE uploads SET received = ?, expires_ms = ? WHERE id = ?";
@@ -191,6 +193,12 @@ export class UploadRows {
   ): Promise<UploadRow[]> {
     const values = [of.owner, of.spaceId, of.door, from, after.path, after.id, limit];
     return (await this.#db.all<Row>(LIST, values)).map(rowOf);
+  }
+
+  /** Open ones of a door that were begun up to a time, by id after one. */
+  async begunBefore(of: Pick<UploadRow, "spaceId" | "door">, beforeMs: number, after: UploadId, limit: number) {
+    const rows = await this.#db.all<{ id: string; path: Uint8Array }>(BEGUN_BEFORE, [of.spaceId, of.door, beforeMs, after, limit]);
+    return rows.map(({ id, path }) => ({ id, path: decodeName(path) }));
   }
 
   /** @throws {SynclineError} NOT_FOUND, QUOTA, USAGE */

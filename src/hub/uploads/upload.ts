@@ -12,6 +12,7 @@
  */
 import type { Principal } from "#access/access.ts";
 import type { Attributes } from "#hub/attributes.ts";
+import type { VersionLock } from "#hub/locks.ts";
 import type { ContentReader, Intake } from "#hub/space-service.ts";
 import type { ChangeResult, Expect } from "#hub/space.ts";
 import type { SumName, Sums } from "#hub/sums/sums.ts";
@@ -140,6 +141,7 @@ export type Completion = {
   readonly mtimeNs?: bigint | undefined;
   /** Sums of the whole that the door knows for certain. */
   readonly sums?: Sums | undefined;
+  readonly lock?: VersionLock | undefined;
   readonly message?: string | undefined;
 };
 

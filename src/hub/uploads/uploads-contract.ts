@@ -164,6 +164,23 @@ export function uploadsContract(name: string, makeLab: () => Promise<UploadsLab>
       await expectFile(lab, "3", noise(MIB, 2));
     });
 
+    test("[UPLOAD-22] those of a door that were begun long ago are dropped where they are meant, and no others", async () => {
+      const lab = await fresh();
+      const space = await lab.spaces.space(ann.who, "demo");
+      const old = [await lab.create(ann, "a/1"), await lab.create(ann, "a/2"), await lab.create(ann, "b")];
+      const done = await lab.create(ann, "a/3");
+      await lab.part(ann, done.id, 1, noise(5, 1));
+      await lab.complete(ann, done.id);
+      const beforeMs = lab.nowMs;
+      lab.nowMs += 1000;
+      const young = await lab.create(ann, "a/4");
+      const drop = (door: string) => lab.uploads.abortBegunBefore(space.id, door, beforeMs, (path) => path.startsWith("a/"), never);
+      expect([await drop("another"), await drop(ann.door), await drop(ann.door)]).toEqual([0, 2, 0]);
+      const left = await lab.uploads.list(ann, "demo", { limit: 10 });
+      expect(left.map(({ id }) => id).sort()).toEqual([old[2]!.id, young.id].sort());
+      expect((await lab.uploads.get(ann, done.id)).sequence).toBe(1 + 1);
+    });
+
     test("[UPLOAD-5] one that somebody goes on with does not expire; one for a space that is gone does", async () => {
       const lab = await fresh();
       const { id } = await lab.create(ann, "f", { kind: "stream" });
@@ -175,7 +192,7 @@ export function uploadsContract(name: string, makeLab: () => Promise<UploadsLab>
       const boss = systemPrincipal("test");
       await lab.spaces.deleteSpace(boss, "demo");
       expect(await codeOf(lab.uploads.get(ann, id))).toBe("SPACE_UNKNOWN");
-      await lab.meta.eraseSpace((await lab.meta.spaces())[0]!.id);
+      await lab.meta.eraseSpace((await lab.meta.spaces())[0]!.id, Date.now());
       expect(await lab.uploads.sweep(never)).toBe(1);
     });
 

@@ -148,6 +148,7 @@ export class FollowingHub {
         }),
       give: (id, bytes) => ask(async (following) => void (await following.give(WHO, SPACE, id, bytes))),
       dropped: (sequences) => ask((following) => following.dropped(WHO, SPACE, sequences)),
+      marks: (after) => ask((following) => following.marks(WHO, SPACE, after)),
       digest: (at, range, detail) => ask((following) => following.digest(WHO, SPACE, at, range, detail)),
       history: (path, after, until) => ask((following) => following.history(WHO, SPACE, path, after, until)),
     };

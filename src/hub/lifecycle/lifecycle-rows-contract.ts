@@ -1,0 +1,70 @@
+/** What the rows of lifecycle tell, on every engine; lifecycle-rows.test.ts runs it on SQLite, acceptance on PostgreSQL. */
+import { expect, test } from "bun:test";
+import { type Dated, LifecycleRows } from "#hub/lifecycle/lifecycle-rows.ts";
+import { ORIGIN, commitOne, putFile } from "#hub/meta/commit-fixture.ts";
+import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
+import { SETTINGS_DEFAULT, type SpaceChange, type SpaceId } from "#hub/space.ts";
+import { systemRandom } from "#platform/host-bun.ts";
+import type { Database } from "#platform/sql/database.ts";
+
+export type RowsLab = { open(): Promise<Database>; dispose(): Promise<void> };
+
+const remove = (path: string): SpaceChange => ({ type: "remove", path, expect: { kind: "any" }, recursive: false });
+const names = (found: readonly Dated[]): [number, number, number][] => found.map(({ name, at, sinceMs }) => [name, at, sinceMs]);
+
+export function lifecycleRowsContract(name: string, makeLab: () => Promise<RowsLab>): void {
+  test(`[LIFECYCLE-7] ${name}: what is current, what was replaced, what is left of a path, and where a rule is`, async () => {
+    const lab = await makeLab();
+    const db = await lab.open();
+    const store = await SqlMetaStore.open(db, systemRandom);
+    const rows = new LifecycleRows(db, store.hubId);
+    const { id } = await store.createSpace("demo", SETTINGS_DEFAULT, new Uint8Array(16), "lineage", 1);
+    const commit = (timeMs: number, ...changes: SpaceChange[]) => commitOne(store, id, changes, { timeMs });
+    const purge = (path: string, ...sequences: number[]) => {
+      const versions = sequences.map((sequence) => ({ path, sequence }));
+      return store.purge({ space: id, versions, origin: { ...ORIGIN, cause: "purge" }, timeMs: 90, mayBypass: false });
+    };
+    await commit(10, putFile("a", "1"), putFile("b", "2"));
+    await commit(20, putFile("a", "3"));
+    await commit(30, remove("a"), putFile("c", "5"));
+    await commit(40, putFile("a", "6"));
+    expect(names(await rows.current(id, 0, 6, 10))).toEqual([[2, 2, 10], [5, 5, 30], [6, 6, 40]]);
+    expect(names(await rows.current(id, 2, 5, 10))).toEqual([[5, 5, 30]]);
+    expect(names(await rows.current(id, 0, 6, 1))).toEqual([[2, 2, 10]]);
+    expect(names(await rows.replaced(id, 0, 6, 10))).toEqual([[1, 3, 20], [3, 4, 30], [4, 6, 40]]);
+    expect(names(await rows.oldOf(id, "a", Number.MAX_SAFE_INTEGER, 10))).toEqual([[4, 6, 40], [3, 4, 30], [1, 3, 20]]);
+    expect(names(await rows.oldOf(id, "a", 3, 10))).toEqual([[1, 3, 20]]);
+    // Without the current one the tombstone is shown again.
+    await purge("a", 6, 3);
+    expect([await rows.lastShown(id, 4), await rows.lastShown(id, 1), (await rows.one(id, 7))?.name]).toEqual([7, undefined, 4]);
+    expect(names(await rows.oldOf(id, "a", Number.MAX_SAFE_INTEGER, 10))).toEqual([[4, 6, 40], [1, 3, 20]]);
+    expect(await rows.soleMarker(id, "a")).toBeUndefined();
+    await purge("a", 1);
+    expect((await rows.soleMarker(id, "a"))?.name).toBe(4);
+    const { found, next } = await rows.soleMarkers(id, new Uint8Array(0), 10);
+    expect([names(found).map(([one]) => one), next]).toEqual([[4], undefined]);
+    expect((await rows.soleMarkers(id, Buffer.from("a"), 10)).found).toEqual([]);
+    expect((await rows.purgesAfter(id, 1, 10)).map(({ number, path }) => [number, Buffer.from(path).toString()])).toEqual([[2, "a"], [3, "a"]]);
+    await purge("a", 4);
+    expect((await rows.soleMarkers(id, new Uint8Array(0), 10)).found).toEqual([]);
+    await expectPlaces(rows, id);
+    await store.close();
+    await lab.dispose();
+  });
+}
+
+async function expectPlaces(rows: LifecycleRows, id: SpaceId): Promise<void> {
+  await rows.savePlace(id, "one", 5);
+  await rows.savePlace(id, "one", 7);
+  await rows.savePlace(id, "two", 1);
+  await rows.dropPlaces(id, ["two"]);
+  expect([...(await rows.places(id))]).toEqual([["one", 7]]);
+  await rows.later(id, new Map([[1, 100], [2, 50], [3, 300]]));
+  await rows.later(id, new Map([[1, 40]]));
+  expect(await rows.due(id, 100, 10)).toEqual([1, 2]);
+  expect(await rows.due(id, 100, 1)).toEqual([1]);
+  await rows.doneLater(id, [1, 2]);
+  expect(await rows.due(id, 1000, 10)).toEqual([3]);
+  await rows.forgetLater(id);
+  expect(await rows.due(id, 1000, 10)).toEqual([]);
+}

@@ -1,0 +1,158 @@
+/** What the rules of a space look at: rows of the journal in the order of their sequences, and how far each rule has come. */
+import { VERSION_COLUMNS, VERSION_COLUMNS_V, type VersionRow, knownBy, versionOf } from "#hub/meta/rows.ts";
+import { ListText } from "#hub/meta/texts.ts";
+import type { SpaceId, Version } from "#hub/space.ts";
+import { type RelPath, encodeName } from "#model/path.ts";
+import type { Database } from "#platform/sql/database.ts";
+
+/** A version, by the sequence that it is known by, and since when it is what it is: made, or replaced. */
+export type Dated = {
+  readonly version: Version;
+  readonly name: number;
+  readonly sinceMs: number;
+  /** The change that made it so. */
+  readonly at: number;
+  /** What it replaced; 0: nothing. */
+  readonly previous: number;
+};
+
+type DatedRow = VersionRow & { readonly since_ms: number; readonly at_seq: number };
+
+const COLUMNS_P = VERSION_COLUMNS.split(", ").map((column) => `p.${column}`).join(", ");
+const COMMIT = "JOIN commits c ON c.space_id = v.space_id AND c.seq = v.commit_seq";
+const DATED = `${VERSION_COLUMNS_V}, c.time_ms AS since_ms, v.seq AS at_seq`;
+const CURRENT = `SELECT ${DATED} FROM versions AS v INDEXED BY versions_since ${COMMIT}
+  WHERE v.space_id = ? AND v.replaced IS NULL AND v.seq > ? AND v.seq <= ? ORDER BY v.seq LIMIT ?`;
+const REPLACED = `SELECT ${COLUMNS_P}, c.time_ms AS since_ms, v.seq AS at_seq FROM versions v ${COMMIT}
+  JOIN versions p ON p.space_id = v.space_id AND p.seq = v.previous
+  WHERE v.space_id = ? AND v.previous > 0 AND v.seq > ? AND v.seq <= ? ORDER BY v.seq LIMIT ?`;
+/** Those that somebody could still be shown. */
+const SHOWN = "purged IS NULL AND (content IS NOT NULL OR present = 0) AND (again IS NULL OR again > 0)";
+const ofAlias = (alias: string): string => SHOWN.replaceAll(/purged|content|present|again/g, (column) => `${alias}.${column}`);
+const OLD_OF = `SELECT ${COLUMNS_P}, c.time_ms AS since_ms, v.seq AS at_seq FROM versions AS p INDEXED BY versions_history
+  JOIN versions v ON v.space_id = p.space_id AND v.seq = p.replaced ${COMMIT}
+  WHERE p.space_id = ? AND p.path = ? AND p.seq < ? AND p.replaced IS NOT NULL AND ${ofAlias("p")} ORDER BY p.seq DESC LIMIT ?`;
+const ONE = `SELECT ${DATED} FROM versions v ${COMMIT} WHERE v.space_id = ? AND v.seq = ?`;
+const SHOWN_AGAIN = "SELECT seq FROM versions INDEXED BY versions_again WHERE space_id = ? AND again = ? ORDER BY seq DESC LIMIT 1";
+/** Tombstones of files below which nothing is left. */
+const SOLE = `SELECT ${DATED} FROM versions AS v INDEXED BY versions_current ${COMMIT}
+  WHERE v.space_id = ? AND v.replaced IS NULL AND v.present = 0 AND (v.again IS NULL OR v.again > 0)
+  AND NOT EXISTS (SELECT 1 FROM versions AS o INDEXED BY versions_history WHERE o.space_id = v.space_id AND o.path = v.path
+    AND o.replaced IS NOT NULL AND COALESCE(o.again, o.seq) <> COALESCE(v.again, v.seq) AND ${ofAlias("o")})`;
+const SOLE_AT = `${SOLE} AND v.path = ?`;
+const SOLE_FROM = `${SOLE} AND v.path > ? ORDER BY v.path LIMIT ?`;
+const PURGES = `SELECT u.number, v.path FROM purges u JOIN versions v ON v.space_id = u.space_id AND v.seq = u.seq
+  WHERE u.space_id = ? AND u.number > ? ORDER BY u.number LIMIT ?`;
+const PLACES = "SELECT rule, place FROM lifecycle_places WHERE space_id = ?";
+const SAVE_PLACE = `INSERT INTO lifecycle_places (space_id, rule, place) VALUES (?, ?, ?)
+  ON CONFLICT (space_id, rule) DO UPDATE SET place = excluded.place`;
+const DROP_PLACE = "DELETE FROM lifecycle_places WHERE space_id = ? AND rule = ?";
+const LATER = `INSERT INTO lifecycle_later (space_id, seq, due_ms) VALUES (?, ?, ?)
+  ON CONFLICT (space_id, seq) DO UPDATE SET due_ms = excluded.due_ms`;
+const DUE = "SELECT seq FROM lifecycle_later INDEXED BY lifecycle_due WHERE space_id = ? AND due_ms <= ? ORDER BY due_ms, seq LIMIT ?";
+const DONE_LATER = new ListText("DELETE FROM lifecycle_later WHERE space_id = ? AND seq IN (%)");
+const FORGET_LATER = "DELETE FROM lifecycle_later WHERE space_id = ?";
+
+export class LifecycleRows {
+  readonly #db: Database;
+  readonly #hubId: string;
+
+  /** @param db whose tables SqlMetaStore has made */
+  constructor(db: Database, hubId: string) {
+    this.#db = db;
+    this.#hubId = hubId;
+  }
+
+  #dated(row: DatedRow): Dated {
+    return { version: versionOf(row, this.#hubId), name: knownBy(row), sinceMs: row.since_ms, at: row.at_seq, previous: row.previous };
+  }
+
+  /** Current versions that were made after a sequence and up to another, in order, with when they were made. */
+  async current(space: SpaceId, after: number, until: number, limit: number): Promise<Dated[]> {
+    return (await this.#db.all<DatedRow>(CURRENT, [space, after, until, limit])).map((row) => this.#dated(row));
+  }
+
+  /** Versions that were replaced after a sequence and up to another, in that order. */
+  async replaced(space: SpaceId, after: number, until: number, limit: number): Promise<Dated[]> {
+    return (await this.#db.all<DatedRow>(REPLACED, [space, after, until, limit])).map((row) => this.#dated(row));
+  }
+
+  /** Old versions of a path that are still there, newest first, before a sequence. */
+  async oldOf(space: SpaceId, path: RelPath, before: number, limit: number): Promise<Dated[]> {
+    return (await this.#db.all<DatedRow>(OLD_OF, [space, encodeName(path), before, limit])).map((row) => this.#dated(row));
+  }
+
+  async one(space: SpaceId, sequence: number): Promise<Dated | undefined> {
+    const row = await this.#db.get<DatedRow>(ONE, [space, sequence]);
+    return row === undefined ? undefined : this.#dated(row);
+  }
+
+  /** The last change that shows a version again; undefined: it is shown by itself alone. */
+  async lastShown(space: SpaceId, name: number): Promise<number | undefined> {
+    return (await this.#db.get<{ seq: number }>(SHOWN_AGAIN, [space, name]))?.seq;
+  }
+
+  /** The tombstone of a path, where nothing but it is left. */
+  async soleMarker(space: SpaceId, path: RelPath): Promise<Dated | undefined> {
+    const row = await this.#db.get<DatedRow>(SOLE_AT, [space, encodeName(path)]);
+    return row === undefined ? undefined : this.#ofFile(row);
+  }
+
+  /** All of them, page by page in the order of paths; `next` is what the following page comes after. */
+  async soleMarkers(space: SpaceId, after: Uint8Array, limit: number): Promise<{ found: Dated[]; next: Uint8Array | undefined }> {
+    const rows = await this.#db.all<DatedRow>(SOLE_FROM, [space, after, limit]);
+    const found = (await Promise.all(rows.map((row) => this.#ofFile(row)))).filter((one) => one !== undefined);
+    return { found, next: rows.length < limit ? undefined : new Uint8Array(rows.at(-1)!.path) };
+  }
+
+  async #ofFile(row: DatedRow): Promise<Dated | undefined> {
+    const dated = this.#dated(row);
+    if (dated.name !== row.seq) return dated;
+    const before = await this.one(row.space_id as SpaceId, row.previous);
+    return before?.version.entry?.kind === "file" ? dated : undefined;
+  }
+
+  /** Paths of versions that were purged, by the number of the purge. */
+  async purgesAfter(space: SpaceId, after: number, limit: number): Promise<{ number: number; path: Uint8Array }[]> {
+    return this.#db.all<{ number: number; path: Uint8Array }>(PURGES, [space, after, limit]);
+  }
+
+  // ---------------------------------------------------------------- how far it is
+
+  async places(space: SpaceId): Promise<Map<string, number>> {
+    const rows = await this.#db.all<{ rule: string; place: number }>(PLACES, [space]);
+    return new Map(rows.map(({ rule, place }) => [rule, place]));
+  }
+
+  async savePlace(space: SpaceId, rule: string, place: number): Promise<void> {
+    await this.#db.transaction((sql) => sql.run(SAVE_PLACE, [space, rule, place]));
+  }
+
+  async dropPlaces(space: SpaceId, rules: readonly string[]): Promise<void> {
+    await this.#db.transaction(async (sql) => {
+      for (const rule of rules) await sql.run(DROP_PLACE, [space, rule]);
+    });
+  }
+
+  /** To be looked at again, each at its time. */
+  async later(space: SpaceId, wanted: ReadonlyMap<number, number>): Promise<void> {
+    if (wanted.size === 0) return;
+    await this.#db.transaction(async (sql) => {
+      for (const [sequence, dueMs] of wanted) await sql.run(LATER, [space, sequence, dueMs]);
+    });
+  }
+
+  async due(space: SpaceId, nowMs: number, limit: number): Promise<number[]> {
+    return (await this.#db.all<{ seq: number }>(DUE, [space, nowMs, limit])).map(({ seq }) => seq);
+  }
+
+  async doneLater(space: SpaceId, sequences: readonly number[]): Promise<void> {
+    await this.#db.transaction(async (sql) => {
+      for (const { text, values } of DONE_LATER.pieces([space], sequences)) await sql.run(text, values);
+    });
+  }
+
+  async forgetLater(space: SpaceId): Promise<void> {
+    await this.#db.transaction((sql) => sql.run(FORGET_LATER, [space]));
+  }
+}

@@ -1,0 +1,279 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { TRACE, TestHub } from "#hub/hub-fixture.ts";
+import { LifecycleRows } from "#hub/lifecycle/lifecycle-rows.ts";
+import { type LifecycleRule, agedMs, dueMs, expiryOf, matches, matchesOld } from "#hub/lifecycle/rules.ts";
+import { LIFECYCLE_NOTHING, type LifecycleDone, runLifecycle } from "#hub/lifecycle/run-lifecycle.ts";
+import { NO_ATTRIBUTES } from "#hub/attributes.ts";
+import { SpaceVersions } from "#hub/versions/versions.ts";
+import type { Clock } from "#platform/host.ts";
+
+const DAY_MS = 24 * 3_600_000;
+/** In the morning of the first day. */
+const BEGIN_MS = Date.UTC(2030, 0, 1, 10);
+
+let hub: TestHub;
+let rows: LifecycleRows;
+let versions: SpaceVersions;
+let nowMs: number;
+const clock: Clock = { nowMs: () => nowMs, monotonicMs: () => nowMs, sleep: () => Promise.resolve() };
+
+async function open(): Promise<void> {
+  nowMs = BEGIN_MS;
+  hub = await TestHub.open(undefined, clock);
+  rows = new LifecycleRows(hub.database, hub.meta.hubId);
+  const { spaces, meta, audit } = hub;
+  const access = { authenticate: () => Promise.reject(new Error()), decide: () => ({ allowed: true, reason: "" }), reaches: () => true, require: () => undefined };
+  versions = new SpaceVersions({ spaces, meta, access, audit, clock });
+  await spaces.createSpace(hub.who, "demo", { lock: { period: undefined } });
+}
+beforeEach(open);
+afterEach(() => hub[Symbol.asyncDispose]());
+
+const rule = (more: Partial<LifecycleRule>): LifecycleRule => ({ id: "r", enabled: true, filter: {}, ...more });
+const setRules = (rules: readonly LifecycleRule[]) => hub.spaces.updateSpace(hub.who, "demo", { settings: { lifecycle: rules } });
+/** To the morning of a day, the first being 0. */
+const goTo = (day: number): void => void (nowMs = BEGIN_MS + day * DAY_MS);
+
+async function run(onBatch: (done: LifecycleDone) => Promise<void> = () => Promise.resolve()): Promise<LifecycleDone> {
+  const { spaces, meta, audit } = hub;
+  const uploads = { abortBegunBefore: () => Promise.resolve(0) };
+  const asked = { nowMs, traceId: TRACE, runId: "lifecycle-1", signal: new AbortController().signal, onBatch };
+  return runLifecycle({ meta, rows, spaces, versions, uploads, audit }, asked, LIFECYCLE_NOTHING);
+}
+
+const idOf = async (): Promise<number> => (await hub.spaces.space(hub.who, "demo")).sequence;
+async function remove(path: string): Promise<void> {
+  const changes = [{ type: "remove", path, expect: { kind: "present" }, recursive: false }] as const;
+  await hub.spaces.commit(hub.who, "demo", { changes, intake: undefined, atomic: false, cause: "upload", traceId: TRACE });
+}
+const isThere = async (path: string, sequence: number): Promise<boolean> => (await versions.named(hub.who, "demo", { path, sequence })) !== undefined;
+
+describe("lifecycle", () => {
+  test("[LIFECYCLE-1] days end with the next midnight, and what is as old is due", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: 4e12 }), fc.integer({ min: 0, max: 4e12 }), fc.nat(4000), (sinceMs, at, days) => {
+        expect(dueMs(sinceMs, days) % DAY_MS).toBe(0);
+        expect(dueMs(sinceMs, days) - sinceMs - days * DAY_MS).toBeWithin(0, DAY_MS);
+        expect(dueMs(sinceMs, days) <= at).toBe(sinceMs <= agedMs(at, days));
+      }),
+    );
+    expect(dueMs(BEGIN_MS, 2_147_483_647)).toBeLessThanOrEqual(8.64e15);
+  });
+
+  test("[LIFECYCLE-2] a filter is a prefix, tags and sizes together; the first rule that expires a version is told", () => {
+    const file = (path: string, size: number, tags = ""): Parameters<typeof matches>[1] => ({
+      path, entry: { kind: "file", size, mode: 0o644, mtimeNs: 1n, sum: undefined }, attributes: tags === "" ? NO_ATTRIBUTES : { "s3.tags": tags },
+    });
+    const filter = { prefix: "a/", tags: [["k", "v w"]], largerThan: 1, smallerThan: 4 } as const;
+    const given = [file("a/b", 2, "k=v+w&x=y"), file("b", 2, "k=v+w"), file("a/b", 1, "k=v+w"), file("a/b", 4, "k=v+w"), file("a/b", 2), file("a/b", 2, "k=v")];
+    expect(given.map((one) => matches(filter, one))).toEqual([true, false, false, false, false, false]);
+    const tombstone = { path: "a/b", entry: undefined, attributes: NO_ATTRIBUTES };
+    expect([{}, { prefix: "a" }, { prefix: "b" }, filter].map((one) => matchesOld(one, tombstone))).toEqual([true, true, false, false]);
+    const rules = [rule({ id: "never", enabled: false, expireDays: 1 }), rule({ id: "ten", expireDays: 10 }), rule({ id: "two", expireDays: 2, filter: { prefix: "a/" } })];
+    expect(expiryOf(rules, given[0]!, BEGIN_MS)).toEqual({ ruleId: "two", atMs: Date.UTC(2030, 0, 4) });
+    expect(expiryOf(rules, given[1]!, BEGIN_MS)?.ruleId).toBe("ten");
+  });
+
+  test("[LIFECYCLE-3] what is due is removed with the directories that it empties, each version looked at once; it can be taken back", async () => {
+    await setRules([rule({ expireDays: 2, filter: { prefix: "old/" } })]);
+    await hub.put("demo", "old/a/x", "x");
+    await hub.put("demo", "kept", "kept");
+    goTo(2);
+    await hub.put("demo", "old/y", "y");
+    expect(await run()).toEqual(LIFECYCLE_NOTHING);
+    goTo(3);
+    expect(await run()).toMatchObject({ removed: 1 });
+    expect(Object.keys(await hub.files("demo")).sort()).toEqual(["kept", "old/y"]);
+    expect((await hub.meta.version((await hub.spaces.space(hub.who, "demo")).id, "old/a"))?.entry).toBeUndefined();
+    const records = await hub.spaces.journalOfRun(hub.who, "demo", "lifecycle-1");
+    expect(records.map(({ path, origin }) => [path, origin.actor, origin.cause])).toEqual(["old/a/x", "old/a"].map((path) => [path, "system:lifecycle", "lifecycle"]));
+    const [audited] = await hub.audit.page({ action: "space.lifecycle" }, undefined, 10);
+    expect([audited?.actor, JSON.parse(audited!.details!)]).toEqual(["system:lifecycle", { removed: 1, purged: 0, uploads: 0, runId: "lifecycle-1" }]);
+    await hub.spaces.undoRun(hub.who, "demo", "lifecycle-1", TRACE);
+    expect(Object.keys(await hub.files("demo")).sort()).toEqual(["kept", "old/a/x", "old/y"]);
+    // What was taken back is as new.
+    expect(await run()).toEqual(LIFECYCLE_NOTHING);
+    // Another rule begins with the first version.
+    await setRules([rule({ expireDateMs: nowMs + 1 })]);
+    expect(await run()).toEqual(LIFECYCLE_NOTHING);
+    nowMs++;
+    expect(await run()).toMatchObject({ removed: 3 });
+    expect(await hub.files("demo")).toEqual({});
+  });
+
+  test("[LIFECYCLE-4] a run that is cut off goes on where it was, and what a clock put out of order waits for its time", async () => {
+    await setRules([rule({ expireDays: 1 })]);
+    goTo(400);
+    await hub.put("demo", "future", "the clock was a year ahead");
+    goTo(0);
+    for (let at = 0; at < 3; at++) await hub.put("demo", `f${at}`, "x");
+    goTo(2);
+    let batches = 0;
+    const cut = run(() => (++batches === 1 ? Promise.reject(new Error("cut off")) : Promise.resolve()));
+    await expect(cut).rejects.toThrow("cut off");
+    expect(Object.keys(await hub.files("demo"))).toEqual(["future"]);
+    expect(await run()).toEqual(LIFECYCLE_NOTHING);
+    goTo(401);
+    expect(await run()).toEqual(LIFECYCLE_NOTHING);
+    goTo(402);
+    expect(await run()).toMatchObject({ removed: 1 });
+  });
+
+  test("[LIFECYCLE-5] what is locked, or shown by a restore point, is passed over and looked at again", async () => {
+    await setRules([rule({ oldDays: 1 })]);
+    const [one, two] = [await hub.put("demo", "a", "one"), await hub.put("demo", "b", "two")];
+    await versions.changeLock(hub.who, "demo", { path: "a", sequence: one }, { traceId: TRACE, term: { mode: "governance", untilMs: BEGIN_MS + 5 * DAY_MS } });
+    await hub.spaces.createRestorePoint(hub.who, "demo", "point");
+    for (const path of ["a", "b"]) await hub.put("demo", path, "three");
+    goTo(3);
+    expect(await run()).toEqual(LIFECYCLE_NOTHING);
+    await hub.spaces.deleteRestorePoint(hub.who, "demo", "point");
+    goTo(6);
+    expect(await run()).toMatchObject({ purged: 1 });
+    expect([await isThere("a", one), await isThere("b", two)]).toEqual([false, true]);
+    goTo(11);
+    expect(await run()).toMatchObject({ purged: 1 });
+    expect(await isThere("b", two)).toBe(false);
+  });
+
+  test("[LIFECYCLE-8] a version goes on the day on which another one becomes old that has to be newer, however old it is", async () => {
+    await setRules([rule({ oldDays: 1, oldKeep: 1 })]);
+    const [one, two] = [await hub.put("demo", "a", "1"), await hub.put("demo", "a", "2")];
+    goTo(10);
+    expect(await run()).toEqual(LIFECYCLE_NOTHING);
+    await hub.put("demo", "a", "3");
+    expect(await run()).toMatchObject({ purged: 1 });
+    expect([await isThere("a", one), await isThere("a", two)]).toEqual([false, true]);
+  });
+
+  test("[LIFECYCLE-9] a version that is shown again is not old, until it is replaced once more", async () => {
+    await setRules([rule({ oldDays: 1 })]);
+    const [one, two] = [await hub.put("demo", "a", "1"), await hub.put("demo", "a", "2")];
+    await versions.purge(hub.who, "demo", [{ path: "a", sequence: two }], { traceId: TRACE });
+    goTo(3);
+    expect(await run()).toEqual(LIFECYCLE_NOTHING);
+    expect(await hub.files("demo")).toEqual({ a: "1" });
+    await hub.put("demo", "a", "3");
+    goTo(4);
+    expect(await run()).toEqual(LIFECYCLE_NOTHING);
+    goTo(5);
+    expect(await run()).toMatchObject({ purged: 1 });
+    expect(await isThere("a", one)).toBe(false);
+  });
+
+  test("[LIFECYCLE-6] whatever happens over the days: a run leaves what a look at everything would leave", async () => {
+    const stepArb = fc.record({ path: fc.constantFrom("a", "b", "d/c"), act: fc.constantFrom("put", "put", "remove", "purge"), wait: fc.nat(2) });
+    const ruleArb = fc.record({
+      prefix: fc.constantFrom(undefined, "a", "d/"),
+      expireDays: fc.option(fc.integer({ min: 1, max: 3 }), { nil: undefined }),
+      oldDays: fc.option(fc.integer({ min: 1, max: 3 }), { nil: undefined }),
+      oldKeep: fc.option(fc.integer({ min: 1, max: 2 }), { nil: undefined }),
+      expireMarkers: fc.boolean(),
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(ruleArb, { minLength: 1, maxLength: 2 }), fc.array(stepArb, { maxLength: 20 }), async (given, steps) => {
+        await hub[Symbol.asyncDispose]();
+        await open();
+        const rules = given.map(({ prefix, ...more }, at) => rule({ ...more, id: `r${at}`, filter: prefix === undefined ? {} : { prefix } }));
+        await setRules(rules);
+        const told = new Told();
+        let day = 0;
+        for (const [at, { path, act, wait }] of steps.entries()) {
+          const current = told.current(path);
+          if (act === "put") await hub.put("demo", path, `text ${at}`);
+          if (act === "remove") await remove(path);
+          if (act === "put" || (act === "remove" && current?.isFile === true)) told.add(path, act === "put", await idOf(), nowMs);
+          if (act === "purge" && current !== undefined && current.sequence > 0) {
+            await versions.purge(hub.who, "demo", [{ path, sequence: current.sequence }], { traceId: TRACE });
+            told.purge(current, nowMs);
+          }
+          for (let left = wait; left > 0; left--) {
+            goTo(++day);
+            await run();
+            told.run(rules, nowMs);
+            await told.compare();
+          }
+        }
+      }),
+      { numRuns: 60 },
+    );
+  }, 120_000);
+});
+
+/** `sinceMs`: when it was made, or shown again. */
+type One = {
+  readonly path: string;
+  readonly isFile: boolean;
+  readonly sequence: number;
+  sinceMs: number;
+  replacedMs: number | undefined;
+  gone: boolean;
+};
+
+/** Looks at everything, every time. */
+class Told {
+  readonly all: One[] = [];
+
+  current(path: string): One | undefined {
+    return this.all.findLast((one) => one.path === path && !one.gone);
+  }
+
+  add(path: string, isFile: boolean, sequence: number, sinceMs: number): void {
+    const before = this.current(path);
+    if (before !== undefined) before.replacedMs = sinceMs;
+    this.all.push({ path, isFile, sequence, sinceMs, replacedMs: undefined, gone: false });
+  }
+
+  purge(one: One, atMs: number): void {
+    one.gone = true;
+    const now = this.current(one.path);
+    if (now !== undefined) Object.assign(now, { sinceMs: atMs, replacedMs: undefined });
+  }
+
+  run(rules: readonly LifecycleRule[], at: number): void {
+    const paths = [...new Set(this.all.map(({ path }) => path))];
+    for (const { filter, expireDays, oldDays, oldKeep } of rules) {
+      const theirs = paths.filter((path) => path.startsWith(filter.prefix ?? ""));
+      for (const path of theirs) {
+        const now = this.current(path);
+        const isDue = expireDays !== undefined && now?.isFile === true && dueMs(now.sinceMs, expireDays) <= at;
+        // Its sequence is read from the space.
+        if (isDue) this.add(path, false, 0, at);
+      }
+      if (oldDays !== undefined) for (const path of theirs) this.#purgeOld(path, oldDays, oldKeep ?? 0, at);
+    }
+    for (const { filter, expireMarkers } of rules) {
+      if (expireMarkers !== true) continue;
+      for (const path of paths.filter((one) => one.startsWith(filter.prefix ?? ""))) {
+        const left = this.all.filter((one) => one.path === path && !one.gone);
+        if (left.length === 1 && !left[0]!.isFile) left[0]!.gone = true;
+      }
+    }
+  }
+
+  #purgeOld(path: string, days: number, keep: number, at: number): void {
+    const left = this.all.filter((one) => one.path === path && !one.gone);
+    let newer = 0;
+    for (const one of left.toReversed().slice(1)) {
+      if (newer >= keep && dueMs(one.replacedMs!, days) <= at) one.gone = true;
+      if (one.isFile) newer++;
+    }
+  }
+
+  async compare(): Promise<void> {
+    const { id } = await hub.spaces.space(hub.who, "demo");
+    for (const path of new Set(this.all.map((one) => one.path))) {
+      const now = this.current(path);
+      const version = await hub.meta.version(id, path);
+      expect([path, version?.entry !== undefined]).toEqual([path, now?.isFile === true]);
+      for (const one of this.all.filter((some) => some.path === path && some.sequence > 0)) {
+        expect([path, one.sequence, await isThere(path, one.sequence)]).toEqual([path, one.sequence, !one.gone]);
+      }
+      const markers = (await hub.meta.history(id, path, undefined, 1000)).filter(({ entry, isPurged, attributes }) => {
+        return entry === undefined && isPurged !== true && attributes["version.again"] === undefined;
+      });
+      expect([path, markers.length]).toEqual([path, this.all.filter((one) => one.path === path && !one.isFile && !one.gone).length]);
+    }
+  }
+}
