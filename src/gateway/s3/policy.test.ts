@@ -95,6 +95,8 @@ describe("bucket policies", () => {
     ));
     expect(await asked("writer", "/demo/in/mine")).toBe("403 AccessDenied");
     expect(await asked("writer", "/demo/in/mine", { method: "HEAD" })).toBe("403");
+    // Who may not read it may still write it.
+    expect(await asked("writer", "/demo/in/mine", { method: "PUT", body: "x" })).toBe("200");
     expect(await asked("writer", "/demo/in/new", { method: "PUT", body: "x" })).toBe("200");
     expect(await asked("writer", "/demo/in/new", { method: "DELETE" })).toBe("403 AccessDenied");
     expect(await asked("writer", "/demo/in/copy", { method: "PUT", headers: { "x-amz-copy-source": "demo/in/mine" } })).toBe("403 AccessDenied");
