@@ -356,9 +356,12 @@ export class HubAccess implements Access {
 }
 
 function denied(principal: Principal, action: Action, type: Resource["type"], reason: string): SynclineError {
+  const op = `${action} ${type}`;
+  // Whoever passes by is not told of roles.
+  if (principal.kind === "anonymous") return new SynclineError({ code: "DENIED", op, message: "not without signing in" });
   return new SynclineError({
     code: "DENIED",
-    op: `${action} ${type}`,
+    op,
     message: `${principal.id} may not: ${reason}`,
     hint: "an administrator can change the roles; `syncline access explain` shows what decides",
   });

@@ -279,8 +279,8 @@ describe("policies and roles", () => {
   test("[POLICY-11] people are told what the policy says, and that it has conditions", () => {
     const policy = policyOf({ ...ALLOW, Sid: "pub" }, { ...DENY, Resource: arn("/pub/in*"), Condition: { NotIpAddress: { "aws:SourceIp": "10.0.0.0/8" } } });
     const at = (path: string): string => explainPolicy(policy, ANN, "read", { type: "space", space: "b", path });
-    expect(at("pub/a")).toContain('statement "pub": allow s3:GetObject; the bucket\'s policy says nothing of s3:ListBucket');
-    expect(at("pub/in/a")).toContain("statement 2: deny s3:GetObject");
+    expect(at("pub/a")).toContain('statement "pub": allow s3:GetObject; nothing of s3:ListBucket');
+    expect(at("pub/in/a")).toContain('statement 2: deny s3:GetObject, where its conditions hold, and otherwise policy, statement "pub": allow');
     expect(explainPolicy(policy, ANN, "manage", { type: "space", space: "b", path: "" })).toBe("");
   });
 });

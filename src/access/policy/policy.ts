@@ -75,13 +75,13 @@ export function policySays({ statements }: Policy, who: Principal, action: Actio
   for (const name of names) {
     const question = questionOf(name, resource, asking);
     const denies = statements.find((one) => !one.isAllow && speaksTo(one, who, question));
-    if (denies !== undefined) return { isAllow: false, reason: `the bucket's policy, ${denies.label}: deny ${name}` };
+    if (denies !== undefined) return { isAllow: false, reason: `policy, ${denies.label}: deny ${name}` };
     const allows = isAllowed ? statements.find((one) => one.isAllow && speaksTo(one, who, question)) : undefined;
     allowedBy ??= allows;
     isAllowed &&= allows !== undefined;
   }
   if (!isAllowed) return undefined;
-  return { isAllow: true, reason: `the bucket's policy, ${allowedBy!.label}: allow ${names.join(", ")}` };
+  return { isAllow: true, reason: `policy, ${allowedBy!.label}: allow ${names.join(", ")}` };
 }
 
 function questionOf(name: string, { path, isTree = false }: SpaceResource, asking: Asking | undefined): Question {
