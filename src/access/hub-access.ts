@@ -8,8 +8,7 @@ import type { RelPath } from "#model/path.ts";
 import type { Clock, Random } from "#platform/host.ts";
 import type { Database } from "#platform/sql/database.ts";
 import { migrate } from "#platform/sql/migrate.ts";
-import { ACTIONS, type Access, type Action, type Credential, type Decision } from "#access/access.ts";
-import type { Principal, Resource, Rule } from "#access/access.ts";
+import type { Access, Action, Credential, Decision, Principal, Resource, Rule } from "#access/access.ts";
 import { AccessStore, REMEMBERED_MAX, USER_NAME, notFound, refused } from "#access/access-store.ts";
 import { type Actor, Audit } from "#access/audit.ts";
 import { Authority } from "#access/authority.ts";
@@ -19,7 +18,7 @@ import { JoinTokens } from "#access/join-tokens.ts";
 import { Oidc, type Vouched } from "#access/oidc.ts";
 import { tieUser } from "#access/oidc-users.ts";
 import { Passwords } from "#access/passwords.ts";
-import { type Asking, policySays } from "#access/policy/policy.ts";
+import { type Asking, policySays, purposeOf } from "#access/policy/policy.ts";
 import { explainPolicy } from "#access/policy/explain-policy.ts";
 import { POLICY_ACTIONS } from "#access/policy/policy-actions.ts";
 import { type PolicyText, type SpacePolicy, SpacePolicies } from "#access/policy/space-policies.ts";
@@ -142,12 +141,11 @@ export class HubAccess implements Access {
     if (found === undefined) return;
     const { names, key } = principal.asking;
     const on = key === "" ? "bucket" : "object";
-    for (const action of ACTIONS) {
-      // Of a request for many keys each is decided by itself.
-      const isOfThis = names[action]?.every((name) => (POLICY_ACTIONS.get(name)?.on ?? on) === on) === true;
-      const said = isOfThis ? policySays(found.policy, principal, action, { type: "space", space, path }) : undefined;
-      if (said?.isAllow === false) throw denied(principal, action, "space", said.reason);
-    }
+    const action = purposeOf(principal.asking);
+    // Of a request for many keys each is decided by itself.
+    const isOfThis = names[action]?.every((name) => (POLICY_ACTIONS.get(name)?.on ?? on) === on) === true;
+    const said = isOfThis ? policySays(found.policy, principal, action, { type: "space", space, path }) : undefined;
+    if (said?.isAllow === false) throw denied(principal, action, "space", said.reason);
   }
 
   /** May requests that nobody has signed be looked at for this space? */
@@ -358,9 +356,12 @@ export class HubAccess implements Access {
 }
 
 function denied(principal: Principal, action: Action, type: Resource["type"], reason: string): SynclineError {
+  const op = `${action} ${type}`;
+  // Whoever passes by is not told of roles.
+  if (principal.kind === "anonymous") return new SynclineError({ code: "DENIED", op, message: "not without signing in" });
   return new SynclineError({
     code: "DENIED",
-    op: `${action} ${type}`,
+    op,
     message: `${principal.id} may not: ${reason}`,
     hint: "an administrator can change the roles; `syncline access explain` shows what decides",
   });

@@ -12,15 +12,10 @@ const NAMES: { readonly [A in Action]?: readonly string[] } = {
 export function explainPolicy(policy: Policy, who: Principal, action: Action, resource: Extract<Resource, { type: "space" }>): string {
   const lines = (NAMES[action] ?? []).map((name) => {
     const asking: Asking = { names: { [action]: [name] }, key: "", fact: () => undefined };
-    const said = policySays(policy, { ...who, asking }, action, resource);
-    const ifs = policySays(withoutConditions(policy), { ...who, asking }, action, resource);
-    if (said !== undefined && said.isAllow === ifs?.isAllow && said.reason === ifs.reason) return said.reason;
-    if (ifs === undefined) return `the bucket's policy says nothing of ${name}`;
-    return `${ifs.reason}, where its conditions hold`;
+    const ask = (asked: Policy): string => policySays(asked, { ...who, asking }, action, resource)?.reason ?? `nothing of ${name}`;
+    const always = ask({ statements: policy.statements.filter(({ conditions }) => conditions.length === 0) });
+    const sometimes = ask({ statements: policy.statements.map((statement) => ({ ...statement, conditions: [] })) });
+    return always === sometimes ? always : `${sometimes}, where its conditions hold, and otherwise ${always}`;
   });
-  return lines.length === 0 ? "" : `over S3: ${lines.join("; ")}`;
+  return lines.length === 0 ? "" : `the bucket's policy says over S3: ${lines.join("; ")}`;
 }
-
-const withoutConditions = ({ statements }: Policy): Policy => ({
-  statements: statements.map((statement) => ({ ...statement, conditions: [] })),
-});

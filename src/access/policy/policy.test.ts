@@ -6,6 +6,7 @@ import { explainPolicy } from "#access/policy/explain-policy.ts";
 import { coversTree, exampleBelow, matchesGlob } from "#access/policy/glob.ts";
 import { parsePolicy } from "#access/policy/parse-policy.ts";
 import { type Asking, type Policy, policySays } from "#access/policy/policy.ts";
+import { SpacePolicies } from "#access/policy/space-policies.ts";
 import { SynclineError } from "#model/error.ts";
 
 const person = (name: string, ...roles: string[]): Principal => ({ id: `user:${name}`, kind: "user", name, roles, scopes: undefined });
@@ -276,11 +277,21 @@ describe("policies and roles", () => {
     );
   });
 
+  test("[POLICY-12] a policy that cannot be read denies everything to people, until it is another", () => {
+    let text = JSON.stringify({ Version: "2030-01-01", Statement: [ALLOW] });
+    const policies = new SpacePolicies((space) => (space === "b" ? { text, mayBePublic: true } : undefined));
+    const voice = (who: Principal): string => said(policies.of("b")!.policy, who, "read", "pub/a");
+    expect([voice(ANN), voice(get(ANN)), voice(ANONYMOUS), voice(systemPrincipal("prune"))]).toEqual(["deny", "deny", "deny", "nothing"]);
+    text = JSON.stringify({ Statement: [ALLOW] });
+    expect([voice(ANN), voice(get(ANN))]).toEqual(["nothing", "allow"]);
+    expect(policies.of("other")).toBeUndefined();
+  });
+
   test("[POLICY-11] people are told what the policy says, and that it has conditions", () => {
     const policy = policyOf({ ...ALLOW, Sid: "pub" }, { ...DENY, Resource: arn("/pub/in*"), Condition: { NotIpAddress: { "aws:SourceIp": "10.0.0.0/8" } } });
     const at = (path: string): string => explainPolicy(policy, ANN, "read", { type: "space", space: "b", path });
-    expect(at("pub/a")).toContain('statement "pub": allow s3:GetObject; the bucket\'s policy says nothing of s3:ListBucket');
-    expect(at("pub/in/a")).toContain("statement 2: deny s3:GetObject");
+    expect(at("pub/a")).toContain('statement "pub": allow s3:GetObject; nothing of s3:ListBucket');
+    expect(at("pub/in/a")).toContain('statement 2: deny s3:GetObject, where its conditions hold, and otherwise policy, statement "pub": allow');
     expect(explainPolicy(policy, ANN, "manage", { type: "space", space: "b", path: "" })).toBe("");
   });
 });

@@ -15,7 +15,7 @@ export type Asking = {
    * What each action of the hub is called in this request; several: all of them must be allowed. An action without a
    * name is one that policies have no say in.
    */
-  readonly names: { readonly [A in Action]?: readonly string[] | undefined };
+  readonly names: { readonly [A in Action | "bypass"]?: readonly string[] | undefined };
   /** The key that is asked for; "" for the bucket itself. */
   readonly key: string;
   readonly fact: Fact;
@@ -71,17 +71,17 @@ export function policySays({ statements }: Policy, who: Principal, action: Actio
   const { asking } = who;
   const names = (asking === undefined ? NAMES_ELSEWHERE : asking.names)[action] ?? [];
   let allowedBy: Statement | undefined;
-  let isAllowed = names.length > 0 && asking !== undefined && action !== "manage";
+  let isAllowed = names.length > 0 && asking !== undefined && (action === "read" || action === "write");
   for (const name of names) {
     const question = questionOf(name, resource, asking);
     const denies = statements.find((one) => !one.isAllow && speaksTo(one, who, question));
-    if (denies !== undefined) return { isAllow: false, reason: `the bucket's policy, ${denies.label}: deny ${name}` };
+    if (denies !== undefined) return { isAllow: false, reason: `policy, ${denies.label}: deny ${name}` };
     const allows = isAllowed ? statements.find((one) => one.isAllow && speaksTo(one, who, question)) : undefined;
     allowedBy ??= allows;
     isAllowed &&= allows !== undefined;
   }
   if (!isAllowed) return undefined;
-  return { isAllow: true, reason: `the bucket's policy, ${allowedBy!.label}: allow ${names.join(", ")}` };
+  return { isAllow: true, reason: `policy, ${allowedBy!.label}: allow ${names.join(", ")}` };
 }
 
 function questionOf(name: string, { path, isTree = false }: SpaceResource, asking: Asking | undefined): Question {
@@ -108,6 +108,12 @@ function filler(who: Principal): (text: string) => string | undefined {
     if (!text.includes(USERNAME_VARIABLE)) return text;
     return who.kind === "user" ? text.replaceAll(USERNAME_VARIABLE, who.name) : undefined;
   };
+}
+
+/** What a request is for, beside what is looked at on the way. */
+export function purposeOf({ names }: Asking): Action {
+  if (names.write !== undefined) return "write";
+  return names.read !== undefined ? "read" : "manage";
 }
 
 /** Is what is asked for among the resources? Of a whole tree: for an allow all of it, for a deny any of it. */

@@ -2,7 +2,7 @@
  * What a request asks for, in the words of policies: the names of its actions, and what conditions may ask of it. Nothing
  * is decided here; access/ decides, with these words.
  */
-import type { Action, Principal } from "#access/access.ts";
+import type { Principal } from "#access/access.ts";
 import type { Asking } from "#access/policy/policy.ts";
 import type { S3Request } from "#gateway/s3/s3-request.ts";
 
@@ -16,7 +16,8 @@ const manages = (name: string): Names => ({ manage: of(name) });
 /** What is looked at on the way to writing is not told. */
 const writes = (...names: string[]): Names => ({ read: of(...names), write: of(...names) });
 const puts: Names = { read: of("GetObject"), write: of("PutObject") };
-const deletes: Names = { ...writes("DeleteObject"), manage: of("BypassGovernanceRetention") };
+const bypasses = { bypass: of("BypassGovernanceRetention") };
+const deletes: Names = { ...writes("DeleteObject"), ...bypasses };
 /** Roles alone say who sees and changes a policy. */
 const byRoles: Names = {};
 
@@ -76,6 +77,10 @@ const NAMES: ReadonlyMap<string, Names> = new Map([
   ["CompleteMultipartUpload", puts],
   ["AbortMultipartUpload", writes("AbortMultipartUpload")],
   ["ListParts", writes("ListMultipartUploadParts")],
+  ["GetObjectRetention", reads("GetObjectRetention")],
+  ["PutObjectRetention", { ...writes("PutObjectRetention"), ...bypasses }],
+  ["GetObjectLegalHold", reads("GetObjectLegalHold")],
+  ["PutObjectLegalHold", writes("PutObjectLegalHold")],
   ["DeleteObject", deletes],
   ["DeleteObjects", deletes],
 ]);
@@ -90,8 +95,7 @@ function withVersion(names: readonly string[] | undefined): readonly string[] | 
 function namesOf(operation: string, hasVersion: boolean): Names {
   const names = NAMES.get(operation) ?? { read: of(operation), write: of(operation), manage: of(operation) };
   if (!hasVersion) return names;
-  const entries = Object.entries(names) as [Action, readonly string[] | undefined][];
-  return Object.fromEntries(entries.map(([action, all]) => [action, withVersion(all)]));
+  return Object.fromEntries(Object.entries(names).map(([action, all]) => [action, withVersion(all)]));
 }
 
 /** Who signed how, as conditions ask for it. */

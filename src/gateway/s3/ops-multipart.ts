@@ -100,6 +100,7 @@ const sumsFor = (sum: UploadSum | undefined): ("md5" | Algorithm)[] => (sum === 
 export async function uploadPartCopy(call: S3Call): Promise<Http1Answer> {
   const { services, who } = call;
   const number = partNumberOf(call);
+  refuseUnknown(call);
   const source = copySourceOf(call);
   const { upload, sum } = await uploadOf(call);
   const version = await sourceVersion(call, source);

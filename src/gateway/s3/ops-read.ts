@@ -84,9 +84,16 @@ async function versionHeaders({ services, request }: S3Call, version: Version): 
   return isShown ? [["x-amz-version-id", String(idOf(version))]] : [];
 }
 
+/** Nothing here is encrypted with a key of a client: who sends one along is told, as S3 does for a plain object. */
+function refuseKey({ request }: S3Call): void {
+  if (!request.headers.has("x-amz-server-side-encryption-customer-algorithm")) return;
+  throw new S3Error("InvalidRequest", "the object is not encrypted with a key of its own: ask without one");
+}
+
 export async function getObject(call: S3Call): Promise<Http1Answer> {
   const { services, who, request } = call;
   const { bucket, method } = request;
+  refuseKey(call);
   const version = await versionAsked(call);
   const createdMs = version.entry?.kind === "dir" ? (await services.spaces.space(who, bucket)).createdMs : 0;
   const changedMs = modifiedMs(version, createdMs);
