@@ -149,7 +149,8 @@ export class StoreSink implements ContentSink {
       if (this.#roomsMade === ROOMS_MAX) await this.#stored[0];
       else {
         this.#roomsMade++;
-        return new Uint8Array(splitter.roomBytes);
+        // Another thread hashes what is in it.
+        return new Uint8Array(new SharedArrayBuffer(splitter.roomBytes));
       }
     }
     return this.#rooms.pop()!;

@@ -7,7 +7,7 @@ import type { LentChunk } from "#store/chunk-store.ts";
 import type { ChunkId } from "#sync/chunk/chunk-id.ts";
 
 /** Of chunks that nobody uses now and somebody may ask for again. What is lent comes on top. */
-const IDLE_BYTES_MAX = 32 << 20;
+const IDLE_BYTES_MAX = 64 << 20;
 /** Rooms are as large as the smallest of these that fits, and pages around it: one serves many. */
 const ROOM_BYTES = [1 << 20, 2 << 20, 4 << 20];
 const PAGES_AROUND = 4;
