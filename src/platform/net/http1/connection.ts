@@ -151,7 +151,7 @@ export class Connection {
       },
       pause: () => this.#socket.pause(),
       resume: () => this.#socket.resume(),
-    });
+    }, this.#parts.nowMs);
     const current: Current = { head, framing: framingOf(head.framing), body };
     this.#current = current;
     if (rest.length > 0) {
