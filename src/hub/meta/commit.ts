@@ -7,12 +7,13 @@ import { saveSums } from "#hub/meta/content-sums.ts";
 import { droppedOf, saveManifests } from "#hub/meta/manifests.ts";
 import type { Commit, CommitOutcome } from "#hub/meta/meta-store.ts";
 import { SPACE_COLUMNS, type SpaceRow, plainText, spaceOf } from "#hub/meta/rows.ts";
+import { RowsText } from "#hub/meta/texts.ts";
 import { WorkingSet } from "#hub/meta/working-set.ts";
 import type { ChangeResult, SpaceChange, SpaceId } from "#hub/space.ts";
 import type { Sums } from "#hub/sums/sums.ts";
 import { SynclineError } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
-import type { Database, Sql } from "#platform/sql/database.ts";
+import type { Database, Sql, SqlValue } from "#platform/sql/database.ts";
 import type { ContentId } from "#sync/chunk/chunk-id.ts";
 import type { Manifest } from "#sync/chunk/manifest.ts";
 
@@ -29,9 +30,10 @@ export const SPACE_LOCKED = { sqlite: SPACE, postgres: `${SPACE} FOR UPDATE` };
 export const SAVE_SPACE = "UPDATE spaces SET sequence = ?, bytes = ?, entries = ? WHERE id = ?";
 export const LATEST_ORDER = "SELECT max(order_ms) AS latest FROM commits WHERE space_id = ?";
 export const LOWER_ORDER = "UPDATE commits SET order_ms = ? WHERE space_id = ? AND order_ms > ?";
-export const INSERT_COMMIT =
-  "INSERT INTO commits (space_id, seq, last_seq, time_ms, order_ms, actor, host, trace_id, cause, run_id, message) " +
-  "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+export const INSERT_COMMITS = new RowsText(
+  "INSERT INTO commits (space_id, seq, last_seq, time_ms, order_ms, actor, host, trace_id, cause, run_id, message) VALUES",
+  11,
+);
 
 /** @throws {SynclineError} SPACE_UNKNOWN, also for a deleted space; DENIED for one that follows; nothing is committed then */
 export function commitAll(
@@ -75,6 +77,8 @@ class CommitRun {
   /** The greatest order of a space's commits. */
   readonly #latest = new Map<SpaceId, number>();
   #dropped = new Set<ContentId>();
+  /** Rows of commits that wait to be written. */
+  #made: SqlValue[][] = [];
   /** Changes of all commits that are still to be made but have been looked at. */
   #ahead = 0;
 
@@ -99,6 +103,7 @@ class CommitRun {
     await saveManifests(this.#sql, this.#manifests);
     const outcomes: CommitOutcome[] = [];
     for (const at of this.#commits.keys()) outcomes.push(await this.#commit(at));
+    await this.#insertCommits();
     for (const set of this.#sets.values()) {
       await set.flush();
       if (set.sequence === set.space.sequence) continue;
@@ -171,9 +176,12 @@ class CommitRun {
 
   async #saveCommit(commit: Commit, first: number, last: number): Promise<void> {
     const { space, timeMs, origin } = commit;
-    if (timeMs < this.#latest.get(space)!) await this.#sql.run(LOWER_ORDER, [timeMs, space, timeMs]);
+    if (timeMs < this.#latest.get(space)!) {
+      await this.#insertCommits();
+      await this.#sql.run(LOWER_ORDER, [timeMs, space, timeMs]);
+    }
     this.#latest.set(space, timeMs);
-    await this.#sql.run(INSERT_COMMIT, [
+    this.#made.push([
       space,
       first,
       last,
@@ -183,6 +191,11 @@ class CommitRun {
         text === undefined ? null : plainText(text),
       ),
     ]);
+  }
+
+  async #insertCommits(): Promise<void> {
+    for (const { text, values } of INSERT_COMMITS.pieces(this.#made)) await this.#sql.run(text, values);
+    this.#made = [];
   }
 }
 
