@@ -4,11 +4,11 @@
  */
 import { SynclineError } from "#model/error.ts";
 import type { Host } from "#platform/host.ts";
-import type { ContentOptions, ContentReader, ContentSink, Intake, NamedContent } from "#hub/space-service.ts";
+import type { ContentOptions, ContentReader, ContentSink, ContentSource, Intake, NamedContent } from "#hub/space-service.ts";
 import type { ContentRef } from "#hub/space.ts";
 import { NO_SUMS, type SumName, type Sums, SumsHasher } from "#hub/sums/sums.ts";
 import { type SumsStream, openSums } from "#hub/sums/sums-thread.ts";
-import type { ChunkStore, Pin } from "#store/chunk-store.ts";
+import type { ChunkStore, LentChunk, Pin } from "#store/chunk-store.ts";
 import { type ChunkId, type ContentId, chunkIdFrom, chunkIdOf, contentIdOf } from "#sync/chunk/chunk-id.ts";
 import {
   CHUNK_LIMITS, type ChunkLimits, SPLIT_BYTES_MAX, Splitter, chunkLimitsFor, cut,
@@ -149,7 +149,8 @@ export class StoreSink implements ContentSink {
       if (this.#roomsMade === ROOMS_MAX) await this.#stored[0];
       else {
         this.#roomsMade++;
-        return new Uint8Array(splitter.roomBytes);
+        // Another thread hashes what is in it.
+        return new Uint8Array(new SharedArrayBuffer(splitter.roomBytes));
       }
     }
     return this.#rooms.pop()!;
@@ -362,17 +363,28 @@ const FETCHES_MAX = 8;
 
 type GetChunk = (id: ChunkId) => Promise<Uint8Array>;
 
-export class StoredContent implements ContentReader {
+/** Chunks that are read ahead of the one that is on its way out, and bytes of a piece that is made of small ones. */
+const AHEAD_BYTES_MAX = 4 << 20;
+const GATHERED_BYTES = 1 << 20;
+/** Chunks of this average are lent one by one, smaller ones gathered. */
+const LENT_BYTES_MIN = 256 << 10;
+
+type LendChunk = (id: ChunkId) => Promise<LentChunk>;
+
+export class StoredContent implements ContentSource {
   readonly size: number;
   readonly #get: GetChunk;
+  readonly #lend: LendChunk | undefined;
   readonly #ids: readonly ChunkId[];
   /** Where each chunk begins, and the end of the last. */
   readonly #starts: Float64Array;
   /** The chunk that was used last: neighbours are asked for one after the other. */
   #last: { readonly index: number; readonly bytes: Promise<Uint8Array> } | undefined;
 
-  constructor(get: GetChunk, chunks: readonly ManifestChunk[]) {
+  /** @param lend for large chunks that stream() gives */
+  constructor(get: GetChunk, chunks: readonly ManifestChunk[], lend?: LendChunk) {
     this.#get = get;
+    this.#lend = lend;
     this.#ids = chunks.map((chunk) => chunk.id);
     this.#starts = new Float64Array(chunks.length + 1);
     for (const [index, { length }] of chunks.entries()) this.#starts[index + 1] = this.#starts[index]! + length;
@@ -380,9 +392,9 @@ export class StoredContent implements ContentReader {
   }
 
   /** @param manifest undefined: the content is one chunk, or empty */
-  static of(get: GetChunk, content: ContentRef, manifest: Manifest | undefined): StoredContent {
+  static of(get: GetChunk, content: ContentRef, manifest: Manifest | undefined, lend?: LendChunk): StoredContent {
     const only = [{ id: content.id as string as ChunkId, length: content.size }];
-    const stored = new StoredContent(get, manifest?.chunks ?? (content.size === 0 ? [] : only));
+    const stored = new StoredContent(get, manifest?.chunks ?? (content.size === 0 ? [] : only), lend);
     if (stored.size !== content.size) throw misfit(content.id);
     return stored;
   }
@@ -408,6 +420,48 @@ export class StoredContent implements ContentReader {
       }
     }
     return end - position;
+  }
+
+  stream(start: number, end: number): AsyncGenerator<Uint8Array, void> {
+    const isLarge = this.size >= LENT_BYTES_MIN * this.#ids.length;
+    return isLarge && this.#lend !== undefined ? this.#lent(start, end, this.#lend) : this.#gathered(start, end);
+  }
+
+  async *#lent(start: number, end: number, lend: LendChunk): AsyncGenerator<Uint8Array, void> {
+    const starts = this.#starts;
+    const coming: Promise<LentChunk>[] = [];
+    /** Given out, and the one before it. */
+    const out: LentChunk[] = [];
+    let next = this.#at(start);
+    try {
+      for (let index = next; index < this.#ids.length && starts[index]! < end; index++) {
+        for (; next < this.#ids.length && starts[next]! < end; next++) {
+          if (next > index && starts[next + 1]! - starts[index + 1]! > AHEAD_BYTES_MAX) break;
+          const chunk = lend(this.#ids[next]!);
+          chunk.catch(() => undefined);
+          coming.push(chunk);
+        }
+        const chunk = await coming.shift()!;
+        out.push(chunk);
+        const length = starts[index + 1]! - starts[index]!;
+        if (chunk.bytes.length !== length) throw wrongLength(length, chunk.bytes.length);
+        yield chunk.bytes.subarray(Math.max(0, start - starts[index]!), Math.min(length, end - starts[index]!));
+        if (out.length > 1) out.shift()!.release();
+      }
+    } finally {
+      // The last ones may be on their way still.
+      for (const chunk of out) chunk.leave();
+      for (const chunk of coming) chunk.then((one) => one.release(), () => undefined);
+    }
+  }
+
+  async *#gathered(start: number, end: number): AsyncGenerator<Uint8Array, void> {
+    const rooms = [new Uint8Array(GATHERED_BYTES), new Uint8Array(GATHERED_BYTES)] as const;
+    for (let at = start, turn = 0; at < end; at += GATHERED_BYTES, turn ^= 1) {
+      const piece = rooms[turn as 0 | 1].subarray(0, Math.min(GATHERED_BYTES, end - at));
+      await this.read(piece, at);
+      yield piece;
+    }
   }
 
   #chunk(index: number): Promise<Uint8Array> {

@@ -2,7 +2,7 @@
  * The bytes of small files that were read lately: a chunk never changes, so what was proved once needs no look at the
  * disk and no hash again. Whoever asks has made sure that the store still has the chunk.
  */
-import type { ContentReader } from "#hub/space-service.ts";
+import type { ContentSource } from "#hub/space-service.ts";
 import type { ChunkId } from "#sync/chunk/chunk-id.ts";
 
 /** Of one chunk, and of all that are kept. */
@@ -39,7 +39,7 @@ export class HotChunks {
 }
 
 /** Content that is all in memory. */
-export class KnownContent implements ContentReader {
+export class KnownContent implements ContentSource {
   readonly #bytes: Uint8Array;
 
   constructor(bytes: Uint8Array) {
@@ -54,5 +54,9 @@ export class KnownContent implements ContentReader {
     const part = this.#bytes.subarray(position, position + into.length);
     into.set(part);
     return part.length;
+  }
+
+  async *stream(start: number, end: number): AsyncGenerator<Uint8Array, void> {
+    if (start < end) yield this.#bytes.subarray(start, end);
   }
 }

@@ -10,14 +10,13 @@ import { countsOf, newContent, originOf, sequences } from "#hub/commit-facts.ts"
 import { CommitQueue } from "#hub/commit-queue.ts";
 import { FollowedSpaces } from "#hub/followed-spaces.ts";
 import { MovedBytes } from "#hub/moved-bytes.ts";
-import { HeldContent, StoreIntake, StoredContent } from "#hub/content.ts";
-import { HOT_CHUNK_BYTES_MAX, HotChunks, KnownContent } from "#hub/hot-chunks.ts";
+import { HeldContent, StoreIntake } from "#hub/content.ts";
 import type { Commit, CommitOutcome, CopiesRequest, ListRequest, MetaStore, WithIt } from "#hub/meta/meta-store.ts";
 import { changesFor, type Difference, differences } from "#hub/restore.ts";
 import { runDifferences } from "#hub/run-differences.ts";
 import type {
   CommitRequest,
-  ContentReader,
+  ContentSource,
   Intake,
   SpaceEvent,
   SpaceService,
@@ -40,13 +39,13 @@ import { type SpaceAudit, spaceResource } from "#hub/space-audit.ts";
 import { ContentSums } from "#hub/sums/content-sums.ts";
 import type { SumName, Sums } from "#hub/sums/sums.ts";
 import { requireLockable } from "#hub/versions/lock-rights.ts";
+import { StoredContents } from "#hub/stored-contents.ts";
 import { SpaceWatchers } from "#hub/space-watchers.ts";
 import { conflictCopyOf } from "#model/conflict-copy.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, isWithin, pathFault } from "#model/path.ts";
 import type { Clock, Host, Random } from "#platform/host.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
-import type { ChunkId } from "#sync/chunk/chunk-id.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
 
 /** Rows asked for at once where all of them are wanted. */
@@ -93,7 +92,7 @@ export class HubSpaces implements SpaceService {
   readonly #spaces = new Map<string, Space>();
   #managing: Promise<unknown> = Promise.resolve();
   readonly #held = new HeldContent();
-  readonly #hot = new HotChunks();
+  readonly #contents: StoredContents;
   readonly #sums: ContentSums;
   readonly followed = new FollowedSpaces();
   readonly moved = new MovedBytes();
@@ -102,6 +101,7 @@ export class HubSpaces implements SpaceService {
     this.#options = options;
     this.#queue = new CommitQueue(options.meta);
     this.#sums = new ContentSums(options.meta);
+    this.#contents = new StoredContents(options.meta, options.chunks);
   }
 
   static async open(options: HubSpacesOptions): Promise<HubSpaces> {
@@ -321,27 +321,14 @@ export class HubSpaces implements SpaceService {
     return this.#options.meta.changedSince(this.#known(who, name).id, below, sequence, limit);
   }
 
-  async open(who: Principal, name: string, version: Version, isProved = true): Promise<ContentReader> {
+  async open(who: Principal, name: string, version: Version, isProved = true): Promise<ContentSource> {
     this.#require(who, "read", name, version.path);
-    return this.moved.reader(await this.#content(version, isProved), who.id, name);
-  }
-
-  async #content(version: Version, isProved: boolean): Promise<ContentReader> {
-    const { meta, chunks } = this.#options;
-    const { content } = version;
-    if (content === undefined) throw contentGone(version.path);
-    const get = (id: ChunkId): Promise<Uint8Array> => (isProved ? chunks.get(id) : chunks.getUnproved(id));
-    // A chunk of that name and length is the whole of it, which needs no question to the database.
-    const only = content.id as string as ChunkId;
-    const isOneChunk = chunks.lengthOf(only) === content.size;
-    if (!isOneChunk) return StoredContent.of(get, content, await meta.manifest(content.id));
-    if (content.size > HOT_CHUNK_BYTES_MAX) return StoredContent.of(get, content, undefined);
-    return new KnownContent(this.#hot.get(only) ?? this.#hot.add(only, await chunks.get(only)));
+    return this.moved.reader(await this.#contents.open(version, isProved), who.id, name);
   }
 
   async sums(who: Principal, name: string, version: Version, wanted: readonly SumName[] = []): Promise<Sums> {
     this.#require(who, "read", name, version.path);
-    return this.#sums.of(version.content!.id, await this.#content(version, true), wanted);
+    return this.#sums.of(version.content!.id, await this.#contents.open(version, true), wanted);
   }
 
   // ---------------------------------------------------------------- writing

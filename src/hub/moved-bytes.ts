@@ -2,7 +2,7 @@
  * How many bytes of content each user and host has put into spaces and read from them since the hub's start, whichever
  * door it came through: this is counted where all of them meet. What the hub itself reads (sums, repair) is not.
  */
-import type { ContentReader } from "#hub/space-service.ts";
+import type { ContentSource } from "#hub/space-service.ts";
 
 /** Users and hosts that are counted by name; the rest share one count. */
 export const NAMED_MAX = 10_000;
@@ -29,7 +29,7 @@ export class MovedBytes {
     return (bytes) => count("in", bytes);
   }
 
-  reader(inner: ContentReader, user: string, space: string): ContentReader {
+  reader(inner: ContentSource, user: string, space: string): ContentSource {
     const count = this.counter(user, space);
     return {
       size: inner.size,
@@ -37,6 +37,12 @@ export class MovedBytes {
         const bytes = await inner.read(into, position);
         count("out", bytes);
         return bytes;
+      },
+      async *stream(start, end) {
+        for await (const piece of inner.stream(start, end)) {
+          count("out", piece.length);
+          yield piece;
+        }
       },
     };
   }

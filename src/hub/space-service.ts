@@ -92,6 +92,15 @@ export interface ContentReader {
   read(into: Uint8Array, position: number): Promise<number>;
 }
 
+/** What is also read from one end to the other, for who sends it on. */
+export interface ContentSource extends ContentReader {
+  /**
+   * The bytes [start, end), in pieces of up to 4 MiB: views, not to be changed, of memory that is used again. A piece is
+   * free when the one behind the next is asked for.
+   */
+  stream(start: number, end: number): AsyncGenerator<Uint8Array, void>;
+}
+
 /** One thing that happened, for those who listen. */
 export type SpaceEvent = { readonly space: string; readonly before: number; readonly after: number };
 
@@ -123,7 +132,7 @@ export interface SpaceService {
    * hashed one by one
    * @throws {SynclineError} CHUNK_MISSING for content that retention has dropped
    */
-  open(who: Principal, space: string, version: Version, isProved?: boolean): Promise<ContentReader>;
+  open(who: Principal, space: string, version: Version, isProved?: boolean): Promise<ContentSource>;
 
   /**
    * What is known of the content of a version, as far as doors have computed it. Of `wanted` what is lacking is computed

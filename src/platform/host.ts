@@ -22,7 +22,10 @@ export interface Host {
   /** Undefined where the platform cannot watch; the session then rescans on a timer. */
   readonly watch: WatchSource | undefined;
   readonly hostName: string;
-  /** SHA-256 of the bytes as they are at the call. Much is hashed on another thread, so that this one is free meanwhile. */
+  /**
+   * SHA-256 of the bytes as they are at the call; shared memory must stay as it is until it resolves. Much is hashed on
+   * another thread, so that this one is free meanwhile; what is not in shared memory is copied for that.
+   */
   sha256(bytes: Uint8Array): Promise<Uint8Array>;
   /** Frees what is garbage now; takes time by what lives. For the seams of very large plans. */
   collectGarbage(): void;

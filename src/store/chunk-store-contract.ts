@@ -206,6 +206,20 @@ function damage(using: Using): void {
       expect(await codeOf(under.store.getUnproved(sampleChunk(3, 10).id))).toBe("CHUNK_MISSING");
     }));
 
+  test("[CHUNK-43] what is lent is the same bytes, and damage is told as by any other read", () =>
+    using(async (under) => {
+      const chunks = [sampleChunk(1, 400), sampleChunk(2, 90_000), sampleChunk(3, 90_000)];
+      await putAll(under.store, chunks);
+      await under.damage(chunks[1]!.id);
+      expect(await codeOf(under.store.lend(chunks[1]!.id))).toBe("CHUNK_DAMAGED");
+      expect(has(under.store, chunks)).toEqual([true, false, true]);
+      expect(await codeOf(under.store.lend(chunks[1]!.id))).toBe("CHUNK_DAMAGED");
+      expect(await codeOf(under.store.lend(sampleChunk(4, 10).id))).toBe("CHUNK_MISSING");
+      const lent = await Promise.all([0, 2, 0, 2].map((at) => under.store.lend(chunks[at]!.id)));
+      for (const [at, { bytes }] of lent.entries()) expect(Buffer.compare(bytes, chunks[at % 2 === 0 ? 0 : 2]!.bytes)).toBe(0);
+      for (const { release } of lent) release();
+    }));
+
   test("[CHUNK-9] a scrub looks at everything in steps of its budget and finds every damaged chunk", () =>
     using(async ({ store, damage }) => {
       const chunks = Array.from({ length: 60 }, (_, seed) => sampleChunk(seed, 1000));

@@ -52,6 +52,15 @@ export type ScrubResult = {
 
 export type PruneResult = { readonly removedChunks: number; readonly freedBytes: number };
 
+/** A chunk's bytes, to be read until it is given back; by one of the two, once. Where neither is called it is never shared again. */
+export type LentChunk = {
+  readonly bytes: Uint8Array;
+  /** Nobody reads it any more: other bytes may be written there at once. */
+  readonly release: () => void;
+  /** Somebody may still read it: nothing is ever written there. */
+  readonly leave: () => void;
+};
+
 export interface ChunkStore {
   pin(): Pin;
   /**
@@ -71,6 +80,11 @@ export interface ChunkStore {
    * their CRC alone, which finds what happens to a disk, and saves hashing all that is handed out.
    */
   getUnproved(id: ChunkId): Promise<Uint8Array>;
+  /**
+   * As get(), for many large chunks one after the other, in memory that is used again. The bytes are compared with their
+   * id the first time that this process has to do with them, written or read, and with their CRC afterwards.
+   */
+  lend(id: ChunkId): Promise<LentChunk>;
   /** Plain bytes of a chunk; undefined when it is not here. */
   lengthOf(id: ChunkId): number | undefined;
   stats(): ChunkStoreStats;

@@ -5,7 +5,7 @@
 import { SynclineError, assert } from "#model/error.ts";
 import type { ChunkId } from "#sync/chunk/chunk-id.ts";
 import {
-  CHUNK_BYTES_MAX, type ChunkStore, type ChunkStoreStats, type Pin, type PruneResult, type ScrubResult,
+  CHUNK_BYTES_MAX, type ChunkStore, type ChunkStoreStats, type LentChunk, type Pin, type PruneResult, type ScrubResult,
 } from "#store/chunk-store.ts";
 
 type Held = { readonly bytes: Uint8Array; touchedMs: number; isDurable: boolean; isSound: boolean };
@@ -87,6 +87,10 @@ export class MemoryChunks implements ChunkStore {
 
   getUnproved(id: ChunkId): Promise<Uint8Array> {
     return this.get(id);
+  }
+
+  async lend(id: ChunkId): Promise<LentChunk> {
+    return { bytes: await this.get(id), release: () => undefined, leave: () => undefined };
   }
 
   lengthOf(id: ChunkId): number | undefined {

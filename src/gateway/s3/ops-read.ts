@@ -8,17 +8,13 @@ import { checksumHeaders, idOf, modifiedMs, objectHeaders, PARTS, sizeOf } from 
 import { partSizes } from "#gateway/s3/part-sizes.ts";
 import { type Header, type S3Call, answer, header } from "#gateway/s3/s3-call.ts";
 import { S3Error } from "#gateway/s3/s3-error.ts";
-import type { ContentReader } from "#hub/space-service.ts";
+import type { ContentReader, ContentSource } from "#hub/space-service.ts";
 import type { Version } from "#hub/space.ts";
-import { seedsOf } from "#hub/hub-spaces.ts";
 import { SynclineError } from "#model/error.ts";
-import { Summer } from "#sync/chunk/sum.ts";
 import type { Http1Answer } from "#platform/net/http1/connection.ts";
 
 /** Up to here an answer is made in memory. */
 const WHOLE_BYTES_MAX = 512 << 10;
-/** Read at once of a longer one. */
-const PIECE_BYTES = 1 << 20;
 
 /** What the query may say in place of the object's own headers. */
 const OVERRIDES: readonly (readonly [query: string, header: string])[] = [
@@ -160,11 +156,8 @@ async function bodyOf(call: S3Call, version: Version, { start, end }: Span): Pro
   const length = end - start;
   if (length > WHOLE_BYTES_MAX) {
     services.traffic.require("downloads");
-    const sum = start === 0 && end === sizeOf(version) && version.entry?.kind === "file" ? version.entry.sum : undefined;
-    // Who reads all of it compares its sum in the end: then chunks need not be hashed one by one.
-    const reader = await services.spaces.open(who, request.bucket, version, sum === undefined);
-    const summer = sum === undefined ? undefined : new Summer(seedsOf(await services.spaces.space(who, request.bucket)));
-    return { length, pieces: pieces(call, reader, { start, end }, summer, sum) };
+    const reader = await services.spaces.open(who, request.bucket, version);
+    return { length, pieces: pieces(call, reader, { start, end }) };
   }
   const reader = await services.spaces.open(who, request.bucket, version);
   const bytes = new Uint8Array(length);
@@ -181,25 +174,11 @@ async function fill(reader: ContentReader, bytes: Uint8Array, position: number):
   }
 }
 
-/** Two buffers in turns: the one before is on its way out while the next is filled. */
-async function* pieces(
-  { services, traceId }: S3Call,
-  reader: ContentReader,
-  { start, end }: Span,
-  summer: Summer | undefined,
-  sum: string | undefined,
-): AsyncGenerator<Uint8Array, void> {
+async function* pieces({ services, traceId }: S3Call, reader: ContentSource, { start, end }: Span): AsyncGenerator<Uint8Array, void> {
   const { traffic, log } = services;
   using _place = traffic.take("downloads");
-  const buffers = [new Uint8Array(PIECE_BYTES), new Uint8Array(PIECE_BYTES)];
   try {
-    for (let at = start, turn = 0; at < end; at += PIECE_BYTES, turn++) {
-      const piece = buffers[turn % 2]!.subarray(0, Math.min(PIECE_BYTES, end - at));
-      await fill(reader, piece, at);
-      summer?.update(piece);
-      // The last piece is held back where the whole is not what it was.
-      const isLast = at + piece.length === end;
-      if (isLast && summer !== undefined && summer.digest() !== sum) throw new Error("the bytes are not what they were");
+    for await (const piece of reader.stream(start, end)) {
       traffic.count("out", piece.length);
       yield piece;
     }

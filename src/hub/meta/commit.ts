@@ -7,12 +7,13 @@ import { saveSums } from "#hub/meta/content-sums.ts";
 import { droppedOf, saveManifests } from "#hub/meta/manifests.ts";
 import type { Commit, CommitOutcome } from "#hub/meta/meta-store.ts";
 import { SPACE_COLUMNS, type SpaceRow, plainText, spaceOf } from "#hub/meta/rows.ts";
+import { RowsText } from "#hub/meta/texts.ts";
 import { WorkingSet } from "#hub/meta/working-set.ts";
 import type { ChangeResult, SpaceChange, SpaceId } from "#hub/space.ts";
 import type { Sums } from "#hub/sums/sums.ts";
 import { SynclineError } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
-import type { Database, Sql } from "#platform/sql/database.ts";
+import type { Database, Sql, SqlValue } from "#platform/sql/database.ts";
 import type { ContentId } from "#sync/chunk/chunk-id.ts";
 import type { Manifest } from "#sync/chunk/manifest.ts";
 
@@ -29,9 +30,10 @@ export const SPACE_LOCKED = { sqlite: SPACE, postgres: `${SPACE} FOR UPDATE` };
 export const SAVE_SPACE = "UPDATE spaces SET sequence = ?, bytes = ?, entries = ? WHERE id = ?";
 export const LATEST_ORDER = "SELECT max(order_ms) AS latest FROM commits WHERE space_id = ?";
 export const LOWER_ORDER = "UPDATE commits SET order_ms = ? WHERE space_id = ? AND order_ms > ?";
-export const INSERT_COMMIT =
-  "INSERT INTO commits (space_id, seq, last_seq, time_ms, order_ms, actor, host, trace_id, cause, run_id, message) " +
-  "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+export const INSERT_COMMITS = new RowsText(
+  "INSERT INTO commits (space_id, seq, last_seq, time_ms, order_ms, actor, host, trace_id, cause, run_id, message) VALUES",
+  11,
+);
 
 /** @throws {SynclineError} SPACE_UNKNOWN, also for a deleted space; DENIED for one that follows; nothing is committed then */
 export function commitAll(
@@ -75,6 +77,8 @@ class CommitRun {
   /** The greatest order of a space's commits. */
   readonly #latest = new Map<SpaceId, number>();
   #dropped = new Set<ContentId>();
+  /** Rows of commits that wait to be written. */
+  #made: SqlValue[][] = [];
   /** Changes of all commits that are still to be made but have been looked at. */
   #ahead = 0;
 
@@ -99,6 +103,7 @@ class CommitRun {
     await saveManifests(this.#sql, this.#manifests);
     const outcomes: CommitOutcome[] = [];
     for (const at of this.#commits.keys()) outcomes.push(await this.#commit(at));
+    await this.#insertCommits();
     for (const set of this.#sets.values()) {
       await set.flush();
       if (set.sequence === set.space.sequence) continue;
@@ -171,21 +176,36 @@ class CommitRun {
 
   async #saveCommit(commit: Commit, first: number, last: number): Promise<void> {
     const { space, timeMs } = commit;
-    await saveCommit(this.#sql, commit, { first, last, latest: this.#latest.get(space)! });
+    if (timeMs < this.#latest.get(space)!) {
+      await this.#insertCommits();
+      await this.#sql.run(LOWER_ORDER, [timeMs, space, timeMs]);
+    }
     this.#latest.set(space, timeMs);
+    this.#made.push(rowOfCommit(commit, first, last));
+  }
+
+  async #insertCommits(): Promise<void> {
+    for (const { text, values } of INSERT_COMMITS.pieces(this.#made)) await this.#sql.run(text, values);
+    this.#made = [];
   }
 }
 
-/** @param latest the greatest order of the space's commits so far */
+type MadeCommit = Pick<Commit, "space" | "timeMs" | "origin">;
+
+function rowOfCommit({ space, timeMs, origin }: MadeCommit, first: number, last: number): SqlValue[] {
+  const texts = [origin.actor, origin.host, origin.traceId, origin.cause, origin.runId, origin.message];
+  return [space, first, last, timeMs, timeMs, ...texts.map((text) => (text === undefined ? null : plainText(text)))];
+}
+
+/** Of a commit that is made alone. @param latest the greatest order of the space's commits so far */
 export async function saveCommit(
   sql: Sql,
-  { space, timeMs, origin }: Pick<Commit, "space" | "timeMs" | "origin">,
+  commit: MadeCommit,
   { first, last, latest }: { readonly first: number; readonly last: number; readonly latest: number },
 ): Promise<void> {
+  const { space, timeMs } = commit;
   if (timeMs < latest) await sql.run(LOWER_ORDER, [timeMs, space, timeMs]);
-  const texts = [origin.actor, origin.host, origin.traceId, origin.cause, origin.runId, origin.message];
-  const plain = texts.map((text) => (text === undefined ? null : plainText(text)));
-  await sql.run(INSERT_COMMIT, [space, first, last, timeMs, timeMs, ...plain]);
+  for (const { text, values } of INSERT_COMMITS.pieces([rowOfCommit(commit, first, last)])) await sql.run(text, values);
 }
 
 function notAlone(change: SpaceChange): ChangeResult {

@@ -4,7 +4,7 @@
  * never one with gaps.
  */
 import {
-  INSERT_COMMIT,
+  INSERT_COMMITS,
   LATEST_ORDER,
   LOWER_ORDER,
   type LockedSpaceRow,
@@ -134,7 +134,8 @@ async function saveCommits(sql: Sql, space: SpaceId, records: readonly JournalRe
     latest = timeMs;
     const texts = [origin.actor, origin.host, origin.traceId, origin.cause, origin.runId, origin.message];
     const plain = texts.map((text) => (text === undefined ? null : plainText(text)));
-    await sql.run(INSERT_COMMIT, [space, commit, sequence, timeMs, timeMs, ...plain]);
+    const [row] = INSERT_COMMITS.pieces([[space, commit, sequence, timeMs, timeMs, ...plain]]);
+    await sql.run(row!.text, row!.values);
   }
 }
 

@@ -21,6 +21,9 @@ const RECORD_BITS = 19;
 export const OFFSET_BYTES_MAX = UNIT_BYTES * 2 ** OFFSET_BITS;
 export const PACK_SLOTS_MAX = 2 ** 21;
 
+/** In the word of a chunk's length, which has 23 bits. */
+const PROVED_BIT = 0x8000_0000;
+
 export const NONE = -1;
 
 export type Place = {
@@ -115,6 +118,7 @@ export class ChunkTable {
   move(entry: number, { slot, offset, recordBytes }: Place): void {
     const block = this.#blocks[entry >>> BLOCK_SHIFT]!;
     const at = (entry & BLOCK_MASK) * WORDS;
+    block[at + 6]! &= ~PROVED_BIT;
     block[at + 4] = (slot & 0xff) * 2 ** OFFSET_BITS + offset / UNIT_BYTES;
     block[at + 5] = (slot >>> 8) * 2 ** RECORD_BITS + recordBytes / UNIT_BYTES;
   }
@@ -136,7 +140,16 @@ export class ChunkTable {
   }
 
   plainBytes(entry: number): number {
-    return this.#word(entry, 6);
+    return this.#word(entry, 6) & ~PROVED_BIT;
+  }
+
+  /** Were the bytes of the record that is there compared with the chunk's id in this process? */
+  isProved(entry: number): boolean {
+    return this.#word(entry, 6) >= PROVED_BIT;
+  }
+
+  prove(entry: number): void {
+    this.#blocks[entry >>> BLOCK_SHIFT]![(entry & BLOCK_MASK) * WORDS + 6]! |= PROVED_BIT;
   }
 
   /** When it was last put or asked for, in seconds since 1970. */

@@ -1,7 +1,8 @@
 /** The directory of the packs: names, descriptors, sidecars, and the lock that keeps a second process out. */
 import { SynclineError } from "#model/error.ts";
-import { PAGE_BYTES, alignedBytes } from "#platform/aligned-bytes.ts";
+import { PAGE_BYTES } from "#platform/aligned-bytes.ts";
 import { type Fd, type FileSystem, FsError, describeErrno, isCode } from "#platform/file-system.ts";
+import type { MakeRoom } from "#store/packs/lent-chunks.ts";
 import { type Sidecar, decodeSidecar, encodeSidecar } from "#store/packs/pack-format.ts";
 
 /** Packs held open for reading. */
@@ -127,13 +128,16 @@ export class PackFiles {
     return this.#use(number, ({ fd }) => this.fs.readAsync(fd, into, position));
   }
 
-  /** The bytes of a pack from `position` on, fewer where it ends; read past the page cache where that can be. */
-  readUncached(number: number, position: number, length: number): Promise<Uint8Array> {
+  /**
+   * The bytes of a pack from `position` on, fewer where it ends; read past the page cache where that can be.
+   * @param makeRoom for the memory that they are to lie in
+   */
+  readUncached(number: number, position: number, length: number, makeRoom: MakeRoom): Promise<Uint8Array> {
     return this.#use(number, async (reader) => {
       if (reader.uncached === undefined) reader.uncached = this.fs.openUncached(reader.fd) ?? null;
       const skipped = position % PAGE_BYTES;
       const pages = Math.ceil((skipped + length) / PAGE_BYTES) * PAGE_BYTES;
-      const room = alignedBytes(pages, 0);
+      const room = makeRoom(pages).subarray(0, pages);
       const first = position - skipped;
       let count = reader.uncached === null ? 0 : await this.fs.readUncached(reader.uncached, room, first);
       if (count < skipped + length) count += await this.fs.readAsync(reader.fd, room.subarray(count), first + count);

@@ -1,16 +1,20 @@
 /** Chunks out of their records, verified. */
 import { unpack } from "#sync/chunk/compress.ts";
 import { SynclineError } from "#model/error.ts";
+import { alignedBytes } from "#platform/aligned-bytes.ts";
 import { isCode } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
 import type { Appender } from "#store/packs/appender.ts";
 import type { Catalog, Pack } from "#store/packs/catalog.ts";
 import type { Place } from "#store/packs/chunk-table.ts";
+import type { MakeRoom } from "#store/packs/lent-chunks.ts";
 import { type PackFiles, chunkDiskError } from "#store/packs/pack-files.ts";
 import { type RecordHeader, ZSTD, decodeRecordHeader, payloadOf } from "#store/packs/pack-format.ts";
 
 /** The payload is undefined when its sum is wrong. */
 export type StoredRecord = { readonly header: RecordHeader; readonly payload: Uint8Array | undefined };
+
+const newRoom: MakeRoom = (bytes) => alignedBytes(bytes, 0);
 
 export class PackReader {
   readonly #files: PackFiles;
@@ -33,14 +37,15 @@ export class PackReader {
    * The record at a place; undefined when there is none that could be told. A pack that has gone counts as damaged, and
    * so does a sector that cannot be read when `unreadableIsDamaged`: somebody who looks after the disk asks.
    *
+   * @param makeRoom for the memory of a large one
    * @throws {SynclineError} DISK
    */
-  async record(pack: Pack, place: Place, unreadableIsDamaged: boolean): Promise<StoredRecord | undefined> {
+  async record(pack: Pack, place: Place, unreadableIsDamaged: boolean, makeRoom = newRoom): Promise<StoredRecord | undefined> {
     const { number, mark } = pack.header;
     let bytes = this.#appender.peek(place.slot, place.offset, place.recordBytes);
     if (bytes === undefined) {
       try {
-        bytes = await this.#read(number, place);
+        bytes = await this.#read(number, place, makeRoom);
       } catch (error) {
         if (isCode(error, "ENOENT") || (unreadableIsDamaged && isCode(error, "EIO"))) return undefined;
         throw chunkDiskError("read a chunk", error);
@@ -50,8 +55,8 @@ export class PackReader {
     return header === undefined ? undefined : { header, payload: payloadOf(bytes, 0, header) };
   }
 
-  async #read(number: number, { offset, recordBytes }: Place): Promise<Uint8Array> {
-    if (recordBytes >= this.#uncachedBytes) return this.#files.readUncached(number, offset, recordBytes);
+  async #read(number: number, { offset, recordBytes }: Place, makeRoom: MakeRoom): Promise<Uint8Array> {
+    if (recordBytes >= this.#uncachedBytes) return this.#files.readUncached(number, offset, recordBytes, makeRoom);
     const bytes = new Uint8Array(recordBytes);
     return bytes.subarray(0, await this.#files.read(number, bytes, offset));
   }

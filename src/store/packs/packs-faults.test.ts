@@ -436,6 +436,22 @@ describe("packs: what is believed", () => {
     await putAll(sim.store, [one]);
     await expectAll(sim.store, [one]);
   });
+
+  test("[CHUNK-44] a process proves what it lends and did not write itself, once", async () => {
+    const sim = await opened();
+    const [one, other] = samples(2) as [Chunk, Chunk];
+    await putAll(sim.store, [{ id: one.id, bytes: other.bytes }, other]);
+    await sim.store.close();
+    await sim.open();
+    expect(await codeOf(sim.store.lend(one.id))).toBe("CHUNK_DAMAGED");
+    for (let time = 0; time < 2; time++) {
+      const lent = await sim.store.lend(other.id);
+      expect(Buffer.compare(lent.bytes, other.bytes)).toBe(0);
+      lent.leave();
+    }
+    sim.flip(other.id);
+    expect(await codeOf(sim.store.lend(other.id))).toBe("CHUNK_DAMAGED");
+  });
 });
 
 describe("packs: prune beside others", () => {

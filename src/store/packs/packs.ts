@@ -11,11 +11,12 @@ import type { Host } from "#platform/host.ts";
 import { type ChunkId, ID_BYTES } from "#sync/chunk/chunk-id.ts";
 import { Compressor } from "#sync/chunk/compress.ts";
 import {
-  CHUNK_BYTES_MAX, type ChunkStore, type ChunkStoreStats, type Pin, type PruneResult, type ScrubResult,
+  CHUNK_BYTES_MAX, type ChunkStore, type ChunkStoreStats, type LentChunk, type Pin, type PruneResult, type ScrubResult,
 } from "#store/chunk-store.ts";
 import { Appender, PACK_LIMITS, type PackLimits } from "#store/packs/appender.ts";
-import { type Catalog, PinnedEntries } from "#store/packs/catalog.ts";
-import { NONE } from "#store/packs/chunk-table.ts";
+import { type Catalog, type Pack, PinnedEntries } from "#store/packs/catalog.ts";
+import { NONE, type Place } from "#store/packs/chunk-table.ts";
+import { LentChunks, type MakeRoom } from "#store/packs/lent-chunks.ts";
 import { type Recovery, freshenSidecar, loadCatalog } from "#store/packs/open-packs.ts";
 import { PackFiles, chunkDiskError } from "#store/packs/pack-files.ts";
 import { RAW, ZSTD } from "#store/packs/pack-format.ts";
@@ -51,6 +52,9 @@ export async function openPacks(
   }
 }
 
+/** Where a chunk was when its record was asked for. */
+type Found = { readonly entry: number; readonly pack: Pack; readonly place: Place };
+
 class Packs implements ChunkStore {
   readonly #host: Pick<Host, "clock">;
   readonly #files: PackFiles;
@@ -59,6 +63,7 @@ class Packs implements ChunkStore {
   readonly #reader: PackReader;
   readonly source: PackSource;
   readonly #pruner: Pruner;
+  readonly #lent = new LentChunks((id, makeRoom) => this.#get(id, (record, at) => this.#proved(record, at), makeRoom));
   readonly #compressor = new Compressor("zstd", () => 0);
   readonly #idBytes = new Uint8Array(ID_BYTES);
   #isClosed = false;
@@ -106,17 +111,37 @@ class Packs implements ChunkStore {
     return this.#get(id, async (record) => this.#reader.unproved(record));
   }
 
-  async #get(id: ChunkId, unwrap: (record: StoredRecord) => Promise<Uint8Array | undefined>): Promise<Uint8Array> {
+  async lend(id: ChunkId): Promise<LentChunk> {
+    // What is still in memory may have left the store.
+    if (this.#catalog.table.find(id) === NONE) throw absent(id, this.#catalog.damaged.has(id));
+    return this.#lent.lend(id);
+  }
+
+  /** Proves what was not proved yet where it lies. */
+  async #proved(record: StoredRecord, { entry, pack, place }: Found): Promise<Uint8Array | undefined> {
+    const { table } = this.#catalog;
+    const isThere = (): boolean => this.#reader.isStillAt(entry, pack, place);
+    if (isThere() && table.isProved(entry)) return this.#reader.unproved(record);
+    const plain = await this.#reader.plain(record);
+    if (plain !== undefined && isThere()) table.prove(entry);
+    return plain;
+  }
+
+  async #get(
+    id: ChunkId,
+    unwrap: (record: StoredRecord, at: Found) => Promise<Uint8Array | undefined>,
+    makeRoom?: MakeRoom,
+  ): Promise<Uint8Array> {
     const { table } = this.#catalog;
     for (;;) {
       const entry = table.find(id);
       if (entry === NONE) throw absent(id, this.#catalog.damaged.has(id));
       const place = table.place(entry);
       const pack = this.#catalog.pack(place.slot);
-      const record = await this.#reader.record(pack, place, false);
+      const record = await this.#reader.record(pack, place, false, makeRoom);
       // A prune may have moved it meanwhile, and then the pack that was read may have gone.
       if (record === undefined && !this.#reader.isStillAt(entry, pack, place)) continue;
-      const plain = record === undefined ? undefined : await unwrap(record);
+      const plain = record === undefined ? undefined : await unwrap(record, { entry, pack, place });
       if (record !== undefined && plain !== undefined) {
         if (record.header.id.toHex() === id) return plain;
         throw absent(id, false);
@@ -204,7 +229,9 @@ class Packs implements ChunkStore {
     if (appended === undefined) return false;
     const { open, offset } = appended;
     const row = { ...record, offset, storedBytes: record.payload.length };
-    this.#protect(pin, this.#catalog.place(open.pack, row), seconds);
+    const entry = this.#catalog.place(open.pack, row);
+    this.#catalog.table.prove(entry);
+    this.#protect(pin, entry, seconds);
     return true;
   }
 
