@@ -59,7 +59,7 @@ async function begin(spaces: SpaceService): Promise<void> {
   const registry = await AgentRegistry.open({ db, clock, random });
   const listener = { rescan: () => Promise.reject(new Error("not here")), presence: undefined as never };
   const scrubbed = { read: () => Promise.resolve(cursor), write: async (to: string | undefined) => void (cursor = to) };
-  const uploads = { sweep: () => Promise.resolve(0), liveChunks: async function* () {} };
+  const uploads = { sweep: () => Promise.resolve(0), liveChunks: async function* () {}, complete: () => Promise.reject(new Error("not here")) };
   const parts = { meta, chunks, spaces, audit: access.audit, care, registry, listener, uploads, cursor: scrubbed, clock, random };
   const kinds = hubJobs({ ...parts, log: () => undefined, onDamaged: () => Promise.resolve() });
   const userByName = (): Promise<Principal | undefined> => Promise.resolve(undefined);

@@ -6,10 +6,11 @@ import type { Finding } from "#hub/check/findings.ts";
 import type { HubCare } from "#hub/hub-care.ts";
 import {
   BACKUP, type BACKUP_ARGS, CHECK, type CHECK_ARGS, EXPIRE, type EXPIRE_ARGS, PRUNE, type PRUNE_ARGS, RESTORE, SCRUB,
-  type SCRUB_ARGS, rescanOf,
+  type SCRUB_ARGS, UPLOAD, rescanOf,
 } from "#hub/jobs/kinds.ts";
 import { rescanWork } from "#hub/jobs/rescan-work.ts";
 import { restoreWork } from "#hub/jobs/restore-work.ts";
+import { uploadWork } from "#hub/jobs/upload-work.ts";
 import type { MetaStore } from "#hub/meta/meta-store.ts";
 import type { SpaceAudit } from "#hub/space-audit.ts";
 import type { SpaceService } from "#hub/space-service.ts";
@@ -34,7 +35,7 @@ export type HubJobParts = {
   readonly spaces: SpaceService;
   readonly audit: SpaceAudit;
   readonly care: HubCare;
-  readonly uploads: Pick<HubUploads, "liveChunks" | "sweep">;
+  readonly uploads: Pick<HubUploads, "liveChunks" | "sweep" | "complete">;
   readonly registry: AgentRegistry;
   readonly listener: Pick<AgentListener, "rescan" | "presence">;
   readonly cursor: ScrubCursor;
@@ -52,6 +53,7 @@ export function hubJobs(parts: HubJobParts): Registered[] {
     registered(RESTORE, restoreWork(parts)),
     registered(CHECK, checkWork(parts)),
     registered(BACKUP, backupWork(parts)),
+    registered(UPLOAD, uploadWork(parts.uploads)),
     registered(rescanOf((host) => parts.registry.host(host)?.labels ?? []), rescanWork(parts)),
   ];
 }
