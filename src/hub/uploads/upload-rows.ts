@@ -156,6 +156,9 @@ const DROP_PART = "DELETE FROM upload_parts WHERE upload_id = ? AND number = ?";
 const DROP_PARTS = "DELETE FROM upload_parts WHERE upload_id = ?";
 const DROP = "DELETE FROM uploads WHERE id = ?";
 const LIVE = `SELECT ${PART_COLUMNS} FROM upload_parts WHERE (upload_id, number) > (?, ?) ORDER BY upload_id, number LIMIT ?`;
+const OPEN = `SELECT ${COLUMNS} FROM uploads WHERE done_seq IS NULL AND id > ? ORDER BY id LIMIT ?`;
+const ORPHANS = `SELECT DISTINCT upload_id FROM upload_parts p WHERE NOT EXISTS (SELECT 1 FROM uploads u WHERE u.id = p.upload_id)
+  LIMIT ?`;
 const EXPIRED = "SELECT id FROM uploads INDEXED BY uploads_expires WHERE expires_ms < ? ORDER BY expires_ms LIMIT ?";
 const HOMELESS = "SELECT id FROM uploads WHERE NOT EXISTS (SELECT 1 FROM spaces s WHERE s.id = uploads.space_id) LIMIT ?";
 
@@ -176,6 +179,7 @@ const PATHS_MAX = 200;
 /** Rows of parts read at once: each may name thousands of chunks. */
 const PARTS_AT_ONCE = 1000;
 const LIVE_AT_ONCE = 200;
+const OPEN_AT_ONCE = 500;
 /** Rows written in one transaction where others shall not wait for long. */
 const TIDIED_AT_ONCE = 1000;
 
@@ -246,6 +250,25 @@ export class UploadRows {
         await sql.run(DROP, [id]);
       }
     });
+  }
+
+  /** Those that are not complete, by id. @param onDamaged is told of those whose row is not what was written */
+  async *open(onDamaged: (id: UploadId) => void): AsyncGenerator<UploadRow> {
+    for (let after = ""; ; ) {
+      const rows = await this.#db.all<Row>(OPEN, [after, OPEN_AT_ONCE]);
+      for (const row of rows) {
+        const read = readable(row);
+        if (read === undefined) onDamaged(row.id);
+        else yield read;
+      }
+      if (rows.length < OPEN_AT_ONCE) return;
+      after = rows.at(-1)!.id;
+    }
+  }
+
+  /** Ids of uploads that there are not, and yet parts of; some of them. */
+  async orphans(limit: number): Promise<UploadId[]> {
+    return (await this.#db.all<{ upload_id: string }>(ORPHANS, [limit])).map(({ upload_id: id }) => id);
   }
 
   /** All of one upload, by number. @throws {SynclineError} STATE when a row is not what was written */
@@ -384,6 +407,15 @@ type PlanJson = {
 
 function planText({ attributes, mode, mtimeNs, expect, expiryMs }: Plan): string {
   return JSON.stringify({ attributes, mode, mtime: mtimeNs?.toString(), expect, expiry: expiryMs });
+}
+
+/** Undefined: it is not what was written. */
+function readable(row: Row): UploadRow | undefined {
+  try {
+    return rowOf(row);
+  } catch {
+    return undefined;
+  }
 }
 
 function rowOf(row: Row): UploadRow {
