@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { connect } from "node:net";
 import { systemPrincipal } from "#access/access.ts";
 import { pathFault } from "#model/path.ts";
-import { OPEN } from "#gateway/sftp/packets.ts";
+import { OPEN } from "#platform/net/sftp-wire.ts";
 import { type Person, RightsLab } from "#gateway/rights-fixture.ts";
 import { OPERATIONS } from "#gateway/rights-operations.ts";
 

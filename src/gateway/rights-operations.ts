@@ -1,5 +1,5 @@
 /** Every operation of every door, what it needs, and how it is asked for. */
-import { OPEN } from "#gateway/sftp/packets.ts";
+import { OPEN } from "#platform/net/sftp-wire.ts";
 import { type Need, type Operation, type Outcome, type Person, type Target, sftpOutcome, shows } from "#gateway/rights-fixture.ts";
 
 type Needs = Operation["needs"];

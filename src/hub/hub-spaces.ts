@@ -12,11 +12,14 @@ import {
   tooManyChanges,
 } from "#hub/space-errors.ts";
 import type { Access, Action, Principal } from "#access/access.ts";
+import type { Attributes } from "#hub/attributes.ts";
 import type { Actor, AuditEvent } from "#access/audit.ts";
-import { CommitQueue, type NewContent } from "#hub/commit-queue.ts";
+import { countsOf, newContent, originOf, sequences } from "#hub/commit-facts.ts";
+import { CommitQueue } from "#hub/commit-queue.ts";
 import { FollowedSpaces } from "#hub/followed-spaces.ts";
 import { MovedBytes } from "#hub/moved-bytes.ts";
 import { HeldContent, StoreIntake, StoredContent } from "#hub/content.ts";
+import { HOT_CHUNK_BYTES_MAX, HotChunks, KnownContent } from "#hub/hot-chunks.ts";
 import type { Commit, CommitOutcome, CopiesRequest, ListRequest, MetaStore, WithIt } from "#hub/meta/meta-store.ts";
 import { changesFor, type Difference, differences } from "#hub/restore.ts";
 import { runDifferences } from "#hub/run-differences.ts";
@@ -50,8 +53,7 @@ import { SynclineError } from "#model/error.ts";
 import { type RelPath, isWithin, pathFault } from "#model/path.ts";
 import type { Clock, Host, Random } from "#platform/host.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
-import type { ChunkId, ContentId } from "#sync/chunk/chunk-id.ts";
-import type { Manifest } from "#sync/chunk/manifest.ts";
+import type { ChunkId } from "#sync/chunk/chunk-id.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
 
 /** Rows asked for at once where all of them are wanted. */
@@ -98,6 +100,7 @@ export class HubSpaces implements SpaceService {
   readonly #spaces = new Map<string, Space>();
   #managing: Promise<unknown> = Promise.resolve();
   readonly #held = new HeldContent();
+  readonly #hot = new HotChunks();
   readonly #sums: ContentSums;
   readonly followed = new FollowedSpaces();
   readonly moved = new MovedBytes();
@@ -257,6 +260,11 @@ export class HubSpaces implements SpaceService {
     });
   }
 
+  /** What doors keep with a space, from memory; for access/, which decides by it and so asks for no rights. */
+  doorsOf(name: string): Attributes | undefined {
+    return this.#spaces.get(name)?.settings.doors;
+  }
+
   // ---------------------------------------------------------------- reading
 
   async version(who: Principal, name: string, path: RelPath, at?: Point): Promise<Version | undefined> {
@@ -331,8 +339,11 @@ export class HubSpaces implements SpaceService {
     if (content === undefined) throw contentGone(version.path);
     const get = (id: ChunkId): Promise<Uint8Array> => (isProved ? chunks.get(id) : chunks.getUnproved(id));
     // A chunk of that name and length is the whole of it, which needs no question to the database.
-    const isOneChunk = chunks.lengthOf(content.id as string as ChunkId) === content.size;
-    return StoredContent.of(get, content, isOneChunk ? undefined : await meta.manifest(content.id));
+    const only = content.id as string as ChunkId;
+    const isOneChunk = chunks.lengthOf(only) === content.size;
+    if (!isOneChunk) return StoredContent.of(get, content, await meta.manifest(content.id));
+    if (content.size > HOT_CHUNK_BYTES_MAX) return StoredContent.of(get, content, undefined);
+    return new KnownContent(this.#hot.get(only) ?? this.#hot.add(only, await chunks.get(only)));
   }
 
   async sums(who: Principal, name: string, version: Version, wanted: readonly SumName[] = []): Promise<Sums> {
@@ -668,32 +679,4 @@ async function changesHeld(found: readonly Difference[], intake: Intake): Promis
   }
   if (lost.length > 0) throw cannotRestore(lost);
   return changes;
-}
-
-function newContent(changes: readonly SpaceChange[], held: HeldContent): NewContent {
-  const manifests = new Map<ContentId, Manifest>();
-  const sums = new Map<ContentId, Sums>();
-  for (const change of changes) {
-    const id = change.type === "put" ? change.content?.id : undefined;
-    if (id === undefined) continue;
-    const manifest = held.manifest(id);
-    if (manifest !== undefined) manifests.set(id, manifest);
-    const known = held.sums(id);
-    if (Object.keys(known).length > 0) sums.set(id, known);
-  }
-  return { manifests, sums };
-}
-
-function sequences({ before, after }: CommitOutcome): { before: number; after: number } {
-  return { before, after };
-}
-
-function countsOf(results: readonly ChangeResult[]): { done: number; notDone: number } {
-  const done = results.filter(({ status }) => status === "done").length;
-  return { done, notDone: results.length - done };
-}
-
-function originOf(who: Principal, request: CommitRequest): Origin {
-  const { host, traceId, cause, runId, message } = request;
-  return { actor: who.id, host, traceId, cause, runId, message };
 }

@@ -79,7 +79,6 @@ async function take(session: FtpSession, plan: Plan, connection: TcpConnection, 
   // An abort that comes now comes too late: it is answered behind what became of the upload.
   await session.renew();
   await arriving.finish(shared.clock.nowMs());
-  connection.end();
   return replyLine(226, `Stored: ${arriving.size} bytes`);
 }
 
@@ -105,6 +104,8 @@ async function takeBytes(
     const full = arriving.write(decoder === undefined ? bytes : decoder.push(bytes));
     return rate === undefined ? full : both(rate, full);
   });
+  // Nothing more goes over it, whatever comes of the upload: a reset would hide the reply from the client.
+  connection.end();
   // A client that dies in clear ends both of its connections, mostly at once: with the other one gone, this was no end
   // of a file.
   await new Promise<void>((resolve) => void setImmediate(resolve));
