@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
 import { PROGRAM, World, freePort } from "./harness.ts";
 import type { SubprocessLike } from "./process.ts";
 
@@ -107,4 +108,25 @@ describe("a large file and a hub", () => {
     expect(Buffer.compare(readFileSync(target), bytes)).toBe(0);
     expect(partOf()).toEqual([]);
   }, 120_000);
+
+  test("[LARGE-3] what was accepted is stored, once, also when the hub is killed at once", async () => {
+    await using lab = await Lab.open();
+    const bytes = randomBytes(40 * MIB);
+    const put = await lab.world.command(lab.args("put", "--async", lab.world.write("large.bin", bytes), "demo:later/large.bin"));
+    expect([put.code, put.err]).toEqual([0, ""]);
+    const { job } = JSON.parse(put.out.split("\n").find((line) => line.includes('"type":"accepted"'))!) as { job: number };
+    lab.hub.kill("SIGKILL");
+    await lab.hub.exited;
+    await lab.begin();
+    const stateOf = async (): Promise<string> => (await lab.world.command(lab.args("jobs", "show", String(job)))).out;
+    while (!/"state":"(done|failed)"/.test(await stateOf())) await Bun.sleep(50);
+    expect(await stateOf()).toContain('"state":"done"');
+    for (const [format, ...unpack] of [["tar", "tar", "-xf"], ["zip", "unzip", "-q"]] as const) {
+      const archive = lab.world.path(`later.${format}`);
+      expect((await lab.world.command(lab.args("get", "--archive", format, "demo:later", archive))).code).toBe(0);
+      const into = lab.world.folder(format);
+      expect((await lab.world.command([...unpack, archive], { cwd: into })).code).toBe(0);
+      expect(Buffer.compare(readFileSync(join(into, "later", "large.bin")), bytes)).toBe(0);
+    }
+  }, 60_000);
 });

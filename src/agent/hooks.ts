@@ -3,6 +3,7 @@
  * which stops the batch when it fails, and one after, which may take it back. They are the host's own: a hub cannot set
  * them.
  */
+import { newTraceId } from "#platform/trace-id.ts";
 import { SynclineError } from "#model/error.ts";
 import { nameOfChange } from "#model/plan.ts";
 import type { Random } from "#platform/host.ts";
@@ -75,10 +76,6 @@ export async function runHook(context: HookContext, call: HookCall, signal: Abor
     signal.throwIfAborted();
     return limit.aborted ? `no end within ${hooks.timeoutMs} ms` : String(error);
   }
-}
-
-export function newTraceId(random: Random): string {
-  return Buffer.from(random.bytes(16)).toString("hex");
 }
 
 /** Runs the commands around each commit of a root that is changed in place. */

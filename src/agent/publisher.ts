@@ -3,6 +3,7 @@
  * host's commands around the flip. Each step finds out by itself how far an earlier one came, so that a crash anywhere
  * leaves the old release or the new one, and the next call goes on from there.
  */
+import { newTraceId } from "#platform/trace-id.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Sum } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
@@ -12,7 +13,7 @@ import type { Clock } from "#platform/host.ts";
 import type { Store } from "#sync/index/store.ts";
 import type { SumSeeds } from "#sync/endpoint/endpoint.ts";
 import { type TwinContext, isTwin, makeTwin, treeChanges, twinMarkCodec } from "#sync/apply/twin-tree.ts";
-import { HOOK_CHANGES_MAX, type HookContext, type Told, newTraceId, runHook, stopped } from "#agent/hooks.ts";
+import { HOOK_CHANGES_MAX, type HookContext, type Told, runHook, stopped } from "#agent/hooks.ts";
 import type { Releases } from "#agent/releases.ts";
 
 /** Which release the marks belong to, and after which one the command after a batch has run. */

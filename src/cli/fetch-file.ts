@@ -50,6 +50,28 @@ export async function fetchFile(
   }
 }
 
+/** Writes what comes beside its place, and names it when it is whole and durable. @returns its bytes */
+export async function writeWhole(pieces: AsyncIterable<Uint8Array>, target: string, onBytes: (done: number) => void): Promise<number> {
+  const aside = asideOf(target, `${process.pid} ${performance.now()}`);
+  const fd = openSync(aside, "wx");
+  let size = 0;
+  try {
+    for await (const piece of pieces) {
+      for (let at = 0; at < piece.length; ) at += writeSync(fd, piece, at, piece.length - at, size + at);
+      size += piece.length;
+      onBytes(size);
+    }
+    fsyncSync(fd);
+    renameSync(aside, target);
+    return size;
+  } catch (error) {
+    rmSync(aside, { force: true });
+    throw error;
+  } finally {
+    closeSync(fd);
+  }
+}
+
 class Partial {
   readonly #target: string;
   readonly #version: VersionJson;

@@ -6,6 +6,8 @@ import { RoleBook } from "#access/decide.ts";
 import { HubAccess, SEAL_FILE } from "#access/hub-access.ts";
 import { type BackupProgress, type BackupResult, makeBackup } from "#hub/backup/make-backup.ts";
 import { type RestoreResult, restoreBackup } from "#hub/backup/restore-backup.ts";
+import { UPLOAD_MIGRATIONS } from "#hub/uploads/upload-rows.ts";
+import { migrate } from "#platform/sql/migrate.ts";
 import { type CheckOptions, type CheckResult, checkHub } from "#hub/check/check-hub.ts";
 import type { Finding } from "#hub/check/findings.ts";
 import type { HubCare } from "#hub/hub-care.ts";
@@ -141,6 +143,8 @@ export function checkAtRest(
   signal: AbortSignal,
 ): Promise<CheckResult> {
   return withStores(at, async ({ database, meta, chunks }) => {
+    // It may be of an older program, that knew less of uploads.
+    await migrate(database, "uploads", UPLOAD_MIGRATIONS);
     const keys = join(at.dataDir, KEYS_DIR);
     // Opened without its key the log would get a new one, and that would say nothing.
     const access = existsSync(join(keys, SEAL_FILE)) ? await openAccess(at.host, database, keys) : undefined;

@@ -13,6 +13,7 @@ import { ACCESS_COMMANDS, ACCESS_OPTIONS, SIGN_IN_CONFIG } from "#cli/access-tab
 import { DOOR_CONFIG, DOOR_OPTIONS } from "#cli/options-doors.ts";
 import { FLEET_COMMANDS } from "#cli/options-fleet.ts";
 import { FTP_CONFIG, FTP_OPTIONS } from "#cli/ftp-table.ts";
+import { FILE_OPTIONS } from "#cli/options-files.ts";
 import { SHARE_COMMANDS, SHARE_OPTIONS } from "#cli/options-shares.ts";
 import { JOB_COMMANDS, JOB_OPTIONS } from "#cli/options-jobs.ts";
 
@@ -224,6 +225,7 @@ export const OPTIONS = {
   deep: { type: "flag", lineOnly: true, help: "read every chunk, and not only whether it is there" },
   ...JOB_OPTIONS,
   ...SHARE_OPTIONS,
+  ...FILE_OPTIONS,
   quota: { type: "text", value: "SIZE", lineOnly: true, help: "bytes that the files of the space may take (10GiB)" },
   "source-space": { type: "text", value: "NAME", lineOnly: true, help: "the name of the space there", fallback: "the same" },
   "source-token-file": { type: "text", value: "FILE", complete: "file", help: "token of a user there who may read all of the space" },
@@ -498,10 +500,11 @@ export const COMMANDS = {
     operands: "FILE SPACE:PATH",
     min: 2,
     max: 2,
-    options: [...CLIENT],
+    options: ["async", ...CLIENT],
     details: [
       "FILE - is standard input. It is durable at the hub when the command ends. Files from 32 MiB on go in parts, of which",
-      "only those travel that the space does not have; broken off, the same command goes on where it was.",
+      "only those travel that the space does not have; broken off, the same command goes on where it was. With --async it",
+      "ends when all bytes are there; the file is when the job is done that it names: syncline jobs show N.",
     ],
   },
   get: {
@@ -509,7 +512,7 @@ export const COMMANDS = {
     operands: "SPACE:PATH [FILE]",
     min: 1,
     max: 2,
-    options: ["at", ...CLIENT],
+    options: ["at", "archive", ...CLIENT],
     details: [
       "FILE - is standard output; without FILE it gets the name that it has in the space. Broken off, the same command goes",
       "on with a file of 32 MiB and more: what has come lies beside its place, as .FILE.….part.",

@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import { closeSync, fstatSync, openSync, readSync, realpathSync } from "node:fs";
 import { hostname } from "node:os";
+import type { JobJson } from "#gateway/api/job-shapes.ts";
 import type { VersionJson } from "#gateway/api/shapes.ts";
 import type { HubClient } from "#gateway/client/hub-client.ts";
 import { type NewUploadJson, UploadClient } from "#gateway/client/upload-client.ts";
@@ -29,7 +30,15 @@ export type UploadSteps = {
   readonly onBytes: (done: number) => void;
   readonly onTrouble: (error: SynclineError) => void;
 };
-export type Uploaded = { readonly version: VersionJson; /** Bytes that travelled. */ readonly sent: number };
+export type Uploaded = {
+  /** What it became, or the job that makes it. */
+  readonly came: { readonly version: VersionJson } | { readonly job: JobJson };
+  /** Bytes that travelled. */
+  readonly sent: number;
+};
+
+/** `isLater`: a job of the hub makes the file. */
+export type UploadHow = { readonly mtime: string; readonly mode: string; readonly isLater: boolean };
 
 export function partBytesFor(size: number): number {
   return Math.max(PART_BYTES, Math.ceil(size / PART_NUMBER_MAX / MIB) * MIB);
@@ -39,7 +48,7 @@ export async function uploadFile(
   client: HubClient,
   file: string,
   to: { readonly space: string; readonly path: RelPath },
-  stamps: { readonly mtime: string; readonly mode: string },
+  how: UploadHow,
   host: Pick<Host, "sha256" | "clock">,
   steps: UploadSteps,
   signal: AbortSignal,
@@ -47,7 +56,7 @@ export async function uploadFile(
   const fd = openSync(file, "r");
   try {
     const keep = new Persistence(host.clock, signal, steps.onTrouble);
-    const upload = () => new FileUpload(new UploadClient(client, to.space), fd, file, host, keep, steps).run(to.path, stamps);
+    const upload = () => new FileUpload(new UploadClient(client, to.space), fd, file, host, keep, steps).run(to.path, how);
     try {
       return await upload();
     } catch (error) {
@@ -94,7 +103,7 @@ class FileUpload {
     this.#partBytes = partBytesFor(this.#size);
   }
 
-  async run(path: RelPath, stamps: { mtime: string; mode: string }): Promise<Uploaded> {
+  async run(path: RelPath, { isLater, ...stamps }: UploadHow): Promise<Uploaded> {
     const count = Math.ceil(this.#size / this.#partBytes);
     const { id, there } = await this.#begin({ ...stamps, path, size: this.#size, label: this.#label() });
     for (let from = 1; from <= count; from += WINDOW_PARTS) {
@@ -106,8 +115,8 @@ class FileUpload {
       throw changed(this.#file);
     }
     const all = Array.from({ length: count }, (_, at) => at + 1);
-    const version = await this.#keep.of(() => this.#uploads.complete(id, all));
-    return { version, sent: this.#sent };
+    const made = await this.#keep.of(() => (isLater ? this.#uploads.accept(id, all) : this.#uploads.complete(id, all)));
+    return { came: "job" in made ? { job: made.job } : { version: made }, sent: this.#sent };
   }
 
   /** By what an upload of this very file to there is known again; it tells nobody which file that is. */

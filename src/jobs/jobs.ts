@@ -2,6 +2,7 @@
  * The room's door: jobs and schedules as people and other rooms use them. Rights are asked here, at submission; the
  * runner asks them again when a job begins. What somebody changes and its record in the audit log are one transaction.
  */
+import { newTraceId } from "#platform/trace-id.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Clock, Random } from "#platform/host.ts";
 import type { Database, Sql } from "#platform/sql/database.ts";
@@ -420,7 +421,7 @@ export class Jobs {
   }
 
   #traceId(): string {
-    return Buffer.from(this.#options.random.bytes(16)).toString("hex");
+    return newTraceId(this.#options.random);
   }
 }
 

@@ -10,7 +10,7 @@ import type { Command, Context } from "#cli/context.ts";
 import { EXIT } from "#cli/exit-code.ts";
 import { formatBytes, formatCount, plural, tableLines } from "#cli/format.ts";
 import { type Place, openClient, parseFilePlace, parsePlace, requirePath } from "#cli/hub-client.ts";
-import { fetchFile } from "#cli/fetch-file.ts";
+import { fetchFile, writeWhole } from "#cli/fetch-file.ts";
 import { Persistence } from "#cli/persistence.ts";
 import { UPLOAD_FROM_BYTES, uploadFile } from "#cli/upload-file.ts";
 import { usage } from "#cli/values.ts";
@@ -61,7 +61,9 @@ export const putCommand: Command = async (context) => {
   const [file, text] = context.parsed.operands;
   const { space, path } = parseFilePlace(text!);
   const client = openClient(context);
-  const isLarge = file !== "-" && statSync(readable(file!)).size >= UPLOAD_FROM_BYTES;
+  const isLater = context.parsed.given.async ?? false;
+  if (file === "-" && isLater) throw usage("--async takes a file, not standard input", "write it to a file first, or leave --async out");
+  const isLarge = file !== "-" && (isLater || statSync(readable(file!)).size >= UPLOAD_FROM_BYTES);
   if (isLarge) return putLarge(context, client, file!, { space, path });
   const version =
     file === "-"
@@ -78,7 +80,15 @@ const putLine = (space: string, { path, size = 0, sequence }: VersionJson): stri
 async function putLarge(context: Context, client: HubClient, file: string, to: Place): Promise<number> {
   const { output, signal } = context;
   const steps = { onBytes: showing(context, "put", statSync(file).size), onTrouble: telling(context) };
-  const { version, sent } = await uploadFile(client, file, to, stampsOf(file), openHost(), steps, signal);
+  const how = { ...stampsOf(readable(file)), isLater: context.parsed.given.async ?? false };
+  const { came, sent } = await uploadFile(client, file, to, how, openHost(), steps, signal);
+  if ("job" in came) {
+    const { id, state } = came.job;
+    output.event({ type: "accepted", job: id, state, space: to.space, path: to.path, sent });
+    output.line(`${to.space}:${printablePath(to.path)}  accepted, not stored yet: syncline jobs show ${id}`);
+    return EXIT.same;
+  }
+  const { version } = came;
   output.event({ type: "put", ...version, sent });
   const spared = (version.size ?? 0) - sent;
   output.line(`${putLine(to.space, version)}${spared === 0 ? "" : `  ${formatBytes(sent)} sent, the hub had ${formatBytes(spared)}`}`);
@@ -86,7 +96,7 @@ async function putLarge(context: Context, client: HubClient, file: string, to: P
 }
 
 /** Draws how far it is. */
-function showing({ output }: Context, label: string, bytesTotal: number): (done: number) => void {
+function showing({ output }: Context, label: string, bytesTotal: number | undefined): (done: number) => void {
   return (bytes) => output.progress.update({ label, done: 0, total: undefined, bytes, bytesTotal });
 }
 
@@ -112,18 +122,16 @@ function stampsOf(file: string): { mtime: string; mode: string } {
 
 export const getCommand: Command = async (context) => {
   const { output, parsed } = context;
-  const { space, path } = parseFilePlace(parsed.operands[0]!);
+  const { space, path } = (parsed.given.archive === undefined ? parseFilePlace : parsePlace)(parsed.operands[0]!);
   const file = parsed.operands[1] ?? nameOf(path);
   const client = openClient(context);
+  const { archive } = parsed.given;
+  if (archive !== undefined) return getArchive(context, client, { space, path }, archive);
   // The version is asked for first, so that what is read is exactly it, with its time and mode.
   const version = await client.entry(space, path, parsed.given.at);
   const pieces = (from: number) => client.get(space, path, String(version.sequence), from);
   if (file === "-") {
-    const writer = Bun.stdout.writer();
-    for await (const piece of pieces(0)) {
-      writer.write(piece);
-      await writer.flush();
-    }
+    await toStandardOutput(pieces(0));
     return EXIT.same;
   }
   const isDirectory = statSync(file, { throwIfNoEntry: false })?.isDirectory() === true;
@@ -134,6 +142,30 @@ export const getCommand: Command = async (context) => {
   output.line(`${printablePath(target)}  ${formatBytes(version.size ?? 0)}`);
   return EXIT.same;
 };
+
+/** It is made while it is sent, so it cannot be gone on with: what breaks off is not kept. */
+async function getArchive(context: Context, client: HubClient, { space, path }: Place, format: string): Promise<number> {
+  const { output, parsed } = context;
+  if (parsed.given.at !== undefined) throw usage("an archive is of what is there now", "leave --at out");
+  const file = parsed.operands[1] ?? `${path === "" ? space : nameOf(path)}.${format}`;
+  const pieces = client.archive(space, path, format);
+  if (file === "-") {
+    await toStandardOutput(pieces);
+    return EXIT.same;
+  }
+  const size = await writeWhole(pieces, resolve(file), showing(context, "get", undefined));
+  output.event({ type: "get", file: resolve(file), format, size });
+  output.line(`${printablePath(resolve(file))}  ${formatBytes(size)}`);
+  return EXIT.same;
+}
+
+async function toStandardOutput(pieces: AsyncIterable<Uint8Array>): Promise<void> {
+  const writer = Bun.stdout.writer();
+  for await (const piece of pieces) {
+    writer.write(piece);
+    await writer.flush();
+  }
+}
 
 export const rmCommand: Command = async (context) => {
   const { space, path } = parseFilePlace(context.parsed.operands[0]!);

@@ -4,14 +4,19 @@
  */
 import * as z from "zod";
 import {
-  PART_NUMBER_MAX, PRINTS_MAX, type Part, UPLOAD_BYTES_MAX, UPLOAD_PAGE_MAX, type Upload, type Uploader,
+  PART_NUMBER_MAX, PRINTS_MAX, type Part, UPLOAD_BYTES_MAX, UPLOAD_PAGE_MAX, type Upload, type Uploader, uploadExpect,
 } from "#hub/uploads/upload.ts";
+import { rangesOf } from "#hub/uploads/number-ranges.ts";
+import { UPLOAD } from "#hub/jobs/kinds.ts";
+import { type Job, isOver } from "#jobs/job.ts";
+import { SynclineError } from "#model/error.ts";
 import { decodeName, encodeName, pathFault } from "#model/path.ts";
 import { paced } from "#platform/net/pace.ts";
 import { refused, throwStale } from "#gateway/api/outcome.ts";
 import { digestOf, requireDigest, requireLength } from "#gateway/api/content-bytes.ts";
+import { JOB_JSON, jobJson } from "#gateway/api/job-shapes.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
-import { type AnyRoute, type Call, json, nothing, route, spaceAt } from "#gateway/api/route.ts";
+import { type AnyRoute, type Call, actorOf, json, nothing, route, spaceAt } from "#gateway/api/route.ts";
 import {
   ATTRIBUTES, FILE_TIME, MODE, PATH, SEQUENCE, SPACE_NAME_TEXT, VERSION_JSON, etagOf, parseFileTime, parseMode,
   shownAttributes, versionJson, whole,
@@ -43,9 +48,13 @@ const UPLOAD_JSON = z
     label: z.string().optional(),
     attributes: ATTRIBUTES.optional(),
     sequence: SEQUENCE.optional().describe("Of the version that it became"),
+    job: SEQUENCE.optional().describe("That was asked to complete it; GET /v1/jobs/{id} says how it is with it"),
   })
   .meta({ id: "Upload" });
 
+const ACCEPTED_JSON = z.object({ job: JOB_JSON, upload: UPLOAD_JSON }).meta({ id: "UploadAccepted" });
+
+export type UploadAcceptedJson = z.infer<typeof ACCEPTED_JSON>;
 export type UploadJson = z.infer<typeof UPLOAD_JSON>;
 export type UploadPartJson = z.infer<typeof PART_JSON>;
 
@@ -112,7 +121,7 @@ export const UPLOAD_ROUTES: readonly AnyRoute[] = [
         attributes: body.attributes,
         mode: body.mode === undefined ? undefined : parseMode(body.mode),
         mtimeNs: body.mtime === undefined ? undefined : parseFileTime(body.mtime),
-        expect: expectOf(body.sequence),
+        expect: uploadExpect(body.sequence),
         note: body.label,
       });
       return json(201, uploadJson(upload));
@@ -212,11 +221,16 @@ export const UPLOAD_ROUTES: readonly AnyRoute[] = [
     id: "upload.complete",
     method: "POST",
     path: "/v1/spaces/{space}/uploads/{id}/complete",
-    summary: "Make the file of the parts, at once whatever its size; asked again it answers the same",
+    summary:
+      "Make the file of the parts, at once whatever its size; asked again it answers the same. With Prefer: respond-async " +
+      "(RFC 7240) a job does it, and nothing is stored before the job is done",
     allowed: "known",
     params: BY_ID,
     body: COMPLETE_BODY,
-    answers: { 200: { description: "The version that it became", schema: VERSION_JSON } },
+    answers: {
+      200: { description: "The version that it became", schema: VERSION_JSON },
+      202: { description: "Not yet: a job of the address in Location does it", schema: ACCEPTED_JSON },
+    },
     handle: complete,
   }),
   route({
@@ -269,7 +283,10 @@ async function putPart(call: PutPart): Promise<Response> {
 async function complete(call: Complete): Promise<Response> {
   const { services, who, params, body, trace } = call;
   const upload = await uploadOf(call);
-  const expect = expectOf(body.sequence);
+  // Jobs act for users. Whoever else prefers it is answered when it is done, as the preference allows.
+  const isLater = upload.sequence === undefined && who.kind === "user" && prefersAsync(call.headers);
+  if (isLater) return accept(call, upload);
+  const expect = uploadExpect(body.sequence);
   const { result } = await services.uploads.complete(byOf(call), upload.id, {
     traceId: trace.traceId,
     parts: body.parts,
@@ -287,12 +304,33 @@ async function complete(call: Complete): Promise<Response> {
   });
 }
 
-function expectOf(sequence: number | undefined): Upload["expect"] | undefined {
-  if (sequence === undefined) return undefined;
-  return sequence === 0 ? { kind: "absent" } : { kind: "sequence", sequence };
+const prefersAsync = (headers: Headers): boolean => /(^|[,;])\s*respond-async\s*($|[,;])/i.test(headers.get("prefer") ?? "");
+
+/** A job that is at it already is the one that is meant. */
+async function accept(call: Complete, upload: Upload): Promise<Response> {
+  const { services, who, body } = call;
+  const { path, id, space } = upload;
+  const before = upload.job === undefined ? undefined : await jobOf(call, upload.job);
+  const { parts, sequence, message } = body;
+  const args = { space, path, upload: id, door: DOOR, parts: parts === undefined ? undefined : rangesOf(parts), sequence, message };
+  const job = before ?? (await services.jobs.submit(who, actorOf(call), { kind: UPLOAD.name, args }));
+  const accepted = before === undefined ? await services.uploads.setJob(byOf(call), id, job.id) : upload;
+  const headers = { location: `/v1/jobs/${job.id}`, "preference-applied": "respond-async" };
+  return json(202, { job: jobJson(job), upload: uploadJson(accepted) }, headers);
 }
 
-function uploadJson({ id, path, size, received, createdMs, expiresMs, note, attributes, sequence }: Upload): UploadJson {
+/** Undefined: it is over, or not for the caller to see. */
+async function jobOf({ services, who }: Complete, id: number): Promise<Job | undefined> {
+  try {
+    const job = await services.jobs.job(who, id);
+    return isOver(job.state) ? undefined : job;
+  } catch (error) {
+    if (error instanceof SynclineError && error.code === "NOT_FOUND") return undefined;
+    throw error;
+  }
+}
+
+function uploadJson({ id, path, size, received, createdMs, expiresMs, note, attributes, sequence, job }: Upload): UploadJson {
   return {
     id,
     path,
@@ -303,6 +341,7 @@ function uploadJson({ id, path, size, received, createdMs, expiresMs, note, attr
     ...(note === "" ? {} : { label: note }),
     ...(attributes === undefined ? {} : shownAttributes(attributes)),
     ...(sequence === undefined ? {} : { sequence }),
+    ...(job === undefined ? {} : { job }),
   };
 }
 

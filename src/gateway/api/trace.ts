@@ -1,4 +1,5 @@
 /** W3C trace context (level 1): one trace id from a client through the hub to the journal. */
+import { newTraceId } from "#platform/trace-id.ts";
 import type { Random } from "#platform/host.ts";
 
 export type Trace = {
@@ -23,7 +24,7 @@ export function traceOf(header: string | null, random: Random): Trace {
     (match[1] !== "00" || match[5] === undefined) &&
     !/^0+$/.test(match[2]!) &&
     !/^0+$/.test(match[3]!);
-  if (!isUsable) return { traceId: random.bytes(16).toHex(), spanId, parentId: undefined, sampled: false };
+  if (!isUsable) return { traceId: newTraceId(random), spanId, parentId: undefined, sampled: false };
   return { traceId: match[2]!, spanId, parentId: match[3]!, sampled: (Number.parseInt(match[4]!, 16) & 1) === 1 };
 }
 

@@ -220,6 +220,12 @@ export class HubClient {
     return this.call(pathUrl(space, "content", path), { method: "PUT", bytes, headers, query });
   }
 
+  /** A directory with all in it, or a file, as it is when it is asked for. @throws {SynclineError} as bytes() */
+  archive(space: string, path: RelPath, format: string): AsyncGenerator<Uint8Array> {
+    const url = path === "" ? `${spaceUrl(space)}/archive` : pathUrl(space, "archive", path);
+    return this.bytes(url, { query: { format } });
+  }
+
   remove(space: string, path: RelPath, options: { recursive?: boolean; sequence?: number | undefined } = {}) {
     return this.call<VersionJson>(pathUrl(space, "content", path), { method: "DELETE", query: options });
   }

@@ -1,6 +1,6 @@
 /** Uploads in parts, as calls of the API. */
 import type { RelPath } from "#model/path.ts";
-import type { UploadJson, UploadPartJson } from "#gateway/api/routes-uploads.ts";
+import type { UploadAcceptedJson, UploadJson, UploadPartJson } from "#gateway/api/routes-uploads.ts";
 import type { VersionJson } from "#gateway/api/shapes.ts";
 import { percentEncode } from "#gateway/api/url-path.ts";
 import type { HubClient } from "#gateway/client/hub-client.ts";
@@ -63,6 +63,12 @@ export class UploadClient {
 
   complete(id: string, parts: readonly number[]): Promise<VersionJson> {
     return this.#client.call(`${this.#at(id)}/complete`, { method: "POST", body: { parts } });
+  }
+
+  /** A job does it, unless it was done before. */
+  accept(id: string, parts: readonly number[]): Promise<UploadAcceptedJson | VersionJson> {
+    const headers = { prefer: "respond-async" };
+    return this.#client.call(`${this.#at(id)}/complete`, { method: "POST", body: { parts }, headers });
   }
 
   async abort(id: string): Promise<void> {

@@ -11,6 +11,7 @@ import { etagOf } from "#gateway/api/shapes.ts";
 import { DavProblem } from "#gateway/dav/answer.ts";
 import type { LockTable } from "#gateway/dav/lock-table.ts";
 import type { Place } from "#gateway/dav/place.ts";
+import { paced } from "#platform/net/pace.ts";
 import { DAV_XML } from "#gateway/dav/xml-bounds.ts";
 import { type XmlElement, XmlFault, parseXml } from "#gateway/xml.ts";
 import { boundedBody } from "#gateway/bounded-body.ts";
@@ -123,7 +124,7 @@ export async function readXml({ request, headers }: DavCall): Promise<XmlElement
 
 /** Methods without a use for a body refuse one, or it would be thought that something was done with it. */
 export async function requireNoBody({ request }: DavCall): Promise<void> {
-  for await (const piece of request.body ?? []) {
+  for await (const piece of paced(request.body)) {
     if (piece.length > 0) throw new DavProblem(415, "this method takes no body");
   }
 }

@@ -2,6 +2,7 @@
  * One control connection: reads commands in their order, answers each once, and holds what they leave behind (who is
  * signed in, directory, type, what the next command begins from). What commands do is in the tables of commands.
  */
+import { newTraceId } from "#platform/trace-id.ts";
 import type { Credential, Principal } from "#access/access.ts";
 import type { HubAccess } from "#access/hub-access.ts";
 import { SynclineError } from "#model/error.ts";
@@ -130,7 +131,7 @@ export class FtpSession {
   }
 
   newTraceId(): string {
-    return Buffer.from(this.shared.random.bytes(16)).toString("hex");
+    return newTraceId(this.shared.random);
   }
 
   /** Aborted when the connection is gone. */

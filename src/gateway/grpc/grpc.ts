@@ -1,4 +1,5 @@
 /** The gRPC door: FileService of files.proto, with the standard services for health and reflection. */
+import { newTraceId } from "#platform/trace-id.ts";
 import type { Door, DoorParts } from "#gateway/door.ts";
 import { fileService } from "#gateway/grpc/file-service.ts";
 import { FILES, HEALTH, REFLECTION, REFLECTION_ALPHA, serviceOf } from "#gateway/grpc/schema.ts";
@@ -35,7 +36,7 @@ export async function openGrpc(parts: DoorParts, isSecure: boolean): Promise<Doo
     access,
     clock: host.clock,
     closing,
-    newTraceId: () => host.random.bytes(16).toHex(),
+    newTraceId: () => newTraceId(host.random),
     count: (direction, count) => bytes.add(count, { direction }),
     onFault: (error) => log.error("grpc failed", { error: error instanceof Error ? (error.stack ?? error.message) : String(error) }),
   });

@@ -1,4 +1,5 @@
 /** The SFTP door: the spaces of a hub for every client that speaks SFTP, scp of OpenSSH 9 included. */
+import { newTraceId } from "#platform/trace-id.ts";
 import type { Principal } from "#access/access.ts";
 import { type SshAuthorities, readSshAuthorities } from "#access/ssh-certificates.ts";
 import type { HubConfig } from "#config/hub-config.ts";
@@ -185,7 +186,7 @@ class SftpService {
   #sessionParts(login: Login, connection: SshConnection): SessionParts {
     const { host, spaces, access } = this.#parts;
     const root = this.#roots.get(login.proof.user);
-    const traceId = (): string => host.random.bytes(16).toHex();
+    const traceId = (): string => newTraceId(host.random);
     // What a session holds asks with the rights of the moment.
     const who = (): Principal => login.who;
     return {

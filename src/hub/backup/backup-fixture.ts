@@ -10,6 +10,8 @@ import { type RestoreResult, restoreBackup } from "#hub/backup/restore-backup.ts
 import { type CheckResult, checkHub } from "#hub/check/check-hub.ts";
 import type { Finding } from "#hub/check/findings.ts";
 import { HubSpaces } from "#hub/hub-spaces.ts";
+import { UPLOAD_MIGRATIONS } from "#hub/uploads/upload-rows.ts";
+import { migrate } from "#platform/sql/migrate.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
 import type { FileSystem } from "#platform/file-system.ts";
 import { openHost } from "#platform/host-bun.ts";
@@ -58,6 +60,7 @@ export class BackupLab implements Disposable {
     mkdirSync(join(dataDir, "chunks"), { recursive: true });
     const db = openSqlite(join(dataDir, "hub.db"));
     const meta = await SqlMetaStore.open(db, random);
+    await migrate(db, "uploads", UPLOAD_MIGRATIONS);
     const limits = { packBytes: 1 << 20, packRecords: 1 << 18, bufferBytes: 8 << 20, uncachedBytes: 64 << 10 };
     const { store: chunks, source: packs } = await openPacks(this.host, join(dataDir, "chunks"), limits);
     const access = await HubAccess.open({

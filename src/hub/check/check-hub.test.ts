@@ -4,6 +4,8 @@ import { join } from "node:path";
 import { BackupLab, bytesOf } from "#hub/backup/backup-fixture.ts";
 import { FollowStore } from "#hub/followers/follow-store.ts";
 import type { ChunkId, ContentId } from "#sync/chunk/chunk-id.ts";
+import { HubUploads } from "#hub/uploads/hub-uploads.ts";
+import { UploadRows } from "#hub/uploads/upload-rows.ts";
 import type { Database } from "#platform/sql/database.ts";
 import { openSqlite } from "#platform/sql/sqlite.ts";
 
@@ -70,6 +72,26 @@ const DAMAGES: readonly { readonly name: string; readonly by: readonly string[];
     found: [["chunk", /^demo:large/]],
   },
   {
+    name: "an upload",
+    by: ["UPDATE uploads SET plan = '{'"],
+    found: [["row", /^upload [0-9a-f]{32}$/]],
+  },
+  {
+    name: "a part of an upload",
+    by: ["UPDATE upload_parts SET chunks = x'00' WHERE number = 2"],
+    found: [["row", /^upload [0-9a-f]{32} to coming$/]],
+  },
+  {
+    name: "a part of an upload that is gone",
+    by: ["DELETE FROM upload_parts WHERE number = 1"],
+    found: [["upload", /^upload [0-9a-f]{32} to coming$/]],
+  },
+  {
+    name: "parts of no upload",
+    by: ["DELETE FROM uploads"],
+    found: [["upload", /^upload [0-9a-f]{32}$/]],
+  },
+  {
     name: "the audit log",
     by: ["UPDATE access_audit SET actor = 'user:eve' WHERE seq = 1"],
     found: [["audit", /^record 1$/]],
@@ -94,13 +116,22 @@ describe("a check", () => {
     const remove = { type: "remove", path: "old", expect: { kind: "any" }, recursive: false } as const;
     const request = { changes: [remove], intake: undefined, atomic: true, cause: "edit", traceId: "0".repeat(32) } as const;
     await spaces.commit(lab.who, "demo", request);
+    const uploads = new HubUploads({ ...hub, rows: new UploadRows(hub.db), access: hub.access, clock: lab.host.clock, random: lab.host.random });
+    const by = { who: lab.who, door: "api" };
+    const { id } = await uploads.create(by, { space: "demo", path: "coming", kind: "parts" });
+    for (const number of [1, 2]) {
+      await using sink = await uploads.part(by, id, number);
+      await sink.write(bytesOf(300_000, number));
+      await sink.end();
+      await sink.commit();
+    }
     await lab.backup(hub);
   });
   afterAll(() => lab[Symbol.dispose]());
 
   test("[CHECK-1] finds nothing where everything is what was written", async () => {
     const result = await lab.check("hub", true);
-    expect(result).toMatchObject({ found: [], findings: 0, spaces: 1, contents: 7 });
+    expect(result).toMatchObject({ found: [], findings: 0, spaces: 1, contents: 7, uploads: 1 });
     expect(result.readBytes).toBeGreaterThan(2 << 20);
   });
 

@@ -1,6 +1,8 @@
 /** Is everything that a hub keeps what was written? Database first, then whether the chunks that it refers to are there. */
 import type { AuditVerdict } from "#access/audit.ts";
 import { MetadataCheck } from "#hub/check/check-metadata.ts";
+import { checkUploads } from "#hub/check/check-uploads.ts";
+import { UploadRows } from "#hub/uploads/upload-rows.ts";
 import { type Finding, Findings } from "#hub/check/findings.ts";
 import { FollowStore } from "#hub/followers/follow-store.ts";
 import { readOrNothing } from "#hub/followers/following.ts";
@@ -27,6 +29,8 @@ export type CheckResult = {
   readonly spaces: number;
   readonly versions: number;
   readonly contents: number;
+  /** That are not complete. */
+  readonly uploads: number;
   /** Of packs that were read. */
   readonly readBytes: number;
   readonly findings: number;
@@ -61,7 +65,8 @@ export async function checkHub(options: CheckOptions, signal: AbortSignal): Prom
       findings.add("chunk", await where(), `${lacking.length} of ${ids.length} chunks missing or damaged: ${lacking[0]}`);
     }
   }
-  return { spaces, versions, contents, readBytes, findings: findings.total, findingsByKind: findings.counts };
+  const uploads = await checkUploads(new UploadRows(database), chunks, findings, signal);
+  return { spaces, versions, contents, uploads, readBytes, findings: findings.total, findingsByKind: findings.counts };
 }
 
 async function readAll(chunks: ChunkStore, onDamaged: CheckOptions["onDamaged"], signal: AbortSignal): Promise<number> {

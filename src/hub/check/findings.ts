@@ -12,6 +12,7 @@ export type FindingKind =
   | "commit"
   | "manifest"
   | "chunk"
+  | "upload"
   | "audit";
 
 export type Finding = {

@@ -3,6 +3,7 @@
  * The journal is the observation log, a commit is the transition, and history is what displaced entries go to. Nothing
  * is remembered here between sessions but partial files of cut-off transfers.
  */
+import { newTraceId } from "#platform/trace-id.ts";
 import type { Principal } from "#access/access.ts";
 import { ArrivingFiles } from "#hub/endpoint/arriving-files.ts";
 import { ContentFiles, plainStat, statOf } from "#hub/endpoint/content-files.ts";
@@ -156,7 +157,7 @@ export class SpaceEndpoint implements Endpoint {
   }
 
   #traceId(): string {
-    return Buffer.from(this.#options.host.random.bytes(16)).toString("hex");
+    return newTraceId(this.#options.host.random);
   }
 
   // ---------------------------------------------------------------- scan and watch

@@ -3,6 +3,7 @@ import { isAbsolute } from "node:path";
 import * as z from "zod";
 import { POINT_FORMS, POINT_PATTERN } from "#hub/point-text.ts";
 import { SPACE_NAME } from "#hub/space.ts";
+import { RANGES_TEXT } from "#hub/uploads/number-ranges.ts";
 import { type AnyJobKind, type Right, jobKind } from "#jobs/kind.ts";
 import type { ScheduleSettings } from "#jobs/schedule.ts";
 import type { HubSchedule } from "#jobs/schedules.ts";
@@ -42,6 +43,17 @@ export const BACKUP_ARGS = z.strictObject({
 export const RESCAN_ARGS = z.strictObject({
   host: z.string().min(1).max(100),
   link: z.string().regex(/^[0-9a-f]{1,16}$/, "no id of a link").describe("Its id, or a beginning that only it has"),
+});
+
+/** Made by the hub itself, for an upload whose completion was accepted. */
+export const UPLOAD_ARGS = z.strictObject({
+  space: z.string().regex(SPACE_NAME, "no name of a space"),
+  path: PATH_OR_ALL,
+  upload: z.string().regex(/^[0-9a-f]{1,64}$/, "no id of an upload"),
+  door: z.string().min(1).max(20).describe("Through which it came"),
+  parts: z.string().regex(RANGES_TEXT, "no numbers of parts").optional().describe("Like 1-300,302; without it: all that have come"),
+  sequence: z.int().min(0).optional().describe("Only if this is the current version; 0: only if nothing is there"),
+  message: z.string().max(1000).optional(),
 });
 
 export const SCRUB = jobKind<z.infer<typeof SCRUB_ARGS>>({
@@ -133,6 +145,17 @@ export const RESCAN = jobKind<z.infer<typeof RESCAN_ARGS>>({
   subject: ({ host }) => ({ host, dependency: `host:${host}` }),
 });
 
+export const UPLOAD = jobKind<z.infer<typeof UPLOAD_ARGS>>({
+  name: "upload",
+  summary: "make a file of an upload that was accepted",
+  args: UPLOAD_ARGS,
+  priority: "high",
+  preemptible: false,
+  limits: { all: 4, space: 2 },
+  rights: ({ space, path }) => [{ action: "write", resource: { type: "space", space, path } }],
+  subject: ({ space }) => ({ space }),
+});
+
 /** With the rights that its host's labels ask for. */
 export function rescanOf(labelsOf: (host: string) => readonly string[]): AnyJobKind {
   const rights = ({ host }: z.infer<typeof RESCAN_ARGS>): Right[] => [
@@ -141,7 +164,7 @@ export function rescanOf(labelsOf: (host: string) => readonly string[]): AnyJobK
   return { ...RESCAN, rights: rights as AnyJobKind["rights"] };
 }
 
-/** All, as the API offers them. */
+/** All that people ask for. */
 export const JOB_KINDS = {
   scrub: SCRUB, prune: PRUNE, expire: EXPIRE, lifecycle: LIFECYCLE, restore: RESTORE, check: CHECK, backup: BACKUP, rescan: RESCAN,
 };

@@ -62,7 +62,12 @@ async function begin(spaces: SpaceService): Promise<void> {
   const registry = await AgentRegistry.open({ db, clock, random });
   const listener = { rescan: () => Promise.reject(new Error("not here")), presence: undefined as never };
   const scrubbed = { read: () => Promise.resolve(cursor), write: async (to: string | undefined) => void (cursor = to) };
-  const uploads = { sweep: () => Promise.resolve(0), abortBegunBefore: () => Promise.resolve(0), liveChunks: async function* () {} };
+  const uploads = {
+    sweep: () => Promise.resolve(0),
+    abortBegunBefore: () => Promise.resolve(0),
+    liveChunks: async function* () {},
+    complete: () => Promise.reject(new Error("not here")),
+  };
   const lifecycle = new LifecycleRows(db, meta.hubId);
   const versions = new SpaceVersions({ spaces: spaces as HubSpaces, meta, access, audit: access.audit, clock });
   const parts = { meta, chunks, spaces, audit: access.audit, care, registry, listener, uploads, lifecycle, versions, cursor: scrubbed, clock, random };

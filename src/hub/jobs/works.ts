@@ -6,10 +6,11 @@ import type { Finding } from "#hub/check/findings.ts";
 import type { HubCare } from "#hub/hub-care.ts";
 import {
   BACKUP, type BACKUP_ARGS, CHECK, type CHECK_ARGS, EXPIRE, type EXPIRE_ARGS, LIFECYCLE, type LIFECYCLE_ARGS, PRUNE,
-  type PRUNE_ARGS, RESTORE, SCRUB, type SCRUB_ARGS, rescanOf,
+  type PRUNE_ARGS, RESTORE, SCRUB, type SCRUB_ARGS, UPLOAD, rescanOf,
 } from "#hub/jobs/kinds.ts";
 import { rescanWork } from "#hub/jobs/rescan-work.ts";
 import { restoreWork } from "#hub/jobs/restore-work.ts";
+import { uploadWork } from "#hub/jobs/upload-work.ts";
 import type { LifecycleRows } from "#hub/lifecycle/lifecycle-rows.ts";
 import { LIFECYCLE_NOTHING, type LifecycleDone, runLifecycle } from "#hub/lifecycle/run-lifecycle.ts";
 import type { MetaStore } from "#hub/meta/meta-store.ts";
@@ -37,7 +38,7 @@ export type HubJobParts = {
   readonly spaces: SpaceService;
   readonly audit: SpaceAudit;
   readonly care: HubCare;
-  readonly uploads: Pick<HubUploads, "liveChunks" | "sweep" | "abortBegunBefore">;
+  readonly uploads: Pick<HubUploads, "liveChunks" | "sweep" | "complete" | "abortBegunBefore">;
   readonly versions: Versions;
   readonly lifecycle: LifecycleRows;
   readonly registry: AgentRegistry;
@@ -58,6 +59,7 @@ export function hubJobs(parts: HubJobParts): Registered[] {
     registered(RESTORE, restoreWork(parts)),
     registered(CHECK, checkWork(parts)),
     registered(BACKUP, backupWork(parts)),
+    registered(UPLOAD, uploadWork(parts.uploads)),
     registered(rescanOf((host) => parts.registry.host(host)?.labels ?? []), rescanWork(parts)),
   ];
 }

@@ -4,7 +4,7 @@
  */
 import { applyChange, pathsOf } from "#hub/meta/apply-change.ts";
 import { saveSums } from "#hub/meta/content-sums.ts";
-import { droppedOf, saveManifests } from "#hub/meta/manifests.ts";
+import { dropUnreferred, droppedOf, saveManifests } from "#hub/meta/manifests.ts";
 import type { Commit, CommitOutcome } from "#hub/meta/meta-store.ts";
 import { SPACE_COLUMNS, type SpaceRow, plainText, spaceOf } from "#hub/meta/rows.ts";
 import { RowsText } from "#hub/meta/texts.ts";
@@ -109,7 +109,22 @@ class CommitRun {
       if (set.sequence === set.space.sequence) continue;
       await this.#sql.run(SAVE_SPACE, [set.sequence, set.bytes, set.entries, set.space.id]);
     }
+    await dropUnreferred(this.#sql, this.#refusedContents(outcomes));
     return outcomes;
+  }
+
+  /** Of several chunks, and for changes that were not made: nobody would ask for their manifests. */
+  #refusedContents(outcomes: readonly CommitOutcome[]): Set<ContentId> {
+    const refused = new Set<ContentId>();
+    if (this.#manifests.size === 0) return refused;
+    for (const [at, { results }] of outcomes.entries()) {
+      for (const [index, { status }] of results.entries()) {
+        const change = this.#commits[at]!.changes[index]!;
+        const id = change.type === "put" && status !== "done" ? change.content?.id : undefined;
+        if (id !== undefined && this.#manifests.has(id)) refused.add(id);
+      }
+    }
+    return refused;
   }
 
   async #open(id: SpaceId): Promise<void> {

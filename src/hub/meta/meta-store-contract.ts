@@ -483,6 +483,20 @@ export function metaStoreContract(name: string, makeLab: () => Promise<MetaLab>,
       expect(wordsOf(far.results)).toEqual(["NAME", "done"]);
     });
 
+    test("[MANIFEST-2] the manifest of a change that was not made goes with it, unless a version has the content; it can come again", async () => {
+      const { store, space } = await fresh();
+      const commit = (changes: SpaceChange[]): Commit => ({ space: space.id, changes, atomic: false, origin: ORIGIN, timeMs: 1 });
+      const [one, two] = [manifestOf("one"), manifestOf("two")];
+      const manifests = new Map([one, two].map(({ id, manifest }) => [id, manifest]));
+      const tooLate = (path: string, id: ContentId): SpaceChange => ({ ...putLarge(path, id), expect: { kind: "sequence", sequence: 9 } }) as SpaceChange;
+      const [outcome] = await store.commit([commit([tooLate("f", one.id), putLarge("g", two.id), tooLate("h", two.id)])], manifests);
+      expect(wordsOf(outcome!.results)).toEqual(["stale", "done", "stale"]);
+      expect(await store.manifest(one.id)).toBeUndefined();
+      expect(await store.manifest(two.id)).toEqual(two.manifest);
+      await store.commit([commit([putLarge("f", one.id)])], manifests);
+      expect(await store.manifest(one.id)).toEqual(one.manifest);
+    });
+
     test("manifests stay with their content; one that was dropped is asked for again", async () => {
       const { store, space } = await fresh({ retention: { versions: 0, ageMs: undefined } });
       const one = manifestOf("one");

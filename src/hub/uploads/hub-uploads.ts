@@ -90,7 +90,7 @@ export class HubUploads implements Uploads {
       plan: { attributes, mode, mtimeNs, expect, expiryMs }, note, createdMs: nowMs, expiresMs: nowMs + expiryMs,
     };
     await rows.create(row, await this.#room(space, path));
-    return shown({ ...row, received: 0, done: undefined }, space);
+    return shown({ ...row, received: 0, done: undefined, job: undefined }, space);
   }
 
   async get(by: Uploader, id: UploadId): Promise<Upload> {
@@ -125,6 +125,12 @@ export class HubUploads implements Uploads {
     const { space } = await this.#known(by, id);
     if (note.length > NOTE_CHARS_MAX) throw wrongUse(`a note has at most ${NOTE_CHARS_MAX} characters`);
     return shown(await this.#options.rows.setNote(id, note), space);
+  }
+
+  async setJob(by: Uploader, id: UploadId, job: number): Promise<Upload> {
+    const { row, space } = await this.#known(by, id);
+    await this.#options.rows.setJob(id, job);
+    return shown({ ...row, job }, space);
   }
 
   async abort(by: Uploader, id: UploadId): Promise<void> {
@@ -519,10 +525,10 @@ function printsOf({ parts }: Source, { content }: Version): PrintRow[] {
 const runOf = ({ id }: UploadRow): string => `upload-${id}`;
 
 function shown(row: UploadRow, space: Space): Upload {
-  const { id, path, kind, size, received, plan, createdMs, expiresMs, note, done } = row;
+  const { id, path, kind, size, received, plan, createdMs, expiresMs, note, done, job } = row;
   const { attributes, expect } = plan;
   return {
     id, space: space.name, path, kind, size, received, attributes, expect, createdMs, expiresMs, note,
-    sequence: done?.sequence,
+    sequence: done?.sequence, job,
   };
 }

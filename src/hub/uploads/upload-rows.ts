@@ -43,6 +43,30 @@ export const UPLOAD_MIGRATIONS: readonly Migration[] = [
       "CREATE INDEX part_prints_content ON part_prints (content, space_id)",
     ],
   },
+  {
+    // Parts and prints lie by a number, with their keys in an index: their rows have kilobytes, and whoever looks for one in
+    // a table that lies by its key reads the others that it is compared with. job: that is to complete the upload.
+    id: 3,
+    statements: [
+      "ALTER TABLE uploads ADD COLUMN job BIGINT",
+      `CREATE TABLE upload_parts_by_number (
+        upload_id TEXT NOT NULL, number BIGINT NOT NULL, size BIGINT NOT NULL, time_ms BIGINT NOT NULL,
+        chunks blob NOT NULL, leaves blob NOT NULL, sums blob NOT NULL, sum BIGINT NOT NULL,
+        PRIMARY KEY (upload_id, number))`,
+      `INSERT INTO upload_parts_by_number (upload_id, number, size, time_ms, chunks, leaves, sums, sum)
+        SELECT upload_id, number, size, time_ms, chunks, leaves, sums, sum FROM upload_parts`,
+      "DROP TABLE upload_parts",
+      "ALTER TABLE upload_parts_by_number RENAME TO upload_parts",
+      `CREATE TABLE part_prints_by_number (
+        space_id BIGINT NOT NULL, sha256 blob NOT NULL, size BIGINT NOT NULL, content blob NOT NULL, start BIGINT NOT NULL,
+        count BIGINT NOT NULL, leaves blob NOT NULL, PRIMARY KEY (space_id, sha256))`,
+      `INSERT INTO part_prints_by_number (space_id, sha256, size, content, start, count, leaves)
+        SELECT space_id, sha256, size, content, start, count, leaves FROM part_prints`,
+      "DROP TABLE part_prints",
+      "ALTER TABLE part_prints_by_number RENAME TO part_prints",
+      "CREATE INDEX part_prints_content ON part_prints (content, space_id)",
+    ],
+  },
 ];
 
 /** What was said at the beginning. */
@@ -68,6 +92,7 @@ export type UploadRow = {
   readonly createdMs: number;
   readonly expiresMs: number;
   readonly done: { readonly sequence: number; readonly parts: string } | undefined;
+  readonly job: number | undefined;
 };
 
 /** A part, or a stretch of a stream, with where its bytes are. */
@@ -98,7 +123,7 @@ type StoredPrint = { size: number; content: Uint8Array; start: number; count: nu
 type Row = {
   id: string; space_id: number; owner: string; door: string; path: Uint8Array; kind: string; size: number | null;
   received: number; plan: string; note: string; created_ms: number; expires_ms: number; done_seq: number | null;
-  done_parts: string | null;
+  done_parts: string | null; job: number | null;
 };
 type StoredPart = {
   upload_id: string; number: number; size: number; time_ms: number; chunks: Uint8Array; leaves: Uint8Array;
@@ -106,8 +131,8 @@ type StoredPart = {
 };
 
 const COLUMNS =
-  "id, space_id, owner, door, path, kind, size, received, plan, note, created_ms, expires_ms, done_seq, done_parts";
-const INSERT = `INSERT INTO uploads (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, NULL, NULL)`;
+  "id, space_id, owner, door, path, kind, size, received, plan, note, created_ms, expires_ms, done_seq, done_parts, job";
+const INSERT = `INSERT INTO uploads (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, NULL, NULL, NULL)`;
 const ONE = `SELECT ${COLUMNS} FROM uploads WHERE id = ?`;
 const LIST = `SELECT ${COLUMNS} FROM uploads INDEXED BY uploads_owner WHERE owner = ? AND space_id = ? AND door = ?
   AND done_seq IS NULL AND path >= ? AND (path, id) > (?, ?) ORDER BY path, id LIMIT ?`;
@@ -121,6 +146,7 @@ const RESERVED = `SELECT CAST(COALESCE(SUM(CASE WHEN size IS NULL OR size < rece
 const TOUCH = "UPDATE uploads SET received = ?, expires_ms = ? WHERE id = ?";
 const SET_SIZE = "UPDATE uploads SET size = ? WHERE id = ?";
 const SET_NOTE = "UPDATE uploads SET note = ? WHERE id = ?";
+const SET_JOB = "UPDATE uploads SET job = ? WHERE id = ?";
 const FINISH = "UPDATE uploads SET received = ?, done_seq = ?, done_parts = ?, expires_ms = ? WHERE id = ?";
 const PART_COLUMNS = "upload_id, number, size, time_ms, chunks, leaves, sums, sum";
 const PARTS = `SELECT ${PART_COLUMNS} FROM upload_parts WHERE upload_id = ? AND number > ? ORDER BY number LIMIT ?`;
@@ -132,6 +158,9 @@ const DROP_PART = "DELETE FROM upload_parts WHERE upload_id = ? AND number = ?";
 const DROP_PARTS = "DELETE FROM upload_parts WHERE upload_id = ?";
 const DROP = "DELETE FROM uploads WHERE id = ?";
 const LIVE = `SELECT ${PART_COLUMNS} FROM upload_parts WHERE (upload_id, number) > (?, ?) ORDER BY upload_id, number LIMIT ?`;
+const OPEN = `SELECT ${COLUMNS} FROM uploads WHERE done_seq IS NULL AND id > ? ORDER BY id LIMIT ?`;
+const ORPHANS = `SELECT DISTINCT upload_id FROM upload_parts p WHERE NOT EXISTS (SELECT 1 FROM uploads u WHERE u.id = p.upload_id)
+  LIMIT ?`;
 const EXPIRED = "SELECT id FROM uploads INDEXED BY uploads_expires WHERE expires_ms < ? ORDER BY expires_ms LIMIT ?";
 const HOMELESS = "SELECT id FROM uploads WHERE NOT EXISTS (SELECT 1 FROM spaces s WHERE s.id = uploads.space_id) LIMIT ?";
 
@@ -152,6 +181,7 @@ const PATHS_MAX = 200;
 /** Rows of parts read at once: each may name thousands of chunks. */
 const PARTS_AT_ONCE = 1000;
 const LIVE_AT_ONCE = 200;
+const OPEN_AT_ONCE = 500;
 /** Rows written in one transaction where others shall not wait for long. */
 const TIDIED_AT_ONCE = 1000;
 
@@ -166,7 +196,7 @@ export class UploadRows {
    * @param room bytes that there is room for in the space, without other uploads; undefined: as many as it may be
    * @throws {SynclineError} LIMIT, QUOTA
    */
-  create(row: Omit<UploadRow, "received" | "done">, room: number | undefined): Promise<void> {
+  create(row: Omit<UploadRow, "received" | "done" | "job">, room: number | undefined): Promise<void> {
     return this.#db.transaction(async (sql) => {
       const own = (await sql.get<{ n: number }>(OF_OWNER, [row.owner, USER_UPLOADS_MAX]))!.n;
       const all = (await sql.get<{ n: number }>(ALL))!.n;
@@ -230,6 +260,25 @@ export class UploadRows {
     });
   }
 
+  /** Those that are not complete, by id. @param onDamaged is told of those whose row is not what was written */
+  async *open(onDamaged: (id: UploadId) => void): AsyncGenerator<UploadRow> {
+    for (let after = ""; ; ) {
+      const rows = await this.#db.all<Row>(OPEN, [after, OPEN_AT_ONCE]);
+      for (const row of rows) {
+        const read = readable(row);
+        if (read === undefined) onDamaged(row.id);
+        else yield read;
+      }
+      if (rows.length < OPEN_AT_ONCE) return;
+      after = rows.at(-1)!.id;
+    }
+  }
+
+  /** Ids of uploads that there are not, and yet parts of; some of them. */
+  async orphans(limit: number): Promise<UploadId[]> {
+    return (await this.#db.all<{ upload_id: string }>(ORPHANS, [limit])).map(({ upload_id: id }) => id);
+  }
+
   /** All of one upload, by number. @throws {SynclineError} STATE when a row is not what was written */
   async *parts(id: UploadId, from = 0): AsyncGenerator<PartRow> {
     for (let after = from; ; ) {
@@ -277,6 +326,10 @@ export class UploadRows {
       }
       await sql.run(TOUCH, [received, row.expiresMs, id]);
     });
+  }
+
+  async setJob(id: UploadId, job: number): Promise<void> {
+    await this.#db.run(SET_JOB, [job, id]);
   }
 
   /** What it came to. Its parts stay until tidy(), or until nobody knows of it any more. */
@@ -364,6 +417,15 @@ function planText({ attributes, mode, mtimeNs, expect, expiryMs }: Plan): string
   return JSON.stringify({ attributes, mode, mtime: mtimeNs?.toString(), expect, expiry: expiryMs });
 }
 
+/** Undefined: it is not what was written. */
+function readable(row: Row): UploadRow | undefined {
+  try {
+    return rowOf(row);
+  } catch {
+    return undefined;
+  }
+}
+
 function rowOf(row: Row): UploadRow {
   const plan = JSON.parse(row.plan) as PlanJson;
   const { sequence, parts } = { sequence: row.done_seq, parts: row.done_parts ?? "" };
@@ -387,6 +449,7 @@ function rowOf(row: Row): UploadRow {
     createdMs: row.created_ms,
     expiresMs: row.expires_ms,
     done: sequence === null ? undefined : { sequence, parts },
+    job: row.job ?? undefined,
   };
 }
 

@@ -89,7 +89,15 @@ export type Upload = {
   readonly note: string;
   /** Of the version that it became; undefined while it is open. */
   readonly sequence: number | undefined;
+  /** That was asked to complete it last, by its number. */
+  readonly job: number | undefined;
 };
+
+/** What a version number says, as clients give it: 0 is nothing at all. */
+export function uploadExpect(sequence: number | undefined): UploadExpect | undefined {
+  if (sequence === undefined) return undefined;
+  return sequence === 0 ? { kind: "absent" } : { kind: "sequence", sequence };
+}
 
 export type Part = {
   readonly number: number;
@@ -194,6 +202,8 @@ export interface Uploads {
   /** Of one that was begun without. @throws {SynclineError} USAGE when another size is known, or more has come, QUOTA */
   setSize(by: Uploader, id: UploadId, size: number): Promise<Upload>;
   setNote(by: Uploader, id: UploadId, note: string): Promise<Upload>;
+  /** A job is to complete it, if it is still open. */
+  setJob(by: Uploader, id: UploadId, job: number): Promise<Upload>;
   abort(by: Uploader, id: UploadId): Promise<void>;
 
   /** By number. */

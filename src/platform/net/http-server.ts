@@ -11,6 +11,12 @@ import type { Identity } from "#platform/net/tls-socket.ts";
 
 /** A connection on which nothing moves is closed. Bounds slow clients; Bun takes at most 255. */
 const IDLE_SECONDS = 60;
+/**
+ * While a body comes the runtime wants 16 KiB a second of it, over the whole of this time, and cuts whoever is slower. Up
+ * to here a body has the longest time that there is; a longer one has no end set here: who reads it holds its pace.
+ */
+const SHORT_BODY_BYTES = 256 << 10;
+const SHORT_BODY_SECONDS = 255;
 
 export type HttpServerOptions = {
   readonly host: string;
@@ -33,8 +39,16 @@ export interface HttpServer {
 /** @throws {SynclineError} USAGE when the address cannot be listened on */
 export function serveHttp(options: HttpServerOptions): HttpServer {
   const handlers = {
-    fetch: (request: Request, own: Bun.Server<undefined>) =>
-      options.handle(request, own.requestIP(request)?.address ?? "unknown"),
+    fetch: async (request: Request, own: Bun.Server<undefined>) => {
+      const address = own.requestIP(request)?.address ?? "unknown";
+      // Asking for the body itself would make a stream of each.
+      if (request.method === "GET" || request.method === "HEAD") return options.handle(request, address);
+      const length = Number(request.headers.get("content-length") ?? Number.NaN);
+      own.timeout(request, length <= SHORT_BODY_BYTES ? SHORT_BODY_SECONDS : 0);
+      const response = await options.handle(request, address);
+      own.timeout(request, IDLE_SECONDS);
+      return response;
+    },
     error: () => new Response(null, { status: 500 }),
   };
   const secure = (tls: Identity) => ({ tls: { cert: tls.certificate, key: tls.key }, http2: true });

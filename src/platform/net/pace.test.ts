@@ -49,6 +49,20 @@ describe("the pace of a body", () => {
     expect(await taken(Array.from({ length: 70 }, () => 1), 10, PACE_WINDOW_MS)).toBe(70);
   });
 
+  test("[PACE-1] who sends nothing at all is not waited for either, and the body is cancelled", async () => {
+    let nowMs = 0;
+    let isCancelled = false;
+    const body = new ReadableStream<Uint8Array>({
+      pull: () => new Promise<void>(() => void (nowMs += PACE_WINDOW_MS)),
+      cancel: () => void (isCancelled = true),
+    });
+    const taking = async (): Promise<void> => {
+      for await (const _piece of paced(body, () => nowMs, 1)) throw new Error("nothing was sent");
+    };
+    expect(await codeOf(taking)).toBe("LIMIT");
+    expect(isCancelled).toBe(true);
+  });
+
   test("[PACE-1] so it is on connections of the server for S3", async () => {
     let nowMs = 0;
     const source = { onFirstRead: () => undefined, pause: () => undefined, resume: () => undefined };

@@ -1,12 +1,15 @@
 /**
- * Who sends a body has a place that others wait for, and the timeouts of connections hold only where nothing moves: a
- * byte a second would keep it for ever. So what is waited for must also come at some rate.
+ * Who sends a body has a place that others wait for: a byte a second, or nothing, would keep it for ever. So what is
+ * waited for must also come at some rate. Low, because there are lines that are slow: the runtime's own rule for
+ * connections would cut whoever sends less than 16 KiB a second.
  */
 import { SynclineError } from "#model/error.ts";
 
 /** Time that is spent waiting for a sender, and the least that must come in it: 273 bytes a second. */
 export const PACE_WINDOW_MS = 60_000;
 export const PACE_BYTES_MIN = 16 << 10;
+/** How often it is looked whether anything comes at all. */
+const LOOK_MS = 15_000;
 
 /** Counts time in which the sender was waited for; what the hub itself needs is not the sender's. */
 export class Pace {
@@ -24,17 +27,41 @@ export class Pace {
   }
 }
 
-/** The pieces of a body. Leaving it early cancels the body. @throws {SynclineError} LIMIT; what reading throws */
+/**
+ * The pieces of a body. Leaving it early cancels the body.
+ * @throws {SynclineError} LIMIT where too little comes, or nothing; what reading throws
+ */
 export async function* paced(
   body: ReadableStream<Uint8Array> | null,
   nowMs: () => number = () => performance.now(),
+  lookMs = LOOK_MS,
 ): AsyncGenerator<Uint8Array> {
+  if (body === null) return;
+  const reader = body.getReader();
   const pace = new Pace();
-  let askedMs = nowMs();
-  for await (const piece of body ?? []) {
-    pace.came(piece.length, nowMs() - askedMs);
-    yield piece;
-    askedMs = nowMs();
+  let askedMs: number | undefined;
+  let isSilent = false;
+  const looking = setInterval(() => {
+    if (askedMs === undefined || nowMs() - askedMs < PACE_WINDOW_MS) return;
+    isSilent = true;
+    // Whoever waits gets the end of the body.
+    reader.cancel().catch(() => undefined);
+  }, lookMs);
+  looking.unref();
+  try {
+    for (;;) {
+      askedMs = nowMs();
+      const { done, value } = await reader.read();
+      const waitedMs = nowMs() - askedMs;
+      askedMs = undefined;
+      if (isSilent) throw tooSlow();
+      if (done) return;
+      pace.came(value.length, waitedMs);
+      yield value;
+    }
+  } finally {
+    clearInterval(looking);
+    await reader.cancel().catch(() => undefined);
   }
 }
 
