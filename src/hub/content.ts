@@ -302,9 +302,10 @@ export class StoreIntake implements Intake {
     return true;
   }
 
-  part(chunks: readonly ManifestChunk[]): ContentReader {
+  part(chunks: readonly ManifestChunk[], isProved = true): ContentReader {
     const gap = this.#pin.has(chunks.map((chunk) => chunk.id)).indexOf(false);
-    return new StoredContent((id) => this.#chunks.get(id), gap === -1 ? chunks : chunks.slice(0, gap));
+    const get = (id: ChunkId): Promise<Uint8Array> => (isProved ? this.#chunks.get(id) : this.#chunks.getUnproved(id));
+    return new StoredContent(get, gap === -1 ? chunks : chunks.slice(0, gap));
   }
 
   /** For a stretch of a file that is put together later by join(). */

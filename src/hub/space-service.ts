@@ -75,8 +75,9 @@ export interface Intake extends AsyncDisposable {
   /**
    * What an earlier sink had stored when it was given up, as far as it is still there without a gap; protected from now
    * on. For who kept `stored` himself, and never for what a caller says: an id gives no right to read.
+   * @param isProved false: the caller compares a sum of the whole; as SpaceService.open()
    */
-  part(chunks: readonly ManifestChunk[]): ContentReader;
+  part(chunks: readonly ManifestChunk[], isProved?: boolean): ContentReader;
   /**
    * All that came through it survives a power loss when this resolves; a commit calls it. Rejects, now and ever after,
    * when something of it was lost to the disk: a new intake has to be taken, and everything sent again.
