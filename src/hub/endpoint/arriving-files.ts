@@ -11,7 +11,7 @@ import type { ChunkRecord } from "#hub/endpoint/chunk-record.ts";
 import type { ComingFile } from "#hub/endpoint/coming-files.ts";
 import { plainStat } from "#hub/endpoint/content-files.ts";
 import type { SpaceStage } from "#hub/endpoint/space-stage.ts";
-import type { FileEntry } from "#model/entry.ts";
+import type { FileEntry, Sum } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
 import { type Fd, type FileSystem, FsError } from "#platform/file-system.ts";
@@ -27,6 +27,8 @@ const FDS_END = 1 << 30;
 const PIECES_MIN = 2;
 /** Files that are being fed into the store at a time; each has buffers of a few megabytes. */
 const FED_MAX = FILES_ACTIVE_MAX;
+/** The transfer sums each piece that it hands over, and compares the whole with its source. */
+const SUMMED_BY_TRANSFER = { isSummed: false } as const;
 /** What of a file may have to be sent again after the hub was killed. */
 const RECORD_EVERY_BYTES = 16 << 20;
 
@@ -98,7 +100,7 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
     const fd = this.#next++ as Fd;
     if (this.#next === FDS_END) this.#next = FIRST_FD;
     const record = this.#stage.record(path);
-    const sink = intake.sink(size);
+    const sink = intake.sink(size, SUMMED_BY_TRANSFER);
     const file: Arriving = { path, fd, size, intake, record, sink, fed: 0, rest: undefined, coming: undefined, named: undefined };
     file.coming = this.#announce(path, size, () => file.sink.stored);
     this.#open.set(path, file);
@@ -110,16 +112,16 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
     if (file !== undefined) this.#arrived.set(path, file);
     if (file === undefined || file.rest !== undefined) this.#stage.area.done(path, entry);
     if (file === undefined) return;
-    file.named = this.#finish(file);
+    file.named = this.#finish(file, entry.sum);
     file.named.catch(() => file.coming?.over(false));
     if (entry.sum !== undefined) file.coming?.isWhole(entry.sum);
   }
 
   /** What is behind the last chunk is in the store when it resolves, for those who read it before it is committed. */
-  async #finish(file: Arriving): Promise<NamedContent | undefined> {
+  async #finish(file: Arriving, sum: Sum | undefined): Promise<NamedContent | undefined> {
     const { path, fed, sink, rest } = file;
     if (rest !== undefined && !(await this.#stage.read(path, fed, sink, this.#stop.signal))) return undefined;
-    const named = await sink.end();
+    const named = await sink.end(sum);
     file.coming?.stored();
     return named;
   }
@@ -255,7 +257,7 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
   #startOver(file: Arriving): void {
     file.coming?.over(false);
     file.coming = undefined;
-    file.sink = file.intake.sink(file.size);
+    file.sink = file.intake.sink(file.size, SUMMED_BY_TRANSFER);
     file.fed = 0;
   }
 }

@@ -5,6 +5,7 @@ import type { LinkView } from "#hub/endpoint/link-view.ts";
 import type { SpaceRules } from "#hub/endpoint/space-rules.ts";
 import type { Intake } from "#hub/space-service.ts";
 import type { SpaceId } from "#hub/space.ts";
+import type { Sum } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, isWithin } from "#model/path.ts";
 import { type Fd, FsError, type Stat } from "#platform/file-system.ts";
@@ -100,8 +101,9 @@ export class ComingView implements endpoint.ComingFiles {
       },
       look: (path: RelPath): Stat => supplied(path).stat,
       entryOf: (_path: RelPath, stat: Stat) => comingEntry(stat.size),
-      learn: (path: RelPath, read: { readonly sum: string }) =>
-        read.sum === supplied(path).file.sum ? undefined : differs(path),
+      // Whoever gets it compares it with what he was given.
+      knownSum: (path: RelPath): Sum => supplied(path).file.sum!,
+      learn: (): undefined => undefined,
       // What is told last is the sum: only of what has come, and was proved.
       makeDurable: (path: RelPath): Promise<void> => whole(supplied(path).file, signal),
     };
@@ -133,10 +135,6 @@ async function whole(file: ComingFile, signal: AbortSignal): Promise<void> {
   } finally {
     signal.removeEventListener("abort", leave);
   }
-}
-
-function differs(path: RelPath): { path: RelPath; side: "beta"; code: string; message: string; transient: boolean } {
-  return { path, side: "beta", code: "STALE", message: "what was read of it is not what has come", transient: true };
 }
 
 function tooMany(): SynclineError {
