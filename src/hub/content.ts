@@ -82,6 +82,7 @@ export class StoreSink implements ContentSink {
   readonly #limits: ChunkLimits;
   readonly #names: readonly SumName[] | undefined;
   readonly #isSummed: boolean;
+  readonly #onBytes: (bytes: number) => void;
   readonly #onEnd: (stored: Stored) => void;
   readonly stored: ManifestChunk[] = [];
   /** Until it is known to be more than a few bytes. */
@@ -99,8 +100,10 @@ export class StoreSink implements ContentSink {
     tools: ContentTools,
     limits: ChunkLimits,
     options: ContentOptions,
+    onBytes: (bytes: number) => void,
     onEnd: (stored: Stored) => void,
   ) {
+    this.#onBytes = onBytes;
     this.#pin = pin;
     this.#names = options.sums;
     this.#isSummed = options.isSummed !== false;
@@ -110,6 +113,7 @@ export class StoreSink implements ContentSink {
   }
 
   write(bytes: Uint8Array): Promise<void> | void {
+    this.#onBytes(bytes.length);
     this.#size += bytes.length;
     if (this.#large === undefined && this.#size <= SMALL_BYTES) {
       this.#small.push(bytes.slice());
@@ -280,13 +284,20 @@ export class StoreIntake implements Intake {
 
   readonly #manifestOf: (id: ContentId) => Promise<Manifest | undefined>;
 
-  /** @param manifestOf the manifest of content that is at rest; undefined for content of one chunk */
+  readonly #onBytes: (bytes: number) => void;
+
+  /**
+   * @param manifestOf the manifest of content that is at rest; undefined for content of one chunk
+   * @param onBytes called with how many bytes come in
+   */
   constructor(
     chunks: ChunkStore,
     tools: ContentTools,
     held: HeldContent,
     manifestOf: (id: ContentId) => Promise<Manifest | undefined>,
+    onBytes: (bytes: number) => void,
   ) {
+    this.#onBytes = onBytes;
     this.#chunks = chunks;
     this.#pin = chunks.pin();
     this.#tools = tools;
@@ -295,6 +306,7 @@ export class StoreIntake implements Intake {
   }
 
   async store(bytes: Uint8Array, options: ContentOptions = {}): Promise<NamedContent> {
+    this.#onBytes(bytes.length);
     const stored = await storeBytes(this.#pin, bytes, this.#tools.seeds, options.sums);
     this.#note(stored);
     return { content: stored.content, sum: stored.sum, sums: stored.sums };
@@ -302,7 +314,7 @@ export class StoreIntake implements Intake {
 
   sink(sizeHint?: number, options: ContentOptions = {}): ContentSink {
     const limits = sizeHint === undefined ? CHUNK_LIMITS : chunkLimitsFor(sizeHint);
-    return new StoreSink(this.#pin, this.#tools, limits, options, (stored) => this.#note(stored));
+    return this.#sink(limits, options, (stored) => this.#note(stored));
   }
 
   async hold(content: ContentRef): Promise<boolean> {
@@ -322,7 +334,11 @@ export class StoreIntake implements Intake {
 
   /** For a stretch of a file that is put together later by join(). */
   stretchSink(limits: ChunkLimits, names: readonly SumName[]): StoreSink {
-    return new StoreSink(this.#pin, this.#tools, limits, { sums: names }, () => undefined);
+    return this.#sink(limits, { sums: names }, () => undefined);
+  }
+
+  #sink(limits: ChunkLimits, options: ContentOptions, onEnd: (stored: Stored) => void): StoreSink {
+    return new StoreSink(this.#pin, this.#tools, limits, options, this.#onBytes, onEnd);
   }
 
   /** Which of the chunks are there; protected from now on. For who kept them himself, as part(). */

@@ -3,6 +3,7 @@ import { getMimeType } from "hono/utils/mime";
 import type { ContentReader, Intake, NamedContent } from "#hub/space-service.ts";
 import type { Version } from "#hub/space.ts";
 import { nameOf } from "#model/path.ts";
+import { paced } from "#platform/net/pace.ts";
 import { type Range, expectedSha256, parseRanges, rangeApplies, readCondition } from "#gateway/api/conditions.ts";
 import { bytesBody } from "#gateway/api/bytes-body.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
@@ -56,7 +57,7 @@ async function answerBytes(
       error: error instanceof Error ? error.message : String(error),
     });
   const send = async (status: number, parts: readonly (Range | Uint8Array)[], more: Record<string, string>) =>
-    new Response(await bytesBody(reader, parts, call.traffic, call, onError), { status, headers: { ...fixed, ...more } });
+    new Response(await bytesBody(reader, parts, call.traffic, onError), { status, headers: { ...fixed, ...more } });
   if (ranges === undefined) return send(200, [{ start: 0, end: size }], {});
   if (ranges.length === 0) {
     throw new ApiProblem("RANGE", `the content has ${size} bytes`, undefined, {}, { "content-range": `bytes */${size}` });
@@ -142,7 +143,7 @@ export function requireDigest(found: string, expected: string): void {
 }
 
 export function requireLength(call: Taking, total: number, announced: string | null): void {
-  call.traffic.count("in", total, call);
+  call.traffic.count("in", total);
   if (announced === null || Number(announced) === total) return;
   throw new ApiProblem("DIGEST", `${total} bytes came instead of ${announced}`, "send the file again");
 }
@@ -164,7 +165,7 @@ async function storeStream(call: Taking, intake: Intake, length: string | null, 
   const sink = intake.sink(length === null ? undefined : Number(length));
   const hasher = expected === undefined ? undefined : new Bun.SHA256();
   let total = 0;
-  for await (const piece of call.request.body ?? []) {
+  for await (const piece of paced(call.request.body)) {
     total += piece.length;
     hasher?.update(piece);
     watch?.(piece);
