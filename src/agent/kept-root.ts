@@ -9,6 +9,7 @@ import type { RelPath } from "#model/path.ts";
 import type { Clock } from "#platform/host.ts";
 import type {
   Application,
+  EarlyFiles,
   Endpoint,
   OnObserved,
   OpenReply,
@@ -214,6 +215,11 @@ class KeptEndpoint implements Endpoint {
 
   supply(channel: Channel, signal: AbortSignal): Promise<void> {
     return this.#call((endpoint) => endpoint.supply(channel, signal));
+  }
+
+  /** What of it fails is no failure of the root. */
+  get early(): EarlyFiles | undefined {
+    return this.#root.now.endpoint.early;
   }
 
   receive(

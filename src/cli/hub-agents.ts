@@ -10,6 +10,7 @@ import { HubAgents } from "#hub/agents/hub-agents.ts";
 import type { DeclaredLink } from "#hub/agents/link.ts";
 import { AgentListener } from "#hub/agents/listener.ts";
 import type { AgentRegistry, Link } from "#hub/agents/registry.ts";
+import { ComingFiles } from "#hub/endpoint/coming-files.ts";
 import { SpaceEndpoint } from "#hub/endpoint/space-endpoint.ts";
 import { ViewDigests } from "#hub/endpoint/view-digest.ts";
 import type { HubSpaces } from "#hub/hub-spaces.ts";
@@ -64,9 +65,10 @@ function startListener(parts: HubAgentsParts, carried: CarriedApprovals): AgentL
   const stageFolder = join(dataDir, "stage");
   mkdirSync(stageFolder, { recursive: true, mode: 0o700 });
   const digests = new ViewDigests();
+  const coming = new ComingFiles();
   const openSpace = (who: Principal, { space, prefix }: Link, readOnly: boolean): SpaceEndpoint => {
     const label = prefix === "" ? space : `${space}:${prefix}`;
-    return new SpaceEndpoint({ spaces, who, readOnly, host, space, prefix, hubId, label, stageFolder, hash, digests });
+    return new SpaceEndpoint({ spaces, who, readOnly, host, space, prefix, hubId, label, stageFolder, hash, digests, coming });
   };
   return new AgentListener({
     listen,

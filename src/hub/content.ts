@@ -2,6 +2,7 @@
  * The bytes of one file on their way into the store and out of it: split into chunks, named, put; or found again by
  * position.
  */
+import type { Sum } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Host } from "#platform/host.ts";
 import type { ContentOptions, ContentReader, ContentSink, ContentSource, Intake, NamedContent } from "#hub/space-service.ts";
@@ -66,25 +67,30 @@ export async function storeBytes(pin: Pin, bytes: Uint8Array, seeds: SumSeeds, n
 /** What comes in this much or less is stored at once, without a splitter's buffer. */
 const SMALL_BYTES = 128 << 10;
 
-/** Parts that are hashed and stored at a time: other threads are seldom there at once. */
+/** Rooms whose chunks are hashed and stored at a time, other threads being seldom there at once; and their bytes together. */
 const ROOMS_MAX = 4;
+const ROOMS_BYTES_MAX = 24 << 20;
 
-type Cutting = { readonly summer: Summer; readonly splitter: Splitter; readonly sums: SumsStream | undefined };
+/** The summer is missing where the sum is known otherwise. */
+type Cutting = { readonly summer: Summer | undefined; readonly splitter: Splitter; readonly sums: SumsStream | undefined };
+/** Where chunks lie until they are stored, and calls whose chunks are not. */
+type Room = { readonly bytes: Uint8Array; pending: number };
 
 export class StoreSink implements ContentSink {
   readonly #pin: Pin;
   readonly #tools: ContentTools;
   readonly #limits: ChunkLimits;
   readonly #names: readonly SumName[] | undefined;
+  readonly #isSummed: boolean;
   readonly #onBytes: (bytes: number) => void;
   readonly #onEnd: (stored: Stored) => void;
   readonly stored: ManifestChunk[] = [];
   /** Until it is known to be more than a few bytes. */
   #small: Uint8Array[] = [];
   #large: Cutting | undefined;
-  /** Free, and how many there are. */
-  readonly #rooms: Uint8Array[] = [];
-  #roomsMade = 0;
+  readonly #rooms: Room[] = [];
+  /** That of the last call. */
+  #current: Room | undefined;
   /** What is being stored, in order. One that fails stays at the front. */
   readonly #stored: Promise<void>[] = [];
   #size = 0;
@@ -93,13 +99,14 @@ export class StoreSink implements ContentSink {
     pin: Pin,
     tools: ContentTools,
     limits: ChunkLimits,
-    names: readonly SumName[] | undefined,
+    options: ContentOptions,
     onBytes: (bytes: number) => void,
     onEnd: (stored: Stored) => void,
   ) {
     this.#onBytes = onBytes;
     this.#pin = pin;
-    this.#names = names;
+    this.#names = options.sums;
+    this.#isSummed = options.isSummed !== false;
     this.#tools = tools;
     this.#limits = limits;
     this.#onEnd = onEnd;
@@ -124,7 +131,8 @@ export class StoreSink implements ContentSink {
   }
 
   #cutting(): Cutting {
-    const [splitter, summer] = [new Splitter(this.#limits), new Summer(this.#tools.seeds)];
+    const splitter = new Splitter(this.#limits);
+    const summer = this.#isSummed ? new Summer(this.#tools.seeds) : undefined;
     const names = this.#names ?? [];
     return { splitter, summer, sums: names.length === 0 ? undefined : openSums(names) };
   }
@@ -132,28 +140,32 @@ export class StoreSink implements ContentSink {
   async #feed({ summer, splitter, sums }: Cutting, bytes: Uint8Array): Promise<void> {
     for (let at = 0; at < bytes.length; at += SPLIT_BYTES_MAX) {
       const part = bytes.subarray(at, at + SPLIT_BYTES_MAX);
-      const room = await this.#room(splitter);
+      const isSame = this.#current !== undefined && splitter.fits(part.length);
+      const room = isSame ? this.#current! : await this.#room(splitter);
+      this.#current = room;
+      room.pending++;
       // First the chunks: they are hashed on other threads while this one sums.
-      const stored = this.#store(splitter.push(part, room));
-      const isStored = (): void => void this.#rooms.push(room);
-      stored.then(isStored, () => undefined);
-      summer.update(part);
+      const stored = this.#store(splitter.push(part, room.bytes));
+      stored.then(() => room.pending--, () => undefined);
+      summer?.update(part);
       const full = sums?.update(part);
       if (full !== undefined) await full;
     }
   }
 
-  /** Waits while all rooms hold chunks that are not stored yet. */
-  async #room(splitter: Splitter): Promise<Uint8Array> {
-    while (this.#rooms.length === 0) {
-      if (this.#roomsMade === ROOMS_MAX) await this.#stored[0];
+  /** Another room than that of the last call. Waits while all others hold chunks that are not stored yet. */
+  async #room({ roomBytes }: Splitter): Promise<Room> {
+    for (;;) {
+      const free = this.#rooms.find((room) => room.pending === 0 && room !== this.#current);
+      if (free !== undefined) return free;
+      if (this.#rooms.length === Math.min(ROOMS_MAX, Math.floor(ROOMS_BYTES_MAX / roomBytes))) await this.#stored[0];
       else {
-        this.#roomsMade++;
         // Another thread hashes what is in it.
-        return new Uint8Array(new SharedArrayBuffer(splitter.roomBytes));
+        const room = { bytes: new Uint8Array(new SharedArrayBuffer(roomBytes)), pending: 0 };
+        this.#rooms.push(room);
+        return room;
       }
     }
-    return this.#rooms.pop()!;
   }
 
   /** Puts chunks behind those of the calls before. They stay where they are until it resolves. */
@@ -184,8 +196,8 @@ export class StoreSink implements ContentSink {
     if (full.length > 0) await Promise.all(full);
   }
 
-  async end(): Promise<NamedContent> {
-    const stored = await this.#finish();
+  async end(sum?: Sum): Promise<NamedContent> {
+    const stored = await this.#finish(sum);
     this.#onEnd(stored);
     return { content: stored.content, sum: stored.sum, sums: stored.sums };
   }
@@ -206,7 +218,7 @@ export class StoreSink implements ContentSink {
    */
   lead(bytes: Uint8Array): void {
     this.#large = this.#cutting();
-    this.#large.summer.update(bytes);
+    this.#large.summer!.update(bytes);
   }
 
   /** After lead(): makes a last chunk of what is left. Nothing comes after it. */
@@ -217,10 +229,10 @@ export class StoreSink implements ContentSink {
 
   /** Of the first pieces, which must have come whole. */
   leaves(count: number): Uint8Array {
-    return count === 0 ? new Uint8Array(0) : this.#large!.summer.leaves(count);
+    return count === 0 ? new Uint8Array(0) : this.#large!.summer!.leaves(count);
   }
 
-  async #finish(): Promise<Stored> {
+  async #finish(sum?: Sum): Promise<Stored> {
     const large = this.#large;
     if (large === undefined) {
       const [first, ...more] = this.#small;
@@ -230,7 +242,7 @@ export class StoreSink implements ContentSink {
     const last = large.splitter.end();
     await this.#store(last === undefined ? [] : [last]);
     const sums = (await large.sums?.digest()) ?? NO_SUMS;
-    return describe(this.stored, this.#size, this.#limits, large.summer.digest(), sums);
+    return describe(this.stored, this.#size, this.#limits, large.summer?.digest() ?? sum!, sums);
   }
 }
 
@@ -303,7 +315,7 @@ export class StoreIntake implements Intake {
 
   sink(sizeHint?: number, options: ContentOptions = {}): ContentSink {
     const limits = sizeHint === undefined ? CHUNK_LIMITS : chunkLimitsFor(sizeHint);
-    return this.#sink(limits, options.sums, (stored) => this.#note(stored));
+    return this.#sink(limits, options, (stored) => this.#note(stored));
   }
 
   async hold(content: ContentRef): Promise<boolean> {
@@ -315,18 +327,19 @@ export class StoreIntake implements Intake {
     return true;
   }
 
-  part(chunks: readonly ManifestChunk[]): ContentReader {
+  part(chunks: readonly ManifestChunk[], isProved = true): ContentReader {
     const gap = this.#pin.has(chunks.map((chunk) => chunk.id)).indexOf(false);
-    return new StoredContent((id) => this.#chunks.get(id), gap === -1 ? chunks : chunks.slice(0, gap));
+    const get = (id: ChunkId): Promise<Uint8Array> => (isProved ? this.#chunks.get(id) : this.#chunks.getUnproved(id));
+    return new StoredContent(get, gap === -1 ? chunks : chunks.slice(0, gap));
   }
 
   /** For a stretch of a file that is put together later by join(). */
   stretchSink(limits: ChunkLimits, names: readonly SumName[]): StoreSink {
-    return this.#sink(limits, names, () => undefined);
+    return this.#sink(limits, { sums: names }, () => undefined);
   }
 
-  #sink(limits: ChunkLimits, names: readonly SumName[] | undefined, onEnd: (stored: Stored) => void): StoreSink {
-    return new StoreSink(this.#pin, this.#tools, limits, names, this.#onBytes, onEnd);
+  #sink(limits: ChunkLimits, options: ContentOptions, onEnd: (stored: Stored) => void): StoreSink {
+    return new StoreSink(this.#pin, this.#tools, limits, options, this.#onBytes, onEnd);
   }
 
   /** Which of the chunks are there; protected from now on. For who kept them himself, as part(). */

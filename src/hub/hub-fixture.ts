@@ -6,6 +6,7 @@ import { type Access, type Principal, systemPrincipal } from "#access/access.ts"
 import { Audit } from "#access/audit.ts";
 import { ACCESS_MIGRATIONS } from "#access/schema.ts";
 import { SealKey } from "#access/seal-key.ts";
+import { ComingFiles } from "#hub/endpoint/coming-files.ts";
 import { SpaceEndpoint } from "#hub/endpoint/space-endpoint.ts";
 import { HubSpaces, seedsOf } from "#hub/hub-spaces.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
@@ -47,6 +48,8 @@ export class TestHub implements AsyncDisposable {
   readonly audit: Audit;
   readonly who: Principal = systemPrincipal("test");
   readonly host = openHost();
+  /** Large files of tests need not be larger. */
+  readonly coming = new ComingFiles(2 << 20);
 
   private constructor(
     dir: string,
@@ -112,6 +115,7 @@ export class TestHub implements AsyncDisposable {
     const label = `hub/${space}`;
     return new SpaceEndpoint({
       spaces, who, space, prefix, readOnly, label, host, stageFolder, hubId: this.meta.hubId, hash: shortHash,
+      coming: this.coming,
     });
   }
 

@@ -6,6 +6,7 @@
  * commits of one space are serialised and grouped.
  */
 import type { Principal } from "#access/access.ts";
+import type { Sum } from "#model/entry.ts";
 import type { RelPath } from "#model/path.ts";
 import type {
   Cause,
@@ -46,14 +47,18 @@ export type NamedContent = {
 };
 
 /** What else is to be computed of content while its bytes pass. */
-export type ContentOptions = { readonly sums?: readonly SumName[] | undefined };
+export type ContentOptions = {
+  readonly sums?: readonly SumName[] | undefined;
+  /** False: of a file above 1 MiB whose sum the caller will know when it ends, and has from the very bytes that he writes. */
+  readonly isSummed?: boolean | undefined;
+};
 
 /** Takes the bytes of one file, in order, and names them. Given up without end(): nothing refers to what was written. */
 export interface ContentSink {
   /** A promise where the store cannot keep up: wait before the next. The bytes are the caller's again afterwards. */
   write(bytes: Uint8Array): Promise<void> | void;
-  /** Nothing comes after it. */
-  end(): Promise<NamedContent>;
+  /** Nothing comes after it. @param sum of all, for a sink that does not make it */
+  end(sum?: Sum): Promise<NamedContent>;
   /** The chunks that are in the store so far, in order: what a later sink could go on from. */
   readonly stored: readonly ManifestChunk[];
 }
@@ -75,8 +80,9 @@ export interface Intake extends AsyncDisposable {
   /**
    * What an earlier sink had stored when it was given up, as far as it is still there without a gap; protected from now
    * on. For who kept `stored` himself, and never for what a caller says: an id gives no right to read.
+   * @param isProved false: the caller compares a sum of the whole; as SpaceService.open()
    */
-  part(chunks: readonly ManifestChunk[]): ContentReader;
+  part(chunks: readonly ManifestChunk[], isProved?: boolean): ContentReader;
   /**
    * All that came through it survives a power loss when this resolves; a commit calls it. Rejects, now and ever after,
    * when something of it was lost to the disk: a new intake has to be taken, and everything sent again.

@@ -14,6 +14,7 @@ import { LINK_SETTINGS, type LinkSettings } from "#hub/agents/link.ts";
 import { AgentListener } from "#hub/agents/listener.ts";
 import { AgentRegistry } from "#hub/agents/registry.ts";
 import { makeBackup } from "#hub/backup/make-backup.ts";
+import { ComingFiles } from "#hub/endpoint/coming-files.ts";
 import { ViewDigests } from "#hub/endpoint/view-digest.ts";
 import { SpaceEndpoint } from "#hub/endpoint/space-endpoint.ts";
 import { HubSpaces } from "#hub/hub-spaces.ts";
@@ -35,6 +36,8 @@ import { openOrReplace } from "#sync/index/sqlite-store.ts";
  * body then goes on in the hub of the next one.
  */
 export const AGENT_TEST_MS = 60_000;
+/** Large files of tests need not be larger. */
+const COMING_BYTES = 2 << 20;
 export const JOIN_TOKEN = "fedcba9876543210fedcba9876543210";
 export const ADMIN: Principal = { id: "user:admin", kind: "user", name: "admin", roles: ["admin"], scopes: undefined };
 const BY = { id: "user:admin" };
@@ -139,6 +142,7 @@ export class AgentHub implements AsyncDisposable {
     const carried = await CarriedApprovals.open({ db, registry, spaces, access, clock });
     const { identity } = access.authority.serverIdentity([HUB_TLS_NAME, "localhost", "127.0.0.1"]);
     const digests = new ViewDigests();
+    const coming = new ComingFiles(COMING_BYTES);
     const listener = new AgentListener({
       listen: { host: "127.0.0.1", port: this.#port },
       identity,
@@ -157,7 +161,7 @@ export class AgentHub implements AsyncDisposable {
       openSpace: (who, link, readOnly) =>
         new SpaceEndpoint({
           spaces, who, readOnly, host, space: link.space, prefix: link.prefix, hubId: meta.hubId,
-          label: `${link.space}/${link.prefix}`, stageFolder: join(folder, "stage"), hash: (text) => hashOf(text, 32), digests,
+          label: `${link.space}/${link.prefix}`, stageFolder: join(folder, "stage"), hash: (text) => hashOf(text, 32), digests, coming,
         }),
       stageFolder: join(folder, "stage"),
       onAccessChange: (changed, signal) => access.onChange(changed, signal),

@@ -3,16 +3,20 @@
  * order; anything else waits in the stage: a file that is built from others, what lies behind a hole, the last piece.
  *
  * A transfer that was cut off goes on from the chunks that it brought, which serve the next one as its base.
+ *
+ * Of large ones other links are told while they come (coming-files.ts).
  */
 import type { ContentReader, ContentSink, Intake, NamedContent } from "#hub/space-service.ts";
 import type { ChunkRecord } from "#hub/endpoint/chunk-record.ts";
+import type { ComingFile } from "#hub/endpoint/coming-files.ts";
 import { plainStat } from "#hub/endpoint/content-files.ts";
 import type { SpaceStage } from "#hub/endpoint/space-stage.ts";
-import type { FileEntry } from "#model/entry.ts";
+import type { FileEntry, Sum } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
 import { type Fd, type FileSystem, FsError } from "#platform/file-system.ts";
 import { PIECE_BYTES } from "#sync/chunk/sum.ts";
+import type { ManifestChunk } from "#sync/chunk/manifest.ts";
 import { FILES_ACTIVE_MAX } from "#sync/transfer/limits.ts";
 import type { PartialFile, StageArea } from "#sync/transfer/stage-area.ts";
 
@@ -23,6 +27,8 @@ const FDS_END = 1 << 30;
 const PIECES_MIN = 2;
 /** Files that are being fed into the store at a time; each has buffers of a few megabytes. */
 const FED_MAX = FILES_ACTIVE_MAX;
+/** The transfer sums each piece that it hands over, and compares the whole with its source. */
+const SUMMED_BY_TRANSFER = { isSummed: false } as const;
 /** What of a file may have to be sent again after the hub was killed. */
 const RECORD_EVERY_BYTES = 16 << 20;
 
@@ -37,7 +43,14 @@ type Arriving = {
   fed: number;
   /** What did not come in order, each byte at its place. */
   rest: Fd | undefined;
+  /** As other links are told of it. */
+  coming: ComingFile | undefined;
+  /** Once it is complete: what it is, when the store has all of it; undefined where its rest has gone. */
+  named: Promise<NamedContent | undefined> | undefined;
 };
+
+/** Tells other links that a file is coming, where any is to be told. `stored` are its chunks so far. */
+export type Announce = (path: RelPath, size: number, stored: () => readonly ManifestChunk[]) => ComingFile | undefined;
 
 export class ArrivingFiles implements StageArea, AsyncDisposable {
   /** The file system that it was given, which also takes the descriptors that openPartial() gives. */
@@ -47,14 +60,19 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
   /** Sizes of the files that may be fed into the store. */
   readonly #expected = new Map<RelPath, number>();
   readonly #open = new Map<RelPath, Arriving>();
-  /** Complete, and not committed yet. */
+  /** Complete, and not named yet. */
   readonly #arrived = new Map<RelPath, Arriving>();
+  /** Named, and neither committed nor given up. */
+  readonly #named = new Map<RelPath, ComingFile>();
+  readonly #announce: Announce;
+  readonly #stop = new AbortController();
   #next = FIRST_FD;
 
-  constructor(fs: FileSystem, stage: SpaceStage, intake: () => Intake) {
+  constructor(fs: FileSystem, stage: SpaceStage, intake: () => Intake, announce: Announce) {
     this.fs = this.#serving(fs);
     this.#stage = stage;
     this.#intake = intake;
+    this.#announce = announce;
   }
 
   /** What an earlier transfer brought of the file, as far as it is still there, protected by `intake`. */
@@ -82,7 +100,10 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
     const fd = this.#next++ as Fd;
     if (this.#next === FDS_END) this.#next = FIRST_FD;
     const record = this.#stage.record(path);
-    this.#open.set(path, { path, fd, size, intake, record, sink: intake.sink(size), fed: 0, rest: undefined });
+    const sink = intake.sink(size, SUMMED_BY_TRANSFER);
+    const file: Arriving = { path, fd, size, intake, record, sink, fed: 0, rest: undefined, coming: undefined, named: undefined };
+    file.coming = this.#announce(path, size, () => file.sink.stored);
+    this.#open.set(path, file);
     return { fd, size: 0 };
   }
 
@@ -90,19 +111,37 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
     const file = this.#take(path);
     if (file !== undefined) this.#arrived.set(path, file);
     if (file === undefined || file.rest !== undefined) this.#stage.area.done(path, entry);
+    if (file === undefined) return;
+    file.named = this.#finish(file, entry.sum);
+    file.named.catch(() => file.coming?.over(false));
+    if (entry.sum !== undefined) file.coming?.isWhole(entry.sum);
+  }
+
+  /** What is behind the last chunk is in the store when it resolves, for those who read it before it is committed. */
+  async #finish(file: Arriving, sum: Sum | undefined): Promise<NamedContent | undefined> {
+    const { path, fed, sink, rest } = file;
+    if (rest !== undefined && !(await this.#stage.read(path, fed, sink, this.#stop.signal))) return undefined;
+    const named = await sink.end(sum);
+    file.coming?.stored();
+    return named;
   }
 
   keep(path: RelPath): void {
     const file = this.#take(path);
     if (file === undefined || file.rest !== undefined) this.#stage.area.keep(path);
-    void file?.intake[Symbol.asyncDispose]();
+    this.#giveUp(file);
   }
 
   drop(path: RelPath): void {
     const file = this.#take(path);
     if (file === undefined || file.rest !== undefined) this.#stage.area.drop(path);
-    void file?.intake[Symbol.asyncDispose]();
+    this.#giveUp(file);
     this.#stage.forgetRecord(path);
+  }
+
+  #giveUp(file: Arriving | undefined): void {
+    file?.coming?.over(false);
+    void file?.intake[Symbol.asyncDispose]();
   }
 
   /** Writes down what came of it. */
@@ -125,23 +164,36 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
       const sink = intake.sink(size);
       return (await this.#stage.read(path, 0, sink, signal)) ? sink.end() : undefined;
     }
+    let isHeld = false;
     try {
-      if (file.rest !== undefined && !(await this.#stage.read(path, file.fed, file.sink, signal))) return undefined;
-      const named = await file.sink.end();
-      return (await intake.hold(named.content)) ? named : undefined;
+      const named = await file.named;
+      isHeld = named !== undefined && (await intake.hold(named.content));
+      return isHeld ? named : undefined;
     } finally {
+      if (!isHeld) file.coming?.over(false);
+      else if (file.coming !== undefined) this.#named.set(path, file.coming);
       await file.intake[Symbol.asyncDispose]();
     }
   }
 
+  /** What was named for the path is committed, or will not be. */
+  settled(path: RelPath, isThere: boolean): void {
+    this.#named.get(path)?.over(isThere);
+    this.#named.delete(path);
+  }
+
   /** Lets go of what has arrived and was not named; a later transfer goes on from it. Nothing may be under way. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
     for (const path of [...this.#arrived.keys()]) await this.#forget(path);
+    for (const path of [...this.#named.keys()]) this.settled(path, false);
   }
 
   async #forget(path: RelPath): Promise<void> {
     const file = this.#arrived.get(path);
     this.#arrived.delete(path);
+    await file?.named?.catch(() => undefined);
+    file?.coming?.over(false);
     await file?.intake[Symbol.asyncDispose]();
   }
 
@@ -185,6 +237,7 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
   async #write(real: FileSystem, file: Arriving, bytes: Uint8Array, position: number): Promise<void> {
     const isNext = file.rest === undefined && position === file.fed && bytes.length === PIECE_BYTES;
     if (!isNext) return real.writeAsync(this.#restOf(file), bytes, position);
+    file.coming?.arrived(bytes, position);
     try {
       await file.sink.write(bytes);
     } catch (error) {
@@ -192,6 +245,7 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
       throw error instanceof SynclineError && error.cause instanceof FsError ? error.cause : error;
     }
     file.fed += bytes.length;
+    file.coming?.stored();
     if (file.fed % RECORD_EVERY_BYTES === 0) file.record.update(file.sink.stored);
   }
 
@@ -201,7 +255,9 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
 
   /** The source reads the file anew. The chunks that came stay until nobody wants them. */
   #startOver(file: Arriving): void {
-    file.sink = file.intake.sink(file.size);
+    file.coming?.over(false);
+    file.coming = undefined;
+    file.sink = file.intake.sink(file.size, SUMMED_BY_TRANSFER);
     file.fed = 0;
   }
 }

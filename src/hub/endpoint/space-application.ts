@@ -137,7 +137,10 @@ export class SpaceApplication implements Application {
     const { arriving, signal } = this.#options;
     const stored = await arriving.content(path, entry.size, this.#taking, signal);
     if (stored === undefined) return stale(path);
-    if (entry.sum !== undefined && entry.sum !== stored.sum) return corrupt(path);
+    if (entry.sum !== undefined && entry.sum !== stored.sum) {
+      arriving.settled(path, false);
+      return corrupt(path);
+    }
     this.#batch.staged.push(path);
     return stored;
   }
@@ -152,10 +155,13 @@ export class SpaceApplication implements Application {
 
   async #commit({ pending, intake, staged }: Batch, onResults: (results: OpResult[]) => void): Promise<CommitReply> {
     await using _held = intake;
-    const { view, seen, runId, traceId } = this.#options;
+    const { view, seen, runId, traceId, arriving } = this.#options;
     const changes = pending.flatMap(({ change }) => (change === undefined ? [] : [change]));
     const request = { changes, intake, atomic: false, cause: "edit", traceId, runId } as const;
-    const outcome = await view.spaces.commit(view.who, view.space, request);
+    const outcome = await view.spaces.commit(view.who, view.space, request).catch((error: unknown) => {
+      for (const path of staged) arriving.settled(path, false);
+      throw error;
+    });
     if (outcome.before === seen.sequence) seen.sequence = outcome.after;
     let at = 0;
     const results = pending.map(({ op, change, problem }) =>
@@ -164,6 +170,8 @@ export class SpaceApplication implements Application {
     for (let from = 0; from < results.length; from += RESULTS_PER_BATCH) {
       onResults(results.slice(from, from + RESULTS_PER_BATCH));
     }
+    const of = new Set(staged);
+    for (const { path, status } of of.size === 0 ? [] : results) if (of.has(path)) arriving.settled(path, status === "done");
     for (const path of staged) this.#options.stage.drop(path);
     return { seqBefore: outcome.before, seqAfter: outcome.after };
   }
@@ -178,8 +186,9 @@ export class SpaceApplication implements Application {
   /** Lets go of what was stored and not committed, when the commit that is under way has ended: it uses the stage. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    const { intake } = this.#batch;
+    const { intake, staged } = this.#batch;
     this.#batch = new Batch();
+    for (const path of staged) this.#options.arriving.settled(path, false);
     await this.#committing;
     await intake?.[Symbol.asyncDispose]();
   }

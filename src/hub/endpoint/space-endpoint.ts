@@ -6,6 +6,8 @@
 import { newTraceId } from "#platform/trace-id.ts";
 import type { Principal } from "#access/access.ts";
 import { ArrivingFiles } from "#hub/endpoint/arriving-files.ts";
+import type { ComingFile, ComingFiles } from "#hub/endpoint/coming-files.ts";
+import { ComingView } from "#hub/endpoint/coming-view.ts";
 import { ContentFiles, plainStat, statOf } from "#hub/endpoint/content-files.ts";
 import { LinkView } from "#hub/endpoint/link-view.ts";
 import { SpaceApplication } from "#hub/endpoint/space-application.ts";
@@ -39,6 +41,7 @@ import {
   type TransferItem,
   type TransferResult,
 } from "#sync/endpoint/endpoint.ts";
+import type { ManifestChunk } from "#sync/chunk/manifest.ts";
 import { IgnoreRules, filterText } from "#sync/scan/ignore.ts";
 import type { ScrubReply, ScrubRequest } from "#sync/scan/scrub.ts";
 import type { BaseFile } from "#sync/transfer/base.ts";
@@ -62,6 +65,8 @@ export type SpaceEndpointOptions = {
   readonly hash: (text: string) => string;
   /** Of what links see; undefined where nobody compares. */
   readonly digests?: ViewDigests | undefined;
+  /** Of the hub, for all of its links. */
+  readonly coming: ComingFiles;
 };
 
 /**
@@ -81,6 +86,7 @@ type Opened = {
   readonly stage: SpaceStage;
   readonly files: ContentFiles;
   readonly arriving: ArrivingFiles;
+  readonly coming: ComingView;
   readonly lineage: string;
 };
 
@@ -105,7 +111,7 @@ export class SpaceEndpoint implements Endpoint {
   }
 
   async open(request: OpenRequest, _signal: AbortSignal): Promise<OpenReply> {
-    const { spaces, who, hubId, host, hash, stageFolder, prefix } = this.#options;
+    const { spaces, who, hubId, host, hash, stageFolder, prefix, coming } = this.#options;
     if (request.writable && this.#options.readOnly) throw readOnlyLink(this.label);
     const space = await spaces.space(who, this.#options.space);
     if (request.writable && space.follows !== undefined) throw copyLink(this.label, space.name, space.follows.url);
@@ -116,8 +122,13 @@ export class SpaceEndpoint implements Endpoint {
     const rules = new SpaceRules(view, new IgnoreRules(request.ignore, request.include));
     const stage = new SpaceStage(host, stageFolder, request.sessionId, seeds);
     const files = new ContentFiles(host.fs);
-    const arriving = new ArrivingFiles(files.fs, stage, () => spaces.intake(who, space.name));
-    this.#opened = { request, view, rules, stage, files, arriving, lineage: space.lineage };
+    const intake = (): Intake => spaces.intake(who, space.name);
+    const announce = (path: RelPath, size: number, stored: () => readonly ManifestChunk[]): ComingFile | undefined =>
+      coming.begin({ space: space.id, path: view.outer(path), size, by: this, stored, intake });
+    const arriving = new ArrivingFiles(files.fs, stage, intake, announce);
+    const { compress } = request;
+    const comingView = new ComingView({ coming, space: space.id, view, rules, host, seeds, compress, self: this });
+    this.#opened = { request, view, rules, stage, files, arriving, coming: comingView, lineage: space.lineage };
     return this.#reply(space, hash(filterText(request.ignore, request.include, request.preserve)), hubId);
   }
 
@@ -216,6 +227,10 @@ export class SpaceEndpoint implements Endpoint {
   }
 
   // ---------------------------------------------------------------- content
+
+  get coming(): ComingView {
+    return this.#now.coming;
+  }
 
   async sums(paths: readonly RelPath[], signal: AbortSignal): Promise<(Sum | Problem)[]> {
     const answers: (Sum | Problem)[] = [];

@@ -44,7 +44,7 @@ class Lab implements AsyncDisposable {
     const { hub } = this;
     const endpoint = new SpaceEndpoint({
       spaces: hub.spaces, who: hub.who, space: "demo", prefix, readOnly: true, label: "demo", host: hub.host,
-      stageFolder: join(hub.dir, "stage"), hubId: hub.meta.hubId, hash, digests: this.digests,
+      stageFolder: join(hub.dir, "stage"), hubId: hub.meta.hubId, hash, digests: this.digests, coming: hub.coming,
     });
     await endpoint.open({
       sessionId: "0".repeat(32), writable: false, createRoot: false, expectRootId: undefined, ignore, include: [],

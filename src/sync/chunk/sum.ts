@@ -203,8 +203,34 @@ export function sumOfLeaves(leaves: Uint8Array, size: number, seeds: SumSeeds): 
   return all.sum(size);
 }
 
+/** Hears of each piece of a file, in any order. */
+export interface PieceNotes {
+  /** A piece that was read; tells whether it is a whole piece of zeros. */
+  add(index: number, piece: Uint8Array): boolean;
+  /** Whole pieces [from, to) are zeros. */
+  addZeros(from: number, to: number): void;
+}
+
+/** For a file whose sum is known. */
+export class ZeroPieces implements PieceNotes {
+  readonly #size: number;
+
+  constructor(size: number) {
+    this.#size = size;
+  }
+
+  add(index: number, piece: Uint8Array): boolean {
+    assert(piece.length === Math.min(PIECE_BYTES, this.#size - index * PIECE_BYTES), "a piece has its own length");
+    return piece[0] === 0 && piece.length === PIECE_BYTES && Buffer.compare(piece, ZERO_PIECE) === 0;
+  }
+
+  addZeros(): void {
+    // Nobody asks for them later.
+  }
+}
+
 /** Sums a file of known size whose pieces are hashed in any order, each once. */
-export class PieceSums {
+export class PieceSums implements PieceNotes {
   readonly size: number;
   readonly #leaves: Leaves;
   #missing: number;

@@ -19,6 +19,7 @@ import { recover } from "#sync/apply/recover.ts";
 import { RunJournal } from "#sync/apply/run-journal.ts";
 import { undoRun } from "#sync/apply/undo.ts";
 import { withDiskErrors } from "#sync/endpoint/disk-error.ts";
+import { EarlyStage } from "#sync/endpoint/early-stage.ts";
 import type {
   Application,
   Endpoint,
@@ -562,6 +563,11 @@ export class DirEndpoint implements Endpoint {
     const durable = request.durable !== "none";
     const context = { host, seeds, stage, base, limit, sparse: preserve.sparse, durable };
     await withDiskErrors("receive", this.label, () => receiveFiles(context, channel, items, onResult, signal));
+  }
+
+  get early(): EarlyStage | undefined {
+    const { apply } = this.#now;
+    return apply === undefined ? undefined : new EarlyStage(this.label, apply);
   }
 
   /** Our own file at a path, to build a new one from; whatever is there now, since all of it is verified. */

@@ -17,6 +17,7 @@ import {
   decodeRunId,
   decodeScanRequest,
   decodeScrubRequest,
+  encodeComing,
   encodeCommitReply,
   encodeCount,
   encodeOpenReply,
@@ -48,6 +49,8 @@ import type { MuxChannel } from "#sync/wire/mux-channel.ts";
 
 /** Files of one transfer call, all of which are held until it ends. */
 export const TRANSFER_ITEMS_MAX = 2_000_000;
+/** News of files that are coming which may wait for a caller that does not read. */
+const COMING_WAITING_MAX = 1024;
 /** Changes between two commits. */
 export const COMMIT_OPS_MAX = 2_000_000;
 
@@ -87,6 +90,7 @@ export class EndpointServer {
   readonly #supply = new Line();
   readonly #data = new Map<number, MuxChannel>();
   readonly #handlers: Record<Method, Handler>;
+  #isSupplyingComing = false;
   #opened = false;
   #writable = false;
   #closing: Promise<void> | undefined;
@@ -102,6 +106,8 @@ export class EndpointServer {
       scrub: (channel) => this.#main.run(channel.signal, () => this.#scrub(channel)),
       read: (channel) => this.#supply.run(channel.signal, () => this.#read(channel)),
       supply: (channel) => this.#supply.run(channel.signal, () => this.#endpoint.supply(channel, channel.signal)),
+      coming: (channel) => this.#coming(channel),
+      "supply-coming": (channel) => this.#supplyComing(channel),
       receive: (channel) => this.#receive(channel),
       data: (channel) => this.#hold(channel),
       apply: (channel) => this.#apply(channel),
@@ -204,6 +210,30 @@ export class EndpointServer {
       );
     };
     await this.#endpoint.watch(onDirty, channel.signal).finally(() => (isOver = true));
+  }
+
+  async #coming(channel: MuxChannel): Promise<void> {
+    const { coming } = this.#endpoint;
+    if (coming === undefined) return;
+    const stop = new AbortController();
+    const signal = AbortSignal.any([channel.signal, stop.signal]);
+    let waiting = 0;
+    await coming.watch((news) => {
+      if (signal.aborted) return;
+      const sent = channel.send(encodeComing(news));
+      if (sent === undefined) return;
+      // Who does not take what it asked for is told no more.
+      if (++waiting > COMING_WAITING_MAX) return stop.abort();
+      sent.then(() => waiting--, () => undefined);
+    }, signal);
+  }
+
+  /** Beside all other calls, one at a time: it waits for what others bring. */
+  async #supplyComing(channel: MuxChannel): Promise<void> {
+    const { coming } = this.#endpoint;
+    if (coming === undefined || this.#isSupplyingComing) throw malformed("a call for what is not told of");
+    this.#isSupplyingComing = true;
+    await coming.supply(channel, channel.signal).finally(() => (this.#isSupplyingComing = false));
   }
 
   async #scrub(channel: MuxChannel): Promise<void> {

@@ -4,7 +4,8 @@
  * open, then per cycle scan → (sums) → read/supply and receive → apply; watch beside them; close.
  *
  * Calls other than watch, supply and close must not overlap, except that one supply or read may run on the side that
- * does not receive, also of what that side's scan has told of, before it has ended. A rejected call means that the
+ * does not receive, also of what that side's scan has told of, before it has ended; and those of `coming` and `early`,
+ * which may run beside all others until close. A rejected call means that the
  * endpoint has failed and must be closed and opened again; trouble with single paths is returned as problems and never
  * rejects.
  */
@@ -187,6 +188,34 @@ export type RunChange = {
   readonly from?: RelPath | undefined;
 };
 
+/**
+ * What becomes of a large file that is on its way into a side and not there yet. `whole`: all of it has come, with that
+ * sum · `over`: it is there, or will never be.
+ */
+export type ComingNews =
+  | { readonly type: "begun"; readonly path: RelPath; readonly size: number }
+  | { readonly type: "whole"; readonly path: RelPath; readonly sum: Sum }
+  | { readonly type: "over"; readonly path: RelPath; readonly isThere: boolean };
+
+/** Large files on their way into a side: they can be had before they are there, and may never be there. */
+export interface ComingFiles {
+  /** Tells of each, "begun" first and "over" last, until aborted. A rejection is no failure of the endpoint. */
+  watch(onNews: (news: ComingNews) => void, signal: AbortSignal): Promise<void>;
+  /** As Endpoint.supply(), of one file that is coming: as it comes, and its end when it is whole. */
+  supply(channel: Channel, signal: AbortSignal): Promise<void>;
+}
+
+/** Files that are brought into the stage of a side before the other side has them. */
+export interface EarlyFiles {
+  /**
+   * As receive(), of one file that is new; what it brought counts as received for the next commit. A rejection is no
+   * failure of the endpoint, and leaves what a later receive() of the path may go on from.
+   */
+  bring(channel: Channel, path: RelPath, size: number, signal: AbortSignal): Promise<TransferResult>;
+  /** Removes what bring() has left of the path. */
+  drop(path: RelPath): void;
+}
+
 export interface Endpoint {
   /** For people: "/srv/www", "ssh://host/srv/www". */
   readonly label: string;
@@ -208,6 +237,10 @@ export interface Endpoint {
   read(paths: readonly RelPath[], signal: AbortSignal): AsyncIterable<ReadItem[]>;
   /** Serves one transfer as the source until the other side ends the channel. */
   supply(channel: Channel, signal: AbortSignal): Promise<void>;
+  /** While it is open. Undefined: it never tells of any. */
+  readonly coming?: ComingFiles | undefined;
+  /** While it is open. Undefined: nothing can be brought early. */
+  readonly early?: EarlyFiles | undefined;
   /** Drives one transfer as the destination: stages every item, results in any order. */
   receive(
     channel: Channel,

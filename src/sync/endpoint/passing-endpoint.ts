@@ -4,6 +4,8 @@ import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import type {
   Application,
+  ComingFiles,
+  EarlyFiles,
   Endpoint,
   OnObserved,
   OpenReply,
@@ -58,6 +60,14 @@ export class PassingEndpoint implements Endpoint {
 
   supply(channel: Channel, signal: AbortSignal): Promise<void> {
     return this.inner.supply(channel, signal);
+  }
+
+  get coming(): ComingFiles | undefined {
+    return this.inner.coming;
+  }
+
+  get early(): EarlyFiles | undefined {
+    return this.inner.early;
   }
 
   receive(

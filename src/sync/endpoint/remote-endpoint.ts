@@ -10,6 +10,7 @@ import type { RelPath } from "#model/path.ts";
 import {
   type Application,
   type ApplyOp,
+  type ComingFiles,
   type CommitReply,
   type Endpoint,
   type OpResult,
@@ -32,6 +33,7 @@ import {
   REPLY,
   type Tagged,
   bare,
+  decodeComing,
   decodeCommitReply,
   decodeCount,
   decodeOpenReply,
@@ -66,6 +68,7 @@ import { type ByteReader, malformed } from "#sync/wire/bytes.ts";
 import type { ScrubReply, ScrubRequest } from "#sync/scan/scrub.ts";
 import { giveBackBuffer } from "#sync/wire/buffer-pool.ts";
 import type { Channel } from "#sync/wire/channel.ts";
+import { TELLS_COMING } from "#sync/wire/abilities.ts";
 import { type Mux, linkLost } from "#sync/wire/mux.ts";
 import type { MuxChannel } from "#sync/wire/mux-channel.ts";
 
@@ -176,8 +179,28 @@ export class RemoteEndpoint implements Endpoint {
   }
 
   async supply(local: Channel, signal: AbortSignal): Promise<void> {
+    await this.#supply("supply", local, signal);
+  }
+
+  readonly #coming: ComingFiles = {
+    watch: (onNews, signal) =>
+      this.#call("coming", signal, async (channel) => {
+        for (let message = await channel.receive(); message !== undefined; message = await channel.receive()) {
+          onNews(decodeComing(message));
+        }
+      }).catch((error: unknown) => {
+        if (!signal.aborted) throw error;
+      }),
+    supply: (local, signal) => this.#supply("supply-coming", local, signal),
+  };
+
+  get coming(): ComingFiles | undefined {
+    return this.#mux?.abilities.has(TELLS_COMING) === true ? this.#coming : undefined;
+  }
+
+  async #supply(method: Method, local: Channel, signal: AbortSignal): Promise<void> {
     try {
-      await this.#call("supply", signal, async (channel) => {
+      await this.#call(method, signal, async (channel) => {
         // The transfer is over when the source has ended its side, which it does after the other side's end.
         void relay(local, channel).catch(() => undefined);
         await relay(channel, local);

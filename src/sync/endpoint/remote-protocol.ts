@@ -11,6 +11,7 @@ import type { Preserve, Sum } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
 import { type RelPath, pathFault, printablePath } from "#model/path.ts";
 import type {
+  ComingNews,
   CommitReply,
   Durable,
   OpenReply,
@@ -36,6 +37,8 @@ export type Method =
   | "scrub"
   | "read"
   | "supply"
+  | "coming"
+  | "supply-coming"
   | "receive"
   | "data"
   | "apply"
@@ -381,6 +384,28 @@ export function decodeCommitReply(r: ByteReader): CommitReply {
 }
 
 /** A run id as a request. */
+const COMING_KINDS: readonly ComingNews["type"][] = ["begun", "whole", "over"];
+
+export function encodeComing(news: ComingNews): Uint8Array {
+  const w = writerOf(ITEMS);
+  writeChoice(w, COMING_KINDS, news.type);
+  w.string(news.path);
+  if (news.type === "begun") w.varint(news.size);
+  else if (news.type === "whole") w.hex16(news.sum);
+  else w.bool(news.isThere);
+  return w.finish();
+}
+
+export function decodeComing(message: Uint8Array): ComingNews {
+  const { tag, r } = openMessage(message);
+  if (tag !== ITEMS) throw unexpected(tag);
+  const type = readChoice(r, COMING_KINDS);
+  const path = readPath(r);
+  if (type === "begun") return finished(r, { type, path, size: r.varint() });
+  if (type === "whole") return finished(r, { type, path, sum: r.hex16() });
+  return finished(r, { type, path, isThere: r.bool() });
+}
+
 export function encodeRunId(runId: string): Uint8Array {
   const w = writerOf(REPLY);
   w.string(runId);

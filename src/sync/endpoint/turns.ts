@@ -9,6 +9,8 @@ import type { RelPath } from "#model/path.ts";
 import type { Clock } from "#platform/host.ts";
 import type {
   Application,
+  ComingFiles,
+  EarlyFiles,
   Endpoint,
   OnObserved,
   ReadItem,
@@ -114,7 +116,29 @@ export class TurnEndpoint extends PassingEndpoint {
   }
 
   override supply(channel: Channel, signal: AbortSignal): Promise<void> {
-    return this.#call(() => this.inner.supply(new TurnChannel(channel, this.#turns, this.#priority), signal));
+    return this.#call(() => this.inner.supply(this.#inTurn(channel), signal));
+  }
+
+  override get coming(): ComingFiles | undefined {
+    const { coming } = this.inner;
+    if (coming === undefined) return undefined;
+    return {
+      watch: (onNews, signal) => coming.watch(onNews, signal),
+      supply: (channel, signal) => coming.supply(this.#inTurn(channel), signal),
+    };
+  }
+
+  override get early(): EarlyFiles | undefined {
+    const { early } = this.inner;
+    if (early === undefined) return undefined;
+    return {
+      bring: (channel, path, size, signal) => early.bring(this.#inTurn(channel), path, size, signal),
+      drop: (path) => early.drop(path),
+    };
+  }
+
+  #inTurn(channel: Channel): Channel {
+    return new TurnChannel(channel, this.#turns, this.#priority);
   }
 
   override receive(
@@ -123,7 +147,7 @@ export class TurnEndpoint extends PassingEndpoint {
     onResult: (result: TransferResult) => void,
     signal: AbortSignal,
   ): Promise<void> {
-    return this.#call(() => this.inner.receive(new TurnChannel(channel, this.#turns, this.#priority), items, onResult, signal));
+    return this.#call(() => this.inner.receive(this.#inTurn(channel), items, onResult, signal));
   }
 
   override apply(runId: string, signal: AbortSignal): Application {

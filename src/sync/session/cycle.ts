@@ -11,6 +11,7 @@ import { detectMoves } from "#sync/plan/moves.ts";
 import { executionOrder } from "#sync/plan/order.ts";
 import { reconcile } from "#sync/plan/reconcile.ts";
 import { type Row, type SideState, needsSums } from "#sync/plan/rows.ts";
+import type { Ahead } from "#sync/session/ahead.ts";
 import type { Bandwidth } from "#sync/session/bandwidth.ts";
 import type { Result, SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
 import { CopyFinder } from "#sync/session/copy-finder.ts";
@@ -44,6 +45,8 @@ export type CycleContext = {
   /** While watching: files that are left alone for a while. */
   readonly resting: Resting | undefined;
   readonly losses: RecentLosses;
+  /** While watching: by the side that gets the files. */
+  readonly ahead: Record<Side, Ahead | undefined>;
 };
 
 /** What to scan on each side; undefined: nothing changed there since the last cycle. */
@@ -486,7 +489,7 @@ class Cycle {
 
   /** @param total of what is to be done, as far as it is known when it is asked for */
   #execution(total: () => Totals): ExecutionContext {
-    const { state, options, sides, onEvent, bandwidth, signal, host } = this.#context;
+    const { state, options, sides, ahead, onEvent, bandwidth, signal, host } = this.#context;
     let done = 0;
     let bytes = 0;
     const progress = (): void => {
@@ -496,6 +499,7 @@ class Cycle {
     return {
       state,
       endpoints: { alpha: sides.alpha.endpoint, beta: sides.beta.endpoint },
+      ahead,
       runId: this.#runId,
       verbose: options.verbose,
       preserve: options.preserve,

@@ -18,12 +18,15 @@ import {
   INLINE_BYTES_MAX,
   type OpResult,
   type ReadItem,
+  type TransferItem,
   type TransferResult,
 } from "#sync/endpoint/endpoint.ts";
 import type { Bandwidth } from "#sync/session/bandwidth.ts";
+import type { Ahead } from "#sync/session/ahead.ts";
 import { countedChannel } from "#sync/session/counted-channel.ts";
 import type { SessionEvent } from "#sync/session/events.ts";
 import { IGNORE_FILE } from "#sync/scan/ignore.ts";
+import { joinTransfer } from "#sync/session/join-transfer.ts";
 import { SimilarFiles } from "#sync/session/similar-files.ts";
 import { type InFlight, type SessionState, otherSide } from "#sync/session/state.ts";
 import { GROUP_OPS_MIN, type StepGroup, stepGroups, wantedContent } from "#sync/session/step-groups.ts";
@@ -47,6 +50,8 @@ export type ExecutionTotals = {
 export type ExecutionContext = {
   readonly state: SessionState;
   readonly endpoints: Record<Side, Endpoint>;
+  /** What brings files to a side before they are at the other. */
+  readonly ahead: Record<Side, Ahead | undefined>;
   readonly runId: string;
   readonly verbose: boolean;
   readonly preserve: Preserve;
@@ -174,11 +179,15 @@ class GroupExecution {
   /** Large files first: what arrives is staged and named by its path. */
   async #transferLarge(steps: readonly Step[]): Promise<Map<RelPath, TransferResult>> {
     const results = new Map<RelPath, TransferResult>();
-    const items = steps.flatMap((step) => {
+    const items: TransferItem[] = [];
+    for (const step of steps) {
       const entry = wantedContent(step);
-      if (entry === undefined || entry.size <= INLINE_BYTES_MAX || step.type === "move") return [];
-      return [{ path: step.change.path, entry, candidates: this.#shared.similar?.of(step.change) }];
-    });
+      if (entry === undefined || entry.size <= INLINE_BYTES_MAX || step.type === "move") continue;
+      const { path } = step.change;
+      const early = await this.#context.ahead[this.#side]?.take(path, entry);
+      if (early === undefined) items.push({ path, entry, candidates: this.#shared.similar?.of(step.change) });
+      else results.set(path, this.#broughtBefore(path, early));
+    }
     if (items.length === 0) return results;
     const bytesTotal = items.reduce((sum, { entry }) => sum + entry.size, 0);
     const { endpoints, signal, totals, onBytes, bandwidth } = this.#context;
@@ -214,6 +223,13 @@ class GroupExecution {
     );
     await joinTransfer(receive, supply, receiveEnd, supplyEnd);
     return results;
+  }
+
+  #broughtBefore(path: RelPath, entry: FileEntry): TransferResult {
+    const { totals, onBytes } = this.#context;
+    totals.literal += entry.size;
+    onBytes(entry.size);
+    return { path, entry, literalBytes: entry.size, reusedBytes: 0 };
   }
 
   async #pushAll(steps: readonly Step[], large: ReadonlyMap<RelPath, TransferResult>): Promise<void> {
@@ -439,19 +455,4 @@ class SmallReader implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#batches?.return?.();
   }
-}
-
-/** Both halves of a transfer; when one breaks, the other must not wait for ever. */
-async function joinTransfer(
-  receive: Promise<void>,
-  supply: Promise<void>,
-  ...ends: { fail(error: Error): void }[]
-): Promise<void> {
-  const guard = (half: Promise<void>): Promise<void> =>
-    half.catch((error: unknown) => {
-      for (const end of ends) end.fail(error instanceof Error ? error : new Error(String(error)));
-      throw error;
-    });
-  const outcome = await Promise.allSettled([guard(receive), guard(supply)]);
-  for (const half of outcome) if (half.status === "rejected") throw half.reason;
 }

@@ -3,10 +3,12 @@
  * that knows all the others; each step is in a file of its own.
  */
 import { SynclineError } from "#model/error.ts";
+import type { RelPath } from "#model/path.ts";
 import type { Side } from "#model/plan.ts";
 import type { Host } from "#platform/host.ts";
 import type { Endpoint, SumSeeds } from "#sync/endpoint/endpoint.ts";
 import type { Store } from "#sync/index/store.ts";
+import { Ahead } from "#sync/session/ahead.ts";
 import { Bandwidth } from "#sync/session/bandwidth.ts";
 import { type CycleContext, type CycleOutcome, type Extents, runCycle } from "#sync/session/cycle.ts";
 import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
@@ -14,7 +16,7 @@ import { openSides } from "#sync/session/open-sides.ts";
 import { RecentLosses } from "#sync/session/recent-losses.ts";
 import { Resting } from "#sync/session/resting.ts";
 import { addRun } from "#sync/session/run-list.ts";
-import { SIDES, SessionState } from "#sync/session/state.ts";
+import { SIDES, SessionState, otherSide } from "#sync/session/state.ts";
 import { Tally } from "#sync/session/tally.ts";
 import { DirtySignal } from "#sync/session/dirty-signal.ts";
 import { Scrubber } from "#sync/session/scrubber.ts";
@@ -121,7 +123,10 @@ async function connectAndRun(
     const bandwidth = bytesPerSecond === undefined ? undefined : new Bandwidth(host.clock, bytesPerSecond);
     const losses = new RecentLosses(host.clock);
     const resting = options.watch ? new Resting(host.clock) : undefined;
-    const context: CycleContext = { host, state, sides, options, onEvent, hash, signal, tally, bandwidth, resting, losses };
+    const ahead = { alpha: undefined, beta: undefined };
+    const context: CycleContext = {
+      host, state, sides, options, onEvent, hash, signal, tally, bandwidth, resting, losses, ahead,
+    };
     if (options.watch) await watchLoop(input, context, onSummary);
     else await settleRounds(input, context, { alpha: "full", beta: "full" }, onSummary);
   } finally {
@@ -186,13 +191,15 @@ const SETTLE_MS = { immediate: 0, throttle: 100, debounce: 300 } as const;
 
 async function watchLoop(
   input: SessionInput,
-  context: CycleContext,
+  given: CycleContext,
   onSummary: (summary: Summary) => void,
 ): Promise<void> {
   const { host, options, onEvent } = input;
   const stop = new AbortController();
   const signal = AbortSignal.any([input.signal, stop.signal]);
   const dirty = new DirtySignal(host.clock, options.settle, SETTLE_MS[options.settle]);
+  const ahead = aheadOf(given, signal);
+  const context: CycleContext = { ...given, ahead };
   const watches = SIDES.map((side: Side) =>
     context.sides[side].endpoint.watch(() => dirty.mark(side), signal).catch((error: unknown) => dirty.fail(error)),
   );
@@ -209,6 +216,7 @@ async function watchLoop(
         full ? "full" : marked[side] || again ? "dirty" : undefined;
       const outcome = await settleRounds(input, context, { alpha: extent("alpha"), beta: extent("beta") }, onSummary);
       const blind = SIDES.some((side) => !context.sides[side].reply.canWatch);
+      for (const side of SIDES) ahead[side]?.cycled();
       if (outcome.degraded || blind) nextFullMs = Math.min(nextFullMs, host.clock.monotonicMs() + degradedMs(options));
       onEvent({ type: "phase", phase: "watching" });
       again = outcome.again || outcome.later;
@@ -219,8 +227,21 @@ async function watchLoop(
     }
   } finally {
     stop.abort();
-    await Promise.allSettled(watches);
+    await Promise.allSettled([...watches, ...SIDES.map((side) => ahead[side]?.end())]);
   }
+}
+
+/** Where one side tells of files that are on their way into it, and the other gets what is there. */
+function aheadOf({ sides, state, options, bandwidth }: CycleContext, signal: AbortSignal): CycleContext["ahead"] {
+  const isOneWay = options.mode.startsWith("one-way");
+  const of = (to: Side): Ahead | undefined => {
+    const { coming } = sides[otherSide(to)].endpoint;
+    const { early } = sides[to].endpoint;
+    if (coming === undefined || early === undefined || options.dryRun || (isOneWay && to === "alpha")) return undefined;
+    const isFree = (path: RelPath): boolean => state.held(to, path).state === "absent" && state.ancestor.get(path) === undefined;
+    return new Ahead({ coming, early, isFree, bandwidth }, signal);
+  };
+  return { alpha: of("alpha"), beta: of("beta") };
 }
 
 function scrubberFor({ sides, options, host, onEvent }: CycleContext, signal: AbortSignal): Scrubber | undefined {

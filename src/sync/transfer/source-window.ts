@@ -1,6 +1,6 @@
 /** A stretch of the source file in memory, moving forward only, with its pieces hashed as they are read. */
 import type { Fd, FileSystem } from "#platform/file-system.ts";
-import { PIECE_BYTES, type PieceSums } from "#sync/chunk/sum.ts";
+import { PIECE_BYTES, type PieceNotes } from "#sync/chunk/sum.ts";
 
 /** Room of a window. Users may ask for WINDOW_SPAN_MAX at once; the rest is for reading ahead. */
 const WINDOW_BYTES = 4 * PIECE_BYTES;
@@ -18,7 +18,7 @@ export class SourceWindow {
   readonly #fs: FileSystem;
   readonly #fd: Fd;
   readonly #size: number;
-  readonly #sums: PieceSums;
+  readonly #sums: PieceNotes;
   readonly #room: Uint8Array;
   /** File positions of the first byte in the room and of the end of what was read. */
   #start = 0;
@@ -26,7 +26,7 @@ export class SourceWindow {
   #reading: Promise<number> | undefined;
   #readingBytes = 0;
 
-  constructor(fs: FileSystem, fd: Fd, size: number, sums: PieceSums) {
+  constructor(fs: FileSystem, fd: Fd, size: number, sums: PieceNotes) {
     this.#fs = fs;
     this.#fd = fd;
     this.#size = size;

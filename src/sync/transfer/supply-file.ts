@@ -7,7 +7,7 @@ import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import { malformed } from "#sync/wire/bytes.ts";
 import type { ByteReader } from "#sync/wire/bytes.ts";
-import { PIECE_BYTES, PieceSums } from "#sync/chunk/sum.ts";
+import { PIECE_BYTES, type PieceNotes, PieceSums, ZeroPieces } from "#sync/chunk/sum.ts";
 import { type Fd, type FileSystem, FsError, type Stat, describeErrno } from "#platform/file-system.ts";
 import { BlockTable } from "#sync/transfer/block-table.ts";
 import { DeltaWalk } from "#sync/transfer/delta-walk.ts";
@@ -43,6 +43,7 @@ export type SupplyFileParts = {
   readonly entryOf: (path: RelPath, stat: Stat) => FileEntry;
   readonly learn: (path: RelPath, entry: FileEntry & { sum: Sum }, stat: Stat) => Problem | undefined;
   readonly makeDurable: (path: RelPath, stat: Stat) => Promise<void>;
+  readonly knownSum: ((path: RelPath) => Sum) | undefined;
 };
 
 class Cancelled extends Error {}
@@ -138,7 +139,8 @@ export class SupplyFile {
       if (before.size > FILE_BYTES_MAX) throw new FsError("EFBIG", "read");
       if (attempt === 1) await this.#choose(fd, before.size);
       await line.send(encodeBegin(this.id, before.size, attempt));
-      const sums = new PieceSums(line.seeds, before.size);
+      const { knownSum } = this.#parts;
+      const sums = knownSum === undefined ? new PieceSums(line.seeds, before.size) : new ZeroPieces(before.size);
       // Beside the reading: both wait for the disk.
       const durable = this.#parts.makeDurable(path, before);
       durable.catch(() => undefined);
@@ -148,7 +150,8 @@ export class SupplyFile {
       if (!sameFile(before, fs.fstat(fd))) return undefined;
       if (!sameFile(before, await look(path))) return undefined;
       await durable;
-      const entry = { ...this.#parts.entryOf(path, before), size: before.size, sum: sums.digest() };
+      const sum = sums instanceof PieceSums ? sums.digest() : knownSum!(path);
+      const entry = { ...this.#parts.entryOf(path, before), size: before.size, sum };
       return this.#parts.learn(path, entry, before) ?? entry;
     } catch (error) {
       if (error instanceof SourceChanged) return undefined;
@@ -170,7 +173,7 @@ export class SupplyFile {
     await line.send(encodeChoose(this.id, chosen));
   }
 
-  async #send(fd: Fd, stat: Stat, sums: PieceSums, attempt: number): Promise<void> {
+  async #send(fd: Fd, stat: Stat, sums: PieceNotes, attempt: number): Promise<void> {
     const { fs, line } = this.#parts;
     const output = new FileOutput(line, this.id);
     // What the first attempt wrote went into the partial, so its hashes no longer hold.
@@ -211,14 +214,14 @@ export class SupplyFile {
     if (this.#failure !== undefined) throw this.#failure;
   }
 
-  async #hole(from: number, to: number, sums: PieceSums, output: FileOutput): Promise<void> {
+  async #hole(from: number, to: number, sums: PieceNotes, output: FileOutput): Promise<void> {
     if (from >= to) return;
     sums.addZeros(from / PIECE_BYTES, to / PIECE_BYTES);
     await output.zero(from, to - from);
   }
 
   /** Sends [start, end) as it is, piece by piece, reading ahead into the very buffers that are sent. */
-  async #whole(fd: Fd, start: number, end: number, sums: PieceSums, output: FileOutput): Promise<void> {
+  async #whole(fd: Fd, start: number, end: number, sums: PieceNotes, output: FileOutput): Promise<void> {
     const { fs, line } = this.#parts;
     const ahead: { at: number; buffer: Uint8Array; count: Promise<number> }[] = [];
     let next = start;

@@ -29,6 +29,11 @@ export type SupplyContext = {
    * any sum. The transfer puts the size and the sum in.
    */
   readonly entryOf: (path: RelPath, stat: Stat) => FileEntry;
+  /**
+   * The sum of the file, where somebody else has proved it, asked when all of it was read and makeDurable() has resolved.
+   * Undefined: it is made of what is read.
+   */
+  readonly knownSum?: ((path: RelPath) => Sum) | undefined;
   /** A file was read whole with this stat: its sum is known now. Returns what speaks against handing it out. */
   readonly learn: (path: RelPath, entry: FileEntry & { sum: Sum }, stat: Stat) => Problem | undefined;
   /** Resolves when a power loss can no longer take what this stat shows; rejects with FsError when it may. */
@@ -121,8 +126,8 @@ class Supply {
     if (request.id !== this.#lastId + 1) throw malformed("an id out of order");
     if (this.#files.size >= FILES_ASKED_MAX) throw malformed("too many files at once");
     this.#lastId = request.id;
-    const { host, open, look, entryOf, learn, makeDurable } = this.#context;
-    const parts = { fs: host.fs, open, look, line: this.#line, entryOf, learn, makeDurable };
+    const { host, open, look, entryOf, learn, makeDurable, knownSum } = this.#context;
+    const parts = { fs: host.fs, open, look, line: this.#line, entryOf, learn, makeDurable, knownSum };
     const file = new SupplyFile(parts, request);
     this.#files.set(request.id, file);
     this.#queue.push(file);

@@ -2,6 +2,7 @@
 import type { Clock } from "#platform/host.ts";
 import type { Transport } from "#platform/net/transport.ts";
 import { SynclineError } from "#model/error.ts";
+import { OWN_ABILITIES } from "#sync/wire/abilities.ts";
 import { Mux, type MuxOptions } from "#sync/wire/mux.ts";
 import {
   type Attach,
@@ -22,7 +23,7 @@ export function ownGreeting(program: string): Greeting {
     versionMin: PROTOCOL_VERSION_MIN,
     versionMax: PROTOCOL_VERSION_MAX,
     program,
-    capabilities: new Uint8Array(0),
+    capabilities: OWN_ABILITIES,
   };
 }
 
@@ -46,10 +47,11 @@ export async function startClient(
 ): Promise<{ mux: Mux; attached: Attached }> {
   const prelude = new Prelude(transport, options.clock, signal);
   try {
-    await greet(prelude, ownGreeting(options.program));
+    const { other } = await greet(prelude, ownGreeting(options.program));
     const attached = await sendAttach(prelude, { root: options.root, token: options.token });
     const firstBytes = prelude.finish();
-    return { mux: new Mux(transport, { role: "client", clock: options.clock, firstBytes }), attached };
+    const abilities = new Set(other.capabilities);
+    return { mux: new Mux(transport, { role: "client", clock: options.clock, firstBytes, abilities }), attached };
   } catch (error) {
     prelude.fail(new Error("the prelude has failed"));
     transport.close();

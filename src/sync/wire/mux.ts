@@ -51,9 +51,12 @@ export type MuxOptions = {
   readonly onOpen?: ((channel: MuxChannel) => void) | undefined;
   /** Bytes that already came off the transport behind the prelude. */
   readonly firstBytes?: Uint8Array | undefined;
+  /** Of the other side. */
+  readonly abilities?: ReadonlySet<number> | undefined;
 };
 
 const METHOD = /^[a-z-]+$/;
+const NO_ABILITIES: ReadonlySet<number> = new Set();
 
 export class Mux {
   readonly label: string;
@@ -108,6 +111,10 @@ export class Mux {
   /** Bytes of frames so far, before encryption. */
   get wireBytes(): { sent: number; received: number } {
     return { sent: this.#sent, received: this.#received };
+  }
+
+  get abilities(): ReadonlySet<number> {
+    return this.#options.abilities ?? NO_ABILITIES;
   }
 
   get openChannels(): number {

@@ -36,7 +36,7 @@ export type Greeting = {
   readonly versionMax: number;
   /** The program and its version, for messages only: "syncline 0.1.0". */
   readonly program: string;
-  /** Numbers of optional abilities; unknown ones are ignored. None are defined yet. */
+  /** Numbers of optional abilities (abilities.ts); unknown ones are ignored. */
   readonly capabilities: Uint8Array;
 };
 

@@ -6,6 +6,8 @@ import type { RelPath } from "#model/path.ts";
 import type { Mode } from "#model/plan.ts";
 import type { CompressMode } from "#sync/chunk/compress.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
+import { DirEndpoint } from "#sync/endpoint/dir-endpoint.ts";
+import type { EarlyFiles } from "#sync/endpoint/endpoint.ts";
 import type { SessionEvent, SessionOptions, Settle, Summary } from "#sync/session/events.ts";
 import { runSession } from "#sync/session/session.ts";
 import type { Part, SimHub } from "#testing/hub/sim-hub.ts";
@@ -45,6 +47,8 @@ export type AgentResult = {
   readonly error: Error | undefined;
   /** Observations of both sides, without complete listings. */
   readonly observed: number;
+  /** Files that were staged on the host before they were in the space. */
+  readonly brought: number;
 };
 
 export class AgentSession {
@@ -63,6 +67,7 @@ export class AgentSession {
   readonly #stop = new AbortController();
   readonly #ended = Promise.withResolvers<void>();
   #observed = 0;
+  #brought = 0;
 
   constructor(link: AgentLink, hub: SimHub, random: SimRandom, setup: AgentSetup) {
     this.link = link;
@@ -90,7 +95,7 @@ export class AgentSession {
     const { link, boot } = this;
     const sessionId = simHash(`${link.name}-hub`).padEnd(32, "0");
     const store = link.replica.store(`session ${sessionId}`, boot);
-    const host = () => this.#counted(link.replica.endpoint(boot));
+    const host = () => this.#counted(this.#countingEarly(link.replica.endpoint(boot)));
     const space = () => this.#counted(this.#server.endpoint());
     const session = runSession({
       sessionId,
@@ -176,8 +181,25 @@ export class AgentSession {
   }
 
   #end(summary: Summary | undefined, error: Error | undefined): void {
-    this.result ??= { summary, events: this.events, error, observed: this.#observed };
+    this.result ??= { summary, events: this.events, error, observed: this.#observed, brought: this.#brought };
     this.#ended.resolve();
+  }
+
+  #countingEarly(endpoint: DirEndpoint): DirEndpoint {
+    const inner = (): EarlyFiles | undefined => Reflect.get(DirEndpoint.prototype, "early", endpoint) as EarlyFiles | undefined;
+    const get = (): EarlyFiles | undefined => {
+      const early = inner();
+      if (early === undefined) return undefined;
+      return {
+        bring: async (...asked) => {
+          const result = await early.bring(...asked);
+          if (result.entry !== undefined) this.#brought++;
+          return result;
+        },
+        drop: (path) => early.drop(path),
+      };
+    };
+    return Object.defineProperty(endpoint, "early", { get });
   }
 
   #counted<E extends ReturnType<Replica["endpoint"]> | ReturnType<SimServer["endpoint"]>>(endpoint: E): E {

@@ -1,6 +1,6 @@
 /** Whole lives of a hub with three hosts from seeds. `npm run simulate -- --hub` runs as many more as one likes. */
 import { describe, expect, test } from "bun:test";
-import { hubLife } from "#testing/hub/hub-life.ts";
+import { type HubReport, hubLife } from "#testing/hub/hub-life.ts";
 
 /** Lives in the test run; about 35 ms each. */
 const LIVES = 250;
@@ -20,10 +20,11 @@ describe("simulation of a hub", () => {
     for (let seed = LIVES + 1; seed <= LIVES + 25; seed++) await hubLife(seed);
   }, 120_000);
 
-  test("[HUBSIM-5] lives with files that the hub takes in pieces end as well as any other", async () => {
-    let streamed = 0;
-    for (let seed = 1; seed <= 6; seed++) streamed += (await hubLife(seed, true)).streamed;
-    expect(streamed).toBeGreaterThan(0);
+  test("[HUBSIM-5] lives with files that the hub takes in pieces, and that other hosts stage while they come, end as well as any other", async () => {
+    const lives: HubReport[] = [];
+    for (let seed = 1000; seed < 1020; seed++) lives.push(await hubLife(seed, true));
+    expect(lives.some(({ streamed }) => streamed > 0)).toBe(true);
+    expect(lives.some(({ brought }) => brought > 0)).toBe(true);
   }, 60_000);
 
   test("[HUBSIM-2] the same seed lives the same life, call by call; another one another", async () => {

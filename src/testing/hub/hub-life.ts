@@ -71,6 +71,8 @@ type Calm = AgentResult & {
 export type HubReport = SimReport & {
   /** Files that the hub began to take in pieces. */
   readonly streamed: number;
+  /** Files that hosts had staged before they were in the space. */
+  readonly brought: number;
 };
 
 /** @param streams large files in any case; otherwise in few lives, because each costs as much as a life without */
@@ -101,6 +103,7 @@ class HubLife {
   #sessions = 0;
   #deaths = 0;
   #streamed = 0;
+  #brought = 0;
 
   constructor(seed: number, streams: boolean) {
     this.#seed = seed;
@@ -137,8 +140,8 @@ class HubLife {
       this.#hub.close();
       this.#copy?.close();
     }
-    const [sessions, deaths, streamed] = [this.#sessions, this.#deaths, this.#streamed];
-    return { seed: this.#seed, sessions, deaths, streamed, trace: this.#trace.digest() };
+    const counts = { sessions: this.#sessions, deaths: this.#deaths, streamed: this.#streamed, brought: this.#brought };
+    return { seed: this.#seed, ...counts, trace: this.#trace.digest() };
   }
 
   #watchDisk(name: string, disk: Replica["host"]["disk"]): void {
@@ -311,7 +314,7 @@ class HubLife {
   }
 
   #session(agent: Agent, random: SimRandom): Running {
-    const isWatch = random.chance(0.4);
+    const isWatch = random.chance(this.#streams ? 0.8 : 0.4);
     const source = { queueMax: random.pick([10_000, 20, 3]), delayMs: random.pick([0, 5, 50]) };
     const settle = random.pick(["immediate", "throttle", "debounce"] as const);
     const session = this.#open(agent, random, {
@@ -339,6 +342,7 @@ class HubLife {
 
   async #close(agent: Agent, session: AgentSession): Promise<AgentResult> {
     const result = await session.finish();
+    this.#brought += result.brought;
     const { name } = agent.link;
     for (const event of result.events) {
       if (event.type === "change") {

@@ -3,6 +3,7 @@
  * outlives its processes. What it runs is the product: HubSpaces, SqlMetaStore, packs and space endpoints.
  */
 import type { Access, Principal } from "#access/access.ts";
+import { ComingFiles } from "#hub/endpoint/coming-files.ts";
 import { SpaceEndpoint } from "#hub/endpoint/space-endpoint.ts";
 import type { SpaceAudit } from "#hub/space-audit.ts";
 import { HubSpaces, seedsOf } from "#hub/hub-spaces.ts";
@@ -28,6 +29,8 @@ export const SPACE = "demo";
 /** On the hub's disk. */
 export const PACKS = "/hub/packs";
 const STAGE = "/hub/stage";
+/** As small as a file may be that is taken in pieces. */
+const COMING_BYTES = 2 << 20;
 /** How long the hub is down after a crash. */
 const DOWN_MS = 3000;
 /** Longest that the last calls of a process that ends are under way. */
@@ -54,6 +57,7 @@ export type HubProcess = {
   readonly meta: SqlMetaStore;
   readonly chunks: ChunkStore;
   readonly database: SimDatabase;
+  readonly coming: ComingFiles;
   /** Resolves when it has ended. */
   readonly ended: Promise<void>;
 };
@@ -135,7 +139,8 @@ export class SimHub {
       const { clock, random, sha256 } = boot;
       const spaces = await HubSpaces.open({ meta, chunks, access: EVERYTHING, audit: UNRECORDED, clock, random, sha256 });
       if (boot.fs.isDead) return;
-      this.process = { boot, spaces, meta, chunks, database, ended: this.#end.promise };
+      const coming = new ComingFiles(COMING_BYTES);
+      this.process = { boot, spaces, meta, chunks, database, coming, ended: this.#end.promise };
     } catch (error) {
       if (boot.fs.isDead) return;
       if (!(error instanceof SynclineError)) throw error;
@@ -216,7 +221,7 @@ export class SimHub {
 
   /** The space, or a part of it, as an agent's session sees it. */
   endpoint({ name, prefix, readOnly }: Part): SpaceEndpoint {
-    const { boot, spaces, meta } = this.process!;
+    const { boot, spaces, meta, coming } = this.process!;
     const endpoint = new SpaceEndpoint({
       spaces,
       who: principal("agent", name),
@@ -228,6 +233,7 @@ export class SimHub {
       stageFolder: STAGE,
       hubId: meta.hubId,
       hash: simHash,
+      coming,
     });
     const apply = endpoint.apply.bind(endpoint);
     endpoint.apply = (runId, signal) => {

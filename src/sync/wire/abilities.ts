@@ -1,0 +1,6 @@
+/** Optional abilities that a side greets with, by number. Numbers are never used again for another one. */
+
+/** Its endpoints may tell of files that are coming: the calls "coming" and "supply-coming". */
+export const TELLS_COMING = 1;
+
+export const OWN_ABILITIES = Uint8Array.of(TELLS_COMING);
