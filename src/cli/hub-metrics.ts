@@ -2,6 +2,8 @@
 import { systemPrincipal } from "#access/access.ts";
 import type { Metrics, Reading } from "#gateway/api/metrics.ts";
 import type { Configuration } from "#gateway/api/routes-config.ts";
+import type { HubSpaces } from "#hub/hub-spaces.ts";
+import type { Totals } from "#hub/moved-bytes.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { Space } from "#hub/space.ts";
 import type { Shares } from "#hub/shares/shares.ts";
@@ -15,7 +17,7 @@ const MICROSECONDS = 1e6;
 const CONFLICTS_COUNTED_MAX = 1000;
 
 type Counted = {
-  readonly spaces: SpaceService;
+  readonly spaces: HubSpaces;
   readonly chunks: ChunkStore;
   readonly configuration: Configuration;
   readonly webhooks: Webhooks;
@@ -31,6 +33,13 @@ export function hubMetrics(metrics: Metrics, stores: Counted): void {
   metrics.ask("syncline_space_sequence", "counter", "Last change of a space", ofSpaces(({ sequence }) => sequence));
   metrics.ask("syncline_space_bytes", "gauge", "Bytes of the current files", ofSpaces(({ usage }) => usage.bytes));
   metrics.ask("syncline_space_entries", "gauge", "Current entries", ofSpaces(({ usage }) => usage.entries));
+  const moved = (what: string, of: () => ReadonlyMap<string, Totals>) => (): Reading[] =>
+    [...of()].flatMap(([name, totals]) =>
+      (["in", "out"] as const).map((direction) => ({ labels: { [what]: name, direction }, value: totals[direction] })),
+    );
+  const movedHelp = "Bytes of content put in and read, by all doors and agents,";
+  metrics.ask("syncline_space_bytes_total", "counter", `${movedHelp} by space`, moved("space", () => stores.spaces.moved.bySpace));
+  metrics.ask("syncline_user_bytes_total", "counter", `${movedHelp} by who asked`, moved("user", () => stores.spaces.moved.byUser));
   const conflicts = conflictReader(stores.spaces);
   metrics.ask("syncline_space_conflicts", "gauge", `Conflict copies in a space, counted up to ${CONFLICTS_COUNTED_MAX}`, conflicts);
   const chunks = stores.chunks;

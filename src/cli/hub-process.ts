@@ -191,7 +191,7 @@ export class HubProcess {
       };
       const services = apiServices(options, stores, running, between, { setup, care, jobs: jobs.jobs, ...own });
       startWebhooks(services.webhooks, options, opened, closing.signal);
-      hubMetrics(services.metrics, { ...stores, ...services, configuration: reload });
+      hubMetrics(services.metrics, { ...services, ...stores, configuration: reload });
       followMetrics(services.metrics, between, options.host.clock);
       jobs.count(services.metrics);
       const jobsRunning = jobs.jobs.run(closing.signal);

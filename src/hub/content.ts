@@ -76,6 +76,7 @@ export class StoreSink implements ContentSink {
   readonly #tools: ContentTools;
   readonly #limits: ChunkLimits;
   readonly #names: readonly SumName[] | undefined;
+  readonly #onBytes: (bytes: number) => void;
   readonly #onEnd: (stored: Stored) => void;
   readonly stored: ManifestChunk[] = [];
   /** Until it is known to be more than a few bytes. */
@@ -93,8 +94,10 @@ export class StoreSink implements ContentSink {
     tools: ContentTools,
     limits: ChunkLimits,
     names: readonly SumName[] | undefined,
+    onBytes: (bytes: number) => void,
     onEnd: (stored: Stored) => void,
   ) {
+    this.#onBytes = onBytes;
     this.#pin = pin;
     this.#names = names;
     this.#tools = tools;
@@ -103,6 +106,7 @@ export class StoreSink implements ContentSink {
   }
 
   write(bytes: Uint8Array): Promise<void> | void {
+    this.#onBytes(bytes.length);
     this.#size += bytes.length;
     if (this.#large === undefined && this.#size <= SMALL_BYTES) {
       this.#small.push(bytes.slice());
@@ -268,13 +272,20 @@ export class StoreIntake implements Intake {
 
   readonly #manifestOf: (id: ContentId) => Promise<Manifest | undefined>;
 
-  /** @param manifestOf the manifest of content that is at rest; undefined for content of one chunk */
+  readonly #onBytes: (bytes: number) => void;
+
+  /**
+   * @param manifestOf the manifest of content that is at rest; undefined for content of one chunk
+   * @param onBytes called with how many bytes come in
+   */
   constructor(
     chunks: ChunkStore,
     tools: ContentTools,
     held: HeldContent,
     manifestOf: (id: ContentId) => Promise<Manifest | undefined>,
+    onBytes: (bytes: number) => void,
   ) {
+    this.#onBytes = onBytes;
     this.#chunks = chunks;
     this.#pin = chunks.pin();
     this.#tools = tools;
@@ -283,6 +294,7 @@ export class StoreIntake implements Intake {
   }
 
   async store(bytes: Uint8Array, options: ContentOptions = {}): Promise<NamedContent> {
+    this.#onBytes(bytes.length);
     const stored = await storeBytes(this.#pin, bytes, this.#tools.seeds, options.sums);
     this.#note(stored);
     return { content: stored.content, sum: stored.sum, sums: stored.sums };
@@ -290,7 +302,7 @@ export class StoreIntake implements Intake {
 
   sink(sizeHint?: number, options: ContentOptions = {}): ContentSink {
     const limits = sizeHint === undefined ? CHUNK_LIMITS : chunkLimitsFor(sizeHint);
-    return new StoreSink(this.#pin, this.#tools, limits, options.sums, (stored) => this.#note(stored));
+    return this.#sink(limits, options.sums, (stored) => this.#note(stored));
   }
 
   async hold(content: ContentRef): Promise<boolean> {
@@ -309,7 +321,11 @@ export class StoreIntake implements Intake {
 
   /** For a stretch of a file that is put together later by join(). */
   stretchSink(limits: ChunkLimits, names: readonly SumName[]): StoreSink {
-    return new StoreSink(this.#pin, this.#tools, limits, names, () => undefined);
+    return this.#sink(limits, names, () => undefined);
+  }
+
+  #sink(limits: ChunkLimits, names: readonly SumName[] | undefined, onEnd: (stored: Stored) => void): StoreSink {
+    return new StoreSink(this.#pin, this.#tools, limits, names, this.#onBytes, onEnd);
   }
 
   /** Which of the chunks are there; protected from now on. For who kept them himself, as part(). */

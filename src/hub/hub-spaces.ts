@@ -13,6 +13,7 @@ import type { Access, Action, Principal } from "#access/access.ts";
 import type { Actor, AuditEvent } from "#access/audit.ts";
 import { CommitQueue, type NewContent } from "#hub/commit-queue.ts";
 import { FollowedSpaces } from "#hub/followed-spaces.ts";
+import { MovedBytes } from "#hub/moved-bytes.ts";
 import { HeldContent, StoreIntake, StoredContent } from "#hub/content.ts";
 import type { Commit, CommitOutcome, CopiesRequest, ListRequest, MetaStore, WithIt } from "#hub/meta/meta-store.ts";
 import { changesFor, type Difference, differences } from "#hub/restore.ts";
@@ -99,6 +100,7 @@ export class HubSpaces implements SpaceService {
   readonly #held = new HeldContent();
   readonly #sums: ContentSums;
   readonly followed = new FollowedSpaces();
+  readonly moved = new MovedBytes();
 
   private constructor(options: HubSpacesOptions) {
     this.#options = options;
@@ -217,6 +219,7 @@ export class HubSpaces implements SpaceService {
       };
       const space = await this.#options.meta.updateSpace(id, whole, noting);
       this.#spaces.delete(name);
+      this.moved.forget(name);
       this.#spaces.set(space.name, space);
       if (space.name !== name) {
         this.#watchers.rename(name, space.name);
@@ -319,6 +322,10 @@ export class HubSpaces implements SpaceService {
 
   async open(who: Principal, name: string, version: Version, isProved = true): Promise<ContentReader> {
     this.#require(who, "read", name, version.path);
+    return this.moved.reader(await this.#content(version, isProved), who.id, name);
+  }
+
+  async #content(version: Version, isProved: boolean): Promise<ContentReader> {
     const { meta, chunks } = this.#options;
     const { content } = version;
     if (content === undefined) throw contentGone(version.path);
@@ -329,8 +336,8 @@ export class HubSpaces implements SpaceService {
   }
 
   async sums(who: Principal, name: string, version: Version, wanted: readonly SumName[] = []): Promise<Sums> {
-    const reader = await this.open(who, name, version);
-    return this.#sums.of(version.content!.id, reader, wanted);
+    this.#require(who, "read", name, version.path);
+    return this.#sums.of(version.content!.id, await this.#content(version, true), wanted);
   }
 
   // ---------------------------------------------------------------- writing
@@ -343,7 +350,7 @@ export class HubSpaces implements SpaceService {
     // It would be refused in the end.
     this.followed.requireOwn(name, space);
     const tools = { seeds: seedsOf(space), sha256 };
-    return new StoreIntake(chunks, tools, this.#held, (id) => meta.manifest(id));
+    return new StoreIntake(chunks, tools, this.#held, (id) => meta.manifest(id), this.moved.taker(who.id, name));
   }
 
   async commit(who: Principal, name: string, request: CommitRequest): Promise<CommitOutcome> {

@@ -380,7 +380,9 @@ export class SimDisk {
       inode.content = content;
       inode.seen = undefined;
       if (this.options.statMayLie === true) {
-        if (random.chance(0.5)) inode.restoreMetadata(durable);
+        const isOld = random.chance(0.5);
+        if (isOld) inode.restoreMetadata(durable);
+        if (how !== (isOld ? "none" : "all")) inode.misstated = content;
       } else if (how === "none" && inode.durable !== undefined) {
         inode.restoreMetadata(durable);
       } else if (how !== "all") {

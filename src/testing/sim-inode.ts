@@ -73,6 +73,8 @@ export class Inode {
   poisoned = false;
   /** The content that a sync since then claimed to have made durable. */
   feigned: SimContent | undefined;
+  /** The content that a power loss left under the stat of another: only a deep run can find it. */
+  misstated: SimContent | undefined;
   numberFreed = false;
   /** Had another inode its number before? */
   numberReused = false;

@@ -10,6 +10,7 @@ import { SynclineError } from "#model/error.ts";
 import { SETTLED_MS, isDamageCode } from "#sync/scan/damage.ts";
 import { SimClock } from "#testing/sim-clock.ts";
 import { type Exempt, Ignored, contentsOf, difference, doubtfulOf, feignedOf, hiddenOf, textOf, viewOf } from "#testing/sim-oracle.ts";
+import type { Inode } from "#testing/sim-inode.ts";
 import { Ledger, type Maker, Person } from "#testing/sim-people.ts";
 import { SimCrash } from "#testing/sim-process.ts";
 import { SimRandom } from "#testing/sim-random.ts";
@@ -309,7 +310,9 @@ class Life {
     const mayWait = (path: RelPath): boolean =>
       link.preserve.hardlinks || this.#mayMislead(link.alpha, path) || this.#mayMislead(link.beta, path);
     const hidden = [link.alpha, link.beta].flatMap((replica) => {
-      return [...viewOf(replica)].flatMap(([path, inode]) => (this.#people.get(replica)!.hides(inode) ? [path] : []));
+      const isHidden = (inode: Inode): boolean =>
+        this.#people.get(replica)!.hides(inode) || (inode.misstated !== undefined && inode.misstated === inode.content);
+      return [...viewOf(replica)].flatMap(([path, inode]) => (isHidden(inode) ? [path] : []));
     });
     const waiting = problems.filter((path) => mayWait(path));
     return difference(link, { conflicts: new Set([...conflicts, ...hidden]), problems: waiting, blocked: problems });

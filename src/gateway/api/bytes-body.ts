@@ -1,7 +1,7 @@
 /** Bodies of bytes: from memory when they are small, as a stream that reads on only as the client takes it otherwise. */
 import type { ContentReader } from "#hub/space-service.ts";
 import type { Range } from "#gateway/api/conditions.ts";
-import type { Flow, Whose } from "#gateway/api/traffic.ts";
+import type { Flow } from "#gateway/api/traffic.ts";
 
 /** Up to here an answer is made in memory; only such answers can carry Content-Length (platform/net/http-server.ts). */
 const WHOLE_BYTES_MAX = 512 << 10;
@@ -20,10 +20,9 @@ export async function bytesBody(
   reader: ContentReader,
   parts: readonly (Range | Uint8Array)[],
   traffic: Flow,
-  whose: Whose,
   onError: (error: unknown) => void,
 ): Promise<Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>> {
-  const onPiece = (bytes: number): void => traffic.count("out", bytes, whose);
+  const onPiece = (bytes: number): void => traffic.count("out", bytes);
   const total = parts.reduce((sum, part) => sum + lengthOf(part), 0);
   if (total > WHOLE_BYTES_MAX) return streamOf(holding(traffic.download(), pieces(reader, parts, onPiece)), onError);
   const whole = new Uint8Array(total);

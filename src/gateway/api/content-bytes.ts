@@ -56,7 +56,7 @@ async function answerBytes(
       error: error instanceof Error ? error.message : String(error),
     });
   const send = async (status: number, parts: readonly (Range | Uint8Array)[], more: Record<string, string>) =>
-    new Response(await bytesBody(reader, parts, call.traffic, call, onError), { status, headers: { ...fixed, ...more } });
+    new Response(await bytesBody(reader, parts, call.traffic, onError), { status, headers: { ...fixed, ...more } });
   if (ranges === undefined) return send(200, [{ start: 0, end: size }], {});
   if (ranges.length === 0) {
     throw new ApiProblem("RANGE", `the content has ${size} bytes`, undefined, {}, { "content-range": `bytes */${size}` });
@@ -142,7 +142,7 @@ export function requireDigest(found: string, expected: string): void {
 }
 
 export function requireLength(call: Taking, total: number, announced: string | null): void {
-  call.traffic.count("in", total, call);
+  call.traffic.count("in", total);
   if (announced === null || Number(announced) === total) return;
   throw new ApiProblem("DIGEST", `${total} bytes came instead of ${announced}`, "send the file again");
 }

@@ -5,7 +5,7 @@ import { holding, streamOf } from "#gateway/api/bytes-body.ts";
 import { dispositionOf } from "#gateway/api/content-bytes.ts";
 import { type AnyRoute, type Call, route, treeAt } from "#gateway/api/route.ts";
 import { SPACE_NAME_TEXT } from "#gateway/api/shapes.ts";
-import type { Flow, Whose } from "#gateway/api/traffic.ts";
+import type { Flow } from "#gateway/api/traffic.ts";
 
 const BY_NAME = z.object({ space: SPACE_NAME_TEXT });
 const QUERY = z.strictObject({ format: z.enum(ARCHIVE_FORMATS).default("zip") });
@@ -42,7 +42,7 @@ async function getArchive(call: Ask): Promise<Response> {
   const { services, who, params, query, path } = call;
   const archive = await archiveOf(services.spaces, who, params.space, path, query.format);
   if (call.request.method === "HEAD") return new Response(null, { headers: headersOf(archive) });
-  return sendArchive(archive, call.traffic, { who, space: params.space }, (error) =>
+  return sendArchive(archive, call.traffic, (error) =>
     services.log.error("archive broke off", {
       traceId: call.trace.traceId,
       error: error instanceof Error ? error.message : String(error),
@@ -60,11 +60,11 @@ const headersOf = ({ name, type }: Archive): Record<string, string> => ({
  * Sends it as the client takes it; nothing is read any more when the client has gone.
  * @throws {ApiProblem} BUSY
  */
-export function sendArchive(archive: Archive, traffic: Flow, whose: Whose, onError: (error: unknown) => void): Response {
+export function sendArchive(archive: Archive, traffic: Flow, onError: (error: unknown) => void): Response {
   const place = traffic.download();
   const counted = async function* (): AsyncGenerator<Uint8Array> {
     for await (const piece of archive.pieces) {
-      traffic.count("out", piece.length, whose);
+      traffic.count("out", piece.length);
       yield piece;
     }
   };

@@ -1,5 +1,4 @@
 /** What flows through the door right now and has flowed: bounds long bodies and streams, and is counted for metrics. */
-import type { Principal } from "#access/access.ts";
 import type { Metrics } from "#gateway/api/metrics.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
 
@@ -10,9 +9,6 @@ export const DOWNLOADS_MAX = 256;
 /** Event streams at once; each holds a connection and a page of records at most. */
 export const EVENT_STREAMS_MAX = 1024;
 
-/** Whose content moves, and who moves it. */
-export type Whose = { readonly who: Principal; readonly space: string };
-
 /** What bodies of bytes need of it; shares count for themselves, too. */
 export type Flow = Pick<Traffic, "count" | "download" | "upload">;
 
@@ -20,25 +16,17 @@ type Kind = "uploads" | "downloads" | "event streams";
 
 export class Traffic {
   readonly #bytes: ReturnType<Metrics["counter"]>;
-  readonly #bytesOfSpaces: ReturnType<Metrics["counter"]>;
-  readonly #bytesOfUsers: ReturnType<Metrics["counter"]>;
   readonly #places: Record<Kind, number> = { uploads: 0, downloads: 0, "event streams": 0 };
 
   constructor(metrics: Metrics) {
     this.#bytes = metrics.counter("syncline_http_content_bytes_total", "Bytes of content taken in and given out");
-    this.#bytesOfSpaces = metrics.counter("syncline_space_bytes_total", "Bytes of content over HTTP, by space");
-    this.#bytesOfUsers = metrics.counter("syncline_user_bytes_total", "Bytes of content over HTTP, by who asked");
     metrics.ask("syncline_http_streams_active", "gauge", "Bodies and event streams that flow", () =>
       Object.entries(this.#places).map(([name, value]) => ({ labels: { kind: name.replace(" ", "_") }, value })),
     );
   }
 
-  /** @param whose where it is content of a space, and somebody's */
-  count(direction: "in" | "out", bytes: number, whose?: Whose): void {
+  count(direction: "in" | "out", bytes: number): void {
     this.#bytes.add(bytes, { direction });
-    if (whose === undefined) return;
-    this.#bytesOfSpaces.add(bytes, { space: whose.space, direction });
-    this.#bytesOfUsers.add(bytes, { user: whose.who.id, direction });
   }
 
   /** A place for a long upload, until it is disposed. @throws {ApiProblem} BUSY */

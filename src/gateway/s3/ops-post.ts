@@ -6,7 +6,7 @@ import { checkPolicy } from "#gateway/s3/post-policy.ts";
 import { type S3Call, type S3Services, answer } from "#gateway/s3/s3-call.ts";
 import { S3Error, notImplemented } from "#gateway/s3/s3-error.ts";
 import type { S3Request } from "#gateway/s3/s3-request.ts";
-import { ALGORITHM } from "#gateway/s3/sigv4.ts";
+import { ALGORITHM } from "#platform/net/aws-signature.ts";
 import { element, plainDocument } from "#gateway/s3/xml.ts";
 import type { Http1Answer } from "#platform/net/http1/connection.ts";
 import type { Piece, RequestBody } from "#platform/net/http1/request-body.ts";

@@ -252,7 +252,7 @@ export class ShareDoor {
     if (request.method === "HEAD") return new Response(null, { headers: { "content-type": archive.type } });
     const flow = this.#flows.open(share, () => undefined);
     await this.#countOne(share, path, by);
-    return sendArchive(archive, flow, { who, space: share.space }, (error) =>
+    return sendArchive(archive, flow, (error) =>
       this.#services.log.error("archive broke off", {
         traceId: trace.traceId,
         error: error instanceof Error ? error.message : String(error),

@@ -34,8 +34,8 @@ export class ShareFlows {
       if (bytes > 0) this.#shares.sent(share, bytes).catch(this.#onTrouble);
     };
     return {
-      count: (direction, count, whose) => {
-        this.#traffic.count(direction, count, whose);
+      count: (direction, count) => {
+        this.#traffic.count(direction, count);
         if (direction === "out") bytes += count;
       },
       upload: () => this.#place("uploads", share.id, SHARE_UPLOADS_MAX, this.#traffic.upload.bind(this.#traffic), () => undefined),

@@ -110,7 +110,7 @@ describe("a backup", () => {
     await lab.restore("last");
     await using restored = await lab.open("last");
     expect(await lab.files(restored, "demo")).toEqual(second);
-  });
+  }, 30_000);
 
   test("[BACKUP-4] interrupted, it goes on from the packs that it had copied", async () => {
     await using hub = await lab.open();
