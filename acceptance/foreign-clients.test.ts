@@ -5,8 +5,9 @@ import { join } from "node:path";
 import { systemClock, systemRandom } from "#platform/host-bun.ts";
 import { foreignContract } from "#sync/foreign/foreign-contract.ts";
 import { FtpFiles } from "#sync/foreign/ftp/ftp-files.ts";
+import { SftpFiles } from "#sync/foreign/sftp/sftp-files.ts";
 import { type FtpPeer, startVsftpd } from "./foreign-servers.ts";
-import { World } from "./harness.ts";
+import { type SshServer, World, startSshd } from "./harness.ts";
 
 const PEERS = {
   "vsftpd in clear": ["none", (world: World) => startVsftpd(world, "none")],
@@ -16,10 +17,12 @@ const PEERS = {
 
 const world = new World();
 const peers = new Map<string, FtpPeer>();
+let sshd: SshServer;
 let places = 0;
 
 beforeAll(async () => {
   for (const [name, [, start]] of Object.entries(PEERS)) peers.set(name, await start(world));
+  sshd = await startSshd(world);
 });
 afterAll(() => world[Symbol.asyncDispose]());
 
@@ -36,3 +39,11 @@ for (const [name, [tls]] of Object.entries(PEERS)) {
     return { files: files(), other: files, dispose: () => undefined };
   });
 }
+
+foreignContract("OpenSSH", async () => {
+  const [, user, host, port] = /^(.+)@(.+):(\d+)$/.exec(sshd.address)!;
+  const place = world.folder(`place${places++}`);
+  const server = { target: { user, host: host!, port: Number(port) }, command: sshd.ssh };
+  const files = (): SftpFiles => new SftpFiles({ server, root: place, owner: "abc", random: systemRandom });
+  return { files: files(), other: files, dispose: () => undefined };
+});

@@ -2,8 +2,15 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
-  EMPTY_SHA256, type Scope, canonicalQuery, canonicalRequest, scopeText, sign, signingKey, stringToSign,
-} from "../../src/gateway/s3/sigv4.ts";
+  EMPTY_SHA256,
+  type Scope,
+  canonicalQuery,
+  canonicalRequest,
+  scopeText,
+  sign,
+  signingKey,
+  stringToSign,
+} from "../../src/platform/net/aws-signature.ts";
 import { Running, freePort, processorMs } from "./processes.ts";
 import { PROGRAM } from "./syncline.ts";
 import { WrongResult } from "./workload.ts";

@@ -12,10 +12,12 @@ import type { ChunkSigner } from "#gateway/s3/aws-chunked.ts";
 import { S3Error, notImplemented } from "#gateway/s3/s3-error.ts";
 import type { S3Request } from "#gateway/s3/s3-request.ts";
 import {
-  ALGORITHM, SKEW_MS_MAX, type Scope, type Signed, SigningKeys, UNSIGNED, canonicalQuery, canonicalRequest, parseAuthorization,
-  parseCredential, parseNames, reencode, sameSignature, sign, stringToSign, timeMsOf,
+  SKEW_MS_MAX, type Signed, SigningKeys, parseAuthorization, parseCredential, parseNames, sameSignature, timeMsOf,
 } from "#gateway/s3/sigv4.ts";
 import { isPresignedV2, presignedV2, signV2 } from "#gateway/s3/sigv2.ts";
+import {
+  ALGORITHM, type Scope, UNSIGNED, canonicalQuery, canonicalRequest, reencode, sign, stringToSign,
+} from "#platform/net/aws-signature.ts";
 
 /** Seconds for which a presigned request may be good. */
 const EXPIRES_SECONDS_MAX = 604_800;

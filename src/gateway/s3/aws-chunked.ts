@@ -4,7 +4,8 @@
  * before end() has returned.
  */
 import { S3Error } from "#gateway/s3/s3-error.ts";
-import { EMPTY_SHA256, type Scope, sameSignature, scopeText, sha256Hex, sign } from "#gateway/s3/sigv4.ts";
+import { sameSignature } from "#gateway/s3/sigv4.ts";
+import { EMPTY_SHA256, type Scope, scopeText, sha256Hex, sign } from "#platform/net/aws-signature.ts";
 
 /** Bytes of the line before a chunk. */
 const LINE_BYTES_MAX = 256;

@@ -4,7 +4,7 @@ import { FormReader, boundaryOf } from "#gateway/s3/form-reader.ts";
 import { checkPolicy } from "#gateway/s3/post-policy.ts";
 import { S3Error } from "#gateway/s3/s3-error.ts";
 import { S3Lab, codeOf } from "#gateway/s3/s3-fixture.ts";
-import { scopeText, sign, signingKey } from "#gateway/s3/sigv4.ts";
+import { scopeText, sign, signingKey } from "#platform/net/aws-signature.ts";
 
 const bodyOf = (pieces: readonly Uint8Array[]) => {
   const left = [...pieces];

@@ -3,7 +3,7 @@ import { checksumType, checksumsOf, etagOf, isoTime, modifiedMs, sizeOf } from "
 import { type ListAsk, type ListPage, type Listed, listPage } from "#gateway/s3/listing.ts";
 import { type S3Call, countOf, xmlAnswer } from "#gateway/s3/s3-call.ts";
 import { S3Error } from "#gateway/s3/s3-error.ts";
-import { reencode } from "#gateway/s3/sigv4.ts";
+import { reencode } from "#platform/net/aws-signature.ts";
 import { element } from "#gateway/s3/xml.ts";
 import { encodeName } from "#model/path.ts";
 import type { Http1Answer } from "#platform/net/http1/connection.ts";

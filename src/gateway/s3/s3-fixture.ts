@@ -3,8 +3,16 @@ import { request as http } from "node:http";
 import { request as https } from "node:https";
 import { ApiLab } from "#gateway/api/api-fixture.ts";
 import {
-  EMPTY_SHA256, type Scope, canonicalQuery, canonicalRequest, scopeText, sha256Hex, sign, signingKey, stringToSign,
-} from "#gateway/s3/sigv4.ts";
+  EMPTY_SHA256,
+  type Scope,
+  canonicalQuery,
+  canonicalRequest,
+  scopeText,
+  sha256Hex,
+  sign,
+  signingKey,
+  stringToSign,
+} from "#platform/net/aws-signature.ts";
 import type { HubConfig } from "#config/hub-config.ts";
 
 export const SECRET = (name: string): string => `${name}-secret-0123456789abcdef0123456789`;

@@ -2,9 +2,15 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { AwsChunked, type ChunkedOptions } from "#gateway/s3/aws-chunked.ts";
 import { S3Error } from "#gateway/s3/s3-error.ts";
+import { parseAuthorization } from "#gateway/s3/sigv4.ts";
 import {
-  type Scope, canonicalQuery, canonicalRequest, parseAuthorization, sign, signingKey, stringToSign,
-} from "#gateway/s3/sigv4.ts";
+  type Scope,
+  canonicalQuery,
+  canonicalRequest,
+  sign,
+  signingKey,
+  stringToSign,
+} from "#platform/net/aws-signature.ts";
 
 const SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 const SCOPE: Scope = { accessKey: "AKIAIOSFODNN7EXAMPLE", date: "20130524", region: "us-east-1" };

@@ -1,13 +1,13 @@
 /**
  * One run of changes on a foreign system. push() stages on the local disk; commit() writes down what it is about to do,
  * durably, does it in order, each change checked just before or by the system itself, and records what became of it.
- * What is replaced or removed is kept below `.syncline/trash` where the system can do that.
+ * What is replaced or removed is kept in the trash of our directory there where the system can do that.
  *
  * Changes of files that follow each other go on at the same time; directories and moves wait for all before them.
  */
 import type { Entry, FileEntry } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
-import { PRIVATE_DIR, type RelPath, parentOf } from "#model/path.ts";
+import { type RelPath, parentOf } from "#model/path.ts";
 import { type Change, nameOfChange } from "#model/plan.ts";
 import type { RunItem } from "#sync/apply/run-journal.ts";
 import { sumOf } from "#sync/chunk/sum.ts";
@@ -84,22 +84,24 @@ export class ForeignApplication implements Application {
 
   async #content({ path, from }: Change, entry: FileEntry, bytes: Uint8Array | undefined): Promise<StagedContent | Problem> {
     const { context, stage, signal } = this.#options;
-    if (from === undefined && bytes === undefined) {
+    if (from === undefined && bytes === undefined && entry.size > 0) {
       return stage.received(path, entry) ?? foreignProblem(path, "STALE", "its content did not arrive", true);
     }
     this.#batch.bundle ??= stage.bundle();
-    if (bytes !== undefined) {
+    if (from === undefined) {
+      // Nothing need come along of an empty file.
+      if (bytes === undefined) return this.#batch.bundle.add(new Uint8Array(0));
       if (bytes.length !== entry.size || !hasSum(entry, sumOf(bytes, context.seeds))) return corrupt(path);
       return this.#batch.bundle.add(bytes);
     }
     // Before anything of this run is done: what it is to be copied from may go with it.
-    const record = context.index.get(from!);
+    const record = context.index.get(from);
     if (!isFile(record)) return gone(path);
     try {
-      const copied = await this.#batch.bundle.addAll(readForeign(context, from!, record, signal), context.seeds);
+      const copied = await this.#batch.bundle.addAll(readForeign(context, from, record, signal), context.seeds);
       return copied.size === entry.size && hasSum(entry, copied.sum) ? copied : gone(path);
     } catch (error) {
-      context.mark(from!);
+      context.mark(from);
       return problemFrom(path, error);
     }
   }
@@ -241,13 +243,13 @@ export class ForeignApplication implements Application {
   }
 
   #trashPath(name: string): RelPath | undefined {
-    return name === "" ? undefined : `${trashDir(this.#options.sessionId, this.#options.runId)}/${name}`;
+    return name === "" ? undefined : `${trashDir(this.#options.context, this.#options.sessionId, this.#options.runId)}/${name}`;
   }
 
   async #makeTrash(): Promise<void> {
     const { context, sessionId, runId, signal } = this.#options;
     if (this.#hasTrash) return;
-    await makeTrashDir(context, trashDir(sessionId, runId), signal);
+    await makeTrashDir(context, trashDir(context, sessionId, runId), signal);
     this.#hasTrash = true;
   }
 
@@ -261,8 +263,8 @@ export class ForeignApplication implements Application {
 }
 
 /** Where a run keeps what it displaces. */
-export function trashDir(sessionId: string, runId: string): RelPath {
-  return `${PRIVATE_DIR}/trash/${sessionId}/${runId}`;
+export function trashDir({ area }: Pick<ForeignContext, "area">, sessionId: string, runId: string): RelPath {
+  return `${area}/trash/${sessionId}/${runId}`;
 }
 
 /** Makes it, with the directories above it. */

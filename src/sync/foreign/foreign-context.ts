@@ -23,6 +23,8 @@ export type ForeignContext = {
   readonly preserve: Preserve;
   /** Names our partials; see partialName(). */
   readonly owner: string;
+  /** Our directory in the root. */
+  readonly area: RelPath;
   /** Rejects with ROOT_IDENTITY when the root is no longer the one that was opened. */
   readonly assertRoot: (signal: AbortSignal) => Promise<void>;
   /** The path turned out different from the index: look at it in the next scan. */

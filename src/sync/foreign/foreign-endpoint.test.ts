@@ -43,10 +43,11 @@ describe.each(KINDS)("a pair with a system that is %s", (_name, abilities, hasTa
     pair.put("a.txt", "from here");
     pair.put("deep/er/b.bin", LARGE);
     mkdirSync(join(pair.root, "empty"));
+    pair.put("no/bytes", "");
     system.put("c.txt", "from there");
     system.put("their/large", LARGE.toUpperCase());
     ok(await pair.run());
-    expect(pair.files()).toEqual({ "a.txt": "from here", "c.txt": "from there", "deep/er/b.bin": LARGE, "their/large": LARGE.toUpperCase() });
+    expect(pair.files()).toEqual({ "a.txt": "from here", "c.txt": "from there", "deep/er/b.bin": LARGE, "no/bytes": "", "their/large": LARGE.toUpperCase() });
     expectSame(pair, system);
     pair.aheadMs += 600_000;
     expect(ok(await pair.run()).changes).toBe(0);

@@ -34,7 +34,7 @@ import { hashForeign, learnSum, readForeign } from "#sync/foreign/foreign-conten
 import type { Abilities, ForeignFiles } from "#sync/foreign/foreign-files.ts";
 import { foreignNotes, narrowed } from "#sync/foreign/foreign-notes.ts";
 import { foreignCodec, isFile } from "#sync/foreign/foreign-record.ts";
-import { checkForeignRoot, emptied, identifyForeignRoot } from "#sync/foreign/foreign-root.ts";
+import { type ForeignRoot, checkForeignRoot, emptied, identifyForeignRoot } from "#sync/foreign/foreign-root.ts";
 import { ForeignScan } from "#sync/foreign/foreign-scan.ts";
 import { ForeignSpool } from "#sync/foreign/foreign-spool.ts";
 import { ForeignStage } from "#sync/foreign/foreign-stage.ts";
@@ -124,7 +124,7 @@ export class ForeignEndpoint implements Endpoint {
   async open(request: OpenRequest, signal: AbortSignal): Promise<OpenReply> {
     const { files, host, place, hash, readOnly } = this.#options;
     if (request.writable && readOnly === true) throw readOnlyRoot(this.label);
-    const abilities = await this.#connect(signal);
+    let abilities = await this.#connect(signal);
     const bareId = hash(`${place.server} ${place.path}`);
     const newId = Buffer.from(host.random.bytes(16)).toString("hex");
     const root = await identifyForeignRoot(files, request, bareId, newId, signal);
@@ -132,11 +132,12 @@ export class ForeignEndpoint implements Endpoint {
       this.#isMissing = true;
       return this.#reply(request, abilities, "missing", { epoch: "missing", lastSeq: 0, keptAfter: 0 });
     }
+    if (request.writable) abilities = (await files.tryWriting?.(root.area, signal)) ?? abilities;
     const store = this.#options.openStore(this.#storeName(root.rootId, request));
     let stage: ForeignStage | undefined;
     try {
       stage = new ForeignStage(host, this.#options.stageFolder, request.sessionId, request.seeds);
-      const opened = this.#assemble(request, abilities, store, stage, root.rootId, bareId);
+      const opened = this.#assemble(request, abilities, store, stage, root, bareId);
       if (request.writable) {
         await recoverForeign(opened.context, request.sessionId, signal);
         await pruneForeignRuns(opened.context, request.sessionId, signal);
@@ -182,7 +183,7 @@ export class ForeignEndpoint implements Endpoint {
     abilities: Abilities,
     store: Store,
     stage: ForeignStage,
-    rootId: string,
+    root: ForeignRoot,
     bareId: string,
   ): Opened {
     const { host, files, owner } = this.#options;
@@ -200,12 +201,14 @@ export class ForeignEndpoint implements Endpoint {
       seeds,
       preserve,
       owner,
-      assertRoot: (signal) => checkForeignRoot(files, rootId, bareId, signal),
+      area: root.area,
+      assertRoot: (signal) => checkForeignRoot(files, root, bareId, signal),
       mark: (path) => this.#marked.add(path),
     };
     const epoch = this.#epoch(context, store.table("meta"));
     const spool = new ForeignSpool(context, stage.dir);
-    return { request, context, stage, spool, rules: new IgnoreRules(request.ignore, request.include), rootId, bareId, epoch };
+    const rules = new IgnoreRules(request.ignore, request.include);
+    return { request, context, stage, spool, rules, rootId: root.rootId, bareId, epoch };
   }
 
   /** Made anew with the index; other seeds mean a controller that lost its memory, and every sum is worth nothing. */

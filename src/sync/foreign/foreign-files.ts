@@ -107,9 +107,14 @@ export interface ForeignFiles {
   /** Connects and signs in; before all other calls, once. The root need not exist: stat("") says, makeDir("") makes it. */
   connect(signal: AbortSignal): Promise<Abilities>;
   /**
+   * Where only trying tells what the system can do when it is written: tries below `dir`, a directory of ours that is
+   * there, and leaves nothing. Called once, for sides that are written.
+   */
+  tryWriting?(dir: RelPath, signal: AbortSignal): Promise<Abilities>;
+  /**
    * What is in a directory, "." and ".." left out, in no order; NOT_FOUND where there is no such directory. Complete, or
-   * rejects: never only a part. Names that are no names (empty, with "/" or NUL) reject with PROTOCOL. Partials
-   * (isPartialName) are told like all else.
+   * rejects: never only a part. Names that cannot be names here are told as they are, and left by the caller, as
+   * partials are (isPartialName).
    */
   list(dir: RelPath, signal: AbortSignal): AsyncIterable<ForeignEntry[]>;
   /** Undefined when nothing is there. Symlinks are not followed where the system can tell them. */

@@ -16,6 +16,7 @@ import {
 } from "#sync/foreign/foreign-context.ts";
 import { hashForeign, readForeign } from "#sync/foreign/foreign-content.ts";
 import { type ForeignEntry, isPartialName } from "#sync/foreign/foreign-files.ts";
+import { AREAS } from "#sync/foreign/foreign-root.ts";
 import { type ForeignRecord, isFile } from "#sync/foreign/foreign-record.ts";
 import { IGNORE_FILE, IGNORE_FILE_BYTES_MAX, type IgnoreRules, ignoreLines } from "#sync/scan/ignore.ts";
 
@@ -73,6 +74,7 @@ export class ForeignScan {
 
   /** Is the path out of sight by the rules there are now? */
   async ignores(path: RelPath, isDir: boolean): Promise<boolean> {
+    if (isOurs(path) || isPartialName(nameOf(path))) return true;
     const rules = await this.#rulesOf(parentOf(path));
     return !rules.none && rules.ignores(path, isDir);
   }
@@ -140,7 +142,7 @@ export class ForeignScan {
     const twice = new Set<RelPath>();
     for (const entry of all) {
       const name = entry.path.slice(dir === "" ? 0 : dir.length + 1);
-      if (name === PRIVATE_DIR) continue;
+      if (isOurs(entry.path)) continue;
       if (isPartialName(name)) {
         if (this.#sweeps && isPartialName(name, this.#context.owner)) this.#sweep(entry.path);
         continue;
@@ -260,9 +262,10 @@ export class ForeignScan {
         const isDue = record.doubtMs !== undefined && host.clock.nowMs() - record.doubtMs > doubtSpanMs(abilities);
         if (isDue && record.entry.sum !== undefined) this.#toHash.push(one.path);
         const mode = abilities.modes ? (one.mode ?? record.entry.mode) : record.entry.mode;
-        const mtimeNs = one.mtimeNs === record.mtimeNs ? record.entry.mtimeNs : (one.mtimeNs ?? 0n);
+        const told = one.mtimeNs ?? record.mtimeNs;
+        const mtimeNs = told === record.mtimeNs ? record.entry.mtimeNs : (told ?? 0n);
         if (mode === record.entry.mode && mtimeNs === record.entry.mtimeNs) return record;
-        return { ...record, mtimeNs: one.mtimeNs, entry: { ...record.entry, mode, mtimeNs } };
+        return { ...record, mtimeNs: told, entry: { ...record.entry, mode, mtimeNs } };
       }
       const known = entry?.kind === "file" ? entry.mode : FILE_MODE;
       const mode = abilities.modes ? (one.mode ?? known) : known;
@@ -312,6 +315,11 @@ export class ForeignScan {
       this.#context.mark(path);
     }
   }
+}
+
+/** Is it our directory, or in it? */
+function isOurs(path: RelPath): boolean {
+  return nameOf(path) === PRIVATE_DIR || AREAS.some((area) => isWithin(path, area));
 }
 
 /** Does the system say the same of the file as when it was recorded? */

@@ -19,7 +19,7 @@ export async function recoverForeign(context: ForeignContext, sessionId: string,
   for (const [runId, items] of journal.openIntents()) {
     const done: RunItem[] = [];
     for (const item of items) {
-      const dir = trashDir(sessionId, runId);
+      const dir = trashDir(context, sessionId, runId);
       if (await recoverItem(context, item, item.trash === "" ? undefined : `${dir}/${item.trash}`, signal)) done.push(item);
       context.mark(item.path);
     }
@@ -72,8 +72,8 @@ export async function undoForeign(
   signal: AbortSignal,
 ): Promise<{ restored: number; problems: Problem[] }> {
   const { journal, store, index, log } = context;
-  const undo = new Undo(context, trashDir(sessionId, runId), trashDir(sessionId, `undo-${runId}`), signal);
-  await makeTrashDir(context, trashDir(sessionId, `undo-${runId}`), signal);
+  const undo = new Undo(context, trashDir(context, sessionId, runId), trashDir(context, sessionId, `undo-${runId}`), signal);
+  await makeTrashDir(context, trashDir(context, sessionId, `undo-${runId}`), signal);
   let restored = 0;
   const problems: Problem[] = [];
   for (const item of journal.items(runId).toReversed()) {
@@ -218,7 +218,8 @@ export async function pruneForeignRuns(context: ForeignContext, sessionId: strin
   const runs = journal.runs().sort((a, b) => b.startedMs - a.startedMs);
   const oldestMs = host.clock.nowMs() - RUN_KEPT_MS;
   for (const { runId } of runs.filter((run, at) => at >= RUNS_KEPT_MAX || run.startedMs < oldestMs)) {
-    const isGone = await Promise.all([runId, `undo-${runId}`].map((name) => removeTrash(context, trashDir(sessionId, name), signal)));
+    const dirs = [runId, `undo-${runId}`].map((name) => trashDir(context, sessionId, name));
+    const isGone = await Promise.all(dirs.map((dir) => removeTrash(context, dir, signal)));
     if (isGone.every(Boolean)) store.transaction({ durable: false }, () => journal.forget(runId));
   }
 }

@@ -141,7 +141,8 @@ export class MemoryFiles implements ForeignFiles {
     const inside = [...this.system.nodes].filter(([path]) => path !== "" && parentOf(path) === dir);
     for (let at = 0; at < inside.length; at += 2) {
       if (at > 0) await this.#step("list more", dir, signal);
-      yield inside.slice(at, at + 2).map(([path, node]) => this.#entry(path, node));
+      const told = inside.slice(at, at + 2).map(([path, node]) => this.#entry(path, node));
+      yield this.system.abilities.listsTimes ? told : told.map((entry) => ({ ...entry, mtimeNs: undefined }));
     }
   }
 

@@ -107,6 +107,7 @@ export class FtpControl {
     const answer = await this.send("AUTH TLS");
     if (answer.code !== 234) throw this.#withoutTls(answer);
     // What was sent in clear behind this reply would be taken for an answer of the secured connection.
+    if (this.#fault !== undefined) throw this.#fault;
     if (!this.#replies.isEmpty) throw this.#senseless("it says more in clear after it was asked for TLS");
     const unknown = await this.#secure();
     if (unknown === undefined) this.#listen();

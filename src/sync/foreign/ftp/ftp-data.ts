@@ -16,7 +16,8 @@ const AHEAD_BYTES_MAX = 1 << 20;
 export async function* incoming(data: TcpConnection, label: string): AsyncGenerator<Uint8Array, boolean> {
   let pieces: Uint8Array[] = [];
   let bytes = 0;
-  let end: { readonly isWhole: boolean } | { readonly error: Error | undefined } | undefined;
+  // TypeScript does not see that the handlers set it.
+  let end = undefined as { readonly isWhole: boolean } | { readonly error: Error | undefined } | undefined;
   let wake = Promise.withResolvers<void>();
   data.listen({
     onData(piece) {
@@ -46,12 +47,12 @@ export async function* incoming(data: TcpConnection, label: string): AsyncGenera
       data.resume();
       await moved(wake.promise, label);
     }
-    // TypeScript does not see that the handlers have set it.
-    const ended = end as { isWhole: boolean } | { error: Error | undefined };
-    if ("isWhole" in ended) return ended.isWhole;
-    throw lostConnection(label, ended.error ?? new Error("the data connection was cut"));
+    if ("isWhole" in end) return end.isWhole;
+    throw lostConnection(label, end.error ?? new Error("the data connection was cut"));
   } finally {
-    data.destroy();
+    // Servers take a reset behind their last byte for a failure.
+    if (end !== undefined && "isWhole" in end) data.end();
+    else data.destroy();
   }
 }
 

@@ -25,6 +25,8 @@ import { FtpListing, parentPath } from "#sync/foreign/ftp/ftp-listing.ts";
 import { CONTROLS_MAX, FtpPool, TRIES_MAX } from "#sync/foreign/ftp/ftp-pool.ts";
 import type { Listed } from "#sync/foreign/ftp/listings.ts";
 import { quotedPath } from "#sync/foreign/ftp/replies.ts";
+import { counted, stale, tidyRoot, unsupported } from "#sync/foreign/client-parts.ts";
+import { settlePlacing } from "#sync/foreign/settle-placing.ts";
 
 export type FtpFilesOptions = {
   readonly server: FtpServer;
@@ -237,21 +239,18 @@ export class FtpFiles implements ForeignFiles {
     }
   }
 
-  /**
-   * The connection was lost while the file was on its way to its name, perhaps when the old one had left it. What is found
-   * tells which: the way is gone to its end, for between its steps nothing has that name.
-   */
   async #placedAfterAll(partial: RelPath, path: RelPath, count: number, cause: SynclineError): Promise<ForeignEntry> {
     const signal = AbortSignal.timeout(CLEAN_MS_MAX);
-    const placed = await this.#on(signal, async (control) => {
-      const left = await this.#look(control, partial);
-      const found = await this.#look(control, path);
-      if (left === undefined) return found;
-      if (found === undefined) await this.#rename(control, partial, path);
-      else await this.#said(control, `DELE ${this.#path(partial)}`, "remove", this.#path(partial));
-      return found === undefined ? this.#look(control, path) : undefined;
-    }).catch(() => undefined);
-    if (placed?.kind === "file" && placed.size === count) return placed;
+    const settle = (control: FtpControl): Promise<ForeignEntry | undefined> => {
+      const placing = {
+        look: (one: RelPath) => this.#look(control, one),
+        rename: (from: RelPath, to: RelPath) => this.#rename(control, from, to),
+        remove: (one: RelPath) => this.#said(control, `DELE ${this.#path(one)}`, "remove", this.#path(one)),
+      };
+      return settlePlacing(placing, partial, path, count);
+    };
+    const placed = await this.#on(signal, settle).catch(() => undefined);
+    if (placed !== undefined) return placed;
     throw cause;
   }
 
@@ -478,17 +477,6 @@ class Feed {
   }
 }
 
-/** The same bytes, with an error where they are not as many as was said. */
-async function* counted(bytes: AsyncIterable<Uint8Array>, size: number | undefined, path: RelPath): AsyncGenerator<Uint8Array> {
-  let count = 0;
-  for await (const piece of bytes) {
-    count += piece.length;
-    if (size !== undefined && count > size) throw stale("write", path);
-    yield piece;
-  }
-  if (size !== undefined && count !== size) throw stale("write", path);
-}
-
 /** Errors that the server has given in an answer: the connection is as good as before. */
 function isAnswer(error: unknown): boolean {
   const codes = ["NOT_FOUND", "EXISTS", "DENIED", "STALE", "DISK", "UNSUPPORTED"];
@@ -500,17 +488,4 @@ async function isVsftpd(control: FtpControl): Promise<boolean> {
   if (/vsftpd/i.test(control.greeting)) return true;
   const status = await control.send("STAT");
   return status.code === 211 && /vsftpd/i.test(status.lines.join("\n"));
-}
-
-function tidyRoot(root: string): string {
-  const names = root.split("/").filter((name) => name !== "" && name !== ".");
-  return `/${names.join("/")}`;
-}
-
-function stale(op: string, path: RelPath): SynclineError {
-  return new SynclineError({ code: "STALE", op, path, message: "it is not what was expected; somebody changed it meanwhile" });
-}
-
-function unsupported(op: string, path: RelPath, message: string): SynclineError {
-  return new SynclineError({ code: "UNSUPPORTED", op, path, message });
 }

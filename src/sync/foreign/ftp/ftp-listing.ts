@@ -96,8 +96,9 @@ export class FtpListing {
         take(lines.push(next.value));
       }
       take(lines.end());
-    } finally {
+    } catch (error) {
       data.destroy();
+      throw error;
     }
     const said = await done();
     if (said.code >= 400) throw new FtpRefusal(said);

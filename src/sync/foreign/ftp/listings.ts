@@ -83,16 +83,16 @@ const KINDS: Readonly<Record<string, Listed["kind"]>> = {
  * @throws {SynclineError} PROTOCOL
  */
 export function readFacts(line: string): Listed | undefined {
-  const space = line.indexOf(" ");
-  if (space < 0 || space === line.length - 1) throw unreadable(line);
+  // A space may be in a fact, where it is a symlink's target.
+  const end = line.indexOf("; ");
+  const name = line.slice(end + 2);
+  if (end < 0 || name === "") throw unreadable(line);
   const facts = new Map<string, string>();
-  for (const fact of line.slice(0, space).split(";")) {
-    if (fact === "") continue;
+  for (const fact of line.slice(0, end).split(";")) {
     const equals = fact.indexOf("=");
     if (equals < 1) throw unreadable(line);
     facts.set(fact.slice(0, equals).toLowerCase(), fact.slice(equals + 1));
   }
-  const name = line.slice(space + 1);
   const type = facts.get("type");
   if (type === undefined) throw unreadable(line);
   const lower = type.toLowerCase();
