@@ -208,6 +208,7 @@ export async function startSshd(world: World): Promise<SshServer> {
       "StrictModes no",
       "PasswordAuthentication no",
       "PermitRootLogin yes",
+      "Subsystem sftp internal-sftp",
       // The far side keeps its cache and state in this world, too.
       `SetEnv HOME=${world.dir} SYNCLINE_STATE_DIR=${world.path("far-state")}`,
       "",

@@ -42,7 +42,7 @@ const LADDER: Record<string, readonly string[]> = {
     "apply",
     "verify",
   ],
-  foreign: ["model", "platform", "wire", "chunk", "index", "scan", "transfer", "apply", "endpoint"],
+  foreign: ["model", "platform", "wire", "chunk", "index", "scan", "transport", "transfer", "apply", "endpoint"],
   session: [
     "model",
     "platform",

@@ -256,7 +256,8 @@ function shell(script: string): string {
   return `exec sh -c '${script}'`;
 }
 
-function lastLine(text: string): string | undefined {
+/** What a program said last, as a person may see it. */
+export function lastLine(text: string): string | undefined {
   const line = text.trim().split("\n").at(-1)?.trim();
   return line === undefined || line === "" ? undefined : printablePath(line.slice(0, 300));
 }
