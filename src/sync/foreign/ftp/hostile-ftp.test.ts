@@ -15,7 +15,7 @@ const never = new AbortController().signal;
 const hurried = { ...systemClock, sleep: async () => undefined };
 let server: ScriptedFtp;
 let state: string;
-let opened: FtpFiles[] = [];
+const opened: FtpFiles[] = [];
 
 beforeEach(async () => {
   server = await ScriptedFtp.open();
