@@ -133,12 +133,7 @@ export const OPTIONS = {
     complete: "file",
     help: "trust servers certified by this authority (PEM)",
   },
-  "credentials-file": {
-    type: "text",
-    value: "FILE",
-    complete: "file",
-    help: "keys of s3:// (as AWS profiles) and passwords of ftp:// (as .netrc)",
-  },
+  "credentials-file": { type: "text", value: "FILE", complete: "file", help: "keys of s3:// (AWS profiles), passwords of ftp:// (.netrc)" },
   "client-cert": {
     type: "text",
     value: "FILE",
