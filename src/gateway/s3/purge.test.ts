@@ -57,6 +57,10 @@ describe("deleting single versions", () => {
     const gone = await lab.ask("/demo/k/a");
     expect([gone.status, gone.headers.get("x-amz-delete-marker")]).toEqual([404, null]);
     expect([await listed("/demo?versions&prefix=k/"), all(await textOf("/demo?list-type=2&prefix=k"), "Key")]).toEqual([[], []]);
+    // The record of each stays.
+    const told = (await (await lab.api.ask("/v1/spaces/demo/versions/k/a")).json()) as { versions: { sequence: number; purged?: boolean }[] };
+    const purged = told.versions.filter((version) => version.purged === true).map(({ sequence }) => String(sequence));
+    expect([one, two, three, marker!].every((id) => purged.includes(id))).toBe(true);
     // What is not there, or not any more, is no trouble.
     for (const id of [one, two, "999999"]) expect(await remove(`/demo/k/a?versionId=${id}`)).toBe(`204 ${id}`);
     expect(await remove("/demo/k/a?versionId=abc")).toBe("400 InvalidArgument");
