@@ -169,6 +169,7 @@ rules = [
 s3.put_bucket_lifecycle_configuration(Bucket=b, LifecycleConfiguration={"Rules": rules})
 assert s3.get_bucket_lifecycle_configuration(Bucket=b)["Rules"] == rules
 assert 'rule-id="a"' in s3.put_object(Bucket=b, Key="logs/x", Body=b"x")["Expiration"]
+s3.put_object(Bucket=b, Key="cli", Body=b"")
 s3.put_object_lock_configuration(Bucket=b, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}}})
 `;
 
@@ -400,14 +401,11 @@ describe("S3 with other people's clients", () => {
     await run(door, ["/usr/bin/python3", "-c", PYTHON_LOCKS, door.url]);
     const aws = (...args: string[]): Promise<string> => run(door, ["aws", "--endpoint-url", door.url, "--output", "json", "s3api", ...args]);
     const of = ["--bucket", "vault", "--key", "cli"];
-    await aws("put-object", ...of);
     await aws("put-object-retention", ...of, "--retention", "Mode=COMPLIANCE,RetainUntilDate=2999-01-01T00:00:00Z");
-    expect(await aws("get-object-retention", ...of)).toContain('"Mode": "COMPLIANCE"');
     const { Versions } = JSON.parse(await aws("list-object-versions", "--bucket", "vault", "--prefix", "cli")) as { Versions: { VersionId: string }[] };
     const deleting = aws("delete-object", ...of, "--version-id", Versions[0]!.VersionId, "--bypass-governance-retention");
     await expect(deleting).rejects.toThrow("AccessDenied");
     expect(await aws("get-bucket-lifecycle-configuration", "--bucket", "vault")).toContain('"NoncurrentDays": 5');
-    await aws("delete-bucket-lifecycle", "--bucket", "vault");
   })("HTTP"), 60_000);
 
   test.each(SCHEMES)("[CLOUD-9] the client of MinIO makes buckets, streams of unknown size, lists and removes, over %s", served(async (door) => {
