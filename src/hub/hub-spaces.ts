@@ -641,10 +641,10 @@ export class HubSpaces implements SpaceService {
       const isTree = change.type === "move" || (change.type === "remove" && change.recursive);
       this.#options.access.require(who, "write", { type: "space", space, path, isTree });
     }
-    // Or what may not be read could be brought to where it may.
-    if (change.type === "move") this.#requireTree(who, "read", space, change.from);
     const isLocked = change.type === "put" && change.lock !== undefined;
     if (isLocked) requireLockable(this.#options.access, who, this.#known(who, space), change.path);
+    // Or what may not be read could be brought to where it may.
+    if (change.type === "move") this.#requireTree(who, "read", space, change.from);
     if (change.type === "move" && isWithin(change.to, change.from)) throw badPath(change.to, "inside what is moved");
   }
 }

@@ -6,7 +6,7 @@
 export type PolicyAction = {
   /** What its resource is. */
   readonly on: "bucket" | "object";
-  /** Policies give reading and writing. What takes the right to manage they may only deny. */
+  /** Policies give reading and writing. What takes the right to manage, or to bypass, they may only deny. */
   readonly level: "read" | "write" | "manage";
 };
 

@@ -71,7 +71,7 @@ export function policySays({ statements }: Policy, who: Principal, action: Actio
   const { asking } = who;
   const names = (asking === undefined ? NAMES_ELSEWHERE : asking.names)[action] ?? [];
   let allowedBy: Statement | undefined;
-  let isAllowed = names.length > 0 && asking !== undefined && (action === "read" || action === "write");
+  let isAllowed = names.length > 0 && asking !== undefined && action !== "manage" && action !== "bypass";
   for (const name of names) {
     const question = questionOf(name, resource, asking);
     const denies = statements.find((one) => !one.isAllow && speaksTo(one, who, question));

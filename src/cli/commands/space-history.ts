@@ -19,7 +19,8 @@ export const historyCommand: Command = async (context) => {
     const what = record.from === undefined ? record.action : `moved from ${printablePath(record.from)}`;
     const size = record.kind === "file" ? formatBytes(record.size ?? 0) : record.kind;
     const why = record.message === undefined ? record.cause : `${record.cause}: ${printablePath(record.message)}`;
-    rows.push([`#${record.sequence}`, formatMoment(Date.parse(record.time)), record.actor, what, size, why]);
+    const told = record.purged === true ? `${why}; purged since` : why;
+    rows.push([`#${record.sequence}`, formatMoment(Date.parse(record.time)), record.actor, what, size, told]);
   }
   if (rows.length === 0) output.line("nothing ever was at this path, or its history is forgotten");
   else if (!output.form.json) output.answer(tableLines(rows).join("\n"));

@@ -118,6 +118,7 @@ export const JOURNAL_JSON = z
     cause: z.string(),
     runId: z.string().optional(),
     message: z.string().optional(),
+    purged: z.literal(true).optional().describe("Somebody has taken this version away for good; its content is gone"),
   })
   .meta({ id: "JournalRecord" });
 
@@ -261,6 +262,7 @@ export function journalJson(record: JournalRecord): JournalJson {
     cause: origin.cause,
     ...(origin.runId === undefined ? {} : { runId: origin.runId }),
     ...(origin.message === undefined ? {} : { message: origin.message }),
+    ...(record.isPurged === true ? { purged: true } : {}),
   };
 }
 

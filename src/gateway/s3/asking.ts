@@ -15,9 +15,11 @@ const reads = (...names: string[]): Names => ({ read: of(...names) });
 const manages = (name: string): Names => ({ manage: of(name) });
 /** What is looked at on the way to writing is not told. */
 const writes = (...names: string[]): Names => ({ read: of(...names), write: of(...names) });
-const puts: Names = { read: of("GetObject"), write: of("PutObject") };
-const bypasses = { bypass: of("BypassGovernanceRetention") };
-const deletes: Names = { ...writes("DeleteObject"), ...bypasses };
+/** With headers that lock what is put. */
+const puts: Names = { read: of("GetObject"), write: of("PutObject"), lock: of("PutObjectRetention", "PutObjectLegalHold") };
+const bypass = of("BypassGovernanceRetention");
+/** Of keys, and of versions that are named. */
+const deletes: Names = { ...writes("DeleteObject"), purge: of("DeleteObjectVersion"), bypass };
 /** Roles alone say who sees and changes a policy. */
 const byRoles: Names = {};
 
@@ -66,6 +68,10 @@ const NAMES: ReadonlyMap<string, Names> = new Map([
   ["GetObjectTagging", reads("GetObjectTagging")],
   ["PutObjectTagging", writes("PutObjectTagging")],
   ["DeleteObjectTagging", writes("DeleteObjectTagging")],
+  ["GetObjectRetention", reads("GetObjectRetention")],
+  ["PutObjectRetention", { read: of("PutObjectRetention"), lock: of("PutObjectRetention"), bypass }],
+  ["GetObjectLegalHold", reads("GetObjectLegalHold")],
+  ["PutObjectLegalHold", { read: of("PutObjectLegalHold"), lock: of("PutObjectLegalHold") }],
   ["GetObjectAcl", reads("GetObjectAcl")],
   ["PutObjectAcl", writes("PutObjectAcl")],
   ["PutObject", puts],
@@ -77,10 +83,6 @@ const NAMES: ReadonlyMap<string, Names> = new Map([
   ["CompleteMultipartUpload", puts],
   ["AbortMultipartUpload", writes("AbortMultipartUpload")],
   ["ListParts", writes("ListMultipartUploadParts")],
-  ["GetObjectRetention", reads("GetObjectRetention")],
-  ["PutObjectRetention", { ...writes("PutObjectRetention"), ...bypasses }],
-  ["GetObjectLegalHold", reads("GetObjectLegalHold")],
-  ["PutObjectLegalHold", writes("PutObjectLegalHold")],
   ["DeleteObject", deletes],
   ["DeleteObjects", deletes],
 ]);

@@ -12,13 +12,13 @@ import {
   abortUpload, completeUpload, createUpload, listParts, listUploads, uploadPart, uploadPartCopy,
 } from "#gateway/s3/ops-multipart.ts";
 import { bucketCors, deleteBucketCors, putBucketCors } from "#gateway/s3/cors.ts";
-import {
-  bucketPolicy, bucketPolicyStatus, deleteBucketPolicy, deletePublicAccessBlock, publicAccessBlock, putBucketPolicy, putPublicAccessBlock,
-} from "#gateway/s3/ops-policy.ts";
 import { bucketLifecycle, deleteBucketLifecycle, putBucketLifecycle } from "#gateway/s3/ops-lifecycle.ts";
 import {
   bucketLock, objectLegalHold, objectRetention, putBucketLock, putObjectLegalHold, putObjectRetention,
 } from "#gateway/s3/ops-locks.ts";
+import {
+  bucketPolicy, bucketPolicyStatus, deleteBucketPolicy, deletePublicAccessBlock, publicAccessBlock, putBucketPolicy, putPublicAccessBlock,
+} from "#gateway/s3/ops-policy.ts";
 import { getObject } from "#gateway/s3/ops-read.ts";
 import {
   bucketTagging, deleteBucketTagging, deleteObjectTagging, objectAttributes, objectTagging, putBucketTagging, putObjectTagging,

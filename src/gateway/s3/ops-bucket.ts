@@ -1,6 +1,6 @@
 /** Buckets: a bucket is a space. */
-import { refuseAcl, requireEnforced } from "#gateway/s3/ops-acl.ts";
 import { VERSIONING } from "#gateway/s3/bucket-settings.ts";
+import { refuseAcl, requireEnforced } from "#gateway/s3/ops-acl.ts";
 import { type S3Call, answer, header, xmlAnswer, xmlBody } from "#gateway/s3/s3-call.ts";
 import { S3Error } from "#gateway/s3/s3-error.ts";
 import { SynclineError } from "#model/error.ts";

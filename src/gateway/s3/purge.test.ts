@@ -57,6 +57,10 @@ describe("deleting single versions", () => {
     const gone = await lab.ask("/demo/k/a");
     expect([gone.status, gone.headers.get("x-amz-delete-marker")]).toEqual([404, null]);
     expect([await listed("/demo?versions&prefix=k/"), all(await textOf("/demo?list-type=2&prefix=k"), "Key")]).toEqual([[], []]);
+    // The record of each stays.
+    const told = (await (await lab.api.ask("/v1/spaces/demo/versions/k/a")).json()) as { versions: { sequence: number; purged?: boolean }[] };
+    const purged = told.versions.filter((version) => version.purged === true).map(({ sequence }) => String(sequence));
+    expect([one, two, three, marker!].every((id) => purged.includes(id))).toBe(true);
     // What is not there, or not any more, is no trouble.
     for (const id of [one, two, "999999"]) expect(await remove(`/demo/k/a?versionId=${id}`)).toBe(`204 ${id}`);
     expect(await remove("/demo/k/a?versionId=abc")).toBe("400 InvalidArgument");
@@ -101,5 +105,20 @@ describe("deleting single versions", () => {
     expect(await textOf("/demo/in/a")).toBe("one");
     expect(await remove(`/demo/in/a?versionId=${id}`, { as: "keeper" })).toBe(`204 ${id}`);
     expect(await remove(`/demo/k/a?versionId=${id}`, { as: "keeper" })).toBe("403 AccessDenied");
+  });
+
+  test("[S3-PURGE-4] a bucket's policy gives and denies deleting versions and locking them, and never bypassing", async () => {
+    const ids = [await put("/demo/in/p", "one"), await put("/demo/in/p", "two"), await put("/demo/in/p", "three")];
+    const policy = (effect: string, user: string, action: string): string =>
+      JSON.stringify({ Version: "2012-10-17", Statement: [{ Effect: effect, Principal: { AWS: `arn:aws:iam:::user/${user}` }, Action: `s3:${action}`, Resource: "arn:aws:s3:::demo/in/*" }] });
+    const set = async (body: string): Promise<string> => codeOf(await lab.ask("/demo?policy", { method: "PUT", body }));
+    expect(await set(policy("Deny", "keeper", "DeleteObjectVersion"))).toBe("204");
+    expect(await remove(`/demo/in/p?versionId=${ids[0]}`, { as: "keeper" })).toBe("403 AccessDenied");
+    expect(await set(policy("Allow", "writer", "DeleteObjectVersion"))).toBe("204");
+    expect(await remove(`/demo/in/p?versionId=${ids[0]}`, { as: "writer" })).toBe(`204 ${ids[0]}`);
+    expect(await set(policy("Allow", "writer", "DeleteObject"))).toBe("204");
+    expect(await remove(`/demo/in/p?versionId=${ids[1]}`, { as: "writer" })).toBe("403 AccessDenied");
+    expect(await set(policy("Allow", "writer", "BypassGovernanceRetention"))).toBe("400 MalformedPolicy");
+    expect((await lab.ask("/demo?policy", { method: "DELETE" })).status).toBe(204);
   });
 });

@@ -40,7 +40,9 @@ export async function startS3(parts: DoorParts, { isSecure, domains, takesV2, ..
   const settings = new BucketSettings(spaces, clock);
   const publicBuckets = new Set(options.publicBuckets);
   const traffic = new S3Traffic(metrics);
-  const services: S3Services = { spaces, uploads, versions, access, clock, random, log, traffic, settings, isSecure, publicBuckets };
+  const services: S3Services = {
+    spaces, uploads, versions, access, clock, random, log, traffic, settings, isSecure, publicBuckets,
+  };
   const door = new S3Requests(services, new Authenticator(access, clock, takesV2), domains);
   const tls = isSecure ? parts.identity() : undefined;
   const server: Http1Server = serveHttp1({ host: listen.host, port: listen.port, tls, handle: (request) => door.handle(request) });

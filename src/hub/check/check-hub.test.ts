@@ -52,6 +52,23 @@ const DAMAGES: readonly { readonly name: string; readonly by: readonly string[];
     found: [["tree", /^demo:dir\/a$/]],
   },
   {
+    name: "a lock of a version that is gone",
+    by: ["INSERT INTO locks (space_id, seq, mode, until_ms, held, number) SELECT id, 9999, NULL, NULL, 0, 1 FROM spaces WHERE name = 'demo'"],
+    found: [["row", /^demo #9999$/]],
+  },
+  {
+    name: "a hold on a version without its content",
+    by: [
+      "INSERT INTO locks (space_id, seq, mode, until_ms, held, number) SELECT s.id, min(v.seq), NULL, NULL, 1, 1 FROM spaces s JOIN versions v ON v.space_id = s.id WHERE s.name = 'demo' AND v.content IS NULL",
+    ],
+    found: [["row", /^demo #\d+$/]],
+  },
+  {
+    name: "a purged version with its content",
+    by: ["UPDATE versions SET purged = 1 WHERE seq = (SELECT max(seq) FROM versions WHERE content IS NOT NULL)"],
+    found: [["row", /^demo #\d+$/]],
+  },
+  {
     name: "the sums of a content",
     by: ["UPDATE content_sums SET sums = x'00'"],
     found: [["row", /^content [0-9a-f]{64}$/]],

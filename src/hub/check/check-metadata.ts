@@ -5,6 +5,7 @@
 import { type SumsRow, sumsOfRow } from "#hub/meta/content-sums.ts";
 import { decodeManifest } from "#hub/meta/manifests.ts";
 import { SPACE_COLUMNS, type SpaceRow, VERSION_COLUMNS, type VersionRow, decodeEntry, spaceOf, versionOf } from "#hub/meta/rows.ts";
+import { checkMarks } from "#hub/check/check-marks.ts";
 import type { Findings } from "#hub/check/findings.ts";
 import type { Space, Version } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
@@ -79,6 +80,7 @@ export class MetadataCheck {
       await this.#checkTree(space);
     }
     await this.#checkSums();
+    await checkMarks(this.#db, this.#findings, this.#signal);
     return { spaces: rows.length, versions };
   }
 

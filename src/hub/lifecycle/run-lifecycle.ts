@@ -7,6 +7,7 @@
  * with the time at which it is looked at again.
  */
 import { systemPrincipal } from "#access/access.ts";
+import { againOf } from "#hub/attributes.ts";
 import type { Dated, LifecycleRows } from "#hub/lifecycle/lifecycle-rows.ts";
 import { type LifecycleFilter, type LifecycleRule, agedMs, dueMs, matches, matchesOld } from "#hub/lifecycle/rules.ts";
 import type { MetaStore } from "#hub/meta/meta-store.ts";
@@ -28,7 +29,7 @@ const AGAIN_MS = 7 * DAY_MS;
 const SOON_MS = 3_600_000;
 /** Attribute of a directory that somebody has put: it stays without anything in it. */
 const DIRECTORY = "s3.directory";
-/** Paths that have no bytes of their own are behind it. */
+/** Every path is behind it. */
 const FIRST_PATH = new Uint8Array(0);
 
 export type LifecycleParts = {
@@ -279,7 +280,7 @@ class SpaceLifecycle {
   /** Of one path: all old versions that have so many newer old ones, and whose days have passed. */
   async #purgeBeyond(path: RelPath, filter: LifecycleFilter, days: number, keep: number): Promise<void> {
     const current = await this.#parts.meta.version(this.#id, path);
-    const seen = new Set(current === undefined ? [] : [Number(current.attributes["version.again"] ?? current.sequence)]);
+    const seen = new Set(current === undefined ? [] : [againOf(current.attributes) ?? current.sequence]);
     let newer = 0;
     for (let before = Number.MAX_SAFE_INTEGER; ; ) {
       const page = await this.#parts.rows.oldOf(this.#id, path, before, ROWS);
