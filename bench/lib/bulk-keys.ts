@@ -8,7 +8,8 @@ import { openSqlite } from "../../src/platform/sql/sqlite.ts";
 
 const CHANGES_OF_COMMIT = 20_000;
 const FOLDER_KEYS = 1000;
-const ORIGIN = { actor: "user:admin", host: undefined, traceId: "0".repeat(32), cause: "upload", runId: undefined, message: undefined } as const;
+const NOBODY = { host: undefined, runId: undefined, message: undefined };
+const ORIGIN = { actor: "user:admin", traceId: "0".repeat(32), cause: "upload", ...NOBODY } as const;
 
 /**
  * Makes keys "d0000/k0000" … of the object `like`, a thousand in each folder.
