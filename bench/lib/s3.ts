@@ -15,7 +15,7 @@ import { Running, freePort, processorMs } from "./processes.ts";
 import { PROGRAM } from "./syncline.ts";
 import { WrongResult } from "./workload.ts";
 
-const BUCKET = "bench";
+export const BUCKET = "bench";
 const ACCESS_KEY = "BENCHKEY";
 const SECRET_KEY = "bench-secret-0123456789abcdef0123456789";
 const START_MS_MAX = 60_000;

@@ -165,6 +165,8 @@ export function reaches(
   path: RelPath,
   policy?: SpacePolicy,
 ): boolean {
+  // What most may: there is no need to look for more.
+  if (decide(book, principal, narrowing, action, { type: "space", space, path }, policy).allowed) return true;
   const tried = new Set<RelPath>([path]);
   const add = (rules: readonly Rule[]): void => {
     for (const rule of rules)

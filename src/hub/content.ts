@@ -376,8 +376,13 @@ const FETCHES_MAX = 8;
 
 type GetChunk = (id: ChunkId) => Promise<Uint8Array>;
 
-/** Chunks that are read ahead of the one that is on its way out, and bytes of a piece that is made of small ones. */
-const AHEAD_BYTES_MAX = 4 << 20;
+/** Read ahead of the chunk that is on its way out: of one stream, of all of them together, and of each in any case. */
+const AHEAD_BYTES_MAX = 8 << 20;
+const AHEAD_BYTES_ALL = 32 << 20;
+const AHEAD_BYTES_MIN = 2 << 20;
+/** Streams of large chunks that are at work. */
+let streams = 0;
+/** Of a piece that is made of small chunks. */
 const GATHERED_BYTES = 1 << 20;
 /** Chunks of this average are lent one by one, smaller ones gathered. */
 const LENT_BYTES_MIN = 256 << 10;
@@ -446,10 +451,12 @@ export class StoredContent implements ContentSource {
     /** Given out, and the one before it. */
     const out: LentChunk[] = [];
     let next = this.#at(start);
+    streams++;
     try {
       for (let index = next; index < this.#ids.length && starts[index]! < end; index++) {
+        const aheadBytes = Math.min(AHEAD_BYTES_MAX, Math.max(AHEAD_BYTES_MIN, AHEAD_BYTES_ALL / streams));
         for (; next < this.#ids.length && starts[next]! < end; next++) {
-          if (next > index && starts[next + 1]! - starts[index + 1]! > AHEAD_BYTES_MAX) break;
+          if (next > index + 1 && starts[next + 1]! - starts[index + 1]! > aheadBytes) break;
           const chunk = lend(this.#ids[next]!);
           chunk.catch(() => undefined);
           coming.push(chunk);
@@ -462,6 +469,7 @@ export class StoredContent implements ContentSource {
         if (out.length > 1) out.shift()!.release();
       }
     } finally {
+      streams--;
       // The last ones may be on their way still.
       for (const chunk of out) chunk.leave();
       for (const chunk of coming) chunk.then((one) => one.release(), () => undefined);

@@ -58,8 +58,19 @@ export const httpTime = (ms: number): string => new Date(Math.abs(ms) <= DATE_MS
 
 const bytesAsLatin1 = (text: string): string => Buffer.from(text.replaceAll(/[\u0000-\u001f\u007f]/g, " ")).toString("latin1");
 
-/** All headers that describe the object, but for its length. */
-export function objectHeaders(version: Version, createdMs: number): Header[] {
+/** Of files that were asked for lately: the hub gives the same version again while nothing is committed. */
+const knownHeaders = new WeakMap<Version, readonly Header[]>();
+
+/** All headers that describe the object, but for its length. @param createdMs of its space; counts for directories alone */
+export function objectHeaders(version: Version, createdMs: number): readonly Header[] {
+  const known = knownHeaders.get(version);
+  if (known !== undefined) return known;
+  const headers = headersOf(version, createdMs);
+  if (version.entry?.kind === "file") knownHeaders.set(version, headers);
+  return headers;
+}
+
+function headersOf(version: Version, createdMs: number): Header[] {
   const { attributes, path, entry } = version;
   const headers: Header[] = [
     ["last-modified", httpTime(modifiedMs(version, createdMs))],
