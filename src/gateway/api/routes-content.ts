@@ -4,6 +4,7 @@ import type { SpaceChange, Version } from "#hub/space.ts";
 import { tagMatches } from "#gateway/api/conditions.ts";
 import { sendVersion, storeBody } from "#gateway/api/content-bytes.ts";
 import { type Condition, commitAll, sequenceExpect, throwStale } from "#gateway/api/outcome.ts";
+import { attributesSaid } from "#gateway/api/put-attributes.ts";
 import { pointAt } from "#gateway/api/point.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
 import { type AnyRoute, type Call, json, route, spaceAt, treeAt } from "#gateway/api/route.ts";
@@ -64,7 +65,8 @@ export const CONTENT_ROUTES: readonly AnyRoute[] = [
     path: "/v1/spaces/{space}/content/{path...}",
     summary:
       "Write a file; durable when answered. If-Match and If-None-Match as in HTTP, Content-Digest (sha-256) is " +
-      "verified, X-Syncline-Mtime (RFC 3339) and X-Syncline-Mode (octal) are kept",
+      "verified, X-Syncline-Mtime (RFC 3339), X-Syncline-Mode (octal), X-Syncline-Media-Type and X-Syncline-Meta-NAME " +
+      "(percent-encoded) are kept",
     allowed: ({ params, path }) => [{ action: "write", resource: spaceAt(params.space, path) }],
     params: BY_NAME,
     query: WRITE_QUERY,
@@ -146,6 +148,7 @@ export async function putContent(call: Write): Promise<Response> {
   const old = current?.entry;
   const mode = modeOf(headers, old?.kind === "file" ? old.mode : FILE_MODE);
   const condition = await conditionOf(call, current);
+  const attributes = attributesSaid(headers, current);
   // Held until the commit is done: what was written is not pruned meanwhile.
   await using intake = services.spaces.intake(who, params.space);
   const { content, sum } = await storeBody({ ...call, space: params.space }, intake);
@@ -155,6 +158,7 @@ export async function putContent(call: Write): Promise<Response> {
     expect: condition.expect,
     entry: { kind: "file", size: content.size, mode, mtimeNs, sum },
     content,
+    attributes,
     makeParents: true,
   };
   const [done] = await commitAll(call, params.space, [change], undefined, condition.onStale, intake);

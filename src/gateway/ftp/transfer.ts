@@ -1,5 +1,6 @@
 /** What all transfers have in common: reply 150, the data connection, what moves over it, its end, exactly one last reply. */
 import type { TcpConnection } from "#platform/net/tcp-server.ts";
+import { Pace } from "#platform/net/pace.ts";
 import { mustBeSecure } from "#gateway/ftp/account-commands.ts";
 import { FtpRefusal, replyLine } from "#gateway/ftp/reply.ts";
 import type { FtpSession, Transfer } from "#gateway/ftp/session.ts";
@@ -80,9 +81,13 @@ function movedOf(session: FtpSession, transfer: Transfer): Moved {
   const { shared, signedIn } = session;
   const { direction, abort } = transfer;
   const user = signedIn!.who.name;
+  const pace = new Pace();
   return {
     signal: abort.signal,
     by(bytes) {
+      const waitedMs = shared.clock.monotonicMs() - transfer.movedMs;
+      // Nothing moves where a client takes nothing; one that sends a byte now and then would never be a stall.
+      if (direction === "in") inPace(pace, bytes, waitedMs, abort);
       transfer.bytes += bytes;
       transfer.movedMs = shared.clock.monotonicMs();
       shared.traffic.count(direction, bytes);
@@ -94,6 +99,14 @@ function movedOf(session: FtpSession, transfer: Transfer): Moved {
       transfer.movedMs = shared.clock.monotonicMs();
     },
   };
+}
+
+function inPace(pace: Pace, bytes: number, waitedMs: number, abort: AbortController): void {
+  try {
+    pace.came(bytes, waitedMs);
+  } catch (error) {
+    abort.abort(error);
+  }
 }
 
 /** Hands on what comes, as fast as `take` lets it, until the client ends. True: it has ended its stream in order. */

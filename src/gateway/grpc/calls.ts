@@ -4,6 +4,7 @@ import type { Metadata, ServerReadableStream, ServerUnaryCall, ServerWritableStr
 import type { Principal } from "#access/access.ts";
 import type { HubAccess } from "#access/hub-access.ts";
 import { SynclineError } from "#model/error.ts";
+import { pacedPieces } from "#platform/net/pace.ts";
 import { statusOf } from "#gateway/grpc/status.ts";
 
 /** A call that somebody may make. */
@@ -57,16 +58,25 @@ export function unary<Request>(parts: CallParts, handle: (request: Request, call
   };
 }
 
-/** Many questions, one answer. Messages are read as fast as `handle` takes them; a call that breaks off throws there. */
+/**
+ * Many questions, one answer. Messages are read as fast as `handle` takes them; a call that breaks off throws there, and
+ * so does one whose messages come too slowly.
+ * @param sizeOf bytes of one message
+ */
 export function incoming<Message>(
   parts: CallParts,
   handle: (messages: AsyncIterable<Message>, caller: Caller) => Promise<object>,
+  sizeOf: (message: Message) => number,
 ) {
   return (call: ServerReadableStream<object, object>, answer: sendUnaryData<object>): void => {
     // Where nobody reads, nobody hears that it broke off.
     call.on("error", () => undefined);
     void callerOf(parts, call)
-      .then((caller) => handle(call as unknown as AsyncIterable<Message>, caller))
+      .then((caller) => {
+        const iterator = (call as unknown as AsyncIterable<Message>)[Symbol.asyncIterator]();
+        const source = { next: () => iterator.next(), giveUp: () => void call.destroy() };
+        return handle(pacedPieces(source, sizeOf), caller);
+      })
       .then((value) => answer(null, value), (error: unknown) => {
         // What the caller still sends goes nowhere.
         call.resume();

@@ -42,7 +42,11 @@ export function fileService(parts: FileParts): UntypedServiceImplementation {
       const { space, path } = placeOf(place, false);
       return entryMessage(requirePresent(await parts.spaces.version(who, space, path, pointOf(atSequence))));
     }),
-    Upload: incoming<UploadRequest>(parts, (messages, caller) => uploads.run(() => upload(parts, messages, caller))),
+    Upload: incoming<UploadRequest>(
+      parts,
+      (messages, caller) => uploads.run(() => upload(parts, messages, caller)),
+      ({ data }) => data?.length ?? 0,
+    ),
     Download: outgoing<DownloadRequest>(parts, (request, caller, send) =>
       downloads.run(() => download(parts, request, caller, send))),
     Remove: unary<RemoveRequest>(parts, (request, caller) => remove(parts, request, caller)),

@@ -27,41 +27,60 @@ export class Pace {
   }
 }
 
-/**
- * The pieces of a body. Leaving it early cancels the body.
- * @throws {SynclineError} LIMIT where too little comes, or nothing; what reading throws
- */
-export async function* paced(
-  body: ReadableStream<Uint8Array> | null,
+/** Where pieces come from, and how whoever waits for one is let go. */
+export type PacedSource<T> = {
+  readonly next: () => Promise<{ readonly done?: boolean | undefined; readonly value?: T | undefined }>;
+  /** What waits in next() ends, somehow. */
+  readonly giveUp: () => void;
+};
+
+/** @throws {SynclineError} LIMIT where too little comes, or nothing; what next() throws */
+export async function* pacedPieces<T>(
+  source: PacedSource<T>,
+  sizeOf: (piece: T) => number,
   nowMs: () => number = () => performance.now(),
   lookMs = LOOK_MS,
-): AsyncGenerator<Uint8Array> {
-  if (body === null) return;
-  const reader = body.getReader();
+): AsyncGenerator<T> {
   const pace = new Pace();
   let askedMs: number | undefined;
   let isSilent = false;
   const looking = setInterval(() => {
     if (askedMs === undefined || nowMs() - askedMs < PACE_WINDOW_MS) return;
     isSilent = true;
-    // Whoever waits gets the end of the body.
-    reader.cancel().catch(() => undefined);
+    source.giveUp();
   }, lookMs);
   looking.unref();
   try {
     for (;;) {
       askedMs = nowMs();
-      const { done, value } = await reader.read();
+      const { done, value } = await source.next();
       const waitedMs = nowMs() - askedMs;
       askedMs = undefined;
       if (isSilent) throw tooSlow();
-      if (done) return;
-      pace.came(value.length, waitedMs);
-      yield value;
+      if (done === true) return;
+      pace.came(sizeOf(value!), waitedMs);
+      yield value!;
     }
+  } catch (error) {
+    throw isSilent ? tooSlow() : error;
   } finally {
     clearInterval(looking);
-    await reader.cancel().catch(() => undefined);
+  }
+}
+
+/** The pieces of a body. Leaving it early cancels the body. @throws {SynclineError} as pacedPieces() */
+export async function* paced(
+  body: ReadableStream<Uint8Array> | null,
+  nowMs?: () => number,
+  lookMs?: number,
+): AsyncGenerator<Uint8Array> {
+  if (body === null) return;
+  const reader = body.getReader();
+  const giveUp = (): Promise<void> => reader.cancel().catch(() => undefined);
+  try {
+    yield* pacedPieces({ next: () => reader.read(), giveUp: () => void giveUp() }, ({ length }) => length, nowMs, lookMs);
+  } finally {
+    await giveUp();
   }
 }
 
