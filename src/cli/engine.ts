@@ -14,6 +14,7 @@ import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events
 import type { AgentOptions } from "#agent/agent.ts";
 import type { Hooks } from "#agent/hooks.ts";
 import type { DeclaredLink } from "#hub/agents/link.ts";
+import { parseSide } from "#cli/side-address.ts";
 import type { SideContext } from "#cli/sides.ts";
 import { usage } from "#cli/values.ts";
 import { shellWord } from "#cli/format.ts";
@@ -23,12 +24,20 @@ import type { Given } from "#cli/parse.ts";
 /** Digits of a plan's hash: enough that nobody approves another plan, short enough to be read out. */
 const PLAN_HASH_DIGITS = 12;
 
+/** Digits that tell what pairs leave on foreign systems apart. */
+const OWNER_DIGITS = 12;
+
 /** The two sides of a pair as a person names them, local paths absolute. */
 export type Pair = Readonly<Record<Side, string>>;
 
-/** "./a" becomes absolute, an address with a scheme stays: a pair means the same from every working directory. */
+/**
+ * "./a" becomes absolute, an address with a scheme stays: a pair means the same from every working directory.
+ * @throws {SynclineError} USAGE for an address that is none, before it is shown anywhere: it may hold a password
+ */
 export function sideText(text: string): string {
-  return isAddress(text) ? text : resolve(text);
+  if (!isAddress(text)) return resolve(text);
+  parseSide(text);
+  return text;
 }
 
 /** Is it written as a side on another host? */
@@ -52,7 +61,8 @@ export type PairRequest = {
   readonly askTrust: ((question: string) => Promise<boolean>) | undefined;
 };
 
-function sideContext(request: PairRequest): SideContext {
+/** @param owner hex digits that name the pair on foreign systems */
+function sideContext(request: PairRequest, owner: string): SideContext {
   const { given, host, stateDir, askTrust } = request;
   if ((given["client-cert"] === undefined) !== (given["client-key"] === undefined)) {
     throw usage("--client-cert and --client-key belong together");
@@ -74,6 +84,8 @@ function sideContext(request: PairRequest): SideContext {
     acceptNew: given["accept-new"] ?? false,
     ca: given.ca === undefined ? undefined : readSmallFile("ca", given.ca),
     sshCommand: given.ssh,
+    credentialsFile: given["credentials-file"],
+    owner,
   };
 }
 
@@ -105,9 +117,9 @@ async function openPair(request: PairRequest): Promise<Opened> {
   const { pair } = request;
   refuseOverlap(pair.alpha, pair.beta);
   refuseSameMarker(pair.alpha, pair.beta);
-  const context = sideContext(request);
-  const sides = { alpha: sideOpener(pair.alpha, context), beta: sideOpener(pair.beta, context) };
   const { sessionId, file } = await namePair(request);
+  const context = sideContext(request, sessionId.slice(0, OWNER_DIGITS));
+  const sides = { alpha: sideOpener(pair.alpha, context), beta: sideOpener(pair.beta, context) };
   const hash = (text: string): string => shortHash(text, PLAN_HASH_DIGITS);
   return { sessionId, hash, sides, store: openState(file) };
 }

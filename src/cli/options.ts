@@ -132,6 +132,12 @@ export const OPTIONS = {
     complete: "file",
     help: "trust servers certified by this authority (PEM)",
   },
+  "credentials-file": {
+    type: "text",
+    value: "FILE",
+    complete: "file",
+    help: "keys of s3:// (as AWS profiles) and passwords of ftp:// (as .netrc)",
+  },
   "client-cert": {
     type: "text",
     value: "FILE",
@@ -250,7 +256,7 @@ export const OPTIONS = {
 export type OptionName = keyof typeof OPTIONS;
 
 const COMMON = ["json", "quiet", "verbose", "state-dir", "help"] as const;
-const LINKS = ["token-file", "fingerprint", "accept-new", "ca", "client-cert", "client-key", "ssh"] as const;
+const LINKS = ["token-file", "fingerprint", "accept-new", "ca", "client-cert", "client-key", "ssh", "credentials-file"] as const;
 const SESSION = [
   "mode",
   "include",
@@ -300,7 +306,8 @@ export type CommandSpec = {
 };
 
 const SIDES = [
-  "A side is a local directory, ssh://[user@]host[:port]/path, or syncline://host:port/NAME[/sub].",
+  "A side is a local directory, ssh://[user@]host[:port]/path, syncline://host:port/NAME[/sub], or on another system " +
+    "sftp://[user@]host/path, ftp://[user@]host/path, ftps://[user@]host/path, s3://bucket/prefix[?endpoint=URL].",
 ];
 
 export const COMMANDS = {

@@ -1,7 +1,8 @@
-/** Opens the endpoint of a side: a local directory, one behind a server, one reached with ssh. */
+/** Opens the endpoint of a side: a local directory, one behind a server, one reached with ssh, a place on a foreign system. */
 import { join } from "node:path";
 import { canonicalPath } from "#platform/folders.ts";
 import type { Host } from "#platform/host.ts";
+import { foreignOpener } from "#cli/foreign-sides.ts";
 import { type SideAddress, parseSide } from "#cli/side-address.ts";
 import { VERSION } from "#cli/version.ts";
 import { DirEndpoint } from "#sync/endpoint/dir-endpoint.ts";
@@ -12,6 +13,7 @@ import { openOrReplace } from "#sync/index/sqlite-store.ts";
 import type { Store } from "#sync/index/store.ts";
 import { overlap, refuseNested } from "#sync/session/open-sides.ts";
 import { parseFingerprint } from "#sync/transport/known-servers.ts";
+import type { TlsTrust } from "#sync/transport/server-trust.ts";
 import { connectOverSsh } from "#sync/transport/ssh.ts";
 import { connectToServer } from "#sync/transport/tls-client.ts";
 import { shellWord } from "#cli/format.ts";
@@ -33,6 +35,18 @@ export type SideContext = {
   readonly ca: string | undefined;
   readonly identity: { readonly certificate: string; readonly key: string } | undefined;
   readonly sshCommand: string | undefined;
+  /** Keys and passwords of foreign systems, see credentials.ts. */
+  readonly credentialsFile: string | undefined;
+  /** Hex digits that name the pair on foreign systems. */
+  readonly owner: string;
+};
+
+/** What a foreign side needs of what all sides have alike. */
+export type ForeignSideParts = {
+  readonly openStore: (name: string) => Store;
+  readonly removeStore: (name: string) => void;
+  readonly hash: (text: string) => string;
+  readonly trust: TlsTrust;
 };
 
 /** Hex digits of a SHA-256; names pairs, plans, runs and files of ours. */
@@ -77,7 +91,15 @@ export function sideOpener(text: string, context: SideContext): () => Endpoint {
     const open = localEndpoints(context.host, context.stateDir);
     return () => open({ path: address.path, label: address.path, readOnly: false });
   }
-  return address.kind === "tls" ? tlsOpener(text, address, context) : sshOpener(text, address, context);
+  if (address.kind === "tls") return tlsOpener(text, address, context);
+  if (address.kind === "ssh") return sshOpener(text, address, context);
+  const fileOf = (name: string): string => join(context.stateDir, "roots", `${name}.db`);
+  return foreignOpener(address, context, {
+    openStore: (name) => openState(fileOf(name)),
+    removeStore: (name) => removeState(fileOf(name)),
+    hash: (part) => shortHash(part, 32),
+    trust: trustOf(context),
+  });
 }
 
 /**
@@ -123,13 +145,9 @@ function readMarkerText(file: string): string | undefined {
   }
 }
 
-function tlsOpener(
-  text: string,
-  address: SideAddress & { kind: "tls" },
-  context: SideContext,
-): () => Endpoint {
-  const { host, askTrust } = context;
-  const trust = {
+function trustOf(context: SideContext): TlsTrust {
+  const { askTrust } = context;
+  return {
     ca: context.ca,
     fingerprint: context.fingerprint === undefined ? undefined : parseFingerprint(context.fingerprint),
     acceptNew: context.acceptNew,
@@ -140,6 +158,14 @@ function tlsOpener(
             askTrust(`The certificate of ${server} is new here:\n  ${fingerprint}\nTrust it?`),
     stateDir: context.stateDir,
   };
+}
+
+function tlsOpener(
+  text: string,
+  address: SideAddress & { kind: "tls" },
+  context: SideContext,
+): () => Endpoint {
+  const { host } = context;
   const options = {
     host: address.host,
     port: address.port,
@@ -148,7 +174,7 @@ function tlsOpener(
     identity: context.identity,
     program: PROGRAM,
     clock: host.clock,
-    trust,
+    trust: trustOf(context),
   };
   return () =>
     new RemoteEndpoint({

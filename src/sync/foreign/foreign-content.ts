@@ -12,7 +12,7 @@ const RESUME_PAUSE_MS = 250;
 
 /** A file's bytes, exactly as many as the record says; anything else rejects with STALE. */
 export async function* readForeign(
-  { files, abilities, host }: Pick<ForeignContext, "files" | "abilities" | "host">,
+  { files, abilities, host, traffic }: Pick<ForeignContext, "files" | "abilities" | "host" | "traffic">,
   path: RelPath,
   record: FileRecord,
   signal: AbortSignal,
@@ -24,6 +24,7 @@ export async function* readForeign(
       for await (const part of files.read(path, { offset, expect }, signal)) {
         signal.throwIfAborted();
         offset += part.length;
+        traffic.received += part.length;
         if (offset > record.entry.size) throw stale(path);
         yield part;
       }

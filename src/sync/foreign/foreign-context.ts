@@ -25,6 +25,8 @@ export type ForeignContext = {
   readonly owner: string;
   /** Our directory in the root. */
   readonly area: RelPath;
+  /** Bytes of content that went over so far. */
+  readonly traffic: { sent: number; received: number };
   /** Rejects with ROOT_IDENTITY when the root is no longer the one that was opened. */
   readonly assertRoot: (signal: AbortSignal) => Promise<void>;
   /** The path turned out different from the index: look at it in the next scan. */

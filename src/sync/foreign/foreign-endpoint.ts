@@ -100,8 +100,7 @@ export class ForeignEndpoint implements Endpoint {
   #marked = new Set<RelPath>();
   #pollMs = POLL_FIRST_MS;
   #application: ForeignApplication | undefined;
-  #received = 0;
-  #sent = 0;
+  readonly #traffic = { sent: 0, received: 0 };
 
   constructor(options: ForeignEndpointOptions) {
     this.#options = options;
@@ -202,6 +201,7 @@ export class ForeignEndpoint implements Endpoint {
       preserve,
       owner,
       area: root.area,
+      traffic: this.#traffic,
       assertRoot: (signal) => checkForeignRoot(files, root, bareId, signal),
       mark: (path) => this.#marked.add(path),
     };
@@ -336,7 +336,6 @@ export class ForeignEndpoint implements Endpoint {
         bytes.set(part, at);
         at += part.length;
       }
-      this.#received += at;
       const sum = sumOf(bytes, context.seeds);
       learnSum(context, path, record, sum, readMs);
       return { path, entry: { ...record.entry, sum }, bytes };
@@ -377,10 +376,7 @@ export class ForeignEndpoint implements Endpoint {
     const application = new ForeignApplication({ context, stage, runId, sessionId, verifyReadBack, ignores, signal });
     this.#application = application;
     return {
-      push: async (ops) => {
-        for (const op of ops) if (op.type === "change") this.#sent += op.bytes?.length ?? 0;
-        await application.push(ops);
-      },
+      push: (ops) => application.push(ops),
       commit: (onResults) => application.commit(onResults),
     };
   }
@@ -402,7 +398,7 @@ export class ForeignEndpoint implements Endpoint {
   }
 
   wireBytes(): { sent: number; received: number } {
-    return { sent: this.#sent, received: this.#received };
+    return { ...this.#traffic };
   }
 
   async close(): Promise<void> {

@@ -61,7 +61,7 @@ export class ForeignPlacement {
     expect: Expected,
     keepAs: RelPath | undefined,
   ): Promise<Placed> {
-    const { files, host, preserve } = this.#context;
+    const { files, host, preserve, traffic } = this.#context;
     const options: WriteOptions = {
       size: content.size,
       mtimeNs: preserve.mtime ? entry.mtimeNs : undefined,
@@ -70,6 +70,7 @@ export class ForeignPlacement {
       keepAs: expect === "absent" ? undefined : keepAs,
     };
     const told = await files.write(path, stagedBytes(host, content), options, this.#signal);
+    traffic.sent += content.size;
     return this.#there(path, this.#written(entry, told), told);
   }
 
@@ -232,7 +233,7 @@ export class ForeignPlacement {
 
 /** Brings a file to another place by reading and writing it; the old one goes when the new one is there. */
 export async function moveByCopy(
-  context: Pick<ForeignContext, "files" | "abilities" | "host" | "preserve">,
+  context: Pick<ForeignContext, "files" | "abilities" | "host" | "preserve" | "traffic">,
   from: RelPath,
   to: RelPath,
   record: ForeignRecord,

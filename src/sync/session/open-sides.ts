@@ -67,8 +67,14 @@ function isWritten(side: Side, mode: Mode): boolean {
   return side === "beta" || !isOneWay(mode);
 }
 
+const MARKER_ID = /^[0-9a-f]{32}$/;
+
 /** The same tree twice, or one inside the other, would copy itself into itself for ever. */
 function refuseOverlap(a: OpenReply, b: OpenReply): void {
+  // The same directory once here and once through a server of another kind: both read the same marker.
+  if (a.rootId === b.rootId && MARKER_ID.test(a.rootId) && (a.notes ?? b.notes) !== undefined) {
+    throw overlap(a.absolutePath, b.absolutePath);
+  }
   if (a.hostName !== b.hostName) return;
   refuseNested(a.absolutePath, b.absolutePath);
   if (a.device === b.device) throw overlap(a.absolutePath, b.absolutePath);
