@@ -3,6 +3,7 @@ import { chmodSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { makeCertificate } from "#platform/net/certificate.ts";
 import { type World, freePort } from "./harness.ts";
+import type { SubprocessLike } from "./process.ts";
 
 const START_MS_MAX = 15_000;
 
@@ -12,6 +13,8 @@ export type FtpPeer = {
   readonly password: string;
   /** The directory on disk that is "/" there, with "pub" in it, where one may write. */
   readonly root: string;
+  /** It has a child for each connection. */
+  readonly server: SubprocessLike;
 };
 
 async function listens(port: number, of: { output(): string }): Promise<void> {
@@ -61,6 +64,7 @@ export async function startVsftpd(world: World, tls: "none" | "explicit" | "impl
     max_per_ip: 0, xferlog_enable: "NO", seccomp_sandbox: "NO", ...(tls === "none" ? {} : secure),
   };
   const file = world.write(join(name, "conf"), Object.entries(settings).map(([key, value]) => `${key}=${value}\n`).join(""));
-  await listens(port, world.start([program("vsftpd"), file]));
-  return { port, user: "anonymous", password: "syncline@", root };
+  const server = world.start([program("vsftpd"), file]);
+  await listens(port, server);
+  return { port, user: "anonymous", password: "syncline@", root, server };
 }

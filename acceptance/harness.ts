@@ -186,7 +186,7 @@ export async function freePort(): Promise<number> {
   throw new Error("no port");
 }
 
-export type SshServer = { readonly address: string; readonly ssh: string };
+export type SshServer = { readonly address: string; readonly ssh: string; readonly server: SubprocessLike };
 
 /** A real sshd on loopback with keys of its own; ends with the world. */
 export async function startSshd(world: World): Promise<SshServer> {
@@ -228,6 +228,7 @@ export async function startSshd(world: World): Promise<SshServer> {
   ];
   return {
     address: `${Bun.spawnSync(["id", "-un"]).stdout.toString().trim()}@127.0.0.1:${port}`,
+    server: child,
     ssh: `ssh -F none -i ${dir}/user_key ${options.map((option) => `-o ${option}`).join(" ")}`,
   };
 }

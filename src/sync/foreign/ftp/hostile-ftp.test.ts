@@ -158,13 +158,13 @@ describe("an FTP server that cannot be relied on", () => {
   test("[FTPC-25] an upload of which the server keeps less, or says no at its end, changes nothing and leaves nothing", async () => {
     put("a", "old");
     const files = await connected();
-    for (const [kept, end] of [["ne", "226 done"], ["new", "452 no space"], ["new", "550 virus"]] as const) {
+    for (const [kept, end, code] of [["ne", "226 done", "PROTOCOL"], ["new", "452 no space", "DISK"], ["new", "550 virus", "DENIED"]] as const) {
       server.commands["STOR"] = async (argument, talk) => {
         await talk.receive();
         server.files.set(argument, Buffer.from(kept));
         return end;
       };
-      expect(await codeOf(files.write("a", once("new"), {}, never))).not.toBe("ok");
+      expect(await codeOf(files.write("a", once("new"), {}, never))).toBe(code);
       expect([...server.files].map(([path, bytes]) => [path, bytes.toString()])).toEqual([["/top/a", "old"]]);
     }
     expect(server.said.some((line) => line.startsWith("RNFR"))).toBe(false);

@@ -59,6 +59,7 @@ export class Talk {
 }
 
 export class ScriptedFtp implements AsyncDisposable {
+  /** By absolute path; all of them are in the directory "/top". */
   readonly files = new Map<string, Buffer>();
   readonly commands: Record<string, Command>;
   /** Every command that came, with its argument. */
@@ -103,7 +104,8 @@ export class ScriptedFtp implements AsyncDisposable {
   }
 
   listing(dir: string): string {
-    const below = [...this.files].filter(([path]) => path.startsWith(dir === "/" ? "/" : `${dir}/`));
+    if (dir === "/") return "type=dir; top\r\n";
+    const below = [...this.files].filter(([path]) => path.startsWith(`${dir}/`));
     return below.map(([path, bytes]) => `type=file;size=${bytes.length}; ${path.slice(path.lastIndexOf("/") + 1)}\r\n`).join("");
   }
 
