@@ -3,7 +3,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer } from "node:net";
-import { connect as secureConnect } from "node:tls";
+import { type TLSSocket, connect as secureConnect } from "node:tls";
 import type { HubConfig } from "#config/hub-config.ts";
 import { makeKeyPair } from "#platform/net/certificate.ts";
 import { openHost } from "#platform/host-bun.ts";
@@ -75,6 +75,48 @@ describe("TLS", () => {
     implicit.write("STAT\r\n");
     expect(String((await once(implicit, "data"))[0])).toContain("data connections in TLS");
     implicit.destroy();
+  });
+
+  test("[FTP-51] who begins the handshake before the command hears of the transfer when it is done, all others at once", async () => {
+    const lab = await labOf();
+    const client = await lab.client();
+    await client.secure();
+    await client.signIn("admin");
+    for (const isEarly of [true, false]) {
+      const port = Number(/\|\|\|(\d+)\|/.exec(await client.say("EPSV"))?.[1]);
+      const under = connect({ host: "127.0.0.1", port });
+      await once(under, "connect");
+      let isSecured = false;
+      const handshake = async (): Promise<TLSSocket> => {
+        const data = secureConnect({ socket: under, rejectUnauthorized: false });
+        await once(data, "secureConnect");
+        isSecured = true;
+        return data;
+      };
+      const early = isEarly ? handshake() : undefined;
+      // Its first flight is on its way.
+      await Bun.sleep(20);
+      expect(await client.code("STOR /demo/early")).toBe(150);
+      expect(isSecured).toBe(isEarly);
+      const data = await (early ?? handshake());
+      data.end("text");
+      expect(await client.reply()).toStartWith("226 ");
+      expect(String(await lab.bytes("/demo/early"))).toBe("text");
+    }
+  });
+
+  test("[FTP-52] an upload that is refused when all has come closes its connection in order", async () => {
+    const lab = await labOf();
+    const client = await lab.signedIn();
+    await client.say("ALLO 10");
+    const data = await client.begin("STOR /demo/short", "12345");
+    const errors: Error[] = [];
+    data.on("error", (error) => errors.push(error));
+    const ended = once(data, "end");
+    data.resume().end();
+    expect(await client.reply()).toStartWith("426 ");
+    await ended;
+    expect(errors).toEqual([]);
   });
 
   test("[FTP-42] where the TLS session must be resumed, a new one and another client's are refused", async () => {

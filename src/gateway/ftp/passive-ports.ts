@@ -23,6 +23,8 @@ export type Reservation = {
   readonly port: number;
   /** The client's connection, nothing of it read; rejects when it does not come or is given up. */
   readonly connection: Promise<TcpConnection>;
+  /** Whether it has come already. */
+  isThere(): boolean;
   /** Idempotent; a connection that came and was not asked for is closed. */
   give(): void;
 };
@@ -74,7 +76,7 @@ export class PassivePorts {
       waiter.lost();
       taken?.destroy();
     };
-    return { port: port.listener.port, connection: arrival.promise, give };
+    return { port: port.listener.port, connection: arrival.promise, isThere: () => taken !== undefined, give };
   }
 
   #free(host: string, client: string): Port {

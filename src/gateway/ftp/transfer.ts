@@ -37,7 +37,7 @@ export function brokenOff(): FtpRefusal {
 
 /**
  * Opens the data connection that was arranged and lets `work` use it. When that fails, or the transfer is aborted, the
- * connection is cut, so that nobody takes a part for the whole.
+ * connection is cut, so that nobody takes a part for the whole, unless `work` has ended it.
  *
  * @returns the last reply
  * @throws {FtpRefusal} the last reply of a transfer that failed, or why it did not begin; other errors as they come
@@ -55,12 +55,14 @@ export async function runTransfer(
   const transfer: Transfer = { name, direction, bytes: 0, movedMs: shared.clock.monotonicMs(), isCommitting: false, abort };
   let isDone = false;
   let connection: TcpConnection | undefined;
-  const cut = (): void => connection?.destroy();
+  const cut = (): void => {
+    if (connection?.isEnding !== true) connection?.destroy();
+  };
   abort.signal.addEventListener("abort", cut, { once: true });
   try {
     session.begin(transfer);
-    await session.send(replyLine(150, text));
-    connection = await channel.open(session.protection, abort.signal);
+    const announce = (): Promise<void> => session.send(replyLine(150, text));
+    connection = await channel.open(session.protection, shared.clock, abort.signal, announce);
     transfer.movedMs = shared.clock.monotonicMs();
     const reply = await work(connection, movedOf(session, transfer));
     isDone = true;

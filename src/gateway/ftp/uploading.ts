@@ -51,6 +51,8 @@ async function baseOf(session: FtpSession, { place, current, intake }: Ground, f
     return { reader: await shared.partials.read(files.who, partial.id, intake), size: from };
   }
   if (current === undefined) {
+    // Who may not read cannot add to what is there: the file would be what is sent, and nothing of what it was.
+    if (!files.mayRead(place)) throw new FtpRefusal(550, "Permission denied");
     if (from === "end") return undefined;
     throw new FtpRefusal(554, "There is nothing to go on from; send it from the beginning");
   }
@@ -77,7 +79,6 @@ async function take(session: FtpSession, plan: Plan, connection: TcpConnection, 
   // An abort that comes now comes too late: it is answered behind what became of the upload.
   await session.renew();
   await arriving.finish(shared.clock.nowMs());
-  connection.end();
   return replyLine(226, `Stored: ${arriving.size} bytes`);
 }
 
@@ -103,6 +104,8 @@ async function takeBytes(
     const full = arriving.write(decoder === undefined ? bytes : decoder.push(bytes));
     return rate === undefined ? full : both(rate, full);
   });
+  // Nothing more goes over it, whatever comes of the upload: a reset would hide the reply from the client.
+  connection.end();
   // A client that dies in clear ends both of its connections, mostly at once: with the other one gone, this was no end
   // of a file.
   await new Promise<void>((resolve) => void setImmediate(resolve));

@@ -42,13 +42,18 @@ export class SftpLab implements AsyncDisposable {
     this.api = api;
   }
 
+  /** Over a hub that somebody else ends. */
+  static over(api: ApiLab): SftpLab {
+    return new SftpLab(api);
+  }
+
   static async open(config: HubConfig = {}): Promise<SftpLab> {
     const all = { sftpListen: "127.0.0.1:0", sftpRoots: ["boxed=demo/in"], ...config };
     return new SftpLab(await ApiLab.open(all, BOOTSTRAP));
   }
 
   get port(): number {
-    return Number(new URL(this.api.hub.doors[0]!).port);
+    return Number(new URL(this.api.hub.doors.find((url) => url.startsWith("sftp"))!).port);
   }
 
   /** A connection that is signed in. Rejects when it is not let in. */
@@ -64,7 +69,11 @@ export class SftpLab implements AsyncDisposable {
   }
 
   async session(person: Person): Promise<TestSftp> {
-    const client = await this.connect(person, { password: PASSWORDS[person] });
+    return this.signedIn(person, PASSWORDS[person]);
+  }
+
+  async signedIn(user: string, password: string): Promise<TestSftp> {
+    const client = await this.connect(user, { password });
     const sftp = await TestSftp.over(client);
     await sftp.greet();
     return sftp;

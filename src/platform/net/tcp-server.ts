@@ -64,6 +64,10 @@ export interface TcpConnection {
   readonly remote: TcpAddress;
   readonly local: TcpAddress;
   readonly isSecure: boolean;
+  /** Under TLS: the other side has begun the handshake. */
+  readonly isGreeted: boolean;
+  /** end() was said: what waits goes out, and it closes in order. */
+  readonly isEnding: boolean;
   readonly isClosed: boolean;
   /** Who gets the events; may be said again to hand over. Nothing is read before the first call; each begins reading. */
   listen(handlers: TcpHandlers): void;
@@ -147,6 +151,10 @@ class RecordWatch {
     this.#delivered += bytes;
   }
 
+  get hasBegun(): boolean {
+    return this.#have > 0 || this.#type > 0;
+  }
+
   /** Whether the last thing that came was an alert, which at an end in order is close_notify. */
   get isEndedInOrder(): boolean {
     if (this.#left > 0 || this.#have > 0) return false;
@@ -165,7 +173,7 @@ class Connection implements TcpConnection {
   /** What a write left over, and who waits for it. */
   #rest: Uint8Array | undefined;
   #waiting: Waiting | undefined;
-  #isEnding = false;
+  isEnding = false;
   /** The other side's end was told. */
   #isOver = false;
   #endTimer: ReturnType<typeof setTimeout> | undefined;
@@ -192,6 +200,10 @@ class Connection implements TcpConnection {
     return this.#records !== undefined;
   }
 
+  get isGreeted(): boolean {
+    return this.#records?.hasBegun === true;
+  }
+
   listen(handlers: TcpHandlers): void {
     const isFirst = this.#handlers === undefined;
     this.#handlers = handlers;
@@ -202,7 +214,7 @@ class Connection implements TcpConnection {
   }
 
   write(bytes: Uint8Array): Promise<void> | undefined {
-    if (this.isClosed || this.#isEnding) return Promise.reject(new Error("the connection is closed"));
+    if (this.isClosed || this.isEnding) return Promise.reject(new Error("the connection is closed"));
     if (this.#waiting !== undefined) return this.#waitThenWrite(bytes);
     const taken = Math.max(0, this.#socket.write(bytes));
     if (taken === bytes.length) return undefined;
@@ -283,8 +295,8 @@ class Connection implements TcpConnection {
   }
 
   end(graceMs = END_GRACE_MS): void {
-    if (this.isClosed || this.#isEnding) return;
-    this.#isEnding = true;
+    if (this.isClosed || this.isEnding) return;
+    this.isEnding = true;
     this.#endTimer = setTimeout(() => this.destroy(), graceMs);
     if (this.#rest === undefined) this.#socket.end();
     // It would never learn that the other side is gone.
@@ -301,7 +313,7 @@ class Connection implements TcpConnection {
 
   data(bytes: Uint8Array): void {
     this.#records?.content(bytes.length);
-    if (this.#isEnding) return;
+    if (this.isEnding) return;
     if (this.#handlers === undefined) this.#unheard.push(bytes);
     else this.#handlers.onData(bytes);
   }
@@ -318,7 +330,7 @@ class Connection implements TcpConnection {
         return;
       }
       this.#rest = undefined;
-      if (this.#isEnding) this.#socket.end();
+      if (this.isEnding) this.#socket.end();
     }
     const waiting = this.#waiting;
     this.#waiting = undefined;
@@ -347,7 +359,7 @@ class Connection implements TcpConnection {
   over(): void {
     if (this.#isOver || this.isClosed) return;
     this.#isOver = true;
-    if (!this.#isEnding) this.#handlers?.onEnd(this.#records?.isEndedInOrder ?? true);
+    if (!this.isEnding) this.#handlers?.onEnd(this.#records?.isEndedInOrder ?? true);
   }
 
   failed(error: Error): void {
