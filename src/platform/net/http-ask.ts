@@ -56,9 +56,11 @@ export async function askHttp(ask: HttpAsk): Promise<HttpAnswer> {
       ...(guarded === undefined ? {} : { keepalive: false }),
       tls: { ...(ask.ca === undefined ? {} : { ca: ask.ca }), ...(guarded === undefined ? {} : { serverName: guarded.serverName }) },
     });
+    const isEmpty = ask.method === "HEAD" || response.status === 204 || response.headers.get("content-length") === "0";
     const drop = (): void => {
       end();
-      stop.abort();
+      // An answer that has ended leaves its connection to the next request.
+      if (!isEmpty) stop.abort();
     };
     return { status: response.status, headers: response.headers, body: pieces(response, watch, drop, end), drop };
   } catch (error) {

@@ -10,6 +10,9 @@ import { openOrMakeDir, removeTree } from "#sync/apply/private-area.ts";
 import { PIECE_BYTES, type SumSeeds, Summer } from "#sync/chunk/sum.ts";
 import type { StageArea } from "#sync/transfer/stage-area.ts";
 
+/** Parts of large files wait so long for a session that goes on with them. */
+const LEFTOVER_KEPT_MS = 7 * 24 * 3600 * 1000;
+
 /** Content in the stage: a file of its own, or a stretch of one that holds many. */
 export type StagedContent = { readonly fd: Fd; readonly at: number; readonly size: number; readonly release: () => void };
 
@@ -38,6 +41,15 @@ export class ForeignStage implements Disposable {
       host.fs.close(parent);
     }
     this.area = new PartialFiles({ host, seeds, stage: this.dir, received: this.#received });
+    this.#dropOld(host.clock.nowMs() - LEFTOVER_KEPT_MS);
+  }
+
+  /** What a transfer left that nobody has gone on with. */
+  #dropOld(oldestMs: number): void {
+    const { fs } = this.#host;
+    for (const { name } of fs.list(this.dir.root)) {
+      if (Number(fs.stat(this.dir.root, name).mtimeNs / 1_000_000n) < oldestMs) fs.unlink(this.dir.root, name);
+    }
   }
 
   /** What receiveFiles() has brought for the path; undefined when it is not there. Released, it is gone. */
