@@ -12,7 +12,6 @@ import { type SshServer, World, startSshd } from "./harness.ts";
 const PEERS = {
   "vsftpd in clear": ["none", (world: World) => startVsftpd(world, "none")],
   "vsftpd with TLS on request": ["explicit", (world: World) => startVsftpd(world, "explicit")],
-  "vsftpd with TLS from the beginning": ["implicit", (world: World) => startVsftpd(world, "implicit")],
 } as const;
 
 const world = new World();

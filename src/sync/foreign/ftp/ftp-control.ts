@@ -8,7 +8,7 @@ import { encodeName } from "#model/path.ts";
 import { addressText } from "#platform/net/address-text.ts";
 import { type TcpConnection, connectTcp } from "#platform/net/tcp-server.ts";
 import type { Identity, PeerCertificate } from "#platform/net/tls-socket.ts";
-import { FtpRefusal, lostConnection, notDone } from "#sync/foreign/ftp/ftp-errors.ts";
+import { FtpRefusal, lostConnection, noTls, notDone } from "#sync/foreign/ftp/ftp-errors.ts";
 import { type Reply, ReplyReader, extendedPort, featuresOf, passivePort, replyText } from "#sync/foreign/ftp/replies.ts";
 import { KnownServers } from "#sync/transport/known-servers.ts";
 import { type TlsTrust, isNewServer, trustNew } from "#sync/transport/server-trust.ts";
@@ -118,7 +118,7 @@ export class FtpControl {
     const { host, trust, identity } = this.#server;
     const options = { serverName: host, authorities: trust.ca, identity, session: undefined };
     const { peer } = await this.#tcp.startClientTls(options).catch((error: unknown) => {
-      throw lostConnection(this.#label, error);
+      throw noTls(this.#label, error);
     });
     this.#peer = peer!;
     return isNewServer(peer!, trust, this.#label, new KnownServers(trust.stateDir)) ? peer : undefined;

@@ -25,6 +25,19 @@ export function lostConnection(label: string, cause: unknown): SynclineError {
   });
 }
 
+/** A handshake that did not come about. What answers in clear will do so again. */
+export function noTls(label: string, cause: unknown): SynclineError {
+  const text = cause instanceof Error ? cause.message : String(cause);
+  if (!/WRONG_VERSION_NUMBER/.test(text)) return lostConnection(label, cause);
+  return new SynclineError({
+    code: "PROTOCOL",
+    op: "connect",
+    message: `${label} does not answer in TLS`,
+    hint: "ftps:// is for servers where TLS begins at once; ftp://…?tls=explicit asks for it",
+    cause,
+  });
+}
+
 /** Codes that mean the same whatever was asked for. */
 const CODES: Readonly<Record<number, ErrorCode>> = {
   452: "DISK",

@@ -66,7 +66,7 @@ export class FtpFiles implements ForeignFiles {
   }
 
   async connect(signal: AbortSignal): Promise<Abilities> {
-    return this.#do(signal, async (control) => {
+    return this.#on(signal, async (control) => {
       if (this.#root === "/~" || this.#root.startsWith("/~/")) {
         const home = await control.send("PWD");
         const path = home.code === 257 ? quotedPath(home) : undefined;

@@ -28,6 +28,8 @@ export class FtpPool {
   /** Connections that there are, or are being made. */
   #count = 0;
   #most = CONTROLS_MAX;
+  /** It was reached, and let us in. */
+  #isKnown = false;
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #closed = new AbortController();
 
@@ -97,7 +99,10 @@ export class FtpPool {
     const isOnly = this.#count === 1;
     const open = (): Promise<FtpControl> => FtpControl.open(this.#server, signal);
     try {
-      return await (isOnly ? this.again(signal, open) : open());
+      // Whether a server can be reached at all is for the caller to try again.
+      const control = await (isOnly && this.#isKnown ? this.again(signal, open) : open());
+      this.#isKnown = true;
+      return control;
     } catch (error) {
       this.#count--;
       this.#wake();

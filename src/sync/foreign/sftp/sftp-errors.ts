@@ -26,15 +26,17 @@ const HINTS: Partial<Record<ErrorCode, string>> = {
 /**
  * SFTP has one word for a full disk, a directory that is not empty, a name that is taken and much else: a failure that
  * nobody has found a better reason for is the disk's.
+ * @param path below the root
+ * @param full what it is there
  * @param code what was found out about a failure
  */
-export function sftpError(error: unknown, op: string, path: RelPath, code?: ErrorCode): unknown {
+export function sftpError(error: unknown, op: string, path: RelPath, full: string, code?: ErrorCode): unknown {
   if (!(error instanceof SftpRefusal)) return error;
   const known = code ?? CODES[error.status] ?? "DISK";
   return new SynclineError({
     code: known,
     op,
-    message: `the SFTP server refuses to ${op} "${printablePath(path)}": ${error.message}`,
+    message: `the SFTP server refuses to ${op} "${printablePath(full)}": ${error.message}`,
     path,
     hint: HINTS[known],
     retryable: known === "LINK_LOST",

@@ -122,7 +122,7 @@ export class SftpFiles implements ForeignFiles {
     try {
       return await Promise.race([work(link), aborted.promise]);
     } catch (error) {
-      throw sftpError(error, op, path);
+      throw sftpError(error, op, path, this.#path(path));
     } finally {
       signal.removeEventListener("abort", stop);
     }
@@ -224,7 +224,7 @@ export class SftpFiles implements ForeignFiles {
         }
         return;
       } catch (error) {
-        if (!isLost(error) || tries === TRIES_MAX || signal.aborted) throw sftpError(error, "read", path);
+        if (!isLost(error) || tries === TRIES_MAX || signal.aborted) throw sftpError(error, "read", path, this.#path(path));
       }
     }
   }
@@ -387,7 +387,7 @@ export class SftpFiles implements ForeignFiles {
   /** A failure that is one because the name is taken says so. */
   async #taken(link: SftpLink, error: unknown, op: string, path: RelPath, code: "STALE" | "EXISTS" = "EXISTS"): Promise<unknown> {
     const isTaken = isRefusal(error, STATUS.failure) && (await this.#look(link, path)) !== undefined;
-    return isTaken ? sftpError(error, op, path, code) : error;
+    return isTaken ? sftpError(error, op, path, this.#path(path), code) : error;
   }
 
   async #placedAfterAll(partial: RelPath, path: RelPath, count: number, cause: unknown): Promise<ForeignEntry> {
@@ -443,7 +443,8 @@ export class SftpFiles implements ForeignFiles {
       } catch (error) {
         if (!isRefusal(error, STATUS.failure)) throw error;
         const inside = await listDirectory(channel, this.#path(path));
-        throw inside.some(({ name }) => name !== "." && name !== "..") ? sftpError(error, "remove directory", path, "EXISTS") : error;
+        const isEmpty = inside.every(({ name }) => name === "." || name === "..");
+        throw isEmpty ? error : sftpError(error, "remove directory", path, this.#path(path), "EXISTS");
       }
     });
   }
