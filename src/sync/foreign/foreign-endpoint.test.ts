@@ -355,6 +355,29 @@ describe("taking back", () => {
   });
 });
 
+describe("a crash while a file makes room", () => {
+  test("[FOREIGN-28] a file that was put aside for one that never came is back before anybody takes it for removed", async () => {
+    const system = new MemorySystem(FTP_LIKE, false);
+    using pair = new ForeignPair(() => system.client());
+    pair.put("a", "agreed", 1_600_000_000_000);
+    pair.put("b", "beside");
+    ok(await pair.run());
+    pair.aheadMs += 600_000;
+    pair.put("a", "edited, and longer");
+    system.fault = (call) => {
+      if (call === "displaced") throw new Crash("killed");
+    };
+    expect((await pair.run()).error).toBeInstanceOf(Crash);
+    expect(Object.keys(system.files())).toEqual(["b"]);
+    system.fault = undefined;
+    // The edit is taken back before the next run: nothing but the put-aside file says that it was ever there.
+    pair.put("a", "agreed", 1_600_000_000_000);
+    ok(await pair.run());
+    expect(pair.files()).toEqual({ a: "agreed", b: "beside" });
+    expectSame(pair, system);
+  });
+});
+
 describe("edits in the very moment", () => {
   test("[FOREIGN-25] a file that changes just before it is replaced or removed is left", async () => {
     const system = new MemorySystem();

@@ -195,7 +195,14 @@ export class MemoryFiles implements ForeignFiles {
     this.#expect(path, options.expect);
     const { nodes, abilities } = this.system;
     const old = nodes.get(path);
-    if (options.keepAs !== undefined && old !== undefined) nodes.set(options.keepAs, old);
+    if (options.keepAs !== undefined && old !== undefined) {
+      nodes.set(options.keepAs, old);
+      // A system that cannot copy has a moment without the file.
+      if (!abilities.conditional) {
+        nodes.delete(path);
+        await this.#step("displaced", path, signal);
+      }
+    }
     const mtimeNs = this.system.round(abilities.setsTimes ? (options.mtimeNs ?? this.system.nowNs) : this.system.nowNs);
     const mode = options.mode ?? 0o644;
     const node: Node = { kind: "file", bytes: all, mtimeNs, mode, version: ++this.system.version };
