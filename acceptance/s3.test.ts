@@ -16,8 +16,10 @@ import { PROGRAM, World } from "./harness.ts";
 const KEY = { accessKeyId: "ANNSKEY", secretAccessKey: "annssecret-0123456789abcdef0123456789" };
 const BOOTSTRAP = `
 spaces: [{name: site}]
-users: [{name: ann, roles: [admin]}]
-s3Keys: [{user: ann, accessKey: ${KEY.accessKeyId}, secretKey: ${KEY.secretAccessKey}}]
+users: [{name: ann, roles: [admin]}, {name: bob}]
+s3Keys:
+  - {user: ann, accessKey: ${KEY.accessKeyId}, secretKey: ${KEY.secretAccessKey}}
+  - {user: bob, accessKey: BOBSKEY, secretKey: bobssecret-0123456789abcdef0123456789}
 `;
 const START_MS_MAX = 30_000;
 const PART = 5 << 20;
@@ -25,6 +27,7 @@ const PART = 5 << 20;
 type Door = { readonly world: World; readonly url: string; readonly host: string; readonly isSecure: boolean; readonly ca: string };
 
 const SCHEMES = ["HTTP", "HTTPS"];
+const PUBLIC = ["--s3-public-buckets", "site", "--s3-signature-v2", "on"];
 
 /** Starts a hub with a plain listener, or with one of TLS. */
 function served(work: (door: Door) => Promise<void>): (scheme: string) => Promise<void> {
@@ -33,7 +36,7 @@ function served(work: (door: Door) => Promise<void>): (scheme: string) => Promis
     const isSecure = scheme === "HTTPS";
     const data = world.path("hub");
     const tls = isSecure ? ["--tls", "always"] : [];
-    const listen = ["--listen", "127.0.0.1:0", "--sync-listen", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0"];
+    const listen = ["--listen", "127.0.0.1:0", "--sync-listen", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0", ...PUBLIC];
     const child = world.start([PROGRAM, "hub", "--data", data, ...listen, ...tls, "--bootstrap", world.write("boot.yaml", BOOTSTRAP), "--json"]);
     const line = await child.line((text) => text.includes('"type":"listening"'), START_MS_MAX);
     const [url = ""] = (JSON.parse(line) as { doors: string[] }).doors;
@@ -120,6 +123,67 @@ except ClientError as error:
     assert error.response["Error"]["Code"] == "NoSuchKey", error
 `;
 
+const POLICY_PYTHON = `
+import boto3, json, os, ssl, sys, urllib.error, urllib.request
+from botocore.config import Config
+from botocore.exceptions import ClientError
+bundle = os.environ.get("AWS_CA_BUNDLE")
+context = ssl.create_default_context(cafile=bundle) if bundle else None
+def client(key=None, secret=None, **more):
+    return boto3.client("s3", endpoint_url=sys.argv[1], verify=bundle, aws_access_key_id=key, aws_secret_access_key=secret, config=Config(**more))
+def refused(work, *codes):
+    try: work()
+    except ClientError as error: assert error.response["Error"]["Code"] in codes, error
+    else: raise AssertionError("it was not refused: " + str(codes))
+TYPE = {"Content-Type": "text/x-own"}
+def fetched(url, method="GET", data=None):
+    try: return urllib.request.urlopen(urllib.request.Request(url, method=method, data=data, headers=TYPE if data else {}), context=context).read()
+    except urllib.error.HTTPError as error: return error.code
+ann, bob = client(), client("BOBSKEY", "bobssecret-0123456789abcdef0123456789")
+for key in ["pub/one", "pub/two", "own/x"]: ann.put_object(Bucket="site", Key=key, Body=key.encode())
+refused(lambda: ann.get_bucket_policy(Bucket="site"), "NoSuchBucketPolicy")
+refused(lambda: bob.get_object(Bucket="site", Key="pub/one"), "NoSuchBucket")
+arn = "arn:aws:s3:::site"
+policy = json.dumps({"Version": "2012-10-17", "Statement": [
+    {"Sid": "all", "Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": arn + "/pub/*"},
+    {"Sid": "bob", "Effect": "Allow", "Principal": {"AWS": ["arn:aws:iam:::user/bob"]}, "Action": "s3:ListBucket", "Resource": arn,
+     "Condition": {"StringLike": {"s3:prefix": "pub/*"}}},
+    {"Sid": "kept", "Effect": "Deny", "Principal": "*", "Action": "s3:DeleteObject*", "Resource": arn + "/pub/one"}]})
+ann.put_bucket_policy(Bucket="site", Policy=policy)
+assert json.loads(ann.get_bucket_policy(Bucket="site")["Policy"]) == json.loads(policy)
+assert ann.get_bucket_policy_status(Bucket="site")["PolicyStatus"]["IsPublic"] is True
+assert bob.get_object(Bucket="site", Key="pub/one")["Body"].read() == b"pub/one"
+assert [o["Key"] for o in bob.list_objects_v2(Bucket="site", Prefix="pub/")["Contents"]] == ["pub/one", "pub/two"]
+refused(lambda: bob.list_objects_v2(Bucket="site"), "NoSuchBucket", "AccessDenied")
+refused(lambda: bob.get_object(Bucket="site", Key="own/x"), "AccessDenied")
+refused(lambda: bob.put_object(Bucket="site", Key="pub/new", Body=b""), "AccessDenied")
+refused(lambda: ann.delete_object(Bucket="site", Key="pub/one"), "AccessDenied")
+refused(lambda: ann.put_bucket_policy(Bucket="site", Policy="{}"), "MalformedPolicy")
+assert fetched(sys.argv[1] + "/site/pub/two") == b"pub/two" and fetched(sys.argv[1] + "/site/own/x") == 403
+ann.put_public_access_block(Bucket="site", PublicAccessBlockConfiguration={"BlockPublicAcls": True, "IgnorePublicAcls": True,
+    "BlockPublicPolicy": True, "RestrictPublicBuckets": True})
+assert fetched(sys.argv[1] + "/site/pub/two") == 403
+assert ann.get_public_access_block(Bucket="site")["PublicAccessBlockConfiguration"]["RestrictPublicBuckets"] is True
+ann.delete_public_access_block(Bucket="site")
+ann.delete_bucket_policy(Bucket="site")
+refused(lambda: bob.get_object(Bucket="site", Key="pub/one"), "NoSuchBucket")
+acl = ann.get_bucket_acl(Bucket="site")
+assert [g["Permission"] for g in acl["Grants"]] == ["FULL_CONTROL"], acl
+ann.put_object_acl(Bucket="site", Key="own/x", AccessControlPolicy={"Grants": acl["Grants"], "Owner": acl["Owner"]})
+ann.put_object(Bucket="site", Key="own/x", Body=b"x", ACL="bucket-owner-full-control")
+refused(lambda: ann.put_object_acl(Bucket="site", Key="own/x", ACL="public-read"), "AccessControlListNotSupported")
+owner = ann.get_bucket_ownership_controls(Bucket="site")["OwnershipControls"]["Rules"][0]["ObjectOwnership"]
+assert owner == "BucketOwnerEnforced", owner
+refused(lambda: ann.get_bucket_encryption(Bucket="site"), "ServerSideEncryptionConfigurationNotFoundError")
+old = client(signature_version="s3")
+put = old.generate_presigned_url("put_object", Params={"Bucket": "site", "Key": "own/v2 +x", "ContentType": "text/x-own", "Metadata": {"a": "b"}})
+assert "AWSAccessKeyId=" in put and fetched(put, "PUT", b"version 2") == b"", put
+assert ann.head_object(Bucket="site", Key="own/v2 +x")["Metadata"] == {"a": "b"}
+get = old.generate_presigned_url("get_object", Params={"Bucket": "site", "Key": "own/v2 +x", "ResponseContentType": "text/plain"})
+assert fetched(get) == b"version 2" and fetched(get + "x") == 403
+assert fetched(old.generate_presigned_url("get_object", Params={"Bucket": "site", "Key": "own/x"}, ExpiresIn=-5)) == 403
+`;
+
 describe("S3 with other people's clients", () => {
   test.each(SCHEMES)("[CLOUD-1] awscli syncs a tree there and back, and removes a bucket with all in it, over %s", served(async (door) => {
     const { world, url } = door;
@@ -133,6 +197,10 @@ describe("S3 with other people's clients", () => {
 
   test.each(SCHEMES)("[CLOUD-2] boto3 puts, gets, uploads in parts, signs addresses and deletes, over %s", served(async (door) => {
     await run(door, ["/usr/bin/python3", "-c", PYTHON, door.url]);
+  }), 180_000);
+
+  test.each(SCHEMES)("[CLOUD-10] boto3 sets policies, access lists and public access, and presigns with Version 2, over %s", served(async (door) => {
+    await run(door, ["/usr/bin/python3", "-c", POLICY_PYTHON, door.url]);
   }), 180_000);
 
   test.each(SCHEMES)("[CLOUD-3] s3cmd puts, compares MD5s, syncs and removes, over %s", served(async (door) => {
@@ -213,6 +281,30 @@ describe("S3 with other people's clients", () => {
       await run(door, ["umount", at]);
     }
   }), 180_000);
+
+  test("[CLOUD-11] rclone mounts a bucket as a file system", served(async (door) => {
+    // Where nothing can be mounted there is nothing to see.
+    if (!existsSync("/dev/fuse") || process.getuid?.() !== 0) return;
+    const { world, url } = door;
+    const keys = `access_key_id = ${KEY.accessKeyId}\nsecret_access_key = ${KEY.secretAccessKey}\n`;
+    const config = world.write("rclone.conf", `[hub]\ntype = s3\nprovider = Other\n${keys}endpoint = ${url}\n`);
+    const at = world.folder("mnt");
+    const cached = ["--vfs-cache-mode", "full", "--vfs-write-back", "0s", "--cache-dir", world.folder("cache")];
+    await run(door, ["rclone", "--config", config, "mount", "hub:site", at, "--daemon", ...cached]);
+    try {
+      const tree = makeTree(world);
+      await run(door, ["cp", "-r", tree, `${at}/t`]);
+      await run(door, ["mv", `${at}/t/sub/f1`, `${at}/t/moved`]);
+      await run(door, ["mv", `${at}/t/moved`, `${at}/t/sub/f1`]);
+      writeFileSync(`${at}/t/sub/f2`, readFileSync(`${tree}/sub/f2`));
+      await expectSame(door, tree, `${at}/t`);
+      rmSync(`${at}/t/sub`, { recursive: true });
+      expect(readdirSync(`${at}/t`).sort()).toEqual(["big.bin", "empty"]);
+    } finally {
+      await run(door, ["fusermount3", "-u", at]);
+    }
+    expect(await run(door, ["rclone", "--config", config, "lsf", "-R", "--files-only", "hub:site"])).toBe("t/big.bin\nt/empty\n");
+  }).bind(undefined, "HTTP"), 180_000);
 
   test.each(SCHEMES)("[CLOUD-7] the SDK for JavaScript, with what it does by default: checksums, streams, parts, presigned addresses, over %s", served(async (door) => {
     const client = sdk(door);

@@ -42,6 +42,7 @@ const LADDER: Record<string, readonly string[]> = {
     "apply",
     "verify",
   ],
+  foreign: ["model", "platform", "wire", "chunk", "index", "scan", "transport", "transfer", "apply", "endpoint"],
   session: [
     "model",
     "platform",
@@ -68,6 +69,7 @@ const LADDER: Record<string, readonly string[]> = {
     "transfer",
     "apply",
     "endpoint",
+    "foreign",
     "store",
     "access",
     "jobs",
@@ -96,6 +98,7 @@ const LADDER: Record<string, readonly string[]> = {
     "transport",
     "verify",
     "endpoint",
+    "foreign",
     "session",
     "config",
     "access",

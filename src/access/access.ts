@@ -3,17 +3,21 @@
  * the other services ask `decide` for every call, so a door cannot forget to.
  */
 import type { RelPath } from "#model/path.ts";
+import type { Asking } from "#access/policy/policy.ts";
 
 /** Who is asking. Made by access/ alone, from a credential that was verified; handlers never make one themselves. */
 export type Principal = {
-  /** "user:ann", "agent:web1", "system:prune". Also the actor in journal and audit. */
+  /** "user:ann", "agent:web1", "system:prune", "anonymous". Also the actor in journal and audit. */
   readonly id: string;
-  readonly kind: "user" | "agent" | "system";
+  /** "anonymous": nobody who has signed in; reads what a policy gives to everybody, in a bucket that may be public. */
+  readonly kind: "user" | "agent" | "system" | "anonymous";
   readonly name: string;
   /** Roles of the user and of the groups it is in. */
   readonly roles: readonly string[];
   /** A token may be narrower than its user: both must allow. Undefined: no narrowing. */
   readonly scopes: readonly Rule[] | undefined;
+  /** What is asked of S3 with it, which policies of buckets go by. Absent: it came by another door. */
+  readonly asking?: Asking | undefined;
 };
 
 export const ACTIONS = [
@@ -108,6 +112,14 @@ export interface Access {
   /** Whether anything at or below the path is allowed: what may be listed on the way to it. */
   reaches(principal: Principal, action: Action, space: string, path: RelPath): boolean;
 }
+
+/** The same, in a request of S3: what policies say of it counts from then on. */
+export function askingAs(who: Principal, asking: Asking): Principal & { readonly asking: Asking } {
+  return { ...who, asking };
+}
+
+/** Who has not signed in. */
+export const ANONYMOUS: Principal = { id: "anonymous", kind: "anonymous", name: "anonymous", roles: [], scopes: undefined };
 
 /** For work of the hub itself. */
 export function systemPrincipal(name: string): Principal {

@@ -1,11 +1,13 @@
 /**
- * The decision itself, as a pure function of roles and rules: default is deny, a deny that matches wins, and a token's
- * scopes only narrow. Cost: the rules of the principal's roles, once.
+ * The decision itself, as a pure function of roles, rules and a bucket's policy: default is deny, a deny that matches wins,
+ * and a token's scopes only narrow. Cost: the rules of the principal's roles, once, and the statements of the policy.
  */
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, isWithin } from "#model/path.ts";
 import type { Action, Decision, Principal, Resource, Role, Rule } from "#access/access.ts";
 import { BUILT_IN_ROLES } from "#access/built-in-roles.ts";
+import type { SpacePolicy } from "#access/policy/space-policies.ts";
+import { pathsBelow, policySays } from "#access/policy/policy.ts";
 
 /** Roles of a book, and rules of a role, at most. */
 export const ROLES_MAX = 1_000;
@@ -77,17 +79,26 @@ function closure(role: Role, byName: ReadonlyMap<string, Role>): Role[] {
   return [...found.values()];
 }
 
-/** Decides for a principal. `narrowing` is a second gate, as scopes are: an agent's links. */
+/**
+ * Decides for a principal. `narrowing` is a second gate, as scopes are: an agent's links. `policy` is that of the space: it
+ * may give what no role gives, and never what a rule denies.
+ */
 export function decide(
   book: RoleBook,
   principal: Principal,
   narrowing: readonly Rule[] | undefined,
   action: Action,
   resource: Resource,
+  policy?: SpacePolicy,
 ): Decision {
   if (principal.kind === "system") return { allowed: true, reason: "the hub's own work" };
+  const said = policy === undefined || resource.type !== "space" ? undefined : policySays(policy.policy, principal, action, resource);
+  if (said?.isAllow === false) return { allowed: false, reason: said.reason };
   const byRoles = decideByRoles(book, principal, action, resource);
-  if (!byRoles.allowed) return byRoles;
+  if (!byRoles.allowed) {
+    const isGiven = said !== undefined && !byRoles.isDenied && (principal.kind === "user" || policy!.mayBePublic);
+    if (!isGiven) return { allowed: false, reason: byRoles.reason };
+  }
   if (principal.scopes !== undefined) {
     const byScopes = decideByRules(principal.scopes, "the token", action, resource);
     if (!byScopes.allowed) return byScopes;
@@ -96,10 +107,11 @@ export function decide(
     const byLinks = decideByRules(narrowing, "the host's links", action, resource);
     if (!byLinks.allowed) return byLinks;
   }
-  return byRoles;
+  return { allowed: true, reason: byRoles.allowed ? byRoles.reason : said!.reason };
 }
 
-function decideByRoles(book: RoleBook, principal: Principal, action: Action, resource: Resource): Decision {
+/** @returns isDenied: a rule says so, and nothing else may allow it */
+function decideByRoles(book: RoleBook, principal: Principal, action: Action, resource: Resource): Decision & { isDenied: boolean } {
   const { roles } = principal;
   let allowedBy: { rule: Rule; role: Role } | undefined;
   for (const name of roles) {
@@ -107,16 +119,16 @@ function decideByRoles(book: RoleBook, principal: Principal, action: Action, res
       for (const rule of role.rules) {
         if (rule.effect === "allow" && allowedBy !== undefined) continue;
         if (!matches(rule, action, resource)) continue;
-        if (rule.effect === "deny") return { allowed: false, reason: reasonOf(rule, `role "${role.name}"`) };
+        if (rule.effect === "deny") return { allowed: false, isDenied: true, reason: reasonOf(rule, `role "${role.name}"`) };
         allowedBy = { rule, role };
       }
     }
   }
   if (allowedBy !== undefined)
-    return { allowed: true, reason: reasonOf(allowedBy.rule, `role "${allowedBy.role.name}"`) };
-  if (isOwn(principal, action, resource)) return { allowed: true, reason: "it is the user's own" };
+    return { allowed: true, isDenied: false, reason: reasonOf(allowedBy.rule, `role "${allowedBy.role.name}"`) };
+  if (isOwn(principal, action, resource)) return { allowed: true, isDenied: false, reason: "it is the user's own" };
   const whose = roles.length === 0 ? "there is no role" : `no rule of ${roles.join(", ")}`;
-  return { allowed: false, reason: `${whose} to allow ${action} of ${nameOf(resource)}` };
+  return { allowed: false, isDenied: false, reason: `${whose} to allow ${action} of ${nameOf(resource)}` };
 }
 
 /**
@@ -141,7 +153,8 @@ function decideByRules(rules: readonly Rule[], whose: string, action: Action, re
 
 /**
  * Whether anything at or below a path is allowed. What all gates allow is a set of subtrees minus subtrees, so when
- * anything is allowed, the deepest of the path and of the prefixes that lead there is, too: only those are tried.
+ * anything is allowed, the deepest of the path and of the prefixes that lead there is, too: only those are tried. Of a
+ * policy one path of each of its patterns is: what it gives and no role does is reached if it is allowed there.
  */
 export function reaches(
   book: RoleBook,
@@ -150,6 +163,7 @@ export function reaches(
   action: Action,
   space: string,
   path: RelPath,
+  policy?: SpacePolicy,
 ): boolean {
   const tried = new Set<RelPath>([path]);
   const add = (rules: readonly Rule[]): void => {
@@ -159,8 +173,14 @@ export function reaches(
   for (const name of principal.roles) for (const role of book.sources(name)) add(role.rules);
   add(principal.scopes ?? []);
   add(narrowing ?? []);
-  for (const at of tried)
-    if (decide(book, principal, narrowing, action, { type: "space", space, path: at }).allowed) return true;
+  // Who may put something into a bucket by its policy must see that it is there.
+  const isSeenByWriting = policy !== undefined && action === "read" && principal.asking?.names.write !== undefined;
+  if (policy !== undefined) for (const at of pathsBelow(policy.policy, principal, path)) tried.add(at);
+  for (const at of tried) {
+    const resource = { type: "space", space, path: at } as const;
+    if (decide(book, principal, narrowing, action, resource, policy).allowed) return true;
+    if (isSeenByWriting && decide(book, principal, narrowing, "write", resource, policy).allowed) return true;
+  }
   return false;
 }
 

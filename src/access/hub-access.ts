@@ -1,6 +1,6 @@
 /**
  * Access as the hub has it: who exists is in the database, what roles allow in a book that can be replaced while it
- * runs, and what an agent may touch follows its host's links.
+ * runs, what an agent may touch follows its host's links, and policies are in the settings of their spaces.
  */
 import { createHmac } from "node:crypto";
 import { SynclineError } from "#model/error.ts";
@@ -8,7 +8,8 @@ import type { RelPath } from "#model/path.ts";
 import type { Clock, Random } from "#platform/host.ts";
 import type { Database } from "#platform/sql/database.ts";
 import { migrate } from "#platform/sql/migrate.ts";
-import type { Access, Action, Credential, Decision, Principal, Resource, Rule } from "#access/access.ts";
+import { ACTIONS, type Access, type Action, type Credential, type Decision } from "#access/access.ts";
+import type { Principal, Resource, Rule } from "#access/access.ts";
 import { AccessStore, REMEMBERED_MAX, USER_NAME, notFound, refused } from "#access/access-store.ts";
 import { type Actor, Audit } from "#access/audit.ts";
 import { Authority } from "#access/authority.ts";
@@ -18,6 +19,10 @@ import { JoinTokens } from "#access/join-tokens.ts";
 import { Oidc, type Vouched } from "#access/oidc.ts";
 import { tieUser } from "#access/oidc-users.ts";
 import { Passwords } from "#access/passwords.ts";
+import { type Asking, policySays } from "#access/policy/policy.ts";
+import { explainPolicy } from "#access/policy/explain-policy.ts";
+import { POLICY_ACTIONS } from "#access/policy/policy-actions.ts";
+import { type PolicyText, type SpacePolicy, SpacePolicies } from "#access/policy/space-policies.ts";
 import { S3Keys } from "#access/s3-keys.ts";
 import { ACCESS_MIGRATIONS } from "#access/schema.ts";
 import { SealKey } from "#access/seal-key.ts";
@@ -41,6 +46,8 @@ export type AccessOptions = {
   readonly roles: RoleBook;
   /** What a host's links lead to, as allow rules; asked for every decision, so it answers from memory. */
   readonly rulesOfHost: (host: string) => readonly Rule[];
+  /** The policy of a space, as text; asked for every decision about one, so it answers from memory. Absent: there are none. */
+  readonly policyOf?: ((space: string) => PolicyText | undefined) | undefined;
 };
 
 export class HubAccess implements Access {
@@ -61,6 +68,7 @@ export class HubAccess implements Access {
   readonly #store: AccessStore;
   readonly #passwords: Passwords;
   readonly #rulesOfHost: (host: string) => readonly Rule[];
+  readonly #policies: SpacePolicies;
   /**
    * Passwords that were right for a stored hash, as an HMAC of both under a key of this process: WebDAV sends one with
    * every request. Up to REMEMBERED_MAX; a new password has another hash, so nothing has to be forgotten in time.
@@ -95,6 +103,7 @@ export class HubAccess implements Access {
     this.hosts = new Hosts(this.#store, authority, this.joinTokens);
     this.throttle = new Throttle(clock);
     this.#rulesOfHost = options.rulesOfHost;
+    this.#policies = new SpacePolicies(options.policyOf ?? (() => undefined));
     this.seal = seal;
     this.oidc = new Oidc(clock, random, seal);
     this.storedRoles = new StoredRoles(this.#store, options.roles);
@@ -111,22 +120,43 @@ export class HubAccess implements Access {
   }
 
   decide(principal: Principal, action: Action, resource: Resource): Decision {
-    return decide(this.roles, principal, this.#narrowing(principal), action, resource);
+    return decide(this.roles, principal, this.#narrowing(principal), action, resource, this.#policyFor(resource));
+  }
+
+  #policyFor(resource: Resource): SpacePolicy | undefined {
+    return resource.type === "space" ? this.#policies.of(resource.space) : undefined;
   }
 
   require(principal: Principal, action: Action, resource: Resource): void {
     const decision = this.decide(principal, action, resource);
-    if (decision.allowed) return;
-    throw new SynclineError({
-      code: "DENIED",
-      op: `${action} ${resource.type}`,
-      message: `${principal.id} may not: ${decision.reason}`,
-      hint: "an administrator can change the roles; `syncline access explain` shows what decides",
-    });
+    if (!decision.allowed) throw denied(principal, action, resource.type, decision.reason);
+  }
+
+  /**
+   * What the policy of a bucket denies of a whole request, before anything of it is done: an answer for those who see the
+   * bucket by their roles. Everything else is decided where it is done.
+   * @throws {SynclineError} DENIED
+   */
+  requireAsked(principal: Principal & { readonly asking: Asking }, space: string, path: RelPath): void {
+    const found = this.#policies.of(space);
+    if (found === undefined) return;
+    const { names, key } = principal.asking;
+    const on = key === "" ? "bucket" : "object";
+    for (const action of ACTIONS) {
+      // Of a request for many keys each is decided by itself.
+      const isOfThis = names[action]?.every((name) => (POLICY_ACTIONS.get(name)?.on ?? on) === on) === true;
+      const said = isOfThis ? policySays(found.policy, principal, action, { type: "space", space, path }) : undefined;
+      if (said?.isAllow === false) throw denied(principal, action, "space", said.reason);
+    }
+  }
+
+  /** May requests that nobody has signed be looked at for this space? */
+  mayBePublic(space: string): boolean {
+    return this.#policies.of(space)?.mayBePublic === true;
   }
 
   reaches(principal: Principal, action: Action, space: string, path: RelPath): boolean {
-    return reaches(this.roles, principal, this.#narrowing(principal), action, space, path);
+    return reaches(this.roles, principal, this.#narrowing(principal), action, space, path, this.#policies.of(space));
   }
 
   #narrowing(principal: Principal): readonly Rule[] | undefined {
@@ -137,7 +167,10 @@ export class HubAccess implements Access {
   async explain(user: string, action: Action, resource: Resource): Promise<Decision> {
     const found = await this.users.forSignIn(user);
     if (found === undefined) throw notFound("explain access", `user "${user}" that may sign in`);
-    return this.decide(found.principal, action, resource);
+    const { allowed, reason } = this.decide(found.principal, action, resource);
+    const policy = this.#policyFor(resource);
+    const more = policy === undefined || resource.type !== "space" ? "" : explainPolicy(policy.policy, found.principal, action, resource);
+    return { allowed, reason: more === "" ? reason : `${reason}; ${more}` };
   }
 
   async authenticate(credential: Credential): Promise<Principal> {
@@ -322,6 +355,15 @@ export class HubAccess implements Access {
     const plain = `${of}\0${user.replaceAll("\0", " ")}\0${password}`;
     return createHmac("sha256", this.#memoryKey).update(plain).digest("latin1");
   }
+}
+
+function denied(principal: Principal, action: Action, type: Resource["type"], reason: string): SynclineError {
+  return new SynclineError({
+    code: "DENIED",
+    op: `${action} ${type}`,
+    message: `${principal.id} may not: ${reason}`,
+    hint: "an administrator can change the roles; `syncline access explain` shows what decides",
+  });
 }
 
 function orRefuse(principal: Principal | undefined): Principal {

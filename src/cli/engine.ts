@@ -168,13 +168,17 @@ async function withSides<T>(
   writable: boolean,
   body: (sides: Record<Side, Endpoint>) => Promise<T>,
 ): Promise<T> {
-  const { SessionState } = await import("#sync/session/state.ts");
+  const [{ SessionState }, { carriedByBoth }] = await Promise.all([
+    import("#sync/session/state.ts"),
+    import("#sync/session/open-sides.ts"),
+  ]);
   const { sessionId, store, sides } = await openPair(request);
   const opened: Record<Side, Endpoint> = { alpha: sides.alpha(), beta: sides.beta() };
   try {
     const state = new SessionState(store, request.host.random);
+    const preserve = await carriedByBoth(options, opened.alpha, opened.beta, request.signal);
     for (const side of ["alpha", "beta"] as const) {
-      const { ignore, include, preserve, durable, verifyReadBack, compress } = options;
+      const { ignore, include, durable, verifyReadBack, compress } = options;
       await opened[side].open(
         {
           sessionId,

@@ -23,7 +23,9 @@ const DOORS: readonly DoorRow[] = [
     key: "s3Listen",
     open: async (parts, config) => {
       const { startS3 } = await import("#gateway/s3/s3.ts");
-      return startS3(parts, { isSecure: servesTls(parts.listen.host, config), domains: config.s3Domain ?? [] });
+      const isSecure = servesTls(parts.listen.host, config);
+      const { s3Domain: domains = [], s3PublicBuckets: publicBuckets = [], s3SignatureV2 } = config;
+      return startS3(parts, { isSecure, domains, publicBuckets, takesV2: s3SignatureV2 === "on" });
     },
   },
   { key: "sftpListen", open: async (parts, config) => (await import("#gateway/sftp/sftp.ts")).openSftp(parts, config) },

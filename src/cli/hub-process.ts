@@ -9,6 +9,7 @@ import { HubAccess } from "#access/hub-access.ts";
 import { type Bootstrap, type BootstrapCounts, applyBootstrap } from "#config/bootstrap.ts";
 import type { HubConfig } from "#config/hub-config.ts";
 import { LISTEN_FALLBACK, REQUESTS_MAX_FALLBACK } from "#config/hub-keys.ts";
+import { policyTextOf } from "#gateway/s3/policy-text.ts";
 import { Api } from "#gateway/api/api.ts";
 import { IDEMPOTENCY_MIGRATIONS, IdempotencyKeys } from "#gateway/api/idempotency.ts";
 import { Metrics } from "#gateway/api/metrics.ts";
@@ -270,9 +271,10 @@ async function openStores(
     directory: join(dataDir, "keys"),
     roles: new RoleBook(bootstrap?.roles ?? []),
     rulesOfHost: (name) => registry.rulesOfHost(name),
+    policyOf: (name) => policyTextOf(spaces.doorsOf(name), name, config),
   });
   const onCommit = (commit: CommitDone): void => committed(commit);
-  const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, sha256, onCommit });
+  const spaces: HubSpaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, sha256, onCommit });
   opened.add(() => spaces.close());
   const uploads = new HubUploads({ rows: new UploadRows(database), spaces, meta, access, clock, random });
   opened.add(() => uploads.close());

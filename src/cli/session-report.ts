@@ -35,6 +35,7 @@ export class SessionReport {
   readonly #output: Output;
   readonly #context: ReportContext;
   #phase: Phase | undefined;
+  readonly #noted = new Set<string>();
   #conflicts: Conflict[] = [];
   #conflictCount = 0;
   /** What was printed of the cycle before: while watching, what has not changed is not said again. */
@@ -96,6 +97,9 @@ export class SessionReport {
         output.event(event);
         output.warn(`${event.side}: ${event.reason}; it is scanned more often instead`);
         return;
+      case "note":
+        this.#onNote(event);
+        return;
       case "scrub":
         output.event(event);
         output.line(scrubLine(event));
@@ -108,6 +112,15 @@ export class SessionReport {
         return;
     }
   };
+
+  /** Once, however often the side is opened. */
+  #onNote(event: SessionEvent & { type: "note" }): void {
+    const line = `${this.#context.labels[event.side]}: ${event.text}`;
+    if (this.#noted.has(line)) return;
+    this.#noted.add(line);
+    this.#output.event(event);
+    this.#output.line(this.#output.screen.paint.dim(line));
+  }
 
   #onPhase(phase: Phase, detail: string | undefined): void {
     const changed = phase !== this.#phase;

@@ -19,6 +19,22 @@ export const DOOR_KEYS = {
     help: "names below which the first part of the host is the bucket (BUCKET.s3.example.com)",
     value: "NAME,...",
   },
+  s3PublicBuckets: {
+    type: "list",
+    pattern: /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/,
+    grammar: "names of buckets",
+    fallback: "none",
+    help: "buckets whose policy may let everybody read over S3 what it names, without signing in",
+    value: "NAME,...",
+  },
+  s3SignatureV2: {
+    type: "text",
+    pattern: /^(on|off)$/,
+    grammar: "on or off",
+    fallback: "off",
+    help: "whether forms and presigned addresses with AWS Signature Version 2 (HMAC-SHA1) are taken",
+    value: "on|off",
+  },
   sftpListen: {
     ...LISTEN,
     grammar: "HOST:PORT, like 0.0.0.0:2022 or [::]:2022",

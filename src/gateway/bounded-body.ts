@@ -1,3 +1,6 @@
+/** A body in memory. */
+import { paced } from "#platform/net/pace.ts";
+
 /**
  * The bytes of a body from somebody who may be anybody, all in memory. Leaving it early cancels the body.
  * @throws what `tooMany` makes, when there are more than `bytesMax`; what reading throws
@@ -9,7 +12,7 @@ export async function boundedBody(
 ): Promise<Buffer> {
   const pieces: Uint8Array[] = [];
   let total = 0;
-  for await (const piece of body ?? []) {
+  for await (const piece of paced(body)) {
     total += piece.length;
     if (total > bytesMax) throw tooMany();
     pieces.push(piece);

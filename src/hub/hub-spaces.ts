@@ -2,6 +2,8 @@
 import {
   COMMIT_CHANGES_MAX,
   requireName,
+  requirePointName,
+  unknownPoint,
   unknownSpace,
   unknownRun,
   badPath,
@@ -10,11 +12,14 @@ import {
   tooManyChanges,
 } from "#hub/space-errors.ts";
 import type { Access, Action, Principal } from "#access/access.ts";
+import type { Attributes } from "#hub/attributes.ts";
 import type { Actor, AuditEvent } from "#access/audit.ts";
-import { CommitQueue, type NewContent } from "#hub/commit-queue.ts";
+import { countsOf, newContent, originOf, sequences } from "#hub/commit-facts.ts";
+import { CommitQueue } from "#hub/commit-queue.ts";
 import { FollowedSpaces } from "#hub/followed-spaces.ts";
 import { MovedBytes } from "#hub/moved-bytes.ts";
 import { HeldContent, StoreIntake, StoredContent } from "#hub/content.ts";
+import { HOT_CHUNK_BYTES_MAX, HotChunks, KnownContent } from "#hub/hot-chunks.ts";
 import type { Commit, CommitOutcome, CopiesRequest, ListRequest, MetaStore, WithIt } from "#hub/meta/meta-store.ts";
 import { changesFor, type Difference, differences } from "#hub/restore.ts";
 import { runDifferences } from "#hub/run-differences.ts";
@@ -45,11 +50,10 @@ import type { SumName, Sums } from "#hub/sums/sums.ts";
 import { SpaceWatchers } from "#hub/space-watchers.ts";
 import { conflictCopyOf } from "#model/conflict-copy.ts";
 import { SynclineError } from "#model/error.ts";
-import { type RelPath, isWithin, pathFault, printablePath } from "#model/path.ts";
+import { type RelPath, isWithin, pathFault } from "#model/path.ts";
 import type { Clock, Host, Random } from "#platform/host.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
-import type { ChunkId, ContentId } from "#sync/chunk/chunk-id.ts";
-import type { Manifest } from "#sync/chunk/manifest.ts";
+import type { ChunkId } from "#sync/chunk/chunk-id.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
 
 /** Rows asked for at once where all of them are wanted. */
@@ -58,8 +62,6 @@ const PAGE_ROWS = 5000;
 export const RESTORE_CHANGES_MAX = 2_000_000;
 /** How often a restore looks anew when somebody edits under it. */
 const RESTORE_TRIES_MAX = 3;
-/** Names of restore points; also used in URLs. */
-const POINT_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
 
 export type HubSpacesOptions = {
   readonly meta: MetaStore;
@@ -98,6 +100,7 @@ export class HubSpaces implements SpaceService {
   readonly #spaces = new Map<string, Space>();
   #managing: Promise<unknown> = Promise.resolve();
   readonly #held = new HeldContent();
+  readonly #hot = new HotChunks();
   readonly #sums: ContentSums;
   readonly followed = new FollowedSpaces();
   readonly moved = new MovedBytes();
@@ -257,6 +260,11 @@ export class HubSpaces implements SpaceService {
     });
   }
 
+  /** What doors keep with a space, from memory; for access/, which decides by it and so asks for no rights. */
+  doorsOf(name: string): Attributes | undefined {
+    return this.#spaces.get(name)?.settings.doors;
+  }
+
   // ---------------------------------------------------------------- reading
 
   async version(who: Principal, name: string, path: RelPath, at?: Point): Promise<Version | undefined> {
@@ -289,19 +297,19 @@ export class HubSpaces implements SpaceService {
     limit: number,
   ): Promise<JournalRecord[]> {
     this.#require(who, "read", name, path);
-    return this.#options.meta.history(this.#known(who, name).id, path, before, limit);
+    return this.#shownRecords(who, name, await this.#options.meta.history(this.#known(who, name).id, path, before, limit));
   }
 
   async journal(who: Principal, name: string, after: number, limit: number): Promise<JournalRecord[]> {
     const { id } = this.#known(who, name);
     const records = await this.#options.meta.journal(id, after, limit);
     if (this.#mayReadTree(who, name, "")) return records;
-    return records.filter((record) => this.#may(who, "read", name, record.path));
+    return this.#shownRecords(who, name, records);
   }
 
   async journalOfRun(who: Principal, name: string, runId: string): Promise<JournalRecord[]> {
     const records = await this.#options.meta.journalOfRun(this.#known(who, name).id, runId);
-    return records.filter((record) => this.#may(who, "read", name, record.path));
+    return this.#shownRecords(who, name, records);
   }
 
   async count(who: Principal, name: string, below: RelPath, max: number): Promise<number> {
@@ -331,8 +339,11 @@ export class HubSpaces implements SpaceService {
     if (content === undefined) throw contentGone(version.path);
     const get = (id: ChunkId): Promise<Uint8Array> => (isProved ? chunks.get(id) : chunks.getUnproved(id));
     // A chunk of that name and length is the whole of it, which needs no question to the database.
-    const isOneChunk = chunks.lengthOf(content.id as string as ChunkId) === content.size;
-    return StoredContent.of(get, content, isOneChunk ? undefined : await meta.manifest(content.id));
+    const only = content.id as string as ChunkId;
+    const isOneChunk = chunks.lengthOf(only) === content.size;
+    if (!isOneChunk) return StoredContent.of(get, content, await meta.manifest(content.id));
+    if (content.size > HOT_CHUNK_BYTES_MAX) return StoredContent.of(get, content, undefined);
+    return new KnownContent(this.#hot.get(only) ?? this.#hot.add(only, await chunks.get(only)));
   }
 
   async sums(who: Principal, name: string, version: Version, wanted: readonly SumName[] = []): Promise<Sums> {
@@ -529,14 +540,7 @@ export class HubSpaces implements SpaceService {
 
   async createRestorePoint(who: Principal, name: string, point: string, at?: Point): Promise<RestorePoint> {
     this.#require(who, "restore", name, "");
-    if (!POINT_NAME.test(point)) {
-      throw new SynclineError({
-        code: "USAGE",
-        op: "create restore point",
-        message: `"${printablePath(point.slice(0, 100))}" cannot be the name of a restore point`,
-        hint: "use letters, digits, dots, dashes and underscores, 100 at most",
-      });
-    }
+    requirePointName(point);
     const space = await this.space(who, name);
     this.followed.requireOwn(name, space);
     const { meta, clock } = this.#options;
@@ -572,10 +576,7 @@ export class HubSpaces implements SpaceService {
     this.followed.requireOwn(name, known);
     const { id } = known;
     const done = await this.#options.meta.deleteRestorePoint(id, point, this.#noting(who, event));
-    if (!done) {
-      const message = `the space "${name}" has no restore point "${printablePath(point.slice(0, 100))}"`;
-      throw new SynclineError({ code: "NOT_FOUND", op: "delete restore point", message });
-    }
+    if (!done) throw unknownPoint(name, point);
   }
 
   watch(space: string, onEvent: (event: SpaceEvent) => void, signal: AbortSignal): void {
@@ -631,6 +632,13 @@ export class HubSpaces implements SpaceService {
     this.#options.access.require(who, action, { type: "space", space, path, isTree: true });
   }
 
+  /** What came from where somebody may not read tells them not what it was called there. */
+  #shownRecords(who: Principal, space: string, records: readonly JournalRecord[]): JournalRecord[] {
+    const may = (path: RelPath): boolean => this.#may(who, "read", space, path);
+    const shown = records.filter(({ path }) => may(path));
+    return shown.map((one) => (one.from === undefined || may(one.from) ? one : { ...one, from: undefined }));
+  }
+
   #mayReadTree(who: Principal, space: string, path: RelPath): boolean {
     return this.#options.access.decide(who, "read", { type: "space", space, path, isTree: true }).allowed;
   }
@@ -653,6 +661,8 @@ export class HubSpaces implements SpaceService {
       const isTree = change.type === "move" || (change.type === "remove" && change.recursive);
       this.#options.access.require(who, "write", { type: "space", space, path, isTree });
     }
+    // Or what may not be read could be brought to where it may.
+    if (change.type === "move") this.#requireTree(who, "read", space, change.from);
     if (change.type === "move" && isWithin(change.to, change.from)) throw badPath(change.to, "inside what is moved");
   }
 }
@@ -669,32 +679,4 @@ async function changesHeld(found: readonly Difference[], intake: Intake): Promis
   }
   if (lost.length > 0) throw cannotRestore(lost);
   return changes;
-}
-
-function newContent(changes: readonly SpaceChange[], held: HeldContent): NewContent {
-  const manifests = new Map<ContentId, Manifest>();
-  const sums = new Map<ContentId, Sums>();
-  for (const change of changes) {
-    const id = change.type === "put" ? change.content?.id : undefined;
-    if (id === undefined) continue;
-    const manifest = held.manifest(id);
-    if (manifest !== undefined) manifests.set(id, manifest);
-    const known = held.sums(id);
-    if (Object.keys(known).length > 0) sums.set(id, known);
-  }
-  return { manifests, sums };
-}
-
-function sequences({ before, after }: CommitOutcome): { before: number; after: number } {
-  return { before, after };
-}
-
-function countsOf(results: readonly ChangeResult[]): { done: number; notDone: number } {
-  const done = results.filter(({ status }) => status === "done").length;
-  return { done, notDone: results.length - done };
-}
-
-function originOf(who: Principal, request: CommitRequest): Origin {
-  const { host, traceId, cause, runId, message } = request;
-  return { actor: who.id, host, traceId, cause, runId, message };
 }

@@ -16,6 +16,24 @@ export function requireName(name: string): void {
   });
 }
 
+/** Names of restore points; also used in URLs. */
+const POINT_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
+
+export function requirePointName(name: string): void {
+  if (POINT_NAME.test(name)) return;
+  throw new SynclineError({
+    code: "USAGE",
+    op: "create restore point",
+    message: `"${printablePath(name.slice(0, 100))}" cannot be the name of a restore point`,
+    hint: "use letters, digits, dots, dashes and underscores, 100 at most",
+  });
+}
+
+export function unknownPoint(space: string, point: string): SynclineError {
+  const message = `the space "${space}" has no restore point "${printablePath(point.slice(0, 100))}"`;
+  return new SynclineError({ code: "NOT_FOUND", op: "delete restore point", message });
+}
+
 export function unknownSpace(name: string): SynclineError {
   return new SynclineError({
     code: "SPACE_UNKNOWN",

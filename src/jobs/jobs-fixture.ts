@@ -117,6 +117,7 @@ export class JobWorld {
     };
     return {
       engine: "postgres",
+    commits: undefined,
       all: (text, values) => reached(() => inner.all(text, values)),
       get: (text, values) => reached(() => inner.get(text, values)),
       run: (text, values) => transaction((sql) => sql.run(text, values)),

@@ -324,6 +324,8 @@ class Life {
    */
   async #undone(link: LinkSpec, random: SimRandom): Promise<void> {
     const sides: readonly Side[] = link.mode.startsWith("one-way") ? ["beta"] : ["alpha", "beta"];
+    // An undo may lose power: what somebody made during the session before must be durable by then.
+    for (const replica of [link.alpha, link.beta]) replica.host.disk.settle();
     const before = sides.map((side) => textOf(viewOf(link[side]), 1n));
     const done = this.#runs.length;
     await this.#once(link, random, {});

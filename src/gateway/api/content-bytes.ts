@@ -3,6 +3,7 @@ import { getMimeType } from "hono/utils/mime";
 import type { ContentReader, Intake, NamedContent } from "#hub/space-service.ts";
 import type { Version } from "#hub/space.ts";
 import { nameOf } from "#model/path.ts";
+import { paced } from "#platform/net/pace.ts";
 import { type Range, expectedSha256, parseRanges, rangeApplies, readCondition } from "#gateway/api/conditions.ts";
 import { bytesBody } from "#gateway/api/bytes-body.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
@@ -164,7 +165,7 @@ async function storeStream(call: Taking, intake: Intake, length: string | null, 
   const sink = intake.sink(length === null ? undefined : Number(length));
   const hasher = expected === undefined ? undefined : new Bun.SHA256();
   let total = 0;
-  for await (const piece of call.request.body ?? []) {
+  for await (const piece of paced(call.request.body)) {
     total += piece.length;
     hasher?.update(piece);
     watch?.(piece);

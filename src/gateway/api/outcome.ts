@@ -5,11 +5,11 @@ import type { Intake } from "#hub/space-service.ts";
 import type { ChangeResult, Expect, SpaceChange, Version } from "#hub/space.ts";
 import type { RelPath } from "#model/path.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
-import type { ApiServices } from "#gateway/api/route.ts";
+import { type ApiServices, spaceAt } from "#gateway/api/route.ts";
 import type { Trace } from "#gateway/api/trace.ts";
 import { versionJson } from "#gateway/api/shapes.ts";
 
-type Asking = { readonly services: Pick<ApiServices, "spaces">; readonly who: Principal; readonly trace: Trace };
+type Asking = { readonly services: Pick<ApiServices, "spaces" | "access">; readonly who: Principal; readonly trace: Trace };
 
 /** What the caller's conditions come to: what the commit expects, and how it is told that it expected wrongly. */
 export type Condition = { readonly expect: Expect; readonly onStale: "conflict" | "precondition" };
@@ -71,7 +71,10 @@ export function refused(result: Extract<ChangeResult, { status: "refused" }>): A
   return new ApiProblem(result.code, result.message, undefined, { path: result.path });
 }
 
-/** 404 where nothing is there to be changed, 412 for conditions of HTTP, 409 with both versions for sequences. */
+/**
+ * 404 where nothing is there to be changed, 412 for conditions of HTTP, 409 with both versions for sequences. Who may write
+ * and not read is told that it was not done, and nothing of what is there.
+ */
 export async function throwStale(
   { services, who }: Pick<Asking, "services" | "who">,
   space: string,
@@ -81,7 +84,8 @@ export async function throwStale(
 ): Promise<never> {
   const path = "path" in change ? change.path : change.from;
   const there = current?.entry === undefined ? undefined : current;
-  const shown = there === undefined ? {} : { current: versionJson(there) };
+  const maySee = there !== undefined && services.access.decide(who, "read", spaceAt(space, there.path)).allowed;
+  const shown = maySee ? { current: versionJson(there) } : {};
   if (onStale === "precondition") {
     throw new ApiProblem("PRECONDITION", "the condition does not hold for what is there", undefined, { path, ...shown });
   }
@@ -93,7 +97,7 @@ export async function throwStale(
     throw new ApiProblem("NOT_FOUND", "there is nothing at this path", undefined, { path });
   }
   const expected =
-    expect.kind !== "sequence"
+    expect.kind !== "sequence" || !maySee
       ? undefined
       : (await services.spaces.history(who, space, path, expect.sequence + 1, 1)).find(
           (record) => record.sequence === expect.sequence,

@@ -111,8 +111,8 @@ async function signerOf({ services, params, query, path }: Signed, method: Signe
     const message = "this address was not signed here, or has ended";
     throw new SynclineError({ code: "AUTH", op: "open signed address", message, hint: "ask whoever gave it to you for a new one" });
   }
-  // Whoever sees nothing of a space cannot write to it either.
-  const actions = method === "GET" ? (["read"] as const) : (["read", "write"] as const);
-  const scope = { effect: "allow", resource: "space", actions, names: [params.space], prefixes: [path] } as const;
-  return { ...signer.principal, scopes: [scope] };
+  const scope = { effect: "allow", resource: "space", names: [params.space] } as const;
+  const own = { ...scope, actions: [method === "GET" ? "read" : "write"], prefixes: [path] } as const;
+  // Whoever sees nothing of a space cannot write to it either: what its maker sees of it may be elsewhere than this path.
+  return { ...signer.principal, scopes: method === "GET" ? [own] : [own, { ...scope, actions: ["read"] }] };
 }

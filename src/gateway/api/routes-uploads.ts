@@ -7,6 +7,7 @@ import {
   PART_NUMBER_MAX, PRINTS_MAX, type Part, UPLOAD_BYTES_MAX, UPLOAD_PAGE_MAX, type Upload, type Uploader,
 } from "#hub/uploads/upload.ts";
 import { decodeName, encodeName, pathFault } from "#model/path.ts";
+import { paced } from "#platform/net/pace.ts";
 import { refused, throwStale } from "#gateway/api/outcome.ts";
 import { digestOf, requireDigest, requireLength } from "#gateway/api/content-bytes.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
@@ -254,7 +255,7 @@ async function putPart(call: PutPart): Promise<Response> {
     sums: ["sha256"],
   });
   let total = 0;
-  for await (const piece of call.request.body ?? []) {
+  for await (const piece of paced(call.request.body)) {
     total += piece.length;
     const full = sink.write(piece);
     if (full !== undefined) await full;

@@ -2,7 +2,7 @@
 import { problemOf } from "#gateway/api/problem.ts";
 import { type Trace, traceparentOf } from "#gateway/api/trace.ts";
 import { FIXED_HEADERS } from "#gateway/http-work.ts";
-import { escapeXml } from "#gateway/dav/xml.ts";
+import { escapeXml } from "#gateway/xml.ts";
 
 export const XML_TYPE = 'application/xml; charset="utf-8"';
 export const XML_HEAD = '<?xml version="1.0" encoding="utf-8"?>\n';

@@ -11,7 +11,8 @@ import { etagOf } from "#gateway/api/shapes.ts";
 import { DavProblem } from "#gateway/dav/answer.ts";
 import type { LockTable } from "#gateway/dav/lock-table.ts";
 import type { Place } from "#gateway/dav/place.ts";
-import { XML_BYTES_MAX, type XmlElement, XmlFault, parseXml } from "#gateway/dav/xml.ts";
+import { DAV_XML } from "#gateway/dav/xml-bounds.ts";
+import { type XmlElement, XmlFault, parseXml } from "#gateway/xml.ts";
 import { boundedBody } from "#gateway/bounded-body.ts";
 
 export type DavServices = Pick<
@@ -108,12 +109,12 @@ export const etagAt = (version: Version | undefined): string | undefined =>
 
 /** The document in the body; undefined: there is no body. @throws {DavProblem} */
 export async function readXml({ request, headers }: DavCall): Promise<XmlElement | undefined> {
-  const tooLarge = (): DavProblem => new DavProblem(413, `the body has more than ${XML_BYTES_MAX} bytes`);
-  if (Number(headers.get("content-length") ?? 0) > XML_BYTES_MAX) throw tooLarge();
-  const bytes = await boundedBody(request.body, XML_BYTES_MAX, tooLarge);
+  const tooLarge = (): DavProblem => new DavProblem(413, `the body has more than ${DAV_XML.bytesMax} bytes`);
+  if (Number(headers.get("content-length") ?? 0) > DAV_XML.bytesMax) throw tooLarge();
+  const bytes = await boundedBody(request.body, DAV_XML.bytesMax, tooLarge);
   if (bytes.length === 0) return undefined;
   try {
-    return parseXml(bytes);
+    return parseXml(bytes, DAV_XML);
   } catch (error) {
     if (error instanceof XmlFault) throw new DavProblem(400, error.message);
     throw error;

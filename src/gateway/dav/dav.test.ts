@@ -3,7 +3,8 @@ import fc from "fast-check";
 import { createHash, randomBytes } from "node:crypto";
 import { connect } from "node:net";
 import { ApiLab, type Asked, TOKENS } from "#gateway/api/api-fixture.ts";
-import { type XmlElement, childElements, parseXml, textOf } from "#gateway/dav/xml.ts";
+import { DAV_XML } from "#gateway/dav/xml-bounds.ts";
+import { type XmlElement, childElements, parseXml, textOf } from "#gateway/xml.ts";
 
 let lab: ApiLab;
 beforeAll(async () => {
@@ -21,7 +22,7 @@ const status = async (method: string, path: string, asked: Asked = {}): Promise<
 const basic = (user: string, password: string): Record<string, string> => ({ authorization: `Basic ${Buffer.from(`${user}:${password}`).toString("base64")}` });
 
 async function xmlOf(response: Response): Promise<XmlElement> {
-  return parseXml(new Uint8Array(await response.arrayBuffer()));
+  return parseXml(new Uint8Array(await response.arrayBuffer()), DAV_XML);
 }
 
 /** Properties by href and local name, of those that were found. */

@@ -3,7 +3,8 @@
  * version, so it goes where the path goes, over moves, copies, restores and restarts, and is in the history.
  */
 import type { Version } from "#hub/space.ts";
-import { XML_NS, type XmlElement, parseXml, writeXml } from "#gateway/dav/xml.ts";
+import { DAV_XML } from "#gateway/dav/xml-bounds.ts";
+import { XML_NS, type XmlElement, parseXml, writeXml } from "#gateway/xml.ts";
 
 const ROOM = "dav.";
 
@@ -20,7 +21,7 @@ export function deadProperties({ attributes }: Version): Map<string, { readonly 
   for (const [attribute, text] of Object.entries(attributes)) {
     if (!attribute.startsWith(ROOM)) continue;
     try {
-      const element = parseXml(Buffer.from(text));
+      const element = parseXml(Buffer.from(text), DAV_XML);
       if (attributeOf(element) === attribute) found.set(keyOf(element), { name: element, xml: writeXml(element) });
     } catch {
       // Another hub may have written it; it must not break the document that it would stand in.

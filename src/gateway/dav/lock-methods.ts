@@ -20,7 +20,7 @@ import { LOCK_SECONDS_MAX, LOCK_SECONDS_USUAL, OWNER_BYTES_MAX, type WantedLock 
 import { hrefOf } from "#gateway/dav/place.ts";
 import { isDav, lockDiscovery } from "#gateway/dav/properties.ts";
 import { FILE_MODE } from "#gateway/dav/write.ts";
-import { type XmlElement, childElements, writeXml } from "#gateway/dav/xml.ts";
+import { type XmlElement, childElements, writeXml } from "#gateway/xml.ts";
 
 export async function lock(call: DavCall): Promise<Response> {
   const place = spacePlace(call);

@@ -1,6 +1,6 @@
 /** Files and directories without their bytes: CWD, MKD, RNFR, SIZE, MFMT and what belongs to them. */
 import type { CommandTable } from "#gateway/ftp/commands.ts";
-import { ftpTimeText, parseFtpTime } from "#gateway/ftp/file-time.ts";
+import { ftpTimeText, parseFtpTime } from "#platform/net/ftp-time.ts";
 import { ftpPathText, pathOf, quoted } from "#gateway/ftp/ftp-path.ts";
 import { hashFile } from "#gateway/ftp/hash-commands.ts";
 import type { HashName } from "#gateway/ftp/hashes.ts";

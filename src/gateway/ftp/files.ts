@@ -147,6 +147,10 @@ export class FtpFiles {
     return { name, entry: found.entry, unique: found.unique, mayRead: true, mayWrite: false };
   }
 
+  mayRead(place: Place): boolean {
+    return this.#may("read", place);
+  }
+
   #may(action: "read" | "write", { space, path }: Place): boolean {
     return this.#parts.access.decide(this.#who, action, { type: "space", space, path }).allowed;
   }

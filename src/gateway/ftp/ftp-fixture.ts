@@ -36,6 +36,11 @@ export class FtpLab implements AsyncDisposable {
     this.securePort = securePort;
   }
 
+  /** Over a hub that somebody else ends. */
+  static over(api: ApiLab): FtpLab {
+    return new FtpLab(api);
+  }
+
   static async open(config: HubConfig = {}): Promise<FtpLab> {
     const doors = { ftpListen: "127.0.0.1:0", ftpsListen: "127.0.0.1:0" };
     return new FtpLab(await ApiLab.open({ ...doors, ...config }, FTP_BOOTSTRAP));

@@ -7,7 +7,7 @@ import { readProxyHeader } from "#gateway/proxy-header.ts";
 import { AsciiDecoder, AsciiEncoder } from "#gateway/ftp/ascii.ts";
 import { COMMANDS_WAITING_MAX, type Command, CommandReader, LINE_BYTES_MAX, TOO_LONG } from "#gateway/ftp/command-reader.ts";
 import { canonicalAddress, parseExtendedPort, parsePort, passiveText } from "#gateway/ftp/data-address.ts";
-import { ftpTimeText, listTimeText, parseFtpTime } from "#gateway/ftp/file-time.ts";
+import { ftpTimeText, listTimeText, parseFtpTime } from "#platform/net/ftp-time.ts";
 import { ftpPathText, placeOf, quoted, resolveFtpPath } from "#gateway/ftp/ftp-path.ts";
 import { FACTS, factsOf, listArgument, listLine, matchesName } from "#gateway/ftp/listing.ts";
 import { FtpRefusal, replyLine, replyLines } from "#gateway/ftp/reply.ts";

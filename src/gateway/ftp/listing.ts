@@ -1,7 +1,7 @@
 /** Entries as LIST, NLST, MLSD and MLST show them. */
 import type { Entry } from "#model/entry.ts";
 import { encodeName } from "#model/path.ts";
-import { ftpTimeText, listTimeText } from "#gateway/ftp/file-time.ts";
+import { ftpTimeText, listTimeText } from "#platform/net/ftp-time.ts";
 
 /** One name of a directory. */
 export type Listed = {

@@ -51,6 +51,8 @@ async function baseOf(session: FtpSession, { place, current, intake }: Ground, f
     return { reader: await shared.partials.read(files.who, partial.id, intake), size: from };
   }
   if (current === undefined) {
+    // Who may not read cannot add to what is there: the file would be what is sent, and nothing of what it was.
+    if (!files.mayRead(place)) throw new FtpRefusal(550, "Permission denied");
     if (from === "end") return undefined;
     throw new FtpRefusal(554, "There is nothing to go on from; send it from the beginning");
   }

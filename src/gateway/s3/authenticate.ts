@@ -1,19 +1,21 @@
 /**
  * The one place where a request becomes somebody: the signature in its headers, its query or its form is compared with
  * what the secret key makes of the request. Whoever handles the request gets the principal and how the body is to be
- * checked, and never looks at credentials again.
+ * checked, and never looks at credentials again. What nobody has signed is nobody's, and only for buckets that may be public.
  */
-import type { Principal } from "#access/access.ts";
+import { ANONYMOUS, type Principal } from "#access/access.ts";
 import type { HubAccess } from "#access/hub-access.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
+import type { SignedHow } from "#gateway/s3/asking.ts";
 import type { ChunkSigner } from "#gateway/s3/aws-chunked.ts";
 import { S3Error, notImplemented } from "#gateway/s3/s3-error.ts";
 import type { S3Request } from "#gateway/s3/s3-request.ts";
 import {
-  ALGORITHM, SKEW_MS_MAX, type Signed, SigningKeys, UNSIGNED, canonicalQuery, canonicalRequest, parseAuthorization,
+  ALGORITHM, SKEW_MS_MAX, type Scope, type Signed, SigningKeys, UNSIGNED, canonicalQuery, canonicalRequest, parseAuthorization,
   parseCredential, parseNames, reencode, sameSignature, sign, stringToSign, timeMsOf,
 } from "#gateway/s3/sigv4.ts";
+import { isPresignedV2, presignedV2, signV2 } from "#gateway/s3/sigv2.ts";
 
 /** Seconds for which a presigned request may be good. */
 const EXPIRES_SECONDS_MAX = 604_800;
@@ -24,7 +26,21 @@ export type Payload =
   | { readonly kind: "unsigned" }
   | { readonly kind: "chunked"; readonly signer: ChunkSigner | undefined; readonly hasTrailer: boolean };
 
-export type Authenticated = { readonly who: Principal; readonly payload: Payload; readonly request: S3Request };
+export type Authenticated = {
+  readonly who: Principal;
+  /** Undefined: nobody has signed it. */
+  readonly how: SignedHow | undefined;
+  readonly payload: Payload;
+  readonly request: S3Request;
+};
+
+/** A form as it says who sends it; of Version 2 when it has neither time nor scope. */
+export type SignedForm = {
+  readonly accessKey: string;
+  readonly scope: Scope | undefined;
+  readonly signature: string;
+  readonly policy: string;
+};
 
 /** What is signed, by whom, and how its body is named. */
 type Claim = {
@@ -37,15 +53,19 @@ type Claim = {
 export class Authenticator {
   readonly #access: HubAccess;
   readonly #clock: Clock;
+  readonly #takesV2: boolean;
   readonly #keys = new SigningKeys();
 
-  constructor(access: HubAccess, clock: Clock) {
+  /** @param takesV2 Signature Version 2 as well, for presigned addresses and forms */
+  constructor(access: HubAccess, clock: Clock, takesV2: boolean) {
     this.#access = access;
     this.#clock = clock;
+    this.#takesV2 = takesV2;
   }
 
-  /** @throws {S3Error} when it is nobody */
+  /** @throws {S3Error} when it is nobody, and nobody may ask */
   async authenticate(request: S3Request): Promise<Authenticated> {
+    if (!request.headers.has("authorization") && !request.query.has("X-Amz-Algorithm")) return this.#unsignedOrV2(request);
     const claim = this.#claimOf(request);
     const candidates = pathsOf(claim);
     let key: Uint8Array | undefined;
@@ -56,18 +76,44 @@ export class Authenticator {
       if (isRight) this.#keys.remember(secretKey, scope, key);
       return isRight;
     });
-    return { who, request: claim.request, payload: payloadOf(claim, key!) };
+    const type = claim.request === request ? "REST-HEADER" : "REST-QUERY-STRING";
+    return { who, how: { type, version: ALGORITHM }, request: claim.request, payload: payloadOf(claim, key!) };
+  }
+
+  async #unsignedOrV2(request: S3Request): Promise<Authenticated> {
+    if (isPresignedV2(request)) {
+      this.requireV2();
+      const { accessKey, signature, expires, text, request: seen } = presignedV2(request);
+      if (this.#clock.nowMs() > expires * 1000) throw new S3Error("AccessDenied", "the request has expired");
+      const who = await this.#byV2(accessKey, signature, text, request.address);
+      return { who, how: { type: "REST-QUERY-STRING", version: "AWS" }, payload: { kind: "unsigned" }, request: seen };
+    }
+    const isNobodys = !request.query.has("AWSAccessKeyId") && !request.query.has("Signature");
+    if (!isNobodys || !this.#access.mayBePublic(request.bucket)) throw new S3Error("AccessDenied", "the request is not signed");
+    // Words that a bucket's owner would not have it say must be somebody's.
+    if ([...request.query.keys()].some((name) => name.startsWith("response-"))) {
+      throw new S3Error("InvalidRequest", "only a signed request may say which headers are answered");
+    }
+    return { who: ANONYMOUS, how: undefined, payload: { kind: "unsigned" }, request };
+  }
+
+  /** @throws {S3Error} InvalidRequest where Signature Version 2 is not taken */
+  requireV2(): void {
+    if (!this.#takesV2) throw new S3Error("InvalidRequest", "only AWS Signature Version 4 is accepted: sign with AWS4-HMAC-SHA256");
+  }
+
+  #byV2(accessKey: string, signature: string, text: string, address: string): Promise<Principal> {
+    const verify = (secretKey: string): boolean => sameSignature(signV2(secretKey, text), signature);
+    return this.#ask({ type: "s3", accessKey, address, verify });
   }
 
   /** A form's policy, which is what is signed of it. @throws {S3Error} */
-  async authenticateForm(
-    form: { readonly credential: string; readonly time: string; readonly signature: string; readonly policy: string },
-    address: string,
-  ): Promise<Principal> {
-    const scope = parseCredential(form.credential);
-    // It is good until its policy expires.
-    if (!form.time.startsWith(scope.date)) throw new S3Error("AccessDenied", "the credential is of another day");
-    const { accessKey } = scope;
+  async authenticateForm(form: SignedForm, address: string): Promise<Principal> {
+    const { accessKey, scope } = form;
+    if (scope === undefined) {
+      this.requireV2();
+      return this.#byV2(accessKey, form.signature, form.policy, address);
+    }
     return this.#ask({
       type: "s3",
       accessKey,

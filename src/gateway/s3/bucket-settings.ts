@@ -22,6 +22,7 @@ export class BucketSettings {
   readonly #known = new Map<string, Known>();
   /** Nobody is told what is read with it. */
   readonly #self: Principal = systemPrincipal("s3");
+  #setting: Promise<unknown> = Promise.resolve();
 
   constructor(spaces: SpaceService, clock: Clock) {
     this.#spaces = spaces;
@@ -55,9 +56,16 @@ export class BucketSettings {
   }
 
   /** @param text undefined takes it away @throws {SynclineError} SPACE_UNKNOWN, DENIED */
-  async set({ who, request, services }: S3Call, name: string, text: string | undefined): Promise<void> {
-    const { bucket } = request;
-    services.access.require(who, "manage", { type: "space", space: bucket, path: "" });
+  async set(call: S3Call, name: string, text: string | undefined): Promise<void> {
+    const { who, request, services } = call;
+    services.access.require(who, "manage", { type: "space", space: request.bucket, path: "" });
+    // Each begins with what the one before has left: a policy must not be lost to tags that were set at the same time.
+    const turn = this.#setting.then(() => this.#set(call, name, text));
+    this.#setting = turn.catch(() => undefined);
+    await turn;
+  }
+
+  async #set({ who, request: { bucket } }: S3Call, name: string, text: string | undefined): Promise<void> {
     const { settings } = await this.#spaces.space(who, bucket);
     const doors = Object.fromEntries(Object.entries({ ...settings.doors, [name]: text }).filter(([, value]) => value !== undefined));
     await this.#spaces.updateSpace(who, bucket, { settings: { doors: doors as Attributes } });

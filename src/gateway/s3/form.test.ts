@@ -92,7 +92,7 @@ describe("forms", () => {
     expect(await codeOf(await post("hidden/a", "x"))).toBe("403 AccessDenied");
     expect(await codeOf(await post("in/d", ""))).toBe("400 EntityTooSmall");
     expect(await codeOf(await post("in/d", "x".repeat(100_001)))).toBe("400 EntityTooLarge");
-    expect(await codeOf(await post("in/d", "x", { acl: "public-read" }))).toBe("501 NotImplemented");
+    expect(await codeOf(await post("in/d", "x", { acl: "public-read" }))).toBe("400 AccessControlListNotSupported");
     expect(await codeOf(await post("in/d", "x", {}, "reader"))).toBe("403 SignatureDoesNotMatch");
     expect(await codeOf(await lab.ask("/demo/in/d"))).toBe("404 NoSuchKey");
   });

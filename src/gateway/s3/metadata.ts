@@ -2,6 +2,7 @@
 import { sumAttribute, KEPT_HEADERS, META, TAGS } from "#gateway/s3/object-facts.ts";
 import { type Algorithm, base64Of } from "#gateway/s3/checksums.ts";
 import { type S3Call, header } from "#gateway/s3/s3-call.ts";
+import { refuseAcl } from "#gateway/s3/ops-acl.ts";
 import { S3Error, notImplemented } from "#gateway/s3/s3-error.ts";
 import { parseTagging, tagsText } from "#gateway/s3/tags.ts";
 
@@ -59,15 +60,13 @@ const REFUSED: readonly (readonly [header: RegExp, what: string])[] = [
   [/^x-amz-write-offset-bytes$/, "writing at an offset"],
 ];
 
-/** @throws {S3Error} NotImplemented, InvalidStorageClass */
+/** @throws {S3Error} NotImplemented, AccessControlListNotSupported */
 export function refuseUnknown(call: S3Call): void {
   for (const [name, value] of call.request.headers) {
     if (!name.startsWith("x-amz-")) continue;
     const refused = REFUSED.find(([pattern]) => pattern.test(name));
     if (refused !== undefined) throw notImplemented(refused[1]);
     if (name === "x-amz-server-side-encryption" && value !== "AES256") throw notImplemented(`encryption with ${value.slice(0, 40)}`);
-    if (name === "x-amz-acl" && !["private", "bucket-owner-full-control", "bucket-owner-read"].includes(value)) {
-      throw notImplemented(`the access list ${value.slice(0, 40)}: roles of the hub say who may read`);
-    }
   }
+  refuseAcl(call.request.headers);
 }

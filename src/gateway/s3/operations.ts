@@ -2,13 +2,19 @@
  * Which operation a request asks for. A sub-resource that is not in the table is refused, whatever the method: an
  * unknown one must never fall through to reading or writing the object itself.
  */
-import { bucketAcl, bucketLocation, createBucket, deleteBucket, headBucket, objectAcl, putAcl } from "#gateway/s3/ops-bucket.ts";
+import {
+  bucketAcl, bucketEncryption, deleteOwnershipControls, noBucketEncryption, objectAcl, ownershipControls, putAcl, putOwnershipControls,
+} from "#gateway/s3/ops-acl.ts";
+import { bucketLocation, createBucket, deleteBucket, headBucket } from "#gateway/s3/ops-bucket.ts";
 import { copyObject } from "#gateway/s3/ops-copy.ts";
 import { listBuckets, listObjectsV1, listObjectsV2 } from "#gateway/s3/ops-list.ts";
 import {
   abortUpload, completeUpload, createUpload, listParts, listUploads, uploadPart, uploadPartCopy,
 } from "#gateway/s3/ops-multipart.ts";
 import { bucketCors, deleteBucketCors, putBucketCors } from "#gateway/s3/cors.ts";
+import {
+  bucketPolicy, bucketPolicyStatus, deleteBucketPolicy, deletePublicAccessBlock, publicAccessBlock, putBucketPolicy, putPublicAccessBlock,
+} from "#gateway/s3/ops-policy.ts";
 import { getObject } from "#gateway/s3/ops-read.ts";
 import {
   bucketTagging, deleteBucketTagging, deleteObjectTagging, objectAttributes, objectTagging, putBucketTagging, putObjectTagging,
@@ -66,6 +72,24 @@ export const OPERATIONS: readonly Operation[] = [
   },
   { name: "GetBucketAcl", method: "GET", on: "bucket", sub: "acl", query: [], handle: bucketAcl },
   { name: "PutBucketAcl", method: "PUT", on: "bucket", sub: "acl", query: [], handle: putAcl },
+  { name: "GetBucketPolicy", method: "GET", on: "bucket", sub: "policy", query: [], handle: bucketPolicy },
+  { name: "PutBucketPolicy", method: "PUT", on: "bucket", sub: "policy", query: [], handle: putBucketPolicy },
+  { name: "DeleteBucketPolicy", method: "DELETE", on: "bucket", sub: "policy", query: [], handle: deleteBucketPolicy },
+  { name: "GetBucketPolicyStatus", method: "GET", on: "bucket", sub: "policyStatus", query: [], handle: bucketPolicyStatus },
+  { name: "GetPublicAccessBlock", method: "GET", on: "bucket", sub: "publicAccessBlock", query: [], handle: publicAccessBlock },
+  { name: "PutPublicAccessBlock", method: "PUT", on: "bucket", sub: "publicAccessBlock", query: [], handle: putPublicAccessBlock },
+  {
+    name: "DeletePublicAccessBlock", method: "DELETE", on: "bucket", sub: "publicAccessBlock", query: [], handle: deletePublicAccessBlock,
+  },
+  { name: "GetBucketOwnershipControls", method: "GET", on: "bucket", sub: "ownershipControls", query: [], handle: ownershipControls },
+  { name: "PutBucketOwnershipControls", method: "PUT", on: "bucket", sub: "ownershipControls", query: [], handle: putOwnershipControls },
+  {
+    name: "DeleteBucketOwnershipControls", method: "DELETE", on: "bucket", sub: "ownershipControls", query: [],
+    handle: deleteOwnershipControls,
+  },
+  { name: "GetBucketEncryption", method: "GET", on: "bucket", sub: "encryption", query: [], handle: bucketEncryption },
+  { name: "PutBucketEncryption", method: "PUT", on: "bucket", sub: "encryption", query: [], handle: noBucketEncryption },
+  { name: "DeleteBucketEncryption", method: "DELETE", on: "bucket", sub: "encryption", query: [], handle: noBucketEncryption },
   { name: "DeleteObjects", method: "POST", on: "bucket", sub: "delete", query: [], handle: deleteObjects },
   {
     name: "ListObjectsV2", method: "GET", on: "bucket", sub: "list-type",

@@ -1,9 +1,7 @@
 /** Buckets: a bucket is a space. */
-import { ownerXml } from "#gateway/s3/ops-list.ts";
-import { objectAt } from "#gateway/s3/ops-read.ts";
+import { refuseAcl, requireEnforced } from "#gateway/s3/ops-acl.ts";
 import { type S3Call, answer, header, xmlAnswer, xmlBody } from "#gateway/s3/s3-call.ts";
 import { S3Error, notImplemented } from "#gateway/s3/s3-error.ts";
-import { element } from "#gateway/s3/xml.ts";
 import { SynclineError } from "#model/error.ts";
 import { SPACE_NAME } from "#hub/space.ts";
 import type { Http1Answer } from "#platform/net/http1/connection.ts";
@@ -18,6 +16,8 @@ export async function createBucket(call: S3Call): Promise<Http1Answer> {
     throw new S3Error("InvalidBucketName", "a bucket is named with lower-case letters, digits, dots and dashes");
   }
   if (header(call, "x-amz-bucket-object-lock-enabled")?.toLowerCase() === "true") throw notImplemented("object lock");
+  refuseAcl(request.headers);
+  requireEnforced(header(call, "x-amz-object-ownership"));
   if (request.body.length !== 0) await xmlBody(call, "CreateBucketConfiguration");
   try {
     await services.spaces.createSpace(who, bucket);
@@ -58,35 +58,4 @@ async function freedName({ services, who, request }: S3Call): Promise<string> {
 export async function bucketLocation(call: S3Call): Promise<Http1Answer> {
   await call.services.spaces.space(call.who, call.request.bucket);
   return xmlAnswer("LocationConstraint", REGION);
-}
-
-/** Who may do what is said by the roles of the hub; the list that clients ask for names the one who asks. */
-async function aclXml(call: S3Call): Promise<Http1Answer> {
-  const grantee =
-    `<Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser">` +
-    `${element("ID", call.who.id)}${element("DisplayName", call.who.name)}</Grantee>`;
-  const grant = `<Grant>${grantee}${element("Permission", "FULL_CONTROL")}</Grant>`;
-  return xmlAnswer("AccessControlPolicy", `${ownerXml(call)}<AccessControlList>${grant}</AccessControlList>`);
-}
-
-export async function bucketAcl(call: S3Call): Promise<Http1Answer> {
-  await call.services.spaces.space(call.who, call.request.bucket);
-  return aclXml(call);
-}
-
-export async function objectAcl(call: S3Call): Promise<Http1Answer> {
-  await objectAt(call, call.request.bucket, call.request.key);
-  return aclXml(call);
-}
-
-/** "private" is what all are; anything else would not be kept. */
-export async function putAcl(call: S3Call): Promise<Http1Answer> {
-  const { request, services, who } = call;
-  await services.spaces.space(who, request.bucket);
-  const path = request.key === "" ? "" : (await objectAt(call, request.bucket, request.key)).path;
-  services.access.require(who, path === "" ? "manage" : "write", { type: "space", space: request.bucket, path });
-  if (header(call, "x-amz-acl") !== "private" || request.body.length !== 0) {
-    throw notImplemented("an access list other than private: roles of the hub say who may read");
-  }
-  return answer(200);
 }

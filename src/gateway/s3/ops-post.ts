@@ -1,12 +1,14 @@
 /** PostObject: a form of a browser, signed by its policy. */
-import type { Authenticator } from "#gateway/s3/authenticate.ts";
+import { askingAs } from "#access/access.ts";
+import { askingOf } from "#gateway/s3/asking.ts";
+import type { Authenticator, SignedForm } from "#gateway/s3/authenticate.ts";
 import { FormReader, boundaryOf } from "#gateway/s3/form-reader.ts";
 import { putObject } from "#gateway/s3/ops-write.ts";
 import { checkPolicy } from "#gateway/s3/post-policy.ts";
 import { type S3Call, type S3Services, answer } from "#gateway/s3/s3-call.ts";
 import { S3Error, notImplemented } from "#gateway/s3/s3-error.ts";
 import type { S3Request } from "#gateway/s3/s3-request.ts";
-import { ALGORITHM } from "#gateway/s3/sigv4.ts";
+import { ALGORITHM, parseCredential } from "#gateway/s3/sigv4.ts";
 import { element, plainDocument } from "#gateway/s3/xml.ts";
 import type { Http1Answer } from "#platform/net/http1/connection.ts";
 import type { Piece, RequestBody } from "#platform/net/http1/request-body.ts";
@@ -31,10 +33,9 @@ export async function postObject(
     if (value === undefined) throw new S3Error("AccessDenied", `the form has no field ${name}`);
     return value;
   };
-  if (need("x-amz-algorithm") !== ALGORITHM) throw notImplemented("a form that is signed otherwise");
-  const policy = need("policy");
-  const signed = { credential: need("x-amz-credential"), time: need("x-amz-date"), signature: need("x-amz-signature"), policy };
-  const who = await authenticator.authenticateForm(signed, request.address);
+  const signed = signedForm(fields, need);
+  const { policy } = signed;
+  const user = await authenticator.authenticateForm(signed, request.address);
   const key = textOf(need("key")).replaceAll("${filename}", form.fileName);
   const texts = new Map([...fields].map(([name, value]) => [name, textOf(value)] as const));
   texts.set("bucket", request.bucket);
@@ -44,16 +45,32 @@ export async function postObject(
   const acl = fields.get("acl");
   if (acl !== undefined) headers.set("x-amz-acl", acl);
   const body = new RangedBody(form, range);
+  const made: S3Request = { ...request, method: "PUT", key, query: new Map(), headers, body };
+  const how = { type: "POST", version: signed.scope === undefined ? "AWS" : ALGORITHM } as const;
+  const facts = { signed: how, isSecure: services.isSecure, nowMs: services.clock.nowMs() };
+  const who = askingAs(user, askingOf(made, "PostObject", user, facts));
   const put: S3Call = {
     services,
     who,
     traceId,
     payload: { kind: "unsigned" },
-    request: { ...request, method: "PUT", key, query: new Map(), headers, body },
+    request: made,
   };
   const done = await putObject(put);
   const etag = done.headers.find(([name]) => name === "etag")![1];
   return answered(fields, request.bucket, key, etag);
+}
+
+/** Who sends it, by the fields of either version. It is good until its policy expires. */
+function signedForm(fields: ReadonlyMap<string, string>, need: (name: string) => string): SignedForm {
+  const policy = need("policy");
+  if (!fields.has("x-amz-algorithm") && fields.has("awsaccesskeyid")) {
+    return { accessKey: need("awsaccesskeyid"), scope: undefined, signature: need("signature"), policy };
+  }
+  if (need("x-amz-algorithm") !== ALGORITHM) throw notImplemented("a form that is signed otherwise");
+  const scope = parseCredential(need("x-amz-credential"));
+  if (!need("x-amz-date").startsWith(scope.date)) throw new S3Error("AccessDenied", "the credential is of another day");
+  return { accessKey: scope.accessKey, scope, signature: need("x-amz-signature"), policy };
 }
 
 /** What came in a field is text in UTF-8. */

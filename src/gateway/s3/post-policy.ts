@@ -4,7 +4,7 @@ import { S3Error } from "#gateway/s3/s3-error.ts";
 const POLICY_CONDITIONS_MAX = 200;
 
 /** Fields that need no condition: the file, and the policy with what signs it. */
-const FREE = /^(file|policy|x-amz-signature|x-ignore-.*)$/;
+const FREE = /^(file|policy|x-amz-signature|awsaccesskeyid|signature|x-ignore-.*)$/;
 
 export type SizeRange = { readonly min: number; readonly max: number };
 

@@ -23,6 +23,10 @@ export type S3Services = {
   readonly log: ApiLog;
   readonly traffic: S3Traffic;
   readonly settings: BucketSettings;
+  /** Requests come over TLS. */
+  readonly isSecure: boolean;
+  /** Buckets that the operator lets be public. */
+  readonly publicBuckets: ReadonlySet<string>;
 };
 
 export type S3Call = {

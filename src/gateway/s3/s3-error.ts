@@ -4,6 +4,7 @@ import { SynclineError, type ErrorCode } from "#model/error.ts";
 import { FsError } from "#platform/file-system.ts";
 
 export const S3_STATUS = {
+  AccessControlListNotSupported: 400,
   AccessDenied: 403,
   AuthorizationHeaderMalformed: 400,
   AuthorizationQueryParametersError: 400,
@@ -32,6 +33,7 @@ export const S3_STATUS = {
   InvalidObjectState: 403,
   KeyTooLongError: 400,
   MalformedPOSTRequest: 400,
+  MalformedPolicy: 400,
   MalformedTrailerError: 400,
   MalformedXML: 400,
   MaxMessageLengthExceeded: 400,
@@ -49,6 +51,7 @@ export const S3_STATUS = {
   PreconditionFailed: 412,
   QuotaExceeded: 507,
   RequestTimeTooSkewed: 403,
+  ServerSideEncryptionConfigurationNotFoundError: 404,
   ServiceUnavailable: 503,
   SignatureDoesNotMatch: 403,
   SlowDown: 503,

@@ -7,7 +7,7 @@ import {
 } from "#gateway/s3/sigv4.ts";
 import type { HubConfig } from "#config/hub-config.ts";
 
-const SECRET = (name: string): string => `${name}-secret-0123456789abcdef0123456789`;
+export const SECRET = (name: string): string => `${name}-secret-0123456789abcdef0123456789`;
 
 /** The reader and the writer see and change what is below "in" of "demo", the stranger nothing; the maker may make buckets. */
 const BOOTSTRAP = `
@@ -54,12 +54,17 @@ export class S3Lab implements AsyncDisposable {
     this.api = api;
   }
 
+  /** Over a hub that somebody else ends; its keys are as in the bootstrap file of this one. */
+  static over(api: ApiLab): S3Lab {
+    return new S3Lab(api);
+  }
+
   static async open(config: HubConfig = {}): Promise<S3Lab> {
     return new S3Lab(await ApiLab.open({ s3Listen: "127.0.0.1:0", ...config }, BOOTSTRAP));
   }
 
   get url(): string {
-    return this.api.hub.doors[0]!;
+    return this.api.hub.doors.find((url) => url.startsWith("http"))!;
   }
 
   get host(): string {

@@ -19,6 +19,8 @@ export type S3Request = {
   readonly bucket: string;
   /** "" for the bucket itself. */
   readonly key: string;
+  /** The bucket is in the name of the host, not in the path. */
+  readonly isVirtual: boolean;
   readonly address: string;
   readonly body: Http1Request["body"];
 };
@@ -43,7 +45,7 @@ export function readRequest(http: Http1Request, domains: readonly string[]): S3R
     throw new S3Error("KeyTooLongError", `a key has up to ${KEY_BYTES_MAX} bytes`);
   }
   const { method, headers, address, body } = http;
-  return { method, path, rawQuery, query, headers, bucket: decode(rawBucket), key, address, body };
+  return { method, path, rawQuery, query, headers, bucket: decode(rawBucket), key, isVirtual: virtual !== undefined, address, body };
 }
 
 function virtualBucket(host: string, domains: readonly string[]): string | undefined {

@@ -248,14 +248,14 @@ describe("buckets", () => {
 
   test("[BUCKET-14] what is not implemented says so, and never falls through to the object", async () => {
     await lab.put("safe", "safe");
-    for (const sub of ["torrent", "restore", "select", "nonsense", "annotation", "renameObject", "attributes&torrent"]) {
+    for (const sub of ["torrent", "restore", "select", "website", "logging", "nonsense", "annotation", "renameObject", "attributes&torrent"]) {
       for (const method of ["GET", "PUT", "DELETE", "POST"]) {
         const body = method === "PUT" || method === "POST" ? { body: "overwritten" } : {};
         expect(await codeOf(await lab.ask(`/demo/safe?${sub}`, { method, ...body }))).toBe("501 NotImplemented");
         expect([405, 501]).toContain((await lab.ask(`/demo?${sub}`, { method, ...body })).status);
       }
     }
-    const headers = [["x-amz-acl", "public-read"], ["x-amz-server-side-encryption-customer-algorithm", "AES256"], ["x-amz-object-lock-mode", "GOVERNANCE"]];
+    const headers = [["x-amz-server-side-encryption-customer-algorithm", "AES256"], ["x-amz-object-lock-mode", "GOVERNANCE"]];
     for (const [name, value] of headers) expect(await codeOf(await lab.put("safe", "x", { headers: { [name!]: value! } }))).toBe("501 NotImplemented");
     expect(await textOf("/demo/safe")).toBe("safe");
   });

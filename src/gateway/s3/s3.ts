@@ -2,7 +2,9 @@
  * The S3 door: buckets are spaces, keys are paths. Every request goes one way: what is asked for, by whom (authenticate.ts,
  * once), which operation (operations.ts), its handler. Rules are behind SpaceService.
  */
+import { askingAs } from "#access/access.ts";
 import type { Door, DoorParts } from "#gateway/door.ts";
+import { askingOf } from "#gateway/s3/asking.ts";
 import { Authenticator } from "#gateway/s3/authenticate.ts";
 import { BucketSettings } from "#gateway/s3/bucket-settings.ts";
 import { corsHeaders, preflight } from "#gateway/s3/cors.ts";
@@ -25,15 +27,21 @@ export type S3DoorOptions = {
   readonly isSecure: boolean;
   /** Names below which the first label of the host is a bucket. */
   readonly domains: readonly string[];
+  /** Signature Version 2 is taken, too. */
+  readonly takesV2: boolean;
+  /** Buckets whose policies may let everybody read. */
+  readonly publicBuckets: readonly string[];
 };
 
 /** @throws the system's error when it cannot listen */
-export async function startS3(parts: DoorParts, { isSecure, domains }: S3DoorOptions): Promise<Door> {
+export async function startS3(parts: DoorParts, { isSecure, domains, takesV2, ...options }: S3DoorOptions): Promise<Door> {
   const { host, spaces, uploads, access, log, metrics, listen } = parts;
   const { clock, random } = host;
   const settings = new BucketSettings(spaces, clock);
-  const services: S3Services = { spaces, uploads, access, clock, random, log, traffic: new S3Traffic(metrics), settings };
-  const door = new S3Requests(services, new Authenticator(access, clock), domains);
+  const publicBuckets = new Set(options.publicBuckets);
+  const traffic = new S3Traffic(metrics);
+  const services: S3Services = { spaces, uploads, access, clock, random, log, traffic, settings, isSecure, publicBuckets };
+  const door = new S3Requests(services, new Authenticator(access, clock, takesV2), domains);
   const tls = isSecure ? parts.identity() : undefined;
   const server: Http1Server = serveHttp1({ host: listen.host, port: listen.port, tls, handle: (request) => door.handle(request) });
   return {
@@ -93,10 +101,14 @@ class S3Requests {
       seen.operation = "PostObject";
       return postObject(this.#services, this.#authenticator, asked, traceId);
     }
-    const { who, payload, request } = await this.#authenticator.authenticate(asked);
+    const { who: user, how, payload, request } = await this.#authenticator.authenticate(asked);
     const operation = operationOf(request);
     seen.operation = operation.name;
-    return operation.handle({ services: this.#services, who, request, payload, traceId });
+    const services = this.#services;
+    const facts = { signed: how, isSecure: services.isSecure, nowMs: services.clock.nowMs() };
+    const who = askingAs(user, askingOf(request, operation.name, user, facts));
+    services.access.requireAsked(who, request.bucket, request.key.replace(/\/$/, ""));
+    return operation.handle({ services, who, request, payload, traceId });
   }
 
   /** Only browsers say where a page comes from. */

@@ -1,11 +1,11 @@
 /** The XML of S3: small texts out, and small strict texts in. No document types, no entities but the five. Pure. */
+import { type XmlBounds, type XmlElement as DocumentElement, XmlFault, childElements, parseXml as parseDocument } from "#gateway/xml.ts";
 import { S3Error } from "#gateway/s3/s3-error.ts";
 
 export const XML_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/";
 const HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n';
-/** Elements inside each other, and in one text: a thousand keys to delete have a few thousand. */
-const DEPTH_MAX = 12;
-const ELEMENTS_MAX = 60_000;
+/** A thousand keys to delete have a few thousand elements, and keys may have characters that XML has not. */
+const BOUNDS: XmlBounds = { bytesMax: 3 << 20, depthMax: 12, nodesMax: 60_000, hasControls: true };
 
 /** Text as it stands between tags. Control characters, which XML 1.0 cannot have, are written as S3 writes them. */
 export function escapeXml(text: string): string {
@@ -40,64 +40,21 @@ export function malformedXml(why = "the XML is not well formed, or not what is a
   return new S3Error("MalformedXML", why);
 }
 
-type Open = { readonly tag: string; readonly name: string; readonly children: XmlElement[]; text: string };
-
-const TAG = /<(?:(\/)([\w.:-]+)\s*|([\w.:-]+)((?:\s+[\w.:-]+\s*=\s*(?:"[^"<]*"|'[^'<]*'))*)\s*(\/?))>/y;
-const SKIPPED = /(?:<\?[^?]*(?:\?(?!>)[^?]*)*\?>|<!--[^-]*(?:-(?!->)[^-]*)*-->)/y;
-
 /** @throws {S3Error} MalformedXML */
 export function parseXml(text: string): XmlElement {
-  const top: Open = { tag: "", name: "", children: [], text: "" };
-  const open: Open[] = [top];
-  let count = 0;
-  for (let at = text.charCodeAt(0) === 0xfeff ? 1 : 0; at < text.length; ) {
-    const inside = open.at(-1)!;
-    const less = text.indexOf("<", at);
-    const between = text.slice(at, less < 0 ? text.length : less);
-    if (inside === top ? between.trim() !== "" : less < 0) throw malformedXml();
-    if (inside !== top) inside.text += unescape(between);
-    if (less < 0) break;
-    SKIPPED.lastIndex = less;
-    if (SKIPPED.test(text)) {
-      at = SKIPPED.lastIndex;
-      continue;
-    }
-    TAG.lastIndex = less;
-    const tag = TAG.exec(text);
-    if (tag === null || ++count > ELEMENTS_MAX) throw malformedXml();
-    at = TAG.lastIndex;
-    if (tag[1] !== undefined) close(open, tag[2]!);
-    else {
-      const opened = { tag: tag[3]!, name: tag[3]!.slice(tag[3]!.indexOf(":") + 1), children: [], text: "" };
-      if (open.length > DEPTH_MAX) throw malformedXml();
-      open.push(opened);
-      if (tag[5] === "/") close(open, opened.tag);
-    }
+  try {
+    return plain(parseDocument(Buffer.from(text), BOUNDS));
+  } catch (error) {
+    if (error instanceof XmlFault) throw malformedXml();
+    throw error;
   }
-  const [root, ...more] = top.children;
-  if (open.length > 1 || root === undefined || more.length > 0) throw malformedXml();
-  return root;
 }
 
-function close(open: Open[], tag: string): void {
-  const closed = open.pop()!;
-  const outer = open.at(-1);
-  if (outer === undefined || closed.tag !== tag) throw malformedXml();
-  outer.children.push({ name: closed.name, children: closed.children, text: closed.text });
-}
-
-const NAMED: Readonly<Record<string, string>> = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'" };
-
-function unescape(text: string): string {
-  if (!text.includes("&")) return text;
-  return text.replaceAll(/&([^;&]{0,12};?)/g, (_, body: string) => {
-    const entity = body.endsWith(";") ? body.slice(0, -1) : "";
-    const number = /^#(?:x([0-9a-fA-F]{1,6})|(\d{1,7}))$/.exec(entity);
-    const code = number === null ? Number.NaN : Number.parseInt(number[1] ?? number[2]!, number[1] === undefined ? 10 : 16);
-    const known = Number.isNaN(code) ? NAMED[entity] : code > 0 && code <= 0x10ffff ? String.fromCodePoint(code) : undefined;
-    if (known === undefined) throw malformedXml();
-    return known;
-  });
+/** Clients differ in their namespaces, and mean the same. */
+function plain(element: DocumentElement): XmlElement {
+  const children = childElements(element).map(plain);
+  const text = element.children.filter((child) => typeof child === "string").join("");
+  return { name: element.name, children, text };
 }
 
 export function childrenOf(parent: XmlElement, name: string): XmlElement[] {

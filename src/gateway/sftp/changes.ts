@@ -4,7 +4,7 @@ import type { SpaceService } from "#hub/space-service.ts";
 import type { SpaceChange, Version } from "#hub/space.ts";
 import type { Entry } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
-import type { WantedAttrs } from "#gateway/sftp/packets.ts";
+import type { WantedAttrs } from "#platform/net/sftp-wire.ts";
 import { failed, unsupported } from "#gateway/sftp/status.ts";
 import { type Found, type Node, type Place, notDirectory } from "#gateway/sftp/tree.ts";
 import { requireDone } from "#gateway/sftp/write-handle.ts";

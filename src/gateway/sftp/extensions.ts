@@ -3,7 +3,14 @@ import type { ContentReader } from "#hub/space-service.ts";
 import { SynclineError } from "#model/error.ts";
 import { NAME_BYTES_MAX } from "#model/path.ts";
 import { HANDLES_MAX } from "#gateway/sftp/handles.ts";
-import { ANSWER, DATA_BYTES_MAX, type Fields, PACKET_BYTES_MAX, PacketWriter, STATUS } from "#gateway/sftp/packets.ts";
+import {
+  ANSWER,
+  DATA_BYTES_MAX,
+  type Fields,
+  PACKET_BYTES_MAX,
+  PacketWriter,
+  STATUS,
+} from "#platform/net/sftp-wire.ts";
 import type { SftpSession } from "#gateway/sftp/sftp-session.ts";
 import { failed, unsupported } from "#gateway/sftp/status.ts";
 import { type Node, canonicalPath } from "#gateway/sftp/tree.ts";

@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { SynclineError } from "#model/error.ts";
-import { Fields, PACKET_BYTES_MAX, PacketSplitter, PacketWriter, readRequest } from "#gateway/sftp/packets.ts";
+import { Fields, PACKET_BYTES_MAX, PacketSplitter, PacketWriter } from "#platform/net/sftp-wire.ts";
+import { readRequest } from "#gateway/sftp/packets.ts";
 
 const whole = (body: Uint8Array): Uint8Array => {
   const packet = new Uint8Array(4 + body.length);

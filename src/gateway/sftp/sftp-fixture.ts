@@ -5,7 +5,7 @@ import ssh2 from "ssh2";
 import type { Client } from "ssh2";
 import { ApiLab, TOKENS } from "#gateway/api/api-fixture.ts";
 import type { HubConfig } from "#config/hub-config.ts";
-import { ANSWER, Fields, OPEN, PacketSplitter, PacketWriter, STATUS } from "#gateway/sftp/packets.ts";
+import { ANSWER, Fields, OPEN, PacketSplitter, PacketWriter, REQUEST, STATUS } from "#platform/net/sftp-wire.ts";
 
 export const PASSWORDS = {
   admin: "admin has a password",
@@ -42,13 +42,18 @@ export class SftpLab implements AsyncDisposable {
     this.api = api;
   }
 
+  /** Over a hub that somebody else ends. */
+  static over(api: ApiLab): SftpLab {
+    return new SftpLab(api);
+  }
+
   static async open(config: HubConfig = {}): Promise<SftpLab> {
     const all = { sftpListen: "127.0.0.1:0", sftpRoots: ["boxed=demo/in"], ...config };
     return new SftpLab(await ApiLab.open(all, BOOTSTRAP));
   }
 
   get port(): number {
-    return Number(new URL(this.api.hub.doors[0]!).port);
+    return Number(new URL(this.api.hub.doors.find((url) => url.startsWith("sftp"))!).port);
   }
 
   /** A connection that is signed in. Rejects when it is not let in. */
@@ -64,7 +69,11 @@ export class SftpLab implements AsyncDisposable {
   }
 
   async session(person: Person): Promise<TestSftp> {
-    const client = await this.connect(person, { password: PASSWORDS[person] });
+    return this.signedIn(person, PASSWORDS[person]);
+  }
+
+  async signedIn(user: string, password: string): Promise<TestSftp> {
+    const client = await this.connect(user, { password });
     const sftp = await TestSftp.over(client);
     await sftp.greet();
     return sftp;
@@ -79,10 +88,6 @@ export class SftpLab implements AsyncDisposable {
 export type Answer = { readonly type: number; readonly fields: Fields };
 const NO_ATTRS = 0;
 const PIECE_BYTES = 100_000;
-const TYPE = {
-  init: 1, open: 3, close: 4, read: 5, write: 6, lstat: 7, fstat: 8, setstat: 9, fsetstat: 10, opendir: 11, readdir: 12,
-  remove: 13, mkdir: 14, rmdir: 15, realpath: 16, stat: 17, rename: 18, readlink: 19, symlink: 20, extended: 200,
-} as const;
 
 export class TestSftp {
   readonly client: Client;
@@ -120,7 +125,7 @@ export class TestSftp {
   }
 
   async greet(version = 3): Promise<void> {
-    this.raw(new PacketWriter(TYPE.init, undefined).uint32(version).finish());
+    this.raw(new PacketWriter(REQUEST.init, undefined).uint32(version).finish());
     const { fields } = await this.#greeted.promise;
     fields.uint32();
     try {
@@ -131,15 +136,15 @@ export class TestSftp {
   }
 
   /** Sends a request and waits for its answer. */
-  ask(type: keyof typeof TYPE, fill: (packet: PacketWriter) => PacketWriter): Promise<Answer> {
+  ask(type: keyof typeof REQUEST, fill: (packet: PacketWriter) => PacketWriter): Promise<Answer> {
     const id = this.#nextId++;
     const answer = new Promise<Answer>((resolve) => this.#waiting.set(id, resolve));
-    this.raw(fill(new PacketWriter(TYPE[type], id)).finish());
+    this.raw(fill(new PacketWriter(REQUEST[type], id)).finish());
     return answer;
   }
 
   /** The status of a request, by number. */
-  async status(type: keyof typeof TYPE, fill: (packet: PacketWriter) => PacketWriter): Promise<number> {
+  async status(type: keyof typeof REQUEST, fill: (packet: PacketWriter) => PacketWriter): Promise<number> {
     const answer = await this.ask(type, fill);
     return answer.type === ANSWER.status ? answer.fields.uint32() : STATUS.ok;
   }

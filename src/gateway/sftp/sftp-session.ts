@@ -25,15 +25,11 @@ import {
   OPEN,
   PacketSplitter,
   PacketWriter,
-  type Request,
   STATUS,
   type Status,
   type WantedAttrs,
-  dataPacket,
-  finishData,
-  readRequest,
-  statusPacket,
-} from "#gateway/sftp/packets.ts";
+} from "#platform/net/sftp-wire.ts";
+import { type Request, dataPacket, finishData, readRequest, statusPacket } from "#gateway/sftp/packets.ts";
 import { type DirHandle, Handles } from "#gateway/sftp/handles.ts";
 import { failed, statusOf } from "#gateway/sftp/status.ts";
 import { type Node, type Place, type Tree, canonicalPath, notDirectory, notThere } from "#gateway/sftp/tree.ts";

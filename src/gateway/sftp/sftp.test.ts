@@ -6,7 +6,7 @@ import type { Duplex, Readable } from "node:stream";
 import fc from "fast-check";
 import { systemPrincipal } from "#access/access.ts";
 import ssh2 from "ssh2";
-import { OPEN, PacketWriter, STATUS } from "#gateway/sftp/packets.ts";
+import { OPEN, PacketWriter, STATUS } from "#platform/net/sftp-wire.ts";
 import { PASSWORDS, SftpLab, TestSftp } from "#gateway/sftp/sftp-fixture.ts";
 
 const NEW = OPEN.write | OPEN.create | OPEN.truncate;

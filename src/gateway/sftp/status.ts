@@ -1,7 +1,7 @@
 /** What went wrong, in the few codes that version 3 of the protocol has. */
 import { SynclineError } from "#model/error.ts";
 import type { ErrorCode } from "#model/error.ts";
-import { STATUS, type Status } from "#gateway/sftp/packets.ts";
+import { STATUS, type Status } from "#platform/net/sftp-wire.ts";
 
 const CODES: Partial<Record<ErrorCode, Status>> = {
   NOT_FOUND: STATUS.noSuchFile,

@@ -2,7 +2,7 @@
 import type { Entry } from "#model/entry.ts";
 import { encodeName } from "#model/path.ts";
 import type { Node } from "#gateway/sftp/tree.ts";
-import type { ShownAttrs } from "#gateway/sftp/packets.ts";
+import type { ShownAttrs } from "#platform/net/sftp-wire.ts";
 
 const KIND_BITS: Record<Entry["kind"], number> = { file: 0o100000, dir: 0o040000, symlink: 0o120000, other: 0 };
 const KIND_LETTERS: Record<Entry["kind"], string> = { file: "-", dir: "d", symlink: "l", other: "?" };

@@ -15,7 +15,7 @@ import { SynclineError } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
 import { EXTENTS_MAX, Extents } from "#gateway/sftp/extents.ts";
 import { InOrder } from "#gateway/sftp/in-order.ts";
-import type { WantedAttrs } from "#gateway/sftp/packets.ts";
+import type { WantedAttrs } from "#platform/net/sftp-wire.ts";
 import type { Stage, Staged } from "#gateway/sftp/stage.ts";
 import type { Place } from "#gateway/sftp/tree.ts";
 

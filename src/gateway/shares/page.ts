@@ -4,7 +4,7 @@ import { mayDownload, mayUpload } from "#hub/shares/share.ts";
 import type { Version } from "#hub/space.ts";
 import { nameOf, printablePath } from "#model/path.ts";
 import { percentEncode } from "#gateway/api/url-path.ts";
-import { escapeXml as escape } from "#gateway/dav/xml.ts";
+import { escapeXml as escape } from "#gateway/xml.ts";
 
 /** Nothing from elsewhere, nothing inline, in nobody's frame. */
 export const PAGE_POLICY =

@@ -3,6 +3,7 @@ import { type Attributes, attributesFault } from "#hub/attributes.ts";
 import { type AppendSink, type NewUpload, UPLOAD_BYTES_MAX, type Upload, type UploadExpect, type Uploader } from "#hub/uploads/upload.ts";
 import type { ChangeResult } from "#hub/space.ts";
 import { type RelPath, joinPath, pathFault } from "#model/path.ts";
+import { paced } from "#platform/net/pace.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
 import { percentEncode, splitUrl } from "#gateway/api/url-path.ts";
 import { type Concat, bytesOf, checksumOf, concatOf, metadataOf } from "#gateway/tus/tus-headers.ts";
@@ -149,7 +150,7 @@ async function take(call: TusCall, upload: Upload, offset: number): Promise<Uplo
 
 async function pour(request: Request, sink: AppendSink): Promise<number> {
   let total = 0;
-  for await (const piece of request.body ?? []) {
+  for await (const piece of paced(request.body)) {
     total += piece.length;
     const full = sink.write(piece);
     if (full !== undefined) await full;

@@ -4,6 +4,7 @@
  */
 import type { ContentReader } from "#hub/space-service.ts";
 import type { Version } from "#hub/space.ts";
+import { boundFileSystem } from "#platform/bound-file-system.ts";
 import { type Fd, type FileSystem, FsError, type Stat } from "#platform/file-system.ts";
 
 /** No real descriptor is ever so large. */
@@ -20,7 +21,7 @@ export class ContentFiles {
   constructor(real: FileSystem) {
     const stored = (fd: Fd): OpenContent | undefined => (fd >= FIRST_FD ? this.#opened(fd) : undefined);
     this.fs = {
-      ...bound(real),
+      ...boundFileSystem(real),
       close: (fd) => (fd >= FIRST_FD ? void this.#open.delete(fd) : real.close(fd)),
       fstat: (fd) => stored(fd)?.stat ?? real.fstat(fd),
       readAsync: (fd, into, position) => stored(fd)?.reader.read(into, position) ?? real.readAsync(fd, into, position),
@@ -66,17 +67,4 @@ export function plainStat(size: number): Stat {
   return {
     kind: "file", mode: 0o600, nlink: 1, uid: 0, gid: 0, size, allocatedBytes: size, mtimeNs: 0n, ctimeNs: 0n, ino: 0n, dev: 0,
   };
-}
-
-/** All methods of the object, its class's included, bound to it. */
-function bound(real: FileSystem): FileSystem {
-  const all: Record<string, unknown> = { platform: real.platform };
-  for (let level: object = real; level !== Object.prototype; level = Object.getPrototypeOf(level) as object) {
-    for (const name of Object.getOwnPropertyNames(level)) {
-      const value = (real as unknown as Record<string, unknown>)[name];
-      if (name in all || name === "constructor" || typeof value !== "function") continue;
-      all[name] = (value as (...args: unknown[]) => unknown).bind(real);
-    }
-  }
-  return all as unknown as FileSystem;
 }

@@ -1,4 +1,5 @@
 /** What can be asked of spaces. Each function is one statement, or several of which each is right by itself. */
+import { KNOWN_ROW_BYTES_MAX, KnownVersions } from "#hub/meta/known-versions.ts";
 import { decodeManifest } from "#hub/meta/manifests.ts";
 import { type ListRequest, PAGE_ROWS_MAX } from "#hub/meta/meta-store.ts";
 import { type Range, afterPath, behind, childOf, isCanonical, next, rangeBelow } from "#hub/meta/ranges.ts";
@@ -14,7 +15,7 @@ import {
 } from "#hub/meta/rows.ts";
 import type { JournalRecord, Point, SpaceId, Version } from "#hub/space.ts";
 import { type RelPath, compareBytes, encodeName } from "#model/path.ts";
-import type { Sql } from "#platform/sql/database.ts";
+import type { Database } from "#platform/sql/database.ts";
 import type { ContentId } from "#sync/chunk/chunk-id.ts";
 import type { Manifest } from "#sync/chunk/manifest.ts";
 
@@ -62,17 +63,26 @@ const whole = (asked: number): number =>
   Math.floor(Math.max(-Number.MAX_SAFE_INTEGER, Math.min(asked, Number.MAX_SAFE_INTEGER)));
 
 export class Queries {
-  readonly #sql: Sql;
+  readonly #sql: Database;
   readonly #hubId: string;
+  readonly #known: KnownVersions;
 
-  constructor(sql: Sql, hubId: string) {
-    this.#sql = sql;
+  constructor(db: Database, hubId: string) {
+    this.#sql = db;
     this.#hubId = hubId;
+    this.#known = new KnownVersions(db);
   }
 
   async version(space: SpaceId, path: RelPath): Promise<Version | undefined> {
+    const known = this.#known.get(space, path);
+    if (known !== undefined) return known;
     if (!isCanonical(path)) return undefined;
-    return this.#one(await this.#sql.get<VersionRow>(CURRENT, [space, encodeName(path)]));
+    const { commits } = this.#sql;
+    const row = await this.#sql.get<VersionRow>(CURRENT, [space, encodeName(path)]);
+    const version = this.#one(row);
+    const isSmall = row !== undefined && row.entry.length + (row.attributes?.length ?? 0) <= KNOWN_ROW_BYTES_MAX;
+    if (isSmall) this.#known.add(space, version!, commits);
+    return version;
   }
 
   async versionAt(space: SpaceId, path: RelPath, at: Point): Promise<Version | undefined> {

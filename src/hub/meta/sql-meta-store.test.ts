@@ -47,6 +47,7 @@ const openSpace = async (db: Database) => {
 /** A database that writes down what it is asked. */
 class Overheard implements Database {
   readonly engine: Database["engine"];
+  readonly commits = undefined;
   readonly texts = new Map<string, number>();
   /** That all() has given. */
   rows = 0;

@@ -98,7 +98,9 @@ export class Shares {
   }
 
   async #requireThere(who: Principal, { space, path, kind }: Share): Promise<void> {
-    if (path === "") return;
+    // Who may write there and not read finds out when something is put.
+    const mayLook = this.#parts.access.decide(who, "read", { type: "space", space, path }).allowed;
+    if (path === "" || !mayLook) return;
     const version = await this.#parts.spaces.version(who, space, path);
     const there = version?.entry?.kind;
     if (there === "dir" || (there === "file" && kind === "read")) return;

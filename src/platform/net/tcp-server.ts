@@ -1,11 +1,12 @@
 /**
- * Plain TCP for doors whose protocols begin in clear: connections that are accepted or made, that may be secured with
- * TLS in their middle (STARTTLS) in the role of the server, with back-pressure in both directions.
+ * Plain TCP for protocols that begin in clear: connections that are accepted or made, that may be secured with TLS in
+ * their middle (STARTTLS) in either role, with back-pressure in both directions.
  *
  * Under TLS an end is told apart from a cut: `onEnd` says whether the other side has closed the TLS stream in order.
  */
-import type { Socket, TCPSocketListener } from "bun";
-import type { Identity } from "#platform/net/tls-socket.ts";
+import { isIP } from "node:net";
+import type { Socket, TCPSocketListener, TLSOptions } from "bun";
+import { type Identity, type PeerCertificate, describePeer } from "#platform/net/tls-socket.ts";
 
 /** A handshake that takes longer is given up. */
 export const TLS_HANDSHAKE_MS_MAX = 15_000;
@@ -43,6 +44,22 @@ export type TlsFacts = {
   readonly clientCertificate: Uint8Array | undefined;
 };
 
+export type ClientTlsOptions = {
+  /** Host name or address that the certificate must be for. */
+  readonly serverName: string;
+  /** PEM of the accepted authorities; undefined: those of the system. */
+  readonly authorities: string | undefined;
+  readonly identity: Identity | undefined;
+  /** `session` of another connection to the same server, to be gone on with; the server may begin another. */
+  readonly session: Uint8Array | undefined;
+};
+
+export type ServerFacts = {
+  /** Judged by the caller, before anything is written. Undefined where a session was resumed that does not show it again. */
+  readonly peer: PeerCertificate | undefined;
+  readonly isReused: boolean;
+};
+
 export interface TcpConnection {
   readonly remote: TcpAddress;
   readonly local: TcpAddress;
@@ -68,8 +85,15 @@ export interface TcpConnection {
    * @throws the handshake's error; the connection is closed then
    */
   startTls(options: TlsOptions): Promise<TlsFacts>;
-  /** Sends what waits, closes the TLS stream in order, and ends. What arrives meanwhile is dropped. */
-  end(): void;
+  /** As startTls, in the role of the client. */
+  startClientTls(options: ClientTlsOptions): Promise<ServerFacts>;
+  /** In the role of the client: the newest session that the server lets others resume. */
+  readonly session: Uint8Array | undefined;
+  /**
+   * Sends what waits, closes the TLS stream in order, and ends. What arrives meanwhile is dropped.
+   * @param graceMs for what the other side has not taken yet; END_GRACE_MS when not given
+   */
+  end(graceMs?: number): void;
   /** Ends at once; what waits is lost. */
   destroy(): void;
 }
@@ -82,6 +106,8 @@ export function plainAddress(address: string): string {
 }
 
 type Raw = Socket<Connection>;
+/** A handshake that came to a channel; `fault` is what is wrong with the other side's certificate. */
+type HandshakeEnd = { readonly isDone: boolean; readonly fault: Error | null };
 type Waiting = { readonly resolve: () => void; readonly reject: (error: Error) => void };
 
 /** Follows the records of a TLS stream from outside, to see whether it ends with an alert (close_notify). */
@@ -152,7 +178,10 @@ class Connection implements TcpConnection {
   #isOver = false;
   #endTimer: ReturnType<typeof setTimeout> | undefined;
   #records: RecordWatch | undefined;
-  #handshake: { readonly done: (facts: TlsFacts) => void; readonly failed: (error: Error) => void } | undefined;
+  #handshake: { readonly done: (end: HandshakeEnd) => void; readonly failed: (error: Error) => void } | undefined;
+  session: Uint8Array | undefined;
+  /** Offered to the server. */
+  #resumed: Uint8Array | undefined;
   /** Why it will be closed, or was. */
   #fault: Error | undefined;
   /** What came with the end of the handshake, before anybody listened; the socket is paused then. */
@@ -217,13 +246,40 @@ class Connection implements TcpConnection {
     if (!this.isClosed) this.#socket.resume();
   }
 
-  startTls({ identity, clientAuthorities, ticketGroup }: TlsOptions): Promise<TlsFacts> {
-    if (this.isClosed) return Promise.reject(this.#fault ?? new Error("the connection is closed"));
+  async startTls({ identity, clientAuthorities, ticketGroup }: TlsOptions): Promise<TlsFacts> {
     // The runtime keeps one context, with ticket keys of its own, for each set of options; text beside the certificate
     // is no part of it.
     const cert = ticketGroup === undefined ? identity.certificate : `${identity.certificate}\n${ticketGroup}\n`;
     const asked = clientAuthorities === undefined ? {} : { ca: clientAuthorities, requestCert: true };
-    const facts = new Promise<TlsFacts>((done, failed) => {
+    const { isDone, fault } = await this.#upgrade({ cert, key: identity.key, rejectUnauthorized: false, ...asked }, true);
+    const isKnown = isDone && fault === null && this.#socket.authorized;
+    return {
+      isReused: this.#socket.isSessionReused(),
+      clientCertificate: isKnown ? this.#socket.getPeerCertificate()?.raw : undefined,
+    };
+  }
+
+  async startClientTls({ serverName, authorities, identity, session }: ClientTlsOptions): Promise<ServerFacts> {
+    this.#resumed = session;
+    const tls = {
+      rejectUnauthorized: false,
+      ...(isIP(serverName) === 0 ? { serverName } : {}),
+      ...(authorities === undefined ? {} : { ca: authorities }),
+      ...(identity === undefined ? {} : { cert: identity.certificate, key: identity.key }),
+    };
+    const { fault } = await this.#upgrade(tls, false);
+    const der = this.#socket.getPeerCertificate()?.raw;
+    const isReused = this.#socket.isSessionReused();
+    if (der === undefined && !isReused) {
+      this.destroy();
+      throw new Error("the server has shown no certificate");
+    }
+    return { isReused, peer: der === undefined ? undefined : describePeer(der, serverName, fault) };
+  }
+
+  #upgrade(tls: TLSOptions, isServer: boolean): Promise<HandshakeEnd> {
+    if (this.isClosed) return Promise.reject(this.#fault ?? new Error("the connection is closed"));
+    const end = new Promise<HandshakeEnd>((done, failed) => {
       this.#handshake = { done, failed };
     });
     const timer = setTimeout(() => {
@@ -231,18 +287,17 @@ class Connection implements TcpConnection {
       this.destroy();
     }, TLS_HANDSHAKE_MS_MAX);
     this.#records = new RecordWatch();
-    const tls = { cert, key: identity.key, rejectUnauthorized: false, ...asked };
     // The types do not know that an accepted or made connection may be the server.
-    const options = { data: this as Connection, tls, socket: SECURE_HANDLERS, isServer: true };
+    const options = { data: this as Connection, tls, socket: SECURE_HANDLERS, isServer };
     this.#socket.resume();
     [, this.#socket] = this.#socket.upgradeTLS<Connection>(options);
-    return facts.finally(() => clearTimeout(timer));
+    return end.finally(() => clearTimeout(timer));
   }
 
-  end(): void {
+  end(graceMs = END_GRACE_MS): void {
     if (this.isClosed || this.isEnding) return;
     this.isEnding = true;
-    this.#endTimer = setTimeout(() => this.destroy(), END_GRACE_MS);
+    this.#endTimer = setTimeout(() => this.destroy(), graceMs);
     if (this.#rest === undefined) this.#socket.end();
     // It would never learn that the other side is gone.
     this.#socket.resume();
@@ -293,11 +348,12 @@ class Connection implements TcpConnection {
       return;
     }
     if (this.#handlers === undefined) this.pause();
-    const isKnown = isDone && fault === null && socket.authorized;
-    waiting?.done({
-      isReused: socket.isSessionReused(),
-      clientCertificate: isKnown ? socket.getPeerCertificate()?.raw : undefined,
-    });
+    waiting?.done({ isDone, fault });
+  }
+
+  /** TLS is about to begin on this socket, which is not ours yet. */
+  secured(socket: Raw): void {
+    if (this.#resumed !== undefined) socket.setSession(this.#resumed);
   }
 
   over(): void {
@@ -338,6 +394,10 @@ const PLAIN_HANDLERS = {
 };
 
 const SECURE_HANDLERS = {
+  open: (socket: Raw) => socket.data.secured(socket),
+  session: (socket: Raw, session: Uint8Array) => {
+    socket.data.session = session;
+  },
   data: (socket: Raw, bytes: Uint8Array) => socket.data.data(bytes),
   drain: (socket: Raw) => socket.data.drain(),
   handshake: (socket: Raw, isDone: boolean, fault: Error | null) => socket.data.handshake(isDone, fault),

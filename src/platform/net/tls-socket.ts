@@ -167,7 +167,8 @@ export function fingerprintOf(certificate: X509Certificate): string {
   return `SHA256:${certificate.fingerprint256.replaceAll(":", "").toLowerCase()}`;
 }
 
-function describePeer(der: Uint8Array, host: string, fault: Error | null): PeerCertificate {
+/** Judges nothing but names. @param fault what the handshake had against the chain */
+export function describePeer(der: Uint8Array, host: string, fault: Error | null): PeerCertificate {
   const certificate = new X509Certificate(der);
   const named = isIP(host) === 0 ? certificate.checkHost(host) : certificate.checkIP(host);
   const wrongName = named === undefined ? `the certificate is not for ${host}` : undefined;

@@ -33,6 +33,8 @@ export interface Sql {
  */
 export interface Database extends Sql {
   readonly engine: "sqlite" | "postgres";
+  /** Grows with each commit, in the moment from which it is seen; undefined where other processes may commit, too. */
+  readonly commits: number | undefined;
   /** What was committed survives a power loss. When `work` throws nothing of it is there, and the error passes on. */
   transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T>;
   /**

@@ -56,6 +56,7 @@ export async function openPostgres(url: string): Promise<Database> {
 
 class PostgresDatabase implements Database {
   readonly engine = "postgres";
+  readonly commits = undefined;
   readonly #client: SQL;
   #calls = 0;
   #isClosed = false;

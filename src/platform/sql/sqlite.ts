@@ -91,6 +91,7 @@ function connect(file: string, open: SqliteConnection[]): SqliteConnection {
 
 class SqliteDatabase implements Database {
   readonly engine = "sqlite";
+  commits = 0;
   readonly #file: string;
   readonly #lock: SqliteConnection;
   readonly #writer: SqliteConnection;
@@ -176,6 +177,8 @@ class SqliteDatabase implements Database {
   }
 
   #commit(): void {
+    // Also where it fails: then nobody knows what is there.
+    this.commits++;
     try {
       this.#writer.execute("COMMIT");
     } catch (error) {

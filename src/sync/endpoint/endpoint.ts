@@ -73,6 +73,8 @@ export type OpenReply = {
   /** Device and inode of the root, to refuse the same or nested roots on one host. */
   readonly device: string;
   readonly absolutePath: string;
+  /** What this side cannot do, for people, each a sentence without an end. */
+  readonly notes?: readonly string[] | undefined;
 };
 
 export type ScanRequest = {
@@ -188,6 +190,11 @@ export type RunChange = {
 export interface Endpoint {
   /** For people: "/srv/www", "ssh://host/srv/www". */
   readonly label: string;
+  /**
+   * Where a side cannot carry all metadata: what of `preserve` it can, asked before open. What one side cannot carry is
+   * left out on both.
+   */
+  carries?(preserve: Preserve, writable: boolean, signal: AbortSignal): Promise<Preserve>;
   open(request: OpenRequest, signal: AbortSignal): Promise<OpenReply>;
   /** Where it tells everything (since 0), what it has found may be told, and read or supplied, while it still looks on. */
   scan(request: ScanRequest, onBatch: OnObserved, signal: AbortSignal): Promise<ScanSummary>;

@@ -2,21 +2,24 @@
  * Which paths changed, by sequence: what a controller has not heard of yet. Records hold paths only; what is there now
  * is in the index, so a path that changed twice is told once.
  */
+import type { Entry } from "#model/entry.ts";
 import type { Observation } from "#model/observation.ts";
 import { type RelPath, comparePaths } from "#model/path.ts";
 import { BATCH_ITEMS_MAX } from "#sync/endpoint/endpoint.ts";
-import type { IndexRecord } from "#sync/index/record-codecs.ts";
 import type { Log, Tree } from "#sync/index/store.ts";
 import { ByteReader, ByteWriter } from "#sync/wire/bytes.ts";
 
 /** Paths in one log record. */
 const PATHS_PER_RECORD = 2000;
 
+/** What is needed of an endpoint's index. */
+type Indexed = Pick<Tree<{ readonly entry: Entry }>, "get" | "walk">;
+
 export class ObservationLog {
   readonly #log: Log;
-  readonly #index: Tree<IndexRecord>;
+  readonly #index: Indexed;
 
-  constructor(log: Log, index: Tree<IndexRecord>) {
+  constructor(log: Log, index: Indexed) {
     this.#log = log;
     this.#index = index;
   }

@@ -13,7 +13,8 @@ import { FAILURES_MAX } from "#sync/transport/failure-limiter.ts";
 import { KnownServers } from "#sync/transport/known-servers.ts";
 import { memoryTransports } from "#sync/transport/memory-transport.ts";
 import { type ServerIdentity, givenIdentity, ownIdentity } from "#sync/transport/server-identity.ts";
-import { type TlsClientOptions, type TlsTrust, connectToServer } from "#sync/transport/tls-client.ts";
+import type { TlsTrust } from "#sync/transport/server-trust.ts";
+import { type TlsClientOptions, connectToServer } from "#sync/transport/tls-client.ts";
 import { startClient } from "#sync/wire/greeting.ts";
 import { MemoryEndpoint, SUM } from "#testing/memory-endpoint.ts";
 

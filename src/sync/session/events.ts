@@ -36,6 +36,8 @@ export type SessionEvent =
   /** While watching: all files of a side have been read again. `damaged` counts those whose damage is certain. */
   | ({ readonly type: "scrub"; readonly side: Side } & ScrubPass)
   | { readonly type: "degraded"; readonly side: Side; readonly reason: string }
+  /** What a side cannot do; told whenever it has been opened. */
+  | { readonly type: "note"; readonly side: Side; readonly text: string }
   /**
    * End of each cycle that did something or found something; in watch mode many, otherwise one. Also of one that broke
    * off, when it had changed something: it can be taken back like any other.

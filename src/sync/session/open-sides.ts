@@ -2,7 +2,9 @@
 import { SynclineError } from "#model/error.ts";
 import type { Mode, Side } from "#model/plan.ts";
 import type { Endpoint, OpenReply, OpenRequest } from "#sync/endpoint/endpoint.ts";
+import type { Preserve } from "#model/entry.ts";
 import type { SideSession } from "#sync/session/cycle.ts";
+import type { SessionOptions } from "#sync/session/events.ts";
 import type { SessionInput } from "#sync/session/session.ts";
 import { SIDES, type SessionState } from "#sync/session/state.ts";
 
@@ -13,15 +15,16 @@ export async function openSides(
   state: SessionState,
   alpha: Endpoint,
   beta: Endpoint,
-): Promise<Record<Side, SideSession>> {
+): Promise<{ readonly sides: Record<Side, SideSession>; readonly preserve: Preserve }> {
   const { options, signal } = input;
+  const preserve = await carriedByBoth(options, alpha, beta, signal);
   const request = (side: Side): OpenRequest => ({
     sessionId: input.sessionId,
     seeds: state.seeds,
-    writable: side === "beta" ? !options.dryRun : !options.dryRun && !isOneWay(options.mode),
+    writable: !options.dryRun && isWritten(side, options.mode),
     ignore: options.ignore,
     include: options.include,
-    preserve: options.preserve,
+    preserve,
     durable: options.durable,
     verifyReadBack: options.verifyReadBack,
     compress: options.compress,
@@ -43,7 +46,25 @@ export async function openSides(
       if (lost.length === 1) state.restored = lost[0];
     });
   }
-  return { alpha: { endpoint: alpha, reply: a }, beta: { endpoint: beta, reply: b } };
+  return { sides: { alpha: { endpoint: alpha, reply: a }, beta: { endpoint: beta, reply: b } }, preserve };
+}
+
+/** What of the metadata both sides can carry. The same for a dry run as for the run that it is to show. */
+export async function carriedByBoth(
+  options: Pick<SessionOptions, "preserve" | "mode">,
+  alpha: Endpoint,
+  beta: Endpoint,
+  signal: AbortSignal,
+): Promise<Preserve> {
+  let { preserve } = options;
+  for (const [side, endpoint] of [["alpha", alpha], ["beta", beta]] as const) {
+    preserve = (await endpoint.carries?.(preserve, isWritten(side, options.mode), signal)) ?? preserve;
+  }
+  return preserve;
+}
+
+function isWritten(side: Side, mode: Mode): boolean {
+  return side === "beta" || !isOneWay(mode);
 }
 
 /** The same tree twice, or one inside the other, would copy itself into itself for ever. */

@@ -106,15 +106,17 @@ async function connectAndRun(
   onSummary: (summary: Summary) => void,
   onConnected: () => void,
 ): Promise<void> {
-  const { host, options, onEvent, hash, signal } = input;
+  const { host, onEvent, hash, signal } = input;
   onEvent({ type: "phase", phase: "connecting" });
   state.expectInFlight();
   const alpha = input.alpha();
   const beta = input.beta();
   tally.connect([alpha, beta]);
   try {
-    const sides = await openSides(input, state, alpha, beta);
+    const { sides, preserve } = await openSides(input, state, alpha, beta);
+    const options = { ...input.options, preserve };
     onConnected();
+    for (const side of SIDES) for (const text of sides[side].reply.notes ?? []) onEvent({ type: "note", side, text });
     const { bytesPerSecond } = options;
     const bandwidth = bytesPerSecond === undefined ? undefined : new Bandwidth(host.clock, bytesPerSecond);
     const losses = new RecentLosses(host.clock);

@@ -61,6 +61,7 @@ export type SimDatabaseOptions = {
 
 export class SimDatabase implements Database {
   readonly engine = "sqlite";
+  commits = 0;
   readonly #options: SimDatabaseOptions;
   #tail: Promise<unknown> = Promise.resolve();
 
@@ -98,6 +99,7 @@ export class SimDatabase implements Database {
       if (random.chance(0.5)) await clock.turn(random.real() * COMMIT_MS);
       this.#assertAlive();
       onCommit("before");
+      this.commits++;
       disk.commit(statements);
       onCommit("after");
       return result;

@@ -4,6 +4,7 @@
  * whole.
  */
 import type { Socket } from "bun";
+import type { Gather } from "#platform/net/http1/gather.ts";
 import { type RequestHead, HEAD_BYTES_MAX, parseHead } from "#platform/net/http1/head.ts";
 import { type Framing, framingOf } from "#platform/net/http1/incoming.ts";
 import { IncomingBody, type RequestBody } from "#platform/net/http1/request-body.ts";
@@ -20,6 +21,8 @@ const LINGER_MS = 1_000;
 const AHEAD_BYTES_MAX = 64 << 10;
 /** Up to here head and body of an answer go out in one write. */
 const JOINED_BYTES_MAX = 64 << 10;
+/** Up to here an answer waits for those of other connections that are made in the same turn of the event loop. */
+const GATHERED_BYTES_MAX = 8 << 10;
 
 export type Http1Request = RequestHead & {
   /** The client's. */
@@ -42,6 +45,7 @@ export type ConnectionParts = {
   /** Where it rejects, the connection is cut. */
   readonly handle: (request: Http1Request) => Promise<Http1Answer>;
   readonly nowMs: () => number;
+  readonly gather: Gather;
   /** A request has ended: true while the connection may take another. */
   readonly mayStay: () => boolean;
 };
@@ -147,7 +151,7 @@ export class Connection {
       },
       pause: () => this.#socket.pause(),
       resume: () => this.#socket.resume(),
-    });
+    }, this.#parts.nowMs);
     const current: Current = { head, framing: framingOf(head.framing), body };
     this.#current = current;
     if (rest.length > 0) {
@@ -199,7 +203,10 @@ export class Connection {
       if (body !== undefined && "pieces" in body) await body.pieces.return();
       return this.#write(head);
     }
-    if (body instanceof Uint8Array && body.length <= JOINED_BYTES_MAX) return this.#write(Buffer.concat([head, body]));
+    if (body instanceof Uint8Array && body.length <= JOINED_BYTES_MAX) {
+      const joined = Buffer.concat([head, body]);
+      return joined.length > GATHERED_BYTES_MAX ? this.#write(joined) : this.#parts.gather.add(() => this.#write(joined));
+    }
     await this.#write(head);
     return body instanceof Uint8Array ? this.#write(body) : this.#stream(body);
   }

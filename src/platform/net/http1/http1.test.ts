@@ -136,6 +136,17 @@ describe("a connection", () => {
     expect(text.endsWith("12345")).toBe(true);
   }));
 
+  test("[HTTP-9] answers that go out together are each its own client's, also where one of them is gone", () => served(async ({ port }) => {
+    const ask = (at: number): string => `GET /of-${at} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n`;
+    const leaving = Array.from({ length: 20 }, (_, at) => Bun.connect({
+      hostname: "127.0.0.1", port,
+      socket: { open: (socket) => void (socket.write(ask(1000 + at)), socket.terminate()), data: () => undefined },
+    }));
+    const texts = await Promise.all(Array.from({ length: 40 }, (_, at) => raw(port, [ask(at)])));
+    await Promise.all(leaving);
+    for (const [at, text] of texts.entries()) expect(text).toEndWith(`\r\n\r\nGET /of-${at}  \n`);
+  }));
+
   test("[HTTP-8] what is no request is refused in words, and the connection ends", () => served(async ({ port }) => {
     expect(await raw(port, ["nonsense\r\n\r\n"])).toMatch(/^HTTP\/1\.1 400 /);
     expect(await raw(port, ["GET / HTTP/1.1\r\nHost: h\r\nX-A: ", "a".repeat(40_000)])).toMatch(/^HTTP\/1\.1 431 /);

@@ -1,4 +1,5 @@
 /** The body of a request on its way from the socket to who reads it: bounded, and the sender is stopped meanwhile. */
+import { Pace } from "#platform/net/pace.ts";
 
 /** Bytes that wait for a reader; then the socket is not read from. */
 export const WAITING_BYTES_MAX = 2 << 20;
@@ -30,8 +31,12 @@ export class IncomingBody implements RequestBody {
   #failure: Error | undefined;
   #reader: PromiseWithResolvers<Piece> | undefined;
   #isUnwanted = false;
+  readonly #nowMs: () => number;
+  readonly #pace = new Pace();
+  #askedMs = 0;
 
-  constructor(length: number | undefined, source: BodySource) {
+  constructor(length: number | undefined, source: BodySource, nowMs: () => number) {
+    this.#nowMs = nowMs;
     this.length = length;
     this.#source = source;
     this.#ended = length === 0;
@@ -65,6 +70,7 @@ export class IncomingBody implements RequestBody {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     if (this.#ended) return undefined;
     this.#reader = Promise.withResolvers();
+    this.#askedMs = this.#nowMs();
     return this.#reader.promise;
   }
 
@@ -84,16 +90,22 @@ export class IncomingBody implements RequestBody {
   push(piece: Uint8Array): void {
     if (this.#isUnwanted) return;
     const reader = this.#reader;
-    if (reader !== undefined) {
-      this.#reader = undefined;
-      reader.resolve(piece);
-      return;
-    }
+    if (reader !== undefined) return this.#hand(reader, piece);
     this.#waiting.push(piece);
     this.#waitingBytes += piece.length;
     if (this.#isPaused || this.#waitingBytes < WAITING_BYTES_MAX) return;
     this.#isPaused = true;
     this.#source.pause();
+  }
+
+  #hand(reader: PromiseWithResolvers<Piece>, piece: Uint8Array): void {
+    try {
+      this.#pace.came(piece.length, this.#nowMs() - this.#askedMs);
+    } catch (error) {
+      return this.fail(error as Error);
+    }
+    this.#reader = undefined;
+    reader.resolve(piece);
   }
 
   end(): void {

@@ -4,6 +4,7 @@
  */
 import type { Socket, TCPSocketListener } from "bun";
 import { Connection, type Http1Answer, type Http1Request } from "#platform/net/http1/connection.ts";
+import { Gather } from "#platform/net/http1/gather.ts";
 import type { Identity } from "#platform/net/tls-socket.ts";
 
 /** Connections at once; those that come then are cut off. */
@@ -37,7 +38,7 @@ const LOOK_MS = 20;
 export function serveHttp1(options: Http1ServerOptions): Http1Server {
   const connections = new Set<Connection>();
   let isStopping = false;
-  const parts = { handle: options.handle, nowMs: () => performance.now(), mayStay: () => !isStopping };
+  const parts = { handle: options.handle, nowMs: () => performance.now(), gather: new Gather(), mayStay: () => !isStopping };
   const gone = (connection: Connection | undefined): void => {
     if (connection === undefined) return;
     connections.delete(connection);

@@ -1,15 +1,20 @@
 /**
- * XML as WebDAV needs it: elements, namespaces, text. A parser of its own because it must refuse what parsers are known
- * for: document types and with them all entities but the five that every document has, so that nothing can grow, be
- * fetched or be read from a disk. Depth, bytes and elements are bounded; whatever is not well formed is refused.
+ * XML as doors need it: elements, namespaces, text. One parser for all of them, and our own, because it must refuse what
+ * parsers are known for: document types and with them all entities but the five that every document has, so that nothing
+ * can grow, be fetched or be read from a disk. Depth, bytes and elements are bounded; whatever is not well formed is
+ * refused.
  */
 
-/** Bytes of one document. */
-export const XML_BYTES_MAX = 256 << 10;
-/** Elements within each other. */
-export const XML_DEPTH_MAX = 64;
-/** Elements and attributes of one document. */
-export const XML_NODES_MAX = 10_000;
+/** What one document may have. Each door knows what its own need. */
+export type XmlBounds = {
+  readonly bytesMax: number;
+  /** Elements within each other. */
+  readonly depthMax: number;
+  /** Elements and attributes. */
+  readonly nodesMax: number;
+  /** Characters that XML has not, but names of files may have, may stand in it; NUL may not. */
+  readonly hasControls?: boolean;
+};
 
 export const XML_NS = "http://www.w3.org/XML/1998/namespace";
 const XMLNS_NS = "http://www.w3.org/2000/xmlns/";
@@ -57,17 +62,20 @@ const NC_NAME = `[${START}][${START}\\-.0-9\\u00B7\\u0300-\\u036F\\u203F\\u2040]
 const QUALIFIED = new RegExp(`(?:(${NC_NAME}):)?(${NC_NAME})`, "uy");
 /** Characters that no document may hold. */
 const FORBIDDEN = /[^\t\n\r\u0020-\uD7FF\uE000-\uFFFD\u{10000}-\u{10FFFF}]/u;
+const FORBIDDEN_ALWAYS = /[\0\uD800-\uDFFF]/u;
 const SPACE = /[ \t\n\r]*/y;
 const ENTITIES: Readonly<Record<string, string>> = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'" };
 const NO_SCOPE = new Scope().set("", "").set("xml", XML_NS);
 
 /** @throws {XmlFault} */
-export function parseXml(bytes: Uint8Array): XmlElement {
-  if (bytes.length > XML_BYTES_MAX) throw new XmlFault(`the document has more than ${XML_BYTES_MAX} bytes`);
-  return new Parser(decode(bytes)).document();
+export function parseXml(bytes: Uint8Array, bounds: XmlBounds): XmlElement {
+  if (bytes.length > bounds.bytesMax) throw new XmlFault(`the document has more than ${bounds.bytesMax} bytes`);
+  return new Parser(decode(bytes, forbiddenIn(bounds)), bounds).document();
 }
 
-function decode(bytes: Uint8Array): string {
+const forbiddenIn = ({ hasControls }: XmlBounds): RegExp => (hasControls === true ? FORBIDDEN_ALWAYS : FORBIDDEN);
+
+function decode(bytes: Uint8Array, forbidden: RegExp): string {
   const mark = (bytes[0] ?? 0) * 256 + (bytes[1] ?? 0);
   const encoding = mark === 0xfeff ? "utf-16be" : mark === 0xfffe ? "utf-16le" : "utf-8";
   let text: string;
@@ -80,17 +88,21 @@ function decode(bytes: Uint8Array): string {
   if (!(encoding === "utf-8" ? /^(utf-8|us-ascii)$/ : /^utf-16(le|be)?$/).test(declared)) {
     throw new XmlFault("the document is written in an encoding that is not known here");
   }
-  if (FORBIDDEN.test(text)) throw new XmlFault("the document holds a character that XML has not");
+  if (forbidden.test(text)) throw new XmlFault("the document holds a character that XML has not");
   return text.replaceAll(/\r\n?/g, "\n");
 }
 
 class Parser {
   readonly #text: string;
+  readonly #bounds: XmlBounds;
+  readonly #forbidden: RegExp;
   #at = 0;
   #nodes = 0;
 
-  constructor(text: string) {
+  constructor(text: string, bounds: XmlBounds) {
     this.#text = text;
+    this.#bounds = bounds;
+    this.#forbidden = forbiddenIn(bounds);
   }
 
   document(): XmlElement {
@@ -160,7 +172,8 @@ class Parser {
     for (;;) {
       const { element, isEmpty } = this.#startTag(open);
       if (!isEmpty) {
-        if (open.length === XML_DEPTH_MAX) throw this.#fault(`more than ${XML_DEPTH_MAX} elements within each other`);
+        const { depthMax } = this.#bounds;
+        if (open.length === depthMax) throw this.#fault(`more than ${depthMax} elements within each other`);
         open.push(element);
       }
       let done: XmlElement | undefined = isEmpty ? element.element : undefined;
@@ -221,7 +234,8 @@ class Parser {
   }
 
   #count(): void {
-    if (++this.#nodes > XML_NODES_MAX) throw this.#fault(`more than ${XML_NODES_MAX} elements and attributes`);
+    const { nodesMax } = this.#bounds;
+    if (++this.#nodes > nodesMax) throw this.#fault(`more than ${nodesMax} elements and attributes`);
   }
 
   #name(): [qualified: string, prefix: string, name: string] {
@@ -283,7 +297,7 @@ class Parser {
       const code = decimal !== undefined ? Number(decimal) : hex !== undefined ? Number.parseInt(hex, 16) : -1;
       if (code < 0 || code > 0x10ffff) throw this.#fault("an entity that is not known");
       const char = String.fromCodePoint(code);
-      if (FORBIDDEN.test(char)) throw this.#fault("a character that XML has not");
+      if (this.#forbidden.test(char)) throw this.#fault("a character that XML has not");
       return char;
     });
   }

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import {
-  XML_BYTES_MAX, XML_DEPTH_MAX, XML_NODES_MAX, type XmlElement, XmlFault, childElements, escapeXml, parseXml, textOf, writeXml,
-} from "#gateway/dav/xml.ts";
+import { DAV_XML } from "#gateway/dav/xml-bounds.ts";
+import { type XmlElement, XmlFault, childElements, escapeXml, parseXml as parseIn, textOf, writeXml } from "#gateway/xml.ts";
 
+const parseXml = (bytes: Uint8Array): XmlElement => parseIn(bytes, DAV_XML);
 const parse = (text: string): XmlElement => parseXml(Buffer.from(text));
 const isRefused = (text: string): boolean => {
   try {
@@ -55,12 +55,12 @@ describe("XML", () => {
     const outside = `<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>`;
     for (const text of [bomb, outside, "<!DOCTYPE a><a/>", "<a><!ENTITY b 'x'></a>"]) expect(isRefused(text)).toBe(true);
     const nested = (depth: number): string => "<a>".repeat(depth) + "</a>".repeat(depth);
-    expect(isRefused(nested(XML_DEPTH_MAX))).toBe(false);
-    expect(isRefused(nested(XML_DEPTH_MAX + 1))).toBe(true);
+    expect(isRefused(nested(DAV_XML.depthMax))).toBe(false);
+    expect(isRefused(nested(DAV_XML.depthMax + 1))).toBe(true);
     const wide = (count: number): string => `<a>${"<b/>".repeat(count - 1)}</a>`;
-    expect(isRefused(wide(XML_NODES_MAX))).toBe(false);
-    expect(isRefused(wide(XML_NODES_MAX + 1))).toBe(true);
-    expect(isRefused(`<a>${" ".repeat(XML_BYTES_MAX)}</a>`)).toBe(true);
+    expect(isRefused(wide(DAV_XML.nodesMax))).toBe(false);
+    expect(isRefused(wide(DAV_XML.nodesMax + 1))).toBe(true);
+    expect(isRefused(`<a>${" ".repeat(DAV_XML.bytesMax)}</a>`)).toBe(true);
   });
 
   test("[DAV-2] any text at all is read or refused, never anything else, and cut off anywhere it is refused", () => {

@@ -1,0 +1,408 @@
+/** Sessions between a directory and a foreign system in memory, as able or poor as the test wants it. */
+import { describe, expect, test } from "bun:test";
+import { existsSync, mkdirSync, renameSync, symlinkSync } from "node:fs";
+import { join } from "node:path";
+import { SynclineError } from "#model/error.ts";
+import type { SumSeeds } from "#sync/endpoint/endpoint.ts";
+import { ForeignPair, SESSION, type Ran } from "#sync/foreign/foreign-fixture.ts";
+import type { Abilities } from "#sync/foreign/foreign-files.ts";
+import { MemorySystem } from "#sync/foreign/memory-files-fixture.ts";
+import { PRESERVE_DEFAULT } from "#model/entry.ts";
+import { openSqliteStore } from "#sync/index/sqlite-store.ts";
+import { SessionState } from "#sync/session/state.ts";
+import { openHost } from "#platform/host-bun.ts";
+
+const S3_LIKE: Partial<Abilities> = {
+  system: "S3", listsTimes: false, renames: "copies", directories: true, modes: false, symlinks: false,
+};
+const FTP_LIKE: Partial<Abilities> = {
+  system: "FTP", conditional: false, modes: false, symlinks: false, timeResolutionNs: 1_000_000_000n, parallel: 2,
+};
+const POOR: Partial<Abilities> = {
+  system: "FTP", setsTimes: false, timeResolutionNs: 60_000_000_000n, renames: "none", replaces: false, keeps: false,
+  conditional: false, modes: false, symlinks: false, ranges: false, parallel: 1,
+};
+const KINDS: [string, Partial<Abilities>, boolean][] = [["able", {}, true], ["S3-like", S3_LIKE, true], ["FTP-like", FTP_LIKE, false], ["poor", POOR, false]];
+const LARGE = "0123456789abcdef".repeat(20_000);
+
+function ok({ summary, error }: Ran): NonNullable<Ran["summary"]> {
+  if (error !== undefined) throw error;
+  expect(summary?.problems).toBe(0);
+  expect(summary?.conflicts).toBe(0);
+  return summary!;
+}
+
+function expectSame(pair: ForeignPair, system: MemorySystem): void {
+  expect(system.files()).toEqual(pair.files());
+}
+
+describe.each(KINDS)("a pair with a system that is %s", (_name, abilities, hasTags) => {
+  test("[FOREIGN-14] both sides become the same, small files and large, and then nothing more is to be done", async () => {
+    const system = new MemorySystem(abilities, hasTags);
+    using pair = new ForeignPair(() => system.client());
+    pair.put("a.txt", "from here");
+    pair.put("deep/er/b.bin", LARGE);
+    mkdirSync(join(pair.root, "empty"));
+    system.put("c.txt", "from there");
+    system.put("their/large", LARGE.toUpperCase());
+    ok(await pair.run());
+    expect(pair.files()).toEqual({ "a.txt": "from here", "c.txt": "from there", "deep/er/b.bin": LARGE, "their/large": LARGE.toUpperCase() });
+    expectSame(pair, system);
+    pair.aheadMs += 600_000;
+    expect(ok(await pair.run()).changes).toBe(0);
+    expect(ok(await pair.run({ deep: true })).changes).toBe(0);
+    expect(existsSync(join(pair.root, "empty"))).toBe(true);
+  });
+
+  test("[FOREIGN-15] edits, removals, moves and changes of kind go both ways", async () => {
+    const system = new MemorySystem(abilities, hasTags);
+    using pair = new ForeignPair(() => system.client());
+    for (const at of [1, 2, 3, 4, 5, 6]) pair.put(`d/f${at}`, `file ${at} `.repeat(50 + at));
+    pair.put("moves/one", "one of them ".repeat(30));
+    pair.put("moves/deep/two", "two of them ".repeat(30));
+    pair.put("kind", "a file");
+    ok(await pair.run());
+    pair.aheadMs += 600_000;
+    system.nowNs += 600_000_000_000n;
+    pair.put("d/f1", "edited here");
+    pair.remove("d/f2");
+    renameSync(join(pair.root, "moves"), join(pair.root, "moved"));
+    renameSync(join(pair.root, "d/f5"), join(pair.root, "f5"));
+    pair.remove("kind");
+    pair.put("kind/now", "a directory");
+    system.put("d/f3", "edited there");
+    system.delete("d/f4");
+    ok(await pair.run());
+    expectSame(pair, system);
+    expect(Object.keys(pair.files())).toEqual(["d/f1", "d/f3", "d/f6", "f5", "kind/now", "moved/deep/two", "moved/one"]);
+    expect(pair.files()["d/f1"]).toBe("edited here");
+    expect(pair.files()["d/f3"]).toBe("edited there");
+    expect(ok(await pair.run()).changes).toBe(0);
+  });
+
+  test("[FOREIGN-16] what both sides changed is a conflict, and is left", async () => {
+    const system = new MemorySystem(abilities, hasTags);
+    using pair = new ForeignPair(() => system.client());
+    pair.put("a", "agreed");
+    ok(await pair.run());
+    pair.aheadMs += 600_000;
+    system.nowNs += 600_000_000_000n;
+    pair.put("a", "mine, and longer");
+    system.put("a", "theirs");
+    const { summary } = await pair.run();
+    expect(summary?.conflicts).toBe(1);
+    expect(pair.files()).toEqual({ a: "mine, and longer" });
+    expect(system.files()).toEqual({ a: "theirs" });
+  });
+
+  test("[FOREIGN-17] a connection that is lost at any step costs nothing: all comes about in the end", async () => {
+    for (let step = 3 + KINDS.findIndex(([, one]) => one === abilities); step < 70; step += 11) await survives(abilities, hasTags, step, "lost");
+  }, 120_000);
+
+  test("[FOREIGN-18] after a crash at any step nothing is lost or half there, and the next run ends it", async () => {
+    for (let step = 4 + 2 * KINDS.findIndex(([, one]) => one === abilities); step < 70; step += 9) await survives(abilities, hasTags, step, "crash");
+  }, 120_000);
+});
+
+class Crash extends Error {}
+
+/** A world in which all kinds of changes are under way, and the step of that number fails. */
+async function survives(abilities: Partial<Abilities>, hasTags: boolean, step: number, how: "lost" | "crash"): Promise<void> {
+  const system = new MemorySystem(abilities, hasTags);
+  using pair = new ForeignPair(() => system.client());
+  for (const at of [1, 2, 3, 4]) pair.put(`d/f${at}`, `file ${at} `.repeat(20 + at));
+  pair.put("large", LARGE);
+  ok(await pair.run());
+  pair.aheadMs += 600_000;
+  system.nowNs += 600_000_000_000n;
+  pair.put("d/f1", "edited here, and now much longer than before");
+  pair.remove("d/f2");
+  renameSync(join(pair.root, "d/f3"), join(pair.root, "f3"));
+  pair.put("large", `${LARGE}more`);
+  pair.put("new/one", "new here");
+  system.put("d/f4", "edited there");
+  system.put("theirs", "new there");
+  let steps = 0;
+  system.fault = (call, path) => {
+    steps++;
+    if (how === "lost" && steps === step) throw new SynclineError({ code: "LINK_LOST", op: call, message: "lost", path, retryable: true });
+    if (how === "crash" && steps >= step) throw new Crash("killed");
+  };
+  const first = await pair.run();
+  if (how === "crash" && first.error !== undefined && !(first.error instanceof Crash)) throw first.error;
+  for (const text of Object.values(system.files())) expect(text).not.toBe("");
+  system.fault = undefined;
+  pair.aheadMs += 600_000;
+  ok(await pair.run());
+  expectSame(pair, system);
+  expect({ step, files: Object.keys(pair.files()) }).toEqual({ step, files: ["d/f1", "d/f4", "f3", "large", "new/one", "theirs"] });
+  expect(pair.files()).toMatchObject({ "d/f1": "edited here, and now much longer than before", "d/f4": "edited there", large: `${LARGE}more` });
+  expect([...system.nodes.keys()].filter((path) => path.includes(".syncline-part-"))).toEqual([]);
+}
+
+describe("a root that is not itself", () => {
+  const agreed = async (abilities: Partial<Abilities> = {}): Promise<{ system: MemorySystem; pair: ForeignPair }> => {
+    const system = new MemorySystem(abilities);
+    const pair = new ForeignPair(() => system.client());
+    pair.put("a", "one");
+    pair.put("d/b", "two");
+    ok(await pair.run());
+    return { system, pair };
+  };
+
+  test("[FOREIGN-19] emptied with its marker, replaced or gone it stops the session, and nothing is removed", async () => {
+    const { system, pair } = await agreed();
+    using _ = pair;
+    const nodes = new Map(system.nodes);
+    for (const path of nodes.keys()) if (path !== "") system.nodes.delete(path);
+    const emptied = await pair.run();
+    expect((emptied.error as SynclineError).code).toBe("ROOT_IDENTITY");
+    system.put(".syncline/root", `syncline-root ${"a".repeat(32)}\n`);
+    expect(((await pair.run()).error as SynclineError).code).toBe("ROOT_IDENTITY");
+    system.nodes.clear();
+    expect(((await pair.run()).error as SynclineError).code).toBe("ROOT_MISSING");
+    expect(Object.keys(pair.files())).toEqual(["a", "d/b"]);
+    for (const [path, node] of nodes) system.nodes.set(path, node);
+    expect(ok(await pair.run()).changes).toBe(0);
+  });
+
+  test("[FOREIGN-19] one that is swapped while it is listed removes nothing", async () => {
+    const { system, pair } = await agreed();
+    using _ = pair;
+    system.fault = (call, path) => {
+      if (call === "list" && path === "") for (const each of [...system.nodes.keys()]) if (each !== "") system.nodes.delete(each);
+    };
+    expect(((await pair.run()).error as SynclineError).code).toBe("ROOT_IDENTITY");
+    expect(Object.keys(pair.files())).toEqual(["a", "d/b"]);
+  });
+
+  test("[FOREIGN-19] a side that is only read has no marker; suddenly empty it stops the session", async () => {
+    const system = new MemorySystem();
+    using pair = new ForeignPair(() => system.client(), { mode: "one-way-replica", delete: true }, "alpha");
+    system.put("a", "one");
+    ok(await pair.run());
+    expect(system.nodes.has(".syncline")).toBe(false);
+    system.delete("a");
+    expect(((await pair.run()).error as SynclineError).code).toBe("ROOT_IDENTITY");
+    expect(pair.files()).toEqual({ a: "one" });
+  });
+
+  test("[FOREIGN-19] a listing that breaks off is no listing", async () => {
+    const { system, pair } = await agreed();
+    using _ = pair;
+    for (const at of [1, 2, 3, 4]) system.put(`d/more${at}`, "x");
+    ok(await pair.run());
+    system.fault = (call) => {
+      if (call === "list more") throw new SynclineError({ code: "PROTOCOL", op: "list", message: "it makes no sense" });
+    };
+    expect((await pair.run()).error).toBeInstanceOf(SynclineError);
+    expect(Object.keys(pair.files())).toContain("d/more4");
+  });
+
+  test("[FOREIGN-20] a dry run makes and changes nothing there, a root that is still to be made included", async () => {
+    const system = new MemorySystem();
+    system.nodes.clear();
+    using pair = new ForeignPair(() => system.client());
+    pair.put("a", "one");
+    const { summary, error } = await pair.run({ dryRun: true });
+    expect(error).toBeUndefined();
+    expect(summary?.planned).toBe(1);
+    expect(system.nodes.size).toBe(0);
+    expect(system.calls.filter((call) => /^(write|makeDir|remove|rename)/.test(call))).toEqual([]);
+  });
+});
+
+describe("what cannot be carried", () => {
+  test("[FOREIGN-21] is said and makes no differences: neither modes nor times nor symlinks are compared", async () => {
+    const system = new MemorySystem({ ...POOR, keeps: true, renames: "atomic" }, false);
+    using pair = new ForeignPair(() => system.client());
+    pair.put("run.sh", "echo", 1_500_000_000_000);
+    symlinkSync("run.sh", join(pair.root, "link"));
+    const { events, summary } = await pair.run();
+    expect(summary?.problems).toBe(1);
+    expect(events.flatMap((event) => (event.type === "problem" ? [event.problem.path] : []))).toEqual(["link"]);
+    const notes = events.flatMap((event) => (event.type === "note" ? [event.text] : []));
+    expect(notes[0]).toBe("FTP does not carry permissions, symlinks and modification times here: left out on both sides");
+    pair.aheadMs += 600_000;
+    expect((await pair.run()).summary?.changes).toBe(0);
+    expect(pair.mtimeMs("run.sh")).toBe(1_500_000_000_000);
+    expect(Object.keys(system.files())).toEqual(["run.sh"]);
+  });
+
+  test("[FOREIGN-22] coarse times: what was set counts, not what the system made of it", async () => {
+    const system = new MemorySystem(FTP_LIKE, false);
+    using pair = new ForeignPair(() => system.client());
+    pair.put("a", "one", 1_600_000_000_123);
+    ok(await pair.run());
+    expect(system.nodes.get("a")!.mtimeNs).toBe(1_600_000_000_000_000_000n);
+    expect(ok(await pair.run()).changes).toBe(0);
+    expect(pair.mtimeMs("a")).toBe(1_600_000_000_123);
+  });
+
+  test("[FOREIGN-22] an edit of the same size in the same grain of time is found when the grain has passed", async () => {
+    const system = new MemorySystem(FTP_LIKE, false);
+    using pair = new ForeignPair(() => system.client());
+    system.put("a", "one");
+    ok(await pair.run());
+    expect(pair.files()).toEqual({ a: "one" });
+    system.put("a", "two");
+    pair.aheadMs += 60_000;
+    ok(await pair.run());
+    expect(pair.files()).toEqual({ a: "two" });
+    system.calls.length = 0;
+    ok(await pair.run());
+    // Now it is settled, and nobody reads it again.
+    expect(system.calls.filter((call) => call === "read a")).toEqual([]);
+  });
+
+  test("[FOREIGN-23] names that no file here can have are told and left, and the rest is synchronised", async () => {
+    const system = new MemorySystem();
+    using pair = new ForeignPair(() => system.client());
+    system.put("good", "one");
+    system.put(".syncline-part-ffff-1", "half of something, and not ours");
+    system.put(".syncline-part-abcd-1", "half of something of ours");
+    system.nodes.set("..", { ...system.nodes.get("good")! });
+    system.nodes.set("a\0b", { ...system.nodes.get("good")! });
+    const { summary, events } = await pair.run();
+    expect(summary?.problems).toBe(2);
+    expect(events.flatMap((event) => (event.type === "problem" ? [event.problem.code] : []))).toEqual(["NAME", "NAME"]);
+    expect(pair.files()).toEqual({ good: "one" });
+    expect(system.nodes.has(".syncline-part-ffff-1")).toBe(true);
+    expect(system.nodes.has(".syncline-part-abcd-1")).toBe(false);
+  });
+
+  test("[FOREIGN-23] ignore files count there as here", async () => {
+    const system = new MemorySystem();
+    using pair = new ForeignPair(() => system.client());
+    pair.put(".synclineignore", "*.tmp\n");
+    pair.put("a.tmp", "mine");
+    ok(await pair.run());
+    system.put("b.tmp", "theirs");
+    system.put("sub/.synclineignore", "secret\n");
+    system.put("sub/secret", "theirs");
+    system.put("sub/open", "shared");
+    ok(await pair.run());
+    expect(Object.keys(pair.files())).toEqual([".synclineignore", "a.tmp", "sub/.synclineignore", "sub/open"]);
+    expect(system.files()["a.tmp"]).toBeUndefined();
+  });
+});
+
+describe("taking back", () => {
+  const undo = async (pair: ForeignPair, runId: string): Promise<{ restored: number; problems: unknown[] }> => {
+    const store = openSqliteStore(join(pair.dir, "state", "session.db"));
+    const state = new SessionState(store, openHost().random);
+    const endpoint = pair.foreign();
+    const { signal } = new AbortController();
+    const seeds: SumSeeds = state.seeds;
+    try {
+      const preserve = await endpoint.carries(PRESERVE_DEFAULT, true, signal);
+      await endpoint.open({
+        sessionId: SESSION, seeds, writable: true, ignore: [], include: [], preserve, durable: "none", verifyReadBack: false,
+        compress: "none", createRoot: false, expectRootId: state.marks.beta?.rootId,
+      }, signal);
+      return await endpoint.undo(runId, signal);
+    } finally {
+      await endpoint.close();
+      store.close();
+    }
+  };
+
+  test.each(KINDS.slice(0, 3))("[FOREIGN-24] a run is taken back where the system is %s", async (_name, abilities, hasTags) => {
+    const system = new MemorySystem(abilities, hasTags);
+    using pair = new ForeignPair(() => system.client());
+    pair.put("a", "old a");
+    pair.put("d/b", "old b");
+    pair.put("d/c", "content that moves ".repeat(9));
+    ok(await pair.run());
+    const before = system.files();
+    pair.aheadMs += 600_000;
+    pair.put("a", "new a, longer");
+    pair.remove("d/b");
+    renameSync(join(pair.root, "d/c"), join(pair.root, "c"));
+    pair.put("e/f", "new");
+    const { runId } = ok(await pair.run());
+    expect(system.files()).toEqual(pair.files());
+    expect((await undo(pair, runId)).problems).toEqual([]);
+    expect(system.files()).toEqual(before);
+    expect(system.nodes.has("e")).toBe(false);
+  });
+
+  test("[FOREIGN-24] what somebody changed since is left alone and told", async () => {
+    const system = new MemorySystem();
+    using pair = new ForeignPair(() => system.client());
+    pair.put("a", "old a");
+    ok(await pair.run());
+    pair.put("a", "new a, longer");
+    const { runId } = ok(await pair.run());
+    system.put("a", "somebody's");
+    const { restored, problems } = await undo(pair, runId);
+    expect(restored).toBe(0);
+    expect(problems).toMatchObject([{ path: "a", code: "CHANGED" }]);
+    expect(system.files()).toEqual({ a: "somebody's" });
+  });
+
+  test("[FOREIGN-24] where nothing is kept it is said beforehand, and an undo takes nothing away for nothing", async () => {
+    const system = new MemorySystem({ keeps: false });
+    using pair = new ForeignPair(() => system.client());
+    pair.put("a", "old a");
+    const { events } = await pair.run();
+    expect(events.some((event) => event.type === "note" && event.text.includes("undo"))).toBe(true);
+    pair.put("a", "new a, longer");
+    const { runId } = ok(await pair.run());
+    expect((await undo(pair, runId)).problems).toMatchObject([{ path: "a", code: "UNSUPPORTED" }]);
+    expect(system.files()).toEqual({ a: "new a, longer" });
+  });
+});
+
+describe("edits in the very moment", () => {
+  test("[FOREIGN-25] a file that changes just before it is replaced or removed is left", async () => {
+    const system = new MemorySystem();
+    using pair = new ForeignPair(() => system.client());
+    pair.put("a", "agreed");
+    pair.put("b", "agreed");
+    ok(await pair.run());
+    pair.put("a", "mine, and longer");
+    pair.remove("b");
+    let isDone = false;
+    system.fault = (call) => {
+      if (isDone || (call !== "write" && call !== "remove")) return;
+      isDone = true;
+      system.put("a", "theirs");
+      system.put("b", "theirs too");
+    };
+    const { summary } = await pair.run();
+    expect(system.files()).toEqual({ a: "theirs", b: "theirs too" });
+    expect(summary?.conflicts).toBe(1);
+    expect(pair.files()).toEqual({ a: "mine, and longer", b: "theirs too" });
+  });
+
+  test("[FOREIGN-25] a file that changes while it is read is not taken", async () => {
+    const system = new MemorySystem();
+    using pair = new ForeignPair(() => system.client());
+    system.put("a", "the first of two contents");
+    system.put("large", LARGE);
+    const edits = new Map([["a", "the second of the two"], ["large", LARGE.toUpperCase()]]);
+    system.fault = (call, path) => {
+      const edit = call === "read more" ? edits.get(path) : undefined;
+      edits.delete(edit === undefined ? "" : path);
+      if (edit !== undefined) system.put(path, edit);
+    };
+    await pair.run();
+    system.fault = undefined;
+    ok(await pair.run());
+    expect(pair.files()).toEqual({ a: "the second of the two", large: LARGE.toUpperCase() });
+  });
+
+  test("[FOREIGN-26] bytes that the system did not keep are found where they are read back", async () => {
+    const system = new MemorySystem();
+    using pair = new ForeignPair(() => system.client(), { verifyReadBack: true });
+    pair.put("a", "as it should be");
+    system.fault = (call, path) => {
+      if (call === "placed" && path === "a") system.nodes.get("a")!.bytes[0]! ^= 1;
+    };
+    const { summary } = await pair.run();
+    expect(summary?.conflicts).toBe(1);
+    expect(summary?.changes).toBe(0);
+    expect(pair.files()).toEqual({ a: "as it should be" });
+  });
+});

@@ -1,0 +1,239 @@
+/** Sorts out what a crash left of a run, takes runs back, and forgets old ones with what they had kept. */
+import type { Entry } from "#model/entry.ts";
+import type { Problem } from "#model/observation.ts";
+import type { RelPath } from "#model/path.ts";
+import { RUNS_KEPT_MAX, RUN_KEPT_MS } from "#sync/apply/prune-runs.ts";
+import type { RunItem } from "#sync/apply/run-journal.ts";
+import { makeTrashDir, trashDir } from "#sync/foreign/foreign-application.ts";
+import { type ForeignContext, foreignProblem, isError, problemFrom } from "#sync/foreign/foreign-context.ts";
+import { type ForeignEntry, isExpected } from "#sync/foreign/foreign-files.ts";
+import { moveByCopy } from "#sync/foreign/foreign-placement.ts";
+import { type ForeignRecord, expectedOf } from "#sync/foreign/foreign-record.ts";
+
+/**
+ * Call at open. Of each change that was begun and not recorded: was it done? A file that had made room for a new one, which
+ * never came, goes back to its place.
+ */
+export async function recoverForeign(context: ForeignContext, sessionId: string, signal: AbortSignal): Promise<void> {
+  const { journal, store, host } = context;
+  for (const [runId, items] of journal.openIntents()) {
+    const done: RunItem[] = [];
+    for (const item of items) {
+      const dir = trashDir(sessionId, runId);
+      if (await recoverItem(context, item, item.trash === "" ? undefined : `${dir}/${item.trash}`, signal)) done.push(item);
+      context.mark(item.path);
+    }
+    store.transaction({ durable: true }, () => {
+      journal.addItems(runId, Math.floor(host.clock.nowMs()), done);
+      journal.clearIntentsOf(runId);
+    });
+  }
+}
+
+/** Was it done, so that an undo has to take it back? */
+async function recoverItem(
+  { files, index }: ForeignContext,
+  item: RunItem,
+  keptAs: RelPath | undefined,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const there = await files.stat(item.path, signal);
+  const record = index.get(item.path);
+  const isOld = record !== undefined && isExpected(there, expectedOf(item.path, record));
+  const kept = keptAs === undefined ? undefined : await files.stat(keptAs, signal);
+  if (kept === undefined || keptAs === undefined) {
+    // Nothing tells a change of metadata from one that was not made; taking it back sets the old one again.
+    return item.action !== "move" && !isOld && (there === undefined) === (item.new === undefined);
+  }
+  if (there === undefined && item.new !== undefined) {
+    await putBack({ files, from: keptAs, to: item.path, signal });
+    return false;
+  }
+  if (isOld) {
+    // The copy was made, and the change was not.
+    await files.remove(keptAs, {}, signal);
+    return false;
+  }
+  return true;
+}
+
+type PutBack = Pick<ForeignContext, "files"> & { from: RelPath; to: RelPath; signal: AbortSignal };
+
+/** What is kept there is a rename's or a copy's; only such systems keep anything. */
+async function putBack({ files, from, to, signal }: PutBack): Promise<void> {
+  await files.rename(from, to, signal);
+}
+
+/** Takes a run back, in reverse order. What somebody has changed since is left alone and reported. */
+export async function undoForeign(
+  context: ForeignContext,
+  sessionId: string,
+  runId: string,
+  signal: AbortSignal,
+): Promise<{ restored: number; problems: Problem[] }> {
+  const { journal, store, index, log } = context;
+  const undo = new Undo(context, trashDir(sessionId, runId), trashDir(sessionId, `undo-${runId}`), signal);
+  await makeTrashDir(context, trashDir(sessionId, `undo-${runId}`), signal);
+  let restored = 0;
+  const problems: Problem[] = [];
+  for (const item of journal.items(runId).toReversed()) {
+    let found: Problem | undefined;
+    try {
+      found = await undo.take(item);
+    } catch (error) {
+      found = problemFrom(item.path, error);
+    }
+    if (found === undefined) restored++;
+    else problems.push(found);
+    // What is there now is news to whoever looks next, whatever size and time it has.
+    const paths = item.action === "move" ? [item.path, item.from] : [item.path];
+    store.transaction({ durable: true }, () => {
+      for (const path of paths) for (const [each] of [...index.walk(path)]) index.delete(each);
+      log.append(paths);
+    });
+    for (const path of paths) context.mark(path);
+  }
+  store.transaction({ durable: true }, () => journal.setUndone(runId));
+  return { restored, problems };
+}
+
+class Undo {
+  readonly #context: ForeignContext;
+  readonly #source: RelPath;
+  readonly #target: RelPath;
+  readonly #signal: AbortSignal;
+  #names = 0;
+
+  constructor(context: ForeignContext, source: RelPath, target: RelPath, signal: AbortSignal) {
+    this.#context = context;
+    this.#source = source;
+    this.#target = target;
+    this.#signal = signal;
+  }
+
+  async take(item: RunItem): Promise<Problem | undefined> {
+    const { files } = this.#context;
+    const there = await files.stat(item.path, this.#signal);
+    if (item.action === "move") return this.#moveBack(item, there);
+    if (item.action === "remove") {
+      if (there !== undefined) return there.kind === "dir" && item.old?.kind === "dir" ? undefined : changed(item.path);
+      return this.#restore(item);
+    }
+    if (there === undefined || !this.#isAsLeft(item, there)) return changed(item.path);
+    if (item.action === "metadata") return this.#metadataBack(item);
+    if (item.action === "create") return this.#takeAway(item, there);
+    const lost = await this.#lost(item);
+    if (lost !== undefined) return lost;
+    await this.#takeAway(item, there);
+    return this.#restore(item);
+  }
+
+  /** Does the path still hold what the run put there? */
+  #isAsLeft({ path, new: entry, action }: RunItem, there: ForeignEntry): boolean {
+    const record = this.#context.index.get(path);
+    if (entry === undefined || record === undefined || record.entry.kind !== entry.kind) return false;
+    if (!isExpected(there, expectedOf(path, record))) return false;
+    if (action === "metadata" || entry.kind !== "file" || record.entry.kind !== "file") return true;
+    return record.entry.size === entry.size && (record.entry.sum ?? entry.sum) === (entry.sum ?? record.entry.sum);
+  }
+
+  async #takeAway({ path }: RunItem, there: ForeignEntry): Promise<Problem | undefined> {
+    const { files, abilities } = this.#context;
+    if (there.kind !== "dir") {
+      const keepAs = abilities.keeps ? `${this.#target}/${(this.#names++).toString(36)}` : undefined;
+      await files.remove(path, { expect: there, keepAs }, this.#signal);
+      return undefined;
+    }
+    try {
+      await files.removeDir(path, this.#signal);
+    } catch (error) {
+      if (isError(error, "EXISTS")) return changed(path);
+      if (!isError(error, "NOT_FOUND")) throw error;
+    }
+    return undefined;
+  }
+
+  /** Why the old content cannot come back, before anything is taken away for it. */
+  async #lost(item: RunItem): Promise<Problem | undefined> {
+    if (item.old === undefined || item.old.kind === "dir") return undefined;
+    const kept = item.trash === "" ? undefined : await this.#context.files.stat(`${this.#source}/${item.trash}`, this.#signal);
+    if (kept !== undefined) return undefined;
+    return foreignProblem(item.path, "UNSUPPORTED", "what was there before was not kept", false);
+  }
+
+  async #restore(item: RunItem): Promise<Problem | undefined> {
+    const { files, preserve } = this.#context;
+    const { old, path } = item;
+    if (old === undefined) return undefined;
+    if (old.kind === "dir") {
+      await files.makeDir(path, preserve.mode ? old.mode : undefined, this.#signal);
+      return undefined;
+    }
+    const lost = await this.#lost(item);
+    if (lost !== undefined) return lost;
+    await putBack({ files, from: `${this.#source}/${item.trash}`, to: path, signal: this.#signal });
+    return undefined;
+  }
+
+  async #metadataBack({ path, old }: RunItem): Promise<Problem | undefined> {
+    const { files, preserve, abilities } = this.#context;
+    if (old?.kind === "file" && preserve.mtime) await files.setTime(path, old.mtimeNs, this.#signal);
+    if (old !== undefined && "mode" in old && preserve.mode && abilities.modes) await files.setMode(path, old.mode, this.#signal);
+    return undefined;
+  }
+
+  async #moveBack(item: RunItem, there: ForeignEntry | undefined): Promise<Problem | undefined> {
+    const { files, abilities, index } = this.#context;
+    if (there === undefined) return changed(item.path);
+    if ((await files.stat(item.from, this.#signal)) !== undefined) return changed(item.from);
+    if (abilities.renames === "atomic" || (abilities.renames === "copies" && there.kind !== "dir")) {
+      await files.rename(item.path, item.from, this.#signal);
+      return undefined;
+    }
+    const all: [RelPath, ForeignRecord][] = [...index.walk(item.path)];
+    const place = (path: RelPath): RelPath => item.from + path.slice(item.path.length);
+    for (const [path, record] of all) {
+      if (record.entry.kind === "dir") await files.makeDir(place(path), modeOf(record.entry), this.#signal);
+      else if (abilities.renames === "none") await moveByCopy(this.#context, path, place(path), record, this.#signal);
+      else await files.rename(path, place(path), this.#signal);
+    }
+    for (const [path, record] of all.toReversed()) {
+      if (record.entry.kind === "dir") await this.#takeAway({ ...item, path }, { path, kind: "dir", size: 0 });
+    }
+    return undefined;
+  }
+}
+
+function modeOf(entry: Entry): number | undefined {
+  return "mode" in entry ? entry.mode : undefined;
+}
+
+function changed(path: RelPath): Problem {
+  return foreignProblem(path, "CHANGED", "it was changed after the run; left as it is", false);
+}
+
+/** Call at open, after recovery: old runs go, with what they had kept. What cannot be removed now is tried again next time. */
+export async function pruneForeignRuns(context: ForeignContext, sessionId: string, signal: AbortSignal): Promise<void> {
+  const { journal, host, store } = context;
+  const runs = journal.runs().sort((a, b) => b.startedMs - a.startedMs);
+  const oldestMs = host.clock.nowMs() - RUN_KEPT_MS;
+  for (const { runId } of runs.filter((run, at) => at >= RUNS_KEPT_MAX || run.startedMs < oldestMs)) {
+    const isGone = await Promise.all([runId, `undo-${runId}`].map((name) => removeTrash(context, trashDir(sessionId, name), signal)));
+    if (isGone.every(Boolean)) store.transaction({ durable: false }, () => journal.forget(runId));
+  }
+}
+
+/** @returns false when something of it is still there */
+async function removeTrash({ files }: ForeignContext, dir: RelPath, signal: AbortSignal): Promise<boolean> {
+  try {
+    const inside: RelPath[] = [];
+    for await (const batch of files.list(dir, signal)) inside.push(...batch.map(({ path }) => path));
+    for (const path of inside) await files.remove(path, {}, signal);
+    await files.removeDir(dir, signal);
+    return true;
+  } catch (error) {
+    if (isError(error, "NOT_FOUND")) return true;
+    if (isError(error, "DENIED", "EXISTS", "UNSUPPORTED")) return false;
+    throw error;
+  }
+}

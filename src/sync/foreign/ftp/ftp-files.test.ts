@@ -1,0 +1,41 @@
+/** The FTP client, held to the contract by our own door: in clear, and in both kinds of TLS. */
+import { afterAll, beforeAll } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { FtpLab, PASSWORD } from "#gateway/ftp/ftp-fixture.ts";
+import { systemClock, systemRandom } from "#platform/host-bun.ts";
+import { foreignContract } from "#sync/foreign/foreign-contract.ts";
+import type { FtpServer } from "#sync/foreign/ftp/ftp-control.ts";
+import { FtpFiles } from "#sync/foreign/ftp/ftp-files.ts";
+
+let lab: FtpLab;
+let state: string;
+let places = 0;
+
+beforeAll(async () => {
+  lab = await FtpLab.open();
+  state = mkdtempSync(join(tmpdir(), "syncline-ftp-client-"));
+});
+afterAll(async () => {
+  await lab[Symbol.asyncDispose]();
+  rmSync(state, { recursive: true, force: true });
+});
+
+function client(root: string, tls: FtpServer["tls"], password = PASSWORD): FtpFiles {
+  const trust = { ca: undefined, fingerprint: undefined, acceptNew: true, askTrust: undefined, stateDir: state };
+  const port = tls === "implicit" ? lab.securePort : lab.port;
+  const server = { host: "127.0.0.1", port, user: "admin", password, tls, trust, identity: undefined };
+  return new FtpFiles({ server, root, owner: "abc", clock: systemClock, random: systemRandom });
+}
+
+for (const tls of ["none", "explicit", "implicit"] as const) {
+  foreignContract(`FTP, TLS ${tls}`, async () => {
+    const root = `/demo/place${places++}`;
+    const maker = await lab.signedIn();
+    await maker.say(`MKD ${root}`);
+    maker.destroy();
+    const stranger = (): FtpFiles => client(root, tls, "wrong");
+    return { files: client(root, tls), other: () => client(root, tls), stranger: tls === "none" ? stranger : undefined, dispose: () => undefined };
+  });
+}
