@@ -35,7 +35,6 @@ export const ftp: Workload = {
     const dir = join(context.dir, "ftp");
     mkdirSync(dir, { recursive: true });
     const file = join(dir, "large.bin");
-    writeRandomFile(file, scaled(context, GIB), SEED);
     const peer = await startVsftpd(join(dir, "vsftpd"));
     await using _server = peer.server;
     await using hub = await BenchHub.start(join(dir, "hub"), "127.0.0.1", ["--ftp-listen", "127.0.0.1:0"]);
@@ -45,6 +44,8 @@ export const ftp: Workload = {
     for (const server of [theirs, ours]) await storeMany(server, WARM_UP_FILES, 0);
     const series = new Map<string, { ours: number[]; peer: number[] }>();
     for (let run = 1; run <= runs; run++) {
+      // Each its own bytes: of those that are there already nothing is written.
+      writeRandomFile(file, scaled(context, GIB), SEED + run);
       for (const [id, measure] of Object.entries(MEASURES)) {
         // In turns, so that what the machine does otherwise meets both.
         const peerValue = await measure(context, theirs, file, run);

@@ -53,6 +53,8 @@ export class Append implements AppendSink {
   #offset: number;
   #durable: number;
   #sinceCommit = 0;
+  /** What came before is being made durable while more is taken; one at a time. */
+  #saving: Promise<void> | undefined;
   /** Calls go one after the other, also those of who takes its place. */
   #turn: Promise<unknown> = Promise.resolve();
   #isCut = false;
@@ -130,7 +132,10 @@ export class Append implements AppendSink {
     this.#sinceCommit += bytes.length;
     if (this.#sinceCommit < STREAM_COMMIT_BYTES || this.#options.whole === true) return;
     this.#sinceCommit = 0;
-    await this.#save();
+    await this.#saved();
+    this.#saving = this.#save();
+    // Whoever writes so much more, or commits, meets the error.
+    this.#saving.catch(() => undefined);
   }
 
   end(): Promise<Sums> {
@@ -157,8 +162,16 @@ export class Append implements AppendSink {
 
   async #keep(): Promise<void> {
     await this.#cut();
+    await this.#saved();
     if (this.#durable < this.#offset) await this.#save();
     assert(this.#durable === this.#offset, "the chunks of a stream are all of it");
+  }
+
+  /** Until nothing is being made durable; its error is met once. */
+  async #saved(): Promise<void> {
+    const saving = this.#saving;
+    this.#saving = undefined;
+    await saving;
   }
 
   /** Makes durable what consists of whole chunks. */
@@ -200,6 +213,7 @@ export class Append implements AppendSink {
 
   async #end(): Promise<void> {
     try {
+      await this.#saved().catch(() => undefined);
       if (this.#options.whole !== true) await this.#keep();
     } catch {
       // What could not be kept is sent again: the rows say from where.

@@ -118,7 +118,8 @@ export interface PartSink extends AsyncDisposable {
 }
 
 /**
- * Takes bytes of a stream from its offset on. Every STREAM_COMMIT_BYTES become durable on the way; so does what has come
+ * Takes bytes of a stream from its offset on. Every STREAM_COMMIT_BYTES become durable on the way, while the next come
+ * (a crash costs twice as many at most); so does what has come
  * when it is disposed of, however it ended. Of one that is `whole` nothing counts before commit(), and nothing ever
  * when it is disposed of without.
  */

@@ -3,7 +3,9 @@ import { afterEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { systemPrincipal } from "#access/access.ts";
 import { seedsOf } from "#hub/hub-spaces.ts";
-import { type Challenge, type Proof, UPLOAD_EXPIRY_MS, UPLOAD_KNOWN_MS, USER_WRITING_MAX, type Uploader, proofHead } from "#hub/uploads/upload.ts";
+import {
+  type Challenge, type Proof, STREAM_COMMIT_BYTES, UPLOAD_EXPIRY_MS, UPLOAD_KNOWN_MS, USER_WRITING_MAX, type Uploader, proofHead,
+} from "#hub/uploads/upload.ts";
 import { TRACE, UploadLab, noise, person } from "#hub/uploads/uploads-fixture.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Database } from "#platform/sql/database.ts";
@@ -126,6 +128,22 @@ export function uploadsContract(name: string, makeLab: () => Promise<UploadsLab>
       await lab.prune();
       await expectFile(lab, "parts", join(c, b));
       await expectFile(lab, "stream", join(a, b));
+    });
+
+    test("[UPLOAD-41] a long stream that dies in the middle has all but its last commits, and goes on to be whole", async () => {
+      const lab = await fresh();
+      const bytes = noise(3 * STREAM_COMMIT_BYTES + 5 * MIB, 4);
+      const { id } = await lab.create(ann, "long", { kind: "stream" });
+      const appending = await lab.uploads.append(ann, id, 0);
+      for (let at = 0; at < bytes.length; at += MIB) await appending.write(bytes.subarray(at, at + MIB));
+      await lab.crash();
+      const { received } = await lab.uploads.get(ann, id);
+      // One commit was under way when the next was due, and chunks end where they do.
+      expect(received).toBeGreaterThan(STREAM_COMMIT_BYTES);
+      expect(received).toBeLessThan(bytes.length);
+      await lab.append(ann, id, received, bytes.subarray(received));
+      expect((await lab.complete(ann, id)).result.status).toBe("done");
+      await expectFile(lab, "long", bytes);
     });
 
     test("[UPLOAD-40] what a stream has can be read, and stays for who holds it when the stream is dropped", async () => {
