@@ -25,6 +25,7 @@ import { NEW_LINK, checked } from "#hub/agents/link.ts";
 import { AgentRegistry } from "#hub/agents/registry.ts";
 import { HubUploads } from "#hub/uploads/hub-uploads.ts";
 import { UPLOAD_MIGRATIONS, UploadRows } from "#hub/uploads/upload-rows.ts";
+import { CutsThread } from "#hub/cuts/cuts-thread.ts";
 import { type CommitDone, HubSpaces } from "#hub/hub-spaces.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { ScrubParts } from "#hub/upkeep.ts";
@@ -249,6 +250,7 @@ async function openStores(
   opened: Opened,
 ): Promise<Stores> {
   const { clock, random, sha256 } = host;
+  const cuts = CutsThread.start();
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const url = config.database ?? "sqlite";
   const database = url === "sqlite" ? openSqlite(join(dataDir, "hub.db")) : await openPostgres(url);
@@ -274,7 +276,7 @@ async function openStores(
     policyOf: (name) => policyTextOf(spaces.doorsOf(name), name, config),
   });
   const onCommit = (commit: CommitDone): void => committed(commit);
-  const spaces: HubSpaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, sha256, onCommit });
+  const spaces: HubSpaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, sha256, onCommit, cuts });
   opened.add(() => spaces.close());
   const uploads = new HubUploads({ rows: new UploadRows(database), spaces, meta, access, clock, random });
   opened.add(() => uploads.close());
