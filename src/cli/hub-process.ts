@@ -250,7 +250,7 @@ async function openStores(
   opened: Opened,
 ): Promise<Stores> {
   const { clock, random, sha256 } = host;
-  const cuts = CutsThread.start();
+  const cuts = CutsThread.make();
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const url = config.database ?? "sqlite";
   const database = url === "sqlite" ? openSqlite(join(dataDir, "hub.db")) : await openPostgres(url);

@@ -50,7 +50,7 @@ test("[SUMS-5] a sink computes what a door asks for; what nobody asked for is co
 });
 
 test("[CUTS-3] a file that is cut on another thread is the same content as one that is cut here, also with its sum given", async () => {
-  const cuts = CutsThread.start();
+  const cuts = CutsThread.make();
   const bytes = new Uint8Array(20 << 20);
   for (let at = 0; at < bytes.length; at += 65_536) crypto.getRandomValues(bytes.subarray(at, at + 65_536));
   const seeds = { a: 1n, b: 2n };

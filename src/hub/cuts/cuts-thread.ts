@@ -8,23 +8,29 @@ import { SynclineError } from "#model/error.ts";
 import { processors, startWorker } from "#platform/worker-thread.ts";
 
 export class CutsThread {
-  readonly #worker: Worker;
+  /** From the first file on: a hub that gets no large ones has no need of its memory. */
+  #worker: Worker | undefined;
   readonly #waiting = new Map<number, PromiseWithResolvers<CutAnswer>>();
   #next = 0;
   #isBroken = false;
 
   private constructor() {
-    this.#worker = startWorker("hub/cuts/cuts-worker.ts");
-    this.#worker.onmessage = ({ data }: MessageEvent<CutAnswer>) => {
-      this.#waiting.get(data.ticket)?.resolve(data);
-      this.#waiting.delete(data.ticket);
-    };
-    this.#worker.onerror = () => this.#fail();
+    // Made where it can be of use.
   }
 
   /** Undefined where there is one processor. */
-  static start(): CutsThread | undefined {
+  static make(): CutsThread | undefined {
     return processors() < 2 ? undefined : new CutsThread();
+  }
+
+  #start(): Worker {
+    const worker = startWorker("hub/cuts/cuts-worker.ts");
+    worker.onmessage = ({ data }: MessageEvent<CutAnswer>) => {
+      this.#waiting.get(data.ticket)?.resolve(data);
+      this.#waiting.delete(data.ticket);
+    };
+    worker.onerror = () => this.#fail();
+    return worker;
   }
 
   /** It will do nothing any more. */
@@ -39,6 +45,7 @@ export class CutsThread {
     if (this.#isBroken) answer.reject(threadEnded());
     else {
       this.#waiting.set(ticket, answer);
+      this.#worker ??= this.#start();
       this.#worker.postMessage({ ...order, ticket }, [order.buffer]);
     }
     return answer.promise;

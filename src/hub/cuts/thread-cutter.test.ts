@@ -26,7 +26,7 @@ function cutWhole(bytes: Uint8Array, limits: ChunkLimits): string[] {
 
 describe("chunks that are found on another thread", () => {
   test("[CUTS-1] they are those of the whole file, whole and in order, whatever the parts and however slow the store", async () => {
-    const thread = CutsThread.start()!;
+    const thread = CutsThread.make()!;
     for (const [limits, length, step] of [
       [CHUNK_LIMITS_LARGE, 41 * MIB + 17, MIB], [CHUNK_LIMITS_LARGE, 9 * MIB, 300_001], [CHUNK_LIMITS, 18 * MIB + 1, MIB],
       [CHUNK_LIMITS, 5000, 4999], [CHUNK_LIMITS_LARGE, 4 * MIB, MIB], [CHUNK_LIMITS, 0, 1],
@@ -56,7 +56,7 @@ describe("chunks that are found on another thread", () => {
   }, 60_000);
 
   test("[CUTS-2] two files at a time do not meet, and what the store refuses is told to who writes and who ends", async () => {
-    const thread = CutsThread.start()!;
+    const thread = CutsThread.make()!;
     const refusing = new ThreadCutter(thread, CHUNK_LIMITS_LARGE, () => Promise.reject(new Error("full")));
     const bytes = content(24 * MIB);
     const found: string[] = [];
