@@ -26,6 +26,7 @@ import { AgentRegistry } from "#hub/agents/registry.ts";
 import { HubUploads } from "#hub/uploads/hub-uploads.ts";
 import { SpaceVersions } from "#hub/versions/versions.ts";
 import { UPLOAD_MIGRATIONS, UploadRows } from "#hub/uploads/upload-rows.ts";
+import { CutsThread } from "#hub/cuts/cuts-thread.ts";
 import { type CommitDone, HubSpaces } from "#hub/hub-spaces.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { ScrubParts } from "#hub/upkeep.ts";
@@ -251,6 +252,7 @@ async function openStores(
   opened: Opened,
 ): Promise<Stores> {
   const { clock, random, sha256 } = host;
+  const cuts = CutsThread.make();
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const url = config.database ?? "sqlite";
   const database = url === "sqlite" ? openSqlite(join(dataDir, "hub.db")) : await openPostgres(url);
@@ -276,7 +278,7 @@ async function openStores(
     policyOf: (name) => policyTextOf(spaces.doorsOf(name), name, config),
   });
   const onCommit = (commit: CommitDone): void => committed(commit);
-  const spaces: HubSpaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, sha256, onCommit });
+  const spaces: HubSpaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, sha256, onCommit, cuts });
   opened.add(() => spaces.close());
   const uploads = new HubUploads({ rows: new UploadRows(database), spaces, meta, access, clock, random });
   opened.add(() => uploads.close());

@@ -1,8 +1,12 @@
 import { expect, test } from "bun:test";
-import { StoredContent } from "#hub/content.ts";
+import { HeldContent, StoreIntake, StoredContent } from "#hub/content.ts";
+import { CutsThread } from "#hub/cuts/cuts-thread.ts";
 import { TRACE, TestHub } from "#hub/hub-fixture.ts";
 import { SUM_NAMES, SumsHasher } from "#hub/sums/sums.ts";
+import { openHost } from "#platform/host-bun.ts";
+import { MemoryChunkDisk, MemoryChunks } from "#store/memory-chunks.ts";
 import { chunkIdOf } from "#sync/chunk/chunk-id.ts";
+import { sumOf } from "#sync/chunk/sum.ts";
 
 test("[CONTENT-1] a chunk of another length than its manifest says is an error, never other bytes at its place", async () => {
   const [one, two] = [new Uint8Array(10).fill(1), new Uint8Array(10).fill(2)];
@@ -78,4 +82,25 @@ test("[SUMS-5] a sink computes what a door asks for; what nobody asked for is co
     expect(await spaces.sums(who, "demo", version, SUM_NAMES)).toEqual(right);
     expect(await hub.meta.sums(content.id)).toEqual(right);
   }
+});
+
+test("[CUTS-3] a file that is cut on another thread is the same content as one that is cut here, also with its sum given", async () => {
+  const cuts = CutsThread.make();
+  const bytes = new Uint8Array(20 << 20);
+  for (let at = 0; at < bytes.length; at += 65_536) crypto.getRandomValues(bytes.subarray(at, at + 65_536));
+  const seeds = { a: 1n, b: 2n };
+  const disk = new MemoryChunks(() => 1, new MemoryChunkDisk());
+  const named = [];
+  for (const [tools, options] of [
+    [{ seeds, sha256: openHost().sha256, cuts }, { isSummed: false }], [{ seeds, sha256: openHost().sha256 }, {}],
+  ] as const) {
+    await using intake = new StoreIntake(disk, tools, new HeldContent(), async () => undefined, () => undefined);
+    const sink = intake.sink(bytes.length, options);
+    for (let at = 0; at < bytes.length; at += 1 << 20) await sink.write(bytes.subarray(at, at + (1 << 20)));
+    named.push(await sink.end(sumOf(bytes, seeds)));
+    const read = new Uint8Array(bytes.length);
+    await intake.part(sink.stored).read(read, 0);
+    expect(Buffer.compare(read, bytes)).toBe(0);
+  }
+  expect(named[0]!).toEqual(named[1]!);
 });

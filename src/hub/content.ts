@@ -2,6 +2,8 @@
  * The bytes of one file on their way into the store and out of it: split into chunks, named, put; or found again by
  * position.
  */
+import type { CutsThread } from "#hub/cuts/cuts-thread.ts";
+import { type NamedChunk, ThreadCutter } from "#hub/cuts/thread-cutter.ts";
 import type { Sum } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Host } from "#platform/host.ts";
@@ -17,8 +19,13 @@ import {
 import type { Manifest, ManifestChunk } from "#sync/chunk/manifest.ts";
 import { PIECE_BYTES, type SumSeeds, Summer, piecesIn, sumOf } from "#sync/chunk/sum.ts";
 
-/** What naming content takes: the seeds of its space's sums, and what hashes chunks. */
-export type ContentTools = { readonly seeds: SumSeeds; readonly sha256: Host["sha256"] };
+/** What naming content takes: the seeds of its space's sums, and what cuts and hashes chunks. */
+export type ContentTools = {
+  readonly seeds: SumSeeds;
+  readonly sha256: Host["sha256"];
+  /** Cuts and names large files; undefined: it is done on this thread, and by what hashes. */
+  readonly cuts?: CutsThread | undefined;
+};
 
 /** A stretch of a file that was stored: its chunks, and the leaves of its own sum (chunk/sum.ts). */
 export type Stretch = {
@@ -67,12 +74,21 @@ export async function storeBytes(pin: Pin, bytes: Uint8Array, seeds: SumSeeds, n
 /** What comes in this much or less is stored at once, without a splitter's buffer. */
 const SMALL_BYTES = 128 << 10;
 
+/** A smaller file is cut here: it is there before the other thread has its first buffer. */
+const CUT_ELSEWHERE_BYTES_MIN = 16 << 20;
+
 /** Rooms whose chunks are hashed and stored at a time, other threads being seldom there at once; and their bytes together. */
 const ROOMS_MAX = 4;
 const ROOMS_BYTES_MAX = 24 << 20;
 
 /** The summer is missing where the sum is known otherwise. */
-type Cutting = { readonly summer: Summer | undefined; readonly splitter: Splitter; readonly sums: SumsStream | undefined };
+type Cutting = {
+  readonly summer: Summer | undefined;
+  readonly splitter: Splitter;
+  /** Instead of the splitter, on another thread. */
+  readonly elsewhere: ThreadCutter | undefined;
+  readonly sums: SumsStream | undefined;
+};
 /** Where chunks lie until they are stored, and calls whose chunks are not. */
 type Room = { readonly bytes: Uint8Array; pending: number };
 
@@ -134,23 +150,30 @@ export class StoreSink implements ContentSink {
     const splitter = new Splitter(this.#limits);
     const summer = this.#isSummed ? new Summer(this.#tools.seeds) : undefined;
     const names = this.#names ?? [];
-    return { splitter, summer, sums: names.length === 0 ? undefined : openSums(names) };
+    const { cuts } = this.#tools;
+    const put = (chunks: readonly NamedChunk[]): Promise<void> => this.#putAll(chunks);
+    const elsewhere = cuts === undefined || cuts.isBroken ? undefined : new ThreadCutter(cuts, this.#limits, put);
+    return { splitter, summer, elsewhere, sums: names.length === 0 ? undefined : openSums(names) };
   }
 
-  async #feed({ summer, splitter, sums }: Cutting, bytes: Uint8Array): Promise<void> {
+  async #feed({ summer, splitter, elsewhere, sums }: Cutting, bytes: Uint8Array): Promise<void> {
     for (let at = 0; at < bytes.length; at += SPLIT_BYTES_MAX) {
       const part = bytes.subarray(at, at + SPLIT_BYTES_MAX);
-      const isSame = this.#current !== undefined && splitter.fits(part.length);
-      const room = isSame ? this.#current! : await this.#room(splitter);
-      this.#current = room;
-      room.pending++;
       // First the chunks: they are hashed on other threads while this one sums.
-      const stored = this.#store(splitter.push(part, room.bytes));
-      stored.then(() => room.pending--, () => undefined);
+      await (elsewhere === undefined ? this.#cutHere(splitter, part) : elsewhere.push(part));
       summer?.update(part);
       const full = sums?.update(part);
       if (full !== undefined) await full;
     }
+  }
+
+  async #cutHere(splitter: Splitter, part: Uint8Array): Promise<void> {
+    const isSame = this.#current !== undefined && splitter.fits(part.length);
+    const room = isSame ? this.#current! : await this.#room(splitter);
+    this.#current = room;
+    room.pending++;
+    const stored = this.#store(splitter.push(part, room.bytes));
+    stored.then(() => room.pending--, () => undefined);
   }
 
   /** Another room than that of the last call. Waits while all others hold chunks that are not stored yet. */
@@ -174,7 +197,7 @@ export class StoreSink implements ContentSink {
     const before = this.#stored.at(-1);
     const stored = (async () => {
       const [all] = await Promise.all([hashes, before]);
-      await this.#putAll(chunks, all);
+      await this.#putAll(chunks.map((bytes, at) => ({ bytes, id: chunkIdFrom(all[at]!) })));
       this.#stored.shift();
     })();
     this.#stored.push(stored);
@@ -183,11 +206,9 @@ export class StoreSink implements ContentSink {
     return stored;
   }
 
-  async #putAll(chunks: readonly Uint8Array[], hashes: readonly Uint8Array[]): Promise<void> {
+  async #putAll(chunks: readonly NamedChunk[]): Promise<void> {
     const full: Promise<void>[] = [];
-    for (const [at, hash] of hashes.entries()) {
-      const bytes = chunks[at]!;
-      const id = chunkIdFrom(hash);
+    for (const { id, bytes } of chunks) {
       // The splitter hands over the chunks of one call together; the store bears that many over its limit.
       const waits = this.#pin.put(id, bytes);
       if (waits !== undefined) full.push(waits);
@@ -239,8 +260,11 @@ export class StoreSink implements ContentSink {
       const bytes = more.length === 0 ? (first ?? new Uint8Array(0)) : new Uint8Array(Buffer.concat(this.#small));
       return storeBytes(this.#pin, bytes, this.#tools.seeds, this.#names);
     }
-    const last = large.splitter.end();
-    await this.#store(last === undefined ? [] : [last]);
+    if (large.elsewhere !== undefined) await large.elsewhere.end();
+    else {
+      const last = large.splitter.end();
+      await this.#store(last === undefined ? [] : [last]);
+    }
     const sums = (await large.sums?.digest()) ?? NO_SUMS;
     return describe(this.stored, this.#size, this.#limits, large.summer?.digest() ?? sum!, sums);
   }
@@ -280,6 +304,8 @@ export class StoreIntake implements Intake {
   readonly #chunks: ChunkStore;
   readonly #pin: Pin;
   readonly #tools: ContentTools;
+  /** Without another thread. */
+  readonly #here: ContentTools;
   readonly #held: HeldContent;
   readonly #holds: ContentId[] = [];
 
@@ -302,6 +328,7 @@ export class StoreIntake implements Intake {
     this.#chunks = chunks;
     this.#pin = chunks.pin();
     this.#tools = tools;
+    this.#here = { seeds: tools.seeds, sha256: tools.sha256 };
     this.#held = held;
     this.#manifestOf = manifestOf;
   }
@@ -315,7 +342,8 @@ export class StoreIntake implements Intake {
 
   sink(sizeHint?: number, options: ContentOptions = {}): ContentSink {
     const limits = sizeHint === undefined ? CHUNK_LIMITS : chunkLimitsFor(sizeHint);
-    return this.#sink(limits, options, (stored) => this.#note(stored));
+    const tools = (sizeHint ?? 0) < CUT_ELSEWHERE_BYTES_MIN ? this.#here : this.#tools;
+    return this.#sink(tools, limits, options, (stored) => this.#note(stored));
   }
 
   async hold(content: ContentRef): Promise<boolean> {
@@ -335,11 +363,11 @@ export class StoreIntake implements Intake {
 
   /** For a stretch of a file that is put together later by join(). */
   stretchSink(limits: ChunkLimits, names: readonly SumName[]): StoreSink {
-    return this.#sink(limits, { sums: names }, () => undefined);
+    return this.#sink(this.#here, limits, { sums: names }, () => undefined);
   }
 
-  #sink(limits: ChunkLimits, options: ContentOptions, onEnd: (stored: Stored) => void): StoreSink {
-    return new StoreSink(this.#pin, this.#tools, limits, options, this.#onBytes, onEnd);
+  #sink(tools: ContentTools, limits: ChunkLimits, options: ContentOptions, onEnd: (stored: Stored) => void): StoreSink {
+    return new StoreSink(this.#pin, tools, limits, options, this.#onBytes, onEnd);
   }
 
   /** Which of the chunks are there; protected from now on. For who kept them himself, as part(). */

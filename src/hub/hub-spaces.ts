@@ -8,6 +8,7 @@ import type { Attributes } from "#hub/attributes.ts";
 import type { Actor, AuditEvent } from "#access/audit.ts";
 import { countsOf, newContent, originOf, sequences } from "#hub/commit-facts.ts";
 import { CommitQueue } from "#hub/commit-queue.ts";
+import type { CutsThread } from "#hub/cuts/cuts-thread.ts";
 import { FollowedSpaces } from "#hub/followed-spaces.ts";
 import { MovedBytes } from "#hub/moved-bytes.ts";
 import { HeldContent, StoreIntake } from "#hub/content.ts";
@@ -63,6 +64,8 @@ export type HubSpacesOptions = {
   readonly clock: Clock;
   readonly random: Random;
   readonly sha256: Host["sha256"];
+  /** Cuts large files on a thread of its own. */
+  readonly cuts?: CutsThread | undefined;
   /** Called after each commit that has changed something; must not throw. */
   readonly onCommit?: ((commit: CommitDone) => void) | undefined;
 };
@@ -334,13 +337,13 @@ export class HubSpaces implements SpaceService {
   // ---------------------------------------------------------------- writing
 
   intake(who: Principal, name: string): StoreIntake {
-    const { chunks, meta, access, sha256 } = this.#options;
+    const { chunks, meta, access, sha256, cuts } = this.#options;
     // What a commit may do is asked of each change; but who may write nothing must not fill the disk.
     if (!access.reaches(who, "write", name, "")) this.#require(who, "write", name, "");
     const space = this.#known(who, name);
     // It would be refused in the end.
     this.followed.requireOwn(name, space);
-    const tools = { seeds: seedsOf(space), sha256 };
+    const tools = { seeds: seedsOf(space), sha256, cuts };
     return new StoreIntake(chunks, tools, this.#held, (id) => meta.manifest(id), this.moved.taker(who.id, name));
   }
 

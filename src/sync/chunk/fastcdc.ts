@@ -33,17 +33,17 @@ export function chunkLimitsFor(size: number): ChunkLimits {
 
 /** Length of the first chunk of bytes [from, to), which are all that is left of the file. There must be some. */
 export function cut(bytes: Uint8Array, from: number, to: number, limits: ChunkLimits): number {
-  return look(bytes, from, to, limits, { seen: 0, gear: 0 }) || to - from;
+  return lengthOfNext(bytes, from, to, limits, { seen: 0, gear: 0 }) || to - from;
 }
 
 /** How far the end of a chunk was looked for, in bytes from its beginning, and the gear hash there. */
-type Looked = { seen: number; gear: number };
+export type Looked = { seen: number; gear: number };
 
 /**
  * Length of the chunk that begins at `from`; 0 when its end is not in [from, to). Then it is to be asked again with more
- * bytes behind the same ones, and looks at these alone.
+ * bytes behind the same ones, and looks at these alone: `looked` remembers.
  */
-function look(bytes: Uint8Array, from: number, to: number, limits: ChunkLimits, looked: Looked): number {
+export function lengthOfNext(bytes: Uint8Array, from: number, to: number, limits: ChunkLimits, looked: Looked): number {
   const available = Math.min(to - from, limits.maxBytes);
   const bits = 31 - Math.clz32(limits.averageBytes);
   const hard = -1 << (32 - bits - NORMALISATION_BITS);
@@ -124,7 +124,7 @@ export class Splitter {
     this.#kept = room.subarray(start, this.#end);
     const chunks: Uint8Array[] = [];
     for (;;) {
-      const length = look(this.#kept, 0, this.#kept.length, this.#limits, this.#looked);
+      const length = lengthOfNext(this.#kept, 0, this.#kept.length, this.#limits, this.#looked);
       if (length === 0) return chunks;
       chunks.push(this.#kept.subarray(0, length));
       this.#kept = this.#kept.subarray(length);
