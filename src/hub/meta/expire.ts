@@ -34,7 +34,7 @@ async function ruleOf(db: Database, hubId: string, { id, settings }: Space, nowM
   const { versions, ageMs } = settings.retention;
   if (versions === undefined && ageMs === undefined) return undefined;
   // What was replaced up to here has been old for long enough.
-  const oldUntil = ageMs === undefined ? 0 : await new Queries(db, hubId).sequenceAt(id, nowMs - ageMs);
+  const oldUntil = ageMs === undefined ? 0 : await new Queries(db, hubId).certainlyOld(id, nowMs - ageMs, nowMs);
   return { keep: versions ?? Infinity, oldUntil, nowMs };
 }
 

@@ -570,6 +570,31 @@ export function metaStoreContract(name: string, makeLab: () => Promise<MetaLab>,
       expect(await store.expire(space.id, 1000, 10)).toBe(0);
     });
 
+    test("[RETAIN-1] a clock that was wrong for a while makes nothing older than it is, for retention by age", async () => {
+      const DAY = 86_400_000;
+      const [now, ageMs] = [1000 * DAY, 30 * DAY];
+      /** Commits a version of f at each time, in this order, and says which keep their content. */
+      const kept = async (...days: number[]): Promise<number[]> => {
+        const { store, space } = await fresh({ retention: { versions: undefined, ageMs } });
+        for (const [at, day] of days.entries()) await commitOne(store, space.id, [putFile("f", `v${at}`)], { timeMs: day * DAY });
+        await store.expire(space.id, now, 100);
+        const left = await store.history(space.id, "f", undefined, 100);
+        return left.filter(({ content }) => content !== undefined).map(({ sequence }) => sequence - 1).toReversed();
+      };
+      // As it should be: a version is as old as the one that replaced it.
+      expect(await kept(1, 2, 980, 990)).toEqual([1, 2, 3]);
+      // The clock was at its beginning once: what came before, and what came then, is younger than it says.
+      expect(await kept(1, 2, 980, 985, 0, 990)).toEqual([1, 2, 3, 4, 5]);
+      expect(await kept(1, 2, 980, 985, 0)).toEqual([1, 2, 3, 4]);
+      expect(await kept(900, 940, 0, 0)).toEqual([1, 2, 3]);
+      expect(await kept(900, 940, 0, 0, 990)).toEqual([1, 2, 3, 4]);
+      // It is known to have been over by then.
+      expect(await kept(900, 920, 0, 950, 990)).toEqual([3, 4]);
+      // It was ahead once, beyond now: that keeps nothing for ever.
+      expect(await kept(900, 5000, 910, 920, 990)).toEqual([3, 4]);
+      expect(await kept(900, 910, 5000)).toEqual([1, 2]);
+    });
+
     test("a shallow listing skips what is inside of directories, page by page", async () => {
       const { store, space } = await fresh();
       const changes: SpaceChange[] = [];

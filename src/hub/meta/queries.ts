@@ -45,6 +45,13 @@ const SINCE_BELOW = `${by("versions_since")} AND replaced IS NULL AND seq > ? AN
 const SEQUENCE = "SELECT sequence FROM spaces WHERE id = ?";
 const SEQUENCE_AT = `SELECT last_seq FROM commits INDEXED BY commits_order WHERE space_id = ? AND order_ms <= ?
   ORDER BY order_ms DESC, seq DESC LIMIT 1`;
+/** Commits whose time is later than that of one behind them: a clock went back in between. */
+const AHEAD = "FROM commits INDEXED BY commits_ahead WHERE space_id = ? AND order_ms < time_ms AND seq <= ? AND time_ms <= ?";
+type CommitTime = { readonly seq: number; readonly last_seq: number; readonly time_ms: number };
+const FIRST_YOUNG = `SELECT seq, last_seq, time_ms ${AHEAD} AND time_ms > ? ORDER BY seq LIMIT 1`;
+const LATEST_AHEAD = `SELECT max(time_ms) AS time_ms ${AHEAD}`;
+const LAST_AS_LATE = `SELECT seq, last_seq, time_ms ${AHEAD} AND time_ms >= ? ORDER BY seq DESC LIMIT 1`;
+const LAST_COMMIT = "SELECT seq, last_seq, time_ms FROM commits WHERE space_id = ? AND seq <= ? ORDER BY seq DESC LIMIT 1";
 const JOIN = "JOIN commits c ON c.space_id = v.space_id AND c.seq = v.commit_seq WHERE v.space_id = ?";
 const RECORDS = `SELECT ${JOURNAL_COLUMNS} FROM versions AS v ${JOIN}`;
 const HISTORY = `SELECT ${JOURNAL_COLUMNS} FROM versions AS v INDEXED BY versions_history ${JOIN}
@@ -162,6 +169,25 @@ export class Queries {
   /** 0 before the first commit. */
   async sequenceAt(space: SpaceId, timeMs: number): Promise<number> {
     return (await this.#sql.get<{ last_seq: number }>(SEQUENCE_AT, [space, whole(timeMs)]))?.last_seq ?? 0;
+  }
+
+  /**
+   * Up to which sequence everything is certainly as old as `cutoffMs`, as retention needs it. sequenceAt() takes the time
+   * of a commit for no later than that of those behind it, or a clock that was ahead once would hide all that came after
+   * it. But a clock that was far behind once, a host without one that runs on for instance, would make all before it old:
+   * so what a commit says of its own time counts, too, unless that has not come yet. What was committed while a clock was
+   * behind is as old as the first commit after that is as late as those before.
+   */
+  async certainlyOld(space: SpaceId, cutoffMs: number, nowMs: number): Promise<number> {
+    const sequence = await this.sequenceAt(space, cutoffMs);
+    const ask = (text: string, ...values: number[]) => this.#sql.get<CommitTime>(text, [space, ...values.map(whole)]);
+    const young = await ask(FIRST_YOUNG, sequence, nowMs, cutoffMs);
+    const until = young === undefined ? sequence : young.seq - 1;
+    const latest = (await this.#sql.get<{ time_ms: number | null }>(LATEST_AHEAD, [space, until, nowMs]))?.time_ms;
+    if (typeof latest !== "number") return until;
+    const last = await ask(LAST_COMMIT, until);
+    if (last !== undefined && last.time_ms >= latest && last.time_ms <= nowMs) return until;
+    return (await ask(LAST_AS_LATE, until, nowMs, latest))!.last_seq;
   }
 
   async #sequenceOf(space: SpaceId, at: Point): Promise<number> {

@@ -137,4 +137,9 @@ export const MIGRATIONS: readonly Migration[] = [
       "CREATE INDEX lifecycle_due ON lifecycle_later (space_id, due_ms)",
     ],
   },
+  {
+    // Commits behind which a clock went back: few, and what they say of their time counts for retention.
+    id: 10,
+    statements: ["CREATE INDEX commits_ahead ON commits (space_id, seq) WHERE order_ms < time_ms"],
+  },
 ];
