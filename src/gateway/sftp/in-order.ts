@@ -73,11 +73,18 @@ export class InOrder {
     return end;
   }
 
-  /** Whether bytes can be taken: the next ones, or some that come a little early. */
+  /**
+   * Whether bytes can be taken: the next ones, or some that come a little early. Not where they meet others that came
+   * early: the later word counts, and here it would be the one that belongs further behind.
+   */
   fits(position: number, length: number): boolean {
-    if (position <= this.#at) return position === this.#at;
-    const hasRoom = this.#aheadBytes + length <= AHEAD_BYTES_MAX && this.#ahead.size < AHEAD_PIECES_MAX;
-    return hasRoom && !this.#ahead.has(position);
+    if (position < this.#at || this.#meetsAhead(position, position + length)) return false;
+    return position === this.#at || (this.#aheadBytes + length <= AHEAD_BYTES_MAX && this.#ahead.size < AHEAD_PIECES_MAX);
+  }
+
+  #meetsAhead(from: number, to: number): boolean {
+    for (const [start, { length }] of this.#ahead) if (start < to && from < start + length) return true;
+    return false;
   }
 
   /** Takes bytes that fit. */

@@ -88,7 +88,8 @@ describe("files over SFTP", () => {
           expect(Buffer.compare(Buffer.from(await response.arrayBuffer()), model)).toBe(0);
         },
       ),
-      { numRuns: 60 },
+      // The last word counts where bytes that came early are written again.
+      { numRuns: 60, examples: [[[[1, 1, 0], [0, 2, 0]], false, false, false], [[[7, 5, 1], [5, 5, 2], [0, 5, 3]], false, false, false]] },
     );
   });
 
