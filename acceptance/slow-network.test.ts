@@ -95,7 +95,7 @@ describe("over bad lines", () => {
     expect(writers[0]!.edits).toBeGreaterThan(WRITE_MS / FAST_EVERY_MS / 2);
     expect(lags.every((lag) => lag >= 0)).toBe(true);
     expect(Math.max(...lags)).toBeGreaterThan(0);
-    for (const { count } of hosts) expect(count.lost).toBeGreaterThan(10);
+    for (const { count } of hosts) expect(count.lost).toBeGreaterThan(2);
   }, TEST_MS_MAX);
 
   test("[SLOW-2] a line that is cut without a word: the host is shown silent, both sides go on, and nothing is lost", async () => {

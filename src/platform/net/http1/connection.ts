@@ -145,15 +145,21 @@ export class Connection {
 
   #begin(head: RequestHead, rest: Uint8Array): void {
     const length = head.framing === "chunked" ? undefined : head.framing;
+    let waits = head.waitsForLeave;
+    const giveLeave = (): void => {
+      if (waits && !this.#isGone) this.#socket.write(CONTINUE);
+      waits = false;
+    };
     const body = new IncomingBody(length, {
-      onFirstRead: () => {
-        if (head.waitsForLeave && !this.#isGone) this.#socket.write(CONTINUE);
-      },
+      onFirstRead: giveLeave,
       pause: () => this.#socket.pause(),
       resume: () => this.#socket.resume(),
     }, this.#parts.nowMs);
     const current: Current = { head, framing: framingOf(head.framing), body };
     this.#current = current;
+    // Nobody will read what is empty. But clients that are built on botocore take an answer without leave for one that came
+    // in its place, and read the next answer of the connection wrong.
+    if (current.framing.done) giveLeave();
     if (rest.length > 0) {
       if (current.framing.done) this.#keepAhead(rest);
       else this.#feed(current, rest);

@@ -17,7 +17,7 @@ export type RequestHead = {
   /** How the body is framed: its length, "chunked", or 0 for none. */
   readonly framing: number | "chunked";
   readonly keepAlive: boolean;
-  /** The client waits for leave before it sends the body. */
+  /** The client waits for leave before it sends the body, also where that is empty. */
   readonly waitsForLeave: boolean;
 };
 
@@ -90,7 +90,7 @@ function framed(
   const connection = headers.get("connection")?.toLowerCase().split(/[\s,]+/);
   const keepAlive = isModern ? connection?.includes("close") !== true : connection?.includes("keep-alive") === true;
   const framing = encoding === undefined ? Number(length ?? 0) : "chunked";
-  return { method, target, headers, framing, keepAlive, waitsForLeave: expect !== undefined && isModern && framing !== 0 };
+  return { method, target, headers, framing, keepAlive, waitsForLeave: expect !== undefined && isModern };
 }
 
 /** Path and query; of the absolute form, which proxies use, what is behind the authority. */

@@ -120,6 +120,9 @@ describe("a connection", () => {
     const ask = (target: string): string => `PUT ${target} HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\nConnection: close\r\n\r\n`;
     expect(await raw(port, [ask("/refused")])).toMatch(/^HTTP\/1\.1 403 /);
     expect(await raw(port, [ask("/taken"), "abc"])).toMatch(/^HTTP\/1\.1 100 Continue\r\n\r\nHTTP\/1\.1 200 OK/);
+    // Also for nothing: some clients wait for the word, whatever comes behind it.
+    const empty = ask("/taken").replace("Length: 3", "Length: 0");
+    expect(await raw(port, [empty])).toMatch(/^HTTP\/1\.1 100 Continue\r\n\r\nHTTP\/1\.1 200 OK/);
   }));
 
   test("[HTTP-6] takes a short body that nobody wants, and ends behind a long one", () => served(async ({ port }) => {
