@@ -169,6 +169,20 @@ describe("damage", () => {
     }
   }
 
+  test("[SIM-91] rot is no edit where a session gives the file a further name and another time at once (seed 600036734)", async () => {
+    const pair = new SimPair({ session: withLinks });
+    pair.alpha.put({ f: good });
+    for (let runs = 0; runs < 2; runs++) await pair.agree({ deep: true });
+    pair.beta.disk.flipBit("/root/f", 4);
+    const rotten = pair.beta.read("f");
+    pair.alpha.user.setMtime("/root/f", 1_800_000_000_000_000_000n);
+    pair.alpha.user.link("/root/f", "/root/h");
+    for (let runs = 0; runs < 3; runs++) {
+      await pair.run({});
+      expect([runs, pair.alpha.show(), pair.alpha.contents().all.has(rotten)]).toEqual([runs, `f=${good} h=${good}`, false]);
+    }
+  });
+
   test("[SIM-88] a session that dies while it gives rotten files further names, or takes some, makes no edit of the rot", async () => {
     const rotten = new Set<string>();
     for (const exchange of [true, false]) {

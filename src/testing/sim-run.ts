@@ -515,7 +515,10 @@ class Life {
     const after = viewOf(link[side]);
     if (after.get(path)?.content?.digest() !== good) throw new Error(`rot in ${path} was not healed`);
     for (const [at, text] of textOf(after, 1n)) {
-      if (at !== path && before.get(at) !== text) throw new Error(`a heal of ${path} changed ${at}: ${before.get(at)}, ${text}`);
+      // What a power loss left of a heal between two names is put beside the file, though it is only the good content again.
+      const isLate = this.#lostPower.has(link[side]) && at.startsWith(`${path}.late-edit-`) && after.get(at)!.content?.digest() === good;
+      if (at === path || before.get(at) === text || isLate) continue;
+      throw new Error(`a heal of ${path} changed ${at}: ${before.get(at)}, ${text}`);
     }
     const again = await this.#once(link, this.#random.fork("rot 3"), { deep: true });
     if (again.summary?.changes !== 0) throw new Error("changes after a heal");

@@ -429,7 +429,10 @@ export class Placement {
   /** What #inDoubt has read again would be taken for such an edit, were it damaged already. */
   #damageOf(fd: Fd, { record, stat }: { record: IndexRecord; stat: Stat }): Damage | undefined {
     if (stat.size > REREAD_BYTES_MAX) return undefined;
-    return damageOf(record, stat, this.#staging().hash(fd), this.#context.host.clock.nowMs());
+    const { times } = this.#staging();
+    // A link that was made a moment before is no sign of an edit.
+    const known = times.explains(record.ctimeNs, stat) ? { ...record, ctimeNs: stat.ctimeNs } : record;
+    return damageOf(known, stat, this.#staging().hash(fd), this.#context.host.clock.nowMs());
   }
 
   #damaged(path: RelPath, damage: Damage): Placed {
