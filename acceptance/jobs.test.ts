@@ -76,7 +76,8 @@ describe("jobs of a hub", () => {
     const { sequence } = await fleet.json<{ sequence: number }>("/v1/spaces/site");
     await putAll(fleet, "new");
     const { id } = await submit(fleet, "restore", { space: "site", path: "f", to: String(sequence) });
-    const before = await killInTheMiddle(fleet, id, ({ progress }) => (progress?.total ?? 0) > 0);
+    const doneOf = ({ checkpoint }: Job): number => (checkpoint as { done: number } | undefined)?.done ?? 0;
+    const before = await killInTheMiddle(fleet, id, (job) => doneOf(job) > 0);
     const saved = before.checkpoint as { done: number; runId: string };
     expect([saved.done > 0, saved.done < FILES]).toEqual([true, true]);
     await fleet.startHub();
