@@ -83,7 +83,8 @@ export class HubTransfers implements Transfers {
           onEvent: (event) => watched.event(event),
           hash: (text) => shortHash(text, PLAN_HASH_DIGITS),
         });
-        return { runId: summary.runId, changed: summary.changes, files: summary.files, held: watched.held };
+        const { runId, changes, files } = summary;
+        return { runId: runId === "" ? undefined : runId, changed: changes, files, held: watched.held };
       } finally {
         store.close();
       }
@@ -277,7 +278,10 @@ function explained(error: unknown, { kind }: ForeignAddress): unknown {
   return new SynclineError({ code, op, path, message, hint, retryable, cause: error });
 }
 
-function hintOf({ code, hint }: SynclineError, isSsh: boolean): string | undefined {
+function hintOf({ code, op, hint }: SynclineError, isSsh: boolean): string | undefined {
+  if (code === "USAGE" && op === "read credentials") {
+    return "whoever keeps the hub adds it to that file: [PROFILE] with an S3 key, or machine HOST login USER password PASSWORD";
+  }
   if (code === "AUTH") {
     return isSsh
       ? "the hub's user needs a key that is taken there: foreignSsh: ssh -i FILE in the hub's configuration"
@@ -288,6 +292,8 @@ function hintOf({ code, hint }: SynclineError, isSsh: boolean): string | undefin
       ? "put the host's key into known_hosts of the hub's user, once it is known to be right"
       : "name the authority of its certificate: foreignCa: FILE in the hub's configuration";
   }
-  if (code !== "ROOT_IDENTITY" && code !== "ROOT_MISSING") return undefined;
-  return `${hint === undefined ? "" : `${hint}; `}if that was on purpose: anew=true, which forgets earlier runs and deletes nothing`;
+  const anew = "if it is so on purpose: anew=true, which forgets earlier runs and deletes nothing";
+  // What is said of a directory is said for links of agents.
+  if (code === "ROOT_MISSING") return `see that it is there; nothing was changed; ${anew}`;
+  return code === "ROOT_IDENTITY" ? `${hint === undefined ? "" : `${hint}; `}${anew}` : undefined;
 }

@@ -37,8 +37,8 @@ export type TransferRequest = {
 };
 
 export type Transferred = {
-  /** Names the changes in the journal of the space, for an import. */
-  readonly runId: string;
+  /** Names the changes in the journal of the space, for an import; undefined where there were none. */
+  readonly runId: string | undefined;
   readonly changed: number;
   /** Files that are now known to be the same on both sides. */
   readonly files: number;
