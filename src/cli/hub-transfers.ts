@@ -15,7 +15,7 @@ import type { TransferRequest, Transferred, Transfers } from "#hub/jobs/transfer
 import type { SpaceId } from "#hub/space.ts";
 import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
-import type { Side } from "#model/plan.ts";
+import type { Conflict, Side } from "#model/plan.ts";
 import type { Host } from "#platform/host.ts";
 import { NotPublic, guardedHost } from "#platform/net/guarded-address.ts";
 import type { Endpoint } from "#sync/endpoint/endpoint.ts";
@@ -93,11 +93,13 @@ export class HubTransfers implements Transfers {
     }
   }
 
-  sweep(isKnown: (id: SpaceId) => boolean): void {
+  async sweep(known: () => Promise<ReadonlySet<SpaceId>>): Promise<void> {
     const folder = makeFolder(join(this.#parts.dataDir, FOLDER));
-    for (const name of readdirSync(folder)) {
-      const isErased = /^\d+$/.test(name) && !isKnown(Number(name) as SpaceId);
-      if (isErased) rmSync(join(folder, name), { recursive: true, force: true });
+    // A space is there before its folder is: what is listed first and belongs to none has none any more.
+    const names = readdirSync(folder).filter((name) => /^\d+$/.test(name));
+    const ids = await known();
+    for (const name of names) {
+      if (!ids.has(Number(name) as SpaceId)) rmSync(join(folder, name), { recursive: true, force: true });
     }
   }
 
@@ -146,6 +148,14 @@ export class HubTransfers implements Transfers {
   }
 }
 
+const CHANGED = "the target has another one, which stays";
+const CONFLICT: Readonly<Record<Conflict["reason"], string>> = {
+  "both-changed": CHANGED,
+  kind: CHANGED,
+  "delete-against-change": CHANGED,
+  untracked: "in its way is what is ignored, or no file",
+};
+
 /** What a session tells, as the job takes it. */
 class Watched {
   readonly #request: TransferRequest;
@@ -171,7 +181,7 @@ class Watched {
     } else if (event.type === "hold") {
       this.held = { hash: event.hash, reason: event.reason.replaceAll(/\b(alpha|beta)\b/g, (side) => this.#name(side as Side)) };
     } else if (event.type === "conflict") {
-      onLeft("conflict", event.conflict.path, "the target has another one, which stays");
+      onLeft("conflict", event.conflict.path, CONFLICT[event.conflict.reason]);
     } else if (event.type === "problem") {
       onLeft("problem", event.problem.path, event.problem.message);
     }

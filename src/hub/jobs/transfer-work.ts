@@ -49,8 +49,8 @@ export type Transferred = {
 export interface Transfers {
   /** @throws {SynclineError} what the other system or the space refuses; `retryable` where it may be tried again */
   run(request: TransferRequest): Promise<Transferred>;
-  /** Forgets what is remembered of spaces that are not known any more. */
-  sweep(isKnown: (id: SpaceId) => boolean): void;
+  /** Forgets what is remembered of spaces that are not known any more. `known` is asked when it was seen what there is. */
+  sweep(known: () => Promise<ReadonlySet<SpaceId>>): Promise<void>;
 }
 
 export type TransferParts = {
@@ -119,7 +119,7 @@ function braked(direction: TransferDirection, args: TransferArgs, held: { reason
   return new SynclineError({
     code: "HALT",
     op: direction,
-    message: `it was held before anything was changed: ${held.reason}`,
+    message: `the brake has held it: ${held.reason}`,
     hint: `see whether the source is whole; if it is right: syncline jobs run ${direction} ${quoted.join(" ")}`,
   });
 }

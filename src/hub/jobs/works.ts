@@ -101,8 +101,7 @@ function expireWork({ meta, audit, clock, uploads, transfers }: HubJobParts): Jo
     const onPage = (expired: Expired) => save(expired, { done: expired.expiredVersions, unit: "versions" });
     const droppedUploads = await uploads.sweep(signal);
     const expired = await expireOld({ meta, audit, clock }, from, onPage, signal);
-    const known = new Set((await meta.spaces()).map(({ id }) => id));
-    transfers.sweep((id) => known.has(id));
+    await transfers.sweep(async () => new Set((await meta.spaces()).map(({ id }) => id)));
     return { ...expired, droppedUploads };
   };
 }
