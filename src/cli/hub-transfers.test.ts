@@ -1,6 +1,6 @@
 /** Imports and exports of whole hubs, of which one has the bucket that the other is made like. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { appendFileSync, chmodSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readBootstrap } from "#config/bootstrap.ts";
@@ -9,12 +9,13 @@ import { HubProcess } from "#cli/hub-process.ts";
 import { openHost } from "#platform/host-bun.ts";
 
 const SECRET = "admin-secret-0123456789abcdef0123456789";
+const PASSWORD = "correct horse battery";
 const tokenOf = (name: string): string => `${name}-0123456789abcdef0123456789abcdef`;
 const grant = (resource: string, actions: string, more = ""): string => `{effect: allow, resource: ${resource}, actions: [${actions}]${more}}`;
 const jobs = grant("job", "manage, read", ", names: [import, export]");
 const BOOT = `
 spaces: [{name: site}, {name: bucket}, {name: target}, {name: long}, {name: cut}]
-users: [{name: admin, roles: [admin]}, {name: writer, roles: [importer]}, {name: reader, roles: [reads]}, {name: nobody, roles: [content]}]
+users: [{name: admin, roles: [admin], password: "${PASSWORD}"}, {name: writer, roles: [importer]}, {name: reader, roles: [reads]}, {name: nobody, roles: [content]}]
 tokens: [${["admin", "writer", "reader", "nobody"].map((user) => `{user: ${user}, value: ${tokenOf(user)}}`).join(", ")}]
 s3Keys: [{user: admin, accessKey: ADMINKEY, secretKey: ${SECRET}}]
 roles:
@@ -46,8 +47,8 @@ class Running {
     return new Running(await HubProcess.start({ host: openHost(), dataDir, config, bootstrap: readBootstrap(BOOT, "boot.yaml"), log }));
   }
 
-  get door(): string {
-    return this.#hub.doors[0]!;
+  door(scheme: string): string {
+    return this.#hub.doors.find((url) => url.startsWith(`${scheme}:`))!;
   }
 
   close(): Promise<void> {
@@ -114,10 +115,12 @@ describe("imports and exports", () => {
   beforeAll(async () => {
     const key = (name: string, secret: string): string =>
       `[${name}]\naws_access_key_id = ADMINKEY\naws_secret_access_key = ${secret}\n`;
-    writeFileSync(keys, `${key("default", SECRET)}${key("wrong", `${SECRET}x`)}`, { mode: 0o600 });
-    source = await Running.start(join(dir, "source"), { s3Listen: "127.0.0.1:0" });
+    const login = (machine: string, password: string): string => `machine ${machine} login admin password "${password}"\n`;
+    const logins = `${login("localhost", PASSWORD)}${login("127.0.0.1", "wrong")}`;
+    writeFileSync(keys, `${key("default", SECRET)}${key("wrong", `${SECRET}x`)}${logins}`, { mode: 0o600 });
+    source = await Running.start(join(dir, "source"), { s3Listen: "127.0.0.1:0", ftpsListen: "127.0.0.1:0" });
     hub = await Running.start(join(dir, "hub"), config);
-    urlOf = (prefix, more = "") => `s3://bucket/${prefix}?endpoint=${source.door}${more}`;
+    urlOf = (prefix, more = "") => `s3://bucket/${prefix}?endpoint=${source.door("http")}${more}`;
   });
   afterAll(async () => {
     await hub.close();
@@ -229,6 +232,30 @@ describe("imports and exports", () => {
     expect(open).toMatchObject({ state: "failed", tries: 1, error: { code: "USAGE", hint: `chmod 600 ${keys}` } });
     const password = await hub.submit("import", { ...args, url: "ftp://me:hunter2@h/x" });
     expect([password.status, password.text.includes("hunter2")]).toEqual([400, false]);
+  });
+
+  test("[JOB-69] FTP in TLS: signed in as the file says for that machine; an authority or password that is not right fails at once", async () => {
+    await using closing = new AsyncDisposableStack();
+    await source.put("bucket", "ftps/file", "over FTP");
+    const args = { space: "target", prefix: "ftps" };
+    const url = (host: string): string => `ftps://admin@${host}:${new URL(source.door("ftps")).port}/bucket/ftps`;
+    const unknown = await hub.done("import", { ...args, url: url("localhost") });
+    expect(unknown).toMatchObject({ state: "failed", tries: 1, error: { code: "TRUST" } });
+    expect(unknown.error!.hint).toContain("foreignCa");
+    const foreignCa = join(dir, "ca.pem");
+    const kept = readFileSync(join(dir, "source/keys", "authority.pem"), "utf8");
+    writeFileSync(foreignCa, /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/.exec(kept)![0]);
+    const trusting = await Running.start(join(dir, "trusting"), { ...config, foreignCa });
+    closing.defer(() => trusting.close());
+    expect(await trusting.done("import", { ...args, url: url("localhost") })).toMatchObject({ state: "done", result: { changed: 1 } });
+    expect(await trusting.text("target", "ftps/file")).toBe("over FTP");
+    const wrong = await trusting.done("import", { ...args, url: url("127.0.0.1") });
+    expect(wrong).toMatchObject({ state: "failed", tries: 1, error: { code: "AUTH" } });
+    expect(wrong.error!.hint).toContain("foreignCredentials");
+    // A password for whoever asks would go to whatever host an address names.
+    appendFileSync(keys, `default login admin password ${PASSWORD}\n`);
+    const forAll = await trusting.done("import", { ...args, url: url("localhost") });
+    expect(forAll).toMatchObject({ state: "failed", tries: 1, error: { code: "USAGE" } });
   });
 
   test("[JOB-65] unless the configuration says any, nothing private is reached, and no password goes in clear", async () => {

@@ -162,7 +162,7 @@ export const HUB_KEYS = {
     pattern: /^.+$/,
     grammar: "a file",
     fallback: "none",
-    help: "authorities that imports and exports trust besides those of the system (PEM)",
+    help: "authorities by which imports and exports know servers (PEM), in place of the system's; a bundle may have both",
     value: "FILE",
     isReloadable: true,
   },
