@@ -9,20 +9,38 @@ import { World, startSshd } from "./harness.ts";
 
 const TEST_MS_MAX = 60_000;
 const FILES = 60;
+const LARGE = 8;
 
 type Job = {
   id: number;
   state: string;
   tries: number;
+  progress?: { done: number; phase?: string };
   result?: { changed: number; conflicts: number; runId: string };
   error?: { code: string; message: string; hint?: string };
 };
 
 async function done(fleet: Fleet, kind: string, args: object): Promise<Job> {
   const { id } = await fleet.json<Job>("/v1/jobs", "POST", { kind, args });
-  const look = (): Promise<Job> => fleet.json<Job>(`/v1/jobs/${id}`);
-  await fleet.until(`job ${id} is over`, async () => ["done", "failed", "cancelled"].includes((await look()).state));
-  return look();
+  return over(fleet, id);
+}
+
+const isOver = ({ state }: Job): boolean => ["done", "failed", "cancelled"].includes(state);
+const look = (fleet: Fleet, id: number): Promise<Job> => fleet.json<Job>(`/v1/jobs/${id}`);
+
+async function over(fleet: Fleet, id: number): Promise<Job> {
+  await fleet.until(`job ${id} is over`, async () => isOver(await look(fleet, id)));
+  return look(fleet, id);
+}
+
+/** Bytes have begun to move, and there are more. */
+async function isMoving(fleet: Fleet, id: number): Promise<void> {
+  for (;;) {
+    const job = await look(fleet, id);
+    expect(isOver(job)).toBe(false);
+    if (job.progress?.phase === "transferring" && job.progress.done > 0) return;
+    await Bun.sleep(2);
+  }
 }
 
 /** Files and their bytes, ours left out. */
@@ -36,20 +54,27 @@ function contents(root: string): Map<string, string> {
 }
 
 describe("imports and exports", () => {
-  test("[JOB-67] a tree of vsftpd comes into a space and goes on to OpenSSH's SFTP server, as it is; the rest is said", async () => {
+  test("[JOB-67] a tree of vsftpd comes into a space, though the hub is killed, and goes on to OpenSSH's SFTP server", async () => {
     await using world = new World();
     const ftp = await startVsftpd(world, "none");
     const sshd = await startSshd(world);
     const source = join(ftp.root, "pub/tree");
     mkdirSync(join(source, "sub"), { recursive: true });
     for (let at = 0; at < FILES; at++) writeFileSync(join(source, `sub/f${at}`), randomBytes(at * 97));
-    writeFileSync(join(source, "big"), randomBytes(6_000_001));
+    for (let at = 0; at < LARGE; at++) writeFileSync(join(source, `large-${at}`), randomBytes(6_000_001));
     for (const dir of [source, join(source, "sub")]) chmodSync(dir, 0o755);
     const target = world.folder("target");
-    await using fleet = await Fleet.start({ world, hub: ["--foreign-hosts", "any", "--foreign-ssh", sshd.ssh] });
+    const options = ["--foreign-hosts", "any", "--foreign-ssh", sshd.ssh];
+    await using fleet = await Fleet.start({ world, hub: options });
     const from = { space: "site", prefix: "in/tree", url: `ftp://127.0.0.1:${ftp.port}/pub/tree` };
     const to = { ...from, url: `sftp://${sshd.address}${target}`, mode: "mirror" };
-    expect(await done(fleet, "import", from)).toMatchObject({ state: "done", result: { conflicts: 0 } });
+    const { id } = await fleet.json<Job>("/v1/jobs", "POST", { kind: "import", args: from });
+    await isMoving(fleet, id);
+    await fleet.kill("hub");
+    await fleet.startHub(...options);
+    expect(await over(fleet, id)).toMatchObject({ state: "done", tries: 0, result: { conflicts: 0, problems: 0 } });
+    // Two directories of the prefix, one below it, and each file once, though the hub was killed between them.
+    expect((await fleet.json<{ sequence: number }>("/v1/spaces/site")).sequence).toBe(3 + FILES + LARGE);
     expect(await done(fleet, "export", to)).toMatchObject({ state: "done", result: { conflicts: 0 } });
     expect(contents(target)).toEqual(contents(source));
     expect((await done(fleet, "import", from)).result).toMatchObject({ changed: 0 });
@@ -60,7 +85,7 @@ describe("imports and exports", () => {
     expect((await done(fleet, "import", { ...from, mode: "mirror" })).result).toMatchObject({ changed: 1 });
     await done(fleet, "export", to);
     expect(contents(target)).toEqual(contents(source));
-    const inside = await done(fleet, "export", { ...to, url: `sftp://${sshd.address}/no/such/\u00e4` });
-    expect(inside).toMatchObject({ state: "failed", tries: 1 });
+    const nowhere = await done(fleet, "export", { ...to, url: `sftp://${sshd.address}/proc/nowhere` });
+    expect(nowhere).toMatchObject({ state: "failed", tries: 1 });
   }, TEST_MS_MAX);
 });
