@@ -184,6 +184,18 @@ describe("imports and exports", () => {
     expect([await hub.text("target", "brake/f0"), await hub.text("target", "brake/f29")]).toEqual(["f0", undefined]);
   });
 
+  test("[JOB-70] a source that is suddenly empty fails the job; begun anew it is taken as it is, and nothing is deleted", async () => {
+    await source.put("bucket", "anew/old", "old");
+    const args = { space: "target", prefix: "anew", url: urlOf("anew") };
+    expect(await hub.done("import", args)).toMatchObject({ state: "done" });
+    await source.remove("bucket", "anew/old");
+    const empty = await hub.done("import", args);
+    expect(empty).toMatchObject({ state: "failed", tries: 1, error: { code: "ROOT_IDENTITY" } });
+    expect(empty.error!.hint).toContain("anew=true");
+    expect(await hub.done("import", { ...args, anew: true })).toMatchObject({ state: "done", result: { changed: 0 } });
+    expect(await hub.text("target", "anew/old")).toBe("old");
+  });
+
   test("[JOB-63] an import whose hub ends goes on when that is back, and brings nothing twice", async () => {
     const files = 24;
     for (let at = 0; at < files; at++) await source.put("bucket", `long/f${at}`, (3 << 20) + at);

@@ -11,7 +11,7 @@ import type { HubConfig } from "#config/hub-config.ts";
 import { ComingFiles } from "#hub/endpoint/coming-files.ts";
 import { SpaceEndpoint } from "#hub/endpoint/space-endpoint.ts";
 import { type HubSpaces, seedsOf } from "#hub/hub-spaces.ts";
-import type { TransferRequest, Transferred, Transfers } from "#hub/jobs/transfer-work.ts";
+import type { TransferPair, TransferRequest, Transferred, Transfers } from "#hub/jobs/transfer-work.ts";
 import type { SpaceId } from "#hub/space.ts";
 import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
@@ -57,16 +57,14 @@ export class HubTransfers implements Transfers {
   }
 
   async run(request: TransferRequest): Promise<Transferred> {
-    const { host, dataDir, hubId } = this.#parts;
-    const { direction, space, prefix, url, signal } = request;
-    const address = foreignAddress(url);
-    const words = JSON.stringify([direction, prefix, url]);
-    const folder = join(dataDir, FOLDER, String(space.id), shortHash(words, HASH_DIGITS));
-    const sessionId = shortHash(`${hubId}\0${space.id}\0${words}`, HASH_DIGITS);
+    const { host, hubId } = this.#parts;
+    const { direction, space, signal } = request;
+    const address = foreignAddress(request.url);
+    const folder = this.#folderOf(request);
+    const sessionId = shortHash(`${hubId}\0${space.id}\0${wordsOf(request)}`, HASH_DIGITS);
     const watched = new Watched(request);
     try {
       const foreign = await this.#foreign(address, folder, sessionId, signal);
-      if (request.anew) rmSync(folder, { recursive: true, force: true });
       makeFolder(folder);
       const store = openState(join(folder, "session.db"));
       try {
@@ -91,6 +89,14 @@ export class HubTransfers implements Transfers {
     } catch (error) {
       throw signal.aborted ? error : explained(error, address);
     }
+  }
+
+  forget(pair: TransferPair): void {
+    rmSync(this.#folderOf(pair), { recursive: true, force: true });
+  }
+
+  #folderOf(pair: TransferPair): string {
+    return join(this.#parts.dataDir, FOLDER, String(pair.space.id), shortHash(wordsOf(pair), HASH_DIGITS));
   }
 
   async sweep(known: () => Promise<ReadonlySet<SpaceId>>): Promise<void> {
@@ -155,6 +161,8 @@ const CONFLICT: Readonly<Record<Conflict["reason"], string>> = {
   "delete-against-change": CHANGED,
   untracked: "in its way is what is ignored, or no file",
 };
+
+const wordsOf = ({ direction, prefix, url }: TransferPair): string => JSON.stringify([direction, prefix, url]);
 
 /** What a session tells, as the job takes it. */
 class Watched {

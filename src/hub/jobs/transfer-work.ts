@@ -19,17 +19,19 @@ export const LEFT_NAMED_MAX = 100;
 const LEFT_CHARS_MAX = 32 << 10;
 const REASON_CHARS_MAX = 300;
 
-export type TransferRequest = {
+/** What is remembered of one is nothing to another. */
+export type TransferPair = {
   readonly direction: TransferDirection;
-  readonly who: Principal;
   readonly space: Space;
   readonly prefix: RelPath;
   readonly url: string;
+};
+
+export type TransferRequest = TransferPair & {
+  readonly who: Principal;
   readonly mode: TransferMode;
   /** Hash of the plan that may pass the brake. */
   readonly approve: string | undefined;
-  /** Forget what is remembered of the pair. */
-  readonly anew: boolean;
   readonly onProgress: (progress: Progress) => void;
   /** What is left as it is, and why; in the order in which it is found. */
   readonly onLeft: (kind: "conflict" | "problem", path: RelPath, why: string) => void;
@@ -49,6 +51,8 @@ export type Transferred = {
 export interface Transfers {
   /** @throws {SynclineError} what the other system or the space refuses; `retryable` where it may be tried again */
   run(request: TransferRequest): Promise<Transferred>;
+  /** Forgets what is remembered of the pair. */
+  forget(pair: TransferPair): void;
   /** Forgets what is remembered of spaces that are not known any more. `known` is asked when it was seen what there is. */
   sweep(known: () => Promise<ReadonlySet<SpaceId>>): Promise<void>;
 }
@@ -56,7 +60,7 @@ export interface Transfers {
 export type TransferParts = {
   readonly spaces: SpaceService;
   readonly audit: SpaceAudit;
-  readonly transfers: Pick<Transfers, "run">;
+  readonly transfers: Pick<Transfers, "run" | "forget">;
 };
 
 export function transferWork(direction: TransferDirection, parts: TransferParts): JobWork<TransferArgs> {
@@ -82,12 +86,17 @@ async function transfer(direction: TransferDirection, parts: TransferParts, args
   const { who, signal, tell, id } = context;
   const { prefix, url, mode, approve, anew } = args;
   const space = await parts.spaces.space(who, args.space);
+  // Once: what a later beginning finds there is this job's own, and what it needs to mend a change that was cut off.
+  if (anew && context.checkpoint === undefined) {
+    parts.transfers.forget({ direction, space, prefix, url });
+    await context.save({ isAnew: true }, { done: 0, unit: "entries" });
+  }
   const counts = { conflict: 0, problem: 0 };
   const left: { readonly path: string; readonly why: string }[] = [];
   let first = "";
   let chars = 0;
   const done = await parts.transfers.run({
-    direction, who, space, prefix, url, mode, approve, anew, signal,
+    direction, who, space, prefix, url, mode, approve, signal,
     onProgress: tell,
     onLeft: (kind, path, why) => {
       counts[kind]++;
