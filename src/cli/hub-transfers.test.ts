@@ -189,9 +189,11 @@ describe("imports and exports", () => {
     const args = { space: "target", prefix: "anew", url: urlOf("anew") };
     expect(await hub.done("import", args)).toMatchObject({ state: "done" });
     await source.remove("bucket", "anew/old");
-    const empty = await hub.done("import", args);
-    expect(empty).toMatchObject({ state: "failed", tries: 1, error: { code: "ROOT_IDENTITY" } });
-    expect(empty.error!.hint).toContain("anew=true");
+    for (const mode of ["add-only", "mirror", "mirror"]) {
+      const empty = await hub.done("import", { ...args, mode });
+      expect(empty).toMatchObject({ state: "failed", tries: 1, error: { code: "ROOT_IDENTITY" } });
+      expect(empty.error!.hint).toContain("anew=true");
+    }
     expect(await hub.done("import", { ...args, anew: true })).toMatchObject({ state: "done", result: { changed: 0 } });
     expect(await hub.text("target", "anew/old")).toBe("old");
   });
