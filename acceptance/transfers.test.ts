@@ -17,6 +17,7 @@ type Job = {
   tries: number;
   progress?: { done: number; phase?: string };
   result?: { changed: number; conflicts: number; runId: string };
+  checkpoint?: { findings: string[] };
   error?: { code: string; message: string; hint?: string };
 };
 
@@ -85,6 +86,12 @@ describe("imports and exports", () => {
     expect((await done(fleet, "import", { ...from, mode: "mirror" })).result).toMatchObject({ changed: 1 });
     await done(fleet, "export", to);
     expect(contents(target)).toEqual(contents(source));
+    // What no file can be fails the job, named, when all else is there.
+    expect((await world.command(["mkfifo", join(target, "pipe")])).code).toBe(0);
+    const piped = await done(fleet, "import", { space: "docs", prefix: "back", url: to.url });
+    expect(piped).toMatchObject({ state: "failed", tries: 1, error: { code: "STATE" } });
+    expect(piped.checkpoint!.findings[0]).toStartWith("pipe: ");
+    expect((await fleet.fetch("/v1/spaces/docs/content/back/sub/f4")).status).toBe(200);
     const nowhere = await done(fleet, "export", { ...to, url: `sftp://${sshd.address}/proc/nowhere` });
     expect(nowhere).toMatchObject({ state: "failed", tries: 1 });
   }, TEST_MS_MAX);

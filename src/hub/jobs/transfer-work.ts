@@ -112,7 +112,7 @@ async function transfer(direction: TransferDirection, parts: TransferParts, args
   const result = { runId, changed, files, conflicts: counts.conflict, problems: counts.problem, left };
   if (counts.problem === 0) return result;
   // Nobody looks at what is done.
-  await context.save(result, { done: files, unit: "files" });
+  await context.save({ findings: left.map(({ path, why }) => `${path}: ${why}`) }, { done: files, unit: "files" });
   throw new SynclineError({
     code: "STATE",
     op: direction,
