@@ -31,6 +31,8 @@ export type FleetOptions = {
   readonly world?: World;
   /** Address that the sync listener is at, for agents on other hosts. */
   readonly syncHost?: string;
+  /** More words of the hub's first start. */
+  readonly hub?: readonly string[];
 };
 
 export type AgentHost = {
@@ -80,7 +82,7 @@ export class Fleet implements AsyncDisposable {
 
   static async start(options: FleetOptions = {}): Promise<Fleet> {
     const fleet = new Fleet(options, { api: await freePort(), sync: await freePort() });
-    await fleet.startHub();
+    await fleet.startHub(...(options.hub ?? []));
     return fleet;
   }
 

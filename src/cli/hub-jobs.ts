@@ -8,6 +8,7 @@ import type { AgentRegistry } from "#hub/agents/registry.ts";
 import type { HubCare } from "#hub/hub-care.ts";
 import { HUB_SCHEDULES } from "#hub/jobs/kinds.ts";
 import { LifecycleRows } from "#hub/lifecycle/lifecycle-rows.ts";
+import type { Transfers } from "#hub/jobs/transfer-work.ts";
 import { hubJobs } from "#hub/jobs/works.ts";
 import type { HubUploads } from "#hub/uploads/hub-uploads.ts";
 import type { Versions } from "#hub/versions/versions.ts";
@@ -39,6 +40,7 @@ export type HubJobsOptions = {
   readonly care: HubCare;
   readonly uploads: HubUploads;
   readonly versions: Versions;
+  readonly transfers: Transfers;
   readonly onDamaged: ScrubParts["onDamaged"];
 };
 

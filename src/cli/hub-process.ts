@@ -60,6 +60,7 @@ import { FRONT_MIGRATIONS, frontRows } from "#cli/hub-front.ts";
 import { HubTracing } from "#cli/hub-tracing.ts";
 import { HubSetup } from "#cli/hub-setup.ts";
 import { openJobs } from "#cli/hub-jobs.ts";
+import { HubTransfers } from "#cli/hub-transfers.ts";
 import { fleetMetrics } from "#cli/fleet-metrics.ts";
 import { hubMetrics } from "#cli/hub-metrics.ts";
 import { HubReload, type HubReloadParts, sameAgain } from "#cli/hub-reload.ts";
@@ -177,7 +178,7 @@ export class HubProcess {
       const between = await startFollowers(options, stores, running, reload, opened, closing.signal);
       const onDamaged = between.repair.lost.bind(between.repair);
       const care = runningCare(options, stores, onDamaged);
-      const jobs = await openJobs({ ...options, ...stores, ...running, care, onDamaged });
+      const jobs = await openJobs({ ...options, ...stores, ...running, care, onDamaged, transfers: transfersOf(options, stores, reload) });
       let url = "";
       const metrics = new Metrics();
       const tracing = tracingOf(options, stores, reload, metrics);
@@ -330,6 +331,10 @@ function runningCare(
   onDamaged: ScrubParts["onDamaged"],
 ): RunningHubCare {
   return new RunningHubCare({ host, database, chunks, packs, access, hubId: meta.hubId, dataDir, onDamaged });
+}
+
+function transfersOf({ host, dataDir }: HubOptions, { spaces, meta }: Stores, reload: HubReload): HubTransfers {
+  return new HubTransfers({ host, dataDir, spaces, hubId: meta.hubId, config: () => reload.config });
 }
 
 /** What the services of the API have of the process that runs them. */

@@ -23,7 +23,9 @@ export function readJobArgs(kind: string, words: readonly string[]): Record<stri
       throw usage(`"${word}" is no argument of it`, takes);
     }
     const value = readings(text).find((one) => schema.safeParse(one).success);
-    if (value === undefined) throw usage(`${key}: "${text}" cannot be used: ${faultOf(schema, text)}`);
+    // A password in an address is in the shell's history already; it need not be in a log too.
+    const shown = text.replaceAll(/:\/\/[^/?]*@/g, "://…@");
+    if (value === undefined) throw usage(`${key}: "${shown}" cannot be used: ${faultOf(schema, text)}`);
     args[key] = value;
   }
   const missing = Object.keys(shape).filter((key) => args[key] === undefined && !(shape[key] as z.ZodType).safeParse(undefined).success);

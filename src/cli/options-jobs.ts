@@ -26,7 +26,12 @@ export const JOB_COMMANDS = {
     options: ["state", "kind", "limit", "priority", "wait", ...CLIENT],
     details: [
       "Kinds: scrub [bytes=SIZE] [fromStart=true], prune [share=80%], expire, restore space=NAME to=POINT [path=PATH] " +
-        "[message=TEXT], check [deep=true], backup directory=DIR, rescan host=HOST link=ID.",
+        "[message=TEXT], check [deep=true], backup directory=DIR, rescan host=HOST link=ID, import and export " +
+        "space=NAME url=URL [prefix=PATH] [mode=add-only|mirror] [approve=HASH] [anew=true].",
+      "URL is s3://BUCKET[/PREFIX][?endpoint=…], ftp://, ftps:// or sftp://[USER@]HOST/PATH, without a password: keys and " +
+        "passwords are in the file that foreignCredentials in the hub's configuration names, and foreignHosts says where it " +
+        "may go. add-only brings what is new or changed in the source and deletes nothing; what was changed in the target " +
+        "stays. mirror makes the target the same; a mirror that would remove much fails and tells the approve=HASH for it.",
       "A job goes on where it was after a crash of the hub. retry begins one again that failed or was cancelled, from " +
         "where it had come; of one that waits for its next try it is the next try.",
       "explain says why a job waits, for what, and how long others can go before it. A prune that would free more than " +
@@ -36,6 +41,7 @@ export const JOB_COMMANDS = {
     examples: [
       "syncline jobs list --state failed",
       "syncline jobs run restore space=site path=docs to=@friday --wait",
+      "syncline jobs run import space=site prefix=scans url=ftps://me@nas.example.com/scans --wait",
       "syncline jobs explain 41",
     ],
   },
@@ -53,6 +59,7 @@ export const JOB_COMMANDS = {
     ],
     examples: [
       'syncline schedules put nightly "30 2 * * *" backup directory=/backup/hub --zone Europe/Berlin --spread 10m',
+      "syncline schedules put offsite @daily export space=site url=s3://backups/site mode=mirror",
       "syncline schedules disable scrub",
     ],
   },

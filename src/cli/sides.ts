@@ -41,14 +41,6 @@ export type SideContext = {
   readonly owner: string;
 };
 
-/** What a foreign side needs of what all sides have alike. */
-export type ForeignSideParts = {
-  readonly openStore: (name: string) => Store;
-  readonly removeStore: (name: string) => void;
-  readonly hash: (text: string) => string;
-  readonly trust: TlsTrust;
-};
-
 /** Hex digits of a SHA-256; names pairs, plans, runs and files of ours. */
 export function shortHash(text: string, digits: number): string {
   return new Bun.CryptoHasher("sha256").update(text).digest("hex").slice(0, digits);
@@ -99,6 +91,8 @@ export function sideOpener(text: string, context: SideContext): () => Endpoint {
     removeStore: (name) => removeState(fileOf(name)),
     hash: (part) => shortHash(part, 32),
     trust: trustOf(context),
+    environment: process.env,
+    addressOf: undefined,
   });
 }
 

@@ -135,6 +135,46 @@ export const HUB_KEYS = {
     value: "WHERE",
     isReloadable: true,
   },
+  foreignHosts: {
+    type: "text",
+    pattern: /^(public|any)$/,
+    grammar: "public or any",
+    fallback: "public",
+    help:
+      "where imports and exports may lead: public addresses (no password in clear), or any (this host and private networks " +
+      "too, and plain HTTP and FTP)",
+    value: "public|any",
+    isReloadable: true,
+  },
+  foreignCredentials: {
+    type: "text",
+    pattern: /^.+$/,
+    grammar: "a file",
+    fallback: "none",
+    help:
+      "who imports and exports are on other systems, mode 0600: profiles of S3 keys as in ~/.aws/credentials, and lines like " +
+      "machine HOST login USER password PASSWORD for FTP",
+    value: "FILE",
+    isReloadable: true,
+  },
+  foreignCa: {
+    type: "text",
+    pattern: /^.+$/,
+    grammar: "a file",
+    fallback: "none",
+    help: "authorities by which imports and exports know servers (PEM), in place of the system's; a bundle may have both",
+    value: "FILE",
+    isReloadable: true,
+  },
+  foreignSsh: {
+    type: "text",
+    pattern: /^.+$/,
+    grammar: "a command",
+    fallback: "ssh",
+    help: "ssh of imports and exports over sftp://, with options; it never asks anything",
+    value: "COMMAND",
+    isReloadable: true,
+  },
   publicUrl: {
     type: "text",
     pattern: /^https?:\/\/[^\s/?#]+$/,

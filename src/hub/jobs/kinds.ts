@@ -45,6 +45,27 @@ export const RESCAN_ARGS = z.strictObject({
   link: z.string().regex(/^[0-9a-f]{1,16}$/, "no id of a link").describe("Its id, or a beginning that only it has"),
 });
 
+/** An address of another system; what is in it is read by who connects. It is shown to who may see the job. */
+const FOREIGN_URL = z
+  .string()
+  .max(4096)
+  // A control character would break the lines in which it is shown.
+  .regex(/^(s3|ftps?|sftp):\/\/[^\p{Cc}]+$/u, "no address of another system: s3://, ftp://, ftps:// or sftp://")
+  .refine((url) => !/^[^?]*:\/\/[^/?]*:[^/?]*@|=[^&]*:\/\/[^&/]*@/.test(url), "a password does not belong into an address");
+export const TRANSFER_MODES = ["add-only", "mirror"] as const;
+export type TransferMode = (typeof TRANSFER_MODES)[number];
+
+export const TRANSFER_ARGS = z.strictObject({
+  space: z.string().regex(SPACE_NAME, "no name of a space"),
+  prefix: PATH_OR_ALL.default("").describe('"" is the whole space'),
+  url: FOREIGN_URL.describe("s3://bucket/prefix?endpoint=…, ftp://, ftps:// or sftp://user@host/path"),
+  mode: z.enum(TRANSFER_MODES).default("add-only").describe("add-only: deletes nothing; mirror: makes the target the same"),
+  approve: z.string().regex(/^[0-9a-f]{12}$/, "no hash of a plan").optional().describe("The plan that the brake held, as it was told"),
+  anew: z.boolean().default(false).describe("Forget what earlier runs remember of the two; deletes nothing"),
+});
+export type TransferArgs = z.infer<typeof TRANSFER_ARGS>;
+export type TransferDirection = "import" | "export";
+
 /** Made by the hub itself, for an upload whose completion was accepted. */
 export const UPLOAD_ARGS = z.strictObject({
   space: z.string().regex(SPACE_NAME, "no name of a space"),
@@ -145,6 +166,30 @@ export const RESCAN = jobKind<z.infer<typeof RESCAN_ARGS>>({
   subject: ({ host }) => ({ host, dependency: `host:${host}` }),
 });
 
+function transferKind(name: TransferDirection, summary: string): AnyJobKind {
+  return jobKind<TransferArgs>({
+    name,
+    summary,
+    args: TRANSFER_ARGS,
+    priority: "bulk",
+    // A session has no safe point of its own to give way at.
+    preemptible: false,
+    // One of each kind leaves half of the slots to what is urgent.
+    limits: { all: 1, space: 1 },
+    rights: ({ space, prefix: path, approve }) => [
+      manages(name),
+      ...(name === "import" ? (["read", "write"] as const) : (["read"] as const)).map(
+        (action): Right => ({ action, resource: { type: "space", space, path, isTree: true } }),
+      ),
+      ...(approve === undefined ? [] : [{ action: "approve", resource: { type: "job", name } } as const]),
+    ],
+    subject: ({ space }) => ({ space }),
+  });
+}
+
+export const IMPORT = transferKind("import", "bring files of another system into a space");
+export const EXPORT = transferKind("export", "bring files of a space to another system");
+
 export const UPLOAD = jobKind<z.infer<typeof UPLOAD_ARGS>>({
   name: "upload",
   summary: "make a file of an upload that was accepted",
@@ -167,6 +212,7 @@ export function rescanOf(labelsOf: (host: string) => readonly string[]): AnyJobK
 /** All that people ask for. */
 export const JOB_KINDS = {
   scrub: SCRUB, prune: PRUNE, expire: EXPIRE, lifecycle: LIFECYCLE, restore: RESTORE, check: CHECK, backup: BACKUP, rescan: RESCAN,
+  import: IMPORT, export: EXPORT,
 };
 export type JobKindName = keyof typeof JOB_KINDS;
 export const kindNamed = (name: string): AnyJobKind | undefined =>

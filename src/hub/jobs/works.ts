@@ -5,11 +5,12 @@ import type { AgentRegistry } from "#hub/agents/registry.ts";
 import type { Finding } from "#hub/check/findings.ts";
 import type { HubCare } from "#hub/hub-care.ts";
 import {
-  BACKUP, type BACKUP_ARGS, CHECK, type CHECK_ARGS, EXPIRE, type EXPIRE_ARGS, LIFECYCLE, type LIFECYCLE_ARGS, PRUNE,
+  BACKUP, type BACKUP_ARGS, CHECK, type CHECK_ARGS, EXPIRE, type EXPIRE_ARGS, EXPORT, IMPORT, LIFECYCLE, type LIFECYCLE_ARGS, PRUNE,
   type PRUNE_ARGS, RESTORE, SCRUB, type SCRUB_ARGS, UPLOAD, rescanOf,
 } from "#hub/jobs/kinds.ts";
 import { rescanWork } from "#hub/jobs/rescan-work.ts";
 import { restoreWork } from "#hub/jobs/restore-work.ts";
+import { type Transfers, transferWork } from "#hub/jobs/transfer-work.ts";
 import { uploadWork } from "#hub/jobs/upload-work.ts";
 import type { LifecycleRows } from "#hub/lifecycle/lifecycle-rows.ts";
 import { LIFECYCLE_NOTHING, type LifecycleDone, runLifecycle } from "#hub/lifecycle/run-lifecycle.ts";
@@ -45,6 +46,7 @@ export type HubJobParts = {
   readonly listener: Pick<AgentListener, "rescan" | "presence">;
   readonly cursor: ScrubCursor;
   readonly onDamaged: ScrubParts["onDamaged"];
+  readonly transfers: Transfers;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: (message: string, fields: Readonly<Record<string, unknown>>) => void;
@@ -60,6 +62,8 @@ export function hubJobs(parts: HubJobParts): Registered[] {
     registered(CHECK, checkWork(parts)),
     registered(BACKUP, backupWork(parts)),
     registered(UPLOAD, uploadWork(parts.uploads)),
+    registered(IMPORT, transferWork("import", parts)),
+    registered(EXPORT, transferWork("export", parts)),
     registered(rescanOf((host) => parts.registry.host(host)?.labels ?? []), rescanWork(parts)),
   ];
 }
@@ -91,12 +95,14 @@ function pruneWork({ meta, chunks, clock, uploads }: HubJobParts): JobWork<z.inf
   };
 }
 
-function expireWork({ meta, audit, clock, uploads }: HubJobParts): JobWork<z.infer<typeof EXPIRE_ARGS>> {
+function expireWork({ meta, audit, clock, uploads, transfers }: HubJobParts): JobWork<z.infer<typeof EXPIRE_ARGS>> {
   return async (_, { checkpoint, save, signal }) => {
     const from = (checkpoint as Expired | undefined) ?? { erasedSpaces: 0, expiredVersions: 0 };
     const onPage = (expired: Expired) => save(expired, { done: expired.expiredVersions, unit: "versions" });
     const droppedUploads = await uploads.sweep(signal);
-    return { ...(await expireOld({ meta, audit, clock }, from, onPage, signal)), droppedUploads };
+    const expired = await expireOld({ meta, audit, clock }, from, onPage, signal);
+    await transfers.sweep(async () => new Set((await meta.spaces()).map(({ id }) => id)));
+    return { ...expired, droppedUploads };
   };
 }
 

@@ -32,13 +32,31 @@ export async function guardedAddress(address: string, reach: Reach, signal: Abor
   const found = await addressesOf(name, signal);
   const [first] = found;
   if (first === undefined) throw new Error(`${name} has no address`);
-  const hidden = reach === "public" ? found.find((one) => !isPublicAddress(one)) : undefined;
-  if (hidden !== undefined) throw new Error(`${name} leads to ${hidden}, which is no public address`);
+  if (reach === "public") requirePublic(name, found);
   const open = reach === "private" && !isSecure ? found.find((one) => !isLoopback(one)) : undefined;
   if (open !== undefined) throw new Error(`${name} leads to ${open}, and plain http would show it to the network`);
   const { host } = url;
   url.hostname = isIP(first) === 6 ? `[${first}]` : first;
   return { href: url.href, host, serverName: name };
+}
+
+/** The address of a host to connect to. Rejects as guardedAddress does, unless every address of the name is public. */
+export async function guardedHost(name: string, signal: AbortSignal): Promise<string> {
+  const found = await addressesOf(name, signal);
+  const [first] = found;
+  if (first === undefined) throw new Error(`${name} has no address`);
+  requirePublic(name, found);
+  return first;
+}
+
+/** Thrown where a name can be resolved, and leads where it must not. */
+export class NotPublic extends Error {
+  override readonly name = "NotPublic";
+}
+
+function requirePublic(name: string, found: readonly string[]): void {
+  const hidden = found.find((one) => !isPublicAddress(one));
+  if (hidden !== undefined) throw new NotPublic(`${name} leads to ${hidden}, which is no public address`);
 }
 
 /** Of this host: what is sent there leaves it by no wire. */

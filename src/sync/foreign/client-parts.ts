@@ -2,6 +2,9 @@
 import { SynclineError } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
 
+/** The address of a host to connect to. @throws {SynclineError} when it may not be reached; its name cannot be resolved */
+export type AddressOf = (host: string, signal: AbortSignal) => Promise<string>;
+
 /** The same bytes, with an error where they are not as many as was said. */
 export async function* counted(
   bytes: AsyncIterable<Uint8Array>,

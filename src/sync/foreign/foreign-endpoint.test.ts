@@ -177,15 +177,20 @@ describe("a root that is not itself", () => {
     expect(Object.keys(pair.files())).toEqual(["a", "d/b"]);
   });
 
-  test("[FOREIGN-19] a side that is only read has no marker; suddenly empty it stops the session", async () => {
+  test("[FOREIGN-19] a side that is only read has no marker; suddenly empty it stops the session, each time until it is back", async () => {
     const system = new MemorySystem();
     using pair = new ForeignPair(() => system.client(), { mode: "one-way-replica", delete: true }, "alpha");
     system.put("a", "one");
     ok(await pair.run());
     expect(system.nodes.has(".syncline")).toBe(false);
     system.delete("a");
-    expect(((await pair.run()).error as SynclineError).code).toBe("ROOT_IDENTITY");
-    expect(pair.files()).toEqual({ a: "one" });
+    for (let time = 0; time < 3; time++) {
+      expect(((await pair.run()).error as SynclineError).code).toBe("ROOT_IDENTITY");
+      expect(pair.files()).toEqual({ a: "one" });
+    }
+    system.put("b", "two");
+    ok(await pair.run());
+    expect(pair.files()).toEqual({ b: "two" });
   });
 
   test("[FOREIGN-19] a listing that breaks off is no listing", async () => {

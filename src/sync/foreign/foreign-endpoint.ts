@@ -34,8 +34,8 @@ import { hashForeign, learnSum, readForeign } from "#sync/foreign/foreign-conten
 import type { Abilities, ForeignFiles } from "#sync/foreign/foreign-files.ts";
 import { foreignNotes, narrowed } from "#sync/foreign/foreign-notes.ts";
 import { foreignCodec, isFile } from "#sync/foreign/foreign-record.ts";
-import { type ForeignRoot, checkForeignRoot, emptied, identifyForeignRoot } from "#sync/foreign/foreign-root.ts";
-import { ForeignScan } from "#sync/foreign/foreign-scan.ts";
+import { type ForeignRoot, checkForeignRoot, identifyForeignRoot } from "#sync/foreign/foreign-root.ts";
+import { ForeignScan, type ForeignScanOutcome } from "#sync/foreign/foreign-scan.ts";
 import { ForeignSpool } from "#sync/foreign/foreign-spool.ts";
 import { ForeignStage } from "#sync/foreign/foreign-stage.ts";
 import { pruneForeignRuns, recoverForeign, undoForeign } from "#sync/foreign/foreign-undo.ts";
@@ -240,10 +240,9 @@ export class ForeignEndpoint implements Endpoint {
     const how = { logs: request.since !== 0, sweeps: this.#now.request.writable };
     const scan = new ForeignScan(context, rules, how, signal);
     const isFull = request.extent === "full" || this.#isDue;
-    const hadEntries = index.count() > 0;
     try {
-      const { problems, found, hashedBytes } = isFull ? await scan.full(request.deep, marked) : await scan.some(marked);
-      if (isFull && found === 0 && hadEntries && rootId === bareId) throw emptied(this.label);
+      const whole = (): Promise<ForeignScanOutcome> => scan.full(request.deep, marked, rootId !== bareId);
+      const { problems, hashedBytes } = isFull ? await whole() : await scan.some(marked);
       this.#isDue = isFull ? false : this.#isDue;
       if (log.last() > before) this.#pollMs = POLL_FIRST_MS;
       // The controller will remember this sequence durably; so must we, also what was told without being logged.

@@ -16,7 +16,7 @@ import {
 } from "#sync/foreign/foreign-context.ts";
 import { hashForeign, readForeign } from "#sync/foreign/foreign-content.ts";
 import { type ForeignEntry, isPartialName } from "#sync/foreign/foreign-files.ts";
-import { AREAS } from "#sync/foreign/foreign-root.ts";
+import { AREAS, emptied } from "#sync/foreign/foreign-root.ts";
 import { type ForeignRecord, isFile } from "#sync/foreign/foreign-record.ts";
 import { IGNORE_FILE, IGNORE_FILE_BYTES_MAX, type IgnoreRules, ignoreLines } from "#sync/scan/ignore.ts";
 
@@ -29,7 +29,7 @@ const NAME_PROBLEMS_MAX = 1000;
 type Later = { readonly path: RelPath; readonly record: ForeignRecord | undefined; readonly ignored: boolean };
 type Dir = { readonly path: RelPath; readonly rules: IgnoreRules };
 
-export type ForeignScanOutcome = { readonly problems: Problem[]; readonly found: number; readonly hashedBytes: number };
+export type ForeignScanOutcome = { readonly problems: Problem[]; readonly hashedBytes: number };
 
 export class ForeignScan {
   readonly #context: ForeignContext;
@@ -43,7 +43,8 @@ export class ForeignScan {
   #nameProblems = 0;
   readonly #later: Later[] = [];
   readonly #toHash: RelPath[] = [];
-  #found = 0;
+  /** Entries that are there, also such as are ignored. */
+  #listed = 0;
   #hashedBytes = 0;
 
   constructor(context: ForeignContext, base: IgnoreRules, how: { logs: boolean; sweeps: boolean }, signal: AbortSignal) {
@@ -58,9 +59,12 @@ export class ForeignScan {
    * Looks at everything.
    * @param deep read every file again
    * @param marked to be told also if the index knows them
+   * @param mayBeEmpty a marker says that it is the same root although nothing is there any more
+   * @throws {SynclineError} ROOT_IDENTITY otherwise, and again each time: the index keeps what was there
    */
-  async full(deep: boolean, marked: Iterable<RelPath>): Promise<ForeignScanOutcome> {
+  async full(deep: boolean, marked: Iterable<RelPath>, mayBeEmpty: boolean): Promise<ForeignScanOutcome> {
     await this.#walk([{ path: "", rules: this.#base }]);
+    if (!mayBeEmpty && this.#listed === 0 && this.#context.index.count() > 0) throw emptied(this.#context.files.label);
     this.#tell(marked);
     return this.#end(deep);
   }
@@ -232,12 +236,12 @@ export class ForeignScan {
     store.transaction({ durable: false }, () => {
       for (const one of found) {
         missing.delete(nameOf(one.path));
+        this.#listed++;
         const record = index.get(one.path);
         if (rules.ignores(one.path, one.kind === "dir")) {
           if (record !== undefined) this.#later.push({ path: one.path, record: undefined, ignored: true });
           continue;
         }
-        this.#found++;
         const next = this.#recordOf(one, record);
         if (one.kind === "dir") waiting.push({ path: one.path, rules });
         if (next === record) continue;
@@ -282,7 +286,7 @@ export class ForeignScan {
     await this.#settleLater();
     const paths = deep ? [...index.walk("")].flatMap(([path, record]) => (isFile(record) ? [path] : [])) : this.#toHash;
     await eachParallel(paths, abilities.parallel, (path) => this.#hash(path));
-    return { problems: this.#problems, found: this.#found, hashedBytes: this.#hashedBytes };
+    return { problems: this.#problems, hashedBytes: this.#hashedBytes };
   }
 
   async #settleLater(): Promise<void> {

@@ -8,6 +8,7 @@ import { encodeName } from "#model/path.ts";
 import { addressText } from "#platform/net/address-text.ts";
 import { type TcpConnection, connectTcp } from "#platform/net/tcp-server.ts";
 import type { Identity, PeerCertificate } from "#platform/net/tls-socket.ts";
+import type { AddressOf } from "#sync/foreign/client-parts.ts";
 import { FtpRefusal, lostConnection, noTls, notDone } from "#sync/foreign/ftp/ftp-errors.ts";
 import { type Reply, ReplyReader, extendedPort, featuresOf, passivePort, replyText } from "#sync/foreign/ftp/replies.ts";
 import { KnownServers } from "#sync/transport/known-servers.ts";
@@ -32,6 +33,8 @@ export type FtpServer = {
   readonly trust: TlsTrust;
   /** Shown to servers that ask for a certificate. */
   readonly identity: Identity | undefined;
+  /** The address to connect to, asked for each connection; undefined: the host as it stands. */
+  readonly addressOf?: AddressOf | undefined;
 };
 
 type Waiting = {
@@ -67,7 +70,7 @@ export class FtpControl {
    */
   static async open(server: FtpServer, signal: AbortSignal): Promise<FtpControl> {
     for (;;) {
-      const control = new FtpControl(server, await dial(server.host, server.port, signal));
+      const control = new FtpControl(server, await dial(await addressOf(server, signal), server.port, signal));
       const stop = (): void => control.destroy(signal.reason);
       signal.addEventListener("abort", stop, { once: true });
       try {
@@ -348,6 +351,10 @@ function commandBytes(command: string): Uint8Array {
     message: "a name with a line break, NUL or the byte 255 in it, or a longer path, cannot be said in FTP",
     hint: "rename it, or leave it out with --ignore",
   });
+}
+
+async function addressOf({ host, addressOf: ask }: FtpServer, signal: AbortSignal): Promise<string> {
+  return ask === undefined ? host : ask(host, signal);
 }
 
 /** A TCP connection, unless the signal comes first. */

@@ -5,17 +5,23 @@
 import { SynclineError } from "#model/error.ts";
 import { type Child, startChild } from "#platform/net/child.ts";
 import { ANSWER, DATA_BYTES_MAX } from "#platform/net/sftp-wire.ts";
+import type { AddressOf } from "#sync/foreign/client-parts.ts";
 import { SftpChannel } from "#sync/foreign/sftp/sftp-channel.ts";
 import { type SshTarget, lastLine, splitWords } from "#sync/transport/ssh.ts";
 
 /** What every server takes and gives in one request, where it does not say more. */
 const DATA_BYTES_SURE = 32 << 10;
 const SSH_FAILED = 255;
+const SSH_PORT = 22;
+/** Finding the address of a host may take so long. */
+const RESOLVE_MS_MAX = 15_000;
 
 export type SftpServer = {
   readonly target: SshTarget;
   /** The ssh program with options, as a person writes it in a shell; undefined: "ssh". */
   readonly command: string | undefined;
+  /** The address to connect to, asked for each connection; undefined: as ssh finds it. */
+  readonly addressOf?: AddressOf | undefined;
 };
 
 export type SftpLink = {
@@ -45,7 +51,7 @@ export class SftpConnection {
    */
   async link(signal: AbortSignal): Promise<SftpLink> {
     signal.throwIfAborted();
-    if (this.#isClosed) throw new SynclineError({ code: "LINK_LOST", op: "connect", message: "the connection was closed" });
+    if (this.#isClosed) throw closed();
     const standing = await this.#link?.catch(() => undefined);
     if (standing !== undefined && !standing.channel.isClosed) return standing;
     // Another call may have begun to connect while this one waited.
@@ -62,11 +68,21 @@ export class SftpConnection {
 
   async #connect(): Promise<SftpLink> {
     this.#isConnecting = true;
-    this.#child?.kill();
+    try {
+      this.#child?.kill();
+      const leading = await this.#leading();
+      if (this.#isClosed) throw closed();
+      return await this.#begin(leading);
+    } finally {
+      this.#isConnecting = false;
+    }
+  }
+
+  async #begin(leading: readonly string[]): Promise<SftpLink> {
     const [command = "ssh", ...given] = splitWords(this.#server.command ?? "ssh");
     const { user, host, port } = this.#server.target;
     const destination = user === undefined ? host : `${user}@${host}`;
-    const at = port === undefined ? [] : ["-p", String(port)];
+    const at = [...leading, ...(port === undefined ? [] : ["-p", String(port)])];
     const options = ["-o", "ServerAliveInterval=20", "-o", "ForwardAgent=no", "-o", "ForwardX11=no", "-T", "-s"];
     const child = startChild(this.#label, command, [...given, ...options, ...at, "--", destination, "sftp"]);
     this.#child = child;
@@ -78,9 +94,17 @@ export class SftpConnection {
       channel.destroy(error);
       child.kill();
       throw await this.#explained(error, child, command);
-    } finally {
-      this.#isConnecting = false;
     }
+  }
+
+  /** Options that lead to an address which was looked at; the host's key is looked up by its name all the same. */
+  async #leading(): Promise<string[]> {
+    const { addressOf, target } = this.#server;
+    if (addressOf === undefined) return [];
+    const { host, port } = target;
+    const address = await addressOf(host, AbortSignal.timeout(RESOLVE_MS_MAX));
+    const known = port === undefined || port === SSH_PORT ? host : `[${host}]:${port}`;
+    return ["-o", `HostName=${address}`, "-o", `HostKeyAlias=${known}`];
   }
 
   /** What ssh said on its way out is the better reason. */
@@ -117,6 +141,10 @@ export class SftpConnection {
     );
     this.#child?.kill();
   }
+}
+
+function closed(): SynclineError {
+  return new SynclineError({ code: "LINK_LOST", op: "connect", message: "the connection was closed" });
 }
 
 /** What the server says it takes, within what we take ourselves. */

@@ -1,5 +1,5 @@
 /** The SFTP client through the system's ssh, held to the contract by our own door. */
-import { afterAll, beforeAll } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -26,11 +26,11 @@ afterAll(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-function client(root: string, key: string): SftpFiles {
+function client(root: string, key: string, name = "127.0.0.1", addressOf?: () => Promise<string>): SftpFiles {
   const options = ["StrictHostKeyChecking=no", `UserKnownHostsFile=${dir}/hosts`, "LogLevel=ERROR", "IdentitiesOnly=yes", "BatchMode=yes"];
   const command = `ssh -F none -i ${join(dir, key)} ${options.map((option) => `-o ${option}`).join(" ")}`;
-  const target = { user: "admin", host: "127.0.0.1", port: lab.port };
-  return new SftpFiles({ server: { target, command }, root, owner: "abc", random: systemRandom });
+  const target = { user: "admin", host: name, port: lab.port };
+  return new SftpFiles({ server: { target, command, addressOf }, root, owner: "abc", random: systemRandom });
 }
 
 foreignContract("SFTP", async () => {
@@ -40,4 +40,21 @@ foreignContract("SFTP", async () => {
   admin.client.end();
   const files = (): SftpFiles => client(root, "known");
   return { files: files(), other: files, stranger: () => client(root, "unknown"), dispose: () => undefined };
+});
+
+test("[FOREIGN-43] ssh goes to the address that was found, under the name whose key is known, and nowhere where there is none", async () => {
+  const signal = new AbortController().signal;
+  const files = client("/demo", "known", "nowhere.invalid", () => Promise.resolve("127.0.0.1"));
+  expect((await files.connect(signal)).system).toBe("SFTP");
+  await files.close();
+  expect(readFileSync(join(dir, "hosts"), "utf8")).toContain(`[nowhere.invalid]:${lab.port}`);
+  let isRefused = true;
+  const again = client("/demo", "known", "nowhere.invalid", () =>
+    isRefused ? Promise.reject(new Error("it may not be reached")) : Promise.resolve("127.0.0.1"),
+  );
+  expect(await again.connect(signal).then(() => "reached", String)).toContain("it may not be reached");
+  // A refusal is not the end of the client.
+  isRefused = false;
+  expect((await again.connect(signal)).system).toBe("SFTP");
+  await again.close();
 });
