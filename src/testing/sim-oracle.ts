@@ -40,10 +40,15 @@ export function contentsOf(replica: Replica): { tree: Set<string>; all: Set<stri
   return { tree, all };
 }
 
-/** Contents that people see but no sync can make durable any more: the disk refused one, and a power loss may take them. */
+/**
+ * Contents that no sync can make durable any more, of what people see or a session has displaced: the disk refused one, and
+ * a power loss may take them.
+ */
 export function doubtfulOf(replica: Replica): Set<string> {
   const out = new Set<string>();
-  for (const { poisoned, content } of viewOf(replica).values()) if (poisoned && content !== undefined) out.add(content.digest());
+  walk(replica.host.disk.inodeAt(ROOT), "", (_, { poisoned, content }) => {
+    if (poisoned && content !== undefined) out.add(content.digest());
+  });
   return out;
 }
 

@@ -508,7 +508,9 @@ class Life {
     const isSuspect = events.some((event) => {
       return event.type === "problem" && event.problem.code === "SUSPECT" && event.problem.path === path && event.problem.side === side;
     });
-    if (isSuspect && this.#lostPower.has(link[side]) && summary?.changes === 0) return;
+    // The good content may be beside it then, and goes like any file.
+    const others = events.filter((event) => event.type === "change" && !event.path.startsWith(`${path}.late-edit-`));
+    if (isSuspect && this.#lostPower.has(link[side]) && others.length === 0) return;
     const isWhole = summary?.result === "same" || summary?.result === "conflicts" || summary?.result === "problems";
     const open = result.events.find((event) => event.type === "problem" && !mayStay(link, result, event.problem));
     if (!isWhole || open !== undefined) throw new Error(`after a heal: ${summary?.result} ${JSON.stringify(open)}`);
