@@ -190,8 +190,9 @@ async function textsOf(process: HubProcess, link: AgentLink, tickNs: bigint): Pr
 
 /** A session changes only what it saw: nothing that somebody committed meanwhile is replaced or removed unseen. */
 export function unseen(records: readonly JournalRecord[], believed: readonly Believed[]): string | undefined {
-  // What a move took away was not asked for by its own path: there the same run may have wanted something else, in vain.
-  const own = records.filter((_, at) => !isMovedAway(records, at));
+  // What a move took away, and what it brought, was not asked for by that path: there the same run may have wanted
+  // something else, in vain (seed 930000636).
+  const own = records.filter(({ action }, at) => action !== "move" && !isMovedAway(records, at));
   const made = Map.groupBy(own, ({ origin, path }) => `${origin.runId} ${path}`);
   const asked = Map.groupBy(believed, ({ runId, path }) => `${runId} ${path}`);
   for (const [key, [ask, again]] of asked) {
