@@ -3,7 +3,7 @@
  * tells the size they must have; nothing that has broken off is ever taken for whole.
  */
 import { SynclineError } from "#model/error.ts";
-import { type RelPath, nameOf, parentOf } from "#model/path.ts";
+import { type RelPath, joinPath, nameOf, parentOf } from "#model/path.ts";
 import type { Clock, Random } from "#platform/host.ts";
 import { addressText } from "#platform/net/address-text.ts";
 import { ftpTimeText } from "#platform/net/ftp-time.ts";
@@ -149,7 +149,7 @@ export class FtpFiles implements ForeignFiles {
     );
     for (let at = 0; at < all.length; at += PAGE_ENTRIES) {
       const page = all.slice(at, at + PAGE_ENTRIES);
-      yield page.map((listed) => this.#entry(dir === "" ? listed.name : `${dir}/${listed.name}`, listed));
+      yield page.map((listed) => this.#entry(joinPath(dir, listed.name), listed));
     }
   }
 

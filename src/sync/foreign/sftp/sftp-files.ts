@@ -3,7 +3,7 @@
  * OpenSSH has beside the protocol makes that one step, and its plain rename never replaces.
  */
 import { SynclineError } from "#model/error.ts";
-import { type RelPath, parentOf } from "#model/path.ts";
+import { type RelPath, joinPath, parentOf } from "#model/path.ts";
 import type { Random } from "#platform/host.ts";
 import { addressText } from "#platform/net/address-text.ts";
 import { OPEN, STATUS } from "#platform/net/sftp-wire.ts";
@@ -517,7 +517,7 @@ function entryOf(path: RelPath, attrs: Attrs, longName = ""): ForeignEntry {
 
 /** @throws {SynclineError} PROTOCOL for what is no name */
 function childPath(dir: RelPath, name: string): RelPath {
-  if (name !== "" && !name.includes("/") && !name.includes("\0")) return dir === "" ? name : `${dir}/${name}`;
+  if (name !== "" && !name.includes("/") && !name.includes("\0")) return joinPath(dir, name);
   const message = `the server lists a name that is none: ${JSON.stringify(name.slice(0, 100))}`;
   throw new SynclineError({ code: "PROTOCOL", op: "list", path: dir, message });
 }
