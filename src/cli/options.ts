@@ -12,7 +12,6 @@ import { OBSERVE_COMMANDS, OBSERVE_CONFIG, OBSERVE_OPTIONS } from "#cli/observe-
 import { ACCESS_COMMANDS, ACCESS_OPTIONS, SIGN_IN_CONFIG } from "#cli/access-table.ts";
 import { DOOR_CONFIG, DOOR_OPTIONS } from "#cli/options-doors.ts";
 import { FLEET_COMMANDS } from "#cli/options-fleet.ts";
-import { FTP_CONFIG, FTP_OPTIONS } from "#cli/ftp-table.ts";
 import { FILE_OPTIONS } from "#cli/options-files.ts";
 import { SHARE_COMMANDS, SHARE_OPTIONS } from "#cli/options-shares.ts";
 import { JOB_COMMANDS, JOB_OPTIONS } from "#cli/options-jobs.ts";
@@ -246,7 +245,6 @@ export const OPTIONS = {
   bootstrap: { type: "text", complete: "file", ...hubOption("bootstrap") },
   ...DOOR_OPTIONS,
   ...ACCESS_OPTIONS,
-  ...FTP_OPTIONS,
   ...OBSERVE_OPTIONS,
 } as const satisfies Record<string, OptionSpec>;
 
@@ -281,7 +279,6 @@ const HUB_CONFIG = [
   "bootstrap",
   ...DOOR_CONFIG,
   ...SIGN_IN_CONFIG,
-  ...FTP_CONFIG,
   ...OBSERVE_CONFIG,
 ] as const;
 const CLIENT = ["hub", "token-file", "ca", ...COMMON] as const;
