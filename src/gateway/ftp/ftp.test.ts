@@ -304,7 +304,7 @@ describe("files", () => {
     expect(await client.code("HASH /demo")).toBe(550);
   });
 
-  test("[FTP-61] the room that is left is that of the quota, and of the disk", async () => {
+  test("[FTP-70] the room that is left is that of the quota, and of the disk", async () => {
     const client = await lab.signedIn();
     await lab.put("/tiny/some", "x".repeat(100));
     expect(await client.say("AVBL /tiny")).toBe("213 900");
