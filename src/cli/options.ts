@@ -232,6 +232,7 @@ export const OPTIONS = {
   uses: { type: "text", value: "N", lineOnly: true, help: "so many hosts may join with it", fallback: "any number" },
   expires: { type: "text", value: "WHEN", lineOnly: true, help: "after 90d, or at a time", fallback: "never" },
   config: { type: "text", value: "FILE", complete: "file", help: "configuration of the hub, or of the agent (YAML)" },
+  env: { type: "text", value: "NAME", help: "of the file of --config, hub.NAME.yaml beside hub.yaml wins, where it is there" },
   data: { type: "text", value: "DIR", complete: "dir", help: "where the hub, or the agent, keeps all it has" },
   "sync-listen": { type: "text", ...hubOption("syncListen") },
   "host-links": { type: "text", ...hubOption("hostLinks") },
@@ -265,6 +266,7 @@ const SESSION = [
 
 const HUB_CONFIG = [
   "config",
+  "env",
   "data",
   "listen",
   "sync-listen",
