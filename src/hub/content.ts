@@ -431,7 +431,7 @@ export class StoredContent implements ContentSource {
 
   /**
    * @param lend for large chunks that stream() gives
-   * @param isGetProved what `get` gives was compared with its id
+   * @param isGetProved what `get` gives was compared with its id, now or before by this process
    */
   constructor(get: GetChunk, chunks: readonly ManifestChunk[], lend?: LendChunk, isGetProved = true) {
     this.#get = get;

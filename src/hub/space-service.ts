@@ -101,8 +101,8 @@ export interface ContentReader {
 /** What is also read from one end to the other, for who sends it on. */
 export interface ContentSource extends ContentReader {
   /**
-   * What stream() gives is compared chunk by chunk with what it must be (ChunkStore.get or lend). False: by the CRC of
-   * its record alone, for who compares the sum of the whole.
+   * Each chunk of what stream() gives was compared with its id, now or before by this process. False: by the CRC of its
+   * record alone, for who compares the sum of the whole.
    */
   readonly isProved: boolean;
   /**

@@ -28,7 +28,8 @@ export class StoredContents {
     const isOneChunk = chunks.lengthOf(only) === content.size;
     const manifest = isOneChunk ? undefined : await this.#meta.manifest(content.id);
     if (!isOneChunk || content.size > HOT_CHUNK_BYTES_MAX) {
-      return StoredContent.of(get, content, manifest, (id) => chunks.lend(id), isProved);
+      const isKnown = isProved || chunks.areProved(manifest?.chunks.map(({ id }) => id) ?? [only]);
+      return StoredContent.of(get, content, manifest, (id) => chunks.lend(id), isKnown);
     }
     return new KnownContent(this.#hot.get(only) ?? this.#hot.add(only, await chunks.get(only)));
   }

@@ -206,6 +206,15 @@ function damage(using: Using): void {
       expect(await codeOf(under.store.getUnproved(sampleChunk(3, 10).id))).toBe("CHUNK_MISSING");
     }));
 
+  test("[CHUNK-46] what was put is proved for the process that put it, and what is not here is not", () =>
+    using(async ({ store }) => {
+      const chunks = [sampleChunk(1, 400), sampleChunk(2, 90_000)];
+      await putAll(store, chunks);
+      const ids = chunks.map(({ id }) => id);
+      expect([store.areProved([]), store.areProved(ids)]).toEqual([true, true]);
+      expect(store.areProved([...ids, sampleChunk(3, 10).id])).toBe(false);
+    }));
+
   test("[CHUNK-43] what is lent is the same bytes, and damage is told as by any other read", () =>
     using(async (under) => {
       const chunks = [sampleChunk(1, 400), sampleChunk(2, 90_000), sampleChunk(3, 90_000)];

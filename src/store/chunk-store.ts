@@ -80,6 +80,8 @@ export interface ChunkStore {
    * their CRC alone, which finds what happens to a disk, and saves hashing all that is handed out.
    */
   getUnproved(id: ChunkId): Promise<Uint8Array>;
+  /** Has this process compared all of these with their ids where they lie? False also when one is not here. */
+  areProved(ids: Iterable<ChunkId>): boolean;
   /**
    * As get(), for many large chunks one after the other, in memory that is used again. The bytes are compared with their
    * id the first time that this process has to do with them, written or read, and with their CRC afterwards.

@@ -89,6 +89,11 @@ export class MemoryChunks implements ChunkStore {
     return this.get(id);
   }
 
+  areProved(ids: Iterable<ChunkId>): boolean {
+    for (const id of ids) if (!this.#disk.chunks.has(id)) return false;
+    return true;
+  }
+
   async lend(id: ChunkId): Promise<LentChunk> {
     return { bytes: await this.get(id), release: () => undefined, leave: () => undefined };
   }

@@ -57,7 +57,8 @@ export class PackReader {
 
   async #read(number: number, { offset, recordBytes }: Place, makeRoom: MakeRoom): Promise<Uint8Array> {
     if (recordBytes >= this.#uncachedBytes) return this.#files.readUncached(number, offset, recordBytes, makeRoom);
-    const bytes = new Uint8Array(recordBytes);
+    // Not filled with zeros first: it is read over.
+    const bytes = new Uint8Array(Buffer.allocUnsafeSlow(recordBytes).buffer);
     return bytes.subarray(0, await this.#files.read(number, bytes, offset));
   }
 

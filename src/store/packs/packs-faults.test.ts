@@ -445,6 +445,7 @@ describe("packs: what is believed", () => {
     await sim.open();
     expect(await codeOf(sim.store.lend(one.id))).toBe("CHUNK_DAMAGED");
     for (let time = 0; time < 2; time++) {
+      expect(sim.store.areProved([other.id])).toBe(time > 0);
       const lent = await sim.store.lend(other.id);
       expect(Buffer.compare(lent.bytes, other.bytes)).toBe(0);
       lent.leave();

@@ -111,6 +111,15 @@ class Packs implements ChunkStore {
     return this.#get(id, async (record) => this.#reader.unproved(record));
   }
 
+  areProved(ids: Iterable<ChunkId>): boolean {
+    const { table } = this.#catalog;
+    for (const id of ids) {
+      const entry = table.find(id);
+      if (entry === NONE || !table.isProved(entry)) return false;
+    }
+    return true;
+  }
+
   async lend(id: ChunkId): Promise<LentChunk> {
     // What is still in memory may have left the store.
     if (this.#catalog.table.find(id) === NONE) throw absent(id, this.#catalog.damaged.has(id));
