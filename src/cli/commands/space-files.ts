@@ -170,9 +170,14 @@ async function getArchive(context: Context, client: HubClient, { space, path }: 
 
 async function toStandardOutput(pieces: AsyncIterable<Uint8Array>): Promise<void> {
   const writer = Bun.stdout.writer();
-  for await (const piece of pieces) {
-    writer.write(piece);
-    await writer.flush();
+  try {
+    for await (const piece of pieces) {
+      await writer.write(piece);
+      await writer.flush();
+    }
+  } catch (error) {
+    // The reader has enough (`syncline get … - | head`).
+    if (!(error instanceof Error && "code" in error && error.code === "EPIPE")) throw error;
   }
 }
 
