@@ -1,5 +1,6 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { createServer } from "node:net";
+import { otherScheme } from "#platform/net/connection-words.ts";
 import { unreachable } from "#gateway/client/unreachable.ts";
 
 const HINTS = { certificate: "a certificate", otherwise: "is it running?" };
@@ -31,6 +32,7 @@ describe("a hub that gives no answer", () => {
       `the hub at ${closed} cannot be reached: the connection was closed (ECONNRESET)`,
       `it may speak TLS: https://127.0.0.1:${port}`,
     ]);
+    expect(otherScheme("127.0.0.1:7831", new Error("ECONNRESET: gone"))).toBeUndefined();
     await plain.stop(true);
   });
 });

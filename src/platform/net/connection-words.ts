@@ -18,11 +18,15 @@ export function reasonOf(cause: unknown): string {
   return words === undefined ? message : `${words} (${code})`;
 }
 
-/** One that speaks the other kind of HTTP closes the connection; undefined where it looks like something else. */
-export function otherScheme(url: string, cause: unknown): string | undefined {
+/**
+ * One that speaks the other kind of HTTP closes the connection.
+ * @param where a URL, or an address that is none
+ * @returns undefined where it looks like something else
+ */
+export function otherScheme(where: string, cause: unknown): string | undefined {
   const reason = reasonOf(cause);
-  const { host } = new URL(url);
-  if (url.startsWith("https:") && reason.includes("EPROTO")) return `it may speak plain HTTP: http://${host}`;
-  if (url.startsWith("http:") && reason.includes("ECONNRESET")) return `it may speak TLS: https://${host}`;
+  const [, scheme, host] = /^(https?):\/\/([^/]+)/.exec(where) ?? [];
+  if (scheme === "https" && reason.includes("EPROTO")) return `it may speak plain HTTP: http://${host}`;
+  if (scheme === "http" && reason.includes("ECONNRESET")) return `it may speak TLS: https://${host}`;
   return undefined;
 }
