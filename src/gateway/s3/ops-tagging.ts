@@ -2,10 +2,10 @@
 import { BUCKET_TAGS } from "#gateway/s3/bucket-settings.ts";
 import { elementOf } from "#gateway/s3/checksums.ts";
 import { pathToWrite } from "#gateway/s3/keys.ts";
-import { PARTS, TAGS, checksumType, checksumsOf, etagOf, httpTime, idOf, modifiedMs, sizeOf } from "#gateway/s3/object-facts.ts";
-import { partSizes } from "#gateway/s3/part-sizes.ts";
+import { TAGS, checksumType, checksumsOf, etagOf, httpTime, idOf, modifiedMs, partsOf, sizeOf } from "#gateway/s3/object-facts.ts";
 import { TRIES_MAX, commit, conflict, refusedOf } from "#gateway/s3/ops-write.ts";
 import { objectAt, versionAsked } from "#gateway/s3/ops-read.ts";
+import { opened, openedHeaders, withSums } from "#gateway/s3/sse-c/object-encryption.ts";
 import { type S3Call, answer, header, xmlAnswer, xmlBody } from "#gateway/s3/s3-call.ts";
 import { S3Error, notImplemented } from "#gateway/s3/s3-error.ts";
 import { type Tags, checkedTags, tagsText } from "#gateway/s3/tags.ts";
@@ -89,10 +89,11 @@ export async function deleteBucketTagging(call: S3Call): Promise<Http1Answer> {
 export async function objectAttributes(call: S3Call): Promise<Http1Answer> {
   const version = await versionAsked(call);
   const wanted = new Set((header(call, "x-amz-object-attributes") ?? "").split(",").map((one) => one.trim()));
-  const sums = checksumsOf(version);
+  const by = opened(call, version, "object");
+  const sums = checksumsOf(withSums(version, by));
   const type = sums[0] === undefined ? undefined : checksumType(sums[0][1]);
   const sumsXml = sums.map(([name, value]) => element(elementOf(name), value)).join("") + element("ChecksumType", type);
-  const parts = version.attributes[PARTS] === undefined ? 0 : partSizes(version.attributes[PARTS], sizeOf(version)).length;
+  const parts = partsOf(version)?.length ?? 0;
   const inner = [
     wanted.has("ETag") ? element("ETag", etagOf(version).replaceAll('"', "")) : "",
     wanted.has("Checksum") && sums.length > 0 ? `<Checksum>${sumsXml}</Checksum>` : "",
@@ -100,5 +101,8 @@ export async function objectAttributes(call: S3Call): Promise<Http1Answer> {
     wanted.has("StorageClass") ? element("StorageClass", "STANDARD") : "",
     wanted.has("ObjectSize") ? element("ObjectSize", sizeOf(version)) : "",
   ];
-  return xmlAnswer("GetObjectAttributesResponse", inner.join(""), [["last-modified", httpTime(modifiedMs(version, 0))]]);
+  return xmlAnswer("GetObjectAttributesResponse", inner.join(""), [
+    ["last-modified", httpTime(modifiedMs(version, 0))],
+    ...openedHeaders(by),
+  ]);
 }
