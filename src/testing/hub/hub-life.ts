@@ -265,6 +265,8 @@ class HubLife {
       },
     );
     this.#underWay.push(Promise.race([made, process.ended]));
+    // What is forgotten in the middle of it is still in what was copied.
+    void this.#keepUp();
   }
 
   #lose(): void {
