@@ -86,7 +86,7 @@ export type HubOptions = {
   readonly config: HubConfig;
   readonly bootstrap: Bootstrap | undefined;
   /** Reads both again; undefined: they stay as they are. */
-  readonly source?: Pick<HubReloadParts, "read" | "file" | "first"> | undefined;
+  readonly source?: Pick<HubReloadParts, "read" | "files" | "first"> | undefined;
   readonly log: ApiLog;
 };
 
@@ -305,7 +305,7 @@ function tellClock(log: ApiLog, { space, what, behindMs }: ClockNotice): void {
 
 function reloadOf({ config, bootstrap, source, host, log }: HubOptions): HubReload {
   const same = sameAgain(config, bootstrap);
-  return new HubReload({ ...(source ?? { first: same, read: () => same, file: undefined }), clock: host.clock, log });
+  return new HubReload({ ...(source ?? { first: same, read: () => same, files: [] }), clock: host.clock, log });
 }
 
 /** Lines of the level that is configured now, with the trace that has brought them about. */

@@ -1,6 +1,6 @@
 /** A hub whose configuration and bootstrap file change while it runs. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readBootstrap } from "#config/bootstrap.ts";
@@ -33,8 +33,9 @@ describe("a configuration that changes", () => {
   const config = (...lines: string[]): void =>
     write("hub.yaml", ["listen: 127.0.0.1:0", `bootstrap: ${at("boot.yaml")}`, ...lines].join("\n"));
   const read = (): HubReading => {
-    const file = { name: "hub.yaml", text: readSmallFile("config", at("hub.yaml")) };
-    const resolved = resolveHubConfig({ line: {}, environment: {}, file });
+    const files = ["hub.prod.yaml", "hub.yaml"].filter((name) => existsSync(at(name)));
+    const texts = files.map((name) => ({ name, text: readSmallFile("config", at(name)) }));
+    const resolved = resolveHubConfig({ line: {}, environment: {}, files: texts });
     const { bootstrap } = resolved.config;
     return { resolved, bootstrap: readBootstrap(readSmallFile("bootstrap", bootstrap!), "boot.yaml") };
   };
@@ -56,7 +57,7 @@ describe("a configuration that changes", () => {
       dataDir: at("hub"),
       config: first.resolved.config,
       bootstrap: first.bootstrap,
-      source: { first, read, file: at("hub.yaml") },
+      source: { first, read, files: [at("hub.prod.yaml"), at("hub.yaml")] },
       log: { info: tell, error: tell },
     });
   });
@@ -126,6 +127,18 @@ describe("a configuration that changes", () => {
     const lines = log.slice(before).filter((line) => line.includes("asked for") || line.includes("requestsMax"));
     expect(lines.length).toBeGreaterThan(1);
     for (const line of lines) expect(line).toContain(traceId);
+    config();
+    await reload();
+  });
+
+  test("[CONF-30] the file for this kind of host counts when it comes, and no longer when it goes", async () => {
+    const valueOf = async () => (await state()).keys.find(({ key }) => key === "requestsMax")!;
+    config("requestsMax: 77");
+    write("hub.prod.yaml", "requestsMax: 78\n");
+    while ((await valueOf()).value !== "78") await Bun.sleep(20);
+    expect((await valueOf()).source).toBe("hub.prod.yaml");
+    rmSync(at("hub.prod.yaml"));
+    while ((await valueOf()).value !== "77") await Bun.sleep(20);
     config();
     await reload();
   });
