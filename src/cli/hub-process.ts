@@ -28,6 +28,7 @@ import { SpaceVersions } from "#hub/versions/versions.ts";
 import { UPLOAD_MIGRATIONS, UploadRows } from "#hub/uploads/upload-rows.ts";
 import { CutsThread } from "#hub/cuts/cuts-thread.ts";
 import { type CommitDone, HubSpaces } from "#hub/hub-spaces.ts";
+import type { ClockNotice } from "#hub/commit-times.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { ScrubParts } from "#hub/upkeep.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
@@ -281,12 +282,24 @@ async function openStores(
     policyOf: (name) => policyTextOf(spaces.doorsOf(name), name, config),
   });
   const onCommit = (commit: CommitDone): void => committed(commit);
-  const spaces: HubSpaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, sha256, onCommit, cuts });
+  const onClockNotice = (notice: ClockNotice): void => tellClock(log, notice);
+  const parts = { meta, chunks, access, audit: access.audit, clock, random, sha256, cuts };
+  const spaces: HubSpaces = await HubSpaces.open({ ...parts, onCommit, onClockNotice });
   opened.add(() => spaces.close());
   const uploads = new HubUploads({ rows: new UploadRows(database), spaces, meta, access, clock, random });
   opened.add(() => uploads.close());
   const versions = new SpaceVersions({ spaces, meta, access, audit: access.audit, clock });
   return { database, meta, chunks, packs, access, spaces, uploads, versions, registry };
+}
+
+function tellClock(log: ApiLog, { space, what, behindMs }: ClockNotice): void {
+  const fields = { space, behindSeconds: Math.round(behindMs / 1000) };
+  if (what === "caught-up") return log.info("the clock is no longer behind the last commit", fields);
+  if (what === "believed") {
+    return log.error("the clock is believed: earlier commits of a space had times that were ahead, and count as made now", fields);
+  }
+  const hint = "see that the clock of this host is right: for an hour commits have the time of the last one, then the clock is believed";
+  log.error("the clock is behind the last commit of a space", { ...fields, hint });
 }
 
 function reloadOf({ config, bootstrap, source, host, log }: HubOptions): HubReload {

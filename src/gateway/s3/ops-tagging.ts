@@ -2,9 +2,9 @@
 import { BUCKET_TAGS } from "#gateway/s3/bucket-settings.ts";
 import { elementOf } from "#gateway/s3/checksums.ts";
 import { pathToWrite } from "#gateway/s3/keys.ts";
-import { TAGS, checksumType, checksumsOf, etagOf, httpTime, modifiedMs, partsOf, sizeOf } from "#gateway/s3/object-facts.ts";
+import { TAGS, checksumType, checksumsOf, etagOf, httpTime, idOf, modifiedMs, partsOf, sizeOf } from "#gateway/s3/object-facts.ts";
 import { TRIES_MAX, commit, conflict, refusedOf } from "#gateway/s3/ops-write.ts";
-import { versionAsked } from "#gateway/s3/ops-read.ts";
+import { objectAt, versionAsked } from "#gateway/s3/ops-read.ts";
 import { opened, openedHeaders, withSums } from "#gateway/s3/sse-c/object-encryption.ts";
 import { type S3Call, answer, header, xmlAnswer, xmlBody } from "#gateway/s3/s3-call.ts";
 import { S3Error, notImplemented } from "#gateway/s3/s3-error.ts";
@@ -45,20 +45,25 @@ export async function deleteObjectTagging(call: S3Call): Promise<Http1Answer> {
   return answer(204);
 }
 
-/** Writes the same object with other tags. */
+/** Writes the same version with other tags: its id and its lock stay. */
 async function setTags(call: S3Call, text: string | undefined): Promise<void> {
   const { services, who, request } = call;
-  if (request.query.has("versionId")) throw notImplemented("changing the tags of a version that is named");
+  const versionId = request.query.get("versionId");
   const at = pathToWrite(request.key);
   for (let attempt = 1; attempt <= TRIES_MAX; attempt++) {
-    const { entry, content, sequence, attributes: old } = await versionAsked(call);
+    const version = await objectAt(call, request.bucket, request.key);
+    if (versionId !== undefined && versionId !== "null" && versionId !== String(idOf(version))) {
+      await versionAsked(call);
+      throw notImplemented("changing the tags of a version that is not the current one");
+    }
+    const { entry, content, sequence, attributes: old } = version;
     await using intake = services.spaces.intake(who, request.bucket);
     if (content !== undefined && !(await intake.hold(content))) throw new S3Error("InvalidObjectState", "the bytes of the object are gone");
     const kept = Object.fromEntries(Object.entries(old).filter(([name]) => name !== TAGS));
     const attributes = text === undefined ? kept : { ...kept, [TAGS]: text };
     const expect = { kind: "sequence", sequence } as const;
     const change = { type: "put", path: at.path, expect, entry: entry!, content, attributes, makeParents: false } as const;
-    const [result] = await commit(call, [change], intake);
+    const [result] = await commit(call, [{ ...change, isSameVersion: true }], intake);
     if (result!.status === "done") return;
     if (result!.status === "refused") throw refusedOf(result!, request.key);
   }

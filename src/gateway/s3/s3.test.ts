@@ -289,6 +289,22 @@ describe("buckets", () => {
     expect(deleted).toContain("<Error><Key>hidden/a</Key><Code>AccessDenied</Code>");
   });
 
+  test("[BUCKET-18] a key that was narrowed does no more than its rules say, whoever's it is", async () => {
+    await lab.put("in/seen", "x");
+    await lab.put("hidden/a", "x");
+    const scopes = [{ effect: "allow", resource: "space", actions: ["read"], names: ["demo"], prefixes: ["in"] }];
+    const made = await lab.api.ask("/v1/users/admin/s3-keys", { method: "POST", body: JSON.stringify({ scopes }) });
+    const { accessKey, secretKey } = (await made.json()) as { accessKey: string; secretKey: string };
+    const status = async (target: string, method = "GET", body = ""): Promise<string> =>
+      codeOf(await lab.ask(target, { as: accessKey, secret: secretKey, method, body }));
+    expect(await status("/demo/in/seen")).toBe("200");
+    expect(await status("/demo/hidden/a")).toBe("403 AccessDenied");
+    expect(await status("/demo/in/new", "PUT", "x")).toBe("403 AccessDenied");
+    expect(await status("/other")).toBe("404 NoSuchBucket");
+    expect(await status("/made-by-narrow", "PUT")).toBe("403 AccessDenied");
+    expect(await status("/demo?policy", "PUT", "{}")).toBe("403 AccessDenied");
+  });
+
   test("[BUCKET-16] every operation asks for rights: who may see nothing, or other paths only, gets and changes nothing", async () => {
     await lab.put("hidden/a", "secret");
     const sequence = async (): Promise<number> => ((await (await lab.api.ask("/v1/spaces/demo")).json()) as { sequence: number }).sequence;

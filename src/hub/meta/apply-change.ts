@@ -1,5 +1,5 @@
 /** One change of a commit: may it be made, and what does it make? Nothing is recorded before that is certain. */
-import { type Attributes, NO_ATTRIBUTES, attributesFault, withoutContent } from "#hub/attributes.ts";
+import { againOf, attributesFault, NO_ATTRIBUTES, withoutContent, type Attributes } from "#hub/attributes.ts";
 import { isEncrypted, sizeFault, storedBytes } from "#hub/encrypted-content.ts";
 import { isCanonical } from "#hub/meta/ranges.ts";
 import { decodeEntry, encodeEntry } from "#hub/meta/rows.ts";
@@ -97,8 +97,15 @@ export async function applyPut(
   await makeDirs(set, way.missing);
   const action = actionOf(before, entry, content?.id);
   const { lock } = change;
-  const version = await set.record({ path, entry, content, attributes, action, from: undefined, again, lock });
+  const shown = again ?? (change.isSameVersion === true ? sameVersion(before, change) : undefined);
+  const version = await set.record({ path, entry, content, attributes, action, from: undefined, again: shown, lock });
   return { status: "done", path, version };
+}
+
+/** What the version that is there is known by, when a change has its bytes; undefined when it is another. */
+function sameVersion(before: Version | undefined, { content }: Put): number | undefined {
+  if (before?.entry?.kind !== "file" || before.content?.id !== content?.id) return undefined;
+  return againOf(before.attributes) ?? before.sequence;
 }
 
 /** What stays of the attributes that are there when a change says nothing of them. */

@@ -27,7 +27,7 @@ describe("simulation of a hub", () => {
     expect(lives.some(({ brought }) => brought > 0)).toBe(true);
   }, 60_000);
 
-  test("[HUBSIM-6] a hub that was backed up at work, lost and restored has all that was acknowledged before, and takes nothing from hosts", async () => {
+  test("[HUBSIM-9] a hub that was backed up at work, lost and restored has all that was acknowledged before, and takes nothing from hosts", async () => {
     let restores = 0;
     for (let seed = 2000; seed < 2025; seed++) restores += (await hubLife(seed, "is lost")).restores;
     expect(restores).toBeGreaterThan(0);

@@ -198,15 +198,16 @@ class HubLife {
   // ---------------------------------------------------------------- what happens
 
   /** Whatever it is that happens on a host: what is not there afterwards as it was is gone by that. */
-  #happens({ link, gone }: Agent, what: () => void): void {
+  #happens<T>({ link, gone }: Agent, what: () => T): T {
     const before = viewOf(link.replica);
-    what();
+    const result = what();
     const after = viewOf(link.replica);
     for (const [path, inode] of before) {
       const now = after.get(path);
       // In another directory's place what a session removes in it, by the directory that it holds, goes from this path.
       if (now?.kind !== inode.kind || (inode.kind === "dir" && now !== inode)) gone.add(path);
     }
+    return result;
   }
 
   #act(agent: Agent): void {
@@ -385,7 +386,7 @@ class HubLife {
       ...(isWatch ? { watch: { settle, rescanMs: WATCH_RESCAN_MS, source } } : {}),
     });
     if (!this.#style.calm) {
-      const interrupt = (): void => this.#act(agent);
+      const interrupt = (): (() => void) => this.#happens(agent, () => agent.person.interrupt());
       troubleAgent(session, random.fork("trouble"), { power: !this.#style.rots, interrupt });
     }
     session.start();
