@@ -2,7 +2,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { SpaceId } from "#hub/space.ts";
 import type { Webhook } from "#hub/webhooks/webhook.ts";
-import { WEBHOOK_MIGRATIONS, WebhookTable } from "#hub/webhooks/webhook-table.ts";
+import { WEBHOOK_LEASE, WEBHOOK_MIGRATIONS, WebhookTable } from "#hub/webhooks/webhook-table.ts";
+import { LEASE_MIGRATIONS, readLease, takeLease } from "#platform/sql/lease.ts";
 import { migrate } from "#platform/sql/migrate.ts";
 import { openPostgres } from "#platform/sql/postgres.ts";
 import { AccessWorld, BY, PASSWORD, codeOf, requestOf } from "#access/access-fixture.ts";
@@ -118,20 +119,29 @@ describe("access on PostgreSQL", () => {
     const hook: Webhook = {
       id: "1f", spaceId: 3 as SpaceId, url: "https://hook.example.com/", prefix: "a/\udcff", actions: ["create"], isEnabled: true,
       disabledReason: undefined, createdMs: 5, createdBy: "user:ann", lineage: "l", delivered: 7, sendingUntil: undefined,
-      failingSinceMs: undefined, lastError: undefined, lastMs: undefined,
+      failingSinceMs: undefined, lastError: undefined, lastMs: undefined, revision: 0,
     };
     await database.transaction((sql) => table.insert(sql, hook, "whsec_x"));
     expect([await table.all(), await table.ofSpace(3 as SpaceId), await table.get("1f")]).toEqual([[hook], [hook], hook]);
     expect(await table.secret("1f")).toBe("whsec_x");
+    await migrate(database, "leases", LEASE_MIGRATIONS);
+    const term = (await takeLease(database, WEBHOOK_LEASE, "me", undefined))!;
     const failing = { ...hook, delivered: 8, sendingUntil: 9, failingSinceMs: 6, lastError: "no", lastMs: 4 };
-    await table.note(failing);
+    expect(await table.note(failing, term)).toBe(true);
     expect(await table.get("1f")).toEqual(failing);
     const off = { ...failing, isEnabled: false, disabledReason: "why" };
-    await database.transaction((sql) => table.switchOff(sql, off));
-    await table.note(hook);
+    expect(await database.transaction((sql) => table.switchOff(sql, off, term))).toBe(true);
+    expect(await table.note(hook, term)).toBe(false);
     expect(await table.get("1f")).toEqual(off);
-    await database.transaction((sql) => table.update(sql, { ...hook, lastError: "no", lastMs: 4 }));
-    expect(await table.get("1f")).toEqual({ ...hook, lastError: "no", lastMs: 4 });
+    await database.transaction((sql) => table.update(sql, hook, { bundle: true, failures: true }));
+    const changed = { ...hook, delivered: 8, lastError: "no", lastMs: 4, revision: 1 };
+    expect(await table.get("1f")).toEqual(changed);
+    // Read before a person's change, or of a term that is over.
+    expect(await table.note(hook, term)).toBe(false);
+    const taken = (await takeLease(database, WEBHOOK_LEASE, "you", await readLease(database, WEBHOOK_LEASE)))!;
+    expect(await table.note(changed, term)).toBe(false);
+    expect(await database.transaction((sql) => table.switchOff(sql, changed, term))).toBe(false);
+    expect(await table.note({ ...changed, delivered: 9 }, taken)).toBe(true);
     await database.transaction((sql) => table.remove(sql, "1f"));
     expect(await table.all()).toEqual([]);
   });

@@ -220,6 +220,23 @@ describe("the command", () => {
     expect(await complete("syncline", "sync", "./")).toEqual([]);
   });
 
+  test("[CLI-9] fish completes the same, and zsh takes its script", async () => {
+    await using world = new World();
+    for (const shell of ["fish", "zsh"]) world.write(`completion.${shell}`, (await world.run(["completion", shell])).out);
+    const complete = async (line: string): Promise<string[]> => {
+      const done = await world.command(["fish", "--no-config", "-c", `source completion.fish; complete -C '${line}'`]);
+      expect(done.err).toBe("");
+      return done.out.split("\n").map((row) => row.split("\t")[0]!).filter((word) => word !== "");
+    };
+    expect(await complete("syncline sy")).toEqual(["sync"]);
+    expect(await complete("syncline sync a b --max")).toEqual(["--max-delete"]);
+    expect(await complete("syncline sync --mode one-way-r")).toEqual(["one-way-replica"]);
+    expect(await complete("syncline restore-point cr")).toEqual(["create"]);
+    const zsh = "autoload -Uz compinit; compinit -u -D; source completion.zsh; print $_comps[syncline]";
+    const taken = await world.command(["zsh", "-f", "-c", zsh]);
+    expect([taken.code, taken.out, taken.err]).toEqual([0, "_syncline\n", ""]);
+  });
+
   test("[CLI-10] sizes, limits and words from the environment count, and the line wins", async () => {
     await using world = new World();
     world.write("a/keep.txt", "1");

@@ -104,11 +104,40 @@ describe("a hub in a process of its own", () => {
     expect(await run("restore", "site:docs", "--to", "2", "--dry-run")).toBe("would be: 1 path put back, 0 paths removed\n");
     await run("restore", "site:docs", "--to", "2", "--message", "bad release");
     expect(await run("get", "site:docs/page.html", "-")).toBe("one");
-    await run("mv", "site:docs/page.html", "index.html");
+    const whole = await world.run(["get", "site:docs", world.path("docs")], env);
+    expect([whole.code, whole.err.split("\n")[0]]).toEqual([3, "error: site:docs is a directory"]);
+    await run("mv", "site:docs/page.html", "site:index.html");
     await run("rm", "site:index.html");
     const gone = await world.run(["get", "site:index.html", "-"], env);
     expect([gone.code, gone.err.split("\n")[0]]).toEqual([3, "error: there is nothing at this path (index.html)"]);
     expect((await world.run(["space", "list", "--hub", "http://127.0.0.1:1"], env)).err).toContain("cannot be reached");
+  }, 60_000);
+
+  test("[CLI-127] its journal is shown, from its end or from a sequence on, and moments get names to go back to", async () => {
+    await using world = new World();
+    const { url } = await bootstrapped(world);
+    const env = { SYNCLINE_HUB: url, SYNCLINE_TOKEN_FILE: world.write("token", `${TOKEN}\n`) };
+    const run = async (...args: string[]): Promise<string> => (await world.run(args, env)).out;
+    const sequences = async (...args: string[]): Promise<string> =>
+      (await run("journal", ...args)).replace(/ .*/g, "").trim().replaceAll("\n", " ");
+    const file = world.write("f", "one");
+    for (const path of ["a/x", "b/x", "a/y"]) await run("put", file, `demo:${path}`);
+    expect(await run("restore-point", "create", "demo", "before")).toContain("@before is demo at 5");
+    await run("mv", "demo:a/y", "demo:b/y");
+    expect(await sequences("demo")).toBe("#1 #2 #3 #4 #5 #6 #7");
+    expect(await sequences("demo", "--limit", "2")).toBe("#6 #7");
+    expect(await sequences("demo", "--after", "5")).toBe("#6 #7");
+    expect(await sequences("demo:b")).toBe("#3 #4 #7");
+    expect(await run("journal", "demo:b", "--limit", "1")).toMatch(/^#7 .*user:admin +move +3 B +a\/y → b\/y +upload\n$/);
+    const records = (await run("journal", "demo", "--after", "0", "--json")).trim().split("\n");
+    expect(records.map((line) => (JSON.parse(line) as { sequence: number }).sequence)).toEqual([1, 2, 3, 4, 5, 6, 7]);
+    expect(await run("restore", "demo", "--to", "@before")).toContain("take it back: syncline restore demo --to 7");
+    expect(await run("ls", "demo:a")).toContain("a/y");
+    await run("restore", "demo", "--to", "7");
+    expect(await run("ls", "demo:b")).toContain("b/y");
+    expect(await run("restore-point", "list", "demo")).toMatch(/^@before +#5 /);
+    await run("restore-point", "delete", "demo", "before");
+    expect(await run("restore-point", "list", "demo")).toBe("0 restore points\n");
   }, 60_000);
 
   test("[HUB-4] nobody is locked out of a new hub: the set-up token makes the first user", async () => {

@@ -1,4 +1,4 @@
-/** The job queue on a real PostgreSQL server: the same contract as on SQLite, and two processes that share the work. */
+/** The job queue and leases on a real PostgreSQL server: the same contracts as on SQLite, and two processes that share the work. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import * as z from "zod";
 import { Jobs } from "#jobs/jobs.ts";
@@ -6,6 +6,7 @@ import { ADMIN, BY, OpenAccess } from "#jobs/jobs-fixture.ts";
 import { type JobWork, jobKind } from "#jobs/kind.ts";
 import { queueContract } from "#jobs/queue-contract.ts";
 import { openHost } from "#platform/host-bun.ts";
+import { leaseContract } from "#platform/sql/lease-contract.ts";
 import { openPostgres } from "#platform/sql/postgres.ts";
 import { PostgresServer } from "./postgres-server.ts";
 
@@ -15,6 +16,11 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await server[Symbol.asyncDispose]();
+});
+
+leaseContract("PostgreSQL", async () => {
+  const db = await openPostgres(await server.database());
+  return { db, dispose: () => db.close() };
 });
 
 queueContract("PostgreSQL", async () => {

@@ -107,6 +107,7 @@ describe("values", () => {
     expect(nearest("excl", ["include", "exclude"])).toBe("exclude");
     expect(nearest("zzzzzz", Object.keys(COMMANDS))).toBeUndefined();
     expect(nearest("foo", Object.keys(COMMANDS))).toBeUndefined();
+    expect(nearest("nope", Object.keys(COMMANDS))).toBeUndefined();
   });
 });
 
@@ -213,6 +214,21 @@ describe("the line", () => {
 });
 
 describe("the table", () => {
+  test("[CLI-121] a command has each of its options once", () => {
+    for (const name of Object.keys(COMMANDS).filter(isCommand)) {
+      const { options } = commandSpec(name);
+      expect([name, ...new Set(options)]).toEqual([name, ...options]);
+    }
+  });
+
+  test("[CLI-122] a word that a command does not have is told with those that it has", () => {
+    expect(refusal(() => parse(["space", "craete", "x"], {}))).toEqual({
+      message: 'syncline space has no "craete"',
+      hint: expect.stringContaining('did you mean "create"? It has list, show, create'),
+    });
+    expect(refusal(() => parse(["jobs", "frobnicate"], {})).hint).toStartWith("it has list, show");
+  });
+
   const commands = Object.keys(COMMANDS).filter(isCommand);
 
   test("[CLI-19] every option belongs to a command, and help shows each with its default and choices", () => {

@@ -17,7 +17,7 @@ const WIDTH_MAX = 100;
 const BESIDE_MIN = 64;
 const UNDER_INDENT = 10;
 /** Where the summaries of commands begin. */
-const NAME_COLUMN = 14;
+const NAME_COLUMN = 17;
 
 const within = (columns: number): number => Math.max(WIDTH_MIN, Math.min(WIDTH_MAX, columns));
 

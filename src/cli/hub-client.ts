@@ -66,3 +66,24 @@ export function requirePath(path: RelPath, mayBeAll: boolean): void {
   const fault = pathFault(path, mayBeAll);
   if (fault !== undefined) throw usage(`"${path}" cannot be a path in a space: ${fault}`);
 }
+
+/**
+ * Where something is to be moved or copied to: within the same space, so its name may be left out. A name that has a colon in
+ * it is written with the space.
+ *
+ * @throws {SynclineError} USAGE
+ */
+export function parseTarget(text: string, space: string): RelPath {
+  const colon = text.indexOf(":");
+  const other = text.slice(0, Math.max(colon, 0));
+  const isPlace = colon > 0 && SPACE_NAME.test(other);
+  if (isPlace && other !== space) {
+    throw usage(
+      `"${text}" is another space, or a name with a colon`,
+      `it stays within ${space}: write ${space}:PATH; between spaces: syncline get, syncline put`,
+    );
+  }
+  const path = (isPlace ? text.slice(colon + 1) : text).replace(/\/$/, "");
+  requirePath(path, false);
+  return path;
+}

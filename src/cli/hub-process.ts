@@ -28,12 +28,13 @@ import { SpaceVersions } from "#hub/versions/versions.ts";
 import { UPLOAD_MIGRATIONS, UploadRows } from "#hub/uploads/upload-rows.ts";
 import { CutsThread } from "#hub/cuts/cuts-thread.ts";
 import { type CommitDone, HubSpaces } from "#hub/hub-spaces.ts";
+import type { ClockNotice } from "#hub/commit-times.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { ScrubParts } from "#hub/upkeep.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
 import { ShareTable } from "#hub/shares/share-table.ts";
 import { Shares } from "#hub/shares/shares.ts";
-import { WEBHOOK_MIGRATIONS, WebhookTable } from "#hub/webhooks/webhook-table.ts";
+import { WEBHOOK_LEASE, WEBHOOK_MIGRATIONS, WebhookTable } from "#hub/webhooks/webhook-table.ts";
 import { Webhooks } from "#hub/webhooks/webhooks.ts";
 import { SynclineError } from "#model/error.ts";
 import type { OtlpSettings } from "#observe/exporter.ts";
@@ -45,6 +46,7 @@ import { guardedPost } from "#platform/net/guarded-post.ts";
 import { type HttpServer, serveHttp } from "#platform/net/http-server.ts";
 import type { Identity } from "#platform/net/tls-socket.ts";
 import type { Database } from "#platform/sql/database.ts";
+import { LEASE_MIGRATIONS, Lease } from "#platform/sql/lease.ts";
 import { migrate } from "#platform/sql/migrate.ts";
 import { openPostgres } from "#platform/sql/postgres.ts";
 import { openSqlite } from "#platform/sql/sqlite.ts";
@@ -83,7 +85,7 @@ export type HubOptions = {
   readonly config: HubConfig;
   readonly bootstrap: Bootstrap | undefined;
   /** Reads both again; undefined: they stay as they are. */
-  readonly source?: Pick<HubReloadParts, "read" | "file" | "first"> | undefined;
+  readonly source?: Pick<HubReloadParts, "read" | "files" | "first"> | undefined;
   readonly log: ApiLog;
 };
 
@@ -259,6 +261,7 @@ async function openStores(
   const database = url === "sqlite" ? openSqlite(join(dataDir, "hub.db")) : await openPostgres(url);
   opened.add(() => database.close());
   await migrate(database, "gateway", IDEMPOTENCY_MIGRATIONS);
+  await migrate(database, "leases", LEASE_MIGRATIONS);
   await migrate(database, "webhooks", WEBHOOK_MIGRATIONS);
   await migrate(database, "uploads", UPLOAD_MIGRATIONS);
   for (const [room, steps] of FRONT_MIGRATIONS) await migrate(database, room, steps);
@@ -279,7 +282,9 @@ async function openStores(
     policyOf: (name) => policyTextOf(spaces.doorsOf(name), name, config),
   });
   const onCommit = (commit: CommitDone): void => committed(commit);
-  const spaces: HubSpaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, sha256, onCommit, cuts });
+  const onClockNotice = (notice: ClockNotice): void => tellClock(log, notice);
+  const parts = { meta, chunks, access, audit: access.audit, clock, random, sha256, cuts };
+  const spaces: HubSpaces = await HubSpaces.open({ ...parts, onCommit, onClockNotice });
   opened.add(() => spaces.close());
   const uploads = new HubUploads({ rows: new UploadRows(database), spaces, meta, access, clock, random });
   opened.add(() => uploads.close());
@@ -287,9 +292,19 @@ async function openStores(
   return { database, meta, chunks, packs, access, spaces, uploads, versions, registry };
 }
 
+function tellClock(log: ApiLog, { space, what, behindMs }: ClockNotice): void {
+  const fields = { space, behindSeconds: Math.round(behindMs / 1000) };
+  if (what === "caught-up") return log.info("the clock is no longer behind the last commit", fields);
+  if (what === "believed") {
+    return log.error("the clock is believed: earlier commits of a space had times that were ahead, and count as made now", fields);
+  }
+  const hint = "see that the clock of this host is right: for an hour commits have the time of the last one, then the clock is believed";
+  log.error("the clock is behind the last commit of a space", { ...fields, hint });
+}
+
 function reloadOf({ config, bootstrap, source, host, log }: HubOptions): HubReload {
   const same = sameAgain(config, bootstrap);
-  return new HubReload({ ...(source ?? { first: same, read: () => same, file: undefined }), clock: host.clock, log });
+  return new HubReload({ ...(source ?? { first: same, read: () => same, files: [] }), clock: host.clock, log });
 }
 
 /** Lines of the level that is configured now, with the trace that has brought them about. */
@@ -350,7 +365,11 @@ function apiServices(
   { followers, following }: RunningFollowers,
   { setup, config, ...own }: OwnServices & { readonly setup: HubSetup; readonly config: () => HubConfig },
 ): ApiServices {
+  const onTrouble: ApiLog["error"] = (message, fields) => log.error(message, fields);
+  // The file of SQLite is held by one process.
+  const isAlone = database.engine === "sqlite";
   const webhooks = new Webhooks({
+    lease: new Lease({ db: database, clock: host.clock, random: host.random, name: WEBHOOK_LEASE, isAlone, onTrouble }),
     table: new WebhookTable(database, access.seal),
     spaces,
     access,
@@ -361,7 +380,7 @@ function apiServices(
     mayBePrivate: () => config().webhookTargets === "any",
     describe: journalJson,
     isErased: async (id) => (await meta.space(id)) === undefined,
-    onTrouble: (message, fields) => log.error(message, fields),
+    onTrouble,
   });
   const dependencies = async (): Promise<Dependency[]> => [
     { name: "database", fault: await faultOf(() => database.get("SELECT 1 AS one")) },

@@ -1,6 +1,6 @@
 /** A hub whose configuration and bootstrap file change while it runs. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readBootstrap } from "#config/bootstrap.ts";
@@ -33,8 +33,9 @@ describe("a configuration that changes", () => {
   const config = (...lines: string[]): void =>
     write("hub.yaml", ["listen: 127.0.0.1:0", `bootstrap: ${at("boot.yaml")}`, ...lines].join("\n"));
   const read = (): HubReading => {
-    const file = { name: "hub.yaml", text: readSmallFile("config", at("hub.yaml")) };
-    const resolved = resolveHubConfig({ line: {}, environment: {}, file });
+    const files = ["hub.prod.yaml", "hub.yaml"].filter((name) => existsSync(at(name)));
+    const texts = files.map((name) => ({ name, text: readSmallFile("config", at(name)) }));
+    const resolved = resolveHubConfig({ line: {}, environment: {}, files: texts });
     const { bootstrap } = resolved.config;
     return { resolved, bootstrap: readBootstrap(readSmallFile("bootstrap", bootstrap!), "boot.yaml") };
   };
@@ -56,7 +57,7 @@ describe("a configuration that changes", () => {
       dataDir: at("hub"),
       config: first.resolved.config,
       bootstrap: first.bootstrap,
-      source: { first, read, file: at("hub.yaml") },
+      source: { first, read, files: [at("hub.prod.yaml"), at("hub.yaml")] },
       log: { info: tell, error: tell },
     });
   });
@@ -126,6 +127,43 @@ describe("a configuration that changes", () => {
     const lines = log.slice(before).filter((line) => line.includes("asked for") || line.includes("requestsMax"));
     expect(lines.length).toBeGreaterThan(1);
     for (const line of lines) expect(line).toContain(traceId);
+    config();
+    await reload();
+  });
+
+  test("[CONF-31] keys and tokens get the rules that the file says, and those of who may not sign in are left alone", async () => {
+    const key = "accessKey: ANNKEY, secretKey: annsecretannsecretannsecretannsecret";
+    const scopes = "scopes: [{effect: allow, resource: space, actions: [read], names: [late]}]";
+    const plain = `{user: ann, value: ann-${TOKEN}}`;
+    const counts = async (rules: string): Promise<unknown> => {
+      const text = boot("", `s3Keys: [{user: ann, ${key}${rules}}]\nspaces: [{name: late}]`);
+      write("boot.yaml", text.replace(plain, plain.replace("}", `${rules}}`)));
+      return (await reload()).body["bootstrap"];
+    };
+    const setDisabled = async (disabled: boolean): Promise<number> => {
+      const headers = { authorization: `Bearer ${TOKEN}` };
+      return (await fetch(`${hub.url}/v1/users/ann`, { method: "PATCH", headers, body: JSON.stringify({ disabled }) })).status;
+    };
+    expect(await counts("")).toMatchObject({ changed: 0 });
+    expect(await counts(`, ${scopes}`)).toMatchObject({ made: 0, changed: 2 });
+    const own = (await (await ask("/v1/whoami", `ann-${TOKEN}`)).json()) as { scoped: boolean };
+    expect(own.scoped).toBe(true);
+    expect(await setDisabled(true)).toBe(200);
+    expect(await counts(`, ${scopes}`)).toMatchObject({ made: 0, changed: 0 });
+    expect(await setDisabled(false)).toBe(200);
+    expect(await counts("")).toMatchObject({ made: 0, changed: 2 });
+    write("boot.yaml", boot(""));
+    await reload();
+  });
+
+  test("[CONF-30] the file for this kind of host counts when it comes, and no longer when it goes", async () => {
+    const valueOf = async () => (await state()).keys.find(({ key }) => key === "requestsMax")!;
+    config("requestsMax: 77");
+    write("hub.prod.yaml", "requestsMax: 78\n");
+    while ((await valueOf()).value !== "78") await Bun.sleep(20);
+    expect((await valueOf()).source).toBe("hub.prod.yaml");
+    rmSync(at("hub.prod.yaml"));
+    while ((await valueOf()).value !== "77") await Bun.sleep(20);
     config();
     await reload();
   });

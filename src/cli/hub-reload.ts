@@ -29,8 +29,8 @@ export type HubReloadParts = {
   readonly first: HubReading;
   /** Reads and checks all of it again. @throws {SynclineError} USAGE that names file, line and key */
   readonly read: () => HubReading;
-  /** The configuration file, where there is one. */
-  readonly file: string | undefined;
+  /** The configuration files, also those that are not there now. */
+  readonly files: readonly string[];
   readonly clock: Clock;
   readonly log: ApiLog;
 };
@@ -186,7 +186,7 @@ export class HubReload {
   /** Of all files that the configuration is made of. A file that is replaced, through symlinks too, is another. */
   #stamp(): string {
     const { bootstrap, oidcClientSecretFile, otlpHeadersFile } = this.#resolved.config;
-    const files = [this.#parts.file, bootstrap, oidcClientSecretFile, otlpHeadersFile].filter((file) => file !== undefined);
+    const files = [...this.#parts.files, bootstrap, oidcClientSecretFile, otlpHeadersFile].filter((file) => file !== undefined);
     return files.map(stampOf).join("\n");
   }
 }

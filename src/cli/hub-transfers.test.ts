@@ -248,6 +248,38 @@ describe("imports and exports", () => {
     expect([password.status, password.text.includes("hunter2")]).toEqual([400, false]);
   });
 
+  test("[JOB-71] what is wrong in an address is said when the job or its schedule is made, and not when it runs", async () => {
+    const wrong: [string, string][] = [
+      ["s3://b", "names no bucket"],
+      ["s3://bucket?endpoint=https://h/path", "is no endpoint"],
+      ["s3://bucket?endpoint=h:9000", "is no endpoint"],
+      ["s3://bucket/a/../b", "is no path"],
+      ["s3://bucket?region=us east", "is no endpoint"],
+      ["s3://bucket?style=both", "no such style"],
+      ["s3://bucket?acces=x", "means nothing there"],
+      ["ftp://h", "names no directory"],
+      ["ftp://h/x?tls=maybe", "no such tls"],
+      ["ftp://h/x?passive=no", "means nothing there"],
+      ["ftp://h:99999/x", "there is no port"],
+      ["sftp://h", "names no directory"],
+      ["sftp://-oProxyCommand=x/y", "is no address"],
+      ["sftp://h;id/x", "have characters"],
+    ];
+    const before = (await (await hub.ask("/v1/jobs")).json()) as { jobs: unknown[] };
+    for (const [url, says] of wrong) {
+      for (const kind of ["import", "export"]) {
+        const { status, text } = await hub.submit(kind, { space: "site", url });
+        expect([url, status, text]).toEqual([url, 400, expect.stringContaining(says)]);
+      }
+      const settings = { cron: "0 3 * * *", kind: "import", args: { space: "site", url } };
+      const schedule = await hub.ask("/v1/schedules/nightly", "PUT", JSON.stringify(settings));
+      expect([url, schedule.status, await schedule.text()]).toEqual([url, 400, expect.stringContaining(says)]);
+      // Rights come first.
+      expect((await hub.submit("import", { space: "site", url }, "nobody")).status).toBe(403);
+    }
+    expect(await (await hub.ask("/v1/jobs")).json()).toEqual(before);
+  });
+
   test("[JOB-69] FTP in TLS: signed in as the file says for that machine; an authority or password that is not right fails at once", async () => {
     await using closing = new AsyncDisposableStack();
     await source.put("bucket", "ftps/file", "over FTP");

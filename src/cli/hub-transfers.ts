@@ -56,6 +56,11 @@ export class HubTransfers implements Transfers {
     this.#parts = parts;
   }
 
+  check(url: string): void {
+    const address = foreignAddress(url);
+    if (address.kind === "s3") bucketServer(address, NO_ENVIRONMENT);
+  }
+
   async run(request: TransferRequest): Promise<Transferred> {
     const { host, hubId } = this.#parts;
     const { direction, space, signal } = request;

@@ -12,8 +12,7 @@ import { OBSERVE_COMMANDS, OBSERVE_CONFIG, OBSERVE_OPTIONS } from "#cli/observe-
 import { ACCESS_COMMANDS, ACCESS_OPTIONS, SIGN_IN_CONFIG } from "#cli/access-table.ts";
 import { DOOR_CONFIG, DOOR_OPTIONS } from "#cli/options-doors.ts";
 import { FLEET_COMMANDS } from "#cli/options-fleet.ts";
-import { FTP_CONFIG, FTP_OPTIONS } from "#cli/ftp-table.ts";
-import { FILE_OPTIONS } from "#cli/options-files.ts";
+import { SPACE_COMMANDS, SPACE_OPTIONS } from "#cli/options-spaces.ts";
 import { SHARE_COMMANDS, SHARE_OPTIONS } from "#cli/options-shares.ts";
 import { JOB_COMMANDS, JOB_OPTIONS } from "#cli/options-jobs.ts";
 
@@ -226,17 +225,14 @@ export const OPTIONS = {
   deep: { type: "flag", lineOnly: true, help: "read every chunk, and not only whether it is there" },
   ...JOB_OPTIONS,
   ...SHARE_OPTIONS,
-  ...FILE_OPTIONS,
-  quota: { type: "text", value: "SIZE", lineOnly: true, help: "bytes that the files of the space may take (10GiB)" },
-  "source-space": { type: "text", value: "NAME", lineOnly: true, help: "the name of the space there", fallback: "the same" },
-  "source-token-file": { type: "text", value: "FILE", complete: "file", help: "token of a user there who may read all of the space" },
-  "source-ca": { type: "text", value: "FILE", complete: "file", help: "certificate of the authority of that hub (PEM)" },
+  ...SPACE_OPTIONS,
   yes: { type: "flag", short: "y", lineOnly: true, help: "do not ask" },
   host: { type: "text", value: "HOST", lineOnly: true, help: "the host that gets the link, or whose conflict it is" },
   label: { type: "list", value: "LABEL", lineOnly: true, help: "like role=web: hosts that have it, or are to have it" },
   uses: { type: "text", value: "N", lineOnly: true, help: "so many hosts may join with it", fallback: "any number" },
   expires: { type: "text", value: "WHEN", lineOnly: true, help: "after 90d, or at a time", fallback: "never" },
   config: { type: "text", value: "FILE", complete: "file", help: "configuration of the hub, or of the agent (YAML)" },
+  env: { type: "text", value: "NAME", help: "of the file of --config, hub.NAME.yaml beside hub.yaml wins, where it is there" },
   data: { type: "text", value: "DIR", complete: "dir", help: "where the hub, or the agent, keeps all it has" },
   "sync-listen": { type: "text", ...hubOption("syncListen") },
   "host-links": { type: "text", ...hubOption("hostLinks") },
@@ -246,7 +242,6 @@ export const OPTIONS = {
   bootstrap: { type: "text", complete: "file", ...hubOption("bootstrap") },
   ...DOOR_OPTIONS,
   ...ACCESS_OPTIONS,
-  ...FTP_OPTIONS,
   ...OBSERVE_OPTIONS,
 } as const satisfies Record<string, OptionSpec>;
 
@@ -271,6 +266,7 @@ const SESSION = [
 
 const HUB_CONFIG = [
   "config",
+  "env",
   "data",
   "listen",
   "sync-listen",
@@ -281,11 +277,9 @@ const HUB_CONFIG = [
   "bootstrap",
   ...DOOR_CONFIG,
   ...SIGN_IN_CONFIG,
-  ...FTP_CONFIG,
   ...OBSERVE_CONFIG,
 ] as const;
 const CLIENT = ["hub", "token-file", "ca", ...COMMON] as const;
-const PLACE = "SPACE[:PATH]";
 
 export type CommandSpec = {
   readonly summary: string;
@@ -458,106 +452,7 @@ export const COMMANDS = {
     ],
     examples: ["syncline config check --config hub.yaml", "syncline config explain listen"],
   },
-  space: {
-    summary: "list, make, change and remove spaces of a hub",
-    operands:
-      "list | show NAME | create NAME | rename NAME NEW | quota NAME | delete NAME | undelete NAME | digest NAME | " +
-      "conflicts NAME[:PATH] | resolve NAME:PATH | undo NAME RUN | follow NAME | follows | compare NAME | unfollow NAME | " +
-      "promote NAME",
-    min: 1,
-    max: 3,
-    words: [
-      "list", "show", "create", "rename", "quota", "delete", "undelete",
-      "conflicts", "resolve", "undo", "digest", "follow", "follows", "compare", "unfollow", "promote",
-    ],
-    options: ["quota", "keep", "as", "host", "message", "at", "from", "source-space", "source-token-file", "source-ca", ...CLIENT],
-    details: [
-      "conflicts lists losers of conflicts that lie beside their winners, with who made them, and what links have left " +
-        "open on both sides. resolve settles one, named by its copy or its path: --keep current, copy or both; --host " +
-        "says whose, of those that were left open. Exit of conflicts: 0 none, 2 some. undo takes a run of the space back.",
-      "follow makes NAME a copy of a space of another hub, with its whole history; the copy takes no changes. A space " +
-        "that has lived the same life goes on from where it is, and what it alone has is kept in a space beside it. " +
-        "Its source must be one that the hub's followSources lets it reach; --quota bounds the copy alone. " +
-        "follows shows all copies and how they are; compare asks the source now, by digests. Exit 1: one is not well.",
-      "promote makes a copy the space that is written to, where its source is lost, and says what of it is missing. " +
-        "unfollow only ends the asking.",
-    ],
-    examples: [
-      "syncline space create site --quota 10GiB --token-file token",
-      "syncline space resolve site:docs/index.html --keep copy",
-      "syncline space follow site --from https://hub1:7830 --source-token-file hub1-token --source-ca hub1-ca.pem",
-      "syncline space promote site",
-    ],
-  },
-  ls: {
-    summary: "list what is in a space, now or at a point",
-    operands: PLACE,
-    min: 1,
-    max: 1,
-    options: ["at", "recursive", ...CLIENT],
-    examples: ["syncline ls site:docs --at @before-upgrade"],
-  },
-  put: {
-    summary: "write a file into a space",
-    operands: "FILE SPACE:PATH",
-    min: 2,
-    max: 2,
-    options: ["async", ...CLIENT],
-    details: [
-      "FILE - is standard input. It is durable at the hub when the command ends. Files from 32 MiB on go in parts, of which",
-      "only those travel that the space does not have; broken off, the same command goes on where it was. With --async it",
-      "ends when all bytes are there; the file is when the job is done that it names: syncline jobs show N.",
-    ],
-  },
-  get: {
-    summary: "read a file from a space, now or at a point",
-    operands: "SPACE:PATH [FILE]",
-    min: 1,
-    max: 2,
-    options: ["at", "archive", ...CLIENT],
-    details: [
-      "FILE - is standard output; without FILE it gets the name that it has in the space. Broken off, the same command goes",
-      "on with a file of 32 MiB and more: what has come lies beside its place, as .FILE.….part.",
-    ],
-  },
-  rm: {
-    summary: "remove a file or a directory from a space; its history stays",
-    operands: "SPACE:PATH",
-    min: 1,
-    max: 1,
-    options: ["recursive", ...CLIENT],
-  },
-  mv: {
-    summary: "move a file or a directory within a space",
-    operands: "SPACE:FROM TO",
-    min: 2,
-    max: 2,
-    options: [...CLIENT],
-    examples: ["syncline mv site:draft.html index.html"],
-  },
-  cp: {
-    summary: "copy a file or a directory within a space, as it is or was; no bytes are moved",
-    operands: "SPACE:FROM TO",
-    min: 2,
-    max: 2,
-    options: ["at", ...CLIENT],
-    examples: ["syncline cp site:index.html index.old.html", "syncline cp site:docs docs.before --at 1d"],
-  },
-  history: {
-    summary: "show the versions of a path in a space: who, when, why",
-    operands: "SPACE:PATH",
-    min: 1,
-    max: 1,
-    options: ["limit", ...CLIENT],
-  },
-  restore: {
-    summary: "bring a path, or a whole space, back to a point, as new changes",
-    operands: PLACE,
-    min: 1,
-    max: 1,
-    options: ["to", "dry-run", "message", ...CLIENT],
-    examples: ["syncline restore site:docs --to 2026-11-20T12:00:00Z --dry-run", "syncline restore site --to @friday"],
-  },
+  ...SPACE_COMMANDS,
   ...FLEET_COMMANDS,
   ...JOB_COMMANDS,
   ...SHARE_COMMANDS,
@@ -567,9 +462,12 @@ export const COMMANDS = {
     min: 1,
     max: 3,
     words: ["create", "list", "revoke"],
-    options: ["expires", ...CLIENT],
+    options: ["expires", "scope", ...CLIENT],
     details: ["The value of a new token is printed this once, alone on standard output with --quiet."],
-    examples: ["syncline token create ann laptop --expires 90d --quiet > token"],
+    examples: [
+      "syncline token create ann laptop --expires 90d --quiet > token",
+      "syncline token create ann backup --scope read:site --scope read,write:inbox:ann",
+    ],
   },
   "join-token": {
     summary: "make, list and revoke the tokens with which hosts join",

@@ -1,8 +1,10 @@
 import { describe, expect, test } from "bun:test";
+import { mkdirSync, readFileSync } from "node:fs";
 import fc from "fast-check";
 import { EXIT, exitOfError, exitOfSummary } from "#cli/exit-code.ts";
 import { columnsOf, formatBytes, formatCount, formatSeconds, shellWord, shortenPath, wrapLine } from "#cli/format.ts";
-import { Output } from "#cli/output.ts";
+import { Output, describeError } from "#cli/output.ts";
+import { FsError } from "#platform/file-system.ts";
 import { planLines } from "#cli/plan-text.ts";
 import { type ProgressState, progressLine } from "#cli/progress.ts";
 import { type Screen, type Stream, makePaint } from "#cli/screen.ts";
@@ -358,6 +360,27 @@ describe("reports", () => {
     expect(err.text).not.toContain("    at ");
     output.error(new Error("boom"), true);
     expect(err.text).toContain("    at ");
+  });
+
+  test("[CLI-123] what the operating system refuses is no fault of the program, and comes with what to do", () => {
+    const told = (call: () => unknown) => {
+      try {
+        call();
+      } catch (error) {
+        return describeError(error);
+      }
+      throw new Error("it was done");
+    };
+    expect(told(() => mkdirSync("/proc/none"))).toEqual({
+      code: "DISK",
+      message: "cannot mkdir /proc/none: no such file or directory (ENOENT)",
+      path: undefined,
+      hint: "check that the directory above it exists",
+    });
+    expect(told(() => readFileSync("/")).hint).toBe("name a file");
+    expect(describeError(new FsError("ENOSPC", "write")).hint).toContain("df -h");
+    // What no file system says stays a fault.
+    expect(describeError(Object.assign(new Error("x"), { code: "ERR_ASSERTION", syscall: "y" })).code).toBe("INTERNAL");
   });
 
   test("[CLI-33] exit codes", () => {

@@ -8,7 +8,7 @@
 import { SynclineError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
 import { printablePath } from "#model/path.ts";
-import { FsError } from "#platform/file-system.ts";
+import { FsError, describeErrno, isErrno } from "#platform/file-system.ts";
 import { wrapLine } from "#cli/format.ts";
 import { Progress } from "#cli/progress.ts";
 import type { Screen, Stream } from "#cli/screen.ts";
@@ -149,8 +149,9 @@ export function describeError(error: unknown): ErrorText {
     const path = error.path !== undefined && !error.message.includes(error.path) ? error.path : undefined;
     return { code: error.code, message: error.message, path, hint: error.hint };
   }
-  if (error instanceof FsError)
-    return { code: "DISK", message: error.message, path: undefined, hint: undefined };
+  if (error instanceof FsError) return diskText(error.message, error.code);
+  const refused = refusedCall(error);
+  if (refused !== undefined) return refused;
   return {
     code: "INTERNAL",
     message: `internal error: ${error instanceof Error ? error.message : String(error)}`,
@@ -158,6 +159,33 @@ export function describeError(error: unknown): ErrorText {
     hint: "run again with SYNCLINE_DEBUG=1 and report what it prints",
   };
 }
+
+const diskText = (message: string, code: string): ErrorText => ({ code: "DISK", message, path: undefined, hint: DISK_HINTS[code] });
+
+/** What the operating system says no to, wherever it was asked, is the operator's to mend and no fault of the program. */
+function refusedCall(error: unknown): ErrorText | undefined {
+  if (!(error instanceof Error)) return undefined;
+  const { code, syscall, path } = error as NodeJS.ErrnoException;
+  if (code === undefined || syscall === undefined || !isErrno(code)) return undefined;
+  const where = path === undefined ? "" : ` ${printablePath(path)}`;
+  return diskText(`cannot ${syscall}${where}: ${describeErrno(code)} (${code})`, code);
+}
+
+/** The operator's next step, by what the operating system says. */
+const DISK_HINTS: Readonly<Record<string, string>> = {
+  EACCES: "check the permissions, and as whom the program runs: id",
+  EPERM: "check the permissions, and as whom the program runs: id",
+  EDQUOT: "make room, or raise the quota: quota -s",
+  ENOSPC: "make room: df -h, df -i",
+  EEXIST: "something else is there under that name: name another place, or move it away",
+  ENOTDIR: "a part of the path is a file: check the path",
+  EISDIR: "name a file",
+  ENOENT: "check that the directory above it exists",
+  EIO: "the disk fails: dmesg says more",
+  EMFILE: "raise the limit of open files: ulimit -n",
+  ENAMETOOLONG: "choose a shorter name",
+  EROFS: "the file system is mounted read-only: mount says why",
+};
 
 function withCauses(error: Error): string {
   const cause = error.cause instanceof Error ? `\ncaused by ${withCauses(error.cause)}` : "";

@@ -88,6 +88,12 @@ function checkOperands(command: CommandName, operands: readonly string[]): void 
   const spec = commandSpec(command);
   // An unset variable must not stand for the current directory.
   if (operands.includes("")) throw usage("an argument is empty", "look for a variable that is not set");
+  const [word] = operands;
+  if (spec.words !== undefined && word !== undefined && !spec.words.includes(word)) {
+    const near = nearest(word, spec.words);
+    const known = spec.words.join(", ");
+    throw usage(`syncline ${command} has no "${word}"`, near === undefined ? `it has ${known}` : `did you mean "${near}"? It has ${known}`);
+  }
   if (operands.length >= spec.min && operands.length <= spec.max) return;
   const what = operands.length < spec.min ? "something is missing" : `"${operands[spec.max]!}" is too much`;
   throw usage(`${what}: syncline ${command} ${spec.operands}`.trimEnd(), `syncline ${command} --help`);

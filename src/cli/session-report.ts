@@ -215,7 +215,8 @@ export class SessionReport {
       this.#output.line(summaryLine(summary, this.#output));
     }
     if (summary.changes > 0 && !this.#context.watch) this.#undoLine(summary);
-    this.#output.event({ type: "run", runId: summary.runId });
+    // What changed nothing on purpose has nothing to take back.
+    if (summary.runId !== "") this.#output.event({ type: "run", runId: summary.runId });
     this.#output.event(publicSummary(summary));
   }
 }

@@ -116,7 +116,14 @@ function badPreserve(text: string): SynclineError {
 export function parseChoice<T extends string>(text: string, choices: readonly T[]): T {
   const found = choices.find((one) => one === text);
   if (found !== undefined) return found;
-  throw usage(`"${text}" is not one of its values`, `use ${choices.join(", ")}`);
+  const near = nearest(text, choices);
+  throw usage(`"${text}" is not one of its values`, `${near === undefined ? "" : `did you mean ${near}? `}use ${choices.join(", ")}`);
+}
+
+/** Of a short word one letter may be wrong: two would make it any other, unless it begins as it should ("snyc"). */
+function mistakesMax(word: string, meant: string): number {
+  if (word.length <= 3 || (word.length === 4 && word[0] !== meant[0])) return 1;
+  return Math.max(2, Math.floor(word.length / 3));
 }
 
 /** Number of single-character edits that turn one word into the other (Wagner and Fischer, 1974). */
@@ -136,12 +143,10 @@ export function editDistance(a: string, b: string): number {
 /** The candidate that was probably meant, or undefined when none is near. */
 export function nearest(word: string, candidates: readonly string[]): string | undefined {
   let best: string | undefined;
-  // Of a word of three letters one may be wrong: two would make it any other.
-  let bestDistance = (word.length <= 3 ? 1 : Math.max(2, Math.floor(word.length / 3))) + 1;
+  let bestDistance = Number.POSITIVE_INFINITY;
   for (const candidate of candidates) {
-    const starts = word.length >= 3 && candidate.startsWith(word);
-    const distance = starts ? 1 : editDistance(word, candidate);
-    if (distance >= bestDistance) continue;
+    const distance = word.length >= 3 && candidate.startsWith(word) ? 1 : editDistance(word, candidate);
+    if (distance >= bestDistance || distance > mistakesMax(word, candidate)) continue;
     bestDistance = distance;
     best = candidate;
   }

@@ -1,6 +1,6 @@
 /**
  * A hub's configuration from all places that say something of it. The command line wins over the environment, that over
- * the file, that over the default. Lists replace each other whole.
+ * the file of this host's kind, that over the file for all, that over the default. Lists replace each other whole.
  */
 import { z } from "zod";
 import { SynclineError } from "#model/error.ts";
@@ -32,8 +32,8 @@ export type HubConfigSources = {
   /** Options of the command line by key, as they were written. */
   readonly line: Readonly<Partial<Record<HubKey, string>>>;
   readonly environment: Readonly<Record<string, string | undefined>>;
-  /** The configuration file, when there is one. */
-  readonly file: { readonly name: string; readonly text: string } | undefined;
+  /** The configuration files, the one that wins first. */
+  readonly files: readonly { readonly name: string; readonly text: string }[];
 };
 
 export type ResolvedHubConfig = {
@@ -44,8 +44,7 @@ export type ResolvedHubConfig = {
 
 /** @throws {SynclineError} USAGE that names the place and the key */
 export function resolveHubConfig(sources: HubConfigSources): ResolvedHubConfig {
-  const { file } = sources;
-  const inFile: Record<string, unknown> = file === undefined ? {} : readYaml(file.text, file.name, FILE);
+  const files = sources.files.map(({ name, text }): [string, Record<string, unknown>] => [name, readYaml(text, name, FILE)]);
   const config: Record<string, unknown> = {};
   const chains = {} as Record<HubKey, Said[]>;
   for (const key of HUB_KEY_NAMES) {
@@ -54,7 +53,7 @@ export function resolveHubConfig(sources: HubConfigSources): ResolvedHubConfig {
     const variable = sources.environment[environmentOf(key)];
     if (onLine !== undefined) chain.push(said(key, `--${flagOf(key)}`, onLine));
     if (variable !== undefined && variable !== "") chain.push(said(key, environmentOf(key), variable));
-    if (inFile[key] !== undefined) chain.push({ source: file!.name, value: inFile[key] });
+    for (const [name, file] of files) if (file[key] !== undefined) chain.push({ source: name, value: file[key] });
     if (chain[0] !== undefined) config[key] = chain[0].value;
     chains[key] = [...chain, { source: "default", value: hubKey(key).fallback }];
   }

@@ -7,8 +7,10 @@ import type { Access, Action, Principal } from "#access/access.ts";
 import type { Attributes } from "#hub/attributes.ts";
 import type { Actor, AuditEvent } from "#access/audit.ts";
 import { countsOf, newContent, originOf, sequences } from "#hub/commit-facts.ts";
+import { CommitTimes, type CommitTimesOptions } from "#hub/commit-times.ts";
 import { CommitQueue } from "#hub/commit-queue.ts";
 import type { CutsThread } from "#hub/cuts/cuts-thread.ts";
+import { requireReadable } from "#hub/encrypted-content.ts";
 import { FollowedSpaces } from "#hub/followed-spaces.ts";
 import { MovedBytes } from "#hub/moved-bytes.ts";
 import { HeldContent, StoreIntake } from "#hub/content.ts";
@@ -68,6 +70,7 @@ export type HubSpacesOptions = {
   readonly cuts?: CutsThread | undefined;
   /** Called after each commit that has changed something; must not throw. */
   readonly onCommit?: ((commit: CommitDone) => void) | undefined;
+  readonly onClockNotice?: CommitTimesOptions["onNotice"];
 };
 
 /** A commit, and when it was at work by the wall clock. */
@@ -97,6 +100,7 @@ export class HubSpaces implements SpaceService {
   readonly #held = new HeldContent();
   readonly #contents: StoredContents;
   readonly #sums: ContentSums;
+  readonly #times: CommitTimes;
   readonly followed = new FollowedSpaces();
   readonly moved = new MovedBytes();
 
@@ -104,6 +108,7 @@ export class HubSpaces implements SpaceService {
     this.#options = options;
     this.#queue = new CommitQueue(options.meta);
     this.#sums = new ContentSums(options.meta);
+    this.#times = new CommitTimes({ meta: options.meta, clock: options.clock, onNotice: options.onClockNotice });
     this.#contents = new StoredContents(options.meta, options.chunks);
   }
 
@@ -170,6 +175,7 @@ export class HubSpaces implements SpaceService {
 
   /** Something else than a call of this service has changed the space: its settings, or its entries. */
   async changedOutside(id: SpaceId, before?: number): Promise<void> {
+    this.#times.forget(id);
     await this.#inTurn(async () => {
       const space = await this.#options.meta.space(id);
       if (space === undefined || this.#spaces.get(space.name)?.id !== id) return;
@@ -326,11 +332,18 @@ export class HubSpaces implements SpaceService {
 
   async open(who: Principal, name: string, version: Version, isProved = true): Promise<ContentSource> {
     this.#require(who, "read", name, version.path);
+    requireReadable(version);
     return this.moved.reader(await this.#contents.open(version, isProved), who.id, name);
+  }
+
+  async openEncrypted(who: Principal, name: string, version: Version): Promise<ContentSource> {
+    this.#require(who, "read", name, version.path);
+    return this.moved.reader(await this.#contents.open(version, true), who.id, name);
   }
 
   async sums(who: Principal, name: string, version: Version, wanted: readonly SumName[] = []): Promise<Sums> {
     this.#require(who, "read", name, version.path);
+    requireReadable(version);
     return this.#sums.of(version.content!.id, await this.#contents.open(version, true), wanted);
   }
 
@@ -355,19 +368,15 @@ export class HubSpaces implements SpaceService {
   }
 
   async #commit(who: Principal, name: string, id: SpaceId, request: CommitRequest): Promise<CommitOutcome> {
-    const commit: Commit = {
-      space: id,
-      origin: originOf(who, request),
-      timeMs: this.#options.clock.nowMs(),
-      changes: request.changes,
-      atomic: request.atomic,
-    };
+    const beganMs = this.#options.clock.nowMs();
+    const { changes, atomic } = request;
+    const commit: Commit = { space: id, origin: originOf(who, request), timeMs: await this.#times.next(id), changes, atomic };
     const content = newContent(request.changes, this.#held);
     const outcome = await this.#queue.add(commit, content, async () => request.intake?.flush());
     if (outcome.after > outcome.before) {
       this.#watchers.tell({ space: name, ...sequences(outcome) });
       const endedMs = this.#options.clock.nowMs();
-      this.#options.onCommit?.({ space: name, origin: commit.origin, ...sequences(outcome), beganMs: commit.timeMs, endedMs });
+      this.#options.onCommit?.({ space: name, origin: commit.origin, ...sequences(outcome), beganMs, endedMs });
     }
     return outcome;
   }

@@ -31,7 +31,8 @@ export function requirePointName(name: string): void {
 
 export function unknownPoint(space: string, point: string): SynclineError {
   const message = `the space "${space}" has no restore point "${printablePath(point.slice(0, 100))}"`;
-  return new SynclineError({ code: "NOT_FOUND", op: "delete restore point", message });
+  const hint = "syncline restore-point list SPACE shows them";
+  return new SynclineError({ code: "NOT_FOUND", op: "delete restore point", message, hint });
 }
 
 export function unknownSpace(name: string): SynclineError {
@@ -45,7 +46,8 @@ export function unknownSpace(name: string): SynclineError {
 
 export function unknownRun(runId: string): SynclineError {
   const message = `no change of this space belongs to the run "${printablePath(runId.slice(0, 100))}"`;
-  return new SynclineError({ code: "NOT_FOUND", op: "undo", message });
+  const hint = "syncline journal SPACE shows what was done in which run";
+  return new SynclineError({ code: "NOT_FOUND", op: "undo", message, hint });
 }
 
 export function badPath(path: RelPath, fault: string): SynclineError {

@@ -136,14 +136,16 @@ export interface SpaceService {
   /**
    * @param isProved false: the caller reads all of it and compares the sum of the version's entry; then chunks are not
    * hashed one by one
-   * @throws {SynclineError} CHUNK_MISSING for content that retention has dropped
+   * @throws {SynclineError} CHUNK_MISSING for content that retention has dropped; ENCRYPTED
    */
   open(who: Principal, space: string, version: Version, isProved?: boolean): Promise<ContentSource>;
+  /** As open(), of encrypted content as it is stored: for the door that is sent the key (encrypted-content.ts). */
+  openEncrypted(who: Principal, space: string, version: Version): Promise<ContentSource>;
 
   /**
    * What is known of the content of a version, as far as doors have computed it. Of `wanted` what is lacking is computed
    * now, by reading the content once, and kept.
-   * @throws {SynclineError} CHUNK_MISSING for content that retention has dropped
+   * @throws {SynclineError} CHUNK_MISSING for content that retention has dropped; ENCRYPTED
    */
   sums(who: Principal, space: string, version: Version, wanted?: readonly SumName[]): Promise<Sums>;
 

@@ -122,7 +122,7 @@ export class JobWorld {
       get: (text, values) => reached(() => inner.get(text, values)),
       run: (text, values) => transaction((sql) => sql.run(text, values)),
       transaction,
-      copyTo: () => inner.copyTo(),
+      copyTo: (file) => inner.copyTo(file),
       close: () => inner.close(),
     };
   }

@@ -369,6 +369,8 @@ export class Jobs {
     const checked = checkedArgs(kind, args);
     for (const { action, resource } of kind.rights(checked)) this.#options.access.require(who, action, resource);
     if (JSON.stringify(checked).length > ARGS_CHARS_MAX) throw usage(`arguments have at most ${ARGS_CHARS_MAX} characters`);
+    // Whoever may not ask for the job is told nothing of what it takes.
+    kind.check?.(checked);
     return checked;
   }
 

@@ -24,6 +24,11 @@ export type JobKind<A = never> = {
   /** All of them are asked for when it is submitted, and again when it begins. */
   readonly rights: (args: A) => readonly Right[];
   readonly subject?: (args: A) => Subject;
+  /**
+   * What the schema cannot say of the arguments; asked when a job or a schedule is made, so that nobody waits for a job
+   * that can only fail. @throws {SynclineError} USAGE
+   */
+  readonly check?: (args: A) => void;
 };
 
 /** A kind whose type of arguments is known to itself alone; they are validated before they reach it. */

@@ -68,6 +68,11 @@ export function describeErrno(code: string): string {
   return ERRNO_TEXT[code] ?? "failed";
 }
 
+/** Whether it is an answer of file systems that describeErrno() has words for. */
+export function isErrno(code: string): boolean {
+  return Object.hasOwn(ERRNO_TEXT, code);
+}
+
 export function isCode(error: unknown, ...codes: string[]): boolean {
   return error instanceof FsError && codes.includes(error.code);
 }

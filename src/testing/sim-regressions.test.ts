@@ -143,6 +143,41 @@ describe("ignore rules that change under way", () => {
     expect(pair.beta.read("c/own")).toBe("beta's");
   });
 
+  test("[SIM-92] a large file that is ignored where it would go is refused before its bytes come (seeds 600044499, 700007695)", async () => {
+    const stories: Record<string, (pair: SimPair) => Promise<void>> = {
+      // Beta cannot remember that c/f is ignored: a file stands where its directory would be.
+      "below a directory whose place is taken": async (pair) => {
+        pair.alpha.put({ c: "a file" });
+        await pair.agree();
+        pair.alpha.put({ ".synclineignore": "none", c: undefined, "c/f": LARGE.toString() });
+        pair.beta.put({ ".synclineignore": "c/" });
+      },
+      // What was agreed once is not forgotten for an undo.
+      "taken back with the rules": async (pair) => {
+        pair.alpha.put({ ".synclineignore": "b" });
+        await pair.agree();
+        pair.alpha.put({ ".synclineignore": "c/", b: LARGE.toString() });
+        const { summary } = await pair.run();
+        expect((await undo(pair, "beta", summary!.runId)).problems).toEqual([]);
+      },
+    };
+    for (const [what, story] of Object.entries(stories)) {
+      const pair = new SimPair({ session: { mode: "one-way-safe" } });
+      await story(pair);
+      await pair.run();
+      const writes: number[] = [];
+      const rest = await pair.run({}, ({ beta }) => {
+        beta.fs.onEffect = () => writes.push(1);
+      });
+      expect([what, changesOf(rest), problemsOf(rest), rest.summary?.bytes.literal]).toEqual([what, [], [], 0]);
+      expect([what, writes.length]).toEqual([what, 0]);
+      pair.alpha.put({ ".synclineignore": "none" });
+      pair.beta.put({ ".synclineignore": "none" });
+      await pair.run();
+      expect([what, await pair.agree()]).toEqual([what, pair.alpha.show()]);
+    }
+  });
+
   test("[SIM-61] a file comes where the directory that was there before it is ignored on the other side (seed 5018952)", async () => {
     for (const goneFor of ["no session", "a session"]) {
       const pair = new SimPair();

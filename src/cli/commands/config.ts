@@ -24,6 +24,7 @@ export const configCommand: Command = async (context) => {
   if (what === "check" && key === undefined) check(context, resolved);
   else if (what === "show" && key === undefined) show(context, resolved);
   else if (what === "explain" && key !== undefined) explain(context, resolved, key);
+  else if (what === "explain") throw usage("which key?", "syncline config explain KEY; syncline config show lists them");
   else throw usage(`"${context.parsed.operands.join(" ")}" is no work of config`, "syncline config --help");
   return Promise.resolve(EXIT.same);
 };

@@ -7,7 +7,7 @@ import type { Command, Context } from "#cli/context.ts";
 import { openHost } from "#cli/engine.ts";
 import { EXIT } from "#cli/exit-code.ts";
 import { shellWord } from "#cli/format.ts";
-import { hubConfiguration, hubDataDir } from "#cli/hub-configuration.ts";
+import { configurationFiles, hubConfiguration, hubDataDir } from "#cli/hub-configuration.ts";
 import type { HubProcess } from "#cli/hub-process.ts";
 import type { HubReading } from "#cli/hub-reload.ts";
 import { readSmallFile } from "#cli/local-files.ts";
@@ -23,7 +23,7 @@ export const hubCommand: Command = async (context) => {
   const dataDir = hubDataDir(context, resolved);
   const { HubProcess } = await import("#cli/hub-process.ts");
   const log = hubLog(context);
-  const source = { first, read, file: parsed.given.config };
+  const source = { first, read, files: configurationFiles(context) };
   const hub = await HubProcess.start({ host: await openHost(), dataDir, config, bootstrap, source, log });
   // On a terminal it means that the terminal is gone.
   if (!output.screen.out.isTty) context.onHangup(() => void hub.reload("SIGHUP").catch(() => undefined));

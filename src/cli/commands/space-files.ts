@@ -1,4 +1,4 @@
-/** `syncline ls`, `put`, `get`, `rm`, `mv` and `cp`: files of a space on a hub. */
+/** `syncline ls`, `put`, `get`, `rm`, `mkdir`, `mv` and `cp`: files of a space on a hub. */
 import { statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { SynclineError } from "#model/error.ts";
@@ -9,7 +9,7 @@ import { type VersionJson, fileTimeText } from "#gateway/api/shapes.ts";
 import type { Command, Context } from "#cli/context.ts";
 import { EXIT } from "#cli/exit-code.ts";
 import { formatBytes, formatCount, plural, tableLines } from "#cli/format.ts";
-import { type Place, openClient, parseFilePlace, parsePlace, requirePath } from "#cli/hub-client.ts";
+import { type Place, openClient, parseFilePlace, parsePlace, parseTarget } from "#cli/hub-client.ts";
 import { fetchFile, writeWhole } from "#cli/fetch-file.ts";
 import { Persistence } from "#cli/persistence.ts";
 import { UPLOAD_FROM_BYTES, uploadFile } from "#cli/upload-file.ts";
@@ -129,6 +129,7 @@ export const getCommand: Command = async (context) => {
   if (archive !== undefined) return getArchive(context, client, { space, path }, archive);
   // The version is asked for first, so that what is read is exactly it, with its time and mode.
   const version = await client.entry(space, path, parsed.given.at);
+  requireFile(space, version);
   const pieces = (from: number) => client.get(space, path, String(version.sequence), from);
   if (file === "-") {
     await toStandardOutput(pieces(0));
@@ -142,6 +143,14 @@ export const getCommand: Command = async (context) => {
   output.line(`${printablePath(target)}  ${formatBytes(version.size ?? 0)}`);
   return EXIT.same;
 };
+
+/** Only a file has bytes to write: an empty file in the place of a directory would be a wrong answer. */
+function requireFile(space: string, { path, kind, target }: VersionJson): void {
+  if (kind === "file") return;
+  const place = `${space}:${printablePath(path)}`;
+  if (kind === "dir") throw usage(`${place} is a directory`, `syncline ls ${place} lists it; --archive zip or tar fetches all of it`);
+  throw usage(`${place} is a symbolic link to ${printablePath(target ?? "")}`, "name the file that it leads to");
+}
 
 /** It is made while it is sent, so it cannot be gone on with: what breaks off is not kept. */
 async function getArchive(context: Context, client: HubClient, { space, path }: Place, format: string): Promise<number> {
@@ -175,21 +184,28 @@ export const rmCommand: Command = async (context) => {
   return EXIT.same;
 };
 
+export const mkdirCommand: Command = async (context) => {
+  const { space, path } = parseFilePlace(context.parsed.operands[0]!);
+  const version = await openClient(context).mkdir(space, path);
+  said(context, "mkdir", version, `made ${space}:${printablePath(path)}/`);
+  return EXIT.same;
+};
+
 export const mvCommand: Command = async (context) => {
-  const [source, to] = context.parsed.operands;
+  const [source, target] = context.parsed.operands;
   const { space, path } = parseFilePlace(source!);
-  requirePath(to!, false);
-  const version = await openClient(context).move(space, path, to!);
-  said(context, "mv", version, `${space}:${printablePath(path)} is ${printablePath(to!)} now`);
+  const to = parseTarget(target!, space);
+  const version = await openClient(context).move(space, path, to);
+  said(context, "mv", version, `${space}:${printablePath(path)} is ${printablePath(to)} now`);
   return EXIT.same;
 };
 
 export const cpCommand: Command = async (context) => {
-  const [source, to] = context.parsed.operands;
+  const [source, target] = context.parsed.operands;
   const { space, path } = parseFilePlace(source!);
-  requirePath(to!, false);
-  const { version, entries } = await openClient(context).copy(space, path, to!, context.parsed.given.at);
-  const words = `${space}:${printablePath(to!)} is a copy of ${printablePath(path)}`;
+  const to = parseTarget(target!, space);
+  const { version, entries } = await openClient(context).copy(space, path, to, context.parsed.given.at);
+  const words = `${space}:${printablePath(to)} is a copy of ${printablePath(path)}`;
   said(context, "cp", version, `${words}, ${plural(entries, "entry", "entries")}`);
   return EXIT.same;
 };

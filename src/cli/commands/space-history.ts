@@ -2,7 +2,7 @@
 import { printablePath } from "#model/path.ts";
 import type { Command } from "#cli/context.ts";
 import { EXIT } from "#cli/exit-code.ts";
-import { formatBytes, formatMoment, plural, tableLines } from "#cli/format.ts";
+import { formatBytes, formatMoment, plural, shellWord, tableLines } from "#cli/format.ts";
 import { openClient, parseFilePlace, parsePlace } from "#cli/hub-client.ts";
 import { usage } from "#cli/values.ts";
 
@@ -38,6 +38,11 @@ export const restoreCommand: Command = async (context) => {
   const { put, removed } = answer.counts;
   const words = `${plural(put, "path")} put back, ${plural(removed, "path")} removed`;
   output.line(dryRun ? `would be: ${words}` : words);
+  const { before, after } = answer;
+  if (!dryRun && before !== undefined && after !== before) {
+    const place = `${space}${path === "" ? "" : `:${path}`}`;
+    output.line(`take it back: syncline restore ${shellWord(place)} --to ${before}`);
+  }
   for (const { path, message } of answer.notDone) {
     output.warn(`${printablePath(path)}: ${message ?? "changed meanwhile, left alone"}`);
   }

@@ -7,19 +7,19 @@ import { compareSpace, digestSpace, followSpace, promoteSpace, showFollows } fro
 import { EXIT } from "#cli/exit-code.ts";
 import { formatBytes, plural, tableLines } from "#cli/format.ts";
 import { openClient } from "#cli/hub-client.ts";
-import { parseBytes, parseChoice, usage } from "#cli/values.ts";
+import { settingRows, settingsOf } from "#cli/space-settings.ts";
+import { parseChoice, usage } from "#cli/values.ts";
 
 /** Resolves with another exit code than "all well" where somebody should look. */
 type Work = (client: HubClient, context: Context, names: readonly string[]) => Promise<number | void>;
 
 const WORDS: Record<string, { readonly names: number; readonly work: Work }> = {
   list: { names: 0, work: async (client, context) => show(context, await client.spaces()) },
-  show: { names: 1, work: async (client, context, [name]) => show(context, [await client.space(name!)]) },
+  show: { names: 1, work: async (client, context, [name]) => showOne(context, await client.space(name!)) },
   create: {
     names: 1,
     work: async (client, context, [name]) => {
-      const quotaBytes = quotaOf(context);
-      const space = await client.createSpace(name!, quotaBytes === undefined ? undefined : { quotaBytes });
+      const space = await client.createSpace(name!, settingsOf(context));
       said(context, space, `made ${space.name}`);
     },
   },
@@ -30,13 +30,14 @@ const WORDS: Record<string, { readonly names: number; readonly work: Work }> = {
       said(context, space, `${name} is ${space.name} now`);
     },
   },
-  quota: {
+  set: {
     names: 1,
     work: async (client, context, [name]) => {
-      const space = await client.updateSpace(name!, { settings: { quotaBytes: quotaOf(context) ?? null } });
-      const { quotaBytes } = space.settings;
-      const limit = typeof quotaBytes === "number" ? formatBytes(quotaBytes) : "no limit";
-      said(context, space, `${space.name} may take ${limit}`);
+      const settings = settingsOf(context);
+      if (settings === undefined) throw usage("set what?", "--quota, --entries, --keep-versions, --keep-for, --ignore");
+      const space = await client.updateSpace(name!, { settings });
+      context.output.event({ type: "space", ...space });
+      if (!context.output.form.json) context.output.line(tableLines(settingRows(space)).join("\n"));
     },
   },
   delete: {
@@ -81,14 +82,16 @@ export const spaceCommand: Command = async (context) => {
 
 const copyOf = (from: SpaceJson["follows"]): string => (from === undefined ? "" : `copy of ${from.source} at ${from.url}`);
 
-function quotaOf({ parsed }: Context): number | undefined {
-  const { quota } = parsed.given;
-  return quota === undefined ? undefined : parseBytes(quota);
-}
-
 function said({ output }: Context, space: SpaceJson, line: string): void {
   output.event({ type: "space", ...space });
   output.line(line);
+}
+
+function showOne({ output }: Context, space: SpaceJson): void {
+  output.event({ type: "space", ...space });
+  if (output.form.json) return;
+  const follows = space.follows === undefined ? [] : [["is a", copyOf(space.follows)]];
+  output.answer(tableLines([["name", space.name], ...settingRows(space), ...follows]).join("\n"));
 }
 
 function show({ output }: Context, spaces: readonly SpaceJson[]): void {

@@ -30,6 +30,7 @@ const TRIES_MAX = 3;
 /** Entries asked for at once. */
 const PAGE_ROWS = 1000;
 const VERSIONS_PAGE = 100;
+const JOURNAL_PAGE = 1000;
 const TOKENS_PAGE = 1000;
 const JOBS_PAGE = 500;
 
@@ -43,6 +44,8 @@ export type RestoreAnswer = {
   notDone: { path: string; status: string; code?: string; message?: string }[];
   notDoneCount: number;
 };
+
+type JournalPage = { readonly records: JournalJson[]; readonly after: number; readonly sequence: number };
 
 export type JobListing = { readonly state?: string | undefined; readonly kind?: string | undefined };
 
@@ -260,6 +263,17 @@ export class HubClient {
     }
   }
 
+  /** Changes after a sequence, oldest first; what the caller may not read is left out. */
+  async *journal(space: string, after: number): AsyncGenerator<JournalJson> {
+    for (let from = after; ; ) {
+      const query = { after: from, limit: JOURNAL_PAGE };
+      const page = await this.call<JournalPage>(`${spaceUrl(space)}/journal`, { query });
+      yield* page.records;
+      if (page.after >= page.sequence || page.after <= from) return;
+      from = page.after;
+    }
+  }
+
   restore(
     space: string,
     path: RelPath,
@@ -280,6 +294,10 @@ export class HubClient {
   async restorePoints(space: string): Promise<RestorePointJson[]> {
     const answer = await this.call<{ restorePoints: RestorePointJson[] }>(`${spaceUrl(space)}/restore-points`);
     return answer.restorePoints;
+  }
+
+  async deleteRestorePoint(space: string, name: string): Promise<void> {
+    await this.#ask(`${spaceUrl(space)}/restore-points/${encodeURIComponent(name)}`, { method: "DELETE" });
   }
 
   // Agents, links, held plans
@@ -387,8 +405,12 @@ export class HubClient {
   }
 
   /** @param expires RFC 3339; undefined: never */
-  createToken(user: string, name: string, expires?: string): Promise<{ token: TokenJson; value: string }> {
-    return this.call("/v1/tokens", { method: "POST", body: { user, name, expires } });
+  createToken(
+    user: string,
+    name: string,
+    options: { readonly expires?: string | undefined; readonly scopes?: readonly unknown[] | undefined } = {},
+  ): Promise<{ token: TokenJson; value: string }> {
+    return this.call("/v1/tokens", { method: "POST", body: { user, name, ...options } });
   }
 
   async revokeToken(id: string): Promise<void> {
@@ -531,10 +553,26 @@ function failedWork({ code, detail, hint }: CareLine): SynclineError {
   });
 }
 
-/** What a hub says when it refuses. */
 /** Of an answer that says what is wrong. */
 const REFUSAL_BYTES_MAX = 1 << 20;
 
+/** Where the hub has no next step to tell: those of people at a command line, by the hub's own code. */
+const HINTS: Readonly<Record<string, string>> = {
+  NOT_FOUND: "syncline ls SPACE[:PATH] lists what is there; syncline history SPACE:PATH tells what was",
+  NO_PARENT: "syncline mkdir SPACE:PATH makes it",
+  NOT_EMPTY: "look first: syncline ls; --recursive removes it with everything below it",
+  EXISTS: "choose another name, or move what is there away: syncline mv",
+  IS_A_DIRECTORY: "name a path below it",
+  NAME: "choose another path",
+  QUOTA: "remove something, or raise the limit: syncline space set SPACE --quota SIZE",
+  DENIED: "syncline access explain USER ACTION TYPE:NAME tells which rule decides",
+};
+
+/** Of what is missing only paths are looked for in spaces. */
+const hintFor = (code: string, path: string | undefined): string | undefined =>
+  code === "NOT_FOUND" && path === undefined ? undefined : HINTS[code];
+
+/** What a hub says when it refuses, to people who have given words to a command, and not fields to an API. */
 export async function refusal(response: Response): Promise<SynclineError> {
   let problem: Partial<ProblemJson> = {};
   try {
@@ -544,11 +582,13 @@ export async function refusal(response: Response): Promise<SynclineError> {
     // Not one of the hub's own answers; its status says what is known.
   }
   const code = problem.code ?? "INTERNAL";
+  const isOfApi = problem.hint?.startsWith("GET /") === true;
+  const message = isOfApi ? problem.detail?.replace(/^(body|query)\./, "") : problem.detail;
   return new SynclineError({
     code: CODES[code] ?? (code as ErrorCode),
     op: "ask hub",
-    message: problem.detail ?? `the answer is ${response.status}, and not one of a hub`,
-    hint: problem.hint,
+    message: message ?? `the answer is ${response.status}, and not one of a hub`,
+    hint: isOfApi ? "syncline help COMMAND tells what it takes" : (problem.hint ?? hintFor(code, problem.path)),
     path: problem.path,
     retryable: response.status === 503,
   });

@@ -32,6 +32,8 @@ export const FILE_COMMANDS: CommandTable = {
   XSHA: { needs: "user", run: hashBy("SHA-1") },
   XSHA1: { needs: "user", run: hashBy("SHA-1") },
   XSHA256: { needs: "user", run: hashBy("SHA-256") },
+  XSHA512: { needs: "user", run: hashBy("SHA-512") },
+  AVBL: { needs: "user", run: available },
   SITE: { needs: "user", run: site },
   XPWD: { needs: "user", run: (session) => replyLine(257, `${quoted(session.cwd)} is the current directory`) },
   XCWD: { needs: "user", run: changeDir },
@@ -91,6 +93,11 @@ async function size(session: FtpSession, argument: string): Promise<string> {
   if (partial !== undefined) return replyLine(213, String(partial));
   const { entry } = await session.files.requireFile(path);
   return replyLine(213, String(entry.size));
+}
+
+async function available(session: FtpSession, argument: string): Promise<string> {
+  const path = argument === "" ? session.cwd : pathOf(session, argument);
+  return replyLine(213, String(await session.files.roomIn(path, session.shared.freeBytes())));
 }
 
 async function modificationTime(session: FtpSession, argument: string): Promise<string> {

@@ -104,6 +104,19 @@ export class FtpFiles {
     return found as FoundFile;
   }
 
+  /**
+   * What may still be written below a directory: what its space's quota leaves, and the disk.
+   *
+   * @throws {FtpRefusal} 550 where nothing can be written
+   */
+  async roomIn(path: FtpPath, freeBytes: number): Promise<number> {
+    const { place } = await this.requireDir(path);
+    if (place === undefined) throw new FtpRefusal(550, "Files are put into spaces");
+    const { settings, usage } = await this.#parts.spaces.space(this.#who, place.space);
+    const { quotaBytes = Infinity } = settings;
+    return Math.max(0, Math.min(freeBytes, quotaBytes - usage.bytes));
+  }
+
   /** @throws {FtpRefusal} 550 */
   async requireDir(path: FtpPath): Promise<Found> {
     const found = await this.require(path);

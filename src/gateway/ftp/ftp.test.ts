@@ -291,16 +291,30 @@ describe("files", () => {
     const client = await lab.signedIn();
     const bytes = randomBytes(2_000_000);
     await lab.put("/demo/sum 7", bytes);
-    const hex = (name: "sha256" | "md5", part: Uint8Array): string => new Bun.CryptoHasher(name).update(part).digest("hex");
+    const hex = (name: "sha256" | "sha512" | "md5", part: Uint8Array): string => new Bun.CryptoHasher(name).update(part).digest("hex");
     expect(await client.say("HASH /demo/sum 7")).toBe(`213 SHA-256 0-2000000 ${hex("sha256", bytes)} /demo/sum 7`);
     expect(await client.say("XMD5 /demo/sum 7")).toBe(`250 ${hex("md5", bytes).toUpperCase()}`);
     expect(await client.say('XSHA256 "/demo/sum 7" 10 20')).toBe(`250 ${hex("sha256", bytes.subarray(10, 20)).toUpperCase()}`);
+    expect(await client.say("XSHA512 /demo/sum 7")).toBe(`250 ${hex("sha512", bytes).toUpperCase()}`);
     expect(await client.say("XCRC /demo/sum 7")).toBe(`250 ${Bun.hash.crc32(bytes).toString(16).padStart(8, "0").toUpperCase()}`);
     await client.say("OPTS HASH MD5");
     expect(await client.say("HASH /demo/sum 7")).toContain(hex("md5", bytes));
     expect(await client.say("FEAT")).toContain("MD5*");
     expect(await client.code("OPTS HASH MD4")).toBe(501);
     expect(await client.code("HASH /demo")).toBe(550);
+  });
+
+  test("[FTP-70] the room that is left is that of the quota, and of the disk", async () => {
+    const client = await lab.signedIn();
+    await lab.put("/tiny/some", "x".repeat(100));
+    expect(await client.say("AVBL /tiny")).toBe("213 900");
+    await client.say("CWD /tiny");
+    expect(await client.say("AVBL")).toBe("213 900");
+    expect(await client.say("AVBL /demo")).toMatch(/^213 \d{6,}$/);
+    for (const path of ["/", "/tiny/some", "/none"]) expect(await client.code(`AVBL ${path}`)).toBe(550);
+    const stranger = await lab.signedIn("stranger");
+    expect(await stranger.code("AVBL /tiny")).toBe(550);
+    await client.say("DELE /tiny/some");
   });
 
   test("[FTP-36] everybody does what their rights allow, and sees nothing else", async () => {

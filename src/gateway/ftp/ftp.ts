@@ -17,6 +17,7 @@ import { Partials } from "#gateway/partials.ts";
 import { PassivePorts } from "#gateway/ftp/passive-ports.ts";
 import { replyLine } from "#gateway/ftp/reply.ts";
 import { type FtpShared, FtpSession } from "#gateway/ftp/session.ts";
+import type { FileSystem } from "#platform/file-system.ts";
 import { addressText } from "#platform/net/address-text.ts";
 
 /** How often is looked for what takes too long. */
@@ -35,7 +36,7 @@ class FtpHouse {
   #listeners = 0;
   #sweeping: AbortController | undefined;
 
-  constructor({ host, spaces, uploads, access, metrics, log, identity, closing }: DoorParts, config: HubConfig) {
+  constructor({ host, spaces, uploads, access, metrics, log, dataDir, identity, closing }: DoorParts, config: HubConfig) {
     const settings = ftpSettings(config);
     const { clock, random } = host;
     this.identity = identity();
@@ -51,6 +52,7 @@ class FtpHouse {
       bandwidth: new Bandwidth(settings.rates, clock),
       traffic: new FtpTraffic(metrics, access, closing),
       hashes: new Hashes(),
+      freeBytes: () => freeBytesIn(host.fs, dataDir),
       commands: ftpCommands(),
       identity: () => this.identity,
     };
@@ -74,6 +76,15 @@ class FtpHouse {
       for (const session of this.shared.traffic.sessions) session.sweep();
       this.shared.ports.sweep();
     }
+  }
+}
+
+function freeBytesIn(fs: FileSystem, directory: string): number {
+  const root = fs.openRoot(directory);
+  try {
+    return fs.space(root).freeBytes;
+  } finally {
+    fs.close(root);
   }
 }
 

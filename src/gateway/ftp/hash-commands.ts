@@ -1,4 +1,4 @@
-/** HASH (draft-bryan-ftp-hash), and the commands that came before it: XCRC, XMD5, XSHA1, XSHA256. */
+/** HASH (draft-bryan-ftp-hash), and the commands that came before it: XCRC, XMD5, XSHA1, XSHA256, XSHA512. */
 import { type HashName, sumNameOf, sumOfRange } from "#gateway/ftp/hashes.ts";
 import { ftpPathText, pathOf } from "#gateway/ftp/ftp-path.ts";
 import { FtpRefusal, replyLine } from "#gateway/ftp/reply.ts";

@@ -21,8 +21,9 @@ export const INFORMATION_COMMANDS: CommandTable = {
 };
 
 const FEATURES = [
-  "AUTH TLS", "CLNT", "EPRT", "EPSV", "HASH", "LANG EN*", "MDTM", "MFMT", "MLST", "PBSZ", "PROT", "REST STREAM",
+  "AUTH TLS", "AVBL", "CLNT", "EPRT", "EPSV", "HASH", "LANG EN*", "MDTM", "MFMT", "MLST", "PBSZ", "PROT", "REST STREAM",
   "SITE CHMOD", "SITE COPY", "SITE CPFR", "SITE CPTO", "SITE UTIME", "SIZE", "TVFS", "UTF8", "XCRC", "XMD5", "XSHA1", "XSHA256",
+  "XSHA512",
 ];
 
 function features({ facts, hash }: FtpSession): string {

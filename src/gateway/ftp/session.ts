@@ -47,6 +47,8 @@ export type FtpShared = {
   readonly bandwidth: Bandwidth;
   readonly traffic: FtpTraffic;
   readonly hashes: Hashes;
+  /** What the disk of the hub has left, in bytes. */
+  readonly freeBytes: () => number;
   readonly commands: ReadonlyMap<string, CommandSpec>;
   readonly identity: () => Identity;
 };

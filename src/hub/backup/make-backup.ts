@@ -66,6 +66,10 @@ export async function makeBackup(
     open.push(root);
     requireOurs(parts.fs, root, directory);
     open.push(lock(parts.fs, root, directory));
+    const parent = parts.fs.openRoot(parentOf(directory));
+    open.push(parent);
+    // A backup is no more durable than the name of its directory, whoever made that.
+    await parts.fs.sync(parent);
     return await new Backup(parts, directory, root, onProgress, signal).run();
   } catch (error) {
     throw backupError(directory, error);
@@ -245,12 +249,17 @@ function requireApart(directory: string, dataDir: string): void {
   });
 }
 
+/** Of the absolute path of a directory, which may end in slashes. */
+function parentOf(directory: string): string {
+  const path = directory.replace(/\/+$/, "");
+  return path.slice(0, Math.max(1, path.lastIndexOf("/")));
+}
+
 function openTarget(fs: FileSystem, directory: string): Fd {
   const path = directory.replace(/\/+$/, "");
-  const slash = path.lastIndexOf("/");
-  const parent = fs.openRoot(slash === 0 ? "/" : path.slice(0, slash));
+  const parent = fs.openRoot(parentOf(directory));
   try {
-    return openOrMake(fs, parent, path.slice(slash + 1));
+    return openOrMake(fs, parent, path.slice(path.lastIndexOf("/") + 1));
   } catch (error) {
     // A symbolic link to a directory is how operators point to another disk.
     if (isCode(error, "ELOOP", "ENOTDIR")) return fs.openRoot(path);

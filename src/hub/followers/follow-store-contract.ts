@@ -196,7 +196,7 @@ export function followStoreContract(name: string, makeLab: () => Promise<FollowL
       const { sequence: seq } = (await to.meta.version(to.space.id, "d3/f3"))!;
       const own = await from.store.historyOf(from.space.id, "d3/f3", 0, sequence, 10);
       const records = own.map((one) => ({ ...one, vector: { feed: 7 } }));
-      await to.store.replaceHistory(to.space.id, { lineage: "life", paths: ["d3/f3"], records }, new Map());
+      await to.store.replaceHistory(to.space.id, { lineage: "life", paths: ["d3/f3"], records }, new Map(), 1, false);
       here.forget(to.space.id);
       const { differences, rounds } = await compare();
       expect(differences.map(({ path, here: one }) => [path, one?.sequence])).toEqual([["d3/f3", seq]]);
@@ -204,6 +204,65 @@ export function followStoreContract(name: string, makeLab: () => Promise<FollowL
       const whole = await here.at(to.space.id, sequence, (view) => answerOf(view, EVERYTHING, false));
       expect(whole.count).toBe(5070);
     }, 30_000);
+
+    /** The rows of a copy, as far as anybody can ask for them. */
+    async function everything({ meta, store, space }: Side): Promise<unknown> {
+      const { usage, sequence } = (await meta.space(space.id))!;
+      return [usage, sequence, await meta.journal(space.id, 0, 1000), await store.marks(space.id, 0)];
+    }
+
+    test("[FOLLOW-37] a repair that would make no tree is refused whole; one that makes one only as a whole is done", async () => {
+      const [from, to] = [await side(false), await side(true)];
+      await commitOne(from.meta, from.space.id, [putFile("d/a", "1"), putFile("e/b", "2"), putFile("f", "3")]);
+      await handOver(from, to, 10);
+      const before = await everything(to);
+      const all = await from.meta.journal(from.space.id, 0, 10);
+      const replace = (paths: readonly string[], records: readonly JournalRecord[], isTrial = false) =>
+        codeOf(to.store.replaceHistory(to.space.id, { lineage: "life", paths, records }, new Map(), 1, isTrial));
+      const of = (path: string): JournalRecord => all.find((one) => one.path === path)!;
+      const isFile = (path: string, at: JournalRecord): JournalRecord => ({ ...of("f"), path, sequence: at.sequence });
+      // A file above what is there; a directory that goes from above it; a file in no directory; one below a file.
+      expect(await replace(["d"], [isFile("d", of("d"))])).toBe("PROTOCOL");
+      expect(await replace(["e"], [])).toBe("PROTOCOL");
+      expect(await replace(["x/y", "f"], [isFile("x/y", of("f"))])).toBe("PROTOCOL");
+      expect(await replace(["f/y", "e/b"], [isFile("f/y", of("e/b"))])).toBe("PROTOCOL");
+      // Its row takes the place of a directory's that nobody spoke of.
+      expect(await replace(["g"], [isFile("g", of("d"))])).toBe("PROTOCOL");
+      expect(await everything(to)).toEqual(before);
+      expect(await replace(["d", "d/a"], [isFile("d", of("d"))], true)).toBe("done");
+      expect(await everything(to)).toEqual(before);
+      expect(await replace(["d", "d/a"], [isFile("d", of("d"))])).toBe("done");
+      expect((await to.meta.version(to.space.id, "d"))?.entry?.kind).toBe("file");
+      expect((await to.meta.space(to.space.id))!.usage).toEqual({ bytes: 3, entries: 4 });
+    });
+
+    test("[FOLLOW-38] a repair takes no version away that is locked in the copy, nor puts another in its place", async () => {
+      const [from, to] = [await side(false), await side(true)];
+      for (const text of ["1", "2"]) await commitOne(from.meta, from.space.id, [putFile("a", text), putFile("b", text)]);
+      await handOver(from, to, 10);
+      const all = await from.meta.journal(from.space.id, 0, 10);
+      const [first, other] = [all.find(({ path }) => path === "a")!, all.find(({ path }) => path === "b")!];
+      const lock = (change: object) =>
+        to.store.applyMarks(to.space.id, [{ number: 1, sequence: first.sequence, lock: { term: undefined, hold: false, ...change } }], 5);
+      const replace = (records: readonly JournalRecord[], nowMs: number) =>
+        codeOf(to.store.replaceHistory(to.space.id, { lineage: "life", paths: ["a"], records }, new Map(), nowMs, false));
+      const ofA = all.filter(({ path }) => path === "a");
+      const forged = ofA.map((one) => (one === first ? { ...one, content: contentOf("forged") } : one));
+      const elsewhere = { ...first, path: "c" };
+      for (const term of [{ hold: true }, { term: { mode: "governance", untilMs: 10 } }, { term: { mode: "compliance", untilMs: 10 } }]) {
+        await lock(term);
+        const before = await everything(to);
+        for (const records of [[], ofA.slice(1), forged, [elsewhere, ...ofA.slice(1)]]) expect(await replace(records, 9)).toBe("HALT");
+        expect(await everything(to)).toEqual(before);
+        // As it is here, and with other things said of it that its bytes do not depend on.
+        expect(await replace(ofA.map((one) => ({ ...one, vector: { feed: 7 } })), 9)).toBe("done");
+        await lock({});
+      }
+      await lock({ term: { mode: "governance", untilMs: 10 } });
+      expect(await replace(forged, 10)).toBe("done");
+      expect((await to.meta.journal(to.space.id, 0, 10)).find(({ sequence }) => sequence === first.sequence)?.content?.id).toBe(contentOf("forged").id);
+      expect(await to.meta.version(to.space.id, other.path)).toBeDefined();
+    });
 
     test("[FOLLOW-34] what the source has sent is the copy's until the page is imported, and no other space's", async () => {
       const { meta, store, space } = await side(true);

@@ -5,7 +5,7 @@
  */
 import { beginLineage, requireSpace } from "#hub/meta/spaces.ts";
 import { expireAsSource } from "#hub/meta/expire.ts";
-import { type JournalPage, importJournal, replaceHistory } from "#hub/meta/import-journal.ts";
+import { type GivenHistory, type JournalPage, importJournal, replaceHistory } from "#hub/meta/import-journal.ts";
 import { type Leaf, type LeafChange, leafChanges, leavesAt } from "#hub/meta/leaves.ts";
 import { decodeManifest } from "#hub/meta/manifests.ts";
 import type { WithIt } from "#hub/meta/meta-store.ts";
@@ -184,12 +184,15 @@ export class FollowStore {
     return importJournal(this.#db, this.hubId, space, page);
   }
 
+  /** @throws {SynclineError} as replaceHistory */
   replaceHistory(
     space: SpaceId,
-    given: { readonly lineage: string; readonly paths: readonly RelPath[]; readonly records: readonly JournalRecord[] },
+    given: GivenHistory,
     manifests: ReadonlyMap<ContentId, Manifest>,
+    nowMs: number,
+    isTrial: boolean,
   ): Promise<void> {
-    return replaceHistory(this.#db, this.hubId, space, given, manifests);
+    return replaceHistory(this.#db, this.hubId, space, given, manifests, nowMs, isTrial);
   }
 
   /** Versions of a path after `after` and up to `until`, oldest first. */

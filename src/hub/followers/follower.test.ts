@@ -1,9 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import { FollowHub, TARGET, WHO, catchUp, journalOf, lost, never } from "#hub/followers/followers-fixture.ts";
 import { TRACE } from "#hub/hub-fixture.ts";
+import { COMPARE_EVERY_MS } from "#hub/followers/follower.ts";
 import { ChunkRepair } from "#hub/followers/repair.ts";
 import type { FollowSource } from "#hub/followers/source.ts";
 import { SynclineError } from "#model/error.ts";
+import type { Clock } from "#platform/host.ts";
 import type { ChunkId } from "#sync/chunk/chunk-id.ts";
 
 async function codeOf(done: Promise<unknown>): Promise<string> {
@@ -242,6 +244,49 @@ describe("a space that follows another hub", () => {
     expect(copy.log.some(({ message }) => message === "space differs from its source")).toBe(true);
     expect(await journalOf(copy)).toEqual(await journalOf(source));
     expect((await copy.hub.files("demo.diverged"))[`${sequence}/n/8`]).toBe("forged");
+  });
+
+  test("[FOLLOW-39] what must not be repaired changes nothing, is told, and is tried again as seldom as both are compared", async () => {
+    await using source = await openSource();
+    await using copy = await FollowHub.open();
+    await putMany(source, 0, 10);
+    await catchUp(await copy.copyOf(source));
+    const { id } = await copy.hub.spaces.space(WHO, "demo");
+    await forge(copy, id, "n/7", "n/8");
+    copy.digests.forget(id);
+    const sequence = (await copy.hub.meta.version(id, "n/8"))!.sequence;
+    await copy.store.applyMarks(id, [{ number: 9, sequence, lock: { term: undefined, hold: true } }], 1);
+    const before = await journalOf(copy);
+    const { Follower } = await import("#hub/followers/follower.ts");
+    let passedMs = 0;
+    const clock: Clock = { ...copy.hub.host.clock, monotonicMs: () => performance.now() + passedMs, sleep: () => Bun.sleep(1) };
+    const eager = source.eager("demo");
+    let [histories, rounds] = [0, 0];
+    const counted: FollowSource = {
+      ...eager,
+      page: (...asked) => (rounds++, eager.page(...asked)),
+      history: (...asked) => (histories++, eager.history(...asked)),
+    };
+    const again = new Follower({ ...copy.parts, clock, space: id, source: counted, log: copy.note }, "");
+    const end = new AbortController();
+    const running = again.run(end.signal);
+    const haltedAfter = async (count: number): Promise<void> => {
+      while (rounds < count || again.state.phase !== "halted") await Bun.sleep(1);
+    };
+    await haltedAfter(5);
+    expect(again.state.trouble).toMatchObject({ code: "HALT", message: expect.stringContaining('"n/8" that is locked here') });
+    const asked = histories;
+    await haltedAfter(10);
+    expect(histories).toBe(asked);
+    expect(await journalOf(copy)).toEqual(before);
+    expect((await copy.hub.spaces.spaces(WHO)).map(({ name }) => name)).toEqual(["demo"]);
+    // Somebody has ended it.
+    await copy.store.applyMarks(id, [{ number: 10, sequence, lock: { term: undefined, hold: false } }], 1);
+    passedMs += COMPARE_EVERY_MS;
+    while (again.state.phase !== "following") await Bun.sleep(1);
+    end.abort();
+    await running;
+    expect(await journalOf(copy)).toEqual(await journalOf(source));
   });
 });
 

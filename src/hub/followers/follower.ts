@@ -31,10 +31,12 @@ const RETRY_LONGEST_MS = 60_000;
 export const COMPARE_EVERY_MS = 10 * 60_000;
 /** How often old content is let go of as the source has. */
 const FORGET_EVERY_MS = 3_600_000;
-/** Paths whose history is replaced in one transaction. */
-const REPAIR_PATHS = 100;
+/** Versions that one repair takes over: all in one transaction, so that they are taken over as a whole or not at all. */
+const REPAIR_RECORDS_MAX = 100_000;
 /** Comparisons in a row that may find something; then a person has to look. */
 const REPAIRS_MAX = 3;
+/** Codes with which a repair is refused: the same would come of it at once. */
+const REFUSALS: ReadonlySet<string> = new Set(["HALT", "LIMIT", "PROTOCOL"]);
 /** Between two questions to a source that is to wait for news and does not. */
 const ASK_AGAIN_MS = 1000;
 /** A space that is behind for longer is not shown as well. */
@@ -89,6 +91,8 @@ export class Follower {
   #comparedMono = Number.NEGATIVE_INFINITY;
   #forgotMono: number;
   #repairs = 0;
+  /** A repair that was refused, and when. */
+  #refused: { readonly error: SynclineError; readonly atMono: number } | undefined;
   #askedAllMarks = false;
 
   /** @param tag of the settings that are here */
@@ -233,8 +237,7 @@ export class Follower {
     } catch (error) {
       const isMisfit = error instanceof SynclineError && error.code === "HALT" && error.path !== undefined;
       if (!isMisfit) throw error;
-      const path = error.path!;
-      return this.#differs(space, [{ path, here: { path, sequence: space.sequence, digest: "" }, there: undefined }], signal);
+      return this.#misfits(space, error.path!, signal);
     }
     await spaces.changedOutside(space.id, space.sequence);
     if (records.at(-1)?.sequence === page.sequence) this.#say({ wholeMono: clock.monotonicMs() });
@@ -278,42 +281,70 @@ export class Follower {
   }
 
   async #compare(space: Space, signal: AbortSignal): Promise<void> {
-    const { differences } = await this.#look(space, signal);
+    const found = await this.#look(space, signal);
     this.#comparedMono = this.#options.clock.monotonicMs();
-    if (differences.length > 0) return this.#differs(space, differences, signal);
+    if (found.differences.length > 0) return this.#differs(space, found, signal);
     this.#repairs = 0;
+    this.#refused = undefined;
     this.#say({ sameAt: space.sequence, phase: "following" });
   }
 
+  /** A record does not fit what is here at its path: there, and perhaps elsewhere. Only all of it together is a tree. */
+  async #misfits(space: Space, path: string, signal: AbortSignal): Promise<void> {
+    this.#options.digests.forget(space.id);
+    const found = await this.#look(space, signal);
+    const misfit = { path, here: { path, sequence: space.sequence, digest: "" }, there: undefined };
+    const isAmong = found.differences.some((one) => one.path === path);
+    await this.#differs(space, isAmong ? found : { ...found, differences: [...found.differences, misfit] }, signal);
+  }
+
   /** Told, and taken over from the source. */
-  async #differs(space: Space, differences: readonly PathDifference[], signal: AbortSignal): Promise<void> {
-    const { log } = this.#options;
+  async #differs(space: Space, { differences, isWhole }: Comparison, signal: AbortSignal): Promise<void> {
+    const { log, clock } = this.#options;
     const first = differences.slice(0, 10).map(({ path }) => path);
     const told = { ...this.#named(), sequence: space.sequence, paths: differences.length, first };
+    const now = clock.monotonicMs();
+    // What a person has to see to is tried again as seldom as both are compared.
+    if (this.#refused !== undefined && now - this.#refused.atMono < COMPARE_EVERY_MS) throw this.#refused.error;
     log("error", "space differs from its source", told);
     this.#say({ phase: "diverged", differed: this.#state.differed + differences.length });
-    if (this.#repairs++ >= REPAIRS_MAX) throw cannotRepair(space, differences);
+    if (this.#repairs >= REPAIRS_MAX) throw cannotRepair(space, differences);
+    if (!isWhole) throw this.#refusal(tooDifferent(space, `more than ${differences.length} paths`));
     await this.#repair(space, differences, signal);
+    this.#repairs++;
+    this.#refused = undefined;
     // Looked at again at once: only what is the same is well.
     this.#comparedMono = Number.NEGATIVE_INFINITY;
   }
 
-  async #repair(space: Space, differences: readonly PathDifference[], signal: AbortSignal): Promise<void> {
-    const { chunks, store, spaces, digests, log } = this.#options;
-    for (let at = 0; at < differences.length; at += REPAIR_PATHS) {
-      const some = differences.slice(at, at + REPAIR_PATHS);
-      const records: JournalRecord[] = [];
-      const manifests = new Map<ContentId, Manifest>();
-      for (const { path } of some) await this.#history(space, path, records, manifests, signal);
-      const kept = await keepAside(this.#options, space, some, records);
-      using pin = chunks.pin();
-      const absent = await this.#fetch({ records, manifests }, pin, signal);
-      await pin.flush();
-      if (absent.length > 0) await this.#noteAbsent(absent);
-      const paths = some.map(({ path }) => path);
-      await store.replaceHistory(space.id, { lineage: space.lineage, paths, records }, manifests);
-      log("info", "paths were taken over from the source", { ...this.#named(), paths: paths.length, kept });
+  #refusal(error: unknown): unknown {
+    if (error instanceof SynclineError && REFUSALS.has(error.code)) {
+      this.#refused = { error, atMono: this.#options.clock.monotonicMs() };
     }
+    return error;
+  }
+
+  /** As a whole, or not at all. */
+  async #repair(space: Space, differences: readonly PathDifference[], signal: AbortSignal): Promise<void> {
+    const { chunks, store, spaces, digests, clock, log } = this.#options;
+    const records: JournalRecord[] = [];
+    const manifests = new Map<ContentId, Manifest>();
+    for (const { path } of differences) {
+      await this.#history(space, path, records, manifests, signal);
+      if (records.length > REPAIR_RECORDS_MAX) throw this.#refusal(tooDifferent(space, `more than ${REPAIR_RECORDS_MAX} versions`));
+    }
+    const given = { lineage: space.lineage, paths: differences.map(({ path }) => path), records };
+    // Before anything is brought for it, or kept aside.
+    await store.replaceHistory(space.id, given, manifests, clock.nowMs(), true).catch((error: unknown) => {
+      throw this.#refusal(error);
+    });
+    const kept = await keepAside(this.#options, space, differences, records);
+    using pin = chunks.pin();
+    const absent = await this.#fetch({ records, manifests }, pin, signal);
+    await pin.flush();
+    if (absent.length > 0) await this.#noteAbsent(absent);
+    await store.replaceHistory(space.id, given, manifests, clock.nowMs(), false);
+    log("info", "paths were taken over from the source", { ...this.#named(), paths: differences.length, kept });
     digests.forget(space.id);
     await spaces.changedOutside(space.id);
   }
@@ -406,6 +437,15 @@ function noMarks({ name }: Space, number: number): SynclineError {
 function notAskedFor({ path, sequence }: JournalRecord, asked: string): SynclineError {
   const message = `asked for the history of "${printablePath(asked)}", the source gave ${sequence} of "${printablePath(path)}"`;
   return new SynclineError({ code: "PROTOCOL", op: "follow", message, retryable: true });
+}
+
+function tooDifferent({ name }: Space, what: string): SynclineError {
+  return new SynclineError({
+    code: "LIMIT",
+    op: "follow",
+    message: `"${name}" differs from its source by ${what}, which is no repair any more; nothing was changed`,
+    hint: `take the source as it is now, with this copy kept aside: syncline space follow ${name} --from URL`,
+  });
 }
 
 function cannotRepair({ name }: Space, differences: readonly PathDifference[]): SynclineError {

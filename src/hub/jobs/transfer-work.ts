@@ -49,6 +49,8 @@ export type Transferred = {
 };
 
 export interface Transfers {
+  /** Is it an address of another system, path, query and all? @throws {SynclineError} USAGE that says what is wrong */
+  check(url: string): void;
   /** @throws {SynclineError} what the other system or the space refuses; `retryable` where it may be tried again */
   run(request: TransferRequest): Promise<Transferred>;
   /** Forgets what is remembered of the pair. */

@@ -6,7 +6,7 @@ import type { Finding } from "#hub/check/findings.ts";
 import type { HubCare } from "#hub/hub-care.ts";
 import {
   BACKUP, type BACKUP_ARGS, CHECK, type CHECK_ARGS, EXPIRE, type EXPIRE_ARGS, EXPORT, IMPORT, LIFECYCLE, type LIFECYCLE_ARGS, PRUNE,
-  type PRUNE_ARGS, RESTORE, SCRUB, type SCRUB_ARGS, UPLOAD, rescanOf,
+  type PRUNE_ARGS, RESTORE, SCRUB, type SCRUB_ARGS, type TransferArgs, UPLOAD, rescanOf,
 } from "#hub/jobs/kinds.ts";
 import { rescanWork } from "#hub/jobs/rescan-work.ts";
 import { restoreWork } from "#hub/jobs/restore-work.ts";
@@ -62,10 +62,16 @@ export function hubJobs(parts: HubJobParts): Registered[] {
     registered(CHECK, checkWork(parts)),
     registered(BACKUP, backupWork(parts)),
     registered(UPLOAD, uploadWork(parts.uploads)),
-    registered(IMPORT, transferWork("import", parts)),
-    registered(EXPORT, transferWork("export", parts)),
+    registered(checkedTransfer(IMPORT, parts), transferWork("import", parts)),
+    registered(checkedTransfer(EXPORT, parts), transferWork("export", parts)),
     registered(rescanOf((host) => parts.registry.host(host)?.labels ?? []), rescanWork(parts)),
   ];
+}
+
+/** Who reads addresses is not of this room. */
+function checkedTransfer(kind: AnyJobKind, { transfers }: HubJobParts): AnyJobKind {
+  const check = ({ url }: TransferArgs): void => transfers.check(url);
+  return { ...kind, check: check as NonNullable<AnyJobKind["check"]> };
 }
 
 function registered<A>(kind: AnyJobKind, work: JobWork<A>): Registered {

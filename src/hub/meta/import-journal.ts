@@ -12,7 +12,10 @@ import {
   SPACE_LOCKED,
   unknownSpace,
 } from "#hub/meta/commit.ts";
-import { requireTree } from "#hub/meta/imported-tree.ts";
+import { type Attributes, NO_ATTRIBUTES, decodeAttributes } from "#hub/attributes.ts";
+import { storedBytes } from "#hub/encrypted-content.ts";
+import { requireTree, requireTreeAt } from "#hub/meta/imported-tree.ts";
+import { lockedOf } from "#hub/meta/lock-rows.ts";
 import { dropUnreferred, saveManifests } from "#hub/meta/manifests.ts";
 import {
   type SpaceRow,
@@ -62,7 +65,9 @@ const OF_PATHS = new ListText(`SELECT ${VERSION_COLUMNS} FROM versions INDEXED B
 const DELETE_SEQS = new ListText("DELETE FROM versions WHERE space_id = ? AND seq IN (%)");
 const BY_SEQS = new ListText(`SELECT ${VERSION_COLUMNS} FROM versions WHERE space_id = ? AND seq IN (%)`);
 
-type Known = { readonly seq: number; readonly entry: Entry | undefined };
+const NO_BYTES = new Uint8Array(0);
+
+type Known = { readonly seq: number; readonly entry: Entry | undefined; readonly attributes: Attributes };
 
 /**
  * @throws {SynclineError} SPACE_UNKNOWN, also of a deleted space; STALE when the page does not begin where the space ends,
@@ -86,8 +91,9 @@ export function importJournal(db: Database, hubId: string, space: SpaceId, page:
       if (waiting !== undefined) rows.set(record.previous, { ...waiting, replaced: sequence });
       else if (before !== undefined) replaced.push([before.seq, sequence]);
       rows.set(sequence, rowOf(space, hubId, record, record, record));
-      known.set(record.path, { seq: sequence, entry: record.entry });
-      bytes += sizeOf(record.entry) - sizeOf(before?.entry);
+      const { entry, attributes } = record;
+      known.set(record.path, { seq: sequence, entry, attributes });
+      bytes += storedBytes(entry, attributes) - storedBytes(before?.entry, before?.attributes ?? NO_ATTRIBUTES);
       entries += (record.entry === undefined ? 0 : 1) - (before?.entry === undefined ? 0 : 1);
     }
     const { quotaBytes } = page;
@@ -114,8 +120,8 @@ async function currentOf(sql: Sql, space: SpaceId, records: readonly JournalReco
   const known = new Map<RelPath, Known>();
   const paths = [...new Set(records.map(({ path }) => path))].map(encodeName);
   for (const { text, values } of CURRENT.pieces([space], paths)) {
-    for (const { path, seq, entry } of await sql.all<VersionRow>(text, values)) {
-      known.set(decodeName(path), { seq, entry: decodeEntry(entry) });
+    for (const { path, seq, entry, attributes } of await sql.all<VersionRow>(text, values)) {
+      known.set(decodeName(path), { seq, entry: decodeEntry(entry), attributes: decodeAttributes(attributes) });
     }
   }
   return known;
@@ -139,41 +145,81 @@ async function saveCommits(sql: Sql, space: SpaceId, records: readonly JournalRe
   }
 }
 
+/** The versions of some paths as a source has them: all up to the sequence that the space has here, by path and sequence. */
+export type GivenHistory = {
+  readonly lineage: string;
+  readonly paths: readonly RelPath[];
+  readonly records: readonly JournalRecord[];
+};
+
+/** Ends the transaction of a trial. */
+class TrialOver extends Error {
+  override readonly name = "TrialOver";
+}
+
 /**
  * Puts the source's versions of some paths in the place of those that are here, whatever those are; rows that stand at
- * the same sequences go too. `records` are all of these paths up to the space's sequence, by sequence.
+ * the same sequences go too. All of it or nothing: what it would make is a tree, and no version that is locked here is
+ * taken away or becomes another one.
+ * @param nowMs by the hub's clock: what is locked then
+ * @param isTrial nothing is changed; what would be refused is thrown all the same
+ * @throws {SynclineError} SPACE_UNKNOWN, STALE as importJournal; HALT for a locked version; PROTOCOL when it makes no tree
  */
-export function replaceHistory(
+export async function replaceHistory(
   db: Database,
   hubId: string,
   space: SpaceId,
-  given: { readonly lineage: string; readonly paths: readonly RelPath[]; readonly records: readonly JournalRecord[] },
+  given: GivenHistory,
   manifests: ReadonlyMap<ContentId, Manifest>,
+  nowMs: number,
+  isTrial: boolean,
 ): Promise<void> {
-  return db.transaction(async (sql) => {
-    const row = await lockedFollower(db, sql, space);
-    if (row.lineage !== given.lineage) throw notNext(row, { ...given, after: row.sequence });
-    await saveManifests(sql, manifests);
-    const gone = new Map<number, VersionRow>();
-    const take = async (list: ListText, keys: readonly (number | Uint8Array)[]): Promise<void> => {
-      for (const { text, values } of list.pieces([space], keys)) {
-        for (const one of await sql.all<VersionRow>(text, values)) gone.set(one.seq, one);
-      }
-    };
-    const records = given.records.filter(({ sequence }) => sequence <= row.sequence);
-    await take(OF_PATHS, given.paths.map(encodeName));
-    await take(BY_SEQS, records.map(({ sequence }) => sequence));
-    for (const { text, values } of DELETE_SEQS.pieces([space], [...gone.keys()])) await sql.run(text, values);
-    const rows = new Map(records.map((record) => [record.sequence, rowOf(space, hubId, record, record, record)]));
-    for (const { sequence, previous } of records) {
-      const before = rows.get(previous);
-      if (before !== undefined) rows.set(previous, { ...before, replaced: sequence });
+  try {
+    await db.transaction(async (sql) => {
+      const row = await lockedFollower(db, sql, space);
+      if (row.lineage !== given.lineage) throw notNext(row, { ...given, after: row.sequence });
+      await saveManifests(sql, manifests);
+      await replaceRows(sql, hubId, row, given, nowMs);
+      if (isTrial) throw new TrialOver();
+    });
+  } catch (error) {
+    if (!(error instanceof TrialOver)) throw error;
+  }
+}
+
+async function replaceRows(sql: Sql, hubId: string, row: SpaceRow, given: GivenHistory, nowMs: number): Promise<void> {
+  const space = row.id as SpaceId;
+  const gone = new Map<number, VersionRow>();
+  const take = async (list: ListText, keys: readonly (number | Uint8Array)[]): Promise<void> => {
+    for (const { text, values } of list.pieces([space], keys)) {
+      for (const one of await sql.all<VersionRow>(text, values)) gone.set(one.seq, one);
     }
-    for (const { text, values } of INSERT.pieces([...rows.values()].map(valuesOf))) await sql.run(text, values);
-    await dropUnreferred(sql, contentsOf([...gone.values()]));
-    const { bytes, entries } = usageAfter(row, [...gone.values()], [...rows.values()]);
-    await sql.run(SAVE_SPACE, [row.sequence, bytes, entries, space]);
-  });
+  };
+  const records = given.records.filter(({ sequence }) => sequence <= row.sequence);
+  await take(OF_PATHS, given.paths.map(encodeName));
+  await take(BY_SEQS, records.map(({ sequence }) => sequence));
+  const rows = new Map(records.map((record) => [record.sequence, rowOf(space, hubId, record, record, record)]));
+  for (const { sequence, previous } of records) {
+    const before = rows.get(previous);
+    if (before !== undefined) rows.set(previous, { ...before, replaced: sequence });
+  }
+  for (const sequence of await lockedOf(sql, space, [...gone.keys()], nowMs)) {
+    const was = gone.get(sequence)!;
+    if (!isSameVersion(was, rows.get(sequence))) throw lockedHere(row, was);
+  }
+  for (const { text, values } of DELETE_SEQS.pieces([space], [...gone.keys()])) await sql.run(text, values);
+  for (const { text, values } of INSERT.pieces([...rows.values()].map(valuesOf))) await sql.run(text, values);
+  await dropUnreferred(sql, contentsOf([...gone.values()]));
+  const { bytes, entries } = usageAfter(row, [...gone.values()], [...rows.values()]);
+  await sql.run(SAVE_SPACE, [row.sequence, bytes, entries, space]);
+  const changed = new Set([...given.paths, ...[...gone.values()].map(({ path }) => decodeName(path))]);
+  await requireTreeAt(sql, row, [...changed]);
+}
+
+/** Of the same path, with the same bytes. */
+function isSameVersion(was: VersionRow, next: NewVersionRow | undefined): boolean {
+  if (next === undefined || was.present !== next.present || Buffer.compare(was.path, next.path) !== 0) return false;
+  return Buffer.compare(was.content ?? NO_BYTES, next.content ?? NO_BYTES) === 0;
 }
 
 /** As far as they are ids at all: a row may be damaged. */
@@ -189,7 +235,7 @@ function usageAfter(row: SpaceRow, gone: readonly VersionRow[], rows: readonly V
     if (one.replaced !== null || one.present !== 1) return;
     entries += sign;
     try {
-      bytes += sign * sizeOf(decodeEntry(one.entry));
+      bytes += sign * storedBytes(decodeEntry(one.entry), decodeAttributes(one.attributes));
     } catch {
       // Left to the check, which counts anew.
     }
@@ -199,16 +245,25 @@ function usageAfter(row: SpaceRow, gone: readonly VersionRow[], rows: readonly V
   return { bytes, entries };
 }
 
-function sizeOf(entry: Entry | undefined): number {
-  return entry !== undefined && entry.kind === "file" ? entry.size : 0;
-}
-
 function notNext(row: SpaceRow, { lineage, after }: { lineage: string; after: number }): SynclineError {
   const message =
     row.lineage === lineage
       ? `"${row.name}" is at ${row.sequence} here, and what came goes on after ${after}`
       : `"${row.name}" has the lineage ${row.lineage} here, and what came is of ${lineage}`;
   return new SynclineError({ code: "STALE", op: "follow", message });
+}
+
+function lockedHere({ name }: SpaceRow, { path, seq }: VersionRow): SynclineError {
+  const at = decodeName(path);
+  return new SynclineError({
+    code: "HALT",
+    op: "follow",
+    path: at,
+    message: `"${name}" differs from its source, which would take away the version ${seq} of "${printablePath(at)}" that is locked here`,
+    hint:
+      `nothing was changed: find out which of the two hubs is right (syncline hub check on both); then promote this copy ` +
+      `(syncline space promote ${name}), or end the lock where that is allowed`,
+  });
 }
 
 function overQuota({ name }: SpaceRow, bytes: number, quotaBytes: number): SynclineError {

@@ -45,6 +45,14 @@ export async function requireTree(sql: Sql, { id, name }: { id: number; name: st
   }
 }
 
+/** Of a repair, when all of it is written: `paths` are those whose versions are others now. @throws {SynclineError} PROTOCOL */
+export async function requireTreeAt(sql: Sql, { id, name }: { id: number; name: string }, paths: readonly RelPath[]): Promise<void> {
+  const space = id as SpaceId;
+  const known = await presentOf(sql, space, paths);
+  await requireParents(sql, space, name, [...known.keys()], undefined);
+  for (const path of paths) if (known.get(path) !== true) await requireNothingBelow(sql, space, name, path);
+}
+
 /** @param open the commit that may still be on its way */
 async function requireParents(sql: Sql, space: SpaceId, name: string, paths: readonly RelPath[], open: number | undefined) {
   const parents = new Map<RelPath, RelPath>();

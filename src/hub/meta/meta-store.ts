@@ -132,6 +132,8 @@ export interface MetaStore {
   journal(space: SpaceId, after: number, limit: number): Promise<JournalRecord[]>;
   /** Every change that a run made, by sequence. */
   journalOfRun(space: SpaceId, runId: string): Promise<JournalRecord[]>;
+  /** The time of the last commit in the order of times; 0 without one. */
+  lastCommitMs(space: SpaceId): Promise<number>;
   /** The last sequence not after a time. */
   sequenceAt(space: SpaceId, timeMs: number): Promise<number>;
 

@@ -112,7 +112,8 @@ class Purging {
     await set.flush();
     if (set.sequence > before) {
       await this.#sql.run(SAVE_SPACE, [set.sequence, set.bytes, set.entries, id]);
-      await saveCommit(this.#sql, { space: id, timeMs, origin }, { first: before + 1, last: set.sequence, latest });
+      const made = { space: id, timeMs: Math.max(timeMs, latest), origin };
+      await saveCommit(this.#sql, made, { first: before + 1, last: set.sequence, latest });
     }
     return { results, before, after: set.sequence };
   }

@@ -1,4 +1,5 @@
 /** What can be asked of spaces. Each function is one statement, or several of which each is right by itself. */
+import { LATEST_ORDER } from "#hub/meta/commit.ts";
 import { KNOWN_ROW_BYTES_MAX, KnownVersions } from "#hub/meta/known-versions.ts";
 import { decodeManifest } from "#hub/meta/manifests.ts";
 import { type ListRequest, PAGE_ROWS_MAX } from "#hub/meta/meta-store.ts";
@@ -164,6 +165,10 @@ export class Queries {
 
   #records(rows: readonly JournalRow[]): JournalRecord[] {
     return rows.map((row) => recordOf(row, this.#hubId));
+  }
+
+  async lastCommitMs(space: SpaceId): Promise<number> {
+    return (await this.#sql.get<{ latest: number | null }>(LATEST_ORDER, [space]))?.latest ?? 0;
   }
 
   /** 0 before the first commit. */

@@ -138,6 +138,10 @@ export class SqlMetaStore implements MetaStore {
     return this.#queries.journalOfRun(space, runId);
   }
 
+  lastCommitMs(space: SpaceId): Promise<number> {
+    return this.#queries.lastCommitMs(space);
+  }
+
   sequenceAt(space: SpaceId, timeMs: number): Promise<number> {
     return this.#queries.sequenceAt(space, timeMs);
   }

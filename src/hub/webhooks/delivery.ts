@@ -24,6 +24,8 @@ import type { WebhookTable } from "#hub/webhooks/webhook-table.ts";
 const WHO = systemPrincipal("webhooks");
 /** A space that is away is looked for again. */
 const AWAY_MS = 60_000;
+/** After something that could not be written because somebody else changed it, or makes the deliveries by now. */
+const REFUSED_MS = 1000;
 /** Characters of an answer or an error that are kept for people. */
 const ERROR_CHARS_MAX = 300;
 
@@ -38,6 +40,8 @@ export type DeliveryParts = {
   readonly describe: (record: JournalRecord) => unknown;
   /** A place among the deliveries that run; given back when disposed. */
   readonly place: (signal: AbortSignal) => Promise<Disposable>;
+  /** Of the term in which it is made. */
+  readonly generation: number;
   /** Switches it off. */
   readonly disable: (hook: Webhook, reason: string) => Promise<void>;
   readonly onOutcome: (hook: Webhook, outcome: "delivered" | "failed", changes: number) => void;
@@ -50,8 +54,10 @@ export class Delivery {
   readonly id: string;
   #wake = Promise.withResolvers<void>();
   #failures = 0;
-  /** Of a change by a person: what was read before it must not be written after it. */
-  #generation = 0;
+  /** Changes by people that were heard of. */
+  #edits = 0;
+  /** Of the webhook as it was read last. */
+  revision = 0;
 
   constructor(parts: DeliveryParts, id: string) {
     this.#parts = parts;
@@ -61,7 +67,7 @@ export class Delivery {
   /** There is something new: in the space, or about the webhook, which is then tried at once. */
   wake(isChanged: boolean): void {
     if (isChanged) {
-      this.#generation++;
+      this.#edits++;
       this.#failures = 0;
     }
     this.#wake.resolve();
@@ -73,43 +79,53 @@ export class Delivery {
     while (!signal.aborted) {
       // First, so that what comes while it is looked at is not slept over.
       this.#wake = Promise.withResolvers<void>();
-      const generation = this.#generation;
+      const edits = this.#edits;
       const hook = await this.#parts.table.get(this.id);
       if (hook === undefined || !hook.isEnabled) return;
+      this.revision = hook.revision;
       const space = (await this.#parts.spaces.spaces(WHO)).find(({ id }) => id === hook.spaceId);
       if (space === undefined) await this.#pause(AWAY_MS, signal);
-      else if (hook.lineage !== space.lineage) await this.#beginAnew(hook, space);
+      else if (hook.lineage !== space.lineage) await this.#beginAnew(hook, space, signal);
       else if (hook.delivered >= space.sequence) await this.#wake.promise;
-      else await this.#deliver(hook, space, generation, signal);
+      else await this.#deliver(hook, space, edits, signal);
     }
   }
 
   /** A hub that was restored from a backup counts anew: what is told goes on with what comes next. */
-  async #beginAnew(hook: Webhook, { lineage, sequence }: Space): Promise<void> {
-    await this.#parts.table.note({ ...hook, lineage, delivered: sequence, sendingUntil: undefined });
+  async #beginAnew(hook: Webhook, { lineage, sequence }: Space, signal: AbortSignal): Promise<void> {
+    await this.#note({ ...hook, lineage, delivered: sequence, sendingUntil: undefined }, signal);
   }
 
-  async #deliver(hook: Webhook, space: Space, generation: number, signal: AbortSignal): Promise<void> {
-    const { table, clock } = this.#parts;
+  /** False, after a rest, where it is not ours to write any more: everything is looked at anew then. */
+  async #note(hook: Webhook, signal: AbortSignal): Promise<boolean> {
+    const { table, generation } = this.#parts;
+    const isWritten = await table.note(hook, generation);
+    if (!isWritten) await this.#pause(REFUSED_MS, signal);
+    return isWritten;
+  }
+
+  async #deliver(hook: Webhook, space: Space, edits: number, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#parts;
     const { until, body, changes } = await this.#bundle(hook, space);
     if (changes === 0) {
-      if (generation === this.#generation) await table.note({ ...hook, delivered: until, sendingUntil: undefined });
+      if (edits === this.#edits) await this.#note({ ...hook, delivered: until, sendingUntil: undefined }, signal);
       return;
     }
-    if (hook.sendingUntil === undefined) await table.note({ ...hook, sendingUntil: until });
+    if (hook.sendingUntil === undefined && !(await this.#note({ ...hook, sendingUntil: until }, signal))) return;
     const answer = await this.#send(hook, `${hook.id}.${until}`, body, signal);
-    if (signal.aborted || generation !== this.#generation) return;
+    if (signal.aborted || edits !== this.#edits) return;
     const { error } = answer;
     this.#parts.onOutcome(hook, error === undefined ? "delivered" : "failed", changes);
     const now = clock.nowMs();
     if (error === undefined) {
       this.#failures = 0;
       const over = { delivered: until, sendingUntil: undefined, failingSinceMs: undefined, lastError: undefined, lastMs: now };
-      return table.note({ ...hook, ...over });
+      await this.#note({ ...hook, ...over }, signal);
+      return;
     }
     this.#failures++;
     const failingSinceMs = hook.failingSinceMs ?? now;
-    await table.note({ ...hook, sendingUntil: until, failingSinceMs, lastError: error });
+    if (!(await this.#note({ ...hook, sendingUntil: until, failingSinceMs, lastError: error }, signal))) return;
     if (answer.isGone || now - failingSinceMs >= FAILING_MS_MAX) {
       const since = new Date(failingSinceMs).toISOString();
       return this.#parts.disable(hook, answer.isGone ? `it asked for no more: ${error}` : `no delivery since ${since}: ${error}`);
@@ -152,11 +168,11 @@ export class Delivery {
   async #pause(ms: number, signal: AbortSignal): Promise<void> {
     const awake = new AbortController();
     const rest = this.#parts.clock.sleep(ms, AbortSignal.any([signal, awake.signal])).catch(() => undefined);
-    const generation = this.#generation;
+    const edits = this.#edits;
     // New changes of the space do not shorten it, a person does.
     for (;;) {
       const isOver = await Promise.race([rest.then(() => true), this.#wake.promise.then(() => false)]);
-      if (isOver || signal.aborted || generation !== this.#generation) break;
+      if (isOver || signal.aborted || edits !== this.#edits) break;
       this.#wake = Promise.withResolvers<void>();
       if (signal.aborted) break;
     }

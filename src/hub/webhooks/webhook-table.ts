@@ -2,8 +2,12 @@
 import type { SealKey } from "#access/seal-key.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Database, Migration, Sql } from "#platform/sql/database.ts";
+import { isHeld } from "#platform/sql/lease.ts";
 import type { JournalAction, SpaceId } from "#hub/space.ts";
 import type { Webhook } from "#hub/webhooks/webhook.ts";
+
+/** Whoever holds it makes the deliveries. */
+export const WEBHOOK_LEASE = "webhooks";
 
 export const WEBHOOK_MIGRATIONS: readonly Migration[] = [
   {
@@ -17,6 +21,7 @@ export const WEBHOOK_MIGRATIONS: readonly Migration[] = [
       "CREATE INDEX webhooks_space ON webhooks (space)",
     ],
   },
+  { id: 2, statements: ["ALTER TABLE webhooks ADD COLUMN revision BIGINT NOT NULL DEFAULT 0"] },
 ];
 
 type Row = {
@@ -36,6 +41,7 @@ type Row = {
   failing_since_ms: number | null;
   last_error: string | null;
   last_ms: number | null;
+  revision: number;
 };
 
 const purposeOf = (id: string): string => `webhook\0${id}`;
@@ -88,46 +94,58 @@ export class WebhookTable {
     );
   }
 
-  /** What people change. */
-  async update(sql: Sql, hook: Webhook): Promise<void> {
+  /**
+   * What people change. How far the deliveries are is left as it is now, which may be further than in `hook`.
+   * @param anew what makes deliveries begin anew: other changes are wanted, or their failures count no more
+   */
+  async update(sql: Sql, hook: Webhook, anew: { readonly bundle: boolean; readonly failures: boolean }): Promise<void> {
     await sql.run(
-      `UPDATE webhooks SET url = ?, prefix = ?, actions = ?, enabled = ?, disabled_reason = ?, delivered = ?,
-        sending_until = ?, failing_since_ms = ?, lineage = ? WHERE id = ?`,
+      `UPDATE webhooks SET url = ?, prefix = ?, actions = ?, enabled = ?, disabled_reason = ?,
+        sending_until = CASE WHEN ? = 1 THEN NULL ELSE sending_until END,
+        failing_since_ms = CASE WHEN ? = 1 THEN NULL ELSE failing_since_ms END, revision = revision + 1 WHERE id = ?`,
       [
         hook.url,
         JSON.stringify(hook.prefix),
         JSON.stringify(hook.actions),
         Number(hook.isEnabled),
         hook.disabledReason ?? null,
-        hook.delivered,
-        hook.sendingUntil ?? null,
-        hook.failingSinceMs ?? null,
-        hook.lineage,
+        Number(anew.bundle),
+        Number(anew.failures),
         hook.id,
       ],
     );
   }
 
-  /** How far the deliveries are; nothing where it was removed meanwhile, or is for other changes by now. */
-  async note(hook: Webhook): Promise<void> {
-    await this.#db.run(
-      `UPDATE webhooks SET delivered = ?, sending_until = ?, failing_since_ms = ?, last_error = ?, last_ms = ?, lineage = ?
-        WHERE id = ? AND enabled = 1`,
-      [
-        hook.delivered,
-        hook.sendingUntil ?? null,
-        hook.failingSinceMs ?? null,
-        hook.lastError ?? null,
-        hook.lastMs ?? null,
-        hook.lineage,
-        hook.id,
-      ],
-    );
+  /**
+   * How far the deliveries are. False, and nothing, where it was removed or changed by a person since `hook` was read, or where the
+   * deliveries are another process's by now.
+   */
+  async note(hook: Webhook, generation: number): Promise<boolean> {
+    return this.#db.transaction(async (sql) => {
+      if (!(await isHeld(sql, WEBHOOK_LEASE, generation))) return false;
+      const noted = await sql.run(
+        `UPDATE webhooks SET delivered = ?, sending_until = ?, failing_since_ms = ?, last_error = ?, last_ms = ?, lineage = ?
+          WHERE id = ? AND enabled = 1 AND revision = ?`,
+        [
+          hook.delivered,
+          hook.sendingUntil ?? null,
+          hook.failingSinceMs ?? null,
+          hook.lastError ?? null,
+          hook.lastMs ?? null,
+          hook.lineage,
+          hook.id,
+          hook.revision,
+        ],
+      );
+      return noted === 1;
+    });
   }
 
-  /** For its failures; nothing where it leads elsewhere by now. */
-  async switchOff(sql: Sql, { id, url, disabledReason }: Webhook): Promise<void> {
-    await sql.run("UPDATE webhooks SET enabled = 0, disabled_reason = ? WHERE id = ? AND url = ?", [disabledReason ?? null, id, url]);
+  /** For its failures; false where a person has changed it since, or the deliveries are another process's by now. */
+  async switchOff(sql: Sql, { id, revision, disabledReason }: Webhook, generation: number): Promise<boolean> {
+    if (!(await isHeld(sql, WEBHOOK_LEASE, generation))) return false;
+    const text = "UPDATE webhooks SET enabled = 0, disabled_reason = ? WHERE id = ? AND enabled = 1 AND revision = ?";
+    return (await sql.run(text, [disabledReason ?? null, id, revision])) === 1;
   }
 
   async remove(sql: Sql, id: string): Promise<void> {
@@ -152,5 +170,6 @@ function webhookOf(row: Row): Webhook {
     failingSinceMs: row.failing_since_ms ?? undefined,
     lastError: row.last_error ?? undefined,
     lastMs: row.last_ms ?? undefined,
+    revision: row.revision,
   };
 }

@@ -51,6 +51,8 @@ export type Webhook = {
   readonly lastError: string | undefined;
   /** Of the last delivery that succeeded. */
   readonly lastMs: number | undefined;
+  /** Grows with each change by a person: what was read before one is not written after it. */
+  readonly revision: number;
 };
 
 export function newSecret(bytes: Uint8Array): string {

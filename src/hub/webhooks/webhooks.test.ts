@@ -4,10 +4,14 @@ import { createHmac } from "node:crypto";
 import { SealKey } from "#access/seal-key.ts";
 import { TestHub } from "#hub/hub-fixture.ts";
 import { CHANGES_PER_DELIVERY_MAX, FAILING_MS_MAX, type Webhook, pauseMs, secretBytes } from "#hub/webhooks/webhook.ts";
-import { WEBHOOK_MIGRATIONS, WebhookTable } from "#hub/webhooks/webhook-table.ts";
+import { WEBHOOK_LEASE, WEBHOOK_MIGRATIONS, WebhookTable } from "#hub/webhooks/webhook-table.ts";
 import { type NewWebhook, Webhooks } from "#hub/webhooks/webhooks.ts";
 import type { SynclineError } from "#model/error.ts";
+import type { Clock } from "#platform/host.ts";
+import { openHost } from "#platform/host-bun.ts";
 import { guardedPost } from "#platform/net/guarded-post.ts";
+import { LEASE_MIGRATIONS, Lease, type LeaseOptions, readLease, takeLease } from "#platform/sql/lease.ts";
+import { StepClock } from "#platform/sql/lease-contract.ts";
 import { migrate } from "#platform/sql/migrate.ts";
 import { SimRandom } from "#testing/sim-random.ts";
 
@@ -21,6 +25,8 @@ class Receiver implements AsyncDisposable {
   readonly told: Told[] = [];
   /** The status of each answer; undefined: none comes. */
   answer: (told: Told) => number | undefined = () => 200;
+  /** Whose answers come when the test says so. */
+  hold: (() => Promise<number>) | undefined;
   readonly #server: Bun.Server<undefined>;
   readonly #open = new AbortController();
 
@@ -41,7 +47,7 @@ class Receiver implements AsyncDisposable {
       body: await request.text(),
     };
     this.told.push(told);
-    const status = this.answer(told);
+    const status = this.hold === undefined ? this.answer(told) : await this.hold();
     if (status !== undefined) return new Response("so it is", { status });
     await new Promise((done) => this.#open.signal.addEventListener("abort", done));
     return new Response();
@@ -78,13 +84,19 @@ describe("webhooks", () => {
   /** The hub dies after a delivery and before it has written that it was made. */
   let isDead = false;
 
-  function start(mayBePrivate = true): typeof running {
+  /** @param leaseClock of one hub of several on the database; undefined: it is alone */
+  function start(mayBePrivate = true, leaseClock?: Clock): typeof running {
     const end = new AbortController();
     const table = new WebhookTable(hub.database, seal);
     const note = table.note.bind(table);
-    table.note = (hook: Webhook) => (isDead && hook.sendingUntil === undefined ? Promise.resolve() : note(hook));
+    table.note = (hook, generation) =>
+      isDead && hook.sendingUntil === undefined ? Promise.resolve(true) : note(hook, generation);
+    const onTrouble: LeaseOptions["onTrouble"] = (message, fields) => void troubles.push(`${message} ${JSON.stringify(fields)}`);
+    const { clock, random } = { ...openHost(), ...(leaseClock === undefined ? {} : { clock: leaseClock }) };
+    const isAlone = leaseClock === undefined;
     const hooks = new Webhooks({
       table,
+      lease: new Lease({ db: hub.database, clock, random, name: WEBHOOK_LEASE, isAlone, onTrouble }),
       spaces: hub.spaces,
       access: { authenticate: () => Promise.reject(new Error("no")), decide: () => ({ allowed: true, reason: "" }), reaches: () => true, require: () => undefined },
       audit: hub.audit,
@@ -94,7 +106,7 @@ describe("webhooks", () => {
       mayBePrivate: () => mayBePrivate,
       describe: ({ path, sequence, action }) => ({ path, sequence, action }),
       isErased: () => Promise.resolve(false),
-      onTrouble: (message, fields) => void troubles.push(`${message} ${JSON.stringify(fields)}`),
+      onTrouble,
     });
     const over = hooks.run(end.signal);
     return { hooks, stop: () => (end.abort(), over) };
@@ -108,6 +120,7 @@ describe("webhooks", () => {
   beforeEach(async () => {
     hub = await TestHub.open();
     seal = new SealKey(new Uint8Array(32), hub.host.random);
+    await migrate(hub.database, "leases", LEASE_MIGRATIONS);
     await migrate(hub.database, "webhooks", WEBHOOK_MIGRATIONS);
     await hub.spaces.createSpace(hub.who, "demo");
     receiver = new Receiver();
@@ -254,6 +267,51 @@ describe("webhooks", () => {
     await hub.put("demo", "two", "x");
     await Bun.sleep(50);
     expect(other.told.length).toBe(before);
+  });
+
+  test("[WEBHOOK-12] of two hubs on one database one delivers, whoever takes the order; when it is gone the other goes on", async () => {
+    await running.stop();
+    const clocks = [new StepClock(), new StepClock()] as const;
+    running = start(true, clocks[0]);
+    await until(async () => (await readLease(hub.database, WEBHOOK_LEASE))?.generation === 2);
+    const other = start(true, clocks[1]);
+    const { view } = await other.hooks.create(hub.who, "demo", { url: receiver.url, prefix: "", actions: [] }, BY);
+    await hub.put("demo", "one", "x");
+    await until(async () => (await other.hooks.get(hub.who, "demo", view.hook.id)).behind === 0);
+    await other.hooks.update(hub.who, "demo", view.hook.id, { prefix: "a" }, BY);
+    await hub.put("demo", "not told", "x");
+    await hub.put("demo", "a/two", "x");
+    await until(() => receiver.changes.some(({ path }) => path === "a/two"));
+    expect(receiver.changes.map(({ path }) => path)).toEqual(["one", "a", "a/two"]);
+    expect(other.hooks.counts.delivered).toBe(0);
+    // The first stands still for all that the second can see.
+    await until(async () => {
+      clocks[1].advance(1000);
+      return (await readLease(hub.database, WEBHOOK_LEASE))!.generation === 3;
+    });
+    await until(async () => {
+      clocks[0].advance(1000);
+      return troubles.some((line) => line.includes("lease lost"));
+    });
+    await hub.put("demo", "a/three", "x");
+    await until(() => other.hooks.counts.delivered === 1);
+    expect(receiver.changes.map(({ path }) => path)).toEqual(["one", "a", "a/two", "a/three"]);
+    await other.stop();
+  });
+
+  test("[WEBHOOK-13] a hub that was taken for dead writes nothing of its delivery, which is made again as it was", async () => {
+    const answers: ((status: number) => void)[] = [];
+    receiver.hold = () => new Promise((resolve) => answers.push(resolve));
+    const { view } = await create();
+    await hub.put("demo", "one", "x");
+    await until(() => answers.length === 1);
+    expect(await takeLease(hub.database, WEBHOOK_LEASE, "other", await readLease(hub.database, WEBHOOK_LEASE))).toBe(2);
+    answers[0]!(410);
+    await until(() => answers.length === 2);
+    const { hook } = await running.hooks.get(hub.who, "demo", view.hook.id);
+    expect([hook.isEnabled, hook.delivered, hook.lastError]).toEqual([true, 0, undefined]);
+    expect([receiver.told[1]!.id, receiver.told[1]!.body]).toEqual([receiver.told[0]!.id, receiver.told[0]!.body]);
+    for (const answer of answers) answer(200);
   });
 
   test("[WEBHOOK-9] pauses double up to an hour, and no two receivers are asked in step", () => {

@@ -1,10 +1,14 @@
-/** The webhooks of a hub: who may have them, and all of their deliveries while the hub runs. */
+/**
+ * The webhooks of a hub: who may have them, and all of their deliveries while the hub runs. Of several hubs on one
+ * database one makes the deliveries, the holder of a lease; all of them take orders.
+ */
 import { isIP } from "node:net";
-import type { Access, Principal } from "#access/access.ts";
+import { type Access, type Principal, systemPrincipal } from "#access/access.ts";
 import type { Actor, Audit } from "#access/audit.ts";
 import { SynclineError } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
 import { isPublicAddress } from "#platform/net/public-address.ts";
+import type { Lease, Term } from "#platform/sql/lease.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { JournalAction, Space, SpaceId } from "#hub/space.ts";
 import { Delivery, type DeliveryParts, type Tried, send } from "#hub/webhooks/delivery.ts";
@@ -21,12 +25,17 @@ import {
 
 /** After trouble of our own (the database) a delivery begins again. */
 const TROUBLE_MS = 10_000;
+/** How often what other hubs commit and change is looked for. */
+const LOOK_MS = 2_000;
 const BY: Actor = { id: "system:webhooks" };
+const WHO = systemPrincipal("webhooks");
 
 export type WebhooksOptions = Pick<DeliveryParts, "table" | "clock" | "random" | "post" | "mayBePrivate" | "describe"> & {
   readonly spaces: SpaceService;
   readonly access: Access;
   readonly audit: Audit;
+  /** Of WEBHOOK_LEASE. */
+  readonly lease: Lease;
   /** Whether nothing of a space is left. */
   readonly isErased: (space: SpaceId) => Promise<boolean>;
   readonly onTrouble: (message: string, fields: Readonly<Record<string, unknown>>) => void;
@@ -56,30 +65,67 @@ export class Webhooks {
   #isWanted = Promise.withResolvers<void>();
   readonly #waiting: (() => void)[] = [];
   #sending = 0;
-  #signal: AbortSignal = AbortSignal.abort();
+  /** Undefined while another process makes the deliveries. */
+  #term: Term | undefined;
   readonly counts = { delivered: 0, failed: 0, changes: 0 };
 
   constructor(options: WebhooksOptions) {
     this.#options = options;
   }
 
-  /** Delivers until the signal; resolves when nothing is on its way any more. */
-  async run(signal: AbortSignal): Promise<void> {
-    this.#signal = signal;
-    const { spaces, table } = this.#options;
-    spaces.watch("*", () => this.#wakeAll(), signal);
-    signal.addEventListener("abort", () => this.#isWanted.resolve(), { once: true });
-    for (const hook of await table.all()) {
-      if (await this.#options.isErased(hook.spaceId)) await this.#forget(hook);
-      else if (hook.isEnabled) this.#begin(hook.id);
+  /** Delivers, whenever it is this process that does, until the signal; resolves when nothing is on its way any more. */
+  run(signal: AbortSignal): Promise<void> {
+    return this.#options.lease.hold((term) => this.#deliver(term), signal);
+  }
+
+  async #deliver(term: Term): Promise<void> {
+    const { spaces, table, lease, isErased } = this.#options;
+    const { signal } = term;
+    this.#term = term;
+    let looking: Promise<void> | undefined;
+    try {
+      spaces.watch("*", () => this.#wakeAll(), signal);
+      signal.addEventListener("abort", () => this.#isWanted.resolve(), { once: true });
+      for (const hook of await table.all()) {
+        if (await isErased(hook.spaceId)) await this.#forget(hook);
+        else if (hook.isEnabled) this.#begin(hook.id);
+      }
+      if (!lease.isAlone) looking = this.#look(signal);
+      // They run from here and not from the request that asks for them, whose trace they would carry on.
+      while (!signal.aborted) {
+        await this.#isWanted.promise;
+        this.#isWanted = Promise.withResolvers<void>();
+        for (const id of this.#wanted.splice(0)) this.#start(id, term);
+      }
+    } finally {
+      this.#term = undefined;
+      await Promise.allSettled([...this.#ended, looking]);
+      this.#running.clear();
+      this.#wanted.length = 0;
     }
-    // They run from here and not from the request that asks for them, whose trace they would carry on.
-    while (!signal.aborted) {
-      await this.#isWanted.promise;
-      this.#isWanted = Promise.withResolvers<void>();
-      for (const id of this.#wanted.splice(0)) this.#start(id);
+  }
+
+  /** Nobody tells of what was committed, made or changed through another hub. */
+  async #look(signal: AbortSignal): Promise<void> {
+    const { table, spaces, clock, onTrouble } = this.#options;
+    let told = "";
+    for (;;) {
+      await clock.sleep(LOOK_MS, signal).catch(() => undefined);
+      if (signal.aborted) return;
+      try {
+        const sequences = new Map((await spaces.spaces(WHO)).map(({ id, sequence }) => [id, sequence]));
+        for (const { id, spaceId, revision, isEnabled, delivered } of await table.all()) {
+          const running = this.#running.get(id);
+          const isChanged = running !== undefined && revision > running.revision;
+          if (running === undefined && isEnabled) this.#begin(id);
+          else if (isChanged || delivered < (sequences.get(spaceId) ?? 0)) running?.wake(isChanged);
+        }
+        told = "";
+      } catch (error) {
+        if (String(error) !== told) onTrouble("webhooks not looked at", { error: String(error) });
+        told = String(error);
+      }
     }
-    await Promise.allSettled(this.#ended);
   }
 
   /** @throws {SynclineError} DENIED, SPACE_UNKNOWN */
@@ -124,6 +170,7 @@ export class Webhooks {
       failingSinceMs: undefined,
       lastError: undefined,
       lastMs: undefined,
+      revision: 0,
     };
     await audit.change(by, async (sql) => {
       const total = (await sql.get<{ n: number }>("SELECT COUNT(*) AS n FROM webhooks"))!.n;
@@ -153,12 +200,14 @@ export class Webhooks {
       actions: change.actions ?? hook.actions,
       isEnabled,
       disabledReason: isEnabled ? undefined : hook.disabledReason,
+    };
+    const anew = {
       // Another choice of changes makes another delivery of the same end.
-      sendingUntil: change.prefix !== undefined || change.actions !== undefined ? undefined : hook.sendingUntil,
-      failingSinceMs: isBack || change.url !== undefined ? undefined : hook.failingSinceMs,
+      bundle: change.prefix !== undefined || change.actions !== undefined,
+      failures: isBack || change.url !== undefined,
     };
     await audit.change(by, async (sql) => {
-      await table.update(sql, changed);
+      await table.update(sql, changed, anew);
       return { value: undefined, event: eventOf("change", space, changed) };
     });
     this.#running.get(id)?.wake(true);
@@ -199,18 +248,20 @@ export class Webhooks {
   }
 
   #begin(id: string): void {
+    // Whoever makes the deliveries finds it.
+    if (this.#term === undefined) return;
     this.#wanted.push(id);
     this.#isWanted.resolve();
   }
 
-  #start(id: string): void {
-    const signal = this.#signal;
+  #start(id: string, { signal, generation }: Term): void {
     if (signal.aborted || this.#running.has(id)) return;
     const delivery = new Delivery(
       {
         ...this.#options,
         place: (until) => this.#place(until),
-        disable: (hook, reason) => this.#disable(hook, reason),
+        generation,
+        disable: (hook, reason) => this.#disable(hook, reason, generation),
         onOutcome: (_, outcome, changes) => {
           this.counts[outcome]++;
           if (outcome === "delivered") this.counts.changes += changes;
@@ -267,15 +318,15 @@ export class Webhooks {
     return { [Symbol.dispose]: release };
   }
 
-  async #disable(hook: Webhook, reason: string): Promise<void> {
+  async #disable(hook: Webhook, reason: string, generation: number): Promise<void> {
     const { table, audit, onTrouble } = this.#options;
     const off: Webhook = { ...hook, isEnabled: false, disabledReason: reason };
-    await audit.change(BY, async (sql) => {
-      await table.switchOff(sql, off);
+    const isOff = await audit.change(BY, async (sql) => {
+      if (!(await table.switchOff(sql, off, generation))) return { value: false, event: undefined };
       const event = { action: "webhook.disable", resource: `webhook:${hook.id}`, details: { url: originOf(hook.url), reason } };
-      return { value: undefined, event };
+      return { value: true, event };
     });
-    onTrouble("webhook switched off", { webhook: hook.id, url: originOf(hook.url), reason });
+    if (isOff) onTrouble("webhook switched off", { webhook: hook.id, url: originOf(hook.url), reason });
   }
 
   async #forget(hook: Webhook): Promise<void> {

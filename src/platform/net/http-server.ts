@@ -68,7 +68,7 @@ export function serveHttp(options: HttpServerOptions): HttpServer {
       code: "USAGE",
       op: "listen",
       message: `cannot listen on ${options.host}:${options.port}: ${cause instanceof Error ? cause.message : cause}`,
-      hint: "another process may hold the port, or the address is not of this host",
+      hint: `see who has it: ss -ltnp | grep ${options.port}; ports below 1024 need root or CAP_NET_BIND_SERVICE`,
       cause,
     });
   }

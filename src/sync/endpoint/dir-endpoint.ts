@@ -38,6 +38,7 @@ import type {
 import { ObservationLog } from "#sync/endpoint/observation-log.ts";
 import { FirstListing } from "#sync/endpoint/first-listing.ts";
 import { type ReadContext, hashPath, logicalMtimeNs, readBatches } from "#sync/endpoint/read-files.ts";
+import { refuseIgnored } from "#sync/endpoint/refuse-ignored.ts";
 import {
   type RootIdentity,
   type RootOptions,
@@ -562,7 +563,8 @@ export class DirEndpoint implements Endpoint {
     const limit = (): undefined => undefined;
     const durable = request.durable !== "none";
     const context = { host, seeds, stage, base, limit, sparse: preserve.sparse, durable };
-    await withDiskErrors("receive", this.label, () => receiveFiles(context, channel, items, onResult, signal));
+    const wanted = await refuseIgnored(items, apply.ignores, onResult);
+    await withDiskErrors("receive", this.label, () => receiveFiles(context, channel, wanted, onResult, signal));
   }
 
   get early(): EarlyStage | undefined {

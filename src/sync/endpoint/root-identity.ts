@@ -4,7 +4,7 @@
  * because an unmounted disk leaves an empty directory that looks like a deletion of everything.
  */
 import { SynclineError } from "#model/error.ts";
-import { type Fd, type FileSystem, type Stat, isCode } from "#platform/file-system.ts";
+import { type Fd, type FileSystem, FsError, type Stat, describeErrno, isCode } from "#platform/file-system.ts";
 import type { Random } from "#platform/host.ts";
 import { makeMarker, openOrMakeDir, readMarker } from "#sync/apply/private-area.ts";
 
@@ -24,7 +24,7 @@ export function openRootDir(fs: FileSystem, options: RootOptions): Fd {
     return fs.openRoot(path);
   } catch (error) {
     if (isCode(error, "ENOTDIR")) throw missing(path, "it is not a directory", error, "name the directory that holds it");
-    if (!isCode(error, "ENOENT")) throw missing(path, "it cannot be opened", error);
+    if (!isCode(error, "ENOENT")) throw refused(path, "opened", error);
     if (!options.createRoot || !options.writable) throw missing(path, "it does not exist", error);
   }
   const name = path.slice(path.lastIndexOf("/") + 1);
@@ -32,7 +32,7 @@ export function openRootDir(fs: FileSystem, options: RootOptions): Fd {
   try {
     return openOrMakeDir(fs, parent, name, 0o755);
   } catch (error) {
-    throw missing(path, "it cannot be created", error);
+    throw refused(path, "created", error);
   } finally {
     fs.close(parent);
   }
@@ -59,6 +59,15 @@ function openParent(fs: FileSystem, path: string): Fd {
   } catch (error) {
     throw missing(path, "neither it nor the directory that should hold it exists", error);
   }
+}
+
+/** The system's reason is told: a directory that may not be entered is no disk that is gone. */
+function refused(path: string, done: string, cause: unknown): SynclineError {
+  const why = cause instanceof FsError ? `: ${describeErrno(cause.code)}` : "";
+  const hint = isCode(cause, "EACCES", "EPERM")
+    ? `see who may: ls -ld ${path}; the directories above it must let you through, too`
+    : undefined;
+  return missing(path, `it cannot be ${done}${why}`, cause, hint);
 }
 
 function missing(

@@ -28,6 +28,7 @@ import {
   type TransferResult,
 } from "#sync/endpoint/endpoint.ts";
 import { ObservationLog } from "#sync/endpoint/observation-log.ts";
+import { refuseIgnored } from "#sync/endpoint/refuse-ignored.ts";
 import { ForeignApplication } from "#sync/foreign/foreign-application.ts";
 import { type ForeignContext, eachParallel, foreignProblem, problemFrom } from "#sync/foreign/foreign-context.ts";
 import { hashForeign, learnSum, readForeign } from "#sync/foreign/foreign-content.ts";
@@ -355,13 +356,15 @@ export class ForeignEndpoint implements Endpoint {
     onResult: (result: TransferResult) => void,
     signal: AbortSignal,
   ): Promise<void> {
-    const { context, stage, request } = this.#now;
+    const { context, stage, request, rules } = this.#now;
     const { host, seeds } = context;
     const none = (): undefined => undefined;
     // What is staged is read once and removed: holes are not worth it, and no disk needs to have it.
     const how = { host, seeds, stage: stage.area, base: none, limit: none, sparse: false, durable: false };
     if (!request.writable) throw readOnlyRoot(this.label);
-    await receiveFiles(how, channel, items, onResult, signal);
+    const scan = new ForeignScan(context, rules, { logs: false, sweeps: false }, signal);
+    const wanted = await refuseIgnored(items, (path, isDir) => scan.ignores(path, isDir), onResult);
+    await receiveFiles(how, channel, wanted, onResult, signal);
   }
 
   // ---------------------------------------------------------------- changes

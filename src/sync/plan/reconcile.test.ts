@@ -142,6 +142,31 @@ test("[PLAN-3] names of conflict copies fit the disk, keep their ending and avoi
   expect(taken.moves[0]!.to).toBe(`${loser}-2`);
 });
 
+test("[PLAN-21] a loser that the winner's side keeps beside the path already goes to that place: no content is kept twice", () => {
+  const settings = { conflict: "copy" } as const;
+  for (const [put, ending] of [["alpha", ""], ["beta", ".txt"]] as const) {
+    const copy = copyPath(`f${ending}`, put, file("3").sum!, 1);
+    for (const swaps of [false, true]) {
+      const [loser, winner] = [`f${ending}=3`, `f${ending}=2 ${copy}=3`];
+      const end = settle(swaps ? world("", winner, loser) : world("", loser, winner), settings);
+      expect(show(end.alpha)).toBe(show(forest(winner)));
+      expect(end.beta).toEqual(end.alpha);
+    }
+  }
+});
+
+test("[PLAN-21] what is only named like such a copy, or was known to both sides, is none", () => {
+  const settings = { conflict: "copy" } as const;
+  const copy = copyPath("f", "beta", file("3").sum!, 1);
+  const mine = copyPath("f", "alpha", file("3").sum!, 1);
+  const other = settle(world("", "f=3", `f=2 ${copy}=9`), settings);
+  expect(show(other.beta)).toBe(show(forest(`f=2 ${copy}=9 ${mine}=3`)));
+  // Who removes it on this side does not mean the loser, which would go with it.
+  const removed = settle(world(`${copy}=3`, "f=3", `f=2 ${copy}=3`), settings);
+  expect(show(removed.beta)).toBe(show(forest(`f=2 ${mine}=3`)));
+  expect(removed.alpha).toEqual(removed.beta);
+});
+
 test("[PLAN-16] a policy for some paths settles what is at and below them, and leaves the rest", () => {
   const now = world("d/f=1 d/g=1 e=1 dd=1", "d/f=2 d/g=2 e=2 dd=2", "d/f=3 d/g=3 e=3 dd=3");
   const left = (conflictPaths: string[]) =>

@@ -36,6 +36,8 @@ class Reconciler {
   readonly #agreements: Agreement[] = [];
   readonly #blocked: Problem[] = [];
   readonly #copyPaths = new Set<RelPath>();
+  /** Losers that go to where the winner's side keeps their content already, by that path: nothing is to be brought there. */
+  readonly #keptCopies = new Map<RelPath, Side>();
   /** What files that may have more names on both sides are to be, by their first path; only where links are carried. */
   readonly #leaders = new Map<RelPath, FileEntry>();
   readonly #conflictPaths: ReadonlySet<RelPath> | undefined;
@@ -58,9 +60,11 @@ class Reconciler {
       if (isGated(row)) this.#gate(row);
       else if (row.path !== "") this.#decide(at, row);
     }
-    const counts = countPlan(this.#changes, this.#moves);
+    const kept = this.#keptCopies;
+    const changes = kept.size === 0 ? this.#changes : this.#changes.filter(({ path, side }) => kept.get(path) !== side);
+    const counts = countPlan(changes, this.#moves);
     return {
-      changes: this.#changes,
+      changes,
       moves: this.#moves,
       conflicts: this.#conflicts,
       agreements: this.#agreements,
@@ -249,12 +253,39 @@ class Reconciler {
     const print = entry.kind === "dir" ? this.#printOfTree(at, side) : fingerprint(entry);
     // Without a sum the size is the best that both sides can agree on.
     const digits = print ?? shortHash(String(entry.kind === "file" ? entry.size : 0));
+    const kept = this.#keptCopy(path, side, entry, digits);
+    if (kept !== undefined) {
+      this.#copyPaths.add(kept);
+      this.#keptCopies.set(kept, side);
+      return kept;
+    }
     for (let attempt = 1; attempt <= COPY_NAMES_MAX; attempt++) {
       const to = copyPath(path, side, digits, attempt);
       const { lookup } = this.#input;
       if (this.#copyPaths.has(to) || lookup.has("alpha", to) || lookup.has("beta", to)) continue;
       this.#copyPaths.add(to);
       return to;
+    }
+    return undefined;
+  }
+
+  /**
+   * Where the winner's side keeps the loser's very content as a copy of this path that this side does not know yet. So it
+   * is where the loser came to that side, lost there to a third one, and the answer to its coming was lost: beside that
+   * copy, a second one would hold nothing new. A copy that both sides knew is no such place: who removes it on one of them
+   * does not mean what goes there now.
+   */
+  #keptCopy(path: RelPath, side: Side, entry: Entry, digits: string): RelPath | undefined {
+    if (entry.kind === "dir") return undefined;
+    for (const put of ["alpha", "beta"] as const) {
+      for (let attempt = 1; attempt <= COPY_NAMES_MAX; attempt++) {
+        const to = copyPath(path, put, digits, attempt);
+        const row = this.#survey.rowAt(to);
+        if (row === undefined) break;
+        const there = entryOf(row[otherSide(side)]);
+        const isNew = row.ancestor === undefined && row[side].state === "absent" && there !== undefined;
+        if (isNew && compareContent(there, entry) === "same" && !this.#copyPaths.has(to)) return to;
+      }
     }
     return undefined;
   }

@@ -169,6 +169,19 @@ export class Survey {
     if (input.lookup.hides(side, row.path)) this.below[at] = this.below[at]! | HOLD[side];
   }
 
+  /** The row of a path; undefined when the path has none. O(log rows). */
+  rowAt(path: RelPath): Row | undefined {
+    let low = 0;
+    let high = this.rows.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (comparePaths(this.rows[middle]!.path, path) < 0) low = middle + 1;
+      else high = middle;
+    }
+    const row = this.rows[low];
+    return row?.path === path ? row : undefined;
+  }
+
   /** Number of entries that `side` has at row `at` and below. */
   countWithin(at: number, side: Side): number {
     const path = this.rows[at]!.path;

@@ -1,4 +1,5 @@
 /** One turn of the loop: scan → plan → (hold) → transfer and apply → remember. */
+import { COPY_MARK, conflictCopyOf } from "#model/conflict-copy.ts";
 import type { Sum } from "#model/entry.ts";
 import type { Observation, Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
@@ -379,9 +380,10 @@ class Cycle {
       }
       let sides = SIDES;
       if (!needsSums(row, options.conflict)) {
-        sides = [...this.#copies.wanted(row)];
+        const inDoubt = this.#isCopyInDoubt(row);
+        if (!inDoubt) sides = [...this.#copies.wanted(row)];
         if (sides.length === 0) continue;
-        this.#mayCopy = true;
+        this.#mayCopy ||= !inDoubt;
       }
       doubtful.push(at);
       for (const side of sides) {
@@ -392,6 +394,14 @@ class Cycle {
     await Promise.all(SIDES.map((side) => this.#learnSide(side, wanted[side], unread)));
     for (const at of doubtful) rows[at] = this.#row(rows[at]!.path, unknown, unread);
     return unread;
+  }
+
+  /** May it be the loser of a conflict that is about to be decided here again? */
+  #isCopyInDoubt({ path }: Row): boolean {
+    const { state, options } = this.#context;
+    if (options.conflict !== "copy" || !path.includes(COPY_MARK)) return false;
+    const of = conflictCopyOf(path)?.of;
+    return of !== undefined && SIDES.every((side) => state.pending[side].has(of));
   }
 
   async #learnSide(side: Side, paths: readonly RelPath[], unread: Map<RelPath, Problem>): Promise<void> {

@@ -125,6 +125,8 @@ class GroupExecution {
   readonly #inFlight: InFlight[] = [];
   /** Where the outcome is not known to be what was asked for. */
   readonly #failed = new Set<RelPath>();
+  /** Files that the side ignores, and refused before their bytes came. */
+  readonly #refused: RelPath[] = [];
   /** Directories whose ignore file this group wrote. */
   readonly #rulesChanged: RelPath[] = [];
 
@@ -154,6 +156,7 @@ class GroupExecution {
     if (results.length !== this.#ops.length) throw incomplete(this.#context.endpoints[this.#side].label);
     state.store.transaction({ durable }, () => {
       state.inBatch(() => results.forEach((result, at) => this.#record(this.#ops[at]!, result)));
+      for (const path of this.#refused) this.#isIgnored(path);
       // Only now: what this group was refused as ignored was judged by the rules before it.
       for (const dir of this.#rulesChanged) state.rulesChanged(this.#side, dir);
       this.#context.totals.asides += this.#rulesChanged.length;
@@ -302,7 +305,8 @@ class GroupExecution {
     if (wanted.size > INLINE_BYTES_MAX) {
       const result = large.get(change.path);
       if (result?.entry !== undefined) return { type: "change", change: this.#asRead(change, wanted, result.entry) };
-      this.#sourceProblem(result?.problem ?? lost(change.path));
+      if (result?.problem?.code === "IGNORED") this.#refused.push(change.path);
+      else this.#sourceProblem(result?.problem ?? lost(change.path));
       return undefined;
     }
     const item = reader.next(change.path);
@@ -354,6 +358,16 @@ class GroupExecution {
     this.#context.totals.problems.push(problem);
   }
 
+  /**
+   * What one side filters out is not a failure: the path simply is not shared. Where the side has something else there,
+   * or had until now, that stays known.
+   */
+  #isIgnored(path: RelPath): void {
+    const { state, preserve } = this.#context;
+    const isFree = state.held(this.#side, path).state === "absent" && state.ancestor.get(path) === undefined;
+    if (isFree) state.observe(this.#side, path, { state: "ignored" }, preserve);
+  }
+
   #record(op: ApplyOp, result: OpResult): void {
     if (result.path !== (op.type === "move" ? op.move.to : op.change.path)) {
       throw incomplete(this.#context.endpoints[this.#side].label);
@@ -362,14 +376,8 @@ class GroupExecution {
     if (result.status !== "done") {
       if (result.status === "stale") totals.stale++;
       this.#failed.add(result.path);
-      // What one side filters out is not a failure: the path simply is not shared. Where the side has something else
-      // there, or had until now, that stays known.
-      if (result.problem?.code === "IGNORED") {
-        const isFree = state.held(this.#side, result.path).state === "absent" && state.ancestor.get(result.path) === undefined;
-        if (isFree) state.observe(this.#side, result.path, { state: "ignored" }, preserve);
-      } else if (result.problem !== undefined) {
-        totals.problems.push({ ...result.problem, side: this.#side });
-      }
+      if (result.problem?.code === "IGNORED") this.#isIgnored(result.path);
+      else if (result.problem !== undefined) totals.problems.push({ ...result.problem, side: this.#side });
       return;
     }
     totals.changes++;

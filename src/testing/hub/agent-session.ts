@@ -29,6 +29,8 @@ export type AgentLink = Part & {
   /** Which side is alpha; a one-way mode changes the other one alone. */
   readonly from: "host" | "space";
   readonly seeds: SumSeeds;
+  /** The hub that it was joined to, where that is not the first. */
+  readonly joined?: string;
 };
 
 export type AgentSetup = {
@@ -49,6 +51,8 @@ export type AgentResult = {
   readonly observed: number;
   /** Files that were staged on the host before they were in the space. */
   readonly brought: number;
+  /** Paths that were removed on the host, each with how often the hub had been restored when their cycle began. */
+  readonly removed: readonly { readonly path: RelPath; readonly restores: number }[];
 };
 
 export class AgentSession {
@@ -66,8 +70,10 @@ export class AgentSession {
   readonly #server: SimServer;
   readonly #stop = new AbortController();
   readonly #ended = Promise.withResolvers<void>();
+  readonly #removed: { readonly path: RelPath; readonly restores: number }[] = [];
   #observed = 0;
   #brought = 0;
+  #restores = 0;
 
   constructor(link: AgentLink, hub: SimHub, random: SimRandom, setup: AgentSetup) {
     this.link = link;
@@ -93,7 +99,7 @@ export class AgentSession {
 
   start(): void {
     const { link, boot } = this;
-    const sessionId = simHash(`${link.name}-hub`).padEnd(32, "0");
+    const sessionId = simHash(`${link.name}-${link.joined ?? "hub"}`).padEnd(32, "0");
     const store = link.replica.store(`session ${sessionId}`, boot);
     const host = () => this.#counted(this.#countingEarly(link.replica.endpoint(boot)));
     const space = () => this.#counted(this.#server.endpoint());
@@ -123,7 +129,9 @@ export class AgentSession {
 
   #onEvent(event: SessionEvent): void {
     this.events.push(event);
+    if (event.type === "phase" && event.phase === "scanning") this.#restores = this.#hub.restores;
     if (event.type !== "change" || event.side !== this.hostSide) return;
+    if (event.action === "remove") this.#removed.push({ path: event.path, restores: this.#restores });
     if (event.action === "metadata" || event.action === "move") this.onAltered?.(event.path);
   }
 
@@ -181,7 +189,8 @@ export class AgentSession {
   }
 
   #end(summary: Summary | undefined, error: Error | undefined): void {
-    this.result ??= { summary, events: this.events, error, observed: this.#observed, brought: this.#brought };
+    const counts = { observed: this.#observed, brought: this.#brought, removed: this.#removed };
+    this.result ??= { summary, events: this.events, error, ...counts };
     this.#ended.resolve();
   }
 

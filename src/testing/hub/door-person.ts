@@ -17,6 +17,8 @@ const WHO = principal("user", "ann");
 /** Between a look and the change that expects what was seen. */
 const LOOK_MS = 300;
 const DEPTH_MAX = 3;
+/** Conflict copies that are looked at. */
+const CONFLICTS = 20;
 /** Changes of sessions among which those are whose paths are interesting. */
 const RECENT = 6;
 /** What trouble of the hub may answer; everything else is a bug. */
@@ -39,7 +41,7 @@ export class DoorPerson {
   readonly points = new Map<string, number>();
   /** What should never be answered. */
   readonly breaches: unknown[] = [];
-  readonly #hub: SimHub;
+  #hub: SimHub;
   readonly #random: SimRandom;
   readonly #ledger: HubLedger;
   readonly #prefixes: readonly RelPath[];
@@ -52,6 +54,17 @@ export class DoorPerson {
     this.#ledger = ledger;
     this.#prefixes = prefixes;
     this.#seeds = seeds;
+  }
+
+  goTo(hub: SimHub): void {
+    this.#hub = hub;
+  }
+
+  /** The hub came back as it was at a sequence, with these restore points. */
+  forget(after: number, points: ReadonlySet<string>): void {
+    const kept = this.acknowledged.filter(({ sequence }) => sequence <= after);
+    this.acknowledged.splice(0, this.acknowledged.length, ...kept);
+    for (const name of this.points.keys()) if (!points.has(name)) this.points.delete(name);
   }
 
   /** Does one thing; resolves when it is done, or the hub has died in the middle of it. Never rejects. */
@@ -81,6 +94,7 @@ export class DoorPerson {
     if (draw < 78) return this.#restore(process, this.#random.chance(0.3) ? "" : path);
     if (draw < 86) return this.#undo(process);
     if (draw < 90) return this.#mark(process);
+    if (draw < 95) return this.#decide(process);
     return this.#read(process, path);
   }
 
@@ -205,6 +219,26 @@ export class DoorPerson {
     const runId = this.#random.pick(runs.slice(-4));
     this.#ledger.say(`door: undo ${runId}`);
     this.#acknowledge(process, "undo", await spaces.undoRun(WHO, SPACE, runId, this.#traceId()));
+  }
+
+  /** About a conflict copy, some time after it was looked at. */
+  async #decide(process: HubProcess): Promise<void> {
+    const { spaces } = process;
+    const page = await spaces.conflicts(WHO, SPACE, { below: "", after: undefined, limit: CONFLICTS });
+    if (page.conflicts.length === 0) return;
+    const { copy } = this.#random.pick(page.conflicts);
+    const keep = this.#random.pick(["both", "copy", "current"] as const);
+    await this.#hub.clock.turn(this.#random.real() * LOOK_MS);
+    this.#ledger.say(`door: keeps ${keep} of ${copy.path}`);
+    const decision = { copy: copy.path, keep, as: undefined, seen: this.#random.chance(0.7) ? page.sequence : undefined };
+    try {
+      const { outcome } = await spaces.resolveConflict(WHO, SPACE, decision, { traceId: this.#traceId() });
+      this.#allOrNone(process, "decide", outcome);
+    } catch (error) {
+      // Somebody was there before, or retention.
+      const isOld = error instanceof SynclineError && ["STALE", "NOT_FOUND", "CHUNK_MISSING", "USAGE"].includes(error.code);
+      if (!isOld) throw error;
+    }
   }
 
   async #mark(process: HubProcess): Promise<void> {

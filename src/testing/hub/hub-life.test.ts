@@ -22,9 +22,27 @@ describe("simulation of a hub", () => {
 
   test("[HUBSIM-5] lives with files that the hub takes in pieces, and that other hosts stage while they come, end as well as any other", async () => {
     const lives: HubReport[] = [];
-    for (let seed = 1000; seed < 1020; seed++) lives.push(await hubLife(seed, true));
+    for (let seed = 1000; seed < 1020; seed++) lives.push(await hubLife(seed, "streams"));
     expect(lives.some(({ streamed }) => streamed > 0)).toBe(true);
     expect(lives.some(({ brought }) => brought > 0)).toBe(true);
+  }, 60_000);
+
+  test("[HUBSIM-9] a hub that was backed up at work, lost and restored has all that was acknowledged before, and takes nothing from hosts", async () => {
+    let restores = 0;
+    for (let seed = 2000; seed < 2025; seed++) restores += (await hubLife(seed, "is lost")).restores;
+    expect(restores).toBeGreaterThan(0);
+  }, 60_000);
+
+  test("[HUBSIM-7] hosts that go on with a promoted copy lose nothing but what it had not followed and nobody else has", async () => {
+    let restores = 0;
+    for (let seed = 3000; seed < 3025; seed++) restores += (await hubLife(seed, "fails over")).restores;
+    expect(restores).toBe(25);
+  }, 60_000);
+
+  test("[HUBSIM-8] what was acknowledged of an upload is there after any crash, and it becomes the file that was sent", async () => {
+    let uploaded = 0;
+    for (let seed = 4000; seed < 4025; seed++) uploaded += (await hubLife(seed, "uploads")).uploaded;
+    expect(uploaded).toBeGreaterThan(0);
   }, 60_000);
 
   test("[HUBSIM-2] the same seed lives the same life, call by call; another one another", async () => {

@@ -3,7 +3,7 @@
  * them and at the hub's door, and trouble everywhere. At the end, left alone, every host must be as its link promises,
  * the space as its journal says, and nothing lost. Throws SimFailure with the story otherwise.
  */
-import type { SpaceSettings } from "#hub/space.ts";
+import type { JournalRecord } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, parentOf } from "#model/path.ts";
 import { sumOf } from "#sync/chunk/sum.ts";
@@ -13,8 +13,9 @@ import { DoorPerson } from "#testing/hub/door-person.ts";
 import { FollowingHub, troubleCopy } from "#testing/hub/following-hub.ts";
 import { HubLedger } from "#testing/hub/hub-ledger.ts";
 import { healChunks, rotChunks, upkeepOf } from "#testing/hub/hub-operator.ts";
+import { type Always, type HubStyle, drawStyle } from "#testing/hub/hub-style.ts";
 import { troubleAgent, troubleHub } from "#testing/hub/hub-trouble.ts";
-import { SPACE, SimHub, principal } from "#testing/hub/sim-hub.ts";
+import { type HubProcess, SPACE, SimHub, principal } from "#testing/hub/sim-hub.ts";
 import {
   judgeJournal,
   linkDifference,
@@ -32,6 +33,7 @@ import { SimRandom } from "#testing/sim-random.ts";
 import { SimFailure, type SimReport } from "#testing/sim-run.ts";
 import { SimTrace } from "#testing/sim-trace.ts";
 import { Trouble } from "#testing/sim-trouble.ts";
+import { UploadPerson } from "#testing/hub/upload-person.ts";
 import { ROOT, Replica } from "#testing/sim-world.ts";
 
 /** Rounds of trouble in one life. */
@@ -56,7 +58,7 @@ type Agent = {
   readonly person: Person;
   /** Every path that a person or a power loss took away. */
   readonly gone: Set<RelPath>;
-  /** Every path that a session took away. */
+  /** Every path that a session took away since the hub is what it is, and was not restored from a backup. */
   readonly removed: Set<RelPath>;
   /** Its disk has lost what was not durable, at some time. */
   lostPower: boolean;
@@ -73,11 +75,14 @@ export type HubReport = SimReport & {
   readonly streamed: number;
   /** Files that hosts had staged before they were in the space. */
   readonly brought: number;
+  /** Times that the hub was restored from a backup, or given up for its copy. */
+  readonly restores: number;
+  /** Uploads that became files. */
+  readonly uploaded: number;
 };
 
-/** @param streams large files in any case; otherwise in few lives, because each costs as much as a life without */
-export async function hubLife(seed: number, streams = false): Promise<HubReport> {
-  return new HubLife(seed, streams).run();
+export async function hubLife(seed: number, always?: Always): Promise<HubReport> {
+  return new HubLife(seed, always).run();
 }
 
 class HubLife {
@@ -86,44 +91,38 @@ class HubLife {
   readonly #clock: SimClock;
   readonly #trace = new SimTrace();
   readonly #ledger = new HubLedger(this.#trace);
-  readonly #hub: SimHub;
+  #hub: SimHub;
+  /** Given up, for the copy that was promoted. */
+  #former: SimHub | undefined;
   readonly #agents: Agent[] = [];
-  readonly #settings: Partial<SpaceSettings>;
-  /** Chunks rot in this life. Hosts lose no power then: nobody would know the bytes that such a loss makes. */
-  readonly #rots: boolean;
-  readonly #calm: boolean;
-  readonly #streams: boolean;
-  /** In half of all lives another hub follows the space. */
-  readonly #copy: FollowingHub | undefined;
-  readonly #promotes: boolean;
+  readonly #style: HubStyle;
+  #copy: FollowingHub | undefined;
+  /** The sequence up to which the hub is what it was before it was restored; what came after is not in its journal. */
+  #since = 0;
   #door!: DoorPerson;
+  /** In some lives. */
+  #uploader: UploadPerson | undefined;
   #upkeep!: ReturnType<typeof upkeepOf>;
   readonly #underWay: Promise<void>[] = [];
   readonly #breaches: unknown[] = [];
   #sessions = 0;
+  #restores = 0;
   #deaths = 0;
   #streamed = 0;
   #brought = 0;
 
-  constructor(seed: number, streams: boolean) {
+  constructor(seed: number, always: Always | undefined) {
     this.#seed = seed;
     const random = new SimRandom(seed);
     this.#random = random;
     this.#clock = new SimClock(random.fork("clock"));
-    const style = random.fork("style");
-    this.#rots = style.chance(0.2);
-    this.#calm = style.chance(0.15);
-    const retention = style.pick([undefined, undefined, { versions: 1, ageMs: undefined }, { versions: 0, ageMs: undefined }]);
-    this.#settings = retention === undefined ? {} : { retention };
-    this.#streams = random.fork("streams").chance(0.03) || streams;
-    this.#hub = new SimHub(this.#clock, random.fork("hub"), (line) => this.#ledger.say(line));
-    this.#watchDisk("hub", this.#hub.host.disk);
-    const far = random.fork("copy");
+    const style = (this.#style = drawStyle(random, always));
     const say = (line: string): void => this.#ledger.say(line);
-    this.#copy = far.chance(0.5) ? new FollowingHub(this.#hub, this.#clock, far, say) : undefined;
-    this.#promotes = far.chance(0.3);
+    this.#hub = new SimHub(this.#clock, random.fork("hub"), say);
+    this.#watchDisk("hub", this.#hub.host.disk);
+    this.#copy = style.follows ? new FollowingHub(this.#hub, this.#clock, random.fork("follower"), say) : undefined;
     if (this.#copy !== undefined) this.#watchDisk("copy", this.#copy.hub.host.disk);
-    this.#ledger.say(`${JSON.stringify(this.#settings)} ${this.#rots ? "rots" : ""} ${this.#calm ? "calm" : ""}`);
+    say(JSON.stringify(style));
   }
 
   async run(): Promise<HubReport> {
@@ -137,11 +136,11 @@ class HubLife {
       const what = error instanceof Error ? (error.stack ?? String(error)) : String(error);
       throw new SimFailure(`seed ${this.#seed}: ${what}\n  ${story}`);
     } finally {
-      this.#hub.close();
-      this.#copy?.close();
+      for (const one of [this.#hub, this.#former, this.#copy]) one?.close();
     }
     const counts = { sessions: this.#sessions, deaths: this.#deaths, streamed: this.#streamed, brought: this.#brought };
-    return { seed: this.#seed, ...counts, trace: this.#trace.digest() };
+    const more = { restores: this.#restores, uploaded: this.#uploader?.completed ?? 0 };
+    return { seed: this.#seed, ...counts, ...more, trace: this.#trace.digest() };
   }
 
   #watchDisk(name: string, disk: Replica["host"]["disk"]): void {
@@ -152,9 +151,10 @@ class HubLife {
   }
 
   async #begin(): Promise<void> {
+    this.#hub.onStarted = (process) => this.#afterStart(process);
     this.#hub.start();
     const style = this.#random.fork("links");
-    const seeds = await this.#clock.runUntilIdle(this.#hub.createSpace(this.#settings));
+    const seeds = await this.#clock.runUntilIdle(this.#hub.createSpace(this.#style.settings));
     this.#copy?.start();
     if (this.#copy !== undefined) this.#underWay.push(this.#copy.follow());
     const prefixes: RelPath[] = [""];
@@ -171,6 +171,9 @@ class HubLife {
     }
     const random = this.#random.fork("door");
     this.#door = new DoorPerson(this.#hub, random, this.#ledger, [...prefixes, "", ""], seeds);
+    const uploads = this.#random.fork("uploader");
+    const parts = { door: this.#door, prefixes, seeds };
+    this.#uploader = this.#style.uploads ? new UploadPerson(this.#hub, uploads, this.#ledger, parts) : undefined;
     this.#upkeep = upkeepOf(this.#hub);
     await this.#makePrefixes();
   }
@@ -186,7 +189,7 @@ class HubLife {
       callNs: random.fork("calls").pick([1000, 1000, 3_000_000]),
     });
     this.#watchDisk(link.name, replica.host.disk);
-    const habits = { ignores: false, links: false, streams: this.#streams };
+    const habits = { ignores: false, links: false, streams: this.#style.streams };
     const person = new Person(replica, random.fork("person"), this.#ledger, this.#clock, habits);
     this.#agents.push({ link: { ...link, replica }, person, gone: new Set(), removed: new Set(), lostPower: false });
     this.#ledger.say(`${link.name}: "${link.prefix}" ${link.mode} from ${link.from}`);
@@ -195,15 +198,16 @@ class HubLife {
   // ---------------------------------------------------------------- what happens
 
   /** Whatever it is that happens on a host: what is not there afterwards as it was is gone by that. */
-  #happens({ link, gone }: Agent, what: () => void): void {
+  #happens<T>({ link, gone }: Agent, what: () => T): T {
     const before = viewOf(link.replica);
-    what();
+    const result = what();
     const after = viewOf(link.replica);
     for (const [path, inode] of before) {
       const now = after.get(path);
       // In another directory's place what a session removes in it, by the directory that it holds, goes from this path.
       if (now?.kind !== inode.kind || (inode.kind === "dir" && now !== inode)) gone.add(path);
     }
+    return result;
   }
 
   #act(agent: Agent): void {
@@ -227,6 +231,10 @@ class HubLife {
     this.#underWay.push(this.#door.act());
   }
 
+  #atUploads(): void {
+    if (this.#uploader !== undefined) this.#underWay.push(this.#uploader.act());
+  }
+
   /** Prune, retention and scrub, at a bad moment: only what is pinned or referred to is safe. */
   #keepUp(): Promise<void> {
     this.#ledger.say("hub: upkeep");
@@ -245,6 +253,52 @@ class HubLife {
     return done;
   }
 
+  /** Beside all that goes on. */
+  #backUp(): void {
+    const { process } = this.#hub;
+    if (process === undefined) return;
+    const made = this.#hub.backUp().then(
+      () => this.#ledger.say("hub: backed up"),
+      (error: unknown) => {
+        if (process.boot.fs.isDead || (error instanceof SynclineError && error.code === "DISK")) return;
+        this.#breaches.push(error);
+      },
+    );
+    this.#underWay.push(Promise.race([made, process.ended]));
+  }
+
+  #lose(): void {
+    if (this.#hub.process !== undefined && this.#hub.hasBackup) this.#hub.lose();
+  }
+
+  /** Before anybody else uses a hub that was restored: what came after its backup is only where hosts have it. */
+  async #afterStart(process: HubProcess): Promise<void> {
+    if (this.#restores === this.#hub.restores) return;
+    this.#restores = this.#hub.restores;
+    await this.#forget(process);
+  }
+
+  async #forget(process: HubProcess): Promise<void> {
+    const { records } = await stateOf(process);
+    const points = await process.spaces.restorePoints(OPERATOR, SPACE);
+    this.#ledger.say(`hub: it is as it was at ${records.length}`);
+    this.#since = records.length;
+    this.#door.forget(records.length, new Set(points.map(({ name }) => name)));
+    this.#uploader?.forget();
+    for (const { removed } of this.#agents) removed.clear();
+    const kept = this.#kept(records);
+    for (const content of this.#ledger.made.keys()) if (!kept.has(content)) this.#ledger.destroyed.add(content);
+  }
+
+  /** What is on a host, also in its trash, or in the history of the space. */
+  #kept(records: readonly JournalRecord[]): Set<string> {
+    const sums = new Set(records.flatMap(({ entry }) => (entry?.kind === "file" ? [entry.sum] : [])));
+    const { seeds } = this.#agents[0]!.link;
+    const kept = new Set(this.#agents.flatMap(({ link }) => [...contentsOf(link.replica).all]));
+    for (const bytes of this.#ledger.bytes) if (sums.has(sumOf(bytes, seeds))) kept.add(contentDigest(bytes));
+    return kept;
+  }
+
   async #settled(): Promise<void> {
     await this.#clock.runUntilIdle(Promise.all(this.#underWay.splice(0)));
     const breach = this.#door.breaches[0] ?? this.#breaches[0];
@@ -256,18 +310,19 @@ class HubLife {
   async #round(random: SimRandom): Promise<void> {
     for (const agent of this.#agents) for (let left = random.int(6); left > 0; left--) this.#act(agent);
     for (let left = random.int(4); left > 0; left--) this.#atDoor();
+    this.#atUploads();
     await this.#settled();
     if (random.chance(0.1)) this.#clock.jump((random.real() - 0.5) * 2 * DAY_MS);
     this.#settleDisks();
     const spanMs = random.pick([300, 3000, 20_000]);
-    if (!this.#calm) troubleHub(this.#hub, random.fork("hub"), spanMs, this.#rots);
+    if (!this.#style.calm) troubleHub(this.#hub, random.fork("hub"), spanMs, this.#style.rots);
     const sessions = this.#agents.flatMap((agent) => {
       const session = random.chance(0.85) ? this.#session(agent, random.fork(`session ${agent.link.name}`)) : undefined;
       return session === undefined ? [] : [session];
     });
     this.#hub.beforeCommit = this.#meanwhile(random.fork("meanwhile"));
     this.#schedule(random, spanMs);
-    if (!this.#calm && this.#copy !== undefined) troubleCopy(this.#copy, random.fork("copy"), spanMs);
+    if (!this.#style.calm && this.#copy !== undefined) troubleCopy(this.#copy, random.fork("copy"), spanMs);
     this.#clock.runFor(spanMs + 1);
     this.#hub.calm();
     this.#copy?.calm();
@@ -285,7 +340,7 @@ class HubLife {
     if (copy === undefined) return;
     if (copy.hub.isDoubtful || random.chance(0.2)) await this.#clock.runUntilIdle(copy.restart());
     // What it lacks while the way is cut is what a promotion loses.
-    if (!this.#calm) copy.isCut = random.chance(0.4);
+    if (!this.#style.calm) copy.isCut = random.chance(0.4);
   }
 
   /** What people left on a disk a while ago is durable, unless the disk refused to sync it. */
@@ -310,22 +365,29 @@ class HubLife {
     for (const agent of this.#agents) for (let left = random.int(5); left > 0; left--) at(() => this.#act(agent));
     for (let left = random.int(6); left > 0; left--) at(() => this.#atDoor());
     for (let left = random.int(3); left > 0; left--) at(() => void this.#keepUp());
-    if (this.#rots) at(() => rotChunks(this.#hub, random.fork("rot"), (line) => this.#ledger.say(line)));
+    if (this.#uploader !== undefined) for (let left = 3 + random.int(5); left > 0; left--) at(() => this.#atUploads());
+    if (this.#style.isLost) this.#scheduleLoss(random.fork("lost"), at);
+    if (this.#style.rots) at(() => rotChunks(this.#hub, random.fork("rot"), (line) => this.#ledger.say(line)));
+  }
+
+  #scheduleLoss(random: SimRandom, at: (what: () => void) => void): void {
+    if (random.chance(0.6)) at(() => this.#backUp());
+    if (random.chance(0.5)) at(() => this.#lose());
   }
 
   #session(agent: Agent, random: SimRandom): Running {
-    const isWatch = random.chance(this.#streams ? 0.8 : 0.4);
+    const isWatch = random.chance(this.#style.streams ? 0.8 : 0.4);
     const source = { queueMax: random.pick([10_000, 20, 3]), delayMs: random.pick([0, 5, 50]) };
     const settle = random.pick(["immediate", "throttle", "debounce"] as const);
     const session = this.#open(agent, random, {
       asyncDelayMs: random.pick([0, 0, 0, 5, 100]),
-      net: this.#calm ? { delayMs: 5 } : Trouble.net(random),
+      net: this.#style.calm ? { delayMs: 5 } : Trouble.net(random),
       compress: random.pick(["none", "auto", "zstd"]),
       ...(isWatch ? { watch: { settle, rescanMs: WATCH_RESCAN_MS, source } } : {}),
     });
-    if (!this.#calm) {
-      const interrupt = (): void => this.#act(agent);
-      troubleAgent(session, random.fork("trouble"), { power: !this.#rots, interrupt });
+    if (!this.#style.calm) {
+      const interrupt = (): (() => void) => this.#happens(agent, () => agent.person.interrupt());
+      troubleAgent(session, random.fork("trouble"), { power: !this.#style.rots, interrupt });
     }
     session.start();
     return { agent, session, isWatch };
@@ -343,11 +405,11 @@ class HubLife {
   async #close(agent: Agent, session: AgentSession): Promise<AgentResult> {
     const result = await session.finish();
     this.#brought += result.brought;
+    for (const { path, restores } of result.removed) if (restores === this.#hub.restores) agent.removed.add(path);
     const { name } = agent.link;
     for (const event of result.events) {
       if (event.type === "change") {
         this.#ledger.say(`   ${name}: ${event.side} ${event.action} ${event.from ?? ""} ${event.path}`);
-        if (event.side === session.hostSide && event.action === "remove") agent.removed.add(event.path);
       }
       if (event.type === "conflict") this.#ledger.say(`   ${name}: conflict ${event.conflict.reason} ${event.conflict.path}`);
       if (event.type === "problem") this.#ledger.say(`   ${name}: problem ${JSON.stringify(event.problem)}`);
@@ -366,13 +428,13 @@ class HubLife {
     for (const { session } of watching) session.abort();
     for (const { agent, session, isWatch } of sessions) if (isWatch) await this.#close(agent, session);
     for (const { agent } of sessions) {
-      if (!this.#calm && !this.#rots && random.chance(0.1)) this.#powerLoss(agent, random.fork(agent.link.name));
+      if (!this.#style.calm && !this.#style.rots && random.chance(0.1)) this.#powerLoss(agent, random.fork(agent.link.name));
     }
   }
 
   /** Watching sessions bring their hosts together with the space by themselves, unless a plan is held. */
   async #awaitSame(watching: readonly Running[]): Promise<void> {
-    if (this.#rots) return;
+    if (this.#style.rots) return;
     const endMs = this.#clock.monotonicMs() + WATCH_PATIENCE_MS;
     for (;;) {
       this.#clock.runFor(2000);
@@ -406,15 +468,18 @@ class HubLife {
     const process = await this.#clock.runUntilIdle(this.#hub.living());
     const { acknowledged, points } = this.#door;
     await this.#clock.runUntilIdle(judgeJournal(process, acknowledged, points));
-    if (this.#rots) return;
+    if (this.#style.rots) return;
     const bad = await this.#clock.runUntilIdle(unreadable(process, this.#agents[0]!.link.seeds));
     if (bad.length > 0) throw new Error(`cannot be read: ${bad.join("; ")}`);
   }
 
   async #end(): Promise<void> {
-    if (this.#promotes && this.#copy !== undefined) await this.#clock.runUntilIdle(this.#copy.promote());
+    if (this.#style.promotes && this.#copy !== undefined) {
+      await this.#clock.runUntilIdle(this.#copy.promote());
+      if (this.#style.failsOver) await this.#failOver(this.#copy);
+    }
     this.#copy?.calm();
-    if (this.#rots) {
+    if (this.#style.rots) {
       const copy = this.#copy;
       if (copy !== undefined && !copy.isPromoted) await this.#clock.runUntilIdle(copy.healSource());
       await this.#clock.runUntilIdle(healChunks(this.#hub, this.#ledger.bytes));
@@ -431,6 +496,24 @@ class HubLife {
     await this.#clock.runUntilIdle(this.#hub.restart());
     await this.#judge();
     await this.#judgeCopy();
+  }
+
+  /** The source is given up: every host joins the hub of the promoted copy, where nothing is remembered of its link. */
+  async #failOver(copy: FollowingHub): Promise<void> {
+    this.#ledger.say("-- all go on with the copy");
+    copy.calm();
+    copy.hub.believed.push(...this.#hub.believed);
+    this.#former = this.#hub;
+    this.#hub = copy.hub;
+    this.#copy = undefined;
+    this.#upkeep = upkeepOf(this.#hub);
+    this.#door.goTo(this.#hub);
+    this.#uploader?.goTo(this.#hub);
+    this.#agents.splice(0, 3, ...this.#agents.map((agent) => ({ ...agent, link: { ...agent.link, joined: "copy" } })));
+    const process = await this.#clock.runUntilIdle(this.#hub.living());
+    await this.#clock.runUntilIdle(this.#forget(process));
+    this.#restores++;
+    await this.#round(this.#random.fork("failover"));
   }
 
   /** A copy is what its source is; a promoted one is how the source began, and lives on by itself. */
@@ -575,10 +658,7 @@ class HubLife {
   async #judgeLosses(): Promise<void> {
     const process = await this.#clock.runUntilIdle(this.#hub.living());
     const { records } = await this.#clock.runUntilIdle(stateOf(process));
-    const sums = new Set(records.flatMap(({ entry }) => (entry?.kind === "file" ? [entry.sum] : [])));
-    const { seeds } = this.#agents[0]!.link;
-    const kept = new Set(this.#agents.flatMap(({ link }) => [...contentsOf(link.replica).all]));
-    for (const bytes of this.#ledger.bytes) if (sums.has(sumOf(bytes, seeds))) kept.add(contentDigest(bytes));
+    const kept = this.#kept(records);
     for (const [content, { name }] of this.#ledger.made) {
       if (!this.#ledger.destroyed.has(content) && !kept.has(content)) throw new Error(`lost: ${content} of ${name}`);
     }
@@ -589,7 +669,7 @@ class HubLife {
     const phantom = phantomInSpace(records, links, gone);
     if (phantom !== undefined) throw new Error(phantom);
     for (const { link, removed } of this.#agents) {
-      const found = phantomOnHost(records, link, removed);
+      const found = phantomOnHost(records.slice(this.#since), link, removed);
       if (found !== undefined) throw new Error(found);
     }
   }

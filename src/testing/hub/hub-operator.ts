@@ -16,13 +16,13 @@ export function upkeepOf(hub: SimHub): { round(signal: AbortSignal): Promise<Exp
   const kept: ScrubCursor = { read: async () => cursor, write: async (next) => void (cursor = next) };
   return {
     round: async (signal) => {
-      const { meta, chunks, boot } = hub.process!;
+      const { meta, chunks, boot, uploads } = hub.process!;
       const clock = {
         nowMs: () => boot.clock.nowMs() + AHEAD_MS,
         monotonicMs: () => boot.clock.monotonicMs(),
         sleep: (ms: number, until: AbortSignal) => boot.clock.sleep(ms, until),
       };
-      const unfinished = async function* (): AsyncGenerator<never> {};
+      const unfinished = () => uploads.liveChunks();
       const goOn = (): Promise<void> => Promise.resolve();
       const nothing = { erasedSpaces: 0, expiredVersions: 0 };
       const expired = await expireOld({ meta, audit: UNRECORDED, clock }, nothing, goOn, signal);

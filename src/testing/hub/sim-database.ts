@@ -19,8 +19,10 @@ type Statement = { readonly text: string; readonly values: readonly SqlValue[] }
 
 /** What outlives the processes that open it. */
 export class SimDatabaseDisk {
-  readonly #writer = new SqliteConnection(":memory:");
-  readonly #reader = new SqliteConnection(":memory:");
+  #writer = new SqliteConnection(":memory:");
+  #reader = new SqliteConnection(":memory:");
+  /** All that was ever committed, in order. */
+  #commits: (readonly Statement[])[] = [];
 
   get writer(): SqliteConnection {
     return this.#writer;
@@ -30,12 +32,27 @@ export class SimDatabaseDisk {
     return this.#reader;
   }
 
+  /** What a copy of it has to name, to be made of it later. */
+  get commits(): number {
+    return this.#commits.length;
+  }
+
   /** The transaction is durable from here on. */
   commit(statements: readonly Statement[]): void {
     this.#writer.execute("COMMIT");
-    this.#reader.execute("BEGIN");
-    for (const { text, values } of statements) this.#reader.run(text, values);
-    this.#reader.execute("COMMIT");
+    runIn(this.#reader, statements);
+    this.#commits.push(statements);
+  }
+
+  /** It is what it was after so many commits, and no process uses it. */
+  goBack(commits: number): void {
+    this.close();
+    this.#writer = new SqliteConnection(":memory:");
+    this.#reader = new SqliteConnection(":memory:");
+    this.#commits.length = commits;
+    for (const connection of [this.#writer, this.#reader]) {
+      for (const statements of this.#commits) runIn(connection, statements);
+    }
   }
 
   /** The process that used it has ended. */
@@ -49,6 +66,12 @@ export class SimDatabaseDisk {
   }
 }
 
+function runIn(connection: SqliteConnection, statements: readonly Statement[]): void {
+  connection.execute("BEGIN");
+  for (const { text, values } of statements) connection.run(text, values);
+  connection.execute("COMMIT");
+}
+
 export type SimDatabaseOptions = {
   readonly disk: SimDatabaseDisk;
   readonly clock: SimClock;
@@ -57,6 +80,8 @@ export type SimDatabaseOptions = {
   readonly isDead: () => boolean;
   /** Called directly before and after each commit takes effect; a SimCrash thrown here ends the process there. */
   readonly onCommit: (when: "before" | "after") => void;
+  /** Makes a durable file of the host, for a copy; undefined: it is copied by nobody. */
+  readonly write?: (file: string, text: string) => void;
 };
 
 export class SimDatabase implements Database {
@@ -142,8 +167,13 @@ export class SimDatabase implements Database {
     if (this.#options.isDead()) throw new SimCrash("the simulated hub has ended");
   }
 
-  copyTo(): Promise<void> {
-    return Promise.reject(new Error("a simulated database is copied by nobody"));
+  /** The file says which copy it stands for. */
+  async copyTo(file: string): Promise<void> {
+    await this.#turn();
+    const { disk, write } = this.#options;
+    assert(write !== undefined, "this simulated database is copied by nobody");
+    write(file, String(disk.commits));
+    await this.#turn();
   }
 
   async close(): Promise<void> {

@@ -3,17 +3,23 @@
  * outlives its processes. What it runs is the product: HubSpaces, SqlMetaStore, packs and space endpoints.
  */
 import type { Access, Principal } from "#access/access.ts";
+import { makeBackup } from "#hub/backup/make-backup.ts";
+import { restoreBackup } from "#hub/backup/restore-backup.ts";
 import { ComingFiles } from "#hub/endpoint/coming-files.ts";
 import { SpaceEndpoint } from "#hub/endpoint/space-endpoint.ts";
 import type { SpaceAudit } from "#hub/space-audit.ts";
 import { HubSpaces, seedsOf } from "#hub/hub-spaces.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
 import type { SpaceSettings } from "#hub/space.ts";
+import { HubUploads } from "#hub/uploads/hub-uploads.ts";
+import { UPLOAD_MIGRATIONS, UploadRows } from "#hub/uploads/upload-rows.ts";
 import type { Entry } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
+import { migrate } from "#platform/sql/migrate.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
 import type { PackLimits } from "#store/packs/appender.ts";
+import type { PackSource } from "#store/packs/pack-source.ts";
 import { SMALL } from "#store/packs/packs-fixture.ts";
 import { openPacks } from "#store/packs/packs.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
@@ -27,8 +33,10 @@ import { simHash } from "#testing/sim-world.ts";
 
 export const SPACE = "demo";
 /** On the hub's disk. */
-export const PACKS = "/hub/packs";
-const STAGE = "/hub/stage";
+const DATA = "/hub";
+export const PACKS = `${DATA}/chunks`;
+const STAGE = `${DATA}/stage`;
+const BACKUP = "/backup";
 /** As small as a file may be that is taken in pieces. */
 const COMING_BYTES = 2 << 20;
 /** How long the hub is down after a crash. */
@@ -37,6 +45,8 @@ const DOWN_MS = 3000;
 const LAST_CALLS_MS = 1000;
 /** How often it is started where its disk refuses. */
 const STARTS_MAX = 200;
+
+const never = new AbortController().signal;
 
 /** Rights are judged elsewhere. */
 export const EVERYTHING: Access = {
@@ -56,8 +66,10 @@ export type HubProcess = {
   readonly spaces: HubSpaces;
   readonly meta: SqlMetaStore;
   readonly chunks: ChunkStore;
+  readonly packs: PackSource;
   readonly database: SimDatabase;
   readonly coming: ComingFiles;
+  readonly uploads: HubUploads;
   /** Resolves when it has ended. */
   readonly ended: Promise<void>;
 };
@@ -83,6 +95,9 @@ export class SimHub {
   /** Others have their turn directly before a session's changes are committed. */
   beforeCommit: (() => Promise<void>) | undefined;
   crashes = 0;
+  /** How often it came back as a backup of it was. */
+  restores = 0;
+  hasBackup = false;
   /**
    * Its disk failed. What could not be read at a start is not known to that process, and after some failures it takes no
    * more chunks: both end with a restart.
@@ -113,7 +128,7 @@ export class SimHub {
     this.#asyncDelayMs = random.pick([0, 0, 5, 50]);
     const disk = { orderedNames: random.chance(0.5), syncCoversName: random.chance(0.5) };
     this.host = new SimHost(clock, random, { name: "hub", disk, watch: false });
-    for (const dir of [PACKS, STAGE]) this.host.user.mkdir(dir, 0o700);
+    for (const dir of [PACKS, STAGE, `${DATA}/keys`]) this.host.user.mkdir(dir, 0o700);
     this.host.disk.settle();
   }
 
@@ -133,14 +148,17 @@ export class SimHub {
     this.#boot = boot;
     this.onBoot?.(boot);
     try {
-      const { store: chunks } = await openPacks(boot, PACKS, this.#limits);
+      const { store: chunks, source: packs } = await openPacks(boot, PACKS, this.#limits);
       const database = this.#database(boot);
       const meta = await SqlMetaStore.open(database, boot.random);
+      await migrate(database, "uploads", UPLOAD_MIGRATIONS);
       const { clock, random, sha256 } = boot;
       const spaces = await HubSpaces.open({ meta, chunks, access: EVERYTHING, audit: UNRECORDED, clock, random, sha256 });
       if (boot.fs.isDead) return;
+      const rows = new UploadRows(database);
+      const uploads = new HubUploads({ rows, spaces, meta, access: EVERYTHING, clock, random });
       const coming = new ComingFiles(COMING_BYTES);
-      this.process = { boot, spaces, meta, chunks, database, coming, ended: this.#end.promise };
+      this.process = { boot, spaces, meta, chunks, packs, database, coming, uploads, ended: this.#end.promise };
     } catch (error) {
       if (boot.fs.isDead) return;
       if (!(error instanceof SynclineError)) throw error;
@@ -156,13 +174,17 @@ export class SimHub {
     this.#up = Promise.withResolvers();
   }
 
-  #database(boot: SimBoot): SimDatabase {
+  #database(boot: SimBoot, onCommit = (when: "before" | "after") => this.onCommit?.(when)): SimDatabase {
     return new SimDatabase({
       disk: this.#disk,
       clock: this.clock,
       random: this.#random.fork(`database ${this.#starts}`),
       isDead: () => boot.fs.isDead,
-      onCommit: (when) => this.onCommit?.(when),
+      onCommit,
+      write: (file, text) => {
+        this.host.user.write(file, text);
+        this.host.disk.sync(this.host.disk.inodeAt(file));
+      },
     });
   }
 
@@ -174,7 +196,41 @@ export class SimHub {
     return new SimCrash(`the hub ${power ? "lost power" : "died"} ${why}`);
   }
 
-  #gone(power: boolean): void {
+  /** What it has is copied while it works; one backup takes the place of the one before. */
+  async backUp(): Promise<void> {
+    const { boot, meta, packs, database } = this.process!;
+    const parts = { fs: boot.fs, clock: boot.clock, database, packs, hubId: meta.hubId, dataDir: DATA, program: "simulation" };
+    await makeBackup(parts, BACKUP, () => undefined, never);
+    this.hasBackup = true;
+  }
+
+  /** A living one is lost with all that it has, and comes back as it was backed up. */
+  lose(): void {
+    this.say("hub: lost, and restored from its backup");
+    this.#gone(false, () => void this.#restore());
+  }
+
+  async #restore(): Promise<void> {
+    const boot = this.host.boot({ asyncDelayMs: this.#asyncDelayMs });
+    this.host.user.remove(DATA);
+    const finish = async (directory: string): Promise<void> => {
+      this.#disk.goBack(Number(this.host.user.read(`${directory}/hub.db`)));
+      const database = this.#database(boot, () => undefined);
+      await (await SqlMetaStore.open(database, boot.random)).renewLineages(boot.random);
+      await database.close();
+    };
+    const options = { fs: boot.fs, backup: BACKUP, target: DATA, token: "0", finish, onProgress: () => undefined };
+    await restoreBackup(options, never);
+    if (boot.fs.openFds() > 0) throw new Error(`a restore left open ${boot.fs.openPaths().join(", ")}`);
+    this.host.kill(boot);
+    this.host.user.mkdir(STAGE, 0o700);
+    this.host.disk.settle();
+    this.isDoubtful = false;
+    this.restores++;
+    this.start();
+  }
+
+  #gone(power: boolean, comeBack: () => void = () => this.start()): void {
     this.process = undefined;
     if (this.#boot !== undefined) this.host.kill(this.#boot);
     this.#boot = undefined;
@@ -183,16 +239,17 @@ export class SimHub {
     this.#end.resolve();
     this.#end = Promise.withResolvers();
     for (const server of this.servers) server.died(!power);
-    this.clock.after(this.#random.real() * DOWN_MS, () => this.start());
+    this.clock.after(this.#random.real() * DOWN_MS, comeBack);
   }
 
   /** Ends as a service does that is told to stop, and starts again. Nothing may be left open. */
   async restart(): Promise<void> {
-    const { boot, spaces, meta, chunks } = await this.living();
+    const { boot, spaces, meta, chunks, uploads } = await this.living();
     this.say("hub: restarted");
     this.process = undefined;
     for (const server of this.servers) server.died(true);
     this.isDoubtful = false;
+    await uploads.close();
     await spaces.close();
     await chunks.close().catch((error: unknown) => {
       if (!(error instanceof SynclineError)) throw error;

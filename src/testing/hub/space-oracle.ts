@@ -102,7 +102,7 @@ function judgeAcknowledged({ sequence, path, what, expect, sum }: Acknowledged, 
   const record = records[sequence - 1];
   const found = record?.entry?.kind === "file" ? record.entry.sum : undefined;
   if (record?.path !== path || found !== sum) throw new Error(`acknowledged ${what} of ${path} at ${sequence} is gone`);
-  if (what === "several" || what === "restore" || what === "undo" || what === "move") return;
+  if (what === "several" || what === "restore" || what === "undo" || what === "move" || what === "decide") return;
   const before = record.previous === 0 ? undefined : records[record.previous - 1];
   const isMet =
     (expect.kind !== "absent" || before?.entry === undefined) &&
@@ -238,7 +238,10 @@ export function phantomInSpace(
   return undefined;
 }
 
-/** No phantom deletions on hosts: what a session removed there was removed from the space before. */
+/**
+ * No phantom deletions on hosts: what a session removed there was removed from the space before.
+ * @param records since when nothing of what was removed had been planned
+ */
 export function phantomOnHost(
   records: readonly JournalRecord[],
   link: AgentLink,

@@ -1,0 +1,48 @@
+/** What kind of life a simulated hub has, drawn from its seed. Each draw has a fork of its own: more of them change no life. */
+import type { SpaceSettings } from "#hub/space.ts";
+import type { SimRandom } from "#testing/sim-random.ts";
+
+export type HubStyle = {
+  readonly settings: Partial<SpaceSettings>;
+  /** Chunks rot in this life. Hosts lose no power then: nobody would know the bytes that such a loss makes. */
+  readonly rots: boolean;
+  /** Nothing goes wrong but what people do. */
+  readonly calm: boolean;
+  /** Files are so large that the hub takes them in pieces. Each costs as much as a life without. */
+  readonly streams: boolean;
+  /** Another hub follows the space. */
+  readonly follows: boolean;
+  /** That one is promoted in the end. */
+  readonly promotes: boolean;
+  /** Once it is, hosts and people go on with it. */
+  readonly failsOver: boolean;
+  /** The hub is backed up, and lost now and then. */
+  readonly isLost: boolean;
+  /** Somebody sends files as uploads. */
+  readonly uploads: boolean;
+};
+
+/** What happens in a life in any case, and not in some. */
+export type Always = "streams" | "fails over" | "is lost" | "uploads";
+
+export function drawStyle(random: SimRandom, always?: Always): HubStyle {
+  const style = random.fork("style");
+  const rots = style.chance(0.2) && (always === undefined || always === "streams");
+  const calm = style.chance(0.15);
+  const retention = style.pick([undefined, undefined, { versions: 1, ageMs: undefined }, { versions: 0, ageMs: undefined }]);
+  const far = random.fork("copy");
+  const follows = (far.chance(0.5) && always !== "is lost") || always === "fails over";
+  const failsOver = random.fork("failover").chance(0.5) || always === "fails over";
+  return {
+    settings: retention === undefined ? {} : { retention },
+    rots,
+    calm,
+    streams: random.fork("streams").chance(0.03) || always === "streams",
+    follows,
+    promotes: far.chance(0.3) || always === "fails over",
+    failsOver: failsOver && !rots,
+    // A source that comes back older than its copy is told to be that, and left to a person.
+    isLost: (random.fork("lost").chance(0.4) || always === "is lost") && !follows && !rots,
+    uploads: (random.fork("uploads").chance(0.3) || always === "uploads") && !rots,
+  };
+}
