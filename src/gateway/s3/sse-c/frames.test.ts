@@ -24,7 +24,6 @@ function stored(bytes: Uint8Array, pieceBytes = 50_000): ContentSource {
   return {
     isProved: true,
     size: bytes.length,
-    isProved: true,
     read: (into, position) => {
       const part = bytes.subarray(position, position + into.length);
       into.set(part);
