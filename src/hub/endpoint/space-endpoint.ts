@@ -24,10 +24,9 @@ import type { Problem } from "#model/observation.ts";
 import { type RelPath, isWithin } from "#model/path.ts";
 import { type Fd, FsError, type Stat } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
+import { Batch } from "#sync/endpoint/batch.ts";
 import {
   type Application,
-  BATCH_BYTES_MAX,
-  BATCH_ITEMS_MAX,
   type Endpoint,
   INLINE_BYTES_MAX,
   type OnObserved,
@@ -248,21 +247,15 @@ export class SpaceEndpoint implements Endpoint {
   }
 
   async *read(paths: readonly RelPath[], signal: AbortSignal): AsyncGenerator<ReadItem[]> {
-    let batch: ReadItem[] = [];
-    let bytes = 0;
+    const batch = new Batch<ReadItem>();
     for (const path of paths) {
       signal.throwIfAborted();
       const item = await this.#readOne(path);
-      const size = "bytes" in item ? item.bytes.length : 0;
-      if (batch.length > 0 && (batch.length >= BATCH_ITEMS_MAX || bytes + size > BATCH_BYTES_MAX)) {
-        yield batch;
-        batch = [];
-        bytes = 0;
-      }
-      batch.push(item);
-      bytes += size;
+      const full = batch.add(item, "bytes" in item ? item.bytes.length : 0);
+      if (full !== undefined) yield full;
     }
-    if (batch.length > 0) yield batch;
+    const rest = batch.take();
+    if (rest !== undefined) yield rest;
   }
 
   async #readOne(path: RelPath): Promise<ReadItem> {
