@@ -51,8 +51,8 @@ export const lsCommand: Command = async (context) => {
   return EXIT.same;
 };
 
-function row({ path, kind, size, mode, mtime, sequence, target }: VersionJson): string[] {
-  const name = printablePath(path) + (kind === "dir" ? "/" : "");
+function row({ path, kind, size, mode, mtime, sequence, target, encrypted }: VersionJson): string[] {
+  const name = printablePath(path) + (kind === "dir" ? "/" : encrypted === undefined ? "" : "  (encrypted)");
   const shown = target === undefined ? name : `${name} -> ${printablePath(target)}`;
   return [mode ?? "", size === undefined ? "-" : formatCount(size), mtime?.slice(0, 19) ?? "", `#${sequence}`, shown];
 }
