@@ -119,7 +119,7 @@ describe("a directory and a space", () => {
     expect((await hub.files("demo"))["mine.log"]).toBe("of the host");
   });
 
-  test("[SPACE-38] an ignore file beyond the limits, put through a door, stops its own directory, and is told by the host", async () => {
+  test("[SPACE-40] an ignore file beyond the limits, put through a door, stops its own directory, and is told by the host", async () => {
     const web1 = new TestLink(hub, "web1", "demo");
     const path = join(web1.root, "d/.synclineignore");
     mkdirSync(join(web1.root, "d"));
