@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Principal } from "#access/access.ts";
 import type { Keep } from "#hub/agents/left-conflicts.ts";
 import { SynclineError } from "#model/error.ts";
-import { ADMIN, AGENT_TEST_MS, AgentHub, linkTo, until } from "#testing/agent-hub.ts";
+import { ADMIN, AGENT_TEST_MS, AgentHub, type WrapRoot, linkTo, until } from "#testing/agent-hub.ts";
 
 setDefaultTimeout(AGENT_TEST_MS);
 
@@ -19,7 +19,12 @@ describe("conflicts that a link has left open", () => {
   afterEach(() => hub[Symbol.asyncDispose]());
 
   /** A host on which each of these files is another one than in the space, and a link that leaves that. */
-  async function left(files: readonly string[], settings: Parameters<typeof linkTo>[2] = {}, prefix = "") {
+  async function left(
+    files: readonly string[],
+    settings: Parameters<typeof linkTo>[2] = {},
+    prefix = "",
+    given: Parameters<AgentHub["agent"]>[2] = {},
+  ) {
     hub = await AgentHub.start();
     const root = hub.folder("a");
     const seeds = hub.folder("seeds");
@@ -33,7 +38,7 @@ describe("conflicts that a link has left open", () => {
     const there = (name: string): Promise<unknown> => hub.spaces.version(ADMIN, "demo", join(prefix, name));
     await until("the space has its files", async () => !(await Promise.all(files.map(there))).includes(undefined));
     await first.stop();
-    const agent = hub.agent("web1", [linkTo(root, "demo", { conflict: "leave", ...settings }, prefix)]);
+    const agent = hub.agent("web1", [linkTo(root, "demo", { conflict: "leave", ...settings }, prefix)], given);
     const count = (): number => hub.agents.host(ADMIN, "web1").links[0]?.state?.conflicts ?? -1;
     await until("they are in conflict", () => hub.registry.host("web1") !== undefined && count() === files.length);
     const list = async () => (await hub.agents.leftConflicts(ADMIN, "demo", "")).left;
@@ -99,6 +104,35 @@ describe("conflicts that a link has left open", () => {
     await until("it is settled", () => count() === 0);
     expect([text(root, "e/f"), await inSpace("sub/e/f")]).toEqual(["space's e/f", "space's e/f"]);
     expect(readdirSync(join(root, ".syncline"), { recursive: true }).join()).toContain("trash");
+  });
+
+  test("[CONFLICT-9] a decision outlives the agent, and is carried out where the conflict is still the one that was decided", async () => {
+    let isStuck = false;
+    const wrapRoot: WrapRoot = (root) => {
+      const scan = root.scan.bind(root);
+      root.scan = async (request, onBatch, signal) => {
+        if (isStuck) await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+        return scan(request, onBatch, signal);
+      };
+      return root;
+    };
+    const { root, agent, count, list, decide, inSpace } = await left(["d/current", "d/both", "d/other", "d/open"], {}, "", { wrapRoot });
+    isStuck = true;
+    await decide("d/current", "current");
+    await decide("d/both", "both");
+    await decide("d/other", "current");
+    await agent.stop();
+    expect([text(root, "d/current"), await inSpace("d/current")]).toEqual(["host d/current", "space's d/current"]);
+    writeFileSync(join(root, "d/other"), "changed while nobody looked");
+    const lines: string[] = [];
+    hub.agent("web1", [linkTo(root, "demo", { conflict: "leave" })], { log: (message, fields) => void lines.push(`${message} ${JSON.stringify(fields)}`) });
+    await until("two are left", () => count() === 2);
+    expect((await list()).map(({ path }) => path)).toEqual(["d/open", "d/other"]);
+    expect([text(root, "d/current"), await inSpace("d/current")]).toEqual(["space's d/current", "space's d/current"]);
+    expect([text(root, "d/other"), await inSpace("d/other")]).toEqual(["changed while nobody looked", "space's d/other"]);
+    expect(lines.filter((line) => line.startsWith("a decision about a conflict was dropped"))).toEqual([expect.stringContaining("d/other")]);
+    const decisions = join(hub.dir, "agents/web1/decisions");
+    await until("nothing waits any more", () => readdirSync(decisions).every((name) => text(decisions, name) === ""));
   });
 
   test("[CONFLICT-7] what a link's mode cannot bring over is refused, and an agent that has gone is named", async () => {

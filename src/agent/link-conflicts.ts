@@ -1,8 +1,12 @@
 /**
  * Conflicts that a link leaves open, and what people decide about them. A decision is carried out by the next session, in
  * one cycle whose policy is meant for these paths alone; what loses lies in the host's trash or in the space's history.
- * It is not kept: when the agent ends before that, the conflict is there as it was.
+ *
+ * It is written down before a person is told that it was taken, for the next session may be far away: a link may wait for
+ * its window, or stand still. After a restart of the agent a first cycle finds the conflicts anew; what was decided is
+ * carried out where the conflict is still the one that the person saw.
  */
+import { z } from "zod";
 import type { Entry } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, printablePath } from "#model/path.ts";
@@ -11,6 +15,9 @@ import type { SessionEvent } from "#sync/session/events.ts";
 import {
   CONFLICTS_CHARS_MAX,
   CONFLICTS_TOLD_MAX,
+  KEEPS,
+  LEFT_PATH,
+  LEFT_TAG,
   type LeftConflict,
   type Keep,
   type LeftSide,
@@ -20,9 +27,24 @@ import type { AssignedLink } from "#hub/agents/link.ts";
 /** Decisions that wait for a session. */
 const DECISIONS_MAX = 1000;
 
-type Decided = { readonly path: RelPath; readonly policy: ConflictPolicy };
+/** Of all that wait, as they are written down. */
+const DECISIONS_CHARS_MAX = 1 << 20;
+
+const DECISIONS = z.array(z.strictObject({ path: LEFT_PATH, tag: LEFT_TAG, keep: z.enum(KEEPS) })).max(2 * DECISIONS_MAX);
+type Decision = z.infer<typeof DECISIONS>[number];
+type Decided = Decision & { readonly policy: ConflictPolicy };
+
+/** Where decisions outlive the agent. Both throw the system's errors. */
+export type DecisionFile = { read(): string | undefined; write(text: string): void };
+
+type Hash = (text: string, digits: number) => string;
 
 export class LinkConflicts {
+  readonly #file: DecisionFile;
+  /** Decisions of an earlier life of the agent, by path, until a complete cycle has found the conflicts anew. */
+  readonly #earlier: Map<RelPath, Decision>;
+  readonly #foundAgain = new Map<RelPath, Conflict>();
+
   /** The first of those that the last complete cycle left, and how many there are. */
   #open: Conflict[] = [];
   #total = 0;
@@ -32,21 +54,60 @@ export class LinkConflicts {
   /** What the session at hand carries out; all of one policy. */
   #active: readonly Decided[] = [];
 
-  event(event: SessionEvent): void {
+  constructor(file: DecisionFile) {
+    this.#file = file;
+    this.#earlier = new Map(read(file).map((one) => [one.path, one]));
+  }
+
+  /** @returns paths whose earlier decision is dropped: the conflict is another one by now, or none */
+  event(event: SessionEvent, link: AssignedLink, hash: Hash): readonly RelPath[] {
     if (event.type === "conflict") {
+      if (this.#earlier.has(event.conflict.path)) this.#foundAgain.set(event.conflict.path, event.conflict);
       this.#foundTotal++;
       if (this.#found.length < CONFLICTS_TOLD_MAX) this.#found.push(event.conflict);
     }
-    if (event.type !== "cycle") return;
+    if (event.type !== "cycle") return [];
     const { result } = event.summary;
+    let dropped: readonly RelPath[] = [];
     if (result !== "interrupted" && result !== "failed") {
       this.#open = this.#found;
       this.#total = this.#foundTotal;
       // A plan that is held has them in it, and is carried out by a session of its own.
-      if (result !== "held") this.#active = [];
+      const isOver = result !== "held" && this.#active.length > 0;
+      if (isOver) this.#active = [];
+      const hadEarlier = this.#earlier.size > 0;
+      dropped = this.#takeEarlier(link, hash);
+      if (isOver || hadEarlier) this.#forgetOver();
     }
     this.#found = [];
     this.#foundTotal = 0;
+    this.#foundAgain.clear();
+    return dropped;
+  }
+
+  #takeEarlier(link: AssignedLink, hash: Hash): RelPath[] {
+    const dropped: RelPath[] = [];
+    for (const one of this.#earlier.values()) {
+      const conflict = this.#foundAgain.get(one.path);
+      const isSame = conflict !== undefined && told(link, conflict, hash).tag === one.tag;
+      if (isSame) this.#waiting.push({ ...one, policy: policyOf(link, one.keep) });
+      else dropped.push(one.path);
+    }
+    this.#earlier.clear();
+    return dropped;
+  }
+
+  #text(waiting: readonly Decided[]): string {
+    const all = [...this.#active, ...waiting, ...this.#earlier.values()];
+    return all.length === 0 ? "" : `${JSON.stringify(all.map(({ path, tag, keep }) => ({ path, tag, keep })))}\n`;
+  }
+
+  #forgetOver(): void {
+    try {
+      this.#file.write(this.#text(this.#waiting));
+    } catch {
+      // Found again after a restart, what is over is no conflict any more, and is dropped.
+    }
   }
 
   /** A session begins: it carries out what waits and is of one kind. */
@@ -68,7 +129,7 @@ export class LinkConflicts {
   }
 
   /** @param hash text to hex digits */
-  list(link: AssignedLink, hash: (text: string, digits: number) => string): { conflicts: LeftConflict[]; total: number } {
+  list(link: AssignedLink, hash: Hash): { conflicts: LeftConflict[]; total: number } {
     const conflicts: LeftConflict[] = [];
     let chars = 0;
     for (const conflict of this.#open) {
@@ -83,12 +144,12 @@ export class LinkConflicts {
   /**
    * A person has decided. The caller begins a session then.
    * @param tag of the conflict as they saw it
-   * @throws {SynclineError} NOT_FOUND, STALE when it is another one by now, UNSUPPORTED, LIMIT
+   * @throws {SynclineError} NOT_FOUND, STALE when it is another one by now, UNSUPPORTED, LIMIT, DISK
    */
   decide(
     link: AssignedLink,
     { path, tag, keep }: { path: RelPath; tag: string; keep: Keep },
-    hash: (text: string, digits: number) => string,
+    hash: Hash,
   ): void {
     const conflict = this.#open.find((one) => one.path === path);
     const shown = printablePath(path.slice(0, 200));
@@ -103,7 +164,25 @@ export class LinkConflicts {
       throw refused("UNSUPPORTED", `the link's mode never brings what ${whose} has to the other side`);
     }
     if (this.#waiting.length >= DECISIONS_MAX) throw refused("LIMIT", "too many decisions wait already");
-    this.#waiting = [...this.#waiting.filter((one) => one.path !== path), { path, policy }];
+    const waiting = [...this.#waiting.filter((one) => one.path !== path), { path, tag, keep, policy }];
+    const text = this.#text(waiting);
+    if (text.length > DECISIONS_CHARS_MAX) throw refused("LIMIT", "too many decisions wait already");
+    try {
+      this.#file.write(text);
+    } catch (cause) {
+      throw refused("DISK", `the decision could not be written down: ${cause instanceof Error ? cause.message : String(cause)}`);
+    }
+    this.#waiting = waiting;
+  }
+}
+
+/** What cannot be understood decides nothing: the conflicts are there for people as before. */
+function read(file: DecisionFile): Decision[] {
+  try {
+    const parsed = DECISIONS.safeParse(JSON.parse(file.read() || "[]"));
+    return parsed.success ? parsed.data : [];
+  } catch {
+    return [];
   }
 }
 
@@ -113,7 +192,7 @@ function policyOf({ settings }: AssignedLink, keep: Keep): ConflictPolicy {
   return (keep === "copy") === isHostAlpha ? "alpha" : "beta";
 }
 
-function told(link: AssignedLink, { path, reason, alpha, beta }: Conflict, hash: (text: string, digits: number) => string): LeftConflict {
+function told(link: AssignedLink, { path, reason, alpha, beta }: Conflict, hash: Hash): LeftConflict {
   const [host, space] = link.settings.from === "host" ? [alpha, beta] : [beta, alpha];
   const text = JSON.stringify([path, host, space], (_, value: unknown) => (typeof value === "bigint" ? String(value) : value));
   return { path, reason, host: sideOf(host), space: sideOf(space), tag: hash(text, 16) };
@@ -125,6 +204,6 @@ function sideOf(entry: Entry | undefined): LeftSide | null {
   return { kind: "file", size: entry.size, mtimeMs: Number(entry.mtimeNs / 1_000_000n) };
 }
 
-function refused(code: "NOT_FOUND" | "STALE" | "UNSUPPORTED" | "LIMIT", message: string): SynclineError {
+function refused(code: "NOT_FOUND" | "STALE" | "UNSUPPORTED" | "LIMIT" | "DISK", message: string): SynclineError {
   return new SynclineError({ code, op: "resolve conflict", message });
 }

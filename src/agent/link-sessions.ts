@@ -19,6 +19,7 @@ import { Projects } from "#agent/deps/projects.ts";
 import { heldPlan } from "#agent/held-plan.ts";
 import { HookedEndpoint } from "#agent/hooks.ts";
 import { KeptRoot } from "#agent/kept-root.ts";
+import { readPrivateFile, writePrivateFile } from "#platform/net/private-file.ts";
 import { LinkConflicts } from "#agent/link-conflicts.ts";
 import { type LinkParts, RESCAN_MS } from "#agent/link-context.ts";
 import { type DigestSource, LinkDigestKeeper } from "#agent/link-digest.ts";
@@ -56,7 +57,7 @@ export type SessionsOptions = {
 };
 
 export class LinkSessions {
-  readonly conflicts = new LinkConflicts();
+  readonly conflicts: LinkConflicts;
   readonly #options: SessionsOptions;
   readonly #digest: LinkDigestKeeper;
   #approved: string | undefined;
@@ -73,7 +74,9 @@ export class LinkSessions {
 
   constructor(options: SessionsOptions) {
     this.#options = options;
-    const { host, onChange } = options.parts.context;
+    const { host, onChange, stateFile } = options.parts.context;
+    const decisions = stateFile(`decisions/${options.parts.link.id}.json`);
+    this.conflicts = new LinkConflicts({ read: () => readPrivateFile(decisions), write: (text) => writePrivateFile(decisions, text) });
     this.#digest = new LinkDigestKeeper(host.clock, onChange);
   }
 
@@ -304,7 +307,9 @@ export class LinkSessions {
     const { id } = parts.link;
     const before = watch.phase;
     watch.event(event, host.clock.monotonicMs());
-    this.conflicts.event(event);
+    for (const path of this.conflicts.event(event, parts.link, parts.context.hash)) {
+      log("a decision about a conflict was dropped: it is not the conflict any more that was decided", { link: id, path });
+    }
     if (event.type === "hold") this.#hold(event, spaceSide);
     // A session that begins looks at everything first. What one that was given up says is no answer.
     const isLookedAt = event.type === "phase" && event.phase === "watching" && !round.aborted;

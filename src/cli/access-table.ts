@@ -11,6 +11,7 @@ function keyOption(key: HubKey): { value: string; help: string; fallback: string
 export const SIGN_IN_CONFIG = [
   "log-level",
   "requests-max",
+  "connections-max",
   "webhook-targets",
   "follow-sources",
   "foreign-hosts",
@@ -38,6 +39,7 @@ export const ACCESS_OPTIONS = {
   },
   "log-level": { type: "text", ...keyOption("logLevel") },
   "requests-max": { type: "text", ...keyOption("requestsMax") },
+  "connections-max": { type: "text", ...keyOption("connectionsMax") },
   "webhook-targets": { type: "text", ...keyOption("webhookTargets") },
   "follow-sources": { type: "text", ...keyOption("followSources") },
   "foreign-hosts": { type: "text", ...keyOption("foreignHosts") },

@@ -53,6 +53,7 @@ import { openSqlite } from "#platform/sql/sqlite.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
 import type { PackSource } from "#store/packs/pack-source.ts";
 import { openPacks } from "#store/packs/packs.ts";
+import { limitConnections } from "#cli/hub-connections.ts";
 import { type RunningAgents, startAgents } from "#cli/hub-agents.ts";
 import { bootstrapTarget, newLinkOf } from "#cli/hub-bootstrap.ts";
 import { type RunningFollowers, followFile, followMetrics, openFollowers } from "#cli/hub-followers.ts";
@@ -203,7 +204,7 @@ export class HubProcess {
       jobs.count(services.metrics);
       const jobsRunning = jobs.jobs.run(closing.signal);
       opened.add(() => jobsRunning);
-      const { server, secure, host } = listen(options, stores, services, opened);
+      const { server, secure, host } = listen(options, stores, services, reload, opened, closing.signal);
       let served = stores.access.authority.serverIdentity(certificateNames(options.config, options.host)).identity.certificate;
       fleetMetrics(services.metrics, {
         agents: running.agents,
@@ -454,10 +455,12 @@ async function startFollowers(
 type Listening = { readonly server: HttpServer; readonly secure: boolean; readonly host: string };
 
 function listen(
-  { config, dataDir, host: outside }: HubOptions,
+  { config, dataDir, host: outside, log }: HubOptions,
   { access, database }: Stores,
   services: ApiServices,
+  reload: HubReload,
   opened: Opened,
+  closing: AbortSignal,
 ): Listening {
   const api = new Api(apiRoutes(VERSION), services);
   const { host, port } = parseListen(config.listen ?? LISTEN_FALLBACK);
@@ -466,13 +469,17 @@ function listen(
   const tls = secure ? access.authority.serverIdentity(names) : undefined;
   // What clients are told to trust; it is no secret.
   if (secure) writePublicFile(join(dataDir, CA_FILE), access.authority.certificate);
+  const connections = limitConnections({ clock: outside.clock, log }, () => reload.config, services.metrics);
   const server = serveHttp({
     host,
     port,
     tls: tls?.identity,
+    connections,
     handle: frontOf(frontRows(services, database, outside), (request, from) => api.handle(request, from)),
   });
   opened.add(() => server.stop(GRACE_MS));
+  const limiting = connections?.run(server.port, closing);
+  opened.add(() => limiting);
   return { server, secure, host };
 }
 

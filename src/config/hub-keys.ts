@@ -32,6 +32,7 @@ export type KeySpec = {
 export const LISTEN_FALLBACK = "127.0.0.1:7830";
 
 export const REQUESTS_MAX_FALLBACK = "1024";
+export const CONNECTIONS_MAX_FALLBACK = "8192";
 
 export const HUB_KEYS = {
   data: {
@@ -112,6 +113,15 @@ export const HUB_KEYS = {
     grammar: "a count up to 999999",
     fallback: REQUESTS_MAX_FALLBACK,
     help: "requests at work at once; others are told to come again",
+    value: "N",
+    isReloadable: true,
+  },
+  connectionsMax: {
+    type: "text",
+    pattern: /^[1-9]\d{1,5}$/,
+    grammar: "a count from 10 to 999999",
+    fallback: CONNECTIONS_MAX_FALLBACK,
+    help: "connections to the main listener at once, at most half of the files that may be open; above it those that rest are cut",
     value: "N",
     isReloadable: true,
   },

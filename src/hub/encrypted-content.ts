@@ -46,8 +46,11 @@ export function partBytes(stored: number): number {
   return frames - FRAME_TAG_BYTES * Math.ceil(frames / (FRAME_BYTES + FRAME_TAG_BYTES));
 }
 
-/** Runs of parts of the same size, "5242880x3,100"; a number before it where it is not the one behind the last: "7:100". */
-function partsText(parts: readonly EncryptedPart[]): string {
+/** Parts of one size with numbers without a gap; the number is that of the first. */
+type Run = EncryptedPart & { readonly count: number };
+
+/** "5242880x3,100"; a number before it where it is not the one behind the last: "7:100". */
+function runsText(parts: readonly EncryptedPart[]): string {
   const runs: { number: string; size: number; count: number }[] = [];
   let next = 1;
   for (const { number, size } of parts) {
@@ -60,35 +63,40 @@ function partsText(parts: readonly EncryptedPart[]): string {
 }
 
 /** Undefined: it is no such text. */
-function partsOf(text: string): EncryptedPart[] | undefined {
-  const parts: EncryptedPart[] = [];
+function runsOf(text: string): Run[] | undefined {
+  const runs: Run[] = [];
   let next = 1;
   for (const run of text.split(",")) {
     const match = /^(?:(\d{1,5}):)?(\d{1,10})(?:x(\d{1,5}))?$/.exec(run);
     const [number, size, count] = [Number(match?.[1] ?? next), Number(match?.[2]), Number(match?.[3] ?? 1)];
     const isRight = match !== null && number >= next && count >= 1 && number + count - 1 <= PARTS_MAX && size <= PART_BYTES_MAX;
     if (!isRight) return undefined;
-    for (let at = 0; at < count; at++) parts.push({ number: number + at, size });
+    runs.push({ number, size, count });
     next = number + count;
   }
-  return parts;
+  return runs;
 }
+
+const partsOf = (runs: readonly Run[]): EncryptedPart[] =>
+  runs.flatMap(({ number, size, count }) => Array.from({ length: count }, (_, at) => ({ number: number + at, size })));
 
 export function encryptionText({ opener, parts, sums }: Encryption): string {
   const told = Object.entries(sums).map(([name, value]) => `${name}:${value}`);
-  return [VERSION, opener.toBase64(), partsText(parts), ...told].join(" ");
+  return [VERSION, opener.toBase64(), runsText(parts), ...told].join(" ");
 }
 
-function parsed(text: string): Encryption | undefined {
+type Parsed = Pick<Encryption, "opener" | "sums"> & { readonly runs: readonly Run[] };
+
+function parsed(text: string): Parsed | undefined {
   const [version, opener = "", parts = "", ...told] = text.split(" ");
   if (version !== VERSION || !/^[A-Za-z0-9+/]{107}=$/.test(opener)) return undefined;
-  const found = partsOf(parts);
+  const runs = runsOf(parts);
   const sums = told.map((one) => /^([a-z0-9]{1,16}):([A-Za-z0-9+/=-]{1,100})$/.exec(one));
-  if (found === undefined || sums.some((match) => match === null)) return undefined;
+  if (runs === undefined || sums.some((match) => match === null)) return undefined;
   try {
     const bytes = Uint8Array.fromBase64(opener, { lastChunkHandling: "strict" });
     if (bytes.length !== OPENER_BYTES) return undefined;
-    return { opener: bytes, parts: found, sums: Object.fromEntries(sums.map((match) => [match![1]!, match![2]!])) };
+    return { opener: bytes, runs, sums: Object.fromEntries(sums.map((match) => [match![1]!, match![2]!])) };
   } catch {
     return undefined;
   }
@@ -105,7 +113,8 @@ type Described = { readonly attributes: Attributes };
 /** Of a version whose attributes were decoded; undefined: it is not encrypted. */
 export function encryptionOf({ attributes }: Described): Encryption | undefined {
   const text = attributes[ENCRYPTED];
-  return text === undefined ? undefined : parsed(text);
+  const found = text === undefined ? undefined : parsed(text);
+  return found === undefined ? undefined : { opener: found.opener, parts: partsOf(found.runs), sums: found.sums };
 }
 
 export const isEncrypted = ({ attributes }: Described): boolean => attributes[ENCRYPTED] !== undefined;
@@ -113,18 +122,22 @@ export const isEncrypted = ({ attributes }: Described): boolean => attributes[EN
 /** Bytes of the store that a version takes; 0 for what has none. */
 export function storedBytes(entry: Entry | undefined, attributes: Attributes): number {
   if (entry?.kind !== "file") return 0;
-  const encryption = encryptionOf({ attributes });
-  return encryption === undefined ? entry.size : encryption.parts.reduce((sum, { size }) => sum + storedPartBytes(size), 0);
+  const text = attributes[ENCRYPTED];
+  const found = text === undefined ? undefined : parsed(text);
+  return found === undefined ? entry.size : found.runs.reduce((sum, { size, count }) => sum + storedPartBytes(size) * count, 0);
 }
 
-/** Bytes of what was encrypted. */
-export const encryptedBytes = ({ parts }: Encryption): number => parts.reduce((sum, { size }) => sum + size, 0);
+/** Bytes of what was encrypted; undefined: nothing was. */
+export function encryptedBytes({ attributes }: Described): number | undefined {
+  const text = attributes[ENCRYPTED];
+  const found = text === undefined ? undefined : parsed(text);
+  return found?.runs.reduce((sum, { size, count }) => sum + size * count, 0);
+}
 
 /** Why a file with these attributes cannot have content of that size; undefined: it can. */
 export function sizeFault(entry: FileEntry, attributes: Attributes, contentBytes: number): string | undefined {
   if (contentBytes !== storedBytes(entry, attributes)) return "the content has another size than the file";
-  const encryption = encryptionOf({ attributes });
-  const isWhole = encryption === undefined || encryptedBytes(encryption) === entry.size;
+  const isWhole = (encryptedBytes({ attributes }) ?? entry.size) === entry.size;
   return isWhole ? undefined : "the parts that were encrypted are not the file";
 }
 

@@ -101,6 +101,11 @@ export interface ContentReader {
 /** What is also read from one end to the other, for who sends it on. */
 export interface ContentSource extends ContentReader {
   /**
+   * What stream() gives is compared chunk by chunk with what it must be (ChunkStore.get or lend). False: by the CRC of
+   * its record alone, for who compares the sum of the whole.
+   */
+  readonly isProved: boolean;
+  /**
    * The bytes [start, end), in pieces of up to 4 MiB: views, not to be changed, of memory that is used again. A piece is
    * free when the one behind the next is asked for.
    */

@@ -6,6 +6,8 @@ import type { Clock, Host, Random } from "#platform/host.ts";
 import { InotifySource } from "#platform/linux/inotify.ts";
 import { openLibc } from "#platform/linux/libc.ts";
 import { LinuxFileSystem } from "#platform/linux/linux-file-system.ts";
+import { LinuxOpenSockets } from "#platform/linux/linux-open-sockets.ts";
+import type { OpenSockets } from "#platform/open-sockets.ts";
 import { sha256Here, sha256Shared } from "#platform/sha256-thread.ts";
 import { PortableFileSystem } from "#platform/portable/portable-file-system.ts";
 
@@ -50,6 +52,12 @@ async function sha256(bytes: Uint8Array): Promise<Uint8Array> {
 const collectGarbage = (): void => {
   Bun.gc(true);
 };
+
+/** Undefined where connections cannot be told: not Linux, or no /proc. */
+export function openSockets(): OpenSockets | undefined {
+  const libc = existsSync("/proc/self/fd") ? openLibc() : undefined;
+  return libc === undefined ? undefined : new LinuxOpenSockets(libc);
+}
 
 /**
  * Linux gets everything; other systems, and Linux without a usable C library, get the portable file system

@@ -57,7 +57,7 @@ type Parts = {
 };
 
 /** Puts something around the roots of an agent. */
-type WrapRoot = (root: Endpoint) => Endpoint;
+export type WrapRoot = (root: Endpoint) => Endpoint;
 
 /** A running agent of a test. */
 export type TestAgent = { readonly name: string; readonly dataDir: string; stop(): Promise<void>; readonly failed: Promise<unknown> };

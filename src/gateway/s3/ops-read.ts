@@ -76,8 +76,10 @@ export async function oldVersion(call: S3Call, at: { bucket: string; key: string
 
 /** Where versions are shown, the one that is answered with; and that a key was removed. */
 async function versionHeaders({ services, request }: S3Call, version: Version): Promise<Header[]> {
-  const isShown = request.query.has("versionId") || (await services.settings.isVersioned(request.bucket));
-  return isShown ? [["x-amz-version-id", String(idOf(version))]] : [];
+  const isShown = await services.settings.isVersioned(request.bucket);
+  const named = request.query.get("versionId");
+  if (!isShown && named === "null") return [["x-amz-version-id", "null"]];
+  return isShown || named !== undefined ? [["x-amz-version-id", String(idOf(version))]] : [];
 }
 
 export async function getObject(call: S3Call): Promise<Http1Answer> {

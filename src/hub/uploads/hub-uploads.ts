@@ -2,7 +2,7 @@
 import type { Access } from "#access/access.ts";
 import { NO_ATTRIBUTES, attributesFault } from "#hub/attributes.ts";
 import type { StoreIntake } from "#hub/content.ts";
-import { encryptedBytes, encryptionOf, isEncrypted, storedBytes } from "#hub/encrypted-content.ts";
+import { encryptedBytes, isEncrypted, storedBytes } from "#hub/encrypted-content.ts";
 import { type HubSpaces, seedsOf } from "#hub/hub-spaces.ts";
 import type { MetaStore } from "#hub/meta/meta-store.ts";
 import { Places } from "#hub/places.ts";
@@ -434,13 +434,13 @@ export class HubUploads implements Uploads {
     const { chunks, runs } = source;
     const [only] = runs.length === 1 ? source.parts : [];
     const attributes = completion.attributes ?? plan.attributes;
-    const encryption = encryptionOf({ attributes: attributes ?? NO_ATTRIBUTES });
+    const encrypted = encryptedBytes({ attributes: attributes ?? NO_ATTRIBUTES });
     // Nobody compares what is encrypted, and sums of the parts are of what was.
-    const known = encryption === undefined ? { ...only?.sums, ...completion.sums } : NO_SUMS;
+    const known = encrypted === undefined ? { ...only?.sums, ...completion.sums } : NO_SUMS;
     const content = intake.join(chunks, limitsOf(chunks, limitsFor(row)), known);
     const summed = (): Promise<Sum> => sumOfRuns(runs, content.size, () => intake.part(chunks), seedsOf(space));
-    const size = encryption === undefined ? content.size : encryptedBytes(encryption);
-    const sum = encryption === undefined ? await summed() : undefined;
+    const size = encrypted ?? content.size;
+    const sum = encrypted === undefined ? await summed() : undefined;
     const there = (completion.mode ?? plan.mode) === undefined ? (await meta.version(space.id, path))?.entry : undefined;
     const mode = completion.mode ?? plan.mode ?? (there?.kind === "file" ? there.mode : FILE_MODE);
     const mtimeNs = completion.mtimeNs ?? plan.mtimeNs ?? BigInt(clock.nowMs()) * 1_000_000n;

@@ -7,6 +7,7 @@
  * removes Content-Length from it).
  */
 import { SynclineError } from "#model/error.ts";
+import type { ConnectionLimit } from "#platform/net/connection-limit.ts";
 import type { Identity } from "#platform/net/tls-socket.ts";
 
 /** A connection on which nothing moves is closed. Bounds slow clients; Bun takes at most 255. */
@@ -24,6 +25,8 @@ export type HttpServerOptions = {
   readonly port: number;
   /** Undefined: plain HTTP. */
   readonly tls: Identity | undefined;
+  /** Is told what requests are at work. Undefined: nobody counts. */
+  readonly connections?: ConnectionLimit | undefined;
   /** Must not reject: what it throws is an answer without words. `address` is the client's. */
   readonly handle: (request: Request, address: string) => Promise<Response>;
 };
@@ -38,16 +41,26 @@ export interface HttpServer {
 
 /** @throws {SynclineError} USAGE when the address cannot be listened on */
 export function serveHttp(options: HttpServerOptions): HttpServer {
+  const answer = async (request: Request, own: Bun.Server<undefined>, address: string): Promise<Response> => {
+    // Asking for the body itself would make a stream of each.
+    if (request.method === "GET" || request.method === "HEAD") return options.handle(request, address);
+    const length = Number(request.headers.get("content-length") ?? Number.NaN);
+    own.timeout(request, length <= SHORT_BODY_BYTES ? SHORT_BODY_SECONDS : 0);
+    const response = await options.handle(request, address);
+    own.timeout(request, IDLE_SECONDS);
+    return response;
+  };
   const handlers = {
     fetch: async (request: Request, own: Bun.Server<undefined>) => {
-      const address = own.requestIP(request)?.address ?? "unknown";
-      // Asking for the body itself would make a stream of each.
-      if (request.method === "GET" || request.method === "HEAD") return options.handle(request, address);
-      const length = Number(request.headers.get("content-length") ?? Number.NaN);
-      own.timeout(request, length <= SHORT_BODY_BYTES ? SHORT_BODY_SECONDS : 0);
-      const response = await options.handle(request, address);
-      own.timeout(request, IDLE_SECONDS);
-      return response;
+      const peer = own.requestIP(request);
+      const { connections } = options;
+      if (peer === null || connections === undefined) return answer(request, own, peer?.address ?? "unknown");
+      connections.began(peer.address, peer.port);
+      try {
+        return await answer(request, own, peer.address);
+      } finally {
+        connections.ended(peer.address, peer.port);
+      }
     },
     error: () => new Response(null, { status: 500 }),
   };

@@ -67,7 +67,7 @@ function kill(session: AgentSession): void {
 
 const CONTENTS = [["of 0", "of 1"], ["of 1", "of 0"]] as const;
 
-test("[HUBSIM-6] a host that never heard that its file came, and where another won there since, keeps it once", async () => {
+test("[HUBSIM-16] a host that never heard that its file came, and where another won there since, keeps it once", async () => {
   for (const contents of CONTENTS) {
     const two = new TwoHosts(1);
     await two.begin();
@@ -85,7 +85,7 @@ test("[HUBSIM-6] a host that never heard that its file came, and where another w
   }
 });
 
-test("[HUBSIM-6] the same where the hub takes what was sent only when the host has connected anew", async () => {
+test("[HUBSIM-16] the same where the hub takes what was sent only when the host has connected anew", async () => {
   for (const contents of CONTENTS) {
     const two = new TwoHosts(2);
     await two.begin();

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { type S3Asked, S3Lab, codeOf } from "#gateway/s3/s3-fixture.ts";
+import { type S3Asked, S3Lab, SECRET, codeOf } from "#gateway/s3/s3-fixture.ts";
+import { scopeText, sign, signingKey } from "#platform/net/aws-signature.ts";
 
 const MIB = 1 << 20;
 const PART = 5 * MIB;
@@ -288,7 +289,31 @@ describe("objects that are encrypted with a key of the client", () => {
   });
 });
 
+/** A form as a browser sends it, signed by its policy. */
+function formOf(name: string, file: string, fields: Record<string, string>): string {
+  const time = `${new Date().toISOString().replaceAll(/[-:]/g, "").slice(0, 15)}Z`;
+  const scope = { accessKey: "admin", date: time.slice(0, 8), region: "local" };
+  const own = { "x-amz-algorithm": "AWS4-HMAC-SHA256", "x-amz-credential": `admin/${scopeText(scope)}`, "x-amz-date": time, ...fields };
+  const conditions = [{ bucket: "demo" }, { key: name }, ...Object.entries(own).map(([field, value]) => ({ [field]: value }))];
+  const expiration = new Date(Date.now() + 60_000).toISOString();
+  const policy = Buffer.from(JSON.stringify({ expiration, conditions })).toString("base64");
+  const all = { key: name, policy, ...own, "x-amz-signature": sign(signingKey(SECRET("admin"), scope), policy) };
+  const parts = Object.entries(all).map(([field, value]) => `--B\r\nContent-Disposition: form-data; name="${field}"\r\n\r\n${value}\r\n`);
+  return `${parts.join("")}--B\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n${file}\r\n--B--\r\n`;
+}
+
 describe("what else is done with them", () => {
+  test("[SSEC-39] a form of a browser may bring a key, too", async () => {
+    const post = (name: string, fields: Record<string, string>): Promise<Response> =>
+      lab.send("/demo", "POST", { host: lab.host, "content-type": "multipart/form-data; boundary=B" }, formOf(name, "by form", fields));
+    const made = await post("form/a", A);
+    expect([made.status, made.headers.get(`${CUSTOMER}algorithm`)]).toEqual([204, "AES256"]);
+    expect([await textOf("/demo/form/a", A), (await get("/demo/form/a")).status]).toEqual(["by form", 400]);
+    expect(await codeOf(await post("form/b", { ...A, [`${CUSTOMER}key-md5`]: md5("x") }))).toBe("400 InvalidArgument");
+    expect((await get("/demo/form/b")).status).toBe(404);
+  });
+
+
   const api = (path: string, asked: Parameters<S3Lab["api"]["ask"]>[1] = {}): Promise<Response> =>
     lab.api.ask(path, { ...asked, ca: readFileSync(join(lab.api.dir, "hub/ca.pem"), "utf8") });
 
