@@ -237,6 +237,22 @@ describe("the command", () => {
     expect([taken.code, taken.out, taken.err]).toEqual([0, "_syncline\n", ""]);
   });
 
+  test("[CLI-129] output that a full disk does not take is an error, and a reader that has enough is none", async () => {
+    await using world = new World();
+    const through = (words: string) => world.command(["bash", "-c", `set -o pipefail; "${PROGRAM}" ${words}`]);
+    const full = await through("completion bash > /dev/full");
+    expect([full.code, full.err.split("\n")[0]]).toEqual([
+      3,
+      "error: standard output: no space left on device (ENOSPC); not all of it is written",
+    ]);
+    const enough = await through("completion zsh | head -1");
+    expect([enough.code, enough.out, enough.err]).toEqual([0, "#compdef syncline\n", ""]);
+    // What only tells about the work does not stop it.
+    world.write("a/x", "1");
+    expect((await through("sync a b --verbose > /dev/full")).code).toBe(3);
+    expect(readFileSync(world.path("b/x"), "utf8")).toBe("1");
+  });
+
   test("[CLI-10] sizes, limits and words from the environment count, and the line wins", async () => {
     await using world = new World();
     world.write("a/keep.txt", "1");

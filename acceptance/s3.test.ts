@@ -234,6 +234,49 @@ assert fetched(get) == b"version 2" and fetched(get + "x") == 403
 assert fetched(old.generate_presigned_url("get_object", Params={"Bucket": "site", "Key": "own/x"}, ExpiresIn=-5)) == 403
 `;
 
+/** Keys of clients (SSE-C), as boto3 has them. */
+const PYTHON_KEYS = `
+import base64, boto3, hashlib, io, os, ssl, sys, urllib.error, urllib.request
+from botocore.config import Config
+from botocore.exceptions import ClientError
+bundle = os.environ["AWS_CA_BUNDLE"]
+s3 = boto3.client("s3", endpoint_url=sys.argv[1], verify=bundle)
+a, b = os.urandom(32), os.urandom(32)
+key = lambda k: {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": k}
+source = lambda k: {"CopySourceSSECustomerAlgorithm": "AES256", "CopySourceSSECustomerKey": k}
+def refused(status, work, **more):
+    try: work(**more)
+    except ClientError as error: assert error.response["ResponseMetadata"]["HTTPStatusCode"] == status, error
+    else: raise AssertionError(f"{status} was expected")
+at = {"Bucket": "site", "Key": "py/keyed"}
+made = s3.put_object(**at, Body=b"hello", **key(a))
+assert made["SSECustomerAlgorithm"] == "AES256", made
+assert s3.get_object(**at, **key(a))["Body"].read() == b"hello"
+assert s3.get_object(**at, **key(a), Range="bytes=1-3")["Body"].read() == b"ell"
+assert s3.head_object(**at, **key(a))["ContentLength"] == 5
+for work in (s3.get_object, s3.head_object):
+    refused(400, work, **at)
+    refused(403, work, **at, **key(b))
+big = os.urandom(20 * 1024 * 1024 + 7)
+s3.upload_fileobj(io.BytesIO(big), "site", "py/big", ExtraArgs=key(a))
+back = io.BytesIO()
+s3.download_fileobj("site", "py/big", back, ExtraArgs=key(a))
+assert back.getvalue() == big
+assert s3.head_object(Bucket="site", Key="py/big", **key(a))["ETag"].endswith('-3"')
+s3.copy({"Bucket": "site", "Key": "py/big"}, "site", "py/copy", ExtraArgs={**key(b), **source(a)}, SourceClient=None)
+assert s3.get_object(Bucket="site", Key="py/copy", **key(b))["Body"].read() == big
+refused(400, s3.copy_object, **at, CopySource="site/py/big")
+signer = boto3.client("s3", endpoint_url=sys.argv[1], config=Config(signature_version="s3v4"))
+url = signer.generate_presigned_url("get_object", Params={**at, **key(a)})
+headers = {"x-amz-server-side-encryption-customer-" + n: v for n, v in [("algorithm", "AES256"),
+    ("key", base64.b64encode(a).decode()), ("key-MD5", base64.b64encode(hashlib.md5(a).digest()).decode())]}
+context = ssl.create_default_context(cafile=bundle)
+assert urllib.request.urlopen(urllib.request.Request(url, headers=headers), context=context).read() == b"hello"
+try: urllib.request.urlopen(url, context=context)
+except urllib.error.HTTPError as error: assert error.code in (400, 403), error
+else: raise AssertionError("an address alone was enough")
+`;
+
 describe("S3 with other people's clients", () => {
   test.each(SCHEMES)("[CLOUD-1] awscli syncs a tree there and back, and removes a bucket with all in it, over %s", served(async (door) => {
     const { world, url } = door;
@@ -407,6 +450,42 @@ describe("S3 with other people's clients", () => {
     await expect(deleting).rejects.toThrow("AccessDenied");
     expect(await aws("get-bucket-lifecycle-configuration", "--bucket", "vault")).toContain('"NoncurrentDays": 5');
   })("HTTP"), 60_000);
+
+  test("[CLOUD-21] keys of clients: awscli, boto3, rclone and the SDK for JavaScript encrypt, in parts too, and read back", () => served(async (door) => {
+    const { world, url, ca } = door;
+    const tree = makeTree(world);
+    const keyFile = world.write("key", "0123456789abcdef0123456789abcdef");
+    const other = world.write("other", "abcdef0123456789abcdef0123456789");
+    const aws = (...args: string[]): Promise<string> => run(door, ["aws", "--endpoint-url", url, "s3", ...args]);
+    const keyed = (file: string): string[] => ["--sse-c", "AES256", "--sse-c-key", `fileb://${file}`];
+    await aws("sync", "--quiet", tree, "s3://site/t", ...keyed(keyFile));
+    await aws("sync", "--quiet", "s3://site/t", world.path("back"), ...keyed(keyFile));
+    await expectSame(door, tree, world.path("back"));
+    expect(await aws("ls", "s3://site/t/big.bin")).toContain("12000001");
+    const from = ["--sse-c-copy-source", "AES256", "--sse-c-copy-source-key", `fileb://${keyFile}`];
+    await aws("cp", "--quiet", "s3://site/t/big.bin", "s3://site/copy.bin", ...from, ...keyed(other));
+    await aws("cp", "--quiet", "s3://site/copy.bin", world.path("copy.bin"), ...keyed(other));
+    await expectSame(door, `${tree}/big.bin`, world.path("copy.bin"));
+    await expect(aws("cp", "s3://site/copy.bin", world.path("none"))).rejects.toThrow("400");
+    await expect(aws("cp", "s3://site/copy.bin", world.path("none"), ...keyed(keyFile))).rejects.toThrow("403");
+    await run(door, ["/usr/bin/python3", "-c", PYTHON_KEYS, url]);
+    const keys = `access_key_id = ${KEY.accessKeyId}\nsecret_access_key = ${KEY.secretAccessKey}\n`;
+    const ownKey = `sse_customer_algorithm = AES256\nsse_customer_key = ${readFileSync(keyFile, "utf8")}\n`;
+    const config = world.write("rclone.conf", `[hub]\ntype = s3\nprovider = Other\n${keys}endpoint = ${url}\n${ownKey}`);
+    const secure = ["--ca-cert", ca, "--s3-upload-cutoff", "8M", "--s3-chunk-size", "5M"];
+    const rclone = (...args: string[]): Promise<string> => run({ ...door, isSecure: false }, ["rclone", "--config", config, ...secure, ...args]);
+    await rclone("copy", tree, "hub:site/r");
+    await rclone("check", "--download", tree, "hub:site/r");
+    await rclone("moveto", "hub:site/r/big.bin", "hub:site/r/moved");
+    await rclone("copyto", "hub:site/r/moved", world.path("moved"));
+    await expectSame(door, `${tree}/big.bin`, world.path("moved"));
+    const client = sdk(door);
+    const SSE = { SSECustomerAlgorithm: "AES256", SSECustomerKey: readFileSync(keyFile, "utf8") };
+    await client.send(new PutObjectCommand({ Bucket: "site", Key: "js", Body: "hello", ...SSE }));
+    const got = await client.send(new GetObjectCommand({ Bucket: "site", Key: "js", ...SSE }));
+    expect([await got.Body!.transformToString(), got.ChecksumCRC32]).toEqual(["hello", "NhCmhg=="]);
+    await expect(client.send(new GetObjectCommand({ Bucket: "site", Key: "js" }))).rejects.toThrow("SSE-C");
+  })("HTTPS"), 120_000);
 
   test.each(SCHEMES)("[CLOUD-9] the client of MinIO makes buckets, streams of unknown size, lists and removes, over %s", served(async (door) => {
     const { hostname, port } = new URL(door.url);

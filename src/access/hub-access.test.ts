@@ -260,6 +260,23 @@ describe("keys", () => {
     expect(await codeOf(access.s3Keys.create(BY, "ann", { accessKey: "X1234", secretKey: "short" }))).toBe("USAGE");
   });
 
+  test("[ACCESS-54] an S3 key may do what its rules say at most, and is compared with its rules, whoever may sign in", async () => {
+    await using world = await AccessWorld.open();
+    const { access } = world;
+    await world.user("ann", "admin");
+    const scopes = [{ effect: "allow", resource: "space", actions: ["read"], names: ["demo"], prefixes: ["in"] }] as const;
+    const given = { accessKey: "NARROW", secretKey: "demosecretdemosecretdemosecret12", scopes };
+    await access.s3Keys.create(BY, "ann", given);
+    const who = await access.authenticate({ type: "s3", accessKey: "NARROW", address: "192.0.2.1", verify: () => true });
+    const may = (action: "read" | "write", path: string): boolean => access.decide(who, action, { type: "space", space: "demo", path }).allowed;
+    expect([may("read", "in/a"), may("read", "out"), may("write", "in/a")]).toEqual([true, false, false]);
+    expect((await access.s3Keys.page("ann", "", 10)).map((key) => key.scopes)).toEqual([scopes]);
+    await access.users.update(BY, "ann", { isDisabled: true });
+    expect(await access.s3Keys.compare(given)).toEqual({ user: "ann", isSame: true });
+    expect(await access.s3Keys.compare({ ...given, scopes: undefined })).toEqual({ user: "ann", isSame: false });
+    expect(await access.s3Keys.compare({ ...given, accessKey: "NONE" })).toBeUndefined();
+  });
+
   test("[ACCESS-51] a key file that is damaged or another one's is told, never replaced", async () => {
     await using world = await AccessWorld.open();
     const file = join(world.directory, "keys", "seal.key");

@@ -58,4 +58,9 @@ export const ACCESS_MIGRATIONS: readonly Migration[] = [
         user_name TEXT PRIMARY KEY, issuer TEXT, subject TEXT, UNIQUE (issuer, subject))`,
     ],
   },
+  {
+    id: 4,
+    // What a key may do at most; NULL: all that its user may.
+    statements: ["ALTER TABLE access_s3_keys ADD COLUMN scopes TEXT"],
+  },
 ];

@@ -2,6 +2,7 @@
 import { X509Certificate } from "node:crypto";
 import { SynclineError } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
+import { otherScheme, reasonOf } from "#platform/net/connection-words.ts";
 import { getUnjudged } from "#platform/net/http-client.ts";
 import { type Identity, connectTls, fingerprintOf } from "#platform/net/tls-socket.ts";
 import { startClient } from "#sync/wire/greeting.ts";
@@ -169,8 +170,8 @@ function unreachable(where: string, cause: unknown): SynclineError {
   return new SynclineError({
     code: "LINK_LOST",
     op: "connect",
-    message: `cannot reach the hub at ${where}: ${cause instanceof Error ? cause.message : String(cause)}`,
-    hint: "check that the hub runs, and --hub",
+    message: `cannot reach the hub at ${where}: ${reasonOf(cause)}`,
+    hint: otherScheme(where, cause) ?? "check that the hub runs, and --hub",
     retryable: true,
     cause,
   });

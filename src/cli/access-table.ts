@@ -31,6 +31,12 @@ export const SIGN_IN_CONFIG = [
 ] as const;
 
 export const ACCESS_OPTIONS = {
+  scope: {
+    type: "list",
+    value: "ACTION,...:SPACE[:PATH]",
+    lineOnly: true,
+    help: "it may do no more than this, and no more than its user: read, write, restore, manage, purge, lock; SPACE * is all",
+  },
   "log-level": { type: "text", ...keyOption("logLevel") },
   "requests-max": { type: "text", ...keyOption("requestsMax") },
   "connections-max": { type: "text", ...keyOption("connectionsMax") },
@@ -159,9 +165,9 @@ export const ACCESS_COMMANDS = {
     min: 1,
     max: 3,
     words: ["create", "list", "revoke"],
-    options: [...CLIENT],
-    details: ["Without USER they are your own. The secret key is printed this once."],
-    examples: ["syncline s3-key create ann --quiet > keys"],
+    options: ["scope", ...CLIENT],
+    details: ["Without USER they are your own. The secret key is printed this once. With --scope the key may do no more than that."],
+    examples: ["syncline s3-key create ann --quiet > keys", "syncline s3-key create ann --scope read:site:docs --scope read,write:inbox"],
   },
   "ssh-key": {
     summary: "add, list and remove public keys for SFTP",

@@ -118,21 +118,22 @@ async function applyUser(access: HubAccess, item: Item<"users">): Promise<Applie
 
 async function applyToken(access: HubAccess, item: Item<"tokens">): Promise<Applied> {
   const known = await access.tokens.byValue(item.value);
-  if (known?.user === item.user) return "same";
-  if (known !== undefined) throw taken(`a token of ${item.user} has the value of one of ${known.user}`);
-  const name = item.name ?? `bootstrap-${Bun.SHA256.hash(item.value, "hex").slice(0, 12)}`;
-  await access.tokens.create(WHO, { user: item.user, name, value: item.value });
-  return "made";
+  if (known !== undefined && known.user !== item.user) throw taken(`a token of ${item.user} has the value of one of ${known.user}`);
+  if (known !== undefined && JSON.stringify(known.scopes) === JSON.stringify(item.scopes)) return "same";
+  const name = item.name ?? known?.name ?? `bootstrap-${Bun.SHA256.hash(item.value, "hex").slice(0, 12)}`;
+  if (known !== undefined) await access.tokens.revoke(WHO, known.id);
+  await access.tokens.create(WHO, { user: item.user, name, value: item.value, scopes: item.scopes });
+  return known === undefined ? "made" : "changed";
 }
 
 async function applyS3Key(access: HubAccess, item: Item<"s3Keys">): Promise<Applied> {
-  const known = await access.s3Keys.find(item.accessKey);
+  const known = await access.s3Keys.compare(item);
   if (known === undefined) {
     await access.s3Keys.create(WHO, item.user, item);
     return "made";
   }
-  if (known.principal.name !== item.user) throw taken(`the access key ${item.accessKey} is one of ${known.principal.name}`);
-  if (known.secretKey === item.secretKey) return "same";
+  if (known.user !== item.user) throw taken(`the access key ${item.accessKey} is one of ${known.user}`);
+  if (known.isSame) return "same";
   await access.s3Keys.revoke(WHO, item.accessKey);
   await access.s3Keys.create(WHO, item.user, item);
   return "changed";

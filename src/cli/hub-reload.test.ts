@@ -131,6 +131,31 @@ describe("a configuration that changes", () => {
     await reload();
   });
 
+  test("[CONF-31] keys and tokens get the rules that the file says, and those of who may not sign in are left alone", async () => {
+    const key = "accessKey: ANNKEY, secretKey: annsecretannsecretannsecretannsecret";
+    const scopes = "scopes: [{effect: allow, resource: space, actions: [read], names: [late]}]";
+    const plain = `{user: ann, value: ann-${TOKEN}}`;
+    const counts = async (rules: string): Promise<unknown> => {
+      const text = boot("", `s3Keys: [{user: ann, ${key}${rules}}]\nspaces: [{name: late}]`);
+      write("boot.yaml", text.replace(plain, plain.replace("}", `${rules}}`)));
+      return (await reload()).body["bootstrap"];
+    };
+    const setDisabled = async (disabled: boolean): Promise<number> => {
+      const headers = { authorization: `Bearer ${TOKEN}` };
+      return (await fetch(`${hub.url}/v1/users/ann`, { method: "PATCH", headers, body: JSON.stringify({ disabled }) })).status;
+    };
+    expect(await counts("")).toMatchObject({ changed: 0 });
+    expect(await counts(`, ${scopes}`)).toMatchObject({ made: 0, changed: 2 });
+    const own = (await (await ask("/v1/whoami", `ann-${TOKEN}`)).json()) as { scoped: boolean };
+    expect(own.scoped).toBe(true);
+    expect(await setDisabled(true)).toBe(200);
+    expect(await counts(`, ${scopes}`)).toMatchObject({ made: 0, changed: 0 });
+    expect(await setDisabled(false)).toBe(200);
+    expect(await counts("")).toMatchObject({ made: 0, changed: 2 });
+    write("boot.yaml", boot(""));
+    await reload();
+  });
+
   test("[CONF-30] the file for this kind of host counts when it comes, and no longer when it goes", async () => {
     const valueOf = async () => (await state()).keys.find(({ key }) => key === "requestsMax")!;
     config("requestsMax: 77");

@@ -11,6 +11,7 @@ import { Output } from "#cli/output.ts";
 import { type Parsed, parse } from "#cli/parse.ts";
 import { processScreen } from "#cli/screen.ts";
 import { SynclineError } from "#model/error.ts";
+import { describeErrno } from "#platform/file-system.ts";
 
 const LOADERS: Record<CommandName, () => Promise<Command>> = {
   sync: async () => (await import("#cli/commands/sync.ts")).syncCommand,
@@ -109,13 +110,23 @@ export async function main(
     onHangup: (listener) => (hangup.listener = listener),
     stateDir: () => stateDirectory(given["state-dir"], environment),
   };
+  const code = await run(context, debug);
+  const { lost } = screen.out;
+  if (lost === undefined || code !== EXIT.same) return code;
+  // Whoever reads what is there must not take it for all.
+  const message = `standard output: ${describeErrno(lost)} (${lost}); not all of it is written`;
+  output.error(new SynclineError({ code: "DISK", op: "write", message, hint: "make room: df -h; then run it again" }), debug);
+  return EXIT.failed;
+}
+
+async function run(context: Context, debug: boolean): Promise<number> {
+  const { output, parsed, signal } = context;
   try {
     return await (
       await LOADERS[parsed.command]()
     )(context);
   } catch (error) {
-    const interrupted =
-      context.signal.aborted && (error === context.signal.reason || exitOfError(error) === EXIT.interrupted);
+    const interrupted = signal.aborted && (error === signal.reason || exitOfError(error) === EXIT.interrupted);
     if (interrupted) return EXIT.interrupted;
     output.error(error, debug);
     return exitOfError(error);

@@ -462,9 +462,12 @@ export const COMMANDS = {
     min: 1,
     max: 3,
     words: ["create", "list", "revoke"],
-    options: ["expires", ...CLIENT],
+    options: ["expires", "scope", ...CLIENT],
     details: ["The value of a new token is printed this once, alone on standard output with --quiet."],
-    examples: ["syncline token create ann laptop --expires 90d --quiet > token"],
+    examples: [
+      "syncline token create ann laptop --expires 90d --quiet > token",
+      "syncline token create ann backup --scope read:site --scope read,write:inbox:ann",
+    ],
   },
   "join-token": {
     summary: "make, list and revoke the tokens with which hosts join",

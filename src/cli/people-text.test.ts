@@ -1,7 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import type { UserJson } from "#gateway/api/routes-access.ts";
 import { auditLines, groupLines, roleFacts, roleLines, sessionLines, userFacts, userLines } from "#cli/people-text.ts";
+import type { Context } from "#cli/context.ts";
+import { parse } from "#cli/parse.ts";
+import { scopeWords, scopesOf } from "#cli/scopes.ts";
 import { makePaint } from "#cli/screen.ts";
+import { SynclineError } from "#model/error.ts";
 
 const plain = makePaint(false);
 const TIME = "2026-11-26T01:00:00.000Z";
@@ -22,6 +26,21 @@ describe("people in words", () => {
       "7  2026-11-26 01:00:00 UTC  user:ann  sign-in denied  user:ann",
       "    from 192.0.2.1",
     ]);
+  });
+
+  test("[CLI-128] what a token or key may do at most is written and read the same", () => {
+    const read = (...words: string[]) => scopesOf({ parsed: parse(["token", "create", "ann", "x", ...words.map((word) => `--scope=${word}`)], {}) } as unknown as Context);
+    expect(read()).toBeUndefined();
+    const rules = read("read:site:docs/a", "read,write:inbox", "*:*");
+    expect(rules).toEqual([
+      { effect: "allow", resource: "space", actions: ["read"], names: ["site"], prefixes: ["docs/a"] },
+      { effect: "allow", resource: "space", actions: ["read", "write"], names: ["inbox"] },
+      { effect: "allow", resource: "space", actions: ["*"] },
+    ]);
+    expect(scopeWords(rules)).toBe("read:site:docs/a read,write:inbox *:*");
+    expect([scopeWords(undefined), scopeWords([])]).toEqual(["", "nothing"]);
+    for (const odd of [{ effect: "deny" }, null, { ...rules![0], labels: ["x"] }]) expect(scopeWords([odd])).toBe("by-rules");
+    for (const text of ["read", "read:", ":site", "fly:site", "read:SITE", "read:site:../x"]) expect(() => read(text)).toThrow(SynclineError);
   });
 
   test("[CLI-61] nothing of it reaches the terminal as it is", () => {

@@ -9,6 +9,8 @@ export type Stream = {
   readonly isTty: boolean;
   /** Terminal width; 80 where unknown. */
   columns(): number;
+  /** Why not all that was written is there, as a code of the system; undefined: it is, or nobody reads it. */
+  readonly lost?: string | undefined;
 };
 
 export type Screen = {
@@ -55,7 +57,7 @@ const FULL_PIPE_MS = 5;
  * small directories.
  */
 function processStream(fd: 1 | 2): Stream {
-  if (!isTerminal(fd)) return { write: (text) => writeAll(fd, text), isTty: false, columns: () => COLUMNS_DEFAULT };
+  if (!isTerminal(fd)) return plainStream(fd);
   const stream = fd === 1 ? process.stdout : process.stderr;
   // A terminal that was closed must not turn the end of a run into a crash.
   stream.on("error", () => undefined);
@@ -65,6 +67,20 @@ function processStream(fd: 1 | 2): Stream {
     },
     isTty: true,
     columns: () => stream.columns || COLUMNS_DEFAULT,
+  };
+}
+
+function plainStream(fd: 1 | 2): Stream {
+  let lost: string | undefined;
+  return {
+    write: (text) => {
+      lost = writeAll(fd, text) ?? lost;
+    },
+    isTty: false,
+    columns: () => COLUMNS_DEFAULT,
+    get lost() {
+      return lost;
+    },
   };
 }
 
@@ -79,7 +95,8 @@ function isTerminal(fd: number): boolean {
   }
 }
 
-function writeAll(fd: number, text: string): void {
+/** @returns why not all of it is written, where the disk is the reason: a log that cannot grow must end no hub and no agent */
+function writeAll(fd: number, text: string): string | undefined {
   const bytes = Buffer.from(text);
   for (let at = 0; at < bytes.length; ) {
     try {
@@ -88,8 +105,10 @@ function writeAll(fd: number, text: string): void {
       const code = error instanceof Error && "code" in error ? error.code : undefined;
       if (code === "EAGAIN") Bun.sleepSync(FULL_PIPE_MS);
       // The reader may go away at any time (`syncline log | head`), and so may a terminal: what nobody reads is dropped.
-      else if (code === "EPIPE" || code === "EBADF" || code === "EIO") return;
+      else if (code === "EPIPE" || code === "EBADF" || code === "EIO") return undefined;
+      else if (code === "ENOSPC" || code === "EDQUOT" || code === "EFBIG") return code;
       else throw error;
     }
   }
+  return undefined;
 }

@@ -4,7 +4,8 @@
  * left alone. Nothing is ever removed by it.
  */
 import { z } from "zod";
-import { bookOf, roleSchema } from "#access/roles-file.ts";
+import { bookOf, roleSchema, ruleSchema } from "#access/roles-file.ts";
+import { SCOPES_MAX } from "#access/tokens.ts";
 import { readYaml } from "#platform/yaml/checked-yaml.ts";
 import { readBytes, readDurationMs } from "#config/quantities.ts";
 
@@ -14,6 +15,8 @@ const ITEMS_MAX = 10_000;
 const name = z.string().min(1).max(255);
 const names = z.array(name).max(1000);
 const secret = z.string().min(1).max(512);
+/** What a token or key may do at most. */
+const scopes = z.array(ruleSchema).max(SCOPES_MAX).optional();
 
 const size = z.union([z.int().min(0), z.string()]).transform((given, context) => {
   const bytes = typeof given === "number" ? given : readBytes(given);
@@ -53,8 +56,8 @@ const schema = z
         oidc: z.boolean().optional(),
       }),
     ),
-    tokens: many(z.strictObject({ user: name, value: secret, name: name.optional() })),
-    s3Keys: many(z.strictObject({ user: name, accessKey: secret, secretKey: secret })),
+    tokens: many(z.strictObject({ user: name, value: secret, name: name.optional(), scopes })),
+    s3Keys: many(z.strictObject({ user: name, accessKey: secret, secretKey: secret, scopes })),
     sshKeys: many(z.strictObject({ user: name, key: z.string().min(1).max(16_384) })),
     joinTokens: many(
       z.strictObject({ value: secret, labels: names.optional(), uses: z.int().min(1).optional() }),

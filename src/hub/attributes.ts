@@ -11,6 +11,7 @@
  * A move, a restore and taking back keep all others. A tombstone has none, and what takes the place of another kind of entry
  * begins without.
  */
+import { encryptionFault } from "#hub/encrypted-content.ts";
 import { compareBytes, encodeName } from "#model/path.ts";
 import { ByteReader, ByteWriter, malformed } from "#sync/wire/bytes.ts";
 
@@ -33,7 +34,8 @@ export function attributesFault(attributes: Attributes): string | undefined {
     const isLong = Buffer.byteLength(name) > ATTRIBUTE_NAME_BYTES_MAX;
     if (isLong) return `an attribute's name has more than ${ATTRIBUTE_NAME_BYTES_MAX} bytes`;
   }
-  return attributesBytes(attributes) > ATTRIBUTES_BYTES_MAX ? `attributes have more than ${ATTRIBUTES_BYTES_MAX} bytes` : undefined;
+  if (attributesBytes(attributes) > ATTRIBUTES_BYTES_MAX) return `attributes have more than ${ATTRIBUTES_BYTES_MAX} bytes`;
+  return encryptionFault(attributes);
 }
 
 /** UTF-8 of all names and values together. */

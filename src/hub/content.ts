@@ -419,7 +419,9 @@ type LendChunk = (id: ChunkId) => Promise<LentChunk>;
 
 export class StoredContent implements ContentSource {
   readonly size: number;
+  readonly isProved: boolean;
   readonly #get: GetChunk;
+  /** Undefined where chunks are small. */
   readonly #lend: LendChunk | undefined;
   readonly #ids: readonly ChunkId[];
   /** Where each chunk begins, and the end of the last. */
@@ -427,20 +429,30 @@ export class StoredContent implements ContentSource {
   /** The chunk that was used last: neighbours are asked for one after the other. */
   #last: { readonly index: number; readonly bytes: Promise<Uint8Array> } | undefined;
 
-  /** @param lend for large chunks that stream() gives */
-  constructor(get: GetChunk, chunks: readonly ManifestChunk[], lend?: LendChunk) {
+  /**
+   * @param lend for large chunks that stream() gives
+   * @param isGetProved what `get` gives was compared with its id
+   */
+  constructor(get: GetChunk, chunks: readonly ManifestChunk[], lend?: LendChunk, isGetProved = true) {
     this.#get = get;
-    this.#lend = lend;
     this.#ids = chunks.map((chunk) => chunk.id);
     this.#starts = new Float64Array(chunks.length + 1);
     for (const [index, { length }] of chunks.entries()) this.#starts[index + 1] = this.#starts[index]! + length;
     this.size = this.#starts.at(-1)!;
+    this.#lend = this.size >= LENT_BYTES_MIN * chunks.length ? lend : undefined;
+    this.isProved = isGetProved || this.#lend !== undefined;
   }
 
   /** @param manifest undefined: the content is one chunk, or empty */
-  static of(get: GetChunk, content: ContentRef, manifest: Manifest | undefined, lend?: LendChunk): StoredContent {
+  static of(
+    get: GetChunk,
+    content: ContentRef,
+    manifest: Manifest | undefined,
+    lend: LendChunk,
+    isGetProved: boolean,
+  ): StoredContent {
     const only = [{ id: content.id as string as ChunkId, length: content.size }];
-    const stored = new StoredContent(get, manifest?.chunks ?? (content.size === 0 ? [] : only), lend);
+    const stored = new StoredContent(get, manifest?.chunks ?? (content.size === 0 ? [] : only), lend, isGetProved);
     if (stored.size !== content.size) throw misfit(content.id);
     return stored;
   }
@@ -469,8 +481,7 @@ export class StoredContent implements ContentSource {
   }
 
   stream(start: number, end: number): AsyncGenerator<Uint8Array, void> {
-    const isLarge = this.size >= LENT_BYTES_MIN * this.#ids.length;
-    return isLarge && this.#lend !== undefined ? this.#lent(start, end, this.#lend) : this.#gathered(start, end);
+    return this.#lend === undefined ? this.#gathered(start, end) : this.#lent(start, end, this.#lend);
   }
 
   async *#lent(start: number, end: number, lend: LendChunk): AsyncGenerator<Uint8Array, void> {

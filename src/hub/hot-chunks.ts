@@ -40,6 +40,7 @@ export class HotChunks {
 
 /** Content that is all in memory. */
 export class KnownContent implements ContentSource {
+  readonly isProved = true;
   readonly #bytes: Uint8Array;
 
   constructor(bytes: Uint8Array) {

@@ -8,9 +8,11 @@ import { ACCESS_MIGRATIONS } from "#access/schema.ts";
 import { SealKey } from "#access/seal-key.ts";
 import { ComingFiles } from "#hub/endpoint/coming-files.ts";
 import { SpaceEndpoint } from "#hub/endpoint/space-endpoint.ts";
+import { ENCRYPTED, OPENER_BYTES, encryptionText, storedPartBytes } from "#hub/encrypted-content.ts";
 import { HubSpaces, seedsOf } from "#hub/hub-spaces.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
 import type { Attributes } from "#hub/attributes.ts";
+import type { Version } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
 import { openHost } from "#platform/host-bun.ts";
@@ -93,6 +95,21 @@ export class TestHub implements AsyncDisposable {
     const change = { type: "put", path, expect, entry, content, attributes, makeParents: true } as const;
     const request = { changes: [change], intake, atomic: true, cause: "upload", traceId: TRACE } as const;
     return (await this.spaces.commit(this.who, space, request)).after;
+  }
+
+  /** A file that is encrypted with a key of its client, as the S3 door would commit it: nothing here looks into its bytes. */
+  async putEncrypted(space: string, path: string, size: number, more: Attributes = {}): Promise<Version> {
+    await using intake = this.spaces.intake(this.who, space);
+    const { random } = this.host;
+    const { content } = await intake.store(random.bytes(storedPartBytes(size)));
+    const entry = { kind: "file", size, mode: 0o644, mtimeNs: 1n, sum: undefined } as const;
+    const text = encryptionText({ opener: random.bytes(OPENER_BYTES), parts: [{ number: 1, size }], sums: {} });
+    const attributes = { ...more, [ENCRYPTED]: text };
+    const change = { type: "put", path, expect: { kind: "any" }, entry, content, attributes, makeParents: true } as const;
+    const request = { changes: [change], intake, atomic: true, cause: "upload", traceId: TRACE } as const;
+    const [result] = (await this.spaces.commit(this.who, space, request)).results;
+    if (result?.status !== "done") throw new Error(`it was not put: ${JSON.stringify(result)}`);
+    return result.version;
   }
 
   /** Paths and texts of all files, as a reader sees them. */

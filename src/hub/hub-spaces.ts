@@ -10,6 +10,7 @@ import { countsOf, newContent, originOf, sequences } from "#hub/commit-facts.ts"
 import { CommitTimes, type CommitTimesOptions } from "#hub/commit-times.ts";
 import { CommitQueue } from "#hub/commit-queue.ts";
 import type { CutsThread } from "#hub/cuts/cuts-thread.ts";
+import { requireReadable } from "#hub/encrypted-content.ts";
 import { FollowedSpaces } from "#hub/followed-spaces.ts";
 import { MovedBytes } from "#hub/moved-bytes.ts";
 import { HeldContent, StoreIntake } from "#hub/content.ts";
@@ -331,11 +332,18 @@ export class HubSpaces implements SpaceService {
 
   async open(who: Principal, name: string, version: Version, isProved = true): Promise<ContentSource> {
     this.#require(who, "read", name, version.path);
+    requireReadable(version);
     return this.moved.reader(await this.#contents.open(version, isProved), who.id, name);
+  }
+
+  async openEncrypted(who: Principal, name: string, version: Version): Promise<ContentSource> {
+    this.#require(who, "read", name, version.path);
+    return this.moved.reader(await this.#contents.open(version, true), who.id, name);
   }
 
   async sums(who: Principal, name: string, version: Version, wanted: readonly SumName[] = []): Promise<Sums> {
     this.#require(who, "read", name, version.path);
+    requireReadable(version);
     return this.#sums.of(version.content!.id, await this.#contents.open(version, true), wanted);
   }
 

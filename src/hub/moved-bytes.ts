@@ -33,6 +33,7 @@ export class MovedBytes {
     const count = this.counter(user, space);
     return {
       size: inner.size,
+      isProved: inner.isProved,
       async read(into, position) {
         const bytes = await inner.read(into, position);
         count("out", bytes);

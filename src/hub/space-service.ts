@@ -101,6 +101,11 @@ export interface ContentReader {
 /** What is also read from one end to the other, for who sends it on. */
 export interface ContentSource extends ContentReader {
   /**
+   * What stream() gives is compared chunk by chunk with what it must be (ChunkStore.get or lend). False: by the CRC of
+   * its record alone, for who compares the sum of the whole.
+   */
+  readonly isProved: boolean;
+  /**
    * The bytes [start, end), in pieces of up to 4 MiB: views, not to be changed, of memory that is used again. A piece is
    * free when the one behind the next is asked for.
    */
@@ -136,14 +141,16 @@ export interface SpaceService {
   /**
    * @param isProved false: the caller reads all of it and compares the sum of the version's entry; then chunks are not
    * hashed one by one
-   * @throws {SynclineError} CHUNK_MISSING for content that retention has dropped
+   * @throws {SynclineError} CHUNK_MISSING for content that retention has dropped; ENCRYPTED
    */
   open(who: Principal, space: string, version: Version, isProved?: boolean): Promise<ContentSource>;
+  /** As open(), of encrypted content as it is stored: for the door that is sent the key (encrypted-content.ts). */
+  openEncrypted(who: Principal, space: string, version: Version): Promise<ContentSource>;
 
   /**
    * What is known of the content of a version, as far as doors have computed it. Of `wanted` what is lacking is computed
    * now, by reading the content once, and kept.
-   * @throws {SynclineError} CHUNK_MISSING for content that retention has dropped
+   * @throws {SynclineError} CHUNK_MISSING for content that retention has dropped; ENCRYPTED
    */
   sums(who: Principal, space: string, version: Version, wanted?: readonly SumName[]): Promise<Sums>;
 

@@ -148,6 +148,11 @@ export type SpaceChange =
       readonly makeParents: boolean;
       /** For the new version, in a space that keeps locks; what it does not say is as the space has it. */
       readonly lock?: VersionLock | undefined;
+      /**
+       * What is said of the version is other, not the version: it keeps the sequence that it is known by, and its lock. Where
+       * other bytes are there it is a new version all the same.
+       */
+      readonly isSameVersion?: true;
     }
   | {
       readonly type: "remove";

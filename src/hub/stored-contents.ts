@@ -27,7 +27,9 @@ export class StoredContents {
     const only = content.id as string as ChunkId;
     const isOneChunk = chunks.lengthOf(only) === content.size;
     const manifest = isOneChunk ? undefined : await this.#meta.manifest(content.id);
-    if (!isOneChunk || content.size > HOT_CHUNK_BYTES_MAX) return StoredContent.of(get, content, manifest, (id) => chunks.lend(id));
+    if (!isOneChunk || content.size > HOT_CHUNK_BYTES_MAX) {
+      return StoredContent.of(get, content, manifest, (id) => chunks.lend(id), isProved);
+    }
     return new KnownContent(this.#hot.get(only) ?? this.#hot.add(only, await chunks.get(only)));
   }
 }

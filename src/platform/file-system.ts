@@ -47,6 +47,7 @@ const ERRNO_TEXT: Record<string, string> = {
   EACCES: "permission denied",
   EDQUOT: "disk quota exceeded",
   EEXIST: "already exists",
+  EFBIG: "file too large",
   EIO: "input/output error",
   EISDIR: "is a directory",
   ELOOP: "is a symbolic link",

@@ -174,6 +174,11 @@ export class Person {
     if (inode !== undefined) this.#explained.add(inode);
   }
 
+  /** Decides that what is at and below a path is to go. */
+  givesUp(path: RelPath): void {
+    this.#destroy(`${ROOT}/${path}`);
+  }
+
   /** Puts something of their own where a file was damaged. */
   repair(path: string): void {
     this.#write(`${ROOT}/${path}`, 12);

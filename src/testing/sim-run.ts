@@ -222,6 +222,25 @@ class Life {
     const trouble = this.#trouble(link, random);
     const result = await this.#once(link, random, this.#setup(random), trouble);
     this.#afterwards(link, result, random);
+    await this.#decide(link, result, random.fork("decide"));
+  }
+
+  /**
+   * A person decides about conflicts that a session has told, as `syncline resolve` does. Who loses may go; all else is
+   * as safe as ever, also where the session dies.
+   */
+  async #decide(link: LinkSpec, told: SessionResult, random: SimRandom): Promise<void> {
+    const conflicts = [...exempt(told).conflicts];
+    if (conflicts.length === 0 || !random.chance(0.6)) return;
+    const paths = random.shuffle(conflicts).slice(0, 1 + random.int(2));
+    const policy = random.pick(["alpha", "beta", "newer", "copy"] as const);
+    this.#ledger.say(`decided: ${policy} for ${paths.join(", ")}`);
+    const losers: Record<typeof policy, readonly Side[]> = { alpha: ["beta"], beta: ["alpha"], newer: ["alpha", "beta"], copy: [] };
+    for (const side of losers[policy]) for (const path of paths) this.#people.get(link[side])!.givesUp(path);
+    const setup = { ...this.#setup(random), decided: { policy, paths } };
+    // What somebody does there in the last moment falls under the decision or not, and only the session knows which.
+    const result = await this.#once(link, random, setup, this.#trouble(link, random, false, false));
+    this.#afterwards(link, result, random);
   }
 
   #trouble(link: LinkSpec, random: SimRandom, gentle = false, people = true): Trouble {

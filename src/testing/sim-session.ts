@@ -4,7 +4,7 @@
  */
 import { SynclineError } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
-import type { Side } from "#model/plan.ts";
+import type { ConflictPolicy, Side } from "#model/plan.ts";
 import type { CompressMode } from "#sync/chunk/compress.ts";
 import type { Endpoint } from "#sync/endpoint/endpoint.ts";
 import type { Brake, ScrubOptions, SessionEvent, SessionOptions, Settle, Summary } from "#sync/session/events.ts";
@@ -34,6 +34,8 @@ export type SessionSetup = {
   };
   readonly deep?: boolean | undefined;
   readonly approve?: string | undefined;
+  /** What a person has decided, for conflicts at and below these paths. */
+  readonly decided?: { readonly policy: ConflictPolicy; readonly paths: readonly RelPath[] } | undefined;
   readonly brake?: Brake;
   readonly asyncDelayMs?: number;
   readonly net?: SimNetFaults;
@@ -247,10 +249,11 @@ export class SimSession {
 
   #options(): SessionOptions {
     const { link } = this;
-    const { watch, deep, approve, compress, verifyReadBack } = this.#setup;
+    const { watch, deep, approve, decided, compress, verifyReadBack } = this.#setup;
     return {
       mode: link.mode,
-      conflict: link.conflict,
+      conflict: decided?.policy ?? link.conflict,
+      conflictPaths: decided?.paths,
       delete: link.delete,
       brake: this.#setup.brake,
       approve,

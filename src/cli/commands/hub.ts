@@ -66,7 +66,9 @@ function hubLog({ output }: Context): ApiLog {
 function say({ output }: Context, hub: HubProcess, dataDir: string): void {
   const { url, port, syncPort, doors, authority, setupFile } = hub;
   output.event({ type: "listening", url, port, syncPort, doors, fingerprint: authority?.fingerprint, setupFile, dataDir });
-  output.line(`listening on ${[url, ...doors].join(", ")}`);
+  output.line(`listening on ${url}`);
+  for (const door of doors) output.line(`  ${/^https?:/.test(door) ? `S3 on ${door}` : door}`);
+  output.line(`  agents on port ${syncPort}`);
   output.line(`data in ${printablePath(dataDir)}`);
   if (authority !== undefined) output.line(`authority ${authority.fingerprint} in ${shellWord(`${dataDir}/keys`)}`);
   if (setupFile !== undefined) {

@@ -6,6 +6,7 @@ import { EXIT } from "#cli/exit-code.ts";
 import { formatAgo, tableLines } from "#cli/format.ts";
 import { openClient } from "#cli/hub-client.ts";
 import { readSmallFileOrInput } from "#cli/local-files.ts";
+import { scopeWords, scopesOf } from "#cli/scopes.ts";
 import { parseChoice, usage } from "#cli/values.ts";
 
 export const s3KeyCommand: Command = async (context) => {
@@ -23,16 +24,16 @@ export const s3KeyCommand: Command = async (context) => {
   if (key !== undefined) throw usage(`"${key}" is too much for ${what}`);
   const whose = user ?? (await ownName(client));
   if (what === "create") {
-    const made = await client.createS3Key(whose);
+    const made = await client.createS3Key(whose, scopesOf(context));
     output.event({ type: "s3-key", user: whose, ...made });
     output.answer(`access key  ${made.accessKey}\nsecret key  ${made.secretKey}`);
     output.line(`of ${whose}; the secret key is told this once`);
     return EXIT.same;
   }
   const rows: string[][] = [];
-  for await (const { accessKey, created } of client.s3Keys(whose)) {
-    output.event({ type: "s3-key", user: whose, accessKey, created });
-    rows.push([accessKey, `made ${formatAgo(Date.now() - Date.parse(created))}`]);
+  for await (const { accessKey, created, scopes } of client.s3Keys(whose)) {
+    output.event({ type: "s3-key", user: whose, accessKey, created, scopes });
+    rows.push([accessKey, `made ${formatAgo(Date.now() - Date.parse(created))}`, scopeWords(scopes)]);
   }
   table(context, rows, `${whose} has no S3 key: syncline s3-key create ${whose}`);
   return EXIT.same;

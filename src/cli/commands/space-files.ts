@@ -51,8 +51,8 @@ export const lsCommand: Command = async (context) => {
   return EXIT.same;
 };
 
-function row({ path, kind, size, mode, mtime, sequence, target }: VersionJson): string[] {
-  const name = printablePath(path) + (kind === "dir" ? "/" : "");
+function row({ path, kind, size, mode, mtime, sequence, target, encrypted }: VersionJson): string[] {
+  const name = printablePath(path) + (kind === "dir" ? "/" : encrypted === undefined ? "" : "  (encrypted)");
   const shown = target === undefined ? name : `${name} -> ${printablePath(target)}`;
   return [mode ?? "", size === undefined ? "-" : formatCount(size), mtime?.slice(0, 19) ?? "", `#${sequence}`, shown];
 }
@@ -170,9 +170,14 @@ async function getArchive(context: Context, client: HubClient, { space, path }: 
 
 async function toStandardOutput(pieces: AsyncIterable<Uint8Array>): Promise<void> {
   const writer = Bun.stdout.writer();
-  for await (const piece of pieces) {
-    writer.write(piece);
-    await writer.flush();
+  try {
+    for await (const piece of pieces) {
+      await writer.write(piece);
+      await writer.flush();
+    }
+  } catch (error) {
+    // The reader has enough (`syncline get … - | head`).
+    if (!(error instanceof Error && "code" in error && error.code === "EPIPE")) throw error;
   }
 }
 

@@ -7,6 +7,7 @@ import { EXIT } from "#cli/exit-code.ts";
 import { formatAgo, plural, tableLines } from "#cli/format.ts";
 import { expiresOf, expiry } from "#cli/expiry.ts";
 import { openClient } from "#cli/hub-client.ts";
+import { scopeWords, scopesOf } from "#cli/scopes.ts";
 import { parseChoice, usage } from "#cli/values.ts";
 
 export const tokenCommand: Command = async (context) => {
@@ -16,7 +17,7 @@ export const tokenCommand: Command = async (context) => {
   refuseExpires(context, what);
   if (what === "create") {
     if (first === undefined || second === undefined) throw usage("whose, and called what?", "syncline token create USER NAME");
-    const made = await openClient(context).createToken(first, second, expiresOf(context));
+    const made = await openClient(context).createToken(first, second, { expires: expiresOf(context), scopes: scopesOf(context) });
     output.event({ type: "token", ...made.token, value: made.value });
     output.answer(made.value);
     output.line(`token ${made.token.id} of ${first}, ${expiry(made.token.expires)}; it is told this once`);
@@ -67,7 +68,7 @@ export const joinTokenCommand: Command = async (context) => {
 
 function tokenRow({ id, user, name, scopes, expires, used }: TokenJson): string[] {
   const last = used === undefined ? "never used" : `used ${formatAgo(Date.now() - Date.parse(used))}`;
-  const narrow = scopes === undefined ? "" : "narrowed";
+  const narrow = scopeWords(scopes);
   return [id, user, printablePath(name), last, expiry(expires), narrow];
 }
 

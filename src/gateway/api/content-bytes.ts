@@ -1,5 +1,6 @@
 /** The bytes of files over HTTP, for every door that speaks it: out, whole or in ranges and with conditions; and in. */
 import { getMimeType } from "hono/utils/mime";
+import { requireReadable } from "#hub/encrypted-content.ts";
 import type { ContentReader, Intake, NamedContent } from "#hub/space-service.ts";
 import type { Version } from "#hub/space.ts";
 import { nameOf } from "#model/path.ts";
@@ -29,6 +30,7 @@ export type Taking = Pick<Call, "request" | "headers" | "who"> & { readonly traf
  */
 export async function sendVersion(call: Sending, version: Version, disposition: "attachment" | "inline"): Promise<Response> {
   const { services, who, headers, space } = call;
+  requireReadable(version);
   const condition = readCondition(headers, version);
   const fixed = contentHeaders(version, disposition);
   if (condition === "not-modified") return new Response(null, { status: 304, headers: fixed });

@@ -24,6 +24,7 @@ const BODIES: Record<string, (path: string) => unknown> = {
   "group.create": () => ({ name: "crew" }),
   "group.update": () => ({ roles: ["admin"] }),
   "token.create": () => ({ user: "bystander", name: "stolen" }),
+  "s3Key.create": () => ({}),
   "role.put": () => ({ rules: [{ effect: "allow", resource: "*", actions: ["*"] }] }),
   "oidc.poll": () => ({ handle: "made up" }),
   "audit.accept": () => ({ reason: "looked at" }),

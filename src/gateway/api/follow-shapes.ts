@@ -4,6 +4,7 @@
  */
 import * as z from "zod";
 import { NO_ATTRIBUTES, attributesFault, ownAttributes } from "#hub/attributes.ts";
+import { sizeFault } from "#hub/encrypted-content.ts";
 import { decodeEntry, encodeEntry } from "#hub/meta/rows.ts";
 import { decodeManifest } from "#hub/meta/manifests.ts";
 import {
@@ -216,7 +217,8 @@ function recordOf(hub: string, given: z.infer<typeof RECORD>, commits: RecordsJs
   const isFile = entry?.kind === "file";
   const isRight =
     made !== undefined && (action === "remove") === (entry === undefined) && entry?.kind !== "other" &&
-    (content === null || (isFile && entry.size === size)) && commit <= seq && previous < seq && attributesFault(attributes) === undefined &&
+    attributesFault(attributes) === undefined && (content === null || (isFile && sizeFault(entry, attributes, size ?? 0) === undefined)) &&
+    commit <= seq && previous < seq &&
     (entry !== undefined || Object.keys(ownAttributes(attributes)).length === 0);
   if (!isRight) throw new SynclineError({ code: "PROTOCOL", op: "follow", message: `the record ${seq} is none` });
   const { time, actor, host, trace, cause, run, message } = made;

@@ -16,6 +16,7 @@ const STATUS: Partial<Record<ProblemCode, readonly [status: number, title: strin
   DIGEST: [400, "The bytes are not what was announced"],
   AUTH: [401, "Not signed in"],
   DENIED: [403, "Not allowed"],
+  ENCRYPTED: [403, "Its client has the key"],
   SPACE_UNKNOWN: [404, "No such space"],
   NOT_FOUND: [404, "Not found"],
   METHOD: [405, "Not with this method"],

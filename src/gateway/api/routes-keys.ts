@@ -1,9 +1,18 @@
 /** Keys with which other doors know a user: access keys of S3, public keys of SSH. */
 import * as z from "zod";
+import { ruleSchema } from "#access/roles-file.ts";
+import { SCOPES_MAX } from "#access/tokens.ts";
 import { type AnyRoute, actorOf, json, nothing, route } from "#gateway/api/route.ts";
 import { BY_NAME, NAME, NEXT, PAGE, TIME, iso, next, onCredentials } from "#gateway/api/shapes-access.ts";
 
-const S3_KEY = z.object({ accessKey: z.string(), user: z.string(), created: TIME }).meta({ id: "S3Key" });
+const S3_KEY = z
+  .object({
+    accessKey: z.string(),
+    user: z.string(),
+    scopes: z.array(z.unknown()).optional().describe("Rules; the key may do no more than they and its user may"),
+    created: TIME,
+  })
+  .meta({ id: "S3Key" });
 const SSH_KEY = z
   .object({ fingerprint: z.string().describe("As ssh-keygen -l prints it"), line: z.string(), created: TIME })
   .meta({ id: "SshKey" });
@@ -22,7 +31,9 @@ export const KEY_ROUTES: readonly AnyRoute[] = [
     answers: { 200: { description: "A page", schema: z.object({ s3Keys: z.array(S3_KEY), nextAfter: NEXT }) } },
     async handle({ services, params, query }) {
       const keys = await services.access.s3Keys.page(params.name, query.after, query.limit);
-      const shown = keys.map(({ accessKey, user, createdMs }) => ({ accessKey, user, created: iso(createdMs) }));
+      const shown = keys.map(({ accessKey, user, scopes, createdMs }) => {
+        return { accessKey, user, ...(scopes === undefined ? {} : { scopes: [...scopes] }), created: iso(createdMs) };
+      });
       return json(200, { s3Keys: shown, ...next(keys, query.limit, keys.at(-1)?.accessKey) });
     },
   }),
@@ -33,9 +44,11 @@ export const KEY_ROUTES: readonly AnyRoute[] = [
     summary: "Make an access key with a secret that is told this once",
     allowed: ({ params }) => onCredentials("manage", params.name),
     params: BY_NAME,
+    body: z.strictObject({ scopes: z.array(ruleSchema).max(SCOPES_MAX).optional() }),
     answers: { 201: { description: "The key", schema: z.object({ accessKey: z.string(), secretKey: z.string() }) } },
     async handle(call) {
-      const made = await call.services.access.s3Keys.create(actorOf(call), call.params.name);
+      const { scopes } = call.body;
+      const made = await call.services.access.s3Keys.create(actorOf(call), call.params.name, { scopes });
       return json(201, made, { "cache-control": "no-store" });
     },
   }),

@@ -5,6 +5,7 @@
  */
 import * as z from "zod";
 import type { Attributes } from "#hub/attributes.ts";
+import { ENCRYPTED, isEncrypted } from "#hub/encrypted-content.ts";
 import type { Entry } from "#model/entry.ts";
 import { conflictCopyOf } from "#model/conflict-copy.ts";
 import { SynclineError } from "#model/error.ts";
@@ -95,6 +96,10 @@ export const VERSION_JSON = z
     target: z.string().optional().describe("Of a symlink"),
     etag: z.string().optional().describe("Of a file whose content is kept: by it conditions are made"),
     attributes: ATTRIBUTES.optional().describe("Absent: it has none"),
+    encrypted: z
+      .literal("sse-c")
+      .optional()
+      .describe("With a key that its client has and the hub has not: it is read over S3, with the key"),
     vector: z.record(z.string(), SEQUENCE),
   })
   .meta({ id: "Version" });
@@ -233,6 +238,12 @@ export function shownAttributes(attributes: Attributes): { attributes?: Record<s
   return Object.keys(attributes).length === 0 ? {} : { attributes: { ...attributes } };
 }
 
+/** What opens an encrypted file for who has its key is for the door that takes keys. */
+function withoutOpener(attributes: Attributes): Attributes {
+  const { [ENCRYPTED]: _opener, ...others } = attributes;
+  return others;
+}
+
 export function versionJson(version: Version): VersionJson {
   const etag = etagOf(version);
   return {
@@ -240,7 +251,8 @@ export function versionJson(version: Version): VersionJson {
     sequence: version.sequence,
     ...entryJson(version.entry),
     ...(etag === undefined ? {} : { etag }),
-    ...shownAttributes(version.attributes),
+    ...shownAttributes(withoutOpener(version.attributes)),
+    ...(isEncrypted(version) ? { encrypted: "sse-c" as const } : {}),
     vector: { ...version.vector },
   };
 }

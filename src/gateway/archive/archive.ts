@@ -2,6 +2,7 @@
 import type { Principal } from "#access/access.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { Point, Version } from "#hub/space.ts";
+import { isEncrypted, requireReadable } from "#hub/encrypted-content.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, nameOf } from "#model/path.ts";
 import { tarOf } from "#gateway/archive/tar.ts";
@@ -26,7 +27,8 @@ type Common = {
   readonly pieceBytes: number;
 };
 export type ArchiveItem =
-  | (Common & { readonly kind: "file"; readonly size: number; readonly version: Version })
+  /** The version whose bytes they are, or the text. */
+  | (Common & { readonly kind: "file"; readonly size: number; readonly from: Version | string })
   | (Common & { readonly kind: "dir" })
   | (Common & { readonly kind: "symlink"; readonly target: string });
 
@@ -38,8 +40,8 @@ export type Archive = {
 };
 
 /**
- * What is at and below a path, for who may read it.
- * @throws {SynclineError} DENIED, SPACE_UNKNOWN, NOT_FOUND
+ * What is at and below a path, for who may read it. In the place of a file that the hub cannot read is one that says so.
+ * @throws {SynclineError} DENIED, SPACE_UNKNOWN, NOT_FOUND; ENCRYPTED where that file alone was asked for
  */
 export async function archiveOf(
   spaces: SpaceService,
@@ -54,6 +56,7 @@ export async function archiveOf(
   if (path !== "" && top?.entry === undefined) {
     throw new SynclineError({ code: "NOT_FOUND", op: "archive", path, message: "there is nothing at this path" });
   }
+  if (top !== undefined) requireReadable(top);
   const name = path === "" ? space : nameOf(path);
   const items = (): AsyncGenerator<ArchiveItem> => itemsOf(spaces, who, space, path, at, top, name);
   const content = (item: ArchiveItem): AsyncGenerator<Uint8Array> => contentOf(spaces, who, space, item);
@@ -85,6 +88,8 @@ async function* itemsOf(
   }
 }
 
+const LEFT_OUT = "This file is encrypted with a key that its client has and the hub has not (SSE-C). Read it over S3 with its key.\n";
+
 const directory = (name: string, mode: number): ArchiveItem => ({
   kind: "dir",
   name,
@@ -98,8 +103,11 @@ function itemOf(version: Version, name: string): ArchiveItem | undefined {
   const { entry } = version;
   switch (entry?.kind) {
     case "file": {
-      const { mode, mtimeNs, size } = entry;
-      return { kind: "file", name, mode, mtimeNs, mtimeMs: Number(mtimeNs / 1_000_000n), size, version, pieceBytes: PIECE_BYTES };
+      const { mode, mtimeNs } = entry;
+      const times = { mtimeNs, mtimeMs: Number(mtimeNs / 1_000_000n) };
+      const common = { kind: "file", mode, ...times, pieceBytes: PIECE_BYTES } as const;
+      if (!isEncrypted(version)) return { ...common, name, size: entry.size, from: version };
+      return { ...common, name: `${name}.left-out-encrypted.txt`, size: LEFT_OUT.length, from: LEFT_OUT };
     }
     case "dir":
       return directory(name, entry.mode);
@@ -112,7 +120,11 @@ function itemOf(version: Version, name: string): ArchiveItem | undefined {
 
 async function* contentOf(spaces: SpaceService, who: Principal, space: string, item: ArchiveItem): AsyncGenerator<Uint8Array> {
   if (item.kind !== "file" || item.size === 0) return;
-  const reader = await spaces.open(who, space, item.version);
+  if (typeof item.from === "string") {
+    yield new TextEncoder().encode(item.from);
+    return;
+  }
+  const reader = await spaces.open(who, space, item.from);
   for (let at = 0; at < item.size; ) {
     const piece = new Uint8Array(Math.min(PIECE_BYTES, item.size - at));
     let filled = 0;

@@ -151,8 +151,8 @@ export class AccessClient {
     return this.#hub.pages(at("users", user, "s3-keys"), "s3Keys", {});
   }
 
-  createS3Key(user: string): Promise<{ accessKey: string; secretKey: string }> {
-    return this.#hub.call(at("users", user, "s3-keys"), { method: "POST" });
+  createS3Key(user: string, scopes?: readonly unknown[]): Promise<{ accessKey: string; secretKey: string }> {
+    return this.#hub.call(at("users", user, "s3-keys"), { method: "POST", body: { scopes } });
   }
 
   async revokeS3Key(user: string, accessKey: string): Promise<void> {

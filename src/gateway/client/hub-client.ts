@@ -405,8 +405,12 @@ export class HubClient {
   }
 
   /** @param expires RFC 3339; undefined: never */
-  createToken(user: string, name: string, expires?: string): Promise<{ token: TokenJson; value: string }> {
-    return this.call("/v1/tokens", { method: "POST", body: { user, name, expires } });
+  createToken(
+    user: string,
+    name: string,
+    options: { readonly expires?: string | undefined; readonly scopes?: readonly unknown[] | undefined } = {},
+  ): Promise<{ token: TokenJson; value: string }> {
+    return this.call("/v1/tokens", { method: "POST", body: { user, name, ...options } });
   }
 
   async revokeToken(id: string): Promise<void> {

@@ -1,5 +1,6 @@
 /** What it is when a hub gives no answer, for the clients of hubs. */
 import { SynclineError } from "#model/error.ts";
+import { otherScheme, reasonOf } from "#platform/net/connection-words.ts";
 
 /** A certificate that is not trusted is TRUST, and no trying again helps; everything else is LINK_LOST. */
 export function unreachable(
@@ -8,13 +9,13 @@ export function unreachable(
   cause: unknown,
   hints: { readonly certificate: string; readonly otherwise: string },
 ): SynclineError {
-  const reason = cause instanceof Error ? cause.message : String(cause);
+  const reason = reasonOf(cause);
   const isCertificate = /certificate|self.signed/i.test(reason);
   return new SynclineError({
     code: isCertificate ? "TRUST" : "LINK_LOST",
     op,
     message: `the hub at ${url} cannot be reached: ${reason}`,
-    hint: isCertificate ? hints.certificate : hints.otherwise,
+    hint: isCertificate ? hints.certificate : (otherScheme(url, cause) ?? hints.otherwise),
     retryable: !isCertificate,
     cause,
   });

@@ -2,7 +2,23 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { FtpLab, PASSWORD, activeServer } from "#gateway/ftp/ftp-fixture.ts";
+import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import type { Socket } from "node:net";
+import { join } from "node:path";
+import { type FtpClient, FtpLab, PASSWORD, activeServer } from "#gateway/ftp/ftp-fixture.ts";
+
+/** Changes one bit of the pack that holds these bytes. */
+function damage(chunks: string, bytes: Uint8Array): void {
+  for (const name of readdirSync(chunks).filter((one) => one.endsWith(".pack"))) {
+    const pack = readFileSync(join(chunks, name));
+    const at = pack.indexOf(bytes);
+    if (at < 0) continue;
+    pack[at]! ^= 1;
+    writeFileSync(join(chunks, name), pack);
+    return;
+  }
+  throw new Error("no pack holds them");
+}
 
 let lab: FtpLab;
 beforeAll(async () => {
@@ -184,6 +200,40 @@ describe("downloads and transfers", () => {
     client.write("RETR /demo/long.bin\r\nABOR\r\n");
     expect([await client.reply(), await client.reply(), await client.reply()].map((reply) => reply.slice(0, 3))).toEqual(["150", "426", "226"]);
     expect((await client.receive("RETR /demo/long.bin")).bytes.equals(bytes)).toBe(true);
+  });
+
+  test("[FTP-37] who stops reading, or goes in the middle of a large file, leaves nothing behind, and others get theirs", async () => {
+    const bytes = randomBytes(24 << 20);
+    await lab.put("/demo/left.bin", bytes);
+    const [stops, goes, dies, reads] = await Promise.all([1, 2, 3, 4].map(() => lab.signedIn())) as [FtpClient, FtpClient, FtpClient, FtpClient];
+    const begun: Socket[] = [];
+    for (const client of [stops, goes, dies]) {
+      const data = await client.passive();
+      data.pause();
+      begun.push(data);
+      expect(await client.code("RETR /demo/left.bin")).toBe(150);
+    }
+    begun[1]!.destroy();
+    expect(await goes.reply()).toStartWith("426 ");
+    dies.destroy();
+    expect((await reads.receive("RETR /demo/left.bin")).bytes.equals(bytes)).toBe(true);
+    expect(await stops.say("STAT")).toStartWith("211 Sending");
+    expect(await stops.say("ABOR")).toStartWith("426 ");
+    expect(await stops.reply()).toStartWith("226 ");
+    expect((await stops.receive("RETR /demo/left.bin")).bytes.equals(bytes)).toBe(true);
+    for (const data of begun) data.destroy();
+  });
+
+  test("[FTP-38] a file that is damaged in the store is never said to be sent, whole or from a place on", async () => {
+    const bytes = randomBytes(9 << 20);
+    const client = await lab.signedIn();
+    expect(await client.send("STOR /demo/damaged.bin", bytes)).toStartWith("226 ");
+    damage(join(lab.api.dir, "hub", "chunks"), bytes.subarray(6 << 20, (6 << 20) + 64));
+    const got = await client.receive("RETR /demo/damaged.bin");
+    expect(got.reply).toStartWith("551 ");
+    expect(bytes.subarray(0, got.bytes.length).equals(got.bytes)).toBe(true);
+    await client.say(`REST ${5 << 20}`);
+    expect((await client.receive("RETR /demo/damaged.bin")).reply).toStartWith("551 ");
   });
 
   test("[FTP-31] a data connection is taken from the client's own address alone", async () => {

@@ -44,6 +44,7 @@ const CODES: Partial<Record<SynclineError["code"], readonly [number, string | un
   USAGE: [553, undefined],
   LIMIT: [451, undefined],
   CHUNK_MISSING: [550, "The bytes of this file are not in the store any more"],
+  ENCRYPTED: [550, "This file is encrypted with a key of its client (SSE-C): read it over S3 with its key"],
   CHUNK_DAMAGED: [551, "The bytes of this file are damaged in the store"],
   UNSUPPORTED: [502, undefined],
   INTERRUPTED: [426, "Another upload has taken the place of this one"],

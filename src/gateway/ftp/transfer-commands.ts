@@ -1,5 +1,5 @@
 /** Bytes of files: RETR, STOR, STOU, APPE. */
-import type { ContentReader } from "#hub/space-service.ts";
+import type { ContentSource } from "#hub/space-service.ts";
 import type { Version } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
 import type { TcpConnection } from "#platform/net/tcp-server.ts";
@@ -13,7 +13,7 @@ import type { FtpSession } from "#gateway/ftp/session.ts";
 import { type Moved, delivered, runTransfer } from "#gateway/ftp/transfer.ts";
 import { upload } from "#gateway/ftp/uploading.ts";
 
-/** Read and sent at once; the next is read while one is sent. Whole pieces of a sum are not copied for it. */
+/** Sent at once; whole pieces of a sum are not copied for it. A client that takes less in the time of a stall is one. */
 const PIECE_BYTES = 1 << 20;
 
 export const TRANSFER_COMMANDS: CommandTable = {
@@ -30,9 +30,9 @@ async function retrieve(session: FtpSession, argument: string): Promise<string> 
   const { files } = session;
   const { place, version, entry } = await files.requireFile(path);
   if (offset > entry.size) throw new FtpRefusal(554, `The file has ${entry.size} bytes`);
-  // A file that goes out whole is compared with its sum, which costs a fraction of proving chunk by chunk.
-  const summer = offset === 0 && entry.sum !== undefined ? new Summer(await files.seeds(place)) : undefined;
-  const reader = await files.spaces.open(files.who, place.space, version, summer === undefined);
+  const reader = await files.spaces.open(files.who, place.space, version, offset > 0 || entry.sum === undefined);
+  // Small chunks of a file that goes out whole are not proved: its sum is compared, which costs a fraction of that.
+  const summer = reader.isProved ? undefined : new Summer(await files.seeds(place));
   const name = ftpPathText(path);
   // Some clients read the size out of this line.
   const text = `Here comes ${name} (${entry.size - offset} bytes)`;
@@ -60,38 +60,32 @@ async function damaged(files: FtpFiles, { space }: Place, version: Version): Pro
 
 type Passing = { readonly summer: Summer | undefined; readonly encoder: AsciiEncoder | undefined };
 
-/** Two pieces take turns: one is on its way while the other is read. */
+/** While one piece is on its way the next is read. */
 async function sendContent(
-  reader: ContentReader,
+  reader: ContentSource,
   offset: number,
   { summer, encoder }: Passing,
   connection: TcpConnection,
   moved: Moved,
 ): Promise<void> {
-  const { size } = reader;
-  const room = Math.min(PIECE_BYTES, size - offset);
-  const pieces = [new Uint8Array(room), new Uint8Array(offset + room < size ? room : 0)] as const;
-  const read = async (at: number, turn: number): Promise<Uint8Array> => {
-    const piece = pieces[turn & 1]!;
-    const count = await reader.read(piece, at);
-    if (count === 0 && at < size) throw new FtpRefusal(451, "The content is shorter than it was");
-    return piece.subarray(0, count);
+  const send = async (bytes: Uint8Array): Promise<void> => {
+    await delivered(connection.writeElsewhere(bytes));
+    await moved.by(bytes.length);
   };
-  let next = read(offset, 0);
-  for (let at = offset, turn = 1; at < size; turn++) {
-    const bytes = await next;
-    moved.signal.throwIfAborted();
-    at += bytes.length;
-    summer?.update(bytes);
-    const out = encoder === undefined ? bytes : encoder.push(bytes);
-    const written = connection.write(out);
-    next = at < size ? read(at, turn) : Promise.resolve(bytes);
-    // Heard of below, unless the connection breaks first.
-    next.catch(() => undefined);
-    await delivered(written);
-    const wait = moved.by(out.length);
-    if (wait !== undefined) await wait;
+  let before = Promise.resolve();
+  for await (const piece of reader.stream(offset, reader.size)) {
+    for (let at = 0; at < piece.length; at += PIECE_BYTES) {
+      moved.signal.throwIfAborted();
+      const bytes = piece.subarray(at, at + PIECE_BYTES);
+      summer?.update(bytes);
+      const sent = send(encoder === undefined ? bytes : encoder.push(bytes));
+      // Heard of below, unless the one before it fails.
+      sent.catch(() => undefined);
+      await before;
+      before = sent;
+    }
   }
+  await before;
 }
 
 /** A name that nobody has: the commit holds it to that. */

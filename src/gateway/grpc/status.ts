@@ -16,6 +16,7 @@ const CODES: Partial<Record<ErrorCode, status>> = {
   LIMIT: status.RESOURCE_EXHAUSTED,
   CHUNK_MISSING: status.DATA_LOSS,
   CHUNK_DAMAGED: status.DATA_LOSS,
+  ENCRYPTED: status.FAILED_PRECONDITION,
   DISK: status.UNAVAILABLE,
   LINK_LOST: status.UNAVAILABLE,
   INTERRUPTED: status.CANCELLED,

@@ -17,6 +17,8 @@ const KNOWN_MS = 1000;
 
 type Known = { readonly settings: SpaceSettings | undefined; readonly readMs: number };
 
+export const showsVersions = (doors: Attributes | undefined): boolean => doors?.[VERSIONING] !== undefined;
+
 export class BucketSettings {
   readonly #spaces: SpaceService;
   readonly #clock: Clock;
@@ -84,7 +86,8 @@ export class BucketSettings {
     this.#known.delete(request.bucket);
   }
 
+  /** Whether versions are shown: once they were, they stay so, also when versioning is suspended. */
   async isVersioned(bucket: string): Promise<boolean> {
-    return (await this.recent(bucket))[VERSIONING] === "Enabled";
+    return showsVersions(await this.recent(bucket));
   }
 }

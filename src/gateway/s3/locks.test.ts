@@ -107,6 +107,28 @@ describe("object lock", () => {
     expect(await ask("GET", "/locked/wrong")).toBe("404 NoSuchKey");
   });
 
+  test("[S3-LOCK-7] other tags are no other version: its id, hold and retention stay, and all of it goes at once", async () => {
+    const tagging = (name: string): string => `<Tagging><TagSet><Tag><Key>${name}</Key><Value>v</Value></Tag></TagSet></Tagging>`;
+    const id = await put("tagged", "one", { ...locking("GOVERNANCE"), "x-amz-object-lock-legal-hold": "ON" });
+    for (const name of ["a", "b"]) expect(await ask("PUT", "/locked/tagged?tagging", tagging(name))).toBe("200");
+    expect(await ask("PUT", `/locked/tagged?tagging&versionId=${id}`, tagging("c"))).toBe("200");
+    expect(await textOf("/locked/tagged?legal-hold")).toContain("ON");
+    expect(await textOf("/locked/tagged?retention")).toContain("GOVERNANCE");
+    expect((await lab.ask("/locked/tagged", { method: "HEAD" })).headers.get("x-amz-version-id")).toBe(id);
+    const listed = await textOf("/locked?versions&prefix=tagged");
+    expect([...listed.matchAll(/<VersionId>(\d+)</g)].map(([, one]) => one)).toEqual([id]);
+    for (const query of ["tagging", `tagging&versionId=${id}`]) expect(await textOf(`/locked/tagged?${query}`)).toContain("<Key>c</Key>");
+    expect(await ask("DELETE", `/locked/tagged?versionId=${id}`, "", { headers: BYPASS })).toBe("403 AccessDenied");
+    const two = await put("tagged", "two");
+    expect(await ask("PUT", `/locked/tagged?tagging&versionId=${id}`, tagging("d"))).toBe("501 NotImplemented");
+    expect(await ask("DELETE", `/locked/tagged?versionId=${two}`)).toBe("204");
+    expect([await textOf("/locked/tagged"), await textOf("/locked/tagged?tagging")]).toEqual(["one", expect.stringContaining("<Key>c</Key>")]);
+    expect(await ask("PUT", "/locked/tagged?legal-hold", "<LegalHold><Status>OFF</Status></LegalHold>")).toBe("200");
+    expect(await ask("DELETE", `/locked/tagged?versionId=${id}`, "", { headers: BYPASS })).toBe("204");
+    expect(await ask("GET", "/locked/tagged")).toBe("404 NoSuchKey");
+    expect(await ask("GET", `/locked/tagged?versionId=${id}`)).toBe("404 NoSuchVersion");
+  });
+
   test("[S3-LOCK-4] what a bucket gives to new objects, every door gives", async () => {
     expect(await ask("PUT", "/locked?object-lock", configuration(rule("<Mode>COMPLIANCE</Mode><Years>1</Years>")))).toBe("200");
     expect(await textOf("/locked?object-lock")).toContain(rule("<Mode>COMPLIANCE</Mode><Years>1</Years>"));

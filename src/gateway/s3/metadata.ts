@@ -54,7 +54,6 @@ export function sumsAsAttributes(checksums: ReadonlyMap<Algorithm, string>): Rec
 
 /** Headers that ask for what is not done here: the object would not be what the client thinks it is. */
 const REFUSED: readonly (readonly [header: RegExp, what: string])[] = [
-  [/^x-amz-(copy-source-)?server-side-encryption-customer-/, "encryption with keys of the client (SSE-C)"],
   [/^x-amz-website-redirect-location$/, "redirection of websites"],
   [/^x-amz-write-offset-bytes$/, "writing at an offset"],
 ];

@@ -48,7 +48,9 @@ describe("uploads in parts", () => {
       await part("m/abc", id, 1, "thrown away");
       for (const [number, letter] of [[3, "C"], [1, "A"], [2, "B"]] as const) parts.push([number, await part("m/abc", id, number, letters(letter))]);
       parts.sort(([a], [b]) => a - b);
-      const done = await (await complete("m/abc", id, parts)).text();
+      const header = `x-amz-checksum-${name.toLowerCase()}`;
+      expect(await codeOf(await complete("m/abc", id, parts, { [header]: value.replace(/^../, "AA") }))).toBe("400 BadDigest");
+      const done = await (await complete("m/abc", id, parts, { [header]: value })).text();
       expect([tag(done, "ETag"), tag(done, `Checksum${name}`), tag(done, "ChecksumType")]).toEqual(['"b2add96cc9702bbf4efb0ccdfc6b7747-3"', value, type]);
       // A client that has not heard asks again.
       expect(tag(await (await complete("m/abc", id, parts)).text(), `Checksum${name}`)).toBe(value);

@@ -2,7 +2,9 @@
 import { getMimeType } from "hono/utils/mime";
 import { ALGORITHMS, type Algorithm, headerOf } from "#gateway/s3/checksums.ts";
 import type { Header } from "#gateway/s3/s3-call.ts";
+import { partSizes } from "#gateway/s3/part-sizes.ts";
 import { againOf } from "#hub/attributes.ts";
+import { encryptionOf } from "#hub/encrypted-content.ts";
 import type { Version } from "#hub/space.ts";
 import { nameOf } from "#model/path.ts";
 
@@ -44,6 +46,15 @@ export function etagOf({ entry, content, attributes }: Version): string {
 export const idOf = ({ attributes, sequence }: Pick<Version, "attributes" | "sequence">): number => againOf(attributes) ?? sequence;
 
 export const sizeOf = ({ entry }: Version): number => (entry?.kind === "file" ? entry.size : 0);
+
+/** Sizes of the parts that an object was put in; undefined: it was put whole. */
+export function partsOf(version: Version): readonly number[] | undefined {
+  const encryption = encryptionOf(version);
+  const isInParts = version.attributes[ETAG]?.includes("-") === true;
+  if (encryption !== undefined) return isInParts ? encryption.parts.map(({ size }) => size) : undefined;
+  const text = version.attributes[PARTS];
+  return text === undefined ? undefined : partSizes(text, sizeOf(version));
+}
 
 /** Of a file its mtime; directories have none, and show when their space was made. */
 export function modifiedMs({ entry }: Version, createdMs: number): number {

@@ -5,7 +5,7 @@ import { expectOf } from "#gateway/s3/conditions.ts";
 import { pathToWrite } from "#gateway/s3/keys.ts";
 import { metadataOf, refuseUnknown, tagsOf } from "#gateway/s3/metadata.ts";
 import {
-  type UploadSum, attributesOfParts, checksumOfParts, checksumText, uploadSum, wholeSums,
+  type UploadSum, attributesOfParts, checksumOfParts, checksumText, multipartEtag, uploadSum, wholeSums,
 } from "#gateway/s3/multipart-facts.ts";
 import { lockAsked } from "#gateway/s3/lock-text.ts";
 import { checksumType, checksumsOf, etagOf, isoTime } from "#gateway/s3/object-facts.ts";
@@ -14,8 +14,15 @@ import { ownerXml, textsOf } from "#gateway/s3/ops-list.ts";
 import { TRIES_MAX, conditionOf, conflict, currentOf, hasCondition, refusedOf, versionHeader } from "#gateway/s3/ops-write.ts";
 import { type Header, type S3Call, answer, countOf, header, xmlAnswer, xmlBody } from "#gateway/s3/s3-call.ts";
 import { S3Error } from "#gateway/s3/s3-error.ts";
+import { customerKey, keyHeaders } from "#gateway/s3/sse-c/customer-key.ts";
+import type { DataKey } from "#gateway/s3/sse-c/data-key.ts";
+import { EncryptingSink, maskedSums } from "#gateway/s3/sse-c/encrypting.ts";
+import { encryptedAttributes, openObject, withSums } from "#gateway/s3/sse-c/object-encryption.ts";
+import { cipherOfPart, sentPart, uploadKey, uploadOpener } from "#gateway/s3/sse-c/upload-encryption.ts";
 import { takePart } from "#gateway/s3/upload-body.ts";
 import { type XmlElement, childrenOf, element, malformedXml, textOf } from "#gateway/s3/xml.ts";
+import { type Attributes, attributesFault } from "#hub/attributes.ts";
+import { encryptionOf, storedPartBytes } from "#hub/encrypted-content.ts";
 import type { VersionLock } from "#hub/locks.ts";
 import type { Version } from "#hub/space.ts";
 import { PART_NUMBER_MAX, type Part, UPLOAD_EXPIRY_MS_MAX, type Upload, type Uploader } from "#hub/uploads/upload.ts";
@@ -25,8 +32,6 @@ import type { Http1Answer } from "#platform/net/http1/connection.ts";
 /** Bytes of every part but the last. */
 const PART_BYTES_MIN = 5 << 20;
 const PAGE_MAX = 1000;
-/** Read at once of a part that is copied. */
-const PIECE_BYTES = 1 << 20;
 
 const uploader = ({ who }: S3Call): Uploader => ({ who, door: "s3" });
 
@@ -44,14 +49,23 @@ async function asked<T>(work: Promise<T>): Promise<T> {
   }
 }
 
+/** What is noted with an upload when it is begun. */
+type Noted = {
+  readonly sum: UploadSum | undefined;
+  readonly lock: VersionLock | undefined;
+  /** Of an encrypted one (sse-c/upload-encryption.ts). */
+  readonly opener: string | undefined;
+};
+
 /** The upload that the query names, which must be for this key. @throws {S3Error} NoSuchUpload */
-async function uploadOf(call: S3Call): Promise<{ upload: Upload; sum: UploadSum | undefined; lock: VersionLock | undefined }> {
+async function uploadOf(call: S3Call): Promise<Noted & { readonly upload: Upload }> {
   const { request, services } = call;
   const { path } = pathToWrite(request.key);
   const upload = await asked(services.uploads.get(uploader(call), request.query.get("uploadId")!));
   if (upload.space !== request.bucket || upload.path !== path) throw noSuchUpload();
-  const { lock, ...sum } = (upload.note === "" ? {} : JSON.parse(upload.note)) as Partial<UploadSum> & { lock?: VersionLock };
-  return { upload, sum: sum.algorithm === undefined ? undefined : (sum as UploadSum), lock };
+  type Note = Partial<UploadSum> & { lock?: VersionLock; opener?: string };
+  const { lock, opener, ...sum } = (upload.note === "" ? {} : JSON.parse(upload.note)) as Note;
+  return { upload, sum: sum.algorithm === undefined ? undefined : (sum as UploadSum), lock, opener };
 }
 
 export async function createUpload(call: S3Call): Promise<Http1Answer> {
@@ -62,18 +76,20 @@ export async function createUpload(call: S3Call): Promise<Http1Answer> {
   const algorithm = header(call, "x-amz-checksum-algorithm");
   const sum = algorithm === undefined ? undefined : uploadSum(algorithmOf(algorithm), header(call, "x-amz-checksum-type"));
   const lock = await lockAsked(call);
+  const key = customerKey(call, "object");
+  const opener = uploadOpener(call, key);
   const { id } = await services.uploads.create(uploader(call), {
     space: request.bucket,
     path: at.path,
     kind: "parts",
     attributes: { ...metadataOf(call), ...tagsOf(call) },
     expiryMs: UPLOAD_EXPIRY_MS_MAX,
-    note: sum === undefined && lock === undefined ? "" : JSON.stringify({ ...sum, lock }),
+    note: sum === undefined && lock === undefined && opener === undefined ? "" : JSON.stringify({ ...sum, lock, opener }),
   });
   const inner = element("Bucket", request.bucket) + element("Key", request.key) + element("UploadId", id);
   const headers: Header[] =
     sum === undefined ? [] : [["x-amz-checksum-algorithm", sum.algorithm.toUpperCase()], ["x-amz-checksum-type", sum.type]];
-  return xmlAnswer("InitiateMultipartUploadResult", inner, headers);
+  return xmlAnswer("InitiateMultipartUploadResult", inner, [...headers, ...keyHeaders(key)]);
 }
 
 function partNumberOf(call: S3Call): number {
@@ -87,38 +103,40 @@ export async function uploadPart(call: S3Call): Promise<Http1Answer> {
   const { services } = call;
   const number = partNumberOf(call);
   refuseUnknown(call);
-  const { upload, sum } = await uploadOf(call);
+  const { upload, sum, opener } = await uploadOf(call);
+  const by = cipherOfPart(call, opener, number);
   const { part, checksums } = await asked(
-    takePart(call, sumsFor(sum), (options) => services.uploads.part(uploader(call), upload.id, number, options)),
+    takePart(call, sumsFor(sum), by?.cipher, (options) => services.uploads.part(uploader(call), upload.id, number, options)),
   );
   const sums = [...checksums].map(([name, hex]): Header => [headerOf(name), base64Of(hex)]);
-  return answer(200, [["etag", `"${part.sums.md5}"`], ...sums]);
+  return answer(200, [["etag", `"${part.sums.md5}"`], ...sums, ...keyHeaders(by?.key)]);
 }
 
-const sumsFor = (sum: UploadSum | undefined): ("md5" | Algorithm)[] => (sum === undefined ? ["md5"] : ["md5", sum.algorithm]);
+const sumsFor = (sum: UploadSum | undefined): Algorithm[] => (sum === undefined ? [] : [sum.algorithm]);
 
 export async function uploadPartCopy(call: S3Call): Promise<Http1Answer> {
-  const { services, who } = call;
+  const { services } = call;
   const number = partNumberOf(call);
   refuseUnknown(call);
   const source = copySourceOf(call);
-  const { upload, sum } = await uploadOf(call);
-  const version = await sourceVersion(call, source);
-  const reader = await services.spaces.open(who, source.bucket, version);
-  const { start, end } = copyRangeOf(call, reader.size);
-  const options = { size: end - start, sums: sumsFor(sum) };
+  const { upload, sum, opener } = await uploadOf(call);
+  const by = cipherOfPart(call, opener, number);
+  const { version, by: sourceBy } = await sourceVersion(call, source);
+  const content = await openObject(call, source.bucket, version, sourceBy);
+  const { start, end } = copyRangeOf(call, content.size);
+  const names = sumsFor(sum);
+  const size = by === undefined ? end - start : storedPartBytes(end - start);
+  const options = { size, sums: by === undefined ? ["md5" as const, ...names] : ["md5" as const] };
   await using sink = await asked(services.uploads.part(uploader(call), upload.id, number, options));
-  for (let at = start; at < end; ) {
-    const piece = new Uint8Array(Math.min(PIECE_BYTES, end - at));
-    const count = await reader.read(piece, at);
-    if (count === 0) throw new Error("the content is shorter than it was");
-    await sink.write(count === piece.length ? piece : piece.subarray(0, count));
-    at += count;
-  }
-  await sink.end();
-  const part = await asked(sink.commit());
-  const inner = element("LastModified", isoTime(part.timeMs)) + element("ETag", `"${part.sums.md5}"`) + sumXml(part, sum);
-  return xmlAnswer("CopyPartResult", inner);
+  const before = by === undefined ? undefined : new EncryptingSink(sink, by.cipher, names);
+  for await (const piece of content.stream(start, end)) await (before ?? sink).write(piece);
+  const sent = await before?.end();
+  const ended = await sink.end();
+  const kept = by === undefined ? undefined : maskedSums(by.cipher, ended.sums.md5!, names, sent!.sums);
+  const part = await asked(sink.commit(kept));
+  const told = by === undefined ? part : sentPart(part, sum, by.cipher.dataKey);
+  const inner = element("LastModified", isoTime(part.timeMs)) + element("ETag", `"${part.sums.md5}"`) + sumXml(told, sum);
+  return xmlAnswer("CopyPartResult", inner, keyHeaders(by?.key));
 }
 
 function copyRangeOf(call: S3Call, size: number): { readonly start: number; readonly end: number } {
@@ -144,11 +162,12 @@ export async function abortUpload(call: S3Call): Promise<Http1Answer> {
 
 export async function listParts(call: S3Call): Promise<Http1Answer> {
   const { services, request } = call;
-  const { upload, sum } = await uploadOf(call);
+  const { upload, sum, opener } = await uploadOf(call);
+  const by = uploadKey(call, opener);
   const after = countOf(call, "part-number-marker", 0, PART_NUMBER_MAX);
   const max = countOf(call, "max-parts", PAGE_MAX, PAGE_MAX);
   const found = await asked(services.uploads.parts(uploader(call), upload.id, after, max + 1));
-  const parts = found.slice(0, max);
+  const parts = found.slice(0, max).map((part) => (opener === undefined ? part : sentPart(part, sum, by?.dataKey)));
   const rows = parts.map(
     (part) =>
       `<Part>${element("PartNumber", part.number)}${element("LastModified", isoTime(part.timeMs))}` +
@@ -169,7 +188,7 @@ export async function listParts(call: S3Call): Promise<Http1Answer> {
     element("ChecksumType", sum?.type),
     ...rows,
   ];
-  return xmlAnswer("ListPartsResult", inner.join(""));
+  return xmlAnswer("ListPartsResult", inner.join(""), keyHeaders(by?.key));
 }
 
 type UploadItem = { readonly key: string; readonly upload: Upload | undefined };
@@ -263,13 +282,23 @@ function namedParts(body: XmlElement): Named[] {
   return parts;
 }
 
+/** Checksums in the headers of a completion are of the object, and not of the body. */
+function withoutSums(call: S3Call): S3Call {
+  const headers = new Map([...call.request.headers].filter(([name]) => !ALGORITHMS.some((one) => name === headerOf(one))));
+  return { ...call, request: { ...call.request, headers } };
+}
+
 export async function completeUpload(call: S3Call): Promise<Http1Answer> {
   const { request } = call;
-  const named = namedParts(await xmlBody(call, "CompleteMultipartUpload"));
+  const named = namedParts(await xmlBody(withoutSums(call), "CompleteMultipartUpload"));
   const { upload, ...noted } = await uploadOf(call);
   const isOpen = upload.sequence === undefined;
-  const version = await (isOpen ? firstCompletion(call, upload, noted, named) : completedAgain(call, upload, named));
-  const sums = checksumsOf(version);
+  const by = uploadKey(call, noted.opener);
+  const completing = { ...noted, dataKey: by?.dataKey };
+  const version = await (isOpen ? firstCompletion(call, upload, completing, named) : completedAgain(call, upload, named));
+  const encryption = encryptionOf(version);
+  const opener = by === undefined || encryption === undefined ? undefined : { ...by, encryption };
+  const sums = checksumsOf(withSums(version, opener));
   const inner = [
     element("Location", `/${request.bucket}/${request.key}`),
     element("Bucket", request.bucket),
@@ -278,7 +307,8 @@ export async function completeUpload(call: S3Call): Promise<Http1Answer> {
     ...sums.map(([name, value]) => element(elementOf(name), value)),
     element("ChecksumType", sums[0] === undefined ? undefined : checksumType(sums[0][1])),
   ];
-  return xmlAnswer("CompleteMultipartUploadResult", inner.join(""), await versionHeader(call, version));
+  const headers = [...keyHeaders(by?.key), ...(await versionHeader(call, version))];
+  return xmlAnswer("CompleteMultipartUploadResult", inner.join(""), headers);
 }
 
 /** The same parts give the same answer; others are not what was completed. */
@@ -290,13 +320,21 @@ async function completedAgain(call: S3Call, { id }: Upload, named: readonly Name
   return result.version;
 }
 
-type Noted = { readonly sum: UploadSum | undefined; readonly lock: VersionLock | undefined };
+/** Of an encrypted upload the checksums are known where the key comes along. */
+type Completing = Noted & { readonly dataKey: DataKey | undefined };
 
-async function firstCompletion(call: S3Call, upload: Upload, { sum, lock }: Noted, named: readonly Named[]): Promise<Version> {
+async function firstCompletion(call: S3Call, upload: Upload, noted: Completing, named: readonly Named[]): Promise<Version> {
   const { services, request, traceId } = call;
-  const parts = matched(named, await asked(services.uploads.parts(uploader(call), upload.id, 0, PART_NUMBER_MAX)));
+  const { sum, lock, opener, dataKey } = noted;
+  const there = await asked(services.uploads.parts(uploader(call), upload.id, 0, PART_NUMBER_MAX));
+  const parts = matched(named, opener === undefined ? there : there.map((part) => sentPart(part, sum, dataKey)));
+  if (opener !== undefined && dataKey === undefined) refuseSums(call);
   requireWhole(call, parts, sum);
-  const attributes = { ...upload.attributes, ...attributesOfParts(parts, sum) };
+  const ofParts = opener === undefined ? attributesOfParts(parts, sum) : encryptedOfParts(parts, sum, opener, dataKey);
+  const attributes = { ...upload.attributes, ...ofParts };
+  if (attributesFault(attributes) !== undefined) {
+    throw new S3Error("InvalidRequest", "the parts have too many different sizes to be kept with the metadata: send parts of one size");
+  }
   const at = pathToWrite(request.key);
   const condition = conditionOf(call);
   const numbers = parts.map(({ number }) => number);
@@ -304,7 +342,8 @@ async function firstCompletion(call: S3Call, upload: Upload, { sum, lock }: Note
     const current = hasCondition(condition) ? await currentOf(call, at) : undefined;
     const expect = expectOf(condition, current, request.key);
     if (expect.kind === "entry") throw new Error("a condition of a door is about sequences");
-    const completion = { traceId, parts: numbers, attributes, expect, sums: wholeSums(parts, sum), lock };
+    const sums = opener === undefined ? wholeSums(parts, sum) : {};
+    const completion = { traceId, parts: numbers, attributes, expect, sums, lock };
     const { result } = await asked(services.uploads.complete(uploader(call), upload.id, completion));
     if (result.status === "done") return result.version;
     if (result.status === "refused") throw refusedOf(result, request.key);
@@ -327,6 +366,19 @@ function matched(named: readonly Named[], there: readonly Part[]): Part[] {
     }
     return part;
   });
+}
+
+/** Without the key nobody can say whether a checksum of the whole is right. @throws {S3Error} InvalidRequest */
+function refuseSums(call: S3Call): void {
+  if (!ALGORITHMS.some((name) => header(call, headerOf(name)) !== undefined)) return;
+  throw new S3Error("InvalidRequest", "the upload was begun with a key of the client: to compare a checksum, send that key along");
+}
+
+function encryptedOfParts(parts: readonly Part[], sum: UploadSum | undefined, opener: string, dataKey: DataKey | undefined): Attributes {
+  const hex = sum === undefined ? undefined : checksumOfParts(parts, sum);
+  const sums = hex === undefined ? {} : { [sum!.algorithm]: checksumText(hex, sum!, parts.length) };
+  const placed = parts.map(({ number, size }) => ({ number, size }));
+  return encryptedAttributes({ opener: Uint8Array.fromBase64(opener), parts: placed }, multipartEtag(parts), dataKey, sums);
 }
 
 /** What the client says of the whole must follow from the parts. @throws {S3Error} InvalidRequest, BadDigest */

@@ -59,7 +59,9 @@ export async function postObject(
   };
   const done = await putObject(put);
   const etag = done.headers.find(([name]) => name === "etag")![1];
-  return answered(fields, request.bucket, key, etag);
+  const ofKey = done.headers.filter(([name]) => name.startsWith("x-amz-server-side-encryption-customer-"));
+  const answer = answered(fields, request.bucket, key, etag);
+  return { ...answer, headers: [...answer.headers, ...ofKey] };
 }
 
 /** Who sends it, by the fields of either version. It is good until its policy expires. */

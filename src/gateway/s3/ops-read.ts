@@ -4,11 +4,11 @@ import { rangeApplies, readCondition } from "#gateway/s3/conditions.ts";
 import { isObject, noSuchKey, pathOfKey } from "#gateway/s3/keys.ts";
 import { expirationHeader } from "#gateway/s3/ops-lifecycle.ts";
 import { lockHeadersOf } from "#gateway/s3/ops-locks.ts";
-import { checksumHeaders, idOf, modifiedMs, objectHeaders, PARTS, sizeOf } from "#gateway/s3/object-facts.ts";
-import { partSizes } from "#gateway/s3/part-sizes.ts";
+import { checksumHeaders, idOf, modifiedMs, objectHeaders, partsOf, sizeOf } from "#gateway/s3/object-facts.ts";
 import { type Header, type S3Call, answer, header } from "#gateway/s3/s3-call.ts";
 import { S3Error } from "#gateway/s3/s3-error.ts";
-import type { ContentReader, ContentSource } from "#hub/space-service.ts";
+import { type ObjectSource, type Opened, openObject, opened, openedHeaders, withSums } from "#gateway/s3/sse-c/object-encryption.ts";
+import type { ContentReader } from "#hub/space-service.ts";
 import type { Version } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Http1Answer } from "#platform/net/http1/connection.ts";
@@ -76,25 +76,21 @@ export async function oldVersion(call: S3Call, at: { bucket: string; key: string
 
 /** Where versions are shown, the one that is answered with; and that a key was removed. */
 async function versionHeaders({ services, request }: S3Call, version: Version): Promise<Header[]> {
-  const isShown = request.query.has("versionId") || (await services.settings.isVersioned(request.bucket));
-  return isShown ? [["x-amz-version-id", String(idOf(version))]] : [];
-}
-
-/** Nothing here is encrypted with a key of a client: who sends one along is told, as S3 does for a plain object. */
-function refuseKey({ request }: S3Call): void {
-  if (!request.headers.has("x-amz-server-side-encryption-customer-algorithm")) return;
-  throw new S3Error("InvalidRequest", "the object is not encrypted with a key of its own: ask without one");
+  const isShown = await services.settings.isVersioned(request.bucket);
+  const named = request.query.get("versionId");
+  if (!isShown && named === "null") return [["x-amz-version-id", "null"]];
+  return isShown || named !== undefined ? [["x-amz-version-id", String(idOf(version))]] : [];
 }
 
 export async function getObject(call: S3Call): Promise<Http1Answer> {
   const { services, who, request } = call;
   const { bucket, method } = request;
-  refuseKey(call);
   const version = await versionAsked(call);
+  const by = opened(call, version, "object");
   const createdMs = version.entry?.kind === "dir" ? (await services.spaces.space(who, bucket)).createdMs : 0;
   const changedMs = modifiedMs(version, createdMs);
   const told = [await versionHeaders(call, version), await lockHeadersOf(call, bucket, version), await expirationHeader(call, version)];
-  const headers = withOverrides(call, [...objectHeaders(version, createdMs), ...told.flat()]);
+  const headers = withOverrides(call, [...objectHeaders(version, createdMs), ...told.flat(), ...openedHeaders(by)]);
   if (readCondition((name) => header(call, name), version, changedMs) === "not-modified") {
     return answer(304, headers.filter(([name]) => name !== "content-type"));
   }
@@ -102,14 +98,15 @@ export async function getObject(call: S3Call): Promise<Http1Answer> {
   const isPart = request.query.has("partNumber");
   const range = isPart ? partOf(call, version) : rangeOf(call, version, changedMs);
   // A checksum is of the whole: with a part of it clients would compare the wrong thing.
-  if (header(call, "x-amz-checksum-mode")?.toUpperCase() === "ENABLED" && range === undefined) headers.push(...checksumHeaders(version));
-  if (isPart) headers.push(["x-amz-mp-parts-count", String(partSizes(version.attributes[PARTS], size).length)]);
+  const wantsSums = header(call, "x-amz-checksum-mode")?.toUpperCase() === "ENABLED" && range === undefined;
+  if (wantsSums) headers.push(...checksumHeaders(withSums(version, by)));
+  if (isPart) headers.push(["x-amz-mp-parts-count", String(partsOf(version)?.length ?? 1)]);
   const { start, end } = range ?? { start: 0, end: size };
   if (range !== undefined) headers.push(["content-range", `bytes ${start}-${end - 1}/${size}`]);
   const status = range === undefined ? 200 : 206;
   if (method === "HEAD") return answer(status, [...headers, ["content-length", String(end - start)]]);
   if (end === start) return answer(status, headers, new Uint8Array(0));
-  return answer(status, headers, await bodyOf(call, version, { start, end }));
+  return answer(status, headers, await bodyOf(call, version, by, { start, end }));
 }
 
 function withOverrides({ request }: S3Call, headers: Header[]): Header[] {
@@ -145,25 +142,33 @@ function partOf(call: S3Call, version: Version): Span {
   const number = Number(query.get("partNumber"));
   if (!Number.isInteger(number) || number < 1 || number > 10_000) throw new S3Error("InvalidArgument", "partNumber is from 1 to 10000");
   if (header(call, "range") !== undefined) throw new S3Error("InvalidRequest", "either a range or a part can be asked for");
-  const sizes = partSizes(version.attributes[PARTS], sizeOf(version));
+  const sizes = partsOf(version) ?? [sizeOf(version)];
   if (number > sizes.length) throw new S3Error("InvalidPartNumber", `the object has ${sizes.length} parts`);
   const start = sizes.slice(0, number - 1).reduce((sum, size) => sum + size, 0);
   return { start, end: start + sizes[number - 1]! };
 }
 
-async function bodyOf(call: S3Call, version: Version, { start, end }: Span): Promise<Http1Answer["body"]> {
+async function bodyOf(call: S3Call, version: Version, by: Opened | undefined, { start, end }: Span): Promise<Http1Answer["body"]> {
   const { services, who, request } = call;
   const length = end - start;
   if (length > WHOLE_BYTES_MAX) {
     services.traffic.require("downloads");
-    const reader = await services.spaces.open(who, request.bucket, version);
-    return { length, pieces: pieces(call, reader, { start, end }) };
+    const source = await openObject(call, request.bucket, version, by);
+    return { length, pieces: pieces(call, source, { start, end }) };
   }
-  const reader = await services.spaces.open(who, request.bucket, version);
   const bytes = new Uint8Array(length);
-  await fill(reader, bytes, start);
+  if (by === undefined) await fill(await services.spaces.open(who, request.bucket, version), bytes, start);
+  else await gather(await openObject(call, request.bucket, version, by), bytes, start);
   services.traffic.count("out", length);
   return bytes;
+}
+
+async function gather(source: ObjectSource, bytes: Uint8Array, start: number): Promise<void> {
+  let at = 0;
+  for await (const piece of source.stream(start, start + bytes.length)) {
+    bytes.set(piece, at);
+    at += piece.length;
+  }
 }
 
 async function fill(reader: ContentReader, bytes: Uint8Array, position: number): Promise<void> {
@@ -174,11 +179,11 @@ async function fill(reader: ContentReader, bytes: Uint8Array, position: number):
   }
 }
 
-async function* pieces({ services, traceId }: S3Call, reader: ContentSource, { start, end }: Span): AsyncGenerator<Uint8Array, void> {
+async function* pieces({ services, traceId }: S3Call, source: ObjectSource, { start, end }: Span): AsyncGenerator<Uint8Array, void> {
   const { traffic, log } = services;
   using _place = traffic.take("downloads");
   try {
-    for await (const piece of reader.stream(start, end)) {
+    for await (const piece of source.stream(start, end)) {
       traffic.count("out", piece.length);
       yield piece;
     }

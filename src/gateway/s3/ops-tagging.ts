@@ -2,10 +2,10 @@
 import { BUCKET_TAGS } from "#gateway/s3/bucket-settings.ts";
 import { elementOf } from "#gateway/s3/checksums.ts";
 import { pathToWrite } from "#gateway/s3/keys.ts";
-import { PARTS, TAGS, checksumType, checksumsOf, etagOf, httpTime, modifiedMs, sizeOf } from "#gateway/s3/object-facts.ts";
-import { partSizes } from "#gateway/s3/part-sizes.ts";
+import { TAGS, checksumType, checksumsOf, etagOf, httpTime, idOf, modifiedMs, partsOf, sizeOf } from "#gateway/s3/object-facts.ts";
 import { TRIES_MAX, commit, conflict, refusedOf } from "#gateway/s3/ops-write.ts";
-import { versionAsked } from "#gateway/s3/ops-read.ts";
+import { objectAt, versionAsked } from "#gateway/s3/ops-read.ts";
+import { opened, openedHeaders, withSums } from "#gateway/s3/sse-c/object-encryption.ts";
 import { type S3Call, answer, header, xmlAnswer, xmlBody } from "#gateway/s3/s3-call.ts";
 import { S3Error, notImplemented } from "#gateway/s3/s3-error.ts";
 import { type Tags, checkedTags, tagsText } from "#gateway/s3/tags.ts";
@@ -45,20 +45,25 @@ export async function deleteObjectTagging(call: S3Call): Promise<Http1Answer> {
   return answer(204);
 }
 
-/** Writes the same object with other tags. */
+/** Writes the same version with other tags: its id and its lock stay. */
 async function setTags(call: S3Call, text: string | undefined): Promise<void> {
   const { services, who, request } = call;
-  if (request.query.has("versionId")) throw notImplemented("changing the tags of a version that is named");
+  const versionId = request.query.get("versionId");
   const at = pathToWrite(request.key);
   for (let attempt = 1; attempt <= TRIES_MAX; attempt++) {
-    const { entry, content, sequence, attributes: old } = await versionAsked(call);
+    const version = await objectAt(call, request.bucket, request.key);
+    if (versionId !== undefined && versionId !== "null" && versionId !== String(idOf(version))) {
+      await versionAsked(call);
+      throw notImplemented("changing the tags of a version that is not the current one");
+    }
+    const { entry, content, sequence, attributes: old } = version;
     await using intake = services.spaces.intake(who, request.bucket);
     if (content !== undefined && !(await intake.hold(content))) throw new S3Error("InvalidObjectState", "the bytes of the object are gone");
     const kept = Object.fromEntries(Object.entries(old).filter(([name]) => name !== TAGS));
     const attributes = text === undefined ? kept : { ...kept, [TAGS]: text };
     const expect = { kind: "sequence", sequence } as const;
     const change = { type: "put", path: at.path, expect, entry: entry!, content, attributes, makeParents: false } as const;
-    const [result] = await commit(call, [change], intake);
+    const [result] = await commit(call, [{ ...change, isSameVersion: true }], intake);
     if (result!.status === "done") return;
     if (result!.status === "refused") throw refusedOf(result!, request.key);
   }
@@ -84,10 +89,11 @@ export async function deleteBucketTagging(call: S3Call): Promise<Http1Answer> {
 export async function objectAttributes(call: S3Call): Promise<Http1Answer> {
   const version = await versionAsked(call);
   const wanted = new Set((header(call, "x-amz-object-attributes") ?? "").split(",").map((one) => one.trim()));
-  const sums = checksumsOf(version);
+  const by = opened(call, version, "object");
+  const sums = checksumsOf(withSums(version, by));
   const type = sums[0] === undefined ? undefined : checksumType(sums[0][1]);
   const sumsXml = sums.map(([name, value]) => element(elementOf(name), value)).join("") + element("ChecksumType", type);
-  const parts = version.attributes[PARTS] === undefined ? 0 : partSizes(version.attributes[PARTS], sizeOf(version)).length;
+  const parts = partsOf(version)?.length ?? 0;
   const inner = [
     wanted.has("ETag") ? element("ETag", etagOf(version).replaceAll('"', "")) : "",
     wanted.has("Checksum") && sums.length > 0 ? `<Checksum>${sumsXml}</Checksum>` : "",
@@ -95,5 +101,8 @@ export async function objectAttributes(call: S3Call): Promise<Http1Answer> {
     wanted.has("StorageClass") ? element("StorageClass", "STANDARD") : "",
     wanted.has("ObjectSize") ? element("ObjectSize", sizeOf(version)) : "",
   ];
-  return xmlAnswer("GetObjectAttributesResponse", inner.join(""), [["last-modified", httpTime(modifiedMs(version, 0))]]);
+  return xmlAnswer("GetObjectAttributesResponse", inner.join(""), [
+    ["last-modified", httpTime(modifiedMs(version, 0))],
+    ...openedHeaders(by),
+  ]);
 }

@@ -1,8 +1,9 @@
 /**
  * Versions: a version's id is its sequence, a delete marker is the tombstone of its key. A space keeps versions always, by
- * its retention; whether S3 shows them is a setting of the bucket. Where it does not, each key has one version, "null".
+ * its retention; whether S3 shows them is a setting of the bucket. Where it does not, each key has one version, "null". Once
+ * shown they stay so: of a bucket that was suspended nobody would see what there is to be deleted.
  */
-import { VERSIONING } from "#gateway/s3/bucket-settings.ts";
+import { VERSIONING, showsVersions } from "#gateway/s3/bucket-settings.ts";
 import { listPage } from "#gateway/s3/listing.ts";
 import { etagOf, idOf, isoTime, modifiedMs, sizeOf } from "#gateway/s3/object-facts.ts";
 import { ownerXml, textsOf } from "#gateway/s3/ops-list.ts";
@@ -64,8 +65,7 @@ export async function listVersions(call: S3Call): Promise<Http1Answer> {
     max: max + 1,
   };
   const { createdMs, settings } = await services.spaces.space(who, bucket);
-  const isVersioned = settings.doors?.[VERSIONING] === "Enabled";
-  const found = max === 0 ? [] : await (isVersioned ? allVersions(call, ask) : currentVersions(call, ask));
+  const found = max === 0 ? [] : await (showsVersions(settings.doors) ? allVersions(call, ask) : currentVersions(call, ask));
   const items = found.slice(0, max);
   const isTruncated = found.length > max;
   const last = items.at(-1);

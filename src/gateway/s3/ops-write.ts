@@ -8,6 +8,10 @@ import { DIRECTORY, ETAG, checksumHeaders, etagOf } from "#gateway/s3/object-fac
 import { deleteVersion, namesVersion, purgeMany } from "#gateway/s3/ops-purge.ts";
 import { type Header, type S3Call, answer, header, xmlAnswer, xmlBody } from "#gateway/s3/s3-call.ts";
 import { S3Error, codeOf, s3ErrorOf } from "#gateway/s3/s3-error.ts";
+import { customerKey, keyHeaders } from "#gateway/s3/sse-c/customer-key.ts";
+import { newDataKey } from "#gateway/s3/sse-c/data-key.ts";
+import { WHOLE_PART, partCipher } from "#gateway/s3/sse-c/encrypting.ts";
+import { encryptedAttributes, sumTexts } from "#gateway/s3/sse-c/object-encryption.ts";
 import { takeBody } from "#gateway/s3/upload-body.ts";
 import { childrenOf, element, exactTextOf, malformedXml, textOf } from "#gateway/s3/xml.ts";
 import type { Attributes } from "#hub/attributes.ts";
@@ -47,18 +51,24 @@ export async function putObject(call: S3Call): Promise<Http1Answer> {
   const condition = conditionOf(call);
   // What cannot come about is refused before the body is sent.
   if (hasCondition(condition)) expectOf(condition, await currentOf(call, at), request.key);
+  const key = customerKey(call, "object");
+  const made = key === undefined || at.isDir ? undefined : newDataKey(key, services.random);
   await using intake = services.spaces.intake(who, request.bucket);
-  const { named, md5, checksums } = await takeBody(call, intake);
-  if (at.isDir && named.content.size > 0) throw new S3Error("InvalidObjectName", "a key that ends with / is a directory, and has no bytes");
-  const own = { ...attributes, ...sumsAsAttributes(checksums), [ETAG]: md5 };
-  const entry = at.isDir
-    ? ({ kind: "dir", mode: DIR_MODE } as const)
-    : await fileEntry(call, at, { size: named.content.size, sum: named.sum });
+  const cipher = made === undefined ? undefined : partCipher(made.dataKey, WHOLE_PART, services.random);
+  const { named, size, md5, checksums } = await takeBody(call, intake, cipher);
+  if (at.isDir && size > 0) throw new S3Error("InvalidObjectName", "a key that ends with / is a directory, and has no bytes");
+  const ofBytes = made === undefined
+    ? { ...sumsAsAttributes(checksums), [ETAG]: md5 }
+    : encryptedAttributes({ opener: made.opener, parts: [{ number: WHOLE_PART, size }] }, md5, made.dataKey, sumTexts(checksums));
+  const own = { ...attributes, ...ofBytes };
+  const sum = made === undefined ? named.sum : undefined;
+  const entry = at.isDir ? ({ kind: "dir", mode: DIR_MODE } as const) : await fileEntry(call, at, { size, sum });
   const content = at.isDir ? undefined : named.content;
-  const made = { at, entry, content, attributes: at.isDir ? { ...own, [DIRECTORY]: "1" } : own, lock };
-  const version = await commitObject(call, made, condition, intake);
+  const wanted = { at, entry, content, attributes: at.isDir ? { ...own, [DIRECTORY]: "1" } : own, lock };
+  const version = await commitObject(call, wanted, condition, intake);
   const more = [...(await versionHeader(call, version)), ...(await expirationHeader(call, version, services.clock.nowMs()))];
-  return answer(200, [["etag", etagOf(version)], ...checksumHeaders(version), ...more]);
+  const sums = checksumHeaders({ ...version, attributes: sumsAsAttributes(checksums) });
+  return answer(200, [["etag", etagOf(version)], ...sums, ...keyHeaders(key), ...more]);
 }
 
 /** Of what was made, where the bucket shows versions. */
@@ -69,7 +79,7 @@ export async function versionHeader({ services, request }: S3Call, { sequence }:
 export const hasCondition = ({ match, none }: WriteCondition): boolean => match !== undefined || none !== undefined;
 
 /** A file that is there keeps its permissions. */
-export async function fileEntry(call: S3Call, at: KeyPath, { size, sum }: { size: number; sum: string }): Promise<Entry> {
+export async function fileEntry(call: S3Call, at: KeyPath, { size, sum }: { size: number; sum: string | undefined }): Promise<Entry> {
   const { services, who, request } = call;
   const resource = { type: "space", space: request.bucket, path: at.path } as const;
   const mayRead = services.access.decide(who, "read", resource).allowed;

@@ -6,6 +6,8 @@ import { AwsChunked } from "#gateway/s3/aws-chunked.ts";
 import { ALGORITHMS, type Algorithm, algorithmOf, checksumHex, headerOf, md5Hex } from "#gateway/s3/checksums.ts";
 import type { S3Call } from "#gateway/s3/s3-call.ts";
 import { S3Error } from "#gateway/s3/s3-error.ts";
+import { EncryptingSink, type PartCipher, encrypted, maskedSums } from "#gateway/s3/sse-c/encrypting.ts";
+import { storedPartBytes } from "#hub/encrypted-content.ts";
 import type { Intake, NamedContent } from "#hub/space-service.ts";
 import { type SumName, type Sums, SumsHasher } from "#hub/sums/sums.ts";
 import type { Part, PartOptions, PartSink } from "#hub/uploads/upload.ts";
@@ -18,6 +20,9 @@ const WHOLE_BODY_BYTES_MAX = 256 << 10;
 /** An object that was taken in; sums in hex. */
 export type Taken = {
   readonly named: NamedContent;
+  /** Of what was sent. */
+  readonly size: number;
+  /** Of what is stored: the ETag. */
   readonly md5: string;
   /** Those that the client named. */
   readonly checksums: ReadonlyMap<Algorithm, string>;
@@ -161,42 +166,57 @@ export async function plainBody(call: S3Call, max: number): Promise<Uint8Array> 
 /**
  * Takes the bytes of an object in.
  * @param intake holds them until it is disposed
+ * @param cipher they are encrypted with; undefined: they are not
  * @throws {S3Error}
  */
-export async function takeBody(call: S3Call, intake: Intake): Promise<Taken> {
-  const claims = new Claims(call, ["md5"]);
+export async function takeBody(call: S3Call, intake: Intake, cipher: PartCipher | undefined): Promise<Taken> {
+  const claims = new Claims(call, cipher === undefined ? ["md5"] : []);
   const length = announcedLength(call);
   if (length !== undefined && length <= WHOLE_BODY_BYTES_MAX) {
     const { bytes, trailer } = await readWhole(call, length);
     if (bytes.length !== length) throw new S3Error("IncompleteBody", `${bytes.length} bytes came instead of ${length}`);
     const sums = sumsOf(bytes, claims.names);
     const checksums = claims.check(sums, length, trailer);
-    return { named: await intake.store(bytes), md5: sums.md5!, checksums };
+    if (cipher === undefined) return { named: await intake.store(bytes), size: length, md5: sums.md5!, checksums };
+    const named = await intake.store(encrypted(cipher, bytes), { sums: ["md5"] });
+    return { named, size: length, md5: named.sums.md5!, checksums };
   }
   call.services.traffic.require("uploads");
   using _place = call.services.traffic.take("uploads");
-  const sink = intake.sink(length, { sums: claims.names });
-  const trailer = await readAll(call, BODY_BYTES_MAX, (data) => sink.write(data));
+  const stored = length === undefined || cipher === undefined ? length : storedPartBytes(length);
+  const sink = intake.sink(stored, { sums: cipher === undefined ? claims.names : ["md5"] });
+  const before = cipher === undefined ? undefined : new EncryptingSink(sink, cipher, claims.names);
+  const trailer = await readAll(call, BODY_BYTES_MAX, (data) => (before ?? sink).write(data));
+  const sent = await before?.end();
   const named = await sink.end();
-  const checksums = claims.check(named.sums, named.content.size, trailer);
-  return { named, md5: named.sums.md5!, checksums };
+  const { size, sums } = sent ?? { size: named.content.size, sums: named.sums };
+  const checksums = claims.check(sums, size, trailer);
+  return { named, size, md5: named.sums.md5!, checksums };
 }
 
 /**
  * Takes the bytes of a part in; it is the caller's to dispose of the sink.
  * @param more sums that are wanted besides
+ * @param cipher it is encrypted with; its sums are kept with the part masked then
  * @param open makes the sink, when it is known how much comes and what is to be computed
  * @throws {S3Error}
  */
 export async function takePart(
   call: S3Call,
-  more: readonly SumName[],
+  more: readonly Algorithm[],
+  cipher: PartCipher | undefined,
   open: (options: PartOptions) => Promise<PartSink>,
 ): Promise<{ part: Part; checksums: ReadonlyMap<Algorithm, string> }> {
-  const claims = new Claims(call, more);
-  await using sink = await open({ size: announcedLength(call), sums: claims.names });
-  const trailer = await readAll(call, BODY_BYTES_MAX, (data) => sink.write(data));
-  const { size, sums } = await sink.end();
+  const claims = new Claims(call, cipher === undefined ? ["md5", ...more] : more);
+  const length = announcedLength(call);
+  const stored = length === undefined || cipher === undefined ? length : storedPartBytes(length);
+  await using sink = await open({ size: stored, sums: cipher === undefined ? claims.names : ["md5"] });
+  const before = cipher === undefined ? undefined : new EncryptingSink(sink, cipher, claims.names);
+  const trailer = await readAll(call, BODY_BYTES_MAX, (data) => (before ?? sink).write(data));
+  const sent = await before?.end();
+  const ended = await sink.end();
+  const { size, sums } = sent ?? ended;
   const checksums = claims.check(sums, size, trailer);
-  return { part: await sink.commit(), checksums };
+  const kept = cipher === undefined ? undefined : maskedSums(cipher, ended.sums.md5!, more, sums);
+  return { part: await sink.commit(kept), checksums };
 }

@@ -81,6 +81,26 @@ describe("versions", () => {
 });
 
 describe("what is said of objects and buckets", () => {
+  test("[VERSIONS-4] versioning that is suspended hides nothing, and what is written then is a version, too", async () => {
+    const one = await lab.put("single", "one");
+    const named = await lab.ask("/demo/single?versionId=null");
+    expect([one.headers.get("x-amz-version-id"), named.headers.get("x-amz-version-id"), await named.text()]).toEqual([null, "null", "one"]);
+    await versioned("paused");
+    const put = async (text: string): Promise<string> =>
+      (await lab.ask("/paused/a", { method: "PUT", body: text })).headers.get("x-amz-version-id")!;
+    const first = await put("first");
+    const body = "<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>";
+    expect((await lab.ask("/paused?versioning", { method: "PUT", body })).status).toBe(200);
+    expect(await textOf("/paused?versioning")).toContain("<Status>Suspended</Status>");
+    const second = await put("second");
+    expect(all(await textOf("/paused?versions"), "VersionId")).toEqual([second, first]);
+    const marker = (await lab.ask("/paused/a", { method: "DELETE" })).headers.get("x-amz-version-id")!;
+    expect(all(await textOf("/paused?versions"), "VersionId")).toEqual([marker, second, first].sort((a, b) => Number(b) - Number(a)));
+    for (const id of [marker, second, first]) expect((await lab.ask(`/paused/a?versionId=${id}`, { method: "DELETE" })).status).toBe(204);
+    expect(all(await textOf("/paused?versions"), "VersionId")).toEqual([]);
+    expect((await lab.ask("/paused", { method: "DELETE" })).status).toBe(204);
+  });
+
   test("[TAGS-1] tags come with an object or later, and go with it", async () => {
     await lab.put("t/a", "hello", { headers: { "x-amz-tagging": "color=blue&size=1%202" } });
     const got = await lab.ask("/demo/t/a");

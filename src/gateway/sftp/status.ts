@@ -8,6 +8,7 @@ const CODES: Partial<Record<ErrorCode, Status>> = {
   SPACE_UNKNOWN: STATUS.noSuchFile,
   DENIED: STATUS.permissionDenied,
   AUTH: STATUS.permissionDenied,
+  ENCRYPTED: STATUS.permissionDenied,
   UNSUPPORTED: STATUS.unsupported,
   PROTOCOL: STATUS.badMessage,
 };

@@ -5,6 +5,7 @@
  */
 import type { Principal } from "#access/access.ts";
 import type { Actor } from "#access/audit.ts";
+import { requireReadable } from "#hub/encrypted-content.ts";
 import { type Share, isUsedUp, mayDownload, mayUpload } from "#hub/shares/share.ts";
 import type { SpaceChange, Version } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
@@ -216,6 +217,8 @@ export class ShareDoor {
 
   async #download(use: Use, version: Version): Promise<Response> {
     const { share, who, request, headers, trace } = use;
+    // Before it counts as a download.
+    requireReadable(version);
     const isSent = request.method === "GET" && readCondition(headers, version) === "send";
     const taken = isSent ? await this.#counted(use, version) : undefined;
     const flow = this.#flows.open(share, (bytes) => taken?.sent(bytes));

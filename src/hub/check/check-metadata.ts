@@ -2,9 +2,11 @@
  * Is the whole database what was written, and does it agree with itself? Nobody may write while it is looked at: give it
  * the database of a hub that is not running, or a copy (Database.copyTo).
  */
+import { decodeAttributes } from "#hub/attributes.ts";
 import { type SumsRow, sumsOfRow } from "#hub/meta/content-sums.ts";
 import { decodeManifest } from "#hub/meta/manifests.ts";
 import { SPACE_COLUMNS, type SpaceRow, VERSION_COLUMNS, type VersionRow, decodeEntry, spaceOf, versionOf } from "#hub/meta/rows.ts";
+import { storedBytes } from "#hub/encrypted-content.ts";
 import { checkMarks } from "#hub/check/check-marks.ts";
 import type { Findings } from "#hub/check/findings.ts";
 import type { Space, Version } from "#hub/space.ts";
@@ -189,7 +191,7 @@ export class MetadataCheck {
     let entries = 0;
     let bytes = 0;
     for await (const version of this.#current(space, 1)) {
-      const { path, entry } = version;
+      const { path, entry, attributes } = version;
       const name = encodeName(path);
       while (dirs.length > 0 && compareBytes(name, dirs.at(-1)!.end) >= 0) dirs.pop();
       const parent = parentOf(path);
@@ -199,7 +201,7 @@ export class MetadataCheck {
       // What is below "d" lies in ["d/", "d0"); "d.txt" comes before it.
       if (entry?.kind === "dir") dirs.push({ path, end: encodeName(`${path}0`) });
       entries++;
-      bytes += entry?.kind === "file" ? entry.size : 0;
+      bytes += storedBytes(entry, attributes);
     }
     const { usage } = space;
     if (usage.entries !== entries) findings.add("usage", space.name, `${usage.entries} entries are counted, ${entries} are there`);
@@ -260,7 +262,7 @@ export class MetadataCheck {
       const manifest = decodeManifest(id, row?.manifest ?? FIRST);
       const entry = version === undefined ? undefined : decodeEntry(version.entry);
       if (manifest === undefined) throw missing(id);
-      if (entry?.kind !== "file" || entry.size === manifest.size) return manifest;
+      if (entry?.kind !== "file" || storedBytes(entry, decodeAttributes(version!.attributes)) === manifest.size) return manifest;
       this.#findings.add("manifest", await this.#whereIs(content), "the manifest of its content has another size");
     } catch (error) {
       if (!(error instanceof SynclineError)) throw error;

@@ -1,13 +1,27 @@
 /** A space as one link sees it: the part below a prefix, with paths relative to it. */
 import type { Principal } from "#access/access.ts";
+import { isEncrypted } from "#hub/encrypted-content.ts";
 import type { SpaceService } from "#hub/space-service.ts";
-import type { Version } from "#hub/space.ts";
+import type { Point, Version } from "#hub/space.ts";
+import type { Entry } from "#model/entry.ts";
 import { type RelPath, comparePaths, joinPath } from "#model/path.ts";
 
 /** Longer than any name can be, of bytes above all others: a path that ends with it lies behind all of its directory. */
 const BEHIND_ALL = "\udcff".repeat(256);
 /** Rows asked for at once. */
 const PAGE_ROWS = 2000;
+
+/** Nobody on a host could read it: it is there, and cannot be carried, as a device in a directory. */
+const ENCRYPTED_ENTRY: Entry = { kind: "other", what: "file that is encrypted (SSE-C)" };
+
+/** What a link sees of a version. */
+export const seenEntry = (version: Version | undefined): Entry | undefined =>
+  version?.entry?.kind === "file" && isEncrypted(version) ? ENCRYPTED_ENTRY : version?.entry;
+
+function seen(version: Version): Version {
+  const entry = seenEntry(version);
+  return entry === version.entry ? version : { ...version, entry };
+}
 
 export class LinkView {
   readonly spaces: SpaceService;
@@ -33,8 +47,9 @@ export class LinkView {
     return this.prefix === "" ? path : path.slice(this.prefix.length + 1);
   }
 
-  version(path: RelPath): Promise<Version | undefined> {
-    return this.spaces.version(this.who, this.space, this.outer(path));
+  async version(path: RelPath, at?: Point): Promise<Version | undefined> {
+    const version = await this.spaces.version(this.who, this.space, this.outer(path), at);
+    return version === undefined ? undefined : seen(version);
   }
 
   /** Current versions (tombstones too) that changed after a sequence, with paths of the link. */
@@ -42,7 +57,7 @@ export class LinkView {
     const { spaces, who, space, prefix } = this;
     for (let since = sequence; ; ) {
       const page = await spaces.changedSince(who, space, prefix, since, PAGE_ROWS);
-      for (const one of page) if (one.path !== prefix) yield { ...one, path: this.inner(one.path) };
+      for (const one of page) if (one.path !== prefix) yield { ...seen(one), path: this.inner(one.path) };
       if (page.length < PAGE_ROWS) return;
       since = page.at(-1)!.sequence;
     }
@@ -59,13 +74,13 @@ export class LinkView {
       // A file that became a directory after its place in the order had passed: what is in it comes too late.
       if (last !== undefined && comparePaths(one.path, last) <= 0) continue;
       last = one.path;
-      yield { ...one, path: this.inner(one.path) };
+      yield { ...seen(one), path: this.inner(one.path) };
     }
   }
 
   /** All present entries but the prefix itself, in byte order. */
   async *all(): AsyncGenerator<Version> {
-    for await (const one of this.#list(this.prefix, undefined)) yield { ...one, path: this.inner(one.path) };
+    for await (const one of this.#list(this.prefix, undefined)) yield { ...seen(one), path: this.inner(one.path) };
   }
 
   async *#list(below: RelPath, from: RelPath | undefined): AsyncGenerator<Version> {

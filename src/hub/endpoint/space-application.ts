@@ -4,7 +4,7 @@
  * that the end of the one commit lets go of nothing that the other is about to refer to.
  */
 import type { ArrivingFiles } from "#hub/endpoint/arriving-files.ts";
-import type { LinkView } from "#hub/endpoint/link-view.ts";
+import { type LinkView, seenEntry } from "#hub/endpoint/link-view.ts";
 import type { SpaceStage } from "#hub/endpoint/space-stage.ts";
 import type { Intake, NamedContent } from "#hub/space-service.ts";
 import { NO_SUMS } from "#hub/sums/sums.ts";
@@ -181,7 +181,7 @@ export class SpaceApplication implements Application {
   #result(op: ApplyOp, result: ChangeResult): OpResult {
     const path = op.type === "move" ? op.move.to : op.change.path;
     if (result.status === "done") return { path, status: "done", entry: result.version.entry };
-    if (result.status === "stale") return { path, status: "stale", entry: result.version?.entry };
+    if (result.status === "stale") return { path, status: "stale", entry: seenEntry(result.version) };
     return failed(refused(path, result.code, result.message));
   }
 

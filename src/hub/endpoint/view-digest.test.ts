@@ -146,6 +146,34 @@ describe("digests of links", () => {
     expect(await lab.ofSpace(sequence)).not.toBe(digest!);
   });
 
+  test("[SSEC-38] what no link carries is in no digest, on neither side, whenever it came", async () => {
+    await using lab = await Lab.open();
+    const { hub } = lab;
+    const a = new TestLink(hub, "a", "demo");
+    mkdirSync(join(a.root, "d"));
+    writeFileSync(join(a.root, "d/x"), "x");
+    await a.run();
+    const same = async (): Promise<boolean> => {
+      await a.run();
+      const { sequence, digest } = await lab.ofHost("a");
+      expect(digest).not.toBeNull();
+      const kept = await lab.ofSpace(sequence);
+      return kept === digest && (await new Lab(hub).ofSpace(sequence)) === digest;
+    };
+    expect(await same()).toBe(true);
+    const { digest } = await lab.ofHost("a");
+    await hub.putEncrypted("demo", "d/secret", 10);
+    expect([await same(), (await lab.ofHost("a")).digest]).toEqual([true, digest!]);
+    await hub.putEncrypted("demo", "d/secret", 20);
+    expect([await same(), (await lab.ofHost("a")).digest]).toEqual([true, digest!]);
+    await hub.put("demo", "d/secret", "open");
+    expect([await same(), (await lab.ofHost("a")).digest]).not.toEqual([true, digest!]);
+    // What was agreed on and is encrypted now is open between them.
+    await hub.putEncrypted("demo", "d/secret", 30);
+    await a.run();
+    expect((await lab.ofHost("a")).digest).toBeNull();
+  });
+
   test("[DIGEST-5] while something is not agreed on there is none", async () => {
     await using lab = await Lab.open();
     const { hub } = lab;

@@ -2,9 +2,10 @@
  * The digest of a space as a link sees it: below its prefix, without what its rules ignore. Kept up to date by the
  * journal; links that see the same share one.
  */
-import type { LinkView } from "#hub/endpoint/link-view.ts";
+import { type LinkView, seenEntry } from "#hub/endpoint/link-view.ts";
 import { SpaceRules } from "#hub/endpoint/space-rules.ts";
 import type { JournalRecord } from "#hub/space.ts";
+import type { Entry, OtherEntry } from "#model/entry.ts";
 import { isWithin, nameOf } from "#model/path.ts";
 import { IGNORE_FILE, type IgnoreRules } from "#sync/scan/ignore.ts";
 import { LinkDigest } from "#sync/wire/link-digest.ts";
@@ -13,6 +14,9 @@ import { LinkDigest } from "#sync/wire/link-digest.ts";
 const CHANGES_MAX = 2000;
 /** Digests kept in memory. */
 const VIEWS_MAX = 256;
+
+/** Nothing is there, or what no link carries: no session agrees on it. */
+const isLeftOut = (entry: Entry | undefined): entry is OtherEntry | undefined => entry === undefined || entry.kind === "other";
 
 class ViewDigest {
   #digest = new LinkDigest();
@@ -43,7 +47,7 @@ class ViewDigest {
   async #read(view: LinkView, rules: SpaceRules): Promise<boolean> {
     this.#digest = new LinkDigest();
     for await (const { path, entry } of view.all()) {
-      if (entry === undefined || (await rules.ignores(path, entry.kind === "dir"))) continue;
+      if (isLeftOut(entry) || (await rules.ignores(path, entry.kind === "dir"))) continue;
       if (!this.#digest.add(path, entry)) return false;
     }
     return true;
@@ -60,12 +64,13 @@ class ViewDigest {
     return true;
   }
 
-  async #change(view: LinkView, rules: SpaceRules, { path: outer, entry, previous }: JournalRecord): Promise<boolean> {
-    const { spaces, who, space } = view;
-    const path = view.inner(outer);
-    const was = previous === 0 ? undefined : (await spaces.version(who, space, outer, { sequence: previous }))?.entry;
-    if (was !== undefined && !(await rules.ignores(path, was.kind === "dir")) && !this.#digest.remove(path, was)) return false;
-    if (entry === undefined || (await rules.ignores(path, entry.kind === "dir"))) return true;
+  async #change(view: LinkView, rules: SpaceRules, record: JournalRecord): Promise<boolean> {
+    const { previous } = record;
+    const path = view.inner(record.path);
+    const entry = seenEntry(record);
+    const was = previous === 0 ? undefined : (await view.version(path, { sequence: previous }))?.entry;
+    if (!isLeftOut(was) && !(await rules.ignores(path, was.kind === "dir")) && !this.#digest.remove(path, was)) return false;
+    if (isLeftOut(entry) || (await rules.ignores(path, entry.kind === "dir"))) return true;
     return this.#digest.add(path, entry);
   }
 }

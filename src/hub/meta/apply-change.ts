@@ -1,5 +1,6 @@
 /** One change of a commit: may it be made, and what does it make? Nothing is recorded before that is certain. */
-import { type Attributes, NO_ATTRIBUTES, attributesFault, withoutContent } from "#hub/attributes.ts";
+import { againOf, attributesFault, NO_ATTRIBUTES, withoutContent, type Attributes } from "#hub/attributes.ts";
+import { isEncrypted, sizeFault, storedBytes } from "#hub/encrypted-content.ts";
 import { isCanonical } from "#hub/meta/ranges.ts";
 import { decodeEntry, encodeEntry } from "#hub/meta/rows.ts";
 import type { WorkingSet } from "#hub/meta/working-set.ts";
@@ -78,9 +79,10 @@ export async function applyPut(
   const { path, entry, content } = change;
   const fault = nameFault(path);
   if (fault !== undefined) return refused(path, "NAME", fault);
-  const wrong = contentFault(change, dropped) ?? attributesFault(change.attributes ?? NO_ATTRIBUTES);
-  if (wrong !== undefined) return refused(path, "CONTENT", wrong);
   const before = await set.current(path);
+  const attributes = change.attributes ?? attributesOver(before, change);
+  const wrong = attributesFault(attributes) ?? contentFault(change, attributes, dropped);
+  if (wrong !== undefined) return refused(path, "CONTENT", wrong);
   if (!(await isMet(set, path, before, change.expect))) return { status: "stale", path, version: before };
   const way = await wayTo(set, path, change.makeParents);
   if ("code" in way) return refused(path, way.code, way.message);
@@ -89,15 +91,21 @@ export async function applyPut(
     return refused(path, "IS_A_DIRECTORY", "a directory that is not empty is there");
   }
   const more = way.missing.length + (old === undefined ? 1 : 0);
-  const bytes = sizeOf(entry) - sizeOf(old);
+  const bytes = storedBytes(entry, attributes) - storedBytes(old, before?.attributes ?? NO_ATTRIBUTES);
   const over = quotaFault(set, bytes, more);
   if (over !== undefined) return refused(path, "QUOTA", over);
   await makeDirs(set, way.missing);
   const action = actionOf(before, entry, content?.id);
-  const attributes = change.attributes ?? attributesOver(before, change);
   const { lock } = change;
-  const version = await set.record({ path, entry, content, attributes, action, from: undefined, again, lock });
+  const shown = again ?? (change.isSameVersion === true ? sameVersion(before, change) : undefined);
+  const version = await set.record({ path, entry, content, attributes, action, from: undefined, again: shown, lock });
   return { status: "done", path, version };
+}
+
+/** What the version that is there is known by, when a change has its bytes; undefined when it is another. */
+function sameVersion(before: Version | undefined, { content }: Put): number | undefined {
+  if (before?.entry?.kind !== "file" || before.content?.id !== content?.id) return undefined;
+  return againOf(before.attributes) ?? before.sequence;
 }
 
 /** What stays of the attributes that are there when a change says nothing of them. */
@@ -107,11 +115,13 @@ function attributesOver(before: Version | undefined, { entry, content }: Put): A
 }
 
 /** Why a space cannot keep this entry. What is written must be readable again, so it is tried. */
-function contentFault(change: Put, dropped: ReadonlySet<ContentId>): string | undefined {
+function contentFault(change: Put, attributes: Attributes, dropped: ReadonlySet<ContentId>): string | undefined {
   const { entry, content } = change;
   if (entry.kind === "other") return "special files are not kept";
   if ((entry.kind === "file") !== (content !== undefined)) return "files and only files have content";
-  if (entry.kind === "file" && content!.size !== entry.size) return "the content has another size than the file";
+  const wrongSize = entry.kind === "file" ? sizeFault(entry, attributes, content!.size) : undefined;
+  if (wrongSize !== undefined) return wrongSize;
+  if (entry.kind !== "file" && isEncrypted({ attributes })) return "files and only files are encrypted";
   if (content !== undefined && !/^[0-9a-f]{64}$/.test(content.id)) return "the content has no proper id";
   if (content !== undefined && dropped.has(content.id)) return "the content is gone: send it again";
   try {
@@ -274,8 +284,4 @@ function preserveOf(a: Entry | undefined, b: Entry | undefined): Preserve {
     xattrs: hasXattrs(a) && hasXattrs(b),
     hardlinks: hasLink(a) && hasLink(b),
   };
-}
-
-function sizeOf(entry: Entry | undefined): number {
-  return entry !== undefined && entry.kind === "file" ? entry.size : 0;
 }

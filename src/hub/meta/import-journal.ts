@@ -12,6 +12,8 @@ import {
   SPACE_LOCKED,
   unknownSpace,
 } from "#hub/meta/commit.ts";
+import { type Attributes, NO_ATTRIBUTES, decodeAttributes } from "#hub/attributes.ts";
+import { storedBytes } from "#hub/encrypted-content.ts";
 import { requireTree, requireTreeAt } from "#hub/meta/imported-tree.ts";
 import { lockedOf } from "#hub/meta/lock-rows.ts";
 import { dropUnreferred, saveManifests } from "#hub/meta/manifests.ts";
@@ -65,7 +67,7 @@ const BY_SEQS = new ListText(`SELECT ${VERSION_COLUMNS} FROM versions WHERE spac
 
 const NO_BYTES = new Uint8Array(0);
 
-type Known = { readonly seq: number; readonly entry: Entry | undefined };
+type Known = { readonly seq: number; readonly entry: Entry | undefined; readonly attributes: Attributes };
 
 /**
  * @throws {SynclineError} SPACE_UNKNOWN, also of a deleted space; STALE when the page does not begin where the space ends,
@@ -89,8 +91,9 @@ export function importJournal(db: Database, hubId: string, space: SpaceId, page:
       if (waiting !== undefined) rows.set(record.previous, { ...waiting, replaced: sequence });
       else if (before !== undefined) replaced.push([before.seq, sequence]);
       rows.set(sequence, rowOf(space, hubId, record, record, record));
-      known.set(record.path, { seq: sequence, entry: record.entry });
-      bytes += sizeOf(record.entry) - sizeOf(before?.entry);
+      const { entry, attributes } = record;
+      known.set(record.path, { seq: sequence, entry, attributes });
+      bytes += storedBytes(entry, attributes) - storedBytes(before?.entry, before?.attributes ?? NO_ATTRIBUTES);
       entries += (record.entry === undefined ? 0 : 1) - (before?.entry === undefined ? 0 : 1);
     }
     const { quotaBytes } = page;
@@ -117,8 +120,8 @@ async function currentOf(sql: Sql, space: SpaceId, records: readonly JournalReco
   const known = new Map<RelPath, Known>();
   const paths = [...new Set(records.map(({ path }) => path))].map(encodeName);
   for (const { text, values } of CURRENT.pieces([space], paths)) {
-    for (const { path, seq, entry } of await sql.all<VersionRow>(text, values)) {
-      known.set(decodeName(path), { seq, entry: decodeEntry(entry) });
+    for (const { path, seq, entry, attributes } of await sql.all<VersionRow>(text, values)) {
+      known.set(decodeName(path), { seq, entry: decodeEntry(entry), attributes: decodeAttributes(attributes) });
     }
   }
   return known;
@@ -232,7 +235,7 @@ function usageAfter(row: SpaceRow, gone: readonly VersionRow[], rows: readonly V
     if (one.replaced !== null || one.present !== 1) return;
     entries += sign;
     try {
-      bytes += sign * sizeOf(decodeEntry(one.entry));
+      bytes += sign * storedBytes(decodeEntry(one.entry), decodeAttributes(one.attributes));
     } catch {
       // Left to the check, which counts anew.
     }
@@ -240,10 +243,6 @@ function usageAfter(row: SpaceRow, gone: readonly VersionRow[], rows: readonly V
   for (const one of gone) count(one, -1);
   for (const one of rows) count(one, 1);
   return { bytes, entries };
-}
-
-function sizeOf(entry: Entry | undefined): number {
-  return entry !== undefined && entry.kind === "file" ? entry.size : 0;
 }
 
 function notNext(row: SpaceRow, { lineage, after }: { lineage: string; after: number }): SynclineError {

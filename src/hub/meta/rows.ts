@@ -11,6 +11,7 @@ import type {
   VersionVector,
 } from "#hub/space.ts";
 import { type Attributes, againOf, decodeAttributes, encodeAttributes } from "#hub/attributes.ts";
+import { storedBytes } from "#hub/encrypted-content.ts";
 import type { VersionLock } from "#hub/locks.ts";
 import type { Entry } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
@@ -217,9 +218,9 @@ function decodeVersion(row: VersionRow, hubId: string): Version {
   const entry = decodeEntry(row.entry);
   const vector = row.vector === null ? { [hubId]: row.seq } : (JSON.parse(row.vector) as VersionVector);
   const isFile = entry !== undefined && entry.kind === "file";
-  const content =
-    row.content === null || !isFile ? undefined : { id: contentIdOfRow(row.content), size: entry.size };
   const attributes = decodeAttributes(row.attributes);
+  const size = isFile ? storedBytes(entry, attributes) : 0;
+  const content = row.content === null || !isFile ? undefined : { id: contentIdOfRow(row.content), size };
   return { path: decodeName(row.path), sequence: row.seq, entry, content, attributes, vector };
 }
 

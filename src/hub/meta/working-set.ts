@@ -2,7 +2,8 @@
  * A space inside the transaction of a commit: what is at the paths that the commit looks at, and what it has changed so
  * far. Rows are read and written in bulk; what must see everything (is a directory empty? what is in it?) writes first.
  */
-import { AGAIN, ownAttributes } from "#hub/attributes.ts";
+import { AGAIN, NO_ATTRIBUTES, ownAttributes } from "#hub/attributes.ts";
+import { storedBytes } from "#hub/encrypted-content.ts";
 import { type VersionLock, lockOfNew } from "#hub/locks.ts";
 import { insertLocks } from "#hub/meta/lock-rows.ts";
 import { afterPath, rangeBelow } from "#hub/meta/ranges.ts";
@@ -166,7 +167,7 @@ export class WorkingSet {
     // What is shown again has the lock that it always had.
     const lock = entry?.kind !== "file" || again !== undefined ? undefined : lockOfNew(this.space.settings.lock, draft.lock, this.#timeMs);
     if (lock !== undefined) this.#locks.set(sequence, lock);
-    this.bytes += sizeOf(entry) - sizeOf(before?.entry);
+    this.bytes += storedBytes(entry, attributes) - storedBytes(before?.entry, before?.attributes ?? NO_ATTRIBUTES);
     this.entries += (entry === undefined ? 0 : 1) - (before?.entry === undefined ? 0 : 1);
     if (this.#pending.size >= PENDING_MAX) await this.flush();
     return version;
@@ -209,8 +210,4 @@ export class WorkingSet {
     await this.flush();
     await this.#sql.run("RELEASE atomic_commit");
   }
-}
-
-function sizeOf(entry: Version["entry"]): number {
-  return entry !== undefined && entry.kind === "file" ? entry.size : 0;
 }

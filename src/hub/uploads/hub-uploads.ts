@@ -2,6 +2,7 @@
 import type { Access } from "#access/access.ts";
 import { NO_ATTRIBUTES, attributesFault } from "#hub/attributes.ts";
 import type { StoreIntake } from "#hub/content.ts";
+import { encryptedBytes, isEncrypted, storedBytes } from "#hub/encrypted-content.ts";
 import { type HubSpaces, seedsOf } from "#hub/hub-spaces.ts";
 import type { MetaStore } from "#hub/meta/meta-store.ts";
 import { Places } from "#hub/places.ts";
@@ -9,6 +10,7 @@ import type { ContentReader, Intake } from "#hub/space-service.ts";
 import { unknownSpace } from "#hub/space-errors.ts";
 import type { ChangeResult, Space, SpaceChange, SpaceId, Version } from "#hub/space.ts";
 import { type Run, limitsOf, sumOfRuns } from "#hub/uploads/stretches.ts";
+import { NO_SUMS } from "#hub/sums/sums.ts";
 import { Append } from "#hub/uploads/append.ts";
 import { PartPrints } from "#hub/uploads/part-prints.ts";
 import { NumberedPart } from "#hub/uploads/numbered-part.ts";
@@ -21,6 +23,7 @@ import {
   UPLOADS_WRITING_MAX, USER_WRITING_MAX,
 } from "#hub/uploads/upload.ts";
 import { lacking, lostParts, lostStream, otherOffset, overSize, unknownUpload, wrongUse } from "#hub/uploads/upload-errors.ts";
+import type { Sum } from "#model/entry.ts";
 import { type RelPath, encodeName, pathFault } from "#model/path.ts";
 import type { Clock, Random } from "#platform/host.ts";
 import type { ChunkId } from "#sync/chunk/chunk-id.ts";
@@ -185,8 +188,8 @@ export class HubUploads implements Uploads {
   /** Bytes that the space has room for when the file at the path is replaced; undefined: it has no limit. */
   async #room({ id, settings, usage }: Space, path: RelPath): Promise<number | undefined> {
     if (settings.quotaBytes === undefined) return undefined;
-    const there = (await this.#options.meta.version(id, path))?.entry;
-    return settings.quotaBytes - usage.bytes + (there?.kind === "file" ? there.size : 0);
+    const there = await this.#options.meta.version(id, path);
+    return settings.quotaBytes - usage.bytes + storedBytes(there?.entry, there?.attributes ?? NO_ATTRIBUTES);
   }
 
   #requireWrite({ who }: Uploader, space: string, path: RelPath): void {
@@ -430,8 +433,14 @@ export class HubUploads implements Uploads {
     await this.#requireChunks(row, source, intake);
     const { chunks, runs } = source;
     const [only] = runs.length === 1 ? source.parts : [];
-    const content = intake.join(chunks, limitsOf(chunks, limitsFor(row)), { ...only?.sums, ...completion.sums });
-    const sum = await sumOfRuns(runs, content.size, () => intake.part(chunks), seedsOf(space));
+    const attributes = completion.attributes ?? plan.attributes;
+    const encrypted = encryptedBytes({ attributes: attributes ?? NO_ATTRIBUTES });
+    // Nobody compares what is encrypted, and sums of the parts are of what was.
+    const known = encrypted === undefined ? { ...only?.sums, ...completion.sums } : NO_SUMS;
+    const content = intake.join(chunks, limitsOf(chunks, limitsFor(row)), known);
+    const summed = (): Promise<Sum> => sumOfRuns(runs, content.size, () => intake.part(chunks), seedsOf(space));
+    const size = encrypted ?? content.size;
+    const sum = encrypted === undefined ? await summed() : undefined;
     const there = (completion.mode ?? plan.mode) === undefined ? (await meta.version(space.id, path))?.entry : undefined;
     const mode = completion.mode ?? plan.mode ?? (there?.kind === "file" ? there.mode : FILE_MODE);
     const mtimeNs = completion.mtimeNs ?? plan.mtimeNs ?? BigInt(clock.nowMs()) * 1_000_000n;
@@ -439,9 +448,9 @@ export class HubUploads implements Uploads {
       type: "put",
       path,
       expect: completion.expect ?? plan.expect,
-      entry: { kind: "file", size: content.size, mode, mtimeNs, sum },
+      entry: { kind: "file", size, mode, mtimeNs, sum },
       content,
-      attributes: completion.attributes ?? plan.attributes,
+      attributes,
       makeParents: true,
       lock: completion.lock,
     };
@@ -509,8 +518,10 @@ const streamRun = (stretches: readonly PartRow[]): Run => ({
 });
 
 /** Its parts by their SHA-256, where that was asked for. */
-function printsOf({ parts }: Source, { content }: Version): PrintRow[] {
+function printsOf({ parts }: Source, version: Version): PrintRow[] {
+  const { content } = version;
   const prints: PrintRow[] = [];
+  if (isEncrypted(version)) return prints;
   let start = 0;
   for (const { sums, size, chunks, leaves } of parts) {
     const { sha256 } = sums;

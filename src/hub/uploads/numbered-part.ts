@@ -1,6 +1,6 @@
 /** The bytes of one numbered part on their way into an upload. */
 import type { Stretch, StoreIntake, StoreSink } from "#hub/content.ts";
-import type { Sums } from "#hub/sums/sums.ts";
+import { NO_SUMS, type Sums } from "#hub/sums/sums.ts";
 import type { Part, PartSink } from "#hub/uploads/upload.ts";
 import { overSize } from "#hub/uploads/upload-errors.ts";
 import type { PartRow } from "#hub/uploads/upload-rows.ts";
@@ -37,10 +37,11 @@ export class NumberedPart implements PartSink {
     return { size, sums };
   }
 
-  async commit(): Promise<Part> {
+  async commit(more: Sums = NO_SUMS): Promise<Part> {
     const { intake, number, save, nowMs } = this.#parts;
     assert(this.#stretch !== undefined, "a part is committed after its end");
-    const { size, sums, chunks, leaves } = this.#stretch;
+    const { size, chunks, leaves } = this.#stretch;
+    const sums = { ...this.#stretch.sums, ...more };
     await intake.flush();
     const timeMs = nowMs();
     await save({ number, size, sums, timeMs, chunks, leaves });

@@ -113,8 +113,12 @@ export interface PartSink extends AsyncDisposable {
   write(bytes: Uint8Array): Promise<void> | void;
   /** Nothing comes after it. What has come is not in the upload yet. */
   end(): Promise<{ readonly size: number; readonly sums: Sums }>;
-  /** Durable when it resolves. @throws {SynclineError} NOT_FOUND when the upload has ended meanwhile, DISK, QUOTA, LIMIT */
-  commit(): Promise<Part>;
+  /**
+   * Durable when it resolves.
+   * @param more sums that are kept with the part beside those that were asked for
+   * @throws {SynclineError} NOT_FOUND when the upload has ended meanwhile, DISK, QUOTA, LIMIT
+   */
+  commit(more?: Sums): Promise<Part>;
 }
 
 /**

@@ -2,6 +2,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { systemPrincipal } from "#access/access.ts";
+import { ENCRYPTED, OPENER_BYTES, encryptionText, storedPartBytes } from "#hub/encrypted-content.ts";
 import { seedsOf } from "#hub/hub-spaces.ts";
 import {
   type Challenge, type Proof, STREAM_COMMIT_BYTES, UPLOAD_EXPIRY_MS, UPLOAD_KNOWN_MS, USER_WRITING_MAX, type Uploader, proofHead,
@@ -71,6 +72,30 @@ export function uploadsContract(name: string, makeLab: () => Promise<UploadsLab>
       const version = await expectFile(lab, "d/f", join(a, b, c));
       expect(version).toMatchObject({ attributes: { "etag.s3": "x" }, entry: { mode: 0o600, mtimeNs: 5n } });
       expect(await codeOf(lab.part(ann, id, 1, a))).toBe("NOT_FOUND");
+    });
+
+    test("[SSEC-37] an encrypted file is completed without that a byte of it is read, and none of its parts is known by a sum", async () => {
+      const lab = await fresh();
+      const { id } = await lab.create(ann, "f");
+      const sizes = [2 * MIB, 2 * MIB, 5];
+      for (const [at, size] of sizes.entries()) {
+        await using sink = await lab.uploads.part(ann, id, at + 1, { sums: ["md5"] });
+        await sink.write(noise(storedPartBytes(size), at + 1));
+        await sink.end();
+        await sink.commit({ sha256: sha256(noise(size, at)) });
+      }
+      const parts = sizes.map((size, at) => ({ number: at + 1, size }));
+      const text = encryptionText({ opener: new Uint8Array(OPENER_BYTES), parts, sums: {} });
+      // Whoever reads one finds it damaged.
+      for (const chunk of lab.disk.chunks.keys()) lab.disk.damage(chunk);
+      const { result } = await lab.complete(ann, id, { attributes: { [ENCRYPTED]: text }, sums: { crc32: "00000000" } });
+      const version = { entry: { size: 4 * MIB + 5, sum: undefined }, content: { size: 2 * storedPartBytes(2 * MIB) + storedPartBytes(5) } };
+      expect(result).toMatchObject({ status: "done", version });
+      const other = await lab.create(ann, "g");
+      const prints = sizes.map((size, at) => ({ number: at + 1, size: storedPartBytes(size), sha256: sha256(noise(size, at)) }));
+      expect((await lab.uploads.offer(ann, other.id, prints)).parts).toEqual([]);
+      const made = (await lab.meta.version((await lab.spaces.space(ann.who, "demo")).id, "f"))!;
+      expect(await lab.meta.sums(made.content!.id)).toEqual({});
     });
 
     test("[UPLOAD-2] the sum of a file is right wherever its parts end", async () => {

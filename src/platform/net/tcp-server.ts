@@ -6,12 +6,15 @@
  */
 import { isIP } from "node:net";
 import type { Socket, TCPSocketListener, TLSOptions } from "bun";
+import { SocketOutlet } from "#platform/net/send-thread.ts";
 import { type Identity, type PeerCertificate, describePeer } from "#platform/net/tls-socket.ts";
 
 /** A handshake that takes longer is given up. */
 export const TLS_HANDSHAKE_MS_MAX = 15_000;
 /** A connection that was ended may send what it still holds for this long. */
 export const END_GRACE_MS = 10_000;
+/** What is shorter is copied in less time than it takes to hand it over. */
+const ELSEWHERE_BYTES_MIN = 128 << 10;
 /** Probes of TCP keep-alive begin after this much silence. */
 const KEEP_ALIVE_MS = 60_000;
 
@@ -76,6 +79,11 @@ export interface TcpConnection {
    * bytes alone until then. It rejects when the connection closes first; writes to a closed connection do the same.
    */
   write(bytes: Uint8Array): Promise<void> | undefined;
+  /**
+   * As write(), for large pieces: where that can be, they are copied into the socket on another thread, which also waits
+   * for the other side. Calls need not wait for each other. Always a promise.
+   */
+  writeElsewhere(bytes: Uint8Array): Promise<void>;
   /** Nothing is read until resume(); the sender is stopped by its own buffers. */
   pause(): void;
   resume(): void;
@@ -173,6 +181,8 @@ class Connection implements TcpConnection {
   /** What a write left over, and who waits for it. */
   #rest: Uint8Array | undefined;
   #waiting: Waiting | undefined;
+  /** From the first large piece on; null where there can be none. */
+  #outlet: SocketOutlet | null | undefined;
   isEnding = false;
   /** The other side's end was told. */
   #isOver = false;
@@ -216,12 +226,25 @@ class Connection implements TcpConnection {
   write(bytes: Uint8Array): Promise<void> | undefined {
     if (this.isClosed || this.isEnding) return Promise.reject(new Error("the connection is closed"));
     if (this.#waiting !== undefined) return this.#waitThenWrite(bytes);
+    if (this.#isSentElsewhere && bytes.length > 0) return this.#outlet!.write(bytes);
     const taken = Math.max(0, this.#socket.write(bytes));
     if (taken === bytes.length) return undefined;
     this.#rest = bytes.subarray(taken);
     return new Promise((resolve, reject) => {
       this.#waiting = { resolve, reject };
     });
+  }
+
+  /** The other thread has something that goes out before all else. */
+  get #isSentElsewhere(): boolean {
+    return this.#outlet?.isIdle === false;
+  }
+
+  async writeElsewhere(bytes: Uint8Array): Promise<void> {
+    const isFree = !this.isSecure && !this.isClosed && !this.isEnding && this.#waiting === undefined;
+    if (!isFree || bytes.length < ELSEWHERE_BYTES_MIN) return this.write(bytes);
+    this.#outlet ??= SocketOutlet.of((this.#socket as { fd?: unknown }).fd, this.remote.port) ?? null;
+    return this.#outlet === null ? this.write(bytes) : this.#outlet.write(bytes);
   }
 
   /** For who writes on without having waited: small answers in a row. */
@@ -298,9 +321,14 @@ class Connection implements TcpConnection {
     if (this.isClosed || this.isEnding) return;
     this.isEnding = true;
     this.#endTimer = setTimeout(() => this.destroy(), graceMs);
-    if (this.#rest === undefined) this.#socket.end();
+    if (this.#rest === undefined) this.#endSocket();
     // It would never learn that the other side is gone.
     this.#socket.resume();
+  }
+
+  #endSocket(): void {
+    if (!this.#isSentElsewhere) this.#socket.end();
+    else this.#outlet!.settled().then(() => this.#socket.end(), () => this.destroy());
   }
 
   destroy(): void {
@@ -330,7 +358,7 @@ class Connection implements TcpConnection {
         return;
       }
       this.#rest = undefined;
-      if (this.isEnding) this.#socket.end();
+      if (this.isEnding) this.#endSocket();
     }
     const waiting = this.#waiting;
     this.#waiting = undefined;
@@ -370,6 +398,7 @@ class Connection implements TcpConnection {
     if (this.isClosed) return;
     this.isClosed = true;
     clearTimeout(this.#endTimer);
+    this.#outlet?.close();
     this.#fault = error ?? this.#fault;
     this.#rest = undefined;
     this.#handshake?.failed(this.#fault ?? new Error("closed during the TLS handshake"));

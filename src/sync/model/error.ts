@@ -19,6 +19,7 @@ export type ErrorCode =
   | "QUOTA"
   | "CHUNK_MISSING" // bytes that were referred to are not in the store
   | "CHUNK_DAMAGED" // bytes at rest are not what they were
+  | "ENCRYPTED" // its client has the key, and nobody here
   | "TRUST" // the server's certificate is not the pinned one
   | "LINK_LOST" // the connection broke; retrying may help
   | "PROTOCOL" // the peer broke the protocol

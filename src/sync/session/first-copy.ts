@@ -101,7 +101,7 @@ export class FirstCopy {
 
   /** Everything that waits, up to where a group ends. The last group ends when nothing can follow any more. */
   async *#parts(): AsyncGenerator<StepGroup> {
-    const cuts = firstCopyCuts();
+    const cuts = firstCopyCuts(() => (this.isComplete ? this.#changes : undefined));
     let part: Step[] = [];
     let isNewGroup = true;
     let dependsOnLast = false;

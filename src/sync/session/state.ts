@@ -69,18 +69,23 @@ function* savedPending(table: Table): Generator<SavedPending> {
 }
 
 /**
- * Is the ancestor all that is known of both sides, as last written, but for what both ignore? Returns those paths, of
- * which (with what is below them) nobody knows anything; undefined where something else differs.
+ * Is the ancestor all that is known of both sides, as last written, but for what both ignore, and for what one side alone
+ * has and nobody can carry? Returns the ignored paths, of which (with what is below them) nobody knows anything; undefined
+ * where something else differs.
  */
 export function savedIgnored(store: Store): ReadonlySet<RelPath> | undefined {
   const ancestor = store.tree("ancestor", entryCodec);
   const seen = new Map<RelPath, number>();
+  const uncarried = new Set<RelPath>();
   for (const side of SIDES) {
     for (const { path, held } of savedPending(store.table(`pending-${side}`))) {
-      if (held.state !== "ignored") return undefined;
-      seen.set(path, (seen.get(path) ?? 0) + 1);
+      const isOther = held.state === "present" && held.entry.kind === "other";
+      if (isOther && !uncarried.has(path) && ancestor.get(path) === undefined) uncarried.add(path);
+      else if (held.state !== "ignored") return undefined;
+      else seen.set(path, (seen.get(path) ?? 0) + 1);
     }
   }
+  if ([...uncarried].some((path) => seen.has(path))) return undefined;
   for (const [path, sides] of seen) if (sides < SIDES.length && ancestor.get(path) !== undefined) return undefined;
   return new Set(seen.keys());
 }

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import type { Entry } from "#model/entry.ts";
 import { type RelPath, parentOf } from "#model/path.ts";
 import type { Step } from "#sync/plan/order.ts";
-import { type StepGroup, stepGroups } from "#sync/session/step-groups.ts";
+import { type StepGroup, firstCopyCuts, stepGroups } from "#sync/session/step-groups.ts";
 
 const SMALL = 100;
 const LARGE = 1 << 20;
@@ -43,6 +43,28 @@ describe("groups of steps", () => {
       expect(groupOf.get(path)).toBe(groupOf.get(parentOf(path)));
       if (place.get(path)! < place.get(parentOf(path))!) throw new Error(`${path} comes before what it lies in`);
     }
+  });
+
+  test("[SESSION-48] the groups at the end of a first copy are smaller, and one that is small is a single group", () => {
+    const sizes = groupsOf(copyOf(40, 1000)).map(({ steps }) => steps.length);
+    expect(sizes[0]).toBeGreaterThanOrEqual(8000);
+    expect(sizes.at(-1)!).toBeLessThanOrEqual(sizes[0]! / 2);
+    expect(sizes.slice(1).every((size, at) => size <= sizes[at]!)).toBe(true);
+    expect(groupsOf(copyOf(4, 1500)).length).toBe(1);
+  });
+
+  test("[SESSION-48] so are they when a scan ends that was copied while it went on", () => {
+    const steps = Array.from({ length: 30 }, (_, at) => [dir(`t${100 + at}`), ...Array.from({ length: 999 }, (_, no) => file(`t${100 + at}/${no}`))]).flat();
+    const cut = (total: () => number | undefined): number[] => {
+      const cuts = firstCopyCuts(total);
+      return steps.reduce((sizes: number[], step) => {
+        if (cuts.isBefore(step)) sizes.push(0);
+        sizes[sizes.length - 1]!++;
+        return sizes;
+      }, [0]);
+    };
+    expect(cut(() => undefined)).toEqual([8000, 8000, 8000, 6000]);
+    expect(cut(() => steps.length)).toEqual([8000, 8000, 7000, 4000, 2000, 1000]);
   });
 
   test("[SESSION-38] what goes through a transfer, or changes what is ignored, is staged when nothing else is placed", () => {

@@ -15,6 +15,8 @@ export const GROUP_OPS_MIN = 128_000;
 const GROUPS_WANTED = 8;
 /** As GROUP_OPS_MIN, of a first copy: fewer would spend more on waiting for disks than they gain by overlapping. */
 const FIRST_GROUP_OPS_MIN = 8000;
+/** The groups at its end are smaller: while the last one is made durable and placed there is nothing else to do. */
+const LAST_GROUP_OPS_MIN = 2000;
 /** With `--durable always`: what a power loss can take back at most, on one side. */
 const GROUP_OPS_ALWAYS = 64;
 /** Content bytes staged for one commit, so that the stage cannot fill the disk unnoticed. */
@@ -96,9 +98,23 @@ class GroupCuts {
   }
 }
 
-/** As long as it is not known how many steps there will be, groups grow with what is behind them. */
-export function firstCopyCuts(): GroupCuts {
-  return new GroupCuts((before) => Math.max(FIRST_GROUP_OPS_MIN, before / GROUPS_WANTED), GROUP_OPS_MIN);
+/** Ops from which on a group of a first copy may end, where it would end at `size` with much more behind it. */
+function taperedSize(size: number, before: number, total: number): number {
+  if (total <= FIRST_GROUP_OPS_MIN) return size;
+  return Math.min(size, Math.max(LAST_GROUP_OPS_MIN, (total - before) / 2));
+}
+
+/**
+ * As long as it is not known how many steps there will be, groups grow with what is behind them.
+ * @param total the number of all steps; undefined until it is known
+ */
+export function firstCopyCuts(total: () => number | undefined): GroupCuts {
+  const enough = (before: number): number => {
+    const size = Math.max(FIRST_GROUP_OPS_MIN, before / GROUPS_WANTED);
+    const all = total();
+    return all === undefined ? size : taperedSize(size, before, all);
+  };
+  return new GroupCuts(enough, GROUP_OPS_MIN);
 }
 
 /**
@@ -106,9 +122,10 @@ export function firstCopyCuts(): GroupCuts {
  */
 export function* stepGroups(steps: readonly Step[], always: boolean, comparesAll: boolean): Generator<StepGroup> {
   const isFirstCopy = comparesAll && !always && steps.every(isPlainCreation);
-  const enough = isFirstCopy ? Math.max(FIRST_GROUP_OPS_MIN, Math.ceil(steps.length / GROUPS_WANTED)) : Infinity;
+  const size = Math.max(FIRST_GROUP_OPS_MIN, Math.ceil(steps.length / GROUPS_WANTED));
+  const enough = (before: number): number => (isFirstCopy ? taperedSize(size, before, steps.length) : Infinity);
   const most = always ? GROUP_OPS_ALWAYS : Math.max(GROUP_OPS_MIN, Math.ceil(steps.length / GROUPS_WANTED));
-  const cuts = new GroupCuts(() => enough, most);
+  const cuts = new GroupCuts(enough, most);
   let group: Step[] = [];
   let beginsInTree = false;
   const grouped = (isLast: boolean): StepGroup => {

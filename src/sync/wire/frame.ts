@@ -155,6 +155,7 @@ const CODES: Record<ErrorCode, true> = {
   QUOTA: true,
   CHUNK_MISSING: true,
   CHUNK_DAMAGED: true,
+  ENCRYPTED: true,
   TRUST: true,
   LINK_LOST: true,
   PROTOCOL: true,

@@ -52,6 +52,8 @@ export class FollowingHub {
   /** Nothing gets through. */
   isCut = false;
   readonly breaches: unknown[] = [];
+  /** The source came back from a backup: a copy that has more than that does not go on by itself. */
+  mayHalt = false;
   readonly #source: SimHub;
   readonly #clock: SimClock;
   readonly #random: SimRandom;
@@ -115,8 +117,9 @@ export class FollowingHub {
   #note(process: HubProcess, message: string, fields: Readonly<Record<string, unknown>>): void {
     if (this.hub.process !== process) return;
     this.#say(`${message} ${JSON.stringify(fields)}`);
-    const isBreach = message === "space differs from its source" || BREACHES.includes(String(fields["code"]));
-    if (isBreach) this.breaches.push(new Error(`copy: ${message} ${JSON.stringify(fields)}`));
+    const code = String(fields["code"]);
+    const isBreach = message === "space differs from its source" || BREACHES.includes(code);
+    if (isBreach && !(code === "HALT" && this.mayHalt)) this.breaches.push(new Error(`copy: ${message} ${JSON.stringify(fields)}`));
   }
 
   /** The source as the copy reaches it: slow, cut at times, and gone when its process is. */
@@ -204,6 +207,7 @@ export class FollowingHub {
     this.isPromoted = true;
     const { records } = await stateOf(await this.hub.living());
     this.#say(`promoted at ${records.length} of ${source.records.length}`);
+    if (this.mayHalt) return promoted;
     const began = source.records.slice(0, records.length);
     // The source may have forgotten old content since.
     const shown = records.map((one, at) => (began[at]?.content === undefined ? { ...one, content: undefined } : one));
@@ -250,8 +254,18 @@ export class FollowingHub {
       await this.hub.living();
       const [view] = (await this.#followers?.list(WHO)) ?? [];
       if (view?.isWell === true && view.sequence === sequence && view.sameAt === sequence) return;
+      if (view?.phase === "halted" && this.mayHalt) await this.#followAgain();
       if (this.#clock.monotonicMs() > endMs) throw new Error(`the copy is ${JSON.stringify(view)}, its source at ${sequence}`);
     }
+  }
+
+  /** An operator decides that the source, older than it was, is followed again: what the copy alone has stays whole. */
+  async #followAgain(): Promise<void> {
+    const before = await stateOf(await this.hub.living());
+    const { aside } = await this.#followers!.follow(WHO, SPACE, TARGET, never);
+    if (aside === undefined) throw new Error("halted, and nothing was kept");
+    this.#say(`follows again; ${aside.changes} changes are kept in ${aside.space}`);
+    same(await stateOf(await this.hub.living(), aside.space), before, "what was kept is not what the copy had");
   }
 
   /** What the source had lost while it was followed, and has again; and what it has forgotten. */

@@ -21,6 +21,7 @@ import {
   linkDifference,
   phantomInSpace,
   phantomOnHost,
+  sharedBy,
   stateOf,
   unreadable,
   unseen,
@@ -107,6 +108,8 @@ class HubLife {
   readonly #breaches: unknown[] = [];
   #sessions = 0;
   #restores = 0;
+  /** Restores of this hub that have been taken note of. */
+  #noted = 0;
   #deaths = 0;
   #streamed = 0;
   #brought = 0;
@@ -198,15 +201,16 @@ class HubLife {
   // ---------------------------------------------------------------- what happens
 
   /** Whatever it is that happens on a host: what is not there afterwards as it was is gone by that. */
-  #happens({ link, gone }: Agent, what: () => void): void {
+  #happens<T>({ link, gone }: Agent, what: () => T): T {
     const before = viewOf(link.replica);
-    what();
+    const result = what();
     const after = viewOf(link.replica);
     for (const [path, inode] of before) {
       const now = after.get(path);
       // In another directory's place what a session removes in it, by the directory that it holds, goes from this path.
       if (now?.kind !== inode.kind || (inode.kind === "dir" && now !== inode)) gone.add(path);
     }
+    return result;
   }
 
   #act(agent: Agent): void {
@@ -264,6 +268,8 @@ class HubLife {
       },
     );
     this.#underWay.push(Promise.race([made, process.ended]));
+    // What is forgotten in the middle of it is still in what was copied.
+    void this.#keepUp();
   }
 
   #lose(): void {
@@ -272,17 +278,21 @@ class HubLife {
 
   /** Before anybody else uses a hub that was restored: what came after its backup is only where hosts have it. */
   async #afterStart(process: HubProcess): Promise<void> {
-    if (this.#restores === this.#hub.restores) return;
-    this.#restores = this.#hub.restores;
+    if (this.#noted === this.#hub.restores) return;
+    this.#noted = this.#hub.restores;
+    this.#restores++;
+    if (this.#copy !== undefined) this.#copy.mayHalt = true;
     await this.#forget(process);
   }
 
-  async #forget(process: HubProcess): Promise<void> {
+  /** @param had what the hub had before, where that may be another life of the space */
+  async #forget(process: HubProcess, had?: readonly JournalRecord[]): Promise<void> {
     const { records } = await stateOf(process);
+    const shared = had === undefined ? records.length : sharedBy(records, had);
     const points = await process.spaces.restorePoints(OPERATOR, SPACE);
     this.#ledger.say(`hub: it is as it was at ${records.length}`);
     this.#since = records.length;
-    this.#door.forget(records.length, new Set(points.map(({ name }) => name)));
+    this.#door.forget(shared, new Set(points.map(({ name }) => name)));
     this.#uploader?.forget();
     for (const { removed } of this.#agents) removed.clear();
     const kept = this.#kept(records);
@@ -385,7 +395,7 @@ class HubLife {
       ...(isWatch ? { watch: { settle, rescanMs: WATCH_RESCAN_MS, source } } : {}),
     });
     if (!this.#style.calm) {
-      const interrupt = (): void => this.#act(agent);
+      const interrupt = (): (() => void) => this.#happens(agent, () => agent.person.interrupt());
       troubleAgent(session, random.fork("trouble"), { power: !this.#style.rots, interrupt });
     }
     session.start();
@@ -501,16 +511,23 @@ class HubLife {
   async #failOver(copy: FollowingHub): Promise<void> {
     this.#ledger.say("-- all go on with the copy");
     copy.calm();
+    const { records } = await this.#clock.runUntilIdle(stateOf(await this.#clock.runUntilIdle(this.#hub.living())));
     copy.hub.believed.push(...this.#hub.believed);
     this.#former = this.#hub;
     this.#hub = copy.hub;
+    this.#noted = 0;
+    const { onStarted } = copy.hub;
+    copy.hub.onStarted = async (process) => {
+      await onStarted?.(process);
+      await this.#afterStart(process);
+    };
     this.#copy = undefined;
     this.#upkeep = upkeepOf(this.#hub);
     this.#door.goTo(this.#hub);
     this.#uploader?.goTo(this.#hub);
     this.#agents.splice(0, 3, ...this.#agents.map((agent) => ({ ...agent, link: { ...agent.link, joined: "copy" } })));
     const process = await this.#clock.runUntilIdle(this.#hub.living());
-    await this.#clock.runUntilIdle(this.#forget(process));
+    await this.#clock.runUntilIdle(this.#forget(process, records));
     this.#restores++;
     await this.#round(this.#random.fork("failover"));
   }

@@ -31,7 +31,7 @@ export function drawStyle(random: SimRandom, always?: Always): HubStyle {
   const calm = style.chance(0.15);
   const retention = style.pick([undefined, undefined, { versions: 1, ageMs: undefined }, { versions: 0, ageMs: undefined }]);
   const far = random.fork("copy");
-  const follows = (far.chance(0.5) && always !== "is lost") || always === "fails over";
+  const follows = far.chance(0.5) || always === "fails over";
   const failsOver = random.fork("failover").chance(0.5) || always === "fails over";
   return {
     settings: retention === undefined ? {} : { retention },
@@ -41,8 +41,7 @@ export function drawStyle(random: SimRandom, always?: Always): HubStyle {
     follows,
     promotes: far.chance(0.3) || always === "fails over",
     failsOver: failsOver && !rots,
-    // A source that comes back older than its copy is told to be that, and left to a person.
-    isLost: (random.fork("lost").chance(0.4) || always === "is lost") && !follows && !rots,
+    isLost: (random.fork("lost").chance(0.4) || always === "is lost") && !rots,
     uploads: (random.fork("uploads").chance(0.3) || always === "uploads") && !rots,
   };
 }

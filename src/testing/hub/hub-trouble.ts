@@ -59,8 +59,8 @@ function dieAtCommit(hub: SimHub, at: number, wanted: "before" | "after", power:
 export type AgentTrouble = {
   /** May a power loss take what was not durable? */
   readonly power: boolean;
-  /** Somebody does something on the host in the middle of a session's call. */
-  readonly interrupt: () => void;
+  /** Somebody on the host does something at the beginning of a session's call; calls back at that of the next. */
+  readonly interrupt: () => () => void;
 };
 
 /** The agent may die at any effect on its disk or commit of its state, its disk may refuse, people may interfere. */
@@ -90,7 +90,9 @@ export function troubleAgent(session: AgentSession, random: SimRandom, { power, 
   }
   if (!random.chance(0.3)) return;
   const chance = random.fork("interleave");
+  let atNextCall: (() => void) | undefined;
   boot.fs.interleave = () => {
-    if (chance.chance(0.01)) interrupt();
+    atNextCall?.();
+    atNextCall = chance.chance(0.01) ? interrupt() : undefined;
   };
 }

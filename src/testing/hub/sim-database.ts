@@ -12,6 +12,8 @@ import type { SimRandom } from "#testing/sim-random.ts";
 
 /** Longest that a commit takes. */
 const COMMIT_MS = 20;
+/** Longest that a copy takes, of which the others hear nothing. */
+const COPY_MS = 500;
 /** How often a call lets others go on before it is answered. */
 const TURN_CHANCE = 0.1;
 
@@ -170,10 +172,11 @@ export class SimDatabase implements Database {
   /** The file says which copy it stands for. */
   async copyTo(file: string): Promise<void> {
     await this.#turn();
-    const { disk, write } = this.#options;
+    const { disk, write, clock, random } = this.#options;
     assert(write !== undefined, "this simulated database is copied by nobody");
     write(file, String(disk.commits));
-    await this.#turn();
+    await clock.turn(random.real() * COPY_MS);
+    this.#assertAlive();
   }
 
   async close(): Promise<void> {

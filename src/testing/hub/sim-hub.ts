@@ -174,13 +174,13 @@ export class SimHub {
     this.#up = Promise.withResolvers();
   }
 
-  #database(boot: SimBoot): SimDatabase {
+  #database(boot: SimBoot, onCommit = (when: "before" | "after") => this.onCommit?.(when)): SimDatabase {
     return new SimDatabase({
       disk: this.#disk,
       clock: this.clock,
       random: this.#random.fork(`database ${this.#starts}`),
       isDead: () => boot.fs.isDead,
-      onCommit: (when) => this.onCommit?.(when),
+      onCommit,
       write: (file, text) => {
         this.host.user.write(file, text);
         this.host.disk.sync(this.host.disk.inodeAt(file));
@@ -215,7 +215,7 @@ export class SimHub {
     this.host.user.remove(DATA);
     const finish = async (directory: string): Promise<void> => {
       this.#disk.goBack(Number(this.host.user.read(`${directory}/hub.db`)));
-      const database = this.#database(boot);
+      const database = this.#database(boot, () => undefined);
       await (await SqlMetaStore.open(database, boot.random)).renewLineages(boot.random);
       await database.close();
     };

@@ -19,19 +19,29 @@ const ROWS_MAX = 10_000;
 
 export type SpaceState = { readonly records: readonly JournalRecord[]; readonly listing: readonly Version[] };
 
-export async function stateOf({ spaces }: HubProcess): Promise<SpaceState> {
-  const listing = await listAt({ spaces }, undefined);
+export async function stateOf({ spaces }: HubProcess, name = SPACE): Promise<SpaceState> {
+  const listing = await listAt({ spaces }, undefined, name);
   const records: JournalRecord[] = [];
   for (;;) {
-    const page = await spaces.journal(WHO, SPACE, records.at(-1)?.sequence ?? 0, ROWS_MAX);
+    const page = await spaces.journal(WHO, name, records.at(-1)?.sequence ?? 0, ROWS_MAX);
     if (page.length === 0) return { records, listing };
     records.push(...page);
   }
 }
 
-function listAt({ spaces }: Pick<HubProcess, "spaces">, sequence: number | undefined): Promise<Version[]> {
+/** Records that two journals have in common before they part. */
+export function sharedBy(one: readonly JournalRecord[], other: readonly JournalRecord[]): number {
+  const isOther = (record: JournalRecord, at: number): boolean => {
+    const there = other[at];
+    return there?.path !== record.path || there.timeMs !== record.timeMs || there.commit !== record.commit;
+  };
+  const parts = one.findIndex(isOther);
+  return parts < 0 ? one.length : parts;
+}
+
+function listAt({ spaces }: Pick<HubProcess, "spaces">, sequence: number | undefined, name = SPACE): Promise<Version[]> {
   const at = sequence === undefined ? undefined : { sequence };
-  return spaces.list(WHO, SPACE, { below: "", after: undefined, shallow: false, limit: ROWS_MAX, at });
+  return spaces.list(WHO, name, { below: "", after: undefined, shallow: false, limit: ROWS_MAX, at });
 }
 
 /** @throws {Error} when the journal is not what the space's state came from; nothing may be committed meanwhile */

@@ -1,0 +1,45 @@
+import { expect, test } from "bun:test";
+import { makeCertificate } from "#platform/net/certificate.ts";
+import { connectTls, listenTls } from "#platform/net/tls-socket.ts";
+import type { Transport } from "#platform/net/transport.ts";
+
+test("[TLS-6] what arrived is whole during the call, and its memory is free when that returns", async () => {
+  const sent = new Uint8Array(3 << 20).map((_, at) => (at * 31 + (at >> 9)) & 255);
+  const greeting = Uint8Array.of(1, 2, 3);
+  const arrived = Promise.withResolvers<{ got: Uint8Array; views: Uint8Array[] }>();
+  const listener = listenTls({
+    host: "127.0.0.1", port: 0, identity: makeCertificate(["127.0.0.1"], Date.now()), clientAuthorities: undefined,
+    onConnection: () => true,
+    onHandshake: (_address, result) => {
+      if (result instanceof Error) return arrived.reject(result);
+      const got = new Uint8Array(greeting.length + sent.length);
+      const views: Uint8Array[] = [];
+      let length = 0;
+      result.transport.listen({
+        onData: (bytes) => {
+          got.set(bytes, length);
+          views.push(bytes);
+          length += bytes.length;
+          if (length === got.length) setTimeout(() => arrived.resolve({ got, views }), 0);
+        },
+        onDrain: () => undefined,
+        onClose: (error) => arrived.reject(error ?? new Error("ended too early")),
+      });
+    },
+  });
+  let client: Transport | undefined;
+  try {
+    const options = { host: "127.0.0.1", port: listener.port, authorities: undefined, identity: undefined };
+    client = (await connectTls(options, new AbortController().signal)).transport;
+    client.listen({ onData: () => undefined, onDrain: () => undefined, onClose: () => undefined });
+    client.write(greeting);
+    client.write(sent);
+    const { got, views } = await arrived.promise;
+    expect(Buffer.compare(got, Buffer.concat([greeting, sent]))).toBe(0);
+    expect(views.length).toBeGreaterThan(1);
+    expect(views.reduce((bytes, view) => bytes + view.buffer.byteLength, 0)).toBeLessThan(sent.length / 2);
+  } finally {
+    client?.close();
+    listener.close();
+  }
+});
