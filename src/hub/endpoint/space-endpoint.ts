@@ -37,6 +37,8 @@ import {
   type RunRecord,
   type ScanRequest,
   type ScanSummary,
+  TRACES_TOLD_MAX,
+  type Traces,
   type TransferItem,
   type TransferResult,
 } from "#sync/endpoint/endpoint.ts";
@@ -66,7 +68,18 @@ export type SpaceEndpointOptions = {
   readonly digests?: ViewDigests | undefined;
   /** Of the hub, for all of its links. */
   readonly coming: ComingFiles;
+  /** Undefined: nobody traces. */
+  readonly traces?: SpaceTraces | undefined;
 };
+
+/** What the hub's tracing has to do with a session. */
+export interface SpaceTraces {
+  /** What `work` commits belongs to the trace, below that span. `wanted`: whoever began it records it. */
+  within<T>(trace: ParentTrace, work: () => Promise<T>): Promise<T>;
+  /** Of commits of the space after `after` up to `until` that others than `actor` made: their spans, the latest last. */
+  since(space: string, actor: string, after: number, until: number, limit: number): string[];
+}
+export type ParentTrace = { readonly traceId: string; readonly spanId: string; readonly wanted: boolean };
 
 /**
  * Entries below a prefix are counted so often at most, and exactly up to so many: the brake of a side does not hang on
@@ -98,6 +111,8 @@ export class SpaceEndpoint implements Endpoint {
   /** Entries below the prefix as last counted, and when. */
   #entries = 0;
   #countedMs = Number.NEGATIVE_INFINITY;
+  /** What the session commits belongs to. */
+  #parent: ParentTrace | undefined;
 
   constructor(options: SpaceEndpointOptions) {
     this.#options = options;
@@ -223,6 +238,27 @@ export class SpaceEndpoint implements Endpoint {
     const filter = hash(filterText(request.ignore, request.include, request.preserve));
     const key = `${space.lineage} ${filter} ${view.prefix}`;
     return digests.at(key, view, new IgnoreRules(request.ignore, request.include), space.sequence);
+  }
+
+  /** As the trace is now: what is committed later may belong to another one. */
+  #within(): <T>(work: () => Promise<T>) => Promise<T> {
+    const { traces } = this.#options;
+    const parent = this.#parent;
+    return (work) => (traces === undefined || parent === undefined ? work() : traces.within(parent, work));
+  }
+
+  get traces(): Traces | undefined {
+    const { traces, who } = this.#options;
+    if (traces === undefined) return undefined;
+    return {
+      exchange: async ({ parent, after, until }) => {
+        if (parent !== undefined) {
+          const [, traceId, spanId, flags] = parent.split("-");
+          this.#parent = { traceId: traceId!, spanId: spanId!, wanted: (Number.parseInt(flags!, 16) & 1) === 1 };
+        }
+        return after < until ? traces.since(this.#now.view.space, who.id, after, until, TRACES_TOLD_MAX) : [];
+      },
+    };
   }
 
   // ---------------------------------------------------------------- content
@@ -403,7 +439,8 @@ export class SpaceEndpoint implements Endpoint {
     // A session has one application at a time; an earlier one that was never committed lets go of its content.
     void this.#application?.close();
     this.#application = new SpaceApplication({
-      view, stage, arriving, seen: this.#seen, runId, traceId: this.#traceId(), signal,
+      view, stage, arriving, seen: this.#seen, runId, traceId: this.#parent?.traceId ?? this.#traceId(), signal,
+      within: this.#within(),
     });
     return this.#application;
   }
