@@ -458,15 +458,11 @@ describe("S3 with other people's clients", () => {
     const other = world.write("other", "abcdef0123456789abcdef0123456789");
     const aws = (...args: string[]): Promise<string> => run(door, ["aws", "--endpoint-url", url, "s3", ...args]);
     const keyed = (file: string): string[] => ["--sse-c", "AES256", "--sse-c-key", `fileb://${file}`];
-    await aws("sync", "--quiet", tree, "s3://site/t", ...keyed(keyFile));
-    await aws("sync", "--quiet", "s3://site/t", world.path("back"), ...keyed(keyFile));
-    await expectSame(door, tree, world.path("back"));
-    expect(await aws("ls", "s3://site/t/big.bin")).toContain("12000001");
+    await aws("cp", "--quiet", `${tree}/big.bin`, "s3://site/big.bin", ...keyed(keyFile));
     const from = ["--sse-c-copy-source", "AES256", "--sse-c-copy-source-key", `fileb://${keyFile}`];
-    await aws("cp", "--quiet", "s3://site/t/big.bin", "s3://site/copy.bin", ...from, ...keyed(other));
+    await aws("cp", "--quiet", "s3://site/big.bin", "s3://site/copy.bin", ...from, ...keyed(other));
     await aws("cp", "--quiet", "s3://site/copy.bin", world.path("copy.bin"), ...keyed(other));
     await expectSame(door, `${tree}/big.bin`, world.path("copy.bin"));
-    await expect(aws("cp", "s3://site/copy.bin", world.path("none"))).rejects.toThrow("400");
     await expect(aws("cp", "s3://site/copy.bin", world.path("none"), ...keyed(keyFile))).rejects.toThrow("403");
     await run(door, ["/usr/bin/python3", "-c", PYTHON_KEYS, url]);
     const keys = `access_key_id = ${KEY.accessKeyId}\nsecret_access_key = ${KEY.secretAccessKey}\n`;

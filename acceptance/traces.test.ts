@@ -1,6 +1,6 @@
 /** One trace id from a command through the hub to the hosts, seen by a collector; and a hub whose collector is away. */
 import { describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { Collector, type TakenSpan, attributeOf } from "#observe/collector-fixture.ts";
 import { Fleet } from "./fleet.ts";
 
@@ -44,6 +44,42 @@ describe("a collector", () => {
     await fleet.until("its absence is told", () => fleet.said("hub").includes("collector takes no traces"));
     collector.status = 200;
     await fleet.until("the rest is told", () => named("content.put").length === 2);
+  }, TEST_MS_MAX);
+
+  test("[OBSERVE-22] sees an edit on one host, its commit at the hub and its arrival on another as one trace, with what each of them did", async () => {
+    await using collector = new Collector();
+    await using fleet = await Fleet.start();
+    const { world } = fleet;
+    await fleet.kill("hub");
+    world.write("otlp.yaml", `otlpEndpoint: ${collector.url}\n`);
+    await fleet.startHub("--config", "otlp.yaml");
+    world.write("agent.yaml", `otlpEndpoint: ${collector.url}\ntraceRatio: 1\n`);
+    const start = (name: string, ...more: string[]): void => {
+      world.folder(`${name}/site`);
+      fleet.startAgentWith(name, ["--link", `${fleet.root(name)}=site,settle=immediate`, ...more]);
+    };
+    for (const name of ["web1", "web2"]) start(name, "--config", "agent.yaml");
+    // One that nobody has told of a collector.
+    start("web3");
+    await fleet.healthy("web1", "web2", "web3");
+    collector.spans.length = 0;
+    writeFileSync(`${fleet.root("web1")}/page`, "edited");
+    const roots = (): TakenSpan[] => collector.spans.filter(({ name, parentSpanId }) => name === "cycle" && parentSpanId === undefined);
+    const made = (span: TakenSpan): TakenSpan | undefined => collector.spans.find((one) => one.name === "commit" && one.parentSpanId === span.spanId && attributeOf(one, "syncline.sequence") !== undefined);
+    const arrivals = (): TakenSpan[] => collector.spans.filter((one) => one.name === "cycle" && one.parentSpanId !== undefined);
+    await fleet.until("both have told of their cycles", () => arrivals().length > 0 && roots().some((one) => made(one) !== undefined));
+    const { records } = await fleet.json<{ records: { traceId: string; path: string }[] }>("/v1/spaces/site/journal");
+    const { traceId } = records.find(({ path }) => path === "page")!;
+    const spans = collector.spans.filter((one) => one.traceId === traceId);
+    const edited = roots().find((one) => one.traceId === traceId)!;
+    const [arrived] = arrivals();
+    expect([arrived!.traceId, arrived!.parentSpanId]).toEqual([traceId, made(edited)!.spanId]);
+    const below = (span: TakenSpan): string[] => spans.filter(({ parentSpanId }) => parentSpanId === span.spanId).map(({ name }) => name).toSorted();
+    // The hub's own and the host's view of the same commit; what arrived is told by the hub, too.
+    expect(below(edited)).toEqual(["commit", "commit", "plan", "scan host"]);
+    expect(below(arrived!)).toEqual(["apply", "plan", "scan space"]);
+    expect(readFileSync(`${fleet.root("web2")}/page`, "utf8")).toBe("edited");
+    expect(spans.filter(({ name }) => name === "cycle")).toHaveLength(2);
   }, TEST_MS_MAX);
 
   test("[OBSERVE-21] profiles of a hub that runs come by a command, for administrators", async () => {

@@ -25,6 +25,7 @@ import {
 } from "#agent/identity.ts";
 import { releasesDir } from "#agent/releases.ts";
 import type { AgentLog, LinkContext } from "#agent/link-context.ts";
+import type { SpanSink } from "#agent/link-traces.ts";
 import { LinkRunner } from "#agent/link-runner.ts";
 
 /** While it cannot join because the hub is away. */
@@ -62,6 +63,8 @@ export type AgentOptions = {
   readonly openState: (name: string) => Store;
   readonly hash: (text: string, digits: number) => string;
   readonly installation: string;
+  /** Undefined: nobody wants spans. */
+  readonly spans?: SpanSink | undefined;
   readonly log: AgentLog;
 };
 
@@ -283,6 +286,7 @@ class Agent {
       host, openRoot, openState, hash, installation, log,
       configured: () => this.#options,
       turns: this.#turns,
+      spans: this.#options.spans,
       stateFile: (name) => `${dataDir}/${name}`,
       openSpace: (id) =>
         new RemoteEndpoint({

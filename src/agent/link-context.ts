@@ -9,6 +9,7 @@ import type { HeldPlan } from "#hub/agents/control.ts";
 import type { AssignedLink } from "#hub/agents/link.ts";
 import { installedLines } from "#agent/deps/projects.ts";
 import type { HookContext, Hooks } from "#agent/hooks.ts";
+import type { SpanSink } from "#agent/link-traces.ts";
 import { PauseFile } from "#agent/pause.ts";
 import { Publisher } from "#agent/publisher.ts";
 import { Releases } from "#agent/releases.ts";
@@ -43,6 +44,8 @@ export type LinkContext = {
   readonly configured: () => Configured;
   /** Of all links of the host. */
   readonly turns: Turns;
+  /** Of all links; undefined: nobody wants spans. */
+  readonly spans: SpanSink | undefined;
   readonly onChange: () => void;
   readonly onHold: (plan: HeldPlan) => void;
   readonly log: AgentLog;

@@ -20,6 +20,7 @@ import { heldPlan } from "#agent/held-plan.ts";
 import { HookedEndpoint } from "#agent/hooks.ts";
 import { KeptRoot } from "#agent/kept-root.ts";
 import { readPrivateFile, writePrivateFile } from "#platform/net/private-file.ts";
+import { LinkTraces } from "#agent/link-traces.ts";
 import { LinkConflicts } from "#agent/link-conflicts.ts";
 import { type LinkParts, RESCAN_MS } from "#agent/link-context.ts";
 import { type DigestSource, LinkDigestKeeper } from "#agent/link-digest.ts";
@@ -67,6 +68,7 @@ export class LinkSessions {
   #projectsOf = "";
   /** Ends the pause of a session that waits for the hub. */
   #wake: (() => void) | undefined;
+  #traces: LinkTraces | undefined;
   /** While a session runs. */
   #makeDurable: (() => void) | undefined;
   /** The same. */
@@ -135,8 +137,10 @@ export class LinkSessions {
     const { local: unturned, root, shown } = this.#localSide(store, window, ended);
     const closing = Promise.all([this.#closeAtEnd(window, ended), this.#endWhenPaused(window, ended, shown)]);
     const kept = new KeptRoot(unturned, host.clock, RESCAN_MS);
-    const local = (): Endpoint => new TurnEndpoint(kept.connect(), context.turns, settings.priority);
-    const remote = (): Endpoint => context.openSpace(link.id);
+    const traces = (this.#traces = this.#tracesOf());
+    const traced = (endpoint: Endpoint, place: "host" | "space"): Endpoint => traces?.traced(endpoint, place) ?? endpoint;
+    const local = (): Endpoint => traced(new TurnEndpoint(kept.connect(), context.turns, settings.priority), "host");
+    const remote = (): Endpoint => traced(context.openSpace(link.id), "space");
     const stamp = { fs: host.fs, clock: host.clock, random: host.random, root, store, sessionId };
     let stamping: Promise<void> | undefined;
     const installing = this.#watchedProjects()?.run(ended);
@@ -176,6 +180,14 @@ export class LinkSessions {
       this.#makeDurable = undefined;
       store.close();
     }
+  }
+
+  #tracesOf(): LinkTraces | undefined {
+    const { context, link } = this.#options.parts;
+    const { spans: sink, host } = context;
+    if (sink === undefined) return undefined;
+    const attributes = { "syncline.link": link.id, "syncline.space": link.space, "syncline.prefix": link.prefix };
+    return new LinkTraces({ sink, clock: host.clock, random: host.random, attributes });
   }
 
   /** Read by each cycle: an approval, or a decision about conflicts, is good for one. */
@@ -307,6 +319,7 @@ export class LinkSessions {
     const { id } = parts.link;
     const before = watch.phase;
     watch.event(event, host.clock.monotonicMs());
+    this.#traces?.event(event);
     for (const path of this.conflicts.event(event, parts.link, parts.context.hash)) {
       log("a decision about a conflict was dropped: it is not the conflict any more that was decided", { link: id, path });
     }

@@ -37,7 +37,12 @@ export function agentConfiguration(given: Given): AgentConfiguration {
       onAfterFailure: given["hook-failure"] ?? file.hooks?.onAfterFailure ?? "report",
     },
     mayInstall: given["allow-install"] ?? file.allowInstall ?? false,
+    otlp: otlpOf(file),
   };
+}
+
+function otlpOf({ otlpEndpoint: endpoint, otlpHeadersFile: headersFile, traceRatio }: AgentFile): AgentConfiguration["otlp"] {
+  return endpoint === undefined ? undefined : { endpoint, headersFile, ratio: Number(traceRatio ?? "1") };
 }
 
 /** Keys that are other than before and that only a restart takes over. */

@@ -214,6 +214,14 @@ describe("the line", () => {
 });
 
 describe("the table", () => {
+  test("[CLI-131] the overview names each visible command once, in a group", () => {
+    const lines = overviewHelp(100).split("\n");
+    const names = lines.flatMap((line) => /^ {2}([a-z0-9-]+) /.exec(line)?.[1] ?? []);
+    const visible = Object.keys(COMMANDS).filter(isCommand).filter((name) => commandSpec(name).hidden !== true);
+    expect(names.toSorted()).toEqual(visible.toSorted());
+    expect(lines.filter((line) => /^[A-Z][a-z ]+:$/.test(line)).length).toBeGreaterThan(4);
+  });
+
   test("[CLI-121] a command has each of its options once", () => {
     for (const name of Object.keys(COMMANDS).filter(isCommand)) {
       const { options } = commandSpec(name);

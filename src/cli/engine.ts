@@ -14,6 +14,7 @@ import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events
 import type { AgentOptions } from "#agent/agent.ts";
 import type { Hooks } from "#agent/hooks.ts";
 import type { DeclaredLink } from "#hub/agents/link.ts";
+import type { AgentOtlp } from "#cli/agent-tracing.ts";
 import { parseSide } from "#cli/side-address.ts";
 import type { SideContext } from "#cli/sides.ts";
 import { usage } from "#cli/values.ts";
@@ -346,6 +347,8 @@ export type AgentRequest = {
   /** Lines of the shell around each batch, and how long each may take. */
   readonly hooks: Hooks;
   readonly mayInstall: boolean;
+  /** Undefined: no spans are made. */
+  readonly otlp: AgentOtlp | undefined;
   readonly onReload: AgentOptions["onReload"];
   readonly log: ServeLog;
 };
@@ -362,11 +365,15 @@ export async function runHostAgent(request: AgentRequest, signal: AbortSignal): 
     ]);
   const { dataDir, joinTokenFile, fingerprint } = request;
   const openRoot = localEndpoints(host, dataDir);
+  const name = request.name ?? host.hostName.toLowerCase();
+  const tracing = await tracingOfAgent(request, host, name);
+  const exporting = tracing?.run(signal);
   await runAgent(
     {
       address: parseHubAddress(request.hub),
-      name: request.name ?? host.hostName.toLowerCase(),
+      name,
       dataDir,
+      spans: tracing?.tracer,
       joinToken: () => {
         if (joinTokenFile !== undefined) return readTokens("join-token-file", joinTokenFile)[0]!;
         throw usage("this host has not joined the hub yet", "--join-token-file FILE, with a token that the hub made");
@@ -389,6 +396,13 @@ export async function runHostAgent(request: AgentRequest, signal: AbortSignal): 
     },
     signal,
   );
+  await exporting;
+}
+
+async function tracingOfAgent({ otlp, log }: AgentRequest, host: Host, name: string) {
+  if (otlp === undefined) return undefined;
+  const { agentTracing } = await import("#cli/agent-tracing.ts");
+  return agentTracing(otlp, { host, name, log });
 }
 
 /** Runs what begins to listen; an address that cannot be had is the operator's to mend. */

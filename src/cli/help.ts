@@ -21,18 +21,48 @@ const NAME_COLUMN = 17;
 
 const within = (columns: number): number => Math.max(WIDTH_MIN, Math.min(WIDTH_MAX, columns));
 
+/** Commands as the overview groups them; what no group names comes at the end. */
+const GROUPS: readonly { readonly title: string; readonly commands: readonly CommandName[] }[] = [
+  {
+    title: "Two directories",
+    commands: ["sync", "serve", "verify", "log", "undo", "conflicts", "resolve", "forget", "doctor", "demo"],
+  },
+  { title: "A hub and its hosts", commands: ["hub", "agent", "config", "agents", "links", "link", "release", "deps", "holds", "approve"] },
+  {
+    title: "Spaces and their files",
+    commands: [
+      "space", "ls", "put", "get", "rm", "mkdir", "mv", "cp", "history", "journal", "restore-point", "restore", "share", "sign",
+      "webhook",
+    ],
+  },
+  { title: "Work of the hub", commands: ["jobs", "schedules", "profile"] },
+  {
+    title: "People and keys",
+    commands: [
+      "login", "logout", "user", "group", "role", "session", "token", "join-token", "s3-key", "ssh-key", "access", "audit",
+    ],
+  },
+];
+
+function groups(): typeof GROUPS {
+  const named = new Set(GROUPS.flatMap(({ commands }) => commands));
+  const isShown = (name: CommandName): boolean => commandSpec(name).hidden !== true && !named.has(name);
+  return [...GROUPS, { title: "This program", commands: Object.keys(COMMANDS).filter(isCommand).filter(isShown) }];
+}
+
 /** @param columns of the terminal */
 export function overviewHelp(columns: number): string {
   const width = within(columns);
-  const names = Object.keys(COMMANDS)
-    .filter(isCommand)
-    .filter((name) => commandSpec(name).hidden !== true);
+  const shown = groups().flatMap(({ title, commands }) => [
+    "",
+    `${title}:`,
+    ...commands.flatMap((name) => beside(`  ${name}`, commandSpec(name).summary, NAME_COLUMN, width)),
+  ]);
   return [
     ...wrap(`syncline ${VERSION}: keeps directories the same between hosts, in real time, losing nothing`, width),
     "",
     "Usage: syncline <command> [options]",
-    "",
-    ...names.flatMap((name) => beside(`  ${name}`, commandSpec(name).summary, NAME_COLUMN, width)),
+    ...shown,
     "",
     ...wrap(
       "syncline help <command> shows its options. Each option is also an environment variable: --max-delete is " +

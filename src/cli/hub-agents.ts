@@ -11,7 +11,7 @@ import type { DeclaredLink } from "#hub/agents/link.ts";
 import { AgentListener } from "#hub/agents/listener.ts";
 import type { AgentRegistry, Link } from "#hub/agents/registry.ts";
 import { ComingFiles } from "#hub/endpoint/coming-files.ts";
-import { SpaceEndpoint } from "#hub/endpoint/space-endpoint.ts";
+import { SpaceEndpoint, type SpaceTraces } from "#hub/endpoint/space-endpoint.ts";
 import { ViewDigests } from "#hub/endpoint/view-digest.ts";
 import type { HubSpaces } from "#hub/hub-spaces.ts";
 import type { Host } from "#platform/host.ts";
@@ -36,6 +36,7 @@ export type HubAgentsParts = {
   readonly identity: Identity;
   readonly listen: { readonly host: string; readonly port: number };
   readonly log: ApiLog;
+  readonly traces: SpaceTraces;
 };
 
 export type RunningAgents = { readonly agents: HubAgents; readonly listener: AgentListener };
@@ -61,14 +62,14 @@ export async function startAgents(parts: HubAgentsParts): Promise<RunningAgents>
 }
 
 function startListener(parts: HubAgentsParts, carried: CarriedApprovals): AgentListener {
-  const { access, spaces, registry, host, identity, listen, hubId, log, config, dataDir } = parts;
+  const { access, spaces, registry, host, identity, listen, hubId, log, config, dataDir, traces } = parts;
   const stageFolder = join(dataDir, "stage");
   mkdirSync(stageFolder, { recursive: true, mode: 0o700 });
   const digests = new ViewDigests();
   const coming = new ComingFiles();
   const openSpace = (who: Principal, { space, prefix }: Link, readOnly: boolean): SpaceEndpoint => {
     const label = prefix === "" ? space : `${space}:${prefix}`;
-    return new SpaceEndpoint({ spaces, who, readOnly, host, space, prefix, hubId, label, stageFolder, hash, digests, coming });
+    return new SpaceEndpoint({ spaces, who, readOnly, host, space, prefix, hubId, label, stageFolder, hash, digests, coming, traces });
   };
   return new AgentListener({
     listen,

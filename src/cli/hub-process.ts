@@ -23,6 +23,7 @@ import { HttpWork } from "#gateway/http-work.ts";
 import { HUB_TLS_NAME } from "#hub/agents/hello.ts";
 import { NEW_LINK, checked } from "#hub/agents/link.ts";
 import { AgentRegistry } from "#hub/agents/registry.ts";
+import type { SpaceTraces } from "#hub/endpoint/space-endpoint.ts";
 import { HubUploads } from "#hub/uploads/hub-uploads.ts";
 import { SpaceVersions } from "#hub/versions/versions.ts";
 import { UPLOAD_MIGRATIONS, UploadRows } from "#hub/uploads/upload-rows.ts";
@@ -174,8 +175,10 @@ export class HubProcess {
       // It needs what the stores know.
       const late: { tracing?: HubTracing } = {};
       const stores = await openStores(options, (commit) => late.tracing?.committed(commit), opened);
+      const metrics = new Metrics();
+      const tracing = (late.tracing = tracingOf(options, stores, reload, metrics));
       const setup = await HubSetup.open(stores.access, options.dataDir, options.host.random);
-      const running = await listenForAgents(options, stores, reload, opened);
+      const running = await listenForAgents(options, stores, reload, tracing, opened);
       await startConfiguration(options, stores, running, reload);
       await setup.refresh();
       const between = await startFollowers(options, stores, running, reload, opened, closing.signal);
@@ -183,9 +186,6 @@ export class HubProcess {
       const care = runningCare(options, stores, onDamaged);
       const jobs = await openJobs({ ...options, ...stores, ...running, care, onDamaged, transfers: transfersOf(options, stores, reload) });
       let url = "";
-      const metrics = new Metrics();
-      const tracing = tracingOf(options, stores, reload, metrics);
-      late.tracing = tracing;
       const traced = tracing.run(running.agents, closing.signal);
       opened.add(() => traced);
       const own = {
@@ -509,13 +509,14 @@ async function listenForAgents(
   options: HubOptions,
   stores: Stores,
   reload: HubReload,
+  traces: SpaceTraces,
   opened: Opened,
 ): Promise<RunningAgents> {
   const { host, dataDir, config, log } = options;
   const { access, spaces, registry, meta, database } = stores;
   const { identity } = access.authority.serverIdentity(certificateNames(config, host));
   const parts = {
-    host, dataDir, config: () => reload.config, hubId: meta.hubId, access, spaces, registry, database, identity, log,
+    host, dataDir, config: () => reload.config, hubId: meta.hubId, access, spaces, registry, database, identity, log, traces,
   };
   const beside = parseListen(config.listen ?? LISTEN_FALLBACK);
   const given = config.syncListen === undefined ? undefined : parseListen(config.syncListen);

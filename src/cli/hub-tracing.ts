@@ -7,6 +7,7 @@ import { systemPrincipal } from "#access/access.ts";
 import type { HubConfig } from "#config/hub-config.ts";
 import type { Metrics } from "#gateway/api/metrics.ts";
 import type { ApiLog } from "#gateway/api/route.ts";
+import type { ParentTrace, SpaceTraces } from "#hub/endpoint/space-endpoint.ts";
 import type { HubAgents } from "#hub/agents/hub-agents.ts";
 import type { CommitDone } from "#hub/hub-spaces.ts";
 import { Exporter, type OtlpSettings } from "#observe/exporter.ts";
@@ -32,7 +33,7 @@ export type HubTracingOptions = {
   readonly log: ApiLog;
 };
 
-export class HubTracing {
+export class HubTracing implements SpaceTraces {
   readonly tracer: Tracer;
   readonly #exporter: Exporter;
   readonly #options: HubTracingOptions;
@@ -79,6 +80,22 @@ export class HubTracing {
     });
     this.#commits.push({ ...commit, spanId });
     if (this.#commits.length > COMMITS_MAX) this.#commits.shift();
+  }
+
+  async within<T>({ traceId, spanId, wanted }: ParentTrace, work: () => Promise<T>): Promise<T> {
+    if (wanted) this.tracer.want(traceId);
+    this.tracer.enter(traceId, spanId);
+    try {
+      return await work();
+    } finally {
+      this.tracer.leave(traceId);
+    }
+  }
+
+  since(space: string, actor: string, after: number, until: number, limit: number): string[] {
+    const isAsked = (one: Waiting): boolean => one.space === space && one.after > after && one.before < until;
+    const others = this.#commits.filter((one) => isAsked(one) && one.origin.actor !== actor);
+    return others.slice(-limit).map(({ origin, spanId }) => `00-${origin.traceId}-${spanId}-01`);
   }
 
   /** Exports, and looks for arrivals, until the signal. */

@@ -534,8 +534,9 @@ export const COMMANDS = {
       "Hook commands get the changes on standard input, one JSON value a line, and SYNCLINE_TRACE_ID, SYNCLINE_RUN_ID, " +
         "SYNCLINE_LINK, SYNCLINE_ROOT, SYNCLINE_SPACE and SYNCLINE_CHANGES in their environment.",
       "The file of --config has the keys hub, name, data, joinTokenFile, fingerprint, acceptNew, links (root, space, prefix " +
-        "and the settings of a link), exclude, hooks (before, after, timeout, onAfterFailure) and allowInstall. Options " +
-        "win over it. SIGHUP reads it anew: links, exclude, hooks and allowInstall are taken over.",
+        "and the settings of a link), exclude, hooks (before, after, timeout, onAfterFailure), allowInstall, and otlpEndpoint, " +
+        "otlpHeadersFile and traceRatio as for a hub. Options win over it. " +
+        "SIGHUP reads it anew: links, exclude, hooks and allowInstall are taken over.",
       "While the hub is away the agent waits, and carries over what changed meanwhile when it is back.",
     ],
     examples: [

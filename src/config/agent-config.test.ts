@@ -24,6 +24,16 @@ test("[CONF-10] an agent's file holds what its options do, with every key of a l
   expect(readAgentFile("", "agent.yaml")).toEqual({});
 });
 
+test("[CONF-21] a collector of traces is named as for a hub, with a ratio that is a number or a text", () => {
+  for (const ratio of ["0.25", '"0.25"']) {
+    const text = `otlpEndpoint: http://127.0.0.1:4318\notlpHeadersFile: headers\ntraceRatio: ${ratio}\n`;
+    expect(readAgentFile(text, "agent.yaml")).toEqual({ otlpEndpoint: "http://127.0.0.1:4318", otlpHeadersFile: "headers", traceRatio: "0.25" });
+  }
+  for (const wrong of ["otlpEndpoint: 127.0.0.1:4318", "otlpEndpoint: ftp://h", "traceRatio: 2", "traceRatio: half"]) {
+    expect(() => readAgentFile(`${wrong}\n`, "agent.yaml")).toThrow(`${wrong.split(":")[0]}: write a`.replace("otlpEndpoint: write a", "otlpEndpoint: write the"));
+  }
+});
+
 test("[CONF-11] what is wrong in it is told with file, line and key", () => {
   const told = (text: string): string => {
     try {

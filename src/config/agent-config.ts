@@ -2,10 +2,15 @@
 import { z } from "zod";
 import { type DeclaredLink, LINKS_PER_HOST_MAX, LINK_SETTINGS, TARGET, settingsFault } from "#hub/agents/link.ts";
 import { readYaml } from "#platform/yaml/checked-yaml.ts";
+import { OBSERVE_KEYS } from "#config/observe-keys.ts";
 import { readDurationMs } from "#config/quantities.ts";
 
 const text = z.string().min(1).max(4096);
 const HOOK_MS_MAX = 24 * 3_600_000;
+
+/** As the hub's key of that name. */
+const keyText = (key: keyof typeof OBSERVE_KEYS) =>
+  z.string().max(4096).regex(OBSERVE_KEYS[key].pattern, `write ${OBSERVE_KEYS[key].grammar}`);
 
 const timeout = z.string().transform((given, context) => {
   const ms = readDurationMs(given);
@@ -43,6 +48,9 @@ const FILE = z
       })
       .optional(),
     allowInstall: z.boolean().optional(),
+    otlpEndpoint: keyText("otlpEndpoint").optional(),
+    otlpHeadersFile: keyText("otlpHeadersFile").optional(),
+    traceRatio: z.union([z.number(), z.string()]).transform(String).pipe(keyText("traceRatio")).optional(),
   })
   .nullable()
   .transform((file) => file ?? {});

@@ -28,7 +28,8 @@ export type OtlpSettings = {
 export type ExporterOptions = {
   /** Those of now; undefined: nothing is exported. */
   readonly settings: () => OtlpSettings | undefined;
-  readonly collect: () => Promise<readonly MetricFamily[]>;
+  /** Undefined: there are no metrics to send. */
+  readonly collect: (() => Promise<readonly MetricFamily[]>) | undefined;
   readonly resource: Readonly<Record<string, string>>;
   readonly version: string;
   readonly clock: Clock;
@@ -88,7 +89,7 @@ export class Exporter {
   async #exportMetrics(signal: AbortSignal): Promise<void> {
     const { clock, settings, collect, resource, version } = this.#options;
     const now = clock.monotonicMs();
-    if (settings() === undefined || now - this.#metricsMs < METRICS_MS || now < this.#restUntilMs) return;
+    if (collect === undefined || settings() === undefined || now - this.#metricsMs < METRICS_MS || now < this.#restUntilMs) return;
     this.#metricsMs = now;
     // Each time they are whole: what could not be sent is not missed.
     await this.#send("metrics", metricsBody(await collect(), resource, version, this.#sinceMs, clock.nowMs()), signal);

@@ -102,15 +102,18 @@ function linksOf(view: View): Map<RelPath, RelPath> {
   return out;
 }
 
+/** As much of a tree as its rules depend on. */
+export type Outline = ReadonlyMap<RelPath, { readonly entries?: unknown; readonly content?: { toBytes(): Uint8Array } | undefined }>;
+
 /**
  * The ignore rules of a view, understood only as far as simulated people write them: bare names, "*.ending", and
  * "name/" for directories, in the ignore file of any directory.
  */
 export class Ignored {
   readonly #rules: { readonly dir: RelPath; readonly pattern: string }[] = [];
-  readonly #view: View;
+  readonly #view: Outline;
 
-  constructor(view: View) {
+  constructor(view: Outline) {
     this.#view = view;
     for (const [path, inode] of view) {
       if (inode.content === undefined || !(path === IGNORE_FILE || path.endsWith(`/${IGNORE_FILE}`))) continue;
@@ -130,7 +133,7 @@ export class Ignored {
   }
 
   /** Is the path, or a directory above it, out of sight: as it is here, or as it would be if it came from `other`? */
-  hides(path: RelPath, other: View = this.#view): boolean {
+  hides(path: RelPath, other: Outline = this.#view): boolean {
     if (this.#rules.length === 0) return false;
     for (let cut = path.indexOf("/"); ; cut = path.indexOf("/", cut + 1)) {
       const at = cut < 0 ? path : path.slice(0, cut);

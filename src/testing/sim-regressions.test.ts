@@ -6,6 +6,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
 import type { RunRecord } from "#sync/endpoint/endpoint.ts";
+import { memoryChannelPair } from "#sync/transport/memory-channel.ts";
 import { SimPair, atCall, atEachCall, changesOf, conflictsOf, problemsOf } from "#testing/scenarios/sim-pair.ts";
 import { SimCrash } from "#testing/sim-process.ts";
 import { SimRandom } from "#testing/sim-random.ts";
@@ -176,6 +177,21 @@ describe("ignore rules that change under way", () => {
       await pair.run();
       expect([what, await pair.agree()]).toEqual([what, pair.alpha.show()]);
     }
+  });
+
+  test("[SIM-92] so is one that would be staged before it is there", async () => {
+    const pair = new SimPair();
+    pair.beta.put({ ".synclineignore": "b" });
+    await pair.agree();
+    const result = await pair.withEndpoint("beta", async (endpoint) => {
+      const [source, destination] = memoryChannelPair();
+      const brought = endpoint.early!.bring(destination, "b", LARGE.length, never);
+      // Nothing is asked for.
+      expect(await source.receive()).toBeUndefined();
+      source.end();
+      return brought;
+    });
+    expect(result).toMatchObject({ path: "b", problem: { code: "IGNORED" }, literalBytes: 0 });
   });
 
   test("[SIM-61] a file comes where the directory that was there before it is ignored on the other side (seed 5018952)", async () => {

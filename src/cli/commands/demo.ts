@@ -122,6 +122,7 @@ function startAgent(name: "left" | "right", folders: Folders, hub: HubProcess, s
     acceptNew: true,
     links: [link],
     ignore: [],
+    otlp: undefined,
     mayInstall: false,
     onReload: () => undefined,
     hooks: { before: undefined, after: undefined, timeoutMs: HOOK_TIMEOUT_MS, onAfterFailure: "report" as const },

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { TRACE, TestHub, TestLink } from "#hub/hub-fixture.ts";
+import { SimRandom } from "#testing/sim-random.ts";
 import { isEncrypted } from "#hub/encrypted-content.ts";
 
 /** What no host can hold: it must never look as if somebody had removed it. */
@@ -122,5 +123,56 @@ describe("encrypted files and hosts", () => {
     const other = new TestLink(hub, "web2", "demo");
     await other.run({ mode: "one-way-replica" });
     expect(await kept()).toEqual(["d/secret"]);
+  });
+
+  /** Seeds that are looked at with every test run. */
+  const SEEDS = [1, 2];
+
+  test.each(SEEDS)("[SSEC-40] whatever two hosts do, an encrypted file stays as it is where it is, life %d", async (seed) => {
+    const random = new SimRandom(seed);
+    const hosts = [host, new TestLink(hub, "web2", "demo")];
+    let seen = 0;
+    const names = ["a", "b", "a/x", "a/y", "b/x", "b/c", "b/c/x"];
+    const pick = <T>(all: readonly T[]): T => all[random.int(all.length)]!;
+    const state = async (): Promise<string[]> => {
+      const request = { below: "", after: undefined, shallow: false, limit: 100, at: undefined };
+      const all = await hub.spaces.list(hub.who, "demo", request);
+      return all.filter((one) => one.entry?.kind === "file" && isEncrypted(one)).map(({ path, content }) => `${path} ${content!.id}`);
+    };
+    const onHost = (root: string): void => {
+      const at = join(root, pick(names));
+      try {
+        switch (random.int(4)) {
+          case 0:
+            mkdirSync(at, { recursive: true });
+            break;
+          case 1:
+            mkdirSync(join(at, ".."), { recursive: true });
+            writeFileSync(at, `words ${random.int(9)}`);
+            break;
+          case 2:
+            rmSync(at, { recursive: true });
+            break;
+          default:
+            renameSync(at, join(root, pick(names)));
+        }
+      } catch (error) {
+        // Some of it is not possible.
+        if (!(error instanceof Error && "code" in error)) throw error;
+      }
+    };
+    for (const path of ["a/x", "b/x", "b/c/x"]) await hub.put("demo", path, path);
+    for (const one of hosts) await one.run();
+    for (let step = 0; step < 25; step++) {
+      if (random.int(2) === 0) await hub.putEncrypted("demo", pick(["a/secret", "b/c/secret", "b/x"]), random.int(99)).catch(() => undefined);
+      if (random.int(4) === 0) await hub.put("demo", pick(names), `in the space ${step}`);
+      for (let times = random.int(4); times > 0; times--) onHost(pick(hosts).root);
+      const before = await state();
+      const mode = pick(["two-way-safe", "two-way-safe", "two-way-resolved", "one-way-safe", "one-way-replica"] as const);
+      await pick(hosts).run({ mode });
+      seen += before.length;
+      expect([seed, step, mode, await state()]).toEqual([seed, step, mode, before]);
+    }
+    expect(seen).toBeGreaterThan(25);
   });
 });

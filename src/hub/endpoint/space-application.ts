@@ -24,6 +24,8 @@ export type ApplicationOptions = {
   readonly seen: { sequence: number };
   readonly runId: string;
   readonly traceId: string;
+  /** Around each commit. */
+  readonly within: <T>(work: () => Promise<T>) => Promise<T>;
   readonly signal: AbortSignal;
 };
 
@@ -155,10 +157,10 @@ export class SpaceApplication implements Application {
 
   async #commit({ pending, intake, staged }: Batch, onResults: (results: OpResult[]) => void): Promise<CommitReply> {
     await using _held = intake;
-    const { view, seen, runId, traceId, arriving } = this.#options;
+    const { view, seen, runId, traceId, within, arriving } = this.#options;
     const changes = pending.flatMap(({ change }) => (change === undefined ? [] : [change]));
     const request = { changes, intake, atomic: false, cause: "edit", traceId, runId } as const;
-    const outcome = await view.spaces.commit(view.who, view.space, request).catch((error: unknown) => {
+    const outcome = await within(() => view.spaces.commit(view.who, view.space, request)).catch((error: unknown) => {
       for (const path of staged) arriving.settled(path, false);
       throw error;
     });

@@ -119,6 +119,28 @@ describe("a directory and a space", () => {
     expect((await hub.files("demo"))["mine.log"]).toBe("of the host");
   });
 
+  test("[SPACE-40] an ignore file beyond the limits, put through a door, stops its own directory, and is told by the host", async () => {
+    const web1 = new TestLink(hub, "web1", "demo");
+    const path = join(web1.root, "d/.synclineignore");
+    mkdirSync(join(web1.root, "d"));
+    writeFileSync(path, "*.log\n");
+    writeFileSync(join(web1.root, "d/mine.log"), "of the host");
+    await web1.run();
+    await hub.put("demo", "d/hidden.log", "of the space");
+    await hub.put("demo", "d/.synclineignore", "x".repeat(2000));
+    await hub.put("demo", "other", "goes on");
+    await web1.run();
+    const problems = (await web1.run()).events.flatMap((event) => (event.type === "problem" ? [event.problem] : []));
+    expect(problems).toMatchObject([{ path: "d", code: "LIMIT" }]);
+    expect(problems[0]!.message).toContain(".synclineignore");
+    expect(readFileSync(join(web1.root, "other"), "utf8")).toBe("goes on");
+    expect(readdirSync(join(web1.root, "d")).sort()).toEqual([".synclineignore", "mine.log"]);
+    // Written anew, on either side, it is a rule again.
+    writeFileSync(path, "*.log\n");
+    for (let round = 0; round < 2; round++) expect((await web1.run()).summary.changes).toBe(1 - round);
+    expect(await hub.files("demo")).toEqual({ "d/.synclineignore": "*.log\n", "d/hidden.log": "of the space", other: "goes on" });
+  });
+
   test("[SPACE-6] a change is watched: an edit in the space reaches a watching host", async () => {
     const web1 = new TestLink(hub, "web1", "demo");
     const stop = new AbortController();

@@ -24,10 +24,9 @@ import type { Problem } from "#model/observation.ts";
 import { type RelPath, isWithin } from "#model/path.ts";
 import { type Fd, FsError, type Stat } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
+import { Batch } from "#sync/endpoint/batch.ts";
 import {
   type Application,
-  BATCH_BYTES_MAX,
-  BATCH_ITEMS_MAX,
   type Endpoint,
   INLINE_BYTES_MAX,
   type OnObserved,
@@ -38,6 +37,8 @@ import {
   type RunRecord,
   type ScanRequest,
   type ScanSummary,
+  TRACES_TOLD_MAX,
+  type Traces,
   type TransferItem,
   type TransferResult,
 } from "#sync/endpoint/endpoint.ts";
@@ -67,7 +68,18 @@ export type SpaceEndpointOptions = {
   readonly digests?: ViewDigests | undefined;
   /** Of the hub, for all of its links. */
   readonly coming: ComingFiles;
+  /** Undefined: nobody traces. */
+  readonly traces?: SpaceTraces | undefined;
 };
+
+/** What the hub's tracing has to do with a session. */
+export interface SpaceTraces {
+  /** What `work` commits belongs to the trace, below that span. `wanted`: whoever began it records it. */
+  within<T>(trace: ParentTrace, work: () => Promise<T>): Promise<T>;
+  /** Of commits of the space after `after` up to `until` that others than `actor` made: their spans, the latest last. */
+  since(space: string, actor: string, after: number, until: number, limit: number): string[];
+}
+export type ParentTrace = { readonly traceId: string; readonly spanId: string; readonly wanted: boolean };
 
 /**
  * Entries below a prefix are counted so often at most, and exactly up to so many: the brake of a side does not hang on
@@ -99,6 +111,8 @@ export class SpaceEndpoint implements Endpoint {
   /** Entries below the prefix as last counted, and when. */
   #entries = 0;
   #countedMs = Number.NEGATIVE_INFINITY;
+  /** What the session commits belongs to. */
+  #parent: ParentTrace | undefined;
 
   constructor(options: SpaceEndpointOptions) {
     this.#options = options;
@@ -226,6 +240,27 @@ export class SpaceEndpoint implements Endpoint {
     return digests.at(key, view, new IgnoreRules(request.ignore, request.include), space.sequence);
   }
 
+  /** As the trace is now: what is committed later may belong to another one. */
+  #within(): <T>(work: () => Promise<T>) => Promise<T> {
+    const { traces } = this.#options;
+    const parent = this.#parent;
+    return (work) => (traces === undefined || parent === undefined ? work() : traces.within(parent, work));
+  }
+
+  get traces(): Traces | undefined {
+    const { traces, who } = this.#options;
+    if (traces === undefined) return undefined;
+    return {
+      exchange: async ({ parent, after, until }) => {
+        if (parent !== undefined) {
+          const [, traceId, spanId, flags] = parent.split("-");
+          this.#parent = { traceId: traceId!, spanId: spanId!, wanted: (Number.parseInt(flags!, 16) & 1) === 1 };
+        }
+        return after < until ? traces.since(this.#now.view.space, who.id, after, until, TRACES_TOLD_MAX) : [];
+      },
+    };
+  }
+
   // ---------------------------------------------------------------- content
 
   get coming(): ComingView {
@@ -248,21 +283,15 @@ export class SpaceEndpoint implements Endpoint {
   }
 
   async *read(paths: readonly RelPath[], signal: AbortSignal): AsyncGenerator<ReadItem[]> {
-    let batch: ReadItem[] = [];
-    let bytes = 0;
+    const batch = new Batch<ReadItem>();
     for (const path of paths) {
       signal.throwIfAborted();
       const item = await this.#readOne(path);
-      const size = "bytes" in item ? item.bytes.length : 0;
-      if (batch.length > 0 && (batch.length >= BATCH_ITEMS_MAX || bytes + size > BATCH_BYTES_MAX)) {
-        yield batch;
-        batch = [];
-        bytes = 0;
-      }
-      batch.push(item);
-      bytes += size;
+      const full = batch.add(item, "bytes" in item ? item.bytes.length : 0);
+      if (full !== undefined) yield full;
     }
-    if (batch.length > 0) yield batch;
+    const rest = batch.take();
+    if (rest !== undefined) yield rest;
   }
 
   async #readOne(path: RelPath): Promise<ReadItem> {
@@ -410,7 +439,8 @@ export class SpaceEndpoint implements Endpoint {
     // A session has one application at a time; an earlier one that was never committed lets go of its content.
     void this.#application?.close();
     this.#application = new SpaceApplication({
-      view, stage, arriving, seen: this.#seen, runId, traceId: this.#traceId(), signal,
+      view, stage, arriving, seen: this.#seen, runId, traceId: this.#parent?.traceId ?? this.#traceId(), signal,
+      within: this.#within(),
     });
     return this.#application;
   }

@@ -1,6 +1,7 @@
 /** The ignore rules in force in each directory of a link: those of its session, then the ignore files in the space. */
 import type { LinkView } from "#hub/endpoint/link-view.ts";
 import type { Version } from "#hub/space.ts";
+import { SynclineError } from "#model/error.ts";
 import { type RelPath, joinPath, parentOf } from "#model/path.ts";
 import { IGNORE_FILE, IGNORE_FILE_BYTES_MAX, type IgnoreRules, ignoreLines } from "#sync/scan/ignore.ts";
 
@@ -22,7 +23,6 @@ export class SpaceRules {
     this.#known.clear();
   }
 
-  /** @throws {SynclineError} LIMIT when an ignore file has too many or too long lines */
   async ignores(path: RelPath, isDir: boolean): Promise<boolean> {
     const rules = await this.#of(parentOf(path));
     return !rules.none && rules.ignores(path, isDir);
@@ -33,7 +33,7 @@ export class SpaceRules {
     if (known !== undefined) return known;
     const outer = dir === "" ? this.#base : await this.#of(parentOf(dir));
     const own = await this.#read(await this.#view.version(joinPath(dir, IGNORE_FILE)));
-    const rules = own === undefined ? outer : outer.child(dir, ignoreLines(own));
+    const rules = own === undefined ? outer : childOf(outer, dir, own);
     if (this.#known.size >= REMEMBERED_MAX) this.#known.clear();
     this.#known.set(dir, rules);
     return rules;
@@ -47,5 +47,18 @@ export class SpaceRules {
     const bytes = new Uint8Array(content.size);
     await content.read(bytes, 0);
     return bytes;
+  }
+}
+
+/**
+ * A door takes any file under that name. One that is beyond the limits hides nothing here; the host that gets it leaves its
+ * directory alone, and says so with the file's name, while all other directories of the link go on.
+ */
+function childOf(outer: IgnoreRules, dir: RelPath, bytes: Uint8Array): IgnoreRules {
+  try {
+    return outer.child(dir, ignoreLines(bytes));
+  } catch (error) {
+    if (error instanceof SynclineError && error.code === "LIMIT") return outer;
+    throw error;
   }
 }

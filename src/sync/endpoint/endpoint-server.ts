@@ -16,12 +16,14 @@ import {
   decodeOpenRequest,
   decodeRunId,
   decodeScanRequest,
+  decodeTracesAsked,
   decodeScrubRequest,
   encodeComing,
   encodeCommitReply,
   encodeCount,
   encodeOpenReply,
   encodeScanSummary,
+  encodeTraces,
   encodeScrubReply,
   openMessage,
   unexpected,
@@ -108,6 +110,7 @@ export class EndpointServer {
       supply: (channel) => this.#supply.run(channel.signal, () => this.#endpoint.supply(channel, channel.signal)),
       coming: (channel) => this.#coming(channel),
       "supply-coming": (channel) => this.#supplyComing(channel),
+      traces: (channel) => this.#traces(channel),
       receive: (channel) => this.#receive(channel),
       data: (channel) => this.#hold(channel),
       apply: (channel) => this.#apply(channel),
@@ -234,6 +237,12 @@ export class EndpointServer {
     if (coming === undefined || this.#isSupplyingComing) throw malformed("a call for what is not told of");
     this.#isSupplyingComing = true;
     await coming.supply(channel, channel.signal).finally(() => (this.#isSupplyingComing = false));
+  }
+
+  async #traces(channel: MuxChannel): Promise<void> {
+    const asked = decodeTracesAsked(await next(channel));
+    const told = this.#endpoint.traces?.exchange(asked, channel.signal);
+    await channel.send(encodeTraces((await told) ?? []));
   }
 
   async #scrub(channel: MuxChannel): Promise<void> {

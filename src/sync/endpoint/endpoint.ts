@@ -216,6 +216,25 @@ export interface EarlyFiles {
   drop(path: RelPath): void;
 }
 
+/** As W3C Trace Context writes it: "00-", 32 hex digits, "-", 16 hex digits, "-", 2 hex digits. */
+export const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
+/** Traces that one exchange tells. */
+export const TRACES_TOLD_MAX = 8;
+
+export type TracesAsked = {
+  /** What is committed from now on belongs to it; undefined: it says nothing about that. */
+  readonly parent: string | undefined;
+  /** Sequences of the side: what has brought about the changes after the one and up to the other? */
+  readonly after: number;
+  readonly until: number;
+};
+
+/** Which trace changes belong to. */
+export interface Traces {
+  /** @returns the latest that are known, TRACES_TOLD_MAX at most; none where nobody traced them */
+  exchange(asked: TracesAsked, signal: AbortSignal): Promise<readonly string[]>;
+}
+
 export interface Endpoint {
   /** For people: "/srv/www", "ssh://host/srv/www". */
   readonly label: string;
@@ -239,6 +258,8 @@ export interface Endpoint {
   supply(channel: Channel, signal: AbortSignal): Promise<void>;
   /** While it is open. Undefined: it never tells of any. */
   readonly coming?: ComingFiles | undefined;
+  /** Undefined where nobody knows of traces. */
+  readonly traces?: Traces | undefined;
   /** While it is open. Undefined: nothing can be brought early. */
   readonly early?: EarlyFiles | undefined;
   /** Drives one transfer as the destination: stages every item, results in any order. */

@@ -15,6 +15,7 @@ import type {
   RunRecord,
   ScanRequest,
   ScanSummary,
+  Traces,
   TransferItem,
   TransferResult,
 } from "#sync/endpoint/endpoint.ts";
@@ -64,6 +65,10 @@ export class PassingEndpoint implements Endpoint {
 
   get coming(): ComingFiles | undefined {
     return this.inner.coming;
+  }
+
+  get traces(): Traces | undefined {
+    return this.inner.traces;
   }
 
   get early(): EarlyFiles | undefined {

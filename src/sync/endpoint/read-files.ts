@@ -6,7 +6,8 @@ import type { Confined } from "#platform/confined.ts";
 import type { Fd, FileSystem, Stat } from "#platform/file-system.ts";
 import { problem, problemOf } from "#sync/apply/apply-context.ts";
 import { Summer, sumOf } from "#sync/chunk/sum.ts";
-import { BATCH_BYTES_MAX, BATCH_ITEMS_MAX, INLINE_BYTES_MAX, type ReadItem, type SumSeeds } from "#sync/endpoint/endpoint.ts";
+import { Batch } from "#sync/endpoint/batch.ts";
+import { BATCH_BYTES_MAX, INLINE_BYTES_MAX, type ReadItem, type SumSeeds } from "#sync/endpoint/endpoint.ts";
 import { PackedRecords } from "#sync/index/packed-records.ts";
 import {
   type IndexRecord,
@@ -204,8 +205,7 @@ export function* readBatches(context: ReadContext, paths: readonly RelPath[]): G
   context.root.clear();
   const records = new RecordsInOrder(context.index);
   const arena = new Arena(paths.length < ROW_MIN ? 0 : BATCH_BYTES_MAX);
-  let batch: ReadItem[] = [];
-  let bytes = 0;
+  const batch = new Batch<ReadItem>();
   let dir: RelPath = "";
   for (const path of paths) {
     const cut = path.lastIndexOf("/");
@@ -213,16 +213,11 @@ export function* readBatches(context: ReadContext, paths: readonly RelPath[]): G
     if (cut !== dir.length || !path.startsWith(dir)) dir = parentOf(path);
     const name = path.slice(cut + 1);
     const item = readOne(context, dir, name, path, records.get(dir, name, path), arena);
-    const size = "bytes" in item ? item.bytes.length : 0;
-    if (batch.length > 0 && (batch.length >= BATCH_ITEMS_MAX || bytes + size > BATCH_BYTES_MAX)) {
-      yield batch;
-      batch = [];
-      bytes = 0;
-    }
-    batch.push(item);
-    bytes += size;
+    const full = batch.add(item, "bytes" in item ? item.bytes.length : 0);
+    if (full !== undefined) yield full;
   }
-  if (batch.length > 0) yield batch;
+  const rest = batch.take();
+  if (rest !== undefined) yield rest;
 }
 
 /** Bytes read at once while a file is hashed. */

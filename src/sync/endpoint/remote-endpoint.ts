@@ -22,6 +22,7 @@ import {
   type RunRecord,
   type ScanRequest,
   type ScanSummary,
+  type Traces,
   type TransferItem,
   type TransferResult,
 } from "#sync/endpoint/endpoint.ts";
@@ -38,12 +39,14 @@ import {
   decodeCount,
   decodeOpenReply,
   decodeScanSummary,
+  decodeTraces,
   decodeScrubReply,
   encodeCommit,
   encodeCount,
   encodeOpenRequest,
   encodeRunId,
   encodeScanRequest,
+  encodeTracesAsked,
   encodeScrubRequest,
   openMessage,
   readSum,
@@ -68,7 +71,7 @@ import { type ByteReader, malformed } from "#sync/wire/bytes.ts";
 import type { ScrubReply, ScrubRequest } from "#sync/scan/scrub.ts";
 import { giveBackBuffer } from "#sync/wire/buffer-pool.ts";
 import type { Channel } from "#sync/wire/channel.ts";
-import { TELLS_COMING } from "#sync/wire/abilities.ts";
+import { TELLS_COMING, TELLS_TRACES } from "#sync/wire/abilities.ts";
 import { type Mux, linkLost } from "#sync/wire/mux.ts";
 import type { MuxChannel } from "#sync/wire/mux-channel.ts";
 
@@ -196,6 +199,18 @@ export class RemoteEndpoint implements Endpoint {
 
   get coming(): ComingFiles | undefined {
     return this.#mux?.abilities.has(TELLS_COMING) === true ? this.#coming : undefined;
+  }
+
+  readonly #traces: Traces = {
+    exchange: (asked, signal) =>
+      this.#call("traces", signal, async (channel) => {
+        await channel.send(encodeTracesAsked(asked));
+        return decodeTraces(await next(channel));
+      }),
+  };
+
+  get traces(): Traces | undefined {
+    return this.#mux?.abilities.has(TELLS_TRACES) === true ? this.#traces : undefined;
   }
 
   async #supply(method: Method, local: Channel, signal: AbortSignal): Promise<void> {

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { SynclineError } from "#model/error.ts";
 import type { Entry } from "#model/entry.ts";
-import { type ApplyOp, BATCH_BYTES_MAX, BATCH_ITEMS_MAX, type OpenReply, type OpenRequest } from "#sync/endpoint/endpoint.ts";
+import { type ApplyOp, BATCH_BYTES_MAX, BATCH_ITEMS_MAX, type OpenReply, type OpenRequest, TRACES_TOLD_MAX } from "#sync/endpoint/endpoint.ts";
 import * as calls from "#sync/endpoint/remote-protocol.ts";
 import * as items from "#sync/endpoint/remote-protocol-items.ts";
 import { SUM, fileEntry } from "#testing/memory-endpoint.ts";
@@ -198,6 +198,24 @@ describe("remote protocol", () => {
     expect(items.unpackResults(body(items.packResults(results, asked, 0)[0]!), asked, 0)).toEqual([...results]);
   });
 
+  test("[REMOTE-58] traces round-trip, and what is no trace, or too many of them, is refused", () => {
+    const trace = `00-${"1".repeat(32)}-${"a".repeat(16)}-01`;
+    for (const parent of [undefined, trace]) {
+      const asked = { parent, after: 3, until: 9 };
+      expect(calls.decodeTracesAsked(calls.encodeTracesAsked(asked))).toEqual(asked);
+    }
+    for (const traces of [[], [trace], Array.from({ length: TRACES_TOLD_MAX }, () => trace)]) {
+      expect(calls.decodeTraces(calls.encodeTraces(traces))).toEqual(traces);
+    }
+    const wrong = ["", trace.toUpperCase(), `${trace}0`, trace.replace("1", "g"), `00-${"0".repeat(32)}-${"a".repeat(16)}-01`, trace.replace("00-", "ff-")];
+    for (const one of wrong) {
+      expect(() => calls.decodeTracesAsked(calls.encodeTracesAsked({ parent: one, after: 0, until: 0 }))).toThrow("a trace is not one");
+      expect(() => calls.decodeTraces(calls.encodeTraces([trace, one]))).toThrow("a trace is not one");
+    }
+    const many = calls.encodeTraces(Array.from({ length: TRACES_TOLD_MAX + 1 }, () => trace));
+    expect(() => calls.decodeTraces(many)).toThrow("more traces");
+  });
+
   test("[REMOTE-37] every decoder answers random and mutated bytes with a value or PROTOCOL", () => {
     const valid = [
       calls.encodeOpenRequest(request),
@@ -205,6 +223,8 @@ describe("remote protocol", () => {
       calls.encodeScanRequest({ since: 1, extent: "full", deep: false, acknowledged: 0 }),
       calls.encodeScanSummary({ seq: 1, epoch: "e", problems: [], entries: 1, hashedBytes: 1, degraded: "x" }),
       calls.encodeCommitReply({ seqBefore: 1, seqAfter: 2 }),
+      calls.encodeTracesAsked({ parent: `00-${"1".repeat(32)}-${"a".repeat(16)}-01`, after: 1, until: 2 }),
+      calls.encodeTraces([`00-${"1".repeat(32)}-${"a".repeat(16)}-01`]),
       ...items.packOps([{ type: "change", change: { side: "beta", path: "a/b", old: fileEntry(1), new: fileEntry(3), action: "content" }, bytes: new Uint8Array(3) }]),
       ...items.packObservations([{ state: "present", path: "a", entry: fileEntry(3, { linkTo: "z" }) }]),
       ...items.packReadItems([{ index: 0, item: { path: "a", entry: fileEntry(2), bytes: new Uint8Array(2) } }]),
@@ -216,6 +236,8 @@ describe("remote protocol", () => {
       calls.decodeOpenReply,
       calls.decodeScanRequest,
       calls.decodeRunId,
+      calls.decodeTracesAsked,
+      calls.decodeTraces,
       (m) => calls.decodeScanSummary(body(m), []),
       (m) => calls.decodeCommitReply(body(m)),
       (m) => items.unpack(body(m), items.readOp),

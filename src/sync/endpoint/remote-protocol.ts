@@ -18,7 +18,9 @@ import type {
   OpenRequest,
   ScanRequest,
   ScanSummary,
+  TracesAsked,
 } from "#sync/endpoint/endpoint.ts";
+import { TRACEPARENT, TRACES_TOLD_MAX } from "#sync/endpoint/endpoint.ts";
 import { SCRUB_BYTES_MAX, type ScrubReply, type ScrubRequest } from "#sync/scan/scrub.ts";
 import { ByteReader, ByteWriter, malformed } from "#sync/wire/bytes.ts";
 
@@ -39,6 +41,7 @@ export type Method =
   | "supply"
   | "coming"
   | "supply-coming"
+  | "traces"
   | "receive"
   | "data"
   | "apply"
@@ -422,6 +425,39 @@ export function decodeRunId(message: Uint8Array): string {
 export function checkRunId(runId: string): string {
   if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(runId)) throw malformed("a run id is not one");
   return runId;
+}
+
+export function encodeTracesAsked({ parent, after, until }: TracesAsked): Uint8Array {
+  const w = writerOf(REPLY);
+  writeOptional(w, parent);
+  w.varint(after);
+  w.varint(until);
+  return w.finish();
+}
+
+export function decodeTracesAsked(message: Uint8Array): TracesAsked {
+  const { tag, r } = openMessage(message);
+  if (tag !== REPLY) throw unexpected(tag);
+  const parent = readOptional(r);
+  if (parent !== undefined && !TRACEPARENT.test(parent)) throw malformed("a trace is not one");
+  return finished(r, { parent, after: r.varint(), until: r.varint() });
+}
+
+export function encodeTraces(traces: readonly string[]): Uint8Array {
+  const w = writerOf(REPLY);
+  w.varint(traces.length);
+  for (const one of traces) w.string(one);
+  return w.finish();
+}
+
+export function decodeTraces(message: Uint8Array): readonly string[] {
+  const { tag, r } = openMessage(message);
+  if (tag !== REPLY) throw unexpected(tag);
+  const count = r.varint();
+  if (count > TRACES_TOLD_MAX) throw malformed("more traces than may be told");
+  const traces = Array.from({ length: count }, () => r.string());
+  if (!traces.every((one) => TRACEPARENT.test(one))) throw malformed("a trace is not one");
+  return finished(r, traces);
 }
 
 export function encodeCount(count: number): Uint8Array {

@@ -10,10 +10,9 @@ import type { RelPath } from "#model/path.ts";
 import type { Host } from "#platform/host.ts";
 import { RunJournal } from "#sync/apply/run-journal.ts";
 import { sumOf } from "#sync/chunk/sum.ts";
+import { Batch } from "#sync/endpoint/batch.ts";
 import {
   type Application,
-  BATCH_BYTES_MAX,
-  BATCH_ITEMS_MAX,
   type Endpoint,
   INLINE_BYTES_MAX,
   type OnObserved,
@@ -299,8 +298,7 @@ export class ForeignEndpoint implements Endpoint {
   async *read(paths: readonly RelPath[], signal: AbortSignal): AsyncGenerator<ReadItem[]> {
     const ahead = Math.min(READ_AHEAD_MAX, this.#now.context.abilities.parallel);
     const reading: Promise<ReadItem>[] = [];
-    let batch: ReadItem[] = [];
-    let bytes = 0;
+    const batch = new Batch<ReadItem>();
     let next = 0;
     for (let at = 0; at < paths.length; at++) {
       while (next < paths.length && next < at + ahead) {
@@ -309,16 +307,11 @@ export class ForeignEndpoint implements Endpoint {
         reading.push(one);
       }
       const item = await reading.shift()!;
-      const size = "bytes" in item ? item.bytes.length : 0;
-      if (batch.length > 0 && (batch.length >= BATCH_ITEMS_MAX || bytes + size > BATCH_BYTES_MAX)) {
-        yield batch;
-        batch = [];
-        bytes = 0;
-      }
-      batch.push(item);
-      bytes += size;
+      const full = batch.add(item, "bytes" in item ? item.bytes.length : 0);
+      if (full !== undefined) yield full;
     }
-    if (batch.length > 0) yield batch;
+    const rest = batch.take();
+    if (rest !== undefined) yield rest;
   }
 
   async #readOne(path: RelPath, signal: AbortSignal): Promise<ReadItem> {

@@ -8,11 +8,10 @@ import type { Problem } from "#model/observation.ts";
 import { type RelPath, nameOf, parentOf } from "#model/path.ts";
 import { type Change, type Side, nameOfChange } from "#model/plan.ts";
 import type { Step } from "#sync/plan/order.ts";
+import { Batch } from "#sync/endpoint/batch.ts";
 import {
   type Application,
   type ApplyOp,
-  BATCH_BYTES_MAX,
-  BATCH_ITEMS_MAX,
   type Durable,
   type Endpoint,
   INLINE_BYTES_MAX,
@@ -242,23 +241,17 @@ class GroupExecution {
     });
     const source = this.#context.endpoints[otherSide(this.#side)];
     await using reader = new SmallReader(small, source, this.#context.signal);
-    let batch: ApplyOp[] = [];
-    let bytes = 0;
+    const batch = new Batch<ApplyOp>();
     for (const step of steps) {
       const next = this.#opFor(step, large, reader);
       // Mostly the bytes are here already, and a promise for each file would cost more than the rest.
       const op = next instanceof Promise ? await next : next;
       if (op === undefined) continue;
-      const size = op.type === "change" ? (op.bytes?.length ?? 0) : 0;
-      if (batch.length > 0 && (batch.length >= BATCH_ITEMS_MAX || bytes + size > BATCH_BYTES_MAX)) {
-        await this.#push(batch);
-        batch = [];
-        bytes = 0;
-      }
-      batch.push(op);
-      bytes += size;
+      const full = batch.add(op, op.type === "change" ? (op.bytes?.length ?? 0) : 0);
+      if (full !== undefined) await this.#push(full);
     }
-    if (batch.length > 0) await this.#push(batch);
+    const rest = batch.take();
+    if (rest !== undefined) await this.#push(rest);
   }
 
   async #push(batch: ApplyOp[]): Promise<void> {

@@ -3,4 +3,7 @@
 /** Its endpoints may tell of files that are coming: the calls "coming" and "supply-coming". */
 export const TELLS_COMING = 1;
 
-export const OWN_ABILITIES = Uint8Array.of(TELLS_COMING);
+/** Its endpoints may tell which trace something belongs to: the call "traces". */
+export const TELLS_TRACES = 2;
+
+export const OWN_ABILITIES = Uint8Array.of(TELLS_COMING, TELLS_TRACES);

@@ -9,6 +9,7 @@ import type { RelPath } from "#model/path.ts";
 import { type SumSeeds, sumOf } from "#sync/chunk/sum.ts";
 import type { HubLedger } from "#testing/hub/hub-ledger.ts";
 import { type HubProcess, SPACE, type SimHub, principal } from "#testing/hub/sim-hub.ts";
+import { IGNORE_FILE } from "#testing/sim-oracle.ts";
 import { SimCrash } from "#testing/sim-process.ts";
 import { LARGE_BYTES, NAMES } from "#testing/sim-people.ts";
 import type { SimRandom } from "#testing/sim-random.ts";
@@ -100,7 +101,8 @@ export class DoorPerson {
 
   #path(): RelPath {
     // Often where somebody else is at work.
-    const recent = this.#hub.believed.slice(-RECENT);
+    // Rules are for those to write who know how long a line of them may be.
+    const recent = this.#hub.believed.slice(-RECENT).filter(({ path }) => !path.endsWith(IGNORE_FILE));
     if (recent.length > 0 && this.#random.chance(0.6)) return this.#random.pick(recent).path;
     const names = Array.from({ length: 1 + this.#random.int(DEPTH_MAX) }, () => this.#random.pick(NAMES));
     const prefix = this.#random.pick(this.#prefixes);

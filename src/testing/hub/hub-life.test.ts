@@ -45,6 +45,10 @@ describe("simulation of a hub", () => {
     expect(uploaded).toBeGreaterThan(0);
   }, 60_000);
 
+  test("[HUBSIM-10] what one of a link's sides ignores is no business of the other's, and nobody takes it for removed", async () => {
+    for (let seed = 5000; seed < 5025; seed++) await hubLife(seed, "ignores");
+  }, 60_000);
+
   test("[HUBSIM-2] the same seed lives the same life, call by call; another one another", async () => {
     const lives = [await hubLife(11), await hubLife(11), await hubLife(12)];
     expect(lives[1]).toEqual(lives[0]!);

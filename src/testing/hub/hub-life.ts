@@ -12,11 +12,12 @@ import { type AgentLink, type AgentResult, AgentSession, type AgentSetup, outerO
 import { DoorPerson } from "#testing/hub/door-person.ts";
 import { FollowingHub, troubleCopy } from "#testing/hub/following-hub.ts";
 import { HubLedger } from "#testing/hub/hub-ledger.ts";
-import { healChunks, rotChunks, upkeepOf } from "#testing/hub/hub-operator.ts";
+import { OPERATOR, hasDir, healChunks, makeDir, rotChunks, upkeepOf } from "#testing/hub/hub-operator.ts";
 import { type Always, type HubStyle, drawStyle } from "#testing/hub/hub-style.ts";
 import { troubleAgent, troubleHub } from "#testing/hub/hub-trouble.ts";
-import { type HubProcess, SPACE, SimHub, principal } from "#testing/hub/sim-hub.ts";
+import { type HubProcess, SPACE, SimHub } from "#testing/hub/sim-hub.ts";
 import {
+  hiddenFrom,
   judgeJournal,
   linkDifference,
   phantomInSpace,
@@ -48,8 +49,6 @@ const WATCH_RESCAN_MS = 20_000;
 /** Prefixes of links: out of the way of other people's names, or right in it. */
 const PREFIXES = ["zone/c", "zone/c", "c"];
 const DAY_MS = 86_400_000;
-
-const OPERATOR = principal("user", "operator");
 
 type Running = { readonly agent: Agent; readonly session: AgentSession; readonly isWatch: boolean };
 
@@ -192,7 +191,7 @@ class HubLife {
       callNs: random.fork("calls").pick([1000, 1000, 3_000_000]),
     });
     this.#watchDisk(link.name, replica.host.disk);
-    const habits = { ignores: false, links: false, streams: this.#style.streams };
+    const habits = { ignores: this.#style.ignores, links: this.#style.links, streams: this.#style.streams };
     const person = new Person(replica, random.fork("person"), this.#ledger, this.#clock, habits);
     this.#agents.push({ link: { ...link, replica }, person, gone: new Set(), removed: new Set(), lostPower: false });
     this.#ledger.say(`${link.name}: "${link.prefix}" ${link.mode} from ${link.from}`);
@@ -574,6 +573,7 @@ class HubLife {
     const { spaces } = await this.#clock.runUntilIdle(this.#hub.living());
     for (const [path, { content, links, poisoned }] of random.shuffle([...viewOf(link.replica)])) {
       if (content === undefined || content.size === 0 || links.length > 1 || poisoned) continue;
+      if (await this.#isHidden(agent, path)) continue;
       const good = sumOf(content.toBytes(), link.seeds);
       const held = (await this.#clock.runUntilIdle(spaces.version(OPERATOR, SPACE, outerOf(link, path))))?.entry;
       if (held?.kind !== "file" || held.sum !== good) continue;
@@ -589,7 +589,7 @@ class HubLife {
 
   /** Changes of one session; a link whose directory was taken away by another session waits for the operator. */
   async #quiet(agent: Agent): Promise<number> {
-    const isGone = !(await this.#clock.runUntilIdle(this.#hasDir(agent.link.prefix)));
+    const isGone = !(await this.#clock.runUntilIdle(this.#hub.living().then((process) => hasDir(process, agent.link.prefix))));
     try {
       const { summary, events, mended } = await this.#once(agent);
       // A link that never ran makes its directory anew; nobody takes it for one that was emptied.
@@ -616,12 +616,20 @@ class HubLife {
     for (const event of result.events) {
       if (event.type !== "problem") continue;
       const { code, path, side } = event.problem;
+      // A directory stays for the sake of what the session must not see in it, or stands in the way itself.
+      const isHeld = code === "ENOTEMPTY" || code === "NOT_EMPTY" || code === "EEXIST";
+      if (isHeld && (await this.#isHidden(agent, path))) continue;
       const isExcused = isDamageCode(code) && side === session.hostSide && this.#mayMislead(agent, path);
       if (!isExcused) throw new Error(`problem without trouble: ${JSON.stringify(event)}`);
       mended++;
       this.#happens(agent, () => agent.person.repair(path));
     }
     return { ...result, mended };
+  }
+
+  async #isHidden({ link }: Agent, path: RelPath): Promise<boolean> {
+    const process = await this.#clock.runUntilIdle(this.#hub.living());
+    return (await this.#clock.runUntilIdle(hiddenFrom(process, link)))(path);
   }
 
   /** What is at rest stays at rest: sessions see nothing and commit nothing. */
@@ -646,28 +654,13 @@ class HubLife {
     for (const { link } of this.#agents) {
       if (link.prefix === "") continue;
       for (const path of [parentOf(link.prefix), link.prefix]) {
-        if (path !== "" && (await this.#clock.runUntilIdle(this.#makePrefix(path)))) made++;
+        const process = await this.#clock.runUntilIdle(this.#hub.living());
+        if (!(await this.#clock.runUntilIdle(makeDir(process, path)))) continue;
+        this.#ledger.say(`operator: made ${path}`);
+        made++;
       }
     }
     return made;
-  }
-
-  async #hasDir(path: RelPath): Promise<boolean> {
-    const { spaces } = await this.#hub.living();
-    return path === "" || (await spaces.version(OPERATOR, SPACE, path))?.entry?.kind === "dir";
-  }
-
-  async #makePrefix(path: RelPath): Promise<boolean> {
-    const { spaces } = await this.#hub.living();
-    if (await this.#hasDir(path)) return false;
-    this.#ledger.say(`operator: makes ${path}`);
-    const entry = { kind: "dir", mode: 0o755 } as const;
-    const expect = { kind: "any" } as const;
-    const change = { type: "put", path, expect, entry, content: undefined, makeParents: false } as const;
-    const request = { changes: [change], intake: undefined, atomic: true, cause: "edit", traceId: "0".repeat(32) } as const;
-    const { results } = await spaces.commit(OPERATOR, SPACE, request);
-    if (results[0]!.status !== "done") throw new Error(`the operator could not make ${path}`);
-    return true;
   }
 
   /** What nobody destroyed on a host is on one, or in the history of the space; and nothing went without a cause. */

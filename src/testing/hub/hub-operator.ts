@@ -1,13 +1,15 @@
 /** What the machine and the operator of a simulated hub do to its chunks: rot, upkeep, and healing from outside. */
 import { type Expired, type ScrubCursor, type Scrubbed, expireOld, pruneChunks, scrubBegin, scrubChunks } from "#hub/upkeep.ts";
 import type { PruneResult } from "#store/chunk-store.ts";
-import { PACKS, SPACE, type SimHub, UNRECORDED, principal } from "#testing/hub/sim-hub.ts";
+import type { RelPath } from "#model/path.ts";
+import { type HubProcess, PACKS, SPACE, type SimHub, UNRECORDED, principal } from "#testing/hub/sim-hub.ts";
 import type { SimRandom } from "#testing/sim-random.ts";
 
 /** Further than the grace of chunks: in a simulation nothing is safe because it is young. */
 const AHEAD_MS = 48 * 3_600_000;
 /** More than a simulated hub has. */
 const SCRUB_BYTES = 1 << 30;
+export const OPERATOR = principal("user", "operator");
 const never = new AbortController().signal;
 
 /** Upkeep of whatever process lives when a round begins. */
@@ -51,7 +53,23 @@ export function rotChunks(hub: SimHub, random: SimRandom, say: (line: string) =>
 export async function healChunks(hub: SimHub, contents: readonly Uint8Array[]): Promise<void> {
   const { chunks, spaces } = await hub.living();
   await chunks.scrub(undefined, Number.MAX_SAFE_INTEGER, never);
-  await using intake = spaces.intake(principal("user", "operator"), SPACE);
+  await using intake = spaces.intake(OPERATOR, SPACE);
   for (const bytes of contents) await intake.store(bytes);
   await intake.flush();
+}
+
+export async function hasDir({ spaces }: HubProcess, path: RelPath): Promise<boolean> {
+  return path === "" || (await spaces.version(OPERATOR, SPACE, path))?.entry?.kind === "dir";
+}
+
+/** A directory of the space, where it is gone or something else took its place. Returns whether it was made. */
+export async function makeDir(process: HubProcess, path: RelPath): Promise<boolean> {
+  if (await hasDir(process, path)) return false;
+  const entry = { kind: "dir", mode: 0o755 } as const;
+  const expect = { kind: "any" } as const;
+  const change = { type: "put", path, expect, entry, content: undefined, makeParents: false } as const;
+  const request = { changes: [change], intake: undefined, atomic: true, cause: "edit", traceId: "0".repeat(32) } as const;
+  const { results } = await process.spaces.commit(OPERATOR, SPACE, request);
+  if (results[0]!.status !== "done") throw new Error(`the operator could not make ${path}`);
+  return true;
 }

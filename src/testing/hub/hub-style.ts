@@ -20,10 +20,14 @@ export type HubStyle = {
   readonly isLost: boolean;
   /** Somebody sends files as uploads. */
   readonly uploads: boolean;
+  /** People give files second names. Links of a hub carry them as files of their own. */
+  readonly links: boolean;
+  /** People write ignore files. */
+  readonly ignores: boolean;
 };
 
 /** What happens in a life in any case, and not in some. */
-export type Always = "streams" | "fails over" | "is lost" | "uploads";
+export type Always = "streams" | "fails over" | "is lost" | "uploads" | "ignores";
 
 export function drawStyle(random: SimRandom, always?: Always): HubStyle {
   const style = random.fork("style");
@@ -43,5 +47,7 @@ export function drawStyle(random: SimRandom, always?: Always): HubStyle {
     failsOver: failsOver && !rots,
     isLost: (random.fork("lost").chance(0.4) || always === "is lost") && !rots,
     uploads: (random.fork("uploads").chance(0.3) || always === "uploads") && !rots,
+    links: random.fork("links of people").chance(0.25),
+    ignores: random.fork("ignores").chance(0.25) || always === "ignores",
   };
 }

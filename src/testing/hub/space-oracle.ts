@@ -11,7 +11,7 @@ import { type AgentLink, innerOf, outerOf } from "#testing/hub/agent-session.ts"
 import type { Acknowledged } from "#testing/hub/door-person.ts";
 import { type Believed, type HubProcess, SPACE, principal } from "#testing/hub/sim-hub.ts";
 import { contentDigest } from "#testing/sim-content.ts";
-import { textOf, viewOf } from "#testing/sim-oracle.ts";
+import { IGNORE_FILE, Ignored, type Outline, textOf, viewOf } from "#testing/sim-oracle.ts";
 
 const WHO = principal("user", "judge");
 /** More than any life commits. */
@@ -170,32 +170,53 @@ export async function linkDifference(
 ): Promise<string | undefined> {
   const { replica, from, mode } = link;
   const tickNs = replica.host.disk.timestampNs;
-  const host = textOf(viewOf(replica), tickNs);
-  const space = await textsOf(process, link, tickNs);
+  const view = viewOf(replica);
+  const host = textOf(view, tickNs);
+  const { texts: space, outline } = await shownOf(process, link, tickNs);
+  const isHidden = hiddenOn(view, outline);
   for (const path of new Set([...host.keys(), ...space.keys()])) {
     const a = host.get(path);
     const b = space.get(path);
     const isOwn = mode === "one-way-safe" && (from === "host" ? b : a) !== undefined;
-    if (a !== b && !isOwn && !mayDiffer(path)) return `not the same at ${outerOf(link, path)}: ${replica.name} ${a} | space ${b}`;
+    if (a !== b && !isOwn && !mayDiffer(path) && !isHidden(path)) return `not the same at ${outerOf(link, path)}: ${replica.name} ${a} | space ${b}`;
   }
   return undefined;
 }
 
-async function textsOf(process: HubProcess, link: AgentLink, tickNs: bigint): Promise<Map<RelPath, string>> {
+/** What one side ignores is nobody's business; nor are directories that hold such. */
+function hiddenOn(host: Outline, space: Outline): (path: RelPath) => boolean {
+  const [here, there] = [new Ignored(host), new Ignored(space)];
+  if (!here.any && !there.any) return () => false;
+  const touched = [here.touched(), there.touched()];
+  return (path) => here.hides(path, space) || there.hides(path, host) || touched.some((paths) => paths.has(path));
+}
+
+/** Which paths of a link one of its sides ignores. */
+export async function hiddenFrom(process: HubProcess, link: AgentLink): Promise<(path: RelPath) => boolean> {
+  return hiddenOn(viewOf(link.replica), (await shownOf(process, link, 1n)).outline);
+}
+
+type Shown = { readonly texts: Map<RelPath, string>; readonly outline: Outline };
+
+async function shownOf(process: HubProcess, link: AgentLink, tickNs: bigint): Promise<Shown> {
   const out = new Map<RelPath, string>();
+  const outline = new Map<RelPath, { entries?: unknown; content?: { toBytes(): Uint8Array } }>();
   for (const version of await listAt(process, undefined)) {
     const path = innerOf(link, version.path);
     const { entry } = version;
     if (path === undefined || entry === undefined) continue;
+    outline.set(path, entry.kind === "dir" ? { entries: true } : {});
     if (entry.kind === "symlink") out.set(path, `symlink ${entry.target}`);
     else if (entry.kind !== "file") out.set(path, `dir ${"mode" in entry ? entry.mode.toString(8) : ""}`);
     else {
-      const digest = contentDigest(await bytesOf(process, version));
+      const bytes = await bytesOf(process, version);
+      if (path.endsWith(IGNORE_FILE)) outline.set(path, { content: { toBytes: () => bytes } });
+      const digest = contentDigest(bytes);
       const timeNs = entry.mtimeNs - (entry.mtimeNs % tickNs);
       out.set(path, `file ${entry.mode.toString(8)} ${entry.size} ${digest} ${timeNs}`);
     }
   }
-  return out;
+  return { texts: out, outline };
 }
 
 /** A session changes only what it saw: nothing that somebody committed meanwhile is replaced or removed unseen. */

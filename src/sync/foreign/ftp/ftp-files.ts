@@ -23,6 +23,7 @@ import { incoming, sendBytes } from "#sync/foreign/ftp/ftp-data.ts";
 import { FtpRefusal, lostConnection, notDone } from "#sync/foreign/ftp/ftp-errors.ts";
 import { FtpListing, parentPath } from "#sync/foreign/ftp/ftp-listing.ts";
 import { CONTROLS_MAX, FtpPool, TRIES_MAX } from "#sync/foreign/ftp/ftp-pool.ts";
+import { mayTryAgain } from "#sync/foreign/try-again.ts";
 import type { Listed } from "#sync/foreign/ftp/listings.ts";
 import { quotedPath } from "#sync/foreign/ftp/replies.ts";
 import { counted, stale, tidyRoot, unsupported } from "#sync/foreign/client-parts.ts";
@@ -172,8 +173,7 @@ export class FtpFiles implements ForeignFiles {
         }
         return;
       } catch (error) {
-        const isLost = error instanceof SynclineError && error.code === "LINK_LOST";
-        if (!isLost || tries === TRIES_MAX || signal.aborted) throw error;
+        if (!mayTryAgain(error, tries, TRIES_MAX, signal)) throw error;
       }
     }
   }

@@ -23,6 +23,7 @@ import { settlePlacing } from "#sync/foreign/settle-placing.ts";
 import { type SftpChannel, SftpRefusal } from "#sync/foreign/sftp/sftp-channel.ts";
 import { SftpConnection, type SftpLink, type SftpServer } from "#sync/foreign/sftp/sftp-connection.ts";
 import { isRefusal, sftpError } from "#sync/foreign/sftp/sftp-errors.ts";
+import { isLost, mayTryAgain } from "#sync/foreign/try-again.ts";
 import {
   type Attrs,
   NO_ATTRS,
@@ -134,7 +135,7 @@ export class SftpFiles implements ForeignFiles {
       try {
         return await this.#on(op, path, signal, work);
       } catch (error) {
-        if (!isLost(error) || tries === TRIES_MAX) throw error;
+        if (!mayTryAgain(error, tries, TRIES_MAX, signal)) throw error;
       }
     }
   }
@@ -224,7 +225,7 @@ export class SftpFiles implements ForeignFiles {
         }
         return;
       } catch (error) {
-        if (!isLost(error) || tries === TRIES_MAX || signal.aborted) throw sftpError(error, "read", path, this.#path(path));
+        if (!mayTryAgain(error, tries, TRIES_MAX, signal)) throw sftpError(error, "read", path, this.#path(path));
       }
     }
   }
@@ -527,5 +528,3 @@ function secondsOf(mtimeNs: bigint): number | undefined {
   if (mtimeNs < 0n || mtimeNs >= SECONDS_END * NS_PER_SECOND) return undefined;
   return Number(mtimeNs / NS_PER_SECOND);
 }
-
-const isLost = (error: unknown): boolean => error instanceof SynclineError && error.code === "LINK_LOST" && error.retryable;
