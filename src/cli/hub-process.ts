@@ -255,7 +255,7 @@ async function openStores(
   committed: (commit: CommitDone) => void,
   opened: Opened,
 ): Promise<Stores> {
-  const { clock, random, sha256 } = host;
+  const { clock, random } = host;
   const cuts = CutsThread.make();
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const url = config.database ?? "sqlite";
@@ -284,7 +284,7 @@ async function openStores(
   });
   const onCommit = (commit: CommitDone): void => committed(commit);
   const onClockNotice = (notice: ClockNotice): void => tellClock(log, notice);
-  const parts = { meta, chunks, access, audit: access.audit, clock, random, sha256, cuts };
+  const parts = { meta, chunks, access, audit: access.audit, clock, random, cuts };
   const spaces: HubSpaces = await HubSpaces.open({ ...parts, onCommit, onClockNotice });
   opened.add(() => spaces.close());
   const uploads = new HubUploads({ rows: new UploadRows(database), spaces, meta, access, clock, random });

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { CommitQueue } from "#hub/commit-queue.ts";
 import { TRACE, TestHub } from "#hub/hub-fixture.ts";
-import type { Commit, CommitOutcome, MetaStore } from "#hub/meta/meta-store.ts";
+import type { CommitOutcome, MetaStore } from "#hub/meta/meta-store.ts";
 import type { SpaceId } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
 
@@ -16,9 +16,9 @@ class Overheard {
     this.#meta = meta;
   }
 
-  async commit(commits: readonly Commit[]): Promise<CommitOutcome[]> {
+  async commit(...[commits, manifests, sums, durable]: Parameters<MetaStore["commit"]>): Promise<CommitOutcome[]> {
     this.groups.push(commits.map(({ timeMs }) => timeMs));
-    const outcomes = await this.#meta.commit(commits, new Map());
+    const outcomes = await this.#meta.commit(commits, manifests, sums, durable);
     this.after(this.groups.length);
     return outcomes;
   }
@@ -71,6 +71,22 @@ test("[SPACE-15] the one whose content is lost, or that cannot be done, fails; t
   expect(await codesOf(all)).toEqual(["done", "DISK", "SPACE_UNKNOWN", "done"]);
   expect(store.groups).toEqual([[1, 3, 4], [1], [3], [4]]);
   expect((await hub.spaces.space(hub.who, "demo")).sequence).toBe(2);
+});
+
+test("[SPACE-39] rows are made while their content becomes durable, and nothing of them is there before, or where it does not", async () => {
+  for (const [fails, others] of [[false, []], [true, []], [false, [2]], [true, [2]]] as const) {
+    const flushed = Promise.withResolvers<void>();
+    const adding = codesOf([add(1, { flush: () => flushed.promise }), ...others.map((name) => add(name))]);
+    const before = (await hub.spaces.space(hub.who, "demo")).sequence;
+    for (let turn = 0; turn < 20; turn++) {
+      await new Promise<void>((resolve) => void setImmediate(resolve));
+      expect((await hub.spaces.space(hub.who, "demo")).sequence).toBe(before);
+    }
+    if (fails) flushed.reject(error("DISK"));
+    else flushed.resolve();
+    expect(await adding).toEqual([fails ? "DISK" : "done", ...others.map(() => "done")]);
+    expect((await hub.spaces.space(hub.who, "demo")).sequence).toBe(before + others.length + (fails ? 0 : 1));
+  }
 });
 
 test("[SPACE-17] what may have been made is not made again: all are told", async () => {

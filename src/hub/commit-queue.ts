@@ -1,6 +1,7 @@
 /**
  * Group commit: what arrives while one commit is on its way to the disk goes with the next, so that many small commits
- * share two syncs (chunks first, then rows) instead of paying them each.
+ * share two syncs (chunks first, then rows) instead of paying them each. Of one that comes alone the rows are made while
+ * the disk syncs the chunks: only COMMIT waits for them.
  */
 import { SynclineError } from "#model/error.ts";
 import type { Commit, CommitOutcome, MetaStore } from "#hub/meta/meta-store.ts";
@@ -13,6 +14,12 @@ const GROUP_COMMITS_MAX = 256;
 const GROUP_CHANGES_MAX = 20_000;
 /** Commits that wait; whoever comes then is told to come again. */
 const WAITING_MAX = 4096;
+
+/** Of its files. With more, the disk may be at work for so long that others should not wait for the database meanwhile. */
+const PREPARED_BYTES_MAX = 4 << 20;
+
+/** Turns of promises that a flush needs at most, from the call to where the disk is at work. */
+const HEAD_START_TURNS = 32;
 
 /** What a commit's content is known by, beside its id. */
 export type NewContent = {
@@ -27,6 +34,9 @@ type Waiting = {
   readonly done: (outcome: CommitOutcome) => void;
   readonly failed: (error: unknown) => void;
 };
+
+/** Its content survives a power loss when `durable` resolves. */
+type Going = Waiting & { readonly durable: Promise<void> };
 
 export class CommitQueue {
   readonly #meta: MetaStore;
@@ -60,33 +70,42 @@ export class CommitQueue {
     this.#isRunning = true;
     // What is asked for in this turn of the event loop goes together.
     await undefined;
-    while (this.#waiting.length > 0) {
-      const group = await durable(this.#takeGroup());
-      if (group.length === 0 || (await this.#commit(group, group.length === 1))) continue;
-      // One of them cannot be done at all (its space has gone, say): the others must not fail with it.
-      for (const one of group) await this.#commit([one], true);
-    }
+    while (this.#waiting.length > 0) await this.#settle(this.#takeGroup().map(begun));
     // In the same turn in which nothing was found waiting, or somebody could add to a queue that nobody empties.
     this.#isRunning = false;
   }
 
-  /** False when it failed for what one of them is, and nobody was told; never when `isLast`. */
-  async #commit(group: readonly Waiting[], isLast: boolean): Promise<boolean> {
+  /** Until everybody was told. */
+  async #settle(group: readonly Going[]): Promise<void> {
     try {
-      const manifests = new Map<ContentId, Manifest>();
-      const sums = new Map<ContentId, Sums>();
-      for (const { content } of group) {
-        for (const [id, manifest] of content.manifests) manifests.set(id, manifest);
-        for (const [id, some] of content.sums) sums.set(id, { ...sums.get(id), ...some });
-      }
-      const outcomes = await this.#meta.commit(group.map((one) => one.commit), manifests, sums);
+      const bytes = bytesOf(group);
+      // Where several came, more come meanwhile, and the next group is larger for it.
+      if (group.length > 1 || bytes > PREPARED_BYTES_MAX) await Promise.all(group.map((one) => one.durable));
+      // The disk begins first: rows that are made before would hold up what the chunks still need of this thread.
+      else if (bytes > 0) for (let turn = 0; turn < HEAD_START_TURNS; turn++) await undefined;
+      const outcomes = await this.#commit(group);
       for (const [at, one] of group.entries()) one.done(outcomes[at]!);
-      return true;
     } catch (error) {
-      const isTold = isLast || concernsAll(error);
-      if (isTold) for (const one of group) one.failed(error);
-      return isTold;
+      const whole = await thoseWithContent(group);
+      // Nothing was committed while some content was not durable.
+      if (whole.length < group.length) return whole.length > 0 ? this.#settle(whole) : undefined;
+      if (group.length === 1 || concernsAll(error)) for (const one of group) one.failed(error);
+      // One of them cannot be done at all (its space has gone, say): the others must not fail with it.
+      else for (const one of group) await this.#settle([one]);
     }
+  }
+
+  #commit(group: readonly Going[]): Promise<CommitOutcome[]> {
+    const manifests = new Map<ContentId, Manifest>();
+    const sums = new Map<ContentId, Sums>();
+    for (const { content } of group) {
+      for (const [id, manifest] of content.manifests) manifests.set(id, manifest);
+      for (const [id, some] of content.sums) sums.set(id, { ...sums.get(id), ...some });
+    }
+    const durable = async (): Promise<void> => {
+      for (const one of group) await one.durable;
+    };
+    return this.#meta.commit(group.map((one) => one.commit), manifests, sums, durable);
   }
 
   #takeGroup(): Waiting[] {
@@ -101,9 +120,25 @@ export class CommitQueue {
   }
 }
 
-/** Those whose content survives a power loss now; the others have failed. The flushes share one barrier. */
-async function durable(group: readonly Waiting[]): Promise<Waiting[]> {
-  const flushed = await Promise.allSettled(group.map((one) => one.flush()));
+/** The flushes of those that are begun together share one barrier. */
+function begun(one: Waiting): Going {
+  const durable = one.flush();
+  // Heard of when the rows are ready.
+  durable.catch(() => undefined);
+  return { ...one, durable };
+}
+
+function bytesOf(group: readonly Going[]): number {
+  let bytes = 0;
+  for (const { commit } of group) {
+    for (const change of commit.changes) if (change.type === "put") bytes += change.content?.size ?? 0;
+  }
+  return bytes;
+}
+
+/** Those whose content survives a power loss; the others are told why theirs does not. */
+async function thoseWithContent(group: readonly Going[]): Promise<Going[]> {
+  const flushed = await Promise.allSettled(group.map((one) => one.durable));
   return group.filter((one, at) => {
     const outcome = flushed[at]!;
     if (outcome.status === "rejected") one.failed(outcome.reason);

@@ -28,7 +28,7 @@ afterEach(() => hub[Symbol.asyncDispose]());
 function again(): Promise<HubSpaces> {
   const { meta, chunks, audit, host } = hub;
   const onClockNotice = ({ what, behindMs }: ClockNotice): void => void told.push(`${what} ${behindMs}`);
-  return HubSpaces.open({ meta, chunks, access: ACCESS, audit, clock, random: host.random, sha256: host.sha256, onClockNotice });
+  return HubSpaces.open({ meta, chunks, access: ACCESS, audit, clock, random: host.random, onClockNotice });
 }
 
 async function commitAt(spaces: HubSpaces, atMs: number): Promise<void> {

@@ -3,7 +3,6 @@ import { HeldContent, StoreIntake, StoredContent } from "#hub/content.ts";
 import { CutsThread } from "#hub/cuts/cuts-thread.ts";
 import { TRACE, TestHub } from "#hub/hub-fixture.ts";
 import { SUM_NAMES, SumsHasher } from "#hub/sums/sums.ts";
-import { openHost } from "#platform/host-bun.ts";
 import { MemoryChunkDisk, MemoryChunks } from "#store/memory-chunks.ts";
 import { chunkIdOf } from "#sync/chunk/chunk-id.ts";
 import { sumOf } from "#sync/chunk/sum.ts";
@@ -92,7 +91,7 @@ test("[CUTS-3] a file that is cut on another thread is the same content as one t
   const disk = new MemoryChunks(() => 1, new MemoryChunkDisk());
   const named = [];
   for (const [tools, options] of [
-    [{ seeds, sha256: openHost().sha256, cuts }, { isSummed: false }], [{ seeds, sha256: openHost().sha256 }, {}],
+    [{ seeds, cuts }, { isSummed: false }], [{ seeds, cuts }, {}], [{ seeds }, {}],
   ] as const) {
     await using intake = new StoreIntake(disk, tools, new HeldContent(), async () => undefined, () => undefined);
     const sink = intake.sink(bytes.length, options);
@@ -102,5 +101,5 @@ test("[CUTS-3] a file that is cut on another thread is the same content as one t
     await intake.part(sink.stored).read(read, 0);
     expect(Buffer.compare(read, bytes)).toBe(0);
   }
-  expect(named[0]!).toEqual(named[1]!);
+  for (const one of named) expect(one).toEqual(named[0]!);
 });

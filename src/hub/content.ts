@@ -2,28 +2,24 @@
  * The bytes of one file on their way into the store and out of it: split into chunks, named, put; or found again by
  * position.
  */
-import type { CutsThread } from "#hub/cuts/cuts-thread.ts";
-import { type NamedChunk, ThreadCutter } from "#hub/cuts/thread-cutter.ts";
+import { CUTS_HERE, type CutsThread } from "#hub/cuts/cuts-thread.ts";
+import { FileCutter, type NamedChunk } from "#hub/cuts/file-cutter.ts";
 import type { Sum } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
-import type { Host } from "#platform/host.ts";
 import type { ContentOptions, ContentReader, ContentSink, ContentSource, Intake, NamedContent } from "#hub/space-service.ts";
 import type { ContentRef } from "#hub/space.ts";
 import { NO_SUMS, type SumName, type Sums, SumsHasher } from "#hub/sums/sums.ts";
 import { type SumsStream, openSums } from "#hub/sums/sums-thread.ts";
 import type { ChunkStore, LentChunk, Pin } from "#store/chunk-store.ts";
-import { type ChunkId, type ContentId, chunkIdFrom, chunkIdOf, contentIdOf } from "#sync/chunk/chunk-id.ts";
-import {
-  CHUNK_LIMITS, type ChunkLimits, SPLIT_BYTES_MAX, Splitter, chunkLimitsFor, cut,
-} from "#sync/chunk/fastcdc.ts";
+import { type ChunkId, type ContentId, chunkIdOf, contentIdOf } from "#sync/chunk/chunk-id.ts";
+import { CHUNK_LIMITS, type ChunkLimits, chunkLimitsFor, cut } from "#sync/chunk/fastcdc.ts";
 import type { Manifest, ManifestChunk } from "#sync/chunk/manifest.ts";
-import { PIECE_BYTES, type SumSeeds, Summer, piecesIn, sumOf } from "#sync/chunk/sum.ts";
+import { LEAF_BYTES, PIECE_BYTES, type SumSeeds, piecesIn, sumOf, sumOfLeaves } from "#sync/chunk/sum.ts";
 
-/** What naming content takes: the seeds of its space's sums, and what cuts and hashes chunks. */
+/** What naming content takes: the seeds of its space's sums, and what cuts large files. */
 export type ContentTools = {
   readonly seeds: SumSeeds;
-  readonly sha256: Host["sha256"];
-  /** Cuts and names large files; undefined: it is done on this thread, and by what hashes. */
+  /** Undefined: it is done on this thread. */
   readonly cuts?: CutsThread | undefined;
 };
 
@@ -71,67 +67,67 @@ export async function storeBytes(pin: Pin, bytes: Uint8Array, seeds: SumSeeds, n
   return describe(chunks, bytes.length, limits, sumOf(bytes, seeds), hasher?.digest() ?? NO_SUMS);
 }
 
-/** What comes in this much or less is stored at once, without a splitter's buffer. */
+/** What comes in this much or less is stored at once, without a cutter's buffers. */
 const SMALL_BYTES = 128 << 10;
 
-/** A smaller file is cut here: it is there before the other thread has its first buffer. */
-const CUT_ELSEWHERE_BYTES_MIN = 16 << 20;
+/** A file that is known to be smaller is cut here: it is there before the other thread has its first buffer. */
+const CUT_ELSEWHERE_BYTES_MIN = 1 << 20;
 
-/** Rooms whose chunks are hashed and stored at a time, other threads being seldom there at once; and their bytes together. */
-const ROOMS_MAX = 4;
-const ROOMS_BYTES_MAX = 24 << 20;
-
-/** The summer is missing where the sum is known otherwise. */
-type Cutting = {
-  readonly summer: Summer | undefined;
-  readonly splitter: Splitter;
-  /** Instead of the splitter, on another thread. */
-  readonly elsewhere: ThreadCutter | undefined;
-  readonly sums: SumsStream | undefined;
+/** What begins in the middle of a file. */
+export type StretchOptions = {
+  readonly limits: ChunkLimits;
+  /** Of what comes, as far as it is known. */
+  readonly size?: number | undefined;
+  readonly sums?: readonly SumName[] | undefined;
+  /**
+   * Of what goes on with a file: the bytes of the piece before it, which are summed and belong to chunks before. Its
+   * chunks are those that cutting the whole file at once would make, if it begins where one of them does.
+   */
+  readonly lead?: Uint8Array | undefined;
+  /** Chunks that begin behind so many bytes of it are large ones, whatever the limits. */
+  readonly largeFrom?: number | undefined;
 };
-/** Where chunks lie until they are stored, and calls whose chunks are not. */
-type Room = { readonly bytes: Uint8Array; pending: number };
+
+type SinkOptions = StretchOptions & { readonly isSummed: boolean };
+
+/** `cutters`: has those that are at work. */
+type SinkTools = ContentTools & { readonly cutters: Set<FileCutter> };
+
+type Cutting = { readonly cutter: FileCutter; readonly sums: SumsStream | undefined };
 
 export class StoreSink implements ContentSink {
   readonly #pin: Pin;
-  readonly #tools: ContentTools;
-  readonly #limits: ChunkLimits;
-  readonly #names: readonly SumName[] | undefined;
-  readonly #isSummed: boolean;
+  readonly #tools: SinkTools;
+  readonly #options: SinkOptions;
   readonly #onBytes: (bytes: number) => void;
   readonly #onEnd: (stored: Stored) => void;
   readonly stored: ManifestChunk[] = [];
   /** Until it is known to be more than a few bytes. */
   #small: Uint8Array[] = [];
   #large: Cutting | undefined;
-  readonly #rooms: Room[] = [];
-  /** That of the last call. */
-  #current: Room | undefined;
-  /** What is being stored, in order. One that fails stays at the front. */
-  readonly #stored: Promise<void>[] = [];
+  #leaves = new Uint8Array(64 * LEAF_BYTES);
+  #leavesEnd = 0;
   #size = 0;
 
   constructor(
     pin: Pin,
-    tools: ContentTools,
-    limits: ChunkLimits,
-    options: ContentOptions,
+    tools: SinkTools,
+    options: SinkOptions,
     onBytes: (bytes: number) => void,
     onEnd: (stored: Stored) => void,
   ) {
     this.#onBytes = onBytes;
     this.#pin = pin;
-    this.#names = options.sums;
-    this.#isSummed = options.isSummed !== false;
     this.#tools = tools;
-    this.#limits = limits;
+    this.#options = options;
     this.#onEnd = onEnd;
   }
 
   write(bytes: Uint8Array): Promise<void> | void {
     this.#onBytes(bytes.length);
     this.#size += bytes.length;
-    if (this.#large === undefined && this.#size <= SMALL_BYTES) {
+    if (this.#large !== undefined) return feed(this.#large, bytes);
+    if (this.#options.lead === undefined && this.#size <= SMALL_BYTES) {
       this.#small.push(bytes.slice());
       return;
     }
@@ -139,77 +135,40 @@ export class StoreSink implements ContentSink {
   }
 
   async #writeLarge(bytes: Uint8Array): Promise<void> {
-    if (this.#large === undefined) {
-      this.#large = this.#cutting();
-      for (const earlier of this.#small.splice(0)) await this.#feed(this.#large, earlier);
-    }
-    await this.#feed(this.#large, bytes);
+    const large = this.#cutting();
+    for (const earlier of this.#small.splice(0)) await feed(large, earlier);
+    await feed(large, bytes);
   }
 
   #cutting(): Cutting {
-    const splitter = new Splitter(this.#limits);
-    const summer = this.#isSummed ? new Summer(this.#tools.seeds) : undefined;
-    const names = this.#names ?? [];
-    const { cuts } = this.#tools;
-    const put = (chunks: readonly NamedChunk[]): Promise<void> => this.#putAll(chunks);
-    const elsewhere = cuts === undefined || cuts.isBroken ? undefined : new ThreadCutter(cuts, this.#limits, put);
-    return { splitter, summer, elsewhere, sums: names.length === 0 ? undefined : openSums(names) };
+    if (this.#large !== undefined) return this.#large;
+    const { limits, size, largeFrom, lead, sums = [], isSummed } = this.#options;
+    const { seeds, cuts } = this.#tools;
+    const isHere = cuts === undefined || cuts.isBroken || (size ?? CUT_ELSEWHERE_BYTES_MIN) < CUT_ELSEWHERE_BYTES_MIN;
+    const options = { limits, size, largeFrom, lead, seeds: isSummed ? seeds : undefined };
+    const cutter = new FileCutter(isHere ? CUTS_HERE : cuts, options, (chunks, leaves) => {
+      this.#addLeaves(leaves);
+      return this.#putAll(chunks);
+    });
+    this.#tools.cutters.add(cutter);
+    return (this.#large = { cutter, sums: sums.length === 0 ? undefined : openSums(sums) });
   }
 
-  async #feed({ summer, splitter, elsewhere, sums }: Cutting, bytes: Uint8Array): Promise<void> {
-    for (let at = 0; at < bytes.length; at += SPLIT_BYTES_MAX) {
-      const part = bytes.subarray(at, at + SPLIT_BYTES_MAX);
-      // First the chunks: they are hashed on other threads while this one sums.
-      await (elsewhere === undefined ? this.#cutHere(splitter, part) : elsewhere.push(part));
-      summer?.update(part);
-      const full = sums?.update(part);
-      if (full !== undefined) await full;
+  #addLeaves(leaves: Uint8Array): void {
+    const end = this.#leavesEnd + leaves.length;
+    if (end > this.#leaves.length) {
+      const larger = new Uint8Array(Math.max(end, 2 * this.#leaves.length));
+      larger.set(this.#leaves);
+      this.#leaves = larger;
     }
-  }
-
-  async #cutHere(splitter: Splitter, part: Uint8Array): Promise<void> {
-    const isSame = this.#current !== undefined && splitter.fits(part.length);
-    const room = isSame ? this.#current! : await this.#room(splitter);
-    this.#current = room;
-    room.pending++;
-    const stored = this.#store(splitter.push(part, room.bytes));
-    stored.then(() => room.pending--, () => undefined);
-  }
-
-  /** Another room than that of the last call. Waits while all others hold chunks that are not stored yet. */
-  async #room({ roomBytes }: Splitter): Promise<Room> {
-    for (;;) {
-      const free = this.#rooms.find((room) => room.pending === 0 && room !== this.#current);
-      if (free !== undefined) return free;
-      if (this.#rooms.length === Math.min(ROOMS_MAX, Math.floor(ROOMS_BYTES_MAX / roomBytes))) await this.#stored[0];
-      else {
-        // Another thread hashes what is in it.
-        const room = { bytes: new Uint8Array(new SharedArrayBuffer(roomBytes)), pending: 0 };
-        this.#rooms.push(room);
-        return room;
-      }
-    }
-  }
-
-  /** Puts chunks behind those of the calls before. They stay where they are until it resolves. */
-  #store(chunks: readonly Uint8Array[]): Promise<void> {
-    const hashes = Promise.all(chunks.map((bytes) => this.#tools.sha256(bytes)));
-    const before = this.#stored.at(-1);
-    const stored = (async () => {
-      const [all] = await Promise.all([hashes, before]);
-      await this.#putAll(chunks.map((bytes, at) => ({ bytes, id: chunkIdFrom(all[at]!) })));
-      this.#stored.shift();
-    })();
-    this.#stored.push(stored);
-    // Whoever writes next, or ends, meets the error.
-    stored.catch(() => undefined);
-    return stored;
+    this.#leaves.set(leaves, this.#leavesEnd);
+    this.#leavesEnd = end;
   }
 
   async #putAll(chunks: readonly NamedChunk[]): Promise<void> {
     const full: Promise<void>[] = [];
     for (const { id, bytes } of chunks) {
-      // The splitter hands over the chunks of one call together; the store bears that many over its limit.
+      // The chunks of one room are there together; the store bears that many over its limit.
       const waits = this.#pin.put(id, bytes);
       if (waits !== undefined) full.push(waits);
       this.stored.push({ id, length: bytes.length });
@@ -223,51 +182,49 @@ export class StoreSink implements ContentSink {
     return { content: stored.content, sum: stored.sum, sums: stored.sums };
   }
 
-  /** Instead of end(), for a stretch of a file: nothing comes after it. */
+  /** Instead of end(), for a stretch of a file that begins with a piece: nothing comes after it. */
   async stretch(): Promise<Stretch> {
     const { content, sum, sums, manifest } = await this.#finish();
     const { size } = content;
     const only = size === 0 ? [] : [{ id: content.id as string as ChunkId, length: size }];
     const few = size === 0 ? new Uint8Array(0) : Uint8Array.fromHex(sum);
-    const leaves = size <= PIECE_BYTES ? few : this.leaves(piecesIn(size));
+    const leaves = size <= PIECE_BYTES ? few : this.leaves(0, piecesIn(size));
     return { size, chunks: manifest?.chunks ?? only, leaves, sums };
   }
 
-  /**
-   * Before all writes, for a stretch that begins in the middle of a file: these bytes are summed, and belong to chunks
-   * before it. Its chunks are those that cutting the whole file at once would make, if it begins where one of them does.
-   */
-  lead(bytes: Uint8Array): void {
-    this.#large = this.#cutting();
-    this.#large.summer!.update(bytes);
+  /** Makes a last chunk of what is left, where much has come or may have. Nothing comes after it. */
+  async cut(): Promise<Sums> {
+    const { cutter, sums } = this.#cutting();
+    await cutter.end();
+    this.#tools.cutters.delete(cutter);
+    return (await sums?.digest()) ?? NO_SUMS;
   }
 
-  /** After lead(): makes a last chunk of what is left. Nothing comes after it. */
-  async cut(): Promise<void> {
-    const last = this.#large!.splitter.end();
-    await this.#store(last === undefined ? [] : [last]);
-  }
-
-  /** Of the first pieces, which must have come whole. */
-  leaves(count: number): Uint8Array {
-    return count === 0 ? new Uint8Array(0) : this.#large!.summer!.leaves(count);
+  /** Of pieces [from, to), which must have been cut whole, or are all; counted from the one in which it begins. */
+  leaves(from: number, to: number): Uint8Array {
+    return this.#leaves.slice(from * LEAF_BYTES, to * LEAF_BYTES);
   }
 
   async #finish(sum?: Sum): Promise<Stored> {
-    const large = this.#large;
-    if (large === undefined) {
+    const { limits, isSummed, sums: names } = this.#options;
+    if (this.#large === undefined) {
       const [first, ...more] = this.#small;
       const bytes = more.length === 0 ? (first ?? new Uint8Array(0)) : new Uint8Array(Buffer.concat(this.#small));
-      return storeBytes(this.#pin, bytes, this.#tools.seeds, this.#names);
+      return storeBytes(this.#pin, bytes, this.#tools.seeds, names);
     }
-    if (large.elsewhere !== undefined) await large.elsewhere.end();
-    else {
-      const last = large.splitter.end();
-      await this.#store(last === undefined ? [] : [last]);
-    }
-    const sums = (await large.sums?.digest()) ?? NO_SUMS;
-    return describe(this.stored, this.#size, this.#limits, large.summer?.digest() ?? sum!, sums);
+    const sums = await this.cut();
+    const size = this.#size;
+    const made = isSummed ? sumOfLeaves(this.leaves(0, piecesIn(size)), size, this.#tools.seeds) : sum!;
+    return describe(this.stored, size, limits, made, sums);
   }
+}
+
+/** Both go on by themselves with what they could take. */
+function feed({ cutter, sums }: Cutting, bytes: Uint8Array): Promise<void> | undefined {
+  const full = cutter.push(bytes);
+  const behind = sums?.update(bytes);
+  if (full === undefined || behind === undefined) return full ?? behind ?? undefined;
+  return Promise.all([full, behind]).then(() => undefined);
 }
 
 type Held = { manifest: Manifest | undefined; sums: Sums; holders: number };
@@ -304,10 +261,10 @@ export class StoreIntake implements Intake {
   readonly #chunks: ChunkStore;
   readonly #pin: Pin;
   readonly #tools: ContentTools;
-  /** Without another thread. */
-  readonly #here: ContentTools;
   readonly #held: HeldContent;
   readonly #holds: ContentId[] = [];
+  /** Of sinks that have not come to their end. */
+  readonly #cutters = new Set<FileCutter>();
 
   readonly #manifestOf: (id: ContentId) => Promise<Manifest | undefined>;
 
@@ -328,7 +285,6 @@ export class StoreIntake implements Intake {
     this.#chunks = chunks;
     this.#pin = chunks.pin();
     this.#tools = tools;
-    this.#here = { seeds: tools.seeds, sha256: tools.sha256 };
     this.#held = held;
     this.#manifestOf = manifestOf;
   }
@@ -340,10 +296,9 @@ export class StoreIntake implements Intake {
     return { content: stored.content, sum: stored.sum, sums: stored.sums };
   }
 
-  sink(sizeHint?: number, options: ContentOptions = {}): ContentSink {
-    const limits = sizeHint === undefined ? CHUNK_LIMITS : chunkLimitsFor(sizeHint);
-    const tools = (sizeHint ?? 0) < CUT_ELSEWHERE_BYTES_MIN ? this.#here : this.#tools;
-    return this.#sink(tools, limits, options, (stored) => this.#note(stored));
+  sink(size?: number, { sums, isSummed = true }: ContentOptions = {}): ContentSink {
+    const limits = size === undefined ? CHUNK_LIMITS : chunkLimitsFor(size);
+    return this.#sink({ limits, size, sums, isSummed }, (stored) => this.#note(stored));
   }
 
   async hold(content: ContentRef): Promise<boolean> {
@@ -362,12 +317,12 @@ export class StoreIntake implements Intake {
   }
 
   /** For a stretch of a file that is put together later by join(). */
-  stretchSink(limits: ChunkLimits, names: readonly SumName[]): StoreSink {
-    return this.#sink(this.#here, limits, { sums: names }, () => undefined);
+  stretchSink(options: StretchOptions): StoreSink {
+    return this.#sink({ ...options, isSummed: true }, () => undefined);
   }
 
-  #sink(tools: ContentTools, limits: ChunkLimits, options: ContentOptions, onEnd: (stored: Stored) => void): StoreSink {
-    return new StoreSink(this.#pin, tools, limits, options, this.#onBytes, onEnd);
+  #sink(options: SinkOptions, onEnd: (stored: Stored) => void): StoreSink {
+    return new StoreSink(this.#pin, { ...this.#tools, cutters: this.#cutters }, options, this.#onBytes, onEnd);
   }
 
   /** Which of the chunks are there; protected from now on. For who kept them himself, as part(). */
@@ -394,6 +349,7 @@ export class StoreIntake implements Intake {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.#cutters].map((cutter) => cutter.giveUp()));
     for (const id of this.#holds.splice(0)) this.#held.release(id);
     this.#pin[Symbol.dispose]();
   }

@@ -75,14 +75,14 @@ export class TestHub implements AsyncDisposable {
   static async open(access: Access = EVERYTHING, clock: Clock = openHost().clock): Promise<TestHub> {
     const dir = mkdtempSync(join(tmpdir(), "syncline-hub-"));
     mkdirSync(join(dir, "stage"));
-    const { random, sha256 } = openHost();
+    const { random } = openHost();
     const db = openSqlite(join(dir, "hub.db"));
     const meta = await SqlMetaStore.open(db, random);
     await migrate(db, "access", ACCESS_MIGRATIONS);
     const audit = new Audit(db, clock, new SealKey(random.bytes(32), random));
     const disk = new MemoryChunkDisk();
     const chunks = new MemoryChunks(() => clock.nowMs(), disk);
-    const spaces = await HubSpaces.open({ meta, chunks, access, audit, clock, random, sha256 });
+    const spaces = await HubSpaces.open({ meta, chunks, access, audit, clock, random });
     return new TestHub(dir, spaces, db, meta, chunks, disk, audit);
   }
 

@@ -47,7 +47,7 @@ import { SpaceWatchers } from "#hub/space-watchers.ts";
 import { conflictCopyOf } from "#model/conflict-copy.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, isWithin, pathFault } from "#model/path.ts";
-import type { Clock, Host, Random } from "#platform/host.ts";
+import type { Clock, Random } from "#platform/host.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
 
@@ -65,7 +65,6 @@ export type HubSpacesOptions = {
   readonly audit: SpaceAudit;
   readonly clock: Clock;
   readonly random: Random;
-  readonly sha256: Host["sha256"];
   /** Cuts large files on a thread of its own. */
   readonly cuts?: CutsThread | undefined;
   /** Called after each commit that has changed something; must not throw. */
@@ -350,13 +349,13 @@ export class HubSpaces implements SpaceService {
   // ---------------------------------------------------------------- writing
 
   intake(who: Principal, name: string): StoreIntake {
-    const { chunks, meta, access, sha256, cuts } = this.#options;
+    const { chunks, meta, access, cuts } = this.#options;
     // What a commit may do is asked of each change; but who may write nothing must not fill the disk.
     if (!access.reaches(who, "write", name, "")) this.#require(who, "write", name, "");
     const space = this.#known(who, name);
     // It would be refused in the end.
     this.followed.requireOwn(name, space);
-    const tools = { seeds: seedsOf(space), sha256, cuts };
+    const tools = { seeds: seedsOf(space), cuts };
     return new StoreIntake(chunks, tools, this.#held, (id) => meta.manifest(id), this.moved.taker(who.id, name));
   }
 

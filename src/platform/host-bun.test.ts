@@ -19,19 +19,15 @@ test("[HOST-1] a sleep ends at its time, or rejects with the reason of its signa
   expect(await systemClock.sleep(0, controller.signal).catch((error: unknown) => error)).toBe(reason);
 });
 
-test("[HOST-2] SHA-256 is the same of a copy and of shared memory, many asked for at a time", async () => {
+test("[HOST-2] SHA-256 is right of few bytes and of many, many asked for at a time", async () => {
   const { sha256 } = openHost();
-  const memory = new SharedArrayBuffer(3 << 20);
-  const all = new Uint8Array(memory).map((_, at) => at * 31 + (at >> 11));
-  new Uint8Array(memory).set(all);
+  const all = new Uint8Array(3 << 20).map((_, at) => at * 31 + (at >> 11));
   const stretches = Array.from({ length: 40 }, (_, at) => [at * 1001, at * 1001 + (at % 5) * 200_003 + at] as const);
   for (let round = 0; round < 3; round++) {
-    const hashes = await Promise.all(
-      stretches.flatMap(([from, to]) => [sha256(new Uint8Array(memory).subarray(from, to)), sha256(all.subarray(from, to))]),
-    );
+    const hashes = await Promise.all(stretches.map(([from, to]) => sha256(all.subarray(from, to))));
     for (const [at, [from, to]] of stretches.entries()) {
       const right = new Bun.CryptoHasher("sha256").update(all.subarray(from, to)).digest("hex");
-      expect([hashes[at * 2]!.toHex(), hashes[at * 2 + 1]!.toHex()]).toEqual([right, right]);
+      expect(hashes[at]!.toHex()).toBe(right);
     }
   }
 });

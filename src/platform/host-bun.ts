@@ -8,7 +8,6 @@ import { openLibc } from "#platform/linux/libc.ts";
 import { LinuxFileSystem } from "#platform/linux/linux-file-system.ts";
 import { LinuxOpenSockets } from "#platform/linux/linux-open-sockets.ts";
 import type { OpenSockets } from "#platform/open-sockets.ts";
-import { sha256Here, sha256Shared } from "#platform/sha256-thread.ts";
 import { PortableFileSystem } from "#platform/portable/portable-file-system.ts";
 
 /** The longest a timer of the runtime can run, some 24 days; beyond it one would fire at once. */
@@ -40,11 +39,8 @@ export const systemRandom: Random = {
 /** What is shorter is hashed in less time than it takes to hand it over. */
 const HASHED_ELSEWHERE_BYTES_MIN = 16 << 10;
 
-const isShared = (bytes: Uint8Array): bytes is Uint8Array<SharedArrayBuffer> => bytes.buffer instanceof SharedArrayBuffer;
-
 async function sha256(bytes: Uint8Array): Promise<Uint8Array> {
-  if (bytes.length < HASHED_ELSEWHERE_BYTES_MIN) return sha256Here(bytes);
-  if (isShared(bytes)) return sha256Shared(bytes);
+  if (bytes.length < HASHED_ELSEWHERE_BYTES_MIN) return Bun.SHA256.hash(bytes as Uint8Array<ArrayBuffer>) as Uint8Array;
   // Copies the bytes before it returns.
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes as Uint8Array<ArrayBuffer>));
 }

@@ -124,7 +124,7 @@ export class AgentHub implements AsyncDisposable {
 
   async start(): Promise<void> {
     const { host } = this;
-    const { clock, random, sha256 } = host;
+    const { clock, random } = host;
     const folder = this.dataDir;
     mkdirSync(join(folder, "stage"), { recursive: true });
     const db = openSqlite(join(folder, "hub.db"));
@@ -136,7 +136,7 @@ export class AgentHub implements AsyncDisposable {
     const meta = await SqlMetaStore.open(db, random);
     mkdirSync(join(folder, "chunks"), { recursive: true });
     const { store: chunks, source: packs } = await openPacks(host, join(folder, "chunks"));
-    const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, sha256 });
+    const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random });
     await registry.spacesAre(await spaces.spaces(ADMIN));
     spaces.onRename((space) => registry.spacesAre([space]));
     const carried = await CarriedApprovals.open({ db, registry, spaces, access, clock });

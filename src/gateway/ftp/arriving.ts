@@ -3,10 +3,9 @@
  * more an upload is begun, so that what has come outlives the connection and the hub's process.
  */
 import type { Principal } from "#access/access.ts";
-import type { ContentReader } from "#hub/space-service.ts";
+import type { ContentReader, Intake, NamedContent } from "#hub/space-service.ts";
 import type { AppendSink, UploadId } from "#hub/uploads/upload.ts";
 import { SynclineError } from "#model/error.ts";
-import { PIECE_BYTES } from "#sync/chunk/sum.ts";
 import type { FoundFile, FtpFiles } from "#gateway/ftp/files.ts";
 import type { Place } from "#gateway/ftp/ftp-path.ts";
 import type { Partials } from "#gateway/partials.ts";
@@ -14,11 +13,15 @@ import { FtpRefusal } from "#gateway/ftp/reply.ts";
 
 /** What comes in this much or less needs no upload of its own. */
 export const SMALL_BYTES_MAX = 1 << 20;
+/** Of a file that is gone on from, read at once. */
+const COPIED_BYTES = 1 << 20;
 
 export type ArrivingParts = {
   readonly files: FtpFiles;
   readonly partials: Partials;
   readonly place: Place;
+  /** Takes in what needs no upload; outlives this. */
+  readonly intake: Intake;
   readonly current: FoundFile | undefined;
   readonly mode: number;
   /** Nothing may be at the path when it is done. */
@@ -34,14 +37,9 @@ export class Arriving implements AsyncDisposable {
   #small: Uint8Array[] = [];
   #size = 0;
   #growing: Growing | undefined;
-  /** What comes in small parts is handed on in pieces of a sum: so it is copied once here and not several times there. */
-  #piece = NONE;
-  #filled = 0;
-  /** The piece that was handed on last, whose bytes are free when the promise has resolved. */
-  #before = NONE;
-  #writing: Promise<void> | undefined;
   /** An upload is being begun. */
   #beginning: Promise<void> | undefined;
+  #stored: Promise<NamedContent> | undefined;
   #isDone = false;
 
   constructor(parts: ArrivingParts) {
@@ -59,7 +57,6 @@ export class Arriving implements AsyncDisposable {
     try {
       this.#growing = await this.#open(id, received);
       this.#size = received;
-      this.#piece = new Uint8Array(PIECE_BYTES - (received % PIECE_BYTES));
     } catch (error) {
       if (!(error instanceof SynclineError) || error.code !== "CHUNK_MISSING") throw error;
       await this.#parts.partials.drop(this.#who, id);
@@ -71,7 +68,7 @@ export class Arriving implements AsyncDisposable {
   async copy(reader: ContentReader, size: number, signal: AbortSignal): Promise<void> {
     for (let at = 0; at < size; ) {
       signal.throwIfAborted();
-      const piece = new Uint8Array(Math.min(PIECE_BYTES, size - at));
+      const piece = new Uint8Array(Math.min(COPIED_BYTES, size - at));
       const count = await reader.read(piece, at);
       if (count === 0) throw new FtpRefusal(451, "The file that it goes on from is shorter than it was");
       await this.write(piece.subarray(0, count));
@@ -82,42 +79,9 @@ export class Arriving implements AsyncDisposable {
   /** A promise where the store cannot keep up: wait before the next. */
   write(bytes: Uint8Array): Promise<void> | undefined {
     this.#size += bytes.length;
-    if (this.#growing === undefined) {
-      this.#small.push(bytes);
-      return this.#size <= SMALL_BYTES_MAX ? undefined : this.#grow();
-    }
-    if (bytes.length >= this.#piece.length - this.#filled) return this.#fill(this.#growing, bytes);
-    this.#piece.set(bytes, this.#filled);
-    this.#filled += bytes.length;
-    return undefined;
-  }
-
-  async #fill(growing: Growing, bytes: Uint8Array): Promise<void> {
-    for (let at = 0; at < bytes.length; ) {
-      const part = bytes.subarray(at, at + this.#piece.length - this.#filled);
-      this.#piece.set(part, this.#filled);
-      this.#filled += part.length;
-      at += part.length;
-      if (this.#filled === this.#piece.length) await this.#handOn(growing);
-    }
-  }
-
-  /** Hands on what is gathered; the next is gathered while it is stored. */
-  async #handOn({ sink }: Growing): Promise<void> {
-    await this.#writing;
-    const full = this.#piece.subarray(0, this.#filled);
-    this.#writing = sink.write(full) ?? undefined;
-    // Heard of by whoever hands on the next, or ends.
-    this.#writing?.catch(() => undefined);
-    this.#piece = this.#before.length === PIECE_BYTES ? this.#before : new Uint8Array(PIECE_BYTES);
-    this.#before = full;
-    this.#filled = 0;
-  }
-
-  /** Until all that has come is with the store. */
-  async #handOnAll(growing: Growing): Promise<void> {
-    if (this.#filled > 0) await this.#handOn(growing);
-    await this.#writing;
+    if (this.#growing !== undefined) return this.#growing.sink.write(bytes) ?? undefined;
+    this.#small.push(bytes);
+    return this.#size <= SMALL_BYTES_MAX ? undefined : this.#grow();
   }
 
   #grow(): Promise<void> {
@@ -130,8 +94,7 @@ export class Arriving implements AsyncDisposable {
     const id = await partials.begin(this.#who, place, current, mode);
     const growing = await this.#open(id, 0);
     this.#growing = growing;
-    this.#piece = new Uint8Array(PIECE_BYTES);
-    for (const bytes of this.#small.splice(0)) await this.#fill(growing, bytes);
+    for (const bytes of this.#small.splice(0)) await growing.sink.write(bytes);
   }
 
   async #open(id: UploadId, offset: number): Promise<Growing> {
@@ -145,16 +108,30 @@ export class Arriving implements AsyncDisposable {
     }
   }
 
+  /**
+   * All seems to have come, and nothing comes after it. The disk begins with few bytes while it is found out whether they
+   * count.
+   */
+  foresee(): void {
+    if (this.#growing !== undefined || this.#beginning !== undefined) return;
+    this.#stored = this.#store();
+    // Whoever finishes hears of it.
+    this.#stored.then(() => this.#parts.intake.flush()).catch(() => undefined);
+  }
+
+  #store(): Promise<NamedContent> {
+    const [first = new Uint8Array(0), ...more] = this.#small;
+    return this.#parts.intake.store(more.length === 0 ? first : Buffer.concat(this.#small));
+  }
+
   /** All has come: makes it visible, and durable before it resolves. */
   async finish(nowMs: number): Promise<void> {
-    const { files, partials, place, mode, isNew } = this.#parts;
+    const { files, partials, place, mode, isNew, intake } = this.#parts;
     if (this.#growing === undefined) {
-      const [first = new Uint8Array(0), ...more] = this.#small;
-      const bytes = more.length === 0 ? first : Buffer.concat(this.#small);
-      await files.putBytes(place, bytes, { mode, mtimeNs: BigInt(nowMs) * 1_000_000n, isNew });
+      const named = await (this.#stored ?? this.#store());
+      await files.put(place, intake, named, { mode, mtimeNs: BigInt(nowMs) * 1_000_000n, isNew });
     } else {
       const { sink, id } = this.#growing;
-      await this.#handOnAll(this.#growing);
       await sink.end();
       await sink.commit();
       files.requireDone(await partials.complete(this.#who, id, { traceId: files.newTraceId() }));
@@ -166,7 +143,6 @@ export class Arriving implements AsyncDisposable {
   async keep(): Promise<void> {
     if (this.#growing === undefined && this.#size > 0 && !this.#parts.isNew) await this.#grow();
     else await this.#beginning;
-    if (this.#growing !== undefined) await this.#handOnAll(this.#growing);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -178,5 +154,3 @@ export class Arriving implements AsyncDisposable {
     if (!this.#isDone && this.#parts.isNew) await this.#parts.partials.drop(this.#who, this.#growing.id);
   }
 }
-
-const NONE = new Uint8Array(0);

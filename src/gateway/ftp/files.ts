@@ -2,7 +2,7 @@
 import type { Principal } from "#access/access.ts";
 import type { HubAccess } from "#access/hub-access.ts";
 import { seedsOf } from "#hub/hub-spaces.ts";
-import type { Intake, SpaceService } from "#hub/space-service.ts";
+import type { Intake, NamedContent, SpaceService } from "#hub/space-service.ts";
 import type { ChangeResult, Expect, Space, SpaceChange, Version } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Entry, FileEntry } from "#model/entry.ts";
@@ -201,10 +201,8 @@ export class FtpFiles {
     return (await this.find(path))?.entry.kind === "dir";
   }
 
-  /** A new version of a file, durable when it resolves. */
-  async putBytes(place: Place, bytes: Uint8Array, { mode, mtimeNs, isNew }: PutHow): Promise<void> {
-    await using intake = this.#parts.spaces.intake(this.#who, place.space);
-    const { content, sum } = await intake.store(bytes);
+  /** A new version of a file, of content that came through the intake; durable when it resolves. */
+  async put(place: Place, intake: Intake, { content, sum }: NamedContent, { mode, mtimeNs, isNew }: PutHow): Promise<void> {
     const entry: FileEntry = { kind: "file", size: content.size, mode, mtimeNs, sum };
     const expect: Expect = { kind: isNew ? "absent" : "any" };
     await this.#commit(place.space, [{ type: "put", path: place.path, expect, entry, content, makeParents: false }], intake);

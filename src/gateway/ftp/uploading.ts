@@ -17,6 +17,7 @@ type Base = { readonly partial: Upload } | { readonly reader: ContentReader; rea
 
 type Plan = {
   readonly place: Place;
+  readonly intake: Intake;
   readonly current: FoundFile | undefined;
   readonly base: Base;
   readonly isNew: boolean;
@@ -34,7 +35,7 @@ export async function upload(session: FtpSession, path: FtpPath, kind: UploadKin
   const from = kind === "append" ? "end" : restart;
   const base = from === 0 ? undefined : await baseOf(session, { place, current, intake }, from);
   const announced = type === "binary" ? allocated : undefined;
-  const plan: Plan = { place, current, base, isNew: kind === "unique", announced };
+  const plan: Plan = { place, intake, current, base, isNew: kind === "unique", announced };
   const name = ftpPathText(path);
   const text = kind === "unique" ? `FILE: ${path.at(-1)}` : `Send ${type === "ascii" ? "text" : "bytes"} for ${name}`;
   return runTransfer(session, { name, direction: "in", text }, (connection, moved) => take(session, plan, connection, moved));
@@ -64,9 +65,9 @@ async function baseOf(session: FtpSession, { place, current, intake }: Ground, f
 
 async function take(session: FtpSession, plan: Plan, connection: TcpConnection, moved: Moved): Promise<string> {
   const { files, shared, type } = session;
-  const { place, current, isNew } = plan;
+  const { place, intake, current, isNew } = plan;
   const mode = current?.entry.mode ?? FILE_MODE;
-  await using arriving = new Arriving({ files, partials: shared.partials, place, current, mode, isNew });
+  await using arriving = new Arriving({ files, partials: shared.partials, place, intake, current, mode, isNew });
   try {
     await begin(arriving, plan.base, moved);
     await takeBytes(arriving, type, plan.announced, connection, moved);
@@ -104,6 +105,7 @@ async function takeBytes(
     const full = arriving.write(decoder === undefined ? bytes : decoder.push(bytes));
     return rate === undefined ? full : both(rate, full);
   });
+  if (isWhole && decoder === undefined && arriving.size >= (announced ?? 0)) arriving.foresee();
   // Nothing more goes over it, whatever comes of the upload: a reset would hide the reply from the client.
   connection.end();
   // A client that dies in clear ends both of its connections, mostly at once: with the other one gone, this was no end

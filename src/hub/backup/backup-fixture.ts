@@ -45,8 +45,8 @@ export class BackupLab implements Disposable {
   async open(name = "hub"): Promise<Stores & AsyncDisposable> {
     const stores = await this.#open(name);
     const { meta, chunks, access } = stores;
-    const { clock, random, sha256 } = this.host;
-    const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, sha256 });
+    const { clock, random } = this.host;
+    const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random });
     const close = async (): Promise<void> => {
       await spaces.close();
       await stores[Symbol.asyncDispose]();

@@ -1,13 +1,22 @@
 /**
  * Finds the chunks of large files, and names them, on a thread of its own: both take longer than all else that a hub does
- * with the bytes. A buffer that goes there is out of reach here until it comes back, so nobody writes into what is being
- * named.
+ * with the bytes. They lie in shared memory, so that nothing is copied for it: who asks leaves them alone until the answer.
  */
-import type { CutAnswer, CutOrder } from "#hub/cuts/cuts-worker.ts";
+import { type CutAnswer, type CutOrder, carryOut } from "#hub/cuts/cut-order.ts";
+import type { Answered, Asked } from "#hub/cuts/cuts-worker.ts";
 import { SynclineError } from "#model/error.ts";
 import { processors, startWorker } from "#platform/worker-thread.ts";
 
-export class CutsThread {
+/** What carries out orders, one after the other. */
+export type Cuts = {
+  /** @throws {SynclineError} INTERNAL when the thread has failed */
+  cut(order: CutOrder): Promise<CutAnswer>;
+};
+
+/** On the thread that asks: for what is done before another one has heard of it, and where there is no other. */
+export const CUTS_HERE: Cuts = { cut: async (order) => carryOut(order) };
+
+export class CutsThread implements Cuts {
   /** From the first file on: a hub that gets no large ones has no need of its memory. */
   #worker: Worker | undefined;
   readonly #waiting = new Map<number, PromiseWithResolvers<CutAnswer>>();
@@ -25,9 +34,9 @@ export class CutsThread {
 
   #start(): Worker {
     const worker = startWorker("hub/cuts/cuts-worker.ts");
-    worker.onmessage = ({ data }: MessageEvent<CutAnswer>) => {
-      this.#waiting.get(data.ticket)?.resolve(data);
-      this.#waiting.delete(data.ticket);
+    worker.onmessage = ({ data: { ticket, answer } }: MessageEvent<Answered>) => {
+      this.#waiting.get(ticket)?.resolve(answer);
+      this.#waiting.delete(ticket);
     };
     worker.onerror = () => this.#fail();
     return worker;
@@ -38,15 +47,14 @@ export class CutsThread {
     return this.#isBroken;
   }
 
-  /** The buffer is the thread's until it answers. @throws {SynclineError} INTERNAL when the thread has failed */
-  cut(order: Omit<CutOrder, "ticket">): Promise<CutAnswer> {
-    const ticket = this.#next++;
+  cut(order: CutOrder): Promise<CutAnswer> {
     const answer = Promise.withResolvers<CutAnswer>();
     if (this.#isBroken) answer.reject(threadEnded());
     else {
-      this.#waiting.set(ticket, answer);
+      const asked: Asked = { ticket: this.#next++, order };
+      this.#waiting.set(asked.ticket, answer);
       this.#worker ??= this.#start();
-      this.#worker.postMessage({ ...order, ticket }, [order.buffer]);
+      this.#worker.postMessage(asked);
     }
     return answer.promise;
   }

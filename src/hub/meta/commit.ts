@@ -35,17 +35,28 @@ export const INSERT_COMMITS = new RowsText(
   11,
 );
 
-/** @throws {SynclineError} SPACE_UNKNOWN, also for a deleted space; DENIED for one that follows; nothing is committed then */
+/** Commits that go together, with what is new to the metadata of their contents. */
+export type CommitGroup = {
+  readonly commits: readonly Commit[];
+  readonly manifests: ReadonlyMap<ContentId, Manifest>;
+  readonly sums: ReadonlyMap<ContentId, Sums>;
+};
+
+/**
+ * @param durable what they refer to survives a power loss when it resolves
+ * @throws {SynclineError} SPACE_UNKNOWN, also for a deleted space; DENIED for one that follows; nothing is committed then
+ */
 export function commitAll(
   db: Database,
   hubId: string,
-  commits: readonly Commit[],
-  manifests: ReadonlyMap<ContentId, Manifest>,
-  sums: ReadonlyMap<ContentId, Sums>,
+  { commits, manifests, sums }: CommitGroup,
+  durable: () => Promise<void>,
 ): Promise<CommitOutcome[]> {
   return db.transaction(async (sql) => {
     const outcomes = await new CommitRun(sql, db.engine, hubId, commits, manifests).run();
     if (sums.size > 0) await saveSums(sql, sumsOfPut(commits, outcomes, sums));
+    // Last: the rows are made while the disk is at work on what they refer to.
+    await durable();
     return outcomes;
   });
 }

@@ -146,12 +146,15 @@ export interface MetaStore {
    * A remove of what is not there is "stale", and so is a move to what is there (with the version at `to`). A directory
    * that is removed or moved gives a record to each entry: a removal from the last path to the first, a move from the
    * first to the last. A commit of which nothing is done leaves no trace. Of sums those are kept whose content was put.
-   * @throws {SynclineError} SPACE_UNKNOWN
+   * @param durable resolves when what they refer to survives a power loss; nobody sees anything of them before. Where it
+   *   rejects nothing is committed. May be called several times.
+   * @throws {SynclineError} SPACE_UNKNOWN; what `durable` rejects with
    */
   commit(
     commits: readonly Commit[],
     manifests: ReadonlyMap<ContentId, Manifest>,
     sums?: ReadonlyMap<ContentId, Sums>,
+    durable?: () => Promise<void>,
   ): Promise<CommitOutcome[]>;
 
   // Content

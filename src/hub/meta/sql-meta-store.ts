@@ -150,8 +150,9 @@ export class SqlMetaStore implements MetaStore {
     commits: readonly Commit[],
     manifests: ReadonlyMap<ContentId, Manifest>,
     sums: ReadonlyMap<ContentId, Sums> = new Map(),
+    durable: () => Promise<void> = () => Promise.resolve(),
   ): Promise<CommitOutcome[]> {
-    return commitAll(this.#db, this.hubId, commits, manifests, sums);
+    return commitAll(this.#db, this.hubId, { commits, manifests, sums }, durable);
   }
 
   manifest(id: ContentId): Promise<Manifest | undefined> {

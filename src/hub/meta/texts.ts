@@ -2,7 +2,7 @@
 import type { SqlValue } from "#platform/sql/database.ts";
 
 /** Lengths of IN lists. A list is filled up with its last value, which changes nothing. */
-const LIST_LENGTHS = [1, 8, 64, 512] as const;
+const LIST_LENGTHS = [1, 2, 8, 64, 512] as const;
 /** Rows of one INSERT. */
 const ROW_COUNTS = [256, 64, 16, 4, 1] as const;
 

@@ -3,13 +3,17 @@
  * chunks are those that the whole file would have had in one go, however often it broke off.
  */
 import type { StoreIntake, StoreSink } from "#hub/content.ts";
-import { type Sums, SumsHasher } from "#hub/sums/sums.ts";
-import { type AppendOptions, type AppendSink, STREAM_COMMIT_BYTES } from "#hub/uploads/upload.ts";
+import { NO_SUMS, type Sums } from "#hub/sums/sums.ts";
+import { type SumsStream, openSums } from "#hub/sums/sums-thread.ts";
+import {
+  type AppendOptions, type AppendSink, STREAM_COMMIT_BYTES, STREAM_COMMIT_BYTES_MAX, STREAM_COMMIT_MS,
+} from "#hub/uploads/upload.ts";
 import { lostStream, overSize, replaced } from "#hub/uploads/upload-errors.ts";
 import type { PartRow } from "#hub/uploads/upload-rows.ts";
 import type { ChunkLimits } from "#sync/chunk/fastcdc.ts";
 import type { ManifestChunk } from "#sync/chunk/manifest.ts";
 import { assert } from "#model/error.ts";
+import type { Clock } from "#platform/host.ts";
 import { LEAF_BYTES, PIECE_BYTES } from "#sync/chunk/sum.ts";
 
 /** When a stretch is as large, what comes after it begins another: each commit writes its row again. */
@@ -18,12 +22,14 @@ const STRETCH_BYTES = 64 << 20;
 export type AppendParts = {
   readonly intake: StoreIntake;
   readonly limits: ChunkLimits;
+  /** Chunks of the stream that begin here or behind are large ones, whatever the limits. */
+  readonly largeFrom: number | undefined;
   /** Those that are there, in order. */
   readonly stretches: readonly PartRow[];
   /** Bytes that may come in all. */
   readonly sizeMax: number;
   readonly save: (stretch: PartRow) => Promise<void>;
-  readonly nowMs: () => number;
+  readonly clock: Clock;
   /** Lets go of everything. */
   readonly onEnd: () => Promise<void>;
 };
@@ -39,99 +45,121 @@ type Growing = {
 };
 
 const sizeOf = (chunks: readonly ManifestChunk[]): number => chunks.reduce((sum, { length }) => sum + length, 0);
+const sizeOfAll = (stretches: readonly PartRow[]): number => stretches.reduce((sum, { size }) => sum + size, 0);
+
+/** Of what is there, from a position on. */
+async function endOf({ stretches, intake }: AppendParts, from: number, to: number): Promise<Uint8Array> {
+  const chunks: ManifestChunk[] = [];
+  let at = to;
+  for (const stretch of stretches.toReversed()) {
+    for (const chunk of stretch.chunks.toReversed()) {
+      if (at <= from) break;
+      chunks.unshift(chunk);
+      at -= chunk.length;
+    }
+  }
+  const reader = intake.part(chunks);
+  if (reader.size !== to - at) throw lostStream();
+  const bytes = new Uint8Array(to - from);
+  await reader.read(bytes, from - at);
+  return bytes;
+}
 
 export class Append implements AppendSink {
   readonly #parts: AppendParts;
   readonly #options: AppendOptions;
   readonly #sink: StoreSink;
-  readonly #hasher: SumsHasher | undefined;
-  /** Where the sink's first chunk begins, and the piece that it sums first. */
-  #base = 0;
-  #piece = 0;
+  readonly #sums: SumsStream | undefined;
+  /** The piece of the stream in which the sink begins. */
+  readonly #piece: number;
   #growing: Growing;
   /** Bytes of the stream with what came, and those that are durable. */
   #offset: number;
   #durable: number;
   #sinceCommit = 0;
+  #committedMs: number;
   /** What came before is being made durable while more is taken; one at a time. */
   #saving: Promise<void> | undefined;
   /** Calls go one after the other, also those of who takes its place. */
   #turn: Promise<unknown> = Promise.resolve();
+  /** Those that have not had their turn, or are in it. */
+  #turns = 0;
   #isCut = false;
   #isReplaced = false;
   #ending: Promise<void> | undefined;
 
-  private constructor(parts: AppendParts, options: AppendOptions) {
+  private constructor(parts: AppendParts, options: AppendOptions, growing: Growing, sink: StoreSink, piece: number) {
     this.#parts = parts;
     this.#options = options;
-    this.#sink = parts.intake.stretchSink(parts.limits, []);
+    this.#sink = sink;
+    this.#piece = piece;
+    this.#growing = growing;
     const names = options.sums ?? [];
-    this.#hasher = names.length === 0 ? undefined : new SumsHasher(names);
-    this.#offset = parts.stretches.reduce((sum, { size }) => sum + size, 0);
-    this.#durable = this.#offset;
-    const last = parts.stretches.at(-1);
-    const { number, size, chunks, leaves } = last ?? { number: 1, size: 0, chunks: [], leaves: NONE };
-    this.#growing = { number, start: this.#offset - size, chunks, leaves, from: 0 };
+    this.#sums = names.length === 0 ? undefined : openSums(names);
+    this.#offset = this.#durable = sizeOfAll(parts.stretches);
+    this.#committedMs = parts.clock.monotonicMs();
   }
 
-  /** @throws {SynclineError} CHUNK_MISSING when the end of what is there cannot be read */
+  /**
+   * The last chunk that is there may end where a connection broke off: it is cut again.
+   * @throws {SynclineError} CHUNK_MISSING when the end of what is there cannot be read
+   */
   static async open(parts: AppendParts, options: AppendOptions): Promise<Append> {
-    const append = new Append(parts, options);
-    await append.#takeUp();
-    return append;
-  }
-
-  /** The last chunk may end where a connection broke off: it is cut again. */
-  async #takeUp(): Promise<void> {
-    const { start, chunks } = this.#growing;
-    const kept = chunks.slice(0, -1);
-    this.#base = start + sizeOf(kept);
-    this.#piece = Math.floor(this.#base / PIECE_BYTES);
-    const leaves = this.#growing.leaves.slice(0, (this.#piece - Math.floor(start / PIECE_BYTES)) * LEAF_BYTES);
-    this.#growing = { ...this.#growing, chunks: kept, leaves };
-    const bytes = await this.#read(this.#piece * PIECE_BYTES, this.#offset);
-    const lead = this.#base - this.#piece * PIECE_BYTES;
-    this.#sink.lead(bytes.subarray(0, lead));
-    await this.#sink.write(bytes.subarray(lead));
-  }
-
-  /** From the end of what is there. */
-  async #read(from: number, to: number): Promise<Uint8Array> {
-    const chunks: ManifestChunk[] = [];
-    let at = to;
-    for (const stretch of this.#parts.stretches.toReversed()) {
-      for (const chunk of stretch.chunks.toReversed()) {
-        if (at <= from) break;
-        chunks.unshift(chunk);
-        at -= chunk.length;
-      }
-    }
-    const reader = this.#parts.intake.part(chunks);
-    if (reader.size !== to - at) throw lostStream();
-    const bytes = new Uint8Array(to - from);
-    await reader.read(bytes, from - at);
-    return bytes;
+    const { stretches, intake, limits, largeFrom } = parts;
+    const offset = sizeOfAll(stretches);
+    const last = stretches.at(-1) ?? { number: 1, size: 0, chunks: [], leaves: NONE };
+    const start = offset - last.size;
+    const kept = last.chunks.slice(0, -1);
+    const base = start + sizeOf(kept);
+    const piece = Math.floor(base / PIECE_BYTES);
+    const leaves = last.leaves.slice(0, (piece - Math.floor(start / PIECE_BYTES)) * LEAF_BYTES);
+    const bytes = await endOf(parts, piece * PIECE_BYTES, offset);
+    const lead = bytes.subarray(0, base - piece * PIECE_BYTES);
+    const sink = intake.stretchSink({ limits, lead, largeFrom: largeFrom === undefined ? undefined : largeFrom - base });
+    await sink.write(bytes.subarray(lead.length));
+    return new Append(parts, options, { number: last.number, start, chunks: kept, leaves, from: 0 }, sink, piece);
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#turn.then(work);
+    this.#turns++;
+    const done = this.#turn.then(work).finally(() => this.#turns--);
     this.#turn = done.catch(() => undefined);
     return done;
   }
 
-  write(bytes: Uint8Array): Promise<void> {
-    return this.#inTurn(() => this.#write(bytes));
+  write(bytes: Uint8Array): Promise<void> | undefined {
+    if (this.#turns > 0) return this.#inTurn(async () => this.#write(bytes));
+    try {
+      const full = this.#write(bytes);
+      return full === undefined ? undefined : this.#inTurn(() => full);
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
-  async #write(bytes: Uint8Array): Promise<void> {
+  #write(bytes: Uint8Array): Promise<void> | undefined {
     if (this.#isReplaced) throw replaced();
     if (this.#offset + bytes.length > this.#parts.sizeMax) throw overSize(this.#parts.sizeMax);
-    this.#hasher?.update(bytes);
-    await this.#sink.write(bytes);
+    const behind = this.#sums?.update(bytes);
+    const full = this.#sink.write(bytes);
     this.#offset += bytes.length;
     this.#sinceCommit += bytes.length;
-    if (this.#sinceCommit < STREAM_COMMIT_BYTES || this.#options.whole === true) return;
+    const isDue = this.#isDue();
+    if (!isDue && behind === undefined && full === undefined) return undefined;
+    return this.#written(behind, full, isDue);
+  }
+
+  #isDue(): boolean {
+    if (this.#options.whole === true || this.#sinceCommit < STREAM_COMMIT_BYTES) return false;
+    const waitedMs = this.#parts.clock.monotonicMs() - this.#committedMs;
+    return waitedMs >= STREAM_COMMIT_MS || this.#sinceCommit >= STREAM_COMMIT_BYTES_MAX;
+  }
+
+  async #written(behind: Promise<void> | void, full: Promise<void> | void, isDue: boolean): Promise<void> {
+    await Promise.all([behind, full]);
+    if (!isDue) return;
     this.#sinceCommit = 0;
+    this.#committedMs = this.#parts.clock.monotonicMs();
     await this.#saved();
     this.#saving = this.#save();
     // Whoever writes so much more, or commits, meets the error.
@@ -142,7 +170,7 @@ export class Append implements AppendSink {
     return this.#inTurn(async () => {
       if (this.#isReplaced) throw replaced();
       await this.#cut();
-      return this.#hasher?.digest() ?? {};
+      return (await this.#sums?.digest()) ?? NO_SUMS;
     });
   }
 
@@ -176,7 +204,7 @@ export class Append implements AppendSink {
 
   /** Makes durable what consists of whole chunks. */
   async #save(): Promise<void> {
-    const { intake, nowMs, save } = this.#parts;
+    const { intake, clock, save } = this.#parts;
     const { number, start, from } = this.#growing;
     const count = this.#sink.stored.length;
     const more = this.#sink.stored.slice(from, count);
@@ -186,7 +214,7 @@ export class Append implements AppendSink {
     if (end <= this.#durable) return;
     await intake.flush();
     const leaves = this.#leavesUntil(end);
-    await save({ number, size, chunks, leaves, sums: {}, timeMs: nowMs() });
+    await save({ number, size, chunks, leaves, sums: {}, timeMs: clock.nowMs() });
     this.#durable = end;
     if (size >= STRETCH_BYTES) this.#growing = { number: number + 1, start: end, chunks: [], leaves: NONE, from: count };
   }
@@ -195,9 +223,8 @@ export class Append implements AppendSink {
   #leavesUntil(end: number): Uint8Array {
     const first = Math.floor(this.#growing.start / PIECE_BYTES);
     const known = this.#growing.leaves;
-    const skip = first + known.length / LEAF_BYTES - this.#piece;
-    const all = this.#sink.leaves(Math.floor(end / PIECE_BYTES) - this.#piece);
-    return new Uint8Array(Buffer.concat([known, all.subarray(skip * LEAF_BYTES)]));
+    const from = first + known.length / LEAF_BYTES - this.#piece;
+    return new Uint8Array(Buffer.concat([known, this.#sink.leaves(from, Math.floor(end / PIECE_BYTES) - this.#piece)]));
   }
 
   /** Another append takes its place: what has come counts, unless all of it had to. */

@@ -27,7 +27,7 @@ import type { Sum } from "#model/entry.ts";
 import { type RelPath, encodeName, pathFault } from "#model/path.ts";
 import type { Clock, Random } from "#platform/host.ts";
 import type { ChunkId } from "#sync/chunk/chunk-id.ts";
-import { CHUNK_LIMITS_LARGE, type ChunkLimits, chunkLimitsFor } from "#sync/chunk/fastcdc.ts";
+import { CHUNK_LIMITS, CHUNK_LIMITS_LARGE, type ChunkLimits, LARGE_FILE_BYTES, chunkLimitsFor } from "#sync/chunk/fastcdc.ts";
 import type { ManifestChunk } from "#sync/chunk/manifest.ts";
 
 const ID_BYTES = 16;
@@ -233,7 +233,7 @@ export class HubUploads implements Uploads {
     const writing = await this.#writing(by, space);
     return new NumberedPart({
       ...writing,
-      sink: writing.intake.stretchSink(limitsFor(row), options.sums ?? []),
+      sink: writing.intake.stretchSink({ limits: limitsFor(row), size: options.size, sums: options.sums }),
       number,
       sizeMax,
       save: (part) => this.#save(row, space, [part]),
@@ -310,10 +310,11 @@ export class HubUploads implements Uploads {
       const parts = {
         intake,
         limits: limitsFor(row),
+        largeFrom: row.size === undefined ? LARGE_FILE_BYTES : undefined,
         stretches: await Array.fromAsync(this.#options.rows.parts(id)),
         sizeMax: row.size ?? UPLOAD_BYTES_MAX,
         save: (stretch: PartRow) => this.#save(row, space, [stretch]),
-        nowMs: () => this.#options.clock.nowMs(),
+        clock: this.#options.clock,
         onEnd: async () => {
           ended();
           await onEnd();
@@ -506,10 +507,10 @@ export class HubUploads implements Uploads {
   }
 }
 
-/** Of a file whose size nobody has told, large chunks: it comes so because it is large. */
+/** Of parts of a file whose size nobody has told, large chunks: it comes so because it is large. */
 function limitsFor({ size, kind }: UploadRow): ChunkLimits {
   if (size !== undefined) return chunkLimitsFor(size);
-  return kind === "parts" ? CHUNK_LIMITS_LARGE : chunkLimitsFor(0);
+  return kind === "parts" ? CHUNK_LIMITS_LARGE : CHUNK_LIMITS;
 }
 
 const streamRun = (stretches: readonly PartRow[]): Run => ({

@@ -32,14 +32,19 @@ export const UPLOAD_EXPIRY_MS_MAX = 30 * 24 * 3_600_000;
 /** What a completed upload came to is known for this long. */
 export const UPLOAD_KNOWN_MS = 24 * 3_600_000;
 /**
- * Parts and streams that take bytes at a time; others wait. Each may hold 20 MiB where bytes come faster than the store takes
+ * Parts and streams that take bytes at a time; others wait. Each may hold 24 MiB where bytes come faster than the store takes
  * them. A stream over a slow line has its place for as long as the line takes.
  */
 export const UPLOADS_WRITING_MAX = 64;
 /** Of those of one user, who may let them hang. */
 export const USER_WRITING_MAX = 32;
-/** Of a stream that goes on, this much may have to be sent again after a crash. */
+/**
+ * What has come of a stream that goes on becomes durable when it is this much, and this long after the last time; or so much
+ * whenever that was. Twice as much may have to be sent again after a crash, and 12 MiB that are being cut.
+ */
 export const STREAM_COMMIT_BYTES = 16 << 20;
+export const STREAM_COMMIT_MS = 500;
+export const STREAM_COMMIT_BYTES_MAX = 64 << 20;
 /** Characters of what a door keeps with an upload. */
 export const NOTE_CHARS_MAX = 16 << 10;
 /** Rows of one page. */
@@ -122,10 +127,9 @@ export interface PartSink extends AsyncDisposable {
 }
 
 /**
- * Takes bytes of a stream from its offset on. Every STREAM_COMMIT_BYTES become durable on the way, while the next come
- * (a crash costs twice as many at most); so does what has come
- * when it is disposed of, however it ended. Of one that is `whole` nothing counts before commit(), and nothing ever
- * when it is disposed of without.
+ * Takes bytes of a stream from its offset on. They become durable on the way, STREAM_COMMIT_BYTES or more at a time, while
+ * the next come; so does what has come when it is disposed of, however it ended. Of one that is `whole` nothing counts before
+ * commit(), and nothing ever when it is disposed of without.
  */
 export interface AppendSink extends AsyncDisposable {
   /** As of a part. @throws {SynclineError} INTERRUPTED when another append has taken its place, LIMIT past the size */

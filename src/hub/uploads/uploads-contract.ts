@@ -5,11 +5,12 @@ import { systemPrincipal } from "#access/access.ts";
 import { ENCRYPTED, OPENER_BYTES, encryptionText, storedPartBytes } from "#hub/encrypted-content.ts";
 import { seedsOf } from "#hub/hub-spaces.ts";
 import {
-  type Challenge, type Proof, STREAM_COMMIT_BYTES, UPLOAD_EXPIRY_MS, UPLOAD_KNOWN_MS, USER_WRITING_MAX, type Uploader, proofHead,
+  type Challenge, type Proof, STREAM_COMMIT_BYTES, STREAM_COMMIT_MS, UPLOAD_EXPIRY_MS, UPLOAD_KNOWN_MS, USER_WRITING_MAX, type Uploader, proofHead,
 } from "#hub/uploads/upload.ts";
 import { TRACE, UploadLab, noise, person } from "#hub/uploads/uploads-fixture.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Database } from "#platform/sql/database.ts";
+import { CHUNK_LIMITS, LARGE_FILE_BYTES } from "#sync/chunk/fastcdc.ts";
 import { PIECE_BYTES, sumOf } from "#sync/chunk/sum.ts";
 
 export type UploadsLab = { open(): Promise<Database>; dispose(): Promise<void> };
@@ -160,7 +161,10 @@ export function uploadsContract(name: string, makeLab: () => Promise<UploadsLab>
       const bytes = noise(3 * STREAM_COMMIT_BYTES + 5 * MIB, 4);
       const { id } = await lab.create(ann, "long", { kind: "stream" });
       const appending = await lab.uploads.append(ann, id, 0);
-      for (let at = 0; at < bytes.length; at += MIB) await appending.write(bytes.subarray(at, at + MIB));
+      for (let at = 0; at < bytes.length; at += MIB) {
+        await appending.write(bytes.subarray(at, at + MIB));
+        lab.nowMs += STREAM_COMMIT_MS / 10;
+      }
       await lab.crash();
       const { received } = await lab.uploads.get(ann, id);
       // One commit was under way when the next was due, and chunks end where they do.
@@ -170,6 +174,25 @@ export function uploadsContract(name: string, makeLab: () => Promise<UploadsLab>
       expect((await lab.complete(ann, id)).result.status).toBe("done");
       await expectFile(lab, "long", bytes);
     });
+
+    test("[UPLOAD-42] behind 256 MiB the chunks of a stream of unknown size are large ones, wherever it broke off", async () => {
+      const lab = await fresh();
+      // Alike, so that the store has few chunks of it.
+      const bytes = new Uint8Array(LARGE_FILE_BYTES + 20 * MIB + 5);
+      const lengths: number[][] = [];
+      for (const ends of [[bytes.length], [LARGE_FILE_BYTES - 100_000, LARGE_FILE_BYTES + 9 * MIB + 7, bytes.length]]) {
+        const { id } = await lab.create(ann, `f${ends.length}`, { kind: "stream" });
+        let at = 0;
+        for (const end of ends) at = await lab.append(ann, id, at, bytes.subarray(at, end), MIB);
+        expect((await lab.complete(ann, id)).result.status).toBe("done");
+        const { content } = (await expectFile(lab, `f${ends.length}`, bytes))!;
+        lengths.push((await lab.meta.manifest(content!.id))!.chunks.map(({ length }) => length));
+      }
+      const { maxBytes } = CHUNK_LIMITS;
+      const few = Array.from({ length: LARGE_FILE_BYTES / maxBytes }, () => maxBytes);
+      expect(lengths[0]).toEqual([...few, ...Array.from({ length: 5 }, () => 4 * MIB), 5]);
+      expect(lengths[1]).toEqual(lengths[0]!);
+    }, 60_000);
 
     test("[UPLOAD-40] what a stream has can be read, and stays for who holds it when the stream is dropped", async () => {
       const lab = await fresh();

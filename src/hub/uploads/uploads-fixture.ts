@@ -12,7 +12,7 @@ import type { Database } from "#platform/sql/database.ts";
 import { migrate } from "#platform/sql/migrate.ts";
 import { MemoryChunkDisk, MemoryChunks } from "#store/memory-chunks.ts";
 
-const { random, sha256 } = openHost();
+const { random } = openHost();
 export const TRACE = "0123456789abcdef0123456789abcdef";
 const UNRECORDED = { append: () => Promise.resolve(), appendIn: () => Promise.resolve() };
 
@@ -43,12 +43,12 @@ export class UploadLab {
   async begin(): Promise<void> {
     this.db = await this.#open();
     const { access } = this;
-    const clock = { ...openHost().clock, nowMs: () => this.nowMs };
+    const clock = { ...openHost().clock, nowMs: () => this.nowMs, monotonicMs: () => this.nowMs };
     this.meta = await SqlMetaStore.open(this.db, random);
     await migrate(this.db, "uploads", UPLOAD_MIGRATIONS);
     this.chunks = new MemoryChunks(() => this.nowMs, this.disk);
     const parts = { meta: this.meta, access, clock, random };
-    this.spaces = await HubSpaces.open({ ...parts, chunks: this.chunks, audit: UNRECORDED, sha256 });
+    this.spaces = await HubSpaces.open({ ...parts, chunks: this.chunks, audit: UNRECORDED });
     this.rows = new UploadRows(this.db);
     this.uploads = new HubUploads({ ...parts, rows: this.rows, spaces: this.spaces });
   }

@@ -16,6 +16,8 @@ const PART_BYTES = 256 << 10;
 const WAITED_MS = 5;
 /** Bytes that go another way after one has waited, before the next try: one wait in this many bytes is bearable. */
 const BYTES_AFTER_WAIT = 128 << 20;
+/** A write counts as so many at least: few bytes cost nothing here, and two wake-ups there. */
+const WRITE_BYTES_MIN = 1 << 20;
 
 export class CachedWrites {
   readonly #writeAll: (fd: Fd, bytes: Uint8Array, position: number) => void;
@@ -32,7 +34,7 @@ export class CachedWrites {
    */
   write(fd: Fd, bytes: Uint8Array, position: number): number {
     if (this.#avoid > 0) {
-      this.#avoid -= bytes.length;
+      this.#avoid -= Math.max(bytes.length, WRITE_BYTES_MIN);
       return 0;
     }
     let done = 0;

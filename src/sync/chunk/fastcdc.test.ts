@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { GEAR } from "#sync/chunk/gear.ts";
-import { CHUNK_LIMITS, type ChunkLimits, SPLIT_BYTES_MAX, Splitter } from "#sync/chunk/fastcdc.ts";
+import { CHUNK_LIMITS, type ChunkLimits, type Looked, lengthOfNext } from "#sync/chunk/fastcdc.ts";
 import { chunkIdOf } from "#sync/chunk/chunk-id.ts";
 
 /** Bytes that look random and are always the same. */
@@ -15,14 +15,21 @@ function noise(length: number, seed: number): Uint8Array {
   return bytes;
 }
 
-function split(bytes: Uint8Array, limits: ChunkLimits, step = SPLIT_BYTES_MAX): Uint8Array[] {
+/** As somebody sees it to whom the bytes come `step` by `step`. */
+function split(bytes: Uint8Array, limits: ChunkLimits, step = bytes.length): Uint8Array[] {
   const chunks: Uint8Array[] = [];
-  const splitter = new Splitter(limits);
-  const room = new Uint8Array(splitter.roomBytes);
-  const keep = (cut: Uint8Array[]): void => void chunks.push(...cut.map((chunk) => chunk.slice()));
-  for (let at = 0; at < bytes.length; at += step) keep(splitter.push(bytes.subarray(at, at + step), room));
-  const last = splitter.end();
-  if (last !== undefined) keep([last]);
+  let at = 0;
+  let looked: Looked = { seen: 0, gear: 0 };
+  for (let to = step; at < bytes.length; to = Math.min(bytes.length, to + step)) {
+    const isEnd = to >= bytes.length;
+    for (let length = 1; length !== 0 && at < to; ) {
+      length = lengthOfNext(bytes, at, to, limits, looked) || (isEnd ? to - at : 0);
+      if (length === 0) break;
+      chunks.push(bytes.slice(at, at + length));
+      at += length;
+      looked = { seen: 0, gear: 0 };
+    }
+  }
   return chunks;
 }
 

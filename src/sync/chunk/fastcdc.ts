@@ -7,7 +7,6 @@
  * skipped without hashing.
  * Source: Xia et al., FastCDC, USENIX ATC 2016, §3.
  */
-import { assert } from "#model/error.ts";
 import { GEAR } from "#sync/chunk/gear.ts";
 
 /** Chunk lengths in bytes; the average is a power of two, minBytes < averageBytes < maxBytes. */
@@ -24,9 +23,6 @@ export const LARGE_FILE_BYTES = 256 << 20;
  * By how many bits the condition is harder before the average and easier behind it ("normalisation level 2").
  */
 const NORMALISATION_BITS = 2;
-/** Bytes that a splitter takes at once. */
-export const SPLIT_BYTES_MAX = 1 << 20;
-
 export function chunkLimitsFor(size: number): ChunkLimits {
   return size > LARGE_FILE_BYTES ? CHUNK_LIMITS_LARGE : CHUNK_LIMITS;
 }
@@ -78,63 +74,4 @@ function seek(bytes: Uint8Array, from: number, to: number, mask: number, looked:
   }
   looked.gear = gear;
   return 0;
-}
-
-/**
- * Cuts a stream into chunks, in order; together they are the stream. The buffer sizes handed in do not
- * matter. For one owner and one stream. An empty stream has no chunk.
- */
-export class Splitter {
-  /** Bytes of a room that is given to push(): where chunks are long, several calls fit, and what is kept stays in place. */
-  readonly roomBytes: number;
-  readonly #limits: ChunkLimits;
-  /** What is kept of the stream for the next chunk, in the room of the last call. */
-  #kept: Uint8Array = new Uint8Array(0);
-  /** Where it ends in that room. */
-  #end = 0;
-  #looked: Looked = { seen: 0, gear: 0 };
-  #isEnded = false;
-
-  constructor(limits: ChunkLimits) {
-    const { minBytes, averageBytes, maxBytes } = limits;
-    const isPower = (averageBytes & (averageBytes - 1)) === 0;
-    assert(isPower && minBytes < averageBytes && averageBytes < maxBytes, "chunk limits are in order");
-    this.#limits = limits;
-    this.roomBytes = maxBytes + Math.max(maxBytes, SPLIT_BYTES_MAX);
-  }
-
-  /** Is there room in that of the last call for so many bytes more? Chunks that lie in it stay where they are. */
-  fits(bytes: number): boolean {
-    return this.#kept.length > 0 && this.#end + bytes <= this.roomBytes;
-  }
-
-  /**
-   * The chunks that are complete now; they lie in `room`. What is behind them stays there until the next call.
-   * @param bytes at most SPLIT_BYTES_MAX; they are copied
-   * @param room of the last call where they fit; otherwise one in which nothing is needed but what is kept
-   */
-  push(bytes: Uint8Array, room: Uint8Array): Uint8Array[] {
-    assert(!this.#isEnded && bytes.length <= SPLIT_BYTES_MAX, "what is split comes in bounded parts, before the end");
-    const before = this.#kept.length;
-    const isInPlace = this.fits(bytes.length) && this.#kept.buffer === room.buffer;
-    const start = isInPlace ? this.#end - before : 0;
-    if (!isInPlace) room.set(this.#kept);
-    this.#end = start + before + bytes.length;
-    room.set(bytes, start + before);
-    this.#kept = room.subarray(start, this.#end);
-    const chunks: Uint8Array[] = [];
-    for (;;) {
-      const length = lengthOfNext(this.#kept, 0, this.#kept.length, this.#limits, this.#looked);
-      if (length === 0) return chunks;
-      chunks.push(this.#kept.subarray(0, length));
-      this.#kept = this.#kept.subarray(length);
-      this.#looked = { seen: 0, gear: 0 };
-    }
-  }
-
-  /** The last chunk, where push() has put it; undefined when nothing is left. */
-  end(): Uint8Array | undefined {
-    this.#isEnded = true;
-    return this.#kept.length === 0 ? undefined : this.#kept;
-  }
 }

@@ -36,6 +36,12 @@ function hashInto(bytes: Uint8Array, a: bigint, b: bigint): void {
   scratch[1] = xxHash3(bytes, b);
 }
 
+/** Puts the leaf of a piece at `at` of `into`. */
+export function leafInto(into: Uint8Array, at: number, piece: Uint8Array, { a, b }: SumSeeds): void {
+  hashInto(piece, a, b);
+  into.set(scratchBytes, at);
+}
+
 /** Pieces in a file of `size` bytes; an empty file has one. */
 export function piecesIn(size: number): number {
   return size <= PIECE_BYTES ? 1 : Math.ceil(size / PIECE_BYTES);
@@ -65,8 +71,7 @@ class Leaves {
   set(index: number, piece: Uint8Array): void {
     const at = SIZE_BYTES + index * LEAF_BYTES;
     if (at + LEAF_BYTES > this.#node.length) this.#grow(at + LEAF_BYTES);
-    hashInto(piece, this.#seeds.a, this.#seeds.b);
-    this.#node.set(scratchBytes, at);
+    leafInto(this.#node, at, piece, this.#seeds);
   }
 
   /** Does this leaf belong to a whole piece of zeros? */

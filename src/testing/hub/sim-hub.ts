@@ -152,8 +152,8 @@ export class SimHub {
       const database = this.#database(boot);
       const meta = await SqlMetaStore.open(database, boot.random);
       await migrate(database, "uploads", UPLOAD_MIGRATIONS);
-      const { clock, random, sha256 } = boot;
-      const spaces = await HubSpaces.open({ meta, chunks, access: EVERYTHING, audit: UNRECORDED, clock, random, sha256 });
+      const { clock, random } = boot;
+      const spaces = await HubSpaces.open({ meta, chunks, access: EVERYTHING, audit: UNRECORDED, clock, random });
       if (boot.fs.isDead) return;
       const rows = new UploadRows(database);
       const uploads = new HubUploads({ rows, spaces, meta, access: EVERYTHING, clock, random });

@@ -1,0 +1,193 @@
+/** The chunks of one file, found and named elsewhere, in the order of the file, and the leaves of its sum. */
+import type { CutAnswer } from "#hub/cuts/cut-order.ts";
+import type { Cuts } from "#hub/cuts/cuts-thread.ts";
+import { type Room, giveRoom, takeRoom } from "#hub/cuts/rooms.ts";
+import { type ChunkId, ID_BYTES, chunkIdFrom } from "#sync/chunk/chunk-id.ts";
+import { SynclineError } from "#model/error.ts";
+import { CHUNK_LIMITS_LARGE, type ChunkLimits, type Looked } from "#sync/chunk/fastcdc.ts";
+import { PIECE_BYTES, type SumSeeds, piecesIn } from "#sync/chunk/sum.ts";
+
+/** Bytes that are cut at a time, behind what is kept of those before: whole pieces. */
+const BATCH_BYTES = 4 * PIECE_BYTES;
+/** One is filled, one is being cut, and one has what the next one begins with. */
+const ROOMS_MAX = 3;
+
+export type NamedChunk = { readonly id: ChunkId; readonly bytes: Uint8Array };
+
+export type CutterOptions = {
+  readonly limits: ChunkLimits;
+  /** Bytes that will come, as far as that is known: less room is taken for few. */
+  readonly size?: number | undefined;
+  /** Chunks that begin behind so many bytes are large ones, whatever the limits. */
+  readonly largeFrom?: number | undefined;
+  /** Of the sum; undefined: its leaves are not wanted. */
+  readonly seeds: SumSeeds | undefined;
+  /** What the piece of the file in which the first byte lies has before it, to be summed with it. */
+  readonly lead?: Uint8Array | undefined;
+};
+
+/** The bytes are the cutter's again when `onCut` has resolved. Leaves are of the pieces that have come whole since, or of the last. */
+export type OnCut = (chunks: readonly NamedChunk[], leaves: Uint8Array) => Promise<void>;
+
+/** What is left of the bytes before, and where it lies. */
+type Kept = { readonly room: Room | undefined; readonly bytes: Uint8Array; readonly looked: Looked };
+
+const NONE = new Uint8Array(0);
+const NOTHING: Kept = { room: undefined, bytes: NONE, looked: { seen: 0, gear: 0 } };
+
+export class FileCutter {
+  readonly #cuts: Cuts;
+  readonly #options: CutterOptions;
+  readonly #onCut: OnCut;
+  readonly #largeFrom: number;
+  readonly #rooms = new Set<Room>();
+  readonly #free: Room[] = [];
+  #roomFree = Promise.withResolvers<void>();
+  #filling: Room | undefined;
+  /** Where the batch begins in it, behind the longest chunk; where the bytes end that are there; where it is full. */
+  #front = 0;
+  #end = 0;
+  #stop = 0;
+  /** Bytes of the rooms before. */
+  #before = 0;
+  #last: Promise<Kept> = Promise.resolve(NOTHING);
+  #failure: { readonly error: unknown } | undefined;
+
+  /** @param onCut called with the chunks in their order, one call at a time */
+  constructor(cuts: Cuts, options: CutterOptions, onCut: OnCut) {
+    this.#cuts = cuts;
+    this.#options = options;
+    this.#onCut = onCut;
+    this.#largeFrom = options.largeFrom ?? Number.POSITIVE_INFINITY;
+  }
+
+  /**
+   * Takes the next bytes; they are copied. A promise where all rooms are taken: wait before the next, and leave the bytes
+   * alone until then. It rejects with what went wrong.
+   */
+  push(bytes: Uint8Array): Promise<void> | undefined {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure.error);
+    const taken = this.#take(bytes);
+    return taken === bytes.length ? undefined : this.#takeRest(bytes.subarray(taken));
+  }
+
+  async #takeRest(bytes: Uint8Array): Promise<void> {
+    for (let at = 0; at < bytes.length; at += this.#take(bytes.subarray(at))) await this.#anyRoom();
+  }
+
+  async #anyRoom(): Promise<void> {
+    if (this.#failure === undefined && this.#free.length === 0 && this.#rooms.size === ROOMS_MAX) await this.#roomFree.promise;
+    if (this.#failure !== undefined) throw this.#failure.error;
+  }
+
+  /** As many as there is room for now. */
+  #take(bytes: Uint8Array): number {
+    let at = 0;
+    while (at < bytes.length) {
+      // Not before: what ends with a room ends in it.
+      if (this.#filling !== undefined && this.#end === this.#stop) this.#give(false);
+      const room = (this.#filling ??= this.#begin());
+      if (room === undefined) break;
+      const some = bytes.subarray(at, at + this.#stop - this.#end);
+      room.set(some, this.#end);
+      this.#end += some.length;
+      at += some.length;
+    }
+    return at;
+  }
+
+  /** Resolves when all chunks have been taken. Nothing comes after it. */
+  async end(): Promise<void> {
+    try {
+      while ((this.#filling ??= this.#begin()) === undefined) await this.#anyRoom();
+      this.#give(true);
+      await this.#last;
+    } finally {
+      await this.#letGo();
+    }
+  }
+
+  /** Nobody wants the rest: what was not cut yet is forgotten. Also after its end. */
+  async giveUp(): Promise<void> {
+    const message = "nobody waits for the file any more";
+    this.#failure ??= { error: new SynclineError({ code: "INTERRUPTED", op: "cut content", message }) };
+    this.#release(undefined);
+    await this.#letGo();
+  }
+
+  async #letGo(): Promise<void> {
+    // Until then one of them may be read.
+    await this.#last.catch(() => undefined);
+    this.#free.length = 0;
+    for (const room of this.#rooms) giveRoom(room);
+    this.#rooms.clear();
+  }
+
+  /** Undefined: all are taken. */
+  #begin(): Room | undefined {
+    const known = this.#free.pop();
+    if (known === undefined && this.#rooms.size === ROOMS_MAX) return undefined;
+    const { limits, size = BATCH_BYTES, lead = NONE } = this.#options;
+    const isFirst = this.#before === 0;
+    const longest = this.#before > this.#largeFrom ? CHUNK_LIMITS_LARGE.maxBytes : limits.maxBytes;
+    const front = isFirst ? Math.max(longest, lead.length) : longest;
+    const bytes = front + Math.min(BATCH_BYTES, piecesIn(size) * PIECE_BYTES);
+    const room = known !== undefined && known.length >= bytes ? known : takeRoom(bytes);
+    this.#rooms.add(room);
+    if (known !== undefined && known !== room) {
+      this.#rooms.delete(known);
+      giveRoom(known);
+    }
+    if (isFirst) room.set(lead, front - lead.length);
+    this.#front = this.#end = front;
+    // A batch ends with a piece, in whatever room.
+    this.#stop = bytes - (isFirst ? lead.length : 0);
+    return room;
+  }
+
+  #release(room: Room | undefined): void {
+    if (room !== undefined) this.#free.push(room);
+    this.#roomFree.resolve();
+    this.#roomFree = Promise.withResolvers();
+  }
+
+  #give(isEnd: boolean): void {
+    const [room, front, to, before] = [this.#filling!, this.#front, this.#end, this.#before];
+    this.#filling = undefined;
+    this.#before += to - front;
+    this.#last = this.#last.then((kept) => this.#cut({ room, front, to, before }, kept, isEnd));
+    this.#last.catch((error: unknown) => {
+      this.#failure ??= { error };
+      this.#release(undefined);
+    });
+  }
+
+  async #cut({ room, front, to, before }: Batch, kept: Kept, isEnd: boolean): Promise<Kept> {
+    if (this.#failure !== undefined) throw this.#failure.error;
+    const { limits, seeds, lead = NONE } = this.#options;
+    const from = front - kept.bytes.length;
+    room.set(kept.bytes, from);
+    this.#release(kept.room);
+    const pieces = seeds === undefined ? undefined : { seeds, from: before === 0 ? front - lead.length : front };
+    const largeFrom = this.#largeFrom - before + front;
+    const { looked } = kept;
+    const answer = await this.#cuts.cut({ room, from, to, limits, largeFrom, looked, isEnd, pieces });
+    const { chunks, end } = chunksOf(room, from, answer);
+    await this.#onCut(chunks, answer.leaves);
+    return { room, bytes: room.subarray(end, to), looked: answer.looked };
+  }
+}
+
+/** Bytes [front, to) of the room are those of the file that came behind the first `before`. */
+type Batch = { readonly room: Room; readonly front: number; readonly to: number; readonly before: number };
+
+function chunksOf(room: Room, from: number, { lengths, ids }: CutAnswer): { chunks: NamedChunk[]; end: number } {
+  let end = from;
+  const chunks = lengths.map((length, index) => {
+    const id = chunkIdFrom(ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES));
+    const bytes = room.subarray(end, end + length);
+    end += length;
+    return { id, bytes };
+  });
+  return { chunks, end };
+}
