@@ -30,6 +30,8 @@ export class CutsThread {
       this.#waiting.delete(data.ticket);
     };
     worker.onerror = () => this.#fail();
+    // It may also end without a word.
+    worker.addEventListener("close", () => this.#fail());
     return worker;
   }
 
