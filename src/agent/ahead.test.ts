@@ -104,8 +104,8 @@ describe("files that are brought before they are there", () => {
 
   const isHealthy = (name: string): boolean => hub.agents.hosts(ADMIN).find((one) => one.name === name)?.status === "healthy";
 
-  async function begin(settings: Partial<LinkSettings> = {}, prefix = "") {
-    gate = new Gate(3 * MIB);
+  async function begin(settings: Partial<LinkSettings> = {}, prefix = "", bytes = 3 * MIB) {
+    gate = new Gate(bytes);
     came.early = [];
     came.transferred = [];
     hub = await AgentHub.start();
@@ -175,5 +175,23 @@ describe("files that are brought before they are there", () => {
     gate.opened.resolve();
     await until("it is committed", async () => (await hub.spaces.version(ADMIN, "demo", "large")) !== undefined);
     expect(came.early).toEqual([]);
+  });
+
+  test("[CUTS-6] where the hub's thread that cuts files dies in the middle of one, its link says so, and the file comes all the same", async () => {
+    const { a, b } = await begin({}, "", 9 * MIB);
+    const bytes = randomBytes(17 * MIB + 5);
+    writeFileSync(join(a, "large"), bytes);
+    await until("some of it is in the store", () => hub.chunks.stats().chunks > 0);
+    // No thread can carry that out.
+    const impossible = { buffer: new ArrayBuffer(9), from: 0, to: 9, looked: { seen: 0, gear: 0 }, isEnd: true } as never;
+    await expect(hub.cuts!.cut(impossible)).rejects.toMatchObject({ code: "INTERNAL" });
+    gate.opened.resolve();
+    await until("it is there", () => existsSync(join(b, "large")));
+    expect(readFileSync(join(b, "large")).equals(bytes)).toBe(true);
+    const version = await hub.spaces.version(ADMIN, "demo", "large");
+    expect(version?.entry).toMatchObject({ size: bytes.length });
+    expect(hub.log.filter((line) => line.startsWith("web1") && line.includes("the thread that cuts files into chunks has ended"))).not.toEqual([]);
+    await until("nothing is left", () => staged(b) === 0);
+    await until("both are healthy", () => isHealthy("web1") && isHealthy("web2"));
   });
 });

@@ -14,6 +14,7 @@ import { LINK_SETTINGS, type LinkSettings } from "#hub/agents/link.ts";
 import { AgentListener } from "#hub/agents/listener.ts";
 import { AgentRegistry } from "#hub/agents/registry.ts";
 import { makeBackup } from "#hub/backup/make-backup.ts";
+import { CutsThread } from "#hub/cuts/cuts-thread.ts";
 import { ComingFiles } from "#hub/endpoint/coming-files.ts";
 import { ViewDigests } from "#hub/endpoint/view-digest.ts";
 import { SpaceEndpoint } from "#hub/endpoint/space-endpoint.ts";
@@ -66,6 +67,8 @@ export class AgentHub implements AsyncDisposable {
   readonly dir = mkdtempSync(join(tmpdir(), "syncline-hub-"));
   readonly host: Host = openHost();
   readonly log: string[] = [];
+  /** Cuts large files of the hub, as in its process; undefined where there is one processor. */
+  readonly cuts = CutsThread.make();
   /** What the hub keeps; another one may be put in its place while it is stopped. */
   dataDir = join(this.dir, "hub");
   #parts: Parts | undefined;
@@ -136,7 +139,7 @@ export class AgentHub implements AsyncDisposable {
     const meta = await SqlMetaStore.open(db, random);
     mkdirSync(join(folder, "chunks"), { recursive: true });
     const { store: chunks, source: packs } = await openPacks(host, join(folder, "chunks"));
-    const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random });
+    const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, cuts: this.cuts });
     await registry.spacesAre(await spaces.spaces(ADMIN));
     spaces.onRename((space) => registry.spacesAre([space]));
     const carried = await CarriedApprovals.open({ db, registry, spaces, access, clock });

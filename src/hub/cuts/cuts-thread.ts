@@ -39,6 +39,8 @@ export class CutsThread implements Cuts {
       this.#waiting.delete(ticket);
     };
     worker.onerror = () => this.#fail();
+    // It may also end without a word.
+    worker.addEventListener("close", () => this.#fail());
     return worker;
   }
 

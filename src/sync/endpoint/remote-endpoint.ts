@@ -69,7 +69,6 @@ import {
 } from "#sync/endpoint/remote-protocol-items.ts";
 import { type ByteReader, malformed } from "#sync/wire/bytes.ts";
 import type { ScrubReply, ScrubRequest } from "#sync/scan/scrub.ts";
-import { giveBackBuffer } from "#sync/wire/buffer-pool.ts";
 import type { Channel } from "#sync/wire/channel.ts";
 import { TELLS_COMING, TELLS_TRACES } from "#sync/wire/abilities.ts";
 import { type Mux, linkLost } from "#sync/wire/mux.ts";
@@ -381,9 +380,8 @@ class RemoteApplication implements Application {
     const { channel } = this.#call;
     for (const op of ops) this.#asked.push(askedOf(op));
     for (const message of packOps(ops)) {
-      const wait = channel.send(message);
+      const wait = channel.send(message, true);
       if (wait !== undefined) await wait;
-      giveBackBuffer(message);
     }
   }
 
@@ -469,9 +467,8 @@ async function relay(from: Channel, to: Channel): Promise<void> {
     for (;;) {
       const message = await from.receive();
       if (message === undefined) break;
-      const wait = to.send(message);
+      const wait = to.send(message, true);
       if (wait !== undefined) await wait;
-      giveBackBuffer(message);
     }
     to.end();
   } catch (error) {

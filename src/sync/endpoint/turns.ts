@@ -173,10 +173,10 @@ class TurnChannel implements Channel {
     this.#priority = priority;
   }
 
-  send(message: Uint8Array): ReturnType<Channel["send"]> {
+  send(message: Uint8Array, isGiven?: boolean): ReturnType<Channel["send"]> {
     const wait = this.#turns.giveWay(this.#priority);
-    if (wait === undefined && this.#last === undefined) return this.#inner.send(message);
-    const sent = Promise.all([this.#last, wait]).then(() => this.#inner.send(message));
+    if (wait === undefined && this.#last === undefined) return this.#inner.send(message, isGiven);
+    const sent = Promise.all([this.#last, wait]).then(() => this.#inner.send(message, isGiven));
     const last: Promise<void> = sent.catch(() => undefined).then(() => {
       if (this.#last === last) this.#last = undefined;
     });

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { Bandwidth } from "#sync/session/bandwidth.ts";
+import { countedChannel } from "#sync/session/counted-channel.ts";
 import { memoryChannelPair } from "#sync/transport/memory-channel.ts";
 import { SimClock } from "#testing/sim-clock.ts";
 import { SimPair } from "#testing/scenarios/sim-pair.ts";
@@ -88,4 +89,15 @@ test("[BW-5] a rate that changes holds for who waits already, and none lets all 
   expect(seconds).toBeLessThan(36);
   rate = undefined;
   expect(await secondsOf(clock, bandwidth.take(1e12, never))).toBe(0);
+});
+
+test("[CHANNEL-4] what is given goes to the receiver as it is, through a limit and a count, too", async () => {
+  const [a, b] = memoryChannelPair();
+  const limited = new Bandwidth(new SimClock(), () => undefined).limit(a, never);
+  const outer = countedChannel(limited, () => undefined);
+  const message = new Uint8Array(1000);
+  await outer.send(message, true);
+  expect(await b.receive()).toBe(message);
+  await outer.send(message);
+  expect(await b.receive()).not.toBe(message);
 });

@@ -76,10 +76,10 @@ class LimitedChannel implements Channel {
     this.#signal = AbortSignal.any([signal, this.#failed.signal]);
   }
 
-  send(message: Uint8Array): Promise<void> {
+  send(message: Uint8Array, isGiven?: boolean): Promise<void> {
     const sent = this.#last.then(async () => {
       await this.#bandwidth.take(message.length, this.#signal);
-      await this.#inner.send(message);
+      await this.#inner.send(message, isGiven);
     });
     this.#last = sent.catch(() => undefined);
     return sent;

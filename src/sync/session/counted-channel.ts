@@ -4,9 +4,9 @@ import type { Channel } from "#sync/wire/channel.ts";
 /** @param onSent called with the length of each message, before it is sent */
 export function countedChannel(inner: Channel, onSent: (bytes: number) => void): Channel {
   return {
-    send: (message) => {
+    send: (message, isGiven) => {
       onSent(message.length);
-      return inner.send(message);
+      return inner.send(message, isGiven);
     },
     receive: () => inner.receive(),
     end: () => inner.end(),

@@ -76,12 +76,8 @@ export class FileOutput {
 
   async #largeLiteral(target: number, bytes: Uint8Array): Promise<void> {
     const buffer = await this.#line.acquire();
-    try {
-      buffer.set(bytes, DATA_HEADER_BYTES);
-      await this.#line.sendData(buffer, this.#id, target, bytes.length);
-    } finally {
-      this.#line.release(buffer);
-    }
+    buffer.set(bytes, DATA_HEADER_BYTES);
+    await this.#line.sendData(buffer, this.#id, target, bytes.length);
   }
 
   #run(kind: number, target: number, base: number, length: number): Promise<void> | void {

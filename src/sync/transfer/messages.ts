@@ -240,7 +240,9 @@ export type DataHeader = {
   readonly packing: typeof PLAIN | typeof ZSTD;
 };
 
+/** Writes all of it: what was in the memory before is nobody's business at the other side. */
 export function writeDataHeader(message: Uint8Array, header: DataHeader): void {
+  message.fill(0, 0, DATA_HEADER_BYTES);
   const fields = new DataView(message.buffer, message.byteOffset, DATA_HEADER_BYTES);
   fields.setUint8(0, DATA);
   fields.setUint8(1, header.packing);

@@ -4,7 +4,7 @@ import { Compressor } from "#sync/chunk/compress.ts";
 import { FileOutput } from "#sync/transfer/file-output.ts";
 import { REGIONS_PER_ASK, REGIONS_WAITING_MAX, REGION_BYTES_MAX } from "#sync/transfer/limits.ts";
 import { Line } from "#sync/transfer/line.ts";
-import { HASH_BYTES, type Region, SUMS, readAsk, startMessage } from "#sync/transfer/messages.ts";
+import { ASK, HASH_BYTES, type Region, SUMS, readAsk, startMessage } from "#sync/transfer/messages.ts";
 import { Regions } from "#sync/transfer/regions.ts";
 import { Fixture, SEEDS, host, noise } from "#sync/transfer/transfer-fixture.ts";
 import { memoryChannelPair } from "#sync/transport/memory-channel.ts";
@@ -37,6 +37,7 @@ test("[XFER-15] a thousand gaps that share nothing with the base are asked about
   let asked = 0;
   const answering = (async (): Promise<void> => {
     for (let message = await far.receive(); message !== undefined; message = await far.receive()) {
+      if (message[0] !== ASK) continue;
       const reader = new ByteReader(message.subarray(2));
       const wanted = readAsk(reader, REGION_BYTES_MAX);
       asked += wanted.length;

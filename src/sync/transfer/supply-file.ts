@@ -241,10 +241,12 @@ export class SupplyFile {
         if ((await count) !== length) throw new SourceChanged();
         this.#check();
         const zero = sums.add(at / PIECE_BYTES, buffer.subarray(DATA_HEADER_BYTES, DATA_HEADER_BYTES + length));
-        if (zero) await output.zero(at, length);
-        else await line.sendData(buffer, this.id, at, length);
         ahead.shift();
-        line.release(buffer);
+        if (!zero) await line.sendData(buffer, this.id, at, length);
+        else {
+          line.release(buffer);
+          await output.zero(at, length);
+        }
       }
     } finally {
       for (const { buffer, count } of ahead) {

@@ -21,12 +21,15 @@ import { memoryChannelPair } from "#sync/transport/memory-channel.ts";
 import {
   BEGIN,
   DATA,
+  DATA_HEADER_BYTES,
   OPS,
   OP_COPY,
   OP_ZERO,
+  PLAIN,
   encodeBegin,
   encodeFail,
   startMessage,
+  writeDataHeader,
 } from "#sync/transfer/messages.ts";
 import { Fixture, SEEDS, host, noise, withCall } from "#sync/transfer/transfer-fixture.ts";
 
@@ -462,4 +465,11 @@ describe("a hostile or broken source", () => {
       }
     }
   });
+});
+
+test("[XFER-20] the header of a piece that travels says nothing of what was in its memory before", () => {
+  const message = new Uint8Array(DATA_HEADER_BYTES + 10).fill(0xaa);
+  writeDataHeader(message, { id: 1, target: 2, length: 10, packing: PLAIN });
+  expect(message.subarray(0, DATA_HEADER_BYTES).filter((byte) => byte === 0xaa)).toHaveLength(0);
+  expect(message.subarray(DATA_HEADER_BYTES).every((byte) => byte === 0xaa)).toBe(true);
 });

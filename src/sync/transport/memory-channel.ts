@@ -1,6 +1,7 @@
 /**
- * Two channel ends in one process: what a transfer runs over when both sides of a session are local. Messages are
- * copied on their way, because the sender may reuse its buffer as soon as send() is done.
+ * Two channel ends in one process: what a transfer runs over when both sides of a session are local, and its way to a
+ * connection when one is not. Messages that are not given are copied, because the sender may reuse its buffer as soon as
+ * send() is done.
  */
 import { SynclineError, assert } from "#model/error.ts";
 import { takeBuffer } from "#sync/wire/buffer-pool.ts";
@@ -39,17 +40,16 @@ export class MemoryPipe {
     this.#carry = carry;
   }
 
-  send(message: Uint8Array): Promise<void> | void {
+  send(message: Uint8Array, isGiven = false): Promise<void> | void {
     if (this.#failure !== undefined) throw this.#failure;
     assert(!this.#isEnding, "send after end");
     if (message.length > MESSAGE_BYTES_MAX || this.#bytes > this.#windowBytes + EXCESS_BYTES_MAX) {
       const what = `${message.length} bytes with ${this.#bytes} waiting`;
       throw new SynclineError({ code: "LIMIT", op: "channel", message: `too much for a channel: ${what}` });
     }
-    const copy = takeBuffer(message.length);
-    copy.set(message);
-    this.#bytes += copy.length;
-    this.#carry(() => this.#arrive(copy));
+    const sent = isGiven ? message : copyOf(message);
+    this.#bytes += sent.length;
+    this.#carry(() => this.#arrive(sent));
     if (this.#bytes < this.#windowBytes || this.#failure !== undefined) return undefined;
     return new Promise((resolve, reject) => this.#senders.push({ resolve, reject }));
   }
@@ -114,6 +114,12 @@ export class MemoryPipe {
   }
 }
 
+function copyOf(message: Uint8Array): Uint8Array {
+  const copy = takeBuffer(message.length);
+  copy.set(message);
+  return copy;
+}
+
 /** Joins two pipes to one end of a channel. */
 export class MemoryChannel implements Channel {
   readonly #out: MemoryPipe;
@@ -124,8 +130,8 @@ export class MemoryChannel implements Channel {
     this.#in = into;
   }
 
-  send(message: Uint8Array): Promise<void> | void {
-    return this.#out.send(message);
+  send(message: Uint8Array, isGiven?: boolean): Promise<void> | void {
+    return this.#out.send(message, isGiven);
   }
 
   receive(): Promise<Uint8Array | undefined> {

@@ -5,9 +5,10 @@
 export interface Channel {
   /**
    * Queues a message. Resolves when the channel wants more (await it to respect back-pressure). The channel owns the
-   * bytes until then. Throws LIMIT above MESSAGE_BYTES_MAX, LINK_LOST when the other side is gone.
+   * bytes until then, and for good when they are given to it: then they need not be copied, and a pooled buffer goes back
+   * to the pool when nobody needs it any more. Throws LIMIT above MESSAGE_BYTES_MAX, LINK_LOST when the other side is gone.
    */
-  send(message: Uint8Array): Promise<void> | void;
+  send(message: Uint8Array, isGiven?: boolean): Promise<void> | void;
   /** The next message, or undefined after the other side's end(). Rejects with the reason it failed. */
   receive(): Promise<Uint8Array | undefined>;
   /** No more messages from this side; what is queued is still delivered. */

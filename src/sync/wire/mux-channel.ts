@@ -22,7 +22,12 @@ export type ChannelOwner = {
   failed(channel: MuxChannel, error: Error): void;
 };
 
-type Outgoing = { readonly bytes: Uint8Array; readonly sent: () => void; readonly lost: (error: Error) => void };
+export type Outgoing = {
+  readonly bytes: Uint8Array;
+  readonly isGiven: boolean;
+  readonly sent: () => void;
+  readonly lost: (error: Error) => void;
+};
 type Waiter = { resolve: (message: Uint8Array | undefined) => void; reject: (error: Error) => void };
 
 export class MuxChannel implements Channel {
@@ -69,7 +74,7 @@ export class MuxChannel implements Channel {
     return CHANNEL_WINDOW_BYTES - this.#window - this.#owed;
   }
 
-  send(message: Uint8Array): Promise<void> | void {
+  send(message: Uint8Array, isGiven = false): Promise<void> | void {
     if (this.#failure !== undefined) throw this.#failure;
     assert(!this.#ending, "message after the end of a channel");
     if (message.length > MESSAGE_BYTES_MAX) {
@@ -80,7 +85,7 @@ export class MuxChannel implements Channel {
       return;
     }
     return new Promise((resolve, reject) => {
-      this.#outbox.push({ bytes: message, sent: resolve, lost: reject });
+      this.#outbox.push({ bytes: message, isGiven, sent: resolve, lost: reject });
       if (this.sendable) this.#owner.ready(this);
     });
   }

@@ -4,6 +4,7 @@ import { SynclineError } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
 import type { Transport } from "#platform/net/transport.ts";
 import { memoryTransports } from "#sync/transport/memory-transport.ts";
+import { takeBuffer } from "#sync/wire/buffer-pool.ts";
 import { CHANNEL_WINDOW_BYTES, MESSAGE_BYTES_MAX } from "#sync/wire/channel.ts";
 import { CREDIT, DATA, END, FAIL, FrameReader, OPEN, PING, frameBytes, writeHeader } from "#sync/wire/frame.ts";
 import { CHANNELS_MAX, Mux, PING_MS, SILENT_PINGS_MAX } from "#sync/wire/mux.ts";
@@ -337,7 +338,64 @@ describe("mux", () => {
     mux.close();
     reader.close();
   });
+
+  test("[MUX-16] a buffer that is given goes to the next who wants one when it was sent, and not while a connection that ends holds it", async () => {
+    const { client, server } = memoryTransports();
+    const held = new HeldTransport(client);
+    const mux = new Mux(held, { role: "client", clock: new HandClock() });
+    server.listen({ onData: () => undefined, onDrain: () => undefined, onClose: () => undefined });
+    const channel = mux.open("x");
+    const first = takeBuffer(200_000);
+    const sent = channel.send(first, true);
+    await settle();
+    // None that waited in the pool before is left there.
+    const others = Array.from({ length: 32 }, () => takeBuffer(200_000));
+    expect(others.some(({ buffer }) => buffer === first.buffer)).toBe(false);
+    held.go();
+    await sent;
+    expect(takeBuffer(200_000).buffer === first.buffer).toBe(true);
+    const last = takeBuffer(200_000);
+    void Promise.resolve(channel.send(last, true)).catch(() => undefined);
+    await settle();
+    mux.close();
+    await settle();
+    expect(takeBuffer(200_000).buffer === last.buffer).toBe(false);
+  });
 });
+
+/** Keeps what is written, from the caller's buffer, until it is let go. */
+class HeldTransport implements Transport {
+  readonly #inner: Transport;
+  #held: Uint8Array[] = [];
+  #onDrain: (() => void) | undefined;
+
+  constructor(inner: Transport) {
+    this.#inner = inner;
+  }
+
+  get label(): string {
+    return this.#inner.label;
+  }
+
+  write(bytes: Uint8Array): boolean {
+    this.#held.push(bytes);
+    return false;
+  }
+
+  go(): void {
+    for (const bytes of this.#held.splice(0)) this.#inner.write(bytes);
+    this.#onDrain?.();
+  }
+
+  listen(handlers: Parameters<Transport["listen"]>[0]): void {
+    this.#onDrain = () => handlers.onDrain();
+    this.#inner.listen(handlers);
+  }
+
+  close(): void {
+    this.#inner.close();
+  }
+}
 
 /** Takes every write, but only on the next turn of the event loop, from the caller's buffer as it is then. */
 class SlowTransport implements Transport {

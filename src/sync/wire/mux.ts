@@ -23,7 +23,8 @@ import {
   protocolError,
   writeHeader,
 } from "#sync/wire/frame.ts";
-import { MuxChannel } from "#sync/wire/mux-channel.ts";
+import { giveBackBuffer } from "#sync/wire/buffer-pool.ts";
+import { MuxChannel, type Outgoing } from "#sync/wire/mux-channel.ts";
 
 /** Channels open at once; a session needs fewer than ten. */
 export const CHANNELS_MAX = 64;
@@ -75,7 +76,7 @@ export class Mux {
   #batchLength = 0;
   #writable = true;
   #scheduled = false;
-  #afterDrain: (() => void)[] = [];
+  #afterDrain: Outgoing[] = [];
   #sent = 0;
   #received = 0;
   #heard = false;
@@ -322,7 +323,7 @@ export class Mux {
     this.#room(HEADER_BYTES + (small ? message.length : 0));
     if (small) {
       this.#appendMessage(channel.id, message);
-      outgoing.sent();
+      sent(outgoing);
       return;
     }
     writeHeader(this.#batch, this.#batchLength, channel.id, DATA, message.length);
@@ -333,8 +334,8 @@ export class Mux {
     this.#batch.set(message.subarray(0, head), this.#batchLength);
     this.#batchLength += head;
     this.#flushBatch();
-    if (head === message.length || this.#write(message.subarray(head))) outgoing.sent();
-    else this.#afterDrain.push(outgoing.sent);
+    if (head === message.length || this.#write(message.subarray(head))) sent(outgoing);
+    else this.#afterDrain.push(outgoing);
   }
 
   /** Makes room in the batch. False when that filled the transport; there is room all the same. */
@@ -361,7 +362,7 @@ export class Mux {
   #drained(): void {
     if (this.#dead) return;
     this.#writable = true;
-    for (const sent of this.#afterDrain.splice(0)) sent();
+    for (const outgoing of this.#afterDrain.splice(0)) sent(outgoing);
     this.#pump();
   }
 
@@ -408,12 +409,18 @@ export class Mux {
     this.#channels.clear();
     this.#turn = [];
     this.#control = [];
-    for (const sent of this.#afterDrain.splice(0)) sent();
+    // Their buffers are not for others: a transport that closes may be sending what it has.
+    for (const outgoing of this.#afterDrain.splice(0)) outgoing.sent();
     this.#closed.resolve(error);
   }
 }
 
 const NOTHING = new Uint8Array(0);
+
+function sent(outgoing: Outgoing): void {
+  if (outgoing.isGiven) giveBackBuffer(outgoing.bytes);
+  outgoing.sent();
+}
 
 /** The connection is gone; trying again may help. */
 export function linkLost(label: string, cause: Error | undefined): SynclineError {
