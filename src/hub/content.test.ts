@@ -23,14 +23,17 @@ test("[CONTENT-1] a chunk of another length than its manifest says is an error, 
 });
 
 test("[CONTENT-2] any range of content is streamed, each piece whole until the one behind the next is asked for", async () => {
-  for (const length of [300 << 10, 700]) {
-    const chunks = Array.from({ length: 12 }, (_, at) => new Uint8Array(length + at).fill(at));
+  // All large, all small, and small ones in front of large ones.
+  for (const [length, small] of [[300 << 10, 0], [700, 0], [300 << 10, 6 * 64]] as const) {
+    const sizes = [...Array.from({ length: small }, () => 700), ...Array.from({ length: 12 }, () => length)];
+    const chunks = sizes.map((size, at) => new Uint8Array(size + at).fill(at));
     const byId = new Map(chunks.map((bytes) => [chunkIdOf(bytes), bytes]));
     const whole = Buffer.concat(chunks);
     const rooms: Uint8Array[] = [];
+    const manifest = [...byId].map(([id, bytes]) => ({ id, length: bytes.length }));
     const content = new StoredContent(
       async (id) => byId.get(id)!,
-      [...byId].map(([id, bytes]) => ({ id, length: bytes.length })),
+      manifest,
       async (id) => {
         const bytes = byId.get(id)!.slice();
         rooms.push(bytes);
@@ -39,6 +42,9 @@ test("[CONTENT-2] any range of content is streamed, each piece whole until the o
       },
     );
     const end = whole.length;
+    const lend = async (): Promise<never> => Promise.reject(new Error("not asked for"));
+    const unproved = new StoredContent(async () => Promise.reject(new Error("not asked for")), manifest, lend, false);
+    expect([content.isProved, unproved.isProved]).toEqual([true, length > 100_000 && small === 0]);
     for (const [from, to] of [[0, end], [1, end - 1], [length, length + 1], [length - 1, 3 * length], [5, 5]] as const) {
       const stream = content.stream(from, to);
       const taken: Buffer[] = [];
@@ -50,10 +56,14 @@ test("[CONTENT-2] any range of content is streamed, each piece whole until the o
       if (waiting !== undefined) taken.push(Buffer.from(waiting));
       expect(Buffer.compare(Buffer.concat(taken), whole.subarray(from, to))).toBe(0);
     }
+    // Chunks from the last small one's end on.
+    const lent = rooms.length;
+    const border = chunks.slice(0, small).reduce((sum, { length: bytes }) => sum + bytes, 0);
+    await Array.fromAsync(content.stream(0, border));
+    expect([rooms.length - lent, lent > 0]).toEqual([0, length > 100_000]);
     const broken = content.stream(0, end);
     await broken.next();
     await broken.return(undefined);
-    expect(rooms.length > 0).toBe(length > 100_000);
   }
 });
 

@@ -371,14 +371,24 @@ const GATHERED_BYTES = 1 << 20;
 /** Chunks of this average are lent one by one, smaller ones gathered. */
 const LENT_BYTES_MIN = 256 << 10;
 
+/** The chunk from which on they are large: a file that came as a stream of unknown size begins with small ones. */
+function firstLarge(starts: Float64Array): number {
+  const count = starts.length - 1;
+  const isLarge = (from: number): boolean => starts[count]! - starts[from]! >= LENT_BYTES_MIN * (count - from);
+  if (isLarge(0)) return 0;
+  for (let at = 0; at < count; at++) if (starts[at + 1]! - starts[at]! > LENT_BYTES_MIN && isLarge(at)) return at;
+  return count;
+}
+
 type LendChunk = (id: ChunkId) => Promise<LentChunk>;
 
 export class StoredContent implements ContentSource {
   readonly size: number;
   readonly isProved: boolean;
   readonly #get: GetChunk;
-  /** Undefined where chunks are small. */
   readonly #lend: LendChunk | undefined;
+  /** From this position on chunks are lent. */
+  readonly #lentFrom: number;
   readonly #ids: readonly ChunkId[];
   /** Where each chunk begins, and the end of the last. */
   readonly #starts: Float64Array;
@@ -395,8 +405,9 @@ export class StoredContent implements ContentSource {
     this.#starts = new Float64Array(chunks.length + 1);
     for (const [index, { length }] of chunks.entries()) this.#starts[index + 1] = this.#starts[index]! + length;
     this.size = this.#starts.at(-1)!;
-    this.#lend = this.size >= LENT_BYTES_MIN * chunks.length ? lend : undefined;
-    this.isProved = isGetProved || this.#lend !== undefined;
+    this.#lend = lend;
+    this.#lentFrom = lend === undefined ? this.size : this.#starts[firstLarge(this.#starts)]!;
+    this.isProved = isGetProved || this.#lentFrom === 0;
   }
 
   /** @param manifest undefined: the content is one chunk, or empty */
@@ -436,8 +447,10 @@ export class StoredContent implements ContentSource {
     return end - position;
   }
 
-  stream(start: number, end: number): AsyncGenerator<Uint8Array, void> {
-    return this.#lend === undefined ? this.#gathered(start, end) : this.#lent(start, end, this.#lend);
+  async *stream(start: number, end: number): AsyncGenerator<Uint8Array, void> {
+    const border = this.#lentFrom;
+    if (start < border) yield* this.#gathered(start, Math.min(end, border));
+    if (end > border) yield* this.#lent(Math.max(start, border), end, this.#lend!);
   }
 
   async *#lent(start: number, end: number, lend: LendChunk): AsyncGenerator<Uint8Array, void> {
