@@ -52,12 +52,13 @@ export class LinkView {
     return version === undefined ? undefined : seen(version);
   }
 
-  /** Current versions (tombstones too) that changed after a sequence, with paths of the link. */
-  async *changedSince(sequence: number): AsyncGenerator<Version> {
-    const { spaces, who, space, prefix } = this;
+  /** Current versions (tombstones too) below `dir` that changed after a sequence, with paths of the link. */
+  async *changedSince(sequence: number, dir: RelPath = ""): AsyncGenerator<Version> {
+    const { spaces, who, space } = this;
+    const below = this.outer(dir);
     for (let since = sequence; ; ) {
-      const page = await spaces.changedSince(who, space, prefix, since, PAGE_ROWS);
-      for (const one of page) if (one.path !== prefix) yield { ...seen(one), path: this.inner(one.path) };
+      const page = await spaces.changedSince(who, space, below, since, PAGE_ROWS);
+      for (const one of page) if (one.path !== below) yield { ...seen(one), path: this.inner(one.path) };
       if (page.length < PAGE_ROWS) return;
       since = page.at(-1)!.sequence;
     }

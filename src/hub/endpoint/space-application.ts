@@ -32,6 +32,9 @@ export type ApplicationOptions = {
 /** What was pushed: a change of the space, or why it cannot be one. */
 type Pending = { readonly op: ApplyOp; readonly change: SpaceChange | undefined; readonly problem: Problem | undefined };
 
+/** What others committed: after what the session had seen, up to the last before its own commit. */
+type Span = { readonly since: number; readonly before: number };
+
 /** Results handed over together. */
 const RESULTS_PER_BATCH = 1000;
 
@@ -164,11 +167,17 @@ export class SpaceApplication implements Application {
       for (const path of staged) arriving.settled(path, false);
       throw error;
     });
+    const span = { since: seen.sequence, before: outcome.before };
     if (outcome.before === seen.sequence) seen.sequence = outcome.after;
     let at = 0;
-    const results = pending.map(({ op, change, problem }) =>
-      change === undefined ? failed(problem!) : this.#result(op, outcome.results[at++]!),
-    );
+    const results: OpResult[] = [];
+    for (const { op, change, problem } of pending) {
+      if (change === undefined) results.push(failed(problem!));
+      else {
+        const result = outcome.results[at++]!;
+        results.push(isHeld(result) ? failed(await this.#held(pathOf(op), span)) : resultOf(op, result));
+      }
+    }
     for (let from = 0; from < results.length; from += RESULTS_PER_BATCH) {
       onResults(results.slice(from, from + RESULTS_PER_BATCH));
     }
@@ -178,11 +187,26 @@ export class SpaceApplication implements Application {
     return { seqBefore: outcome.before, seqAfter: outcome.after };
   }
 
-  #result(op: ApplyOp, result: ChangeResult): OpResult {
-    const path = op.type === "move" ? op.move.to : op.change.path;
-    if (result.status === "done") return { path, status: "done", entry: result.version.entry };
-    if (result.status === "stale") return { path, status: "stale", entry: seenEntry(result.version) };
-    return failed(refused(path, result.code, result.message));
+  /**
+   * A directory stays for the sake of what came into it since the scan, which another round sees, or of what the link
+   * must not see: then trying again at once would send a large file in vain, time and again. In the words of a host's
+   * disk: whoever reads them does not ask which of the two sides is a space.
+   */
+  async #held(path: RelPath, span: Span): Promise<Problem> {
+    const message = "the directory still holds new or ignored entries";
+    // The commit is made, and its results have to be told: what cannot be looked at now, another round looks at.
+    const transient = await this.#isNews(path, span).catch(() => true);
+    return { path, side: "beta", code: "ENOTEMPTY", message, transient };
+  }
+
+  /** Is there anything below the path that somebody put there within the span? */
+  async #isNews(path: RelPath, { since, before }: Span): Promise<boolean> {
+    if (since === before) return false;
+    for await (const { sequence, entry } of this.#options.view.changedSince(since, path)) {
+      if (sequence > before) return false;
+      if (entry !== undefined) return true;
+    }
+    return false;
   }
 
   /** Lets go of what was stored and not committed, when the commit that is under way has ended: it uses the stage. */
@@ -215,5 +239,18 @@ function stale(path: RelPath): Problem {
 }
 
 function refused(path: RelPath, code: RefusalCode, message: string): Problem {
-  return { path, side: "beta", code, message, transient: code === "NO_PARENT" || code === "NOT_EMPTY" };
+  return { path, side: "beta", code, message, transient: code === "NO_PARENT" };
+}
+
+function isHeld(result: ChangeResult): boolean {
+  return result.status === "refused" && (result.code === "NOT_EMPTY" || result.code === "IS_A_DIRECTORY");
+}
+
+const pathOf = (op: ApplyOp): RelPath => (op.type === "move" ? op.move.to : op.change.path);
+
+function resultOf(op: ApplyOp, result: ChangeResult): OpResult {
+  const path = pathOf(op);
+  if (result.status === "done") return { path, status: "done", entry: result.version.entry };
+  if (result.status === "stale") return { path, status: "stale", entry: seenEntry(result.version) };
+  return failed(refused(path, result.code, result.message));
 }

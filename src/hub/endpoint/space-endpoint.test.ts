@@ -141,6 +141,56 @@ describe("a directory and a space", () => {
     expect(await hub.files("demo")).toEqual({ "d/.synclineignore": "*.log\n", "d/hidden.log": "of the space", other: "goes on" });
   });
 
+  test("[SPACE-41] a directory of the space that holds what the link ignores stays, whether it is to go or to become a file", async () => {
+    for (const becomes of [undefined, "a file"]) {
+      const prefix = becomes === undefined ? "goes" : "becomes";
+      await hub.put("demo", `${prefix}/.synclineignore`, "b\n");
+      await hub.put("demo", `${prefix}/a/d`, "of both");
+      const web1 = new TestLink(hub, `web-${prefix}`, "demo", prefix);
+      await web1.run();
+      await hub.put("demo", `${prefix}/a/b`, "of the space");
+      rmSync(join(web1.root, "a"), { recursive: true });
+      if (becomes !== undefined) writeFileSync(join(web1.root, "a"), becomes);
+      for (let round = 0; round < 2; round++) {
+        const { summary, events } = await web1.run();
+        const problems = events.flatMap((event) => (event.type === "problem" ? [event.problem] : []));
+        // In the words of a disk, not tried again at once, and only what nobody ignores has gone.
+        expect(problems).toMatchObject([{ path: "a", side: "beta", code: "ENOTEMPTY", transient: false }]);
+        expect(summary.changes).toBe(1 - round);
+        expect((await hub.files("demo"))[`${prefix}/a/b`]).toBe("of the space");
+        if (becomes !== undefined) expect(readFileSync(join(web1.root, "a"), "utf8")).toBe(becomes);
+      }
+      const remove = { type: "remove", path: `${prefix}/a/b`, expect: { kind: "present" }, recursive: false } as const;
+      await hub.spaces.commit(hub.who, "demo", { changes: [remove], intake: undefined, atomic: true, cause: "edit", traceId: "0".repeat(32) });
+      expect((await web1.run()).summary).toMatchObject({ changes: 1, problems: 0 });
+      expect((await hub.files("demo"))[`${prefix}/a`]).toBe(becomes!);
+    }
+  });
+
+  test("[SPACE-42] a file that is to take the place of a directory in which something is new since the scan is planned anew at once", async () => {
+    await hub.put("demo", "a/d", "of both");
+    const web1 = new TestLink(hub, "web1", "demo");
+    await web1.run();
+    rmSync(join(web1.root, "a"), { recursive: true });
+    writeFileSync(join(web1.root, "a"), "a file");
+    let isDone = false;
+    const { spaces } = hub;
+    const commit = spaces.commit.bind(spaces);
+    spaces.commit = async (who, space, request) => {
+      if (!isDone && request.changes.some((change) => change.type === "put" && change.path === "a")) {
+        isDone = true;
+        spaces.commit = commit;
+        await hub.put("demo", "a/new", "of a door");
+      }
+      return commit(who, space, request);
+    };
+    expect((await web1.run()).summary).toMatchObject({ result: "same", problems: 0 });
+    expect(isDone).toBe(true);
+    const inSpace = await hub.files("demo");
+    expect(Object.values(inSpace).sort()).toEqual(["a file", "of a door"]);
+    for (const [path, text] of Object.entries(inSpace)) expect(readFileSync(join(web1.root, path), "utf8")).toBe(text);
+  });
+
   test("[SPACE-6] a change is watched: an edit in the space reaches a watching host", async () => {
     const web1 = new TestLink(hub, "web1", "demo");
     const stop = new AbortController();

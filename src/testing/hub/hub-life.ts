@@ -617,7 +617,7 @@ class HubLife {
       if (event.type !== "problem") continue;
       const { code, path, side } = event.problem;
       // A directory stays for the sake of what the session must not see in it, or stands in the way itself.
-      const isHeld = code === "ENOTEMPTY" || code === "NOT_EMPTY" || code === "EEXIST";
+      const isHeld = code === "ENOTEMPTY" || code === "EEXIST";
       if (isHeld && (await this.#isHidden(agent, path))) continue;
       const isExcused = isDamageCode(code) && side === session.hostSide && this.#mayMislead(agent, path);
       if (!isExcused) throw new Error(`problem without trouble: ${JSON.stringify(event)}`);
