@@ -21,6 +21,9 @@ const RULES = ["b", "*.txt", "c/", "e", "# nothing", "b\nc/", ""];
 
 const encoder = new TextEncoder();
 
+/** All that people write into ignore files: no ledger has it, since it is not unique. */
+export const IGNORE_TEXTS = RULES.map((rules) => encoder.encode(`${rules}\n`));
+
 /** Who makes contents: a host, or somebody at a door of a hub. */
 export type Maker = { readonly name: string };
 

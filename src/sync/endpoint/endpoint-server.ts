@@ -90,9 +90,9 @@ export class EndpointServer {
   /** Calls that change or look at the whole state, and calls that supply content: each kind in its own line. */
   readonly #main = new Line();
   readonly #supply = new Line();
+  readonly #comingSupply = new Line();
   readonly #data = new Map<number, MuxChannel>();
   readonly #handlers: Record<Method, Handler>;
-  #isSupplyingComing = false;
   #opened = false;
   #writable = false;
   #closing: Promise<void> | undefined;
@@ -231,12 +231,11 @@ export class EndpointServer {
     }, signal);
   }
 
-  /** Beside all other calls, one at a time: it waits for what others bring. */
+  /** Beside all other calls, for it waits for what others bring. Who asks again has given up the one that is ending still. */
   async #supplyComing(channel: MuxChannel): Promise<void> {
     const { coming } = this.#endpoint;
-    if (coming === undefined || this.#isSupplyingComing) throw malformed("a call for what is not told of");
-    this.#isSupplyingComing = true;
-    await coming.supply(channel, channel.signal).finally(() => (this.#isSupplyingComing = false));
+    if (coming === undefined) throw malformed("a call for what is not told of");
+    await this.#comingSupply.run(channel.signal, () => coming.supply(channel, channel.signal));
   }
 
   async #traces(channel: MuxChannel): Promise<void> {

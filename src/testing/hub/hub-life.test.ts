@@ -49,6 +49,14 @@ describe("simulation of a hub", () => {
     for (let seed = 5000; seed < 5025; seed++) await hubLife(seed, "ignores");
   }, 60_000);
 
+  test("[HUBSIM-17] a host that asks for what is coming while its former call is ending still is answered (life 1010004612)", async () => {
+    await hubLife(1010004612);
+  });
+
+  test("[HUBSIM-18] rot in an ignore file is mended by who has the text (life 1010000954)", async () => {
+    await hubLife(1010000954);
+  });
+
   test("[HUBSIM-2] the same seed lives the same life, call by call; another one another", async () => {
     const lives = [await hubLife(11), await hubLife(11), await hubLife(12)];
     expect(lives[1]).toEqual(lives[0]!);

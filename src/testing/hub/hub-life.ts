@@ -30,7 +30,7 @@ import {
 import { SimClock } from "#testing/sim-clock.ts";
 import { contentDigest } from "#testing/sim-content.ts";
 import { contentsOf, doubtfulOf, viewOf } from "#testing/sim-oracle.ts";
-import { Person } from "#testing/sim-people.ts";
+import { IGNORE_TEXTS, Person } from "#testing/sim-people.ts";
 import { SimRandom } from "#testing/sim-random.ts";
 import { SimFailure, type SimReport } from "#testing/sim-run.ts";
 import { SimTrace } from "#testing/sim-trace.ts";
@@ -490,7 +490,7 @@ class HubLife {
     if (this.#style.rots) {
       const copy = this.#copy;
       if (copy !== undefined && !copy.isPromoted) await this.#clock.runUntilIdle(copy.healSource());
-      await this.#clock.runUntilIdle(healChunks(this.#hub, this.#ledger.bytes));
+      await this.#clock.runUntilIdle(healChunks(this.#hub, [...this.#ledger.bytes, ...IGNORE_TEXTS]));
       const process = await this.#clock.runUntilIdle(this.#hub.living());
       const bad = await this.#clock.runUntilIdle(unreadable(process, this.#agents[0]!.link.seeds));
       if (bad.length > 0) throw new Error(`not healed: ${bad.join("; ")}`);
