@@ -31,6 +31,8 @@ type Sending = {
   /** Numbers that were acknowledged. */
   readonly parts: Set<number>;
   isBusy: boolean;
+  /** Its completion was asked for once: it may have ended, and nobody was told. */
+  mayHaveEnded: boolean;
 };
 
 export class UploadPerson {
@@ -101,7 +103,7 @@ export class UploadPerson {
     const { id } = await process.uploads.create(BY, { space: SPACE, path, kind, size });
     if (!this.#isThere(process)) return;
     this.#say(`begins ${kind} ${path} of ${bytes.length}`);
-    this.#open.push({ id, path, kind, bytes, acknowledged: 0, parts: new Set(), isBusy: false });
+    this.#open.push({ id, path, kind, bytes, acknowledged: 0, parts: new Set(), isBusy: false, mayHaveEnded: false });
   }
 
   async #goOn(process: HubProcess, one: Sending): Promise<void> {
@@ -114,7 +116,9 @@ export class UploadPerson {
   async #abort({ uploads }: HubProcess, one: Sending): Promise<void> {
     this.#say(`aborts ${one.path}`);
     this.#drop(one);
-    await uploads.abort(BY, one.id);
+    await uploads.abort(BY, one.id).catch((error: unknown) => {
+      if (!(one.mayHaveEnded && error instanceof SynclineError && error.code === "NOT_FOUND")) throw error;
+    });
   }
 
   #drop(one: Sending): void {
@@ -166,6 +170,7 @@ export class UploadPerson {
   async #complete(process: HubProcess, one: Sending): Promise<void> {
     const { path, id, bytes } = one;
     const traceId = this.#random.bytes(16).toHex();
+    one.mayHaveEnded = true;
     const { result } = await process.uploads.complete(BY, id, { traceId });
     if (!this.#isThere(process)) return;
     this.#drop(one);
