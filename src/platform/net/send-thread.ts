@@ -5,14 +5,12 @@
  */
 import { ptr } from "bun:ffi";
 import { F_DUPFD_CLOEXEC, type Libc, errnoName, openLibc } from "#platform/linux/libc.ts";
+import { addressBy } from "#platform/linux/socket-address.ts";
 import type { SendAnswer, SendOrder, SendSetup } from "#platform/net/send-worker.ts";
 import { processors, startWorker } from "#platform/worker-thread.ts";
 
 const EFD_NONBLOCK = 0o4000;
 const EFD_CLOEXEC = 0o2000000;
-const ADDRESS_BYTES_MAX = 128;
-/** Where IPv4 and IPv6 have the port, in the order of the network. */
-const PORT_AT = 2;
 
 /** The bytes are kept here until the thread has done with them, whatever else becomes of their owner. */
 type Sending = PromiseWithResolvers<void> & { readonly bytes: Uint8Array };
@@ -93,7 +91,7 @@ export class SocketOutlet {
     if (thread === undefined || typeof fd !== "number" || fd < 0) return undefined;
     const socket = thread.libc.fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (socket < 0) return undefined;
-    if (portOf(thread.libc, socket) === remotePort) return new SocketOutlet(thread, socket);
+    if (addressBy(thread.libc.getpeername, socket)?.port === remotePort) return new SocketOutlet(thread, socket);
     thread.libc.close(socket);
     return undefined;
   }
@@ -138,11 +136,4 @@ export class SocketOutlet {
     if (this.isIdle) this.#thread.remove(this.#socket);
     else this.#thread.post({ socket: this.#socket, piece: "drop" });
   }
-}
-
-function portOf(libc: Libc, socket: number): number | undefined {
-  const address = new Uint8Array(ADDRESS_BYTES_MAX);
-  const length = Uint32Array.of(address.length);
-  if (libc.getpeername(socket, ptr(address), ptr(length)) < 0) return undefined;
-  return address[PORT_AT]! * 256 + address[PORT_AT + 1]!;
 }
