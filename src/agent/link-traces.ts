@@ -6,7 +6,7 @@
  * What is asked of the hub for it costs one short call in a cycle; what goes wrong with that is nobody's trouble.
  */
 import type { Clock, Random } from "#platform/host.ts";
-import { newTraceId } from "#platform/trace-id.ts";
+import { newTraceId, traceContextOf, traceparentOf } from "#platform/trace-id.ts";
 import type {
   Application,
   ApplyOp,
@@ -143,8 +143,7 @@ export class LinkTraces {
   get parent(): string | undefined {
     const cycle = this.#cycle;
     if (cycle === undefined) return undefined;
-    const isRecorded = this.#options.sink.isRecorded(cycle.traceId);
-    return `00-${cycle.traceId}-${cycle.spanId}-${isRecorded ? "01" : "00"}`;
+    return traceparentOf({ ...cycle, sampled: this.#options.sink.isRecorded(cycle.traceId) });
   }
 
   #end({ runId, changes, problems, result }: Summary): void {
@@ -162,11 +161,11 @@ export class LinkTraces {
       this.#record({ ...root, traceId, spanId, parentId: undefined }, cycle.steps.filter(({ way }) => isOurs(way)));
     }
     for (const [at, one] of told.entries()) {
-      const [, traceId, parentId] = one.split("-");
+      const { traceId, spanId: parentId } = traceContextOf(one);
       // Whoever has told of it records it.
-      sink.want(traceId!);
+      sink.want(traceId);
       const steps = at === 0 ? cycle.steps.filter(({ way }) => way !== "out") : [];
-      this.#record({ ...root, traceId: traceId!, spanId: sink.newSpanId(), parentId }, steps);
+      this.#record({ ...root, traceId, spanId: sink.newSpanId(), parentId }, steps);
     }
   }
 

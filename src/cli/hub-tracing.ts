@@ -7,11 +7,12 @@ import { systemPrincipal } from "#access/access.ts";
 import type { HubConfig } from "#config/hub-config.ts";
 import type { Metrics } from "#gateway/api/metrics.ts";
 import type { ApiLog } from "#gateway/api/route.ts";
-import type { ParentTrace, SpaceTraces } from "#hub/endpoint/space-endpoint.ts";
+import type { SpaceTraces } from "#hub/endpoint/space-endpoint.ts";
 import type { HubAgents } from "#hub/agents/hub-agents.ts";
 import type { CommitDone } from "#hub/hub-spaces.ts";
 import { Exporter, type OtlpSettings } from "#observe/exporter.ts";
 import { Tracer } from "#observe/trace.ts";
+import { type TraceContext, traceparentOf } from "#platform/trace-id.ts";
 import type { Host } from "#platform/host.ts";
 import { VERSION } from "#cli/version.ts";
 
@@ -82,8 +83,8 @@ export class HubTracing implements SpaceTraces {
     if (this.#commits.length > COMMITS_MAX) this.#commits.shift();
   }
 
-  async within<T>({ traceId, spanId, wanted }: ParentTrace, work: () => Promise<T>): Promise<T> {
-    if (wanted) this.tracer.want(traceId);
+  async within<T>({ traceId, spanId, sampled }: TraceContext, work: () => Promise<T>): Promise<T> {
+    if (sampled) this.tracer.want(traceId);
     this.tracer.enter(traceId, spanId);
     try {
       return await work();
@@ -95,7 +96,7 @@ export class HubTracing implements SpaceTraces {
   since(space: string, actor: string, after: number, until: number, limit: number): string[] {
     const isAsked = (one: Waiting): boolean => one.space === space && one.after > after && one.before < until;
     const others = this.#commits.filter((one) => isAsked(one) && one.origin.actor !== actor);
-    return others.slice(-limit).map(({ origin, spanId }) => `00-${origin.traceId}-${spanId}-01`);
+    return others.slice(-limit).map(({ origin, spanId }) => traceparentOf({ traceId: origin.traceId, spanId, sampled: true }));
   }
 
   /** Exports, and looks for arrivals, until the signal. */

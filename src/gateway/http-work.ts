@@ -4,7 +4,8 @@
  */
 import { ApiProblem } from "#gateway/api/problem.ts";
 import type { Metrics } from "#gateway/api/metrics.ts";
-import { type Trace, traceOf, traceparentOf } from "#gateway/api/trace.ts";
+import { type Trace, traceOf } from "#gateway/api/trace.ts";
+import { traceparentOf } from "#platform/trace-id.ts";
 import { inTrace } from "#observe/trace-context.ts";
 import type { Tracer } from "#observe/trace.ts";
 import type { Clock, Random } from "#platform/host.ts";

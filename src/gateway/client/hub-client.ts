@@ -24,6 +24,7 @@ import type {
 import { encodeUrlPath, percentEncode } from "#gateway/api/url-path.ts";
 import { readBoundedJson } from "#gateway/client/bounded-json.ts";
 import { unreachable } from "#gateway/client/unreachable.ts";
+import { traceparentOf } from "#platform/trace-id.ts";
 
 /** Tries of a request that changes nothing, the first included. */
 const TRIES_MAX = 3;
@@ -494,7 +495,7 @@ export class HubClient {
       headers: {
         ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
         "user-agent": program,
-        traceparent: `00-${traceId}-${traceId.slice(0, 16)}-01`,
+        traceparent: traceparentOf({ traceId, spanId: traceId.slice(0, 16), sampled: true }),
         ...(hasJson ? { "content-type": "application/json" } : {}),
         ...ask.headers,
       },

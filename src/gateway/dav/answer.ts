@@ -1,6 +1,7 @@
 /** Answers of WebDAV: multi-status documents, errors with their preconditions, and what problems of the hub become. */
 import { problemOf } from "#gateway/api/problem.ts";
-import { type Trace, traceparentOf } from "#gateway/api/trace.ts";
+import type { Trace } from "#gateway/api/trace.ts";
+import { traceparentOf } from "#platform/trace-id.ts";
 import { FIXED_HEADERS } from "#gateway/http-work.ts";
 import { escapeXml } from "#gateway/xml.ts";
 

@@ -3,7 +3,7 @@
  * The journal is the observation log, a commit is the transition, and history is what displaced entries go to. Nothing
  * is remembered here between sessions but partial files of cut-off transfers.
  */
-import { newTraceId } from "#platform/trace-id.ts";
+import { type TraceContext, newTraceId, traceContextOf } from "#platform/trace-id.ts";
 import type { Principal } from "#access/access.ts";
 import { ArrivingFiles } from "#hub/endpoint/arriving-files.ts";
 import type { ComingFile, ComingFiles } from "#hub/endpoint/coming-files.ts";
@@ -74,12 +74,11 @@ export type SpaceEndpointOptions = {
 
 /** What the hub's tracing has to do with a session. */
 export interface SpaceTraces {
-  /** What `work` commits belongs to the trace, below that span. `wanted`: whoever began it records it. */
-  within<T>(trace: ParentTrace, work: () => Promise<T>): Promise<T>;
+  /** What `work` commits belongs to the trace, below that span. */
+  within<T>(trace: TraceContext, work: () => Promise<T>): Promise<T>;
   /** Of commits of the space after `after` up to `until` that others than `actor` made: their spans, the latest last. */
   since(space: string, actor: string, after: number, until: number, limit: number): string[];
 }
-export type ParentTrace = { readonly traceId: string; readonly spanId: string; readonly wanted: boolean };
 
 /**
  * Entries below a prefix are counted so often at most, and exactly up to so many: the brake of a side does not hang on
@@ -112,7 +111,7 @@ export class SpaceEndpoint implements Endpoint {
   #entries = 0;
   #countedMs = Number.NEGATIVE_INFINITY;
   /** What the session commits belongs to. */
-  #parent: ParentTrace | undefined;
+  #parent: TraceContext | undefined;
 
   constructor(options: SpaceEndpointOptions) {
     this.#options = options;
@@ -252,10 +251,7 @@ export class SpaceEndpoint implements Endpoint {
     if (traces === undefined) return undefined;
     return {
       exchange: async ({ parent, after, until }) => {
-        if (parent !== undefined) {
-          const [, traceId, spanId, flags] = parent.split("-");
-          this.#parent = { traceId: traceId!, spanId: spanId!, wanted: (Number.parseInt(flags!, 16) & 1) === 1 };
-        }
+        if (parent !== undefined) this.#parent = traceContextOf(parent);
         return after < until ? traces.since(this.#now.view.space, who.id, after, until, TRACES_TOLD_MAX) : [];
       },
     };
