@@ -10,7 +10,7 @@ import type { Problem } from "#model/observation.ts";
 import { type Change, type Move, nameOfChange } from "#model/plan.ts";
 import { type RelPath, nameOf, parentOf } from "#model/path.ts";
 import type { Confined } from "#platform/confined.ts";
-import { type Fd, isCode } from "#platform/file-system.ts";
+import { type Fd, FsError, isCode } from "#platform/file-system.ts";
 import type { Application, ApplyOp, CommitReply, OpResult } from "#sync/endpoint/endpoint.ts";
 import { type ApplyContext, problem, problemOf } from "#sync/apply/apply-context.ts";
 import { openOrMakeDir } from "#sync/apply/private-area.ts";
@@ -149,7 +149,7 @@ export class Applier implements Application {
       placed.push(outcome instanceof Promise ? await outcome : outcome);
       if (placed.length % TURN_OPS === 0) await this.#context.host.clock.sleep(0, this.#signal);
     }
-    const synced = await this.#syncDirs(placed);
+    const synced = await this.#syncDirs(pending, placed);
     if (synced !== undefined) return placed.map((one) => this.#unsynced(one, synced));
     this.#placement.synced();
     store.transaction({ durable: durable !== "none" }, () => this.#record(pending, placed, keys));
@@ -282,19 +282,26 @@ export class Applier implements Application {
     }
   }
 
-  /** Makes the renames durable. Only then may the index claim them. */
-  async #syncDirs(placed: readonly Placed[]): Promise<Problem | undefined> {
+  /**
+   * Makes the renames durable. Only then may the index claim them, and a scan tell of those in a step that broke off: the
+   * controller takes for agreed what it finds where it was on its way.
+   */
+  async #syncDirs(pending: readonly Pending[], placed: readonly Placed[]): Promise<Problem | undefined> {
     const { host, root, durable, names } = this.#context;
     if (durable === "none") return undefined;
     const dirs = new Set<RelPath>(this.#placing.finishedLate());
     const files: RelPath[] = [];
-    for (const { item } of placed) {
+    /** Directories that this very group removed need no sync of their own: their parents' covers them. */
+    const gone = new Set<RelPath>();
+    for (const [at, { item, unsettled, touched }] of placed.entries()) {
+      const tried = item ?? (unsettled === true || touched === true ? pending[at]!.intent : undefined);
       // What came along inside a staged subtree has neither a stage name nor a directory of its own to sync.
-      if (item === undefined || isCameAlong(item)) continue;
-      if (item.action !== "metadata") dirs.add(parentOf(item.path));
-      else if (item.new?.kind === "dir") dirs.add(item.path);
-      else if (item.new?.kind === "file") files.push(item.path);
-      if (item.from !== "") dirs.add(parentOf(item.from));
+      if (tried === undefined || isCameAlong(tried)) continue;
+      if (tried.action !== "metadata") dirs.add(parentOf(tried.path));
+      else if (tried.new?.kind === "dir") dirs.add(tried.path);
+      else if (tried.new?.kind === "file") files.push(tried.path);
+      if (tried.from !== "") dirs.add(parentOf(tried.from));
+      if (item?.old?.kind === "dir" && item.action !== "move") gone.add(item.path);
       if (dirs.size + files.length > DIR_SYNC_MAX) break;
     }
     try {
@@ -303,10 +310,9 @@ export class Applier implements Application {
         // First what was displaced: a directory must not be gone for good before what was taken out of it is safe.
         if (this.#trashFd !== undefined) await names.one(this.#trashFd);
         for (const file of files) if (await this.#syncPath(() => root.openRead(file))) return undefined;
-        // A directory that this very group removed needs no sync of its own: its parent's covers it.
         if (dirs.delete("")) await names.one(root.root);
         for (const dir of dirs) {
-          if (await this.#syncPath(() => host.fs.openDir(root.parent(dir), nameOf(dir)))) return undefined;
+          if (await this.#syncPath(() => host.fs.openDir(root.parent(dir), nameOf(dir)), gone.has(dir))) return undefined;
         }
       }
       return undefined;
@@ -317,16 +323,16 @@ export class Applier implements Application {
 
   /**
    * Opens for itself: a cached descriptor could be closed by others while the sync runs. True when everything was synced
-   * because what may not be read cannot be synced alone.
+   * because what cannot be opened cannot be synced alone: somebody may have given the directory another name since.
    */
-  async #syncPath(open: () => Fd): Promise<boolean> {
+  async #syncPath(open: () => Fd, mayBeGone = false): Promise<boolean> {
     const { host, names } = this.#context;
     let fd: Fd;
     try {
       fd = open();
     } catch (error) {
-      if (isCode(error, "ENOENT", "ENOTDIR", "ELOOP")) return false;
-      if (!isCode(error, "EACCES")) throw error;
+      if (!(error instanceof FsError)) throw error;
+      if (mayBeGone && isCode(error, "ENOENT", "ENOTDIR", "ELOOP")) return false;
       await names.everything();
       return true;
     }

@@ -26,6 +26,8 @@ export type Placed = {
   readonly item: RunItem | undefined;
   /** The disk refused in the middle: what was displaced may lie in the stage, and recovery must look for it. */
   readonly unsettled?: boolean | undefined;
+  /** Names were changed, and back again or in part, though nothing was done: a power loss must not stop in between. */
+  readonly touched?: boolean | undefined;
 };
 
 /** Is what the controller believes compatible with what the index recorded? */
@@ -239,7 +241,7 @@ export class Placement {
     if (!displaced || (out.kind === "dir" && !this.#removeEmptyDir(at))) {
       host.fs.exchange(stage.root, at, parent, name);
       // Somebody may have saved over the path a second time: then that lies in the stage now, and recovery brings it back.
-      return { ...this.#stale(change.path), unsettled: !this.#staging().holds(staged) };
+      return { ...this.#stale(change.path), unsettled: !this.#staging().holds(staged), touched: true };
     }
     root.forget(change.path);
     if (out.kind !== "dir") host.fs.rename(stage.root, at, this.#trash(), trashName, { replace: false });
@@ -311,8 +313,9 @@ export class Placement {
     try {
       host.fs.rename(stage.root, staged.at, parent, name, { replace: !wasDir && !isDir });
     } catch (error) {
-      if (isDir && !wasDir) host.fs.rename(this.#trash(), trashName, parent, name, { replace: false });
-      throw error;
+      if (!wasDir && !isDir) throw error;
+      if (!wasDir) host.fs.rename(this.#trash(), trashName, parent, name, { replace: false });
+      return { ...this.#failed(change.path, error), touched: true };
     }
     const seen = host.fs.stat(parent, name);
     root.forget(change.path);
@@ -390,7 +393,7 @@ export class Placement {
     const out = host.fs.stat(trash, trashName);
     if (!sameFile(out, expected.stat)) {
       host.fs.rename(trash, trashName, parent, name, { replace: false });
-      return this.#stale(path);
+      return { ...this.#stale(path), touched: true };
     }
     if (durable !== "none") this.#emptied.add(parentOf(path));
     this.#noteDisplaced(expected.stat, out, trashName);
