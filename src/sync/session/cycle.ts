@@ -446,9 +446,8 @@ class Cycle {
       },
     });
     const find = (side: Side, sum: Sum, size: number): RelPath | undefined => this.#copies.find(side, sum, size);
-    return this.#withoutCollisions(
-      detectMoves(plan, { preserve: options.preserve, sumLocation: this.#mayCopy ? find : undefined }),
-    );
+    const hints = { preserve: options.preserve, sumLocation: this.#mayCopy ? find : undefined, apart: state.apart };
+    return this.#withoutCollisions(detectMoves(plan, hints));
   }
 
   #withoutCollisions(plan: Plan): Plan {
@@ -485,6 +484,7 @@ class Cycle {
         state.save(false);
       });
     }
+    state.apart = { alpha: new Set(), beta: new Set() };
     const steps = SIDES.map((side) => ({ side, steps: executionOrder(plan, side) }));
     const changes = steps.reduce((sum, one) => sum + one.steps.length, 0);
     const total = { changes, bytes: plan.counts.alpha.bytes + plan.counts.beta.bytes };

@@ -105,6 +105,8 @@ export class SessionState {
   /** Entries on each side, and where its last scan could not look; known after the first scan. */
   readonly entries: Record<Side, number> = { alpha: 0, beta: 0 };
   readonly unknown: Record<Side, readonly Problem[]> = { alpha: [], beta: [] };
+  /** Where the moves of the last plan were to go that a side refused; see MoveHints. */
+  apart: Record<Side, Set<RelPath>> = { alpha: new Set(), beta: new Set() };
   /** Conflicts of the last plan, for whoever asks. */
   lastConflicts: readonly Conflict[] = [];
   /** Changes whose outcome is not known wait to be recognised; also in the log of what is in flight. */

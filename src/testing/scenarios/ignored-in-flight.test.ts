@@ -59,6 +59,29 @@ test("[SIM-111] nor what a first copy had agreed on before it broke off, in any 
   }
 });
 
+const KINDS = ["file", "directory", "part"] as const;
+
+test("[SIM-112] what is renamed on one side to where the other ignores it goes from there, and is not hidden there (seed 1030002411)", async () => {
+  // One way, the rules stay where they are, and the other side never comes to hide anything itself.
+  for (const [kind, mode] of [...KINDS.map((one) => [one, "two-way-safe"] as const), ...KINDS.map((one) => [one, "one-way-safe"] as const)]) {
+    const pair = new SimPair({ session: { mode } });
+    pair.alpha.put({ "d/f": "one", "d/e/x.o": "two", "d/e/y": "three", "n/": "" });
+    await pair.agree();
+    pair.beta.put({ "n/.synclineignore": "*.o\nk/" });
+    if (kind === "file") pair.alpha.rename("d/f", "n/f.o");
+    else pair.alpha.rename("d", kind === "part" ? "n/d" : "n/k");
+    const { summary, events } = await pair.run();
+    const rules = mode === "two-way-safe" ? "*.o\nk/".length : 0;
+    expect([kind, mode, summary?.result, summary?.bytes.literal]).toEqual([kind, mode, "same", rules]);
+    expect(events.filter(({ type }) => type === "problem")).toEqual([]);
+    const left = { file: "d/ d/e/ d/e/x.o=two d/e/y=three", directory: "", part: "" }[kind];
+    const come = { file: "", directory: "", part: " n/d/ n/d/e/ n/d/e/y=three n/d/f=one" }[kind];
+    expect([kind, pair.beta.show()]).toEqual([kind, `${left} n/ n/.synclineignore=*.o\nk/${come}`.trim()]);
+    const quiet = await pair.run();
+    expect([kind, quiet.summary?.result, quiet.summary?.changes]).toEqual([kind, "same", 0]);
+  }
+});
+
 test("[HUBSIM-31] a host that died in its session takes a directory that its space ignores by now for nothing that was removed (life 1020006849)", async () => {
   await hubLife(1020006849);
 });
