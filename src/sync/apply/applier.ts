@@ -81,7 +81,10 @@ export class Applier implements Application {
   }
 
   #stage(op: ApplyOp): Pending {
-    if (op.type === "move") return { op, staged: undefined, inTree: false, failure: undefined, trashName: "", intent: undefined };
+    if (op.type === "move") {
+      const failure = this.#hidesMoved(op.move) ? ignoredHere(op.move.to) : undefined;
+      return { op, staged: undefined, inTree: false, failure, trashName: "", intent: undefined };
+    }
     const { change, bytes } = op;
     const inTree = this.#staging.inTree(change.path);
     // The bytes are in the stage in a moment; kept here they would fill the memory until the commit.
@@ -89,11 +92,24 @@ export class Applier implements Application {
     const base = { op: kept, inTree, staged: undefined, failure: undefined, trashName: "", intent: undefined };
     const isDir = (change.new ?? change.old)?.kind === "dir";
     if (this.#context.ignores(change.path, isDir)) {
-      return { ...base, failure: problem(change.path, "IGNORED", "it is ignored on this side", false) };
+      return { ...base, failure: ignoredHere(change.path) };
     }
     if (change.action !== "content" || change.new === undefined) return base;
     const staged = this.#staging.stage(change, bytes);
     return "at" in staged ? { ...base, staged } : { ...base, failure: staged };
+  }
+
+  /**
+   * Would something that is shared go out of sight here? What is renamed to an ignored name goes from here, and does not
+   * come again. A conflict's loser is only put aside, wherever that is.
+   */
+  #hidesMoved({ from, to, aside }: Move): boolean {
+    const { index, ignores, hasRules } = this.#context;
+    if (aside === true || !hasRules(parentOf(to))) return false;
+    for (const [path, { entry }] of index.walk(from)) {
+      if (ignores(to + path.slice(from.length), entry.kind === "dir")) return true;
+    }
+    return false;
   }
 
   async commit(onResults: (results: OpResult[]) => void): Promise<CommitReply> {
@@ -460,6 +476,10 @@ function isCameAlong(item: RunItem): boolean {
 /** Is it no name of a file that has others? */
 function isPlain({ entry }: IndexRecord): boolean {
   return entry.kind !== "file" || entry.linkTo === undefined;
+}
+
+function ignoredHere(path: RelPath): Problem {
+  return problem(path, "IGNORED", "it is ignored on this side", false);
 }
 
 function failure(found: Problem): Placed {

@@ -35,6 +35,8 @@ export type ApplyContext = {
   readonly assertRoot: () => void;
   /** Is the path filtered out on this side? What is ignored is never touched. */
   readonly ignores: (path: RelPath, isDir: boolean) => boolean;
+  /** Do any rules hold in the directory? */
+  readonly hasRules: (dir: RelPath) => boolean;
   /** The path turned out different from the index: look at it in the next dirty scan. */
   readonly markDirty: (path: RelPath) => void;
   /** What was at the path is in the trash now: what was known of its damage says nothing any more. */

@@ -222,6 +222,23 @@ describe("a run", () => {
     expect(side.tree).toBe(".synclineignore=*.o\n x.o=mine");
   });
 
+  test("[APPLY-24] what is to be renamed to where it is ignored here, or something in it is, stays, but for a conflict's loser", async () => {
+    const side = new Side();
+    side.put({ "to/.synclineignore": "*.o\n", f: "one", "d/x.o": "two", "e/x": "three", g: "four" });
+    const move = (from: string, to: string, aside = false): ApplyOp => ({ type: "move", move: { side: "beta", from, to, count: 1, aside } });
+    const ops = [move("f", "to/f.o"), move("d", "to/d"), move("e", "to/e"), move("g", "to/g.o", true), move("d", "o")];
+    const results = await side.pair.withEndpoint("beta", async (endpoint) => {
+      await scan(endpoint);
+      const application = endpoint.apply("r1", new AbortController().signal);
+      await application.push(ops);
+      const all: OpResult[] = [];
+      await application.commit((more) => void all.push(...more));
+      return all;
+    });
+    expect(brief(results)).toEqual(["to/f.o failed IGNORED", "to/d failed IGNORED", "to/e done", "to/g.o done", "o done"]);
+    expect(side.tree).toBe("f=one o/ o/x.o=two to/ to/.synclineignore=*.o\n to/e/ to/e/x=three to/g.o=four");
+  });
+
   test("[APPLY-19] with read-back a staged file that the disk damaged is not placed", async () => {
     const side = new Side({ session: { verifyReadBack: true } });
     side.put({ f: "old" });

@@ -298,6 +298,7 @@ export class DirEndpoint implements Endpoint {
           nextStageName: () => `s${(stageNames++).toString(36)}`,
           assertRoot,
           ignores: (path, isDir) => scanner.ignores(path, isDir),
+          hasRules: (dir) => scanner.hasRules(dir),
           markDirty: (path) => this.#mark(path),
           replaced: (path) => scanner.forgetDamage(path),
           links: scanner.links,

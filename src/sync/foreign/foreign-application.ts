@@ -8,13 +8,14 @@
 import type { Entry, FileEntry } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
 import { type RelPath, parentOf } from "#model/path.ts";
-import { type Change, nameOfChange } from "#model/plan.ts";
+import { type Change, type Move, nameOfChange } from "#model/plan.ts";
 import type { RunItem } from "#sync/apply/run-journal.ts";
 import { sumOf } from "#sync/chunk/sum.ts";
 import type { Application, ApplyOp, CommitReply, OpResult } from "#sync/endpoint/endpoint.ts";
 import { eachParallel, foreignProblem, isError, problemFrom } from "#sync/foreign/foreign-context.ts";
 import type { ForeignContext } from "#sync/foreign/foreign-context.ts";
 import { hashForeign, readForeign } from "#sync/foreign/foreign-content.ts";
+import type { ForeignScan } from "#sync/foreign/foreign-scan.ts";
 import { type Placed, ForeignPlacement, failedPlaced } from "#sync/foreign/foreign-placement.ts";
 import { isFile } from "#sync/foreign/foreign-record.ts";
 import { makeIfMissing } from "#sync/foreign/foreign-root.ts";
@@ -40,7 +41,8 @@ export type ForeignApplicationOptions = {
   readonly runId: string;
   readonly sessionId: string;
   readonly verifyReadBack: boolean;
-  readonly ignores: (path: RelPath, isDir: boolean) => Promise<boolean>;
+  /** What is out of sight there. */
+  readonly rules: Pick<ForeignScan, "ignores" | "hidesMoved">;
   readonly signal: AbortSignal;
 };
 
@@ -197,10 +199,9 @@ export class ForeignApplication implements Application {
   async #one({ op, content, problem }: Pending, item: RunItem | undefined): Promise<Placed> {
     if (problem !== undefined) return failedPlaced(problem);
     try {
+      const isHidden = op.type === "move" ? await this.#hidesMoved(op.move) : await this.#ignores(op.change);
+      if (isHidden) return failedPlaced(foreignProblem(pathOf(op), "IGNORED", "it is ignored on that side", false));
       if (op.type === "move") return await this.#placement.move(op.move.from, op.move.to);
-      if (await this.#options.ignores(op.change.path, (op.change.new ?? op.change.old)?.kind === "dir")) {
-        return failedPlaced(foreignProblem(op.change.path, "IGNORED", "it is ignored on that side", false));
-      }
       const placed = await this.#placement.change(op.change, content, this.#trashPath(item?.trash ?? ""));
       return this.#options.verifyReadBack && content !== undefined ? await this.#verified(op.change, placed) : placed;
     } catch (error) {
@@ -210,6 +211,15 @@ export class ForeignApplication implements Application {
       if (!isError(error, "STALE", "EXISTS", "NOT_FOUND")) return failedPlaced(found);
       return this.#placement.stale(path);
     }
+  }
+
+  async #ignores({ path, new: entry, old }: Change): Promise<boolean> {
+    return this.#options.rules.ignores(path, (entry ?? old)?.kind === "dir");
+  }
+
+  /** A conflict's loser is only put aside, wherever that is. */
+  async #hidesMoved({ from, to, aside }: Move): Promise<boolean> {
+    return aside !== true && this.#options.rules.hidesMoved(from, to);
   }
 
   async #verified({ path, new: entry }: Change, placed: Placed): Promise<Placed> {

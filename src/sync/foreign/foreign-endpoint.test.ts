@@ -293,6 +293,21 @@ describe("what cannot be carried", () => {
   });
 });
 
+test("[FOREIGN-29] what is renamed here to where it is ignored there goes from there, and what else was with it comes along", async () => {
+  const system = new MemorySystem();
+  using pair = new ForeignPair(() => system.client());
+  pair.put("d/a", "one");
+  pair.put("d/b.tmp", "two");
+  pair.put("f", "three");
+  ok(await pair.run());
+  system.put("e/.synclineignore", "*.tmp\n");
+  renameSync(join(pair.root, "d"), join(pair.root, "e"));
+  renameSync(join(pair.root, "f"), join(pair.root, "e/f.tmp"));
+  for (let round = 0; round < 2; round++) ok(await pair.run());
+  expect(system.files()).toEqual({ "e/.synclineignore": "*.tmp\n", "e/a": "one" });
+  expect(pair.files()).toEqual({ "e/.synclineignore": "*.tmp\n", "e/a": "one", "e/b.tmp": "two", "e/f.tmp": "three" });
+});
+
 describe("taking back", () => {
   const undo = async (pair: ForeignPair, runId: string): Promise<{ restored: number; problems: unknown[] }> => {
     const store = openSqliteStore(join(pair.dir, "state", "session.db"));

@@ -367,8 +367,7 @@ export class ForeignEndpoint implements Endpoint {
     if (!request.writable) throw readOnlyRoot(this.label);
     const scan = new ForeignScan(context, rules, { logs: false, sweeps: false }, signal);
     const { sessionId, verifyReadBack } = request;
-    const ignores = (path: RelPath, isDir: boolean): Promise<boolean> => scan.ignores(path, isDir);
-    const application = new ForeignApplication({ context, stage, runId, sessionId, verifyReadBack, ignores, signal });
+    const application = new ForeignApplication({ context, stage, runId, sessionId, verifyReadBack, rules: scan, signal });
     this.#application = application;
     return {
       push: (ops) => application.push(ops),

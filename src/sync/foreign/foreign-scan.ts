@@ -83,6 +83,19 @@ export class ForeignScan {
     return !rules.none && rules.ignores(path, isDir);
   }
 
+  /**
+   * Would anything that the index has at `from` and below be out of sight at `to`, by the rules above that? Those in it
+   * go along.
+   */
+  async hidesMoved(from: RelPath, to: RelPath): Promise<boolean> {
+    const rules = await this.#rulesOf(parentOf(to));
+    if (rules.none) return false;
+    for (const [path, { entry }] of this.#context.index.walk(from)) {
+      if (rules.ignores(to + path.slice(from.length), entry.kind === "dir")) return true;
+    }
+    return false;
+  }
+
   /** Looks at these paths, with what is below them. */
   async some(paths: readonly RelPath[]): Promise<ForeignScanOutcome> {
     const dirs: Dir[] = [];

@@ -60,6 +60,12 @@ test("[MOVE-3] bytes that the side has elsewhere are copied there", () => {
   expect(planned("d/f=1", "e/f=1 g=1", { sumLocation: () => "d/f" })).toBe("d>e(2) +g");
 });
 
+test("[MOVE-6] nothing is moved to where a move was refused, and no directory there as a whole", () => {
+  const apart = (...paths: string[]): Partial<MoveHints> => ({ apart: { beta: new Set(paths) } });
+  expect(planned("a=1 b=2", "n=1 m=2", apart("n"))).toBe("b>m -a +n<a");
+  expect(planned("d/a=1 d/e/b=2 o/x=3", "n/a=1 n/e/b=2 p/x=3", apart("n"))).toBe("d/a>n/a d/e/b>n/e/b o>p(2) -d -d/e +n +n/e");
+});
+
 test("[MOVE-4] the loser of a conflict is put aside first, and nothing is moved to its path", () => {
   const settings: Settings = { conflict: "copy" };
   const now = world("d=1 old/x=5", "d/x=5", "d=3 old/x=5");

@@ -26,6 +26,11 @@ export type MoveHints = {
   readonly renamed?: { readonly [side in Side]?: ReadonlyMap<RelPath, RelPath> | undefined } | undefined;
   /** Path of a file that holds these bytes on `side` now, before the plan, if the caller knows one. */
   readonly sumLocation?: ((side: Side, sum: Sum, size: number) => RelPath | undefined) | undefined;
+  /**
+   * New paths of moves that a side refused because it ignores something of them there: nothing is moved to these paths,
+   * and no directory below them as a whole.
+   */
+  readonly apart?: { readonly [side in Side]?: ReadonlySet<RelPath> } | undefined;
 };
 
 /** The plan with moves and copies in it; other parts are as they were. */
@@ -78,12 +83,15 @@ class SideMoves {
 
   #pair(changes: (Change | undefined)[]): void {
     measureShapes(this.#removed, this.#created);
+    const apart = this.#hints.apart?.[this.#side] ?? new Set();
+    const isApart = ({ change: { path }, entry }: ShapeItem): boolean =>
+      entry.kind === "dir" ? isWithinAny(path, apart) : apart.has(path);
     // Directories before files and the largest first: what moves as a whole must not have lost a part before.
     for (const wanted of ["directories", "others"] as const) {
       const fits = ({ entry, shape, used }: ShapeItem) =>
         shape !== 0 && !used && (entry.kind === "dir") === (wanted === "directories");
       const targets: number[] = [];
-      for (let at = 0; at < this.#created.length; at++) if (fits(this.#created[at]!)) targets.push(at);
+      for (const [at, item] of this.#created.entries()) if (fits(item) && !isApart(item)) targets.push(at);
       if (targets.length === 0) continue;
       const candidates = new Candidates(this.#removed, fits, this.#hints.renamed?.[otherSide(this.#side)]);
       targets.sort((a, b) => this.#created[b]!.size - this.#created[a]!.size || a - b);

@@ -136,6 +136,12 @@ export class Scanner {
     return this.#asked.rules?.ignores(path, isDir) ?? false;
   }
 
+  /** Do any rules hold in the directory? Without, nothing is ignored that comes there. */
+  hasRules(dir: RelPath): boolean {
+    const rules = this.#rules.of(dir);
+    return rules instanceof IgnoreRules && !rules.none;
+  }
+
   /** A scrub of the same root, of whose findings the next scan tells. Where it stands is kept in `meta`. */
   scrub(store: Store, meta: Table): Scrub {
     const { host, root, index, seeds, assertRoot } = this.#options;

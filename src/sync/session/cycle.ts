@@ -12,6 +12,7 @@ import { detectMoves } from "#sync/plan/moves.ts";
 import { executionOrder } from "#sync/plan/order.ts";
 import { reconcile } from "#sync/plan/reconcile.ts";
 import { type Row, type SideState, needsSums } from "#sync/plan/rows.ts";
+import { IgnoreRules } from "#sync/scan/ignore.ts";
 import type { Ahead } from "#sync/session/ahead.ts";
 import type { Bandwidth } from "#sync/session/bandwidth.ts";
 import type { Result, SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
@@ -219,7 +220,8 @@ class Cycle {
         if (copy?.hasBegun === true) return;
         onEvent({ type: "progress", done: seen.alpha + seen.beta, total: undefined, bytes: 0, bytesTotal: undefined });
       };
-      const scan = observeSide(side, sides[side].endpoint, request, state, options.preserve, onTaken, anySignal);
+      const rules = new IgnoreRules(options.ignore, options.include);
+      const scan = observeSide(side, sides[side].endpoint, request, state, options.preserve, rules, onTaken, anySignal);
       return [this.#whenObserved(scan)];
     });
     const settled = await Promise.allSettled(scans);
@@ -291,7 +293,7 @@ class Cycle {
     const wanted: RelPath[] = [];
     for (const change of state.unsettled) {
       if (change.side !== side || hides(unknown, change)) continue;
-      for (const { path, entry } of this.#sent(change)) {
+      for (const { path, entry } of state.sent(change)) {
         const held = state.held(side, path);
         const there = held.state === "present" ? held.entry : undefined;
         if (there?.kind !== "file" || there.sum !== undefined || entry?.kind !== "file" || entry.sum === undefined) continue;
@@ -299,13 +301,6 @@ class Cycle {
       }
     }
     await this.#learnSide(side, wanted, new Map());
-  }
-
-  /** What a change was to bring, path by path. */
-  #sent(change: InFlight): InFlight[] {
-    const { side, path: to, from } = change;
-    if (from === undefined) return [change];
-    return [...this.#context.state.ancestor.walk(from)].map(([path, entry]) => ({ side, path: to + path.slice(from.length), entry }));
   }
 
   /**
@@ -317,7 +312,7 @@ class Cycle {
     const { side, from } = change;
     const { state, options } = this.#context;
     if (from === undefined || state.held(side, from).state !== "absent") return [change];
-    const sent = this.#sent(change);
+    const sent = state.sent(change);
     for (const [path] of [...state.ancestor.walk(from)]) state.rebase(path, undefined, options.preserve);
     return sent;
   }
@@ -328,6 +323,7 @@ class Cycle {
     const held = state.held(side, path);
     const there = held.state === "present" ? held.entry : undefined;
     if (held.state !== "ignored" && arrived(entry, there)) this.#agreeArrived(side, path, there, entry);
+    else if (entry !== undefined) state.judgedAs(otherSide(side), path, entry);
   }
 
   /** Its content is the one that was sent, sum and all: without the sum it would look edited to a deletion. */
@@ -347,6 +343,7 @@ class Cycle {
       const there = held.state === "present" ? held.entry : undefined;
       if (state.held(side, path).state !== "absent") continue;
       if (there !== undefined && arrived(entry, there)) this.#agreeArrived(side, now, there, entry);
+      else state.judgedAs(otherSide(side), now, entry);
       // Whatever became of it there, it was we who took it away from here.
       state.rebase(path, undefined, options.preserve);
     }
@@ -449,9 +446,8 @@ class Cycle {
       },
     });
     const find = (side: Side, sum: Sum, size: number): RelPath | undefined => this.#copies.find(side, sum, size);
-    return this.#withoutCollisions(
-      detectMoves(plan, { preserve: options.preserve, sumLocation: this.#mayCopy ? find : undefined }),
-    );
+    const hints = { preserve: options.preserve, sumLocation: this.#mayCopy ? find : undefined, apart: state.apart };
+    return this.#withoutCollisions(detectMoves(plan, hints));
   }
 
   #withoutCollisions(plan: Plan): Plan {
@@ -488,6 +484,7 @@ class Cycle {
         state.save(false);
       });
     }
+    state.apart = { alpha: new Set(), beta: new Set() };
     const steps = SIDES.map((side) => ({ side, steps: executionOrder(plan, side) }));
     const changes = steps.reduce((sum, one) => sum + one.steps.length, 0);
     const total = { changes, bytes: plan.counts.alpha.bytes + plan.counts.beta.bytes };

@@ -42,7 +42,7 @@ export type ExecutionTotals = {
   reused: number;
   problems: Problem[];
   stale: number;
-  /** Losers of conflicts put aside: the other side gets them in the next cycle. */
+  /** What the next cycle goes on with: losers of conflicts put aside, rules that changed, moves that were refused. */
   asides: number;
 };
 
@@ -361,6 +361,14 @@ class GroupExecution {
     if (isFree) state.observe(this.#side, path, { state: "ignored" }, preserve);
   }
 
+  /** What is renamed to where a side ignores it is no move there: it goes as the next plan has it, part by part. */
+  #ignored(op: ApplyOp, path: RelPath): void {
+    const { state, totals } = this.#context;
+    if (op.type === "change") return this.#isIgnored(path);
+    state.apart[this.#side].add(path);
+    totals.asides++;
+  }
+
   #record(op: ApplyOp, result: OpResult): void {
     if (result.path !== (op.type === "move" ? op.move.to : op.change.path)) {
       throw incomplete(this.#context.endpoints[this.#side].label);
@@ -369,7 +377,7 @@ class GroupExecution {
     if (result.status !== "done") {
       if (result.status === "stale") totals.stale++;
       this.#failed.add(result.path);
-      if (result.problem?.code === "IGNORED") this.#isIgnored(result.path);
+      if (result.problem?.code === "IGNORED") this.#ignored(op, result.path);
       else if (result.problem !== undefined) totals.problems.push({ ...result.problem, side: this.#side });
       return;
     }

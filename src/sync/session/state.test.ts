@@ -3,6 +3,7 @@ import { type Entry, type FileEntry, PRESERVE_DEFAULT as preserve } from "#model
 import type { Observation, Problem } from "#model/observation.ts";
 import type { Endpoint, ScanSummary } from "#sync/endpoint/endpoint.ts";
 import { MemoryDisk, MemoryStore } from "#sync/index/memory-store.ts";
+import { IgnoreRules } from "#sync/scan/ignore.ts";
 import { UnknownPaths, observeSide } from "#sync/session/observe.ts";
 import { type Held, SessionState } from "#sync/session/state.ts";
 
@@ -166,6 +167,40 @@ describe("what a session remembers", () => {
   });
 });
 
+describe("what a side sent and filters out by now", () => {
+  /** Beta has sent a directory to alpha, and tells that it ignores it. */
+  function sending(): SessionState {
+    const state = stateWith({});
+    state.store.transaction({ durable: true }, () => {
+      state.addInFlight([{ side: "alpha", path: "c", entry: dir }]);
+    });
+    state.expectInFlight();
+    state.observe("beta", "c", { state: "ignored" }, preserve);
+    return state;
+  }
+
+  test("[SESSION-60] it stays ignored until its outcome is known, and then is asked about where something of another kind stands", () => {
+    const state = sending();
+    state.kindReported("alpha", "c", dir);
+    state.rulesChanged("beta", "");
+    expect(pendingOf(state).beta).toEqual(["c ignored"]);
+    state.observe("alpha", "c", present(dir), preserve);
+    state.judgedAs("beta", "c", dir);
+    expect(pendingOf(state).beta).toEqual(["c ignored"]);
+    state.observe("alpha", "c", present(file("f")), preserve);
+    state.judgedAs("beta", "c", dir);
+    expect(pendingOf(state).beta).toEqual([]);
+  });
+
+  test("[SESSION-60] also what it had listed before, where the other side has something else as yet", () => {
+    const state = sending();
+    state.observe("alpha", "c", present(file("f")), preserve);
+    state.observe("beta", "c", present(dir), preserve);
+    state.observe("beta", "c", { state: "ignored" }, preserve);
+    expect(pendingOf(state).beta).toEqual(["c ignored"]);
+  });
+});
+
 describe("taking a scan in", () => {
   const found = (path: string, code = "EIO"): Problem => ({ path, side: "alpha", code, message: "", transient: true });
 
@@ -181,7 +216,7 @@ describe("taking a scan in", () => {
 
   const take = (state: SessionState, endpoint: Endpoint, since: number): Promise<unknown> => {
     const request = { since, acknowledged: 0, extent: "full", deep: false } as const;
-    return observeSide("beta", endpoint, request, state, preserve, () => undefined, new AbortController().signal);
+    return observeSide("beta", endpoint, request, state, preserve, new IgnoreRules([]), () => undefined, new AbortController().signal);
   };
 
   test("[SESSION-40] a complete listing says what is absent, but not where it could not look", async () => {
@@ -192,6 +227,28 @@ describe("taking a scan in", () => {
     ];
     await take(state, scanning(listing, [found("b")]), 0);
     expect(pendingOf(state).beta).toEqual(["a/f absent", "c absent"]);
+  });
+
+  test("[SESSION-61] nor what the listed ignore files hide, which is ignored; where one cannot be read all is that it could hide", async () => {
+    const state = stateWith({ "a.o": file("a"), d: dir, "d/x": file("x"), e: dir, "e/f": file("f"), "g.c": file("g"), h: dir, "h/k": file("k") });
+    state.store.transaction({ durable: true }, () => state.addInFlight([{ side: "alpha", path: "b.o", entry: file("b") }]));
+    state.expectInFlight();
+    const rules: Readonly<Record<string, string>> = { ".synclineignore": "*.o\nd/\n!k.o" };
+    const listing: Observation[] = [
+      { state: "present", path: ".synclineignore", entry: file("rules") },
+      { state: "present", path: "e", entry: dir },
+      { state: "present", path: "h", entry: dir },
+      { state: "present", path: "h/.synclineignore", entry: file("more") },
+    ];
+    const read: Endpoint["read"] = async function* (paths) {
+      yield paths.map((path) => {
+        const text = rules[path];
+        return text === undefined ? { path, problem: found(path) } : { path, entry: file(text), bytes: Buffer.from(text) };
+      });
+    };
+    await take(state, { ...scanning(listing), read } as Pick<Endpoint, "label" | "scan" | "read"> as Endpoint, 0);
+    const told = [".synclineignore present", "a.o ignored", "b.o ignored", "d ignored", "e/f absent", "g.c absent"];
+    expect(pendingOf(state).beta).toEqual([...told, "h/.synclineignore present", "h/k ignored"]);
   });
 
   test("[SESSION-41] later observations say only what they name", async () => {

@@ -105,10 +105,14 @@ export class SessionState {
   /** Entries on each side, and where its last scan could not look; known after the first scan. */
   readonly entries: Record<Side, number> = { alpha: 0, beta: 0 };
   readonly unknown: Record<Side, readonly Problem[]> = { alpha: [], beta: [] };
+  /** Where the moves of the last plan were to go that a side refused; see MoveHints. */
+  apart: Record<Side, Set<RelPath>> = { alpha: new Set(), beta: new Set() };
   /** Conflicts of the last plan, for whoever asks. */
   lastConflicts: readonly Conflict[] = [];
   /** Changes whose outcome is not known wait to be recognised; also in the log of what is in flight. */
   #unsettled: readonly InFlight[] = [];
+  /** Their sides and paths, when somebody has asked. */
+  #coming: ReadonlySet<string> | undefined;
   #saved = "";
   #ancestorEmpty: boolean;
   /** Ancestor entries of a batch in progress that are not in the tree yet. */
@@ -167,7 +171,12 @@ export class SessionState {
 
   /** Call before connecting: what was on its way when the process or the link ended may have arrived. */
   expectInFlight(): void {
-    this.#unsettled = [...this.inFlight()];
+    this.#expect([...this.inFlight()]);
+  }
+
+  #expect(changes: readonly InFlight[]): void {
+    this.#unsettled = changes;
+    this.#coming = undefined;
   }
 
   /** Changes whose outcome is not known. */
@@ -178,8 +187,20 @@ export class SessionState {
   /** From now on only these are in flight. Inside a transaction, together with what the others came to. */
   keepUnsettled(changes: readonly InFlight[]): void {
     this.clearInFlight();
-    this.#unsettled = changes;
+    this.#expect(changes);
     this.addInFlight(changes);
+  }
+
+  /** What a change was to bring, path by path. */
+  sent(change: InFlight): InFlight[] {
+    const { side, path: to, from } = change;
+    if (from === undefined) return [change];
+    return [...this.ancestor.walk(from)].map(([path, entry]) => ({ side, path: to + path.slice(from.length), entry }));
+  }
+
+  /** What was on its way to `side`, as far as its outcome is not known. */
+  sentTo(side: Side): InFlight[] {
+    return this.#unsettled.flatMap((change) => (change.side === side ? this.sent(change) : []));
   }
 
   /** Cheap: what is pending only changes together with marks or with a change that was saved. */
@@ -230,7 +251,8 @@ export class SessionState {
     if (held.state === "ignored") {
       const before = this.held(side, path);
       this.#loseSight(side, path);
-      if (before.state === "present" && this.ancestorOf(path) === undefined && this.#isOtherKind(side, path, before.entry)) {
+      const isAsked = before.state === "present" && !this.#cameFrom(side, path) && this.ancestorOf(path) === undefined;
+      if (isAsked && this.#isOtherKind(side, path, before.entry)) {
         this.pending[side].delete(path);
         return;
       }
@@ -428,7 +450,7 @@ export class SessionState {
   rulesChanged(side: Side, dir: RelPath): void {
     for (const [path, held] of this.pending[side]) {
       if (held.state !== "ignored" || !isWithin(path, dir) || this.ancestor.get(path) !== undefined) continue;
-      this.pending[side].delete(path);
+      if (!this.#cameFrom(side, path)) this.pending[side].delete(path);
     }
   }
 
@@ -441,9 +463,33 @@ export class SessionState {
     const other = otherSide(side);
     if (this.pending[other].size === 0) return;
     if (this.pending[other].get(path)?.state !== "ignored" || this.ancestorOf(path) !== undefined) return;
+    if (this.#cameFrom(other, path)) return;
     const before = this.held(side, path);
     const isSameKind = before.state === "present" && (before.entry.kind === "dir") === (entry.kind === "dir");
     if (!isSameKind) this.pending[other].delete(path);
+  }
+
+  /**
+   * Is `path` on its way from `side`, as far as it is known? Then what `side` filters out there is what it sent, and to
+   * count as absent would be a deletion as soon as it is found to have arrived.
+   */
+  #cameFrom(side: Side, path: RelPath): boolean {
+    if (this.#unsettled.length === 0) return false;
+    // A move takes along what is below.
+    this.#coming ??= new Set(this.#unsettled.map((one) => `${one.side} ${one.path}${one.from === undefined ? "" : "/"}`));
+    const to = otherSide(side);
+    if (this.#coming.has(`${to} ${path}`)) return true;
+    for (let at = path; at !== ""; at = parentOf(at)) if (this.#coming.has(`${to} ${at}/`)) return true;
+    return false;
+  }
+
+  /**
+   * `side` had sent `sent`, which did not arrive. Something of the other kind stands in its place there, and of that
+   * nobody has said yet that `side` filters it out, too: it is asked again.
+   */
+  judgedAs(side: Side, path: RelPath, sent: Entry): void {
+    const isAsked = this.pending[side].get(path)?.state === "ignored" && this.ancestorOf(path) === undefined;
+    if (isAsked && this.#isOtherKind(side, path, sent)) this.pending[side].delete(path);
   }
 
   /**
@@ -490,7 +536,7 @@ export class SessionState {
   }
 
   clearInFlight(): void {
-    this.#unsettled = [];
+    this.#expect([]);
     if (this.#inFlight.first() <= this.#inFlight.last()) this.#inFlight.trim(this.#inFlight.last());
   }
 
