@@ -21,6 +21,7 @@ import { SpaceEndpoint } from "#hub/endpoint/space-endpoint.ts";
 import { HubSpaces } from "#hub/hub-spaces.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
 import type { Space } from "#hub/space.ts";
+import type { FileSystem } from "#platform/file-system.ts";
 import { openHost } from "#platform/host-bun.ts";
 import type { Host } from "#platform/host.ts";
 import type { Database } from "#platform/sql/database.ts";
@@ -65,12 +66,14 @@ export type TestAgent = { readonly name: string; readonly dataDir: string; stop(
 
 export class AgentHub implements AsyncDisposable {
   readonly dir = mkdtempSync(join(tmpdir(), "syncline-hub-"));
-  readonly host: Host = openHost();
+  host: Host = openHost();
   readonly log: string[] = [];
   /** Cuts large files of the hub, as in its process; undefined where there is one processor. */
   readonly cuts = CutsThread.make();
   /** What the hub keeps; another one may be put in its place while it is stopped. */
   dataDir = join(this.dir, "hub");
+  /** Puts something around the disk of its chunks, from the next start on. */
+  wrapDisk: (fs: FileSystem) => FileSystem = (fs) => fs;
   #parts: Parts | undefined;
   #port = 0;
   #roles: readonly Role[] = [];
@@ -138,7 +141,7 @@ export class AgentHub implements AsyncDisposable {
     });
     const meta = await SqlMetaStore.open(db, random);
     mkdirSync(join(folder, "chunks"), { recursive: true });
-    const { store: chunks, source: packs } = await openPacks(host, join(folder, "chunks"));
+    const { store: chunks, source: packs } = await openPacks({ ...host, fs: this.wrapDisk(host.fs) }, join(folder, "chunks"));
     const spaces = await HubSpaces.open({ meta, chunks, access, audit: access.audit, clock, random, cuts: this.cuts });
     await registry.spacesAre(await spaces.spaces(ADMIN));
     spaces.onRename((space) => registry.spacesAre([space]));

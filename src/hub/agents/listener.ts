@@ -40,6 +40,7 @@ import type { HubHello } from "#hub/agents/hello.ts";
 import { type DeclaredLink, neverWritesSpace } from "#hub/agents/link.ts";
 import { type DigestEndpoint, LinkDigests } from "#hub/agents/link-digests.ts";
 import { LinkEndpoint } from "#hub/agents/link-endpoint.ts";
+import { LateCalls } from "#hub/agents/late-calls.ts";
 import { removeUnusedStages } from "#hub/agents/stage-upkeep.ts";
 import { Supplies } from "#hub/agents/supplies.ts";
 import { PresenceTable } from "#hub/agents/presence.ts";
@@ -57,6 +58,8 @@ const SAVE_MS = 10_000;
 const STAGES_MS = 3_600_000;
 /** A connection that only asks who we are, or enrols, has so long for it. */
 const SHORT_CONNECTION_MS = 30_000;
+/** Longest wait of a link's new connection for what its earlier ones have under way. */
+export const EARLIER_MS_MAX = 60_000;
 
 export type ListenerOptions = {
   readonly listen: { readonly host: string; readonly port: number };
@@ -88,11 +91,20 @@ type Connection = {
   readonly principal: Principal | undefined;
   readonly label: string;
   readonly onChannel: (channel: MuxChannel) => void;
+  /** Called once the earlier connections of the same root have ended; undefined where it need not wait for them. */
+  readonly begin?: () => void;
+  /** Ends when nothing of it is under way any more. */
   readonly close: () => Promise<void>;
 };
 
-/** A connection of a known host while it stands. */
-type Standing = { readonly mux: Mux; readonly certificate: Uint8Array; readonly label: string };
+/** A connection of a known host, until nothing of it is under way any more. */
+type Standing = {
+  readonly mux: Mux;
+  readonly certificate: Uint8Array;
+  readonly label: string;
+  readonly ended: PromiseWithResolvers<void>;
+  isConnected: boolean;
+};
 
 export class AgentListener {
   readonly port: number;
@@ -253,7 +265,8 @@ export class AgentListener {
   async #reauthenticate(): Promise<void> {
     for (const [host, connections] of this.#standing) {
       await this.#learnLabels(host);
-      for (const { mux, certificate } of connections) {
+      for (const { mux, certificate, isConnected } of connections) {
+        if (!isConnected) continue;
         try {
           await this.#authenticate(certificate);
         } catch (error) {
@@ -293,30 +306,57 @@ export class AgentListener {
     const abort = (): void => mux.close(stop.reason instanceof Error ? stop.reason : undefined);
     stop.addEventListener("abort", abort, { once: true });
     if (stop.aborted) abort();
-    const standing = { mux, label, certificate: handshake.clientCertificate ?? new Uint8Array(0) };
-    if (principal !== undefined) this.#stand(principal.name, standing);
+    const certificate = handshake.clientCertificate ?? new Uint8Array(0);
+    const standing = { mux, label, certificate, ended: Promise.withResolvers<void>(), isConnected: true };
+    const earlier = principal === undefined ? [] : this.#stand(principal.name, standing);
+    const begun = value.begin === undefined ? undefined : this.#begin(mux, value.begin, earlier);
     const reason = await mux.closed;
+    standing.isConnected = false;
     stop.removeEventListener("abort", abort);
     if (principal !== undefined) {
-      this.#standing.get(principal.name)?.delete(standing);
-      if (this.#standing.get(principal.name)?.size === 0) this.#standing.delete(principal.name);
       const { sent, received } = mux.wireBytes;
       log("disconnected", { address, host: principal.name, root: label, sent, received, reason: brief(reason?.message ?? "closed") });
     }
+    await begun;
     await value.close().catch((error: unknown) => log("link could not be closed", { root: label, reason: brief(String(error)) }));
+    if (principal !== undefined) this.#leave(principal.name, standing);
   }
 
-  /** One connection a root: an agent that comes again has lost the one before, even if we have not noticed. */
-  #stand(host: string, standing: Standing): void {
+  /**
+   * One connection a root: an agent that comes again has lost the one before, even if we have not noticed. Returns those
+   * before it of which something may be under way.
+   */
+  #stand(host: string, standing: Standing): Standing[] {
     const connections = this.#standing.get(host) ?? new Set();
     this.#standing.set(host, connections);
-    for (const other of connections) {
-      if (other.label === standing.label) {
-        const message = "the agent has connected again";
-        other.mux.close(new SynclineError({ code: "LINK_LOST", op: "connection", message, retryable: true }));
-      }
+    const earlier = [...connections].filter(({ label }) => label === standing.label);
+    for (const { mux } of earlier) {
+      const message = "the agent has connected again";
+      mux.close(new SynclineError({ code: "LINK_LOST", op: "connection", message, retryable: true }));
     }
     connections.add(standing);
+    return earlier;
+  }
+
+  #leave(host: string, standing: Standing): void {
+    const connections = this.#standing.get(host);
+    connections?.delete(standing);
+    if (connections?.size === 0) this.#standing.delete(host);
+    standing.ended.resolve();
+  }
+
+  /** Not before the earlier ones have ended. Resolves when it has begun, or will not any more. */
+  async #begin(mux: Mux, begin: () => void, earlier: readonly Standing[]): Promise<void> {
+    if (earlier.length === 0) return begin();
+    const over = new AbortController();
+    const outcome = await Promise.race([
+      Promise.all(earlier.map(({ ended }) => ended.promise)).then(() => "ended"),
+      mux.closed.then(() => "left"),
+      this.#options.host.clock.sleep(EARLIER_MS_MAX, over.signal).then(() => "late", () => "over"),
+    ]);
+    over.abort();
+    if (outcome === "ended") begin();
+    if (outcome === "late") mux.close(stillBusy());
   }
 
   async #start(
@@ -486,12 +526,14 @@ export class AgentListener {
       mayCreateRoot: !readOnly,
       onRefused: (error, method) => log("call refused", { host: name, link: id, method, reason: brief(error.message) }),
     });
-    const onChannel = (channel: MuxChannel): void => server.handle(channel);
+    const calls = new LateCalls((channel) => server.handle(channel));
+    const onChannel = (channel: MuxChannel): void => calls.take(channel);
+    const begin = (): void => calls.begin();
     const close = (): Promise<void> => {
       this.digests.closed(name, id, space);
       return server.close();
     };
-    return { kind: "link", principal, label: `${LINK_ROOT}${id}`, onChannel, close };
+    return { kind: "link", principal, label: `${LINK_ROOT}${id}`, onChannel, begin, close };
   }
 
   /** What goes wrong is told on the channel. */
@@ -523,6 +565,16 @@ function noLink(id: string): SynclineError {
     op: "attach",
     message: `this host has no link ${printablePath(id.slice(0, 40))}`,
     hint: "the hub's list of links says which it has",
+  });
+}
+
+function stillBusy(): SynclineError {
+  return new SynclineError({
+    code: "LINK_LOST",
+    op: "attach",
+    message: `the hub is still at work on what an earlier connection of this link has sent, for ${EARLIER_MS_MAX / 1000} s now`,
+    hint: "the agent comes back by itself; if it stays so, look at the log, the disk and the database of the hub",
+    retryable: true,
   });
 }
 

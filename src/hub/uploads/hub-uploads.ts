@@ -155,6 +155,8 @@ export class HubUploads implements Uploads {
       dropped += ids.length;
       if (ids.length === 0) break;
     }
+    // Or a print of what is gone would come after it.
+    await this.#tidied();
     while ((await rows.dropPrints(SWEEP_ROWS)) > 0) signal.throwIfAborted();
     return dropped;
   }
@@ -332,6 +334,8 @@ export class HubUploads implements Uploads {
     const { row, space } = await this.#open(by, id);
     if (row.kind !== "parts") throw wrongUse("this upload has no parts");
     if (prints.length > PRINTS_MAX) throw wrongUse(`an offer has at most ${PRINTS_MAX} parts`);
+    // Of an upload that was completed before, which its uploader has been told of.
+    await this.#tidied();
     return this.#prints.offer(by.who, row, space, prints);
   }
 
@@ -399,6 +403,11 @@ export class HubUploads implements Uploads {
 
   /** Resolves when nothing goes on behind any more. */
   async close(): Promise<void> {
+    await this.#tidied();
+  }
+
+  /** Resolves when the rows of all that was completed until now are as they stay. */
+  async #tidied(): Promise<void> {
     await Promise.all(this.#tidying);
   }
 
