@@ -128,7 +128,8 @@ export class StoreSink implements ContentSink {
     this.#size += bytes.length;
     if (this.#large !== undefined) return feed(this.#large, bytes);
     if (this.#options.lead === undefined && this.#size <= SMALL_BYTES) {
-      this.#small.push(bytes.slice());
+      // Not slice(): of a Buffer that is no copy.
+      this.#small.push(new Uint8Array(bytes));
       return;
     }
     return this.#writeLarge(bytes);

@@ -61,7 +61,7 @@ export class BackupLab implements Disposable {
     const db = openSqlite(join(dataDir, "hub.db"));
     const meta = await SqlMetaStore.open(db, random);
     await migrate(db, "uploads", UPLOAD_MIGRATIONS);
-    const limits = { packBytes: 1 << 20, packRecords: 1 << 18, bufferBytes: 8 << 20, uncachedBytes: 64 << 10 };
+    const limits = { packBytes: 1 << 20, packRecords: 1 << 18, bufferBytes: 8 << 20, largeBytes: 64 << 10 };
     const { store: chunks, source: packs } = await openPacks(this.host, join(dataDir, "chunks"), limits);
     const access = await HubAccess.open({
       database: db, clock, random, directory: join(dataDir, "keys"), roles: new RoleBook([]), rulesOfHost: () => [],
