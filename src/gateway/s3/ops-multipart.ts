@@ -344,7 +344,7 @@ async function firstCompletion(call: S3Call, upload: Upload, noted: Completing, 
     const expect = expectOf(condition, current, request.key);
     if (expect.kind === "entry") throw new Error("a condition of a door is about sequences");
     const sums = opener === undefined ? wholeSums(parts, sum) : {};
-    const completion = { traceId, parts: numbers, attributes, expect, sums, lock };
+    const completion = { traceId, parts: numbers, attributes, expect, sums, lock, keepsKind: true } as const;
     const { result } = await asked(services.uploads.complete(uploader(call), upload.id, completion));
     if (result.status === "done") return result.version;
     if (result.status === "refused") throw refusedOf(result, request.key);

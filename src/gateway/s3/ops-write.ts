@@ -104,7 +104,9 @@ export async function commitObject(
   for (let attempt = 1; attempt <= TRIES_MAX; attempt++) {
     const current = hasCondition(condition) ? await currentOf(call, at) : undefined;
     const expect = expectOf(condition, current, key);
-    const change: SpaceChange = { type: "put", path: at.path, expect, entry, content, attributes, makeParents: true, lock };
+    const change: SpaceChange = {
+      type: "put", path: at.path, expect, entry, content, attributes, makeParents: true, lock, keepsKind: true,
+    };
     const [result] = await commit(call, [change], intake);
     if (result!.status === "done") return result!.version;
     if (result!.status === "refused") throw refusedOf(result!, key);
@@ -126,9 +128,10 @@ export async function commit(
 }
 
 export function refusedOf({ code, message }: Pick<Extract<ChangeResult, { status: "refused" }>, "code" | "message">, key: string): S3Error {
-  const why = code === "IS_A_DIRECTORY" ? "there are keys below this one, and a path is either a file or a directory here" : message;
-  const above = code === "NOT_A_DIRECTORY" ? "a key above this one is a file here" : why;
-  return new S3Error(codeOf(code), above, { Key: key });
+  const below = `there is a key "${key}/", or keys below that`;
+  const why = code === "IS_A_DIRECTORY" ? below : code === "NOT_A_DIRECTORY" ? `a key above this one is a file: ${message}` : undefined;
+  const told = why === undefined ? message : `${why}; keys are paths here, and a path is either a file or a directory`;
+  return new S3Error(codeOf(code), told, { Key: key });
 }
 
 // ---------------------------------------------------------------- deleting
