@@ -170,6 +170,34 @@ s3.put_bucket_lifecycle_configuration(Bucket=b, LifecycleConfiguration={"Rules":
 assert s3.get_bucket_lifecycle_configuration(Bucket=b)["Rules"] == rules
 assert 'rule-id="a"' in s3.put_object(Bucket=b, Key="logs/x", Body=b"x")["Expiration"]
 s3.put_object(Bucket=b, Key="cli", Body=b"")
+b = "nulls"
+s3.create_bucket(Bucket=b)
+def versioning(status):
+    s3.put_bucket_versioning(Bucket=b, VersioningConfiguration={"Status": status})
+def ids():
+    page = s3.list_object_versions(Bucket=b)
+    both = page.get("Versions", []) + page.get("DeleteMarkers", [])
+    return {(one["VersionId"], one["IsLatest"]) for one in both}
+assert "VersionId" not in s3.put_object(Bucket=b, Key="a", Body=b"zero")
+versioning("Enabled")
+one = s3.put_object(Bucket=b, Key="a", Body=b"one")["VersionId"]
+assert ids() == {(one, True), ("null", False)}, ids()
+s3.put_object_tagging(Bucket=b, Key="a", VersionId="null", Tagging={"TagSet": [{"Key": "k", "Value": "v"}]})
+got = s3.get_object(Bucket=b, Key="a", VersionId="null")
+assert got["Body"].read() == b"zero" and got["TagCount"] == 1 and got["VersionId"] == "null", got
+versioning("Suspended")
+assert s3.put_object(Bucket=b, Key="a", Body=b"two")["VersionId"] == "null"
+assert s3.get_object_tagging(Bucket=b, Key="a", VersionId="null")["TagSet"] == []
+assert ids() == {("null", True), (one, False)}, ids()
+assert s3.delete_object(Bucket=b, Key="a")["VersionId"] == "null"
+assert ids() == {("null", True), (one, False)}, ids()
+assert s3.delete_object(Bucket=b, Key="a", VersionId="null")["DeleteMarker"]
+assert s3.get_object(Bucket=b, Key="a")["Body"].read() == b"one"
+s3.delete_object(Bucket=b, Key="a", VersionId=one)
+refused("NoSuchKey", s3.get_object, Bucket=b, Key="a")
+assert ids() == set()
+s3.delete_bucket(Bucket=b)
+b = "vault"
 s3.put_object_lock_configuration(Bucket=b, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}}})
 `;
 
@@ -440,7 +468,7 @@ describe("S3 with other people's clients", () => {
     expect(all.filter((one) => one === "412 PreconditionFailed")).toHaveLength(9);
   }), 180_000);
 
-  test("[CLOUD-20] boto3 and awscli delete single versions, lock them, and set the lifecycle of a bucket", () => served(async (door) => {
+  test("[CLOUD-20] boto3 and awscli delete single versions and null ones, lock them, and set the lifecycle of a bucket", () => served(async (door) => {
     await run(door, ["/usr/bin/python3", "-c", PYTHON_LOCKS, door.url]);
     const aws = (...args: string[]): Promise<string> => run(door, ["aws", "--endpoint-url", door.url, "--output", "json", "s3api", ...args]);
     const of = ["--bucket", "vault", "--key", "cli"];

@@ -153,6 +153,8 @@ export type SpaceChange =
        * other bytes are there it is a new version all the same.
        */
       readonly isSameVersion?: true;
+      /** A directory never takes the place of a file, nor a file that of a directory that has nothing in it. */
+      readonly keepsKind?: true | undefined;
     }
   | {
       readonly type: "remove";

@@ -111,14 +111,15 @@ const MARK = z.strictObject({
   sequence: SEQUENCE,
   lock: z.strictObject({ term: z.strictObject({ mode: LOCK_MODE, untilMs: TIME_MS }).optional(), hold: z.boolean() }).optional(),
   purge: z.strictObject({ timeMs: TIME_MS, actor: TEXT, traceId: TEXT, cause: TEXT }).optional(),
+  later: z.strictObject({ attributes: ATTRIBUTES, at: SEQUENCE }).optional(),
 });
 export const MARKS_JSON = z.strictObject({ sequence: SEQUENCE, marks: z.array(MARK).max(MARKS_MAX) }).meta({ id: "FollowMarks" });
 
 export function marksOf({ sequence, marks }: z.infer<typeof MARKS_JSON>): SourceMarks {
   return {
     sequence,
-    marks: marks.map(({ number, sequence: of, lock, purge }) => ({
-      number, sequence: of, purge, ...(lock === undefined ? {} : { lock: { term: lock.term, hold: lock.hold } }),
+    marks: marks.map(({ number, sequence: of, lock, purge, later }) => ({
+      number, sequence: of, purge, later, ...(lock === undefined ? {} : { lock: { term: lock.term, hold: lock.hold } }),
     })),
   };
 }

@@ -4,10 +4,10 @@ import type { S3Call } from "#gateway/s3/s3-call.ts";
 import { NO_ATTRIBUTES, type Attributes } from "#hub/attributes.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { SpaceSettings } from "#hub/space.ts";
+import { Versioning } from "#hub/versioning.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
 
-export const VERSIONING = "s3.versioning";
 export const CORS = "s3.cors";
 export const BUCKET_TAGS = "s3.tags";
 
@@ -17,8 +17,6 @@ const KNOWN_MS = 1000;
 
 type Known = { readonly settings: SpaceSettings | undefined; readonly readMs: number };
 
-export const showsVersions = (doors: Attributes | undefined): boolean => doors?.[VERSIONING] !== undefined;
-
 export class BucketSettings {
   readonly #spaces: SpaceService;
   readonly #clock: Clock;
@@ -26,6 +24,8 @@ export class BucketSettings {
   /** Nobody is told what is read with it. */
   readonly #self: Principal = systemPrincipal("s3");
   #setting: Promise<unknown> = Promise.resolve();
+  /** How often something was set here. */
+  #changes = 0;
 
   constructor(spaces: SpaceService, clock: Clock) {
     this.#spaces = spaces;
@@ -42,8 +42,11 @@ export class BucketSettings {
     const nowMs = this.#clock.monotonicMs();
     const known = this.#known.get(bucket);
     if (known !== undefined && nowMs - known.readMs < KNOWN_MS) return known.settings;
+    const changes = this.#changes;
     const settings = await this.#read(bucket);
     this.#known.delete(bucket);
+    // It may be from before what was set meanwhile.
+    if (changes !== this.#changes) return settings;
     this.#known.set(bucket, { settings, readMs: nowMs });
     if (this.#known.size > KNOWN_MAX) this.#known.delete(this.#known.keys().next().value!);
     return settings;
@@ -77,17 +80,22 @@ export class BucketSettings {
     const { settings } = await this.#spaces.space(who, bucket);
     const doors = Object.fromEntries(Object.entries({ ...settings.doors, [name]: text }).filter(([, value]) => value !== undefined));
     await this.#spaces.updateSpace(who, bucket, { settings: { doors: doors as Attributes } });
-    this.#known.delete(bucket);
+    this.#forget(bucket);
   }
 
   /** Of what the space keeps beside that. @throws {SynclineError} SPACE_UNKNOWN, DENIED */
   async change({ who, request }: S3Call, settings: Partial<SpaceSettings>): Promise<void> {
     await this.#spaces.updateSpace(who, request.bucket, { settings });
-    this.#known.delete(request.bucket);
+    this.#forget(request.bucket);
   }
 
-  /** Whether versions are shown: once they were, they stay so, also when versioning is suspended. */
-  async isVersioned(bucket: string): Promise<boolean> {
-    return showsVersions(await this.recent(bucket));
+  #forget(bucket: string): void {
+    this.#changes++;
+    this.#known.delete(bucket);
+  }
+
+  /** Whether versions are shown, and how each is called. */
+  async versioning(bucket: string): Promise<Versioning> {
+    return new Versioning(await this.recent(bucket));
   }
 }

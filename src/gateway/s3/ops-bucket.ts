@@ -1,10 +1,10 @@
 /** Buckets: a bucket is a space. */
-import { VERSIONING } from "#gateway/s3/bucket-settings.ts";
 import { refuseAcl, requireEnforced } from "#gateway/s3/ops-acl.ts";
 import { type S3Call, answer, header, xmlAnswer, xmlBody } from "#gateway/s3/s3-call.ts";
 import { S3Error } from "#gateway/s3/s3-error.ts";
 import { SynclineError } from "#model/error.ts";
 import { SPACE_NAME } from "#hub/space.ts";
+import { VERSIONING } from "#hub/versioning.ts";
 import type { Http1Answer } from "#platform/net/http1/connection.ts";
 
 /** What we call our region; any is accepted. Not one of AWS, or clients sign as they did before they knew regions. */

@@ -10,13 +10,14 @@ import { pathToWrite } from "#gateway/s3/keys.ts";
 import { metadataOf, refuseUnknown, tagsOf } from "#gateway/s3/metadata.ts";
 import { lockAsked } from "#gateway/s3/lock-text.ts";
 import { KEPT_HEADERS, META, TAGS, checksumsOf, etagOf, isoTime, modifiedMs } from "#gateway/s3/object-facts.ts";
-import { commitObject, conditionOf, versionHeader } from "#gateway/s3/ops-write.ts";
-import { objectAt, oldVersion } from "#gateway/s3/ops-read.ts";
+import { commitObject, conditionOf } from "#gateway/s3/ops-write.ts";
+import { objectVersion } from "#gateway/s3/ops-read.ts";
 import { type Header, type S3Call, header, xmlAnswer } from "#gateway/s3/s3-call.ts";
 import { S3Error } from "#gateway/s3/s3-error.ts";
 import { customerKey, keyHeaders } from "#gateway/s3/sse-c/customer-key.ts";
 import { opened } from "#gateway/s3/sse-c/object-encryption.ts";
 import { element } from "#gateway/s3/xml.ts";
+import { versionHeader } from "#gateway/s3/version-ids.ts";
 import type { Attributes } from "#hub/attributes.ts";
 import type { Version } from "#hub/space.ts";
 import type { Http1Answer } from "#platform/net/http1/connection.ts";
@@ -37,15 +38,13 @@ export function copySourceOf(call: S3Call): CopySource {
 
 /** Its conditions are looked at, and its key. @throws {S3Error} NoSuchKey, NoSuchVersion, PreconditionFailed, and as opened() */
 export async function sourceVersion(call: S3Call, source: CopySource): Promise<Source> {
-  const { bucket, key, versionId } = source;
-  const isOld = versionId !== undefined && versionId !== "null";
-  const version = await (isOld ? oldVersion(call, { bucket, key, versionId }) : objectAt(call, bucket, key));
+  const version = await objectVersion(call, source);
   const by = opened(call, version, "source");
   const ask = (name: string): string | undefined => header(call, `x-amz-copy-source-${name}`);
   if (readCondition(ask, version, modifiedMs(version, 0)) === "not-modified") {
     throw new S3Error("PreconditionFailed", "at least one of the conditions does not hold");
   }
-  return { bucket, version, by };
+  return { bucket: source.bucket, version, by };
 }
 
 export async function copyObject(call: S3Call): Promise<Http1Answer> {

@@ -1,5 +1,4 @@
 /** Object lock: of a bucket, and of single versions of its keys. */
-import { VERSIONING } from "#gateway/s3/bucket-settings.ts";
 import { pathOfKey } from "#gateway/s3/keys.ts";
 import { asksToBypass, holdOf, lockHeaders, noLocks, periodOf, periodXml, retentionOf, retentionXml } from "#gateway/s3/lock-text.ts";
 import { idOf } from "#gateway/s3/object-facts.ts";
@@ -9,6 +8,7 @@ import { S3Error } from "#gateway/s3/s3-error.ts";
 import { element } from "#gateway/s3/xml.ts";
 import type { VersionName } from "#hub/meta/purge.ts";
 import type { Version } from "#hub/space.ts";
+import { VERSIONING } from "#hub/versioning.ts";
 import type { LockAsked } from "#hub/versions/versions.ts";
 import type { Http1Answer } from "#platform/net/http1/connection.ts";
 

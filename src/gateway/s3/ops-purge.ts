@@ -5,12 +5,10 @@ import { asksToBypass } from "#gateway/s3/lock-text.ts";
 import { type Asked, conditionOf, deletedXml, errorXml, refusedOf, removeEmptied } from "#gateway/s3/ops-write.ts";
 import { type Header, type S3Call, answer } from "#gateway/s3/s3-call.ts";
 import { S3Error, s3ErrorOf } from "#gateway/s3/s3-error.ts";
+import { NULL_VERSION, sequenceOf, versionNameOf } from "#gateway/s3/version-ids.ts";
 import type { PurgeResult, VersionName } from "#hub/meta/purge.ts";
 import { type RelPath, parentOf } from "#model/path.ts";
 import type { Http1Answer } from "#platform/net/http1/connection.ts";
-
-/** The version that every key has in a bucket without versioning is no single one. */
-export const namesVersion = (versionId: string | undefined): versionId is string => versionId !== undefined && versionId !== "null";
 
 export async function deleteVersion(call: S3Call, versionId: string): Promise<Http1Answer> {
   const { key } = call.request;
@@ -59,11 +57,13 @@ async function purge(call: S3Call, asked: readonly Asked[]): Promise<Purged[]> {
 async function nameOf(call: S3Call, { key, versionId, match }: Asked): Promise<VersionName | undefined> {
   const { services, who, request } = call;
   const at = pathOfKey(key);
-  const sequence = /^\d{1,15}$/.test(versionId ?? "") ? Number(versionId) : 0;
-  if (sequence === 0) throw new S3Error("InvalidArgument", "the version is none of ours", { VersionId: versionId ?? "" });
+  if (versionId === undefined || (versionId !== NULL_VERSION && sequenceOf(versionId) === undefined)) {
+    throw new S3Error("InvalidArgument", "the version is none of ours", { VersionId: versionId ?? "" });
+  }
   if (at === undefined || at.isDir) return undefined;
   services.access.require(who, "purge", { type: "space", space: request.bucket, path: at.path });
-  const name = { path: at.path, sequence };
+  const name = await versionNameOf(call, request.bucket, at.path, versionId);
+  if (name === undefined) return undefined;
   if (match !== undefined) expectOf({ match, none: undefined }, await services.versions.named(who, request.bucket, name), key);
   return name;
 }

@@ -8,6 +8,7 @@ import { checksumHeaders, idOf, modifiedMs, objectHeaders, partsOf, sizeOf } fro
 import { type Header, type S3Call, answer, header } from "#gateway/s3/s3-call.ts";
 import { S3Error } from "#gateway/s3/s3-error.ts";
 import { type ObjectSource, type Opened, openObject, opened, openedHeaders, withSums } from "#gateway/s3/sse-c/object-encryption.ts";
+import { isSingle, versionHeader, versionIdOf, versionNameOf } from "#gateway/s3/version-ids.ts";
 import type { ContentReader } from "#hub/space-service.ts";
 import type { Version } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
@@ -35,11 +36,16 @@ export async function objectAt(call: S3Call, bucket: string, key: string): Promi
     throw noSuchKey(key);
   }
   const version = await services.spaces.version(who, bucket, at.path).catch((error: unknown) => hide(call, bucket, error));
-  const marked = version === undefined || version.entry !== undefined ? 0 : idOf(version);
   if (isObject(version, at.isDir)) return version;
-  const isMarked = marked > 0 && (await services.settings.isVersioned(bucket));
-  const marker: Header[] = isMarked ? [["x-amz-delete-marker", "true"], ["x-amz-version-id", String(marked)]] : [];
-  throw new S3Error("NoSuchKey", "there is no such key", { Key: key }, marker);
+  throw new S3Error("NoSuchKey", "there is no such key", { Key: key }, await markerHeaders(call, bucket, version));
+}
+
+/** Where a delete marker says that the key was removed. */
+async function markerHeaders({ services }: S3Call, bucket: string, version: Version | undefined): Promise<Header[]> {
+  const marked = version === undefined || version.entry !== undefined ? 0 : idOf(version);
+  const versioning = await services.settings.versioning(bucket);
+  if (marked === 0 || !versioning.isShown || versioning.namingOf(marked) === "early") return [];
+  return [["x-amz-delete-marker", "true"], ["x-amz-version-id", versionIdOf(versioning, version!)]];
 }
 
 /** A bucket of which somebody may see nothing is not there for them. */
@@ -52,34 +58,38 @@ async function hide({ services, who }: S3Call, bucket: string, error: unknown): 
 export async function versionAsked(call: S3Call): Promise<Version> {
   const { bucket, key, query } = call.request;
   const versionId = query.get("versionId");
-  return versionId === undefined || versionId === "null" ? objectAt(call, bucket, key) : oldVersion(call, { bucket, key, versionId });
+  return objectVersion(call, { bucket, key, versionId });
 }
 
-/** @throws {S3Error} NoSuchVersion; MethodNotAllowed for a delete marker */
-export async function oldVersion(call: S3Call, at: { bucket: string; key: string; versionId: string }): Promise<Version> {
+/** @throws {S3Error} NoSuchKey, NoSuchVersion; MethodNotAllowed for a delete marker */
+export async function objectVersion(
+  call: S3Call,
+  at: { readonly bucket: string; readonly key: string; readonly versionId: string | undefined },
+): Promise<Version> {
   const { services, who } = call;
-  const place = pathOfKey(at.key);
-  const sequence = Number(at.versionId);
-  if (place === undefined) throw noSuchKey(at.key);
-  const isNumber = Number.isSafeInteger(sequence) && sequence > 0;
-  const record = isNumber
-    ? await services.versions.named(who, at.bucket, { path: place.path, sequence }).catch((error: unknown) => hide(call, at.bucket, error))
-    : undefined;
+  const { bucket, key, versionId } = at;
+  const place = pathOfKey(key);
+  if (versionId === undefined || place?.isDir === true || !(await isSingle(call, bucket, versionId))) return objectAt(call, bucket, key);
+  if (place === undefined) throw noSuchKey(key);
+  const found = async (): Promise<Version | undefined> => {
+    const name = await versionNameOf(call, bucket, place.path, versionId);
+    return name === undefined ? undefined : services.versions.named(who, bucket, name);
+  };
+  const record = await found().catch((error: unknown) => hide(call, bucket, error));
   if (record === undefined) throw new S3Error("NoSuchVersion", "there is no such version");
   if (record.entry === undefined) {
-    const headers: Header[] = [["x-amz-delete-marker", "true"], ["x-amz-version-id", at.versionId]];
+    const headers: Header[] = [["x-amz-delete-marker", "true"], ["x-amz-version-id", versionId]];
     throw new S3Error("MethodNotAllowed", "this version is a delete marker", {}, headers);
   }
   if (!isObject(record, place.isDir)) throw new S3Error("NoSuchVersion", "there is no such version");
   return record;
 }
 
-/** Where versions are shown, the one that is answered with; and that a key was removed. */
-async function versionHeaders({ services, request }: S3Call, version: Version): Promise<Header[]> {
-  const isShown = await services.settings.isVersioned(request.bucket);
-  const named = request.query.get("versionId");
-  if (!isShown && named === "null") return [["x-amz-version-id", "null"]];
-  return isShown || named !== undefined ? [["x-amz-version-id", String(idOf(version))]] : [];
+/** Where versions are shown, or one was asked for. */
+async function versionHeaders(call: S3Call, version: Version): Promise<Header[]> {
+  const told = await versionHeader(call, version);
+  const named = call.request.query.get("versionId");
+  return told.length === 0 && named !== undefined ? [["x-amz-version-id", named]] : told;
 }
 
 export async function getObject(call: S3Call): Promise<Http1Answer> {

@@ -4,12 +4,15 @@ import { elementOf } from "#gateway/s3/checksums.ts";
 import { pathToWrite } from "#gateway/s3/keys.ts";
 import { TAGS, checksumType, checksumsOf, etagOf, httpTime, idOf, modifiedMs, partsOf, sizeOf } from "#gateway/s3/object-facts.ts";
 import { TRIES_MAX, commit, conflict, refusedOf } from "#gateway/s3/ops-write.ts";
-import { objectAt, versionAsked } from "#gateway/s3/ops-read.ts";
+import { versionAsked } from "#gateway/s3/ops-read.ts";
 import { opened, openedHeaders, withSums } from "#gateway/s3/sse-c/object-encryption.ts";
-import { type S3Call, answer, header, xmlAnswer, xmlBody } from "#gateway/s3/s3-call.ts";
-import { S3Error, notImplemented } from "#gateway/s3/s3-error.ts";
+import { type Header, type S3Call, answer, header, xmlAnswer, xmlBody } from "#gateway/s3/s3-call.ts";
+import { S3Error } from "#gateway/s3/s3-error.ts";
 import { type Tags, checkedTags, tagsText } from "#gateway/s3/tags.ts";
+import { versionHeader } from "#gateway/s3/version-ids.ts";
 import { childrenOf, element, exactTextOf, malformedXml } from "#gateway/s3/xml.ts";
+import type { ChangeResult, Version } from "#hub/space.ts";
+import type { RelPath } from "#model/path.ts";
 import type { Http1Answer } from "#platform/net/http1/connection.ts";
 
 function tagsXml(text: string | undefined): string {
@@ -31,43 +34,51 @@ async function tagsIn(call: S3Call): Promise<Tags> {
 
 export async function objectTagging(call: S3Call): Promise<Http1Answer> {
   const version = await versionAsked(call);
-  return xmlAnswer("Tagging", tagsXml(version.attributes[TAGS]));
+  return xmlAnswer("Tagging", tagsXml(version.attributes[TAGS]), await versionHeader(call, version));
 }
 
 export async function putObjectTagging(call: S3Call): Promise<Http1Answer> {
   const tags = await tagsIn(call);
-  await setTags(call, tags.length === 0 ? undefined : tagsText(tags));
-  return answer(200);
+  return answer(200, await setTags(call, tags.length === 0 ? undefined : tagsText(tags)));
 }
 
 export async function deleteObjectTagging(call: S3Call): Promise<Http1Answer> {
-  await setTags(call, undefined);
-  return answer(204);
+  return answer(204, await setTags(call, undefined));
 }
 
-/** Writes the same version with other tags: its id and its lock stay. */
-async function setTags(call: S3Call, text: string | undefined): Promise<void> {
-  const { services, who, request } = call;
-  const versionId = request.query.get("versionId");
+/** The current version is written once more with other tags: its id and its lock stay. Of an old one they lie beside it. */
+async function setTags(call: S3Call, text: string | undefined): Promise<readonly Header[]> {
+  const { services, who, request, traceId } = call;
   const at = pathToWrite(request.key);
+  services.access.require(who, "write", { type: "space", space: request.bucket, path: at.path });
   for (let attempt = 1; attempt <= TRIES_MAX; attempt++) {
-    const version = await objectAt(call, request.bucket, request.key);
-    if (versionId !== undefined && versionId !== "null" && versionId !== String(idOf(version))) {
-      await versionAsked(call);
-      throw notImplemented("changing the tags of a version that is not the current one");
+    const version = await versionAsked(call);
+    const name = { path: at.path, sequence: idOf(version) };
+    const current = await services.spaces.version(who, request.bucket, at.path);
+    if (current === undefined || idOf(current) !== name.sequence) {
+      const { status } = await services.versions.changeOld(who, request.bucket, name, { traceId, attributes: { [TAGS]: text } });
+      if (status === "absent") throw new S3Error("NoSuchVersion", "there is no such version");
+      if (status === "current") continue;
+      return versionHeader(call, version);
     }
-    const { entry, content, sequence, attributes: old } = version;
-    await using intake = services.spaces.intake(who, request.bucket);
-    if (content !== undefined && !(await intake.hold(content))) throw new S3Error("InvalidObjectState", "the bytes of the object are gone");
-    const kept = Object.fromEntries(Object.entries(old).filter(([name]) => name !== TAGS));
-    const attributes = text === undefined ? kept : { ...kept, [TAGS]: text };
-    const expect = { kind: "sequence", sequence } as const;
-    const change = { type: "put", path: at.path, expect, entry: entry!, content, attributes, makeParents: false } as const;
-    const [result] = await commit(call, [{ ...change, isSameVersion: true }], intake);
-    if (result!.status === "done") return;
-    if (result!.status === "refused") throw refusedOf(result!, request.key);
+    const result = await retagged(call, current, at.path, text);
+    if (result.status === "done") return versionHeader(call, version);
+    if (result.status === "refused") throw refusedOf(result, request.key);
   }
   throw conflict(request.key);
+}
+
+async function retagged(call: S3Call, version: Version, path: RelPath, text: string | undefined): Promise<ChangeResult> {
+  const { services, who, request } = call;
+  const { entry, content, sequence, attributes: old } = version;
+  await using intake = services.spaces.intake(who, request.bucket);
+  if (content !== undefined && !(await intake.hold(content))) throw new S3Error("InvalidObjectState", "the bytes of the object are gone");
+  const kept = Object.fromEntries(Object.entries(old).filter(([name]) => name !== TAGS));
+  const attributes = text === undefined ? kept : { ...kept, [TAGS]: text };
+  const expect = { kind: "sequence", sequence } as const;
+  const change = { type: "put", path, expect, entry: entry!, content, attributes, makeParents: false } as const;
+  const [result] = await commit(call, [{ ...change, isSameVersion: true }], intake);
+  return result!;
 }
 
 export async function bucketTagging(call: S3Call): Promise<Http1Answer> {

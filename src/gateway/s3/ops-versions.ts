@@ -1,15 +1,17 @@
 /**
- * Versions: a version's id is its sequence, a delete marker is the tombstone of its key. A space keeps versions always, by
- * its retention; whether S3 shows them is a setting of the bucket. Where it does not, each key has one version, "null". Once
- * shown they stay so: of a bucket that was suspended nobody would see what there is to be deleted.
+ * Versions: a version's id is its sequence, or "null" (version-ids.ts), a delete marker is the tombstone of its key. A space
+ * keeps versions always, by its retention; whether S3 shows them is a setting of the bucket. Where it does not, each key has
+ * one version, "null". Once shown they stay so: of a bucket that was suspended nobody would see what there is to be deleted.
  */
-import { VERSIONING, showsVersions } from "#gateway/s3/bucket-settings.ts";
+import { pathOfKey } from "#gateway/s3/keys.ts";
 import { listPage } from "#gateway/s3/listing.ts";
 import { etagOf, idOf, isoTime, modifiedMs, sizeOf } from "#gateway/s3/object-facts.ts";
 import { ownerXml, textsOf } from "#gateway/s3/ops-list.ts";
 import { type S3Call, answer, countOf, xmlAnswer, xmlBody } from "#gateway/s3/s3-call.ts";
 import { S3Error, notImplemented } from "#gateway/s3/s3-error.ts";
+import { NULL_VERSION, sequenceOf, versionIdOf } from "#gateway/s3/version-ids.ts";
 import { element, textOf } from "#gateway/s3/xml.ts";
+import { VERSIONING, Versioning } from "#hub/versioning.ts";
 import type { JournalRecord, Version } from "#hub/space.ts";
 import { type RelPath, compareBytes, encodeName } from "#model/path.ts";
 import type { Http1Answer } from "#platform/net/http1/connection.ts";
@@ -65,7 +67,8 @@ export async function listVersions(call: S3Call): Promise<Http1Answer> {
     max: max + 1,
   };
   const { createdMs, settings } = await services.spaces.space(who, bucket);
-  const found = max === 0 ? [] : await (showsVersions(settings.doors) ? allVersions(call, ask) : currentVersions(call, ask));
+  const versioning = new Versioning(settings.doors);
+  const found = max === 0 ? [] : await (versioning.isShown ? allVersions(call, versioning, ask) : currentVersions(call, ask));
   const items = found.slice(0, max);
   const isTruncated = found.length > max;
   const last = items.at(-1);
@@ -113,14 +116,16 @@ const compare = (a: string, b: string): number => compareBytes(encodeName(a), en
 /** Paths in order, of what is there or of what was removed, from anywhere on. */
 class Paths {
   readonly #call: S3Call;
+  readonly #versioning: Versioning;
   readonly #removed: boolean;
   #after: RelPath | undefined;
   #page: readonly Version[] = [];
   #at = 0;
   #isLast = false;
 
-  constructor(call: S3Call, removed: boolean, after: RelPath | undefined) {
+  constructor(call: S3Call, versioning: Versioning, removed: boolean, after: RelPath | undefined) {
     this.#call = call;
+    this.#versioning = versioning;
     this.#removed = removed;
     this.#after = after;
   }
@@ -129,9 +134,11 @@ class Paths {
     while (this.#at === this.#page.length && !this.#isLast) {
       const { services, who, request } = this.#call;
       const asked = { below: "", after: this.#after, shallow: false, limit: PAGE_ROWS, at: undefined, removed: this.#removed };
-      this.#page = await services.spaces.list(who, request.bucket, asked);
-      this.#isLast = this.#page.length < PAGE_ROWS;
-      this.#after = this.#page.at(-1)?.path;
+      const page = await services.spaces.list(who, request.bucket, asked);
+      this.#isLast = page.length < PAGE_ROWS;
+      this.#after = page.at(-1)?.path;
+      // What was removed before there was versioning is not there for S3.
+      this.#page = page.filter((version) => version.entry !== undefined || this.#versioning.namingOf(idOf(version)) !== "early");
       this.#at = 0;
     }
     return this.#page[this.#at]?.path;
@@ -148,12 +155,13 @@ class Paths {
   }
 }
 
-async function allVersions(call: S3Call, ask: Ask): Promise<Item[]> {
+async function allVersions(call: S3Call, versioning: Versioning, ask: Ask): Promise<Item[]> {
   const { prefix, delimiter, keyMarker, idMarker, max } = ask;
   const items: Item[] = [];
-  if (idMarker !== "" && keyMarker.startsWith(prefix)) await versionsOf(call, keyMarker, sequenceOf(idMarker), max, items);
+  const keys = new KeyVersions(call, versioning, max, items);
+  if (idMarker !== "" && keyMarker.startsWith(prefix)) await keys.goOn(keyMarker, idMarker);
   const start = compare(keyMarker, prefix) >= 0 && keyMarker !== "" ? keyMarker : beforeOf(prefix);
-  const streams = [new Paths(call, false, start), new Paths(call, true, start)];
+  const streams = [new Paths(call, versioning, false, start), new Paths(call, versioning, true, start)];
   let told = delimiter !== "" && keyMarker.endsWith(delimiter) ? keyMarker : undefined;
   while (items.length < max) {
     const heads = await Promise.all(streams.map((stream) => stream.peek()));
@@ -163,7 +171,7 @@ async function allVersions(call: S3Call, ask: Ask): Promise<Item[]> {
     if (!path.startsWith(prefix) || (told !== undefined && path.startsWith(told))) continue;
     const at = delimiter === "" ? -1 : path.indexOf(delimiter, prefix.length);
     if (at < 0) {
-      await versionsOf(call, path, undefined, max, items);
+      await keys.begin(path);
       continue;
     }
     told = path.slice(0, at + delimiter.length);
@@ -175,38 +183,70 @@ async function allVersions(call: S3Call, ask: Ask): Promise<Item[]> {
 
 const beforeOf = (prefix: string): string | undefined => (prefix === "" ? undefined : prefix.slice(0, -1) || undefined);
 
-function sequenceOf(id: string): number {
-  const sequence = Number(id);
-  if (!Number.isSafeInteger(sequence) || sequence < 1) throw new S3Error("InvalidArgument", "the version is none of ours");
-  return sequence;
-}
+/** Versions of keys, the newest first, whose bytes are still kept. */
+class KeyVersions {
+  readonly #call: S3Call;
+  readonly #versioning: Versioning;
+  readonly #max: number;
+  readonly #items: Item[];
 
-/** Versions of a key, the newest first, whose bytes are still kept. @param before a sequence */
-async function versionsOf(call: S3Call, key: RelPath, before: number | undefined, max: number, items: Item[]): Promise<void> {
-  const { services, who, request } = call;
-  // A version that is shown again stands where it was shown last.
-  const shown = new Set<number>();
-  for (let from = before; items.length < max; ) {
-    const wanted = Math.min(PAGE_ROWS, max - items.length);
-    const records = await services.spaces.history(who, request.bucket, key, from, wanted + 1);
-    for (const [at, record] of records.slice(0, wanted).entries()) {
-      const item = itemOf(record, records[at + 1], before === undefined && from === undefined && at === 0);
-      if (item === undefined || shown.has(idOf(record))) continue;
-      shown.add(idOf(record));
-      items.push(item);
-    }
-    if (records.length <= wanted) return;
-    from = records[wanted - 1]!.sequence;
+  /** @param items where they are told, up to `max` of all keys */
+  constructor(call: S3Call, versioning: Versioning, max: number, items: Item[]) {
+    this.#call = call;
+    this.#versioning = versioning;
+    this.#max = max;
+    this.#items = items;
   }
-}
 
-/** @param older the version before it: what was no file has no marker */
-function itemOf(version: JournalRecord, older: JournalRecord | undefined, isLatest: boolean): Item | undefined {
-  const { path: key, sequence, entry, content, timeMs } = version;
-  const name = idOf(version);
-  if (name === 0 || version.isPurged === true) return undefined;
-  const id = String(name);
-  const isMarker = name !== sequence || older?.entry?.kind === "file";
-  if (entry === undefined) return isMarker ? { kind: "marker", key, id, isLatest, timeMs } : undefined;
-  return entry.kind === "file" && content !== undefined ? { kind: "version", key, id, isLatest, version } : undefined;
+  begin(key: RelPath): Promise<void> {
+    return this.#tell(key, undefined, undefined);
+  }
+
+  /** From behind a version on. */
+  async goOn(key: RelPath, versionId: string): Promise<void> {
+    const { services, who, request } = this.#call;
+    const name = pathOfKey(key) === undefined ? undefined : await services.versions.nullOf(who, request.bucket, key);
+    const before = versionId === NULL_VERSION ? name?.sequence : sequenceOf(versionId);
+    if (before === undefined && versionId !== NULL_VERSION) throw new S3Error("InvalidArgument", "the version is none of ours");
+    // The one that it names was deleted meanwhile: what was behind it cannot be told apart any more, and comes again.
+    await this.#tell(key, before, name !== undefined && name.sequence >= (before ?? 0) ? name.sequence : undefined);
+  }
+
+  /** @param before a sequence @param told the version that is "null", where it stands before that */
+  async #tell(key: RelPath, before: number | undefined, told: number | undefined): Promise<void> {
+    const { services, who, request } = this.#call;
+    const items = this.#items;
+    // A version that is shown again stands where it was shown last.
+    const shown = new Set<number>();
+    let nullName = told;
+    for (let from = before; items.length < this.#max; ) {
+      const wanted = Math.min(PAGE_ROWS, this.#max - items.length);
+      const records = await services.spaces.history(who, request.bucket, key, from, wanted + 1);
+      for (const [at, record] of records.slice(0, wanted).entries()) {
+        const name = idOf(record);
+        if (name === 0 || shown.has(name)) continue;
+        // Of all that are "null" the last one made is the one that there is.
+        if (this.#versioning.isNull(name) && name !== (nullName ??= name)) continue;
+        const item = this.#itemOf(record, records[at + 1], before === undefined && from === undefined && at === 0);
+        if (item === undefined) continue;
+        shown.add(name);
+        items.push(item);
+      }
+      if (records.length <= wanted) return;
+      from = records[wanted - 1]!.sequence;
+    }
+  }
+
+  /** @param older the version before it: what was no file has no marker */
+  #itemOf(version: JournalRecord, older: JournalRecord | undefined, isLatest: boolean): Item | undefined {
+    const { path: key, sequence, entry, content, timeMs } = version;
+    if (version.isPurged === true) return undefined;
+    const id = versionIdOf(this.#versioning, version);
+    if (entry === undefined) {
+      const name = idOf(version);
+      const isMarker = (name !== sequence || older?.entry?.kind === "file") && this.#versioning.namingOf(name) !== "early";
+      return isMarker ? { kind: "marker", key, id, isLatest, timeMs } : undefined;
+    }
+    return entry.kind === "file" && content !== undefined ? { kind: "version", key, id, isLatest, version } : undefined;
+  }
 }

@@ -5,13 +5,14 @@ import { metadataOf, refuseUnknown, sumsAsAttributes, tagsOf } from "#gateway/s3
 import { expirationHeader } from "#gateway/s3/ops-lifecycle.ts";
 import { lockAsked } from "#gateway/s3/lock-text.ts";
 import { DIRECTORY, ETAG, checksumHeaders, etagOf } from "#gateway/s3/object-facts.ts";
-import { deleteVersion, namesVersion, purgeMany } from "#gateway/s3/ops-purge.ts";
-import { type Header, type S3Call, answer, header, xmlAnswer, xmlBody } from "#gateway/s3/s3-call.ts";
+import { deleteVersion, purgeMany } from "#gateway/s3/ops-purge.ts";
+import { type S3Call, answer, header, xmlAnswer, xmlBody } from "#gateway/s3/s3-call.ts";
 import { S3Error, codeOf, s3ErrorOf } from "#gateway/s3/s3-error.ts";
 import { customerKey, keyHeaders } from "#gateway/s3/sse-c/customer-key.ts";
 import { newDataKey } from "#gateway/s3/sse-c/data-key.ts";
 import { WHOLE_PART, partCipher } from "#gateway/s3/sse-c/encrypting.ts";
 import { encryptedAttributes, sumTexts } from "#gateway/s3/sse-c/object-encryption.ts";
+import { NULL_VERSION, isSingle, versionHeader, versionIdOf } from "#gateway/s3/version-ids.ts";
 import { takeBody } from "#gateway/s3/upload-body.ts";
 import { childrenOf, element, exactTextOf, malformedXml, textOf } from "#gateway/s3/xml.ts";
 import type { Attributes } from "#hub/attributes.ts";
@@ -71,11 +72,6 @@ export async function putObject(call: S3Call): Promise<Http1Answer> {
   return answer(200, [["etag", etagOf(version)], ...sums, ...keyHeaders(key), ...more]);
 }
 
-/** Of what was made, where the bucket shows versions. */
-export async function versionHeader({ services, request }: S3Call, { sequence }: Version): Promise<Header[]> {
-  return (await services.settings.isVersioned(request.bucket)) ? [["x-amz-version-id", String(sequence)]] : [];
-}
-
 export const hasCondition = ({ match, none }: WriteCondition): boolean => match !== undefined || none !== undefined;
 
 /** A file that is there keeps its permissions. */
@@ -108,7 +104,9 @@ export async function commitObject(
   for (let attempt = 1; attempt <= TRIES_MAX; attempt++) {
     const current = hasCondition(condition) ? await currentOf(call, at) : undefined;
     const expect = expectOf(condition, current, key);
-    const change: SpaceChange = { type: "put", path: at.path, expect, entry, content, attributes, makeParents: true, lock };
+    const change: SpaceChange = {
+      type: "put", path: at.path, expect, entry, content, attributes, makeParents: true, lock, keepsKind: true,
+    };
     const [result] = await commit(call, [change], intake);
     if (result!.status === "done") return result!.version;
     if (result!.status === "refused") throw refusedOf(result!, key);
@@ -130,9 +128,10 @@ export async function commit(
 }
 
 export function refusedOf({ code, message }: Pick<Extract<ChangeResult, { status: "refused" }>, "code" | "message">, key: string): S3Error {
-  const why = code === "IS_A_DIRECTORY" ? "there are keys below this one, and a path is either a file or a directory here" : message;
-  const above = code === "NOT_A_DIRECTORY" ? "a key above this one is a file here" : why;
-  return new S3Error(codeOf(code), above, { Key: key });
+  const below = `there is a key "${key}/", or keys below that`;
+  const why = code === "IS_A_DIRECTORY" ? below : code === "NOT_A_DIRECTORY" ? `a key above this one is a file: ${message}` : undefined;
+  const told = why === undefined ? message : `${why}; keys are paths here, and a path is either a file or a directory`;
+  return new S3Error(codeOf(code), told, { Key: key });
 }
 
 // ---------------------------------------------------------------- deleting
@@ -140,7 +139,9 @@ export function refusedOf({ code, message }: Pick<Extract<ChangeResult, { status
 export async function deleteObject(call: S3Call): Promise<Http1Answer> {
   const { key, query } = call.request;
   const versionId = query.get("versionId");
-  if (namesVersion(versionId)) return deleteVersion(call, versionId);
+  // A directory has no versions.
+  const namesOne = versionId !== undefined && !key.endsWith("/") && (await isSingle(call, call.request.bucket, versionId));
+  if (namesOne) return deleteVersion(call, versionId);
   const marker = await removeKey(call, key, conditionOf(call));
   const headers = marker === undefined ? [] : await versionHeader(call, marker);
   return answer(204, headers.length === 0 ? [] : [["x-amz-delete-marker", "true"], ...headers]);
@@ -225,7 +226,9 @@ export async function deleteObjects(call: S3Call): Promise<Http1Answer> {
   if (asked.length === 0 || asked.length > DELETES_MAX) throw malformedXml(`from 1 to ${DELETES_MAX} keys can be deleted at once`);
   await services.spaces.space(who, request.bucket);
   const isQuiet = textOf(body, "Quiet") === "true";
-  const isNamed = ({ versionId }: Asked): boolean => namesVersion(versionId);
+  const { isShown } = await services.settings.versioning(request.bucket);
+  const isNamed = ({ key, versionId }: Asked): boolean =>
+    versionId !== undefined && (versionId !== NULL_VERSION || (isShown && !key.endsWith("/")));
   const purged = await purgeMany(call, asked.filter(isNamed));
   const removed = await removeMany(call, asked.filter((one) => !isNamed(one)));
   const lines = asked.map((one) => (isNamed(one) ? purged : removed).shift()!);
@@ -240,15 +243,15 @@ async function removeMany(call: S3Call, asked: readonly Asked[]): Promise<string
   let next = 0;
   const emptied: RelPath[] = [];
   const lines: string[] = [];
-  const isVersioned = await call.services.settings.isVersioned(call.request.bucket);
+  const versioning = await call.services.settings.versioning(call.request.bucket);
   for (const [at, plan] of plans.entries()) {
     const { key, match, versionId } = asked[at]!;
     const result = plan instanceof S3Error || plan === undefined ? undefined : results[next++]!;
     let fault = plan instanceof S3Error ? plan : undefined;
-    let marker: number | undefined;
+    let marker: string | undefined;
     if (result?.status === "done") {
       emptied.push(emptiedBy(plan as KeyRemoval));
-      if (isVersioned && result.version.entry === undefined) marker = result.version.sequence;
+      if (versioning.isShown && result.version.entry === undefined) marker = versionIdOf(versioning, result.version);
     }
     // Somebody was faster: once more, by itself.
     if (result?.status === "stale") {
@@ -261,8 +264,8 @@ async function removeMany(call: S3Call, asked: readonly Asked[]): Promise<string
 }
 
 /** @param marker the delete marker that was made, or taken away */
-export function deletedXml(key: string, versionId: string | undefined, marker: string | number | undefined): string {
-  const marked = marker === undefined ? "" : element("DeleteMarker", true) + element("DeleteMarkerVersionId", String(marker));
+export function deletedXml(key: string, versionId: string | undefined, marker: string | undefined): string {
+  const marked = marker === undefined ? "" : element("DeleteMarker", true) + element("DeleteMarkerVersionId", marker);
   return `<Deleted>${element("Key", key)}${element("VersionId", versionId)}${marked}</Deleted>`;
 }
 

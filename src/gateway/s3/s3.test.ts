@@ -185,6 +185,16 @@ describe("objects", () => {
     expect(await codeOf(await lab.put("p/a/b/c", "x"))).toBe("400 InvalidObjectName");
     expect((await lab.ask("/demo/p/a", { method: "DELETE" })).status).toBe(204);
     expect(await textOf("/demo/p/a/b")).toBe("x");
+    // A key with "/" at its end never takes the place of the one without, nor the other way about.
+    await lab.put("p/empty/", "");
+    const refused = [await lab.put("p/a/b/", ""), await lab.put("p/empty", "x"), await lab.put("p/a/b/c", "x"), await lab.put("p/a", "x")];
+    const told = await Promise.all(refused.map((one) => one.text()));
+    for (const text of told) expect(text).toContain("<Code>InvalidObjectName</Code>");
+    expect(told.map((text) => /<Message>(.*?); keys are paths/.exec(text)![1])).toEqual([
+      'a key above this one is a file: &quot;p/a/b&quot; is no directory', 'there is a key &quot;p/empty/&quot;, or keys below that',
+      'a key above this one is a file: &quot;p/a/b&quot; is no directory', 'there is a key &quot;p/a/&quot;, or keys below that',
+    ]);
+    expect([await textOf("/demo/p/a/b"), (await lab.ask("/demo/p/empty/", { method: "HEAD" })).status]).toEqual(["x", 200]);
     const odd = "%E4%B8%AD/%20%2B%25%26%3D%0A'()*!~";
     await lab.ask(`/demo/odd/${odd}`, { method: "PUT", body: "odd" });
     expect(await textOf(`/demo/odd/${odd}`)).toBe("odd");

@@ -1,4 +1,4 @@
-/** Whether what was said of versions fits them: locks and purges. */
+/** Whether what was said of versions fits them: locks, purges, attributes of old ones. */
 import type { Findings } from "#hub/check/findings.ts";
 import type { Database } from "#platform/sql/database.ts";
 
@@ -15,11 +15,15 @@ const BARE = `SELECT s.name, l.seq ${OF_SPACE} JOIN versions v ON v.space_id = l
 const KEPT = `SELECT s.name, v.seq FROM versions v JOIN spaces s ON s.id = v.space_id
   WHERE v.purged IS NOT NULL AND v.content IS NOT NULL ORDER BY v.space_id, v.seq LIMIT ?`;
 
+const LATER_LOST = `SELECT s.name, l.seq FROM later_attributes l JOIN spaces s ON s.id = l.space_id
+  WHERE NOT EXISTS (SELECT 1 FROM versions v WHERE v.space_id = l.space_id AND v.seq = l.seq) ORDER BY l.space_id, l.seq LIMIT ?`;
+
 export async function checkMarks(db: Database, findings: Findings, signal: AbortSignal): Promise<void> {
   const kinds = [
     [LOST, "it is locked, and not there"],
     [BARE, "it is under a legal hold, and its content is gone"],
     [KEPT, "it was purged, and still has its content"],
+    [LATER_LOST, "it was given attributes, and is not there"],
   ] as const;
   for (const [text, what] of kinds) {
     signal.throwIfAborted();

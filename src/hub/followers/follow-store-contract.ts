@@ -264,6 +264,20 @@ export function followStoreContract(name: string, makeLab: () => Promise<FollowL
       expect(await to.meta.version(to.space.id, other.path)).toBeDefined();
     });
 
+    test("[FOLLOW-40] attributes that an old version got at the source are the copy's, too", async () => {
+      const [from, to] = [await side(false), await side(true)];
+      for (const text of ["1", "2"]) await commitOne(from.meta, from.space.id, [putFile("a", text)]);
+      await handOver(from, to, 10);
+      const version = { path: "a", sequence: 1 };
+      const change = { space: from.space.id, version, attributes: { "s3.tags": "t=1" }, timeMs: 1 };
+      await from.meta.changeOldAttributes(change, () => Promise.resolve());
+      const marks = await from.store.marks(from.space.id, 0);
+      await to.store.applyMarks(to.space.id, marks, 5);
+      await to.store.applyMarks(to.space.id, marks, 5);
+      expect((await to.meta.versionNamed(to.space.id, version))?.attributes).toEqual({ "s3.tags": "t=1" });
+      expect(await to.store.marks(to.space.id, 0)).toEqual(marks);
+    });
+
     test("[FOLLOW-34] what the source has sent is the copy's until the page is imported, and no other space's", async () => {
       const { meta, store, space } = await side(true);
       const ids = ["1", "2"].map((text) => contentOf(text).id as string as ChunkId);

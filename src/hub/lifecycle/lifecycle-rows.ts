@@ -1,4 +1,5 @@
 /** What the rules of a space look at: rows of the journal in the order of their sequences, and how far each rule has come. */
+import { withLater } from "#hub/meta/later-attributes.ts";
 import { VERSION_COLUMNS, VERSION_COLUMNS_V, type VersionRow, knownBy, versionOf } from "#hub/meta/rows.ts";
 import { ListText } from "#hub/meta/texts.ts";
 import type { SpaceId, Version } from "#hub/space.ts";
@@ -74,17 +75,24 @@ export class LifecycleRows {
 
   /** Versions that were replaced after a sequence and up to another, in that order. */
   async replaced(space: SpaceId, after: number, until: number, limit: number): Promise<Dated[]> {
-    return (await this.#db.all<DatedRow>(REPLACED, [space, after, until, limit])).map((row) => this.#dated(row));
+    return this.#old(space, await this.#db.all<DatedRow>(REPLACED, [space, after, until, limit]));
   }
 
   /** Old versions of a path that are still there, newest first, before a sequence. */
   async oldOf(space: SpaceId, path: RelPath, before: number, limit: number): Promise<Dated[]> {
-    return (await this.#db.all<DatedRow>(OLD_OF, [space, encodeName(path), before, limit])).map((row) => this.#dated(row));
+    return this.#old(space, await this.#db.all<DatedRow>(OLD_OF, [space, encodeName(path), before, limit]));
   }
 
   async one(space: SpaceId, sequence: number): Promise<Dated | undefined> {
     const row = await this.#db.get<DatedRow>(ONE, [space, sequence]);
-    return row === undefined ? undefined : this.#dated(row);
+    return row === undefined ? undefined : (await this.#old(space, [row]))[0];
+  }
+
+  /** With what was said of them when they were old. */
+  async #old(space: SpaceId, rows: readonly DatedRow[]): Promise<Dated[]> {
+    const found = rows.map((row) => this.#dated(row));
+    const versions = await withLater(this.#db, space, found.map(({ version }) => version));
+    return found.map((one, at) => ({ ...one, version: versions[at]! }));
   }
 
   /** The last change that shows a version again; undefined: it is shown by itself alone. */

@@ -166,6 +166,33 @@ describe("lifecycle", () => {
     expect(await isThere("a", one)).toBe(false);
   });
 
+  test("[LIFECYCLE-10] a version that gets other tags when it is old is looked at again", async () => {
+    await setRules([rule({ oldDays: 1, filter: { tags: [["keep", "no"]] } })]);
+    const one = await hub.put("demo", "a", "1");
+    await hub.put("demo", "a", "2");
+    goTo(3);
+    expect(await run()).toEqual(LIFECYCLE_NOTHING);
+    const asked = { traceId: TRACE, attributes: { "s3.tags": "keep=no" } };
+    expect(await versions.changeOld(hub.who, "demo", { path: "a", sequence: one }, asked)).toEqual({ status: "done" });
+    expect(await run()).toMatchObject({ purged: 1 });
+    expect(await isThere("a", one)).toBe(false);
+  });
+
+  test("[LIFECYCLE-11] a version whose place another null version has taken is none that could be newer", async () => {
+    const set = (status: string) => hub.spaces.updateSpace(hub.who, "demo", { settings: { doors: { "s3.versioning": status } } });
+    await setRules([rule({ oldDays: 1, oldKeep: 2 })]);
+    await set("Enabled");
+    const own = await hub.put("demo", "a", "own");
+    await set("Suspended");
+    for (const text of ["1", "2", "3"]) await hub.put("demo", "a", text);
+    await set("Enabled");
+    await hub.put("demo", "a", "last");
+    goTo(3);
+    await run();
+    // One that is newer and old: the last of those that are null.
+    expect(await isThere("a", own)).toBe(true);
+  });
+
   test("[LIFECYCLE-6] whatever happens over the days: a run leaves what a look at everything would leave", async () => {
     const stepArb = fc.record({ path: fc.constantFrom("a", "b", "d/c"), act: fc.constantFrom("put", "put", "remove", "purge"), wait: fc.nat(2) });
     const ruleArb = fc.record({

@@ -16,6 +16,7 @@ import { type SpaceAudit, spaceResource } from "#hub/space-audit.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { Space, SpaceChange, SpaceId } from "#hub/space.ts";
 import type { HubUploads } from "#hub/uploads/hub-uploads.ts";
+import { Versioning } from "#hub/versioning.ts";
 import type { Versions } from "#hub/versions/versions.ts";
 import { type RelPath, decodeName, encodeName, parentOf } from "#model/path.ts";
 
@@ -281,6 +282,7 @@ class SpaceLifecycle {
   async #purgeBeyond(path: RelPath, filter: LifecycleFilter, days: number, keep: number): Promise<void> {
     const current = await this.#parts.meta.version(this.#id, path);
     const seen = new Set(current === undefined ? [] : [againOf(current.attributes) ?? current.sequence]);
+    const isOver = await this.#overwritten(path);
     let newer = 0;
     for (let before = Number.MAX_SAFE_INTEGER; ; ) {
       const page = await this.#parts.rows.oldOf(this.#id, path, before, ROWS);
@@ -290,12 +292,20 @@ class SpaceLifecycle {
         seen.add(one.name);
         const isDue = dueMs(one.sinceMs, days) <= this.#run.nowMs;
         if (newer >= keep && isDue && matchesOld(filter, one.version) && (await this.#isShown(one))) ripe.push(one);
-        if (one.version.entry !== undefined) newer++;
+        if (one.version.entry !== undefined && !isOver(one.name)) newer++;
       }
       await this.#purge(ripe);
       if (page.length < ROWS) return;
       before = page.at(-1)!.version.sequence;
     }
+  }
+
+  /** Whether another "null" version of the path has taken the place of one: then it is no version that could be newer. */
+  async #overwritten(path: RelPath): Promise<(name: number) => boolean> {
+    const versioning = new Versioning(this.#space.settings.doors);
+    if (!versioning.isShown) return () => false;
+    const last = await this.#parts.meta.nullVersion(this.#id, path);
+    return (name) => versioning.isNull(name) && name !== last?.sequence;
   }
 
   async #purge(found: readonly Dated[]): Promise<void> {

@@ -90,6 +90,10 @@ export async function applyPut(
   if (old?.kind === "dir" && entry.kind !== "dir" && (await set.hasBelow(path))) {
     return refused(path, "IS_A_DIRECTORY", "a directory that is not empty is there");
   }
+  if (change.keepsKind === true && old !== undefined && (old.kind === "dir") !== (entry.kind === "dir")) {
+    if (old.kind === "dir") return refused(path, "IS_A_DIRECTORY", "a directory is there");
+    return refused(path, "NOT_A_DIRECTORY", `"${path}" is no directory`);
+  }
   const more = way.missing.length + (old === undefined ? 1 : 0);
   const bytes = storedBytes(entry, attributes) - storedBytes(old, before?.attributes ?? NO_ATTRIBUTES);
   const over = quotaFault(set, bytes, more);

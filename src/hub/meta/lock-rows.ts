@@ -25,6 +25,7 @@ const ACTIVE = `SELECT seq FROM locks INDEXED BY locks_until WHERE space_id = ? 
 const HELD = "SELECT seq FROM locks INDEXED BY locks_held WHERE space_id = ? AND held = 1 LIMIT 1";
 const LAST_LOCK = "SELECT max(number) AS number FROM locks WHERE space_id = ?";
 const LAST_PURGE = "SELECT max(number) AS number FROM purges WHERE space_id = ?";
+const LAST_LATER = "SELECT max(number) AS number FROM later_attributes WHERE space_id = ?";
 
 function lockOf({ mode, until_ms: untilMs, held }: LockRow): VersionLock {
   if (mode === null || untilMs === null) return { term: undefined, hold: held === 1 || (mode === null) !== (untilMs === null) };
@@ -41,11 +42,12 @@ export async function locksOf(sql: Sql, space: SpaceId, sequences: readonly numb
   return found;
 }
 
-/** The last number that a lock or a purge of the space has; 0 for none. */
+/** The last number that a lock, a purge or attributes of an old version of the space have; 0 for none. */
 export async function lastMark(sql: Sql, space: SpaceId): Promise<number> {
   const lock = await sql.get<{ number: number | null }>(LAST_LOCK, [space]);
   const purge = await sql.get<{ number: number | null }>(LAST_PURGE, [space]);
-  return Math.max(lock?.number ?? 0, purge?.number ?? 0);
+  const later = await sql.get<{ number: number | null }>(LAST_LATER, [space]);
+  return Math.max(lock?.number ?? 0, purge?.number ?? 0, later?.number ?? 0);
 }
 
 /** With the next numbers of the space, whose row must be locked. */

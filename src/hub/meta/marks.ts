@@ -1,10 +1,12 @@
 /**
- * What is said of versions after they were made: locks, and that one was purged. Each has a number of its space, so that a
- * hub that follows asks for what came after the last that it has. A copy takes them over as its source tells them, but for
- * one thing: what is locked for compliance, or held, in the copy too, stays there whatever the source says.
+ * What is said of versions after they were made: locks, that one was purged, attributes that it got when it was old. Each
+ * has a number of its space, so that a hub that follows asks for what came after the last that it has. A copy takes them
+ * over as its source tells them, but for one thing: what is locked for compliance, or held, in the copy too, stays there
+ * whatever the source says.
  */
 import { type VersionLock, lockFault } from "#hub/locks.ts";
 import { type LockedSpaceRow, SPACE_LOCKED, unknownSpace } from "#hub/meta/commit.ts";
+import { type LaterAttributes, laterAfter, saveLater } from "#hub/meta/later-attributes.ts";
 import { locksAfter, locksOf, saveLocks } from "#hub/meta/lock-rows.ts";
 import { dropRows, rowsOfVersion } from "#hub/meta/purge.ts";
 import type { SpaceId } from "#hub/space.ts";
@@ -14,14 +16,17 @@ import type { Database, Sql } from "#platform/sql/database.ts";
 
 /** Marks of one page. */
 export const MARKS_MAX = 2000;
+/** Of them, those with attributes, which have up to 16 KiB each. */
+const LATER_MAX = 200;
 
 export type PurgeNote = { readonly timeMs: number; readonly actor: string; readonly traceId: string; readonly cause: string };
-/** Of the version that is known by the sequence: one of the two. */
+/** Of the version that is known by the sequence: one of the three. */
 export type Mark = {
   readonly number: number;
   readonly sequence: number;
   readonly lock?: VersionLock | undefined;
   readonly purge?: PurgeNote | undefined;
+  readonly later?: Pick<LaterAttributes, "attributes" | "at"> | undefined;
 };
 
 type PurgeRow = { number: number; seq: number; time_ms: number; actor: string; trace_id: string; cause: string };
@@ -36,7 +41,12 @@ export async function marksAfter(sql: Sql, space: SpaceId, after: number): Promi
   const purges = rows.map(({ number, seq, time_ms: timeMs, actor, trace_id: traceId, cause }): Mark => {
     return { number, sequence: seq, purge: { timeMs, actor, traceId, cause } };
   });
-  return [...locks, ...purges].sort((a, b) => a.number - b.number).slice(0, MARKS_MAX);
+  const later = (await laterAfter(sql, space, after, LATER_MAX)).map(({ number, sequence, attributes, at }): Mark => {
+    return { number, sequence, later: { attributes, at } };
+  });
+  const last = later.length < LATER_MAX ? Infinity : later.at(-1)!.number;
+  const found = [...locks, ...purges, ...later].filter(({ number }) => number <= last);
+  return found.sort((a, b) => a.number - b.number).slice(0, MARKS_MAX);
 }
 
 /**
@@ -50,9 +60,10 @@ export function applyMarks(db: Database, hubId: string, space: SpaceId, marks: r
     if (row.follows_url === null) {
       throw new SynclineError({ code: "STALE", op: "follow", message: `the space "${row.name}" follows nobody any more` });
     }
-    for (const { number, sequence, lock, purge } of marks) {
+    for (const { number, sequence, lock, purge, later } of marks) {
       if (lock !== undefined) await takeLock(sql, space, { number, sequence, lock }, nowMs);
       if (purge !== undefined) await takePurge(sql, hubId, space, { number, sequence, purge }, nowMs);
+      if (later !== undefined) await saveLater(sql, space, { number, sequence, ...later });
     }
   });
 }

@@ -7,7 +7,10 @@
  * ordered by their bytes (memcmp of encodeName), so that what is below a directory is one range.
  */
 import type { VersionLock } from "#hub/locks.ts";
-import type { LockChange, LockOutcome, PurgeOutcome, PurgeRequest, VersionName, WithLock, WithPurge } from "#hub/meta/purge.ts";
+import type { NullVersion } from "#hub/meta/null-version.ts";
+import type {
+  LockChange, LockOutcome, OldAttributesChange, OldAttributesOutcome, PurgeOutcome, PurgeRequest, VersionName, WithLock, WithPurge,
+} from "#hub/meta/purge.ts";
 import type { Sums } from "#hub/sums/sums.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Sql } from "#platform/sql/database.ts";
@@ -187,6 +190,10 @@ export interface MetaStore {
   lock(space: SpaceId, sequence: number): Promise<VersionLock | undefined>;
   /** @throws {SynclineError} SPACE_UNKNOWN; DENIED for a space that follows */
   changeLock(change: LockChange, withIt?: WithLock): Promise<LockOutcome>;
+  /** Attributes of an old version of a file, after it was replaced. @throws {SynclineError} as changeLock */
+  changeOldAttributes(change: OldAttributesChange, withIt: WithIt): Promise<OldAttributesOutcome>;
+  /** Which version of a path is the one that has no number over S3; see versioning.ts. @throws {SynclineError} SPACE_UNKNOWN */
+  nullVersion(space: SpaceId, path: RelPath): Promise<NullVersion | undefined>;
 
   // Restore points: immutable, their versions are kept whatever retention says
   /** @throws {SynclineError} SPACE_UNKNOWN, EXISTS */

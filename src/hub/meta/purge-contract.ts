@@ -85,6 +85,56 @@ export function purgeContract(name: string, makeLab: () => Promise<MetaLab>, run
       }
     });
 
+    test("[PURGE-6] attributes that an old version gets lie beside its row, and come back with it; what is said later counts", async () => {
+      const { store, space } = await fresh();
+      const change = (sequence: number, attributes: Record<string, string | undefined>) =>
+        store.changeOldAttributes({ space: space.id, version: { path: "a", sequence }, attributes, timeMs: 1 }, () => Promise.resolve());
+      const named = async (sequence: number) => (await store.versionNamed(space.id, { path: "a", sequence }))?.attributes;
+      await commitOne(store, space.id, [{ ...putFile("a", "one"), attributes: { "user.x": "1", "etag.s3": "e" } } as SpaceChange]);
+      expect(await change(1, { "s3.tags": "t=1" })).toEqual({ status: "current" });
+      await commitOne(store, space.id, [putFile("a", "two")]);
+      expect([await change(1, { "s3.tags": "t=1" }), await change(1, { "user.y": "2" })]).toEqual([{ status: "done" }, { status: "done" }]);
+      const later = { "user.x": "1", "etag.s3": "e", "s3.tags": "t=1", "user.y": "2" };
+      expect(await named(1)).toEqual(later);
+      // The record, and with it every digest of the past, is as it was.
+      expect((await store.history(space.id, "a", undefined, 10)).at(-1)!.attributes).toEqual({ "user.x": "1", "etag.s3": "e" });
+      expect([await change(9, {}), await change(2, {})]).toEqual([{ status: "absent" }, { status: "current" }]);
+      await purge(store, space, "a", 2);
+      expect((await store.version(space.id, "a"))?.attributes).toEqual({ ...later, "version.again": "1" });
+      const again = { type: "put", isSameVersion: true, attributes: { "s3.tags": "t=3" } } as const;
+      await commitOne(store, space.id, [{ ...putFile("a", "one"), ...again } as SpaceChange]);
+      await commitOne(store, space.id, [putFile("a", "three")]);
+      expect(await named(1)).toMatchObject({ "s3.tags": "t=3" });
+      expect(await change(1, { "s3.tags": undefined })).toEqual({ status: "done" });
+      expect((await named(1))!["s3.tags"]).toBeUndefined();
+    });
+
+    test("[PURGE-7] of versions that are null the last one made is the one that there is, and no purge brings an earlier one back", async () => {
+      const { store, space } = await fresh();
+      const set = (status: string) =>
+        store.updateSpace(space.id, { settings: { ...SETTINGS_DEFAULT, doors: { "s3.versioning": status } } });
+      const last = async () => (await store.nullVersion(space.id, "a"))?.sequence;
+      await commitOne(store, space.id, [putFile("a", "0")]);
+      await commitOne(store, space.id, [putFile("a", "1")]);
+      await set("Enabled");
+      expect(await last()).toBe(2);
+      await commitOne(store, space.id, [putFile("a", "3")]);
+      expect(await last()).toBe(2);
+      await set("Suspended");
+      await commitOne(store, space.id, [putFile("a", "4")]);
+      await commitOne(store, space.id, [remove("a")]);
+      expect(await store.nullVersion(space.id, "a")).toEqual({ sequence: 5, isShown: true });
+      // Switched and switched back is not switched; nothing else that is set is a switch.
+      await set("Enabled");
+      await set("Suspended");
+      expect((await set("Suspended")).settings.doors).toEqual({ "s3.versioning": "Suspended", "s3.versioning-switched": "2,3" });
+      const done = await purge(store, space, "a", 5);
+      expect(done.status === "purged" && done.current?.attributes["version.again"]).toBe("3");
+      const bare = await purge(store, space, "a", 3);
+      expect(bare.status === "purged" && [bare.current?.entry, bare.current?.attributes]).toEqual([undefined, { "version.again": "0" }]);
+      expect((await store.history(space.id, "a", undefined, 10)).filter(({ content }) => content !== undefined).map(({ sequence }) => sequence)).toEqual([4, 2, 1]);
+    });
+
     test("[PURGE-2] without the current version the one before it is current again, as a change that keeps its name", async () => {
       const { store, space } = await fresh();
       await commitOne(store, space.id, [{ ...putFile("d/a", "one"), attributes: { "user.x": "1" } } as SpaceChange]);

@@ -1,22 +1,29 @@
 /**
- * Takes single versions away for good, and changes their locks. The record of a version stays, with who took it away;
- * its content goes, and with it the chunks that nobody else needs, by the next prune.
+ * Takes single versions away for good, and changes their locks and, of old ones, their attributes.
+ *
+ * The record of a version that is taken away stays, with who did it; its content goes, and with it the chunks that nobody
+ * else needs, by the next prune.
  *
  * A version is known by its sequence for ever. When the current one of a path is taken away, the one before it is current
  * again: that is a change of the path like any other, with a sequence of its own, whose attribute says which version it
  * shows. All rows that show a version are taken away with it.
  */
+import { type Attributes, ownAttributes } from "#hub/attributes.ts";
 import { NO_LOCK, type VersionLock, lockFault, termFault } from "#hub/locks.ts";
 import { applyPut, removeOne } from "#hub/meta/apply-change.ts";
 import {
   LATEST_ORDER, type LockedSpaceRow, SAVE_SPACE, SPACE_LOCKED, followedSpace, saveCommit, unknownSpace,
 } from "#hub/meta/commit.ts";
+import { insertLater, withLater } from "#hub/meta/later-attributes.ts";
+import { nullVersion } from "#hub/meta/null-version.ts";
 import { insertLocks, lastMark, locksOf } from "#hub/meta/lock-rows.ts";
 import { dropUnreferred } from "#hub/meta/manifests.ts";
 import { VERSION_COLUMNS, type VersionRow, contentIdOfRow, knownBy, plainText, spaceOf, sumOf, versionOf } from "#hub/meta/rows.ts";
+import type { WithIt } from "#hub/meta/meta-store.ts";
 import { restorePoints } from "#hub/meta/spaces.ts";
 import { WorkingSet } from "#hub/meta/working-set.ts";
 import type { Origin, RefusalCode, Space, SpaceId, Version } from "#hub/space.ts";
+import { Versioning } from "#hub/versioning.ts";
 import { type RelPath, decodeName, encodeName } from "#model/path.ts";
 import type { Database, Sql } from "#platform/sql/database.ts";
 import type { ContentId } from "#sync/chunk/chunk-id.ts";
@@ -156,7 +163,7 @@ class Purging {
   async #showEarlier(path: RelPath, sequence: number, { seq }: PurgeRow) {
     const row = await this.#earlier(path, sequence, seq);
     const set = this.#set;
-    const earlier = row === undefined ? undefined : versionOf(row, this.#hubId);
+    const [earlier] = row === undefined ? [] : await withLater(this.#sql, this.#space.id, [versionOf(row, this.#hubId)]);
     if (row === undefined || earlier?.entry === undefined) {
       const version = await removeOne(set, path, row === undefined ? 0 : knownBy(row));
       return { status: "done", path, version } as const;
@@ -168,6 +175,12 @@ class Purging {
 
   /** The newest version before it that is there to be shown: a file with its content, or a tombstone over one. */
   async #earlier(path: RelPath, sequence: number, from: number): Promise<PurgeRow | undefined> {
+    const versioning = new Versioning(this.#space.settings.doors);
+    // Where versions are not shown, nobody knows one of them by a name that a later one has taken.
+    const last = versioning.isShown ? await nullVersion(this.#sql, this.#space, path) : undefined;
+    const isOver = (name: number): boolean => {
+      return versioning.isShown && versioning.isNull(name) && (name !== last?.sequence || !last.isShown);
+    };
     let found: PurgeRow | undefined;
     for (let before = from; ; ) {
       const page = await this.#sql.all<PurgeRow>(BEFORE, [this.#space.id, encodeName(path), before, PAGE]);
@@ -177,7 +190,7 @@ class Purging {
         // A tombstone is one of a file, when what it replaced was a file.
         if (found !== undefined && entry?.kind === "file") return found;
         found = undefined;
-        if (row.purged !== null || name === sequence || name === 0) continue;
+        if (row.purged !== null || name === sequence || name === 0 || isOver(name)) continue;
         if (entry?.kind === "file" && content !== undefined) return row;
         if (entry === undefined && name !== row.seq) return row;
         if (entry === undefined) found = row;
@@ -247,8 +260,8 @@ export async function versionNamed(sql: Sql, hubId: string, space: SpaceId, name
   const rows = await rowsOfVersion(sql, space, name.path, name.sequence);
   const [first] = rows;
   if (first === undefined || first.purged !== null) return undefined;
-  const version = versionOf(rows.findLast(({ content }) => content !== null) ?? first, hubId);
-  return version.entry?.kind === "file" && version.content === undefined ? undefined : version;
+  const [version] = await withLater(sql, space, [versionOf(rows.findLast(({ content }) => content !== null) ?? first, hubId)]);
+  return version!.entry?.kind === "file" && version!.content === undefined ? undefined : version;
 }
 
 // ---------------------------------------------------------------- locks
@@ -292,5 +305,46 @@ export function changeLock(
     const outcome = { status: "done", lock, before } as const;
     await withIt?.(sql, outcome);
     return outcome;
+  });
+}
+
+// ---------------------------------------------------------------- attributes
+
+export type OldAttributesChange = {
+  readonly space: SpaceId;
+  readonly version: VersionName;
+  /** By name; undefined takes one away. What is not named stays. */
+  readonly attributes: Readonly<Record<string, string | undefined>>;
+  readonly timeMs: number;
+};
+
+/** "current": it is, and is changed by a commit. */
+export type OldAttributesOutcome = { readonly status: "done" | "absent" | "current" };
+
+const LOOK_AGAIN = `INSERT INTO lifecycle_later (space_id, seq, due_ms) VALUES (?, ?, ?)
+  ON CONFLICT (space_id, seq) DO UPDATE SET due_ms = excluded.due_ms`;
+
+/**
+ * Of a file that is not the current version of its path.
+ * @throws {SynclineError} SPACE_UNKNOWN; DENIED for a space that follows
+ */
+export function changeOldAttributes(
+  db: Database,
+  hubId: string,
+  { space: id, version: name, attributes: given, timeMs }: OldAttributesChange,
+  withIt: WithIt,
+): Promise<OldAttributesOutcome> {
+  return db.transaction(async (sql) => {
+    const { sequence: at, settings } = await lockedSpace(db, sql, id);
+    const version = await versionNamed(sql, hubId, id, name);
+    if (version?.content === undefined) return { status: "absent" };
+    if ((await rowsOfVersion(sql, id, name.path, name.sequence)).some(({ replaced }) => replaced === null)) return { status: "current" };
+    const whole = Object.entries({ ...ownAttributes(version.attributes), ...given }).filter(([, value]) => value !== undefined);
+    const attributes = Object.fromEntries(whole) as Attributes;
+    await insertLater(sql, id, { sequence: name.sequence, attributes, at });
+    // Rules that have gone past it may be about it now.
+    if (settings.lifecycle !== undefined) await sql.run(LOOK_AGAIN, [id, version.sequence, timeMs]);
+    await withIt(sql);
+    return { status: "done" };
   });
 }

@@ -142,4 +142,15 @@ export const MIGRATIONS: readonly Migration[] = [
     id: 10,
     statements: ["CREATE INDEX commits_ahead ON commits (space_id, seq) WHERE order_ms < time_ms"],
   },
+  {
+    // What was said of an old version when it was old: all its attributes as they are since. at: the space's sequence then; a
+    // change that shows the version again later says it anew. number: as that of locks.
+    id: 11,
+    statements: [
+      `CREATE TABLE later_attributes (
+        space_id BIGINT NOT NULL, seq BIGINT NOT NULL, attributes blob, at BIGINT NOT NULL, number BIGINT NOT NULL,
+        sum BIGINT NOT NULL, PRIMARY KEY (space_id, seq)) WITHOUT ROWID`,
+      "CREATE INDEX later_attributes_number ON later_attributes (space_id, number)",
+    ],
+  },
 ];

@@ -6,6 +6,7 @@ import type { NewPoint, WithIt } from "#hub/meta/meta-store.ts";
 import {
   SPACE_COLUMNS, type SpaceRow, VERSION_COLUMNS, type VersionRow, contentIdOfRow, encodeSettings, plainText, spaceOf,
 } from "#hub/meta/rows.ts";
+import { withSwitch } from "#hub/versioning.ts";
 import type { RestorePoint, Space, SpaceId, SpaceSettings } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
 import { decodeName, printablePath } from "#model/path.ts";
@@ -42,6 +43,7 @@ const ERASE_END = [
   "DELETE FROM lineages WHERE space_id = ?",
   "DELETE FROM locks WHERE space_id = ?",
   "DELETE FROM purges WHERE space_id = ?",
+  "DELETE FROM later_attributes WHERE space_id = ?",
   "DELETE FROM lifecycle_places WHERE space_id = ?",
   "DELETE FROM lifecycle_later WHERE space_id = ?",
   "DELETE FROM erasing WHERE space_id = ?",
@@ -105,7 +107,8 @@ export function updateSpace(
     if (typeof change.deletedMs === "number") await requireUnlocked(sql, space, change.deletedMs);
     if (space.settings.lock !== undefined && change.settings !== undefined && change.settings.lock === undefined) throw keepsLocks(space);
     if (name !== space.name) await requireFree(sql, name);
-    const settings = encodeSettings(change.settings ?? space.settings);
+    const wanted = change.settings === undefined ? space.settings : withSwitch(space.settings, change.settings, space.sequence);
+    const settings = encodeSettings(wanted);
     const deletedMs = change.deletedMs === undefined ? (space.deletedMs ?? null) : change.deletedMs;
     await sql.run(UPDATE_SPACE, [name, settings, deletedMs, id]);
     await withIt?.(sql);

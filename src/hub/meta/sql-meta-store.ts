@@ -13,9 +13,10 @@ import type {
   NewPoint,
   WithIt,
 } from "#hub/meta/meta-store.ts";
+import { type NullVersion, nullVersion } from "#hub/meta/null-version.ts";
 import {
-  type LockChange, type LockOutcome, type PurgeOutcome, type PurgeRequest, type VersionName, type WithLock, type WithPurge,
-  changeLock, purgeVersions, versionNamed,
+  type LockChange, type LockOutcome, type OldAttributesChange, type OldAttributesOutcome, type PurgeOutcome, type PurgeRequest,
+  type VersionName, type WithLock, type WithPurge, changeLock, changeOldAttributes, purgeVersions, versionNamed,
 } from "#hub/meta/purge.ts";
 import { locksOf } from "#hub/meta/lock-rows.ts";
 import type { VersionLock } from "#hub/locks.ts";
@@ -192,6 +193,14 @@ export class SqlMetaStore implements MetaStore {
 
   changeLock(change: LockChange, withIt?: WithLock): Promise<LockOutcome> {
     return changeLock(this.#db, this.hubId, change, withIt);
+  }
+
+  changeOldAttributes(change: OldAttributesChange, withIt: WithIt): Promise<OldAttributesOutcome> {
+    return changeOldAttributes(this.#db, this.hubId, change, withIt);
+  }
+
+  async nullVersion(space: SpaceId, path: RelPath): Promise<NullVersion | undefined> {
+    return nullVersion(this.#db, await requireSpace(this.#db, space), path);
   }
 
   createRestorePoint(point: NewPoint, withIt?: (sql: Sql, made: RestorePoint) => Promise<void>): Promise<RestorePoint> {

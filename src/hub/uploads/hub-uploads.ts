@@ -17,8 +17,8 @@ import { NumberedPart } from "#hub/uploads/numbered-part.ts";
 import type { PartRow, PrintRow, UploadRow, UploadRows } from "#hub/uploads/upload-rows.ts";
 import {
   type AppendOptions, type AppendSink, type Challenge, type Completed, type Completion, type NewUpload,
-  NOTE_CHARS_MAX, type Part, PART_BYTES_MAX, PART_NUMBER_MAX, type PartOptions, type PartSink, type Print,
-  PRINTS_MAX, type Proof, type Upload, UPLOAD_BYTES_MAX, UPLOAD_EXPIRY_MS, UPLOAD_EXPIRY_MS_MAX,
+  NOTE_CHARS_MAX, type Part, PART_NUMBER_MAX, type PartOptions, type PartSink, type Print,
+  PRINTS_MAX, STORED_PART_BYTES_MAX, STORED_UPLOAD_BYTES_MAX, type Proof, type Upload, UPLOAD_BYTES_MAX, UPLOAD_EXPIRY_MS, UPLOAD_EXPIRY_MS_MAX,
   UPLOAD_KNOWN_MS, UPLOAD_PAGE_MAX, type Uploader, type UploadId, type UploadPage, type Uploads,
   UPLOADS_WRITING_MAX, USER_WRITING_MAX,
 } from "#hub/uploads/upload.ts";
@@ -230,7 +230,7 @@ export class HubUploads implements Uploads {
     if (row.kind !== "parts") throw wrongUse("this upload has no parts");
     const isNumber = Number.isInteger(number) && number >= 1 && number <= PART_NUMBER_MAX;
     if (!isNumber) throw wrongUse(`parts have numbers from 1 to ${PART_NUMBER_MAX}`);
-    const sizeMax = Math.min(PART_BYTES_MAX, row.size ?? UPLOAD_BYTES_MAX);
+    const sizeMax = Math.min(STORED_PART_BYTES_MAX, row.size ?? STORED_UPLOAD_BYTES_MAX);
     if ((options.size ?? 0) > sizeMax) throw overSize(sizeMax);
     const writing = await this.#writing(by, space);
     return new NumberedPart({
@@ -463,6 +463,7 @@ export class HubUploads implements Uploads {
       attributes,
       makeParents: true,
       lock: completion.lock,
+      keepsKind: completion.keepsKind,
     };
     const { traceId, message } = completion;
     const request = { changes: [change], intake, atomic: true, cause: "upload", traceId, message, runId: runOf(row) } as const;

@@ -5,7 +5,7 @@ import { RowsText } from "#hub/meta/texts.ts";
 import type { SpaceId } from "#hub/space.ts";
 import { type Sums, decodeSums, encodeSums } from "#hub/sums/sums.ts";
 import {
-  type Part, UPLOADS_MAX, UPLOAD_BYTES_MAX, type UploadExpect, type UploadId, type UploadKind, USER_UPLOADS_MAX,
+  type Part, STORED_UPLOAD_BYTES_MAX, UPLOADS_MAX, UPLOAD_BYTES_MAX, type UploadExpect, type UploadId, type UploadKind, USER_UPLOADS_MAX,
 } from "#hub/uploads/upload.ts";
 import { lacksRoom, overSize, tooMany, unknownUpload } from "#hub/uploads/upload-errors.ts";
 import { type RelPath, decodeName, encodeName } from "#model/path.ts";
@@ -308,7 +308,7 @@ export class UploadRows {
         const sum = partSum(id, part, chunks, sums);
         await sql.run(SAVE_PART, [id, part.number, part.size, part.timeMs, chunks, part.leaves, sums, sum]);
       }
-      if (received > (row.size ?? UPLOAD_BYTES_MAX)) throw overSize(row.size ?? UPLOAD_BYTES_MAX);
+      if (received > (row.size ?? STORED_UPLOAD_BYTES_MAX)) throw overSize(row.size ?? STORED_UPLOAD_BYTES_MAX);
       if (received > row.received) await requireRoom(sql, row, received, room);
       const expiresMs = nowMs + row.plan.expiryMs;
       await sql.run(TOUCH, [received, expiresMs, id]);

@@ -12,6 +12,7 @@
  */
 import type { Principal } from "#access/access.ts";
 import type { Attributes } from "#hub/attributes.ts";
+import { storedPartBytes } from "#hub/encrypted-content.ts";
 import type { VersionLock } from "#hub/locks.ts";
 import type { ContentReader, Intake } from "#hub/space-service.ts";
 import type { ChangeResult, Expect } from "#hub/space.ts";
@@ -23,6 +24,9 @@ export const PART_NUMBER_MAX = 10_000;
 /** Bytes of one part, and of one upload. */
 export const PART_BYTES_MAX = 5 * 2 ** 30;
 export const UPLOAD_BYTES_MAX = 5 * 2 ** 40;
+/** The same as they are stored: a door may encrypt them (encrypted-content.ts), which takes some more. */
+export const STORED_PART_BYTES_MAX: number = storedPartBytes(PART_BYTES_MAX);
+export const STORED_UPLOAD_BYTES_MAX: number = PART_NUMBER_MAX * storedPartBytes(UPLOAD_BYTES_MAX / PART_NUMBER_MAX);
 /** Open uploads of one user, and of all. */
 export const USER_UPLOADS_MAX = 10_000;
 export const UPLOADS_MAX = 100_000;
@@ -159,6 +163,8 @@ export type Completion = {
   /** Sums of the whole that the door knows for certain. */
   readonly sums?: Sums | undefined;
   readonly lock?: VersionLock | undefined;
+  /** As of a change (space.ts). */
+  readonly keepsKind?: true | undefined;
   readonly message?: string | undefined;
 };
 

@@ -5,7 +5,7 @@ import { systemPrincipal } from "#access/access.ts";
 import { ENCRYPTED, OPENER_BYTES, encryptionText, storedPartBytes } from "#hub/encrypted-content.ts";
 import { seedsOf } from "#hub/hub-spaces.ts";
 import {
-  type Challenge, type Proof, STREAM_COMMIT_BYTES, STREAM_COMMIT_MS, UPLOAD_EXPIRY_MS, UPLOAD_KNOWN_MS, USER_WRITING_MAX, type Uploader, proofHead,
+  type Challenge, PART_BYTES_MAX, type Proof, STREAM_COMMIT_BYTES, STREAM_COMMIT_MS, UPLOAD_EXPIRY_MS, UPLOAD_KNOWN_MS, USER_WRITING_MAX, type Uploader, proofHead,
 } from "#hub/uploads/upload.ts";
 import { TRACE, UploadLab, noise, person } from "#hub/uploads/uploads-fixture.ts";
 import { SynclineError } from "#model/error.ts";
@@ -329,6 +329,14 @@ export function uploadsContract(name: string, makeLab: () => Promise<UploadsLab>
       const [first] = await lab.uploads.list(ann, "demo", { limit: 1 });
       expect((await lab.uploads.list(ann, "demo", { limit: 9, after: first! })).map(({ path }) => path)).toEqual(["in/s"]);
       expect((await lab.uploads.list(ann, "demo", { limit: 9, prefix: "in/s" })).map(({ path }) => path)).toEqual(["in/s"]);
+    });
+
+    test("[SSEC-41] a part of the most bytes that one has may be encrypted", async () => {
+      const lab = await fresh();
+      const { id } = await lab.create(ann, "large");
+      const begin = (size: number) => lab.uploads.part(ann, id, 1, { size }).then((sink) => sink[Symbol.asyncDispose]());
+      await begin(storedPartBytes(PART_BYTES_MAX));
+      expect(await codeOf(begin(storedPartBytes(PART_BYTES_MAX) + 1))).toBe("LIMIT");
     });
 
     test("[UPLOAD-9] sizes and quotas are held from the beginning on", async () => {

@@ -1,5 +1,6 @@
 /**
- * What can be done with single versions of a path, beside reading them: taking one away for good, and locking it. Rights
+ * What can be done with single versions of a path, beside reading them: taking one away for good, locking it, and
+ * changing what is said of it. Rights
  * are asked here, for every door; what is kept whoever asks is decided in the transaction (hub/meta/purge.ts).
  *
  * A version is named by its path and its sequence.
@@ -8,11 +9,14 @@ import type { Access, Principal } from "#access/access.ts";
 import type { HubSpaces } from "#hub/hub-spaces.ts";
 import { NO_LOCK, type LockTerm, type VersionLock } from "#hub/locks.ts";
 import type { MetaStore } from "#hub/meta/meta-store.ts";
-import { PURGE_MAX, type LockOutcome, type PurgeOutcome, type PurgeResult, type VersionName } from "#hub/meta/purge.ts";
+import {
+  PURGE_MAX, type LockOutcome, type OldAttributesChange, type OldAttributesOutcome, type PurgeOutcome, type PurgeResult, type VersionName,
+} from "#hub/meta/purge.ts";
 import { type SpaceAudit, spaceResource } from "#hub/space-audit.ts";
 import { tooManyChanges } from "#hub/space-errors.ts";
 import type { Cause, Space, Version } from "#hub/space.ts";
 import { requireLockable } from "#hub/versions/lock-rights.ts";
+import type { RelPath } from "#model/path.ts";
 import type { Clock } from "#platform/host.ts";
 import type { Sql } from "#platform/sql/database.ts";
 
@@ -31,6 +35,8 @@ export type LockAsked = {
   readonly bypass?: boolean | undefined;
 };
 
+export type AttributesAsked = { readonly traceId: string; readonly attributes: OldAttributesChange["attributes"] };
+
 export interface Versions {
   /** Undefined also for one that was taken away, or has lost its content. @throws {SynclineError} DENIED, SPACE_UNKNOWN */
   named(who: Principal, space: string, name: VersionName): Promise<Version | undefined>;
@@ -43,6 +49,16 @@ export interface Versions {
   lock(who: Principal, space: string, name: VersionName): Promise<VersionLock>;
   /** @throws {SynclineError} DENIED, SPACE_UNKNOWN; USAGE in a space that keeps no locks */
   changeLock(who: Principal, space: string, name: VersionName, asked: LockAsked): Promise<LockOutcome>;
+  /**
+   * Attributes of a version that is not the current one; those of the current one are changed by a commit.
+   * @throws {SynclineError} DENIED, SPACE_UNKNOWN
+   */
+  changeOld(who: Principal, space: string, name: VersionName, asked: AttributesAsked): Promise<OldAttributesOutcome>;
+  /**
+   * The version that S3 calls "null" (hub/versioning.ts); undefined where a path has none. Says nothing of it but its name.
+   * @throws {SynclineError} DENIED for who may neither read nor purge there, SPACE_UNKNOWN
+   */
+  nullOf(who: Principal, space: string, path: RelPath): Promise<VersionName | undefined>;
 }
 
 export type SpaceVersionsOptions = {
@@ -109,6 +125,28 @@ export class SpaceVersions implements Versions {
     });
     if (outcome.status === "kept") await audit.append(by, { ...event, outcome: "denied", details: { sequence, why: outcome.why } });
     return outcome;
+  }
+
+  async changeOld(who: Principal, name: string, version: VersionName, asked: AttributesAsked): Promise<OldAttributesOutcome> {
+    const { access, meta, spaces, audit, clock } = this.#options;
+    const { path, sequence } = version;
+    access.require(who, "write", { type: "space", space: name, path });
+    const { id } = await spaces.space(who, name);
+    const { attributes, traceId } = asked;
+    const names = Object.keys(attributes);
+    const details = { sequence, names };
+    const event = { action: "version.attributes", resource: spaceResource(name, path), outcome: "done", details } as const;
+    const change = { space: id, version, attributes, timeMs: clock.nowMs() };
+    return meta.changeOldAttributes(change, (sql) => audit.appendIn(sql, { id: who.id, traceId }, event));
+  }
+
+  async nullOf(who: Principal, name: string, path: RelPath): Promise<VersionName | undefined> {
+    const { access, meta, spaces } = this.#options;
+    const mayPurge = access.decide(who, "purge", { type: "space", space: name, path }).allowed;
+    if (!mayPurge) access.require(who, "read", { type: "space", space: name, path });
+    const { id } = await spaces.space(who, name);
+    const found = await meta.nullVersion(id, path);
+    return found?.isShown === true ? { path, sequence: found.sequence } : undefined;
   }
 
   async #readable(who: Principal, space: string, { path }: VersionName): Promise<Space> {
