@@ -122,6 +122,17 @@ export interface FileSystem {
   readAsync(fd: Fd, into: Uint8Array, position: number): Promise<number>;
   writeAsync(fd: Fd, bytes: Uint8Array, position: number): Promise<void>;
   /**
+   * Reads what the page cache holds, without bringing anything into it. Resolves with the bytes read: all of `into`, or
+   * fewer, mostly none, where something of it is not there or nobody can tell. As readAsync otherwise.
+   */
+  readCached(fd: Fd, into: Uint8Array, position: number): Promise<number>;
+  /**
+   * Writes the beginning of `bytes` into the page cache, on this thread, as long as that costs little more than a copy: the
+   * memory for it is at hand, and nobody is held back. Returns the bytes written; the rest is to go another way. Throws
+   * as write does.
+   */
+  writeCached(fd: Fd, bytes: Uint8Array, position: number): number;
+  /**
    * Opens the file behind `fd`, which is one of ours, once more: for readUncached and writeUncached alone. Undefined
    * where the system, or the file system, does not say that it can. It is closed as every descriptor is.
    */

@@ -4,6 +4,7 @@
  * cache of the wrong core, where hashing and encrypting have to fetch them back.
  */
 import { type Pointer, ptr } from "bun:ffi";
+import { PAGE_BYTES } from "#platform/aligned-bytes.ts";
 import type { Fd } from "#platform/file-system.ts";
 import type { Libc } from "#platform/linux/libc.ts";
 
@@ -20,6 +21,11 @@ export class CachedReads {
   /** One struct iovec. */
   readonly #vector = new BigUint64Array(2);
   readonly #vectorAddress: Pointer = ptr(this.#vector);
+  /** struct cachestat_range: position, length; struct cachestat begins with the pages that are cached. */
+  readonly #range = new BigUint64Array(2);
+  readonly #rangeAddress: Pointer = ptr(this.#range);
+  readonly #cached = new BigUint64Array(5);
+  readonly #cachedAddress: Pointer = ptr(this.#cached);
   #sinceTurn = 0;
 
   constructor(libc: Libc) {
@@ -49,5 +55,17 @@ export class CachedReads {
     }
     this.#sinceTurn += done;
     return done;
+  }
+
+  /**
+   * Does the page cache hold all of this stretch? False, too, where the kernel cannot be asked (before Linux 6.5). Just
+   * trying will not do: a read that does not wait lets the kernel begin to read ahead into the page cache.
+   */
+  holds(fd: Fd, position: number, length: number): boolean {
+    this.#range[0] = BigInt(position);
+    this.#range[1] = BigInt(length);
+    if (this.#libc.cachestat(fd, this.#rangeAddress, this.#cachedAddress) < 0) return false;
+    const pages = Math.floor((position + length - 1) / PAGE_BYTES) - Math.floor(position / PAGE_BYTES) + 1;
+    return this.#cached[0]! >= BigInt(pages);
   }
 }

@@ -21,6 +21,7 @@ type Numbers = {
   renameat2: number;
   copyFileRange: number;
   preadv2: number;
+  cachestat: number;
 };
 type Architecture = { directory: number; noFollow: number; direct: number; call: Numbers };
 
@@ -29,13 +30,13 @@ const ARCHITECTURES: Record<string, Architecture> = {
     directory: 0o200000,
     noFollow: 0o400000,
     direct: 0o40000,
-    call: { getdents64: 217, statx: 332, renameat2: 316, copyFileRange: 326, preadv2: 327 },
+    call: { getdents64: 217, statx: 332, renameat2: 316, copyFileRange: 326, preadv2: 327, cachestat: 451 },
   },
   arm64: {
     directory: 0o40000,
     noFollow: 0o100000,
     direct: 0o200000,
-    call: { getdents64: 61, statx: 291, renameat2: 276, copyFileRange: 285, preadv2: 286 },
+    call: { getdents64: 61, statx: 291, renameat2: 276, copyFileRange: 285, preadv2: 286, cachestat: 451 },
   },
 };
 
@@ -56,6 +57,8 @@ export const AT_EMPTY_PATH = 0x1000;
 export const SEEK_SET = 0;
 export const SEEK_DATA = 3;
 export const SEEK_HOLE = 4;
+/** Processor time of the calling thread. */
+export const CLOCK_THREAD_CPUTIME_ID = 3;
 export const F_SETFL = 4;
 export const F_SETOWN = 8;
 export const F_DUPFD_CLOEXEC = 1030;
@@ -85,6 +88,9 @@ function bindNumbered(library: string, call: Numbers) {
   const preadv2 = dlopen(library, {
     syscall: { args: ["i32", "i32", "ptr", U64, I64, U64, "u32"], returns: "i32" },
   }).symbols.syscall;
+  const cachestat = dlopen(library, {
+    syscall: { args: ["i32", "i32", "ptr", "ptr", "u32"], returns: "i32" },
+  }).symbols.syscall;
   return {
     statx: (dir: number, name: Pointer, flags: number, mask: number, into: Pointer): number =>
       statx(call.statx, dir, name, flags, mask, into),
@@ -96,6 +102,7 @@ function bindNumbered(library: string, call: Numbers) {
       copyFileRange(call.copyFileRange, from, fromAt, to, toAt, size, 0),
     preadv2: (fd: number, vector: Pointer, count: number, position: number, flags: number): number =>
       preadv2(call.preadv2, fd, vector, count, position, 0, flags),
+    cachestat: (fd: number, range: Pointer, into: Pointer): number => cachestat(call.cachestat, fd, range, into, 0),
   };
 }
 
@@ -134,6 +141,7 @@ function bind(library: string, architecture: Architecture) {
     getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" },
     shutdown: { args: ["i32", "i32"], returns: "i32" },
     getrlimit: { args: ["i32", "ptr"], returns: "i32" },
+    clock_gettime: { args: ["i32", "ptr"], returns: "i32" },
     eventfd: { args: ["u32", "i32"], returns: "i32" },
     poll: { args: ["ptr", U64, "i32"], returns: "i32" },
     send: { args: ["i32", "ptr", U64, "i32"], returns: "i32" },

@@ -32,6 +32,7 @@ import {
 import { NameBuffer } from "#platform/linux/name-buffer.ts";
 import { STATX_MASK, StatBuffer } from "#platform/linux/stat-buffer.ts";
 import { SyncfsThread } from "#platform/linux/syncfs-thread.ts";
+import { WarmWrites, threadTime } from "#platform/linux/warm-write.ts";
 import { openUncached, readUncached, writeUncached } from "#platform/linux/uncached.ts";
 import { Xattrs } from "#platform/linux/xattrs.ts";
 import { assumeAbilities, spaceOf } from "#platform/linux/statfs.ts";
@@ -65,6 +66,7 @@ export class LinuxFileSystem implements FileSystem {
   readonly #stat = new StatBuffer();
   readonly #cachedReads: CachedReads;
   readonly #cachedWrites: CachedWrites;
+  readonly #warmWrites: WarmWrites;
   readonly #lister: DirLister;
   readonly #xattrs: Xattrs;
   readonly #syncfs: SyncfsThread;
@@ -88,6 +90,7 @@ export class LinuxFileSystem implements FileSystem {
     this.#libc = libc;
     this.#cachedReads = new CachedReads(libc);
     this.#cachedWrites = new CachedWrites((fd, bytes, position) => this.write(fd, bytes, position));
+    this.#warmWrites = new WarmWrites((fd, bytes, position) => this.write(fd, bytes, position), threadTime(libc));
     this.#lister = new DirLister(libc);
     this.#xattrs = new Xattrs(libc, this.#name);
     this.#syncfs = new SyncfsThread(libc);
@@ -236,6 +239,16 @@ export class LinuxFileSystem implements FileSystem {
   async writeAsync(fd: Fd, bytes: Uint8Array, position: number): Promise<void> {
     const written = this.#cachedWrites.write(fd, bytes, position);
     if (written < bytes.length) await writeOffThread(fd, bytes.subarray(written), position + written);
+  }
+
+  async readCached(fd: Fd, into: Uint8Array, position: number): Promise<number> {
+    const turn = this.#cachedReads.turn();
+    if (turn !== undefined) await turn;
+    return this.#cachedReads.holds(fd, position, into.length) ? this.#cachedReads.read(fd, into, position) : 0;
+  }
+
+  writeCached(fd: Fd, bytes: Uint8Array, position: number): number {
+    return this.#warmWrites.write(fd, bytes, position);
   }
 
   openUncached(fd: Fd): Fd | undefined {

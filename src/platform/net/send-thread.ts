@@ -9,6 +9,9 @@ import { addressBy } from "#platform/linux/socket-address.ts";
 import type { SendAnswer, SendOrder, SendSetup } from "#platform/net/send-worker.ts";
 import { processors, startWorker } from "#platform/worker-thread.ts";
 
+/** What is shorter is copied in less time than it takes to hand it over. */
+export const ELSEWHERE_BYTES_MIN = 128 << 10;
+
 const EFD_NONBLOCK = 0o4000;
 const EFD_CLOEXEC = 0o2000000;
 

@@ -6,15 +6,13 @@
  */
 import { isIP } from "node:net";
 import type { Socket, TCPSocketListener, TLSOptions } from "bun";
-import { SocketOutlet } from "#platform/net/send-thread.ts";
+import { ELSEWHERE_BYTES_MIN, SocketOutlet } from "#platform/net/send-thread.ts";
 import { type Identity, type PeerCertificate, describePeer } from "#platform/net/tls-socket.ts";
 
 /** A handshake that takes longer is given up. */
 export const TLS_HANDSHAKE_MS_MAX = 15_000;
 /** A connection that was ended may send what it still holds for this long. */
 export const END_GRACE_MS = 10_000;
-/** What is shorter is copied in less time than it takes to hand it over. */
-const ELSEWHERE_BYTES_MIN = 128 << 10;
 /** Probes of TCP keep-alive begin after this much silence. */
 const KEEP_ALIVE_MS = 60_000;
 

@@ -174,6 +174,14 @@ export class PortableFileSystem implements FileSystem {
     return writeOffThread(fd, bytes, position);
   }
 
+  async readCached(): Promise<number> {
+    return 0;
+  }
+
+  writeCached(): number {
+    return 0;
+  }
+
   openUncached(): undefined {}
 
   async writeUncached(): Promise<number> {

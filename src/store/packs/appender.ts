@@ -25,17 +25,17 @@ export type PackLimits = {
   /** Of one buffer; at least RECORD_BYTES_MAX. */
   readonly bufferBytes: number;
   /**
-   * Records of this size, which are those of large files, pass by the page cache in both directions, where that can be:
-   * most of what such a file would bring into it is never asked for again.
+   * Records of this size, which are those of large files, go into the page cache only while it takes them for little more
+   * than the price of a copy, and past it otherwise, where that can be; nothing brings them into it when they are read.
    */
-  readonly uncachedBytes: number;
+  readonly largeBytes: number;
 };
 
 export const PACK_LIMITS: PackLimits = {
   packBytes: OFFSET_BYTES_MAX,
   packRecords: 1 << 18,
   bufferBytes: 8 << 20,
-  uncachedBytes: 256 << 10,
+  largeBytes: 256 << 10,
 };
 
 /** One is filled while the others are written. */
@@ -264,26 +264,30 @@ export class Appender {
 
   async #write(batch: Batch): Promise<void> {
     const { fs } = this.#files;
-    const { open, bytes, at, used } = batch;
+    const { open, bytes, at, used, before, records } = batch;
     if (open.fd === undefined) await this.#make(open);
     const end = at + used;
-    const [from, to] = await this.#writeUncached(batch);
+    const isLarge = used >= this.#limits.largeBytes * (records - before);
+    const cached = isLarge ? at + fs.writeCached(open.fd!, bytes.subarray(0, used), at) : at;
+    const [from, to] = isLarge ? await this.#writeUncached(batch, cached) : [at, at];
     // A page gets its bytes one way only, and the first and the last may have those of other batches too.
-    for (const [start, stop] of [[at, from], [to, end]] as const) {
+    for (const [start, stop] of [[cached, from], [to, end]] as const) {
       if (start < stop) await fs.writeAsync(open.fd!, bytes.subarray(start - at, stop - at), start);
     }
     // The disk begins now, so that the barrier has less to wait for.
-    if (end - to > this.#limits.bufferBytes / 2) fs.startWriteback(open.fd!, to, end - to);
+    for (const [start, stop] of [[at, cached], [to, end]] as const) {
+      if (stop - start > this.#limits.bufferBytes / 2) fs.startWriteback(open.fd!, start, stop - start);
+    }
   }
 
-  /** Writes the whole pages of a batch of large records past the page cache. Returns what it wrote: [from, to). */
-  async #writeUncached({ open, bytes, at, used, before, records }: Batch): Promise<[number, number]> {
+  /** Writes whole pages of a batch, from `start` on, past the page cache. Returns what it wrote: [from, to). */
+  async #writeUncached({ open, bytes, at, used }: Batch, start: number): Promise<[number, number]> {
     const { fs } = this.#files;
-    const from = Math.ceil(at / PAGE_BYTES) * PAGE_BYTES;
+    const from = Math.ceil(start / PAGE_BYTES) * PAGE_BYTES;
     const to = Math.floor((at + used) / PAGE_BYTES) * PAGE_BYTES;
-    if (from >= to || used < this.#limits.uncachedBytes * (records - before)) return [at, at];
+    if (from >= to) return [start, start];
     open.uncached ??= fs.openUncached(open.fd!);
-    if (open.uncached === undefined) return [at, at];
+    if (open.uncached === undefined) return [start, start];
     const written = await fs.writeUncached(open.uncached, [bytes.subarray(from - at, to - at)], from);
     return [from, from + written];
   }

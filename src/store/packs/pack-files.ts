@@ -129,19 +129,22 @@ export class PackFiles {
   }
 
   /**
-   * The bytes of a pack from `position` on, fewer where it ends; read past the page cache where that can be.
+   * The bytes of a pack from `position` on, fewer where it ends: out of the page cache where it holds all of them, past it
+   * otherwise, where that can be.
    * @param makeRoom for the memory that they are to lie in
    */
-  readUncached(number: number, position: number, length: number, makeRoom: MakeRoom): Promise<Uint8Array> {
+  readLarge(number: number, position: number, length: number, makeRoom: MakeRoom): Promise<Uint8Array> {
     return this.#use(number, async (reader) => {
-      if (reader.uncached === undefined) reader.uncached = this.fs.openUncached(reader.fd) ?? null;
       const skipped = position % PAGE_BYTES;
       const pages = Math.ceil((skipped + length) / PAGE_BYTES) * PAGE_BYTES;
       const room = makeRoom(pages).subarray(0, pages);
+      const bytes = room.subarray(skipped, skipped + length);
+      if ((await this.fs.readCached(reader.fd, bytes, position)) === length) return bytes;
       const first = position - skipped;
+      if (reader.uncached === undefined) reader.uncached = this.fs.openUncached(reader.fd) ?? null;
       let count = reader.uncached === null ? 0 : await this.fs.readUncached(reader.uncached, room, first);
       if (count < skipped + length) count += await this.fs.readAsync(reader.fd, room.subarray(count), first + count);
-      return room.subarray(skipped, Math.min(skipped + length, count));
+      return bytes.subarray(0, Math.max(0, count - skipped));
     });
   }
 

@@ -22,15 +22,15 @@ export class PackReader {
   readonly #appender: Appender;
 
   readonly #sha256: Host["sha256"];
-  readonly #uncachedBytes: number;
+  readonly #largeBytes: number;
 
-  /** @param uncachedBytes records of this size are read past the page cache */
-  constructor(files: PackFiles, catalog: Catalog, appender: Appender, sha256: Host["sha256"], uncachedBytes: number) {
+  /** @param largeBytes records of this size are not brought into the page cache */
+  constructor(files: PackFiles, catalog: Catalog, appender: Appender, sha256: Host["sha256"], largeBytes: number) {
     this.#files = files;
     this.#catalog = catalog;
     this.#appender = appender;
     this.#sha256 = sha256;
-    this.#uncachedBytes = uncachedBytes;
+    this.#largeBytes = largeBytes;
   }
 
   /**
@@ -56,7 +56,7 @@ export class PackReader {
   }
 
   async #read(number: number, { offset, recordBytes }: Place, makeRoom: MakeRoom): Promise<Uint8Array> {
-    if (recordBytes >= this.#uncachedBytes) return this.#files.readUncached(number, offset, recordBytes, makeRoom);
+    if (recordBytes >= this.#largeBytes) return this.#files.readLarge(number, offset, recordBytes, makeRoom);
     // Not filled with zeros first: it is read over.
     const bytes = new Uint8Array(Buffer.allocUnsafeSlow(recordBytes).buffer);
     return bytes.subarray(0, await this.#files.read(number, bytes, offset));

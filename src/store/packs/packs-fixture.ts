@@ -15,7 +15,7 @@ import { sha256Here } from "#testing/sim-host.ts";
 import { SimRandom } from "#testing/sim-random.ts";
 
 /** Packs so small that a handful of chunks fills several. */
-export const SMALL: PackLimits = { packBytes: 24 << 10, packRecords: 64, bufferBytes: RECORD_BYTES_MAX, uncachedBytes: 4 << 10 };
+export const SMALL: PackLimits = { packBytes: 24 << 10, packRecords: 64, bufferBytes: RECORD_BYTES_MAX, largeBytes: 4 << 10 };
 
 /** A wall clock that tests set; a sleep only lets others go on. */
 export class TestClock implements Clock {

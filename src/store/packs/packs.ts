@@ -44,7 +44,7 @@ export async function openPacks(
     const { catalog, last, nextNumber, recovery } = await loadCatalog(files);
     const appender = new Appender(files, catalog, host.random, limits, nextNumber);
     if (last !== undefined) appender.resume(last.pack, last.fd, last.rows);
-    const store = new Packs(host, files, catalog, appender, limits.uncachedBytes);
+    const store = new Packs(host, files, catalog, appender, limits.largeBytes);
     return { store, source: store.source, recovery };
   } catch (error) {
     files.close();
@@ -68,12 +68,12 @@ class Packs implements ChunkStore {
   readonly #idBytes = new Uint8Array(ID_BYTES);
   #isClosed = false;
 
-  constructor(host: Pick<Host, "clock" | "sha256">, files: PackFiles, catalog: Catalog, appender: Appender, uncachedBytes: number) {
+  constructor(host: Pick<Host, "clock" | "sha256">, files: PackFiles, catalog: Catalog, appender: Appender, largeBytes: number) {
     this.#host = host;
     this.#files = files;
     this.#catalog = catalog;
     this.#appender = appender;
-    this.#reader = new PackReader(files, catalog, appender, host.sha256, uncachedBytes);
+    this.#reader = new PackReader(files, catalog, appender, host.sha256, largeBytes);
     this.#pruner = new Pruner(files, catalog, appender, this.#reader, host.clock);
     this.source = new PackSource(files, catalog, appender, this.#pruner);
   }

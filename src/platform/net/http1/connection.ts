@@ -8,6 +8,7 @@ import type { Gather } from "#platform/net/http1/gather.ts";
 import { type RequestHead, HEAD_BYTES_MAX, parseHead } from "#platform/net/http1/head.ts";
 import { type Framing, framingOf } from "#platform/net/http1/incoming.ts";
 import { IncomingBody, type RequestBody } from "#platform/net/http1/request-body.ts";
+import { ELSEWHERE_BYTES_MIN, SocketOutlet } from "#platform/net/send-thread.ts";
 
 /** A head must be complete this long after its first byte. */
 const HEAD_MS_MAX = 30_000;
@@ -23,6 +24,8 @@ const AHEAD_BYTES_MAX = 64 << 10;
 const JOINED_BYTES_MAX = 64 << 10;
 /** Up to here an answer waits for those of other connections that are made in the same turn of the event loop. */
 const GATHERED_BYTES_MAX = 8 << 10;
+/** Of a piece that goes out on another thread: a client that takes less while a connection may stand still is cut off. */
+const PART_BYTES = 512 << 10;
 
 export type Http1Request = RequestHead & {
   /** The client's. */
@@ -48,6 +51,8 @@ export type ConnectionParts = {
   readonly gather: Gather;
   /** A request has ended: true while the connection may take another. */
   readonly mayStay: () => boolean;
+  /** No TLS: large pieces may be copied into sockets on another thread. */
+  readonly isPlain: boolean;
 };
 
 const REASONS: Readonly<Record<number, string>> = {
@@ -74,6 +79,8 @@ export class Connection {
   /** What the socket has not taken yet. */
   #backlog: Uint8Array | undefined;
   #drained: PromiseWithResolvers<void> | undefined;
+  /** From the first large piece on; null where there can be none. */
+  #outlet: SocketOutlet | null | undefined;
   /** Nothing more is read: it ends as soon as what was written is out. */
   #isEnding = false;
   #isGone = false;
@@ -228,12 +235,33 @@ export class Connection {
         // It is waited for in the next turn.
         coming.catch(() => undefined);
         sent += value.length;
-        await this.#write(value);
+        await this.#writePiece(value);
       }
     } finally {
       await pieces.return();
     }
     if (sent !== length) throw new Error("the content is not as long as it was said to be");
+  }
+
+  /** As #write, on another thread where that can be. */
+  #writePiece(bytes: Uint8Array): Promise<void> | void {
+    if (!this.#parts.isPlain || this.#isGone || bytes.length < ELSEWHERE_BYTES_MIN) return this.#write(bytes);
+    this.#outlet ??= SocketOutlet.of((this.#socket as { fd?: unknown }).fd, this.#socket.remotePort) ?? null;
+    return this.#outlet === null ? this.#write(bytes) : this.#writeElsewhere(this.#outlet, bytes);
+  }
+
+  /** Resolves, too, when the thread has nothing of it any more: nothing else is written before. */
+  async #writeElsewhere(outlet: SocketOutlet, bytes: Uint8Array): Promise<void> {
+    const parts: Promise<void>[] = [];
+    for (let at = 0; at < bytes.length; at += PART_BYTES) {
+      const taken = outlet.write(bytes.subarray(at, at + PART_BYTES)).then(() => this.#moved());
+      parts.push(taken);
+    }
+    await Promise.all(parts);
+  }
+
+  #moved(): void {
+    if (!this.#isGone) this.#socket.timeout(IDLE_SECONDS);
   }
 
   /** Resolves when the socket has taken all of it. */
@@ -260,7 +288,8 @@ export class Connection {
   /** Nothing has moved for long: a client that is waited for, unless it is we who are at work. */
   idle(): void {
     const current = this.#current;
-    const isOurs = current !== undefined && this.#backlog === undefined && (current.framing.done || !current.body.isAwaited);
+    const isTaken = this.#backlog === undefined && this.#outlet?.isIdle !== false;
+    const isOurs = current !== undefined && isTaken && (current.framing.done || !current.body.isAwaited);
     if (isOurs) this.#socket.timeout(IDLE_SECONDS);
     else this.cut();
   }
@@ -298,6 +327,7 @@ export class Connection {
   closed(): void {
     if (this.#isGone) return;
     this.#isGone = true;
+    this.#outlet?.close();
     const error = new Error("the client has gone");
     this.#current?.body.fail(error);
     this.#drained?.promise.catch(() => undefined);

@@ -1,4 +1,6 @@
 import { describe, expect, test } from "bun:test";
+import { once } from "node:events";
+import { type Socket, connect } from "node:net";
 import fc from "fast-check";
 import { parseHead } from "#platform/net/http1/head.ts";
 import { framingOf } from "#platform/net/http1/incoming.ts";
@@ -149,6 +151,56 @@ describe("a connection", () => {
     await Promise.all(leaving);
     for (const [at, text] of texts.entries()) expect(text).toEndWith(`\r\n\r\nGET /of-${at}  \n`);
   }));
+
+  test("[HTTP-10] long answers are whole, in order and as slow as the client, and what is left goes with the client", async () => {
+    const whole = new Uint8Array(24 << 20);
+    for (let at = 0; at < whole.length; at += 65_536) crypto.getRandomValues(whole.subarray(at, at + 65_536));
+    const lengths = [3 << 20, 100, 4 << 20, 200_000, 1, 9 << 20];
+    const ended: Promise<void>[] = [];
+    const length = lengths.reduce((sum, one) => sum + one, 0);
+    // Bytes are other bytes as soon as the one behind the next is asked for.
+    async function* pieces(): AsyncGenerator<Uint8Array, void> {
+      const end = Promise.withResolvers<void>();
+      ended.push(end.promise);
+      const given: Uint8Array[] = [];
+      try {
+        for (let at = 0, index = 0; index < lengths.length; at += lengths[index++]!) {
+          given.push(whole.slice(at, at + lengths[index]!));
+          yield given.at(-1)!;
+          given.at(-2)?.fill(0);
+        }
+      } finally {
+        end.resolve();
+      }
+    }
+    const handle = async (): Promise<Http1Answer> => ({ status: 200, headers: [], body: { length, pieces: pieces() } });
+    const server = serveHttp1({ host: "127.0.0.1", port: 0, tls: undefined, handle });
+    const ask = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+    const dial = (): Socket => connect({ host: "127.0.0.1", port: server.port }).on("error", () => undefined);
+    const slow = dial();
+    slow.write(ask + ask);
+    const got: Buffer[] = [];
+    let count = 0;
+    slow.pause();
+    const leaving = dial();
+    leaving.write(ask);
+    leaving.once("data", () => leaving.destroy());
+    await once(leaving, "close");
+    slow.on("data", (bytes: Buffer) => {
+      got.push(bytes);
+      count += bytes.length;
+    });
+    slow.resume();
+    const heads = 2 * `HTTP/1.1 200 OK\r\ncontent-length: ${length}\r\n\r\n`.length;
+    while (count < 2 * length + heads) await once(slow, "data");
+    slow.destroy();
+    const answers = Buffer.concat(got).toString("latin1").split(/HTTP\/1\.1 200 OK\r\ncontent-length: \d+\r\n\r\n/).slice(1);
+    const expected = Buffer.from(whole.subarray(0, length)).toString("latin1");
+    expect(answers.map((answer) => answer === expected)).toEqual([true, true]);
+    await Promise.all(ended);
+    await server.stop(100);
+    expect([ended.length, server.connections]).toEqual([3, 0]);
+  }, 30_000);
 
   test("[HTTP-8] what is no request is refused in words, and the connection ends", () => served(async ({ port }) => {
     expect(await raw(port, ["nonsense\r\n\r\n"])).toMatch(/^HTTP\/1\.1 400 /);
