@@ -4,9 +4,10 @@
  */
 import type { Entry } from "#model/entry.ts";
 import type { Observation } from "#model/observation.ts";
-import { type RelPath, comparePaths } from "#model/path.ts";
+import { type RelPath, comparePaths, nameOf } from "#model/path.ts";
 import { BATCH_ITEMS_MAX } from "#sync/endpoint/endpoint.ts";
 import type { Log, Tree } from "#sync/index/store.ts";
+import { IGNORE_FILE } from "#sync/scan/ignore.ts";
 import { ByteReader, ByteWriter } from "#sync/wire/bytes.ts";
 
 /** Paths in one log record. */
@@ -56,7 +57,8 @@ export class ObservationLog {
 
   /**
    * Everything after `since`, in path order; 0 lists the whole index. What was ignored in between is told as ignored
-   * before what it is now: what was below it went out of sight with it, and has no record of its own here.
+   * before what it is now: what was below it went out of sight with it, and has no record of its own here. Ignore files
+   * that changed after something was ignored are told once more at the end: it may be gone by now, and not be ignored.
    */
   *since(since: number): Generator<Observation[]> {
     let batch: Observation[] = [];
@@ -76,19 +78,22 @@ export class ObservationLog {
   *#changed(since: number): Generator<Observation> {
     const ignored = new Map<RelPath, boolean>();
     const hidden = new Set<RelPath>();
+    const laterRules = new Set<RelPath>();
     for (const [, bytes] of this.#log.since(since)) {
       const r = new ByteReader(bytes);
+      const hasHidden = hidden.size > 0;
       while (!r.atEnd) {
         const path = r.string();
         const isIgnored = r.bool();
         ignored.set(path, isIgnored);
         if (isIgnored) hidden.add(path);
+        if (hasHidden && nameOf(path) === IGNORE_FILE) laterRules.add(path);
       }
     }
     const paths = [...ignored.keys()];
     let sorted = true;
     for (let at = 1; at < paths.length && sorted; at++) sorted = comparePaths(paths[at - 1]!, paths[at]!) < 0;
-    for (const path of sorted ? paths : paths.sort(comparePaths)) {
+    for (const path of [...(sorted ? paths : paths.sort(comparePaths)), ...laterRules]) {
       const record = this.#index.get(path);
       if (hidden.has(path)) yield { state: "ignored", path };
       if (record !== undefined) yield { state: "present", path, entry: record.entry };

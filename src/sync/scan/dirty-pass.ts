@@ -60,7 +60,11 @@ export class DirtyPass {
     const { problems, rules } = this.#o;
     const extents = new Map<RelPath, DirtyExtent>();
     const add = (path: RelPath, extent: DirtyExtent) => extents.set(path, widerExtent(extents.get(path), extent));
-    for (const problem of problems.list()) if (problem.transient) add(problem.path, "subtree");
+    for (const { path, transient } of problems.list()) {
+      if (!transient) continue;
+      if (isIgnoreFile(path)) rules.clear();
+      add(isIgnoreFile(path) ? parentOf(path) : path, "subtree");
+    }
     for (const [path, extent] of paths) {
       const covering = problems.covering(path);
       if (covering !== undefined) add(covering, "subtree");

@@ -1,6 +1,7 @@
 /**
  * The ignore rules in force in each directory: those of the session, then every ignore file on the way down.
  */
+import type { Sum } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
 import { type RelPath, joinPath, nameOf, parentOf } from "#model/path.ts";
@@ -19,6 +20,11 @@ import type { Host } from "#platform/host.ts";
 const REMEMBERED_MAX = 10_000;
 /** Code of the problem of a directory whose ignore file is damaged. */
 export const RULES_DAMAGED = "RULES";
+
+/** What the ignore file of a directory was when its rules were read from it. */
+export type RulesFile = { readonly stat: Stat; readonly sum: Sum };
+
+export type RulesRead = { readonly rules: IgnoreRules; readonly from: RulesFile | undefined };
 
 /** Why the rules of a directory cannot be known; with the damage of its ignore file where that is why. */
 export type RulesProblem = Problem & { readonly damage?: Damage | undefined };
@@ -65,25 +71,25 @@ export class NestedRules {
       if (isCode(error, "ENOENT", "ENOTDIR", "ELOOP")) return outer;
       return scanProblem(dir, error);
     }
-    const rules = this.read(dir, fd, outer, this.#options.index.get(joinPath(dir, IGNORE_FILE)));
-    if (rules instanceof IgnoreRules) {
-      if (this.#known.size >= REMEMBERED_MAX) this.#known.clear();
-      this.#known.set(dir, rules);
-    }
-    return rules;
+    const read = this.read(dir, fd, outer, this.#options.index.get(joinPath(dir, IGNORE_FILE)));
+    if (!("rules" in read)) return read;
+    if (this.#known.size >= REMEMBERED_MAX) this.#known.clear();
+    this.#known.set(dir, read.rules);
+    return read.rules;
   }
 
   /**
    * Rules inside the open directory `fd`: `outer` and those of its own ignore file, if it has one, of which the index
    * has the record `known`.
    */
-  read(dir: RelPath, fd: Fd, outer: IgnoreRules, known: IndexRecord | undefined): IgnoreRules | RulesProblem {
+  read(dir: RelPath, fd: Fd, outer: IgnoreRules, known: IndexRecord | undefined): RulesRead | RulesProblem {
     try {
       const found = readIgnoreFile(this.#root, fd);
       if (found === "changed") return changedProblem(dir);
-      if (found === undefined) return outer;
-      const damage = this.#damageOf(found, known);
-      return damage === undefined ? outer.child(dir, ignoreLines(found.bytes)) : damagedRules(dir, damage);
+      if (found === undefined) return { rules: outer, from: undefined };
+      const from = { stat: found.stat, sum: sumOf(found.bytes, this.#options.seeds) };
+      const damage = this.#damageOf(from, known);
+      return damage === undefined ? { rules: outer.child(dir, ignoreLines(found.bytes)), from } : damagedRules(dir, damage);
     } catch (error) {
       if (error instanceof SynclineError && error.code === "LIMIT") {
         const message = `${IGNORE_FILE}: ${error.message}`;
@@ -95,9 +101,9 @@ export class NestedRules {
   }
 
   /** Do the bytes differ though the stat does not? Rules that nobody wrote would show, or hide, what they should not. */
-  #damageOf({ bytes, stat }: IgnoreFile, known: IndexRecord | undefined): Damage | undefined {
+  #damageOf({ stat, sum }: RulesFile, known: IndexRecord | undefined): Damage | undefined {
     if (known === undefined || !matchesStat(known, stat)) return undefined;
-    return damageOf(known, stat, sumOf(bytes, this.#options.seeds), this.#options.host.clock.nowMs());
+    return damageOf(known, stat, sum, this.#options.host.clock.nowMs());
   }
 }
 

@@ -497,6 +497,39 @@ describe("ignore files", () => {
     expect(root.news()).toEqual(["d/.synclineignore file", "d/a absent", "d/a.o file"]);
   }));
 
+  test("[SCAN-45] so they are after the very first scan, which read nothing else", rooted(async (root) => {
+    for (const [path, text] of Object.entries({ ".synclineignore": "secret\n", a: "1", secret: "2" })) writeFileSync(root.abs(path), text);
+    await root.full();
+    expect(root.news()).toEqual([".synclineignore file", "a file"]);
+    // What a power loss may leave of a file that was written a moment before.
+    root.patch = (call, _name, result, args) => {
+      const bytes = args[1];
+      if (call === "read" && bytes instanceof Uint8Array) bytes.fill(0);
+      return result;
+    };
+    const { problems } = await root.full();
+    expect(problems).toMatchObject([{ path: "", code: "RULES" }, { path: ".synclineignore", code: "SUSPECT" }]);
+    expect(root.news()).toEqual([]);
+  }));
+
+  for (const [how, isKnown] of [["new", false], ["changed", true]] as const) {
+    test(`[SCAN-46] an ignore file (${how}) that is written once more during a scan is looked at again with its directory`, rooted(async (root) => {
+      await settled(root, { "d/a.c": "1", "d/a.o": "2", ...(isKnown && { "d/.synclineignore": "*.x\n" }) });
+      writeFileSync(root.abs("d/.synclineignore"), "*.o\n");
+      let looks = 0;
+      root.fault = (call, name) => {
+        if (call !== "stat" || name !== ".synclineignore") return undefined;
+        // The first finds it to be a file; then it is read and, if it is known, compared with what is known.
+        if (++looks === (isKnown ? 3 : 2)) writeFileSync(root.abs("d/.synclineignore"), "*.c\n");
+        return undefined;
+      };
+      expect((await root.full()).problems).toMatchObject([{ path: "d", code: "CHANGED", transient: true }]);
+      expect(root.news()).toEqual([]);
+      expect((await root.dirty({})).problems).toEqual([]);
+      expect(root.news()).toEqual(["d/.synclineignore file", "d/a.c ignored"]);
+    }));
+  }
+
   test("[SCAN-26] rules of the session that are new after a restart reach known paths", rooted(async (root) => {
     await settled(root, { "d/a.o": "1", "d/b": "2" });
     root.newScanner(["*.o"]);

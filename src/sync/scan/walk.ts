@@ -15,9 +15,9 @@ import { PackedRecords } from "#sync/index/packed-records.ts";
 import { type IndexRecord, matchesStat, packedMatchesStat } from "#sync/index/record-codecs.ts";
 import type { Tree } from "#sync/index/store.ts";
 import { SUSPECT, damageProblem } from "#sync/scan/damage.ts";
-import { IGNORE_FILE, IgnoreRules } from "#sync/scan/ignore.ts";
+import { IGNORE_FILE, type IgnoreRules } from "#sync/scan/ignore.ts";
 import type { DirectoryHook, IndexChange, IndexEditor } from "#sync/scan/index-editor.ts";
-import { type NestedRules, type RulesProblem, addRulesProblem } from "#sync/scan/nested-rules.ts";
+import { type NestedRules, type RulesFile, type RulesProblem, type RulesRead, addRulesProblem } from "#sync/scan/nested-rules.ts";
 import { type Observer, identicalRecords } from "#sync/scan/observer.ts";
 import type { Pacer } from "#sync/scan/pacer.ts";
 import type { VanishedDir } from "#sync/scan/rename-candidates.ts";
@@ -158,7 +158,7 @@ export class Walk {
     if (known.count > 0 && items.length <= SORTED_MAX) items.sort(byName);
     if (pacer.dueNow()) yield;
     const inside = this.#rulesInside(frame, fd, items, known.early(IGNORE_FILE));
-    if (!(inside.rules instanceof IgnoreRules)) return inside.rules;
+    if (!("rules" in inside)) return inside;
     if (problems.size > 0) problems.settle(dir);
 
     const { rules, recheck } = inside;
@@ -177,7 +177,7 @@ export class Walk {
       if (pacer.due()) yield;
     }
     if (seen < known.count) yield* this.#unlisted(place, items, known.all());
-    const doubt = this.#settleAbsence(place);
+    const doubt = this.#settleAbsence(place) ?? (inside.from && this.#knowRules(place, inside.from, known.early(IGNORE_FILE)));
     if (doubt !== undefined) return doubt;
     if (this.#isFirst) this.#inPathOrder(waiting);
     if (place.changes.length > 0) {
@@ -207,12 +207,33 @@ export class Walk {
     fd: Fd,
     items: readonly DirItem[],
     known: IndexRecord | undefined,
-  ): { rules: IgnoreRules | RulesProblem; recheck: boolean } {
+  ): (RulesRead & { recheck: boolean }) | RulesProblem {
     if (!items.some(({ name }) => name === IGNORE_FILE)) {
-      return { rules: frame.outer, recheck: frame.recheck || known !== undefined };
+      return { rules: frame.outer, from: undefined, recheck: frame.recheck || known !== undefined };
     }
-    const rules = this.#o.rules.read(frame.path, fd, frame.outer, known);
-    return { rules, recheck: frame.recheck || known === undefined || !this.#unchanged(fd, IGNORE_FILE, known) };
+    const read = this.#o.rules.read(frame.path, fd, frame.outer, known);
+    if (!("rules" in read)) return read;
+    return { ...read, recheck: frame.recheck || known === undefined || !this.#unchanged(fd, IGNORE_FILE, known) };
+  }
+
+  /**
+   * What is out of sight was judged by the bytes that an ignore file had: the index gets their sum, so that other bytes
+   * under the same stat are damage from the first scan on. A file that was written meanwhile has other rules by now: a
+   * problem, and the directory is looked at again.
+   */
+  #knowRules({ dir, changes }: Place, { stat, sum }: RulesFile, known: IndexRecord | undefined): Problem | undefined {
+    const at = changes.findIndex(({ name }) => name === IGNORE_FILE);
+    const change = changes[at];
+    if (change?.next === "ignored") return undefined;
+    const now = change === undefined ? known : change.next;
+    if (now?.entry.kind !== "file" || !matchesStat({ ...now, racy: false }, stat)) {
+      return change === undefined ? undefined : changedProblem(dir);
+    }
+    if (now.entry.sum !== undefined) return undefined;
+    const next = withSum(now, sum);
+    if (change !== undefined) changes[at] = { ...change, next };
+    else changes.push({ name: IGNORE_FILE, path: joinPath(dir, IGNORE_FILE), old: now, next, nlink: stat.nlink, silent: true });
+    return undefined;
   }
 
   #unchanged(dir: Fd, name: string, record: IndexRecord): boolean {

@@ -229,6 +229,7 @@ class Cycle {
     await copy?.settled();
     for (const one of settled) if (one.status === "rejected") throw one.reason;
     const observed = settled.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+    state.forgetOutdated(options.preserve);
     // What this very cycle has sent is not for scans to settle that may have ended before.
     if (copy?.hasBegun !== true && state.unsettled.length > 0) await this.#settleInFlight(observed);
     state.forgetIgnoredOfGone();

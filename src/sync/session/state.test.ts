@@ -152,6 +152,19 @@ describe("what a session remembers", () => {
     expect(pendingOf(state).alpha).toEqual(["known ignored"]);
   });
 
+  test("[SESSION-49] what was agreed on and is ignored by rules that changed is agreed on no more, unless it was reported", () => {
+    const disk = new MemoryDisk();
+    const state = stateWith({ d: dir, "d/f": file("f"), seen: file("s"), other: file("o") }, disk);
+    for (const path of ["d", "seen"]) state.observe("alpha", path, { state: "ignored" }, preserve);
+    state.rulesChanged("alpha", "");
+    state.observe("alpha", "seen", present(file("s")), preserve);
+    state.forgetOutdated(preserve);
+    expect(pendingOf(state)).toEqual({ alpha: [], beta: ["d present", "d/f present"] });
+    disk.kill();
+    const after = new SessionState(new MemoryStore(disk), random);
+    expect([[...after.ancestor.walk("")].map(([path]) => path), pendingOf(after)]).toEqual([["other", "seen"], pendingOf(state)]);
+  });
+
   test("[SESSION-17] ignored for a directory is not ignored for a file: asked again, unless it was agreed", () => {
     const state = stateWith({ known: dir });
     for (const path of ["c", "same", "known"]) {

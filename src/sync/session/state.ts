@@ -115,6 +115,8 @@ export class SessionState {
   #coming: ReadonlySet<string> | undefined;
   #saved = "";
   #ancestorEmpty: boolean;
+  /** Ignored paths by rules that have changed since, which the ancestor knows. */
+  readonly #outdated: Record<Side, Set<RelPath>> = { alpha: new Set(), beta: new Set() };
   /** Ancestor entries of a batch in progress that are not in the tree yet. */
   #batch: Map<RelPath, Entry> | undefined;
   /** Sequences whose observations are stored durably, so that the endpoints' logs may forget them. */
@@ -445,13 +447,36 @@ export class SessionState {
 
   /**
    * The ignore file of `dir` changed on a side: what it ignored may be seen again. An ignored path that is gone by now
-   * will not be reported, so what is not known to the ancestor counts as absent until somebody says otherwise.
+   * will not be reported, so what is not known to the ancestor counts as absent until somebody says otherwise. What is
+   * known to it waits for forgetOutdated().
    */
   rulesChanged(side: Side, dir: RelPath): void {
     for (const [path, held] of this.pending[side]) {
-      if (held.state !== "ignored" || !isWithin(path, dir) || this.ancestor.get(path) !== undefined) continue;
-      if (!this.#cameFrom(side, path)) this.pending[side].delete(path);
+      if (held.state !== "ignored" || !isWithin(path, dir) || this.#cameFrom(side, path)) continue;
+      if (this.ancestor.get(path) === undefined) this.pending[side].delete(path);
+      else this.#outdated[side].add(path);
     }
+  }
+
+  /**
+   * Paths that were agreed on, were ignored after that by rules which have changed since, and were not reported: nobody
+   * ever would say that one has gone. Nothing is agreed there any more, as where the rules stayed, and then they count as
+   * absent, which is no deletion. Call when the scan that told of the rules has ended, before anything is saved.
+   */
+  forgetOutdated(preserve: Preserve): void {
+    const outdated = SIDES.flatMap((side) => {
+      const paths = [...this.#outdated[side]].filter((path) => this.pending[side].get(path)?.state === "ignored");
+      this.#outdated[side].clear();
+      return paths.map((path) => ({ side, path }));
+    });
+    if (outdated.length === 0) return;
+    this.store.transaction({ durable: false }, () => {
+      for (const { side, path } of outdated) {
+        this.forget(path, preserve);
+        this.pending[side].delete(path);
+      }
+      this.save(false);
+    });
   }
 
   /**
@@ -607,6 +632,7 @@ export class SessionState {
       this.files = 0;
       for (const side of SIDES) {
         this.pending[side].clear();
+        this.#outdated[side].clear();
         this.marks[side] = undefined;
         this.#meta.delete(`mark-${side}`);
       }

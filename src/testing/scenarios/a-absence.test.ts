@@ -248,6 +248,21 @@ describe("memory that was lost", () => {
   }
 });
 
+describe("what was ignored, and gone when the rules changed", () => {
+  for (const how of ["a dry run", "a held plan"] as const) {
+    test(`[SIM-95] agreed on, ignored as ${how} saw it: it comes back, and nobody waits for it (seed 1030016926)`, async () => {
+      const pair = new SimPair();
+      pair.alpha.put({ "e/f": "one", g: "two" });
+      await pair.agree();
+      pair.alpha.put({ ".synclineignore": "e", ...(how === "a held plan" && { g: undefined }) });
+      const { summary } = await pair.run(how === "a dry run" ? { dryRun: true } : { brake: { count: 0, percent: undefined } });
+      expect(summary?.result).toBe(how === "a dry run" ? "dry-run" : "held");
+      pair.alpha.put({ ".synclineignore": undefined, e: undefined, g: "two" });
+      expect(await pair.agree()).toBe("e/ e/f=one g=two");
+    });
+  }
+});
+
 describe("brake and overlap", () => {
   test("[S-13] one side emptied: the plan is held, and an approval runs exactly that plan", async () => {
     const pair = await synced();
