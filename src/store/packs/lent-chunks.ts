@@ -8,6 +8,11 @@ import type { ChunkId } from "#sync/chunk/chunk-id.ts";
 
 /** Of chunks that nobody uses now and somebody may ask for again. What is lent comes on top. */
 const IDLE_BYTES_MAX = 64 << 20;
+/**
+ * From so much on rooms are used again. The distance is what a stream has on its way: with none, what is given back
+ * meanwhile goes over the limit, and every second room would be new memory, with a page fault for each 4 KiB.
+ */
+const IDLE_BYTES_KEPT = 48 << 20;
 /** Rooms are as large as the smallest of these that fits, and pages around it: one serves many. */
 const ROOM_BYTES = [1 << 20, 2 << 20, 4 << 20];
 const PAGES_AROUND = 4;
@@ -93,7 +98,7 @@ export class LentChunks {
   #room(bytes: number): Uint8Array {
     const around = PAGES_AROUND * PAGE_BYTES;
     const size = (ROOM_BYTES.find((one) => bytes <= one + around) ?? bytes) + around;
-    if (this.#idleBytes + size > IDLE_BYTES_MAX) {
+    if (this.#idleBytes + size > IDLE_BYTES_KEPT) {
       for (const [id, held] of this.#held) {
         if (held.users > 0 || held.place.room?.length !== size) continue;
         this.#forget(id, held);
