@@ -160,6 +160,23 @@ describe("sim-disk: power loss", () => {
     expect([...seen]).toEqual(["1"]);
   });
 
+  test("[SIM-110] what nobody changed for long was written back: with its name, and as it was before what came later (seed 1060002385)", async () => {
+    for (const later of [false, true]) {
+      const seen = await outcomes(
+        {},
+        ({ user, disk }) => {
+          user.write("/r/f", "first");
+          disk.clock.spend(50e9);
+          if (later) user.write("/r/f", "second");
+        },
+        (user) => user.read("/r/f") ?? "gone",
+      );
+      expect(seen.has("gone") || seen.has("")).toBe(false);
+      expect(seen.has("first")).toBe(true);
+      expect(seen.size > 1).toBe(later);
+    }
+  });
+
   test("[SIM-11] each directory keeps a prefix of its own changes; with a journal, all share one prefix", async () => {
     const prepare = ({ user, disk }: ReturnType<typeof start>): void => {
       user.mkdir("/r/a");

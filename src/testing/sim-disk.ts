@@ -8,6 +8,7 @@
  *   change that touches two directories survives in both or in neither; nothing survives in a directory whose making
  *   did not, and so nothing is moved into nowhere.
  * - A sync of a file says nothing of its name, a sync of a directory nothing of its own name, unless `syncCoversName`.
+ * - What nobody changes for WRITTEN_BACK_MS the kernel has written by itself, and the engine counts on it.
  *
  * Processes use it through SimFs. The methods here are for tests: they are the operator, the cable and the meteorite.
  */
@@ -60,6 +61,8 @@ type NameEdit = {
 type NameChange = readonly NameEdit[];
 
 const DEVICE_FIRST = 64;
+/** Linux writes what has been dirty for 30 s, and looks for it every 5 s. */
+const WRITTEN_BACK_MS = 40_000;
 
 export class SimDisk {
   readonly clock: SimClock;
@@ -83,7 +86,10 @@ export class SimDisk {
   #nextDev = DEVICE_FIRST;
   #cookie = 0;
   #changes: NameChange[] = [];
+  readonly #changedAtMs = new WeakMap<NameChange, number>();
   readonly #dirty = new Set<Inode>();
+  /** Nothing that is not durable is older. */
+  #oldestMs = Infinity;
 
   constructor(clock: SimClock, options: SimDiskOptions = {}) {
     this.clock = clock;
@@ -119,7 +125,7 @@ export class SimDisk {
     const inode = new Inode(kind, freed ?? this.#nextIno++, dev, mode, this.now(), target);
     inode.numberReused = freed !== undefined;
     this.usedInodes++;
-    this.#dirty.add(inode);
+    this.#isDirty(inode);
     return inode;
   }
 
@@ -130,7 +136,7 @@ export class SimDisk {
     inode.touchedAt = this.calls;
     inode.seen = undefined;
     inode.dirty = true;
-    this.#dirty.add(inode);
+    this.#isDirty(inode);
   }
 
   /** Changes names, all edits at once. Directories get new times, and so do the inodes that gained or lost a name. */
@@ -143,6 +149,7 @@ export class SimDisk {
       if (after !== undefined && after.inode !== before?.inode) this.touch(after.inode, false, now);
     }
     this.#changes.push(edits);
+    this.#changedAtMs.set(edits, this.clock.monotonicMs());
     for (const { before } of edits) if (before !== undefined) this.release(before.inode);
   }
 
@@ -164,6 +171,19 @@ export class SimDisk {
   }
 
   // --- Durability ---
+
+  /** What the kernel has written by itself by now. To be called before anything changes. */
+  writeBack(): void {
+    const since = this.clock.monotonicMs() - WRITTEN_BACK_MS;
+    if (this.#oldestMs > since) return;
+    for (const inode of this.#dirty) if (inode.changedAtMs <= since && !inode.poisoned) this.#syncInode(inode);
+    this.#forget((change) => this.#changedAtMs.get(change)! > since);
+    this.#oldestMs = Infinity;
+    for (const { poisoned, changedAtMs } of this.#dirty) if (!poisoned) this.#oldestMs = Math.min(this.#oldestMs, changedAtMs);
+    // In the order in which they were made.
+    const [first] = this.#changes;
+    if (first !== undefined) this.#oldestMs = Math.min(this.#oldestMs, this.#changedAtMs.get(first)!);
+  }
 
   /** Makes one inode durable: its bytes and metadata, and for a directory the names in it. */
   sync(inode: Inode): void {
@@ -194,6 +214,7 @@ export class SimDisk {
    */
   crash(random: SimRandom): void {
     for (const process of this.processes) process.kill();
+    this.writeBack();
     this.#loseNames(random);
     for (const inode of this.#dirty) this.#loseContent(inode, random);
     this.#dirty.clear();
@@ -267,6 +288,12 @@ export class SimDisk {
     const top = this.makeInode("dir", this.#nextDev++, 0o755);
     top.isTop = true;
     return top;
+  }
+
+  #isDirty(inode: Inode): void {
+    inode.changedAtMs = this.clock.monotonicMs();
+    this.#dirty.add(inode);
+    this.#oldestMs = Math.min(this.#oldestMs, inode.changedAtMs);
   }
 
   #syncInode(inode: Inode): void {

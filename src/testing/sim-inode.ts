@@ -67,6 +67,8 @@ export class Inode {
   durable: Image | undefined;
   /** Number of the disk's call that changed it last. */
   touchedAt = 0;
+  /** The same, in milliseconds of the monotonic clock. */
+  changedAtMs = 0;
   /** Something differs from `durable`. */
   dirty = true;
   /** A sync failed with EIO: the kernel has forgotten which pages were dirty, later syncs lie. */

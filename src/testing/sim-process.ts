@@ -91,6 +91,7 @@ export class SimProcess {
   protected enter(call: string, at: Fd | undefined, name: string | undefined, isEffect: boolean): void {
     this.#assertAlive();
     this.disk.clock.spend(this.disk.options.callNs ?? CALL_NS);
+    this.disk.writeBack();
     this.disk.calls++;
     this.disk.trace?.(call, name);
     if (this.interleave !== undefined) {
