@@ -62,6 +62,17 @@ describe("what a source hands out", () => {
     expect(source.synced.toSorted()).toEqual(["/", "/old", "/old/young", "/old/young/sub", "/old/young/sub/g"]);
   });
 
+  test("[SOURCE-7] a clock that was put forward makes nothing old: for a minute everything is synced", async () => {
+    using source = new Source();
+    source.write("f", "g");
+    source.clock.jump(3_600_000);
+    await source.durability.begin(source.handed("f"));
+    expect(source.synced.toSorted()).toEqual(["/", "/f"]);
+    source.later(61_000);
+    await source.durability.begin(source.handed("g"));
+    expect(source.synced).toHaveLength(2);
+  });
+
   test("[SOURCE-2] many files cost one sync of everything, which also covers what was written before it", async () => {
     using source = new Source();
     const paths = Array.from({ length: 100 }, (_, at) => `f${at}`);

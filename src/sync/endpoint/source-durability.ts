@@ -15,6 +15,8 @@ import { problemOf } from "#sync/apply/apply-context.ts";
 const YOUNG_MS = 60_000;
 /** The clock behind ctime ticks this coarsely, so a change right after a sync may be dated before it. */
 const TICK_MS = 20;
+/** The wall clock against the one that only runs: by less than this no date says that a change is older than it is. */
+const JUMP_MS = 10_000;
 /** Files synced one by one within a second; with more, one sync of the file system is cheaper. */
 const SINGLE_SYNCS_MAX = 32;
 const WINDOW_MS = 1000;
@@ -37,6 +39,10 @@ export class SourceDurability {
   #full: FullSync | undefined;
   #singles = 0;
   #windowStartMs = 0;
+  /** Wall clock less running clock, before the last jump and after it. */
+  #shiftMs: number;
+  /** On the running clock. */
+  #jumpedAtMs = -Infinity;
 
   /** @param timestampNs granularity of the disk's times */
   constructor(host: Host, root: Confined, timestampNs: bigint, enabled: boolean) {
@@ -44,12 +50,13 @@ export class SourceDurability {
     this.#root = root;
     this.#tickMs = Math.max(TICK_MS, Number(timestampNs) / NS_PER_MS);
     this.#enabled = enabled;
+    this.#shiftMs = host.clock.nowMs() - host.clock.monotonicMs();
   }
 
   /** May a power loss now still take what this stat shows? */
   isYoung(stat: Stat): boolean {
     if (!this.#enabled) return false;
-    return Number(stat.ctimeNs) / NS_PER_MS > this.#host.clock.nowMs() - YOUNG_MS;
+    return this.#hasJumped() || Number(stat.ctimeNs) / NS_PER_MS > this.#host.clock.nowMs() - YOUNG_MS;
   }
 
   /**
@@ -98,6 +105,14 @@ export class SourceDurability {
     const jumpedMs = Math.abs(clock.nowMs() - clock.monotonicMs() - full.clockShiftMs);
     const changedMs = Number(stat.ctimeNs) / NS_PER_MS;
     return jumpedMs < this.#tickMs && changedMs < full.startedMs - this.#tickMs ? full.outcome : undefined;
+  }
+
+  /** Was the wall clock set a moment ago? What was written just before looks old then, or new for ever. */
+  #hasJumped(): boolean {
+    const { clock } = this.#host;
+    const [shiftMs, nowMs] = [clock.nowMs() - clock.monotonicMs(), clock.monotonicMs()];
+    if (Math.abs(shiftMs - this.#shiftMs) >= JUMP_MS) [this.#shiftMs, this.#jumpedAtMs] = [shiftMs, nowMs];
+    return nowMs - this.#jumpedAtMs < YOUNG_MS;
   }
 
   #mayBeSingle(count: number): boolean {
