@@ -19,7 +19,7 @@ import { CopyFinder } from "#sync/session/copy-finder.ts";
 import { type ExecutionContext, type ExecutionTotals, executeGroups, executeSide } from "#sync/session/executor.ts";
 import { FirstCopy } from "#sync/session/first-copy.ts";
 import { type Healing, planHealing, toldProblems, withHealing } from "#sync/session/healing.ts";
-import { type Observed, UnknownPaths, observeSide } from "#sync/session/observe.ts";
+import { type Observed, UnknownPaths, observeHidden, observeSide } from "#sync/session/observe.ts";
 import { NamesOfSide } from "#sync/session/names-of-side.ts";
 import { GROUP_OPS_MIN, type StepGroup } from "#sync/session/step-groups.ts";
 import type { Tally } from "#sync/session/tally.ts";
@@ -264,9 +264,10 @@ class Cycle {
   async #settleInFlight(observed: readonly Observed[]): Promise<void> {
     const { state } = this.#context;
     const seen = new Map<Side, UnknownPaths>();
-    for (const { side, problems } of observed) {
+    for (const { side, problems, complete } of observed) {
       await this.#learnArrived(side, problems);
       seen.set(side, new UnknownPaths(problems));
+      if (complete) await this.#learnHidden(side, seen.get(side)!);
     }
     state.store.transaction({ durable: false }, () => {
       // Settled once, each of them: were a side to return to such a content later, of its own accord, that would be
@@ -300,6 +301,17 @@ class Cycle {
       }
     }
     await this.#learnSide(side, wanted, new Map());
+  }
+
+  /** What came from `side` and is not in its listing has gone there or is ignored, as in observeSide(). */
+  async #learnHidden(side: Side, unknown: UnknownPaths): Promise<void> {
+    const { state, sides, options, signal } = this.#context;
+    const wanted = state.unsettled.flatMap(({ side: to, path, entry }) => {
+      const isGone = to !== side && entry !== undefined && state.held(side, path).state === "absent";
+      return isGone && unknown.covering(path) === undefined ? [path] : [];
+    });
+    const paths = state.sortPaths([...new Set(wanted)]);
+    await observeHidden(side, sides[side].endpoint, paths, state, options.preserve, signal);
   }
 
   /** What a change was to bring, path by path. */

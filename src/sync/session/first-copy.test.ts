@@ -239,7 +239,7 @@ describe("parts of a first copy", () => {
   const file = (size = 1): Entry => ({ kind: "file", size, mode: 0o644, mtimeNs: 1n, sum: undefined });
   const present = (path: RelPath, entry: Entry): Observation => ({ state: "present", path, entry });
   const ended = (side: Side, entries: number, problems: Problem[] = []): Observed => {
-    return { side, seq: 1, epoch: "e", problems, entries, hashedBytes: 0, degraded: undefined };
+    return { side, complete: true, seq: 1, epoch: "e", problems, entries, hashedBytes: 0, degraded: undefined };
   };
   const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 0));
 

@@ -1,6 +1,6 @@
 /** Takes one side's scan into the session's state. */
 import type { Observation, Problem } from "#model/observation.ts";
-import { type RelPath, comparePaths, nameOf, parentOf } from "#model/path.ts";
+import { type RelPath, comparePaths, isWithin, nameOf, parentOf } from "#model/path.ts";
 import type { Side } from "#model/plan.ts";
 import type { Preserve } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
@@ -8,11 +8,15 @@ import type { Endpoint, OnObserved, ScanRequest, ScanSummary } from "#sync/endpo
 import { IGNORE_FILE } from "#sync/scan/ignore.ts";
 import type { SessionState } from "#sync/session/state.ts";
 
-export type Observed = ScanSummary & { readonly side: Side };
+/** `complete`: all that the side has was told. */
+export type Observed = ScanSummary & { readonly side: Side; readonly complete: boolean };
+
+/** Paths asked about in one call. */
+const ASKED_PER_CALL = 1000;
 
 /**
  * Scans and records. With `since` 0 the observations are a complete listing in path order, and whatever the ancestor
- * has beside it is absent, unless it lies where the scan could not look.
+ * has beside it is absent, unless it lies where the scan could not look, or is ignored, which only the side knows.
  *
  * @param onTaken gets each batch when it has been recorded, and the number of entries seen so far
  */
@@ -60,11 +64,43 @@ export async function observeSide(
     expected = ancestor!.next();
   }
   const unknown = new UnknownPaths(summary.problems);
-  for (const path of missing) {
-    if (unknown.covering(path) === undefined) state.observe(side, path, { state: "absent" }, preserve);
-  }
+  const known = missing.filter((path) => unknown.covering(path) === undefined);
+  const hidden = await observeHidden(side, endpoint, known, state, preserve, signal);
+  for (const path of known) if (!hidden.has(path)) state.observe(side, path, { state: "absent" }, preserve);
   const problems = summary.problems.map((one): Problem => ({ ...one, side }));
-  return { ...summary, problems, side };
+  return { ...summary, problems, side, complete };
+}
+
+/**
+ * Asks which of some paths, in path order, `side` ignores, and records it: a complete listing has them as little as what
+ * has gone, and to take them for that would be a deletion. Returns those that are, with those below them.
+ */
+export async function observeHidden(
+  side: Side,
+  endpoint: Endpoint,
+  paths: readonly RelPath[],
+  state: SessionState,
+  preserve: Preserve,
+  signal: AbortSignal,
+): Promise<ReadonlySet<RelPath>> {
+  const tops: RelPath[] = [];
+  for (const path of paths) if (tops.length === 0 || !isWithin(path, tops.at(-1)!)) tops.push(path);
+  const ignored = new Set<RelPath>();
+  for (let at = 0; at < tops.length; at += ASKED_PER_CALL) {
+    const part = tops.slice(at, at + ASKED_PER_CALL);
+    const answers = await endpoint.sums(part, signal);
+    for (const [one, path] of part.entries()) {
+      const answer = answers[one];
+      if (typeof answer === "object" && answer.code === "IGNORED") ignored.add(path);
+    }
+  }
+  const hidden = new Set<RelPath>();
+  let top: RelPath | undefined;
+  for (const path of paths) {
+    if (ignored.has(path)) state.observe(side, (top = path), { state: "ignored" }, preserve);
+    if (top !== undefined && isWithin(path, top)) hidden.add(path);
+  }
+  return hidden;
 }
 
 function outOfOrder(label: string): SynclineError {

@@ -182,14 +182,15 @@ describe("what a session remembers", () => {
 describe("taking a scan in", () => {
   const found = (path: string, code = "EIO"): Problem => ({ path, side: "alpha", code, message: "", transient: true });
 
-  /** An endpoint of which only the scan is used. */
-  function scanning(batch: Observation[], problems: Problem[] = []): Endpoint {
+  /** An endpoint that tells `batch`, and of which it ignores when asked. */
+  function scanning(batch: Observation[], problems: Problem[] = [], ignored: string[] = []): Endpoint {
     const summary: ScanSummary = { seq: 5, epoch: "e", problems, entries: batch.length, hashedBytes: 0, degraded: undefined };
     const scan: Endpoint["scan"] = async (_request, onBatch) => {
       await onBatch(batch, problems);
       return summary;
     };
-    return { label: "side", scan } as Pick<Endpoint, "label" | "scan"> as Endpoint;
+    const sums: Endpoint["sums"] = async (paths) => paths.map((path) => found(path, ignored.includes(path) ? "IGNORED" : "ENOENT"));
+    return { label: "side", scan, sums } as Pick<Endpoint, "label" | "scan" | "sums"> as Endpoint;
   }
 
   const take = (state: SessionState, endpoint: Endpoint, since: number): Promise<unknown> => {
@@ -197,14 +198,15 @@ describe("taking a scan in", () => {
     return observeSide("beta", endpoint, request, state, preserve, () => undefined, new AbortController().signal);
   };
 
-  test("[SESSION-40] a complete listing says what is absent, but not where it could not look", async () => {
-    const state = stateWith({ a: dir, "a/f": file("f"), b: dir, "b/f": file("f"), c: file("c") });
+  test("[SESSION-40] a complete listing says what is absent, but not where it could not look, nor of what is ignored", async () => {
+    const hidden = { d: dir, "d/f": file("f"), "d/g": file("g"), "e.o": file("o") };
+    const state = stateWith({ a: dir, "a/f": file("f"), b: dir, "b/f": file("f"), c: file("c"), ...hidden, e: dir, "e/f": file("f") });
     const listing: Observation[] = [
       { state: "present", path: "a", entry: dir },
       { state: "present", path: "b", entry: dir },
     ];
-    await take(state, scanning(listing, [found("b")]), 0);
-    expect(pendingOf(state).beta).toEqual(["a/f absent", "c absent"]);
+    await take(state, scanning(listing, [found("b")], ["d", "e.o"]), 0);
+    expect(pendingOf(state).beta).toEqual(["a/f absent", "c absent", "d ignored", "e absent", "e.o ignored", "e/f absent"]);
   });
 
   test("[SESSION-41] later observations say only what they name", async () => {
