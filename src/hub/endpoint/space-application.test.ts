@@ -41,6 +41,12 @@ describe("what a session pushes into a space", () => {
     await hub[Symbol.asyncDispose]();
   });
 
+  test("[SPACE-43] who asks for the sum of what the space hides from it hears that it is ignored, there or not", async () => {
+    for (const path of [".synclineignore", "hidden", "seen"]) await hub.put("demo", path, "hidden\ngone/\n");
+    const answers = await endpoint.sums(["hidden", "gone", "seen", "nowhere"], stop.signal);
+    expect(answers.map((answer) => (typeof answer === "string" ? "sum" : answer.code))).toEqual(["IGNORED", "IGNORED", "sum", "ENOENT"]);
+  });
+
   test("[SPACE-9] what is pushed while a commit is under way is whole and durable in the next", async () => {
     const application = endpoint.apply("run1", stop.signal);
     const results: OpResult[] = [];

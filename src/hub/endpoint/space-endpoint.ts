@@ -42,6 +42,7 @@ import {
   type TransferItem,
   type TransferResult,
 } from "#sync/endpoint/endpoint.ts";
+import { ignoredProblem, isHidden } from "#sync/endpoint/refuse-ignored.ts";
 import type { ManifestChunk } from "#sync/chunk/manifest.ts";
 import { IgnoreRules, filterText } from "#sync/scan/ignore.ts";
 import type { ScrubReply, ScrubRequest } from "#sync/scan/scrub.ts";
@@ -267,8 +268,11 @@ export class SpaceEndpoint implements Endpoint {
     const answers: (Sum | Problem)[] = [];
     for (const path of paths) {
       signal.throwIfAborted();
-      const entry = (await this.#now.view.version(path))?.entry;
-      answers.push(entry?.kind === "file" && entry.sum !== undefined ? entry.sum : gone(path));
+      const { view, rules } = this.#now;
+      const entry = (await view.version(path))?.entry;
+      const isIgnored = await isHidden(path, () => entry?.kind, (one, isDir) => rules.ignores(one, isDir));
+      if (isIgnored) answers.push(ignoredProblem(path));
+      else answers.push(entry?.kind === "file" && entry.sum !== undefined ? entry.sum : gone(path));
     }
     return answers;
   }

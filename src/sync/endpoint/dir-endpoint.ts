@@ -10,7 +10,7 @@ import { Confined } from "#platform/confined.ts";
 import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
 import { Applier } from "#sync/apply/applier.ts";
-import type { ApplyContext } from "#sync/apply/apply-context.ts";
+import { type ApplyContext, problem } from "#sync/apply/apply-context.ts";
 import { NameSync } from "#sync/apply/name-sync.ts";
 import { PartialFiles } from "#sync/apply/partial-files.ts";
 import { openOrMakeDir, removeTree } from "#sync/apply/private-area.ts";
@@ -38,7 +38,7 @@ import type {
 import { ObservationLog } from "#sync/endpoint/observation-log.ts";
 import { FirstListing } from "#sync/endpoint/first-listing.ts";
 import { type ReadContext, hashPath, logicalMtimeNs, readBatches } from "#sync/endpoint/read-files.ts";
-import { refuseIgnored } from "#sync/endpoint/refuse-ignored.ts";
+import { ignoredProblem, isHidden, refuseIgnored } from "#sync/endpoint/refuse-ignored.ts";
 import {
   type RootIdentity,
   type RootOptions,
@@ -471,18 +471,25 @@ export class DirEndpoint implements Endpoint {
   }
 
   async sums(paths: readonly RelPath[], signal: AbortSignal): Promise<(Sum | Problem)[]> {
+    if (this.#isMissing) return paths.map((path) => problem(path, "ENOENT", "the root does not exist", false));
     const { durability } = this.#now;
     const handed: HandedOut[] = [];
     const context = this.#handingOut(handed);
     const answers: (Sum | Problem)[] = [];
     for (const path of paths) {
       signal.throwIfAborted();
-      answers.push(await hashPath(context, path));
+      answers.push((await this.#isHidden(path)) ? ignoredProblem(path) : await hashPath(context, path));
     }
     const failed = await durability.begin(handed);
     await withDiskErrors("sync what was read", this.label, () => durability.all());
     this.#learned.flush();
     return failed.size === 0 ? answers : answers.map((answer, at) => failed.get(paths[at]!) ?? answer);
+  }
+
+  async #isHidden(path: RelPath): Promise<boolean> {
+    const { index, root, scanner } = this.#now;
+    if (index.get(path) !== undefined) return false;
+    return isHidden(path, () => root.statIfThere(path)?.kind, (one, isDir) => scanner.ignores(one, isDir));
   }
 
   scrub(request: ScrubRequest, _signal: AbortSignal): Promise<ScrubReply> {

@@ -248,7 +248,10 @@ export interface Endpoint {
   scan(request: ScanRequest, onBatch: OnObserved, signal: AbortSignal): Promise<ScanSummary>;
   /** Calls `onDirty` (coalesced) whenever there is something for a `dirty` scan. Settles when aborted. */
   watch(onDirty: () => void, signal: AbortSignal): Promise<void>;
-  /** Hashes files that have no sum yet. One answer a path, in order; a problem where it could not be read. */
+  /**
+   * Hashes files that have no sum yet. One answer a path, in order; a problem where it could not be read, with the code
+   * IGNORED where it is out of sight.
+   */
   sums(paths: readonly RelPath[], signal: AbortSignal): Promise<(Sum | Problem)[]>;
   /** Reads a little more of all files again and compares; for the times when nothing else is to be done. */
   scrub(request: ScrubRequest, signal: AbortSignal): Promise<ScrubReply>;

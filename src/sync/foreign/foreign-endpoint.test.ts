@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, renameSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { SynclineError } from "#model/error.ts";
 import type { SumSeeds } from "#sync/endpoint/endpoint.ts";
+import type { ForeignEndpoint } from "#sync/foreign/foreign-endpoint.ts";
 import { ForeignPair, SESSION, type Ran } from "#sync/foreign/foreign-fixture.ts";
 import type { Abilities } from "#sync/foreign/foreign-files.ts";
 import { MemorySystem } from "#sync/foreign/memory-files-fixture.ts";
@@ -290,6 +291,9 @@ describe("what cannot be carried", () => {
     ok(await pair.run());
     expect(Object.keys(pair.files())).toEqual([".synclineignore", "a.tmp", "sub/.synclineignore", "sub/open"]);
     expect(system.files()["a.tmp"]).toBeUndefined();
+    const asked = ["b.tmp", "gone.tmp", "sub/secret", "sub/gone"];
+    const answers = await withForeign(pair, (endpoint, signal) => endpoint.sums(asked, signal));
+    expect(answers.map((answer) => (typeof answer === "string" ? "sum" : answer.code))).toEqual(["IGNORED", "IGNORED", "IGNORED", "CHANGED"]);
   });
 });
 
@@ -308,25 +312,29 @@ test("[FOREIGN-29] what is renamed here to where it is ignored there goes from t
   expect(pair.files()).toEqual({ "e/.synclineignore": "*.tmp\n", "e/a": "one", "e/b.tmp": "two", "e/f.tmp": "three" });
 });
 
+/** Opens the foreign side as a session of the pair would. */
+async function withForeign<T>(pair: ForeignPair, body: (endpoint: ForeignEndpoint, signal: AbortSignal) => Promise<T>): Promise<T> {
+  const store = openSqliteStore(join(pair.dir, "state", "session.db"));
+  const state = new SessionState(store, openHost().random);
+  const endpoint = pair.foreign();
+  const { signal } = new AbortController();
+  const seeds: SumSeeds = state.seeds;
+  try {
+    const preserve = await endpoint.carries(PRESERVE_DEFAULT, true, signal);
+    await endpoint.open({
+      sessionId: SESSION, seeds, writable: true, ignore: [], include: [], preserve, durable: "none", verifyReadBack: false,
+      compress: "none", createRoot: false, expectRootId: state.marks.beta?.rootId,
+    }, signal);
+    return await body(endpoint, signal);
+  } finally {
+    await endpoint.close();
+    store.close();
+  }
+}
+
 describe("taking back", () => {
-  const undo = async (pair: ForeignPair, runId: string): Promise<{ restored: number; problems: unknown[] }> => {
-    const store = openSqliteStore(join(pair.dir, "state", "session.db"));
-    const state = new SessionState(store, openHost().random);
-    const endpoint = pair.foreign();
-    const { signal } = new AbortController();
-    const seeds: SumSeeds = state.seeds;
-    try {
-      const preserve = await endpoint.carries(PRESERVE_DEFAULT, true, signal);
-      await endpoint.open({
-        sessionId: SESSION, seeds, writable: true, ignore: [], include: [], preserve, durable: "none", verifyReadBack: false,
-        compress: "none", createRoot: false, expectRootId: state.marks.beta?.rootId,
-      }, signal);
-      return await endpoint.undo(runId, signal);
-    } finally {
-      await endpoint.close();
-      store.close();
-    }
-  };
+  const undo = (pair: ForeignPair, runId: string): Promise<{ restored: number; problems: unknown[] }> =>
+    withForeign(pair, (endpoint, signal) => endpoint.undo(runId, signal));
 
   test.each(KINDS.slice(0, 3))("[FOREIGN-24] a run is taken back where the system is %s", async (_name, abilities, hasTags) => {
     const system = new MemorySystem(abilities, hasTags);

@@ -27,7 +27,7 @@ import {
   type TransferResult,
 } from "#sync/endpoint/endpoint.ts";
 import { ObservationLog } from "#sync/endpoint/observation-log.ts";
-import { refuseIgnored } from "#sync/endpoint/refuse-ignored.ts";
+import { ignoredProblem, isHidden, refuseIgnored } from "#sync/endpoint/refuse-ignored.ts";
 import { ForeignApplication } from "#sync/foreign/foreign-application.ts";
 import { type ForeignContext, eachParallel, foreignProblem, problemFrom } from "#sync/foreign/foreign-context.ts";
 import { hashForeign, learnSum, readForeign } from "#sync/foreign/foreign-content.ts";
@@ -274,13 +274,17 @@ export class ForeignEndpoint implements Endpoint {
   // ---------------------------------------------------------------- content
 
   async sums(paths: readonly RelPath[], signal: AbortSignal): Promise<(Sum | Problem)[]> {
-    const { context } = this.#now;
+    if (this.#isMissing) return paths.map(changed);
+    const { context, rules } = this.#now;
+    const scan = new ForeignScan(context, rules, { logs: false, sweeps: false }, signal);
     const answers: (Sum | Problem)[] = [];
     await eachParallel(paths.keys(), context.abilities.parallel, async (at) => {
       const path = paths[at]!;
       const record = context.index.get(path);
       try {
-        if (!isFile(record)) answers[at] = changed(path);
+        const ignores = (one: RelPath, isDir: boolean): Promise<boolean> => scan.ignores(one, isDir);
+        if (record === undefined && (await isHidden(path, () => undefined, ignores))) answers[at] = ignoredProblem(path);
+        else if (!isFile(record)) answers[at] = changed(path);
         else answers[at] = record.entry.sum ?? (await hashForeign(context, path, record, signal));
       } catch (error) {
         answers[at] = problemFrom(path, error);

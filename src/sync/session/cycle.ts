@@ -12,7 +12,6 @@ import { detectMoves } from "#sync/plan/moves.ts";
 import { executionOrder } from "#sync/plan/order.ts";
 import { reconcile } from "#sync/plan/reconcile.ts";
 import { type Row, type SideState, needsSums } from "#sync/plan/rows.ts";
-import { IgnoreRules } from "#sync/scan/ignore.ts";
 import type { Ahead } from "#sync/session/ahead.ts";
 import type { Bandwidth } from "#sync/session/bandwidth.ts";
 import type { Result, SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
@@ -220,8 +219,7 @@ class Cycle {
         if (copy?.hasBegun === true) return;
         onEvent({ type: "progress", done: seen.alpha + seen.beta, total: undefined, bytes: 0, bytesTotal: undefined });
       };
-      const rules = new IgnoreRules(options.ignore, options.include);
-      const scan = observeSide(side, sides[side].endpoint, request, state, options.preserve, rules, onTaken, anySignal);
+      const scan = observeSide(side, sides[side].endpoint, request, state, options.preserve, onTaken, anySignal);
       return [this.#whenObserved(scan)];
     });
     const settled = await Promise.allSettled(scans);

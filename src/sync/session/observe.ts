@@ -1,21 +1,22 @@
 /** Takes one side's scan into the session's state. */
 import type { Observation, Problem } from "#model/observation.ts";
-import { type RelPath, comparePaths, nameOf, parentOf } from "#model/path.ts";
+import { type RelPath, comparePaths, isWithin, nameOf, parentOf } from "#model/path.ts";
 import type { Side } from "#model/plan.ts";
-import type { Entry, Preserve } from "#model/entry.ts";
+import type { Preserve } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Endpoint, OnObserved, ScanRequest, ScanSummary } from "#sync/endpoint/endpoint.ts";
-import { IGNORE_FILE, type IgnoreRules } from "#sync/scan/ignore.ts";
+import { IGNORE_FILE } from "#sync/scan/ignore.ts";
 import { type SessionState, otherSide } from "#sync/session/state.ts";
-import { ListedRules, type Unlisted } from "#sync/session/unlisted.ts";
 
 export type Observed = ScanSummary & { readonly side: Side };
 
+/** Paths asked about in one call. */
+const ASKED_PER_CALL = 1000;
+
 /**
  * Scans and records. With `since` 0 the observations are a complete listing in path order, and whatever the ancestor
- * has beside it is absent, unless it lies where the scan could not look, or is ignored by the rules that are listed.
+ * has beside it is absent, unless it lies where the scan could not look, or is ignored, which only the side knows.
  *
- * @param rules of the session, without those of ignore files
  * @param onTaken gets each batch when it has been recorded, and the number of entries seen so far
  */
 export async function observeSide(
@@ -24,24 +25,21 @@ export async function observeSide(
   request: ScanRequest,
   state: SessionState,
   preserve: Preserve,
-  rules: IgnoreRules,
   onTaken: (entries: number, ...told: Parameters<OnObserved>) => void,
   signal: AbortSignal,
 ): Promise<Observed> {
   const complete = request.since === 0;
-  const listed = complete && (state.unsettled.length > 0 || state.ancestor.count() > 0) ? new ListedRules(rules) : undefined;
   if (complete) state.pending[side].clear();
   const ancestor = complete ? state.ancestor.walk("")[Symbol.iterator]() : undefined;
   let expected = ancestor?.next();
   let last: RelPath = "";
   let seen = 0;
-  const missing: Unlisted[] = [];
-  const miss = ([path, { kind }]: [RelPath, Entry]): number => missing.push({ path, isDir: kind === "dir" });
+  const missing: RelPath[] = [];
   const take = (one: Observation): void => {
     if (complete) {
       if (seen > 0 && comparePaths(last, one.path) >= 0) throw outOfOrder(endpoint.label);
       while (expected !== undefined && !expected.done && comparePaths(expected.value[0], one.path) < 0) {
-        miss(expected.value);
+        missing.push(expected.value[0]);
         expected = ancestor!.next();
       }
       if (expected !== undefined && !expected.done && expected.value[0] === one.path) expected = ancestor!.next();
@@ -50,7 +48,6 @@ export async function observeSide(
     seen++;
     if (one.path.endsWith(IGNORE_FILE) && nameOf(one.path) === IGNORE_FILE) state.rulesChanged(side, parentOf(one.path));
     if (one.state === "present") state.kindReported(side, one.path, one.entry);
-    if (one.state === "present" && one.entry.kind === "file") listed?.listed(one.path);
     state.observe(side, one.path, one.state === "present" ? one : { state: one.state }, preserve);
   };
   const summary = await endpoint.scan(
@@ -62,34 +59,58 @@ export async function observeSide(
     signal,
   );
   while (expected !== undefined && !expected.done) {
-    miss(expected.value);
+    missing.push(expected.value[0]);
     expected = ancestor!.next();
   }
   const unknown = new UnknownPaths(summary.problems);
-  const isLookedAt = ({ path }: Unlisted): boolean => unknown.covering(path) === undefined;
+  const isLookedAt = (path: RelPath): boolean => unknown.covering(path) === undefined;
   const gone = missing.filter(isLookedAt);
-  const ignored = (await listed?.ignored(withComing(gone, side, state).filter(isLookedAt), endpoint, signal)) ?? [];
-  for (const path of ignored) state.observe(side, path, { state: "ignored" }, preserve);
-  const hidden = new Set(ignored);
-  for (const { path } of gone) if (!isAtOrBelow(path, hidden)) state.observe(side, path, { state: "absent" }, preserve);
+  const asked = complete ? withComing(gone, side, state).filter(isLookedAt) : [];
+  const hidden = await observeHidden(side, endpoint, asked, state, preserve, signal);
+  for (const path of gone) if (!hidden.has(path)) state.observe(side, path, { state: "absent" }, preserve);
   const problems = summary.problems.map((one): Problem => ({ ...one, side }));
   return { ...summary, problems, side };
 }
 
-/** With what was on its way from `side`, was not agreed, and is not listed there, in path order. */
-function withComing(gone: readonly Unlisted[], side: Side, state: SessionState): readonly Unlisted[] {
-  const coming: Unlisted[] = [];
-  for (const { path, entry } of state.sentTo(otherSide(side))) {
-    const isListed = state.pending[side].has(path) || state.ancestorOf(path) !== undefined;
-    if (entry !== undefined && !isListed) coming.push({ path, isDir: entry.kind === "dir" });
+/**
+ * Asks which of some paths, in path order, `side` ignores, and records it: a complete listing has them as little as what
+ * has gone, and to take them for that would be a deletion. Returns those that are, with those below them.
+ */
+async function observeHidden(
+  side: Side,
+  endpoint: Endpoint,
+  paths: readonly RelPath[],
+  state: SessionState,
+  preserve: Preserve,
+  signal: AbortSignal,
+): Promise<ReadonlySet<RelPath>> {
+  const tops: RelPath[] = [];
+  for (const path of paths) if (tops.length === 0 || !isWithin(path, tops.at(-1)!)) tops.push(path);
+  const ignored = new Set<RelPath>();
+  for (let at = 0; at < tops.length; at += ASKED_PER_CALL) {
+    const part = tops.slice(at, at + ASKED_PER_CALL);
+    const answers = await endpoint.sums(part, signal);
+    for (const [one, path] of part.entries()) {
+      const answer = answers[one];
+      if (typeof answer === "object" && answer.code === "IGNORED") ignored.add(path);
+    }
   }
-  return coming.length === 0 ? gone : [...gone, ...coming].sort((a, b) => comparePaths(a.path, b.path));
+  const hidden = new Set<RelPath>();
+  let top: RelPath | undefined;
+  for (const path of paths) {
+    if (ignored.has(path)) state.observe(side, (top = path), { state: "ignored" }, preserve);
+    if (top !== undefined && isWithin(path, top)) hidden.add(path);
+  }
+  return hidden;
 }
 
-function isAtOrBelow(path: RelPath, dirs: ReadonlySet<RelPath>): boolean {
-  if (dirs.size === 0) return false;
-  for (let at = path; at !== ""; at = parentOf(at)) if (dirs.has(at)) return true;
-  return false;
+/** With what was on its way from `side`, was not agreed, and is not listed there, in path order. */
+function withComing(gone: readonly RelPath[], side: Side, state: SessionState): readonly RelPath[] {
+  const coming = state.sentTo(otherSide(side)).flatMap(({ path, entry }) => {
+    const isListed = state.pending[side].has(path) || state.ancestorOf(path) !== undefined;
+    return entry === undefined || isListed ? [] : [path];
+  });
+  return coming.length === 0 ? gone : [...new Set([...gone, ...coming])].sort(comparePaths);
 }
 
 function outOfOrder(label: string): SynclineError {

@@ -3,7 +3,6 @@ import { type Entry, type FileEntry, PRESERVE_DEFAULT as preserve } from "#model
 import type { Observation, Problem } from "#model/observation.ts";
 import type { Endpoint, ScanSummary } from "#sync/endpoint/endpoint.ts";
 import { MemoryDisk, MemoryStore } from "#sync/index/memory-store.ts";
-import { IgnoreRules } from "#sync/scan/ignore.ts";
 import { UnknownPaths, observeSide } from "#sync/session/observe.ts";
 import { type Held, SessionState } from "#sync/session/state.ts";
 
@@ -217,51 +216,39 @@ describe("what a side sent and filters out by now", () => {
 describe("taking a scan in", () => {
   const found = (path: string, code = "EIO"): Problem => ({ path, side: "alpha", code, message: "", transient: true });
 
-  /** An endpoint of which only the scan is used. */
-  function scanning(batch: Observation[], problems: Problem[] = []): Endpoint {
+  /** An endpoint that tells `batch`, and of which it ignores when asked. */
+  function scanning(batch: Observation[], problems: Problem[] = [], ignored: string[] = []): Endpoint {
     const summary: ScanSummary = { seq: 5, epoch: "e", problems, entries: batch.length, hashedBytes: 0, degraded: undefined };
     const scan: Endpoint["scan"] = async (_request, onBatch) => {
       await onBatch(batch, problems);
       return summary;
     };
-    return { label: "side", scan } as Pick<Endpoint, "label" | "scan"> as Endpoint;
+    const sums: Endpoint["sums"] = async (paths) => paths.map((path) => found(path, ignored.includes(path) ? "IGNORED" : "ENOENT"));
+    return { label: "side", scan, sums } as Pick<Endpoint, "label" | "scan" | "sums"> as Endpoint;
   }
 
   const take = (state: SessionState, endpoint: Endpoint, since: number): Promise<unknown> => {
     const request = { since, acknowledged: 0, extent: "full", deep: false } as const;
-    return observeSide("beta", endpoint, request, state, preserve, new IgnoreRules([]), () => undefined, new AbortController().signal);
+    return observeSide("beta", endpoint, request, state, preserve, () => undefined, new AbortController().signal);
   };
 
-  test("[SESSION-40] a complete listing says what is absent, but not where it could not look", async () => {
-    const state = stateWith({ a: dir, "a/f": file("f"), b: dir, "b/f": file("f"), c: file("c") });
+  test("[SESSION-40] a complete listing says what is absent, but not where it could not look, nor of what is ignored", async () => {
+    const hidden = { d: dir, "d/f": file("f"), "d/g": file("g"), "e.o": file("o") };
+    const state = stateWith({ a: dir, "a/f": file("f"), b: dir, "b/f": file("f"), c: file("c"), ...hidden, e: dir, "e/f": file("f") });
     const listing: Observation[] = [
       { state: "present", path: "a", entry: dir },
       { state: "present", path: "b", entry: dir },
     ];
-    await take(state, scanning(listing, [found("b")]), 0);
-    expect(pendingOf(state).beta).toEqual(["a/f absent", "c absent"]);
+    await take(state, scanning(listing, [found("b")], ["d", "e.o"]), 0);
+    expect(pendingOf(state).beta).toEqual(["a/f absent", "c absent", "d ignored", "e absent", "e.o ignored", "e/f absent"]);
   });
 
-  test("[SESSION-61] nor what the listed ignore files hide, which is ignored; where one cannot be read all is that it could hide", async () => {
-    const state = stateWith({ "a.o": file("a"), d: dir, "d/x": file("x"), e: dir, "e/f": file("f"), "g.c": file("g"), h: dir, "h/k": file("k") });
+  test("[SESSION-61] nor of what is on its way from there and is ignored by now", async () => {
+    const state = stateWith({ a: file("a") });
     state.store.transaction({ durable: true }, () => state.addInFlight([{ side: "alpha", path: "b.o", entry: file("b") }]));
     state.expectInFlight();
-    const rules: Readonly<Record<string, string>> = { ".synclineignore": "*.o\nd/\n!k.o" };
-    const listing: Observation[] = [
-      { state: "present", path: ".synclineignore", entry: file("rules") },
-      { state: "present", path: "e", entry: dir },
-      { state: "present", path: "h", entry: dir },
-      { state: "present", path: "h/.synclineignore", entry: file("more") },
-    ];
-    const read: Endpoint["read"] = async function* (paths) {
-      yield paths.map((path) => {
-        const text = rules[path];
-        return text === undefined ? { path, problem: found(path) } : { path, entry: file(text), bytes: Buffer.from(text) };
-      });
-    };
-    await take(state, { ...scanning(listing), read } as Pick<Endpoint, "label" | "scan" | "read"> as Endpoint, 0);
-    const told = [".synclineignore present", "a.o ignored", "b.o ignored", "d ignored", "e/f absent", "g.c absent"];
-    expect(pendingOf(state).beta).toEqual([...told, "h/.synclineignore present", "h/k ignored"]);
+    await take(state, scanning([], [], ["b.o"]), 0);
+    expect(pendingOf(state).beta).toEqual(["a absent", "b.o ignored"]);
   });
 
   test("[SESSION-41] later observations say only what they name", async () => {

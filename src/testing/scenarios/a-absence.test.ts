@@ -263,6 +263,33 @@ describe("what was ignored, and gone when the rules changed", () => {
   }
 });
 
+describe("what a side that is asked for everything does not tell", () => {
+  for (const mode of ["two-way-safe", "one-way-replica"] as const) {
+    test(`[SIM-96] after a first copy that was cut off, ${mode}: what came to be ignored stays, what is gone goes`, async () => {
+      let copied = 0;
+      for (let k = 1; ; k++) {
+        const pair = new SimPair({ seed: k, session: { mode } });
+        pair.alpha.put({ "e/f": "one", g: "stays", gone: "goes" });
+        let hasDied = false;
+        await pair.run({}, ({ beta }) => atCall(beta, k, () => {
+          hasDied = true;
+          beta.fs.kill();
+        }));
+        if (!hasDied) break;
+        const isThere = pair.beta.host.user.exists("/root/e/f");
+        if (isThere) copied++;
+        pair.alpha.put({ ".synclineignore": "e", gone: undefined });
+        for (let again = 0; again < 2; again++) {
+          await pair.run();
+          const [isStill, isGone] = ["e/f", "gone"].map((path) => pair.beta.host.user.exists(`/root/${path}`));
+          expect([k, pair.alpha.read("e/f"), isStill, isGone]).toEqual([k, "one", isThere, false]);
+        }
+      }
+      expect(copied).toBeGreaterThan(0);
+    });
+  }
+});
+
 describe("brake and overlap", () => {
   test("[S-13] one side emptied: the plan is held, and an approval runs exactly that plan", async () => {
     const pair = await synced();
