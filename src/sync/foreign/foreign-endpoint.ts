@@ -27,7 +27,8 @@ import {
   type TransferResult,
 } from "#sync/endpoint/endpoint.ts";
 import { ObservationLog } from "#sync/endpoint/observation-log.ts";
-import { refuseIgnored } from "#sync/endpoint/refuse-ignored.ts";
+import { ignoredHere } from "#sync/apply/held-places.ts";
+import { refuseFiles } from "#sync/endpoint/refuse-files.ts";
 import { ForeignApplication } from "#sync/foreign/foreign-application.ts";
 import { type ForeignContext, eachParallel, foreignProblem, problemFrom } from "#sync/foreign/foreign-context.ts";
 import { hashForeign, learnSum, readForeign } from "#sync/foreign/foreign-content.ts";
@@ -356,7 +357,9 @@ export class ForeignEndpoint implements Endpoint {
     const how = { host, seeds, stage: stage.area, base: none, limit: none, sparse: false, durable: false };
     if (!request.writable) throw readOnlyRoot(this.label);
     const scan = new ForeignScan(context, rules, { logs: false, sweeps: false }, signal);
-    const wanted = await refuseIgnored(items, (path, isDir) => scan.ignores(path, isDir), onResult);
+    const refusal = async (path: RelPath): Promise<Problem | undefined> =>
+      (await scan.ignores(path, false)) ? ignoredHere(path) : undefined;
+    const wanted = await refuseFiles(items, refusal, onResult);
     await receiveFiles(how, channel, wanted, onResult, signal);
   }
 

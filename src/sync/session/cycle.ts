@@ -24,6 +24,7 @@ import { type Observed, UnknownPaths, observeSide } from "#sync/session/observe.
 import { NamesOfSide } from "#sync/session/names-of-side.ts";
 import { GROUP_OPS_MIN, type StepGroup } from "#sync/session/step-groups.ts";
 import type { Tally } from "#sync/session/tally.ts";
+import { toldOnce } from "#sync/session/refused-places.ts";
 import type { RecentLosses } from "#sync/session/recent-losses.ts";
 import type { Resting } from "#sync/session/resting.ts";
 import { type Held, type InFlight, SIDES, type SessionState, otherSide } from "#sync/session/state.ts";
@@ -127,6 +128,7 @@ class Cycle {
       if (!this.#isApproved) for (const side of SIDES) this.#context.losses.note(side, before[side] - state.entries[side]);
     }
     state.lastConflicts = plan.conflicts;
+    this.#totals.problems = toldOnce(this.#totals.problems);
     const { problems } = this.#totals;
     const { resting } = this.#context;
     resting?.learn(problems);
@@ -491,7 +493,12 @@ class Cycle {
     if (changes > 0) onEvent({ type: "phase", phase: "transferring" });
     const execution = this.#execution(() => total);
     for (const { side, steps: mine } of steps) await executeSide(side, mine, execution);
-    if (state.unsaved()) state.store.transaction({ durable: false }, () => state.save(false));
+    if (state.unsaved() || state.refused.isChanged) {
+      state.store.transaction({ durable: false }, () => {
+        state.refused.settle();
+        state.save(false);
+      });
+    } else state.refused.settle();
   }
 
   /** @param total of what is to be done, as far as it is known when it is asked for */
