@@ -162,7 +162,9 @@ class Cycle {
   #mayBeFirstCopy(stop: AbortController): FirstCopy | undefined {
     const { state, options, sides, resting } = this.#context;
     const isFull = SIDES.every((side) => this.#extents[side] === "full" && sides[side].reply.caseSensitive);
-    const isNew = state.comparesAll && state.ancestor.count() === 0 && state.unsettled.length === 0;
+    // After a lost link a side tells only what is new since, and the rest is known already.
+    const isAsked = state.comparesAll && SIDES.every((side) => (state.marks[side]?.seq ?? 0) === 0);
+    const isNew = isAsked && state.ancestor.count() === 0 && state.unsettled.length === 0;
     const isPlain = !options.dryRun && options.durable !== "always" && !options.preserve.hardlinks;
     const isResting = resting !== undefined && Number.isFinite(resting.waitMs());
     if (!isFull || !isNew || !isPlain || isResting) return undefined;
