@@ -5,6 +5,7 @@
  */
 import type { ArrivingFiles } from "#hub/endpoint/arriving-files.ts";
 import { type LinkView, seenEntry } from "#hub/endpoint/link-view.ts";
+import type { SpacePlaces } from "#hub/endpoint/space-places.ts";
 import type { SpaceStage } from "#hub/endpoint/space-stage.ts";
 import type { Intake, NamedContent } from "#hub/space-service.ts";
 import { NO_SUMS } from "#hub/sums/sums.ts";
@@ -14,10 +15,12 @@ import { SynclineError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Change, Move } from "#model/plan.ts";
+import { filledDirectory } from "#sync/apply/held-places.ts";
 import type { Application, ApplyOp, CommitReply, OpResult } from "#sync/endpoint/endpoint.ts";
 
 export type ApplicationOptions = {
   readonly view: LinkView;
+  readonly places: SpacePlaces;
   readonly stage: SpaceStage;
   readonly arriving: ArrivingFiles;
   /** Up to which sequence the session knows what is in the space; its own changes move it on. */
@@ -175,7 +178,7 @@ export class SpaceApplication implements Application {
       if (change === undefined) results.push(failed(problem!));
       else {
         const result = outcome.results[at++]!;
-        results.push(isHeld(result) ? failed(await this.#held(pathOf(op), span)) : resultOf(op, result));
+        results.push(await this.#resultOf(op, result, span));
       }
     }
     for (let from = 0; from < results.length; from += RESULTS_PER_BATCH) {
@@ -187,16 +190,24 @@ export class SpaceApplication implements Application {
     return { seqBefore: outcome.before, seqAfter: outcome.after };
   }
 
+  async #resultOf(op: ApplyOp, result: ChangeResult, span: Span): Promise<OpResult> {
+    const path = pathOf(op);
+    if (isHeld(result)) return failed(await this.#held(path, span));
+    const isNew = op.type === "change" && op.change.old === undefined;
+    const taken = isNew && result.status === "stale" ? await this.#options.places.taken(path).catch(() => undefined) : undefined;
+    return taken === undefined ? resultOf(op, result) : failed(taken);
+  }
+
   /**
    * A directory stays for the sake of what came into it since the scan, which another round sees, or of what the link
    * must not see: then trying again at once would send a large file in vain, time and again. In the words of a host's
    * disk: whoever reads them does not ask which of the two sides is a space.
    */
   async #held(path: RelPath, span: Span): Promise<Problem> {
-    const message = "the directory still holds new or ignored entries";
     // The commit is made, and its results have to be told: what cannot be looked at now, another round looks at.
-    const transient = await this.#isNews(path, span).catch(() => true);
-    return { path, side: "beta", code: "ENOTEMPTY", message, transient };
+    const isNews = await this.#isNews(path, span).catch(() => true);
+    const held = isNews ? undefined : await this.#options.places.held(path).catch(() => undefined);
+    return held ?? { ...filledDirectory(path), side: "beta", transient: isNews };
   }
 
   /** Is there anything below the path that somebody put there within the span? */

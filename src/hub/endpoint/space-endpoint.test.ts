@@ -156,6 +156,7 @@ describe("a directory and a space", () => {
         const problems = events.flatMap((event) => (event.type === "problem" ? [event.problem] : []));
         // In the words of a disk, not tried again at once, and only what nobody ignores has gone.
         expect(problems).toMatchObject([{ path: "a", side: "beta", code: "ENOTEMPTY", transient: false }]);
+        expect(problems[0]!.message).toContain(": a/b;");
         expect(summary.changes).toBe(1 - round);
         expect((await hub.files("demo"))[`${prefix}/a/b`]).toBe("of the space");
         if (becomes !== undefined) expect(readFileSync(join(web1.root, "a"), "utf8")).toBe(becomes);
@@ -164,6 +165,28 @@ describe("a directory and a space", () => {
       await hub.spaces.commit(hub.who, "demo", { changes: [remove], intake: undefined, atomic: true, cause: "edit", traceId: "0".repeat(32) });
       expect((await web1.run()).summary).toMatchObject({ changes: 1, problems: 0 });
       expect((await hub.files("demo"))[`${prefix}/a`]).toBe(becomes!);
+    }
+  });
+
+  test("[SPACE-60] a file of any size comes to the space at most once where something that the link ignores is in its place", async () => {
+    await hub.put("demo", "held/.synclineignore", "b\n");
+    await hub.put("demo", "held/d/e", "of both");
+    await hub.put("demo", "taken/.synclineignore", "d/\n");
+    await hub.put("demo", "taken/d/own", "of the space");
+    for (const [prefix, code] of [["held", "ENOTEMPTY"], ["taken", "EEXIST"]] as const) {
+      for (const [size, firstBytes] of [[5, 5], [200_000, 0]] as const) {
+        const web1 = new TestLink(hub, `web-${prefix}-${size}`, "demo", prefix);
+        await web1.run();
+        if (prefix === "held") await hub.put("demo", "held/d/b", "of the space");
+        rmSync(join(web1.root, "d"), { recursive: true, force: true });
+        writeFileSync(join(web1.root, "d"), "x".repeat(size));
+        for (const literal of [firstBytes, 0, 0]) {
+          const { summary, events } = await web1.run();
+          const problems = events.flatMap((event) => (event.type === "problem" ? [event.problem] : []));
+          expect([prefix, size, problems]).toMatchObject([prefix, size, [{ path: "d", side: "beta", code, transient: false }]]);
+          expect([prefix, size, summary.bytes.literal]).toEqual([prefix, size, literal]);
+        }
+      }
     }
   });
 

@@ -11,6 +11,7 @@ import { ComingView } from "#hub/endpoint/coming-view.ts";
 import { ContentFiles, plainStat, statOf } from "#hub/endpoint/content-files.ts";
 import { LinkView } from "#hub/endpoint/link-view.ts";
 import { SpaceApplication } from "#hub/endpoint/space-application.ts";
+import { SpacePlaces } from "#hub/endpoint/space-places.ts";
 import { SpaceRules } from "#hub/endpoint/space-rules.ts";
 import type { ViewDigests } from "#hub/endpoint/view-digest.ts";
 import { observeAll, observeSince } from "#hub/endpoint/space-scan.ts";
@@ -24,7 +25,9 @@ import type { Problem } from "#model/observation.ts";
 import { type RelPath, isWithin } from "#model/path.ts";
 import { type Fd, FsError, type Stat } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
+import { ignoredHere } from "#sync/apply/held-places.ts";
 import { Batch } from "#sync/endpoint/batch.ts";
+import { refuseFiles } from "#sync/endpoint/refuse-files.ts";
 import {
   type Application,
   type Endpoint,
@@ -42,7 +45,7 @@ import {
   type TransferItem,
   type TransferResult,
 } from "#sync/endpoint/endpoint.ts";
-import { ignoredProblem, isHidden } from "#sync/endpoint/refuse-ignored.ts";
+import { isHidden } from "#sync/endpoint/is-hidden.ts";
 import type { ManifestChunk } from "#sync/chunk/manifest.ts";
 import { IgnoreRules, filterText } from "#sync/scan/ignore.ts";
 import type { ScrubReply, ScrubRequest } from "#sync/scan/scrub.ts";
@@ -95,6 +98,7 @@ type Opened = {
   readonly request: OpenRequest;
   readonly view: LinkView;
   readonly rules: SpaceRules;
+  readonly places: SpacePlaces;
   readonly stage: SpaceStage;
   readonly files: ContentFiles;
   readonly arriving: ArrivingFiles;
@@ -142,7 +146,8 @@ export class SpaceEndpoint implements Endpoint {
     const arriving = new ArrivingFiles(files.fs, stage, intake, announce);
     const { compress } = request;
     const comingView = new ComingView({ coming, space: space.id, view, rules, host, seeds, compress, self: this });
-    this.#opened = { request, view, rules, stage, files, arriving, coming: comingView, lineage: space.lineage };
+    const places = new SpacePlaces(view, rules);
+    this.#opened = { request, view, rules, places, stage, files, arriving, coming: comingView, lineage: space.lineage };
     return this.#reply(space, hash(filterText(request.ignore, request.include, request.preserve)), hubId);
   }
 
@@ -271,7 +276,7 @@ export class SpaceEndpoint implements Endpoint {
       const { view, rules } = this.#now;
       const entry = (await view.version(path))?.entry;
       const isIgnored = await isHidden(path, () => entry?.kind, (one, isDir) => rules.ignores(one, isDir));
-      if (isIgnored) answers.push(ignoredProblem(path));
+      if (isIgnored) answers.push(ignoredHere(path));
       else answers.push(entry?.kind === "file" && entry.sum !== undefined ? entry.sum : gone(path));
     }
     return answers;
@@ -374,9 +379,10 @@ export class SpaceEndpoint implements Endpoint {
     onResult: (result: TransferResult) => void,
     signal: AbortSignal,
   ): Promise<void> {
-    const { request, arriving, view } = this.#now;
+    const { request, arriving, view, places } = this.#now;
+    const wanted = await refuseFiles(items, (path) => places.whyNoFile(path), onResult);
     await using held = view.spaces.intake(view.who, view.space);
-    const bases = await this.#bases(items, held, signal);
+    const bases = await this.#bases(wanted, held, signal);
     const context = {
       host: { ...this.#options.host, fs: arriving.fs },
       seeds: request.seeds,
@@ -388,7 +394,7 @@ export class SpaceEndpoint implements Endpoint {
       durable: false,
     };
     try {
-      await receiveFiles(context, channel, items, onResult, signal);
+      await receiveFiles(context, channel, wanted, onResult, signal);
     } finally {
       arriving.expectNothing();
     }
@@ -435,11 +441,11 @@ export class SpaceEndpoint implements Endpoint {
   // ---------------------------------------------------------------- changes
 
   apply(runId: string, signal: AbortSignal): Application {
-    const { view, stage, arriving } = this.#now;
+    const { view, places, stage, arriving } = this.#now;
     // A session has one application at a time; an earlier one that was never committed lets go of its content.
     void this.#application?.close();
     this.#application = new SpaceApplication({
-      view, stage, arriving, seen: this.#seen, runId, traceId: this.#parent?.traceId ?? this.#traceId(), signal,
+      view, places, stage, arriving, seen: this.#seen, runId, traceId: this.#parent?.traceId ?? this.#traceId(), signal,
       within: this.#within(),
     });
     return this.#application;

@@ -13,6 +13,7 @@ import type { Confined } from "#platform/confined.ts";
 import { type Fd, FsError, isCode } from "#platform/file-system.ts";
 import type { Application, ApplyOp, CommitReply, OpResult } from "#sync/endpoint/endpoint.ts";
 import { type ApplyContext, problem, problemOf } from "#sync/apply/apply-context.ts";
+import { ignoredHere } from "#sync/apply/held-places.ts";
 import { openOrMakeDir } from "#sync/apply/private-area.ts";
 import { type Placed, Placement, recordOf } from "#sync/apply/placement.ts";
 import type { RunItem } from "#sync/apply/run-journal.ts";
@@ -38,6 +39,9 @@ type Pending = {
   trashName: string;
   intent: RunItem | undefined;
 };
+
+/** What is not in its place, so that nothing below it is, and why. */
+type FailedTrees = Map<RelPath, Problem | undefined>;
 
 /** Does it take an entry out of the root that undo must find again? */
 function displaces({ op, inTree, failure }: Pending): boolean {
@@ -159,7 +163,7 @@ export class Applier implements Application {
       keys = store.transaction({ durable: durable !== "none" }, () => journal.addIntent(this.#runId, intents));
     }
     const placed: Placed[] = [];
-    const failedTrees = new Set<RelPath>();
+    const failedTrees: FailedTrees = new Map();
     for (const one of pending) {
       const outcome = this.#place(one, failedTrees);
       placed.push(outcome instanceof Promise ? await outcome : outcome);
@@ -214,11 +218,11 @@ export class Applier implements Application {
     return { ...base, action: nameOfChange(change), new: staged?.entry ?? change.new, newIno: staged?.ino ?? 0n };
   }
 
-  #place(one: Pending, failedTrees: Set<RelPath>): Placed | Promise<Placed> {
+  #place(one: Pending, failedTrees: FailedTrees): Placed | Promise<Placed> {
     const { op, staged, inTree, failure: problemFound } = one;
     const path = pathOf(op);
     if (problemFound !== undefined) {
-      failedTrees.add(path);
+      failedTrees.set(path, problemFound);
       return failure(problemFound);
     }
     if (op.type === "move") return this.#placement.move(op.move);
@@ -229,8 +233,9 @@ export class Applier implements Application {
     }
     if (staged !== undefined && this.#placing.isSpoiled(staged)) {
       this.#placing.discard(staged);
-      failedTrees.add(path);
-      return failure(problem(path, "EIO", "something unfinished in its stage cannot be removed", true));
+      const found = problem(path, "EIO", "something unfinished in its stage cannot be removed", true);
+      failedTrees.set(path, found);
+      return failure(found);
     }
     const unread = staged === undefined ? undefined : this.#readBack(path, staged, this.#context.stage, staged.at);
     if (unread !== undefined) {
@@ -242,21 +247,22 @@ export class Applier implements Application {
     return this.#placed(one, placed, failedTrees);
   }
 
-  #placed({ op, staged }: Pending, placed: Placed, failedTrees: Set<RelPath>): Placed {
+  #placed({ op, staged }: Pending, placed: Placed, failedTrees: FailedTrees): Placed {
     if (placed.result.status === "done") return placed;
-    failedTrees.add(pathOf(op));
+    failedTrees.set(pathOf(op), placed.result.problem);
     // What broke off in the middle is left to recovery: the stage may hold the only name of what was displaced. But
     // where it still holds what was staged nothing was, and keeping that would fill the disk try by try.
     if (staged !== undefined && this.#placing.discard(staged)) return { ...placed, unsettled: false };
     return placed;
   }
 
-  #placedWithTree({ op, staged }: Pending, failedTrees: Set<RelPath>): Placed {
+  #placedWithTree({ op, staged }: Pending, failedTrees: FailedTrees): Placed {
     const path = pathOf(op);
     const isLost = failedTrees.size > 0 && failedTrees.has(parentOf(path));
     if (staged === undefined || op.type === "move" || isLost) {
-      failedTrees.add(path);
-      return failure(problem(path, "STALE", "the directory it belongs to could not be created", true));
+      const found = withoutDirectory(path, failedTrees.get(parentOf(path)));
+      failedTrees.set(path, found);
+      return failure(found);
     }
     if (!this.#placing.isLinked(staged)) {
       return failure(problem(path, "STALE", "the file it is a link to did not get its place", true));
@@ -478,8 +484,10 @@ function isPlain({ entry }: IndexRecord): boolean {
   return entry.kind !== "file" || entry.linkTo === undefined;
 }
 
-function ignoredHere(path: RelPath): Problem {
-  return problem(path, "IGNORED", "it is ignored on this side", false);
+/** Of what came along with a directory that could not be created, for a reason that may pass or not. */
+function withoutDirectory(path: RelPath, why: Problem | undefined): Problem {
+  const message = "the directory it belongs to could not be created";
+  return why === undefined || why.transient ? problem(path, "STALE", message, true) : problem(path, why.code, message, false);
 }
 
 function failure(found: Problem): Placed {

@@ -39,6 +39,8 @@ export type ApplyContext = {
   readonly hasRules: (dir: RelPath) => boolean;
   /** The path turned out different from the index: look at it in the next dirty scan. */
   readonly markDirty: (path: RelPath) => void;
+  /** Something ignored at the path, or in it, is in the way: as markDirty when any of that has gone. */
+  readonly awaitLeaving: (path: RelPath) => void;
   /** What was at the path is in the trash now: what was known of its damage says nothing any more. */
   readonly replaced: (path: RelPath) => void;
   readonly names: NameSync;

@@ -12,6 +12,7 @@ import { type IndexRecord, matchesStat } from "#sync/index/record-codecs.ts";
 import { type Damage, damageOf, damageProblem } from "#sync/scan/damage.ts";
 import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
 import { type ApplyContext, RACY_NS, problem, problemOf, rescueName } from "#sync/apply/apply-context.ts";
+import { type HeldDirectories, placeTaken, whyNotEmpty } from "#sync/apply/held-places.ts";
 import { changeMetadata, ownerIds } from "#sync/apply/metadata.ts";
 import { type Changed, withLentModes } from "#sync/apply/lent-mode.ts";
 import type { RunItem } from "#sync/apply/run-journal.ts";
@@ -56,6 +57,8 @@ export class Placement {
   readonly #trash: () => Fd;
   /** Is the name of the run's trash itself durable? */
   #trashIsNamed = false;
+  /** Directories of this group that stay for what is ignored in them. */
+  readonly #held: HeldDirectories = new Map();
   /** Directories of this group out of which something came to the trash since that was synced. */
   readonly #emptied = new Set<RelPath>();
 
@@ -113,6 +116,7 @@ export class Placement {
   /** The names of all that was placed so far are durable. */
   synced(): void {
     this.#emptied.clear();
+    this.#held.clear();
   }
 
   /** Its other names have their places still, and what displacing this one did must not look like an edit there. */
@@ -159,7 +163,7 @@ export class Placement {
     const { root, ignores } = this.#context;
     const there = root.statIfThere(path);
     if (there === undefined || !ignores(path, there.kind === "dir")) return this.#stale(path);
-    const found = problem(path, "EEXIST", "something that is ignored on this side stands in its place", false);
+    const found = placeTaken(this.#context, path, path);
     return { result: { path, status: "failed", entry: undefined, problem: found }, record: undefined, item: undefined };
   }
 
@@ -253,8 +257,8 @@ export class Placement {
 
   /** It cannot go: what the session does not know of, or must not see, is in it. */
   #notEmpty({ path, old }: Change): Placed {
-    this.#context.markDirty(path);
-    const why = problem(path, "ENOTEMPTY", "the directory still holds new or ignored entries", true);
+    const why = whyNotEmpty(this.#context, path, this.#held);
+    if (why.transient) this.#context.markDirty(path);
     return { result: { path, status: "failed", entry: old, problem: why }, record: undefined, item: undefined };
   }
 

@@ -11,6 +11,7 @@ import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
 import { Applier } from "#sync/apply/applier.ts";
 import { type ApplyContext, problem } from "#sync/apply/apply-context.ts";
+import { ignoredHere, whyNoFile } from "#sync/apply/held-places.ts";
 import { NameSync } from "#sync/apply/name-sync.ts";
 import { PartialFiles } from "#sync/apply/partial-files.ts";
 import { openOrMakeDir, removeTree } from "#sync/apply/private-area.ts";
@@ -38,7 +39,8 @@ import type {
 import { ObservationLog } from "#sync/endpoint/observation-log.ts";
 import { FirstListing } from "#sync/endpoint/first-listing.ts";
 import { type ReadContext, hashPath, logicalMtimeNs, readBatches } from "#sync/endpoint/read-files.ts";
-import { ignoredProblem, isHidden, refuseIgnored } from "#sync/endpoint/refuse-ignored.ts";
+import { isHidden } from "#sync/endpoint/is-hidden.ts";
+import { refuseFiles } from "#sync/endpoint/refuse-files.ts";
 import {
   type RootIdentity,
   type RootOptions,
@@ -300,6 +302,7 @@ export class DirEndpoint implements Endpoint {
           ignores: (path, isDir) => scanner.ignores(path, isDir),
           hasRules: (dir) => scanner.hasRules(dir),
           markDirty: (path) => this.#mark(path),
+          awaitLeaving: (path) => this.#watcher?.awaitLeaving(path),
           replaced: (path) => scanner.forgetDamage(path),
           links: scanner.links,
           logPaths: (paths) => log.append(paths),
@@ -478,7 +481,7 @@ export class DirEndpoint implements Endpoint {
     const answers: (Sum | Problem)[] = [];
     for (const path of paths) {
       signal.throwIfAborted();
-      answers.push((await this.#isHidden(path)) ? ignoredProblem(path) : await hashPath(context, path));
+      answers.push((await this.#isHidden(path)) ? ignoredHere(path) : await hashPath(context, path));
     }
     const failed = await durability.begin(handed);
     await withDiskErrors("sync what was read", this.label, () => durability.all());
@@ -571,7 +574,7 @@ export class DirEndpoint implements Endpoint {
     const limit = (): undefined => undefined;
     const durable = request.durable !== "none";
     const context = { host, seeds, stage, base, limit, sparse: preserve.sparse, durable };
-    const wanted = await refuseIgnored(items, apply.ignores, onResult);
+    const wanted = await refuseFiles(items, (path) => whyNoFile(apply, path), onResult);
     await withDiskErrors("receive", this.label, () => receiveFiles(context, channel, wanted, onResult, signal));
   }
 

@@ -2,10 +2,11 @@
 import type { RelPath } from "#model/path.ts";
 import { isCode } from "#platform/file-system.ts";
 import type { ApplyContext } from "#sync/apply/apply-context.ts";
+import { whyNoFile } from "#sync/apply/held-places.ts";
 import { PartialFiles, partialName } from "#sync/apply/partial-files.ts";
 import { withDiskErrors } from "#sync/endpoint/disk-error.ts";
 import type { EarlyFiles, TransferResult } from "#sync/endpoint/endpoint.ts";
-import { refuseIgnored } from "#sync/endpoint/refuse-ignored.ts";
+import { refuseFiles } from "#sync/endpoint/refuse-files.ts";
 import { receiveFiles } from "#sync/transfer/receive.ts";
 import type { Channel } from "#sync/wire/channel.ts";
 
@@ -19,7 +20,7 @@ export class EarlyStage implements EarlyFiles {
   }
 
   async bring(channel: Channel, path: RelPath, size: number, signal: AbortSignal): Promise<TransferResult> {
-    const { host, seeds, preserve, durable, ignores } = this.#apply;
+    const { host, seeds, preserve, durable } = this.#apply;
     // Its metadata come with the change that it is for.
     const entry = { kind: "file", size, mode: 0o600, mtimeNs: 0n, sum: undefined } as const;
     const context = {
@@ -33,7 +34,7 @@ export class EarlyStage implements EarlyFiles {
     };
     let result: TransferResult | undefined;
     const note = (one: TransferResult): void => void (result = one);
-    const wanted = await refuseIgnored([{ path, entry }], ignores, note);
+    const wanted = await refuseFiles([{ path, entry }], (at) => whyNoFile(this.#apply, at), note);
     await withDiskErrors("receive", this.#label, () => receiveFiles(context, channel, wanted, note, signal));
     return result!;
   }

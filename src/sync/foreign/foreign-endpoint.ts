@@ -27,7 +27,9 @@ import {
   type TransferResult,
 } from "#sync/endpoint/endpoint.ts";
 import { ObservationLog } from "#sync/endpoint/observation-log.ts";
-import { ignoredProblem, isHidden, refuseIgnored } from "#sync/endpoint/refuse-ignored.ts";
+import { ignoredHere } from "#sync/apply/held-places.ts";
+import { isHidden } from "#sync/endpoint/is-hidden.ts";
+import { refuseFiles } from "#sync/endpoint/refuse-files.ts";
 import { ForeignApplication } from "#sync/foreign/foreign-application.ts";
 import { type ForeignContext, eachParallel, foreignProblem, problemFrom } from "#sync/foreign/foreign-context.ts";
 import { hashForeign, learnSum, readForeign } from "#sync/foreign/foreign-content.ts";
@@ -283,7 +285,7 @@ export class ForeignEndpoint implements Endpoint {
       const record = context.index.get(path);
       try {
         const ignores = (one: RelPath, isDir: boolean): Promise<boolean> => scan.ignores(one, isDir);
-        if (record === undefined && (await isHidden(path, () => undefined, ignores))) answers[at] = ignoredProblem(path);
+        if (record === undefined && (await isHidden(path, () => undefined, ignores))) answers[at] = ignoredHere(path);
         else if (!isFile(record)) answers[at] = changed(path);
         else answers[at] = record.entry.sum ?? (await hashForeign(context, path, record, signal));
       } catch (error) {
@@ -360,7 +362,9 @@ export class ForeignEndpoint implements Endpoint {
     const how = { host, seeds, stage: stage.area, base: none, limit: none, sparse: false, durable: false };
     if (!request.writable) throw readOnlyRoot(this.label);
     const scan = new ForeignScan(context, rules, { logs: false, sweeps: false }, signal);
-    const wanted = await refuseIgnored(items, (path, isDir) => scan.ignores(path, isDir), onResult);
+    const refusal = async (path: RelPath): Promise<Problem | undefined> =>
+      (await scan.ignores(path, false)) ? ignoredHere(path) : undefined;
+    const wanted = await refuseFiles(items, refusal, onResult);
     await receiveFiles(how, channel, wanted, onResult, signal);
   }
 

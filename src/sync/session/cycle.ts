@@ -23,6 +23,7 @@ import { type Observed, UnknownPaths, observeSide } from "#sync/session/observe.
 import { NamesOfSide } from "#sync/session/names-of-side.ts";
 import { GROUP_OPS_MIN, type StepGroup } from "#sync/session/step-groups.ts";
 import type { Tally } from "#sync/session/tally.ts";
+import { toldOnce } from "#sync/session/refused-places.ts";
 import type { RecentLosses } from "#sync/session/recent-losses.ts";
 import type { Resting } from "#sync/session/resting.ts";
 import { type Held, type InFlight, SIDES, type SessionState, otherSide } from "#sync/session/state.ts";
@@ -126,6 +127,7 @@ class Cycle {
       if (!this.#isApproved) for (const side of SIDES) this.#context.losses.note(side, before[side] - state.entries[side]);
     }
     state.lastConflicts = plan.conflicts;
+    this.#totals.problems = toldOnce(this.#totals.problems);
     const { problems } = this.#totals;
     const { resting } = this.#context;
     resting?.learn(problems);
@@ -159,7 +161,9 @@ class Cycle {
   #mayBeFirstCopy(stop: AbortController): FirstCopy | undefined {
     const { state, options, sides, resting } = this.#context;
     const isFull = SIDES.every((side) => this.#extents[side] === "full" && sides[side].reply.caseSensitive);
-    const isNew = state.comparesAll && state.ancestor.count() === 0 && state.unsettled.length === 0;
+    // After a lost link a side tells only what is new since, and the rest is known already.
+    const isAsked = state.comparesAll && SIDES.every((side) => (state.marks[side]?.seq ?? 0) === 0);
+    const isNew = isAsked && state.ancestor.count() === 0 && state.unsettled.length === 0;
     const isPlain = !options.dryRun && options.durable !== "always" && !options.preserve.hardlinks;
     const isResting = resting !== undefined && Number.isFinite(resting.waitMs());
     if (!isFull || !isNew || !isPlain || isResting) return undefined;
@@ -490,7 +494,12 @@ class Cycle {
     if (changes > 0) onEvent({ type: "phase", phase: "transferring" });
     const execution = this.#execution(() => total);
     for (const { side, steps: mine } of steps) await executeSide(side, mine, execution);
-    if (state.unsaved()) state.store.transaction({ durable: false }, () => state.save(false));
+    if (state.unsaved() || state.refused.isChanged) {
+      state.store.transaction({ durable: false }, () => {
+        state.refused.settle();
+        state.save(false);
+      });
+    } else state.refused.settle();
   }
 
   /** @param total of what is to be done, as far as it is known when it is asked for */

@@ -26,13 +26,14 @@ import { countedChannel } from "#sync/session/counted-channel.ts";
 import type { SessionEvent } from "#sync/session/events.ts";
 import { IGNORE_FILE } from "#sync/scan/ignore.ts";
 import { joinTransfer } from "#sync/session/join-transfer.ts";
+import { isHeldPlace } from "#sync/session/refused-places.ts";
 import { SimilarFiles } from "#sync/session/similar-files.ts";
 import { type InFlight, type SessionState, otherSide } from "#sync/session/state.ts";
 import { GROUP_OPS_MIN, type StepGroup, stepGroups, wantedContent } from "#sync/session/step-groups.ts";
 import { memoryChannelPair } from "#sync/transport/memory-channel.ts";
 
 /** Refusals that only the side that is written to can have met, whoever reports them. */
-const TARGET_CODES = new Set(["ENOSPC", "EDQUOT", "EROFS"]);
+const TARGET_CODES = new Set(["ENOSPC", "EDQUOT", "EROFS", "EEXIST", "ENOTEMPTY"]);
 
 export type ExecutionTotals = {
   changes: number;
@@ -184,7 +185,7 @@ class GroupExecution {
     const items: TransferItem[] = [];
     for (const step of steps) {
       const entry = wantedContent(step);
-      if (entry === undefined || entry.size <= INLINE_BYTES_MAX || step.type === "move") continue;
+      if (entry === undefined || step.type === "move" || !this.#isTransferred(step.change.path, entry)) continue;
       const { path } = step.change;
       const early = await this.#context.ahead[this.#side]?.take(path, entry);
       if (early === undefined) items.push({ path, entry, candidates: this.#shared.similar?.of(step.change) });
@@ -237,7 +238,8 @@ class GroupExecution {
   async #pushAll(steps: readonly Step[], large: ReadonlyMap<RelPath, TransferResult>): Promise<void> {
     const small = steps.flatMap((step) => {
       const entry = wantedContent(step);
-      return entry !== undefined && entry.size <= INLINE_BYTES_MAX && step.type === "change" ? [step.change.path] : [];
+      if (entry === undefined || step.type === "move" || this.#isTransferred(step.change.path, entry)) return [];
+      return [step.change.path];
     });
     const source = this.#context.endpoints[otherSide(this.#side)];
     await using reader = new SmallReader(small, source, this.#context.signal);
@@ -295,7 +297,7 @@ class GroupExecution {
     if (step.type === "move") return step;
     if (wanted === undefined) return { type: "change", change: this.#withLeadersSum(step.change) };
     const { change } = step;
-    if (wanted.size > INLINE_BYTES_MAX) {
+    if (this.#isTransferred(change.path, wanted)) {
       const result = large.get(change.path);
       if (result?.entry !== undefined) return { type: "change", change: this.#asRead(change, wanted, result.entry) };
       if (result?.problem?.code === "IGNORED") this.#refused.push(change.path);
@@ -346,7 +348,14 @@ class GroupExecution {
     return { side, path, old, new: entry, action };
   }
 
+  /** What is small goes along with its change, but for what the side would probably refuse: that is offered first. */
+  #isTransferred(path: RelPath, { size }: FileEntry): boolean {
+    const { state } = this.#context;
+    return size > INLINE_BYTES_MAX || (!state.comparesAll && state.refused.has(this.#side, path));
+  }
+
   #sourceProblem(found: Problem): void {
+    if (isHeldPlace(found)) this.#context.state.refused.note(this.#side, found.path);
     const problem = { ...found, side: TARGET_CODES.has(found.code) ? this.#side : otherSide(this.#side) };
     this.#context.totals.problems.push(problem);
   }
@@ -359,6 +368,7 @@ class GroupExecution {
     const { state, preserve } = this.#context;
     const isFree = state.held(this.#side, path).state === "absent" && state.ancestor.get(path) === undefined;
     if (isFree) state.observe(this.#side, path, { state: "ignored" }, preserve);
+    else state.refused.note(this.#side, path);
   }
 
   /** What is renamed to where a side ignores it is no move there: it goes as the next plan has it, part by part. */
@@ -378,7 +388,10 @@ class GroupExecution {
       if (result.status === "stale") totals.stale++;
       this.#failed.add(result.path);
       if (result.problem?.code === "IGNORED") this.#ignored(op, result.path);
-      else if (result.problem !== undefined) totals.problems.push({ ...result.problem, side: this.#side });
+      else if (result.problem !== undefined) {
+        if (isHeldPlace(result.problem)) state.refused.note(this.#side, result.path);
+        totals.problems.push({ ...result.problem, side: this.#side });
+      }
       return;
     }
     totals.changes++;

@@ -221,6 +221,41 @@ describe("a first copy", () => {
     expect(last).not.toContain("z");
   });
 
+  test("[SESSION-49] where a side was listed before the link was lost, and tells only what is new since, there is a plan (life 1045000364 of a hub)", async () => {
+    pair.write("alpha", TREE);
+    const listed = Promise.withResolvers<void>();
+    const asked: number[] = [];
+    let opened = 0;
+    const ends = {
+      get alpha(): Endpoint {
+        const endpoint = pair.endpoint("alpha");
+        const scan = endpoint.scan.bind(endpoint);
+        endpoint.scan = async (request, onBatch, signal) => {
+          asked.push(request.since);
+          const summary = await scan(request, onBatch, signal);
+          listed.resolve();
+          return summary;
+        };
+        return endpoint;
+      },
+      get beta(): Endpoint {
+        const endpoint = pair.endpoint("beta");
+        if (opened++ > 0) return endpoint;
+        endpoint.scan = async () => {
+          await listed.promise;
+          pair.write("alpha", { new: "new" });
+          throw new SynclineError({ code: "LINK_LOST", op: "scan", message: "the link is gone", retryable: true });
+        };
+        return endpoint;
+      },
+    };
+    const [summary, events] = await pair.run(ends);
+    expect([asked.length, asked[0], asked[1]! > 0]).toEqual([2, 0, true]);
+    expect(events.filter((event) => event.type === "phase" && event.phase === "planning")).toHaveLength(1);
+    expect(summary).toMatchObject({ result: "same", problems: 0 });
+    expect(pair.names("beta")).toEqual(pair.names("alpha"));
+  });
+
   test("[SESSION-44] a dry run, and sides that both hold something, are planned first", async () => {
     pair.write("alpha", TREE);
     const [dry, events] = await pair.run({}, { dryRun: true });

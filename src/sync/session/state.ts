@@ -10,6 +10,7 @@ import type { Conflict, Side } from "#model/plan.ts";
 import type { SumSeeds } from "#sync/endpoint/endpoint.ts";
 import { entryCodec } from "#sync/index/record-codecs.ts";
 import type { Log, Store, Table, Tree } from "#sync/index/store.ts";
+import { RefusedPlaces } from "#sync/session/refused-places.ts";
 import { ByteReader, ByteWriter } from "#sync/wire/bytes.ts";
 import { readEntry, writeEntry } from "#sync/wire/entry-codec.ts";
 import type { Random } from "#platform/host.ts";
@@ -105,6 +106,7 @@ export class SessionState {
   /** Entries on each side, and where its last scan could not look; known after the first scan. */
   readonly entries: Record<Side, number> = { alpha: 0, beta: 0 };
   readonly unknown: Record<Side, readonly Problem[]> = { alpha: [], beta: [] };
+  readonly refused: RefusedPlaces;
   /** Where the moves of the last plan were to go that a side refused; see MoveHints. */
   apart: Record<Side, Set<RelPath>> = { alpha: new Set(), beta: new Set() };
   /** Conflicts of the last plan, for whoever asks. */
@@ -129,6 +131,7 @@ export class SessionState {
     this.store = store;
     this.ancestor = store.tree("ancestor", entryCodec);
     this.#meta = store.table("meta");
+    this.refused = new RefusedPlaces(store);
     this.#inFlight = store.log("in-flight");
     this.#savedPending = { alpha: store.table("pending-alpha"), beta: store.table("pending-beta") };
     this.#ancestorEmpty = this.ancestor.count() === 0;

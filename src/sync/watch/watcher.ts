@@ -16,6 +16,8 @@ import { WatchNode, WatchTree } from "#sync/watch/watch-tree.ts";
 import { type Fd, FsError, isCode } from "#platform/file-system.ts";
 import type { WatchEvent, WatchSource, Watcher } from "#platform/watch-source.ts";
 
+/** Places that are waited for; beyond it all are forgotten, and the next look at them is that of a full scan. */
+const AWAITED_MAX = 1000;
 /** Renamed directories whose new name has not been heard of yet, at most; further ones are dropped. */
 const MOVES_PENDING_MAX = 1024;
 
@@ -35,6 +37,8 @@ export class RootWatcher implements DirectoryHook, Disposable {
   /** By cookie: cut off the tree by a moved-from. Kept for the take() under way and the next one. */
   #moves = new Map<number, WatchNode>();
   #olderMoves = new Map<number, WatchNode>();
+  /** Where something ignored is in the way. */
+  readonly #awaited = new Set<RelPath>();
   /** Overflows heard of. Each may have hidden the end of any watch that was added before it. */
   #overflows = 0;
   #degraded: string | undefined;
@@ -73,6 +77,12 @@ export class RootWatcher implements DirectoryHook, Disposable {
   /** The path turned out different from what was expected: look at it again. */
   mark(path: RelPath): void {
     this.#mark(path, "entry");
+  }
+
+  /** Something ignored at the path, or in it, is in the way: the path is dirty when any of that goes. */
+  awaitLeaving(path: RelPath): void {
+    if (this.#awaited.size >= AWAITED_MAX) this.#awaited.clear();
+    this.#awaited.add(path);
   }
 
   /** A full scan with this hook begins: take() first, since it covers everything that was dirty. */
@@ -203,8 +213,14 @@ export class RootWatcher implements DirectoryHook, Disposable {
     const dir = this.#tree.pathOf(node);
     if (dir === undefined) return;
     const path = joinPath(dir, name);
+    if (type === "delete" || type === "moved-from") this.#hasLeft(path);
     if (this.#options.ignores(path, isDir)) return;
     this.#dirty.mark(path, isDir && (type === "create" || type === "moved-to") ? "subtree" : "entry");
+  }
+
+  #hasLeft(path: RelPath): void {
+    if (this.#awaited.size === 0) return;
+    for (let at = path; at !== ""; at = parentOf(at)) if (this.#awaited.delete(at)) this.#dirty.mark(at, "entry");
   }
 
   #left(parent: WatchNode, name: string, cookie: number): void {

@@ -57,6 +57,10 @@ describe("simulation of a hub", () => {
     await hubLife(1010000954);
   });
 
+  test("[HUBSIM-32] a link that is lost between its first scan and its first save goes on, whatever is told twice (life 1045000364)", async () => {
+    await hubLife(1045000364, "ignores");
+  });
+
   test("[HUBSIM-2] the same seed lives the same life, call by call; another one another", async () => {
     const lives = [await hubLife(11), await hubLife(11), await hubLife(12)];
     expect(lives[1]).toEqual(lives[0]!);

@@ -184,7 +184,8 @@ describe("what is not looked at", () => {
     const outcome = await pair.run();
     expect(pair.beta.show()).toBe("d/ d/sub/ d/sub/g.o=built here x/");
     expect(pair.alpha.show()).toBe("x/");
-    expect(problemsOf(outcome).map(({ path, code }) => [path, code])).toContainEqual(["d/sub", "ENOTEMPTY"]);
+    expect(problemsOf(outcome)).toMatchObject([{ path: "d", side: "beta", code: "ENOTEMPTY", transient: false }]);
+    expect(problemsOf(outcome)[0]!.message).toContain(": d/sub/g.o;");
     pair.beta.put({ "d/sub/g.o": undefined });
     expect(await pair.agree()).toBe("x/");
   });
