@@ -270,10 +270,15 @@ describe("a hub in a process of its own", () => {
     expect(second.child.output()).not.toContain("waiting");
     second.child.kill("SIGTERM");
     expect(await second.child.exited).toBe(130);
+    const check = ["hub", "check", "--config", config];
+    const checked = await world.run([...check, "--data", world.path("data")]);
+    expect([checked.code, checked.out]).toEqual([0, expect.stringContaining("all is what was written")]);
     const empty = await elsewhere();
     expect([empty.code, empty.err]).toEqual([3, expect.stringContaining("whose chunks and keys are not in this data directory")]);
     const { url, child } = await startHub(world, ["--config", config]);
     expect(child.output()).not.toContain("waiting");
     expect(await (await ask(`${url}/v1/spaces/demo/content/f`)).text()).toBe("kept");
+    const running = await world.run([...check, "--hub", url, "--token-file", world.write("token", TOKEN)]);
+    expect([running.code, running.err]).toEqual([3, expect.stringContaining("stop it, then: syncline hub check --data")]);
   }, 120_000);
 });
