@@ -5,10 +5,13 @@ import { followStoreContract } from "#hub/followers/follow-store-contract.ts";
 import { lifecycleRowsContract } from "#hub/lifecycle/lifecycle-rows-contract.ts";
 import { metaStoreContract } from "#hub/meta/meta-store-contract.ts";
 import { purgeContract } from "#hub/meta/purge-contract.ts";
+import { HubLease } from "#hub/hub-lease.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
 import { uploadsContract } from "#hub/uploads/uploads-contract.ts";
 import { systemRandom } from "#platform/host-bun.ts";
 import type { Database } from "#platform/sql/database.ts";
+import { LEASE_MS } from "#platform/sql/lease.ts";
+import { StepClock } from "#platform/sql/lease-contract.ts";
 import { openPostgres } from "#platform/sql/postgres.ts";
 import { PostgresServer } from "./postgres-server.ts";
 
@@ -110,5 +113,80 @@ describe("a PostgreSQL server", () => {
     const db = await openPostgres(url);
     expect(await db.get("SELECT current_setting('synchronous_commit') AS it")).toEqual({ it: "on" });
     await db.close();
+  });
+});
+
+describe("the lease of a hub", () => {
+  /** A hub in which time passes when somebody says so. */
+  async function keeper(url: string, holder: string, isAlone = false) {
+    const db = await openPostgres(url);
+    const clock = new StepClock();
+    const told: string[] = [];
+    const { signal } = new AbortController();
+    const tell = (message: string): void => void told.push(message);
+    return { db, clock, told, take: () => HubLease.take({ db, clock, holder, isAlone, tell, signal }) };
+  }
+
+  type Keeper = Awaited<ReturnType<typeof keeper>>;
+
+  async function passing<T>(work: Promise<T>, ...clocks: StepClock[]): Promise<T> {
+    let isOver = false;
+    const over = work.finally(() => (isOver = true));
+    over.catch(() => undefined);
+    while (!isOver) {
+      for (const clock of clocks) clock.advance(1000);
+      await Bun.sleep(5);
+    }
+    return over;
+  }
+
+  const write = ({ db }: Keeper, id: number): Promise<number> => db.run("INSERT INTO things VALUES (?)", [id]);
+
+  test("[LEASE-5] whoever begins while a hub lives is told who it is; one that ended, or that died in the same directory, is not waited for", async () => {
+    const url = await server.database();
+    const [first, second, again] = [await keeper(url, "a:/x"), await keeper(url, "b:/y"), await keeper(url, "a:/x", true)];
+    await first.take();
+    await expect(passing(second.take(), first.clock, second.clock)).rejects.toMatchObject({
+      code: "ROOT_BUSY",
+      message: expect.stringContaining("a:/x"),
+    });
+    const lease = await again.take();
+    expect(again.told).toEqual([]);
+    await lease.giveBack();
+    second.told.length = 0;
+    await second.take();
+    expect(second.told).toEqual([]);
+    for (const { db } of [first, second, again]) await db.close();
+  });
+
+  test("[LEASE-6] one that is silent for 30 s is taken for dead; if it was only frozen, it hears of it and changes nothing any more", async () => {
+    const url = await server.database();
+    const [frozen, next] = [await keeper(url, "a:/x"), await keeper(url, "b:/y")];
+    const lease = await frozen.take();
+    await frozen.db.run("CREATE TABLE things (id BIGINT)");
+    await write(frozen, 1);
+    // In the middle of a transaction: whoever takes over waits for its end, and has what it came to.
+    const held = Promise.withResolvers<void>();
+    const begun = Promise.withResolvers<void>();
+    const underWay = frozen.db.transaction(async (sql) => {
+      await sql.run("INSERT INTO things VALUES (2)");
+      begun.resolve();
+      await held.promise;
+    });
+    await begun.promise;
+    const since = next.clock.monotonicMs();
+    const taking = passing(next.take(), next.clock);
+    expect(await Promise.race([taking.then(() => "taken"), Bun.sleep(500).then(() => "waits")])).toBe("waits");
+    held.resolve();
+    await underWay;
+    await taking;
+    expect(next.clock.monotonicMs() - since).toBeGreaterThanOrEqual(LEASE_MS);
+    await write(next, 3);
+    expect(await codeOf(write(frozen, 4))).toBe("HALT");
+    expect((await next.db.all<{ id: number }>("SELECT id FROM things ORDER BY id")).map(({ id }) => id)).toEqual([1, 2, 3]);
+    expect((await passing(lease.lost, frozen.clock)).message).toContain("b:/y");
+    await lease.giveBack();
+    await write(next, 5);
+    for (const { db } of [frozen, next]) await db.close();
   });
 });

@@ -3,8 +3,9 @@ import { describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { chmodSync, readFileSync, statSync } from "node:fs";
 import { connect } from "node:net";
+import { hostname } from "node:os";
 import { PostgresServer } from "./postgres-server.ts";
-import { PROGRAM, World } from "./harness.ts";
+import { type Done, PROGRAM, World } from "./harness.ts";
 import type { SubprocessLike } from "./process.ts";
 
 const TOKEN = "0123456789abcdef0123456789abcdef";
@@ -248,5 +249,36 @@ describe("a hub in a process of its own", () => {
     for (const name of names.slice(1)) {
       expect(await (await ask(`${url}/v1/spaces/demo/content/${name}`)).text()).toBe(name);
     }
+  }, 120_000);
+
+  test("[HUB-9] of a PostgreSQL database one hub is the keeper: another is told which, and no other directory takes its place", async () => {
+    await using world = new World();
+    await using server = await PostgresServer.start();
+    const file = world.write("boot.yaml", BOOTSTRAP);
+    const config = world.write("hub.yaml", `database: ${await server.database()}\nbootstrap: ${file}\n`);
+    const first = await startHub(world, ["--config", config]);
+    expect((await ask(`${first.url}/v1/spaces/demo/content/f`, { method: "PUT", body: "kept" })).status).toBe(201);
+    const elsewhere = (): Promise<Done> =>
+      world.run(["hub", "--data", world.path("elsewhere"), "--listen", "127.0.0.1:0", "--config", config]);
+    const busy = await elsewhere();
+    expect([busy.code, busy.err]).toEqual([3, expect.stringContaining(`a hub runs on this database already: ${hostname()}:${world.path("data")}`)]);
+    expect(busy.err).toContain("hint: stop that one first");
+    // Nobody has to wait for a hub that died in the same directory, nor for one that ended.
+    first.child.kill("SIGKILL");
+    await first.child.exited;
+    const second = await startHub(world, ["--config", config]);
+    expect(second.child.output()).not.toContain("waiting");
+    second.child.kill("SIGTERM");
+    expect(await second.child.exited).toBe(130);
+    const check = ["hub", "check", "--config", config];
+    const checked = await world.run([...check, "--data", world.path("data")]);
+    expect([checked.code, checked.out]).toEqual([0, expect.stringContaining("all is what was written")]);
+    const empty = await elsewhere();
+    expect([empty.code, empty.err]).toEqual([3, expect.stringContaining("whose chunks and keys are not in this data directory")]);
+    const { url, child } = await startHub(world, ["--config", config]);
+    expect(child.output()).not.toContain("waiting");
+    expect(await (await ask(`${url}/v1/spaces/demo/content/f`)).text()).toBe("kept");
+    const running = await world.run([...check, "--hub", url, "--token-file", world.write("token", TOKEN)]);
+    expect([running.code, running.err]).toEqual([3, expect.stringContaining("stop it, then: syncline hub check --data")]);
   }, 120_000);
 });

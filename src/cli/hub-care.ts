@@ -72,6 +72,7 @@ export class RunningHubCare implements HubCare {
   }
 
   async check(deep: boolean, onFinding: (finding: Finding) => void, signal: AbortSignal): Promise<CheckResult> {
+    if (this.#parts.database.engine === "postgres") throw runsOnServer(this.#parts.dataDir);
     if (this.#isChecking) throw busy();
     this.#isChecking = true;
     const { database, chunks, packs, access, hubId, dataDir, onDamaged } = this.#parts;
@@ -92,6 +93,16 @@ export class RunningHubCare implements HubCare {
       this.#isChecking = false;
     }
   }
+}
+
+/** Of a server's database there is no copy that stands still while the hub goes on. */
+function runsOnServer(dataDir: string): SynclineError {
+  return new SynclineError({
+    code: "UNSUPPORTED",
+    op: "check",
+    message: "a hub whose database is on a PostgreSQL server is checked while it does not run",
+    hint: `stop it, then: syncline hub check --data ${dataDir} --database URL`,
+  });
 }
 
 function removeCopy(file: string): void {

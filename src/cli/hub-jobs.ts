@@ -68,8 +68,8 @@ export async function openJobs(options: HubJobsOptions): Promise<HubJobs> {
     userByName: async (name) => (await access.users.forSignIn(name))?.principal,
     kinds: hubJobs({ ...options, lifecycle, audit: access.audit, cursor, clock, random, log: told }),
     schedules: HUB_SCHEDULES,
-    // The file of SQLite is held by one process.
-    isAlone: database.engine === "sqlite",
+    // One process at a time holds the file of SQLite, and one hub a database on a server.
+    isAlone: true,
     onState: (job, state) => {
       tell(log, job, state);
       if (state !== "running") counted(job.kind, state);

@@ -49,12 +49,11 @@ import type { Identity } from "#platform/net/tls-socket.ts";
 import type { Database } from "#platform/sql/database.ts";
 import { LEASE_MIGRATIONS, Lease } from "#platform/sql/lease.ts";
 import { migrate } from "#platform/sql/migrate.ts";
-import { openPostgres } from "#platform/sql/postgres.ts";
-import { openSqlite } from "#platform/sql/sqlite.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
 import type { PackSource } from "#store/packs/pack-source.ts";
 import { openPacks } from "#store/packs/packs.ts";
 import { limitConnections } from "#cli/hub-connections.ts";
+import { bindDirectory, openHubDatabase } from "#cli/hub-database.ts";
 import { type RunningAgents, startAgents } from "#cli/hub-agents.ts";
 import { bootstrapTarget, newLinkOf } from "#cli/hub-bootstrap.ts";
 import { type RunningFollowers, followFile, followMetrics, openFollowers } from "#cli/hub-followers.ts";
@@ -89,6 +88,8 @@ export type HubOptions = {
   /** Reads both again; undefined: they stay as they are. */
   readonly source?: Pick<HubReloadParts, "read" | "files" | "first"> | undefined;
   readonly log: ApiLog;
+  /** Ends the wait for a database whose last hub has not said that it ended; nothing else. */
+  readonly signal?: AbortSignal | undefined;
 };
 
 /** Things in the order in which they were opened. */
@@ -115,6 +116,8 @@ class Opened {
 
 type Stores = {
   readonly database: Database;
+  /** Resolves when another hub has taken it over; undefined where none can. */
+  readonly lost: Promise<SynclineError> | undefined;
   readonly meta: SqlMetaStore;
   readonly chunks: ChunkStore;
   readonly packs: PackSource;
@@ -138,13 +141,15 @@ export class HubProcess {
   readonly authority: { readonly certificate: string; readonly fingerprint: string } | undefined;
   /** The file with the set-up token while nobody exists. */
   readonly setupFile: string | undefined;
+  /** Resolves when another hub has taken over the database: this one can change nothing any more, and has to be closed. */
+  readonly lost: Promise<SynclineError> | undefined;
   readonly #opened: Opened;
   readonly #closing: AbortController;
   readonly #reload: HubReload;
 
   private constructor(
     at: { url: string; port: number; syncPort: number; doors: readonly string[] },
-    spaces: SpaceService,
+    { spaces, lost }: Pick<Stores, "spaces" | "lost">,
     authority: HubProcess["authority"],
     setupFile: string | undefined,
     opened: Opened,
@@ -156,6 +161,7 @@ export class HubProcess {
     this.syncPort = at.syncPort;
     this.doors = at.doors;
     this.spaces = spaces;
+    this.lost = lost;
     this.authority = authority;
     this.setupFile = setupFile;
     this.#opened = opened;
@@ -163,7 +169,7 @@ export class HubProcess {
     this.#reload = reload;
   }
 
-  /** @throws {SynclineError} ROOT_BUSY when another hub holds the data directory, USAGE, STATE, VERSION, DISK */
+  /** @throws {SynclineError} ROOT_BUSY when another hub holds the data directory or the database, USAGE, STATE, VERSION, DISK */
   static async start(given: HubOptions): Promise<HubProcess> {
     const opened = new Opened();
     const closing = new AbortController();
@@ -225,7 +231,7 @@ export class HubProcess {
       const { certificate, fingerprint } = stores.access.authority;
       const authority = secure ? { certificate, fingerprint } : undefined;
       const at = { url, port: server.port, syncPort: running.listener.port, doors: doors.map((door) => door.url) };
-      return new HubProcess(at, stores.spaces, authority, setup.file, opened, closing, reload);
+      return new HubProcess(at, stores, authority, setup.file, opened, closing, reload);
     } catch (error) {
       closing.abort();
       await opened.close().catch(() => undefined);
@@ -251,27 +257,28 @@ function tracingOf({ host, log }: HubOptions, { meta }: Stores, reload: HubReloa
 }
 
 async function openStores(
-  { host, dataDir, config, bootstrap, log }: HubOptions,
+  { host, dataDir, config, bootstrap, log, signal }: HubOptions,
   committed: (commit: CommitDone) => void,
   opened: Opened,
 ): Promise<Stores> {
   const { clock, random } = host;
   const cuts = CutsThread.make();
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  const directory = join(dataDir, "chunks");
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const { store: chunks, source: packs, recovery } = await openPacks(host, directory);
+  opened.add(() => chunks.close());
+  log.info("chunks opened", { ...recovery, unreadable: recovery.unreadable.length });
   const url = config.database ?? "sqlite";
-  const database = url === "sqlite" ? openSqlite(join(dataDir, "hub.db")) : await openPostgres(url);
-  opened.add(() => database.close());
+  const at = { url, dataDir, host, isAlone: recovery.isLocked, log, signal };
+  const { database, lost } = await openHubDatabase(at, (close) => opened.add(close));
   await migrate(database, "gateway", IDEMPOTENCY_MIGRATIONS);
   await migrate(database, "leases", LEASE_MIGRATIONS);
   await migrate(database, "webhooks", WEBHOOK_MIGRATIONS);
   await migrate(database, "uploads", UPLOAD_MIGRATIONS);
   for (const [room, steps] of FRONT_MIGRATIONS) await migrate(database, room, steps);
   const meta = await SqlMetaStore.open(database, random);
-  const directory = join(dataDir, "chunks");
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
-  const { store: chunks, source: packs, recovery } = await openPacks(host, directory);
-  opened.add(() => chunks.close());
-  log.info("chunks opened", { ...recovery, unreadable: recovery.unreadable.length });
+  await bindDirectory(dataDir, database, meta.hubId);
   const registry = await AgentRegistry.open({ db: database, clock, random });
   const access = await HubAccess.open({
     database,
@@ -290,7 +297,7 @@ async function openStores(
   const uploads = new HubUploads({ rows: new UploadRows(database), spaces, meta, access, clock, random });
   opened.add(() => uploads.close());
   const versions = new SpaceVersions({ spaces, meta, access, audit: access.audit, clock });
-  return { database, meta, chunks, packs, access, spaces, uploads, versions, registry };
+  return { database, lost, meta, chunks, packs, access, spaces, uploads, versions, registry };
 }
 
 function tellClock(log: ApiLog, { space, what, behindMs }: ClockNotice): void {
@@ -367,10 +374,9 @@ function apiServices(
   { setup, config, ...own }: OwnServices & { readonly setup: HubSetup; readonly config: () => HubConfig },
 ): ApiServices {
   const onTrouble: ApiLog["error"] = (message, fields) => log.error(message, fields);
-  // The file of SQLite is held by one process.
-  const isAlone = database.engine === "sqlite";
   const webhooks = new Webhooks({
-    lease: new Lease({ db: database, clock: host.clock, random: host.random, name: WEBHOOK_LEASE, isAlone, onTrouble }),
+    // One process at a time holds the file of SQLite, and one hub a database on a server.
+    lease: new Lease({ db: database, clock: host.clock, random: host.random, name: WEBHOOK_LEASE, isAlone: true, onTrouble }),
     table: new WebhookTable(database, access.seal),
     spaces,
     access,

@@ -2,6 +2,7 @@
 import { readBootstrap } from "#config/bootstrap.ts";
 import { LISTEN_FALLBACK } from "#config/hub-keys.ts";
 import type { ApiLog } from "#gateway/api/route.ts";
+import type { SynclineError } from "#model/error.ts";
 import { printablePath } from "#model/path.ts";
 import type { Command, Context } from "#cli/context.ts";
 import { openHost } from "#cli/engine.ts";
@@ -24,16 +25,18 @@ export const hubCommand: Command = async (context) => {
   const { HubProcess } = await import("#cli/hub-process.ts");
   const log = hubLog(context);
   const source = { first, read, files: configurationFiles(context) };
-  const hub = await HubProcess.start({ host: await openHost(), dataDir, config, bootstrap, source, log });
+  const hub = await HubProcess.start({ host: await openHost(), dataDir, config, bootstrap, source, log, signal });
   // On a terminal it means that the terminal is gone.
   if (!output.screen.out.isTty) context.onHangup(() => void hub.reload("SIGHUP").catch(() => undefined));
+  let lost: SynclineError | undefined | void;
   try {
     say(context, hub, dataDir);
-    await aborted(signal);
+    lost = await Promise.race([aborted(signal), hub.lost ?? aborted(signal)]);
     log.info("ending", {});
   } finally {
     await hub.close();
   }
+  if (lost !== undefined) throw lost;
   log.info("ended", {});
   output.flush();
   return EXIT.interrupted;

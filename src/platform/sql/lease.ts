@@ -9,14 +9,14 @@ import type { Clock, Random } from "#platform/host.ts";
 import type { Database, Migration, Sql } from "#platform/sql/database.ts";
 
 /** Between two signs of life, and between two looks at another's. */
-const BEAT_MS = 5_000;
+export const BEAT_MS = 5_000;
 /** A holder that could not show a sign of life for so long ends its term. Well before others may take it. */
 const GIVE_UP_MS = 20_000;
 /** A beat that stands still for so long is that of a holder that is gone. */
 export const LEASE_MS = 30_000;
 const OWNER_BYTES = 8;
 /** Of a lease that was given back. */
-const NOBODY = "";
+export const NOBODY = "";
 
 export const LEASE_MIGRATIONS: readonly Migration[] = [
   {
@@ -67,7 +67,7 @@ export async function isHeld(sql: Sql, name: string, generation: number): Promis
   return row?.generation === generation && row.owner !== NOBODY;
 }
 
-async function giveBack(db: Database, name: string, generation: number): Promise<void> {
+export async function giveBackLease(db: Database, name: string, generation: number): Promise<void> {
   await db.run("UPDATE leases SET owner = ?, beat = beat + 1 WHERE name = ? AND generation = ?", [NOBODY, name, generation]);
 }
 
@@ -119,7 +119,7 @@ export class Lease {
       await work(term).catch(trouble("work under a lease failed"));
       over.abort();
       await beating;
-      await giveBack(db, name, generation).catch(trouble("lease not given back"));
+      await giveBackLease(db, name, generation).catch(trouble("lease not given back"));
       if (!signal.aborted) await clock.sleep(BEAT_MS, signal).catch(() => undefined);
     }
   }

@@ -5,7 +5,7 @@
  */
 import { type ReservedSQL, SQL } from "bun";
 import { SynclineError, assert } from "#model/error.ts";
-import type { Database, Sql, SqlRow, SqlValue } from "#platform/sql/database.ts";
+import type { Database, Migration, Sql, SqlRow, SqlValue } from "#platform/sql/database.ts";
 import { isCollision, isLost, lostAtCommit, postgresError } from "#platform/sql/postgres-error.ts";
 
 /** Connections to the server; more calls wait for one. */
@@ -22,12 +22,28 @@ const TRIES_MAX = 20;
 const WAIT_MS_MAX = 250;
 /** Constant texts; see database.ts. */
 const TEXTS_MAX = 1000;
+const BEGIN = "BEGIN ISOLATION LEVEL SERIALIZABLE";
+
+/** What the fence needs. */
+export const FENCE_MIGRATIONS: readonly Migration[] = [
+  { id: 1, statements: ["CREATE TABLE fence (id BIGINT PRIMARY KEY, generation BIGINT NOT NULL)"] },
+];
+
+/** A database that can keep out those who used it before. */
+export interface ServerDatabase extends Database {
+  /**
+   * From now on transactions are made here only while nobody has put up a fence of a later generation, and elsewhere
+   * those of earlier generations no more; resolves when the last of them has ended.
+   * @throws {SynclineError} HALT behind a later fence, LIMIT (retryable) when an earlier transaction does not end
+   */
+  fence(generation: number): Promise<void>;
+}
 
 /**
  * Connects and asks the server whether it can be used.
  * @throws {SynclineError} AUTH, LINK_LOST, STATE
  */
-export async function openPostgres(url: string): Promise<Database> {
+export async function openPostgres(url: string): Promise<ServerDatabase> {
   const client = new SQL({
     url,
     max: CONNECTIONS_MAX,
@@ -54,16 +70,39 @@ export async function openPostgres(url: string): Promise<Database> {
   }
 }
 
-class PostgresDatabase implements Database {
+class PostgresDatabase implements ServerDatabase {
   readonly engine = "postgres";
   readonly commits = undefined;
   readonly #client: SQL;
   #calls = 0;
   #isClosed = false;
   #idle: (() => void) | undefined;
+  /** Undefined: there is none. */
+  #generation: number | undefined;
 
   constructor(client: SQL) {
     this.#client = client;
+  }
+
+  async fence(generation: number): Promise<void> {
+    await this.transaction(async (sql) => {
+      // Every transaction behind a fence has read the table, and is over when nobody reads it any more.
+      await sql.run("LOCK TABLE fence IN ACCESS EXCLUSIVE MODE");
+      const last = await sql.get<{ generation: number }>("SELECT generation FROM fence");
+      if (last !== undefined && last.generation > generation) throw fencedOff();
+      await sql.run(
+        "INSERT INTO fence (id, generation) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET generation = excluded.generation",
+        [generation],
+      );
+    });
+    this.#generation = generation;
+  }
+
+  /** In one message, for each costs its way to the server and back. @throws {SynclineError} HALT */
+  async #begin(connection: ReservedSQL): Promise<void> {
+    if (this.#generation === undefined) return void (await connection.unsafe(BEGIN));
+    const [, fence] = (await connection.unsafe(`${BEGIN}; SELECT generation FROM fence`)) as [unknown, Answer];
+    if (Number(fence[0]?.["generation"]) !== this.#generation) throw fencedOff();
   }
 
   all<T extends SqlRow>(text: string, values: readonly SqlValue[] = []): Promise<T[]> {
@@ -87,7 +126,7 @@ class PostgresDatabase implements Database {
     const sql = new PostgresTransaction(connection);
     let committing = false;
     try {
-      await connection.unsafe("BEGIN ISOLATION LEVEL SERIALIZABLE");
+      await this.#begin(connection);
       const result = await work(sql);
       sql.end();
       // `work` may have swallowed it; the server would answer the COMMIT with a ROLLBACK.
@@ -221,6 +260,15 @@ export function translate(text: string): string {
     .join("");
   translated.set(text, made);
   return made;
+}
+
+function fencedOff(): SynclineError {
+  return new SynclineError({
+    code: "HALT",
+    op: "use database",
+    message: "another process has taken this database over",
+    hint: "this one changes nothing in it any more, and has to be ended",
+  });
 }
 
 function tooMany(): SynclineError {
