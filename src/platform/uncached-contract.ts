@@ -54,4 +54,25 @@ export function uncached(bench: () => Bench): void {
     expect(await fs.readUncached(uncached, back.subarray(0, 100), 0)).toBe(0);
     for (const open of [uncached, fd]) fs.close(open);
   });
+
+  test("[FS-45] what the page cache takes is in its place, and what is read from it alone is what was written", async () => {
+    const { fs, root } = bench();
+    const fd = fs.create(root, "f", 0o600);
+    const bytes = new Uint8Array(5 * PAGE_BYTES + 123).map((_, at) => at % 251);
+    for (const position of [0, 16, 32, PAGE_BYTES]) {
+      const taken = fs.writeCached(fd, bytes, position);
+      fs.write(fd, bytes.subarray(taken), position + taken);
+      for (const length of [bytes.length, 100]) {
+        const whole = new Uint8Array(length);
+        expect(fs.read(fd, whole, position)).toBe(length);
+        expect(Buffer.compare(whole, bytes.subarray(0, length))).toBe(0);
+        const cached = new Uint8Array(length);
+        const count = await fs.readCached(fd, cached, position);
+        expect(Buffer.compare(cached.subarray(0, count), bytes.subarray(0, count))).toBe(0);
+      }
+    }
+    // Nothing there, or not all of it.
+    expect(await fs.readCached(fd, new Uint8Array(2 * PAGE_BYTES), 8 * PAGE_BYTES)).toBeLessThan(2 * PAGE_BYTES);
+    fs.close(fd);
+  });
 }

@@ -191,6 +191,23 @@ describe.if(libc !== undefined)("linux", () => {
       expect(code(() => fs.syncAll(closed))).toBe("EBADF");
     });
 
+    test("[FS-45] what was just written is read from the page cache, and asking brings nothing into it", async () => {
+      const fd = fs.create(root, "f", 0o600);
+      const uncached = fs.openUncached(fd);
+      const [major, minor] = release().split(".").map(Number) as [number, number];
+      if (uncached === undefined || major < 6 || (major === 6 && minor < 5)) return;
+      const bytes = alignedBytes(64 * PAGE_BYTES, 0).fill(3);
+      fs.write(fd, bytes, 0);
+      expect(await fs.writeUncached(uncached, [bytes], bytes.length)).toBe(bytes.length);
+      const back = new Uint8Array(bytes.length);
+      expect(await fs.readCached(fd, back, 0)).toBe(bytes.length);
+      expect(Buffer.compare(back, bytes)).toBe(0);
+      for (let time = 0; time < 3; time++) expect(await fs.readCached(fd, back, bytes.length)).toBe(0);
+      // Some of it is there, and nothing of that is given.
+      expect(await fs.readCached(fd, back, PAGE_BYTES)).toBe(0);
+      for (const open of [uncached, fd]) fs.close(open);
+    });
+
     test("copyRange falls back to reading where the kernel cannot copy inside", () => {
       // procfs files report size 0 and refuse copy_file_range.
       const proc = fs.openRoot("/proc/self");

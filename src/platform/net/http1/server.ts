@@ -38,13 +38,9 @@ const LOOK_MS = 20;
 export function serveHttp1(options: Http1ServerOptions): Http1Server {
   const connections = new Set<Connection>();
   let isStopping = false;
-  const parts = {
-    handle: options.handle,
-    nowMs: () => performance.now(),
-    gather: new Gather(),
-    mayStay: () => !isStopping,
-    isPlain: options.tls === undefined,
-  };
+  const isPlain = options.tls === undefined;
+  const mayStay = (): boolean => !isStopping;
+  const parts = { handle: options.handle, nowMs: () => performance.now(), gather: new Gather(), mayStay, isPlain };
   const gone = (connection: Connection | undefined): void => {
     if (connection === undefined) return;
     connections.delete(connection);
