@@ -81,11 +81,12 @@ describe("FTP with the clients that people have", () => {
     }
   }, 60_000);
 
-  test("[FTP-61] lftp mirrors both ways with many connections, gets in pieces, renames and changes modes", async () => {
+  test("[FTP-61] lftp mirrors both ways with many connections, also compressed, gets in pieces, renames and changes modes", async () => {
     const setting = "set ssl:verify-certificate no; set net:max-retries 1; set net:timeout 10; set cmd:fail-exit yes;";
     const ways = [
       [`${setting} set ftp:ssl-allow no;`, `ftp://127.0.0.1:${port}`],
-      [`${setting} set ftp:ssl-force yes; set ftp:ssl-protect-data yes;`, `ftp://127.0.0.1:${port}`],
+      [`${setting} set ftp:ssl-force yes; set ftp:ssl-protect-data yes; set ftp:use-mode-z yes; debug -o ${path("lftp.log")} 5;`,
+        `ftp://127.0.0.1:${port}`],
       [`${setting} set ftp:passive-mode off;`, `ftps://127.0.0.1:${securePort}`],
     ] as const;
     for (const [at, [settings, url]] of ways.entries()) {
@@ -102,6 +103,7 @@ describe("FTP with the clients that people have", () => {
       const left = await fleet.json<{ entries: unknown[] }>(`/v1/spaces/site/entries?below=lftp${at}`);
       expect(left.entries).toHaveLength(5);
     }
+    expect(readFileSync(path("lftp.log"), "utf8").includes("---> MODE Z\n<--- 200")).toBe(true);
   }, 60_000);
 
   test("[FTP-62] rclone copies, checks and keeps times, in clear and in both kinds of TLS", async () => {

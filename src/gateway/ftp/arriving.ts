@@ -42,6 +42,7 @@ export class Arriving implements AsyncDisposable {
   #beginning: Promise<void> | undefined;
   #stored: Promise<NamedContent> | undefined;
   #isDone = false;
+  #isDiscarded = false;
 
   constructor(parts: ArrivingParts) {
     this.#parts = parts;
@@ -146,13 +147,19 @@ export class Arriving implements AsyncDisposable {
     else await this.#beginning;
   }
 
+  /** What has come is not what was sent: none of it is kept. */
+  async discard(): Promise<void> {
+    this.#isDiscarded = true;
+    await this.#beginning?.catch(() => undefined);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#beginning?.catch(() => undefined);
     if (this.#growing === undefined) return;
     // What has come becomes durable with it.
     await this.#growing.sink[Symbol.asyncDispose]();
     this.#growing.held[Symbol.dispose]();
-    if (!this.#isDone && this.#parts.isNew) await this.#parts.partials.drop(this.#who, this.#growing.id);
+    if (!this.#isDone && (this.#parts.isNew || this.#isDiscarded)) await this.#parts.partials.drop(this.#who, this.#growing.id);
   }
 }
 

@@ -1,5 +1,6 @@
 /** Files and directories without their bytes: CWD, MKD, RNFR, SIZE, MFMT and what belongs to them. */
 import type { CommandTable } from "#gateway/ftp/commands.ts";
+import { parseFacts } from "#gateway/ftp/changed-facts.ts";
 import { ftpTimeText, parseFtpTime } from "#platform/net/ftp-time.ts";
 import { ftpPathText, pathOf, quoted } from "#gateway/ftp/ftp-path.ts";
 import { hashFile } from "#gateway/ftp/hash-commands.ts";
@@ -26,6 +27,7 @@ export const FILE_COMMANDS: CommandTable = {
   SIZE: { needs: "user", run: size },
   MDTM: { needs: "user", run: modificationTime },
   MFMT: { needs: "user", run: setTime },
+  MFF: { needs: "user", run: setFacts },
   HASH: { needs: "user", run: (session, argument) => hashFile(session, argument, undefined) },
   XCRC: { needs: "user", run: hashBy("CRC32") },
   XMD5: { needs: "user", run: hashBy("MD5") },
@@ -116,6 +118,19 @@ async function setTime(session: FtpSession, argument: string): Promise<string> {
   const path = pathOf(session, name);
   await session.files.change(path, { mtimeNs });
   return replyLine(213, `Modify=${ftpTimeText(mtimeNs)}; ${ftpPathText(path)}`);
+}
+
+/** MFF (draft-somers-ftp-mfxx): all of the facts, or none. */
+async function setFacts(session: FtpSession, argument: string): Promise<string> {
+  const { facts, name } = parseFacts(argument);
+  const path = pathOf(session, name);
+  await session.files.change(path, facts);
+  const { mtimeNs, mode } = facts;
+  const told = [
+    ...(mtimeNs === undefined ? [] : [`Modify=${ftpTimeText(mtimeNs)};`]),
+    ...(mode === undefined ? [] : [`UNIX.mode=${mode.toString(8).padStart(4, "0")};`]),
+  ];
+  return replyLine(213, `${told.join("")} ${ftpPathText(path)}`);
 }
 
 type SiteCommand = (session: FtpSession, argument: string) => string | Promise<string>;

@@ -1,6 +1,7 @@
 /** HASH (draft-bryan-ftp-hash), and the commands that came before it: XCRC, XMD5, XSHA1, XSHA256, XSHA512. */
 import { type HashName, sumNameOf, sumOfRange } from "#gateway/ftp/hashes.ts";
 import { ftpPathText, pathOf } from "#gateway/ftp/ftp-path.ts";
+import { takeRange } from "#gateway/ftp/ranges.ts";
 import { FtpRefusal, replyLine } from "#gateway/ftp/reply.ts";
 import type { FtpSession } from "#gateway/ftp/session.ts";
 
@@ -10,7 +11,8 @@ const WITH_RANGE = /^(?:"(.+)"|(.+?))\s+(\d{1,15})(?:\s+(\d{1,15}))?$/s;
 /** @param name undefined: HASH, by what OPTS has chosen */
 export async function hashFile(session: FtpSession, argument: string, name: HashName | undefined): Promise<string> {
   const { files, shared, gone } = session;
-  const wanted = await rangeOf(session, argument, name !== undefined);
+  const { start, end: given } = takeRange(session);
+  const wanted = name === undefined ? { path: argument, start, end: given } : await rangeOf(session, argument);
   const path = pathOf(session, wanted.path);
   const { place, version, entry } = await files.requireFile(path);
   const end = Math.min(entry.size, wanted.end ?? entry.size);
@@ -30,9 +32,9 @@ export async function hashFile(session: FtpSession, argument: string, name: Hash
 type Wanted = { readonly path: string; readonly start: number; readonly end: number | undefined };
 
 /** A name that ends with numbers is a name first. */
-async function rangeOf(session: FtpSession, argument: string, takesRange: boolean): Promise<Wanted> {
+async function rangeOf(session: FtpSession, argument: string): Promise<Wanted> {
   const whole: Wanted = { path: argument, start: 0, end: undefined };
-  if (!takesRange || (await session.files.find(pathOf(session, argument))) !== undefined) return whole;
+  if ((await session.files.find(pathOf(session, argument))) !== undefined) return whole;
   const quoted = /^"(.+)"$/s.exec(argument);
   if (quoted !== null) return { ...whole, path: quoted[1]! };
   const match = WITH_RANGE.exec(argument);

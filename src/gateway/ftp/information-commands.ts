@@ -1,7 +1,9 @@
 /** What the server can do, and how the next transfer is to be: FEAT, OPTS, TYPE and what belongs to them. */
 import type { CommandTable } from "#gateway/ftp/commands.ts";
+import { DEFLATE_LEVEL_DEFAULT, DEFLATE_LEVEL_MAX, DEFLATE_LEVEL_MIN } from "#gateway/ftp/deflate.ts";
 import { HASH_NAMES, isHashName } from "#gateway/ftp/hashes.ts";
 import { factsFeature, factsOf } from "#gateway/ftp/listing.ts";
+import { range, restart, takeRange } from "#gateway/ftp/ranges.ts";
 import { FtpRefusal, replyLine, replyLines } from "#gateway/ftp/reply.ts";
 import type { FtpSession } from "#gateway/ftp/session.ts";
 
@@ -14,14 +16,16 @@ export const INFORMATION_COMMANDS: CommandTable = {
   LANG: { needs: "nobody", run: language },
   HELP: { needs: "nobody", run: help },
   TYPE: { needs: "user", run: type },
-  MODE: { needs: "user", run: (_, argument) => onlyOne(argument, "S", "MODE", "streams are what there is") },
+  MODE: { needs: "user", run: mode },
   STRU: { needs: "user", run: (_, argument) => onlyOne(argument, "F", "STRU", "files are what there is") },
   ALLO: { needs: "user", run: allocate },
   REST: { needs: "user", run: restart },
+  RANG: { needs: "user", run: range },
 };
 
 const FEATURES = [
-  "AUTH TLS", "AVBL", "CLNT", "EPRT", "EPSV", "HASH", "LANG EN*", "MDTM", "MFMT", "MLST", "PBSZ", "PROT", "REST STREAM",
+  "AUTH TLS", "AVBL", "CLNT", "EPRT", "EPSV", "HASH", "LANG EN*", "MDTM", "MFF Modify;UNIX.mode;", "MFMT", "MLST",
+  "MODE Z LEVEL", "PBSZ", "PROT", "RANG STREAM", "REST STREAM",
   "SITE CHMOD", "SITE COPY", "SITE CPFR", "SITE CPTO", "SITE UTIME", "SIZE", "TVFS", "UTF8", "XCRC", "XMD5", "XSHA1", "XSHA256",
   "XSHA512",
 ];
@@ -50,9 +54,30 @@ function options(session: FtpSession, argument: string): string {
       if (hash !== "") session.hash = hash;
       return replyLine(200, session.hash);
     }
+    case "MODE":
+      return deflateLevel(session, rest);
     default:
-      throw new FtpRefusal(501, "There are options for UTF8, MLST and HASH");
+      throw new FtpRefusal(501, "There are options for UTF8, MLST, HASH and MODE Z");
   }
+}
+
+function mode(session: FtpSession, argument: string): string {
+  const wanted = argument.trim().toUpperCase();
+  if (wanted !== "S" && wanted !== "Z") throw new FtpRefusal(wanted === "" ? 501 : 504, "MODE takes S, or Z for compressed");
+  session.deflateLevel = wanted === "Z" ? session.deflateLevelWanted : undefined;
+  return replyLine(200, wanted === "Z" ? "MODE Z: data connections are compressed" : "MODE S: bytes as they are");
+}
+
+/** "Z LEVEL 6"; without a level it is the usual one again. */
+function deflateLevel(session: FtpSession, argument: string): string {
+  const match = /^Z(?:\s+LEVEL\s+(\d))?$/i.exec(argument.trim());
+  if (match === null) {
+    throw new FtpRefusal(501, `OPTS MODE Z LEVEL takes ${DEFLATE_LEVEL_MIN} to ${DEFLATE_LEVEL_MAX}; nothing else is to be chosen`);
+  }
+  const level = match[1] === undefined ? DEFLATE_LEVEL_DEFAULT : Number(match[1]);
+  session.deflateLevelWanted = level;
+  if (session.deflateLevel !== undefined) session.deflateLevel = level;
+  return replyLine(200, `MODE Z LEVEL is ${level}`);
 }
 
 function language(_session: FtpSession, argument: string): string {
@@ -77,7 +102,7 @@ function type(session: FtpSession, argument: string): string {
   }
   if (first === "A" && second === "N") {
     session.type = "ascii";
-    session.restart = 0;
+    takeRange(session);
     return replyLine(200, "Type A: lines end with CR LF on the way");
   }
   throw new FtpRefusal(words[0] === "" ? 501 : 504, "TYPE takes A, I or L 8");
@@ -94,12 +119,4 @@ function allocate(session: FtpSession, argument: string): string {
   if (match === null) throw new FtpRefusal(501, "ALLO takes a number of bytes");
   session.allocated = Number(match[1]);
   return replyLine(200, "Noted");
-}
-
-function restart(session: FtpSession, argument: string): string {
-  if (!/^\d{1,15}$/.test(argument.trim())) throw new FtpRefusal(501, "REST takes a number of bytes");
-  const offset = Number(argument);
-  if (offset > 0 && session.type === "ascii") throw new FtpRefusal(504, "A restart needs TYPE I");
-  session.restart = offset;
-  return replyLine(350, `Restarting at ${offset}; send RETR, STOR or APPE`);
 }

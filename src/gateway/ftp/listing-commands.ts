@@ -5,7 +5,7 @@ import type { FtpFiles } from "#gateway/ftp/files.ts";
 import { type ListStyle, type Listed, factsText, listArgument, listLine, matchesName } from "#gateway/ftp/listing.ts";
 import { FtpRefusal, replyLine, replyLines } from "#gateway/ftp/reply.ts";
 import type { FtpSession } from "#gateway/ftp/session.ts";
-import { delivered, runTransfer } from "#gateway/ftp/transfer.ts";
+import { dataOut, runTransfer } from "#gateway/ftp/transfer.ts";
 import { decodeName } from "#model/path.ts";
 
 /** Lines that STAT shows on the control connection. */
@@ -65,14 +65,12 @@ function sendPages(session: FtpSession, pages: AsyncIterable<readonly Listed[]>,
   const about = { name: "the listing", direction: "out", text: "Here comes the listing" } as const;
   return runTransfer(session, about, async (connection, moved) => {
     connection.listen({ onData: () => undefined, onEnd: () => undefined, onClose: moved.broken });
+    using out = dataOut(session, connection, moved);
     for await (const page of pages) {
       const lines = page.flatMap((listed) => [listLine(listed, style), CRLF]);
-      const bytes = Buffer.concat(lines);
-      await delivered(connection.write(bytes));
-      const wait = moved.by(bytes.length);
-      if (wait !== undefined) await wait;
+      await out.write(Buffer.concat(lines));
     }
-    connection.end();
+    await out.end();
     return replyLine(226, "That is all");
   });
 }
@@ -98,11 +96,11 @@ async function status(session: FtpSession, argument: string): Promise<string> {
   return replyLines(213, "Status", lines.slice(0, STAT_LINES_MAX), `End${rest}`);
 }
 
-function ownStatus({ client, signedIn, type, connection, isDataPrivate }: FtpSession): string {
+function ownStatus({ client, signedIn, type, deflateLevel, connection, isDataPrivate }: FtpSession): string {
   const lines = [
     `Connected to ${client.address}`,
     signedIn === undefined ? "Nobody is signed in" : `Signed in as ${signedIn.who.name}`,
-    `Type ${type === "ascii" ? "A" : "I"}, structure F, mode S`,
+    `Type ${type === "ascii" ? "A" : "I"}, structure F, mode ${deflateLevel === undefined ? "S" : "Z"}`,
     `Control connection ${connection.isSecure ? "in TLS" : "in clear"}, data connections ${isDataPrivate ? "in TLS" : "in clear"}`,
   ];
   return replyLines(211, "Status", lines, "End");

@@ -17,6 +17,7 @@ import { type Command, CommandReader, TOO_LONG } from "#gateway/ftp/command-read
 import type { CommandSpec } from "#gateway/ftp/commands.ts";
 import { canonicalAddress } from "#gateway/ftp/data-address.ts";
 import { DataChannel, type Protection } from "#gateway/ftp/data-channel.ts";
+import { DEFLATE_LEVEL_DEFAULT } from "#gateway/ftp/deflate.ts";
 import { FtpFiles } from "#gateway/ftp/files.ts";
 import { type FtpPath, ROOT } from "#gateway/ftp/ftp-path.ts";
 import type { FtpSettings } from "#gateway/ftp/ftp-settings.ts";
@@ -89,7 +90,12 @@ export class FtpSession {
   loginFailures = 0;
   cwd: FtpPath = ROOT;
   type: "ascii" | "binary" = "ascii";
+  /** Level of MODE Z; undefined: MODE S. */
+  deflateLevel: number | undefined;
+  deflateLevelWanted = DEFLATE_LEVEL_DEFAULT;
   restart = 0;
+  /** Where the next transfer or sum ends, behind `restart`: RANG was sent. */
+  rangeEnd: number | undefined;
   allocated: number | undefined;
   renameFrom: FtpPath | undefined;
   copyFrom: FtpPath | undefined;
@@ -285,7 +291,10 @@ export class FtpSession {
     this.user = undefined;
     this.cwd = ROOT;
     this.type = "ascii";
+    this.deflateLevel = undefined;
+    this.deflateLevelWanted = DEFLATE_LEVEL_DEFAULT;
     this.restart = 0;
+    this.rangeEnd = undefined;
     this.allocated = undefined;
     this.renameFrom = this.copyFrom = undefined;
     this.facts = FACTS_DEFAULT;

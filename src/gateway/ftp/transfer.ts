@@ -2,6 +2,7 @@
 import type { TcpConnection } from "#platform/net/tcp-server.ts";
 import { Pace } from "#platform/net/pace.ts";
 import { mustBeSecure } from "#gateway/ftp/account-commands.ts";
+import { Deflating } from "#gateway/ftp/deflate.ts";
 import { FtpRefusal, replyLine } from "#gateway/ftp/reply.ts";
 import type { FtpSession, Transfer } from "#gateway/ftp/session.ts";
 
@@ -25,7 +26,7 @@ export type Moved = {
 };
 
 /** @throws {FtpRefusal} 426 when the connection is gone */
-export async function delivered(written: Promise<void> | undefined): Promise<void> {
+async function delivered(written: Promise<void> | undefined): Promise<void> {
   if (written === undefined) return;
   await written.catch(() => {
     throw brokenOff();
@@ -107,6 +108,34 @@ function inPace(pace: Pace, bytes: number, waitedMs: number, abort: AbortControl
   } catch (error) {
     abort.abort(error);
   }
+}
+
+/** Where the bytes of a transfer go, as its mode has them. */
+export interface DataOut extends Disposable {
+  /** Calls may overlap; the bytes are the caller's again when it resolves. @throws {FtpRefusal} 426 */
+  write(bytes: Uint8Array): Promise<void>;
+  /** All of it has gone, and the connection ends in order. */
+  end(): Promise<void>;
+}
+
+export function dataOut({ deflateLevel }: FtpSession, connection: TcpConnection, moved: Moved): DataOut {
+  const send = async (bytes: Uint8Array): Promise<void> => {
+    moved.signal.throwIfAborted();
+    await delivered(connection.writeElsewhere(bytes));
+    await moved.by(bytes.length);
+  };
+  if (deflateLevel === undefined) {
+    return { write: send, end: async () => connection.end(), [Symbol.dispose]: () => undefined };
+  }
+  const deflating = new Deflating(deflateLevel, send);
+  return {
+    write: (bytes) => deflating.write(bytes),
+    async end() {
+      await deflating.end();
+      connection.end();
+    },
+    [Symbol.dispose]: () => deflating[Symbol.dispose](),
+  };
 }
 
 /** Hands on what comes, as fast as `take` lets it, until the client ends. True: it has ended its stream in order. */

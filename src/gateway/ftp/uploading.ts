@@ -4,8 +4,10 @@ import type { Upload } from "#hub/uploads/upload.ts";
 import type { TcpConnection } from "#platform/net/tcp-server.ts";
 import { Arriving } from "#gateway/ftp/arriving.ts";
 import { AsciiDecoder } from "#gateway/ftp/ascii.ts";
+import { Inflating, NotDeflated } from "#gateway/ftp/deflate.ts";
 import { FILE_MODE, type FoundFile } from "#gateway/ftp/files.ts";
 import { type FtpPath, type Place, ftpPathText, placeOf } from "#gateway/ftp/ftp-path.ts";
+import { takeRange } from "#gateway/ftp/ranges.ts";
 import { FtpRefusal, replyLine } from "#gateway/ftp/reply.ts";
 import type { FtpSession } from "#gateway/ftp/session.ts";
 import { type Moved, receive, runTransfer } from "#gateway/ftp/transfer.ts";
@@ -26,9 +28,10 @@ type Plan = {
 };
 
 export async function upload(session: FtpSession, path: FtpPath, kind: UploadKind): Promise<string> {
-  const { files, restart, type, allocated } = session;
-  session.restart = 0;
+  const { files, type, allocated } = session;
+  const { start: restart, end } = takeRange(session);
   session.allocated = undefined;
+  if (end !== undefined) throw new FtpRefusal(551, "Ranges are read, and not written; REST says where an upload goes on");
   const { place, current } = await files.requireRoom(path, session.cwd);
   // A space that takes no changes at all refuses here. What it holds outlives the upload that it is taken from.
   await using intake = files.spaces.intake(files.who, place.space);
@@ -70,10 +73,11 @@ async function take(session: FtpSession, plan: Plan, connection: TcpConnection, 
   await using arriving = new Arriving({ files, partials: shared.partials, place, intake, current, mode, isNew });
   try {
     await begin(arriving, plan.base, moved);
-    await takeBytes(arriving, type, plan.announced, connection, moved);
+    await takeBytes(arriving, session, plan.announced, connection, moved);
   } catch (error) {
-    // Text cannot be gone on with: what it has on the wire is not what it has in the file.
-    if (type === "binary") await arriving.keep();
+    // What was damaged on its way cannot be gone on with, nor can text: what it has on the wire is not what it has in the file.
+    if (error instanceof NotDeflated) await arriving.discard();
+    else if (type === "binary") await arriving.keep();
     throw error;
   }
   moved.committing(true);
@@ -94,17 +98,23 @@ async function begin(arriving: Arriving, base: Base, moved: Moved): Promise<void
 /** @throws {FtpRefusal} 426 when it is not all that the client has meant to send */
 async function takeBytes(
   arriving: Arriving,
-  type: FtpSession["type"],
+  { type, deflateLevel }: FtpSession,
   announced: number | undefined,
   connection: TcpConnection,
   moved: Moved,
 ): Promise<void> {
   const decoder = type === "ascii" ? new AsciiDecoder() : undefined;
+  const write = (bytes: Uint8Array): Promise<void> | undefined => {
+    moved.signal.throwIfAborted();
+    return arriving.write(decoder === undefined ? bytes : decoder.push(bytes));
+  };
+  using inflating = deflateLevel === undefined ? undefined : new Inflating(write);
   const isWhole = await receive(connection, (bytes) => {
     const rate = moved.by(bytes.length);
-    const full = arriving.write(decoder === undefined ? bytes : decoder.push(bytes));
+    const full = inflating === undefined ? write(bytes) : inflating.write(bytes);
     return rate === undefined ? full : both(rate, full);
   });
+  if (isWhole) await inflating?.end();
   if (isWhole && decoder === undefined && arriving.size >= (announced ?? 0)) arriving.foresee();
   // Nothing more goes over it, whatever comes of the upload: a reset would hide the reply from the client.
   connection.end();

@@ -18,7 +18,8 @@ import type { PartRow, PrintRow, UploadRow, UploadRows } from "#hub/uploads/uplo
 import {
   type AppendOptions, type AppendSink, type Challenge, type Completed, type Completion, type NewUpload,
   NOTE_CHARS_MAX, type Part, PART_NUMBER_MAX, type PartOptions, type PartSink, type Print,
-  PRINTS_MAX, STORED_PART_BYTES_MAX, STORED_UPLOAD_BYTES_MAX, type Proof, type Upload, UPLOAD_BYTES_MAX, UPLOAD_EXPIRY_MS, UPLOAD_EXPIRY_MS_MAX,
+  PRINTS_MAX, type Proof, STORED_PART_BYTES_MAX, STORED_UPLOAD_BYTES_MAX,
+  type Upload, UPLOAD_BYTES_MAX, UPLOAD_EXPIRY_MS, UPLOAD_EXPIRY_MS_MAX,
   UPLOAD_KNOWN_MS, UPLOAD_PAGE_MAX, type Uploader, type UploadId, type UploadPage, type Uploads,
   UPLOADS_WRITING_MAX, USER_WRITING_MAX,
 } from "#hub/uploads/upload.ts";

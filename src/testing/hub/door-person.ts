@@ -2,6 +2,7 @@
  * Somebody who uses the space through a door of the hub: puts, removes, moves, restores, takes runs back and reads. What
  * was acknowledged is remembered, for the judge.
  */
+import { ENCRYPTED, OPENER_BYTES, encryptionText, isEncrypted, storedPartBytes } from "#hub/encrypted-content.ts";
 import type { CommitOutcome } from "#hub/meta/meta-store.ts";
 import type { Expect, SpaceChange, Version } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
@@ -38,6 +39,8 @@ export type Acknowledged = {
 export class DoorPerson {
   readonly name = "door";
   readonly acknowledged: Acknowledged[] = [];
+  /** Files that were encrypted. */
+  encrypted = 0;
   /** Restore points by name. */
   readonly points = new Map<string, number>();
   /** What should never be answered. */
@@ -47,14 +50,22 @@ export class DoorPerson {
   readonly #ledger: HubLedger;
   readonly #prefixes: readonly RelPath[];
   readonly #seeds: SumSeeds;
+  /** Of what is encrypted, in lives in which some of it is. */
+  readonly #sealing: SimRandom | undefined;
   #points = 0;
 
-  constructor(hub: SimHub, random: SimRandom, ledger: HubLedger, prefixes: readonly RelPath[], seeds: SumSeeds) {
+  constructor(
+    hub: SimHub,
+    random: SimRandom,
+    ledger: HubLedger,
+    { prefixes, seeds, encrypts }: { readonly prefixes: readonly RelPath[]; readonly seeds: SumSeeds; readonly encrypts: boolean },
+  ) {
     this.#hub = hub;
     this.#random = random;
     this.#ledger = ledger;
     this.#prefixes = prefixes;
     this.#seeds = seeds;
+    this.#sealing = encrypts ? random.fork("sealing") : undefined;
   }
 
   goTo(hub: SimHub): void {
@@ -134,6 +145,7 @@ export class DoorPerson {
       const entry = { kind: "symlink", target: "a" } as const;
       return this.#change(process, "symlink", { type: "put", path, expect, entry, content: undefined, makeParents: true });
     }
+    if (this.#sealing?.chance(0.35) === true) return this.#putEncrypted(process, path, expect, this.#sealing);
     await using intake = process.spaces.intake(WHO, SPACE);
     const size = this.#random.chance(0.1) ? LARGE_BYTES : this.#random.pick([12, 40, 5000]);
     const bytes = this.#ledger.fresh(this, size);
@@ -143,6 +155,17 @@ export class DoorPerson {
     const entry = { kind: "file", size: bytes.length, mode, mtimeNs: this.#hub.clock.nowNs(), sum } as const;
     const change: SpaceChange = { type: "put", path, expect, entry, content, makeParents: this.#random.chance(0.7) };
     await this.#change(process, "put", change, intake);
+  }
+
+  /** As the S3 door does it for who sends a key along: the bytes say nothing to anybody here. */
+  async #putEncrypted(process: HubProcess, path: RelPath, expect: Expect, random: SimRandom): Promise<void> {
+    await using intake = process.spaces.intake(WHO, SPACE);
+    const size = random.pick([0, 12, 5000, LARGE_BYTES]);
+    const { content } = await intake.store(random.bytes(storedPartBytes(size)));
+    const entry = { kind: "file", size, mode: 0o644, mtimeNs: this.#hub.clock.nowNs(), sum: undefined } as const;
+    const text = encryptionText({ opener: random.bytes(OPENER_BYTES), parts: [{ number: 1, size }], sums: {} });
+    const change: SpaceChange = { type: "put", path, expect, entry, content, attributes: { [ENCRYPTED]: text }, makeParents: random.chance(0.7) };
+    await this.#change(process, "encrypt", change, intake);
   }
 
   async #remove(process: HubProcess, path: RelPath): Promise<void> {
@@ -200,6 +223,7 @@ export class DoorPerson {
       const { sequence, entry } = result.version;
       this.#ledger.say(`   door: ${path} is ${sequence}`);
       const sum = entry?.kind === "file" ? entry.sum : undefined;
+      if (what === "encrypt") this.encrypted++;
       this.acknowledged.push({ sequence, path, what, expect: change?.expect ?? { kind: "any" }, sum });
     }
   }
@@ -253,6 +277,11 @@ export class DoorPerson {
   async #read({ spaces }: HubProcess, path: RelPath): Promise<void> {
     const version = await spaces.version(WHO, SPACE, path);
     if (version?.entry?.kind !== "file") return;
+    if (isEncrypted(version)) {
+      const told = await spaces.open(WHO, SPACE, version).catch((error: unknown) => (error instanceof SynclineError ? error.code : error));
+      if (told !== "ENCRYPTED") throw new Error(`${path} is encrypted, and reading it gave ${String(told)}`);
+      return;
+    }
     const reader = await spaces.open(WHO, SPACE, version);
     const bytes = new Uint8Array(reader.size);
     await reader.read(bytes, 0);

@@ -49,6 +49,12 @@ describe("simulation of a hub", () => {
     for (let seed = 5000; seed < 5025; seed++) await hubLife(seed, "ignores");
   }, 60_000);
 
+  test("[HUBSIM-19] what somebody encrypts in the space comes to no host, and none of them takes it away or stops because of it", async () => {
+    let encrypted = 0;
+    for (let seed = 6000; seed < 6025; seed++) encrypted += (await hubLife(seed, "encrypts")).encrypted;
+    expect(encrypted).toBeGreaterThan(0);
+  }, 60_000);
+
   test("[HUBSIM-17] a host that asks for what is coming while its former call is ending still is answered (life 1010004612)", async () => {
     await hubLife(1010004612);
   });

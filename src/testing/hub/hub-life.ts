@@ -3,6 +3,7 @@
  * them and at the hub's door, and trouble everywhere. At the end, left alone, every host must be as its link promises,
  * the space as its journal says, and nothing lost. Throws SimFailure with the story otherwise.
  */
+import { isEncrypted } from "#hub/encrypted-content.ts";
 import type { JournalRecord } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, parentOf } from "#model/path.ts";
@@ -17,6 +18,7 @@ import { type Always, type HubStyle, drawStyle } from "#testing/hub/hub-style.ts
 import { troubleAgent, troubleHub } from "#testing/hub/hub-trouble.ts";
 import { type HubProcess, SPACE, SimHub } from "#testing/hub/sim-hub.ts";
 import {
+  encryptedTaken,
   hiddenFrom,
   judgeJournal,
   linkDifference,
@@ -79,6 +81,8 @@ export type HubReport = SimReport & {
   readonly restores: number;
   /** Uploads that became files. */
   readonly uploaded: number;
+  /** Files that somebody encrypted. */
+  readonly encrypted: number;
 };
 
 export async function hubLife(seed: number, always?: Always): Promise<HubReport> {
@@ -141,7 +145,7 @@ class HubLife {
       for (const one of [this.#hub, this.#former, this.#copy]) one?.close();
     }
     const counts = { sessions: this.#sessions, deaths: this.#deaths, streamed: this.#streamed, brought: this.#brought };
-    const more = { restores: this.#restores, uploaded: this.#uploader?.completed ?? 0 };
+    const more = { restores: this.#restores, uploaded: this.#uploader?.completed ?? 0, encrypted: this.#door.encrypted };
     return { seed: this.#seed, ...counts, ...more, trace: this.#trace.digest() };
   }
 
@@ -172,7 +176,8 @@ class HubLife {
       this.#addAgent({ name, prefix, mode, from, readOnly, seeds });
     }
     const random = this.#random.fork("door");
-    this.#door = new DoorPerson(this.#hub, random, this.#ledger, [...prefixes, "", ""], seeds);
+    const { encrypts } = this.#style;
+    this.#door = new DoorPerson(this.#hub, random, this.#ledger, { prefixes: [...prefixes, "", ""], seeds, encrypts });
     const uploads = this.#random.fork("uploader");
     const parts = { door: this.#door, prefixes, seeds };
     this.#uploader = this.#style.uploads ? new UploadPerson(this.#hub, uploads, this.#ledger, parts) : undefined;
@@ -619,6 +624,7 @@ class HubLife {
       // A directory stays for the sake of what the session must not see in it, or stands in the way itself.
       const isHeld = code === "ENOTEMPTY" || code === "EEXIST";
       if (isHeld && (await this.#isHidden(agent, path))) continue;
+      if (code === "UNSUPPORTED" && side !== session.hostSide && (await this.#isEncrypted(agent, path))) continue;
       const isExcused = isDamageCode(code) && side === session.hostSide && this.#mayMislead(agent, path);
       if (!isExcused) throw new Error(`problem without trouble: ${JSON.stringify(event)}`);
       mended++;
@@ -630,6 +636,12 @@ class HubLife {
   async #isHidden({ link }: Agent, path: RelPath): Promise<boolean> {
     const process = await this.#clock.runUntilIdle(this.#hub.living());
     return (await this.#clock.runUntilIdle(hiddenFrom(process, link)))(path);
+  }
+
+  async #isEncrypted({ link }: Agent, path: RelPath): Promise<boolean> {
+    const { spaces } = await this.#clock.runUntilIdle(this.#hub.living());
+    const version = await this.#clock.runUntilIdle(spaces.version(OPERATOR, SPACE, outerOf(link, path)));
+    return version?.entry?.kind === "file" && isEncrypted(version);
   }
 
   /** What is at rest stays at rest: sessions see nothing and commit nothing. */
@@ -675,6 +687,8 @@ class HubLife {
     if (lost !== undefined) throw new Error(lost);
     const links = this.#agents.map(({ link }) => link);
     const gone = new Map(this.#agents.map((agent) => [agent.link.name, agent.gone]));
+    const taken = encryptedTaken(records, links);
+    if (taken !== undefined) throw new Error(taken);
     const phantom = phantomInSpace(records, links, gone);
     if (phantom !== undefined) throw new Error(phantom);
     for (const { link, removed } of this.#agents) {

@@ -20,6 +20,8 @@ export type HubStyle = {
   readonly isLost: boolean;
   /** Somebody sends files as uploads. */
   readonly uploads: boolean;
+  /** Somebody encrypts files with a key of his own, so that no host gets them. */
+  readonly encrypts: boolean;
   /** People give files second names. Links of a hub carry them as files of their own. */
   readonly links: boolean;
   /** People write ignore files. */
@@ -27,7 +29,7 @@ export type HubStyle = {
 };
 
 /** What happens in a life in any case, and not in some. */
-export type Always = "streams" | "fails over" | "is lost" | "uploads" | "ignores";
+export type Always = "streams" | "fails over" | "is lost" | "uploads" | "ignores" | "encrypts";
 
 export function drawStyle(random: SimRandom, always?: Always): HubStyle {
   const style = random.fork("style");
@@ -47,6 +49,8 @@ export function drawStyle(random: SimRandom, always?: Always): HubStyle {
     failsOver: failsOver && !rots,
     isLost: (random.fork("lost").chance(0.4) || always === "is lost") && !rots,
     uploads: (random.fork("uploads").chance(0.3) || always === "uploads") && !rots,
+    // What rots is healed with bytes that somebody still has.
+    encrypts: (random.fork("encrypts").chance(0.25) || always === "encrypts") && !rots,
     links: random.fork("links of people").chance(0.25),
     ignores: random.fork("ignores").chance(0.25) || always === "ignores",
   };

@@ -2,6 +2,7 @@
  * What must be true of a space, whoever did what to it: its journal has no gaps and gives the listing, what was
  * acknowledged is in it as it was, content is readable and right, and every removal has a cause.
  */
+import { isEncrypted, storedBytes } from "#hub/encrypted-content.ts";
 import type { JournalRecord, Version } from "#hub/space.ts";
 import type { Entry } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
@@ -94,7 +95,7 @@ function difference(expected: ReadonlyMap<RelPath, Version>, listing: readonly V
 
 function judgeUsage(usage: { bytes: number; entries: number }, listing: readonly Version[]): void {
   let bytes = 0;
-  for (const { entry } of listing) if (entry?.kind === "file") bytes += entry.size;
+  for (const { entry, attributes } of listing) bytes += storedBytes(entry, attributes);
   if (usage.bytes === bytes && usage.entries === listing.length) return;
   throw new Error(`usage ${JSON.stringify(usage)}, but ${bytes} bytes in ${listing.length} entries`);
 }
@@ -143,6 +144,7 @@ export async function unreadable(process: HubProcess, seeds: SumSeeds): Promise<
 
 async function faultOf(process: HubProcess, version: Version, seeds: SumSeeds): Promise<string | undefined> {
   try {
+    if (isEncrypted(version)) return await encryptedFault(process, version);
     const bytes = await bytesOf(process, version);
     if (version.entry?.kind !== "file" || bytes.length !== version.entry.size) return "of another size";
     return sumOf(bytes, seeds) === version.entry.sum ? undefined : "other bytes than it says";
@@ -150,6 +152,14 @@ async function faultOf(process: HubProcess, version: Version, seeds: SumSeeds): 
     if (error instanceof SynclineError) return `${error.code} ${error.message}`;
     throw error;
   }
+}
+
+/** Nobody can say whether they are the right bytes; all of them can be had, each chunk as it is named. */
+async function encryptedFault({ spaces }: HubProcess, version: Version): Promise<string | undefined> {
+  const reader = await spaces.openEncrypted(WHO, SPACE, version);
+  const bytes = new Uint8Array(reader.size);
+  const count = await reader.read(bytes, 0);
+  return count === version.content!.size ? undefined : "of another size, encrypted";
 }
 
 async function bytesOf({ spaces }: HubProcess, version: Version): Promise<Uint8Array> {
@@ -172,8 +182,8 @@ export async function linkDifference(
   const tickNs = replica.host.disk.timestampNs;
   const view = viewOf(replica);
   const host = textOf(view, tickNs);
-  const { texts: space, outline } = await shownOf(process, link, tickNs);
-  const isHidden = hiddenOn(view, outline);
+  const { texts: space, outline, encrypted } = await shownOf(process, link, tickNs);
+  const isHidden = hiddenOn(view, outline, encrypted);
   for (const path of new Set([...host.keys(), ...space.keys()])) {
     const a = host.get(path);
     const b = space.get(path);
@@ -183,28 +193,51 @@ export async function linkDifference(
   return undefined;
 }
 
-/** What one side ignores is nobody's business; nor are directories that hold such. */
-function hiddenOn(host: Outline, space: Outline): (path: RelPath) => boolean {
+/** What one side ignores, or cannot carry, is nobody's business; nor are directories that hold such. */
+function hiddenOn(host: Outline, space: Outline, encrypted: readonly RelPath[]): (path: RelPath) => boolean {
   const [here, there] = [new Ignored(host), new Ignored(space)];
-  if (!here.any && !there.any) return () => false;
+  const isBarred = barredBy(host, encrypted);
+  if (!here.any && !there.any) return isBarred;
   const touched = [here.touched(), there.touched()];
-  return (path) => here.hides(path, space) || there.hides(path, host) || touched.some((paths) => paths.has(path));
+  return (path) =>
+    isBarred(path) || here.hides(path, space) || there.hides(path, host) || touched.some((paths) => paths.has(path));
+}
+
+/**
+ * Where an encrypted file is, whatever the host has there, and what is above it: a directory that holds one stays. Where
+ * the host has something else in the place of such a directory, none of it can come.
+ */
+function barredBy(host: Outline, encrypted: readonly RelPath[]): (path: RelPath) => boolean {
+  const barred = encrypted.map((path) => {
+    for (let cut = path.indexOf("/"); cut >= 0; cut = path.indexOf("/", cut + 1)) {
+      const above = host.get(path.slice(0, cut));
+      if (above !== undefined && above.entries === undefined) return path.slice(0, cut);
+    }
+    return path;
+  });
+  return (path) => barred.some((one) => isWithin(path, one) || isWithin(one, path));
 }
 
 /** Which paths of a link one of its sides ignores. */
 export async function hiddenFrom(process: HubProcess, link: AgentLink): Promise<(path: RelPath) => boolean> {
-  return hiddenOn(viewOf(link.replica), (await shownOf(process, link, 1n)).outline);
+  const { outline, encrypted } = await shownOf(process, link, 1n);
+  return hiddenOn(viewOf(link.replica), outline, encrypted);
 }
 
-type Shown = { readonly texts: Map<RelPath, string>; readonly outline: Outline };
+type Shown = { readonly texts: Map<RelPath, string>; readonly outline: Outline; readonly encrypted: readonly RelPath[] };
 
 async function shownOf(process: HubProcess, link: AgentLink, tickNs: bigint): Promise<Shown> {
   const out = new Map<RelPath, string>();
   const outline = new Map<RelPath, { entries?: unknown; content?: { toBytes(): Uint8Array } }>();
+  const encrypted: RelPath[] = [];
   for (const version of await listAt(process, undefined)) {
     const path = innerOf(link, version.path);
     const { entry } = version;
     if (path === undefined || entry === undefined) continue;
+    if (entry.kind === "file" && isEncrypted(version)) {
+      encrypted.push(path);
+      continue;
+    }
     outline.set(path, entry.kind === "dir" ? { entries: true } : {});
     if (entry.kind === "symlink") out.set(path, `symlink ${entry.target}`);
     else if (entry.kind !== "file") out.set(path, `dir ${"mode" in entry ? entry.mode.toString(8) : ""}`);
@@ -216,7 +249,7 @@ async function shownOf(process: HubProcess, link: AgentLink, tickNs: bigint): Pr
       out.set(path, `file ${entry.mode.toString(8)} ${entry.size} ${digest} ${timeNs}`);
     }
   }
-  return { texts: out, outline };
+  return { texts: out, outline, encrypted };
 }
 
 /** A session changes only what it saw: nothing that somebody committed meanwhile is replaced or removed unseen. */
@@ -233,6 +266,17 @@ export function unseen(records: readonly JournalRecord[], believed: readonly Bel
     const before = record.previous === 0 ? undefined : records[record.previous - 1]!.entry;
     if (factsOf(before) === factsOf(ask.old)) continue;
     return `run ${ask.runId} saw ${factsOf(ask.old)} at ${ask.path} and changed ${factsOf(before)}`;
+  }
+  return undefined;
+}
+
+/** No host replaces, removes or moves what is encrypted: it has never seen it. */
+export function encryptedTaken(records: readonly JournalRecord[], links: readonly AgentLink[]): string | undefined {
+  for (const { path, sequence, previous, origin } of records) {
+    const was = previous === 0 ? undefined : records[previous - 1];
+    const link = links.find(({ name }) => origin.actor === `agent:${name}`);
+    if (link === undefined || was?.entry?.kind !== "file" || !isEncrypted(was)) continue;
+    return `${link.name} took the place of ${path}, which was encrypted, at ${sequence}`;
   }
   return undefined;
 }
