@@ -142,4 +142,9 @@ export const MIGRATIONS: readonly Migration[] = [
     id: 10,
     statements: ["CREATE INDEX commits_ahead ON commits (space_id, seq) WHERE order_ms < time_ms"],
   },
+  {
+    // Bytes of small contents that were committed a moment ago, until the store of chunks has made them durable.
+    id: 11,
+    statements: ["CREATE TABLE fresh_chunks (number INTEGER PRIMARY KEY, id blob NOT NULL, bytes blob NOT NULL)"],
+  },
 ];
