@@ -10,6 +10,7 @@ import { UPLOAD_MIGRATIONS } from "#hub/uploads/upload-rows.ts";
 import { migrate } from "#platform/sql/migrate.ts";
 import { type CheckOptions, type CheckResult, checkHub } from "#hub/check/check-hub.ts";
 import type { Finding } from "#hub/check/findings.ts";
+import { FreshChunks } from "#hub/fresh-chunks.ts";
 import type { HubCare } from "#hub/hub-care.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
 import { endJobsOfBackup } from "#jobs/jobs.ts";
@@ -125,6 +126,8 @@ async function withStores<T>(
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     const { store: chunks, source: packs } = await openPacks(host, directory);
     try {
+      // What the last hub had not put into its packs yet.
+      if (meta.keepsFresh) await (await FreshChunks.open({ meta, chunks, clock: host.clock })).close();
       return await work({ database, meta, chunks, packs });
     } finally {
       await chunks.close();

@@ -1,11 +1,14 @@
 /**
  * Group commit: what arrives while one commit is on its way to the disk goes with the next, so that many small commits
  * share two syncs (chunks first, then rows) instead of paying them each. Of one that comes alone the rows are made while
- * the disk syncs the chunks: only COMMIT waits for them.
+ * the disk syncs the chunks: only COMMIT waits for them. Where all that is new is little, it goes with the rows, and there
+ * is one sync (fresh-chunks.ts).
  */
 import { SynclineError } from "#model/error.ts";
-import type { Commit, CommitOutcome, MetaStore } from "#hub/meta/meta-store.ts";
+import type { FreshChunks } from "#hub/fresh-chunks.ts";
+import type { Commit, CommitOutcome, MetaStore, NumberedChunk } from "#hub/meta/meta-store.ts";
 import type { Sums } from "#hub/sums/sums.ts";
+import type { FreshChunk } from "#store/chunk-store.ts";
 import type { ContentId } from "#sync/chunk/chunk-id.ts";
 import type { Manifest } from "#sync/chunk/manifest.ts";
 
@@ -18,6 +21,9 @@ const WAITING_MAX = 4096;
 /** Of its files. With more, the disk may be at work for so long that others should not wait for the database meanwhile. */
 const PREPARED_BYTES_MAX = 4 << 20;
 
+/** Of all contents of a group that go with its rows: more is cheaper to write once, and to sync for itself. */
+const GROUP_FRESH_BYTES_MAX = 256 << 10;
+
 /** Turns of promises that a flush needs at most, from the call to where the disk is at work. */
 const HEAD_START_TURNS = 32;
 
@@ -25,6 +31,8 @@ const HEAD_START_TURNS = 32;
 export type NewContent = {
   readonly manifests: ReadonlyMap<ContentId, Manifest>;
   readonly sums: ReadonlyMap<ContentId, Sums>;
+  /** What a flush would have to make durable, where it is little. */
+  readonly fresh?: (() => readonly FreshChunk[] | undefined) | undefined;
 };
 
 type Waiting = {
@@ -35,17 +43,20 @@ type Waiting = {
   readonly failed: (error: unknown) => void;
 };
 
-/** Its content survives a power loss when `durable` resolves. */
-type Going = Waiting & { readonly durable: Promise<void> };
+/** Its content survives a power loss when `durable` resolves, but for what goes with its rows. */
+type Going = Waiting & { readonly durable: Promise<void>; readonly kept: readonly NumberedChunk[] };
 
 export class CommitQueue {
   readonly #meta: MetaStore;
+  readonly #fresh: FreshChunks | undefined;
   readonly #waiting: Waiting[] = [];
   #running: Promise<void> | undefined;
   #isRunning = false;
 
-  constructor(meta: MetaStore) {
+  /** @param fresh undefined: the store of chunks makes all contents durable */
+  constructor(meta: MetaStore, fresh?: FreshChunks) {
     this.#meta = meta;
+    this.#fresh = fresh;
   }
 
   /**
@@ -70,7 +81,7 @@ export class CommitQueue {
     this.#isRunning = true;
     // What is asked for in this turn of the event loop goes together.
     await undefined;
-    while (this.#waiting.length > 0) await this.#settle(this.#takeGroup().map(begun));
+    while (this.#waiting.length > 0) await this.#settle(this.#begun(this.#takeGroup()));
     // In the same turn in which nothing was found waiting, or somebody could add to a queue that nobody empties.
     this.#isRunning = false;
   }
@@ -82,7 +93,7 @@ export class CommitQueue {
       // Where several came, more come meanwhile, and the next group is larger for it.
       if (group.length > 1 || bytes > PREPARED_BYTES_MAX) await Promise.all(group.map((one) => one.durable));
       // The disk begins first: rows that are made before would hold up what the chunks still need of this thread.
-      else if (bytes > 0) for (let turn = 0; turn < HEAD_START_TURNS; turn++) await undefined;
+      else if (bytes > 0 && group[0]!.kept.length === 0) for (let turn = 0; turn < HEAD_START_TURNS; turn++) await undefined;
       const outcomes = await this.#commit(group);
       for (const [at, one] of group.entries()) one.done(outcomes[at]!);
     } catch (error) {
@@ -95,7 +106,7 @@ export class CommitQueue {
     }
   }
 
-  #commit(group: readonly Going[]): Promise<CommitOutcome[]> {
+  async #commit(group: readonly Going[]): Promise<CommitOutcome[]> {
     const manifests = new Map<ContentId, Manifest>();
     const sums = new Map<ContentId, Sums>();
     for (const { content } of group) {
@@ -105,7 +116,31 @@ export class CommitQueue {
     const durable = async (): Promise<void> => {
       for (const one of group) await one.durable;
     };
-    return this.#meta.commit(group.map((one) => one.commit), manifests, sums, durable);
+    const kept = group.flatMap((one) => one.kept);
+    const outcomes = await this.#meta.commit(group.map((one) => one.commit), manifests, sums, durable, kept);
+    this.#fresh?.keep(kept);
+    return outcomes;
+  }
+
+  /** The flushes of those that are begun together share one barrier, and whoever needs one has it for all. */
+  #begun(group: readonly Waiting[]): Going[] {
+    const kept = this.#kept(group);
+    return group.map((one, at) => (kept === undefined ? flushing(one) : { ...one, durable: Promise.resolve(), kept: kept[at]! }));
+  }
+
+  #kept(group: readonly Waiting[]): NumberedChunk[][] | undefined {
+    const lists: (readonly FreshChunk[])[] = [];
+    let bytes = 0;
+    for (const { content } of group) {
+      const list = content.fresh?.();
+      if (list === undefined) return undefined;
+      for (const chunk of list) bytes += chunk.bytes.length;
+      if (bytes > GROUP_FRESH_BYTES_MAX) return undefined;
+      lists.push(list);
+    }
+    const numbered = this.#fresh?.take(lists.flat());
+    let at = 0;
+    return numbered && lists.map((list) => numbered.slice(at, (at += list.length)));
   }
 
   #takeGroup(): Waiting[] {
@@ -120,12 +155,11 @@ export class CommitQueue {
   }
 }
 
-/** The flushes of those that are begun together share one barrier. */
-function begun(one: Waiting): Going {
+function flushing(one: Waiting): Going {
   const durable = one.flush();
   // Heard of when the rows are ready.
   durable.catch(() => undefined);
-  return { ...one, durable };
+  return { ...one, durable, kept: [] };
 }
 
 function bytesOf(group: readonly Going[]): number {

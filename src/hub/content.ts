@@ -10,7 +10,7 @@ import type { ContentOptions, ContentReader, ContentSink, ContentSource, Intake,
 import type { ContentRef } from "#hub/space.ts";
 import { NO_SUMS, type SumName, type Sums, SumsHasher } from "#hub/sums/sums.ts";
 import { type SumsStream, openSums } from "#hub/sums/sums-thread.ts";
-import type { ChunkStore, LentChunk, Pin } from "#store/chunk-store.ts";
+import type { ChunkStore, FreshChunk, LentChunk, Pin } from "#store/chunk-store.ts";
 import { type ChunkId, type ContentId, chunkIdOf, contentIdOf } from "#sync/chunk/chunk-id.ts";
 import { CHUNK_LIMITS, type ChunkLimits, chunkLimitsFor, cut } from "#sync/chunk/fastcdc.ts";
 import type { Manifest, ManifestChunk } from "#sync/chunk/manifest.ts";
@@ -341,6 +341,10 @@ export class StoreIntake implements Intake {
 
   flush(): Promise<void> {
     return this.#pin.flush();
+  }
+
+  fresh(): readonly FreshChunk[] | undefined {
+    return this.#pin.fresh();
   }
 
   #note({ content, manifest, sums }: Pick<Stored, "content" | "manifest" | "sums">): void {

@@ -126,6 +126,16 @@ export class TestHub implements AsyncDisposable {
     return all;
   }
 
+  /** What a power loss leaves of it, opened by another process. This one must not be used any more, nor be closed. */
+  async afterPowerLoss(): Promise<TestHub> {
+    const { dir, database, meta, disk, audit, host } = this;
+    disk.crash();
+    const { clock, random } = host;
+    const chunks = new MemoryChunks(() => clock.nowMs(), disk);
+    const spaces = await HubSpaces.open({ meta, chunks, access: EVERYTHING, audit, clock, random });
+    return new TestHub(dir, spaces, database, meta, chunks, disk, audit);
+  }
+
   endpoint(space: string, prefix = "", readOnly = false): SpaceEndpoint {
     const { spaces, who, host } = this;
     const stageFolder = join(this.dir, "stage");

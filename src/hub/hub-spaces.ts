@@ -9,6 +9,7 @@ import type { Actor, AuditEvent } from "#access/audit.ts";
 import { countsOf, newContent, originOf, sequences } from "#hub/commit-facts.ts";
 import { CommitTimes, type CommitTimesOptions } from "#hub/commit-times.ts";
 import { CommitQueue } from "#hub/commit-queue.ts";
+import { FreshChunks } from "#hub/fresh-chunks.ts";
 import type { CutsThread } from "#hub/cuts/cuts-thread.ts";
 import { requireReadable } from "#hub/encrypted-content.ts";
 import { FollowedSpaces } from "#hub/followed-spaces.ts";
@@ -48,7 +49,7 @@ import { conflictCopyOf } from "#model/conflict-copy.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, isWithin, pathFault } from "#model/path.ts";
 import type { Clock, Random } from "#platform/host.ts";
-import type { ChunkStore } from "#store/chunk-store.ts";
+import type { ChunkStore, FreshChunk } from "#store/chunk-store.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
 
 /** Rows asked for at once where all of them are wanted. */
@@ -103,16 +104,20 @@ export class HubSpaces implements SpaceService {
   readonly followed = new FollowedSpaces();
   readonly moved = new MovedBytes();
 
-  private constructor(options: HubSpacesOptions) {
+  readonly #fresh: FreshChunks | undefined;
+
+  private constructor(options: HubSpacesOptions, fresh: FreshChunks | undefined) {
     this.#options = options;
-    this.#queue = new CommitQueue(options.meta);
+    this.#fresh = fresh;
+    this.#queue = new CommitQueue(options.meta, fresh);
     this.#sums = new ContentSums(options.meta);
     this.#times = new CommitTimes({ meta: options.meta, clock: options.clock, onNotice: options.onClockNotice });
     this.#contents = new StoredContents(options.meta, options.chunks);
   }
 
   static async open(options: HubSpacesOptions): Promise<HubSpaces> {
-    const hub = new HubSpaces(options);
+    const fresh = options.meta.keepsFresh ? await FreshChunks.open(options) : undefined;
+    const hub = new HubSpaces(options, fresh);
     for (const space of await options.meta.spaces()) hub.#spaces.set(space.name, space);
     return hub;
   }
@@ -121,6 +126,7 @@ export class HubSpaces implements SpaceService {
   async close(): Promise<void> {
     await this.#managing;
     await this.#queue.idle();
+    await this.#fresh?.close();
   }
 
   // ---------------------------------------------------------------- spaces
@@ -370,8 +376,10 @@ export class HubSpaces implements SpaceService {
     const beganMs = this.#options.clock.nowMs();
     const { changes, atomic } = request;
     const commit: Commit = { space: id, origin: originOf(who, request), timeMs: await this.#times.next(id), changes, atomic };
-    const content = newContent(request.changes, this.#held);
-    const outcome = await this.#queue.add(commit, content, async () => request.intake?.flush());
+    const { intake } = request;
+    const fresh = (): readonly FreshChunk[] | undefined => (intake === undefined ? [] : intake.fresh());
+    const content = { ...newContent(request.changes, this.#held), fresh };
+    const outcome = await this.#queue.add(commit, content, async () => intake?.flush());
     if (outcome.after > outcome.before) {
       this.#watchers.tell({ space: name, ...sequences(outcome) });
       const endedMs = this.#options.clock.nowMs();

@@ -20,6 +20,7 @@ import type {
   SpaceSettings,
   Version,
 } from "#hub/space.ts";
+import type { FreshChunk } from "#store/chunk-store.ts";
 import type { ManifestChunk } from "#sync/chunk/manifest.ts";
 import type { SumName, Sums } from "#hub/sums/sums.ts";
 import type { CommitOutcome, CopiesRequest, ListRequest } from "#hub/meta/meta-store.ts";
@@ -89,6 +90,8 @@ export interface Intake extends AsyncDisposable {
    * @throws {SynclineError} DISK, CHUNK_DAMAGED
    */
   flush(): Promise<void>;
+  /** What flush() would have to make durable, where it is so little that it goes with the rows of a commit instead. */
+  fresh(): readonly FreshChunk[] | undefined;
 }
 
 /** Random access to the bytes of one content; each chunk is verified when it is read. */

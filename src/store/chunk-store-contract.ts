@@ -4,7 +4,7 @@
  */
 import { describe, expect, test } from "bun:test";
 import { SynclineError } from "#model/error.ts";
-import { CHUNK_BYTES_MAX, type ChunkStore } from "#store/chunk-store.ts";
+import { CHUNK_BYTES_MAX, type ChunkStore, FRESH_BYTES_MAX } from "#store/chunk-store.ts";
 import { type ChunkId, chunkIdOf } from "#sync/chunk/chunk-id.ts";
 import { SimRandom } from "#testing/sim-random.ts";
 
@@ -121,6 +121,31 @@ function basics(using: Using): void {
 }
 
 function durability(using: Using): void {
+  test("[CHUNK-47] what is not durable yet is told with its bytes, where it is little and all of it is known", () =>
+    using(async ({ store }) => {
+      const [one, two, large] = [sampleChunk(1, 3000), sampleChunk(2, 3000, true), sampleChunk(3, FRESH_BYTES_MAX)];
+      using first = store.pin();
+      expect(first.fresh()).toEqual([]);
+      for (const { id, bytes } of [one, two]) await first.put(id, bytes);
+      expect(first.fresh()).toEqual([one, two]);
+      // Somebody else's: with its bytes it is told as well, and without them it is not known.
+      using second = store.pin();
+      await second.put(one.id, one.bytes);
+      expect(second.fresh()).toEqual([one]);
+      second.has([two.id]);
+      expect(second.fresh()).toBeUndefined();
+      using third = store.pin();
+      await third.put(large.id, large.bytes);
+      expect(third.fresh()).toEqual([large]);
+      await third.put(one.id, one.bytes);
+      expect(third.fresh()).toBeUndefined();
+      await store.flush();
+      using last = store.pin();
+      await last.put(one.id, one.bytes);
+      last.has([two.id, large.id]);
+      expect(last.fresh()).toEqual([]);
+    }));
+
   test("[CHUNK-4] what was flushed survives a power loss; what was not may be gone but is never wrong", () =>
     using(async (under) => {
       const flushed = Array.from({ length: 50 }, (_, seed) => sampleChunk(seed, seed * 40, seed % 2 === 0));

@@ -11,6 +11,12 @@ import type { ChunkId } from "#sync/chunk/chunk-id.ts";
 /** Plain bytes of one chunk at most; the largest that a splitter makes. */
 export const CHUNK_BYTES_MAX = 4 << 20;
 
+/** Plain bytes of what fresh() gives at most. */
+export const FRESH_BYTES_MAX = 16 << 10;
+
+/** A chunk that a power loss would still take from the store. */
+export type FreshChunk = { readonly id: ChunkId; readonly bytes: Uint8Array };
+
 /**
  * Protects the chunks that somebody is about to refer to. A chunk that was put or found through a pin is not pruned
  * before the pin is released, however little refers to it yet.
@@ -32,6 +38,11 @@ export interface Pin extends Disposable {
    * @throws {SynclineError} DISK, or CHUNK_DAMAGED for a found chunk that turned out to be damaged
    */
   flush(): Promise<void>;
+  /**
+   * What flush() would have to make durable, for who keeps it elsewhere instead until the store has made it durable.
+   * Undefined where that is more than FRESH_BYTES_MAX, or not known, or something is gone: flush() then.
+   */
+  fresh(): readonly FreshChunk[] | undefined;
 }
 
 export type ChunkStoreStats = {
@@ -62,7 +73,8 @@ export type LentChunk = {
 };
 
 export interface ChunkStore {
-  pin(): Pin;
+  /** @param onLost called where something of it has gone, in the middle of that: to look at it later */
+  pin(onLost?: () => void): Pin;
   /**
    * What was put before, by anybody, survives a power loss when this resolves. Concurrent calls share one barrier.
    * Rejects as long as a pin is open that has lost something, because what was lost may be the caller's; who has a pin

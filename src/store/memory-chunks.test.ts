@@ -30,12 +30,14 @@ test("[CHUNK-15] in memory too, a refused flush loses what was put, tells every 
   const store = new MemoryChunks(() => 0, disk);
   const [one, two] = [sampleChunk(1, 100), sampleChunk(2, 100)];
   await putAll(store, [one]);
-  const pin = store.pin();
+  let told = 0;
+  const pin = store.pin(() => told++);
   await pin.put(two.id, two.bytes);
   disk.refusal = new SynclineError({ code: "DISK", op: "flush", message: "full" });
   expect(await codeOf(store.flush())).toBe("DISK");
   expect(await codeOf(store.flush())).toBe("DISK");
   expect(await codeOf(pin.flush())).toBe("DISK");
+  expect([told, pin.fresh()]).toEqual([1, undefined]);
   pin[Symbol.dispose]();
   await store.flush();
   expect(store.stats().chunks).toBe(1);

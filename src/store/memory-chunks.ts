@@ -3,6 +3,7 @@
  * what was not flushed, to damage a chunk, and to refuse.
  */
 import { SynclineError, assert } from "#model/error.ts";
+import { FreshList } from "#store/fresh-list.ts";
 import type { ChunkId } from "#sync/chunk/chunk-id.ts";
 import {
   CHUNK_BYTES_MAX, type ChunkStore, type ChunkStoreStats, type LentChunk, type Pin, type PruneResult, type ScrubResult,
@@ -15,6 +16,8 @@ export class MemoryChunkDisk {
   readonly chunks = new Map<ChunkId, Held>();
   /** Thrown by the next flush that has something to do; what was not durable is lost then. */
   refusal: SynclineError | undefined;
+  /** It refuses until further notice, and not once. */
+  isRefusing = false;
 
   /** The power goes. */
   crash(): void {
@@ -29,7 +32,12 @@ export class MemoryChunkDisk {
   }
 }
 
-type OpenPin = { readonly ids: Set<ChunkId>; lost: SynclineError | undefined };
+type OpenPin = {
+  readonly ids: Set<ChunkId>;
+  readonly fresh: FreshList;
+  readonly onLost: (() => void) | undefined;
+  lost: SynclineError | undefined;
+};
 
 export class MemoryChunks implements ChunkStore {
   readonly #disk: MemoryChunkDisk;
@@ -45,12 +53,13 @@ export class MemoryChunks implements ChunkStore {
     this.#nowMs = nowMs;
   }
 
-  pin(): Pin {
-    const pin: OpenPin = { ids: new Set(), lost: undefined };
+  pin(onLost?: () => void): Pin {
+    const pin: OpenPin = { ids: new Set(), fresh: new FreshList(), onLost, lost: undefined };
     this.#pins.add(pin);
     return {
       has: (ids) => {
         throwIfLost(pin);
+        for (const id of ids) if (this.#disk.chunks.get(id)?.isDurable === false) pin.fresh.giveUp();
         return ids.map((id) => this.#touch(pin, id));
       },
       put: (id, bytes) => this.#put(pin, id, bytes),
@@ -59,6 +68,7 @@ export class MemoryChunks implements ChunkStore {
         await this.#barrier();
         throwIfLost(pin);
       },
+      fresh: () => (pin.lost === undefined ? pin.fresh.chunks : undefined),
       [Symbol.dispose]: () => {
         this.#pins.delete(pin);
       },
@@ -163,6 +173,7 @@ export class MemoryChunks implements ChunkStore {
   #put(pin: OpenPin, id: ChunkId, bytes: Uint8Array): void {
     throwIfLost(pin);
     assert(bytes.length <= CHUNK_BYTES_MAX, "a chunk has at most CHUNK_BYTES_MAX");
+    if (this.#disk.chunks.get(id)?.isDurable !== true) pin.fresh.add(id, bytes);
     if (this.#touch(pin, id)) return;
     const held = { bytes: bytes.slice(), touchedMs: this.#nowMs(), isDurable: false, isSound: true };
     this.#disk.chunks.set(id, held);
@@ -182,7 +193,7 @@ export class MemoryChunks implements ChunkStore {
   async #barrier(): Promise<void> {
     await undefined;
     const { refusal } = this.#disk;
-    this.#disk.refusal = undefined;
+    if (!this.#disk.isRefusing) this.#disk.refusal = undefined;
     for (const [id, held] of this.#disk.chunks) {
       if (held.isDurable) continue;
       if (refusal === undefined) held.isDurable = true;
@@ -204,6 +215,7 @@ export class MemoryChunks implements ChunkStore {
       if (!pin.ids.has(id)) continue;
       isHeld = true;
       pin.lost ??= error;
+      pin.onLost?.();
     }
     this.#candidates?.delete(id);
     this.#disk.chunks.delete(id);

@@ -117,8 +117,14 @@ export class Arriving implements AsyncDisposable {
   foresee(): void {
     if (this.#growing !== undefined || this.#beginning !== undefined) return;
     this.#stored = this.#store();
+    const begin = async (): Promise<void> => {
+      const { intake } = this.#parts;
+      await this.#stored;
+      // So little goes with the rows of its commit.
+      if (intake.fresh() === undefined) await intake.flush();
+    };
     // Whoever finishes hears of it.
-    this.#stored.then(() => this.#parts.intake.flush()).catch(() => undefined);
+    begin().catch(() => undefined);
   }
 
   #store(): Promise<NamedContent> {

@@ -3,8 +3,8 @@
  *
  * 1. No prune removes anything from here on.
  * 2. The database is copied as it is at one moment, then the keys.
- * 3. The packs are copied as far as they are durable. They were there for every row before the row was committed, and
- *    only grow, so that every chunk which a row of the copy refers to is in them.
+ * 3. The packs are copied as far as they are durable, and they only grow. What a row refers to was in them before the row
+ *    was committed, or lies in a row beside it until it is in them: so it is in the copy of one or of the other.
  * 4. The list of all that takes the place of the one before.
  *
  * Packs that the last backup has already, of the same id and length, are not copied again.

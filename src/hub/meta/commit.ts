@@ -4,8 +4,9 @@
  */
 import { applyChange, pathsOf } from "#hub/meta/apply-change.ts";
 import { saveSums } from "#hub/meta/content-sums.ts";
+import { saveFresh } from "#hub/meta/fresh-rows.ts";
 import { dropUnreferred, droppedOf, saveManifests } from "#hub/meta/manifests.ts";
-import type { Commit, CommitOutcome } from "#hub/meta/meta-store.ts";
+import type { Commit, CommitOutcome, NumberedChunk } from "#hub/meta/meta-store.ts";
 import { SPACE_COLUMNS, type SpaceRow, plainText, spaceOf } from "#hub/meta/rows.ts";
 import { RowsText } from "#hub/meta/texts.ts";
 import { WorkingSet } from "#hub/meta/working-set.ts";
@@ -40,6 +41,7 @@ export type CommitGroup = {
   readonly commits: readonly Commit[];
   readonly manifests: ReadonlyMap<ContentId, Manifest>;
   readonly sums: ReadonlyMap<ContentId, Sums>;
+  readonly fresh: readonly NumberedChunk[];
 };
 
 /**
@@ -49,11 +51,12 @@ export type CommitGroup = {
 export function commitAll(
   db: Database,
   hubId: string,
-  { commits, manifests, sums }: CommitGroup,
+  { commits, manifests, sums, fresh }: CommitGroup,
   durable: () => Promise<void>,
 ): Promise<CommitOutcome[]> {
   return db.transaction(async (sql) => {
     const outcomes = await new CommitRun(sql, db.engine, hubId, commits, manifests).run();
+    await saveFresh(sql, fresh);
     if (sums.size > 0) await saveSums(sql, sumsOfPut(commits, outcomes, sums));
     // Last: the rows are made while the disk is at work on what they refer to.
     await durable();

@@ -14,6 +14,7 @@ import type {
 import type { Sums } from "#hub/sums/sums.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Sql } from "#platform/sql/database.ts";
+import type { FreshChunk } from "#store/chunk-store.ts";
 import type { ContentId } from "#sync/chunk/chunk-id.ts";
 import type { Manifest } from "#sync/chunk/manifest.ts";
 import type {
@@ -88,6 +89,9 @@ export type WithIt = (sql: Sql) => Promise<void>;
  */
 export type NewPoint = Omit<RestorePoint, "sequence"> & { readonly sequence: number | undefined };
 
+/** Numbers rise in the order of the commits, and none is given twice while its row is there. */
+export type NumberedChunk = FreshChunk & { readonly number: number };
+
 export interface MetaStore {
   /** Random, made once: this hub's name in version vectors; 16 hex digits. */
   readonly hubId: string;
@@ -151,6 +155,7 @@ export interface MetaStore {
    * first to the last. A commit of which nothing is done leaves no trace. Of sums those are kept whose content was put.
    * @param durable resolves when what they refer to survives a power loss; nobody sees anything of them before. Where it
    *   rejects nothing is committed. May be called several times.
+   * @param fresh kept with them; only where keepsFresh
    * @throws {SynclineError} SPACE_UNKNOWN; what `durable` rejects with
    */
   commit(
@@ -158,6 +163,7 @@ export interface MetaStore {
     manifests: ReadonlyMap<ContentId, Manifest>,
     sums?: ReadonlyMap<ContentId, Sums>,
     durable?: () => Promise<void>,
+    fresh?: readonly NumberedChunk[],
   ): Promise<CommitOutcome[]>;
 
   // Content
@@ -200,6 +206,14 @@ export interface MetaStore {
   createRestorePoint(point: NewPoint, withIt?: (sql: Sql, made: RestorePoint) => Promise<void>): Promise<RestorePoint>;
   restorePoints(space: SpaceId): Promise<RestorePoint[]>;
   deleteRestorePoint(space: SpaceId, name: string, withIt?: WithIt): Promise<boolean>;
+
+  // Fresh chunks: content that is durable here before it is in the store of chunks (hub/fresh-chunks.ts)
+  /** Whether commit() takes any. */
+  readonly keepsFresh: boolean;
+  /** All that are here, by number; the bytes may not be what they were. */
+  freshChunks(): Promise<NumberedChunk[]>;
+  /** Forgets those up to a number, itself included. */
+  dropFresh(upTo: number): Promise<void>;
 
   close(): Promise<void>;
 }

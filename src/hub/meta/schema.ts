@@ -153,4 +153,9 @@ export const MIGRATIONS: readonly Migration[] = [
       "CREATE INDEX later_attributes_number ON later_attributes (space_id, number)",
     ],
   },
+  {
+    // Bytes of small contents that were committed a moment ago, until the store of chunks has made them durable.
+    id: 12,
+    statements: ["CREATE TABLE fresh_chunks (number INTEGER PRIMARY KEY, id blob NOT NULL, bytes blob NOT NULL)"],
+  },
 ];

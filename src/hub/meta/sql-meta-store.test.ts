@@ -339,7 +339,8 @@ test("[ATTR-5] a database from before attributes is upgraded, and its rows are s
   await raw.run("ALTER TABLE versions DROP COLUMN attributes");
   await raw.run("DROP TABLE content_sums");
   await raw.run("DROP INDEX versions_copies");
-  for (const table of ["follow_received", "locks", "purges", "lifecycle_places", "lifecycle_later", "later_attributes"]) await raw.run(`DROP TABLE ${table}`);
+  const later = ["follow_received", "locks", "purges", "lifecycle_places", "lifecycle_later", "later_attributes", "fresh_chunks"];
+  for (const table of later) await raw.run(`DROP TABLE ${table}`);
   for (const index of ["versions_again", "commits_ahead"]) await raw.run(`DROP INDEX ${index}`);
   for (const column of ["again", "purged"]) await raw.run(`ALTER TABLE versions DROP COLUMN ${column}`);
   for (const column of ["quota_bytes", "shares"]) await raw.run(`ALTER TABLE follows DROP COLUMN ${column}`);

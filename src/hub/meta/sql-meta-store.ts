@@ -2,6 +2,7 @@
 import { commitAll } from "#hub/meta/commit.ts";
 import { addSums, sumsOf } from "#hub/meta/content-sums.ts";
 import { expire } from "#hub/meta/expire.ts";
+import { dropFresh, freshChunks } from "#hub/meta/fresh-rows.ts";
 import { conflictCopies } from "#hub/meta/copies.ts";
 import type {
   Commit,
@@ -11,6 +12,7 @@ import type {
   ListRequest,
   MetaStore,
   NewPoint,
+  NumberedChunk,
   WithIt,
 } from "#hub/meta/meta-store.ts";
 import { type NullVersion, nullVersion } from "#hub/meta/null-version.ts";
@@ -152,8 +154,22 @@ export class SqlMetaStore implements MetaStore {
     manifests: ReadonlyMap<ContentId, Manifest>,
     sums: ReadonlyMap<ContentId, Sums> = new Map(),
     durable: () => Promise<void> = () => Promise.resolve(),
+    fresh: readonly NumberedChunk[] = [],
   ): Promise<CommitOutcome[]> {
-    return commitAll(this.#db, this.hubId, { commits, manifests, sums }, durable);
+    return commitAll(this.#db, this.hubId, { commits, manifests, sums, fresh }, durable);
+  }
+
+  /** A server is not asked to carry content over the network twice. */
+  get keepsFresh(): boolean {
+    return this.#db.engine === "sqlite";
+  }
+
+  freshChunks(): Promise<NumberedChunk[]> {
+    return freshChunks(this.#db);
+  }
+
+  dropFresh(upTo: number): Promise<void> {
+    return dropFresh(this.#db, upTo);
   }
 
   manifest(id: ContentId): Promise<Manifest | undefined> {

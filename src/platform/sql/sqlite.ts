@@ -122,7 +122,9 @@ class SqliteDatabase implements Database {
   async get<T extends SqlRow>(text: string, values: readonly SqlValue[] = []): Promise<T | undefined> {
     await this.#way.due();
     this.#requireUsable();
-    return this.#reader.get(text, values) as T | undefined;
+    // A commit makes the reader forget every page that it has; the writer knows them, and what it sees is committed.
+    const connection = this.#writer.inTransaction ? this.#reader : this.#writer;
+    return connection.get(text, values) as T | undefined;
   }
 
   run(text: string, values: readonly SqlValue[] = []): Promise<number> {

@@ -1,5 +1,6 @@
 /** What the store knows in memory: its packs, where each chunk lies, which are damaged, and who protects what. */
 import { SynclineError, assert } from "#model/error.ts";
+import { FreshList } from "#store/fresh-list.ts";
 import type { ChunkId } from "#sync/chunk/chunk-id.ts";
 import { ChunkTable, NONE, PACK_SLOTS_MAX, type Place } from "#store/packs/chunk-table.ts";
 import { type PackHeader, type Row, Rows, recordBytesOf } from "#store/packs/pack-format.ts";
@@ -29,6 +30,12 @@ export class PinnedEntries {
   #count = 0;
   /** Why something of it is no longer here. */
   lost: SynclineError | undefined;
+  readonly fresh = new FreshList();
+  readonly #onLost: (() => void) | undefined;
+
+  constructor(onLost?: () => void) {
+    this.#onLost = onLost;
+  }
 
   add(entry: number): void {
     if (this.#count === this.#entries.length) {
@@ -47,6 +54,7 @@ export class PinnedEntries {
   lose(error: SynclineError): void {
     this.lost ??= error;
     this.#count = 0;
+    this.#onLost?.();
   }
 }
 

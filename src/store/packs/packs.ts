@@ -78,8 +78,8 @@ class Packs implements ChunkStore {
     this.source = new PackSource(files, catalog, appender, this.#pruner);
   }
 
-  pin(): Pin {
-    const entries = new PinnedEntries();
+  pin(onLost?: () => void): Pin {
+    const entries = new PinnedEntries(onLost);
     this.#catalog.pins.add(entries);
     return {
       has: (ids) => this.#has(entries, ids),
@@ -89,6 +89,7 @@ class Packs implements ChunkStore {
         await this.#appender.barrier();
         throwIfLost(entries);
       },
+      fresh: () => (entries.lost === undefined ? entries.fresh.chunks : undefined),
       [Symbol.dispose]: () => {
         this.#catalog.pins.delete(entries);
       },
@@ -199,9 +200,16 @@ class Packs implements ChunkStore {
     return ids.map((id) => {
       const entry = this.#catalog.table.find(id);
       if (entry === NONE) return false;
+      if (pin.fresh.chunks !== undefined && !this.#isDurable(entry)) pin.fresh.giveUp();
       this.#protect(pin, entry, seconds);
       return true;
     });
+  }
+
+  #isDurable(entry: number): boolean {
+    const { slot, offset, recordBytes } = this.#catalog.table.place(entry);
+    const pack = this.#catalog.pack(slot);
+    return pack.isSealed || this.#appender.durableBytes(pack) >= offset + recordBytes;
   }
 
   #put(pin: PinnedEntries, id: ChunkId, bytes: Uint8Array): Promise<void> | void {
@@ -222,6 +230,7 @@ class Packs implements ChunkStore {
     const seconds = this.#seconds();
     const known = this.#catalog.table.find(id);
     if (known !== NONE) {
+      if (pin.fresh.chunks !== undefined && !this.#isDurable(known)) pin.fresh.add(id, bytes);
       this.#protect(pin, known, seconds);
       return true;
     }
@@ -240,6 +249,7 @@ class Packs implements ChunkStore {
     const row = { ...record, offset, storedBytes: record.payload.length };
     const entry = this.#catalog.place(open.pack, row);
     this.#catalog.table.prove(entry);
+    pin.fresh.add(id, bytes);
     this.#protect(pin, entry, seconds);
     return true;
   }

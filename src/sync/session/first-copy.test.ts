@@ -221,7 +221,7 @@ describe("a first copy", () => {
     expect(last).not.toContain("z");
   });
 
-  test("[SESSION-49] where a side was listed before the link was lost, and tells only what is new since, there is a plan (life 1045000364 of a hub)", async () => {
+  test("[SESSION-62] where a side was listed before the link was lost, and tells only what is new since, there is a plan (life 1045000364 of a hub)", async () => {
     pair.write("alpha", TREE);
     const listed = Promise.withResolvers<void>();
     const asked: number[] = [];

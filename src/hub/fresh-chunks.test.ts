@@ -1,0 +1,120 @@
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { FreshChunks } from "#hub/fresh-chunks.ts";
+import { TestHub, diskFull } from "#hub/hub-fixture.ts";
+import type { SynclineError } from "#model/error.ts";
+import type { Clock } from "#platform/host.ts";
+import { openHost } from "#platform/host-bun.ts";
+import { FRESH_BYTES_MAX } from "#store/chunk-store.ts";
+
+const { clock } = openHost();
+/** Nothing happens by itself after a while. */
+const still: Clock = {
+  nowMs: () => clock.nowMs(),
+  monotonicMs: () => clock.monotonicMs(),
+  sleep: (_, signal) => new Promise((_done, failed) => signal.addEventListener("abort", () => failed(signal.reason))),
+};
+
+let hub: TestHub;
+beforeEach(async () => {
+  hub = await TestHub.open(undefined, still);
+  await hub.spaces.createSpace(hub.who, "demo");
+});
+afterEach(() => hub[Symbol.asyncDispose]());
+
+const codeOf = (work: Promise<unknown>): Promise<string> =>
+  work.then(() => "done", (error: unknown) => (error as SynclineError).code);
+const rows = async (): Promise<number[]> => (await hub.meta.freshChunks()).map(({ number }) => number);
+const textOf = (at: number): string => `text ${at} `.repeat(20);
+
+async function until(isSo: () => Promise<boolean>): Promise<void> {
+  while (!(await isSo())) await clock.sleep(1, new AbortController().signal);
+}
+
+test("[FRESH-1] small content that was acknowledged survives a power loss before its store has made it durable", async () => {
+  let flushes = 0;
+  const pin = hub.chunks.pin.bind(hub.chunks);
+  hub.chunks.pin = (onLost) => {
+    const one = pin(onLost);
+    return { ...one, flush: () => (flushes++, one.flush()), [Symbol.dispose]: () => one[Symbol.dispose]() };
+  };
+  await Promise.all([hub.put("demo", "a", textOf(1)), hub.put("demo", "b", textOf(2))]);
+  await hub.put("demo", "again", textOf(1));
+  expect([flushes, (await rows()).length]).toEqual([0, 3]);
+  hub = await hub.afterPowerLoss();
+  expect(await hub.files("demo")).toEqual({ a: textOf(1), b: textOf(2), again: textOf(1) });
+  expect(await rows()).toEqual([]);
+  // Now it is in the store itself.
+  hub = await hub.afterPowerLoss();
+  expect(Object.keys(await hub.files("demo"))).toEqual(["a", "again", "b"]);
+});
+
+test("[FRESH-2] what is more than a little is made durable by the store, and whoever is committed with it too", async () => {
+  await hub.put("demo", "large", "x".repeat(FRESH_BYTES_MAX + 1));
+  expect(await rows()).toEqual([]);
+  await Promise.all([hub.put("demo", "small", textOf(1)), hub.put("demo", "other", "y".repeat(FRESH_BYTES_MAX + 1))]);
+  expect(await rows()).toEqual([]);
+  hub = await hub.afterPowerLoss();
+  expect((await hub.files("demo"))["small"]).toBe(textOf(1));
+});
+
+test("[FRESH-3] rows go when many have come, and when the hub ends, and not before the store has their chunks", async () => {
+  await Promise.all(Array.from({ length: 255 }, (_, at) => hub.put("demo", `f${at}`, textOf(at))));
+  expect((await rows()).length).toBe(255);
+  await hub.put("demo", "last", textOf(255));
+  await until(async () => (await rows()).length === 0);
+  await hub.put("demo", "rest", textOf(256));
+  expect((await rows()).length).toBe(1);
+  await hub.spaces.close();
+  expect(await rows()).toEqual([]);
+  hub = await hub.afterPowerLoss();
+  expect(Object.keys(await hub.files("demo")).length).toBe(257);
+});
+
+test("[FRESH-4] a disk that takes chunks from the store takes none that was acknowledged", async () => {
+  await hub.put("demo", "a", textOf(1));
+  hub.disk.refusal = diskFull();
+  expect(await codeOf(hub.chunks.flush())).toBe("DISK");
+  expect(await hub.files("demo")).toEqual({ a: textOf(1) });
+  await hub.put("demo", "b", textOf(2));
+  await hub.spaces.close();
+  expect(await rows()).toEqual([]);
+  hub = await hub.afterPowerLoss();
+  expect(await hub.files("demo")).toEqual({ a: textOf(1), b: textOf(2) });
+});
+
+test("[FRESH-5] while the store refuses, rows stay, also through a restart, and new commits are told of it", async () => {
+  await hub.put("demo", "a", textOf(1));
+  hub.disk.refusal = diskFull();
+  hub.disk.isRefusing = true;
+  await hub.spaces.close();
+  expect(await rows()).toEqual([1]);
+  hub = await hub.afterPowerLoss();
+  expect(await codeOf(hub.put("demo", "b", textOf(2)))).toBe("DISK");
+  expect(await rows()).toEqual([1]);
+  hub.disk.isRefusing = false;
+  hub.disk.refusal = undefined;
+  await hub.spaces.close();
+  expect(await rows()).toEqual([]);
+  hub = await hub.afterPowerLoss();
+  expect(await hub.files("demo")).toEqual({ a: textOf(1) });
+});
+
+test("[FRESH-6] a row whose bytes are not what they were is not taken for content, and stops nobody", async () => {
+  await hub.put("demo", "a", textOf(1));
+  await hub.put("demo", "b", textOf(2));
+  await hub.database.run("UPDATE fresh_chunks SET bytes = ? WHERE number = 1", [Buffer.from("something else")]);
+  hub = await hub.afterPowerLoss();
+  expect(await codeOf(hub.files("demo"))).toBe("CHUNK_MISSING");
+  await hub.put("demo", "a", textOf(1));
+  expect(await hub.files("demo")).toEqual({ a: textOf(1), b: textOf(2) });
+});
+
+test("[FRESH-7] no more is held than its bound, numbers rise, and nothing is taken after the end", async () => {
+  const fresh = await FreshChunks.open({ meta: hub.meta, chunks: hub.chunks, clock: still });
+  const chunk = { id: "0".repeat(64), bytes: new Uint8Array(FRESH_BYTES_MAX) } as never;
+  expect(fresh.take([chunk, chunk])?.map(({ number }) => number)).toEqual([1, 2]);
+  expect(fresh.take([chunk])?.[0]?.number).toBe(3);
+  expect(fresh.take(Array.from({ length: 257 }, () => chunk))).toBeUndefined();
+  await fresh.close();
+  expect(fresh.take([chunk])).toBeUndefined();
+});

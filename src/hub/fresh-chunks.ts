@@ -1,0 +1,161 @@
+/**
+ * Small contents, durable with one sync instead of two: their bytes are written into the database with the rows that
+ * refer to them, and the sync of that transaction makes both durable. The store of chunks has them in its buffers by
+ * then, and serves them; it makes many of them durable at once a moment later, and only then their rows go. What a
+ * process leaves behind that ended in between is put into the store by the next one, before anything is served.
+ *
+ * Here is also a copy in memory: what a refusing disk takes from the store is put there again at once.
+ */
+import type { MetaStore, NumberedChunk } from "#hub/meta/meta-store.ts";
+import { SynclineError } from "#model/error.ts";
+import type { Clock } from "#platform/host.ts";
+import type { ChunkStore, FreshChunk, Pin } from "#store/chunk-store.ts";
+import { chunkIdOf } from "#sync/chunk/chunk-id.ts";
+
+/** Of chunks whose rows are there; beyond it contents are made durable by the store of chunks, before their commit. */
+const HELD_BYTES_MAX = 4 << 20;
+/** So many go into the store together, or so much, or what has come in so much time. */
+const SETTLED_CHUNKS = 256;
+const SETTLED_BYTES = 1 << 20;
+const SETTLED_MS = 1_000;
+
+export type FreshParts = { readonly meta: MetaStore; readonly chunks: ChunkStore; readonly clock: Clock };
+
+export class FreshChunks {
+  readonly #parts: FreshParts;
+  readonly #held: NumberedChunk[] = [];
+  #bytes = 0;
+  #next = 1;
+  /** The store did not take them: what comes now has to hear of that, and is not kept here. */
+  #isRefused = false;
+  #isClosed = false;
+  #pause = new AbortController();
+  #running: Promise<void> | undefined;
+  /** Tells where something of what is held has gone. */
+  #pin: Pin;
+  #isMending = false;
+
+  private constructor(parts: FreshParts) {
+    this.#parts = parts;
+    this.#pin = this.#newPin();
+  }
+
+  /** Puts into the store what the last process has left. Where the disk refuses that now, it is tried again. */
+  static async open(parts: FreshParts): Promise<FreshChunks> {
+    const fresh = new FreshChunks(parts);
+    const left = await parts.meta.freshChunks();
+    fresh.#next = (left.at(-1)?.number ?? 0) + 1;
+    for (const chunk of left) {
+      // Of a damaged row nothing can be saved; the content is missing then, which its readers and the check are told.
+      if (chunkIdOf(chunk.bytes) === chunk.id) fresh.#hold(chunk);
+    }
+    if (fresh.#held.length > 0) await fresh.#settle();
+    if (fresh.#held.length > 0) fresh.#run();
+    return fresh;
+  }
+
+  /** Undefined: they have to be made durable by the store. */
+  take(chunks: readonly FreshChunk[]): NumberedChunk[] | undefined {
+    const bytes = chunks.reduce((sum, chunk) => sum + chunk.bytes.length, 0);
+    if (this.#isRefused || this.#isClosed || this.#bytes + bytes > HELD_BYTES_MAX) return undefined;
+    return chunks.map((chunk) => ({ ...chunk, number: this.#next++ }));
+  }
+
+  /** Their rows are there: in the order in which they were taken. */
+  keep(chunks: readonly NumberedChunk[]): void {
+    if (chunks.length === 0) return;
+    for (const chunk of chunks) this.#hold(chunk);
+    this.#watch(chunks);
+    this.#run();
+    if (this.#isFull) this.#pause.abort();
+  }
+
+  #newPin(): Pin {
+    return this.#parts.chunks.pin(() => this.#mend());
+  }
+
+  #watch(chunks: readonly NumberedChunk[]): void {
+    if (!this.#isMending && !this.#pin.has(chunks.map(({ id }) => id)).every(Boolean)) this.#mend();
+  }
+
+  #mend(): void {
+    if (this.#isMending || this.#isClosed) return;
+    this.#isMending = true;
+    const putAgain = async (): Promise<void> => {
+      // Not in the middle of what takes them away.
+      await undefined;
+      this.#pin[Symbol.dispose]();
+      this.#pin = this.#newPin();
+      for (const { id, bytes } of this.#held.slice()) await this.#pin.put(id, bytes);
+    };
+    putAgain()
+      // Gone once more: they are put again when they are settled.
+      .catch(() => undefined)
+      .finally(() => {
+        this.#isMending = false;
+      });
+  }
+
+  #hold(chunk: NumberedChunk): void {
+    this.#held.push(chunk);
+    this.#bytes += chunk.bytes.length;
+  }
+
+  get #isFull(): boolean {
+    return this.#held.length >= SETTLED_CHUNKS || this.#bytes >= SETTLED_BYTES;
+  }
+
+  #run(): void {
+    this.#running ??= this.#settleAll()
+      // No fault of the disk: what is held stays in the database, and contents go another way from here on.
+      .catch(() => {
+        this.#isClosed = true;
+      })
+      .finally(() => {
+        this.#running = undefined;
+      });
+  }
+
+  async #settleAll(): Promise<void> {
+    while (this.#held.length > 0 && !this.#isClosed) {
+      if (this.#isRefused || !this.#isFull) {
+        this.#pause = new AbortController();
+        await this.#parts.clock.sleep(SETTLED_MS, this.#pause.signal).catch(() => undefined);
+      }
+      if (!this.#isClosed) await this.#settle();
+    }
+  }
+
+  async #settle(): Promise<void> {
+    const { meta, chunks } = this.#parts;
+    const some = this.#held.slice();
+    try {
+      using pin = chunks.pin();
+      // They are there already, but for those that a disk has taken, or the end of the process.
+      for (const { id, bytes } of some) await pin.put(id, bytes);
+      await pin.flush();
+      await meta.dropFresh(some.at(-1)!.number);
+    } catch (error) {
+      this.#isRefused = true;
+      if (!(error instanceof SynclineError)) throw error;
+      return;
+    }
+    this.#isRefused = false;
+    this.#held.splice(0, some.length);
+    for (const { bytes } of some) this.#bytes -= bytes.length;
+    if (this.#isMending) return;
+    this.#pin[Symbol.dispose]();
+    this.#pin = this.#newPin();
+    this.#watch(this.#held);
+  }
+
+  /** To be called when nothing is committed any more. What the disk refuses now stays for the next process. */
+  async close(): Promise<void> {
+    const wasClosed = this.#isClosed;
+    this.#isClosed = true;
+    this.#pause.abort();
+    await this.#running;
+    if (!wasClosed && this.#held.length > 0) await this.#settle();
+    this.#pin[Symbol.dispose]();
+  }
+}
