@@ -5,6 +5,7 @@
  */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { type Fd, type FileSystem, type FileSystemAbilities, FsError } from "#platform/file-system.ts";
+import { madeTogether } from "#platform/made-together-contract.ts";
 import { uncached } from "#platform/uncached-contract.ts";
 
 export type FileSystemFixture = {
@@ -99,6 +100,7 @@ export function fileSystemContract(name: string, setup: () => FileSystemFixture)
     refusals(current);
     contents(current);
     uncached(current);
+    madeTogether(current);
     openFiles(current);
     ranges(current);
     metadata(current);

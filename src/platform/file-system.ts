@@ -91,6 +91,21 @@ export type FileSystemAbilities = {
   readonly confined: boolean;
 };
 
+/** A file to be made as a whole: for createFiles. */
+export type NewFile = {
+  readonly dir: Fd;
+  readonly name: string;
+  readonly mode: number;
+  readonly bytes: Uint8Array;
+  /** Undefined: whatever it gets by being written. */
+  readonly mtimeNs: bigint | undefined;
+};
+export type MadeFile = Pick<Stat, "ino" | "ctimeNs" | "mtimeNs">;
+
+/** Of one call of createFiles: files, and bytes of all of them. More is made all the same, but by the thread that asks. */
+export const NEW_FILES_MAX = 1024;
+export const NEW_FILES_BYTES_MAX = 1 << 20;
+
 export interface FileSystem {
   readonly platform: string;
   /** Opens a directory by an operator's path; symlinks on the way are followed. */
@@ -114,6 +129,12 @@ export interface FileSystem {
   openWrite(dir: Fd, name: string): Fd;
   /** Creates with O_EXCL for reading and writing; the mode is exact, whatever the umask. */
   create(dir: Fd, name: string, mode: number): Fd;
+  /**
+   * Makes each as create, write, setMtime and close do, perhaps while this thread does something else; resolves with what
+   * became of each, in their order. What fails after it was created is left there. The bytes are taken along before the
+   * call returns, the directories' descriptors must stay open until it settles.
+   */
+  createFiles(files: readonly NewFile[]): Promise<(MadeFile | FsError)[]>;
   /** Reads at `position` until the buffer is full or the file ends; returns the bytes read. */
   read(fd: Fd, into: Uint8Array, position: number): number;
   /** Writes everything or throws. */

@@ -8,9 +8,12 @@ import {
   type FileSystem,
   type FileSystemAbilities,
   FsError,
+  type MadeFile,
+  type NewFile,
   type Stat,
 } from "#platform/file-system.ts";
 import { PAGE_BYTES } from "#platform/aligned-bytes.ts";
+import { createFilesInTurn } from "#platform/portable/create-files.ts";
 import { readWhole } from "#platform/portable/read-whole.ts";
 import { BLOCK_BYTES } from "#testing/sim-content.ts";
 import { type SimDisk, checkName, uncovered } from "#testing/sim-disk.ts";
@@ -126,6 +129,19 @@ export class SimFs extends SimProcess implements FileSystem {
     this.assertFdFree("create", name);
     const link = this.#add(dir, name, "create", (parent) => this.disk.makeInode("file", parent.dev, mode & 0o7777));
     return this.open(link.inode, true, link, "create");
+  }
+
+  /** As another thread would: what is done meanwhile comes before, between or after them. */
+  async createFiles(files: readonly NewFile[]): Promise<(MadeFile | FsError)[]> {
+    const delayMs = this.#asyncDelayMs;
+    if (delayMs === 0) return createFilesInTurn(this, files);
+    const taken = files.map((file) => ({ ...file, bytes: file.bytes.slice() }));
+    const made: (MadeFile | FsError)[] = [];
+    for (const file of taken) {
+      await this.disk.clock.turn(this.#random!.real() * delayMs);
+      made.push(...(await createFilesInTurn(this, [file])));
+    }
+    return made;
   }
 
   read(fd: Fd, into: Uint8Array, position: number): number {

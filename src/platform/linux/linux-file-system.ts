@@ -5,10 +5,11 @@
  */
 import { type Pointer, ptr } from "bun:ffi";
 import { decodeName } from "#model/path.ts";
-import type { DirItem, Fd, FileSystem, FileSystemAbilities, Stat } from "#platform/file-system.ts";
+import type { DirItem, Fd, FileSystem, FileSystemAbilities, MadeFile, NewFile, Stat } from "#platform/file-system.ts";
 import { FsError, isCode } from "#platform/file-system.ts";
 import { CachedReads } from "#platform/linux/cached-read.ts";
 import { CachedWrites } from "#platform/linux/cached-write.ts";
+import { CreateThread } from "#platform/linux/create-thread.ts";
 import { DirLister } from "#platform/linux/dirents.ts";
 import {
   AT_EMPTY_PATH,
@@ -38,6 +39,7 @@ import { Xattrs } from "#platform/linux/xattrs.ts";
 import { assumeAbilities, spaceOf } from "#platform/linux/statfs.ts";
 import { Accounts } from "#platform/portable/accounts.ts";
 import { IO_BYTES_MAX, readOffThread, syncOffThread, writeOffThread } from "#platform/portable/fd-io.ts";
+import { createFilesInTurn } from "#platform/portable/create-files.ts";
 import { probeAbilities } from "#platform/portable/probe-abilities.ts";
 
 const RENAME_NOREPLACE = 1;
@@ -70,6 +72,7 @@ export class LinuxFileSystem implements FileSystem {
   readonly #lister: DirLister;
   readonly #xattrs: Xattrs;
   readonly #syncfs: SyncfsThread;
+  readonly #creating: CreateThread;
   readonly #accounts = new Accounts();
   readonly #link = new Uint8Array(LINK_BYTES_MAX);
   readonly #linkAddress: Pointer = ptr(this.#link);
@@ -86,7 +89,8 @@ export class LinuxFileSystem implements FileSystem {
   readonly #createFlags: number;
   readonly #umask: number;
 
-  constructor(libc: Libc) {
+  /** @param umask of the process, which another thread must not ask for: that would set it for a moment */
+  constructor(libc: Libc, umask: number = process.umask()) {
     this.#libc = libc;
     this.#cachedReads = new CachedReads(libc);
     this.#cachedWrites = new CachedWrites((fd, bytes, position) => this.write(fd, bytes, position));
@@ -94,11 +98,12 @@ export class LinuxFileSystem implements FileSystem {
     this.#lister = new DirLister(libc);
     this.#xattrs = new Xattrs(libc, this.#name);
     this.#syncfs = new SyncfsThread(libc);
+    this.#creating = new CreateThread(umask);
     this.#openDirFlags = O_RDONLY | libc.O_DIRECTORY | libc.O_NOFOLLOW | O_CLOEXEC;
     this.#openReadFlags = O_RDONLY | libc.O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
     this.#createFlags = O_RDWR | O_CREAT | O_EXCL | libc.O_NOFOLLOW | O_CLOEXEC;
     // Nothing in this program changes it, so once is enough.
-    this.#umask = process.umask();
+    this.#umask = umask;
   }
 
   openRoot(absolutePath: string): Fd {
@@ -198,6 +203,10 @@ export class LinuxFileSystem implements FileSystem {
     const fd = this.#open(dir, this.#createFlags, mode, "create", name);
     if (this.#needsChmod(mode)) this.#chmodNew(fd, mode);
     return fd;
+  }
+
+  createFiles(files: readonly NewFile[]): Promise<(MadeFile | FsError)[]> {
+    return this.#creating.create(files) ?? createFilesInTurn(this, files);
   }
 
   read(fd: Fd, into: Uint8Array, position: number): number {

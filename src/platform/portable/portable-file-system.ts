@@ -18,6 +18,8 @@ import {
   type FileSystem,
   type FileSystemAbilities,
   FsError,
+  type MadeFile,
+  type NewFile,
   type Stat,
   isCode,
 } from "#platform/file-system.ts";
@@ -30,6 +32,7 @@ import {
   writeOffThread,
 } from "#platform/portable/fd-io.ts";
 import { probeAbilities } from "#platform/portable/probe-abilities.ts";
+import { createFilesInTurn } from "#platform/portable/create-files.ts";
 import { readWhole } from "#platform/portable/read-whole.ts";
 
 type HeldDir = { path: string; readonly dev: bigint; readonly ino: bigint };
@@ -140,6 +143,10 @@ export class PortableFileSystem implements FileSystem {
     ) as Fd;
     this.chmod(fd, mode);
     return fd;
+  }
+
+  createFiles(files: readonly NewFile[]): Promise<(MadeFile | FsError)[]> {
+    return createFilesInTurn(this, files);
   }
 
   read(fd: Fd, into: Uint8Array, position: number): number {

@@ -31,10 +31,11 @@ const RESULTS_PER_BATCH = 1024;
 
 type Pending = {
   readonly op: ApplyOp;
-  readonly staged: Staged | undefined;
+  /** Neither this nor a failure while it is being made together with others. */
+  staged: Staged | undefined;
   /** Comes along with the staged directory that is its ancestor. */
   readonly inTree: boolean;
-  readonly failure: Problem | undefined;
+  failure: Problem | undefined;
   /** Name in the run's trash for what it displaces; "" for none. Given when the intent is written. */
   trashName: string;
   intent: RunItem | undefined;
@@ -81,7 +82,18 @@ export class Applier implements Application {
   /** Stages at once. During a commit only what depends on nothing that it places. */
   async push(ops: readonly ApplyOp[]): Promise<void> {
     this.#signal.throwIfAborted();
-    for (const op of ops) this.#pending.push(this.#stage(op));
+    const { together } = this.#staging;
+    await together.room();
+    try {
+      for (const op of ops) this.#pending.push(this.#stage(op));
+    } finally {
+      together.begin();
+    }
+  }
+
+  /** Waits for what was pushed and is still being made. Never rejects. */
+  async settled(): Promise<void> {
+    await Promise.allSettled([this.#staging.together.settled(), this.#placing.together.settled()]);
   }
 
   #stage(op: ApplyOp): Pending {
@@ -93,12 +105,19 @@ export class Applier implements Application {
     const inTree = this.#staging.inTree(change.path);
     // The bytes are in the stage in a moment; kept here they would fill the memory until the commit.
     const kept: ApplyOp = { type: "change", change };
-    const base = { op: kept, inTree, staged: undefined, failure: undefined, trashName: "", intent: undefined };
+    const base: Pending = { op: kept, inTree, staged: undefined, failure: undefined, trashName: "", intent: undefined };
     const isDir = (change.new ?? change.old)?.kind === "dir";
     if (this.#context.ignores(change.path, isDir)) {
       return { ...base, failure: ignoredHere(change.path) };
     }
     if (change.action !== "content" || change.new === undefined) return base;
+    if (inTree) {
+      const told = (outcome: Staged | Problem): void => {
+        if ("at" in outcome) base.staged = outcome;
+        else base.failure = outcome;
+      };
+      if (this.#staging.stageTogether(change, bytes, told)) return base;
+    }
     const staged = this.#staging.stage(change, bytes);
     return "at" in staged ? { ...base, staged } : { ...base, failure: staged };
   }
@@ -127,6 +146,7 @@ export class Applier implements Application {
       this.#closePlaced();
       return { seqBefore, seqAfter: seqBefore };
     }
+    await this.#placing.together.settled();
     this.#context.assertRoot();
     const broken = await this.#makeDurable(pending);
     const placed = broken ?? (await this.#placeAll(pending));

@@ -117,6 +117,28 @@ describe("a run", () => {
     expect(side.staged).toBe(0);
   });
 
+  test("[APPLY-24] a commit waits for files that are still being made, and one that cannot be made fails alone", async () => {
+    const side = new Side();
+    const boot = side.pair.beta.host.boot({ asyncDelayMs: 50 });
+    boot.fs.faults = (call, { path }) => (call === "write" && path?.endsWith("/bad") === true ? "ENOSPC" : undefined);
+    await side.pair.withEndpoint("beta", async (endpoint) => {
+      const application = endpoint.apply("r1", signal);
+      const files = ["d/a", "d/bad", "d/c"].map((path) => opFor(path, { content: path }, new Map()));
+      await application.push([opFor("d", { dir: true }, new Map()), ...files]);
+      expect(side.staged).toBe(0);
+      const results: OpResult[] = [];
+      await application.commit((more) => void results.push(...more));
+      expect(brief(results)).toEqual(["d done", "d/a done", "d/bad failed ENOSPC", "d/c done"]);
+      expect([side.tree, side.staged]).toEqual(["d/ d/a=d/a d/c=d/c", 0]);
+      // Nor is anything made once the endpoint is closed, when another may use the stage.
+      await application.push([opFor("e", { dir: true }, new Map()), opFor("e/f", { content: "f" }, new Map())]);
+      await endpoint.close();
+      const staged = side.staged;
+      await side.pair.clock.turn(1000);
+      expect([staged, side.staged]).toEqual([1, 1]);
+    }, boot);
+  });
+
   test("[APPLY-22] what is staged while a commit is under way is placed by the next one", async () => {
     const side = new Side();
     await side.pair.withEndpoint("beta", async (endpoint) => {

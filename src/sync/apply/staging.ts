@@ -9,8 +9,9 @@ import { type DirEntry, type Entry, type FileEntry, compareContent } from "#mode
 import type { Problem } from "#model/observation.ts";
 import { type RelPath, joinPath, nameOf, parentOf } from "#model/path.ts";
 import type { Change } from "#model/plan.ts";
-import { type Fd, FsError, isCode } from "#platform/file-system.ts";
+import { type Fd, FsError, type MadeFile, isCode } from "#platform/file-system.ts";
 import { type ApplyContext, problem, problemOf } from "#sync/apply/apply-context.ts";
+import { MadeTogether } from "#sync/apply/made-together.ts";
 import { OwnTimes } from "#sync/apply/own-times.ts";
 import { copyMetadata, creationMode, modeFor, ownerIds, setCreatedMetadata } from "#sync/apply/metadata.ts";
 import { removeTree } from "#sync/apply/private-area.ts";
@@ -53,12 +54,15 @@ export class Staging {
   readonly #spoiled = new Set<string>();
   /** What staging and placing this group made of the ctimes of files with several names. */
   readonly times = new OwnTimes();
+  /** Files of staged directories that are made many at a time. */
+  readonly together: MadeTogether;
   /** What must be made durable: descriptors kept open, until there are too many. */
   #unsynced: Fd[] = [];
   #needsSyncAll = false;
 
   constructor(context: ApplyContext) {
     this.#context = context;
+    this.together = new MadeTogether(context);
   }
 
   /** Is `path` inside a subtree that is being staged, and so placed together with it? */
@@ -101,6 +105,38 @@ export class Staging {
       if (!this.remove(at, entry.kind === "dir")) this.#spoiled.add(treeOf(at));
       return found;
     }
+  }
+
+  /**
+   * As stage(), for a plain new file that belongs to a staged directory, which is made by the next `together.begin()`;
+   * `told` hears what became of it. False, and nothing done, where that takes more or will not go well: stage() tells.
+   */
+  stageTogether(change: Change, bytes: Uint8Array | undefined, told: (outcome: Staged | Problem) => void): boolean {
+    const { seeds, preserve } = this.#context;
+    const { path, new: entry } = change;
+    if (bytes === undefined || entry?.kind !== "file" || !this.#isPlain(change, entry)) return false;
+    const parent = this.#stagedParent(path);
+    if (parent === undefined) return false;
+    const sum = sumOf(bytes, seeds);
+    if (bytes.length !== entry.size || (entry.sum !== undefined && entry.sum !== sum)) return false;
+    const name = nameOf(path);
+    const at = joinPath(parent, name);
+    const known = entry.sum === sum ? entry : { ...entry, sum };
+    const file = { name, bytes, mode: modeFor(entry, preserve), mtimeNs: preserve.mtime ? entry.mtimeNs : undefined };
+    return this.together.add(parent, file, (made) => told(this.#outcome(path, at, known, made)));
+  }
+
+  #isPlain(change: Change, entry: FileEntry): boolean {
+    const { preserve } = this.#context;
+    if (change.heals === true || change.from !== undefined || entry.linkTo !== undefined) return false;
+    if (preserve.xattrs || preserve.hardlinks || (preserve.owner !== "none" && entry.owner !== undefined)) return false;
+    return modeFor(entry, preserve) === creationMode(entry, preserve);
+  }
+
+  #outcome(path: RelPath, at: RelPath, entry: FileEntry, made: MadeFile | FsError): Staged | Problem {
+    if (!(made instanceof FsError)) return { at, entry, ino: made.ino, ctimeNs: made.ctimeNs, mtimeNs: made.mtimeNs };
+    if (!this.remove(at, false)) this.#spoiled.add(treeOf(at));
+    return problemOf(path, made);
   }
 
   #stageDir(path: RelPath, entry: DirEntry, at: RelPath): Staged {

@@ -639,6 +639,8 @@ export class DirEndpoint implements Endpoint {
     this.#opened = undefined;
     this.#watcher?.close();
     this.#watcher = undefined;
+    // Nothing may still be made in a stage that others may open, or remove, from now on.
+    await this.#applier?.settled();
     this.#applier?.close();
     this.#applier = undefined;
     try {
