@@ -4,7 +4,7 @@ import { FsError } from "#platform/file-system.ts";
 import type { Bench } from "#platform/file-system-contract.ts";
 
 export function madeTogether(bench: () => Bench): void {
-  test("[FS-45] files made together are as if each was made alone, and one that cannot be made is no matter to the others", async () => {
+  test("[FS-47] files made together are as if each was made alone, and one that cannot be made is no matter to the others", async () => {
     const { fs, root, abilities } = bench();
     fs.mkdir(root, "d", 0o755);
     bench().put("7", "before");

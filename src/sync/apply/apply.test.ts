@@ -117,7 +117,7 @@ describe("a run", () => {
     expect(side.staged).toBe(0);
   });
 
-  test("[APPLY-24] a commit waits for files that are still being made, and one that cannot be made fails alone", async () => {
+  test("[APPLY-25] a commit waits for files that are still being made, and one that cannot be made fails alone", async () => {
     const side = new Side();
     const boot = side.pair.beta.host.boot({ asyncDelayMs: 50 });
     boot.fs.faults = (call, { path }) => (call === "write" && path?.endsWith("/bad") === true ? "ENOSPC" : undefined);

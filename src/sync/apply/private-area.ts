@@ -67,6 +67,21 @@ export function removeTree(fs: FileSystem, parent: Fd, name: string, unlink: Unl
   fs.rmdir(parent, name);
 }
 
+/** Removes what a session has staged. Throws FsError. */
+export function removeStage(fs: FileSystem, root: Fd, sessionId: string): void {
+  const area = fs.openDir(root, PRIVATE_DIR);
+  try {
+    const stages = fs.openDir(area, "stage");
+    try {
+      removeTree(fs, stages, sessionId);
+    } finally {
+      fs.close(stages);
+    }
+  } finally {
+    fs.close(area);
+  }
+}
+
 /** Unlinks what is in a directory; directories are the caller's. */
 function empty(fs: FileSystem, dir: Fd, onDirectory: (name: string) => void, unlink: Unlink): void {
   for (const item of fs.list(dir)) {

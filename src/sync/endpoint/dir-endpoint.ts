@@ -14,7 +14,7 @@ import { type ApplyContext, problem } from "#sync/apply/apply-context.ts";
 import { ignoredHere, whyNoFile } from "#sync/apply/held-places.ts";
 import { NameSync } from "#sync/apply/name-sync.ts";
 import { PartialFiles } from "#sync/apply/partial-files.ts";
-import { openOrMakeDir, removeTree } from "#sync/apply/private-area.ts";
+import { openOrMakeDir, removeStage } from "#sync/apply/private-area.ts";
 import { pruneRuns } from "#sync/apply/prune-runs.ts";
 import { recover } from "#sync/apply/recover.ts";
 import { RunJournal } from "#sync/apply/run-journal.ts";
@@ -662,18 +662,7 @@ export class DirEndpoint implements Endpoint {
   async #dropStage({ apply, request }: Opened): Promise<void> {
     if (apply === undefined) return;
     await recover(apply);
-    const { fs } = this.#options.host;
-    const area = fs.openDir(apply.root.root, PRIVATE_DIR);
-    try {
-      const stages = fs.openDir(area, "stage");
-      try {
-        removeTree(fs, stages, request.sessionId);
-      } finally {
-        fs.close(stages);
-      }
-    } finally {
-      fs.close(area);
-    }
+    removeStage(this.#options.host.fs, apply.root.root, request.sessionId);
   }
 }
 
