@@ -335,6 +335,7 @@ export class Applier implements Application {
     const files: RelPath[] = [];
     /** Directories that this very group removed need no sync of their own: their parents' covers them. */
     const gone = new Set<RelPath>();
+    let all = names.isDoubtful;
     for (const [at, { item, unsettled, touched }] of placed.entries()) {
       const tried = item ?? (unsettled === true || touched === true ? pending[at]!.intent : undefined);
       // What came along inside a staged subtree has neither a stage name nor a directory of its own to sync.
@@ -342,12 +343,15 @@ export class Applier implements Application {
       if (tried.action !== "metadata") dirs.add(parentOf(tried.path));
       else if (tried.new?.kind === "dir") dirs.add(tried.path);
       else if (tried.new?.kind === "file") files.push(tried.path);
+      // Nobody can open it: its owner is nothing that could be synced alone.
+      else all = true;
       if (tried.from !== "") dirs.add(parentOf(tried.from));
       if (item?.old?.kind === "dir" && item.action !== "move") gone.add(item.path);
-      if (dirs.size + files.length > DIR_SYNC_MAX) break;
+      all ||= dirs.size + files.length > DIR_SYNC_MAX;
+      if (all) break;
     }
     try {
-      if (names.isDoubtful || dirs.size + files.length > DIR_SYNC_MAX) await names.everything();
+      if (all) await names.everything();
       else {
         // First what was displaced: a directory must not be gone for good before what was taken out of it is safe.
         if (this.#trashFd !== undefined) await names.one(this.#trashFd);

@@ -31,6 +31,8 @@ import type { Host } from "#platform/host.ts";
 
 /** Paths hashed by one request. */
 const SUMS_PER_CALL = 1000;
+/** What was written longer ago is on the disks by themselves. */
+const FRESH_MS = 60_000;
 
 export type SideSession = { readonly endpoint: Endpoint; readonly reply: OpenReply };
 
@@ -367,7 +369,8 @@ class Cycle {
 
   /** Hashes, on both sides, the files that cannot be told apart without. Returns those that could not be read. */
   async #learnSums(rows: Row[], unknown: Record<Side, UnknownPaths>): Promise<Map<RelPath, Problem>> {
-    const { options, resting } = this.#context;
+    const { options, resting, host } = this.#context;
+    const nowMs = host.clock.nowMs();
     const unread = new Map<RelPath, Problem>();
     const wanted: Record<Side, RelPath[]> = { alpha: [], beta: [] };
     const doubtful: number[] = [];
@@ -379,7 +382,8 @@ class Cycle {
         continue;
       }
       let sides = SIDES;
-      if (!needsSums(row, options.conflict)) {
+      const isFresh = isFreshlyAlike(row, nowMs);
+      if (!isFresh && !needsSums(row, options.conflict)) {
         const inDoubt = this.#isCopyInDoubt(row);
         if (!inDoubt) sides = [...this.#copies.wanted(row)];
         if (sides.length === 0) continue;
@@ -388,7 +392,8 @@ class Cycle {
       doubtful.push(at);
       for (const side of sides) {
         const one = row[side];
-        if (one.state === "present" && one.entry.kind === "file" && one.entry.sum === undefined) wanted[side].push(row.path);
+        if (one.state !== "present" || one.entry.kind !== "file") continue;
+        if (isFresh || one.entry.sum === undefined) wanted[side].push(row.path);
       }
     }
     await Promise.all(SIDES.map((side) => this.#learnSide(side, wanted[side], unread)));
@@ -578,6 +583,20 @@ class Cycle {
       seconds: Math.round(host.clock.monotonicMs() - this.#startMs) / 1000,
     };
   }
+}
+
+/**
+ * Have both sides come to the same content by themselves, a moment ago? Nobody has asked either for it, and so neither has
+ * made it durable: what a power loss brings back would look like an edit, or take it away like a person. Who gives the sum
+ * of a file makes it durable.
+ */
+function isFreshlyAlike({ ancestor, alpha, beta }: Row, nowMs: number): boolean {
+  if (alpha.state !== "present" || beta.state !== "present") return false;
+  const [one, other] = [alpha.entry, beta.entry];
+  if (one.kind !== "file" || other.kind !== "file" || one.sum === undefined || one.sum !== other.sum) return false;
+  if (ancestor?.kind === "file" && ancestor.sum === one.sum) return false;
+  const sinceNs = BigInt(Math.floor(nowMs - FRESH_MS)) * 1_000_000n;
+  return one.mtimeNs > sinceNs || other.mtimeNs > sinceNs;
 }
 
 function toSideState(held: Held | undefined, ancestor: Row["ancestor"]): SideState {

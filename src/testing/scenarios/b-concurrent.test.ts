@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import type { SessionOptions } from "#sync/session/events.ts";
 import { type SimSide, SimPair, changesOf, conflictsOf } from "#testing/scenarios/sim-pair.ts";
+import { SimRandom } from "#testing/sim-random.ts";
 
 type Act = (side: SimSide) => void;
 
@@ -178,4 +179,31 @@ describe("[S-20] renames", () => {
     const tree = await pair.agree();
     expect(tree).toBe("d/ d/f=edited e/ e/f=1 e/g=2");
   });
+});
+
+describe("the same on both sides", () => {
+  const cases: Record<string, readonly [path: string, length: number]> = {
+    "a small file": ["f", 0], "a large file": ["f", 200_000], "an ignore file": [".synclineignore", 0],
+  };
+  for (const [what, [path, length]] of Object.entries(cases)) {
+    test(`[SIM-98] ${what} written alike on both is durable on both before it counts as agreed`, async () => {
+      const more = "x".repeat(length);
+      for (const side of ["alpha", "beta"] as const) {
+        for (let seed = 1; seed <= 20; seed++) {
+          const pair = new SimPair({ seed });
+          pair.alpha.put({ g: "stays", ...(path === "f" && { f: `old${more}` }) });
+          await pair.agree();
+          for (const one of [pair.alpha, pair.beta]) {
+            one.disk.settle();
+            one.put({ [path]: `new${more}` });
+          }
+          await pair.agree();
+          pair[side === "alpha" ? "beta" : "alpha"].disk.settle();
+          pair[side].powerLoss(new SimRandom(seed));
+          await pair.agree();
+          expect([side, seed, pair[side].read(path) === `new${more}`]).toEqual([side, seed, true]);
+        }
+      }
+    });
+  }
 });

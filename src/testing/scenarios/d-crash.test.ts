@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import type { Fd, FileSystem } from "#platform/file-system.ts";
 import type { Endpoint } from "#sync/endpoint/endpoint.ts";
 import { UNCACHED_BYTES_MIN } from "#sync/transfer/limits.ts";
@@ -300,6 +301,25 @@ describe("[S-32] [S-33] a disk that fails or is full", () => {
         await pair.run();
         expect([by, seed, edits, pair.beta.contents().visible.has("late edit")]).toEqual([by, seed, 1, true]);
       }
+    }
+  });
+
+  test("[SIM-97] an owner that a run has set is not taken back by a power loss, of a symlink neither", async () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const pair = new SimPair({ seed, session: { preserve: { ...PRESERVE_DEFAULT, owner: "number" } } });
+      pair.alpha.put({ f: "one", "d/": "" });
+      pair.alpha.user.symlink("/root/l", "f");
+      await pair.agree();
+      pair.beta.disk.settle();
+      const { fs } = pair.alpha.user;
+      const root = fs.openRoot("/root");
+      for (const name of ["f", "d", "l"]) fs.chownAt(root, name, 1000, 1000);
+      fs.close(root);
+      await pair.agree();
+      pair.beta.powerLoss(new SimRandom(seed));
+      await pair.agree();
+      const owners = (["alpha", "beta"] as const).map((side) => ["f", "d", "l"].map((name) => pair[side].disk.inodeAt(`/root/${name}`).uid));
+      expect([seed, ...owners]).toEqual([seed, [1000, 1000, 1000], [1000, 1000, 1000]]);
     }
   });
 
