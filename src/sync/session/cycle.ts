@@ -224,7 +224,7 @@ class Cycle {
         if (copy?.hasBegun === true) return;
         onEvent({ type: "progress", done: seen.alpha + seen.beta, total: undefined, bytes: 0, bytesTotal: undefined });
       };
-      const rules = new IgnoreRules(options.ignore, options.include);
+      const rules = (): IgnoreRules => new IgnoreRules(options.ignore, options.include);
       const scan = observeSide(side, sides[side].endpoint, request, state, options.preserve, rules, onTaken, anySignal);
       return [this.#whenObserved(scan)];
     });

@@ -15,7 +15,7 @@ export type Observed = ScanSummary & { readonly side: Side };
  * Scans and records. With `since` 0 the observations are a complete listing in path order, and whatever the ancestor
  * has beside it is absent, unless it lies where the scan could not look, or is ignored by the rules that are listed.
  *
- * @param rules of the session, without those of ignore files
+ * @param rules makes those of the session, without those of ignore files; asked only for a listing that needs them
  * @param onTaken gets each batch when it has been recorded, and the number of entries seen so far
  */
 export async function observeSide(
@@ -24,12 +24,12 @@ export async function observeSide(
   request: ScanRequest,
   state: SessionState,
   preserve: Preserve,
-  rules: IgnoreRules,
+  rules: () => IgnoreRules,
   onTaken: (entries: number, ...told: Parameters<OnObserved>) => void,
   signal: AbortSignal,
 ): Promise<Observed> {
   const complete = request.since === 0;
-  const listed = complete && (state.unsettled.length > 0 || state.ancestor.count() > 0) ? new ListedRules(rules) : undefined;
+  const listed = complete && (state.unsettled.length > 0 || state.ancestor.count() > 0) ? new ListedRules(rules()) : undefined;
   if (complete) state.pending[side].clear();
   const ancestor = complete ? state.ancestor.walk("")[Symbol.iterator]() : undefined;
   let expected = ancestor?.next();

@@ -216,7 +216,7 @@ describe("taking a scan in", () => {
 
   const take = (state: SessionState, endpoint: Endpoint, since: number): Promise<unknown> => {
     const request = { since, acknowledged: 0, extent: "full", deep: false } as const;
-    return observeSide("beta", endpoint, request, state, preserve, new IgnoreRules([]), () => undefined, new AbortController().signal);
+    return observeSide("beta", endpoint, request, state, preserve, () => new IgnoreRules([]), () => undefined, new AbortController().signal);
   };
 
   test("[SESSION-40] a complete listing says what is absent, but not where it could not look", async () => {
