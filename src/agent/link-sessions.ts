@@ -69,6 +69,8 @@ export class LinkSessions {
   /** Ends the pause of a session that waits for the hub. */
   #wake: (() => void) | undefined;
   #traces: LinkTraces | undefined;
+  /** Files that are encrypted in the space, of the cycle whose problems are being told. */
+  #encrypted = 0;
   /** While a session runs. */
   #makeDurable: (() => void) | undefined;
   /** The same. */
@@ -285,9 +287,15 @@ export class LinkSessions {
   }
 
   #onEvent(event: SessionEvent, store: Store, spaceSide: Side, shown: Shown | undefined, round: AbortSignal): void {
-    if (event.type === "cycle" && shown !== undefined) {
-      if (event.summary.changes > 0) shown.changed();
-      if (event.summary.result === "same") return this.#show(event, store, spaceSide, shown, round);
+    // The problems of a cycle come before it. A space holds nothing else that cannot be carried.
+    if (event.type === "problem" && event.problem.side === spaceSide && event.problem.code === "UNSUPPORTED") this.#encrypted++;
+    if (event.type === "cycle") {
+      const { result, problems, changes } = event.summary;
+      // What nobody could bring leaves nothing undone, and is told by itself.
+      const isComplete = result === "same" || (result === "problems" && problems === this.#encrypted);
+      this.#encrypted = 0;
+      if (changes > 0) shown?.changed();
+      if (isComplete && shown !== undefined) return this.#show(event, store, spaceSide, shown, round);
     }
     this.#happened(event, store, spaceSide, round);
   }

@@ -3,6 +3,8 @@ import { existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ADMIN, AGENT_TEST_MS, AgentHub, linkTo, until } from "#testing/agent-hub.ts";
+import { ENCRYPTED, OPENER_BYTES, encryptionText, storedPartBytes } from "#hub/encrypted-content.ts";
+import { TRACE } from "#hub/hub-fixture.ts";
 import { Releases } from "#agent/releases.ts";
 
 setDefaultTimeout(AGENT_TEST_MS);
@@ -14,6 +16,18 @@ function write(path: string, content: string): void {
   writeFileSync(`${path}.tmp`, content);
   renameSync(`${path}.tmp`, path);
 }
+/** As a client that sends its key along leaves it. */
+async function putEncrypted(hub: AgentHub, path: string, size: number): Promise<void> {
+  await using intake = hub.spaces.intake(ADMIN, "demo");
+  const { random } = hub.host;
+  const { content } = await intake.store(random.bytes(storedPartBytes(size)));
+  const entry = { kind: "file", size, mode: 0o644, mtimeNs: 1n, sum: undefined } as const;
+  const attributes = { [ENCRYPTED]: encryptionText({ opener: random.bytes(OPENER_BYTES), parts: [{ number: 1, size }], sums: {} }) };
+  const change = { type: "put", path, expect: { kind: "any" }, entry, content, attributes, makeParents: true } as const;
+  const request = { changes: [change], intake, atomic: true, cause: "upload", traceId: TRACE } as const;
+  expect((await hub.spaces.commit(ADMIN, "demo", request)).results[0]!.status).toBe("done");
+}
+
 const text = (path: string): string | undefined => (existsSync(path) ? readFileSync(path, "utf8") : undefined);
 
 describe("releases of a link", () => {
@@ -58,6 +72,26 @@ describe("releases of a link", () => {
     expect(statSync(join(root, "f")).ino).not.toBe(statSync(`${root}.releases/work/f`).ino);
     expect(readdirSync(root).toSorted()).toEqual(["d", "f", "kept"]);
     await until("the hub knows them", () => JSON.stringify(view().state!.releases) === JSON.stringify({ names: releases.names(), shown: releases.shown() }));
+  });
+
+  test("[RELEASE-10] what is encrypted in the space is left out and told, and a release is made of all else", async () => {
+    const { source, root } = await begun();
+    await putEncrypted(hub, "d/secret", 100);
+    await until("it is told", () => view().state!.problems === 1);
+    write(join(source, "f"), "two");
+    await until("the rest is shown", () => text(join(root, "f")) === "two");
+    expect(readdirSync(join(root, "d"))).toEqual(["same"]);
+    await until("it is still told", () => view().state!.problems === 1 && view().status === "diverged");
+    // Also where the first release is to be made while it is there.
+    const other = join(hub.folder("web2"), "site");
+    hub.agent("web2", [linkTo(other, "demo", RELEASE)]);
+    await until("it is shown there, too", () => text(join(other, "f")) === "two" && text(join(other, "d/same")) === "same");
+    expect(existsSync(join(other, "d/secret"))).toBe(false);
+    await hub.spaces.commit(ADMIN, "demo", {
+      changes: [{ type: "remove", path: "d/secret", expect: { kind: "any" }, recursive: false }],
+      intake: undefined, atomic: true, cause: "edit", traceId: TRACE,
+    });
+    await healthy();
   });
 
   test("[RELEASE-2] a rollback is one rename, pauses the link, is never shown healthy, and ends with resume", async () => {
