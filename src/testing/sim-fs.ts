@@ -167,9 +167,9 @@ export class SimFs extends SimProcess implements FileSystem {
     return (position / PAGE_BYTES) % 2 === 0 ? Promise.resolve(0) : this.readAsync(fd, into, position);
   }
 
-  /** All of it, half of it, or nothing, by where it lies. */
+  /** Nothing, half of it, or all, by the page in which it begins. */
   writeCached(fd: Fd, bytes: Uint8Array, position: number): number {
-    const taken = Math.ceil((bytes.length * ((position >>> 4) % 3)) / 2);
+    const taken = Math.ceil((bytes.length * Math.min(2, Math.floor(position / PAGE_BYTES) % 4)) / 2);
     if (taken > 0) this.write(fd, bytes.subarray(0, taken), position);
     return taken;
   }

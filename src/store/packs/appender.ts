@@ -14,7 +14,8 @@ import type { Catalog, Pack } from "#store/packs/catalog.ts";
 import { OFFSET_BYTES_MAX } from "#store/packs/chunk-table.ts";
 import { type PackFiles, chunkDiskError } from "#store/packs/pack-files.ts";
 import {
-  HEADER_BYTES, MARK_BYTES, PACK_ID_BYTES, RECORD_BYTES_MAX, Rows, encodePackHeader, encodeRecord, recordBytesOf,
+  HEADER_BYTES, MARK_BYTES, PACK_ID_BYTES, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, Rows, UNIT_BYTES, encodePackHeader,
+  encodeRecord, encodeRecordHeader, recordBytesOf,
 } from "#store/packs/pack-format.ts";
 
 export type PackLimits = {
@@ -62,6 +63,8 @@ export type OpenPack = {
   /** What is in the file, and of that what is durable. */
   written: Reach;
   durable: Reach;
+  /** Bytes that the disk has begun with, or need not. */
+  begun: number;
   isGivenUp: boolean;
 };
 
@@ -99,6 +102,10 @@ export class Appender {
   #running: Promise<void> | undefined;
   #next: Promise<void> | undefined;
   #room = Promise.withResolvers<void>();
+  /** The page cache has taken all of the last large batch, or record, at once. */
+  #isWarm = false;
+  readonly #header = new Uint8Array(RECORD_HEADER_BYTES);
+  readonly #zeros = new Uint8Array(UNIT_BYTES);
   #failures = 0;
   #failure: SynclineError | undefined;
   /** Something that must not happen in this process, the end of a simulated one included. */
@@ -116,7 +123,7 @@ export class Appender {
   /** Goes on with a pack of an earlier process, which is durable up to its end. */
   resume(pack: Pack, fd: Fd, rows: Rows): void {
     const reach = { bytes: pack.bytes, records: rows.count };
-    this.#current = { pack, fd, uncached: undefined, rows, written: reach, durable: reach, isGivenUp: false };
+    this.#current = { pack, fd, uncached: undefined, rows, written: reach, durable: reach, begun: pack.bytes, isGivenUp: false };
   }
 
   /** Where the record is now; undefined when there is no room: await room(), then try again. */
@@ -124,15 +131,53 @@ export class Appender {
     if (this.#broken !== undefined) throw this.#broken.error;
     const bytes = recordBytesOf(record.payload.length);
     const open = this.#packFor(bytes);
-    const batch = open === undefined ? undefined : this.#batchFor(open, bytes);
-    if (open === undefined || batch === undefined) return undefined;
+    if (open === undefined) return undefined;
     const { pack, rows } = open;
     const offset = pack.bytes;
-    batch.used += encodeRecord(batch.bytes, batch.used, pack.header.mark, record);
-    batch.records++;
+    const isWritten = this.#writeNow(open, record);
+    if (!isWritten) {
+      const batch = this.#batchFor(open, bytes);
+      if (batch === undefined) return undefined;
+      batch.used += encodeRecord(batch.bytes, batch.used, pack.header.mark, record);
+      batch.records++;
+    }
     rows.push({ ...record, offset, storedBytes: record.payload.length, damaged: false });
     this.#catalog.resize(pack, offset + bytes);
+    if (isWritten) {
+      open.written = { bytes: offset + bytes, records: rows.count };
+      if (offset + bytes - open.begun > this.#limits.bufferBytes / 2) this.#beginWriting(open, open.begun, offset + bytes);
+    }
     return { open, offset };
+  }
+
+  /**
+   * Writes a large record from where it is, where nothing waits to be written before it and the page cache takes it at once:
+   * it is not copied together with others first. False: none of it counts. What the disk refuses is met by the batch in
+   * which it is tried again.
+   */
+  #writeNow({ fd, pack }: OpenPack, record: NewRecord): boolean {
+    const { payload } = record;
+    const isIdle = this.#filling === undefined && this.#queue.length === 0 && this.#draining === undefined;
+    if (!this.#isWarm || !isIdle || fd === undefined || payload.length < this.#limits.largeBytes) return false;
+    encodeRecordHeader(this.#header, 0, pack.header.mark, record);
+    const zeros = this.#zeros.subarray(0, recordBytesOf(payload.length) - RECORD_HEADER_BYTES - payload.length);
+    let at = pack.bytes;
+    for (const part of [this.#header, payload, zeros]) {
+      this.#isWarm = this.#tryCached(fd, part, at) === part.length;
+      if (!this.#isWarm) return false;
+      at += part.length;
+    }
+    return true;
+  }
+
+  #tryCached(fd: Fd, bytes: Uint8Array, position: number): number {
+    try {
+      return this.#files.fs.writeCached(fd, bytes, position);
+    } catch (error) {
+      if (error instanceof FsError) return 0;
+      this.#broken ??= { error };
+      throw error;
+    }
   }
 
   /** Resolves when there may be room again. */
@@ -213,7 +258,7 @@ export class Appender {
     const reach = { bytes: HEADER_BYTES, records: 0 };
     const rows = new Rows();
     return (this.#current = {
-      pack, fd: undefined, uncached: undefined, rows, written: reach, durable: reach, isGivenUp: false,
+      pack, fd: undefined, uncached: undefined, rows, written: reach, durable: reach, begun: HEADER_BYTES, isGivenUp: false,
     });
   }
 
@@ -221,6 +266,8 @@ export class Appender {
     const filling = this.#filling;
     if (filling !== undefined && filling.used + bytes <= filling.bytes.length) return filling;
     this.#enqueue();
+    // Behind what waits now it can be written without a copy.
+    if (this.#isWarm && bytes > this.#limits.largeBytes && this.#queue.length > 0) return undefined;
     const slot = this.#free.pop() ?? this.#newBuffer();
     if (slot === undefined) return undefined;
     const at = open.pack.bytes;
@@ -244,21 +291,24 @@ export class Appender {
   }
 
   #drain(): Promise<void> {
-    this.#draining ??= this.#writeOut().finally(() => {
-      this.#draining = undefined;
-    });
-    return this.#draining;
+    return (this.#draining ??= this.#writeOut());
   }
 
   async #writeOut(): Promise<void> {
-    for (let batch = this.#queue[0]; batch !== undefined; batch = this.#queue[0]) {
-      const { open, at, used, records } = batch;
-      if (!open.isGivenUp) await this.#attempt(open, "write chunks", () => this.#write(batch!));
-      if (!open.isGivenUp) open.written = { bytes: at + used, records };
-      this.#queue.shift();
-      this.#free.push(batch.slot);
-      this.#done++;
-      this.#wake();
+    // Who sees that it has ended sees that nothing waits: it must not end before it is known to run.
+    await undefined;
+    try {
+      for (let batch = this.#queue[0]; batch !== undefined; batch = this.#queue[0]) {
+        const { open, at, used, records } = batch;
+        if (!open.isGivenUp) await this.#attempt(open, "write chunks", () => this.#write(batch!));
+        if (!open.isGivenUp) open.written = { bytes: at + used, records };
+        this.#queue.shift();
+        this.#free.push(batch.slot);
+        this.#done++;
+        this.#wake();
+      }
+    } finally {
+      this.#draining = undefined;
     }
   }
 
@@ -269,15 +319,22 @@ export class Appender {
     const end = at + used;
     const isLarge = used >= this.#limits.largeBytes * (records - before);
     const cached = isLarge ? at + fs.writeCached(open.fd!, bytes.subarray(0, used), at) : at;
+    if (isLarge) this.#isWarm = cached === end;
     const [from, to] = isLarge ? await this.#writeUncached(batch, cached) : [at, at];
     // A page gets its bytes one way only, and the first and the last may have those of other batches too.
     for (const [start, stop] of [[cached, from], [to, end]] as const) {
       if (start < stop) await fs.writeAsync(open.fd!, bytes.subarray(start - at, stop - at), start);
     }
-    // The disk begins now, so that the barrier has less to wait for.
     for (const [start, stop] of [[at, cached], [to, end]] as const) {
-      if (stop - start > this.#limits.bufferBytes / 2) fs.startWriteback(open.fd!, start, stop - start);
+      if (stop - start > this.#limits.bufferBytes / 2) this.#beginWriting(open, start, stop);
     }
+    open.begun = end;
+  }
+
+  /** The disk begins now, so that the barrier has less to wait for. */
+  #beginWriting(open: OpenPack, start: number, stop: number): void {
+    this.#files.fs.startWriteback(open.fd!, start, stop - start);
+    open.begun = stop;
   }
 
   /** Writes whole pages of a batch, from `start` on, past the page cache. Returns what it wrote: [from, to). */

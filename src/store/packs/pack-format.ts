@@ -82,15 +82,11 @@ export function decodePackHeader(bytes: Uint8Array): PackHeader | "newer" | unde
   return undefined;
 }
 
-/** Writes a record at `at` of `into`, which has room for it, and returns its bytes. */
-export function encodeRecord(
-  into: Uint8Array,
-  at: number,
-  mark: Uint8Array,
-  record: Omit<RecordHeader, "payloadSum" | "storedBytes"> & { readonly payload: Uint8Array },
-): number {
+type EncodedRecord = Omit<RecordHeader, "payloadSum" | "storedBytes"> & { readonly payload: Uint8Array };
+
+/** Writes what stands before the payload of a record at `at` of `into`: RECORD_HEADER_BYTES. */
+export function encodeRecordHeader(into: Uint8Array, at: number, mark: Uint8Array, record: EncodedRecord): void {
   const { payload } = record;
-  const bytes = recordBytesOf(payload.length);
   const view = new DataView(into.buffer, into.byteOffset + at, RECORD_HEADER_BYTES);
   into.set(mark, at);
   into.set(record.id, at + 8);
@@ -100,6 +96,13 @@ export function encodeRecord(
   view.setUint32(52, record.seconds, true);
   view.setUint32(56, crc32(payload), true);
   view.setUint32(60, crc32(into.subarray(at, at + 60)), true);
+}
+
+/** Writes a record at `at` of `into`, which has room for it, and returns its bytes. */
+export function encodeRecord(into: Uint8Array, at: number, mark: Uint8Array, record: EncodedRecord): number {
+  const { payload } = record;
+  const bytes = recordBytesOf(payload.length);
+  encodeRecordHeader(into, at, mark, record);
   into.set(payload, at + RECORD_HEADER_BYTES);
   into.fill(0, at + RECORD_HEADER_BYTES + payload.length, at + bytes);
   return bytes;

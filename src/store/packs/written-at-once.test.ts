@@ -1,0 +1,100 @@
+/** Large records that are written from where they lie, among others that wait in buffers. */
+import { expect, test } from "bun:test";
+import type { ChunkStore } from "#store/chunk-store.ts";
+import { type chunkOf, idsOf, putAll, sampleChunk } from "#store/chunk-store-contract.ts";
+import type { PackLimits } from "#store/packs/appender.ts";
+import { RECORD_BYTES_MAX } from "#store/packs/pack-format.ts";
+import { SimPacks } from "#store/packs/packs-fixture.ts";
+import { SimCrash } from "#testing/sim-process.ts";
+import type { SimFs } from "#testing/sim-fs.ts";
+
+type Chunk = ReturnType<typeof chunkOf>;
+
+/** Room for many large records in a pack, behind each other and behind small ones. */
+const LIMITS: PackLimits = { packBytes: 300 << 10, packRecords: 64, bufferBytes: RECORD_BYTES_MAX, largeBytes: 4 << 10 };
+const LENGTHS = [5000, 9000, 300, 4096, 20_000, 7777, 1, 12_288, 30_000, 4200];
+
+const chunksOf = (seed: number): Chunk[] => LENGTHS.map((length, at) => sampleChunk(seed * 100 + at, length));
+
+async function expectAll(store: ChunkStore, chunks: Iterable<Chunk>): Promise<void> {
+  for (const { id, bytes } of chunks) expect(Buffer.compare(await store.get(id), bytes)).toBe(0);
+}
+
+/** Writes into the page cache that are begun while a chunk is put have not waited for others. */
+function countAtOnce(fs: SimFs): { isPutting: boolean; taken: number } {
+  const seen = { isPutting: false, taken: 0 };
+  const write = fs.writeCached.bind(fs);
+  fs.writeCached = (fd, bytes, position) => {
+    const taken = write(fd, bytes, position);
+    if (seen.isPutting && taken === bytes.length && bytes.length > 1000) seen.taken++;
+    return taken;
+  };
+  return seen;
+}
+
+test("[CHUNK-47] a large record that is written at once is in its place, and so is all before and behind it", async () => {
+  let atOnce = 0;
+  for (let seed = 0; seed < 30; seed++) {
+    const sim = new SimPacks(seed, LIMITS);
+    await sim.open();
+    const seen = countAtOnce(sim.fs);
+    const chunks = [chunksOf(seed), chunksOf(seed + 1000), chunksOf(seed + 2000)].flat();
+    using pin = sim.store.pin();
+    for (const [at, { id, bytes }] of chunks.entries()) {
+      const own = bytes.slice();
+      seen.isPutting = true;
+      const full = pin.put(id, own);
+      seen.isPutting = false;
+      // The caller's again.
+      if (full === undefined) own.fill(0);
+      else await full;
+      if ((at + seed) % 3 === 0) await pin.flush();
+      await expectAll(sim.store, [chunks[at]!, chunks[at >> 1]!]);
+    }
+    await pin.flush();
+    await expectAll(sim.store, chunks);
+    await expectAll(await sim.crash(), chunks);
+    atOnce += seen.taken;
+  }
+  expect(atOnce).toBeGreaterThan(50);
+});
+
+test("[CHUNK-47] a refusal or the end of the process at any effect of such writes loses no acknowledged chunk", async () => {
+  for (const errno of ["EIO", "ENOSPC", "crash", "power"]) {
+    for (let at = 1; ; at++) {
+      const sim = new SimPacks(at, LIMITS);
+      await sim.open();
+      const acknowledged: Chunk[] = [];
+      let reached = false;
+      const hit = (count: number): boolean => count === at && (reached = true);
+      if (errno === "crash" || errno === "power") {
+        sim.fs.onEffect = (count) => {
+          if (hit(count)) throw new SimCrash("here");
+        };
+      } else {
+        let effects = 0;
+        sim.fs.faults = (_call, { isEffect }) => (isEffect && hit(++effects) ? errno : undefined);
+      }
+      const life = async (): Promise<void> => {
+        for (const chunk of [...chunksOf(at), ...chunksOf(at + 1000)]) {
+          await putAll(sim.store, [chunk]);
+          acknowledged.push(chunk);
+        }
+        await sim.store.close();
+      };
+      const isClosed = await life().then(() => true, (error: unknown) => {
+        if (!(error instanceof SimCrash)) expect((error as { code?: string }).code).toBe("DISK");
+        return false;
+      });
+      sim.fs.faults = undefined;
+      if (!sim.fs.isDead && !isClosed) await expectAll(sim.store, acknowledged);
+      const store = await sim.crash(errno === "power");
+      await expectAll(store, acknowledged);
+      // What was left behind is in nobody's way.
+      await putAll(store, chunksOf(at + 2000));
+      await store.prune({ live: idsOf([...acknowledged, ...chunksOf(at + 2000)]), olderThanMs: 0, fractionMax: 1 }, new AbortController().signal);
+      await expectAll(await sim.crash(), [...acknowledged, ...chunksOf(at + 2000)]);
+      if (!reached) break;
+    }
+  }
+}, 60_000);
