@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { type AgentSpan, LinkTraces } from "#agent/link-traces.ts";
+import { LinkTraces } from "#agent/link-traces.ts";
+import type { Span } from "#platform/span.ts";
 import type { Application, ApplyOp, Endpoint, ScanSummary, TracesAsked } from "#sync/endpoint/endpoint.ts";
 import type { SessionEvent, Summary } from "#sync/session/events.ts";
 import { SimRandom } from "#testing/sim-random.ts";
@@ -15,7 +16,7 @@ const SUMMARY: Summary = {
 const OP: ApplyOp = { type: "change", change: { side: "alpha", path: "f", old: undefined, new: { kind: "dir", mode: 0o755 }, action: "content" } };
 
 class Lab {
-  readonly spans: AgentSpan[] = [];
+  readonly spans: Span[] = [];
   readonly asked: TracesAsked[] = [];
   readonly wanted: string[] = [];
   told: readonly string[] = TOLD;

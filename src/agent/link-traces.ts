@@ -6,6 +6,7 @@
  * What is asked of the hub for it costs one short call in a cycle; what goes wrong with that is nobody's trouble.
  */
 import type { Clock, Random } from "#platform/host.ts";
+import type { Span } from "#platform/span.ts";
 import { newTraceId, traceContextOf, traceparentOf } from "#platform/trace-id.ts";
 import type {
   Application,
@@ -26,24 +27,12 @@ import type { Channel } from "#sync/wire/channel.ts";
 /** Steps of one cycle that become spans; a cycle of more groups than that is told by its first ones. */
 const STEPS_MAX = 64;
 
-export type AgentSpan = {
-  readonly traceId: string;
-  readonly spanId: string;
-  readonly parentId: string | undefined;
-  readonly name: string;
-  readonly kind: "internal";
-  readonly beganMs: number;
-  readonly endedMs: number;
-  readonly isError: boolean;
-  readonly attributes: Readonly<Record<string, string | number | undefined>>;
-};
-
 /** Where spans go, and which are wanted. Never waits. */
 export interface SpanSink {
   isRecorded(traceId: string): boolean;
   want(traceId: string): void;
   newSpanId(): string;
-  record(span: AgentSpan): void;
+  record(span: Span): void;
 }
 
 type Place = "host" | "space";
@@ -169,7 +158,7 @@ export class LinkTraces {
     }
   }
 
-  #record(root: Omit<AgentSpan, "kind" | "endedMs">, steps: readonly Step[]): void {
+  #record(root: Omit<Span, "kind" | "endedMs">, steps: readonly Step[]): void {
     const { sink } = this.#options;
     const { traceId, spanId: parentId, attributes } = root;
     for (const { name, beganMs, endedMs, isError } of steps) {

@@ -4,7 +4,7 @@
  */
 import type { Clock } from "#platform/host.ts";
 import { type MetricFamily, metricsBody, tracesBody } from "#observe/otlp.ts";
-import type { Span } from "#observe/trace.ts";
+import type { Span } from "#platform/span.ts";
 
 /** Spans that wait; and of one request. */
 export const SPANS_WAITING_MAX = 8192;

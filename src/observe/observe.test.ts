@@ -6,7 +6,8 @@ import { Collector } from "#observe/collector-fixture.ts";
 import { Exporter, SPANS_PER_REQUEST_MAX, SPANS_WAITING_MAX } from "#observe/exporter.ts";
 import { metricsBody } from "#observe/otlp.ts";
 import { Profiler } from "#observe/profiler.ts";
-import { type Span, Tracer, WANTED_MAX } from "#observe/trace.ts";
+import { Tracer, WANTED_MAX } from "#observe/trace.ts";
+import type { Span } from "#platform/span.ts";
 import { openHost } from "#platform/host-bun.ts";
 import { SimRandom } from "#testing/sim-random.ts";
 

@@ -1,5 +1,5 @@
 /** Spans and metrics in the words of OTLP 1.x as JSON (opentelemetry-proto, JSON mapping). Pure. */
-import type { Span, SpanKind } from "#observe/trace.ts";
+import type { Span, SpanKind } from "#platform/span.ts";
 
 /** What a metric is now; as the text format of Prometheus has it. */
 export type MetricFamily = {

@@ -3,26 +3,10 @@
  * all parts of one decide alike without asking each other; what a caller wants traced is traced.
  */
 import type { Random } from "#platform/host.ts";
+import type { Span } from "#platform/span.ts";
 
 /** Traces that callers asked for and that are remembered; the oldest go first. */
 export const WANTED_MAX = 10_000;
-
-export type SpanKind = "internal" | "server" | "consumer";
-
-export type Span = {
-  /** 32 hex digits. */
-  readonly traceId: string;
-  /** 16 hex digits. */
-  readonly spanId: string;
-  readonly parentId: string | undefined;
-  readonly name: string;
-  readonly kind: SpanKind;
-  /** Wall clock. */
-  readonly beganMs: number;
-  readonly endedMs: number;
-  readonly isError: boolean;
-  readonly attributes: Readonly<Record<string, string | number | undefined>>;
-};
 
 export class Tracer {
   readonly #random: Random;

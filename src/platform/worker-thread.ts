@@ -9,14 +9,24 @@ export function processors(): number {
 }
 
 /**
- * Starts a module of src/ ("sync/verify/hash-worker.ts") as a worker. It does not keep the process alive. Trouble with
- * it, also while it is loaded, comes as its "error" event.
+ * Starts a module of src/ ("sync/verify/hash-worker.ts") as a worker. It does not keep the process alive.
+ * @param onMessage what it posts
+ * @param onEnd it does nothing any more: it has failed, also while it was loaded, ended without a word, or was ended. Once
  */
-export function startWorker(module: string): Worker {
+export function startWorker<T>(module: string, onMessage: (message: T) => void, onEnd: () => void): Worker {
   const embedded = IN_EXECUTABLE.exec(import.meta.dir)?.[0];
   // A path of its own and not "./…": what lies in the working directory must never be run.
   const built = `${embedded}/${module.replace(/\.ts$/, ".js")}`;
   const worker = new Worker(embedded === undefined ? new URL(`../${module}`, import.meta.url).href : built);
   worker.unref();
+  let hasEnded = false;
+  const ended = (): void => {
+    if (hasEnded) return;
+    hasEnded = true;
+    onEnd();
+  };
+  worker.onmessage = ({ data }: MessageEvent<T>) => onMessage(data);
+  worker.onerror = ended;
+  worker.addEventListener("close", ended);
   return worker;
 }

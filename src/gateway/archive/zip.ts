@@ -5,6 +5,7 @@
  * be recognisable, and compressing them would cost what sending them does not.
  */
 import { crc32 } from "node:zlib";
+import { KIND_BITS, PERMISSION_MASK } from "#platform/kind-bits.ts";
 import { encodeName } from "#model/path.ts";
 import type { ArchiveItem } from "#gateway/archive/archive.ts";
 
@@ -221,8 +222,6 @@ function descriptor(item: ArchiveItem, crc: number): Uint8Array {
   return fields([4, 0x0807_4b50], [4, crc], [bytes, sizes.packed], [bytes, sizes.plain]);
 }
 
-const TYPE_BITS = { file: 0o100_000, dir: 0o040_000, symlink: 0o120_000 } as const;
-
 function centralHeader(item: ArchiveItem, { crc, offset }: { crc: number; offset: number }): Uint8Array {
   const name = nameBytes(item);
   const sizes = sizesOf(item);
@@ -248,7 +247,7 @@ function centralHeader(item: ArchiveItem, { crc, offset }: { crc: number; offset
     [2, 0],
     [2, 0],
     [2, 0],
-    [4, (((TYPE_BITS[item.kind] | (item.mode & 0o7777)) << 16) | (item.kind === "dir" ? 0x10 : 0)) >>> 0],
+    [4, (((KIND_BITS[item.kind] | (item.mode & PERMISSION_MASK)) << 16) | (item.kind === "dir" ? 0x10 : 0)) >>> 0],
     [4, isFar ? MAX_32 : offset],
   );
   return joined(head, name, extra);

@@ -2,9 +2,9 @@
 import type { Entry } from "#model/entry.ts";
 import { encodeName } from "#model/path.ts";
 import type { Node } from "#gateway/sftp/tree.ts";
+import { KIND_BITS } from "#platform/kind-bits.ts";
 import type { ShownAttrs } from "#platform/net/sftp-wire.ts";
 
-const KIND_BITS: Record<Entry["kind"], number> = { file: 0o100000, dir: 0o040000, symlink: 0o120000, other: 0 };
 const KIND_LETTERS: Record<Entry["kind"], string> = { file: "-", dir: "d", symlink: "l", other: "?" };
 const LINK_MODE = 0o777;
 const SECONDS_MAX = 2 ** 32 - 1;
@@ -23,7 +23,7 @@ export function attrsOf({ entry, createdMs }: Pick<Node, "entry" | "createdMs">)
   const size = entry.kind === "file" ? entry.size : entry.kind === "symlink" ? encodeName(entry.target).length : 0;
   const made = createdMs === undefined ? undefined : Math.floor(createdMs / 1000);
   const mtimeSeconds = entry.kind === "file" ? secondsOf(entry.mtimeNs) : made;
-  return { size, owner, mode: KIND_BITS[entry.kind] | permissions, mtimeSeconds };
+  return { size, owner, mode: (entry.kind === "other" ? 0 : KIND_BITS[entry.kind]) | permissions, mtimeSeconds };
 }
 
 function permissionText(mode: number): string {

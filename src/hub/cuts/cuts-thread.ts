@@ -33,15 +33,11 @@ export class CutsThread implements Cuts {
   }
 
   #start(): Worker {
-    const worker = startWorker("hub/cuts/cuts-worker.ts");
-    worker.onmessage = ({ data: { ticket, answer } }: MessageEvent<Answered>) => {
+    const answered = ({ ticket, answer }: Answered): void => {
       this.#waiting.get(ticket)?.resolve(answer);
       this.#waiting.delete(ticket);
     };
-    worker.onerror = () => this.#fail();
-    // It may also end without a word.
-    worker.addEventListener("close", () => this.#fail());
-    return worker;
+    return startWorker("hub/cuts/cuts-worker.ts", answered, () => this.#fail());
   }
 
   /** It will do nothing any more. */

@@ -38,9 +38,8 @@ class SumsThread {
   isBroken = false;
 
   constructor() {
-    this.#worker = startWorker("hub/sums/sums-worker.ts");
-    this.#worker.onmessage = ({ data }: MessageEvent<SumsAnswer>) => this.#streams.get(data.id)?.deref()?.answered(data);
-    this.#worker.onerror = () => this.#fail();
+    const answered = (answer: SumsAnswer): void => this.#streams.get(answer.id)?.deref()?.answered(answer);
+    this.#worker = startWorker("hub/sums/sums-worker.ts", answered, () => this.#fail());
   }
 
   open(names: readonly SumName[]): Stream {

@@ -1,19 +1,10 @@
 /** Decodes struct statx, which has one layout on every architecture. */
 import { type Pointer, ptr } from "bun:ffi";
-import type { FileKind, Stat } from "#platform/file-system.ts";
+import type { Stat } from "#platform/file-system.ts";
+import { KIND_BITS, KIND_MASK, PERMISSION_MASK, kindOfMode } from "#platform/kind-bits.ts";
 
 /** STATX_BASIC_STATS. */
 export const STATX_MASK = 0x7ff;
-
-const KIND_BY_TYPE: Record<number, FileKind> = {
-  0o010000: "fifo",
-  0o020000: "char",
-  0o040000: "dir",
-  0o060000: "block",
-  0o100000: "file",
-  0o120000: "symlink",
-  0o140000: "socket",
-};
 
 const TWO_POW_32 = 2 ** 32;
 /** Minor device numbers have 20 bits in the kernel. */
@@ -59,15 +50,15 @@ export class StatBuffer {
   readonly address: Pointer = ptr(this.#words);
 
   isRegularFile(): boolean {
-    return (this.#words[7]! & 0o170000) === 0o100000;
+    return (this.#words[7]! & KIND_MASK) === KIND_BITS.file;
   }
 
   decode(): Stat {
     const words = this.#words;
     const mode = words[7]! & 0xffff;
     return {
-      kind: (mode & 0o170000) === 0o100000 ? "file" : KIND_BY_TYPE[mode & 0o170000]!,
-      mode: mode & 0o7777,
+      kind: (mode & KIND_MASK) === KIND_BITS.file ? "file" : kindOfMode(mode)!,
+      mode: mode & PERMISSION_MASK,
       nlink: words[4]!,
       uid: words[5]!,
       gid: words[6]!,

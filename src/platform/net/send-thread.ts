@@ -30,9 +30,8 @@ class SendThread {
   constructor(libc: Libc, wake: number) {
     this.libc = libc;
     this.#wake = wake;
-    this.#worker = startWorker("platform/net/send-worker.ts");
-    this.#worker.onmessage = ({ data }: MessageEvent<SendAnswer>) => this.#outlets.get(data.socket)?.answered(data.error);
-    this.#worker.onerror = () => this.#fail();
+    const answered = ({ socket, error }: SendAnswer): void => this.#outlets.get(socket)?.answered(error);
+    this.#worker = startWorker("platform/net/send-worker.ts", answered, () => this.#fail());
     this.#worker.postMessage({ wake, posted: this.#posted } satisfies SendSetup);
   }
 

@@ -155,12 +155,11 @@ class HashThread {
 
   constructor(root: Confined, path: string) {
     const { dev, ino } = root.fs.fstat(root.root);
-    this.#worker = startWorker("sync/verify/hash-worker.ts");
-    this.#worker.onmessage = ({ data }: MessageEvent<BatchAnswer>) => {
-      if ("sums" in data) this.#waiting.shift()?.(data.sums);
+    const answered = (answer: BatchAnswer): void => {
+      if ("sums" in answer) this.#waiting.shift()?.(answer.sums);
       else this.stop();
     };
-    this.#worker.onerror = () => this.stop();
+    this.#worker = startWorker("sync/verify/hash-worker.ts", answered, () => this.stop());
     const order: RootOrder = { path, dev, ino };
     this.#worker.postMessage(order);
   }

@@ -5,6 +5,7 @@
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, joinPath, parentOf } from "#model/path.ts";
 import type { Random } from "#platform/host.ts";
+import { KIND_MASK, PERMISSION_MASK, kindOfMode } from "#platform/kind-bits.ts";
 import { addressText } from "#platform/net/address-text.ts";
 import { OPEN, STATUS } from "#platform/net/sftp-wire.ts";
 import {
@@ -496,14 +497,12 @@ export class SftpFiles implements ForeignFiles {
   }
 }
 
-const KIND_BITS = 0o170000;
-const KINDS: Readonly<Record<number, ForeignEntry["kind"]>> = { 0o100000: "file", 0o040000: "dir", 0o120000: "symlink" };
 /** For servers that tell permissions without the kind: the first letter of what `ls -l` would say. */
 const LETTERS: Readonly<Record<string, ForeignEntry["kind"]>> = { "-": "file", d: "dir", l: "symlink" };
 
 function entryOf(path: RelPath, attrs: Attrs, longName = ""): ForeignEntry {
   const bits = attrs.mode ?? 0;
-  const kind = ((bits & KIND_BITS) === 0 ? LETTERS[longName[0] ?? ""] : KINDS[bits & KIND_BITS]) ?? "other";
+  const kind = (bits & KIND_MASK) === 0 ? (LETTERS[longName[0] ?? ""] ?? "other") : kindOf(bits);
   if (kind === "file" && attrs.size === undefined) {
     throw new SynclineError({ code: "PROTOCOL", op: "look at", path, message: "the SFTP server tells no size of a file" });
   }
@@ -512,8 +511,13 @@ function entryOf(path: RelPath, attrs: Attrs, longName = ""): ForeignEntry {
     kind,
     size: kind === "file" ? attrs.size! : 0,
     mtimeNs: kind === "file" && attrs.mtimeSeconds !== undefined ? BigInt(attrs.mtimeSeconds) * NS_PER_SECOND : undefined,
-    mode: attrs.mode === undefined || kind === "symlink" ? undefined : attrs.mode & 0o7777,
+    mode: attrs.mode === undefined || kind === "symlink" ? undefined : attrs.mode & PERMISSION_MASK,
   };
+}
+
+function kindOf(mode: number): ForeignEntry["kind"] {
+  const kind = kindOfMode(mode);
+  return kind === "file" || kind === "dir" || kind === "symlink" ? kind : "other";
 }
 
 /** @throws {SynclineError} PROTOCOL for what is no name */
