@@ -121,7 +121,7 @@ function basics(using: Using): void {
 }
 
 function durability(using: Using): void {
-  test("[CHUNK-47] what is not durable yet is told with its bytes, where it is little and all of it is known", () =>
+  test("[CHUNK-48] what is not durable yet is told with its bytes, where it is little and all of it is known", () =>
     using(async ({ store }) => {
       const [one, two, large] = [sampleChunk(1, 3000), sampleChunk(2, 3000, true), sampleChunk(3, FRESH_BYTES_MAX)];
       using first = store.pin();

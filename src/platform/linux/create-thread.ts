@@ -60,9 +60,11 @@ export class CreateThread {
   }
 
   #start(): Worker {
-    const worker = startWorker("platform/linux/create-worker.ts");
-    worker.onmessage = ({ data }: MessageEvent<CreateAnswer>) => this.#answered(data);
-    worker.onerror = () => this.#breakDown();
+    const answered = (answer: CreateAnswer): void => this.#answered(answer);
+    const worker: Worker = startWorker("platform/linux/create-worker.ts", answered, () => {
+      // One that was given up has ended, too.
+      if (this.#worker === worker) this.#breakDown();
+    });
     worker.postMessage({ umask: this.#umask } satisfies CreateSetup);
     return worker;
   }
