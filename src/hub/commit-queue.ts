@@ -18,25 +18,25 @@ const WAITING_MAX = 4096;
 /** Of its files. With more, the disk may be at work for so long that others should not wait for the database meanwhile. */
 const PREPARED_BYTES_MAX = 4 << 20;
 
-/** Turns of promises that a flush needs at most, from the call to where the disk is at work. */
-const HEAD_START_TURNS = 32;
-
 /** What a commit's content is known by, beside its id. */
 export type NewContent = {
   readonly manifests: ReadonlyMap<ContentId, Manifest>;
   readonly sums: ReadonlyMap<ContentId, Sums>;
 };
 
+/** Calls `onBegun` when the disk is at work, if it has anything to do. */
+type Flush = (onBegun: () => void) => Promise<void>;
+
 type Waiting = {
   readonly commit: Commit;
   readonly content: NewContent;
-  readonly flush: () => Promise<void>;
+  readonly flush: Flush;
   readonly done: (outcome: CommitOutcome) => void;
   readonly failed: (error: unknown) => void;
 };
 
 /** Its content survives a power loss when `durable` resolves. */
-type Going = Waiting & { readonly durable: Promise<void> };
+type Going = Waiting & { readonly durable: Promise<void>; readonly begun: Promise<void> };
 
 export class CommitQueue {
   readonly #meta: MetaStore;
@@ -53,7 +53,7 @@ export class CommitQueue {
    * @param flush makes durable what the commit refers to; when it fails the commit is not made
    * @throws {SynclineError} LIMIT (retryable) when too many wait; what the stores throw
    */
-  add(commit: Commit, content: NewContent, flush: () => Promise<void>): Promise<CommitOutcome> {
+  add(commit: Commit, content: NewContent, flush: Flush): Promise<CommitOutcome> {
     if (this.#waiting.length >= WAITING_MAX) return Promise.reject(tooBusy());
     return new Promise((done, failed) => {
       this.#waiting.push({ commit, content, flush, done, failed });
@@ -70,7 +70,7 @@ export class CommitQueue {
     this.#isRunning = true;
     // What is asked for in this turn of the event loop goes together.
     await undefined;
-    while (this.#waiting.length > 0) await this.#settle(this.#takeGroup().map(begun));
+    while (this.#waiting.length > 0) await this.#settle(this.#takeGroup().map(going));
     // In the same turn in which nothing was found waiting, or somebody could add to a queue that nobody empties.
     this.#isRunning = false;
   }
@@ -82,7 +82,7 @@ export class CommitQueue {
       // Where several came, more come meanwhile, and the next group is larger for it.
       if (group.length > 1 || bytes > PREPARED_BYTES_MAX) await Promise.all(group.map((one) => one.durable));
       // The disk begins first: rows that are made before would hold up what the chunks still need of this thread.
-      else if (bytes > 0) for (let turn = 0; turn < HEAD_START_TURNS; turn++) await undefined;
+      else await Promise.all(group.map(({ begun }) => begun));
       const outcomes = await this.#commit(group);
       for (const [at, one] of group.entries()) one.done(outcomes[at]!);
     } catch (error) {
@@ -121,11 +121,12 @@ export class CommitQueue {
 }
 
 /** The flushes of those that are begun together share one barrier. */
-function begun(one: Waiting): Going {
-  const durable = one.flush();
+function going(one: Waiting): Going {
+  const { promise: begun, resolve } = Promise.withResolvers<void>();
+  const durable = one.flush(resolve);
   // Heard of when the rows are ready.
-  durable.catch(() => undefined);
-  return { ...one, durable };
+  durable.then(resolve, () => resolve());
+  return { ...one, durable, begun };
 }
 
 function bytesOf(group: readonly Going[]): number {

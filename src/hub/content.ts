@@ -338,8 +338,8 @@ export class StoreIntake implements Intake {
     return content;
   }
 
-  flush(): Promise<void> {
-    return this.#pin.flush();
+  flush(onBegun?: () => void): Promise<void> {
+    return this.#pin.flush(onBegun);
   }
 
   #note({ content, manifest, sums }: Pick<Stored, "content" | "manifest" | "sums">): void {

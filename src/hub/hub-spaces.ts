@@ -371,7 +371,7 @@ export class HubSpaces implements SpaceService {
     const { changes, atomic } = request;
     const commit: Commit = { space: id, origin: originOf(who, request), timeMs: await this.#times.next(id), changes, atomic };
     const content = newContent(request.changes, this.#held);
-    const outcome = await this.#queue.add(commit, content, async () => request.intake?.flush());
+    const outcome = await this.#queue.add(commit, content, async (onBegun) => request.intake?.flush(onBegun));
     if (outcome.after > outcome.before) {
       this.#watchers.tell({ space: name, ...sequences(outcome) });
       const endedMs = this.#options.clock.nowMs();
