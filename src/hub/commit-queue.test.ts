@@ -43,7 +43,7 @@ beforeEach(async () => {
 afterEach(() => hub[Symbol.asyncDispose]());
 
 /** A commit that is known by its time, and makes so many directories. */
-function add(name: number, more: { changes?: number; space?: number; flush?: () => Promise<void> } = {}): Promise<CommitOutcome> {
+function add(name: number, more: { changes?: number; space?: number; flush?: (onBegun: () => void) => Promise<void> } = {}): Promise<CommitOutcome> {
   const changes = Array.from({ length: more.changes ?? 1 }, (_, at) => {
     const entry = { kind: "dir", mode: 0o755 } as const;
     return { type: "put", path: `d${name}-${at}`, expect: { kind: "any" }, entry, content: undefined, makeParents: false } as const;
@@ -87,6 +87,24 @@ test("[SPACE-39] rows are made while their content becomes durable, and nothing 
     expect(await adding).toEqual([fails ? "DISK" : "done", ...others.map(() => "done")]);
     expect((await hub.spaces.space(hub.who, "demo")).sequence).toBe(before + others.length + (fails ? 0 : 1));
   }
+});
+
+test("[SPACE-49] the rows of one that comes alone are made when the disk is at work on its content, or has nothing to do", async () => {
+  const turns = async (): Promise<void> => {
+    for (let turn = 0; turn < 20; turn++) await new Promise<void>((resolve) => void setImmediate(resolve));
+  };
+  const flushed = Promise.withResolvers<void>();
+  let begin = (): void => undefined;
+  const adding = add(1, { flush: (onBegun) => ((begin = onBegun), flushed.promise) });
+  await turns();
+  expect(store.groups).toEqual([]);
+  begin();
+  await turns();
+  expect(store.groups).toEqual([[1]]);
+  flushed.resolve();
+  await adding;
+  await add(2, { flush: durable });
+  expect(store.groups).toEqual([[1], [2]]);
 });
 
 test("[SPACE-17] what may have been made is not made again: all are told", async () => {

@@ -24,9 +24,6 @@ const PREPARED_BYTES_MAX = 4 << 20;
 /** Of all contents of a group that go with its rows: more is cheaper to write once, and to sync for itself. */
 const GROUP_FRESH_BYTES_MAX = 256 << 10;
 
-/** Turns of promises that a flush needs at most, from the call to where the disk is at work. */
-const HEAD_START_TURNS = 32;
-
 /** What a commit's content is known by, beside its id. */
 export type NewContent = {
   readonly manifests: ReadonlyMap<ContentId, Manifest>;
@@ -35,16 +32,23 @@ export type NewContent = {
   readonly fresh?: (() => readonly FreshChunk[] | undefined) | undefined;
 };
 
+/** Calls `onBegun` when the disk is at work, if it has anything to do. */
+type Flush = (onBegun: () => void) => Promise<void>;
+
 type Waiting = {
   readonly commit: Commit;
   readonly content: NewContent;
-  readonly flush: () => Promise<void>;
+  readonly flush: Flush;
   readonly done: (outcome: CommitOutcome) => void;
   readonly failed: (error: unknown) => void;
 };
 
 /** Its content survives a power loss when `durable` resolves, but for what goes with its rows. */
-type Going = Waiting & { readonly durable: Promise<void>; readonly kept: readonly NumberedChunk[] };
+type Going = Waiting & {
+  readonly durable: Promise<void>;
+  readonly begun: Promise<void>;
+  readonly kept: readonly NumberedChunk[];
+};
 
 export class CommitQueue {
   readonly #meta: MetaStore;
@@ -64,7 +68,7 @@ export class CommitQueue {
    * @param flush makes durable what the commit refers to; when it fails the commit is not made
    * @throws {SynclineError} LIMIT (retryable) when too many wait; what the stores throw
    */
-  add(commit: Commit, content: NewContent, flush: () => Promise<void>): Promise<CommitOutcome> {
+  add(commit: Commit, content: NewContent, flush: Flush): Promise<CommitOutcome> {
     if (this.#waiting.length >= WAITING_MAX) return Promise.reject(tooBusy());
     return new Promise((done, failed) => {
       this.#waiting.push({ commit, content, flush, done, failed });
@@ -81,7 +85,7 @@ export class CommitQueue {
     this.#isRunning = true;
     // What is asked for in this turn of the event loop goes together.
     await undefined;
-    while (this.#waiting.length > 0) await this.#settle(this.#begun(this.#takeGroup()));
+    while (this.#waiting.length > 0) await this.#settle(this.#going(this.#takeGroup()));
     // In the same turn in which nothing was found waiting, or somebody could add to a queue that nobody empties.
     this.#isRunning = false;
   }
@@ -93,7 +97,7 @@ export class CommitQueue {
       // Where several came, more come meanwhile, and the next group is larger for it.
       if (group.length > 1 || bytes > PREPARED_BYTES_MAX) await Promise.all(group.map((one) => one.durable));
       // The disk begins first: rows that are made before would hold up what the chunks still need of this thread.
-      else if (bytes > 0 && group[0]!.kept.length === 0) for (let turn = 0; turn < HEAD_START_TURNS; turn++) await undefined;
+      else await Promise.all(group.map(({ begun }) => begun));
       const outcomes = await this.#commit(group);
       for (const [at, one] of group.entries()) one.done(outcomes[at]!);
     } catch (error) {
@@ -123,9 +127,10 @@ export class CommitQueue {
   }
 
   /** The flushes of those that are begun together share one barrier, and whoever needs one has it for all. */
-  #begun(group: readonly Waiting[]): Going[] {
+  #going(group: readonly Waiting[]): Going[] {
     const kept = this.#kept(group);
-    return group.map((one, at) => (kept === undefined ? flushing(one) : { ...one, durable: Promise.resolve(), kept: kept[at]! }));
+    const durable = Promise.resolve();
+    return group.map((one, at) => (kept === undefined ? flushing(one) : { ...one, durable, begun: durable, kept: kept[at]! }));
   }
 
   #kept(group: readonly Waiting[]): NumberedChunk[][] | undefined {
@@ -156,10 +161,11 @@ export class CommitQueue {
 }
 
 function flushing(one: Waiting): Going {
-  const durable = one.flush();
+  const { promise: begun, resolve } = Promise.withResolvers<void>();
+  const durable = one.flush(resolve);
   // Heard of when the rows are ready.
-  durable.catch(() => undefined);
-  return { ...one, durable, kept: [] };
+  durable.then(resolve, () => resolve());
+  return { ...one, durable, begun, kept: [] };
 }
 
 function bytesOf(group: readonly Going[]): number {

@@ -339,8 +339,8 @@ export class StoreIntake implements Intake {
     return content;
   }
 
-  flush(): Promise<void> {
-    return this.#pin.flush();
+  flush(onBegun?: () => void): Promise<void> {
+    return this.#pin.flush(onBegun);
   }
 
   fresh(): readonly FreshChunk[] | undefined {

@@ -379,7 +379,7 @@ export class HubSpaces implements SpaceService {
     const { intake } = request;
     const fresh = (): readonly FreshChunk[] | undefined => (intake === undefined ? [] : intake.fresh());
     const content = { ...newContent(request.changes, this.#held), fresh };
-    const outcome = await this.#queue.add(commit, content, async () => intake?.flush());
+    const outcome = await this.#queue.add(commit, content, async (onBegun) => intake?.flush(onBegun));
     if (outcome.after > outcome.before) {
       this.#watchers.tell({ space: name, ...sequences(outcome) });
       const endedMs = this.#options.clock.nowMs();

@@ -87,9 +87,10 @@ export interface Intake extends AsyncDisposable {
   /**
    * All that came through it survives a power loss when this resolves; a commit calls it. Rejects, now and ever after,
    * when something of it was lost to the disk: a new intake has to be taken, and everything sent again.
+   * @param onBegun called once at most, when the disk is at work and this thread has time for other things
    * @throws {SynclineError} DISK, CHUNK_DAMAGED
    */
-  flush(): Promise<void>;
+  flush(onBegun?: () => void): Promise<void>;
   /** What flush() would have to make durable, where it is so little that it goes with the rows of a commit instead. */
   fresh(): readonly FreshChunk[] | undefined;
 }

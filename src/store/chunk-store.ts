@@ -35,9 +35,10 @@ export interface Pin extends Disposable {
    * What was put or found through this pin survives a power loss when this resolves. Shares its barrier with every other
    * flush. Rejects, now and ever after, when something of it is gone: then nothing may refer to it, and a new pin has to
    * be taken and everything put again. So do has() and put().
+   * @param onBegun called once at most, when the disk is at work and this thread has time for other things
    * @throws {SynclineError} DISK, or CHUNK_DAMAGED for a found chunk that turned out to be damaged
    */
-  flush(): Promise<void>;
+  flush(onBegun?: () => void): Promise<void>;
   /**
    * What flush() would have to make durable, for who keeps it elsewhere instead until the store has made it durable.
    * Undefined where that is more than FRESH_BYTES_MAX, or not known, or something is gone: flush() then.

@@ -63,9 +63,11 @@ export class MemoryChunks implements ChunkStore {
         return ids.map((id) => this.#touch(pin, id));
       },
       put: (id, bytes) => this.#put(pin, id, bytes),
-      flush: async () => {
+      flush: async (onBegun) => {
         throwIfLost(pin);
-        await this.#barrier();
+        const durable = this.#barrier();
+        onBegun?.();
+        await durable;
         throwIfLost(pin);
       },
       fresh: () => (pin.lost === undefined ? pin.fresh.chunks : undefined),

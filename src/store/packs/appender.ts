@@ -99,6 +99,9 @@ export class Appender {
   #queued = 0;
   #done = 0;
   #draining: Promise<void> | undefined;
+  #isSyncing = false;
+  /** Who wants to hear that the disk is at work. */
+  readonly #begun: (() => void)[] = [];
   #running: Promise<void> | undefined;
   #next: Promise<void> | undefined;
   #room = Promise.withResolvers<void>();
@@ -213,9 +216,14 @@ export class Appender {
 
   /**
    * Everything appended before is durable when it resolves. Whoever calls while one runs shares the next.
+   * @param onBegun called when the disk is at work, or when it has ended
    * @throws {SynclineError} DISK: of some pack, what was not durable is lost
    */
-  barrier(): Promise<void> {
+  barrier(onBegun?: () => void): Promise<void> {
+    if (onBegun !== undefined) {
+      if (this.#isSyncing) onBegun();
+      else this.#begun.push(onBegun);
+    }
     return (this.#next ??= this.#afterRunning());
   }
 
@@ -445,9 +453,24 @@ export class Appender {
     // Also without one running: what is asked for in this turn of the event loop goes together.
     await this.#running?.catch(() => {});
     this.#next = undefined;
-    const run = this.#run();
+    const run = this.#run().finally(() => this.#tellBegun());
     this.#running = run;
     await run;
+  }
+
+  async #sync(fd: Fd): Promise<void> {
+    const synced = this.#files.fs.sync(fd);
+    this.#isSyncing = true;
+    this.#tellBegun();
+    try {
+      await synced;
+    } finally {
+      this.#isSyncing = false;
+    }
+  }
+
+  #tellBegun(): void {
+    for (const onBegun of this.#begun.splice(0)) onBegun();
   }
 
   async #run(): Promise<void> {
@@ -459,7 +482,7 @@ export class Appender {
       if (open === undefined || open.isGivenUp) continue;
       const reach = open.written;
       if (reach.records > open.durable.records) {
-        await this.#attempt(open, "make chunks durable", () => this.#files.fs.sync(open.fd!));
+        await this.#attempt(open, "make chunks durable", () => this.#sync(open.fd!));
         if (open.isGivenUp) continue;
         open.durable = reach;
       }

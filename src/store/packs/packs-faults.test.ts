@@ -37,6 +37,29 @@ function edit(sim: SimPacks, name: string, change: (fs: SimFs, fd: ReturnType<Si
   sim.disk.settle();
 }
 
+describe("packs: when the disk begins", () => {
+  test("[CHUNK-49] a flush says when the disk is at work for it, or that there is nothing to do, or that it failed: once", async () => {
+    const sim = await opened();
+    await putAll(sim.store, samples(2));
+    const told: string[] = [];
+    sim.fs.faults = (call) => {
+      if (call === "sync") told.push("sync");
+      return undefined;
+    };
+    using pin = sim.store.pin();
+    const flush = (): Promise<unknown> => pin.flush(() => told.push("begun")).then(() => told.push("durable"), () => told.push("failed"));
+    for (const { id, bytes } of samples(2, 1500, 100)) await pin.put(id, bytes);
+    await Promise.all([flush(), flush()]);
+    expect(told.splice(0)).toEqual(["sync", "begun", "begun", "durable", "durable"]);
+    await flush();
+    expect(told.splice(0)).toEqual(["begun", "durable"]);
+    sim.fs.faults = (call) => (call === "sync" ? "EIO" : undefined);
+    for (const { id, bytes } of samples(1, 1500, 200)) await pin.put(id, bytes);
+    await flush();
+    expect(told).toEqual(["begun", "failed"]);
+  });
+});
+
 describe("packs: what the disk refuses", () => {
   test("[CHUNK-16] a failed sync acknowledges nothing, loses what was not durable for sure, and tells every holder", async () => {
     const sim = await opened();

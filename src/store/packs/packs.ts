@@ -84,9 +84,9 @@ class Packs implements ChunkStore {
     return {
       has: (ids) => this.#has(entries, ids),
       put: (id, bytes) => this.#put(entries, id, bytes),
-      flush: async () => {
+      flush: async (onBegun) => {
         throwIfLost(entries);
-        await this.#appender.barrier();
+        await this.#appender.barrier(onBegun);
         throwIfLost(entries);
       },
       fresh: () => (entries.lost === undefined ? entries.fresh.chunks : undefined),
