@@ -9,10 +9,10 @@ import { SimRandom } from "#testing/sim-random.ts";
 
 const WRITERS = 4;
 
-/** Up to some 80 kB; every other compresses well. */
+/** Up to some 80 kB, now and then as large as those that are written without waiting for others; every other compresses well. */
 export function chunkNumbered(number: number): Uint8Array {
   const random = new SimRandom(number);
-  const length = random.chance(0.1) ? random.int(80_000) : random.int(4000);
+  const length = number % 32 === 0 ? 262_144 + random.int(100_000) : random.chance(0.1) ? random.int(80_000) : random.int(4000);
   return number % 2 === 0 ? random.bytes(length) : new Uint8Array(length).fill(number).fill(number >> 8, 1, 5);
 }
 
