@@ -190,8 +190,8 @@ describe("hub and agents", () => {
     await until("all on b", () => Object.keys(tree(b)).length === 60);
     await settled("web1", "web2");
     for (let at = 0; at < 60; at++) rmSync(join(a, `f${at}`));
-    await until("it is held", async () => (await hub.registry.holds())[0]?.plan.total === 60);
-    const [hold] = await hub.registry.holds();
+    await until("it is held", async () => (await hub.registry.held.all())[0]?.plan.total === 60);
+    const [hold] = await hub.registry.held.all();
     expect(hold).toMatchObject({ host: "web1", plan: { counts: { beta: { removes: 60 } } } });
     expect(hold!.plan.changes).toHaveLength(60);
     expect(isHealthy("web1")).toBe(false);
@@ -202,7 +202,7 @@ describe("hub and agents", () => {
     await hub.agents.approve(ADMIN, link, host, plan.hash);
     // What was approved here is approved for the other host, too.
     await until("all are gone", () => Object.keys(tree(b)).length === 0);
-    await until("nothing is held", async () => (await hub.registry.holds()).length === 0);
+    await until("nothing is held", async () => (await hub.registry.held.all()).length === 0);
     await settled("web1", "web2");
   });
 
@@ -380,13 +380,13 @@ describe("hub and agents", () => {
     await settled("web1", "web2");
     await agents[1]!.stop();
     for (let at = 0; at < 40; at++) rmSync(join(a, `f${at}`));
-    await until("it is held", async () => (await hub.registry.holds()).length === 1);
+    await until("it is held", async () => (await hub.registry.held.all()).length === 1);
     await agents[0]!.stop();
     const [hold] = await hub.agents.holds(ADMIN);
     await hub.agents.approve(ADMIN, hold!.link, "web1", hold!.plan.hash);
     hub.agent("web1", [linkTo(a, "demo")]);
     await until("it is done", async () => (await hub.spaces.version(ADMIN, "demo", "f0"))?.entry === undefined);
-    await until("nothing is held", async () => (await hub.registry.holds()).length === 0);
+    await until("nothing is held", async () => (await hub.registry.held.all()).length === 0);
     expect((await hub.spaces.version(ADMIN, "demo", "keep"))?.entry?.kind).toBe("file");
   });
 
@@ -428,7 +428,7 @@ describe("hub and agents", () => {
     const plan = { link: foreign, hash: "a".repeat(12), reason: "r", counts: { alpha: counts, beta: counts }, changes: [], total: 1, removals: null };
     const mine = JSON.stringify({ ...hello, links: [linkTo(a, "demo")] });
     expect(await told("agent", "control", mine, JSON.stringify({ type: "hold", plan }), "end")).toMatchObject({ code: "PROTOCOL" });
-    expect(await hub.registry.holds()).toEqual([]);
+    expect(await hub.registry.held.all()).toEqual([]);
     hub.agent("web1", [linkTo(a, "demo")]);
     writeFileSync(join(b, "f"), "goes on");
     await until("the others go on", () => text(a, "f") === "goes on");

@@ -18,7 +18,7 @@ describe("approvals that are good for other hosts", () => {
 
   const files = (dir: string): number => readdirSync(join(dir, "d")).length;
   const link = (root: string) => linkTo(root, "demo");
-  const holds = async (): Promise<string[]> => (await hub.registry.holds()).filter(({ approvedMs }) => approvedMs === undefined).map(({ host }) => host).toSorted();
+  const holds = async (): Promise<string[]> => (await hub.registry.held.all()).filter(({ approvedMs }) => approvedMs === undefined).map(({ host }) => host).toSorted();
   const healthy = (...names: string[]): Promise<void> =>
     until(`${names.join()} are healthy: ${hub.log.slice(-6).join("\n")}`, () =>
       names.every((name) => hub.agents.hosts(ADMIN).some((one) => one.name === name && one.status === "healthy" && one.links[0]?.state?.files === COUNT + 5)),
@@ -40,9 +40,9 @@ describe("approvals that are good for other hosts", () => {
     for (const name of readdirSync(join(dir, "d"))) rmSync(join(dir, "d", name));
   };
   const heldOn = async (host: string, total: number): Promise<void> =>
-    until(`${host} holds ${total}`, async () => (await hub.registry.holds()).some((one) => one.host === host && one.plan.total === total));
+    until(`${host} holds ${total}`, async () => (await hub.registry.held.all()).some((one) => one.host === host && one.plan.total === total));
   const approve = async (who: Principal, host: string): Promise<void> => {
-    const one = (await hub.registry.holds()).find((hold) => hold.host === host)!;
+    const one = (await hub.registry.held.all()).find((hold) => hold.host === host)!;
     await hub.agents.approve(who, one.link, host, one.plan.hash);
   };
   const commit = (...changes: object[]) =>
@@ -59,7 +59,7 @@ describe("approvals that are good for other hosts", () => {
     await until("it is done there and on the other", () => files(roots[0]!) === 0 && files(roots[1]!) === 0);
     hub.agent("web3", [link(roots[2]!)]);
     await until("and on the one that was away", () => files(roots[2]!) === 0);
-    await until("nothing waits", async () => (await hub.registry.holds()).length === 0);
+    await until("nothing waits", async () => (await hub.registry.held.all()).length === 0);
     expect(readdirSync(roots[2]!).filter((name) => name.startsWith("kept"))).toHaveLength(5);
   });
 
@@ -70,7 +70,7 @@ describe("approvals that are good for other hosts", () => {
     expect(roots.map(files)).toEqual([COUNT, COUNT, COUNT]);
     await approve(ADMIN, "web2");
     await until("all follow", () => roots.every((root) => files(root) === 0));
-    await until("nothing waits", async () => (await hub.registry.holds()).length === 0);
+    await until("nothing waits", async () => (await hub.registry.held.all()).length === 0);
   });
 
   test("[CARRY-3] it goes no further than the right of who approves, and than what was approved", async () => {

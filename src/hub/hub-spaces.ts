@@ -1,6 +1,6 @@
 /** SpaceService over the hub's own stores: rights are asked here, once, for every door. */
 import {
-  COMMIT_CHANGES_MAX, badPath, cannotRestore, contentGone, requireName, requirePointName, tooManyChanges, unknownPoint, unknownRun,
+  COMMIT_CHANGES_MAX, badPath, contentGone, requireName, requirePointName, tooManyChanges, unknownPoint, unknownRun,
   unknownSpace,
 } from "#hub/space-errors.ts";
 import type { Access, Action, Principal } from "#access/access.ts";
@@ -16,12 +16,10 @@ import { FollowedSpaces } from "#hub/followed-spaces.ts";
 import { MovedBytes } from "#hub/moved-bytes.ts";
 import { HeldContent, StoreIntake } from "#hub/content.ts";
 import type { Commit, CommitOutcome, CopiesRequest, ListRequest, MetaStore, WithIt } from "#hub/meta/meta-store.ts";
-import { changesFor, type Difference, differences } from "#hub/restore.ts";
-import { runDifferences } from "#hub/run-differences.ts";
+import { PastStates } from "#hub/past-states.ts";
 import type {
   CommitRequest,
   ContentSource,
-  Intake,
   SpaceEvent,
   SpaceService,
 } from "#hub/space-service.ts";
@@ -51,13 +49,6 @@ import { type RelPath, isWithin, pathFault } from "#model/path.ts";
 import type { Clock, Random } from "#platform/host.ts";
 import type { ChunkStore, FreshChunk } from "#store/chunk-store.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
-
-/** Rows asked for at once where all of them are wanted. */
-const PAGE_ROWS = 5000;
-/** Paths that a restore or an undo may change at once; more is done directory by directory. */
-export const RESTORE_CHANGES_MAX = 2_000_000;
-/** How often a restore looks anew when somebody edits under it. */
-const RESTORE_TRIES_MAX = 3;
 
 export type HubSpacesOptions = {
   readonly meta: MetaStore;
@@ -101,6 +92,7 @@ export class HubSpaces implements SpaceService {
   readonly #contents: StoredContents;
   readonly #sums: ContentSums;
   readonly #times: CommitTimes;
+  readonly #past: PastStates;
   readonly followed = new FollowedSpaces();
   readonly moved = new MovedBytes();
 
@@ -113,6 +105,11 @@ export class HubSpaces implements SpaceService {
     this.#sums = new ContentSums(options.meta);
     this.#times = new CommitTimes({ meta: options.meta, clock: options.clock, onNotice: options.onClockNotice });
     this.#contents = new StoredContents(options.meta, options.chunks);
+    this.#past = new PastStates({
+      meta: options.meta,
+      intake: (who, name) => this.intake(who, name),
+      commit: ({ who, name, id }, request) => this.#commit(who, name, id, request),
+    });
   }
 
   static async open(options: HubSpacesOptions): Promise<HubSpaces> {
@@ -403,53 +400,9 @@ export class HubSpaces implements SpaceService {
     const event = { action: "space.restore", resource: spaceResource(name, below) };
     const by = { id: who.id, traceId: request.traceId };
     return this.#audited(by, event, { to, runId }, async () => {
-      const value = await this.#restore(who, name, id, below, to, { ...request, runId });
+      const value = await this.#past.restore({ who, name, id }, below, to, { ...request, runId });
       return { value, counts: { ...sequences(value), ...countsOf(value.results) } };
     });
-  }
-
-  async #restore(
-    who: Principal,
-    name: string,
-    id: SpaceId,
-    below: RelPath,
-    to: Point,
-    request: Omit<CommitRequest, "changes" | "atomic" | "intake">,
-  ): Promise<CommitOutcome> {
-    for (let attempt = 1; ; attempt++) {
-      const found = await this.#differencesTo(id, below, to);
-      await using intake = this.intake(who, name);
-      const changes = await changesHeld(found, intake);
-      const outcome = await this.#commit(who, name, id, { ...request, changes, intake, atomic: true });
-      const isDone = outcome.results.every((result) => result.status === "done");
-      if (isDone || attempt === RESTORE_TRIES_MAX) return outcome;
-    }
-  }
-
-  async #differencesTo(id: SpaceId, below: RelPath, to: Point) {
-    const found = [];
-    const { meta } = this.#options;
-    if (below !== "") {
-      const now = await meta.version(id, below);
-      const wanted = await meta.versionAt(id, below, to);
-      if (now?.sequence !== wanted?.sequence) found.push({ path: below, now, wanted });
-    }
-    const states = differences(this.#walk(id, below, undefined), this.#walk(id, below, to));
-    for await (const difference of states) {
-      found.push(difference);
-      if (found.length > RESTORE_CHANGES_MAX) throw tooManyChanges(found.length);
-    }
-    return found;
-  }
-
-  async *#walk(id: SpaceId, below: RelPath, at: Point | undefined): AsyncGenerator<Version> {
-    let after: RelPath | undefined;
-    for (;;) {
-      const page = await this.#options.meta.list(id, { below, after, shallow: false, limit: PAGE_ROWS, at });
-      yield* page;
-      if (page.length < PAGE_ROWS) return;
-      after = page.at(-1)!.path;
-    }
   }
 
   async undoRun(who: Principal, name: string, runId: string, traceId: string): Promise<ChangeResult[]> {
@@ -462,26 +415,9 @@ export class HubSpaces implements SpaceService {
     }
     const event = { action: "space.undo", resource: spaceResource(name) };
     return this.#audited({ id: who.id, traceId }, event, { runId }, async () => {
-      const value = await this.#undo(who, name, id, runId, records, traceId);
+      const value = await this.#past.undo({ who, name, id }, runId, records, traceId);
       return { value, counts: countsOf(value) };
     });
-  }
-
-  async #undo(
-    who: Principal,
-    name: string,
-    id: SpaceId,
-    runId: string,
-    records: readonly JournalRecord[],
-    traceId: string,
-  ): Promise<ChangeResult[]> {
-    const { found, stale } = await runDifferences(this.#options.meta, id, records);
-    await using intake = this.intake(who, name);
-    const changes = await changesHeld(found, intake);
-    const undoId = `undo-${runId}`.slice(0, 64);
-    const request = { changes, intake, atomic: false, cause: "undo", traceId, runId: undoId } as const;
-    const outcome = await this.#commit(who, name, id, request);
-    return [...outcome.results, ...stale];
   }
 
   // ---------------------------------------------------------------- conflicts
@@ -666,18 +602,4 @@ export class HubSpaces implements SpaceService {
     if (change.type === "move") this.#requireTree(who, "read", space, change.from);
     if (change.type === "move" && isWithin(change.to, change.from)) throw badPath(change.to, "inside what is moved");
   }
-}
-
-/**
- * The changes that a restore makes, with their old content protected until they are committed.
- * @throws {SynclineError} CHUNK_MISSING when some of it is gone; then nothing may be changed
- */
-async function changesHeld(found: readonly Difference[], intake: Intake): Promise<SpaceChange[]> {
-  const { changes, lost } = changesFor(found);
-  for (const change of changes) {
-    if (change.type !== "put" || change.content === undefined) continue;
-    if (!(await intake.hold(change.content))) lost.push(change.path);
-  }
-  if (lost.length > 0) throw cannotRestore(lost);
-  return changes;
 }

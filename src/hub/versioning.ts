@@ -71,7 +71,7 @@ function switchesOf(doors: Attributes | undefined): number[] {
 
 /**
  * The settings that a space gets, with the switch noted if they are one.
- * @param sequence of the space, in the transaction that changes them @throws {SynclineError} LIMIT
+ * @param sequence of the space, in the transaction that changes them @throws {SynclineError} DENIED where it cannot be switched again
  */
 export function withSwitch(before: SpaceSettings, wanted: SpaceSettings, sequence: number): SpaceSettings {
   const status = wanted.doors?.[VERSIONING];

@@ -174,7 +174,7 @@ async function fill(lab: ApiLab, links: Map<string, string>): Promise<void> {
     await registry.setLabels(name, [role, "site=eu"]);
     const settings = LINK_SETTINGS.parse({ install: ["npm:."] });
     const { id } = await registry.createLink({ host: name, root: "/srv/site", space: "demo", settings });
-    await registry.holdPlan(name, { link: id, hash: HASH, reason: "r", counts: { alpha: counts, beta: counts }, changes: [], total: 1, removals: null });
+    await registry.held.hold(name, { link: id, hash: HASH, reason: "r", counts: { alpha: counts, beta: counts }, changes: [], total: 1, removals: null });
     links.set(name, id);
   }
   await db.close();

@@ -9,7 +9,8 @@ import { z } from "zod";
 import { type Access, type Principal, systemPrincipal } from "#access/access.ts";
 import { BRAKE_COUNT_DEFAULT, type HeldPlan } from "#hub/agents/control.ts";
 import { NAMED_PATHS_MAX, type PathSetName, PathSet, sameSet } from "#hub/agents/path-set.ts";
-import type { AgentHost, AgentRegistry, Hold, Link } from "#hub/agents/registry.ts";
+import type { Hold } from "#hub/agents/held-plans.ts";
+import type { AgentHost, AgentRegistry, Link } from "#hub/agents/registry.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Clock } from "#platform/host.ts";
@@ -151,11 +152,11 @@ export class CarriedApprovals {
       [hold.link, hold.host, hold.plan.hash, space.id, JSON.stringify(ranges), JSON.stringify(hosts), hold.approvedBy ?? "", clock.nowMs()],
     );
     const carried: CarriedApproval[] = [];
-    for (const one of await registry.holds()) {
+    for (const one of await registry.held.all()) {
       if (one.approvedMs !== undefined || registry.link(one.link)?.space !== name) continue;
       const by = await this.approverOf(one.host, one.plan);
       if (by === undefined) continue;
-      await registry.approveHold(one.link, one.host, one.plan.hash, by);
+      await registry.held.approve(one.link, one.host, one.plan.hash, by);
       carried.push({ link: one.link, host: one.host, hash: one.plan.hash, by });
     }
     return carried;

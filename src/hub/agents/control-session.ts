@@ -239,7 +239,7 @@ export class ControlSession {
     log("agent is here", { host: this.host, program, links: links.length });
     this.#assigned = "";
     await this.assign();
-    for (const hold of await registry.holds()) {
+    for (const hold of await registry.held.all()) {
       if (hold.host === this.host && hold.approvedMs !== undefined) this.approve(hold.link, hold.plan.hash);
     }
   }
@@ -285,7 +285,7 @@ export class ControlSession {
       // Between its start and its first complete cycle an agent does not know yet whether it holds something.
       const isDone = state.holdHash === null && state.phase === "watching" && state.syncedAgoMs !== null;
       if (!isDone) continue;
-      await registry.releaseHold(state.id, this.host);
+      await registry.held.release(state.id, this.host);
       carried.released(state.id, this.host);
     }
     // A space that was made, changed or deleted meanwhile.
@@ -296,7 +296,7 @@ export class ControlSession {
     const { registry, carried, log } = this.#context;
     const isMine = registry.linksOf(this.host).some(({ id }) => id === plan.link);
     if (!isMine) return;
-    await registry.holdPlan(this.host, plan);
+    await registry.held.hold(this.host, plan);
     log("a plan is held", { host: this.host, link: plan.link, hash: plan.hash, changes: plan.total, reason: plan.reason });
     const by = await carried.approverOf(this.host, plan).catch((error: unknown) => {
       // Then it is held as any other is.
@@ -304,10 +304,10 @@ export class ControlSession {
       return undefined;
     });
     if (by !== undefined) {
-      await registry.approveHold(plan.link, this.host, plan.hash, by);
+      await registry.held.approve(plan.link, this.host, plan.hash, by);
       log("an approval was carried over", { host: this.host, link: plan.link, hash: plan.hash, by });
     }
-    const hold = await registry.hold(plan.link, this.host);
+    const hold = await registry.held.of(plan.link, this.host);
     // Approved before the agent was started again.
     if (hold?.approvedMs !== undefined && hold.plan.hash === plan.hash) this.approve(plan.link, plan.hash);
   }

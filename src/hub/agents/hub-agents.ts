@@ -14,7 +14,8 @@ import type { Keep, LeftConflict } from "#hub/agents/left-conflicts.ts";
 import { NEW_LINK, checked, neverWritesSpace } from "#hub/agents/link.ts";
 import type { AgentListener } from "#hub/agents/listener.ts";
 import { type LinkStatus, hostStatus, lagMs, linkStatus } from "#hub/agents/presence.ts";
-import type { AgentHost, AgentRegistry, Hold, Link, LinkChange } from "#hub/agents/registry.ts";
+import type { Hold } from "#hub/agents/held-plans.ts";
+import type { AgentHost, AgentRegistry, Link, LinkChange } from "#hub/agents/registry.ts";
 
 /** A link on one host; a link for a label is one on each of its hosts. */
 export type LinkView = {
@@ -173,7 +174,7 @@ export class HubAgents {
   /** Plans that wait, of hosts that the caller may read; longest first. */
   async holds(who: Principal): Promise<Hold[]> {
     const { registry, access } = this.#options;
-    const holds = await registry.holds();
+    const holds = await registry.held.all();
     return holds.filter(({ host }) => access.decide(who, "read", this.#resourceOfHost(host)).allowed);
   }
 
@@ -185,7 +186,7 @@ export class HubAgents {
   async approve(who: Principal, link: string, host: string, hash: string): Promise<Hold> {
     const { registry, listener, carried, access } = this.#options;
     access.require(who, "approve", resourceOf(this.#readable(who, host)));
-    const hold = await registry.approveHold(link, host, hash, who.id);
+    const hold = await registry.held.approve(link, host, hash, who.id);
     // First what is to be carried over: when it is committed it must be known.
     try {
       listener.carriedOver(await carried.approved(who, hold));

@@ -133,18 +133,18 @@ describe("agent registry", () => {
 
   test("[AGENT-6] an approval is for exactly the plan that is held, and goes when another one takes its place", async () => {
     const link = (await registry.createLink({ host: "web1", root: "/a", space: "demo" })).id;
-    await registry.holdPlan("web1", plan(link, "aaaaaaaaaaaa"));
-    await expect(registry.approveHold(link, "web1", "bbbbbbbbbbbb", "user:ann")).rejects.toMatchObject({ code: "STALE" });
-    await expect(registry.approveHold(link, "web2", "aaaaaaaaaaaa", "user:ann")).rejects.toMatchObject({ code: "NOT_FOUND" });
-    expect(await registry.approveHold(link, "web1", "aaaaaaaaaaaa", "user:ann")).toMatchObject({ approvedBy: "user:ann" });
+    await registry.held.hold("web1", plan(link, "aaaaaaaaaaaa"));
+    await expect(registry.held.approve(link, "web1", "bbbbbbbbbbbb", "user:ann")).rejects.toMatchObject({ code: "STALE" });
+    await expect(registry.held.approve(link, "web2", "aaaaaaaaaaaa", "user:ann")).rejects.toMatchObject({ code: "NOT_FOUND" });
+    expect(await registry.held.approve(link, "web1", "aaaaaaaaaaaa", "user:ann")).toMatchObject({ approvedBy: "user:ann" });
     // Told again by an agent that was started again: still approved.
-    await registry.holdPlan("web1", plan(link, "aaaaaaaaaaaa"));
+    await registry.held.hold("web1", plan(link, "aaaaaaaaaaaa"));
     await reopen();
-    expect(await registry.holds()).toMatchObject([{ host: "web1", approvedBy: "user:ann", plan: plan(link, "aaaaaaaaaaaa") }]);
-    await registry.holdPlan("web1", plan(link, "cccccccccccc"));
-    expect(await registry.hold(link, "web1")).toMatchObject({ approvedBy: undefined });
-    await registry.releaseHold(link, "web1");
-    expect(await registry.holds()).toEqual([]);
+    expect(await registry.held.all()).toMatchObject([{ host: "web1", approvedBy: "user:ann", plan: plan(link, "aaaaaaaaaaaa") }]);
+    await registry.held.hold("web1", plan(link, "cccccccccccc"));
+    expect(await registry.held.of(link, "web1")).toMatchObject({ approvedBy: undefined });
+    await registry.held.release(link, "web1");
+    expect(await registry.held.all()).toEqual([]);
   });
 
   test("[AGENT-7] what was heard is kept over a restart, and goes with the host or the link", async () => {

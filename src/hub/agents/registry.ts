@@ -11,7 +11,9 @@ import type { Database, Migration, Sql, SqlRow } from "#platform/sql/database.ts
 import { migrate } from "#platform/sql/migrate.ts";
 import type { Rule } from "#access/access.ts";
 import { HOST_NAME } from "#access/authority.ts";
-import { HELD_PLAN, type HeldPlan, LINK_STATE, type LinkState } from "#hub/agents/control.ts";
+import { LINK_STATE, type LinkState } from "#hub/agents/control.ts";
+import { HeldPlans } from "#hub/agents/held-plans.ts";
+import { parseJson } from "#hub/agents/rows-json.ts";
 import {
   type DeclaredLink,
   LABEL,
@@ -96,15 +98,6 @@ export type LinkChange = {
 /** How far the session of a link has stored what came, by what its agent says. */
 export type LinkMark = { readonly session: string; readonly epoch: string; readonly acknowledged: number };
 
-export type Hold = {
-  readonly link: string;
-  readonly host: string;
-  readonly plan: HeldPlan;
-  readonly heldMs: number;
-  readonly approvedBy: string | undefined;
-  readonly approvedMs: number | undefined;
-};
-
 export type HeardState = { readonly link: string; readonly host: string; readonly heardMs: number; readonly state: LinkState };
 
 export type RegistryOptions = { readonly db: Database; readonly clock: Clock; readonly random: Random };
@@ -131,16 +124,6 @@ type LinkRow = SqlRow & {
   origin: string;
   created_ms: number;
 };
-type HoldRow = SqlRow & {
-  link: string;
-  host: string;
-  hash: string;
-  plan: string;
-  held_ms: number;
-  approved_by: string | null;
-  approved_ms: number | null;
-};
-
 const HOST_COLUMNS = "name, labels, serial, program, platform, first_seen_ms, last_seen_ms";
 const LINK_COLUMNS = "id, host, selector, root, space, prefix, settings, enabled, generation, origin, created_ms";
 
@@ -148,6 +131,7 @@ export class AgentRegistry {
   readonly #db: Database;
   readonly #clock: Clock;
   readonly #random: Random;
+  readonly held: HeldPlans;
   readonly #listeners = new Set<(host: string | undefined) => void>();
   readonly #hosts = new Map<string, AgentHost>();
   /** Oldest first. */
@@ -158,8 +142,6 @@ export class AgentRegistry {
   readonly #linksOf = new Map<string, readonly Link[]>();
   /** By "host link". */
   readonly #marks = new Map<string, { link: string; host: string; mark: LinkMark; isSaved: boolean }>();
-  /** "host link" where something is held: every heartbeat says that nothing is. */
-  readonly #held = new Set<string>();
   /** Changes of hosts and links follow one another: rows first, then memory. */
   #tail: Promise<unknown> = Promise.resolve();
 
@@ -175,6 +157,7 @@ export class AgentRegistry {
     this.#db = options.db;
     this.#clock = options.clock;
     this.#random = options.random;
+    this.held = new HeldPlans(options.db, options.clock);
   }
 
   async #load(): Promise<void> {
@@ -190,7 +173,7 @@ export class AgentRegistry {
     for (const { link, host, session, epoch, acknowledged } of marks) {
       this.#marks.set(`${host} ${link}`, { link, host, mark: { session, epoch, acknowledged }, isSaved: true });
     }
-    for (const { host, link } of await this.holds()) this.#held.add(`${host} ${link}`);
+    await this.held.load();
   }
 
   /** Calls back after links may have changed: those of one host, or (undefined) of any. */
@@ -514,67 +497,6 @@ export class AgentRegistry {
   #forgetMarks(isGone: (one: { link: string; host: string }) => boolean): void {
     for (const [key, one] of this.#marks) if (isGone(one)) this.#marks.delete(key);
   }
-
-  // Holds
-
-  async holds(): Promise<Hold[]> {
-    const rows = await this.#db.all<HoldRow>(
-      "SELECT link, host, hash, plan, held_ms, approved_by, approved_ms FROM agent_holds ORDER BY held_ms, link, host",
-    );
-    return rows.flatMap(holdOf);
-  }
-
-  async hold(link: string, host: string): Promise<Hold | undefined> {
-    const row = await this.#db.get<HoldRow>(
-      "SELECT link, host, hash, plan, held_ms, approved_by, approved_ms FROM agent_holds WHERE link = ? AND host = ?",
-      [link, host],
-    );
-    return row === undefined ? undefined : holdOf(row)[0];
-  }
-
-  /** Another plan than the one that is held takes its place, and an approval of that one is worth nothing any more. */
-  async holdPlan(host: string, plan: HeldPlan): Promise<void> {
-    this.#held.add(`${host} ${plan.link}`);
-    await this.#db.transaction(async (sql) => {
-      const before = await sql.get<SqlRow & { hash: string }>(
-        "SELECT hash FROM agent_holds WHERE link = ? AND host = ?",
-        [plan.link, host],
-      );
-      if (before?.hash === plan.hash) return;
-      await sql.run("DELETE FROM agent_holds WHERE link = ? AND host = ?", [plan.link, host]);
-      await sql.run(
-        "INSERT INTO agent_holds (link, host, hash, plan, held_ms, approved_by, approved_ms) VALUES (?, ?, ?, ?, ?, NULL, NULL)",
-        [plan.link, host, plan.hash, JSON.stringify(plan), this.#clock.nowMs()],
-      );
-    });
-  }
-
-  /** The plan was carried out, or has gone. */
-  async releaseHold(link: string, host: string): Promise<void> {
-    if (!this.#held.delete(`${host} ${link}`)) return;
-    await this.#db.run("DELETE FROM agent_holds WHERE link = ? AND host = ?", [link, host]);
-  }
-
-  /** @throws {SynclineError} NOT_FOUND when nothing is held there, STALE when it is another plan */
-  async approveHold(link: string, host: string, hash: string, actor: string): Promise<Hold> {
-    await this.#db.transaction(async (sql) => {
-      const row = await sql.get<SqlRow & { hash: string }>("SELECT hash FROM agent_holds WHERE link = ? AND host = ?", [link, host]);
-      if (row === undefined) {
-        throw new SynclineError({ code: "NOT_FOUND", op: "approve", message: `nothing is held on ${host} for this link` });
-      }
-      if (row.hash !== hash) {
-        const message = `another plan is held there by now: ${row.hash}`;
-        throw new SynclineError({ code: "STALE", op: "approve", message, hint: "look at it, and approve that one" });
-      }
-      await sql.run("UPDATE agent_holds SET approved_by = ?, approved_ms = ? WHERE link = ? AND host = ?", [
-        actor,
-        this.#clock.nowMs(),
-        link,
-        host,
-      ]);
-    });
-    return (await this.hold(link, host))!;
-  }
 }
 
 async function insertLink(sql: Sql, link: Link): Promise<void> {
@@ -636,22 +558,6 @@ function linkOf(row: LinkRow): Link {
     origin: row.origin === "host" ? "host" : "hub",
     createdMs: row.created_ms,
   };
-}
-
-function holdOf(row: HoldRow): Hold[] {
-  const plan = HELD_PLAN.safeParse(parseJson(row.plan));
-  if (!plan.success) return [];
-  const { link, host } = row;
-  const approvedBy = row.approved_by ?? undefined;
-  return [{ link, host, plan: plan.data, heldMs: row.held_ms, approvedBy, approvedMs: row.approved_ms ?? undefined }];
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function requireHostName(name: string): void {

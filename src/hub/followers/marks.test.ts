@@ -28,7 +28,7 @@ async function two() {
   return { source, copy, versions, [Symbol.asyncDispose]: async () => void (await Promise.all([source[Symbol.asyncDispose](), copy[Symbol.asyncDispose]()])) };
 }
 
-test("[FOLLOW-35] locks and purges come over to a copy, with what the space is set to", async () => {
+test("[FOLLOW-35] locks, purges and attributes of old versions come over to a copy, with what the space is set to", async () => {
   await using lab = await two();
   const { source, copy, versions } = lab;
   const one = await source.hub.put("demo", "a", "one");
@@ -42,9 +42,13 @@ test("[FOLLOW-35] locks and purges come over to a copy, with what the space is s
   expect((await copy.hub.meta.lock(here, two_))?.term?.mode).toBe("governance");
   await versions.purge(WHO, "demo", [{ path: "a", sequence: two_ }], { traceId: TRACE, bypass: true });
   await versions.changeLock(WHO, "demo", { path: "a", sequence: one }, { traceId: TRACE, hold: true });
+  const old = { path: "b", sequence: await source.hub.put("demo", "b", "one") };
+  await source.hub.put("demo", "b", "two");
+  await versions.changeOld(WHO, "demo", old, { traceId: TRACE, attributes: { "s3.tags": "t=1" } });
   for (let round = 0; round < 3; round++) await follower.round(never);
   expect(await journalOf(copy)).toEqual(await journalOf(source));
-  expect(await copy.hub.files("demo")).toEqual({ a: "one" });
+  expect(await copy.hub.files("demo")).toEqual({ a: "one", b: "two" });
+  expect((await copy.hub.meta.versionNamed(here, old))?.attributes).toEqual({ "s3.tags": "t=1" });
   expect(await copy.hub.meta.versionNamed(here, { path: "a", sequence: two_ })).toBeUndefined();
   expect(await copy.store.marks(here, 0)).toEqual(await source.store.marks(there, 0));
   expect((await copy.hub.meta.lock(here, one))?.hold).toBe(true);
