@@ -1,8 +1,9 @@
 /**
  * Group commit: what arrives while one commit is on its way to the disk goes with the next, so that many small commits
  * share two syncs (chunks first, then rows) instead of paying them each. Of one that comes alone the rows are made while
- * the disk syncs the chunks: only COMMIT waits for them. Where all that is new is little, it goes with the rows, and there
- * is one sync (fresh-chunks.ts).
+ * the disk syncs the chunks: only COMMIT waits for them. Of one that comes alone with little, the content goes with the
+ * rows, and there is one sync (fresh-chunks.ts). Where several come, that would be slower: this thread does nothing else
+ * during a COMMIT, but while the chunks are synced it takes in what makes the next group larger.
  */
 import { SynclineError } from "#model/error.ts";
 import type { FreshChunks } from "#hub/fresh-chunks.ts";
@@ -21,8 +22,6 @@ const WAITING_MAX = 4096;
 /** Of its files. With more, the disk may be at work for so long that others should not wait for the database meanwhile. */
 const PREPARED_BYTES_MAX = 4 << 20;
 
-/** Of all contents of a group that go with its rows: more is cheaper to write once, and to sync for itself. */
-const GROUP_FRESH_BYTES_MAX = 256 << 10;
 
 /** What a commit's content is known by, beside its id. */
 export type NewContent = {
@@ -56,6 +55,8 @@ export class CommitQueue {
   readonly #waiting: Waiting[] = [];
   #running: Promise<void> | undefined;
   #isRunning = false;
+  /** So many went together the last time. */
+  #lastGroup = 1;
 
   /** @param fresh undefined: the store of chunks makes all contents durable */
   constructor(meta: MetaStore, fresh?: FreshChunks) {
@@ -126,26 +127,16 @@ export class CommitQueue {
     return outcomes;
   }
 
-  /** The flushes of those that are begun together share one barrier, and whoever needs one has it for all. */
+  /** The flushes of those that are begun together share one barrier. */
   #going(group: readonly Waiting[]): Going[] {
-    const kept = this.#kept(group);
+    const isAlone = group.length === 1 && this.#lastGroup === 1;
+    this.#lastGroup = group.length;
     const durable = Promise.resolve();
-    return group.map((one, at) => (kept === undefined ? flushing(one) : { ...one, durable, begun: durable, kept: kept[at]! }));
-  }
-
-  #kept(group: readonly Waiting[]): NumberedChunk[][] | undefined {
-    const lists: (readonly FreshChunk[])[] = [];
-    let bytes = 0;
-    for (const { content } of group) {
-      const list = content.fresh?.();
-      if (list === undefined) return undefined;
-      for (const chunk of list) bytes += chunk.bytes.length;
-      if (bytes > GROUP_FRESH_BYTES_MAX) return undefined;
-      lists.push(list);
-    }
-    const numbered = this.#fresh?.take(lists.flat());
-    let at = 0;
-    return numbered && lists.map((list) => numbered.slice(at, (at += list.length)));
+    return group.map((one) => {
+      const fresh = isAlone ? one.content.fresh?.() : undefined;
+      const kept = fresh && this.#fresh?.take(fresh);
+      return kept === undefined ? flushing(one) : { ...one, durable, begun: durable, kept };
+    });
   }
 
   #takeGroup(): Waiting[] {

@@ -1,8 +1,9 @@
 /**
- * Small contents, durable with one sync instead of two: their bytes are written into the database with the rows that
- * refer to them, and the sync of that transaction makes both durable. The store of chunks has them in its buffers by
- * then, and serves them; it makes many of them durable at once a moment later, and only then their rows go. What a
- * process leaves behind that ended in between is put into the store by the next one, before anything is served.
+ * Small contents of commits that come alone, durable with one sync instead of two: their bytes are written into the
+ * database with the rows that refer to them, and the sync of that transaction makes both durable. The store of chunks has
+ * them in its buffers by then, and serves them; it makes many of them durable at once a moment later, and only then their
+ * rows go. What a process leaves behind that ended in between is put into the store by the next one, before anything is
+ * served.
  *
  * Here is also a copy in memory: what a refusing disk takes from the store is put there again at once.
  */
@@ -15,7 +16,7 @@ import { chunkIdOf } from "#sync/chunk/chunk-id.ts";
 /** Of chunks whose rows are there; beyond it contents are made durable by the store of chunks, before their commit. */
 const HELD_BYTES_MAX = 4 << 20;
 /** So many go into the store together, or so much, or what has come in so much time. */
-const SETTLED_CHUNKS = 256;
+const SETTLED_CHUNKS = 128;
 const SETTLED_BYTES = 1 << 20;
 const SETTLED_MS = 1_000;
 
