@@ -34,7 +34,8 @@ export async function stateOf({ spaces }: HubProcess, name = SPACE): Promise<Spa
 export function sharedBy(one: readonly JournalRecord[], other: readonly JournalRecord[]): number {
   const isOther = (record: JournalRecord, at: number): boolean => {
     const there = other[at];
-    return there?.path !== record.path || there.timeMs !== record.timeMs || there.commit !== record.commit;
+    // Two lives may have the same time here: a hub whose clock is behind its last commit goes on with that one's.
+    return there?.path !== record.path || there.commit !== record.commit || there.origin.traceId !== record.origin.traceId;
   };
   const parts = one.findIndex(isOther);
   return parts < 0 ? one.length : parts;
