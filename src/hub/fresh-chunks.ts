@@ -1,7 +1,7 @@
 /**
- * Small contents of commits that come alone, durable with one sync instead of two: their bytes are written into the database with the rows that
- * refer to them, and the sync of that transaction makes both durable. The store of chunks has them in its buffers by
- * then, and serves them; it makes many of them durable at once a moment later, and only then their rows go. What a
+ * Small contents of commits that come alone, durable with one sync instead of two: their bytes are written into the
+ * database with the rows that refer to them, and the sync of that transaction makes both durable. The store of chunks has
+ * them in its buffers by then, and serves them; it makes many of them durable at once a moment later, and only then their rows go. What a
  * process leaves behind that ended in between is put into the store by the next one, before anything is served.
  *
  * Here is also a copy in memory: what a refusing disk takes from the store is put there again at once.
