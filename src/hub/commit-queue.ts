@@ -1,9 +1,9 @@
 /**
  * Group commit: what arrives while one commit is on its way to the disk goes with the next, so that many small commits
  * share two syncs (chunks first, then rows) instead of paying them each. Of one that comes alone the rows are made while
- * the disk syncs the chunks: only COMMIT waits for them. Of one that comes alone with little, the content goes with the
- * rows, and there is one sync (fresh-chunks.ts). Where several come, that would be slower: this thread does nothing else
- * during a COMMIT, but while the chunks are synced it takes in what makes the next group larger.
+ * the disk syncs the chunks: only COMMIT waits for them. Where its caller knows of nobody else who writes, and it brings
+ * little, that goes with the rows, and there is one sync (fresh-chunks.ts). With several who write it would be slower: this
+ * thread does nothing else during a COMMIT, but while the chunks are synced it takes in what makes the next group larger.
  */
 import { SynclineError } from "#model/error.ts";
 import type { FreshChunks } from "#hub/fresh-chunks.ts";
@@ -55,8 +55,6 @@ export class CommitQueue {
   readonly #waiting: Waiting[] = [];
   #running: Promise<void> | undefined;
   #isRunning = false;
-  /** So many went together the last time. */
-  #lastGroup = 1;
 
   /** @param fresh undefined: the store of chunks makes all contents durable */
   constructor(meta: MetaStore, fresh?: FreshChunks) {
@@ -129,11 +127,9 @@ export class CommitQueue {
 
   /** The flushes of those that are begun together share one barrier. */
   #going(group: readonly Waiting[]): Going[] {
-    const isAlone = group.length === 1 && this.#lastGroup === 1;
-    this.#lastGroup = group.length;
     const durable = Promise.resolve();
     return group.map((one) => {
-      const fresh = isAlone ? one.content.fresh?.() : undefined;
+      const fresh = group.length === 1 ? one.content.fresh?.() : undefined;
       const kept = fresh && this.#fresh?.take(fresh);
       return kept === undefined ? flushing(one) : { ...one, durable, begun: durable, kept };
     });

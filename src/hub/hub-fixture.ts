@@ -93,7 +93,7 @@ export class TestHub implements AsyncDisposable {
     const entry = { kind: "file", size: content.size, mode: 0o644, mtimeNs: 1n, sum } as const;
     const expect = { kind: "any" } as const;
     const change = { type: "put", path, expect, entry, content, attributes, makeParents: true } as const;
-    const request = { changes: [change], intake, atomic: true, cause: "upload", traceId: TRACE } as const;
+    const request = { changes: [change], intake, atomic: true, cause: "upload", traceId: TRACE, isAlone: true } as const;
     return (await this.spaces.commit(this.who, space, request)).after;
   }
 

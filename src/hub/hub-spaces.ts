@@ -374,7 +374,7 @@ export class HubSpaces implements SpaceService {
     const { changes, atomic } = request;
     const commit: Commit = { space: id, origin: originOf(who, request), timeMs: await this.#times.next(id), changes, atomic };
     const { intake } = request;
-    const fresh = (): readonly FreshChunk[] | undefined => (intake === undefined ? [] : intake.fresh());
+    const fresh = (): readonly FreshChunk[] | undefined => (request.isAlone === true ? intake?.fresh() : undefined);
     const content = { ...newContent(request.changes, this.#held), fresh };
     const outcome = await this.#queue.add(commit, content, async (onBegun) => intake?.flush(onBegun));
     if (outcome.after > outcome.before) {

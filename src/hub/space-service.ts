@@ -37,6 +37,8 @@ export type CommitRequest = {
   readonly host?: string | undefined;
   readonly runId?: string | undefined;
   readonly message?: string | undefined;
+  /** The caller knows of no other that writes now: it waits for this one's answer before it sends more. */
+  readonly isAlone?: boolean | undefined;
 };
 
 /** Content that is in the store: what a change refers to, and its sum under the space's seeds. */

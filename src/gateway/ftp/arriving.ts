@@ -27,6 +27,8 @@ export type ArrivingParts = {
   readonly mode: number;
   /** Nothing may be at the path when it is done. */
   readonly isNew: boolean;
+  /** Whether it is the only upload at work. */
+  readonly isAlone: () => boolean;
 };
 
 /** An upload that is written to. */
@@ -43,6 +45,7 @@ export class Arriving implements AsyncDisposable {
   #stored: Promise<NamedContent> | undefined;
   #isDone = false;
   #isDiscarded = false;
+  #isAlone = false;
 
   constructor(parts: ArrivingParts) {
     this.#parts = parts;
@@ -117,11 +120,12 @@ export class Arriving implements AsyncDisposable {
   foresee(): void {
     if (this.#growing !== undefined || this.#beginning !== undefined) return;
     this.#stored = this.#store();
+    this.#isAlone = this.#parts.isAlone();
     const begin = async (): Promise<void> => {
       const { intake } = this.#parts;
       await this.#stored;
       // So little goes with the rows of its commit.
-      if (intake.fresh() === undefined) await intake.flush();
+      if (!this.#isAlone || intake.fresh() === undefined) await intake.flush();
     };
     // Whoever finishes hears of it.
     begin().catch(() => undefined);
@@ -137,7 +141,7 @@ export class Arriving implements AsyncDisposable {
     const { files, partials, place, mode, isNew, intake } = this.#parts;
     if (this.#growing === undefined) {
       const named = await (this.#stored ?? this.#store());
-      await files.put(place, intake, named, { mode, mtimeNs: BigInt(nowMs) * 1_000_000n, isNew });
+      await files.put(place, intake, named, { mode, mtimeNs: BigInt(nowMs) * 1_000_000n, isNew, isAlone: this.#isAlone });
     } else {
       const { sink, id } = this.#growing;
       await sink.end();

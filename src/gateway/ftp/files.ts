@@ -202,10 +202,10 @@ export class FtpFiles {
   }
 
   /** A new version of a file, of content that came through the intake; durable when it resolves. */
-  async put(place: Place, intake: Intake, { content, sum }: NamedContent, { mode, mtimeNs, isNew }: PutHow): Promise<void> {
+  async put(place: Place, intake: Intake, { content, sum }: NamedContent, { mode, mtimeNs, isNew, isAlone }: PutHow): Promise<void> {
     const entry: FileEntry = { kind: "file", size: content.size, mode, mtimeNs, sum };
     const expect: Expect = { kind: isNew ? "absent" : "any" };
-    await this.#commit(place.space, [{ type: "put", path: place.path, expect, entry, content, makeParents: false }], intake);
+    await this.#commit(place.space, [{ type: "put", path: place.path, expect, entry, content, makeParents: false }], intake, isAlone);
   }
 
   /** Of the sums of the space's files. */
@@ -288,9 +288,9 @@ export class FtpFiles {
   }
 
   /** Durable when it resolves. @throws {FtpRefusal} for the first that was not done */
-  async #commit(space: string, changes: readonly SpaceChange[], intake: Intake | undefined): Promise<void> {
+  async #commit(space: string, changes: readonly SpaceChange[], intake: Intake | undefined, isAlone = false): Promise<void> {
     const traceId = this.#parts.newTraceId();
-    const request = { changes, intake, atomic: true, cause: "upload", traceId } as const;
+    const request = { changes, intake, atomic: true, cause: "upload", traceId, isAlone } as const;
     const { results } = await this.#parts.spaces.commit(this.#who, space, request);
     const failed = results.find((one) => one.status !== "done" && !(one.status === "refused" && one.code === "ATOMIC"));
     if (failed !== undefined) throw notDone(failed, changes[results.indexOf(failed)]!);
@@ -304,7 +304,7 @@ export class FtpFiles {
 }
 
 /** `isNew`: nothing may be there. */
-export type PutHow = { readonly mode: number; readonly mtimeNs: bigint; readonly isNew: boolean };
+export type PutHow = { readonly mode: number; readonly mtimeNs: bigint; readonly isNew: boolean; readonly isAlone: boolean };
 
 function removalOf({ path }: Place, { sequence }: Version): SpaceChange {
   return { type: "remove", path, expect: { kind: "sequence", sequence }, recursive: false };

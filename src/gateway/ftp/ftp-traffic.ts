@@ -64,6 +64,11 @@ export class FtpTraffic {
     return { [Symbol.dispose]: () => void this.#transfers[direction]-- };
   }
 
+  /** Whether the upload that asks is the only one at work. */
+  get isAlone(): boolean {
+    return this.#transfers.in === 1;
+  }
+
   count(direction: Direction, bytes: number): void {
     this.#bytes.add(bytes, { direction });
   }

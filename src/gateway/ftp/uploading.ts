@@ -70,7 +70,8 @@ async function take(session: FtpSession, plan: Plan, connection: TcpConnection, 
   const { files, shared, type } = session;
   const { place, intake, current, isNew } = plan;
   const mode = current?.entry.mode ?? FILE_MODE;
-  await using arriving = new Arriving({ files, partials: shared.partials, place, intake, current, mode, isNew });
+  const isAlone = (): boolean => shared.traffic.isAlone;
+  await using arriving = new Arriving({ files, partials: shared.partials, place, intake, current, mode, isNew, isAlone });
   try {
     await begin(arriving, plan.base, moved);
     await takeBytes(arriving, session, plan.announced, connection, moved);

@@ -186,7 +186,7 @@ export class DoorPerson {
   ): Promise<void> {
     const path = change.type === "move" ? `${change.from} to ${change.to}` : change.path;
     this.#ledger.say(`door: ${what} ${path} ${change.expect.kind}`);
-    const request = { changes: [change], intake, atomic: true, cause: "upload", traceId: this.#traceId() } as const;
+    const request = { changes: [change], intake, atomic: true, cause: "upload", traceId: this.#traceId(), isAlone: true } as const;
     const outcome = await process.spaces.commit(WHO, SPACE, request);
     this.#acknowledge(process, what, outcome.results, change);
   }
