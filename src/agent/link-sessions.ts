@@ -11,7 +11,7 @@ import { entryCodec } from "#sync/index/record-codecs.ts";
 import type { Store } from "#sync/index/store.ts";
 import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
 import { runSession } from "#sync/session/session.ts";
-import { savedMark } from "#sync/session/state.ts";
+import { savedMark } from "#sync/session/side-mark.ts";
 import type { HeldPlan, LinkState } from "#hub/agents/control.ts";
 import type { Dependency } from "#hub/agents/dependencies.ts";
 import { settingsFault } from "#hub/agents/link.ts";

@@ -8,7 +8,7 @@ import { TRACE, TestHub, TestLink } from "#hub/hub-fixture.ts";
 import { seedsOf } from "#hub/hub-spaces.ts";
 import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import { openSqliteStore } from "#sync/index/sqlite-store.ts";
-import { savedMark } from "#sync/session/state.ts";
+import { savedMark } from "#sync/session/side-mark.ts";
 
 const hash = (text: string): string => new Bun.CryptoHasher("sha256").update(text).digest("hex").slice(0, 12);
 const never = new AbortController().signal;

@@ -6,6 +6,7 @@ import type { Preserve } from "#model/entry.ts";
 import type { SideSession } from "#sync/session/cycle.ts";
 import type { SessionOptions } from "#sync/session/events.ts";
 import type { SessionInput } from "#sync/session/session.ts";
+import type { SideMark } from "#sync/session/side-mark.ts";
 import { SIDES, type SessionState } from "#sync/session/state.ts";
 
 export const isOneWay = (mode: Mode): boolean => mode === "one-way-safe" || mode === "one-way-replica";
@@ -105,9 +106,8 @@ export function overlap(a: string, b: string): SynclineError {
  * everything from an empty ancestor can show conflicts, but deletes and overwrites nothing.
  */
 function memoryLost(state: SessionState, side: Side, reply: OpenReply): boolean {
-  const mark = state.marks[side];
-  if (mark === undefined) return false;
-  return mark.epoch !== reply.epoch || reply.lastSeq < mark.seq || mark.seq < reply.keptAfter;
+  const isLost = ({ epoch, seq }: SideMark): boolean => epoch !== reply.epoch || reply.lastSeq < seq || seq < reply.keptAfter;
+  return state.knownMarks(side).some(isLost);
 }
 
 /**
@@ -115,6 +115,5 @@ function memoryLost(state: SessionState, side: Side, reply: OpenReply): boolean 
  * meanwhile: neither is a deletion. The rules in ignore files are not meant; the endpoint reports what they change.
  */
 function filtersChanged(state: SessionState, side: Side, reply: OpenReply): boolean {
-  const mark = state.marks[side];
-  return mark !== undefined && mark.filterHash !== reply.filterHash;
+  return state.knownMarks(side).some(({ filterHash }) => filterHash !== reply.filterHash);
 }

@@ -11,6 +11,7 @@ import type { SumSeeds } from "#sync/endpoint/endpoint.ts";
 import { entryCodec } from "#sync/index/record-codecs.ts";
 import type { Log, Store, Table, Tree } from "#sync/index/store.ts";
 import { RefusedPlaces } from "#sync/session/refused-places.ts";
+import { type SideMark, plannedMark, savedMark, writeMark } from "#sync/session/side-mark.ts";
 import { ByteReader, ByteWriter } from "#sync/wire/bytes.ts";
 import { readEntry, writeEntry } from "#sync/wire/entry-codec.ts";
 import type { Random } from "#platform/host.ts";
@@ -20,9 +21,6 @@ export type Held = { readonly state: "present"; readonly entry: Entry } | { read
 
 export const SIDES: readonly Side[] = ["alpha", "beta"];
 export const otherSide = (side: Side): Side => (side === "alpha" ? "beta" : "alpha");
-
-/** How far one side was consumed. */
-export type SideMark = { readonly rootId: string; readonly epoch: string; readonly seq: number; readonly filterHash: string };
 
 /** One change that was sent to a side and whose outcome is not recorded yet. */
 export type InFlight = {
@@ -40,14 +38,6 @@ const WHOLE_DIR_MIN = 8;
 
 /** In-flight changes in one log record. */
 const IN_FLIGHT_PER_RECORD = 2000;
-
-/** How far `side` was consumed when the state of a pair was last written; undefined before its first scan. */
-export function savedMark(store: Store, side: Side): SideMark | undefined {
-  const bytes = store.table("meta").get(`mark-${side}`);
-  if (bytes === undefined) return undefined;
-  const r = new ByteReader(bytes);
-  return { rootId: r.string(), epoch: r.string(), seq: r.varint(), filterHash: r.string() };
-}
 
 type SavedPending = { readonly path: RelPath; readonly held: Held };
 
@@ -234,13 +224,7 @@ export class SessionState {
 
   #saveMark(side: Side, seq = this.marks[side]?.seq ?? 0): void {
     const mark = this.marks[side];
-    if (mark === undefined) return;
-    const w = new ByteWriter();
-    w.string(mark.rootId);
-    w.string(mark.epoch);
-    w.varint(seq);
-    w.string(mark.filterHash);
-    this.#meta.set(`mark-${side}`, w.finish());
+    if (mark !== undefined) writeMark(this.#meta, `mark-${side}`, { ...mark, seq });
   }
 
   /** What `side` holds at `path`: what was observed, or else what the ancestor says. */
@@ -547,8 +531,17 @@ export class SessionState {
     SIDES.forEach((side, at) => this.observe(side, path, held[at]!, preserve));
   }
 
+  /**
+   * All that is known of how far `side` was consumed. Ahead of what was saved of it are the changes in flight: one that had
+   * sent them and has forgotten it since must not be believed that it removed them.
+   */
+  knownMarks(side: Side): SideMark[] {
+    return [this.marks[side], plannedMark(this.store, side)].filter((mark) => mark !== undefined);
+  }
+
   /** Call in a durable transaction before the changes can become visible. */
   addInFlight(changes: readonly InFlight[]): void {
+    if (changes.length > 0) for (const side of SIDES) this.#savePlanned(side);
     for (let at = 0; at < changes.length; at += IN_FLIGHT_PER_RECORD) {
       const w = new ByteWriter();
       const part = changes.slice(at, at + IN_FLIGHT_PER_RECORD);
@@ -597,6 +590,12 @@ export class SessionState {
     for (const side of SIDES) this.#saveMark(side, 0);
   }
 
+  /** From where what is in flight was planned; in a first copy also where what is agreed came from. */
+  #savePlanned(side: Side): void {
+    const mark = this.marks[side];
+    if (mark !== undefined) writeMark(this.#meta, `planned-${side}`, mark);
+  }
+
   #saveFiles(): void {
     const w = new ByteWriter();
     w.varint(this.files);
@@ -611,6 +610,7 @@ export class SessionState {
     const w = new ByteWriter();
     for (const side of SIDES) {
       this.#saveMark(side);
+      if (this.marks[side] !== undefined) this.#meta.delete(`planned-${side}`);
       if (durable) this.savedSeq[side] = this.marks[side]?.seq ?? 0;
       const table = this.#savedPending[side];
       if (this.pending[side].size === 0) {
@@ -638,6 +638,7 @@ export class SessionState {
         this.#outdated[side].clear();
         this.marks[side] = undefined;
         this.#meta.delete(`mark-${side}`);
+        this.#meta.delete(`planned-${side}`);
       }
       this.clearInFlight();
       this.save(true);

@@ -67,6 +67,12 @@ describe("simulation of a hub", () => {
     await hubLife(1045000364, "ignores");
   });
 
+  test("[HUBSIM-33] what was on its way to a host when a hub was lost that has none of it after its restore stays there (life 7000298)", async () => {
+    await hubLife(7000298);
+    // Here a directory above an encrypted file, which alone does not come.
+    await hubLife(7000027, "encrypts");
+  });
+
   test("[HUBSIM-2] the same seed lives the same life, call by call; another one another", async () => {
     const lives = [await hubLife(11), await hubLife(11), await hubLife(12)];
     expect(lives[1]).toEqual(lives[0]!);
