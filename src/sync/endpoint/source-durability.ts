@@ -12,7 +12,7 @@ import type { Host } from "#platform/host.ts";
 import { problemOf } from "#sync/apply/apply-context.ts";
 
 /** Older changes are on the disk by themselves: Linux writes back after 30 s, and so do the others. */
-const YOUNG_MS = 60_000;
+export const YOUNG_MS = 60_000;
 /** The clock behind ctime ticks this coarsely, so a change right after a sync may be dated before it. */
 const TICK_MS = 20;
 /** The wall clock against the one that only runs: by less than this no date says that a change is older than it is. */

@@ -5,6 +5,7 @@ import type { Observation, Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Conflict, Plan, Side } from "#model/plan.ts";
 import type { Endpoint, OpenReply } from "#sync/endpoint/endpoint.ts";
+import { YOUNG_MS } from "#sync/endpoint/source-durability.ts";
 import { judge, planHash } from "#sync/plan/brake.ts";
 import { withoutCaseCollisions } from "#sync/plan/case-collisions.ts";
 import { countPlan } from "#sync/plan/counts.ts";
@@ -31,8 +32,6 @@ import type { Host } from "#platform/host.ts";
 
 /** Paths hashed by one request. */
 const SUMS_PER_CALL = 1000;
-/** What was written longer ago is on the disks by themselves. */
-const FRESH_MS = 60_000;
 
 export type SideSession = { readonly endpoint: Endpoint; readonly reply: OpenReply };
 
@@ -595,7 +594,7 @@ function isFreshlyAlike({ ancestor, alpha, beta }: Row, nowMs: number): boolean 
   const [one, other] = [alpha.entry, beta.entry];
   if (one.kind !== "file" || other.kind !== "file" || one.sum === undefined || one.sum !== other.sum) return false;
   if (ancestor?.kind === "file" && ancestor.sum === one.sum) return false;
-  const sinceNs = BigInt(Math.floor(nowMs - FRESH_MS)) * 1_000_000n;
+  const sinceNs = BigInt(Math.floor(nowMs - YOUNG_MS)) * 1_000_000n;
   return one.mtimeNs > sinceNs || other.mtimeNs > sinceNs;
 }
 
