@@ -3,6 +3,7 @@ import { withLater } from "#hub/meta/later-attributes.ts";
 import { VERSION_COLUMNS, VERSION_COLUMNS_V, type VersionRow, knownBy, versionOf } from "#hub/meta/rows.ts";
 import { ListText } from "#hub/meta/texts.ts";
 import type { SpaceId, Version } from "#hub/space.ts";
+import { leavesMarker } from "#hub/versioning.ts";
 import { type RelPath, encodeName } from "#model/path.ts";
 import type { Database } from "#platform/sql/database.ts";
 
@@ -117,7 +118,7 @@ export class LifecycleRows {
     const dated = this.#dated(row);
     if (dated.name !== row.seq) return dated;
     const before = await this.one(row.space_id as SpaceId, row.previous);
-    return before?.version.entry?.kind === "file" ? dated : undefined;
+    return leavesMarker(before?.version) ? dated : undefined;
   }
 
   /** Paths of versions that were purged, by the number of the purge. */

@@ -16,7 +16,7 @@ import { type SpaceAudit, spaceResource } from "#hub/space-audit.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { Space, SpaceChange, SpaceId } from "#hub/space.ts";
 import type { HubUploads } from "#hub/uploads/hub-uploads.ts";
-import { Versioning } from "#hub/versioning.ts";
+import { Versioning, leavesMarker } from "#hub/versioning.ts";
 import type { Versions } from "#hub/versions/versions.ts";
 import { type RelPath, decodeName, encodeName, parentOf } from "#model/path.ts";
 
@@ -275,7 +275,7 @@ class SpaceLifecycle {
   async #isShown({ version, name, previous }: Dated): Promise<boolean> {
     if (version.entry !== undefined) return version.content !== undefined;
     if (name !== version.sequence) return name > 0;
-    return (await this.#parts.rows.one(this.#id, previous))?.version.entry?.kind === "file";
+    return leavesMarker((await this.#parts.rows.one(this.#id, previous))?.version);
   }
 
   /** Of one path: all old versions that have so many newer old ones, and whose days have passed. */
