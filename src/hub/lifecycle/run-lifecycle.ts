@@ -337,7 +337,7 @@ class SpaceLifecycle {
     for (let after = this.#places.get(place) ?? 0; ; ) {
       const purges = await rows.purgesAfter(id, after, ROWS);
       const paths = [...new Set(purges.map(({ path }) => decodeName(path)))];
-      const found = await Promise.all(paths.map((path) => rows.soleMarker(id, path)));
+      const found = await Promise.all(paths.map((path) => rows.soleMarker(this.#space, path)));
       await this.#purge(found.filter((one) => one !== undefined && matchesOld(filter, one.version)) as Dated[]);
       if (purges.length > 0) await rows.savePlace(id, place, (after = purges.at(-1)!.number));
       await this.#run.onBatch(this.#done);
@@ -355,7 +355,7 @@ class SpaceLifecycle {
     const first: Uint8Array = filter.prefix === undefined ? FIRST_PATH : encodeName(filter.prefix.slice(0, -1));
     for (let after: Uint8Array | undefined = first; after !== undefined; ) {
       this.#run.signal.throwIfAborted();
-      const page: { found: Dated[]; next: Uint8Array | undefined } = await rows.soleMarkers(this.#id, after, ROWS);
+      const page: { found: Dated[]; next: Uint8Array | undefined } = await rows.soleMarkers(this.#space, after, ROWS);
       await this.#purge(page.found.filter(({ version }) => matchesOld(filter, version)));
       await this.#run.onBatch(this.#done);
       after = page.next;
