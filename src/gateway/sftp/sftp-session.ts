@@ -136,27 +136,24 @@ export class SftpSession {
   async #run(): Promise<void> {
     this.#isRunning = true;
     try {
-      await this.#answerAll();
+      for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
+        this.#queuedBytes -= next.bytes;
+        await this.#room?.promise;
+        await this.#handle(next.request);
+        if (this.#isPaused && this.#queuedBytes <= QUEUE_BYTES_MAX / 2 && this.#queue.length <= QUEUE_REQUESTS_MAX / 2) {
+          this.#isPaused = false;
+          this.#channel.resume();
+        }
+      }
     } catch (error) {
-      // Nobody waits for this: what cannot be answered any more is ended.
+      // Nobody waits for this: where nothing can be answered any more the session is over.
       this.parts.onFault(error);
       this.#isOver = true;
       this.#queue.length = 0;
     }
+    // In the same turn in which nothing was found in the queue, or what comes next would wait for ever.
     this.#isRunning = false;
     if (this.#isOver) await this.#end();
-  }
-
-  async #answerAll(): Promise<void> {
-    for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
-      this.#queuedBytes -= next.bytes;
-      await this.#room?.promise;
-      await this.#handle(next.request);
-      if (this.#isPaused && this.#queuedBytes <= QUEUE_BYTES_MAX / 2 && this.#queue.length <= QUEUE_REQUESTS_MAX / 2) {
-        this.#isPaused = false;
-        this.#channel.resume();
-      }
-    }
   }
 
   async #end(): Promise<void> {
