@@ -291,8 +291,10 @@ async function openStores(
   });
   const onCommit = (commit: CommitDone): void => committed(commit);
   const onClockNotice = (notice: ClockNotice): void => tellClock(log, notice);
+  const onFault = (what: string, error: unknown): void =>
+    log.error(what, { error: error instanceof Error ? error.message : String(error) });
   const parts = { meta, chunks, access, audit: access.audit, clock, random, cuts };
-  const spaces: HubSpaces = await HubSpaces.open({ ...parts, onCommit, onClockNotice });
+  const spaces: HubSpaces = await HubSpaces.open({ ...parts, onCommit, onClockNotice, onFault });
   opened.add(() => spaces.close());
   const uploads = new HubUploads({ rows: new UploadRows(database), spaces, meta, access, clock, random });
   opened.add(() => uploads.close());

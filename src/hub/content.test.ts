@@ -7,6 +7,8 @@ import { MemoryChunkDisk, MemoryChunks } from "#store/memory-chunks.ts";
 import { chunkIdOf } from "#sync/chunk/chunk-id.ts";
 import { sumOf } from "#sync/chunk/sum.ts";
 
+const nothing = { manifestOf: async () => undefined, freshOf: () => undefined };
+
 test("[CONTENT-1] a chunk of another length than its manifest says is an error, never other bytes at its place", async () => {
   const [one, two] = [new Uint8Array(10).fill(1), new Uint8Array(10).fill(2)];
   const chunks = new Map([one, two].map((bytes) => [chunkIdOf(bytes), bytes]));
@@ -70,7 +72,7 @@ test("[CONTENT-2] any range of content is streamed, each piece whole until the o
 test("[CONTENT-3] what was written into a sink is the caller's again, whatever kind of array it came in", async () => {
   const seeds = { a: 1n, b: 2n };
   const store = new MemoryChunks(() => 1, new MemoryChunkDisk());
-  await using intake = new StoreIntake(store, { seeds }, new HeldContent(), async () => undefined, () => undefined);
+  await using intake = new StoreIntake(store, { seeds }, new HeldContent(), nothing, () => undefined);
   const part = crypto.getRandomValues(new Uint8Array(40 << 10));
   for (const count of [1, 2, 3, 8]) {
     const parts = Array.from({ length: count }, (_, at) => part.subarray(at));
@@ -121,7 +123,7 @@ test("[CUTS-3] a file that is cut on another thread is the same content as one t
   for (const [tools, options] of [
     [{ seeds, cuts }, { isSummed: false }], [{ seeds, cuts }, {}], [{ seeds }, {}],
   ] as const) {
-    await using intake = new StoreIntake(disk, tools, new HeldContent(), async () => undefined, () => undefined);
+    await using intake = new StoreIntake(disk, tools, new HeldContent(), nothing, () => undefined);
     const sink = intake.sink(bytes.length, options);
     for (let at = 0; at < bytes.length; at += 1 << 20) await sink.write(bytes.subarray(at, at + (1 << 20)));
     named.push(await sink.end(sumOf(bytes, seeds)));

@@ -4,6 +4,7 @@
  */
 import { CUTS_HERE, type CutsThread } from "#hub/cuts/cuts-thread.ts";
 import { FileCutter, type NamedChunk } from "#hub/cuts/file-cutter.ts";
+import type { FreshOf } from "#hub/fresh-chunks.ts";
 import type { Sum } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { ContentOptions, ContentReader, ContentSink, ContentSource, Intake, NamedContent } from "#hub/space-service.ts";
@@ -258,6 +259,12 @@ export class HeldContent {
   }
 }
 
+export type ContentAtRest = {
+  /** Undefined for content of one chunk. */
+  readonly manifestOf: (id: ContentId) => Promise<Manifest | undefined>;
+  readonly freshOf: FreshOf;
+};
+
 export class StoreIntake implements Intake {
   readonly #chunks: ChunkStore;
   readonly #pin: Pin;
@@ -267,19 +274,18 @@ export class StoreIntake implements Intake {
   /** Of sinks that have not come to their end. */
   readonly #cutters = new Set<FileCutter>();
 
-  readonly #manifestOf: (id: ContentId) => Promise<Manifest | undefined>;
+  readonly #rest: ContentAtRest;
 
   readonly #onBytes: (bytes: number) => void;
 
   /**
-   * @param manifestOf the manifest of content that is at rest; undefined for content of one chunk
    * @param onBytes called with how many bytes come in
    */
   constructor(
     chunks: ChunkStore,
     tools: ContentTools,
     held: HeldContent,
-    manifestOf: (id: ContentId) => Promise<Manifest | undefined>,
+    rest: ContentAtRest,
     onBytes: (bytes: number) => void,
   ) {
     this.#onBytes = onBytes;
@@ -287,7 +293,7 @@ export class StoreIntake implements Intake {
     this.#pin = chunks.pin();
     this.#tools = tools;
     this.#held = held;
-    this.#manifestOf = manifestOf;
+    this.#rest = rest;
   }
 
   async store(bytes: Uint8Array, options: ContentOptions = {}): Promise<NamedContent> {
@@ -304,9 +310,13 @@ export class StoreIntake implements Intake {
 
   async hold(content: ContentRef): Promise<boolean> {
     if (content.size === 0) return true;
-    const manifest = this.#held.manifest(content.id) ?? (await this.#manifestOf(content.id));
+    const manifest = this.#held.manifest(content.id) ?? (await this.#rest.manifestOf(content.id));
     const ids = manifest?.chunks.map((chunk) => chunk.id) ?? [content.id as string as ChunkId];
-    if (!this.#pin.has(ids).every(Boolean)) return false;
+    for (const [at, isThere] of this.#pin.has(ids).entries()) {
+      const fresh = isThere ? undefined : this.#rest.freshOf(ids[at]!);
+      if (fresh !== undefined) await this.#pin.put(ids[at]!, fresh);
+      else if (!isThere) return false;
+    }
     this.#note({ content, manifest, sums: NO_SUMS });
     return true;
   }

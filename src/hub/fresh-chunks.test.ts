@@ -5,6 +5,7 @@ import type { SynclineError } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
 import { openHost } from "#platform/host-bun.ts";
 import { FRESH_BYTES_MAX } from "#store/chunk-store.ts";
+import { chunkIdOf } from "#sync/chunk/chunk-id.ts";
 
 const { clock } = openHost();
 /** Nothing happens by itself after a while. */
@@ -82,6 +83,48 @@ test("[FRESH-4] a disk that takes chunks from the store takes none that was ackn
   expect(await rows()).toEqual([]);
   hub = await hub.afterPowerLoss();
   expect(await hub.files("demo")).toEqual({ a: textOf(1), b: textOf(2) });
+});
+
+test("[FRESH-8] what a disk takes from the store, and does not take again, is read and held on to all the same", async () => {
+  await hub.put("demo", "a", textOf(1));
+  // The store cannot take it again yet.
+  const pin = hub.chunks.pin.bind(hub.chunks);
+  let isFull = true;
+  hub.chunks.pin = (onLost) => {
+    const one = pin(onLost);
+    const put: typeof one.put = (id, bytes) => (isFull ? Promise.reject(diskFull()) : one.put(id, bytes));
+    return { ...one, put, [Symbol.dispose]: () => one[Symbol.dispose]() };
+  };
+  hub.disk.refusal = diskFull();
+  expect(await codeOf(hub.chunks.flush())).toBe("DISK");
+  await clock.sleep(1, new AbortController().signal);
+  const version = (await hub.spaces.version(hub.who, "demo", "a"))!;
+  expect(hub.chunks.lengthOf(version.content!.id as never)).toBeUndefined();
+  expect(await hub.files("demo")).toEqual({ a: textOf(1) });
+  isFull = false;
+  {
+    await using intake = hub.spaces.intake(hub.who, "demo");
+    expect(await intake.hold(version.content!)).toBe(true);
+  }
+  await hub.spaces.close();
+  expect(await rows()).toEqual([]);
+  hub = await hub.afterPowerLoss();
+  expect(await hub.files("demo")).toEqual({ a: textOf(1) });
+});
+
+test("[FRESH-9] a fault while they are made durable is told, and what was acknowledged stays", async () => {
+  const faults: string[] = [];
+  const fresh = await FreshChunks.open({ meta: hub.meta, chunks: hub.chunks, clock: still, onFault: (_, error) => faults.push(String(error)) });
+  const bytes = Buffer.from(textOf(1));
+  const taken = fresh.take([{ id: chunkIdOf(bytes), bytes }])!;
+  hub.chunks.pin = () => {
+    throw new TypeError("a fault");
+  };
+  expect(() => fresh.keep(Array.from({ length: 128 }, () => taken[0]!))).not.toThrow();
+  await until(async () => faults.length > 0);
+  expect(faults).toEqual(["TypeError: a fault"]);
+  expect(fresh.bytesOf(taken[0]!.id)).toEqual(bytes);
+  expect(fresh.take([])).toBeUndefined();
 });
 
 test("[FRESH-5] while the store refuses, rows stay, also through a restart, and new commits are told of it", async () => {

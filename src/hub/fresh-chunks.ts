@@ -5,13 +5,14 @@
  * rows go. What a process leaves behind that ended in between is put into the store by the next one, before anything is
  * served.
  *
- * Here is also a copy in memory: what a refusing disk takes from the store is put there again at once.
+ * Here is also a copy in memory: what a refusing disk takes from the store is put there again at once, and read from here
+ * for as long as the disk takes that away, too.
  */
 import type { MetaStore, NumberedChunk } from "#hub/meta/meta-store.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
 import type { ChunkStore, FreshChunk, Pin } from "#store/chunk-store.ts";
-import { chunkIdOf } from "#sync/chunk/chunk-id.ts";
+import { type ChunkId, chunkIdOf } from "#sync/chunk/chunk-id.ts";
 
 /** Of chunks whose rows are there; beyond it contents are made durable by the store of chunks, before their commit. */
 const HELD_BYTES_MAX = 4 << 20;
@@ -20,11 +21,22 @@ const SETTLED_CHUNKS = 128;
 const SETTLED_BYTES = 1 << 20;
 const SETTLED_MS = 1_000;
 
-export type FreshParts = { readonly meta: MetaStore; readonly chunks: ChunkStore; readonly clock: Clock };
+/** Bytes of a chunk that are in memory and in the database, whatever the store of chunks has of it. */
+export type FreshOf = (id: ChunkId) => Uint8Array | undefined;
+
+export type FreshParts = {
+  readonly meta: MetaStore;
+  readonly chunks: ChunkStore;
+  readonly clock: Clock;
+  /** What went on by itself has ended, by a fault of ours; must not throw. */
+  readonly onFault?: ((what: string, error: unknown) => void) | undefined;
+};
 
 export class FreshChunks {
   readonly #parts: FreshParts;
   readonly #held: NumberedChunk[] = [];
+  /** The same by their ids; one that was committed twice is held twice. */
+  readonly #byId = new Map<ChunkId, NumberedChunk>();
   #bytes = 0;
   #next = 1;
   /** The store did not take them: what comes now has to hear of that, and is not kept here. */
@@ -71,6 +83,11 @@ export class FreshChunks {
     if (this.#isFull) this.#pause.abort();
   }
 
+  /** Of what was acknowledged a moment ago, whatever the store has of it; nobody changes them. */
+  bytesOf(id: ChunkId): Uint8Array | undefined {
+    return this.#byId.get(id)?.bytes;
+  }
+
   #newPin(): Pin {
     return this.#parts.chunks.pin(() => this.#mend());
   }
@@ -99,6 +116,7 @@ export class FreshChunks {
 
   #hold(chunk: NumberedChunk): void {
     this.#held.push(chunk);
+    this.#byId.set(chunk.id, chunk);
     this.#bytes += chunk.bytes.length;
   }
 
@@ -109,8 +127,9 @@ export class FreshChunks {
   #run(): void {
     this.#running ??= this.#settleAll()
       // No fault of the disk: what is held stays in the database, and contents go another way from here on.
-      .catch(() => {
+      .catch((error: unknown) => {
         this.#isClosed = true;
+        this.#parts.onFault?.("small contents stay in the database until the hub is started again", error);
       })
       .finally(() => {
         this.#running = undefined;
@@ -143,7 +162,10 @@ export class FreshChunks {
     }
     this.#isRefused = false;
     this.#held.splice(0, some.length);
-    for (const { bytes } of some) this.#bytes -= bytes.length;
+    for (const chunk of some) {
+      this.#bytes -= chunk.bytes.length;
+      if (this.#byId.get(chunk.id) === chunk) this.#byId.delete(chunk.id);
+    }
     if (this.#isMending) return;
     this.#pin[Symbol.dispose]();
     this.#pin = this.#newPin();

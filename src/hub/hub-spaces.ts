@@ -9,7 +9,7 @@ import type { Actor, AuditEvent } from "#access/audit.ts";
 import { countsOf, newContent, originOf, sequences } from "#hub/commit-facts.ts";
 import { CommitTimes, type CommitTimesOptions } from "#hub/commit-times.ts";
 import { CommitQueue } from "#hub/commit-queue.ts";
-import { FreshChunks } from "#hub/fresh-chunks.ts";
+import { FreshChunks, type FreshParts } from "#hub/fresh-chunks.ts";
 import type { CutsThread } from "#hub/cuts/cuts-thread.ts";
 import { requireReadable } from "#hub/encrypted-content.ts";
 import { FollowedSpaces } from "#hub/followed-spaces.ts";
@@ -46,6 +46,7 @@ import { SpaceWatchers } from "#hub/space-watchers.ts";
 import { conflictCopyOf } from "#model/conflict-copy.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, isWithin, pathFault } from "#model/path.ts";
+import type { ChunkId, ContentId } from "#sync/chunk/chunk-id.ts";
 import type { Clock, Random } from "#platform/host.ts";
 import type { ChunkStore, FreshChunk } from "#store/chunk-store.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
@@ -62,6 +63,7 @@ export type HubSpacesOptions = {
   /** Called after each commit that has changed something; must not throw. */
   readonly onCommit?: ((commit: CommitDone) => void) | undefined;
   readonly onClockNotice?: CommitTimesOptions["onNotice"];
+  readonly onFault?: FreshParts["onFault"];
 };
 
 /** A commit, and when it was at work by the wall clock. */
@@ -104,7 +106,7 @@ export class HubSpaces implements SpaceService {
     this.#queue = new CommitQueue(options.meta, fresh);
     this.#sums = new ContentSums(options.meta);
     this.#times = new CommitTimes({ meta: options.meta, clock: options.clock, onNotice: options.onClockNotice });
-    this.#contents = new StoredContents(options.meta, options.chunks);
+    this.#contents = new StoredContents(options.meta, options.chunks, (id) => fresh?.bytesOf(id));
     this.#past = new PastStates({
       meta: options.meta,
       intake: (who, name) => this.intake(who, name),
@@ -359,7 +361,8 @@ export class HubSpaces implements SpaceService {
     // It would be refused in the end.
     this.followed.requireOwn(name, space);
     const tools = { seeds: seedsOf(space), cuts };
-    return new StoreIntake(chunks, tools, this.#held, (id) => meta.manifest(id), this.moved.taker(who.id, name));
+    const rest = { manifestOf: (id: ContentId) => meta.manifest(id), freshOf: (id: ChunkId) => this.#fresh?.bytesOf(id) };
+    return new StoreIntake(chunks, tools, this.#held, rest, this.moved.taker(who.id, name));
   }
 
   async commit(who: Principal, name: string, request: CommitRequest): Promise<CommitOutcome> {
