@@ -275,6 +275,11 @@ export class ForeignEndpoint implements Endpoint {
 
   // ---------------------------------------------------------------- content
 
+  /** A foreign system answers for what it tells of; there is nothing that it could be asked to. */
+  async vouch(): Promise<Problem[]> {
+    return [];
+  }
+
   async sums(paths: readonly RelPath[], signal: AbortSignal): Promise<(Sum | Problem)[]> {
     if (this.#isMissing) return paths.map(changed);
     const { context, rules } = this.#now;
