@@ -384,6 +384,11 @@ export class DirEndpoint implements Endpoint {
     if (full) this.#watcher?.beginPass();
     let logged = false;
     this.#listing = request.since === 0 && index.count() === 0 ? new FirstListing() : undefined;
+    // Whoever remembers what this scan tells must know the log again from one that was put back to before it.
+    const begin = (): void => {
+      if (log.last() === 0) log.append([""]);
+    };
+    if (this.#listing !== undefined) store.transaction({ durable: true }, begin);
     const step = (work: () => boolean): boolean =>
       store.transaction({ durable: false }, () => {
         const more = work();
@@ -407,7 +412,7 @@ export class DirEndpoint implements Endpoint {
       if (full) this.#watcher?.endPass();
       // The controller will remember this sequence durably; so must we, also what was told without being logged.
       if (logged || request.since === 0) {
-        store.transaction({ durable: true }, () => (log.last() === 0 ? log.append([""]) : undefined));
+        store.transaction({ durable: true }, begin);
       }
       const { problems, entries, hashedBytes } = outcome;
       const told = this.#listing?.rest(index.count()) ?? log.since(request.since);

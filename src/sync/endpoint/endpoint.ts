@@ -244,7 +244,10 @@ export interface Endpoint {
    */
   carries?(preserve: Preserve, writable: boolean, signal: AbortSignal): Promise<Preserve>;
   open(request: OpenRequest, signal: AbortSignal): Promise<OpenReply>;
-  /** Where it tells everything (since 0), what it has found may be told, and read or supplied, while it still looks on. */
+  /**
+   * Where it tells everything (since 0), what it has found may be told, and read or supplied, while it still looks on. Its
+   * last sequence is 1 at least before it tells of anything, durably.
+   */
   scan(request: ScanRequest, onBatch: OnObserved, signal: AbortSignal): Promise<ScanSummary>;
   /** Calls `onDirty` (coalesced) whenever there is something for a `dirty` scan. Settles when aborted. */
   watch(onDirty: () => void, signal: AbortSignal): Promise<void>;

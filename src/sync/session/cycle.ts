@@ -181,9 +181,7 @@ class Cycle {
 
   async #copyFirst(to: Side, groups: AsyncIterable<StepGroup>): Promise<void> {
     const { state, sides, onEvent } = this.#context;
-    const { rootId, filterHash, epoch } = sides[otherSide(to)].reply;
-    // Its scan has not ended: whoever starts from what is saved until then compares everything.
-    state.marks[otherSide(to)] ??= { rootId, filterHash, epoch, seq: 0 };
+    state.tellsWhileScanned(otherSide(to), sides[otherSide(to)].reply);
     onEvent({ type: "phase", phase: "transferring" });
     const copy = this.#firstCopy!;
     const isLarge = (): boolean => copy.known.changes > GROUP_OPS_MIN;

@@ -7,7 +7,7 @@ import { type Entry, compareContent, sameEntry, type Preserve } from "#model/ent
 import { type RelPath, compareNames, comparePaths, isWithin, joinPath, nameOf, parentOf } from "#model/path.ts";
 import type { Problem } from "#model/observation.ts";
 import type { Conflict, Side } from "#model/plan.ts";
-import type { SumSeeds } from "#sync/endpoint/endpoint.ts";
+import type { OpenReply, SumSeeds } from "#sync/endpoint/endpoint.ts";
 import { entryCodec } from "#sync/index/record-codecs.ts";
 import type { Log, Store, Table, Tree } from "#sync/index/store.ts";
 import { RefusedPlaces } from "#sync/session/refused-places.ts";
@@ -66,6 +66,8 @@ export class SessionState {
   #batch: Map<RelPath, Entry> | undefined;
   /** Sequences whose observations are stored durably, so that the endpoints' logs may forget them. */
   readonly savedSeq: Record<Side, number>;
+  /** Of a side that tells while it is still scanned: the sequence that it was at before. */
+  readonly #toldAfter: Record<Side, number> = { alpha: 0, beta: 0 };
   /** Is nothing stored of what was observed, so that whoever starts from here compares everything? */
   #comparesAll: boolean;
 
@@ -531,7 +533,17 @@ export class SessionState {
   /** From where what is in flight was planned; in a first copy also where what is agreed came from. */
   #savePlanned(side: Side): void {
     const mark = this.marks[side];
-    if (mark !== undefined) writeMark(this.#meta, `planned-${side}`, mark);
+    if (mark === undefined) return;
+    writeMark(this.#meta, `planned-${side}`, { ...mark, seq: Math.max(mark.seq, this.#toldAfter[side]) });
+  }
+
+  /**
+   * What `side` tells is sent before its scan has ended. Whoever starts from what is saved until then asks for everything,
+   * and knows the side again from one that was put back to before it was there.
+   */
+  tellsWhileScanned(side: Side, { rootId, filterHash, epoch, lastSeq }: OpenReply): void {
+    this.marks[side] ??= { rootId, filterHash, epoch, seq: 0 };
+    this.#toldAfter[side] = Math.max(1, lastSeq);
   }
 
   #saveFiles(): void {
@@ -563,6 +575,7 @@ export class SessionState {
         this.pending[side].clear();
         this.#outdated[side].clear();
         this.marks[side] = undefined;
+        this.#toldAfter[side] = 0;
         this.#meta.delete(`mark-${side}`);
         this.#meta.delete(`planned-${side}`);
       }
