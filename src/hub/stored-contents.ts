@@ -40,7 +40,8 @@ export class StoredContents {
     const manifest = isOneChunk ? undefined : await this.#meta.manifest(content.id);
     if (!isOneChunk || content.size > HOT_CHUNK_BYTES_MAX) {
       const isKnown = isProved || chunks.areProved(manifest?.chunks.map(({ id }) => id) ?? [only]);
-      return StoredContent.of(get, content, manifest, lend, isKnown);
+      const gather: ChunkStore["gather"] = (some, room) => chunks.gather(some, room);
+      return StoredContent.of(get, content, manifest, { lend, gather: isProved ? undefined : gather }, isKnown);
     }
     return new KnownContent(this.#hot.get(only) ?? this.#hot.add(only, fresh ?? (await chunks.get(only))));
   }

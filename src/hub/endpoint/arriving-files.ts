@@ -27,8 +27,11 @@ const FDS_END = 1 << 30;
 const PIECES_MIN = 2;
 /** Files that are being fed into the store at a time; each has buffers of a few megabytes. */
 const FED_MAX = FILES_ACTIVE_MAX;
-/** The transfer sums each piece that it hands over, and compares the whole with its source. */
-const SUMMED_BY_TRANSFER = { isSummed: false } as const;
+/**
+ * The transfer sums each piece that it hands over, and compares the whole with its source; and the links of the space get
+ * it while it comes, from memory.
+ */
+const FROM_TRANSFER = { isSummed: false, isReadSoon: false } as const;
 /** What of a file may have to be sent again after the hub was killed. */
 const RECORD_EVERY_BYTES = 16 << 20;
 
@@ -102,7 +105,7 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
     const fd = this.#next++ as Fd;
     if (this.#next === FDS_END) this.#next = FIRST_FD;
     const record = this.#stage.record(path);
-    const sink = intake.sink(size, SUMMED_BY_TRANSFER);
+    const sink = intake.sink(size, FROM_TRANSFER);
     const file: Arriving = { path, fd, size, intake, record, sink, fed: 0, rest: undefined, coming: undefined, named: undefined };
     file.coming = this.#announce(path, size, () => file.sink.stored);
     this.#open.set(path, file);
@@ -266,7 +269,7 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
   #startOver(file: Arriving): void {
     file.coming?.over(false);
     file.coming = undefined;
-    file.sink = file.intake.sink(file.size, SUMMED_BY_TRANSFER);
+    file.sink = file.intake.sink(file.size, FROM_TRANSFER);
     file.fed = 0;
   }
 }
