@@ -514,7 +514,10 @@ class Cycle {
       });
     }
     state.apart = { alpha: new Set(), beta: new Set() };
-    const steps = SIDES.map((side) => ({ side, steps: executionOrder(plan, side) }));
+    const steps = SIDES.map((side) => {
+      const all = executionOrder(plan, side);
+      return { side, steps: state.comparesAll ? all : state.refused.worthTrying(side, all) };
+    });
     const changes = steps.reduce((sum, one) => sum + one.steps.length, 0);
     const total = { changes, bytes: plan.counts.alpha.bytes + plan.counts.beta.bytes };
     if (changes > 0) onEvent({ type: "phase", phase: "transferring" });

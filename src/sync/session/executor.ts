@@ -45,7 +45,10 @@ export type ExecutionTotals = {
   reused: number;
   problems: Problem[];
   stale: number;
-  /** What the next cycle goes on with: losers of conflicts put aside, rules that changed, moves that were refused. */
+  /**
+   * What the next cycle goes on with: losers of conflicts put aside, rules that changed, moves that were refused, places
+   * that were refused and are taken now.
+   */
   asides: number;
 };
 
@@ -441,6 +444,7 @@ class GroupExecution {
       state.entries[side] += (there === undefined ? 0 : 1) - (op.change.old === undefined ? 0 : 1);
       state.achieved(side, result.path, there, preserve);
       if (op.change.heals === true) totals.healed++;
+      if (state.refused.isAwaited(side, result.path)) totals.asides++;
       if (nameOf(result.path) === IGNORE_FILE) this.#rulesChanged.push(parentOf(result.path));
     }
     if (verbose) onEvent(changeEvent(this.#side, op));

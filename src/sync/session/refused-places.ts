@@ -1,11 +1,12 @@
 /**
  * Where a side refused something for good, because of what it ignores there. Every plan asks for it again, since only the
  * side can tell when a person has cleared the place; but what is to come there is offered from then on, whatever its
- * size, and sent when the side asks for it.
+ * size, and sent when the side asks for it. What is to come below the place waits until that has come.
  */
 import type { Problem } from "#model/observation.ts";
 import { type RelPath, parentOf } from "#model/path.ts";
 import type { Side } from "#model/plan.ts";
+import type { Step } from "#sync/plan/order.ts";
 import type { Store, Table } from "#sync/index/store.ts";
 import { ByteReader, ByteWriter } from "#sync/wire/bytes.ts";
 
@@ -34,6 +35,9 @@ export class RefusedPlaces {
   /** Of the plan that is being carried out. */
   #noted: Record<Side, Set<RelPath>> = { alpha: new Set(), beta: new Set() };
 
+  /** Places below which that plan leaves something out. */
+  readonly #waiting: Record<Side, Set<RelPath>> = { alpha: new Set(), beta: new Set() };
+
   constructor(store: Store) {
     this.#meta = store.table("meta");
     this.#places = { alpha: this.#load("alpha"), beta: this.#load("beta") };
@@ -42,6 +46,27 @@ export class RefusedPlaces {
   /** Was the path, or a directory above it, refused by the side in the last plan? */
   has(side: Side, path: RelPath): boolean {
     return isAtOrBelow(path, this.#places[side]);
+  }
+
+  /** The steps on a side without what would come below a place that is to be taken first, and was refused. */
+  worthTrying(side: Side, steps: readonly Step[]): readonly Step[] {
+    const places = this.#places[side];
+    const waiting = (this.#waiting[side] = new Set());
+    if (places.size === 0) return steps;
+    const asked = new Set<RelPath>();
+    for (const step of steps) {
+      if (isCreation(step) && step.change.action === "content" && places.has(step.change.path)) asked.add(step.change.path);
+    }
+    return steps.filter((step) => {
+      const place = isCreation(step) ? lowestOf(parentOf(step.change.path), asked) : undefined;
+      if (place !== undefined) waiting.add(place);
+      return place === undefined;
+    });
+  }
+
+  /** Has something been left out that may come now that this is there? */
+  isAwaited(side: Side, path: RelPath): boolean {
+    return this.#waiting[side].has(path);
   }
 
   note(side: Side, path: RelPath): void {
@@ -92,7 +117,16 @@ export class RefusedPlaces {
 }
 
 function isAtOrBelow(path: RelPath, places: ReadonlySet<RelPath>): boolean {
-  if (places.size === 0) return false;
-  for (let at = path; at !== ""; at = parentOf(at)) if (places.has(at)) return true;
-  return false;
+  return lowestOf(path, places) !== undefined;
+}
+
+/** The lowest of the places at the path or above it. */
+function lowestOf(path: RelPath, places: ReadonlySet<RelPath>): RelPath | undefined {
+  if (places.size === 0) return undefined;
+  for (let at = path; at !== ""; at = parentOf(at)) if (places.has(at)) return at;
+  return undefined;
+}
+
+function isCreation(step: Step): step is Extract<Step, { type: "change" }> {
+  return step.type === "change" && step.change.new !== undefined;
 }

@@ -85,6 +85,29 @@ describe("[HELD-3] something ignored stands in the place of what comes", () => {
     expect(await pair.agree()).toBe(`.synclineignore=c\n!c/ c/ c/a=${SMALL} c/b/ c/b/large=${LARGE} c/b/small=${SMALL}`);
   });
 
+  test("[HELD-6] below a refused directory nothing is tried before that has come, and then all of it comes", async () => {
+    const pair = new SimPair();
+    pair.beta.put({ ".synclineignore": "c\n!c/", c: "beta's" });
+    await pair.run();
+    const tree: Record<string, string> = {};
+    for (let at = 0; at < 40; at++) tree[`c/${at % 2 === 0 ? "" : "deep/"}f${at}`] = `${SMALL} ${at}`;
+    pair.alpha.put({ ...tree, "c/large": LARGE, "d/f": "comes" });
+    await pair.run();
+    const changes = async (): Promise<(number | undefined)[]> => {
+      const { events } = await pair.run();
+      return events.flatMap((event) => (event.type === "progress" && event.total !== undefined ? [event.total] : []));
+    };
+    for (let round = 0; round < 2; round++) expect(new Set(await changes())).toEqual(new Set([1]));
+    pair.alpha.put({ "c/new": "new", "c/f0": "edited" });
+    expect(new Set(await changes())).toEqual(new Set([1]));
+    pair.beta.remove("c");
+    await pair.agree();
+    for (const [path, text] of Object.entries({ ...tree, "c/f0": "edited", "c/new": "new", "c/large": LARGE, "d/f": "comes" })) {
+      expect([path, pair.beta.read(path)]).toEqual([path, text]);
+    }
+    expect(changesOf(await pair.run())).toEqual([]);
+  });
+
   test("[HELD-4] a small file that is ignored where it would go, which the other side cannot remember, comes once at most", async () => {
     const pair = new SimPair({ session: { mode: "one-way-safe" } });
     pair.alpha.put({ c: "a file" });
