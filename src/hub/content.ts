@@ -88,7 +88,7 @@ export type StretchOptions = {
   readonly largeFrom?: number | undefined;
 };
 
-type SinkOptions = StretchOptions & { readonly isSummed: boolean };
+type SinkOptions = StretchOptions & { readonly isSummed: boolean; readonly isReadSoon: boolean };
 
 /** `cutters`: has those that are at work. */
 type SinkTools = ContentTools & { readonly cutters: Set<FileCutter> };
@@ -170,7 +170,7 @@ export class StoreSink implements ContentSink {
     const full: Promise<void>[] = [];
     for (const { id, bytes } of chunks) {
       // The chunks of one room are there together; the store bears that many over its limit.
-      const waits = this.#pin.put(id, bytes);
+      const waits = this.#pin.put(id, bytes, this.#options.isReadSoon);
       if (waits !== undefined) full.push(waits);
       this.stored.push({ id, length: bytes.length });
     }
@@ -297,9 +297,9 @@ export class StoreIntake implements Intake {
     return { content: stored.content, sum: stored.sum, sums: stored.sums };
   }
 
-  sink(size?: number, { sums, isSummed = true }: ContentOptions = {}): ContentSink {
+  sink(size?: number, { sums, isSummed = true, isReadSoon = true }: ContentOptions = {}): ContentSink {
     const limits = size === undefined ? CHUNK_LIMITS : chunkLimitsFor(size);
-    return this.#sink({ limits, size, sums, isSummed }, (stored) => this.#note(stored));
+    return this.#sink({ limits, size, sums, isSummed, isReadSoon }, (stored) => this.#note(stored));
   }
 
   async hold(content: ContentRef): Promise<boolean> {
@@ -319,7 +319,7 @@ export class StoreIntake implements Intake {
 
   /** For a stretch of a file that is put together later by join(). */
   stretchSink(options: StretchOptions): StoreSink {
-    return this.#sink({ ...options, isSummed: true }, () => undefined);
+    return this.#sink({ ...options, isSummed: true, isReadSoon: true }, () => undefined);
   }
 
   #sink(options: SinkOptions, onEnd: (stored: Stored) => void): StoreSink {

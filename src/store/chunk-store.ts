@@ -28,9 +28,10 @@ export interface Pin extends Disposable {
    * Takes a copy of the bytes under their id (which the caller computed from them) unless it is here already; then the
    * new bytes still replace a copy that is known to be damaged. Durable only after flush(). A promise where the buffers
    * are full: wait before the next put.
+   * @param isReadSoon false: who wants them soon has them from elsewhere, so large ones need no place in the page cache
    * @throws {SynclineError} DISK
    */
-  put(id: ChunkId, bytes: Uint8Array): Promise<void> | void;
+  put(id: ChunkId, bytes: Uint8Array, isReadSoon?: boolean): Promise<void> | void;
   /**
    * What was put or found through this pin survives a power loss when this resolves. Shares its barrier with every other
    * flush. Rejects, now and ever after, when something of it is gone: then nothing may refer to it, and a new pin has to

@@ -53,6 +53,9 @@ export async function openPacks(
   }
 }
 
+/** What Pin.put() takes. */
+type NewChunk = { readonly id: ChunkId; readonly bytes: Uint8Array; readonly isReadSoon: boolean };
+
 /** Where a chunk was when its record was asked for. */
 type Found = { readonly entry: number; readonly pack: Pack; readonly place: Place };
 
@@ -84,7 +87,7 @@ class Packs implements ChunkStore {
     this.#catalog.pins.add(entries);
     return {
       has: (ids) => this.#has(entries, ids),
-      put: (id, bytes) => this.#put(entries, id, bytes),
+      put: (id, bytes, isReadSoon = true) => this.#put(entries, { id, bytes, isReadSoon }),
       flush: async (onBegun) => {
         throwIfLost(entries);
         await this.#appender.barrier(onBegun);
@@ -235,19 +238,19 @@ class Packs implements ChunkStore {
     return pack.isSealed || this.#appender.durableBytes(pack) >= offset + recordBytes;
   }
 
-  #put(pin: PinnedEntries, id: ChunkId, bytes: Uint8Array): Promise<void> | void {
-    if (this.#tryPut(pin, id, bytes)) return undefined;
+  #put(pin: PinnedEntries, chunk: NewChunk): Promise<void> | void {
+    if (this.#tryPut(pin, chunk)) return undefined;
     // The bytes are the caller's again when put returns: a splitter uses its buffer for the next chunk.
-    return this.#putLater(pin, id, bytes.slice());
+    return this.#putLater(pin, { ...chunk, bytes: chunk.bytes.slice() });
   }
 
-  async #putLater(pin: PinnedEntries, id: ChunkId, bytes: Uint8Array): Promise<void> {
+  async #putLater(pin: PinnedEntries, chunk: NewChunk): Promise<void> {
     do await this.#appender.room();
-    while (!this.#tryPut(pin, id, bytes));
+    while (!this.#tryPut(pin, chunk));
   }
 
   /** False when there is no room now. */
-  #tryPut(pin: PinnedEntries, id: ChunkId, bytes: Uint8Array): boolean {
+  #tryPut(pin: PinnedEntries, { id, bytes, isReadSoon }: NewChunk): boolean {
     assert(!this.#isClosed && bytes.length <= CHUNK_BYTES_MAX, "chunks of at most CHUNK_BYTES_MAX go into an open store");
     throwIfLost(pin);
     const seconds = this.#seconds();
@@ -265,6 +268,7 @@ class Packs implements ChunkStore {
       packing: packed === undefined ? RAW : ZSTD,
       payload: packed ?? bytes,
       seconds,
+      isReadSoon,
     };
     const appended = this.#appender.tryAppend(record);
     if (appended === undefined) return false;
