@@ -128,7 +128,13 @@ export class CommitQueue {
       for (const one of group) await one.durable;
     };
     const kept = group.flatMap((one) => one.kept);
-    const outcomes = await this.#meta.commit(group.map((one) => one.commit), manifests, sums, durable, kept);
+    let outcomes: CommitOutcome[];
+    try {
+      outcomes = await this.#meta.commit(group.map((one) => one.commit), manifests, sums, durable, kept);
+    } catch (error) {
+      this.#fresh?.giveBack(kept);
+      throw error;
+    }
     this.#fresh?.keep(kept);
     return outcomes;
   }

@@ -1,9 +1,10 @@
 /**
  * Small contents of commits that come alone, durable with one sync instead of two: their bytes are written into the
  * database with the rows that refer to them, and the sync of that transaction makes both durable. The store of chunks has
- * them in its buffers by then, and serves them; it makes many of them durable at once a moment later, and only then their
- * rows go. What a process leaves behind that ended in between is put into the store by the next one, before anything is
- * served.
+ * them in its buffers by then, and serves them; it makes many of them durable at once a moment later. Only then their rows
+ * are free: the next chunks are written over them, which costs the database fewer pages than new rows do, and they go when
+ * nothing has come for a while. What a process leaves behind that ended in between is put into the store by the next one,
+ * before anything is served.
  *
  * Here is also a copy in memory: what a refusing disk takes from the store is put there again at once, and read from here
  * for as long as the disk takes that away, too.
@@ -39,6 +40,8 @@ export class FreshChunks {
   readonly #byId = new Map<ChunkId, NumberedChunk>();
   #bytes = 0;
   #next = 1;
+  /** Rows whose chunks the store has. */
+  readonly #free: number[] = [];
   /** The store did not take them: what comes now has to hear of that, and is not kept here. */
   #isRefused = false;
   #isClosed = false;
@@ -61,9 +64,11 @@ export class FreshChunks {
     for (const chunk of left) {
       // Of a damaged row nothing can be saved; the content is missing then, which its readers and the check are told.
       if (chunkIdOf(chunk.bytes) === chunk.id) fresh.#hold(chunk);
+      else fresh.#free.push(chunk.number);
     }
     if (fresh.#held.length > 0) await fresh.#settle();
-    if (fresh.#held.length > 0) fresh.#run();
+    await fresh.#drop();
+    if (fresh.#isAtWork) fresh.#run();
     return fresh;
   }
 
@@ -71,10 +76,15 @@ export class FreshChunks {
   take(chunks: readonly FreshChunk[]): NumberedChunk[] | undefined {
     const bytes = chunks.reduce((sum, chunk) => sum + chunk.bytes.length, 0);
     if (this.#isRefused || this.#isClosed || this.#bytes + bytes > HELD_BYTES_MAX) return undefined;
-    return chunks.map((chunk) => ({ ...chunk, number: this.#next++ }));
+    return chunks.map((chunk) => ({ ...chunk, number: this.#free.pop() ?? this.#next++ }));
   }
 
-  /** Their rows are there: in the order in which they were taken. */
+  /** They were taken, and their rows are as they were before: nothing was committed. */
+  giveBack(chunks: readonly NumberedChunk[]): void {
+    for (const { number } of chunks) this.#free.push(number);
+  }
+
+  /** Their rows are there. */
   keep(chunks: readonly NumberedChunk[]): void {
     if (chunks.length === 0) return;
     for (const chunk of chunks) this.#hold(chunk);
@@ -136,25 +146,44 @@ export class FreshChunks {
       });
   }
 
+  get #isAtWork(): boolean {
+    return this.#held.length > 0 || this.#free.length > 0;
+  }
+
   async #settleAll(): Promise<void> {
-    while (this.#held.length > 0 && !this.#isClosed) {
+    while (this.#isAtWork && !this.#isClosed) {
       if (this.#isRefused || !this.#isFull) {
         this.#pause = new AbortController();
         await this.#parts.clock.sleep(SETTLED_MS, this.#pause.signal).catch(() => undefined);
       }
-      if (!this.#isClosed) await this.#settle();
+      if (this.#isClosed) return;
+      // Nothing has come in that time.
+      if (this.#held.length === 0) await this.#drop();
+      else await this.#settle();
+    }
+  }
+
+  /** Free rows go. */
+  async #drop(): Promise<void> {
+    // Nobody is given one of them from here on.
+    const numbers = this.#free.splice(0);
+    if (numbers.length === 0) return;
+    try {
+      await this.#parts.meta.dropFresh(numbers);
+    } catch (error) {
+      if (!(error instanceof SynclineError)) throw error;
+      this.#free.push(...numbers);
     }
   }
 
   async #settle(): Promise<void> {
-    const { meta, chunks } = this.#parts;
+    const { chunks } = this.#parts;
     const some = this.#held.slice();
     try {
       using pin = chunks.pin();
       // They are there already, but for those that a disk has taken, or the end of the process.
       for (const { id, bytes } of some) await pin.put(id, bytes);
       await pin.flush();
-      await meta.dropFresh(some.at(-1)!.number);
     } catch (error) {
       this.#isRefused = true;
       if (!(error instanceof SynclineError)) throw error;
@@ -164,6 +193,7 @@ export class FreshChunks {
     this.#held.splice(0, some.length);
     for (const chunk of some) {
       this.#bytes -= chunk.bytes.length;
+      this.#free.push(chunk.number);
       if (this.#byId.get(chunk.id) === chunk) this.#byId.delete(chunk.id);
     }
     if (this.#isMending) return;
@@ -179,6 +209,7 @@ export class FreshChunks {
     this.#pause.abort();
     await this.#running;
     if (!wasClosed && this.#held.length > 0) await this.#settle();
+    if (!wasClosed) await this.#drop();
     this.#pin[Symbol.dispose]();
   }
 }

@@ -273,6 +273,7 @@ function damage(using: Using): void {
       expect(await gathered([...sized(chunks.slice(0, 3)), { id: chunks[3]!.id, length: 1_999 }])).toBe(3);
       expect(await gathered(sized([...chunks.slice(0, 3), sampleChunk(99, 2_000)]))).toBe(3);
       expect(await gathered(sized([sampleChunk(99, 2_000), ...chunks]))).toBe(0);
+      expect(await gathered(sized([...chunks.slice(0, 3), sampleChunk(99, 2_000), ...chunks.slice(4)]))).toBe(0);
       await under.damage(chunks[4]!.id);
       expect([await gathered(sized(chunks)), await gathered(sized(chunks.slice(5)))]).toEqual([4, 3]);
       expect(await gathered(sized(chunks.slice(4)))).toBe(0);

@@ -100,7 +100,8 @@ export interface ChunkStore {
   /**
    * As getUnproved(), for small chunks that were put one behind the other, in one read: the bytes of the first of them in
    * their order, as many as lie together at rest, uncompressed and sound, and fit into `room` with what lies between them.
-   * For none of them where that is not so of the first two: getUnproved() tells why.
+   * For none of them where these are fewer than two or than half of all: getUnproved() tells why, and small pieces would cost
+   * more than they spare.
    * @param room has other bytes afterwards, and what was read at its beginning
    * @returns how many
    */

@@ -112,7 +112,7 @@ export class MemoryChunks implements ChunkStore {
       used += length;
       count++;
     }
-    return count > 1 ? count : 0;
+    return count < Math.max(2, chunks.length / 2) ? 0 : count;
   }
 
   areProved(ids: Iterable<ChunkId>): boolean {

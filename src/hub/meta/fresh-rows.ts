@@ -1,16 +1,24 @@
-/** Rows of fresh chunks: they come with the commit that refers to them, and go when the store of chunks has them. */
+/**
+ * Rows of fresh chunks: they come with the commit that refers to them, and may have other chunks when the store of chunks
+ * has theirs.
+ */
 import type { NumberedChunk } from "#hub/meta/meta-store.ts";
-import { RowsText } from "#hub/meta/texts.ts";
+import { ListText } from "#hub/meta/texts.ts";
 import type { Database, Sql, SqlRow } from "#platform/sql/database.ts";
 import type { ChunkId } from "#sync/chunk/chunk-id.ts";
 
 type FreshRow = SqlRow & { readonly number: number; readonly id: Uint8Array; readonly bytes: Uint8Array };
 
-const INSERT = new RowsText("INSERT INTO fresh_chunks (number, id, bytes) VALUES", 3);
+const INSERT = "INSERT INTO fresh_chunks (number, id, bytes) VALUES (?, ?, ?)";
+/** Bytes of the same length are written where the old ones are: no page is given back and taken again. */
+const REPLACE = "UPDATE fresh_chunks SET id = ?, bytes = ? WHERE number = ?";
+const DROP = new ListText("DELETE FROM fresh_chunks WHERE number IN (%)");
 
 export async function saveFresh(sql: Sql, chunks: readonly NumberedChunk[]): Promise<void> {
-  const rows = chunks.map(({ number, id, bytes }) => [number, Uint8Array.fromHex(id), bytes]);
-  for (const { text, values } of INSERT.pieces(rows)) await sql.run(text, values);
+  for (const { number, id, bytes } of chunks) {
+    const key = Uint8Array.fromHex(id);
+    if ((await sql.run(REPLACE, [key, bytes, number])) === 0) await sql.run(INSERT, [number, key, bytes]);
+  }
 }
 
 export async function freshChunks(db: Database): Promise<NumberedChunk[]> {
@@ -18,6 +26,8 @@ export async function freshChunks(db: Database): Promise<NumberedChunk[]> {
   return rows.map(({ number, id, bytes }) => ({ number, id: id.toHex() as ChunkId, bytes }));
 }
 
-export async function dropFresh(db: Database, upTo: number): Promise<void> {
-  await db.run("DELETE FROM fresh_chunks WHERE number <= ?", [upTo]);
+export async function dropFresh(db: Database, numbers: readonly number[]): Promise<void> {
+  await db.transaction(async (sql) => {
+    for (const { text, values } of DROP.pieces([], numbers)) await sql.run(text, values);
+  });
 }

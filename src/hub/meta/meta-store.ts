@@ -89,7 +89,7 @@ export type WithIt = (sql: Sql) => Promise<void>;
  */
 export type NewPoint = Omit<RestorePoint, "sequence"> & { readonly sequence: number | undefined };
 
-/** Numbers rise in the order of the commits, and none is given twice while its row is there. */
+/** By the number of its row, which has nobody else's chunk while this one is needed there. */
 export type NumberedChunk = FreshChunk & { readonly number: number };
 
 export interface MetaStore {
@@ -212,8 +212,8 @@ export interface MetaStore {
   readonly keepsFresh: boolean;
   /** All that are here, by number; the bytes may not be what they were. */
   freshChunks(): Promise<NumberedChunk[]>;
-  /** Forgets those up to a number, itself included. */
-  dropFresh(upTo: number): Promise<void>;
+  /** Forgets those of these numbers, as far as they are here. */
+  dropFresh(numbers: readonly number[]): Promise<void>;
 
   close(): Promise<void>;
 }

@@ -168,8 +168,8 @@ export class SqlMetaStore implements MetaStore {
     return freshChunks(this.#db);
   }
 
-  dropFresh(upTo: number): Promise<void> {
-    return dropFresh(this.#db, upTo);
+  dropFresh(numbers: readonly number[]): Promise<void> {
+    return dropFresh(this.#db, numbers);
   }
 
   manifest(id: ContentId): Promise<Manifest | undefined> {

@@ -132,7 +132,7 @@ class Packs implements ChunkStore {
       places.push({ id, place });
     }
     const last = places.at(-1)?.place;
-    if (last === undefined || places.length < 2) return 0;
+    if (last === undefined || places.length < Math.max(2, chunks.length / 2)) return 0;
     const pack = this.#catalog.pack(last.slot);
     const isWritten = last.offset + last.recordBytes <= this.#appender.readableBytes(pack);
     return isWritten ? this.#reader.payloads(pack, places, room) : 0;
