@@ -5,7 +5,7 @@
 import { CUTS_HERE, type CutsThread } from "#hub/cuts/cuts-thread.ts";
 import { FileCutter, type NamedChunk } from "#hub/cuts/file-cutter.ts";
 import type { Sum } from "#model/entry.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, assert } from "#model/error.ts";
 import type { ContentOptions, ContentReader, ContentSink, ContentSource, Intake, NamedContent } from "#hub/space-service.ts";
 import type { ContentRef } from "#hub/space.ts";
 import { NO_SUMS, type SumName, type Sums, SumsHasher } from "#hub/sums/sums.ts";
@@ -217,6 +217,7 @@ export class StoreSink implements ContentSink {
     }
     const sums = await this.cut();
     const size = this.#size;
+    assert(this.stored.reduce((bytes, { length }) => bytes + length, 0) === size, "the chunks of a content are all of it");
     const made = isSummed ? sumOfLeaves(this.leaves(0, piecesIn(size)), size, this.#tools.seeds) : sum!;
     return describe(this.stored, size, limits, made, sums);
   }
