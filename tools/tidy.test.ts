@@ -48,6 +48,14 @@ describe("tidy", () => {
     expect(whats("src/cli/x.ts", "process.exit(1);\n")).toEqual([]);
   });
 
+  test("[HOUSE-9] an address of memory is kept only where the memory cannot move", () => {
+    const kept = "an address that is kept; take heldAddress()";
+    expect(whats("src/platform/x.ts", "const address = ptr(bytes);\n")).toEqual([`1: ${kept}`]);
+    expect(whats("src/platform/x.ts", "  readonly #address: Pointer = ptr(this.#bytes);\n")).toEqual([`1: ${kept}`]);
+    expect(whats("src/platform/x.ts", "post({ address: ptr(bytes) });\n")).toEqual([`1: ${kept}`]);
+    expect(whats("src/platform/x.ts", "call(fd, ptr(bytes), ptr(length));\n")).toEqual([]);
+  });
+
   test("[HOUSE-4] long files, long functions, unfinished work and switched-off tests are found", () => {
     const body = "    call();\n".repeat(FUNCTION_LINES_MAX);
     expect(whats("src/cli/x.ts", `export function long(\n  a: number,\n): void {\n${body}}\n`)).toEqual([

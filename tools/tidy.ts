@@ -158,6 +158,8 @@ const BANNED: readonly { pattern: RegExp; use: string }[] = [
 
 const MAY_PRINT = /^(src\/cli|src\/testing|tools|bench|acceptance)\//;
 const UNFINISHED = /\b(TODO|FIXME|XXX|HACK)\b/;
+/** Passing it on in a call is no keeping. */
+const KEPT_POINTER = /[=:]\s*ptr\(/;
 const SKIPPED = /\b(?:test|it|describe)\.(only|skip|todo)\b/;
 
 export type Breach = { readonly file: string; readonly line: number; readonly what: string };
@@ -189,6 +191,7 @@ export function checkFile(file: string, text: string): Breach[] {
       add(at + 1, `the line has more than ${COLUMNS_MAX} columns`);
     if (ownTable) continue;
     if (UNFINISHED.test(line)) add(at + 1, "unfinished work belongs into an issue");
+    if (KEPT_POINTER.test(line)) add(at + 1, "an address that is kept; take heldAddress()");
     if (SKIPPED.test(line)) add(at + 1, "a test that is switched off");
     for (const { pattern, use } of BANNED) {
       const word = pattern.exec(line)?.[0];

@@ -196,6 +196,10 @@ class KeptEndpoint implements Endpoint {
     return this.#call((endpoint) => endpoint.sums(paths, signal));
   }
 
+  vouch(paths: readonly RelPath[], signal: AbortSignal): Promise<Problem[]> {
+    return this.#call((endpoint) => endpoint.vouch(paths, signal));
+  }
+
   scrub(...asked: Parameters<Endpoint["scrub"]>): ReturnType<Endpoint["scrub"]> {
     return this.#call((endpoint) => endpoint.scrub(...asked));
   }

@@ -8,7 +8,7 @@ import { joinPath } from "#model/path.ts";
 import type { Clock } from "#platform/host.ts";
 import { entryCodec } from "#sync/index/record-codecs.ts";
 import type { Store } from "#sync/index/store.ts";
-import { savedIgnored } from "#sync/session/state.ts";
+import { savedIgnored } from "#sync/session/state-records.ts";
 import { LinkDigest } from "#sync/wire/link-digest.ts";
 
 /** Between two computations at least, and so many times as long as the last one took. */

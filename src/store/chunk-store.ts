@@ -47,6 +47,9 @@ export interface Pin extends Disposable {
   fresh(): readonly FreshChunk[] | undefined;
 }
 
+/** A chunk and the plain bytes that it should have: what has others is not gathered. */
+export type SizedChunk = { readonly id: ChunkId; readonly length: number };
+
 export type ChunkStoreStats = {
   readonly chunks: number;
   /** Plain bytes of all chunks; bytes of files on disk. */
@@ -94,6 +97,14 @@ export interface ChunkStore {
    * their CRC alone, which finds what happens to a disk, and saves hashing all that is handed out.
    */
   getUnproved(id: ChunkId): Promise<Uint8Array>;
+  /**
+   * As getUnproved(), for small chunks that were put one behind the other, in one read: the bytes of the first of them in
+   * their order, as many as lie together at rest, uncompressed and sound, and fit into `room` with what lies between them.
+   * For none of them where that is not so of the first two: getUnproved() tells why.
+   * @param room has other bytes afterwards, and what was read at its beginning
+   * @returns how many
+   */
+  gather(chunks: readonly SizedChunk[], room: Uint8Array): Promise<number>;
   /** Has this process compared all of these with their ids where they lie? False also when one is not here. */
   areProved(ids: Iterable<ChunkId>): boolean;
   /**

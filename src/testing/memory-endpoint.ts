@@ -104,6 +104,11 @@ export class MemoryEndpoint implements Endpoint {
     return paths.map((path) => (this.files.has(path) ? SUM : missing(path)));
   }
 
+  async vouch(paths: readonly RelPath[]): Promise<Problem[]> {
+    this.calls.push(`vouch ${paths.length}`);
+    return this.problems.filter(({ path }) => paths.includes(path));
+  }
+
   async scrub({ everyMs, bytesMax }: ScrubRequest): Promise<ScrubReply> {
     this.calls.push(`scrub ${everyMs} ${bytesMax}`);
     const pass = { startedMs: 1_700_000_000_000.5, files: this.files.size, bytes: 7, damaged: 1 };

@@ -69,6 +69,8 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
   readonly #named = new Map<RelPath, ComingFile>();
   readonly #announce: Announce;
   readonly #stop = new AbortController();
+  /** Resolves when all that was let go of on the way is free. */
+  #left: Promise<void> = Promise.resolve();
   #next = FIRST_FD;
 
   constructor(fs: FileSystem, stage: SpaceStage, intake: () => Intake, announce: Announce) {
@@ -96,7 +98,7 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
   }
 
   openPartial(path: RelPath): PartialFile {
-    void this.#forget(path);
+    this.#letGo(this.#forget(path));
     const size = this.#expected.get(path);
     if (size === undefined || this.#open.size >= FED_MAX) return this.#stage.area.openPartial(path);
     const intake = this.#intake();
@@ -144,7 +146,13 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
 
   #giveUp(file: Arriving | undefined): void {
     file?.coming?.over(false);
-    void file?.intake[Symbol.asyncDispose]();
+    this.#letGo(file?.intake[Symbol.asyncDispose]());
+  }
+
+  #letGo(work: PromiseLike<void> | undefined): void {
+    this.#left = Promise.all([this.#left, work]).then(() => undefined);
+    // Met when all is let go of.
+    this.#left.catch(() => undefined);
   }
 
   /** Writes down what came of it. */
@@ -189,6 +197,7 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
     for (const path of [...this.#arrived.keys()]) await this.#forget(path);
+    await this.#left;
     for (const path of [...this.#named.keys()]) this.settled(path, false);
   }
 

@@ -6,6 +6,7 @@
 import { type Pointer, ptr } from "bun:ffi";
 import { PAGE_BYTES } from "#platform/aligned-bytes.ts";
 import type { Fd } from "#platform/file-system.ts";
+import { heldAddress } from "#platform/held-address.ts";
 import type { Libc } from "#platform/linux/libc.ts";
 
 const RWF_NOWAIT = 8;
@@ -20,12 +21,12 @@ export class CachedReads {
   readonly #libc: Libc;
   /** One struct iovec. */
   readonly #vector = new BigUint64Array(2);
-  readonly #vectorAddress: Pointer = ptr(this.#vector);
+  readonly #vectorAddress: Pointer = heldAddress(this.#vector);
   /** struct cachestat_range: position, length; struct cachestat begins with the pages that are cached. */
   readonly #range = new BigUint64Array(2);
-  readonly #rangeAddress: Pointer = ptr(this.#range);
+  readonly #rangeAddress: Pointer = heldAddress(this.#range);
   readonly #cached = new BigUint64Array(5);
-  readonly #cachedAddress: Pointer = ptr(this.#cached);
+  readonly #cachedAddress: Pointer = heldAddress(this.#cached);
   #sinceTurn = 0;
 
   constructor(libc: Libc) {

@@ -1,7 +1,8 @@
 /** Lists an open directory with getdents64, decoding struct linux_dirent64 records from one reused buffer. */
-import { type Pointer, ptr } from "bun:ffi";
+import type { Pointer } from "bun:ffi";
 import { decodeName } from "#model/path.ts";
 import type { DirItem } from "#platform/file-system.ts";
+import { heldAddress } from "#platform/held-address.ts";
 import { type Libc, SEEK_SET, throwErrno } from "#platform/linux/libc.ts";
 
 /** Bytes asked for at a time: some 3,000 names a call; larger ones were not faster. */
@@ -26,7 +27,7 @@ export class DirLister {
   readonly #libc: Libc;
   // Allocated with its own storage: a pooled Buffer would share it with others.
   readonly #bytes = Buffer.from(new ArrayBuffer(LISTING_BYTES));
-  readonly #address: Pointer = ptr(this.#bytes);
+  readonly #address: Pointer = heldAddress(this.#bytes);
 
   constructor(libc: Libc) {
     this.#libc = libc;

@@ -7,9 +7,10 @@
  * the callback, no second thread. A read left pending in the thread pool would be as quick, but each one
  * takes a thread of a pool that may have only two, and two watchers would starve all other asynchronous I/O.
  */
-import { type Pointer, ptr } from "bun:ffi";
+import type { Pointer } from "bun:ffi";
 import { decodeName } from "#model/path.ts";
 import { type Fd, FsError } from "#platform/file-system.ts";
+import { heldAddress } from "#platform/held-address.ts";
 import {
   F_SETFL,
   F_SETOWN,
@@ -91,7 +92,7 @@ class InotifyQueue implements Watcher {
   readonly #fd: number;
   readonly #path = new NameBuffer();
   readonly #bytes = Buffer.from(new ArrayBuffer(QUEUE_BYTES));
-  readonly #address: Pointer = ptr(this.#bytes);
+  readonly #address: Pointer = heldAddress(this.#bytes);
   /** A watcher is reason enough for the process to go on, which a signal handler is not. */
   readonly #alive = setInterval(() => {}, FOREVER_MS);
   #turnAsked = false;

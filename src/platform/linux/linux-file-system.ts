@@ -3,10 +3,11 @@
  * follow a symlink, so nothing another process does to a parent directory can lead it outside. One instance
  * belongs to one thread: names, stats and listings pass through buffers it reuses.
  */
-import { type Pointer, ptr } from "bun:ffi";
+import type { Pointer } from "bun:ffi";
 import { decodeName } from "#model/path.ts";
 import type { DirItem, Fd, FileSystem, FileSystemAbilities, MadeFile, NewFile, Stat } from "#platform/file-system.ts";
 import { FsError, isCode } from "#platform/file-system.ts";
+import { heldAddress } from "#platform/held-address.ts";
 import { CachedReads } from "#platform/linux/cached-read.ts";
 import { CachedWrites } from "#platform/linux/cached-write.ts";
 import { CreateThread } from "#platform/linux/create-thread.ts";
@@ -64,7 +65,7 @@ export class LinuxFileSystem implements FileSystem {
   readonly #otherName = new NameBuffer();
   /** The empty path that makes statx take the descriptor itself. */
   readonly #empty = new Uint8Array(1);
-  readonly #emptyAddress: Pointer = ptr(this.#empty);
+  readonly #emptyAddress: Pointer = heldAddress(this.#empty);
   readonly #stat = new StatBuffer();
   readonly #cachedReads: CachedReads;
   readonly #cachedWrites: CachedWrites;
@@ -75,14 +76,14 @@ export class LinuxFileSystem implements FileSystem {
   readonly #creating: CreateThread;
   readonly #accounts = new Accounts();
   readonly #link = new Uint8Array(LINK_BYTES_MAX);
-  readonly #linkAddress: Pointer = ptr(this.#link);
+  readonly #linkAddress: Pointer = heldAddress(this.#link);
   /** Two struct timespec; the first, the access time, is never changed. */
   readonly #times = BigInt64Array.of(0n, UTIME_OMIT, 0n, 0n);
-  readonly #timesAddress: Pointer = ptr(this.#times);
+  readonly #timesAddress: Pointer = heldAddress(this.#times);
   /** The two offsets of copy_file_range. */
   readonly #offsets = new BigInt64Array(2);
-  readonly #sourceOffset: Pointer = ptr(this.#offsets);
-  readonly #targetOffset: Pointer = ptr(this.#offsets, 8);
+  readonly #sourceOffset: Pointer = heldAddress(this.#offsets);
+  readonly #targetOffset: Pointer = heldAddress(this.#offsets, 8);
   #copyBuffer: Uint8Array | undefined;
   readonly #openDirFlags: number;
   readonly #openReadFlags: number;

@@ -1,6 +1,7 @@
 /** Decodes struct statx, which has one layout on every architecture. */
-import { type Pointer, ptr } from "bun:ffi";
+import type { Pointer } from "bun:ffi";
 import type { Stat } from "#platform/file-system.ts";
+import { heldAddress } from "#platform/held-address.ts";
 import { KIND_BITS, KIND_MASK, PERMISSION_MASK, kindOfMode } from "#platform/kind-bits.ts";
 
 /** STATX_BASIC_STATS. */
@@ -47,7 +48,7 @@ export class StatBuffer {
   readonly #inodes = new BigUint64Array(this.#words.buffer);
   readonly #ctime = new TimeField(this.#words, this.#longs, 96);
   readonly #mtime = new TimeField(this.#words, this.#longs, 112);
-  readonly address: Pointer = ptr(this.#words);
+  readonly address: Pointer = heldAddress(this.#words);
 
   isRegularFile(): boolean {
     return (this.#words[7]! & KIND_MASK) === KIND_BITS.file;

@@ -1,6 +1,6 @@
 /** What kind of file system holds a descriptor, how full it is, and what such a one can usually store. */
-import { ptr } from "bun:ffi";
 import type { FileSystemAbilities } from "#platform/file-system.ts";
+import { heldAddress } from "#platform/held-address.ts";
 import { type Libc, throwErrno } from "#platform/linux/libc.ts";
 
 /** Magic numbers of statfs(2). */
@@ -34,7 +34,7 @@ const SIMPLE_TYPES: Record<string, bigint> = { vfat: 2_000_000_000n, exfat: 10_0
 
 // struct statfs of the 64-bit architectures is all 8-byte fields, up to f_fsid.
 const fields = new BigUint64Array(16);
-const fieldsAddress = ptr(fields);
+const fieldsAddress = heldAddress(fields);
 
 export function spaceOf(
   libc: Libc,

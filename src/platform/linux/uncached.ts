@@ -5,6 +5,7 @@
 import { ptr } from "bun:ffi";
 import { PAGE_BYTES, isAligned } from "#platform/aligned-bytes.ts";
 import { type Fd, FsError, isCode } from "#platform/file-system.ts";
+import { heldAddress } from "#platform/held-address.ts";
 import { AT_EMPTY_PATH, AT_FDCWD, type Libc, O_CLOEXEC, O_RDWR } from "#platform/linux/libc.ts";
 import { readOnceOffThread, writePartsOffThread } from "#platform/portable/fd-io.ts";
 
@@ -15,7 +16,7 @@ const MEMORY_ALIGN = 38;
 const OFFSET_ALIGN = 39;
 
 const stat = new Uint32Array(64);
-const statAddress = ptr(stat);
+const statAddress = heldAddress(stat);
 /** The empty path that makes statx take the descriptor itself. */
 const noName = new Uint8Array(1);
 

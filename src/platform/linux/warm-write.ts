@@ -4,8 +4,8 @@
  * 0.6 s of processor time then and there, or 2.7 s. Nobody can be asked beforehand, so the time that a stretch takes
  * decides where the next ones go.
  */
-import { ptr } from "bun:ffi";
 import type { Fd } from "#platform/file-system.ts";
+import { heldAddress } from "#platform/held-address.ts";
 import { CLOCK_THREAD_CPUTIME_ID, type Libc } from "#platform/linux/libc.ts";
 
 /** Bytes of one system call: as in cached-write.ts, larger ones take memory that nobody used for long. */
@@ -28,7 +28,7 @@ export type ThreadTime = {
 export function threadTime(libc: Libc): ThreadTime {
   /** struct timespec. */
   const time = new BigInt64Array(2);
-  const address = ptr(time);
+  const address = heldAddress(time);
   const processorMs = (): number => {
     libc.clock_gettime(CLOCK_THREAD_CPUTIME_ID, address);
     return Number(time[0]) * 1e3 + Number(time[1]) / 1e6;

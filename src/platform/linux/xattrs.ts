@@ -1,7 +1,8 @@
 /** Extended attributes of an open file or directory. */
-import { type Pointer, ptr } from "bun:ffi";
+import type { Pointer } from "bun:ffi";
 import { decodeName } from "#model/path.ts";
 import { FsError } from "#platform/file-system.ts";
+import { heldAddress } from "#platform/held-address.ts";
 import { type Libc, errnoName, throwErrno } from "#platform/linux/libc.ts";
 import type { NameBuffer } from "#platform/linux/name-buffer.ts";
 
@@ -13,8 +14,8 @@ export class Xattrs {
   readonly #name: NameBuffer;
   readonly #list = new Uint8Array(XATTR_BYTES_MAX);
   readonly #value = new Uint8Array(XATTR_BYTES_MAX);
-  readonly #listAddress: Pointer = ptr(this.#list);
-  readonly #valueAddress: Pointer = ptr(this.#value);
+  readonly #listAddress: Pointer = heldAddress(this.#list);
+  readonly #valueAddress: Pointer = heldAddress(this.#value);
 
   constructor(libc: Libc, name: NameBuffer) {
     this.#libc = libc;

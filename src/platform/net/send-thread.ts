@@ -4,6 +4,7 @@
  * takes more.
  */
 import { ptr } from "bun:ffi";
+import { heldAddress } from "#platform/held-address.ts";
 import { F_DUPFD_CLOEXEC, type Libc, errnoName, openLibc } from "#platform/linux/libc.ts";
 import { addressBy } from "#platform/linux/socket-address.ts";
 import type { SendAnswer, SendOrder, SendSetup } from "#platform/net/send-worker.ts";
@@ -110,7 +111,7 @@ export class SocketOutlet {
     if (this.#isClosed || this.#thread.isBroken) return Promise.reject(new Error("the connection is closed"));
     const sending = { bytes, ...Promise.withResolvers<void>() };
     this.#sending.push(sending);
-    this.#thread.post({ socket: this.#socket, piece: { address: ptr(bytes), length: bytes.length } });
+    this.#thread.post({ socket: this.#socket, piece: { address: heldAddress(bytes), length: bytes.length } });
     return sending.promise;
   }
 

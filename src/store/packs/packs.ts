@@ -12,6 +12,7 @@ import { type ChunkId, ID_BYTES } from "#sync/chunk/chunk-id.ts";
 import { Compressor } from "#sync/chunk/compress.ts";
 import {
   CHUNK_BYTES_MAX, type ChunkStore, type ChunkStoreStats, type LentChunk, type Pin, type PruneResult, type ScrubResult,
+  type SizedChunk,
 } from "#store/chunk-store.ts";
 import { Appender, PACK_LIMITS, type PackLimits } from "#store/packs/appender.ts";
 import { type Catalog, type Pack, PinnedEntries } from "#store/packs/catalog.ts";
@@ -19,9 +20,9 @@ import { NONE, type Place } from "#store/packs/chunk-table.ts";
 import { LentChunks, type MakeRoom } from "#store/packs/lent-chunks.ts";
 import { type Recovery, freshenSidecar, loadCatalog } from "#store/packs/open-packs.ts";
 import { PackFiles, chunkDiskError } from "#store/packs/pack-files.ts";
-import { RAW, ZSTD } from "#store/packs/pack-format.ts";
+import { RAW, ZSTD, recordBytesOf } from "#store/packs/pack-format.ts";
 import { PackSource } from "#store/packs/pack-source.ts";
-import { PackReader, type StoredRecord } from "#store/packs/pack-reader.ts";
+import { PackReader, type PlacedChunk, type StoredRecord } from "#store/packs/pack-reader.ts";
 import { Pruner, type PruneOptions } from "#store/packs/prune.ts";
 import { scrubPacks } from "#store/packs/scrub.ts";
 
@@ -113,6 +114,28 @@ class Packs implements ChunkStore {
 
   getUnproved(id: ChunkId): Promise<Uint8Array> {
     return this.#get(id, async (record) => this.#reader.unproved(record));
+  }
+
+  async gather(chunks: readonly SizedChunk[], room: Uint8Array): Promise<number> {
+    const { table } = this.#catalog;
+    const places: PlacedChunk[] = [];
+    let bytes = 0;
+    for (const { id, length } of chunks) {
+      const entry = table.find(id);
+      if (entry === NONE || table.plainBytes(entry) !== length) break;
+      const place = table.place(entry);
+      const before = places.at(-1)?.place;
+      const isNext = before === undefined || (before.slot === place.slot && before.offset + before.recordBytes === place.offset);
+      bytes += place.recordBytes;
+      // What is compressed is shorter than a record of its plain bytes.
+      if (!isNext || bytes > room.length || place.recordBytes !== recordBytesOf(length)) break;
+      places.push({ id, place });
+    }
+    const last = places.at(-1)?.place;
+    if (last === undefined || places.length < 2) return 0;
+    const pack = this.#catalog.pack(last.slot);
+    const isWritten = last.offset + last.recordBytes <= this.#appender.readableBytes(pack);
+    return isWritten ? this.#reader.payloads(pack, places, room) : 0;
   }
 
   areProved(ids: Iterable<ChunkId>): boolean {

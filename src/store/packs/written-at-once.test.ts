@@ -99,7 +99,7 @@ test("[CHUNK-47] a refusal or the end of the process at any effect of such write
   }
 }, 60_000);
 
-test("[CHUNK-50] what is not read soon has no part in the page cache, and what is put between is in its place", async () => {
+test("[CHUNK-53] what is not read soon has no part in the page cache, and what is put between is in its place", async () => {
   for (let seed = 0; seed < 20; seed++) {
     const sim = new SimPacks(seed, LIMITS);
     await sim.open();

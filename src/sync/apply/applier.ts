@@ -13,7 +13,7 @@ import type { Confined } from "#platform/confined.ts";
 import { type Fd, FsError, isCode } from "#platform/file-system.ts";
 import type { Application, ApplyOp, CommitReply, OpResult } from "#sync/endpoint/endpoint.ts";
 import { type ApplyContext, problem, problemOf } from "#sync/apply/apply-context.ts";
-import { ignoredHere } from "#sync/apply/held-places.ts";
+import { hidesMoved, ignoredHere } from "#sync/apply/held-places.ts";
 import { openOrMakeDir } from "#sync/apply/private-area.ts";
 import { type Placed, Placement, recordOf } from "#sync/apply/placement.ts";
 import type { RunItem } from "#sync/apply/run-journal.ts";
@@ -98,7 +98,9 @@ export class Applier implements Application {
 
   #stage(op: ApplyOp): Pending {
     if (op.type === "move") {
-      const failure = this.#hidesMoved(op.move) ? ignoredHere(op.move.to) : undefined;
+      const { index, ignores, hasRules } = this.#context;
+      const isHidden = hasRules(parentOf(op.move.to)) && hidesMoved(op.move, index, ignores);
+      const failure = isHidden ? ignoredHere(op.move.to) : undefined;
       return { op, staged: undefined, inTree: false, failure, trashName: "", intent: undefined };
     }
     const { change, bytes } = op;
@@ -120,19 +122,6 @@ export class Applier implements Application {
     }
     const staged = this.#staging.stage(change, bytes);
     return "at" in staged ? { ...base, staged } : { ...base, failure: staged };
-  }
-
-  /**
-   * Would something that is shared go out of sight here? What is renamed to an ignored name goes from here, and does not
-   * come again. A conflict's loser is only put aside, wherever that is.
-   */
-  #hidesMoved({ from, to, aside }: Move): boolean {
-    const { index, ignores, hasRules } = this.#context;
-    if (aside === true || !hasRules(parentOf(to))) return false;
-    for (const [path, { entry }] of index.walk(from)) {
-      if (ignores(to + path.slice(from.length), entry.kind === "dir")) return true;
-    }
-    return false;
   }
 
   async commit(onResults: (results: OpResult[]) => void): Promise<CommitReply> {

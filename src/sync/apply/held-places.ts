@@ -2,10 +2,13 @@
  * Places that nothing can take as long as something is there that this side ignores: it is never touched, and only a
  * person moves it away. Trying again changes nothing, so the problems here are lasting ones, and name what it is.
  */
+import type { Entry } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
 import { type RelPath, joinPath, parentOf, printablePath } from "#model/path.ts";
 import { type DirItem, FsError } from "#platform/file-system.ts";
+import type { Move } from "#model/plan.ts";
 import { type ApplyContext, problem } from "#sync/apply/apply-context.ts";
+import type { Tree } from "#sync/index/store.ts";
 
 /** Entries of a directory that are looked at; where all of them are ignored, what comes after them is taken for that, too. */
 const LOOKED_AT_MAX = 10_000;
@@ -34,6 +37,23 @@ export class IgnoredEntries implements IgnoredIn {
 /** The side filters it out. */
 export function ignoredHere(path: RelPath): Problem {
   return problem(path, "IGNORED", "it is ignored on this side", false);
+}
+
+/**
+ * Would something that is shared go out of sight here, by the rules above the place that a move leads to? Those in it go
+ * along. What is renamed to an ignored name goes from here, and does not come again. A conflict's loser is only put
+ * aside, wherever that is.
+ */
+export function hidesMoved(
+  { from, to, aside }: Move,
+  index: Pick<Tree<{ readonly entry: Entry }>, "walk">,
+  ignores: (path: RelPath, isDir: boolean) => boolean,
+): boolean {
+  if (aside === true) return false;
+  for (const [path, { entry }] of index.walk(from)) {
+    if (ignores(to + path.slice(from.length), entry.kind === "dir")) return true;
+  }
+  return false;
 }
 
 /** A directory that is to go, or to become something else, and cannot. */

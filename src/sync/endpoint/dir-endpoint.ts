@@ -2,16 +2,16 @@
  * A local directory as an endpoint. Holds the root, this session's index and log, the scanner, the watcher and the
  * stage; every method is a few lines that connect the rooms that do the work.
  */
-import type { FileEntry, Sum } from "#model/entry.ts";
+import type { Sum } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
 import { PRIVATE_DIR, type RelPath, comparePaths } from "#model/path.ts";
 import { Confined } from "#platform/confined.ts";
-import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
+import { type Fd, isCode } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
 import { Applier } from "#sync/apply/applier.ts";
 import { type ApplyContext, problem } from "#sync/apply/apply-context.ts";
-import { ignoredHere, whyNoFile } from "#sync/apply/held-places.ts";
+import { whyNoFile } from "#sync/apply/held-places.ts";
 import { NameSync } from "#sync/apply/name-sync.ts";
 import { PartialFiles } from "#sync/apply/partial-files.ts";
 import { openOrMakeDir, removeStage } from "#sync/apply/private-area.ts";
@@ -38,8 +38,6 @@ import type {
 } from "#sync/endpoint/endpoint.ts";
 import { ObservationLog } from "#sync/endpoint/observation-log.ts";
 import { FirstListing } from "#sync/endpoint/first-listing.ts";
-import { type ReadContext, hashPath, logicalMtimeNs, readBatches } from "#sync/endpoint/read-files.ts";
-import { isHidden } from "#sync/endpoint/is-hidden.ts";
 import { refuseFiles } from "#sync/endpoint/refuse-files.ts";
 import {
   type RootIdentity,
@@ -49,17 +47,15 @@ import {
   openRootDir,
   parentOfMissingRoot,
 } from "#sync/endpoint/root-identity.ts";
-import { LearnedSums } from "#sync/endpoint/learned-sums.ts";
-import { type HandedOut, SourceDurability } from "#sync/endpoint/source-durability.ts";
+import { DirSource } from "#sync/endpoint/dir-source.ts";
+import { SourceDurability } from "#sync/endpoint/source-durability.ts";
 import { type IndexRecord, indexCodec } from "#sync/index/record-codecs.ts";
 import type { Store, Table, Tree } from "#sync/index/store.ts";
-import { damageOf, damageProblem } from "#sync/scan/damage.ts";
 import { IgnoreRules, filterText } from "#sync/scan/ignore.ts";
 import { Scanner, runScan } from "#sync/scan/scanner.ts";
 import type { Scrub, ScrubReply, ScrubRequest } from "#sync/scan/scrub.ts";
 import type { BaseFile } from "#sync/transfer/base.ts";
 import { receiveFiles } from "#sync/transfer/receive.ts";
-import { supplyFiles } from "#sync/transfer/supply.ts";
 import type { DirtyExtent, DirtyPaths } from "#sync/watch/dirty-set.ts";
 import { RootWatcher } from "#sync/watch/watcher.ts";
 import type { Channel } from "#sync/wire/channel.ts";
@@ -78,7 +74,6 @@ export type DirEndpointOptions = {
   /** Refuse to be changed, whatever a session asks for. */
   readonly readOnly?: boolean | undefined;
 };
-
 
 const SCAN_OF_NOTHING: ScanSummary = {
   seq: 0,
@@ -102,7 +97,7 @@ type Opened = {
   readonly journal: RunJournal;
   readonly scanner: Scanner;
   readonly scrub: Scrub;
-  readonly durability: SourceDurability;
+  readonly source: DirSource;
   readonly apply: ApplyContext | undefined;
   readonly timestampNs: bigint;
 };
@@ -121,10 +116,6 @@ export class DirEndpoint implements Endpoint {
   #ignored = new Set<RelPath>();
   /** While an index that holds nothing is filled for a controller that asks from the start. */
   #listing: FirstListing | undefined;
-  readonly #learned = new LearnedSums(() => {
-    const { store, index, log, scanner } = this.#now;
-    return { store, index, log, namesOf: (ino) => scanner.links.members(ino) };
-  });
 
   constructor(options: DirEndpointOptions) {
     this.#options = options;
@@ -264,7 +255,8 @@ export class DirEndpoint implements Endpoint {
     });
     const durability = new SourceDurability(host, root, abilities.timestampNs, request.durable !== "none");
     const scrub = scanner.scrub(store, meta);
-    const base = { request, root, rootOptions, identity, store, meta, index, log, journal, scanner, scrub, durability };
+    const source = new DirSource({ host, label: this.label, request, root, store, index, log, scanner, durability });
+    const base = { request, root, rootOptions, identity, store, meta, index, log, journal, scanner, scrub, source };
     // Nothing may fail after the area is open: its descriptors belong to what is returned.
     const epoch = this.#epoch(base, request.seeds);
     const apply = request.writable ? this.#applyContext({ ...base, assertRoot }) : undefined;
@@ -392,6 +384,11 @@ export class DirEndpoint implements Endpoint {
     if (full) this.#watcher?.beginPass();
     let logged = false;
     this.#listing = request.since === 0 && index.count() === 0 ? new FirstListing() : undefined;
+    // Whoever remembers what this scan tells must know the log again from one that was put back to before it.
+    const begin = (): void => {
+      if (log.last() === 0) log.append([""]);
+    };
+    if (this.#listing !== undefined) store.transaction({ durable: true }, begin);
     const step = (work: () => boolean): boolean =>
       store.transaction({ durable: false }, () => {
         const more = work();
@@ -415,7 +412,7 @@ export class DirEndpoint implements Endpoint {
       if (full) this.#watcher?.endPass();
       // The controller will remember this sequence durably; so must we, also what was told without being logged.
       if (logged || request.since === 0) {
-        store.transaction({ durable: true }, () => (log.last() === 0 ? log.append([""]) : undefined));
+        store.transaction({ durable: true }, begin);
       }
       const { problems, entries, hashedBytes } = outcome;
       const told = this.#listing?.rest(index.count()) ?? log.since(request.since);
@@ -465,34 +462,13 @@ export class DirEndpoint implements Endpoint {
 
   // ---------------------------------------------------------------- content
 
-  get #reading(): ReadContext {
-    const { root, index, request } = this.#now;
-    const nowMs = (): number => this.#options.host.clock.nowMs();
-    const learn: ReadContext["learn"] = (path, entry, stat, record) => this.#learned.learn(path, entry, stat, record);
-    const learnPlain: ReadContext["learnPlain"] = (path, entry, stat) => this.#learned.learnPlain(path, entry, stat);
-    return { root, index, seeds: request.seeds, nowMs, learn, learnPlain };
-  }
-
   async sums(paths: readonly RelPath[], signal: AbortSignal): Promise<(Sum | Problem)[]> {
     if (this.#isMissing) return paths.map((path) => problem(path, "ENOENT", "the root does not exist", false));
-    const { durability } = this.#now;
-    const handed: HandedOut[] = [];
-    const context = this.#handingOut(handed);
-    const answers: (Sum | Problem)[] = [];
-    for (const path of paths) {
-      signal.throwIfAborted();
-      answers.push((await this.#isHidden(path)) ? ignoredHere(path) : await hashPath(context, path));
-    }
-    const failed = await durability.begin(handed);
-    await withDiskErrors("sync what was read", this.label, () => durability.all());
-    this.#learned.flush();
-    return failed.size === 0 ? answers : answers.map((answer, at) => failed.get(paths[at]!) ?? answer);
+    return this.#now.source.sums(paths, signal);
   }
 
-  async #isHidden(path: RelPath): Promise<boolean> {
-    const { index, root, scanner } = this.#now;
-    if (index.get(path) !== undefined) return false;
-    return isHidden(path, () => root.statIfThere(path)?.kind, (one, isDir) => scanner.ignores(one, isDir));
+  async vouch(paths: readonly RelPath[], signal: AbortSignal): Promise<Problem[]> {
+    return this.#isMissing ? [] : this.#now.source.vouch(paths, signal);
   }
 
   scrub(request: ScrubRequest, _signal: AbortSignal): Promise<ScrubReply> {
@@ -500,63 +476,12 @@ export class DirEndpoint implements Endpoint {
     return withDiskErrors("scrub", this.label, () => this.#now.scrub.step(request));
   }
 
-  /** The last batch is given when everything in all of them is durable here; see source-durability.ts. */
-  async *read(paths: readonly RelPath[], signal: AbortSignal): AsyncGenerator<ReadItem[]> {
-    const { durability } = this.#now;
-    const handed: HandedOut[] = [];
-    let last: ReadItem[] | undefined;
-    for (const batch of readBatches(this.#handingOut(handed), paths)) {
-      signal.throwIfAborted();
-      if (last !== undefined) yield last;
-      const failed = await durability.begin(handed.splice(0));
-      last = failed.size === 0 ? batch : batch.map((item) => withProblem(item, failed.get(item.path)));
-    }
-    await withDiskErrors("sync what was read", this.label, () => durability.all());
-    this.#learned.flush();
-    if (last !== undefined) yield last;
+  read(paths: readonly RelPath[], signal: AbortSignal): AsyncIterable<ReadItem[]> {
+    return this.#now.source.read(paths, signal);
   }
 
-  /** Collects the files that were read and may still be lost in a power loss. */
-  #handingOut(handed: HandedOut[]): ReadContext {
-    const { durability } = this.#now;
-    const reading = this.#reading;
-    const learn: ReadContext["learn"] = (path, entry, stat, record) => {
-      this.#learned.learn(path, entry, stat, record);
-      if (durability.isYoung(stat)) handed.push({ path, stat });
-    };
-    const learnPlain: ReadContext["learnPlain"] = (path, entry, stat) => {
-      reading.learnPlain(path, entry, stat);
-      if (durability.isYoung(stat)) handed.push({ path, stat });
-    };
-    return { ...reading, learn, learnPlain };
-  }
-
-  async supply(channel: Channel, signal: AbortSignal): Promise<void> {
-    const { root, request, durability } = this.#now;
-    const { host } = this.#options;
-    const { seeds, compress } = request;
-    const entryOf = (path: RelPath, stat: Stat): FileEntry => this.#entryOf(path, stat);
-    const learn = (path: RelPath, entry: FileEntry & { sum: Sum }, stat: Stat): Problem | undefined => {
-      const record = this.#now.index.get(path);
-      const damage = record === undefined ? undefined : damageOf(record, stat, entry.sum, host.clock.nowMs());
-      if (damage !== undefined) return damageProblem(path, damage);
-      this.#learned.learn(path, entry, stat, record);
-      return undefined;
-    };
-    const makeDurable = (path: RelPath, stat: Stat): Promise<void> => durability.one({ path, stat });
-    const limit = (): undefined => undefined;
-    const open = (path: RelPath): Fd => root.openRead(path);
-    const look = (path: RelPath): Stat => root.stat(path);
-    await supplyFiles({ host, open, look, seeds, compress, limit, entryOf, learn, makeDurable }, channel, signal);
-    this.#learned.flush();
-  }
-
-  #entryOf(path: RelPath, stat: Stat): FileEntry {
-    const record = this.#now.index.get(path);
-    const { size, mode } = stat;
-    const mtimeNs = record === undefined ? stat.mtimeNs : logicalMtimeNs(record, stat);
-    const fresh: FileEntry = { kind: "file", size, mode, mtimeNs, sum: undefined };
-    return record?.entry.kind === "file" ? { ...record.entry, ...fresh } : fresh;
+  supply(channel: Channel, signal: AbortSignal): Promise<void> {
+    return this.#now.source.supply(channel, signal);
   }
 
   async receive(
@@ -664,10 +589,6 @@ export class DirEndpoint implements Endpoint {
     await recover(apply);
     removeStage(this.#options.host.fs, apply.root.root, request.sessionId);
   }
-}
-
-function withProblem(item: ReadItem, found: Problem | undefined): ReadItem {
-  return found === undefined ? item : { path: item.path, problem: found };
 }
 
 function readOnlyRoot(label: string): SynclineError {

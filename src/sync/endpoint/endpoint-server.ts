@@ -90,6 +90,7 @@ export class EndpointServer {
   /** Calls that change or look at the whole state, and calls that supply content: each kind in its own line. */
   readonly #main = new Line();
   readonly #supply = new Line();
+  readonly #vouches = new Line();
   readonly #comingSupply = new Line();
   readonly #data = new Map<number, MuxChannel>();
   readonly #handlers: Record<Method, Handler>;
@@ -105,6 +106,7 @@ export class EndpointServer {
       scan: (channel) => this.#main.run(channel.signal, () => this.#scan(channel)),
       watch: (channel) => this.#watch(channel),
       sums: (channel) => this.#main.run(channel.signal, () => this.#sums(channel)),
+      vouch: (channel) => this.#vouches.run(channel.signal, () => this.#vouch(channel)),
       scrub: (channel) => this.#main.run(channel.signal, () => this.#scrub(channel)),
       read: (channel) => this.#supply.run(channel.signal, () => this.#read(channel)),
       supply: (channel) => this.#supply.run(channel.signal, () => this.#endpoint.supply(channel, channel.signal)),
@@ -254,6 +256,14 @@ export class EndpointServer {
       const sums = await this.#endpoint.sums(paths, channel.signal);
       await sendAll(channel, pack(ITEMS, sums, (sum) => (typeof sum === "string" ? 17 : 16_384), writeSum));
     }
+  }
+
+  /** Beside a scan and a reading: what is told in a first copy is vouched for before the scan has ended. */
+  async #vouch(channel: MuxChannel): Promise<void> {
+    for await (const paths of pathLists(channel)) {
+      await sendAll(channel, packProblems(await this.#endpoint.vouch(paths, channel.signal)));
+    }
+    await channel.send(bare(REPLY));
   }
 
   async #read(channel: MuxChannel): Promise<void> {

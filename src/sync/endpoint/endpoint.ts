@@ -4,8 +4,8 @@
  * open, then per cycle scan → (sums) → read/supply and receive → apply; watch beside them; close.
  *
  * Calls other than watch, supply and close must not overlap, except that one supply or read may run on the side that
- * does not receive, also of what that side's scan has told of, before it has ended; and those of `coming` and `early`,
- * which may run beside all others until close. A rejected call means that the
+ * does not receive, and a vouch there beside it, also of what that side's scan has told of, before it has ended; and those
+ * of `coming` and `early`, which may run beside all others until close. A rejected call means that the
  * endpoint has failed and must be closed and opened again; trouble with single paths is returned as problems and never
  * rejects.
  */
@@ -244,7 +244,10 @@ export interface Endpoint {
    */
   carries?(preserve: Preserve, writable: boolean, signal: AbortSignal): Promise<Preserve>;
   open(request: OpenRequest, signal: AbortSignal): Promise<OpenReply>;
-  /** Where it tells everything (since 0), what it has found may be told, and read or supplied, while it still looks on. */
+  /**
+   * Where it tells everything (since 0), what it has found may be told, and read or supplied, while it still looks on. Its
+   * last sequence is 1 at least before it tells of anything, durably.
+   */
   scan(request: ScanRequest, onBatch: OnObserved, signal: AbortSignal): Promise<ScanSummary>;
   /** Calls `onDirty` (coalesced) whenever there is something for a `dirty` scan. Settles when aborted. */
   watch(onDirty: () => void, signal: AbortSignal): Promise<void>;
@@ -253,6 +256,12 @@ export interface Endpoint {
    * IGNORED where it is out of sight.
    */
   sums(paths: readonly RelPath[], signal: AbortSignal): Promise<(Sum | Problem)[]>;
+  /**
+   * Makes what is at these paths durable, each under its name, where a power loss may still take it, and what is at none
+   * any more as gone as it is. Returns the paths of which it is not certain, with the reason. Whoever was given a sum, or
+   * the bytes, of a file need not ask.
+   */
+  vouch(paths: readonly RelPath[], signal: AbortSignal): Promise<Problem[]>;
   /** Reads a little more of all files again and compares; for the times when nothing else is to be done. */
   scrub(request: ScrubRequest, signal: AbortSignal): Promise<ScrubReply>;
   /** Reads small files, batches in the order of `paths`. */

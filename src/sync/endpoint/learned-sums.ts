@@ -20,12 +20,12 @@ export type LearnedState = {
 };
 
 export class LearnedSums {
-  readonly #state: () => LearnedState;
+  readonly #state: LearnedState;
   #learned: { path: RelPath; record: IndexRecord }[] = [];
   /** Handed out as something else than the index holds. */
   #unscanned: RelPath[] = [];
 
-  constructor(state: () => LearnedState) {
+  constructor(state: LearnedState) {
     this.#state = state;
   }
 
@@ -55,7 +55,7 @@ export class LearnedSums {
 
   /** The bytes of a file of several names are asked for by one of them; their damage must show under all. */
   #addNames(path: RelPath, { ino, ctimeNs }: IndexRecord, sum: Sum | undefined): void {
-    const { index, namesOf } = this.#state();
+    const { index, namesOf } = this.#state;
     for (const name of namesOf(ino)) {
       const other = name === path ? undefined : index.get(name);
       if (other?.entry.kind !== "file" || other.ino !== ino || other.ctimeNs !== ctimeNs || other.entry.sum !== undefined) continue;
@@ -73,7 +73,7 @@ export class LearnedSums {
     if (learned.length + unscanned.length === 0) return;
     this.#learned = [];
     this.#unscanned = [];
-    const { store, index, log } = this.#state();
+    const { store, index, log } = this.#state;
     store.transaction({ durable: unscanned.length > 0 }, () => {
       setRecords(index, learned);
       if (unscanned.length > 0) log.append(unscanned);

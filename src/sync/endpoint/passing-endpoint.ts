@@ -51,6 +51,10 @@ export class PassingEndpoint implements Endpoint {
     return this.inner.sums(paths, signal);
   }
 
+  vouch(paths: readonly RelPath[], signal: AbortSignal): Promise<Problem[]> {
+    return this.inner.vouch(paths, signal);
+  }
+
   scrub(request: ScrubRequest, signal: AbortSignal): Promise<ScrubReply> {
     return this.inner.scrub(request, signal);
   }

@@ -6,9 +6,10 @@ import { EndpointServer, type EndpointServerOptions } from "#sync/endpoint/endpo
 import type { ApplyOp, Endpoint, OpResult, OpenRequest, TransferResult } from "#sync/endpoint/endpoint.ts";
 import { RemoteEndpoint } from "#sync/endpoint/remote-endpoint.ts";
 import { ITEMS, REPLY, bare, encodeCount, encodeOpenReply, encodeOpenRequest, encodeRunId, encodeScrubRequest } from "#sync/endpoint/remote-protocol.ts";
-import { packOps, packPaths } from "#sync/endpoint/remote-protocol-items.ts";
+import { packOps, packPaths, packProblems } from "#sync/endpoint/remote-protocol-items.ts";
 import { memoryChannelPair } from "#sync/transport/memory-channel.ts";
 import { memoryTransports } from "#sync/transport/memory-transport.ts";
+import { OWN_ABILITIES } from "#sync/wire/abilities.ts";
 import { Mux } from "#sync/wire/mux.ts";
 import type { MuxChannel } from "#sync/wire/mux-channel.ts";
 import { SCRUB_BYTES_MAX } from "#sync/scan/scrub.ts";
@@ -31,7 +32,7 @@ const request: OpenRequest = {
   ephemeral: false,
 };
 
-function remote(inner: Endpoint, more: Partial<EndpointServerOptions> = {}) {
+function remote(inner: Endpoint, more: Partial<EndpointServerOptions> = {}, abilities = new Set<number>(OWN_ABILITIES)) {
   const muxes: Mux[] = [];
   const refused: string[] = [];
   const endpoint = new RemoteEndpoint({
@@ -48,7 +49,7 @@ function remote(inner: Endpoint, more: Partial<EndpointServerOptions> = {}) {
       });
       const serving = new Mux(server, { role: "server", clock: systemClock, onOpen: (channel) => calls.handle(channel) });
       void serving.closed.then(() => calls.close());
-      const mux = new Mux(client, { role: "client", clock: systemClock });
+      const mux = new Mux(client, { role: "client", clock: systemClock, abilities });
       muxes.push(mux);
       return mux;
     },
@@ -73,7 +74,7 @@ function lying(answer: (channel: MuxChannel) => Promise<void>): RemoteEndpoint {
       };
       const serving = new Mux(server, { role: "server", clock: systemClock, onOpen });
       expect(serving.openChannels).toBe(0);
-      return new Mux(client, { role: "client", clock: systemClock });
+      return new Mux(client, { role: "client", clock: systemClock, abilities: new Set(OWN_ABILITIES) });
     },
   });
 }
@@ -130,6 +131,24 @@ describe("remote endpoint", () => {
     expect(endpoint.wireBytes().received).toBeGreaterThan(5000 * 30);
     await endpoint.close();
     expect(inner.isClosed).toBe(true);
+  });
+
+  test("[REMOTE-59] asks the far side to answer for what it told of, unless that side cannot", async () => {
+    const inner = new MemoryEndpoint();
+    const bad = { path: "f7", side: "alpha", code: "EIO", message: "no", transient: false } as const;
+    inner.problems.push(bad);
+    const { endpoint } = remote(inner);
+    await endpoint.open(request, never);
+    const paths = Array.from({ length: 3000 }, (_, at) => `f${at}`);
+    expect(await endpoint.vouch(paths, never)).toEqual([bad]);
+    expect(inner.calls.filter((call) => call.startsWith("vouch")).length).toBeGreaterThan(1);
+    await endpoint.close();
+    const older = remote(inner, {}, new Set());
+    inner.calls.length = 0;
+    await older.endpoint.open(request, never);
+    expect(await older.endpoint.vouch(paths, never)).toEqual([]);
+    expect(inner.calls).toEqual(["open"]);
+    await older.endpoint.close();
   });
 
   test("[REMOTE-41] reads and hashes many small files in order, with problems in place", async () => {
@@ -400,6 +419,7 @@ describe("remote endpoint", () => {
       await attack(inner, "format-disk", []),
       await attack(inner, "scan", [Uint8Array.of(REPLY, 200)]),
       await attack(inner, "sums", [bare(ITEMS)]),
+      await attack(inner, "vouch", [bare(REPLY)]),
       await attack(inner, "open", [encodeOpenRequest(request)]),
       await attack(inner, "apply", [encodeRunId("r"), encodeCount(3)]),
       await attack(inner, "receive", [encodeCount(12345)]),
@@ -410,9 +430,11 @@ describe("remote endpoint", () => {
   });
 
   test("[REMOTE-53] a server that lies is refused", async () => {
+    const otherProblem = { path: "b", side: "alpha", code: "EIO", message: "no", transient: false } as const;
     const attempts: [(endpoint: RemoteEndpoint) => Promise<unknown>, Uint8Array[]][] = [
       [(e) => e.sums(["a"], never), [Uint8Array.of(ITEMS, 9)]],
       [(e) => e.scan(scanAll, () => undefined, never), [Uint8Array.of(ITEMS, 1, 2, 0x2e, 0x2e)]],
+      [(e) => e.vouch(["a"], never), [...packProblems([otherProblem]), bare(REPLY)]],
       [(e) => e.runs(), [bare(77)]],
       [(e) => e.undo("r", never), []],
       [(e) => e.apply("r", never).commit(() => undefined), [Uint8Array.of(ITEMS, 4)]],

@@ -70,7 +70,7 @@ import {
 import { type ByteReader, malformed } from "#sync/wire/bytes.ts";
 import type { ScrubReply, ScrubRequest } from "#sync/scan/scrub.ts";
 import type { Channel } from "#sync/wire/channel.ts";
-import { TELLS_COMING, TELLS_TRACES } from "#sync/wire/abilities.ts";
+import { TELLS_COMING, TELLS_TRACES, VOUCHES } from "#sync/wire/abilities.ts";
 import { type Mux, linkLost } from "#sync/wire/mux.ts";
 import type { MuxChannel } from "#sync/wire/mux-channel.ts";
 
@@ -152,6 +152,20 @@ export class RemoteEndpoint implements Endpoint {
       }
       await asking;
       return sums;
+    });
+  }
+
+  async vouch(paths: readonly RelPath[], signal: AbortSignal): Promise<Problem[]> {
+    if (paths.length === 0 || !this.#connection().abilities.has(VOUCHES)) return [];
+    return this.#call("vouch", signal, async (channel) => {
+      const asking = sendAll(channel, packPaths(paths));
+      const problems: Problem[] = [];
+      const { tag } = await answer(channel, problems);
+      if (tag !== REPLY) throw unexpected(tag);
+      await asking;
+      const asked = new Set(paths);
+      if (!problems.every(({ path }) => asked.has(path))) throw malformed("a problem of a path that nobody asked about");
+      return problems;
     });
   }
 

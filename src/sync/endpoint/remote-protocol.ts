@@ -36,6 +36,7 @@ export type Method =
   | "scan"
   | "watch"
   | "sums"
+  | "vouch"
   | "scrub"
   | "read"
   | "supply"

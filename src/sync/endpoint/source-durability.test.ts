@@ -132,10 +132,34 @@ describe("what a source hands out", () => {
     }
   });
 
+  test("[SOURCE-8] whatever is at a path is made durable under its name; where nothing is any more, everything is", async () => {
+    using source = new Source();
+    source.write("old/f");
+    source.later(61_000);
+    expect(await source.durability.beginAt(["old", "old/f"])).toEqual(new Map());
+    expect(source.synced).toEqual([]);
+    source.write("old/sub/g");
+    source.root.fs.symlink("nowhere", source.root.root, "l");
+    for (const path of ["l", "old/sub", "old/sub/g"]) await source.durability.beginAt([path]);
+    expect(source.synced).toEqual(["/", "/old", "/", "/old/sub/g", "/old/sub", "/old", "/"]);
+    source.synced.length = 0;
+    await source.durability.beginAt(["gone"]);
+    expect(source.synced).toEqual(["all"]);
+  });
+
+  test("[SOURCE-7] nor is anything else old when the clock was put forward", async () => {
+    using source = new Source();
+    source.root.fs.symlink("nowhere", source.root.root, "l");
+    source.clock.jump(3_600_000);
+    await source.durability.beginAt(["l"]);
+    expect(source.synced).toEqual(["/"]);
+  });
+
   test("[SOURCE-5] a session that wants no durability pays for none", async () => {
     using source = new Source(false);
     source.write("f");
     await source.durability.begin(source.handed("f"));
+    await source.durability.beginAt(["f", "gone"]);
     await source.durability.all();
     expect(source.synced).toEqual([]);
   });

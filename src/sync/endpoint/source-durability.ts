@@ -12,7 +12,7 @@ import type { Host } from "#platform/host.ts";
 import { problemOf } from "#sync/apply/apply-context.ts";
 
 /** Older changes are on the disk by themselves: Linux writes back after 30 s, and so do the others. */
-export const YOUNG_MS = 60_000;
+const YOUNG_MS = 60_000;
 /** The clock behind ctime ticks this coarsely, so a change right after a sync may be dated before it. */
 const TICK_MS = 20;
 /** The wall clock against the one that only runs: by less than this no date says that a change is older than it is. */
@@ -91,6 +91,30 @@ export class SourceDurability {
     return failed;
   }
 
+  /**
+   * As begin(), for whatever is at these paths. Of a directory or symlink it is the name that may be lost. Where nothing
+   * is any more, it went a moment ago, perhaps with a directory that was renamed: then everything is synced, or a power
+   * loss might bring that directory back without it.
+   */
+  async beginAt(paths: readonly RelPath[]): Promise<Map<RelPath, Problem>> {
+    if (!this.#enabled) return new Map();
+    const failed = new Map<RelPath, Problem>();
+    const there: HandedOut[] = [];
+    let isGone = false;
+    for (const path of paths) {
+      try {
+        const stat = this.#root.statIfThere(path);
+        if (stat === undefined) isGone = true;
+        else there.push({ path, stat });
+      } catch (error) {
+        failed.set(path, problemOf(path, error));
+      }
+    }
+    if (isGone) void this.#syncAll();
+    for (const [path, found] of await this.begin(there)) failed.set(path, found);
+    return failed;
+  }
+
   /** @throws {FsError} when the sync of everything that began last has failed */
   async all(): Promise<void> {
     await this.#full?.outcome;
@@ -157,12 +181,12 @@ export class SourceDurability {
     await this.#keep(startedMs, sync);
   }
 
-  /** The file, its name, and the names of the directories above it that are young themselves: at once. */
+  /** What a file holds, the name, and the names of the directories above that are young themselves: at once. */
   async #sync(path: RelPath, stat: Stat): Promise<void> {
     // First what may throw, then what runs beside it: nothing may fail where nobody waits for it any more.
     const dirs = [parentOf(path)];
     for (let dir = dirs[0]!; dir !== "" && this.#isYoungDir(dir); dirs.push(dir)) dir = parentOf(dir);
-    const syncs = [this.#syncFd(() => this.#openSame(path, stat))];
+    const syncs = stat.kind === "file" ? [this.#syncFd(() => this.#openSame(path, stat))] : [];
     for (const dir of dirs) {
       if (dir === "") syncs.push(this.#orInstead(() => this.#host.fs.sync(this.#root.root)));
       else syncs.push(this.#syncFd(() => this.#host.fs.openDir(this.#root.parent(dir), nameOf(dir))));

@@ -103,6 +103,10 @@ export class TurnEndpoint extends PassingEndpoint {
     return this.#call(() => this.inner.sums(paths, signal));
   }
 
+  override vouch(paths: readonly RelPath[], signal: AbortSignal): Promise<Problem[]> {
+    return this.#call(() => this.inner.vouch(paths, signal));
+  }
+
   override async *read(paths: readonly RelPath[], signal: AbortSignal): AsyncGenerator<ReadItem[]> {
     const end = this.#turns.begin(this.#priority);
     try {

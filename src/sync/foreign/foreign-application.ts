@@ -8,7 +8,7 @@
 import type { Entry, FileEntry } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
 import { type RelPath, parentOf } from "#model/path.ts";
-import { type Change, type Move, nameOfChange } from "#model/plan.ts";
+import { type Change, nameOfChange } from "#model/plan.ts";
 import type { RunItem } from "#sync/apply/run-journal.ts";
 import { sumOf } from "#sync/chunk/sum.ts";
 import type { Application, ApplyOp, CommitReply, OpResult } from "#sync/endpoint/endpoint.ts";
@@ -17,6 +17,7 @@ import type { ForeignContext } from "#sync/foreign/foreign-context.ts";
 import { hashForeign, readForeign } from "#sync/foreign/foreign-content.ts";
 import type { ForeignScan } from "#sync/foreign/foreign-scan.ts";
 import { type Placed, ForeignPlacement, failedPlaced } from "#sync/foreign/foreign-placement.ts";
+import { ForeignPlaces } from "#sync/foreign/foreign-places.ts";
 import { isFile } from "#sync/foreign/foreign-record.ts";
 import { makeIfMissing } from "#sync/foreign/foreign-root.ts";
 import { type Bundle, type ForeignStage, type StagedContent, hasSum } from "#sync/foreign/foreign-stage.ts";
@@ -42,7 +43,7 @@ export type ForeignApplicationOptions = {
   readonly sessionId: string;
   readonly verifyReadBack: boolean;
   /** What is out of sight there. */
-  readonly rules: Pick<ForeignScan, "ignores" | "hidesMoved">;
+  readonly rules: Pick<ForeignScan, "ignoring" | "ignores" | "hidesMoved">;
   readonly signal: AbortSignal;
 };
 
@@ -51,6 +52,7 @@ const pathOf = (op: ApplyOp): RelPath => (op.type === "move" ? op.move.to : op.c
 export class ForeignApplication implements Application {
   readonly #options: ForeignApplicationOptions;
   readonly #placement: ForeignPlacement;
+  readonly #places: ForeignPlaces;
   readonly #startedMs: number;
   readonly #trashPrefix: string;
   #trashNames = 0;
@@ -62,6 +64,7 @@ export class ForeignApplication implements Application {
     this.#options = options;
     const { host } = options.context;
     this.#placement = new ForeignPlacement(options.context, options.signal);
+    this.#places = new ForeignPlaces(options.context, options.rules, options.signal);
     this.#startedMs = Math.floor(host.clock.nowMs());
     // A run may go on after the connection was lost: its names must not be those from before.
     this.#trashPrefix = Buffer.from(host.random.bytes(3)).toString("hex");
@@ -199,7 +202,7 @@ export class ForeignApplication implements Application {
   async #one({ op, content, problem }: Pending, item: RunItem | undefined): Promise<Placed> {
     if (problem !== undefined) return failedPlaced(problem);
     try {
-      const isHidden = op.type === "move" ? await this.#hidesMoved(op.move) : await this.#ignores(op.change);
+      const isHidden = op.type === "move" ? await this.#options.rules.hidesMoved(op.move) : await this.#ignores(op.change);
       if (isHidden) return failedPlaced(foreignProblem(pathOf(op), "IGNORED", "it is ignored on that side", false));
       if (op.type === "move") return await this.#placement.move(op.move.from, op.move.to);
       const placed = await this.#placement.change(op.change, content, this.#trashPath(item?.trash ?? ""));
@@ -207,19 +210,17 @@ export class ForeignApplication implements Application {
     } catch (error) {
       const path = pathOf(op);
       const found = problemFrom(path, error);
+      const isOther = isError(error, "STALE", "EXISTS", "NOT_FOUND");
+      // To look again, and try again, would change nothing.
+      const lasting = isOther ? await this.#places.whyRefused(op) : undefined;
+      if (lasting !== undefined) return failedPlaced(lasting);
       this.#options.context.mark(path);
-      if (!isError(error, "STALE", "EXISTS", "NOT_FOUND")) return failedPlaced(found);
-      return this.#placement.stale(path);
+      return isOther ? this.#placement.stale(path) : failedPlaced(found);
     }
   }
 
   async #ignores({ path, new: entry, old }: Change): Promise<boolean> {
     return this.#options.rules.ignores(path, (entry ?? old)?.kind === "dir");
-  }
-
-  /** A conflict's loser is only put aside, wherever that is. */
-  async #hidesMoved({ from, to, aside }: Move): Promise<boolean> {
-    return aside !== true && this.#options.rules.hidesMoved(from, to);
   }
 
   async #verified({ path, new: entry }: Change, placed: Placed): Promise<Placed> {

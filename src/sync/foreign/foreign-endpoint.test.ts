@@ -313,6 +313,95 @@ test("[FOREIGN-29] what is renamed here to where it is ignored there goes from t
 });
 
 /** Opens the foreign side as a session of the pair would. */
+describe.each(KINDS)("what is ignored on a system that is %s keeps its place", (_name, abilities, hasTags) => {
+  const problemsIn = ({ events }: Ran): string[] =>
+    events.flatMap((one) => (one.type === "problem" ? [`${one.problem.path} ${one.problem.code}${one.problem.transient ? " for now" : ""}`] : []));
+  const cyclesIn = ({ events }: Ran): number => events.filter((one) => one.type === "phase" && one.phase === "planning").length;
+
+  test("[FOREIGN-91] a directory that is to go, or to become a file, stays for it: told once, tried once a run, and gone with it", async () => {
+    for (const content of [undefined, "small", LARGE]) {
+      const system = new MemorySystem(abilities, hasTags);
+      using pair = new ForeignPair(() => system.client(), { ignore: ["*.o"] });
+      pair.put("d/f", "one");
+      pair.put("d/sub/g", "two");
+      pair.put("x", "stays");
+      ok(await pair.run());
+      system.put("d/a.o", "theirs");
+      system.put("d/sub/b.o", "theirs");
+      pair.remove("d");
+      if (content !== undefined) pair.put("d", content);
+      for (let round = 0; round < 2; round++) {
+        const ran = await pair.run();
+        expect([content?.length, round, problemsIn(ran), cyclesIn(ran)]).toEqual([content?.length, round, ["d ENOTEMPTY"], 1]);
+        const message = ran.events.flatMap((one) => (one.type === "problem" ? [one.problem.message] : []));
+        expect(message[0]).toContain("this side ignores what is in it: d/a.o, d/sub/b.o;");
+        // A large file never comes in vain, a small one only before the place is known.
+        expect(ran.summary?.bytes.literal).toBe(content === "small" && round === 0 ? 5 : 0);
+      }
+      expect(system.files()).toEqual({ "d/a.o": "theirs", "d/sub/b.o": "theirs", x: "stays" });
+      system.delete("d/a.o");
+      system.delete("d/sub/b.o");
+      ok(await pair.run());
+      expect(system.files()).toEqual(content === undefined ? { x: "stays" } : { d: content, x: "stays" });
+    }
+  });
+
+  test("[FOREIGN-91] where something ignored is in the place of a directory, neither that nor what is in it comes", async () => {
+    const system = new MemorySystem(abilities, hasTags);
+    using pair = new ForeignPair(() => system.client());
+    pair.put("x", "stays");
+    system.put(".synclineignore", "c\n!c/\n");
+    ok(await pair.run());
+    system.put("c", "theirs");
+    pair.put("c/small", "small");
+    pair.put("c/deep/large", LARGE);
+    for (let round = 0; round < 2; round++) {
+      const ran = await pair.run();
+      expect([round, problemsIn(ran), cyclesIn(ran), ran.summary?.bytes.literal]).toEqual([round, ["c EEXIST"], 1, round === 0 ? 5 : 0]);
+    }
+    expect(system.files().c).toBe("theirs");
+    system.delete("c");
+    ok(await pair.run());
+    expect(system.files()).toEqual({ "c/deep/large": LARGE, "c/small": "small", x: "stays" });
+  });
+
+  test("[FOREIGN-91] nor does what is renamed to its place; it stays at its old name there", async () => {
+    const system = new MemorySystem(abilities, hasTags);
+    using pair = new ForeignPair(() => system.client());
+    pair.put("f", "one".repeat(30));
+    system.put(".synclineignore", "c/\n");
+    ok(await pair.run());
+    system.put("c/own", "theirs");
+    renameSync(join(pair.root, "f"), join(pair.root, "c"));
+    for (let round = 0; round < 2; round++) {
+      const ran = await pair.run();
+      expect([round, problemsIn(ran), cyclesIn(ran)]).toEqual([round, ["c EEXIST"], 1]);
+    }
+    expect(system.files()).toEqual({ "c/own": "theirs", f: "one".repeat(30) });
+    system.delete("c/own");
+    system.delete("c");
+    ok(await pair.run());
+    expect(system.files()).toEqual({ c: "one".repeat(30) });
+  });
+
+  test("[FOREIGN-91] what is new in a directory that is to go is taken for the next plan", async () => {
+    const system = new MemorySystem(abilities, hasTags);
+    using pair = new ForeignPair(() => system.client(), { ignore: ["*.o"] });
+    pair.put("d/f", "one");
+    pair.put("x", "stays");
+    ok(await pair.run());
+    pair.remove("d");
+    system.fault = (call) => {
+      if (call !== "removeDir") return;
+      system.fault = undefined;
+      system.put("d/a.o", "ignored");
+      system.put("d/new", "theirs");
+    };
+    ok(await pair.run());
+    expect(pair.files()).toEqual({ "d/new": "theirs", x: "stays" });
+  });
+});
+
 async function withForeign<T>(pair: ForeignPair, body: (endpoint: ForeignEndpoint, signal: AbortSignal) => Promise<T>): Promise<T> {
   const store = openSqliteStore(join(pair.dir, "state", "session.db"));
   const state = new SessionState(store, openHost().random);

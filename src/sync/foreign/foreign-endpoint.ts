@@ -35,6 +35,7 @@ import { type ForeignContext, eachParallel, foreignProblem, problemFrom } from "
 import { hashForeign, learnSum, readForeign } from "#sync/foreign/foreign-content.ts";
 import type { Abilities, ForeignFiles } from "#sync/foreign/foreign-files.ts";
 import { foreignNotes, narrowed } from "#sync/foreign/foreign-notes.ts";
+import { ForeignPlaces } from "#sync/foreign/foreign-places.ts";
 import { foreignCodec, isFile } from "#sync/foreign/foreign-record.ts";
 import { type ForeignRoot, checkForeignRoot, identifyForeignRoot } from "#sync/foreign/foreign-root.ts";
 import { ForeignScan, type ForeignScanOutcome } from "#sync/foreign/foreign-scan.ts";
@@ -275,6 +276,11 @@ export class ForeignEndpoint implements Endpoint {
 
   // ---------------------------------------------------------------- content
 
+  /** A foreign system answers for what it tells of; there is nothing that it could be asked to. */
+  async vouch(): Promise<Problem[]> {
+    return [];
+  }
+
   async sums(paths: readonly RelPath[], signal: AbortSignal): Promise<(Sum | Problem)[]> {
     if (this.#isMissing) return paths.map(changed);
     const { context, rules } = this.#now;
@@ -362,9 +368,8 @@ export class ForeignEndpoint implements Endpoint {
     const how = { host, seeds, stage: stage.area, base: none, limit: none, sparse: false, durable: false };
     if (!request.writable) throw readOnlyRoot(this.label);
     const scan = new ForeignScan(context, rules, { logs: false, sweeps: false }, signal);
-    const refusal = async (path: RelPath): Promise<Problem | undefined> =>
-      (await scan.ignores(path, false)) ? ignoredHere(path) : undefined;
-    const wanted = await refuseFiles(items, refusal, onResult);
+    const places = new ForeignPlaces(context, scan, signal);
+    const wanted = await refuseFiles(items, (path) => places.whyNoFile(path), onResult);
     await receiveFiles(how, channel, wanted, onResult, signal);
   }
 

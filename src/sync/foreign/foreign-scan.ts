@@ -4,6 +4,8 @@
  */
 import type { Entry } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
+import type { Move } from "#model/plan.ts";
+import { hidesMoved } from "#sync/apply/held-places.ts";
 import { PRIVATE_DIR, type RelPath, compareNames, isWithin, joinPath, nameOf, parentOf, pathFault } from "#model/path.ts";
 import {
   type ForeignContext,
@@ -76,24 +78,20 @@ export class ForeignScan {
     if (this.#logs && paths.length > 0) store.transaction({ durable: false }, () => log.append(paths));
   }
 
-  /** Is the path out of sight by the rules there are now? */
-  async ignores(path: RelPath, isDir: boolean): Promise<boolean> {
-    if (isOurs(path) || isPartialName(nameOf(path))) return true;
-    const rules = await this.#rulesOf(parentOf(path));
-    return !rules.none && rules.ignores(path, isDir);
+  /** What of a directory is out of sight by the rules there are now? */
+  async ignoring(dir: RelPath): Promise<(path: RelPath, isDir: boolean) => boolean> {
+    const rules = await this.#rulesOf(dir);
+    return (path, isDir) => isOurs(path) || isPartialName(nameOf(path)) || (!rules.none && rules.ignores(path, isDir));
   }
 
-  /**
-   * Would anything that the index has at `from` and below be out of sight at `to`, by the rules above that? Those in it
-   * go along.
-   */
-  async hidesMoved(from: RelPath, to: RelPath): Promise<boolean> {
-    const rules = await this.#rulesOf(parentOf(to));
-    if (rules.none) return false;
-    for (const [path, { entry }] of this.#context.index.walk(from)) {
-      if (rules.ignores(to + path.slice(from.length), entry.kind === "dir")) return true;
-    }
-    return false;
+  async ignores(path: RelPath, isDir: boolean): Promise<boolean> {
+    return (await this.ignoring(parentOf(path)))(path, isDir);
+  }
+
+  /** As hidesMoved() of what the index has, by the rules there are now. */
+  async hidesMoved(move: Move): Promise<boolean> {
+    const rules = await this.#rulesOf(parentOf(move.to));
+    return !rules.none && hidesMoved(move, this.#context.index, (path, isDir) => rules.ignores(path, isDir));
   }
 
   /** Looks at these paths, with what is below them. */

@@ -1,11 +1,10 @@
 /** One turn of the loop: scan → plan → (hold) → transfer and apply → remember. */
 import { COPY_MARK, conflictCopyOf } from "#model/conflict-copy.ts";
-import type { Sum } from "#model/entry.ts";
+import { type Sum, compareContent } from "#model/entry.ts";
 import type { Observation, Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Conflict, Plan, Side } from "#model/plan.ts";
 import type { Endpoint, OpenReply } from "#sync/endpoint/endpoint.ts";
-import { YOUNG_MS } from "#sync/endpoint/source-durability.ts";
 import { judge, planHash } from "#sync/plan/brake.ts";
 import { withoutCaseCollisions } from "#sync/plan/case-collisions.ts";
 import { countPlan } from "#sync/plan/counts.ts";
@@ -19,6 +18,7 @@ import type { Result, SessionEvent, SessionOptions, Summary } from "#sync/sessio
 import { CopyFinder } from "#sync/session/copy-finder.ts";
 import { type ExecutionContext, type ExecutionTotals, executeGroups, executeSide } from "#sync/session/executor.ts";
 import { FirstCopy } from "#sync/session/first-copy.ts";
+import { vouched } from "#sync/session/vouched.ts";
 import { type Healing, planHealing, toldProblems, withHealing } from "#sync/session/healing.ts";
 import { type Observed, UnknownPaths, observeSide } from "#sync/session/observe.ts";
 import { NamesOfSide } from "#sync/session/names-of-side.ts";
@@ -27,7 +27,8 @@ import type { Tally } from "#sync/session/tally.ts";
 import { toldOnce } from "#sync/session/refused-places.ts";
 import type { RecentLosses } from "#sync/session/recent-losses.ts";
 import type { Resting } from "#sync/session/resting.ts";
-import { type Held, type InFlight, SIDES, type SessionState, otherSide } from "#sync/session/state.ts";
+import { SIDES, type SessionState, otherSide } from "#sync/session/state.ts";
+import type { Held, InFlight } from "#sync/session/state-records.ts";
 import type { Host } from "#platform/host.ts";
 
 /** Paths hashed by one request. */
@@ -180,9 +181,7 @@ class Cycle {
 
   async #copyFirst(to: Side, groups: AsyncIterable<StepGroup>): Promise<void> {
     const { state, sides, onEvent } = this.#context;
-    const { rootId, filterHash, epoch } = sides[otherSide(to)].reply;
-    // Its scan has not ended: whoever starts from what is saved until then compares everything.
-    state.marks[otherSide(to)] ??= { rootId, filterHash, epoch, seq: 0 };
+    state.tellsWhileScanned(otherSide(to), sides[otherSide(to)].reply);
     onEvent({ type: "phase", phase: "transferring" });
     const copy = this.#firstCopy!;
     const isLarge = (): boolean => copy.known.changes > GROUP_OPS_MIN;
@@ -368,8 +367,7 @@ class Cycle {
 
   /** Hashes, on both sides, the files that cannot be told apart without. Returns those that could not be read. */
   async #learnSums(rows: Row[], unknown: Record<Side, UnknownPaths>): Promise<Map<RelPath, Problem>> {
-    const { options, resting, host } = this.#context;
-    const nowMs = host.clock.nowMs();
+    const { options, resting } = this.#context;
     const unread = new Map<RelPath, Problem>();
     const wanted: Record<Side, RelPath[]> = { alpha: [], beta: [] };
     const doubtful: number[] = [];
@@ -381,8 +379,7 @@ class Cycle {
         continue;
       }
       let sides = SIDES;
-      const isFresh = isFreshlyAlike(row, nowMs);
-      if (!isFresh && !needsSums(row, options.conflict)) {
+      if (!needsSums(row, options.conflict)) {
         const inDoubt = this.#isCopyInDoubt(row);
         if (!inDoubt) sides = [...this.#copies.wanted(row)];
         if (sides.length === 0) continue;
@@ -392,12 +389,37 @@ class Cycle {
       for (const side of sides) {
         const one = row[side];
         if (one.state !== "present" || one.entry.kind !== "file") continue;
-        if (isFresh || one.entry.sum === undefined) wanted[side].push(row.path);
+        if (one.entry.sum === undefined) wanted[side].push(row.path);
       }
     }
     await Promise.all(SIDES.map((side) => this.#learnSide(side, wanted[side], unread)));
     for (const at of doubtful) rows[at] = this.#row(rows[at]!.path, unknown, unread);
+    if (!options.dryRun) await this.#settleAlike(rows, unknown, unread, wanted);
     return unread;
+  }
+
+  /**
+   * Where both sides have come to the same by themselves, nobody has asked either for it, and so neither has made it
+   * durable: what a power loss brings back would look like an edit, or take it away like a person.
+   *
+   * @param asked whose sums the sides were asked for just now: who gives the sum of a file makes it durable
+   */
+  async #settleAlike(
+    rows: Row[],
+    unknown: Record<Side, UnknownPaths>,
+    unread: Map<RelPath, Problem>,
+    asked: Record<Side, readonly RelPath[]>,
+  ): Promise<void> {
+    const { sides, signal } = this.#context;
+    const alike = rows.filter(isNewlyAlike).map(({ path }) => path);
+    if (alike.length === 0) return;
+    const vouch = async (side: Side): Promise<void> => {
+      const known = new Set(asked[side]);
+      const paths = alike.filter((path) => !known.has(path));
+      for (const problem of await vouched(sides[side].endpoint, paths, signal)) unread.set(problem.path, { ...problem, side });
+    };
+    await Promise.all(SIDES.map(vouch));
+    for (const [at, { path }] of rows.entries()) if (unread.has(path)) rows[at] = this.#row(path, unknown, unread);
   }
 
   /** May it be the loser of a conflict that is about to be decided here again? */
@@ -584,18 +606,11 @@ class Cycle {
   }
 }
 
-/**
- * Have both sides come to the same content by themselves, a moment ago? Nobody has asked either for it, and so neither has
- * made it durable: what a power loss brings back would look like an edit, or take it away like a person. Who gives the sum
- * of a file makes it durable.
- */
-function isFreshlyAlike({ ancestor, alpha, beta }: Row, nowMs: number): boolean {
-  if (alpha.state !== "present" || beta.state !== "present") return false;
-  const [one, other] = [alpha.entry, beta.entry];
-  if (one.kind !== "file" || other.kind !== "file" || one.sum === undefined || one.sum !== other.sum) return false;
-  if (ancestor?.kind === "file" && ancestor.sum === one.sum) return false;
-  const sinceNs = BigInt(Math.floor(nowMs - YOUNG_MS)) * 1_000_000n;
-  return one.mtimeNs > sinceNs || other.mtimeNs > sinceNs;
+/** Do both sides hold a content that was not agreed on? */
+function isNewlyAlike({ path, ancestor, alpha, beta }: Row): boolean {
+  if (alpha.state !== "present" || beta.state !== "present" || alpha.entry.kind === "other" || path === "") return false;
+  if (ancestor !== undefined && compareContent(ancestor, alpha.entry) === "same") return false;
+  return compareContent(alpha.entry, beta.entry) === "same";
 }
 
 function toSideState(held: Held | undefined, ancestor: Row["ancestor"]): SideState {

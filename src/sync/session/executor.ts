@@ -28,8 +28,10 @@ import { IGNORE_FILE } from "#sync/scan/ignore.ts";
 import { joinTransfer } from "#sync/session/join-transfer.ts";
 import { isHeldPlace } from "#sync/session/refused-places.ts";
 import { SimilarFiles } from "#sync/session/similar-files.ts";
-import { type InFlight, type SessionState, otherSide } from "#sync/session/state.ts";
+import { type SessionState, otherSide } from "#sync/session/state.ts";
+import type { InFlight } from "#sync/session/state-records.ts";
 import { GROUP_OPS_MIN, type StepGroup, stepGroups, wantedContent } from "#sync/session/step-groups.ts";
+import { vouched } from "#sync/session/vouched.ts";
 import { memoryChannelPair } from "#sync/transport/memory-channel.ts";
 
 /** Refusals that only the side that is written to can have met, whoever reports them. */
@@ -129,6 +131,9 @@ class GroupExecution {
   readonly #refused: RelPath[] = [];
   /** Directories whose ignore file this group wrote. */
   readonly #rulesChanged: RelPath[] = [];
+  /** Under way: what of this group the other side cannot answer for. */
+  readonly #vouching: Promise<Problem[]>[] = [];
+  #unvouched: ReadonlyMap<RelPath, Problem> = new Map();
 
   constructor(side: Side, shared: SharedByGroups, context: ExecutionContext) {
     this.#side = side;
@@ -138,6 +143,12 @@ class GroupExecution {
 
   /** Has them staged; may be called again with more. */
   async push(steps: readonly Step[]): Promise<void> {
+    const { endpoints, signal } = this.#context;
+    const told = steps.flatMap((step) => this.#toldUnread(step) ?? []);
+    const vouching = vouched(endpoints[otherSide(this.#side)], told, signal);
+    // Waited for before the commit.
+    vouching.catch(() => undefined);
+    this.#vouching.push(vouching);
     const large = await this.#transferLarge(steps);
     this.#collect(steps.length);
     await this.#pushAll(steps, large);
@@ -148,6 +159,7 @@ class GroupExecution {
     this.#collect(this.#ops.length);
     const { state } = this.#context;
     const durable = this.#context.durable !== "none";
+    await this.#awaitVouched();
     state.store.transaction({ durable }, () => state.addInFlight(this.#inFlight));
     const results: OpResult[] = [];
     const reply = await this.#shared.application.commit((more) => {
@@ -156,6 +168,9 @@ class GroupExecution {
     if (results.length !== this.#ops.length) throw incomplete(this.#context.endpoints[this.#side].label);
     state.store.transaction({ durable }, () => {
       state.inBatch(() => results.forEach((result, at) => this.#record(this.#ops[at]!, result)));
+      for (const { path, status } of results) {
+        if (status === "done" && this.#unvouched.has(path)) state.disagree(path, this.#context.preserve);
+      }
       for (const path of this.#refused) this.#isIgnored(path);
       // Only now: what this group was refused as ignored was judged by the rules before it.
       for (const dir of this.#rulesChanged) state.rulesChanged(this.#side, dir);
@@ -172,6 +187,24 @@ class GroupExecution {
       if (state.comparesAll && !isLast) state.saveProgress();
       else state.save(durable);
     });
+  }
+
+  /** What the other side holds there and is not asked to read; whoever reads a file makes it durable. */
+  #toldUnread(step: Step): RelPath | undefined {
+    if (step.type === "move") return step.move.aside === true ? undefined : step.move.to;
+    const { path, action, heals, new: entry } = step.change;
+    if (entry === undefined || action !== "content" || heals === true || wantedContent(step) !== undefined) return undefined;
+    return this.#context.state.held(otherSide(this.#side), path).state === "present" ? path : undefined;
+  }
+
+  /** What the source cannot answer for is brought over all the same, but nothing is agreed about it: the next plan asks again. */
+  async #awaitVouched(): Promise<void> {
+    const failed = (await Promise.all(this.#vouching)).flat();
+    if (failed.length === 0) return;
+    this.#unvouched = new Map(failed.map((one) => [one.path, one]));
+    const certain = this.#inFlight.filter(({ path }) => !this.#unvouched.has(path));
+    this.#inFlight.splice(0, this.#inFlight.length, ...certain);
+    for (const one of failed) this.#context.totals.problems.push({ ...one, side: otherSide(this.#side) });
   }
 
   /** The runtime would let the garbage of a large plan grow to as much as lives. */

@@ -45,6 +45,24 @@ class Pair {
     }
   }
 
+  /** Takes the files and the endpoint's state of a side back to what they are now, as a restored image of a machine does. */
+  imageOf(side: Side): () => void {
+    const names = this.names(side);
+    const tables = [...this.#disks].flatMap(([name, { tables, logs }]) => {
+      if (!name.startsWith(`${side} `)) return [];
+      return [{ name, tables: structuredClone(tables), logs: structuredClone(logs) }];
+    });
+    return () => {
+      for (const path of this.names(side)) if (!names.includes(path)) rmSync(join(this.dir, side, path), { recursive: true, force: true });
+      for (const { name, ...image } of tables) {
+        const disk = new MemoryDisk();
+        for (const [table, rows] of image.tables) disk.tables.set(table, rows);
+        for (const [log, records] of image.logs) disk.logs.set(log, records);
+        this.#disks.set(name, disk);
+      }
+    };
+  }
+
   names(side: Side): string[] {
     const all = readdirSync(join(this.dir, side), { recursive: true, encoding: "utf8" });
     return all.filter((path) => !path.startsWith(".syncline")).toSorted();
@@ -103,6 +121,24 @@ function whenPushed(endpoint: Endpoint): Promise<void> {
     };
   };
   return pushed.promise;
+}
+
+/** Resolves when a group was committed for the first time, and its outcome is recorded. */
+function whenCommitted(endpoint: Endpoint): Promise<void> {
+  const committed = Promise.withResolvers<void>();
+  const apply = endpoint.apply.bind(endpoint);
+  endpoint.apply = (runId, signal) => {
+    const application = apply(runId, signal);
+    return {
+      push: (ops) => application.push(ops),
+      commit: async (onResults) => {
+        const reply = await application.commit(onResults);
+        setImmediate(() => committed.resolve());
+        return reply;
+      },
+    };
+  };
+  return committed.promise;
 }
 
 const TREE = { "a/1": "one", "a/2": "two", "b/3": "three", "c/4": "four", z: "zed" };
@@ -198,6 +234,37 @@ describe("a first copy", () => {
     // What it left is no edit of either side.
     expect((await pair.run())[0]).toMatchObject({ result: "same", conflicts: 0 });
     expect(pair.names("beta")).toEqual(pair.names("alpha"));
+  });
+
+  test("[SESSION-66] a source put back to before its first scan has removed nothing of what it gave during it", async () => {
+    // As after a run that has found beta out of reach.
+    const away = pair.endpoint("beta");
+    away.open = () => Promise.reject(new SynclineError({ code: "LIMIT", op: "open", message: "not today" }));
+    await expect(pair.run({ beta: away })).rejects.toMatchObject({ code: "LIMIT" });
+    const putBack = pair.imageOf("alpha");
+    const tree: Record<string, string> = {};
+    for (let dir = 10; dir < 94; dir++) for (let file = 0; file < 100; file++) tree[`d${dir}/f${file}`] = `${dir} ${file}`;
+    pair.write("alpha", tree);
+    pair.hostOf = (side, host) => (side === "alpha" ? inSlices(host) : host);
+    const beta = pair.endpoint("beta");
+    const committed = whenCommitted(beta);
+    let told = 0;
+    const alpha = telling(pair.endpoint("alpha"), async (paths) => {
+      if (told > 8200) {
+        await committed;
+        throw new SynclineError({ code: "ROOT_IDENTITY", op: "scan", message: "another root" });
+      }
+      told += paths.length;
+    });
+    await expect(pair.run({ alpha, beta })).rejects.toMatchObject({ code: "ROOT_IDENTITY" });
+    const arrived = pair.names("beta");
+    expect(arrived.length).toBeGreaterThan(8000);
+    pair.hostOf = (_side, host) => host;
+    putBack();
+    expect(pair.names("alpha")).toEqual([]);
+    expect((await pair.run())[0]).toMatchObject({ result: "same", conflicts: 0 });
+    expect(pair.names("beta")).toEqual(arrived);
+    expect(pair.names("alpha")).toEqual(arrived);
   });
 
   test("[SESSION-46] a copy that fails ends the scan, and its error is the one that is told", async () => {

@@ -4,7 +4,8 @@ import type { Observation, Problem } from "#model/observation.ts";
 import type { Endpoint, ScanSummary } from "#sync/endpoint/endpoint.ts";
 import { MemoryDisk, MemoryStore } from "#sync/index/memory-store.ts";
 import { UnknownPaths, observeSide } from "#sync/session/observe.ts";
-import { type Held, SessionState } from "#sync/session/state.ts";
+import { SessionState } from "#sync/session/state.ts";
+import type { Held } from "#sync/session/state-records.ts";
 
 const random = { bytes: (count: number): Uint8Array => new Uint8Array(count).fill(7) };
 const dir: Entry = { kind: "dir", mode: 0o755 };

@@ -7,78 +7,31 @@ import { type Entry, compareContent, sameEntry, type Preserve } from "#model/ent
 import { type RelPath, compareNames, comparePaths, isWithin, joinPath, nameOf, parentOf } from "#model/path.ts";
 import type { Problem } from "#model/observation.ts";
 import type { Conflict, Side } from "#model/plan.ts";
-import type { SumSeeds } from "#sync/endpoint/endpoint.ts";
+import type { OpenReply, SumSeeds } from "#sync/endpoint/endpoint.ts";
 import { entryCodec } from "#sync/index/record-codecs.ts";
 import type { Log, Store, Table, Tree } from "#sync/index/store.ts";
 import { RefusedPlaces } from "#sync/session/refused-places.ts";
+import {
+  type Held,
+  type InFlight,
+  appendInFlight,
+  readInFlight,
+  savedPending,
+  writePending,
+} from "#sync/session/state-records.ts";
 import { type SideMark, plannedMark, savedMark, writeMark } from "#sync/session/side-mark.ts";
 import { ByteReader, ByteWriter } from "#sync/wire/bytes.ts";
-import { readEntry, writeEntry } from "#sync/wire/entry-codec.ts";
 import type { Random } from "#platform/host.ts";
-
-/** What a side holds at a path where it differs from the ancestor. */
-export type Held = { readonly state: "present"; readonly entry: Entry } | { readonly state: "absent" | "ignored" };
 
 export const SIDES: readonly Side[] = ["alpha", "beta"];
 export const otherSide = (side: Side): Side => (side === "alpha" ? "beta" : "alpha");
 
-/** One change that was sent to a side and whose outcome is not recorded yet. */
-export type InFlight = {
-  readonly side: Side;
-  readonly path: RelPath;
-  readonly entry: Entry | undefined;
-  /** A move from there, with everything that the ancestor has below; then `entry` says nothing. */
-  readonly from?: RelPath | undefined;
-};
-/** Added to the side (0: alpha, 1: beta) of a move in its record. */
-const IN_FLIGHT_MOVE = 2;
-
 /** New entries of one directory from which on it is written as a whole, if it held nothing before. */
 const WHOLE_DIR_MIN = 8;
-
-/** In-flight changes in one log record. */
-const IN_FLIGHT_PER_RECORD = 2000;
-
-type SavedPending = { readonly path: RelPath; readonly held: Held };
 
 /** Can `held` be what was agreed, but for metadata? What is filtered out is not known to be anything else. */
 function isStill(agreed: Entry, held: Held): boolean {
   return held.state === "ignored" || (held.state === "present" && compareContent(agreed, held.entry) !== "differs");
-}
-
-function* savedPending(table: Table): Generator<SavedPending> {
-  const bytes = table.get("all");
-  if (bytes === undefined) return;
-  const r = new ByteReader(bytes);
-  while (!r.atEnd) {
-    const path = r.string();
-    const state = r.u8();
-    const entry = readEntry(r);
-    if (state === 1 && entry !== undefined) yield { path, held: { state: "present", entry } };
-    else yield { path, held: { state: state === 2 ? "ignored" : "absent" } };
-  }
-}
-
-/**
- * Is the ancestor all that is known of both sides, as last written, but for what both ignore, and for what one side alone
- * has and nobody can carry? Returns the ignored paths, of which (with what is below them) nobody knows anything; undefined
- * where something else differs.
- */
-export function savedIgnored(store: Store): ReadonlySet<RelPath> | undefined {
-  const ancestor = store.tree("ancestor", entryCodec);
-  const seen = new Map<RelPath, number>();
-  const uncarried = new Set<RelPath>();
-  for (const side of SIDES) {
-    for (const { path, held } of savedPending(store.table(`pending-${side}`))) {
-      const isOther = held.state === "present" && held.entry.kind === "other";
-      if (isOther && !uncarried.has(path) && ancestor.get(path) === undefined) uncarried.add(path);
-      else if (held.state !== "ignored") return undefined;
-      else seen.set(path, (seen.get(path) ?? 0) + 1);
-    }
-  }
-  if ([...uncarried].some((path) => seen.has(path))) return undefined;
-  for (const [path, sides] of seen) if (sides < SIDES.length && ancestor.get(path) !== undefined) return undefined;
-  return new Set(seen.keys());
 }
 
 export class SessionState {
@@ -113,6 +66,8 @@ export class SessionState {
   #batch: Map<RelPath, Entry> | undefined;
   /** Sequences whose observations are stored durably, so that the endpoints' logs may forget them. */
   readonly savedSeq: Record<Side, number>;
+  /** Of a side that tells while it is still scanned: the sequence that it was at before. */
+  readonly #toldAfter: Record<Side, number> = { alpha: 0, beta: 0 };
   /** Is nothing stored of what was observed, so that whoever starts from here compares everything? */
   #comparesAll: boolean;
 
@@ -531,6 +486,11 @@ export class SessionState {
     SIDES.forEach((side, at) => this.observe(side, path, held[at]!, preserve));
   }
 
+  /** Nothing is agreed at the path any more, nor below it: what both sides hold there is theirs alone. */
+  disagree(path: RelPath, preserve: Preserve): void {
+    for (const one of [path, ...[...this.ancestor.walk(path)].map(([below]) => below)]) this.rebase(one, undefined, preserve);
+  }
+
   /**
    * All that is known of how far `side` was consumed. Ahead of what was saved of it are the changes in flight: one that had
    * sent them and has forgotten it since must not be believed that it removed them.
@@ -542,18 +502,7 @@ export class SessionState {
   /** Call in a durable transaction before the changes can become visible. */
   addInFlight(changes: readonly InFlight[]): void {
     if (changes.length > 0) for (const side of SIDES) this.#savePlanned(side);
-    for (let at = 0; at < changes.length; at += IN_FLIGHT_PER_RECORD) {
-      const w = new ByteWriter();
-      const part = changes.slice(at, at + IN_FLIGHT_PER_RECORD);
-      w.varint(part.length);
-      for (const { side, path, entry, from } of part) {
-        w.u8((side === "beta" ? 1 : 0) + (from === undefined ? 0 : IN_FLIGHT_MOVE));
-        w.string(path);
-        if (from === undefined) writeEntry(w, entry);
-        else w.string(from);
-      }
-      this.#inFlight.append(w.finish());
-    }
+    appendInFlight(this.#inFlight, changes);
   }
 
   clearInFlight(): void {
@@ -561,17 +510,8 @@ export class SessionState {
     if (this.#inFlight.first() <= this.#inFlight.last()) this.#inFlight.trim(this.#inFlight.last());
   }
 
-  *inFlight(): Iterable<InFlight> {
-    for (const [, bytes] of this.#inFlight.since(this.#inFlight.first() - 1)) {
-      const r = new ByteReader(bytes);
-      for (let left = r.varint(); left > 0; left--) {
-        const kind = r.u8();
-        const side: Side = kind % IN_FLIGHT_MOVE === 1 ? "beta" : "alpha";
-        const path = r.string();
-        if (kind < IN_FLIGHT_MOVE) yield { side, path, entry: readEntry(r) };
-        else yield { side, path, entry: undefined, from: r.string() };
-      }
-    }
+  inFlight(): Iterable<InFlight> {
+    return readInFlight(this.#inFlight);
   }
 
   #loadPending(side: Side): void {
@@ -593,7 +533,17 @@ export class SessionState {
   /** From where what is in flight was planned; in a first copy also where what is agreed came from. */
   #savePlanned(side: Side): void {
     const mark = this.marks[side];
-    if (mark !== undefined) writeMark(this.#meta, `planned-${side}`, mark);
+    if (mark === undefined) return;
+    writeMark(this.#meta, `planned-${side}`, { ...mark, seq: Math.max(mark.seq, this.#toldAfter[side]) });
+  }
+
+  /**
+   * What `side` tells is sent before its scan has ended. Whoever starts from what is saved until then asks for everything,
+   * and knows the side again from one that was put back to before it was there.
+   */
+  tellsWhileScanned(side: Side, { rootId, filterHash, epoch, lastSeq }: OpenReply): void {
+    this.marks[side] ??= { rootId, filterHash, epoch, seq: 0 };
+    this.#toldAfter[side] = Math.max(1, lastSeq);
   }
 
   #saveFiles(): void {
@@ -607,23 +557,11 @@ export class SessionState {
     this.#saved = this.#fingerprint();
     this.#comparesAll = SIDES.every((side) => (this.marks[side]?.seq ?? 0) === 0);
     this.#saveFiles();
-    const w = new ByteWriter();
     for (const side of SIDES) {
       this.#saveMark(side);
       if (this.marks[side] !== undefined) this.#meta.delete(`planned-${side}`);
       if (durable) this.savedSeq[side] = this.marks[side]?.seq ?? 0;
-      const table = this.#savedPending[side];
-      if (this.pending[side].size === 0) {
-        if (table.get("all") !== undefined) table.delete("all");
-        continue;
-      }
-      w.reset();
-      for (const [path, held] of this.pending[side]) {
-        w.string(path);
-        w.u8(held.state === "present" ? 1 : held.state === "ignored" ? 2 : 0);
-        writeEntry(w, held.state === "present" ? held.entry : undefined);
-      }
-      table.set("all", w.finish());
+      writePending(this.#savedPending[side], this.pending[side]);
     }
   }
 
@@ -637,6 +575,7 @@ export class SessionState {
         this.pending[side].clear();
         this.#outdated[side].clear();
         this.marks[side] = undefined;
+        this.#toldAfter[side] = 0;
         this.#meta.delete(`mark-${side}`);
         this.#meta.delete(`planned-${side}`);
       }

@@ -6,4 +6,7 @@ export const TELLS_COMING = 1;
 /** Its endpoints may tell which trace something belongs to: the call "traces". */
 export const TELLS_TRACES = 2;
 
-export const OWN_ABILITIES = Uint8Array.of(TELLS_COMING, TELLS_TRACES);
+/** Its endpoints make durable what they have told of when they are asked to: the call "vouch". */
+export const VOUCHES = 3;
+
+export const OWN_ABILITIES = Uint8Array.of(TELLS_COMING, TELLS_TRACES, VOUCHES);

@@ -1,7 +1,8 @@
 /** Scenarios 15–21: both sides changed. No content that a person made may become unreachable. */
 import { describe, expect, test } from "bun:test";
+import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import type { SessionOptions } from "#sync/session/events.ts";
-import { type SimSide, SimPair, changesOf, conflictsOf } from "#testing/scenarios/sim-pair.ts";
+import { SimPair, type SimSide, changesOf, conflictsOf, problemsOf } from "#testing/scenarios/sim-pair.ts";
 import { SimRandom } from "#testing/sim-random.ts";
 
 type Act = (side: SimSide) => void;
@@ -203,6 +204,78 @@ describe("the same on both sides", () => {
           await pair.agree();
           expect([side, seed, pair[side].read(path) === `new${more}`]).toEqual([side, seed, true]);
         }
+      }
+    });
+  }
+
+  const kinds: Record<string, (side: SimSide) => void> = {
+    "a symlink": (side) => side.user.symlink("/root/l", "nowhere"),
+    "an empty directory": (side) => side.put({ "l/": "" }),
+    "an empty file": (side) => side.put({ l: "" }),
+    "a second name": (side) => side.user.link("/root/g", "/root/l"),
+    "other bytes under the old time": (side) => {
+      const { mtimeNs } = side.disk.inodeAt("/root/g");
+      side.put({ g: "other" });
+      side.user.setMtime("/root/g", mtimeNs);
+    },
+    "an old tree from elsewhere": (side) => side.user.rename("/away", "/root/l"),
+    "a name that came by a link": (side) => {
+      side.user.mkdir("/root/l");
+      side.user.link("/root/g", "/root/l/g");
+      side.remove("g");
+    },
+  };
+  for (const [what, make] of Object.entries(kinds)) {
+    for (const on of ["both sides", "one side"]) {
+      test(`[SIM-113] ${what} made on ${on} a moment ago outlives a power loss`, async () => {
+        const preserve = { ...PRESERVE_DEFAULT, hardlinks: what === "a second name" };
+        for (let seed = 1; seed <= 20; seed++) {
+          const pair = new SimPair({ seed, session: { preserve } });
+          for (const one of [pair.alpha, pair.beta]) {
+            one.put({ g: "stays" });
+            one.user.mkdir("/away/sub");
+            one.user.write("/away/sub/f", "content");
+          }
+          await pair.agree();
+          for (const one of [pair.alpha, pair.beta]) one.disk.settle();
+          pair.rest();
+          make(pair.alpha);
+          if (on === "both sides") make(pair.beta);
+          const made = pair.alpha.show();
+          await pair.agree();
+          pair.beta.disk.settle();
+          pair.alpha.powerLoss(new SimRandom(seed));
+          // What was removed may be back on that side, and comes back on the other.
+          const kept = (await pair.agree()).split(" ");
+          expect([seed, made.split(" ").filter((one) => !kept.includes(one))]).toEqual([seed, []]);
+        }
+      });
+    }
+  }
+
+  const acts: Record<string, (side: SimSide) => void> = {
+    "a symlink": (side) => side.user.symlink("/root/l", "nowhere"),
+    "a renamed directory": (side) => side.rename("d", "l"),
+  };
+  for (const [what, act] of Object.entries(acts)) {
+    test(`[SESSION-65] ${what} that the source cannot answer for is brought over, told, and not agreed on`, async () => {
+      for (let seed = 1; seed <= 20; seed++) {
+        const pair = new SimPair({ seed });
+        pair.alpha.put({ "d/f": "stays" });
+        await pair.agree();
+        for (const one of [pair.alpha, pair.beta]) one.disk.settle();
+        act(pair.alpha);
+        const made = pair.alpha.show();
+        const outcome = await pair.run({}, ({ alpha }) => {
+          alpha.fs.faults = (call) => (call === "sync" || call === "syncAll" ? "EIO" : undefined);
+        });
+        expect(problemsOf(outcome).map(({ path, side, code }) => [path, side, code])).toEqual([["l", "alpha", "EIO"]]);
+        expect(pair.beta.show()).toBe(made);
+        pair.beta.disk.settle();
+        pair.alpha.powerLoss(new SimRandom(seed));
+        const kept = (await pair.agree()).split(" ");
+        expect([seed, made.split(" ").filter((one) => !kept.includes(one))]).toEqual([seed, []]);
+        expect(changesOf(await pair.run())).toEqual([]);
       }
     });
   }
