@@ -3,6 +3,7 @@ import { HeldContent, StoreIntake, StoredContent } from "#hub/content.ts";
 import { CutsThread } from "#hub/cuts/cuts-thread.ts";
 import { TRACE, TestHub } from "#hub/hub-fixture.ts";
 import { SUM_NAMES, SumsHasher } from "#hub/sums/sums.ts";
+import { letGo } from "#platform/net/received.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
 import { MemoryChunkDisk, MemoryChunks } from "#store/memory-chunks.ts";
 import { type ChunkId, chunkIdOf } from "#sync/chunk/chunk-id.ts";
@@ -107,6 +108,32 @@ test("[CONTENT-3] what was written into a sink is the caller's again, whatever k
     expect((await sink.end()).sum).toBe(sumOf(Buffer.concat(parts), seeds));
   }
 });
+
+test("[CONTENT-4] memory that was written into a sink may be gone afterwards, whatever sizes it comes in and whoever reads it", async () => {
+  const seeds = { a: 1n, b: 2n };
+  const bytes = new Uint8Array(30 << 20);
+  for (let at = 0; at < bytes.length; at += 65_536) crypto.getRandomValues(bytes.subarray(at, at + 65_536));
+  const md5 = Bun.MD5.hash(bytes, "hex");
+  for (const cuts of [CutsThread.make(), undefined]) {
+    for (const step of [70_001, 512 << 10, 9 << 20]) {
+      const store = new MemoryChunks(() => 1, new MemoryChunkDisk());
+      await using intake = new StoreIntake(store, { seeds, cuts }, new HeldContent(), async () => undefined, () => undefined);
+      const sink = intake.sink(bytes.length, { sums: ["md5"] });
+      for (let at = 0; at < bytes.length; at += step) {
+        const received = bytes.slice(at, at + step);
+        const full = sink.write(received);
+        if (full !== undefined) await full;
+        letGo(received);
+        expect(received.length).toBe(0);
+      }
+      const { sum, sums } = await sink.end();
+      expect([sum, sums.md5]).toEqual([sumOf(bytes, seeds), md5]);
+      const read = new Uint8Array(bytes.length);
+      await intake.part(sink.stored).read(read, 0);
+      expect(Buffer.compare(read, bytes)).toBe(0);
+    }
+  }
+}, 60_000);
 
 test("[SUMS-5] a sink computes what a door asks for; what nobody asked for is computed at its first need, and kept", async () => {
   await using hub = await TestHub.open();

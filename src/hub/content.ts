@@ -6,7 +6,7 @@ import { CUTS_HERE, type CutsThread } from "#hub/cuts/cuts-thread.ts";
 import { FileCutter, type NamedChunk } from "#hub/cuts/file-cutter.ts";
 import type { FreshOf } from "#hub/fresh-chunks.ts";
 import type { Sum } from "#model/entry.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, assert } from "#model/error.ts";
 import type { ContentOptions, ContentReader, ContentSink, ContentSource, Intake, NamedContent } from "#hub/space-service.ts";
 import type { ContentRef } from "#hub/space.ts";
 import { NO_SUMS, type SumName, type Sums, SumsHasher } from "#hub/sums/sums.ts";
@@ -127,7 +127,7 @@ export class StoreSink implements ContentSink {
   write(bytes: Uint8Array): Promise<void> | void {
     this.#onBytes(bytes.length);
     this.#size += bytes.length;
-    if (this.#large !== undefined) return feed(this.#large, bytes);
+    if (this.#large !== undefined) return this.#large.cutter.push(bytes);
     if (this.#options.lead === undefined && this.#size <= SMALL_BYTES) {
       // Not slice(): of a Buffer that is no copy.
       this.#small.push(new Uint8Array(bytes));
@@ -137,9 +137,9 @@ export class StoreSink implements ContentSink {
   }
 
   async #writeLarge(bytes: Uint8Array): Promise<void> {
-    const large = this.#cutting();
-    for (const earlier of this.#small.splice(0)) await feed(large, earlier);
-    await feed(large, bytes);
+    const { cutter } = this.#cutting();
+    for (const earlier of this.#small.splice(0)) await cutter.push(earlier);
+    await cutter.push(bytes);
   }
 
   #cutting(): Cutting {
@@ -147,13 +147,15 @@ export class StoreSink implements ContentSink {
     const { limits, size, largeFrom, lead, sums = [], isSummed } = this.#options;
     const { seeds, cuts } = this.#tools;
     const isHere = cuts === undefined || cuts.isBroken || (size ?? CUT_ELSEWHERE_BYTES_MIN) < CUT_ELSEWHERE_BYTES_MIN;
-    const options = { limits, size, largeFrom, lead, seeds: isSummed ? seeds : undefined };
+    const stream = sums.length === 0 ? undefined : openSums(sums);
+    const onFilled = stream === undefined ? undefined : (bytes: Uint8Array): Promise<void> | void => stream.update(bytes);
+    const options = { limits, size, largeFrom, lead, seeds: isSummed ? seeds : undefined, onFilled };
     const cutter = new FileCutter(isHere ? CUTS_HERE : cuts, options, (chunks, leaves) => {
       this.#addLeaves(leaves);
       return this.#putAll(chunks);
     });
     this.#tools.cutters.add(cutter);
-    return (this.#large = { cutter, sums: sums.length === 0 ? undefined : openSums(sums) });
+    return (this.#large = { cutter, sums: stream });
   }
 
   #addLeaves(leaves: Uint8Array): void {
@@ -216,17 +218,10 @@ export class StoreSink implements ContentSink {
     }
     const sums = await this.cut();
     const size = this.#size;
+    assert(this.stored.reduce((bytes, { length }) => bytes + length, 0) === size, "the chunks of a content are all of it");
     const made = isSummed ? sumOfLeaves(this.leaves(0, piecesIn(size)), size, this.#tools.seeds) : sum!;
     return describe(this.stored, size, limits, made, sums);
   }
-}
-
-/** Both go on by themselves with what they could take. */
-function feed({ cutter, sums }: Cutting, bytes: Uint8Array): Promise<void> | undefined {
-  const full = cutter.push(bytes);
-  const behind = sums?.update(bytes);
-  if (full === undefined || behind === undefined) return full ?? behind ?? undefined;
-  return Promise.all([full, behind]).then(() => undefined);
 }
 
 type Held = { manifest: Manifest | undefined; sums: Sums; holders: number };

@@ -8,6 +8,7 @@ import type { AppendSink, UploadId } from "#hub/uploads/upload.ts";
 import { SynclineError } from "#model/error.ts";
 import type { FoundFile, FtpFiles } from "#gateway/ftp/files.ts";
 import type { Place } from "#gateway/ftp/ftp-path.ts";
+import { letGo } from "#platform/net/received.ts";
 import type { Partials } from "#gateway/partials.ts";
 import { FtpRefusal } from "#gateway/ftp/reply.ts";
 
@@ -80,10 +81,10 @@ export class Arriving implements AsyncDisposable {
     }
   }
 
-  /** A promise where the store cannot keep up: wait before the next. */
+  /** Takes bytes that nobody else looks at any more. A promise where the store cannot keep up: wait before the next. */
   write(bytes: Uint8Array): Promise<void> | undefined {
     this.#size += bytes.length;
-    if (this.#growing !== undefined) return this.#growing.sink.write(bytes) ?? undefined;
+    if (this.#growing !== undefined) return writeAndLetGo(this.#growing.sink, bytes);
     this.#small.push(bytes);
     return this.#size <= SMALL_BYTES_MAX ? undefined : this.#grow();
   }
@@ -98,7 +99,7 @@ export class Arriving implements AsyncDisposable {
     const id = await partials.begin(this.#who, place, current, mode);
     const growing = await this.#open(id, 0);
     this.#growing = growing;
-    for (const bytes of this.#small.splice(0)) await growing.sink.write(bytes);
+    for (const bytes of this.#small.splice(0)) await writeAndLetGo(growing.sink, bytes);
   }
 
   async #open(id: UploadId, offset: number): Promise<Growing> {
@@ -170,4 +171,11 @@ export class Arriving implements AsyncDisposable {
     this.#growing.held[Symbol.dispose]();
     if (!this.#isDone && (this.#parts.isNew || this.#isDiscarded)) await this.#parts.partials.drop(this.#who, this.#growing.id);
   }
+}
+
+function writeAndLetGo(sink: AppendSink, bytes: Uint8Array): Promise<void> | undefined {
+  const full = sink.write(bytes);
+  if (full !== undefined) return full.then(() => letGo(bytes));
+  letGo(bytes);
+  return undefined;
 }

@@ -11,6 +11,7 @@ import { storedPartBytes } from "#hub/encrypted-content.ts";
 import type { Intake, NamedContent } from "#hub/space-service.ts";
 import { type SumName, type Sums, SumsHasher } from "#hub/sums/sums.ts";
 import type { Part, PartOptions, PartSink } from "#hub/uploads/upload.ts";
+import { letGo } from "#platform/net/received.ts";
 
 /** Bytes of one body that is kept: of an object that is put whole, or of a part. */
 export const BODY_BYTES_MAX = 5 * 2 ** 30;
@@ -28,8 +29,12 @@ export type Taken = {
   readonly checksums: ReadonlyMap<Algorithm, string>;
 };
 
-/** Gets the data in order; what it gives back is waited for before the next. */
-type OnData = (data: Uint8Array) => Promise<void> | void;
+type Taker = {
+  /** Gets the data in order; what it gives back is waited for before the next. */
+  readonly onData: (data: Uint8Array) => Promise<void> | void;
+  /** The data is looked at later, too. */
+  readonly keeps: boolean;
+};
 
 /** What the client says of its body. */
 class Claims {
@@ -119,7 +124,7 @@ export function announcedLength({ request, payload }: S3Call): number | undefine
 }
 
 /** Reads all of it. @returns the trailer @throws {S3Error} EntityTooLarge, and what AwsChunked throws */
-async function readAll(call: S3Call, max: number, onData: OnData): Promise<ReadonlyMap<string, string>> {
+async function readAll(call: S3Call, max: number, { onData, keeps }: Taker): Promise<ReadonlyMap<string, string>> {
   const { request, payload, services } = call;
   const length = announcedLength(call);
   if (length !== undefined && length > max) throw tooLarge(max);
@@ -139,6 +144,7 @@ async function readAll(call: S3Call, max: number, onData: OnData): Promise<Reado
       const full = onData(data);
       if (full !== undefined) await full;
     }
+    if (!keeps) letGo(piece);
   }
   return chunked?.end() ?? new Map<string, string>();
 }
@@ -151,7 +157,7 @@ function broken(error: unknown): never {
 
 async function readWhole(call: S3Call, max: number): Promise<{ bytes: Uint8Array; trailer: ReadonlyMap<string, string> }> {
   const pieces: Uint8Array[] = [];
-  const trailer = await readAll(call, max, (data) => void pieces.push(data));
+  const trailer = await readAll(call, max, { onData: (data) => void pieces.push(data), keeps: true });
   return { bytes: pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces), trailer };
 }
 
@@ -186,7 +192,7 @@ export async function takeBody(call: S3Call, intake: Intake, cipher: PartCipher 
   const stored = length === undefined || cipher === undefined ? length : storedPartBytes(length);
   const sink = intake.sink(stored, { sums: cipher === undefined ? claims.names : ["md5"] });
   const before = cipher === undefined ? undefined : new EncryptingSink(sink, cipher, claims.names);
-  const trailer = await readAll(call, BODY_BYTES_MAX, (data) => (before ?? sink).write(data));
+  const trailer = await readAll(call, BODY_BYTES_MAX, { onData: (data) => (before ?? sink).write(data), keeps: false });
   const sent = await before?.end();
   const named = await sink.end();
   const { size, sums } = sent ?? { size: named.content.size, sums: named.sums };
@@ -212,7 +218,7 @@ export async function takePart(
   const stored = length === undefined || cipher === undefined ? length : storedPartBytes(length);
   await using sink = await open({ size: stored, sums: cipher === undefined ? claims.names : ["md5"] });
   const before = cipher === undefined ? undefined : new EncryptingSink(sink, cipher, claims.names);
-  const trailer = await readAll(call, BODY_BYTES_MAX, (data) => (before ?? sink).write(data));
+  const trailer = await readAll(call, BODY_BYTES_MAX, { onData: (data) => (before ?? sink).write(data), keeps: false });
   const sent = await before?.end();
   const ended = await sink.end();
   const { size, sums } = sent ?? ended;

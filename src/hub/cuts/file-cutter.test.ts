@@ -127,6 +127,41 @@ describe("chunks that are found on another thread", () => {
     expect(taken).toBe(before);
   }, 60_000);
 
+  test("[CUTS-7] who reads the bytes where they lie gets all of them in order, and they stay until they were read", async () => {
+    const thread = CutsThread.make()!;
+    for (const length of [23 * MIB + 5, 8 * MIB, 70_000]) {
+      const lead = content(10_000);
+      const bytes = content(length);
+      const read = new Bun.CryptoHasher("md5");
+      let reading: Promise<void> = Promise.resolve();
+      const onFilled = (part: Uint8Array): Promise<void> => {
+        reading = reading.then(async () => {
+          // Later than all else that is done with them.
+          await Bun.sleep(30);
+          read.update(part);
+        });
+        return reading;
+      };
+      const cutter = new FileCutter(thread, { limits: CHUNK_LIMITS, seeds: SEEDS, lead, onFilled }, async () => undefined);
+      for (let at = 0; at < length; at += MIB) await cutter.push(bytes.subarray(at, at + MIB));
+      await cutter.end();
+      expect(read.digest("hex")).toBe(Bun.MD5.hash(bytes, "hex"));
+    }
+  }, 60_000);
+
+  test("[CUTS-7] where they cannot be read, who writes and who ends is told", async () => {
+    const thread = CutsThread.make()!;
+    const onFilled = (): Promise<void> => Promise.reject(new Error("not read"));
+    const cutter = new FileCutter(thread, { limits: CHUNK_LIMITS, seeds: SEEDS, onFilled }, async () => undefined);
+    const bytes = content(24 * MIB);
+    let refused: unknown;
+    for (let at = 0; at < bytes.length && refused === undefined; at += MIB) {
+      await cutter.push(bytes.subarray(at, at + MIB))?.catch((error: unknown) => (refused = error));
+    }
+    expect(refused).toEqual(new Error("not read"));
+    expect(await cutter.end().catch((error: unknown) => error)).toEqual(new Error("not read"));
+  }, 60_000);
+
   test("[CUTS-2] two files at a time do not meet, and what the store refuses is told to who writes and who ends", async () => {
     const thread = CutsThread.make()!;
     const options = { limits: CHUNK_LIMITS_LARGE, seeds: undefined };

@@ -24,6 +24,8 @@ export type CutterOptions = {
   readonly seeds: SumSeeds | undefined;
   /** What the piece of the file in which the first byte lies has before it, to be summed with it. */
   readonly lead?: Uint8Array | undefined;
+  /** Gets the bytes as they lie in the rooms, in order, and has read them when it resolves. */
+  readonly onFilled?: ((bytes: Room) => Promise<void> | void) | undefined;
 };
 
 /** The bytes are the cutter's again when `onCut` has resolved. Leaves are of the pieces that have come whole since, or of the last. */
@@ -155,14 +157,17 @@ export class FileCutter {
     const [room, front, to, before] = [this.#filling!, this.#front, this.#end, this.#before];
     this.#filling = undefined;
     this.#before += to - front;
-    this.#last = this.#last.then((kept) => this.#cut({ room, front, to, before }, kept, isEnd));
+    const read = to === front ? undefined : this.#options.onFilled?.(room.subarray(front, to));
+    // It is met where the room is cut, if that comes to it.
+    read?.catch(() => undefined);
+    this.#last = this.#last.then((kept) => this.#cut({ room, front, to, before, read }, kept, isEnd));
     this.#last.catch((error: unknown) => {
       this.#failure ??= { error };
       this.#release(undefined);
     });
   }
 
-  async #cut({ room, front, to, before }: Batch, kept: Kept, isEnd: boolean): Promise<Kept> {
+  async #cut({ room, front, to, before, read }: Batch, kept: Kept, isEnd: boolean): Promise<Kept> {
     if (this.#failure !== undefined) throw this.#failure.error;
     const { limits, seeds, lead = NONE } = this.#options;
     const from = front - kept.bytes.length;
@@ -174,12 +179,19 @@ export class FileCutter {
     const answer = await this.#cuts.cut({ room, from, to, limits, largeFrom, looked, isEnd, pieces });
     const { chunks, end } = chunksOf(room, from, answer);
     await this.#onCut(chunks, answer.leaves);
+    await read;
     return { room, bytes: room.subarray(end, to), looked: answer.looked };
   }
 }
 
 /** Bytes [front, to) of the room are those of the file that came behind the first `before`. */
-type Batch = { readonly room: Room; readonly front: number; readonly to: number; readonly before: number };
+type Batch = {
+  readonly room: Room;
+  readonly front: number;
+  readonly to: number;
+  readonly before: number;
+  readonly read: Promise<void> | void;
+};
 
 function chunksOf(room: Room, from: number, { lengths, ids }: CutAnswer): { chunks: NamedChunk[]; end: number } {
   let end = from;

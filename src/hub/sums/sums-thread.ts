@@ -13,7 +13,11 @@ const SLOTS = 4;
 
 /** Sums of bytes that come in order. For one owner; digest() once, at the end. Given up without: it is forgotten. */
 export interface SumsStream {
-  /** A promise where the thread cannot keep up: wait before the next. The bytes are the caller's again afterwards. */
+  /**
+   * A promise where the thread cannot keep up: wait before the next. The bytes are the caller's again afterwards. Those in
+   * shared memory are read where they lie, without a copy: leave them alone until it resolves, and wait for none of them
+   * before the next.
+   */
   update(bytes: Uint8Array): Promise<void> | void;
   /** @throws {SynclineError} INTERNAL when the thread has failed */
   digest(): Promise<Sums> | Sums;
@@ -79,8 +83,11 @@ class Stream implements SumsStream {
   readonly #onRest: (isOver: boolean) => void;
   readonly #names: readonly SumName[];
   #isEnding = false;
-  readonly #memory = new SharedArrayBuffer(SLOT_BYTES * SLOTS);
+  /** For bytes that lie elsewhere. */
+  #memory: SharedArrayBuffer | undefined;
   readonly #free: number[] = Array.from({ length: SLOTS }, (_, at) => at * SLOT_BYTES);
+  /** What the thread has not read yet, in order, and who hears that it has. */
+  readonly #given: PromiseWithResolvers<void>[] = [];
   #slotFree: PromiseWithResolvers<void> | undefined;
   readonly #sums = Promise.withResolvers<Sums>();
   #failure: SynclineError | undefined;
@@ -94,13 +101,15 @@ class Stream implements SumsStream {
   }
 
   begin(): void {
-    this.#send({ id: this.#id, names: this.#names, memory: this.#memory });
+    this.#send({ id: this.#id, names: this.#names });
     this.#onRest(false);
   }
 
   update(bytes: Uint8Array): Promise<void> | void {
     if (this.#failure !== undefined) throw this.#failure;
-    if (bytes.length <= SLOT_BYTES && this.#free.length > 0) return this.#give(bytes);
+    const { buffer, byteOffset, length } = bytes;
+    if (buffer instanceof SharedArrayBuffer) return this.#give(buffer, byteOffset, length);
+    if (bytes.length <= SLOT_BYTES && this.#free.length > 0) return this.#copy(bytes);
     return this.#giveAll(bytes);
   }
 
@@ -111,14 +120,28 @@ class Stream implements SumsStream {
         await this.#slotFree.promise;
         if (this.#failure !== undefined) throw this.#failure;
       }
-      this.#give(bytes.subarray(at, at + SLOT_BYTES));
+      this.#copy(bytes.subarray(at, at + SLOT_BYTES));
     }
   }
 
-  #give(bytes: Uint8Array): void {
+  #copy(bytes: Uint8Array): void {
+    const memory = (this.#memory ??= new SharedArrayBuffer(SLOT_BYTES * SLOTS));
     const from = this.#free.pop()!;
-    new Uint8Array(this.#memory, from, bytes.length).set(bytes);
-    this.#send({ id: this.#id, from, length: bytes.length });
+    new Uint8Array(memory, from, bytes.length).set(bytes);
+    const freed = (): void => {
+      this.#free.push(from);
+      this.#slotFree?.resolve();
+      this.#slotFree = undefined;
+    };
+    // Who waits for a slot hears of a failure by himself.
+    this.#give(memory, from, bytes.length).then(freed, () => undefined);
+  }
+
+  #give(memory: SharedArrayBuffer, from: number, length: number): Promise<void> {
+    const read = Promise.withResolvers<void>();
+    this.#given.push(read);
+    this.#send({ id: this.#id, memory, from, length });
+    return read.promise;
   }
 
   digest(): Promise<Sums> {
@@ -128,11 +151,9 @@ class Stream implements SumsStream {
   }
 
   answered(answer: SumsAnswer): void {
-    if ("from" in answer) {
-      this.#free.push(answer.from);
-      if (this.#free.length === SLOTS && !this.#isEnding) this.#onRest(false);
-      this.#slotFree?.resolve();
-      this.#slotFree = undefined;
+    if ("read" in answer) {
+      this.#given.shift()!.resolve();
+      if (this.#given.length === 0 && !this.#isEnding) this.#onRest(false);
       return;
     }
     this.#onRest(true);
@@ -147,6 +168,7 @@ class Stream implements SumsStream {
       hint: "send it again: sums are computed without it from now on",
     });
     this.#sums.reject(this.#failure);
+    for (const { reject } of this.#given.splice(0)) reject(this.#failure);
     this.#slotFree?.resolve();
   }
 }

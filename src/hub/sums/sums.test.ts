@@ -42,6 +42,21 @@ describe("sums of contents", () => {
     expect((await other.digest()).md5).toBe(all(bytes).md5!);
   });
 
+  test("[SUMS-6] of bytes in shared memory are read where they lie, in order with others, and only until it was said", async () => {
+    const bytes = crypto.getRandomValues(new Uint8Array(60_000));
+    const shared = new Uint8Array(new SharedArrayBuffer(6_000_000));
+    const copy = new Uint8Array(shared.length + bytes.length);
+    for (let at = 0; at < shared.length; at += bytes.length) shared.set(bytes, at);
+    copy.set(shared);
+    copy.set(bytes, shared.length);
+    const stream = openSums(SUM_NAMES);
+    const read = [shared.subarray(0, 2_000_001), shared.subarray(2_000_001)].map((part) => stream.update(part));
+    await stream.update(bytes);
+    await Promise.all(read);
+    shared.fill(0);
+    expect(await stream.digest()).toEqual(all(copy));
+  });
+
   test("[SUMS-2] CRCs of two stretches make the one of both", () => {
     const large = ["A", "B", "C"].map((letter) => new Uint8Array(5 << 20).fill(letter.charCodeAt(0)));
     const golden = { crc32: "WgDhBQ==", crc32c: "xU+Krw==", crc64nvme: "i+6LR0y3eFo=" };

@@ -9,6 +9,7 @@ import {
 } from "#hub/uploads/upload.ts";
 import { TRACE, UploadLab, noise, person } from "#hub/uploads/uploads-fixture.ts";
 import { SynclineError } from "#model/error.ts";
+import { letGo } from "#platform/net/received.ts";
 import type { Database } from "#platform/sql/database.ts";
 import { CHUNK_LIMITS, LARGE_FILE_BYTES } from "#sync/chunk/fastcdc.ts";
 import { PIECE_BYTES, sumOf } from "#sync/chunk/sum.ts";
@@ -108,6 +109,33 @@ export function uploadsContract(name: string, makeLab: () => Promise<UploadsLab>
         expect((await lab.complete(ann, id)).result.status).toBe("done");
         await expectFile(lab, "f", join(...parts));
       }
+    });
+
+    test("[CONTENT-4] memory that was written into a stream, or a part, may be gone afterwards", async () => {
+      const lab = await fresh();
+      const [bytes, part] = [noise(9 * MIB + 5, 8), noise(5 * MIB, 9)];
+      const write = async (sink: { write(bytes: Uint8Array): Promise<void> | void }, all: Uint8Array): Promise<void> => {
+        for (let at = 0; at < all.length; at += 300_000) {
+          const received = all.slice(at, at + 300_000);
+          const full = sink.write(received);
+          if (full !== undefined) await full;
+          letGo(received);
+        }
+      };
+      const stream = await lab.create(ann, "f", { kind: "stream" });
+      await using appending = await lab.uploads.append(ann, stream.id, 0, { sums: ["md5"] });
+      await write(appending, bytes);
+      expect((await appending.end()).md5).toBe(md5(bytes));
+      await appending.commit();
+      await lab.complete(ann, stream.id);
+      await expectFile(lab, "f", bytes);
+      const { id } = await lab.create(ann, "g");
+      await using sink = await lab.uploads.part(ann, id, 1, { sums: ["md5"] });
+      await write(sink, part);
+      expect((await sink.end()).sums.md5).toBe(md5(part));
+      await sink.commit();
+      await lab.complete(ann, id);
+      await expectFile(lab, "g", part);
     });
 
     test("[UPLOAD-3] a stream that breaks off again and again is the file that one put would make", async () => {

@@ -6,6 +6,7 @@ import { X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
 import type { Socket, SocketHandler } from "bun";
 import { EventGate } from "#platform/net/event-gate.ts";
+import { letGo } from "#platform/net/received.ts";
 import { CLOSE_GRACE_MS, type Transport, type TransportHandlers } from "#platform/net/transport.ts";
 
 /** Certificate and private key in PEM. */
@@ -131,15 +132,6 @@ class SocketTransport implements Transport {
   }
 }
 
-/**
- * Nobody looks at them any more (Transport). Left to the collector they would wait for it, and what comes next would get
- * memory that nobody has touched: a page fault for each 4 KiB, half of what receiving them costs the kernel.
- */
-function letGo(bytes: Uint8Array): void {
-  const { buffer } = bytes;
-  if (buffer instanceof ArrayBuffer && bytes.length === buffer.byteLength) buffer.transfer(0);
-}
-
 type Judge = (socket: Socket<SocketTransport | undefined>, fault: Error | null, ok: boolean) => void;
 
 /** The part of the handlers that both roles share; `judge` decides what a finished handshake means. */
@@ -151,6 +143,7 @@ function handlers(judge: Judge, failed: (socket: Socket<SocketTransport | undefi
     },
     data(socket, bytes) {
       socket.data?.data(bytes);
+      // As Transport says.
       letGo(bytes);
     },
     drain(socket) {
