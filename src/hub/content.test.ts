@@ -117,7 +117,7 @@ test("[CONTENT-4] memory that was written into a sink may be gone afterwards, wh
   for (const cuts of [CutsThread.make(), undefined]) {
     for (const step of [70_001, 512 << 10, 9 << 20]) {
       const store = new MemoryChunks(() => 1, new MemoryChunkDisk());
-      await using intake = new StoreIntake(store, { seeds, cuts }, new HeldContent(), async () => undefined, () => undefined);
+      await using intake = new StoreIntake(store, { seeds, cuts }, new HeldContent(), nothing, () => undefined);
       const sink = intake.sink(bytes.length, { sums: ["md5"] });
       for (let at = 0; at < bytes.length; at += step) {
         const received = bytes.slice(at, at + step);
