@@ -6,7 +6,11 @@ import { SynclineError } from "#model/error.ts";
 import { parseListen } from "#cli/commands/serve.ts";
 
 /** What each door is given in common. */
-export type DoorsParts = Omit<DoorParts, "listen"> & { readonly config: HubConfig };
+export type DoorsParts = Omit<DoorParts, "listen"> & {
+  readonly config: HubConfig;
+  /** Of the listener that agents connect to, which nobody may have asked for. */
+  readonly agentsPort: number;
+};
 
 type DoorRow = {
   /** The key that holds its address. */
@@ -49,7 +53,7 @@ const GRACE_MS = 10_000;
  * @throws {SynclineError} USAGE when an address cannot be listened on
  */
 export async function openDoors(
-  { config, ...parts }: DoorsParts,
+  { config, agentsPort, ...parts }: DoorsParts,
   opened: (close: () => Promise<void>) => void,
 ): Promise<readonly Door[]> {
   const doors: Door[] = [];
@@ -58,13 +62,26 @@ export async function openDoors(
     if (typeof text !== "string") continue;
     const listen = parseListen(text);
     const door = await open({ ...parts, listen }, config).catch((error: unknown) => {
-      throw cannotListen(key, text, error);
+      throw listen.port === agentsPort ? agentsAreThere(key, text, error) : cannotListen(key, text, error);
     });
     opened(() => door.close(GRACE_MS));
     doors.push(door);
     parts.log.info("door open", { url: door.url });
   }
   return doors;
+}
+
+function agentsAreThere(key: HubKey, text: string, cause: unknown): unknown {
+  // What is wrong with the rest of its configuration says so itself.
+  if (cause instanceof SynclineError && cause.op !== "listen") return cause;
+  const [door, agents] = [flagOf(key), flagOf("syncListen")];
+  return new SynclineError({
+    code: "USAGE",
+    op: "listen",
+    message: `cannot listen on ${text}: this hub's own listener for agents has that port`,
+    hint: `give agents another one with --${agents} HOST:PORT, or choose another address with --${door} HOST:PORT`,
+    cause,
+  });
 }
 
 function cannotListen(key: HubKey, text: string, cause: unknown): SynclineError {

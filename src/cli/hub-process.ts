@@ -217,7 +217,7 @@ export class HubProcess {
         dataDir: options.dataDir,
         certificates: () => ({ server: served, authority: stores.access.authority.certificate }),
       });
-      const doors = await doorsOf(options, stores, reload, metrics, opened, closing.signal);
+      const doors = await doorsOf(options, stores, reload, metrics, opened, { closing: closing.signal, agentsPort: running.listener.port });
       const useIdentity = (identity: Identity): void => {
         served = identity.certificate;
         running.listener.useIdentity(identity);
@@ -495,11 +495,11 @@ function doorsOf(
   reload: HubReload,
   metrics: Metrics,
   opened: Opened,
-  closing: AbortSignal,
+  more: { readonly closing: AbortSignal; readonly agentsPort: number },
 ): Promise<readonly Door[]> {
   const { config } = reload;
   const identity = (): Identity => access.authority.serverIdentity(certificateNames(config, host)).identity;
-  return openDoors({ host, spaces, uploads, versions, access, metrics, log, dataDir, config, identity, closing }, (close) =>
+  return openDoors({ host, spaces, uploads, versions, access, metrics, log, dataDir, config, identity, ...more }, (close) =>
     opened.add(close),
   );
 }
@@ -533,7 +533,8 @@ async function listenForAgents(
   } catch (error) {
     if (given !== undefined) throw cannotListen("--sync-listen", given, error);
     running = await startAgents({ ...parts, listen: { ...nearby, port: 0 } });
-    log.info("agents connect on another port", { wanted: nearby.port, port: running.listener.port });
+    const choose = "the one above that of --listen is taken; --sync-listen HOST:PORT names one that stays the same";
+    log.info("agents connect on another port", { wanted: nearby.port, port: running.listener.port, why: choose });
   }
   opened.add(() => running.listener.close());
   return running;

@@ -126,3 +126,14 @@ test("[SPACE-16] groups have a greatest size, and so has the queue: who comes th
   expect(store.groups.flat()).toEqual(Array.from({ length: 4096 }, (_, at) => at));
   expect(store.groups.find((group) => group.includes(300))).toEqual([300]);
 });
+
+test("[SPACE-61] a fault of one commit is told to whoever waits for it, and the next ones are made", async () => {
+  const fault = (): never => {
+    throw new TypeError("a fault");
+  };
+  const failed = await add(1, { flush: fault }).catch((error: unknown) => error);
+  expect(failed).toBeInstanceOf(TypeError);
+  await add(2);
+  await queue.idle();
+  expect(store.groups).toEqual([[2]]);
+});

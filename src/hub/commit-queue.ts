@@ -84,7 +84,15 @@ export class CommitQueue {
     this.#isRunning = true;
     // What is asked for in this turn of the event loop goes together.
     await undefined;
-    while (this.#waiting.length > 0) await this.#settle(this.#going(this.#takeGroup()));
+    while (this.#waiting.length > 0) {
+      const group = this.#takeGroup();
+      try {
+        await this.#settle(this.#going(group));
+      } catch (error) {
+        // A fault of ours. Whoever waited would wait for ever, and so would all who come later.
+        for (const one of group) one.failed(error);
+      }
+    }
     // In the same turn in which nothing was found waiting, or somebody could add to a queue that nobody empties.
     this.#isRunning = false;
   }

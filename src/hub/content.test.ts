@@ -3,8 +3,9 @@ import { HeldContent, StoreIntake, StoredContent } from "#hub/content.ts";
 import { CutsThread } from "#hub/cuts/cuts-thread.ts";
 import { TRACE, TestHub } from "#hub/hub-fixture.ts";
 import { SUM_NAMES, SumsHasher } from "#hub/sums/sums.ts";
+import type { ChunkStore } from "#store/chunk-store.ts";
 import { MemoryChunkDisk, MemoryChunks } from "#store/memory-chunks.ts";
-import { chunkIdOf } from "#sync/chunk/chunk-id.ts";
+import { type ChunkId, chunkIdOf } from "#sync/chunk/chunk-id.ts";
 import { sumOf } from "#sync/chunk/sum.ts";
 
 test("[CONTENT-1] a chunk of another length than its manifest says is an error, never other bytes at its place", async () => {
@@ -22,9 +23,25 @@ test("[CONTENT-1] a chunk of another length than its manifest says is an error, 
   for (const lengths of [[11, 9], [9, 11], [10, 12]]) await expect(read(...lengths)).rejects.toThrow("has 10");
 });
 
+/** As a store in which chunks lie together in stretches, none of them the first of a stretch. */
+function gatherUpTo(most: number, byId: ReadonlyMap<ChunkId, Uint8Array>): ChunkStore["gather"] {
+  const place = new Map([...byId.keys()].map((id, at) => [id, at]));
+  return async (chunks, room) => {
+    room.fill(255);
+    const isFirst = place.get(chunks[0]!.id)! % most === 0;
+    const some = isFirst ? [] : chunks.slice(0, most - (place.get(chunks[0]!.id)! % most));
+    let used = 0;
+    for (const { id, length } of some) {
+      room.set(byId.get(id)!, used);
+      used += length;
+    }
+    return some.length;
+  };
+}
+
 test("[CONTENT-2] any range of content is streamed, each piece whole until the one behind the next is asked for", async () => {
   // All large, all small, and small ones in front of large ones.
-  for (const [length, small] of [[300 << 10, 0], [700, 0], [300 << 10, 6 * 64]] as const) {
+  for (const [length, small, together] of [[300 << 10, 0, 0], [700, 0, 0], [300 << 10, 6 * 64, 0], [300 << 10, 6 * 64, 50]] as const) {
     const sizes = [...Array.from({ length: small }, () => 700), ...Array.from({ length: 12 }, () => length)];
     const chunks = sizes.map((size, at) => new Uint8Array(size + at).fill(at));
     const byId = new Map(chunks.map((bytes) => [chunkIdOf(bytes), bytes]));
@@ -34,16 +51,20 @@ test("[CONTENT-2] any range of content is streamed, each piece whole until the o
     const content = new StoredContent(
       async (id) => byId.get(id)!,
       manifest,
-      async (id) => {
-        const bytes = byId.get(id)!.slice();
-        rooms.push(bytes);
-        // Given back, it has other bytes at once.
-        return { bytes, release: () => void bytes.fill(255), leave: () => undefined };
+      {
+        lend: async (id) => {
+          const bytes = byId.get(id)!.slice();
+          rooms.push(bytes);
+          // Given back, it has other bytes at once.
+          return { bytes, release: () => void bytes.fill(255), leave: () => undefined };
+        },
+        gather: together === 0 ? undefined : gatherUpTo(together, byId),
       },
     );
     const end = whole.length;
     const lend = async (): Promise<never> => Promise.reject(new Error("not asked for"));
-    const unproved = new StoredContent(async () => Promise.reject(new Error("not asked for")), manifest, lend, false);
+    const streaming = { lend, gather: undefined };
+    const unproved = new StoredContent(async () => Promise.reject(new Error("not asked for")), manifest, streaming, false);
     expect([content.isProved, unproved.isProved]).toEqual([true, length > 100_000 && small === 0]);
     for (const [from, to] of [[0, end], [1, end - 1], [length, length + 1], [length - 1, 3 * length], [5, 5]] as const) {
       const stream = content.stream(from, to);

@@ -10,7 +10,7 @@ import type { ContentOptions, ContentReader, ContentSink, ContentSource, Intake,
 import type { ContentRef } from "#hub/space.ts";
 import { NO_SUMS, type SumName, type Sums, SumsHasher } from "#hub/sums/sums.ts";
 import { type SumsStream, openSums } from "#hub/sums/sums-thread.ts";
-import type { ChunkStore, FreshChunk, LentChunk, Pin } from "#store/chunk-store.ts";
+import type { ChunkStore, FreshChunk, LentChunk, Pin, SizedChunk } from "#store/chunk-store.ts";
 import { type ChunkId, type ContentId, chunkIdOf, contentIdOf } from "#sync/chunk/chunk-id.ts";
 import { CHUNK_LIMITS, type ChunkLimits, chunkLimitsFor, cut } from "#sync/chunk/fastcdc.ts";
 import type { Manifest, ManifestChunk } from "#sync/chunk/manifest.ts";
@@ -88,7 +88,7 @@ export type StretchOptions = {
   readonly largeFrom?: number | undefined;
 };
 
-type SinkOptions = StretchOptions & { readonly isSummed: boolean };
+type SinkOptions = StretchOptions & { readonly isSummed: boolean; readonly isReadSoon: boolean };
 
 /** `cutters`: has those that are at work. */
 type SinkTools = ContentTools & { readonly cutters: Set<FileCutter> };
@@ -170,7 +170,7 @@ export class StoreSink implements ContentSink {
     const full: Promise<void>[] = [];
     for (const { id, bytes } of chunks) {
       // The chunks of one room are there together; the store bears that many over its limit.
-      const waits = this.#pin.put(id, bytes);
+      const waits = this.#pin.put(id, bytes, this.#options.isReadSoon);
       if (waits !== undefined) full.push(waits);
       this.stored.push({ id, length: bytes.length });
     }
@@ -297,9 +297,9 @@ export class StoreIntake implements Intake {
     return { content: stored.content, sum: stored.sum, sums: stored.sums };
   }
 
-  sink(size?: number, { sums, isSummed = true }: ContentOptions = {}): ContentSink {
+  sink(size?: number, { sums, isSummed = true, isReadSoon = true }: ContentOptions = {}): ContentSink {
     const limits = size === undefined ? CHUNK_LIMITS : chunkLimitsFor(size);
-    return this.#sink({ limits, size, sums, isSummed }, (stored) => this.#note(stored));
+    return this.#sink({ limits, size, sums, isSummed, isReadSoon }, (stored) => this.#note(stored));
   }
 
   async hold(content: ContentRef): Promise<boolean> {
@@ -319,7 +319,7 @@ export class StoreIntake implements Intake {
 
   /** For a stretch of a file that is put together later by join(). */
   stretchSink(options: StretchOptions): StoreSink {
-    return this.#sink({ ...options, isSummed: true }, () => undefined);
+    return this.#sink({ ...options, isSummed: true, isReadSoon: true }, () => undefined);
   }
 
   #sink(options: SinkOptions, onEnd: (stored: Stored) => void): StoreSink {
@@ -373,6 +373,8 @@ const AHEAD_BYTES_MIN = 2 << 20;
 let streams = 0;
 /** Of a piece that is made of small chunks. */
 const GATHERED_BYTES = 1 << 20;
+/** With what lies between chunks at rest. */
+const GATHERED_ROOM_BYTES = GATHERED_BYTES + (32 << 10);
 /** Chunks of this average are lent one by one, smaller ones gathered. */
 const LENT_BYTES_MIN = 256 << 10;
 
@@ -386,12 +388,16 @@ function firstLarge(starts: Float64Array): number {
 }
 
 type LendChunk = (id: ChunkId) => Promise<LentChunk>;
+type GatherChunks = ChunkStore["gather"];
+/** How stream() gets its chunks: large ones, and where nobody has to prove them, small ones that lie together. */
+export type Streaming = { readonly lend: LendChunk; readonly gather: GatherChunks | undefined };
 
 export class StoredContent implements ContentSource {
   readonly size: number;
   readonly isProved: boolean;
   readonly #get: GetChunk;
   readonly #lend: LendChunk | undefined;
+  readonly #gather: GatherChunks | undefined;
   /** From this position on chunks are lent. */
   readonly #lentFrom: number;
   readonly #ids: readonly ChunkId[];
@@ -401,17 +407,18 @@ export class StoredContent implements ContentSource {
   #last: { readonly index: number; readonly bytes: Promise<Uint8Array> } | undefined;
 
   /**
-   * @param lend for large chunks that stream() gives
+   * @param streaming undefined: stream() gives what read() does
    * @param isGetProved what `get` gives was compared with its id, now or before by this process
    */
-  constructor(get: GetChunk, chunks: readonly ManifestChunk[], lend?: LendChunk, isGetProved = true) {
+  constructor(get: GetChunk, chunks: readonly ManifestChunk[], streaming?: Streaming, isGetProved = true) {
     this.#get = get;
     this.#ids = chunks.map((chunk) => chunk.id);
     this.#starts = new Float64Array(chunks.length + 1);
     for (const [index, { length }] of chunks.entries()) this.#starts[index + 1] = this.#starts[index]! + length;
     this.size = this.#starts.at(-1)!;
-    this.#lend = lend;
-    this.#lentFrom = lend === undefined ? this.size : this.#starts[firstLarge(this.#starts)]!;
+    this.#lend = streaming?.lend;
+    this.#gather = streaming?.gather;
+    this.#lentFrom = streaming === undefined ? this.size : this.#starts[firstLarge(this.#starts)]!;
     this.isProved = isGetProved || this.#lentFrom === 0;
   }
 
@@ -420,11 +427,11 @@ export class StoredContent implements ContentSource {
     get: GetChunk,
     content: ContentRef,
     manifest: Manifest | undefined,
-    lend: LendChunk,
+    streaming: Streaming,
     isGetProved: boolean,
   ): StoredContent {
     const only = [{ id: content.id as string as ChunkId, length: content.size }];
-    const stored = new StoredContent(get, manifest?.chunks ?? (content.size === 0 ? [] : only), lend, isGetProved);
+    const stored = new StoredContent(get, manifest?.chunks ?? (content.size === 0 ? [] : only), streaming, isGetProved);
     if (stored.size !== content.size) throw misfit(content.id);
     return stored;
   }
@@ -490,12 +497,27 @@ export class StoredContent implements ContentSource {
   }
 
   async *#gathered(start: number, end: number): AsyncGenerator<Uint8Array, void> {
-    const rooms = [new Uint8Array(GATHERED_BYTES), new Uint8Array(GATHERED_BYTES)] as const;
-    for (let at = start, turn = 0; at < end; at += GATHERED_BYTES, turn ^= 1) {
-      const piece = rooms[turn as 0 | 1].subarray(0, Math.min(GATHERED_BYTES, end - at));
-      await this.read(piece, at);
+    const rooms = [new Uint8Array(GATHERED_ROOM_BYTES), new Uint8Array(GATHERED_ROOM_BYTES)] as const;
+    for (let at = start, turn = 0; at < end; turn ^= 1) {
+      const room = rooms[turn as 0 | 1];
+      const together = await this.#together(at, Math.min(end, at + GATHERED_BYTES), room);
+      const piece = room.subarray(0, together === 0 ? Math.min(GATHERED_BYTES, end - at) : together);
+      if (together === 0) await this.read(piece, at);
       yield piece;
+      at += piece.length;
     }
+  }
+
+  /** Reads the whole chunks from `start` on, as many as lie together at rest. @returns their bytes, 0 for none */
+  async #together(start: number, end: number, room: Uint8Array): Promise<number> {
+    const first = this.#at(start);
+    if (this.#gather === undefined || this.#starts[first] !== start) return 0;
+    const chunks: SizedChunk[] = [];
+    for (let index = first; index < this.#ids.length && this.#starts[index + 1]! <= end; index++) {
+      chunks.push({ id: this.#ids[index]!, length: this.#starts[index + 1]! - this.#starts[index]! });
+    }
+    const count = chunks.length < 2 ? 0 : await this.#gather(chunks, room);
+    return this.#starts[first + count]! - start;
   }
 
   #chunk(index: number): Promise<Uint8Array> {

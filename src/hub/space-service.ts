@@ -54,6 +54,8 @@ export type ContentOptions = {
   readonly sums?: readonly SumName[] | undefined;
   /** False: of a file above 1 MiB whose sum the caller will know when it ends, and has from the very bytes that he writes. */
   readonly isSummed?: boolean | undefined;
+  /** False: who wants it soon has it from elsewhere than the store. */
+  readonly isReadSoon?: boolean | undefined;
 };
 
 /** Takes the bytes of one file, in order, and names them. Given up without end(): nothing refers to what was written. */

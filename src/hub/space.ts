@@ -162,6 +162,8 @@ export type SpaceChange =
       readonly expect: Expect;
       /** A directory goes with everything in it; otherwise only when it is empty. */
       readonly recursive: boolean;
+      /** Also where a tombstone is: another one takes its place. */
+      readonly marksAgain?: true | undefined;
     }
   | {
       /** A file or a directory with everything in it; `to` must not exist. */

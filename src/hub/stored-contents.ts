@@ -29,7 +29,9 @@ export class StoredContents {
     const manifest = isOneChunk ? undefined : await this.#meta.manifest(content.id);
     if (!isOneChunk || content.size > HOT_CHUNK_BYTES_MAX) {
       const isKnown = isProved || chunks.areProved(manifest?.chunks.map(({ id }) => id) ?? [only]);
-      return StoredContent.of(get, content, manifest, (id) => chunks.lend(id), isKnown);
+      const gather: ChunkStore["gather"] = (some, room) => chunks.gather(some, room);
+      const streaming = { lend: (id: ChunkId) => chunks.lend(id), gather: isProved ? undefined : gather };
+      return StoredContent.of(get, content, manifest, streaming, isKnown);
     }
     return new KnownContent(this.#hot.get(only) ?? this.#hot.add(only, await chunks.get(only)));
   }

@@ -14,7 +14,7 @@
  * and backups tell the same. Pure.
  */
 import type { Attributes } from "#hub/attributes.ts";
-import type { SpaceSettings } from "#hub/space.ts";
+import type { SpaceSettings, Version } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
 
 /** Settings of doors: "Enabled" or "Suspended", none before the first of them; and where it was switched. */
@@ -47,6 +47,11 @@ export class Versioning {
     return passed % 2 === 1 ? "own" : "suspended";
   }
 
+  /** What is made from now on is "null", and versions with numbers of their own may be there. */
+  get isSuspended(): boolean {
+    return this.#switches.length > 0 && this.#switches.length % 2 === 0;
+  }
+
   isNull(name: number): boolean {
     return this.namingOf(name) !== "own";
   }
@@ -60,6 +65,14 @@ export class Versioning {
     }
     return ranges.filter(({ after, until }) => after < until);
   }
+}
+
+/**
+ * Whether the tombstone in its place is a delete marker: of a file, or of a delete marker that keeps a number of its own.
+ * @param replaced undefined: nothing was there
+ */
+export function leavesMarker(replaced: Pick<Version, "entry"> | undefined): boolean {
+  return replaced !== undefined && (replaced.entry === undefined || replaced.entry.kind === "file");
 }
 
 /** Spaces that were switched before this was noted go on with a number for each of their versions. */

@@ -4,7 +4,7 @@
  */
 import { describe, expect, test } from "bun:test";
 import { SynclineError } from "#model/error.ts";
-import { CHUNK_BYTES_MAX, type ChunkStore, FRESH_BYTES_MAX } from "#store/chunk-store.ts";
+import { CHUNK_BYTES_MAX, type ChunkStore, FRESH_BYTES_MAX, type SizedChunk } from "#store/chunk-store.ts";
 import { type ChunkId, chunkIdOf } from "#sync/chunk/chunk-id.ts";
 import { SimRandom } from "#testing/sim-random.ts";
 
@@ -252,6 +252,31 @@ function damage(using: Using): void {
       const lent = await Promise.all([0, 2, 0, 2].map((at) => under.store.lend(chunks[at]!.id)));
       for (const [at, { bytes }] of lent.entries()) expect(Buffer.compare(bytes, chunks[at % 2 === 0 ? 0 : 2]!.bytes)).toBe(0);
       for (const { release } of lent) release();
+    }));
+
+  test("[CHUNK-50] chunks that are gathered are the same bytes in their order, and end before what is not as it should be", () =>
+    using(async (under) => {
+      const { store } = under;
+      const chunks = Array.from({ length: 8 }, (_, seed) => sampleChunk(seed, 2_000 + 37 * seed));
+      await putAll(store, chunks);
+      const room = new Uint8Array(64 << 10);
+      const sized = (some: readonly Chunk[]): SizedChunk[] => some.map(({ id, bytes }) => ({ id, length: bytes.length }));
+      const gathered = async (some: readonly SizedChunk[], into = room): Promise<number> => {
+        into.fill(255);
+        const count = await store.gather(some, into);
+        const wanted = Buffer.concat(some.slice(0, count).map(({ id }) => chunks.find((chunk) => chunk.id === id)!.bytes));
+        expect(Buffer.compare(into.subarray(0, wanted.length), wanted)).toBe(0);
+        return count;
+      };
+      expect([await gathered(sized(chunks)), await gathered(sized(chunks.slice(5, 7)))]).toEqual([8, 2]);
+      expect(await gathered(sized(chunks), new Uint8Array(10_000))).toBeLessThan(5);
+      expect(await gathered([...sized(chunks.slice(0, 3)), { id: chunks[3]!.id, length: 1_999 }])).toBe(3);
+      expect(await gathered(sized([...chunks.slice(0, 3), sampleChunk(99, 2_000)]))).toBe(3);
+      expect(await gathered(sized([sampleChunk(99, 2_000), ...chunks]))).toBe(0);
+      await under.damage(chunks[4]!.id);
+      expect([await gathered(sized(chunks)), await gathered(sized(chunks.slice(5)))]).toEqual([4, 3]);
+      expect(await gathered(sized(chunks.slice(4)))).toBe(0);
+      expect(await codeOf(store.getUnproved(chunks[4]!.id))).toBe("CHUNK_DAMAGED");
     }));
 
   test("[CHUNK-9] a scrub looks at everything in steps of its budget and finds every damaged chunk", () =>

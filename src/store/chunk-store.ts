@@ -28,9 +28,10 @@ export interface Pin extends Disposable {
    * Takes a copy of the bytes under their id (which the caller computed from them) unless it is here already; then the
    * new bytes still replace a copy that is known to be damaged. Durable only after flush(). A promise where the buffers
    * are full: wait before the next put.
+   * @param isReadSoon false: who wants them soon has them from elsewhere, so large ones need no place in the page cache
    * @throws {SynclineError} DISK
    */
-  put(id: ChunkId, bytes: Uint8Array): Promise<void> | void;
+  put(id: ChunkId, bytes: Uint8Array, isReadSoon?: boolean): Promise<void> | void;
   /**
    * What was put or found through this pin survives a power loss when this resolves. Shares its barrier with every other
    * flush. Rejects, now and ever after, when something of it is gone: then nothing may refer to it, and a new pin has to
@@ -45,6 +46,9 @@ export interface Pin extends Disposable {
    */
   fresh(): readonly FreshChunk[] | undefined;
 }
+
+/** A chunk and the plain bytes that it should have: what has others is not gathered. */
+export type SizedChunk = { readonly id: ChunkId; readonly length: number };
 
 export type ChunkStoreStats = {
   readonly chunks: number;
@@ -93,6 +97,14 @@ export interface ChunkStore {
    * their CRC alone, which finds what happens to a disk, and saves hashing all that is handed out.
    */
   getUnproved(id: ChunkId): Promise<Uint8Array>;
+  /**
+   * As getUnproved(), for small chunks that were put one behind the other, in one read: the bytes of the first of them in
+   * their order, as many as lie together at rest, uncompressed and sound, and fit into `room` with what lies between them.
+   * For none of them where that is not so of the first two: getUnproved() tells why.
+   * @param room has other bytes afterwards, and what was read at its beginning
+   * @returns how many
+   */
+  gather(chunks: readonly SizedChunk[], room: Uint8Array): Promise<number>;
   /** Has this process compared all of these with their ids where they lie? False also when one is not here. */
   areProved(ids: Iterable<ChunkId>): boolean;
   /**

@@ -7,6 +7,7 @@ import { FreshList } from "#store/fresh-list.ts";
 import type { ChunkId } from "#sync/chunk/chunk-id.ts";
 import {
   CHUNK_BYTES_MAX, type ChunkStore, type ChunkStoreStats, type LentChunk, type Pin, type PruneResult, type ScrubResult,
+  type SizedChunk,
 } from "#store/chunk-store.ts";
 
 type Held = { readonly bytes: Uint8Array; touchedMs: number; isDurable: boolean; isSound: boolean };
@@ -99,6 +100,19 @@ export class MemoryChunks implements ChunkStore {
 
   getUnproved(id: ChunkId): Promise<Uint8Array> {
     return this.get(id);
+  }
+
+  async gather(chunks: readonly SizedChunk[], room: Uint8Array): Promise<number> {
+    let count = 0;
+    let used = 0;
+    for (const { id, length } of chunks) {
+      const held = this.#disk.chunks.get(id);
+      if (held?.isSound !== true || held.bytes.length !== length || used + length > room.length) break;
+      room.set(held.bytes, used);
+      used += length;
+      count++;
+    }
+    return count > 1 ? count : 0;
   }
 
   areProved(ids: Iterable<ChunkId>): boolean {

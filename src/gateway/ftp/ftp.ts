@@ -73,8 +73,13 @@ class FtpHouse {
   async #sweep(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       await this.shared.clock.sleep(SWEEP_MS, signal).catch(() => undefined);
-      for (const session of this.shared.traffic.sessions) session.sweep();
-      this.shared.ports.sweep();
+      try {
+        for (const session of this.shared.traffic.sessions) session.sweep();
+        this.shared.ports.sweep();
+      } catch (error) {
+        // Nobody waits for this, and without it sessions would stay for ever.
+        this.shared.log.error("ftp sessions could not be looked at", { error: error instanceof Error ? error.message : String(error) });
+      }
     }
   }
 }

@@ -117,8 +117,9 @@ async function takeBytes(
   });
   if (isWhole) await inflating?.end();
   if (isWhole && decoder === undefined && arriving.size >= (announced ?? 0)) arriving.foresee();
-  // Nothing more goes over it, whatever comes of the upload: a reset would hide the reply from the client.
-  connection.end();
+  // Nothing more goes over it, whatever comes of the upload: a reset would hide the reply from the client. Closing takes
+  // the system as long as the reply does, and the client waits for that.
+  connection.endLater();
   // A client that dies in clear ends both of its connections, mostly at once: with the other one gone, this was no end
   // of a file.
   await new Promise<void>((resolve) => void setImmediate(resolve));

@@ -11,7 +11,7 @@ import { type S3Call, answer, countOf, xmlAnswer, xmlBody } from "#gateway/s3/s3
 import { S3Error, notImplemented } from "#gateway/s3/s3-error.ts";
 import { NULL_VERSION, sequenceOf, versionIdOf } from "#gateway/s3/version-ids.ts";
 import { element, textOf } from "#gateway/s3/xml.ts";
-import { VERSIONING, Versioning } from "#hub/versioning.ts";
+import { VERSIONING, Versioning, leavesMarker } from "#hub/versioning.ts";
 import type { JournalRecord, Version } from "#hub/space.ts";
 import { type RelPath, compareBytes, encodeName } from "#model/path.ts";
 import type { Http1Answer } from "#platform/net/http1/connection.ts";
@@ -244,7 +244,7 @@ class KeyVersions {
     const id = versionIdOf(this.#versioning, version);
     if (entry === undefined) {
       const name = idOf(version);
-      const isMarker = (name !== sequence || older?.entry?.kind === "file") && this.#versioning.namingOf(name) !== "early";
+      const isMarker = (name !== sequence || leavesMarker(older)) && this.#versioning.namingOf(name) !== "early";
       return isMarker ? { kind: "marker", key, id, isLatest, timeMs } : undefined;
     }
     return entry.kind === "file" && content !== undefined ? { kind: "version", key, id, isLatest, version } : undefined;

@@ -4,7 +4,7 @@ import { isObject, noSuchKey, pathOfKey, pathToWrite, type KeyPath } from "#gate
 import { metadataOf, refuseUnknown, sumsAsAttributes, tagsOf } from "#gateway/s3/metadata.ts";
 import { expirationHeader } from "#gateway/s3/ops-lifecycle.ts";
 import { lockAsked } from "#gateway/s3/lock-text.ts";
-import { DIRECTORY, ETAG, checksumHeaders, etagOf } from "#gateway/s3/object-facts.ts";
+import { DIRECTORY, ETAG, checksumHeaders, etagOf, idOf } from "#gateway/s3/object-facts.ts";
 import { deleteVersion, purgeMany } from "#gateway/s3/ops-purge.ts";
 import { type S3Call, answer, header, xmlAnswer, xmlBody } from "#gateway/s3/s3-call.ts";
 import { S3Error, codeOf, s3ErrorOf } from "#gateway/s3/s3-error.ts";
@@ -161,8 +161,8 @@ async function removeKey(call: S3Call, key: string, condition: WriteCondition): 
     const current = await currentOf(call, at);
     const object = isObject(current, at.isDir) ? current : undefined;
     if (hasCondition(condition)) expectOf(condition, object, key);
-    if (object === undefined) return undefined;
-    const removal = removalOf(object, at);
+    const removal = object === undefined ? await markOf(call, at) : removalOf(object, at);
+    if (removal === undefined) return undefined;
     const [result] = await commit(call, [removal], undefined);
     // What is in a directory keeps it.
     if (result!.status === "refused") return undefined;
@@ -183,6 +183,20 @@ function removalOf({ sequence, attributes }: Version, { path, isDir }: KeyPath):
   const expect: Expect = { kind: "sequence", sequence };
   if (!isDir || attributes[DIRECTORY] === undefined) return { type: "remove", path, expect, recursive: false };
   return { type: "put", path, expect, entry: { kind: "dir", mode: DIR_MODE }, content: undefined, attributes: {}, makeParents: false };
+}
+
+/**
+ * While versioning is suspended a delete marker takes the place of the "null" version, also where the key has been removed
+ * by one with a number of its own. Undefined where there is none to be replaced.
+ */
+async function markOf({ services, who, request }: S3Call, { path, isDir }: KeyPath): Promise<KeyRemoval | undefined> {
+  const { bucket } = request;
+  const versioning = await services.settings.versioning(bucket);
+  if (isDir || !versioning.isSuspended) return undefined;
+  const last = await services.spaces.version(who, bucket, path);
+  if (last === undefined || last.entry !== undefined || versioning.isNull(idOf(last))) return undefined;
+  if ((await services.versions.nullOf(who, bucket, path)) === undefined) return undefined;
+  return { type: "remove", path, expect: { kind: "sequence", sequence: last.sequence }, recursive: false, marksAgain: true };
 }
 
 /**
@@ -282,6 +296,6 @@ async function planOf(call: S3Call, { key, match }: Asked): Promise<KeyRemoval |
   const current = await currentOf(call, at);
   const object = isObject(current, at.isDir) ? current : undefined;
   if (match !== undefined) expectOf({ match, none: undefined }, object, key);
-  return object === undefined ? undefined : removalOf(object, at);
+  return object === undefined ? markOf(call, at) : removalOf(object, at);
 }
 

@@ -135,6 +135,19 @@ export class SftpSession {
 
   async #run(): Promise<void> {
     this.#isRunning = true;
+    try {
+      await this.#answerAll();
+    } catch (error) {
+      // Nobody waits for this: what cannot be answered any more is ended.
+      this.parts.onFault(error);
+      this.#isOver = true;
+      this.#queue.length = 0;
+    }
+    this.#isRunning = false;
+    if (this.#isOver) await this.#end();
+  }
+
+  async #answerAll(): Promise<void> {
     for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
       this.#queuedBytes -= next.bytes;
       await this.#room?.promise;
@@ -144,17 +157,19 @@ export class SftpSession {
         this.#channel.resume();
       }
     }
-    this.#isRunning = false;
-    if (this.#isOver) await this.#end();
   }
 
   async #end(): Promise<void> {
-    await Promise.all(this.#reads);
-    for (const error of await this.handles.discardAll()) {
-      // What the hub refuses to keep for later is lost to nobody: it was never acknowledged as a file.
-      if (!(error instanceof SynclineError)) this.parts.onFault(error);
+    try {
+      await Promise.all(this.#reads);
+      for (const error of await this.handles.discardAll()) {
+        // What the hub refuses to keep for later is lost to nobody: it was never acknowledged as a file.
+        if (!(error instanceof SynclineError)) this.parts.onFault(error);
+      }
+      this.#channel.end();
+    } catch (error) {
+      this.parts.onFault(error);
     }
-    this.#channel.end();
     this.#done.resolve();
   }
 
@@ -436,8 +451,9 @@ export class SftpSession {
       .then(async (packet) => {
         await before;
         this.send(packet);
-        this.#reads.delete(settled);
-      });
+      })
+      .catch((error: unknown) => this.parts.onFault(error))
+      .finally(() => this.#reads.delete(settled));
     this.#lastRead = settled;
     this.#reads.add(settled);
     if (this.#reads.size >= READS_MAX) await Promise.race(this.#reads);

@@ -114,13 +114,13 @@ export class ControlSession {
    */
   async rescan(link: string, job: number, signal: AbortSignal): Promise<void> {
     this.#requireVersion(RESCAN_VERSION);
+    signal.throwIfAborted();
+    this.#send({ type: "rescan", link, job });
     const asked = Promise.withResolvers<string | null>();
     const abort = (): void => asked.reject(signal.reason);
     signal.addEventListener("abort", abort, { once: true });
     this.#rescans.set(job, asked);
     try {
-      signal.throwIfAborted();
-      this.#send({ type: "rescan", link, job });
       const trouble = await asked.promise;
       if (trouble !== null) throw inTheWay(this.host, trouble);
     } finally {
@@ -181,6 +181,7 @@ export class ControlSession {
     if (this.#asks.size >= ASKS_MAX) throw askFault("LIMIT", `${this.host} is being asked already`, true);
     const ask = ++this.#lastAsk;
     const outcome = Promise.withResolvers<T>();
+    this.#send(message(ask));
     this.#asks.set(ask, { onAnswer: (answer) => onAnswer(answer, outcome), reject: outcome.reject });
     const end = new AbortController();
     const late = askFault("LINK_LOST", `${this.host} has not answered`, true);
@@ -188,7 +189,6 @@ export class ControlSession {
       .sleep(ASK_MS_MAX, AbortSignal.any([end.signal, this.#channel.signal]))
       .then(() => outcome.reject(late), () => outcome.reject(late));
     try {
-      this.#send(message(ask));
       return await outcome.promise;
     } finally {
       this.#asks.delete(ask);

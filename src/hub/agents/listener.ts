@@ -217,8 +217,12 @@ export class AgentListener {
     await this.#save();
   }
 
+  /** Of what nobody waits for before the hub stops. What fails there is a fault of ours, and ends nothing else. */
   #track(work: Promise<void>): void {
-    const running = work.finally(() => this.#running.delete(running));
+    const { log } = this.#options;
+    const running: Promise<void> = work
+      .catch((error: unknown) => log("work for agents failed", { reason: brief(String(error)) }))
+      .finally(() => this.#running.delete(running));
     this.#running.add(running);
   }
 
@@ -309,7 +313,9 @@ export class AgentListener {
     const certificate = handshake.clientCertificate ?? new Uint8Array(0);
     const standing = { mux, label, certificate, ended: Promise.withResolvers<void>(), isConnected: true };
     const earlier = principal === undefined ? [] : this.#stand(principal.name, standing);
-    const begun = value.begin === undefined ? undefined : this.#begin(mux, value.begin, earlier);
+    // What keeps it from beginning ends it.
+    const close = (error: unknown): void => mux.close(error instanceof Error ? error : new Error(String(error)));
+    const begun = value.begin === undefined ? undefined : this.#begin(mux, value.begin, earlier).catch(close);
     const reason = await mux.closed;
     standing.isConnected = false;
     stop.removeEventListener("abort", abort);

@@ -27,8 +27,11 @@ const FDS_END = 1 << 30;
 const PIECES_MIN = 2;
 /** Files that are being fed into the store at a time; each has buffers of a few megabytes. */
 const FED_MAX = FILES_ACTIVE_MAX;
-/** The transfer sums each piece that it hands over, and compares the whole with its source. */
-const SUMMED_BY_TRANSFER = { isSummed: false } as const;
+/**
+ * The transfer sums each piece that it hands over, and compares the whole with its source; and the links of the space get
+ * it while it comes, from memory.
+ */
+const FROM_TRANSFER = { isSummed: false, isReadSoon: false } as const;
 /** What of a file may have to be sent again after the hub was killed. */
 const RECORD_EVERY_BYTES = 16 << 20;
 
@@ -66,6 +69,8 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
   readonly #named = new Map<RelPath, ComingFile>();
   readonly #announce: Announce;
   readonly #stop = new AbortController();
+  /** Resolves when all that was let go of on the way is free. */
+  #left: Promise<void> = Promise.resolve();
   #next = FIRST_FD;
 
   constructor(fs: FileSystem, stage: SpaceStage, intake: () => Intake, announce: Announce) {
@@ -93,14 +98,14 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
   }
 
   openPartial(path: RelPath): PartialFile {
-    void this.#forget(path);
+    this.#letGo(this.#forget(path));
     const size = this.#expected.get(path);
     if (size === undefined || this.#open.size >= FED_MAX) return this.#stage.area.openPartial(path);
     const intake = this.#intake();
     const fd = this.#next++ as Fd;
     if (this.#next === FDS_END) this.#next = FIRST_FD;
     const record = this.#stage.record(path);
-    const sink = intake.sink(size, SUMMED_BY_TRANSFER);
+    const sink = intake.sink(size, FROM_TRANSFER);
     const file: Arriving = { path, fd, size, intake, record, sink, fed: 0, rest: undefined, coming: undefined, named: undefined };
     file.coming = this.#announce(path, size, () => file.sink.stored);
     this.#open.set(path, file);
@@ -141,7 +146,13 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
 
   #giveUp(file: Arriving | undefined): void {
     file?.coming?.over(false);
-    void file?.intake[Symbol.asyncDispose]();
+    this.#letGo(file?.intake[Symbol.asyncDispose]());
+  }
+
+  #letGo(work: PromiseLike<void> | undefined): void {
+    this.#left = Promise.all([this.#left, work]).then(() => undefined);
+    // Met when all is let go of.
+    this.#left.catch(() => undefined);
   }
 
   /** Writes down what came of it. */
@@ -186,6 +197,7 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
     for (const path of [...this.#arrived.keys()]) await this.#forget(path);
+    await this.#left;
     for (const path of [...this.#named.keys()]) this.settled(path, false);
   }
 
@@ -257,7 +269,7 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
   #startOver(file: Arriving): void {
     file.coming?.over(false);
     file.coming = undefined;
-    file.sink = file.intake.sink(file.size, SUMMED_BY_TRANSFER);
+    file.sink = file.intake.sink(file.size, FROM_TRANSFER);
     file.fed = 0;
   }
 }

@@ -2,12 +2,16 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type ComingFile, ComingFiles, type ComingReader } from "#hub/endpoint/coming-files.ts";
+import { ComingView } from "#hub/endpoint/coming-view.ts";
+import { LinkView } from "#hub/endpoint/link-view.ts";
+import { SpaceRules } from "#hub/endpoint/space-rules.ts";
 import { TestHub, TestLink } from "#hub/hub-fixture.ts";
 import { seedsOf } from "#hub/hub-spaces.ts";
 import type { Intake } from "#hub/space-service.ts";
 import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import { FsError } from "#platform/file-system.ts";
 import type { ComingNews } from "#sync/endpoint/endpoint.ts";
+import { IgnoreRules } from "#sync/scan/ignore.ts";
 import { until } from "#testing/agent-hub.ts";
 
 const MIB = 1 << 20;
@@ -129,6 +133,30 @@ describe("files that are coming", () => {
     expect(told.get("d")).toEqual([]);
     expect(told.get("ignoring")).toEqual([]);
     for (const endpoint of [mine, other, ignoring]) await endpoint.close();
+  });
+
+  test("[COMING-5] who watches hears of what keeps the hub from knowing what it may tell, and of no file after it", async () => {
+    const space = await hub.spaces.space(hub.who, "demo");
+    const coming = new ComingFiles();
+    const source = (path: string) => ({ space: space.id, path, size: SIZE, by: {}, stored: () => [], intake: () => intake });
+    // As a database answers whose process is ending.
+    let fault: Error | undefined = new TypeError("the database is closed");
+    const view = new LinkView(hub.spaces, hub.who, "demo", "");
+    const rules = new SpaceRules(view, new IgnoreRules([], []));
+    rules.ignores = async () => {
+      if (fault !== undefined) throw fault;
+      return false;
+    };
+    const seeds = seedsOf(space);
+    const links = new ComingView({ coming, space: space.id, view, rules, host: hub.host, seeds, compress: "none", self: {} });
+    const told: string[] = [];
+    const watching = links.watch(({ path }) => told.push(path), never).catch((error: unknown) => error);
+    coming.begin(source("first"));
+    expect(await watching).toBe(fault);
+    fault = undefined;
+    coming.begin(source("second"));
+    await Bun.sleep(0);
+    expect(told).toEqual([]);
   });
 
   test("[COMING-4] more files and more readers than there is room for are not told of, and are refused", async () => {

@@ -38,24 +38,33 @@ export class ComingView implements endpoint.ComingFiles {
     this.#options = options;
   }
 
-  watch(onNews: (news: endpoint.ComingNews) => void, signal: AbortSignal): Promise<void> {
+  /** @throws what kept it from knowing whether a file may be told of: nothing more is told then */
+  async watch(onNews: (news: endpoint.ComingNews) => void, signal: AbortSignal): Promise<void> {
     const { coming, space } = this.#options;
     const told = new Set<ComingFile>();
+    const tell = async (file: ComingFile, event: ComingEvent): Promise<void> => {
+      if (event.type === "begun" && (await this.#mayKnow(file))) told.add(file);
+      if (signal.aborted || !told.has(file)) return;
+      const path = this.#options.view.inner(file.source.path);
+      if (event.type === "begun") onNews({ ...event, path, size: file.source.size });
+      else onNews({ ...event, path });
+      if (event.type === "over") told.delete(file);
+    };
+    const ended = Promise.withResolvers<void>();
+    const failed = new AbortController();
     let last: Promise<void> = Promise.resolve();
     const next = (file: ComingFile, event: ComingEvent): void => {
       // One after the other, so that all of a file is told in order.
-      last = last.then(async () => {
-        if (event.type === "begun" && (await this.#mayKnow(file))) told.add(file);
-        if (signal.aborted || !told.has(file)) return;
-        const path = this.#options.view.inner(file.source.path);
-        if (event.type === "begun") onNews({ ...event, path, size: file.source.size });
-        else onNews({ ...event, path });
-        if (event.type === "over") told.delete(file);
+      last = last.then(() => tell(file, event));
+      last.catch((error: unknown) => {
+        failed.abort();
+        ended.reject(error);
       });
     };
-    coming.watch(space, next, signal);
-    if (signal.aborted) return Promise.resolve();
-    return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+    coming.watch(space, next, AbortSignal.any([signal, failed.signal]));
+    if (signal.aborted) return;
+    signal.addEventListener("abort", () => ended.resolve(), { once: true });
+    await ended.promise;
   }
 
   /** Is it new, below the link's prefix, not ignored, and may the host read it? */

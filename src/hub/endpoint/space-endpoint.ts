@@ -111,6 +111,8 @@ export class SpaceEndpoint implements Endpoint {
   readonly #options: SpaceEndpointOptions;
   #opened: Opened | undefined;
   #application: SpaceApplication | undefined;
+  /** Resolves when the applications before it have let go of what they had. */
+  #left: Promise<void> = Promise.resolve();
   readonly #seen = { sequence: 0 };
   /** Entries below the prefix as last counted, and when. */
   #entries = 0;
@@ -448,7 +450,9 @@ export class SpaceEndpoint implements Endpoint {
   apply(runId: string, signal: AbortSignal): Application {
     const { view, places, stage, arriving } = this.#now;
     // A session has one application at a time; an earlier one that was never committed lets go of its content.
-    void this.#application?.close();
+    this.#left = Promise.all([this.#left, this.#application?.close()]).then(() => undefined);
+    // Met when the session is closed.
+    this.#left.catch(() => undefined);
     this.#application = new SpaceApplication({
       view, places, stage, arriving, seen: this.#seen, runId, traceId: this.#parent?.traceId ?? this.#traceId(), signal,
       within: this.#within(),
@@ -495,6 +499,7 @@ export class SpaceEndpoint implements Endpoint {
     this.#opened = undefined;
     await this.#application?.close();
     this.#application = undefined;
+    await this.#left;
     await now.arriving[Symbol.asyncDispose]();
     now.stage[Symbol.dispose]();
   }

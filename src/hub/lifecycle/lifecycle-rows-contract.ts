@@ -18,7 +18,8 @@ export function lifecycleRowsContract(name: string, makeLab: () => Promise<RowsL
     const db = await lab.open();
     const store = await SqlMetaStore.open(db, systemRandom);
     const rows = new LifecycleRows(db, store.hubId);
-    const { id } = await store.createSpace("demo", SETTINGS_DEFAULT, new Uint8Array(16), "lineage", 1);
+    const space = await store.createSpace("demo", SETTINGS_DEFAULT, new Uint8Array(16), "lineage", 1);
+    const { id } = space;
     const commit = (timeMs: number, ...changes: SpaceChange[]) => commitOne(store, id, changes, { timeMs });
     const purge = (path: string, ...sequences: number[]) => {
       const versions = sequences.map((sequence) => ({ path, sequence }));
@@ -38,16 +39,56 @@ export function lifecycleRowsContract(name: string, makeLab: () => Promise<RowsL
     await purge("a", 6, 3);
     expect([await rows.lastShown(id, 4), await rows.lastShown(id, 1), (await rows.one(id, 7))?.name]).toEqual([7, undefined, 4]);
     expect(names(await rows.oldOf(id, "a", Number.MAX_SAFE_INTEGER, 10))).toEqual([[4, 6, 40], [1, 3, 20]]);
-    expect(await rows.soleMarker(id, "a")).toBeUndefined();
+    expect(await rows.soleMarker(space, "a")).toBeUndefined();
     await purge("a", 1);
-    expect((await rows.soleMarker(id, "a"))?.name).toBe(4);
-    const { found, next } = await rows.soleMarkers(id, new Uint8Array(0), 10);
+    expect((await rows.soleMarker(space, "a"))?.name).toBe(4);
+    const { found, next } = await rows.soleMarkers(space, new Uint8Array(0), 10);
     expect([names(found).map(([one]) => one), next]).toEqual([[4], undefined]);
-    expect((await rows.soleMarkers(id, Buffer.from("a"), 10)).found).toEqual([]);
+    expect((await rows.soleMarkers(space, Buffer.from("a"), 10)).found).toEqual([]);
     expect((await rows.purgesAfter(id, 1, 10)).map(({ number, path }) => [number, Buffer.from(path).toString()])).toEqual([[2, "a"], [3, "a"]]);
     await purge("a", 4);
-    expect((await rows.soleMarkers(id, new Uint8Array(0), 10)).found).toEqual([]);
+    expect((await rows.soleMarkers(space, new Uint8Array(0), 10)).found).toEqual([]);
     await expectPlaces(rows, id);
+    await store.close();
+    await lab.dispose();
+  });
+
+  test(`[LIFECYCLE-12] ${name}: below a marker, what another null version has taken the place of is nothing that is left`, async () => {
+    const lab = await makeLab();
+    const db = await lab.open();
+    const store = await SqlMetaStore.open(db, systemRandom);
+    const rows = new LifecycleRows(db, store.hubId);
+    const { id } = await store.createSpace("demo", SETTINGS_DEFAULT, new Uint8Array(16), "lineage", 1);
+    const commit = (...changes: SpaceChange[]) => commitOne(store, id, changes, { timeMs: 10 });
+    const set = (status: string) => store.updateSpace(id, { settings: { ...SETTINGS_DEFAULT, doors: { "s3.versioning": status } } });
+    const purge = (path: string, ...sequences: number[]) => {
+      const versions = sequences.map((sequence) => ({ path, sequence }));
+      return store.purge({ space: id, versions, origin: { ...ORIGIN, cause: "purge" }, timeMs: 90, mayBypass: false });
+    };
+    const sole = async (): Promise<number[]> => {
+      const space = (await store.space(id))!;
+      const { found } = await rows.soleMarkers(space, new Uint8Array(0), 10);
+      for (const { version, name } of found) expect((await rows.soleMarker(space, version.path))?.name).toBe(name);
+      return found.map(({ name }) => name);
+    };
+    // Before versioning: a removal leaves no marker.
+    await commit(putFile("a", "1"), putFile("b", "2"), putFile("c", "3"), putFile("early", "4"));
+    await commit(putFile("a", "5"), putFile("b", "6"), remove("early"));
+    await set("Enabled");
+    await commit(remove("a"), remove("b"), putFile("c", "10"), remove("c"));
+    expect(await sole()).toEqual([]);
+    await purge("a", 5);
+    expect(await sole()).toEqual([8]);
+    await set("Suspended");
+    // A null version that is the marker itself, over one of its own number, and over null versions.
+    await commit({ ...remove("b"), expect: { kind: "sequence", sequence: 9 }, marksAgain: true } as SpaceChange);
+    expect(await sole()).toEqual([8]);
+    await purge("b", 9);
+    expect(await sole()).toEqual([8, 12]);
+    await purge("c", 10);
+    expect(await sole()).toEqual([8, 12]);
+    await purge("c", 3);
+    expect(await sole()).toEqual([8, 12, 11]);
     await store.close();
     await lab.dispose();
   });

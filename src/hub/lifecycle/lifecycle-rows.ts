@@ -1,10 +1,12 @@
 /** What the rules of a space look at: rows of the journal in the order of their sequences, and how far each rule has come. */
 import { withLater } from "#hub/meta/later-attributes.ts";
+import { nullVersion } from "#hub/meta/null-version.ts";
 import { VERSION_COLUMNS, VERSION_COLUMNS_V, type VersionRow, knownBy, versionOf } from "#hub/meta/rows.ts";
 import { ListText } from "#hub/meta/texts.ts";
-import type { SpaceId, Version } from "#hub/space.ts";
+import type { Space, SpaceId, Version } from "#hub/space.ts";
+import { Versioning, leavesMarker } from "#hub/versioning.ts";
 import { type RelPath, encodeName } from "#model/path.ts";
-import type { Database } from "#platform/sql/database.ts";
+import type { Database, SqlValue } from "#platform/sql/database.ts";
 
 /** A version, by the sequence that it is known by, and since when it is what it is: made, or replaced. */
 export type Dated = {
@@ -35,13 +37,17 @@ const OLD_OF = `SELECT ${COLUMNS_P}, c.time_ms AS since_ms, v.seq AS at_seq FROM
   WHERE p.space_id = ? AND p.path = ? AND p.seq < ? AND p.replaced IS NOT NULL AND ${ofAlias("p")} ORDER BY p.seq DESC LIMIT ?`;
 const ONE = `SELECT ${DATED} FROM versions v ${COMMIT} WHERE v.space_id = ? AND v.seq = ?`;
 const SHOWN_AGAIN = "SELECT seq FROM versions INDEXED BY versions_again WHERE space_id = ? AND again = ? ORDER BY seq DESC LIMIT 1";
-/** Tombstones of files below which nothing is left. */
-const SOLE = `SELECT ${DATED} FROM versions AS v INDEXED BY versions_current ${COMMIT}
-  WHERE v.space_id = ? AND v.replaced IS NULL AND v.present = 0 AND (v.again IS NULL OR v.again > 0)
-  AND NOT EXISTS (SELECT 1 FROM versions AS o INDEXED BY versions_history WHERE o.space_id = v.space_id AND o.path = v.path
-    AND o.replaced IS NOT NULL AND COALESCE(o.again, o.seq) <> COALESCE(v.again, v.seq) AND ${ofAlias("o")})`;
-const SOLE_AT = `${SOLE} AND v.path = ?`;
-const SOLE_FROM = `${SOLE} AND v.path > ? ORDER BY v.path LIMIT ?`;
+/** Tombstones of files below which nothing is left, or nothing but "null" versions, made in so many ranges. */
+function soleText(ranges: number, which: string): string {
+  const nulls = Array.from({ length: ranges }, () => "COALESCE(o.again, o.seq) BETWEEN ? AND ?").join(" OR ");
+  return `SELECT ${DATED} FROM versions AS v INDEXED BY versions_current ${COMMIT}
+    WHERE v.space_id = ? AND v.replaced IS NULL AND v.present = 0 AND (v.again IS NULL OR v.again > 0)
+    AND NOT EXISTS (SELECT 1 FROM versions AS o INDEXED BY versions_history WHERE o.space_id = v.space_id AND o.path = v.path
+      AND o.replaced IS NOT NULL AND COALESCE(o.again, o.seq) <> COALESCE(v.again, v.seq) AND ${ofAlias("o")}
+      ${ranges === 0 ? "" : `AND NOT (${nulls})`}) AND ${which}`;
+}
+const IS_LEFT = `SELECT seq FROM versions INDEXED BY versions_history
+  WHERE space_id = ? AND path = ? AND replaced IS NOT NULL AND COALESCE(again, seq) = ? AND ${SHOWN} LIMIT 1`;
 const PURGES = `SELECT u.number, v.path FROM purges u JOIN versions v ON v.space_id = u.space_id AND v.seq = u.seq
   WHERE u.space_id = ? AND u.number > ? ORDER BY u.number LIMIT ?`;
 const PLACES = "SELECT rule, place FROM lifecycle_places WHERE space_id = ?";
@@ -100,24 +106,39 @@ export class LifecycleRows {
     return (await this.#db.get<{ seq: number }>(SHOWN_AGAIN, [space, name]))?.seq;
   }
 
-  /** The tombstone of a path, where nothing but it is left. */
-  async soleMarker(space: SpaceId, path: RelPath): Promise<Dated | undefined> {
-    const row = await this.#db.get<DatedRow>(SOLE_AT, [space, encodeName(path)]);
-    return row === undefined ? undefined : this.#ofFile(row);
+  /** The delete marker of a path, where no version but it is left. */
+  async soleMarker(space: Space, path: RelPath): Promise<Dated | undefined> {
+    const [row] = await this.#sole(space, "v.path = ?", [encodeName(path)]);
+    return row === undefined ? undefined : this.#marker(space, row);
   }
 
   /** All of them, page by page in the order of paths; `next` is what the following page comes after. */
-  async soleMarkers(space: SpaceId, after: Uint8Array, limit: number): Promise<{ found: Dated[]; next: Uint8Array | undefined }> {
-    const rows = await this.#db.all<DatedRow>(SOLE_FROM, [space, after, limit]);
-    const found = (await Promise.all(rows.map((row) => this.#ofFile(row)))).filter((one) => one !== undefined);
+  async soleMarkers(space: Space, after: Uint8Array, limit: number): Promise<{ found: Dated[]; next: Uint8Array | undefined }> {
+    const rows = await this.#sole(space, "v.path > ? ORDER BY v.path LIMIT ?", [after, limit]);
+    const found = (await Promise.all(rows.map((row) => this.#marker(space, row)))).filter((one) => one !== undefined);
     return { found, next: rows.length < limit ? undefined : new Uint8Array(rows.at(-1)!.path) };
   }
 
-  async #ofFile(row: DatedRow): Promise<Dated | undefined> {
+  #sole({ id, settings }: Space, which: string, values: readonly SqlValue[]): Promise<DatedRow[]> {
+    const versioning = new Versioning(settings.doors);
+    // Where versions are not shown, no version has taken the place of another.
+    const nulls = versioning.isShown ? versioning.nullRanges() : [];
+    const ranges = nulls.flatMap(({ after, until }) => [after + 1, until]);
+    return this.#db.all<DatedRow>(soleText(nulls.length, which), [id, ...ranges, ...values]);
+  }
+
+  /** Undefined: it is the tombstone of a directory, or no marker, or the "null" version below it is there. */
+  async #marker(space: Space, row: DatedRow): Promise<Dated | undefined> {
     const dated = this.#dated(row);
-    if (dated.name !== row.seq) return dated;
-    const before = await this.one(row.space_id as SpaceId, row.previous);
-    return before?.version.entry?.kind === "file" ? dated : undefined;
+    if (dated.name === row.seq && !leavesMarker((await this.one(space.id, row.previous))?.version)) return undefined;
+    const versioning = new Versioning(space.settings.doors);
+    if (!versioning.isShown) return dated;
+    if (versioning.namingOf(dated.name) === "early") return undefined;
+    const { path } = dated.version;
+    const last = await nullVersion(this.#db, space, path);
+    if (last?.isShown !== true || last.sequence === dated.name) return dated;
+    const left = await this.#db.get<{ seq: number }>(IS_LEFT, [space.id, encodeName(path), last.sequence]);
+    return left === undefined ? dated : undefined;
   }
 
   /** Paths of versions that were purged, by the number of the purge. */

@@ -16,7 +16,7 @@ import { type SpaceAudit, spaceResource } from "#hub/space-audit.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { Space, SpaceChange, SpaceId } from "#hub/space.ts";
 import type { HubUploads } from "#hub/uploads/hub-uploads.ts";
-import { Versioning } from "#hub/versioning.ts";
+import { Versioning, leavesMarker } from "#hub/versioning.ts";
 import type { Versions } from "#hub/versions/versions.ts";
 import { type RelPath, decodeName, encodeName, parentOf } from "#model/path.ts";
 
@@ -275,7 +275,7 @@ class SpaceLifecycle {
   async #isShown({ version, name, previous }: Dated): Promise<boolean> {
     if (version.entry !== undefined) return version.content !== undefined;
     if (name !== version.sequence) return name > 0;
-    return (await this.#parts.rows.one(this.#id, previous))?.version.entry?.kind === "file";
+    return leavesMarker((await this.#parts.rows.one(this.#id, previous))?.version);
   }
 
   /** Of one path: all old versions that have so many newer old ones, and whose days have passed. */
@@ -337,7 +337,7 @@ class SpaceLifecycle {
     for (let after = this.#places.get(place) ?? 0; ; ) {
       const purges = await rows.purgesAfter(id, after, ROWS);
       const paths = [...new Set(purges.map(({ path }) => decodeName(path)))];
-      const found = await Promise.all(paths.map((path) => rows.soleMarker(id, path)));
+      const found = await Promise.all(paths.map((path) => rows.soleMarker(this.#space, path)));
       await this.#purge(found.filter((one) => one !== undefined && matchesOld(filter, one.version)) as Dated[]);
       if (purges.length > 0) await rows.savePlace(id, place, (after = purges.at(-1)!.number));
       await this.#run.onBatch(this.#done);
@@ -355,7 +355,7 @@ class SpaceLifecycle {
     const first: Uint8Array = filter.prefix === undefined ? FIRST_PATH : encodeName(filter.prefix.slice(0, -1));
     for (let after: Uint8Array | undefined = first; after !== undefined; ) {
       this.#run.signal.throwIfAborted();
-      const page: { found: Dated[]; next: Uint8Array | undefined } = await rows.soleMarkers(this.#id, after, ROWS);
+      const page: { found: Dated[]; next: Uint8Array | undefined } = await rows.soleMarkers(this.#space, after, ROWS);
       await this.#purge(page.found.filter(({ version }) => matchesOld(filter, version)));
       await this.#run.onBatch(this.#done);
       after = page.next;

@@ -151,8 +151,9 @@ async function applyRemove(set: WorkingSet, change: Remove): Promise<ChangeResul
   if (fault !== undefined) return refused(path, "NAME", fault);
   const before = await set.current(path);
   const isAsExpected = await isMet(set, path, before, change.expect);
-  if (before?.entry === undefined || !isAsExpected) return { status: "stale", path, version: before };
-  if (before.entry.kind === "dir") {
+  const isThere = before?.entry !== undefined || (before !== undefined && change.marksAgain === true);
+  if (!isThere || !isAsExpected) return { status: "stale", path, version: before };
+  if (before.entry?.kind === "dir") {
     if (!change.recursive && (await set.hasBelow(path))) {
       return refused(path, "NOT_EMPTY", "the directory is not empty");
     }

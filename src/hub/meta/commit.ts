@@ -23,9 +23,15 @@ const LOOK_AHEAD = 1000;
 
 const SPACE = `SELECT ${SPACE_COLUMNS},
     (SELECT f.url FROM follows f WHERE f.space_id = spaces.id) AS follows_url,
-    (SELECT f.source FROM follows f WHERE f.space_id = spaces.id) AS follows_source
+    (SELECT f.source FROM follows f WHERE f.space_id = spaces.id) AS follows_source,
+    (SELECT max(c.order_ms) FROM commits c WHERE c.space_id = spaces.id) AS latest
   FROM spaces WHERE id = ? AND deleted_ms IS NULL`;
-export type LockedSpaceRow = SpaceRow & { readonly follows_url: string | null; readonly follows_source: string | null };
+export type LockedSpaceRow = SpaceRow & {
+  readonly follows_url: string | null;
+  readonly follows_source: string | null;
+  /** The greatest order of its commits. */
+  readonly latest: number | null;
+};
 /** SQLite has one writer at a time and knows no locks of rows. */
 export const SPACE_LOCKED = { sqlite: SPACE, postgres: `${SPACE} FOR UPDATE` };
 export const SAVE_SPACE = "UPDATE spaces SET sequence = ?, bytes = ?, entries = ? WHERE id = ?";
@@ -147,8 +153,7 @@ class CommitRun {
     const { follows_url: url, follows_source: source } = row;
     if (url !== null) throw followedSpace(row.name, { url, source: source! });
     this.#sets.set(id, new WorkingSet(this.#sql, spaceOf(row), this.#hubId));
-    const order = await this.#sql.get<{ latest: number | null }>(LATEST_ORDER, [id]);
-    this.#latest.set(id, order?.latest ?? -Infinity);
+    this.#latest.set(id, row.latest ?? -Infinity);
   }
 
   async #commit(at: number): Promise<CommitOutcome> {

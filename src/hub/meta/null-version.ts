@@ -1,7 +1,7 @@
 /** The version of a path that is "null" over S3 (hub/versioning.ts). */
 import { type VersionRow, VERSION_COLUMNS, decodeEntry } from "#hub/meta/rows.ts";
 import type { Space } from "#hub/space.ts";
-import { Versioning } from "#hub/versioning.ts";
+import { Versioning, leavesMarker } from "#hub/versioning.ts";
 import { type RelPath, encodeName } from "#model/path.ts";
 import type { Sql } from "#platform/sql/database.ts";
 
@@ -22,7 +22,7 @@ export async function nullVersion(sql: Sql, { id, settings }: Space, path: RelPa
     if (entry !== undefined) return { sequence: row.seq, isShown: entry.kind === "file" };
     if (versioning.namingOf(row.seq) === "early") return { sequence: row.seq, isShown: false };
     const before = await sql.get<{ entry: Uint8Array }>(ENTRY, [id, row.previous]);
-    return { sequence: row.seq, isShown: before !== undefined && decodeEntry(before.entry)?.kind === "file" };
+    return { sequence: row.seq, isShown: leavesMarker(before && { entry: decodeEntry(before.entry) }) };
   }
   return undefined;
 }

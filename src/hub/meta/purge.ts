@@ -23,7 +23,7 @@ import type { WithIt } from "#hub/meta/meta-store.ts";
 import { restorePoints } from "#hub/meta/spaces.ts";
 import { WorkingSet } from "#hub/meta/working-set.ts";
 import type { Origin, RefusalCode, Space, SpaceId, Version } from "#hub/space.ts";
-import { Versioning } from "#hub/versioning.ts";
+import { Versioning, leavesMarker } from "#hub/versioning.ts";
 import { type RelPath, decodeName, encodeName } from "#model/path.ts";
 import type { Database, Sql } from "#platform/sql/database.ts";
 import type { ContentId } from "#sync/chunk/chunk-id.ts";
@@ -187,8 +187,7 @@ class Purging {
       for (const row of page) {
         const { entry, content } = versionOf(row, this.#hubId);
         const name = knownBy(row);
-        // A tombstone is one of a file, when what it replaced was a file.
-        if (found !== undefined && entry?.kind === "file") return found;
+        if (found !== undefined && leavesMarker({ entry })) return found;
         found = undefined;
         if (row.purged !== null || name === sequence || name === 0 || isOver(name)) continue;
         if (entry?.kind === "file" && content !== undefined) return row;

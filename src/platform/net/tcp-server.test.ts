@@ -137,6 +137,25 @@ describe("TCP", () => {
     expect(await served.connection.write(new Uint8Array(1))!.then(() => "taken", () => "refused")).toBe("refused");
   });
 
+  test("[TCP-15] what ends later ends in order, behind what is said meanwhile, and takes nothing more", async () => {
+    const { client, served } = await dial(false);
+    const other = await dial(false);
+    const heard: string[] = [];
+    client.on("data", () => undefined).on("end", () => heard.push("end"));
+    other.client.on("data", (bytes: Buffer) => heard.push(bytes.toString()));
+    served.connection.endLater();
+    expect(served.connection.isEnding).toBe(true);
+    expect(await served.connection.write(new Uint8Array(1))!.then(() => "taken", () => "refused")).toBe("refused");
+    await new Promise((resolve) => setImmediate(resolve));
+    other.served.connection.write(Buffer.from("reply"));
+    await once(client, "end");
+    client.end();
+    await served.seen.closed.promise;
+    expect(heard).toEqual(["reply", "end"]);
+    expect(served.seen.events).toEqual(["closed"]);
+    other.served.connection.destroy();
+  });
+
   test("[TCP-5] under TLS an end in order is whole, and a cut is not, whatever was sent last", async () => {
     for (const last of ["", "xy", "a few bytes"]) {
       const { client, served } = await dial();

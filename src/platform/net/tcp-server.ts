@@ -100,6 +100,11 @@ export interface TcpConnection {
    * @param graceMs for what the other side has not taken yet; END_GRACE_MS when not given
    */
   end(graceMs?: number): void;
+  /**
+   * As end(), but the system hears of it a turn of the event loop later: what is said in this one over other connections
+   * goes out before it.
+   */
+  endLater(): void;
   /** Ends at once; what waits is lost. */
   destroy(): void;
 }
@@ -318,10 +323,21 @@ class Connection implements TcpConnection {
   end(graceMs = END_GRACE_MS): void {
     if (this.isClosed || this.isEnding) return;
     this.isEnding = true;
+    this.#finish(graceMs);
+  }
+
+  endLater(): void {
+    if (this.isClosed || this.isEnding) return;
+    this.isEnding = true;
+    // The first of them comes before what waits for it in this turn.
+    setImmediate(() => setImmediate(() => this.isClosed || this.#finish(END_GRACE_MS)));
+  }
+
+  #finish(graceMs: number): void {
     this.#endTimer = setTimeout(() => this.destroy(), graceMs);
     if (this.#rest === undefined) this.#endSocket();
     // It would never learn that the other side is gone.
-    this.#socket.resume();
+    if (!this.#isOver) this.#socket.resume();
   }
 
   #endSocket(): void {
@@ -356,7 +372,7 @@ class Connection implements TcpConnection {
         return;
       }
       this.#rest = undefined;
-      if (this.isEnding) this.#endSocket();
+      if (this.#endTimer !== undefined) this.#endSocket();
     }
     const waiting = this.#waiting;
     this.#waiting = undefined;

@@ -143,7 +143,7 @@ class SqliteDatabase implements Database {
   async #transact<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
     this.#requireUsable();
     const writer = this.#writer;
-    writer.execute("BEGIN IMMEDIATE");
+    writer.run("BEGIN IMMEDIATE", []);
     const sql = new SqliteTransaction(writer, this.#way);
     try {
       const result = await work(sql);
@@ -182,7 +182,7 @@ class SqliteDatabase implements Database {
     // Also where it fails: then nobody knows what is there.
     this.commits++;
     try {
-      this.#writer.execute("COMMIT");
+      this.#writer.run("COMMIT", []);
     } catch (error) {
       const isFull = error instanceof SynclineError && /SQLITE_FULL/.test(error.message);
       if (!isFull) this.#broken = error;

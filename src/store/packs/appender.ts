@@ -26,8 +26,9 @@ export type PackLimits = {
   /** Of one buffer; at least RECORD_BYTES_MAX. */
   readonly bufferBytes: number;
   /**
-   * Records of this size, which are those of large files, go into the page cache only while it takes them for little more
-   * than the price of a copy, and past it otherwise, where that can be; nothing brings them into it when they are read.
+   * Records of this size, which are those of large files, go into the page cache only if they will be read soon, and while
+   * it takes them for little more than the price of a copy; past it otherwise, where that can be. Nothing brings them into
+   * it when they are read.
    */
   readonly largeBytes: number;
 };
@@ -50,6 +51,8 @@ export type NewRecord = {
   readonly packing: number;
   readonly payload: Uint8Array;
   readonly seconds: number;
+  /** As Pin.put() has it. */
+  readonly isReadSoon: boolean;
 };
 
 /** A pack that is being written. */
@@ -81,6 +84,8 @@ type Batch = {
   readonly before: number;
   used: number;
   records: number;
+  /** Some of it. */
+  isReadSoon: boolean;
 };
 
 export class Appender {
@@ -139,7 +144,7 @@ export class Appender {
     const offset = pack.bytes;
     const isWritten = this.#writeNow(open, record);
     if (!isWritten) {
-      const batch = this.#batchFor(open, bytes);
+      const batch = this.#batchFor(open, bytes, record.isReadSoon);
       if (batch === undefined) return undefined;
       batch.used += encodeRecord(batch.bytes, batch.used, pack.header.mark, record);
       batch.records++;
@@ -159,9 +164,10 @@ export class Appender {
    * which it is tried again.
    */
   #writeNow({ fd, pack }: OpenPack, record: NewRecord): boolean {
-    const { payload } = record;
+    const { payload, isReadSoon } = record;
     const isIdle = this.#filling === undefined && this.#queue.length === 0 && this.#draining === undefined;
-    if (!this.#isWarm || !isIdle || fd === undefined || payload.length < this.#limits.largeBytes) return false;
+    const isCached = isReadSoon && this.#isWarm;
+    if (!isCached || !isIdle || fd === undefined || payload.length < this.#limits.largeBytes) return false;
     encodeRecordHeader(this.#header, 0, pack.header.mark, record);
     const zeros = this.#zeros.subarray(0, recordBytesOf(payload.length) - RECORD_HEADER_BYTES - payload.length);
     let at = pack.bytes;
@@ -270,17 +276,21 @@ export class Appender {
     });
   }
 
-  #batchFor(open: OpenPack, bytes: number): Batch | undefined {
+  #batchFor(open: OpenPack, bytes: number, isReadSoon: boolean): Batch | undefined {
     const filling = this.#filling;
-    if (filling !== undefined && filling.used + bytes <= filling.bytes.length) return filling;
+    if (filling !== undefined && filling.used + bytes <= filling.bytes.length) {
+      filling.isReadSoon ||= isReadSoon;
+      return filling;
+    }
     this.#enqueue();
     // Behind what waits now it can be written without a copy.
-    if (this.#isWarm && bytes > this.#limits.largeBytes && this.#queue.length > 0) return undefined;
+    if (isReadSoon && this.#isWarm && bytes > this.#limits.largeBytes && this.#queue.length > 0) return undefined;
     const slot = this.#free.pop() ?? this.#newBuffer();
     if (slot === undefined) return undefined;
     const at = open.pack.bytes;
     const before = open.rows.count;
-    return (this.#filling = { open, bytes: slot.subarray(at % PAGE_BYTES), slot, at, before, used: 0, records: before });
+    const bounds = { bytes: slot.subarray(at % PAGE_BYTES), slot, at, before };
+    return (this.#filling = { open, ...bounds, used: 0, records: before, isReadSoon });
   }
 
   #newBuffer(): Uint8Array | undefined {
@@ -322,12 +332,13 @@ export class Appender {
 
   async #write(batch: Batch): Promise<void> {
     const { fs } = this.#files;
-    const { open, bytes, at, used, before, records } = batch;
+    const { open, bytes, at, used, before, records, isReadSoon } = batch;
     if (open.fd === undefined) await this.#make(open);
     const end = at + used;
     const isLarge = used >= this.#limits.largeBytes * (records - before);
-    const cached = isLarge ? at + fs.writeCached(open.fd!, bytes.subarray(0, used), at) : at;
-    if (isLarge) this.#isWarm = cached === end;
+    const isCached = isLarge && isReadSoon;
+    const cached = isCached ? at + fs.writeCached(open.fd!, bytes.subarray(0, used), at) : at;
+    if (isCached) this.#isWarm = cached === end;
     const [from, to] = isLarge ? await this.#writeUncached(batch, cached) : [at, at];
     // A page gets its bytes one way only, and the first and the last may have those of other batches too.
     for (const [start, stop] of [[cached, from], [to, end]] as const) {

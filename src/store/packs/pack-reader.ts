@@ -2,17 +2,21 @@
 import { unpack } from "#sync/chunk/compress.ts";
 import { SynclineError } from "#model/error.ts";
 import { alignedBytes } from "#platform/aligned-bytes.ts";
-import { isCode } from "#platform/file-system.ts";
+import { FsError, isCode } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
 import type { Appender } from "#store/packs/appender.ts";
 import type { Catalog, Pack } from "#store/packs/catalog.ts";
 import type { Place } from "#store/packs/chunk-table.ts";
 import type { MakeRoom } from "#store/packs/lent-chunks.ts";
 import { type PackFiles, chunkDiskError } from "#store/packs/pack-files.ts";
-import { type RecordHeader, ZSTD, decodeRecordHeader, payloadOf } from "#store/packs/pack-format.ts";
+import { RAW, RECORD_HEADER_BYTES, type RecordHeader, ZSTD, decodeRecordHeader, payloadOf } from "#store/packs/pack-format.ts";
+import type { ChunkId } from "#sync/chunk/chunk-id.ts";
 
 /** The payload is undefined when its sum is wrong. */
 export type StoredRecord = { readonly header: RecordHeader; readonly payload: Uint8Array | undefined };
+
+/** A chunk and where its record is. */
+export type PlacedChunk = { readonly id: ChunkId; readonly place: Place };
 
 const newRoom: MakeRoom = (bytes) => alignedBytes(bytes, 0);
 
@@ -53,6 +57,38 @@ export class PackReader {
     }
     const header = decodeRecordHeader(bytes, 0, mark);
     return header === undefined ? undefined : { header, payload: payloadOf(bytes, 0, header) };
+  }
+
+  /**
+   * Reads records that lie one behind the other in one piece, and leaves their payloads one behind the other at the
+   * beginning of `room`, which has room for all of the records.
+   *
+   * @param places of uncompressed records, without gaps
+   * @returns how many of the first are whole, and those of their ids
+   */
+  async payloads(pack: Pack, places: readonly PlacedChunk[], room: Uint8Array): Promise<number> {
+    const { number, mark } = pack.header;
+    const start = places[0]!.place.offset;
+    const last = places.at(-1)!.place;
+    const bytes = room.subarray(0, last.offset + last.recordBytes - start);
+    let read = 0;
+    try {
+      read = await this.#files.read(number, bytes, start);
+    } catch (error) {
+      // Whoever reads them one by one is told.
+      if (!(error instanceof FsError)) throw error;
+    }
+    let used = 0;
+    for (const [index, { id, place }] of places.entries()) {
+      const at = place.offset - start;
+      const header = at + place.recordBytes > read ? undefined : decodeRecordHeader(bytes, at, mark);
+      const payload = header?.packing === RAW && header.id.toHex() === id ? payloadOf(bytes, at, header) : undefined;
+      if (payload === undefined) return index;
+      const from = at + RECORD_HEADER_BYTES;
+      bytes.copyWithin(used, from, from + payload.length);
+      used += payload.length;
+    }
+    return places.length;
   }
 
   async #read(number: number, { offset, recordBytes }: Place, makeRoom: MakeRoom): Promise<Uint8Array> {

@@ -12,6 +12,7 @@ import { type ChunkId, ID_BYTES } from "#sync/chunk/chunk-id.ts";
 import { Compressor } from "#sync/chunk/compress.ts";
 import {
   CHUNK_BYTES_MAX, type ChunkStore, type ChunkStoreStats, type LentChunk, type Pin, type PruneResult, type ScrubResult,
+  type SizedChunk,
 } from "#store/chunk-store.ts";
 import { Appender, PACK_LIMITS, type PackLimits } from "#store/packs/appender.ts";
 import { type Catalog, type Pack, PinnedEntries } from "#store/packs/catalog.ts";
@@ -19,9 +20,9 @@ import { NONE, type Place } from "#store/packs/chunk-table.ts";
 import { LentChunks, type MakeRoom } from "#store/packs/lent-chunks.ts";
 import { type Recovery, freshenSidecar, loadCatalog } from "#store/packs/open-packs.ts";
 import { PackFiles, chunkDiskError } from "#store/packs/pack-files.ts";
-import { RAW, ZSTD } from "#store/packs/pack-format.ts";
+import { RAW, ZSTD, recordBytesOf } from "#store/packs/pack-format.ts";
 import { PackSource } from "#store/packs/pack-source.ts";
-import { PackReader, type StoredRecord } from "#store/packs/pack-reader.ts";
+import { PackReader, type PlacedChunk, type StoredRecord } from "#store/packs/pack-reader.ts";
 import { Pruner, type PruneOptions } from "#store/packs/prune.ts";
 import { scrubPacks } from "#store/packs/scrub.ts";
 
@@ -51,6 +52,9 @@ export async function openPacks(
     throw error;
   }
 }
+
+/** What Pin.put() takes. */
+type NewChunk = { readonly id: ChunkId; readonly bytes: Uint8Array; readonly isReadSoon: boolean };
 
 /** Where a chunk was when its record was asked for. */
 type Found = { readonly entry: number; readonly pack: Pack; readonly place: Place };
@@ -83,7 +87,7 @@ class Packs implements ChunkStore {
     this.#catalog.pins.add(entries);
     return {
       has: (ids) => this.#has(entries, ids),
-      put: (id, bytes) => this.#put(entries, id, bytes),
+      put: (id, bytes, isReadSoon = true) => this.#put(entries, { id, bytes, isReadSoon }),
       flush: async (onBegun) => {
         throwIfLost(entries);
         await this.#appender.barrier(onBegun);
@@ -110,6 +114,28 @@ class Packs implements ChunkStore {
 
   getUnproved(id: ChunkId): Promise<Uint8Array> {
     return this.#get(id, async (record) => this.#reader.unproved(record));
+  }
+
+  async gather(chunks: readonly SizedChunk[], room: Uint8Array): Promise<number> {
+    const { table } = this.#catalog;
+    const places: PlacedChunk[] = [];
+    let bytes = 0;
+    for (const { id, length } of chunks) {
+      const entry = table.find(id);
+      if (entry === NONE || table.plainBytes(entry) !== length) break;
+      const place = table.place(entry);
+      const before = places.at(-1)?.place;
+      const isNext = before === undefined || (before.slot === place.slot && before.offset + before.recordBytes === place.offset);
+      bytes += place.recordBytes;
+      // What is compressed is shorter than a record of its plain bytes.
+      if (!isNext || bytes > room.length || place.recordBytes !== recordBytesOf(length)) break;
+      places.push({ id, place });
+    }
+    const last = places.at(-1)?.place;
+    if (last === undefined || places.length < 2) return 0;
+    const pack = this.#catalog.pack(last.slot);
+    const isWritten = last.offset + last.recordBytes <= this.#appender.readableBytes(pack);
+    return isWritten ? this.#reader.payloads(pack, places, room) : 0;
   }
 
   areProved(ids: Iterable<ChunkId>): boolean {
@@ -212,19 +238,19 @@ class Packs implements ChunkStore {
     return pack.isSealed || this.#appender.durableBytes(pack) >= offset + recordBytes;
   }
 
-  #put(pin: PinnedEntries, id: ChunkId, bytes: Uint8Array): Promise<void> | void {
-    if (this.#tryPut(pin, id, bytes)) return undefined;
+  #put(pin: PinnedEntries, chunk: NewChunk): Promise<void> | void {
+    if (this.#tryPut(pin, chunk)) return undefined;
     // The bytes are the caller's again when put returns: a splitter uses its buffer for the next chunk.
-    return this.#putLater(pin, id, bytes.slice());
+    return this.#putLater(pin, { ...chunk, bytes: chunk.bytes.slice() });
   }
 
-  async #putLater(pin: PinnedEntries, id: ChunkId, bytes: Uint8Array): Promise<void> {
+  async #putLater(pin: PinnedEntries, chunk: NewChunk): Promise<void> {
     do await this.#appender.room();
-    while (!this.#tryPut(pin, id, bytes));
+    while (!this.#tryPut(pin, chunk));
   }
 
   /** False when there is no room now. */
-  #tryPut(pin: PinnedEntries, id: ChunkId, bytes: Uint8Array): boolean {
+  #tryPut(pin: PinnedEntries, { id, bytes, isReadSoon }: NewChunk): boolean {
     assert(!this.#isClosed && bytes.length <= CHUNK_BYTES_MAX, "chunks of at most CHUNK_BYTES_MAX go into an open store");
     throwIfLost(pin);
     const seconds = this.#seconds();
@@ -242,6 +268,7 @@ class Packs implements ChunkStore {
       packing: packed === undefined ? RAW : ZSTD,
       payload: packed ?? bytes,
       seconds,
+      isReadSoon,
     };
     const appended = this.#appender.tryAppend(record);
     if (appended === undefined) return false;

@@ -210,7 +210,7 @@ export class Pruner {
       this.#catalog.damage(entry, record?.header.id.toHex() as ChunkId | undefined);
       return undefined;
     }
-    const copy: NewRecord = { ...record.header, payload: record.payload };
+    const copy: NewRecord = { ...record.header, payload: record.payload, isReadSoon: false };
     for (;;) {
       const appended = this.#appender.tryAppend(copy);
       if (appended === undefined) {

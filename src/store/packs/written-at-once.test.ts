@@ -98,3 +98,34 @@ test("[CHUNK-47] a refusal or the end of the process at any effect of such write
     }
   }
 }, 60_000);
+
+test("[CHUNK-53] what is not read soon has no part in the page cache, and what is put between is in its place", async () => {
+  for (let seed = 0; seed < 20; seed++) {
+    const sim = new SimPacks(seed, LIMITS);
+    await sim.open();
+    let cached = 0;
+    const write = sim.fs.writeCached.bind(sim.fs);
+    sim.fs.writeCached = (fd, bytes, position) => {
+      cached++;
+      return write(fd, bytes, position);
+    };
+    const [passing, soon, mixed] = [chunksOf(seed), chunksOf(seed + 1000), chunksOf(seed + 2000)];
+    using pin = sim.store.pin();
+    for (const { id, bytes } of passing) await pin.put(id, bytes, false);
+    await pin.flush();
+    expect(cached).toBe(0);
+    for (const { id, bytes } of soon) await pin.put(id, bytes);
+    await pin.flush();
+    expect(cached).toBeGreaterThan(0);
+    for (const [at, { id, bytes }] of mixed.entries()) {
+      const own = bytes.slice();
+      const full = pin.put(id, own, (at + seed) % 3 === 0);
+      if (full === undefined) own.fill(0);
+      else await full;
+      if ((at + seed) % 4 === 0) await pin.flush();
+    }
+    await pin.flush();
+    await expectAll(sim.store, [...passing, ...soon, ...mixed]);
+    await expectAll(await sim.crash(), [...passing, ...soon, ...mixed]);
+  }
+});

@@ -24,6 +24,22 @@ describe("compress", () => {
     expect(new Compressor("none", () => 0).pack(text)).toBeUndefined();
   });
 
+  test("[PACK-5] a small piece is compressed wherever that gains something: text, repeated noise, counted numbers", () => {
+    const compressor = new Compressor("zstd", () => 0);
+    const noise = random.subarray(0, 4096);
+    for (let from = 0; from + 4096 <= random.length; from += 4096) {
+      expect(compressor.pack(random.subarray(from, from + 4096))).toBeUndefined();
+    }
+    const pieces = [
+      text.subarray(0, 4096),
+      Buffer.concat([noise, text.subarray(0, 4096)]),
+      Buffer.concat([noise, noise]),
+      Uint8Array.from({ length: 4096 }, (_, at) => at),
+      Uint8Array.from({ length: 4096 }, (_, at) => random[at]! & 0x3f),
+    ];
+    for (const piece of pieces) expect(unpack(compressor.pack(piece)!, piece.length)).toEqual(new Uint8Array(piece));
+  });
+
   test("[PACK-3] auto stops on a line that nobody waits for, and starts again when it is slow", () => {
     let now = 0;
     const compressor = new Compressor("auto", () => now);

@@ -1,7 +1,8 @@
 /**
  * Adaptive compression of what travels: zstd, where both the bytes and the line make it pay.
  *
- * Bytes: a piece is sampled first, so that media, archives and encrypted files cost a few microseconds only.
+ * Bytes: a piece is sampled first, so that media, archives and encrypted files cost a few microseconds only; of a small
+ * one, for which the setting up of the compressor is most of its price, the bytes are counted instead.
  * Line: compressing at a few hundred MB/s would slow a fast line down, so `auto` compresses only while the
  * line is what everything waits for.
  */
@@ -20,6 +21,14 @@ const SAMPLE_BYTES = 8 << 10;
 const SAMPLED_BYTES_MIN = 64 << 10;
 /** Compressed must be below this share of plain to be worth unpacking. */
 const GAIN = 0.9;
+/**
+ * Of bytes drawn at random the sum below is 255, give or take 23. Between these bounds no code for single bytes gains
+ * anything; half of a piece that is there twice makes it 510, and numbers that are counted up make it 0.
+ */
+const NOISE_MIN = 150;
+const NOISE_MAX = 400;
+/** After these it is known of nearly all that is no noise that it is none. */
+const NOISE_FIRST_BYTES = 1 << 10;
 /** The line is judged anew after so many milliseconds and bytes. */
 const JUDGE_MS = 50;
 const JUDGE_BYTES = 4 << 20;
@@ -53,7 +62,9 @@ export class Compressor {
   pack(bytes: Uint8Array): Uint8Array | undefined {
     if (this.#mode === "auto") this.#judge(bytes.length);
     if (!this.#on || bytes.length < BYTES_MIN) return undefined;
-    if (bytes.length >= SAMPLED_BYTES_MIN) {
+    if (bytes.length < SAMPLED_BYTES_MIN) {
+      if (isNoise(bytes)) return undefined;
+    } else {
       const from = (bytes.length - SAMPLE_BYTES) >>> 1;
       const sample = bytes.subarray(from, from + SAMPLE_BYTES);
       if (Bun.zstdCompressSync(sample, { level: LEVEL }).length > SAMPLE_BYTES * GAIN) return undefined;
@@ -82,6 +93,26 @@ export class Compressor {
     this.#bytes = 0;
     this.#waitedMs = 0;
   }
+}
+
+const counts = new Uint32Array(256);
+
+/** Whether bytes are spread over all values as those of compressed and encrypted files are. */
+function isNoise(bytes: Uint8Array): boolean {
+  counts.fill(0);
+  const first = Math.min(NOISE_FIRST_BYTES, bytes.length);
+  for (let at = 0; at < first; at++) counts[bytes[at]!]!++;
+  if (spread(first) > NOISE_MAX) return false;
+  for (let at = first; at < bytes.length; at++) counts[bytes[at]!]!++;
+  const all = spread(bytes.length);
+  return all >= NOISE_MIN && all <= NOISE_MAX;
+}
+
+/** How far the counts of so many bytes are from being all the same: Pearson's chi-squared. */
+function spread(length: number): number {
+  let squares = 0;
+  for (let value = 0; value < 256; value++) squares += counts[value]! * counts[value]!;
+  return (squares * 256) / length - length;
 }
 
 /**

@@ -48,6 +48,8 @@ export class Ahead {
   #working: Promise<void> | undefined;
   #bytes = 0;
   #cycles = 0;
+  /** Of ours, in what goes on by itself: the session meets it after its cycle. */
+  #fault: { readonly error: unknown } | undefined;
 
   constructor(options: AheadOptions, signal: AbortSignal) {
     this.#options = options;
@@ -75,7 +77,11 @@ export class Ahead {
     const nothing = { sum: undefined, staged: undefined, bringing: undefined, isTaken: false, overIn: undefined };
     this.#files.set(path, { path, size, stop, ...nothing });
     this.#bytes += size;
-    this.#working ??= this.#work().finally(() => (this.#working = undefined));
+    this.#working ??= this.#work()
+      .catch((error: unknown) => {
+        this.#fault ??= { error };
+      })
+      .finally(() => (this.#working = undefined));
   }
 
   async #work(): Promise<void> {
@@ -126,8 +132,12 @@ export class Ahead {
     return isWanted && file.staged === wanted.sum ? wanted : undefined;
   }
 
-  /** After each cycle: what was there before it began, and is still waiting for a plan, was not wanted. */
+  /**
+   * After each cycle: what was there before it began, and is still waiting for a plan, was not wanted.
+   * @throws what ended the bringing, which would have nobody else to hear of it
+   */
   cycled(): void {
+    if (this.#fault !== undefined) throw this.#fault.error;
     for (const file of [...this.#files.values()]) {
       if (file.overIn !== undefined && file.overIn < this.#cycles) this.#forget(file);
     }
