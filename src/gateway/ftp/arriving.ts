@@ -99,7 +99,8 @@ export class Arriving implements AsyncDisposable {
     const id = await partials.begin(this.#who, place, current, mode);
     const growing = await this.#open(id, 0);
     this.#growing = growing;
-    for (const bytes of this.#small.splice(0)) await writeAndLetGo(growing.sink, bytes);
+    // They are few; and what was foreseen may still be read.
+    for (const bytes of this.#small.splice(0)) await growing.sink.write(bytes);
   }
 
   async #open(id: UploadId, offset: number): Promise<Growing> {
