@@ -15,12 +15,15 @@ class Source implements Disposable {
   readonly synced: string[] = [];
   /** An errno for the sync of a path. */
   refuse: (path: string) => string | undefined = () => undefined;
+  /** Before a path is opened. */
+  meanwhile: (path: string) => void = () => undefined;
 
   constructor(enabled = true) {
     this.#host.user.mkdir("/root");
     this.root = new Confined(this.#boot.fs, this.#boot.fs.openRoot("/root"));
     this.durability = new SourceDurability(this.#boot, this.root, 1n, enabled);
     this.#boot.fs.faults = (call, { path }) => {
+      if (call === "openRead") this.meanwhile(path.replace(/^\/root\/?/, "/"));
       if (call !== "sync" && call !== "syncAll") return undefined;
       this.synced.push(call === "syncAll" ? "all" : path.replace(/^\/root\/?/, "/"));
       return this.refuse(path);
@@ -33,6 +36,10 @@ class Source implements Disposable {
       this.#host.user.mkdir(at.slice(0, at.lastIndexOf("/")));
       this.#host.user.write(at, "content");
     }
+  }
+
+  remove(path: string): void {
+    this.#host.user.remove(`/root/${path}`);
   }
 
   handed(...paths: string[]): { path: string; stat: ReturnType<Confined["stat"]> }[] {
@@ -145,6 +152,21 @@ describe("what a source hands out", () => {
     source.synced.length = 0;
     await source.durability.beginAt(["gone"]);
     expect(source.synced).toEqual(["all"]);
+  });
+
+  test("[SOURCE-9] what goes, or is written anew, while it is being made durable is no failure: everything is synced", async () => {
+    for (const change of [(source: Source) => source.remove("d/f"), (source: Source) => source.remove("d")]) {
+      using source = new Source();
+      source.write("d/f", "g");
+      source.meanwhile = (path) => {
+        if (path !== "/d/f") return;
+        source.meanwhile = () => undefined;
+        change(source);
+      };
+      expect(await source.durability.beginAt(["d/f", "g"])).toEqual(new Map());
+      expect(source.synced).toContain("/g");
+      expect(source.synced.at(-1)).toBe("all");
+    }
   });
 
   test("[SOURCE-7] nor is anything else old when the clock was put forward", async () => {

@@ -25,6 +25,8 @@ const NS_PER_MS = 1e6;
 const REFUSED = ["EPERM", "EACCES"];
 /** The system knows no sync of it, or a read-only disk has nothing to sync. */
 const NO_SYNC = ["EINVAL", "ENOTSUP", "EOPNOTSUPP", "EROFS"];
+/** Somebody has changed what is at a path since it was looked at. */
+const CHANGED = new Set(["ENOENT", "ENOTDIR", "ELOOP", "EISDIR", "ESTALE"]);
 
 export type HandedOut = { readonly path: RelPath; readonly stat: Stat };
 
@@ -94,24 +96,28 @@ export class SourceDurability {
   /**
    * As begin(), for whatever is at these paths. Of a directory or symlink it is the name that may be lost. Where nothing
    * is any more, it went a moment ago, perhaps with a directory that was renamed: then everything is synced, or a power
-   * loss might bring that directory back without it.
+   * loss might bring that directory back without it. What is changed meanwhile is no failure either, and the next scan
+   * tells of it: whoever was refused would bring over what is agreed by nobody, and could not know its removal again.
    */
   async beginAt(paths: readonly RelPath[]): Promise<Map<RelPath, Problem>> {
     if (!this.#enabled) return new Map();
     const failed = new Map<RelPath, Problem>();
     const there: HandedOut[] = [];
-    let isGone = false;
     for (const path of paths) {
       try {
         const stat = this.#root.statIfThere(path);
-        if (stat === undefined) isGone = true;
-        else there.push({ path, stat });
+        if (stat !== undefined) there.push({ path, stat });
       } catch (error) {
         failed.set(path, problemOf(path, error));
       }
     }
-    if (isGone) void this.#syncAll();
-    for (const [path, found] of await this.begin(there)) failed.set(path, found);
+    if (there.length + failed.size < paths.length) void this.#syncAll();
+    let isChanged = false;
+    for (const [path, found] of await this.begin(there)) {
+      if (CHANGED.has(found.code)) isChanged = true;
+      else failed.set(path, found);
+    }
+    if (isChanged) void this.#syncAll();
     return failed;
   }
 
