@@ -39,8 +39,9 @@ export class HubTracing implements SpaceTraces {
   readonly #exporter: Exporter;
   readonly #options: HubTracingOptions;
   #commits: Waiting[] = [];
-  /** Up to which sequence each link was seen to be. */
+  /** Up to which sequence each link was seen to be, and when. */
   #reached = new Map<string, number>();
+  #lookedMs = 0;
 
   constructor(options: HubTracingOptions, metrics: Metrics) {
     const { host, config, settings, hubId, log } = options;
@@ -113,19 +114,21 @@ export class HubTracing implements SpaceTraces {
   #look(agents: HubAgents): void {
     const now = this.#options.host.clock.nowMs();
     this.#commits = this.#commits.filter(({ endedMs }) => now - endedMs < ARRIVAL_MS_MAX);
-    const before = this.#reached;
+    const [before, lookedMs] = [this.#reached, this.#lookedMs];
     this.#reached = new Map();
+    this.#lookedMs = now;
     for (const { link, host, state, heardAgoMs = 0 } of agents.links(WHO)) {
       if (state === undefined) continue;
       const key = `${link.id} ${host}`;
-      const last = before.get(key) ?? state.sequence;
+      const last = before.get(key);
       this.#reached.set(key, state.sequence);
-      if (state.sequence <= last) continue;
+      if (last !== undefined && state.sequence <= last) continue;
       for (const commit of this.#commits) {
         const at = Math.max(commit.endedMs, now - heardAgoMs);
-        // Where it came from it is already.
+        // Where it came from it is already. A link that is new since the last look may have got what is newer still.
         const isOwn = commit.origin.actor === `agent:${host}`;
-        if (commit.space !== link.space || isOwn || commit.after <= last || commit.after > state.sequence) continue;
+        const wasThere = last === undefined ? commit.endedMs < lookedMs : commit.after <= last;
+        if (commit.space !== link.space || isOwn || wasThere || commit.after > state.sequence) continue;
         this.tracer.record({
           traceId: commit.origin.traceId,
           spanId: this.tracer.newSpanId(),
