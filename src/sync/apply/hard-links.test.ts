@@ -154,3 +154,22 @@ test("[LINK-8] names that were agreed apart and become one file on each side com
     expect([pairs(pair.alpha), pairs(pair.beta)]).toEqual(["a=b", "a=b"]);
   }
 });
+
+test("[LINK-9] while watching, a mode that comes through one name of a file is that of its other name, too (seed 1098029297)", async () => {
+  const pair = new SimPair({});
+  pair.alpha.put({ a: "one", "c/": "" });
+  await pair.agree();
+  pair.beta.user.link("/root/a", "/root/c/c");
+  await pair.agree();
+  pair.alpha.user.chmod("/root/a", 0o600);
+  const boots = pair.boot();
+  const stop = new AbortController();
+  const { outcome } = pair.start(boots, { watch: true }, stop);
+  pair.clock.runFor(10_000);
+  stop.abort();
+  await pair.clock.runUntilIdle(outcome);
+  pair.alpha.kill(boots.alpha);
+  pair.beta.kill(boots.beta);
+  const modes = [pair.alpha, pair.beta].flatMap((side) => ["a", "c/c"].map((path) => side.disk.inodeAt(`/root/${path}`)!.mode));
+  expect(modes).toEqual([0o600, 0o600, 0o600, 0o600]);
+});

@@ -20,6 +20,8 @@ type Moved = {
 export class OwnTimes {
   /** By inode; no more than the files of several names in one group of changes. */
   readonly #files = new Map<bigint, Moved>();
+  /** Inodes whose mode, times, owner or attributes we have changed. */
+  readonly #restated = new Set<bigint>();
 
   get any(): boolean {
     return this.#files.size > 0;
@@ -42,6 +44,15 @@ export class OwnTimes {
     const passed = known?.to === before.ctimeNs ? known.passed : new Set<bigint>();
     passed.add(before.ctimeNs);
     this.#files.set(after.ino, { passed, to: after.ctimeNs, names });
+  }
+
+  /**
+   * As moved(), of a call that changed what all names of the file have in common, besides its content. The records of the
+   * others do not say that yet: they are looked at again, and what is found there is news.
+   */
+  restated(before: Stat, after: Stat): void {
+    this.moved(undefined, before, after);
+    this.#restated.add(after.ino);
   }
 
   /**
@@ -75,15 +86,18 @@ export class OwnTimes {
   }
 
   /** Puts the ctimes that our calls left into the index. Inside a transaction; begins anew. */
-  settle({ index, links }: ApplyContext): void {
+  settle({ index, links, markDirty }: ApplyContext): void {
     for (const [ino, { passed, to, names }] of this.#files) {
       for (const path of new Set([...names, ...links.members(ino)])) {
         const record = index.get(path);
         const isStale = record?.entry.kind === "file" && record.ino === ino && record.ctimeNs !== to;
-        if (isStale && passed.has(record.ctimeNs)) index.set(path, { ...record, ctimeNs: to });
+        if (!isStale || !passed.has(record.ctimeNs)) continue;
+        index.set(path, { ...record, ctimeNs: to, racy: record.racy || this.#restated.has(ino) });
       }
     }
+    for (const ino of this.#restated) for (const path of links.members(ino)) markDirty(path);
     this.#files.clear();
+    this.#restated.clear();
   }
 }
 

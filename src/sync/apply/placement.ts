@@ -425,7 +425,7 @@ export class Placement {
       const known = expected.record.entry;
       const full = entry.kind === "file" && known.kind === "file" ? { ...entry, sum: known.sum ?? entry.sum } : entry;
       const after = host.fs.fstat(fd);
-      if (after.nlink > 1) this.#staging().times.moved(undefined, now, after);
+      if (after.kind === "file" && after.nlink > 1) this.#staging().times.restated(now, after);
       const done = this.#done({ ...change, old: known }, full, after);
       return after.mtimeNs === now.mtimeNs ? done : this.#inDoubt(done, after);
     } finally {
