@@ -10,8 +10,11 @@ import type { Clock } from "#platform/host.ts";
 export const CREDITS_MAX = 10_000;
 /** How long one may be gone on with. */
 export const CREDIT_MS = 24 * 3_600_000;
-/** Bytes that may be sent twice, and no more than the file has: what was on its way when a connection broke off. */
-export const SLACK_BYTES = 8 << 20;
+/**
+ * Bytes that may be sent twice, and no more than the file has: what was on its way when a connection broke off. The
+ * client's system alone may hold 32 MiB that nobody has read (tcp_rmem of Linux), ours 4, and 2 are with the sending thread.
+ */
+export const SLACK_BYTES = 40 << 20;
 
 type Credit = { left: number; untilMs: number };
 
