@@ -10,6 +10,7 @@ import type { ContentReader, ContentSink, Intake, NamedContent } from "#hub/spac
 import type { ChunkRecord } from "#hub/endpoint/chunk-record.ts";
 import type { ComingFile } from "#hub/endpoint/coming-files.ts";
 import { plainStat } from "#hub/endpoint/content-files.ts";
+import { LeftWork } from "#hub/endpoint/left-work.ts";
 import type { SpaceStage } from "#hub/endpoint/space-stage.ts";
 import type { FileEntry, Sum } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
@@ -69,8 +70,8 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
   readonly #named = new Map<RelPath, ComingFile>();
   readonly #announce: Announce;
   readonly #stop = new AbortController();
-  /** Resolves when all that was let go of on the way is free. */
-  #left: Promise<void> = Promise.resolve();
+  /** What was let go of on the way becomes free. */
+  readonly #left = new LeftWork();
   #next = FIRST_FD;
 
   constructor(fs: FileSystem, stage: SpaceStage, intake: () => Intake, announce: Announce) {
@@ -98,7 +99,7 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
   }
 
   openPartial(path: RelPath): PartialFile {
-    this.#letGo(this.#forget(path));
+    this.#left.add(this.#forget(path));
     const size = this.#expected.get(path);
     if (size === undefined || this.#open.size >= FED_MAX) return this.#stage.area.openPartial(path);
     const intake = this.#intake();
@@ -146,13 +147,7 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
 
   #giveUp(file: Arriving | undefined): void {
     file?.coming?.over(false);
-    this.#letGo(file?.intake[Symbol.asyncDispose]());
-  }
-
-  #letGo(work: PromiseLike<void> | undefined): void {
-    this.#left = Promise.all([this.#left, work]).then(() => undefined);
-    // Met when all is let go of.
-    this.#left.catch(() => undefined);
+    this.#left.add(file?.intake[Symbol.asyncDispose]());
   }
 
   /** Writes down what came of it. */
@@ -197,7 +192,7 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
     for (const path of [...this.#arrived.keys()]) await this.#forget(path);
-    await this.#left;
+    await this.#left.settled();
     for (const path of [...this.#named.keys()]) this.settled(path, false);
   }
 

@@ -9,6 +9,7 @@ import { ArrivingFiles } from "#hub/endpoint/arriving-files.ts";
 import type { ComingFile, ComingFiles } from "#hub/endpoint/coming-files.ts";
 import { ComingView } from "#hub/endpoint/coming-view.ts";
 import { ContentFiles, plainStat, statOf } from "#hub/endpoint/content-files.ts";
+import { LeftWork } from "#hub/endpoint/left-work.ts";
 import { LinkView } from "#hub/endpoint/link-view.ts";
 import { SpaceApplication } from "#hub/endpoint/space-application.ts";
 import { SpacePlaces } from "#hub/endpoint/space-places.ts";
@@ -111,8 +112,8 @@ export class SpaceEndpoint implements Endpoint {
   readonly #options: SpaceEndpointOptions;
   #opened: Opened | undefined;
   #application: SpaceApplication | undefined;
-  /** Resolves when the applications before it have let go of what they had. */
-  #left: Promise<void> = Promise.resolve();
+  /** The applications before it let go of what they had. */
+  readonly #left = new LeftWork();
   readonly #seen = { sequence: 0 };
   /** Entries below the prefix as last counted, and when. */
   #entries = 0;
@@ -450,9 +451,7 @@ export class SpaceEndpoint implements Endpoint {
   apply(runId: string, signal: AbortSignal): Application {
     const { view, places, stage, arriving } = this.#now;
     // A session has one application at a time; an earlier one that was never committed lets go of its content.
-    this.#left = Promise.all([this.#left, this.#application?.close()]).then(() => undefined);
-    // Met when the session is closed.
-    this.#left.catch(() => undefined);
+    this.#left.add(this.#application?.close());
     this.#application = new SpaceApplication({
       view, places, stage, arriving, seen: this.#seen, runId, traceId: this.#parent?.traceId ?? this.#traceId(), signal,
       within: this.#within(),
@@ -499,7 +498,7 @@ export class SpaceEndpoint implements Endpoint {
     this.#opened = undefined;
     await this.#application?.close();
     this.#application = undefined;
-    await this.#left;
+    await this.#left.settled();
     await now.arriving[Symbol.asyncDispose]();
     now.stage[Symbol.dispose]();
   }

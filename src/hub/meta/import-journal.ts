@@ -5,7 +5,6 @@
  */
 import {
   INSERT_COMMITS,
-  LATEST_ORDER,
   LOWER_ORDER,
   type LockedSpaceRow,
   SAVE_SPACE,
@@ -100,7 +99,7 @@ export function importJournal(db: Database, hubId: string, space: SpaceId, page:
     if (quotaBytes !== undefined && bytes > quotaBytes && bytes > row.bytes) throw overQuota(row, bytes, quotaBytes);
     for (const [was, now] of replaced) await sql.run(REPLACE, [now, space, was]);
     for (const { text, values } of INSERT.pieces([...rows.values()].map(valuesOf))) await sql.run(text, values);
-    await saveCommits(sql, space, page.records);
+    await saveCommits(sql, row, page.records);
     await requireTree(sql, row, page);
     await sql.run(SAVE_SPACE, [sequence, bytes, entries, space]);
     // Records refer to what came for this page now.
@@ -109,7 +108,7 @@ export function importJournal(db: Database, hubId: string, space: SpaceId, page:
   });
 }
 
-async function lockedFollower(db: Database, sql: Sql, space: SpaceId): Promise<SpaceRow> {
+async function lockedFollower(db: Database, sql: Sql, space: SpaceId): Promise<LockedSpaceRow> {
   const row = await sql.get<LockedSpaceRow>(SPACE_LOCKED[db.engine], [space]);
   if (row === undefined) throw unknownSpace(space);
   if (row.follows_url !== null) return row;
@@ -128,8 +127,9 @@ async function currentOf(sql: Sql, space: SpaceId, records: readonly JournalReco
 }
 
 /** A commit that comes in several pages grows with each. */
-async function saveCommits(sql: Sql, space: SpaceId, records: readonly JournalRecord[]): Promise<void> {
-  let latest = (await sql.get<{ latest: number | null }>(LATEST_ORDER, [space]))?.latest ?? -Infinity;
+async function saveCommits(sql: Sql, row: LockedSpaceRow, records: readonly JournalRecord[]): Promise<void> {
+  const space = row.id as SpaceId;
+  let latest = row.latest ?? -Infinity;
   for (const [at, { commit, sequence, timeMs, origin }] of records.entries()) {
     if (records[at + 1]?.commit === commit) continue;
     if (commit <= records[0]!.sequence - 1) {

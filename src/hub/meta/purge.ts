@@ -12,7 +12,7 @@ import { type Attributes, ownAttributes } from "#hub/attributes.ts";
 import { NO_LOCK, type VersionLock, lockFault, termFault } from "#hub/locks.ts";
 import { applyPut, removeOne } from "#hub/meta/apply-change.ts";
 import {
-  LATEST_ORDER, type LockedSpaceRow, SAVE_SPACE, SPACE_LOCKED, followedSpace, saveCommit, unknownSpace,
+  type LockedSpaceRow, SAVE_SPACE, SPACE_LOCKED, followedSpace, saveCommit, unknownSpace,
 } from "#hub/meta/commit.ts";
 import { insertLater, withLater } from "#hub/meta/later-attributes.ts";
 import { nullVersion } from "#hub/meta/null-version.ts";
@@ -77,41 +77,44 @@ export type WithPurge = (sql: Sql, outcome: PurgeOutcome) => Promise<void>;
 /** @throws {SynclineError} SPACE_UNKNOWN; DENIED for a space that follows */
 export function purgeVersions(db: Database, hubId: string, request: PurgeRequest, withIt?: WithPurge): Promise<PurgeOutcome> {
   return db.transaction(async (sql) => {
-    const space = await lockedSpace(db, sql, request.space);
-    const outcome = await new Purging(sql, hubId, space, request).run();
+    const row = await lockedSpace(db, sql, request.space);
+    const outcome = await new Purging(sql, hubId, row, request).run();
     await withIt?.(sql, outcome);
     return outcome;
   });
 }
 
-async function lockedSpace(db: Database, sql: Sql, id: SpaceId): Promise<Space> {
+async function lockedSpace(db: Database, sql: Sql, id: SpaceId): Promise<LockedSpaceRow> {
   const row = await sql.get<LockedSpaceRow>(SPACE_LOCKED[db.engine], [id]);
   if (row === undefined) throw unknownSpace(id);
   if (row.follows_url !== null) throw followedSpace(row.name, { url: row.follows_url, source: row.follows_source! });
-  return spaceOf(row);
+  return row;
 }
 
 class Purging {
   readonly #sql: Sql;
   readonly #hubId: string;
   readonly #space: Space;
+  /** The greatest order of its commits before. */
+  readonly #latest: number;
   readonly #request: PurgeRequest;
   readonly #set: WorkingSet;
   #number = 0;
 
-  constructor(sql: Sql, hubId: string, space: Space, request: PurgeRequest) {
+  constructor(sql: Sql, hubId: string, row: LockedSpaceRow, request: PurgeRequest) {
     this.#sql = sql;
     this.#hubId = hubId;
-    this.#space = space;
+    this.#space = spaceOf(row);
+    this.#latest = row.latest ?? -Infinity;
     this.#request = request;
-    this.#set = new WorkingSet(sql, space, hubId);
+    this.#set = new WorkingSet(sql, this.#space, hubId);
   }
 
   async run(): Promise<PurgeOutcome> {
     const { versions, timeMs, origin } = this.#request;
     const { id, sequence: before } = this.#space;
     const set = this.#set;
-    const latest = (await this.#sql.get<{ latest: number | null }>(LATEST_ORDER, [id]))?.latest ?? -Infinity;
+    const latest = this.#latest;
     this.#number = await lastMark(this.#sql, id);
     set.beginCommit(timeMs);
     const results: PurgeResult[] = [];
@@ -292,7 +295,7 @@ export function changeLock(
   withIt?: WithLock,
 ): Promise<LockOutcome> {
   return db.transaction(async (sql) => {
-    const space = await lockedSpace(db, sql, id);
+    const space = spaceOf(await lockedSpace(db, sql, id));
     const version = await versionNamed(sql, hubId, space.id, name);
     if (version?.content === undefined) return { status: "absent" };
     const before = (await locksOf(sql, id, [name.sequence])).get(name.sequence) ?? NO_LOCK;
@@ -334,7 +337,7 @@ export function changeOldAttributes(
   withIt: WithIt,
 ): Promise<OldAttributesOutcome> {
   return db.transaction(async (sql) => {
-    const { sequence: at, settings } = await lockedSpace(db, sql, id);
+    const { sequence: at, settings } = spaceOf(await lockedSpace(db, sql, id));
     const version = await versionNamed(sql, hubId, id, name);
     if (version?.content === undefined) return { status: "absent" };
     if ((await rowsOfVersion(sql, id, name.path, name.sequence)).some(({ replaced }) => replaced === null)) return { status: "current" };

@@ -7,7 +7,6 @@ import { heldAddress } from "#platform/held-address.ts";
 /** Held by whoever passes `address` to the kernel; a put() overwrites the text before it. */
 export class NameBuffer {
   readonly #bytes = new Uint8Array(PATH_BYTES_MAX + 1);
-  /** The buffer has its own storage and never moves, so its address may be taken once. */
   readonly address: Pointer = heldAddress(this.#bytes);
 
   /** Puts one component. Throws EINVAL for what could name anything but an item of the held directory. */
