@@ -1,7 +1,7 @@
 /** Hard links in runs that change their leaders. */
 import { expect, test } from "bun:test";
 import { PRESERVE_DEFAULT } from "#model/entry.ts";
-import { SimPair, type SimSide, changesOf, codeOf, problemsOf } from "#testing/scenarios/sim-pair.ts";
+import { SimPair, type SimSide, atCall, changesOf, codeOf, problemsOf } from "#testing/scenarios/sim-pair.ts";
 
 const session = { preserve: { ...PRESERVE_DEFAULT, hardlinks: true } };
 
@@ -173,3 +173,36 @@ test("[LINK-9] while watching, a mode that comes through one name of a file is t
   const modes = [pair.alpha, pair.beta].flatMap((side) => ["a", "c/c"].map((path) => side.disk.inodeAt(`/root/${path}`)!.mode));
   expect(modes).toEqual([0o600, 0o600, 0o600, 0o600]);
 });
+
+for (const [first, second, isKnown] of [["d/a", "z", false], ["a", "d/z", false], ["d/a", "z", true], ["a", "d/z", true]] as const) {
+  const what = `${second}, of ${isKnown ? "a known" : "a new"} file`;
+
+  test(`[LINK-10] a new name, ${what}, is known with what its file has: no touch is lost, an undo gives it back (seed 1098034039)`, async () => {
+    const TIME = 1_700_000_000_000_000_000n;
+    const times = ({ disk }: SimSide): bigint[] => [first, second].map((path) => disk.inodeAt(`/root/${path}`).mtimeNs);
+    let taken = 0;
+    for (let k = 1; ; k++) {
+      const pair = new SimPair({ session });
+      pair.alpha.put({ [first]: "one", "d/k": "k" });
+      if (isKnown) await pair.agree();
+      pair.alpha.user.link(`/root/${first}`, `/root/${second}`);
+      let hasActed = false;
+      await pair.run({}, ({ alpha }) =>
+        atCall(alpha, k, () => {
+          hasActed = true;
+          pair.alpha.user.setMtime(`/root/${second}`, TIME);
+        }),
+      );
+      if (!hasActed) break;
+      const isThere = pairs(pair.beta) !== "";
+      const before = isThere ? times(pair.beta) : [];
+      const { summary, events } = await pair.run();
+      expect([k, pairs(pair.beta), times(pair.alpha), times(pair.beta)]).toEqual([k, [first, second].sort().join("="), [TIME, TIME], [TIME, TIME]]);
+      if (!isThere || !events.some((event) => event.type === "change" && event.side === "beta")) continue;
+      const undo = pair.withEndpoint("beta", (endpoint) => endpoint.undo(summary!.runId, new AbortController().signal));
+      expect([k, (await undo).problems, times(pair.beta)]).toEqual([k, [], before]);
+      taken++;
+    }
+    expect(taken).toBeGreaterThan(0);
+  });
+}
