@@ -206,3 +206,18 @@ for (const [first, second, isKnown] of [["d/a", "z", false], ["a", "d/z", false]
     expect(taken).toBeGreaterThan(0);
   });
 }
+
+test("[LINK-11] a loser is put aside also where its file gets a further name in the same run (seed 1210005902)", async () => {
+  const pair = new SimPair({ session: { ...session, conflict: "copy" } });
+  pair.alpha.put({ c: "one", "e/": "" });
+  await pair.agree();
+  pair.alpha.user.link("/root/c", "/root/e/b");
+  pair.beta.put({ "e/b/": "" });
+  pair.beta.user.link("/root/c", "/root/e/b/b");
+  const outcome = await pair.run();
+  expect([outcome.summary?.result, problemsOf(outcome)]).toEqual(["same", []]);
+  for (const side of [pair.alpha, pair.beta]) {
+    expect(side.show().replace(/-[0-9a-f]{8}=/, "=")).toBe("c=one e/ e/b/ e/b.conflict-alpha=one e/b/b=one");
+    expect(pairs(side).split(" ")).toHaveLength(3);
+  }
+});
