@@ -37,7 +37,7 @@ import { ShareTable } from "#hub/shares/share-table.ts";
 import { Shares } from "#hub/shares/shares.ts";
 import { WEBHOOK_LEASE, WEBHOOK_MIGRATIONS, WebhookTable } from "#hub/webhooks/webhook-table.ts";
 import { Webhooks } from "#hub/webhooks/webhooks.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 import type { OtlpSettings } from "#observe/exporter.ts";
 import { traceIdNow } from "#observe/trace-context.ts";
 import { Profiler } from "#observe/profiler.ts";
@@ -98,6 +98,12 @@ class Opened {
 
   add(close: () => Promise<void> | void): void {
     this.#closers.push(close);
+  }
+
+  /** What goes on until the hub ends, which waits for it. Where it fails it has ended early, and the log says so. */
+  goesOn(what: string, work: Promise<void>, log: ApiLog): void {
+    const met = work.catch((error: unknown) => log.error(`${what} ended early`, { error: messageOf(error) }));
+    this.add(() => met);
   }
 
   /** Closes all in reverse, also where one fails; then throws the first failure. */
@@ -192,8 +198,7 @@ export class HubProcess {
       const care = runningCare(options, stores, onDamaged);
       const jobs = await openJobs({ ...options, ...stores, ...running, care, onDamaged, transfers: transfersOf(options, stores, reload) });
       let url = "";
-      const traced = tracing.run(running.agents, closing.signal);
-      opened.add(() => traced);
+      opened.goesOn("export of traces", tracing.run(running.agents, closing.signal), options.log);
       const own = {
         metrics,
         traffic: new Traffic(metrics),
@@ -204,12 +209,11 @@ export class HubProcess {
         publicUrl: () => reload.config.publicUrl ?? url,
       };
       const services = apiServices(options, stores, running, between, { setup, care, jobs: jobs.jobs, ...own });
-      startWebhooks(services.webhooks, options, opened, closing.signal);
+      opened.goesOn("webhooks", services.webhooks.run(closing.signal), options.log);
       hubMetrics(services.metrics, { ...services, ...stores, configuration: reload });
       followMetrics(services.metrics, between, options.host.clock);
       jobs.count(services.metrics);
-      const jobsRunning = jobs.jobs.run(closing.signal);
-      opened.add(() => jobsRunning);
+      opened.goesOn("jobs", jobs.jobs.run(closing.signal), options.log);
       const { server, secure, host } = listen(options, stores, services, reload, opened, closing.signal);
       let served = stores.access.authority.serverIdentity(certificateNames(options.config, options.host)).identity.certificate;
       fleetMetrics(services.metrics, {
@@ -224,9 +228,8 @@ export class HubProcess {
         for (const door of doors) door.useIdentity(identity);
         if (secure) server.useIdentity(identity);
       };
-      const watching = reload.watch(closing.signal);
-      opened.add(() => watching);
-      void watchCertificate(options, stores.access, useIdentity, closing.signal);
+      opened.goesOn("watch over the configuration", reload.watch(closing.signal), options.log);
+      opened.goesOn("watch over the certificate", watchCertificate(options, stores.access, useIdentity, closing.signal), options.log);
       url = `${secure ? "https" : "http"}://${addressText(host, server.port)}`;
       const { certificate, fingerprint } = stores.access.authority;
       const authority = secure ? { certificate, fingerprint } : undefined;
@@ -423,13 +426,6 @@ function apiServices(
   };
 }
 
-function startWebhooks(webhooks: Webhooks, { log }: HubOptions, opened: Opened, closing: AbortSignal): void {
-  const running = webhooks.run(closing).catch((error: unknown) => {
-    log.error("webhooks stopped", { error: error instanceof Error ? error.message : String(error) });
-  });
-  opened.add(() => running);
-}
-
 async function faultOf(ask: () => unknown): Promise<string | undefined> {
   try {
     await ask();
@@ -451,12 +447,9 @@ async function startFollowers(
   const reach = (): Reach => REACHES.find((one) => one === reload.config.followSources) ?? "public";
   const running = await openFollowers({ ...stores, clock, random, dataDir, log, reach }, listener);
   opened.add(() => running.followers.close());
-  const begun = followFile(bootstrap ?? { follow: [] }, running, { clock, log }, closing);
-  const repairing = running.repair.run(closing);
-  opened.add(async () => {
-    await begun;
-    await repairing;
-  });
+  const following = followFile(bootstrap ?? { follow: [] }, running, { clock, log }, closing);
+  opened.goesOn("following of what the bootstrap file names", following, log);
+  opened.goesOn("repair", running.repair.run(closing), log);
   return running;
 }
 
@@ -486,8 +479,7 @@ function listen(
     handle: frontOf(frontRows(services, database, outside), (request, from) => api.handle(request, from)),
   });
   opened.add(() => server.stop(GRACE_MS));
-  const limiting = connections?.run(server.port, closing);
-  opened.add(() => limiting);
+  if (connections !== undefined) opened.goesOn("limit of connections", connections.run(server.port, closing), log);
   return { server, secure, host };
 }
 

@@ -219,24 +219,21 @@ class Project {
 
   /** Looks at the files, and installs what they say. Returns when to look again at the latest; undefined: when noticed. */
   async #look(signal: AbortSignal): Promise<number | undefined> {
-    let facts: Facts | undefined;
     try {
-      facts = this.#facts();
+      const facts = this.#facts();
+      if (facts === undefined) {
+        this.#become({ phase: "absent", set: null, count: 0, installed: false, error: null });
+        return undefined;
+      }
+      const installed = this.#memory.get(this.name) === facts.whole;
+      const shown = { set: setHash(facts.list), count: facts.list.length, installed };
+      if (!installed && this.#options.mayInstall) return await this.#installInTurn(facts, shown, signal);
+      const refusal = "the host does not allow that commands run for it: start its agent with --allow-install";
+      this.#become({ ...shown, phase: "idle", error: installed ? null : refusal });
     } catch (error) {
+      // Of the manifests, also as a command has left them, or of writing down what was installed.
       this.#become({ phase: "failed", set: null, count: 0, installed: false, error: reasonOf(error) });
-      return undefined;
     }
-    if (facts === undefined) {
-      this.#become({ phase: "absent", set: null, count: 0, installed: false, error: null });
-      return undefined;
-    }
-    const installed = this.#memory.get(this.name) === facts.whole;
-    const shown = { set: setHash(facts.list), count: facts.list.length, installed };
-    if (installed) this.#become({ ...shown, phase: "idle", error: null });
-    else if (!this.#options.mayInstall) {
-      const error = "the host does not allow that commands run for it: start its agent with --allow-install";
-      this.#become({ ...shown, phase: "idle", error });
-    } else return this.#installInTurn(facts, shown, signal);
     return undefined;
   }
 
