@@ -137,6 +137,7 @@ export class EndpointServer {
     return this.#closing;
   }
 
+  /** Never rejects: the channel fails. */
   async #serve(channel: MuxChannel): Promise<void> {
     try {
       const { method } = channel;

@@ -135,7 +135,8 @@ export class SftpConnection {
 
   close(): void {
     this.#isClosed = true;
-    void this.#link?.then(
+    // Who wanted the connection hears of it when there is none.
+    this.#link?.then(
       ({ channel }) => channel.destroy(new SynclineError({ code: "LINK_LOST", op: "talk SFTP", message: "the connection was closed" })),
       () => undefined,
     );
