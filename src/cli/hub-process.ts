@@ -295,7 +295,7 @@ async function openStores(
   const onCommit = (commit: CommitDone): void => committed(commit);
   const onClockNotice = (notice: ClockNotice): void => tellClock(log, notice);
   const onFault = (what: string, error: unknown): void =>
-    log.error(what, { error: error instanceof Error ? error.message : String(error) });
+    log.error(what, { error: messageOf(error) });
   const parts = { meta, chunks, access, audit: access.audit, clock, random, cuts };
   const spaces: HubSpaces = await HubSpaces.open({ ...parts, onCommit, onClockNotice, onFault });
   opened.add(() => spaces.close());
@@ -570,7 +570,7 @@ async function watchCertificate(
       waiting = undefined;
       log.info("certificate renewed", {});
     } catch (error) {
-      log.error("certificate could not be renewed", { error: error instanceof Error ? error.message : String(error) });
+      log.error("certificate could not be renewed", { error: messageOf(error) });
     }
   }
 }

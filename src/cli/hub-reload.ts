@@ -136,7 +136,7 @@ export class HubReload {
       if (changes.length > 0) await target.access.audit.append(by, auditOf(why, changes));
       return reloaded;
     } catch (error) {
-      this.#fault = error instanceof Error ? error.message : String(error);
+      this.#fault = messageOf(error);
       log.error("configuration is wrong: the last good one stays", { why, error: this.#fault });
       throw error;
     }

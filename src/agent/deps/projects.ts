@@ -3,7 +3,7 @@
  * the command that belongs to it runs, one at a time for each project. What the command itself writes starts nothing
  * anew; what fails is tried again later and later, and nothing runs more often than RUNS_PER_HOUR_MAX.
  */
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 import { Confined } from "#platform/confined.ts";
 import { isCode } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
@@ -324,7 +324,7 @@ function readText(tree: Confined, path: string): string | undefined {
   }
 }
 
-const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error)).slice(0, 500);
+const reasonOf = (error: unknown): string => messageOf(error).slice(0, 500);
 
 /** What installing makes, which belongs to the host alone: lines for ignore rules. */
 export function installedLines(projects: readonly string[]): string[] {
