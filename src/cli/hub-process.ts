@@ -46,14 +46,13 @@ import { REACHES, type Reach } from "#platform/net/guarded-address.ts";
 import { guardedPost } from "#platform/net/guarded-post.ts";
 import { type HttpServer, serveHttp } from "#platform/net/http-server.ts";
 import type { Identity } from "#platform/net/tls-socket.ts";
-import type { Database } from "#platform/sql/database.ts";
 import { LEASE_MIGRATIONS, Lease } from "#platform/sql/lease.ts";
 import { migrate } from "#platform/sql/migrate.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
 import type { PackSource } from "#store/packs/pack-source.ts";
 import { openPacks } from "#store/packs/packs.ts";
 import { limitConnections } from "#cli/hub-connections.ts";
-import { bindDirectory, openHubDatabase } from "#cli/hub-database.ts";
+import { type HubDatabase, bindDirectory, openHubDatabase } from "#cli/hub-database.ts";
 import { type RunningAgents, startAgents } from "#cli/hub-agents.ts";
 import { bootstrapTarget, newLinkOf } from "#cli/hub-bootstrap.ts";
 import { type RunningFollowers, followFile, followMetrics, openFollowers } from "#cli/hub-followers.ts";
@@ -120,10 +119,7 @@ class Opened {
   }
 }
 
-type Stores = {
-  readonly database: Database;
-  /** Resolves when another hub has taken it over; undefined where none can. */
-  readonly lost: Promise<SynclineError> | undefined;
+type Stores = HubDatabase & {
   readonly meta: SqlMetaStore;
   readonly chunks: ChunkStore;
   readonly packs: PackSource;
@@ -274,7 +270,7 @@ async function openStores(
   log.info("chunks opened", { ...recovery, unreadable: recovery.unreadable.length });
   const url = config.database ?? "sqlite";
   const at = { url, dataDir, host, isAlone: recovery.isLocked, log, signal };
-  const { database, lost } = await openHubDatabase(at, (close) => opened.add(close));
+  const { database, server, lost } = await openHubDatabase(at, (close) => opened.add(close));
   await migrate(database, "gateway", IDEMPOTENCY_MIGRATIONS);
   await migrate(database, "leases", LEASE_MIGRATIONS);
   await migrate(database, "webhooks", WEBHOOK_MIGRATIONS);
@@ -302,7 +298,7 @@ async function openStores(
   const uploads = new HubUploads({ rows: new UploadRows(database), spaces, meta, access, clock, random });
   opened.add(() => uploads.close());
   const versions = new SpaceVersions({ spaces, meta, access, audit: access.audit, clock });
-  return { database, lost, meta, chunks, packs, access, spaces, uploads, versions, registry };
+  return { database, server, lost, meta, chunks, packs, access, spaces, uploads, versions, registry };
 }
 
 function tellClock(log: ApiLog, { space, what, behindMs }: ClockNotice): void {
@@ -355,10 +351,10 @@ async function startConfiguration(
 
 function runningCare(
   { host, dataDir }: HubOptions,
-  { database, chunks, packs, access, meta }: Stores,
+  { database, server, chunks, packs, access, meta }: Stores,
   onDamaged: ScrubParts["onDamaged"],
 ): RunningHubCare {
-  return new RunningHubCare({ host, database, chunks, packs, access, hubId: meta.hubId, dataDir, onDamaged });
+  return new RunningHubCare({ host, database, server, chunks, packs, access, hubId: meta.hubId, dataDir, onDamaged });
 }
 
 function transfersOf({ host, dataDir }: HubOptions, { spaces, meta }: Stores, reload: HubReload): HubTransfers {
