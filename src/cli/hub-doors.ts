@@ -2,7 +2,7 @@
 import type { HubConfig } from "#config/hub-config.ts";
 import { type HubKey, flagOf } from "#config/hub-keys.ts";
 import type { Door, DoorParts } from "#gateway/door.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 import { parseListen } from "#cli/commands/serve.ts";
 
 /** What each door is given in common. */
@@ -89,7 +89,7 @@ function cannotListen(key: HubKey, text: string, cause: unknown): SynclineError 
   return new SynclineError({
     code: "USAGE",
     op: "listen",
-    message: `cannot listen on ${text}: ${cause instanceof Error ? cause.message : String(cause)}`,
+    message: `cannot listen on ${text}: ${messageOf(cause)}`,
     hint: `see who has it: ss -ltnp; or choose another address with --${flagOf(key)} HOST:PORT`,
     cause,
   });

@@ -6,7 +6,7 @@ import { Hono } from "hono";
 import type * as z from "zod";
 import type { Credential, Principal } from "#access/access.ts";
 import { SESSION_PREFIX } from "#access/sessions.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, stackOf } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
 import { requireOwnPage, sessionOf } from "#gateway/api/cookies.ts";
 import { KEY_CHARS_MAX } from "#gateway/api/idempotency.ts";
@@ -136,7 +136,7 @@ export class Api {
         route: route?.id,
         method: request.method,
         code: problem.code,
-        error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+        error: stackOf(error),
       });
     }
     return new Response(JSON.stringify({ ...problem, traceId: trace.traceId }), {

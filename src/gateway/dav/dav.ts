@@ -4,7 +4,7 @@
  * is it about, do its conditions hold. Rights, quotas and history are those of SpaceService.
  */
 import type { Principal } from "#access/access.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, stackOf } from "#model/error.ts";
 import { type FrontRow, isAtOrBelow } from "#gateway/front.ts";
 import { signIn } from "#gateway/sign-in.ts";
 import type { Trace } from "#gateway/api/trace.ts";
@@ -109,7 +109,7 @@ function refuse({ log }: DavServices, request: Request, trace: Trace, error: unk
       traceId: trace.traceId,
       method: request.method,
       code: error instanceof SynclineError ? error.code : "INTERNAL",
-      error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+      error: stackOf(error),
     });
   }
   return refusalAnswer(refusal, CHALLENGE, trace);

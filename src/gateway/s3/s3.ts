@@ -3,6 +3,7 @@
  * once), which operation (operations.ts), its handler. Rules are behind SpaceService.
  */
 import { askingAs } from "#access/access.ts";
+import { stackOf } from "#model/error.ts";
 import type { Door, DoorParts } from "#gateway/door.ts";
 import { askingOf } from "#gateway/s3/asking.ts";
 import { Authenticator } from "#gateway/s3/authenticate.ts";
@@ -127,7 +128,7 @@ class S3Requests {
   #refuse(thrown: unknown, traceId: string, { method, target }: Http1Request, { operation, request }: Seen): Http1Answer {
     const error = s3ErrorOf(thrown);
     if (error.status >= 500 && error.code !== "SlowDown" && error.code !== "NotImplemented") {
-      const words = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
+      const words = stackOf(thrown);
       this.#services.log.error("request failed", { traceId, operation, method, code: error.code, error: words });
     }
     const resource = request === undefined ? target.split("?")[0]! : request.path;

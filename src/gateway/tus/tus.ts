@@ -5,7 +5,7 @@
  */
 import { SPACE_NAME } from "#hub/space.ts";
 import { UPLOAD_BYTES_MAX } from "#hub/uploads/upload.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, stackOf } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
 import { ApiProblem, problemOf } from "#gateway/api/problem.ts";
 import type { Trace } from "#gateway/api/trace.ts";
@@ -96,7 +96,7 @@ function refuse({ log }: TusServices, request: Request, trace: Trace, error: unk
       traceId: trace.traceId,
       method: request.method,
       code: error instanceof SynclineError ? error.code : problem.code,
-      error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+      error: stackOf(error),
     });
   }
   return new Response(JSON.stringify({ ...problem, status, traceId: trace.traceId }), {

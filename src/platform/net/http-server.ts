@@ -6,7 +6,7 @@
  * reads slowly is not read ahead for. A body that is a stream goes out chunked; its length cannot be announced (Bun
  * removes Content-Length from it).
  */
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 import type { ConnectionLimit } from "#platform/net/connection-limit.ts";
 import type { Identity } from "#platform/net/tls-socket.ts";
 
@@ -80,7 +80,7 @@ export function serveHttp(options: HttpServerOptions): HttpServer {
     throw new SynclineError({
       code: "USAGE",
       op: "listen",
-      message: `cannot listen on ${options.host}:${options.port}: ${cause instanceof Error ? cause.message : cause}`,
+      message: `cannot listen on ${options.host}:${options.port}: ${messageOf(cause)}`,
       hint: `see who has it: ss -ltnp | grep ${options.port}; ports below 1024 need root or CAP_NET_BIND_SERVICE`,
       cause,
     });
