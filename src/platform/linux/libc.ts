@@ -140,6 +140,7 @@ function bind(library: string, architecture: Architecture) {
     getpeername: { args: ["i32", "ptr", "ptr"], returns: "i32" },
     getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" },
     shutdown: { args: ["i32", "i32"], returns: "i32" },
+    getpagesize: { args: [], returns: "i32" },
     getrlimit: { args: ["i32", "ptr"], returns: "i32" },
     clock_gettime: { args: ["i32", "ptr"], returns: "i32" },
     eventfd: { args: ["u32", "i32"], returns: "i32" },
