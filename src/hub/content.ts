@@ -413,9 +413,9 @@ export class StoredContent implements ContentSource {
 
   /**
    * @param streaming undefined: stream() gives what read() does
-   * @param isGetProved what `get` gives was compared with its id, now or before by this process
+   * @param isProved what `get` and `streaming` give was compared with its id, now or before by this process
    */
-  constructor(get: GetChunk, chunks: readonly ManifestChunk[], streaming?: Streaming, isGetProved = true) {
+  constructor(get: GetChunk, chunks: readonly ManifestChunk[], streaming?: Streaming, isProved = true) {
     this.#get = get;
     this.#ids = chunks.map((chunk) => chunk.id);
     this.#starts = new Float64Array(chunks.length + 1);
@@ -424,7 +424,7 @@ export class StoredContent implements ContentSource {
     this.#lend = streaming?.lend;
     this.#gather = streaming?.gather;
     this.#lentFrom = streaming === undefined ? this.size : this.#starts[firstLarge(this.#starts)]!;
-    this.isProved = isGetProved || this.#lentFrom === 0;
+    this.isProved = isProved;
   }
 
   /** @param manifest undefined: the content is one chunk, or empty */
@@ -433,10 +433,10 @@ export class StoredContent implements ContentSource {
     content: ContentRef,
     manifest: Manifest | undefined,
     streaming: Streaming,
-    isGetProved: boolean,
+    isProved: boolean,
   ): StoredContent {
     const only = [{ id: content.id as string as ChunkId, length: content.size }];
-    const stored = new StoredContent(get, manifest?.chunks ?? (content.size === 0 ? [] : only), streaming, isGetProved);
+    const stored = new StoredContent(get, manifest?.chunks ?? (content.size === 0 ? [] : only), streaming, isProved);
     if (stored.size !== content.size) throw misfit(content.id);
     return stored;
   }
