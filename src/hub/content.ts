@@ -3,7 +3,7 @@
  * position.
  */
 import { CUTS_HERE, type CutsThread } from "#hub/cuts/cuts-thread.ts";
-import { FileCutter, type NamedChunk } from "#hub/cuts/file-cutter.ts";
+import { FileCutter, type NamedChunk, type ReadInto } from "#hub/cuts/file-cutter.ts";
 import type { FreshOf } from "#hub/fresh-chunks.ts";
 import type { Sum } from "#model/entry.ts";
 import { SynclineError, assert } from "#model/error.ts";
@@ -134,6 +134,14 @@ export class StoreSink implements ContentSink {
       return;
     }
     return this.#writeLarge(bytes);
+  }
+
+  /** As write(), of what `read` puts where it belongs; 0 where it cannot be put there now: write() then. */
+  fill(read: ReadInto): number {
+    const count = this.#large?.cutter.fill(read) ?? 0;
+    if (count > 0) this.#onBytes(count);
+    this.#size += count;
+    return count;
   }
 
   async #writeLarge(bytes: Uint8Array): Promise<void> {
