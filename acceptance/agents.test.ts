@@ -289,6 +289,9 @@ describe("commands for people", () => {
     expect(await whoami()).toBe(401);
     expect(await run(0, "access", "explain", "ann", "write", "space:site:docs")).toStartWith("allowed: ");
     await run(3, "access", "explain", "ann", "write", "host:web1:docs");
+    const deleted = await world.run(["space", "delete", "site"], env);
+    const [left] = (await fleet.agents())[0]!.links;
+    expect([deleted.code, deleted.err]).toEqual([0, expect.stringContaining(`wait until it is back: ${left!.link.id};`)]);
   }, TEST_MS_MAX);
 });
 
