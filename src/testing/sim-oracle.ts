@@ -170,7 +170,10 @@ export function hiddenOf(replica: Replica): { readonly rules: string; readonly h
   const view = viewOf(replica);
   const ignored = new Ignored(view);
   const texts = textOf(view, 1n);
-  const hidden = [...texts].flatMap(([path, text]) => (ignored.hides(path) ? [text] : []));
+  const paths = [...view.keys()].filter((path) => ignored.hides(path));
+  const seen = new Set([...view].flatMap(([path, inode]) => (inode.content !== undefined && !ignored.hides(path) ? [inode] : [])));
+  // Whose mode and time are also those of a name that is seen, as such.
+  const hidden = paths.map((path) => (seen.has(view.get(path)!) ? `file ${view.get(path)!.content!.digest()}` : texts.get(path)!));
   return { rules: ignored.text(), hidden: hidden.sort().join("\n") };
 }
 

@@ -8,6 +8,7 @@ import type { RelPath } from "#model/path.ts";
 import type { ConflictPolicy, Mode, Side } from "#model/plan.ts";
 import { SynclineError, stackOf } from "#model/error.ts";
 import { SETTLED_MS, isDamageCode } from "#sync/scan/damage.ts";
+import { agreedOf, missing } from "#testing/sim-agreed.ts";
 import { SimClock } from "#testing/sim-clock.ts";
 import { type Exempt, Ignored, contentsOf, difference, doubtfulOf, feignedOf, hiddenOf, textOf, viewOf } from "#testing/sim-oracle.ts";
 import type { Inode } from "#testing/sim-inode.ts";
@@ -24,6 +25,8 @@ import { type LinkSpec, ROOT, Replica } from "#testing/sim-world.ts";
 const ROUNDS_MAX = 4;
 /** Sessions over all links after which a world without trouble must be quiet (P5). */
 const QUIET_ROUNDS_MAX = 12;
+/** Rounds of them in which power may be lost. */
+const LOSSES_MAX = 3;
 /** Virtual time after which a watching session that nobody disturbs must have made both sides the same. */
 const WATCH_PATIENCE_MS = 200_000;
 /** How often a watching session rescans where the disk refuses at random: only that finds such paths again. */
@@ -408,6 +411,7 @@ class Life {
         changes += result.summary?.changes ?? 0;
         changes += this.#repair(link, result);
         open.set(link, exempt(result));
+        if (round < LOSSES_MAX && this.#losesAgreed(link, random.fork("loss"))) changes++;
       }
       if (changes > 0) continue;
       for (const link of this.#links) {
@@ -417,6 +421,19 @@ class Life {
       return this.#checkAtRest();
     }
     throw new Error(`still changing after ${QUIET_ROUNDS_MAX} rounds`);
+  }
+
+  /** P8: now and then the power goes right after a session; what it agreed on is there. */
+  #losesAgreed(link: LinkSpec, random: SimRandom): boolean {
+    // A disk that lies, or has claimed a sync that it had refused before, leaves nobody anything to promise.
+    const isHonest = [...viewOf(link.alpha).values(), ...viewOf(link.beta).values()].every(({ poisoned }) => !poisoned);
+    if (this.#lies || !isHonest || !random.chance(0.3)) return false;
+    const agreed = agreedOf(link);
+    const victim = random.pick([link.alpha, link.beta]);
+    this.#powerLoss(victim, random);
+    const found = missing(agreed, victim);
+    if (found !== undefined) throw new Error(found);
+    return true;
   }
 
   /** Answers the problems of a session without trouble; returns how many paths a person had to mend. */

@@ -238,6 +238,26 @@ test("[LINK-12] no name is linked to a file of which it is not known that it has
   expect([pair.alpha.show(), pair.beta.show()]).toEqual(["a=alpha's n=alpha's", "a=beta's! n=alpha's"]);
 });
 
+test("[LINK-12] a file of which the index does not know it is read for that", async () => {
+  const pair = new SimPair({ session });
+  pair.beta.put({ same: "one", other: "two", known: "one" });
+  await pair.withEndpoint("beta", async (endpoint) => {
+    const signal = new AbortController().signal;
+    await endpoint.scan({ since: 0, acknowledged: 0, extent: "full", deep: false }, async () => undefined, signal);
+    const [sum] = await endpoint.sums(["known"], signal);
+    const run = endpoint.apply("run", signal);
+    for (const linkTo of ["same", "other"]) {
+      const entry = { kind: "file", size: 3, mode: 0o644, mtimeNs: 0n, sum: String(sum), linkTo } as const;
+      const change = { side: "beta", path: `${linkTo}-too`, old: undefined, new: entry, action: "content" } as const;
+      await run.push([{ type: "change", change }]);
+    }
+    const results: string[] = [];
+    await run.commit((more) => results.push(...more.map(({ path, status }) => `${path}: ${status}`)));
+    expect(results).toEqual(["same-too: done", "other-too: stale"]);
+  });
+  expect(pairs(pair.beta)).toBe("same=same-too");
+});
+
 /** What keeps the first name `a` of a file of alpha from being the same on beta. */
 const APART: Record<string, { readonly session: Partial<SessionOptions>; readonly beta: Record<string, string> }> = {
   "a conflict": { session, beta: { a: "beta's" } },

@@ -1,7 +1,8 @@
 /** What somebody does between the last look at a path and the change of it, with a crash on top. */
 import { describe, expect, test } from "bun:test";
+import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import { SimCrash } from "#testing/sim-process.ts";
-import { type Boots, SimPair, conflictsOf } from "#testing/scenarios/sim-pair.ts";
+import { type Boots, SimPair, atCall, conflictsOf } from "#testing/scenarios/sim-pair.ts";
 
 /** Acts right before the first `call` of beta, which then dies before its n-th effect from there. */
 function actThenDie({ beta }: Boots, call: string, act: () => void, effects: number): void {
@@ -92,3 +93,25 @@ for (const exchange of [true, false]) {
     }
   });
 }
+
+test("[S-25] where names cannot be swapped only the rename itself may take what was saved over a file that gets further names", async () => {
+  const session = { preserve: { ...PRESERVE_DEFAULT, hardlinks: true } };
+  for (let k = 1; ; k++) {
+    const pair = new SimPair({ disk: { exchange: false }, session });
+    pair.alpha.put({ f: "one" });
+    await pair.agree();
+    pair.alpha.put({ f: "from alpha" });
+    pair.alpha.user.link("/root/f", "/root/g");
+    let before: string | undefined;
+    await pair.run({}, ({ beta }) =>
+      atCall(beta, k, (call) => {
+        before = call;
+        pair.beta.user.save("/root/f", "late edit");
+      }),
+    );
+    if (before === undefined) break;
+    if (before === "rename") continue;
+    const contents = new Set([...pair.alpha.contents().all, ...pair.beta.contents().all]);
+    expect([k, before, contents.has("late edit")]).toEqual([k, before, true]);
+  }
+});

@@ -318,13 +318,14 @@ export class Placement {
     const now = root.statIfThere(change.path);
     const isSame = now !== undefined && sameFile(now, expected.stat) && (wasDir || now.ctimeNs === expected.stat.ctimeNs);
     if (!isSame) return this.#stale(change.path);
+    // Not later: nothing may come between the last look at the path and what takes its place.
+    const before = this.#stagedBefore(staged);
     if (!wasDir && !isDir && !(await this.#keepByLink(change.path, expected.stat, trashName))) {
       return this.#stale(change.path);
     }
     const parent = root.parent(change.path);
     if (wasDir) host.fs.rmdir(parent, name);
     else if (isDir) host.fs.rename(parent, name, this.#trash(), trashName, { replace: false });
-    const before = this.#stagedBefore(staged);
     try {
       host.fs.rename(stage.root, staged.at, parent, name, { replace: !wasDir && !isDir });
     } catch (error) {

@@ -9,7 +9,7 @@ import { type DirEntry, type Entry, type FileEntry, compareContent } from "#mode
 import type { Problem } from "#model/observation.ts";
 import { type RelPath, joinPath, nameOf, parentOf } from "#model/path.ts";
 import type { Change } from "#model/plan.ts";
-import { type Fd, FsError, type MadeFile, isCode } from "#platform/file-system.ts";
+import { type Fd, FsError, type MadeFile, type Stat, isCode } from "#platform/file-system.ts";
 import { type ApplyContext, problem, problemOf } from "#sync/apply/apply-context.ts";
 import { MadeTogether } from "#sync/apply/made-together.ts";
 import { OwnTimes } from "#sync/apply/own-times.ts";
@@ -315,12 +315,24 @@ export class Staging {
 
   /** The entry of a leader that is in its place already; undefined when it is not there as the index knows it. */
   #placedLeader(leader: RelPath): Entry | undefined {
-    const record = this.#context.index.get(leader);
-    const stat = this.#context.root.statIfThere(leader);
+    const { index, root, host } = this.#context;
+    const record = index.get(leader);
+    const stat = root.statIfThere(leader);
     if (record?.entry.kind !== "file" || stat === undefined || stat.ino !== record.ino) return undefined;
+    const { entry } = record;
     // Links made in this run have moved its ctime.
-    const unchanged = stat.size === record.entry.size && stat.mtimeNs === (record.diskMtimeNs ?? record.entry.mtimeNs);
-    return unchanged ? record.entry : undefined;
+    const isUnchanged = (now: Stat): boolean => now.size === entry.size && now.mtimeNs === (record.diskMtimeNs ?? entry.mtimeNs);
+    if (!isUnchanged(stat)) return undefined;
+    if (entry.sum !== undefined || entry.size === 0) return entry;
+    // A power loss may have taken what the index had learned of it, though it is agreed on.
+    const fd = root.openRead(leader);
+    try {
+      const sum = this.hash(fd);
+      const now = host.fs.fstat(fd);
+      return now.ino === record.ino && isUnchanged(now) ? { ...entry, sum } : undefined;
+    } finally {
+      host.fs.close(fd);
+    }
   }
 
   /** Is a staged link still one to the file that has its leader's name? To be asked when the leader is in its place. */

@@ -267,7 +267,8 @@ export class IndexEditor {
     const { index, links, hardlinks, sink, pacer } = this.#options;
     for (const ino of this.touched) {
       const names = this.#namesOf(ino);
-      const known = names.find(({ record }) => record.entry.sum !== undefined)?.record;
+      const hashed = names.find(({ record }) => record.entry.sum !== undefined);
+      const known = (hashed ?? names.find(({ record }) => record.diskMtimeNs !== undefined))?.record;
       for (const { path, record } of names) {
         const linkTo = hardlinks && path !== names[0]!.path ? names[0]!.path : undefined;
         const told = known === undefined ? record : asKnown(record, known);
@@ -314,6 +315,7 @@ type FileRecord = IndexRecord & { readonly entry: FileEntry };
  */
 function asKnown(record: FileRecord, known: FileRecord): FileRecord {
   const { entry } = known;
+  if (record.entry.sum === entry.sum && record.entry.mtimeNs === entry.mtimeNs) return record;
   const isSame = record.entry.size === entry.size && record.ctimeNs === known.ctimeNs && diskMtimeOf(record) === diskMtimeOf(known);
   if (record.entry.sum !== undefined || known.damaged === true || !isSame) return record;
   const racy = record.racy || known.racy;
