@@ -24,6 +24,7 @@ import { LinkTraces } from "#agent/link-traces.ts";
 import { LinkConflicts } from "#agent/link-conflicts.ts";
 import { type LinkParts, RESCAN_MS } from "#agent/link-context.ts";
 import { type DigestSource, LinkDigestKeeper } from "#agent/link-digest.ts";
+import { LinkProblems } from "#agent/link-problems.ts";
 import { type LinkPauses, PAUSE_LOOK_MS } from "#agent/link-pauses.ts";
 import type { LinkWatch } from "#agent/link-watch.ts";
 import { ReleasedEndpoint, Shown } from "#agent/released-endpoint.ts";
@@ -61,6 +62,7 @@ export class LinkSessions {
   readonly conflicts: LinkConflicts;
   readonly #options: SessionsOptions;
   readonly #digest: LinkDigestKeeper;
+  readonly #problems: LinkProblems;
   #approved: string | undefined;
   #lastPlan: HeldPlan | undefined;
   /** Of the root and the list that it was made for; what failed, and how often, outlives a session. */
@@ -78,10 +80,11 @@ export class LinkSessions {
 
   constructor(options: SessionsOptions) {
     this.#options = options;
-    const { host, onChange, stateFile } = options.parts.context;
+    const { host, log, onChange, stateFile } = options.parts.context;
     const decisions = stateFile(`decisions/${options.parts.link.id}.json`);
     this.conflicts = new LinkConflicts({ read: () => readPrivateFile(decisions), write: (text) => writePrivateFile(decisions, text) });
     this.#digest = new LinkDigestKeeper(host.clock, onChange);
+    this.#problems = new LinkProblems(options.parts.link.id, log);
   }
 
   /** Is this a file that the link, while it runs, agrees on with its space? Nothing else of its root is the hub's. */
@@ -149,7 +152,7 @@ export class LinkSessions {
     let stamping: Promise<void> | undefined;
     const installing = this.#watchedProjects()?.run(ended).catch(failed);
     try {
-      if (forgetIfRestored(stamp, seeds)) {
+      if (forgetIfRestored(stamp, seeds, isHostAlpha ? "alpha" : "beta")) {
         log("root or state was restored from a backup: everything is compared", { link: link.id, root });
       }
       stamping = keepStamping(stamp, ended);
@@ -330,6 +333,7 @@ export class LinkSessions {
     const before = watch.phase;
     watch.event(event, host.clock.monotonicMs());
     this.#traces?.event(event);
+    this.#problems.event(event, spaceSide);
     for (const path of this.conflicts.event(event, parts.link, parts.context.hash)) {
       log("a decision about a conflict was dropped: it is not the conflict any more that was decided", { link: id, path });
     }

@@ -337,7 +337,7 @@ export class AgentListener {
     this.#standing.set(host, connections);
     const earlier = [...connections].filter(({ label }) => label === standing.label);
     for (const { mux } of earlier) {
-      const message = "the agent has connected again";
+      const message = "another connection of this host has taken its place: does its agent, or a copy of it, run twice?";
       mux.close(new SynclineError({ code: "LINK_LOST", op: "connection", message, retryable: true }));
     }
     connections.add(standing);

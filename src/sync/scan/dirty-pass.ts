@@ -89,7 +89,7 @@ export class DirtyPass {
   *#look(path: RelPath, extent: DirtyExtent): Generator<void> {
     const { problems, rules } = this.#o;
     if (path === "") {
-      problems.deleteWithin("");
+      problems.lookAgain("");
       if (extent !== "entry") this.#walk.pushRoot(extent === "children");
       return;
     }
@@ -111,7 +111,7 @@ export class DirtyPass {
       if (this.#o.index.get(dir)?.entry.kind === "dir") problems.add(changedProblem(dir));
       return;
     }
-    if (reach === "subtree") problems.deleteWithin(target);
+    if (reach === "subtree") problems.lookAgain(target);
     yield* this.#walk.examine(dir, fd, inside, target, reach);
   }
 

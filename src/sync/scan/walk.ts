@@ -159,7 +159,11 @@ export class Walk {
     if (pacer.dueNow()) yield;
     const inside = this.#rulesInside(frame, fd, items, known.early(IGNORE_FILE));
     if (!("rules" in inside)) return inside;
-    if (problems.size > 0) problems.settle(dir);
+    if (problems.size > 0) {
+      problems.settle(dir);
+      // It has been read again.
+      if (inside.from !== undefined) problems.delete(joinPath(dir, IGNORE_FILE));
+    }
 
     const { rules, recheck } = inside;
     const place: Place = { dir, fd, rules, recheck, descend: !frame.shallow, changes: [], ghosts: [] };
@@ -181,11 +185,19 @@ export class Walk {
     if (doubt !== undefined) return doubt;
     if (this.#isFirst) this.#inPathOrder(waiting);
     if (place.changes.length > 0) {
+      if (problems.size > 0) this.#forgetGone(place);
       if (!this.#isRecorded(dir)) return changedProblem(dir);
       yield* this.#o.editor.write(dir, known.all(), place.changes);
     }
     this.#o.hook?.listed?.(dir);
     return undefined;
+  }
+
+  /** What is gone, or out of sight, is no trouble any more. */
+  #forgetGone({ changes }: Place): void {
+    for (const { path, next } of changes) {
+      if (next === undefined || next === "ignored") this.#o.problems.deleteWithin(path);
+    }
   }
 
   /** The directories found last are entered in the order of their names, in which a first scan is told while it looks on. */
