@@ -20,6 +20,7 @@ import { parseSide } from "#cli/side-address.ts";
 import type { SideContext } from "#cli/sides.ts";
 import { usage } from "#cli/values.ts";
 import { shellWord } from "#cli/format.ts";
+import { readIdentity } from "#cli/given-identity.ts";
 import { installationId, isThere, readSmallFile, readTokens } from "#cli/local-files.ts";
 import type { Given } from "#cli/parse.ts";
 
@@ -66,16 +67,8 @@ export type PairRequest = {
 /** @param owner hex digits that name the pair on foreign systems */
 function sideContext(request: PairRequest, owner: string): SideContext {
   const { given, host, stateDir, askTrust } = request;
-  if ((given["client-cert"] === undefined) !== (given["client-key"] === undefined)) {
-    throw usage("--client-cert and --client-key belong together");
-  }
-  const identity =
-    given["client-cert"] === undefined || given["client-key"] === undefined
-      ? undefined
-      : {
-          certificate: readSmallFile("client-cert", given["client-cert"]),
-          key: readSmallFile("client-key", given["client-key"]),
-        };
+  const files = { cert: given["client-cert"], key: given["client-key"] };
+  const identity = readIdentity({ cert: "client-cert", key: "client-key" }, files);
   return {
     host,
     stateDir,

@@ -2,6 +2,7 @@
 import type { Command } from "#cli/context.ts";
 import { openHost, serveRoots, sideText } from "#cli/engine.ts";
 import { EXIT } from "#cli/exit-code.ts";
+import { readIdentity, validityWarning } from "#cli/given-identity.ts";
 import { readSmallFile, readTokens } from "#cli/local-files.ts";
 import { nearest, usage } from "#cli/values.ts";
 import { printablePath } from "#model/path.ts";
@@ -26,8 +27,9 @@ export const serveCommand: Command = async (context) => {
       "--token-file FILE (head -c 32 /dev/urandom | base64 > FILE), or --client-ca FILE",
     );
   }
-  if ((given.cert === undefined) !== (given.key === undefined))
-    throw usage("--cert and --key belong together");
+  const identity = readIdentity({ cert: "cert", key: "key" }, { cert: given.cert, key: given.key });
+  const ended = identity === undefined ? undefined : validityWarning(identity.certificate, Date.now());
+  if (ended !== undefined) output.warn(ended);
   const listen = parseListen(given.listen ?? LISTEN_DEFAULT);
   const server = await serveRoots({
     host: await openHost(),
@@ -35,10 +37,7 @@ export const serveCommand: Command = async (context) => {
     listen,
     roots,
     tokens: tokenFile === undefined ? [] : readTokens("token-file", tokenFile),
-    identity:
-      given.cert === undefined || given.key === undefined
-        ? undefined
-        : { certificate: readSmallFile("cert", given.cert), key: readSmallFile("key", given.key) },
+    identity,
     clientCa: given["client-ca"] === undefined ? undefined : readSmallFile("client-ca", given["client-ca"]),
     log: (message, fields) => {
       output.event({ type: "log", message, ...fields });

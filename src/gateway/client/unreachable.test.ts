@@ -32,6 +32,10 @@ describe("a hub that gives no answer", () => {
       `the hub at ${closed} cannot be reached: the connection was closed (ECONNRESET)`,
       `it may speak TLS: https://127.0.0.1:${port}`,
     ]);
+    const ended = unreachable(secure, "ask", new Error("certificate has expired"), HINTS);
+    expect([ended.code, ended.hint]).toEqual(["TRUST", expect.stringContaining("compare the clocks")]);
+    const foreign = unreachable(secure, "ask", new Error("self signed certificate"), HINTS);
+    expect([foreign.code, foreign.hint]).toEqual(["TRUST", HINTS.certificate]);
     expect(otherScheme("127.0.0.1:7831", new Error("ECONNRESET: gone"))).toBeUndefined();
     await plain.stop(true);
   });

@@ -1,6 +1,6 @@
 /** What it is when a hub gives no answer, for the clients of hubs. */
 import { SynclineError } from "#model/error.ts";
-import { otherScheme, reasonOf } from "#platform/net/connection-words.ts";
+import { otherScheme, reasonOf, untimely } from "#platform/net/connection-words.ts";
 
 /** A certificate that is not trusted is TRUST, and no trying again helps; everything else is LINK_LOST. */
 export function unreachable(
@@ -15,7 +15,7 @@ export function unreachable(
     code: isCertificate ? "TRUST" : "LINK_LOST",
     op,
     message: `the hub at ${url} cannot be reached: ${reason}`,
-    hint: isCertificate ? hints.certificate : (otherScheme(url, cause) ?? hints.otherwise),
+    hint: isCertificate ? (untimely(reason) ?? hints.certificate) : (otherScheme(url, cause) ?? hints.otherwise),
     retryable: !isCertificate,
     cause,
   });

@@ -31,3 +31,9 @@ export function otherScheme(where: string, cause: unknown): string | undefined {
   if (scheme === "http" && reason.includes("ECONNRESET")) return `it may speak TLS: https://${host}`;
   return undefined;
 }
+
+/** What to do about a certificate that is good at another time; undefined where that is not what is wrong with it. */
+export function untimely(fault: string): string | undefined {
+  if (!/expired|not yet valid/i.test(fault)) return undefined;
+  return "compare the clocks of both hosts (date); if they are right, the server needs a new certificate";
+}

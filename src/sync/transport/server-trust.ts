@@ -1,5 +1,6 @@
 /** Whom to believe that a TLS server is who it should be: authorities, a fingerprint, or what was pinned at first sight. */
 import { SynclineError } from "#model/error.ts";
+import { untimely } from "#platform/net/connection-words.ts";
 import type { PeerCertificate } from "#platform/net/tls-socket.ts";
 import type { KnownServers } from "#sync/transport/known-servers.ts";
 
@@ -31,7 +32,7 @@ export function isNewServer(peer: PeerCertificate, trust: TlsTrust, server: stri
       code: "TRUST",
       op: "check server",
       message: `the certificate of ${server} is not accepted: ${peer.fault}`,
-      hint: "check --ca and the host name, or pin the certificate with --fingerprint",
+      hint: untimely(peer.fault) ?? "check --ca and the host name, or pin the certificate with --fingerprint",
     });
   }
   const pinned = known.find(server);
