@@ -1,6 +1,6 @@
 /** The agent: joins its hub once, and then keeps the links that the hub assigns to this host, whether it is there or not. */
 import { X509Certificate } from "node:crypto";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, asError } from "#model/error.ts";
 import { fingerprintOf } from "#platform/net/tls-socket.ts";
 import type { Host } from "#platform/host.ts";
 import type { Endpoint } from "#sync/endpoint/endpoint.ts";
@@ -260,7 +260,7 @@ class Agent {
     const root = runner?.agreesOnFile(part.path) === true ? runner.root : undefined;
     log("hub asks for a part of a file", { link, path: part.path, length: part.length, given: root === undefined ? "no" : "yes" });
     supplyPart(host.fs, root, part, channel).catch((error: unknown) => {
-      channel.fail(error instanceof Error ? error : new Error(String(error)));
+      channel.fail(asError(error));
     });
   }
 

@@ -3,7 +3,7 @@
  * paused, and lets through what a person has approved or decided. The session itself retries a lost connection; what it
  * gives up is tried again here, because a disk that was not mounted may be, an hour later.
  */
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
 import { FsError } from "#platform/file-system.ts";
 import { diskError } from "#sync/endpoint/disk-error.ts";
@@ -172,7 +172,7 @@ export class LinkRunner {
         if (signal.aborted || (isRunning && this.#pauses.isPaused)) continue;
         const delayMs = Math.min(AGAIN_LONGEST_MS, AGAIN_FIRST_MS * 2 ** Math.min(failures++, 16));
         this.#failed(error);
-        this.#rescanned(`the link failed: ${error instanceof Error ? error.message : String(error)}`);
+        this.#rescanned(`the link failed: ${messageOf(error)}`);
         log("link failed", { link: this.id, root: this.root, ...wordsOf(error), againMs: delayMs });
         await host.clock.sleep(delayMs, signal).catch(() => undefined);
       }

@@ -140,7 +140,9 @@ export class LinkSessions {
     const window = new AbortController();
     const ended = AbortSignal.any([signal, window.signal]);
     const { local: unturned, root, shown } = this.#localSide(store, window, ended);
-    const closing = Promise.all([this.#closeAtEnd(window, ended), this.#endWhenPaused(window, ended, shown)]);
+    // What goes on beside the session, and fails, ends it.
+    const failed = (error: unknown): void => window.abort(error);
+    const closing = Promise.all([this.#closeAtEnd(window, ended), this.#endWhenPaused(window, ended, shown)]).catch(failed);
     const kept = new KeptRoot(unturned, host.clock, RESCAN_MS);
     const traces = (this.#traces = this.#tracesOf());
     const traced = (endpoint: Endpoint, place: "host" | "space"): Endpoint => traces?.traced(endpoint, place) ?? endpoint;
@@ -148,7 +150,7 @@ export class LinkSessions {
     const remote = (): Endpoint => traced(context.openSpace(link.id), "space");
     const stamp = { fs: host.fs, clock: host.clock, random: host.random, root, store, sessionId };
     let stamping: Promise<void> | undefined;
-    const installing = this.#watchedProjects()?.run(ended);
+    const installing = this.#watchedProjects()?.run(ended).catch(failed);
     try {
       if (forgetIfRestored(stamp, seeds, isHostAlpha ? "alpha" : "beta")) {
         log("root or state was restored from a backup: everything is compared", { link: link.id, root });

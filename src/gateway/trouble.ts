@@ -1,5 +1,5 @@
 /** What of a refused request the hub's log says, the same at all doors. */
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, stackOf } from "#model/error.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
 
 /** Is it trouble of the hub? What has to wait, and what is full by a limit that people set, is none. */
@@ -13,7 +13,7 @@ export function troubleText(error: unknown): string {
     return error.path === undefined ? error.message : `${error.message} (${error.path})`;
   }
   if (error instanceof ApiProblem) return error.message;
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return stackOf(error);
 }
 
 /** Below this part of a disk commits may be refused at any time. The alert rules say the same. */

@@ -4,7 +4,7 @@ import { isCode } from "#platform/file-system.ts";
 import { PIECE_BYTES } from "#sync/chunk/sum.ts";
 import { contentDigest } from "#testing/sim-content.ts";
 import type { Dirent, Inode } from "#testing/sim-inode.ts";
-import { IGNORE_FILE } from "#testing/sim-oracle.ts";
+import { IGNORE_FILE, viewOf } from "#testing/sim-oracle.ts";
 import type { SimRandom } from "#testing/sim-random.ts";
 import type { SimClock } from "#testing/sim-clock.ts";
 import type { SimTrace } from "#testing/sim-trace.ts";
@@ -76,6 +76,8 @@ export type Habits = {
   readonly ignores: boolean;
   /** Do they give files second names? */
   readonly links: boolean;
+  /** Is that much of what they do? */
+  readonly linksOften?: boolean;
   /** Do they write files that a hub takes in pieces? */
   readonly streams?: boolean;
 };
@@ -188,6 +190,7 @@ export class Person {
   }
 
   #act(path: string): void {
+    if (this.#habits.linksOften === true && this.#random.chance(0.2)) return this.#linkAnother(path);
     const what = this.#random.int(104);
     if (what < 25) this.#write(path, this.#size());
     else if (what < 38) this.#save(path);
@@ -333,6 +336,14 @@ export class Person {
     this.#note("ignore", `${dir}/${IGNORE_FILE}`, JSON.stringify(rules));
     // Not in the ledger: an ignore file may lose a conflict as any other, but its text is not unique.
     this.#user.write(`${dir}/${IGNORE_FILE}`, `${rules}\n`);
+  }
+
+  /** A further name for one of the files that are there. */
+  #linkAnother(to: string): void {
+    // What is written through the other name of an ignore file would be no rules.
+    const isFile = (path: RelPath, { content }: Inode): boolean => content !== undefined && !path.endsWith(IGNORE_FILE);
+    const files = [...viewOf(this.#replica)].flatMap(([path, inode]) => (isFile(path, inode) ? [path] : []));
+    if (files.length > 0) this.#link(`${ROOT}/${this.#random.pick(files)}`, to);
   }
 
   #link(from: string, to: string): void {

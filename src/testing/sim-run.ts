@@ -6,12 +6,12 @@ import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import type { ConflictPolicy, Mode, Side } from "#model/plan.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, stackOf } from "#model/error.ts";
 import { SETTLED_MS, isDamageCode } from "#sync/scan/damage.ts";
 import { SimClock } from "#testing/sim-clock.ts";
 import { type Exempt, Ignored, contentsOf, difference, doubtfulOf, feignedOf, hiddenOf, textOf, viewOf } from "#testing/sim-oracle.ts";
 import type { Inode } from "#testing/sim-inode.ts";
-import { Ledger, type Maker, Person } from "#testing/sim-people.ts";
+import { type Habits, Ledger, type Maker, Person } from "#testing/sim-people.ts";
 import { SimCrash } from "#testing/sim-process.ts";
 import { SimRandom } from "#testing/sim-random.ts";
 import { type SessionResult, type SessionSetup, SimSession } from "#testing/sim-session.ts";
@@ -42,12 +42,17 @@ export type SimReport = { readonly seed: number; readonly sessions: number; read
 
 /** Mostly of two replicas, sometimes of a chain of three. */
 export async function simulate(seed: number): Promise<SimReport> {
-  return new Life(seed, false).run();
+  return new Life(seed, undefined).run();
 }
 
 /** A chain or a star of three replicas, in which both pairs may be watching at the same time. */
 export async function simulateThree(seed: number): Promise<SimReport> {
-  return new Life(seed, true).run();
+  return new Life(seed, "three").run();
+}
+
+/** As simulate(), where names of one file are carried as such, and people give second names often. */
+export async function simulateLinks(seed: number): Promise<SimReport> {
+  return new Life(seed, "links").run();
 }
 
 class Life {
@@ -70,8 +75,9 @@ class Life {
   #healed = false;
   #deaths = 0;
 
-  constructor(seed: number, isThree: boolean) {
+  constructor(seed: number, kind: "three" | "links" | undefined) {
     this.#seed = seed;
+    const isThree = kind === "three";
     this.#isThree = isThree;
     const random = new SimRandom(seed);
     this.#random = random;
@@ -79,10 +85,11 @@ class Life {
     const style = random.fork("style");
     this.#watches = style.chance(0.4);
     this.#lies = style.chance(0.06);
-    const habits = { ignores: style.chance(0.25), links: style.chance(0.3) };
+    const linksOften = kind === "links";
+    const habits = { ignores: style.chance(0.25), links: style.chance(0.3), linksOften };
     const mode = drawMode(style);
     const conflict = drawPolicy(style, mode);
-    const preserve = { ...PRESERVE_DEFAULT, hardlinks: style.chance(0.4) };
+    const preserve = { ...PRESERVE_DEFAULT, hardlinks: style.chance(0.4) || linksOften };
     const mayDelete = !mode.startsWith("one-way") || style.chance(0.8);
     for (const name of style.chance(0.2) || isThree ? ["A", "B", "C"] : ["A", "B"]) this.#addReplica(name, habits);
     const [first, second, ...more] = this.#replicas as [Replica, Replica, ...Replica[]];
@@ -95,7 +102,7 @@ class Life {
     this.#ledger.say(`${mode} ${conflict} ${JSON.stringify({ mayDelete, hardlinks: preserve.hardlinks, lies: this.#lies })}`);
   }
 
-  #addReplica(name: string, habits: { ignores: boolean; links: boolean }): void {
+  #addReplica(name: string, habits: Habits): void {
     const random = this.#random.fork(`replica ${name}`);
     const replica = new Replica(name, this.#clock, random, {
       timestampNs: random.pick([1n, 1n, 1_000_000n]),
@@ -120,7 +127,7 @@ class Life {
       if (this.#random.chance(0.15)) await this.#rot();
     } catch (error) {
       const story = this.#ledger.log.join("\n  ");
-      const what = error instanceof Error ? (error.stack ?? String(error)) : String(error);
+      const what = stackOf(error);
       throw new SimFailure(`seed ${this.#seed}: ${what}\n  ${story}`);
     }
     return { seed: this.#seed, sessions: this.#sessions, deaths: this.#deaths, trace: this.#trace.digest() };

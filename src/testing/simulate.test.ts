@@ -5,7 +5,7 @@
 import { describe, expect, test } from "bun:test";
 import { oneWriterLife } from "#testing/one-writer.ts";
 import { crashEverywhere } from "#testing/sim-everywhere.ts";
-import { simulate, simulateThree } from "#testing/sim-run.ts";
+import { simulate, simulateLinks, simulateThree } from "#testing/sim-run.ts";
 
 /** Lives in the test run; about 25 ms each. */
 const LIVES = 240;
@@ -14,6 +14,8 @@ const SLICES = 4;
 const ONE_WRITER_LIVES = 120;
 /** About 30 ms each. */
 const THREE_LIVES = 100;
+/** About 15 ms each. */
+const LINKS_LIVES = 100;
 
 describe("simulation", () => {
   for (let slice = 0; slice < SLICES; slice++) {
@@ -33,6 +35,10 @@ describe("simulation", () => {
 
 test("[SIM-69] three replicas in a chain or a star, both pairs watching at once, end as their modes promise", async () => {
   for (let seed = 1; seed <= THREE_LIVES; seed++) await simulateThree(seed);
+}, 30_000);
+
+test("[SIM-114] where people give files second names all the time, and these are carried, lives end as their modes promise", async () => {
+  for (let seed = 1; seed <= LINKS_LIVES; seed++) await simulateLinks(seed);
 }, 30_000);
 
 test("[SIM-58] what one side alone changes is never changed there, and arrives, whatever dies or fails meanwhile", async () => {

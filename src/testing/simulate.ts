@@ -1,13 +1,14 @@
 /**
- * `npm run simulate -- [--seed S] [--seeds N] [--jobs J] [--all] [--three | --one-writer | --hub]`: runs simulated lives,
- * N from seed S on, in J processes; with --three of three replicas each, with --one-writer those of one-writer.ts, with
- * --hub those of hub/hub-life.ts. Stops at the first life that fails and tells its story; with --all it goes on and tells
+ * `npm run simulate -- [--seed S] [--seeds N] [--jobs J] [--all] [--three | --links | --one-writer | --hub]`: runs simulated
+ * lives, N from seed S on, in J processes; with --three of three replicas each, with --links of people who give files
+ * further names all the time, with --one-writer those of one-writer.ts, with --hub those of hub/hub-life.ts. Stops at the first life that fails and tells its story; with --all it goes on and tells
  * only what failed.
  */
 import { availableParallelism } from "node:os";
+import { stackOf } from "#model/error.ts";
 import { hubLife } from "#testing/hub/hub-life.ts";
 import { oneWriterLife } from "#testing/one-writer.ts";
-import { SimFailure, simulate, simulateThree } from "#testing/sim-run.ts";
+import { SimFailure, simulate, simulateLinks, simulateThree } from "#testing/sim-run.ts";
 
 /** Lives that one process is given at most: it lives through some hundred before most of its code is compiled. */
 const SLICE = 2000;
@@ -15,7 +16,7 @@ const SLICE = 2000;
 const FEW = 500;
 
 /** Lives of another kind than usual, by the flag that asks for them. */
-const KINDS = { "--one-writer": oneWriterLife, "--three": simulateThree, "--hub": (seed: number) => hubLife(seed) } as const;
+const KINDS = { "--one-writer": oneWriterLife, "--three": simulateThree, "--links": simulateLinks, "--hub": (seed: number) => hubLife(seed) } as const;
 const kind = (Object.keys(KINDS) as (keyof typeof KINDS)[]).find((flag) => process.argv.includes(flag));
 const live = kind === undefined ? simulate : KINDS[kind];
 
@@ -33,10 +34,6 @@ function option(name: string, fallback: number): number {
   process.exit(3);
 }
 
-function describe(error: unknown): string {
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
-}
-
 async function runSlice(first: number, count: number, keepGoing: boolean): Promise<Slice> {
   const slice: Slice = { seeds: 0, sessions: 0, deaths: 0, failures: [] };
   for (let seed = first; seed < first + count; seed++) {
@@ -45,7 +42,7 @@ async function runSlice(first: number, count: number, keepGoing: boolean): Promi
       const report = await live(seed);
       // Rejections are found unhandled only when the real event loop turns.
       await new Promise((resolve) => setImmediate(resolve));
-      if (unheard.length > 0) throw new SimFailure(`seed ${seed}: rejected and not handled: ${describe(unheard.splice(0)[0])}`);
+      if (unheard.length > 0) throw new SimFailure(`seed ${seed}: rejected and not handled: ${stackOf(unheard.splice(0)[0])}`);
       slice.sessions += report.sessions;
       slice.deaths += report.deaths;
     } catch (error) {

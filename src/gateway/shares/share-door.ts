@@ -8,7 +8,7 @@ import type { Actor } from "#access/audit.ts";
 import { requireReadable } from "#hub/encrypted-content.ts";
 import { type Share, isUsedUp, mayDownload, mayUpload } from "#hub/shares/share.ts";
 import type { SpaceChange, Version } from "#hub/space.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 import { type RelPath, decodeName, encodeName, joinPath, nameOf, pathFault } from "#model/path.ts";
 import { ARCHIVE_FORMATS, type ArchiveFormat, archiveOf } from "#gateway/archive/archive.ts";
 import { parseRanges, rangeApplies, readCondition } from "#gateway/api/conditions.ts";
@@ -71,7 +71,7 @@ export class ShareDoor {
     this.#credits = new Credits(services.clock);
     this.#keys = new ShareKeys(services.access, services.clock);
     this.#flows = new ShareFlows(services.shares, services.traffic, (error) =>
-      services.log.error("share not counted", { error: error instanceof Error ? error.message : String(error) }),
+      services.log.error("share not counted", { error: messageOf(error) }),
     );
   }
 
@@ -260,7 +260,7 @@ export class ShareDoor {
     return sendArchive(archive, flow, (error) =>
       this.#services.log.error("archive broke off", {
         traceId: trace.traceId,
-        error: error instanceof Error ? error.message : String(error),
+        error: messageOf(error),
       }),
     );
   }

@@ -146,6 +146,7 @@ function bind(library: string, architecture: Architecture) {
     eventfd: { args: ["u32", "i32"], returns: "i32" },
     poll: { args: ["ptr", U64, "i32"], returns: "i32" },
     send: { args: ["i32", "ptr", U64, "i32"], returns: "i32" },
+    recv: { args: ["i32", "ptr", U64, "i32"], returns: "i32" },
     inotify_init1: { args: ["i32"], returns: "i32" },
     inotify_add_watch: { args: ["i32", "ptr", "u32"], returns: "i32" },
     inotify_rm_watch: { args: ["i32", "i32"], returns: "i32" },

@@ -159,9 +159,16 @@ export function pathExists(path: string): boolean {
   return existsSync(path);
 }
 
-/** A directory that only we can enter, gone with dispose. */
+/** A directory that only we can enter, gone with dispose, which never throws. */
 export function privateTempDir(): Disposable & { readonly path: string } {
   const path = mkdtempSync(join(tmpdir(), "syncline-"));
   chmodSync(path, 0o700);
-  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
+  const remove = (): void => {
+    try {
+      rmSync(path, { recursive: true, force: true });
+    } catch {
+      // An empty directory in the system's place for such: no reason to fail what it was for.
+    }
+  };
+  return { path, [Symbol.dispose]: remove };
 }

@@ -4,7 +4,7 @@
  */
 import { LineCounter, type Document, isMap, isNode, isPair, parseDocument } from "yaml";
 import type { ZodType, core } from "zod";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 
 /** Larger texts are refused before they are read. */
 export const YAML_BYTES_MAX = 4 << 20;
@@ -42,7 +42,7 @@ function parse(text: string, file: string, lines: LineCounter): { document: Docu
   } catch (error) {
     if (error instanceof SynclineError) throw error;
     // Too many aliases, or nested deeper than the stack: the library names no place.
-    const message = error instanceof Error ? error.message : String(error);
+    const message = messageOf(error);
     throw unusable(file, [{ line: 1, column: 1, message }]);
   }
 }

@@ -1,7 +1,7 @@
 /** Hard links in runs that change their leaders. */
 import { expect, test } from "bun:test";
 import { PRESERVE_DEFAULT } from "#model/entry.ts";
-import { SimPair, type SimSide, changesOf, codeOf, problemsOf } from "#testing/scenarios/sim-pair.ts";
+import { SimPair, type SimSide, atCall, changesOf, codeOf, problemsOf } from "#testing/scenarios/sim-pair.ts";
 
 const session = { preserve: { ...PRESERVE_DEFAULT, hardlinks: true } };
 
@@ -172,4 +172,52 @@ test("[LINK-9] while watching, a mode that comes through one name of a file is t
   pair.beta.kill(boots.beta);
   const modes = [pair.alpha, pair.beta].flatMap((side) => ["a", "c/c"].map((path) => side.disk.inodeAt(`/root/${path}`)!.mode));
   expect(modes).toEqual([0o600, 0o600, 0o600, 0o600]);
+});
+
+for (const [first, second, isKnown] of [["d/a", "z", false], ["a", "d/z", false], ["d/a", "z", true], ["a", "d/z", true]] as const) {
+  const what = `${second}, of ${isKnown ? "a known" : "a new"} file`;
+
+  test(`[LINK-10] a new name, ${what}, is known with what its file has: no touch is lost, an undo gives it back (seed 1098034039)`, async () => {
+    const TIME = 1_700_000_000_000_000_000n;
+    const times = ({ disk }: SimSide): bigint[] => [first, second].map((path) => disk.inodeAt(`/root/${path}`).mtimeNs);
+    let taken = 0;
+    for (let k = 1; ; k++) {
+      const pair = new SimPair({ session });
+      pair.alpha.put({ [first]: "one", "d/k": "k" });
+      if (isKnown) await pair.agree();
+      pair.alpha.user.link(`/root/${first}`, `/root/${second}`);
+      let hasActed = false;
+      await pair.run({}, ({ alpha }) =>
+        atCall(alpha, k, () => {
+          hasActed = true;
+          pair.alpha.user.setMtime(`/root/${second}`, TIME);
+        }),
+      );
+      if (!hasActed) break;
+      const isThere = pairs(pair.beta) !== "";
+      const before = isThere ? times(pair.beta) : [];
+      const { summary, events } = await pair.run();
+      expect([k, pairs(pair.beta), times(pair.alpha), times(pair.beta)]).toEqual([k, [first, second].sort().join("="), [TIME, TIME], [TIME, TIME]]);
+      if (!isThere || !events.some((event) => event.type === "change" && event.side === "beta")) continue;
+      const undo = pair.withEndpoint("beta", (endpoint) => endpoint.undo(summary!.runId, new AbortController().signal));
+      expect([k, (await undo).problems, times(pair.beta)]).toEqual([k, [], before]);
+      taken++;
+    }
+    expect(taken).toBeGreaterThan(0);
+  });
+}
+
+test("[LINK-11] a loser is put aside also where its file gets a further name in the same run (seed 1210005902)", async () => {
+  const pair = new SimPair({ session: { ...session, conflict: "copy" } });
+  pair.alpha.put({ c: "one", "e/": "" });
+  await pair.agree();
+  pair.alpha.user.link("/root/c", "/root/e/b");
+  pair.beta.put({ "e/b/": "" });
+  pair.beta.user.link("/root/c", "/root/e/b/b");
+  const outcome = await pair.run();
+  expect([outcome.summary?.result, problemsOf(outcome)]).toEqual(["same", []]);
+  for (const side of [pair.alpha, pair.beta]) {
+    expect(side.show().replace(/-[0-9a-f]{8}=/, "=")).toBe("c=one e/ e/b/ e/b.conflict-alpha=one e/b/b=one");
+    expect(pairs(side).split(" ")).toHaveLength(3);
+  }
 });

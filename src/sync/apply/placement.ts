@@ -10,7 +10,7 @@ import { type Change, type Move, nameOfChange } from "#model/plan.ts";
 import type { OpResult } from "#sync/endpoint/endpoint.ts";
 import { type IndexRecord, matchesStat } from "#sync/index/record-codecs.ts";
 import { type Damage, damageOf, damageProblem } from "#sync/scan/damage.ts";
-import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
+import { type Fd, type Stat, isCode, isNotThere } from "#platform/file-system.ts";
 import { type ApplyContext, RACY_NS, problem, problemOf, rescueName } from "#sync/apply/apply-context.ts";
 import { type HeldDirectories, placeTaken, whyNotEmpty } from "#sync/apply/held-places.ts";
 import { changeMetadata, ownerIds } from "#sync/apply/metadata.ts";
@@ -99,9 +99,7 @@ export class Placement {
     const stat = root.statIfThere(path);
     if (stat === undefined) return undefined;
     if (matchesStat(record, stat)) return { record, stat };
-    // A call through another name of the same file has moved its ctime, and nothing else.
-    const ours = this.#staging().times.explains(record.ctimeNs, stat);
-    if (!matchesStat({ ...record, racy: false, ctimeNs: ours ? stat.ctimeNs : record.ctimeNs }, stat)) return undefined;
+    if (!this.#isAsRecorded(record, stat)) return undefined;
     // A racily clean record proves nothing by its stat: hash the file again, it is small change.
     if (!record.racy) return { record, stat };
     if (record.entry.kind !== "file" || record.entry.sum === undefined) return { record, stat };
@@ -111,6 +109,12 @@ export class Placement {
     } finally {
       this.#context.host.fs.close(fd);
     }
+  }
+
+  /** As far as its stat tells. A call of ours through another name of the same file has moved its ctime, and nothing else. */
+  #isAsRecorded(record: IndexRecord, stat: Stat): boolean {
+    const ours = this.#staging().times.explains(record.ctimeNs, stat);
+    return matchesStat({ ...record, racy: false, ctimeNs: ours ? stat.ctimeNs : record.ctimeNs }, stat);
   }
 
   /** The names of all that was placed so far are durable. */
@@ -132,7 +136,7 @@ export class Placement {
 
   #failed(path: RelPath, error: unknown): Placed {
     // A directory on the way has gone or become something else since the plan was made.
-    if (isCode(error, "ENOENT", "ENOTDIR", "ELOOP")) {
+    if (isNotThere(error)) {
       this.#context.markDirty(parentOf(path));
       return { ...this.#stale(path), unsettled: true };
     }
@@ -471,7 +475,7 @@ export class Placement {
       const record = index.get(move.from);
       const stat = root.statIfThere(move.from);
       if (record === undefined || stat === undefined || stat.ino !== record.ino) return this.#staleMove(move);
-      if (stat.kind !== "dir" && !matchesStat({ ...record, racy: false }, stat)) return this.#staleMove(move);
+      if (stat.kind !== "dir" && !this.#isAsRecorded(record, stat)) return this.#staleMove(move);
       root.forget(move.from);
       const changed: Changed[] = [{ dir: parentOf(move.from) }, { dir: parentOf(move.to) }];
       // A directory that goes to another one has its own ".." changed.

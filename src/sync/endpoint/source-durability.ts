@@ -155,6 +155,7 @@ export class SourceDurability {
     return this.#singles <= SINGLE_SYNCS_MAX;
   }
 
+  /** Need not be awaited: what comes of it is kept for all(). */
   #syncAll(): Promise<void> {
     return this.#keep(this.#host.clock.nowMs(), this.#host.fs.syncAll(this.#root.root));
   }

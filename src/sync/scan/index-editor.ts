@@ -71,6 +71,8 @@ export class IndexEditor {
   readonly touched = new Set<bigint>();
   /** Inodes that got a name in this scan, with their number of names. */
   readonly #named = new Map<bigint, number>();
+  /** Those of the touched of which nobody would know who goes on where this scan breaks off. */
+  readonly #unnoted = new Set<bigint>();
   readonly #options: EditorOptions;
   #asides = 0;
 
@@ -122,8 +124,8 @@ export class IndexEditor {
     if (next.entry.kind === "file") {
       if (nlink > 1) {
         links.join(next.ino, path);
-        this.touched.add(next.ino);
-        if (old?.ino !== next.ino) this.#named.set(next.ino, nlink);
+        this.#touch(next.ino);
+        if (old?.ino !== next.ino) this.#name(next.ino, nlink);
       } else if (links.any) this.#leave(next.ino, path);
     }
     // What replaced a file at its own path may still be found again elsewhere under its old inode.
@@ -140,7 +142,36 @@ export class IndexEditor {
   }
 
   #leave(ino: bigint, path: RelPath): void {
-    if (this.#options.links.leave(ino, path)) this.touched.add(ino);
+    if (this.#options.links.leave(ino, path)) this.#touch(ino);
+  }
+
+  #touch(ino: bigint): void {
+    if (this.touched.has(ino)) return;
+    this.touched.add(ino);
+    this.#unnoted.add(ino);
+  }
+
+  #name(ino: bigint, nlink: number): void {
+    this.#named.set(ino, nlink);
+    this.#unnoted.add(ino);
+  }
+
+  /** What was left to be settled before this scan. Call at its beginning. */
+  takeUnsettled(): void {
+    for (const { ino, nlink } of this.#options.links.unsettled()) {
+      this.touched.add(ino);
+      if (nlink > 0) this.#named.set(ino, nlink);
+    }
+  }
+
+  /**
+   * Call in each pause: what was found is in the index by then, and no later scan would find it again and settle its
+   * groups. In the transaction of what was found.
+   */
+  noteUnsettled(): void {
+    const { links } = this.#options;
+    for (const ino of this.#unnoted) links.unsettle(ino, this.#named.get(ino));
+    this.#unnoted.clear();
   }
 
   /** Drops an ignored path and everything below without saying that any of it is absent. */
@@ -251,6 +282,8 @@ export class IndexEditor {
         }
         leader ??= path;
       }
+      links.settled(ino);
+      this.#unnoted.delete(ino);
       if (pacer.due()) yield;
     }
     this.touched.clear();

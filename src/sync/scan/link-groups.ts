@@ -4,9 +4,11 @@
  * used.
  *
  * Key: inode as 16 hex digits, ":", path key in hex, so that the names of an inode are neighbours in path
- * order. Beside them one key for each inode whose group somebody else than a scan has changed.
+ * order. Beside them one key for each inode whose group was changed by somebody else than a scan, or by one that has
+ * not come to its end: who leads it is to be settled yet.
  */
 import { type RelPath, decodeName, pathKey } from "#model/path.ts";
+import { ByteReader, ByteWriter } from "#sync/wire/bytes.ts";
 import type { Table } from "#sync/index/store.ts";
 
 /** Inodes whose groups are looked at together before their groups are settled. */
@@ -55,15 +57,23 @@ export class LinkGroups {
     return true;
   }
 
-  /** The next scan is to say who leads the names of the inode. */
-  unsettle(ino: bigint): void {
+  /**
+   * A scan, this one or the next, is to say who leads the names of the inode.
+   * @param nlink names that it has, where some of them may not be known to the group yet; 0: all are known
+   */
+  unsettle(ino: bigint, nlink = 0): void {
     this.#any = true;
-    this.#table.set(UNSETTLED + ino.toString(16), PRESENT);
+    const w = new ByteWriter();
+    w.varint(nlink);
+    this.#table.set(UNSETTLED + ino.toString(16), w.finish());
   }
 
-  unsettled(): bigint[] {
+  /** As unsettle() was told. */
+  unsettled(): { readonly ino: bigint; readonly nlink: number }[] {
     if (!this.#any) return [];
-    return [...this.#table.entries(UNSETTLED)].map(([key]) => BigInt(`0x${key.slice(UNSETTLED.length)}`));
+    return [...this.#table.entries(UNSETTLED)].map(([key, bytes]) => {
+      return { ino: BigInt(`0x${key.slice(UNSETTLED.length)}`), nlink: new ByteReader(bytes).varint() };
+    });
   }
 
   settled(ino: bigint): void {

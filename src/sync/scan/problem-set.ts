@@ -43,6 +43,7 @@ export class ProblemSet {
   }
 
   add(problem: Problem): void {
+    this.#byPath.delete(problem.path);
     this.#byPath.set(problem.path, problem);
     while (this.#byPath.size > PROBLEMS_MAX) this.#fold();
   }
@@ -58,7 +59,12 @@ export class ProblemSet {
     if (problem !== undefined && !isDamageCode(problem.code)) this.#byPath.delete(path);
   }
 
-  /** The path and everything below is looked at again. */
+  /** The path and everything below is looked at again; only reading it again clears damage, or that it is gone. */
+  lookAgain(path: RelPath): void {
+    for (const [known, { code }] of this.#byPath) if (!isDamageCode(code) && isWithin(known, path)) this.#byPath.delete(known);
+  }
+
+  /** Nothing is at the path or below it any more, or nobody may see it. */
   deleteWithin(path: RelPath): void {
     for (const known of this.#byPath.keys()) if (isWithin(known, path)) this.#byPath.delete(known);
   }
@@ -75,7 +81,7 @@ export class ProblemSet {
     }
   }
 
-  /** In the order they were found. */
+  /** In the order in which they were found last. */
   list(): Problem[] {
     return [...this.#byPath.values()];
   }

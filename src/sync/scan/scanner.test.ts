@@ -11,6 +11,7 @@ import { churn } from "#testing/churn.ts";
 import { ScanRoot, type ScanRootOptions } from "#testing/scan-root.ts";
 import { SimRandom } from "#testing/sim-random.ts";
 import { SETTLED_MS } from "#sync/scan/damage.ts";
+import type { ScanOutcome } from "#sync/scan/scanner.ts";
 import type { Stat } from "#platform/file-system.ts";
 
 const OLD = 1_600_000_000;
@@ -317,6 +318,27 @@ describe("unknown", () => {
     expect((await root.full()).problems).toMatchObject([{ path: "f", code: "CORRUPT" }]);
     expect((await root.full(true)).problems).toEqual([]);
   }));
+
+  test("[SCAN-52] damage stays known where its path, or all around it, is looked at again, until it is read or gone (seed 1210010313)",
+    rooted(async (root) => {
+      await settled(root, { "d/f": "one", "d/g": "two", "e/h": "three" });
+      root.clockAheadMs = LONG_MS;
+      root.patch = (call, _name, result, args) => {
+        if (call === "read") (args[1] as Uint8Array)[0]! ^= 1;
+        return result;
+      };
+      const damaged = async (outcome: Promise<ScanOutcome>): Promise<string> => (await outcome).problems.map(({ path }) => path).sort().join(" ");
+      expect(await damaged(root.full(true))).toBe("d/f d/g e/h");
+      root.patch = (_call, _name, result) => result;
+      for (const path of ["d/f", "d", ""]) expect(await damaged(root.dirty({ [path]: "subtree" }))).toBe("d/f d/g e/h");
+      unlinkSync(root.abs("d/f"));
+      expect(await damaged(root.full())).toBe("d/g e/h");
+      rmSync(root.abs("e"), { recursive: true });
+      expect(await damaged(root.dirty({ "": "subtree" }))).toBe("d/g");
+      writeFileSync(root.abs("d/g"), "anew");
+      expect(await damaged(root.dirty({ d: "subtree" }))).toBe("");
+    }),
+  );
 
   test("[SCAN-39] other bytes under another mode or name, but the old time, are damage too", rooted(async (root) => {
     await settled(root, { chmodded: "one", renamed: "two", rewritten: "six" });

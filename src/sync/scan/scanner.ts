@@ -69,12 +69,14 @@ export class ScanRun implements Disposable {
   readonly #steps: Generator<void, ScanOutcome>;
   readonly #pacer: Pacer;
   readonly #assertRoot: () => void;
+  readonly #onPause: () => void;
   #outcome: ScanOutcome | undefined;
 
-  constructor(steps: Generator<void, ScanOutcome>, pacer: Pacer, assertRoot: () => void) {
+  constructor(steps: Generator<void, ScanOutcome>, pacer: Pacer, assertRoot: () => void, onPause: () => void) {
     this.#steps = steps;
     this.#pacer = pacer;
     this.#assertRoot = assertRoot;
+    this.#onPause = onPause;
   }
 
   /**
@@ -86,7 +88,10 @@ export class ScanRun implements Disposable {
     this.#pacer.restart();
     const result = this.#steps.next();
     this.#assertRoot();
-    if (result.done !== true) return true;
+    if (result.done !== true) {
+      this.#onPause();
+      return true;
+    }
     this.#outcome ??= result.value;
     return false;
   }
@@ -166,22 +171,22 @@ export class Scanner {
   begin(work: ScanWork): ScanRun {
     this.#options.root.clear();
     this.#asked = undefined;
-    return new ScanRun(this.#run(work), this.#pacer, this.#options.assertRoot);
+    const { index, preserve, sink, hook, assertRoot } = this.#options;
+    const editor = new IndexEditor({
+      index, links: this.links, hardlinks: preserve.hardlinks, sink, hook, pacer: this.#pacer,
+    });
+    return new ScanRun(this.#run(work, editor), this.#pacer, assertRoot, () => editor.noteUnsettled());
   }
 
-  *#run(work: ScanWork): Generator<void, ScanOutcome> {
-    const { root, index, preserve, sink, hook } = this.#options;
+  *#run(work: ScanWork, editor: IndexEditor): Generator<void, ScanOutcome> {
+    const { root, index, preserve, hook } = this.#options;
     const full = work.extent === "full" || work.dirty.all;
     const deep = work.extent === "full" && work.deep;
     const isFirst = index.count() === 0;
     const problems = this.#problemsBefore(full, deep);
     const hashedBefore = this.#observer.hashedBytes;
-    const editor = new IndexEditor({
-      index, links: this.links, hardlinks: preserve.hardlinks, sink, hook, pacer: this.#pacer,
-    });
     if (!this.#whole) editor.clearAside();
-    const unsettled = this.links.unsettled();
-    for (const ino of unsettled) editor.touched.add(ino);
+    editor.takeUnsettled();
     this.#whole = false;
     const { rootDev, caseSensitive } = this.#options;
     const options: WalkOptions = {
@@ -199,7 +204,6 @@ export class Scanner {
     // After a power loss a file may have a name again that it had lost, and otherwise be as the index has it.
     if (full && !isFirst) yield* editor.findOtherNames();
     yield* editor.settleLinks();
-    for (const ino of unsettled) this.links.settled(ino);
     if (editor.hasAside) editor.clearAside();
     this.#problems = problems;
     this.#whole = true;

@@ -23,7 +23,7 @@ import type { Pacer } from "#sync/scan/pacer.ts";
 import type { VanishedDir } from "#sync/scan/rename-candidates.ts";
 import { type ProblemSet, changedProblem, scanProblem } from "#sync/scan/problem-set.ts";
 import type { Confined } from "#platform/confined.ts";
-import { type DirItem, type Fd, type FileSystem, type Stat, isCode } from "#platform/file-system.ts";
+import { type DirItem, type Fd, type FileSystem, type Stat, isCode, isNotThere } from "#platform/file-system.ts";
 import type { DirtyExtent } from "#sync/watch/dirty-set.ts";
 
 /** A renamed file up to here is hashed again; above it inode, size and mtime are believed. */
@@ -128,7 +128,7 @@ export class Walk {
       if (frame.path !== "") fd = fs.openDir(root.parent(frame.path), nameOf(frame.path));
     } catch (error) {
       // It was there a moment ago, so its absence is for the next look at its parent to establish.
-      const moved = isCode(error, "ENOENT", "ENOTDIR", "ELOOP");
+      const moved = isNotThere(error);
       return problems.add(moved ? changedProblem(frame.path) : scanProblem(frame.path, error));
     }
     try {
@@ -159,7 +159,11 @@ export class Walk {
     if (pacer.dueNow()) yield;
     const inside = this.#rulesInside(frame, fd, items, known.early(IGNORE_FILE));
     if (!("rules" in inside)) return inside;
-    if (problems.size > 0) problems.settle(dir);
+    if (problems.size > 0) {
+      problems.settle(dir);
+      // It has been read again.
+      if (inside.from !== undefined) problems.delete(joinPath(dir, IGNORE_FILE));
+    }
 
     const { rules, recheck } = inside;
     const place: Place = { dir, fd, rules, recheck, descend: !frame.shallow, changes: [], ghosts: [] };
@@ -181,11 +185,19 @@ export class Walk {
     if (doubt !== undefined) return doubt;
     if (this.#isFirst) this.#inPathOrder(waiting);
     if (place.changes.length > 0) {
+      if (problems.size > 0) this.#forgetGone(place);
       if (!this.#isRecorded(dir)) return changedProblem(dir);
       yield* this.#o.editor.write(dir, known.all(), place.changes);
     }
     this.#o.hook?.listed?.(dir);
     return undefined;
+  }
+
+  /** What is gone, or out of sight, is no trouble any more. */
+  #forgetGone({ changes }: Place): void {
+    for (const { path, next } of changes) {
+      if (next === undefined || next === "ignored") this.#o.problems.deleteWithin(path);
+    }
   }
 
   /** The directories found last are entered in the order of their names, in which a first scan is told while it looks on. */
@@ -432,7 +444,7 @@ export class Walk {
       const held = fs.fstat(fd);
       return reached.ino === held.ino && reached.dev === held.dev;
     } catch (error) {
-      if (isCode(error, "ENOENT", "ENOTDIR", "ELOOP")) return false;
+      if (isNotThere(error)) return false;
       throw error;
     } finally {
       if (at !== root.root) fs.close(at);
@@ -501,7 +513,7 @@ export class Walk {
       from = editor.candidates.takeDir(stat.ino);
       if (from !== undefined && !this.#isRenamed(from, path, stat.ino)) from = undefined;
     } catch (error) {
-      const moved = isCode(error, "ENOENT", "ENOTDIR", "ELOOP");
+      const moved = isNotThere(error);
       return problems.add(moved ? changedProblem(path) : scanProblem(path, error));
     }
     if (from === undefined || index.get(path) !== undefined) editor.set(path, record, 1);

@@ -1,6 +1,6 @@
 /** The source of a transfer: answers one destination until that ends the channel. */
 import type { FileEntry, Sum } from "#model/entry.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, asError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import { ByteReader, malformed } from "#sync/wire/bytes.ts";
@@ -57,8 +57,8 @@ export async function supplyFiles(context: SupplyContext, channel: Channel, sign
     await supply.serve();
     channel.end();
   } catch (error) {
-    channel.fail(error instanceof Error ? error : new Error(String(error)));
-    await supply.stop(error instanceof Error ? error : new Error(String(error)));
+    channel.fail(asError(error));
+    await supply.stop(asError(error));
     throw error;
   } finally {
     signal.removeEventListener("abort", onAbort);
@@ -144,7 +144,7 @@ class Supply {
           this.#startNext();
         },
         // The channel is how serve() learns of it: it waits in receive().
-        (error: unknown) => this.#channel.fail(error instanceof Error ? error : new Error(String(error))),
+        (error: unknown) => this.#channel.fail(asError(error)),
       );
       this.#active.add(work);
     }

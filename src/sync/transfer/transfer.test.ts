@@ -273,15 +273,25 @@ describe("resume", () => {
 });
 
 describe("sources that do not hold still", () => {
+  /** Calls `change` before each read of the source's files: between the looks at a file before and after it is read. */
+  function atEachRead(fixture: Fixture, change: () => void): void {
+    const fs = withCall(host.fs, "readAsync", (fd, into, position) => {
+      change();
+      return host.fs.readAsync(fd, into, position);
+    });
+    fixture.supplyContext = { ...fixture.supplyContext, host: { ...host, fs } };
+  }
+
   test("[XFER-6] a file written once while it is read is read again", async () => {
     using fixture = new Fixture();
     fixture.write("source", "f", noise(5 * MB, 1));
     let touched = false;
-    const results = await fixture.transfer(["f"], (message) => {
-      if (message[0] !== BEGIN || touched) return;
+    atEachRead(fixture, () => {
+      if (touched) return;
       touched = true;
       appendFileSync(join(fixture.source, "f"), "more");
     });
+    const results = await fixture.transfer(["f"]);
     expect(results.get("f")?.entry?.size).toBe(5 * MB + 4);
     expectStaged(fixture, "f", concat(noise(5 * MB, 1), Buffer.from("more")));
   });
@@ -290,9 +300,8 @@ describe("sources that do not hold still", () => {
     using fixture = new Fixture();
     fixture.write("source", "busy", noise(5 * MB, 1));
     fixture.write("source", "quiet", noise(5 * MB, 2));
-    const results = await fixture.transfer(["busy", "quiet"], () => {
-      appendFileSync(join(fixture.source, "busy"), "more");
-    });
+    atEachRead(fixture, () => appendFileSync(join(fixture.source, "busy"), "more"));
+    const results = await fixture.transfer(["busy", "quiet"]);
     expect(results.get("busy")?.problem).toMatchObject({ code: "CHANGED", transient: true });
     expectStaged(fixture, "quiet", noise(5 * MB, 2));
   });
@@ -303,12 +312,13 @@ describe("sources that do not hold still", () => {
     fixture.write("source", "swapped", noise(3 * MB, 2));
     fixture.write("source", "other", noise(3 * MB, 3));
     let first = true;
-    const results = await fixture.transfer(["cut", "swapped"], () => {
+    atEachRead(fixture, () => {
       if (!first) return;
       first = false;
       writeFileSync(join(fixture.source, "cut"), noise(MB, 4));
       renameSync(join(fixture.source, "other"), join(fixture.source, "swapped"));
     });
+    const results = await fixture.transfer(["cut", "swapped"]);
     expect(results.get("cut")?.problem).toBeUndefined();
     expectStaged(fixture, "cut", noise(MB, 4));
     expectStaged(fixture, "swapped", noise(3 * MB, 3));

@@ -1,0 +1,86 @@
+/** Groups of the names of one file over scans that are broken off. */
+import { linkSync, mkdirSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { expect, test } from "bun:test";
+import { ScanRoot } from "#testing/scan-root.ts";
+import type { ScanWork } from "#sync/scan/scanner.ts";
+import type { Stat } from "#platform/file-system.ts";
+
+const OLD = 1_600_000_000;
+/** More than any of these scans makes. */
+const PAUSES_MAX = 100;
+
+/** A root with `p/a` and files around it that are known. */
+async function known(): Promise<ScanRoot> {
+  const root = new ScanRoot({ clockAheadMs: 60_000, hasty: true, preserve: { hardlinks: true } });
+  for (const dir of ["p/d", "q/d"]) mkdirSync(root.abs(dir), { recursive: true });
+  for (const path of ["p/a", "p/d/k", "q/d/k"]) {
+    writeFileSync(root.abs(path), path);
+    utimesSync(root.abs(path), OLD, OLD);
+  }
+  await root.full();
+  return root;
+}
+
+/** Takes a scan no further than to its k-th pause; does it end before? */
+function breakOff(root: ScanRoot, work: ScanWork, k: number): boolean {
+  using run = root.scanner.begin(work);
+  for (let pauses = 0; pauses < k; pauses++) {
+    if (!root.store.transaction({ durable: false }, () => run.step())) return true;
+  }
+  return false;
+}
+
+/** Each name but the first of the files that have several: "q/c=p/a". */
+function groups(root: ScanRoot): string {
+  const names = [...root.index.walk("")].flatMap(([path, { entry }]) => {
+    return entry.kind === "file" && entry.linkTo !== undefined ? [`${path}=${entry.linkTo}`] : [];
+  });
+  return names.join(" ");
+}
+
+const heard = (root: ScanRoot): boolean => root.heard().join() === root.view().map((line) => line.replace(/ \d+ /, " ")).join();
+
+async function atEachPause(prepare: (root: ScanRoot) => ScanWork, expected: string, again?: ScanWork): Promise<void> {
+  for (let k = 1; ; k++) {
+    using root = await known();
+    const work = prepare(root);
+    const isWhole = breakOff(root, work, k);
+    if (again === undefined) {
+      root.newScanner([]);
+      await root.full();
+    } else await root.scan(again);
+    expect([k, groups(root), heard(root)]).toEqual([k, expected, true]);
+    if (isWhole) return expect(k).toBeGreaterThan(3);
+    expect(k).toBeLessThan(PAUSES_MAX);
+  }
+}
+
+test("[SCAN-51] whoever goes on after a scan that was broken off knows who leads what it found (seed 1097510294)", async () => {
+  const full = { extent: "full", deep: false } as const;
+  await atEachPause((root) => {
+    linkSync(root.abs("p/a"), root.abs("q/c"));
+    return full;
+  }, "q/c=p/a");
+  // One that leads goes, and a further name comes.
+  await atEachPause((root) => {
+    linkSync(root.abs("p/a"), root.abs("p/b"));
+    linkSync(root.abs("p/a"), root.abs("q/c"));
+    unlinkSync(root.abs("p/a"));
+    return full;
+  }, "q/c=p/b");
+});
+
+test("[SCAN-51] so does who looks only at what was reported, and where the other name looks as it did", async () => {
+  const dirty: ScanWork = { extent: "dirty", dirty: { all: false, paths: new Map([["q", "subtree"]]) } };
+  await atEachPause((root) => {
+    linkSync(root.abs("p/a"), root.abs("q/c"));
+    return dirty;
+  }, "q/c=p/a", dirty);
+  // A power loss took back that the first name was lost, and left the times.
+  await atEachPause((root) => {
+    const { ctimeNs } = root.index.get("p/a")!;
+    linkSync(root.abs("p/a"), root.abs("q/c"));
+    root.patch = (call, name, result) => (call === "stat" && name === "a" ? { ...(result as Stat), ctimeNs } : result);
+    return { extent: "full", deep: false };
+  }, "q/c=p/a");
+});
