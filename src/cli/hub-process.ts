@@ -2,7 +2,7 @@
  * A whole hub in this process: opens database, chunks, access and spaces in the order in which they need each other,
  * serves the API, and closes them in reverse. The only place that knows how a hub is put together.
  */
-import { mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { mkdirSync, renameSync, statfsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { RoleBook } from "#access/decide.ts";
 import { HubAccess } from "#access/hub-access.ts";
@@ -45,6 +45,7 @@ import type { Host } from "#platform/host.ts";
 import { REACHES, type Reach } from "#platform/net/guarded-address.ts";
 import { guardedPost } from "#platform/net/guarded-post.ts";
 import { type HttpServer, serveHttp } from "#platform/net/http-server.ts";
+import { listenFault } from "#platform/net/listen-fault.ts";
 import type { Identity } from "#platform/net/tls-socket.ts";
 import { LEASE_MIGRATIONS, Lease } from "#platform/sql/lease.ts";
 import { migrate } from "#platform/sql/migrate.ts";
@@ -368,7 +369,7 @@ type OwnServices = Pick<
 >;
 
 function apiServices(
-  { host, log }: HubOptions,
+  { host, dataDir, log }: HubOptions,
   { database, meta, chunks, access, spaces, uploads }: Stores,
   { agents, listener }: RunningAgents,
   { followers, following }: RunningFollowers,
@@ -413,6 +414,10 @@ function apiServices(
     log,
     version: VERSION,
     setup: (first, by) => setup.claim(first, by),
+    disk: () => {
+      const { bavail, blocks, bsize } = statfsSync(dataDir);
+      return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
+    },
     dependencies: async (limit) => {
       const late = Promise.withResolvers<Dependency[]>();
       limit.addEventListener("abort", () => late.resolve([{ name: "all", fault: "no answer in time" }]));
@@ -521,23 +526,15 @@ async function listenForAgents(
   try {
     running = await startAgents({ ...parts, listen: given ?? nearby });
   } catch (error) {
-    if (given !== undefined) throw cannotListen("--sync-listen", given, error);
-    running = await startAgents({ ...parts, listen: { ...nearby, port: 0 } });
+    if (given !== undefined) throw error instanceof SynclineError ? error : listenFault(error, given, "--sync-listen");
+    running = await startAgents({ ...parts, listen: { ...nearby, port: 0 } }).catch((again: unknown) => {
+      throw again instanceof SynclineError ? again : listenFault(again, nearby, "--listen");
+    });
     const choose = "the one above that of --listen is taken; --sync-listen HOST:PORT names one that stays the same";
     log.info("agents connect on another port", { wanted: nearby.port, port: running.listener.port, why: choose });
   }
   opened.add(() => running.listener.close());
   return running;
-}
-
-function cannotListen(option: string, { host, port }: { host: string; port: number }, cause: unknown): SynclineError {
-  return new SynclineError({
-    code: "USAGE",
-    op: "listen",
-    message: `cannot listen on ${host}:${port}: the address is taken, not of this host, or not allowed`,
-    hint: `see who has it: ss -ltnp | grep ${port}; or choose another with ${option} HOST:PORT`,
-    cause,
-  });
 }
 
 function writePublicFile(path: string, text: string): void {

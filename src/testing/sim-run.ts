@@ -332,9 +332,8 @@ class Life {
   }
 
   #stillDifferent({ link, open: { conflicts, problems } }: SimSession): string | undefined {
-    // Damage waits for a person, and a second name for its first, which may be in conflict.
-    const mayWait = (path: RelPath): boolean =>
-      link.preserve.hardlinks || this.#mayMislead(link.alpha, path) || this.#mayMislead(link.beta, path);
+    // Damage waits for a person.
+    const mayWait = (path: RelPath): boolean => this.#mayMislead(link.alpha, path) || this.#mayMislead(link.beta, path);
     const hidden = [link.alpha, link.beta].flatMap((replica) => {
       const isHidden = (inode: Inode): boolean =>
         this.#people.get(replica)!.hides(inode) || (inode.misstated !== undefined && inode.misstated === inode.content);
@@ -433,7 +432,7 @@ class Life {
       }
       // With the damage of an ignore file, which is mended.
       if (code === "RULES" && this.#mayMislead(link[side])) continue;
-      if (mayStay(link, result, event.problem)) continue;
+      if (mayStay(link, event.problem)) continue;
       throw new Error(`problem without trouble: ${JSON.stringify(event.problem)}`);
     }
     return count;
@@ -538,7 +537,7 @@ class Life {
     const others = events.filter((event) => event.type === "change" && !event.path.startsWith(`${path}.late-edit-`));
     if (isSuspect && this.#lostPower.has(link[side]) && others.length === 0) return;
     const isWhole = summary?.result === "same" || summary?.result === "conflicts" || summary?.result === "problems";
-    const open = result.events.find((event) => event.type === "problem" && !mayStay(link, result, event.problem));
+    const open = result.events.find((event) => event.type === "problem" && !mayStay(link, event.problem));
     if (!isWhole || open !== undefined) throw new Error(`after a heal: ${summary?.result} ${JSON.stringify(open)}`);
     const after = viewOf(link[side]);
     if (after.get(path)?.content?.digest() !== good) throw new Error(`rot in ${path} was not healed`);
@@ -587,9 +586,7 @@ class Life {
 }
 
 /** Is it a problem that nobody needs to do anything about for the link to be at rest? */
-function mayStay(link: LinkSpec, result: SessionResult, { code, path, side }: Problem): boolean {
-  // A second name cannot come where the first is in conflict.
-  if (code === "STALE" && link.preserve.hardlinks && exempt(result).conflicts.size > 0) return true;
+function mayStay(link: LinkSpec, { code, path, side }: Problem): boolean {
   // A directory stays for the sake of what the session must not see in it, or stands in the way itself.
   const isHeld = code === "ENOTEMPTY" || code === "EEXIST";
   return isHeld && new Ignored(viewOf(link[side])).touched().has(path);

@@ -170,3 +170,22 @@ test("[SIM-89] where names cannot be swapped what the undo replaces is safe in i
   }
   expect(wasLost).toEqual([]);
 });
+
+test("[UNDO-5] on a disk with coarse times, a time that a run set twice is known as the run's (seed 1220009842)", async () => {
+  const pair = new SimPair({ beta: { disk: { timestampNs: 1_000_000n } } });
+  const create = { kind: "file", size: 3, mode: 0o644, mtimeNs: 1_700_000_000_127_711_166n, sum: undefined } as const;
+  const touched = { ...create, mtimeNs: 1_700_000_000_127_000_000n };
+  await pair.withEndpoint("beta", async (endpoint) => {
+    const scan = { since: 0, acknowledged: 0, extent: "full", deep: false } as const;
+    await endpoint.scan(scan, async () => undefined, never);
+    const run = endpoint.apply("run", never);
+    await run.push([{ type: "change", change: { side: "beta", path: "f", old: undefined, new: create, action: "content" }, bytes: Buffer.from("abc") }]);
+    await run.commit(() => undefined);
+    await run.push([{ type: "change", change: { side: "beta", path: "f", old: create, new: touched, action: "metadata" } }]);
+    await run.commit(() => undefined);
+    const changes = await endpoint.runChanges("run");
+    expect(changes.map(({ action }) => action)).toEqual(["create", "metadata"]);
+    expect((await endpoint.undo("run", never)).problems).toEqual([]);
+  });
+  expect(pair.beta.show()).toBe("");
+});

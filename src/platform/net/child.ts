@@ -142,6 +142,8 @@ async function finish(
 ): Promise<Finished> {
   const stdout = collect(child.stdout);
   const exited = exitOf(child, collect(child.stderr));
+  // Met below: one that could not be started takes nothing, which may be noticed later.
+  exited.catch(() => undefined);
   signal.addEventListener("abort", kill, { once: true });
   try {
     // A child that ends early breaks the pipe; its exit status then says more than the broken pipe.

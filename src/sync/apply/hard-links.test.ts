@@ -1,6 +1,7 @@
 /** Hard links in runs that change their leaders. */
 import { expect, test } from "bun:test";
 import { PRESERVE_DEFAULT } from "#model/entry.ts";
+import type { SessionOptions } from "#sync/session/events.ts";
 import { SimPair, type SimSide, atCall, changesOf, codeOf, problemsOf } from "#testing/scenarios/sim-pair.ts";
 
 const session = { preserve: { ...PRESERVE_DEFAULT, hardlinks: true } };
@@ -219,5 +220,114 @@ test("[LINK-11] a loser is put aside also where its file gets a further name in 
   for (const side of [pair.alpha, pair.beta]) {
     expect(side.show().replace(/-[0-9a-f]{8}=/, "=")).toBe("c=one e/ e/b/ e/b.conflict-alpha=one e/b/b=one");
     expect(pairs(side).split(" ")).toHaveLength(3);
+  }
+});
+
+test("[LINK-12] no name is linked to a file of which it is not known that it has that content (seed 1210002371)", async () => {
+  const pair = new SimPair({ session });
+  pair.alpha.put({ a: "agreed on" });
+  await pair.agree();
+  pair.alpha.put({ a: "alpha's" });
+  pair.alpha.user.link("/root/a", "/root/n");
+  pair.beta.user.save("/root/a", "beta's!");
+  await pair.run({}, ({ beta }) => {
+    beta.fs.faults = (call, { path }) => (call === "openRead" && path === "/root/a" ? "EIO" : undefined);
+  });
+  expect(pair.beta.show()).not.toContain("n=beta");
+  await pair.run();
+  expect([pair.alpha.show(), pair.beta.show()]).toEqual(["a=alpha's n=alpha's", "a=beta's! n=alpha's"]);
+});
+
+/** What keeps the first name `a` of a file of alpha from being the same on beta. */
+const APART: Record<string, { readonly session: Partial<SessionOptions>; readonly beta: Record<string, string> }> = {
+  "a conflict": { session, beta: { a: "beta's" } },
+  "a mirror's own file": { session: { ...session, mode: "one-way-safe" }, beta: { a: "beta's" } },
+  "a rule of beta's own": { session, beta: { ".synclineignore": "/a\n/.synclineignore\n" } },
+};
+
+for (const [what, { session: own, beta }] of Object.entries(APART)) {
+  test(`[LINK-13] where ${what} keeps its first name from coming, the second name of a file is one of its own`, async () => {
+    for (const edits of [false, true]) {
+      const pair = new SimPair({ session: own });
+      pair.beta.put(beta);
+      pair.alpha.put({ a: "alpha's" });
+      pair.alpha.user.link("/root/a", "/root/b");
+      const there = (): string => pair.beta.show().split(" ").filter((word) => word.startsWith("b")).join(" ");
+      expect([problemsOf(await pair.run()), there()]).toEqual([[], "b=alpha's"]);
+      // What goes or changes under that name does on the other side, from then on.
+      if (edits) {
+        pair.alpha.put({ b: "edited" });
+        await pair.run();
+        expect(there()).toBe("b=edited");
+        const rest = await pair.run();
+        expect([changesOf(rest), problemsOf(rest)]).toEqual([[], []]);
+      }
+      pair.alpha.remove("b");
+      await pair.run();
+      expect([there(), pair.alpha.show().includes("b=")]).toEqual(["", false]);
+    }
+  });
+}
+
+test("[LINK-13] when nothing keeps the names apart any more, they become one file again", async () => {
+  for (const winner of ["alpha", "beta"] as const) {
+    const pair = new SimPair({ session });
+    pair.alpha.put({ a: "alpha's" });
+    pair.alpha.user.link("/root/a", "/root/b");
+    pair.beta.put({ a: "beta's" });
+    await pair.run();
+    await pair.run({ conflict: winner, conflictPaths: ["a"] });
+    const tree = await pair.agree();
+    expect(tree).toBe(winner === "alpha" ? "a=alpha's b=alpha's" : "a=beta's b=alpha's");
+    const names = winner === "alpha" ? "a=b" : "";
+    expect([pairs(pair.alpha), pairs(pair.beta)]).toEqual([names, names]);
+    expect(changesOf(await pair.run())).toEqual([]);
+  }
+});
+
+test("[LINK-14] where the first name of a file goes, the others stay that very file; where it is kept apart, they are one beside it", async () => {
+  const pair = new SimPair({ session });
+  pair.alpha.put({ a: "one" });
+  for (const name of ["b", "c"]) pair.alpha.user.link("/root/a", `/root/${name}`);
+  await pair.agree();
+  const before = pair.beta.disk.inodeAt("/root/c");
+  pair.alpha.remove("a");
+  expect(changesOf(await pair.run())).toEqual(["beta remove a"]);
+  expect([pairs(pair.beta), pair.beta.disk.inodeAt("/root/c") === before]).toEqual(["b=c", true]);
+  expect(changesOf(await pair.run())).toEqual([]);
+
+  pair.alpha.user.link("/root/b", "/root/a");
+  pair.alpha.user.link("/root/b", "/root/d");
+  pair.beta.put({ a: "beta's" });
+  await pair.run();
+  expect([pair.beta.show(), pairs(pair.beta)]).toEqual(["a=beta's b=one c=one d=one", "b=c b=d c=d"]);
+  expect(changesOf(await pair.run())).toEqual([]);
+  pair.alpha.remove("d");
+  await pair.run();
+  expect([pair.alpha.show(), pair.beta.show()]).toEqual(["a=one b=one c=one", "a=beta's b=one c=one"]);
+});
+
+test("[LINK-15] a name that is one of that file already is left as it is", async () => {
+  for (const exchange of [true, false]) {
+    const pair = new SimPair({ session, disk: { exchange } });
+    pair.alpha.put({ a: "one" });
+    for (const name of ["b", "c"]) pair.alpha.user.link("/root/a", `/root/${name}`);
+    await pair.agree();
+    await pair.withEndpoint("beta", async (endpoint) => {
+      const signal = new AbortController().signal;
+      const [sum] = await endpoint.sums(["b"], signal);
+      const { mtimeNs } = pair.beta.disk.inodeAt("/root/c");
+      const old = { kind: "file", size: 3, mode: 0o644, mtimeNs, sum: String(sum), linkTo: "a" } as const;
+      const run = endpoint.apply("run", signal);
+      await run.push([{ type: "change", change: { side: "beta", path: "c", old, new: { ...old, linkTo: "b" }, action: "content" } }]);
+      const results: unknown[] = [];
+      await run.commit((more) => results.push(...more));
+      expect(results).toMatchObject([{ path: "c", status: "done", entry: { linkTo: "b" } }]);
+      expect((await endpoint.undo("run", signal)).problems).toEqual([]);
+    });
+    expect([pair.beta.show(), pairs(pair.beta)]).toEqual(["a=one b=one c=one", "a=b a=c b=c"]);
+    const inode = pair.beta.disk.inodeAt("/root/a");
+    expect(inode.links).toHaveLength(3);
+    await pair.agree();
   }
 });

@@ -233,6 +233,7 @@ export class Placement {
     stage.forget(at);
     const expected = this.#expected(change.path, change.old!);
     if (expected === undefined) return this.#stale(change.path);
+    if (expected.stat.ino === staged.ino) return this.#isThat(change, staged);
     // What is in it must not even vanish for a moment.
     if (expected.stat.kind === "dir" && root.list(change.path).length > 0) return this.#notEmpty(change);
     const parent = root.parent(change.path);
@@ -257,6 +258,12 @@ export class Placement {
     const trash = out.kind === "dir" ? "" : trashName;
     const placed = this.#finished(staged, change.path, { before, seen });
     return this.#done(change, staged.entry, placed, { trash, stage: at, oldIno: out.ino });
+  }
+
+  /** A name that is to be one of a file, and is one of it already. */
+  #isThat(change: Change, staged: Staged): Placed {
+    if (!this.#staging().discard(staged)) return this.#stale(change.path);
+    return this.#done({ ...change, action: "metadata" }, staged.entry, this.#context.root.stat(change.path));
   }
 
   /** It cannot go: what the session does not know of, or must not see, is in it. */

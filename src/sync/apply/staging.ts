@@ -292,14 +292,14 @@ export class Staging {
 
   /**
    * Another name for a file that is here: staged in this group, or placed before. A leader that is about to be replaced
-   * would lend its old bytes, so what is linked must hold what the entry says. All else is the file's and not the name's:
+   * would lend its old bytes, so what is linked must be known to hold what the entry says. All else is the file's and not the name's:
    * what the leader has is what is reported, whatever the plan had seen under the other name, a moment earlier or later.
    */
   #stageLink(path: RelPath, entry: FileEntry, leader: RelPath, at: RelPath): Staged | Problem {
     const { host, stage, root, markDirty } = this.#context;
     const staged = this.#leaders.get(leader);
     const held = staged?.entry ?? this.#placedLeader(leader);
-    if (held?.kind !== "file" || compareContent(held, entry) === "differs") {
+    if (held?.kind !== "file" || compareContent(held, entry) !== "same") {
       markDirty(leader);
       return problem(path, "STALE", "the file it is a link to is not here, or has another content", true);
     }
@@ -310,7 +310,7 @@ export class Staging {
     const after = host.fs.stat(stage.parent(at), nameOf(at));
     this.times.moved(leader, before, after);
     const { ino, ctimeNs, mtimeNs } = after;
-    return { at, entry: { ...held, sum: held.sum ?? entry.sum, linkTo: leader }, ino, ctimeNs, mtimeNs };
+    return { at, entry: { ...held, linkTo: leader }, ino, ctimeNs, mtimeNs };
   }
 
   /** The entry of a leader that is in its place already; undefined when it is not there as the index knows it. */

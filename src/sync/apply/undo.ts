@@ -35,6 +35,8 @@ type Undo = {
   readonly waiting: Map<RelPath, readonly [RunItem, boolean]>;
   /** Names of a file that the undo does not touch keep what they know of it. */
   readonly times: OwnTimes;
+  /** The times that it has given back to files, and what the disk made of them; by inode. */
+  readonly givenBack: Map<bigint, { readonly mtimeNs: bigint; readonly diskMtimeNs: bigint }>;
   restored: number;
   readonly problems: Problem[];
 };
@@ -50,8 +52,10 @@ function untouched(undo: Undo, item: RunItem, stat: Stat | undefined): stat is S
   return item.action === "metadata" || logicalMtimeNs(undo, item, stat) === item.new.mtimeNs;
 }
 
-/** A disk with coarse times stores less than was set; the index knows both. */
+/** A disk with coarse times stores less than was set; the index knows both of what the run set last. */
 function logicalMtimeNs(undo: Undo, item: RunItem, stat: Stat): bigint {
+  const given = undo.givenBack.get(stat.ino);
+  if (given?.diskMtimeNs === stat.mtimeNs) return given.mtimeNs;
   const record = undo.context.index.get(item.path);
   const isRounded = record?.ino === stat.ino && record.diskMtimeNs === stat.mtimeNs;
   return isRounded && record.entry.kind === "file" ? record.entry.mtimeNs : stat.mtimeNs;
@@ -167,6 +171,9 @@ function undoMetadata(undo: Undo, item: RunItem): Problem | undefined {
   const fd = stat.kind === "dir" ? host.fs.openDir(parent, nameOf(item.path)) : root.openRead(item.path);
   try {
     changeMetadata(host.fs, fd, stat, item.old, preserve);
+    if (item.old.kind === "file" && preserve.mtime) {
+      undo.givenBack.set(stat.ino, { mtimeNs: item.old.mtimeNs, diskMtimeNs: host.fs.fstat(fd).mtimeNs });
+    }
   } finally {
     host.fs.close(fd);
   }
@@ -270,7 +277,7 @@ export async function undoRun(
   const source = openOrMakeDir(host.fs, context.trash, runId);
   const target = openOrMakeDir(host.fs, context.trash, undoId);
   const times = new OwnTimes();
-  const now = { name: "", kept: "no", changed: new Set<RelPath>(), waiting: new Map(), restored: 0 } as const;
+  const now = { name: "", kept: "no", changed: new Set<RelPath>(), waiting: new Map(), givenBack: new Map(), restored: 0 } as const;
   const undo: Undo = { context, source, target, times, ...now, problems: [] };
   const steps = store.table("undo-step");
   const before = Number(Buffer.from(steps.get(runId) ?? "0").toString());

@@ -19,7 +19,7 @@ import type { Agreement, Change, Conflict, ConflictPolicy, Move, Plan, Side } fr
 import { countPlan } from "#sync/plan/counts.ts";
 import { mergeEntries } from "#sync/plan/merge.ts";
 import { CONTENT, entryOf, HAS, HOLD, isGated, METADATA, NEWS, otherSide, SAME, Survey } from "#sync/plan/rows.ts";
-import type { ReconcileInput, Row } from "#sync/plan/rows.ts";
+import type { ReconcileInput, Row, SideState } from "#sync/plan/rows.ts";
 import { conflictWinner, fingerprint, shortHash } from "#sync/plan/winner.ts";
 
 /** Makes the plan that brings both sides together as far as mode and policy allow. Linear in the rows. */
@@ -40,6 +40,12 @@ class Reconciler {
   readonly #keptCopies = new Map<RelPath, Side>();
   /** What files that may have more names on both sides are to be, by their first path; only where links are carried. */
   readonly #leaders = new Map<RelPath, FileEntry>();
+  /** What the sides are to hold where this plan changes them; only where links are carried. */
+  readonly #wanted: Record<Side, Map<RelPath, Entry | undefined>> = { alpha: new Map(), beta: new Map() };
+  /** Names of files whose leader is not to be the same on both sides, by that: the first of them that is may lead them. */
+  readonly #heirs: Record<Side, Map<RelPath, RelPath[]>> = { alpha: new Map(), beta: new Map() };
+  /** The row at hand as it came. */
+  #held: Row | undefined;
   readonly #conflictPaths: ReadonlySet<RelPath> | undefined;
   /** At and below this path nothing is planned any more. */
   #frozen: RelPath | undefined;
@@ -57,8 +63,9 @@ class Reconciler {
     for (let at = 0; at < rows.length; at++) {
       const row = rows[at]!;
       if (this.#frozen !== undefined && isWithin(row.path, this.#frozen)) continue;
+      this.#held = row;
       if (isGated(row)) this.#gate(row);
-      else if (row.path !== "") this.#decide(at, row);
+      else if (row.path !== "") this.#decide(at, this.#input.preserve.hardlinks ? this.#apart(row) : row);
     }
     const kept = this.#keptCopies;
     const changes = kept.size === 0 ? this.#changes : this.#changes.filter(({ path, side }) => kept.get(path) !== side);
@@ -95,6 +102,40 @@ class Reconciler {
     const how = what === "symlink" ? " without --preserve +symlinks" : "";
     const message = `a ${what} is not synchronised${how}; exclude it to have it left out quietly`;
     this.#blocked.push({ path, side, code: "UNSUPPORTED", message, transient: false });
+  }
+
+  /**
+   * A name that has another leader on one side than on the other follows it as long as that can be the same file on both.
+   * Where it goes, or a conflict, rules or the mode keep it from that, the next name leads, which is a file of its own on
+   * the other side: else none of them would ever come.
+   */
+  #apart(row: Row): Row {
+    const [alpha, beta] = [entryOf(row.alpha), entryOf(row.beta)];
+    const [leader, other] = [linkOf(alpha), linkOf(beta)];
+    if (leader === other) return row;
+    return { ...row, alpha: this.#sharedLink("alpha", row, leader), beta: this.#sharedLink("beta", row, other) };
+  }
+
+  #sharedLink(side: Side, row: Row, leader: RelPath | undefined): SideState {
+    const state = row[side];
+    if (leader === undefined || this.#isShared(leader) || state.state !== "present") return state;
+    const names = this.#heirs[side].get(leader) ?? [];
+    while (names.length > 0 && !this.#isShared(names[0]!)) names.shift();
+    const entry: FileEntry = { ...(state.entry as FileEntry), linkTo: names[0] };
+    names.push(row.path);
+    this.#heirs[side].set(leader, names);
+    return { state: "present", entry };
+  }
+
+  /** Is the file at a path, which was decided before, to be one on both sides? What could not be observed may be. */
+  #isShared(path: RelPath): boolean {
+    const row = this.#survey.rowAt(path);
+    if (row === undefined || row.alpha.state === "unknown" || row.beta.state === "unknown") return true;
+    const [alpha, beta] = (["alpha", "beta"] as const).map((side) => {
+      const wanted = this.#wanted[side];
+      return wanted.has(path) ? wanted.get(path) : entryOf(row[side]);
+    });
+    return alpha?.kind === "file" && beta?.kind === "file" && compareContent(alpha, beta) !== "differs";
   }
 
   #decide(at: number, row: Row): void {
@@ -319,21 +360,34 @@ class Reconciler {
   /** Plans the way from `old` to `wanted` on one side; nothing when they are equal. */
   #set(side: Side, path: RelPath, old: Entry | undefined, wanted: Entry | undefined): void {
     if (wanted === undefined) {
-      if (old !== undefined) this.#changes.push({ side, path, old, new: undefined, action: "remove" });
+      if (old !== undefined) this.#change({ side, path, old, new: undefined, action: "remove" });
       return;
     }
     // Files that need sums to be told apart have them by now, so without one it is the side's own content.
     if (old === undefined || compareContent(old, wanted) === "differs") {
-      this.#changes.push({ side, path, old, new: wanted, action: "content" });
-      return;
+      return this.#change({ side, path, old, new: wanted, action: "content" });
     }
     if (sameMetadata(old, wanted, this.#input.preserve)) return;
-    const relinked =
-      this.#input.preserve.hardlinks && old.kind === "file" && wanted.kind === "file" && old.linkTo !== wanted.linkTo;
+    const relinked = this.#input.preserve.hardlinks && linkOf(old) !== linkOf(wanted);
     // A file that leaves its hard-link group becomes a new file from its own bytes.
-    if (relinked) this.#changes.push({ side, path, old, new: wanted, action: "content", from: path });
-    else this.#changes.push({ side, path, old, new: wanted, action: "metadata" });
+    if (relinked) this.#change({ side, path, old, new: wanted, action: "content", from: path });
+    else this.#change({ side, path, old, new: wanted, action: "metadata" });
   }
+
+  #change(change: Change): void {
+    const { side, path, old, new: wanted } = change;
+    if (!this.#input.preserve.hardlinks) {
+      this.#changes.push(change);
+      return;
+    }
+    this.#wanted[side].set(path, wanted);
+    // Who applies it compares it with what is there, which may be the name of another file all the same.
+    this.#changes.push(old === undefined ? change : { ...change, old: entryOf(this.#held![side]) });
+  }
+}
+
+function linkOf(entry: Entry | undefined): RelPath | undefined {
+  return entry?.kind === "file" ? entry.linkTo : undefined;
 }
 
 /** Nothing of its own, as far as a deletion is concerned: unchanged, or a directory with other metadata. */

@@ -2,6 +2,7 @@
 import { linkSync, mkdirSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { expect, test } from "bun:test";
 import { ScanRoot } from "#testing/scan-root.ts";
+import type { FileEntry } from "#model/entry.ts";
 import type { ScanWork } from "#sync/scan/scanner.ts";
 import type { Stat } from "#platform/file-system.ts";
 
@@ -83,4 +84,24 @@ test("[SCAN-51] so does who looks only at what was reported, and where the other
     root.patch = (call, name, result) => (call === "stat" && name === "a" ? { ...(result as Stat), ctimeNs } : result);
     return { extent: "full", deep: false };
   }, "q/c=p/a");
+});
+
+test("[SCAN-53] a new name of a file has the sum that is known of it, and its time as it was set", async () => {
+  using root = await known();
+  await root.full(true);
+  const { entry, ...disk } = root.index.get("p/a")!;
+  // As on a disk with coarse times.
+  const set = { ...(entry as FileEntry), mtimeNs: BigInt(OLD) * 1_000_000_000n + 123n };
+  root.store.transaction({ durable: false }, () => root.index.set("p/a", { ...disk, entry: set, diskMtimeNs: set.mtimeNs - 123n }));
+  linkSync(root.abs("p/a"), root.abs("q/c"));
+  await root.full();
+  const { sum, mtimeNs } = root.index.get("q/c")!.entry as FileEntry;
+  expect([sum, mtimeNs, sum === undefined]).toEqual([set.sum, set.mtimeNs, false]);
+  // Bytes that were not seen in that state are not known.
+  writeFileSync(root.abs("p/a"), "q/a");
+  writeFileSync(root.abs("q/new"), "new");
+  linkSync(root.abs("q/new"), root.abs("p/new"));
+  await root.full();
+  expect([root.sumOf("q/c") === sum, root.sumOf("q/new")]).toEqual([false, undefined]);
+  expect(heard(root)).toBe(true);
 });

@@ -262,31 +262,37 @@ export class IndexEditor {
     this.#named.clear();
   }
 
-  /** Gives every member of the touched groups the right leader. */
+  /** Gives every member of the touched groups the right leader, and new names what is known of their file. */
   *settleLinks(): Generator<void> {
     const { index, links, hardlinks, sink, pacer } = this.#options;
     for (const ino of this.touched) {
-      let leader: RelPath | undefined;
-      for (const path of links.members(ino)) {
-        const record = index.get(path);
-        if (record?.entry.kind !== "file" || record.ino !== ino) {
-          links.leave(ino, path);
-          continue;
-        }
-        const linkTo = hardlinks ? leader : undefined;
-        if (record.entry.linkTo !== linkTo) {
-          const { linkTo: _, ...plain } = record.entry;
-          const entry: FileEntry = linkTo === undefined ? plain : { ...plain, linkTo };
-          index.set(path, { ...record, entry });
-          sink.changed(path, { ...record, entry });
-        }
-        leader ??= path;
+      const names = this.#namesOf(ino);
+      const known = names.find(({ record }) => record.entry.sum !== undefined)?.record;
+      for (const { path, record } of names) {
+        const linkTo = hardlinks && path !== names[0]!.path ? names[0]!.path : undefined;
+        const told = known === undefined ? record : asKnown(record, known);
+        if (told === record && record.entry.linkTo === linkTo) continue;
+        const { linkTo: _, ...plain } = told.entry;
+        const entry: FileEntry = linkTo === undefined ? plain : { ...plain, linkTo };
+        index.set(path, { ...told, entry });
+        sink.changed(path, { ...told, entry });
       }
       links.settled(ino);
       this.#unnoted.delete(ino);
       if (pacer.due()) yield;
     }
     this.touched.clear();
+  }
+
+  /** The names that the index has of an inode. Its group forgets all others. */
+  #namesOf(ino: bigint): { readonly path: RelPath; readonly record: FileRecord }[] {
+    const { index, links } = this.#options;
+    return links.members(ino).flatMap((path) => {
+      const record = index.get(path);
+      if (record?.entry.kind === "file" && record.ino === ino) return [{ path, record: { ...record, entry: record.entry } }];
+      links.leave(ino, path);
+      return [];
+    });
   }
 
   /** Drops what was set aside and not found again, also by a scan that was broken off. */
@@ -298,6 +304,24 @@ export class IndexEditor {
   get hasAside(): boolean {
     return this.#asides > 0;
   }
+}
+
+type FileRecord = IndexRecord & { readonly entry: FileEntry };
+
+/**
+ * The record of a name without a sum, with what is known of the same file under another name where both were seen in the
+ * same state: the sum, and the time as it was set where the disk keeps a rounded one.
+ */
+function asKnown(record: FileRecord, known: FileRecord): FileRecord {
+  const { entry } = known;
+  const isSame = record.entry.size === entry.size && record.ctimeNs === known.ctimeNs && diskMtimeOf(record) === diskMtimeOf(known);
+  if (record.entry.sum !== undefined || known.damaged === true || !isSame) return record;
+  const racy = record.racy || known.racy;
+  return { ...record, entry: { ...record.entry, sum: entry.sum, mtimeNs: entry.mtimeNs }, racy, diskMtimeNs: known.diskMtimeNs };
+}
+
+function diskMtimeOf({ entry, diskMtimeNs }: FileRecord): bigint {
+  return diskMtimeNs ?? entry.mtimeNs;
 }
 
 function isWorthWhole(changes: number, children: number): boolean {

@@ -3,7 +3,7 @@
  * either side, how far each side's observations were consumed, and which changes were on their way when it stopped.
  */
 import { assert } from "#model/error.ts";
-import { type Entry, compareContent, sameEntry, type Preserve } from "#model/entry.ts";
+import { type Entry, type FileEntry, compareContent, sameEntry, type Preserve } from "#model/entry.ts";
 import { type RelPath, compareNames, comparePaths, isWithin, joinPath, nameOf, parentOf } from "#model/path.ts";
 import type { Problem } from "#model/observation.ts";
 import type { Conflict, Side } from "#model/plan.ts";
@@ -230,7 +230,20 @@ export class SessionState {
       this.setAncestor(path, entry);
       this.pending.alpha.delete(path);
       this.pending.beta.delete(path);
-    } else this.observe(side, path, entry === undefined ? { state: "absent" } : { state: "present", entry }, preserve);
+      return;
+    }
+    if (entry?.kind === "file" && this.#isAlikeButLinked(path, entry, there, preserve)) this.rebase(path, entry, preserve);
+    this.observe(side, path, entry === undefined ? { state: "absent" } : { state: "present", entry }, preserve);
+  }
+
+  /**
+   * Is it the same there, but for being a name of a file that has other names, which the sides have not in common? Then it
+   * is agreed as it is here: where it goes later, that is a removal. Not where it was agreed to be such a name.
+   */
+  #isAlikeButLinked(path: RelPath, entry: FileEntry, there: Entry | undefined, preserve: Preserve): boolean {
+    const agreed = this.ancestorOf(path);
+    if (agreed?.kind === "file" && agreed.linkTo !== undefined) return false;
+    return there?.kind === "file" && sameEntry({ ...there, linkTo: entry.linkTo }, entry, preserve);
   }
 
   /**

@@ -20,6 +20,11 @@ export type SupplyContext = {
   readonly open: (path: RelPath) => Fd | Promise<Fd>;
   /** What is at the path now. Throws FsError. */
   readonly look: (path: RelPath) => Stat | Promise<Stat>;
+  /**
+   * Bytes of an open file in a message, behind DATA_HEADER_BYTES, that goes out in the end and is nobody else's any more:
+   * for what is in memory, which nobody copies then. Undefined: they have to be read. Rejects with FsError.
+   */
+  readonly take?: ((fd: Fd, position: number, length: number) => Promise<Uint8Array | undefined>) | undefined;
   readonly seeds: SumSeeds;
   readonly compress: CompressMode;
   /** Bandwidth limiter for what this side sends. */
@@ -126,8 +131,8 @@ class Supply {
     if (request.id !== this.#lastId + 1) throw malformed("an id out of order");
     if (this.#files.size >= FILES_ASKED_MAX) throw malformed("too many files at once");
     this.#lastId = request.id;
-    const { host, open, look, entryOf, learn, makeDurable, knownSum } = this.#context;
-    const parts = { fs: host.fs, open, look, line: this.#line, entryOf, learn, makeDurable, knownSum };
+    const { host, open, look, take, entryOf, learn, makeDurable, knownSum } = this.#context;
+    const parts = { fs: host.fs, open, look, take, line: this.#line, entryOf, learn, makeDurable, knownSum };
     const file = new SupplyFile(parts, request);
     this.#files.set(request.id, file);
     this.#queue.push(file);

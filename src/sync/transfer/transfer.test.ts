@@ -16,7 +16,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { sumOf } from "#sync/chunk/sum.ts";
 import { SynclineError } from "#model/error.ts";
-import { type FileSystem, FsError } from "#platform/file-system.ts";
+import { type Fd, type FileSystem, FsError } from "#platform/file-system.ts";
 import { memoryChannelPair } from "#sync/transport/memory-channel.ts";
 import {
   BEGIN,
@@ -32,6 +32,7 @@ import {
   writeDataHeader,
 } from "#sync/transfer/messages.ts";
 import { Fixture, SEEDS, host, noise, withCall } from "#sync/transfer/transfer-fixture.ts";
+import { takeBuffer } from "#sync/wire/buffer-pool.ts";
 
 const MB = 1 << 20;
 
@@ -475,6 +476,24 @@ describe("a hostile or broken source", () => {
       }
     }
   });
+});
+
+test("[XFER-21] bytes that are in memory go out from there, and the rest is read", async () => {
+  using fixture = new Fixture();
+  const bytes = noise(9 * MB + 77, 11);
+  fixture.write("source", "f", bytes);
+  let taken = 0;
+  const take = async (_fd: Fd, position: number, length: number): Promise<Uint8Array | undefined> => {
+    if ((position / MB) % 3 === 0) return undefined;
+    taken++;
+    const message = takeBuffer(DATA_HEADER_BYTES + length);
+    message.set(bytes.subarray(position, position + length), DATA_HEADER_BYTES);
+    return message;
+  };
+  fixture.supplyContext = { ...fixture.supplyContext, take };
+  await fixture.transfer(["f"]);
+  expect(taken).toBe(6);
+  expectStaged(fixture, "f", bytes);
 });
 
 test("[XFER-20] the header of a piece that travels says nothing of what was in its memory before", () => {
