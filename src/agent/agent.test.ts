@@ -135,6 +135,8 @@ describe("hub and agents", () => {
     writeFileSync(join(a, "f"), "never arrives");
     writeFileSync(join(b, "g"), "here");
     await until("it is refused", () => hub.log.some((one) => one.startsWith("hub connection refused") && one.includes("code=AUTH")));
+    const told = (one: string): boolean => one.startsWith("web1 ") && one.includes(`remove ${agents[0]!.dataDir}/identity.json`);
+    await until("it says how it comes back", () => hub.log.some(told));
     await until("the other one goes on", async () => (await hub.spaces.version(ADMIN, "demo", "g")) !== undefined);
     expect(await hub.spaces.version(ADMIN, "demo", "f")).toBeUndefined();
     expect(existsSync(join(a, "g"))).toBe(false);
@@ -147,6 +149,15 @@ describe("hub and agents", () => {
     await agents[1]!.stop();
     hub.agent("web2", [linkTo(b, "demo")]);
     await settled("web2");
+  });
+
+  test("[AGENT-99] a host that was removed joins anew as it is told to, under its old name", async () => {
+    const { a, agents } = await pair();
+    await hub.agents.removeHost(ADMIN, "web1");
+    await agents[0]!.stop();
+    rmSync(join(agents[0]!.dataDir, "identity.json"));
+    hub.agent("web1", [linkTo(a, "demo")]);
+    await settled("web1");
   });
 
   test("[AGENT-55] a wrong join token, an unknown hub, a taken name: the agent ends with what is wrong", async () => {

@@ -197,7 +197,9 @@ class Agent {
     } catch (error) {
       const isThere = error instanceof SynclineError && (error.code === "ROOT_UNKNOWN" || error.code === "AUTH");
       if (!isThere) this.#ends = undefined;
-      throw error;
+      // Who has tried too often hears of that alone.
+      if (!isThere || error.code !== "AUTH" || error.retryable) throw error;
+      throw unknownHere(error, this.#options.dataDir);
     }
   }
 
@@ -345,4 +347,15 @@ function aborted(signal: AbortSignal): Promise<void> {
 function isNested(a: string, b: string): boolean {
   const below = (x: string, y: string): boolean => x === y || x.startsWith(y.endsWith("/") ? y : `${y}/`);
   return below(a, b) || below(b, a);
+}
+
+/** What the hub says to any credentials, in the words of a host that was known there. */
+function unknownHere(cause: SynclineError, dataDir: string): SynclineError {
+  return new SynclineError({
+    code: "AUTH",
+    op: "connect",
+    message: "the hub does not take the certificate of this host: an administrator has removed it, or its hub is another one",
+    hint: `to join anew: end the agent, remove ${dataDir}/identity.json, and begin it with --join-token-file`,
+    cause,
+  });
 }

@@ -38,7 +38,7 @@ async function remove(context: Context, [host, ...more]: readonly string[]): Pro
   await confirmed(context, `remove the host ${host} with its own links? Its files stay.`);
   await new AccessClient(openClient(context)).removeHost(host);
   output.event({ type: "host-removed", host });
-  output.line(`removed ${host}; its files stay. It comes back with a join token and a new --data directory alone`);
+  output.line(`removed ${host}; its files stay. To come back it must join anew, with a join token`);
   return EXIT.same;
 }
 
