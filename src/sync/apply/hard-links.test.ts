@@ -289,6 +289,20 @@ for (const [what, { session: own, beta }] of Object.entries(APART)) {
   });
 }
 
+test("[LINK-13] so it is where something ignored stands in the place of the first name", async () => {
+  const pair = new SimPair({ session });
+  pair.beta.put({ ".synclineignore": "a/\n/.synclineignore\n", "a/own": "beta's" });
+  pair.alpha.put({ a: "alpha's" });
+  pair.alpha.user.link("/root/a", "/root/b");
+  await pair.run();
+  expect(problemsOf(await pair.run()).map(({ path, code }) => `${path} ${code}`)).toEqual(["a EEXIST"]);
+  expect(pair.beta.show()).toEndWith("b=alpha's");
+  pair.beta.remove("a");
+  await pair.run();
+  await pair.run();
+  expect([pairs(pair.alpha), pairs(pair.beta)]).toEqual(["a=b", "a=b"]);
+});
+
 test("[LINK-13] when nothing keeps the names apart any more, they become one file again", async () => {
   for (const winner of ["alpha", "beta"] as const) {
     const pair = new SimPair({ session });

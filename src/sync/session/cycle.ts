@@ -471,6 +471,7 @@ class Cycle {
       rows,
       lookup: {
         hides: (side, dir) => unknown[side].below(dir),
+        refuses: (side, path) => state.refused.has(side, path),
         has: (side, path) => state.held(side, path).state !== "absent",
       },
     });
