@@ -162,19 +162,22 @@ function matches({ dir, pattern }: { dir: RelPath; pattern: string }, path: RelP
   return pattern.startsWith("*") ? name.endsWith(pattern.slice(1)) : name === pattern;
 }
 
+export type Hidden = { readonly rules: string; readonly hidden: string; readonly seen: ReadonlySet<Inode> };
+
 /**
  * What the rules of a root hide in it, in no order: a session never changes it, though it may rename the directory that
- * holds it (P15). And the rules themselves, as far as they go.
+ * holds it (P15). And the rules themselves, as far as they go. `before`: to be compared with that.
  */
-export function hiddenOf(replica: Replica): { readonly rules: string; readonly hidden: string } {
+export function hiddenOf(replica: Replica, before?: Hidden): Hidden {
   const view = viewOf(replica);
   const ignored = new Ignored(view);
   const texts = textOf(view, 1n);
   const paths = [...view.keys()].filter((path) => ignored.hides(path));
   const seen = new Set([...view].flatMap(([path, inode]) => (inode.content !== undefined && !ignored.hides(path) ? [inode] : [])));
-  // Whose mode and time are also those of a name that is seen, as such.
-  const hidden = paths.map((path) => (seen.has(view.get(path)!) ? `file ${view.get(path)!.content!.digest()}` : texts.get(path)!));
-  return { rules: ignored.text(), hidden: hidden.sort().join("\n") };
+  // Their mode and time are, or were, also those of a name that is seen, as such.
+  const isShared = (inode: Inode): boolean => seen.has(inode) || before?.seen.has(inode) === true;
+  const hidden = paths.map((path) => (isShared(view.get(path)!) ? `file ${view.get(path)!.content!.digest()}` : texts.get(path)!));
+  return { rules: ignored.text(), hidden: hidden.sort().join("\n"), seen };
 }
 
 export type Exempt = {

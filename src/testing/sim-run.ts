@@ -404,7 +404,7 @@ class Life {
         const random = this.#random.fork(`quiet ${this.#sessions}`);
         const before = [hiddenOf(link.alpha), hiddenOf(link.beta)];
         const result = await this.#once(link, random, { deep: this.#mayMislead(link.alpha) || this.#mayMislead(link.beta) });
-        for (const [at, now] of [hiddenOf(link.alpha), hiddenOf(link.beta)].entries()) {
+        for (const [at, now] of [hiddenOf(link.alpha, before[0]), hiddenOf(link.beta, before[1])].entries()) {
           const { rules, hidden } = before[at]!;
           if (rules === now.rules && hidden !== now.hidden) throw new Error(`ignored, but changed: ${hidden} | ${now.hidden}`);
         }

@@ -179,12 +179,18 @@ test("[UNDO-5] on a disk with coarse times, a time that a run set twice is known
     const scan = { since: 0, acknowledged: 0, extent: "full", deep: false } as const;
     await endpoint.scan(scan, async () => undefined, never);
     const run = endpoint.apply("run", never);
-    await run.push([{ type: "change", change: { side: "beta", path: "f", old: undefined, new: create, action: "content" }, bytes: Buffer.from("abc") }]);
+    const bytes = Buffer.from("abc");
+    for (const path of ["f", "g"]) {
+      await run.push([{ type: "change", change: { side: "beta", path, old: undefined, new: create, action: "content" }, bytes }]);
+    }
     await run.commit(() => undefined);
     await run.push([{ type: "change", change: { side: "beta", path: "f", old: create, new: touched, action: "metadata" } }]);
+    // By then the index knows nothing of the file that the run made first.
+    const other = { ...create, mtimeNs: 5n };
+    await run.push([{ type: "change", change: { side: "beta", path: "g", old: create, new: other, action: "content" }, bytes }]);
     await run.commit(() => undefined);
     const changes = await endpoint.runChanges("run");
-    expect(changes.map(({ action }) => action)).toEqual(["create", "metadata"]);
+    expect(changes.map(({ action }) => action)).toEqual(["create", "create", "metadata", "replace"]);
     expect((await endpoint.undo("run", never)).problems).toEqual([]);
   });
   expect(pair.beta.show()).toBe("");

@@ -44,6 +44,8 @@ export type ApplyContext = {
   /** What was at the path is in the trash now: what was known of its damage says nothing any more. */
   readonly replaced: (path: RelPath) => void;
   readonly names: NameSync;
+  /** Granularity of the times that the disk stores. */
+  readonly timestampNs: bigint;
   /** Names that share an inode: a write through one of them is looked for under all. */
   readonly links: LinkGroups;
   /** Records own writes in the observation log; returns the sequences before and after. */

@@ -298,16 +298,22 @@ export class Staging {
   #stageLink(path: RelPath, entry: FileEntry, leader: RelPath, at: RelPath): Staged | Problem {
     const { host, stage, root, markDirty } = this.#context;
     const staged = this.#leaders.get(leader);
-    const held = staged?.entry ?? this.#placedLeader(leader);
-    if (held?.kind !== "file" || compareContent(held, entry) !== "same") {
+    const notHere = (): Problem => {
       markDirty(leader);
       return problem(path, "STALE", "the file it is a link to is not here, or has another content", true);
-    }
+    };
+    const held = staged?.entry ?? this.#placedLeader(leader);
+    if (held?.kind !== "file" || compareContent(held, entry) !== "same") return notHere();
     const [area, name] = staged === undefined ? [root, leader] : [stage, staged.at];
     const before = area.stat(name);
     host.fs.link(area.parent(name), nameOf(name), stage.parent(at), nameOf(at));
     this.#needsSyncAll = true;
     const after = host.fs.stat(stage.parent(at), nameOf(at));
+    // Written since it was looked at: that is not the file that is to get the name, nor its time what the disk makes of one.
+    if (staged === undefined && !this.#isAsRecorded(leader, after)) {
+      host.fs.unlink(stage.parent(at), nameOf(at));
+      return notHere();
+    }
     this.times.moved(leader, before, after);
     const { ino, ctimeNs, mtimeNs } = after;
     return { at, entry: { ...held, linkTo: leader }, ino, ctimeNs, mtimeNs };
@@ -316,23 +322,25 @@ export class Staging {
   /** The entry of a leader that is in its place already; undefined when it is not there as the index knows it. */
   #placedLeader(leader: RelPath): Entry | undefined {
     const { index, root, host } = this.#context;
-    const record = index.get(leader);
+    const entry = index.get(leader)?.entry;
     const stat = root.statIfThere(leader);
-    if (record?.entry.kind !== "file" || stat === undefined || stat.ino !== record.ino) return undefined;
-    const { entry } = record;
-    // Links made in this run have moved its ctime.
-    const isUnchanged = (now: Stat): boolean => now.size === entry.size && now.mtimeNs === (record.diskMtimeNs ?? entry.mtimeNs);
-    if (!isUnchanged(stat)) return undefined;
+    if (entry?.kind !== "file" || stat === undefined || !this.#isAsRecorded(leader, stat)) return undefined;
     if (entry.sum !== undefined || entry.size === 0) return entry;
     // A power loss may have taken what the index had learned of it, though it is agreed on.
     const fd = root.openRead(leader);
     try {
       const sum = this.hash(fd);
-      const now = host.fs.fstat(fd);
-      return now.ino === record.ino && isUnchanged(now) ? { ...entry, sum } : undefined;
+      return this.#isAsRecorded(leader, host.fs.fstat(fd)) ? { ...entry, sum } : undefined;
     } finally {
       host.fs.close(fd);
     }
+  }
+
+  /** But for its ctime, which links made in this run have moved. */
+  #isAsRecorded(path: RelPath, stat: Stat): boolean {
+    const record = this.#context.index.get(path);
+    if (record?.entry.kind !== "file" || stat.ino !== record.ino || stat.size !== record.entry.size) return false;
+    return stat.mtimeNs === (record.diskMtimeNs ?? record.entry.mtimeNs);
   }
 
   /** Is a staged link still one to the file that has its leader's name? To be asked when the leader is in its place. */

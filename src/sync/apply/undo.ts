@@ -35,8 +35,6 @@ type Undo = {
   readonly waiting: Map<RelPath, readonly [RunItem, boolean]>;
   /** Names of a file that the undo does not touch keep what they know of it. */
   readonly times: OwnTimes;
-  /** The times that it has given back to files, and what the disk made of them; by inode. */
-  readonly givenBack: Map<bigint, { readonly mtimeNs: bigint; readonly diskMtimeNs: bigint }>;
   restored: number;
   readonly problems: Problem[];
 };
@@ -49,16 +47,20 @@ function untouched(undo: Undo, item: RunItem, stat: Stat | undefined): stat is S
   if (stat === undefined || item.new === undefined || stat.ino !== item.newIno) return false;
   if (item.new.kind !== "file") return true;
   if (stat.size !== item.new.size) return false;
-  return item.action === "metadata" || logicalMtimeNs(undo, item, stat) === item.new.mtimeNs;
+  return item.action === "metadata" || isTime(undo, item, stat, item.new.mtimeNs);
 }
 
-/** A disk with coarse times stores less than was set; the index knows both of what the run set last. */
-function logicalMtimeNs(undo: Undo, item: RunItem, stat: Stat): bigint {
-  const given = undo.givenBack.get(stat.ino);
-  if (given?.diskMtimeNs === stat.mtimeNs) return given.mtimeNs;
-  const record = undo.context.index.get(item.path);
-  const isRounded = record?.ino === stat.ino && record.diskMtimeNs === stat.mtimeNs;
-  return isRounded && record.entry.kind === "file" ? record.entry.mtimeNs : stat.mtimeNs;
+/**
+ * Is it the time that the run had set? A disk with coarse times stores less than that. The index knows what it made of the
+ * last one; where the run had set another before, or another file was in that place by the end, it was most likely rounded.
+ */
+function isTime(undo: Undo, item: RunItem, { ino, mtimeNs }: Stat, setNs: bigint): boolean {
+  const { index, timestampNs } = undo.context;
+  const rest = setNs % timestampNs;
+  if (mtimeNs === setNs || mtimeNs === setNs - (rest < 0n ? rest + timestampNs : rest)) return true;
+  const record = index.get(item.path);
+  const isRounded = record?.ino === ino && record.diskMtimeNs === mtimeNs;
+  return isRounded && record.entry.kind === "file" && record.entry.mtimeNs === setNs;
 }
 
 function toTrash(undo: Undo, item: RunItem): void {
@@ -171,9 +173,6 @@ function undoMetadata(undo: Undo, item: RunItem): Problem | undefined {
   const fd = stat.kind === "dir" ? host.fs.openDir(parent, nameOf(item.path)) : root.openRead(item.path);
   try {
     changeMetadata(host.fs, fd, stat, item.old, preserve);
-    if (item.old.kind === "file" && preserve.mtime) {
-      undo.givenBack.set(stat.ino, { mtimeNs: item.old.mtimeNs, diskMtimeNs: host.fs.fstat(fd).mtimeNs });
-    }
   } finally {
     host.fs.close(fd);
   }
@@ -277,7 +276,7 @@ export async function undoRun(
   const source = openOrMakeDir(host.fs, context.trash, runId);
   const target = openOrMakeDir(host.fs, context.trash, undoId);
   const times = new OwnTimes();
-  const now = { name: "", kept: "no", changed: new Set<RelPath>(), waiting: new Map(), givenBack: new Map(), restored: 0 } as const;
+  const now = { name: "", kept: "no", changed: new Set<RelPath>(), waiting: new Map(), restored: 0 } as const;
   const undo: Undo = { context, source, target, times, ...now, problems: [] };
   const steps = store.table("undo-step");
   const before = Number(Buffer.from(steps.get(runId) ?? "0").toString());

@@ -259,13 +259,14 @@ export class DirEndpoint implements Endpoint {
     const base = { request, root, rootOptions, identity, store, meta, index, log, journal, scanner, scrub, source };
     // Nothing may fail after the area is open: its descriptors belong to what is returned.
     const epoch = this.#epoch(base, request.seeds);
-    const apply = request.writable ? this.#applyContext({ ...base, assertRoot }) : undefined;
-    return { ...base, apply, epoch, timestampNs: abilities.timestampNs };
+    const { timestampNs } = abilities;
+    const apply = request.writable ? this.#applyContext({ ...base, timestampNs, assertRoot }) : undefined;
+    return { ...base, apply, epoch, timestampNs };
   }
 
-  #applyContext(now: Omit<Opened, "apply" | "epoch" | "timestampNs"> & { assertRoot: () => void }): ApplyContext {
+  #applyContext(now: Omit<Opened, "apply" | "epoch"> & { assertRoot: () => void }): ApplyContext {
     const { host } = this.#options;
-    const { request, root, store, index, journal, log, scanner, assertRoot } = now;
+    const { request, root, store, index, journal, log, scanner, timestampNs, assertRoot } = now;
     const { seeds, preserve, durable, verifyReadBack } = request;
     let stageNames = 0;
     let trashNames = 0;
@@ -296,6 +297,7 @@ export class DirEndpoint implements Endpoint {
           markDirty: (path) => this.#mark(path),
           awaitLeaving: (path) => this.#watcher?.awaitLeaving(path),
           replaced: (path) => scanner.forgetDamage(path),
+          timestampNs,
           links: scanner.links,
           logPaths: (paths) => log.append(paths),
           lastSeq: () => log.last(),

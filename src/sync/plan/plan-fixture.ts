@@ -106,6 +106,7 @@ export function planOf(now: World, settings: Settings & { conflictPaths?: RelPat
     lookup: {
       hides: (side, path) =>
         [...now[side].keys()].some((inner) => isWithin(inner, path) && under(inner, veils.ignored?.[side])),
+      refuses: () => false,
       has: (side, path) => now[side].has(path),
     },
   });

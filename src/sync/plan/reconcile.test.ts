@@ -228,7 +228,7 @@ test("[PLAN-7] only files of equal size without a sum must be hashed first; for 
 
 test("[PLAN-8] rows out of order are refused", () => {
   const rows = rowsOf(world("", "a=1 b=1", "")).sort((a, b) => -comparePaths(a.path, b.path));
-  const lookup = { hides: () => false, has: () => false };
+  const lookup = { hides: () => false, refuses: () => false, has: () => false };
   const input = { mode: "two-way-safe", conflict: "leave", delete: true, lookup, rows } as const;
   expect(() => reconcile({ ...input, preserve })).toThrow("out of order");
 });

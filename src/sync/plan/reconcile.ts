@@ -133,7 +133,8 @@ class Reconciler {
     if (row === undefined || row.alpha.state === "unknown" || row.beta.state === "unknown") return true;
     const [alpha, beta] = (["alpha", "beta"] as const).map((side) => {
       const wanted = this.#wanted[side];
-      return wanted.has(path) ? wanted.get(path) : entryOf(row[side]);
+      if (!wanted.has(path)) return entryOf(row[side]);
+      return this.#input.lookup.refuses(side, path) ? undefined : wanted.get(path);
     });
     return alpha?.kind === "file" && beta?.kind === "file" && compareContent(alpha, beta) !== "differs";
   }

@@ -32,6 +32,8 @@ export type ReconcileLookup = {
    * directories that may be about to go; "no" when in doubt is safe, because applying never removes what it does not know.
    */
   hides(side: Side, dir: RelPath): boolean;
+  /** Did `side` refuse what was to come to `path`, or above it, for good? Asked only for leaders of files with several names. */
+  refuses(side: Side, path: RelPath): boolean;
   /** Is there an entry of any sort at `path` on `side`? Asked only for the names of conflict copies. */
   has(side: Side, path: RelPath): boolean;
 };

@@ -105,3 +105,26 @@ test("[SCAN-53] a new name of a file has the sum that is known of it, and its ti
   expect([root.sumOf("q/c") === sum, root.sumOf("q/new")]).toEqual([false, undefined]);
   expect(heard(root)).toBe(true);
 });
+
+test("[SCAN-54] a name that was seen before its file was written through another one is looked at again (seed 1241002332)", async () => {
+  for (const write of ["p/a", "q/c"]) {
+    using root = await known();
+    linkSync(root.abs("p/a"), root.abs("q/c"));
+    await root.full();
+    let hasWritten = false;
+    // The second of the two is looked at.
+    let looks = 0;
+    root.fault = (call, name) => {
+      if (call === "stat" && (name === "a" || name === "c") && ++looks === 2) {
+        writeFileSync(root.abs(write), "written through one name");
+        hasWritten = true;
+      }
+      return undefined;
+    };
+    const { problems } = await root.full();
+    expect([hasWritten, problems.length, problems[0]?.transient]).toEqual([true, 1, true]);
+    expect((await root.dirty({ [write]: "entry" })).problems).toEqual([]);
+    const sizes = ["p/a", "q/c"].map((path) => (root.index.get(path)!.entry as FileEntry).size);
+    expect([sizes, heard(root), groups(root)]).toEqual([[24, 24], true, "q/c=p/a"]);
+  }
+});

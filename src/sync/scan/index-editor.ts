@@ -9,6 +9,7 @@ import type { IndexRecord } from "#sync/index/record-codecs.ts";
 import type { Tree } from "#sync/index/store.ts";
 import { type LinkGroups, TOUCHED_MAX } from "#sync/scan/link-groups.ts";
 import type { Pacer } from "#sync/scan/pacer.ts";
+import { type ProblemSet, changedProblem } from "#sync/scan/problem-set.ts";
 import { RenameCandidates } from "#sync/scan/rename-candidates.ts";
 import type { Fd } from "#platform/file-system.ts";
 
@@ -262,11 +263,16 @@ export class IndexEditor {
     this.#named.clear();
   }
 
-  /** Gives every member of the touched groups the right leader, and new names what is known of their file. */
-  *settleLinks(): Generator<void> {
+  /**
+   * Gives every member of the touched groups the right leader, and new names what is known of their file. At the end of a
+   * scan also a problem to those that were seen before the file was written through another name: only that name is
+   * reported as changed.
+   */
+  *settleLinks(problems?: ProblemSet): Generator<void> {
     const { index, links, hardlinks, sink, pacer } = this.#options;
     for (const ino of this.touched) {
       const names = this.#namesOf(ino);
+      if (problems !== undefined) addOutdated(problems, names);
       const hashed = names.find(({ record }) => record.entry.sum !== undefined);
       const known = (hashed ?? names.find(({ record }) => record.diskMtimeNs !== undefined))?.record;
       for (const { path, record } of names) {
@@ -286,7 +292,7 @@ export class IndexEditor {
   }
 
   /** The names that the index has of an inode. Its group forgets all others. */
-  #namesOf(ino: bigint): { readonly path: RelPath; readonly record: FileRecord }[] {
+  #namesOf(ino: bigint): Name[] {
     const { index, links } = this.#options;
     return links.members(ino).flatMap((path) => {
       const record = index.get(path);
@@ -308,6 +314,17 @@ export class IndexEditor {
 }
 
 type FileRecord = IndexRecord & { readonly entry: FileEntry };
+type Name = { readonly path: RelPath; readonly record: FileRecord };
+
+/** Those that are in trouble themselves have not been seen in any state. */
+function addOutdated(problems: ProblemSet, names: readonly Name[]): void {
+  if (names.length < 2) return;
+  const last = names.reduce((newest, one) => (one.record.ctimeNs > newest.record.ctimeNs ? one : newest)).record;
+  for (const { path, record } of names) {
+    const isTroubled = problems.get(path) !== undefined || problems.covering(path) !== undefined;
+    if (!isTroubled && !isSameState(record, last)) problems.add(changedProblem(path));
+  }
+}
 
 /**
  * The record of a name without a sum, with what is known of the same file under another name where both were seen in the
@@ -316,10 +333,13 @@ type FileRecord = IndexRecord & { readonly entry: FileEntry };
 function asKnown(record: FileRecord, known: FileRecord): FileRecord {
   const { entry } = known;
   if (record.entry.sum === entry.sum && record.entry.mtimeNs === entry.mtimeNs) return record;
-  const isSame = record.entry.size === entry.size && record.ctimeNs === known.ctimeNs && diskMtimeOf(record) === diskMtimeOf(known);
-  if (record.entry.sum !== undefined || known.damaged === true || !isSame) return record;
+  if (record.entry.sum !== undefined || known.damaged === true || !isSameState(record, known)) return record;
   const racy = record.racy || known.racy;
   return { ...record, entry: { ...record.entry, sum: entry.sum, mtimeNs: entry.mtimeNs }, racy, diskMtimeNs: known.diskMtimeNs };
+}
+
+function isSameState(a: FileRecord, b: FileRecord): boolean {
+  return a.entry.size === b.entry.size && a.ctimeNs === b.ctimeNs && diskMtimeOf(a) === diskMtimeOf(b);
 }
 
 function diskMtimeOf({ entry, diskMtimeNs }: FileRecord): bigint {

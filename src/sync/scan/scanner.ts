@@ -203,7 +203,7 @@ export class Scanner {
     yield* walk.drain();
     // After a power loss a file may have a name again that it had lost, and otherwise be as the index has it.
     if (full && !isFirst) yield* editor.findOtherNames();
-    yield* editor.settleLinks();
+    yield* editor.settleLinks(problems);
     if (editor.hasAside) editor.clearAside();
     this.#problems = problems;
     this.#whole = true;

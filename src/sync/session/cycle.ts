@@ -22,7 +22,7 @@ import { vouched } from "#sync/session/vouched.ts";
 import { type Healing, planHealing, toldProblems, withHealing } from "#sync/session/healing.ts";
 import { type Observed, UnknownPaths, observeSide } from "#sync/session/observe.ts";
 import { NamesOfSide } from "#sync/session/names-of-side.ts";
-import { GROUP_OPS_MIN, type StepGroup } from "#sync/session/step-groups.ts";
+import { GROUP_OPS_MIN, type StepGroup, bytesOfStep } from "#sync/session/step-groups.ts";
 import type { Tally } from "#sync/session/tally.ts";
 import { toldOnce } from "#sync/session/refused-places.ts";
 import type { RecentLosses } from "#sync/session/recent-losses.ts";
@@ -471,6 +471,7 @@ class Cycle {
       rows,
       lookup: {
         hides: (side, dir) => unknown[side].below(dir),
+        refuses: (side, path) => state.refused.has(side, path),
         has: (side, path) => state.held(side, path).state !== "absent",
       },
     });
@@ -519,7 +520,9 @@ class Cycle {
       return { side, steps: state.comparesAll ? all : state.refused.worthTrying(side, all) };
     });
     const changes = steps.reduce((sum, one) => sum + one.steps.length, 0);
-    const total = { changes, bytes: plan.counts.alpha.bytes + plan.counts.beta.bytes };
+    // What waits below a place that was refused is not tried, and not waited for.
+    const bytes = steps.reduce((sum, { steps: mine }) => mine.reduce((more, step) => more + bytesOfStep(step), sum), 0);
+    const total = { changes, bytes };
     if (changes > 0) onEvent({ type: "phase", phase: "transferring" });
     const execution = this.#execution(() => total);
     for (const { side, steps: mine } of steps) await executeSide(side, mine, execution);

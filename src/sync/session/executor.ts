@@ -30,7 +30,7 @@ import { isHeldPlace } from "#sync/session/refused-places.ts";
 import { SimilarFiles } from "#sync/session/similar-files.ts";
 import { type SessionState, otherSide } from "#sync/session/state.ts";
 import type { InFlight } from "#sync/session/state-records.ts";
-import { GROUP_OPS_MIN, type StepGroup, stepGroups, wantedContent } from "#sync/session/step-groups.ts";
+import { GROUP_OPS_MIN, type StepGroup, bytesOfStep, stepGroups, wantedContent } from "#sync/session/step-groups.ts";
 import { vouched } from "#sync/session/vouched.ts";
 import { memoryChannelPair } from "#sync/transport/memory-channel.ts";
 
@@ -62,9 +62,10 @@ export type ExecutionContext = {
   readonly preserve: Preserve;
   readonly durable: Durable;
   readonly onEvent: (event: SessionEvent) => void;
-  /** Content bytes brought over since the last call. */
+  /** Content bytes of steps that need not be waited for any more, since the last call: brought over, copied there, or given up. */
   readonly onBytes: (bytes: number) => void;
-  readonly onDone: (ops: number) => void;
+  /** As onBytes, of steps. */
+  readonly onDone: (steps: number) => void;
   readonly totals: ExecutionTotals;
   readonly collectGarbage: () => void;
   /** Undefined: no limit. */
@@ -239,7 +240,7 @@ class GroupExecution {
     let settled = 0;
     // A large file has no result for a long time: until then what is sent of it is the best that is known.
     const show = (): void => {
-      const now = Math.max(settled, Math.min(sent, bytesTotal));
+      const now = Math.min(Math.max(settled, sent), bytesTotal);
       if (now > shown) onBytes(now - shown);
       shown = Math.max(shown, now);
     };
@@ -261,6 +262,9 @@ class GroupExecution {
       signal,
     );
     await joinTransfer(receive, supply, receiveEnd, supplyEnd);
+    // Files that were refused or could not be read have no bytes, and nobody waits for them either.
+    settled = bytesTotal;
+    show();
     return results;
   }
 
@@ -280,20 +284,37 @@ class GroupExecution {
     const source = this.#context.endpoints[otherSide(this.#side)];
     await using reader = new SmallReader(small, source, this.#context.signal);
     const batch = new Batch<ApplyOp>();
+    let passed = { steps: 0, bytes: 0 };
+    const tell = (): void => {
+      this.#context.onBytes(passed.bytes);
+      this.#context.onDone(passed.steps);
+      passed = { steps: 0, bytes: 0 };
+    };
     for (const step of steps) {
       const next = this.#opFor(step, large, reader);
       // Mostly the bytes are here already, and a promise for each file would cost more than the rest.
       const op = next instanceof Promise ? await next : next;
+      passed.steps++;
+      if (!this.#isCounted(step)) passed.bytes += bytesOfStep(step);
       if (op === undefined) continue;
       const full = batch.add(op, op.type === "change" ? (op.bytes?.length ?? 0) : 0);
-      if (full !== undefined) await this.#push(full);
+      if (full === undefined) continue;
+      await this.#push(full);
+      tell();
     }
     const rest = batch.take();
     if (rest !== undefined) await this.#push(rest);
+    if (passed.steps > 0) tell();
+  }
+
+  /** Was it shown while it was transferred? */
+  #isCounted(step: Step): boolean {
+    const wanted = wantedContent(step);
+    return wanted !== undefined && step.type === "change" && this.#isTransferred(step.change.path, wanted);
   }
 
   async #push(batch: ApplyOp[]): Promise<void> {
-    const { onDone, onBytes, bandwidth, signal } = this.#context;
+    const { bandwidth, signal } = this.#context;
     let bytes = 0;
     for (const op of batch) {
       if (op.type === "change") bytes += op.bytes?.length ?? 0;
@@ -309,8 +330,6 @@ class GroupExecution {
     }
     await bandwidth?.take(bytes, signal);
     await this.#shared.application.push(batch);
-    onBytes(bytes);
-    onDone(batch.length);
   }
 
   /**

@@ -5,6 +5,7 @@
  */
 import type { FileEntry } from "#model/entry.ts";
 import { type RelPath, comparePaths, isWithin, nameOf } from "#model/path.ts";
+import { bytesOf } from "#sync/plan/counts.ts";
 import type { Step } from "#sync/plan/order.ts";
 import { INLINE_BYTES_MAX } from "#sync/endpoint/endpoint.ts";
 import { IGNORE_FILE } from "#sync/scan/ignore.ts";
@@ -39,6 +40,11 @@ export function wantedContent(step: Step): FileEntry | undefined {
   const entry = step.change.new;
   if (entry?.kind !== "file" || entry.size === 0) return undefined;
   return step.change.from === undefined && entry.linkTo === undefined ? entry : undefined;
+}
+
+/** Content bytes that the step is about, wherever they come from. */
+export function bytesOfStep(step: Step): number {
+  return step.type === "move" ? 0 : bytesOf(step.change);
 }
 
 /** Does it make something new of what comes along, whatever else there is? */
