@@ -240,8 +240,7 @@ export class Placement {
     const name = nameOf(change.path);
     const before = this.#stagedBefore(staged);
     if (!this.#exchange(at, parent, name)) {
-      const placed = this.#replaceByLink(change, staged, expected, trashName);
-      return change.heals === true ? this.#orStillDamaged(placed, change.path, expected.stat.ino) : placed;
+      return this.#replaceByLink(change, staged, expected, trashName);
     }
     const seen = host.fs.stat(parent, name);
     const out = host.fs.stat(stage.root, at);
@@ -295,15 +294,6 @@ export class Placement {
     }
   }
 
-  async #orStillDamaged(placed: Promise<Placed>, path: RelPath, ino: bigint): Promise<Placed> {
-    try {
-      return await placed;
-    } catch (error) {
-      this.#context.store.transaction({ durable: false }, () => keepDamaged(this.#context, path, ino));
-      throw error;
-    }
-  }
-
   async #replaceByLink(
     change: Change,
     staged: Staged,
@@ -320,7 +310,7 @@ export class Placement {
     if (!isSame) return this.#stale(change.path);
     // Not later: nothing may come between the last look at the path and what takes its place.
     const before = this.#stagedBefore(staged);
-    if (!wasDir && !isDir && !(await this.#keepByLink(change.path, expected.stat, trashName))) {
+    if (!wasDir && !isDir && !(await this.#keepByLink(change, expected.stat, trashName))) {
       return this.#stale(change.path);
     }
     const parent = root.parent(change.path);
@@ -351,16 +341,28 @@ export class Placement {
    * the two are in different directories, and after a power loss one may have happened without the other. That takes a
    * while, so the ctime that the link left counts, too. False when the path shows something else by then.
    */
-  async #keepByLink(path: RelPath, expected: Stat, trashName: string): Promise<boolean> {
+  async #keepByLink({ path, heals }: Change, expected: Stat, trashName: string): Promise<boolean> {
     const { host, root, durable } = this.#context;
     const trash = this.#trash();
     host.fs.link(root.parent(path), nameOf(path), trash, trashName);
-    const linked = host.fs.stat(trash, trashName);
+    const linked = heals === true ? this.#linkedDamage(path, expected.ino, trashName) : host.fs.stat(trash, trashName);
     if (durable !== "none") await this.#syncTrash();
     const now = root.statIfThere(path);
     if (now !== undefined && sameFile(now, expected) && now.ctimeNs === linked.ctimeNs) return true;
     host.fs.unlink(trash, trashName);
     return false;
+  }
+
+  /** The new ctime is known at once: whatever the disk refuses from here on, it is not to make an edit of the damage. */
+  #linkedDamage(path: RelPath, ino: bigint, trashName: string): Stat {
+    const { host, store } = this.#context;
+    let linked: Stat | undefined;
+    try {
+      linked = host.fs.stat(this.#trash(), trashName);
+      return linked;
+    } finally {
+      store.transaction({ durable: false }, () => keepDamaged(this.#context, path, ino, true, linked));
+    }
   }
 
   /**

@@ -3,7 +3,7 @@
  * a swap. If the heal then comes to nothing, the new ctime would make an edit of the damage.
  */
 import type { RelPath } from "#model/path.ts";
-import { FsError } from "#platform/file-system.ts";
+import { FsError, type Stat } from "#platform/file-system.ts";
 import type { ApplyContext } from "#sync/apply/apply-context.ts";
 
 /**
@@ -11,9 +11,10 @@ import type { ApplyContext } from "#sync/apply/apply-context.ts";
  * knows it by the ctime that it has now. Inside a transaction.
  *
  * @param isOurs was it certainly the heal that moved the ctime? Else the file may have been written, too, and is SUSPECT.
+ * @param seen the file under another name, a moment ago; undefined: a look at each name tells
  */
-export function keepDamaged(context: ApplyContext, path: RelPath, damagedIno: bigint, isOurs = true): void {
-  for (const name of new Set([path, ...context.links.members(damagedIno)])) keepName(context, name, damagedIno, isOurs);
+export function keepDamaged(context: ApplyContext, path: RelPath, damagedIno: bigint, isOurs: boolean, seen?: Stat): void {
+  for (const name of new Set([path, ...context.links.members(damagedIno)])) keepName(context, name, damagedIno, isOurs, seen);
 }
 
 /**
@@ -30,16 +31,18 @@ export function keepOtherNames(context: ApplyContext, inos: ReadonlySet<bigint>)
   }
 }
 
-function keepName({ index, root }: ApplyContext, path: RelPath, damagedIno: bigint, isOurs: boolean): void {
+function keepName({ index, root }: ApplyContext, path: RelPath, damagedIno: bigint, isOurs: boolean, seen?: Stat): void {
+  const record = index.get(path);
+  if (record?.entry.kind !== "file" || record.ino !== damagedIno) return;
   try {
-    const record = index.get(path);
-    const stat = root.statIfThere(path);
-    if (record?.entry.kind !== "file" || stat === undefined || stat.ino !== damagedIno || record.ino !== damagedIno) return;
+    const stat = seen ?? root.statIfThere(path);
+    if (stat === undefined || stat.ino !== damagedIno) return;
     const isSame = stat.size === record.entry.size && stat.mtimeNs === (record.diskMtimeNs ?? record.entry.mtimeNs);
     if (!isSame || stat.ctimeNs === record.ctimeNs) return;
     index.set(path, { ...record, ctimeNs: stat.ctimeNs, ...(isOurs ? undefined : { damaged: true }) });
   } catch (error) {
-    // What cannot be looked at cannot be read by a scan either.
     if (!(error instanceof FsError)) throw error;
+    // Who may look again finds a ctime that may be ours or anybody's.
+    index.set(path, { ...record, damaged: true });
   }
 }

@@ -24,8 +24,9 @@ export type IndexRecord = {
   /** What the disk made of the entry's mtime, where its timestamps are coarser than that; else undefined. */
   readonly diskMtimeNs?: bigint | undefined;
   /**
-   * Other bytes than the sum's were found when a rename explained the new ctime. The record has that ctime, so that only
-   * this says what was found, also to a process that starts later: every scan reads the file again.
+   * Other bytes than the sum's were found, and the ctime has moved since: a rename explained that and the record has the new
+   * one, or it could not be looked at. Only this says what was found, also to a process that starts later: every scan reads
+   * the file again.
    */
   readonly damaged?: boolean | undefined;
 };
@@ -117,13 +118,14 @@ export function matchesStat(record: IndexRecord, stat: Stat): boolean {
 /**
  * A file was read whole while `stat` was true of it: are other bytes than the record knows damage? So they are where
  * nothing says that anybody wrote them: inode, size and mtime are the same, and so is ctime, or a change of mode or owner
- * tells what moved it. (A ctime that moved for no visible reason is how an edit looks whose mtime was put back.)
+ * tells what moved it. (A ctime that moved for no visible reason is how an edit looks whose mtime was put back; of a file that
+ * was found damaged before, nobody can tell.)
  */
 export function isDamage(record: IndexRecord, stat: Stat, sum: Sum): boolean {
-  const { entry, racy, ino, ctimeNs, diskMtimeNs } = record;
+  const { entry, racy, ino, ctimeNs, diskMtimeNs, damaged } = record;
   if (racy || entry.kind !== "file" || entry.sum === undefined || entry.sum === sum) return false;
   if (ino !== stat.ino || entry.size !== stat.size || !sameTime(diskMtimeNs ?? entry.mtimeNs, stat.mtimeNs)) return false;
-  return sameTime(ctimeNs, stat.ctimeNs) || entry.mode !== stat.mode || !sameOwner(entry.owner, stat);
+  return damaged === true || sameTime(ctimeNs, stat.ctimeNs) || entry.mode !== stat.mode || !sameOwner(entry.owner, stat);
 }
 
 /** A file's entry has no more before its mtime than these: kind, size, mode. */

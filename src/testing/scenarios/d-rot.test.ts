@@ -263,4 +263,34 @@ describe("heals that are cut off", () => {
       }
     }
   });
+
+  test("[HEAL-13] a disk that refuses some calls in a row, or all from one on, brings nothing of the rot out (seed 1301042120)", async () => {
+    for (const row of [2, 3, 4, Infinity]) {
+      for (let at = 1; ; at++) {
+        const pair = await agreed("precious", { disk: { exchange: false } });
+        const rotten = rot(pair, "alpha");
+        let calls = 0;
+        let refused = 0;
+        await pair.run(DEEP, ({ alpha }) => {
+          let isLinking = false;
+          alpha.fs.faults = (call) => {
+            isLinking ||= call === "exchange";
+            if (!isLinking || call === "close" || ++calls <= at || calls > at + row) return undefined;
+            refused++;
+            return "EACCES";
+          };
+        });
+        if (refused === 0) {
+          expect(at).toBeGreaterThan(3);
+          break;
+        }
+        for (const deep of [false, true, true]) {
+          await pair.run({ deep });
+          expect([row, at, pair.beta.contents().all.has(rotten)]).toEqual([row, at, false]);
+          pair.rest();
+        }
+        expect(pair.beta.read("d/f")).toBe("precious");
+      }
+    }
+  });
 });
