@@ -171,6 +171,9 @@ export class Applier implements Application {
     if (intents.length > 0) {
       keys = store.transaction({ durable: durable !== "none" }, () => journal.addIntent(this.#runId, intents));
     }
+    // Somebody may have moved a directory that is open since the scan, which may have seen it in its new place, too: what
+    // goes from it there would look like their removal.
+    this.#context.root.clear();
     const placed: Placed[] = [];
     const failedTrees: FailedTrees = new Map();
     for (const one of pending) {

@@ -182,6 +182,16 @@ describe("a run", () => {
     }
   });
 
+  test("[APPLY-26] a directory that was moved while changes were on their way keeps what is in it", async () => {
+    const side = new Side();
+    side.put({ "d/e/edited": "old", "d/e/gone": "old", "d/e/sub/": "" });
+    const changes = { "d/e/new": { content: "new" }, "d/e/edited": { content: "new" }, "d/e/gone": {}, "d/e/sub": {} };
+    const results = await side.apply("r1", changes, () => side.pair.beta.rename("d", "moved"));
+    expect(brief(results)).toEqual(["d/e/new stale STALE", "d/e/edited stale STALE", "d/e/gone done", "d/e/sub done"]);
+    expect(side.tree).toBe("moved/ moved/e/ moved/e/edited=old moved/e/gone=old moved/e/sub/");
+    expect([side.trashOf("r1"), side.staged]).toEqual([[], 0]);
+  });
+
   test("[APPLY-14] a new directory appears with everything below it in one step", async () => {
     const side = new Side();
     const boot = side.pair.beta.host.boot();
@@ -421,5 +431,18 @@ describe("taking a run back", () => {
     const rest = "dir-to-file/ dir-to-file/x=x emptied/ emptied/x=y f=mine file-to-dir=a file gone=gone moved/ n/";
     expect(side.tree).toBe(`${rest} n/mine=mine too only=metadata to-move=moved`);
     expect(side.trashOf("undo-r1")).toContain("new");
+  });
+
+  test("[UNDO-6] in a directory that was moved since it was looked at an undo takes nothing away", async () => {
+    const side = new Side();
+    side.put({ "d/e/there": "old" });
+    await side.apply("r1", { "d/e/new": { content: "new" }, "d/e/there": { content: "newer" } });
+    const { problems } = await side.pair.withEndpoint("beta", async (endpoint) => {
+      await scan(endpoint);
+      side.pair.beta.rename("d", "moved");
+      return endpoint.undo("r1", signal);
+    });
+    expect(problems.map(({ path, code }) => `${path} ${code}`)).toEqual(["d/e/there CHANGED"]);
+    expect(side.tree).toBe("moved/ moved/e/ moved/e/new=new moved/e/there=newer");
   });
 });

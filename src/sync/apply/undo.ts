@@ -272,7 +272,9 @@ export async function undoRun(
   runId: string,
   undoId: string,
 ): Promise<{ restored: number; problems: Problem[] }> {
-  const { host, journal, store } = context;
+  const { host, root, journal, store } = context;
+  // A directory that is open since the last scan may have been moved by now.
+  root.clear();
   const source = openOrMakeDir(host.fs, context.trash, runId);
   const target = openOrMakeDir(host.fs, context.trash, undoId);
   const times = new OwnTimes();

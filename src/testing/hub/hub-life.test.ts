@@ -73,6 +73,10 @@ describe("simulation of a hub", () => {
     await hubLife(7000027, "encrypts");
   });
 
+  test("[HUBSIM-34] a directory that is moved while it is looked at, and seen in both places, loses nothing in the new one (life 1300007778)", async () => {
+    await hubLife(1300007778);
+  });
+
   test("[HUBSIM-2] the same seed lives the same life, call by call; another one another", async () => {
     const lives = [await hubLife(11), await hubLife(11), await hubLife(12)];
     expect(lives[1]).toEqual(lives[0]!);
