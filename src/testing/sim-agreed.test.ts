@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { agreedOf, missing } from "#testing/sim-agreed.ts";
+import { SimPair } from "#testing/scenarios/sim-pair.ts";
 import { SimLink } from "#testing/sim-link.ts";
 import { SimRandom } from "#testing/sim-random.ts";
 
@@ -26,4 +27,19 @@ test("[SIM-115] what a session agreed on is known by what both sides hold, and m
   beta.host.user.remove("/root/l");
   expect(missing(agreed, beta)).toEndWith("is nothing");
   expect(missing(agreed, alpha)).toBeUndefined();
+});
+
+test("[SIM-116] a root's marker whose sync was refused is durable before anybody remembers the root by it (seed 1220000565)", async () => {
+  // Of both files, and of the directory that holds them.
+  for (let refused = 0; refused < 3; refused++) {
+    const pair = new SimPair({ seed: refused + 1 });
+    pair.alpha.put({ f: "one" });
+    let syncs = 0;
+    await pair.run({}, ({ beta }) => {
+      beta.fs.faults = (call) => (call === "sync" && syncs++ === refused ? "EIO" : undefined);
+    });
+    await pair.run();
+    pair.beta.powerLoss(new SimRandom(refused));
+    expect([refused, await pair.agree()]).toEqual([refused, "f=one"]);
+  }
 });

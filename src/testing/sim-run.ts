@@ -426,7 +426,9 @@ class Life {
   /** P8: now and then the power goes right after a session; what it agreed on is there. */
   #losesAgreed(link: LinkSpec, random: SimRandom): boolean {
     // A disk that lies, or has claimed a sync that it had refused before, leaves nobody anything to promise.
-    const isHonest = [...viewOf(link.alpha).values(), ...viewOf(link.beta).values()].every(({ poisoned }) => !poisoned);
+    const isHonest = [link.alpha, link.beta].every((replica) => {
+      return [replica.host.disk.inodeAt(ROOT), ...viewOf(replica).values()].every(({ poisoned }) => !poisoned);
+    });
     if (this.#lies || !isHonest || !random.chance(0.3)) return false;
     const agreed = agreedOf(link);
     const victim = random.pick([link.alpha, link.beta]);

@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import type { SessionOptions } from "#sync/session/events.ts";
-import { SimPair, type SimSide, atCall, changesOf, codeOf, problemsOf } from "#testing/scenarios/sim-pair.ts";
+import { SimPair, type SimSide, atCall, changesOf, codeOf, conflictsOf, problemsOf } from "#testing/scenarios/sim-pair.ts";
 
 const session = { preserve: { ...PRESERVE_DEFAULT, hardlinks: true } };
 
@@ -323,6 +323,20 @@ test("[LINK-13] so it is where something ignored stands in the place of the firs
   await pair.run();
   await pair.run();
   expect([pairs(pair.alpha), pairs(pair.beta)]).toEqual(["a=b", "a=b"]);
+});
+
+test("[LINK-13] so is a name whose conflict is decided while that of the first name is left (seed 1250003057)", async () => {
+  const pair = new SimPair({ session });
+  pair.alpha.put({ b: "agreed on" });
+  pair.alpha.user.link("/root/b", "/root/e");
+  await pair.agree();
+  pair.alpha.put({ b: "alpha's" });
+  pair.beta.put({ b: "beta's" });
+  expect(conflictsOf(await pair.run())).toEqual(["b", "e"]);
+  await pair.run({ conflict: "alpha", conflictPaths: ["e"] });
+  const { events, ...last } = await pair.run();
+  expect([conflictsOf({ ...last, events }), problemsOf({ ...last, events })]).toEqual([["b"], []]);
+  expect([pair.alpha.show(), pair.beta.show()]).toEqual(["b=alpha's e=alpha's", "b=beta's e=alpha's"]);
 });
 
 test("[LINK-13] when nothing keeps the names apart any more, they become one file again", async () => {

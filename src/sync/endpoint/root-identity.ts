@@ -104,7 +104,12 @@ export async function identifyRoot(fs: FileSystem, root: Fd, random: Random, opt
       hint: "check that the right disk is mounted; nothing was changed",
     });
   }
-  if (marker !== undefined) return { rootId: marker, stat };
+  if (marker !== undefined) {
+    // Whoever made it may have been kept from making its name durable, and syncs of single directories that were refused
+    // once are not to be believed. Who knows the root already was told of a marker that was durable.
+    if (options.writable && expectRootId === undefined) await fs.syncAll(root);
+    return { rootId: marker, stat };
+  }
   if (!options.writable) return { rootId: bare, stat };
   return { rootId: await makeMarker(fs, root, random), stat };
 }

@@ -105,14 +105,14 @@ class Reconciler {
   }
 
   /**
-   * A name that has another leader on one side than on the other follows it as long as that can be the same file on both.
-   * Where it goes, or a conflict, rules or the mode keep it from that, the next name leads, which is a file of its own on
-   * the other side: else none of them would ever come.
+   * A name follows its leader as long as that can be the same file on both sides. Where it goes, or a conflict, rules or
+   * the mode keep it from that, the next name leads, which is a file of its own on the other side: else none of them would
+   * ever come.
    */
   #apart(row: Row): Row {
     const [alpha, beta] = [entryOf(row.alpha), entryOf(row.beta)];
     const [leader, other] = [linkOf(alpha), linkOf(beta)];
-    if (leader === other) return row;
+    if (leader === undefined && other === undefined) return row;
     return { ...row, alpha: this.#sharedLink("alpha", row, leader), beta: this.#sharedLink("beta", row, other) };
   }
 
