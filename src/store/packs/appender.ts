@@ -403,16 +403,18 @@ export class Appender {
     }
     const { fs } = this.#files;
     const { pack, durable } = open;
-    // Where that is refused, too, the sidecar says where it ends; and what lies behind is whole or no record at all.
-    this.#try(() => open.fd !== undefined && fs.truncate(open.fd, durable.bytes));
+    // Where that is refused, too, the sidecar says where it ends.
+    const isCut = this.#try(() => open.fd !== undefined && fs.truncate(open.fd, durable.bytes));
     await this.#finish(open);
     // An older sidecar would say that the pack may go on.
     if (pack.isStale) this.#try(() => this.#files.removeIndex(pack.header.number));
-    if (durable.records === 0) {
-      this.#catalog.dropPack(pack);
-      // It holds nothing; the next open removes it.
-      this.#try(() => this.#files.remove(pack.header.number));
-    }
+    const isEmpty = durable.records === 0;
+    if (isEmpty) this.#catalog.dropPack(pack);
+    // It holds nothing; the next open removes it.
+    const isGone = isEmpty && this.#try(() => this.#files.remove(pack.header.number));
+    // Not left at that: the next process would find in the page cache what was refused here, and believe its own sync of it,
+    // though a disk tells of a failed write once.
+    if (!isCut && !isGone && (isEmpty || pack.isStale)) await this.#writeSidecar(open, true);
     this.#wake();
   }
 
@@ -430,11 +432,14 @@ export class Appender {
     this.#catalog.resize(pack, durable.bytes);
   }
 
-  #try(steps: () => unknown): void {
+  /** Did the disk do it? */
+  #try(steps: () => unknown): boolean {
     try {
       steps();
+      return true;
     } catch (error) {
       if (!(error instanceof FsError)) throw error;
+      return false;
     }
   }
 

@@ -224,6 +224,27 @@ describe("packs: opening what was left", () => {
     expect(names(sim, ".pack")).toEqual(["0000000001.pack"]);
   });
 
+  test("[CHUNK-55] nothing of a pack is believed whose sync, cut and removal were refused, though the page cache shows it (life 1300015666)", async () => {
+    for (const before of [0, 3]) {
+      const sim = await opened();
+      const [durable, lost, later] = [samples(before), samples(3, 1500, 100), samples(3, 1500, 200)];
+      await putAll(sim.store, durable);
+      let syncs = 0;
+      const refused = new Set<string>(["truncate", "unlink"]);
+      sim.fs.faults = (call, { path }) => {
+        if (call === "sync" && path.endsWith(".pack")) return ++syncs === (before > 0 ? 1 : 2) ? "EIO" : undefined;
+        return before === 0 && path.endsWith(".index") ? undefined : refused.delete(call) ? "EIO" : undefined;
+      };
+      expect(await codeOf(putAll(sim.store, lost))).toBe("DISK");
+      await putAll(sim.store, later);
+      const store = await sim.crash(false);
+      using pin = store.pin();
+      expect(pin.has(lost.map(({ id }) => id))).not.toContain(true);
+      await putAll(store, lost);
+      await expectAll(await sim.crash(), [...durable, ...lost, ...later]);
+    }
+  });
+
   test("[CHUNK-21] without a sidecar, a bit that flipped in a payload or in a header costs that record alone", async () => {
     for (const shift of [0, -64, -40, -20, -3]) {
       const sim = await opened();
