@@ -97,6 +97,29 @@ describe("a PostgreSQL server", () => {
     await db.close();
   });
 
+  test("shows one state to who reads long, while others go on; nothing is written by it, and it may rest", async () => {
+    const db = await openPostgres(await server.database());
+    await db.run("CREATE TABLE things (id BIGINT)");
+    await db.run("INSERT INTO things VALUES (1)");
+    const read = "SELECT id FROM things ORDER BY id";
+    const seen = await db.snapshot(async (still) => {
+      await db.run("INSERT INTO things VALUES (2)");
+      const first = await still.all(read);
+      await db.run("DELETE FROM things WHERE id = 1");
+      return [first, await still.all(read), await db.all(read), await still.get("SHOW idle_in_transaction_session_timeout")];
+    });
+    expect(seen).toEqual([[{ id: 1 }], [{ id: 1 }], [{ id: 2 }], { idle_in_transaction_session_timeout: "0" }]);
+    expect(await codeOf(db.snapshot((still) => still.run("DELETE FROM things")))).toBe("STATE");
+    const cutOff = db.snapshot(async (still) => {
+      await server.end("immediate");
+      await server.begin();
+      return still.all(read);
+    });
+    expect(await codeOf(cutOff)).toBe("LINK_LOST");
+    expect(await db.all(read)).toEqual([{ id: 2 }]);
+    await db.close();
+  });
+
   test("that does not answer, or refuses, is told in words that help", async () => {
     const base = server.urlOf("nothing-here");
     expect(await codeOf(openPostgres(base))).toBe("STATE");

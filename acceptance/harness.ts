@@ -12,14 +12,14 @@ import { join, resolve } from "node:path";
 export const ROOT = resolve(import.meta.dir, "..");
 const BUILT = join(ROOT, "dist", `syncline-${process.platform}-${process.arch}`);
 
-/** Is there a standalone executable, and is it of this source? An old one would test what nobody has any more. */
-function builtIsCurrent(): boolean {
-  if (!existsSync(BUILT)) return false;
-  const builtMs = statSync(BUILT).mtimeMs;
+/** Is there this standalone executable, and is it of this source? An old one would test what nobody has any more. */
+export function builtIsCurrent(built: string): boolean {
+  if (!existsSync(built)) return false;
+  const builtMs = statSync(built).mtimeMs;
   return [...new Bun.Glob("src/**/*.ts").scanSync(ROOT)].every((file) => statSync(join(ROOT, file)).mtimeMs <= builtMs);
 }
 
-export const isBuilt = builtIsCurrent();
+export const isBuilt = builtIsCurrent(BUILT);
 /** The standalone executable when it is current, the checkout otherwise; a CI run must have built it. */
 export const PROGRAM = isBuilt ? BUILT : join(ROOT, "bin", "syncline");
 if (!isBuilt && process.env["CI"] === "true") throw new Error(`${BUILT} is missing or older than the source`);

@@ -39,6 +39,7 @@ import { s3Small } from "./s3-small.ts";
 import { scatteredEdits } from "./scattered-edits.ts";
 import { sftp } from "./sftp.ts";
 import { watchLatency } from "./watch-latency.ts";
+import { messageOf } from "#model/error.ts";
 
 const WORKLOADS: readonly Workload[] = [
   firstCopyLarge, firstCopySmall, noChange, scatteredEdits, insertFront, renameLarge, renameDirectory, watchLatency,
@@ -106,7 +107,7 @@ async function runAll(options: Options, dir: string): Promise<boolean> {
       results = withRows(results, run, facts, await workload.measure(context, runs));
     } catch (error) {
       good = false;
-      const failure = error instanceof Error ? error.message : String(error);
+      const failure = messageOf(error);
       console.error(`  FAILED: ${failure}`);
       results = withFailure(results, run, facts, workload, failure);
     }
@@ -144,6 +145,6 @@ async function main(): Promise<number> {
 try {
   process.exitCode = await main();
 } catch (error) {
-  console.error(`error: ${error instanceof Error ? error.message : String(error)}`);
+  console.error(`error: ${messageOf(error)}`);
   process.exitCode = 1;
 }

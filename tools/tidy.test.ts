@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { resolve } from "node:path";
-import { countReport } from "./count-reports.ts";
+import { countReport, failuresOf } from "./count-reports.ts";
 import { FILE_LINES_MAX, FUNCTION_LINES_MAX, checkFile, checkTree, roomOf } from "./tidy.ts";
 
 const whats = (file: string, text: string): string[] =>
@@ -99,5 +99,19 @@ describe("counting reports", () => {
     });
     expect(countReport(head('tests="0" failures="0"'))).toBeUndefined();
     expect(countReport("")).toBeUndefined();
+  });
+
+  test("[HOUSE-10] what failed is named with its file and its trouble, and nothing else is", () => {
+    const report = `<testsuite name="a.test.ts" failures="2">
+      <testcase name="good &amp; quick" classname="" time="0.1" file="a.test.ts" line="3" assertions="1" />
+      <testcase name="is &lt; 2" classname="" time="0.1" file="a.test.ts" line="9" assertions="1">
+        <failure type="AssertionError" message="no">AssertionError: no&#10;      at a.test.ts:9:3&#10;</failure>
+      </testcase>
+      <testcase name="late" classname="" time="60" file="b.test.ts" line="1" assertions="0">
+        <failure type="TimeoutError" />
+      </testcase>
+    </testsuite>`;
+    expect(failuresOf(report)).toEqual(["a.test.ts: is < 2\nAssertionError: no\n      at a.test.ts:9:3", "b.test.ts: late"]);
+    expect(failuresOf("")).toEqual([]);
   });
 });

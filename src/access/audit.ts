@@ -145,6 +145,7 @@ export class Audit {
     await written;
   }
 
+  /** Never rejects: who waits for a record is told. */
   async #write(): Promise<void> {
     this.#isWriting = true;
     // Whoever calls in this turn of the loop gets into the first batch.

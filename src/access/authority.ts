@@ -5,7 +5,7 @@
  */
 import { type KeyObject, X509Certificate, createHash, createPrivateKey } from "node:crypto";
 import { isIP } from "node:net";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 import type { Clock, Random } from "#platform/host.ts";
 import {
   CLIENT_AUTH,
@@ -77,7 +77,7 @@ export class Authority {
         code: "STATE",
         op: "read certificate authority",
         path,
-        message: `the hub's certificate authority cannot be used: ${cause instanceof Error ? cause.message : String(cause)}`,
+        message: `the hub's certificate authority cannot be used: ${messageOf(cause)}`,
         hint: `restore ${path} from the hub's backup; with a new one every agent would have to join again`,
         cause,
       });
@@ -130,7 +130,7 @@ export class Authority {
         code: "STATE",
         op: "issue certificate",
         path,
-        message: `the hub's own certificate cannot be read or written: ${cause instanceof Error ? cause.message : String(cause)}`,
+        message: `the hub's own certificate cannot be read or written: ${messageOf(cause)}`,
         hint: `check the permissions and the free space of ${this.#directory}`,
         cause,
       });

@@ -236,12 +236,6 @@ export class HubAccess implements Access {
     await this.users.update(by, who.name, { password: passwords.new });
   }
 
-  /** Whether it is the user's password, for who set it (a bootstrap file): nothing is counted. */
-  async isPasswordOf(user: string, password: string): Promise<boolean> {
-    const found = await this.users.forSignIn(user);
-    return found?.password !== undefined && this.#passwords.verify(password, found.password);
-  }
-
   /** Of things that have passwords of their own (shares). @throws {SynclineError} USAGE, LIMIT */
   hashPassword(password: string): Promise<string> {
     return this.#passwords.hash(password);

@@ -4,7 +4,7 @@
  * database alone can do neither.
  */
 import { createCipheriv, createDecipheriv, createHmac, hkdfSync, timingSafeEqual } from "node:crypto";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 import type { Random } from "#platform/host.ts";
 import { readPrivateFile, writePrivateFile } from "#platform/net/private-file.ts";
 
@@ -47,7 +47,7 @@ export class SealKey {
         code: "STATE",
         op: "read seal key",
         path: file,
-        message: `the hub's seal key cannot be used: ${cause instanceof Error ? cause.message : String(cause)}`,
+        message: `the hub's seal key cannot be used: ${messageOf(cause)}`,
         hint: `restore ${file} from the hub's backup; without it the S3 keys must be made anew`,
         cause,
       });

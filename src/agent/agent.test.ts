@@ -167,6 +167,22 @@ describe("hub and agents", () => {
     expect(await hub.agent("web4", []).failed).toMatchObject({ code: "EXISTS" });
   });
 
+  test("[AGENT-98] a second agent with the same data directory is refused; the copy of one is told that it may be", async () => {
+    const { a, agents } = await pair();
+    const [first] = agents;
+    const second = hub.agent("web1", []);
+    expect(await second.failed).toMatchObject({ code: "ROOT_BUSY", path: first!.dataDir });
+    writeFileSync(join(a, "f"), "one");
+    await until("the first goes on", async () => (await hub.spaces.version(ADMIN, "demo", "f").catch(() => undefined)) !== undefined);
+    const copy = join(hub.dir, "copy");
+    cpSync(first!.dataDir, copy, { recursive: true });
+    const twice = hub.agent("web1", [], { dataDir: copy });
+    await until("they are told", () => hub.log.some((one) => one.startsWith("web1 ") && one.includes("run twice?")));
+    await twice.stop();
+    await first!.stop();
+    await hub.agent("web1", []).stop();
+  });
+
   test("[AGENT-56] the link of another host, or of nobody, cannot be opened; nor anything without a certificate", async () => {
     const { agents } = await pair();
     const { ca, certificate } = readIdentity(agents[0]!.dataDir)!;
@@ -291,7 +307,8 @@ describe("hub and agents", () => {
     hub.agent("web1", [linkTo(a, "demo")]);
     await settled("web1", "web2");
     await until("both are the same", () => same(a, b));
-    expect(keepsBoth(tree(a), "mine 1", "mine 2", "theirs 2", "still 1")).toBe(true);
+    expect(tree(a)).toMatchObject({ mine: "mine 2", theirs: "theirs 2", still: "still 1" });
+    expect(keepsBoth(tree(a), "mine 1", "theirs 1")).toBe(true);
     expect(hub.log.some((one) => one.startsWith("hub agent knows less than it did"))).toBe(true);
   });
 
@@ -319,7 +336,8 @@ describe("hub and agents", () => {
     await until("it is noticed", () => hub.log.some((one) => one.startsWith("web1 root or state was restored")));
     await until("both are the same", () => same(a, b) && Object.keys(tree(a)).length === 3);
     expect(before).toBeDefined();
-    expect(keepsBoth(tree(a), "f 1", "f 2", "g 1")).toBe(true);
+    expect(tree(a)).toMatchObject({ f: "f 2", g: "g 1" });
+    expect(keepsBoth(tree(a), "f 1")).toBe(true);
   });
 
   test("[AGENT-62] a link that a host declares is had only where the hub allows it", async () => {

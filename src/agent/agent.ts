@@ -1,6 +1,6 @@
 /** The agent: joins its hub once, and then keeps the links that the hub assigns to this host, whether it is there or not. */
 import { X509Certificate } from "node:crypto";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, asError } from "#model/error.ts";
 import { fingerprintOf } from "#platform/net/tls-socket.ts";
 import type { Host } from "#platform/host.ts";
 import type { Endpoint } from "#sync/endpoint/endpoint.ts";
@@ -27,6 +27,7 @@ import { releasesDir } from "#agent/releases.ts";
 import type { AgentLog, LinkContext } from "#agent/link-context.ts";
 import type { SpanSink } from "#agent/link-traces.ts";
 import { LinkRunner } from "#agent/link-runner.ts";
+import { holdDataDir } from "#agent/only-agent.ts";
 
 /** While it cannot join because the hub is away. */
 const JOIN_AGAIN_MS = 2000;
@@ -70,13 +71,17 @@ export type AgentOptions = {
 
 /**
  * Runs until the signal.
- * @throws {SynclineError} AUTH, TRUST, USAGE when it may not join; STATE when its identity cannot be read
+ * @throws {SynclineError} AUTH, TRUST, USAGE when it may not join; STATE when its identity cannot be read; ROOT_BUSY
  */
 export async function runAgent(options: AgentOptions, signal: AbortSignal): Promise<void> {
   const key = ownKey(options.dataDir);
-  const identity = await join(options, key, signal);
-  if (identity === undefined) return;
-  await new Agent(options, key, identity).run(signal);
+  const release = holdDataDir(options.host.fs, options.dataDir);
+  try {
+    const identity = await join(options, key, signal);
+    if (identity !== undefined) await new Agent(options, key, identity).run(signal);
+  } finally {
+    release();
+  }
 }
 
 /** The identity that is kept, or a new one. Waits for a hub that is away. Undefined: aborted. */
@@ -255,7 +260,7 @@ class Agent {
     const root = runner?.agreesOnFile(part.path) === true ? runner.root : undefined;
     log("hub asks for a part of a file", { link, path: part.path, length: part.length, given: root === undefined ? "no" : "yes" });
     supplyPart(host.fs, root, part, channel).catch((error: unknown) => {
-      channel.fail(error instanceof Error ? error : new Error(String(error)));
+      channel.fail(asError(error));
     });
   }
 

@@ -1,5 +1,5 @@
 /** The agent's end of the control channel: says hello, sends heartbeats, takes what the hub assigns and approves. */
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, asError, messageOf } from "#model/error.ts";
 import type { Clock, Random } from "#platform/host.ts";
 import type { Mux } from "#sync/wire/mux.ts";
 import type { MuxChannel } from "#sync/wire/mux-channel.ts";
@@ -135,7 +135,7 @@ export class ControlClient {
       await send(part, true, null);
     } catch (error) {
       if (channel?.failure !== undefined) return;
-      await send([], true, (error instanceof Error ? error.message : String(error)).slice(0, 500));
+      await send([], true, messageOf(error).slice(0, 500));
     }
   }
 
@@ -150,7 +150,7 @@ export class ControlClient {
       } catch (error) {
         if (signal.aborted) return;
         if (this.#isAgain) continue;
-        const reason = error instanceof Error ? error.message : String(error);
+        const reason = messageOf(error);
         const hint = error instanceof SynclineError ? (error.hint ?? "") : "";
         // A hub that is away for a night is one line, not thousands.
         if (reason !== told) log("hub cannot be reached", { reason, hint });
@@ -174,7 +174,8 @@ export class ControlClient {
       this.#channel = channel;
       this.#mux = mux;
       this.#send({ type: "hello", version: CONTROL_VERSION, program, platform, links: [...links()] });
-      const beats = this.#beat(channel);
+      // Who says nothing any more is taken for gone: then a new connection is made.
+      const beats = this.#beat(channel).catch((error: unknown) => channel.fail(asError(error)));
       try {
         let greeted = false;
         for (;;) {

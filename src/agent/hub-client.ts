@@ -138,10 +138,31 @@ export async function enrol(join: Join, signal: AbortSignal): Promise<AgentIdent
     const { hub, certificate } = decodeEnrolReply((await channel.receive()) ?? new Uint8Array(0));
     requireFits(certificate, key, hello.ca);
     return { version: 1, name, hub, ca: hello.ca, certificate };
+  } catch (error) {
+    throw refusal(error, name);
   } finally {
     signal.removeEventListener("abort", abort);
     mux.close();
   }
+}
+
+/** What the hub says to any credentials, in the words of who joins. */
+function refusal(error: unknown, name: string): unknown {
+  if (!(error instanceof SynclineError)) return error;
+  const facts = { code: error.code, op: "join hub", cause: error };
+  if (error.code === "AUTH") {
+    return new SynclineError({
+      ...facts,
+      message: "the hub does not take this join token: it is not one of its own, or is used up, expired or revoked",
+      hint: "an administrator makes one: syncline join-token create",
+    });
+  }
+  if (error.code !== "EXISTS") return error;
+  return new SynclineError({
+    ...facts,
+    message: `another host has joined as "${name}", or this one did with a key that it has no more`,
+    hint: `if it is this one, an administrator lets the name go: syncline agents remove ${name}; otherwise choose another --name`,
+  });
 }
 
 function judge(hello: HubHello, { fingerprint, acceptNew }: Join): void {

@@ -4,6 +4,7 @@
  * opened anew, and a full scan is due every so often whatever the connection does.
  */
 import type { Sum } from "#model/entry.ts";
+import { asError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Clock } from "#platform/host.ts";
@@ -119,7 +120,7 @@ export class KeptRoot {
       signal.addEventListener("abort", end, { once: true });
       opened.watching!.catch((error: unknown) => {
         opened.hasFailed = true;
-        reject(error instanceof Error ? error : new Error(String(error)));
+        reject(asError(error));
       });
     });
   }

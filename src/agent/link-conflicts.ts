@@ -8,7 +8,7 @@
  */
 import { z } from "zod";
 import type { Entry } from "#model/entry.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 import { type RelPath, printablePath } from "#model/path.ts";
 import type { Conflict, ConflictPolicy } from "#model/plan.ts";
 import type { SessionEvent } from "#sync/session/events.ts";
@@ -170,7 +170,7 @@ export class LinkConflicts {
     try {
       this.#file.write(text);
     } catch (cause) {
-      throw refused("DISK", `the decision could not be written down: ${cause instanceof Error ? cause.message : String(cause)}`);
+      throw refused("DISK", `the decision could not be written down: ${messageOf(cause)}`);
     }
     this.#waiting = waiting;
   }

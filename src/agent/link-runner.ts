@@ -3,7 +3,7 @@
  * paused, and lets through what a person has approved or decided. The session itself retries a lost connection; what it
  * gives up is tried again here, because a disk that was not mounted may be, an hour later.
  */
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
 import { FsError } from "#platform/file-system.ts";
 import { diskError } from "#sync/endpoint/disk-error.ts";
@@ -20,6 +20,7 @@ import { isOpen } from "#agent/schedule.ts";
 /** After a session gave up: doubles from the first to the longest. */
 const AGAIN_FIRST_MS = 2000;
 const AGAIN_LONGEST_MS = 5 * 60_000;
+const REASON_CHARS_MAX = 500;
 
 export class LinkRunner {
   readonly id: string;
@@ -171,8 +172,8 @@ export class LinkRunner {
         if (signal.aborted || (isRunning && this.#pauses.isPaused)) continue;
         const delayMs = Math.min(AGAIN_LONGEST_MS, AGAIN_FIRST_MS * 2 ** Math.min(failures++, 16));
         this.#failed(error);
-        this.#rescanned(`the link failed: ${error instanceof Error ? error.message : String(error)}`);
-        log("link failed", { link: this.id, root: this.root, reason: String(error).slice(0, 500), againMs: delayMs });
+        this.#rescanned(`the link failed: ${messageOf(error)}`);
+        log("link failed", { link: this.id, root: this.root, ...wordsOf(error), againMs: delayMs });
         await host.clock.sleep(delayMs, signal).catch(() => undefined);
       }
     }
@@ -214,4 +215,11 @@ export class LinkRunner {
     const trouble = { code: known?.code ?? "INTERNAL", message, hint: known?.hint?.slice(0, 2000) ?? null };
     this.#rest("halted", trouble);
   }
+}
+
+/** What the operator can mend, with how; of a fault of the program also what kind it is. */
+function wordsOf(error: unknown): Record<string, string> {
+  if (!(error instanceof SynclineError)) return { reason: String(error).slice(0, REASON_CHARS_MAX) };
+  const { message, hint } = error;
+  return { reason: message.slice(0, REASON_CHARS_MAX), ...(hint === undefined ? {} : { hint }) };
 }

@@ -24,6 +24,7 @@ import { LinkTraces } from "#agent/link-traces.ts";
 import { LinkConflicts } from "#agent/link-conflicts.ts";
 import { type LinkParts, RESCAN_MS } from "#agent/link-context.ts";
 import { type DigestSource, LinkDigestKeeper } from "#agent/link-digest.ts";
+import { LinkProblems } from "#agent/link-problems.ts";
 import { type LinkPauses, PAUSE_LOOK_MS } from "#agent/link-pauses.ts";
 import type { LinkWatch } from "#agent/link-watch.ts";
 import { ReleasedEndpoint, Shown } from "#agent/released-endpoint.ts";
@@ -61,6 +62,7 @@ export class LinkSessions {
   readonly conflicts: LinkConflicts;
   readonly #options: SessionsOptions;
   readonly #digest: LinkDigestKeeper;
+  readonly #problems: LinkProblems;
   #approved: string | undefined;
   #lastPlan: HeldPlan | undefined;
   /** Of the root and the list that it was made for; what failed, and how often, outlives a session. */
@@ -78,10 +80,11 @@ export class LinkSessions {
 
   constructor(options: SessionsOptions) {
     this.#options = options;
-    const { host, onChange, stateFile } = options.parts.context;
+    const { host, log, onChange, stateFile } = options.parts.context;
     const decisions = stateFile(`decisions/${options.parts.link.id}.json`);
     this.conflicts = new LinkConflicts({ read: () => readPrivateFile(decisions), write: (text) => writePrivateFile(decisions, text) });
     this.#digest = new LinkDigestKeeper(host.clock, onChange);
+    this.#problems = new LinkProblems(options.parts.link.id, log);
   }
 
   /** Is this a file that the link, while it runs, agrees on with its space? Nothing else of its root is the hub's. */
@@ -137,7 +140,9 @@ export class LinkSessions {
     const window = new AbortController();
     const ended = AbortSignal.any([signal, window.signal]);
     const { local: unturned, root, shown } = this.#localSide(store, window, ended);
-    const closing = Promise.all([this.#closeAtEnd(window, ended), this.#endWhenPaused(window, ended, shown)]);
+    // What goes on beside the session, and fails, ends it.
+    const failed = (error: unknown): void => window.abort(error);
+    const closing = Promise.all([this.#closeAtEnd(window, ended), this.#endWhenPaused(window, ended, shown)]).catch(failed);
     const kept = new KeptRoot(unturned, host.clock, RESCAN_MS);
     const traces = (this.#traces = this.#tracesOf());
     const traced = (endpoint: Endpoint, place: "host" | "space"): Endpoint => traces?.traced(endpoint, place) ?? endpoint;
@@ -145,9 +150,9 @@ export class LinkSessions {
     const remote = (): Endpoint => traced(context.openSpace(link.id), "space");
     const stamp = { fs: host.fs, clock: host.clock, random: host.random, root, store, sessionId };
     let stamping: Promise<void> | undefined;
-    const installing = this.#watchedProjects()?.run(ended);
+    const installing = this.#watchedProjects()?.run(ended).catch(failed);
     try {
-      if (forgetIfRestored(stamp, seeds)) {
+      if (forgetIfRestored(stamp, seeds, isHostAlpha ? "alpha" : "beta")) {
         log("root or state was restored from a backup: everything is compared", { link: link.id, root });
       }
       stamping = keepStamping(stamp, ended);
@@ -328,6 +333,7 @@ export class LinkSessions {
     const before = watch.phase;
     watch.event(event, host.clock.monotonicMs());
     this.#traces?.event(event);
+    this.#problems.event(event, spaceSide);
     for (const path of this.conflicts.event(event, parts.link, parts.context.hash)) {
       log("a decision about a conflict was dropped: it is not the conflict any more that was decided", { link: id, path });
     }

@@ -4,6 +4,7 @@
  * brings an earlier stamp. What the root holds is then old, not new, so everything is compared, as for the first time.
  */
 import { PRIVATE_DIR } from "#model/path.ts";
+import type { Side } from "#model/plan.ts";
 import { type Fd, type FileSystem, isCode } from "#platform/file-system.ts";
 import type { Clock, Random } from "#platform/host.ts";
 import type { Store } from "#sync/index/store.ts";
@@ -34,13 +35,18 @@ const fileOf = ({ sessionId }: StampContext): string => `stamp-${sessionId.slice
 /**
  * Before a session: forgets what was agreed when root and state are not of the same time. Returns whether it did. A root
  * that cannot be looked at is left to the session, which says better what is wrong with it.
+ * @param side that the root is of: in conflicts the other one's files stand
  */
-export function forgetIfRestored(context: StampContext, seeds: SumSeeds): boolean {
+export function forgetIfRestored(context: StampContext, seeds: SumSeeds, side: Side): boolean {
   const { fs, random, root, store } = context;
   const accepted = acceptedStamps(store);
   const found = inPrivateDir(fs, root, (dir) => readStamp(fs, dir, fileOf(context)));
   if (accepted.length === 0 || found === undefined || accepted.includes(found.stamp)) return false;
-  new SessionState(store, random, seeds).reset();
+  const state = new SessionState(store, random, seeds);
+  store.transaction({ durable: true }, () => {
+    state.reset();
+    state.restored = side;
+  });
   return true;
 }
 

@@ -4,6 +4,7 @@
  */
 import { join, resolve } from "node:path";
 import { SynclineError } from "#model/error.ts";
+import { listenFault } from "#platform/net/listen-fault.ts";
 import type { Problem } from "#model/observation.ts";
 import type { Side } from "#model/plan.ts";
 import type { Host } from "#platform/host.ts";
@@ -411,13 +412,6 @@ function listening<T>(listen: { readonly host: string; readonly port: number }, 
     return begin();
   } catch (cause) {
     if (cause instanceof SynclineError) throw cause;
-    const where = `${listen.host}:${listen.port}`;
-    throw new SynclineError({
-      code: "USAGE",
-      op: "listen",
-      message: `cannot listen on ${where}: the address is taken, not of this host, or not allowed`,
-      hint: `see who has it: ss -ltnp | grep ${listen.port}; or choose another with --listen HOST:PORT`,
-      cause,
-    });
+    throw listenFault(cause, listen, "--listen");
   }
 }

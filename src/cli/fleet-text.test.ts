@@ -66,6 +66,14 @@ describe("hosts of a hub", () => {
     for (const line of lines) expect(wrapLine(line, 80)).toEqual([line]);
   });
 
+  test("[CLI-44] a link whose space is gone is told how it comes back, and how the link ends", () => {
+    const error = { code: "SPACE_UNKNOWN", message: 'there is no space "demo"', hint: null };
+    const lines = agentLines([agent({ links: [link({ status: "retrying", state: { ...state, error } })] })], plain, true);
+    expect(lines.at(-1)).toBe(
+      `    hint: if it was deleted: syncline space undelete demo; if it is no more wanted: syncline link remove ${ID}`,
+    );
+  });
+
   test("[CLI-44] only what is well looks well", () => {
     const paint = makePaint(true);
     const all = ["healthy", "waiting", "disabled", "starting", "behind", "retrying", "held", "diverged", "halted", "silent", "new"];

@@ -114,10 +114,14 @@ function stateLines({ link, host, status, lagMs, heardAgoMs, state }: LinkStateJ
     if (release !== null) lines.push(`    it shows ${release}`);
   } else if (state.error !== null) {
     lines.push(`    ${paint.red(printablePath(state.error.message))}`);
-    if (state.error.hint !== null) lines.push(`    ${paint.cyan("hint:")} ${printablePath(state.error.hint)}`);
+    const hint = state.error.hint ?? (state.error.code === "SPACE_UNKNOWN" ? lostSpaceHint(link) : null);
+    if (hint !== null) lines.push(`    ${paint.cyan("hint:")} ${printablePath(hint)}`);
   }
   return lines;
 }
+
+const lostSpaceHint = ({ id, space }: LinkJson): string =>
+  `if it was deleted: syncline space undelete ${space}; if it is no more wanted: syncline link remove ${id}`;
 
 /**
  * @param link of the hold, where the caller may see it

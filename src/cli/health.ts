@@ -1,4 +1,5 @@
 /** The checks behind `syncline doctor`. Each returns findings; none throws for what it looks at. */
+import { messageOf } from "#model/error.ts";
 import type { Host } from "#platform/host.ts";
 import { Confined } from "#platform/confined.ts";
 import { type Fd, type FileSystemAbilities, FsError } from "#platform/file-system.ts";
@@ -184,7 +185,7 @@ export function checkClock(host: Host, dir: string): Finding[] {
         subject: HOST,
         check: "clock",
         status: "info",
-        detail: `not compared with the file system's: ${reason(error)}`,
+        detail: `not compared with the file system's: ${messageOf(error)}`,
       },
     ];
   } finally {
@@ -203,7 +204,7 @@ export function checkPath(host: Host, path: string, subject: string, signal: Abo
         subject,
         check: "directory",
         status: "attention",
-        detail: reason(error),
+        detail: messageOf(error),
         advice: `check that ${path} exists and can be read`,
       },
     ];
@@ -217,7 +218,7 @@ export function checkPath(host: Host, path: string, subject: string, signal: Abo
       subject,
       check: "abilities",
       status: "info",
-      detail: `not tried, nothing can be written here: ${reason(error)}`,
+      detail: `not tried, nothing can be written here: ${messageOf(error)}`,
     });
   }
   findings.push(...spaceFindings(host, root, subject));
@@ -333,8 +334,4 @@ function countDirectories(confined: Confined, signal: AbortSignal): number {
     }
   }
   return count;
-}
-
-function reason(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -17,7 +17,7 @@ import { endJobsOfBackup } from "#jobs/jobs.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Host } from "#platform/host.ts";
 import type { Database } from "#platform/sql/database.ts";
-import { openPostgres } from "#platform/sql/postgres.ts";
+import { type ServerDatabase, openPostgres } from "#platform/sql/postgres.ts";
 import { openSqlite } from "#platform/sql/sqlite.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
 import type { PackSource } from "#store/packs/pack-source.ts";
@@ -35,6 +35,8 @@ const RESTORED_BY: Actor = { id: "system:restore" };
 type CareParts = {
   readonly host: Host;
   readonly database: Database;
+  /** The same, where it is on a server. */
+  readonly server: ServerDatabase | undefined;
   readonly chunks: ChunkStore;
   readonly packs: PackSource;
   readonly access: HubAccess;
@@ -73,37 +75,35 @@ export class RunningHubCare implements HubCare {
   }
 
   async check(deep: boolean, onFinding: (finding: Finding) => void, signal: AbortSignal): Promise<CheckResult> {
-    if (this.#parts.database.engine === "postgres") throw runsOnServer(this.#parts.dataDir);
     if (this.#isChecking) throw busy();
     this.#isChecking = true;
-    const { database, chunks, packs, access, hubId, dataDir, onDamaged } = this.#parts;
-    const file = join(dataDir, COPY_FILE);
-    let copy: Database | undefined;
+    const { server, chunks, packs, access, hubId, onDamaged } = this.#parts;
     try {
-      removeCopy(file);
-      // What the copy refers to stays.
+      // What the state that is looked at refers to stays.
       using _hold = await packs.hold();
       signal.throwIfAborted();
-      await database.copyTo(file, signal);
-      copy = openSqlite(file);
       const verifyAudit = () => access.audit.verify();
-      return await checkHub({ database: copy, hubId, chunks, verifyAudit, deep, onDamaged, onFinding }, signal);
+      const check = (database: Database): Promise<CheckResult> =>
+        checkHub({ database, hubId, chunks, verifyAudit, deep, onDamaged, onFinding }, signal);
+      return await (server === undefined ? this.#onCopy(check, signal) : server.snapshot(check));
     } finally {
-      await copy?.close();
-      removeCopy(file);
       this.#isChecking = false;
     }
   }
-}
 
-/** Of a server's database there is no copy that stands still while the hub goes on. */
-function runsOnServer(dataDir: string): SynclineError {
-  return new SynclineError({
-    code: "UNSUPPORTED",
-    op: "check",
-    message: "a hub whose database is on a PostgreSQL server is checked while it does not run",
-    hint: `stop it, then: syncline hub check --data ${dataDir} --database URL`,
-  });
+  async #onCopy<T>(work: (database: Database) => Promise<T>, signal: AbortSignal): Promise<T> {
+    const file = join(this.#parts.dataDir, COPY_FILE);
+    let copy: Database | undefined;
+    try {
+      removeCopy(file);
+      await this.#parts.database.copyTo(file, signal);
+      copy = openSqlite(file);
+      return await work(copy);
+    } finally {
+      await copy?.close();
+      removeCopy(file);
+    }
+  }
 }
 
 function removeCopy(file: string): void {

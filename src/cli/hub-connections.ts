@@ -3,6 +3,7 @@ import type { HubConfig } from "#config/hub-config.ts";
 import { CONNECTIONS_MAX_FALLBACK } from "#config/hub-keys.ts";
 import type { Metrics } from "#gateway/api/metrics.ts";
 import type { ApiLog } from "#gateway/api/route.ts";
+import { messageOf } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
 import { openSockets } from "#platform/host-bun.ts";
 import { ConnectionLimit } from "#platform/net/connection-limit.ts";
@@ -23,6 +24,7 @@ export function limitConnections(
   }
   let toldMono = Number.NEGATIVE_INFINITY;
   let untold = 0;
+  let told = "";
   const limit: ConnectionLimit = new ConnectionLimit({
     sockets,
     clock,
@@ -34,6 +36,11 @@ export function limitConnections(
       const hint = "see who opens so many (ss -tn); connectionsMax in the configuration is the limit, half of LimitNOFILE the most";
       log.error("too many connections: those that rested were cut", { cut: untold, open, limit: limit.max, hint });
       untold = 0;
+    },
+    onTrouble: (error) => {
+      const trouble = messageOf(error);
+      if (trouble !== told) log.error("connections could not be counted", { error: trouble });
+      told = trouble;
     },
   });
   const wanted = Number(config().connectionsMax ?? CONNECTIONS_MAX_FALLBACK);

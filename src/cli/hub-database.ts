@@ -5,7 +5,7 @@ import { SynclineError } from "#model/error.ts";
 import type { Host } from "#platform/host.ts";
 import { readPrivateFile, writePrivateFile } from "#platform/net/private-file.ts";
 import type { Database } from "#platform/sql/database.ts";
-import { openPostgres } from "#platform/sql/postgres.ts";
+import { type ServerDatabase, openPostgres } from "#platform/sql/postgres.ts";
 import { openSqlite } from "#platform/sql/sqlite.ts";
 import type { ApiLog } from "#gateway/api/route.ts";
 
@@ -24,6 +24,14 @@ export type HubDatabaseOptions = {
   readonly signal: AbortSignal | undefined;
 };
 
+export type HubDatabase = {
+  readonly database: Database;
+  /** The same, where it is on a server. */
+  readonly server: ServerDatabase | undefined;
+  /** Resolves when another hub has taken it over; undefined where none can. */
+  readonly lost: Promise<SynclineError> | undefined;
+};
+
 /**
  * Opens the database. On a server one hub at a time uses it: `lost` resolves when another has taken it over.
  * @throws {SynclineError} ROOT_BUSY while another hub lives on it, AUTH, LINK_LOST, STATE, VERSION, DISK
@@ -31,12 +39,12 @@ export type HubDatabaseOptions = {
 export async function openHubDatabase(
   options: HubDatabaseOptions,
   onClose: (close: () => Promise<void>) => void,
-): Promise<{ database: Database; lost: Promise<SynclineError> | undefined }> {
+): Promise<HubDatabase> {
   const { url, dataDir, host, isAlone, log, signal = new AbortController().signal } = options;
   if (url === "sqlite") {
     const database = openSqlite(join(dataDir, "hub.db"));
     onClose(() => database.close());
-    return { database, lost: undefined };
+    return { database, server: undefined, lost: undefined };
   }
   const database = await openPostgres(url);
   onClose(() => database.close());
@@ -44,7 +52,7 @@ export async function openHubDatabase(
   const holder = `${host.hostName}:${dataDir}`;
   const lease = await HubLease.take({ db: database, clock: host.clock, holder, isAlone, tell, signal });
   onClose(() => lease.giveBack());
-  return { database, lost: lease.lost };
+  return { database, server: database, lost: lease.lost };
 }
 
 /**

@@ -3,6 +3,7 @@ import type { HubConfig } from "#config/hub-config.ts";
 import { type HubKey, flagOf } from "#config/hub-keys.ts";
 import type { Door, DoorParts } from "#gateway/door.ts";
 import { SynclineError } from "#model/error.ts";
+import { listenFault } from "#platform/net/listen-fault.ts";
 import { parseListen } from "#cli/commands/serve.ts";
 
 /** What each door is given in common. */
@@ -62,7 +63,8 @@ export async function openDoors(
     if (typeof text !== "string") continue;
     const listen = parseListen(text);
     const door = await open({ ...parts, listen }, config).catch((error: unknown) => {
-      throw listen.port === agentsPort ? agentsAreThere(key, text, error) : cannotListen(key, text, error);
+      if (listen.port === agentsPort) throw agentsAreThere(key, text, error);
+      throw error instanceof SynclineError ? error : listenFault(error, listen, `--${flagOf(key)}`);
     });
     opened(() => door.close(GRACE_MS));
     doors.push(door);
@@ -80,17 +82,6 @@ function agentsAreThere(key: HubKey, text: string, cause: unknown): unknown {
     op: "listen",
     message: `cannot listen on ${text}: this hub's own listener for agents has that port`,
     hint: `give agents another one with --${agents} HOST:PORT, or choose another address with --${door} HOST:PORT`,
-    cause,
-  });
-}
-
-function cannotListen(key: HubKey, text: string, cause: unknown): SynclineError {
-  if (cause instanceof SynclineError) return cause;
-  return new SynclineError({
-    code: "USAGE",
-    op: "listen",
-    message: `cannot listen on ${text}: ${cause instanceof Error ? cause.message : String(cause)}`,
-    hint: `see who has it: ss -ltnp; or choose another address with --${flagOf(key)} HOST:PORT`,
     cause,
   });
 }

@@ -14,7 +14,7 @@ import { type AgentFiles, ChunkRepair } from "#hub/followers/repair.ts";
 import { SpaceDigests } from "#hub/followers/space-digest.ts";
 import type { HubSpaces } from "#hub/hub-spaces.ts";
 import type { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 import type { Clock, Random } from "#platform/host.ts";
 import type { Reach } from "#platform/net/guarded-address.ts";
 import type { Database } from "#platform/sql/database.ts";
@@ -88,7 +88,7 @@ export async function followFile(
       } catch (error) {
         if (closing.aborted) return;
         const isLater = error instanceof SynclineError && ["LINK_LOST", "AUTH", "SPACE_UNKNOWN", "LIMIT"].includes(error.code);
-        log.error("bootstrap: space cannot follow", { space: item.as ?? item.space, error: textOf(error), again: isLater });
+        log.error("bootstrap: space cannot follow", { space: item.as ?? item.space, error: messageOf(error), again: isLater });
         if (!isLater) waiting.delete(item);
       }
     }
@@ -111,7 +111,6 @@ async function followItem(
   return "made";
 }
 
-const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** How the copies are, and how far those are that copy this hub. */
 export function followMetrics(metrics: Metrics, { followers, following, store, repair }: RunningFollowers, clock: Clock): void {

@@ -2,7 +2,7 @@
  * A whole hub in this process: opens database, chunks, access and spaces in the order in which they need each other,
  * serves the API, and closes them in reverse. The only place that knows how a hub is put together.
  */
-import { mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { mkdirSync, renameSync, statfsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { RoleBook } from "#access/decide.ts";
 import { HubAccess } from "#access/hub-access.ts";
@@ -37,7 +37,7 @@ import { ShareTable } from "#hub/shares/share-table.ts";
 import { Shares } from "#hub/shares/shares.ts";
 import { WEBHOOK_LEASE, WEBHOOK_MIGRATIONS, WebhookTable } from "#hub/webhooks/webhook-table.ts";
 import { Webhooks } from "#hub/webhooks/webhooks.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 import type { OtlpSettings } from "#observe/exporter.ts";
 import { traceIdNow } from "#observe/trace-context.ts";
 import { Profiler } from "#observe/profiler.ts";
@@ -45,15 +45,15 @@ import type { Host } from "#platform/host.ts";
 import { REACHES, type Reach } from "#platform/net/guarded-address.ts";
 import { guardedPost } from "#platform/net/guarded-post.ts";
 import { type HttpServer, serveHttp } from "#platform/net/http-server.ts";
+import { listenFault } from "#platform/net/listen-fault.ts";
 import type { Identity } from "#platform/net/tls-socket.ts";
-import type { Database } from "#platform/sql/database.ts";
 import { LEASE_MIGRATIONS, Lease } from "#platform/sql/lease.ts";
 import { migrate } from "#platform/sql/migrate.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
 import type { PackSource } from "#store/packs/pack-source.ts";
 import { openPacks } from "#store/packs/packs.ts";
 import { limitConnections } from "#cli/hub-connections.ts";
-import { bindDirectory, openHubDatabase } from "#cli/hub-database.ts";
+import { type HubDatabase, bindDirectory, openHubDatabase } from "#cli/hub-database.ts";
 import { type RunningAgents, startAgents } from "#cli/hub-agents.ts";
 import { bootstrapTarget, newLinkOf } from "#cli/hub-bootstrap.ts";
 import { type RunningFollowers, followFile, followMetrics, openFollowers } from "#cli/hub-followers.ts";
@@ -100,6 +100,12 @@ class Opened {
     this.#closers.push(close);
   }
 
+  /** What goes on until the hub ends, which waits for it. Where it fails it has ended early, and the log says so. */
+  goesOn(what: string, work: Promise<void>, log: ApiLog): void {
+    const met = work.catch((error: unknown) => log.error(`${what} ended early`, { error: messageOf(error) }));
+    this.add(() => met);
+  }
+
   /** Closes all in reverse, also where one fails; then throws the first failure. */
   async close(): Promise<void> {
     const failures: unknown[] = [];
@@ -114,10 +120,7 @@ class Opened {
   }
 }
 
-type Stores = {
-  readonly database: Database;
-  /** Resolves when another hub has taken it over; undefined where none can. */
-  readonly lost: Promise<SynclineError> | undefined;
+type Stores = HubDatabase & {
   readonly meta: SqlMetaStore;
   readonly chunks: ChunkStore;
   readonly packs: PackSource;
@@ -192,8 +195,7 @@ export class HubProcess {
       const care = runningCare(options, stores, onDamaged);
       const jobs = await openJobs({ ...options, ...stores, ...running, care, onDamaged, transfers: transfersOf(options, stores, reload) });
       let url = "";
-      const traced = tracing.run(running.agents, closing.signal);
-      opened.add(() => traced);
+      opened.goesOn("export of traces", tracing.run(running.agents, closing.signal), options.log);
       const own = {
         metrics,
         traffic: new Traffic(metrics),
@@ -204,12 +206,11 @@ export class HubProcess {
         publicUrl: () => reload.config.publicUrl ?? url,
       };
       const services = apiServices(options, stores, running, between, { setup, care, jobs: jobs.jobs, ...own });
-      startWebhooks(services.webhooks, options, opened, closing.signal);
+      opened.goesOn("webhooks", services.webhooks.run(closing.signal), options.log);
       hubMetrics(services.metrics, { ...services, ...stores, configuration: reload });
       followMetrics(services.metrics, between, options.host.clock);
       jobs.count(services.metrics);
-      const jobsRunning = jobs.jobs.run(closing.signal);
-      opened.add(() => jobsRunning);
+      opened.goesOn("jobs", jobs.jobs.run(closing.signal), options.log);
       const { server, secure, host } = listen(options, stores, services, reload, opened, closing.signal);
       let served = stores.access.authority.serverIdentity(certificateNames(options.config, options.host)).identity.certificate;
       fleetMetrics(services.metrics, {
@@ -224,9 +225,8 @@ export class HubProcess {
         for (const door of doors) door.useIdentity(identity);
         if (secure) server.useIdentity(identity);
       };
-      const watching = reload.watch(closing.signal);
-      opened.add(() => watching);
-      void watchCertificate(options, stores.access, useIdentity, closing.signal);
+      opened.goesOn("watch over the configuration", reload.watch(closing.signal), options.log);
+      opened.goesOn("watch over the certificate", watchCertificate(options, stores.access, useIdentity, closing.signal), options.log);
       url = `${secure ? "https" : "http"}://${addressText(host, server.port)}`;
       const { certificate, fingerprint } = stores.access.authority;
       const authority = secure ? { certificate, fingerprint } : undefined;
@@ -271,7 +271,7 @@ async function openStores(
   log.info("chunks opened", { ...recovery, unreadable: recovery.unreadable.length });
   const url = config.database ?? "sqlite";
   const at = { url, dataDir, host, isAlone: recovery.isLocked, log, signal };
-  const { database, lost } = await openHubDatabase(at, (close) => opened.add(close));
+  const { database, server, lost } = await openHubDatabase(at, (close) => opened.add(close));
   await migrate(database, "gateway", IDEMPOTENCY_MIGRATIONS);
   await migrate(database, "leases", LEASE_MIGRATIONS);
   await migrate(database, "webhooks", WEBHOOK_MIGRATIONS);
@@ -292,14 +292,14 @@ async function openStores(
   const onCommit = (commit: CommitDone): void => committed(commit);
   const onClockNotice = (notice: ClockNotice): void => tellClock(log, notice);
   const onFault = (what: string, error: unknown): void =>
-    log.error(what, { error: error instanceof Error ? error.message : String(error) });
+    log.error(what, { error: messageOf(error) });
   const parts = { meta, chunks, access, audit: access.audit, clock, random, cuts };
   const spaces: HubSpaces = await HubSpaces.open({ ...parts, onCommit, onClockNotice, onFault });
   opened.add(() => spaces.close());
   const uploads = new HubUploads({ rows: new UploadRows(database), spaces, meta, access, clock, random });
   opened.add(() => uploads.close());
   const versions = new SpaceVersions({ spaces, meta, access, audit: access.audit, clock });
-  return { database, lost, meta, chunks, packs, access, spaces, uploads, versions, registry };
+  return { database, server, lost, meta, chunks, packs, access, spaces, uploads, versions, registry };
 }
 
 function tellClock(log: ApiLog, { space, what, behindMs }: ClockNotice): void {
@@ -352,10 +352,10 @@ async function startConfiguration(
 
 function runningCare(
   { host, dataDir }: HubOptions,
-  { database, chunks, packs, access, meta }: Stores,
+  { database, server, chunks, packs, access, meta }: Stores,
   onDamaged: ScrubParts["onDamaged"],
 ): RunningHubCare {
-  return new RunningHubCare({ host, database, chunks, packs, access, hubId: meta.hubId, dataDir, onDamaged });
+  return new RunningHubCare({ host, database, server, chunks, packs, access, hubId: meta.hubId, dataDir, onDamaged });
 }
 
 function transfersOf({ host, dataDir }: HubOptions, { spaces, meta }: Stores, reload: HubReload): HubTransfers {
@@ -369,7 +369,7 @@ type OwnServices = Pick<
 >;
 
 function apiServices(
-  { host, log }: HubOptions,
+  { host, dataDir, log }: HubOptions,
   { database, meta, chunks, access, spaces, uploads }: Stores,
   { agents, listener }: RunningAgents,
   { followers, following }: RunningFollowers,
@@ -414,6 +414,10 @@ function apiServices(
     log,
     version: VERSION,
     setup: (first, by) => setup.claim(first, by),
+    disk: () => {
+      const { bavail, blocks, bsize } = statfsSync(dataDir);
+      return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
+    },
     dependencies: async (limit) => {
       const late = Promise.withResolvers<Dependency[]>();
       limit.addEventListener("abort", () => late.resolve([{ name: "all", fault: "no answer in time" }]));
@@ -421,13 +425,6 @@ function apiServices(
     },
     ...own,
   };
-}
-
-function startWebhooks(webhooks: Webhooks, { log }: HubOptions, opened: Opened, closing: AbortSignal): void {
-  const running = webhooks.run(closing).catch((error: unknown) => {
-    log.error("webhooks stopped", { error: error instanceof Error ? error.message : String(error) });
-  });
-  opened.add(() => running);
 }
 
 async function faultOf(ask: () => unknown): Promise<string | undefined> {
@@ -451,12 +448,9 @@ async function startFollowers(
   const reach = (): Reach => REACHES.find((one) => one === reload.config.followSources) ?? "public";
   const running = await openFollowers({ ...stores, clock, random, dataDir, log, reach }, listener);
   opened.add(() => running.followers.close());
-  const begun = followFile(bootstrap ?? { follow: [] }, running, { clock, log }, closing);
-  const repairing = running.repair.run(closing);
-  opened.add(async () => {
-    await begun;
-    await repairing;
-  });
+  const following = followFile(bootstrap ?? { follow: [] }, running, { clock, log }, closing);
+  opened.goesOn("following of what the bootstrap file names", following, log);
+  opened.goesOn("repair", running.repair.run(closing), log);
   return running;
 }
 
@@ -486,8 +480,7 @@ function listen(
     handle: frontOf(frontRows(services, database, outside), (request, from) => api.handle(request, from)),
   });
   opened.add(() => server.stop(GRACE_MS));
-  const limiting = connections?.run(server.port, closing);
-  opened.add(() => limiting);
+  if (connections !== undefined) opened.goesOn("limit of connections", connections.run(server.port, closing), log);
   return { server, secure, host };
 }
 
@@ -533,23 +526,15 @@ async function listenForAgents(
   try {
     running = await startAgents({ ...parts, listen: given ?? nearby });
   } catch (error) {
-    if (given !== undefined) throw cannotListen("--sync-listen", given, error);
-    running = await startAgents({ ...parts, listen: { ...nearby, port: 0 } });
+    if (given !== undefined) throw error instanceof SynclineError ? error : listenFault(error, given, "--sync-listen");
+    running = await startAgents({ ...parts, listen: { ...nearby, port: 0 } }).catch((again: unknown) => {
+      throw again instanceof SynclineError ? again : listenFault(again, nearby, "--listen");
+    });
     const choose = "the one above that of --listen is taken; --sync-listen HOST:PORT names one that stays the same";
     log.info("agents connect on another port", { wanted: nearby.port, port: running.listener.port, why: choose });
   }
   opened.add(() => running.listener.close());
   return running;
-}
-
-function cannotListen(option: string, { host, port }: { host: string; port: number }, cause: unknown): SynclineError {
-  return new SynclineError({
-    code: "USAGE",
-    op: "listen",
-    message: `cannot listen on ${host}:${port}: the address is taken, not of this host, or not allowed`,
-    hint: `see who has it: ss -ltnp | grep ${port}; or choose another with ${option} HOST:PORT`,
-    cause,
-  });
 }
 
 function writePublicFile(path: string, text: string): void {
@@ -578,7 +563,7 @@ async function watchCertificate(
       waiting = undefined;
       log.info("certificate renewed", {});
     } catch (error) {
-      log.error("certificate could not be renewed", { error: error instanceof Error ? error.message : String(error) });
+      log.error("certificate could not be renewed", { error: messageOf(error) });
     }
   }
 }

@@ -1,12 +1,12 @@
 /** A hub whose configuration and bootstrap file change while it runs. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readBootstrap } from "#config/bootstrap.ts";
 import { resolveHubConfig } from "#config/hub-config.ts";
 import { HubProcess } from "#cli/hub-process.ts";
-import type { HubReading } from "#cli/hub-reload.ts";
+import { type HubReading, LOOK_MS } from "#cli/hub-reload.ts";
 import { readSmallFile } from "#cli/local-files.ts";
 import { openHost } from "#platform/host-bun.ts";
 
@@ -93,6 +93,16 @@ describe("a configuration that changes", () => {
     config();
     await reload();
     expect((await state()).restartNeeded).toEqual([]);
+  });
+
+  test("[RELOAD-5] a file that cannot be looked at ends nothing: what changes later counts as before", async () => {
+    symlinkSync("hub.prod.yaml", at("hub.prod.yaml"));
+    await Bun.sleep(2 * LOOK_MS);
+    config("requestsMax: 6");
+    while ((await state()).keys.find(({ key }) => key === "requestsMax")!.value !== "6") await Bun.sleep(20);
+    rmSync(at("hub.prod.yaml"));
+    config();
+    await reload();
   });
 
   test("[RELOAD-3] a bad one changes nothing, is told with its line, and goes when it is put right", async () => {

@@ -14,12 +14,13 @@ import { oidcSettingsOf } from "#config/oidc-settings.ts";
 import { otlpSettingsOf } from "#config/otlp-settings.ts";
 import type { ConfigurationState, KeyChange, KeyState, Reloaded } from "#gateway/api/routes-config.ts";
 import type { ApiLog } from "#gateway/api/route.ts";
+import { messageOf } from "#model/error.ts";
 import type { OtlpSettings } from "#observe/exporter.ts";
 import type { Clock } from "#platform/host.ts";
 import { readSmallFile } from "#cli/local-files.ts";
 
 /** How often the files are looked at. A file counts as changed when two looks in a row find the same new one. */
-const LOOK_MS = 1000;
+export const LOOK_MS = 1000;
 
 /** Everything that the hub is told from outside, as it is now. */
 export type HubReading = { readonly resolved: ResolvedHubConfig; readonly bootstrap: Bootstrap | undefined };
@@ -135,7 +136,7 @@ export class HubReload {
       if (changes.length > 0) await target.access.audit.append(by, auditOf(why, changes));
       return reloaded;
     } catch (error) {
-      this.#fault = error instanceof Error ? error.message : String(error);
+      this.#fault = messageOf(error);
       log.error("configuration is wrong: the last good one stays", { why, error: this.#fault });
       throw error;
     }
@@ -192,8 +193,13 @@ export class HubReload {
 }
 
 function stampOf(file: string): string {
-  const stat = statSync(file, { throwIfNoEntry: false, bigint: true });
-  return stat === undefined ? `${file} none` : `${file} ${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}`;
+  try {
+    const stat = statSync(file, { bigint: true });
+    return `${file} ${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}`;
+  } catch (error) {
+    // It is not there, or its directory was closed to us: whoever reads it says so.
+    return `${file} ${messageOf(error)}`;
+  }
 }
 
 const signInOf = (config: HubConfig): ReturnType<typeof oidcSettingsOf> =>

@@ -14,7 +14,7 @@ import { type HubSpaces, seedsOf } from "#hub/hub-spaces.ts";
 import type { TransferPair, TransferRequest, Transferred, Transfers } from "#hub/jobs/transfer-work.ts";
 import type { SpaceId } from "#hub/space.ts";
 import { PRESERVE_DEFAULT } from "#model/entry.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 import type { Conflict, Side } from "#model/plan.ts";
 import type { Host } from "#platform/host.ts";
 import { NotPublic, guardedHost } from "#platform/net/guarded-address.ts";
@@ -282,7 +282,7 @@ const publicAddress: AddressOf = async (name, signal) => {
   } catch (cause) {
     signal.throwIfAborted();
     if (cause instanceof NotPublic) throw notPublic(cause.message);
-    const message = `${name} cannot be reached: ${cause instanceof Error ? cause.message : String(cause)}`;
+    const message = `${name} cannot be reached: ${messageOf(cause)}`;
     throw new SynclineError({ code: "LINK_LOST", op: "connect", message, hint: "check the name", retryable: true, cause });
   }
 };

@@ -235,6 +235,8 @@ export async function writePrivately(file: string, pieces: AsyncIterable<Uint8Ar
   const sink = createWriteStream(file, { mode: 0o600, flush: true });
   const done = Promise.withResolvers<void>();
   sink.on("error", done.reject).on("close", () => done.resolve());
+  // Met with the next piece, or at the end: what comes may be waited for meanwhile.
+  done.promise.catch(() => undefined);
   let bytes = 0;
   for await (const piece of pieces) {
     bytes += piece.length;

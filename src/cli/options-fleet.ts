@@ -3,14 +3,16 @@ const CLIENT = ["hub", "token-file", "ca", "json", "quiet", "verbose", "state-di
 
 export const FLEET_COMMANDS = {
   agents: {
-    summary: "show the hosts of a hub: how each is, and when it was last heard",
-    operands: "[HOST...] | label HOST LABEL...",
+    summary: "show the hosts of a hub: how each is, and when it was last heard; label and remove them",
+    operands: "[HOST...] | label HOST LABEL... | remove HOST",
     min: 0,
     max: 1000,
-    options: [...CLIENT],
+    options: ["yes", ...CLIENT],
     details: [
       "With --verbose the links of each host: what is behind, in conflict or wrong, and what to do.",
       "label gives a host these labels instead of those it has; none takes them all away.",
+      "remove refuses the host from now on and ends its own links; its files stay. Another host, or the same one with a new " +
+        "key, can then join by its name.",
       "Exit: 0 all are well, 1 one needs attention, 3 the hub cannot be asked.",
     ],
     examples: [

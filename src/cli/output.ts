@@ -5,7 +5,7 @@
  * For people: results on standard output, trouble on standard error. NDJSON: every event one line on standard output,
  * nothing else there. Paths are always made printable; they may hold anything.
  */
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
 import { printablePath } from "#model/path.ts";
 import { FsError, describeErrno, isErrno } from "#platform/file-system.ts";
@@ -154,7 +154,7 @@ export function describeError(error: unknown): ErrorText {
   if (refused !== undefined) return refused;
   return {
     code: "INTERNAL",
-    message: `internal error: ${error instanceof Error ? error.message : String(error)}`,
+    message: `internal error: ${messageOf(error)}`,
     path: undefined,
     hint: "run again with SYNCLINE_DEBUG=1 and report what it prints",
   };

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { SynclineError } from "#model/error.ts";
 import { type Applied, type BootstrapKind, type BootstrapTarget, applyBootstrap, readBootstrap } from "#config/bootstrap.ts";
 
 const EXAMPLE = `
@@ -53,9 +54,31 @@ describe("the bootstrap file", () => {
     ["spaces: [{name: demo, quotaBytes: many}]", "hub.yaml:1:23: spaces[0].quotaBytes"],
     ["users:\n  - {name: a, pasword: b}", "hub.yaml:2:15: users[0].pasword: there is no such key"],
     ["user: []", "hub.yaml:1:1: user: there is no such key"],
-    ["tokens: [{user: a}]", "hub.yaml:1:10: tokens[0].value"],
+    ["tokens: [{user: a}]", "hub.yaml:1:10: tokens[0].value: it is missing"],
+    ["spaces: [{name: 2024}]", "hub.yaml:1:11: spaces[0].name: this is text: put it in quotes"],
   ])("[CONF-4] %p is refused with its place", (text, expected) => {
     expect(() => readBootstrap(text, "hub.yaml")).toThrow(expected);
+  });
+
+  test("[CONF-4] everything that is wrong is told at once, in the order of the file", () => {
+    const text = "spaces: [{name: a, quotaByte: 1, ignored: b}]\nuser: []\ntokens: [{user: a}]\nlink: []\n";
+    const lines = (() => {
+      try {
+        readBootstrap(text, "hub.yaml");
+      } catch (error) {
+        return (error as Error).message.split("\n").map((line) => line.split(":").slice(1, 4).join(":").replace(/:\d+/, ""));
+      }
+      return [];
+    })();
+    expect(lines).toEqual(["1: spaces[0].quotaByte", "1: spaces[0].ignored", "2: user", "3: tokens[0].value", "4: link"]);
+  });
+
+  test("[CONF-32] an item that names what is not there is told by its place in the file", async () => {
+    const { target } = recorder();
+    const none = new SynclineError({ code: "NOT_FOUND", op: "create token", message: 'there is no user "bob"' });
+    const file = readBootstrap(`tokens: [{user: bob, value: ${"a".repeat(32)}}]`, "hub.yaml");
+    const applied = applyBootstrap(file, { ...target, tokens: () => Promise.reject(none) }, () => undefined);
+    await expect(applied).rejects.toMatchObject({ code: "USAGE", message: 'bootstrap file: tokens[0]: there is no user "bob"' });
   });
 
   test("[CONF-4] an empty file asks for nothing", () => {

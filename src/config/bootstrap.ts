@@ -6,6 +6,7 @@
 import { z } from "zod";
 import { bookOf, roleSchema, ruleSchema } from "#access/roles-file.ts";
 import { SCOPES_MAX } from "#access/tokens.ts";
+import { SynclineError } from "#model/error.ts";
 import { readYaml } from "#platform/yaml/checked-yaml.ts";
 import { readBytes, readDurationMs } from "#config/quantities.ts";
 
@@ -134,6 +135,18 @@ function labelOf(kind: BootstrapKind, item: Record<string, unknown>, at: number)
   return label === "" ? `${kind}[${at}]` : label;
 }
 
+/** What is refused while the hub begins says where in the file it is; it is nothing to look up at the hub. */
+function atItem(error: unknown, place: string): unknown {
+  if (!(error instanceof SynclineError) || (error.code !== "NOT_FOUND" && error.code !== "USAGE")) return error;
+  return new SynclineError({
+    code: "USAGE",
+    op: "apply bootstrap file",
+    message: `bootstrap file: ${place}: ${error.message}`,
+    hint: "correct it, or add what it names to the file; what was applied before it stays, and is left alone the next time",
+    cause: error,
+  });
+}
+
 export type BootstrapCounts = { readonly made: number; readonly changed: number; readonly same: number };
 
 /**
@@ -149,7 +162,9 @@ export async function applyBootstrap(
   for (const kind of ORDER) {
     for (const [at, item] of file[kind].entries()) {
       const apply = target[kind] as (item: unknown) => Promise<Applied>;
-      const done = await apply(item);
+      const done = await apply(item).catch((error: unknown) => {
+        throw atItem(error, `${kind}[${at}]`);
+      });
       counts[done]++;
       if (done !== "same") log(done, kind, labelOf(kind, item, at));
     }

@@ -3,7 +3,7 @@
  * position.
  */
 import { CUTS_HERE, type CutsThread } from "#hub/cuts/cuts-thread.ts";
-import { FileCutter, type NamedChunk } from "#hub/cuts/file-cutter.ts";
+import { FileCutter, type NamedChunk, type ReadInto } from "#hub/cuts/file-cutter.ts";
 import type { FreshOf } from "#hub/fresh-chunks.ts";
 import type { Sum } from "#model/entry.ts";
 import { SynclineError, assert } from "#model/error.ts";
@@ -134,6 +134,14 @@ export class StoreSink implements ContentSink {
       return;
     }
     return this.#writeLarge(bytes);
+  }
+
+  /** As write(), of what `read` puts where it belongs; 0 where it cannot be put there now: write() then. */
+  fill(read: ReadInto): number {
+    const count = this.#large?.cutter.fill(read) ?? 0;
+    if (count > 0) this.#onBytes(count);
+    this.#size += count;
+    return count;
   }
 
   async #writeLarge(bytes: Uint8Array): Promise<void> {
@@ -413,9 +421,9 @@ export class StoredContent implements ContentSource {
 
   /**
    * @param streaming undefined: stream() gives what read() does
-   * @param isGetProved what `get` gives was compared with its id, now or before by this process
+   * @param isProved what `get` and `streaming` give was compared with its id, now or before by this process
    */
-  constructor(get: GetChunk, chunks: readonly ManifestChunk[], streaming?: Streaming, isGetProved = true) {
+  constructor(get: GetChunk, chunks: readonly ManifestChunk[], streaming?: Streaming, isProved = true) {
     this.#get = get;
     this.#ids = chunks.map((chunk) => chunk.id);
     this.#starts = new Float64Array(chunks.length + 1);
@@ -424,7 +432,7 @@ export class StoredContent implements ContentSource {
     this.#lend = streaming?.lend;
     this.#gather = streaming?.gather;
     this.#lentFrom = streaming === undefined ? this.size : this.#starts[firstLarge(this.#starts)]!;
-    this.isProved = isGetProved || this.#lentFrom === 0;
+    this.isProved = isProved;
   }
 
   /** @param manifest undefined: the content is one chunk, or empty */
@@ -433,10 +441,10 @@ export class StoredContent implements ContentSource {
     content: ContentRef,
     manifest: Manifest | undefined,
     streaming: Streaming,
-    isGetProved: boolean,
+    isProved: boolean,
   ): StoredContent {
     const only = [{ id: content.id as string as ChunkId, length: content.size }];
-    const stored = new StoredContent(get, manifest?.chunks ?? (content.size === 0 ? [] : only), streaming, isGetProved);
+    const stored = new StoredContent(get, manifest?.chunks ?? (content.size === 0 ? [] : only), streaming, isProved);
     if (stored.size !== content.size) throw misfit(content.id);
     return stored;
   }

@@ -31,7 +31,8 @@ export class StoredContents {
       freshOf(id) ?? (await (isProved ? chunks.get(id) : chunks.getUnproved(id)));
     const lend = async (id: ChunkId): Promise<LentChunk> => {
       const bytes = freshOf(id);
-      return bytes === undefined ? chunks.lend(id) : { bytes, release: () => undefined, leave: () => undefined };
+      if (bytes !== undefined) return { bytes, release: () => undefined, leave: () => undefined };
+      return isProved ? chunks.lend(id) : chunks.lendUnproved(id);
     };
     // A chunk of that name and length is the whole of it, which needs no question to the database.
     const only = content.id as string as ChunkId;

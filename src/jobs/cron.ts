@@ -1,6 +1,6 @@
 /** Times of a schedule: five fields or a nickname, in a time zone. */
 import { Cron } from "croner";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 
 const CRON_CHARS_MAX = 100;
 const NICKNAMES = /^@(yearly|annually|monthly|weekly|daily|midnight|hourly)$/;
@@ -24,7 +24,7 @@ export function cronTimes(text: string, zone: string): CronTimes {
     return times;
   } catch (error) {
     if (error instanceof SynclineError) throw error;
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     if (/time ?zone/i.test(reason)) throw wrongZone(zone);
     throw wrongCron(text, error instanceof TypeError && /object/.test(reason) ? "such a day never comes" : reason);
   }

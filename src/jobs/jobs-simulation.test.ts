@@ -4,7 +4,7 @@
  */
 import { expect, test } from "bun:test";
 import * as z from "zod";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 import { starvationBoundMs } from "#jobs/aging.ts";
 import { choose } from "#jobs/choose.ts";
 import { type Job, PRIORITY_NAMES, isOver } from "#jobs/job.ts";
@@ -192,7 +192,7 @@ async function live(seed: number): Promise<Life["counts"]> {
     for (let acts = 0; acts < ACTS; acts++) await life.act();
     await life.end();
   } catch (error) {
-    throw new Error(`seed ${seed}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    throw new Error(`seed ${seed}: ${messageOf(error)}`, { cause: error });
   }
   return life.counts;
 }

@@ -2,7 +2,7 @@
  * Runs the jobs of one process: begins those whose turn it is, asks bulk work to give way, says that it lives, and takes
  * over what a process that has gone left behind.
  */
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
 import type { Database } from "#platform/sql/database.ts";
 import type { Principal } from "#access/access.ts";
@@ -338,7 +338,7 @@ function bounded(value: unknown, charsMax: number, what: string): unknown {
 function errorOf(error: unknown): JobError {
   if (error instanceof SynclineError) return { code: error.code, message: error.message, hint: error.hint };
   // The words of a fault of the program are for the log; who may see the job may see that there was one.
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   return { code: "INTERNAL", message: message.slice(0, 1000), hint: "this is a fault of the program: please report it" };
 }
 

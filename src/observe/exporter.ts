@@ -2,6 +2,7 @@
  * Sends spans and metrics to a collector over HTTP. What cannot be sent waits in a bounded queue; what does not fit is
  * dropped and counted: the hub never waits for its collector.
  */
+import { messageOf } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
 import { type MetricFamily, metricsBody, tracesBody } from "#observe/otlp.ts";
 import type { Span } from "#platform/span.ts";
@@ -120,7 +121,7 @@ export class Exporter {
       this.#failed(error);
       return status === 429 || status === 408 || status >= 500 ? "later" : "refused";
     } catch (cause) {
-      error = cause instanceof Error ? cause.message : String(cause);
+      error = messageOf(cause);
       this.#failed(error);
       return "later";
     }

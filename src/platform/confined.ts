@@ -4,7 +4,7 @@
  * asked for together. A cached descriptor stays on the directory it was opened on even when that is renamed, so
  * callers forget() what they rename or remove, and clear() when they begin a new pass.
  */
-import { type DirItem, type Fd, type FileSystem, type Stat, isCode } from "#platform/file-system.ts";
+import { type DirItem, type Fd, type FileSystem, type Stat, isNotThere } from "#platform/file-system.ts";
 import { type RelPath, isWithin, nameOf, parentOf } from "#model/path.ts";
 
 /** Open directory descriptors held at most; far below the usual limit of 1024 descriptors a process. */
@@ -74,7 +74,7 @@ export class Confined implements Disposable {
     try {
       return this.stat(path);
     } catch (error) {
-      if (isCode(error, "ENOENT", "ENOTDIR", "ELOOP")) return undefined;
+      if (isNotThere(error)) return undefined;
       throw error;
     }
   }

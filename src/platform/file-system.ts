@@ -78,6 +78,11 @@ export function isCode(error: unknown, ...codes: string[]): boolean {
   return error instanceof FsError && codes.includes(error.code);
 }
 
+/** Nothing is at the path: a name of it is missing, or something on the way is no directory; a symlink is none. */
+export function isNotThere(error: unknown): boolean {
+  return isCode(error, "ENOENT", "ENOTDIR", "ELOOP");
+}
+
 export type FileSystemAbilities = {
   /** mtimes are stored with this granularity, e.g. 1n, 1000n, 2_000_000_000n. */
   readonly timestampNs: bigint;

@@ -19,6 +19,15 @@ test("[HOST-1] a sleep ends at its time, or rejects with the reason of its signa
   expect(await systemClock.sleep(0, controller.signal).catch((error: unknown) => error)).toBe(reason);
 });
 
+test("[HOST-3] a start of the system has one name, and time since then goes on", () => {
+  if (process.platform !== "linux") return expect(openHost().uptime()).toBeUndefined();
+  const [first, second] = [openHost().uptime()!, openHost().uptime()!];
+  expect(first.start).toMatch(/^[0-9a-f-]{36}$/);
+  expect(second.start).toBe(first.start);
+  expect(second.ms).toBeGreaterThanOrEqual(first.ms);
+  expect(first.ms).toBeGreaterThan(systemClock.monotonicMs() - 1000);
+});
+
 test("[HOST-2] SHA-256 is right of few bytes and of many, many asked for at a time", async () => {
   const { sha256 } = openHost();
   const all = new Uint8Array(3 << 20).map((_, at) => at * 31 + (at >> 11));

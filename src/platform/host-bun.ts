@@ -1,8 +1,8 @@
 /** The real outside world: this machine's file system, clock, random numbers and change notification. */
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
-import { hostname } from "node:os";
-import type { Clock, Host, Random } from "#platform/host.ts";
+import { existsSync, readFileSync } from "node:fs";
+import { hostname, uptime as systemUptime } from "node:os";
+import type { Clock, Host, Random, Uptime } from "#platform/host.ts";
 import { InotifySource } from "#platform/linux/inotify.ts";
 import { openLibc } from "#platform/linux/libc.ts";
 import { LinuxFileSystem } from "#platform/linux/linux-file-system.ts";
@@ -45,6 +45,17 @@ async function sha256(bytes: Uint8Array): Promise<Uint8Array> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes as Uint8Array<ArrayBuffer>));
 }
 
+const START_FILE = "/proc/sys/kernel/random/boot_id";
+
+/** Undefined where the file is not there: not Linux, or a bare chroot. */
+function systemStart(): string | undefined {
+  try {
+    return readFileSync(START_FILE, "latin1").trim();
+  } catch {
+    return undefined;
+  }
+}
+
 const collectGarbage = (): void => {
   Bun.gc(true);
 };
@@ -61,7 +72,9 @@ export function openSockets(): OpenSockets | undefined {
  */
 export function openHost(): Host {
   const libc = openLibc();
-  const rest = { clock: systemClock, random: systemRandom, hostName: hostname(), sha256, collectGarbage };
+  const start = systemStart();
+  const uptime = (): Uptime | undefined => (start === undefined ? undefined : { start, ms: systemUptime() * 1000 });
+  const rest = { clock: systemClock, random: systemRandom, hostName: hostname(), uptime, sha256, collectGarbage };
   if (libc === undefined) return { ...rest, fs: new PortableFileSystem(), watch: undefined };
   // A directory is watched through its descriptor's link in /proc, which a bare chroot may lack.
   const watch = existsSync("/proc/self/fd") ? new InotifySource(libc) : undefined;

@@ -15,6 +15,13 @@ export interface Random {
   bytes(count: number): Uint8Array;
 }
 
+export type Uptime = {
+  /** Another one after each start of the system. */
+  readonly start: string;
+  /** Whoever sets the wall clock does not change it. */
+  readonly ms: number;
+};
+
 export interface Host {
   readonly fs: FileSystem;
   readonly clock: Clock;
@@ -22,6 +29,8 @@ export interface Host {
   /** Undefined where the platform cannot watch; the session then rescans on a timer. */
   readonly watch: WatchSource | undefined;
   readonly hostName: string;
+  /** Which start of the system this is, and for how long it has run, to a second. Undefined where it does not say. */
+  uptime(): Uptime | undefined;
   /**
    * SHA-256 of the bytes as they are at the call; shared memory must stay as it is until it resolves. Much is hashed on
    * another thread, so that this one is free meanwhile; what is not in shared memory is copied for that.

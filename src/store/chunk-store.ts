@@ -113,6 +113,8 @@ export interface ChunkStore {
    * id the first time that this process has to do with them, written or read, and with their CRC afterwards.
    */
   lend(id: ChunkId): Promise<LentChunk>;
+  /** As lend(), compared with their CRC alone; for whom getUnproved() is. */
+  lendUnproved(id: ChunkId): Promise<LentChunk>;
   /** Plain bytes of a chunk; undefined when it is not here. */
   lengthOf(id: ChunkId): number | undefined;
   stats(): ChunkStoreStats;

@@ -36,6 +36,9 @@ export class SimHost {
   readonly #random: SimRandom;
   readonly #options: SimHostOptions;
   #boots = 0;
+  /** Of the system, which a power loss ends. */
+  #starts = 1;
+  #startedMs = 0;
 
   constructor(clock: SimClock, random: SimRandom, options: SimHostOptions = {}) {
     this.clock = clock;
@@ -56,6 +59,7 @@ export class SimHost {
       random: random.fork("engine").asRandom(),
       watch: watch === false ? undefined : new SimWatchSource(fs, { ...watch, random: random.fork("watch") }),
       hostName: name,
+      uptime: () => ({ start: String(this.#starts), ms: this.clock.monotonicMs() - this.#startedMs }),
       sha256: sha256Here,
       collectGarbage: () => undefined,
     };
@@ -67,6 +71,8 @@ export class SimHost {
     this.disk.crash(random.fork("disk"));
     this.stateDisk.crash(random.fork("state"));
     this.user.restart();
+    this.#starts++;
+    this.#startedMs = this.clock.monotonicMs();
   }
 
   /** kill -9 of the engine: what was written stays. */

@@ -6,7 +6,7 @@ import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import type { ConflictPolicy, Mode, Side } from "#model/plan.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, stackOf } from "#model/error.ts";
 import { SETTLED_MS, isDamageCode } from "#sync/scan/damage.ts";
 import { agreedOf, missing } from "#testing/sim-agreed.ts";
 import { SimClock } from "#testing/sim-clock.ts";
@@ -130,7 +130,7 @@ class Life {
       if (this.#random.chance(0.15)) await this.#rot();
     } catch (error) {
       const story = this.#ledger.log.join("\n  ");
-      const what = error instanceof Error ? (error.stack ?? String(error)) : String(error);
+      const what = stackOf(error);
       throw new SimFailure(`seed ${this.#seed}: ${what}\n  ${story}`);
     }
     return { seed: this.#seed, sessions: this.#sessions, deaths: this.#deaths, trace: this.#trace.digest() };

@@ -1,5 +1,5 @@
 /** The far end of a simulated remote side: a process that answers connections, dies, and comes back. */
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, asError } from "#model/error.ts";
 import { EndpointServer } from "#sync/endpoint/endpoint-server.ts";
 import type { Endpoint } from "#sync/endpoint/endpoint.ts";
 import { RemoteEndpoint } from "#sync/endpoint/remote-endpoint.ts";
@@ -98,6 +98,3 @@ export class SimServer {
   }
 }
 
-function asError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error));
-}

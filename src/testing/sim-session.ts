@@ -2,7 +2,7 @@
  * One session over a link, from the start of its processes to their end: directly, or with beta behind the real
  * protocol on a simulated network; once, or watching until it is told to stop.
  */
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, asError } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
 import type { ConflictPolicy, Side } from "#model/plan.ts";
 import type { CompressMode } from "#sync/chunk/compress.ts";
@@ -119,7 +119,7 @@ export class SimSession {
       },
       (error: unknown) => {
         if (!this.#boots.alpha.fs.isDead) store.close();
-        this.#end(undefined, error instanceof Error ? error : new Error(String(error)));
+        this.#end(undefined, asError(error));
       },
     );
   }

@@ -5,6 +5,7 @@
  * only what failed.
  */
 import { availableParallelism } from "node:os";
+import { stackOf } from "#model/error.ts";
 import { hubLife } from "#testing/hub/hub-life.ts";
 import { oneWriterLife } from "#testing/one-writer.ts";
 import { SimFailure, simulate, simulateLinks, simulateThree } from "#testing/sim-run.ts";
@@ -33,10 +34,6 @@ function option(name: string, fallback: number): number {
   process.exit(3);
 }
 
-function describe(error: unknown): string {
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
-}
-
 async function runSlice(first: number, count: number, keepGoing: boolean): Promise<Slice> {
   const slice: Slice = { seeds: 0, sessions: 0, deaths: 0, failures: [] };
   for (let seed = first; seed < first + count; seed++) {
@@ -45,7 +42,7 @@ async function runSlice(first: number, count: number, keepGoing: boolean): Promi
       const report = await live(seed);
       // Rejections are found unhandled only when the real event loop turns.
       await new Promise((resolve) => setImmediate(resolve));
-      if (unheard.length > 0) throw new SimFailure(`seed ${seed}: rejected and not handled: ${describe(unheard.splice(0)[0])}`);
+      if (unheard.length > 0) throw new SimFailure(`seed ${seed}: rejected and not handled: ${stackOf(unheard.splice(0)[0])}`);
       slice.sessions += report.sessions;
       slice.deaths += report.deaths;
     } catch (error) {

@@ -6,6 +6,7 @@ import { SynclineError } from "#model/error.ts";
 import { openHost } from "#platform/host-bun.ts";
 import { runGroup } from "#platform/net/child.ts";
 import { ADMIN, AgentHub, linkTo, until } from "#testing/agent-hub.ts";
+import { MANIFEST_BYTES_MAX } from "#agent/deps/manifests.ts";
 import { Projects, RUNS_PER_HOUR_MAX, installedLines } from "#agent/deps/projects.ts";
 
 const lock = (version: string, range = "^1.0.0"): string =>
@@ -130,6 +131,18 @@ describe("projects whose dependencies are kept installed", () => {
       await Bun.sleep(200);
     }
     expect(calls()).toEqual(["app mod download scripts=true toolchain=local"]);
+  });
+
+  test("[DEPS-17] a lock file that a command has left too large to be read is told, and the next manifest is installed", async () => {
+    program("npm", `truncate -s ${MANIFEST_BYTES_MAX + 1} package-lock.json`);
+    put("package.json", manifest());
+    const projects = begin();
+    await until("it is told", () => phase(projects) === "failed");
+    expect(projects.states()[0]!.error).toContain("larger than");
+    program("npm", "true");
+    put("package-lock.json", lock("1.0.0"));
+    projects.notice();
+    await until("it is installed", () => projects.states()[0]!.installed);
   });
 
   test("[DEPS-13] a project that changes all the time is installed so often an hour at most", async () => {

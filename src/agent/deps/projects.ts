@@ -3,7 +3,7 @@
  * the command that belongs to it runs, one at a time for each project. What the command itself writes starts nothing
  * anew; what fails is tried again later and later, and nothing runs more often than RUNS_PER_HOUR_MAX.
  */
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 import { Confined } from "#platform/confined.ts";
 import { isCode } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
@@ -219,24 +219,21 @@ class Project {
 
   /** Looks at the files, and installs what they say. Returns when to look again at the latest; undefined: when noticed. */
   async #look(signal: AbortSignal): Promise<number | undefined> {
-    let facts: Facts | undefined;
     try {
-      facts = this.#facts();
+      const facts = this.#facts();
+      if (facts === undefined) {
+        this.#become({ phase: "absent", set: null, count: 0, installed: false, error: null });
+        return undefined;
+      }
+      const installed = this.#memory.get(this.name) === facts.whole;
+      const shown = { set: setHash(facts.list), count: facts.list.length, installed };
+      if (!installed && this.#options.mayInstall) return await this.#installInTurn(facts, shown, signal);
+      const refusal = "the host does not allow that commands run for it: start its agent with --allow-install";
+      this.#become({ ...shown, phase: "idle", error: installed ? null : refusal });
     } catch (error) {
+      // Of the manifests, also as a command has left them, or of writing down what was installed.
       this.#become({ phase: "failed", set: null, count: 0, installed: false, error: reasonOf(error) });
-      return undefined;
     }
-    if (facts === undefined) {
-      this.#become({ phase: "absent", set: null, count: 0, installed: false, error: null });
-      return undefined;
-    }
-    const installed = this.#memory.get(this.name) === facts.whole;
-    const shown = { set: setHash(facts.list), count: facts.list.length, installed };
-    if (installed) this.#become({ ...shown, phase: "idle", error: null });
-    else if (!this.#options.mayInstall) {
-      const error = "the host does not allow that commands run for it: start its agent with --allow-install";
-      this.#become({ ...shown, phase: "idle", error });
-    } else return this.#installInTurn(facts, shown, signal);
     return undefined;
   }
 
@@ -327,7 +324,7 @@ function readText(tree: Confined, path: string): string | undefined {
   }
 }
 
-const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error)).slice(0, 500);
+const reasonOf = (error: unknown): string => messageOf(error).slice(0, 500);
 
 /** What installing makes, which belongs to the host alone: lines for ignore rules. */
 export function installedLines(projects: readonly string[]): string[] {

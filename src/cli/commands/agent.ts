@@ -1,4 +1,5 @@
 /** `syncline agent`: keep directories of this host the same as spaces of a hub. */
+import { messageOf } from "#model/error.ts";
 import { type AgentConfiguration, agentConfiguration, needRestart } from "#cli/agent-configuration.ts";
 import { logLine } from "#cli/commands/serve.ts";
 import type { Command, Context } from "#cli/context.ts";
@@ -33,7 +34,7 @@ function reloads({ parsed, signal }: Context, begun: AgentConfiguration, log: Lo
       log("configuration read anew", restart === "" ? {} : { restartNeededFor: restart });
     } catch (error) {
       // What is wrong now keeps what was right last.
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = messageOf(error);
       log("configuration kept as it was: the new one cannot be used", { reason: reason.slice(0, 2000) });
     }
   };

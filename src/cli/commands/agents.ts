@@ -5,12 +5,14 @@ import type { Command, Context } from "#cli/context.ts";
 import { EXIT } from "#cli/exit-code.ts";
 import { agentLines, linkLines, needsAttention } from "#cli/fleet-text.ts";
 import { openClient } from "#cli/hub-client.ts";
+import { confirmed } from "#cli/question.ts";
 import { usage } from "#cli/values.ts";
 
 export const agentsCommand: Command = async (context) => {
   const { output, parsed } = context;
   const wanted = parsed.operands;
   if (wanted[0] === "label") return label(context, wanted.slice(1));
+  if (wanted[0] === "remove") return remove(context, wanted.slice(1));
   const all = await openClient(context).agents();
   const agents = all.filter(({ name }) => wanted.length === 0 || wanted.includes(name));
   requireKnown(wanted, all.map(({ name }) => name));
@@ -27,6 +29,16 @@ async function label(context: Context, [host, ...given]: readonly string[]): Pro
   await new AccessClient(openClient(context)).setLabels(host, labels);
   output.event({ type: "labels", host, labels });
   output.line(labels.length === 0 ? `${host} has no labels` : `${host}  ${labels.map(printablePath).join("  ")}`);
+  return EXIT.same;
+}
+
+async function remove(context: Context, [host, ...more]: readonly string[]): Promise<number> {
+  const { output } = context;
+  if (host === undefined || more.length > 0) throw usage("which host?", "syncline agents remove HOST");
+  await confirmed(context, `remove the host ${host} with its own links? Its files stay.`);
+  await new AccessClient(openClient(context)).removeHost(host);
+  output.event({ type: "host-removed", host });
+  output.line(`removed ${host}; its files stay. It comes back with a join token and a new --data directory alone`);
   return EXIT.same;
 }
 

@@ -10,6 +10,9 @@ import { openClient } from "#cli/hub-client.ts";
 import { settingRows, settingsOf } from "#cli/space-settings.ts";
 import { parseChoice, usage } from "#cli/values.ts";
 
+/** Links of a space that was deleted that are named. */
+const LINKS_SHOWN_MAX = 10;
+
 /** Resolves with another exit code than "all well" where somebody should look. */
 type Work = (client: HubClient, context: Context, names: readonly string[]) => Promise<number | void>;
 
@@ -45,7 +48,8 @@ const WORDS: Record<string, { readonly names: number; readonly work: Work }> = {
     work: async (client, context, [name]) => {
       await client.deleteSpace(name!);
       context.output.event({ type: "space-deleted", name });
-      context.output.line(`removed ${name}; until it is erased: syncline space undelete ${name}`);
+      context.output.line(`removed ${name}; for seven days it can be had back: syncline space undelete ${name}`);
+      await tellLinks(client, context, name!);
     },
   },
   undelete: {
@@ -79,6 +83,16 @@ export const spaceCommand: Command = async (context) => {
   if (names.length !== wanted) throw usage(`space ${word} takes ${plural(wanted, "name")}`, "syncline space --help");
   return (await work(openClient(context), context, names)) ?? EXIT.same;
 };
+
+/** Whoever may not see links deletes a space all the same. */
+async function tellLinks(client: HubClient, { output }: Context, space: string): Promise<void> {
+  const links = await client.linkDefinitions().catch(() => []);
+  const left = links.filter((link) => link.space === space && link.enabled).map(({ id }) => id);
+  if (left.length === 0) return;
+  const shown = left.slice(0, LINKS_SHOWN_MAX).join(", ");
+  const more = left.length > LINKS_SHOWN_MAX ? ` and ${left.length - LINKS_SHOWN_MAX} more` : "";
+  output.warn(`links that wait until it is back: ${shown}${more}; syncline link remove ID ends one`);
+}
 
 const copyOf = (from: SpaceJson["follows"]): string => (from === undefined ? "" : `copy of ${from.source} at ${from.url}`);
 

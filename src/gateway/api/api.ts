@@ -17,6 +17,7 @@ import { traceparentOf } from "#platform/trace-id.ts";
 import { FIXED_HEADERS } from "#gateway/http-work.ts";
 import { decodeUrlPath, parseQuery, percentDecode, splitUrl } from "#gateway/api/url-path.ts";
 import { boundedBody } from "#gateway/bounded-body.ts";
+import { isTrouble, troubleText } from "#gateway/trouble.ts";
 
 /** Bytes of a JSON body. */
 export const JSON_BYTES_MAX = 1 << 20;
@@ -130,13 +131,13 @@ export class Api {
   /** The answer for what was thrown. Faults of the program are logged with their stack; the caller gets the trace id. */
   #refuse(error: unknown, trace: Trace, request: Request, route?: AnyRoute): Response {
     const { headers, ...problem } = problemOf(error);
-    if (problem.status >= 500 && problem.code !== "BUSY") {
+    if (isTrouble(problem.status, problem.code)) {
       this.#services.log.error("request failed", {
         traceId: trace.traceId,
         route: route?.id,
         method: request.method,
         code: problem.code,
-        error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+        error: troubleText(error),
       });
     }
     return new Response(JSON.stringify({ ...problem, traceId: trace.traceId }), {

@@ -3,6 +3,7 @@ import { getMimeType } from "hono/utils/mime";
 import { requireReadable } from "#hub/encrypted-content.ts";
 import type { ContentReader, Intake, NamedContent } from "#hub/space-service.ts";
 import type { Version } from "#hub/space.ts";
+import { messageOf } from "#model/error.ts";
 import { nameOf } from "#model/path.ts";
 import { paced } from "#platform/net/pace.ts";
 import { type Range, expectedSha256, parseRanges, rangeApplies, readCondition } from "#gateway/api/conditions.ts";
@@ -56,7 +57,7 @@ async function answerBytes(
   const onError = (error: unknown): void =>
     call.services.log.error("content broke off", {
       traceId: call.trace.traceId,
-      error: error instanceof Error ? error.message : String(error),
+      error: messageOf(error),
     });
   const send = async (status: number, parts: readonly (Range | Uint8Array)[], more: Record<string, string>) =>
     new Response(await bytesBody(reader, parts, call.traffic, onError), { status, headers: { ...fixed, ...more } });

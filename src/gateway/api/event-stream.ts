@@ -4,7 +4,7 @@
  * connection open.
  */
 import type { Principal } from "#access/access.ts";
-import { type ErrorCode, SynclineError } from "#model/error.ts";
+import { type ErrorCode, SynclineError, messageOf } from "#model/error.ts";
 import { holding, streamOf } from "#gateway/api/bytes-body.ts";
 import type { Call } from "#gateway/api/route.ts";
 
@@ -37,7 +37,7 @@ export function eventStream(call: Listening, source: EventSource): Response {
   const onError = (error: unknown): void =>
     call.services.log.error("event stream broke off", {
       traceId: call.trace.traceId,
-      error: error instanceof Error ? error.message : String(error),
+      error: messageOf(error),
     });
   return new Response(streamOf(holding(place, events(call, source)), onError), {
     headers: { "content-type": "text/event-stream", "cache-control": "no-cache", "x-accel-buffering": "no" },

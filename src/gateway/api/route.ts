@@ -71,6 +71,8 @@ export type ApiServices = {
   readonly publicUrl: () => string;
   /** Asks each dependency; answers within `signal`. */
   readonly dependencies: (signal: AbortSignal) => Promise<readonly Dependency[]>;
+  /** Of the data directory. @throws {FsError} */
+  readonly disk: () => { readonly freeBytes: number; readonly totalBytes: number };
   /**
    * Makes the first user, an administrator, and returns a token of it.
    * @throws {SynclineError} AUTH when the set-up token is another or was used

@@ -1,5 +1,6 @@
 /** A directory of a space as one file. */
 import * as z from "zod";
+import { messageOf } from "#model/error.ts";
 import { ARCHIVE_FORMATS, type Archive, archiveOf } from "#gateway/archive/archive.ts";
 import { holding, streamOf } from "#gateway/api/bytes-body.ts";
 import { dispositionOf } from "#gateway/api/content-bytes.ts";
@@ -45,7 +46,7 @@ async function getArchive(call: Ask): Promise<Response> {
   return sendArchive(archive, call.traffic, (error) =>
     services.log.error("archive broke off", {
       traceId: call.trace.traceId,
-      error: error instanceof Error ? error.message : String(error),
+      error: messageOf(error),
     }),
   );
 }

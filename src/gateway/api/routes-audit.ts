@@ -1,6 +1,7 @@
 /** Who did what: pages for people, a stream for archives, and the proof that it is what was written. */
 import * as z from "zod";
 import { AUDIT_PAGE_MAX, type AuditRecord } from "#access/audit.ts";
+import { messageOf } from "#model/error.ts";
 import { holding, streamOf } from "#gateway/api/bytes-body.ts";
 import { type AnyRoute, type Call, actorOf, json, route } from "#gateway/api/route.ts";
 import { NAME, TIME, iso, on } from "#gateway/api/shapes-access.ts";
@@ -98,7 +99,7 @@ export const AUDIT_ROUTES: readonly AnyRoute[] = [
       const stream = streamOf(holding(traffic.download(), lines), (error) =>
         services.log.error("audit export broke off", {
           traceId: trace.traceId,
-          error: error instanceof Error ? error.message : String(error),
+          error: messageOf(error),
         }),
       );
       return new Response(stream, { headers: { "content-type": "application/x-ndjson" } });

@@ -4,6 +4,7 @@ import type { Principal } from "#access/access.ts";
 import { differences } from "#hub/restore.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { ChangeResult, JournalRecord, Point, Version } from "#hub/space.ts";
+import { messageOf } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
 import { holding, streamOf } from "#gateway/api/bytes-body.ts";
 import { pointAt } from "#gateway/api/point.ts";
@@ -99,7 +100,7 @@ export const HISTORY_ROUTES: readonly AnyRoute[] = [
       const stream = streamOf(holding(traffic.download(), lines), (error) =>
         services.log.error("journal export broke off", {
           traceId: trace.traceId,
-          error: error instanceof Error ? error.message : String(error),
+          error: messageOf(error),
         }),
       );
       return new Response(stream, { headers: { "content-type": "application/x-ndjson" } });

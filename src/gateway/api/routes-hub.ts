@@ -4,6 +4,7 @@ import { csrfTokenOf } from "#access/sessions.ts";
 import { HELLO_PATH } from "#hub/agents/hello.ts";
 import { systemPrincipal } from "#access/access.ts";
 import { type AnyRoute, type ApiServices, json, route } from "#gateway/api/route.ts";
+import { diskWarning } from "#gateway/trouble.ts";
 
 const WHO = systemPrincipal("health");
 /** A dependency that does not answer is not ready. */
@@ -120,7 +121,11 @@ export const HUB_ROUTES: readonly AnyRoute[] = [
 ];
 
 /** Without names: anybody may ask. */
-async function warningsOf({ followers }: ApiServices): Promise<string[]> {
+async function warningsOf({ followers, disk }: ApiServices): Promise<string[]> {
   const copies = (await followers.list(WHO)).filter(({ isWell, phase }) => !isWell && phase !== "stopped");
-  return copies.length === 0 ? [] : [`spaces that follow another hub and are not well: ${copies.length}`];
+  const full = diskWarning(disk());
+  return [
+    ...(full === undefined ? [] : [full]),
+    ...(copies.length === 0 ? [] : [`spaces that follow another hub and are not well: ${copies.length}`]),
+  ];
 }

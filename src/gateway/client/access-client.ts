@@ -177,6 +177,10 @@ export class AccessClient {
     await this.#hub.call(at("hosts", host), { method: "PATCH", body: { labels } });
   }
 
+  async removeHost(host: string): Promise<void> {
+    await this.#hub.call(at("hosts", host), { method: "DELETE" });
+  }
+
   // Audit
 
   /** Newest first, `limit` at most. */

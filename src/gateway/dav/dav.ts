@@ -20,6 +20,7 @@ import { propPatch } from "#gateway/dav/prop-patch.ts";
 import { get, propFind } from "#gateway/dav/read.ts";
 import { copy, move } from "#gateway/dav/transfer.ts";
 import { makeCollection, put, remove } from "#gateway/dav/write.ts";
+import { isTrouble, troubleText } from "#gateway/trouble.ts";
 
 /** Bytes of a URL. */
 const URL_CHARS_MAX = 16 << 10;
@@ -104,12 +105,12 @@ async function answer(
 function refuse({ log }: DavServices, request: Request, trace: Trace, error: unknown): Response {
   if (error instanceof DavPartial) return partialAnswer(error);
   const refusal = refusalOf(error);
-  if (refusal.status >= 500 && refusal.code !== "BUSY" && !(error instanceof DavProblem)) {
+  if (isTrouble(refusal.status, refusal.code) && !(error instanceof DavProblem)) {
     log.error("request failed", {
       traceId: trace.traceId,
       method: request.method,
       code: error instanceof SynclineError ? error.code : "INTERNAL",
-      error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+      error: troubleText(error),
     });
   }
   return refusalAnswer(refusal, CHALLENGE, trace);

@@ -1,5 +1,5 @@
 /** What an address below /dav/ names: the spaces, or a path of one of them. */
-import { type RelPath, decodeName, encodeName, parentOf, pathFault } from "#model/path.ts";
+import { type RelPath, decodeName, encodeName, pathFault } from "#model/path.ts";
 import { SynclineError } from "#model/error.ts";
 import { encodeUrlPath, percentDecode, percentEncode, splitUrl } from "#gateway/api/url-path.ts";
 
@@ -38,9 +38,6 @@ export function hrefOf(place: Place, isCollection: boolean): string {
   if (place.path === "") return `${at}/`;
   return `${at}/${encodeUrlPath(place.path)}${isCollection ? "/" : ""}`;
 }
-
-/** The collection that a path of a space is in. */
-export const above = (place: NonNullable<Place>): NonNullable<Place> => ({ space: place.space, path: parentOf(place.path) });
 
 /**
  * The path of a URL in a header: absolute, or a path of this server.

@@ -1,5 +1,6 @@
 /** Methods that change nothing: OPTIONS, PROPFIND, GET, HEAD. */
 import type { Space, Version } from "#hub/space.ts";
+import { messageOf } from "#model/error.ts";
 import { nameOf, printablePath } from "#model/path.ts";
 import { holding, streamOf } from "#gateway/api/bytes-body.ts";
 import { sendVersion } from "#gateway/api/content-bytes.ts";
@@ -35,7 +36,7 @@ export async function propFind(call: DavCall): Promise<Response> {
     for await (const piece of pieces) yield encoder.encode(piece);
   };
   const body = streamOf(holding(traffic.download(), encoded()), (error) =>
-    services.log.error("listing broke off", { traceId: trace.traceId, error: error instanceof Error ? error.message : String(error) }),
+    services.log.error("listing broke off", { traceId: trace.traceId, error: messageOf(error) }),
   );
   return new Response(body, answer);
 }

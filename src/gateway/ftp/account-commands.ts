@@ -1,6 +1,6 @@
 /** Who is there, and how the connection is secured: USER, PASS, AUTH and what belongs to them (RFC 959, 2228, 4217). */
 import type { Credential, Principal } from "#access/access.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 import type { CommandTable } from "#gateway/ftp/commands.ts";
 import { FtpRefusal, replyLine } from "#gateway/ftp/reply.ts";
 import { type FtpSession, LOGIN_FAILURES_MAX } from "#gateway/ftp/session.ts";
@@ -113,7 +113,7 @@ export async function secure(session: FtpSession): Promise<boolean> {
     session.clientCertificate = facts.clientCertificate;
     return true;
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     log.info("ftp handshake failed", { address: session.client.address, reason });
     session.connection.destroy();
     return false;

@@ -89,6 +89,13 @@ export class Arriving implements AsyncDisposable {
     return this.#size <= SMALL_BYTES_MAX ? undefined : this.#grow();
   }
 
+  /** As write(), of what `read` puts where it belongs; 0 where it cannot be put there now: write() then. */
+  fill(read: (into: Uint8Array) => number): number {
+    const count = this.#growing?.sink.fill(read) ?? 0;
+    this.#size += count;
+    return count;
+  }
+
   #grow(): Promise<void> {
     this.#beginning ??= this.#begin();
     return this.#beginning;

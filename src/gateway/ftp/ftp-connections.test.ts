@@ -202,9 +202,9 @@ describe("load balancers", () => {
       const far = connect({ host: "127.0.0.1", port: lab.securePort });
       near.once("data", (hello: Buffer) => {
         far.write(Buffer.concat([Buffer.from(header), hello]));
-        near.on("data", (data: Buffer) => far.write(data));
+        near.on("data", (data: Buffer) => far.write(data)).on("error", () => undefined);
       });
-      far.on("data", (data: Buffer) => near.write(data)).on("close", () => near.destroy());
+      far.on("data", (data: Buffer) => near.write(data)).on("error", () => undefined).on("close", () => near.destroy());
     });
     balancer.listen(0, "127.0.0.1");
     await once(balancer, "listening");

@@ -3,6 +3,7 @@
  * share ports, limits and rates.
  */
 import type { HubConfig } from "#config/hub-config.ts";
+import { messageOf } from "#model/error.ts";
 import type { Door, DoorParts } from "#gateway/door.ts";
 import { type TcpConnection, listenTcp } from "#platform/net/tcp-server.ts";
 import type { Identity } from "#platform/net/tls-socket.ts";
@@ -78,7 +79,7 @@ class FtpHouse {
         this.shared.ports.sweep();
       } catch (error) {
         // Nobody waits for this, and without it sessions would stay for ever.
-        this.shared.log.error("ftp sessions could not be looked at", { error: error instanceof Error ? error.message : String(error) });
+        this.shared.log.error("ftp sessions could not be looked at", { error: messageOf(error) });
       }
     }
   }
@@ -101,7 +102,7 @@ export async function openFtp(kind: FtpKind, parts: DoorParts, config: HubConfig
   const listener = listenTcp(parts.listen, (connection) => {
     admit(house, kind, connection, sessions).catch((error: unknown) => {
       connection.destroy();
-      parts.log.error("ftp connection failed", { error: error instanceof Error ? error.message : String(error) });
+      parts.log.error("ftp connection failed", { error: messageOf(error) });
     });
   });
   house.opened();

@@ -5,7 +5,7 @@
 import { newTraceId } from "#platform/trace-id.ts";
 import type { Credential, Principal } from "#access/access.ts";
 import type { HubAccess } from "#access/hub-access.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, stackOf } from "#model/error.ts";
 import type { Clock, Random } from "#platform/host.ts";
 import type { Identity } from "#platform/net/tls-socket.ts";
 import type { TcpAddress, TcpConnection, TlsOptions } from "#platform/net/tcp-server.ts";
@@ -257,7 +257,7 @@ export class FtpSession {
     } catch (error) {
       const refusal = refusalOf(error);
       if (refusal !== undefined) return replyLine(refusal.code, refusal.message);
-      const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      const text = stackOf(error);
       this.shared.log.error("ftp command failed", { verb, user: this.signedIn?.who.name, error: text });
       return replyLine(451, "The hub could not do this; its log says why");
     }

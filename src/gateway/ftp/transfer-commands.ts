@@ -32,7 +32,7 @@ async function retrieve(session: FtpSession, argument: string): Promise<string> 
   const end = Math.min(wantedEnd ?? entry.size, entry.size);
   const isPart = offset > 0 || end < entry.size;
   const reader = await files.spaces.open(files.who, place.space, version, isPart || entry.sum === undefined);
-  // Small chunks of a file that goes out whole are not proved: its sum is compared, which costs a fraction of that.
+  // Chunks of a file that goes out whole are not proved: its sum is compared, which costs a fraction of that.
   const summer = reader.isProved ? undefined : new Summer(await files.seeds(place));
   const name = ftpPathText(path);
   // Some clients read the size out of this line.

@@ -138,8 +138,15 @@ export function dataOut({ deflateLevel }: FtpSession, connection: TcpConnection,
   };
 }
 
-/** Hands on what comes, as fast as `take` lets it, until the client ends. True: it has ended its stream in order. */
-export function receive(connection: TcpConnection, take: (bytes: Uint8Array) => Promise<void> | undefined): Promise<boolean> {
+/** What takes the bytes of a transfer; a promise where it cannot keep up. */
+export type Taker = {
+  take(bytes: Uint8Array): Promise<void> | undefined;
+  /** What else has come may be put where it belongs, behind what was taken; with a copy less. */
+  more?(): Promise<void> | undefined;
+};
+
+/** Hands on what comes, as fast as `taker` lets it, until the client ends. True: it has ended its stream in order. */
+export function receive(connection: TcpConnection, taker: Taker): Promise<boolean> {
   const { promise, resolve, reject } = Promise.withResolvers<boolean>();
   /** What came before the one before it was taken: bounded, because the connection is paused meanwhile. */
   const waiting: Uint8Array[] = [];
@@ -149,7 +156,7 @@ export function receive(connection: TcpConnection, take: (bytes: Uint8Array) => 
     isTaking = true;
     connection.pause();
     await first;
-    for (let bytes = waiting.shift(); bytes !== undefined; bytes = waiting.shift()) await take(bytes);
+    for (let bytes = waiting.shift(); bytes !== undefined; bytes = waiting.shift()) await taker.take(bytes);
     isTaking = false;
     if (end !== undefined) resolve(end);
     else connection.resume();
@@ -160,7 +167,7 @@ export function receive(connection: TcpConnection, take: (bytes: Uint8Array) => 
         waiting.push(bytes);
         return;
       }
-      const full = take(bytes);
+      const full = taker.take(bytes) ?? taker.more?.();
       if (full !== undefined) drain(full).catch(reject);
     },
     onEnd(isWhole) {

@@ -12,6 +12,9 @@ import { FtpRefusal, replyLine } from "#gateway/ftp/reply.ts";
 import type { FtpSession } from "#gateway/ftp/session.ts";
 import { type Moved, receive, runTransfer } from "#gateway/ftp/transfer.ts";
 
+/** Taken in one turn of the event loop behind what it has handed out: about a millisecond's copying. */
+const FILLED_BYTES_MAX = 4 << 20;
+
 export type UploadKind = "store" | "append" | "unique";
 
 /** The bytes before those that come: of an upload that was broken off, or of the file that is there. */
@@ -110,11 +113,13 @@ async function takeBytes(
     return arriving.write(decoder === undefined ? bytes : decoder.push(bytes));
   };
   using inflating = deflateLevel === undefined ? undefined : new Inflating(write);
-  const isWhole = await receive(connection, (bytes) => {
+  const take = (bytes: Uint8Array): Promise<void> | undefined => {
     const rate = moved.by(bytes.length);
     const full = inflating === undefined ? write(bytes) : inflating.write(bytes);
     return rate === undefined ? full : both(rate, full);
-  });
+  };
+  const isAsItComes = decoder === undefined && inflating === undefined;
+  const isWhole = await receive(connection, isAsItComes ? { take, more: () => fill(arriving, connection, moved) } : { take });
   if (isWhole) await inflating?.end();
   if (isWhole && decoder === undefined && arriving.size >= (announced ?? 0)) arriving.foresee();
   // Nothing more goes over it, whatever comes of the upload: a reset would hide the reply from the client. Closing takes
@@ -129,6 +134,19 @@ async function takeBytes(
     throw new FtpRefusal(426, `Only ${arriving.size} of the ${announced} bytes that ALLO announced have come`);
   }
   if (decoder !== undefined) await arriving.write(decoder.end());
+}
+
+/** What has come meanwhile goes where it belongs, with others served between. */
+function fill(arriving: Arriving, connection: TcpConnection, moved: Moved): Promise<void> | undefined {
+  for (let left = FILLED_BYTES_MAX; left > 0; ) {
+    moved.signal.throwIfAborted();
+    const count = arriving.fill((into) => connection.takeInto(into.subarray(0, left)));
+    if (count === 0) return undefined;
+    left -= count;
+    const rate = moved.by(count);
+    if (rate !== undefined) return rate;
+  }
+  return undefined;
 }
 
 async function both(rate: Promise<void>, full: Promise<void> | undefined): Promise<void> {

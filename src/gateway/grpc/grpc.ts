@@ -1,4 +1,5 @@
 /** The gRPC door: FileService of files.proto, with the standard services for health and reflection. */
+import { stackOf } from "#model/error.ts";
 import { newTraceId } from "#platform/trace-id.ts";
 import type { Door, DoorParts } from "#gateway/door.ts";
 import { fileService } from "#gateway/grpc/file-service.ts";
@@ -38,7 +39,7 @@ export async function openGrpc(parts: DoorParts, isSecure: boolean): Promise<Doo
     closing,
     newTraceId: () => newTraceId(host.random),
     count: (direction, count) => bytes.add(count, { direction }),
-    onFault: (error) => log.error("grpc failed", { error: error instanceof Error ? (error.stack ?? error.message) : String(error) }),
+    onFault: (error) => log.error("grpc failed", { error: stackOf(error) }),
   });
   server.addService(serviceOf(FILES), files);
   server.addService(serviceOf(HEALTH), healthService(closing));

@@ -11,7 +11,7 @@ import { type ObjectSource, type Opened, openObject, opened, openedHeaders, with
 import { isSingle, versionHeader, versionIdOf, versionNameOf } from "#gateway/s3/version-ids.ts";
 import type { ContentReader } from "#hub/space-service.ts";
 import type { Version } from "#hub/space.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 import type { Http1Answer } from "#platform/net/http1/connection.ts";
 
 /** Up to here an answer is made in memory. */
@@ -198,7 +198,7 @@ async function* pieces({ services, traceId }: S3Call, source: ObjectSource, { st
       yield piece;
     }
   } catch (error) {
-    log.error("object broke off", { traceId, error: error instanceof Error ? error.message : String(error) });
+    log.error("object broke off", { traceId, error: messageOf(error) });
     throw error;
   }
 }

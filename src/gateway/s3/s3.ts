@@ -15,6 +15,7 @@ import { type S3Error, s3ErrorOf } from "#gateway/s3/s3-error.ts";
 import { type S3Request, readRequest } from "#gateway/s3/s3-request.ts";
 import { S3Traffic } from "#gateway/s3/s3-traffic.ts";
 import { element, plainDocument } from "#gateway/s3/xml.ts";
+import { troubleText } from "#gateway/trouble.ts";
 import type { Http1Answer, Http1Request } from "#platform/net/http1/connection.ts";
 import { type Http1Server, serveHttp1 } from "#platform/net/http1/server.ts";
 import { addressText } from "#platform/net/address-text.ts";
@@ -127,8 +128,7 @@ class S3Requests {
   #refuse(thrown: unknown, traceId: string, { method, target }: Http1Request, { operation, request }: Seen): Http1Answer {
     const error = s3ErrorOf(thrown);
     if (error.status >= 500 && error.code !== "SlowDown" && error.code !== "NotImplemented") {
-      const words = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
-      this.#services.log.error("request failed", { traceId, operation, method, code: error.code, error: words });
+      this.#services.log.error("request failed", { traceId, operation, method, code: error.code, error: troubleText(thrown) });
     }
     const resource = request === undefined ? target.split("?")[0]! : request.path;
     const retry = error.status === 503 ? ([["retry-after", "1"]] as const) : [];

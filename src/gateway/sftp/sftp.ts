@@ -8,7 +8,7 @@ import type { Door, DoorParts } from "#gateway/door.ts";
 import { SftpSession, type SessionParts } from "#gateway/sftp/sftp-session.ts";
 import { Stage } from "#gateway/sftp/stage.ts";
 import { type Place, Tree } from "#gateway/sftp/tree.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, stackOf } from "#model/error.ts";
 import { pathFault } from "#model/path.ts";
 import { makePrivateFolder } from "#platform/folders.ts";
 import { readPrivateFile } from "#platform/net/private-file.ts";
@@ -206,7 +206,7 @@ class SftpService {
   }
 
   #fault(error: unknown): void {
-    this.#parts.log.error("sftp failed", { error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+    this.#parts.log.error("sftp failed", { error: stackOf(error) });
   }
 
   /** Resolves when nobody writes or waits for an answer, at the latest after `graceMs`. */

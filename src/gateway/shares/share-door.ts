@@ -8,7 +8,7 @@ import type { Actor } from "#access/audit.ts";
 import { requireReadable } from "#hub/encrypted-content.ts";
 import { type Share, isUsedUp, mayDownload, mayUpload } from "#hub/shares/share.ts";
 import type { SpaceChange, Version } from "#hub/space.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 import { type RelPath, decodeName, encodeName, joinPath, nameOf, pathFault } from "#model/path.ts";
 import { ARCHIVE_FORMATS, type ArchiveFormat, archiveOf } from "#gateway/archive/archive.ts";
 import { parseRanges, rangeApplies, readCondition } from "#gateway/api/conditions.ts";
@@ -29,6 +29,7 @@ import { SHARE_SCRIPT, SHARE_STYLE } from "#gateway/shares/page-assets.ts";
 import { ShareFlows } from "#gateway/shares/share-flow.ts";
 import { ShareKeys } from "#gateway/shares/share-keys.ts";
 import { boundedBody } from "#gateway/bounded-body.ts";
+import { isTrouble, troubleText } from "#gateway/trouble.ts";
 
 const PREFIX = "/s";
 /** Entries of one page. */
@@ -70,7 +71,7 @@ export class ShareDoor {
     this.#credits = new Credits(services.clock);
     this.#keys = new ShareKeys(services.access, services.clock);
     this.#flows = new ShareFlows(services.shares, services.traffic, (error) =>
-      services.log.error("share not counted", { error: error instanceof Error ? error.message : String(error) }),
+      services.log.error("share not counted", { error: messageOf(error) }),
     );
   }
 
@@ -259,7 +260,7 @@ export class ShareDoor {
     return sendArchive(archive, flow, (error) =>
       this.#services.log.error("archive broke off", {
         traceId: trace.traceId,
-        error: error instanceof Error ? error.message : String(error),
+        error: messageOf(error),
       }),
     );
   }
@@ -301,9 +302,8 @@ export class ShareDoor {
   #refuse(request: Request, trace: Trace, error: unknown): Response {
     const shown = error instanceof SynclineError && (error.code === "DENIED" || error.code === "SPACE_UNKNOWN") ? nowhere() : error;
     const { headers, path: _path, hint, ...problem } = problemOf(shown);
-    if (problem.status >= 500 && problem.code !== "BUSY") {
-      const words = error instanceof Error ? (error.stack ?? error.message) : String(error);
-      this.#services.log.error("request failed", { traceId: trace.traceId, route: "share", code: problem.code, error: words });
+    if (isTrouble(problem.status, problem.code)) {
+      this.#services.log.error("request failed", { traceId: trace.traceId, route: "share", code: problem.code, error: troubleText(error) });
     }
     const traceHeaders = { ...Object.fromEntries(FIXED_HEADERS), traceparent: traceparentOf(trace) };
     if (wantsPage(request.headers) && request.method !== "PUT") {

@@ -15,6 +15,7 @@ import { signIn } from "#gateway/sign-in.ts";
 import { TUS_PREFIX, type TusCall, TusProblem, type TusServices } from "#gateway/tus/tus-call.ts";
 import { CHECKSUMS } from "#gateway/tus/tus-headers.ts";
 import { appendTo, begin, giveUp, stateOf } from "#gateway/tus/tus-methods.ts";
+import { isTrouble, troubleText } from "#gateway/trouble.ts";
 
 export const TUS_VERSION = "1.0.0";
 export const TUS_EXTENSIONS =
@@ -91,12 +92,12 @@ const STATUS: Readonly<Record<string, number>> = { QUOTA: 413, CHUNK_MISSING: 41
 function refuse({ log }: TusServices, request: Request, trace: Trace, error: unknown): Response {
   const { headers, ...problem } = problemOf(error);
   const status = error instanceof TusProblem ? error.status : (STATUS[problem.code] ?? problem.status);
-  if (status >= 500 && problem.code !== "BUSY") {
+  if (isTrouble(status, problem.code)) {
     log.error("request failed", {
       traceId: trace.traceId,
       method: request.method,
       code: error instanceof SynclineError ? error.code : problem.code,
-      error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+      error: troubleText(error),
     });
   }
   return new Response(JSON.stringify({ ...problem, status, traceId: trace.traceId }), {

@@ -8,7 +8,7 @@
  * - "link:ID": the space of one link, as an endpoint; only for the host that the link belongs to
  */
 import { X509Certificate } from "node:crypto";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, asError, messageOf } from "#model/error.ts";
 import { isWithin, printablePath } from "#model/path.ts";
 import type { Space, Version } from "#hub/space.ts";
 import type { Access, Principal } from "#access/access.ts";
@@ -314,7 +314,7 @@ export class AgentListener {
     const standing = { mux, label, certificate, ended: Promise.withResolvers<void>(), isConnected: true };
     const earlier = principal === undefined ? [] : this.#stand(principal.name, standing);
     // What keeps it from beginning ends it.
-    const close = (error: unknown): void => mux.close(error instanceof Error ? error : new Error(String(error)));
+    const close = (error: unknown): void => mux.close(asError(error));
     const begun = value.begin === undefined ? undefined : this.#begin(mux, value.begin, earlier).catch(close);
     const reason = await mux.closed;
     standing.isConnected = false;
@@ -337,7 +337,7 @@ export class AgentListener {
     this.#standing.set(host, connections);
     const earlier = [...connections].filter(({ label }) => label === standing.label);
     for (const { mux } of earlier) {
-      const message = "the agent has connected again";
+      const message = "another connection of this host has taken its place: does its agent, or a copy of it, run twice?";
       mux.close(new SynclineError({ code: "LINK_LOST", op: "connection", message, retryable: true }));
     }
     connections.add(standing);
@@ -380,7 +380,7 @@ export class AgentListener {
       return await startServer(transport, { program, clock: host.clock, admit }, calls, this.#stop.signal);
     } catch (error) {
       const code = error instanceof SynclineError ? error.code : "INTERNAL";
-      const reason = brief(error instanceof Error ? error.message : String(error));
+      const reason = brief(messageOf(error));
       log(code === "LINK_LOST" ? "connection ended early" : "connection refused", { address, code, reason });
       return undefined;
     }
@@ -449,7 +449,7 @@ export class AgentListener {
           log("host enrolled", { host: name, address });
         } catch (error) {
           // How often an address may try a token is for access/ to say, which asks for all doors together.
-          log("enrolment refused", { address, reason: brief(error instanceof Error ? error.message : String(error)) });
+          log("enrolment refused", { address, reason: brief(messageOf(error)) });
           await clock.sleep(FAILURE_DELAY_MS, channel.signal).catch(() => undefined);
           throw error;
         }
@@ -547,7 +547,7 @@ export class AgentListener {
     try {
       await work();
     } catch (error) {
-      if (channel.failure === undefined) channel.fail(error instanceof Error ? error : new Error(String(error)));
+      if (channel.failure === undefined) channel.fail(asError(error));
     }
   }
 }

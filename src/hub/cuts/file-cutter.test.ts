@@ -127,6 +127,36 @@ describe("chunks that are found on another thread", () => {
     expect(taken).toBe(before);
   }, 60_000);
 
+  test("[CUTS-8] bytes that are put into the rooms are cut as those that are copied there, and there are none where all are taken", async () => {
+    const thread = CutsThread.make()!;
+    const bytes = content(33 * MIB + 5);
+    const found: string[] = [];
+    const { promise: goOn, resolve } = Promise.withResolvers<void>();
+    const cutter = new FileCutter(thread, { limits: CHUNK_LIMITS, seeds: SEEDS }, async (chunks) => {
+      found.push(...chunks.map(({ id }) => id));
+      await goOn;
+    });
+    let at = 0;
+    const put = (into: Uint8Array): number => {
+      const some = bytes.subarray(at, at + Math.min(into.length, 333_333));
+      into.set(some);
+      at += some.length;
+      return some.length;
+    };
+    while (cutter.fill(put) > 0);
+    // Nobody takes the chunks, and there are three rooms.
+    expect(at).toBe(12 * MIB);
+    resolve();
+    while (at < bytes.length) {
+      const some = bytes.subarray(at, at + 100_000);
+      at += some.length;
+      await cutter.push(some);
+      while (cutter.fill(put) > 0);
+    }
+    await cutter.end();
+    expect(found).toEqual(cutWhole(bytes, CHUNK_LIMITS));
+  }, 60_000);
+
   test("[CUTS-7] who reads the bytes where they lie gets all of them in order, and they stay until they were read", async () => {
     const thread = CutsThread.make()!;
     for (const length of [23 * MIB + 5, 8 * MIB, 70_000]) {

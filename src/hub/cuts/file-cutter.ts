@@ -31,6 +31,9 @@ export type CutterOptions = {
 /** The bytes are the cutter's again when `onCut` has resolved. Leaves are of the pieces that have come whole since, or of the last. */
 export type OnCut = (chunks: readonly NamedChunk[], leaves: Uint8Array) => Promise<void>;
 
+/** Puts bytes at the beginning of `into` and tells how many; 0 where there are none now. */
+export type ReadInto = (into: Uint8Array) => number;
+
 /** What is left of the bytes before, and where it lies. */
 type Kept = { readonly room: Room | undefined; readonly bytes: Uint8Array; readonly looked: Looked };
 
@@ -73,6 +76,18 @@ export class FileCutter {
     return taken === bytes.length ? undefined : this.#takeRest(bytes.subarray(taken));
   }
 
+  /**
+   * As push(), of bytes that `read` puts to where they belong, at most as many as there is room for now.
+   * @returns how many; 0 where there is no room, or it has failed, which the next push() tells
+   */
+  fill(read: ReadInto): number {
+    if (this.#failure !== undefined) return 0;
+    const room = this.#roomNow();
+    const count = room === undefined ? 0 : read(room.subarray(this.#end, this.#stop));
+    this.#end += count;
+    return count;
+  }
+
   async #takeRest(bytes: Uint8Array): Promise<void> {
     for (let at = 0; at < bytes.length; at += this.#take(bytes.subarray(at))) await this.#anyRoom();
   }
@@ -86,9 +101,7 @@ export class FileCutter {
   #take(bytes: Uint8Array): number {
     let at = 0;
     while (at < bytes.length) {
-      // Not before: what ends with a room ends in it.
-      if (this.#filling !== undefined && this.#end === this.#stop) this.#give(false);
-      const room = (this.#filling ??= this.#begin());
+      const room = this.#roomNow();
       if (room === undefined) break;
       const some = bytes.subarray(at, at + this.#stop - this.#end);
       room.set(some, this.#end);
@@ -96,6 +109,13 @@ export class FileCutter {
       at += some.length;
     }
     return at;
+  }
+
+  /** In which there is room behind #end; undefined: all are taken. */
+  #roomNow(): Room | undefined {
+    // Not before: what ends with a room ends in it.
+    if (this.#filling !== undefined && this.#end === this.#stop) this.#give(false);
+    return (this.#filling ??= this.#begin());
   }
 
   /** Resolves when all chunks have been taken. Nothing comes after it. */

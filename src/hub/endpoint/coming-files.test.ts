@@ -12,6 +12,8 @@ import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import { FsError } from "#platform/file-system.ts";
 import type { ComingNews } from "#sync/endpoint/endpoint.ts";
 import { IgnoreRules } from "#sync/scan/ignore.ts";
+import { DATA_HEADER_BYTES } from "#sync/transfer/messages.ts";
+import { giveBackBuffer, takeBuffer } from "#sync/wire/buffer-pool.ts";
 import { until } from "#testing/agent-hub.ts";
 
 const MIB = 1 << 20;
@@ -22,6 +24,19 @@ function randomBytes(length: number): Uint8Array {
   const bytes = new Uint8Array(length);
   for (let at = 0; at < length; at += 65_536) crypto.getRandomValues(bytes.subarray(at, Math.min(length, at + 65_536)));
   return bytes;
+}
+
+/** As a piece of a file comes. */
+function messageWith(body: Uint8Array): Uint8Array {
+  const message = takeBuffer(DATA_HEADER_BYTES + body.length);
+  message.set(body, DATA_HEADER_BYTES);
+  return message;
+}
+
+/** What nobody owns any more gets other bytes. */
+function spoilFree(): void {
+  const taken = Array.from({ length: 16 }, () => takeBuffer(DATA_HEADER_BYTES + MIB).fill(0));
+  for (const one of taken) giveBackBuffer(one);
 }
 
 async function readAll(reader: ComingReader, ahead: number): Promise<Uint8Array> {
@@ -61,11 +76,12 @@ describe("files that are coming", () => {
     const file = new ComingFiles().begin(source)!;
     for (let at = 0; at < SIZE; at += MIB) {
       await before(at / MIB, file);
-      const piece = bytes.slice(at, at + MIB);
+      const message = messageWith(bytes.subarray(at, at + MIB));
+      const piece = message.subarray(DATA_HEADER_BYTES);
       file.arrived(piece, at);
       await sink.write(piece);
-      // It is somebody else's again.
-      piece.fill(0);
+      giveBackBuffer(message);
+      spoilFree();
       file.stored();
     }
     const { sum } = await sink.end();
@@ -89,6 +105,32 @@ describe("files that are coming", () => {
     file.over(true);
     begin(file, 3);
     for (const read of await Promise.all(reads)) expect(Buffer.compare(read, bytes)).toBe(0);
+  });
+
+  test("[COMING-6] who sends a piece on has the message in which it came, or one of his own, until he gives it back", async () => {
+    const space = await hub.spaces.space(hub.who, "demo");
+    const source = { space: space.id, path: "large", size: SIZE, by: {}, stored: () => [], intake: () => intake };
+    const file = new ComingFiles().begin(source)!;
+    const readers = [1, 2, 3].map(() => file.reader(intake, never));
+    const [first, second, late] = readers as [ComingReader, ComingReader, ComingReader];
+    const body = bytes.subarray(0, MIB);
+    const waiting = [first.take(0, MIB), second.take(0, MIB)];
+    const message = messageWith(body);
+    file.arrived(message.subarray(DATA_HEADER_BYTES), 0);
+    giveBackBuffer(message);
+    const taken = [...(await Promise.all(waiting)), await late.take(0, MIB)].map((one) => one!);
+    for (const [at, one] of taken.entries()) one.fill(at + 1, 0, DATA_HEADER_BYTES);
+    spoilFree();
+    expect(taken[0]!.buffer).toBe(message.buffer);
+    // None is left that waits for its next use.
+    for (let at = 0; at < 16; at++) takeBuffer(MIB);
+    for (const [at, one] of taken.entries()) {
+      expect(one.subarray(0, DATA_HEADER_BYTES).every((byte) => byte === at + 1)).toBe(true);
+      expect(Buffer.compare(one.subarray(DATA_HEADER_BYTES), body)).toBe(0);
+      giveBackBuffer(one);
+    }
+    expect(taken.map(() => takeBuffer(MIB)).some(({ buffer }) => buffer === message.buffer)).toBe(true);
+    for (const reader of readers) reader[Symbol.dispose]();
   });
 
   test("[COMING-2] a reader of what will not come, or that nobody waits for any more, is told", async () => {

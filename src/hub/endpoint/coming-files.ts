@@ -10,8 +10,9 @@ import type { FileEntry, Sum } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
 import { FsError } from "#platform/file-system.ts";
-import { giveBackBuffer, takeBuffer } from "#sync/wire/buffer-pool.ts";
+import { giveBackBuffer, shareMessage, takeBuffer } from "#sync/wire/buffer-pool.ts";
 import type { ManifestChunk } from "#sync/chunk/manifest.ts";
+import { DATA_HEADER_BYTES } from "#sync/transfer/messages.ts";
 
 /** A smaller file is there sooner than its coming pays. */
 export const COMING_BYTES_MIN = 16 << 20;
@@ -32,15 +33,15 @@ export type ComingEvent =
 type Listener = (file: ComingFile, event: ComingEvent) => void;
 
 type Waiting = {
-  readonly into: Uint8Array;
+  readonly length: number;
   readonly position: number;
   readonly wake: () => void;
-  /** The bytes were there when they came. */
-  isFilled: boolean;
+  /** Whoever waits was there when the bytes came. */
+  message: Uint8Array | undefined;
 };
 
 /** A piece that came before everybody who reads the file was there. */
-type Held = { readonly bytes: Uint8Array; readonly wantedBy: Set<ComingReader> };
+type Held = { readonly message: Uint8Array; readonly wantedBy: Set<ComingReader> };
 
 /** What the one who brings a file knows of it. */
 export type ComingSource = {
@@ -93,13 +94,20 @@ export class ComingFile {
 
   /** These bytes have come; they are looked at now and not later. */
   arrived(bytes: Uint8Array, position: number): void {
+    // Who gets it may write a header before it: the first has the message in which it came, the others have copies.
+    let came = shareMessage(bytes, DATA_HEADER_BYTES);
+    const message = (): Uint8Array => {
+      const own = came ?? messageOf(bytes);
+      came = undefined;
+      return own;
+    };
     const wantedBy = new Set<ComingReader>();
-    for (const reader of this.#readers) if (reader.offer(bytes, position)) wantedBy.add(reader);
-    if (wantedBy.size === 0 || this.#holding.pieces >= HELD_MAX) return;
-    this.#holding.pieces++;
-    const copy = takeBuffer(bytes.length);
-    copy.set(bytes);
-    this.#held.set(position, { bytes: copy, wantedBy });
+    for (const reader of this.#readers) if (reader.offer(bytes.length, position, message)) wantedBy.add(reader);
+    if (wantedBy.size > 0 && this.#holding.pieces < HELD_MAX) {
+      this.#holding.pieces++;
+      this.#held.set(position, { message: message(), wantedBy });
+    }
+    if (came !== undefined) giveBackBuffer(came);
   }
 
   /** More of it may be in the store. */
@@ -135,7 +143,7 @@ export class ComingFile {
   reader(intake: Intake, signal: AbortSignal): ComingReader {
     const reader: ComingReader = new ComingReader(this, intake, signal, () => {
       this.#readers.delete(reader);
-      for (const position of [...this.#held.keys()]) this.#taken(reader, position);
+      for (const position of [...this.#held.keys()]) this.#dropHeld(reader, position);
     });
     this.#readers.add(reader);
     return reader;
@@ -152,22 +160,37 @@ export class ComingFile {
     return { first, last: firstAbove(this.#ends, to - 1), start: first === 0 ? 0 : this.#ends[first - 1]! };
   }
 
-  /** Copies a piece that was kept for the reader. */
-  takeHeld(reader: ComingReader, into: Uint8Array, position: number): boolean {
-    const bytes = this.#held.get(position)?.bytes;
-    const isIt = bytes?.length === into.length;
-    if (isIt) into.set(bytes);
-    this.#taken(reader, position);
-    return isIt;
+  /** A message with a piece that was kept for the reader, who gives it back. */
+  takeHeld(reader: ComingReader, length: number, position: number): Uint8Array | undefined {
+    const held = this.#held.get(position);
+    if (held === undefined) return undefined;
+    const isIt = held.message.length === DATA_HEADER_BYTES + length;
+    const isLast = this.#leave(held, reader, position);
+    if (isIt && !isLast) return messageOf(held.message.subarray(DATA_HEADER_BYTES));
+    if (isIt) return held.message;
+    if (isLast) giveBackBuffer(held.message);
+    return undefined;
   }
 
-  #taken(reader: ComingReader, position: number): void {
-    const held = this.#held.get(position);
-    if (held === undefined || !held.wantedBy.delete(reader) || held.wantedBy.size > 0) return;
+  #dropHeld(reader: ComingReader, position: number): void {
+    const held = this.#held.get(position)!;
+    if (this.#leave(held, reader, position)) giveBackBuffer(held.message);
+  }
+
+  /** True: nobody else wants it, and it is kept no longer. */
+  #leave({ wantedBy }: Held, reader: ComingReader, position: number): boolean {
+    if (!wantedBy.delete(reader) || wantedBy.size > 0) return false;
     this.#held.delete(position);
     this.#holding.pieces--;
-    giveBackBuffer(held.bytes);
+    return true;
   }
+}
+
+/** A copy, with room for the header of a message. */
+function messageOf(bytes: Uint8Array): Uint8Array {
+  const message = takeBuffer(DATA_HEADER_BYTES + bytes.length);
+  message.set(bytes, DATA_HEADER_BYTES);
+  return message;
 }
 
 /**
@@ -196,12 +219,11 @@ export class ComingReader implements ContentReader, Disposable {
     signal.addEventListener("abort", this.#abort, { once: true });
   }
 
-  /** Bytes that have just come. True: they will be asked for later. */
-  offer(bytes: Uint8Array, position: number): boolean {
+  /** Bytes have just come. True: they will be asked for later. @param message has them, and is then the reader's */
+  offer(length: number, position: number, message: () => Uint8Array): boolean {
     for (const one of this.#waiting) {
-      if (one.position !== position || one.into.length !== bytes.length) continue;
-      one.into.set(bytes);
-      one.isFilled = true;
+      if (one.position !== position || one.length !== length || one.message !== undefined) continue;
+      one.message = message();
       one.wake();
       return false;
     }
@@ -211,29 +233,42 @@ export class ComingReader implements ContentReader, Disposable {
   /** Something has changed: is it what anybody waits for? */
   look(): void {
     const { isLost, storedBytes } = this.#file;
-    for (const { position, into, wake } of this.#waiting) {
-      if (isLost || this.#signal.aborted || position + into.length <= storedBytes) wake();
+    for (const { position, length, wake } of this.#waiting) {
+      if (isLost || this.#signal.aborted || position + length <= storedBytes) wake();
     }
   }
 
   async read(room: Uint8Array, position: number): Promise<number> {
     const into = room.subarray(0, Math.max(0, this.size - position));
-    this.#asked = Math.max(this.#asked, position + into.length);
-    if (this.#file.takeHeld(this, into, position)) return into.length;
-    for (;;) {
-      if (this.#file.isLost || this.#signal.aborted) throw gone();
-      if (position + into.length <= this.#file.storedBytes) return this.#readStored(into, position);
-      if (await this.#comes(into, position)) return into.length;
-    }
+    const message = await this.take(position, into.length);
+    if (message === undefined) return this.#readStored(into, position);
+    into.set(message.subarray(DATA_HEADER_BYTES));
+    giveBackBuffer(message);
+    return into.length;
   }
 
-  async #comes(into: Uint8Array, position: number): Promise<boolean> {
+  /**
+   * In place of read(), for who sends the bytes: a message that has them behind DATA_HEADER_BYTES, and is the caller's.
+   * Undefined: they are in the store, where read() has them from.
+   */
+  async take(position: number, length: number): Promise<Uint8Array | undefined> {
+    this.#asked = Math.max(this.#asked, position + length);
+    let message = this.#file.takeHeld(this, length, position);
+    while (message === undefined) {
+      if (this.#file.isLost || this.#signal.aborted) throw gone();
+      if (position + length <= this.#file.storedBytes) return undefined;
+      message = await this.#comes(length, position);
+    }
+    return message;
+  }
+
+  async #comes(length: number, position: number): Promise<Uint8Array | undefined> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    const one: Waiting = { into, position, wake: resolve, isFilled: false };
+    const one: Waiting = { length, position, wake: resolve, message: undefined };
     this.#waiting.add(one);
     await promise;
     this.#waiting.delete(one);
-    return one.isFilled;
+    return one.message;
   }
 
   async #readStored(into: Uint8Array, position: number): Promise<number> {

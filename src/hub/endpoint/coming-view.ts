@@ -109,6 +109,10 @@ export class ComingView implements endpoint.ComingFiles {
         return files.open(reader, stat);
       },
       look: (path: RelPath): Stat => supplied(path).stat,
+      take: async (_fd: Fd, position: number, length: number): Promise<Uint8Array | undefined> => {
+        const [only] = open.values();
+        return only?.reader.take(position, length);
+      },
       entryOf: (_path: RelPath, stat: Stat) => comingEntry(stat.size),
       // Whoever gets it compares it with what he was given.
       knownSum: (path: RelPath): Sum => supplied(path).file.sum!,

@@ -17,7 +17,7 @@ import type { SpaceDigests } from "#hub/followers/space-digest.ts";
 import type { HubSpaces } from "#hub/hub-spaces.ts";
 import type { MetaStore } from "#hub/meta/meta-store.ts";
 import type { JournalRecord, Space, SpaceId } from "#hub/space.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 import { printablePath } from "#model/path.ts";
 import type { Clock } from "#platform/host.ts";
 import type { ChunkStore, Pin } from "#store/chunk-store.ts";
@@ -401,7 +401,7 @@ export function sharedSequence(one: Lived, other: Lived): number | undefined {
 
 function troubleOf(error: unknown): FollowTrouble {
   if (error instanceof SynclineError) return { code: error.code, message: error.message, hint: error.hint };
-  return { code: "INTERNAL", message: error instanceof Error ? error.message : String(error), hint: undefined };
+  return { code: "INTERNAL", message: messageOf(error), hint: undefined };
 }
 
 function otherLife({ name, sequence }: Space, shared: number | undefined): SynclineError {

@@ -8,7 +8,7 @@ import { putBack, readOrNothing } from "#hub/followers/following.ts";
 import type { FollowSource } from "#hub/followers/source.ts";
 import type { MetaStore } from "#hub/meta/meta-store.ts";
 import type { Space, SpaceId, Version } from "#hub/space.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 import { decodeName } from "#model/path.ts";
 import type { Clock } from "#platform/host.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
@@ -90,7 +90,7 @@ export class ChunkRepair {
         if (left > 0) log("error", "lost chunks could not be repaired", { left });
       } catch (error) {
         if (signal.aborted) return;
-        log("error", "repair failed", { error: error instanceof Error ? error.message : String(error) });
+        log("error", "repair failed", { error: messageOf(error) });
       }
       const woken = new AbortController();
       const late = clock.sleep(ROUND_EVERY_MS, AbortSignal.any([signal, woken.signal])).catch(() => undefined);

@@ -24,6 +24,8 @@ export function rescanWork({ registry, listener, clock }: RescanParts): JobWork<
     const over = new AbortController();
     const ended = AbortSignal.any([signal, over.signal]);
     const asked = listener.rescan(host, link, id, signal).finally(() => over.abort());
+    // Met below, unless what is told meanwhile ends the job first.
+    asked.catch(() => undefined);
     while (!ended.aborted) {
       const state = listener.presence.heard(host, link, clock.monotonicMs())?.state;
       if (state !== undefined) tell({ done: state.files, unit: "files", phase: state.phase });

@@ -240,12 +240,14 @@ async function makeDirs(set: WorkingSet, paths: readonly RelPath[]): Promise<voi
 
 /** What makes the space smaller is always allowed, also where a quota was lowered below what is there. */
 function quotaFault(set: WorkingSet, bytes: number, entries: number): string | undefined {
-  const { quotaBytes, quotaEntries } = set.space.settings;
+  const { name, settings } = set.space;
+  const { quotaBytes, quotaEntries } = settings;
+  const count = (number: number): string => number.toLocaleString("en-US");
   if (quotaBytes !== undefined && bytes > 0 && set.bytes + bytes > quotaBytes) {
-    return `the space would hold ${set.bytes + bytes} bytes of the ${quotaBytes} it may`;
+    return `${name} would hold ${count(set.bytes + bytes)} bytes, and its quota is ${count(quotaBytes)}`;
   }
   if (quotaEntries !== undefined && entries > 0 && set.entries + entries > quotaEntries) {
-    return `the space would hold ${set.entries + entries} entries of the ${quotaEntries} it may`;
+    return `${name} would hold ${count(set.entries + entries)} entries, and its quota is ${count(quotaEntries)}`;
   }
   return undefined;
 }

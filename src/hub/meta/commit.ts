@@ -21,19 +21,23 @@ import type { Manifest } from "#sync/chunk/manifest.ts";
 /** Changes whose paths are read at once. */
 const LOOK_AHEAD = 1000;
 
-const SPACE = `SELECT ${SPACE_COLUMNS},
-    (SELECT f.url FROM follows f WHERE f.space_id = spaces.id) AS follows_url,
-    (SELECT f.source FROM follows f WHERE f.space_id = spaces.id) AS follows_source,
-    (SELECT max(c.order_ms) FROM commits c WHERE c.space_id = spaces.id) AS latest
-  FROM spaces WHERE id = ? AND deleted_ms IS NULL`;
-export type LockedSpaceRow = SpaceRow & {
-  readonly follows_url: string | null;
-  readonly follows_source: string | null;
+export type LockedSpaceRow = SpaceRow & { readonly follows_url: string | null; readonly follows_source: string | null };
+export type WrittenSpaceRow = LockedSpaceRow & {
   /** The greatest order of its commits. */
   readonly latest: number | null;
 };
+
 /** SQLite has one writer at a time and knows no locks of rows. */
-export const SPACE_LOCKED = { sqlite: SPACE, postgres: `${SPACE} FOR UPDATE` };
+function locked(more: string): Readonly<Record<Database["engine"], string>> {
+  const text = `SELECT ${SPACE_COLUMNS},
+    (SELECT f.url FROM follows f WHERE f.space_id = spaces.id) AS follows_url,
+    (SELECT f.source FROM follows f WHERE f.space_id = spaces.id) AS follows_source${more}
+  FROM spaces WHERE id = ? AND deleted_ms IS NULL`;
+  return { sqlite: text, postgres: `${text} FOR UPDATE` };
+}
+export const SPACE_LOCKED = locked("");
+/** For one that gets a commit. */
+export const SPACE_WRITTEN = locked(", (SELECT max(c.order_ms) FROM commits c WHERE c.space_id = spaces.id) AS latest");
 export const SAVE_SPACE = "UPDATE spaces SET sequence = ?, bytes = ?, entries = ? WHERE id = ?";
 export const LATEST_ORDER = "SELECT max(order_ms) AS latest FROM commits WHERE space_id = ?";
 export const LOWER_ORDER = "UPDATE commits SET order_ms = ? WHERE space_id = ? AND order_ms > ?";
@@ -148,7 +152,7 @@ class CommitRun {
   }
 
   async #open(id: SpaceId): Promise<void> {
-    const row = await this.#sql.get<LockedSpaceRow>(SPACE_LOCKED[this.#engine], [id]);
+    const row = await this.#sql.get<WrittenSpaceRow>(SPACE_WRITTEN[this.#engine], [id]);
     if (row === undefined) throw unknownSpace(id);
     const { follows_url: url, follows_source: source } = row;
     if (url !== null) throw followedSpace(row.name, { url, source: source! });

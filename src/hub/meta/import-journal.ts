@@ -6,9 +6,9 @@
 import {
   INSERT_COMMITS,
   LOWER_ORDER,
-  type LockedSpaceRow,
+  type WrittenSpaceRow,
   SAVE_SPACE,
-  SPACE_LOCKED,
+  SPACE_WRITTEN,
   unknownSpace,
 } from "#hub/meta/commit.ts";
 import { type Attributes, NO_ATTRIBUTES, decodeAttributes } from "#hub/attributes.ts";
@@ -108,8 +108,8 @@ export function importJournal(db: Database, hubId: string, space: SpaceId, page:
   });
 }
 
-async function lockedFollower(db: Database, sql: Sql, space: SpaceId): Promise<LockedSpaceRow> {
-  const row = await sql.get<LockedSpaceRow>(SPACE_LOCKED[db.engine], [space]);
+async function lockedFollower(db: Database, sql: Sql, space: SpaceId): Promise<WrittenSpaceRow> {
+  const row = await sql.get<WrittenSpaceRow>(SPACE_WRITTEN[db.engine], [space]);
   if (row === undefined) throw unknownSpace(space);
   if (row.follows_url !== null) return row;
   throw new SynclineError({ code: "STALE", op: "follow", message: `the space "${row.name}" follows nobody any more` });
@@ -127,7 +127,7 @@ async function currentOf(sql: Sql, space: SpaceId, records: readonly JournalReco
 }
 
 /** A commit that comes in several pages grows with each. */
-async function saveCommits(sql: Sql, row: LockedSpaceRow, records: readonly JournalRecord[]): Promise<void> {
+async function saveCommits(sql: Sql, row: WrittenSpaceRow, records: readonly JournalRecord[]): Promise<void> {
   const space = row.id as SpaceId;
   let latest = row.latest ?? -Infinity;
   for (const [at, { commit, sequence, timeMs, origin }] of records.entries()) {

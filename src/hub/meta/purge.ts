@@ -12,7 +12,7 @@ import { type Attributes, ownAttributes } from "#hub/attributes.ts";
 import { NO_LOCK, type VersionLock, lockFault, termFault } from "#hub/locks.ts";
 import { applyPut, removeOne } from "#hub/meta/apply-change.ts";
 import {
-  type LockedSpaceRow, SAVE_SPACE, SPACE_LOCKED, followedSpace, saveCommit, unknownSpace,
+  type WrittenSpaceRow, SAVE_SPACE, SPACE_WRITTEN, followedSpace, saveCommit, unknownSpace,
 } from "#hub/meta/commit.ts";
 import { insertLater, withLater } from "#hub/meta/later-attributes.ts";
 import { nullVersion } from "#hub/meta/null-version.ts";
@@ -84,8 +84,8 @@ export function purgeVersions(db: Database, hubId: string, request: PurgeRequest
   });
 }
 
-async function lockedSpace(db: Database, sql: Sql, id: SpaceId): Promise<LockedSpaceRow> {
-  const row = await sql.get<LockedSpaceRow>(SPACE_LOCKED[db.engine], [id]);
+async function lockedSpace(db: Database, sql: Sql, id: SpaceId): Promise<WrittenSpaceRow> {
+  const row = await sql.get<WrittenSpaceRow>(SPACE_WRITTEN[db.engine], [id]);
   if (row === undefined) throw unknownSpace(id);
   if (row.follows_url !== null) throw followedSpace(row.name, { url: row.follows_url, source: row.follows_source! });
   return row;
@@ -101,7 +101,7 @@ class Purging {
   readonly #set: WorkingSet;
   #number = 0;
 
-  constructor(sql: Sql, hubId: string, row: LockedSpaceRow, request: PurgeRequest) {
+  constructor(sql: Sql, hubId: string, row: WrittenSpaceRow, request: PurgeRequest) {
     this.#sql = sql;
     this.#hubId = hubId;
     this.#space = spaceOf(row);

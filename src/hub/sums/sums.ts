@@ -45,10 +45,6 @@ export class SumsHasher {
   }
 }
 
-export function isSumName(name: string): name is SumName {
-  return Object.hasOwn(DIGITS, name);
-}
-
 /** Is this what a sum of that name can be? */
 export function isSum(name: SumName, text: string): boolean {
   return text.length === DIGITS[name] && /^[0-9a-f]+$/.test(text);

@@ -3,6 +3,7 @@
  * chunks are those that the whole file would have had in one go, however often it broke off.
  */
 import type { StoreIntake, StoreSink } from "#hub/content.ts";
+import type { ReadInto } from "#hub/cuts/file-cutter.ts";
 import { NO_SUMS, type Sums } from "#hub/sums/sums.ts";
 import { type SumsStream, openSums } from "#hub/sums/sums-thread.ts";
 import {
@@ -147,6 +148,16 @@ export class Append implements AppendSink {
     const isDue = this.#isDue();
     if (!isDue && behind === undefined && full === undefined) return undefined;
     return this.#written(behind, full, isDue);
+  }
+
+  fill(read: ReadInto): number {
+    // They would pass by what waits for its turn, and by who sums them.
+    if (this.#turns > 0 || this.#isReplaced || this.#sums !== undefined) return 0;
+    const left = this.#parts.sizeMax - this.#offset;
+    const count = this.#sink.fill((into) => read(into.subarray(0, left)));
+    this.#offset += count;
+    this.#sinceCommit += count;
+    return count;
   }
 
   #isDue(): boolean {

@@ -12,6 +12,7 @@
  */
 import type { Principal } from "#access/access.ts";
 import type { Attributes } from "#hub/attributes.ts";
+import type { ReadInto } from "#hub/cuts/file-cutter.ts";
 import { storedPartBytes } from "#hub/encrypted-content.ts";
 import type { VersionLock } from "#hub/locks.ts";
 import type { ContentReader, Intake } from "#hub/space-service.ts";
@@ -138,6 +139,12 @@ export interface PartSink extends AsyncDisposable {
 export interface AppendSink extends AsyncDisposable {
   /** As of a part. @throws {SynclineError} INTERRUPTED when another append has taken its place, LIMIT past the size */
   write(bytes: Uint8Array): Promise<void> | void;
+  /**
+   * As write(), of bytes that `read` puts where they belong, without a copy: it is given room, and tells how many bytes it has
+   * put at its beginning. What is due by their number is done with the next write().
+   * @returns how many; 0 where that cannot be now: write() tells why, or waits
+   */
+  fill(read: ReadInto): number;
   /** Nothing comes after it. Of the bytes of this append. */
   end(): Promise<Sums>;
   /** All that came is durable when it resolves; gives the new offset. */

@@ -158,6 +158,39 @@ export function uploadsContract(name: string, makeLab: () => Promise<UploadsLab>
       expect(version.content).toEqual((await sink.end()).content);
     });
 
+    test("[UPLOAD-43] bytes that are put where they belong come behind those that were written, and no more than fit", async () => {
+      const lab = await fresh();
+      const bytes = noise(21 * MIB + 77, 6);
+      const { id } = await lab.create(ann, "f", { kind: "stream", size: bytes.length });
+      await using appending = await lab.uploads.append(ann, id, 0);
+      let at = 0;
+      // As a connection that has a little more, or has nothing.
+      const put = (into: Uint8Array): number => {
+        const some = bytes.subarray(at, at + Math.min(into.length, at % 3 === 0 ? 900_001 : 70_000));
+        into.set(some);
+        at += some.length;
+        return some.length;
+      };
+      let filled = 0;
+      while (at < bytes.length) {
+        const some = bytes.subarray(at, at + 500_000);
+        at += some.length;
+        await appending.write(some);
+        for (let count = appending.fill(put); count > 0; count = appending.fill(put)) filled += count;
+      }
+      expect(filled).toBeGreaterThan(MIB);
+      // Past the size that was announced there is no room.
+      expect(appending.fill((into) => into.length)).toBe(0);
+      await appending.end();
+      expect(await appending.commit()).toBe(bytes.length);
+      expect((await lab.complete(ann, id)).result.status).toBe("done");
+      await expectFile(lab, "f", bytes);
+      const summed = await lab.create(ann, "g", { kind: "stream" });
+      await using summing = await lab.uploads.append(ann, summed.id, 0, { sums: ["md5"] });
+      await summing.write(bytes.subarray(0, MIB));
+      expect(summing.fill((into) => into.length)).toBe(0);
+    });
+
     test("[UPLOAD-4] after a crash there is what was committed, and nothing of what was not; a prune takes none of it", async () => {
       const lab = await fresh();
       const [a, b, c] = [noise(2 * MIB, 1), noise(MIB, 2), noise(2 * MIB, 3)];

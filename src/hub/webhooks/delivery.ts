@@ -4,6 +4,7 @@
  * change is told at least once, and whoever remembers the last id or sequence takes none twice.
  */
 import { systemPrincipal } from "#access/access.ts";
+import { messageOf } from "#model/error.ts";
 import { isWithin } from "#model/path.ts";
 import type { Clock, Random } from "#platform/host.ts";
 import type { PostAnswer, PostRequest } from "#platform/net/guarded-post.ts";
@@ -209,7 +210,7 @@ export async function send(
     const error = `HTTP status ${status}${words}`.slice(0, ERROR_CHARS_MAX).toWellFormed();
     return { error, isGone: status === 410, waitMs: retryAfterSeconds * 1000 };
   } catch (cause) {
-    const error = (cause instanceof Error ? cause.message : String(cause)).slice(0, ERROR_CHARS_MAX);
+    const error = messageOf(cause).slice(0, ERROR_CHARS_MAX);
     return { error, isGone: false, waitMs: 0 };
   }
 }

@@ -5,7 +5,7 @@
 import { isIP } from "node:net";
 import { type Access, type Principal, systemPrincipal } from "#access/access.ts";
 import type { Actor, Audit } from "#access/audit.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
 import { isPublicAddress } from "#platform/net/public-address.ts";
 import type { Lease, Term } from "#platform/sql/lease.ts";
@@ -284,7 +284,7 @@ export class Webhooks {
         if ((await this.#options.table.get(delivery.id))?.isEnabled === true) this.#begin(delivery.id);
         return;
       } catch (error) {
-        onTrouble("webhook interrupted", { webhook: delivery.id, error: error instanceof Error ? error.message : String(error) });
+        onTrouble("webhook interrupted", { webhook: delivery.id, error: messageOf(error) });
         await clock.sleep(TROUBLE_MS, signal).catch(() => undefined);
       }
     }

@@ -4,7 +4,6 @@
  * cache of the wrong core, where hashing and encrypting have to fetch them back.
  */
 import { type Pointer, ptr } from "bun:ffi";
-import { PAGE_BYTES } from "#platform/aligned-bytes.ts";
 import type { Fd } from "#platform/file-system.ts";
 import { heldAddress } from "#platform/held-address.ts";
 import type { Libc } from "#platform/linux/libc.ts";
@@ -27,10 +26,12 @@ export class CachedReads {
   readonly #rangeAddress: Pointer = heldAddress(this.#range);
   readonly #cached = new BigUint64Array(5);
   readonly #cachedAddress: Pointer = heldAddress(this.#cached);
+  readonly #pageBytes: number;
   #sinceTurn = 0;
 
   constructor(libc: Libc) {
     this.#libc = libc;
+    this.#pageBytes = libc.getpagesize();
   }
 
   /** Others have waited long enough; undefined when not. To be awaited before the next read. */
@@ -66,7 +67,14 @@ export class CachedReads {
     this.#range[0] = BigInt(position);
     this.#range[1] = BigInt(length);
     if (this.#libc.cachestat(fd, this.#rangeAddress, this.#cachedAddress) < 0) return false;
-    const pages = Math.floor((position + length - 1) / PAGE_BYTES) - Math.floor(position / PAGE_BYTES) + 1;
-    return this.#cached[0]! >= BigInt(pages);
+    return this.#cached[0]! >= BigInt(pagesTouched(position, length, this.#pageBytes));
   }
+}
+
+/**
+ * Pages of the cache that a stretch of at least one byte lies in.
+ * @param pageBytes the kernel's: 4 KiB on x64; 16 or 64 KiB, too, on arm64
+ */
+export function pagesTouched(position: number, length: number, pageBytes: number): number {
+  return Math.floor((position + length - 1) / pageBytes) - Math.floor(position / pageBytes) + 1;
 }

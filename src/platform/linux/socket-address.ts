@@ -1,6 +1,6 @@
 /** Where a socket is bound, and where its other end is. */
 import { ptr } from "bun:ffi";
-import type { Libc } from "#platform/linux/libc.ts";
+import { F_DUPFD_CLOEXEC, type Libc } from "#platform/linux/libc.ts";
 
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -27,6 +27,19 @@ export function addressBy(call: Libc["getsockname"], fd: number): SocketAddress 
   const family = address.getUint16(0, true);
   if (family !== AF_INET && family !== AF_INET6) return undefined;
   return { port: address.getUint16(2), text: () => (family === AF_INET ? dotted(address, 4) : textOfV6(address, 8)) };
+}
+
+/**
+ * A descriptor of its own for a socket of the runtime's, to be closed by the caller. Undefined for what is no descriptor of a
+ * socket with this port at its other side: the runtime promises none.
+ */
+export function duplicateOf(libc: Libc, fd: unknown, remotePort: number): number | undefined {
+  if (typeof fd !== "number" || fd < 0) return undefined;
+  const socket = libc.fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  if (socket < 0) return undefined;
+  if (addressBy(libc.getpeername, socket)?.port === remotePort) return socket;
+  libc.close(socket);
+  return undefined;
 }
 
 const dotted = (view: DataView, at: number): string =>

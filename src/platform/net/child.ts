@@ -142,6 +142,8 @@ async function finish(
 ): Promise<Finished> {
   const stdout = collect(child.stdout);
   const exited = exitOf(child, collect(child.stderr));
+  // Met below: one that could not be started takes nothing, which may be noticed later.
+  exited.catch(() => undefined);
   signal.addEventListener("abort", kill, { once: true });
   try {
     // A child that ends early breaks the pipe; its exit status then says more than the broken pipe.
@@ -159,9 +161,16 @@ export function pathExists(path: string): boolean {
   return existsSync(path);
 }
 
-/** A directory that only we can enter, gone with dispose. */
+/** A directory that only we can enter, gone with dispose, which never throws. */
 export function privateTempDir(): Disposable & { readonly path: string } {
   const path = mkdtempSync(join(tmpdir(), "syncline-"));
   chmodSync(path, 0o700);
-  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
+  const remove = (): void => {
+    try {
+      rmSync(path, { recursive: true, force: true });
+    } catch {
+      // An empty directory in the system's place for such: no reason to fail what it was for.
+    }
+  };
+  return { path, [Symbol.dispose]: remove };
 }

@@ -46,6 +46,9 @@ describe("connections", () => {
   function start(host: string): void {
     limit = new ConnectionLimit({
       sockets: { ...bound(), filesMax: files }, clock: openHost().clock, max: () => max, onCut: (count) => void cuts.push(count),
+      onTrouble: (error) => {
+        throw error;
+      },
     });
     server = serveHttp({
       host, port: 0, tls: undefined,
@@ -129,6 +132,26 @@ describe("connections", () => {
     limit.look(server.port);
     await until(() => open(working) === 3);
     expect(last!.isOpen).toBe(true);
+  });
+
+  test("[CONN-6] a look that the system refuses is told, and the next one is taken", async () => {
+    start("127.0.0.1");
+    const refused = Object.assign(new Error("too many open files"), { code: "EMFILE" });
+    const troubles: unknown[] = [];
+    const end = new AbortController();
+    let looks = 0;
+    const acceptedAt = (): AcceptedSocket[] => {
+      if (++looks === 1) throw refused;
+      end.abort();
+      return [];
+    };
+    const { clock } = openHost();
+    const limiting = new ConnectionLimit({
+      sockets: { ...bound(), acceptedAt, filesMax: 2 }, clock: { ...clock, sleep: () => Bun.sleep(1) }, max: () => max,
+      onCut: () => undefined, onTrouble: (error) => void troubles.push(error),
+    });
+    await limiting.run(server.port, end.signal);
+    expect([troubles, looks]).toEqual([[refused], 2]);
   });
 
   test("[CONN-4] they have half of the files that the process may open at most, whatever the limit says", async () => {

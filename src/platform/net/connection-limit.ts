@@ -21,6 +21,8 @@ export type ConnectionLimitOptions = {
   readonly max: () => number;
   /** Of a look that has cut some. */
   readonly onCut: (cut: number, open: number) => void;
+  /** Of a look that the system has refused, as it does where no more files may be open. */
+  readonly onTrouble: (error: unknown) => void;
 };
 
 export class ConnectionLimit {
@@ -65,11 +67,16 @@ export class ConnectionLimit {
     const { clock } = this.#options;
     while (!signal.aborted) {
       await clock.sleep(LOOK_MS, signal).catch(() => undefined);
-      if (!signal.aborted) this.look(port);
+      if (signal.aborted) return;
+      try {
+        this.look(port);
+      } catch (error) {
+        this.#options.onTrouble(error);
+      }
     }
   }
 
-  /** Counts, and cuts what is too much. */
+  /** Counts, and cuts what is too much. Throws the system's error. */
   look(port: number): void {
     const { sockets, onCut } = this.#options;
     const { max } = this;

@@ -1,4 +1,5 @@
 /** Why a server gives no answer, in words for an operator, and what to try. Pure. */
+import { messageOf } from "#model/error.ts";
 
 /** The runtime's own sentences speak to programmers. */
 const WORDS: Readonly<Record<string, string>> = {
@@ -12,7 +13,7 @@ const WORDS: Readonly<Record<string, string>> = {
 
 /** @param cause what a client of HTTP has thrown */
 export function reasonOf(cause: unknown): string {
-  const message = cause instanceof Error ? cause.message : String(cause);
+  const message = messageOf(cause);
   const [code = ""] = /^E[A-Z]{3,}/.exec(message) ?? [];
   const words = WORDS[code];
   return words === undefined ? message : `${words} (${code})`;

@@ -6,8 +6,8 @@
  * reads slowly is not read ahead for. A body that is a stream goes out chunked; its length cannot be announced (Bun
  * removes Content-Length from it).
  */
-import { SynclineError } from "#model/error.ts";
 import type { ConnectionLimit } from "#platform/net/connection-limit.ts";
+import { listenFault } from "#platform/net/listen-fault.ts";
 import type { Identity } from "#platform/net/tls-socket.ts";
 
 /** A connection on which nothing moves is closed. Bounds slow clients; Bun takes at most 255. */
@@ -77,13 +77,7 @@ export function serveHttp(options: HttpServerOptions): HttpServer {
       ...handlers,
     });
   } catch (cause) {
-    throw new SynclineError({
-      code: "USAGE",
-      op: "listen",
-      message: `cannot listen on ${options.host}:${options.port}: ${cause instanceof Error ? cause.message : cause}`,
-      hint: `see who has it: ss -ltnp | grep ${options.port}; ports below 1024 need root or CAP_NET_BIND_SERVICE`,
-      cause,
-    });
+    throw listenFault(cause, options, "--listen");
   }
   return {
     port: server.port!,

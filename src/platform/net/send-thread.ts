@@ -5,8 +5,8 @@
  */
 import { ptr } from "bun:ffi";
 import { heldAddress } from "#platform/held-address.ts";
-import { F_DUPFD_CLOEXEC, type Libc, errnoName, openLibc } from "#platform/linux/libc.ts";
-import { addressBy } from "#platform/linux/socket-address.ts";
+import { type Libc, errnoName, openLibc } from "#platform/linux/libc.ts";
+import { duplicateOf } from "#platform/linux/socket-address.ts";
 import type { SendAnswer, SendOrder, SendSetup } from "#platform/net/send-worker.ts";
 import { processors, startWorker } from "#platform/worker-thread.ts";
 
@@ -84,19 +84,11 @@ export class SocketOutlet {
     thread.add(socket, this);
   }
 
-  /**
-   * Undefined where that cannot be.
-   * @param fd the socket's descriptor, which stays its owner's; what is no descriptor of a socket with this port at its
-   *   other side is refused, since the runtime promises none
-   */
+  /** Undefined where that cannot be. @param fd and remotePort as duplicateOf() has them */
   static of(fd: unknown, remotePort: number): SocketOutlet | undefined {
     const thread = sendThread();
-    if (thread === undefined || typeof fd !== "number" || fd < 0) return undefined;
-    const socket = thread.libc.fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    if (socket < 0) return undefined;
-    if (addressBy(thread.libc.getpeername, socket)?.port === remotePort) return new SocketOutlet(thread, socket);
-    thread.libc.close(socket);
-    return undefined;
+    const socket = thread === undefined ? undefined : duplicateOf(thread.libc, fd, remotePort);
+    return socket === undefined ? undefined : new SocketOutlet(thread!, socket);
   }
 
   get isIdle(): boolean {

@@ -7,6 +7,7 @@
 import { isIP } from "node:net";
 import type { Socket, TCPSocketListener, TLSOptions } from "bun";
 import { ELSEWHERE_BYTES_MIN, SocketOutlet } from "#platform/net/send-thread.ts";
+import { SocketInlet } from "#platform/net/socket-inlet.ts";
 import { type Identity, type PeerCertificate, describePeer } from "#platform/net/tls-socket.ts";
 
 /** A handshake that takes longer is given up. */
@@ -83,6 +84,11 @@ export interface TcpConnection {
    */
   writeElsewhere(bytes: Uint8Array): Promise<void>;
   /** Nothing is read until resume(); the sender is stopped by its own buffers. */
+  /**
+   * Takes what has come and was not handed out yet, as much as there is room for, without a copy. To be called in onData(),
+   * behind whose bytes they are. 0 where none are there, at the end, under TLS, and where that cannot be.
+   */
+  takeInto(into: Uint8Array): number;
   pause(): void;
   resume(): void;
   /**
@@ -186,6 +192,8 @@ class Connection implements TcpConnection {
   #waiting: Waiting | undefined;
   /** From the first large piece on; null where there can be none. */
   #outlet: SocketOutlet | null | undefined;
+  /** From the first takeInto() on; null where there can be none. */
+  #inlet: SocketInlet | null | undefined;
   isEnding = false;
   /** The other side's end was told. */
   #isOver = false;
@@ -262,6 +270,12 @@ class Connection implements TcpConnection {
       });
     }
     await this.write(bytes);
+  }
+
+  takeInto(into: Uint8Array): number {
+    if (this.isSecure || this.isClosed || this.isEnding) return 0;
+    this.#inlet ??= SocketInlet.of((this.#socket as { fd?: unknown }).fd, this.remote.port) ?? null;
+    return this.#inlet?.take(into) ?? 0;
   }
 
   pause(): void {
@@ -413,6 +427,7 @@ class Connection implements TcpConnection {
     this.isClosed = true;
     clearTimeout(this.#endTimer);
     this.#outlet?.close();
+    this.#inlet?.close();
     this.#fault = error ?? this.#fault;
     this.#rest = undefined;
     this.#handshake?.failed(this.#fault ?? new Error("closed during the TLS handshake"));

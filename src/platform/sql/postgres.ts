@@ -23,14 +23,23 @@ const WAIT_MS_MAX = 250;
 /** Constant texts; see database.ts. */
 const TEXTS_MAX = 1000;
 const BEGIN = "BEGIN ISOLATION LEVEL SERIALIZABLE";
+/** It holds no locks that others wait for, so it may rest while something else is looked at. */
+const BEGIN_SNAPSHOT = `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = 0;
+  SELECT 1`;
 
 /** What the fence needs. */
 export const FENCE_MIGRATIONS: readonly Migration[] = [
   { id: 1, statements: ["CREATE TABLE fence (id BIGINT PRIMARY KEY, generation BIGINT NOT NULL)"] },
 ];
 
-/** A database that can keep out those who used it before. */
+/** A database that many can use: it can keep out those who used it before, and show one state while others go on. */
 export interface ServerDatabase extends Database {
+  /**
+   * What was committed before, and nothing of what is committed meanwhile. What `work` is given only reads, until `work`
+   * has ended; it runs once, however long it takes. Rows that are removed meanwhile stay on the server's disk until then.
+   * @throws {SynclineError} LINK_LOST (retryable) when the connection is lost
+   */
+  snapshot<T>(work: (database: Database) => Promise<T>): Promise<T>;
   /**
    * From now on transactions are made here only while nobody has put up a fence of a later generation, and elsewhere
    * those of earlier generations no more; resolves when the last of them has ended.
@@ -142,7 +151,8 @@ class PostgresDatabase implements ServerDatabase {
       await connection.unsafe("ROLLBACK").catch(() => undefined);
       throw error;
     } finally {
-      connection.release();
+      // One that was lost is none of the pool's any more.
+      await connection.release().catch(() => undefined);
     }
   }
 
@@ -166,14 +176,31 @@ class PostgresDatabase implements ServerDatabase {
     }
   }
 
+  async snapshot<T>(work: (database: Database) => Promise<T>): Promise<T> {
+    assert(!this.#isClosed, "the database is open");
+    if (this.#calls >= CALLS_MAX) throw tooMany();
+    this.#calls++;
+    try {
+      const connection = await this.#client.reserve();
+      const sql = new PostgresTransaction(connection);
+      try {
+        // The state is that of the first statement.
+        await connection.unsafe(BEGIN_SNAPSHOT);
+        return await work(new PostgresSnapshot(sql));
+      } finally {
+        sql.end();
+        await connection.unsafe("ROLLBACK").catch(() => undefined);
+        await connection.release().catch(() => undefined);
+      }
+    } catch (error) {
+      throw postgresError(error);
+    } finally {
+      if (--this.#calls === 0) this.#idle?.();
+    }
+  }
+
   copyTo(): Promise<void> {
-    const error = new SynclineError({
-      code: "UNSUPPORTED",
-      op: "copy database",
-      message: "a PostgreSQL database is copied by its own tools",
-      hint: "first pg_dump, then copy the directories chunks and keys, within 24 hours (nothing younger is pruned)",
-    });
-    return Promise.reject(error);
+    return Promise.reject(ownTools());
   }
 
   async close(): Promise<void> {
@@ -219,6 +246,40 @@ class PostgresTransaction implements Sql {
       throw error;
     }
   }
+}
+
+/** One state of a database, to read. */
+class PostgresSnapshot implements Database {
+  readonly engine = "postgres";
+  readonly commits = undefined;
+  readonly #sql: Sql;
+
+  constructor(sql: Sql) {
+    this.#sql = sql;
+  }
+
+  all<T extends SqlRow>(text: string, values?: readonly SqlValue[]): Promise<T[]> {
+    return this.#sql.all<T>(text, values);
+  }
+
+  get<T extends SqlRow>(text: string, values?: readonly SqlValue[]): Promise<T | undefined> {
+    return this.#sql.get<T>(text, values);
+  }
+
+  /** The server refuses all that writes. */
+  run(text: string, values?: readonly SqlValue[]): Promise<number> {
+    return this.#sql.run(text, values);
+  }
+
+  transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
+    return work(this.#sql);
+  }
+
+  copyTo(): Promise<void> {
+    return Promise.reject(ownTools());
+  }
+
+  async close(): Promise<void> {}
 }
 
 type Answer = Record<string, SqlValue | bigint>[] & { count: number };
@@ -268,6 +329,15 @@ function fencedOff(): SynclineError {
     op: "use database",
     message: "another process has taken this database over",
     hint: "this one changes nothing in it any more, and has to be ended",
+  });
+}
+
+function ownTools(): SynclineError {
+  return new SynclineError({
+    code: "UNSUPPORTED",
+    op: "copy database",
+    message: "a PostgreSQL database is copied by its own tools",
+    hint: "first pg_dump, then copy the directories chunks and keys, within 24 hours (nothing younger is pruned)",
   });
 }
 

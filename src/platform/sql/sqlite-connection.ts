@@ -89,7 +89,15 @@ export function sqliteError(file: string, error: unknown): unknown {
   if (code.startsWith("SQLITE_CONSTRAINT")) {
     return new SynclineError({ ...facts, code: "EXISTS", message: `a row like it is there already (${code})` });
   }
-  if (/^SQLITE_(FULL|IOERR|READONLY|CANTOPEN|PERM|NOLFS)|^E/.test(code)) {
+  if (code === "SQLITE_FULL") {
+    return new SynclineError({
+      ...facts,
+      code: "DISK",
+      message: "the disk is full: the database cannot be written (SQLITE_FULL)",
+      hint: "make room on the disk that holds it",
+    });
+  }
+  if (/^SQLITE_(IOERR|READONLY|CANTOPEN|PERM|NOLFS)|^E/.test(code)) {
     return new SynclineError({
       ...facts,
       code: "DISK",

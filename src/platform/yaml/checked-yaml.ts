@@ -4,7 +4,7 @@
  */
 import { LineCounter, type Document, isMap, isNode, isPair, parseDocument } from "yaml";
 import type { ZodType, core } from "zod";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 
 /** Larger texts are refused before they are read. */
 export const YAML_BYTES_MAX = 4 << 20;
@@ -26,7 +26,8 @@ export function readYaml<T>(text: string, file: string, schema: ZodType<T>): T {
   const { document, value } = parse(text, file, lines);
   const checked = schema.safeParse(value);
   if (checked.success) return checked.data;
-  throw unusable(file, checked.error.issues.map((issue) => complaintOf(issue, document, lines)));
+  const complaints = checked.error.issues.flatMap((issue) => complaintsOf(issue, document, lines));
+  throw unusable(file, complaints.toSorted((a, b) => a.line - b.line || a.column - b.column));
 }
 
 function parse(text: string, file: string, lines: LineCounter): { document: Document; value: unknown } {
@@ -41,7 +42,7 @@ function parse(text: string, file: string, lines: LineCounter): { document: Docu
   } catch (error) {
     if (error instanceof SynclineError) throw error;
     // Too many aliases, or nested deeper than the stack: the library names no place.
-    const message = error instanceof Error ? error.message : String(error);
+    const message = messageOf(error);
     throw unusable(file, [{ line: 1, column: 1, message }]);
   }
 }
@@ -52,14 +53,24 @@ function placeOf(lines: LineCounter, offset: number): { line: number; column: nu
   return { line: Math.max(1, line), column: Math.max(1, col) };
 }
 
-function complaintOf(issue: core.$ZodIssue, document: Document, lines: LineCounter): Complaint {
+/** One for each key that is unknown, otherwise one. */
+function complaintsOf(issue: core.$ZodIssue, document: Document, lines: LineCounter): Complaint[] {
   const path = issue.path.map((part) => (typeof part === "symbol" ? String(part) : part));
-  const unknown = issue.code === "unrecognized_keys" ? issue.keys[0] : undefined;
-  const full = unknown === undefined ? path : [...path, unknown];
-  const message = unknown === undefined ? issue.message : "there is no such key";
-  let key = "";
-  for (const part of full) key += typeof part === "number" ? `[${part}]` : key === "" ? part : `.${part}`;
-  return { ...placeOf(lines, offsetOf(document, full)), message: key === "" ? message : `${key}: ${message}` };
+  const complaint = (full: readonly (string | number)[], message: string): Complaint => {
+    let key = "";
+    for (const part of full) key += typeof part === "number" ? `[${part}]` : key === "" ? part : `.${part}`;
+    return { ...placeOf(lines, offsetOf(document, full)), message: key === "" ? message : `${key}: ${message}` };
+  };
+  if (issue.code !== "unrecognized_keys") return [complaint(path, wordsOf(issue))];
+  return issue.keys.map((unknown) => complaint([...path, unknown], "there is no such key"));
+}
+
+/** A name or token of digits alone is a number to YAML, and what has no value is nothing. */
+function wordsOf({ code, message, ...issue }: core.$ZodIssue): string {
+  if (code !== "invalid_type") return message;
+  if (message.endsWith("received undefined") || message.endsWith("received null")) return "it is missing";
+  const isPlain = /received (number|boolean)$/.test(message);
+  return "expected" in issue && issue.expected === "string" && isPlain ? "this is text: put it in quotes" : message;
 }
 
 /** Where the value at a path begins, its key when the path ends in a map, or the deepest part that exists. */

@@ -20,8 +20,17 @@ const PAGES_AROUND = 4;
 /** Gives aligned memory of at least so many bytes. */
 export type MakeRoom = (bytes: number) => Uint8Array;
 
+/** What was read of a chunk. */
+export type LentBytes = {
+  readonly bytes: Uint8Array;
+  /** Compares them with the chunk's id. @throws {SynclineError} when they are others */
+  readonly prove: () => Promise<void>;
+};
+
 type Held = {
-  readonly bytes: Promise<Uint8Array>;
+  readonly read: Promise<LentBytes>;
+  /** By the first who wants it, for all. */
+  proof: Promise<void> | undefined;
   /** What the bytes lie in; undefined: in memory of their own. */
   readonly place: { room: Uint8Array | undefined; size: number };
   users: number;
@@ -30,17 +39,17 @@ type Held = {
 };
 
 export class LentChunks {
-  readonly #read: (id: ChunkId, room: MakeRoom) => Promise<Uint8Array>;
+  readonly #read: (id: ChunkId, room: MakeRoom) => Promise<LentBytes>;
   /** The one that was used last is at the end. */
   readonly #held = new Map<ChunkId, Held>();
   #idleBytes = 0;
 
-  constructor(read: (id: ChunkId, room: MakeRoom) => Promise<Uint8Array>) {
+  constructor(read: (id: ChunkId, room: MakeRoom) => Promise<LentBytes>) {
     this.#read = read;
   }
 
-  /** @throws {SynclineError} what reading throws */
-  async lend(id: ChunkId): Promise<LentChunk> {
+  /** @throws {SynclineError} what reading throws, and proving where that is wanted */
+  async lend(id: ChunkId, isProved: boolean): Promise<LentChunk> {
     const known = this.#held.get(id);
     if (known?.users === 0) this.#idleBytes -= known.place.size;
     const held = known ?? this.#begin(id);
@@ -48,7 +57,8 @@ export class LentChunks {
     this.#held.set(id, held);
     held.users++;
     try {
-      const bytes = await held.bytes;
+      const { bytes, prove } = await held.read;
+      if (isProved) await (held.proof ??= prove());
       let isLent = true;
       const end = (isLeft: boolean): void => {
         if (!isLent) return;
@@ -67,13 +77,13 @@ export class LentChunks {
   #begin(id: ChunkId): Held {
     const place: Held["place"] = { room: undefined, size: 0 };
     const makeRoom: MakeRoom = (length) => (place.room = this.#room(length));
-    const bytes = this.#read(id, makeRoom).then((read) => {
+    const read = this.#read(id, makeRoom).then((lent) => {
       // What was compressed, or is not written yet.
-      if (place.room?.buffer !== read.buffer) place.room = undefined;
-      place.size = place.room?.length ?? read.length;
-      return read;
+      if (place.room?.buffer !== lent.bytes.buffer) place.room = undefined;
+      place.size = place.room?.length ?? lent.bytes.length;
+      return lent;
     });
-    return { bytes, place, users: 0, isLeft: false };
+    return { read, proof: undefined, place, users: 0, isLeft: false };
   }
 
   #release(id: ChunkId, held: Held): void {

@@ -476,6 +476,24 @@ describe("packs: what is believed", () => {
     sim.flip(other.id);
     expect(await codeOf(sim.store.lend(other.id))).toBe("CHUNK_DAMAGED");
   });
+
+  test("[CHUNK-54] what is lent unproved proves nothing, and is proved for who wants it while others have it", async () => {
+    const sim = await opened();
+    const [one, other] = samples(2) as [Chunk, Chunk];
+    await putAll(sim.store, [{ id: one.id, bytes: other.bytes }, other]);
+    await sim.store.close();
+    await sim.open();
+    // A whole record with other bytes: who compares the sum of the whole finds it.
+    const wrong = await sim.store.lendUnproved(one.id);
+    const right = await sim.store.lendUnproved(other.id);
+    expect([wrong, right].map(({ bytes }) => Buffer.compare(bytes, other.bytes))).toEqual([0, 0]);
+    expect([one, other].map(({ id }) => sim.store.areProved([id]))).toEqual([false, false]);
+    expect(await codeOf(sim.store.lend(one.id))).toBe("CHUNK_DAMAGED");
+    const proved = await sim.store.lend(other.id);
+    expect([proved.bytes === right.bytes, sim.store.areProved([other.id])]).toEqual([true, true]);
+    expect(await codeOf(sim.store.lendUnproved(one.id))).toBe("CHUNK_DAMAGED");
+    for (const { release } of [wrong, right, proved]) release();
+  });
 });
 
 describe("packs: prune beside others", () => {

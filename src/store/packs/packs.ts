@@ -17,7 +17,7 @@ import {
 import { Appender, PACK_LIMITS, type PackLimits } from "#store/packs/appender.ts";
 import { type Catalog, type Pack, PinnedEntries } from "#store/packs/catalog.ts";
 import { NONE, type Place } from "#store/packs/chunk-table.ts";
-import { LentChunks, type MakeRoom } from "#store/packs/lent-chunks.ts";
+import { type LentBytes, LentChunks, type MakeRoom } from "#store/packs/lent-chunks.ts";
 import { type Recovery, freshenSidecar, loadCatalog } from "#store/packs/open-packs.ts";
 import { PackFiles, chunkDiskError } from "#store/packs/pack-files.ts";
 import { RAW, ZSTD, recordBytesOf } from "#store/packs/pack-format.ts";
@@ -60,14 +60,14 @@ type NewChunk = { readonly id: ChunkId; readonly bytes: Uint8Array; readonly isR
 type Found = { readonly entry: number; readonly pack: Pack; readonly place: Place };
 
 class Packs implements ChunkStore {
-  readonly #host: Pick<Host, "clock">;
+  readonly #host: Pick<Host, "clock" | "sha256">;
   readonly #files: PackFiles;
   readonly #catalog: Catalog;
   readonly #appender: Appender;
   readonly #reader: PackReader;
   readonly source: PackSource;
   readonly #pruner: Pruner;
-  readonly #lent = new LentChunks((id, makeRoom) => this.#get(id, (record, at) => this.#proved(record, at), makeRoom));
+  readonly #lent = new LentChunks((id, makeRoom) => this.#read(id, makeRoom));
   readonly #compressor = new Compressor("zstd", () => 0);
   readonly #idBytes = new Uint8Array(ID_BYTES);
   #isClosed = false;
@@ -147,20 +147,40 @@ class Packs implements ChunkStore {
     return true;
   }
 
-  async lend(id: ChunkId): Promise<LentChunk> {
-    // What is still in memory may have left the store.
-    if (this.#catalog.table.find(id) === NONE) throw absent(id, this.#catalog.damaged.has(id));
-    return this.#lent.lend(id);
+  lend(id: ChunkId): Promise<LentChunk> {
+    return this.#lend(id, true);
   }
 
-  /** Proves what was not proved yet where it lies. */
-  async #proved(record: StoredRecord, { entry, pack, place }: Found): Promise<Uint8Array | undefined> {
+  lendUnproved(id: ChunkId): Promise<LentChunk> {
+    return this.#lend(id, false);
+  }
+
+  async #lend(id: ChunkId, isProved: boolean): Promise<LentChunk> {
+    // What is still in memory may have left the store.
+    if (this.#catalog.table.find(id) === NONE) throw absent(id, this.#catalog.damaged.has(id));
+    return this.#lent.lend(id, isProved);
+  }
+
+  async #read(id: ChunkId, makeRoom: MakeRoom): Promise<LentBytes> {
+    let found: Found | undefined;
+    const unwrap = async (record: StoredRecord, at: Found): Promise<Uint8Array | undefined> => {
+      found = at;
+      return this.#reader.unproved(record);
+    };
+    const bytes = await this.#get(id, unwrap, makeRoom);
+    return { bytes, prove: () => this.#prove(id, bytes, found!) };
+  }
+
+  /** Compares bytes that were read somewhere with the id, unless that was done before while they lay there. */
+  async #prove(id: ChunkId, bytes: Uint8Array, { entry, pack, place }: Found): Promise<void> {
     const { table } = this.#catalog;
     const isThere = (): boolean => this.#reader.isStillAt(entry, pack, place);
-    if (isThere() && table.isProved(entry)) return this.#reader.unproved(record);
-    const plain = await this.#reader.plain(record);
-    if (plain !== undefined && isThere()) table.prove(entry);
-    return plain;
+    if (isThere() && table.isProved(entry)) return;
+    const isSound = (await this.#host.sha256(bytes)).toHex() === id;
+    if (isSound && isThere()) table.prove(entry);
+    if (isSound) return;
+    if (isThere()) this.#catalog.damage(entry, id);
+    throw absent(id, true);
   }
 
   async #get(

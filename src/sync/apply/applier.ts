@@ -10,7 +10,7 @@ import type { Problem } from "#model/observation.ts";
 import { type Change, type Move, nameOfChange } from "#model/plan.ts";
 import { type RelPath, nameOf, parentOf } from "#model/path.ts";
 import type { Confined } from "#platform/confined.ts";
-import { type Fd, FsError, isCode } from "#platform/file-system.ts";
+import { type Fd, FsError, isNotThere } from "#platform/file-system.ts";
 import type { Application, ApplyOp, CommitReply, OpResult } from "#sync/endpoint/endpoint.ts";
 import { type ApplyContext, problem, problemOf } from "#sync/apply/apply-context.ts";
 import { hidesMoved, ignoredHere } from "#sync/apply/held-places.ts";
@@ -367,7 +367,7 @@ export class Applier implements Application {
       fd = open();
     } catch (error) {
       if (!(error instanceof FsError)) throw error;
-      if (mayBeGone && isCode(error, "ENOENT", "ENOTDIR", "ELOOP")) return false;
+      if (mayBeGone && isNotThere(error)) return false;
       await names.everything();
       return true;
     }

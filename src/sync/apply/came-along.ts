@@ -4,7 +4,7 @@
  */
 import type { Entry } from "#model/entry.ts";
 import { type RelPath, joinPath, nameOf } from "#model/path.ts";
-import { type Stat, isCode } from "#platform/file-system.ts";
+import { type Stat, isCode, isNotThere } from "#platform/file-system.ts";
 import type { ApplyContext } from "#sync/apply/apply-context.ts";
 import type { RunItem } from "#sync/apply/run-journal.ts";
 
@@ -45,7 +45,7 @@ function listed({ root }: ApplyContext, dir: RelPath): readonly { readonly name:
   try {
     return root.list(dir);
   } catch (error) {
-    if (isCode(error, "ENOENT", "ENOTDIR", "ELOOP", "EACCES", "EIO")) return [];
+    if (isNotThere(error) || isCode(error, "EACCES", "EIO")) return [];
     throw error;
   }
 }

@@ -3,7 +3,7 @@
  * one step. Its mode is in the journal, durably, before it is touched: after a crash recovery gives it back, and nobody
  * takes the lent one for a change of the user's.
  */
-import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
+import { type Fd, type Stat, isCode, isNotThere } from "#platform/file-system.ts";
 import { type RelPath, nameOf } from "#model/path.ts";
 import type { ApplyContext } from "#sync/apply/apply-context.ts";
 
@@ -83,7 +83,7 @@ export function recoverLentModes(context: ApplyContext): void {
       const stat = host.fs.fstat(fd);
       if (stat.ino === ino && stat.mode === (mode | OWNER_MAY_CHANGE)) host.fs.chmod(fd, mode);
     } catch (error) {
-      if (!isCode(error, "ENOENT", "ENOTDIR", "ELOOP", "EACCES", "EPERM")) throw error;
+      if (!isNotThere(error) && !isCode(error, "EACCES", "EPERM")) throw error;
     }
   }
   store.transaction({ durable: true }, () => journal.clearLentModes());

@@ -10,7 +10,7 @@ import { type Change, type Move, nameOfChange } from "#model/plan.ts";
 import type { OpResult } from "#sync/endpoint/endpoint.ts";
 import { type IndexRecord, matchesStat } from "#sync/index/record-codecs.ts";
 import { type Damage, damageOf, damageProblem } from "#sync/scan/damage.ts";
-import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
+import { type Fd, type Stat, isCode, isNotThere } from "#platform/file-system.ts";
 import { type ApplyContext, RACY_NS, problem, problemOf, rescueName } from "#sync/apply/apply-context.ts";
 import { type HeldDirectories, placeTaken, whyNotEmpty } from "#sync/apply/held-places.ts";
 import { changeMetadata, ownerIds } from "#sync/apply/metadata.ts";
@@ -136,7 +136,7 @@ export class Placement {
 
   #failed(path: RelPath, error: unknown): Placed {
     // A directory on the way has gone or become something else since the plan was made.
-    if (isCode(error, "ENOENT", "ENOTDIR", "ELOOP")) {
+    if (isNotThere(error)) {
       this.#context.markDirty(parentOf(path));
       return { ...this.#stale(path), unsettled: true };
     }

@@ -253,7 +253,7 @@ export class DirEndpoint implements Endpoint {
         dropped: (path) => this.#watcher?.dropped(path),
       },
     });
-    const durability = new SourceDurability(host, root, abilities.timestampNs, request.durable !== "none");
+    const durability = new SourceDurability(host, root, abilities.timestampNs, store, request.durable !== "none");
     const scrub = scanner.scrub(store, meta);
     const source = new DirSource({ host, label: this.label, request, root, store, index, log, scanner, durability });
     const base = { request, root, rootOptions, identity, store, meta, index, log, journal, scanner, scrub, source };

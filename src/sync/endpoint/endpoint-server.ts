@@ -3,7 +3,7 @@
  * decoded, calls that must not overlap are put in a line, a read-only root refuses what would change it, and what a
  * caller may make us hold is bounded.
  */
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, asError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Application, Endpoint, OnObserved, OpenReply, OpenRequest, TransferItem } from "#sync/endpoint/endpoint.ts";
@@ -137,6 +137,7 @@ export class EndpointServer {
     return this.#closing;
   }
 
+  /** Never rejects: the channel fails. */
   async #serve(channel: MuxChannel): Promise<void> {
     try {
       const { method } = channel;
@@ -152,7 +153,7 @@ export class EndpointServer {
 
   #fail(channel: MuxChannel, error: unknown): void {
     // The caller's own giving up comes back here, too, and is no news to it.
-    if (channel.failure === undefined) this.#refuse(channel, error instanceof Error ? error : new Error(String(error)));
+    if (channel.failure === undefined) this.#refuse(channel, asError(error));
   }
 
   #refuse(channel: MuxChannel, reason: Error): void {
@@ -338,7 +339,7 @@ export class EndpointServer {
       await channel.send(bare(REPLY));
       data.end();
     } catch (error) {
-      data.fail(error instanceof Error ? error : new Error(String(error)));
+      data.fail(asError(error));
       throw error;
     }
   }

@@ -3,7 +3,7 @@
  * answers, bounded by the channels' windows. What the other side answers is checked against what was asked.
  */
 import type { Clock } from "#platform/host.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, asError } from "#model/error.ts";
 import type { Sum } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
@@ -230,7 +230,8 @@ export class RemoteEndpoint implements Endpoint {
     try {
       await this.#call(method, signal, async (channel) => {
         // The transfer is over when the source has ended its side, which it does after the other side's end.
-        void relay(local, channel).catch(() => undefined);
+        // A failure ends both channels, and is met by the other way.
+        relay(local, channel).catch(() => undefined);
         await relay(channel, local);
       });
     } catch (error) {
@@ -248,7 +249,7 @@ export class RemoteEndpoint implements Endpoint {
     using data = new Call(this.#connection(), "data", signal);
     try {
       await this.#call("receive", signal, async (channel) => {
-        void relay(local, data.channel).catch((error: unknown) => channel.fail(asError(error)));
+        relay(local, data.channel).catch((error: unknown) => channel.fail(asError(error)));
         const back = relay(data.channel, local);
         back.catch((error: unknown) => channel.fail(asError(error)));
         const asking = sendAll(channel, [...packTransferItems(items), encodeCount(data.channel.id)]);
@@ -430,10 +431,6 @@ class RemoteApplication implements Application {
     this.#runId = undefined;
     await this.#call.channel.send(encodeRunId(runId));
   }
-}
-
-function asError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error));
 }
 
 function interrupted(reason: unknown): Error {

@@ -3,7 +3,7 @@
  * the tokens (and a certificate, where an authority is given) before anything else about this host can be learned.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
-import { SynclineError, assert } from "#model/error.ts";
+import { SynclineError, assert, messageOf } from "#model/error.ts";
 import { PRIVATE_DIR, nameOf, pathFault, printablePath } from "#model/path.ts";
 import { Confined } from "#platform/confined.ts";
 import { isCode } from "#platform/file-system.ts";
@@ -176,7 +176,7 @@ class ConnectionServer implements Server {
       return opened;
     } catch (error) {
       const code = error instanceof SynclineError ? error.code : "INTERNAL";
-      const reason = brief(error instanceof Error ? error.message : String(error));
+      const reason = brief(messageOf(error));
       log(code === "LINK_LOST" ? "connection ended early" : "connection refused", { address, code, reason });
       return undefined;
     }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { Confined } from "#platform/confined.ts";
 import { SourceDurability } from "#sync/endpoint/source-durability.ts";
+import { MemoryDisk, MemoryStore } from "#sync/index/memory-store.ts";
 import { SimClock } from "#testing/sim-clock.ts";
 import { SimHost } from "#testing/sim-host.ts";
 import { SimRandom } from "#testing/sim-random.ts";
@@ -9,6 +10,8 @@ class Source implements Disposable {
   readonly clock = new SimClock();
   readonly #host = new SimHost(this.clock, new SimRandom(1));
   readonly #boot = this.#host.boot();
+  #hasEnded = false;
+  readonly #store = new MemoryStore(new MemoryDisk());
   readonly root: Confined;
   readonly durability: SourceDurability;
   /** What was synced, in order; "all" for everything. */
@@ -21,13 +24,24 @@ class Source implements Disposable {
   constructor(enabled = true) {
     this.#host.user.mkdir("/root");
     this.root = new Confined(this.#boot.fs, this.#boot.fs.openRoot("/root"));
-    this.durability = new SourceDurability(this.#boot, this.root, 1n, enabled);
+    this.durability = this.session(enabled);
     this.#boot.fs.faults = (call, { path }) => {
       if (call === "openRead") this.meanwhile(path.replace(/^\/root\/?/, "/"));
       if (call !== "sync" && call !== "syncAll") return undefined;
       this.synced.push(call === "syncAll" ? "all" : path.replace(/^\/root\/?/, "/"));
       return this.refuse(path);
     };
+  }
+
+  /** Another one on the same root. */
+  session(enabled = true): SourceDurability {
+    return new SourceDurability(this.#boot, this.root, 1n, this.#store, enabled);
+  }
+
+  /** The system is started anew; no path is looked at any more. */
+  restart(): void {
+    this.#hasEnded = true;
+    this.#host.crash();
   }
 
   write(...paths: string[]): void {
@@ -51,6 +65,7 @@ class Source implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    if (this.#hasEnded) return;
     this.root[Symbol.dispose]();
     expect(this.#boot.fs.openFds()).toBe(0);
   }
@@ -175,6 +190,29 @@ describe("what a source hands out", () => {
     source.clock.jump(3_600_000);
     await source.durability.beginAt(["l"]);
     expect(source.synced).toEqual(["/"]);
+  });
+
+  test("[SOURCE-10] a clock that was put forward before a session began makes nothing old either, nor one that nobody has looked at", async () => {
+    using source = new Source();
+    source.write("f");
+    source.later(61_000);
+    // Since it was opened last nothing was set.
+    await source.session().begin(source.handed("f"));
+    expect(source.synced).toEqual([]);
+    source.write("g");
+    source.clock.jump(3_600_000);
+    await source.session().begin(source.handed("g"));
+    expect(source.synced.splice(0).toSorted()).toEqual(["/", "/g"]);
+    source.later(61_000);
+    await source.session().begin(source.handed("g"));
+    expect(source.synced).toEqual([]);
+    const { stat } = source.handed("g")[0]!;
+    expect(source.session().isYoung(stat)).toBe(false);
+    source.restart();
+    for (const isYoung of [true, true, false]) {
+      expect(source.session().isYoung(stat)).toBe(isYoung);
+      source.later(31_000);
+    }
   });
 
   test("[SOURCE-5] a session that wants no durability pays for none", async () => {

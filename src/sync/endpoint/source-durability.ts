@@ -10,6 +10,7 @@ import type { Confined } from "#platform/confined.ts";
 import { type Fd, FsError, type Stat, isCode } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
 import { problemOf } from "#sync/apply/apply-context.ts";
+import type { Store } from "#sync/index/store.ts";
 
 /** Older changes are on the disk by themselves: Linux writes back after 30 s, and so do the others. */
 const YOUNG_MS = 60_000;
@@ -28,9 +29,33 @@ const NO_SYNC = ["EINVAL", "ENOTSUP", "EOPNOTSUPP", "EROFS"];
 /** Somebody has changed what is at a path since it was looked at. */
 const CHANGED = new Set(["ENOENT", "ENOTDIR", "ELOOP", "EISDIR", "ESTALE"]);
 
+/**
+ * In the table "meta" of a root's state: the start of the system, the time of day less the time since then, and when,
+ * since then, it was found to be another than before.
+ */
+const CLOCKS = "clocks";
+
 export type HandedOut = { readonly path: RelPath; readonly stat: Stat };
 
 type FullSync = { readonly startedMs: number; readonly clockShiftMs: number; readonly outcome: Promise<void> };
+
+/**
+ * How long ago, at least, the wall clock was set, as far as what was written before it matters: by the dates of files nothing
+ * can be told of it, those from before look as old as others that are. Where the root was not opened yet since the system
+ * was started, it may have been set just now. Infinity where the system does not say.
+ */
+function unsetForMs(host: Host, store: Store): number {
+  const uptime = host.uptime();
+  if (uptime === undefined) return Infinity;
+  const meta = store.table("meta");
+  const shiftMs = Math.round(host.clock.nowMs() - uptime.ms);
+  const [start, before, setAt] = Buffer.from(meta.get(CLOCKS) ?? []).toString().split(" ");
+  const isKnown = start === uptime.start && Math.abs(shiftMs - Number(before)) < JUMP_MS;
+  const setAtMs = isKnown ? Number(setAt) : Math.round(uptime.ms);
+  const text = `${uptime.start} ${shiftMs} ${setAtMs}`;
+  store.transaction({ durable: false }, () => meta.set(CLOCKS, Buffer.from(text)));
+  return uptime.ms - setAtMs;
+}
 
 export class SourceDurability {
   readonly #host: Host;
@@ -43,16 +68,20 @@ export class SourceDurability {
   #windowStartMs = 0;
   /** Wall clock less running clock, before the last jump and after it. */
   #shiftMs: number;
-  /** On the running clock. */
+  /** On the running clock. Of a jump before the root was opened: when that was found. */
   #jumpedAtMs = -Infinity;
 
-  /** @param timestampNs granularity of the disk's times */
-  constructor(host: Host, root: Confined, timestampNs: bigint, enabled: boolean) {
+  /**
+   * @param timestampNs granularity of the disk's times
+   * @param store of the root: what the clocks said when it was opened last
+   */
+  constructor(host: Host, root: Confined, timestampNs: bigint, store: Store, enabled: boolean) {
     this.#host = host;
     this.#root = root;
     this.#tickMs = Math.max(TICK_MS, Number(timestampNs) / NS_PER_MS);
     this.#enabled = enabled;
     this.#shiftMs = host.clock.nowMs() - host.clock.monotonicMs();
+    if (enabled) this.#jumpedAtMs = host.clock.monotonicMs() - unsetForMs(host, store);
   }
 
   /** May a power loss now still take what this stat shows? */
@@ -155,6 +184,7 @@ export class SourceDurability {
     return this.#singles <= SINGLE_SYNCS_MAX;
   }
 
+  /** Need not be awaited: what comes of it is kept for all(). */
   #syncAll(): Promise<void> {
     return this.#keep(this.#host.clock.nowMs(), this.#host.fs.syncAll(this.#root.root));
   }

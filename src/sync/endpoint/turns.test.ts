@@ -4,7 +4,7 @@ import { GIVE_WAY_MS, TurnEndpoint, Turns } from "#sync/endpoint/turns.ts";
 import { memoryChannelPair } from "#sync/transport/memory-channel.ts";
 import { PassingEndpoint } from "#sync/endpoint/passing-endpoint.ts";
 import type { Endpoint } from "#sync/endpoint/endpoint.ts";
-import type { Channel } from "#sync/wire/channel.ts";
+import { type Channel, MESSAGE_BYTES_MAX } from "#sync/wire/channel.ts";
 import { MemoryEndpoint } from "#testing/memory-endpoint.ts";
 import { SimClock } from "#testing/sim-clock.ts";
 
@@ -67,5 +67,26 @@ describe("turns", () => {
     };
     await clock.runUntilIdle(Promise.all([new TurnEndpoint(inner, turns, 0).supply(near, never), taking()]));
     expect(got).toEqual(Array.from({ length: 10 }, (_, at) => String(at)));
+  });
+
+  test("[TURN-4] a message that cannot be sent is no end of its transfer, and nothing behind it leaves", async () => {
+    const clock = new SimClock();
+    const turns = new Turns(clock);
+    const [near, far] = memoryChannelPair();
+    const fates: string[] = [];
+    class Supplier extends PassingEndpoint {
+      override async supply(channel: Channel): Promise<void> {
+        const end = turns.begin(5);
+        const tell = (sent: ReturnType<Channel["send"]>): Promise<void> =>
+          Promise.resolve(sent).then(() => void fates.push("sent"), (error: Error) => void fates.push(error.message.slice(0, 8)));
+        const both = [tell(channel.send(new Uint8Array(MESSAGE_BYTES_MAX + 1))), tell(channel.send(new Uint8Array(1)))];
+        channel.end();
+        end();
+        await Promise.all(both);
+      }
+    }
+    const got = far.receive().then(() => "received", (error: Error) => error.message.slice(0, 8));
+    await clock.runUntilIdle(new TurnEndpoint(new Supplier(new MemoryEndpoint()), turns, 0).supply(near, never));
+    expect([...fates, await got]).toEqual(["too much", "too much", "too much"]);
   });
 });

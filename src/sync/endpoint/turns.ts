@@ -3,6 +3,7 @@
  * others wait before each of their steps. Each wait is bounded, so that however busy the first ones are, the last one
  * comes forward, too: one step every GIVE_WAY_MS.
  */
+import { asError } from "#model/error.ts";
 import type { Sum } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
@@ -168,8 +169,8 @@ class TurnChannel implements Channel {
   readonly #inner: Channel;
   readonly #turns: Turns;
   readonly #priority: number;
+  /** Of the newest message that had to wait; nothing follows one that was lost. */
   #last: Promise<void> | undefined;
-  #failed = false;
 
   constructor(inner: Channel, turns: Turns, priority: number) {
     this.#inner = inner;
@@ -181,10 +182,12 @@ class TurnChannel implements Channel {
     const wait = this.#turns.giveWay(this.#priority);
     if (wait === undefined && this.#last === undefined) return this.#inner.send(message, isGiven);
     const sent = Promise.all([this.#last, wait]).then(() => this.#inner.send(message, isGiven));
-    const last: Promise<void> = sent.catch(() => undefined).then(() => {
+    const last: Promise<void> = sent.then(() => {
       if (this.#last === last) this.#last = undefined;
     });
     this.#last = last;
+    // Told to the sender, to all who send behind it, and at the end to the other side.
+    last.catch(() => undefined);
     return sent;
   }
 
@@ -196,13 +199,13 @@ class TurnChannel implements Channel {
 
   end(): void {
     if (this.#last === undefined) return this.#inner.end();
-    void this.#last.then(() => {
-      if (!this.#failed) this.#inner.end();
-    });
+    this.#last.then(
+      () => this.#inner.end(),
+      (error: unknown) => this.#inner.fail(asError(error)),
+    );
   }
 
   fail(error: Error): void {
-    this.#failed = true;
     this.#inner.fail(error);
   }
 }

@@ -188,7 +188,16 @@ function sqlError(file: string, error: unknown): unknown {
       retryable: true,
     });
   }
-  if (/^SQLITE_(FULL|IOERR|READONLY|CANTOPEN|PERM|NOLFS)|^E/.test(code)) {
+  if (code === "SQLITE_FULL") {
+    return new SynclineError({
+      ...facts,
+      code: "DISK",
+      op: "write state",
+      message: "the disk is full: the state database cannot be written (SQLITE_FULL)",
+      hint: "make room on the disk that holds it",
+    });
+  }
+  if (/^SQLITE_(IOERR|READONLY|CANTOPEN|PERM|NOLFS)|^E/.test(code)) {
     return new SynclineError({
       ...facts,
       code: "DISK",

@@ -49,7 +49,6 @@ export type SymlinkEntry = {
 export type OtherEntry = { readonly kind: "other"; readonly what: string };
 
 export type Entry = FileEntry | DirEntry | SymlinkEntry | OtherEntry;
-export type Kind = Entry["kind"];
 
 /** Which metadata a session carries. What is not carried is neither compared nor set. */
 export type Preserve = {

@@ -86,13 +86,6 @@ export function nameOf(path: RelPath): string {
   return path.slice(path.lastIndexOf("/") + 1);
 }
 
-export function depthOf(path: RelPath): number {
-  if (path === "") return 0;
-  let depth = 1;
-  for (let at = path.indexOf("/"); at >= 0; at = path.indexOf("/", at + 1)) depth++;
-  return depth;
-}
-
 /** Is `path` equal to `dir` or below it? Everything is within "". */
 export function isWithin(path: RelPath, dir: RelPath): boolean {
   return dir === "" || path === dir || (path.startsWith(dir) && path.charCodeAt(dir.length) === 47);

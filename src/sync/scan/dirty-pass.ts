@@ -8,7 +8,7 @@ import type { LinkGroups } from "#sync/scan/link-groups.ts";
 import { addRulesProblem, isIgnoreFile } from "#sync/scan/nested-rules.ts";
 import { changedProblem, scanProblem } from "#sync/scan/problem-set.ts";
 import type { Walk, WalkOptions } from "#sync/scan/walk.ts";
-import { type Fd, isCode } from "#platform/file-system.ts";
+import { type Fd, isNotThere } from "#platform/file-system.ts";
 import { type DirtyExtent, widerExtent } from "#sync/watch/dirty-set.ts";
 
 export class DirtyPass {
@@ -103,7 +103,7 @@ export class DirtyPass {
     try {
       fd = this.#openDir(dir);
     } catch (error) {
-      if (!isCode(error, "ENOENT", "ENOTDIR", "ELOOP")) return problems.add(scanProblem(dir, error));
+      if (!isNotThere(error)) return problems.add(scanProblem(dir, error));
       // The directory is gone or is something else: then that is what there is to find out.
       this.#recorded.clear();
       this.#recorded.add("");

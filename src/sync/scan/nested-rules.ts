@@ -13,7 +13,7 @@ import { sameStat } from "#sync/scan/hash-file.ts";
 import { IGNORE_FILE, IGNORE_FILE_BYTES_MAX, IgnoreRules, ignoreLines } from "#sync/scan/ignore.ts";
 import { type ProblemSet, changedProblem, scanProblem } from "#sync/scan/problem-set.ts";
 import type { Confined } from "#platform/confined.ts";
-import { type Fd, FsError, type Stat, isCode } from "#platform/file-system.ts";
+import { type Fd, FsError, type Stat, isCode, isNotThere } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
 
 /** Directories whose rules are remembered; beyond it all are forgotten. */
@@ -68,7 +68,7 @@ export class NestedRules {
     try {
       fd = this.#root.dir(dir);
     } catch (error) {
-      if (isCode(error, "ENOENT", "ENOTDIR", "ELOOP")) return outer;
+      if (isNotThere(error)) return outer;
       return scanProblem(dir, error);
     }
     const read = this.read(dir, fd, outer, this.#options.index.get(joinPath(dir, IGNORE_FILE)));

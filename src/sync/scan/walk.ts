@@ -23,7 +23,7 @@ import type { Pacer } from "#sync/scan/pacer.ts";
 import type { VanishedDir } from "#sync/scan/rename-candidates.ts";
 import { type ProblemSet, changedProblem, scanProblem } from "#sync/scan/problem-set.ts";
 import type { Confined } from "#platform/confined.ts";
-import { type DirItem, type Fd, type FileSystem, type Stat, isCode } from "#platform/file-system.ts";
+import { type DirItem, type Fd, type FileSystem, type Stat, isCode, isNotThere } from "#platform/file-system.ts";
 import type { DirtyExtent } from "#sync/watch/dirty-set.ts";
 
 /** A renamed file up to here is hashed again; above it inode, size and mtime are believed. */
@@ -128,7 +128,7 @@ export class Walk {
       if (frame.path !== "") fd = fs.openDir(root.parent(frame.path), nameOf(frame.path));
     } catch (error) {
       // It was there a moment ago, so its absence is for the next look at its parent to establish.
-      const moved = isCode(error, "ENOENT", "ENOTDIR", "ELOOP");
+      const moved = isNotThere(error);
       return problems.add(moved ? changedProblem(frame.path) : scanProblem(frame.path, error));
     }
     try {
@@ -444,7 +444,7 @@ export class Walk {
       const held = fs.fstat(fd);
       return reached.ino === held.ino && reached.dev === held.dev;
     } catch (error) {
-      if (isCode(error, "ENOENT", "ENOTDIR", "ELOOP")) return false;
+      if (isNotThere(error)) return false;
       throw error;
     } finally {
       if (at !== root.root) fs.close(at);
@@ -513,7 +513,7 @@ export class Walk {
       from = editor.candidates.takeDir(stat.ino);
       if (from !== undefined && !this.#isRenamed(from, path, stat.ino)) from = undefined;
     } catch (error) {
-      const moved = isCode(error, "ENOENT", "ENOTDIR", "ELOOP");
+      const moved = isNotThere(error);
       return problems.add(moved ? changedProblem(path) : scanProblem(path, error));
     }
     if (from === undefined || index.get(path) !== undefined) editor.set(path, record, 1);

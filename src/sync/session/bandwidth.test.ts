@@ -64,6 +64,19 @@ test("[BW-3] whoever waits for bandwidth learns at once that the channel failed"
   expect(await sent).toBe("cut");
 });
 
+test("[BW-6] what was given up while it waited is no end of its channel, and nothing behind it leaves", async () => {
+  const clock = new SimClock();
+  const [near, far] = memoryChannelPair();
+  const session = new AbortController();
+  const limited = new Bandwidth(clock, 1).limit(near, session.signal);
+  const fate = (sent: Promise<void>): Promise<string> => sent.then(() => "sent", (error: Error) => error.message);
+  const both = [fate(limited.send(new Uint8Array(1000))), fate(limited.send(new Uint8Array(0)))];
+  limited.end();
+  session.abort(new Error("given up"));
+  expect(await Promise.all(both)).toEqual(["given up", "given up"]);
+  expect(await far.receive().then(() => "received", (error: Error) => error.message)).toBe("given up");
+});
+
 test("[BW-4] a session with a limit moves small and large files at its rate", async () => {
   const pair = new SimPair({ session: { bytesPerSecond: 10_000 } });
   pair.alpha.put({ small: "s".repeat(50_000), large: "l".repeat(200_000) });

@@ -3,6 +3,7 @@
  * before they leave, so N bytes take N / rate seconds however they are cut; only what was saved up while nothing
  * moved leaves at once, and that is bounded.
  */
+import { asError } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
 import type { Channel } from "#sync/wire/channel.ts";
 
@@ -67,7 +68,7 @@ class LimitedChannel implements Channel {
   readonly #bandwidth: Bandwidth;
   readonly #signal: AbortSignal;
   readonly #failed = new AbortController();
-  /** Messages leave in the order in which they were given, and the end behind them. */
+  /** Messages leave in the order in which they were given, and the end behind them. Nothing follows one that was lost. */
   #last: Promise<void> = Promise.resolve();
 
   constructor(inner: Channel, bandwidth: Bandwidth, signal: AbortSignal) {
@@ -81,7 +82,9 @@ class LimitedChannel implements Channel {
       await this.#bandwidth.take(message.length, this.#signal);
       await this.#inner.send(message, isGiven);
     });
-    this.#last = sent.catch(() => undefined);
+    this.#last = sent;
+    // Told to the sender, to all who send behind it, and at the end to the other side.
+    sent.catch(() => undefined);
     return sent;
   }
 
@@ -90,7 +93,10 @@ class LimitedChannel implements Channel {
   }
 
   end(): void {
-    void this.#last.then(() => this.#inner.end());
+    this.#last.then(
+      () => this.#inner.end(),
+      (error: unknown) => this.#inner.fail(asError(error)),
+    );
   }
 
   fail(error: Error): void {

@@ -1,4 +1,5 @@
 /** Collects "something changed" from both sides and lets the loop wait for it, settled as the session wishes. */
+import { asError } from "#model/error.ts";
 import type { Side } from "#model/plan.ts";
 import type { Clock } from "#platform/host.ts";
 import type { Settle } from "#sync/session/events.ts";
@@ -29,7 +30,7 @@ export class DirtySignal {
 
   /** Watching broke: the waiting loop gets the error. */
   fail(error: unknown): void {
-    this.#failure = error instanceof Error ? error : new Error(String(error));
+    this.#failure = asError(error);
     this.#wake?.();
   }
 

@@ -1,4 +1,5 @@
 /** Both halves of a transfer; when one breaks, the other must not wait for ever. Rejects with the first of their errors. */
+import { asError } from "#model/error.ts";
 export async function joinTransfer(
   receive: Promise<void>,
   supply: Promise<void>,
@@ -6,7 +7,7 @@ export async function joinTransfer(
 ): Promise<void> {
   const guard = (half: Promise<void>): Promise<void> =>
     half.catch((error: unknown) => {
-      for (const end of ends) end.fail(error instanceof Error ? error : new Error(String(error)));
+      for (const end of ends) end.fail(asError(error));
       throw error;
     });
   const outcome = await Promise.allSettled([guard(receive), guard(supply)]);

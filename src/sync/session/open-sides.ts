@@ -7,7 +7,7 @@ import type { SideSession } from "#sync/session/cycle.ts";
 import type { SessionOptions } from "#sync/session/events.ts";
 import type { SessionInput } from "#sync/session/session.ts";
 import type { SideMark } from "#sync/session/side-mark.ts";
-import { SIDES, type SessionState } from "#sync/session/state.ts";
+import { SIDES, type SessionState, otherSide } from "#sync/session/state.ts";
 
 export const isOneWay = (mode: Mode): boolean => mode === "one-way-safe" || mode === "one-way-replica";
 
@@ -39,12 +39,13 @@ export async function openSides(
   const b = await beta.open(request("beta"), signal);
   refuseOverlap(a, b);
   const replies = { alpha: a, beta: b };
-  const lost = SIDES.filter((side) => memoryLost(state, side, replies[side]));
-  if (lost.length > 0 || SIDES.some((side) => filtersChanged(state, side, replies[side]))) {
+  const isLost = SIDES.some((side) => memoryLost(state, side, replies[side]));
+  if (isLost || SIDES.some((side) => filtersChanged(state, side, replies[side]))) {
+    const aged = new Set(SIDES.map((side) => agedSide(state, side, replies[side])).filter((side) => side !== undefined));
     state.store.transaction({ durable: true }, () => {
       state.reset();
       // Were it both, neither would say anything of the other.
-      if (lost.length === 1) state.restored = lost[0];
+      if (aged.size === 1) [state.restored] = aged;
     });
   }
   return { sides: { alpha: { endpoint: alpha, reply: a }, beta: { endpoint: beta, reply: b } }, preserve };
@@ -102,12 +103,26 @@ export function overlap(a: string, b: string): SynclineError {
 }
 
 /**
- * Did a side lose its index, or was it restored from a backup? Then what it holds may be old, not new: comparing
- * everything from an empty ancestor can show conflicts, but deletes and overwrites nothing.
+ * Did a side lose its index, or was it, or what we know, restored from a backup? Comparing everything from an empty
+ * ancestor can show conflicts, but deletes and overwrites nothing.
  */
 function memoryLost(state: SessionState, side: Side, reply: OpenReply): boolean {
-  const isLost = ({ epoch, seq }: SideMark): boolean => epoch !== reply.epoch || reply.lastSeq < seq || seq < reply.keptAfter;
-  return state.knownMarks(side).some(isLost);
+  return state.knownMarks(side).some((mark) => hasGoneBack(mark, reply) || mark.seq < reply.keptAfter);
+}
+
+const hasGoneBack = ({ epoch, seq }: SideMark, reply: OpenReply): boolean =>
+  epoch !== reply.epoch || reply.lastSeq < seq;
+
+/**
+ * The side that may hold old files, not new ones. One that has forgotten what we never saw has not gone back itself: it
+ * forgets what we have stored, so our memory is the old one, and was put back with the side that is here. Were both sides
+ * elsewhere, each would say so of the other.
+ */
+function agedSide(state: SessionState, side: Side, reply: OpenReply): Side | undefined {
+  const marks = state.knownMarks(side);
+  if (marks.some((mark) => hasGoneBack(mark, reply))) return side;
+  // Whoever saw nothing asks for everything: a first copy that was cut off.
+  return marks.some(({ seq }) => seq > 0 && seq < reply.keptAfter) ? otherSide(side) : undefined;
 }
 
 /**

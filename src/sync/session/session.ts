@@ -15,7 +15,6 @@ import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events
 import { openSides } from "#sync/session/open-sides.ts";
 import { RecentLosses } from "#sync/session/recent-losses.ts";
 import { Resting } from "#sync/session/resting.ts";
-import { addRun } from "#sync/session/run-list.ts";
 import { SIDES, SessionState, otherSide } from "#sync/session/state.ts";
 import { Tally } from "#sync/session/tally.ts";
 import { DirtySignal } from "#sync/session/dirty-signal.ts";
@@ -155,7 +154,6 @@ async function settleRounds(
     });
     merged = merged === undefined ? outcome.summary : addSummaries(merged, outcome.summary);
     if (round >= ROUNDS_MAX || !outcome.again || input.options.dryRun || merged.result === "held") {
-      if (merged.changes > 0 && merged.runId !== "") addRun(context.state.store, merged, host.clock.nowMs());
       context.tally.add(merged);
       onSummary(merged);
       // What an earlier round could not do and a later one did is nothing to report.

@@ -1,4 +1,5 @@
 /** The destination of a transfer: asks for files, puts them together in the stage, and reports each. */
+import { asError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import type { TransferItem, TransferResult } from "#sync/endpoint/endpoint.ts";
@@ -89,7 +90,7 @@ export async function receiveFiles(
     signal.throwIfAborted();
     await receive.run();
   } catch (error) {
-    channel.fail(error instanceof Error ? error : new Error(String(error)));
+    channel.fail(asError(error));
     await receive.keepAll();
     throw error;
   } finally {
@@ -222,7 +223,7 @@ class Receive {
     try {
       await this.#giveUp(file, error, error instanceof FsError);
     } catch (failure) {
-      this.#channel.fail(failure instanceof Error ? failure : new Error(String(failure)));
+      this.#channel.fail(asError(failure));
     }
   }
 

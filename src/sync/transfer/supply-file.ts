@@ -7,6 +7,7 @@ import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import { malformed } from "#sync/wire/bytes.ts";
 import type { ByteReader } from "#sync/wire/bytes.ts";
+import { giveBackBuffer } from "#sync/wire/buffer-pool.ts";
 import { PIECE_BYTES, type PieceNotes, PieceSums, ZeroPieces } from "#sync/chunk/sum.ts";
 import { type Fd, type FileSystem, FsError, type Stat, describeErrno } from "#platform/file-system.ts";
 import { BlockTable } from "#sync/transfer/block-table.ts";
@@ -39,6 +40,7 @@ export type SupplyFileParts = {
   readonly fs: FileSystem;
   readonly open: (path: RelPath) => Fd | Promise<Fd>;
   readonly look: (path: RelPath) => Stat | Promise<Stat>;
+  readonly take: ((fd: Fd, position: number, length: number) => Promise<Uint8Array | undefined>) | undefined;
   readonly line: Line;
   readonly entryOf: (path: RelPath, stat: Stat) => FileEntry;
   readonly learn: (path: RelPath, entry: FileEntry & { sum: Sum }, stat: Stat) => Problem | undefined;
@@ -47,6 +49,9 @@ export type SupplyFileParts = {
 };
 
 class Cancelled extends Error {}
+
+/** A piece on its way into the buffer that it is sent from. */
+type Ahead = { buffer: Uint8Array; count: Promise<number> };
 
 function sameFile(a: Stat, b: Stat): boolean {
   if (a.ino !== b.ino || a.dev !== b.dev || a.size !== b.size) return false;
@@ -222,23 +227,20 @@ export class SupplyFile {
 
   /** Sends [start, end) as it is, piece by piece, reading ahead into the very buffers that are sent. */
   async #whole(fd: Fd, start: number, end: number, sums: PieceNotes, output: FileOutput): Promise<void> {
-    const { fs, line } = this.#parts;
-    const ahead: { at: number; buffer: Uint8Array; count: Promise<number> }[] = [];
+    const { line } = this.#parts;
+    const ahead: Ahead[] = [];
     let next = start;
     try {
       for (let at = start; at < end; at += PIECE_BYTES) {
         while (next < end && ahead.length < READS_AHEAD) {
           const buffer = ahead.length === 0 ? await line.acquire() : line.tryAcquire();
           if (buffer === undefined) break;
-          const room = buffer.subarray(DATA_HEADER_BYTES, DATA_HEADER_BYTES + Math.min(PIECE_BYTES, end - next));
-          const count = fs.readAsync(fd, room, next);
-          count.catch(() => {});
-          ahead.push({ at: next, buffer, count });
+          ahead.push(this.#read(fd, buffer, next, Math.min(PIECE_BYTES, end - next)));
           next += PIECE_BYTES;
         }
-        const { buffer, count } = ahead[0]!;
         const length = Math.min(PIECE_BYTES, end - at);
-        if ((await count) !== length) throw new SourceChanged();
+        if ((await ahead[0]!.count) !== length) throw new SourceChanged();
+        const { buffer } = ahead[0]!;
         this.#check();
         const zero = sums.add(at / PIECE_BYTES, buffer.subarray(DATA_HEADER_BYTES, DATA_HEADER_BYTES + length));
         ahead.shift();
@@ -249,11 +251,28 @@ export class SupplyFile {
         }
       }
     } finally {
-      for (const { buffer, count } of ahead) {
-        await count.catch(() => {});
-        line.release(buffer);
+      for (const one of ahead) {
+        await one.count.catch(() => {});
+        line.release(one.buffer);
       }
     }
+  }
+
+  #read(fd: Fd, buffer: Uint8Array, position: number, length: number): Ahead {
+    const { fs, take } = this.#parts;
+    const read = (): Promise<number> =>
+      fs.readAsync(fd, buffer.subarray(DATA_HEADER_BYTES, DATA_HEADER_BYTES + length), position);
+    const taken = async (): Promise<number> => {
+      const message = await take!(fd, position, length);
+      if (message === undefined) return read();
+      giveBackBuffer(buffer);
+      one.buffer = message;
+      return length;
+    };
+    const one: Ahead = { buffer, count: take === undefined ? read() : taken() };
+    // It may fail while nobody waits for it.
+    one.count.catch(() => {});
+    return one;
   }
 }
 

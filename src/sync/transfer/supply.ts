@@ -1,6 +1,6 @@
 /** The source of a transfer: answers one destination until that ends the channel. */
 import type { FileEntry, Sum } from "#model/entry.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, asError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import { ByteReader, malformed } from "#sync/wire/bytes.ts";
@@ -20,6 +20,11 @@ export type SupplyContext = {
   readonly open: (path: RelPath) => Fd | Promise<Fd>;
   /** What is at the path now. Throws FsError. */
   readonly look: (path: RelPath) => Stat | Promise<Stat>;
+  /**
+   * Bytes of an open file in a message, behind DATA_HEADER_BYTES, that goes out in the end and is nobody else's any more:
+   * for what is in memory, which nobody copies then. Undefined: they have to be read. Rejects with FsError.
+   */
+  readonly take?: ((fd: Fd, position: number, length: number) => Promise<Uint8Array | undefined>) | undefined;
   readonly seeds: SumSeeds;
   readonly compress: CompressMode;
   /** Bandwidth limiter for what this side sends. */
@@ -57,8 +62,8 @@ export async function supplyFiles(context: SupplyContext, channel: Channel, sign
     await supply.serve();
     channel.end();
   } catch (error) {
-    channel.fail(error instanceof Error ? error : new Error(String(error)));
-    await supply.stop(error instanceof Error ? error : new Error(String(error)));
+    channel.fail(asError(error));
+    await supply.stop(asError(error));
     throw error;
   } finally {
     signal.removeEventListener("abort", onAbort);
@@ -126,8 +131,8 @@ class Supply {
     if (request.id !== this.#lastId + 1) throw malformed("an id out of order");
     if (this.#files.size >= FILES_ASKED_MAX) throw malformed("too many files at once");
     this.#lastId = request.id;
-    const { host, open, look, entryOf, learn, makeDurable, knownSum } = this.#context;
-    const parts = { fs: host.fs, open, look, line: this.#line, entryOf, learn, makeDurable, knownSum };
+    const { host, open, look, take, entryOf, learn, makeDurable, knownSum } = this.#context;
+    const parts = { fs: host.fs, open, look, take, line: this.#line, entryOf, learn, makeDurable, knownSum };
     const file = new SupplyFile(parts, request);
     this.#files.set(request.id, file);
     this.#queue.push(file);
@@ -144,7 +149,7 @@ class Supply {
           this.#startNext();
         },
         // The channel is how serve() learns of it: it waits in receive().
-        (error: unknown) => this.#channel.fail(error instanceof Error ? error : new Error(String(error))),
+        (error: unknown) => this.#channel.fail(asError(error)),
       );
       this.#active.add(work);
     }

@@ -16,7 +16,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { sumOf } from "#sync/chunk/sum.ts";
 import { SynclineError } from "#model/error.ts";
-import { type FileSystem, FsError } from "#platform/file-system.ts";
+import { type Fd, type FileSystem, FsError } from "#platform/file-system.ts";
 import { memoryChannelPair } from "#sync/transport/memory-channel.ts";
 import {
   BEGIN,
@@ -32,6 +32,7 @@ import {
   writeDataHeader,
 } from "#sync/transfer/messages.ts";
 import { Fixture, SEEDS, host, noise, withCall } from "#sync/transfer/transfer-fixture.ts";
+import { takeBuffer } from "#sync/wire/buffer-pool.ts";
 
 const MB = 1 << 20;
 
@@ -273,15 +274,25 @@ describe("resume", () => {
 });
 
 describe("sources that do not hold still", () => {
+  /** Calls `change` before each read of the source's files: between the looks at a file before and after it is read. */
+  function atEachRead(fixture: Fixture, change: () => void): void {
+    const fs = withCall(host.fs, "readAsync", (fd, into, position) => {
+      change();
+      return host.fs.readAsync(fd, into, position);
+    });
+    fixture.supplyContext = { ...fixture.supplyContext, host: { ...host, fs } };
+  }
+
   test("[XFER-6] a file written once while it is read is read again", async () => {
     using fixture = new Fixture();
     fixture.write("source", "f", noise(5 * MB, 1));
     let touched = false;
-    const results = await fixture.transfer(["f"], (message) => {
-      if (message[0] !== BEGIN || touched) return;
+    atEachRead(fixture, () => {
+      if (touched) return;
       touched = true;
       appendFileSync(join(fixture.source, "f"), "more");
     });
+    const results = await fixture.transfer(["f"]);
     expect(results.get("f")?.entry?.size).toBe(5 * MB + 4);
     expectStaged(fixture, "f", concat(noise(5 * MB, 1), Buffer.from("more")));
   });
@@ -290,9 +301,8 @@ describe("sources that do not hold still", () => {
     using fixture = new Fixture();
     fixture.write("source", "busy", noise(5 * MB, 1));
     fixture.write("source", "quiet", noise(5 * MB, 2));
-    const results = await fixture.transfer(["busy", "quiet"], () => {
-      appendFileSync(join(fixture.source, "busy"), "more");
-    });
+    atEachRead(fixture, () => appendFileSync(join(fixture.source, "busy"), "more"));
+    const results = await fixture.transfer(["busy", "quiet"]);
     expect(results.get("busy")?.problem).toMatchObject({ code: "CHANGED", transient: true });
     expectStaged(fixture, "quiet", noise(5 * MB, 2));
   });
@@ -303,12 +313,13 @@ describe("sources that do not hold still", () => {
     fixture.write("source", "swapped", noise(3 * MB, 2));
     fixture.write("source", "other", noise(3 * MB, 3));
     let first = true;
-    const results = await fixture.transfer(["cut", "swapped"], () => {
+    atEachRead(fixture, () => {
       if (!first) return;
       first = false;
       writeFileSync(join(fixture.source, "cut"), noise(MB, 4));
       renameSync(join(fixture.source, "other"), join(fixture.source, "swapped"));
     });
+    const results = await fixture.transfer(["cut", "swapped"]);
     expect(results.get("cut")?.problem).toBeUndefined();
     expectStaged(fixture, "cut", noise(MB, 4));
     expectStaged(fixture, "swapped", noise(3 * MB, 3));
@@ -465,6 +476,24 @@ describe("a hostile or broken source", () => {
       }
     }
   });
+});
+
+test("[XFER-21] bytes that are in memory go out from there, and the rest is read", async () => {
+  using fixture = new Fixture();
+  const bytes = noise(9 * MB + 77, 11);
+  fixture.write("source", "f", bytes);
+  let taken = 0;
+  const take = async (_fd: Fd, position: number, length: number): Promise<Uint8Array | undefined> => {
+    if ((position / MB) % 3 === 0) return undefined;
+    taken++;
+    const message = takeBuffer(DATA_HEADER_BYTES + length);
+    message.set(bytes.subarray(position, position + length), DATA_HEADER_BYTES);
+    return message;
+  };
+  fixture.supplyContext = { ...fixture.supplyContext, take };
+  await fixture.transfer(["f"]);
+  expect(taken).toBe(6);
+  expectStaged(fixture, "f", bytes);
 });
 
 test("[XFER-20] the header of a piece that travels says nothing of what was in its memory before", () => {

@@ -51,6 +51,7 @@ export class WriteQueue {
     this.#uncached = undefined;
   }
 
+  /** Never rejects: each write is told by its own promise. */
   async #run(): Promise<void> {
     this.#isWriting = true;
     while (this.#waiting.length > 0) {

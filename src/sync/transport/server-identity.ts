@@ -1,7 +1,7 @@
 /** The server's certificate: made when there is none yet, and then kept, because clients pin it. */
 import { X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
 import { makeCertificate } from "#platform/net/certificate.ts";
 import { readPrivateFile, writePrivateFile } from "#platform/net/private-file.ts";
@@ -46,7 +46,7 @@ export function ownIdentity(stateDir: string, hostName: string, address: string,
       code: "STATE",
       op: "read certificate",
       path,
-      message: `the server's certificate cannot be used: ${cause instanceof Error ? cause.message : String(cause)}`,
+      message: `the server's certificate cannot be used: ${messageOf(cause)}`,
       hint: `remove ${path} to have a new one made; clients will then ask to trust it again`,
       cause,
     });

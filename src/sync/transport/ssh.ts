@@ -176,6 +176,7 @@ class SshConnection {
     const agent = startChild(this.#label, this.#command, [...this.#args, script]);
     try {
       const { mux } = await startClient(agent.transport, { root: path, token: "", program, clock }, signal);
+      // Neither rejects.
       void mux.closed.then(() => {
         agent.kill();
         this.close();

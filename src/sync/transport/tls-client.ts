@@ -3,7 +3,7 @@
  * authorities, by a given fingerprint, or by what was pinned when the server was first met.
  */
 import type { Clock } from "#platform/host.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, asError } from "#model/error.ts";
 import { type Identity, connectTls } from "#platform/net/tls-socket.ts";
 import { KnownServers } from "#sync/transport/known-servers.ts";
 import { type TlsTrust, isNewServer, trustNew } from "#sync/transport/server-trust.ts";
@@ -56,7 +56,7 @@ async function reach(options: TlsClientOptions, server: string, signal: AbortSig
     return await connectTls({ host, port, authorities: trust.ca, identity }, signal);
   } catch (error) {
     if (signal.aborted) throw error;
-    throw unreachable(server, error instanceof Error ? error : new Error(String(error)));
+    throw unreachable(server, asError(error));
   }
 }
 

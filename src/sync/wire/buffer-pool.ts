@@ -20,6 +20,8 @@ export const BODY_AT = 32;
 const free: Uint8Array[] = [];
 /** Every buffer that was ever pooled, by its memory. */
 const pooled = new WeakMap<ArrayBufferLike, Uint8Array>();
+/** How many owners a buffer has beyond the first. */
+const others = new WeakMap<Uint8Array, number>();
 
 /** A buffer of exactly `length` bytes with arbitrary content, at most MESSAGE_BYTES_MAX. */
 export function takeBuffer(length: number): Uint8Array {
@@ -28,10 +30,24 @@ export function takeBuffer(length: number): Uint8Array {
   return (free.pop() ?? makeSlot()).subarray(0, length);
 }
 
-/** The message's owner is done with it. Anything that did not come whole from takeBuffer() is ignored. */
+/**
+ * The message whose bytes from `before` on `body` are, with one owner more: its buffer is free when each has given it
+ * back. Undefined where they are not in a pooled one.
+ */
+export function shareMessage(body: Uint8Array, before: number): Uint8Array | undefined {
+  const slot = pooled.get(body.buffer);
+  if (slot === undefined || slot.byteOffset + before !== body.byteOffset) return undefined;
+  others.set(slot, (others.get(slot) ?? 0) + 1);
+  return slot.subarray(0, before + body.length);
+}
+
+/** An owner of the message is done with it. Anything that did not come whole from takeBuffer() is ignored. */
 export function giveBackBuffer(message: Uint8Array): void {
   const slot = pooled.get(message.buffer);
-  if (slot?.byteOffset === message.byteOffset && free.length < FREE_MAX) free.push(slot);
+  if (slot?.byteOffset !== message.byteOffset) return;
+  const owners = others.get(slot) ?? 0;
+  if (owners > 0) others.set(slot, owners - 1);
+  else if (free.length < FREE_MAX) free.push(slot);
 }
 
 function makeSlot(): Uint8Array {

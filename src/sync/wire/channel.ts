@@ -11,7 +11,7 @@ export interface Channel {
   send(message: Uint8Array, isGiven?: boolean): Promise<void> | void;
   /** The next message, or undefined after the other side's end(). Rejects with the reason it failed. */
   receive(): Promise<Uint8Array | undefined>;
-  /** No more messages from this side; what is queued is still delivered. */
+  /** No more messages from this side; what is queued is still delivered. Never throws; after fail() it is nothing. */
   end(): void;
   /** Ends both directions at once; the other side's calls reject with the error. */
   fail(error: Error): void;

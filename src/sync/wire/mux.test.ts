@@ -242,6 +242,16 @@ describe("mux", () => {
     });
   }
 
+  test("[MUX-17] a connection whose silence nobody can notice ends", async () => {
+    const { client } = memoryTransports();
+    const clock = new HandClock();
+    clock.sleep = () => Promise.reject(new Error("no clock"));
+    const mux = new Mux(client, { role: "client", clock });
+    const channel = mux.open("echo");
+    await mux.closed;
+    expect(channel.failure?.message).toBe("no clock");
+  });
+
   test("[MUX-10] a side that takes no calls ends the connection when one is opened", async () => {
     const { mux, wire } = raw();
     wire.write(open(1));

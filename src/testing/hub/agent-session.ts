@@ -1,7 +1,7 @@
 /** A simulated host whose root is kept the same with a part of the hub's space, and one session of that link. */
 import type { Side } from "#model/plan.ts";
 import { PRESERVE_DEFAULT } from "#model/entry.ts";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, asError } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Mode } from "#model/plan.ts";
 import type { CompressMode } from "#sync/chunk/compress.ts";
@@ -122,7 +122,7 @@ export class AgentSession {
       },
       (error: unknown) => {
         if (!boot.fs.isDead) store.close();
-        this.#end(undefined, error instanceof Error ? error : new Error(String(error)));
+        this.#end(undefined, asError(error));
       },
     );
   }

@@ -3,7 +3,7 @@
  * them and at the hub's door, and trouble everywhere. At the end, left alone, every host must be as its link promises,
  * the space as its journal says, and nothing lost. Throws SimFailure with the story otherwise.
  */
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, stackOf } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
 import { sumOf } from "#sync/chunk/sum.ts";
 import { SETTLED_MS, isDamageCode } from "#sync/scan/damage.ts";
@@ -75,7 +75,7 @@ class HubLife extends HubWorld {
       await this.#end();
     } catch (error) {
       const story = this.ledger.log.join("\n  ");
-      const what = error instanceof Error ? (error.stack ?? String(error)) : String(error);
+      const what = stackOf(error);
       throw new SimFailure(`seed ${this.#seed}: ${what}\n  ${story}`);
     } finally {
       for (const one of [this.hub, this.former, this.copy]) one?.close();

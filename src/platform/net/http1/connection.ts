@@ -299,10 +299,7 @@ export class Connection {
     this.#isEnding = true;
     this.#ahead = new Uint8Array(0);
     const headers = [["content-type", "text/plain"]] as const;
-    void this.#send("GET", { status, headers, body }, false).then(
-      () => this.#linger(),
-      () => this.cut(),
-    );
+    this.#send("GET", { status, headers, body }, false).then(() => this.#linger()).catch(() => this.cut());
   }
 
   #linger(): void {

@@ -175,7 +175,7 @@ export class FtpControl {
   async sendAll(commands: readonly string[]): Promise<Reply[]> {
     const bytes = Buffer.concat(commands.map((command) => commandBytes(command)));
     const replies = commands.map(() => this.#expect().reply);
-    void this.#tcp.write(bytes)?.catch(() => undefined);
+    this.#say(bytes);
     const answers: Reply[] = [];
     for (const reply of replies) {
       const answer = await this.#after(reply);
@@ -203,7 +203,7 @@ export class FtpControl {
       this.#waiting.pop();
       const first = this.#expect(final.waiting);
       this.#waiting.push(final.waiting);
-      void this.#tcp.write(bytes)?.catch(() => undefined);
+      this.#say(bytes);
       const begun = await this.#after(first.reply);
       if (begun.code >= 200) throw new FtpRefusal(begun);
       if (this.#server.tls !== "none") await this.#secureData(data, final.reply);
@@ -297,6 +297,11 @@ export class FtpControl {
     return { reply: promise, waiting };
   }
 
+  /** What cannot be written has ended the connection: whoever waits for the reply hears why. */
+  #say(bytes: Uint8Array): void {
+    this.#tcp.write(bytes)?.catch(() => undefined);
+  }
+
   /** The time counts from when somebody waits. */
   async #after(reply: Promise<Reply>): Promise<Reply> {
     const late = (): void => this.destroy(lostConnection(this.#label, new Error("it does not answer")));
@@ -335,7 +340,7 @@ export class FtpControl {
   quit(): void {
     if (this.isClosed) return;
     this.#fault = lostConnection(this.#label, new Error("the connection was closed"));
-    void this.#tcp.write(commandBytes("QUIT"))?.catch(() => undefined);
+    this.#say(commandBytes("QUIT"));
     this.#tcp.end();
   }
 }

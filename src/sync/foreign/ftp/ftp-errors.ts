@@ -1,5 +1,5 @@
 /** What becomes of replies that say no, and of connections that break. */
-import { type ErrorCode, SynclineError } from "#model/error.ts";
+import { type ErrorCode, SynclineError, messageOf } from "#model/error.ts";
 import { type RelPath, printablePath } from "#model/path.ts";
 import { type Reply, replyText } from "#sync/foreign/ftp/replies.ts";
 
@@ -18,7 +18,7 @@ export function lostConnection(label: string, cause: unknown): SynclineError {
   return new SynclineError({
     code: "LINK_LOST",
     op: "talk FTP",
-    message: `the connection with ${label} failed: ${cause instanceof Error ? cause.message : String(cause)}`,
+    message: `the connection with ${label} failed: ${messageOf(cause)}`,
     hint: "check host name, port and network",
     retryable: true,
     cause,
@@ -27,7 +27,7 @@ export function lostConnection(label: string, cause: unknown): SynclineError {
 
 /** A handshake that did not come about. What answers in clear will do so again. */
 export function noTls(label: string, cause: unknown): SynclineError {
-  const text = cause instanceof Error ? cause.message : String(cause);
+  const text = messageOf(cause);
   if (!/WRONG_VERSION_NUMBER/.test(text)) return lostConnection(label, cause);
   return new SynclineError({
     code: "PROTOCOL",

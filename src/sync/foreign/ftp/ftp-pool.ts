@@ -164,6 +164,7 @@ export class FtpPool {
     }
   }
 
+  /** Never rejects: a connection that does not answer is dropped. */
   async #stir(rested: Resting): Promise<void> {
     if (!(await this.#isAlive(rested))) return this.#drop(rested.control, undefined);
     this.#give(rested.control);

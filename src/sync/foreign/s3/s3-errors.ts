@@ -1,5 +1,5 @@
 /** What an S3 server refuses, in the words of a foreign system. */
-import { type ErrorCode, SynclineError } from "#model/error.ts";
+import { type ErrorCode, SynclineError, messageOf } from "#model/error.ts";
 import { textOf } from "#sync/foreign/s3/s3-xml.ts";
 
 const OF_CODE: Readonly<Record<string, ErrorCode>> = {
@@ -64,7 +64,7 @@ export function s3Refusal(op: string, status: number, xml: string, path?: string
 }
 
 export function s3Lost(op: string, cause: unknown, path?: string): SynclineError {
-  const words = cause instanceof Error ? cause.message : String(cause);
+  const words = messageOf(cause);
   const message = `the S3 server cannot be reached, or broke off: ${words.slice(0, 300)}`;
   const hint = "check the endpoint, the network and the certificate";
   return new SynclineError({ code: "LINK_LOST", op, message, path, hint, retryable: true, cause });

@@ -2,7 +2,7 @@
  * SFTP through the system's ssh, as `ssh://` sides go: keys, agent, host keys and configuration are what a person has
  * already. A connection that is lost is made anew by the next call.
  */
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 import { type Child, startChild } from "#platform/net/child.ts";
 import { ANSWER, DATA_BYTES_MAX } from "#platform/net/sftp-wire.ts";
 import type { AddressOf } from "#sync/foreign/client-parts.ts";
@@ -113,7 +113,7 @@ export class SftpConnection {
     try {
       exit = await child.exited;
     } catch (cause) {
-      const message = `${command} could not be started: ${cause instanceof Error ? cause.message : String(cause)}`;
+      const message = `${command} could not be started: ${messageOf(cause)}`;
       return new SynclineError({ code: "USAGE", op: "connect", message, hint: "install OpenSSH, or name it with --ssh", cause });
     }
     const said = lastLine(exit.stderr);
@@ -135,7 +135,8 @@ export class SftpConnection {
 
   close(): void {
     this.#isClosed = true;
-    void this.#link?.then(
+    // Who wanted the connection hears of it when there is none.
+    this.#link?.then(
       ({ channel }) => channel.destroy(new SynclineError({ code: "LINK_LOST", op: "talk SFTP", message: "the connection was closed" })),
       () => undefined,
     );

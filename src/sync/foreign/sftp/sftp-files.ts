@@ -254,7 +254,7 @@ export class SftpFiles implements ForeignFiles {
     } catch (error) {
       throw isRefusal(error, STATUS.eof) ? stale("read", path) : error;
     } finally {
-      // Not waited for: who breaks off has no time.
+      // Not waited for: who breaks off has no time. It never rejects.
       void closeQuietly(channel, handle);
     }
   }

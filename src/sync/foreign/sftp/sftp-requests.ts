@@ -102,7 +102,7 @@ function listedOf(fields: Fields): Listed {
   return { name: fields.path(), longName: Buffer.from(fields.string()).toString("latin1"), attrs: fields.toldAttrs() };
 }
 
-/** An error of what came before says more than one of closing. */
+/** An error of what came before says more than one of closing. Never rejects. */
 export async function closeQuietly(channel: SftpChannel, handle: string): Promise<void> {
   await done(channel, "close", (packet) => handleOf(packet, handle)).catch(() => undefined);
 }

@@ -1,0 +1,27 @@
+import { expect, test } from "bun:test";
+import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { writePrivately } from "#cli/local-files.ts";
+
+test("[CLI-140] what comes from a hub goes into a file that only its owner reads; a disk that refuses it is told, and ends nothing before", async () => {
+  const dir = mkdtempSync(join(tmpdir(), "syncline-files-"));
+  const refused = Promise.withResolvers<void>();
+  async function* pieces(until: Promise<void>): AsyncGenerator<Uint8Array> {
+    yield Buffer.from("first ");
+    await until;
+    yield Buffer.from("second");
+  }
+  try {
+    const file = join(dir, "f");
+    expect(await writePrivately(file, pieces(Promise.resolve()))).toBe(12);
+    expect([readFileSync(file, "utf8"), statSync(file).mode & 0o777]).toEqual(["first second", 0o600]);
+    // What comes next is waited for while the disk says no.
+    const writing = writePrivately(dir, pieces(refused.promise)).catch((error: NodeJS.ErrnoException) => error.code);
+    await Bun.sleep(50);
+    refused.resolve();
+    expect(await writing).toBe("EISDIR");
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+});
