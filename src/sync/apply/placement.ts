@@ -31,6 +31,9 @@ export type Placed = {
   readonly touched?: boolean | undefined;
 };
 
+/** What is to make room where names cannot be swapped. `linked`: what the link in the trash has made of it, once it is there. */
+type Displaced = { readonly record: IndexRecord; readonly stat: Stat; linked: Stat | undefined };
+
 /** Is what the controller believes compatible with what the index recorded? */
 function agrees(record: Entry, believed: Entry, preserve: Preserve): boolean {
   return compareContent(record, believed) !== "differs" && sameMetadata(record, believed, preserve);
@@ -240,7 +243,9 @@ export class Placement {
     const name = nameOf(change.path);
     const before = this.#stagedBefore(staged);
     if (!this.#exchange(at, parent, name)) {
-      return this.#replaceByLink(change, staged, expected, trashName);
+      const displaced: Displaced = { ...expected, linked: undefined };
+      const placed = this.#replaceByLink(change, staged, displaced, trashName);
+      return change.heals === true ? this.#orStillDamaged(placed, change.path, displaced) : placed;
     }
     const seen = host.fs.stat(parent, name);
     const out = host.fs.stat(stage.root, at);
@@ -294,10 +299,21 @@ export class Placement {
     }
   }
 
+  /** The new ctime is taken over also where the disk refuses another look: it is not to make an edit of the damage. */
+  async #orStillDamaged(placed: Promise<Placed>, path: RelPath, displaced: Displaced): Promise<Placed> {
+    try {
+      return await placed;
+    } catch (error) {
+      const { stat, linked } = displaced;
+      this.#context.store.transaction({ durable: false }, () => keepDamaged(this.#context, path, stat.ino, true, linked));
+      throw error;
+    }
+  }
+
   async #replaceByLink(
     change: Change,
     staged: Staged,
-    expected: { record: IndexRecord; stat: Stat },
+    expected: Displaced,
     trashName: string,
   ): Promise<Placed> {
     const { host, root, stage } = this.#context;
@@ -310,7 +326,7 @@ export class Placement {
     if (!isSame) return this.#stale(change.path);
     // Not later: nothing may come between the last look at the path and what takes its place.
     const before = this.#stagedBefore(staged);
-    if (!wasDir && !isDir && !(await this.#keepByLink(change, expected.stat, trashName))) {
+    if (!wasDir && !isDir && !(await this.#keepByLink(change.path, expected, trashName))) {
       return this.#stale(change.path);
     }
     const parent = root.parent(change.path);
@@ -341,28 +357,17 @@ export class Placement {
    * the two are in different directories, and after a power loss one may have happened without the other. That takes a
    * while, so the ctime that the link left counts, too. False when the path shows something else by then.
    */
-  async #keepByLink({ path, heals }: Change, expected: Stat, trashName: string): Promise<boolean> {
+  async #keepByLink(path: RelPath, expected: Displaced, trashName: string): Promise<boolean> {
     const { host, root, durable } = this.#context;
     const trash = this.#trash();
     host.fs.link(root.parent(path), nameOf(path), trash, trashName);
-    const linked = heals === true ? this.#linkedDamage(path, expected.ino, trashName) : host.fs.stat(trash, trashName);
+    const linked = host.fs.stat(trash, trashName);
+    expected.linked = linked;
     if (durable !== "none") await this.#syncTrash();
     const now = root.statIfThere(path);
-    if (now !== undefined && sameFile(now, expected) && now.ctimeNs === linked.ctimeNs) return true;
+    if (now !== undefined && sameFile(now, expected.stat) && now.ctimeNs === linked.ctimeNs) return true;
     host.fs.unlink(trash, trashName);
     return false;
-  }
-
-  /** The new ctime is known at once: whatever the disk refuses from here on, it is not to make an edit of the damage. */
-  #linkedDamage(path: RelPath, ino: bigint, trashName: string): Stat {
-    const { host, store } = this.#context;
-    let linked: Stat | undefined;
-    try {
-      linked = host.fs.stat(this.#trash(), trashName);
-      return linked;
-    } finally {
-      store.transaction({ durable: false }, () => keepDamaged(this.#context, path, ino, true, linked));
-    }
   }
 
   /**
