@@ -4,7 +4,7 @@ import { mkdirSync } from "node:fs";
 import { GIB, RandomBytes, writeRandomFile } from "./lib/data.ts";
 import { FtpClient } from "./lib/ftp-client.ts";
 import { BenchHub, DOOR_PASSWORD, DOOR_USER } from "./lib/hub.ts";
-import { proportionalBytes } from "./lib/processes.ts";
+import { proportionalBytes, syncDisks } from "./lib/processes.ts";
 import { startVsftpd, WRITABLE } from "./lib/vsftpd.ts";
 import { type BenchContext, type Measured, type Workload, WrongResult, scaled } from "./lib/workload.ts";
 
@@ -47,8 +47,10 @@ export const ftp: Workload = {
       // Each its own bytes: of those that are there already nothing is written.
       writeRandomFile(file, scaled(context, GIB), SEED + run);
       for (const [id, measure] of Object.entries(MEASURES)) {
-        // In turns, so that what the machine does otherwise meets both.
+        // In turns, so that what the machine does otherwise meets both; and neither writes out what the other has left.
+        syncDisks();
         const peerValue = await measure(context, theirs, file, run);
+        syncDisks();
         const ourValue = await measure(context, ours, file, run);
         const known = series.get(id) ?? { ours: [], peer: [] };
         known.ours.push(ourValue);
