@@ -133,7 +133,7 @@ class GroupExecution {
   readonly #failed = new Set<RelPath>();
   /** Files that the side ignores, and refused before their bytes came. */
   readonly #refused: RelPath[] = [];
-  /** Directories whose ignore file this group wrote. */
+  /** Directories whose ignore file this group wrote, brought or took away. */
   readonly #rulesChanged: RelPath[] = [];
   /** Under way: what of this group the other side cannot answer for. */
   readonly #vouching: Promise<Problem[]>[] = [];
@@ -457,6 +457,7 @@ class GroupExecution {
         state.movedAside(side, from, to, preserve);
         totals.asides++;
       } else state.moved(side, from, to, preserve);
+      for (const path of [from, to]) if (nameOf(path) === IGNORE_FILE) this.#rulesChanged.push(parentOf(path));
     } else {
       if (op.change.from !== undefined && op.change.new?.kind === "file") totals.reused += op.change.new.size;
       const there = op.change.new === undefined ? undefined : (result.entry ?? op.change.new);
