@@ -7,7 +7,7 @@ setDefaultTimeout(AGENT_TEST_MS);
 
 const text = (path: string): string | undefined => (existsSync(path) ? readFileSync(path, "utf8") : undefined);
 
-test("[AGENT-99] an ignore file that goes elsewhere takes its rules along: what it hid in the space comes (life 1300016365)", async () => {
+test("[AGENT-100] an ignore file that goes elsewhere takes its rules along: what it hid in the space comes (life 1300016365)", async () => {
   await using hub = await AgentHub.start(["demo"]);
   const [a, b] = [hub.folder("a"), hub.folder("b")];
   for (const [root, name] of [[a, "web1"], [b, "web2"]] as const) hub.agent(name, [linkTo(root, "demo")]);
