@@ -511,7 +511,9 @@ class Life {
     link[side].host.disk.flipBit(`/root/${path}`, position);
     if (this.#random.chance(0.5)) return this.#rotAmongPeople(link[side], path, good);
     const rotten = inode.content!.digest();
-    const mayHeal = side === "beta" || !link.mode.startsWith("one-way");
+    // What the other side ignores is agreed on by nobody.
+    const isAgreed = !new Ignored(viewOf(link[other])).hides(path);
+    const mayHeal = isAgreed && (side === "beta" || !link.mode.startsWith("one-way"));
     if (mayHeal && viewOf(link[other]).get(path)?.content?.digest() === good) await this.#rotHeals(link, side, path, good);
     else await this.#rotStays(link, side, path, position);
     if (this.#ledger.made.has(rotten)) return;
