@@ -129,7 +129,7 @@ describe("a full disk", () => {
       const full = await world.run(["sync", "a", "b", "--json"]);
       expect(full.code).toBe(3);
       expect(errorOf(full)).toMatchObject({ code: "DISK" });
-      expect(errorOf(full).hint).toContain("free space");
+      expect(errorOf(full).hint).toContain("make room on the disk");
       expect(readdirSync(world.path("a"))).toHaveLength(3001);
       await mounts.remount("state", "size=64m");
       const after = await world.run(["sync", "a", "b", "--json"]);

@@ -1,12 +1,12 @@
 /** Why nobody can listen at an address, as far as the system says, and what an operator does about it. */
 import { isIP } from "node:net";
-import { SynclineError } from "#model/error.ts";
+import { SynclineError, messageOf } from "#model/error.ts";
 
 /** @param option that names the address, like "--listen" */
 export function listenFault(cause: unknown, listen: { readonly host: string; readonly port: number }, option: string): SynclineError {
   const { host, port } = listen;
   const where = `${isIP(host) === 6 ? `[${host}]` : host}:${port}`;
-  return new SynclineError({ code: "USAGE", op: "listen", ...words(codeOf(cause, host), host, where, port, option), cause });
+  return new SynclineError({ code: "USAGE", op: "listen", ...words(cause, host, where, port, option), cause });
 }
 
 /** The runtime calls a name that it cannot find a port that is in use. */
@@ -15,9 +15,9 @@ function codeOf(cause: unknown, host: string): unknown {
   return isAddress && cause instanceof Error && "code" in cause ? cause.code : undefined;
 }
 
-function words(code: unknown, host: string, where: string, port: number, option: string): { message: string; hint: string } {
+function words(cause: unknown, host: string, where: string, port: number, option: string): { message: string; hint: string } {
   const look = `see who has it: ss -ltnp | grep ${port}; or choose another with ${option} HOST:PORT`;
-  switch (code) {
+  switch (codeOf(cause, host)) {
     case "EADDRINUSE":
       return { message: `cannot listen on ${where}: another program has that port`, hint: look };
     case "EADDRNOTAVAIL":
@@ -32,6 +32,9 @@ function words(code: unknown, host: string, where: string, port: number, option:
         hint: "ports below 1024 need root or CAP_NET_BIND_SERVICE",
       };
     default:
-      return { message: `cannot listen on ${where}: the address is taken, not of this host, or not allowed`, hint: look };
+      return {
+        message: `cannot listen on ${where}: the address is taken, not of this host, or not allowed (${messageOf(cause)})`,
+        hint: look,
+      };
   }
 }

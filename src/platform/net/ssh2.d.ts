@@ -82,6 +82,8 @@ declare module "ssh2" {
     readonly Server: typeof Server;
     readonly utils: {
       /** Keys in OpenSSH's own format, and the line of authorized_keys. */
+      /** An Error for what is no key, or one with a passphrase. */
+      parseKey(text: string): unknown;
       generateKeyPairSync(type: string, options?: { readonly bits: number }): { private: string; public: string };
     };
   };
