@@ -1,9 +1,9 @@
 /** One agent at a time uses a data directory: two would take each other's connections, and write each other's state. */
 import { SynclineError } from "#model/error.ts";
-import { type Fd, type FileSystem, isCode } from "#platform/file-system.ts";
+import type { FileSystem } from "#platform/file-system.ts";
+import { takeLockFile } from "#platform/lock-file.ts";
 
 const LOCK = "agent.lock";
-const MODE = 0o600;
 
 /**
  * Holds a directory that is there until the returned function is called, or the process ends.
@@ -11,36 +11,12 @@ const MODE = 0o600;
  */
 export function holdDataDir(fs: FileSystem, dataDir: string): () => void {
   const dir = fs.openRoot(dataDir);
-  let lock: Fd | undefined;
   try {
-    lock = openLock(fs, dir);
-    if (!tryLock(fs, lock)) throw busy(dataDir);
-    const held = lock;
-    return () => fs.close(held);
-  } catch (error) {
-    if (lock !== undefined) fs.close(lock);
-    throw error;
+    const lock = takeLockFile(fs, dir, LOCK);
+    if (lock === undefined) throw busy(dataDir);
+    return () => fs.close(lock.fd);
   } finally {
     fs.close(dir);
-  }
-}
-
-function openLock(fs: FileSystem, dir: Fd): Fd {
-  try {
-    return fs.create(dir, LOCK, MODE);
-  } catch (error) {
-    if (!isCode(error, "EEXIST")) throw error;
-    return fs.openWrite(dir, LOCK);
-  }
-}
-
-/** Where the system has no locks, nobody can be told. */
-function tryLock(fs: FileSystem, fd: Fd): boolean {
-  try {
-    return fs.tryLock(fd);
-  } catch (error) {
-    if (isCode(error, "ENOTSUP")) return true;
-    throw error;
   }
 }
 

@@ -12,6 +12,7 @@
 import type { Database } from "#platform/sql/database.ts";
 import type { Clock } from "#platform/host.ts";
 import { type Fd, type FileSystem, FsError, describeErrno, isCode } from "#platform/file-system.ts";
+import { takeLockFile } from "#platform/lock-file.ts";
 import { SynclineError } from "#model/error.ts";
 import { isWithin } from "#model/path.ts";
 import {
@@ -287,21 +288,8 @@ function requireOurs(fs: FileSystem, root: Fd, directory: string): void {
 }
 
 function lock(fs: FileSystem, root: Fd, directory: string): Fd {
-  let fd: Fd;
-  try {
-    fd = fs.create(root, LOCK_FILE, 0o600);
-  } catch (error) {
-    if (!isCode(error, "EEXIST")) throw error;
-    fd = fs.openWrite(root, LOCK_FILE);
-  }
-  try {
-    if (fs.tryLock(fd)) return fd;
-  } catch (error) {
-    if (isCode(error, "ENOTSUP")) return fd;
-    fs.close(fd);
-    throw error;
-  }
-  fs.close(fd);
+  const held = takeLockFile(fs, root, LOCK_FILE);
+  if (held !== undefined) return held.fd;
   throw new SynclineError({
     code: "ROOT_BUSY",
     op: "back up",

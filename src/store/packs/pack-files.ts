@@ -2,6 +2,7 @@
 import { SynclineError } from "#model/error.ts";
 import { PAGE_BYTES } from "#platform/aligned-bytes.ts";
 import { type Fd, type FileSystem, FsError, describeErrno, isCode } from "#platform/file-system.ts";
+import { takeLockFile } from "#platform/lock-file.ts";
 import type { MakeRoom } from "#store/packs/lent-chunks.ts";
 import { type Sidecar, decodeSidecar, encodeSidecar } from "#store/packs/pack-format.ts";
 
@@ -61,13 +62,10 @@ export class PackFiles {
     this.fs = fs;
     this.dir = fs.openRoot(directory);
     try {
-      this.#lock = openLock(fs, this.dir);
-      try {
-        this.isLocked = lock(fs, this.#lock, directory);
-      } catch (error) {
-        fs.close(this.#lock);
-        throw error;
-      }
+      const lock = takeLockFile(fs, this.dir, LOCK);
+      if (lock === undefined) throw busy(directory);
+      this.#lock = lock.fd;
+      this.isLocked = lock.isLocked;
     } catch (error) {
       fs.close(this.dir);
       throw error;
@@ -259,28 +257,8 @@ function unlinkIfThere(fs: FileSystem, dir: Fd, name: string): void {
   }
 }
 
-function openLock(fs: FileSystem, dir: Fd): Fd {
-  try {
-    return fs.openWrite(dir, LOCK);
-  } catch (error) {
-    if (!isCode(error, "ENOENT")) throw error;
-  }
-  try {
-    return fs.create(dir, LOCK, MODE);
-  } catch (error) {
-    if (!isCode(error, "EEXIST")) throw error;
-    return fs.openWrite(dir, LOCK);
-  }
-}
-
-function lock(fs: FileSystem, fd: Fd, directory: string): boolean {
-  try {
-    if (fs.tryLock(fd)) return true;
-  } catch (error) {
-    if (isCode(error, "ENOTSUP")) return false;
-    throw error;
-  }
-  throw new SynclineError({
+function busy(directory: string): SynclineError {
+  return new SynclineError({
     code: "ROOT_BUSY",
     op: "open chunks",
     path: directory,
