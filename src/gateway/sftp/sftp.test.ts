@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { systemPrincipal } from "#access/access.ts";
 import ssh2 from "ssh2";
 import { OPEN, PacketWriter, STATUS } from "#platform/net/sftp-wire.ts";
-import { makeKeyPair } from "#platform/net/ssh-host-keys.ts";
+import { makeSshKeyPair } from "#platform/net/ssh-host-keys.ts";
 import { PASSWORDS, SftpLab, TestSftp } from "#gateway/sftp/sftp-fixture.ts";
 
 const NEW = OPEN.write | OPEN.create | OPEN.truncate;
@@ -469,7 +469,7 @@ describe("the SSH side", () => {
     expect(await refusedOf(lab.connect("admin", { password: "wrong" }))).toBe("refused");
     expect(await refusedOf(lab.connect("nobody", { password: PASSWORDS.admin }))).toBe("refused");
     for (const [type, options] of [["ed25519"], ["ecdsa", { bits: 256 }], ["ecdsa", { bits: 521 }], ["rsa", { bits: 2048 }]] as const) {
-      const pair = makeKeyPair(type, options);
+      const pair = makeSshKeyPair(type, options);
       expect(await refusedOf(lab.connect("admin", { privateKey: pair.private }))).toBe("refused");
       const added = await lab.api.ask("/v1/users/admin/ssh-keys", { method: "POST", json: { key: pair.public } });
       expect(added.status).toBe(201);
@@ -606,7 +606,7 @@ describe("the SSH side", () => {
   });
 
   test("[SFTP-37] a key that was revoked opens nothing, and ends what it had opened", async () => {
-    const pair = makeKeyPair("ed25519");
+    const pair = makeSshKeyPair("ed25519");
     const added = await lab.api.ask("/v1/users/admin/ssh-keys", { method: "POST", json: { key: pair.public } });
     const { fingerprint } = (await added.json()) as { fingerprint: string };
     const client = await lab.connect("admin", { privateKey: pair.private });

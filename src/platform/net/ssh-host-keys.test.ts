@@ -3,14 +3,14 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import ssh2 from "ssh2";
-import { makeKeyPair, openHostKeys } from "#platform/net/ssh-host-keys.ts";
+import { makeSshKeyPair, openHostKeys } from "#platform/net/ssh-host-keys.ts";
 
 const MALFORMED = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU=\n-----END OPENSSH PRIVATE KEY-----";
 
 test("[SFTP-58] a pair that the library makes malformed is made again, so often at most", () => {
   let calls = 0;
-  const make = (spoiled: number): ReturnType<typeof makeKeyPair> =>
-    makeKeyPair("ed25519", undefined, (type, options) => {
+  const make = (spoiled: number): ReturnType<typeof makeSshKeyPair> =>
+    makeSshKeyPair("ed25519", undefined, (type, options) => {
       const pair = ssh2.utils.generateKeyPairSync(type, options);
       return ++calls <= spoiled ? { ...pair, private: MALFORMED } : pair;
     });

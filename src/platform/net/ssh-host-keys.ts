@@ -15,7 +15,7 @@ const KINDS = [
 /** About one of 270 Ed25519 pairs that the library makes is malformed: it leaves out a leading zero. */
 const TRIES_MAX = 20;
 
-export type KeyPair = { readonly private: string; readonly public: string };
+export type SshKeyPair = { readonly private: string; readonly public: string };
 
 export type HostKeys = {
   /** Private keys, in OpenSSH's format. */
@@ -25,7 +25,7 @@ export type HostKeys = {
 };
 
 /** A new pair of which both halves can be read. @param make for tests */
-export function makeKeyPair(type: string, options?: { readonly bits: number }, make = ssh2.utils.generateKeyPairSync): KeyPair {
+export function makeSshKeyPair(type: string, options?: { readonly bits: number }, make = ssh2.utils.generateKeyPairSync): SshKeyPair {
   for (let tries = 1; ; tries++) {
     const pair = make(type, options);
     const fault = faultOf(pair.private) ?? faultOf(pair.public);
@@ -51,7 +51,7 @@ export function openHostKeys(directory: string): HostKeys {
     let key = readPrivateFile(file);
     let line = readPrivateFile(`${file}.pub`);
     if (key === undefined) {
-      const made = makeKeyPair(type, options);
+      const made = makeSshKeyPair(type, options);
       key = made.private;
       line = made.public;
       // The private half last: where it is, its public half is.
