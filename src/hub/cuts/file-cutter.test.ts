@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { CUTS_HERE, CutsThread } from "#hub/cuts/cuts-thread.ts";
+import { CUTS_HERE, type Cuts, CutsThread } from "#hub/cuts/cuts-thread.ts";
 import { type CutterOptions, FileCutter, type OnCut } from "#hub/cuts/file-cutter.ts";
 import { SynclineError } from "#model/error.ts";
 import { chunkIdOf } from "#sync/chunk/chunk-id.ts";
@@ -104,6 +104,20 @@ describe("chunks that are found on another thread", () => {
         expect(Buffer.concat(leaves).toHex()).toBe(leavesOf(bytes));
       }
     }
+  }, 60_000);
+
+  test("[CUTS-9] the next batch is cut while the chunks of one are taken", async () => {
+    const steps: string[] = [];
+    const cuts: Cuts = {
+      cut: (order) => {
+        steps.push("cut");
+        return CUTS_HERE.cut(order);
+      },
+    };
+    const cutter = new FileCutter(cuts, { limits: CHUNK_LIMITS, seeds: SEEDS }, async () => void steps.push("take"));
+    expect(cutter.push(content(12 * MIB))).toBeUndefined();
+    await cutter.end();
+    expect(steps).toEqual(["cut", "cut", "take", "cut", "take", "take"]);
   }, 60_000);
 
   test("[CUTS-5] the memory of what is given up is used again when nothing reads it, and nothing more is taken of it", async () => {

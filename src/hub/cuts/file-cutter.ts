@@ -9,7 +9,7 @@ import { PIECE_BYTES, type SumSeeds, piecesIn } from "#sync/chunk/sum.ts";
 
 /** Bytes that are cut at a time, behind what is kept of those before: whole pieces. */
 const BATCH_BYTES = 4 * PIECE_BYTES;
-/** One is filled, one is being cut, and one has what the next one begins with. */
+/** One is filled, one is being cut, and the chunks of one are being taken. */
 const ROOMS_MAX = 3;
 
 export type NamedChunk = { readonly id: ChunkId; readonly bytes: Uint8Array };
@@ -34,11 +34,13 @@ export type OnCut = (chunks: readonly NamedChunk[], leaves: Uint8Array) => Promi
 /** Puts bytes at the beginning of `into` and tells how many; 0 where there are none now. */
 export type ReadInto = (into: Uint8Array) => number;
 
-/** What is left of the bytes before, and where it lies. */
-type Kept = { readonly room: Room | undefined; readonly bytes: Uint8Array; readonly looked: Looked };
+/** What is left of the bytes before; `copied` is to be called when it is elsewhere. */
+type Kept = { readonly bytes: Uint8Array; readonly looked: Looked; readonly copied: () => void };
+
+type Cut = Kept & { readonly chunks: readonly NamedChunk[]; readonly leaves: Uint8Array; readonly isCopied: Promise<void> };
 
 const NONE = new Uint8Array(0);
-const NOTHING: Kept = { room: undefined, bytes: NONE, looked: { seen: 0, gear: 0 } };
+const NOTHING: Kept = { bytes: NONE, looked: { seen: 0, gear: 0 }, copied: () => undefined };
 
 export class FileCutter {
   readonly #cuts: Cuts;
@@ -55,7 +57,10 @@ export class FileCutter {
   #stop = 0;
   /** Bytes of the rooms before. */
   #before = 0;
-  #last: Promise<Kept> = Promise.resolve(NOTHING);
+  /** Batches are cut one after the other; the chunks of one are taken while the next one is cut. */
+  #cutting: Promise<Kept> = Promise.resolve(NOTHING);
+  #taking: Promise<void> = Promise.resolve();
+  #reading: Promise<void> = Promise.resolve();
   #failure: { readonly error: unknown } | undefined;
 
   /** @param onCut called with the chunks in their order, one call at a time */
@@ -72,8 +77,8 @@ export class FileCutter {
    */
   push(bytes: Uint8Array): Promise<void> | undefined {
     if (this.#failure !== undefined) return Promise.reject(this.#failure.error);
-    const taken = this.#take(bytes);
-    return taken === bytes.length ? undefined : this.#takeRest(bytes.subarray(taken));
+    const copied = this.#copy(bytes);
+    return copied === bytes.length ? undefined : this.#copyRest(bytes.subarray(copied));
   }
 
   /**
@@ -88,8 +93,8 @@ export class FileCutter {
     return count;
   }
 
-  async #takeRest(bytes: Uint8Array): Promise<void> {
-    for (let at = 0; at < bytes.length; at += this.#take(bytes.subarray(at))) await this.#anyRoom();
+  async #copyRest(bytes: Uint8Array): Promise<void> {
+    for (let at = 0; at < bytes.length; at += this.#copy(bytes.subarray(at))) await this.#anyRoom();
   }
 
   async #anyRoom(): Promise<void> {
@@ -98,7 +103,7 @@ export class FileCutter {
   }
 
   /** As many as there is room for now. */
-  #take(bytes: Uint8Array): number {
+  #copy(bytes: Uint8Array): number {
     let at = 0;
     while (at < bytes.length) {
       const room = this.#roomNow();
@@ -123,7 +128,9 @@ export class FileCutter {
     try {
       while ((this.#filling ??= this.#begin()) === undefined) await this.#anyRoom();
       this.#give(true);
-      await this.#last;
+      await this.#cutting;
+      await this.#taking;
+      await this.#reading;
     } finally {
       await this.#letGo();
     }
@@ -132,14 +139,14 @@ export class FileCutter {
   /** Nobody wants the rest: what was not cut yet is forgotten. Also after its end. */
   async giveUp(): Promise<void> {
     const message = "nobody waits for the file any more";
-    this.#failure ??= { error: new SynclineError({ code: "INTERRUPTED", op: "cut content", message }) };
-    this.#release(undefined);
+    this.#fail(new SynclineError({ code: "INTERRUPTED", op: "cut content", message }));
     await this.#letGo();
   }
 
   async #letGo(): Promise<void> {
-    // Until then one of them may be read.
-    await this.#last.catch(() => undefined);
+    // Until then one of them may be read. No batch follows, but the last one to be cut has its chunks taken.
+    await this.#cutting.catch(() => undefined);
+    await Promise.allSettled([this.#taking, this.#reading]);
     this.#free.length = 0;
     for (const room of this.#rooms) giveRoom(room);
     this.#rooms.clear();
@@ -167,8 +174,12 @@ export class FileCutter {
     return room;
   }
 
-  #release(room: Room | undefined): void {
-    if (room !== undefined) this.#free.push(room);
+  #fail(error: unknown): void {
+    this.#failure ??= { error };
+    this.#wake();
+  }
+
+  #wake(): void {
     this.#roomFree.resolve();
     this.#roomFree = Promise.withResolvers();
   }
@@ -178,29 +189,40 @@ export class FileCutter {
     this.#filling = undefined;
     this.#before += to - front;
     const read = to === front ? undefined : this.#options.onFilled?.(room.subarray(front, to));
-    // It is met where the room is cut, if that comes to it.
-    read?.catch(() => undefined);
-    this.#last = this.#last.then((kept) => this.#cut({ room, front, to, before, read }, kept, isEnd));
-    this.#last.catch((error: unknown) => {
-      this.#failure ??= { error };
-      this.#release(undefined);
-    });
+    const reading = Promise.all([this.#reading, read]).then(() => undefined);
+    const cutting = this.#cutting.then((kept) => this.#cut({ room, front, to, before }, kept, isEnd));
+    const taking = this.#take(cutting, this.#taking);
+    [this.#reading, this.#cutting, this.#taking] = [reading, cutting, taking];
+    Promise.all([reading, taking, cutting.then(({ isCopied }) => isCopied)]).then(
+      () => {
+        this.#free.push(room);
+        this.#wake();
+      },
+      (error: unknown) => this.#fail(error),
+    );
   }
 
-  async #cut({ room, front, to, before, read }: Batch, kept: Kept, isEnd: boolean): Promise<Kept> {
+  async #cut({ room, front, to, before }: Batch, kept: Kept, isEnd: boolean): Promise<Cut> {
     if (this.#failure !== undefined) throw this.#failure.error;
     const { limits, seeds, lead = NONE } = this.#options;
     const from = front - kept.bytes.length;
     room.set(kept.bytes, from);
-    this.#release(kept.room);
+    kept.copied();
     const pieces = seeds === undefined ? undefined : { seeds, from: before === 0 ? front - lead.length : front };
     const largeFrom = this.#largeFrom - before + front;
     const { looked } = kept;
     const answer = await this.#cuts.cut({ room, from, to, limits, largeFrom, looked, isEnd, pieces });
     const { chunks, end } = chunksOf(room, from, answer);
-    await this.#onCut(chunks, answer.leaves);
-    await read;
-    return { room, bytes: room.subarray(end, to), looked: answer.looked };
+    const { promise: isCopied, resolve: copied } = Promise.withResolvers<void>();
+    return { chunks, leaves: answer.leaves, bytes: room.subarray(end, to), looked: answer.looked, copied, isCopied };
+  }
+
+  async #take(cutting: Promise<Cut>, earlier: Promise<void>): Promise<void> {
+    const { chunks, leaves } = await cutting;
+    // Not before the thread that cuts has the next batch, which also waits for this one: taking takes as long as cutting.
+    await earlier;
+    if (this.#failure !== undefined) throw this.#failure.error;
+    await this.#onCut(chunks, leaves);
   }
 }
 
@@ -210,7 +232,6 @@ type Batch = {
   readonly front: number;
   readonly to: number;
   readonly before: number;
-  readonly read: Promise<void> | void;
 };
 
 function chunksOf(room: Room, from: number, { lengths, ids }: CutAnswer): { chunks: NamedChunk[]; end: number } {

@@ -16,8 +16,12 @@ const STRETCH_BYTES = 1 << 20;
 const FETCHED_MS = 2;
 /** Time of a stretch: more says that the kernel holds back who writes faster than the disk takes it. */
 const HELD_BACK_MS = 20;
-/** Bytes that go another way then. A stretch in vain in so many costs 0.1 s in 1 GiB. */
-const BYTES_ELSEWHERE = 32 << 20;
+/**
+ * Bytes that go another way then: few where what came before was quick, since one page may be far away among many at hand;
+ * twice as many each time that one stretch after another is slow. One in vain in so many costs 0.1 s in 1 GiB.
+ */
+const ELSEWHERE_BYTES_MIN = 2 << 20;
+const ELSEWHERE_BYTES_MAX = 32 << 20;
 
 export type ThreadTime = {
   /** Of the calling thread. */
@@ -40,6 +44,8 @@ export class WarmWrites {
   readonly #writeAll: (fd: Fd, bytes: Uint8Array, position: number) => void;
   readonly #time: ThreadTime;
   #elsewhere = 0;
+  /** How many are next to go another way. */
+  #next = ELSEWHERE_BYTES_MIN;
 
   /** @param writeAll writes all of a part at once, or throws FsError */
   constructor(writeAll: (fd: Fd, bytes: Uint8Array, position: number) => void, time: ThreadTime) {
@@ -59,8 +65,12 @@ export class WarmWrites {
       const began = [processorMs(), nowMs()] as const;
       for (; at < end; at += PART_BYTES) this.#writeAll(fd, bytes.subarray(at, Math.min(end, at + PART_BYTES)), position + at);
       const isSlow = processorMs() - began[0] > FETCHED_MS || nowMs() - began[1] > HELD_BACK_MS;
-      if (!isSlow) continue;
-      this.#elsewhere = BYTES_ELSEWHERE - (bytes.length - end);
+      if (!isSlow) {
+        this.#next = ELSEWHERE_BYTES_MIN;
+        continue;
+      }
+      this.#elsewhere = this.#next - (bytes.length - end);
+      this.#next = Math.min(2 * this.#next, ELSEWHERE_BYTES_MAX);
       return end;
     }
     return bytes.length;

@@ -27,8 +27,8 @@ export type PackLimits = {
   readonly bufferBytes: number;
   /**
    * Records of this size, which are those of large files, go into the page cache only if they will be read soon, and while
-   * it takes them for little more than the price of a copy; past it otherwise, where that can be. Nothing brings them into
-   * it when they are read.
+   * it takes them for little more than the price of a copy. While it does not, every other buffer passes by it, where that can
+   * be: then the disk reads the one half while the other is sent.
    */
   readonly largeBytes: number;
 };
@@ -112,6 +112,8 @@ export class Appender {
   #room = Promise.withResolvers<void>();
   /** The page cache has taken all of the last large batch, or record, at once. */
   #isWarm = false;
+  /** The last batch that it had not taken at once has passed by it. */
+  #hasPassed = false;
   readonly #header = new Uint8Array(RECORD_HEADER_BYTES);
   readonly #zeros = new Uint8Array(UNIT_BYTES);
   #failures = 0;
@@ -338,13 +340,17 @@ export class Appender {
     const isLarge = used >= this.#limits.largeBytes * (records - before);
     const isCached = isLarge && isReadSoon;
     const cached = isCached ? at + fs.writeCached(open.fd!, bytes.subarray(0, used), at) : at;
-    if (isCached) this.#isWarm = cached === end;
-    const [from, to] = isLarge ? await this.#writeUncached(batch, cached) : [at, at];
+    if (isCached) {
+      this.#isWarm = cached === end;
+      this.#hasPassed = !this.#isWarm && !this.#hasPassed;
+    }
+    const passes = isCached ? this.#hasPassed : isLarge;
+    const [from, to] = passes ? await this.#writeUncached(batch, cached) : [end, end];
     // A page gets its bytes one way only, and the first and the last may have those of other batches too.
     for (const [start, stop] of [[cached, from], [to, end]] as const) {
       if (start < stop) await fs.writeAsync(open.fd!, bytes.subarray(start - at, stop - at), start);
     }
-    for (const [start, stop] of [[at, cached], [to, end]] as const) {
+    for (const [start, stop] of [[at, from], [to, end]] as const) {
       if (stop - start > this.#limits.bufferBytes / 2) this.#beginWriting(open, start, stop);
     }
     open.begun = end;
@@ -356,14 +362,17 @@ export class Appender {
     open.begun = stop;
   }
 
-  /** Writes whole pages of a batch, from `start` on, past the page cache. Returns what it wrote: [from, to). */
+  /**
+   * Writes whole pages of a batch, from `start` on, past the page cache.
+   * @returns what it wrote, [from, to), or an empty stretch at its end
+   */
   async #writeUncached({ open, bytes, at, used }: Batch, start: number): Promise<[number, number]> {
     const { fs } = this.#files;
     const from = Math.ceil(start / PAGE_BYTES) * PAGE_BYTES;
     const to = Math.floor((at + used) / PAGE_BYTES) * PAGE_BYTES;
-    if (from >= to) return [start, start];
+    if (from >= to) return [at + used, at + used];
     open.uncached ??= fs.openUncached(open.fd!);
-    if (open.uncached === undefined) return [start, start];
+    if (open.uncached === undefined) return [at + used, at + used];
     const written = await fs.writeUncached(open.uncached, [bytes.subarray(from - at, to - at)], from);
     return [from, from + written];
   }

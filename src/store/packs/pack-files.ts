@@ -4,6 +4,7 @@ import { PAGE_BYTES } from "#platform/aligned-bytes.ts";
 import { type Fd, type FileSystem, FsError, describeErrno, isCode } from "#platform/file-system.ts";
 import { takeLockFile } from "#platform/lock-file.ts";
 import type { MakeRoom } from "#store/packs/lent-chunks.ts";
+import { UsedOnce } from "#store/packs/used-once.ts";
 import { type Sidecar, decodeSidecar, encodeSidecar } from "#store/packs/pack-format.ts";
 
 /** Packs held open for reading. */
@@ -29,6 +30,9 @@ export function chunkDiskError(op: string, error: unknown): unknown {
   return new SynclineError({ code: "DISK", op, message, hint: HINTS[error.code], retryable: true, cause: error });
 }
 
+/** A scrub wants to know what is on the disk. What is moved is not wanted by anybody. */
+export type ReadPurpose = "use" | "scrub" | "move";
+
 type Reader = {
   readonly fd: Fd;
   /** The file once more, to read past the page cache; null where that cannot be. */
@@ -51,6 +55,7 @@ export class PackFiles {
   readonly isLocked: boolean;
   readonly #lock: Fd;
   #namesFailure: FsError | undefined;
+  readonly #usedOnce = new UsedOnce();
   /** By pack number, the one used last at the end. */
   readonly #readers = new Map<number, Reader>();
 
@@ -127,17 +132,21 @@ export class PackFiles {
   }
 
   /**
-   * The bytes of a pack from `position` on, fewer where it ends: out of the page cache where it holds all of them, past it
-   * otherwise, where that can be.
+   * The bytes of a pack from `position` on, fewer where it ends: out of the page cache where it holds all of them; else past
+   * it, where that can be, or into it, where they were used before.
    * @param makeRoom for the memory that they are to lie in
    */
-  readLarge(number: number, position: number, length: number, makeRoom: MakeRoom): Promise<Uint8Array> {
+  readLarge(number: number, position: number, length: number, purpose: ReadPurpose, makeRoom: MakeRoom): Promise<Uint8Array> {
     return this.#use(number, async (reader) => {
       const skipped = position % PAGE_BYTES;
       const pages = Math.ceil((skipped + length) / PAGE_BYTES) * PAGE_BYTES;
       const room = makeRoom(pages).subarray(0, pages);
       const bytes = room.subarray(skipped, skipped + length);
-      if ((await this.fs.readCached(reader.fd, bytes, position)) === length) return bytes;
+      const isCached = purpose !== "scrub" && (await this.fs.readCached(reader.fd, bytes, position)) === length;
+      if (isCached) return bytes;
+      if (purpose === "use" && this.#usedOnce.isAgain(number, position)) {
+        return bytes.subarray(0, await this.fs.readAsync(reader.fd, bytes, position));
+      }
       const first = position - skipped;
       if (reader.uncached === undefined) reader.uncached = this.fs.openUncached(reader.fd) ?? null;
       let count = reader.uncached === null ? 0 : await this.fs.readUncached(reader.uncached, room, first);

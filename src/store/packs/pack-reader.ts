@@ -8,7 +8,7 @@ import type { Appender } from "#store/packs/appender.ts";
 import type { Catalog, Pack } from "#store/packs/catalog.ts";
 import type { Place } from "#store/packs/chunk-table.ts";
 import type { MakeRoom } from "#store/packs/lent-chunks.ts";
-import { type PackFiles, chunkDiskError } from "#store/packs/pack-files.ts";
+import { type PackFiles, type ReadPurpose, chunkDiskError } from "#store/packs/pack-files.ts";
 import { RAW, RECORD_HEADER_BYTES, type RecordHeader, ZSTD, decodeRecordHeader, payloadOf } from "#store/packs/pack-format.ts";
 import type { ChunkId } from "#sync/chunk/chunk-id.ts";
 
@@ -28,7 +28,7 @@ export class PackReader {
   readonly #sha256: Host["sha256"];
   readonly #largeBytes: number;
 
-  /** @param largeBytes records of this size are not brought into the page cache */
+  /** @param largeBytes records of this size are not brought into the page cache when they are read once */
   constructor(files: PackFiles, catalog: Catalog, appender: Appender, sha256: Host["sha256"], largeBytes: number) {
     this.#files = files;
     this.#catalog = catalog;
@@ -39,19 +39,19 @@ export class PackReader {
 
   /**
    * The record at a place; undefined when there is none that could be told. A pack that has gone counts as damaged, and
-   * so does a sector that cannot be read when `unreadableIsDamaged`: somebody who looks after the disk asks.
+   * so does a sector that cannot be read when a scrub asks, which looks after the disk.
    *
    * @param makeRoom for the memory of a large one
    * @throws {SynclineError} DISK
    */
-  async record(pack: Pack, place: Place, unreadableIsDamaged: boolean, makeRoom = newRoom): Promise<StoredRecord | undefined> {
+  async record(pack: Pack, place: Place, purpose: ReadPurpose, makeRoom = newRoom): Promise<StoredRecord | undefined> {
     const { number, mark } = pack.header;
     let bytes = this.#appender.peek(place.slot, place.offset, place.recordBytes);
     if (bytes === undefined) {
       try {
-        bytes = await this.#read(number, place, makeRoom);
+        bytes = await this.#read(number, place, purpose, makeRoom);
       } catch (error) {
-        if (isCode(error, "ENOENT") || (unreadableIsDamaged && isCode(error, "EIO"))) return undefined;
+        if (isCode(error, "ENOENT") || (purpose === "scrub" && isCode(error, "EIO"))) return undefined;
         throw chunkDiskError("read a chunk", error);
       }
     }
@@ -91,8 +91,8 @@ export class PackReader {
     return places.length;
   }
 
-  async #read(number: number, { offset, recordBytes }: Place, makeRoom: MakeRoom): Promise<Uint8Array> {
-    if (recordBytes >= this.#largeBytes) return this.#files.readLarge(number, offset, recordBytes, makeRoom);
+  async #read(number: number, { offset, recordBytes }: Place, purpose: ReadPurpose, makeRoom: MakeRoom): Promise<Uint8Array> {
+    if (recordBytes >= this.#largeBytes) return this.#files.readLarge(number, offset, recordBytes, purpose, makeRoom);
     // Not filled with zeros first: it is read over.
     const bytes = new Uint8Array(Buffer.allocUnsafeSlow(recordBytes).buffer);
     return bytes.subarray(0, await this.#files.read(number, bytes, offset));

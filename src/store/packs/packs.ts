@@ -194,7 +194,7 @@ class Packs implements ChunkStore {
       if (entry === NONE) throw absent(id, this.#catalog.damaged.has(id));
       const place = table.place(entry);
       const pack = this.#catalog.pack(place.slot);
-      const record = await this.#reader.record(pack, place, false, makeRoom);
+      const record = await this.#reader.record(pack, place, "use", makeRoom);
       // A prune may have moved it meanwhile, and then the pack that was read may have gone.
       if (record === undefined && !this.#reader.isStillAt(entry, pack, place)) continue;
       const plain = record === undefined ? undefined : await unwrap(record, { entry, pack, place });

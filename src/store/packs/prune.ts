@@ -203,7 +203,7 @@ export class Pruner {
 
   async #copy(entry: number, pack: Pack, from: Place): Promise<Moved | undefined> {
     // A read that fails ends the round, and the pack stays: only a scrub may say that a chunk is beyond reading.
-    const record = await this.#reader.record(pack, from, false);
+    const record = await this.#reader.record(pack, from, "move");
     const plain = record === undefined ? undefined : await this.#reader.plain(record);
     if (!this.#reader.isStillAt(entry, pack, from)) return undefined;
     if (record?.payload === undefined || plain === undefined) {

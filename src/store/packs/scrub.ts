@@ -82,7 +82,7 @@ async function findDamage(
   place: Place,
 ): Promise<ChunkId | undefined> {
   if (!reader.isStillAt(entry, pack, place)) return undefined;
-  const record = await reader.record(pack, place, true);
+  const record = await reader.record(pack, place, "scrub");
   if (record !== undefined && (await reader.plain(record)) !== undefined) return undefined;
   const id = (record?.header.id.toHex() as ChunkId | undefined) ?? (await nameOf(files, pack, place));
   // Moved, removed or healed while it was read.

@@ -2,6 +2,8 @@
 import { expect, test } from "bun:test";
 import type { ChunkStore } from "#store/chunk-store.ts";
 import { type chunkOf, idsOf, putAll, sampleChunk } from "#store/chunk-store-contract.ts";
+import { PAGE_BYTES } from "#platform/aligned-bytes.ts";
+import { OFFSET_BYTES_MAX } from "#store/packs/chunk-table.ts";
 import type { PackLimits } from "#store/packs/appender.ts";
 import { RECORD_BYTES_MAX } from "#store/packs/pack-format.ts";
 import { SimPacks } from "#store/packs/packs-fixture.ts";
@@ -128,4 +130,26 @@ test("[CHUNK-53] what is not read soon has no part in the page cache, and what i
     await expectAll(sim.store, [...passing, ...soon, ...mixed]);
     await expectAll(await sim.crash(), [...passing, ...soon, ...mixed]);
   }
+});
+
+test("[CHUNK-57] of what the page cache does not take at once every other buffer passes by it", async () => {
+  const sim = new SimPacks(1, { ...LIMITS, packBytes: OFFSET_BYTES_MAX });
+  await sim.open();
+  const ways: string[] = [];
+  const [past, into] = [sim.fs.writeUncached.bind(sim.fs), sim.fs.writeAsync.bind(sim.fs)];
+  sim.fs.writeCached = () => 0;
+  sim.fs.writeUncached = (...words) => {
+    ways.push("past");
+    return past(...words);
+  };
+  sim.fs.writeAsync = (...words) => {
+    // The edges of what passes by are less than a page each.
+    if (words[1].length > PAGE_BYTES) ways.push("into");
+    return into(...words);
+  };
+  const chunks = Array.from({ length: 170 }, (_, at) => sampleChunk(at, 200_000 + at));
+  await putAll(sim.store, chunks);
+  expect(ways.length).toBeGreaterThan(6);
+  for (const [at, way] of ways.entries()) expect(way).toBe(at % 2 === 0 ? "past" : "into");
+  await expectAll(await sim.crash(), chunks);
 });
