@@ -26,6 +26,7 @@ const RUNS_TO_CONVERGE = 2;
 const OPTIONS = ["--json", "--max-delete", "none", "--settle", "immediate"];
 const NEVER_SAID = /"type":"(conflict|hold)"|"code":"(INTERNAL|PROTOCOL|STATE|HALT|ROOT_[A-Z]+)"|\bat .*\.ts:\d+/;
 const TEST_MS_MAX = 600_000;
+const UNDONE_FILES = 4000;
 
 class Rig implements AsyncDisposable {
   readonly world = new World();
@@ -138,6 +139,27 @@ describe("killed with SIGKILL", () => {
     async () => {
       await using rig = new Rig("local", "b");
       await rig.kills(Math.ceil(KILLS * 0.45), () => rig.killSync());
+    },
+    TEST_MS_MAX,
+  );
+
+  test(
+    "[CRASH-4] a run that was killed is in the log, and what it has changed is taken back by its id",
+    async () => {
+      await using world = new World();
+      const random = new SimRandom(SEED).fork("undo");
+      for (let at = 0; at < UNDONE_FILES; at++) world.write(`a/d${at % 40}/f${at}`, `${at}`.repeat(200));
+      const before = await describeTree(world.folder("b"));
+      const child = world.start([PROGRAM, "sync", "a", "b", ...OPTIONS]);
+      const begun = JSON.parse(await child.line((line) => line.includes('"type":"begin"'), 20_000)) as { runId: string };
+      await Bun.sleep(random.int(LIFE_MS_MAX));
+      child.kill("SIGKILL");
+      await child.exited;
+      const log = await world.command([PROGRAM, "log"]);
+      expect(log.out).toMatch(new RegExp(`${begun.runId} .* (running, or killed|same)`));
+      const undone = await world.command([PROGRAM, "undo", begun.runId]);
+      expect(`${undone.code} ${undone.err}`).toBe("0 ");
+      expect(await describeTree(world.path("b"))).toBe(before);
     },
     TEST_MS_MAX,
   );

@@ -42,6 +42,13 @@ test("[CLI-34] runs come back in order, and a torn or foreign line costs only it
   expect(readRuns(join(dir, "nothing"))).toEqual([]);
 });
 
+test("[CLI-141] the line of a run's end takes the place of that of its beginning; runs without an id stay as they are", () => {
+  const interrupted = run("aaaa1111", { result: "interrupted", changes: 0 });
+  for (const line of [interrupted, run(""), run("aaaa2222"), run("aaaa1111"), run("")]) registerRun(dir, line);
+  expect(readRuns(dir)).toEqual([run(""), run("aaaa2222"), run("aaaa1111"), run("")]);
+  expect(findRun(readRuns(dir), "aaaa1")).toEqual(run("aaaa1111"));
+});
+
 test("[CLI-35] a run is found by its id or a beginning that only it has", () => {
   const runs = [run("aaaa1111"), run("aaaa2222"), run("")];
   expect(findRun(runs, "aaaa2222")?.valueOf()).toEqual(run("aaaa2222"));

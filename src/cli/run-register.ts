@@ -1,7 +1,8 @@
 /**
- * The register of runs: one JSON line for each run of `sync` on this host, in `<state>/runs.ndjson`. It lets `log`,
- * `undo`, `conflicts` and `resolve` find the pair that a run belongs to; what a run changed is known to the endpoints.
- * Losing it loses no data. Lines that cannot be read are skipped.
+ * The register of runs: JSON lines of the runs of `sync` on this host, in `<state>/runs.ndjson`, one when a run begins to
+ * change something, as an interrupted one, and one when it ends, which replaces that. It lets `log`, `undo`, `conflicts` and
+ * `resolve` find the pair that a run belongs to; what a run changed is known to the endpoints. Losing it loses no data. Lines
+ * that cannot be read are skipped.
  */
 import { join } from "node:path";
 import { appendLine, readIfThere, writeText } from "#cli/local-files.ts";
@@ -9,8 +10,8 @@ import { type Given, parse } from "#cli/parse.ts";
 import { toJson } from "#cli/output.ts";
 import type { Result } from "#sync/session/events.ts";
 
-/** Runs kept; the oldest go when there are twice as many. */
-const RUNS_MAX = 5000;
+/** Lines kept; the oldest go when there are twice as many. */
+const LINES_MAX = 10_000;
 
 export type RunLine = {
   readonly runId: string;
@@ -26,6 +27,8 @@ export type RunLine = {
   readonly conflicts: number;
   readonly problems: number;
   readonly seconds: number;
+  /** It had not ended when this was written, and its numbers say nothing; absent: it has. */
+  readonly isOpen?: boolean | undefined;
 };
 
 export function registerRun(stateDir: string, run: RunLine): void {
@@ -36,11 +39,13 @@ export function registerRun(stateDir: string, run: RunLine): void {
 export function readRuns(stateDir: string): RunLine[] {
   const text = readIfThere(fileOf(stateDir)) ?? "";
   const lines = text.split("\n").filter((line) => line !== "");
-  if (lines.length > 2 * RUNS_MAX) {
-    lines.splice(0, lines.length - RUNS_MAX);
+  if (lines.length > 2 * LINES_MAX) {
+    lines.splice(0, lines.length - LINES_MAX);
     writeText(fileOf(stateDir), `${lines.join("\n")}\n`);
   }
-  return lines.map(readLine).filter((run) => run !== undefined);
+  const runs = lines.map(readLine).filter((run) => run !== undefined);
+  const lastOf = new Map(runs.map(({ runId }, at) => [runId, at]));
+  return runs.filter(({ runId }, at) => runId === "" || lastOf.get(runId) === at);
 }
 
 /** Fewer digits of a run's id are not taken for it. */
@@ -106,6 +111,7 @@ function isRunLine(value: unknown): value is RunLine {
     typeof run.result === "string" &&
     typeof run.changes === "number" &&
     (run.healed === undefined || typeof run.healed === "number") &&
+    (run.isOpen === undefined || typeof run.isOpen === "boolean") &&
     typeof run.conflicts === "number" &&
     typeof run.problems === "number" &&
     typeof run.seconds === "number" &&

@@ -71,6 +71,9 @@ export class SessionReport {
       case "phase":
         this.#onPhase(event.phase, event.detail);
         return;
+      case "begin":
+        output.event(event);
+        return;
       case "change":
         output.event(event);
         if (output.form.verbose) output.line(changeLine(event));

@@ -37,11 +37,13 @@ function runRow(run: RunLine, bold: (text: string) => string, dim: (text: string
   return [
     bold(run.runId),
     dim(formatMoment(run.startedMs)),
-    run.result,
-    `${plural(run.changes, "change")}${run.result === "held" ? " planned" : ""}`,
-    formatSeconds(run.seconds),
+    ...(run.isOpen === true ? ["running, or killed", "", ""] : outcome(run)),
     `${printablePath(run.alpha)} ${printablePath(run.beta)}${more.length > 0 ? `  (${more.join(", ")})` : ""}`,
   ];
+}
+
+function outcome({ result, changes, seconds }: RunLine): string[] {
+  return [result, `${plural(changes, "change")}${result === "held" ? " planned" : ""}`, formatSeconds(seconds)];
 }
 
 /** @throws {SynclineError} USAGE when no run, or more than one, has that id */

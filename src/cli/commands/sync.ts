@@ -5,9 +5,10 @@ import { exitOfSummary } from "#cli/exit-code.ts";
 import { shellWord } from "#cli/format.ts";
 import type { Given } from "#cli/parse.ts";
 import { askYesNo } from "#cli/question.ts";
-import { registerRun } from "#cli/run-register.ts";
+import { type RunLine, registerRun } from "#cli/run-register.ts";
 import { sessionOptions } from "#cli/session-options.ts";
 import { NOTHING_DONE, SessionReport, changesOf } from "#cli/session-report.ts";
+import { messageOf } from "#model/error.ts";
 import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
 
 /** Options that belong to one run and are not repeated by `conflicts`, `resolve` and the command that approves. */
@@ -56,29 +57,38 @@ export async function runReported(context: Context, run: ReportedRun): Promise<S
     stateDir: context.stateDir(),
     askTrust: askYesNo(output),
   };
+  const common = { alpha: pair.alpha, beta: pair.beta, options: words };
+  /** The run that has begun to change something and has not ended. */
+  let begun = "";
+  const enter = (line: RunLine): void => {
+    try {
+      registerRun(request.stateDir, line);
+    } catch (error) {
+      // The run is worth more than its line.
+      output.warn(`run ${line.runId} cannot be noted: ${messageOf(error)}; log and undo will not know it`);
+    }
+  };
+  const registerBegun = (runId: string): void => {
+    begun = runId;
+    const nothing = { changes: 0, conflicts: 0, problems: 0, seconds: 0, isOpen: true };
+    enter({ runId, startedMs: host.clock.nowMs(), ...common, result: "interrupted", ...nothing });
+  };
   const register = (summary: Summary): void => {
-    const { runId, result, conflicts, problems, seconds } = summary;
+    const { result, healed, conflicts, problems, seconds } = summary;
     if (result === "dry-run") return;
-    registerRun(request.stateDir, {
-      runId,
-      startedMs: host.clock.nowMs() - Math.round(seconds * 1000),
-      alpha: pair.alpha,
-      beta: pair.beta,
-      options: words,
-      result,
-      changes: changesOf(summary),
-      healed: summary.healed,
-      conflicts,
-      problems,
-      seconds,
-    });
+    const runId = summary.runId || begun;
+    const startedMs = host.clock.nowMs() - Math.round(seconds * 1000);
+    const changes = changesOf(summary);
+    enter({ runId, startedMs, ...common, result, changes, healed, conflicts, problems, seconds });
+    begun = "";
   };
   report.begin();
   const summary = await runPair(request, options, (event) => {
     run.onEvent?.(event);
     report.onEvent(event);
     // Each cycle is a run of its own, which can be taken back; while watching, idle ones are not worth a line.
-    if (event.type === "cycle" && (!options.watch || event.summary.changes > 0)) register(event.summary);
+    if (event.type === "begin") registerBegun(event.runId);
+    else if (event.type === "cycle" && (!options.watch || event.summary.changes > 0 || begun !== "")) register(event.summary);
   });
   report.end(summary);
   return summary;

@@ -100,6 +100,7 @@ class Cycle {
   /** A new file was hashed because it may be a copy. */
   #mayCopy = false;
   #isApproved = false;
+  #hasBegun = false;
   #scannedBytes = 0;
 
   constructor(context: CycleContext, extents: Extents, runId: string) {
@@ -552,6 +553,10 @@ class Cycle {
       preserve: options.preserve,
       durable: options.durable,
       onEvent,
+      onBegin: () => {
+        if (!this.#hasBegun) onEvent({ type: "begin", runId: this.#runId });
+        this.#hasBegun = true;
+      },
       onBytes: (more) => {
         bytes += more;
         progress();

@@ -28,6 +28,11 @@ export type SessionEvent =
       readonly from?: RelPath | undefined;
       readonly bytes: number;
     }
+  /**
+   * The first changes of a run are about to be made, once: whoever notes the id now finds the run also when this process does
+   * not live to tell of its end.
+   */
+  | { readonly type: "begin"; readonly runId: string }
   | { readonly type: "conflict"; readonly conflict: Conflict }
   | { readonly type: "problem"; readonly problem: Problem }
   | { readonly type: "plan"; readonly plan: Plan; readonly hash: string }

@@ -62,6 +62,8 @@ export type ExecutionContext = {
   readonly preserve: Preserve;
   readonly durable: Durable;
   readonly onEvent: (event: SessionEvent) => void;
+  /** Called before each group of changes. */
+  readonly onBegin: () => void;
   /** Content bytes of steps that need not be waited for any more, since the last call: brought over, copied there, or given up. */
   readonly onBytes: (bytes: number) => void;
   /** As onBytes, of steps. */
@@ -96,6 +98,7 @@ export async function executeGroups(
     for await (const { steps, mayOverlap, isEnd, isLast } of groups) {
       context.signal.throwIfAborted();
       if (!mayOverlap) await committed;
+      context.onBegin();
       execution ??= new GroupExecution(side, { ...shared, application }, context);
       await execution.push(steps);
       if (!isEnd) continue;

@@ -265,7 +265,7 @@ describe("a first copy", () => {
     expect((await pair.run())[0]).toMatchObject({ result: "same", conflicts: 0 });
     expect(pair.names("beta")).toEqual(arrived);
     expect(pair.names("alpha")).toEqual(arrived);
-  });
+  }, 60_000);
 
   test("[SESSION-46] a copy that fails ends the scan, and its error is the one that is told", async () => {
     pair.write("alpha", TREE);
