@@ -76,11 +76,6 @@ export class Throttle {
     };
   }
 
-  /** Forgets what was counted for a user, for an administrator who helps. */
-  forgive(user: string): void {
-    this.#users.delete(user);
-  }
-
   /** Entries remembered, of all kinds. */
   get size(): number {
     return this.#addresses.size + this.#users.size + this.#known.size;
