@@ -234,6 +234,8 @@ export class HubSpaces implements SpaceService {
         this.#watchers.rename(name, space.name);
         for (const listener of this.#onRename) await listener(space);
       }
+      // What a quota has kept out may be let in now: whoever waits tries again.
+      if (change.settings !== undefined) this.#watchers.tell({ space: space.name, before: space.sequence, after: space.sequence });
       return space;
     });
   }
