@@ -340,10 +340,17 @@ async function startConfiguration(
   const check = ({ links }: Bootstrap): void => {
     for (const link of links) checked(NEW_LINK, newLinkOf(link), "link of the bootstrap file");
   };
-  const apply = (file: Bootstrap): Promise<BootstrapCounts> =>
-    applyBootstrap(file, bootstrapTarget(access, spaces, agents), (done, kind, label) =>
+  const apply = (file: Bootstrap): Promise<BootstrapCounts> => {
+    // It may be made later, by command; until then whoever has it finds out by what is denied.
+    for (const { name, roles = [] } of [...file.users, ...file.groups]) {
+      for (const role of roles.filter((one) => !access.roles.has(one))) {
+        log.error("the bootstrap file gives a role that does not exist", { name, role });
+      }
+    }
+    return applyBootstrap(file, bootstrapTarget(access, spaces, agents), (done, kind, label) =>
       log.info("bootstrap", { done, kind, label }),
     );
+  };
   reload.use({ access, check, apply });
   if (bootstrap === undefined) return;
   check(bootstrap);

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { UserJson } from "#gateway/api/routes-access.ts";
 import { auditLines, groupLines, roleFacts, roleLines, sessionLines, userFacts, userLines } from "#cli/people-text.ts";
+import { unknownRoleLines } from "#cli/unknown-roles.ts";
 import type { Context } from "#cli/context.ts";
 import { parse } from "#cli/parse.ts";
 import { scopeWords, scopesOf } from "#cli/scopes.ts";
@@ -58,4 +59,13 @@ describe("people in words", () => {
     ];
     expect(all.join("\n")).not.toContain("\u001b");
   });
+});
+
+test("[CLI-142] a role that does not exist is told when it is given, with the one that was probably meant", () => {
+  const known = ["admin", "agent", "reader"];
+  expect(unknownRoleLines(["reader", "admin"], known)).toEqual([]);
+  expect(unknownRoleLines(["amdin", "reader", "auditors"], known)).toEqual([
+    'role "amdin" does not exist: it allows nothing until it is made; did you mean "admin"?',
+    'role "auditors" does not exist: it allows nothing until it is made',
+  ]);
 });

@@ -8,6 +8,7 @@ import { openClient } from "#cli/hub-client.ts";
 import { newPassword, oldPassword } from "#cli/passwords.ts";
 import { groupLines, userFacts, userLines } from "#cli/people-text.ts";
 import { confirmed } from "#cli/question.ts";
+import { warnOfUnknownRoles } from "#cli/unknown-roles.ts";
 import { parseChoice, usage } from "#cli/values.ts";
 
 const USER_WORDS = ["list", "show", "create", "set", "disable", "enable", "delete", "password"];
@@ -33,6 +34,7 @@ export const userCommand: Command = async (context) => {
     const user = await changed(context, client, what, name);
     output.event({ type: "user", ...user });
     if (!output.form.json) output.answer(userFacts(user, Date.now(), output.screen.paint).join("\n"));
+    await warnOfUnknownRoles(output, client, listOf(parsed.given.role));
   }
   return EXIT.same;
 };
@@ -123,6 +125,7 @@ export const groupCommand: Command = async (context) => {
     output.line(`deleted ${name}`);
   } else await client.setMember(name, user!, what === "add");
   if (what !== "delete" && what !== "show") await showGroup(context, client, name);
+  await warnOfUnknownRoles(output, client, roles);
   return EXIT.same;
 };
 
