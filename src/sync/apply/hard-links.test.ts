@@ -401,3 +401,28 @@ test("[LINK-15] a name that is one of that file already is left as it is", async
     await pair.agree();
   }
 });
+
+test("[LINK-16] a name that is given during the first scan is known as one of its file (seed 1264001311)", async () => {
+  for (let k = 1; ; k++) {
+    const pair = new SimPair({ session });
+    pair.alpha.put({ "d.txt": "one", "a/": "", "e/k": "k" });
+    const boots = pair.boot();
+    let hasActed = false;
+    atCall(boots.alpha, k, () => {
+      hasActed = true;
+      pair.alpha.user.link("/root/d.txt", "/root/a/b");
+      pair.alpha.put({ "a/b": "two, through that name" });
+    });
+    const stop = new AbortController();
+    const { outcome } = pair.start(boots, { watch: true }, stop);
+    pair.clock.runFor(10_000);
+    boots.alpha.fs.interleave = undefined;
+    stop.abort();
+    await pair.clock.runUntilIdle(outcome);
+    pair.alpha.kill(boots.alpha);
+    pair.beta.kill(boots.beta);
+    if (!hasActed) break;
+    const tree = "a/ a/b=two, through that name d.txt=two, through that name e/ e/k=k";
+    expect([k, pair.beta.show(), linked(pair, "a/b", "d.txt")]).toEqual([k, tree, true]);
+  }
+});
