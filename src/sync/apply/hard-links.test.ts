@@ -289,7 +289,7 @@ const APART: Record<string, { readonly session: Partial<SessionOptions>; readonl
 
 for (const [what, { session: own, beta }] of Object.entries(APART)) {
   test(`[LINK-13] where ${what} keeps its first name from coming, the second name of a file is one of its own`, async () => {
-    for (const edits of [false, true]) {
+    for (const [edits, goesFrom] of [[false, "alpha"], [true, "alpha"], [false, "beta"]] as const) {
       const pair = new SimPair({ session: own });
       pair.beta.put(beta);
       pair.alpha.put({ a: "alpha's" });
@@ -304,7 +304,7 @@ for (const [what, { session: own, beta }] of Object.entries(APART)) {
         const rest = await pair.run();
         expect([changesOf(rest), problemsOf(rest)]).toEqual([[], []]);
       }
-      pair.alpha.remove("b");
+      pair[own.mode === "one-way-safe" ? "alpha" : goesFrom].remove("b");
       await pair.run();
       expect([there(), pair.alpha.show().includes("b=")]).toEqual(["", false]);
     }
@@ -375,6 +375,20 @@ test("[LINK-14] where the first name of a file goes, the others stay that very f
   pair.alpha.remove("d");
   await pair.run();
   expect([pair.alpha.show(), pair.beta.show()]).toEqual(["a=one b=one c=one", "a=beta's b=one c=one"]);
+});
+
+test("[LINK-14] names that go with the first one are gone", async () => {
+  for (const other of ["b", "d/b"]) {
+    for (const [side, there] of [["alpha", "beta"], ["beta", "alpha"]] as const) {
+      const pair = new SimPair({ session });
+      pair.alpha.put({ a: "one", "d/": "", k: "k" });
+      pair.alpha.user.link("/root/a", `/root/${other}`);
+      await pair.agree();
+      for (const name of ["a", other, "d"]) pair[side].remove(name);
+      expect([other, await pair.agree()]).toEqual([other, "k=k"]);
+      expect(pair[there].show()).toBe("k=k");
+    }
+  }
 });
 
 test("[LINK-15] a name that is one of that file already is left as it is", async () => {
