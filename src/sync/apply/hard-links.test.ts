@@ -289,7 +289,7 @@ const APART: Record<string, { readonly session: Partial<SessionOptions>; readonl
 
 for (const [what, { session: own, beta }] of Object.entries(APART)) {
   test(`[LINK-13] where ${what} keeps its first name from coming, the second name of a file is one of its own`, async () => {
-    for (const edits of [false, true]) {
+    for (const [edits, goesFrom] of [[false, "alpha"], [true, "alpha"], [false, "beta"]] as const) {
       const pair = new SimPair({ session: own });
       pair.beta.put(beta);
       pair.alpha.put({ a: "alpha's" });
@@ -304,7 +304,7 @@ for (const [what, { session: own, beta }] of Object.entries(APART)) {
         const rest = await pair.run();
         expect([changesOf(rest), problemsOf(rest)]).toEqual([[], []]);
       }
-      pair.alpha.remove("b");
+      pair[own.mode === "one-way-safe" ? "alpha" : goesFrom].remove("b");
       await pair.run();
       expect([there(), pair.alpha.show().includes("b=")]).toEqual(["", false]);
     }
@@ -377,6 +377,20 @@ test("[LINK-14] where the first name of a file goes, the others stay that very f
   expect([pair.alpha.show(), pair.beta.show()]).toEqual(["a=one b=one c=one", "a=beta's b=one c=one"]);
 });
 
+test("[LINK-14] names that go with the first one are gone", async () => {
+  for (const other of ["b", "d/b"]) {
+    for (const [side, there] of [["alpha", "beta"], ["beta", "alpha"]] as const) {
+      const pair = new SimPair({ session });
+      pair.alpha.put({ a: "one", "d/": "", k: "k" });
+      pair.alpha.user.link("/root/a", `/root/${other}`);
+      await pair.agree();
+      for (const name of ["a", other, "d"]) pair[side].remove(name);
+      expect([other, await pair.agree()]).toEqual([other, "k=k"]);
+      expect(pair[there].show()).toBe("k=k");
+    }
+  }
+});
+
 test("[LINK-15] a name that is one of that file already is left as it is", async () => {
   for (const exchange of [true, false]) {
     const pair = new SimPair({ session, disk: { exchange } });
@@ -399,5 +413,30 @@ test("[LINK-15] a name that is one of that file already is left as it is", async
     const inode = pair.beta.disk.inodeAt("/root/a");
     expect(inode.links).toHaveLength(3);
     await pair.agree();
+  }
+});
+
+test("[LINK-16] a name that is given during the first scan is known as one of its file (seed 1264001311)", async () => {
+  for (let k = 1; ; k++) {
+    const pair = new SimPair({ session });
+    pair.alpha.put({ "d.txt": "one", "a/": "", "e/k": "k" });
+    const boots = pair.boot();
+    let hasActed = false;
+    atCall(boots.alpha, k, () => {
+      hasActed = true;
+      pair.alpha.user.link("/root/d.txt", "/root/a/b");
+      pair.alpha.put({ "a/b": "two, through that name" });
+    });
+    const stop = new AbortController();
+    const { outcome } = pair.start(boots, { watch: true }, stop);
+    pair.clock.runFor(10_000);
+    boots.alpha.fs.interleave = undefined;
+    stop.abort();
+    await pair.clock.runUntilIdle(outcome);
+    pair.alpha.kill(boots.alpha);
+    pair.beta.kill(boots.beta);
+    if (!hasActed) break;
+    const tree = "a/ a/b=two, through that name d.txt=two, through that name e/ e/k=k";
+    expect([k, pair.beta.show(), linked(pair, "a/b", "d.txt")]).toEqual([k, tree, true]);
   }
 });

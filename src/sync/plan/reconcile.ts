@@ -65,7 +65,7 @@ class Reconciler {
       if (this.#frozen !== undefined && isWithin(row.path, this.#frozen)) continue;
       this.#held = row;
       if (isGated(row)) this.#gate(row);
-      else if (row.path !== "") this.#decide(at, this.#input.preserve.hardlinks ? this.#apart(row) : row);
+      else if (row.path !== "") this.#decide(at, this.#input.preserve.hardlinks ? this.#apart(at, row) : row);
     }
     const kept = this.#keptCopies;
     const changes = kept.size === 0 ? this.#changes : this.#changes.filter(({ path, side }) => kept.get(path) !== side);
@@ -109,11 +109,13 @@ class Reconciler {
    * the mode keep it from that, the next name leads, which is a file of its own on the other side: else none of them would
    * ever come.
    */
-  #apart(row: Row): Row {
+  #apart(at: number, row: Row): Row {
     const [alpha, beta] = [entryOf(row.alpha), entryOf(row.beta)];
     const [leader, other] = [linkOf(alpha), linkOf(beta)];
     if (leader === undefined && other === undefined) return row;
-    return { ...row, alpha: this.#sharedLink("alpha", row, leader), beta: this.#sharedLink("beta", row, other) };
+    const led = { ...row, alpha: this.#sharedLink("alpha", row, leader), beta: this.#sharedLink("beta", row, other) };
+    this.#survey.led(at, led, this.#input.preserve);
+    return led;
   }
 
   #sharedLink(side: Side, row: Row, leader: RelPath | undefined): SideState {

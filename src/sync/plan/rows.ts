@@ -163,6 +163,15 @@ export class Survey {
     return bits;
   }
 
+  /**
+   * Row `at` with other leaders of its names, which nobody has changed: a side that is as agreed on in one of the two ways is
+   * that, so that a removal on the other side passes.
+   */
+  led(at: number, row: Row, preserve: Preserve): void {
+    this.alpha[at] = Math.min(this.alpha[at]!, compareToAncestor(row.ancestor, entryOf(row.alpha), preserve));
+    this.beta[at] = Math.min(this.beta[at]!, compareToAncestor(row.ancestor, entryOf(row.beta), preserve));
+  }
+
   #askHidden(at: number, row: Row, input: ReconcileInput): void {
     const alphaDir = entryOf(row.alpha)?.kind === "dir";
     const betaDir = entryOf(row.beta)?.kind === "dir";

@@ -182,7 +182,6 @@ export class Scanner {
     const { root, index, preserve, hook } = this.#options;
     const full = work.extent === "full" || work.dirty.all;
     const deep = work.extent === "full" && work.deep;
-    const isFirst = index.count() === 0;
     const problems = this.#problemsBefore(full, deep);
     const hashedBefore = this.#observer.hashedBytes;
     if (!this.#whole) editor.clearAside();
@@ -201,8 +200,9 @@ export class Scanner {
       yield* new DirtyPass(walk, options, this.links).run(work.dirty.paths);
     }
     yield* walk.drain();
-    // After a power loss a file may have a name again that it had lost, and otherwise be as the index has it.
-    if (full && !isFirst) yield* editor.findOtherNames();
+    // After a power loss a file may have a name again that it had lost, and otherwise be as the index has it. And a name
+    // that is given during the scan comes after its file was seen to have one, which no watcher tells of.
+    if (full) yield* editor.findOtherNames();
     yield* editor.settleLinks(problems);
     if (editor.hasAside) editor.clearAside();
     this.#problems = problems;
