@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import type { SessionOptions } from "#sync/session/events.ts";
-import { SimPair, type SimSide, atCall, changesOf, codeOf, conflictsOf, problemsOf } from "#testing/scenarios/sim-pair.ts";
+import { type Boots, SimPair, type SimSide, atCall, changesOf, codeOf, conflictsOf, problemsOf } from "#testing/scenarios/sim-pair.ts";
 
 const session = { preserve: { ...PRESERVE_DEFAULT, hardlinks: true } };
 
@@ -438,5 +438,101 @@ test("[LINK-16] a name that is given during the first scan is known as one of it
     if (!hasActed) break;
     const tree = "a/ a/b=two, through that name d.txt=two, through that name e/ e/k=k";
     expect([k, pair.beta.show(), linked(pair, "a/b", "d.txt")]).toEqual([k, tree, true]);
+  }
+});
+
+/** Alpha's directory `d` may not be read. */
+const CLOSED = (boots: Boots): void => {
+  boots.alpha.fs.faults = (call, { path }) => (call === "openDir" && path === "/root/d" ? "EACCES" : undefined);
+};
+
+/** `d/a` and its other name `e` are agreed on; then alpha's `d` may not be read any more. */
+async function closed(act: (pair: SimPair) => void, runs = 1): Promise<SimPair> {
+  const pair = new SimPair({ session });
+  pair.alpha.put({ "d/a": "one" });
+  pair.alpha.user.link("/root/d/a", "/root/e");
+  await pair.agree();
+  act(pair);
+  for (let run = 1; run <= runs; run++) {
+    const outcome = await pair.run({}, CLOSED);
+    expect(problemsOf(outcome).map(({ path, code }) => `${path} ${code}`)).toEqual(["d EACCES"]);
+    if (run > 1) expect(changesOf(outcome)).toEqual([]);
+  }
+  return pair;
+}
+
+test("[LINK-17] a name whose first one stays unknown comes, changes and goes as a file of its own until that is seen", async () => {
+  for (const runs of [1, 2]) {
+    const come = await closed(({ beta }) => beta.user.link("/root/e", "/root/z"), runs);
+    expect([come.alpha.show(), pairs(come.alpha)]).toEqual(["d/ d/a=one e=one z=one", "d/a=e"]);
+    expect(await come.agree()).toBe("d/ d/a=one e=one z=one");
+    expect([pairs(come.alpha), pairs(come.beta)]).toEqual(["d/a=e d/a=z e=z", "d/a=e d/a=z e=z"]);
+
+    const written = await closed(({ beta }) => beta.put({ e: "edited" }), runs);
+    expect([written.alpha.show(), pairs(written.alpha)]).toEqual(["d/ d/a=one e=edited", ""]);
+    expect([await written.agree(), pairs(written.alpha), pairs(written.beta)]).toEqual(["d/ d/a=edited e=edited", "d/a=e", "d/a=e"]);
+
+    for (const side of ["alpha", "beta"] as const) {
+      const removed = await closed(({ beta }) => beta.put({ e: "edited" }), runs);
+      removed[side].remove("e");
+      await removed.run({}, CLOSED);
+      expect([removed.alpha.show(), await removed.agree()]).toEqual(["d/ d/a=one", "d/ d/a=edited"]);
+    }
+  }
+});
+
+test("[LINK-17] what was one of it, and gets another mode, goes or becomes a file of its own then, does no more than that", async () => {
+  for (const runs of [1, 2]) {
+    for (const [side, other] of [["alpha", "beta"], ["beta", "alpha"]] as const) {
+      const gone = await closed((pair) => pair[side].remove("e"), runs);
+      expect([gone[other].show(), await gone.agree()]).toEqual(["d/ d/a=one", "d/ d/a=one"]);
+
+      const moded = await closed((pair) => pair[side].user.chmod("/root/e", 0o600), runs);
+      expect([pairs(moded.alpha), pairs(moded.beta), moded[other].disk.inodeAt("/root/e").mode]).toEqual(["d/a=e", "d/a=e", 0o600]);
+
+      const alone = await closed((pair) => {
+        const { mtimeNs } = pair[side].disk.inodeAt("/root/e");
+        pair[side].user.save("/root/e", "one");
+        pair[side].user.setMtime("/root/e", mtimeNs);
+      }, runs);
+      await alone.agree();
+      expect([pairs(alone.alpha), pairs(alone.beta)]).toEqual(["", ""]);
+    }
+  }
+});
+
+test("[LINK-17] so is a name of a file that looks damaged on the other side (seed 1264001955)", async () => {
+  for (const side of ["alpha", "beta"] as const) {
+    const pair = new SimPair({ session });
+    const [here, there] = [pair[side], pair[side === "alpha" ? "beta" : "alpha"]];
+    there.put({ a: "one" });
+    await pair.agree();
+    const { mtimeNs } = here.disk.inodeAt("/root/a");
+    here.put({ a: "two" });
+    here.user.setMtime("/root/a", mtimeNs);
+    here.user.chmod("/root/a", 0o600);
+    for (const name of ["b", "c"]) there.user.link("/root/a", `/root/${name}`);
+    const outcome = await pair.run();
+    expect(problemsOf(outcome).map(({ path, code }) => `${path} ${code}`)).toEqual(["a SUSPECT"]);
+    expect([here.show(), pairs(here)]).toEqual(["a=two b=one c=one", "b=c"]);
+    expect(changesOf(await pair.run())).toEqual([]);
+    here.user.setMtime("/root/a", mtimeNs + 1n);
+    expect([await pair.agree(), pairs(here), pairs(there)]).toEqual(["a=two b=one c=one", "b=c", "b=c"]);
+  }
+});
+
+test("[LINK-17] a name that comes while its file is healed is one of it at the end", async () => {
+  for (const names of [["b"], ["0", "b"]]) {
+    const pair = new SimPair({ session });
+    pair.beta.put({ a: "one" });
+    if (names.length > 1) pair.beta.user.link("/root/a", "/root/c");
+    await pair.agree({ deep: true });
+    pair.rest();
+    pair.alpha.disk.flipBit("/root/a", 0);
+    for (const name of names) pair.beta.user.link("/root/a", `/root/${name}`);
+    const tree = await pair.agree({ deep: true });
+    expect(tree.split(" ").every((word) => word.endsWith("=one"))).toBe(true);
+    expect(pairs(pair.alpha)).toBe(pairs(pair.beta));
+    expect(changesOf(await pair.run({ deep: true }))).toEqual([]);
   }
 });

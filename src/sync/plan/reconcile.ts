@@ -120,7 +120,7 @@ class Reconciler {
 
   #sharedLink(side: Side, row: Row, leader: RelPath | undefined): SideState {
     const state = row[side];
-    if (leader === undefined || this.#isShared(leader) || state.state !== "present") return state;
+    if (leader === undefined || state.state !== "present" || this.#mayFollow(side, row, leader)) return state;
     const names = this.#heirs[side].get(leader) ?? [];
     while (names.length > 0 && !this.#isShared(names[0]!)) names.shift();
     const entry: FileEntry = { ...(state.entry as FileEntry), linkTo: names[0] };
@@ -129,10 +129,42 @@ class Reconciler {
     return { state: "present", entry };
   }
 
-  /** Is the file at a path, which was decided before, to be one on both sides? What could not be observed may be. */
+  /**
+   * Where the leader could not be observed, may the name be linked to it all the same? For a moment that can wait. What
+   * lasts, as damage does or a directory that may not be read, keeps a name from the bytes that are to come under it,
+   * unless the other side is known to have them there; one that needs none stays as it is.
+   */
+  #mayFollow(side: Side, row: Row, leader: RelPath): boolean {
+    const unseen = this.#unseen(leader);
+    if (unseen === undefined) return this.#isShared(leader);
+    const isPassing = [unseen.alpha, unseen.beta].some((one) => one.state === "unknown" && one.problem.transient);
+    if (isPassing) return true;
+    const mine = entryOf(row[side])!;
+    const theirs = entryOf(row[otherSide(side)]);
+    const isAlike = theirs !== undefined && compareContent(theirs, mine) === "same";
+    if (isAlike && linkOf(theirs) === leader) return true;
+    // What was agreed to be that very name went over there, or was parted from the others: so it is here.
+    if ((isAlike || theirs === undefined) && sameEntry(row.ancestor, mine, this.#input.preserve)) return true;
+    const there = unseen[otherSide(side)];
+    if (there.state === "unknown") return false;
+    const held = unseen.path === leader ? entryOf(there) : undefined;
+    return held !== undefined && compareContent(held, mine) === "same";
+  }
+
+  /** The row that says that a path could not be observed: its own, or that of a directory above it. */
+  #unseen(path: RelPath): Row | undefined {
+    for (let up = path; up !== ""; up = parentOf(up)) {
+      const row = this.#survey.rowAt(up);
+      if (row?.alpha.state === "unknown" || row?.beta.state === "unknown") return row;
+      if (row !== undefined) return undefined;
+    }
+    return undefined;
+  }
+
+  /** Is the file at a path, which was decided before, to be one on both sides? */
   #isShared(path: RelPath): boolean {
     const row = this.#survey.rowAt(path);
-    if (row === undefined || row.alpha.state === "unknown" || row.beta.state === "unknown") return true;
+    if (row === undefined) return true;
     const [alpha, beta] = (["alpha", "beta"] as const).map((side) => {
       const wanted = this.#wanted[side];
       if (!wanted.has(path)) return entryOf(row[side]);

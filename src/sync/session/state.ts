@@ -238,11 +238,12 @@ export class SessionState {
 
   /**
    * Is it the same there, but for being a name of a file that has other names, which the sides have not in common? Then it
-   * is agreed as it is here: where it goes later, that is a removal. Not where it was agreed to be such a name.
+   * is agreed as it is here: where it goes later, that is a removal. Not where it was agreed to be such a name of the same
+   * content: then this is one half of parting it from the others.
    */
   #isAlikeButLinked(path: RelPath, entry: FileEntry, there: Entry | undefined, preserve: Preserve): boolean {
     const agreed = this.ancestorOf(path);
-    if (agreed?.kind === "file" && agreed.linkTo !== undefined) return false;
+    if (agreed?.kind === "file" && agreed.linkTo !== undefined && compareContent(agreed, entry) === "same") return false;
     return there?.kind === "file" && sameEntry({ ...there, linkTo: entry.linkTo }, entry, preserve);
   }
 
