@@ -56,6 +56,15 @@ test("[BENCH-2] a row of an earlier run shows its date, a row without a run says
   expect(textTable([fast], results, OLD).join("\n")).toContain("0.375");
 });
 
+test("[BENCH-5] a bar that is missed is told with its reason, or that none is known; others are not", () => {
+  const told: Workload = { ...slow, ifMissed: "the disk is slow." };
+  const ids = ["fast/time", "slow/time", "alone/time"];
+  const results = withRows(NO_RESULTS, NEW, FACTS, ids.map((id) => ({ id, ours: [3], peer: id === "fast/time" ? [9] : [4] })));
+  const page = resultsPage([fast, told, alone], results, NEW);
+  expect(page).toContain("## Bars that are missed\n\n- the slow (time): the disk is slow.\n- the alone (time): nobody knows yet why.\n");
+  expect(resultsPage([fast], results, NEW)).not.toContain("missed");
+});
+
 test("[BENCH-3] a run is kept as long as a row refers to it", () => {
   const first = withRows(NO_RESULTS, OLD, FACTS, [{ id: "fast/time", ours: [1] }, { id: "slow/time", ours: [1] }]);
   const second = withRows(first, NEW, FACTS, [{ id: "fast/time", ours: [2] }]);

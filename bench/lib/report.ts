@@ -98,7 +98,7 @@ export function resultsPage(workloads: readonly Workload[], results: Results, ru
   }
   lines.push(`| ${HEADINGS.join(" | ")} |`, `|${HEADINGS.map(() => "---").join("|")}|`);
   for (const row of table(workloads, results, run)) lines.push(`| ${row.join(" | ")} |`);
-  lines.push("", "## Runs", "");
+  lines.push(...missedLines(workloads, results), "", "## Runs", "");
   for (const workload of workloads) {
     const specs = workload.rows.filter(({ id }) => results.rows[id] !== undefined);
     if (specs.length === 0) continue;
@@ -107,6 +107,21 @@ export function resultsPage(workloads: readonly Workload[], results: Results, ru
     lines.push("");
   }
   return `${lines.join("\n").trimEnd()}\n`;
+}
+
+/** A section of what is below its bar, and why. */
+function missedLines(workloads: readonly Workload[], results: Results): string[] {
+  const isMissed = (spec: RowSpec): boolean => {
+    const row = results.rows[spec.id];
+    return row !== undefined && judge(spec, row)?.met === false;
+  };
+  const lines = workloads
+    .filter(({ rows }) => rows.some(isMissed))
+    .map(({ title, rows, ifMissed }) => {
+      const measures = rows.filter(isMissed).map(({ measure }) => measure);
+      return `- ${title} (${measures.join(", ")}): ${ifMissed ?? "nobody knows yet why."}`;
+    });
+  return lines.length === 0 ? [] : ["", "## Bars that are missed", "", ...lines];
 }
 
 function runLines(spec: RowSpec, row: RowResult, run: string): string[] {

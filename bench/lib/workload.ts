@@ -46,6 +46,8 @@ export type Workload = {
   readonly runs: number;
   readonly needs: readonly PeerName[];
   readonly rows: readonly RowSpec[];
+  /** Why a bar is missed where one is, and what was tried; shown then. */
+  readonly ifMissed?: string | undefined;
   /** Fills every row. Throws WrongResult when a side did not end as it should. */
   readonly measure: (context: BenchContext, runs: number) => Promise<Measured[]>;
 };
