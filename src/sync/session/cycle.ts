@@ -270,8 +270,8 @@ class Cycle {
     const { state } = this.#context;
     const seen = new Map<Side, UnknownPaths>();
     for (const { side, problems } of observed) {
-      await this.#learnArrived(side, problems);
-      seen.set(side, new UnknownPaths(problems));
+      const lost = await this.#learnArrived(side, problems);
+      seen.set(side, new UnknownPaths([...problems, ...lost]));
     }
     state.store.transaction({ durable: false }, () => {
       // Settled once, each of them: were a side to return to such a content later, of its own accord, that would be
@@ -290,21 +290,27 @@ class Cycle {
   /**
    * Hashes what looks like something that was sent, for an edit may look so too. What cannot be read is still told by
    * size and mtime: left in flight, its removal later on would pass for nothing having arrived, and it would come back.
+   * And makes durable what has arrived: it may have been the side's own people who made the same, a moment ago.
+   *
+   * @returns what may still be lost in a power loss
    */
-  async #learnArrived(side: Side, problems: readonly Problem[]): Promise<void> {
-    const { state } = this.#context;
+  async #learnArrived(side: Side, problems: readonly Problem[]): Promise<Problem[]> {
+    const { state, sides, signal } = this.#context;
     const unknown = new UnknownPaths(problems);
     const wanted: RelPath[] = [];
+    const others: RelPath[] = [];
     for (const change of state.unsettled) {
       if (change.side !== side || hides(unknown, change)) continue;
       for (const { path, entry } of state.sent(change)) {
         const held = state.held(side, path);
         const there = held.state === "present" ? held.entry : undefined;
-        if (there?.kind !== "file" || there.sum !== undefined || entry?.kind !== "file" || entry.sum === undefined) continue;
-        if (arrived(entry, there)) wanted.push(path);
+        if (held.state === "ignored" || !arrived(entry, there)) continue;
+        const isLike = there?.kind === "file" && there.sum === undefined && entry?.kind === "file" && entry.sum !== undefined;
+        (isLike ? wanted : others).push(path);
       }
     }
     await this.#learnSide(side, wanted, new Map());
+    return others.length === 0 ? [] : vouched(sides[side].endpoint, others, signal);
   }
 
   /**

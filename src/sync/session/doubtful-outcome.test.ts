@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test";
 import { SimPair, conflictsOf } from "#testing/scenarios/sim-pair.ts";
 import { SimCrash } from "#testing/sim-process.ts";
+import { SimRandom } from "#testing/sim-random.ts";
 
 test("[SESSION-32] they are settled once, also while something else stays unknown", async () => {
   let arrived = 0;
@@ -112,3 +113,23 @@ for (const errno of ["EIO", "EACCES"]) {
     expect(placed).toBeGreaterThan(0);
   });
 }
+
+test("[SESSION-69] what a side's people have made themselves in place of what failed there survives a power loss (seed 1700042950)", async () => {
+  for (const what of ["d/", "f"]) {
+    const pair = new SimPair();
+    pair.alpha.put({ k: "k" });
+    await pair.agree();
+    pair.alpha.put({ [what]: "" });
+    await pair.run({}, ({ beta }) => {
+      beta.fs.faults = (call) => (call === "rename" ? "EACCES" : undefined);
+    });
+    expect(pair.beta.show()).toBe("k=k");
+    pair.beta.put({ [what]: "" });
+    if (what === "f") pair.beta.user.setMtime("/root/f", pair.alpha.disk.inodeAt("/root/f").mtimeNs);
+    const tree = pair.alpha.show();
+    await pair.run();
+    pair.beta.powerLoss(new SimRandom(1));
+    expect(pair.beta.show()).toBe(tree);
+    expect(await pair.agree()).toBe(tree);
+  }
+});
