@@ -130,6 +130,7 @@ class GroupExecution {
   readonly #side: Side;
   readonly #shared: SharedByGroups;
   readonly #context: ExecutionContext;
+  readonly #removedDirs = new Set<RelPath>();
   readonly #ops: ApplyOp[] = [];
   readonly #inFlight: InFlight[] = [];
   /** Where the outcome is not known to be what was asked for. */
@@ -178,6 +179,7 @@ class GroupExecution {
       for (const { path, status } of results) {
         if (status === "done" && this.#unvouched.has(path)) state.disagree(path, this.#context.preserve);
       }
+      state.emptied(this.#side, this.#removedDirs, this.#context.preserve);
       for (const path of this.#refused) this.#isIgnored(path);
       // Only now: what this group was refused as ignored was judged by the rules before it.
       for (const dir of this.#rulesChanged) state.rulesChanged(this.#side, dir);
@@ -453,6 +455,7 @@ class GroupExecution {
       return;
     }
     totals.changes++;
+    if (op.type === "change" && op.change.new === undefined && op.change.old?.kind === "dir") this.#removedDirs.add(result.path);
     const side = this.#side;
     if (op.type === "move") {
       const { from, to, aside } = op.move;

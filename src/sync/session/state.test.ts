@@ -288,4 +288,17 @@ describe("taking a scan in", () => {
     expect(other.ancestorOf("f")).toBeUndefined();
     expect(new SessionState(new MemoryStore(disk), random).seeds).toEqual({ a: 1n, b: 3n });
   });
+
+  test("[SESSION-70] what was never agreed on has gone with the directory it was in, though nobody told so (seed 1800006526)", () => {
+    const state = stateWith({ A: dir, k: file("k"), "B/x": file("x") });
+    state.observe("beta", "A/e", present(file("beta's")), preserve);
+    state.observe("beta", "A/d/f", present(file("deep")), preserve);
+    state.observe("alpha", "A/e", present(file("alpha's")), preserve);
+    for (const path of ["AB", "B/x"]) state.observe("beta", path, present(file("stays")), preserve);
+    state.emptied("beta", new Set(), preserve);
+    expect(pendingOf(state).beta).toEqual(["A/d/f present", "A/e present", "AB present", "B/x present"]);
+    state.emptied("beta", new Set(["A"]), preserve);
+    expect(pendingOf(state)).toEqual({ alpha: ["A/e present"], beta: ["AB present", "B/x present"] });
+    expect(state.held("beta", "A/e").state).toBe("absent");
+  });
 });

@@ -248,9 +248,9 @@ export class SessionState {
   }
 
   /**
-   * Where `side` holds `entry` and no directory any more, whatever was known to be in it went before. What was never
-   * agreed went by removals of its own where nothing took the place; only a replacement can come without them, when a
-   * person removed a loser before it was put aside.
+   * Where `side` holds `entry` and no directory any more, whatever was known to be in it went before. Of what was never
+   * agreed emptied() sees to that where nothing took the place; a replacement comes when a person removed a loser before
+   * it was put aside.
    */
   #emptied(side: Side, dir: RelPath, entry: Entry | undefined, preserve: Preserve): void {
     const before = this.held(side, dir);
@@ -258,6 +258,18 @@ export class SessionState {
     const known = this.ancestor.children(dir).length === 0 ? [] : [...this.ancestor.walk(dir)].map(([path]) => path);
     if (entry !== undefined) known.push(...[...this.pending[side].keys()].filter((path) => isWithin(path, dir)));
     for (const below of known) if (below !== dir) this.observe(side, below, { state: "absent" }, preserve);
+  }
+
+  /**
+   * `side` has removed these directories, which were empty: what it had told of in them, and was never agreed, has gone. It
+   * need not have told so, where a rule began to hide it before. All of a group at once: it costs a look at all that is pending.
+   */
+  emptied(side: Side, dirs: ReadonlySet<RelPath>, preserve: Preserve): void {
+    if (dirs.size === 0) return;
+    const isIn = (path: RelPath): boolean => path !== "" && (dirs.has(parentOf(path)) || isIn(parentOf(path)));
+    for (const [path, { state }] of [...this.pending[side]]) {
+      if (state === "present" && isIn(path)) this.observe(side, path, { state: "absent" }, preserve);
+    }
   }
 
   /** A first copy asks for every path of a tree that holds nothing: that must not cost a look-up each. */
