@@ -27,8 +27,8 @@ export type PackLimits = {
   readonly bufferBytes: number;
   /**
    * Records of this size, which are those of large files, go into the page cache only if they will be read soon, and while
-   * it takes them for little more than the price of a copy. While it does not, every other buffer passes by it, where that can
-   * be: then the disk reads the one half while the other is sent.
+   * it takes them for little more than the price of a copy. While it does not, every third buffer passes by it, where that can
+   * be: then the disk reads the one while the others are sent.
    */
   readonly largeBytes: number;
 };
@@ -42,6 +42,8 @@ export const PACK_LIMITS: PackLimits = {
 
 /** One is filled while the others are written. */
 const BUFFERS = 3;
+/** Of so many batches that the page cache does not take at once, one passes by it. */
+const SLOW_THAT_PASSES = 3;
 /** Complete packs that may wait for their barrier before put() waits too. */
 const CLOSING_MAX = 2;
 
@@ -112,8 +114,8 @@ export class Appender {
   #room = Promise.withResolvers<void>();
   /** The page cache has taken all of the last large batch, or record, at once. */
   #isWarm = false;
-  /** The last batch that it had not taken at once has passed by it. */
-  #hasPassed = false;
+  /** Batches, one after the other, that it had not taken at once. */
+  #slow = 0;
   readonly #header = new Uint8Array(RECORD_HEADER_BYTES);
   readonly #zeros = new Uint8Array(UNIT_BYTES);
   #failures = 0;
@@ -342,9 +344,9 @@ export class Appender {
     const cached = isCached ? at + fs.writeCached(open.fd!, bytes.subarray(0, used), at) : at;
     if (isCached) {
       this.#isWarm = cached === end;
-      this.#hasPassed = !this.#isWarm && !this.#hasPassed;
+      this.#slow = this.#isWarm ? 0 : this.#slow + 1;
     }
-    const passes = isCached ? this.#hasPassed : isLarge;
+    const passes = isCached ? this.#slow % SLOW_THAT_PASSES === 1 : isLarge;
     const [from, to] = passes ? await this.#writeUncached(batch, cached) : [end, end];
     // A page gets its bytes one way only, and the first and the last may have those of other batches too.
     for (const [start, stop] of [[cached, from], [to, end]] as const) {
