@@ -329,7 +329,7 @@ describe.concurrent("what befalls them", () => {
     for (const name of ["web1", "web2"]) writer.check(fleet.root(name, "docs"));
     await fleet.expectSame("docs", "web1", "web2");
     expectNothingOdd(fleet);
-  }, TEST_MS_MAX);
+  }, TEST_MS_MAX + STORM_MS);
 
   test("[AGENT-85] a hub that answers nothing for 90 s: edits go on, and are everywhere afterwards", async () => {
     await using fleet = await Fleet.start();
