@@ -179,7 +179,7 @@ class GroupExecution {
       for (const { path, status } of results) {
         if (status === "done" && this.#unvouched.has(path)) state.disagree(path, this.#context.preserve);
       }
-      state.emptied(this.#side, this.#removedDirs, this.#context.preserve);
+      state.removedDirs(this.#side, this.#removedDirs, this.#context.preserve);
       for (const path of this.#refused) this.#isIgnored(path);
       // Only now: what this group was refused as ignored was judged by the rules before it.
       for (const dir of this.#rulesChanged) state.rulesChanged(this.#side, dir);
@@ -455,7 +455,6 @@ class GroupExecution {
       return;
     }
     totals.changes++;
-    if (op.type === "change" && op.change.new === undefined && op.change.old?.kind === "dir") this.#removedDirs.add(result.path);
     const side = this.#side;
     if (op.type === "move") {
       const { from, to, aside } = op.move;
@@ -469,6 +468,7 @@ class GroupExecution {
       const there = op.change.new === undefined ? undefined : (result.entry ?? op.change.new);
       state.entries[side] += (there === undefined ? 0 : 1) - (op.change.old === undefined ? 0 : 1);
       state.achieved(side, result.path, there, preserve);
+      if (there === undefined && op.change.old?.kind === "dir") this.#removedDirs.add(result.path);
       if (op.change.heals === true) totals.healed++;
       if (state.refused.isAwaited(side, result.path)) totals.asides++;
       if (nameOf(result.path) === IGNORE_FILE) this.#rulesChanged.push(parentOf(result.path));

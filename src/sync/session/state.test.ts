@@ -295,9 +295,9 @@ describe("taking a scan in", () => {
     state.observe("beta", "A/d/f", present(file("deep")), preserve);
     state.observe("alpha", "A/e", present(file("alpha's")), preserve);
     for (const path of ["AB", "B/x"]) state.observe("beta", path, present(file("stays")), preserve);
-    state.emptied("beta", new Set(), preserve);
+    state.removedDirs("beta", new Set(), preserve);
     expect(pendingOf(state).beta).toEqual(["A/d/f present", "A/e present", "AB present", "B/x present"]);
-    state.emptied("beta", new Set(["A"]), preserve);
+    state.removedDirs("beta", new Set(["A"]), preserve);
     expect(pendingOf(state)).toEqual({ alpha: ["A/e present"], beta: ["AB present", "B/x present"] });
     expect(state.held("beta", "A/e").state).toBe("absent");
   });

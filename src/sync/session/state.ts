@@ -249,7 +249,7 @@ export class SessionState {
 
   /**
    * Where `side` holds `entry` and no directory any more, whatever was known to be in it went before. Of what was never
-   * agreed emptied() sees to that where nothing took the place; a replacement comes when a person removed a loser before
+   * agreed removedDirs() sees to that where nothing took the place; a replacement comes when a person removed a loser before
    * it was put aside.
    */
   #emptied(side: Side, dir: RelPath, entry: Entry | undefined, preserve: Preserve): void {
@@ -264,7 +264,7 @@ export class SessionState {
    * `side` has removed these directories, which were empty: what it had told of in them, and was never agreed, has gone. It
    * need not have told so, where a rule began to hide it before. All of a group at once: it costs a look at all that is pending.
    */
-  emptied(side: Side, dirs: ReadonlySet<RelPath>, preserve: Preserve): void {
+  removedDirs(side: Side, dirs: ReadonlySet<RelPath>, preserve: Preserve): void {
     if (dirs.size === 0) return;
     const isIn = (path: RelPath): boolean => path !== "" && (dirs.has(parentOf(path)) || isIn(parentOf(path)));
     for (const [path, { state }] of [...this.pending[side]]) {
