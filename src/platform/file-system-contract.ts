@@ -271,13 +271,22 @@ function openFiles(bench: () => Bench): void {
     const { count, stat } = fs.readWhole(root, "f", into);
     expect(decoder.decode(into.subarray(0, count))).toBe("some bytes");
     expect(stat).toEqual(fs.stat(root, "f"));
-    expect(fs.readWhole(root, "f", into.subarray(0, 4))).toEqual({ count: 4, stat });
+    expect(fs.readWhole(root, "f", into.subarray(0, 4))).toMatchObject({ count: 4, stat });
     expect(refusal(() => fs.readWhole(root, "no", into))).toBe("ENOENT");
     fs.mkdir(root, "d", 0o755);
     expect(refusal(() => fs.readWhole(root, "d", into))).toBe("EINVAL");
     if (!bench().abilities.symlinks) return;
     fs.symlink("f", root, "l");
     expect(["ELOOP", "EINVAL"]).toContain(refusal(() => fs.readWhole(root, "l", into)));
+  });
+
+  test("[FS-52] reading ahead changes nothing, and minds nothing that cannot be read", () => {
+    const { fs, root } = bench();
+    bench().put("f", "some bytes");
+    fs.mkdir(root, "d", 0o755);
+    for (const name of ["f", "d", "no"]) fs.readAhead(root, name, 1 << 20);
+    expect(bench().text("f")).toBe("some bytes");
+    expect(refusal(() => fs.stat(root, "no"))).toBe("ENOENT");
   });
 
   test("[FS-8] truncate cuts and extends with zeros", () => {

@@ -127,9 +127,15 @@ export interface FileSystem {
   openRead(dir: Fd, name: string): Fd;
   /**
    * Reads a regular file from its beginning until the buffer is full or the file ends, with the stat of the file that was
-   * read, taken after the reading. Other kinds throw EINVAL.
+   * read, taken after the reading, and whether a disk had to be waited for as far as the system tells. Other kinds throw
+   * EINVAL.
    */
-  readWhole(dir: Fd, name: string, into: Uint8Array): { count: number; stat: Stat };
+  readWhole(dir: Fd, name: string, into: Uint8Array): { count: number; stat: Stat; waited: boolean };
+  /**
+   * Has the disk begin with the first `length` bytes of a file that is read soon, and does not wait for them. A hint: what
+   * is in its way is left to the reading.
+   */
+  readAhead(dir: Fd, name: string, length: number): void;
   /** As openRead, for reading and writing in place. For files that belong to us alone. */
   openWrite(dir: Fd, name: string): Fd;
   /** Creates with O_EXCL for reading and writing; the mode is exact, whatever the umask. */

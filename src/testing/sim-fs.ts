@@ -116,8 +116,12 @@ export class SimFs extends SimProcess implements FileSystem {
     return this.#openFile(dir, name, "openRead", READ);
   }
 
-  readWhole(dir: Fd, name: string, into: Uint8Array): { count: number; stat: Stat } {
+  readWhole(dir: Fd, name: string, into: Uint8Array): { count: number; stat: Stat; waited: boolean } {
     return readWhole(this, dir, name, into);
+  }
+
+  readAhead(): void {
+    // No disk here takes time.
   }
 
   openWrite(dir: Fd, name: string): Fd {

@@ -6,7 +6,7 @@
 import { type Pointer, ptr } from "bun:ffi";
 import type { Fd } from "#platform/file-system.ts";
 import { heldAddress } from "#platform/held-address.ts";
-import type { Libc } from "#platform/linux/libc.ts";
+import { type Libc, errnoName } from "#platform/linux/libc.ts";
 
 const RWF_NOWAIT = 8;
 /**
@@ -28,6 +28,7 @@ export class CachedReads {
   readonly #cachedAddress: Pointer = heldAddress(this.#cached);
   readonly #pageBytes: number;
   #sinceTurn = 0;
+  #isAwaited = false;
 
   constructor(libc: Libc) {
     this.#libc = libc;
@@ -52,11 +53,19 @@ export class CachedReads {
       this.#vector[0] = BigInt(ptr(into, done));
       this.#vector[1] = BigInt(into.length - done);
       const count = this.#libc.preadv2(fd, this.#vectorAddress, 1, position + done, RWF_NOWAIT);
-      if (count <= 0) break;
+      if (count <= 0) {
+        this.#isAwaited = count < 0 && errnoName(this.#libc.errno()) === "EAGAIN";
+        break;
+      }
       done += count;
     }
     this.#sinceTurn += done;
     return done;
+  }
+
+  /** Did the last read, which gave less than it was asked for, end where a disk would have had to be waited for? */
+  get isAwaited(): boolean {
+    return this.#isAwaited;
   }
 
   /**

@@ -63,6 +63,8 @@ export const F_SETFL = 4;
 export const F_SETOWN = 8;
 export const F_DUPFD_CLOEXEC = 1030;
 
+export const POSIX_FADV_WILLNEED = 3;
+
 const EINTR = 4;
 /** 64-bit arguments and results as plain numbers; every size and position here is below 2^53. */
 const I64 = FFIType.i64_fast;
@@ -114,6 +116,7 @@ function bind(library: string, architecture: Architecture) {
     read: { args: ["i32", "ptr", U64], returns: "i32" },
     write: { args: ["i32", "ptr", U64], returns: "i32" },
     pread: { args: ["i32", "ptr", U64, I64], returns: "i32" },
+    posix_fadvise: { args: ["i32", I64, I64, "i32"], returns: "i32" },
     pwrite: { args: ["i32", "ptr", U64, I64], returns: "i32" },
     lseek: { args: ["i32", I64, "i32"], returns: I64 },
     unlinkat: { args: ["i32", "ptr", "i32"], returns: "i32" },

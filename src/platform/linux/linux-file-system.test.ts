@@ -209,6 +209,32 @@ describe.if(libc !== undefined)("linux", () => {
       for (const open of [uncached, fd]) fs.close(open);
     });
 
+    test("[FS-51] a file that is not in memory is waited for once, and not at all where the disk has been told of it", async () => {
+      const [major, minor] = release().split(".").map(Number) as [number, number];
+      const bytes = alignedBytes(2 * PAGE_BYTES, 0).fill(7);
+      const names = ["waited for", "told of"];
+      for (const name of names) {
+        const fd = fs.create(root, name, 0o600);
+        const uncached = fs.openUncached(fd);
+        const isPast = uncached !== undefined && (await fs.writeUncached(uncached, [bytes], 0)) === bytes.length;
+        if (uncached !== undefined) fs.close(uncached);
+        fs.close(fd);
+        // Here there is no other way than through memory, or no way to see what is there.
+        if (!isPast || major < 6 || (major === 6 && minor < 5)) return;
+      }
+      const into = new Uint8Array(bytes.length);
+      expect(fs.readWhole(root, names[0]!, into)).toMatchObject({ count: bytes.length, waited: true });
+      expect(Buffer.compare(into, bytes)).toBe(0);
+      expect(fs.readWhole(root, names[0]!, into.fill(0))).toMatchObject({ count: bytes.length, waited: false });
+      expect(Buffer.compare(into, bytes)).toBe(0);
+      fs.readAhead(root, names[1]!, bytes.length);
+      const fd = fs.openRead(root, names[1]!);
+      while ((await fs.readCached(fd, into.fill(0), 0)) === 0) await Bun.sleep(1);
+      fs.close(fd);
+      expect(fs.readWhole(root, names[1]!, into)).toMatchObject({ count: bytes.length, waited: false });
+      expect(Buffer.compare(into, bytes)).toBe(0);
+    });
+
     test("copyRange falls back to reading where the kernel cannot copy inside", () => {
       // procfs files report size 0 and refuse copy_file_range.
       const proc = fs.openRoot("/proc/self");

@@ -26,6 +26,7 @@ import {
   O_NONBLOCK,
   O_RDONLY,
   O_RDWR,
+  POSIX_FADV_WILLNEED,
   SEEK_DATA,
   SEEK_HOLE,
   errnoName,
@@ -149,22 +150,36 @@ export class LinuxFileSystem implements FileSystem {
     return this.#openFile(dir, name, this.#openReadFlags | O_RDWR);
   }
 
-  readWhole(dir: Fd, name: string, into: Uint8Array): { count: number; stat: Stat } {
+  readWhole(dir: Fd, name: string, into: Uint8Array): { count: number; stat: Stat; waited: boolean } {
     const fd = this.#openAny(dir, name, this.#openReadFlags);
     try {
-      const count = this.#readOpened(fd, name, into);
+      let count = this.#cachedReads.read(fd, into, 0);
+      let waited = false;
+      if (count < into.length) {
+        waited = this.#cachedReads.isAwaited;
+        count += this.#readOpened(fd, name, into.subarray(count), count);
+      }
       // One stat serves both questions: what kind it is, and what it was like when it had been read.
       this.#statFile(fd, name);
-      return { count, stat: this.#stat.decode() };
+      return { count, stat: this.#stat.decode(), waited };
     } finally {
       this.close(fd);
     }
   }
 
+  readAhead(dir: Fd, name: string, length: number): void {
+    this.#name.putName(name, "read ahead");
+    const fd = this.#libc.openat(dir, this.#name.address, this.#openReadFlags, 0);
+    if (fd < 0) return;
+    // What it has begun goes on when the file is closed.
+    this.#libc.posix_fadvise(fd, 0, length, POSIX_FADV_WILLNEED);
+    this.#libc.close(fd);
+  }
+
   /** A directory or a FIFO refuses to be read before anybody has asked what it is. */
-  #readOpened(fd: Fd, name: string, into: Uint8Array): number {
+  #readOpened(fd: Fd, name: string, into: Uint8Array, position: number): number {
     try {
-      return this.read(fd, into, 0);
+      return this.read(fd, into, position);
     } catch (error) {
       this.#statFile(fd, name);
       throw error;

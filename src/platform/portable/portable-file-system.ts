@@ -115,8 +115,12 @@ export class PortableFileSystem implements FileSystem {
     return this.#openFile(dir, name, fs.constants.O_RDONLY);
   }
 
-  readWhole(dir: Fd, name: string, into: Uint8Array): { count: number; stat: Stat } {
+  readWhole(dir: Fd, name: string, into: Uint8Array): { count: number; stat: Stat; waited: boolean } {
     return readWhole(this, dir, name, into);
+  }
+
+  readAhead(): void {
+    // Nothing here tells a disk what comes.
   }
 
   openWrite(dir: Fd, name: string): Fd {

@@ -17,6 +17,7 @@ import {
   packedPlainSize,
 } from "#sync/index/record-codecs.ts";
 import type { Tree } from "#sync/index/store.ts";
+import { ReadAhead } from "#sync/endpoint/read-ahead.ts";
 import { damageOf, damageProblem } from "#sync/scan/damage.ts";
 
 /** A file that changes while it is read is tried again this often before it is left to the next cycle. */
@@ -162,12 +163,14 @@ function readPlain(
   path: RelPath,
   known: PackedRecords<IndexRecord>,
   arena: Arena,
+  onWait: () => void,
 ): ReadItem | undefined {
   const { page, start } = known;
   const size = packedPlainSize(page, start);
   if (size < 0 || size > INLINE_BYTES_MAX) return undefined;
   const bytes = arena.take(size);
-  const { count, stat } = context.root.fs.readWhole(context.root.dir(dir), name, bytes);
+  const { count, stat, waited } = context.root.fs.readWhole(context.root.dir(dir), name, bytes);
+  if (waited) onWait();
   if (count !== size || !packedMatchesStat(page, start, stat)) return undefined;
   const sum = sumOf(bytes, context.seeds);
   const entry: FileEntry = { kind: "file", size, mode: stat.mode, mtimeNs: stat.mtimeNs, sum };
@@ -188,10 +191,11 @@ function readOne(
   path: RelPath,
   known: PackedRecords<IndexRecord> | IndexRecord | undefined,
   arena: Arena,
+  onWait: () => void,
 ): ReadItem {
   if (!(known instanceof PackedRecords)) return readFile(context, path, known, arena);
   try {
-    const item = readPlain(context, dir, name, path, known, arena);
+    const item = readPlain(context, dir, name, path, known, arena, onWait);
     if (item !== undefined) return item;
   } catch (error) {
     return { path, problem: problemOf(path, error) };
@@ -206,13 +210,17 @@ export function* readBatches(context: ReadContext, paths: readonly RelPath[]): G
   const records = new RecordsInOrder(context.index);
   const arena = new Arena(paths.length < ROW_MIN ? 0 : BATCH_BYTES_MAX);
   const batch = new Batch<ReadItem>();
+  const ahead = new ReadAhead(context.root, paths);
   let dir: RelPath = "";
-  for (const path of paths) {
+  let at = 0;
+  const onWait = (): void => ahead.waitedFor(at);
+  for (; at < paths.length; at++) {
+    const path = paths[at]!;
     const cut = path.lastIndexOf("/");
     // One string for all that are in it: who compares it, or looks it up, has done so before.
     if (cut !== dir.length || !path.startsWith(dir)) dir = parentOf(path);
     const name = path.slice(cut + 1);
-    const item = readOne(context, dir, name, path, records.get(dir, name, path), arena);
+    const item = readOne(context, dir, name, path, records.get(dir, name, path), arena, onWait);
     const full = batch.add(item, "bytes" in item ? item.bytes.length : 0);
     if (full !== undefined) yield full;
   }
