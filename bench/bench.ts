@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { firstCopyLarge } from "./first-copy-large.ts";
+import { firstCopyCold } from "./first-copy-cold.ts";
 import { firstCopySmall } from "./first-copy-small.ts";
 import { ftp } from "./ftp.ts";
 import { hubAgain } from "./hub-again.ts";
@@ -42,7 +43,7 @@ import { watchLatency } from "./watch-latency.ts";
 import { messageOf } from "#model/error.ts";
 
 const WORKLOADS: readonly Workload[] = [
-  firstCopyLarge, firstCopySmall, noChange, scatteredEdits, insertFront, renameLarge, renameDirectory, watchLatency,
+  firstCopyLarge, firstCopySmall, firstCopyCold, noChange, scatteredEdits, insertFront, renameLarge, renameDirectory, watchLatency,
   memoryMillion, oneChangeCost, hubLatency, hubLarge, hubSmall, hubFanOut, hubSlowLines, hubCommits, hubListing, hubMemory,
   hubComplete, hubAgain, ftp, sftp, s3Large, s3Small, s3Listing,
 ];

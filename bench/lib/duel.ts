@@ -1,7 +1,7 @@
 /** rsync and ours in turn over the same source: A B A B. */
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { syncDisks } from "./processes.ts";
+import { forgetDisks, syncDisks } from "./processes.ts";
 import { RsyncDaemon, type Transfer } from "./rsync.ts";
 import { requireSameTrees } from "./same-trees.ts";
 import { SynclinePair } from "./syncline.ts";
@@ -13,6 +13,8 @@ export type DuelOptions = {
   readonly runs: number;
   /** `fresh`: each run copies to an empty place. `kept`: both copied once, untimed, and each run goes on from there. */
   readonly destination: "fresh" | "kept";
+  /** Nothing of either side is in memory when a run of `fresh` begins. */
+  readonly isCold?: boolean | undefined;
   /** Alters the source before a round; both copy the same change. */
   readonly change?: ((round: number) => void) | undefined;
   readonly rsyncOptions?: readonly string[] | undefined;
@@ -57,18 +59,19 @@ type Note = (who: "ours" | "peer", round: number, transfer: Transfer) => void;
  * one, and a first copy after the removal of 100,000 files would measure little else.
  */
 async function freshRounds(dir: string, daemon: RsyncDaemon, options: DuelOptions, note: Note): Promise<void> {
-  const { source, rsyncOptions = [] } = options;
+  const { source, rsyncOptions = [], isCold = false } = options;
+  const settle = isCold ? forgetDisks : syncDisks;
   for (let round = 1; round <= options.runs; round++) {
     options.change?.(round);
     const folder = `copy-${round}`;
-    syncDisks();
+    settle();
     note("peer", round, await daemon.push(source, folder, rsyncOptions));
     requireSameTrees("rsync", source, join(daemon.dir, folder));
 
     const pairDir = join(dir, `pair-${round}`);
     {
       await using pair = await SynclinePair.open(pairDir, source);
-      syncDisks();
+      settle();
       note("ours", round, await pair.sync());
       requireSameTrees("syncline", source, pair.destination);
     }

@@ -2,7 +2,7 @@
  * Processes that a benchmark times or keeps running. Their output goes to files, so that the measuring process has
  * nothing to do while they work. Whatever is still running when the benchmark ends is ended, by its own id.
  */
-import { closeSync, openSync, readFileSync, readdirSync } from "node:fs";
+import { closeSync, openSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 const END_MS_MAX = 10_000;
@@ -120,6 +120,12 @@ export function helper(...command: string[]): string {
 /** Everything dirty reaches the disks, so that no run pays for the writes of the one before it. */
 export function syncDisks(): void {
   helper("sync");
+}
+
+/** What was read of the disks is forgotten, as after a start of the machine. Needs root. */
+export function forgetDisks(): void {
+  syncDisks();
+  writeFileSync("/proc/sys/vm/drop_caches", "3");
 }
 
 /** A TCP port of the loopback address that nobody listens on now. */
