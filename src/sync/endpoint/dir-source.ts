@@ -15,6 +15,7 @@ import { isHidden } from "#sync/endpoint/is-hidden.ts";
 import { LearnedSums } from "#sync/endpoint/learned-sums.ts";
 import type { ObservationLog } from "#sync/endpoint/observation-log.ts";
 import { type ReadContext, hashPath, logicalMtimeNs, readBatches } from "#sync/endpoint/read-files.ts";
+import { ReadAhead } from "#sync/endpoint/read-ahead.ts";
 import type { HandedOut, SourceDurability } from "#sync/endpoint/source-durability.ts";
 import type { IndexRecord } from "#sync/index/record-codecs.ts";
 import type { Store, Tree } from "#sync/index/store.ts";
@@ -58,9 +59,11 @@ export class DirSource {
     const handed: HandedOut[] = [];
     const context = this.#handingOut(handed);
     const answers: (Sum | Problem)[] = [];
-    for (const path of paths) {
+    const ahead = new ReadAhead(context.root, paths);
+    for (const [at, path] of paths.entries()) {
       signal.throwIfAborted();
-      answers.push((await this.#isHidden(path)) ? ignoredHere(path) : await hashPath(context, path));
+      const onWait = (): void => ahead.waitedFor(at);
+      answers.push((await this.#isHidden(path)) ? ignoredHere(path) : await hashPath(context, path, onWait));
     }
     const failed = await durability.begin(handed);
     await withDiskErrors("sync what was read", this.#state.label, () => durability.all());

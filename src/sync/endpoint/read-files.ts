@@ -248,12 +248,33 @@ async function largeSum(fs: FileSystem, fd: Fd, seeds: SumSeeds): Promise<Sum> {
   }
 }
 
+/** The file has this sum, provably: rot, or what is learned. */
+function learnSum(context: ReadContext, path: RelPath, record: IndexRecord, stat: Stat, sum: Sum): Sum | Problem {
+  const damage = damageOf(record, stat, sum, context.nowMs());
+  if (damage !== undefined) return damageProblem(path, damage);
+  const { size, mode } = stat;
+  const known = record.entry as FileEntry;
+  context.learn(path, { ...known, size, mode, mtimeNs: logicalMtimeNs(record, stat), sum }, stat, record);
+  return sum;
+}
+
+/** Sum of a small file that is what its record says, by the proof of readPlain; undefined where it takes more than that. */
+function hashPlain(context: ReadContext, path: RelPath, onWait: () => void): Sum | Problem | undefined {
+  const { root, index, seeds } = context;
+  const record = index.get(path);
+  if (record?.entry.kind !== "file" || record.entry.size > INLINE_BYTES_MAX) return undefined;
+  const bytes = new Uint8Array(record.entry.size);
+  const { count, stat, waited } = root.fs.readWhole(root.parent(path), nameOf(path), bytes);
+  if (waited) onWait();
+  if (count !== bytes.length || !matchesStat(record, stat)) return undefined;
+  return learnSum(context, path, record, stat, sumOf(bytes, seeds));
+}
+
 async function hashOnce(context: ReadContext, path: RelPath): Promise<Sum | Problem | undefined> {
   const { root, index, seeds } = context;
   const { fs } = root;
   const record = index.get(path);
-  const known = record?.entry;
-  if (record === undefined || known?.kind !== "file") return changedProblem(path);
+  if (record?.entry.kind !== "file") return changedProblem(path);
   const fd = root.openRead(path);
   try {
     const before = fs.fstat(fd);
@@ -262,19 +283,20 @@ async function hashOnce(context: ReadContext, path: RelPath): Promise<Sum | Prob
     const after = fs.fstat(fd);
     if (!unchanged(before, after)) return undefined;
     if (fs.stat(root.parent(path), nameOf(path)).ino !== after.ino) return undefined;
-    const damage = damageOf(record, after, sum, context.nowMs());
-    if (damage !== undefined) return damageProblem(path, damage);
-    const { size, mode } = after;
-    context.learn(path, { ...known, size, mode, mtimeNs: logicalMtimeNs(record, after), sum }, after, record);
-    return sum;
+    return learnSum(context, path, record, after, sum);
   } finally {
     fs.close(fd);
   }
 }
 
-/** Sum of one file of the index, of any size, provably unchanged while it was read. */
-export async function hashPath(context: ReadContext, path: RelPath): Promise<Sum | Problem> {
+/**
+ * Sum of one file of the index, of any size, provably unchanged while it was read.
+ * @param onWait a disk had to be waited for
+ */
+export async function hashPath(context: ReadContext, path: RelPath, onWait: () => void): Promise<Sum | Problem> {
   try {
+    const plain = hashPlain(context, path, onWait);
+    if (plain !== undefined) return plain;
     for (let tries = 0; tries < READ_TRIES; tries++) {
       const answer = await hashOnce(context, path);
       if (answer !== undefined) return answer;
