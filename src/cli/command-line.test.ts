@@ -265,7 +265,7 @@ describe("the table", () => {
       for (const name of commands.filter((one) => commandSpec(one).hidden !== true))
         expect(script).toContain(name);
       expect(script).not.toContain("far-side");
-      expect(script).toContain(COMMANDS.link.words.join(" "));
+      for (const words of [COMMANDS.link.words, COMMANDS.agents.someWords]) expect(script).toContain(words.join(" "));
       for (const option of COMMANDS.sync.options)
         expect(script).toContain(shell === "fish" ? `-l ${option}` : `--${option}`);
     }

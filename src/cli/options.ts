@@ -291,6 +291,8 @@ export type CommandSpec = {
   readonly complete?: "side" | "dir" | "shell" | "command";
   /** What its first operand can be. */
   readonly words?: readonly string[];
+  /** Words that its first operand can be beside a name or a path; for completion alone. */
+  readonly someWords?: readonly string[];
   readonly hidden?: true;
   readonly details?: readonly string[];
   readonly examples?: readonly string[];
