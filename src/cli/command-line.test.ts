@@ -319,8 +319,9 @@ describe("addresses", () => {
     expect(parseRoot("site=/srv/a,b")).toEqual({ name: "site", path: "/srv/a,b", readOnly: false });
     expect(parseRoot("site=/srv,ro")).toEqual({ name: "site", path: "/srv", readOnly: true });
     expect(parseRoot("site=/odd,ro,rw")).toEqual({ name: "site", path: "/odd,ro", readOnly: false });
-    for (const text of ["/srv", "=x", "a b=/x", "site=", "site=/srv,r0", "../x=/y"])
-      refusal(() => parseRoot(text));
+    for (const text of ["/srv", "=x", "a b=/x", "site=", "site=,ro", "site=/srv,r0", "../x=/y", "site=ssh://host/srv"]) {
+      expect([text, refusal(() => parseRoot(text)).hint]).not.toEqual([text, ""]);
+    }
     expect(parseListen("[::]:0")).toEqual({ host: "::", port: 0 });
     expect(parseListen(":7820")).toEqual({ host: "0.0.0.0", port: 7820 });
     for (const text of ["host", "host:", "h:70000", "::1:80", ""]) refusal(() => parseListen(text));

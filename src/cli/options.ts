@@ -329,6 +329,7 @@ export const COMMANDS = {
     options: ["listen", "root", "token-file", "cert", "key", "client-ca", ...COMMON],
     details: [
       "Without --cert a certificate is made once and kept; its fingerprint is printed for the clients.",
+      "A root that is not there, because its disk is mounted later, is told; until it is there whoever asks for it is refused.",
     ],
     examples: [
       "syncline serve --listen 0.0.0.0:7820 --root site=/srv/site --root docs=/srv/docs,ro --token-file token",
