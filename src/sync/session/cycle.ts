@@ -167,7 +167,7 @@ class Cycle {
     const isFull = SIDES.every((side) => this.#extents[side] === "full" && sides[side].reply.caseSensitive);
     // After a lost link a side tells only what is new since, and the rest is known already.
     const isAsked = state.comparesAll && SIDES.every((side) => (state.marks[side]?.seq ?? 0) === 0);
-    const isNew = isAsked && state.ancestor.count() === 0 && state.unsettled.length === 0;
+    const isNew = isAsked && state.ancestor.count() === 0 && state.inFlight.unsettled.length === 0;
     const isPlain = !options.dryRun && options.durable !== "always" && !options.preserve.hardlinks;
     const isResting = resting !== undefined && Number.isFinite(resting.waitMs());
     if (!isFull || !isNew || !isPlain || isResting) return undefined;
@@ -235,7 +235,7 @@ class Cycle {
     const observed = settled.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
     state.forgetOutdated(options.preserve);
     // What this very cycle has sent is not for scans to settle that may have ended before.
-    if (copy?.hasBegun !== true && state.unsettled.length > 0) {
+    if (copy?.hasBegun !== true && state.inFlight.unsettled.length > 0) {
       await settleInFlight({ state, endpoints: this.#endpoints, preserve: options.preserve, signal }, this.#sums, observed);
     }
     state.forgetIgnoredOfGone();

@@ -168,7 +168,7 @@ class GroupExecution {
     const { state } = this.#context;
     const durable = this.#context.durable !== "none";
     await this.#awaitVouched();
-    state.store.transaction({ durable }, () => state.addInFlight(this.#inFlight));
+    state.store.transaction({ durable }, () => state.inFlight.add(this.#inFlight));
     const results: OpResult[] = [];
     const reply = await this.#shared.application.commit((more) => {
       for (const result of more) results.push(result);
@@ -192,7 +192,7 @@ class GroupExecution {
       }
       // What failed may have failed after it was placed; and what an earlier end left unsettled stays so.
       const doubtful = this.#inFlight.filter(({ path }) => this.#failed.has(path));
-      state.keepUnsettled([...state.unsettled, ...doubtful]);
+      state.inFlight.keep([...state.inFlight.unsettled, ...doubtful]);
       if (state.comparesAll && !isLast) state.saveProgress();
       else state.save(durable);
     });

@@ -109,7 +109,7 @@ async function connectAndRun(
 ): Promise<void> {
   const { host, onEvent, hash, signal } = input;
   onEvent({ type: "phase", phase: "connecting" });
-  state.expectInFlight();
+  state.inFlight.expect();
   const alpha = input.alpha();
   const beta = input.beta();
   tally.connect([alpha, beta]);

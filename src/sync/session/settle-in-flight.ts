@@ -37,12 +37,12 @@ class Settling {
       // Settled once, each of them: were a side to return to such a content later, of its own accord, that would be
       // its edit.
       const hidden: InFlight[] = [];
-      for (const change of state.unsettled) {
+      for (const change of state.inFlight.unsettled) {
         const unknown = seen.get(change.side);
         if (unknown !== undefined && !hides(unknown, change)) this.#settleOne(change);
         else for (const one of this.#stillInFlight(change)) hidden.push(one);
       }
-      state.keepUnsettled(hidden);
+      state.inFlight.keep(hidden);
       state.save(false);
     });
   }
@@ -59,7 +59,7 @@ class Settling {
     const unknown = new UnknownPaths(problems);
     const wanted: RelPath[] = [];
     const others: RelPath[] = [];
-    for (const change of state.unsettled) {
+    for (const change of state.inFlight.unsettled) {
       if (change.side !== side || hides(unknown, change)) continue;
       for (const { path, entry } of state.sent(change)) {
         const held = state.held(side, path);
