@@ -10,7 +10,7 @@ import { countPlan } from "#sync/plan/counts.ts";
 import { detectMoves } from "#sync/plan/moves.ts";
 import { executionOrder } from "#sync/plan/order.ts";
 import { reconcile } from "#sync/plan/reconcile.ts";
-import type { Row } from "#sync/plan/rows.ts";
+import { type Row, otherSide } from "#sync/plan/rows.ts";
 import type { Ahead } from "#sync/session/ahead.ts";
 import type { Bandwidth } from "#sync/session/bandwidth.ts";
 import type { Result, SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
@@ -28,7 +28,7 @@ import type { RecentLosses } from "#sync/session/recent-losses.ts";
 import type { Resting } from "#sync/session/resting.ts";
 import { settleInFlight } from "#sync/session/settle-in-flight.ts";
 import { SideSums } from "#sync/session/side-sums.ts";
-import { SIDES, type SessionState, otherSide } from "#sync/session/state.ts";
+import { SIDES, type SessionState } from "#sync/session/state.ts";
 import type { Host } from "#platform/host.ts";
 
 export type SideSession = { readonly endpoint: Endpoint; readonly reply: OpenReply };

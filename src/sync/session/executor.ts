@@ -20,6 +20,7 @@ import {
   type TransferItem,
   type TransferResult,
 } from "#sync/endpoint/endpoint.ts";
+import { otherSide } from "#sync/plan/rows.ts";
 import type { Bandwidth } from "#sync/session/bandwidth.ts";
 import type { Ahead } from "#sync/session/ahead.ts";
 import { countedChannel } from "#sync/session/counted-channel.ts";
@@ -28,7 +29,7 @@ import { IGNORE_FILE } from "#sync/scan/ignore.ts";
 import { joinTransfer } from "#sync/session/join-transfer.ts";
 import { isHeldPlace } from "#sync/session/refused-places.ts";
 import { SimilarFiles } from "#sync/session/similar-files.ts";
-import { type SessionState, otherSide } from "#sync/session/state.ts";
+import type { SessionState } from "#sync/session/state.ts";
 import type { InFlight } from "#sync/session/state-records.ts";
 import { GROUP_OPS_MIN, type StepGroup, bytesOfStep, stepGroups, wantedContent } from "#sync/session/step-groups.ts";
 import { vouched } from "#sync/session/vouched.ts";

@@ -10,6 +10,7 @@ import type { Conflict, Side } from "#model/plan.ts";
 import type { OpenReply, SumSeeds } from "#sync/endpoint/endpoint.ts";
 import { entryCodec } from "#sync/index/record-codecs.ts";
 import type { Store, Table, Tree } from "#sync/index/store.ts";
+import { otherSide } from "#sync/plan/rows.ts";
 import { Ancestor } from "#sync/session/ancestor.ts";
 import { InFlightChanges } from "#sync/session/in-flight.ts";
 import { RefusedPlaces } from "#sync/session/refused-places.ts";
@@ -19,7 +20,6 @@ import { ByteReader, ByteWriter } from "#sync/wire/bytes.ts";
 import type { Random } from "#platform/host.ts";
 
 export const SIDES: readonly Side[] = ["alpha", "beta"];
-export const otherSide = (side: Side): Side => (side === "alpha" ? "beta" : "alpha");
 
 /** Can `held` be what was agreed, but for metadata? What is filtered out is not known to be anything else. */
 function isStill(agreed: Entry, held: Held): boolean {
