@@ -468,8 +468,7 @@ class GroupExecution {
       if (op.change.from !== undefined && op.change.new?.kind === "file") totals.reused += op.change.new.size;
       const there = op.change.new === undefined ? undefined : (result.entry ?? op.change.new);
       state.entries[side] += (there === undefined ? 0 : 1) - (op.change.old === undefined ? 0 : 1);
-      state.achieved(side, result.path, there, preserve);
-      if (there === undefined && op.change.old?.kind === "dir") this.#removedDirs.add(result.path);
+      if (state.achieved(side, result.path, there, preserve)) this.#removedDirs.add(result.path);
       if (op.change.heals === true) totals.healed++;
       if (state.refused.isAwaited(side, result.path)) totals.asides++;
       if (nameOf(result.path) === IGNORE_FILE) this.#rulesChanged.push(parentOf(result.path));

@@ -301,4 +301,16 @@ describe("taking a scan in", () => {
     expect(pendingOf(state)).toEqual({ alpha: ["A/e present"], beta: ["AB present", "B/x present"] });
     expect(state.held("beta", "A/e").state).toBe("absent");
   });
+
+  test("[SESSION-70] also where a file took the directory's place: what was agreed on at once, the rest with its group", () => {
+    const state = stateWith({ A: dir, "A/d": dir, "A/d/f": file("agreed"), k: file("k") });
+    state.observe("beta", "A/e", present(file("beta's")), preserve);
+    state.observe("beta", "A/d/hidden", { state: "ignored" }, preserve);
+    const after = [["k", file("new")], ["A/d", undefined], ["A", file("instead")], ["n", dir]] as const;
+    const gone = after.filter(([path, entry]) => state.achieved("beta", path, entry, preserve)).map(([path]) => path);
+    expect(gone).toEqual(["A/d", "A"]);
+    expect(pendingOf(state).beta).toEqual(["A present", "A/d absent", "A/d/f absent", "A/d/hidden ignored", "A/e present", "k present", "n present"]);
+    state.removedDirs("beta", new Set(gone), preserve);
+    expect(pendingOf(state).beta).toEqual(["A present", "A/d absent", "A/d/f absent", "k present", "n present"]);
+  });
 });

@@ -187,19 +187,22 @@ export class SessionState {
   /**
    * `side` now holds `entry` at `path`. That is agreed only if the other side holds the same; otherwise (one half of a
    * merge, say) it is remembered as what this side holds.
+   *
+   * @returns whether a directory of this side is gone from there: see removedDirs()
    */
-  achieved(side: Side, path: RelPath, entry: Entry | undefined, preserve: Preserve): void {
-    if (entry?.kind !== "dir") this.#emptied(side, path, entry, preserve);
+  achieved(side: Side, path: RelPath, entry: Entry | undefined, preserve: Preserve): boolean {
+    const isDirGone = entry?.kind !== "dir" && this.#emptied(side, path, preserve);
     const other = this.held(otherSide(side), path);
     const there = other.state === "present" ? other.entry : undefined;
     if (other.state !== "ignored" && sameEntry(there, entry, preserve)) {
       this.setAncestor(path, entry);
       this.pending.alpha.delete(path);
       this.pending.beta.delete(path);
-      return;
+      return isDirGone;
     }
     if (entry?.kind === "file" && this.#isAlikeButLinked(path, entry, there, preserve)) this.rebase(path, entry, preserve);
     this.observe(side, path, entry === undefined ? { state: "absent" } : { state: "present", entry }, preserve);
+    return isDirGone;
   }
 
   /**
@@ -214,27 +217,27 @@ export class SessionState {
   }
 
   /**
-   * Where `side` holds `entry` and no directory any more, whatever was known to be in it went before. Of what was never
-   * agreed removedDirs() sees to that where nothing took the place; a replacement comes when a person removed a loser before
-   * it was put aside.
+   * Where `side` holds no directory any more, whatever was agreed on in it went before. Of what was never agreed on
+   * removedDirs() sees to that. Returns whether there was a directory.
    */
-  #emptied(side: Side, dir: RelPath, entry: Entry | undefined, preserve: Preserve): void {
+  #emptied(side: Side, dir: RelPath, preserve: Preserve): boolean {
     const before = this.held(side, dir);
-    if (before.state !== "present" || before.entry.kind !== "dir") return;
+    if (before.state !== "present" || before.entry.kind !== "dir") return false;
     const known = this.ancestor.children(dir).length === 0 ? [] : [...this.ancestor.walk(dir)].map(([path]) => path);
-    if (entry !== undefined) known.push(...[...this.pending[side].keys()].filter((path) => isWithin(path, dir)));
     for (const below of known) if (below !== dir) this.observe(side, below, { state: "absent" }, preserve);
+    return true;
   }
 
   /**
-   * `side` has removed these directories, which were empty: what it had told of in them, and was never agreed, has gone. It
-   * need not have told so, where a rule began to hide it before. All of a group at once: it costs a look at all that is pending.
+   * `side` has no directories at these paths any more, and what it had told of in them, and was never agreed on, has gone. It
+   * need not have told so, where a rule began to hide it before, or where a person removed a loser before it was put aside.
+   * All of a group at once, as it costs a look at all that is pending; nothing of the group that comes later is in them.
    */
   removedDirs(side: Side, dirs: ReadonlySet<RelPath>, preserve: Preserve): void {
     if (dirs.size === 0) return;
     const isIn = (path: RelPath): boolean => path !== "" && (dirs.has(parentOf(path)) || isIn(parentOf(path)));
     for (const [path, { state }] of [...this.pending[side]]) {
-      if (state === "present" && isIn(path)) this.observe(side, path, { state: "absent" }, preserve);
+      if (state !== "absent" && isIn(path)) this.observe(side, path, { state: "absent" }, preserve);
     }
   }
 
