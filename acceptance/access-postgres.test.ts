@@ -55,9 +55,13 @@ describe("access on PostgreSQL", () => {
     const renewed = await access.hosts.renew(enrolled.certificate, requestOf("web1"), FROM);
     await access.hosts.setLabels(BY, "web1", ["db"]);
     expect(await access.hosts.page("", 10)).toMatchObject([{ name: "web1", labels: ["db"] }]);
-    await access.hosts.revokeCertificate(BY, enrolled.certificate);
-    expect(await codeOf(access.authenticate({ type: "certificate", certificate: enrolled.certificate }))).toBe("AUTH");
     expect((await access.authenticate({ type: "certificate", certificate: renewed.certificate })).name).toBe("web1");
+    await access.hosts.revoke(BY, "web1");
+    for (const { certificate } of [enrolled, renewed]) expect(await codeOf(access.authenticate({ type: "certificate", certificate }))).toBe("AUTH");
+    expect(await access.hosts.page("", 10)).toMatchObject([{ name: "web1", labels: ["db"], revokedMs: world.clock.nowMs() }]);
+    const since = await access.joinTokens.create(BY, { uses: 1 });
+    const again = await access.enrol(since.value, requestOf("web1"), FROM);
+    expect((await access.authenticate({ type: "certificate", certificate: again.certificate })).name).toBe("web1");
     await access.hosts.remove(BY, "web1");
     await access.joinTokens.revoke(BY, join.token.id);
     await access.users.removeGroup(BY, "ops");

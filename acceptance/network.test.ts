@@ -1,6 +1,6 @@
 /** Two hosts: `serve` and `sync` over TLS, and ssh:// against a real OpenSSH server. */
 import { describe, expect, test } from "bun:test";
-import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, renameSync, writeFileSync } from "node:fs";
 import { PROGRAM, World, describeTree, eventually, isBuilt, startSshd, summaryOf } from "./harness.ts";
 
 function sampleTree(world: World, name: string): void {
@@ -107,6 +107,28 @@ describe("over TLS", () => {
     expect(summaryOf(read)).toMatchObject({ result: "same", files: 1 });
     expect(readFileSync(world.path("b/x"), "utf8")).toBe("1");
     expect(readdirSync(world.path("served"))).toEqual(["x"]);
+  });
+
+  test("[NET-7] a root that is not there is told at the start and refused, and served once it is there, without a restart", async () => {
+    await using world = new World();
+    world.write("a/x", "1");
+    const token = world.token();
+    const { port, child } = await world.serve(["--root", "data=disk/served", "--token-file", token]);
+    const told = JSON.parse(await child.line((text) => text.includes("root cannot be opened now"), 10_000)) as object;
+    expect(told).toMatchObject({ root: "data", reason: expect.stringContaining("does not exist"), hint: expect.stringContaining("mounted") });
+    const sync = () => world.run(["sync", "a", `syncline://127.0.0.1:${port}/data`, "--token-file", token, "--accept-new"]);
+    const refused = await sync();
+    expect([refused.code, refused.err]).toEqual([3, expect.stringMatching(/does not exist[^]*hint: /)]);
+    world.folder("disk/served");
+    expect((await sync()).code).toBe(0);
+    expect(readFileSync(world.path("disk/served/x"), "utf8")).toBe("1");
+    // It is unmounted, and then its mount point is found empty: neither takes anything away on the other side.
+    renameSync(world.path("disk/served"), world.path("disk/away"));
+    expect((await sync()).code).toBe(3);
+    world.folder("disk/served");
+    const other = await sync();
+    expect([other.code, other.err]).toEqual([3, expect.stringContaining("right disk is mounted")]);
+    expect(readFileSync(world.path("a/x"), "utf8")).toBe("1");
   });
 
   test("[NET-5] without a terminal an unknown server is refused, and a changed certificate always", async () => {

@@ -86,14 +86,14 @@ describe("the authority", () => {
     };
     expect(authority.check(certificate)).toEqual(facts);
     expect(authority.check(new X509Certificate(certificate).raw)).toEqual(facts);
-    expect(facts).toMatchObject({ host: "web1", fromMs: keys.clock.nowMs() - DAY_MS, untilMs: keys.clock.nowMs() + HOST_DAYS * DAY_MS });
+    expect(facts).toMatchObject({ host: "web1", issuedMs: keys.clock.nowMs(), untilMs: keys.clock.nowMs() + HOST_DAYS * DAY_MS });
     expect(fault(other.issueForHost("web1", pair.publicKey).certificate)).toBe("not of this hub's authority");
     expect(fault(makeCertificate(["web1"], keys.clock.nowMs()).certificate)).toBe("not of this hub's authority");
     // Another authority that gives itself this one's name.
     const forger = makeKeyPair();
     const issuer = { commonName: new X509Certificate(authority.certificate).subject.slice(3) };
     const forged = issueCertificate(
-      { subject: { commonName: "web1", unit: "syncline host" }, issuer, publicKey: pair.publicKey, issuerKey: forger.publicKey, use: "client", names: ["web1"], fromMs: facts.fromMs, untilMs: facts.untilMs, serial: new Uint8Array(16) },
+      { subject: { commonName: "web1", unit: "syncline host" }, issuer, publicKey: pair.publicKey, issuerKey: forger.publicKey, use: "client", names: ["web1"], fromMs: facts.issuedMs, untilMs: facts.untilMs, serial: new Uint8Array(16) },
       forger.privateKey,
     );
     expect(fault(forged)).toBe("not of this hub's authority");
@@ -138,7 +138,7 @@ describe("hosts", () => {
     expect(enrolled).toMatchObject({ authority: access.authority.certificate, labels: ["eu", "web"], untilMs: world.clock.nowMs() + HOST_DAYS * DAY_MS });
     const principal = await access.authenticate({ type: "certificate", certificate: enrolled.certificate });
     expect(principal).toEqual({ id: "agent:web1", kind: "agent", name: "web1", roles: ["agent"], scopes: undefined });
-    expect(await access.hosts.page("", 10)).toEqual([{ name: "web1", labels: ["eu", "web"], enrolledMs: world.clock.nowMs() }]);
+    expect(await access.hosts.page("", 10)).toEqual([{ name: "web1", labels: ["eu", "web"], enrolledMs: world.clock.nowMs(), revokedMs: undefined }]);
     await access.enrol(value, requestOf("web2"), FROM);
     expect(await codeOf(access.enrol(value, requestOf("web3"), FROM))).toBe("AUTH");
     expect((await access.joinTokens.page("", 10))[0]).toEqual({ ...token, usesLeft: 0 });
@@ -219,14 +219,72 @@ describe("hosts", () => {
     expect(await codeOf(access.hosts.remove(BY, "web1"))).toBe("NOT_FOUND");
     await by((await access.enrol(value, requestOf("web1"), FROM)).certificate);
     for (const { certificate } of [first, second]) expect(await codeOf(by(certificate))).toBe("AUTH");
-    await access.hosts.revokeCertificate(BY, other.certificate);
-    expect(await codeOf(by(other.certificate))).toBe("AUTH");
-    expect(await codeOf(access.hosts.revokeCertificate(BY, makeCertificate(["x"], world.clock.nowMs()).certificate))).toBe("USAGE");
-    // It was issued after the backup that the database was put back from, and is revoked all the same.
-    const later = access.authority.issueForHost("web9", makeKeyPair().publicKey).certificate;
+    await by(other.certificate);
+    // It was issued after the backup that the database was put back from, and is refused all the same.
+    const later = access.authority.issueForHost("web2", makeKeyPair().publicKey).certificate;
     await by(later);
-    await access.hosts.revokeCertificate(BY, later);
+    await access.hosts.remove(BY, "web2");
     expect(await codeOf(by(later))).toBe("AUTH");
+  });
+
+  test("[CA-16] a revoked host's certificates and key are refused at once; its place waits for another key and a token made since", async () => {
+    await using world = await AccessWorld.open();
+    const { access } = world;
+    const by = (certificate: string): Promise<unknown> => access.authenticate({ type: "certificate", certificate });
+    const { value, token } = await access.joinTokens.create(BY, { labels: ["web"], uses: 9 });
+    const first = await access.enrol(value, requestOf("web1"), FROM);
+    const key = requestOf("web1");
+    const second = await access.hosts.renew(first.certificate, key, FROM);
+    const other = await access.enrol(value, requestOf("web2"), FROM);
+    await access.hosts.setLabels(BY, "web1", ["db"]);
+    // Issued after the backup that the database was put back from, of a host that it knows and of one that it does not.
+    const lost = ["web1", "web9"].map((host) => access.authority.issueForHost(host, makeKeyPair().publicKey).certificate);
+    for (const certificate of [first.certificate, second.certificate, ...lost]) await by(certificate);
+    world.clock.pass(1_000);
+    await access.hosts.revoke(BY, "web1");
+    await access.hosts.revoke(BY, "web9");
+    for (const certificate of [first.certificate, second.certificate, ...lost]) expect(await codeOf(by(certificate))).toBe("AUTH");
+    await by(other.certificate);
+    expect(await refusal(by(second.certificate))).toMatchObject({ message: expect.stringContaining("key of this host was revoked") });
+    expect(await codeOf(access.hosts.renew(second.certificate, requestOf("web1"), FROM))).toBe("AUTH");
+    expect(await access.hosts.get("web1")).toMatchObject({ labels: ["db"], revokedMs: world.clock.nowMs() });
+
+    world.clock.pass(1_000);
+    const since = await access.joinTokens.create(BY, { uses: 2 });
+    expect(await refusal(access.enrol(value, requestOf("web1"), FROM))).toMatchObject({ code: "DENIED", hint: expect.stringContaining("join-token create") });
+    expect(await refusal(access.enrol(value, key, FROM))).toMatchObject({ code: "DENIED", hint: expect.stringContaining("key.pem") });
+    expect(await refusal(access.enrol(since.value, key, FROM))).toMatchObject({ code: "DENIED", hint: expect.stringContaining("key.pem") });
+    const uses = async (of: string): Promise<number> => (await access.joinTokens.byValue(of))!.usesLeft!;
+    expect([await uses(value), await uses(since.value)]).toEqual([token.usesLeft! - 2, 2]);
+    const fresh = requestOf("web1");
+    const again = await access.enrol(since.value, fresh, FROM);
+    expect(again.labels).toEqual(["db"]);
+    await by(again.certificate);
+    expect(await access.hosts.get("web1")).toMatchObject({ labels: ["db"], revokedMs: undefined });
+    // The answer was lost; and from now on the name is this key's.
+    await access.enrol(since.value, fresh, FROM);
+    expect(await uses(since.value)).toBe(1);
+    expect(await codeOf(access.enrol(since.value, requestOf("web1"), FROM))).toBe("EXISTS");
+    await by((await access.hosts.renew(again.certificate, fresh, FROM)).certificate);
+    expect(await codeOf(by(second.certificate))).toBe("AUTH");
+
+    // A revoked key stays so, also when the host goes; any other takes the name with any token then.
+    await access.hosts.remove(BY, "web1");
+    expect(await codeOf(access.enrol(since.value, key, FROM))).toBe("DENIED");
+    await by((await access.enrol(value, requestOf("web1"), FROM)).certificate);
+    const events = await access.audit.page({ action: "host.revoke", resource: "host:web1" }, undefined, 10);
+    expect(events).toMatchObject([{ actor: BY.id, outcome: "done", details: '{"revoked":2}' }]);
+  });
+
+  test("[CA-16] a renewal that is under way while its host is revoked gives no certificate", async () => {
+    await using world = await AccessWorld.open();
+    const { access } = world;
+    const { value } = await access.joinTokens.create(BY, {});
+    const { certificate } = await access.enrol(value, requestOf("web1"), FROM);
+    const revoked = access.hosts.revoke(BY, "web1");
+    const renewed = access.hosts.renew(certificate, requestOf("web1"), FROM);
+    await revoked;
+    expect(await codeOf(renewed)).toBe("AUTH");
   });
 
   test("[CA-15] a host renews with its old certificate, for its own name and a key it holds", async () => {

@@ -43,7 +43,8 @@ export type HostCertificate = {
   readonly host: string;
   /** Hex digits in upper case. */
   readonly serial: string;
-  readonly fromMs: number;
+  /** Whole seconds, rounded down. */
+  readonly issuedMs: number;
   readonly untilMs: number;
   /** SHA-256 of the SPKI. */
   readonly keyHash: Uint8Array;
@@ -248,7 +249,7 @@ function factsOf(parsed: X509Certificate, host: string): HostCertificate {
   return {
     host,
     serial: parsed.serialNumber,
-    fromMs: parsed.validFromDate.getTime(),
+    issuedMs: parsed.validFromDate.getTime() + EARLIER_MS,
     untilMs: parsed.validToDate.getTime(),
     keyHash: keyHashOf(spkiOf(parsed)),
   };

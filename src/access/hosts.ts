@@ -1,7 +1,10 @@
 /**
  * The hosts that joined: their labels, the certificates that they were given, and which of those were revoked. A name
- * belongs to the key that joined with it first, until the host is removed: a join token alone takes over nobody's place.
+ * belongs to the key that joined with it first, until the host is removed or that key revoked: a join token alone takes
+ * over nobody's place. The place of a host whose key was revoked waits for one with another key and a token that was made
+ * since, because older tokens may be in anybody's hands.
  */
+import { SynclineError } from "#model/error.ts";
 import type { Sql } from "#platform/sql/database.ts";
 import { plainKey } from "#platform/net/certificate.ts";
 import type { Principal } from "#access/access.ts";
@@ -9,7 +12,7 @@ import { type AccessStore, PAGE_ROWS_MAX, notFound, refused, taken, unusable } f
 import type { Actor } from "#access/audit.ts";
 import { type Authority, HOST_NAME, type HostCertificate } from "#access/authority.ts";
 import { type JoinToken, type JoinTokens, checkLabels } from "#access/join-tokens.ts";
-import { isPossessed } from "#access/possession.ts";
+import { KEY_REVOKED, isPossessed } from "#access/possession.ts";
 import { sameBytes } from "#access/seal-key.ts";
 
 export type Host = {
@@ -17,6 +20,8 @@ export type Host = {
   /** Sorted. */
   readonly labels: readonly string[];
   readonly enrolledMs: number;
+  /** Undefined: its key is good. */
+  readonly revokedMs: number | undefined;
 };
 
 /** What a host asks for, and how it shows that the key is its own (possession.ts). */
@@ -36,9 +41,19 @@ export type Enrolment = {
   readonly labels: readonly string[];
 };
 
-type HostRow = { name: string; key_hash: Uint8Array; join_token: string; labels: string; enrolled_ms: number };
+type HostRow = {
+  name: string;
+  key_hash: Uint8Array;
+  join_token: string;
+  labels: string;
+  enrolled_ms: number;
+  /** When its key was; NULL: it was not. */
+  revoked_ms: number | null;
+};
 
-const SELECT_HOST = "SELECT * FROM access_hosts WHERE name = ?";
+const SELECT_HOSTS = `SELECT h.*, r.revoked_ms FROM access_hosts h
+  LEFT JOIN access_revocations r ON r.host = h.name AND r.key_hash = h.key_hash`;
+const SELECT_HOST = `${SELECT_HOSTS} WHERE h.name = ?`;
 
 export class Hosts {
   readonly #store: AccessStore;
@@ -54,7 +69,8 @@ export class Hosts {
   /**
    * Takes a new host in. Asked again with the same key and token (the answer was lost) it answers again, and the token
    * is not used once more.
-   * @throws {SynclineError} AUTH for the token or the proof, USAGE for the request, EXISTS when the name is another key's
+   * @throws {SynclineError} AUTH for the token or the proof, USAGE for the request, EXISTS when the name is another key's,
+   * DENIED when this key was revoked, or the one before it after the token was made
    */
   async enrol(joinToken: string, request: CertificateRequest, from: Omit<Actor, "id">): Promise<Enrolment> {
     const op = "join";
@@ -75,9 +91,16 @@ export class Hosts {
 
   /** The labels of the host, which is there afterwards. */
   async #admit(sql: Sql, token: JoinToken, host: string, keyHash: Uint8Array): Promise<readonly string[]> {
+    if (await isKeyRevoked(sql, host, keyHash)) throw keyRevoked(host);
     const known = await sql.get<HostRow>(SELECT_HOST, [host]);
+    const waitsSinceMs = known?.revoked_ms ?? undefined;
+    if (waitsSinceMs !== undefined && token.createdMs < waitsSinceMs) throw tokenTooOld(host);
     const isAgain = known?.join_token === token.id && sameBytes(known.key_hash, keyHash);
     if (!isAgain && !(await this.#joinTokens.spend(sql, token))) throw refused("join");
+    if (known !== undefined && waitsSinceMs !== undefined) {
+      await sql.run("UPDATE access_hosts SET key_hash = ?, join_token = ? WHERE name = ?", [keyHash, token.id, host]);
+      return JSON.parse(known.labels) as string[];
+    }
     if (known !== undefined) {
       if (!sameBytes(known.key_hash, keyHash)) throw taken("join", `a host "${host}" with another key`);
       return JSON.parse(known.labels) as string[];
@@ -97,13 +120,13 @@ export class Hosts {
    */
   async renew(oldCertificate: string | Uint8Array, request: CertificateRequest, from: Omit<Actor, "id">): Promise<Enrolment> {
     const op = "renew certificate";
-    const principal = await this.authenticate(oldCertificate);
-    if (principal === undefined || principal.name !== request.host) throw refused(op);
+    const old = this.#authority.check(oldCertificate);
+    if ("fault" in old || old.host !== request.host) throw refused(op);
     const publicKey = this.#checkRequest(op, request);
     const { certificate, facts } = this.#authority.issueForHost(request.host, publicKey);
-    const labels = await this.#store.change({ ...from, id: principal.id }, async (sql) => {
+    const labels = await this.#store.change({ ...from, id: `agent:${old.host}` }, async (sql) => {
       const host = await sql.get<HostRow>(SELECT_HOST, [request.host]);
-      if (host === undefined) throw refused(op);
+      if (host === undefined || (await isRevoked(sql, old)) || (await isKeyRevoked(sql, old.host, facts.keyHash))) throw refused(op);
       await sql.run("UPDATE access_hosts SET key_hash = ? WHERE name = ?", [facts.keyHash, request.host]);
       await this.#record(sql, facts);
       const value = JSON.parse(host.labels) as string[];
@@ -131,49 +154,53 @@ export class Hosts {
   }
 
   /**
-   * Whose certificate it is; undefined: not one of ours, not valid now, or revoked. A serial that is not known passes:
-   * the hub's database may have been put back to a day before it was issued.
+   * Whose certificate it is; undefined: not one of ours, not valid now, or revoked. A serial that is not known passes,
+   * unless it is of a time before a revocation: the hub's database may have been put back to a day before it was issued.
+   * @throws {SynclineError} AUTH when the key was revoked: who holds it is told, because only another one helps
    */
   async authenticate(certificate: string | Uint8Array): Promise<Principal | undefined> {
     const checked = this.#authority.check(certificate);
     if ("fault" in checked) return undefined;
-    const row = await this.#store.database.get<{ revoked_ms: number | null }>(
-      "SELECT revoked_ms FROM access_certificates WHERE serial = ?",
-      [checked.serial],
-    );
-    if (row !== undefined && row.revoked_ms !== null) return undefined;
-    const { host } = checked;
+    const { host, keyHash } = checked;
+    const { database } = this.#store;
+    if (await isKeyRevoked(database, host, keyHash)) {
+      const hint = "let the host join anew, with a new key and a new join token";
+      throw new SynclineError({ code: "AUTH", op: "authenticate", message: KEY_REVOKED, hint });
+    }
+    if (await isRevoked(database, checked)) return undefined;
     return { id: `agent:${host}`, kind: "agent", name: host, roles: ["agent"], scopes: undefined };
+  }
+
+  /**
+   * Revokes every certificate of a host, and its key. The host keeps its name, its labels and its place. One that is not
+   * known here (the database was put back) is refused what was issued to it until now.
+   */
+  async revoke(by: Actor, host: string): Promise<void> {
+    await this.#store.change(by, async (sql) => {
+      const known = await sql.get<HostRow>(SELECT_HOST, [host]);
+      const revoked = await this.#revokeIssued(sql, host);
+      if (known !== undefined) await sql.run("UPDATE access_revocations SET key_hash = ? WHERE host = ?", [known.key_hash, host]);
+      return { value: undefined, event: { action: "host.revoke", resource: `host:${host}`, details: { revoked } } };
+    });
+  }
+
+  /** A key that was revoked before stays so. Returns how many certificates that are known here were good until now. */
+  async #revokeIssued(sql: Sql, host: string): Promise<number> {
+    const now = this.#store.clock.nowMs();
+    await sql.run(
+      `INSERT INTO access_revocations (host, key_hash, revoked_ms) VALUES (?, NULL, ?)
+        ON CONFLICT (host) DO UPDATE SET revoked_ms = excluded.revoked_ms`,
+      [host, now],
+    );
+    return sql.run("UPDATE access_certificates SET revoked_ms = ? WHERE host = ? AND revoked_ms IS NULL", [now, host]);
   }
 
   /** Revokes every certificate of a host and frees its name. @throws {SynclineError} NOT_FOUND */
   async remove(by: Actor, host: string): Promise<void> {
     await this.#store.change(by, async (sql) => {
       if ((await sql.run("DELETE FROM access_hosts WHERE name = ?", [host])) === 0) throw notFound("remove host", `host "${host}"`);
-      const revoked = await sql.run("UPDATE access_certificates SET revoked_ms = ? WHERE host = ? AND revoked_ms IS NULL", [
-        this.#store.clock.nowMs(),
-        host,
-      ]);
+      const revoked = await this.#revokeIssued(sql, host);
       return { value: undefined, event: { action: "host.remove", resource: `host:${host}`, details: { revoked } } };
-    });
-  }
-
-  /**
-   * Revokes one certificate, also one that is not known here, by what it says of itself.
-   * @throws {SynclineError} USAGE when it is none of this hub's
-   */
-  async revokeCertificate(by: Actor, certificate: string | Uint8Array): Promise<void> {
-    const facts = this.#authority.check(certificate);
-    if ("fault" in facts) throw unusable("revoke certificate", `there is nothing to revoke: ${facts.fault}`);
-    await this.#store.change(by, async (sql) => {
-      const now = this.#store.clock.nowMs();
-      await sql.run(
-        `INSERT INTO access_certificates (serial, host, issued_ms, until_ms, revoked_ms) VALUES (?, ?, ?, ?, ?)
-          ON CONFLICT (serial) DO UPDATE SET revoked_ms = excluded.revoked_ms`,
-        [facts.serial, facts.host, facts.fromMs, facts.untilMs, now],
-      );
-      const details = { serial: facts.serial };
-      return { value: undefined, event: { action: "certificate.revoke", resource: `host:${facts.host}`, details } };
     });
   }
 
@@ -194,7 +221,7 @@ export class Hosts {
 
   /** By name, after one (exclusive). */
   async page(after: string, limit: number): Promise<Host[]> {
-    const rows = await this.#store.database.all<HostRow>("SELECT * FROM access_hosts WHERE name > ? ORDER BY name LIMIT ?", [
+    const rows = await this.#store.database.all<HostRow>(`${SELECT_HOSTS} WHERE h.name > ? ORDER BY h.name LIMIT ?`, [
       after,
       Math.min(limit, PAGE_ROWS_MAX),
     ]);
@@ -202,6 +229,36 @@ export class Hosts {
   }
 }
 
-function hostOf({ name, labels, enrolled_ms: enrolledMs }: HostRow): Host {
-  return { name, labels: JSON.parse(labels) as string[], enrolledMs };
+function hostOf({ name, labels, enrolled_ms: enrolledMs, revoked_ms: revokedMs }: HostRow): Host {
+  return { name, labels: JSON.parse(labels) as string[], enrolledMs, revokedMs: revokedMs ?? undefined };
+}
+
+async function isRevoked(sql: Sql, { serial, host, issuedMs }: HostCertificate): Promise<boolean> {
+  const known = await sql.get<{ revoked_ms: number | null }>("SELECT revoked_ms FROM access_certificates WHERE serial = ?", [serial]);
+  if (known !== undefined) return known.revoked_ms !== null;
+  const since = "SELECT host FROM access_revocations WHERE host = ? AND revoked_ms >= ?";
+  return (await sql.get(since, [host, issuedMs])) !== undefined;
+}
+
+async function isKeyRevoked(sql: Sql, host: string, keyHash: Uint8Array): Promise<boolean> {
+  const row = await sql.get<{ key_hash: Uint8Array | null }>("SELECT key_hash FROM access_revocations WHERE host = ?", [host]);
+  return row !== undefined && row.key_hash !== null && sameBytes(row.key_hash, keyHash);
+}
+
+function keyRevoked(host: string): SynclineError {
+  return new SynclineError({
+    code: "DENIED",
+    op: "join",
+    message: `the key with which "${host}" is to join was revoked`,
+    hint: "remove key.pem from the agent's --data directory, and begin it again: it makes itself another one",
+  });
+}
+
+function tokenTooOld(host: string): SynclineError {
+  return new SynclineError({
+    code: "DENIED",
+    op: "join",
+    message: `the key of "${host}" was revoked after this join token was made`,
+    hint: "an administrator makes a new one: syncline join-token create",
+  });
 }

@@ -4,6 +4,9 @@
  */
 import { type KeyObject, createPublicKey, sign, verify } from "node:crypto";
 
+/** What a host is told that shows a certificate of a revoked key. Its agent knows it by this, since only a new key helps. */
+export const KEY_REVOKED = "the key of this host was revoked";
+
 function textOf(host: string, publicKey: Uint8Array): Buffer {
   return Buffer.concat([Buffer.from(`syncline host key 1\0${host}\0`), publicKey]);
 }

@@ -63,4 +63,11 @@ export const ACCESS_MIGRATIONS: readonly Migration[] = [
     // What a key may do at most; NULL: all that its user may.
     statements: ["ALTER TABLE access_s3_keys ADD COLUMN scopes TEXT"],
   },
+  {
+    id: 5,
+    statements: [
+      // What was issued to a host until then is refused, and so is this key, in that host's name; NULL: no key is.
+      "CREATE TABLE access_revocations (host TEXT PRIMARY KEY, key_hash blob, revoked_ms BIGINT NOT NULL)",
+    ],
+  },
 ];

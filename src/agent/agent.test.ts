@@ -160,6 +160,41 @@ describe("hub and agents", () => {
     await settled("web1");
   });
 
+  test("[AGENT-102] a revoked host is cut off at once, is told how it comes back, and does so with its links", async () => {
+    const { a, b, agents } = await pair();
+    const { dataDir } = agents[0]!;
+    await hub.agents.revokeHost(ADMIN, "web1");
+    await until("it is cut off", () => hub.log.some((one) => one.startsWith("hub connection ended: no longer known host=web1")));
+    expect(hub.agents.host(ADMIN, "web1").status).toBe("silent");
+    writeFileSync(join(a, "f"), "waits");
+    writeFileSync(join(b, "g"), "here");
+    const told = (one: string): boolean => one.startsWith("web1 ") && one.includes(`remove ${dataDir}/identity.json and ${dataDir}/key.pem`);
+    await until("it says how it comes back", () => hub.log.some(told));
+    await until("the other one goes on", async () => (await hub.spaces.version(ADMIN, "demo", "g")) !== undefined);
+    expect(await hub.spaces.version(ADMIN, "demo", "f")).toBeUndefined();
+    expect(existsSync(join(a, "g"))).toBe(false);
+    await agents[0]!.stop();
+
+    // Half of what it was told to do is not enough, and is told again.
+    rmSync(join(dataDir, "identity.json"));
+    const { value } = await hub.access.joinTokens.create({ id: "user:admin" }, {});
+    expect(await hub.agent("web1", [linkTo(a, "demo")], { joinToken: () => value }).failed).toMatchObject({ code: "DENIED", hint: expect.stringContaining("key.pem") });
+    rmSync(join(dataDir, "key.pem"));
+    expect(await hub.agent("web1", [linkTo(a, "demo")]).failed).toMatchObject({ code: "DENIED", hint: expect.stringContaining("join-token create") });
+    hub.agent("web1", [linkTo(a, "demo")], { joinToken: () => value });
+    await until("both are the same", () => same(a, b) && text(b, "f") === "waits" && text(a, "g") === "here");
+    expect(hub.registry.host("web1")?.labels).toEqual(["test"]);
+  });
+
+  test("[AGENT-103] a host that the hub's database does not know, as it was put back, is removed all the same", async () => {
+    const { agents } = await pair();
+    await hub.database.run("DELETE FROM access_hosts WHERE name = 'web1'");
+    await hub.database.run("DELETE FROM access_certificates WHERE host = 'web1'");
+    await hub.agents.removeHost(ADMIN, "web1");
+    await until("it is refused", () => hub.log.some((one) => one.startsWith("hub connection refused") && one.includes("code=AUTH")));
+    await agents[0]!.stop();
+  });
+
   test("[AGENT-55] a wrong join token, an unknown hub, a taken name: the agent ends with what is wrong", async () => {
     hub = await AgentHub.start();
     const wrong = hub.agent("web1", [], { joinToken: () => "x".repeat(32) });

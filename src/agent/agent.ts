@@ -1,5 +1,6 @@
 /** The agent: joins its hub once, and then keeps the links that the hub assigns to this host, whether it is there or not. */
 import { X509Certificate } from "node:crypto";
+import { KEY_REVOKED } from "#access/possession.ts";
 import { SynclineError, asError } from "#model/error.ts";
 import { fingerprintOf } from "#platform/net/tls-socket.ts";
 import type { Host } from "#platform/host.ts";
@@ -199,7 +200,7 @@ class Agent {
       if (!isThere) this.#ends = undefined;
       // Who has tried too often hears of that alone.
       if (!isThere || error.code !== "AUTH" || error.retryable) throw error;
-      throw unknownHere(error, this.#options.dataDir);
+      throw unknownHere(error, this.#options);
     }
   }
 
@@ -350,12 +351,19 @@ function isNested(a: string, b: string): boolean {
 }
 
 /** What the hub says to any credentials, in the words of a host that was known there. */
-function unknownHere(cause: SynclineError, dataDir: string): SynclineError {
+function unknownHere(cause: SynclineError, { name, dataDir }: AgentOptions): SynclineError {
+  const facts = { code: "AUTH", op: "connect", cause } as const;
+  const files = `end the agent, remove ${dataDir}/identity.json`;
+  if (cause.message === KEY_REVOKED) {
+    return new SynclineError({
+      ...facts,
+      message: "the hub does not take the certificate of this host any more: an administrator has revoked it, and its key",
+      hint: `to join anew as ${name}: ${files} and ${dataDir}/key.pem, and begin it with a new token of syncline join-token create`,
+    });
+  }
   return new SynclineError({
-    code: "AUTH",
-    op: "connect",
+    ...facts,
     message: "the hub does not take the certificate of this host: an administrator has removed it, or its hub is another one",
-    hint: `to join anew: end the agent, remove ${dataDir}/identity.json, and begin it with --join-token-file`,
-    cause,
+    hint: `to join anew: ${files}, and begin it with --join-token-file`,
   });
 }

@@ -265,7 +265,7 @@ describe("the table", () => {
       for (const name of commands.filter((one) => commandSpec(one).hidden !== true))
         expect(script).toContain(name);
       expect(script).not.toContain("far-side");
-      expect(script).toContain(COMMANDS.link.words.join(" "));
+      for (const words of [COMMANDS.link.words, COMMANDS.agents.someWords]) expect(script).toContain(words.join(" "));
       for (const option of COMMANDS.sync.options)
         expect(script).toContain(shell === "fish" ? `-l ${option}` : `--${option}`);
     }
@@ -319,8 +319,9 @@ describe("addresses", () => {
     expect(parseRoot("site=/srv/a,b")).toEqual({ name: "site", path: "/srv/a,b", readOnly: false });
     expect(parseRoot("site=/srv,ro")).toEqual({ name: "site", path: "/srv", readOnly: true });
     expect(parseRoot("site=/odd,ro,rw")).toEqual({ name: "site", path: "/odd,ro", readOnly: false });
-    for (const text of ["/srv", "=x", "a b=/x", "site=", "site=/srv,r0", "../x=/y"])
-      refusal(() => parseRoot(text));
+    for (const text of ["/srv", "=x", "a b=/x", "site=", "site=,ro", "site=/srv,r0", "../x=/y", "site=ssh://host/srv"]) {
+      expect([text, refusal(() => parseRoot(text)).hint]).not.toEqual([text, ""]);
+    }
     expect(parseListen("[::]:0")).toEqual({ host: "::", port: 0 });
     expect(parseListen(":7820")).toEqual({ host: "0.0.0.0", port: 7820 });
     for (const text of ["host", "host:", "h:70000", "::1:80", ""]) refusal(() => parseListen(text));

@@ -42,8 +42,9 @@ function takesValue(name: OptionName): boolean {
 
 /** Fixed operands of a command: its own words, shells, command names. */
 function operandWords(name: CommandName): readonly string[] {
-  const { complete: kind, words } = commandSpec(name);
+  const { complete: kind, words, someWords } = commandSpec(name);
   if (words !== undefined) return words;
+  if (someWords !== undefined) return someWords;
   return kind === "shell" ? SHELLS : kind === "command" ? visibleCommands() : [];
 }
 

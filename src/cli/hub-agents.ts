@@ -56,6 +56,7 @@ export async function startAgents(parts: HubAgentsParts): Promise<RunningAgents>
     access,
     clock: host.clock,
     removeIdentity: (by, name) => access.hosts.remove(by, name),
+    revokeIdentity: (by, name) => access.hosts.revoke(by, name),
     setLabels: (by, name, labels) => access.hosts.setLabels(by, name, labels),
   });
   return { agents, listener };

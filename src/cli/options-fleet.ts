@@ -3,20 +3,24 @@ const CLIENT = ["hub", "token-file", "ca", "json", "quiet", "verbose", "state-di
 
 export const FLEET_COMMANDS = {
   agents: {
-    summary: "show the hosts of a hub: how each is, and when it was last heard; label and remove them",
-    operands: "[HOST...] | label HOST LABEL... | remove HOST",
+    summary: "show the hosts of a hub: how each is, and when it was last heard; label, revoke and remove them",
+    operands: "[HOST...] | label HOST LABEL... | revoke HOST | remove HOST",
     min: 0,
     max: 1000,
+    someWords: ["label", "revoke", "remove"],
     options: ["yes", ...CLIENT],
     details: [
       "With --verbose the links of each host: what is behind, in conflict or wrong, and what to do.",
       "label gives a host these labels instead of those it has; none takes them all away.",
+      "revoke refuses the certificates of the host and its key from now on, for a key that somebody else may have. Its labels " +
+        "and links wait until it joins anew, with another key and a join token that was made since.",
       "remove refuses the host from now on and ends its own links; its files stay. Another host, or the same one with a new " +
         "key, can then join by its name.",
       "Exit: 0 all are well, 1 one needs attention, 3 the hub cannot be asked.",
     ],
     examples: [
       "syncline agents label web1 role=web zone=eu",
+      "syncline agents revoke web1",
       "syncline agents --verbose --hub https://hub.example.com:7830 --token-file token",
     ],
   },

@@ -291,6 +291,8 @@ export type CommandSpec = {
   readonly complete?: "side" | "dir" | "shell" | "command";
   /** What its first operand can be. */
   readonly words?: readonly string[];
+  /** Words that its first operand can be beside a name or a path; for completion alone. */
+  readonly someWords?: readonly string[];
   readonly hidden?: true;
   readonly details?: readonly string[];
   readonly examples?: readonly string[];
@@ -327,6 +329,7 @@ export const COMMANDS = {
     options: ["listen", "root", "token-file", "cert", "key", "client-ca", ...COMMON],
     details: [
       "Without --cert a certificate is made once and kept; its fingerprint is printed for the clients.",
+      "A root that is not there, because its disk is mounted later, is told; until it is there whoever asks for it is refused.",
     ],
     examples: [
       "syncline serve --listen 0.0.0.0:7820 --root site=/srv/site --root docs=/srv/docs,ro --token-file token",

@@ -179,6 +179,7 @@ export class AgentHub implements AsyncDisposable {
     const agents = await HubAgents.open({
       registry, listener, carried, access, clock,
       removeIdentity: (by, name) => access.hosts.remove(by, name),
+      revokeIdentity: (by, name) => access.hosts.revoke(by, name),
       setLabels: (by, name, labels) => access.hosts.setLabels(by, name, labels),
     });
     this.#parts = { agents, db, meta, chunks, packs, access, spaces, registry, listener };

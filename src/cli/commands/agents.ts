@@ -13,6 +13,7 @@ export const agentsCommand: Command = async (context) => {
   const wanted = parsed.operands;
   if (wanted[0] === "label") return label(context, wanted.slice(1));
   if (wanted[0] === "remove") return remove(context, wanted.slice(1));
+  if (wanted[0] === "revoke") return revoke(context, wanted.slice(1));
   const all = await openClient(context).agents();
   const agents = all.filter(({ name }) => wanted.length === 0 || wanted.includes(name));
   requireKnown(wanted, all.map(({ name }) => name));
@@ -39,6 +40,20 @@ async function remove(context: Context, [host, ...more]: readonly string[]): Pro
   await new AccessClient(openClient(context)).removeHost(host);
   output.event({ type: "host-removed", host });
   output.line(`removed ${host}; its files stay. To come back it must join anew, with a join token`);
+  return EXIT.same;
+}
+
+async function revoke(context: Context, [host, ...more]: readonly string[]): Promise<number> {
+  const { output } = context;
+  if (host === undefined || more.length > 0) throw usage("which host?", "syncline agents revoke HOST");
+  await confirmed(context, `revoke the certificates of ${host} and its key? It is cut off until it joins anew.`);
+  await new AccessClient(openClient(context)).revokeHost(host);
+  output.event({ type: "host-revoked", host });
+  output.line(`revoked ${host}; its files, labels and links stay`);
+  output.line(
+    "To come back it must join anew: end its agent, remove identity.json and key.pem from its --data directory, and begin " +
+      "it with a new token of syncline join-token create",
+  );
   return EXIT.same;
 }
 

@@ -1,11 +1,17 @@
-/** `syncline serve`: offer directories to other hosts over TLS. */
+/**
+ * `syncline serve`: offer directories to other hosts over TLS. A root that is not there is told and offered all the same:
+ * its disk may be mounted later. Until then whoever asks for it is refused, so that its absence passes for no emptiness.
+ */
+import { resolve } from "node:path";
 import type { Command } from "#cli/context.ts";
-import { openHost, serveRoots, sideText } from "#cli/engine.ts";
+import { isAddress, openHost, serveRoots } from "#cli/engine.ts";
 import { EXIT } from "#cli/exit-code.ts";
 import { readIdentity, validityWarning } from "#cli/given-identity.ts";
 import { readSmallFile, readTokens } from "#cli/local-files.ts";
 import { nearest, usage } from "#cli/values.ts";
 import { printablePath } from "#model/path.ts";
+import { canonicalPath } from "#platform/folders.ts";
+import { rootTrouble } from "#sync/endpoint/root-identity.ts";
 import type { ServedRoot } from "#sync/endpoint/serve.ts";
 import { addressText } from "#platform/net/address-text.ts";
 
@@ -31,8 +37,9 @@ export const serveCommand: Command = async (context) => {
   const ended = identity === undefined ? undefined : validityWarning(identity.certificate, Date.now());
   if (ended !== undefined) output.warn(ended);
   const listen = parseListen(given.listen ?? LISTEN_DEFAULT);
+  const host = await openHost();
   const server = await serveRoots({
-    host: await openHost(),
+    host,
     stateDir: context.stateDir(),
     listen,
     roots,
@@ -55,6 +62,15 @@ export const serveCommand: Command = async (context) => {
   output.line(`fingerprint ${server.fingerprint}`);
   for (const root of roots)
     output.line(`  ${root.name}${root.readOnly ? " (read-only)" : ""}  ${printablePath(root.path)}`);
+  for (const { name, path } of roots) {
+    const trouble = rootTrouble(host.fs, canonicalPath(path));
+    if (trouble === undefined) continue;
+    const { message, hint } = trouble;
+    output.event({ type: "log", message: "root cannot be opened now", root: name, reason: message, hint });
+    const next = hint === undefined ? "" : `; ${hint}`;
+    output.warn(`who asks for "${name}" is refused now: ${printablePath(message)}${printablePath(next)}`);
+    output.warn(`"${name}" is served as soon as it can be opened; serve need not be restarted for that`);
+  }
   await aborted(signal);
   await server.close();
   return EXIT.interrupted;
@@ -85,7 +101,13 @@ export function parseRoot(text: string): ServedRoot {
   const rest = text.slice(equals + 1);
   const option = /,(ro|rw)$/.exec(rest);
   const path = option === null ? rest : rest.slice(0, -3);
-  if (path === "") throw usage(`--root: "${name}" has no path`);
+  if (path === "") {
+    throw usage(`--root: "${name}" has no path`, `write --root ${name}=PATH; look for a variable that is not set`);
+  }
+  if (isAddress(path)) {
+    const hint = "serve offers directories of this host; sync and verify take such a side themselves";
+    throw usage(`--root: "${name}" is ${printablePath(path)}, which is no directory here`, hint);
+  }
   const word = /,([a-z0-9-]{2,9})$/.exec(path)?.[1];
   if (option === null && word !== undefined && nearest(word, ["ro", "read-only"]) !== undefined) {
     throw usage(
@@ -93,7 +115,7 @@ export function parseRoot(text: string): ServedRoot {
       `write ${name}=PATH,ro; if the path really ends so, add ",rw"`,
     );
   }
-  return { name, path: sideText(path), readOnly: option?.[1] === "ro" };
+  return { name, path: resolve(path), readOnly: option?.[1] === "ro" };
 }
 
 /** "HOST:PORT", "[::1]:PORT", ":PORT". */

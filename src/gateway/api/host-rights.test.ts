@@ -56,6 +56,7 @@ const CALLS: Record<string, HostCall> = {
   "link.update": { right: "manage", url: (_host, link) => `/v1/links/${link}`, asked: () => ({ method: "PATCH", json: { enabled: false } }) },
   "job.submit": { right: "manage", url: () => "/v1/jobs", asked: (host, link) => post({ kind: "rescan", args: { host, link } }) },
   "link.remove": { right: "manage", url: (_host, link) => `/v1/links/${link}`, asked: () => ({ method: "DELETE" }) },
+  "host.revoke": { right: "manage", url: (host) => `/v1/hosts/${host}/certificates`, asked: () => ({ method: "DELETE" }) },
   "host.remove": { right: "manage", url: (host) => `/v1/hosts/${host}`, asked: () => ({ method: "DELETE" }) },
 };
 /** Hold only what the caller may see. */
@@ -112,6 +113,16 @@ describe("hosts with labels", () => {
     expect(isRefused(await approve("db1"))).toBe(true);
     const holds = JSON.parse((await ask("admin", "/v1/holds")).body) as { holds: { host: string; approvedBy?: string }[] };
     expect(holds.holds.map(({ host, approvedBy }) => [host, approvedBy]).toSorted()).toEqual([["db1", undefined], ["web1", "user:approver"]]);
+  });
+
+  test("[API-49] who may manage a host revokes its certificates; the list of hosts and the audit log tell it", async () => {
+    const revoke = (person: Person, host: string) => ask(person, `/v1/hosts/${host}/certificates`, { method: "DELETE" });
+    expect((await revoke("manager", "nowhere")).status).toBe(404);
+    expect((await revoke("manager", "web1")).status).toBe(204);
+    const { hosts } = JSON.parse((await ask("admin", "/v1/hosts")).body) as { hosts: { name: string; labels: string[]; revoked?: string }[] };
+    expect(hosts.map(({ name, labels, revoked }) => [name, labels.length, revoked !== undefined])).toEqual([["db1", 2, false], ["web1", 2, true]]);
+    const { records } = JSON.parse((await ask("admin", "/v1/audit?action=host.revoke")).body) as { records: unknown[] };
+    expect(records).toMatchObject([{ actor: "user:manager", resource: "host:web1", outcome: "done" }]);
   });
 
   test("[API-43] lists of hosts hold those that the caller may read", async () => {

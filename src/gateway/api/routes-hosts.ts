@@ -12,7 +12,14 @@ const TIME = z.iso.datetime();
 const PAGE = z.strictObject({ after: z.string().max(255).default(""), limit: whole(1, ROWS_MAX).default(100) });
 const NEXT = z.string().optional().describe("Absent: this was the last page");
 
-const HOST = z.object({ name: z.string(), labels: z.array(z.string()), enrolled: TIME }).meta({ id: "Host" });
+const HOST = z
+  .object({
+    name: z.string(),
+    labels: z.array(z.string()),
+    enrolled: TIME,
+    revoked: TIME.optional().describe("Its certificates and its key were, and it has not joined anew; absent: its key is good"),
+  })
+  .meta({ id: "Host" });
 const JOIN_TOKEN = z
   .object({
     id: z.string(),
@@ -27,10 +34,11 @@ export type JoinTokenJson = z.infer<typeof JOIN_TOKEN>;
 
 const iso = (ms: number): string => new Date(ms).toISOString();
 
-const hostJson = ({ name, labels, enrolledMs }: Host): z.infer<typeof HOST> => ({
+const hostJson = ({ name, labels, enrolledMs, revokedMs }: Host): z.infer<typeof HOST> => ({
   name,
   labels: [...labels],
   enrolled: iso(enrolledMs),
+  ...(revokedMs === undefined ? {} : { revoked: iso(revokedMs) }),
 });
 
 function joinTokenJson({ id, labels, usesLeft, createdMs, expiresMs }: JoinToken): z.infer<typeof JOIN_TOKEN> {
@@ -92,6 +100,21 @@ export const HOST_ROUTES: readonly AnyRoute[] = [
     answers: { 204: { description: "Gone" } },
     async handle(call) {
       await call.services.agents.removeHost(call.who, call.params.name, actorOf(call));
+      return nothing();
+    },
+  }),
+  route({
+    id: "host.revoke",
+    method: "DELETE",
+    path: "/v1/hosts/{name}/certificates",
+    summary:
+      "Revoke the certificates of a host and its key: refused from the answer on, and its connections end. Its labels and " +
+      "links wait until it joins anew, with another key and a join token that was made since",
+    allowed: "known",
+    params: z.object({ name: NAME }),
+    answers: { 204: { description: "Revoked" } },
+    async handle(call) {
+      await call.services.agents.revokeHost(call.who, call.params.name, actorOf(call));
       return nothing();
     },
   }),

@@ -181,6 +181,10 @@ export class AccessClient {
     await this.#hub.call(at("hosts", host), { method: "DELETE" });
   }
 
+  async revokeHost(host: string): Promise<void> {
+    await this.#hub.call(at("hosts", host, "certificates"), { method: "DELETE" });
+  }
+
   // Audit
 
   /** Newest first, `limit` at most. */

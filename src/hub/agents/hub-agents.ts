@@ -45,6 +45,8 @@ export type HubAgentsOptions = {
   readonly clock: Clock;
   /** Ends what the host may do: its certificates, its name. @throws {SynclineError} NOT_FOUND */
   readonly removeIdentity: (by: Actor, host: string) => Promise<void>;
+  /** Refuses what was issued to the host until now, also what the hub does not know of, and its key. */
+  readonly revokeIdentity: (by: Actor, host: string) => Promise<void>;
   /** @throws {SynclineError} NOT_FOUND, USAGE */
   readonly setLabels: (by: Actor, host: string, labels: readonly string[]) => Promise<void>;
 };
@@ -103,7 +105,7 @@ export class HubAgents {
    * @throws {SynclineError} NOT_FOUND, DENIED
    */
   async removeHost(who: Principal, name: string, by: Actor = { id: who.id }): Promise<void> {
-    const { registry, listener, access, removeIdentity } = this.#options;
+    const { registry, listener, access, removeIdentity, revokeIdentity } = this.#options;
     const isKnown = registry.host(name) !== undefined;
     access.require(who, "manage", isKnown ? resourceOf(this.#readable(who, name)) : this.#resourceOfHost(name));
     try {
@@ -111,10 +113,26 @@ export class HubAgents {
     } catch (error) {
       const isGone = error instanceof SynclineError && error.code === "NOT_FOUND";
       if (!isGone || !isKnown) throw error;
+      // It joined after the day that the hub was put back to, and has a certificate all the same.
+      await revokeIdentity(by, name);
     }
     await registry.removeHost(name);
     listener.presence.forget(name);
     listener.digests.forget(name);
+  }
+
+  /**
+   * Its certificates and its key are refused from now on, and its connections end; its labels and links wait for it until
+   * it joins anew, with another key and a join token that was made since.
+   * @param by whom the audit log names
+   * @throws {SynclineError} NOT_FOUND, DENIED
+   */
+  async revokeHost(who: Principal, name: string, by: Actor = { id: who.id }): Promise<void> {
+    const { access, listener, revokeIdentity } = this.#options;
+    access.require(who, "manage", resourceOf(this.#readable(who, name)));
+    await revokeIdentity(by, name);
+    // However well it was a moment ago, nothing more is heard of it.
+    listener.presence.forget(name);
   }
 
   /**

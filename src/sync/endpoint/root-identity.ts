@@ -38,6 +38,17 @@ export function openRootDir(fs: FileSystem, options: RootOptions): Fd {
   }
 }
 
+/** What keeps the directory from being opened as a root at this moment; undefined: nothing does. */
+export function rootTrouble(fs: FileSystem, path: string): SynclineError | undefined {
+  try {
+    fs.close(openRootDir(fs, { path, writable: false, createRoot: false, expectRootId: undefined }));
+    return undefined;
+  } catch (error) {
+    if (error instanceof SynclineError) return error;
+    throw error;
+  }
+}
+
 /**
  * Looks at a root that must not be created now.
  * @returns the directory that would hold it, when there is nothing at its path; undefined when there is something

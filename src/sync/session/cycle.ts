@@ -1,6 +1,5 @@
 /** One turn of the loop: scan → plan → (hold) → transfer and apply → remember. */
-import { COPY_MARK, conflictCopyOf } from "#model/conflict-copy.ts";
-import { type Sum, compareContent } from "#model/entry.ts";
+import type { Sum } from "#model/entry.ts";
 import type { Observation, Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Conflict, Plan, Side } from "#model/plan.ts";
@@ -11,14 +10,14 @@ import { countPlan } from "#sync/plan/counts.ts";
 import { detectMoves } from "#sync/plan/moves.ts";
 import { executionOrder } from "#sync/plan/order.ts";
 import { reconcile } from "#sync/plan/reconcile.ts";
-import { type Row, type SideState, needsSums } from "#sync/plan/rows.ts";
+import { type Row, otherSide } from "#sync/plan/rows.ts";
 import type { Ahead } from "#sync/session/ahead.ts";
 import type { Bandwidth } from "#sync/session/bandwidth.ts";
 import type { Result, SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
 import { CopyFinder } from "#sync/session/copy-finder.ts";
+import { CycleRows } from "#sync/session/cycle-rows.ts";
 import { type ExecutionContext, type ExecutionTotals, executeGroups, executeSide } from "#sync/session/executor.ts";
 import { FirstCopy } from "#sync/session/first-copy.ts";
-import { vouched } from "#sync/session/vouched.ts";
 import { type Healing, planHealing, toldProblems, withHealing } from "#sync/session/healing.ts";
 import { type Observed, UnknownPaths, observeSide } from "#sync/session/observe.ts";
 import { NamesOfSide } from "#sync/session/names-of-side.ts";
@@ -27,12 +26,10 @@ import type { Tally } from "#sync/session/tally.ts";
 import { toldOnce } from "#sync/session/refused-places.ts";
 import type { RecentLosses } from "#sync/session/recent-losses.ts";
 import type { Resting } from "#sync/session/resting.ts";
-import { SIDES, type SessionState, otherSide } from "#sync/session/state.ts";
-import type { Held, InFlight } from "#sync/session/state-records.ts";
+import { settleInFlight } from "#sync/session/settle-in-flight.ts";
+import { SideSums } from "#sync/session/side-sums.ts";
+import { SIDES, type SessionState } from "#sync/session/state.ts";
 import type { Host } from "#platform/host.ts";
-
-/** Paths hashed by one request. */
-const SUMS_PER_CALL = 1000;
 
 export type SideSession = { readonly endpoint: Endpoint; readonly reply: OpenReply };
 
@@ -95,10 +92,10 @@ class Cycle {
   readonly #runId: string;
   readonly #startMs: number;
   readonly #totals: ExecutionTotals = { changes: 0, healed: 0, literal: 0, reused: 0, problems: [], stale: 0, asides: 0 };
+  readonly #endpoints: Readonly<Record<Side, Endpoint>>;
+  readonly #sums: SideSums;
   readonly #copies: CopyFinder;
   #firstCopy: FirstCopy | undefined;
-  /** A new file was hashed because it may be a copy. */
-  #mayCopy = false;
   #isApproved = false;
   #hasBegun = false;
   #scannedBytes = 0;
@@ -107,7 +104,10 @@ class Cycle {
     this.#context = context;
     this.#extents = extents;
     this.#runId = runId;
-    this.#copies = new CopyFinder(context.state);
+    const { state, sides, options, signal } = context;
+    this.#endpoints = { alpha: sides.alpha.endpoint, beta: sides.beta.endpoint };
+    this.#sums = new SideSums({ state, endpoints: this.#endpoints, preserve: options.preserve, signal });
+    this.#copies = new CopyFinder(state);
     this.#startMs = context.host.clock.monotonicMs();
   }
 
@@ -148,12 +148,13 @@ class Cycle {
   async #decide(
     unknown: Record<Side, UnknownPaths>,
   ): Promise<{ plan: Plan; blockedBy: Map<RelPath, Problem>; healing: Healing }> {
-    const { state, sides, options, signal } = this.#context;
-    const rows = this.#rows(unknown);
-    const blockedBy = await this.#learnSums(rows, unknown);
-    const endpoints = { alpha: sides.alpha.endpoint, beta: sides.beta.endpoint };
+    const { state, options, resting, signal } = this.#context;
+    const endpoints = this.#endpoints;
+    const toDecide = new CycleRows({ state, endpoints, options, unknown, sums: this.#sums, copies: this.#copies, resting, signal });
+    const rows = toDecide.all();
+    const blockedBy = await toDecide.learnSums(rows);
     const healing = await planHealing({ state, endpoints, mode: options.mode, unknown, signal });
-    return { plan: withHealing(this.#plan(rows, unknown), healing), blockedBy, healing };
+    return { plan: withHealing(this.#plan(rows, unknown, toDecide.mayCopy), healing), blockedBy, healing };
   }
 
   /**
@@ -166,7 +167,7 @@ class Cycle {
     const isFull = SIDES.every((side) => this.#extents[side] === "full" && sides[side].reply.caseSensitive);
     // After a lost link a side tells only what is new since, and the rest is known already.
     const isAsked = state.comparesAll && SIDES.every((side) => (state.marks[side]?.seq ?? 0) === 0);
-    const isNew = isAsked && state.ancestor.count() === 0 && state.unsettled.length === 0;
+    const isNew = isAsked && state.ancestor.count() === 0 && state.inFlight.unsettled.length === 0;
     const isPlain = !options.dryRun && options.durable !== "always" && !options.preserve.hardlinks;
     const isResting = resting !== undefined && Number.isFinite(resting.waitMs());
     if (!isFull || !isNew || !isPlain || isResting) return undefined;
@@ -234,7 +235,9 @@ class Cycle {
     const observed = settled.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
     state.forgetOutdated(options.preserve);
     // What this very cycle has sent is not for scans to settle that may have ended before.
-    if (copy?.hasBegun !== true && state.unsettled.length > 0) await this.#settleInFlight(observed);
+    if (copy?.hasBegun !== true && state.inFlight.unsettled.length > 0) {
+      await settleInFlight({ state, endpoints: this.#endpoints, preserve: options.preserve, signal }, this.#sums, observed);
+    }
     state.forgetIgnoredOfGone();
     return observed;
   }
@@ -261,212 +264,7 @@ class Cycle {
     if (degraded !== undefined) onEvent({ type: "degraded", side, reason: degraded });
   }
 
-  /**
-   * Changes that were on their way when the controller or the link stopped, or that failed somewhere on it: where the
-   * side now holds exactly what was sent, both sides held it at one time, so it is the ancestor. Otherwise a later edit
-   * would look like a conflict with our own. What cannot be seen now is settled by a later cycle.
-   */
-  async #settleInFlight(observed: readonly Observed[]): Promise<void> {
-    const { state } = this.#context;
-    const seen = new Map<Side, UnknownPaths>();
-    for (const { side, problems } of observed) {
-      const lost = await this.#learnArrived(side, problems);
-      seen.set(side, new UnknownPaths([...problems, ...lost]));
-    }
-    state.store.transaction({ durable: false }, () => {
-      // Settled once, each of them: were a side to return to such a content later, of its own accord, that would be
-      // its edit.
-      const hidden: InFlight[] = [];
-      for (const change of state.unsettled) {
-        const unknown = seen.get(change.side);
-        if (unknown !== undefined && !hides(unknown, change)) this.#settle(change);
-        else for (const one of this.#stillInFlight(change)) hidden.push(one);
-      }
-      state.keepUnsettled(hidden);
-      state.save(false);
-    });
-  }
-
-  /**
-   * Hashes what looks like something that was sent, for an edit may look so too. What cannot be read is still told by
-   * size and mtime: left in flight, its removal later on would pass for nothing having arrived, and it would come back.
-   * And makes durable what has arrived: it may have been the side's own people who made the same, a moment ago.
-   *
-   * @returns what may still be lost in a power loss
-   */
-  async #learnArrived(side: Side, problems: readonly Problem[]): Promise<Problem[]> {
-    const { state, sides, signal } = this.#context;
-    const unknown = new UnknownPaths(problems);
-    const wanted: RelPath[] = [];
-    const others: RelPath[] = [];
-    for (const change of state.unsettled) {
-      if (change.side !== side || hides(unknown, change)) continue;
-      for (const { path, entry } of state.sent(change)) {
-        const held = state.held(side, path);
-        const there = held.state === "present" ? held.entry : undefined;
-        if (held.state === "ignored" || !arrived(entry, there)) continue;
-        const isLike = there?.kind === "file" && there.sum === undefined && entry?.kind === "file" && entry.sum !== undefined;
-        (isLike ? wanted : others).push(path);
-      }
-    }
-    await this.#learnSide(side, wanted, new Map());
-    return others.length === 0 ? [] : vouched(sides[side].endpoint, others, signal);
-  }
-
-  /**
-   * What stays in flight of a change that cannot be seen yet. Where a move has left its old place, nothing is agreed
-   * there any more: it was not the side that removed it, and the other side may have it there again. What it took along
-   * is then looked for path by path.
-   */
-  #stillInFlight(change: InFlight): InFlight[] {
-    const { side, from } = change;
-    const { state, options } = this.#context;
-    if (from === undefined || state.held(side, from).state !== "absent") return [change];
-    const sent = state.sent(change);
-    for (const [path] of [...state.ancestor.walk(from)]) state.rebase(path, undefined, options.preserve);
-    return sent;
-  }
-
-  #settle({ side, path, entry, from }: InFlight): void {
-    const { state } = this.#context;
-    if (from !== undefined) return this.#settleMove(side, from, path);
-    const held = state.held(side, path);
-    const there = held.state === "present" ? held.entry : undefined;
-    if (held.state !== "ignored" && arrived(entry, there)) this.#agreeArrived(side, path, there, entry);
-    else if (entry !== undefined) state.judgedAs(otherSide(side), path, entry);
-  }
-
-  /** Its content is the one that was sent, sum and all: without the sum it would look edited to a deletion. */
-  #agreeArrived(side: Side, path: RelPath, there: Row["ancestor"], sent: Row["ancestor"]): void {
-    const { state, options } = this.#context;
-    const knows = there?.kind === "file" && there.sum === undefined && sent?.kind === "file";
-    const entry = knows ? { ...there, sum: sent.sum } : there;
-    state.rebase(path, entry, options.preserve);
-    if (knows) state.observe(side, path, { state: "present", entry: { ...there, sum: sent.sum } }, options.preserve);
-  }
-
-  #settleMove(side: Side, from: RelPath, to: RelPath): void {
-    const { state, options } = this.#context;
-    for (const [path, entry] of [...state.ancestor.walk(from)]) {
-      const now = to + path.slice(from.length);
-      const held = state.held(side, now);
-      const there = held.state === "present" ? held.entry : undefined;
-      if (state.held(side, path).state !== "absent") continue;
-      if (there !== undefined && arrived(entry, there)) this.#agreeArrived(side, now, there, entry);
-      else state.judgedAs(otherSide(side), now, entry);
-      // Whatever became of it there, it was we who took it away from here.
-      state.rebase(path, undefined, options.preserve);
-    }
-  }
-
-  #row(path: RelPath, unknown: Record<Side, UnknownPaths>, unread: ReadonlyMap<RelPath, Problem>): Row {
-    const { state } = this.#context;
-    const ancestor = state.ancestorOf(path);
-    const sideState = (side: Side): SideState => {
-      const problem = unknown[side].covering(path);
-      if (problem !== undefined) return { state: "unknown", problem };
-      const failed = unread.get(path);
-      if (failed?.side === side) return { state: "unknown", problem: failed };
-      return toSideState(state.pending[side].get(path), ancestor);
-    };
-    return { path, ancestor, alpha: sideState("alpha"), beta: sideState("beta") };
-  }
-
-  /** Hashes, on both sides, the files that cannot be told apart without. Returns those that could not be read. */
-  async #learnSums(rows: Row[], unknown: Record<Side, UnknownPaths>): Promise<Map<RelPath, Problem>> {
-    const { options, resting } = this.#context;
-    const unread = new Map<RelPath, Problem>();
-    const wanted: Record<Side, RelPath[]> = { alpha: [], beta: [] };
-    const doubtful: number[] = [];
-    for (const [at, row] of rows.entries()) {
-      const rest = resting?.problemAt(row.path);
-      if (rest !== undefined) {
-        unread.set(row.path, rest);
-        rows[at] = this.#row(row.path, unknown, unread);
-        continue;
-      }
-      let sides = SIDES;
-      if (!needsSums(row, options.conflict)) {
-        const inDoubt = this.#isCopyInDoubt(row);
-        if (!inDoubt) sides = [...this.#copies.wanted(row)];
-        if (sides.length === 0) continue;
-        this.#mayCopy ||= !inDoubt;
-      }
-      doubtful.push(at);
-      for (const side of sides) {
-        const one = row[side];
-        if (one.state !== "present" || one.entry.kind !== "file") continue;
-        if (one.entry.sum === undefined) wanted[side].push(row.path);
-      }
-    }
-    await Promise.all(SIDES.map((side) => this.#learnSide(side, wanted[side], unread)));
-    for (const at of doubtful) rows[at] = this.#row(rows[at]!.path, unknown, unread);
-    if (!options.dryRun) await this.#settleAlike(rows, unknown, unread, wanted);
-    return unread;
-  }
-
-  /**
-   * Where both sides have come to the same by themselves, nobody has asked either for it, and so neither has made it
-   * durable: what a power loss brings back would look like an edit, or take it away like a person.
-   *
-   * @param asked whose sums the sides were asked for just now: who gives the sum of a file makes it durable
-   */
-  async #settleAlike(
-    rows: Row[],
-    unknown: Record<Side, UnknownPaths>,
-    unread: Map<RelPath, Problem>,
-    asked: Record<Side, readonly RelPath[]>,
-  ): Promise<void> {
-    const { sides, signal } = this.#context;
-    const alike = rows.filter(isNewlyAlike).map(({ path }) => path);
-    if (alike.length === 0) return;
-    const vouch = async (side: Side): Promise<void> => {
-      const known = new Set(asked[side]);
-      const paths = alike.filter((path) => !known.has(path));
-      for (const problem of await vouched(sides[side].endpoint, paths, signal)) unread.set(problem.path, { ...problem, side });
-    };
-    await Promise.all(SIDES.map(vouch));
-    for (const [at, { path }] of rows.entries()) if (unread.has(path)) rows[at] = this.#row(path, unknown, unread);
-  }
-
-  /** May it be the loser of a conflict that is about to be decided here again? */
-  #isCopyInDoubt({ path }: Row): boolean {
-    const { state, options } = this.#context;
-    if (options.conflict !== "copy" || !path.includes(COPY_MARK)) return false;
-    const of = conflictCopyOf(path)?.of;
-    return of !== undefined && SIDES.every((side) => state.pending[side].has(of));
-  }
-
-  async #learnSide(side: Side, paths: readonly RelPath[], unread: Map<RelPath, Problem>): Promise<void> {
-    const { sides, signal } = this.#context;
-    for (let at = 0; at < paths.length; at += SUMS_PER_CALL) {
-      const part = paths.slice(at, at + SUMS_PER_CALL);
-      const answers = await sides[side].endpoint.sums(part, signal);
-      part.forEach((path, one) => this.#learn(side, path, answers[one], unread));
-    }
-  }
-
-  #learn(side: Side, path: RelPath, answer: Sum | Problem | undefined, unread: Map<RelPath, Problem>): void {
-    const { state, options } = this.#context;
-    const held = state.held(side, path);
-    if (typeof answer === "string" && held.state === "present" && held.entry.kind === "file") {
-      this.#scannedBytes += held.entry.size;
-      state.observe(side, path, { state: "present", entry: { ...held.entry, sum: answer } }, options.preserve);
-    } else if (answer !== undefined && typeof answer !== "string") unread.set(path, { ...answer, side });
-  }
-
-  /** What there is to decide, in path order. */
-  #rows(unknown: Record<Side, UnknownPaths>): Row[] {
-    const { state } = this.#context;
-    let paths = state.touched();
-    // An unknown path has no observation of its own, but its directories must not be removed.
-    const more = SIDES.flatMap((side) => state.unknown[side].map((one) => one.path));
-    if (more.length > 0) paths = state.sortPaths([...new Set([...paths, ...more])]);
-    const unread = new Map<RelPath, Problem>();
-    return paths.map((path) => this.#row(path, unknown, unread));
-  }
-
-  #plan(rows: readonly Row[], unknown: Record<Side, UnknownPaths>): Plan {
+  #plan(rows: readonly Row[], unknown: Record<Side, UnknownPaths>, mayCopy: boolean): Plan {
     const { state, options } = this.#context;
     const plan = reconcile({
       mode: options.mode,
@@ -483,7 +281,7 @@ class Cycle {
       },
     });
     const find = (side: Side, sum: Sum, size: number): RelPath | undefined => this.#copies.find(side, sum, size);
-    const hints = { preserve: options.preserve, sumLocation: this.#mayCopy ? find : undefined, apart: state.apart };
+    const hints = { preserve: options.preserve, sumLocation: mayCopy ? find : undefined, apart: state.apart };
     return this.#withoutCollisions(detectMoves(plan, hints));
   }
 
@@ -543,7 +341,7 @@ class Cycle {
 
   /** @param total of what is to be done, as far as it is known when it is asked for */
   #execution(total: () => Totals): ExecutionContext {
-    const { state, options, sides, ahead, onEvent, bandwidth, signal, host } = this.#context;
+    const { state, options, ahead, onEvent, bandwidth, signal, host } = this.#context;
     let done = 0;
     let bytes = 0;
     const progress = (): void => {
@@ -552,7 +350,7 @@ class Cycle {
     };
     return {
       state,
-      endpoints: { alpha: sides.alpha.endpoint, beta: sides.beta.endpoint },
+      endpoints: this.#endpoints,
       ahead,
       runId: this.#runId,
       verbose: options.verbose,
@@ -617,39 +415,8 @@ class Cycle {
       changes,
       healed,
       problems: problems.length,
-      bytes: { scanned: this.#scannedBytes, literal, reused, ...tally.takeWire() },
+      bytes: { scanned: this.#scannedBytes + this.#sums.hashedBytes, literal, reused, ...tally.takeWire() },
       seconds: Math.round(host.clock.monotonicMs() - this.#startMs) / 1000,
     };
   }
 }
-
-/** Do both sides hold a content that was not agreed on? */
-function isNewlyAlike({ path, ancestor, alpha, beta }: Row): boolean {
-  if (alpha.state !== "present" || beta.state !== "present" || alpha.entry.kind === "other" || path === "") return false;
-  if (ancestor !== undefined && compareContent(ancestor, alpha.entry) === "same") return false;
-  return compareContent(alpha.entry, beta.entry) === "same";
-}
-
-function toSideState(held: Held | undefined, ancestor: Row["ancestor"]): SideState {
-  if (held === undefined) return ancestor === undefined ? { state: "absent" } : { state: "present", entry: ancestor };
-  return held.state === "present" ? held : { state: held.state };
-}
-
-/** Can it not be seen what became of the change? */
-function hides(unknown: UnknownPaths, { path, from }: InFlight): boolean {
-  const paths = from === undefined ? [path] : [path, from];
-  return paths.some((one) => unknown.covering(one) !== undefined || (from !== undefined && unknown.below(one)));
-}
-
-/** Does the side hold what was sent to it? Where a sum is missing a file looks so by its size and exact mtime. */
-function arrived(sent: Row["ancestor"], there: Row["ancestor"]): boolean {
-  if (sent === undefined || there === undefined) return sent === there;
-  if (sent.kind === "file" && there.kind === "file") {
-    if (sent.size !== there.size) return false;
-    if (sent.sum !== undefined && there.sum !== undefined) return sent.sum === there.sum;
-    return sent.mtimeNs === there.mtimeNs;
-  }
-  if (sent.kind === "symlink" && there.kind === "symlink") return sent.target === there.target;
-  return sent.kind === there.kind;
-}
-

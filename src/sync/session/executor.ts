@@ -20,6 +20,7 @@ import {
   type TransferItem,
   type TransferResult,
 } from "#sync/endpoint/endpoint.ts";
+import { otherSide } from "#sync/plan/rows.ts";
 import type { Bandwidth } from "#sync/session/bandwidth.ts";
 import type { Ahead } from "#sync/session/ahead.ts";
 import { countedChannel } from "#sync/session/counted-channel.ts";
@@ -28,7 +29,7 @@ import { IGNORE_FILE } from "#sync/scan/ignore.ts";
 import { joinTransfer } from "#sync/session/join-transfer.ts";
 import { isHeldPlace } from "#sync/session/refused-places.ts";
 import { SimilarFiles } from "#sync/session/similar-files.ts";
-import { type SessionState, otherSide } from "#sync/session/state.ts";
+import type { SessionState } from "#sync/session/state.ts";
 import type { InFlight } from "#sync/session/state-records.ts";
 import { GROUP_OPS_MIN, type StepGroup, bytesOfStep, stepGroups, wantedContent } from "#sync/session/step-groups.ts";
 import { vouched } from "#sync/session/vouched.ts";
@@ -168,7 +169,7 @@ class GroupExecution {
     const { state } = this.#context;
     const durable = this.#context.durable !== "none";
     await this.#awaitVouched();
-    state.store.transaction({ durable }, () => state.addInFlight(this.#inFlight));
+    state.store.transaction({ durable }, () => state.inFlight.add(this.#inFlight));
     const results: OpResult[] = [];
     const reply = await this.#shared.application.commit((more) => {
       for (const result of more) results.push(result);
@@ -192,7 +193,7 @@ class GroupExecution {
       }
       // What failed may have failed after it was placed; and what an earlier end left unsettled stays so.
       const doubtful = this.#inFlight.filter(({ path }) => this.#failed.has(path));
-      state.keepUnsettled([...state.unsettled, ...doubtful]);
+      state.inFlight.keep([...state.inFlight.unsettled, ...doubtful]);
       if (state.comparesAll && !isLast) state.saveProgress();
       else state.save(durable);
     });
@@ -467,8 +468,7 @@ class GroupExecution {
       if (op.change.from !== undefined && op.change.new?.kind === "file") totals.reused += op.change.new.size;
       const there = op.change.new === undefined ? undefined : (result.entry ?? op.change.new);
       state.entries[side] += (there === undefined ? 0 : 1) - (op.change.old === undefined ? 0 : 1);
-      state.achieved(side, result.path, there, preserve);
-      if (there === undefined && op.change.old?.kind === "dir") this.#removedDirs.add(result.path);
+      if (state.achieved(side, result.path, there, preserve)) this.#removedDirs.add(result.path);
       if (op.change.heals === true) totals.healed++;
       if (state.refused.isAwaited(side, result.path)) totals.asides++;
       if (nameOf(result.path) === IGNORE_FILE) this.#rulesChanged.push(parentOf(result.path));

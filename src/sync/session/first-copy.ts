@@ -7,8 +7,8 @@ import type { Observation, Problem } from "#model/observation.ts";
 import type { Mode, Side } from "#model/plan.ts";
 import { carriesFrom, firstCopyOf } from "#sync/plan/first-copy.ts";
 import type { Step } from "#sync/plan/order.ts";
+import { otherSide } from "#sync/plan/rows.ts";
 import type { Observed } from "#sync/session/observe.ts";
-import { otherSide } from "#sync/session/state.ts";
 import { type StepGroup, firstCopyCuts, mayOverlap } from "#sync/session/step-groups.ts";
 
 export class FirstCopy {

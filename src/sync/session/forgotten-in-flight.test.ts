@@ -49,7 +49,7 @@ test("[SESSION-64] from where changes in flight were planned is known until mark
   const known = (state: SessionState): number[] => state.knownMarks("alpha").map(({ seq }) => seq);
   const send = (state: SessionState, seq: number): void => {
     Object.assign(state.marks, { alpha: mark(seq), beta: mark(seq) });
-    durably(state, () => state.addInFlight([{ side: "beta", path: "f", entry: { kind: "dir", mode: 0o755 } }]));
+    durably(state, () => state.inFlight.add([{ side: "beta", path: "f", entry: { kind: "dir", mode: 0o755 } }]));
     disk.kill();
   };
   send(open(), 7);

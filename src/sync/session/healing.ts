@@ -11,8 +11,9 @@ import { countPlan } from "#sync/plan/counts.ts";
 import { CORRUPT } from "#sync/scan/damage.ts";
 import { IGNORE_FILE } from "#sync/scan/ignore.ts";
 import { RULES_DAMAGED } from "#sync/scan/nested-rules.ts";
+import { otherSide } from "#sync/plan/rows.ts";
 import type { UnknownPaths } from "#sync/session/observe.ts";
-import { SIDES, type SessionState, otherSide } from "#sync/session/state.ts";
+import { SIDES, type SessionState } from "#sync/session/state.ts";
 
 /** Paths hashed by one request. */
 const SUMS_PER_CALL = 1000;

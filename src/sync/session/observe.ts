@@ -6,7 +6,8 @@ import type { Preserve } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Endpoint, OnObserved, ScanRequest, ScanSummary } from "#sync/endpoint/endpoint.ts";
 import { IGNORE_FILE } from "#sync/scan/ignore.ts";
-import { type SessionState, otherSide } from "#sync/session/state.ts";
+import { otherSide } from "#sync/plan/rows.ts";
+import type { SessionState } from "#sync/session/state.ts";
 
 export type Observed = ScanSummary & { readonly side: Side };
 

@@ -3,11 +3,12 @@ import { SynclineError } from "#model/error.ts";
 import type { Mode, Side } from "#model/plan.ts";
 import type { Endpoint, OpenReply, OpenRequest } from "#sync/endpoint/endpoint.ts";
 import type { Preserve } from "#model/entry.ts";
+import { otherSide } from "#sync/plan/rows.ts";
 import type { SideSession } from "#sync/session/cycle.ts";
 import type { SessionOptions } from "#sync/session/events.ts";
 import type { SessionInput } from "#sync/session/session.ts";
 import type { SideMark } from "#sync/session/side-mark.ts";
-import { SIDES, type SessionState, otherSide } from "#sync/session/state.ts";
+import { SIDES, type SessionState } from "#sync/session/state.ts";
 
 export const isOneWay = (mode: Mode): boolean => mode === "one-way-safe" || mode === "one-way-replica";
 

@@ -8,6 +8,7 @@ import type { Side } from "#model/plan.ts";
 import type { Host } from "#platform/host.ts";
 import type { Endpoint, SumSeeds } from "#sync/endpoint/endpoint.ts";
 import type { Store } from "#sync/index/store.ts";
+import { otherSide } from "#sync/plan/rows.ts";
 import { Ahead } from "#sync/session/ahead.ts";
 import { Bandwidth } from "#sync/session/bandwidth.ts";
 import { type CycleContext, type CycleOutcome, type Extents, runCycle } from "#sync/session/cycle.ts";
@@ -15,7 +16,7 @@ import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events
 import { openSides } from "#sync/session/open-sides.ts";
 import { RecentLosses } from "#sync/session/recent-losses.ts";
 import { Resting } from "#sync/session/resting.ts";
-import { SIDES, SessionState, otherSide } from "#sync/session/state.ts";
+import { SIDES, SessionState } from "#sync/session/state.ts";
 import { Tally } from "#sync/session/tally.ts";
 import { DirtySignal } from "#sync/session/dirty-signal.ts";
 import { Scrubber } from "#sync/session/scrubber.ts";
@@ -109,7 +110,7 @@ async function connectAndRun(
 ): Promise<void> {
   const { host, onEvent, hash, signal } = input;
   onEvent({ type: "phase", phase: "connecting" });
-  state.expectInFlight();
+  state.inFlight.expect();
   const alpha = input.alpha();
   const beta = input.beta();
   tally.connect([alpha, beta]);

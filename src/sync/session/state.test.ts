@@ -108,14 +108,14 @@ describe("what a session remembers", () => {
     state.observe("beta", "i", { state: "ignored" }, preserve);
     state.marks.alpha = { rootId: "r", epoch: "e", seq: 7, filterHash: "h" };
     state.store.transaction({ durable: true }, () => {
-      state.addInFlight([{ side: "beta", path: "f", entry: undefined }, { side: "alpha", path: "n", entry: file("n") }]);
+      state.inFlight.add([{ side: "beta", path: "f", entry: undefined }, { side: "alpha", path: "n", entry: file("n") }]);
       state.save(true);
     });
     disk.kill();
     const again = new SessionState(new MemoryStore(disk), { bytes: (count) => new Uint8Array(count).fill(9) });
     expect(pendingOf(again)).toEqual({ alpha: ["f absent"], beta: ["i ignored"] });
     expect([again.marks.alpha?.seq, again.savedSeq.alpha, again.files]).toEqual([7, 7, 1]);
-    expect([...again.inFlight()].map(({ side, path }) => `${side} ${path}`)).toEqual(["beta f", "alpha n"]);
+    expect([...again.inFlight.all()].map(({ side, path }) => `${side} ${path}`)).toEqual(["beta f", "alpha n"]);
     expect(again.seeds).toEqual(state.seeds);
   });
 
@@ -185,9 +185,9 @@ describe("what a side sent and filters out by now", () => {
   function sending(): SessionState {
     const state = stateWith({});
     state.store.transaction({ durable: true }, () => {
-      state.addInFlight([{ side: "alpha", path: "c", entry: dir }]);
+      state.inFlight.add([{ side: "alpha", path: "c", entry: dir }]);
     });
-    state.expectInFlight();
+    state.inFlight.expect();
     state.observe("beta", "c", { state: "ignored" }, preserve);
     return state;
   }
@@ -246,8 +246,8 @@ describe("taking a scan in", () => {
 
   test("[SESSION-61] nor of what is on its way from there and is ignored by now", async () => {
     const state = stateWith({ a: file("a") });
-    state.store.transaction({ durable: true }, () => state.addInFlight([{ side: "alpha", path: "b.o", entry: file("b") }]));
-    state.expectInFlight();
+    state.store.transaction({ durable: true }, () => state.inFlight.add([{ side: "alpha", path: "b.o", entry: file("b") }]));
+    state.inFlight.expect();
     await take(state, scanning([], [], ["b.o"]), 0);
     expect(pendingOf(state).beta).toEqual(["a absent", "b.o ignored"]);
   });
@@ -300,5 +300,17 @@ describe("taking a scan in", () => {
     state.removedDirs("beta", new Set(["A"]), preserve);
     expect(pendingOf(state)).toEqual({ alpha: ["A/e present"], beta: ["AB present", "B/x present"] });
     expect(state.held("beta", "A/e").state).toBe("absent");
+  });
+
+  test("[SESSION-70] also where a file took the directory's place: what was agreed on at once, the rest with its group", () => {
+    const state = stateWith({ A: dir, "A/d": dir, "A/d/f": file("agreed"), k: file("k") });
+    state.observe("beta", "A/e", present(file("beta's")), preserve);
+    state.observe("beta", "A/d/hidden", { state: "ignored" }, preserve);
+    const after = [["k", file("new")], ["A/d", undefined], ["A", file("instead")], ["n", dir]] as const;
+    const gone = after.filter(([path, entry]) => state.achieved("beta", path, entry, preserve)).map(([path]) => path);
+    expect(gone).toEqual(["A/d", "A"]);
+    expect(pendingOf(state).beta).toEqual(["A present", "A/d absent", "A/d/f absent", "A/d/hidden ignored", "A/e present", "k present", "n present"]);
+    state.removedDirs("beta", new Set(gone), preserve);
+    expect(pendingOf(state).beta).toEqual(["A present", "A/d absent", "A/d/f absent", "k present", "n present"]);
   });
 });

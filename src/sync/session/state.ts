@@ -4,30 +4,22 @@
  */
 import { assert } from "#model/error.ts";
 import { type Entry, type FileEntry, compareContent, sameEntry, type Preserve } from "#model/entry.ts";
-import { type RelPath, compareNames, comparePaths, isWithin, joinPath, nameOf, parentOf } from "#model/path.ts";
+import { type RelPath, comparePaths, isWithin, parentOf } from "#model/path.ts";
 import type { Problem } from "#model/observation.ts";
 import type { Conflict, Side } from "#model/plan.ts";
 import type { OpenReply, SumSeeds } from "#sync/endpoint/endpoint.ts";
 import { entryCodec } from "#sync/index/record-codecs.ts";
-import type { Log, Store, Table, Tree } from "#sync/index/store.ts";
+import type { Store, Table, Tree } from "#sync/index/store.ts";
+import { otherSide } from "#sync/plan/rows.ts";
+import { Ancestor } from "#sync/session/ancestor.ts";
+import { InFlightChanges } from "#sync/session/in-flight.ts";
 import { RefusedPlaces } from "#sync/session/refused-places.ts";
-import {
-  type Held,
-  type InFlight,
-  appendInFlight,
-  readInFlight,
-  savedPending,
-  writePending,
-} from "#sync/session/state-records.ts";
+import { type Held, type InFlight, savedPending, writePending } from "#sync/session/state-records.ts";
 import { type SideMark, plannedMark, savedMark, writeMark } from "#sync/session/side-mark.ts";
 import { ByteReader, ByteWriter } from "#sync/wire/bytes.ts";
 import type { Random } from "#platform/host.ts";
 
 export const SIDES: readonly Side[] = ["alpha", "beta"];
-export const otherSide = (side: Side): Side => (side === "alpha" ? "beta" : "alpha");
-
-/** New entries of one directory from which on it is written as a whole, if it held nothing before. */
-const WHOLE_DIR_MIN = 8;
 
 /** Can `held` be what was agreed, but for metadata? What is filtered out is not known to be anything else. */
 function isStill(agreed: Entry, held: Held): boolean {
@@ -41,11 +33,10 @@ export class SessionState {
   readonly seeds: SumSeeds;
   /** Saved together with what was observed up to them, never before. */
   readonly marks: Record<Side, SideMark | undefined>;
+  readonly #agreed: Ancestor;
   readonly #meta: Table;
-  readonly #inFlight: Log;
+  readonly inFlight: InFlightChanges;
   readonly #savedPending: Record<Side, Table>;
-  /** Files in the ancestor. */
-  files: number;
   /** Entries on each side, and where its last scan could not look; known after the first scan. */
   readonly entries: Record<Side, number> = { alpha: 0, beta: 0 };
   readonly unknown: Record<Side, readonly Problem[]> = { alpha: [], beta: [] };
@@ -54,16 +45,9 @@ export class SessionState {
   apart: Record<Side, Set<RelPath>> = { alpha: new Set(), beta: new Set() };
   /** Conflicts of the last plan, for whoever asks. */
   lastConflicts: readonly Conflict[] = [];
-  /** Changes whose outcome is not known wait to be recognised; also in the log of what is in flight. */
-  #unsettled: readonly InFlight[] = [];
-  /** Their sides and paths, when somebody has asked. */
-  #coming: ReadonlySet<string> | undefined;
   #saved = "";
-  #ancestorEmpty: boolean;
   /** Ignored paths by rules that have changed since, which the ancestor knows. */
   readonly #outdated: Record<Side, Set<RelPath>> = { alpha: new Set(), beta: new Set() };
-  /** Ancestor entries of a batch in progress that are not in the tree yet. */
-  #batch: Map<RelPath, Entry> | undefined;
   /** Sequences whose observations are stored durably, so that the endpoints' logs may forget them. */
   readonly savedSeq: Record<Side, number>;
   /** Of a side that tells while it is still scanned: the sequence that it was at before. */
@@ -77,12 +61,11 @@ export class SessionState {
     this.ancestor = store.tree("ancestor", entryCodec);
     this.#meta = store.table("meta");
     this.refused = new RefusedPlaces(store);
-    this.#inFlight = store.log("in-flight");
+    this.inFlight = new InFlightChanges(store.log("in-flight"), () => this.#savePlanned());
     this.#savedPending = { alpha: store.table("pending-alpha"), beta: store.table("pending-beta") };
-    this.#ancestorEmpty = this.ancestor.count() === 0;
     const known = this.#meta.get("seeds");
     this.seeds = seeds ?? this.#loadSeeds(random);
-    this.files = this.#number("files");
+    this.#agreed = new Ancestor(this.ancestor, this.#number("files"));
     this.marks = { alpha: savedMark(store, "alpha"), beta: savedMark(store, "beta") };
     for (const side of SIDES) this.#loadPending(side);
     this.savedSeq = { alpha: this.marks.alpha?.seq ?? 0, beta: this.marks.beta?.seq ?? 0 };
@@ -115,30 +98,13 @@ export class SessionState {
     });
   }
 
+  /** Files in the ancestor. */
+  get files(): number {
+    return this.#agreed.files;
+  }
+
   get comparesAll(): boolean {
     return this.#comparesAll;
-  }
-
-  /** Call before connecting: what was on its way when the process or the link ended may have arrived. */
-  expectInFlight(): void {
-    this.#expect([...this.inFlight()]);
-  }
-
-  #expect(changes: readonly InFlight[]): void {
-    this.#unsettled = changes;
-    this.#coming = undefined;
-  }
-
-  /** Changes whose outcome is not known. */
-  get unsettled(): readonly InFlight[] {
-    return this.#unsettled;
-  }
-
-  /** From now on only these are in flight. Inside a transaction, together with what the others came to. */
-  keepUnsettled(changes: readonly InFlight[]): void {
-    this.clearInFlight();
-    this.#expect(changes);
-    this.addInFlight(changes);
   }
 
   /** What a change was to bring, path by path. */
@@ -150,7 +116,7 @@ export class SessionState {
 
   /** What was on its way to `side`, as far as its outcome is not known. */
   sentTo(side: Side): InFlight[] {
-    return this.#unsettled.flatMap((change) => (change.side === side ? this.sent(change) : []));
+    return this.inFlight.unsettled.flatMap((change) => (change.side === side ? this.sent(change) : []));
   }
 
   /** Cheap: what is pending only changes together with marks or with a change that was saved. */
@@ -195,7 +161,7 @@ export class SessionState {
     if (held.state === "ignored") {
       const before = this.held(side, path);
       this.#loseSight(side, path);
-      const isAsked = before.state === "present" && !this.#cameFrom(side, path) && this.ancestorOf(path) === undefined;
+      const isAsked = before.state === "present" && !this.inFlight.cameFrom(side, path) && this.ancestorOf(path) === undefined;
       if (isAsked && this.#isOtherKind(side, path, before.entry)) {
         this.pending[side].delete(path);
         return;
@@ -221,19 +187,22 @@ export class SessionState {
   /**
    * `side` now holds `entry` at `path`. That is agreed only if the other side holds the same; otherwise (one half of a
    * merge, say) it is remembered as what this side holds.
+   *
+   * @returns whether a directory of this side is gone from there: see removedDirs()
    */
-  achieved(side: Side, path: RelPath, entry: Entry | undefined, preserve: Preserve): void {
-    if (entry?.kind !== "dir") this.#emptied(side, path, entry, preserve);
+  achieved(side: Side, path: RelPath, entry: Entry | undefined, preserve: Preserve): boolean {
+    const isDirGone = entry?.kind !== "dir" && this.#emptied(side, path, preserve);
     const other = this.held(otherSide(side), path);
     const there = other.state === "present" ? other.entry : undefined;
     if (other.state !== "ignored" && sameEntry(there, entry, preserve)) {
       this.setAncestor(path, entry);
       this.pending.alpha.delete(path);
       this.pending.beta.delete(path);
-      return;
+      return isDirGone;
     }
     if (entry?.kind === "file" && this.#isAlikeButLinked(path, entry, there, preserve)) this.rebase(path, entry, preserve);
     this.observe(side, path, entry === undefined ? { state: "absent" } : { state: "present", entry }, preserve);
+    return isDirGone;
   }
 
   /**
@@ -248,85 +217,46 @@ export class SessionState {
   }
 
   /**
-   * Where `side` holds `entry` and no directory any more, whatever was known to be in it went before. Of what was never
-   * agreed removedDirs() sees to that where nothing took the place; a replacement comes when a person removed a loser before
-   * it was put aside.
+   * Where `side` holds no directory any more, whatever was agreed on in it went before. Of what was never agreed on
+   * removedDirs() sees to that. Returns whether there was a directory.
    */
-  #emptied(side: Side, dir: RelPath, entry: Entry | undefined, preserve: Preserve): void {
+  #emptied(side: Side, dir: RelPath, preserve: Preserve): boolean {
     const before = this.held(side, dir);
-    if (before.state !== "present" || before.entry.kind !== "dir") return;
+    if (before.state !== "present" || before.entry.kind !== "dir") return false;
     const known = this.ancestor.children(dir).length === 0 ? [] : [...this.ancestor.walk(dir)].map(([path]) => path);
-    if (entry !== undefined) known.push(...[...this.pending[side].keys()].filter((path) => isWithin(path, dir)));
     for (const below of known) if (below !== dir) this.observe(side, below, { state: "absent" }, preserve);
+    return true;
   }
 
   /**
-   * `side` has removed these directories, which were empty: what it had told of in them, and was never agreed, has gone. It
-   * need not have told so, where a rule began to hide it before. All of a group at once: it costs a look at all that is pending.
+   * `side` has no directories at these paths any more, and what it had told of in them, and was never agreed on, has gone. It
+   * need not have told so, where a rule began to hide it before, or where a person removed a loser before it was put aside.
+   * All of a group at once, as it costs a look at all that is pending; nothing of the group that comes later is in them.
    */
   removedDirs(side: Side, dirs: ReadonlySet<RelPath>, preserve: Preserve): void {
     if (dirs.size === 0) return;
     const isIn = (path: RelPath): boolean => path !== "" && (dirs.has(parentOf(path)) || isIn(parentOf(path)));
     for (const [path, { state }] of [...this.pending[side]]) {
-      if (state === "present" && isIn(path)) this.observe(side, path, { state: "absent" }, preserve);
+      if (state !== "absent" && isIn(path)) this.observe(side, path, { state: "absent" }, preserve);
     }
   }
 
-  /** A first copy asks for every path of a tree that holds nothing: that must not cost a look-up each. */
   ancestorOf(path: RelPath): Entry | undefined {
-    if (this.#ancestorEmpty) return undefined;
-    return this.#batch?.get(path) ?? this.ancestor.get(path);
+    return this.#agreed.at(path);
   }
 
   setAncestor(path: RelPath, entry: Entry | undefined): void {
-    const before = this.ancestorOf(path);
-    if (before?.kind === "file") this.files--;
-    if (entry === undefined) {
-      this.#batch?.delete(path);
-      if (before !== undefined) this.ancestor.delete(path);
-      return;
-    }
-    if (entry.kind === "file") this.files++;
-    if (this.#batch !== undefined) this.#batch.set(path, entry);
-    else {
-      this.#ancestorEmpty = false;
-      this.ancestor.set(path, entry);
-    }
+    this.#agreed.set(path, entry);
   }
 
-  /** Runs `body`, whose new ancestor entries are written directory by directory at its end. Inside a transaction. */
+  /** As Ancestor.inBatch(). */
   inBatch(body: () => void): void {
-    this.#batch = new Map();
-    try {
-      body();
-      this.#flushBatch();
-    } finally {
-      this.#batch = undefined;
-    }
-  }
-
-  #flushBatch(): void {
-    const batch = this.#batch;
-    if (batch === undefined || batch.size === 0) return;
-    const byDir = new Map<RelPath, { name: string; record: Entry }[]>();
-    for (const [path, record] of batch) {
-      const dir = parentOf(path);
-      let children = byDir.get(dir);
-      if (children === undefined) byDir.set(dir, (children = []));
-      children.push({ name: nameOf(path), record });
-    }
-    for (const [dir, children] of byDir) {
-      const whole = children.length >= WHOLE_DIR_MIN && (this.#ancestorEmpty || this.ancestor.children(dir).length === 0);
-      if (whole) this.ancestor.setChildren(dir, children.sort((a, b) => compareNames(a.name, b.name)));
-      else for (const { name, record } of children) this.ancestor.set(joinPath(dir, name), record);
-    }
-    this.#ancestorEmpty = false;
-    batch.clear();
+    this.#agreed.inBatch(body);
   }
 
   /** `side` renamed a subtree as the other side had done before: it is renamed in the ancestor too. */
   moved(side: Side, from: RelPath, to: RelPath, preserve: Preserve): void {
-    this.#flushBatch();
+    this.#agreed.flush();
     const other = otherSide(side);
     // Something else was agreed at its new place once, and went from this side since.
     for (const [path] of [...this.ancestor.walk(to)]) this.rebase(path, undefined, preserve);
@@ -363,7 +293,7 @@ export class SessionState {
    * otherwise the winner's unchanged entries there would look deleted by the loser.
    */
   movedAside(side: Side, from: RelPath, to: RelPath, preserve: Preserve): void {
-    this.#flushBatch();
+    this.#agreed.flush();
     const paths = new Set([...this.ancestor.walk(from)].map(([path]) => path));
     for (const path of this.pending[side].keys()) if (isWithin(path, from)) paths.add(path);
     for (const path of paths) {
@@ -420,7 +350,7 @@ export class SessionState {
    */
   rulesChanged(side: Side, dir: RelPath): void {
     for (const [path, held] of this.pending[side]) {
-      if (held.state !== "ignored" || !isWithin(path, dir) || this.#cameFrom(side, path)) continue;
+      if (held.state !== "ignored" || !isWithin(path, dir) || this.inFlight.cameFrom(side, path)) continue;
       if (this.ancestor.get(path) === undefined) this.pending[side].delete(path);
       else this.#outdated[side].add(path);
     }
@@ -456,24 +386,10 @@ export class SessionState {
     const other = otherSide(side);
     if (this.pending[other].size === 0) return;
     if (this.pending[other].get(path)?.state !== "ignored" || this.ancestorOf(path) !== undefined) return;
-    if (this.#cameFrom(other, path)) return;
+    if (this.inFlight.cameFrom(other, path)) return;
     const before = this.held(side, path);
     const isSameKind = before.state === "present" && (before.entry.kind === "dir") === (entry.kind === "dir");
     if (!isSameKind) this.pending[other].delete(path);
-  }
-
-  /**
-   * Is `path` on its way from `side`, as far as it is known? Then what `side` filters out there is what it sent, and to
-   * count as absent would be a deletion as soon as it is found to have arrived.
-   */
-  #cameFrom(side: Side, path: RelPath): boolean {
-    if (this.#unsettled.length === 0) return false;
-    // A move takes along what is below.
-    this.#coming ??= new Set(this.#unsettled.map((one) => `${one.side} ${one.path}${one.from === undefined ? "" : "/"}`));
-    const to = otherSide(side);
-    if (this.#coming.has(`${to} ${path}`)) return true;
-    for (let at = path; at !== ""; at = parentOf(at)) if (this.#coming.has(`${to} ${at}/`)) return true;
-    return false;
   }
 
   /**
@@ -525,21 +441,6 @@ export class SessionState {
     return [this.marks[side], plannedMark(this.store, side)].filter((mark) => mark !== undefined);
   }
 
-  /** Call in a durable transaction before the changes can become visible. */
-  addInFlight(changes: readonly InFlight[]): void {
-    if (changes.length > 0) for (const side of SIDES) this.#savePlanned(side);
-    appendInFlight(this.#inFlight, changes);
-  }
-
-  clearInFlight(): void {
-    this.#expect([]);
-    if (this.#inFlight.first() <= this.#inFlight.last()) this.#inFlight.trim(this.#inFlight.last());
-  }
-
-  inFlight(): Iterable<InFlight> {
-    return readInFlight(this.#inFlight);
-  }
-
   #loadPending(side: Side): void {
     for (const { path, held } of savedPending(this.#savedPending[side])) this.pending[side].set(path, held);
   }
@@ -557,10 +458,12 @@ export class SessionState {
   }
 
   /** From where what is in flight was planned; in a first copy also where what is agreed came from. */
-  #savePlanned(side: Side): void {
-    const mark = this.marks[side];
-    if (mark === undefined) return;
-    writeMark(this.#meta, `planned-${side}`, { ...mark, seq: Math.max(mark.seq, this.#toldAfter[side]) });
+  #savePlanned(): void {
+    for (const side of SIDES) {
+      const mark = this.marks[side];
+      if (mark === undefined) continue;
+      writeMark(this.#meta, `planned-${side}`, { ...mark, seq: Math.max(mark.seq, this.#toldAfter[side]) });
+    }
   }
 
   /**
@@ -594,9 +497,7 @@ export class SessionState {
   /** Forgets what was agreed: a side lost its memory, so everything is compared anew and nothing is deleted. */
   reset(): void {
     this.store.transaction({ durable: true }, () => {
-      this.ancestor.deleteSubtree("");
-      this.#ancestorEmpty = true;
-      this.files = 0;
+      this.#agreed.clear();
       for (const side of SIDES) {
         this.pending[side].clear();
         this.#outdated[side].clear();
@@ -605,7 +506,7 @@ export class SessionState {
         this.#meta.delete(`mark-${side}`);
         this.#meta.delete(`planned-${side}`);
       }
-      this.clearInFlight();
+      this.inFlight.clear();
       this.save(true);
     });
   }
