@@ -5,6 +5,7 @@ import { NAME_BYTES_MAX, type RelPath, encodeName, joinPath } from "#model/path.
 import type { Durable, SumSeeds } from "#sync/endpoint/endpoint.ts";
 import type { IndexRecord } from "#sync/index/record-codecs.ts";
 import type { Store, Tree } from "#sync/index/store.ts";
+import type { Damage } from "#sync/scan/damage.ts";
 import type { LinkGroups } from "#sync/scan/link-groups.ts";
 import type { Confined } from "#platform/confined.ts";
 import { type Fd, FsError, describeErrno } from "#platform/file-system.ts";
@@ -43,6 +44,8 @@ export type ApplyContext = {
   readonly awaitLeaving: (path: RelPath) => void;
   /** What was at the path is in the trash now: what was known of its damage says nothing any more. */
   readonly replaced: (path: RelPath) => void;
+  /** What was found when the file was read: the next scan tells of it. */
+  readonly damaged: (path: RelPath, damage: Damage) => void;
   readonly names: NameSync;
   /** Granularity of the times that the disk stores. */
   readonly timestampNs: bigint;

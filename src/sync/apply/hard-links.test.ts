@@ -280,6 +280,20 @@ test("[LINK-12] a file that is written just before it gets a name is not taken f
   }
 });
 
+test("[LINK-18] a file is read once for all the names that it gets in one group, and needs no reading where nobody may read it", async () => {
+  for (const errno of [undefined, "EACCES"]) {
+    const pair = new SimPair({ session });
+    pair.alpha.put({ a: "agreed" });
+    await pair.agree({ deep: true });
+    for (const name of ["b", "c", "d"]) pair.alpha.user.link("/root/a", `/root/${name}`);
+    let reads = 0;
+    await pair.run({}, ({ beta }) => {
+      beta.fs.faults = (call, { path }) => (call === "openRead" && path === "/root/a" && ++reads > 0 ? errno : undefined);
+    });
+    expect([pairs(pair.beta), errno ?? reads]).toEqual(["a=b a=c a=d b=c b=d c=d", errno ?? 1]);
+  }
+});
+
 /** What keeps the first name `a` of a file of alpha from being the same on beta. */
 const APART: Record<string, { readonly session: Partial<SessionOptions>; readonly beta: Record<string, string> }> = {
   "a conflict": { session, beta: { a: "beta's" } },

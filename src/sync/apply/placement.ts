@@ -514,6 +514,8 @@ export class Placement {
       const moved = { ino: stat.ino, mtimeNs: stat.mtimeNs, ctimeNs: after.ctimeNs };
       return { result: { path: move.to, status: "done", entry }, record: recordOf(entry, moved), item };
     } catch (error) {
+      // That it has left its old place tells a session that it was moved, and did not appear at the new one by itself.
+      this.#context.markDirty(move.from);
       return this.#failed(move.to, error);
     }
   }

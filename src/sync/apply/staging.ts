@@ -16,9 +16,13 @@ import { OwnTimes } from "#sync/apply/own-times.ts";
 import { copyMetadata, creationMode, modeFor, ownerIds, setCreatedMetadata } from "#sync/apply/metadata.ts";
 import { removeTree } from "#sync/apply/private-area.ts";
 import { Summer, sumOf } from "#sync/chunk/sum.ts";
+import type { IndexRecord } from "#sync/index/record-codecs.ts";
+import { damageOf } from "#sync/scan/damage.ts";
 
 /** Files staged by themselves that are synced one by one; with more, one sync of the file system is cheaper. */
 const SINGLE_SYNC_MAX = 32;
+/** A file of which the index has a sum is read before it gets a further name up to here: nothing else has a turn meanwhile. */
+const READ_LEADER_BYTES_MAX = 4 << 20;
 /** For bytes that are read back and hashed, without a pause in between. */
 const readBuffer = new Uint8Array(1 << 20);
 
@@ -45,6 +49,8 @@ export class Staging {
   #last: { readonly dir: RelPath; readonly at: RelPath | undefined } = { dir: "", at: undefined };
   /** Files staged in this group that may lead a hard-link group: path in the root → what is staged. */
   readonly #leaders = new Map<RelPath, Staged>();
+  /** Files in their places that were read before this group gave them further names. */
+  readonly #readLeaders = new Map<RelPath, FileEntry>();
   /**
    * Staged directories whose mode keeps even their owner from writing into them, or from moving them elsewhere: they
    * get it in their place. By the name in the stage of the tree that they belong to, parents first.
@@ -319,18 +325,41 @@ export class Staging {
     return { at, entry: { ...held, linkTo: leader }, ino, ctimeNs, mtimeNs };
   }
 
-  /** The entry of a leader that is in its place already; undefined when it is not there as the index knows it. */
-  #placedLeader(leader: RelPath): Entry | undefined {
-    const { index, root, host } = this.#context;
-    const entry = index.get(leader)?.entry;
+  /**
+   * The entry of a leader that is in its place already; undefined when it is not there as the index knows it. It is read: a
+   * further name moves its ctime, and another session of this directory, which does not know why, would take damage for an
+   * edit. And a power loss may have taken what the index had learned of it, though it is agreed on.
+   */
+  #placedLeader(leader: RelPath): FileEntry | undefined {
+    const { index, root } = this.#context;
+    const record = index.get(leader);
     const stat = root.statIfThere(leader);
-    if (entry?.kind !== "file" || stat === undefined || !this.#isAsRecorded(leader, stat)) return undefined;
-    if (entry.sum !== undefined || entry.size === 0) return entry;
-    // A power loss may have taken what the index had learned of it, though it is agreed on.
-    const fd = root.openRead(leader);
+    if (record?.entry.kind !== "file" || stat === undefined || !this.#isAsRecorded(leader, stat)) return undefined;
+    const { entry } = record;
+    if (entry.size === 0 || (entry.sum !== undefined && entry.size > READ_LEADER_BYTES_MAX)) return entry;
+    const known = this.#readLeaders.get(leader) ?? this.#readLeader(leader, record, entry);
+    if (known !== undefined) this.#readLeaders.set(leader, known);
+    return known;
+  }
+
+  #readLeader(leader: RelPath, record: IndexRecord, entry: FileEntry): FileEntry | undefined {
+    const { root, host, damaged } = this.#context;
+    let fd: Fd;
+    try {
+      fd = root.openRead(leader);
+    } catch (error) {
+      // What nobody may read no session takes for an edit.
+      if (entry.sum !== undefined && isCode(error, "EACCES", "EPERM")) return entry;
+      throw error;
+    }
     try {
       const sum = this.hash(fd);
-      return this.#isAsRecorded(leader, host.fs.fstat(fd)) ? { ...entry, sum } : undefined;
+      const stat = host.fs.fstat(fd);
+      if (!this.#isAsRecorded(leader, stat)) return undefined;
+      if (entry.sum === undefined || entry.sum === sum) return { ...entry, sum };
+      const damage = damageOf(record, stat, sum, host.clock.nowMs());
+      if (damage !== undefined) damaged(leader, damage);
+      return undefined;
     } finally {
       host.fs.close(fd);
     }
@@ -472,6 +501,7 @@ export class Staging {
     this.#dirs.clear();
     this.#last = { dir: "", at: undefined };
     this.#leaders.clear();
+    this.#readLeaders.clear();
   }
 }
 

@@ -297,6 +297,7 @@ export class DirEndpoint implements Endpoint {
           markDirty: (path) => this.#mark(path),
           awaitLeaving: (path) => this.#watcher?.awaitLeaving(path),
           replaced: (path) => scanner.forgetDamage(path),
+          damaged: (path, damage) => scanner.noteDamage(path, damage),
           timestampNs,
           links: scanner.links,
           logPaths: (paths) => log.append(paths),

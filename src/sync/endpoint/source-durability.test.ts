@@ -18,6 +18,8 @@ class Source implements Disposable {
   readonly synced: string[] = [];
   /** An errno for the sync of a path. */
   refuse: (path: string) => string | undefined = () => undefined;
+  /** An errno for any other call with a path. */
+  hide: (call: string, path: string) => string | undefined = () => undefined;
   /** Before a path is opened. */
   meanwhile: (path: string) => void = () => undefined;
 
@@ -27,7 +29,7 @@ class Source implements Disposable {
     this.durability = this.session(enabled);
     this.#boot.fs.faults = (call, { path }) => {
       if (call === "openRead") this.meanwhile(path.replace(/^\/root\/?/, "/"));
-      if (call !== "sync" && call !== "syncAll") return undefined;
+      if (call !== "sync" && call !== "syncAll") return this.hide(call, path.replace(/^\/root\/?/, "/"));
       this.synced.push(call === "syncAll" ? "all" : path.replace(/^\/root\/?/, "/"));
       return this.refuse(path);
     };
@@ -182,6 +184,32 @@ describe("what a source hands out", () => {
       expect(source.synced).toContain("/g");
       expect(source.synced.at(-1)).toBe("all");
     }
+  });
+
+  for (const errno of ["EACCES", "EIO"]) {
+    test(`[SOURCE-11] what a side may not look at, or open, when it answers for it is no failure: everything is synced (${errno})`, async () => {
+      using source = new Source();
+      source.write("d/sub/f", "g");
+      for (const hidden of ["/d", "/d/sub", "/d/sub/f"]) {
+        for (const calls of [["openDir", "openRead", "stat"], ["openDir", "openRead"], ["stat"]]) {
+          let refused = 0;
+          source.hide = (call, path) => (path === hidden && calls.includes(call) && ++refused > 0 ? errno : undefined);
+          source.synced.length = 0;
+          source.root.clear();
+          expect([hidden, calls, await source.durability.beginAt(["d/sub/f", "g"])]).toEqual([hidden, calls, new Map()]);
+          await source.durability.all();
+          if (refused > 0) expect([hidden, calls, source.synced]).toEqual([hidden, calls, expect.arrayContaining(["all"])]);
+          source.later(1001);
+        }
+      }
+    });
+  }
+
+  test("[SOURCE-11] nor does a sync of everything stand in for one that the disk has refused", async () => {
+    using source = new Source();
+    source.write("d/f");
+    source.refuse = (path) => (path === "/root/d" ? "EIO" : undefined);
+    expect([...(await source.durability.beginAt(["d/f"])).keys()]).toEqual(["d/f"]);
   });
 
   test("[SOURCE-7] nor is anything else old when the clock was put forward", async () => {

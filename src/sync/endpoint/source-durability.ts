@@ -125,22 +125,19 @@ export class SourceDurability {
   /**
    * As begin(), for whatever is at these paths. Of a directory or symlink it is the name that may be lost. Where nothing
    * is any more, it went a moment ago, perhaps with a directory that was renamed: then everything is synced, or a power
-   * loss might bring that directory back without it. What is changed meanwhile is no failure either, and the next scan
-   * tells of it: whoever was refused would bring over what is agreed by nobody, and could not know its removal again.
+   * loss might bring that directory back without it. What is changed meanwhile, or cannot be looked at, is no failure
+   * either, and the next scan tells of it: whoever was refused would bring over what is agreed by nobody, and could not
+   * know its removal again.
    */
   async beginAt(paths: readonly RelPath[]): Promise<Map<RelPath, Problem>> {
     if (!this.#enabled) return new Map();
     const failed = new Map<RelPath, Problem>();
     const there: HandedOut[] = [];
     for (const path of paths) {
-      try {
-        const stat = this.#root.statIfThere(path);
-        if (stat !== undefined) there.push({ path, stat });
-      } catch (error) {
-        failed.set(path, problemOf(path, error));
-      }
+      const stat = this.#lookAt(path);
+      if (stat !== undefined && stat !== "hidden") there.push({ path, stat });
     }
-    if (there.length + failed.size < paths.length) void this.#syncAll();
+    if (there.length < paths.length) void this.#syncAll();
     let isChanged = false;
     for (const [path, found] of await this.begin(there)) {
       if (CHANGED.has(found.code)) isChanged = true;
@@ -148,6 +145,16 @@ export class SourceDurability {
     }
     if (isChanged) void this.#syncAll();
     return failed;
+  }
+
+  /** "hidden": the disk does not say what is there. */
+  #lookAt(path: RelPath): Stat | "hidden" | undefined {
+    try {
+      return this.#root.statIfThere(path);
+    } catch (error) {
+      if (error instanceof FsError) return "hidden";
+      throw error;
+    }
   }
 
   /** @throws {FsError} when the sync of everything that began last has failed */
@@ -231,9 +238,10 @@ export class SourceDurability {
     for (const one of settled) if (one.status === "rejected") throw one.reason;
   }
 
+  /** Also where nobody may look. */
   #isYoungDir(dir: RelPath): boolean {
-    const stat = this.#root.statIfThere(dir);
-    return stat !== undefined && this.isYoung(stat);
+    const stat = this.#lookAt(dir);
+    return stat === "hidden" || (stat !== undefined && this.isYoung(stat));
   }
 
   #openSame(path: RelPath, stat: Stat): Fd {
@@ -241,17 +249,24 @@ export class SourceDurability {
     return this.#root.openRead(path);
   }
 
-  /** With a descriptor of its own: a cached one could be closed by others while the sync runs. */
-  #syncFd(open: () => Fd): Promise<void> {
+  /**
+   * With a descriptor of its own: a cached one could be closed by others while the sync runs. Where it cannot be had, for
+   * another reason than that somebody has changed what is there, nothing was tried, and a sync of everything does as well.
+   */
+  async #syncFd(open: () => Fd): Promise<void> {
     const { fs } = this.#host;
-    return this.#orInstead(async () => {
-      const fd = open();
-      try {
-        await fs.sync(fd);
-      } finally {
-        fs.close(fd);
-      }
-    });
+    let fd: Fd;
+    try {
+      fd = open();
+    } catch (error) {
+      if (!(error instanceof FsError) || CHANGED.has(error.code)) throw error;
+      return this.#syncInstead();
+    }
+    try {
+      await this.#orInstead(() => fs.sync(fd));
+    } finally {
+      fs.close(fd);
+    }
   }
 
   async #orInstead(sync: () => Promise<void>): Promise<void> {

@@ -12,7 +12,7 @@ import { type RelPath, parentOf } from "#model/path.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
 import type { IndexRecord } from "#sync/index/record-codecs.ts";
 import type { Store, Table, Tree } from "#sync/index/store.ts";
-import { CORRUPT, damageProblem, isDamageCode } from "#sync/scan/damage.ts";
+import { CORRUPT, type Damage, damageProblem, isDamageCode } from "#sync/scan/damage.ts";
 import { DirtyPass } from "#sync/scan/dirty-pass.ts";
 import { IgnoreRules } from "#sync/scan/ignore.ts";
 import { type DirectoryHook, IndexEditor, type ScanSink } from "#sync/scan/index-editor.ts";
@@ -152,10 +152,15 @@ export class Scanner {
     const { host, root, index, seeds, assertRoot } = this.#options;
     return new Scrub({
       ...{ root, index, seeds, store, meta, assertRoot, clock: host.clock },
-      onRead: (path, isDamaged) => (isDamaged ? this.#problems.add(damageProblem(path, CORRUPT)) : this.forgetDamage(path)),
+      onRead: (path, isDamaged) => (isDamaged ? this.noteDamage(path, CORRUPT) : this.forgetDamage(path)),
       // A scan that looks at the stat alone would find nothing wrong.
       onRefused: (path, error) => this.#problems.add({ ...scanProblem(path, error), transient: false }),
     });
+  }
+
+  /** It was found by somebody else than a scan; the next one tells of it. */
+  noteDamage(path: RelPath, damage: Damage): void {
+    this.#problems.add(damageProblem(path, damage));
   }
 
   /** What was damaged at the path is not there any more. */

@@ -425,6 +425,25 @@ describe("a hostile or broken source", () => {
     expect(fixture.staged("f").length).toBeGreaterThanOrEqual(3 * MB);
   });
 
+  test("[XFER-22] a transfer that breaks off closes every file, and tells why, also where the disk keeps what it is to drop", async () => {
+    using fixture = new Fixture();
+    const paths = ["a", "b", "c"];
+    for (const path of paths) fixture.write("source", path, noise(2 * MB, 1));
+    const { stage } = fixture;
+    const drop = stage.drop.bind(stage);
+    let drops = 0;
+    stage.drop = (path) => {
+      drop(path);
+      drops++;
+      throw new FsError("EIO", "unlink");
+    };
+    const stop = new AbortController();
+    const reason = new SynclineError({ code: "INTERRUPTED", op: "test", message: "stop" });
+    const transfer = fixture.transfer(paths, () => stop.abort(reason), memoryChannelPair(), stop.signal);
+    const outcome = await transfer.then(() => undefined, (error: unknown) => error);
+    expect([outcome, drops > 1, stage.openCount]).toEqual([reason, true, 0]);
+  });
+
   test("[XFER-16] however much work a few ops ask for, others have their turn, and an abort ends it", async () => {
     const size = 160 * MB;
     const copy = [OP_COPY, 0, 0, size];

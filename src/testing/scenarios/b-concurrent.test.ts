@@ -279,4 +279,23 @@ describe("the same on both sides", () => {
       }
     });
   }
+
+  for (const errno of ["EACCES", "EIO"]) {
+    test(`[SOURCE-11] what was renamed while its side could not look at it, and is removed then, stays removed (seed 1265200284, ${errno})`, async () => {
+      for (let k = 1; ; k++) {
+        const pair = new SimPair();
+        pair.alpha.put({ "d/e/": "", "d/f": "content", g: "stays" });
+        await pair.agree();
+        pair.alpha.rename("d/f", "d/e/f");
+        let calls = 0;
+        const outcome = await pair.run({}, ({ alpha }) => {
+          alpha.fs.faults = (call, { path, isEffect }) => (!isEffect && call !== "close" && path.startsWith("/root/d") && ++calls === k ? errno : undefined);
+        });
+        if (calls < k) break;
+        pair.alpha.remove("d/e/f");
+        for (let runs = 0; runs < 2; runs++) await pair.run();
+        expect([k, outcome.error, pair.alpha.show(), pair.beta.show()]).toEqual([k, undefined, "d/ d/e/ g=stays", "d/ d/e/ g=stays"]);
+      }
+    });
+  }
 });
