@@ -97,12 +97,10 @@ export class Hosts {
     if (waitsSinceMs !== undefined && token.createdMs < waitsSinceMs) throw tokenTooOld(host);
     const isAgain = known?.join_token === token.id && sameBytes(known.key_hash, keyHash);
     if (!isAgain && !(await this.#joinTokens.spend(sql, token))) throw refused("join");
-    if (known !== undefined && waitsSinceMs !== undefined) {
-      await sql.run("UPDATE access_hosts SET key_hash = ?, join_token = ? WHERE name = ?", [keyHash, token.id, host]);
-      return JSON.parse(known.labels) as string[];
-    }
     if (known !== undefined) {
-      if (!sameBytes(known.key_hash, keyHash)) throw taken("join", `a host "${host}" with another key`);
+      if (waitsSinceMs !== undefined) {
+        await sql.run("UPDATE access_hosts SET key_hash = ?, join_token = ? WHERE name = ?", [keyHash, token.id, host]);
+      } else if (!sameBytes(known.key_hash, keyHash)) throw taken("join", `a host "${host}" with another key`);
       return JSON.parse(known.labels) as string[];
     }
     const values = [host, keyHash, token.id, JSON.stringify(token.labels), this.#store.clock.nowMs()];
