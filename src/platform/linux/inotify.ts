@@ -33,8 +33,6 @@ import type { WatchEvent, WatchSource, Watcher } from "#platform/watch-source.ts
 const QUEUE_BYTES = 128 * 1024;
 /** Reads in one turn of the event loop, so that a storm of events leaves room for other work. */
 const READS_PER_TURN_MAX = 8;
-/** The largest record: its head and a padded name. With less room than that left over, a read may not have got all. */
-const RECORD_BYTES_MAX = 16 + 256;
 /** More signals than these in such a time are a storm. */
 const SIGNALS_MAX = 32;
 const SIGNALS_MS = 10;
@@ -42,6 +40,8 @@ const SIGNALS_MS = 10;
 const POLL_MS = 5;
 /** struct inotify_event before its name. */
 const HEAD_BYTES = 16;
+/** The largest record: its head and a padded name. With less room than that left over, a read may not have got all. */
+const RECORD_BYTES_MAX = HEAD_BYTES + 256;
 
 const IN_ISDIR = 0x4000_0000;
 const IN_ONLYDIR = 0x0100_0000;
@@ -124,8 +124,7 @@ class InotifyQueue implements Watcher {
       clearInterval(this.#alive);
       throwErrno(libc, "open watcher");
     }
-    const owned = libc.fcntl(this.#fd, F_SETOWN, process.pid);
-    if (owned < 0 || libc.fcntl(this.#fd, F_SETFL, O_NONBLOCK | O_ASYNC) < 0) {
+    if (libc.fcntl(this.#fd, F_SETOWN, process.pid) < 0 || !this.#raiseSignals(true)) {
       const error = new FsError(errnoName(libc.errno()), "open watcher");
       this.close();
       throw error;
@@ -168,16 +167,20 @@ class InotifyQueue implements Watcher {
     else this.#startPolling();
   }
 
+  /** Returns whether it could be done; errno() holds the reason. */
+  #raiseSignals(isOn: boolean): boolean {
+    return this.#libc.fcntl(this.#fd, F_SETFL, isOn ? O_NONBLOCK | O_ASYNC : O_NONBLOCK) >= 0;
+  }
+
   #startPolling(): void {
-    // Without O_ASYNC the timer still finds all there is; signals would only be more than needed.
-    this.#libc.fcntl(this.#fd, F_SETFL, O_NONBLOCK);
+    // Where they cannot be turned off they are only more than is needed, and where not on again, the timer goes on.
+    this.#raiseSignals(false);
     this.#poll = setInterval(() => {
-      if (this.#drain() || this.#closed) return;
+      if (this.#drain() || this.#closed || !this.#raiseSignals(true)) return;
       clearInterval(this.#poll);
       this.#poll = undefined;
       this.#signals = 0;
-      if (this.#libc.fcntl(this.#fd, F_SETFL, O_NONBLOCK | O_ASYNC) < 0) return this.#startPolling();
-      // What came in before that has raised no signal.
+      // What came in before they were turned on has raised none.
       this.#drain();
     }, POLL_MS);
   }

@@ -1,7 +1,7 @@
 /**
  * Reading many small files in order, from a disk that has to be waited for: each wait is as long as the disk takes for one
  * request, although it could have many at a time. So as soon as one file had to be waited for, the disk is told of the
- * next ones, too. Where all is in memory, as after a moment ago it was written, this costs nothing.
+ * next ones, too. Where all is in memory, as what was written a moment ago, this costs nothing.
  *
  * 100,000 files of 2 KiB on a virtual disk: 6.1 s one by one, 1.7 s like this; 0.4 s from memory.
  */
