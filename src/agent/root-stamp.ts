@@ -58,18 +58,37 @@ export async function keepStamping(context: StampContext, signal: AbortSignal): 
   }
 }
 
-/** False while there is no private directory: a root that is only read gets none, and has no stamp. */
+/**
+ * False while there is no private directory (a root that is only read gets none, and has no stamp), and while what it
+ * holds cannot be read.
+ */
 async function stampAnew(context: StampContext): Promise<boolean> {
   const { fs, random, root, store } = context;
   const next = Buffer.from(random.bytes(STAMP_BYTES)).toString("hex");
   const written = inPrivateDir(fs, root, async (dir) => {
-    // Both are good until the root surely has the new one.
-    accept(store, [...acceptedStamps(store).slice(-1), next]);
+    const there = await stampThere(context, dir);
+    if (there === undefined) return false;
+    // Both are good until the root surely has the new one. Before the first there is none that could be wrong.
+    if (there.length > 0) accept(store, [...there, next]);
     await writeStamp(fs, dir, fileOf(context), next);
     accept(store, [next]);
     return true;
   });
   return (await written) ?? false;
+}
+
+/**
+ * The accepted stamp that the root has, none, or undefined when that cannot be read. Where a drawing was cut off, by a
+ * crash or a full disk, the later one of two may never have come to the root: to keep that one would, were the next
+ * drawing cut off too, let the root pass for a restored one, and people's edits for old files.
+ */
+async function stampThere(context: StampContext, dir: Fd): Promise<string[] | undefined> {
+  const accepted = acceptedStamps(context.store);
+  if (accepted.length < 2) return accepted;
+  // A name that was just put there may still be lost with the power.
+  await context.fs.sync(dir);
+  const found = readStamp(context.fs, dir, fileOf(context));
+  return found && accepted.filter((one) => one === found.stamp);
 }
 
 function acceptedStamps(store: Store): string[] {

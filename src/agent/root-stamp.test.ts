@@ -1,0 +1,108 @@
+import { expect, test } from "bun:test";
+import { PRIVATE_DIR } from "#model/path.ts";
+import { MemoryDisk, MemoryStore } from "#sync/index/memory-store.ts";
+import { SimClock } from "#testing/sim-clock.ts";
+import { SimDisk } from "#testing/sim-disk.ts";
+import { SimFs } from "#testing/sim-fs.ts";
+import { SimCrash } from "#testing/sim-process.ts";
+import { SimRandom } from "#testing/sim-random.ts";
+import { SimUser } from "#testing/sim-user.ts";
+import { type StampContext, forgetIfRestored, keepStamping } from "#agent/root-stamp.ts";
+
+const SEEDS = { a: 1n, b: 2n };
+const ROOT = "/r";
+/** Calls with an effect of one drawing, on both disks, and one more. */
+const EFFECTS = 9;
+/** How a life ends. */
+type End = { readonly at: number; readonly how: "killed" | "power lost" | "disk full" };
+
+/** A host with one root and the state of one session, over many lives of its agent. */
+class Life {
+  readonly clock = new SimClock();
+  readonly disk = new SimDisk(this.clock);
+  readonly states = new MemoryDisk();
+  readonly #random: SimRandom;
+  #lives = 0;
+
+  constructor(seed: number) {
+    this.#random = new SimRandom(seed);
+    new SimUser(this.disk).mkdir(ROOT);
+    new SimUser(this.disk).mkdir(`${ROOT}/${PRIVATE_DIR}`);
+    this.disk.settle();
+  }
+
+  /** One start of the agent, which draws a stamp and is ended in the midst of it. Was the root taken for a restored one? */
+  async run(end: End | undefined): Promise<boolean> {
+    const fs = new SimFs(this.disk);
+    const store = new MemoryStore(this.states);
+    const random = this.#random.fork(`life ${this.#lives++}`).asRandom();
+    const context: StampContext = { fs, clock: this.clock, random, root: ROOT, store, sessionId: "0123456789abcdef" };
+    const isRestored = forgetIfRestored(context, SEEDS, "alpha");
+    let effects = 0;
+    const count = (): void => {
+      if (++effects !== end?.at) return;
+      this.states.kill();
+      throw new SimCrash("now");
+    };
+    if (end?.how === "disk full") fs.faults = (_call, { isEffect }) => (isEffect && ++effects >= end.at ? "ENOSPC" : undefined);
+    else {
+      fs.onEffect = count;
+      const { transaction } = store;
+      store.transaction = (options, body) => {
+        const result = transaction.call(store, options, body);
+        count();
+        return result as never;
+      };
+    }
+    const over = new AbortController();
+    const stamping = keepStamping(context, over.signal);
+    await this.clock.advance(1000);
+    over.abort();
+    await stamping;
+    if (end?.how === "power lost") {
+      this.disk.crash(this.#random);
+      this.states.crash(this.#random);
+    } else {
+      fs.kill();
+      this.states.kill();
+    }
+    return isRestored;
+  }
+
+  /** A copy of the root's stamp. */
+  stamp(): string {
+    const user = new SimUser(this.disk);
+    const name = [...user.tree(`${ROOT}/${PRIVATE_DIR}`).keys()].find((one) => /^stamp-[0-9a-f]{16}$/.test(one));
+    return name === undefined ? "" : user.read(`${ROOT}/${PRIVATE_DIR}/${name}`);
+  }
+
+  putBack(stamp: string): void {
+    new SimUser(this.disk).write(`${ROOT}/${PRIVATE_DIR}/stamp-0123456789abcdef`, stamp);
+  }
+}
+
+test("[AGENT-104] drawings of stamps that are cut off one after the other, anywhere, never let a root pass for a restored one", async () => {
+  let cut = 0;
+  for (const how of ["killed", "power lost", "disk full"] as const) {
+    for (let first = 1; first <= EFFECTS; first++) {
+      for (let second = 1; second <= EFFECTS; second++) {
+        for (const hasStamp of [false, true]) {
+          const life = new Life(first * 100 + second);
+          const ends = [...(hasStamp ? [undefined] : []), { at: first, how }, { at: second, how }, { at: first, how }, undefined, undefined];
+          for (const [at, end] of ends.entries()) {
+            expect([how, first, second, hasStamp, at, await life.run(end)]).toEqual([how, first, second, hasStamp, at, false]);
+            if (end !== undefined) cut++;
+          }
+          const old = life.stamp();
+          expect(old).toHaveLength(33);
+          expect(await life.run(undefined)).toBe(false);
+          expect(life.stamp()).not.toBe(old);
+          life.putBack(old);
+          expect([how, first, second, await life.run(undefined)]).toEqual([how, first, second, true]);
+          expect(await life.run(undefined)).toBe(false);
+        }
+      }
+    }
+  }
+  expect(cut).toBe(3 * EFFECTS * EFFECTS * 2 * 3);
+});
