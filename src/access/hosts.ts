@@ -53,6 +53,8 @@ type HostRow = {
 
 const SELECT_HOSTS = `SELECT h.*, r.revoked_ms FROM access_hosts h
   LEFT JOIN access_revocations r ON r.host = h.name AND r.key_hash = h.key_hash`;
+const SELECT_REVOKED = `SELECT h.name, r.revoked_ms FROM access_revocations r
+  JOIN access_hosts h ON h.name = r.host AND h.key_hash = r.key_hash`;
 const SELECT_HOST = `${SELECT_HOSTS} WHERE h.name = ?`;
 
 export class Hosts {
@@ -215,6 +217,12 @@ export class Hosts {
   async get(host: string): Promise<Host | undefined> {
     const row = await this.#store.database.get<HostRow>(SELECT_HOST, [host]);
     return row === undefined ? undefined : hostOf(row);
+  }
+
+  /** Those that have not joined anew since their keys were revoked, and when that was. */
+  async revoked(): Promise<ReadonlyMap<string, number>> {
+    const rows = await this.#store.database.all<Pick<HostRow, "name"> & { revoked_ms: number }>(SELECT_REVOKED);
+    return new Map(rows.map(({ name, revoked_ms: revokedMs }) => [name, revokedMs]));
   }
 
   /** By name, after one (exclusive). */

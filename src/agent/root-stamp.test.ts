@@ -11,6 +11,8 @@ import { type StampContext, forgetIfRestored, keepStamping } from "#agent/root-s
 
 const SEEDS = { a: 1n, b: 2n };
 const ROOT = "/r";
+/** A disk that refuses is tried again and again meanwhile. */
+const LIFE_MS = 7000;
 /** Calls with an effect of one drawing, on both disks, and one more. */
 const EFFECTS = 9;
 /** How a life ends. */
@@ -56,7 +58,7 @@ class Life {
     }
     const over = new AbortController();
     const stamping = keepStamping(context, over.signal);
-    await this.clock.advance(1000);
+    this.clock.runFor(LIFE_MS);
     over.abort();
     await stamping;
     if (end?.how === "power lost") {

@@ -45,6 +45,17 @@ describe("hosts of a hub", () => {
     ]);
   });
 
+  test("[CLI-44] a host whose key was revoked is not shown as one that may only be off", () => {
+    const gone = agent({ name: "db", status: "silent", revoked: "2026-11-27T01:00:00.000Z", heardAgoMs: undefined, labels: [], links: [] });
+    const lines = agentLines([gone], plain, true);
+    expect(lines).toEqual([
+      "db  revoked  never heard  0 links  syncline 0.1.0",
+      "  its key was revoked, 2026-11-27T01:00:00.000Z: nothing is heard of it until it joins anew",
+      "  hint: the agent on db says how; it takes a new token of syncline join-token create",
+    ]);
+    for (const line of lines) expect(wrapLine(line, 100)).toEqual([line]);
+  });
+
   test("[CLI-44] what is wrong with a link is told with what to do, in lines that fit a terminal", () => {
     const trouble = { code: "DISK", message: "the disk is full", hint: "make room" };
     const held = link({ status: "held", lagMs: 90_000, state: { ...state, backlog: 50, holdHash: HASH, conflicts: 1, problems: 2, error: trouble } });

@@ -35,23 +35,32 @@ const WORDS: Record<string, string> = {
 /** @param verbose with the links of each host, and what is wrong with them */
 export function agentLines(agents: readonly AgentJson[], paint: Paint, verbose: boolean): string[] {
   const heads = tableLines(
-    agents.map(({ name, status, links, program, labels, heardAgoMs }) => [
+    agents.map(({ name, status, revoked, links, program, labels, heardAgoMs }) => [
       paint.bold(name),
-      paintedStatus(status, paint),
+      paintedStatus(revoked === undefined ? status : "revoked", paint),
       heardAgoMs === undefined ? "never heard" : `heard ${formatAgo(heardAgoMs)}`,
       plural(links.length, "link"),
       [printablePath(program), ...labels].filter((word) => word !== "").join("  "),
     ]),
   );
   if (!verbose) return heads;
-  return agents.flatMap(({ links, clockSkewMs }, at) => {
+  return agents.flatMap(({ name, revoked, links, clockSkewMs }, at) => {
     const rows = tableLines(links.map(({ link, status }) => [`  ${paintedStatus(status, paint)}`, linkPlace(link)]));
     return [
       heads[at]!,
+      ...revokedLines(name, revoked, paint),
       ...skewLines(clockSkewMs, paint),
       ...links.flatMap((one, row) => [rows[row]!, ...stateLines(one, paint)]),
     ];
   });
+}
+
+function revokedLines(name: string, revoked: string | undefined, paint: Paint): string[] {
+  if (revoked === undefined) return [];
+  return [
+    `  ${paint.red("its key was revoked")}, ${revoked}: nothing is heard of it until it joins anew`,
+    `  ${paint.cyan("hint:")} the agent on ${name} says how; it takes a new token of syncline join-token create`,
+  ];
 }
 
 function skewLines(skewMs: number | undefined, paint: Paint): string[] {

@@ -115,12 +115,14 @@ describe("hosts with labels", () => {
     expect(holds.holds.map(({ host, approvedBy }) => [host, approvedBy]).toSorted()).toEqual([["db1", undefined], ["web1", "user:approver"]]);
   });
 
-  test("[API-49] who may manage a host revokes its certificates; the list of hosts and the audit log tell it", async () => {
+  test("[API-49] who may manage a host revokes its certificates; the lists of hosts and agents and the audit log tell it", async () => {
     const revoke = (person: Person, host: string) => ask(person, `/v1/hosts/${host}/certificates`, { method: "DELETE" });
     expect((await revoke("manager", "nowhere")).status).toBe(404);
     expect((await revoke("manager", "web1")).status).toBe(204);
     const { hosts } = JSON.parse((await ask("admin", "/v1/hosts")).body) as { hosts: { name: string; labels: string[]; revoked?: string }[] };
     expect(hosts.map(({ name, labels, revoked }) => [name, labels.length, revoked !== undefined])).toEqual([["db1", 2, false], ["web1", 2, true]]);
+    const { agents } = JSON.parse((await ask("admin", "/v1/agents")).body) as { agents: { name: string; revoked?: string }[] };
+    expect(agents.map(({ name, revoked }) => [name, revoked])).toEqual([["db1", undefined], ["web1", hosts[1]!.revoked]]);
     const { records } = JSON.parse((await ask("admin", "/v1/audit?action=host.revoke")).body) as { records: unknown[] };
     expect(records).toMatchObject([{ actor: "user:manager", resource: "host:web1", outcome: "done" }]);
   });

@@ -46,6 +46,7 @@ const AGENT = z
     program: z.string(),
     platform: z.string(),
     status: z.string(),
+    revoked: TIME.optional().describe("Its certificates and its key were, and it has not joined anew"),
     heardAgoMs: z.int().optional(),
     clockSkewMs: z.int().optional().describe("The agent's wall clock minus the hub's"),
     links: z.array(LINK_STATE),
@@ -96,7 +97,7 @@ function stateJson({ link, host, status, lagMs, state, heardAgoMs }: LinkView): 
   };
 }
 
-function agentJson(view: HostView): z.infer<typeof AGENT> {
+function agentJson(view: HostView, revokedMs: number | undefined): z.infer<typeof AGENT> {
   const { name, labels, program, platform, status, heardAgoMs, skewMs, links } = view;
   return {
     name,
@@ -104,6 +105,7 @@ function agentJson(view: HostView): z.infer<typeof AGENT> {
     program,
     platform,
     status,
+    ...(revokedMs === undefined ? {} : { revoked: iso(revokedMs) }),
     ...(heardAgoMs === undefined ? {} : { heardAgoMs: Math.round(heardAgoMs) }),
     ...(skewMs === undefined ? {} : { clockSkewMs: Math.round(skewMs) }),
     links: links.map(stateJson),
@@ -133,7 +135,10 @@ export const LINK_ROUTES: readonly AnyRoute[] = [
     summary: "Hosts that the caller may read, with the state of their agents and links",
     allowed: "known",
     answers: { 200: { description: "All, by name", schema: z.object({ agents: z.array(AGENT) }) } },
-    handle: ({ services, who }) => Promise.resolve(json(200, { agents: services.agents.hosts(who).map(agentJson) })),
+    async handle({ services, who }) {
+      const revoked = await services.access.hosts.revoked();
+      return json(200, { agents: services.agents.hosts(who).map((view) => agentJson(view, revoked.get(view.name))) });
+    },
   }),
   route({
     id: "link.list",
