@@ -21,6 +21,7 @@ import { ForeignPlaces } from "#sync/foreign/foreign-places.ts";
 import { isFile } from "#sync/foreign/foreign-record.ts";
 import { makeIfMissing } from "#sync/foreign/foreign-root.ts";
 import { type Bundle, type ForeignStage, type StagedContent, hasSum } from "#sync/foreign/foreign-stage.ts";
+import type { Store, Table } from "#sync/index/store.ts";
 
 /** Changes whose intent is written at once; also how many may have to be looked for after a crash. */
 const INTENT_OPS_MAX = 256;
@@ -48,6 +49,13 @@ export type ForeignApplicationOptions = {
 };
 
 const pathOf = (op: ApplyOp): RelPath => (op.type === "move" ? op.move.to : op.change.path);
+
+/**
+ * Changes of an open intent of which the index knows already. To whoever looks after a crash they would seem not to have
+ * been made: what is there is what the index says.
+ */
+export const notedChanges = (store: Store): Table => store.table("intent-noted");
+export const notedKey = (runId: string, { action, path, trash }: RunItem): string => `${runId}/${action} ${trash} ${path}`;
 
 export class ForeignApplication implements Application {
   readonly #options: ForeignApplicationOptions;
@@ -145,7 +153,7 @@ export class ForeignApplication implements Application {
     const placed: Placed[] = [];
     try {
       await this.#inOrder(pending, async (one, at) => {
-        placed[at] = this.#noted(await this.#one(one, items[at]));
+        placed[at] = this.#noted(await this.#one(one, items[at]), items[at]);
       });
     } finally {
       // What was done before it broke off is known; the rest is for recovery, by its intent.
@@ -155,12 +163,14 @@ export class ForeignApplication implements Application {
   }
 
   /** What comes later in the same run finds it in the index. */
-  #noted(placed: Placed): Placed {
-    const { store, index, log } = this.#options.context;
+  #noted(placed: Placed, item: RunItem | undefined): Placed {
+    const { context, runId } = this.#options;
+    const { store, index, log } = context;
     if (placed.paths.length === 0) return placed;
     store.transaction({ durable: false }, () => {
       placed.note(index);
       log.append(placed.paths);
+      if (item !== undefined && placed.isChanged) notedChanges(store).set(notedKey(runId, item), new Uint8Array(1));
     });
     return placed;
   }
@@ -196,6 +206,7 @@ export class ForeignApplication implements Application {
         journal.addIntent(runId, open);
       }
       journal.clearIntent(keys);
+      for (const item of done) notedChanges(store).delete(notedKey(runId, item));
     });
   }
 

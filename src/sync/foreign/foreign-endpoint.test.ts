@@ -3,15 +3,9 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, renameSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { SynclineError } from "#model/error.ts";
-import type { SumSeeds } from "#sync/endpoint/endpoint.ts";
-import type { ForeignEndpoint } from "#sync/foreign/foreign-endpoint.ts";
-import { ForeignPair, SESSION, type Ran } from "#sync/foreign/foreign-fixture.ts";
+import { ForeignPair, type Ran, withForeign } from "#sync/foreign/foreign-fixture.ts";
 import type { Abilities } from "#sync/foreign/foreign-files.ts";
 import { MemorySystem } from "#sync/foreign/memory-files-fixture.ts";
-import { PRESERVE_DEFAULT } from "#model/entry.ts";
-import { openSqliteStore } from "#sync/index/sqlite-store.ts";
-import { SessionState } from "#sync/session/state.ts";
-import { openHost } from "#platform/host-bun.ts";
 
 const S3_LIKE: Partial<Abilities> = {
   system: "S3", listsTimes: false, renames: "copies", directories: true, modes: false, symlinks: false,
@@ -401,25 +395,6 @@ describe.each(KINDS)("what is ignored on a system that is %s keeps its place", (
     expect(pair.files()).toEqual({ "d/new": "theirs", x: "stays" });
   });
 });
-
-async function withForeign<T>(pair: ForeignPair, body: (endpoint: ForeignEndpoint, signal: AbortSignal) => Promise<T>): Promise<T> {
-  const store = openSqliteStore(join(pair.dir, "state", "session.db"));
-  const state = new SessionState(store, openHost().random);
-  const endpoint = pair.foreign();
-  const { signal } = new AbortController();
-  const seeds: SumSeeds = state.seeds;
-  try {
-    const preserve = await endpoint.carries(PRESERVE_DEFAULT, true, signal);
-    await endpoint.open({
-      sessionId: SESSION, seeds, writable: true, ignore: [], include: [], preserve, durable: "none", verifyReadBack: false,
-      compress: "none", createRoot: false, expectRootId: state.marks.beta?.rootId,
-    }, signal);
-    return await body(endpoint, signal);
-  } finally {
-    await endpoint.close();
-    store.close();
-  }
-}
 
 describe("taking back", () => {
   const undo = (pair: ForeignPair, runId: string): Promise<{ restored: number; problems: unknown[] }> =>

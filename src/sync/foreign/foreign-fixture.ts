@@ -2,11 +2,12 @@
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import type { Side } from "#model/plan.ts";
 import { openHost } from "#platform/host-bun.ts";
 import type { Clock, Host } from "#platform/host.ts";
 import { DirEndpoint } from "#sync/endpoint/dir-endpoint.ts";
-import type { Endpoint } from "#sync/endpoint/endpoint.ts";
+import type { Endpoint, SumSeeds } from "#sync/endpoint/endpoint.ts";
 import { ForeignEndpoint } from "#sync/foreign/foreign-endpoint.ts";
 import type { ForeignFiles } from "#sync/foreign/foreign-files.ts";
 import { openSqliteStore } from "#sync/index/sqlite-store.ts";
@@ -14,6 +15,7 @@ import type { Store } from "#sync/index/store.ts";
 import type { SessionEvent, SessionOptions, Summary } from "#sync/session/events.ts";
 import { runSession } from "#sync/session/session.ts";
 import { PLAIN_OPTIONS } from "#sync/session/session-fixture.ts";
+import { SessionState } from "#sync/session/state.ts";
 
 export const SESSION = "5".repeat(32);
 
@@ -128,5 +130,25 @@ export class ForeignPair implements Disposable {
       if (item.isFile() && !path.startsWith(".syncline/")) out[path] = readFileSync(join(this.root, path), "utf8");
     }
     return Object.fromEntries(Object.entries(out).sort(([a], [b]) => (a < b ? -1 : 1)));
+  }
+}
+
+/** The foreign side by itself, as the session of the pair has it open. */
+export async function withForeign<T>(pair: ForeignPair, body: (endpoint: ForeignEndpoint, signal: AbortSignal) => Promise<T>): Promise<T> {
+  const store = openSqliteStore(join(pair.dir, "state", "session.db"));
+  const state = new SessionState(store, openHost().random);
+  const endpoint = pair.foreign();
+  const { signal } = new AbortController();
+  const seeds: SumSeeds = state.seeds;
+  try {
+    const preserve = await endpoint.carries(PRESERVE_DEFAULT, true, signal);
+    await endpoint.open({
+      sessionId: SESSION, seeds, writable: true, ignore: [], include: [], preserve, durable: "none", verifyReadBack: false,
+      compress: "none", createRoot: false, expectRootId: state.marks.beta?.rootId,
+    }, signal);
+    return await body(endpoint, signal);
+  } finally {
+    await endpoint.close();
+    store.close();
   }
 }

@@ -4,7 +4,7 @@ import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import { RUNS_KEPT_MAX, RUN_KEPT_MS } from "#sync/apply/prune-runs.ts";
 import type { RunItem } from "#sync/apply/run-journal.ts";
-import { makeTrashDir, trashDir } from "#sync/foreign/foreign-application.ts";
+import { makeTrashDir, notedChanges, notedKey, trashDir } from "#sync/foreign/foreign-application.ts";
 import { type ForeignContext, foreignProblem, isError, problemFrom } from "#sync/foreign/foreign-context.ts";
 import { type ForeignEntry, isExpected } from "#sync/foreign/foreign-files.ts";
 import { moveByCopy } from "#sync/foreign/foreign-placement.ts";
@@ -16,16 +16,20 @@ import { type ForeignRecord, expectedOf } from "#sync/foreign/foreign-record.ts"
  */
 export async function recoverForeign(context: ForeignContext, sessionId: string, signal: AbortSignal): Promise<void> {
   const { journal, store, host } = context;
+  const noted = notedChanges(store);
   for (const [runId, items] of journal.openIntents()) {
     const done: RunItem[] = [];
     for (const item of items) {
       const dir = trashDir(context, sessionId, runId);
-      if (await recoverItem(context, item, item.trash === "" ? undefined : `${dir}/${item.trash}`, signal)) done.push(item);
+      const keptAs = item.trash === "" ? undefined : `${dir}/${item.trash}`;
+      const isDone = noted.get(notedKey(runId, item)) !== undefined || (await recoverItem(context, item, keptAs, signal));
+      if (isDone) done.push(item);
       context.mark(item.path);
     }
     store.transaction({ durable: true }, () => {
       journal.addItems(runId, Math.floor(host.clock.nowMs()), done);
       journal.clearIntentsOf(runId);
+      for (const [key] of [...noted.entries(`${runId}/`)]) noted.delete(key);
     });
   }
 }
