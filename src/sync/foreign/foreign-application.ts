@@ -221,6 +221,8 @@ export class ForeignApplication implements Application {
     } catch (error) {
       const path = pathOf(op);
       const found = problemFrom(path, error);
+      // Where that is refused, too, recovery has to do it: nothing that is there then may be believed.
+      if (item !== undefined) await returnDisplaced(this.#options.context, item, this.#trashPath(item.trash), this.#options.signal);
       const isOther = isError(error, "STALE", "EXISTS", "NOT_FOUND");
       // To look again, and try again, would change nothing.
       const lasting = isOther ? await this.#places.whyRefused(op) : undefined;
@@ -282,6 +284,23 @@ export class ForeignApplication implements Application {
     this.#batch.bundle?.[Symbol.dispose]();
     this.#batch = new Batch();
   }
+}
+
+/**
+ * What had made room for something that did not come goes back to its place: its absence would pass for its removal. What
+ * is kept there is a rename's or a copy's; only such systems keep anything.
+ * @returns whether it did
+ */
+export async function returnDisplaced(
+  { files }: Pick<ForeignContext, "files">,
+  item: RunItem,
+  keptAs: RelPath | undefined,
+  signal: AbortSignal,
+): Promise<boolean> {
+  if (keptAs === undefined || item.new === undefined) return false;
+  if ((await files.stat(item.path, signal)) !== undefined || (await files.stat(keptAs, signal)) === undefined) return false;
+  await files.rename(keptAs, item.path, signal);
+  return true;
 }
 
 /** Where a run keeps what it displaces. */

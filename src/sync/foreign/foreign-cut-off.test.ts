@@ -1,7 +1,8 @@
 /** Runs and undos on a foreign system that are killed, or refused, in the midst, also several times in a row. */
 import { describe, expect, test } from "bun:test";
-import { cpSync, renameSync, rmSync } from "node:fs";
+import { cpSync, renameSync, rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
+import { SynclineError, type ErrorCode } from "#model/error.ts";
 import { ForeignPair, type Ran, withForeign } from "#sync/foreign/foreign-fixture.ts";
 import type { Abilities } from "#sync/foreign/foreign-files.ts";
 import { MemorySystem } from "#sync/foreign/memory-files-fixture.ts";
@@ -89,4 +90,37 @@ describe.each(KINDS)("a system that is %s", (_name, abilities, hasTags) => {
       if (isOver) break;
     }
   }, 120_000);
+});
+
+const refused = (code: ErrorCode, path: string): SynclineError => new SynclineError({ code, op: "test", message: "refused", path });
+
+describe("what is refused", () => {
+  test("[FOREIGN-93] a file that was put aside for something that is refused is back before anybody takes it for removed", async () => {
+    for (const [call, code] of [["makeSymlink", "UNSUPPORTED"], ["makeDir", "DENIED"], ["displaced", "DISK"]] as const) {
+      const system = new MemorySystem({ conditional: false });
+      using pair = new ForeignPair(() => system.client());
+      pair.put("a", "agreed", 1_600_000_000_000);
+      pair.put("b", "beside");
+      ok(await pair.run());
+      pair.aheadMs += 600_000;
+      if (call === "displaced") pair.put("a", "edited, and longer");
+      else pair.remove("a");
+      if (call === "makeSymlink") symlinkSync("b", join(pair.root, "a"));
+      if (call === "makeDir") pair.put("a/in", "a directory");
+      system.fault = (now, path) => {
+        if (now === call && path === "a") throw refused(code, path);
+      };
+      for (let time = 0; time < 2; time++) {
+        expect((await pair.run()).summary?.problems).toBeGreaterThan(0);
+        expect([call, time, system.files()]).toEqual([call, time, { a: "agreed", b: "beside" }]);
+      }
+      system.fault = undefined;
+      // Nothing but the file there says that it was ever here.
+      pair.remove("a");
+      pair.put("a", "agreed", 1_600_000_000_000);
+      ok(await pair.run());
+      expect([call, pair.files()]).toEqual([call, { a: "agreed", b: "beside" }]);
+      expect(system.files()).toEqual(pair.files());
+    }
+  });
 });

@@ -4,7 +4,7 @@ import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import { RUNS_KEPT_MAX, RUN_KEPT_MS } from "#sync/apply/prune-runs.ts";
 import type { RunItem } from "#sync/apply/run-journal.ts";
-import { makeTrashDir, notedChanges, notedKey, trashDir } from "#sync/foreign/foreign-application.ts";
+import { makeTrashDir, notedChanges, notedKey, returnDisplaced, trashDir } from "#sync/foreign/foreign-application.ts";
 import { type ForeignContext, foreignProblem, isError, problemFrom } from "#sync/foreign/foreign-context.ts";
 import { type ForeignEntry, isExpected } from "#sync/foreign/foreign-files.ts";
 import { moveByCopy } from "#sync/foreign/foreign-placement.ts";
@@ -36,11 +36,13 @@ export async function recoverForeign(context: ForeignContext, sessionId: string,
 
 /** Was it done, so that an undo has to take it back? */
 async function recoverItem(
-  { files, index }: ForeignContext,
+  context: ForeignContext,
   item: RunItem,
   keptAs: RelPath | undefined,
   signal: AbortSignal,
 ): Promise<boolean> {
+  const { files, index } = context;
+  if (await returnDisplaced(context, item, keptAs, signal)) return false;
   const there = await files.stat(item.path, signal);
   const record = index.get(item.path);
   const isOld = record !== undefined && isExpected(there, expectedOf(item.path, record));
@@ -48,10 +50,6 @@ async function recoverItem(
   if (kept === undefined || keptAs === undefined) {
     // Nothing tells a change of metadata from one that was not made; taking it back sets the old one again.
     return item.action !== "move" && !isOld && (there === undefined) === (item.new === undefined);
-  }
-  if (there === undefined && item.new !== undefined) {
-    await putBack({ files, from: keptAs, to: item.path, signal });
-    return false;
   }
   if (isOld) {
     // The copy was made, and the change was not.
