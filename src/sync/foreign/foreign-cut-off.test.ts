@@ -90,6 +90,30 @@ describe.each(KINDS)("a system that is %s", (_name, abilities, hasTags) => {
       if (isOver) break;
     }
   }, 120_000);
+
+  test("[FOREIGN-94] an undo that is killed, at any step and then at another one, is gone on with, and leaves no place empty", async () => {
+    for (let step = 1, isOver = false; !isOver; step++) {
+      for (const next of [1, step]) {
+        const { pair, system } = await changedPair(abilities, hasTags, true);
+        using _ = pair;
+        const before = { ...system.files() };
+        const run = await pair.run();
+        const { runId } = ok(run);
+        for (const at of [step, next]) {
+          const kill = killAt(pair, system, at);
+          await undo(pair, runId).catch((error: unknown) => expect(error).toBeInstanceOf(Killed));
+          isOver = at === step && kill.isOver();
+          kill.end();
+          await withForeign(pair, () => Promise.resolve());
+          expect([step, next, Object.keys(system.files())]).toEqual([step, next, expect.arrayContaining(["a", "b", "d/c"])]);
+          if (isOver) break;
+        }
+        if (!isOver) expect([step, next, (await undo(pair, runId)).problems]).toEqual([step, next, []]);
+        expect([step, next, system.files()]).toEqual([step, next, before]);
+        if (isOver) break;
+      }
+    }
+  }, 120_000);
 });
 
 const refused = (code: ErrorCode, path: string): SynclineError => new SynclineError({ code, op: "test", message: "refused", path });
@@ -122,5 +146,29 @@ describe("what is refused", () => {
       expect([call, pair.files()]).toEqual([call, { a: "agreed", b: "beside" }]);
       expect(system.files()).toEqual(pair.files());
     }
+  });
+
+  test("[FOREIGN-93] in an undo, what was taken away for something that cannot come back stays", async () => {
+    const { pair, system } = await changedPair({}, true, true);
+    using _ = pair;
+    const before = system.files();
+    const { runId } = ok(await pair.run());
+    // The old content cannot come back, and then what was to go for it cannot either.
+    let left = 0;
+    system.fault = (call, path) => {
+      if (call === "removed" && path === "a") left = 2;
+      if (call === "rename" && left > 0 && left-- > 0) throw refused("DENIED", path);
+    };
+    await expect(undo(pair, runId)).rejects.toMatchObject({ code: "DENIED" });
+    expect(Object.keys(system.files())).not.toContain("a");
+    await withForeign(pair, () => Promise.resolve());
+    expect(system.files()["a"]).toBe("old a");
+    system.fault = (call, path) => {
+      if (call === "removed" && path === "b") left = 1;
+      if (call === "rename" && left > 0 && left-- > 0) throw refused("DENIED", path);
+    };
+    const { problems } = await undo(pair, runId);
+    expect(problems.map((one) => (one as { path: string }).path).filter((path) => path !== "b")).toEqual([]);
+    expect(system.files()).toEqual(problems.length === 0 ? before : { ...before, b: "new b, longer" });
   });
 });
