@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import {
-  closeSync, existsSync, fsyncSync, ftruncateSync, openSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync, writeSync,
+  closeSync, existsSync, fstatSync, fsyncSync, ftruncateSync, openSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync, writeSync,
 } from "node:fs";
 import { basename, join } from "node:path";
 import { SynclineError } from "#model/error.ts";
@@ -98,7 +98,8 @@ class Partial {
     if (this.#isKept && !isThere) rmSync(this.#file, { force: true });
     this.#fd = openSync(this.#file, isThere ? "r+" : "wx", mode);
     if (isThere) {
-      this.length = Math.min(before!.bytes, version.size ?? 0);
+      // The note may be that of an earlier file, which had got its name already when its command was killed.
+      this.length = Math.min(before!.bytes, version.size ?? 0, fstatSync(this.#fd).size);
       ftruncateSync(this.#fd, this.length);
       this.#synced = this.length;
     }
