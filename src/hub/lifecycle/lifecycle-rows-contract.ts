@@ -102,10 +102,12 @@ async function expectPlaces(rows: LifecycleRows, id: SpaceId): Promise<void> {
   expect([...(await rows.places(id))]).toEqual([["one", 7]]);
   await rows.later(id, new Map([[1, 100], [2, 50], [3, 300]]));
   await rows.later(id, new Map([[1, 40]]));
-  expect(await rows.due(id, 100, 10)).toEqual([1, 2]);
-  expect(await rows.due(id, 100, 1)).toEqual([1]);
-  await rows.doneLater(id, [1, 2]);
-  expect(await rows.due(id, 1000, 10)).toEqual([3]);
+  const [one, two, three] = [{ sequence: 1, dueMs: 40 }, { sequence: 2, dueMs: 50 }, { sequence: 3, dueMs: 300 }] as const;
+  expect(await rows.due(id, 100, 10)).toEqual([one, two]);
+  expect(await rows.due(id, 100, 1)).toEqual([one]);
+  await rows.later(id, new Map([[2, 60]]));
+  await rows.doneLater(id, [one, two]);
+  expect(await rows.due(id, 1000, 10)).toEqual([{ ...two, dueMs: 60 }, three]);
   await rows.forgetLater(id);
   expect(await rows.due(id, 1000, 10)).toEqual([]);
 }

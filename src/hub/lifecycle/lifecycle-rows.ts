@@ -2,7 +2,6 @@
 import { withLater } from "#hub/meta/later-attributes.ts";
 import { nullVersion } from "#hub/meta/null-version.ts";
 import { VERSION_COLUMNS, VERSION_COLUMNS_V, type VersionRow, knownBy, versionOf } from "#hub/meta/rows.ts";
-import { ListText } from "#hub/meta/texts.ts";
 import type { Space, SpaceId, Version } from "#hub/space.ts";
 import { Versioning, leavesMarker } from "#hub/versioning.ts";
 import { type RelPath, encodeName } from "#model/path.ts";
@@ -18,6 +17,9 @@ export type Dated = {
   /** What it replaced; 0: nothing. */
   readonly previous: number;
 };
+
+/** A version to be looked at again, and when. */
+export type Due = { readonly sequence: number; readonly dueMs: number };
 
 type DatedRow = VersionRow & { readonly since_ms: number; readonly at_seq: number };
 
@@ -56,8 +58,9 @@ const SAVE_PLACE = `INSERT INTO lifecycle_places (space_id, rule, place) VALUES 
 const DROP_PLACE = "DELETE FROM lifecycle_places WHERE space_id = ? AND rule = ?";
 const LATER = `INSERT INTO lifecycle_later (space_id, seq, due_ms) VALUES (?, ?, ?)
   ON CONFLICT (space_id, seq) DO UPDATE SET due_ms = excluded.due_ms`;
-const DUE = "SELECT seq FROM lifecycle_later INDEXED BY lifecycle_due WHERE space_id = ? AND due_ms <= ? ORDER BY due_ms, seq LIMIT ?";
-const DONE_LATER = new ListText("DELETE FROM lifecycle_later WHERE space_id = ? AND seq IN (%)");
+const DUE = `SELECT seq, due_ms FROM lifecycle_later INDEXED BY lifecycle_due WHERE space_id = ? AND due_ms <= ?
+  ORDER BY due_ms, seq LIMIT ?`;
+const DONE_LATER = "DELETE FROM lifecycle_later WHERE space_id = ? AND seq = ? AND due_ms = ?";
 const FORGET_LATER = "DELETE FROM lifecycle_later WHERE space_id = ?";
 
 export class LifecycleRows {
@@ -171,13 +174,16 @@ export class LifecycleRows {
     });
   }
 
-  async due(space: SpaceId, nowMs: number, limit: number): Promise<number[]> {
-    return (await this.#db.all<{ seq: number }>(DUE, [space, nowMs, limit])).map(({ seq }) => seq);
+  async due(space: SpaceId, nowMs: number, limit: number): Promise<Due[]> {
+    const rows = await this.#db.all<{ seq: number; due_ms: number }>(DUE, [space, nowMs, limit]);
+    return rows.map(({ seq, due_ms: dueMs }) => ({ sequence: seq, dueMs }));
   }
 
-  async doneLater(space: SpaceId, sequences: readonly number[]): Promise<void> {
+  /** They were looked at. What was noted anew meanwhile stays. */
+  async doneLater(space: SpaceId, looked: readonly Due[]): Promise<void> {
+    if (looked.length === 0) return;
     await this.#db.transaction(async (sql) => {
-      for (const { text, values } of DONE_LATER.pieces([space], sequences)) await sql.run(text, values);
+      for (const { sequence, dueMs } of looked) await sql.run(DONE_LATER, [space, sequence, dueMs]);
     });
   }
 

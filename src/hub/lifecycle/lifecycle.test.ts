@@ -37,10 +37,13 @@ const setRules = (rules: readonly LifecycleRule[]) => hub.spaces.updateSpace(hub
 /** To the morning of a day, the first being 0. */
 const goTo = (day: number): void => void (nowMs = BEGIN_MS + day * DAY_MS);
 
-async function run(onBatch: (done: LifecycleDone) => Promise<void> = () => Promise.resolve()): Promise<LifecycleDone> {
+async function run(
+  onBatch: (done: LifecycleDone) => Promise<void> = () => Promise.resolve(),
+  signal = new AbortController().signal,
+): Promise<LifecycleDone> {
   const { spaces, meta, audit } = hub;
   const uploads = { abortBegunBefore: () => Promise.resolve(0) };
-  const asked = { nowMs, traceId: TRACE, runId: "lifecycle-1", signal: new AbortController().signal, onBatch };
+  const asked = { nowMs, traceId: TRACE, runId: "lifecycle-1", signal, onBatch };
   return runLifecycle({ meta, rows, spaces, versions, uploads, audit }, asked, LIFECYCLE_NOTHING);
 }
 
@@ -139,6 +142,27 @@ describe("lifecycle", () => {
     goTo(11);
     expect(await run()).toMatchObject({ purged: 1 });
     expect(await isThere("b", two)).toBe(false);
+  });
+
+  test("[LIFECYCLE-13] what was to be looked at again is, also when the runs that came to it were cut off or refused, several times", async () => {
+    await setRules([rule({ oldDays: 1 })]);
+    const all: [string, number][] = [];
+    for (const path of ["a", "b", "c"]) all.push([path, await hub.put("demo", path, "one")]);
+    await hub.spaces.createRestorePoint(hub.who, "demo", "point");
+    for (const [path] of all) await hub.put("demo", path, "two");
+    goTo(3);
+    expect(await run()).toEqual(LIFECYCLE_NOTHING);
+    await hub.spaces.deleteRestorePoint(hub.who, "demo", "point");
+    goTo(11);
+    for (let time = 0; time < 2; time++) await expect(run(undefined, AbortSignal.abort(new Error("cut off")))).rejects.toThrow("cut off");
+    // The disk takes the first of them and not the second.
+    const [, [, second] = ["", 0]] = all;
+    await hub.database.run(`CREATE TRIGGER refusing BEFORE INSERT ON purges WHEN NEW.seq = ${second} BEGIN SELECT RAISE(ABORT, 'refused'); END`);
+    for (let time = 0; time < 2; time++) await expect(run()).rejects.toThrow();
+    await hub.database.run("DROP TRIGGER refusing");
+    expect(await run()).toMatchObject({ purged: 2 });
+    for (const [path, sequence] of all) expect(await isThere(path, sequence)).toBe(false);
+    expect(await run()).toEqual(LIFECYCLE_NOTHING);
   });
 
   test("[LIFECYCLE-8] a version goes on the day on which another one becomes old that has to be newer, however old it is", async () => {

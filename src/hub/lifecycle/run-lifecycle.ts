@@ -8,7 +8,7 @@
  */
 import { systemPrincipal } from "#access/access.ts";
 import { againOf } from "#hub/attributes.ts";
-import type { Dated, LifecycleRows } from "#hub/lifecycle/lifecycle-rows.ts";
+import type { Dated, Due, LifecycleRows } from "#hub/lifecycle/lifecycle-rows.ts";
 import { type LifecycleFilter, type LifecycleRule, agedMs, dueMs, matches, matchesOld } from "#hub/lifecycle/rules.ts";
 import type { MetaStore } from "#hub/meta/meta-store.ts";
 import { hash48 } from "#hub/meta/rows.ts";
@@ -379,9 +379,16 @@ class SpaceLifecycle {
       this.#run.signal.throwIfAborted();
       const due = await rows.due(this.#id, this.#run.nowMs, ROWS);
       if (due.length === 0) return;
-      // What has to wait again is noted anew.
-      await rows.doneLater(this.#id, due);
-      for (const sequence of due) await this.#lookAgain(sequence);
+      const looked: Due[] = [];
+      try {
+        for (const one of due) {
+          await this.#lookAgain(one.sequence);
+          looked.push(one);
+        }
+      } finally {
+        // Not before: nobody else would ever come to what a run that is cut off here had not looked at.
+        await rows.doneLater(this.#id, looked);
+      }
       await this.#run.onBatch(this.#done);
     }
   }
