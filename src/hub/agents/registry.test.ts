@@ -171,6 +171,20 @@ describe("agent registry", () => {
     expect([registry.links(), registry.mark(link, "web1"), registry.hosts()]).toEqual([[], undefined, []]);
   });
 
+  test("[AGENT-105] how far an agent had stored what came is written in the end, however often the disk refuses it", async () => {
+    await registry.joined("web1", "aa");
+    const link = (await registry.createLink({ host: "web1", root: "/a", space: "demo" })).id;
+    registry.setMark(link, "web1", { session: "s", epoch: "e", acknowledged: 6 });
+    await registry.saveMarks();
+    registry.setMark(link, "web1", { session: "s", epoch: "e", acknowledged: 9 });
+    await db.run("CREATE TRIGGER refusing BEFORE INSERT ON agent_marks BEGIN SELECT RAISE(ABORT, 'refused'); END");
+    for (let time = 0; time < 2; time++) await registry.saveMarks().catch(() => undefined);
+    await db.run("DROP TRIGGER refusing");
+    await registry.saveMarks();
+    await reopen();
+    expect(registry.mark(link, "web1")).toEqual({ session: "s", epoch: "e", acknowledged: 9 });
+  });
+
   test("[AGENT-8] a host has no more links than its agent takes", async () => {
     await registry.joined("web1", "aa");
     for (let at = 0; at < LINKS_PER_HOST_MAX + 3; at++) {

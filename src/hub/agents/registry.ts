@@ -481,7 +481,6 @@ export class AgentRegistry {
   async saveMarks(): Promise<void> {
     const unsaved = [...this.#marks.values()].filter(({ isSaved }) => !isSaved);
     if (unsaved.length === 0) return;
-    for (const one of unsaved) one.isSaved = true;
     await this.#db.transaction(async (sql) => {
       for (const { link, host, mark } of unsaved) {
         await sql.run(
@@ -492,6 +491,8 @@ export class AgentRegistry {
         );
       }
     });
+    // Not before: one that was refused would never be written again. What was set meanwhile is another one.
+    for (const one of unsaved) one.isSaved = true;
   }
 
   #forgetMarks(isGone: (one: { link: string; host: string }) => boolean): void {
