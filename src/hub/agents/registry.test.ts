@@ -185,6 +185,33 @@ describe("agent registry", () => {
     expect(registry.mark(link, "web1")).toEqual({ session: "s", epoch: "e", acknowledged: 9 });
   });
 
+  test("[AGENT-106] a link that is led to another space stays there, however often that was refused, or cut off, before", async () => {
+    const spaces = [{ id: 1, name: "one" }, { id: 2, name: "two" }];
+    const link = await registry.createLink({ host: "web1", root: "/a", space: "one" });
+    await registry.bindSpace(link, 1);
+    const refusing = "CREATE TRIGGER refusing BEFORE UPDATE OF space_id ON agent_links BEGIN SELECT RAISE(ABORT, 'refused'); END";
+    await db.run(refusing);
+    for (let time = 0; time < 2; time++) await expect(registry.updateLink(link.id, { space: "two" })).rejects.toThrow();
+    // What was refused has not happened, neither here nor after a restart.
+    expect(registry.link(link.id)?.space).toBe("one");
+    await reopen();
+    expect(registry.link(link.id)?.space).toBe("one");
+    await db.run("DROP TRIGGER refusing");
+    const changed = await registry.updateLink(link.id, { space: "two" });
+    await reopen();
+    await registry.spacesAre(spaces);
+    expect(registry.link(link.id)?.space).toBe("two");
+    // Nor is it bound to the space that it had led to when it was looked at; and a binding that is refused is tried again.
+    await registry.bindSpace(link, 1);
+    await db.run(refusing);
+    await expect(registry.bindSpace(changed, 2)).rejects.toThrow();
+    await db.run("DROP TRIGGER refusing");
+    await registry.bindSpace(changed, 2);
+    await reopen();
+    await registry.spacesAre([{ id: 1, name: "one" }, { id: 2, name: "renamed" }]);
+    expect(registry.link(link.id)?.space).toBe("renamed");
+  });
+
   test("[AGENT-8] a host has no more links than its agent takes", async () => {
     await registry.joined("web1", "aa");
     for (let at = 0; at < LINKS_PER_HOST_MAX + 3; at++) {

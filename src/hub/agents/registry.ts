@@ -125,6 +125,7 @@ type LinkRow = SqlRow & {
   created_ms: number;
 };
 const HOST_COLUMNS = "name, labels, serial, program, platform, first_seen_ms, last_seen_ms";
+const BIND = "UPDATE agent_links SET space_id = ? WHERE id = ?";
 const LINK_COLUMNS = "id, host, selector, root, space, prefix, settings, enabled, generation, origin, created_ms";
 
 export class AgentRegistry {
@@ -343,18 +344,29 @@ export class AgentRegistry {
     };
     const valid = checked(NEW_LINK, merged, "link");
     const link: Link = { ...before, ...valid, host, selector, root: trimRoot(valid.root), generation: before.generation + 1 };
-    await writeLink(this.#db, link);
+    const isElsewhere = link.space !== before.space;
+    // Together: with the space that it led to before, the next start would lead it back there.
+    await this.#db.transaction(async (sql) => {
+      await writeLink(sql, link);
+      if (isElsewhere) await sql.run(BIND, [0, id]);
+    });
     this.#links.set(id, link);
-    if (link.space !== before.space) await this.bindSpace(id, 0);
+    if (isElsewhere) this.#spaceOf.delete(id);
     this.#changed(link.host);
     return link;
   }
 
-  /** The link was found to lead to this space: from now on it does, whatever the space is called. */
-  async bindSpace(id: string, space: number): Promise<void> {
-    if (this.#spaceOf.get(id) === space || !this.#links.has(id)) return;
-    this.#spaceOf.set(id, space);
-    await this.#db.run("UPDATE agent_links SET space_id = ? WHERE id = ?", [space, id]);
+  /**
+   * The link was found to lead to this space: from now on it does, whatever the space is called. Nothing for one that was
+   * led elsewhere since it was looked at.
+   */
+  async bindSpace({ id, space: name }: Pick<Link, "id" | "space">, space: number): Promise<void> {
+    if (this.#spaceOf.get(id) === space) return;
+    await this.#inTurn(async () => {
+      if (this.#links.get(id)?.space !== name) return;
+      await this.#db.run(BIND, [space, id]);
+      this.#spaceOf.set(id, space);
+    });
   }
 
   /** These spaces have these names. Links that lead to one of them are told of by that name. */
