@@ -212,6 +212,19 @@ describe("agent registry", () => {
     expect(registry.link(link.id)?.space).toBe("renamed");
   });
 
+  test("[AGENT-107] links of a space that got another name follow it, also when the disk refuses that at first", async () => {
+    const link = await registry.createLink({ host: "web1", root: "/a", space: "one" });
+    await registry.bindSpace(link, 1);
+    await db.run("CREATE TRIGGER refusing BEFORE UPDATE OF space ON agent_links BEGIN SELECT RAISE(ABORT, 'refused'); END");
+    await expect(registry.spacesAre([{ id: 1, name: "two" }])).rejects.toThrow();
+    await expect(registry.saveMarks()).rejects.toThrow();
+    await db.run("DROP TRIGGER refusing");
+    await registry.saveMarks();
+    expect(registry.link(link.id)?.space).toBe("two");
+    await reopen();
+    expect(registry.link(link.id)?.space).toBe("two");
+  });
+
   test("[AGENT-8] a host has no more links than its agent takes", async () => {
     await registry.joined("web1", "aa");
     for (let at = 0; at < LINKS_PER_HOST_MAX + 3; at++) {

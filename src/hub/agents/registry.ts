@@ -139,6 +139,8 @@ export class AgentRegistry {
   readonly #links = new Map<string, Link>();
   /** Ids of the spaces that links lead to, where that is known: a link follows its space, whatever that is called. */
   readonly #spaceOf = new Map<string, number>();
+  /** Names of spaces that links are to be told of by, as far as that is not written. */
+  readonly #names = new Map<number, string>();
   /** What was made of #links for a host; forgotten with every change. */
   readonly #linksOf = new Map<string, readonly Link[]>();
   /** By "host link". */
@@ -369,19 +371,27 @@ export class AgentRegistry {
     });
   }
 
-  /** These spaces have these names. Links that lead to one of them are told of by that name. */
+  /**
+   * These spaces have these names. Links that lead to one of them are told of by that name, also when the disk has refused
+   * to write it at first: the space is called so by then, and under its earlier name they would lead nowhere, or to another
+   * space that gets that name.
+   */
   spacesAre(spaces: readonly { readonly id: number; readonly name: string }[]): Promise<void> {
-    return this.#inTurn(async () => {
-      const names = new Map(spaces.map(({ id, name }) => [id, name]));
-      for (const link of this.links()) {
-        const space = names.get(this.#spaceOf.get(link.id) ?? 0);
-        if (space === undefined || space === link.space) continue;
-        const renamed: Link = { ...link, space, generation: link.generation + 1 };
-        await writeLink(this.#db, renamed);
-        this.#links.set(link.id, renamed);
-        this.#changed(link.host);
-      }
-    });
+    for (const { id, name } of spaces) this.#names.set(id, name);
+    return this.#inTurn(() => this.#nameSpaces());
+  }
+
+  async #nameSpaces(): Promise<void> {
+    const names = new Map(this.#names);
+    for (const link of this.links()) {
+      const space = names.get(this.#spaceOf.get(link.id) ?? 0);
+      if (space === undefined || space === link.space) continue;
+      const renamed: Link = { ...link, space, generation: link.generation + 1 };
+      await writeLink(this.#db, renamed);
+      this.#links.set(link.id, renamed);
+      this.#changed(link.host);
+    }
+    for (const [id, name] of names) if (this.#names.get(id) === name) this.#names.delete(id);
   }
 
   /** The files stay where they are, on both ends. @throws {SynclineError} DENIED for a link that its host declares */
@@ -489,8 +499,12 @@ export class AgentRegistry {
     return false;
   }
 
-  /** A mark that is lost only makes a restored agent look less restored, so they are written now and then. */
+  /**
+   * A mark that is lost only makes a restored agent look less restored, so they are written now and then; and with them
+   * what was refused before.
+   */
   async saveMarks(): Promise<void> {
+    if (this.#names.size > 0) await this.#inTurn(() => this.#nameSpaces());
     const unsaved = [...this.#marks.values()].filter(({ isSaved }) => !isSaved);
     if (unsaved.length === 0) return;
     await this.#db.transaction(async (sql) => {
