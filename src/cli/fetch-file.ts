@@ -4,7 +4,8 @@
  */
 import { createHash } from "node:crypto";
 import {
-  closeSync, existsSync, fstatSync, fsyncSync, ftruncateSync, openSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync, writeSync,
+  closeSync, existsSync, fstatSync, fsyncSync, ftruncateSync, openSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync,
+  writeSync,
 } from "node:fs";
 import { basename, join } from "node:path";
 import { SynclineError } from "#model/error.ts";
