@@ -116,7 +116,11 @@ export class Followers {
     }
     this.#stopped.delete(follow.space);
     const { space, shares, quotaBytes, tag } = follow;
-    const follower = new Follower({ ...this.#options, space, shares, quotaBytes, source: this.#connect(follow) }, tag);
+    this.#go(follow, new Follower({ ...this.#options, space, shares, quotaBytes, source: this.#connect(follow) }, tag));
+  }
+
+  #go(follow: Follow, follower: Follower): void {
+    if (this.#isClosed) return;
     const stop = new AbortController();
     this.#running.set(follow.space, { follow, follower, stop, done: follower.run(stop.signal) });
   }
@@ -126,6 +130,21 @@ export class Followers {
     running?.stop.abort();
     await running?.done;
     this.#running.delete(space);
+    return running;
+  }
+
+  /**
+   * Changes what is followed while nobody follows it. Where that is refused it is followed on, by who knows how far the
+   * source is: that is to be told to whoever promotes it in the end, and the source may never be heard again.
+   */
+  async #changing(space: SpaceId, change: () => Promise<unknown>): Promise<Running | undefined> {
+    const running = await this.#end(space);
+    try {
+      await change();
+    } catch (error) {
+      if (running !== undefined) this.#go(running.follow, running.follower);
+      throw error;
+    }
     return running;
   }
 
@@ -150,26 +169,36 @@ export class Followers {
     if (known !== undefined) {
       if (facts.hubId === store.hubId && known.lineage === facts.lineage) throw itself(name);
       if ((await this.#shared(known, facts)) === undefined) throw anotherSpace(name, target);
-      await this.#end(known.id);
       // No change of its own is made from here on, so what is compared with the source stays true.
-      await store.begin(known.id, follow, note);
+      await this.#changing(known.id, () => store.begin(known.id, follow, note));
+      this.#stopped.delete(known.id);
       spaces.followed.set(known.id, target);
     }
-    // Who may read all of it is who may have it here again.
-    const mayShare = access.decide(who, "read", { type: "space", space: name, path: "", isTree: true }).allowed;
-    const aside = known === undefined ? undefined : await this.#setAside(who, name, facts);
-    if (known === undefined || aside !== undefined) {
-      const shares = mayShare && aside !== undefined ? known!.id : undefined;
-      await spaces.adoptSpace(who, name, facts, async (sql) => {
-        await store.beginIn(sql, name, { ...follow, shares }, facts.past);
-        await note(sql);
-      });
+    try {
+      // Who may read all of it is who may have it here again.
+      const mayShare = access.decide(who, "read", { type: "space", space: name, path: "", isTree: true }).allowed;
+      const aside = known === undefined ? undefined : await this.#setAside(who, name, facts);
+      if (known === undefined || aside !== undefined) {
+        const shares = mayShare && aside !== undefined ? known!.id : undefined;
+        await spaces.adoptSpace(who, name, facts, async (sql) => {
+          await store.beginIn(sql, name, { ...follow, shares }, facts.past);
+          await note(sql);
+        });
+      }
+      const space = await spaces.space(who, name);
+      spaces.followed.set(space.id, target);
+      await this.#startRow(space.id);
+      return { space: await spaces.space(who, name), aside };
+    } catch (error) {
+      if (known !== undefined) await this.#startRow(known.id).catch(() => undefined);
+      throw error;
     }
-    const space = await spaces.space(who, name);
-    spaces.followed.set(space.id, target);
-    const row = (await store.follows()).find((one) => one.space === space.id)!;
-    this.#start(row);
-    return { space: await spaces.space(who, name), aside };
+  }
+
+  /** As the next start of the hub does. */
+  async #startRow(space: SpaceId): Promise<void> {
+    const row = (await this.#options.store.follows()).find((one) => one.space === space);
+    if (row !== undefined && !this.#running.has(space)) this.#start(row);
   }
 
   async #shared(space: Space, facts: SourceFacts): Promise<number | undefined> {
@@ -187,9 +216,10 @@ export class Followers {
     const shared = await this.#shared(own, facts);
     if (shared === undefined || shared >= own.sequence) return undefined;
     const aside = `${name.slice(0, 40)}.diverged-${own.sequence}`;
-    await spaces.updateSpace(who, name, { name: aside });
+    // While it has its name: cut off behind this, whoever asks once more finds it, and sets it aside then.
     await store.promote(own.id, spaces.newLineage());
     spaces.followed.set(own.id, undefined);
+    await spaces.updateSpace(who, name, { name: aside });
     const changes = own.sequence - shared;
     log("error", "space had gone another way than its source", { space: name, sharedSequence: shared, changes, keptIn: aside });
     return { space: aside, sharedSequence: shared, changes };
@@ -199,9 +229,8 @@ export class Followers {
   async unfollow(who: Principal, name: string): Promise<void> {
     const { store, audit } = this.#options;
     const { id } = await this.#followed(who, name);
-    const running = await this.#end(id);
     const event = { action: "space.unfollow", resource: spaceResource(name), outcome: "done" } as const;
-    await store.stop(id, (sql) => audit.appendIn(sql, { id: who.id }, event));
+    const running = await this.#changing(id, () => store.stop(id, (sql) => audit.appendIn(sql, { id: who.id }, event)));
     if (running !== undefined) this.#stopped.set(id, { ...running.follow, stopped: true });
   }
 
@@ -209,17 +238,22 @@ export class Followers {
   async promote(who: Principal, name: string): Promise<Promoted> {
     const { spaces, store, clock, audit, log } = this.#options;
     const { id } = await this.#followed(who, name);
-    const running = await this.#end(id);
-    const { sourceSequence, heardMono } = running?.follower.state ?? { sourceSequence: undefined, heardMono: undefined };
-    const { sequence } = await spaces.space(who, name);
-    const missing = sourceSequence === undefined ? undefined : Math.max(0, sourceSequence - sequence);
-    const details = { sequence, ...(missing === undefined ? {} : { missing }) };
-    const event = { action: "space.promote", resource: spaceResource(name), outcome: "done", details } as const;
-    await store.promote(id, spaces.newLineage(), (sql) => audit.appendIn(sql, { id: who.id }, event));
+    const heard = this.#running.get(id)?.follower;
+    let missing: number | undefined;
+    let sequence = 0;
+    await this.#changing(id, async () => {
+      const sourceSequence = heard?.state.sourceSequence;
+      ({ sequence } = await spaces.space(who, name));
+      missing = sourceSequence === undefined ? undefined : Math.max(0, sourceSequence - sequence);
+      const details = promotedAt(sequence, missing);
+      const event = { action: "space.promote", resource: spaceResource(name), outcome: "done", details } as const;
+      await store.promote(id, spaces.newLineage(), (sql) => audit.appendIn(sql, { id: who.id }, event));
+    });
     this.#stopped.delete(id);
     spaces.followed.set(id, undefined);
     await spaces.changedOutside(id);
-    log("info", "space was promoted", { space: name, ...details });
+    log("info", "space was promoted", { space: name, ...promotedAt(sequence, missing) });
+    const heardMono = heard?.state.heardMono;
     const heardAgoMs = heardMono === undefined ? undefined : clock.monotonicMs() - heardMono;
     return { space: await spaces.space(who, name), missing, heardAgoMs };
   }
@@ -276,6 +310,8 @@ export class Followers {
     };
   }
 }
+
+const promotedAt = (sequence: number, missing: number | undefined) => ({ sequence, ...(missing === undefined ? {} : { missing }) });
 
 function followsNobody(name: string): SynclineError {
   return new SynclineError({
