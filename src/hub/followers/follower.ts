@@ -93,7 +93,8 @@ export class Follower {
   #repairs = 0;
   /** A repair that was refused, and when. */
   #refused: { readonly error: SynclineError; readonly atMono: number } | undefined;
-  #askedAllMarks = false;
+  /** Of a source that has come to fewer marks than there are here: to how many, when all of them were taken over. */
+  #allMarksOf: number | undefined;
 
   /** @param tag of the settings that are here */
   constructor(options: FollowerOptions, tag: string) {
@@ -198,17 +199,20 @@ export class Follower {
   async #takeMarks(space: Space, last: number, signal: AbortSignal): Promise<void> {
     const { source, store, clock } = this.#options;
     let after = await store.lastMark(space.id);
-    if (after === last || (after > last && this.#askedAllMarks)) return;
     // The source was put back to a time before the last: all of them once more, and what is here already changes nothing.
-    if (after > last) {
-      this.#askedAllMarks = true;
-      after = 0;
-    }
+    const areAll = after > last;
+    if (after === last || (areAll && this.#allMarksOf === last)) return;
+    if (areAll) after = 0;
     for (;;) {
       signal.throwIfAborted();
       const page = await source.marks(after, signal);
+      if (page.marks.length === 0) {
+        // Not before: who is cut off in between begins again.
+        if (areAll) this.#allMarksOf = last;
+        return;
+      }
       // They are about changes that are not here yet: the next round brings those.
-      if (page.marks.length === 0 || page.sequence > space.sequence) return;
+      if (page.sequence > space.sequence) return;
       await store.applyMarks(space.id, page.marks, clock.nowMs());
       const next = page.marks.at(-1)!.number;
       if (next <= after) throw noMarks(space, next);

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { FACTS_JSON, MARKS_JSON, PAGE_JSON, factsJson, factsOf, marksJson, marksOf, pageJson, pageOf } from "#gateway/api/follow-shapes.ts";
-import { FollowHub, WHO, catchUp, journalOf, never } from "#hub/followers/followers-fixture.ts";
+import { FollowHub, WHO, catchUp, journalOf, lost, never } from "#hub/followers/followers-fixture.ts";
 import type { FollowSource } from "#hub/followers/source.ts";
 import { TRACE } from "#hub/hub-fixture.ts";
 import { SpaceVersions } from "#hub/versions/versions.ts";
@@ -52,6 +52,28 @@ test("[FOLLOW-35] locks, purges and attributes of old versions come over to a co
   expect(await copy.hub.meta.versionNamed(here, { path: "a", sequence: two_ })).toBeUndefined();
   expect(await copy.store.marks(here, 0)).toEqual(await source.store.marks(there, 0));
   expect((await copy.hub.meta.lock(here, one))?.hold).toBe(true);
+});
+
+test("[FOLLOW-43] marks of a source that was put back come over, also when it was lost while they were asked for, and later ones too", async () => {
+  await using lab = await two();
+  const { source, copy, versions } = lab;
+  const [one, other] = [await source.hub.put("demo", "a", "one"), await source.hub.put("demo", "b", "two")];
+  let refusals = 0;
+  const follower = await copy.copyOf(source, (from) => ({
+    ...from,
+    marks: (after, signal) => (refusals-- > 0 ? Promise.reject(lost()) : from.marks(after, signal)),
+  }));
+  await catchUp(follower);
+  const { id } = await copy.hub.spaces.space(WHO, "demo");
+  // Its last one here is of the life before.
+  await copy.store.applyMarks(id, [{ number: 50, sequence: other, lock: { term: undefined, hold: false } }], 1);
+  for (const [path, sequence] of [["a", one], ["b", other]] as const) {
+    await versions.changeLock(WHO, "demo", { path, sequence }, { traceId: TRACE, hold: true });
+    refusals = 2;
+    for (let time = 0; time < 2; time++) await expect(follower.round(never)).rejects.toMatchObject({ code: "LINK_LOST" });
+    await follower.round(never);
+    expect((await copy.hub.meta.lock(id, sequence))?.hold).toBe(true);
+  }
 });
 
 test("[FOLLOW-36] what is locked for compliance or held in a copy stays there, whatever its source says; the current version always", async () => {
