@@ -1,5 +1,5 @@
 /** Small text files of ours that hold keys and trust: read whole, replaced whole, readable by nobody else. */
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 
 /** Larger files are not what they claim to be. */
@@ -25,6 +25,8 @@ export function writePrivateFile(path: string, text: string): void {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const aside = `${path}.${process.pid}.new`;
   try {
+    // In a container every life has the same number: one that was killed here may have left it.
+    rmSync(aside, { force: true });
     writeFileSync(aside, text, { mode: 0o600, flag: "wx", flush: true });
     renameSync(aside, path);
     syncDirectory(dirname(path));
