@@ -108,3 +108,21 @@ test("[AGENT-104] drawings of stamps that are cut off one after the other, anywh
   }
   expect(cut).toBe(3 * EFFECTS * EFFECTS * 2 * 3);
 });
+
+test("[AGENT-108] a root that was put back is told once, also while its disk refuses it another stamp, and the next time again", async () => {
+  for (const at of [1, 2, 3]) {
+    const life = new Life(at);
+    await life.run(undefined);
+    const old = life.stamp();
+    await life.run(undefined);
+    life.putBack(old);
+    const full = { at, how: "disk full" } as const;
+    expect(await life.run(full)).toBe(true);
+    for (let time = 0; time < 3; time++) expect([at, time, await life.run(full)]).toEqual([at, time, false]);
+    expect(await life.run(undefined)).toBe(false);
+    expect(life.stamp()).not.toBe(old);
+    life.putBack(old);
+    expect(await life.run(undefined)).toBe(true);
+    expect(await life.run(undefined)).toBe(false);
+  }
+});

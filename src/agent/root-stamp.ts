@@ -16,6 +16,7 @@ export const STAMP_MS = 60 * 60_000;
 /** While the root is not marked yet. */
 const FIRST_MS = 2000;
 const STAMP_BYTES = 16;
+const STAMP = /^[0-9a-f]{32}$/;
 /** Where the session's state keeps it: the stamps that the root may have, 16 bytes each, one or two. */
 const TABLE = "stamp";
 const KEY = "accepted";
@@ -46,6 +47,9 @@ export function forgetIfRestored(context: StampContext, seeds: SumSeeds, side: S
   store.transaction({ durable: true }, () => {
     state.reset();
     state.restored = side;
+    // Once: what is told from here on outlives the process. While a full disk refuses the root another stamp, each further
+    // start would take it for restored anew, and what people had changed since for old files.
+    accept(store, STAMP.test(found.stamp) ? [found.stamp] : []);
   });
   return true;
 }
