@@ -2,6 +2,7 @@
  * A link that stands still, and its releases: a person goes back to one, or a command after a batch takes the batch back;
  * until somebody lets the link go on it shows that. Whoever finds the pause, after any crash, makes it so.
  */
+import { SynclineError, messageOf } from "#model/error.ts";
 import type { OpenRequest } from "#sync/endpoint/endpoint.ts";
 import type { LinkParts } from "#agent/link-context.ts";
 import type { LinkWatch } from "#agent/link-watch.ts";
@@ -14,6 +15,8 @@ export const PAUSE_LOOK_MS = 1000;
 export class LinkPauses {
   readonly #parts: LinkParts;
   readonly #watch: LinkWatch;
+  /** That could not be written when its batch had failed. Nothing goes on before it is. */
+  #owed: Pause | undefined;
 
   constructor(parts: LinkParts, watch: LinkWatch) {
     this.#parts = parts;
@@ -22,7 +25,7 @@ export class LinkPauses {
 
   get isPaused(): boolean {
     try {
-      return this.#parts.pauses.read() !== undefined;
+      return this.#owed !== undefined || this.#parts.pauses.read() !== undefined;
     } catch {
       return false;
     }
@@ -53,8 +56,22 @@ export class LinkPauses {
   pauseAfter(runId: string, fault: string): void {
     const { host, log } = this.#parts.context;
     const reason = `the command after a batch failed: ${fault}`;
-    this.#parts.pauses.write({ reason, by: "hook", sinceMs: host.clock.nowMs(), release: null, undo: runId });
+    this.#owed = { reason, by: "hook", sinceMs: host.clock.nowMs(), release: null, undo: runId };
     log("link paused", { link: this.#parts.link.id, runId, reason });
+    this.#payOff();
+  }
+
+  /** @throws {SynclineError} DISK */
+  #payOff(): void {
+    if (this.#owed === undefined) return;
+    try {
+      this.#parts.pauses.write(this.#owed);
+    } catch (cause) {
+      const message = `a batch is to be taken back, and that cannot be written down: ${messageOf(cause)}`;
+      const hint = "is there room, and may we write there?";
+      throw new SynclineError({ code: "DISK", op: "pause link", message, hint, cause });
+    }
+    this.#owed = undefined;
   }
 
   /**
@@ -63,6 +80,7 @@ export class LinkPauses {
    */
   async standStill(rest: (error: { code: string; message: string; hint: string }) => void, signal: AbortSignal): Promise<void> {
     const { pauses, link, context } = this.#parts;
+    this.#payOff();
     let pause = pauses.read();
     if (pause !== undefined) pause = await this.#takeBack(pause, signal);
     for (; pause !== undefined && !signal.aborted; pause = pauses.read()) {

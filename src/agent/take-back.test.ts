@@ -125,4 +125,21 @@ describe("a command after a batch that takes it back", () => {
     renameSync(`${b}.away`, b);
     await until("it is taken back", () => view("web2").status === "paused" && isOld(b));
   });
+
+  test("[PAUSE-5] a batch whose pause the disk refuses, several times, is taken back as soon as it can be written, and nothing goes on before", async () => {
+    const { a, b, bad, agent } = await begun();
+    const refusing = join(agent.dataDir, "pauses", `${view("web2").link.id}.json.${process.pid}.new`);
+    mkdirSync(join(refusing, "in the way"), { recursive: true });
+    writeFileSync(bad, "");
+    changeAll(a);
+    const failed = (): string[] => hub.log.filter((line) => line.startsWith("web2 link failed"));
+    await until("it is refused, and refused again", () => failed().length > 1);
+    expect(failed().at(-1)).toContain("cannot be written down");
+    rmSync(bad);
+    rmSync(refusing, { recursive: true });
+    await until("it is paused", () => view("web2").status === "paused");
+    await until("all is as before", () => isOld(b));
+    hub.agents.resume(ADMIN, view("web2").link.id, "web2");
+    await until("all of it is applied", () => isNew(b));
+  });
 });
