@@ -200,9 +200,11 @@ function damage(using: Using): void {
       expect(await codeOf(under.store.get(hurt.id))).toBe("CHUNK_DAMAGED");
       expect(await codeOf(under.store.get(hurt.id))).toBe("CHUNK_DAMAGED");
       expect(under.store.stats()).toMatchObject({ chunks: 2, damaged: 1 });
+      expect(under.store.knownDamaged()).toEqual([hurt.id]);
       expect(has(under.store, chunks)).toEqual([true, false, true]);
       await putAll(under.store, [hurt]);
       expect(under.store.stats()).toMatchObject({ chunks: 3, damaged: 0 });
+      expect(under.store.knownDamaged()).toEqual([]);
       const store = await under.crash();
       for (const { id, bytes } of chunks) expect(Buffer.compare(await store.get(id), bytes)).toBe(0);
       return store;

@@ -118,6 +118,8 @@ export interface ChunkStore {
   /** Plain bytes of a chunk; undefined when it is not here. */
   lengthOf(id: ChunkId): number | undefined;
   stats(): ChunkStoreStats;
+  /** Those that were found damaged, by whoever read them or by an earlier process, as far as their names are known. */
+  knownDamaged(): ChunkId[];
   /**
    * Verifies what is at rest, from `cursor` on, until about `budgetBytes` were read. Damaged chunks are remembered: they
    * count as absent for has() and are healed by the next put() of the same bytes.

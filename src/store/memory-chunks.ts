@@ -139,6 +139,10 @@ export class MemoryChunks implements ChunkStore {
     return { chunks, plainBytes, storedBytes: plainBytes, damaged: this.#damaged.size };
   }
 
+  knownDamaged(): ChunkId[] {
+    return [...this.#damaged];
+  }
+
   async scrub(cursor: string | undefined, budgetBytes: number, signal: AbortSignal): Promise<ScrubResult> {
     signal.throwIfAborted();
     const damaged: ChunkId[] = [];

@@ -588,6 +588,28 @@ describe("a chunk that was lost", () => {
     await running;
   });
 
+  test("[REPAIR-8] what a reader finds damaged is repaired, and what a scrub has found, however often that was refused", async () => {
+    await using source = await openSource();
+    await using copy = await FollowHub.open();
+    await catchUp(await copy.copyOf(source));
+    const { hub } = copy;
+    const repair = repairOf(copy, () => source.source("demo"));
+    const { content } = (await hub.spaces.version(WHO, "demo", "other/a"))!;
+    hub.disk.damage(content!.id as string as ChunkId);
+    expect(await codeOf(hub.files("demo"))).toBe("CHUNK_DAMAGED");
+    expect(await repair.round(never)).toEqual({ healed: 1, left: 0 });
+    const damaged = await damage(copy, "large");
+    await hub.database.run("CREATE TRIGGER refusing BEFORE INSERT ON lost_chunks BEGIN SELECT RAISE(ABORT, 'refused'); END");
+    for (let time = 0; time < 2; time++) await expect(repair.lost(damaged)).rejects.toThrow();
+    await hub.database.run("DROP TRIGGER refusing");
+    // Also in another life of the hub, that knows what is damaged from the packs alone.
+    for (const each of [repairOf(copy, () => undefined), repair]) {
+      expect(await each.round(never)).toEqual(each === repair ? { healed: 1, left: 0 } : { healed: 0, left: 1 });
+    }
+    expect(await hub.files("demo")).toEqual(await source.hub.files("demo"));
+    expect(await repair.round(never)).toEqual({ healed: 0, left: 0 });
+  });
+
   test("[REPAIR-4] is asked for over restarts until it is there; what nothing refers to any more is not", async () => {
     await using source = await openSource();
     const { hub } = source;

@@ -50,6 +50,8 @@ export class ChunkRepair {
   readonly id = "chunk-repair";
   readonly #options: ChunkRepairOptions;
   #healed = 0;
+  /** Known to be damaged, and written down as far as a version needs them. */
+  readonly #noted = new Set<ChunkId>();
   #wake = Promise.withResolvers<void>();
 
   constructor(options: ChunkRepairOptions) {
@@ -70,12 +72,28 @@ export class ChunkRepair {
   /** What a scrub has found damaged. Those that no version refers to are let go. Tried soon. */
   async lost(damaged: readonly ChunkId[]): Promise<void> {
     if (damaged.length === 0) return;
+    await this.#note(damaged);
+    this.#wake.resolve();
+  }
+
+  async #note(damaged: readonly ChunkId[]): Promise<void> {
     const { store, clock, log } = this.#options;
     const known = await store.contentsWith(damaged);
     await store.lose(known, clock.nowMs());
+    for (const id of damaged) this.#noted.add(id);
     log("error", "chunks are damaged", { damaged: damaged.length, referred: known.length, first: damaged[0] });
-    this.#wake.resolve();
     this.#options.onLost();
+  }
+
+  /**
+   * Who reads a file and finds damage cannot say so here, and what a scrub said may have been refused by the disk, or cut off:
+   * no scrub finds it again, because what is damaged counts as absent.
+   */
+  async #noteOthers(): Promise<void> {
+    const damaged = new Set(this.#options.chunks.knownDamaged());
+    for (const id of this.#noted) if (!damaged.has(id)) this.#noted.delete(id);
+    const news = [...damaged].filter((id) => !this.#noted.has(id));
+    if (news.length > 0) await this.#note(news);
   }
 
   /** Rounds until aborted: at the start, when something was lost, and every ROUND_EVERY_MS. */
@@ -102,6 +120,7 @@ export class ChunkRepair {
   /** Asks everybody, once. @throws {SynclineError} DISK */
   async round(signal: AbortSignal): Promise<{ healed: number; left: number }> {
     const { store } = this.#options;
+    await this.#noteOthers();
     let healed = 0;
     let left = 0;
     for (let after: ChunkId | undefined; ; ) {

@@ -218,6 +218,10 @@ class Packs implements ChunkStore {
     return { chunks: table.count, plainBytes, storedBytes: packBytes, damaged: damaged.size };
   }
 
+  knownDamaged(): ChunkId[] {
+    return [...this.#catalog.damaged];
+  }
+
   scrub(cursor: string | undefined, budgetBytes: number, signal: AbortSignal): Promise<ScrubResult> {
     const parts = { files: this.#files, catalog: this.#catalog, appender: this.#appender, reader: this.#reader };
     return scrubPacks({ ...parts, clock: this.#host.clock }, cursor, budgetBytes, signal);
