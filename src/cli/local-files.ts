@@ -4,11 +4,15 @@
  */
 import {
   appendFileSync,
+  closeSync,
   createWriteStream,
   existsSync,
+  fstatSync,
   linkSync,
   mkdirSync,
+  openSync,
   readFileSync,
+  readSync,
   renameSync,
   rmdirSync,
   rmSync,
@@ -207,9 +211,19 @@ export function isSameDirectory(a: string, b: string): boolean {
   }
 }
 
-/** Appends one line in a single write, so that lines of processes that run at once do not mix. */
+/**
+ * Appends one line in a single write, so that lines of processes that run at once do not mix. The end of the last one may be
+ * missing, as a full disk or a loss of power leaves it: then this one begins with a line feed, or it were lost with that.
+ */
 export function appendLine(file: string, line: string): void {
-  appendFileSync(file, `${line}\n`, { mode: 0o600 });
+  const fd = openSync(file, "a+", 0o600);
+  try {
+    const last = Buffer.from("\n");
+    readSync(fd, last, 0, 1, Math.max(fstatSync(fd).size - 1, 0));
+    appendFileSync(fd, `${last.toString("latin1") === "\n" ? "" : "\n"}${line}\n`);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 export function writeText(file: string, text: string): void {

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { appendFileSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { appendFileSync, mkdtempSync, rmSync, statSync, truncateSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readTokens, stateDirectory } from "#cli/local-files.ts";
@@ -40,6 +40,24 @@ test("[CLI-34] runs come back in order, and a torn or foreign line costs only it
   expect(readRuns(dir)).toEqual([run("aaaa1111"), run("aaaa2222", { alpha: "/odd\udc80\n" })]);
   expect(statSync(join(dir, "runs.ndjson")).mode & 0o077).toBe(0);
   expect(readRuns(join(dir, "nothing"))).toEqual([]);
+});
+
+test("[CLI-144] a run is registered after lines that were cut off anywhere, also twice in a row", () => {
+  const file = join(dir, "runs.ndjson");
+  registerRun(dir, run("aaaa1111"));
+  const whole = statSync(file).size;
+  registerRun(dir, run("aaaa2222"));
+  const ends = Array.from({ length: statSync(file).size - whole - 1 }, (_, at) => whole + at);
+  for (const end of ends) {
+    rmSync(file);
+    for (const id of ["aaaa1111", "aaaa2222"]) registerRun(dir, run(id));
+    truncateSync(file, end);
+    registerRun(dir, run("aaaa3333"));
+    truncateSync(file, statSync(file).size - 2);
+    registerRun(dir, run("aaaa4444"));
+    const found = readRuns(dir).filter(({ runId }) => runId !== "aaaa2222");
+    expect([end, found]).toEqual([end, [run("aaaa1111"), run("aaaa4444")]]);
+  }
 });
 
 test("[CLI-141] the line of a run's end takes the place of that of its beginning; runs without an id stay as they are", () => {
