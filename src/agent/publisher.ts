@@ -144,7 +144,10 @@ export class Publisher {
       const fault = await this.#run("after", from, newest, signal);
       if (fault !== undefined) {
         hooks.log("hook failed after a release was shown", { link: hooks.link, release: newest, reason: fault });
-        const back = shown ?? releases.names().findLast((name) => name !== newest);
+        const others = releases.names().filter((name) => name !== newest);
+        // The older of both: a later one that is shown may be no better, because the command was cut off after its flip, too;
+        // an earlier one a person has gone back to.
+        const back = others.find((name) => name === told || name === shown) ?? others.at(-1);
         if (hooks.hooks.onAfterFailure === "rollback" && back !== undefined) {
           const reason = `the command after ${newest} failed: ${fault}`;
           const pause = releases.pauses.read();
