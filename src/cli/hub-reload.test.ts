@@ -1,4 +1,5 @@
 /** A hub whose configuration and bootstrap file change while it runs. */
+import { Database, SQLiteError } from "bun:sqlite";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -177,6 +178,46 @@ describe("a configuration that changes", () => {
     config();
     await reload();
   });
+
+  test("[RELOAD-6] what the database refuses of it is done and recorded later, however often it was refused", async () => {
+    const db = new Database(at("hub/hub.db"));
+    const recorded = async (): Promise<string> => (await ask("/v1/audit?action=config.reload&limit=5")).text();
+    const run = async (text: string): Promise<void> => {
+      for (;;) {
+        try {
+          return void db.run(text);
+        } catch (error) {
+          // The hub is writing.
+          if (!(error instanceof SQLiteError) || error.code !== "SQLITE_BUSY") throw error;
+          await Bun.sleep(5);
+        }
+      }
+    };
+    const refuse = (table: string): Promise<void> =>
+      run(`CREATE TRIGGER refusing BEFORE INSERT ON ${table} BEGIN SELECT RAISE(ABORT, 'refused'); END`);
+    await refuse("spaces");
+    config("requestsMax: 91");
+    write("boot.yaml", boot("", "spaces: [{name: refused}]"));
+    expect((await reload()).status).not.toBe(200);
+    await run("DROP TRIGGER refusing");
+    await refuse("access_audit");
+    config("requestsMax: 92");
+    expect((await reload()).status).not.toBe(200);
+    expect((await reload()).status).not.toBe(200);
+    // It was looked at meanwhile because the file has changed.
+    await Bun.sleep(3 * LOOK_MS);
+    expect((await state()).valid).toBe(false);
+    await run("DROP TRIGGER refusing");
+    // Nobody asks, and no file changes.
+    while (!(await state()).valid) await Bun.sleep(50);
+    expect((await ask("/v1/spaces/refused")).status).toBe(200);
+    for (const value of ["91", "92"]) expect((await recorded()).split(`"to":"${value}"`).length).toBe(2);
+    expect(log.filter((line) => line.includes('"to":"91"')).length).toBe(1);
+    db.close();
+    write("boot.yaml", boot(""));
+    config();
+    await reload();
+  }, 30_000);
 
   test("[RELOAD-4] every change is in the log and the audit log, secrets are in neither", async () => {
     config("database: postgres://hub:secret@db/hub", "logLevel: error");

@@ -21,6 +21,8 @@ import { readSmallFile } from "#cli/local-files.ts";
 
 /** How often the files are looked at. A file counts as changed when two looks in a row find the same new one. */
 export const LOOK_MS = 1000;
+/** How long what the hub's database refused waits until it is tried again. */
+const RETRY_MS = 5000;
 
 /** Everything that the hub is told from outside, as it is now. */
 export type HubReading = { readonly resolved: ResolvedHubConfig; readonly bootstrap: Bootstrap | undefined };
@@ -44,6 +46,8 @@ export type HubReloadTarget = {
   readonly apply: (bootstrap: Bootstrap) => Promise<BootstrapCounts>;
 };
 
+type AuditEvent = Parameters<HubAccess["audit"]["append"]>[1];
+
 export class HubReload {
   readonly #parts: HubReloadParts;
   /** Where what is in force was said. */
@@ -54,6 +58,10 @@ export class HubReload {
   #loadedMs: number;
   #fault: string | undefined;
   #restartNeeded: readonly HubKey[] = [];
+  /** What is in force and not in the audit log yet: the next reading finds no difference any more. */
+  readonly #untold: { readonly by: Actor; readonly event: AuditEvent }[] = [];
+  /** Of what is in force not all is done: the database refused something of it. */
+  #isOwing = false;
   #running: Promise<unknown> = Promise.resolve();
   #collector: OtlpSettings | undefined;
   /** Of the files as they were when they were read first. */
@@ -112,6 +120,7 @@ export class HubReload {
   async #reload(by: Actor, why: string): Promise<Reloaded> {
     const { log, read, clock } = this.#parts;
     const target = this.#target!;
+    this.#isOwing = false;
     try {
       const { resolved, bootstrap } = read();
       const book = new RoleBook(bootstrap?.roles ?? []);
@@ -125,19 +134,29 @@ export class HubReload {
       target.access.storedRoles.useFile(book);
       this.#collector = collector;
       this.#take(resolved, changes);
-      const counts = bootstrap === undefined ? { made: 0, changed: 0, same: 0 } : await target.apply(bootstrap);
-      this.#fault = undefined;
-      this.#loadedMs = clock.nowMs();
+      this.#isOwing = true;
+      if (changes.some(({ applied }) => applied) || (changes.length > 0 && this.#untold.length === 0)) {
+        this.#untold.push({ by, event: auditOf(why, changes) });
+      }
       for (const { key, from, to, applied } of changes) {
         log.info(applied ? "configuration changed" : "configuration changed: restart needed", { key, from, to });
       }
+      const counts = bootstrap === undefined ? { made: 0, changed: 0, same: 0 } : await target.apply(bootstrap);
+      for (let first = this.#untold[0]; first !== undefined; first = this.#untold[0]) {
+        await target.access.audit.append(first.by, first.event);
+        this.#untold.shift();
+      }
+      this.#isOwing = false;
+      this.#fault = undefined;
+      this.#loadedMs = clock.nowMs();
       log.info("configuration read", { why, keys: changes.length, made: counts.made, changed: counts.changed });
-      const reloaded = { changes, restartNeeded: [...this.#restartNeeded], bootstrap: counts };
-      if (changes.length > 0) await target.access.audit.append(by, auditOf(why, changes));
-      return reloaded;
+      return { changes, restartNeeded: [...this.#restartNeeded], bootstrap: counts };
     } catch (error) {
       this.#fault = messageOf(error);
-      log.error("configuration is wrong: the last good one stays", { why, error: this.#fault });
+      const message = this.#isOwing
+        ? "configuration is in force, but not all that it declares: it is tried again"
+        : "configuration is wrong: the last good one stays";
+      log.error(message, { why, error: this.#fault });
       throw error;
     }
   }
@@ -166,19 +185,23 @@ export class HubReload {
     this.#chains = { ...resolved.chains, ...waiting };
   }
 
-  /** Reads again whenever a file has changed, until the signal. */
+  /** Reads again whenever a file has changed, and while something of it is owing, until the signal. */
   async watch(signal: AbortSignal): Promise<void> {
     const { clock } = this.#parts;
     let inForce = this.#firstStamp;
     let seen = inForce;
+    let readMs = clock.nowMs();
     while (!signal.aborted) {
       await clock.sleep(LOOK_MS, signal).catch(() => undefined);
       if (signal.aborted) return;
       const now = this.#stamp();
+      const isChanged = now !== inForce;
       // One that is still being written changes again.
-      if (now !== inForce && now === seen) {
+      if (now === seen && (isChanged || (this.#isOwing && clock.nowMs() >= readMs + RETRY_MS))) {
         inForce = now;
-        await this.reload({ id: "system:config" }, "a file has changed").catch(() => undefined);
+        const why = isChanged ? "a file has changed" : "something was refused";
+        await this.reload({ id: "system:config" }, why).catch(() => undefined);
+        readMs = clock.nowMs();
       }
       seen = now;
     }
@@ -216,7 +239,7 @@ function isSameSignIn(a: OidcSettings | undefined, b: OidcSettings | undefined):
 
 const textOf = (key: HubKey, config: HubConfig): string => shownValue(key, config[key] ?? hubKey(key).fallback);
 
-function auditOf(why: string, changes: readonly KeyChange[]): Parameters<HubAccess["audit"]["append"]>[1] {
+function auditOf(why: string, changes: readonly KeyChange[]): AuditEvent {
   return { action: "config.reload", resource: "config:hub", outcome: "done", details: { why, changes } };
 }
 
