@@ -88,6 +88,20 @@ test("[SPACE-19] a deleted space comes back until its grace ends; then it is era
   expect(await lab.files(hub, "other")).toEqual({});
 });
 
+test("[SPACE-62] what the database refused to erase goes with the next round that it does not refuse", async () => {
+  const { spaces } = hub;
+  await lab.put(hub, "demo", { gone: bytesOf(70_000, 3) });
+  await spaces.deleteSpace(lab.who, "demo");
+  clock.nowMs_ += SPACE_GRACE_MS + CHUNK_GRACE_MS + 1;
+  await hub.db.run("CREATE TRIGGER refusing BEFORE DELETE ON versions BEGIN SELECT RAISE(ABORT, 'refused'); END");
+  for (const _ of [1, 2]) await expect(expire()).rejects.toThrow();
+  await hub.db.run("DROP TRIGGER refusing");
+  const { erasedSpaces, removedChunks } = await round();
+  expect([erasedSpaces, removedChunks > 0]).toEqual([1, true]);
+  expect(await hub.db.all("SELECT * FROM versions")).toEqual([]);
+  expect(await expire()).toEqual(NOTHING);
+});
+
 test("[SPACE-20] what cannot be done in one space stops none of the others, and is told; a refused prune changes nothing", async () => {
   const { spaces } = hub;
   await spaces.createSpace(lab.who, "sound");

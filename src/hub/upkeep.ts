@@ -50,6 +50,8 @@ export async function expireOld(
       return 0;
     }
   };
+  // No space tells of them any more.
+  erasedSpaces += await tried(() => meta.eraseLeftOver());
   for (const space of await meta.spaces()) {
     signal.throwIfAborted();
     if (space.deletedMs !== undefined && space.deletedMs + SPACE_GRACE_MS < nowMs) {

@@ -120,6 +120,8 @@ export interface MetaStore {
    * @throws {SynclineError} DENIED while it is not deleted, or holds a version that is locked
    */
   eraseSpace(id: SpaceId, nowMs: number, withIt?: WithIt): Promise<void>;
+  /** Goes on with what is erased and has rows left, because the database refused to remove them; returns of how many spaces. */
+  eraseLeftOver(): Promise<number>;
 
   // Reading
   /** The current version; also a tombstone. Undefined: there never was anything, or it has been forgotten. */

@@ -190,9 +190,11 @@ export async function eraseSpace(db: Database, id: SpaceId, nowMs: number, withI
   await eraseRows(db, id);
 }
 
-/** Goes on with what a crash cut off. */
-export async function eraseLeftOver(db: Database): Promise<void> {
-  for (const { space_id } of await db.all<{ space_id: number }>(ERASING)) await eraseRows(db, space_id as SpaceId);
+/** Goes on with what a crash, or a database that refused, cut off; returns of how many spaces. */
+export async function eraseLeftOver(db: Database): Promise<number> {
+  const left = await db.all<{ space_id: number }>(ERASING);
+  for (const { space_id } of left) await eraseRows(db, space_id as SpaceId);
+  return left.length;
 }
 
 async function eraseRows(db: Database, id: SpaceId): Promise<void> {

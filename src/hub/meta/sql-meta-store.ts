@@ -105,6 +105,10 @@ export class SqlMetaStore implements MetaStore {
     return eraseSpace(this.#db, id, nowMs, withIt);
   }
 
+  eraseLeftOver(): Promise<number> {
+    return eraseLeftOver(this.#db);
+  }
+
   version(space: SpaceId, path: RelPath): Promise<Version | undefined> {
     return this.#queries.version(space, path);
   }
