@@ -1,4 +1,9 @@
-import { describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Database } from "#platform/sql/database.ts";
+import { openSqlite } from "#platform/sql/sqlite.ts";
 import type { Rule } from "#access/access.ts";
 import { AccessWorld, BY, codeOf } from "#access/access-fixture.ts";
 import { RoleBook } from "#access/decide.ts";
@@ -7,6 +12,9 @@ const may = (action: "read" | "write"): Rule => ({ effect: "allow", resource: "j
 const never: Rule = { effect: "deny", resource: "job", actions: ["write"] };
 
 describe("roles that are stored", () => {
+  const dir = mkdtempSync(join(tmpdir(), "syncline-roles-"));
+  afterAll(() => rmSync(dir, { recursive: true }));
+
   test("[ACCESS-100] count at once, after a restart and in the other hub of the database, and go", async () => {
     await using world = await AccessWorld.open();
     const { access } = world;
@@ -22,6 +30,31 @@ describe("roles that are stored", () => {
     expect(await allowed(other)).toBe(true);
     await other.storedRoles.refresh();
     expect(await allowed(other)).toBe(false);
+  });
+
+  test("[ACCESS-104] what was changed counts at once also while the disk refuses to be read", async () => {
+    const disk = openSqlite(join(dir, "hub.db"));
+    let isRefusing = false;
+    const unless = <T>(work: Promise<T>): Promise<T> => (isRefusing ? Promise.reject(new Error("refused")) : work);
+    const database: Database = {
+      engine: "sqlite",
+      commits: undefined,
+      all: (text, values) => unless(disk.all(text, values)),
+      get: (text, values) => unless(disk.get(text, values)),
+      run: (text, values) => disk.run(text, values),
+      transaction: (work) => disk.transaction(work),
+      copyTo: (file, signal) => disk.copyTo(file, signal),
+      close: () => disk.close(),
+    };
+    await using world = await AccessWorld.open(1, database);
+    const { storedRoles } = world.access;
+    const rulesOf = () => storedRoles.get("jobs")?.role.rules;
+    await storedRoles.put(BY, { name: "jobs", includes: [], rules: [may("read"), may("write")] });
+    isRefusing = true;
+    await storedRoles.put(BY, { name: "jobs", includes: [], rules: [may("read")] }).catch(() => undefined);
+    expect(rulesOf()).toEqual([may("read")]);
+    for (const _ of [1, 2]) await storedRoles.remove(BY, "jobs").catch(() => undefined);
+    expect([rulesOf(), storedRoles.book.has("jobs")]).toEqual([undefined, false]);
   });
 
   test("[ACCESS-101] the program's own and the file's cannot be changed, circles and unknown ones are refused", async () => {

@@ -20,6 +20,9 @@ export type KnownRole = {
 };
 
 type RoleRow = { name: string; role: string };
+type Stored = { readonly version: number; readonly roles: readonly Role[] };
+
+const NEXT_VERSION = "UPDATE access_role_book SET version = version + 1 WHERE id = 1";
 
 const BUILT_IN = new Set(BUILT_IN_ROLES.map(({ name }) => name));
 
@@ -49,19 +52,20 @@ export class StoredRoles {
   }
 
   async load(): Promise<void> {
-    const { database } = this.#store;
-    // The version first: what is read after it is at least as new.
-    const version = (await database.get<{ version: number }>("SELECT version FROM access_role_book WHERE id = 1"))!.version;
-    const rows = await database.all<RoleRow>("SELECT name, role FROM access_roles ORDER BY name");
-    this.#stored = rows.map(({ role }) => JSON.parse(role) as Role);
+    this.#take(await readStored(this.#store.database));
+  }
+
+  #take({ version, roles }: Stored): void {
+    // Of two changes the later one may be told first.
+    if (version < this.#version) return;
+    this.#stored = roles;
     this.#version = version;
-    this.#book = compose(this.#file, this.#stored);
+    this.#book = compose(this.#file, roles);
   }
 
   /** Loads again what another hub on the same database has changed. */
   async refresh(): Promise<void> {
-    const row = await this.#store.database.get<{ version: number }>("SELECT version FROM access_role_book WHERE id = 1");
-    if (row!.version !== this.#version) await this.load();
+    if ((await readVersion(this.#store.database)) !== this.#version) await this.load();
   }
 
   /** By name; stored ones that the file shadows come too. */
@@ -97,7 +101,7 @@ export class StoredRoles {
   async put(by: Actor, role: Role): Promise<boolean> {
     this.#requireChangeable("put role", role.name);
     let isNew = false;
-    await this.#store.change(by, async (sql) => {
+    const changed = await this.#store.change(by, async (sql) => {
       const stored = await readAll(sql);
       isNew = !stored.some(({ name }) => name === role.name);
       // Strict where a person is there to hear it.
@@ -110,12 +114,12 @@ export class StoredRoles {
           ON CONFLICT (name) DO UPDATE SET role = excluded.role, changed_ms = excluded.changed_ms`,
         [role.name, JSON.stringify(role), this.#store.clock.nowMs()],
       );
-      await sql.run("UPDATE access_role_book SET version = version + 1 WHERE id = 1");
+      await sql.run(NEXT_VERSION);
       const { includes, rules } = role;
       const action = isNew ? "role.create" : "role.change";
-      return { value: undefined, event: { action, resource: `role:${role.name}`, details: { includes, rules } } };
+      return { value: await readStored(sql), event: { action, resource: `role:${role.name}`, details: { includes, rules } } };
     });
-    await this.load();
+    this.#take(changed);
     return isNew;
   }
 
@@ -124,7 +128,7 @@ export class StoredRoles {
    * @throws {SynclineError} NOT_FOUND, EXISTS (not a stored one, or another role includes it)
    */
   async remove(by: Actor, name: string): Promise<void> {
-    await this.#store.change(by, async (sql) => {
+    const changed = await this.#store.change(by, async (sql) => {
       const stored = await readAll(sql);
       if (!stored.some((role) => role.name === name)) {
         this.#requireChangeable("delete role", name);
@@ -133,16 +137,30 @@ export class StoredRoles {
       const user = this.#file.has(name) ? undefined : stored.find((role) => role.includes.includes(name));
       if (user !== undefined) throw inTheWay(name, `role "${user.name}" includes it`, `change "${user.name}" first`);
       await sql.run("DELETE FROM access_roles WHERE name = ?", [name]);
-      await sql.run("UPDATE access_role_book SET version = version + 1 WHERE id = 1");
-      return { value: undefined, event: { action: "role.remove", resource: `role:${name}` } };
+      await sql.run(NEXT_VERSION);
+      return { value: await readStored(sql), event: { action: "role.remove", resource: `role:${name}` } };
     });
-    await this.load();
+    this.#take(changed);
   }
 
   #requireChangeable(op: string, name: string): void {
     if (BUILT_IN.has(name)) throw inTheWay(name, "it is one of the program's own", `${op} of another name`);
     if (this.#file.has(name)) throw inTheWay(name, "the bootstrap file declares it", "change it there");
   }
+}
+
+/**
+ * In the transaction of a change: were it read afterwards, a disk that refuses that would leave decisions by what was
+ * before, and nobody would change it again who finds it changed.
+ */
+async function readStored(sql: Sql): Promise<Stored> {
+  // The version first: what is read after it is at least as new.
+  const version = await readVersion(sql);
+  return { version, roles: await readAll(sql) };
+}
+
+async function readVersion(sql: Sql): Promise<number> {
+  return (await sql.get<{ version: number }>("SELECT version FROM access_role_book WHERE id = 1"))!.version;
 }
 
 async function readAll(sql: Sql): Promise<Role[]> {
