@@ -49,6 +49,18 @@ describe("signing in", () => {
     expect(await client.code("PWD")).toBe(530);
   });
 
+  test("[FTP-77] who is disabled while the password is compared is out, too", async () => {
+    // Whose password was never compared before: that takes a while.
+    expect((await lab.api.ask("/v1/users", { method: "POST", json: { name: "late", password: PASSWORD } })).ok).toBe(true);
+    const client = await lab.client();
+    await client.say("USER late");
+    client.write(`PASS ${PASSWORD}\r\n`);
+    await Bun.sleep(15);
+    await lab.api.ask("/v1/users/late", { method: "PATCH", json: { disabled: true } });
+    await client.reply();
+    expect(await client.code("PWD")).toBe(530);
+  });
+
   test("[FTP-22] commands that were sent together are answered in their order", async () => {
     const client = await lab.client();
     const words = ["USER admin", `PASS ${PASSWORD}`, "TYPE I", "CWD /demo", "PWD", ...Array.from({ length: 300 }, () => "NOOP"), "QUIT"];
