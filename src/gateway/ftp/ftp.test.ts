@@ -124,6 +124,20 @@ describe("uploads", () => {
     expect(await client.code("ABOR")).toBe(225);
   });
 
+  test("[FTP-78] a right that is taken away while bytes come is gone when they have come", async () => {
+    await lab.put("/demo/in/there.txt", "x");
+    const change = (roles: string[]) => lab.api.ask("/v1/users/writer", { method: "PATCH", json: { roles } });
+    for (const size of [10_000, 3 << 20]) {
+      const client = await lab.signedIn("writer");
+      const data = await client.begin("STOR /demo/in/late.bin", randomBytes(size));
+      expect((await change([])).ok).toBe(true);
+      data.end();
+      expect(await client.reply()).toStartWith("550 ");
+      expect(await lab.bytes("/demo/in/late.bin")).toBeUndefined();
+      await change(["in-writer"]);
+    }
+  });
+
   test("[FTP-26] an upload that broke off is gone on with, from what SIZE tells the same user, by APPE or REST and STOR", async () => {
     const whole = randomBytes(3 << 20);
     const ways = [[300_000, "APPE", 0], [2_500_000, "APPE", 0], [2_500_000, "STOR", 0], [70, "STOR", 0], [2_500_000, "STOR", 100_000]] as const;
