@@ -89,6 +89,16 @@ export type WithIt = (sql: Sql) => Promise<void>;
  */
 export type NewPoint = Omit<RestorePoint, "sequence"> & { readonly sequence: number | undefined };
 
+/** What is not said stays. */
+export type SpaceUpdate = {
+  readonly name?: string;
+  readonly settings?: SpaceSettings;
+  /** null: it is not deleted any more. */
+  readonly deletedMs?: number | null;
+  /** Refused where anything is in it, as it is when it is done. */
+  readonly onlyEmpty?: boolean;
+};
+
 /** By the number of its row, which has nobody else's chunk while this one is needed there. */
 export type NumberedChunk = FreshChunk & { readonly number: number };
 
@@ -112,7 +122,7 @@ export interface MetaStore {
   /** @throws {SynclineError} SPACE_UNKNOWN, EXISTS */
   updateSpace(
     id: SpaceId,
-    change: { name?: string; settings?: SpaceSettings; deletedMs?: number | null },
+    change: SpaceUpdate,
     withIt?: WithIt,
   ): Promise<Space>;
   /**

@@ -2,7 +2,7 @@
 import { unknownSpace } from "#hub/meta/commit.ts";
 import { anyLocked } from "#hub/meta/lock-rows.ts";
 import { dropUnreferred } from "#hub/meta/manifests.ts";
-import type { NewPoint, WithIt } from "#hub/meta/meta-store.ts";
+import type { NewPoint, SpaceUpdate, WithIt } from "#hub/meta/meta-store.ts";
 import {
   SPACE_COLUMNS, type SpaceRow, VERSION_COLUMNS, type VersionRow, contentIdOfRow, encodeSettings, plainText, spaceOf,
 } from "#hub/meta/rows.ts";
@@ -98,12 +98,13 @@ export async function requireSpace(sql: Sql, id: SpaceId): Promise<Space> {
 export function updateSpace(
   db: Database,
   id: SpaceId,
-  change: { name?: string; settings?: SpaceSettings; deletedMs?: number | null },
+  change: SpaceUpdate,
   withIt?: WithIt,
 ): Promise<Space> {
   return db.transaction(async (sql) => {
     const space = await requireSpace(sql, id);
     const name = plainText(change.name ?? space.name);
+    if (change.onlyEmpty === true && space.usage.entries > 0) throw notEmpty(space);
     if (typeof change.deletedMs === "number") await requireUnlocked(sql, space, change.deletedMs);
     if (space.settings.lock !== undefined && change.settings !== undefined && change.settings.lock === undefined) throw keepsLocks(space);
     if (name !== space.name) await requireFree(sql, name);
@@ -156,6 +157,11 @@ async function requireUnlocked(sql: Sql, { id, name }: Space, nowMs: number): Pr
     message: `the space "${name}" holds versions that are locked; one of them is version ${sequence} of ${path}`,
     hint: "wait until their locks end, or end them first: locks for governance with the right to bypass, holds with the right to lock",
   });
+}
+
+function notEmpty({ name }: Space): SynclineError {
+  const message = `there is something in the space "${name}"`;
+  return new SynclineError({ code: "DENIED", op: "delete space", message, hint: "remove what is in it first" });
 }
 
 function keepsLocks({ name }: Space): SynclineError {

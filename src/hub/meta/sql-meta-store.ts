@@ -13,6 +13,7 @@ import type {
   MetaStore,
   NewPoint,
   NumberedChunk,
+  SpaceUpdate,
   WithIt,
 } from "#hub/meta/meta-store.ts";
 import { type NullVersion, nullVersion } from "#hub/meta/null-version.ts";
@@ -90,7 +91,7 @@ export class SqlMetaStore implements MetaStore {
 
   updateSpace(
     id: SpaceId,
-    change: { name?: string; settings?: SpaceSettings; deletedMs?: number | null },
+    change: SpaceUpdate,
     withIt?: WithIt,
   ): Promise<Space> {
     return updateSpace(this.#db, id, change, withIt);
