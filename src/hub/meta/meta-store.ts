@@ -127,9 +127,10 @@ export interface MetaStore {
   ): Promise<Space>;
   /**
    * Removes every row of a deleted space; its chunks die with the next prune.
-   * @throws {SynclineError} DENIED while it is not deleted, or holds a version that is locked
+   * @param deletedUntilMs how long it must have been deleted; undefined: now
+   * @throws {SynclineError} DENIED while it is not deleted since then, or holds a version that is locked
    */
-  eraseSpace(id: SpaceId, nowMs: number, withIt?: WithIt): Promise<void>;
+  eraseSpace(id: SpaceId, nowMs: number, withIt?: WithIt, deletedUntilMs?: number): Promise<void>;
 
   // Reading
   /** The current version; also a tombstone. Undefined: there never was anything, or it has been forgotten. */

@@ -175,20 +175,23 @@ function keepsLocks({ name }: Space): SynclineError {
 
 /**
  * From the first transaction on the space is gone; a crash later leaves rows that the next start removes.
- * @throws {SynclineError} DENIED while it is not deleted, or holds what is locked
+ * @param deletedUntilMs one that was brought back, and deleted again since, has all of its grace
+ * @throws {SynclineError} DENIED while it is not deleted since then, or holds what is locked
  */
-export async function eraseSpace(db: Database, id: SpaceId, nowMs: number, withIt?: WithIt): Promise<void> {
+export async function eraseSpace(
+  db: Database,
+  id: SpaceId,
+  nowMs: number,
+  withIt?: WithIt,
+  deletedUntilMs = nowMs,
+): Promise<void> {
   await db.transaction(async (sql) => {
     const space = await requireSpace(sql, id);
     const { deletedMs, name } = space;
     await requireUnlocked(sql, space, nowMs);
-    if (deletedMs === undefined) {
-      throw new SynclineError({
-        code: "DENIED",
-        op: "erase space",
-        message: `the space "${name}" is not deleted`,
-        hint: "delete it first",
-      });
+    if (deletedMs === undefined || deletedMs > deletedUntilMs) {
+      const message = `the space "${name}" is not deleted, or not for long enough`;
+      throw new SynclineError({ code: "DENIED", op: "erase space", message, hint: "delete it first" });
     }
     for (const text of ERASE_BEGIN) await sql.run(text, [id]);
     await withIt?.(sql);

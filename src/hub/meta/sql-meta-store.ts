@@ -102,8 +102,8 @@ export class SqlMetaStore implements MetaStore {
     return renewLineages(this.#db, () => random.bytes(LINEAGE_BYTES).toHex());
   }
 
-  eraseSpace(id: SpaceId, nowMs: number, withIt?: WithIt): Promise<void> {
-    return eraseSpace(this.#db, id, nowMs, withIt);
+  eraseSpace(id: SpaceId, nowMs: number, withIt?: WithIt, deletedUntilMs?: number): Promise<void> {
+    return eraseSpace(this.#db, id, nowMs, withIt, deletedUntilMs);
   }
 
   version(space: SpaceId, path: RelPath): Promise<Version | undefined> {
