@@ -16,7 +16,7 @@ import { type RoleBook, decide, reaches } from "#access/decide.ts";
 import { type CertificateRequest, type Enrolment, Hosts } from "#access/hosts.ts";
 import { JoinTokens } from "#access/join-tokens.ts";
 import { Oidc, type Vouched } from "#access/oidc.ts";
-import { tieUser } from "#access/oidc-users.ts";
+import { isTied, tieUser } from "#access/oidc-users.ts";
 import { Passwords } from "#access/passwords.ts";
 import { type Asking, policySays, purposeOf } from "#access/policy/policy.ts";
 import { explainPolicy } from "#access/policy/explain-policy.ts";
@@ -31,7 +31,7 @@ import { certificateFault } from "#access/ssh-certificates.ts";
 import { SshKeys } from "#access/ssh-keys.ts";
 import { Throttle } from "#access/throttle.ts";
 import { Tokens } from "#access/tokens.ts";
-import { Users } from "#access/users.ts";
+import { type SignIn, Users } from "#access/users.ts";
 
 export const SEAL_FILE = "seal.key";
 
@@ -75,7 +75,7 @@ export class HubAccess implements Access {
   readonly #rightPasswords = new Set<string>();
   readonly #memoryKey: Uint8Array;
   /** Checks that run: ten connections of one client that sign in together are one check. */
-  readonly #checks = new Map<string, Promise<Principal | undefined>>();
+  readonly #checks = new Map<string, Promise<SignIn | undefined>>();
 
   /** Brings the tables up to date and reads or makes the key files. @throws {SynclineError} STATE, VERSION, DISK */
   static async open(options: AccessOptions): Promise<HubAccess> {
@@ -176,7 +176,7 @@ export class HubAccess implements Access {
     if (!this.#store.mayRemember) await this.storedRoles.refresh();
     switch (credential.type) {
       case "password":
-        return this.#byPassword(credential.user, credential.password, credential.address);
+        return (await this.#byPassword(credential.user, credential.password, credential.address)).principal;
       case "token":
         return this.#bySecret(credential.address, () => this.tokens.authenticate(credential.token));
       case "session":
@@ -204,8 +204,10 @@ export class HubAccess implements Access {
     from: { readonly address: string; readonly traceId?: string | undefined },
     client: string,
   ): Promise<{ principal: Principal; id: string; cookie: string }> {
-    const principal = await this.#byPassword(user, password, from.address);
-    return { principal, ...(await this.sessions.open({ ...from, id: principal.id }, principal.name, client)) };
+    const known = await this.#byPassword(user, password, from.address);
+    const { principal } = known;
+    const by = { ...from, id: principal.id };
+    return { principal, ...(await this.sessions.open(by, principal.name, client, (sql) => this.users.isStill(sql, known))) };
   }
 
   /**
@@ -221,9 +223,7 @@ export class HubAccess implements Access {
     // The provider may have been taken away while it was asked.
     if (settings?.issuer !== vouched.issuer) throw refused("authenticate");
     const user = await tieUser(this.#store, settings, vouched, from);
-    const opened = await this.sessions.open({ ...from, id: `user:${user}` }, user, client);
-    // Disabled in between: the session was never there for anybody.
-    if ((await this.sessions.authenticate(opened.cookie)) === undefined) throw refused("authenticate");
+    const opened = await this.sessions.open({ ...from, id: `user:${user}` }, user, client, (sql) => isTied(sql, user, vouched));
     return { user, ...opened };
   }
 
@@ -232,8 +232,9 @@ export class HubAccess implements Access {
    * @throws {SynclineError} AUTH (the old password), USAGE (the new one), LIMIT
    */
   async changePassword(who: Principal, passwords: { old: string; new: string }, by: Actor & { address: string }): Promise<void> {
-    await this.#byPassword(who.name, passwords.old, by.address);
-    await this.users.update(by, who.name, { password: passwords.new });
+    const known = await this.#byPassword(who.name, passwords.old, by.address);
+    // Of two at once that know the old one, one changes it.
+    await this.users.update(by, who.name, { password: passwords.new }, known);
   }
 
   /** Of things that have passwords of their own (shares). @throws {SynclineError} USAGE, LIMIT */
@@ -298,7 +299,7 @@ export class HubAccess implements Access {
     return isRight ? found?.principal : undefined;
   }
 
-  async #byPassword(user: string, password: string, address: string): Promise<Principal> {
+  async #byPassword(user: string, password: string, address: string): Promise<SignIn> {
     // The generation: who asks after a change must not join a check that was begun before it.
     const key = this.#fingerprint(`${this.#store.generation}`, user, password);
     // The same guess, made at the same time, is one guess.
@@ -306,20 +307,20 @@ export class HubAccess implements Access {
     if (running !== undefined) return orRefuse(await running);
     const attempt = this.throttle.begin(address, user.slice(0, 64));
     if ("refusedMs" in attempt) throw tooMany(attempt.refusedMs);
-    let principal: Principal | undefined;
+    let known: SignIn | undefined;
     try {
       const check = this.#checkPassword(user, password);
       this.#checks.set(key, check);
-      principal = await check;
+      known = await check;
     } catch (error) {
       attempt.withdrawn();
       throw error;
     } finally {
       this.#checks.delete(key);
     }
-    if (principal !== undefined) {
+    if (known !== undefined) {
       attempt.succeeded();
-      return principal;
+      return known;
     }
     attempt.failed();
     // A password typed into the wrong field must not get into the log.
@@ -328,9 +329,9 @@ export class HubAccess implements Access {
     throw refused("authenticate");
   }
 
-  async #checkPassword(user: string, password: string): Promise<Principal | undefined> {
+  async #checkPassword(user: string, password: string): Promise<SignIn | undefined> {
     const found = USER_NAME.test(user) ? await this.users.forSignIn(user) : undefined;
-    return (await this.#isRight(user, password, found?.password)) ? found?.principal : undefined;
+    return (await this.#isRight(user, password, found?.password)) ? found : undefined;
   }
 
   async #isRight(of: string, password: string, hash: string | undefined): Promise<boolean> {
@@ -361,9 +362,9 @@ function denied(principal: Principal, action: Action, type: Resource["type"], re
   });
 }
 
-function orRefuse(principal: Principal | undefined): Principal {
-  if (principal === undefined) throw refused("authenticate");
-  return principal;
+function orRefuse<T extends Principal | SignIn>(known: T | undefined): T {
+  if (known === undefined) throw refused("authenticate");
+  return known;
 }
 
 function tooMany(refusedMs: number): SynclineError {

@@ -100,6 +100,13 @@ export async function tieOf(sql: Sql, name: string): Promise<"none" | "invited" 
   return row.subject === null ? "invited" : "tied";
 }
 
+/** In the transaction of what somebody is let in for: untied, or disabled, since the provider vouched for them? */
+export async function isTied(sql: Sql, name: string, { issuer, subject }: Vouched): Promise<boolean> {
+  const row = await sql.get<TieRow>("SELECT * FROM access_oidc WHERE user_name = ?", [name]);
+  const isTheirs = row?.issuer === issuer && row.subject === subject;
+  return isTheirs && (await userOf(sql, name))?.disabled_ms === null;
+}
+
 async function isInvited(sql: Sql, name: string): Promise<boolean> {
   return (await tieOf(sql, name)) === "invited";
 }

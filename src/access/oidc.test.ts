@@ -174,6 +174,12 @@ describe("people of the provider", () => {
     await access.users.update(BY, "ann", { oidc: false });
     expect(await isIn(second.cookie)).toBe(false);
     expect(await codeOf(signIn())).toBe("AUTH");
+    // Untied, but the provider has vouched already.
+    await access.users.update(BY, "ann", { oidc: true });
+    const signing = codeOf(signIn());
+    await access.users.update(BY, "ann", { oidc: false });
+    expect(await signing).toBe("AUTH");
+    expect(await access.sessions.page("ann", "", 10)).toEqual([]);
     await access.users.remove(BY, "ann");
     expect((await signIn()).user).toBe("ann");
     expect((await access.users.get("ann"))!.roles).toEqual([]);

@@ -4,7 +4,8 @@
  */
 import { createHash } from "node:crypto";
 import type { Principal } from "#access/access.ts";
-import { type AccessStore, PAGE_ROWS_MAX, hashOf, notFound } from "#access/access-store.ts";
+import type { Sql } from "#platform/sql/database.ts";
+import { type AccessStore, PAGE_ROWS_MAX, hashOf, notFound, refused } from "#access/access-store.ts";
 import type { Actor } from "#access/audit.ts";
 import { type Users, requireUser } from "#access/users.ts";
 
@@ -50,12 +51,23 @@ export class Sessions {
     this.#users = users;
   }
 
-  /** For a user that has just authenticated. The value is told this once. @throws {SynclineError} NOT_FOUND */
-  async open(by: Actor, user: string, client: string): Promise<{ id: string; cookie: string }> {
+  /**
+   * For a user that has just authenticated. The value is told this once.
+   * @param isStill whether what was shown to authenticate is good still: it was looked at before, which takes a while
+   * @throws {SynclineError} NOT_FOUND; AUTH when it is not
+   */
+  async open(
+    by: Actor,
+    user: string,
+    client: string,
+    isStill: (sql: Sql) => Promise<boolean> = () => Promise.resolve(true),
+  ): Promise<{ id: string; cookie: string }> {
     const cookie = this.#store.newSecret(SESSION_PREFIX);
     const id = this.#store.newId();
     await this.#store.change(by, async (sql) => {
       await requireUser(sql, "open session", user);
+      // A new password ends all sessions: one of the old password must not come after that.
+      if (!(await isStill(sql))) throw refused("open session");
       const now = this.#store.clock.nowMs();
       await sql.run("DELETE FROM access_sessions WHERE seen_ms <= ? OR created_ms <= ?", [now - SESSION_IDLE_MS, now - SESSION_MS_MAX]);
       await sql.run(

@@ -1,7 +1,7 @@
 /** Users and groups: who exists, with which roles. */
 import type { Sql } from "#platform/sql/database.ts";
 import type { Principal } from "#access/access.ts";
-import { type AccessStore, PAGE_ROWS_MAX, USER_NAME, notFound, taken, unusable } from "#access/access-store.ts";
+import { type AccessStore, PAGE_ROWS_MAX, USER_NAME, notFound, refused, taken, unusable } from "#access/access-store.ts";
 import type { Actor } from "#access/audit.ts";
 import { setInvited, tieOf } from "#access/oidc-users.ts";
 import type { Passwords } from "#access/passwords.ts";
@@ -32,6 +32,15 @@ export type UserChange = {
   /** Whether it may sign in through the identity provider; false also unties it. */
   readonly oidc?: boolean | undefined;
   readonly isDisabled?: boolean | undefined;
+};
+
+/** A user as it was when somebody was let in as it. */
+export type SignIn = {
+  readonly principal: Principal;
+  /** What its password is checked against. */
+  readonly password: string | undefined;
+  /** Since when there is a user of this name: another one may come after it. */
+  readonly createdMs: number;
 };
 
 type UserRow = { name: string; password: string | null; roles: string; disabled_ms: number | null; created_ms: number };
@@ -84,14 +93,16 @@ export class Users {
   /**
    * A new password, and being disabled, end every session of the user; tokens and keys stay, but are of no use to a
    * disabled one.
-   * @throws {SynclineError} NOT_FOUND (the user or a group), USAGE
+   * @param of whom it is for: nobody else, and not who has another password by now
+   * @throws {SynclineError} NOT_FOUND (the user or a group), USAGE; AUTH when it is not for that one
    */
-  async update(by: Actor, name: string, change: UserChange): Promise<void> {
+  async update(by: Actor, name: string, change: UserChange, of?: SignIn): Promise<void> {
     if (change.roles !== undefined) checkRoles("change user", change.roles);
     const password = typeof change.password === "string" ? await this.#passwords.hash(change.password) : change.password;
     await this.#store.change(by, async (sql) => {
       const row = await sql.get<UserRow>(SELECT_USER, [name]);
       if (row === undefined) throw notFound("change user", `user "${name}"`);
+      if (of !== undefined && !isSame(row, of)) throw refused("change user");
       const now = this.#store.clock.nowMs();
       const disabledMs = change.isDisabled === undefined ? row.disabled_ms : change.isDisabled ? (row.disabled_ms ?? now) : null;
       await sql.run("UPDATE access_users SET password = ?, roles = ?, disabled_ms = ? WHERE name = ?", [
@@ -147,13 +158,14 @@ export class Users {
     };
   }
 
-  /**
-   * With what its password is checked against, and since when there is a user of this name: another one may come after
-   * it. Undefined for a user that may not sign in.
-   */
-  async forSignIn(
-    name: string,
-  ): Promise<{ principal: Principal; password: string | undefined; createdMs: number } | undefined> {
+  /** In the transaction of what somebody is let in for: it was looked at before, and a user can change meanwhile. */
+  async isStill(sql: Sql, known: SignIn): Promise<boolean> {
+    const row = await sql.get<UserRow>(SELECT_USER, [known.principal.name]);
+    return row !== undefined && row.disabled_ms === null && isSame(row, known);
+  }
+
+  /** Undefined for a user that may not sign in. */
+  async forSignIn(name: string): Promise<SignIn | undefined> {
     const { database } = this.#store;
     const row = await database.get<UserRow>(SELECT_USER, [name]);
     if (row === undefined || row.disabled_ms !== null) return undefined;
@@ -236,6 +248,9 @@ export class Users {
     return rows.map(groupOf);
   }
 }
+
+const isSame = (row: UserRow, { password, createdMs }: SignIn): boolean =>
+  (row.password ?? undefined) === password && row.created_ms === createdMs;
 
 function groupOf({ name, roles, created_ms: createdMs }: GroupRow): Group {
   return { name, roles: JSON.parse(roles) as string[], createdMs };

@@ -245,14 +245,14 @@ export class HubSpaces implements SpaceService {
     this.#onRename.push(listener);
   }
 
-  async deleteSpace(who: Principal, name: string): Promise<void> {
+  async deleteSpace(who: Principal, name: string, { onlyEmpty }: { readonly onlyEmpty: boolean } = { onlyEmpty: false }): Promise<void> {
     this.#require(who, "manage", name, "");
     const { meta, clock } = this.#options;
     const noting = this.#noting(who, { action: "space.delete", resource: spaceResource(name) });
     await this.#inTurn(async () => {
       const { id } = this.#known(who, name);
       this.followed.requireRemovable(name, id);
-      this.#spaces.set(name, await meta.updateSpace(id, { deletedMs: clock.nowMs() }, noting));
+      this.#spaces.set(name, await meta.updateSpace(id, { deletedMs: clock.nowMs(), onlyEmpty }, noting));
     });
   }
 

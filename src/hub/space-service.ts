@@ -130,8 +130,11 @@ export interface SpaceService {
   /** @throws {SynclineError} SPACE_UNKNOWN, also when the principal may read nothing of it */
   space(who: Principal, name: string): Promise<Space>;
   updateSpace(who: Principal, name: string, change: { name?: string; settings?: Partial<SpaceSettings> }): Promise<Space>;
-  /** It disappears at once and can be brought back until the grace period ends; then prune erases it. */
-  deleteSpace(who: Principal, name: string): Promise<void>;
+  /**
+   * It disappears at once and can be brought back until the grace period ends; then prune erases it.
+   * @throws {SynclineError} DENIED while it holds what is locked, or anything where only an empty one is to go
+   */
+  deleteSpace(who: Principal, name: string, how?: { readonly onlyEmpty: boolean }): Promise<void>;
   undeleteSpace(who: Principal, name: string): Promise<Space>;
 
   // Reading

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { BackupLab, type Stores, bytesOf, never } from "#hub/backup/backup-fixture.ts";
-import { CHUNK_GRACE_MS, SPACE_GRACE_MS, expireOld, pruneChunks, scrubBegin, scrubChunks } from "#hub/upkeep.ts";
+import { CHUNK_GRACE_MS, type Expired, SPACE_GRACE_MS, expireOld, pruneChunks, scrubBegin, scrubChunks } from "#hub/upkeep.ts";
 import type { Clock } from "#platform/host.ts";
 import { TestClock } from "#store/packs/packs-fixture.ts";
 
@@ -100,6 +100,23 @@ test("[SPACE-62] what the database refused to erase goes with the next round tha
   expect([erasedSpaces, removedChunks > 0]).toEqual([1, true]);
   expect(await hub.db.all("SELECT * FROM versions")).toEqual([]);
   expect(await expire()).toEqual(NOTHING);
+});
+
+test("[SPACE-63] a space that is brought back and deleted again while others are erased keeps its grace", async () => {
+  const { spaces } = hub;
+  for (const name of ["first", "second"]) await spaces.createSpace(lab.who, name);
+  await lab.put(hub, "second", { kept: bytesOf(50_000, 1) });
+  for (const name of ["first", "second"]) await spaces.deleteSpace(lab.who, name);
+  clock.nowMs_ += SPACE_GRACE_MS + 1;
+  const onPage = async ({ erasedSpaces }: Expired): Promise<void> => {
+    if (erasedSpaces !== 1) return;
+    await spaces.undeleteSpace(lab.who, "second");
+    await spaces.deleteSpace(lab.who, "second");
+  };
+  const expiring = expireOld({ meta: hub.meta, audit: hub.access.audit, clock }, NOTHING, onPage, never);
+  await expiring.catch(() => undefined);
+  await spaces.undeleteSpace(lab.who, "second");
+  expect(Object.keys(await lab.files(hub, "second"))).toEqual(["kept"]);
 });
 
 test("[SPACE-20] what cannot be done in one space stops none of the others, and is told; a refused prune changes nothing", async () => {

@@ -6,7 +6,7 @@
  * The order is that of references: what refers goes before what it refers to. Between the two there is only garbage,
  * which the next prune takes.
  */
-import type { MetaStore } from "#hub/meta/meta-store.ts";
+import type { MetaStore, WithIt } from "#hub/meta/meta-store.ts";
 import { type SpaceAudit, spaceResource } from "#hub/space-audit.ts";
 import type { Clock } from "#platform/host.ts";
 import type { ChunkStore, PruneResult } from "#store/chunk-store.ts";
@@ -57,7 +57,9 @@ export async function expireOld(
     if (space.deletedMs !== undefined && space.deletedMs + SPACE_GRACE_MS < nowMs) {
       const event = { action: "space.erase", resource: spaceResource(space.name), outcome: "done" } as const;
       erasedSpaces += await tried(async () => {
-        await meta.eraseSpace(space.id, nowMs, (sql) => audit.appendIn(sql, { id: "system:upkeep" }, event));
+        // The other spaces took a while: this one may have been brought back, and deleted again a moment ago.
+        const note: WithIt = (sql) => audit.appendIn(sql, { id: "system:upkeep" }, event);
+        await meta.eraseSpace(space.id, nowMs, note, nowMs - SPACE_GRACE_MS);
         return 1;
       });
       await onPage({ erasedSpaces, expiredVersions });

@@ -38,12 +38,15 @@ async function user(session: FtpSession, argument: string): Promise<string> {
   if (argument === "") throw new FtpRefusal(501, "USER takes a name");
   session.signOut();
   session.user = argument;
+  const { generation } = session.shared.traffic;
   const byCertificate = await principalOfCertificate(session);
   if (byCertificate === undefined || byCertificate.who.name !== argument) return replyLine(331, "Password, please");
-  return signedIn(session, byCertificate, 232);
+  return signedIn(session, { ...byCertificate, generation }, 232);
 }
 
 type Proved = { readonly who: Principal; readonly credential: Credential };
+/** `generation`: from before it was looked at. Who was changed in the meantime is looked at again at the next command. */
+type ProvedThen = Proved & { readonly generation: number };
 
 async function principalOfCertificate({ shared, clientCertificate }: FtpSession): Promise<Proved | undefined> {
   if (clientCertificate === undefined) return undefined;
@@ -60,10 +63,11 @@ async function principalOfCertificate({ shared, clientCertificate }: FtpSession)
 async function pass(session: FtpSession, argument: string): Promise<string> {
   requireSecure(session);
   const { user: name, shared, client, gone } = session;
+  const { generation } = shared.traffic;
   if (name === undefined) throw new FtpRefusal(503, "Send USER first");
   const credential: Credential = { type: "password", user: name, password: argument, address: client.address };
   try {
-    return signedIn(session, { who: await shared.access.authenticate(credential), credential }, 230);
+    return signedIn(session, { who: await shared.access.authenticate(credential), credential, generation }, 230);
   } catch (error) {
     if (!(error instanceof SynclineError) || (error.code !== "AUTH" && error.code !== "LIMIT")) throw error;
     session.user = undefined;
@@ -81,10 +85,10 @@ function ended(session: FtpSession, text: string): string {
   return replyLine(421, text);
 }
 
-function signedIn(session: FtpSession, { who, credential }: Proved, code: 230 | 232): string {
+function signedIn(session: FtpSession, { who, credential, generation }: ProvedThen, code: 230 | 232): string {
   const { traffic, log } = session.shared;
   if (!traffic.hasRoomForUser(who.name)) return ended(session, "This user has too many sessions; try again later");
-  session.signedIn = { who, credential, generation: traffic.generation };
+  session.signedIn = { who, credential, generation };
   traffic.signIn(true);
   log.info("ftp sign-in", { user: who.id, address: session.client.address, tls: session.connection.isSecure });
   return replyLine(code, code === 230 ? `Welcome, ${who.name}` : `Welcome, ${who.name}: known by certificate`);

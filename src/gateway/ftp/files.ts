@@ -160,6 +160,11 @@ export class FtpFiles {
     return { name, entry: found.entry, unique: found.unique, mayRead: true, mayWrite: false };
   }
 
+  /** @throws {FtpRefusal} 550 */
+  requireWrite(place: Place): void {
+    if (!this.#may("write", place)) throw new FtpRefusal(550, "Permission denied");
+  }
+
   mayRead(place: Place): boolean {
     return this.#may("read", place);
   }
@@ -185,7 +190,7 @@ export class FtpFiles {
    */
   async requireRoom(path: FtpPath, cwd: FtpPath): Promise<{ place: Place; current: FoundFile | undefined }> {
     const place = this.target(path);
-    if (!this.#may("write", place)) throw new FtpRefusal(550, "Permission denied");
+    this.requireWrite(place);
     const isInCwd = path.length === cwd.length + 1 && cwd.every((name, at) => name === path[at]);
     if (path.length > 2 && !isInCwd && !(await this.#isDir(path.slice(0, -1)))) throw new FtpRefusal(550, "No such directory");
     // Who may write and not read learns nothing of what is there.

@@ -49,6 +49,18 @@ describe("signing in", () => {
     expect(await client.code("PWD")).toBe(530);
   });
 
+  test("[FTP-77] who is disabled while the password is compared is out, too", async () => {
+    // Whose password was never compared before: that takes a while.
+    expect((await lab.api.ask("/v1/users", { method: "POST", json: { name: "late", password: PASSWORD } })).ok).toBe(true);
+    const client = await lab.client();
+    await client.say("USER late");
+    client.write(`PASS ${PASSWORD}\r\n`);
+    await Bun.sleep(15);
+    await lab.api.ask("/v1/users/late", { method: "PATCH", json: { disabled: true } });
+    await client.reply();
+    expect(await client.code("PWD")).toBe(530);
+  });
+
   test("[FTP-22] commands that were sent together are answered in their order", async () => {
     const client = await lab.client();
     const words = ["USER admin", `PASS ${PASSWORD}`, "TYPE I", "CWD /demo", "PWD", ...Array.from({ length: 300 }, () => "NOOP"), "QUIT"];
@@ -110,6 +122,20 @@ describe("uploads", () => {
     expect(await client.send("STOR /demo/old.txt", "only this")).toStartWith("426 ");
     expect((await lab.bytes("/demo/old.txt"))?.toString()).toBe("as it was");
     expect(await client.code("ABOR")).toBe(225);
+  });
+
+  test("[FTP-78] a right that is taken away while bytes come is gone when they have come", async () => {
+    await lab.put("/demo/in/there.txt", "x");
+    const change = (roles: string[]) => lab.api.ask("/v1/users/writer", { method: "PATCH", json: { roles } });
+    for (const size of [10_000, 3 << 20]) {
+      const client = await lab.signedIn("writer");
+      const data = await client.begin("STOR /demo/in/late.bin", randomBytes(size));
+      expect((await change([])).ok).toBe(true);
+      data.end();
+      expect(await client.reply()).toStartWith("550 ");
+      expect(await lab.bytes("/demo/in/late.bin")).toBeUndefined();
+      await change(["in-writer"]);
+    }
   });
 
   test("[FTP-26] an upload that broke off is gone on with, from what SIZE tells the same user, by APPE or REST and STOR", async () => {

@@ -87,6 +87,8 @@ async function take(session: FtpSession, plan: Plan, connection: TcpConnection, 
   moved.committing(true);
   // An abort that comes now comes too late: it is answered behind what became of the upload.
   await session.renew();
+  // Bytes may come for hours: what counts are the rights at their end.
+  session.files.requireWrite(place);
   await arriving.finish(shared.clock.nowMs());
   return replyLine(226, `Stored: ${arriving.size} bytes`);
 }

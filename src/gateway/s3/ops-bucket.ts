@@ -46,11 +46,12 @@ export async function deleteBucket(call: S3Call): Promise<Http1Answer> {
   if (!isEmpty) throw new S3Error("BucketNotEmpty", "there are keys in the bucket", { BucketName: bucket });
   const name = await freedName(call);
   try {
-    await services.spaces.deleteSpace(who, name);
+    // What has been put into it since must not go with it.
+    await services.spaces.deleteSpace(who, name, { onlyEmpty: true });
   } catch (error) {
     if (name !== bucket) await services.spaces.updateSpace(who, name, { name: bucket });
-    const isLocked = error instanceof SynclineError && error.op === "delete space";
-    throw isLocked ? new S3Error("BucketNotEmpty", error.message, { BucketName: bucket }) : error;
+    const isKept = error instanceof SynclineError && error.op === "delete space";
+    throw isKept ? new S3Error("BucketNotEmpty", error.message, { BucketName: bucket }) : error;
   }
   return answer(204);
 }

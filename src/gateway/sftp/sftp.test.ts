@@ -1,11 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { once } from "node:events";
 import { readdirSync, statSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import type { Duplex, Readable } from "node:stream";
 import fc from "fast-check";
 import { systemPrincipal } from "#access/access.ts";
-import ssh2 from "ssh2";
+import ssh2, { type Client } from "ssh2";
 import { OPEN, PacketWriter, STATUS } from "#platform/net/sftp-wire.ts";
 import { makeSshKeyPair } from "#platform/net/ssh-host-keys.ts";
 import { PASSWORDS, SftpLab, TestSftp } from "#gateway/sftp/sftp-fixture.ts";
@@ -460,7 +461,36 @@ describe("the tree over SFTP", () => {
     await reader.ended;
     await change({ disabled: false });
   });
+
+  test("[SFTP-39] who is disabled is disconnected, also before a session is open, and while the password is compared", async () => {
+    const change = (user: string, body: object) => lab.api.ask(`/v1/users/${user}`, { method: "PATCH", json: body });
+    const closed = (one: Client) => new Promise((resolve) => one.on("close", () => resolve("closed")));
+    const client = await lab.connect("reader", { password: PASSWORDS.reader });
+    const gone = closed(client);
+    await change("reader", { disabled: true });
+    expect(await Promise.race([gone, TestSftp.over(client).then(readOf, () => gone)])).toBe("closed");
+    await change("reader", { disabled: false });
+
+    // Whose password was never compared before.
+    const person = { name: "late", password: PASSWORDS.reader, roles: ["in-reader"] };
+    expect((await lab.api.ask("/v1/users", { method: "POST", json: person })).ok).toBe(true);
+    const late = new ssh2.Client();
+    late.on("error", () => undefined);
+    const refused = closed(late);
+    const ready = once(late, "ready").then(async () => readOf(await TestSftp.over(late))).catch(() => refused);
+    const greeted = once(late, "handshake");
+    late.connect({ host: "127.0.0.1", port: lab.port, username: "late", password: PASSWORDS.reader });
+    await greeted;
+    await Bun.sleep(20);
+    await change("late", { disabled: true });
+    expect(await Promise.race([refused, ready])).toBe("closed");
+  });
 });
+
+async function readOf(sftp: TestSftp): Promise<unknown> {
+  await sftp.greet();
+  return sftp.get("/demo/in/a.txt");
+}
 
 describe("the SSH side", () => {
   const refusedOf = (work: Promise<unknown>): Promise<string> => work.then(() => "let in", () => "refused");

@@ -57,7 +57,7 @@ export async function openSftp(parts: DoorParts, config: HubConfig): Promise<Doo
     refusal: REFUSAL,
     limits: LIMITS,
     isKnownKey: (user, key) => service.isKnownKey(user, key),
-    authenticate: (proof, address) => service.authenticate(proof, address),
+    authenticate: (proof, connection) => service.authenticate(proof, connection),
     onChannel: (login, channel, connection) => service.serve(login, channel, connection),
     onEnd: (reason, address) => log.info("sftp connection ended", { reason, address }),
   });
@@ -114,7 +114,11 @@ class SftpService {
   readonly #stage: Stage;
   readonly #roots: ReadonlyMap<string, NonNullable<Place>>;
   readonly #authorities: SshAuthorities;
-  readonly #sessions = new Map<SftpSession, { readonly login: Login; readonly connection: SshConnection }>();
+  readonly #sessions = new Set<SftpSession>();
+  /** Who has signed in, also where no session is open, or none yet. */
+  readonly #logins = new Map<SshConnection, Login>();
+  /** How often somebody was changed. */
+  #changes = 0;
   readonly #bytes;
   readonly #signIns;
   readonly #partials: Partials;
@@ -128,7 +132,10 @@ class SftpService {
     this.#partials = new Partials(parts.uploads, DIRECTORY);
     this.#bytes = parts.metrics.counter("syncline_sftp_bytes_total", "Bytes of files moved over SFTP");
     this.#signIns = parts.metrics.counter("syncline_sftp_sign_ins_total", "Attempts to sign in over SFTP");
-    parts.access.onChange(() => void this.#lookAgain(), this.#ended.signal);
+    parts.access.onChange(() => {
+      this.#changes++;
+      void this.#lookAgain();
+    }, this.#ended.signal);
   }
 
   async isKnownKey(user: string, key: Uint8Array): Promise<boolean> {
@@ -137,18 +144,19 @@ class SftpService {
     return (await this.#parts.access.sshKeys.find(user, key)) !== undefined;
   }
 
-  async authenticate(proof: SshProof, address: string): Promise<Login | undefined> {
-    const { access, log } = this.#parts;
+  async authenticate(proof: SshProof, connection: SshConnection): Promise<Login | undefined> {
+    const { log } = this.#parts;
     const { user } = proof;
+    const { address } = connection;
     try {
-      const who = await access.authenticate(
-        proof.type === "password"
-          ? { type: "password", user, password: proof.password, address }
-          : this.#keyCredential(user, proof.key, address),
-      );
+      const login = { who: await this.#whoIs(proof, address), proof };
+      // In the turn in which it is true: from now on every change is looked at.
+      this.#logins.set(connection, login);
+      connection.gone.addEventListener("abort", () => this.#logins.delete(connection), { once: true });
+      if (connection.gone.aborted) this.#logins.delete(connection);
       this.#signIns.add(1, { result: "ok" });
       log.info("sftp signed in", { user, address, by: proof.type });
-      return { who, proof };
+      return login;
     } catch (error) {
       this.#signIns.add(1, { result: "refused" });
       if (error instanceof SynclineError) log.info("sftp sign-in refused", { user, address, by: proof.type });
@@ -157,15 +165,29 @@ class SftpService {
     }
   }
 
+  /** As of now: a password takes a while to be compared, in which somebody may have been changed. */
+  async #whoIs(proof: SshProof, address: string): Promise<Principal> {
+    const { user } = proof;
+    for (;;) {
+      const changes = this.#changes;
+      const who = await this.#parts.access.authenticate(
+        proof.type === "password"
+          ? { type: "password", user, password: proof.password, address }
+          : this.#keyCredential(user, proof.key, address),
+      );
+      if (changes === this.#changes) return who;
+    }
+  }
+
   #keyCredential(user: string, key: Uint8Array, address: string) {
     if (readSshPublicKey(key)?.isCertificate !== true) return { type: "ssh-key", user, key, address } as const;
     return { type: "ssh-certificate", user, certificate: key, authorities: this.#authorities, address } as const;
   }
 
-  /** Somebody was changed: sessions of who may not sign in any more end, the others have the new rights. */
+  /** Somebody was changed: connections of who may not sign in any more end, the others have the new rights. */
   async #lookAgain(): Promise<void> {
     const { access } = this.#parts;
-    for (const { login, connection } of this.#sessions.values()) {
+    for (const [connection, login] of this.#logins) {
       const { user } = login.proof;
       const isPlainKey = login.proof.type === "key" && readSshPublicKey(login.proof.key)?.isCertificate !== true;
       const who = await (isPlainKey && login.proof.type === "key"
@@ -179,7 +201,7 @@ class SftpService {
 
   serve(login: Login, channel: SshChannel, connection: SshConnection): void {
     const session = new SftpSession(channel, this.#sessionParts(login, connection));
-    this.#sessions.set(session, { login, connection });
+    this.#sessions.add(session);
     void session.done.then(() => this.#sessions.delete(session));
   }
 
@@ -213,14 +235,14 @@ class SftpService {
   async quiet(graceMs: number): Promise<void> {
     const { clock } = this.#parts.host;
     const end = clock.monotonicMs() + graceMs;
-    while (clock.monotonicMs() < end && [...this.#sessions.keys()].some((session) => session.isBusy)) {
+    while (clock.monotonicMs() < end && [...this.#sessions].some((session) => session.isBusy)) {
       await clock.sleep(LOOK_MS, this.#ended.signal);
     }
   }
 
   async close(): Promise<void> {
     this.#ended.abort();
-    await Promise.all([...this.#sessions.keys()].map((session) => session.done));
+    await Promise.all([...this.#sessions].map((session) => session.done));
     this.#stage.close();
   }
 }

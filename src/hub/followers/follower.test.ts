@@ -435,6 +435,24 @@ describe("hubs that change places", () => {
     await followers.close();
   });
 
+  test("[FOLLOW-44] a space that is told twice at once to follow has one follower, which ends when it is told to", async () => {
+    await using source = await openSource();
+    await using copy = await FollowHub.open();
+    const followers = await copy.followers(source);
+    await followers.follow(WHO, "demo", TARGET, never);
+    await Promise.all([1, 2, 3].map(() => followers.follow(WHO, "demo", TARGET, never)));
+    await until(async () => (await followers.list(WHO))[0]!.isWell);
+    const promoted = followers.promote(WHO, "demo");
+    // Somebody who comes too late for this copy.
+    const late = codeOf(followers.unfollow(WHO, "demo"));
+    await promoted;
+    expect(await late).toBe("NOT_FOUND");
+    await source.hub.put("demo", "late", "nobody follows any more");
+    await followers.close();
+    await Bun.sleep(20);
+    expect(copy.log.filter(({ message }) => message === "space cannot be followed")).toEqual([]);
+  });
+
   test("[FOLLOW-9] the old source follows on from the fork; what it alone has is kept whole beside it", async () => {
     await using source = await openSource();
     await using copy = await FollowHub.open();

@@ -77,6 +77,7 @@ export class Followers {
   readonly #running = new Map<SpaceId, Running>();
   readonly #stopped = new Map<SpaceId, Follow>();
   #isClosed = false;
+  #changing: Promise<unknown> = Promise.resolve();
 
   private constructor(options: FollowersOptions) {
     this.#options = options;
@@ -95,6 +96,7 @@ export class Followers {
   async close(): Promise<void> {
     this.#isClosed = true;
     for (const { stop } of this.#running.values()) stop.abort();
+    await this.#changing;
     for (const { done } of this.#running.values()) await done;
   }
 
@@ -106,6 +108,16 @@ export class Followers {
 
   #connect({ url, source, token, ca }: Follow): FollowSource {
     return this.#options.connect({ url, source, token: this.#options.seal.open(token), ca });
+  }
+
+  /**
+   * Who follows whom changes one after the other: each begins with what the one before has left. Two that begin at once
+   * would each start a follower of the same space, and only one of them could be ended again.
+   */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#changing.then(work);
+    this.#changing = turn.catch(() => undefined);
+    return turn;
   }
 
   #start(follow: Follow): void {
@@ -137,7 +149,7 @@ export class Followers {
    * Changes what is followed while nobody follows it. Where that is refused it is followed on, by who knows how far the
    * source is: that is to be told to whoever promotes it in the end, and the source may never be heard again.
    */
-  async #changing(space: SpaceId, change: () => Promise<unknown>): Promise<Running | undefined> {
+  async #withoutFollower(space: SpaceId, change: () => Promise<unknown>): Promise<Running | undefined> {
     const running = await this.#end(space);
     try {
       await change();
@@ -154,10 +166,15 @@ export class Followers {
    * @throws {SynclineError} what the source answers; EXISTS when a space of the name is another one, DENIED, LIMIT
    */
   async follow(who: Principal, name: string, target: Target, signal: AbortSignal): Promise<Followed> {
-    const { access, spaces, store, clock, seal, connect, audit } = this.#options;
-    access.require(who, "manage", { type: "space", space: name, path: "" });
+    this.#options.access.require(who, "manage", { type: "space", space: name, path: "" });
+    // Not in turn: a source that does not answer holds up nobody else.
+    const facts = await this.#options.connect(target).facts(AbortSignal.any([signal, AbortSignal.timeout(ASK_MS)]));
+    return this.#inTurn(() => this.#follow(who, name, target, facts));
+  }
+
+  async #follow(who: Principal, name: string, target: Target, facts: SourceFacts): Promise<Followed> {
+    const { access, spaces, store, clock, seal, audit } = this.#options;
     if (this.#running.size + this.#stopped.size >= FOLLOWS_MAX) throw tooMany();
-    const facts = await connect(target).facts(AbortSignal.any([signal, AbortSignal.timeout(ASK_MS)]));
     const { url, source, ca, quotaBytes } = target;
     const token = seal.seal(target.token);
     const follow = { url, source, token, ca, sinceMs: clock.nowMs(), quotaBytes, shares: undefined };
@@ -170,7 +187,7 @@ export class Followers {
       if (facts.hubId === store.hubId && known.lineage === facts.lineage) throw itself(name);
       if ((await this.#shared(known, facts)) === undefined) throw anotherSpace(name, target);
       // No change of its own is made from here on, so what is compared with the source stays true.
-      await this.#changing(known.id, () => store.begin(known.id, follow, note));
+      await this.#withoutFollower(known.id, () => store.begin(known.id, follow, note));
       this.#stopped.delete(known.id);
       spaces.followed.set(known.id, target);
     }
@@ -226,22 +243,30 @@ export class Followers {
   }
 
   /** Nobody asks the source any more; the copy stays, takes no changes, and can be promoted, or follow again. */
-  async unfollow(who: Principal, name: string): Promise<void> {
+  unfollow(who: Principal, name: string): Promise<void> {
+    return this.#inTurn(() => this.#unfollow(who, name));
+  }
+
+  async #unfollow(who: Principal, name: string): Promise<void> {
     const { store, audit } = this.#options;
     const { id } = await this.#followed(who, name);
     const event = { action: "space.unfollow", resource: spaceResource(name), outcome: "done" } as const;
-    const running = await this.#changing(id, () => store.stop(id, (sql) => audit.appendIn(sql, { id: who.id }, event)));
+    const running = await this.#withoutFollower(id, () => store.stop(id, (sql) => audit.appendIn(sql, { id: who.id }, event)));
     if (running !== undefined) this.#stopped.set(id, { ...running.follow, stopped: true });
   }
 
   /** The copy is written to from now on, in a lineage of its own: the old source is not taken for the same space any more. */
-  async promote(who: Principal, name: string): Promise<Promoted> {
+  promote(who: Principal, name: string): Promise<Promoted> {
+    return this.#inTurn(() => this.#promote(who, name));
+  }
+
+  async #promote(who: Principal, name: string): Promise<Promoted> {
     const { spaces, store, clock, audit, log } = this.#options;
     const { id } = await this.#followed(who, name);
     const heard = this.#running.get(id)?.follower;
     let missing: number | undefined;
     let sequence = 0;
-    await this.#changing(id, async () => {
+    await this.#withoutFollower(id, async () => {
       const sourceSequence = heard?.state.sourceSequence;
       ({ sequence } = await spaces.space(who, name));
       missing = sourceSequence === undefined ? undefined : Math.max(0, sourceSequence - sequence);

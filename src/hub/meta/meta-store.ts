@@ -89,6 +89,16 @@ export type WithIt = (sql: Sql) => Promise<void>;
  */
 export type NewPoint = Omit<RestorePoint, "sequence"> & { readonly sequence: number | undefined };
 
+/** What is not said stays. */
+export type SpaceUpdate = {
+  readonly name?: string;
+  readonly settings?: SpaceSettings;
+  /** null: it is not deleted any more. */
+  readonly deletedMs?: number | null;
+  /** Refused where anything is in it, as it is when it is done. */
+  readonly onlyEmpty?: boolean;
+};
+
 /** By the number of its row, which has nobody else's chunk while this one is needed there. */
 export type NumberedChunk = FreshChunk & { readonly number: number };
 
@@ -112,14 +122,15 @@ export interface MetaStore {
   /** @throws {SynclineError} SPACE_UNKNOWN, EXISTS */
   updateSpace(
     id: SpaceId,
-    change: { name?: string; settings?: SpaceSettings; deletedMs?: number | null },
+    change: SpaceUpdate,
     withIt?: WithIt,
   ): Promise<Space>;
   /**
    * Removes every row of a deleted space; its chunks die with the next prune.
-   * @throws {SynclineError} DENIED while it is not deleted, or holds a version that is locked
+   * @param deletedUntilMs how long it must have been deleted; undefined: now
+   * @throws {SynclineError} DENIED while it is not deleted since then, or holds a version that is locked
    */
-  eraseSpace(id: SpaceId, nowMs: number, withIt?: WithIt): Promise<void>;
+  eraseSpace(id: SpaceId, nowMs: number, withIt?: WithIt, deletedUntilMs?: number): Promise<void>;
   /** Goes on with what is erased and has rows left, because the database refused to remove them; returns of how many spaces. */
   eraseLeftOver(): Promise<number>;
 

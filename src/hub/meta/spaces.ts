@@ -2,7 +2,7 @@
 import { unknownSpace } from "#hub/meta/commit.ts";
 import { anyLocked } from "#hub/meta/lock-rows.ts";
 import { dropUnreferred } from "#hub/meta/manifests.ts";
-import type { NewPoint, WithIt } from "#hub/meta/meta-store.ts";
+import type { NewPoint, SpaceUpdate, WithIt } from "#hub/meta/meta-store.ts";
 import {
   SPACE_COLUMNS, type SpaceRow, VERSION_COLUMNS, type VersionRow, contentIdOfRow, encodeSettings, plainText, spaceOf,
 } from "#hub/meta/rows.ts";
@@ -98,12 +98,13 @@ export async function requireSpace(sql: Sql, id: SpaceId): Promise<Space> {
 export function updateSpace(
   db: Database,
   id: SpaceId,
-  change: { name?: string; settings?: SpaceSettings; deletedMs?: number | null },
+  change: SpaceUpdate,
   withIt?: WithIt,
 ): Promise<Space> {
   return db.transaction(async (sql) => {
     const space = await requireSpace(sql, id);
     const name = plainText(change.name ?? space.name);
+    if (change.onlyEmpty === true && space.usage.entries > 0) throw notEmpty(space);
     if (typeof change.deletedMs === "number") await requireUnlocked(sql, space, change.deletedMs);
     if (space.settings.lock !== undefined && change.settings !== undefined && change.settings.lock === undefined) throw keepsLocks(space);
     if (name !== space.name) await requireFree(sql, name);
@@ -158,6 +159,11 @@ async function requireUnlocked(sql: Sql, { id, name }: Space, nowMs: number): Pr
   });
 }
 
+function notEmpty({ name }: Space): SynclineError {
+  const message = `there is something in the space "${name}"`;
+  return new SynclineError({ code: "DENIED", op: "delete space", message, hint: "remove what is in it first" });
+}
+
 function keepsLocks({ name }: Space): SynclineError {
   return new SynclineError({
     code: "DENIED",
@@ -169,20 +175,23 @@ function keepsLocks({ name }: Space): SynclineError {
 
 /**
  * From the first transaction on the space is gone; a crash later leaves rows that the next start removes.
- * @throws {SynclineError} DENIED while it is not deleted, or holds what is locked
+ * @param deletedUntilMs one that was brought back, and deleted again since, has all of its grace
+ * @throws {SynclineError} DENIED while it is not deleted since then, or holds what is locked
  */
-export async function eraseSpace(db: Database, id: SpaceId, nowMs: number, withIt?: WithIt): Promise<void> {
+export async function eraseSpace(
+  db: Database,
+  id: SpaceId,
+  nowMs: number,
+  withIt?: WithIt,
+  deletedUntilMs = nowMs,
+): Promise<void> {
   await db.transaction(async (sql) => {
     const space = await requireSpace(sql, id);
     const { deletedMs, name } = space;
     await requireUnlocked(sql, space, nowMs);
-    if (deletedMs === undefined) {
-      throw new SynclineError({
-        code: "DENIED",
-        op: "erase space",
-        message: `the space "${name}" is not deleted`,
-        hint: "delete it first",
-      });
+    if (deletedMs === undefined || deletedMs > deletedUntilMs) {
+      const message = `the space "${name}" is not deleted, or not for long enough`;
+      throw new SynclineError({ code: "DENIED", op: "erase space", message, hint: "delete it first" });
     }
     for (const text of ERASE_BEGIN) await sql.run(text, [id]);
     await withIt?.(sql);

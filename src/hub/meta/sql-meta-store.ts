@@ -13,6 +13,7 @@ import type {
   MetaStore,
   NewPoint,
   NumberedChunk,
+  SpaceUpdate,
   WithIt,
 } from "#hub/meta/meta-store.ts";
 import { type NullVersion, nullVersion } from "#hub/meta/null-version.ts";
@@ -90,7 +91,7 @@ export class SqlMetaStore implements MetaStore {
 
   updateSpace(
     id: SpaceId,
-    change: { name?: string; settings?: SpaceSettings; deletedMs?: number | null },
+    change: SpaceUpdate,
     withIt?: WithIt,
   ): Promise<Space> {
     return updateSpace(this.#db, id, change, withIt);
@@ -101,8 +102,8 @@ export class SqlMetaStore implements MetaStore {
     return renewLineages(this.#db, () => random.bytes(LINEAGE_BYTES).toHex());
   }
 
-  eraseSpace(id: SpaceId, nowMs: number, withIt?: WithIt): Promise<void> {
-    return eraseSpace(this.#db, id, nowMs, withIt);
+  eraseSpace(id: SpaceId, nowMs: number, withIt?: WithIt, deletedUntilMs?: number): Promise<void> {
+    return eraseSpace(this.#db, id, nowMs, withIt, deletedUntilMs);
   }
 
   eraseLeftOver(): Promise<number> {

@@ -63,6 +63,8 @@ export class HubUploads implements Uploads {
   readonly #saving = new Map<UploadId, Promise<unknown>>();
   readonly #appending = new Map<UploadId, Appending>();
   readonly #completing = new Map<UploadId, Promise<Completed>>();
+  /** Those that are being dropped. */
+  readonly #dropping = new Map<UploadId, Promise<unknown>>();
 
   readonly #prints: PartPrints;
   readonly #tidying = new Set<Promise<void>>();
@@ -138,11 +140,29 @@ export class HubUploads implements Uploads {
   }
 
   async abort(by: Uploader, id: UploadId): Promise<void> {
-    await this.#open(by, id);
-    await this.#completing.get(id)?.catch(() => undefined);
-    await this.#open(by, id);
-    await this.#appending.get(id)?.stop();
-    await this.#options.rows.drop([id]);
+    do {
+      await this.#open(by, id);
+      await this.#completing.get(id)?.catch(() => undefined);
+      await this.#open(by, id);
+      await this.#appending.get(id)?.stop();
+    } while ((await this.#drop([id])) === 0);
+  }
+
+  /**
+   * Drops those that are not being completed; who wants to complete one of them waits, and finds it gone. Otherwise its
+   * parts could go between two looks at them, and the file would be what was left: a part of it, or nothing.
+   */
+  async #drop(ids: readonly UploadId[], overdueMs?: number): Promise<number> {
+    const free = ids.filter((id) => !this.#completing.has(id));
+    if (free.length === 0) return 0;
+    const dropping = this.#options.rows.drop(free, overdueMs);
+    const ended = dropping.catch(() => undefined);
+    for (const id of free) this.#dropping.set(id, ended);
+    try {
+      return await dropping;
+    } finally {
+      for (const id of free) if (this.#dropping.get(id) === ended) this.#dropping.delete(id);
+    }
   }
 
   /** Drops what has expired, and what is for spaces that are no more; returns how many. */
@@ -151,10 +171,11 @@ export class HubUploads implements Uploads {
     let dropped = 0;
     for (;;) {
       signal.throwIfAborted();
-      const ids = await rows.overdue(clock.nowMs(), SWEEP_ROWS);
-      await rows.drop(ids);
-      dropped += ids.length;
-      if (ids.length === 0) break;
+      const nowMs = clock.nowMs();
+      // Of one that somebody goes on with in this moment all stays.
+      const gone = await this.#drop(await rows.overdue(nowMs, SWEEP_ROWS), nowMs);
+      dropped += gone;
+      if (gone === 0) break;
     }
     // Or a print of what is gone would come after it.
     await this.#tidied();
@@ -175,9 +196,7 @@ export class HubUploads implements Uploads {
     for (let after = ""; ; ) {
       signal.throwIfAborted();
       const page = await rows.begunBefore({ spaceId, door }, beforeMs, after, SWEEP_ROWS);
-      const ids = page.filter(({ id, path }) => isMeant(path) && !this.#completing.has(id)).map(({ id }) => id);
-      await rows.drop(ids);
-      dropped += ids.length;
+      dropped += await this.#drop(page.filter(({ path }) => isMeant(path)).map(({ id }) => id));
       if (page.length < SWEEP_ROWS) return dropped;
       after = page.at(-1)!.id;
     }
@@ -364,16 +383,25 @@ export class HubUploads implements Uploads {
 
   /** Who asks while it is under way is told what it comes to. */
   async complete(by: Uploader, id: UploadId, completion: Completion): Promise<Completed> {
-    const known = await this.#known(by, id);
-    const running = this.#completing.get(id);
-    if (running !== undefined) return { ...(await running), isFirst: false };
-    const completing = this.#complete(by, known, completion).finally(() => this.#completing.delete(id));
-    this.#completing.set(id, completing);
-    return completing;
+    for (;;) {
+      const known = await this.#known(by, id);
+      const running = this.#completing.get(id);
+      if (running !== undefined) return { ...(await running), isFirst: false };
+      const dropping = this.#dropping.get(id);
+      if (dropping === undefined) {
+        const completing = this.#complete(by, known, completion).finally(() => this.#completing.delete(id));
+        this.#completing.set(id, completing);
+        return completing;
+      }
+      await dropping;
+    }
   }
 
-  async #complete(by: Uploader, { row, space }: Known, completion: Completion): Promise<Completed> {
-    await this.#appending.get(row.id)?.stop();
+  async #complete(by: Uploader, { row: { id }, space }: Known, completion: Completion): Promise<Completed> {
+    await this.#appending.get(id)?.stop();
+    // It may have been dropped before nobody could any more.
+    const row = await this.#options.rows.get(id);
+    if (row === undefined) throw unknownUpload(id);
     const wanted = (completion.parts ?? []).join();
     if (row.done !== undefined) {
       if (row.done.parts !== wanted) throw unknownUpload(row.id);

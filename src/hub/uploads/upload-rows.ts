@@ -162,6 +162,8 @@ const OPEN = `SELECT ${COLUMNS} FROM uploads WHERE done_seq IS NULL AND id > ? O
 const ORPHANS = `SELECT DISTINCT upload_id FROM upload_parts p WHERE NOT EXISTS (SELECT 1 FROM uploads u WHERE u.id = p.upload_id)
   LIMIT ?`;
 const EXPIRED = "SELECT id FROM uploads INDEXED BY uploads_expires WHERE expires_ms < ? ORDER BY expires_ms LIMIT ?";
+const IN_TIME = `SELECT 1 AS one FROM uploads WHERE id = ? AND expires_ms >= ?
+  AND EXISTS (SELECT 1 FROM spaces s WHERE s.id = uploads.space_id)`;
 const HOMELESS = "SELECT id FROM uploads WHERE NOT EXISTS (SELECT 1 FROM spaces s WHERE s.id = uploads.space_id) LIMIT ?";
 
 const SAVE_PRINTS = new RowsText(
@@ -250,13 +252,20 @@ export class UploadRows {
     });
   }
 
-  /** Nothing of it is left. */
-  drop(ids: readonly UploadId[]): Promise<void> {
+  /**
+   * Nothing of them is left.
+   * @param overdueMs only of those that nobody has gone on with until then
+   * @returns how many went
+   */
+  drop(ids: readonly UploadId[], overdueMs?: number): Promise<number> {
     return this.#db.transaction(async (sql) => {
+      let dropped = 0;
       for (const id of ids) {
+        if (overdueMs !== undefined && (await sql.get(IN_TIME, [id, overdueMs])) !== undefined) continue;
         await sql.run(DROP_PARTS, [id]);
-        await sql.run(DROP, [id]);
+        dropped += await sql.run(DROP, [id]);
       }
+      return dropped;
     });
   }
 

@@ -30,6 +30,9 @@ async function codeOf(done: Promise<unknown>): Promise<string> {
   return "none";
 }
 
+/** Until whoever was asked waits for what the test holds back. */
+const turns = (): Promise<void> => Bun.sleep(30);
+
 const join = (...parts: readonly Uint8Array[]): Uint8Array => new Uint8Array(Buffer.concat(parts));
 const sha256 = (bytes: Uint8Array): string => new Bun.CryptoHasher("sha256").update(bytes).digest("hex");
 const md5 = (bytes: Uint8Array): string => new Bun.CryptoHasher("md5").update(bytes).digest("hex");
@@ -321,6 +324,63 @@ export function uploadsContract(name: string, makeLab: () => Promise<UploadsLab>
       expect(await codeOf(lab.uploads.get(ann, id))).toBe("SPACE_UNKNOWN");
       await lab.meta.eraseSpace((await lab.meta.spaces())[0]!.id, Date.now());
       expect(await lab.uploads.sweep(never)).toBe(1);
+    });
+
+    test("[UPLOAD-44] one that is dropped while it is being completed becomes a whole file, or none", async () => {
+      const lab = await fresh();
+      await lab.put("f", noise(7, 7));
+      const begun = async (): Promise<string> => {
+        const { id } = await lab.create(ann, "f");
+        await lab.part(ann, id, 1, noise(5, 1));
+        return id;
+      };
+      const aborted = await begun();
+      const [mayDrop, mayRead] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+      const { drop } = lab.rows;
+      lab.rows.drop = async (...given) => (await mayDrop.promise, drop.apply(lab.rows, given));
+      const { journalOfRun } = lab.meta;
+      lab.meta.journalOfRun = async (...given) => (await mayRead.promise, journalOfRun.apply(lab.meta, given));
+      const aborting = lab.uploads.abort(ann, aborted);
+      await turns();
+      const completing = codeOf(lab.complete(ann, aborted));
+      await turns();
+      mayDrop.resolve();
+      await aborting;
+      mayRead.resolve();
+      expect(await completing).toBe("NOT_FOUND");
+      await expectFile(lab, "f", noise(7, 7));
+
+      // Whose time ends while it is completed.
+      const late = await begun();
+      const mayGoOn = Promise.withResolvers<void>();
+      lab.meta.journalOfRun = async (...given) => (await mayGoOn.promise, journalOfRun.apply(lab.meta, given));
+      const last = lab.complete(ann, late);
+      await turns();
+      lab.nowMs += UPLOAD_EXPIRY_MS + 1;
+      expect(await lab.uploads.sweep(never)).toBe(0);
+      mayGoOn.resolve();
+      expect((await last).result.status).toBe("done");
+      await expectFile(lab, "f", noise(5, 1));
+    });
+
+    test("[UPLOAD-45] one that somebody goes on with while those are swept that nobody does stays, with what was acknowledged", async () => {
+      const lab = await fresh();
+      const { id } = await lab.create(ann, "f");
+      await lab.part(ann, id, 1, noise(5, 1));
+      await using sink = await lab.uploads.part(ann, id, 2);
+      lab.nowMs += UPLOAD_EXPIRY_MS + 1;
+      const mayDrop = Promise.withResolvers<void>();
+      const { drop } = lab.rows;
+      lab.rows.drop = async (...given) => (await mayDrop.promise, drop.apply(lab.rows, given));
+      const sweeping = lab.uploads.sweep(never);
+      await turns();
+      await sink.write(noise(6, 2));
+      await sink.end();
+      await sink.commit();
+      mayDrop.resolve();
+      expect(await sweeping).toBe(0);
+      await lab.complete(ann, id);
+      await expectFile(lab, "f", join(noise(5, 1), noise(6, 2)));
     });
 
     test("[UPLOAD-6] completing again gives what it came to, also when the hub died between the commit and its note", async () => {

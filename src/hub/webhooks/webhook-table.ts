@@ -63,8 +63,9 @@ export class WebhookTable {
     return (await this.#db.all<Row>("SELECT * FROM webhooks WHERE space = ? ORDER BY created_ms, id", [space])).map(webhookOf);
   }
 
-  async get(id: string): Promise<Webhook | undefined> {
-    const row = await this.#db.get<Row>("SELECT * FROM webhooks WHERE id = ?", [id]);
+  /** @param sql of a transaction that goes on with it */
+  async get(id: string, sql: Sql = this.#db): Promise<Webhook | undefined> {
+    const row = await sql.get<Row>("SELECT * FROM webhooks WHERE id = ?", [id]);
     return row === undefined ? undefined : webhookOf(row);
   }
 

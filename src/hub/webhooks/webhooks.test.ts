@@ -269,6 +269,14 @@ describe("webhooks", () => {
     expect(other.told.length).toBe(before);
   });
 
+  test("[WEBHOOK-14] of two who change one at once neither takes back what the other has changed", async () => {
+    const { view } = await create();
+    const change = (what: object): Promise<unknown> => running.hooks.update(hub.who, "demo", view.hook.id, what, BY);
+    await Promise.all([change({ isEnabled: false }), change({ prefix: "a" })]);
+    const { hook } = await running.hooks.get(hub.who, "demo", view.hook.id);
+    expect([hook.isEnabled, hook.prefix]).toEqual([false, "a"]);
+  });
+
   test("[WEBHOOK-12] of two hubs on one database one delivers, whoever takes the order; when it is gone the other goes on", async () => {
     await running.stop();
     const clocks = [new StepClock(), new StepClock()] as const;

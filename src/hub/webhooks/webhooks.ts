@@ -188,27 +188,21 @@ export class Webhooks {
   /** Switched on again it goes on where it was. @throws {SynclineError} as create, NOT_FOUND */
   async update(who: Principal, space: string, id: string, change: WebhookChange, by: Actor): Promise<WebhookView> {
     const { table, audit, mayBePrivate } = this.#options;
-    const { hook } = await this.get(who, space, id);
-    this.#requireReading(who, space, change.prefix ?? hook.prefix);
+    await this.get(who, space, id);
     if (change.url !== undefined) checkUrl(change.url, mayBePrivate());
-    const isEnabled = change.isEnabled ?? hook.isEnabled;
-    const isBack = isEnabled && !hook.isEnabled;
-    const changed: Webhook = {
-      ...hook,
-      url: change.url ?? hook.url,
-      prefix: change.prefix ?? hook.prefix,
-      actions: change.actions ?? hook.actions,
-      isEnabled,
-      disabledReason: isEnabled ? undefined : hook.disabledReason,
-    };
-    const anew = {
-      // Another choice of changes makes another delivery of the same end.
-      bundle: change.prefix !== undefined || change.actions !== undefined,
-      failures: isBack || change.url !== undefined,
-    };
-    await audit.change(by, async (sql) => {
+    const { isEnabled } = await audit.change(by, async (sql) => {
+      // As it is now: what somebody else changes at the same time stays.
+      const hook = await table.get(id, sql);
+      if (hook === undefined) throw unknown(id, space);
+      const changed = changedBy(hook, change);
+      this.#requireReading(who, space, changed.prefix);
+      const anew = {
+        // Another choice of changes makes another delivery of the same end.
+        bundle: change.prefix !== undefined || change.actions !== undefined,
+        failures: (changed.isEnabled && !hook.isEnabled) || change.url !== undefined,
+      };
       await table.update(sql, changed, anew);
-      return { value: undefined, event: eventOf("change", space, changed) };
+      return { value: changed, event: eventOf("change", space, changed) };
     });
     this.#running.get(id)?.wake(true);
     if (isEnabled) this.#begin(id);
@@ -348,6 +342,17 @@ export class Webhooks {
   #requireReading(who: Principal, space: string, path: RelPath): void {
     this.#options.access.require(who, "read", { type: "space", space, path, isTree: true });
   }
+}
+
+function changedBy(hook: Webhook, { url, prefix, actions, isEnabled = hook.isEnabled }: WebhookChange): Webhook {
+  return {
+    ...hook,
+    url: url ?? hook.url,
+    prefix: prefix ?? hook.prefix,
+    actions: actions ?? hook.actions,
+    isEnabled,
+    disabledReason: isEnabled ? undefined : hook.disabledReason,
+  };
 }
 
 const viewOf = (hook: Webhook, sequence: number): WebhookView => ({ hook, behind: Math.max(0, sequence - hook.delivered) });

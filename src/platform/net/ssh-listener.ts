@@ -46,7 +46,7 @@ export type SshListenOptions<Who> = {
   /** A key is offered: whether it would do, so that the client signs with the right one. */
   readonly isKnownKey: (user: string, key: Uint8Array) => Promise<boolean>;
   /** Undefined: not that one. It must not reject. */
-  readonly authenticate: (proof: SshProof, address: string) => Promise<Who | undefined>;
+  readonly authenticate: (proof: SshProof, connection: SshConnection) => Promise<Who | undefined>;
   readonly onChannel: (who: Who, channel: SshChannel, connection: SshConnection) => void;
   readonly onEnd: (reason: string, address: string) => void;
 };
@@ -54,6 +54,8 @@ export type SshListenOptions<Who> = {
 export interface SshConnection {
   /** The client's. */
   readonly address: string;
+  /** Aborted when it is over. */
+  readonly gone: AbortSignal;
   /** Something was done for it: it is not idle. */
   touch(): void;
   end(): void;
@@ -214,6 +216,7 @@ const peerName = (address: string, port: number): string => `${address} ${port}`
 class Served<Who> implements SshConnection {
   readonly address: string;
   readonly #options: SshListenOptions<Who>;
+  readonly #gone = new AbortController();
   readonly #place: Place;
   readonly #signedIn: () => void;
   readonly #channels = new Set<Channel>();
@@ -251,6 +254,10 @@ class Served<Who> implements SshConnection {
     });
   }
 
+  get gone(): AbortSignal {
+    return this.#gone.signal;
+  }
+
   touch(): void {
     this.#touchedMs = performance.now();
   }
@@ -265,6 +272,7 @@ class Served<Who> implements SshConnection {
     this.#known();
     for (const channel of this.#channels) channel.closed();
     this.#channels.clear();
+    this.#gone.abort();
   }
 
   #known(): void {
@@ -298,7 +306,7 @@ class Served<Who> implements SshConnection {
       return isKnown ? context.accept() : context.reject(METHODS);
     }
     const proof = proofOf(context);
-    const who = proof === undefined ? undefined : await this.#options.authenticate(proof, this.address);
+    const who = proof === undefined ? undefined : await this.#options.authenticate(proof, this);
     if (who !== undefined) {
       this.#who = who;
       context.accept();
