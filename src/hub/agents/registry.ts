@@ -257,7 +257,7 @@ export class AgentRegistry {
       }
       await sql.run("DELETE FROM agent_hosts WHERE name = ?", [name]);
     });
-    for (const { id, host } of this.#links.values()) if (host === name) this.#links.delete(id);
+    for (const { id, host } of this.#links.values()) if (host === name) this.#forgetLink(id);
     this.#forgetMarks((one) => one.host === name);
     const removed = this.#hosts.delete(name);
     this.#changed(name);
@@ -382,7 +382,7 @@ export class AgentRegistry {
     if (link === undefined) return false;
     refuseDeclared(link);
     await this.#db.transaction((sql) => dropLink(sql, id));
-    this.#links.delete(id);
+    this.#forgetLink(id);
     this.#forgetMarks((one) => one.link === id);
     this.#changed(link.host);
     return true;
@@ -413,7 +413,7 @@ export class AgentRegistry {
       for (const { id } of gone) await dropLink(sql, id);
       for (const link of next) await (this.#links.has(link.id) ? writeLink(sql, link) : insertLink(sql, link));
     });
-    for (const { id } of gone) this.#links.delete(id);
+    for (const { id } of gone) this.#forgetLink(id);
     this.#forgetMarks(({ link }) => gone.some(({ id }) => id === link));
     for (const link of next) this.#links.set(link.id, link);
     this.#changed(host);
@@ -422,8 +422,12 @@ export class AgentRegistry {
 
   // What links report
 
-  /** In one transaction, however many. */
-  async saveHeard(heard: readonly HeardState[], hosts: readonly { name: string; lastSeenMs: number }[]): Promise<void> {
+  /** In one transaction, however many. Of what has gone since it was heard nothing is written: nobody would remove it. */
+  saveHeard(heard: readonly HeardState[], hosts: readonly { name: string; lastSeenMs: number }[]): Promise<void> {
+    return this.#inTurn(() => this.#saveHeardNow(heard.filter((one) => this.#isThere(one)), hosts));
+  }
+
+  async #saveHeardNow(heard: readonly HeardState[], hosts: readonly { name: string; lastSeenMs: number }[]): Promise<void> {
     await this.#db.transaction(async (sql) => {
       for (const { link, host, heardMs, state } of heard) {
         await sql.run(
@@ -459,6 +463,8 @@ export class AgentRegistry {
 
   /** Another session, or another life of the space, begins with what it says; otherwise the higher sequence stays. */
   setMark(link: string, host: string, mark: LinkMark): void {
+    // The connection of a link that was removed may be at work still.
+    if (!this.#isThere({ link, host })) return;
     const known = this.mark(link, host);
     const isSame = known?.session === mark.session && known.epoch === mark.epoch;
     if (isSame && known.acknowledged >= mark.acknowledged) return;
@@ -478,7 +484,11 @@ export class AgentRegistry {
   }
 
   /** A mark that is lost only makes a restored agent look less restored, so they are written now and then. */
-  async saveMarks(): Promise<void> {
+  saveMarks(): Promise<void> {
+    return this.#inTurn(() => this.#saveMarksNow());
+  }
+
+  async #saveMarksNow(): Promise<void> {
     const unsaved = [...this.#marks.values()].filter(({ isSaved }) => !isSaved);
     if (unsaved.length === 0) return;
     for (const one of unsaved) one.isSaved = true;
@@ -492,6 +502,16 @@ export class AgentRegistry {
         );
       }
     });
+  }
+
+  #isThere({ link, host }: { readonly link: string; readonly host: string }): boolean {
+    return this.#links.has(link) && this.#hosts.has(host);
+  }
+
+  /** Its rows have gone before. A host that declares the same again has a link of that id which knows no space yet. */
+  #forgetLink(id: string): void {
+    this.#links.delete(id);
+    this.#spaceOf.delete(id);
   }
 
   #forgetMarks(isGone: (one: { link: string; host: string }) => boolean): void {
