@@ -2,12 +2,30 @@ import { expect, test, setDefaultTimeout } from "bun:test";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ADMIN, AGENT_TEST_MS, AgentHub, linkTo, until } from "#testing/agent-hub.ts";
-import type { Endpoint, ScanRequest, ScanSummary } from "#sync/endpoint/endpoint.ts";
+import type { Endpoint, OpenRequest, ScanRequest, ScanSummary } from "#sync/endpoint/endpoint.ts";
 import { PassingEndpoint } from "#sync/endpoint/passing-endpoint.ts";
+import { systemClock } from "#platform/host-bun.ts";
+import { MemoryEndpoint } from "#testing/memory-endpoint.ts";
+import { KeptRoot } from "#agent/kept-root.ts";
 
 setDefaultTimeout(AGENT_TEST_MS);
 
 const text = (path: string): string | undefined => (existsSync(path) ? readFileSync(path, "utf8") : undefined);
+
+const REQUEST: OpenRequest = {
+  sessionId: "0123456789abcdef0123456789abcdef",
+  seeds: { a: 1n, b: 2n },
+  writable: true,
+  ignore: [],
+  include: [],
+  preserve: { mode: true, mtime: true, owner: "none", xattrs: false, hardlinks: false, symlinks: true, sparse: true },
+  durable: "batch",
+  verifyReadBack: false,
+  compress: "none",
+  createRoot: false,
+  expectRootId: undefined,
+  ephemeral: false,
+};
 
 /** Writes down how its scans were asked for. */
 class Counting extends PassingEndpoint {
@@ -46,4 +64,25 @@ test("[AGENT-72] when the hub comes back a root that was watched meanwhile is no
     await until("both caught up", () => text(join(b, "f")) === `round ${round}` && text(join(a, "h")) === `round ${round}` && !existsSync(join(b, "g")));
   }
   expect(full()).toBe(1);
+});
+
+test("[AGENT-109] a root that is kept over many connections holds nothing of those that have ended", async () => {
+  const kept = new KeptRoot(() => new MemoryEndpoint(), systemClock, 3_600_000);
+  const told: WeakRef<() => void>[] = [];
+  for (let connection = 0; connection < 200; connection++) {
+    const endpoint = kept.connect();
+    await endpoint.open(REQUEST, new AbortController().signal);
+    const end = new AbortController();
+    const onDirty = (): void => void connection;
+    told.push(new WeakRef(onDirty));
+    const watching = endpoint.watch(onDirty, end.signal);
+    end.abort();
+    await watching;
+    await endpoint.close();
+  }
+  await Bun.sleep(0);
+  Bun.gc(true);
+  // The collector may take a word on the stack for one.
+  expect(told.filter((one) => one.deref() !== undefined).length).toBeLessThan(20);
+  await kept.end();
 });

@@ -32,6 +32,8 @@ type Opened = {
   /** Ends the watching; `done` settles then. */
   readonly stop: AbortController;
   watching: Promise<void> | undefined;
+  /** Why the watching has ended before its time. */
+  lost: Error | undefined;
   /** Last sequence that was told of, and up to which the log may have been forgotten. */
   lastSeq: number;
   acknowledged: number;
@@ -42,12 +44,15 @@ type Opened = {
   calls: number;
 };
 
+/** Who is told of the root: the one connection that there is. */
+type Listener = { readonly onDirty: () => void; readonly onLost: (error: Error) => void };
+
 export class KeptRoot {
   readonly #open: () => Endpoint;
   readonly #clock: Clock;
   readonly #fullEveryMs: number;
   #opened: Opened | undefined;
-  #onDirty: (() => void) | undefined;
+  #listener: Listener | undefined;
   #wasDirty = false;
 
   /** @param fullEveryMs a full scan that is as old is done again, whatever is known */
@@ -68,7 +73,7 @@ export class KeptRoot {
     this.#opened = undefined;
     if (opened === undefined) return;
     opened.stop.abort();
-    await opened.watching?.catch(() => undefined);
+    await opened.watching;
     await opened.endpoint.close();
   }
 
@@ -90,7 +95,7 @@ export class KeptRoot {
       throw error;
     });
     this.#opened = {
-      endpoint, request, reply, stop: new AbortController(), watching: undefined,
+      endpoint, request, reply, stop: new AbortController(), watching: undefined, lost: undefined,
       lastSeq: reply.lastSeq, acknowledged: 0, fullMs: undefined, hasFailed: false, calls: 0,
     };
     return reply;
@@ -108,31 +113,40 @@ export class KeptRoot {
 
   watch(onDirty: () => void, signal: AbortSignal): Promise<void> {
     const opened = this.now;
-    this.#onDirty = onDirty;
-    opened.watching ??= opened.endpoint.watch(() => this.#dirty(), opened.stop.signal);
-    if (this.#wasDirty) this.#dirty();
     return new Promise((resolve, reject) => {
+      const listener: Listener = { onDirty, onLost: reject };
+      this.#listener = listener;
+      opened.watching ??= this.#watched(opened);
+      if (opened.lost !== undefined) reject(opened.lost);
+      if (this.#wasDirty) this.#dirty();
       const end = (): void => {
-        if (this.#onDirty === onDirty) this.#onDirty = undefined;
+        if (this.#listener === listener) this.#listener = undefined;
         resolve();
       };
       if (signal.aborted) end();
       signal.addEventListener("abort", end, { once: true });
-      opened.watching!.catch((error: unknown) => {
-        opened.hasFailed = true;
-        reject(asError(error));
-      });
     });
   }
 
+  /** Waited for once: whoever waits for it is held by it as long as the root is watched, over all connections to come. */
+  async #watched(opened: Opened): Promise<void> {
+    try {
+      await opened.endpoint.watch(() => this.#dirty(), opened.stop.signal);
+    } catch (error) {
+      opened.hasFailed = true;
+      opened.lost = asError(error);
+      this.#listener?.onLost(opened.lost);
+    }
+  }
+
   #dirty(): void {
-    this.#wasDirty = this.#onDirty === undefined;
-    this.#onDirty?.();
+    this.#wasDirty = this.#listener === undefined;
+    this.#listener?.onDirty();
   }
 
   /** The connection has ended. */
   async release(): Promise<void> {
-    this.#onDirty = undefined;
+    this.#listener = undefined;
     const opened = this.#opened;
     if (opened !== undefined && (opened.hasFailed || opened.calls > 0)) await this.end();
   }

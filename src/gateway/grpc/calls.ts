@@ -72,10 +72,16 @@ export function incoming<Message>(
     // Where nobody reads, nobody hears that it broke off.
     call.on("error", () => undefined);
     void callerOf(parts, call)
-      .then((caller) => {
+      .then(async (caller) => {
         const iterator = (call as unknown as AsyncIterable<Message>)[Symbol.asyncIterator]();
         const source = { next: () => iterator.next(), giveUp: () => void call.destroy() };
-        return handle(pacedPieces(source, sizeOf), caller);
+        const messages = pacedPieces(source, sizeOf);
+        try {
+          return await handle(messages, caller);
+        } finally {
+          // Of a call that is refused nobody reads the rest, and what looks after its pace would never end.
+          await messages.return(undefined);
+        }
       })
       .then((value) => answer(null, value), (error: unknown) => {
         // What the caller still sends goes nowhere.

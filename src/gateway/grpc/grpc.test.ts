@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { connect } from "node:net";
 import { Client, Metadata, type ServiceError, credentials, status } from "@grpc/grpc-js";
 import type { MethodDefinition } from "@grpc/grpc-js";
+import { heapStats } from "bun:jsc";
 import fc from "fast-check";
 import { ApiLab, TOKENS } from "#gateway/api/api-fixture.ts";
 import { FILES, HEALTH, REFLECTION, REFLECTION_ALPHA, describe as described, serviceOf } from "#gateway/grpc/schema.ts";
@@ -262,5 +263,17 @@ describe("gRPC", () => {
       for (const name of Object.keys(serviceOf(declared))) expect(symbols.has(`${declared.name}.${name}`)).toBe(true);
     }
     expect(described(FILES).symbols.has("syncline.v1.UploadHeader")).toBe(true);
+  });
+
+  test("[GRPC-10] uploads that are refused leave no timer behind", async () => {
+    const timers = (): number => {
+      Bun.gc(true);
+      return heapStats().objectTypeCounts["Timeout"] ?? 0;
+    };
+    const refused = (): Promise<Answer | status> => send("Upload", [{ header: { place: place("in/none") } }], "reader");
+    expect(codeOf(await refused())).toBe(status.PERMISSION_DENIED);
+    const before = timers();
+    for (let round = 0; round < 40; round++) await refused();
+    expect(timers() - before).toBeLessThan(20);
   });
 });

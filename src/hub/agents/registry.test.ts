@@ -5,15 +5,22 @@ import { join } from "node:path";
 import { systemClock, systemRandom } from "#platform/host-bun.ts";
 import type { Database } from "#platform/sql/database.ts";
 import { openSqlite } from "#platform/sql/sqlite.ts";
-import type { HeldPlan, LinkState } from "#hub/agents/control.ts";
+import type { HeldPlan } from "#hub/agents/control.ts";
 import { type DeclaredLink, LINKS_PER_HOST_MAX, LINK_SETTINGS } from "#hub/agents/link.ts";
-import { AgentRegistry } from "#hub/agents/registry.ts";
+import { AgentRegistry, type HeardState } from "#hub/agents/registry.ts";
 
 const settings = LINK_SETTINGS.parse({});
 const declared = (root: string, more: Partial<DeclaredLink> = {}): DeclaredLink => ({ root, space: "demo", prefix: "", settings, ...more });
 const counts = { creates: 0, replaces: 0, metadata: 0, removes: 3, moves: 0, bytes: 0 };
 const plan = (link: string, hash: string): HeldPlan => ({
   link, hash, reason: "too many", counts: { alpha: counts, beta: counts }, changes: ["beta remove a"], total: 3, removals: null,
+});
+const heardOf = (link: string): HeardState => ({
+  link, host: "web1", heardMs: 5,
+  state: {
+    id: link, generation: 1, phase: "watching", sequence: 7, stored: null, backlog: 0, lagMs: 0, files: 3, conflicts: 0, problems: 0,
+    changes: 2, syncedAgoMs: 10, digest: null, holdHash: null, error: null, pause: null, releases: null, projects: [],
+  },
 });
 
 describe("agent registry", () => {
@@ -150,10 +157,7 @@ describe("agent registry", () => {
   test("[AGENT-7] what was heard is kept over a restart, and goes with the host or the link", async () => {
     await registry.joined("web1", "aa");
     const link = (await registry.createLink({ host: "web1", root: "/a", space: "demo" })).id;
-    const state: LinkState = {
-      id: link, generation: 1, phase: "watching", sequence: 7, stored: null, backlog: 0, lagMs: 0, files: 3, conflicts: 0, problems: 0,
-      changes: 2, syncedAgoMs: 10, digest: null, holdHash: null, error: null, pause: null, releases: null, projects: [],
-    };
+    const { state } = heardOf(link);
     await registry.saveHeard([{ link, host: "web1", heardMs: 5, state }], [{ name: "web1", lastSeenMs: 5 }]);
     await registry.saveHeard([{ link, host: "web1", heardMs: 9, state: { ...state, sequence: 8 } }], [{ name: "web1", lastSeenMs: 9 }]);
     registry.acknowledge(link, "web1", { session: "s", epoch: "e", acknowledged: 9 });
@@ -223,6 +227,30 @@ describe("agent registry", () => {
     expect(registry.link(link.id)?.space).toBe("two");
     await reopen();
     expect(registry.link(link.id)?.space).toBe("two");
+  });
+
+  test("[AGENT-110] of a link that was removed nothing is written or remembered, whatever of it was under way", async () => {
+    await registry.joined("web1", "aa");
+    const made = { host: "web1", root: "/a", space: "demo" };
+    const mark = { session: "s", epoch: "e", acknowledged: 1 };
+    const { id } = await registry.createLink(made);
+    registry.setMark(id, "web1", mark);
+    // Both begin before it is gone, and end after it.
+    const removed = registry.removeLink(id);
+    await Promise.all([removed, registry.saveHeard([heardOf(id)], []), registry.saveMarks()]);
+    registry.setMark(id, "web1", mark);
+    await registry.saveMarks();
+    expect([await registry.heard(), registry.mark(id, "web1"), registry.hasSession("s")]).toEqual([[], undefined, false]);
+    await reopen();
+    expect(registry.mark(id, "web1")).toBeUndefined();
+    // What a host declares anew leads to what has the name now, and not to what had it.
+    await registry.declare("web1", [declared("/b")]);
+    const own = registry.linksOf("web1")[0]!;
+    await registry.bindSpace(own, 1);
+    await registry.declare("web1", []);
+    await registry.declare("web1", [declared("/b")]);
+    await registry.spacesAre([{ id: 1, name: "before" }, { id: 2, name: own.space }]);
+    expect(registry.linksOf("web1")).toMatchObject([{ id: own.id, space: own.space }]);
   });
 
   test("[AGENT-8] a host has no more links than its agent takes", async () => {

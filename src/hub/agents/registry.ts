@@ -260,7 +260,7 @@ export class AgentRegistry {
       }
       await sql.run("DELETE FROM agent_hosts WHERE name = ?", [name]);
     });
-    for (const { id, host } of this.#links.values()) if (host === name) this.#links.delete(id);
+    for (const { id, host } of this.#links.values()) if (host === name) this.#forgetLink(id);
     this.#forgetMarks((one) => one.host === name);
     const removed = this.#hosts.delete(name);
     this.#changed(name);
@@ -404,7 +404,7 @@ export class AgentRegistry {
     if (link === undefined) return false;
     refuseDeclared(link);
     await this.#db.transaction((sql) => dropLink(sql, id));
-    this.#links.delete(id);
+    this.#forgetLink(id);
     this.#forgetMarks((one) => one.link === id);
     this.#changed(link.host);
     return true;
@@ -435,7 +435,7 @@ export class AgentRegistry {
       for (const { id } of gone) await dropLink(sql, id);
       for (const link of next) await (this.#links.has(link.id) ? writeLink(sql, link) : insertLink(sql, link));
     });
-    for (const { id } of gone) this.#links.delete(id);
+    for (const { id } of gone) this.#forgetLink(id);
     this.#forgetMarks(({ link }) => gone.some(({ id }) => id === link));
     for (const link of next) this.#links.set(link.id, link);
     this.#changed(host);
@@ -444,8 +444,12 @@ export class AgentRegistry {
 
   // What links report
 
-  /** In one transaction, however many. */
-  async saveHeard(heard: readonly HeardState[], hosts: readonly { name: string; lastSeenMs: number }[]): Promise<void> {
+  /** In one transaction, however many. Of what has gone since it was heard nothing is written: nobody would remove it. */
+  saveHeard(heard: readonly HeardState[], hosts: readonly { name: string; lastSeenMs: number }[]): Promise<void> {
+    return this.#inTurn(() => this.#saveHeardNow(heard.filter((one) => this.#isThere(one)), hosts));
+  }
+
+  async #saveHeardNow(heard: readonly HeardState[], hosts: readonly { name: string; lastSeenMs: number }[]): Promise<void> {
     await this.#db.transaction(async (sql) => {
       for (const { link, host, heardMs, state } of heard) {
         await sql.run(
@@ -481,6 +485,8 @@ export class AgentRegistry {
 
   /** Another session, or another life of the space, begins with what it says; otherwise the higher sequence stays. */
   setMark(link: string, host: string, mark: LinkMark): void {
+    // The connection of a link that was removed may be at work still.
+    if (!this.#isThere({ link, host })) return;
     const known = this.mark(link, host);
     const isSame = known?.session === mark.session && known.epoch === mark.epoch;
     if (isSame && known.acknowledged >= mark.acknowledged) return;
@@ -503,8 +509,12 @@ export class AgentRegistry {
    * A mark that is lost only makes a restored agent look less restored, so they are written now and then; and with them
    * what was refused before.
    */
-  async saveMarks(): Promise<void> {
-    if (this.#names.size > 0) await this.#inTurn(() => this.#nameSpaces());
+  saveMarks(): Promise<void> {
+    return this.#inTurn(() => this.#saveMarksNow());
+  }
+
+  async #saveMarksNow(): Promise<void> {
+    if (this.#names.size > 0) await this.#nameSpaces();
     const unsaved = [...this.#marks.values()].filter(({ isSaved }) => !isSaved);
     if (unsaved.length === 0) return;
     await this.#db.transaction(async (sql) => {
@@ -519,6 +529,16 @@ export class AgentRegistry {
     });
     // Not before: one that was refused would never be written again. What was set meanwhile is another one.
     for (const one of unsaved) one.isSaved = true;
+  }
+
+  #isThere({ link, host }: { readonly link: string; readonly host: string }): boolean {
+    return this.#links.has(link) && this.#hosts.has(host);
+  }
+
+  /** Its rows have gone before. A host that declares the same again has a link of that id which knows no space yet. */
+  #forgetLink(id: string): void {
+    this.#links.delete(id);
+    this.#spaceOf.delete(id);
   }
 
   #forgetMarks(isGone: (one: { link: string; host: string }) => boolean): void {
