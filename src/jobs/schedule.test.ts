@@ -8,6 +8,33 @@ import { CATCH_UP_MAX, type Misfire, dueTimes } from "#jobs/schedule.ts";
 const at = (text: string): number => Date.parse(text);
 const HOUR = 3_600_000;
 
+/** Texts of a field with what they mean. */
+const upTo = (end: number, step = 1): number[] => Array.from({ length: end / step }, (_, at) => at * step);
+const MINUTES = [["0", [0]], ["30", [30]], ["20,40", [20, 40]], ["*/15", upTo(60, 15)], ["*", upTo(60)]] as const;
+const HOURS = [["*", upTo(24)], ["*/2", upTo(24, 2)], ["1", [1]], ["2", [2]], ["0-3", upTo(4)], ["23", [23]]] as const;
+type Field = (typeof MINUTES)[number] | (typeof HOURS)[number];
+
+/** The first time after one, by a clock that is looked at each minute from before a change of it. */
+function firstByClock([minute, hour]: readonly [Field, Field], zone: string, changeMs: number, afterMs: number): number {
+  const clock = new Intl.DateTimeFormat("sv", { timeZone: zone, dateStyle: "short", timeStyle: "medium" });
+  const shown = (ms: number): number => at(`${clock.format(ms).replace(" ", "T")}Z`);
+  const fits = (ms: number): boolean =>
+    minute[1].includes(new Date(ms).getUTCMinutes()) && hour[1].includes(new Date(ms).getUTCHours());
+  const isContinual = minute[0].startsWith("*") || hour[0].startsWith("*");
+  const seen = new Set<number>();
+  const found: number[] = [];
+  let ms = changeMs - 6 * HOUR;
+  for (let last = shown(ms) - 60_000; !found.some((one) => one > afterMs && one < ms); ms += 60_000) {
+    const now = shown(ms);
+    // What the clock left out comes by the clock as it was.
+    for (let left = last + 60_000; left < now; left += 60_000) if (fits(left)) found.push(ms + left - last - 60_000);
+    if (fits(now) && (isContinual || !seen.has(now))) found.push(ms);
+    seen.add(now);
+    last = now;
+  }
+  return Math.min(...found.filter((one) => one > afterMs));
+}
+
 describe("cron", () => {
   test("[JOB-7] five fields and nicknames give times in their zone, also where the clocks change", () => {
     for (const [cron, zone, after, times] of [
@@ -25,6 +52,27 @@ describe("cron", () => {
       const got = [first, next(first)!].map((ms) => new Date(ms).toISOString().replace(".000", ""));
       expect([cron, zone, got]).toEqual([cron, zone, [...times]]);
     }
+  });
+
+  test("[JOB-32] where clocks are put back and forward, no time comes again, and no hour goes without its runs", () => {
+    // Berlin and Santiago by an hour, Lord Howe by half of one, Apia over a whole day, Kolkata never.
+    const changes = [
+      ["Europe/Berlin", "2026-10-25T01:00:00Z"], ["Europe/Berlin", "2026-03-29T01:00:00Z"], ["America/Santiago", "2026-04-05T03:00:00Z"],
+      ["Australia/Lord_Howe", "2026-04-04T15:00:00Z"], ["Australia/Lord_Howe", "2026-10-03T15:30:00Z"],
+      ["Pacific/Apia", "2011-12-30T10:00:00Z"], ["Asia/Kolkata", "2026-10-25T01:00:00Z"],
+    ] as const;
+    const fields = fc.tuple(fc.constantFrom(...MINUTES), fc.constantFrom(...HOURS));
+    const around = fc.integer({ min: -5 * 60, max: 5 * 60 });
+    fc.assert(
+      fc.property(fc.constantFrom(...changes), fields, around, ([zone, change], [minute, hour], minutesAfter) => {
+        const cron = `${minute[0]} ${hour[0]} * * *`;
+        const afterMs = at(change) + minutesAfter * 60_000;
+        const next = cronTimes(cron, zone).next(afterMs)!;
+        const first = firstByClock([minute, hour], zone, at(change), afterMs);
+        expect([cron, zone, new Date(next).toISOString()]).toEqual([cron, zone, new Date(first).toISOString()]);
+      }),
+      { numRuns: 300 },
+    );
   });
 
   test("[JOB-7] what is no schedule, or never comes, is refused in words", () => {
