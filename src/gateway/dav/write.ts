@@ -146,9 +146,9 @@ export async function remove(call: DavCall): Promise<Response> {
     expect: expect.kind === "any" ? { kind: "present" } : expect,
     recursive: true,
   };
-  await underLocks(call, space.id, place, touched, async () => {
+  await underLocks(call, space.id, place, touched, async (seen) => {
     await commitAll(call, place.space, [change], undefined, expect.kind === "any" ? "conflict" : "precondition");
-    await call.locks.removeWithin(space.id, place.path);
+    await call.locks.removeWithin(space.id, place.path, seen);
   });
   return new Response(null, { status: 204 });
 }
