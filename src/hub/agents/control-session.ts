@@ -260,7 +260,7 @@ export class ControlSession {
       const { id, root, space, prefix, settings, enabled, generation } = link;
       const found = await resolveSpace(principal, link).catch((error: unknown) => error);
       const facts = isFacts(found) ? usableFacts(found) : troubleOf(found);
-      if (isFacts(found)) await registry.bindSpace(id, found.id);
+      if (isFacts(found)) await registry.bindSpace(id, space, found.id);
       links.push({ id, root, space, prefix, settings, enabled, generation, ...facts });
     }
     const message: FromHub = { type: "assign", version: CONTROL_VERSION, links };

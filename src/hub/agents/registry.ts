@@ -349,14 +349,17 @@ export class AgentRegistry {
     require?.(before, link);
     await writeLink(this.#db, link);
     this.#links.set(id, link);
-    if (link.space !== before.space) await this.bindSpace(id, 0);
+    if (link.space !== before.space) await this.bindSpace(id, link.space, 0);
     this.#changed(link.host);
     return link;
   }
 
-  /** The link was found to lead to this space: from now on it does, whatever the space is called. */
-  async bindSpace(id: string, space: number): Promise<void> {
-    if (this.#spaceOf.get(id) === space || !this.#links.has(id)) return;
+  /**
+   * The link was found to lead to this space: from now on it does, whatever the space is called.
+   * @param name of the space when it was looked for: one that leads to another by now is not bound to it
+   */
+  async bindSpace(id: string, name: string, space: number): Promise<void> {
+    if (this.#spaceOf.get(id) === space || this.#links.get(id)?.space !== name) return;
     this.#spaceOf.set(id, space);
     await this.#db.run("UPDATE agent_links SET space_id = ? WHERE id = ?", [space, id]);
   }
