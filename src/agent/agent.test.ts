@@ -2,7 +2,7 @@ import { afterEach, describe, expect, test, setDefaultTimeout } from "bun:test";
 import { X509Certificate } from "node:crypto";
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Principal } from "#access/access.ts";
+import type { Principal, Role } from "#access/access.ts";
 import { ADMIN, JOIN_TOKEN, type TestAgent, AGENT_TEST_MS, AgentHub, linkTo, until } from "#testing/agent-hub.ts";
 import { FollowStore } from "#hub/followers/follow-store.ts";
 import { ChunkRepair } from "#hub/followers/repair.ts";
@@ -285,6 +285,28 @@ describe("hub and agents", () => {
     await settled("web1");
     await hub.agents.setLabels(ADMIN, "web1", ["other"]);
     await until("it has ended", () => hub.log.some((one) => one.startsWith(`web1 link has ended link=${link.id}`)));
+  });
+
+  test("[AGENT-112] who changes a link lends it nothing that somebody else has led it to at the same time", async () => {
+    const linker: Role = {
+      name: "linker", includes: [],
+      rules: [
+        { effect: "allow", resource: "host", actions: ["read", "manage"] },
+        { effect: "allow", resource: "space", actions: ["read"] },
+        { effect: "allow", resource: "space", actions: ["write"], names: ["demo"] },
+      ],
+    };
+    hub = await AgentHub.start(["demo", "other"], [linker]);
+    const who: Principal = { id: "user:ann", kind: "user", name: "ann", roles: ["linker"], scopes: undefined };
+    const settings = { mode: "one-way-replica", from: "space" } as const;
+    const { id } = await hub.agents.createLink(ADMIN, { host: "web1", root: "/srv", space: "demo", settings });
+    const moved = hub.agents.updateLink(ADMIN, id, { space: "other" });
+    const widened = hub.agents.updateLink(who, id, { settings: { mode: "two-way-safe" } });
+    await moved;
+    await expect(widened).rejects.toMatchObject({ code: "DENIED" });
+    expect(hub.registry.link(id)).toMatchObject({ space: "other", settings });
+    await hub.agents.updateLink(ADMIN, id, { space: "demo" });
+    expect(await hub.agents.updateLink(who, id, { settings: { mode: "two-way-safe" } })).toMatchObject({ space: "demo" });
   });
 
   test("[JOB-48] a host looks at everything below a link's root when it is asked, and says when it has, or why it cannot", async () => {

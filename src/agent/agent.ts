@@ -24,8 +24,7 @@ import {
   requireFits,
   writeIdentity,
 } from "#agent/identity.ts";
-import { releasesDir } from "#agent/releases.ts";
-import type { AgentLog, LinkContext } from "#agent/link-context.ts";
+import { type AgentLog, type LinkContext, rootsOf } from "#agent/link-context.ts";
 import type { SpanSink } from "#agent/link-traces.ts";
 import { LinkRunner } from "#agent/link-runner.ts";
 import { holdDataDir } from "#agent/only-agent.ts";
@@ -125,8 +124,8 @@ class Agent {
   readonly #key: string;
   readonly #control: ControlClient;
   readonly #runners = new Map<string, LinkRunner>();
-  /** Runners that are ending, and what is to begin when they have. */
-  readonly #ending = new Map<string, Promise<void>>();
+  /** Runners that are ending, and where they are at work until then. */
+  readonly #ending = new Map<string, { readonly ended: Promise<void>; readonly roots: readonly string[] }>();
   readonly #turns: Turns;
   #identity: AgentIdentity;
   #ends: HubEnds | undefined;
@@ -167,7 +166,7 @@ class Agent {
     await aborted(signal);
     this.#stopping = true;
     await Promise.all([...this.#runners.values()].map((runner) => runner.stop()));
-    await Promise.all(this.#ending.values());
+    await Promise.all([...this.#ending.values()].map(({ ended }) => ended));
     // The last word: how far each link came.
     this.#control.heartbeat();
     end.abort();
@@ -276,14 +275,16 @@ class Agent {
     }
     const roots: string[] = [];
     for (const link of wanted.values()) {
-      const mine = link.settings.apply === "release" ? [link.root, releasesDir(link.root)] : [link.root];
-      const other = roots.find((root) => mine.some((one) => isNested(root, one)));
+      const mine = rootsOf(link);
+      const other = overlapping(roots, mine);
       const trouble = other === undefined ? link.trouble : `${link.root} and ${other} overlap; one root has one link`;
       const effective = trouble === link.trouble ? link : { ...link, trouble, seeds: null };
       if (link.enabled) roots.push(...mine);
+      // One root has one link: another one, of the same root and another space, begins when the one before has ended.
+      const isFree = [...this.#ending.values()].every((one) => overlapping(one.roots, mine) === undefined);
       const runner = this.#runners.get(link.id);
       if (runner !== undefined) runner.update(effective);
-      else if (!this.#ending.has(link.id)) this.#begin(effective);
+      else if (isFree && !this.#ending.has(link.id)) this.#begin(effective);
     }
     this.#control.news();
   }
@@ -312,13 +313,14 @@ class Agent {
   #end(id: string, runner: LinkRunner): void {
     const { log } = this.#options;
     this.#runners.delete(id);
-    const ending = runner.stop().then(() => {
-      log("link has ended", { link: id, root: runner.root });
+    const { root, roots } = runner;
+    const ended = runner.stop().then(() => {
+      log("link has ended", { link: id, root });
       this.#ending.delete(id);
       // It may have been assigned again meanwhile.
       this.#reconcile();
     });
-    this.#ending.set(id, ending);
+    this.#ending.set(id, { ended, roots });
   }
 
   #renewal(): FromAgent | undefined {
@@ -343,6 +345,11 @@ class Agent {
 function aborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve();
   return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}
+
+/** One of the first that lies in one of the second, or the other way round. */
+function overlapping(some: readonly string[], others: readonly string[]): string | undefined {
+  return some.find((root) => others.some((one) => isNested(root, one)));
 }
 
 function isNested(a: string, b: string): boolean {

@@ -73,6 +73,27 @@ describe("approvals that are good for other hosts", () => {
     await until("nothing waits", async () => (await hub.registry.held.all()).length === 0);
   });
 
+  test("[CARRY-6] a host that holds another plan by then keeps no other one from what was approved, nor the one who approves", async () => {
+    const { roots } = await begun();
+    await commit(...Array.from({ length: COUNT }, (_, at) => removal(`d/f${at}`)));
+    for (const host of ["web1", "web2", "web3"]) await heldOn(host, COUNT);
+    const { held } = hub.registry;
+    const really = held.approve.bind(held);
+    let other: string | undefined;
+    held.approve = async (linkId, host, hash, by) => {
+      // Between the look at its plan and the word that it is approved.
+      if (host !== "web1" && (other ??= host) === host) {
+        const { plan } = (await held.of(linkId, host))!;
+        await held.hold(host, { ...plan, hash: `${hash.slice(1)}0` });
+      }
+      return really(linkId, host, hash, by);
+    };
+    await approve(ADMIN, "web1");
+    const others = [1, 2].filter((at) => `web${at + 1}` !== other).map((at) => roots[at]!);
+    expect(others).toHaveLength(1);
+    await until("the others follow", () => files(roots[0]!) === 0 && files(others[0]!) === 0);
+  });
+
   test("[CARRY-3] it goes no further than the right of who approves, and than what was approved", async () => {
     const { roots, agents } = await begun();
     await hub.access.users.create(BY, "ann", { roles: ["own"] });

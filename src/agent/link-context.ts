@@ -12,7 +12,7 @@ import type { HookContext, Hooks } from "#agent/hooks.ts";
 import type { SpanSink } from "#agent/link-traces.ts";
 import { PauseFile } from "#agent/pause.ts";
 import { Publisher } from "#agent/publisher.ts";
-import { Releases } from "#agent/releases.ts";
+import { Releases, releasesDir } from "#agent/releases.ts";
 import { rateAt } from "#agent/schedule.ts";
 
 export const RESCAN_MS = 5 * 60_000;
@@ -50,6 +50,11 @@ export type LinkContext = {
   readonly onHold: (plan: HeldPlan) => void;
   readonly log: AgentLog;
 };
+
+/** Where a link is at work on its host. */
+export function rootsOf({ root, settings }: Pick<AssignedLink, "root" | "settings">): string[] {
+  return settings.apply === "release" ? [root, releasesDir(root)] : [root];
+}
 
 /** A link as it is assigned now, with what it may use. */
 export class LinkParts {

@@ -92,7 +92,8 @@ export class LinkPauses {
     if (pause === undefined) this.#watch.pause = null;
   }
 
-  async #takeBack(pause: Pause, signal: AbortSignal): Promise<Pause> {
+  /** Undefined: somebody has let the link go on meanwhile. */
+  async #takeBack(pause: Pause, signal: AbortSignal): Promise<Pause | undefined> {
     const { releases, link, context } = this.#parts;
     if (pause.release !== null && releases !== undefined) {
       if (!releases.names().includes(pause.release)) return this.#missing(pause);
@@ -107,8 +108,11 @@ export class LinkPauses {
       const { restored, problems } = await endpoint.undo(pause.undo, signal);
       const left = problems.length === 0 ? "" : `; ${problems.length} paths had been changed since and were left`;
       const done: Pause = { ...pause, reason: `${pause.reason}; the batch was taken back${left}`, undo: null };
-      this.#parts.pauses.write(done);
       context.log("batch taken back", { link: link.id, runId: pause.undo, restored, left: problems.length });
+      // It may have taken long: who has let the link go on, or paused it for something else, must not find it paused for this.
+      const now = this.#parts.pauses.read();
+      if (now?.undo !== pause.undo) return now;
+      this.#parts.pauses.write(done);
       return done;
     } finally {
       await endpoint.close();

@@ -11,7 +11,7 @@ import type { HeldPlan, LinkState } from "#hub/agents/control.ts";
 import type { Dependency } from "#hub/agents/dependencies.ts";
 import type { Keep, LeftConflicts } from "#hub/agents/left-conflicts.ts";
 import type { AssignedLink } from "#hub/agents/link.ts";
-import { type LinkContext, LinkParts } from "#agent/link-context.ts";
+import { type LinkContext, LinkParts, rootsOf } from "#agent/link-context.ts";
 import { LinkPauses } from "#agent/link-pauses.ts";
 import { LinkSessions, WINDOW_LOOK_MS } from "#agent/link-sessions.ts";
 import { LinkWatch } from "#agent/link-watch.ts";
@@ -51,6 +51,11 @@ export class LinkRunner {
 
   get root(): string {
     return this.#parts.link.root;
+  }
+
+  /** Where it is at work. */
+  get roots(): readonly string[] {
+    return rootsOf(this.#parts.link);
   }
 
   /** Is this a file that the link, while it runs, agrees on with its space? Nothing else of its root is the hub's. */

@@ -33,3 +33,18 @@ test("[CONF-12] links and commands of a configuration that is read anew hold wit
   await until("the first has ended", () => roots().length === 1 && hub.log.some((line) => line.startsWith(`web1 link has ended link=${first}`)));
   expect(text(join(a, "g"))).toBe("two");
 });
+
+test("[AGENT-113] a link of the same root and another space begins when the one before it has ended", async () => {
+  await using hub = await AgentHub.start(["demo", "other"]);
+  const root = hub.folder("a");
+  let take: ((next: Reloadable) => void) | undefined;
+  hub.agent("web1", [linkTo(root, "demo")], { onReload: (listener) => (take = listener) });
+  const spaces = (): string[] => (hub.agents.hosts(ADMIN).find(({ name }) => name === "web1")?.links ?? []).map(({ link }) => link.space);
+  const words = (): string[] => hub.log.flatMap((line) => /^web1 (link begins|link has ended) /.exec(line)?.[1] ?? []);
+  writeFileSync(join(root, "f"), "one");
+  await until("it is kept", async () => (await hub.spaces.version(ADMIN, "demo", "f")) !== undefined);
+  const hooks = { before: undefined, after: undefined, timeoutMs: 10_000, onAfterFailure: "report" } as const;
+  take!({ links: [linkTo(root, "other")], ignore: [], hooks, mayInstall: false });
+  await until("the other one is there", async () => spaces().join() === "other" && (await hub.spaces.version(ADMIN, "other", "f")) !== undefined);
+  expect(words()).toEqual(["link begins", "link has ended", "link begins"]);
+});

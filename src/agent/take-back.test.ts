@@ -1,6 +1,8 @@
 import { afterEach, describe, expect, test, setDefaultTimeout } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Endpoint } from "#sync/endpoint/endpoint.ts";
+import { PassingEndpoint } from "#sync/endpoint/passing-endpoint.ts";
 import { ADMIN, type TestAgent, AGENT_TEST_MS, AgentHub, linkTo, until } from "#testing/agent-hub.ts";
 
 setDefaultTimeout(AGENT_TEST_MS);
@@ -18,13 +20,13 @@ describe("a command after a batch that takes it back", () => {
       names.every((name) => hub.agents.hosts(ADMIN).some((one) => one.name === name && one.status === "healthy" && one.links.length > 0)),
     );
 
-  async function begun(): Promise<{ a: string; b: string; bad: string; again: () => TestAgent; agent: TestAgent }> {
+  async function begun(wrapRoot: (root: Endpoint) => Endpoint = (root) => root): Promise<{ a: string; b: string; bad: string; again: () => TestAgent; agent: TestAgent }> {
     hub = await AgentHub.start();
     const [a, b] = [hub.folder("a"), hub.folder("b")];
     const bad = join(hub.dir, "bad");
     const hooks = { before: undefined, after: `test ! -e ${bad}`, timeoutMs: 10_000, onAfterFailure: "rollback" } as const;
     hub.agent("web1", [linkTo(a, "demo")]);
-    const again = (): TestAgent => hub.agent("web2", [linkTo(b, "demo")], { hooks });
+    const again = (): TestAgent => hub.agent("web2", [linkTo(b, "demo")], { hooks, wrapRoot });
     const agent = again();
     await healthy("web1", "web2");
     mkdirSync(join(a, "d"));
@@ -70,6 +72,28 @@ describe("a command after a batch that takes it back", () => {
     await healthy("web1", "web2");
     expect(isNew(a)).toBe(true);
     expect(readdirSync(a).toSorted()).toEqual(readdirSync(b).toSorted());
+  });
+
+  test("[PAUSE-6] who lets a link go on while its batch is being taken back finds it going on", async () => {
+    const [undoing, mayEnd] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    class Slow extends PassingEndpoint {
+      override async undo(...asked: Parameters<Endpoint["undo"]>): ReturnType<Endpoint["undo"]> {
+        const done = await super.undo(...asked);
+        undoing.resolve();
+        await mayEnd.promise;
+        return done;
+      }
+    }
+    const { a, b, bad } = await begun((root) => new Slow(root));
+    writeFileSync(bad, "");
+    changeAll(a);
+    await undoing.promise;
+    rmSync(bad);
+    hub.agents.resume(ADMIN, view("web2").link.id, "web2");
+    await until("it is let go on", () => hub.log.some((line) => line.startsWith("web2 link goes on")));
+    mayEnd.resolve();
+    await until("all of it is applied", () => isNew(b));
+    await healthy("web1", "web2");
   });
 
   test("[PAUSE-2] a pause outlives its agent; an undo that was cut off is gone through again; a still failing command pauses again", async () => {

@@ -80,6 +80,19 @@ describe("projects whose dependencies are kept installed", () => {
     expect([again.states()[0]!.installed, calls().length]).toEqual([true, 2]);
   });
 
+  test("[DEPS-22] a lock file that comes while the one before is installed is installed, too", async () => {
+    const go = join(dir, "go");
+    program("npm", `while test ! -e ${go}; do sleep 0.05; done`);
+    put("package.json", manifest());
+    put("package-lock.json", lock("1.0.0"));
+    const projects = begin();
+    await until("it runs", () => calls().length === 1);
+    put("package-lock.json", lock("1.0.1"));
+    writeFileSync(go, "");
+    await until("it is installed", () => projects.states()[0]!.installed);
+    expect(calls().map((line) => line.split(" ")[1])).toEqual(["ci", "ci"]);
+  });
+
   test("[DEPS-11] without the host's leave nothing runs, and it says so; a manifest that is none is told", async () => {
     program("npm", "true");
     put("package.json", manifest());

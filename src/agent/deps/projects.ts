@@ -134,6 +134,8 @@ type Facts = {
   readonly whole: string;
   readonly list: readonly Dependency[];
   readonly command: readonly [string, ...string[]];
+  /** The command resolves nothing: it installs what is written down, and leaves that as it is. */
+  readonly isExact: boolean;
 };
 
 class Project {
@@ -254,7 +256,7 @@ class Project {
     return undefined;
   }
 
-  async #install({ blocks, command }: Facts, signal: AbortSignal): Promise<void> {
+  async #install({ blocks, whole, command, isExact }: Facts, signal: AbortSignal): Promise<void> {
     const { host, root, link, log } = this.#options;
     const limit = AbortSignal.timeout(INSTALL_MS_MAX);
     const cwd = this.#dir === "" ? root : `${root}/${this.#dir}`;
@@ -278,8 +280,9 @@ class Project {
     this.#failures = 0;
     this.#notBefore = 0;
     const after = this.#facts();
-    // What it wrote itself is done; what a person wrote meanwhile is not.
-    if (after?.blocks === blocks) this.#memory.set(this.name, after.whole);
+    // What it wrote itself is done; what came from elsewhere meanwhile is not.
+    const isSame = isExact ? after?.whole === whole : after?.blocks === blocks;
+    if (after !== undefined && isSame) this.#memory.set(this.name, after.whole);
   }
 
   /** Undefined: there is no such project. @throws {SynclineError} STATE, LIMIT; FsError */
@@ -292,14 +295,15 @@ class Project {
       if (manifest === undefined) return undefined;
       const blocks = moduleBlocks(manifest);
       const list = sums === undefined ? [] : summedModules(sums);
-      return { blocks, list, whole: `${blocks} ${setHash(list)}`, command: ["go", "mod", "download"] };
+      return { blocks, list, whole: `${blocks} ${setHash(list)}`, command: ["go", "mod", "download"], isExact: false };
     }
     const [manifest, lock] = [read("package.json"), read("package-lock.json")];
     if (manifest === undefined) return undefined;
     const blocks = packageBlocks(manifest);
     const list = lock === undefined ? [] : lockedPackages(lock);
     const isExact = lock !== undefined && isLockOf(lock, manifest);
-    return { blocks, list, whole: `${blocks} ${setHash(list)}`, command: ["npm", isExact ? "ci" : "install", "--ignore-scripts"] };
+    const command = ["npm", isExact ? "ci" : "install", "--ignore-scripts"] as const;
+    return { blocks, list, whole: `${blocks} ${setHash(list)}`, command, isExact };
   }
 }
 

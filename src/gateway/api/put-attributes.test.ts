@@ -27,6 +27,26 @@ describe("what a PUT says of a file", () => {
     expect(await attributesAfter({ "x-syncline-media-type": "text/x" })).toEqual({ "http.content-type": "text/x", "user.lens": "35" });
   });
 
+  test("[ATTR-9] keeps of what is there what that is when all bytes have come", async () => {
+    await put({ "x-syncline-meta-lens": "50" }, "slow");
+    const [begun, end] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const body = new ReadableStream<Uint8Array>({
+      async pull(stream) {
+        stream.enqueue(Buffer.from("new"));
+        begun.resolve();
+        await end.promise;
+        stream.close();
+      },
+    });
+    const putting = lab.ask("/v1/spaces/demo/content/slow", { method: "PUT", body, headers: { "x-syncline-media-type": "text/x" } });
+    await begun.promise;
+    await Bun.sleep(50);
+    await put({ "x-syncline-meta-lens": "35", "x-syncline-mode": "0755" }, "slow");
+    end.resolve();
+    const { attributes, mode } = (await (await putting).json()) as Answer & { mode: string };
+    expect([attributes, mode]).toEqual([{ "user.lens": "35", "http.content-type": "text/x" }, "0755"]);
+  });
+
   test("[ATTR-8] is refused when it is too much, or no text, and nothing is written", async () => {
     for (const [name, value] of [["x".repeat(600), "x"], ["a", "%zz"], ["a", "%ff"]] as const) {
       expect([value, (await put({ [`x-syncline-meta-${name}`]: value }, "b")).status]).toEqual([value, 400]);

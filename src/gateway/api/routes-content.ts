@@ -1,5 +1,6 @@
 /** Content: bytes of files in and out, whole or in ranges, with conditions. */
 import * as z from "zod";
+import type { Attributes } from "#hub/attributes.ts";
 import type { SpaceChange, Version } from "#hub/space.ts";
 import { tagMatches } from "#gateway/api/conditions.ts";
 import { sendVersion, storeBody } from "#gateway/api/content-bytes.ts";
@@ -145,13 +146,15 @@ export async function putContent(call: Write): Promise<Response> {
   const mtime = headers.get("x-syncline-mtime");
   const mtimeNs = mtime === null ? BigInt(services.clock.nowMs()) * 1_000_000n : parseFileTime(mtime);
   const current = await currentOf(call);
-  const old = current?.entry;
-  const mode = modeOf(headers, old?.kind === "file" ? old.mode : FILE_MODE);
   const condition = await conditionOf(call, current);
-  const attributes = attributesSaid(headers, current);
+  // What cannot be is refused before the bytes.
+  saidOf(headers, current);
   // Held until the commit is done: what was written is not pruned meanwhile.
   await using intake = services.spaces.intake(who, params.space);
   const { content, sum } = await storeBody({ ...call, space: params.space }, intake);
+  // They may have come for long. What is kept of what is there is what that is now, where it need not be what it was.
+  const { kind } = condition.expect;
+  const { mode, attributes } = saidOf(headers, kind === "any" || kind === "present" ? await currentOf(call) : current);
   const change: SpaceChange = {
     type: "put",
     path,
@@ -164,10 +167,16 @@ export async function putContent(call: Write): Promise<Response> {
   const [done] = await commitAll(call, params.space, [change], undefined, condition.onStale, intake);
   const { version } = done!;
   const etag = etagOf(version);
-  return json(old === undefined ? 201 : 200, versionJson(version), {
+  return json(current?.entry === undefined ? 201 : 200, versionJson(version), {
     "x-syncline-sequence": String(version.sequence),
     ...(etag === undefined ? {} : { etag }),
   });
+}
+
+function saidOf(headers: Headers, current: Version | undefined): { mode: number; attributes: Attributes | undefined } {
+  const old = current?.entry;
+  const mode = modeOf(headers, old?.kind === "file" ? old.mode : FILE_MODE);
+  return { mode, attributes: attributesSaid(headers, current) };
 }
 
 function modeOf(headers: Headers, fallback: number): number {

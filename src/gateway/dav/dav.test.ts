@@ -369,6 +369,29 @@ describe("WebDAV", () => {
     }
   });
 
+  test("[DAV-29] a property that is set while new bytes come stays", async () => {
+    await lab.put("slow", "old");
+    const end = Promise.withResolvers<void>();
+    const begun = Promise.withResolvers<void>();
+    const body = new ReadableStream<Uint8Array>({
+      async pull(stream) {
+        stream.enqueue(Buffer.from("new"));
+        begun.resolve();
+        await end.promise;
+        stream.close();
+      },
+    });
+    const putting = status("PUT", "demo/slow", { body, headers: { "content-type": "text/plain" } });
+    await begun.promise;
+    await Bun.sleep(50);
+    const set = patch("<D:set><D:prop><x:a>meanwhile</x:a></D:prop></D:set>");
+    expect(await status("PROPPATCH", "demo/slow", { body: set })).toBe(207);
+    end.resolve();
+    expect(await putting).toBe(204);
+    expect(await lab.text("slow")).toBe("new");
+    expect((await props("demo/slow"))["/dav/demo/slow"]).toMatchObject({ a: "meanwhile", getcontenttype: "text/plain" });
+  });
+
   test("[DAV-16] symlinks are not shown, and nothing takes their place", async () => {
     await link("demo", "links/s", "/etc/passwd");
     expect(Object.keys(await props("demo/links", { depth: "1" }))).toEqual(["/dav/demo/links/"]);

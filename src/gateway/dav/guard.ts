@@ -6,7 +6,7 @@ import { tagMatches } from "#gateway/api/conditions.ts";
 import { DavPartial, DavProblem, lockedBy } from "#gateway/dav/answer.ts";
 import { type DavCall, type SpacePlace, etagAt, mayRead, versionAt } from "#gateway/dav/call.ts";
 import { type IfList, type IfState, ifHolds, parseIf } from "#gateway/dav/if-header.ts";
-import { type Touched, covers, locksInTheWay } from "#gateway/dav/lock.ts";
+import { type Lock, type Touched, covers, locksInTheWay } from "#gateway/dav/lock.ts";
 import { type Place, hrefOf, placeOfUrl } from "#gateway/dav/place.ts";
 
 /** The lists of the If header. @throws {DavProblem} 400 */
@@ -82,7 +82,7 @@ export function membership(place: SpacePlace): Touched[] {
 }
 
 /**
- * Makes a change under the locks as they are now; who takes one meanwhile is told when it has ended.
+ * Makes a change under the locks as they are now, which it is given; who takes one meanwhile is told when it has ended.
  * @throws {DavProblem} 423, {DavPartial} when only what is below is locked
  */
 export function underLocks<T>(
@@ -90,23 +90,21 @@ export function underLocks<T>(
   space: SpaceId,
   place: SpacePlace,
   touched: readonly Touched[],
-  work: () => Promise<T>,
+  work: (seen: readonly Lock[]) => Promise<T>,
 ): Promise<T> {
-  return call.locks.changing(space, async () => {
-    await requireUnlocked(call, space, place, touched);
-    return work();
-  });
+  return call.locks.changing(space, async () => work(await requireUnlocked(call, space, place, touched)));
 }
 
-/** @throws {DavProblem} 423, {DavPartial} */
+/** @returns all locks of the space @throws {DavProblem} 423, {DavPartial} */
 export async function requireUnlocked(
   call: DavCall,
   space: SpaceId,
   place: SpacePlace,
   touched: readonly Touched[],
-): Promise<void> {
-  const locks = locksInTheWay(await call.locks.ofSpace(space), touched, call.tokens, call.who.id);
-  if (locks.length === 0) return;
+): Promise<readonly Lock[]> {
+  const seen = await call.locks.ofSpace(space);
+  const locks = locksInTheWay(seen, touched, call.tokens, call.who.id);
+  if (locks.length === 0) return seen;
   const href = (path: string): string => hrefOf({ space: place.space, path }, false);
   const own = hrefOf(place, false);
   const isBelowOnly = locks.every(({ path }) => path !== place.path && isWithin(path, place.path));

@@ -13,6 +13,7 @@ import {
   requireCollectionAbove,
   requireNoBody,
   spacePlace,
+  versionAt,
 } from "#gateway/dav/call.ts";
 import { membership, requireWrite, targetAt, underLocks } from "#gateway/dav/guard.ts";
 import { type Lock, covers, timeoutOf } from "#gateway/dav/lock.ts";
@@ -42,7 +43,10 @@ export async function lock(call: DavCall): Promise<Response> {
   const wanted: WantedLock = { path: place.path, isDeep, isExclusive, user: who.id, owner, timeoutSeconds: seconds };
   const taken = await call.locks.take(space.id, wanted);
   if ("against" in taken) throw inTheWay(place, taken.against);
-  const isMade = version === undefined && place.path !== "" && (await makeEmpty(call, place, space.id, taken.lock));
+  // What was there may have gone while the changes ended that had not seen the lock.
+  const isGone = version !== undefined && (await versionAt(call, place))?.entry === undefined;
+  const isNothing = (version === undefined && place.path !== "") || isGone;
+  const isMade = isNothing && (await makeEmpty(call, place, space.id, taken.lock));
   return answer(place, [taken.lock], isMade ? 201 : 200, { "lock-token": `<${taken.lock.token}>` });
 }
 

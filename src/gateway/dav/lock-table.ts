@@ -99,9 +99,12 @@ export class LockTable {
     await this.#db.run("DELETE FROM dav_locks WHERE token = ? AND space_id = ?", [token, space]);
   }
 
-  /** Ends the locks at and below a path: what they were for is not there any more. */
-  async removeWithin(space: SpaceId, path: RelPath): Promise<void> {
-    for (const lock of await this.ofSpace(space)) if (isWithin(lock.path, path)) await this.remove(space, lock.token);
+  /**
+   * Ends the locks at and below a path: what they were for is not there any more.
+   * @param seen those that the change had seen; who has taken one since is told when it has ended, and has it then
+   */
+  async removeWithin(space: SpaceId, path: RelPath, seen: readonly Lock[]): Promise<void> {
+    for (const lock of seen) if (isWithin(lock.path, path)) await this.remove(space, lock.token);
   }
 
   /** Does something that looks at the locks first; locks that are taken meanwhile are told when it has ended. */

@@ -64,12 +64,14 @@ async function moveAcross(call: DavCall, transfer: Transfer): Promise<void> {
   const expect = { kind: "unchangedSince", sequence: before } as const;
   const change: SpaceChange = { type: "remove", path: from.path, expect, recursive: true };
   try {
-    await underLocks(call, fromSpace, from, touched, () => commitAll(call, from.space, [change], undefined, "precondition"));
+    await underLocks(call, fromSpace, from, touched, async (seen) => {
+      await commitAll(call, from.space, [change], undefined, "precondition");
+      await call.locks.removeWithin(fromSpace, from.path, seen);
+    });
   } catch (error) {
     if (!(error instanceof ApiProblem) || error.code !== "PRECONDITION") throw error;
     throw new DavProblem(409, "the source was changed meanwhile: it is still there, and so is the copy");
   }
-  await call.locks.removeWithin(fromSpace, from.path);
 }
 
 export async function move(call: DavCall): Promise<Response> {
@@ -207,10 +209,10 @@ async function done(
   changes: readonly SpaceChange[],
   intake: Intake | undefined,
 ): Promise<void> {
-  await underLocks(call, toSpace, to, touched, async () => {
+  await underLocks(call, toSpace, to, touched, async (seen) => {
     await commitAll(call, to.space, changes, undefined, "precondition", intake);
     // What was at the destination is gone, and what is moved leaves its locks behind.
-    if (changes.some(({ type }) => type === "remove")) await call.locks.removeWithin(toSpace, to.path);
-    if (changes.some(({ type }) => type === "move")) await call.locks.removeWithin(toSpace, from.path);
+    if (changes.some(({ type }) => type === "remove")) await call.locks.removeWithin(toSpace, to.path, seen);
+    if (changes.some(({ type }) => type === "move")) await call.locks.removeWithin(toSpace, from.path, seen);
   });
 }

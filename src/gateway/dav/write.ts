@@ -1,19 +1,24 @@
 /** Methods that make and remove one thing: PUT, MKCOL, DELETE. */
 import { type Attributes, NO_ATTRIBUTES, withoutContent } from "#hub/attributes.ts";
-import type { SpaceChange, Version } from "#hub/space.ts";
+import type { Intake } from "#hub/space-service.ts";
+import type { Expect, SpaceChange, Version } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
 import { commitAll } from "#gateway/api/outcome.ts";
 import { storeBody } from "#gateway/api/content-bytes.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
 import { treeAt } from "#gateway/api/route.ts";
 import { DavProblem } from "#gateway/dav/answer.ts";
-import { type DavCall, depthOf, etagAt, isShown, requireCollectionAbove, requireNoBody, spacePlace } from "#gateway/dav/call.ts";
+import {
+  type DavCall, type SpacePlace, depthOf, etagAt, isShown, mayRead, requireCollectionAbove, requireNoBody, spacePlace, versionAt,
+} from "#gateway/dav/call.ts";
 import { Summing } from "#gateway/dav/checksums.ts";
-import { membership, requireUnlocked, requireWrite, targetAt, underLocks } from "#gateway/dav/guard.ts";
+import { type Target, membership, requireUnlocked, requireWrite, targetAt, underLocks } from "#gateway/dav/guard.ts";
 import { hrefOf } from "#gateway/dav/place.ts";
 
 export const FILE_MODE = 0o644;
 export const DIRECTORY_MODE = 0o755;
+/** How often it is looked at what a file is to replace, while others change that. */
+const TRIES_MAX = 5;
 
 /** Types that say nothing: clients send one of them with every file. */
 const NO_TYPE = /^\s*(application\/octet-stream|application\/x-www-form-urlencoded|binary\/octet-stream|\*\/\*)?\s*(;|$)/i;
@@ -38,19 +43,17 @@ export async function put(call: DavCall): Promise<Response> {
   await using intake = services.spaces.intake(call.who, place.space);
   const { content, sum } = await storeBody({ ...call, space: place.space }, intake, summing?.watch);
   requireExpected(headers, content.size);
-  const mode = old?.entry?.kind === "file" ? old.entry.mode : FILE_MODE;
-  const change: SpaceChange = {
+  const changeOf = (there: Version | undefined, expected: Expect): SpaceChange => ({
     type: "put",
     path: place.path,
-    expect,
-    entry: { kind: "file", size: content.size, mode, mtimeNs, sum },
+    expect: expected,
+    entry: { kind: "file", size: content.size, mode: there?.entry?.kind === "file" ? there.entry.mode : FILE_MODE, mtimeNs, sum },
     content,
-    attributes: attributesOf(old, headers.get("content-type"), summing?.attributes()),
+    attributes: attributesOf(there, headers.get("content-type"), summing?.attributes()),
     makeParents: false,
-  };
-  const commit = () => commitAll(call, place.space, [change], undefined, "precondition", intake);
-  const [done] = await underLocks(call, space.id, place, touched, commit);
-  const etag = etagAt(done!.version);
+  });
+  const version = await underLocks(call, space.id, place, touched, () => replace(call, place, { version: old, expect }, changeOf, intake));
+  const etag = etagAt(version);
   return new Response(null, {
     status: old === undefined ? 201 : 204,
     headers: {
@@ -59,6 +62,34 @@ export async function put(call: DavCall): Promise<Response> {
       ...(old === undefined ? { location: hrefOf(place, false) } : {}),
     },
   });
+}
+
+/**
+ * What is kept with a file stays as it is when its new bytes have come: they may have come for long, and a property that
+ * somebody has set meanwhile must not be as it was before.
+ */
+async function replace(
+  call: DavCall,
+  place: SpacePlace,
+  { version: old, expect }: Target,
+  changeOf: (there: Version | undefined, expected: Expect) => SpaceChange,
+  intake: Intake,
+): Promise<Version> {
+  const commit = async (there: Version | undefined, expected: Expect): Promise<Version> =>
+    (await commitAll(call, place.space, [changeOf(there, expected)], undefined, "precondition", intake))[0]!.version;
+  if (expect.kind !== "any" || !mayRead(call, place)) return commit(old, expect);
+  for (let attempt = 1; ; attempt++) {
+    const found = await versionAt(call, place);
+    const there = found?.entry === undefined ? undefined : found;
+    requireFile(there, false);
+    if (attempt === TRIES_MAX) return commit(there, expect);
+    try {
+      return await commit(there, there === undefined ? { kind: "absent" } : { kind: "sequence", sequence: there.sequence });
+    } catch (error) {
+      // Once more: nobody has asked for it to be as it was.
+      if (!(error instanceof ApiProblem) || error.code !== "PRECONDITION") throw error;
+    }
+  }
 }
 
 const allowed = (methods: string): Record<string, string> => ({ allow: methods });
@@ -146,9 +177,9 @@ export async function remove(call: DavCall): Promise<Response> {
     expect: expect.kind === "any" ? { kind: "present" } : expect,
     recursive: true,
   };
-  await underLocks(call, space.id, place, touched, async () => {
+  await underLocks(call, space.id, place, touched, async (seen) => {
     await commitAll(call, place.space, [change], undefined, expect.kind === "any" ? "conflict" : "precondition");
-    await call.locks.removeWithin(space.id, place.path);
+    await call.locks.removeWithin(space.id, place.path, seen);
   });
   return new Response(null, { status: 204 });
 }

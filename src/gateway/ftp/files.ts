@@ -14,6 +14,9 @@ import { FtpRefusal, refusedChange } from "#gateway/ftp/reply.ts";
 
 export const FILE_MODE = 0o644;
 export const DIR_MODE = 0o755;
+/** The reply where somebody else was faster, and how often it is looked again before. */
+const CHANGED = 450;
+const TRIES_MAX = 5;
 /** Entries that are asked for at once. */
 const PAGE_ROWS = 1_000;
 const ROOT_ENTRY: Entry = { kind: "dir", mode: 0o555 };
@@ -230,20 +233,30 @@ export class FtpFiles {
   }
 
   /** A file or a symlink. */
-  async removeFile(path: FtpPath): Promise<void> {
-    const { entry } = await this.require(path);
-    if (entry.kind === "dir") throw new FtpRefusal(550, "Is a directory");
-    await this.#remove(path);
+  removeFile(path: FtpPath): Promise<void> {
+    return this.#remove(path, async () => {
+      const found = await this.require(path);
+      if (found.entry.kind === "dir") throw new FtpRefusal(550, "Is a directory");
+      return found;
+    });
   }
 
-  async removeDir(path: FtpPath): Promise<void> {
-    await this.requireDir(path);
-    await this.#remove(path);
+  removeDir(path: FtpPath): Promise<void> {
+    return this.#remove(path, () => this.requireDir(path));
   }
 
-  async #remove(path: FtpPath): Promise<void> {
-    const { space, path: inner } = this.target(path);
-    await this.#commit(space, [{ type: "remove", path: inner, expect: { kind: "present" }, recursive: false }], undefined);
+  /** What was found, and nothing of another kind that has come in its place: where that was changed it is looked at again. */
+  async #remove(path: FtpPath, find: () => Promise<Found>): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      const { version } = await find();
+      const { space, path: inner } = this.target(path);
+      const expect: Expect = version === undefined ? { kind: "present" } : { kind: "sequence", sequence: version.sequence };
+      try {
+        return await this.#commit(space, [{ type: "remove", path: inner, expect, recursive: false }], undefined);
+      } catch (error) {
+        if (!(error instanceof FtpRefusal) || error.code !== CHANGED || attempt === TRIES_MAX) throw error;
+      }
+    }
   }
 
   /** As rename() of POSIX: a file at the new name is replaced in the same commit. */
@@ -320,7 +333,7 @@ function notDone(result: ChangeResult, change: SpaceChange): FtpRefusal {
   const isThere = result.status === "stale" && result.version?.entry !== undefined;
   if (change.type === "put" && change.expect.kind === "absent") return new FtpRefusal(550, "It exists already");
   if (!isThere) return new FtpRefusal(550, "No such file or directory");
-  return new FtpRefusal(450, "It was changed by somebody else meanwhile; try again");
+  return new FtpRefusal(CHANGED, "It was changed by somebody else meanwhile; try again");
 }
 
 /** What may not be seen is not there. */

@@ -66,27 +66,38 @@ export class BucketSettings {
     return (await this.#spaces.space(who, request.bucket)).settings.doors?.[name];
   }
 
-  /** @param text undefined takes it away @throws {SynclineError} SPACE_UNKNOWN, DENIED */
-  async set(call: S3Call, name: string, text: string | undefined): Promise<void> {
-    const { who, request, services } = call;
-    services.access.require(who, "manage", { type: "space", space: request.bucket, path: "" });
-    // Each begins with what the one before has left: a policy must not be lost to tags that were set at the same time.
-    const turn = this.#setting.then(() => this.#set(call, name, text));
+  /**
+   * @param text undefined takes it away
+   * @param require whether it fits what else the bucket has, which may be set at the same time
+   * @throws {SynclineError} SPACE_UNKNOWN, DENIED; what `require` throws
+   */
+  set(call: S3Call, name: string, text: string | undefined, require?: (now: SpaceSettings) => void): Promise<void> {
+    return this.#inTurn(call, (now) => {
+      require?.(now);
+      const all = Object.entries({ ...now.doors, [name]: text });
+      return { doors: Object.fromEntries(all.filter(([, value]) => value !== undefined)) as Attributes };
+    });
+  }
+
+  /** Of what the space keeps beside that. @throws as set */
+  change(call: S3Call, settings: Partial<SpaceSettings>, require?: (now: SpaceSettings) => void): Promise<void> {
+    return this.#inTurn(call, (now) => {
+      require?.(now);
+      return settings;
+    });
+  }
+
+  /** Each begins with what the one before has left: a policy must not be lost to tags that were set at the same time. */
+  async #inTurn({ who, request, services }: S3Call, changed: (now: SpaceSettings) => Partial<SpaceSettings>): Promise<void> {
+    const { bucket } = request;
+    services.access.require(who, "manage", { type: "space", space: bucket, path: "" });
+    const turn = this.#setting.then(async () => {
+      const { settings } = await this.#spaces.space(who, bucket);
+      await this.#spaces.updateSpace(who, bucket, { settings: changed(settings) });
+      this.#forget(bucket);
+    });
     this.#setting = turn.catch(() => undefined);
     await turn;
-  }
-
-  async #set({ who, request: { bucket } }: S3Call, name: string, text: string | undefined): Promise<void> {
-    const { settings } = await this.#spaces.space(who, bucket);
-    const doors = Object.fromEntries(Object.entries({ ...settings.doors, [name]: text }).filter(([, value]) => value !== undefined));
-    await this.#spaces.updateSpace(who, bucket, { settings: { doors: doors as Attributes } });
-    this.#forget(bucket);
-  }
-
-  /** Of what the space keeps beside that. @throws {SynclineError} SPACE_UNKNOWN, DENIED */
-  async change({ who, request }: S3Call, settings: Partial<SpaceSettings>): Promise<void> {
-    await this.#spaces.updateSpace(who, request.bucket, { settings });
-    this.#forget(request.bucket);
   }
 
   #forget(bucket: string): void {

@@ -23,9 +23,9 @@ export async function putBucketLock(call: S3Call): Promise<Http1Answer> {
   const { services, who, request } = call;
   services.access.require(who, "manage", { type: "space", space: request.bucket, path: "" });
   const period = periodOf(await xmlBody(call, "ObjectLockConfiguration"));
-  const { settings } = await services.spaces.space(who, request.bucket);
-  if (settings.doors?.[VERSIONING] !== "Enabled") throw new S3Error("InvalidBucketState", "only a bucket with versioning keeps locks");
-  await services.settings.change(call, { lock: { period } });
+  await services.settings.change(call, { lock: { period } }, ({ doors }) => {
+    if (doors?.[VERSIONING] !== "Enabled") throw new S3Error("InvalidBucketState", "only a bucket with versioning keeps locks");
+  });
   return answer(200);
 }
 

@@ -33,15 +33,17 @@ export async function putBucketPolicy(call: S3Call): Promise<Http1Answer> {
       throw new S3Error("MalformedPolicy", `there is no user "${name}"`);
     }
   }
-  if (isPublicPolicy(policy)) {
-    const closed = closedIn((await services.spaces.space(call.who, request.bucket)).settings.doors);
+  const isPublic = isPublicPolicy(policy);
+  if (isPublic) {
     if (!services.publicBuckets.has(request.bucket)) {
       const message = "the policy is public, and the hub is not configured to have this bucket public (--s3-public-buckets)";
       throw new S3Error("AccessDenied", message);
     }
-    if (closed.has("policy")) throw new S3Error("AccessDenied", "the policy is public, and the bucket's public access block refuses those");
   }
-  await services.settings.set(call, POLICY, text);
+  await services.settings.set(call, POLICY, text, ({ doors }) => {
+    if (!isPublic || !closedIn(doors).has("policy")) return;
+    throw new S3Error("AccessDenied", "the policy is public, and the bucket's public access block refuses those");
+  });
   return answer(204);
 }
 

@@ -32,10 +32,10 @@ export async function putBucketVersioning(call: S3Call): Promise<Http1Answer> {
   const status = textOf(body, "Status");
   if (textOf(body, "MfaDelete") === "Enabled") throw notImplemented("MFA delete");
   if (status !== "Enabled" && status !== "Suspended") throw new S3Error("MalformedXML", "the status is Enabled or Suspended");
-  if (status === "Suspended" && (await call.services.settings.recentSettings(call.request.bucket))?.lock !== undefined) {
+  await call.services.settings.set(call, VERSIONING, status, ({ lock }) => {
+    if (status !== "Suspended" || lock === undefined) return;
     throw new S3Error("InvalidBucketState", "a bucket that keeps locks keeps its versions");
-  }
-  await call.services.settings.set(call, VERSIONING, status);
+  });
   return answer(200);
 }
 

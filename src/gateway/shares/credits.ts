@@ -27,9 +27,33 @@ export type Taken = {
 export class Credits {
   readonly #clock: Clock;
   readonly #all = new Map<string, Credit>();
+  /** New ones that are being counted, by what they are for. */
+  readonly #counting = new Map<string, Promise<unknown>>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
+  }
+
+  /**
+   * A new download, as soon as it was counted.
+   * @throws what `count` throws
+   */
+  async count(share: string, address: string, content: string, size: number, bytes: number, count: () => Promise<void>): Promise<Taken> {
+    const key = keyOf(share, address, content);
+    const begun = count().then(() => this.begin(share, address, content, size, bytes));
+    const ended = begun.catch(() => undefined);
+    this.#counting.set(key, ended);
+    try {
+      return await begun;
+    } finally {
+      if (this.#counting.get(key) === ended) this.#counting.delete(key);
+    }
+  }
+
+  /** Until it is known whether a download that this client begins in this moment can be gone on with. */
+  async counted(share: string, address: string, content: string): Promise<void> {
+    const key = keyOf(share, address, content);
+    for (let one = this.#counting.get(key); one !== undefined; one = this.#counting.get(key)) await one;
   }
 
   /** Bytes of a download that was begun; undefined: they are a new one. */

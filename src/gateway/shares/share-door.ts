@@ -238,10 +238,10 @@ export class ShareDoor {
     const content = version.content?.id ?? "";
     const ranges = rangeApplies(headers, version) ? parseRanges(headers.get("range"), size) : undefined;
     const bytes = ranges === undefined ? size : ranges.reduce((sum, { start, end }) => sum + end - start, 0);
+    // Programs ask for several ranges at once: that is one download, whose first range is still being counted.
+    if (ranges !== undefined) await this.#credits.counted(share.id, address, content);
     const going = ranges === undefined ? undefined : this.#credits.continue(share.id, address, content, bytes);
-    if (going !== undefined) return going;
-    await this.#countOne(share, version.path, by);
-    return this.#credits.begin(share.id, address, content, size, bytes);
+    return going ?? this.#credits.count(share.id, address, content, size, bytes, () => this.#countOne(share, version.path, by));
   }
 
   async #countOne(share: Share, path: RelPath, by: Actor): Promise<void> {

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { readFileSync } from "node:fs";
 import { ApiLab, type Asked, TOKENS } from "#gateway/api/api-fixture.ts";
 import type { ShareJson } from "#gateway/api/routes-shares.ts";
+import { ShareTable } from "#hub/shares/share-table.ts";
 
 type Made = { readonly share: ShareJson; readonly url: string };
 
@@ -154,6 +155,22 @@ describe("shares", () => {
     expect([await status(asked.url), await status(asked.url)]).toEqual([200, 410]);
     const archive = await share({ path: "", downloadsMax: 1 });
     expect([await status(`${archive.url}?archive=tar`), await status(`${archive.url}?archive=tar`)]).toEqual([200, 410]);
+  });
+
+  test("[SHARE-14] a download whose first ranges are asked for at the same time is one", async () => {
+    await lab.put("ranges", "x".repeat(4000));
+    const { url, share: made } = await share({ path: "ranges", downloadsMax: 1 });
+    // Somebody else has the database for a moment.
+    const table = ShareTable.prototype;
+    const { countDownload } = table;
+    table.countDownload = async function (...given) {
+      await Bun.sleep(30);
+      return countDownload.apply(this, given);
+    };
+    const ranges = Array.from({ length: 4 }, (_, at) => status(url, { headers: { range: `bytes=${at * 1000}-${at * 1000 + 999}` } }));
+    expect(await Promise.all(ranges).finally(() => (table.countDownload = countDownload))).toEqual([206, 206, 206, 206]);
+    expect(await get(made.id)).toMatchObject({ downloads: 1, bytesOut: 4000 });
+    expect(await status(url)).toBe(410);
   });
 
   test("[SHARE-7] the page runs nothing but the hub's own script, and names and notes are only texts in it", async () => {

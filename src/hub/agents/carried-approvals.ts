@@ -12,6 +12,7 @@ import { NAMED_PATHS_MAX, type PathSetName, PathSet, sameSet } from "#hub/agents
 import type { Hold } from "#hub/agents/held-plans.ts";
 import type { AgentHost, AgentRegistry, Link } from "#hub/agents/registry.ts";
 import type { SpaceService } from "#hub/space-service.ts";
+import { SynclineError } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Clock } from "#platform/host.ts";
 import type { Database, Migration, SqlRow } from "#platform/sql/database.ts";
@@ -156,10 +157,20 @@ export class CarriedApprovals {
       if (one.approvedMs !== undefined || registry.link(one.link)?.space !== name) continue;
       const by = await this.approverOf(one.host, one.plan);
       if (by === undefined) continue;
-      await registry.held.approve(one.link, one.host, one.plan.hash, by);
-      carried.push({ link: one.link, host: one.host, hash: one.plan.hash, by });
+      if (await this.#isApproved(one, by)) carried.push({ link: one.link, host: one.host, hash: one.plan.hash, by });
     }
     return carried;
+  }
+
+  /** False: its host has carried it out, or holds another plan by now. That keeps no other host from its own. */
+  async #isApproved({ link, host, plan }: Hold, by: string): Promise<boolean> {
+    try {
+      await this.#options.registry.held.approve(link, host, plan.hash, by);
+      return true;
+    } catch (error) {
+      if (error instanceof SynclineError && (error.code === "NOT_FOUND" || error.code === "STALE")) return false;
+      throw error;
+    }
   }
 
   /**

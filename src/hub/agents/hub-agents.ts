@@ -175,12 +175,11 @@ export class HubAgents {
 
   /** @throws {SynclineError} NOT_FOUND, DENIED, USAGE */
   async updateLink(who: Principal, id: string, change: LinkChange): Promise<Link> {
-    const before = this.#link(who, id);
-    this.#mayLink(who, before);
-    const { host, selector, space, prefix } = before;
-    const settings = { ...before.settings, ...change.settings };
-    this.#mayLink(who, { host, selector, settings, space: change.space ?? space, prefix: change.prefix ?? prefix });
-    return this.#options.registry.updateLink(id, change);
+    this.#mayLink(who, this.#link(who, id));
+    // In its turn: another change before it may have led the link to where this one must not make it write.
+    return this.#options.registry.updateLink(id, change, (before, after) => {
+      for (const link of [before, after]) this.#mayLink(who, link);
+    });
   }
 
   /** @throws {SynclineError} NOT_FOUND, DENIED */

@@ -81,6 +81,19 @@ describe("agent registry", () => {
     expect(registry.links()).toEqual([fixed]);
   });
 
+  test("[AGENT-111] a link that was led elsewhere while its space was looked for follows that one no more", async () => {
+    const { id } = await registry.createLink({ host: "web1", root: "/srv", space: "one" });
+    // The agent's list is being made: the space has been found.
+    const found = { space: registry.link(id)!.space, id: 1 };
+    await registry.updateLink(id, { space: "two" });
+    await registry.bindSpace({ id, space: found.space }, found.id);
+    await registry.spacesAre([{ id: 1, name: "one-renamed" }, { id: 2, name: "two" }]);
+    expect(registry.link(id)!.space).toBe("two");
+    await registry.bindSpace({ id, space: "two" }, 2);
+    await registry.spacesAre([{ id: 2, name: "two-renamed" }]);
+    expect(registry.link(id)!.space).toBe("two-renamed");
+  });
+
   test("[AGENT-3] a link that its host declares is changed there alone; others carry a generation", async () => {
     await registry.declare("web1", [declared("/a")]);
     const own = registry.linksOf("web1")[0]!;

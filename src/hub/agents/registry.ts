@@ -326,12 +326,15 @@ export class AgentRegistry {
     return link;
   }
 
-  /** @throws {SynclineError} NOT_FOUND, USAGE, DENIED for a link that its host declares */
-  updateLink(id: string, change: LinkChange): Promise<Link> {
-    return this.#inTurn(() => this.#updateLinkNow(id, change));
+  /**
+   * @param require whether it may be so, of the link as it is when its turn comes and as it then will be
+   * @throws {SynclineError} NOT_FOUND, USAGE, DENIED for a link that its host declares; what `require` throws
+   */
+  updateLink(id: string, change: LinkChange, require?: (before: Link, after: Link) => void): Promise<Link> {
+    return this.#inTurn(() => this.#updateLinkNow(id, change, require));
   }
 
-  async #updateLinkNow(id: string, change: LinkChange): Promise<Link> {
+  async #updateLinkNow(id: string, change: LinkChange, require?: (before: Link, after: Link) => void): Promise<Link> {
     const before = this.#links.get(id);
     if (before === undefined) throw noLink(id);
     refuseDeclared(before);
@@ -346,6 +349,7 @@ export class AgentRegistry {
     };
     const valid = checked(NEW_LINK, merged, "link");
     const link: Link = { ...before, ...valid, host, selector, root: trimRoot(valid.root), generation: before.generation + 1 };
+    require?.(before, link);
     const isElsewhere = link.space !== before.space;
     // Together: with the space that it led to before, the next start would lead it back there.
     await this.#db.transaction(async (sql) => {

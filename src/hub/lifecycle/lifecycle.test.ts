@@ -217,6 +217,37 @@ describe("lifecycle", () => {
     expect(await isThere("a", own)).toBe(true);
   });
 
+  test("[LIFECYCLE-14] a space that has got the name meanwhile, or other rules, loses nothing by those of before", async () => {
+    // Between the two rules there is a safe point.
+    const rules = [rule({ id: "a", abortDays: 1 }), rule({ id: "b", oldDays: 1, expireDays: 1 })];
+    const made = async (): Promise<void> => {
+      await hub.put("demo", "f", "one");
+      await hub.put("demo", "f", "two");
+      await hub.put("demo", "g", "one");
+    };
+    await made();
+    await setRules(rules);
+    goTo(5);
+    let isSwapped = false;
+    await run(async () => {
+      if (isSwapped) return;
+      isSwapped = true;
+      await hub.spaces.updateSpace(hub.who, "demo", { name: "gone" });
+      await hub.spaces.createSpace(hub.who, "demo");
+      await made();
+    });
+    expect(isSwapped).toBe(true);
+    expect(await hub.files("demo")).toEqual({ f: "two", g: "one" });
+    expect([await isThere("f", 1), await isThere("f", 2), await isThere("g", 3)]).toEqual([true, true, true]);
+
+    await setRules(rules);
+    goTo(10);
+    await run(() => setRules([]).then(() => undefined));
+    expect(await hub.files("demo")).toEqual({ f: "two", g: "one" });
+    await setRules(rules);
+    expect(await run()).toMatchObject({ removed: 2, purged: 1 });
+  });
+
   test("[LIFECYCLE-6] whatever happens over the days: a run leaves what a look at everything would leave", async () => {
     const stepArb = fc.record({ path: fc.constantFrom("a", "b", "d/c"), act: fc.constantFrom("put", "put", "remove", "purge"), wait: fc.nat(2) });
     const ruleArb = fc.record({

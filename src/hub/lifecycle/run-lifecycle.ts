@@ -97,9 +97,16 @@ async function lifecycleOf(parts: LifecycleParts, name: string, run: LifecycleRu
   const work = new SpaceLifecycle(parts, space, run);
   try {
     await work.run();
+  } catch (error) {
+    if (!(error instanceof Overtaken)) throw error;
   } finally {
     await work.record();
   }
+}
+
+/** The space has another name or other rules than when its turn came: what is due by those is for the next run. */
+class Overtaken extends Error {
+  override readonly name = "Overtaken";
 }
 
 /** A change of what a rule is about begins it anew; its name does not. */
@@ -148,6 +155,17 @@ class SpaceLifecycle {
     const { traceId, runId } = this.#run;
     const event = { action: "space.lifecycle", resource: spaceResource(this.#space.name), outcome: "done" } as const;
     await this.#parts.audit.append({ id: WHO.id, traceId }, { ...event, details: { ...this.#done, runId } });
+  }
+
+  /**
+   * In the turn of each change, which is asked for by the name of the space: another one may have it by now, with other
+   * versions under the same numbers. And a rule that was taken away removes nothing any more.
+   */
+  async #requireSame(): Promise<void> {
+    const { name, settings } = this.#space;
+    const now = await this.#parts.spaces.space(WHO, name);
+    const isSame = now.id === this.#id && now.name === name;
+    if (!isSame || JSON.stringify(now.settings.lifecycle) !== JSON.stringify(settings.lifecycle)) throw new Overtaken();
   }
 
   #count(more: Partial<LifecycleDone>): void {
@@ -217,6 +235,7 @@ class SpaceLifecycle {
     if (changes.length === 0) return [];
     const { traceId, runId } = this.#run;
     const asked = { changes, intake: undefined, atomic: false, cause: "lifecycle", traceId, runId } as const;
+    await this.#requireSame();
     const { results } = await this.#parts.spaces.commit(WHO, this.#space.name, asked);
     return results.filter(({ status }) => status === "done").map(({ path }) => path);
   }
@@ -315,6 +334,7 @@ class SpaceLifecycle {
       signal.throwIfAborted();
       const some = found.slice(at, at + PURGES_AT_ONCE);
       const names = some.map(({ version: { path }, name }) => ({ path, sequence: name }));
+      await this.#requireSame();
       const { results } = await versions.purge(WHO, this.#space.name, names, { traceId, cause: "lifecycle" });
       const later = new Map<number, number>();
       for (const [index, result] of results.entries()) {
@@ -367,6 +387,7 @@ class SpaceLifecycle {
     if (abortDays === undefined) return;
     const { uploads } = this.#parts;
     const isMeant = (path: RelPath): boolean => path.startsWith(filter.prefix ?? "");
+    await this.#requireSame();
     const dropped = await uploads.abortBegunBefore(this.#id, "s3", agedMs(this.#run.nowMs, abortDays), isMeant, this.#run.signal);
     this.#count({ uploads: dropped });
     await this.#run.onBatch(this.#done);
