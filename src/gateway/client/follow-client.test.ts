@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { heapStats } from "bun:jsc";
 import { ApiLab, TOKENS } from "#gateway/api/api-fixture.ts";
 import { PAGE_JSON, pageJson } from "#gateway/api/follow-shapes.ts";
 import { FollowClient } from "#gateway/client/follow-client.ts";
@@ -54,6 +55,21 @@ describe("another hub's space over HTTP", () => {
     expect(digest.leaves!.map(({ path }) => path)).toEqual(["out/\u00e9 b"]);
     expect((await client().history("in/a", 0, facts.sequence, never)).records).toHaveLength(2);
     expect((await client().page(facts.sequence, 0, never)).records).toEqual([]);
+  });
+
+  test("[FOLLOW-41] requests for chunks that have ended leave nothing behind with a follower that goes on", async () => {
+    const { records } = await client().page(0, 0, never);
+    const content = records.find(({ path }) => path === "in/a")!.content!.id;
+    const wanted = [{ content, chunks: [content as string as ChunkId] }];
+    const signals = async (): Promise<number> => {
+      await Bun.sleep(20);
+      Bun.gc(true);
+      return heapStats().objectTypeCounts["AbortSignal"] ?? 0;
+    };
+    await client().chunks(wanted, async () => undefined, never);
+    const before = await signals();
+    for (let at = 0; at < 100; at++) await client().chunks(wanted, async () => undefined, never);
+    expect((await signals()) - before).toBeLessThan(30);
   });
 
   test("[FOLLOW-19] gives chunks of the space's own content alone, to those who may read all of it", async () => {

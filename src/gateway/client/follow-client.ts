@@ -84,6 +84,9 @@ export class FollowClient implements FollowSource {
       throw error instanceof SynclineError ? error : this.#lost(error);
     } finally {
       clearTimeout(timer);
+      // The runtime keeps the signal of a request as long as anything it is made of may be aborted: that of a follower is
+      // as old as the hub.
+      stalled.abort();
     }
     if (!frames.isEmpty) throw this.#lost("the answer broke off");
   }

@@ -276,4 +276,47 @@ describe("gRPC", () => {
     for (let round = 0; round < 40; round++) await refused();
     expect(timers() - before).toBeLessThan(20);
   });
+
+  test("[GRPC-11] a call whose deadline was over before it began does not begin, and keeps no place from others", async () => {
+    const { hostname, port } = new URL(lab.hub.doors[0]!.replace("grpc:", "http:"));
+    const frame = (type: number, flags: number, stream: number, body: Buffer): Buffer => {
+      const head = Buffer.alloc(9);
+      head.writeUIntBE(body.length, 0, 3);
+      head.writeUInt8(type, 3);
+      head.writeUInt8(flags, 4);
+      head.writeUInt32BE(stream, 5);
+      return Buffer.concat([head, body]);
+    };
+    const literal = (name: string, value: string): Buffer =>
+      Buffer.concat([Buffer.of(0, name.length), Buffer.from(name), Buffer.of(value.length), Buffer.from(value)]);
+    const fields = {
+      ":method": "POST", ":scheme": "http", ":path": "/grpc.health.v1.Health/Watch", ":authority": "x",
+      "content-type": "application/grpc", te: "trailers", "grpc-timeout": "5m",
+    };
+    const headers = Buffer.concat(Object.entries(fields).map(([name, value]) => literal(name, value)));
+    const streams = Array.from({ length: 100 }, (_, at) => 2 * at + 1);
+    for (let connection = 0; connection < 4; connection++) {
+      const socket = connect(Number(port), hostname);
+      socket.on("error", () => undefined);
+      socket.resume();
+      await new Promise((resolve) => socket.once("connect", resolve));
+      socket.write(Buffer.concat([Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), frame(4, 0, 0, Buffer.alloc(0))]));
+      // The question, and when its deadline is over the word that this was all of it.
+      socket.write(Buffer.concat(streams.flatMap((stream) => [frame(1, 4, stream, headers), frame(0, 0, stream, Buffer.alloc(5))])));
+      await Bun.sleep(30);
+      socket.write(Buffer.concat(streams.map((stream) => frame(0, 1, stream, Buffer.alloc(0)))));
+      await Bun.sleep(20);
+      socket.destroy();
+    }
+    const { path, requestSerialize, responseDeserialize } = serviceOf(HEALTH)["Watch"] as MethodDefinition<object, object>;
+    const answer = await new Promise((resolve) => {
+      const call = client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, { service: "" });
+      call.on("error", resolve);
+      call.on("data", (value: object) => {
+        resolve(value);
+        call.cancel();
+      });
+    });
+    expect(answer).toMatchObject({ status: "SERVING" });
+  });
 });

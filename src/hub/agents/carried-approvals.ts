@@ -66,12 +66,19 @@ export class CarriedApprovals {
 
   static async open(options: CarriedApprovalsOptions): Promise<CarriedApprovals> {
     await migrate(options.db, "carried-approvals", MIGRATIONS);
-    await options.db.run("DELETE FROM agent_carried_approvals WHERE approved_ms < ?", [options.clock.nowMs() - CARRIED_MS]);
-    return new CarriedApprovals(options);
+    const carried = new CarriedApprovals(options);
+    await carried.#forgetOld();
+    return carried;
   }
 
   private constructor(options: CarriedApprovalsOptions) {
     this.#options = options;
+  }
+
+  /** Also by a hub that runs for years. */
+  async #forgetOld(): Promise<void> {
+    const { db, clock } = this.#options;
+    await db.run("DELETE FROM agent_carried_approvals WHERE approved_ms < ?", [clock.nowMs() - CARRIED_MS]);
   }
 
   /**
@@ -146,6 +153,7 @@ export class CarriedApprovals {
     const ranges = joined(given);
     if (ranges.length > CARRIED_RANGES_MAX && hold.plan.removals!.space.count > 0) return [];
     const space = await spaces.space(this.#who, name);
+    await this.#forgetOld();
     await db.run(
       `INSERT INTO agent_carried_approvals (link, host, hash, space, ranges, hosts, approved_by, approved_ms)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (link, host, hash) DO UPDATE SET space = excluded.space,

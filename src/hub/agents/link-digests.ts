@@ -20,8 +20,8 @@ export const isComparable = ({ settings }: Pick<Link, "settings">): boolean => s
 
 export class LinkDigests {
   readonly #live = new Map<string, DigestEndpoint>();
-  /** "host link" → what the space's digest was, at the sequence of the link. */
-  readonly #known = new Map<string, { readonly sequence: number; readonly digest: string }>();
+  /** By host and link: what the space's digest was, at the sequence of the link. */
+  readonly #known = new Map<string, Map<string, { readonly sequence: number; readonly digest: string }>>();
   readonly #waiting = new Map<string, LinkState>();
   readonly #onDiffers: (host: string, link: string, sequence: number) => void;
   #running: Promise<void> | undefined;
@@ -40,16 +40,17 @@ export class LinkDigests {
   }
 
   forget(host: string): void {
-    for (const key of this.#known.keys()) if (key.startsWith(`${host} `)) this.#known.delete(key);
+    this.#known.delete(host);
   }
 
   /** What the space's digest was at that sequence of the link, where it is known. */
   at(host: string, link: string, sequence: number): string | undefined {
-    const known = this.#known.get(`${host} ${link}`);
+    const known = this.#known.get(host)?.get(link);
     return known?.sequence === sequence ? known.digest : undefined;
   }
 
   heard(host: string, links: readonly Link[], states: readonly LinkState[]): void {
+    this.#forgetOthers(host, links);
     const comparable = new Set(links.filter(isComparable).map(({ id }) => id));
     for (const state of states) {
       const isNew = state.digest !== null && this.at(host, state.id, state.sequence) === undefined;
@@ -57,6 +58,15 @@ export class LinkDigests {
       this.#waiting.set(`${host} ${state.id}`, state);
     }
     this.#running ??= this.#work().finally(() => (this.#running = undefined));
+  }
+
+  /** Nobody tells of a link that was removed: what was known of it would stay as long as the hub lives. */
+  #forgetOthers(host: string, links: readonly Link[]): void {
+    const known = this.#known.get(host);
+    if (known === undefined) return;
+    const own = new Set(links.map(({ id }) => id));
+    for (const id of known.keys()) if (!own.has(id)) known.delete(id);
+    if (known.size === 0) this.#known.delete(host);
   }
 
   /** Resolves when nothing waits. */
@@ -70,8 +80,10 @@ export class LinkDigests {
       // A space that went, or a right: the link itself says so.
       const digest = await this.#live.get(key)?.digestSince(state.sequence).catch(() => undefined);
       if (digest === undefined) continue;
-      this.#known.set(key, { sequence: state.sequence, digest });
-      if (digest !== state.digest) this.#onDiffers(key.slice(0, key.indexOf(" ")), state.id, state.sequence);
+      const host = key.slice(0, key.indexOf(" "));
+      const known = this.#known.get(host) ?? new Map();
+      this.#known.set(host, known.set(state.id, { sequence: state.sequence, digest }));
+      if (digest !== state.digest) this.#onDiffers(host, state.id, state.sequence);
     }
   }
 }

@@ -76,7 +76,17 @@ export class Delivery {
 
   /** Until the signal, or until it is switched off or removed. */
   async run(signal: AbortSignal): Promise<void> {
-    signal.addEventListener("abort", () => this.#wake.resolve(), { once: true });
+    const end = (): void => this.#wake.resolve();
+    signal.addEventListener("abort", end, { once: true });
+    try {
+      await this.#run(signal);
+    } finally {
+      // The signal is that of all webhooks, and outlives this one.
+      signal.removeEventListener("abort", end);
+    }
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       // First, so that what comes while it is looked at is not slept over.
       this.#wake = Promise.withResolvers<void>();

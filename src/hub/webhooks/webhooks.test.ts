@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { createHmac } from "node:crypto";
 import { SealKey } from "#access/seal-key.ts";
 import { TestHub } from "#hub/hub-fixture.ts";
+import { Delivery } from "#hub/webhooks/delivery.ts";
 import { CHANGES_PER_DELIVERY_MAX, FAILING_MS_MAX, type Webhook, pauseMs, secretBytes } from "#hub/webhooks/webhook.ts";
 import { WEBHOOK_LEASE, WEBHOOK_MIGRATIONS, WebhookTable } from "#hub/webhooks/webhook-table.ts";
 import { type NewWebhook, Webhooks } from "#hub/webhooks/webhooks.ts";
@@ -148,6 +149,27 @@ describe("webhooks", () => {
       expect((JSON.parse(body) as Body).changes.length).toBeLessThanOrEqual(CHANGES_PER_DELIVERY_MAX);
     }
     expect(new Set(receiver.told.map(({ id }) => id)).size).toBe(receiver.told.length);
+  });
+
+  test("[WEBHOOK-14] a webhook that was removed, or begins again, leaves nothing behind in those that go on", async () => {
+    const table = new WebhookTable(hub.database, seal);
+    const parts = {
+      table, spaces: hub.spaces, clock: new Hasty(), random: new SimRandom(1).asRandom(), post: guardedPost, generation: 1,
+      mayBePrivate: () => true, describe: () => ({}), onOutcome: () => undefined, disable: () => Promise.resolve(),
+      place: () => Promise.resolve({ [Symbol.dispose]: () => undefined }),
+    };
+    const { signal } = new AbortController();
+    const ran: WeakRef<Delivery>[] = [];
+    for (let at = 0; at < 200; at++) {
+      const delivery = new Delivery(parts, "removed");
+      ran.push(new WeakRef(delivery));
+      await delivery.run(signal);
+    }
+    await Bun.sleep(0);
+    Bun.gc(true);
+    // The collector may take a word on the stack for one.
+    expect(ran.filter((one) => one.deref() !== undefined).length).toBeLessThan(20);
+    expect(signal.aborted).toBe(false);
   });
 
   test("[WEBHOOK-2] only what it asks for: below its prefix, of its kinds", async () => {

@@ -300,8 +300,11 @@ export class Webhooks {
       const turn = Promise.withResolvers<boolean>();
       const go = (): void => turn.resolve(true);
       this.#waiting.push(go);
-      signal.addEventListener("abort", () => turn.resolve(false), { once: true });
-      if (!(await turn.promise)) {
+      const end = (): void => turn.resolve(false);
+      signal.addEventListener("abort", end, { once: true });
+      const isMine = await turn.promise;
+      signal.removeEventListener("abort", end);
+      if (!isMine) {
         const at = this.#waiting.indexOf(go);
         if (at >= 0) this.#waiting.splice(at, 1);
         // It was handed on in the same moment.
