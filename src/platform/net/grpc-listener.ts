@@ -3,7 +3,7 @@
  * certificate for those that come after it was changed.
  */
 import { type Server as NetServer, type Socket, createServer } from "node:net";
-import { Server, ServerCredentials } from "@grpc/grpc-js";
+import { Server, ServerCredentials, ServerInterceptingCall } from "@grpc/grpc-js";
 import type { Identity } from "#platform/net/tls-socket.ts";
 
 export type GrpcListenOptions = {
@@ -44,6 +44,9 @@ export async function listenGrpc(options: GrpcListenOptions): Promise<GrpcListen
     "grpc.keepalive_time_ms": KEEPALIVE_MS,
     "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
     "grpc.enable_channelz": 0,
+    // It changes nothing, but behind one the library tells a call that is over of nothing more. Without it a question that
+    // ends after its deadline still begins a call, which is never told that it has ended, and waits for ever.
+    interceptors: [(_method, call) => new ServerInterceptingCall(call)],
   });
   let injector = server.createConnectionInjector(credentialsOf(options.tls));
   const sockets = new Set<Socket>();
