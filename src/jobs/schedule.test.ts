@@ -8,11 +8,11 @@ import { CATCH_UP_MAX, type Misfire, dueTimes } from "#jobs/schedule.ts";
 const at = (text: string): number => Date.parse(text);
 const HOUR = 3_600_000;
 
-/** Texts of a field with what they mean. */
+/** The text of a field with what it means. */
+type Field = readonly [string, readonly number[]];
 const upTo = (end: number, step = 1): number[] => Array.from({ length: end / step }, (_, at) => at * step);
-const MINUTES = [["0", [0]], ["30", [30]], ["20,40", [20, 40]], ["*/15", upTo(60, 15)], ["*", upTo(60)]] as const;
-const HOURS = [["*", upTo(24)], ["*/2", upTo(24, 2)], ["1", [1]], ["2", [2]], ["0-3", upTo(4)], ["23", [23]]] as const;
-type Field = (typeof MINUTES)[number] | (typeof HOURS)[number];
+const MINUTES: readonly Field[] = [["0", [0]], ["30", [30]], ["20,40", [20, 40]], ["*/15", upTo(60, 15)], ["*", upTo(60)]];
+const HOURS: readonly Field[] = [["*", upTo(24)], ["*/2", upTo(24, 2)], ["1", [1]], ["2", [2]], ["0-3", upTo(4)], ["23", [23]]];
 
 /** The first time after one, by a clock that is looked at each minute from before a change of it. */
 function firstByClock([minute, hour]: readonly [Field, Field], zone: string, changeMs: number, afterMs: number): number {
