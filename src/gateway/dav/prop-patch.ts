@@ -10,6 +10,7 @@ import { type PropName, attributeOf, langOf, storedValue } from "#gateway/dav/de
 import { requireUnlocked, requireWrite, targetAt, underLocks } from "#gateway/dav/guard.ts";
 import { hrefOf } from "#gateway/dav/place.ts";
 import { DAV_NS, MICROSOFT_NS, emptyElement, isDav, isProtected, propStat } from "#gateway/dav/properties.ts";
+import { passedSeconds } from "#gateway/http-date.ts";
 import { type XmlElement, childElements, escapeXml, textOf } from "#gateway/xml.ts";
 
 /** Properties of one request. */
@@ -100,7 +101,7 @@ function patched(version: Version, patches: readonly Patch[]): Patched {
 
 /** Clients know a file's time to the second or the millisecond: one that is the same to them stays as exact as it is. */
 function touched(entry: Entry, mtimeNs: bigint | undefined): Entry {
-  if (entry.kind !== "file" || mtimeNs === undefined || entry.mtimeNs / 1_000_000_000n === mtimeNs / 1_000_000_000n) return entry;
+  if (entry.kind !== "file" || mtimeNs === undefined || passedSeconds(entry.mtimeNs) === passedSeconds(mtimeNs)) return entry;
   return { ...entry, mtimeNs };
 }
 
