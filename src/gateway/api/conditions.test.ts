@@ -119,3 +119,10 @@ test("[API-6] times of files keep their nanoseconds, before 1970 too", () => {
     expect(fileTimeText(parseFileTime(text))).toBe(text);
   }
 });
+
+test("[API-52] a day that there is not is no time of a file", () => {
+  for (const text of ["2026-02-29T00:00:00Z", "2026-02-30T00:00:00Z", "2026-04-31T12:00:00Z", "2026-01-01T24:00:00Z"]) {
+    expect(() => parseFileTime(text)).toThrow("is no time");
+  }
+  expect(parseFileTime("2024-02-29T00:00:00Z")).toBe(1_709_164_800_000_000_000n);
+});

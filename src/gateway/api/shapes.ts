@@ -154,7 +154,8 @@ export function fileTimeText(mtimeNs: bigint): string {
 export function parseFileTime(text: string): bigint {
   const match = FILE_TIME_PATTERN.exec(text);
   const ms = match === null ? Number.NaN : Date.parse(`${match[1]}Z`);
-  if (match === null || Number.isNaN(ms)) {
+  // 30 February would be 2 March.
+  if (match === null || Number.isNaN(ms) || new Date(ms).toISOString().slice(0, 19) !== match[1]) {
     throw new SynclineError({
       code: "USAGE",
       op: "read request",
