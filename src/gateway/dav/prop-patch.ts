@@ -4,6 +4,7 @@ import type { SpaceChange, Version } from "#hub/space.ts";
 import type { Entry } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import { commitAll } from "#gateway/api/outcome.ts";
+import { isFileTime } from "#gateway/api/shapes.ts";
 import { DavProblem, MULTI_STATUS_HEAD, MULTI_STATUS_TAIL, XML_TYPE } from "#gateway/dav/answer.ts";
 import { type DavCall, isShown, readXml, spacePlace } from "#gateway/dav/call.ts";
 import { type PropName, attributeOf, langOf, storedValue } from "#gateway/dav/dead-properties.ts";
@@ -86,7 +87,7 @@ function patched(version: Version, patches: readonly Patch[]): Patched {
     const { name, value } = patch;
     const timeMs = timeOf(name, patch.text);
     if (timeMs !== undefined && value !== undefined && version.entry?.kind === "file") {
-      if (Number.isNaN(timeMs)) faults.set(patch, refused(409));
+      if (Number.isNaN(timeMs) || !isFileTime(BigInt(timeMs) * 1_000_000n)) faults.set(patch, refused(409));
       else mtimeNs = BigInt(timeMs) * 1_000_000n;
     } else if (isProtected(name)) faults.set(patch, refused(403, "<D:cannot-modify-protected-property/>"));
     else if (value === undefined) delete attributes[attributeOf(name)];
