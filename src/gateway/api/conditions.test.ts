@@ -10,7 +10,7 @@ import {
   tagMatches,
 } from "#gateway/api/conditions.ts";
 import { fileTimeText, parseFileTime } from "#gateway/api/shapes.ts";
-import { httpDateMs, passedMs } from "#gateway/http-date.ts";
+import { httpDateMs, passedMs } from "#platform/net/http-date.ts";
 
 const ID = "ab".repeat(32);
 const MTIME = "2026-11-20T10:00:00.5Z";

@@ -1,7 +1,7 @@
 /** Conditional requests (RFC 9110 §13) and byte ranges (§14), as values. Pure. */
 import type { Version } from "#hub/space.ts";
 import { etagOf } from "#gateway/api/shapes.ts";
-import { httpDateMs, passedSeconds } from "#gateway/http-date.ts";
+import { httpDateMs, passedSeconds } from "#platform/net/http-date.ts";
 
 /** Ranges of one request at most; more of them, and the whole content is sent. */
 export const RANGES_MAX = 16;

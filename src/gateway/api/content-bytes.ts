@@ -13,7 +13,7 @@ import type { Call } from "#gateway/api/route.ts";
 import { etagOf, versionJson } from "#gateway/api/shapes.ts";
 import type { Flow } from "#gateway/api/traffic.ts";
 import { percentEncode } from "#gateway/api/url-path.ts";
-import { passedMs } from "#gateway/http-date.ts";
+import { passedMs } from "#platform/net/http-date.ts";
 
 /** A body that is said to be at most this long is taken whole, which is what most are. */
 const WHOLE_BODY_BYTES_MAX = 256 << 10;

@@ -8,7 +8,7 @@ import { type DavCall, type SpacePlace, etagAt, mayRead, versionAt } from "#gate
 import { type IfList, type IfState, ifHolds, parseIf } from "#gateway/dav/if-header.ts";
 import { type Touched, covers, locksInTheWay } from "#gateway/dav/lock.ts";
 import { type Place, hrefOf, placeOfUrl } from "#gateway/dav/place.ts";
-import { httpDateMs, passedSeconds } from "#gateway/http-date.ts";
+import { httpDateMs, passedSeconds } from "#platform/net/http-date.ts";
 
 /** The lists of the If header. @throws {DavProblem} 400 */
 export function ifListsOf(headers: Headers): readonly IfList[] {

@@ -11,7 +11,7 @@ import { type PropName, attributeOf, langOf, storedValue } from "#gateway/dav/de
 import { requireUnlocked, requireWrite, targetAt, underLocks } from "#gateway/dav/guard.ts";
 import { hrefOf } from "#gateway/dav/place.ts";
 import { DAV_NS, MICROSOFT_NS, emptyElement, isDav, isProtected, propStat } from "#gateway/dav/properties.ts";
-import { passedSeconds } from "#gateway/http-date.ts";
+import { passedSeconds } from "#platform/net/http-date.ts";
 import { type XmlElement, childElements, escapeXml, textOf } from "#gateway/xml.ts";
 
 /** Properties of one request. */

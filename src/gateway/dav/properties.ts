@@ -7,7 +7,7 @@ import { OWNCLOUD_NS, checksumsOf } from "#gateway/dav/checksums.ts";
 import { type PropName, deadProperties, keyOf } from "#gateway/dav/dead-properties.ts";
 import { type Lock, covers } from "#gateway/dav/lock.ts";
 import { hrefOf } from "#gateway/dav/place.ts";
-import { passedMs } from "#gateway/http-date.ts";
+import { passedMs } from "#platform/net/http-date.ts";
 import { type XmlElement, childElements, escapeXml } from "#gateway/xml.ts";
 
 /** Names that one request may ask for. */

@@ -1,5 +1,5 @@
 /** Conditions of requests, as S3 answers them. Pure. */
-import { httpDateMs } from "#gateway/http-date.ts";
+import { httpDateMs } from "#platform/net/http-date.ts";
 import { etagOf } from "#gateway/s3/object-facts.ts";
 import { S3Error } from "#gateway/s3/s3-error.ts";
 import type { Expect, Version } from "#hub/space.ts";

@@ -1,5 +1,5 @@
 /** What S3 tells of an object beside its bytes, from what the hub keeps of a version. */
-import { passedMs } from "#gateway/http-date.ts";
+import { passedMs } from "#platform/net/http-date.ts";
 import { getMimeType } from "hono/utils/mime";
 import { ALGORITHMS, type Algorithm, headerOf } from "#gateway/s3/checksums.ts";
 import type { Header } from "#gateway/s3/s3-call.ts";

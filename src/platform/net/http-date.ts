@@ -18,3 +18,11 @@ export const passedMs = (ns: bigint): number => Number(floored(ns, 1_000_000n));
 export const passedSeconds = (ns: bigint): number => Number(floored(ns, 1_000_000_000n));
 
 const floored = (ns: bigint, unit: bigint): bigint => ns / unit - (ns % unit < 0n ? 1n : 0n);
+
+/** How long a Retry-After asks to wait, in seconds or until a date (§10.2.3); undefined: it is none, or says nothing. */
+export function retryAfterMs(text: string | null | undefined, nowMs: number): number | undefined {
+  if (text === null || text === undefined) return undefined;
+  if (/^\s*\d{1,10}\s*$/.test(text)) return Number(text) * 1000;
+  const ms = httpDateMs(text);
+  return Number.isNaN(ms) ? undefined : Math.max(0, ms - nowMs);
+}
