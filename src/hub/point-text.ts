@@ -10,7 +10,8 @@ export function parsePoint(text: string): Point | { readonly restorePoint: strin
   if (text.startsWith("@")) return { restorePoint: text.slice(1) };
   if (/^\d+$/.test(text)) return { sequence: Number(text) };
   const timeMs = Date.parse(text);
-  if (!Number.isNaN(timeMs)) return { timeMs };
+  // 30 February would be 2 March, and something else would come back than was there.
+  if (!Number.isNaN(timeMs) && new Date(timeMs).toISOString().startsWith(text.slice(0, 10))) return { timeMs };
   throw new SynclineError({
     code: "USAGE",
     op: "read request",

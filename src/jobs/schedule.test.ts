@@ -8,9 +8,9 @@ import { CATCH_UP_MAX, type Misfire, dueTimes } from "#jobs/schedule.ts";
 const at = (text: string): number => Date.parse(text);
 const HOUR = 3_600_000;
 
-/** Texts of a field with what they mean. */
+/** The text of a field with what it means. */
+type Field = readonly [string, readonly number[]];
 const upTo = (end: number, step = 1): number[] => Array.from({ length: end / step }, (_, at) => at * step);
-type Field = readonly [text: string, values: readonly number[]];
 const MINUTES: readonly Field[] = [["0", [0]], ["30", [30]], ["20,40", [20, 40]], ["*/15", upTo(60, 15)], ["*", upTo(60)]];
 const HOURS: readonly Field[] = [["*", upTo(24)], ["*/2", upTo(24, 2)], ["1", [1]], ["2", [2]], ["0-3", upTo(4)], ["23", [23]]];
 

@@ -104,6 +104,15 @@ describe("content", () => {
     expect(wrong.status).toBe(400);
   });
 
+  test("[API-51] a file that was changed half a second before 1970 is told and asked for by the second before it", async () => {
+    const headers = { "x-syncline-mtime": "1969-12-31T23:59:59.9999999Z" };
+    await lab.ask(content("old.txt"), { method: "PUT", body: "old", headers });
+    const told = (await lab.ask(content("old.txt"))).headers.get("last-modified")!;
+    expect(told).toBe("Wed, 31 Dec 1969 23:59:59 GMT");
+    expect((await lab.ask(content("old.txt"), { headers: { "if-modified-since": told } })).status).toBe(304);
+    expect((await lab.ask(content("old.txt"), { headers: { "if-unmodified-since": told } })).status).toBe(200);
+  });
+
   test("[ATTR-7] attributes are shown, and a file is answered with the media type that it came with", async () => {
     await lab.put("typed.bin", "x");
     const { hub } = lab;

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
 import type { Version } from "#hub/space.ts";
 import {
   RANGES_MAX,
@@ -9,6 +10,7 @@ import {
   tagMatches,
 } from "#gateway/api/conditions.ts";
 import { fileTimeText, parseFileTime } from "#gateway/api/shapes.ts";
+import { httpDateMs, passedMs } from "#platform/net/http-date.ts";
 
 const ID = "ab".repeat(32);
 const MTIME = "2026-11-20T10:00:00.5Z";
@@ -34,6 +36,34 @@ describe("conditions", () => {
     expect(condition({ "if-modified-since": since, "if-none-match": '"x"' })).toBe("send");
     expect(condition({ "if-modified-since": "nonsense" })).toBe("send");
     expect(condition({ "if-unmodified-since": "Fri, 20 Nov 2026 09:59:59 GMT" })).toBe("failed");
+  });
+
+  test("[API-50] a date has one of three forms, all of them UTC, and anything else is none", () => {
+    const asked = (date: string) => [condition({ "if-modified-since": date }), condition({ "if-unmodified-since": date })];
+    for (const [same, before] of [
+      ["Fri, 20 Nov 2026 10:00:00 GMT", "Fri, 20 Nov 2026 09:59:59 GMT"],
+      ["Friday, 20-Nov-26 10:00:00 GMT", "Friday, 20-Nov-26 09:59:59 GMT"],
+      ["Fri Nov 20 10:00:00 2026", "Fri Nov 20 09:59:59 2026"],
+    ] as const) {
+      expect([same, ...asked(same)]).toEqual([same, "not-modified", "send"]);
+      expect([before, ...asked(before)]).toEqual([before, "send", "failed"]);
+    }
+    for (const none of ["5", "2027", "2027-01-01", "Fri, 20 Nov 2026 10:00:00", ""]) expect([none, ...asked(none)]).toEqual([none, "send", "send"]);
+    expect(httpDateMs("Sun Nov  6 08:49:37 1994")).toBe(Date.parse("1994-11-06T08:49:37Z"));
+  });
+
+  test("[API-51] whatever a file's time is, what Last-Modified says of it is not modified since", () => {
+    fc.assert(
+      fc.property(fc.bigInt({ min: -(10n ** 19n), max: 10n ** 19n }), (mtimeNs) => {
+        const at = { ...version, entry: { ...version.entry, mtimeNs } } as Version;
+        const date = new Date(passedMs(mtimeNs)).toUTCString();
+        expect(readCondition(new Headers({ "if-modified-since": date }), at)).toBe("not-modified");
+        expect(readCondition(new Headers({ "if-unmodified-since": date }), at)).toBe("send");
+        expect(rangeApplies(new Headers({ "if-range": date }), at)).toBe(true);
+        expect(fileTimeText(mtimeNs).slice(0, 19)).toBe(new Date(date).toISOString().slice(0, 19));
+      }),
+      { examples: [[-1n], [-1_000_000_001n], [-500_000_000n], [0n]] },
+    );
   });
 
   test("[API-8] a tag is the whole of what stands in quotes", () => {
@@ -88,4 +118,11 @@ test("[API-6] times of files keep their nanoseconds, before 1970 too", () => {
   for (const text of ["2026-11-20T23:59:07.123456789Z", "1969-12-31T23:59:59.999999999Z", "2026-01-01T00:00:00Z"]) {
     expect(fileTimeText(parseFileTime(text))).toBe(text);
   }
+});
+
+test("[API-52] a day that there is not is no time of a file", () => {
+  for (const text of ["2026-02-29T00:00:00Z", "2026-02-30T00:00:00Z", "2026-04-31T12:00:00Z", "2026-01-01T24:00:00Z"]) {
+    expect(() => parseFileTime(text)).toThrow("is no time");
+  }
+  expect(parseFileTime("2024-02-29T00:00:00Z")).toBe(1_709_164_800_000_000_000n);
 });

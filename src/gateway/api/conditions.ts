@@ -1,6 +1,7 @@
 /** Conditional requests (RFC 9110 §13) and byte ranges (§14), as values. Pure. */
 import type { Version } from "#hub/space.ts";
 import { etagOf } from "#gateway/api/shapes.ts";
+import { httpDateMs, passedSeconds } from "#platform/net/http-date.ts";
 
 /** Ranges of one request at most; more of them, and the whole content is sent. */
 export const RANGES_MAX = 16;
@@ -18,10 +19,10 @@ export function tagMatches(header: string, etag: string | undefined, weak: boole
 }
 
 /** HTTP dates have whole seconds. */
-const httpSeconds = (header: string): number => Math.floor(Date.parse(header) / 1000);
+const httpSeconds = (header: string): number => httpDateMs(header) / 1000;
 
 const mtimeSeconds = (version: Version): number | undefined =>
-  version.entry?.kind === "file" ? Number(version.entry.mtimeNs / 1_000_000_000n) : undefined;
+  version.entry?.kind === "file" ? passedSeconds(version.entry.mtimeNs) : undefined;
 
 /** What a reading request's conditions say of a version: send it, 304 or 412 (RFC 9110 §13.2.2). */
 export function readCondition(headers: Headers, version: Version): "send" | "not-modified" | "failed" {

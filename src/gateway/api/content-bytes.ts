@@ -13,6 +13,7 @@ import type { Call } from "#gateway/api/route.ts";
 import { etagOf, versionJson } from "#gateway/api/shapes.ts";
 import type { Flow } from "#gateway/api/traffic.ts";
 import { percentEncode } from "#gateway/api/url-path.ts";
+import { passedMs } from "#platform/net/http-date.ts";
 
 /** A body that is said to be at most this long is taken whole, which is what most are. */
 const WHOLE_BODY_BYTES_MAX = 256 << 10;
@@ -82,7 +83,7 @@ const rangeText = ({ start, end }: Range, size: number): string => `bytes ${star
 
 function contentHeaders(version: Version, disposition: "attachment" | "inline"): Record<string, string> {
   const { entry, path } = version;
-  const mtimeMs = entry?.kind === "file" ? Number(entry.mtimeNs / 1_000_000n) : 0;
+  const mtimeMs = entry?.kind === "file" ? passedMs(entry.mtimeNs) : 0;
   const mtime = new Date(mtimeMs);
   return {
     "content-type": mediaTypeOf(version),

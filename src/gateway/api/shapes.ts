@@ -139,14 +139,16 @@ export type RestorePointJson = z.infer<typeof RESTORE_POINT_JSON>;
 const isoTime = (ms: number): string => new Date(ms).toISOString();
 const modeText = (mode: number): string => mode.toString(8).padStart(4, "0");
 
-/** Without trailing zeros of the fraction; years 0 to 9999. */
+/** The years 0 to 9999 can be written; what doors take is within them. */
+export const isFileTime = (mtimeNs: bigint): boolean =>
+  mtimeNs >= -62_167_219_200_000_000_000n && mtimeNs < 253_402_300_800_000_000_000n;
+
+/** Without trailing zeros of the fraction; a disk may have times that cannot be written. */
 export function fileTimeText(mtimeNs: bigint): string {
+  if (!isFileTime(mtimeNs)) return "1970-01-01T00:00:00Z";
   const seconds = mtimeNs / 1_000_000_000n - (mtimeNs % 1_000_000_000n < 0n ? 1n : 0n);
   const fraction = (mtimeNs - seconds * 1_000_000_000n).toString().padStart(9, "0").replace(/0+$/, "");
   const date = new Date(Number(seconds) * 1000);
-  if (Number.isNaN(date.getTime()) || date.getUTCFullYear() > 9999 || date.getUTCFullYear() < 0) {
-    return "1970-01-01T00:00:00Z";
-  }
   return `${date.toISOString().slice(0, 19)}${fraction === "" ? "" : `.${fraction}`}Z`;
 }
 
@@ -154,7 +156,8 @@ export function fileTimeText(mtimeNs: bigint): string {
 export function parseFileTime(text: string): bigint {
   const match = FILE_TIME_PATTERN.exec(text);
   const ms = match === null ? Number.NaN : Date.parse(`${match[1]}Z`);
-  if (match === null || Number.isNaN(ms)) {
+  // 30 February would be 2 March.
+  if (match === null || Number.isNaN(ms) || new Date(ms).toISOString().slice(0, 19) !== match[1]) {
     throw new SynclineError({
       code: "USAGE",
       op: "read request",

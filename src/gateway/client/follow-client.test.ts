@@ -57,7 +57,7 @@ describe("another hub's space over HTTP", () => {
     expect((await client().page(facts.sequence, 0, never)).records).toEqual([]);
   });
 
-  test("[FOLLOW-41] requests for chunks that have ended leave nothing behind with a follower that goes on", async () => {
+  test("[FOLLOW-45] requests for chunks that have ended leave nothing behind with a follower that goes on", async () => {
     const { records } = await client().page(0, 0, never);
     const content = records.find(({ path }) => path === "in/a")!.content!.id;
     const wanted = [{ content, chunks: [content as string as ChunkId] }];

@@ -116,6 +116,21 @@ describe("WebDAV", () => {
     expect((await props("other/", { depth: "0" }, quota))["/dav/other/"]).toEqual({ "quota-available-bytes": "1000", "quota-used-bytes": "0" });
   });
 
+  test("[DAV-30] a time that no door can tell is refused, the last that can be is kept", async () => {
+    const put = (time: string) => dav("PUT", "demo/far.txt", { body: "far", headers: { "x-oc-mtime": time } });
+    const patch = (time: string) => {
+      const body = `<propertyupdate xmlns="DAV:"><set><prop><lastmodified>${time}</lastmodified></prop></set></propertyupdate>`;
+      return dav("PROPPATCH", "demo/far.txt", { body });
+    };
+    const mtime = async () => ((await (await lab.ask("/v1/spaces/demo/entries/far.txt")).json()) as { mtime: string }).mtime;
+    expect((await put("253402300799.999999999")).status).toBe(201);
+    for (const time of ["253402300800", "999999999999", "-62167219201"]) expect([time, (await put(time)).status]).toEqual([time, 400]);
+    expect(await (await patch("253402300800")).text()).toContain("409");
+    expect(await mtime()).toBe("9999-12-31T23:59:59.999999999Z");
+    expect((await put("-62167219200")).status).toBe(204);
+    expect(await mtime()).toBe("0000-01-01T00:00:00Z");
+  });
+
   test("[DAV-9] a file is put whole or not at all, under its conditions, with the time that the client says", async () => {
     const put = (path: string, body: string, headers: Record<string, string> = {}) => dav("PUT", `demo/${path}`, { body, headers });
     const first = await put("put.txt", "one", { "x-oc-mtime": "1600000000.25" });

@@ -8,6 +8,7 @@ import { type DavCall, type SpacePlace, etagAt, mayRead, versionAt } from "#gate
 import { type IfList, type IfState, ifHolds, parseIf } from "#gateway/dav/if-header.ts";
 import { type Lock, type Touched, covers, locksInTheWay } from "#gateway/dav/lock.ts";
 import { type Place, hrefOf, placeOfUrl } from "#gateway/dav/place.ts";
+import { httpDateMs, passedSeconds } from "#platform/net/http-date.ts";
 
 /** The lists of the If header. @throws {DavProblem} 400 */
 export function ifListsOf(headers: Headers): readonly IfList[] {
@@ -73,7 +74,7 @@ export async function targetAt(call: DavCall, place: SpacePlace): Promise<Target
 
 function isChangedSince(version: Version | undefined, date: string): boolean {
   if (version?.entry?.kind !== "file") return false;
-  return Number(version.entry.mtimeNs / 1_000_000_000n) > Math.floor(Date.parse(date) / 1000);
+  return passedSeconds(version.entry.mtimeNs) > httpDateMs(date) / 1000;
 }
 
 /** Something is made at a path, or goes from it: what it is in changes, too. */

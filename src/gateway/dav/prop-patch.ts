@@ -4,12 +4,14 @@ import type { SpaceChange, Version } from "#hub/space.ts";
 import type { Entry } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import { commitAll } from "#gateway/api/outcome.ts";
+import { isFileTime } from "#gateway/api/shapes.ts";
 import { DavProblem, MULTI_STATUS_HEAD, MULTI_STATUS_TAIL, XML_TYPE } from "#gateway/dav/answer.ts";
 import { type DavCall, isShown, readXml, spacePlace } from "#gateway/dav/call.ts";
 import { type PropName, attributeOf, langOf, storedValue } from "#gateway/dav/dead-properties.ts";
 import { requireUnlocked, requireWrite, targetAt, underLocks } from "#gateway/dav/guard.ts";
 import { hrefOf } from "#gateway/dav/place.ts";
 import { DAV_NS, MICROSOFT_NS, emptyElement, isDav, isProtected, propStat } from "#gateway/dav/properties.ts";
+import { passedSeconds } from "#platform/net/http-date.ts";
 import { type XmlElement, childElements, escapeXml, textOf } from "#gateway/xml.ts";
 
 /** Properties of one request. */
@@ -85,7 +87,7 @@ function patched(version: Version, patches: readonly Patch[]): Patched {
     const { name, value } = patch;
     const timeMs = timeOf(name, patch.text);
     if (timeMs !== undefined && value !== undefined && version.entry?.kind === "file") {
-      if (Number.isNaN(timeMs)) faults.set(patch, refused(409));
+      if (Number.isNaN(timeMs) || !isFileTime(BigInt(timeMs) * 1_000_000n)) faults.set(patch, refused(409));
       else mtimeNs = BigInt(timeMs) * 1_000_000n;
     } else if (isProtected(name)) faults.set(patch, refused(403, "<D:cannot-modify-protected-property/>"));
     else if (value === undefined) delete attributes[attributeOf(name)];
@@ -100,7 +102,7 @@ function patched(version: Version, patches: readonly Patch[]): Patched {
 
 /** Clients know a file's time to the second or the millisecond: one that is the same to them stays as exact as it is. */
 function touched(entry: Entry, mtimeNs: bigint | undefined): Entry {
-  if (entry.kind !== "file" || mtimeNs === undefined || entry.mtimeNs / 1_000_000_000n === mtimeNs / 1_000_000_000n) return entry;
+  if (entry.kind !== "file" || mtimeNs === undefined || passedSeconds(entry.mtimeNs) === passedSeconds(mtimeNs)) return entry;
   return { ...entry, mtimeNs };
 }
 

@@ -7,6 +7,7 @@ import { OWNCLOUD_NS, checksumsOf } from "#gateway/dav/checksums.ts";
 import { type PropName, deadProperties, keyOf } from "#gateway/dav/dead-properties.ts";
 import { type Lock, covers } from "#gateway/dav/lock.ts";
 import { hrefOf } from "#gateway/dav/place.ts";
+import { passedMs } from "#platform/net/http-date.ts";
 import { type XmlElement, childElements, escapeXml } from "#gateway/xml.ts";
 
 /** Names that one request may ask for. */
@@ -67,7 +68,7 @@ function quotaLeft({ space }: Resource): string | undefined {
 
 async function changedMs({ place, space, version }: Resource, { call }: PropContext): Promise<number | undefined> {
   if (version === undefined) return space?.createdMs;
-  if (version.entry?.kind === "file") return Number(version.entry.mtimeNs / 1_000_000n);
+  if (version.entry?.kind === "file") return passedMs(version.entry.mtimeNs);
   // A directory has no time of its own: when its version was made is in the journal, for those who may read it.
   if (place === undefined || !mayRead(call, place)) return undefined;
   const [last] = await call.services.spaces.history(call.who, place.space, version.path, undefined, 1);
@@ -87,7 +88,7 @@ function checksums({ version }: Resource): string | undefined {
 }
 
 function fileTime({ version }: Resource): string | undefined {
-  return version?.entry?.kind === "file" ? httpDate(Number(version.entry.mtimeNs / 1_000_000n)) : undefined;
+  return version?.entry?.kind === "file" ? httpDate(passedMs(version.entry.mtimeNs)) : undefined;
 }
 
 /** The locks that hold for a path. */

@@ -7,6 +7,7 @@ import { commitAll } from "#gateway/api/outcome.ts";
 import { storeBody } from "#gateway/api/content-bytes.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
 import { treeAt } from "#gateway/api/route.ts";
+import { isFileTime } from "#gateway/api/shapes.ts";
 import { DavProblem } from "#gateway/dav/answer.ts";
 import {
   type DavCall, type SpacePlace, depthOf, etagAt, isShown, mayRead, requireCollectionAbove, requireNoBody, spacePlace, versionAt,
@@ -126,7 +127,9 @@ export function fileTimeOf(headers: Headers): bigint | undefined {
   if (text === null) return undefined;
   const match = /^\s*(-?\d{1,12})(?:\.(\d{1,9})\d*)?\s*$/.exec(text);
   if (match === null) throw new DavProblem(400, "X-OC-Mtime is no number of seconds");
-  return BigInt(match[1]!) * 1_000_000_000n + BigInt((match[2] ?? "").padEnd(9, "0"));
+  const mtimeNs = BigInt(match[1]!) * 1_000_000_000n + BigInt((match[2] ?? "").padEnd(9, "0"));
+  if (!isFileTime(mtimeNs)) throw new DavProblem(400, "X-OC-Mtime is outside of the years 0 to 9999");
+  return mtimeNs;
 }
 
 export async function makeCollection(call: DavCall): Promise<Response> {

@@ -8,7 +8,7 @@ import { SynclineError } from "#model/error.ts";
 import type { Entry, FileEntry } from "#model/entry.ts";
 import { nameOf } from "#model/path.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
-import { type FtpPath, type Place, placeOf } from "#gateway/ftp/ftp-path.ts";
+import { type FtpPath, type Place, nameFault, placeOf } from "#gateway/ftp/ftp-path.ts";
 import type { Listed } from "#gateway/ftp/listing.ts";
 import { FtpRefusal, refusedChange } from "#gateway/ftp/reply.ts";
 
@@ -178,8 +178,11 @@ export class FtpFiles {
 
   // ---------------------------------------------------------------- changes
 
-  /** Where a change may be made: in a space, below its root. @throws {FtpRefusal} 550 */
+  /** Where a change may be made: in a space, below its root. @throws {FtpRefusal} 550, 553 for what cannot be there */
   target(path: FtpPath): Place {
+    // "No such file" is what a reader is told; who wants to make one has to hear what is wrong with its name.
+    const fault = nameFault(path);
+    if (fault !== undefined) throw new FtpRefusal(553, `This name cannot be used: ${fault}`);
     const place = placeOf(path);
     if (place === undefined || place.path === "") throw new FtpRefusal(550, "Spaces are managed by an administrator");
     return place;

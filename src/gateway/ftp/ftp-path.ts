@@ -36,6 +36,9 @@ export function pathOf({ cwd }: { readonly cwd: FtpPath }, argument: string): Ft
   return resolveFtpPath(cwd, argument);
 }
 
+/** Why nothing in a space can have this path; undefined where something can. */
+export const nameFault = (path: FtpPath): string | undefined => pathFault(path.slice(1).reduce(joinPath, ""), true);
+
 /**
  * Undefined is the root.
  * @throws {FtpRefusal} 550 for names that no space or entry can have

@@ -192,6 +192,19 @@ describe("uploads", () => {
     expect(await client.code("REST 0")).toBe(350);
   });
 
+  test("[FTP-80] who makes something under a name that cannot be hears so; who asks for it finds nothing", async () => {
+    const client = await lab.signedIn();
+    const long = "n".repeat(256);
+    await lab.put("/demo/short", "x");
+    expect(await client.send(`STOR /demo/${long}`, "x")).toBe("553 This name cannot be used: name too long");
+    expect(await client.say(`MKD /demo/${long}`)).toStartWith("553 ");
+    expect(await client.say("MKD /demo/.syncline")).toBe("553 This name cannot be used: reserved name");
+    expect(await client.code("RNFR /demo/short")).toBe(350);
+    expect(await client.code(`RNTO /demo/${long}`)).toBe(553);
+    for (const command of ["SIZE", "MDTM", "MLST", "CWD"]) expect([command, await client.code(`${command} /demo/${long}`)]).toEqual([command, 550]);
+    expect(await client.send(`STOR /demo/${"n".repeat(255)}`, "x")).toStartWith("226 ");
+  });
+
   test("[FTP-29] what has no room or no place is refused with its code, before bytes where that can be known", async () => {
     const client = await lab.signedIn();
     expect(await client.send("STOR /tiny/big.bin", Buffer.alloc(5000))).toStartWith("552 ");

@@ -1,4 +1,5 @@
 /** Conditions of requests, as S3 answers them. Pure. */
+import { httpDateMs } from "#platform/net/http-date.ts";
 import { etagOf } from "#gateway/s3/object-facts.ts";
 import { S3Error } from "#gateway/s3/s3-error.ts";
 import type { Expect, Version } from "#hub/space.ts";
@@ -18,7 +19,7 @@ export function preconditionFailed(condition: string): S3Error {
 const seconds = (ms: number): number => Math.floor(ms / 1000);
 /** Undefined: no header, or no date in it. */
 function dateOf(header: string | undefined): number | undefined {
-  const ms = header === undefined ? Number.NaN : Date.parse(header);
+  const ms = header === undefined ? Number.NaN : httpDateMs(header);
   return Number.isNaN(ms) ? undefined : seconds(ms);
 }
 

@@ -94,4 +94,25 @@ describe("listing", () => {
     });
     await fc.assert(property, { numRuns: 150 });
   }, 60_000);
+
+  test("[KEYS-2] a listing goes on behind any text, whether it is a key or not", async () => {
+    await using hub = await TestHub.open();
+    const access = { reaches: () => true } as unknown as HubAccess;
+    const places = fc.oneof(PATH, PATH.map((path) => `${path}/`), PATH.map((path) => `${path}-`), PATH.map((path) => `${path}.`));
+    const asks = fc.tuple(fc.constantFrom("", "a", "a/", "b"), fc.constantFrom("", "/", "-"), places);
+    let count = 0;
+    const property = fc.asyncProperty(PLAN, fc.array(asks, { minLength: 20, maxLength: 20 }), async (plan, all) => {
+      const tree = treeOf(plan);
+      const space = `s${count++}`;
+      await make(hub, space, tree);
+      for (const [prefix, delimiter, after] of [...all, ...[...tree.dirs].map((dir) => ["", "/", dir] as const)]) {
+        const ask = { prefix, delimiter, after, max: 1000 };
+        const { items } = await listPage({ services: { spaces: hub.spaces, access }, who: hub.who, space }, ask);
+        const found = items.map(({ kind, key }) => `${kind === "object" ? "key" : "prefix"} ${key}`);
+        const rest = expected(tree, { prefix, delimiter }).filter((one) => bytes(one.slice(one.indexOf(" ") + 1), after) > 0);
+        expect([prefix, delimiter, after, ...found]).toEqual([prefix, delimiter, after, ...rest]);
+      }
+    });
+    await fc.assert(property, { numRuns: 60 });
+  }, 60_000);
 });

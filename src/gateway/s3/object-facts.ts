@@ -1,4 +1,5 @@
 /** What S3 tells of an object beside its bytes, from what the hub keeps of a version. */
+import { passedMs } from "#platform/net/http-date.ts";
 import { getMimeType } from "hono/utils/mime";
 import { ALGORITHMS, type Algorithm, headerOf } from "#gateway/s3/checksums.ts";
 import type { Header } from "#gateway/s3/s3-call.ts";
@@ -58,7 +59,7 @@ export function partsOf(version: Version): readonly number[] | undefined {
 
 /** Of a file its mtime; directories have none, and show when their space was made. */
 export function modifiedMs({ entry }: Version, createdMs: number): number {
-  return entry?.kind === "file" ? Number(entry.mtimeNs / 1_000_000n) : createdMs;
+  return entry?.kind === "file" ? passedMs(entry.mtimeNs) : createdMs;
 }
 
 const DATE_MS_MAX = 8.64e15;

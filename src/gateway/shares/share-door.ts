@@ -9,7 +9,7 @@ import { requireReadable } from "#hub/encrypted-content.ts";
 import { type Share, isUsedUp, mayDownload, mayUpload } from "#hub/shares/share.ts";
 import type { SpaceChange, Version } from "#hub/space.ts";
 import { SynclineError, messageOf } from "#model/error.ts";
-import { type RelPath, decodeName, encodeName, joinPath, nameOf, pathFault } from "#model/path.ts";
+import { type RelPath, NAME_BYTES_MAX, decodeName, encodeName, joinPath, nameOf, pathFault, shorten } from "#model/path.ts";
 import { ARCHIVE_FORMATS, type ArchiveFormat, archiveOf } from "#gateway/archive/archive.ts";
 import { parseRanges, rangeApplies, readCondition } from "#gateway/api/conditions.ts";
 import { sendVersion, storeBody } from "#gateway/api/content-bytes.ts";
@@ -369,11 +369,17 @@ function afterOf(cursor: string | undefined, path: RelPath): RelPath | undefined
   return after;
 }
 
-/** "a.txt", "a (2).txt". */
+/** "a.txt", "a (2).txt"; shortened where a name would be longer than a disk takes. */
 function numbered(name: string, at: number): string {
   if (at === 1) return name;
+  const number = ` (${at})`;
+  const room = NAME_BYTES_MAX - number.length;
   const dot = name.lastIndexOf(".");
-  return dot <= 0 ? `${name} (${at})` : `${name.slice(0, dot)} (${at})${name.slice(dot)}`;
+  const bytesOf = (text: string): number => encodeName(text).length;
+  // An ending that leaves no room for the rest says nothing of what the file is.
+  const ending = dot > 0 && bytesOf(name.slice(dot)) <= room / 2 ? name.slice(dot) : "";
+  const stem = name.slice(0, name.length - ending.length);
+  return shorten(stem, room - bytesOf(ending)) + number + ending;
 }
 
 /** Bytes of the password form. */

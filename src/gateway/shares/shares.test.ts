@@ -103,6 +103,20 @@ describe("shares", () => {
     expect(await get(made.id)).toMatchObject({ uploads: 3, bytesIn: 9, downloads: 0 });
   });
 
+  test("[SHARE-15] a name of any length that is taken gets a number, and is shortened for it", async () => {
+    await lab.put("long/there", "x");
+    const { url } = await share({ path: "long", kind: "upload" });
+    const put = async (name: string) => (await open(`${url}/${encodeURIComponent(name)}`, { method: "PUT", body: name })).json();
+    for (const [name, second] of [
+      ["n".repeat(255), `${"n".repeat(251)} (2)`], [`${"n".repeat(251)}.txt`, `${"n".repeat(247)} (2).txt`],
+      [`${"é".repeat(127)}z`, `${"é".repeat(125)} (2)`], [`a.${"n".repeat(253)}`, `a.${"n".repeat(249)} (2)`],
+      [`.${"n".repeat(254)}`, `.${"n".repeat(250)} (2)`], ["n".repeat(251), `${"n".repeat(251)} (3)`],
+    ] as const) {
+      const first = await put(name);
+      expect([first, await put(name)]).toEqual([{ name, size: Buffer.byteLength(name) }, { name: second, size: Buffer.byteLength(name) }]);
+    }
+  });
+
   test("[SHARE-4] one that is over, revoked, of somebody who may not any more or of a space that is gone leads nowhere", async () => {
     const asAnn = { token: await tokenOf("ann") };
     await lab.put("end/a", "A");

@@ -13,7 +13,7 @@ const allowed: Access = {
   require: () => undefined,
 };
 
-test("[CARRY-6] approvals that are too old to be carried over are forgotten, also while the hub runs", async () => {
+test("[CARRY-7] approvals that are too old to be carried over are forgotten, also while the hub runs", async () => {
   await using hub = await TestHub.open();
   const { database: db, spaces } = hub;
   const { random } = hub.host;

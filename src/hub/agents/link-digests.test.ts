@@ -20,7 +20,7 @@ const stateOf = (id: string): LinkState => ({
   syncedAgoMs: 10, digest: "as it is", holdHash: null, error: null, pause: null, releases: null, projects: [],
 });
 
-test("[AGENT-107] of the digests of a host's links only those of links that it has are kept", async () => {
+test("[AGENT-114] of the digests of a host's links only those of links that it has are kept", async () => {
   const digests = new LinkDigests(() => undefined);
   const [one, two] = [linkOf("one"), linkOf("two")];
   for (const { id } of [one, two]) digests.opened("web1", id, new Digesting());

@@ -214,11 +214,11 @@ export async function send(
       "webhook-signature": signatureOf(secret, id, seconds, body),
     };
     const request = { url: hook.url, headers, body, timeoutMs: DELIVERY_MS_MAX, mayBePrivate: mayBePrivate(), signal };
-    const { status, text, retryAfterSeconds = 0 } = await post(request);
+    const { status, text, retryAfterMs = 0 } = await post(request);
     if (status >= 200 && status < 300) return { error: undefined, isGone: false, waitMs: 0 };
     const words = text === "" ? "" : `: ${text}`;
     const error = `HTTP status ${status}${words}`.slice(0, ERROR_CHARS_MAX).toWellFormed();
-    return { error, isGone: status === 410, waitMs: retryAfterSeconds * 1000 };
+    return { error, isGone: status === 410, waitMs: retryAfterMs };
   } catch (cause) {
     const error = messageOf(cause).slice(0, ERROR_CHARS_MAX);
     return { error, isGone: false, waitMs: 0 };

@@ -151,7 +151,7 @@ describe("webhooks", () => {
     expect(new Set(receiver.told.map(({ id }) => id)).size).toBe(receiver.told.length);
   });
 
-  test("[WEBHOOK-14] a webhook that was removed, or begins again, leaves nothing behind in those that go on", async () => {
+  test("[WEBHOOK-15] a webhook that was removed, or begins again, leaves nothing behind in those that go on", async () => {
     const table = new WebhookTable(hub.database, seal);
     const parts = {
       table, spaces: hub.spaces, clock: new Hasty(), random: new SimRandom(1).asRandom(), post: guardedPost, generation: 1,

@@ -3,6 +3,7 @@
  * the status and its beginning are read.
  */
 import { guardedAddress } from "#platform/net/guarded-address.ts";
+import { retryAfterMs } from "#platform/net/http-date.ts";
 
 /** Bytes of an answer that are read for its words. */
 const ANSWER_BYTES_MAX = 4096;
@@ -19,8 +20,8 @@ export type PostRequest = {
 
 export type PostAnswer = {
   readonly status: number;
-  /** Seconds that the answer asks to wait. */
-  readonly retryAfterSeconds: number | undefined;
+  /** How long the answer asks to wait. */
+  readonly retryAfterMs: number | undefined;
   /** The beginning of the answer. */
   readonly text: string;
 };
@@ -39,10 +40,9 @@ export async function guardedPost(request: PostRequest): Promise<PostAnswer> {
     tls: { serverName },
     signal,
   });
-  const after = Number(response.headers.get("retry-after") ?? Number.NaN);
   return {
     status: response.status,
-    retryAfterSeconds: Number.isFinite(after) && after >= 0 ? after : undefined,
+    retryAfterMs: retryAfterMs(response.headers.get("retry-after"), Date.now()),
     text: await beginning(response),
   };
 }

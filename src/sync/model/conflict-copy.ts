@@ -2,7 +2,7 @@
  * The name under which the loser of a conflict is kept beside the winner: made here, and read here. It is all that says
  * what a file is, on every side and in every space that has it, so it has one shape.
  */
-import { type RelPath, NAME_BYTES_MAX, encodeName, joinPath, nameOf, parentOf } from "#model/path.ts";
+import { type RelPath, NAME_BYTES_MAX, encodeName, joinPath, nameOf, parentOf, shorten } from "#model/path.ts";
 import type { Side } from "#model/plan.ts";
 
 /** Names tried for one conflict copy before the conflict is left alone. */
@@ -34,17 +34,6 @@ export function copyPath(path: RelPath, side: Side, print: string, attempt: numb
   const stemRoom = room - encodeName(ending).length;
   if (encodeName(stem).length > stemRoom) stem = shorten(stem, stemRoom);
   return joinPath(parentOf(path), stem + mark + ending);
-}
-
-function shorten(text: string, bytesMax: number): string {
-  let out = "";
-  let bytes = 0;
-  for (const char of text) {
-    bytes += encodeName(char).length;
-    if (bytes > bytesMax) break;
-    out += char;
-  }
-  return out;
 }
 
 export type ConflictCopy = {

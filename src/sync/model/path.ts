@@ -72,6 +72,18 @@ function encodeEscaped(name: string): Uint8Array {
   return Uint8Array.from(out);
 }
 
+/** As much of the beginning of a name as so many bytes hold; no character is cut. */
+export function shorten(text: string, bytesMax: number): string {
+  let out = "";
+  let bytes = 0;
+  for (const char of text) {
+    bytes += encodeName(char).length;
+    if (bytes > bytesMax) break;
+    out += char;
+  }
+  return out;
+}
+
 export function joinPath(dir: RelPath, name: string): RelPath {
   return dir === "" ? name : `${dir}/${name}`;
 }

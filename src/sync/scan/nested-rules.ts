@@ -64,6 +64,9 @@ export class NestedRules {
     if (known !== undefined) return known;
     const outer = dir === "" ? this.base : this.of(parentOf(dir));
     if (!(outer instanceof IgnoreRules)) return outer;
+    // A directory that was not remembered just now is not there, and nothing is in it. Without this a deep tree that is about
+    // to come would be walked from its top for each step down to each of its directories.
+    if (dir !== "" && !this.#known.has(parentOf(dir))) return outer;
     let fd: Fd;
     try {
       fd = this.#root.dir(dir);

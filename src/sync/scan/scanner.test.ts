@@ -489,6 +489,21 @@ describe("ignore files", () => {
     expect(root.scanner.ignores("d/new.o", false)).toBe(false);
   }));
 
+  test("[SCAN-55] what is not there is looked for once, however deep a path in it is", rooted(async (root) => {
+    await settled(root, { top: "1" });
+    let looks = 0;
+    root.fault = (call) => {
+      if (call === "openDir") looks++;
+      return undefined;
+    };
+    const deep = Array.from({ length: 200 }, () => "d").join("/");
+    expect(root.scanner.ignores(`${deep}/f`, false)).toBe(false);
+    expect(looks).toBe(1);
+    mkdirSync(root.abs(deep), { recursive: true });
+    writeFileSync(root.abs("d/.synclineignore"), "f\n");
+    expect(root.scanner.ignores(`${deep}/e/f`, false)).toBe(true);
+  }));
+
   test("[SCAN-25] an ignore file that cannot be read makes its whole directory unknown", rooted(async (root) => {
     await settled(root, { "d/.synclineignore": "*.o\n", "d/a": "1", b: "2" });
     root.fault = (call, name) => (call === "openRead" && name === ".synclineignore" ? "EACCES" : undefined);

@@ -12,6 +12,7 @@ import {
 } from "#platform/net/aws-signature.ts";
 import type { Reach } from "#platform/net/guarded-address.ts";
 import { type HttpAnswer, askHttp } from "#platform/net/http-ask.ts";
+import { retryAfterMs } from "#platform/net/http-date.ts";
 import { s3Lost, s3Nonsense, s3Refusal } from "#sync/foreign/s3/s3-errors.ts";
 
 export type S3Credentials = { readonly accessKey: string; readonly secretKey: string; readonly sessionToken?: string | undefined };
@@ -90,7 +91,7 @@ export class S3Http {
         if (ask.method === "HEAD") answer.drop();
         failure = s3Refusal(ask.op, answer.status, xml, ask.key);
         isDoubtful = answer.status === 500 || answer.status === 502 || answer.status === 504;
-        waitMs = Math.min(PAUSE_LONGEST_MS, 1000 * (Number(answer.headers.get("retry-after") ?? 0) || 0));
+        waitMs = Math.min(PAUSE_LONGEST_MS, retryAfterMs(answer.headers.get("retry-after"), this.#clock.nowMs()) ?? 0);
       } catch (error) {
         if (ask.signal.aborted) throw ask.signal.reason;
         failure = error instanceof SynclineError ? error : s3Lost(ask.op, error, ask.key);
