@@ -73,7 +73,7 @@ function giveBack({ host, root }: ApplyContext, lent: readonly Lent[]): void {
 }
 
 /** After a crash: a directory that still has the mode that was lent gets its own back. */
-export function recoverLentModes(context: ApplyContext): void {
+export async function recoverLentModes(context: ApplyContext): Promise<void> {
   const { journal, root, host, store } = context;
   const lent = [...journal.lentModes()];
   if (lent.length === 0) return;
@@ -86,5 +86,7 @@ export function recoverLentModes(context: ApplyContext): void {
       if (!isNotThere(error) && !isCode(error, "EACCES", "EPERM")) throw error;
     }
   }
+  // A power loss may take the own one back: then it has to be known still that the other was lent.
+  await context.names.everything();
   store.transaction({ durable: true }, () => journal.clearLentModes());
 }

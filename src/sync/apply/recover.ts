@@ -135,7 +135,7 @@ function gotItsLink(context: ApplyContext, trash: Fd, { trash: name, oldIno }: R
 /** Call once after open, before anything else uses stage or trash. */
 export async function recover(context: ApplyContext): Promise<void> {
   const { journal, store, host } = context;
-  recoverLentModes(context);
+  await recoverLentModes(context);
   for (const [runId, items] of journal.openIntents()) {
     const trash = openOrMakeDir(host.fs, context.trash, runId);
     try {

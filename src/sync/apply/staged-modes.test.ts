@@ -1,7 +1,7 @@
 /** Directories whose mode keeps even their owner from changing or reading them. */
 import { describe, expect, test } from "bun:test";
 import { SimCrash } from "#testing/sim-process.ts";
-import { SimPair, type SimSide, changesOf } from "#testing/scenarios/sim-pair.ts";
+import { SimPair, type SimSide, atCall, changesOf } from "#testing/scenarios/sim-pair.ts";
 
 const modes = (side: SimSide, ...paths: string[]): string[] =>
   paths.map((path) => side.disk.inodeAt(`/root/${path}`).mode.toString(8));
@@ -82,4 +82,34 @@ describe("changes in a directory that is read-only for its owner", () => {
       if (outcome.error === undefined) break;
     }
   });
+
+  test("[STAGE-7] a loss of power at any call of the recovery after such a crash lends it for good neither", async () => {
+    const mode = (pair: SimPair): string => modes(pair.beta, "ro")[0]!;
+    let lent = 0;
+    for (let k = 1, isOver = false; !isOver; k++) {
+      for (let call = 1, isOpen = false; !isOver && !isOpen; call++) {
+        const pair = await changedInReadOnly();
+        const outcome = await pair.run({}, ({ beta }) => {
+          beta.fs.onEffect = (count) => {
+            if (count === k) throw new SimCrash(`beta died at effect ${k}`);
+          };
+        });
+        isOver = outcome.error === undefined;
+        if (isOver || mode(pair) === "555") break;
+        lent++;
+        // What was done until then has come to the disk by itself.
+        pair.beta.settle();
+        const boot = pair.beta.host.boot();
+        atCall(boot, call, () => {
+          throw new SimCrash(`beta died at call ${call}`);
+        });
+        const opened = pair.withEndpoint("beta", () => Promise.resolve(), boot);
+        isOpen = await opened.then(() => true, () => false);
+        pair.beta.powerLoss(pair.random.fork("power"));
+        await pair.withEndpoint("beta", () => Promise.resolve());
+        expect([k, call, mode(pair)]).toEqual([k, call, "555"]);
+      }
+    }
+    expect(lent).toBeGreaterThan(0);
+  }, 30_000);
 });
