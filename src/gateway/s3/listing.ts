@@ -135,12 +135,12 @@ class Walk {
     return isKey ? { kind: "object", key: prefix, version } : undefined;
   }
 
-  /** Directories that sort before what was told last, while their keys sort behind it. */
+  /** Directories that sort before what was told last, or are it, while their keys sort behind it. */
   async #waitingBefore(after: string): Promise<Version[]> {
     const waiting: Version[] = [];
     const start = this.#below === "" ? 0 : this.#below.length + 1;
     if (!after.startsWith(this.#ask.prefix)) return waiting;
-    for (let at = start + 1; at < after.length; at++) {
+    for (let at = start + 1; at <= after.length; at++) {
       if (after.charCodeAt(at - 1) === SLASH) {
         if (this.#isShallow) break;
         continue;
