@@ -3,6 +3,7 @@ import { readDurationMs } from "#config/quantities.ts";
 import type { Context } from "#cli/context.ts";
 import { formatAgo, formatMoment } from "#cli/format.ts";
 import { usage } from "#cli/values.ts";
+import { isCalendarDay } from "#platform/calendar.ts";
 
 /** A span from now, or a moment. RFC 3339. */
 export function expiresOf({ parsed }: Context): string | undefined {
@@ -10,7 +11,7 @@ export function expiresOf({ parsed }: Context): string | undefined {
   if (expires === undefined) return undefined;
   const span = /^\d{4}-/.test(expires) ? undefined : readDurationMs(expires);
   const date = new Date(span === undefined ? Date.parse(expires) : Date.now() + span);
-  if (Number.isNaN(date.getTime())) throw usage(`--expires: "${expires}" is no time`, "write 90d, or 2026-12-31T00:00:00Z");
+  if (Number.isNaN(date.getTime()) || (span === undefined && !isCalendarDay(expires))) throw usage(`--expires: "${expires}" is no time`, "write 90d, or 2026-12-31T00:00:00Z");
   if (date.getTime() <= Date.now()) throw usage(`--expires: ${formatMoment(date.getTime())} is over`);
   return date.toISOString();
 }

@@ -1,6 +1,7 @@
 /** A moment in the life of a space as people write it. */
 import type { Point } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
+import { isCalendarDay } from "#platform/calendar.ts";
 
 export const POINT_PATTERN = /^(\d{1,16}|\d{4}-.*Z|@.+)$/;
 export const POINT_FORMS = "a sequence (41), a time (2026-11-20T23:59:07Z) or a restore point (@NAME)";
@@ -10,8 +11,8 @@ export function parsePoint(text: string): Point | { readonly restorePoint: strin
   if (text.startsWith("@")) return { restorePoint: text.slice(1) };
   if (/^\d+$/.test(text)) return { sequence: Number(text) };
   const timeMs = Date.parse(text);
-  // 30 February would be 2 March, and something else would come back than was there.
-  if (!Number.isNaN(timeMs) && new Date(timeMs).toISOString().startsWith(text.slice(0, 10))) return { timeMs };
+  // On another day something else would come back than was there.
+  if (!Number.isNaN(timeMs) && isCalendarDay(text)) return { timeMs };
   throw new SynclineError({
     code: "USAGE",
     op: "read request",

@@ -6,6 +6,7 @@ import { type XmlElement, childrenOf, element, exactTextOf, malformedXml, textOf
 import {
   LIFECYCLE_BYTES_MAX, LIFECYCLE_DAYS_MAX, LIFECYCLE_KEEP_MAX, LIFECYCLE_RULES_MAX, type LifecycleFilter, type LifecycleRule,
 } from "#hub/lifecycle/rules.ts";
+import { isCalendarDay } from "#platform/calendar.ts";
 
 const ID_CHARS_MAX = 255;
 const PREFIX_BYTES_MAX = 1024;
@@ -117,7 +118,7 @@ function expirationOf(rule: XmlElement): Pick<LifecycleRule, "expireDays" | "exp
 
 function dateOf(text: string): number {
   const isDate = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d))?$/.test(text);
-  const ms = isDate ? Date.parse(text) : Number.NaN;
+  const ms = isDate && isCalendarDay(text) ? Date.parse(text) : Number.NaN;
   if (Number.isNaN(ms)) throw malformedXml("the date is none");
   if (ms % DAY_MS !== 0) throw invalid("a date is at midnight, UTC");
   return ms;

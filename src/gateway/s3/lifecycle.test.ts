@@ -53,6 +53,7 @@ describe("lifecycle of a bucket", () => {
       [configuration(`${BASE}<Expiration><Days>0</Days></Expiration>`), "400 InvalidArgument"],
       [configuration(`${BASE}<Expiration><Days>1</Days><Date>2030-01-01</Date></Expiration>`), "400 MalformedXML"],
       [configuration(`${BASE}<Expiration><Date>20200101</Date></Expiration>`), "400 MalformedXML"],
+      [configuration(`${BASE}<Expiration><Date>2030-02-30</Date></Expiration>`), "400 MalformedXML"],
       [configuration(`${BASE}<Expiration><Date>2030-01-01T01:00:00Z</Date></Expiration>`), "400 InvalidArgument"],
       [configuration(`${BASE.replace("Enabled", "enabled")}${DAYS}`), "400 MalformedXML"],
       [configuration(`${BASE.replace("one", "i".repeat(256))}${DAYS}`), "400 InvalidArgument"],

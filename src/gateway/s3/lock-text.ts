@@ -7,6 +7,7 @@ import { type XmlElement, childrenOf, element, malformedXml, textOf } from "#gat
 import {
   LOCK_DAYS_MAX, LOCK_UNTIL_MS_MAX, LOCK_YEARS_MAX, type LockMode, type LockPeriod, type LockTerm, type VersionLock,
 } from "#hub/locks.ts";
+import { isCalendarDay } from "#platform/calendar.ts";
 
 const MODE = "x-amz-object-lock-mode";
 const UNTIL = "x-amz-object-lock-retain-until-date";
@@ -19,7 +20,7 @@ const modeText = (mode: LockMode): string => mode.toUpperCase();
 /** A date of ISO 8601 with its time and its zone. @throws {S3Error} InvalidArgument when it is none, or has passed */
 function untilOf(text: string, nowMs: number): number {
   const isDate = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)$/.test(text);
-  const ms = isDate ? Date.parse(text) : Number.NaN;
+  const ms = isDate && isCalendarDay(text) ? Date.parse(text) : Number.NaN;
   if (Number.isNaN(ms) || ms > LOCK_UNTIL_MS_MAX) {
     throw new S3Error("InvalidArgument", "the date until which to retain is none that can be used");
   }

@@ -101,6 +101,7 @@ describe("object lock", () => {
     expect(await textOf("/locked/parts?legal-hold")).toContain("ON");
     const wrong: Record<string, string>[] = [
       { "x-amz-object-lock-mode": "GOVERNANCE" }, { "x-amz-object-lock-retain-until-date": LATER }, locking("governance"), locking("GOVERNANCE", "2001-01-01T00:00:00Z"),
+      locking("GOVERNANCE", "2099-02-30T00:00:00Z"),
       locking("GOVERNANCE", "soon"), locking("GOVERNANCE", "+275760-09-13T00:00:00Z"), { "x-amz-object-lock-legal-hold": "yes" },
     ];
     for (const headers of wrong) expect(await ask("PUT", "/locked/wrong", "x", { headers })).toBe("400 InvalidArgument");

@@ -33,6 +33,8 @@ const REFUSAL =
   "Syncline serves files over SFTP and runs no commands. Use sftp, or scp of OpenSSH 9 (older: scp -s); scp -O needs a shell.";
 /** How often a closing door looks whether its clients are done. */
 const LOOK_MS = 50;
+/** Of a proof, each after a change of some user in the time of the one before. */
+const SIGN_IN_LOOKS_MAX = 10;
 
 type Login = {
   who: Principal;
@@ -165,10 +167,13 @@ class SftpService {
     }
   }
 
-  /** As of now: a password takes a while to be compared, in which somebody may have been changed. */
+  /**
+   * As of now: a password takes a while to be compared, in which somebody may have been changed.
+   * @throws {SynclineError} AUTH; LIMIT where people change all the time
+   */
   async #whoIs(proof: SshProof, address: string): Promise<Principal> {
     const { user } = proof;
-    for (;;) {
+    for (let look = 0; look < SIGN_IN_LOOKS_MAX; look++) {
       const changes = this.#changes;
       const who = await this.#parts.access.authenticate(
         proof.type === "password"
@@ -177,6 +182,8 @@ class SftpService {
       );
       if (changes === this.#changes) return who;
     }
+    const hint = "try again when fewer users are being changed";
+    throw new SynclineError({ code: "LIMIT", op: "sign in", message: "users change faster than one can sign in", hint, retryable: true });
   }
 
   #keyCredential(user: string, key: Uint8Array, address: string) {
