@@ -10,8 +10,9 @@ export function expiresOf({ parsed }: Context): string | undefined {
   const { expires } = parsed.given;
   if (expires === undefined) return undefined;
   const span = /^\d{4}-/.test(expires) ? undefined : readDurationMs(expires);
+  const isDay = span !== undefined || isCalendarDay(expires);
   const date = new Date(span === undefined ? Date.parse(expires) : Date.now() + span);
-  if (Number.isNaN(date.getTime()) || (span === undefined && !isCalendarDay(expires))) throw usage(`--expires: "${expires}" is no time`, "write 90d, or 2026-12-31T00:00:00Z");
+  if (!isDay || Number.isNaN(date.getTime())) throw usage(`--expires: "${expires}" is no time`, "write 90d, or 2026-12-31T00:00:00Z");
   if (date.getTime() <= Date.now()) throw usage(`--expires: ${formatMoment(date.getTime())} is over`);
   return date.toISOString();
 }
