@@ -75,7 +75,14 @@ export class ArrivalProbe {
 
 function holds(file: string, content: Buffer): boolean {
   const stat = statSync(file, { throwIfNoEntry: false });
-  return stat?.size === content.length && readFileSync(file).equals(content);
+  if (stat?.size !== content.length) return false;
+  try {
+    return readFileSync(file).equals(content);
+  } catch (error) {
+    // Some programs remove the old file before the new one takes its name.
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return false;
+    throw error;
+  }
 }
 
 /** A copy of a root to start from, metadata included. */
