@@ -11,6 +11,7 @@ import { conflictCopyOf } from "#model/conflict-copy.ts";
 import { SynclineError } from "#model/error.ts";
 import { pathFault } from "#model/path.ts";
 import { POINT_FORMS, POINT_PATTERN } from "#hub/point-text.ts";
+import { passedSeconds } from "#platform/net/http-date.ts";
 import {
   type ChangeResult,
   type JournalRecord,
@@ -146,9 +147,9 @@ export const isFileTime = (mtimeNs: bigint): boolean =>
 /** Without trailing zeros of the fraction; a disk may have times that cannot be written. */
 export function fileTimeText(mtimeNs: bigint): string {
   if (!isFileTime(mtimeNs)) return "1970-01-01T00:00:00Z";
-  const seconds = mtimeNs / 1_000_000_000n - (mtimeNs % 1_000_000_000n < 0n ? 1n : 0n);
-  const fraction = (mtimeNs - seconds * 1_000_000_000n).toString().padStart(9, "0").replace(/0+$/, "");
-  const date = new Date(Number(seconds) * 1000);
+  const seconds = passedSeconds(mtimeNs);
+  const fraction = (mtimeNs - BigInt(seconds) * 1_000_000_000n).toString().padStart(9, "0").replace(/0+$/, "");
+  const date = new Date(seconds * 1000);
   return `${date.toISOString().slice(0, 19)}${fraction === "" ? "" : `.${fraction}`}Z`;
 }
 
