@@ -87,6 +87,7 @@ export class ScanRoot implements Disposable {
           if (state === undefined || state === "ignored") this.#heard.delete(path);
           else this.#heard.set(path, state);
         },
+        renewed: () => undefined,
       },
       hook: this.#options.hook,
     });

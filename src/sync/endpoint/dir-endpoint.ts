@@ -60,6 +60,9 @@ import type { DirtyExtent, DirtyPaths } from "#sync/watch/dirty-set.ts";
 import { RootWatcher } from "#sync/watch/watcher.ts";
 import type { Channel } from "#sync/wire/channel.ts";
 
+/** Paths that are remembered to be made durable: more than are synced one by one. */
+const RENEWED_MAX = 1000;
+
 export type DirEndpointOptions = {
   readonly host: Host;
   /** Absolute path of the root. */
@@ -114,6 +117,10 @@ export class DirEndpoint implements Endpoint {
   #marked = new Map<RelPath, DirtyExtent>();
   #changed: RelPath[] = [];
   #ignored = new Set<RelPath>();
+  /** Made anew a moment ago just as it was, and not known to be durable. */
+  readonly #renewed = new Set<RelPath>();
+  /** Of those, whose sync was refused, until somebody asks. */
+  readonly #refused = new Map<RelPath, Problem>();
   /** While an index that holds nothing is filled for a controller that asks from the start. */
   #listing: FirstListing | undefined;
 
@@ -235,6 +242,7 @@ export class DirEndpoint implements Endpoint {
     const journal = new RunJournal(store, () => host.clock.nowMs());
     const assertRoot = (): void => checkRoot(host.fs, identity, rootOptions);
     const { seeds, preserve } = request;
+    const durability = new SourceDurability(host, root, abilities.timestampNs, store, request.durable !== "none");
     const scanner = new Scanner({
       host,
       root,
@@ -246,14 +254,16 @@ export class DirEndpoint implements Endpoint {
       seeds,
       ...abilities,
       assertRoot,
-      sink: { changed: (path, state) => this.#noteChange(path, state) },
+      sink: {
+        changed: (path, state) => this.#noteChange(path, state),
+        renewed: (path, record) => this.#noteRenewed(path, durability.isYoung(record)),
+      },
       hook: {
         entering: (path, fd, ino) => this.#watcher?.entering(path, fd, ino),
         listed: (path) => this.#listing?.whole(path),
         dropped: (path) => this.#watcher?.dropped(path),
       },
     });
-    const durability = new SourceDurability(host, root, abilities.timestampNs, store, request.durable !== "none");
     const scrub = scanner.scrub(store, meta);
     const source = new DirSource({ host, label: this.label, request, root, store, index, log, scanner, durability });
     const base = { request, root, rootOptions, identity, store, meta, index, log, journal, scanner, scrub, source };
@@ -355,6 +365,11 @@ export class DirEndpoint implements Endpoint {
     else this.#ignored.delete(path);
   }
 
+  #noteRenewed(path: RelPath, isYoung: boolean): void {
+    // So many are not synced one by one: what is done for these makes the others durable, too.
+    if (isYoung && this.#renewed.size < RENEWED_MAX) this.#renewed.add(path);
+  }
+
   #mark(path: RelPath): void {
     if (this.#watcher !== undefined) this.#watcher.mark(path);
     else this.#marked.set(path, "subtree");
@@ -413,6 +428,7 @@ export class DirEndpoint implements Endpoint {
     try {
       const outcome = await runScan(scanner, work, step, turn, signal);
       if (full) this.#watcher?.endPass();
+      await this.#settleRenewed(signal);
       // The controller will remember this sequence durably; so must we, also what was told without being logged.
       if (logged || request.since === 0) {
         store.transaction({ durable: true }, begin);
@@ -434,6 +450,39 @@ export class DirEndpoint implements Endpoint {
       this.#restoreDirty(dirty);
       throw error;
     }
+  }
+
+  /**
+   * What was made anew as it was is agreed on already, and nobody will ask for it: a power loss that took it would look
+   * like a removal, or, where it left an empty file, like an edit. Where the disk refuses, the controller is told of it
+   * and asks: a second sync may be answered with success although the first has lost it.
+   */
+  async #settleRenewed(signal: AbortSignal): Promise<void> {
+    const paths = [...this.#renewed];
+    if (paths.length === 0) return;
+    this.#renewed.clear();
+    const { log, source, store } = this.#now;
+    try {
+      const refused = await source.vouch(paths, signal);
+      if (refused.length === 0) return;
+      for (const one of refused) this.#refused.set(one.path, one);
+      store.transaction({ durable: true }, () => log.append(refused.map(({ path }) => path)));
+    } catch (error) {
+      this.#findAgain(paths);
+      throw error;
+    }
+  }
+
+  /** The next scan, be it of another process, takes them for made anew once more. */
+  #findAgain(paths: readonly RelPath[]): void {
+    const { index, store } = this.#now;
+    store.transaction({ durable: true }, () => {
+      for (const path of paths) {
+        const record = index.get(path);
+        if (record !== undefined) index.set(path, { ...record, ctimeNs: 0n });
+        this.#mark(path);
+      }
+    });
   }
 
   #takeDirty(): DirtyPaths {
@@ -471,7 +520,11 @@ export class DirEndpoint implements Endpoint {
   }
 
   async vouch(paths: readonly RelPath[], signal: AbortSignal): Promise<Problem[]> {
-    return this.#isMissing ? [] : this.#now.source.vouch(paths, signal);
+    if (this.#isMissing) return [];
+    const refused = paths.flatMap((path) => this.#refused.get(path) ?? []);
+    for (const { path } of refused) this.#refused.delete(path);
+    const others = refused.length === 0 ? paths : paths.filter((path) => !refused.some((one) => one.path === path));
+    return [...refused, ...(await this.#now.source.vouch(others, signal))];
   }
 
   scrub(request: ScrubRequest, _signal: AbortSignal): Promise<ScrubReply> {

@@ -84,10 +84,10 @@ export class SourceDurability {
     if (enabled) this.#jumpedAtMs = host.clock.monotonicMs() - unsetForMs(host, store);
   }
 
-  /** May a power loss now still take what this stat shows? */
-  isYoung(stat: Stat): boolean {
+  /** May a power loss now still take what was changed then? */
+  isYoung({ ctimeNs }: Pick<Stat, "ctimeNs">): boolean {
     if (!this.#enabled) return false;
-    return this.#hasJumped() || Number(stat.ctimeNs) / NS_PER_MS > this.#host.clock.nowMs() - YOUNG_MS;
+    return this.#hasJumped() || Number(ctimeNs) / NS_PER_MS > this.#host.clock.nowMs() - YOUNG_MS;
   }
 
   /**

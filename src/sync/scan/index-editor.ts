@@ -3,7 +3,7 @@
  * belongs to with a pause between them, so a caller that puts each step in a transaction never loses one, whatever ends
  * the scan in a pause. One that came too early is harmless: who hears of a path looks into the index for what is there.
  */
-import type { FileEntry } from "#model/entry.ts";
+import { type FileEntry, compareContent } from "#model/entry.ts";
 import { PRIVATE_DIR, type RelPath, compareNames, joinPath } from "#model/path.ts";
 import type { IndexRecord } from "#sync/index/record-codecs.ts";
 import type { Tree } from "#sync/index/store.ts";
@@ -11,7 +11,7 @@ import { type LinkGroups, TOUCHED_MAX } from "#sync/scan/link-groups.ts";
 import type { Pacer } from "#sync/scan/pacer.ts";
 import { type ProblemSet, changedProblem } from "#sync/scan/problem-set.ts";
 import { RenameCandidates } from "#sync/scan/rename-candidates.ts";
-import type { Fd } from "#platform/file-system.ts";
+import type { Fd, Stat } from "#platform/file-system.ts";
 
 export type ScanSink = {
   /**
@@ -20,6 +20,11 @@ export type ScanSink = {
    * once in a scan; the last call counts. Directories come before what is in them.
    */
   changed(path: RelPath, state: IndexRecord | "ignored" | undefined): void;
+  /**
+   * Holds what the index knew already, and may have been written or made anew: nobody will read it for the session, but
+   * a power loss may still take it. Of files and symlinks, and of directories that hold nothing.
+   */
+  renewed(path: RelPath, changed: Pick<Stat, "ctimeNs">): void;
 };
 
 /** Told which directories a scan walks, so that they can be watched before they are listed. */
@@ -132,6 +137,12 @@ export class IndexEditor {
     // What replaced a file at its own path may still be found again elsewhere under its old inode.
     if (old?.entry.kind === "file" && old.ino !== next.ino) this.candidates.fileVanished(path, old);
     if (!silent) sink.changed(path, next);
+    if (old !== undefined && isRenewed(old, next, silent)) sink.renewed(path, next);
+  }
+
+  /** A directory that the index knows to be empty is so. Another one may have taken its place, even its number. */
+  stillEmpty(dir: RelPath, stat: Stat): void {
+    this.#options.sink.renewed(dir, stat);
   }
 
   #gone(path: RelPath, record: IndexRecord): void {
@@ -342,8 +353,20 @@ function isSameState(a: FileRecord, b: FileRecord): boolean {
   return a.entry.size === b.entry.size && a.ctimeNs === b.ctimeNs && diskMtimeOf(a) === diskMtimeOf(b);
 }
 
-function diskMtimeOf({ entry, diskMtimeNs }: FileRecord): bigint {
-  return diskMtimeNs ?? entry.mtimeNs;
+function diskMtimeOf({ entry, diskMtimeNs }: IndexRecord): bigint | undefined {
+  return diskMtimeNs ?? (entry.kind === "file" ? entry.mtimeNs : undefined);
+}
+
+/**
+ * May somebody have written the same content again? Other permissions alone do not say so. Not of directories, whose times
+ * move with what is in them.
+ */
+function isRenewed(old: IndexRecord, next: IndexRecord, silent: boolean): boolean {
+  const { entry } = next;
+  if (entry.kind !== "file" && entry.kind !== "symlink") return false;
+  if (compareContent(old.entry, entry) !== "same") return false;
+  if (old.ino !== next.ino) return true;
+  return silent || entry.kind === "symlink" ? old.ctimeNs !== next.ctimeNs : diskMtimeOf(old) !== diskMtimeOf(next);
 }
 
 function isWorthWhole(changes: number, children: number): boolean {

@@ -144,8 +144,9 @@ export class Walk {
     const { fs, index, pacer, problems } = this.#o;
     const { path: dir } = frame;
     let items: DirItem[];
+    let own: Stat;
     try {
-      const own = fs.fstat(fd);
+      own = fs.fstat(fd);
       if (own.ino !== frame.ino || own.dev !== this.#o.rootDev) return changedProblem(dir);
       this.#o.hook?.entering(dir, fd, own.ino);
       items = fs.list(fd);
@@ -154,6 +155,7 @@ export class Walk {
     }
     if (pacer.dueNow()) yield;
     const known = index.packed(dir);
+    if (items.length === 0 && known.count === 0 && dir !== "" && !this.#isFirst) this.#o.editor.stillEmpty(dir, own);
     // What is known comes in this order, so that no look-up has to be made for it.
     if (known.count > 0 && items.length <= SORTED_MAX) items.sort(byName);
     if (pacer.dueNow()) yield;

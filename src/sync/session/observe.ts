@@ -2,12 +2,13 @@
 import type { Observation, Problem } from "#model/observation.ts";
 import { type RelPath, comparePaths, isWithin, nameOf, parentOf } from "#model/path.ts";
 import type { Side } from "#model/plan.ts";
-import type { Preserve } from "#model/entry.ts";
+import { type Entry, type Preserve, compareContent } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Endpoint, OnObserved, ScanRequest, ScanSummary } from "#sync/endpoint/endpoint.ts";
 import { IGNORE_FILE } from "#sync/scan/ignore.ts";
 import { otherSide } from "#sync/plan/rows.ts";
 import type { SessionState } from "#sync/session/state.ts";
+import { vouched } from "#sync/session/vouched.ts";
 
 export type Observed = ScanSummary & { readonly side: Side };
 
@@ -36,6 +37,7 @@ export async function observeSide(
   let last: RelPath = "";
   let seen = 0;
   const missing: RelPath[] = [];
+  const anew: RelPath[] = [];
   const take = (one: Observation): void => {
     if (complete) {
       if (seen > 0 && comparePaths(last, one.path) >= 0) throw outOfOrder(endpoint.label);
@@ -50,6 +52,7 @@ export async function observeSide(
     if (one.path.endsWith(IGNORE_FILE) && nameOf(one.path) === IGNORE_FILE) state.rulesChanged(side, parentOf(one.path));
     if (one.state === "present") state.kindReported(side, one.path, one.entry);
     state.observe(side, one.path, one.state === "present" ? one : { state: one.state }, preserve);
+    if (!complete && one.state === "present" && isAnew(side, one.path, one.entry, state)) anew.push(one.path);
   };
   const summary = await endpoint.scan(
     request,
@@ -69,8 +72,28 @@ export async function observeSide(
   const asked = complete ? withComing(gone, side, state).filter(isLookedAt) : [];
   const hidden = await observeHidden(side, endpoint, asked, state, preserve, signal);
   for (const path of gone) if (!hidden.has(path)) state.observe(side, path, { state: "absent" }, preserve);
-  const problems = summary.problems.map((one): Problem => ({ ...one, side }));
+  const lost = await vouched(endpoint, anew, signal);
+  if (lost.length > 0) {
+    // Before a power loss shows what it has taken.
+    state.store.transaction({ durable: true }, () => {
+      for (const { path } of lost) state.disagree(path, preserve);
+      state.save(true);
+    });
+  }
+  const problems = [...summary.problems, ...lost].map((one): Problem => ({ ...one, side }));
   return { ...summary, problems, side };
+}
+
+/**
+ * Is it told of although it is as it was agreed, but for a file's time? Then it has gone and come again, or was written
+ * again: nobody will ask for it, and what a power loss did to it would look like what a person does. Where the side cannot
+ * answer for it, it is agreed no longer. (Other permissions or owners need no answer.)
+ */
+function isAnew(side: Side, path: RelPath, entry: Entry, state: SessionState): boolean {
+  const agreed = state.ancestorOf(path);
+  if (agreed === undefined || compareContent(agreed, entry) !== "same") return false;
+  if (!state.pending[side].has(path)) return true;
+  return agreed.kind === "file" && entry.kind === "file" && agreed.mtimeNs !== entry.mtimeNs;
 }
 
 /**

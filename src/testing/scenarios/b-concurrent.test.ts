@@ -253,6 +253,99 @@ describe("the same on both sides", () => {
     }
   }
 
+  const again: Record<string, (side: SimSide) => void> = {
+    "a symlink": (side) => side.user.symlink("/root/l", "nowhere"),
+    "an empty directory": (side) => side.put({ "l/": "" }),
+    "a tree of directories": (side) => side.put({ "l/a/b/": "" }),
+    "a directory with a symlink": (side) => {
+      side.put({ "l/": "" });
+      side.user.symlink("/root/l/s", "nowhere");
+    },
+    "an empty file": (side) => side.put({ l: "" }),
+    "a file": (side) => side.put({ l: "content" }),
+    "a file of the same time": (side) => {
+      side.put({ l: "content" });
+      side.user.setMtime("/root/l", 1_000_000_000n);
+    },
+    "a directory with a file of the same time": (side) => {
+      side.put({ "l/f": "content" });
+      side.user.setMtime("/root/l/f", 1_000_000_000n);
+    },
+  };
+  for (const [what, make] of Object.entries(again)) {
+    const hows = ["removed and made anew", "removed and made anew under other numbers", "removed, not so on the other side, and made anew"];
+    for (const how of what.startsWith("a file") ? [...hows, "written over"] : hows) {
+      test(`[SIM-117] ${what} that was ${how} as it was outlives a power loss`, async () => {
+        for (let seed = 1; seed <= 20; seed++) {
+          const pair = new SimPair({ seed });
+          pair.alpha.put({ g: "stays" });
+          make(pair.alpha);
+          const made = await pair.agree();
+          pair.rest();
+          if (how !== "written over") pair.alpha.remove("l");
+          if (how.includes("not so")) {
+            // A session sees that it is gone, and cannot do anything about it.
+            await pair.run({}, ({ beta }) => {
+              beta.fs.faults = (call) => (/^(rename|unlink|rmdir|exchange)/.test(call) ? "EIO" : undefined);
+            });
+          }
+          if (how.endsWith("numbers")) pair.alpha.user.mkdir("/takes/the/numbers/that/are/free");
+          for (const one of [pair.alpha, pair.beta]) one.disk.settle();
+          make(pair.alpha);
+          await pair.agree();
+          pair.alpha.powerLoss(new SimRandom(seed));
+          expect([seed, await pair.agree()]).toEqual([seed, made]);
+        }
+      });
+    }
+  }
+
+  for (const [what, make] of Object.entries(again)) {
+    test(`[SIM-118] ${what} that was made anew as it was, and that its side cannot answer for, is agreed no longer`, async () => {
+      for (let seed = 1; seed <= 20; seed++) {
+        const pair = new SimPair({ seed });
+        pair.alpha.put({ g: "stays" });
+        make(pair.alpha);
+        const made = await pair.agree();
+        pair.rest();
+        pair.alpha.remove("l");
+        for (const one of [pair.alpha, pair.beta]) one.disk.settle();
+        make(pair.alpha);
+        const outcome = await pair.run({}, ({ alpha }) => {
+          alpha.fs.faults = (call) => (call === "sync" || call === "syncAll" ? "EIO" : undefined);
+        });
+        expect(new Set(problemsOf(outcome).map(({ side, code }) => `${side} ${code}`))).toEqual(new Set(["alpha EIO"]));
+        pair.alpha.powerLoss(new SimRandom(seed));
+        await pair.run();
+        expect([seed, pair.beta.show()]).toEqual([seed, made]);
+      }
+    });
+  }
+
+  test("[SIM-118] many files that were made anew as they were, and whose sync was refused, are made durable by the next session", async () => {
+    const files = Object.fromEntries(Array.from({ length: 50 }, (_, at) => [`l/${at}`, "content"]));
+    const make = (side: SimSide): void => {
+      side.put(files);
+      for (const path of Object.keys(files)) side.user.setMtime(`/root/${path}`, 1_000_000_000n);
+    };
+    for (let seed = 1; seed <= 20; seed++) {
+      const pair = new SimPair({ seed });
+      pair.alpha.put({ g: "stays" });
+      make(pair.alpha);
+      const made = await pair.agree();
+      pair.rest();
+      for (const path of Object.keys(files)) pair.alpha.remove(path);
+      for (const one of [pair.alpha, pair.beta]) one.disk.settle();
+      make(pair.alpha);
+      await pair.run({}, ({ alpha }) => {
+        alpha.fs.faults = (call) => (call === "syncAll" ? "EAGAIN" : undefined);
+      }).catch(() => undefined);
+      await pair.agree();
+      pair.alpha.powerLoss(new SimRandom(seed));
+      expect([seed, await pair.agree()]).toEqual([seed, made]);
+    }
+  });
+
   const acts: Record<string, (side: SimSide) => void> = {
     "a symlink": (side) => side.user.symlink("/root/l", "nowhere"),
     "a renamed directory": (side) => side.rename("d", "l"),
