@@ -78,6 +78,8 @@ export type Habits = {
   readonly links: boolean;
   /** Is that much of what they do? */
   readonly linksOften?: boolean;
+  /** Do they often take something away, or write over it, and make it again as it was? */
+  readonly anewOften?: boolean;
   /** Do they write files that a hub takes in pieces? */
   readonly streams?: boolean;
 };
@@ -191,6 +193,7 @@ export class Person {
 
   #act(path: string): void {
     if (this.#habits.linksOften === true && this.#random.chance(0.2)) return this.#linkAnother(path);
+    if (this.#habits.anewOften === true && this.#random.chance(0.3)) return this.#again();
     const what = this.#random.int(104);
     if (what < 25) this.#write(path, this.#size());
     else if (what < 38) this.#save(path);
@@ -336,6 +339,57 @@ export class Person {
     this.#note("ignore", `${dir}/${IGNORE_FILE}`, JSON.stringify(rules));
     // Not in the ledger: an ignore file may lose a conflict as any other, but its text is not unique.
     this.#user.write(`${dir}/${IGNORE_FILE}`, `${rules}\n`);
+  }
+
+  /** What is there is made once more as it is now, mostly where nothing is in between; sometimes with its old times. */
+  #again(): void {
+    const all = [...viewOf(this.#replica).keys()];
+    if (all.length === 0) return;
+    const path = `${ROOT}/${this.#random.pick(all)}`;
+    const inode = this.#look(path)!;
+    // A copy of what has rotted, or was torn by a power loss, would be an edit of theirs.
+    if (!this.#isAllMade(inode)) return;
+    this.#note("again", path);
+    // With a power loss it may be that they only removed it.
+    this.#destroy(path);
+    const keepsTimes = this.#random.chance(0.5);
+    if (inode.content === undefined || this.#random.chance(0.7)) {
+      const made = this.#makings(path, inode, keepsTimes);
+      this.#user.remove(path);
+      // What makes it gone for good, if anything does, is the next power loss.
+      if (this.#random.chance(0.5)) this.#replica.host.disk.settle();
+      for (const make of made) make();
+    } else for (const make of this.#makings(path, inode, keepsTimes)) make();
+  }
+
+  #isAllMade({ content, entries }: Inode): boolean {
+    if (content !== undefined && content.size > 0 && !this.#ledger.made.has(content.digest())) return false;
+    return [...(entries?.values() ?? [])].every(({ inode }) => this.#isAllMade(inode));
+  }
+
+  /** How all at and below a path was made. */
+  #makings(path: string, inode: Inode, keepsTimes: boolean): (() => void)[] {
+    const { kind, content, target, mode, mtimeNs } = inode;
+    const user = this.#user;
+    if (kind === "symlink") return [() => user.symlink(path, target)];
+    if (kind === "dir") {
+      const below = [...(inode.entries?.entries() ?? [])];
+      return [
+        () => user.mkdir(path),
+        ...below.flatMap(([name, { inode: one }]) => this.#makings(`${path}/${name}`, one, keepsTimes)),
+        () => user.chmod(path, mode),
+      ];
+    }
+    if (content === undefined) return [];
+    const bytes = content.toBytes();
+    return [
+      () => {
+        user.write(path, bytes);
+        user.chmod(path, mode);
+        if (keepsTimes) user.setMtime(path, mtimeNs);
+        this.#ledger.recent.add(content.digest());
+      },
+    ];
   }
 
   /** A further name for one of the files that are there. */

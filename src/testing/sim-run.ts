@@ -58,6 +58,11 @@ export async function simulateLinks(seed: number): Promise<SimReport> {
   return new Life(seed, "links").run();
 }
 
+/** As simulate(), where people often make things once more as they were. */
+export async function simulateAnew(seed: number): Promise<SimReport> {
+  return new Life(seed, "anew").run();
+}
+
 class Life {
   readonly #seed: number;
   readonly #random: SimRandom;
@@ -78,7 +83,7 @@ class Life {
   #healed = false;
   #deaths = 0;
 
-  constructor(seed: number, kind: "three" | "links" | undefined) {
+  constructor(seed: number, kind: "three" | "links" | "anew" | undefined) {
     this.#seed = seed;
     const isThree = kind === "three";
     this.#isThree = isThree;
@@ -89,7 +94,7 @@ class Life {
     this.#watches = style.chance(0.4);
     this.#lies = style.chance(0.06);
     const linksOften = kind === "links";
-    const habits = { ignores: style.chance(0.25), links: style.chance(0.3), linksOften };
+    const habits = { ignores: style.chance(0.25), links: style.chance(0.3), linksOften, anewOften: kind === "anew" };
     const mode = drawMode(style);
     const conflict = drawPolicy(style, mode);
     const preserve = { ...PRESERVE_DEFAULT, hardlinks: style.chance(0.4) || linksOften };

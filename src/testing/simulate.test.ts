@@ -5,7 +5,7 @@
 import { describe, expect, test } from "bun:test";
 import { oneWriterLife } from "#testing/one-writer.ts";
 import { crashEverywhere } from "#testing/sim-everywhere.ts";
-import { simulate, simulateLinks, simulateThree } from "#testing/sim-run.ts";
+import { simulate, simulateAnew, simulateLinks, simulateThree } from "#testing/sim-run.ts";
 
 /** Lives in the test run; about 25 ms each. */
 const LIVES = 240;
@@ -16,6 +16,8 @@ const ONE_WRITER_LIVES = 120;
 const THREE_LIVES = 100;
 /** About 15 ms each. */
 const LINKS_LIVES = 100;
+/** About 15 ms each. */
+const ANEW_LIVES = 150;
 
 describe("simulation", () => {
   for (let slice = 0; slice < SLICES; slice++) {
@@ -39,6 +41,10 @@ test("[SIM-69] three replicas in a chain or a star, both pairs watching at once,
 
 test("[SIM-114] where people give files second names all the time, and these are carried, lives end as their modes promise", async () => {
   for (let seed = 1; seed <= LINKS_LIVES; seed++) await simulateLinks(seed);
+}, 30_000);
+
+test("[SIM-119] where people often make things once more as they were, lives end as their modes promise", async () => {
+  for (let seed = 1; seed <= ANEW_LIVES; seed++) await simulateAnew(seed);
 }, 30_000);
 
 test("[SIM-58] what one side alone changes is never changed there, and arrives, whatever dies or fails meanwhile", async () => {

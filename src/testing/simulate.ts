@@ -1,14 +1,15 @@
 /**
- * `npm run simulate -- [--seed S] [--seeds N] [--jobs J] [--all] [--three | --links | --one-writer | --hub]`: runs simulated
- * lives, N from seed S on, in J processes; with --three of three replicas each, with --links of people who give files
- * further names all the time, with --one-writer those of one-writer.ts, with --hub those of hub/hub-life.ts. Stops at the first life that fails and tells its story; with --all it goes on and tells
- * only what failed.
+ * `npm run simulate -- [--seed S] [--seeds N] [--jobs J] [--all] [--three | --links | --anew | --one-writer | --hub]`: runs
+ * simulated lives, N from seed S on, in J processes; with --three of three replicas each, with --links of people who give
+ * files further names all the time, with --anew of people who make things once more as they were, with --one-writer those of
+ * one-writer.ts, with --hub those of hub/hub-life.ts. Stops at the first life that fails and tells its story; with --all it
+ * goes on and tells only what failed.
  */
 import { availableParallelism } from "node:os";
 import { stackOf } from "#model/error.ts";
 import { hubLife } from "#testing/hub/hub-life.ts";
 import { oneWriterLife } from "#testing/one-writer.ts";
-import { SimFailure, simulate, simulateLinks, simulateThree } from "#testing/sim-run.ts";
+import { SimFailure, simulate, simulateAnew, simulateLinks, simulateThree } from "#testing/sim-run.ts";
 
 /** Lives that one process is given at most: it lives through some hundred before most of its code is compiled. */
 const SLICE = 2000;
@@ -16,7 +17,7 @@ const SLICE = 2000;
 const FEW = 500;
 
 /** Lives of another kind than usual, by the flag that asks for them. */
-const KINDS = { "--one-writer": oneWriterLife, "--three": simulateThree, "--links": simulateLinks, "--hub": (seed: number) => hubLife(seed) } as const;
+const KINDS = { "--one-writer": oneWriterLife, "--three": simulateThree, "--links": simulateLinks, "--anew": simulateAnew, "--hub": (seed: number) => hubLife(seed) } as const;
 const kind = (Object.keys(KINDS) as (keyof typeof KINDS)[]).find((flag) => process.argv.includes(flag));
 const live = kind === undefined ? simulate : KINDS[kind];
 
