@@ -387,7 +387,7 @@ export class Person {
         user.write(path, bytes);
         user.chmod(path, mode);
         if (keepsTimes) user.setMtime(path, mtimeNs);
-        this.#ledger.recent.add(content.digest());
+        if (content.size > 0) this.#ledger.recent.add(content.digest());
       },
     ];
   }

@@ -26,6 +26,8 @@ export type HubStyle = {
   readonly links: boolean;
   /** People write ignore files. */
   readonly ignores: boolean;
+  /** People often make things once more as they were. */
+  readonly anew: boolean;
 };
 
 /** What happens in a life in any case, and not in some. */
@@ -53,5 +55,6 @@ export function drawStyle(random: SimRandom, always?: Always): HubStyle {
     encrypts: (random.fork("encrypts").chance(0.25) || always === "encrypts") && !rots,
     links: random.fork("links of people").chance(0.25),
     ignores: random.fork("ignores").chance(0.25) || always === "ignores",
+    anew: random.fork("anew").chance(0.2),
   };
 }

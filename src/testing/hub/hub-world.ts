@@ -128,7 +128,8 @@ export class HubWorld {
       callNs: random.fork("calls").pick([1000, 1000, 3_000_000]),
     });
     this.watchDisk(link.name, replica.host.disk);
-    const habits = { ignores: this.style.ignores, links: this.style.links, streams: this.style.streams };
+    const { ignores, links, streams, anew: anewOften } = this.style;
+    const habits = { ignores, links, streams, anewOften };
     const person = new Person(replica, random.fork("person"), this.ledger, this.clock, habits);
     this.agents.push({ link: { ...link, replica }, person, gone: new Set(), removed: new Set(), lostPower: false });
     this.ledger.say(`${link.name}: "${link.prefix}" ${link.mode} from ${link.from}`);
