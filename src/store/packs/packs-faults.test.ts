@@ -515,6 +515,22 @@ describe("packs: what is believed", () => {
     expect(await codeOf(sim.store.lendUnproved(one.id))).toBe("CHUNK_DAMAGED");
     for (const { release } of [wrong, right, proved]) release();
   });
+
+  test("[CHUNK-923] what was lent of a chunk that turned out to be damaged is lent to nobody else, healed or not", async () => {
+    for (const finds of ["get", "scrub"]) {
+      const sim = await opened();
+      const [one, other] = samples(2) as [Chunk, Chunk];
+      await putAll(sim.store, [{ id: one.id, bytes: other.bytes }]);
+      const held = await sim.store.lendUnproved(one.id);
+      (await sim.store.lendUnproved(one.id)).release();
+      if (finds === "get") expect(await codeOf(sim.store.get(one.id))).toBe("CHUNK_DAMAGED");
+      else expect((await sim.store.scrub(undefined, 2 ** 40, never)).damaged).toEqual([one.id]);
+      await putAll(sim.store, [one]);
+      const healed = await sim.store.lendUnproved(one.id);
+      expect(Buffer.compare(healed.bytes, one.bytes)).toBe(0);
+      for (const { release } of [held, healed]) release();
+    }
+  });
 });
 
 describe("packs: prune beside others", () => {
