@@ -4,6 +4,7 @@ import { seedsOf } from "#hub/hub-spaces.ts";
 import type { SpaceEndpoint } from "#hub/endpoint/space-endpoint.ts";
 import type { ApplyOp, OpenRequest, OpResult } from "#sync/endpoint/endpoint.ts";
 import { PRESERVE_DEFAULT } from "#model/entry.ts";
+import { FRESH_BYTES_MAX } from "#store/chunk-store.ts";
 
 function bytesOf(length: number, seed: number): Uint8Array {
   const bytes = new Uint8Array(length);
@@ -88,6 +89,25 @@ describe("what a session pushes into a space", () => {
     const live = async function* () {};
     const { removedChunks } = await hub.chunks.prune({ live: live(), olderThanMs: Date.now() + 60_000, fractionMax: 1 }, stop.signal);
     expect(removedChunks).toBeGreaterThan(0);
+    expect(hub.chunks.stats().chunks).toBe(0);
+  });
+
+  test("[SPACE-921] a session that ends while the space is asked for what was pushed lets go of that, too", async () => {
+    // So much that nobody else keeps it.
+    await hub.put("demo", "a", "x".repeat(FRESH_BYTES_MAX + 1));
+    const { entry } = (await hub.spaces.version(hub.who, "demo", "a"))!;
+    const change = { side: "beta", path: "a", action: "metadata", old: entry, new: { ...entry, mode: 0o600 }, from: undefined };
+    const version = hub.spaces.version.bind(hub.spaces);
+    const { promise: answer, resolve } = Promise.withResolvers<void>();
+    hub.spaces.version = async (...words) => answer.then(() => version(...words));
+    const application = endpoint.apply("run1", stop.signal);
+    const late = application.push([{ type: "change", change } as ApplyOp]).catch(() => undefined);
+    const closing = endpoint.close();
+    await Bun.sleep(1);
+    resolve();
+    await Promise.all([closing, late]);
+    const live = async function* () {};
+    await hub.chunks.prune({ live: live(), olderThanMs: Date.now() + 60_000, fractionMax: 1 }, stop.signal);
     expect(hub.chunks.stats().chunks).toBe(0);
   });
 });
