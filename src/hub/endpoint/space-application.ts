@@ -173,7 +173,7 @@ export class SpaceApplication implements Application {
     const { view, seen, runId, traceId, within, arriving } = this.#options;
     const changes = pending.flatMap(({ change }) => (change === undefined ? [] : [change]));
     const request = { changes, intake, atomic: false, cause: "edit", traceId, runId } as const;
-    const outcome = await within(() => view.spaces.commit(view.who, view.space, request)).catch((error: unknown) => {
+    const outcome = await within(async () => view.spaces.commit(view.who, view.space, request)).catch((error: unknown) => {
       for (const path of staged) arriving.settled(path, false);
       throw error;
     });
