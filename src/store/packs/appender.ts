@@ -428,10 +428,12 @@ export class Appender {
     await Promise.allSettled(open.steps);
     const { fs } = this.#files;
     const { pack, durable } = open;
+    // One of before would say of what is cut that it may go on, if the process ended before the next one is written.
+    this.#try(() => this.#files.removeIndex(pack.header.number));
     // Where that is refused, too, the sidecar says where it ends.
     const isCut = this.#try(() => open.fd !== undefined && fs.truncate(open.fd, durable.bytes));
     await this.#finish(open);
-    // An older sidecar would say that the pack may go on.
+    // An older sidecar that is there still would say the same.
     if (pack.isStale) this.#try(() => this.#files.removeIndex(pack.header.number));
     const isEmpty = durable.records === 0;
     if (isEmpty) this.#catalog.dropPack(pack);

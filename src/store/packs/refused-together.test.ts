@@ -1,8 +1,9 @@
 /** A write and a sync of one pack that are under way at the same time, and what the disk says to each. */
 import { expect, test } from "bun:test";
 import { FsError } from "#platform/file-system.ts";
-import { codeOf, putAll, sampleChunk } from "#store/chunk-store-contract.ts";
+import { codeOf, idsOf, putAll, sampleChunk } from "#store/chunk-store-contract.ts";
 import { SimPacks } from "#store/packs/packs-fixture.ts";
+import { SimCrash } from "#testing/sim-process.ts";
 
 const samples = (count: number, from: number) => Array.from({ length: count }, (_, at) => sampleChunk(from + at, 1500));
 
@@ -91,5 +92,34 @@ test("[CHUNK-922] a pack that is given up is closed when nothing is being writte
     await sim.store.flush().catch(() => undefined);
     await sim.store.close();
     expect(sim.fs.openFds()).toBe(0);
+  }
+});
+
+test("[CHUNK-924] a pack that the disk had refused takes nothing more, wherever the process ends while it is given up", async () => {
+  for (let after = 1; ; after++) {
+    const sim = new SimPacks(after);
+    await sim.open();
+    const [first, lost, later] = [samples(3, 0), samples(3, 100), samples(3, 200)];
+    await putAll(sim.store, first);
+    // It leaves a sidecar that says that the pack may go on.
+    await sim.store.prune({ live: idsOf(first), olderThanMs: 0, fractionMax: 1 }, new AbortController().signal);
+    let since: number | undefined;
+    sim.fs.faults = (call, { path }) => {
+      if (call !== "sync" || !path.endsWith(".pack") || since !== undefined) return undefined;
+      since = sim.fs.effects;
+      return "EIO";
+    };
+    let isKilled = false;
+    sim.fs.onEffect = (count) => {
+      if (since === undefined || count !== since + after) return;
+      isKilled = true;
+      throw new SimCrash("here");
+    };
+    await putAll(sim.store, lost).catch(() => undefined);
+    await sim.crash(false);
+    await putAll(sim.store, later);
+    const store = await sim.crash();
+    for (const { id, bytes } of [...first, ...later]) expect(await store.get(id)).toEqual(bytes);
+    if (!isKilled) break;
   }
 });
