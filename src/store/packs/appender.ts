@@ -265,7 +265,8 @@ export class Appender {
     if (open === undefined) return this.#begin();
     const { packBytes, packRecords } = this.#limits;
     if (open.pack.bytes + bytes <= packBytes && open.rows.count < packRecords) return open;
-    if (open.rows.count === 0) return open;
+    // One that was left by another process may be full without a row, where nothing of it lives any more.
+    if (open.pack.bytes === HEADER_BYTES) return open;
     if (this.#closing.length >= CLOSING_MAX) return undefined;
     this.#enqueue();
     this.#closing.push(open);

@@ -562,6 +562,21 @@ describe("packs: prune beside others", () => {
     return first * 4096;
   }
 
+  test("[CHUNK-925] a pack of which nothing lives any more goes on up to its limit and not beyond it", async () => {
+    const sim = await opened();
+    await putAll(sim.store, samples(12));
+    sim.clock.nowMs_ += MINUTE;
+    await sim.store.prune({ live: idsOf([]), olderThanMs: sim.clock.nowMs(), fractionMax: 1 }, never);
+    await sim.store.close();
+    await sim.open();
+    const large = sampleChunk(500, 20_000);
+    await putAll(sim.store, [large]);
+    const sizes = names(sim, ".pack").map((name) => sim.disk.inodeAt(`/packs/${name}`).content!.size);
+    expect(sizes.length).toBe(2);
+    for (const size of sizes) expect(size).toBeLessThanOrEqual(SMALL.packBytes);
+    await expectAll(await sim.crash(), [large]);
+  });
+
   test("[CHUNK-29] readers are served while what they read is moved and its pack goes", async () => {
     const sim = await opened();
     const chunks = samples(60);
