@@ -196,9 +196,15 @@ export class Appender {
       return this.#files.fs.writeCached(fd, bytes, position);
     } catch (error) {
       if (error instanceof FsError) return 0;
-      this.#broken ??= { error };
+      this.#break(error);
       throw error;
     }
+  }
+
+  /** Nothing is written any more, and who waits for room is told. */
+  #break(error: unknown): void {
+    this.#broken ??= { error };
+    this.#wake();
   }
 
   /** Resolves when there may be room again. */
@@ -403,7 +409,7 @@ export class Appender {
       await running;
     } catch (error) {
       if (!(error instanceof FsError)) {
-        this.#broken ??= { error };
+        this.#break(error);
         throw error;
       }
       await this.#giveUp(open, chunkDiskError(op, error) as SynclineError);

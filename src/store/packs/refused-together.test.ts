@@ -123,3 +123,20 @@ test("[CHUNK-924] a pack that the disk had refused takes nothing more, wherever 
     if (!isKilled) break;
   }
 });
+
+test("[CHUNK-926] who waits for room is told when nothing will be written any more", async () => {
+  const sim = new SimPacks();
+  await sim.open();
+  const { promise: fault, reject } = Promise.withResolvers<never>();
+  sim.fs.writeAsync = () => fault;
+  const pin = sim.store.pin();
+  const putting = async (): Promise<void> => {
+    for (const { id, bytes } of samples(100, 0)) await pin.put(id, bytes);
+  };
+  const told = putting().then(() => "all put", (error: unknown) => (error as Error).message);
+  await settled();
+  reject(new RangeError("no memory"));
+  await settled();
+  expect(await Promise.race([told, settled().then(() => "waits")])).toBe("no memory");
+  expect(await pin.flush().catch((error: Error) => error.message)).toBe("no memory");
+});
