@@ -164,6 +164,34 @@ test("[FRESH-10] what a disk takes from the store, and does not take again, is r
   expect(await hub.files("demo")).toEqual({ a: textOf(1) });
 });
 
+test("[FRESH-921] a commit that was made is told to be made, though the disk takes from the store what was just put there again", async () => {
+  await hub.put("demo", "a", textOf(1));
+  await hub.put("demo", "b", textOf(2));
+  const pin = hub.chunks.pin.bind(hub.chunks);
+  let [puts, goOn] = [0, (): void => undefined];
+  hub.chunks.pin = (onLost) => {
+    const one = pin(onLost);
+    const put: typeof one.put = (id, bytes) => {
+      if (++puts !== 2) return one.put(id, bytes);
+      // The buffers are full.
+      return new Promise<void>((done) => (goOn = done)).then(() => one.put(id, bytes));
+    };
+    return { ...one, put, [Symbol.dispose]: () => one[Symbol.dispose]() };
+  };
+  for (const puttings of [2, 2]) {
+    hub.disk.refusal = diskFull();
+    expect(await codeOf(hub.chunks.flush())).toBe("DISK");
+    await until(async () => puts === puttings);
+  }
+  goOn();
+  await clock.sleep(1, new AbortController().signal);
+  expect(await codeOf(hub.put("demo", "c", textOf(3)))).toBe("done");
+  expect(await hub.files("demo")).toEqual({ a: textOf(1), b: textOf(2), c: textOf(3) });
+  await hub.spaces.close();
+  hub = await hub.afterPowerLoss();
+  expect(await hub.files("demo")).toEqual({ a: textOf(1), b: textOf(2), c: textOf(3) });
+});
+
 test("[FRESH-11] a fault while they are made durable is told, and what was acknowledged stays", async () => {
   const faults: string[] = [];
   const fresh = await FreshChunks.open({ meta: hub.meta, chunks: hub.chunks, clock: still, onFault: (_, error) => faults.push(String(error)) });

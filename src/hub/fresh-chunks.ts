@@ -50,6 +50,8 @@ export class FreshChunks {
   /** Tells where something of what is held has gone. */
   #pin: Pin;
   #isMending = false;
+  /** Such a pin can say nothing any more, and whoever asks it is refused. */
+  #hasLost = false;
 
   private constructor(parts: FreshParts) {
     this.#parts = parts;
@@ -99,7 +101,16 @@ export class FreshChunks {
   }
 
   #newPin(): Pin {
-    return this.#parts.chunks.pin(() => this.#mend());
+    this.#hasLost = false;
+    return this.#parts.chunks.pin(() => {
+      this.#hasLost = true;
+      this.#mend();
+    });
+  }
+
+  #renew(): void {
+    this.#pin[Symbol.dispose]();
+    this.#pin = this.#newPin();
   }
 
   #watch(chunks: readonly NumberedChunk[]): void {
@@ -112,8 +123,7 @@ export class FreshChunks {
     const putAgain = async (): Promise<void> => {
       // Not in the middle of what takes them away.
       await undefined;
-      this.#pin[Symbol.dispose]();
-      this.#pin = this.#newPin();
+      this.#renew();
       for (const { id, bytes } of this.#held.slice()) await this.#pin.put(id, bytes);
     };
     putAgain()
@@ -121,6 +131,7 @@ export class FreshChunks {
       .catch(() => undefined)
       .finally(() => {
         this.#isMending = false;
+        if (this.#hasLost) this.#renew();
       });
   }
 
@@ -197,8 +208,7 @@ export class FreshChunks {
       if (this.#byId.get(chunk.id) === chunk) this.#byId.delete(chunk.id);
     }
     if (this.#isMending) return;
-    this.#pin[Symbol.dispose]();
-    this.#pin = this.#newPin();
+    this.#renew();
     this.#watch(this.#held);
   }
 

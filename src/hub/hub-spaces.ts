@@ -208,6 +208,10 @@ export class HubSpaces implements SpaceService {
     return this.followed.shown(space);
   }
 
+  isNamed(id: SpaceId, name: string): boolean {
+    return this.#spaces.get(name)?.id === id;
+  }
+
   async updateSpace(
     who: Principal,
     name: string,

@@ -17,6 +17,7 @@ import type {
   RestorePoint,
   Space,
   SpaceChange,
+  SpaceId,
   SpaceSettings,
   Version,
 } from "#hub/space.ts";
@@ -129,6 +130,8 @@ export interface SpaceService {
   spaces(who: Principal): Promise<Space[]>;
   /** @throws {SynclineError} SPACE_UNKNOWN, also when the principal may read nothing of it */
   space(who: Principal, name: string): Promise<Space>;
+  /** Is it that space which has the name now? For who goes on for long: another one may have got it. Asks for no rights. */
+  isNamed(id: SpaceId, name: string): boolean;
   updateSpace(who: Principal, name: string, change: { name?: string; settings?: Partial<SpaceSettings> }): Promise<Space>;
   /**
    * It disappears at once and can be brought back until the grace period ends; then prune erases it.

@@ -2,8 +2,10 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { TestHub, diskFull } from "#hub/hub-fixture.ts";
 import { seedsOf } from "#hub/hub-spaces.ts";
 import type { SpaceEndpoint } from "#hub/endpoint/space-endpoint.ts";
-import type { ApplyOp, OpenRequest, OpResult } from "#sync/endpoint/endpoint.ts";
+import type { ApplyOp, OpenRequest, OpResult, ScanRequest } from "#sync/endpoint/endpoint.ts";
+import type { SynclineError } from "#model/error.ts";
 import { PRESERVE_DEFAULT } from "#model/entry.ts";
+import { FRESH_BYTES_MAX } from "#store/chunk-store.ts";
 
 function bytesOf(length: number, seed: number): Uint8Array {
   const bytes = new Uint8Array(length);
@@ -89,5 +91,45 @@ describe("what a session pushes into a space", () => {
     const { removedChunks } = await hub.chunks.prune({ live: live(), olderThanMs: Date.now() + 60_000, fractionMax: 1 }, stop.signal);
     expect(removedChunks).toBeGreaterThan(0);
     expect(hub.chunks.stats().chunks).toBe(0);
+  });
+
+  test("[SPACE-921] a session that ends while the space is asked for what was pushed lets go of that, too", async () => {
+    // So much that nobody else keeps it.
+    await hub.put("demo", "a", "x".repeat(FRESH_BYTES_MAX + 1));
+    const { entry } = (await hub.spaces.version(hub.who, "demo", "a"))!;
+    const change = { side: "beta", path: "a", action: "metadata", old: entry, new: { ...entry, mode: 0o600 }, from: undefined };
+    const version = hub.spaces.version.bind(hub.spaces);
+    const { promise: answer, resolve } = Promise.withResolvers<void>();
+    hub.spaces.version = async (...words) => answer.then(() => version(...words));
+    const application = endpoint.apply("run1", stop.signal);
+    const late = application.push([{ type: "change", change } as ApplyOp]).catch(() => undefined);
+    const closing = endpoint.close();
+    await Bun.sleep(1);
+    resolve();
+    await Promise.all([closing, late]);
+    const live = async function* () {};
+    await hub.chunks.prune({ live: live(), olderThanMs: Date.now() + 60_000, fractionMax: 1 }, stop.signal);
+    expect(hub.chunks.stats().chunks).toBe(0);
+  });
+
+  test("[SPACE-922] a session stays with its space: one that has got the name since is neither told of nor written into", async () => {
+    await hub.put("demo", "a", "text");
+    const application = endpoint.apply("run1", stop.signal);
+    await application.push([created("b", bytesOf(100, 1))]);
+    await hub.spaces.updateSpace(hub.who, "demo", { name: "renamed" });
+    await hub.spaces.createSpace(hub.who, "demo");
+    await hub.put("demo", "other", "text");
+    const told: string[] = [];
+    const scan = endpoint.scan({ since: 0 } as ScanRequest, (batch) => void told.push(...batch.map(({ path }) => path)), stop.signal);
+    const attempts = [
+      scan,
+      application.commit(() => undefined),
+      application.push([created("c", bytesOf(100, 2))]),
+      endpoint.sums(["other"], stop.signal),
+    ];
+    const codes = await Promise.all(attempts.map((one) => (one as Promise<unknown>).then(() => "done", (error: SynclineError) => error.code)));
+    expect(codes).toEqual(["SPACE_UNKNOWN", "SPACE_UNKNOWN", "SPACE_UNKNOWN", "SPACE_UNKNOWN"]);
+    expect(told).toEqual([]);
+    expect([await hub.files("renamed"), await hub.files("demo")]).toEqual([{ a: "text" }, { other: "text" }]);
   });
 });

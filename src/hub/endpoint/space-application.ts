@@ -54,6 +54,7 @@ class Batch {
 export class SpaceApplication implements Application {
   readonly #options: ApplicationOptions;
   #batch = new Batch();
+  #pushing: Promise<unknown> = Promise.resolve();
   #committing: Promise<unknown> = Promise.resolve();
   #isClosed = false;
 
@@ -61,7 +62,13 @@ export class SpaceApplication implements Application {
     this.#options = options;
   }
 
-  async push(ops: readonly ApplyOp[]): Promise<void> {
+  push(ops: readonly ApplyOp[]): Promise<void> {
+    const pushing = this.#push(ops);
+    this.#pushing = Promise.allSettled([this.#pushing, pushing]);
+    return pushing;
+  }
+
+  async #push(ops: readonly ApplyOp[]): Promise<void> {
     for (const op of ops) {
       this.#options.signal.throwIfAborted();
       // Nobody would let go any more of what it takes.
@@ -166,7 +173,7 @@ export class SpaceApplication implements Application {
     const { view, seen, runId, traceId, within, arriving } = this.#options;
     const changes = pending.flatMap(({ change }) => (change === undefined ? [] : [change]));
     const request = { changes, intake, atomic: false, cause: "edit", traceId, runId } as const;
-    const outcome = await within(() => view.spaces.commit(view.who, view.space, request)).catch((error: unknown) => {
+    const outcome = await within(async () => view.spaces.commit(view.who, view.space, request)).catch((error: unknown) => {
       for (const path of staged) arriving.settled(path, false);
       throw error;
     });
@@ -220,9 +227,13 @@ export class SpaceApplication implements Application {
     return false;
   }
 
-  /** Lets go of what was stored and not committed, when the commit that is under way has ended: it uses the stage. */
+  /**
+   * Lets go of what was stored and not committed, when the commit that is under way has ended: it uses the stage. So may what
+   * is being taken, which is let go of with the rest.
+   */
   async close(): Promise<void> {
     this.#isClosed = true;
+    await this.#pushing;
     const { intake, staged } = this.#batch;
     this.#batch = new Batch();
     for (const path of staged) this.#options.arriving.settled(path, false);

@@ -138,12 +138,12 @@ export class SpaceEndpoint implements Endpoint {
     if (request.writable && space.follows !== undefined) throw copyLink(this.label, space.name, space.follows.url);
     const seeds = seedsOf(space);
     if (request.seeds.a !== seeds.a || request.seeds.b !== seeds.b) throw wrongSeeds(this.label);
-    const view = new LinkView(spaces, who, space.name, prefix);
+    const view = new LinkView(spaces, who, space, prefix);
     await this.#requirePrefix(view, request);
     const rules = new SpaceRules(view, new IgnoreRules(request.ignore, request.include));
     const stage = new SpaceStage(host, stageFolder, request.sessionId, seeds);
     const files = new ContentFiles(host.fs);
-    const intake = (): Intake => spaces.intake(who, space.name);
+    const intake = (): Intake => spaces.intake(who, view.space);
     const announce = (path: RelPath, size: number, stored: () => readonly ManifestChunk[]): ComingFile | undefined =>
       coming.begin({ space: space.id, path: view.outer(path), size, by: this, stored, intake });
     const arriving = new ArrivingFiles(files.fs, stage, intake, announce);
@@ -224,11 +224,11 @@ export class SpaceEndpoint implements Endpoint {
     }
   }
 
-  watch(onDirty: () => void, signal: AbortSignal): Promise<void> {
+  async watch(onDirty: () => void, signal: AbortSignal): Promise<void> {
     const { view } = this.#now;
     view.spaces.watch(view.space, onDirty, signal);
-    if (signal.aborted) return Promise.resolve();
-    return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+    if (signal.aborted) return;
+    await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
   }
 
   /**

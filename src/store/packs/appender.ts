@@ -70,6 +70,8 @@ export type OpenPack = {
   durable: Reach;
   /** Bytes that the disk has begun with, or need not. */
   begun: number;
+  /** What the disk is doing with the file now: a write and a sync may go side by side. */
+  readonly steps: Set<Promise<void>>;
   isGivenUp: boolean;
 };
 
@@ -89,6 +91,12 @@ type Batch = {
   /** Some of it. */
   isReadSoon: boolean;
 };
+
+function openPack(pack: Pack, fd: Fd | undefined, rows: Rows, reach: Reach): OpenPack {
+  const { bytes } = reach;
+  const steps = new Set<Promise<void>>();
+  return { pack, fd, uncached: undefined, rows, written: reach, durable: reach, begun: bytes, steps, isGivenUp: false };
+}
 
 export class Appender {
   readonly #files: PackFiles;
@@ -135,7 +143,7 @@ export class Appender {
   /** Goes on with a pack of an earlier process, which is durable up to its end. */
   resume(pack: Pack, fd: Fd, rows: Rows): void {
     const reach = { bytes: pack.bytes, records: rows.count };
-    this.#current = { pack, fd, uncached: undefined, rows, written: reach, durable: reach, begun: pack.bytes, isGivenUp: false };
+    this.#current = openPack(pack, fd, rows, reach);
   }
 
   /** Where the record is now; undefined when there is no room: await room(), then try again. */
@@ -188,9 +196,15 @@ export class Appender {
       return this.#files.fs.writeCached(fd, bytes, position);
     } catch (error) {
       if (error instanceof FsError) return 0;
-      this.#broken ??= { error };
+      this.#break(error);
       throw error;
     }
+  }
+
+  /** Nothing is written any more, and who waits for room is told. */
+  #break(error: unknown): void {
+    this.#broken ??= { error };
+    this.#wake();
   }
 
   /** Resolves when there may be room again. */
@@ -199,9 +213,10 @@ export class Appender {
   }
 
   /** A copy of bytes that may not be in their file yet; undefined when they are. */
-  peek(slot: number, offset: number, length: number): Uint8Array | undefined {
+  peek(pack: Pack, offset: number, length: number): Uint8Array | undefined {
     for (const batch of [...this.#queue, this.#filling]) {
-      if (batch === undefined || batch.open.pack.slot !== slot) continue;
+      // Not by the slot: what was given up has lost its own, and its batches may wait still.
+      if (batch?.open.pack !== pack) continue;
       const start = offset - batch.at;
       if (start >= 0 && start + length <= batch.used) return batch.bytes.slice(start, start + length);
     }
@@ -256,7 +271,8 @@ export class Appender {
     if (open === undefined) return this.#begin();
     const { packBytes, packRecords } = this.#limits;
     if (open.pack.bytes + bytes <= packBytes && open.rows.count < packRecords) return open;
-    if (open.rows.count === 0) return open;
+    // One that was left by another process may be full without a row, where nothing of it lives any more.
+    if (open.pack.bytes === HEADER_BYTES) return open;
     if (this.#closing.length >= CLOSING_MAX) return undefined;
     this.#enqueue();
     this.#closing.push(open);
@@ -274,10 +290,7 @@ export class Appender {
     };
     const pack = this.#catalog.addPack(header, HEADER_BYTES);
     const reach = { bytes: HEADER_BYTES, records: 0 };
-    const rows = new Rows();
-    return (this.#current = {
-      pack, fd: undefined, uncached: undefined, rows, written: reach, durable: reach, begun: HEADER_BYTES, isGivenUp: false,
-    });
+    return (this.#current = openPack(pack, undefined, new Rows(), reach));
   }
 
   #batchFor(open: OpenPack, bytes: number, isReadSoon: boolean): Batch | undefined {
@@ -390,18 +403,24 @@ export class Appender {
 
   /** Runs a step on a pack; where the disk refuses, the pack is given up. */
   async #attempt(open: OpenPack, op: string, step: () => Promise<void>): Promise<void> {
+    const running = step();
+    open.steps.add(running);
     try {
-      await step();
+      await running;
     } catch (error) {
       if (!(error instanceof FsError)) {
-        this.#broken ??= { error };
+        this.#break(error);
         throw error;
       }
       await this.#giveUp(open, chunkDiskError(op, error) as SynclineError);
+    } finally {
+      open.steps.delete(running);
     }
   }
 
   async #giveUp(open: OpenPack, error: SynclineError): Promise<void> {
+    // Its write and its sync may both be refused: by then another pack may have its slot.
+    if (open.isGivenUp) return;
     open.isGivenUp = true;
     this.#failures++;
     this.#failure = error;
@@ -412,12 +431,16 @@ export class Appender {
       this.#free.push(this.#filling.slot);
       this.#filling = undefined;
     }
+    // What is still written would come behind the cut, and into another file once the descriptor's number is that one's.
+    await Promise.allSettled(open.steps);
     const { fs } = this.#files;
     const { pack, durable } = open;
+    // One of before would say of what is cut that it may go on, if the process ended before the next one is written.
+    this.#try(() => this.#files.removeIndex(pack.header.number));
     // Where that is refused, too, the sidecar says where it ends.
     const isCut = this.#try(() => open.fd !== undefined && fs.truncate(open.fd, durable.bytes));
     await this.#finish(open);
-    // An older sidecar would say that the pack may go on.
+    // An older sidecar that is there still would say the same.
     if (pack.isStale) this.#try(() => this.#files.removeIndex(pack.header.number));
     const isEmpty = durable.records === 0;
     if (isEmpty) this.#catalog.dropPack(pack);

@@ -68,6 +68,8 @@ export class Catalog {
   candidates: Uint8Array | undefined;
   /** Copies of chunks that will be their places as soon as they are durable, by entry. */
   readonly arriving = new Map<number, Place>();
+  /** What is in memory of a chunk that was found damaged may not be its bytes either. */
+  onDamaged: (id: ChunkId) => void = () => undefined;
   /** Loss of chunks that nobody protected, until a flush has told it. */
   untold: SynclineError | undefined;
   readonly #packs: (Pack | undefined)[] = [];
@@ -172,7 +174,9 @@ export class Catalog {
     });
     for (const pin of this.pins) if (pin.all().includes(entry)) pin.lose(error);
     this.drop(entry);
-    if (id !== undefined) this.noteDamaged(id);
+    if (id === undefined) return;
+    this.noteDamaged(id);
+    this.onDamaged(id);
   }
 
   /** Chunks that were put are gone, because the disk refused them before they were durable. */

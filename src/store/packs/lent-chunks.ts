@@ -74,6 +74,14 @@ export class LentChunks {
     }
   }
 
+  /** Whoever wants it from now on gets what is read from now on. */
+  drop(id: ChunkId): void {
+    const held = this.#held.get(id);
+    if (held === undefined) return;
+    this.#held.delete(id);
+    if (held.users === 0) this.#idleBytes -= held.place.size;
+  }
+
   #begin(id: ChunkId): Held {
     const place: Held["place"] = { room: undefined, size: 0 };
     const makeRoom: MakeRoom = (length) => (place.room = this.#room(length));

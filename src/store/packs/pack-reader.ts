@@ -46,7 +46,7 @@ export class PackReader {
    */
   async record(pack: Pack, place: Place, purpose: ReadPurpose, makeRoom = newRoom): Promise<StoredRecord | undefined> {
     const { number, mark } = pack.header;
-    let bytes = this.#appender.peek(place.slot, place.offset, place.recordBytes);
+    let bytes = this.#appender.peek(pack, place.offset, place.recordBytes);
     if (bytes === undefined) {
       try {
         bytes = await this.#read(number, place, purpose, makeRoom);

@@ -76,6 +76,7 @@ class Packs implements ChunkStore {
     this.#host = host;
     this.#files = files;
     this.#catalog = catalog;
+    catalog.onDamaged = (id) => this.#lent.drop(id);
     this.#appender = appender;
     this.#reader = new PackReader(files, catalog, appender, host.sha256, largeBytes);
     this.#pruner = new Pruner(files, catalog, appender, this.#reader, host.clock);
