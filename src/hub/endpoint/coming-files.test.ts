@@ -183,7 +183,7 @@ describe("files that are coming", () => {
     const source = (path: string) => ({ space: space.id, path, size: SIZE, by: {}, stored: () => [], intake: () => intake });
     // As a database answers whose process is ending.
     let fault: Error | undefined = new TypeError("the database is closed");
-    const view = new LinkView(hub.spaces, hub.who, "demo", "");
+    const view = new LinkView(hub.spaces, hub.who, space, "");
     const rules = new SpaceRules(view, new IgnoreRules([], []));
     rules.ignores = async () => {
       if (fault !== undefined) throw fault;

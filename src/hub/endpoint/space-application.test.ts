@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { TestHub, diskFull } from "#hub/hub-fixture.ts";
 import { seedsOf } from "#hub/hub-spaces.ts";
 import type { SpaceEndpoint } from "#hub/endpoint/space-endpoint.ts";
-import type { ApplyOp, OpenRequest, OpResult } from "#sync/endpoint/endpoint.ts";
+import type { ApplyOp, OpenRequest, OpResult, ScanRequest } from "#sync/endpoint/endpoint.ts";
 import { PRESERVE_DEFAULT } from "#model/entry.ts";
 
 function bytesOf(length: number, seed: number): Uint8Array {
@@ -89,5 +89,19 @@ describe("what a session pushes into a space", () => {
     const { removedChunks } = await hub.chunks.prune({ live: live(), olderThanMs: Date.now() + 60_000, fractionMax: 1 }, stop.signal);
     expect(removedChunks).toBeGreaterThan(0);
     expect(hub.chunks.stats().chunks).toBe(0);
+  });
+
+  test("[SPACE-943] a session goes on with no other space that has got the name, neither looking nor changing", async () => {
+    const application = endpoint.apply("run1", stop.signal);
+    await application.push([created("a", bytesOf(100, 1))]);
+    await hub.spaces.updateSpace(hub.who, "demo", { name: "old" });
+    await hub.spaces.createSpace(hub.who, "demo");
+    const codeOf = (work: Promise<unknown>): Promise<unknown> => work.then(() => "done", (error: { code: string }) => error.code);
+    const request = { since: 0, acknowledged: 0 } as unknown as ScanRequest;
+    expect(await codeOf(endpoint.scan(request, async () => undefined, stop.signal))).toBe("SPACE_UNKNOWN");
+    expect(await codeOf(application.commit(() => undefined))).toBe("SPACE_UNKNOWN");
+    expect(await codeOf(endpoint.undo("run1", stop.signal))).toBe("SPACE_UNKNOWN");
+    expect(await hub.files("demo")).toEqual({});
+    expect(await hub.files("old")).toEqual({});
   });
 });

@@ -267,7 +267,7 @@ export class HubUploads implements Uploads {
   async #writing(by: Uploader, space: Space): Promise<{ intake: StoreIntake; onEnd: () => Promise<void> }> {
     const place = await this.#place(by.who.id);
     try {
-      const intake = this.#options.spaces.intake(by.who, space.name);
+      const intake = this.#intake(by, space);
       const onEnd = async (): Promise<void> => {
         place[Symbol.dispose]();
         await intake[Symbol.asyncDispose]();
@@ -277,6 +277,13 @@ export class HubUploads implements Uploads {
       place[Symbol.dispose]();
       throw error;
     }
+  }
+
+  /** What comes through it is for this very space. */
+  #intake({ who }: Uploader, { name, id }: Space): StoreIntake {
+    const { spaces } = this.#options;
+    spaces.requireIs(name, id);
+    return spaces.intake(who, name);
   }
 
   async #place(user: string): Promise<Disposable> {
@@ -362,7 +369,7 @@ export class HubUploads implements Uploads {
   async prove(by: Uploader, id: UploadId, nonce: string, proofs: readonly Proof[]): Promise<number[]> {
     const { row, space } = await this.#open(by, id);
     // What was proved is protected until its rows are there.
-    await using intake = this.#options.spaces.intake(by.who, space.name);
+    await using intake = this.#intake(by, space);
     const parts = await this.#prints.proved(by.who, row, space, intake, nonce, proofs);
     if (parts.length === 0) return [];
     await intake.flush();
@@ -468,7 +475,7 @@ export class HubUploads implements Uploads {
     const { spaces, meta, clock } = this.#options;
     const { plan, path } = row;
     // Held until the commit is done: what rows name is pruned only when they are gone.
-    await using intake = spaces.intake(by.who, space.name);
+    await using intake = this.#intake(by, space);
     await this.#requireChunks(row, source, intake);
     const { chunks, runs } = source;
     const [only] = runs.length === 1 ? source.parts : [];
@@ -517,10 +524,12 @@ export class HubUploads implements Uploads {
     completion: Completion,
   ): Promise<Completed & { upload: Upload }> {
     const all: Source[] = [];
+    const of = new Set<SpaceId>();
     for (const id of streams) {
       const { row, space } = await this.#open(by, id);
       if (row.kind !== "stream" || space.name !== wanted.space) throw wrongUse("only streams for the same space are joined");
       if (row.size !== row.received) throw lacking(`the upload ${id} has not come whole`);
+      of.add(space.id);
       all.push(await this.#sourceOf(row, undefined));
     }
     const source = {
@@ -532,6 +541,8 @@ export class HubUploads implements Uploads {
     const { id } = await this.create(by, { ...wanted, kind: "stream", size });
     try {
       const { row, space } = await this.#open(by, id);
+      // The name was another's by then.
+      if (!of.isSubsetOf(new Set([space.id]))) throw unknownSpace(wanted.space);
       const result = await this.#commit(by, { row, space }, source, completion);
       if (result.status === "done") {
         await this.#finish(row, result.version, "", []);
