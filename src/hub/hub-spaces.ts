@@ -1,6 +1,6 @@
 /** SpaceService over the hub's own stores: rights are asked here, once, for every door. */
 import {
-  COMMIT_CHANGES_MAX, badPath, contentGone, requireName, requirePointName, tooManyChanges, unknownPoint, unknownRun,
+  COMMIT_CHANGES_MAX, badPath, contentGone, otherSpace, requireName, requirePointName, tooManyChanges, unknownPoint, unknownRun,
   unknownSpace,
 } from "#hub/space-errors.ts";
 import type { Access, Action, Principal } from "#access/access.ts";
@@ -212,7 +212,12 @@ export class HubSpaces implements SpaceService {
   }
 
   requireIs(name: string, id: SpaceId): void {
-    if (this.#spaces.get(name)?.id !== id) throw unknownSpace(name);
+    const there = this.idOf(name);
+    if (there !== id) throw there === undefined ? unknownSpace(name) : otherSpace(name);
+  }
+
+  idOf(name: string): SpaceId | undefined {
+    return this.#spaces.get(name)?.id;
   }
 
   async updateSpace(
@@ -379,7 +384,7 @@ export class HubSpaces implements SpaceService {
   async commit(who: Principal, name: string, request: CommitRequest): Promise<CommitOutcome> {
     const { id } = this.#known(who, name);
     const { intake } = request;
-    if (intake !== undefined && (this.#spaceOf.get(intake) ?? id) !== id) throw unknownSpace(name);
+    if (intake !== undefined && (this.#spaceOf.get(intake) ?? id) !== id) throw otherSpace(name);
     if (request.changes.length > COMMIT_CHANGES_MAX) throw tooManyChanges(request.changes.length);
     for (const change of request.changes) this.#requireChange(who, name, change);
     return this.#commit(who, name, id, request);

@@ -135,6 +135,8 @@ export interface SpaceService {
    * call. @throws {SynclineError} SPACE_UNKNOWN when the name is not that space's any more
    */
   requireIs(name: string, id: SpaceId): void;
+  /** Which space has the name now, deleted or not; asks for no rights. */
+  idOf(name: string): SpaceId | undefined;
   updateSpace(who: Principal, name: string, change: { name?: string; settings?: Partial<SpaceSettings> }): Promise<Space>;
   /**
    * It disappears at once and can be brought back until the grace period ends; then prune erases it.
