@@ -6,10 +6,13 @@ import type { HubAccess } from "#access/hub-access.ts";
 import { SynclineError } from "#model/error.ts";
 import { pacedPieces } from "#platform/net/pace.ts";
 import { statusOf } from "#gateway/grpc/status.ts";
+import { type Renew, signedIn } from "#gateway/renewing.ts";
 
 /** A call that somebody may make. */
 export type Caller = {
   readonly who: Principal;
+  /** Who asks, as of now: for what is done when bytes have come for long. @throws {SynclineError} AUTH */
+  readonly renew: Renew;
   /** Looks at the credential again. @throws {SynclineError} AUTH when it is none any more */
   readonly again: () => Promise<Principal>;
   /** 32 hex digits. */
@@ -34,7 +37,7 @@ async function callerOf({ access, newTraceId }: CallParts, call: AnyCall): Promi
   // "127.0.0.1:4711" or "[::1]:4711".
   const address = call.getPeer().replace(/:\d+$/, "").replace(/^\[|\]$/g, "");
   const again = (): Promise<Principal> => access.authenticate({ type: "token", token, address });
-  return { who: await again(), again, traceId: newTraceId(), signal: gone.signal };
+  return { ...(await signedIn(access, again)), again, traceId: newTraceId(), signal: gone.signal };
 }
 
 function tokenOf({ metadata }: AnyCall): string {
