@@ -76,7 +76,12 @@ export class HubUploads implements Uploads {
 
   // ---------------------------------------------------------------- beginning, looking, ending
 
-  async create(by: Uploader, wanted: NewUpload): Promise<Upload> {
+  create(by: Uploader, wanted: NewUpload): Promise<Upload> {
+    return this.#create(by, wanted, 0);
+  }
+
+  /** @param counted of its bytes, those that count against the quota already */
+  async #create(by: Uploader, wanted: NewUpload, counted: number): Promise<Upload> {
     const { spaces, rows, clock, random } = this.#options;
     const { path, kind, size, attributes, mode, mtimeNs, note = "", expect = { kind: "any" } } = wanted;
     const { expiryMs = UPLOAD_EXPIRY_MS } = wanted;
@@ -95,7 +100,8 @@ export class HubUploads implements Uploads {
       id: random.bytes(ID_BYTES).toHex(), spaceId: space.id, owner: by.who.id, door: by.door, path, kind, size,
       plan: { attributes, mode, mtimeNs, expect, expiryMs }, note, createdMs: nowMs, expiresMs: nowMs + expiryMs,
     };
-    await rows.create(row, await this.#room(space, path));
+    const room = await this.#room(space, path);
+    await rows.create(row, room === undefined ? undefined : room + counted);
     return shown({ ...row, received: 0, done: undefined, job: undefined }, space);
   }
 
@@ -525,11 +531,13 @@ export class HubUploads implements Uploads {
   ): Promise<Completed & { upload: Upload }> {
     const all: Source[] = [];
     const of = new Set<SpaceId>();
+    const sizes = new Map<UploadId, number>();
     for (const id of streams) {
       const { row, space } = await this.#open(by, id);
       if (row.kind !== "stream" || space.name !== wanted.space) throw wrongUse("only streams for the same space are joined");
       if (row.size !== row.received) throw lacking(`the upload ${id} has not come whole`);
       of.add(space.id);
+      sizes.set(id, row.received);
       all.push(await this.#sourceOf(row, undefined));
     }
     const source = {
@@ -538,7 +546,9 @@ export class HubUploads implements Uploads {
       runs: all.flatMap(({ runs }) => runs),
     };
     const size = source.runs.reduce((sum, run) => sum + run.size, 0);
-    const { id } = await this.create(by, { ...wanted, kind: "stream", size });
+    // They are for this file: who joins them needs no room for both.
+    const counted = [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);
+    const { id } = await this.#create(by, { ...wanted, kind: "stream", size }, counted);
     try {
       const { row, space } = await this.#open(by, id);
       // The name was another's by then.
