@@ -208,6 +208,15 @@ describe("commits that go together", () => {
     return { type: "put", path, expect: { kind: "any" }, entry, content, makeParents: true };
   };
 
+  test("[RESTORE-941] a path that is as it was is not changed by a restore of it", async () => {
+    const { spaces } = hub;
+    const to = await hub.put("demo", "f", "one");
+    await hub.put("demo", "f", "two");
+    const last = await hub.put("demo", "f", "one");
+    const { before, after, results } = await spaces.restore(ADMIN, "demo", "f", { sequence: to }, { cause: "restore", traceId: TRACE });
+    expect([before, after, results.length]).toEqual([last, last, 0]);
+  });
+
   test("[SPACE-941] what was brought in for a space goes into no other that has got its name", async () => {
     const { spaces } = hub;
     await using intake = spaces.intake(ADMIN, "demo");

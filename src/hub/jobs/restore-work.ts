@@ -8,7 +8,7 @@
 import type { MetaStore } from "#hub/meta/meta-store.ts";
 import type { RESTORE_ARGS } from "#hub/jobs/kinds.ts";
 import { parsePoint } from "#hub/point-text.ts";
-import { type Difference, changesFor, differences } from "#hub/restore.ts";
+import { type Difference, changesFor, differ, differences } from "#hub/restore.ts";
 import { type SpaceAudit, spaceResource } from "#hub/space-audit.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { Point, Space, SpaceChange, SpaceId, Version } from "#hub/space.ts";
@@ -146,7 +146,7 @@ class Restore {
     if (path !== "") {
       const now = await meta.version(id, path);
       const wanted = await meta.versionAt(id, path, to);
-      if (now?.sequence !== wanted?.sequence) yield { path, now, wanted };
+      if (differ(now, wanted)) yield { path, now, wanted };
     }
     yield* differences(this.#walk(id, undefined), this.#walk(id, to));
   }

@@ -211,6 +211,33 @@ describe("jobs of a hub", () => {
     expect(await jobs.list(WHO, { schedule: "scrub" }, undefined, 10)).toEqual([]);
   });
 
+  test("[JOB-944] a restore of one path that its hub has left after the commit is done, and leaves nothing alone", async () => {
+    const to = await lab.put(hub, "demo", { f: "old" });
+    await lab.put(hub, "demo", { f: "new" });
+    await end();
+    const dying = new Proxy(hub.spaces, {
+      get(target, name) {
+        const value = Reflect.get(target, name) as unknown;
+        if (typeof value !== "function") return value;
+        if (name !== "commit") return value.bind(target);
+        return async (...args: Parameters<SpaceService["commit"]>) => {
+          const outcome = await target.commit(...args);
+          stop.abort();
+          return outcome;
+        };
+      },
+    });
+    await begin(dying);
+    const { id } = await submit("restore", { space: "demo", path: "f", to: String(to) });
+    await running;
+    await begin(hub.spaces);
+    expect(await ended(id)).toMatchObject({ state: "done", result: { leftAlone: 0, left: [] } });
+    expect(await lab.files(hub, "demo")).toEqual({ f: "old" });
+    const { sequence } = await hub.spaces.space(WHO, "demo");
+    expect(await done("restore", { space: "demo", path: "f", to: String(to) })).toMatchObject({ result: { changed: 0, leftAlone: 0 } });
+    expect((await hub.spaces.space(WHO, "demo")).sequence).toBe(sequence);
+  });
+
   test("[JOB-941] a restore is of the space that it was asked for, and of none that has got its name while it waited", async () => {
     const { spaces } = hub;
     await spaces.createSpace(WHO, "spare");
