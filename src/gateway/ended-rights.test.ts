@@ -9,7 +9,7 @@ import { S3Lab, SECRET } from "#gateway/s3/s3-fixture.ts";
 import { scopeText, sign, signingKey } from "#platform/net/aws-signature.ts";
 
 const WAYS = ["gone", "demoted", "kept"] as const;
-const DOORS = ["api", "signed", "dav", "tus", "s3", "form", "grpc", "share"] as const;
+const DOORS = ["api", "signed", "dav", "tus", "s3", "form", "multipart", "grpc", "share"] as const;
 const names = DOORS.flatMap((door) => WAYS.map((way) => `${door}-${way}`));
 const tokenOf = (name: string): string => `${name}-0123456789abcdef0123456789abcdef0123456789`;
 const BOOTSTRAP = `
@@ -37,16 +37,16 @@ const doorOf = (scheme: string): string => lab.hub.doors.find((url) => url.start
 /** A request of which one half has come. */
 type Sending = { readonly end: () => void; readonly status: Promise<number> };
 
-function sendHalf(url: string, method: string, headers: Record<string, string>, head = "", tail = ""): Sending {
+function sendHalf(url: string, method: string, headers: Record<string, string>, head = HALF, tail = HALF): Sending {
   const answered = Promise.withResolvers<number>();
-  const length = String(head.length + 2 * HALF.length + tail.length);
+  const length = String(head.length + tail.length);
   const asked = http(url, { method, agent: false, headers: { ...headers, "content-length": length } }, (answer) => {
     answer.resume();
     answered.resolve(answer.statusCode!);
   });
   asked.on("error", answered.reject);
-  asked.write(head + HALF);
-  return { end: () => void asked.end(HALF + tail), status: answered.promise };
+  asked.write(head);
+  return { end: () => void asked.end(tail), status: answered.promise };
 }
 
 const bearer = (name: string): Record<string, string> => ({ authorization: `Bearer ${tokenOf(name)}` });
@@ -80,7 +80,15 @@ const BEGIN: Record<(typeof DOORS)[number], (name: string) => Promise<Sending>> 
   },
   s3: async (name) => sendHalf(`${s3.url}${s3.presigned(`/demo/${name}`, { method: "PUT", as: name })}`, "PUT", {}),
   async form(name) {
-    return sendHalf(`${s3.url}/demo`, "POST", { "content-type": "multipart/form-data; boundary=B" }, formHead(name), "\r\n--B--\r\n");
+    return sendHalf(`${s3.url}/demo`, "POST", { "content-type": "multipart/form-data; boundary=B" }, `${formHead(name)}${HALF}`, `${HALF}\r\n--B--\r\n`);
+  },
+  async multipart(name) {
+    const begun = await s3.ask(`/demo/${name}?uploads`, { method: "POST", as: name });
+    const id = /<UploadId>(.*)<\/UploadId>/.exec(await begun.text())![1]!;
+    const part = await s3.ask(`/demo/${name}?partNumber=1&uploadId=${id}`, { method: "PUT", as: name, body: "part" });
+    const inner = `<Part><PartNumber>1</PartNumber><ETag>${part.headers.get("etag")}</ETag></Part>`;
+    const url = `${s3.url}${s3.presigned(`/demo/${name}?uploadId=${id}`, { method: "POST", as: name })}`;
+    return sendHalf(url, "POST", {}, "<CompleteMultipartUpload>", `${inner}</CompleteMultipartUpload>`);
   },
   async grpc(name) {
     const { path, requestSerialize, responseDeserialize } = serviceOf(FILES)["Upload"] as MethodDefinition<object, object>;
@@ -109,6 +117,18 @@ const BEGIN: Record<(typeof DOORS)[number], (name: string) => Promise<Sending>> 
     return sendHalf(`${lab.hub.url}${url.slice(url.indexOf("/s/"))}/${name}`, "PUT", {});
   },
 };
+
+test("[API-942] a call whose credential ends while its body comes does nothing", async () => {
+  const made = await lab.ask("/v1/tokens", { method: "POST", json: { user: "admin", name: "stolen" } });
+  const { token, value } = (await made.json()) as { token: { id: string }; value: string };
+  const headers = { authorization: `Bearer ${value}`, "content-type": "application/json" };
+  const begun = sendHalf(`${lab.hub.url}/v1/tokens`, "POST", headers, '{"user": "admin", ', '"name": "another"}');
+  await Bun.sleep(100);
+  expect((await lab.ask(`/v1/tokens/${token.id}`, { method: "DELETE" })).status).toBe(204);
+  begun.end();
+  expect(await begun.status).toBe(401);
+  expect(await (await lab.ask("/v1/tokens")).text()).not.toContain("another");
+});
 
 describe("a file whose bytes come for long", () => {
   for (const door of DOORS) {

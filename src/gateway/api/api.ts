@@ -78,13 +78,15 @@ export class Api {
     if (request.url.length > URL_CHARS_MAX) throw new ApiProblem("LIMIT", `the URL is longer than ${URL_CHARS_MAX}`);
     const shown = route.allowed === "public" ? undefined : credentialOf(services, request, address);
     const reauthenticate = async (): Promise<Principal> => (shown === undefined ? NOBODY : services.access.authenticate(shown));
-    const { who, renew } = await signedIn(services.access, reauthenticate);
+    const { renew } = await signedIn(services.access, reauthenticate);
     if (shown?.type === "session" && !shown.isBearer) requireOwnPage(request, shown.cookie);
     const params = check(route.params, decoded(matched.params), "path");
     const query = check(route.query, parseQuery(splitUrl(request.url).search), "query");
     const path = route.path.endsWith("{path...}") ? pathOf(route, matched.rawPath) : "";
     const text = route.body === undefined ? "" : await readText(request);
     const body = check(route.body, route.body === undefined ? undefined : parseJson(text), "body");
+    // The body may have come for long.
+    const who = await renew();
     const asked = { params, query, body, path } as { params: never; query: never; body: never; path: RelPath };
     await requireAllowed(services, route, who, asked);
     const call: Call<never, never, never> = {

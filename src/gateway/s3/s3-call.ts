@@ -85,6 +85,8 @@ export function countOf(call: S3Call, name: string, fallback: number, max: numbe
 /** The body as XML, its checksums and its signature compared. @throws {S3Error} */
 export async function xmlBody(call: S3Call, root: string): Promise<XmlElement> {
   const bytes = await plainBody(call, XML_BYTES_MAX);
+  // They may have come for long.
+  await call.renew();
   const element = parseXml(new TextDecoder().decode(bytes));
   if (element.name !== root) throw new S3Error("MalformedXML", `the body is no ${root}`);
   return element;
