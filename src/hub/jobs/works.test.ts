@@ -299,6 +299,21 @@ describe("jobs of a hub", () => {
     expect((await ended(id)).error!.message).toContain("not here");
   });
 
+  test("[JOB-945] schedules whose times cannot be told any more say so, and stop neither the hub nor its jobs", async () => {
+    const settings = { cron: "@daily", zone: "UTC", kind: "scrub", args: {}, priority: "bulk", misfire: "skip", catchUp: 1, overlap: "forbid", enabled: true, spreadMs: 0 } as const;
+    for (const name of ["due", "later"]) await jobs.putSchedule(WHO, BY, name, settings);
+    // As one of another hub whose system has more zones.
+    await hub.db.run("UPDATE job_schedules SET settings = replace(settings, '\"UTC\"', '\"Mars/Phobos\"') WHERE name IN ('due', 'later')");
+    await end();
+    await begin(hub.spaces);
+    await hub.db.run("UPDATE job_schedules SET fire_ms = 1 WHERE name = 'due'");
+    expect(await done("expire", {})).toMatchObject({ state: "done" });
+    const due = async (): Promise<string | undefined> => (await jobs.schedule(WHO, "due")).lastOutcome;
+    while ((await due()) === undefined) await Bun.sleep(20);
+    expect(await due()).toContain("Mars/Phobos");
+    expect(await jobs.list(WHO, { kind: "scrub" }, undefined, 10)).toEqual([]);
+  });
+
   test("[JOB-43] a point from before the space began empties it", async () => {
     await lab.put(hub, "demo", { a: "a" });
     await done("restore", { space: "demo", to: "0" });
