@@ -118,6 +118,11 @@ export class HubAccess implements Access {
     this.#store.onChange(listener, signal);
   }
 
+  /** Grows with every such change. */
+  get generation(): number {
+    return this.#store.generation;
+  }
+
   decide(principal: Principal, action: Action, resource: Resource): Decision {
     return decide(this.roles, principal, this.#narrowing(principal), action, resource, this.#policyFor(resource));
   }

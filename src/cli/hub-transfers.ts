@@ -123,6 +123,7 @@ export class HubTransfers implements Transfers {
       hubId,
       prefix,
       space: space.name,
+      spaceId: space.id,
       readOnly: direction === "export",
       label: prefix === "" ? space.name : `${space.name}:${prefix}`,
       stageFolder: makeFolder(join(folder, "stage")),

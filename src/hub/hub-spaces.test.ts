@@ -208,6 +208,56 @@ describe("commits that go together", () => {
     return { type: "put", path, expect: { kind: "any" }, entry, content, makeParents: true };
   };
 
+  test("[RESTORE-941] a path that is as it was is not changed by a restore of it", async () => {
+    const { spaces } = hub;
+    const to = await hub.put("demo", "f", "one");
+    await hub.put("demo", "f", "two");
+    const last = await hub.put("demo", "f", "one");
+    const { before, after, results } = await spaces.restore(ADMIN, "demo", "f", { sequence: to }, { cause: "restore", traceId: TRACE });
+    expect([before, after, results.length]).toEqual([last, last, 0]);
+  });
+
+  test("[SPACE-941] what was brought in for a space goes into no other that has got its name", async () => {
+    const { spaces } = hub;
+    await using intake = spaces.intake(ADMIN, "demo");
+    const { content, sum } = await intake.store(Buffer.from("long"));
+    await spaces.updateSpace(ADMIN, "demo", { name: "old" });
+    const entry = { kind: "file", size: content.size, mode: 0o644, mtimeNs: 1n, sum } as const;
+    const put: SpaceChange = { type: "put", path: "long", expect: { kind: "any" }, entry, content, makeParents: true };
+    const commit = (): Promise<unknown> => spaces.commit(ADMIN, "demo", { ...request(put), intake });
+    expect(await codeOf(commit)).toBe("SPACE_UNKNOWN");
+    await spaces.createSpace(ADMIN, "demo");
+    expect(await codeOf(commit)).toBe("SPACE_UNKNOWN");
+    expect((await spaces.space(ADMIN, "demo")).sequence).toBe(0);
+    expect(await spaces.version(ADMIN, "old", "long")).toBeUndefined();
+  });
+
+  test("[SPACE-942] who listens to a space that gets another name during a commit hears of it, and nobody else", async () => {
+    const { spaces } = hub;
+    const told: string[] = [];
+    const stop = new AbortController();
+    spaces.watch("demo", ({ space, after }) => void told.push(`${space} ${after}`), stop.signal);
+    const flushing = Promise.withResolvers<void>();
+    await using real = spaces.intake(ADMIN, "demo");
+    const intake = new Proxy(real, {
+      get: (it, name) => {
+        if (name === "flush") return () => flushing.promise;
+        const value: unknown = Reflect.get(it, name, it);
+        return typeof value === "function" ? value.bind(it) : value;
+      },
+    });
+    const { sequence } = await spaces.space(ADMIN, "demo");
+    const committing = spaces.commit(ADMIN, "demo", { ...request(remove("a")), intake });
+    await spaces.updateSpace(ADMIN, "demo", { name: "new" });
+    await spaces.createSpace(ADMIN, "demo");
+    spaces.watch("demo", ({ space, after }) => void told.push(`another ${space} ${after}`), stop.signal);
+    flushing.resolve();
+    await committing;
+    await Bun.sleep(0);
+    stop.abort();
+    expect(told).toEqual([`new ${sequence + 1}`]);
+  });
+
   test("[SPACE-15] one that cannot be done fails alone: its space was deleted, or the disk lost what it brought", async () => {
     const { spaces, who } = hub;
     await using lost = spaces.intake(who, "demo");

@@ -1,6 +1,6 @@
 /** SpaceService over the hub's own stores: rights are asked here, once, for every door. */
 import {
-  COMMIT_CHANGES_MAX, badPath, contentGone, requireName, requirePointName, tooManyChanges, unknownPoint, unknownRun,
+  COMMIT_CHANGES_MAX, badPath, contentGone, otherSpace, requireName, requirePointName, tooManyChanges, unknownPoint, unknownRun,
   unknownSpace,
 } from "#hub/space-errors.ts";
 import type { Access, Action, Principal } from "#access/access.ts";
@@ -20,6 +20,7 @@ import { PastStates } from "#hub/past-states.ts";
 import type {
   CommitRequest,
   ContentSource,
+  Intake,
   SpaceEvent,
   SpaceService,
 } from "#hub/space-service.ts";
@@ -91,6 +92,8 @@ export class HubSpaces implements SpaceService {
   readonly #spaces = new Map<string, Space>();
   #managing: Promise<unknown> = Promise.resolve();
   readonly #held = new HeldContent();
+  /** The spaces that intakes were opened for: a name may be another's by the time of the commit. */
+  readonly #spaceOf = new WeakMap<Intake, SpaceId>();
   readonly #contents: StoredContents;
   readonly #sums: ContentSums;
   readonly #times: CommitTimes;
@@ -208,8 +211,13 @@ export class HubSpaces implements SpaceService {
     return this.followed.shown(space);
   }
 
-  isNamed(id: SpaceId, name: string): boolean {
-    return this.#spaces.get(name)?.id === id;
+  requireIs(name: string, id: SpaceId): void {
+    const there = this.idOf(name);
+    if (there !== id) throw there === undefined ? unknownSpace(name) : otherSpace(name);
+  }
+
+  idOf(name: string): SpaceId | undefined {
+    return this.#spaces.get(name)?.id;
   }
 
   async updateSpace(
@@ -368,11 +376,15 @@ export class HubSpaces implements SpaceService {
     this.followed.requireOwn(name, space);
     const tools = { seeds: seedsOf(space), cuts };
     const rest = { manifestOf: (id: ContentId) => meta.manifest(id), freshOf: (id: ChunkId) => this.#fresh?.bytesOf(id) };
-    return new StoreIntake(chunks, tools, this.#held, rest, this.moved.taker(who.id, name));
+    const intake = new StoreIntake(chunks, tools, this.#held, rest, this.moved.taker(who.id, name));
+    this.#spaceOf.set(intake, space.id);
+    return intake;
   }
 
   async commit(who: Principal, name: string, request: CommitRequest): Promise<CommitOutcome> {
     const { id } = this.#known(who, name);
+    const { intake } = request;
+    if (intake !== undefined && (this.#spaceOf.get(intake) ?? id) !== id) throw otherSpace(name);
     if (request.changes.length > COMMIT_CHANGES_MAX) throw tooManyChanges(request.changes.length);
     for (const change of request.changes) this.#requireChange(who, name, change);
     return this.#commit(who, name, id, request);
@@ -387,11 +399,18 @@ export class HubSpaces implements SpaceService {
     const content = { ...newContent(request.changes, this.#held), fresh };
     const outcome = await this.#queue.add(commit, content, async (onBegun) => intake?.flush(onBegun));
     if (outcome.after > outcome.before) {
-      this.#watchers.tell({ space: name, ...sequences(outcome) });
+      // It may have got another name meanwhile.
+      const space = this.#nameOf(id) ?? name;
+      this.#watchers.tell({ space, ...sequences(outcome) });
       const endedMs = this.#options.clock.nowMs();
-      this.#options.onCommit?.({ space: name, origin: commit.origin, ...sequences(outcome), beganMs, endedMs });
+      this.#options.onCommit?.({ space, origin: commit.origin, ...sequences(outcome), beganMs, endedMs });
     }
     return outcome;
+  }
+
+  #nameOf(id: SpaceId): string | undefined {
+    for (const space of this.#spaces.values()) if (space.id === id) return space.name;
+    return undefined;
   }
 
   async restore(

@@ -4,7 +4,7 @@
  */
 import type { Principal } from "#access/access.ts";
 import type { CommitOutcome, MetaStore } from "#hub/meta/meta-store.ts";
-import { type Difference, changesFor, differences } from "#hub/restore.ts";
+import { type Difference, changesFor, differ, differences } from "#hub/restore.ts";
 import { runDifferences } from "#hub/run-differences.ts";
 import { cannotRestore, tooManyChanges } from "#hub/space-errors.ts";
 import type { CommitRequest, Intake } from "#hub/space-service.ts";
@@ -56,7 +56,7 @@ export class PastStates {
     if (below !== "") {
       const now = await meta.version(id, below);
       const wanted = await meta.versionAt(id, below, to);
-      if (now?.sequence !== wanted?.sequence) found.push({ path: below, now, wanted });
+      if (differ(now, wanted)) found.push({ path: below, now, wanted });
     }
     const states = differences(this.#walk(id, below, undefined), this.#walk(id, below, to));
     for await (const difference of states) {

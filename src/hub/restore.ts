@@ -25,6 +25,12 @@ function isSame(a: Version, b: Version): boolean {
   return sameMetadata(a.entry, b.entry, PRESERVE_ALL) && sameAttributes(ownAttributes(a.attributes), ownAttributes(b.attributes));
 }
 
+/** Of one path. Versions that say the same are no difference, whatever their numbers. */
+export function differ(now: Version | undefined, wanted: Version | undefined): boolean {
+  if (now === undefined || wanted === undefined) return !isAbsent(now) || !isAbsent(wanted);
+  return !isSame(now, wanted);
+}
+
 /** Merges two listings in byte order into what differs. */
 export async function* differences(
   now: AsyncIterable<Version>,

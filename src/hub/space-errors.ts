@@ -44,6 +44,15 @@ export function unknownSpace(name: string): SynclineError {
   });
 }
 
+export function otherSpace(name: string): SynclineError {
+  return new SynclineError({
+    code: "SPACE_UNKNOWN",
+    op: "find space",
+    message: `the space "${printablePath(name.slice(0, 100))}" is another one than when this began: that one was renamed or deleted`,
+    hint: "begin anew for the space that is meant; syncline space list shows those you may see",
+  });
+}
+
 export function unknownRun(runId: string): SynclineError {
   const message = `no change of this space belongs to the run "${printablePath(runId.slice(0, 100))}"`;
   const hint = "syncline journal SPACE shows what was done in which run";

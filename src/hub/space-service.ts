@@ -130,8 +130,13 @@ export interface SpaceService {
   spaces(who: Principal): Promise<Space[]>;
   /** @throws {SynclineError} SPACE_UNKNOWN, also when the principal may read nothing of it */
   space(who: Principal, name: string): Promise<Space>;
-  /** Is it that space which has the name now? For who goes on for long: another one may have got it. Asks for no rights. */
-  isNamed(id: SpaceId, name: string): boolean;
+  /**
+   * Spaces are called by name, and a name may become another's. Whoever is at work for long asks in the very turn of each
+   * call. @throws {SynclineError} SPACE_UNKNOWN when the name is not that space's any more
+   */
+  requireIs(name: string, id: SpaceId): void;
+  /** Which space has the name now, deleted or not; asks for no rights. */
+  idOf(name: string): SpaceId | undefined;
   updateSpace(who: Principal, name: string, change: { name?: string; settings?: Partial<SpaceSettings> }): Promise<Space>;
   /**
    * It disappears at once and can be brought back until the grace period ends; then prune erases it.
@@ -169,6 +174,7 @@ export interface SpaceService {
   sums(who: Principal, space: string, version: Version, wanted?: readonly SumName[]): Promise<Sums>;
 
   // Writing
+  /** It is for this space, whatever its name is later: a commit to another is refused with SPACE_UNKNOWN. */
   intake(who: Principal, space: string): Intake;
   commit(who: Principal, space: string, request: CommitRequest): Promise<CommitOutcome>;
   /** Brings a path (with everything below it; "" is all) to the state of a point, as one new commit. */

@@ -21,6 +21,7 @@ import {
 export type NewJob = Subject & {
   readonly kind: string;
   readonly args: unknown;
+  readonly bound?: unknown;
   readonly priority: Priority;
   readonly submitter: Submitter;
   readonly traceId: string;
@@ -48,6 +49,7 @@ type JobRow = SqlRow & {
   id: number;
   kind: string;
   args: string;
+  bound: string | null;
   priority: string;
   host: string | null;
   space: string | null;
@@ -79,8 +81,8 @@ type JobRow = SqlRow & {
 
 const INSERT = `INSERT INTO jobs
   (id, kind, args, priority, host, space, dependency, submitted_by, scopes, trace_id, schedule, state, tries, tries_max,
-   preempted, lost, deadline_ms, submitted_ms, since_ms, claim, beat, cancel_asked)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', 0, ?, 0, 0, ?, ?, ?, 0, 0, 0)`;
+   preempted, lost, deadline_ms, submitted_ms, since_ms, claim, beat, cancel_asked, bound)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', 0, ?, 0, 0, ?, ?, ?, 0, 0, 0, ?)`;
 // One text for every filter; an empty one matches all.
 const SELECT_PAGE = `SELECT * FROM jobs WHERE id < ? AND (? = '' OR state = ?) AND (? = '' OR kind = ?)
   AND (? = '' OR host = ?) AND (? = '' OR space = ?) AND (? = '' OR schedule = ?) AND (? = '' OR submitted_by = ?)
@@ -126,6 +128,7 @@ export async function insertJob(sql: Sql, job: NewJob, nowMs: number): Promise<n
     job.deadlineMs ?? null,
     nowMs,
     nowMs,
+    jsonOf(job.bound),
   ]);
   return id;
 }
@@ -280,6 +283,7 @@ function jobOf(row: JobRow): Job {
     id: row.id,
     kind: row.kind,
     args: JSON.parse(row.args),
+    bound: valueOf(row.bound),
     priority: row.priority as Priority,
     submitter: { id: row.submitted_by, scopes: valueOf(row.scopes) as readonly Rule[] | undefined },
     traceId: row.trace_id,

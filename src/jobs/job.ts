@@ -60,6 +60,8 @@ export type Job = Subject & {
   readonly id: number;
   readonly kind: string;
   readonly args: unknown;
+  /** What the names in them stood for when it was made. */
+  readonly bound: unknown;
   readonly priority: Priority;
   readonly submitter: Submitter;
   readonly traceId: string;

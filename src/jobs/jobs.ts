@@ -159,6 +159,7 @@ export class Jobs {
       ...kind.subject?.(checked),
       kind: name,
       args: checked,
+      bound: kind.bind?.(checked),
       priority,
       submitter: { id: who.id, scopes: who.scopes },
       traceId: by.traceId ?? this.#traceId(),
@@ -347,7 +348,7 @@ export class Jobs {
   #submitScheduled(sql: Sql, { kind: name, args, priority, submitter, name: schedule }: Schedule): Promise<number> {
     const kind = this.#kind(name);
     const checked = checkedArgs(kind, args);
-    const facts = { kind: name, args: checked, priority, submitter, schedule, deadlineMs: undefined };
+    const facts = { kind: name, args: checked, bound: kind.bind?.(checked), priority, submitter, schedule, deadlineMs: undefined };
     const job = { ...kind.subject?.(checked), ...facts, traceId: this.#traceId(), triesMax: kind.tries ?? TRIES_DEFAULT };
     return insertJob(sql, job, this.#options.clock.nowMs());
   }

@@ -25,6 +25,11 @@ export type JobKind<A = never> = {
   readonly rights: (args: A) => readonly Right[];
   readonly subject?: (args: A) => Subject;
   /**
+   * What the names in the arguments stand for when the job is made: kept with it, and told to its work, because it may wait
+   * for hours, and a name may be another's by then. As JSON; undefined: nothing.
+   */
+  readonly bind?: (args: A) => unknown;
+  /**
    * What the schema cannot say of the arguments; asked when a job or a schedule is made, so that nobody waits for a job
    * that can only fail. @throws {SynclineError} USAGE
    */
@@ -61,6 +66,8 @@ export type JobContext = {
   readonly who: Principal;
   /** Aborted when the job is cancelled, the hub ends, or another hub has taken the job over. */
   readonly signal: AbortSignal;
+  /** What its kind's bind() gave when it was made; undefined for one that was made by an older hub. */
+  readonly bound: unknown;
   /** Saved last; undefined at the first beginning. */
   readonly checkpoint: unknown;
   /**

@@ -283,6 +283,7 @@ export class JobRunner {
       traceId: job.traceId,
       who,
       signal: abort.signal,
+      bound: job.bound,
       checkpoint: job.checkpoint,
       save: (checkpoint, progress) => this.#save(active, checkpoint, progress),
       tell: (progress) => {

@@ -2,7 +2,7 @@
 import { SynclineError } from "#model/error.ts";
 import type { Clock, Random } from "#platform/host.ts";
 import type { Database, Sql } from "#platform/sql/database.ts";
-import { cronTimes } from "#jobs/cron.ts";
+import { type CronTimes, cronTimes } from "#jobs/cron.ts";
 import { cancelJob, openOfSchedule } from "#jobs/job-store.ts";
 import { CATCH_UP_MAX, type Schedule, type ScheduleSettings, dueTimes } from "#jobs/schedule.ts";
 import { putSchedule, readDue, readSchedule, readSchedules } from "#jobs/schedule-store.ts";
@@ -10,6 +10,8 @@ import { putSchedule, readDue, readSchedule, readSchedules } from "#jobs/schedul
 /** What was due while no hub was there begins this long after a start, by a draw between the two. */
 export const FIRST_MIN_MS = 60_000;
 export const FIRST_MAX_MS = 6 * 60_000;
+/** One whose times cannot be told is looked at again after this. */
+const AGAIN_MS = 3_600_000;
 
 export type SchedulesOptions = {
   readonly db: Database;
@@ -53,7 +55,10 @@ export class Schedules {
 
   /** Where the clock was far ahead and is right again, the next time is not the next any more. */
   async #pullIn(sql: Sql, schedule: Schedule, nowMs: number): Promise<void> {
-    const nextMs = cronTimes(schedule.cron, schedule.zone).next(nowMs);
+    const times = timesOf(schedule);
+    // It is said when its time has come.
+    if (typeof times === "string") return;
+    const nextMs = times.next(nowMs);
     if (nextMs === undefined || schedule.nextMs === undefined || schedule.nextMs <= nextMs) return;
     await putSchedule(sql, this.at(schedule, nextMs));
   }
@@ -100,7 +105,8 @@ export class Schedules {
     const schedule = await readSchedule(sql, name);
     const isDue = schedule?.enabled === true && schedule.fireMs !== undefined && schedule.fireMs <= nowMs;
     if (!isDue || schedule.nextMs === undefined) return [];
-    const times = cronTimes(schedule.cron, schedule.zone);
+    const times = timesOf(schedule);
+    if (typeof times === "string") return this.#passOver(sql, schedule, times, nowMs);
     const { run, missed, nextMs } = dueTimes(times, schedule, schedule.nextMs, nowMs);
     const open = await openOfSchedule(sql, name);
     const why = refusal(schedule, open);
@@ -117,6 +123,14 @@ export class Schedules {
     log("schedule", { name, outcome: lastOutcome });
     await putSchedule(sql, this.at({ ...schedule, lastMs: nowMs, lastJob, lastOutcome }, nextMs));
     return cancelled;
+  }
+
+  /** Of one whose times cannot be told the others, and all jobs, must not hear: it is looked at again after a while. */
+  async #passOver(sql: Sql, schedule: Schedule, why: string, nowMs: number): Promise<number[]> {
+    const lastOutcome = `passed over: ${why}`;
+    this.#options.log("schedule", { name: schedule.name, outcome: lastOutcome });
+    await putSchedule(sql, { ...schedule, lastMs: nowMs, lastOutcome, fireMs: nowMs + AGAIN_MS });
+    return [];
   }
 
   /** What cannot be submitted is told, and the next time comes all the same. */
@@ -144,6 +158,16 @@ export class Schedules {
   #draw(): number {
     const [high, low] = this.#options.random.bytes(2) as unknown as [number, number];
     return (high * 256 + low) / 65_535;
+  }
+}
+
+/** Or why they cannot be told: the zone may be one that only another system has. */
+function timesOf({ cron, zone }: Schedule): CronTimes | string {
+  try {
+    return cronTimes(cron, zone);
+  } catch (error) {
+    if (error instanceof SynclineError) return error.message;
+    throw error;
   }
 }
 

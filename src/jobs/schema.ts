@@ -27,4 +27,9 @@ export const JOB_MIGRATIONS: readonly Migration[] = [
         enabled BIGINT NOT NULL, next_ms BIGINT, fire_ms BIGINT, last_ms BIGINT, last_job BIGINT, last_outcome TEXT)`,
     ],
   },
+  {
+    // What the names in the arguments stood for when the job was made, as JSON.
+    id: 2,
+    statements: ["ALTER TABLE jobs ADD COLUMN bound TEXT"],
+  },
 ];

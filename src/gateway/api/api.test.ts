@@ -330,6 +330,19 @@ describe("events", () => {
     stop.abort();
   });
 
+  test("[API-941] a listener to a space hears nothing of another one that has got its name", async () => {
+    const make = (name: string): Promise<Response> => lab.ask("/v1/spaces", { method: "POST", json: { name } });
+    await make("heard");
+    await lab.put("first", "x", "heard");
+    const events = lines(await lab.ask("/v1/spaces/heard/events"));
+    await events.next();
+    await lab.ask("/v1/spaces/heard", { method: "PATCH", json: { name: "was-heard" } });
+    await make("heard");
+    for (const path of ["a", "b", "c"]) await lab.put(path, "x", "heard");
+    await lab.put("second", "x", "was-heard");
+    expect(await events.next()).toEqual({ done: true, value: undefined });
+  });
+
   test("[API-15] a listener whose token is revoked hears no more; the head alone opens no stream", async () => {
     const { token, value } = (await (
       await lab.ask("/v1/tokens", { method: "POST", json: { user: "reader", name: "short" } })

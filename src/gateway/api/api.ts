@@ -17,6 +17,7 @@ import { traceparentOf } from "#platform/trace-id.ts";
 import { FIXED_HEADERS } from "#gateway/http-work.ts";
 import { decodeUrlPath, parseQuery, percentDecode, splitUrl } from "#gateway/api/url-path.ts";
 import { boundedBody } from "#gateway/bounded-body.ts";
+import { signedIn } from "#gateway/renewing.ts";
 import { isTrouble, troubleText } from "#gateway/trouble.ts";
 
 /** Bytes of a JSON body. */
@@ -77,13 +78,15 @@ export class Api {
     if (request.url.length > URL_CHARS_MAX) throw new ApiProblem("LIMIT", `the URL is longer than ${URL_CHARS_MAX}`);
     const shown = route.allowed === "public" ? undefined : credentialOf(services, request, address);
     const reauthenticate = async (): Promise<Principal> => (shown === undefined ? NOBODY : services.access.authenticate(shown));
-    const who = await reauthenticate();
+    const { renew } = await signedIn(services.access, reauthenticate);
     if (shown?.type === "session" && !shown.isBearer) requireOwnPage(request, shown.cookie);
     const params = check(route.params, decoded(matched.params), "path");
     const query = check(route.query, parseQuery(splitUrl(request.url).search), "query");
     const path = route.path.endsWith("{path...}") ? pathOf(route, matched.rawPath) : "";
     const text = route.body === undefined ? "" : await readText(request);
     const body = check(route.body, route.body === undefined ? undefined : parseJson(text), "body");
+    // The body may have come for long.
+    const who = await renew();
     const asked = { params, query, body, path } as { params: never; query: never; body: never; path: RelPath };
     await requireAllowed(services, route, who, asked);
     const call: Call<never, never, never> = {
@@ -94,6 +97,7 @@ export class Api {
       who,
       session: shown?.type === "session" ? shown.cookie : undefined,
       trace,
+      renew,
       reauthenticate,
       services,
       traffic: services.traffic,

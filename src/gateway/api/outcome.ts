@@ -7,9 +7,15 @@ import type { RelPath } from "#model/path.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
 import { type ApiServices, spaceAt } from "#gateway/api/route.ts";
 import type { Trace } from "#gateway/api/trace.ts";
+import type { Renew } from "#gateway/renewing.ts";
 import { versionJson } from "#gateway/api/shapes.ts";
 
-type Asking = { readonly services: Pick<ApiServices, "spaces" | "access">; readonly who: Principal; readonly trace: Trace };
+type Asking = {
+  readonly services: Pick<ApiServices, "spaces" | "access">;
+  /** Who asks, by the rights of now. */
+  readonly renew: Renew;
+  readonly trace: Trace;
+};
 
 /** What the caller's conditions come to: what the commit expects, and how it is told that it expected wrongly. */
 export type Condition = { readonly expect: Expect; readonly onStale: "conflict" | "precondition" };
@@ -26,13 +32,15 @@ export function sequenceExpect(sequence: number | undefined): Expect | undefined
  * @throws {ApiProblem} for the first that was not done
  */
 export async function commitAll(
-  { services, who, trace }: Asking,
+  { services, renew, trace }: Asking,
   space: string,
   changes: readonly SpaceChange[],
   message: string | undefined,
   onStale: Condition["onStale"],
   intake?: Intake,
 ): Promise<readonly Extract<ChangeResult, { status: "done" }>[]> {
+  // What it commits may have come for long.
+  const who = await renew();
   const outcome: CommitOutcome = await services.spaces.commit(who, space, {
     changes,
     intake,
@@ -49,7 +57,7 @@ export async function commitAll(
  * @throws {ApiProblem} for the first that says why it was not done
  */
 export async function allDone(
-  { services, who }: Pick<Asking, "services" | "who">,
+  { services, who }: Pick<Asking, "services"> & { readonly who: Principal },
   space: string,
   changes: readonly SpaceChange[],
   results: readonly ChangeResult[],
@@ -76,7 +84,7 @@ export function refused(result: Extract<ChangeResult, { status: "refused" }>): A
  * and not read is told that it was not done, and nothing of what is there.
  */
 export async function throwStale(
-  { services, who }: Pick<Asking, "services" | "who">,
+  { services, who }: Pick<Asking, "services"> & { readonly who: Principal },
   space: string,
   change: { readonly expect: Expect } & ({ readonly path: RelPath } | { readonly from: RelPath }),
   current: Version | undefined,

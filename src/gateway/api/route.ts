@@ -25,6 +25,7 @@ import type { Tracer } from "#observe/trace.ts";
 import type { Metrics } from "#gateway/api/metrics.ts";
 import type { HttpWork } from "#gateway/http-work.ts";
 import type { Traffic } from "#gateway/api/traffic.ts";
+import type { Renew } from "#gateway/renewing.ts";
 import type { Trace } from "#gateway/api/trace.ts";
 
 /** A thing without which the hub cannot do its work. `fault` says why it is not ready. */
@@ -102,6 +103,8 @@ export type Call<P = unknown, Q = unknown, B = unknown> = {
   /** The value of the session that asks; undefined: it is no session. */
   readonly session: string | undefined;
   readonly trace: Trace;
+  /** Who asks, as of now: for what is done when bytes have come for long. @throws {SynclineError} AUTH */
+  readonly renew: Renew;
   /** Looks at the credential again; for answers that last long. @throws {SynclineError} AUTH */
   readonly reauthenticate: () => Promise<Principal>;
   readonly services: ApiServices;

@@ -30,7 +30,7 @@ export const EVENT_ROUTES: readonly AnyRoute[] = [
     async handle(call) {
       const { spaces } = call.services;
       const name = call.params.space;
-      const { sequence, lineage } = await spaces.space(call.who, name);
+      const { id, sequence, lineage } = await spaces.space(call.who, name);
       const last = call.headers.get("last-event-id");
       const resumed = last !== null && /^\d{1,16}$/.test(last) ? Number(last) : call.query.after;
       // A number from before a restore of the hub is beyond what there is: the client sees another lineage, and all.
@@ -40,9 +40,12 @@ export const EVENT_ROUTES: readonly AnyRoute[] = [
         endedBy: ["AUTH", "DENIED", "SPACE_UNKNOWN"],
         watch: (wake, until) => spaces.watch(name, wake, until),
         async next(who) {
+          // Another one may have the name by now, whose changes are numbered like those of this one.
+          spaces.requireIs(name, id);
           const now = await spaces.space(who, name);
           if (after >= now.sequence) return undefined;
           const limit = Math.min(PAGE_RECORDS, now.sequence - after);
+          spaces.requireIs(name, id);
           const records = await spaces.journal(who, name, after, limit);
           after += limit;
           return records.map((record) => eventText("change", journalJson(record), record.sequence)).join("");

@@ -11,6 +11,7 @@ import { type AnyRoute, type Call, actorOf, json, route, spaceAt } from "#gatewa
 import { TIME, iso } from "#gateway/api/shapes-access.ts";
 import { PATH, SPACE_NAME_TEXT, VERSION_JSON, whole } from "#gateway/api/shapes.ts";
 import { encodeUrlPath, percentEncode } from "#gateway/api/url-path.ts";
+import { signedIn } from "#gateway/renewing.ts";
 
 /** How long an address may be good, and is where nothing is said. */
 export const SIGNED_SECONDS_MAX = 7 * 86_400;
@@ -70,7 +71,7 @@ export const SIGNED_ROUTES: readonly AnyRoute[] = [
     answers: { 200: { description: "Everything", media: "application/octet-stream" }, 206: { description: "Ranges" } },
     async handle(call) {
       const query = { disposition: "attachment" } as const;
-      return getContent({ ...call, query, who: await signerOf(call, "GET") });
+      return getContent({ ...call, query, who: await signerOf(call, "GET", call.services.clock.nowMs()) });
     },
   }),
   route({
@@ -84,7 +85,10 @@ export const SIGNED_ROUTES: readonly AnyRoute[] = [
     takesBytes: true,
     answers: { 200: { description: "Replaced", schema: VERSION_JSON }, 201: { description: "Made", schema: VERSION_JSON } },
     async handle(call) {
-      return putContent({ ...call, query: {}, who: await signerOf(call, "PUT") });
+      // The address may end while the bytes come.
+      const atMs = call.services.clock.nowMs();
+      const signed = await signedIn(call.services.access, () => signerOf(call, "PUT", atMs));
+      return putContent({ ...call, query: {}, ...signed });
     },
   }),
 ];
@@ -101,13 +105,13 @@ function textOf(method: SignedMethod, space: string, path: RelPath, { principal,
  * Who signed it, as they are now and for nothing but this.
  * @throws {SynclineError} AUTH: it was never signed so, it has ended, or its maker may not sign in any more
  */
-async function signerOf({ services, params, query, path }: Signed, method: SignedMethod): Promise<Principal> {
-  const { access, clock } = services;
+async function signerOf({ services, params, query, path }: Signed, method: SignedMethod, atMs: number): Promise<Principal> {
+  const { access } = services;
   const { user, until, mark } = query;
   const given = Uint8Array.fromBase64(mark, { alphabet: "base64url" });
   const signer = await access.users.forSignIn(user);
   const isRight = signer !== undefined && access.seal.isMark(given, textOf(method, params.space, path, signer, until));
-  if (!isRight || until <= clock.nowMs()) {
+  if (!isRight || until <= atMs) {
     const message = "this address was not signed here, or has ended";
     throw new SynclineError({ code: "AUTH", op: "open signed address", message, hint: "ask whoever gave it to you for a new one" });
   }

@@ -15,6 +15,7 @@ import { paced } from "#platform/net/pace.ts";
 import { DAV_XML } from "#gateway/dav/xml-bounds.ts";
 import { type XmlElement, XmlFault, parseXml } from "#gateway/xml.ts";
 import { boundedBody } from "#gateway/bounded-body.ts";
+import type { Renew } from "#gateway/renewing.ts";
 
 export type DavServices = Pick<
   ApiServices,
@@ -27,6 +28,7 @@ export type DavCall = {
   readonly request: Request;
   readonly headers: Headers;
   readonly who: Principal;
+  readonly renew: Renew;
   readonly trace: Trace;
   readonly traffic: Traffic;
   readonly place: Place;

@@ -3,9 +3,9 @@
  * of, /dav/SPACE/ what is in one. A table of methods, and one place through which every request goes: who is it, what
  * is it about, do its conditions hold. Rights, quotas and history are those of SpaceService.
  */
-import type { Principal } from "#access/access.ts";
 import { SynclineError } from "#model/error.ts";
 import { type FrontRow, isAtOrBelow } from "#gateway/front.ts";
+import { signedIn } from "#gateway/renewing.ts";
 import { signIn } from "#gateway/sign-in.ts";
 import type { Trace } from "#gateway/api/trace.ts";
 import { splitUrl } from "#gateway/api/url-path.ts";
@@ -88,7 +88,8 @@ async function answer(
   // Asked before anybody is signed in, and says nothing but what the program is.
   if (request.method === "OPTIONS") return new Response(null, { headers: { dav: "1, 2", "ms-author-via": "DAV", allow: ALLOW } });
   const { headers } = request;
-  const who: Principal = await signIn(services.access, headers.get("authorization"), address);
+  const { access } = services;
+  const { who, renew } = await signedIn(access, () => signIn(access, headers.get("authorization"), address));
   if (request.url.length > URL_CHARS_MAX) throw new DavProblem(414, `the URL is longer than ${URL_CHARS_MAX}`);
   const method = Object.hasOwn(DAV_METHODS, request.method) ? DAV_METHODS[request.method] : undefined;
   if (method === undefined) throw new DavProblem(405, `this door takes ${ALLOW}`, "", { allow: ALLOW });
@@ -96,7 +97,7 @@ async function answer(
   const place = placeOf(splitUrl(request.url).path);
   const lists = ifListsOf(headers);
   const { traffic } = services;
-  const call: DavCall = { services, locks, request, headers, who, trace, traffic, place, tokens: tokensOf(lists) };
+  const call: DavCall = { services, locks, request, headers, who, renew, trace, traffic, place, tokens: tokensOf(lists) };
   await requireIf(call, lists);
   return method(call);
 }

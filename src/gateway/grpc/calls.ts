@@ -4,12 +4,16 @@ import type { Metadata, ServerReadableStream, ServerUnaryCall, ServerWritableStr
 import type { Principal } from "#access/access.ts";
 import type { HubAccess } from "#access/hub-access.ts";
 import { SynclineError } from "#model/error.ts";
-import { pacedPieces } from "#platform/net/pace.ts";
+import type { Clock } from "#platform/host.ts";
+import { PACE_WINDOW_MS, pacedPieces } from "#platform/net/pace.ts";
 import { statusOf } from "#gateway/grpc/status.ts";
+import { type Renew, signedIn } from "#gateway/renewing.ts";
 
 /** A call that somebody may make. */
 export type Caller = {
   readonly who: Principal;
+  /** Who asks, as of now: for what is done when bytes have come for long. @throws {SynclineError} AUTH */
+  readonly renew: Renew;
   /** Looks at the credential again. @throws {SynclineError} AUTH when it is none any more */
   readonly again: () => Promise<Principal>;
   /** 32 hex digits. */
@@ -20,6 +24,7 @@ export type Caller = {
 
 export type CallParts = {
   readonly access: HubAccess;
+  readonly clock: Pick<Clock, "sleep">;
   readonly newTraceId: () => string;
   readonly onFault: (error: unknown) => void;
 };
@@ -34,7 +39,7 @@ async function callerOf({ access, newTraceId }: CallParts, call: AnyCall): Promi
   // "127.0.0.1:4711" or "[::1]:4711".
   const address = call.getPeer().replace(/:\d+$/, "").replace(/^\[|\]$/g, "");
   const again = (): Promise<Principal> => access.authenticate({ type: "token", token, address });
-  return { who: await again(), again, traceId: newTraceId(), signal: gone.signal };
+  return { ...(await signedIn(access, again)), again, traceId: newTraceId(), signal: gone.signal };
 }
 
 function tokenOf({ metadata }: AnyCall): string {
@@ -91,7 +96,16 @@ export function incoming<Message>(
   };
 }
 
-/** One question, many answers. `send` resolves when there is room for the next; it rejects when nobody listens any more. */
+/**
+ * Who takes nothing of a message for so long lets its call hang, and others wait for its place. At the least rate that is
+ * asked of those who send (pace.ts) 256 KiB go in it, which is a message of a download.
+ */
+const TAKEN_MS_MAX = 16 * PACE_WINDOW_MS;
+
+/**
+ * One question, many answers. `send` resolves when there is room for the next; it rejects when nobody listens any more, or
+ * takes nothing.
+ */
 export function outgoing<Request>(
   parts: CallParts,
   handle: (request: Request, caller: Caller, send: (message: object) => Promise<void>) => Promise<void>,
@@ -99,7 +113,7 @@ export function outgoing<Request>(
   return (call: ServerWritableStream<object, object>): void => {
     call.on("error", () => undefined);
     void callerOf(parts, call)
-      .then((caller) => handle(call.request as Request, caller, (message) => sent(call, message, caller.signal)))
+      .then((caller) => handle(call.request as Request, caller, (message) => sent(parts, call, message, caller.signal)))
       .then(() => call.end(), (error: unknown) => {
         const { code, details, metadata } = statusOf(call.cancelled ? interrupted() : error, parts.onFault);
         call.emit("error", { code, details, metadata });
@@ -107,19 +121,31 @@ export function outgoing<Request>(
   };
 }
 
-function sent(call: ServerWritableStream<object, object>, message: object, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.reject(interrupted());
-  if (call.write(message)) return Promise.resolve();
-  return new Promise((resolve, reject) => {
-    const settle = (): void => {
-      call.off("drain", settle);
-      signal.removeEventListener("abort", settle);
-      if (signal.aborted) reject(interrupted());
-      else resolve();
-    };
-    call.on("drain", settle);
-    signal.addEventListener("abort", settle, { once: true });
-  });
+async function sent(
+  { clock }: Pick<CallParts, "clock">,
+  call: ServerWritableStream<object, object>,
+  message: object,
+  signal: AbortSignal,
+): Promise<void> {
+  if (signal.aborted) throw interrupted();
+  if (call.write(message)) return;
+  const over = new AbortController();
+  const room = Promise.withResolvers<boolean>();
+  const settle = (): void => room.resolve(true);
+  call.on("drain", settle);
+  signal.addEventListener("abort", settle, { once: true });
+  const late = clock.sleep(TAKEN_MS_MAX, over.signal).then(() => false, () => true);
+  const isTaken = await Promise.race([room.promise, late]);
+  over.abort();
+  call.off("drain", settle);
+  signal.removeEventListener("abort", settle);
+  if (signal.aborted) throw interrupted();
+  if (!isTaken) throw takesNothing();
+}
+
+function takesNothing(): SynclineError {
+  const message = "the caller takes nothing of the answer";
+  return new SynclineError({ code: "LIMIT", op: "gRPC", message, hint: "read it as it comes, and go on from where it ended" });
 }
 
 export function interrupted(): SynclineError {

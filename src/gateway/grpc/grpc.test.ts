@@ -213,6 +213,26 @@ describe("gRPC", () => {
     expect(await ended).toBe(status.UNAUTHENTICATED);
   });
 
+  test("[GRPC-941] a watcher of a space hears nothing of another one that has got its name", async () => {
+    const rename = (from: string, name: string): Promise<Response> => lab.ask(`/v1/spaces/${from}`, { method: "PATCH", json: { name } });
+    const make = (name: string): Promise<Response> => lab.ask("/v1/spaces", { method: "POST", json: { name } });
+    await make("watched");
+    await lab.put("first", "x", "watched");
+    let isListening = false;
+    const watching = receive("Watch", { space: "watched" }, "admin", (all) => {
+      isListening = true;
+      return all.length > 1;
+    });
+    while (!isListening) await Bun.sleep(5);
+    await rename("watched", "was-watched");
+    await make("watched");
+    for (const path of ["a", "b", "c"]) await lab.put(path, "x", "watched");
+    // It hears of this one.
+    await lab.put("second", "x", "was-watched");
+    const { all, code } = await watching;
+    expect([all.length, code]).toEqual([1, status.NOT_FOUND]);
+  });
+
   test("[GRPC-8] whatever bytes a message has, they are a message or none; what is no HTTP/2 harms nobody", async () => {
     const methods = [FILES, HEALTH, REFLECTION].flatMap((declared) => Object.values(serviceOf(declared)));
     fc.assert(

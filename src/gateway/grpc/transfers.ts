@@ -43,7 +43,7 @@ export async function upload(parts: FileParts, messages: AsyncIterable<UploadReq
     type: "put", path, expect, entry: { ...entry, size: content.size, sum }, content, makeParents: header.makeParents,
   } as const;
   const request = { changes: [change], intake, atomic: true, cause: "upload", traceId: caller.traceId } as const;
-  const [result] = (await spaces.commit(who, space, request)).results;
+  const [result] = (await spaces.commit(await caller.renew(), space, request)).results;
   return entryMessage(requireDone(result!, expect.kind === "absent"));
 }
 

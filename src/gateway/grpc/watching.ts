@@ -28,7 +28,7 @@ export async function watch(
   let wake = Promise.withResolvers<void>();
   // Whoever was revoked, or may see less now, hears no more from then on.
   let isChanged = false;
-  const { sequence } = await spaces.space(who, space);
+  const { sequence, id } = await spaces.space(who, space);
   spaces.watch(space, () => wake.resolve(), until);
   access.onChange(() => {
     isChanged = true;
@@ -45,9 +45,12 @@ export async function watch(
         isChanged = false;
         who = await caller.again();
       }
+      // Another one may have the name by now, whose changes are numbered like those of this one.
+      spaces.requireIs(space, id);
       const { sequence: last } = await spaces.space(who, space);
       if (after < last) {
         const limit = Math.min(PAGE_RECORDS, last - after);
+        spaces.requireIs(space, id);
         const records = await spaces.journal(who, space, after, limit);
         after += limit;
         const changes = records.filter(({ path, from }) => isWithin(path, below) || (from !== undefined && isWithin(from, below)));

@@ -3,8 +3,9 @@
  * what the secret key makes of the request. Whoever handles the request gets the principal and how the body is to be
  * checked, and never looks at credentials again. What nobody has signed is nobody's, and only for buckets that may be public.
  */
-import { ANONYMOUS, type Principal } from "#access/access.ts";
+import { ANONYMOUS } from "#access/access.ts";
 import type { HubAccess } from "#access/hub-access.ts";
+import { type SignedIn, signedIn } from "#gateway/renewing.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
 import type { SignedHow } from "#gateway/s3/asking.ts";
@@ -29,7 +30,7 @@ export type Payload =
   | { readonly kind: "chunked"; readonly signer: ChunkSigner | undefined; readonly hasTrailer: boolean };
 
 export type Authenticated = {
-  readonly who: Principal;
+  readonly user: SignedIn;
   /** Undefined: nobody has signed it. */
   readonly how: SignedHow | undefined;
   readonly payload: Payload;
@@ -71,7 +72,7 @@ export class Authenticator {
     const claim = this.#claimOf(request);
     const candidates = pathsOf(claim);
     let key: Uint8Array | undefined;
-    const who = await this.#signedIn(claim, (secretKey) => {
+    const user = await this.#signedIn(claim, (secretKey) => {
       const { scope, signature } = claim.signed;
       key = this.#keys.get(secretKey, scope);
       const isRight = candidates.some((text) => sameSignature(sign(key!, text), signature));
@@ -79,7 +80,7 @@ export class Authenticator {
       return isRight;
     });
     const type = claim.request === request ? "REST-HEADER" : "REST-QUERY-STRING";
-    return { who, how: { type, version: ALGORITHM }, request: claim.request, payload: payloadOf(claim, key!) };
+    return { user, how: { type, version: ALGORITHM }, request: claim.request, payload: payloadOf(claim, key!) };
   }
 
   async #unsignedOrV2(request: S3Request): Promise<Authenticated> {
@@ -87,8 +88,8 @@ export class Authenticator {
       this.requireV2();
       const { accessKey, signature, expires, text, request: seen } = presignedV2(request);
       if (this.#clock.nowMs() > expires * 1000) throw new S3Error("AccessDenied", "the request has expired");
-      const who = await this.#byV2(accessKey, signature, text, request.address);
-      return { who, how: { type: "REST-QUERY-STRING", version: "AWS" }, payload: { kind: "unsigned" }, request: seen };
+      const user = await this.#byV2(accessKey, signature, text, request.address);
+      return { user, how: { type: "REST-QUERY-STRING", version: "AWS" }, payload: { kind: "unsigned" }, request: seen };
     }
     const isNobodys = !request.query.has("AWSAccessKeyId") && !request.query.has("Signature");
     if (!isNobodys || !this.#access.mayBePublic(request.bucket)) throw new S3Error("AccessDenied", "the request is not signed");
@@ -96,7 +97,7 @@ export class Authenticator {
     if ([...request.query.keys()].some((name) => name.startsWith("response-"))) {
       throw new S3Error("InvalidRequest", "only a signed request may say which headers are answered");
     }
-    return { who: ANONYMOUS, how: undefined, payload: { kind: "unsigned" }, request };
+    return { user: { who: ANONYMOUS, renew: () => Promise.resolve(ANONYMOUS) }, how: undefined, payload: { kind: "unsigned" }, request };
   }
 
   /** @throws {S3Error} InvalidRequest where Signature Version 2 is not taken */
@@ -104,13 +105,13 @@ export class Authenticator {
     if (!this.#takesV2) throw new S3Error("InvalidRequest", "only AWS Signature Version 4 is accepted: sign with AWS4-HMAC-SHA256");
   }
 
-  #byV2(accessKey: string, signature: string, text: string, address: string): Promise<Principal> {
+  #byV2(accessKey: string, signature: string, text: string, address: string): Promise<SignedIn> {
     const verify = (secretKey: string): boolean => sameSignature(signV2(secretKey, text), signature);
     return this.#ask({ type: "s3", accessKey, address, verify });
   }
 
   /** A form's policy, which is what is signed of it. @throws {S3Error} */
-  async authenticateForm(form: SignedForm, address: string): Promise<Principal> {
+  async authenticateForm(form: SignedForm, address: string): Promise<SignedIn> {
     const { accessKey, scope } = form;
     if (scope === undefined) {
       this.requireV2();
@@ -129,17 +130,20 @@ export class Authenticator {
     });
   }
 
-  #signedIn({ signed, request }: Claim, verify: (secretKey: string) => boolean): Promise<Principal> {
+  #signedIn({ signed, request }: Claim, verify: (secretKey: string) => boolean): Promise<SignedIn> {
     return this.#ask({ type: "s3", accessKey: signed.scope.accessKey, address: request.address, verify });
   }
 
-  async #ask(credential: Parameters<HubAccess["authenticate"]>[0]): Promise<Principal> {
-    try {
-      return await this.#access.authenticate(credential);
-    } catch (error) {
-      if (!(error instanceof SynclineError) || error.code !== "AUTH" || error.retryable) throw error;
-      throw new S3Error("SignatureDoesNotMatch", "there is no such access key, or the signature is not right");
-    }
+  /** Asked again it compares the signature alone: the time of a request is that of its beginning. */
+  #ask(credential: Parameters<HubAccess["authenticate"]>[0]): Promise<SignedIn> {
+    return signedIn(this.#access, async () => {
+      try {
+        return await this.#access.authenticate(credential);
+      } catch (error) {
+        if (!(error instanceof SynclineError) || error.code !== "AUTH" || error.retryable) throw error;
+        throw new S3Error("SignatureDoesNotMatch", "there is no such access key, or the signature is not right");
+      }
+    });
   }
 
   #claimOf(request: S3Request): Claim {

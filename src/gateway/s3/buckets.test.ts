@@ -31,7 +31,7 @@ class Lab implements AsyncDisposable {
     const pieces: Uint8Array[] = [Buffer.from(body)];
     const request = { bucket, headers: new Map(), query: new Map(), body: { length: body.length, read: () => pieces.pop() } };
     const services = { spaces, access: this.#world.access, settings: this.#settings, random: host.random, traffic: { count: () => undefined } };
-    return { services, who, request, payload: { kind: "unsigned" } } as unknown as S3Call;
+    return { services, who, renew: () => Promise.resolve(who), request, payload: { kind: "unsigned" } } as unknown as S3Call;
   }
 
   /** What `work` begins has got as far as it comes while the database is somebody else's. */

@@ -289,9 +289,11 @@ function withoutSums(call: S3Call): S3Call {
   return { ...call, request: { ...call.request, headers } };
 }
 
-export async function completeUpload(call: S3Call): Promise<Http1Answer> {
-  const { request } = call;
-  const named = namedParts(await xmlBody(withoutSums(call), "CompleteMultipartUpload"));
+export async function completeUpload(asking: S3Call): Promise<Http1Answer> {
+  const { request } = asking;
+  const named = namedParts(await xmlBody(withoutSums(asking), "CompleteMultipartUpload"));
+  // It may have come for long.
+  const call = { ...asking, who: await asking.renew() };
   const { upload, ...noted } = await uploadOf(call);
   const isOpen = upload.sequence === undefined;
   const by = uploadKey(call, noted.opener);

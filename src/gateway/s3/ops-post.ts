@@ -1,11 +1,9 @@
 /** PostObject: a form of a browser, signed by its policy. */
-import { askingAs } from "#access/access.ts";
-import { askingOf } from "#gateway/s3/asking.ts";
 import type { Authenticator, SignedForm } from "#gateway/s3/authenticate.ts";
 import { FormReader, boundaryOf } from "#gateway/s3/form-reader.ts";
 import { putObject } from "#gateway/s3/ops-write.ts";
 import { checkPolicy } from "#gateway/s3/post-policy.ts";
-import { type S3Call, type S3Services, answer } from "#gateway/s3/s3-call.ts";
+import { type S3Call, type S3Services, answer, askedBy } from "#gateway/s3/s3-call.ts";
 import { S3Error, notImplemented } from "#gateway/s3/s3-error.ts";
 import type { S3Request } from "#gateway/s3/s3-request.ts";
 import { parseCredential } from "#gateway/s3/sigv4.ts";
@@ -48,11 +46,11 @@ export async function postObject(
   const body = new RangedBody(form, range);
   const made: S3Request = { ...request, method: "PUT", key, query: new Map(), headers, body };
   const how = { type: "POST", version: signed.scope === undefined ? "AWS" : ALGORITHM } as const;
-  const facts = { signed: how, isSecure: services.isSecure, nowMs: services.clock.nowMs() };
-  const who = askingAs(user, askingOf(made, "PostObject", user, facts));
+  const { who, renew } = askedBy(services, user, made, "PostObject", how);
   const put: S3Call = {
     services,
     who,
+    renew,
     traceId,
     payload: { kind: "unsigned" },
     request: made,

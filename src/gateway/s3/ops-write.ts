@@ -119,12 +119,13 @@ export function conflict(key: string): S3Error {
 }
 
 export async function commit(
-  { services, who, request, traceId }: S3Call,
+  { services, renew, request, traceId }: S3Call,
   changes: readonly SpaceChange[],
   intake: Intake | undefined,
 ): Promise<readonly ChangeResult[]> {
   const asked = { changes, intake, atomic: false, cause: "upload", traceId } as const;
-  return (await services.spaces.commit(who, request.bucket, asked)).results;
+  // What it commits may have come for long.
+  return (await services.spaces.commit(await renew(), request.bucket, asked)).results;
 }
 
 export function refusedOf({ code, message }: Pick<Extract<ChangeResult, { status: "refused" }>, "code" | "message">, key: string): S3Error {

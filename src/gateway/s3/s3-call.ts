@@ -1,7 +1,10 @@
 /** What a handler of an operation is given, and what it gives back. */
-import type { Principal } from "#access/access.ts";
+import { type Principal, askingAs } from "#access/access.ts";
 import type { HubAccess } from "#access/hub-access.ts";
+import type { Asking } from "#access/policy/policy.ts";
 import type { ApiLog } from "#gateway/api/route.ts";
+import type { Renew, SignedIn } from "#gateway/renewing.ts";
+import { type SignedHow, askingOf } from "#gateway/s3/asking.ts";
 import type { BucketSettings } from "#gateway/s3/bucket-settings.ts";
 import type { Payload } from "#gateway/s3/authenticate.ts";
 import { S3Error } from "#gateway/s3/s3-error.ts";
@@ -34,11 +37,26 @@ export type S3Services = {
 export type S3Call = {
   readonly services: S3Services;
   readonly who: Principal;
+  /** Who asks, as of now. @throws {S3Error} when the key is none any more */
+  readonly renew: Renew;
   readonly request: S3Request;
   readonly payload: Payload;
   /** 32 hex digits: the request's id, and the trace of what it changes. */
   readonly traceId: string;
 };
+
+/** Who asks with a request, as policies see it; so it is also when the key is looked at again. */
+export function askedBy(
+  { isSecure, clock }: S3Services,
+  user: SignedIn,
+  request: S3Request,
+  operation: string,
+  signed: SignedHow | undefined,
+): { readonly who: Principal & { readonly asking: Asking }; readonly renew: Renew } {
+  const facts = { signed, isSecure, nowMs: clock.nowMs() };
+  const asking = (who: Principal) => askingAs(who, askingOf(request, operation, who, facts));
+  return { who: asking(user.who), renew: async () => asking(await user.renew()) };
+}
 
 export type Header = readonly [name: string, value: string];
 
@@ -67,6 +85,8 @@ export function countOf(call: S3Call, name: string, fallback: number, max: numbe
 /** The body as XML, its checksums and its signature compared. @throws {S3Error} */
 export async function xmlBody(call: S3Call, root: string): Promise<XmlElement> {
   const bytes = await plainBody(call, XML_BYTES_MAX);
+  // They may have come for long.
+  await call.renew();
   const element = parseXml(new TextDecoder().decode(bytes));
   if (element.name !== root) throw new S3Error("MalformedXML", `the body is no ${root}`);
   return element;

@@ -2,15 +2,13 @@
  * The S3 door: buckets are spaces, keys are paths. Every request goes one way: what is asked for, by whom (authenticate.ts,
  * once), which operation (operations.ts), its handler. Rules are behind SpaceService.
  */
-import { askingAs } from "#access/access.ts";
 import type { Door, DoorParts } from "#gateway/door.ts";
-import { askingOf } from "#gateway/s3/asking.ts";
 import { Authenticator } from "#gateway/s3/authenticate.ts";
 import { BucketSettings } from "#gateway/s3/bucket-settings.ts";
 import { corsHeaders, preflight } from "#gateway/s3/cors.ts";
 import { operationOf } from "#gateway/s3/operations.ts";
 import { isForm, postObject } from "#gateway/s3/ops-post.ts";
-import type { S3Services } from "#gateway/s3/s3-call.ts";
+import { type S3Services, askedBy } from "#gateway/s3/s3-call.ts";
 import { type S3Error, s3ErrorOf } from "#gateway/s3/s3-error.ts";
 import { type S3Request, readRequest } from "#gateway/s3/s3-request.ts";
 import { S3Traffic } from "#gateway/s3/s3-traffic.ts";
@@ -104,14 +102,13 @@ class S3Requests {
       seen.operation = "PostObject";
       return postObject(this.#services, this.#authenticator, asked, traceId);
     }
-    const { who: user, how, payload, request } = await this.#authenticator.authenticate(asked);
+    const { user, how, payload, request } = await this.#authenticator.authenticate(asked);
     const operation = operationOf(request);
     seen.operation = operation.name;
     const services = this.#services;
-    const facts = { signed: how, isSecure: services.isSecure, nowMs: services.clock.nowMs() };
-    const who = askingAs(user, askingOf(request, operation.name, user, facts));
+    const { who, renew } = askedBy(services, user, request, operation.name, how);
     services.access.requireAsked(who, request.bucket, request.key.replace(/\/$/, ""));
-    return operation.handle({ services, who, request, payload, traceId });
+    return operation.handle({ services, who, renew, request, payload, traceId });
   }
 
   /** Only browsers say where a page comes from. */

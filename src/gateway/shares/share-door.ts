@@ -6,7 +6,7 @@
 import type { Principal } from "#access/access.ts";
 import type { Actor } from "#access/audit.ts";
 import { requireReadable } from "#hub/encrypted-content.ts";
-import { type Share, isUsedUp, mayDownload, mayUpload } from "#hub/shares/share.ts";
+import { type Share, isOver, isUsedUp, mayDownload, mayUpload } from "#hub/shares/share.ts";
 import type { SpaceChange, Version } from "#hub/space.ts";
 import { SynclineError, messageOf } from "#model/error.ts";
 import { type RelPath, NAME_BYTES_MAX, decodeName, encodeName, joinPath, nameOf, pathFault, shorten } from "#model/path.ts";
@@ -50,6 +50,7 @@ type Use = {
   readonly headers: Headers;
   readonly share: Share;
   readonly who: Principal;
+  readonly secret: string;
   /** "/s/SECRET". */
   readonly root: string;
   /** Names below the share's path. */
@@ -108,13 +109,15 @@ export class ShareDoor {
     if (!ALLOW.split(", ").includes(request.method)) {
       throw new ApiProblem("METHOD", `this address takes ${ALLOW}`, undefined, {}, { allow: ALLOW });
     }
-    const open = await this.#services.shares.open(percentDecode(secret));
+    const shown = percentDecode(secret);
+    const open = await this.#services.shares.open(shown);
     if (open === undefined) throw nowhere();
     const names = rest.filter((segment, at) => segment !== "" || at < rest.length - 1);
     const below = names.length === 0 ? "" : decodeUrlPath(names.join("/"));
     const by = { id: `share:${open.share.id}`, address, traceId: trace.traceId };
     const use: Use = {
       ...open,
+      secret: shown,
       request,
       headers: request.headers,
       root: `${PREFIX}/${secret}`,
@@ -278,6 +281,7 @@ export class ShareDoor {
     await using intake = this.#services.spaces.intake(who, share.space);
     const flow = this.#flows.open(share, () => undefined);
     const { content, sum } = await storeBody({ who, request, headers, traffic: flow, space: share.space }, intake);
+    const renew = (): Promise<Principal> => this.#stillBy(use);
     const message = `through share ${share.id}${share.note === "" ? "" : `: ${share.note}`}`;
     for (let at = 1; at <= NAMES_MAX; at++) {
       const name = [...names.slice(0, -1), numbered(names.at(-1)!, at)].join("/");
@@ -286,7 +290,7 @@ export class ShareDoor {
       const entry = { kind: "file", size: content.size, mode: FILE_MODE, mtimeNs, sum } as const;
       const change: SpaceChange = { type: "put", path, expect: { kind: "absent" }, entry, content, makeParents: true };
       try {
-        await commitAll({ services: this.#services, who, trace: use.trace }, share.space, [change], message, "conflict", intake);
+        await commitAll({ services: this.#services, renew, trace: use.trace }, share.space, [change], message, "conflict", intake);
       } catch (error) {
         if (error instanceof ApiProblem && error.code === "EXISTS") continue;
         throw withoutPath(error);
@@ -295,6 +299,13 @@ export class ShareDoor {
       return json(201, { name, size: content.size });
     }
     throw new ApiProblem("EXISTS", "too many files have this name", "give it another one");
+  }
+
+  /** For whom bytes are stored that may have come for long; a share whose time has ended meanwhile takes them still. */
+  async #stillBy({ secret, share, who }: Use): Promise<Principal> {
+    const open = await this.#services.shares.open(secret);
+    if (open === undefined && !isOver(share, this.#services.clock.nowMs())) throw nowhere();
+    return open?.who ?? who;
   }
 
   // ---------------------------------------------------------------- refusing

@@ -4,6 +4,7 @@ import type { RelPath } from "#model/path.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
 import type { ApiServices } from "#gateway/api/route.ts";
 import type { Trace } from "#gateway/api/trace.ts";
+import type { Renew } from "#gateway/renewing.ts";
 
 export const TUS_PREFIX = "/v1/tus";
 
@@ -15,6 +16,7 @@ export type TusCall = {
   readonly headers: Headers;
   readonly request: Request;
   readonly who: Principal;
+  readonly renew: Renew;
   readonly trace: Trace;
   readonly space: string;
   /** Behind the space: a directory or file with POST, an upload's id with all else. */

@@ -20,7 +20,7 @@ const ID = /^[0-9a-f]{32}$/;
 /** What is kept with an upload for its answers. */
 type Note = { readonly metadata: string; readonly concat?: string | undefined };
 
-const byOf = ({ who }: TusCall): Uploader => ({ who, door: "tus" });
+const byOf = ({ who }: Pick<TusCall, "who">): Uploader => ({ who, door: "tus" });
 const noteText = (note: Note): string => JSON.stringify(note);
 const noteOf = ({ note }: Upload): Note => JSON.parse(note) as Note;
 const isPartial = (upload: Upload): boolean => noteOf(upload).concat === "partial";
@@ -161,7 +161,9 @@ async function pour(request: Request, sink: AppendSink): Promise<number> {
 /** Makes the file when all of it has come. @throws {ApiProblem} where the space refuses it; the bytes stay */
 async function completeWhole(call: TusCall, upload: Upload): Promise<void> {
   if (upload.sequence !== undefined || upload.received !== upload.size || isPartial(upload)) return;
-  const { result } = await call.services.uploads.complete(byOf(call), upload.id, { traceId: call.trace.traceId });
+  // Its last bytes may have come for long.
+  const by = byOf({ who: await call.renew() });
+  const { result } = await call.services.uploads.complete(by, upload.id, { traceId: call.trace.traceId });
   requireDone(result);
 }
 

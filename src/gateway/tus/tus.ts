@@ -11,6 +11,7 @@ import { ApiProblem, problemOf } from "#gateway/api/problem.ts";
 import type { Trace } from "#gateway/api/trace.ts";
 import { decodeUrlPath, percentDecode, splitUrl } from "#gateway/api/url-path.ts";
 import { type FrontRow, isAtOrBelow } from "#gateway/front.ts";
+import { signedIn } from "#gateway/renewing.ts";
 import { signIn } from "#gateway/sign-in.ts";
 import { TUS_PREFIX, type TusCall, TusProblem, type TusServices } from "#gateway/tus/tus-call.ts";
 import { CHECKSUMS } from "#gateway/tus/tus-headers.ts";
@@ -57,12 +58,13 @@ async function answer(services: TusServices, request: Request, address: string, 
     const hint = "send Tus-Resumable: 1.0.0 with every request";
     throw new ApiProblem("PRECONDITION", `this door speaks tus ${TUS_VERSION}`, hint, {}, { "tus-version": TUS_VERSION });
   }
-  const who = await signIn(services.access, headers.get("authorization"), address);
+  const { access } = services;
+  const { who, renew } = await signedIn(access, () => signIn(access, headers.get("authorization"), address));
   const run = Object.hasOwn(TUS_METHODS, method) ? TUS_METHODS[method] : undefined;
   const allow = ["OPTIONS", ...Object.keys(TUS_METHODS)].join(", ");
   if (run === undefined) throw new ApiProblem("METHOD", `this door takes ${allow}`, undefined, {}, { allow });
   const { space, rest } = placeOf(splitUrl(request.url).path);
-  const response = await run({ services, headers, request, who, trace, space, rest });
+  const response = await run({ services, headers, request, who, renew, trace, space, rest });
   response.headers.set("tus-resumable", TUS_VERSION);
   return response;
 }

@@ -1,9 +1,8 @@
 /** A space as one link sees it: the part below a prefix, with paths relative to it. */
 import type { Principal } from "#access/access.ts";
 import { isEncrypted } from "#hub/encrypted-content.ts";
-import { unknownSpace } from "#hub/space-errors.ts";
 import type { SpaceService } from "#hub/space-service.ts";
-import type { Point, Space, Version } from "#hub/space.ts";
+import type { Point, Space, SpaceId, Version } from "#hub/space.ts";
 import type { Entry } from "#model/entry.ts";
 import { type RelPath, comparePaths, joinPath } from "#model/path.ts";
 
@@ -25,26 +24,24 @@ function seen(version: Version): Version {
 }
 
 export class LinkView {
-  readonly spaces: SpaceService;
+  readonly #spaces: SpaceService;
+  readonly #id: SpaceId;
   readonly who: Principal;
+  readonly space: string;
   readonly prefix: RelPath;
-  readonly #space: Pick<Space, "id" | "name">;
 
-  constructor(spaces: SpaceService, who: Principal, space: Pick<Space, "id" | "name">, prefix: RelPath) {
-    this.spaces = spaces;
+  constructor(spaces: SpaceService, who: Principal, { id, name }: Pick<Space, "id" | "name">, prefix: RelPath) {
+    this.#spaces = spaces;
     this.who = who;
-    this.#space = space;
+    this.#id = id;
+    this.space = name;
     this.prefix = prefix;
   }
 
-  /**
-   * Its name, for one call that is made at once.
-   * @throws {SynclineError} SPACE_UNKNOWN when it has another by now: this one may be another space's
-   */
-  get space(): string {
-    const { id, name } = this.#space;
-    if (!this.spaces.isNamed(id, name)) throw unknownSpace(name);
-    return name;
+  /** To be called in the turn in which it was asked for. @throws {SynclineError} SPACE_UNKNOWN when the name is another's by now */
+  get spaces(): SpaceService {
+    this.#spaces.requireIs(this.space, this.#id);
+    return this.#spaces;
   }
 
   /** The path in the space. */
@@ -65,10 +62,10 @@ export class LinkView {
 
   /** Current versions (tombstones too) below `dir` that changed after a sequence, with paths of the link. */
   async *changedSince(sequence: number, dir: RelPath = ""): AsyncGenerator<Version> {
+    const { who, space } = this;
     const below = this.outer(dir);
     for (let since = sequence; ; ) {
-      const { spaces, who, space } = this;
-      const page = await spaces.changedSince(who, space, below, since, PAGE_ROWS);
+      const page = await this.spaces.changedSince(who, space, below, since, PAGE_ROWS);
       for (const one of page) if (one.path !== below) yield { ...seen(one), path: this.inner(one.path) };
       if (page.length < PAGE_ROWS) return;
       since = page.at(-1)!.sequence;

@@ -268,7 +268,7 @@ describe("a directory and a space", () => {
     for (const path of ["c", "c.d/f", "c.d-x"]) await hub.put("demo", path, path);
     let lists = 0;
     const spaces = Object.create(hub.spaces, {
-      isNamed: { value: () => true },
+      requireIs: { value: hub.spaces.requireIs.bind(hub.spaces) },
       list: {
         value: async (...asked: Parameters<typeof hub.spaces.list>) => {
           // The inside of "c.d" is listed on its own, then what follows it.
@@ -283,8 +283,7 @@ describe("a directory and a space", () => {
       },
     }) as typeof hub.spaces;
     const seen: string[] = [];
-    const space = await hub.spaces.space(hub.who, "demo");
-    for await (const { path } of new LinkView(spaces, hub.who, space, "").walk("")) seen.push(path);
+    for await (const { path } of new LinkView(spaces, hub.who, await hub.spaces.space(hub.who, "demo"), "").walk("")) seen.push(path);
     expect(lists).toBe(3);
     expect(seen).toEqual(["c", "c.d", "c.d/f", "c.d-x"]);
   });

@@ -19,7 +19,7 @@ import { observeAll, observeSince } from "#hub/endpoint/space-scan.ts";
 import { SpaceStage } from "#hub/endpoint/space-stage.ts";
 import { seedsOf } from "#hub/hub-spaces.ts";
 import type { ContentReader, Intake, SpaceService } from "#hub/space-service.ts";
-import type { Space, Version } from "#hub/space.ts";
+import type { Space, SpaceId, Version } from "#hub/space.ts";
 import type { FileEntry, Sum } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
@@ -59,6 +59,8 @@ export type SpaceEndpointOptions = {
   readonly spaces: SpaceService;
   readonly who: Principal;
   readonly space: string;
+  /** Which it was when somebody asked for this; undefined: whichever has the name. */
+  readonly spaceId?: SpaceId | undefined;
   /** "" or a directory of the space. */
   readonly prefix: RelPath;
   readonly readOnly: boolean;
@@ -135,6 +137,7 @@ export class SpaceEndpoint implements Endpoint {
     const { spaces, who, hubId, host, hash, stageFolder, prefix, coming } = this.#options;
     if (request.writable && this.#options.readOnly) throw readOnlyLink(this.label);
     const space = await spaces.space(who, this.#options.space);
+    if (this.#options.spaceId !== undefined) spaces.requireIs(space.name, this.#options.spaceId);
     if (request.writable && space.follows !== undefined) throw copyLink(this.label, space.name, space.follows.url);
     const seeds = seedsOf(space);
     if (request.seeds.a !== seeds.a || request.seeds.b !== seeds.b) throw wrongSeeds(this.label);
@@ -143,7 +146,7 @@ export class SpaceEndpoint implements Endpoint {
     const rules = new SpaceRules(view, new IgnoreRules(request.ignore, request.include));
     const stage = new SpaceStage(host, stageFolder, request.sessionId, seeds);
     const files = new ContentFiles(host.fs);
-    const intake = (): Intake => spaces.intake(who, view.space);
+    const intake = (): Intake => view.spaces.intake(who, view.space);
     const announce = (path: RelPath, size: number, stored: () => readonly ManifestChunk[]): ComingFile | undefined =>
       coming.begin({ space: space.id, path: view.outer(path), size, by: this, stored, intake });
     const arriving = new ArrivingFiles(files.fs, stage, intake, announce);

@@ -80,25 +80,31 @@ export async function compareTrees(
     if (differences.length >= DIFFERENCES_MAX || rounds >= ROUNDS_MAX) return { differences, isWhole: false, rounds };
     rounds++;
     const { leaves, parts } = await ask(range, true);
-    if (leaves !== undefined) await mergeLeaves(here, range, leaves, differences);
+    if (leaves !== undefined && !(await mergeLeaves(here, range, leaves, differences))) return { differences, isWhole: false, rounds };
     for (const part of parts ?? []) if (!(await isSame(part))) waiting.push(part);
   }
   return { differences, isWhole: true, rounds };
 }
 
+/** False: there are more than DIFFERENCES_MAX. */
 async function mergeLeaves(
   here: DigestView,
   range: PathRange,
   there: readonly LeafDigest[],
   into: PathDifference[],
-): Promise<void> {
+): Promise<boolean> {
   const theirs = new Map(there.map((leaf) => [leaf.path, leaf]));
   for await (const { path, sequence, hash } of here.leaves(bytesOf(range))) {
     const own = { path: decodeName(path), sequence, digest: digestText(hash) };
     const other = theirs.get(own.path);
     theirs.delete(own.path);
-    if (other?.digest !== own.digest) into.push({ path: own.path, here: own, there: other });
-    if (into.length >= DIFFERENCES_MAX) return;
+    if (other?.digest === own.digest) continue;
+    if (into.length >= DIFFERENCES_MAX) return false;
+    into.push({ path: own.path, here: own, there: other });
   }
-  for (const [path, leaf] of theirs) if (into.length < DIFFERENCES_MAX) into.push({ path, here: undefined, there: leaf });
+  for (const [path, leaf] of theirs) {
+    if (into.length >= DIFFERENCES_MAX) return false;
+    into.push({ path, here: undefined, there: leaf });
+  }
+  return true;
 }

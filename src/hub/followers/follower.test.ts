@@ -81,6 +81,27 @@ describe("a space that follows another hub", () => {
     expect((await copy.hub.files("demo"))["new"]).toBe("never seen");
   });
 
+  test("[FOLLOW-941] who waits for news is told of what is committed while it is looked whether there is any", async () => {
+    await using source = await FollowHub.open();
+    const { spaces } = source.hub;
+    await spaces.createSpace(WHO, "demo");
+    const space = spaces.space.bind(spaces);
+    let isCommitted = false;
+    spaces.space = async (...asked) => {
+      const found = await space(...asked);
+      if (!isCommitted) {
+        isCommitted = true;
+        await source.hub.put("demo", "news", "x");
+        // Whoever listens by now has been told.
+        await Bun.sleep(0);
+      }
+      return found;
+    };
+    const late = Bun.sleep(3000).then(() => "late" as const);
+    const page = await Promise.race([source.following.page(WHO, "demo", 0, 25_000, never), late]);
+    expect(page).toMatchObject({ sequence: 1, records: [{ path: "news" }] });
+  });
+
   test("[FOLLOW-3] has no row whose chunks are not durable: what breaks off in the middle leaves the journal as it was", async () => {
     await using source = await openSource();
     await using copy = await FollowHub.open();

@@ -79,3 +79,32 @@ test("[FOLLOW-42] what has gone another way is set aside as a space of its own, 
   await followers.close();
   await Promise.all([source, copy].map((hub) => hub[Symbol.asyncDispose]()));
 });
+
+test("[FOLLOW-942] who begins to follow, or is promoted, while its space gets another name leaves the one that has got it alone", async () => {
+  const { source, copy, followers } = await openBoth();
+  const { spaces } = copy.hub;
+  const swapAt = (name: "begin" | "promote"): void => {
+    const real = copy.store[name].bind(copy.store) as (...asked: unknown[]) => Promise<unknown>;
+    (copy.store as unknown as Record<string, unknown>)[name] = async (...asked: unknown[]) => {
+      Object.assign(copy.store, { [name]: real });
+      await spaces.updateSpace(WHO, "demo", { name: `was-${name}` });
+      await spaces.createSpace(WHO, "demo");
+      return real(...asked);
+    };
+  };
+  swapAt("begin");
+  const codeOf = (work: Promise<unknown>): Promise<string> => work.then(() => "done", (error: { code: string }) => error.code);
+  expect(await codeOf(followers.follow(WHO, "demo", TARGET, never))).toBe("SPACE_UNKNOWN");
+  await copy.hub.put("demo", "own", "of another space");
+  expect((await spaces.space(WHO, "demo")).follows).toBeUndefined();
+  await source.hub.put("demo", "b", "goes on");
+  await until(async () => (await spaces.space(WHO, "was-begin")).sequence === 2);
+  await spaces.updateSpace(WHO, "demo", { name: "another" });
+  await spaces.updateSpace(WHO, "was-begin", { name: "demo" });
+  swapAt("promote");
+  const promoted = await followers.promote(WHO, "demo");
+  expect([promoted.space.name, promoted.space.sequence, promoted.missing]).toEqual(["was-promote", 2, 0]);
+  await copy.hub.put("was-promote", "own", "is written to");
+  await followers.close();
+  await Promise.all([source, copy].map((hub) => hub[Symbol.asyncDispose]()));
+});

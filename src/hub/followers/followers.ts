@@ -16,6 +16,7 @@ import {
 import type { FollowSource, SourceFacts } from "#hub/followers/source.ts";
 import type { SpaceAudit } from "#hub/space-audit.ts";
 import { spaceResource } from "#hub/space-audit.ts";
+import { unknownSpace } from "#hub/space-errors.ts";
 import type { Space, SpaceId } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
 
@@ -191,25 +192,36 @@ export class Followers {
       this.#stopped.delete(known.id);
       spaces.followed.set(known.id, target);
     }
+    let id = known?.id;
     try {
+      // It took a while: the name may be another's by now.
+      if (known !== undefined) spaces.requireIs(name, known.id);
       // Who may read all of it is who may have it here again.
       const mayShare = access.decide(who, "read", { type: "space", space: name, path: "", isTree: true }).allowed;
       const aside = known === undefined ? undefined : await this.#setAside(who, name, facts);
       if (known === undefined || aside !== undefined) {
         const shares = mayShare && aside !== undefined ? known!.id : undefined;
-        await spaces.adoptSpace(who, name, facts, async (sql) => {
+        const adopted = await spaces.adoptSpace(who, name, facts, async (sql) => {
           await store.beginIn(sql, name, { ...follow, shares }, facts.past);
           await note(sql);
         });
+        ({ id } = adopted);
       }
-      const space = await spaces.space(who, name);
-      spaces.followed.set(space.id, target);
-      await this.#startRow(space.id);
-      return { space: await spaces.space(who, name), aside };
+      spaces.followed.set(id!, target);
+      await this.#startRow(id!);
+      return { space: await this.#byId(id!), aside };
     } catch (error) {
       if (known !== undefined) await this.#startRow(known.id).catch(() => undefined);
       throw error;
     }
+  }
+
+  /** Whatever its name is by now. */
+  async #byId(id: SpaceId): Promise<Space> {
+    const { meta, spaces } = this.#options;
+    const space = await meta.space(id);
+    if (space === undefined) throw unknownSpace("");
+    return spaces.followed.shown(space);
   }
 
   /** As the next start of the hub does. */
@@ -234,8 +246,10 @@ export class Followers {
     if (shared === undefined || shared >= own.sequence) return undefined;
     const aside = `${name.slice(0, 40)}.diverged-${own.sequence}`;
     // While it has its name: cut off behind this, whoever asks once more finds it, and sets it aside then.
+    spaces.requireIs(name, own.id);
     await store.promote(own.id, spaces.newLineage());
     spaces.followed.set(own.id, undefined);
+    spaces.requireIs(name, own.id);
     await spaces.updateSpace(who, name, { name: aside });
     const changes = own.sequence - shared;
     log("error", "space had gone another way than its source", { space: name, sharedSequence: shared, changes, keptIn: aside });
@@ -268,7 +282,7 @@ export class Followers {
     let sequence = 0;
     await this.#withoutFollower(id, async () => {
       const sourceSequence = heard?.state.sourceSequence;
-      ({ sequence } = await spaces.space(who, name));
+      ({ sequence } = await this.#byId(id));
       missing = sourceSequence === undefined ? undefined : Math.max(0, sourceSequence - sequence);
       const details = promotedAt(sequence, missing);
       const event = { action: "space.promote", resource: spaceResource(name), outcome: "done", details } as const;
@@ -280,7 +294,7 @@ export class Followers {
     log("info", "space was promoted", { space: name, ...promotedAt(sequence, missing) });
     const heardMono = heard?.state.heardMono;
     const heardAgoMs = heardMono === undefined ? undefined : clock.monotonicMs() - heardMono;
-    return { space: await spaces.space(who, name), missing, heardAgoMs };
+    return { space: await this.#byId(id), missing, heardAgoMs };
   }
 
   /** Compares with the source now; repairs nothing. */

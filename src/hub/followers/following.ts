@@ -90,12 +90,7 @@ export class Following {
   /** Waits up to `waitMs` while there is nothing after `after`. */
   async page(who: Principal, name: string, after: number, waitMs: number, signal: AbortSignal): Promise<SourcePage> {
     const { store, meta, clock } = this.#options;
-    let space = await this.#space(who, name);
-    // Whoever is ahead of it is told at once: it was put back.
-    if (after === space.sequence && waitMs > 0) {
-      await this.#news(name, space.sequence, Math.min(waitMs, WAIT_MS_MAX), signal);
-      space = await this.#space(who, name);
-    }
+    const space = await this.#spaceWithNews(who, name, after, Math.min(waitMs, WAIT_MS_MAX), signal);
     const limit = Math.min(PAGE_RECORDS_MAX, space.sequence - after);
     const read = limit <= 0 ? [] : await meta.journal(space.id, after, limit);
     const { records, manifests } = await this.#withManifests(wholeCommits(read, space.sequence));
@@ -109,18 +104,26 @@ export class Following {
     return { lineage, sequence, tag: tagOf(space, points), records, manifests, wanted, ...(marks === undefined ? {} : { marks }) };
   }
 
-  async #news(name: string, sequence: number, waitMs: number, signal: AbortSignal): Promise<void> {
+  async #spaceWithNews(who: Principal, name: string, after: number, waitMs: number, signal: AbortSignal): Promise<Space> {
     const { spaces, clock } = this.#options;
+    if (waitMs <= 0) return this.#space(who, name);
     const ended = new AbortController();
     const until = AbortSignal.any([ended.signal, signal]);
-    const told = new Promise<void>((resolve) => {
-      spaces.watch(name, ({ after }) => after > sequence && resolve(), until);
-      until.addEventListener("abort", () => resolve(), { once: true });
-    });
-    const late = clock.sleep(waitMs, until).catch(() => undefined);
-    await Promise.race([told, late, this.#asked.promise]);
-    ended.abort();
-    await late;
+    const told = Promise.withResolvers<void>();
+    let late: Promise<unknown> | undefined;
+    // Before it is looked at: what is committed meanwhile is news as well.
+    spaces.watch(name, (event) => event.after > after && told.resolve(), until);
+    try {
+      const space = await this.#space(who, name);
+      // Whoever is ahead of it is told at once: it was put back.
+      if (after !== space.sequence) return space;
+      late = clock.sleep(waitMs, until).catch(() => undefined);
+      await Promise.race([told.promise, late, this.#asked.promise]);
+      return await this.#space(who, name);
+    } finally {
+      ended.abort();
+      await late;
+    }
   }
 
   /** As many of the records as have manifests and attributes for which there is room. */

@@ -14,6 +14,8 @@ const WHO = systemPrincipal("followers");
 const NO_TRACE = "0".repeat(32);
 /** Of a name of 63. */
 const NAME_CHARS = 50;
+/** Spaces of one name that are tried. */
+const NAMES_MAX = 99;
 
 export const asideName = (name: string): string => `${name.slice(0, NAME_CHARS).replace(/[.-]+$/, "")}.diverged`;
 
@@ -57,10 +59,20 @@ async function wholeVersion(meta: MetaStore, { id, sequence }: Space, path: stri
   }
 }
 
-/** Files name their content by the seeds of their space, so it has the same. */
+/**
+ * Files name their content by the seeds of their space, so it has the same: another one of that name is not it. A deleted
+ * space keeps its name for a while.
+ */
 async function openAside(spaces: HubSpaces, { name, seeds }: Space): Promise<string> {
-  const aside = asideName(name);
-  if ((await spaces.spaces(WHO)).some((one) => one.name === aside)) return aside;
-  await spaces.adoptSpace(WHO, aside, { settings: SETTINGS_DEFAULT, seeds, lineage: undefined }, () => Promise.resolve());
-  return aside;
+  const there = await spaces.spaces(WHO);
+  for (let at = 1; at <= NAMES_MAX; at++) {
+    const aside = at === 1 ? asideName(name) : `${asideName(name)}-${at}`;
+    const known = there.find((one) => one.name === aside);
+    if (known !== undefined && known.follows === undefined && Buffer.from(known.seeds).equals(seeds)) return aside;
+    if (spaces.idOf(aside) !== undefined) continue;
+    await spaces.adoptSpace(WHO, aside, { settings: SETTINGS_DEFAULT, seeds, lineage: undefined }, () => Promise.resolve());
+    return aside;
+  }
+  const message = `all names for a space to keep aside what differs are taken: "${asideName(name)}" up to "-${NAMES_MAX}"`;
+  throw new SynclineError({ code: "LIMIT", op: "follow", message, hint: "give those that are needed other names, and delete the others" });
 }

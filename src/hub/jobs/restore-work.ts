@@ -8,10 +8,10 @@
 import type { MetaStore } from "#hub/meta/meta-store.ts";
 import type { RESTORE_ARGS } from "#hub/jobs/kinds.ts";
 import { parsePoint } from "#hub/point-text.ts";
-import { type Difference, changesFor, differences } from "#hub/restore.ts";
+import { type Difference, changesFor, differ, differences } from "#hub/restore.ts";
 import { type SpaceAudit, spaceResource } from "#hub/space-audit.ts";
 import type { SpaceService } from "#hub/space-service.ts";
-import type { Point, Space, SpaceChange, Version } from "#hub/space.ts";
+import type { Point, Space, SpaceChange, SpaceId, Version } from "#hub/space.ts";
 import type { JobContext, JobWork } from "#jobs/kind.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, printablePath } from "#model/path.ts";
@@ -82,14 +82,16 @@ class Restore {
 
   async run() {
     const { spaces } = this.#parts;
-    const space = await spaces.space(this.#context.who, this.#args.space);
+    const { who, bound } = this.#context;
+    if (bound !== undefined) spaces.requireIs(this.#args.space, bound as SpaceId);
+    const space = await spaces.space(who, this.#args.space);
     let state = (this.#context.checkpoint as State | undefined) ?? (await this.#begin(space));
     if (state.lineage !== space.lineage) throw otherLineage(space.name);
     await this.#context.save(state, this.#progress(state.done, undefined, "comparing"));
     const changes = await this.#changes(space, state);
     const total = state.done + changes.length;
     for (let at = 0; at < changes.length; at += PART_CHANGES) {
-      const done = await this.#commit(changes.slice(at, at + PART_CHANGES), state);
+      const done = await this.#commit(space, changes.slice(at, at + PART_CHANGES), state);
       state = withDone(state, state.done + done);
       await this.#context.save(state, this.#progress(state.done, total, "restoring"));
     }
@@ -144,15 +146,16 @@ class Restore {
     if (path !== "") {
       const now = await meta.version(id, path);
       const wanted = await meta.versionAt(id, path, to);
-      if (now?.sequence !== wanted?.sequence) yield { path, now, wanted };
+      if (differ(now, wanted)) yield { path, now, wanted };
     }
-    yield* differences(this.#walk(undefined), this.#walk(to));
+    yield* differences(this.#walk(id, undefined), this.#walk(id, to));
   }
 
-  async *#walk(at: Point | undefined): AsyncGenerator<Version> {
+  async *#walk(id: SpaceId, at: Point | undefined): AsyncGenerator<Version> {
     const { space, path: below } = this.#args;
     for (let after: RelPath | undefined; ; ) {
       const request = { below, after, shallow: false, limit: PAGE_ROWS, at };
+      this.#parts.spaces.requireIs(space, id);
       const page = await this.#parts.spaces.list(this.#context.who, space, request);
       yield* page;
       if (page.length < PAGE_ROWS) return;
@@ -161,10 +164,12 @@ class Restore {
   }
 
   /** Gives how many of them were done. */
-  async #commit(part: readonly SpaceChange[], { runId }: State): Promise<number> {
+  async #commit({ id }: Space, part: readonly SpaceChange[], { runId }: State): Promise<number> {
     const { spaces } = this.#parts;
     const { space, message } = this.#args;
     const { who, traceId } = this.#context;
+    spaces.requireIs(space, id);
+    // It is for this space, and so is what is committed through it.
     await using intake = spaces.intake(who, space);
     const changes: SpaceChange[] = [];
     for (const change of part) {

@@ -85,8 +85,9 @@ export function transferWork(direction: TransferDirection, parts: TransferParts)
 }
 
 async function transfer(direction: TransferDirection, parts: TransferParts, args: TransferArgs, context: JobContext) {
-  const { who, signal, tell, id } = context;
+  const { who, signal, tell, id, bound } = context;
   const { prefix, url, mode, approve, anew } = args;
+  if (bound !== undefined) parts.spaces.requireIs(args.space, bound as SpaceId);
   const space = await parts.spaces.space(who, args.space);
   // Once: what a later beginning finds there is this job's own, and what it needs to mend a change that was cut off.
   if (anew && context.checkpoint === undefined) {

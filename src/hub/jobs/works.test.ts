@@ -211,6 +211,109 @@ describe("jobs of a hub", () => {
     expect(await jobs.list(WHO, { schedule: "scrub" }, undefined, 10)).toEqual([]);
   });
 
+  test("[JOB-944] a restore of one path that its hub has left after the commit is done, and leaves nothing alone", async () => {
+    const to = await lab.put(hub, "demo", { f: "old" });
+    await lab.put(hub, "demo", { f: "new" });
+    await end();
+    const dying = new Proxy(hub.spaces, {
+      get(target, name) {
+        const value = Reflect.get(target, name) as unknown;
+        if (typeof value !== "function") return value;
+        if (name !== "commit") return value.bind(target);
+        return async (...args: Parameters<SpaceService["commit"]>) => {
+          const outcome = await target.commit(...args);
+          stop.abort();
+          return outcome;
+        };
+      },
+    });
+    await begin(dying);
+    const { id } = await submit("restore", { space: "demo", path: "f", to: String(to) });
+    await running;
+    await begin(hub.spaces);
+    expect(await ended(id)).toMatchObject({ state: "done", result: { leftAlone: 0, left: [] } });
+    expect(await lab.files(hub, "demo")).toEqual({ f: "old" });
+    const { sequence } = await hub.spaces.space(WHO, "demo");
+    expect(await done("restore", { space: "demo", path: "f", to: String(to) })).toMatchObject({ result: { changed: 0, leftAlone: 0 } });
+    expect((await hub.spaces.space(WHO, "demo")).sequence).toBe(sequence);
+  });
+
+  test("[JOB-941] a restore is of the space that it was asked for, and of none that has got its name while it waited", async () => {
+    const { spaces } = hub;
+    await spaces.createSpace(WHO, "spare");
+    await lab.put(hub, "demo", { a: "old" });
+    await lab.put(hub, "spare", { a: "first", b: "b" });
+    await lab.put(hub, "spare", { a: "now" });
+    await end();
+    const { id } = await submit("restore", { space: "demo", to: PAST });
+    await spaces.updateSpace(WHO, "demo", { name: "before" });
+    await spaces.updateSpace(WHO, "spare", { name: "demo" });
+    await begin(spaces);
+    const job = await ended(id);
+    expect(job).toMatchObject({ state: "failed", tries: 1, error: { code: "SPACE_UNKNOWN" } });
+    expect(job.error!.message).toContain("another one");
+    await jobs.retry(WHO, BY, id);
+    expect(await ended(id)).toMatchObject({ state: "failed", error: { code: "SPACE_UNKNOWN" } });
+    expect(await lab.files(hub, "demo")).toEqual({ a: "now", b: "b" });
+    expect(await done("restore", { space: "demo", to: PAST })).toMatchObject({ state: "done" });
+  });
+
+  test("[JOB-942] a restore ends where its space loses its name between two parts, and changes no other", async () => {
+    const names = Array.from({ length: PART_CHANGES + 10 }, (_, at) => `f${String(at).padStart(5, "0")}`);
+    const to = await lab.put(hub, "demo", Object.fromEntries(names.map((name) => [name, "old"])));
+    await lab.put(hub, "demo", Object.fromEntries(names.map((name) => [name, "new"])));
+    await end();
+    let commits = 0;
+    const renamed = new Proxy(hub.spaces, {
+      get(target, name) {
+        const value = Reflect.get(target, name) as unknown;
+        if (typeof value !== "function") return value;
+        if (name !== "commit") return value.bind(target);
+        return async (...args: Parameters<SpaceService["commit"]>) => {
+          const outcome = await target.commit(...args);
+          if (++commits > 1) return outcome;
+          await target.updateSpace(WHO, "demo", { name: "before" });
+          await target.createSpace(WHO, "demo");
+          return outcome;
+        };
+      },
+    });
+    await begin(renamed);
+    expect(await done("restore", { space: "demo", to: String(to) })).toMatchObject({ state: "failed", error: { code: "SPACE_UNKNOWN" } });
+    expect((await hub.spaces.space(WHO, "demo")).sequence).toBe(0);
+  });
+
+  test("[JOB-943] imports and exports are of the space that they were asked for, also those of a schedule", async () => {
+    const { spaces } = hub;
+    await end();
+    const args = { space: "demo", url: "s3://bucket/?endpoint=https://there.example" };
+    const ids = [(await submit("import", args)).id, (await submit("export", args)).id];
+    const settings = { cron: "@daily", zone: "UTC", kind: "export", args, priority: "bulk", misfire: "skip", catchUp: 1, overlap: "forbid", enabled: true, spreadMs: 0 } as const;
+    await jobs.putSchedule(WHO, BY, "nightly", settings);
+    ids.push((await jobs.runSchedule(WHO, BY, "nightly")).id);
+    await spaces.updateSpace(WHO, "demo", { name: "before" });
+    await spaces.createSpace(WHO, "demo");
+    await begin(spaces);
+    for (const id of ids) expect(await ended(id)).toMatchObject({ state: "failed", error: { code: "SPACE_UNKNOWN" } });
+    const { id } = await jobs.runSchedule(WHO, BY, "nightly");
+    expect((await ended(id)).error!.message).toContain("not here");
+  });
+
+  test("[JOB-945] schedules whose times cannot be told any more say so, and stop neither the hub nor its jobs", async () => {
+    const settings = { cron: "@daily", zone: "UTC", kind: "scrub", args: {}, priority: "bulk", misfire: "skip", catchUp: 1, overlap: "forbid", enabled: true, spreadMs: 0 } as const;
+    for (const name of ["due", "later"]) await jobs.putSchedule(WHO, BY, name, settings);
+    // As one of another hub whose system has more zones.
+    await hub.db.run("UPDATE job_schedules SET settings = replace(settings, '\"UTC\"', '\"Mars/Phobos\"') WHERE name IN ('due', 'later')");
+    await end();
+    await begin(hub.spaces);
+    await hub.db.run("UPDATE job_schedules SET fire_ms = 1 WHERE name = 'due'");
+    expect(await done("expire", {})).toMatchObject({ state: "done" });
+    const due = async (): Promise<string | undefined> => (await jobs.schedule(WHO, "due")).lastOutcome;
+    while ((await due()) === undefined) await Bun.sleep(20);
+    expect(await due()).toContain("Mars/Phobos");
+    expect(await jobs.list(WHO, { kind: "scrub" }, undefined, 10)).toEqual([]);
+  });
+
   test("[JOB-43] a point from before the space began empties it", async () => {
     await lab.put(hub, "demo", { a: "a" });
     await done("restore", { space: "demo", to: "0" });

@@ -58,7 +58,7 @@ export function hubJobs(parts: HubJobParts): Registered[] {
     registered(PRUNE, pruneWork(parts)),
     registered(EXPIRE, expireWork(parts)),
     registered(LIFECYCLE, lifecycleWork(parts)),
-    registered(RESTORE, restoreWork(parts)),
+    registered(boundToSpace(RESTORE, parts), restoreWork(parts)),
     registered(CHECK, checkWork(parts)),
     registered(BACKUP, backupWork(parts)),
     registered(UPLOAD, uploadWork(parts.uploads)),
@@ -69,9 +69,16 @@ export function hubJobs(parts: HubJobParts): Registered[] {
 }
 
 /** Who reads addresses is not of this room. */
-function checkedTransfer(kind: AnyJobKind, { transfers }: HubJobParts): AnyJobKind {
+function checkedTransfer(kind: AnyJobKind, parts: HubJobParts): AnyJobKind {
+  const { transfers } = parts;
   const check = ({ url }: TransferArgs): void => transfers.check(url);
-  return { ...kind, check: check as NonNullable<AnyJobKind["check"]> };
+  return { ...boundToSpace(kind, parts), check: check as NonNullable<AnyJobKind["check"]> };
+}
+
+/** Such a job is of the space that has the name when it is made. */
+function boundToSpace(kind: AnyJobKind, { spaces }: Pick<HubJobParts, "spaces">): AnyJobKind {
+  const bind = ({ space }: { readonly space: string }): unknown => spaces.idOf(space);
+  return { ...kind, bind: bind as NonNullable<AnyJobKind["bind"]> };
 }
 
 function registered<A>(kind: AnyJobKind, work: JobWork<A>): Registered {

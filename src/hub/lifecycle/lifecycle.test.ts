@@ -80,6 +80,21 @@ describe("lifecycle", () => {
     expect(expiryOf(rules, given[1]!, BEGIN_MS)?.ruleId).toBe("ten");
   });
 
+  test("[LIFECYCLE-941] whoever is asked to give way does so at once, and whatever happened before", async () => {
+    const names = ["a", "b", "c", "d"];
+    for (const name of names) {
+      await hub.spaces.createSpace(hub.who, name, { lifecycle: [rule({ expireDays: 1 })] });
+      await hub.put(name, "f", "x");
+    }
+    goTo(9);
+    const commit = hub.spaces.commit.bind(hub.spaces);
+    hub.spaces.commit = (who, space, request) => (space === "a" ? Promise.reject(new Error("the database")) : commit(who, space, request));
+    let batches = 0;
+    const yields = (): Promise<void> => (++batches === 1 ? Promise.reject(new Error("give way")) : Promise.resolve());
+    expect(await run(yields).then(() => "done", (error: Error) => error.message)).toBe("give way");
+    expect(batches).toBe(1);
+  });
+
   test("[LIFECYCLE-3] what is due is removed with the directories that it empties, each version looked at once; it can be taken back", async () => {
     await setRules([rule({ expireDays: 2, filter: { prefix: "old/" } })]);
     await hub.put("demo", "old/a/x", "x");

@@ -67,17 +67,23 @@ const WHO = systemPrincipal("lifecycle");
 export async function runLifecycle(parts: LifecycleParts, run: LifecycleRun, from: LifecycleDone): Promise<LifecycleDone> {
   let total = from;
   const failures: unknown[] = [];
+  /** What ends all of it. */
+  const ends: unknown[] = [];
   for (const { name, settings } of await parts.spaces.spaces(WHO)) {
     if (settings.lifecycle === undefined) continue;
     const before = total;
     const onBatch = (done: LifecycleDone): Promise<void> => {
       total = plus(before, done);
-      return run.onBatch(total);
+      return run.onBatch(total).catch((error: unknown) => {
+        ends.push(error);
+        throw error;
+      });
     };
     try {
       await lifecycleOf(parts, name, { ...run, onBatch });
     } catch (error) {
       run.signal.throwIfAborted();
+      if (ends.length > 0) throw ends[0];
       failures.push(error);
     }
   }

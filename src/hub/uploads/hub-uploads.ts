@@ -76,7 +76,12 @@ export class HubUploads implements Uploads {
 
   // ---------------------------------------------------------------- beginning, looking, ending
 
-  async create(by: Uploader, wanted: NewUpload): Promise<Upload> {
+  create(by: Uploader, wanted: NewUpload): Promise<Upload> {
+    return this.#create(by, wanted, 0);
+  }
+
+  /** @param counted of its bytes, those that count against the quota already */
+  async #create(by: Uploader, wanted: NewUpload, counted: number): Promise<Upload> {
     const { spaces, rows, clock, random } = this.#options;
     const { path, kind, size, attributes, mode, mtimeNs, note = "", expect = { kind: "any" } } = wanted;
     const { expiryMs = UPLOAD_EXPIRY_MS } = wanted;
@@ -95,7 +100,8 @@ export class HubUploads implements Uploads {
       id: random.bytes(ID_BYTES).toHex(), spaceId: space.id, owner: by.who.id, door: by.door, path, kind, size,
       plan: { attributes, mode, mtimeNs, expect, expiryMs }, note, createdMs: nowMs, expiresMs: nowMs + expiryMs,
     };
-    await rows.create(row, await this.#room(space, path));
+    const room = await this.#room(space, path);
+    await rows.create(row, room === undefined ? undefined : room + counted);
     return shown({ ...row, received: 0, done: undefined, job: undefined }, space);
   }
 
@@ -267,7 +273,7 @@ export class HubUploads implements Uploads {
   async #writing(by: Uploader, space: Space): Promise<{ intake: StoreIntake; onEnd: () => Promise<void> }> {
     const place = await this.#place(by.who.id);
     try {
-      const intake = this.#options.spaces.intake(by.who, space.name);
+      const intake = this.#intake(by, space);
       const onEnd = async (): Promise<void> => {
         place[Symbol.dispose]();
         await intake[Symbol.asyncDispose]();
@@ -277,6 +283,13 @@ export class HubUploads implements Uploads {
       place[Symbol.dispose]();
       throw error;
     }
+  }
+
+  /** What comes through it is for this very space. */
+  #intake({ who }: Uploader, { name, id }: Space): StoreIntake {
+    const { spaces } = this.#options;
+    spaces.requireIs(name, id);
+    return spaces.intake(who, name);
   }
 
   async #place(user: string): Promise<Disposable> {
@@ -362,7 +375,7 @@ export class HubUploads implements Uploads {
   async prove(by: Uploader, id: UploadId, nonce: string, proofs: readonly Proof[]): Promise<number[]> {
     const { row, space } = await this.#open(by, id);
     // What was proved is protected until its rows are there.
-    await using intake = this.#options.spaces.intake(by.who, space.name);
+    await using intake = this.#intake(by, space);
     const parts = await this.#prints.proved(by.who, row, space, intake, nonce, proofs);
     if (parts.length === 0) return [];
     await intake.flush();
@@ -468,7 +481,7 @@ export class HubUploads implements Uploads {
     const { spaces, meta, clock } = this.#options;
     const { plan, path } = row;
     // Held until the commit is done: what rows name is pruned only when they are gone.
-    await using intake = spaces.intake(by.who, space.name);
+    await using intake = this.#intake(by, space);
     await this.#requireChunks(row, source, intake);
     const { chunks, runs } = source;
     const [only] = runs.length === 1 ? source.parts : [];
@@ -517,10 +530,14 @@ export class HubUploads implements Uploads {
     completion: Completion,
   ): Promise<Completed & { upload: Upload }> {
     const all: Source[] = [];
+    const of = new Set<SpaceId>();
+    const sizes = new Map<UploadId, number>();
     for (const id of streams) {
       const { row, space } = await this.#open(by, id);
       if (row.kind !== "stream" || space.name !== wanted.space) throw wrongUse("only streams for the same space are joined");
       if (row.size !== row.received) throw lacking(`the upload ${id} has not come whole`);
+      of.add(space.id);
+      sizes.set(id, row.received);
       all.push(await this.#sourceOf(row, undefined));
     }
     const source = {
@@ -529,9 +546,13 @@ export class HubUploads implements Uploads {
       runs: all.flatMap(({ runs }) => runs),
     };
     const size = source.runs.reduce((sum, run) => sum + run.size, 0);
-    const { id } = await this.create(by, { ...wanted, kind: "stream", size });
+    // They are for this file: who joins them needs no room for both.
+    const counted = [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);
+    const { id } = await this.#create(by, { ...wanted, kind: "stream", size }, counted);
     try {
       const { row, space } = await this.#open(by, id);
+      // The name was another's by then.
+      if (!of.isSubsetOf(new Set([space.id]))) throw unknownSpace(wanted.space);
       const result = await this.#commit(by, { row, space }, source, completion);
       if (result.status === "done") {
         await this.#finish(row, result.version, "", []);

@@ -32,7 +32,7 @@ const ERROR_CHARS_MAX = 300;
 
 export type DeliveryParts = {
   readonly table: WebhookTable;
-  readonly spaces: Pick<SpaceService, "spaces" | "journal">;
+  readonly spaces: Pick<SpaceService, "spaces" | "journal" | "idOf">;
   readonly clock: Clock;
   readonly random: Random;
   readonly post: (request: PostRequest) => Promise<PostAnswer>;
@@ -117,7 +117,10 @@ export class Delivery {
 
   async #deliver(hook: Webhook, space: Space, edits: number, signal: AbortSignal): Promise<void> {
     const { clock } = this.#parts;
-    const { until, body, changes } = await this.#bundle(hook, space);
+    const bundle = await this.#bundle(hook, space);
+    // It has another name by now: it is looked at anew.
+    if (bundle === undefined) return;
+    const { until, body, changes } = bundle;
     if (changes === 0) {
       if (edits === this.#edits) await this.#note({ ...hook, delivered: until, sendingUntil: undefined }, signal);
       return;
@@ -145,10 +148,14 @@ export class Delivery {
     await this.#pause(Math.max(pauseMs(this.#failures, chance), Math.min(answer.waitMs, RETRY_MS_MAX)), signal);
   }
 
-  /** The changes of one delivery, as few as its bytes allow; none where nothing of them is for this webhook. */
-  async #bundle(hook: Webhook, space: Space): Promise<Bundle> {
+  /**
+   * The changes of one delivery, as few as its bytes allow; none where nothing of them is for this webhook. Undefined: the
+   * name is not the space's any more, and may be another's.
+   */
+  async #bundle(hook: Webhook, space: Space): Promise<Bundle | undefined> {
     const { spaces, describe } = this.#parts;
     let until = hook.sendingUntil ?? Math.min(space.sequence, hook.delivered + CHANGES_PER_DELIVERY_MAX);
+    if (spaces.idOf(space.name) !== space.id) return undefined;
     const records = (await spaces.journal(WHO, space.name, hook.delivered, until - hook.delivered)).filter(
       ({ sequence }) => sequence <= until,
     );

@@ -82,6 +82,8 @@ describe("webhooks", () => {
   let running: { hooks: Webhooks; stop: () => Promise<void> };
   let seal: SealKey;
   const troubles: string[] = [];
+  const tables: WebhookTable[] = [];
+  let hasty: Hasty;
   /** The hub dies after a delivery and before it has written that it was made. */
   let isDead = false;
 
@@ -89,6 +91,7 @@ describe("webhooks", () => {
   function start(mayBePrivate = true, leaseClock?: Clock): typeof running {
     const end = new AbortController();
     const table = new WebhookTable(hub.database, seal);
+    tables.push(table);
     const note = table.note.bind(table);
     table.note = (hook, generation) =>
       isDead && hook.sendingUntil === undefined ? Promise.resolve(true) : note(hook, generation);
@@ -101,7 +104,7 @@ describe("webhooks", () => {
       spaces: hub.spaces,
       access: { authenticate: () => Promise.reject(new Error("no")), decide: () => ({ allowed: true, reason: "" }), reaches: () => true, require: () => undefined },
       audit: hub.audit,
-      clock: new Hasty(),
+      clock: hasty,
       random: new SimRandom(1).asRandom(),
       post: guardedPost,
       mayBePrivate: () => mayBePrivate,
@@ -127,6 +130,8 @@ describe("webhooks", () => {
     receiver = new Receiver();
     isDead = false;
     troubles.length = 0;
+    tables.length = 0;
+    hasty = new Hasty();
     running = start();
   });
   afterEach(async () => {
@@ -297,6 +302,60 @@ describe("webhooks", () => {
     await Promise.all([change({ isEnabled: false }), change({ prefix: "a" })]);
     const { hook } = await running.hooks.get(hub.who, "demo", view.hook.id);
     expect([hook.isEnabled, hook.prefix]).toEqual([false, "a"]);
+  });
+
+  test("[WEBHOOK-941] what is told is of its space, also where another one gets its name in the middle", async () => {
+    await create();
+    const { spaces } = hub;
+    const all = spaces.spaces.bind(spaces);
+    const isOver = Promise.withResolvers<void>();
+    let looks = 0;
+    spaces.spaces = async (who) => {
+      const found = await all(who);
+      if (found[0]?.sequence !== 1 || ++looks > 1) return found;
+      await spaces.updateSpace(hub.who, "demo", { name: "moved" });
+      await spaces.createSpace(hub.who, "demo");
+      await hub.put("demo", "secret", "of another space");
+      isOver.resolve();
+      return found;
+    };
+    await hub.put("demo", "own", "x");
+    await isOver.promise;
+    await until(() => receiver.told.length > 0);
+    expect(receiver.changes.map(({ path }) => path)).toEqual(["own"]);
+    expect(receiver.told.map(({ body }) => (JSON.parse(body) as { space: string }).space)).toEqual(["moved"]);
+  });
+
+  test("[WEBHOOK-942] one that is switched off and on while the database fails is told of everything once", async () => {
+    const { view } = await create();
+    const { id } = view.hook;
+    await until(async () => (await running.hooks.states()).active === 1);
+    const get = tables[0]!.get.bind(tables[0]);
+    const sleep = hasty.sleep.bind(hasty);
+    const isBack = Promise.withResolvers<void>();
+    hasty.sleep = (ms, signal) => (ms === 10_000 ? isBack.promise : sleep(ms, signal));
+    let looks = 0;
+    // The second look after it was switched off is that of who has seen the delivery end.
+    tables[0]!.get = async (...asked) => {
+      const hook = await get(...asked);
+      if (hook?.isEnabled !== false || asked[1] !== undefined || ++looks !== 2) return hook;
+      throw new Error("the database is away");
+    };
+    await hub.database.run("UPDATE webhooks SET enabled = 0 WHERE id = ?", [id]);
+    // It is looked at, and found switched off.
+    await hub.put("demo", "before", "x");
+    await until(() => looks >= 2);
+    await Bun.sleep(10);
+    await running.hooks.update(hub.who, "demo", id, { isEnabled: true }, BY);
+    isBack.resolve();
+    await Bun.sleep(50);
+    for (let at = 0; at < 5; at++) {
+      await hub.put("demo", `f${at}`, "x");
+      await Bun.sleep(20);
+    }
+    await until(() => receiver.changes.length >= 6);
+    await Bun.sleep(50);
+    expect(receiver.changes.map(({ path }) => path)).toEqual(["before", "f0", "f1", "f2", "f3", "f4"]);
   });
 
   test("[WEBHOOK-12] of two hubs on one database one delivers, whoever takes the order; when it is gone the other goes on", async () => {

@@ -275,7 +275,9 @@ export class Webhooks {
         await delivery.run(signal);
         this.#running.delete(delivery.id);
         // It may have been switched on again between its last look and now.
-        if ((await this.#options.table.get(delivery.id))?.isEnabled === true) this.#begin(delivery.id);
+        // Where that cannot be told another one finds it out: this one would be a second beside the one that a person begins.
+        const isOn = await this.#options.table.get(delivery.id).then((hook) => hook?.isEnabled === true, () => true);
+        if (isOn) this.#begin(delivery.id);
         return;
       } catch (error) {
         onTrouble("webhook interrupted", { webhook: delivery.id, error: messageOf(error) });

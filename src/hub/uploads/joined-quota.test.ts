@@ -1,0 +1,47 @@
+/** Streams that are joined where there is little room. */
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { systemPrincipal } from "#access/access.ts";
+import { TRACE, UploadLab, noise, person } from "#hub/uploads/uploads-fixture.ts";
+import { SynclineError } from "#model/error.ts";
+import { openSqlite } from "#platform/sql/sqlite.ts";
+
+const boss = systemPrincipal("test");
+const ann = person("ann");
+
+let folder: string;
+let lab: UploadLab;
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), "syncline-uploads-"));
+  lab = await UploadLab.start(() => Promise.resolve(openSqlite(join(folder, "hub.db"))));
+});
+afterEach(async () => {
+  await lab.uploads.close();
+  await lab.db.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const codeOf = (work: Promise<unknown>): Promise<string> =>
+  work.then(() => "none", (error: unknown) => (error instanceof SynclineError ? error.code : String(error)));
+
+async function stream(size: number, seed: number): Promise<string> {
+  const { id } = await lab.create(ann, `part-${seed}`, { kind: "stream", size });
+  await lab.append(ann, id, 0, noise(size, seed));
+  return id;
+}
+const joined = (ids: readonly string[], path = "whole"): Promise<string> =>
+  codeOf(lab.uploads.join(ann, { space: "demo", path, kind: "stream" }, ids, { traceId: TRACE }));
+
+test("[UPLOAD-943] streams that are joined are not counted twice against the quota, and nothing grows past it", async () => {
+  await lab.spaces.updateSpace(boss, "demo", { settings: { quotaBytes: 1000 } });
+  const ids = [await stream(300, 1), await stream(400, 2)];
+  expect(await joined([...ids, ids[1]!])).toBe("QUOTA");
+  const other = await lab.create(ann, "other", { size: 300 });
+  expect(await joined(ids)).toBe("none");
+  expect((await lab.file("whole")).bytes.length).toBe(700);
+  await lab.uploads.abort(ann, other.id);
+  expect(await joined(ids, "again")).toBe("QUOTA");
+  expect((await lab.spaces.space(boss, "demo")).usage.bytes).toBe(700);
+});
