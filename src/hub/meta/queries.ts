@@ -83,13 +83,13 @@ export class Queries {
 
   async version(space: SpaceId, path: RelPath): Promise<Version | undefined> {
     const known = this.#known.get(space, path);
-    if (known !== undefined) return known;
+    if (known !== undefined) return known ?? undefined;
     if (!isCanonical(path)) return undefined;
     const { commits } = this.#sql;
     const row = await this.#sql.get<VersionRow>(CURRENT, [space, encodeName(path)]);
     const version = this.#one(row);
-    const isSmall = row !== undefined && row.entry.length + (row.attributes?.length ?? 0) <= KNOWN_ROW_BYTES_MAX;
-    if (isSmall) this.#known.add(space, version!, commits);
+    const bytes = path.length + (row?.entry.length ?? 0) + (row?.attributes?.length ?? 0);
+    if (bytes <= KNOWN_ROW_BYTES_MAX) this.#known.add(space, path, version ?? null, commits);
     return version;
   }
 
