@@ -205,6 +205,12 @@ export class FtpFiles {
     return { place, current: found?.entry.kind === "file" ? (found as FoundFile) : undefined };
   }
 
+  /** Permissions of a file that is put there now: those of the one that is there, for who may look. */
+  async modeAt(place: Place): Promise<number> {
+    const there = this.#may("read", place) ? await this.#parts.spaces.version(this.#who, place.space, place.path) : undefined;
+    return there?.entry?.kind === "file" ? there.entry.mode : FILE_MODE;
+  }
+
   async #isDir(path: FtpPath): Promise<boolean> {
     const place = placeOf(path)!;
     // Who may not read there finds out when it is committed.

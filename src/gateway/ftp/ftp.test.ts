@@ -340,6 +340,20 @@ describe("downloads and transfers", () => {
 });
 
 describe("files", () => {
+  test("[FTP-961] permissions that were taken away while a file comes are not back when it has come", async () => {
+    const [client, other] = [await lab.signedIn(), await lab.signedIn()];
+    for (const size of [100, 3 << 20]) {
+      const path = `/demo/narrowed-${size}`;
+      await client.send(`STOR ${path}`, "old");
+      const data = await client.begin(`STOR ${path}`, randomBytes(size));
+      expect(await other.code(`SITE CHMOD 600 ${path}`)).toBe(200);
+      data.end();
+      expect(await client.reply()).toStartWith("226 ");
+      expect(await other.say(`MLST ${path}`)).toContain("unix.mode=0600;");
+      expect(await other.say(`SIZE ${path}`)).toBe(`213 ${size}`);
+    }
+  });
+
   test("[FTP-34] names, times and modes are changed as POSIX changes them", async () => {
     const client = await lab.signedIn();
     await client.say("MKD /demo/files");
