@@ -182,6 +182,21 @@ describe("imports and exports", () => {
     expect(modes).toEqual([["bits/d", "0755"], ["bits/d/f", "0600"], ["bits/edited", "0600"], ["bits/touched", "0600"]]);
   });
 
+  test("[JOB-962] what somebody changes in the space all the time is not brought, and the import says so", async () => {
+    await source.put("bucket", "busy/calm", "calm");
+    await source.put("bucket", "busy/large", 24 << 20);
+    await hub.put("target", "busy/large", "0");
+    const { job } = await hub.submit("import", { space: "target", prefix: "busy", url: urlOf("busy"), mode: "mirror" });
+    let now = await hub.job(job.id);
+    for (let at = 1; !isOver(now); at++) {
+      await hub.put("target", "busy/large", `${at}`);
+      now = await hub.job(job.id);
+    }
+    expect([await hub.text("target", "busy/calm"), (await hub.text("target", "busy/large"))!.length < 10]).toEqual(["calm", true]);
+    expect(now).toMatchObject({ state: "failed", error: { code: "STATE" } });
+    expect(now.error!.message).toContain("large");
+  }, 60_000);
+
   test("[JOB-61] an export brings a space out, and the same again is nothing", async () => {
     await hub.put("target", "out/x", "x");
     await hub.put("target", "out/y/z", "z");

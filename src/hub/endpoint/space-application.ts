@@ -275,6 +275,11 @@ function stale(path: RelPath): Problem {
   return { path, side: "beta", code: "STALE", message: "its content is no longer where it was", transient: true };
 }
 
+/** Told where no later round brings it either. */
+function overtaken(path: RelPath): Problem {
+  return { path, side: "beta", code: "STALE", message: "it changed after the plan was made", transient: true };
+}
+
 function refused(path: RelPath, code: RefusalCode, message: string): Problem {
   return { path, side: "beta", code, message, transient: code === "NO_PARENT" };
 }
@@ -288,6 +293,6 @@ const pathOf = (op: ApplyOp): RelPath => (op.type === "move" ? op.move.to : op.c
 function resultOf(op: ApplyOp, result: ChangeResult): OpResult {
   const path = pathOf(op);
   if (result.status === "done") return { path, status: "done", entry: result.version.entry };
-  if (result.status === "stale") return { path, status: "stale", entry: seenEntry(result.version) };
+  if (result.status === "stale") return { path, status: "stale", entry: seenEntry(result.version), problem: overtaken(path) };
   return failed(refused(path, result.code, result.message));
 }
