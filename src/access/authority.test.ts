@@ -73,6 +73,20 @@ describe("the authority", () => {
     for (const wrong of [[], ["a b"], ["*.example"], Array.from({ length: 101 }, (_, at) => `h${at}`)]) expect(() => authority.serverIdentity(wrong)).toThrow();
   });
 
+  test("[CA-961] the hub's certificate is made anew when the clock it was made by was ahead, and not when the clock has lost its time", () => {
+    using keys = new Keys();
+    const authority = keys.open();
+    keys.clock.pass(400 * DAY_MS);
+    authority.serverIdentity(["hub.example"]);
+    keys.clock.pass(-390 * DAY_MS);
+    const made = authority.serverIdentity(["hub.example"]);
+    const { validFromDate, validToDate } = new X509Certificate(made.identity.certificate);
+    expect([made.isNew, validFromDate.getTime() <= keys.clock.nowMs(), keys.clock.nowMs() < validToDate.getTime()]).toEqual([true, true, true]);
+    // By such a clock the authority itself is not valid yet: nothing that is made then would be of use when it is right again.
+    keys.clock.pass(-20_000 * DAY_MS);
+    expect(authority.serverIdentity(["hub.example"])).toEqual({ ...made, isNew: false });
+  });
+
   test("[CA-3] a host's certificate passes: of this authority, in its time, for a host, and nothing else", () => {
     using keys = new Keys();
     using others = new Keys();

@@ -106,7 +106,8 @@ export class Authority {
 
   /**
    * The certificate of the hub's listeners for these names and addresses, with its authority behind it, from a file; a
-   * new one with a new key when there is none, when it is for others, or when a third of its life is left. Ask daily.
+   * new one with a new key when there is none, when it is for others, not valid yet, or when a third of its life is left.
+   * Ask daily.
    * @throws {SynclineError} USAGE for names that no certificate can have, STATE when the file cannot be read or written
    */
   serverIdentity(names: readonly string[]): { identity: Identity; isNew: boolean; untilMs: number } {
@@ -150,8 +151,11 @@ export class Authority {
       const count = (parsed.subjectAltName ?? "").split(", ").length;
       const isForNames = count === names.length && names.every((name) => isFor(parsed, name));
       const isOurs = parsed.checkIssued(this.#parsed) && parsed.verify(this.#parsed.publicKey);
-      const isDue = needsRenewal(parsed.validFromDate.getTime(), untilMs, this.#clock.nowMs());
-      if (!isForNames || !isOurs || isDue || !parsed.checkPrivateKey(createPrivateKey(key))) return undefined;
+      const nowMs = this.#clock.nowMs();
+      const isDue = needsRenewal(parsed.validFromDate.getTime(), untilMs, nowMs);
+      // A clock was ahead when it was made. Before the authority's own time it is the present one that is wrong.
+      const isEarly = nowMs < parsed.validFromDate.getTime() && nowMs >= this.#parsed.validFromDate.getTime();
+      if (!isForNames || !isOurs || isDue || isEarly || !parsed.checkPrivateKey(createPrivateKey(key))) return undefined;
       return { identity: { certificate: certificate + this.certificate, key }, untilMs };
     } catch {
       return undefined;

@@ -359,6 +359,31 @@ describe("sessions of the console", () => {
     expect(await access.sessions.page(undefined, "", 10)).toEqual([]);
   });
 
+  test("[ACCESS-961] nor does it last longer because the clock was ahead when it began, or when it was used", async () => {
+    await using world = await AccessWorld.open();
+    const { access, clock } = world;
+    await world.user("ann");
+    const open = async (): Promise<() => Promise<unknown>> => {
+      const { cookie } = await access.signIn("ann", PASSWORD, { address: "192.0.2.7" }, "");
+      return () => access.authenticate({ type: "session", cookie, address: "192.0.2.7" });
+    };
+    const used = await open();
+    clock.pass(SESSION_IDLE_MS - 1);
+    await used();
+    clock.pass(-SESSION_IDLE_MS);
+    await used();
+    clock.pass(SESSION_IDLE_MS);
+    expect(await codeOf(used())).toBe("AUTH");
+    clock.pass(365 * 86_400_000);
+    const begun = await open();
+    clock.pass(-365 * 86_400_000);
+    for (let ms = 0; ms < SESSION_MS_MAX; ms += SESSION_IDLE_MS / 2) {
+      await begun();
+      clock.pass(SESSION_IDLE_MS / 2);
+    }
+    expect(await codeOf(begun())).toBe("AUTH");
+  });
+
   test("[ACCESS-62] a user has so many; a new password, or the end of the user, ends them all", async () => {
     await using world = await AccessWorld.open();
     const { access } = world;

@@ -93,13 +93,16 @@ export class Sessions {
     if (row === undefined || !isAlive(row, now)) return undefined;
     const user = await this.#users.forSignIn(row.user_name);
     if (user === undefined) return undefined;
-    if (now - row.seen_ms >= SEEN_MS_STEP) await this.#noteUse(row.hash, now);
+    // A clock that was ahead and is right again is followed: nothing is idle, or a week old, later because of it.
+    if (Math.abs(now - row.seen_ms) >= SEEN_MS_STEP) await this.#noteUse(row.hash, now);
     return { session: sessionOf(row), principal: user.principal };
   }
 
   async #noteUse(hash: Uint8Array, now: number): Promise<void> {
     try {
-      await this.#store.database.run("UPDATE access_sessions SET seen_ms = ? WHERE hash = ?", [now, hash]);
+      const text = `UPDATE access_sessions SET seen_ms = ?, created_ms = CASE WHEN created_ms > ? THEN ? ELSE created_ms END
+        WHERE hash = ?`;
+      await this.#store.database.run(text, [now, now, now, hash]);
     } catch {
       // A full disk must not keep out who comes to make room.
     }

@@ -198,7 +198,11 @@ export class LinkRunner {
       });
       return false;
     }
-    await this.#pauses.standStill((error) => this.#rest("paused", error), signal);
+    const rest = (error: { code: string; message: string; hint: string }): void => {
+      this.#rest("paused", error);
+      this.#rescanned(`the link is paused: ${error.message}`);
+    };
+    await this.#pauses.standStill(rest, signal);
     while (!isOpen(settings.windows, new Date(clock.nowMs()))) {
       this.#rest("waiting", undefined);
       this.#rescanned("the link waits for its window");

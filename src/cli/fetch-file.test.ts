@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { chownSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Pieces, fetchFile } from "#cli/fetch-file.ts";
@@ -8,6 +8,7 @@ import type { VersionJson } from "#gateway/api/shapes.ts";
 import { SynclineError } from "#model/error.ts";
 import { systemClock } from "#platform/host-bun.ts";
 
+const NOBODY = 65534;
 const MIB = 1 << 20;
 const SIZE = 34 * MIB;
 const CONTENT = Buffer.alloc(SIZE, "what the space has ");
@@ -23,7 +24,7 @@ const target = (): string => join(dir, "large");
 const named = (ending: string): string => join(dir, readdirSync(dir).find((name) => name.endsWith(ending)) ?? `no${ending}`);
 
 /** From where it was asked for, and until there. */
-function fetching(until = SIZE, asked: number[] = [], onPiece = (): void => undefined): Promise<void> {
+function fetching(until = SIZE, asked: number[] = [], onPiece = (): void => undefined, version = VERSION): Promise<void> {
   const pieces: Pieces = async function* (from) {
     asked.push(from);
     for (let at = from; at < until; at += MIB) {
@@ -33,7 +34,7 @@ function fetching(until = SIZE, asked: number[] = [], onPiece = (): void => unde
     if (until < SIZE) throw new SynclineError({ code: "LINK_LOST", op: "get", message: "cut" });
   };
   const keep = new Persistence(systemClock, new AbortController().signal, () => undefined);
-  return fetchFile(pieces, target(), VERSION, keep, () => undefined);
+  return fetchFile(pieces, target(), version, keep, () => undefined);
 }
 
 test("[CLI-143] a large file goes on from what was on the disk, and ends whole", async () => {
@@ -59,4 +60,24 @@ test("[CLI-143] what says how much had come counts for no more than there is, wh
   await fetching(SIZE, asked);
   expect(asked).toEqual([0]);
   expect(Buffer.compare(readFileSync(target()), CONTENT)).toBe(0);
+});
+
+test("[CLI-961] so does one that its own owner may not write", async () => {
+  const version = { ...VERSION, mode: "0444" };
+  // Root may write everything.
+  const isRoot = process.geteuid!() === 0;
+  if (isRoot) {
+    chownSync(dir, NOBODY, NOBODY);
+    process.seteuid!(NOBODY);
+  }
+  try {
+    await expect(fetching(20 * MIB, [], undefined, version)).rejects.toMatchObject({ code: "LINK_LOST" });
+    const asked: number[] = [];
+    await fetching(SIZE, asked, undefined, version);
+    expect(asked).toEqual([20 * MIB]);
+  } finally {
+    if (isRoot) process.seteuid!(0);
+  }
+  expect(Buffer.compare(readFileSync(target()), CONTENT)).toBe(0);
+  expect(statSync(target()).mode & 0o7777).toBe(0o444);
 });

@@ -4,8 +4,8 @@
  */
 import { createHash } from "node:crypto";
 import {
-  closeSync, existsSync, fstatSync, fsyncSync, ftruncateSync, openSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync,
-  writeSync,
+  closeSync, existsSync, fchmodSync, fstatSync, fsyncSync, ftruncateSync, openSync, readFileSync, renameSync, rmSync, utimesSync,
+  writeFileSync, writeSync,
 } from "node:fs";
 import { basename, join } from "node:path";
 import { SynclineError } from "#model/error.ts";
@@ -18,6 +18,8 @@ const RESUMED_FROM_BYTES = 32 << 20;
 /** What may have to come again after a power loss. */
 const SYNC_EVERY_BYTES = 64 << 20;
 const NAME_CHARS = 200;
+/** While it comes its owner may go on with it, whatever the file's own permissions are. */
+const OWN_BITS = 0o600;
 
 /** Pieces of the file from a position on. */
 export type Pieces = (from: number) => AsyncIterable<Uint8Array>;
@@ -81,6 +83,7 @@ class Partial {
   readonly #note: string;
   readonly #fd: number;
   readonly #isKept: boolean;
+  readonly #mode: number;
   length = 0;
   #synced = 0;
 
@@ -94,10 +97,10 @@ class Partial {
     this.#isKept = isLarge && (before === undefined || !isAlive(before.pid));
     this.#file = this.#isKept ? kept : asideOf(target, `${process.pid} ${performance.now()}`);
     this.#note = `${this.#file}.json`;
-    const mode = version.mode === undefined ? 0o644 : Number.parseInt(version.mode, 8) & 0o777;
+    this.#mode = version.mode === undefined ? 0o644 : Number.parseInt(version.mode, 8) & 0o777;
     const isThere = this.#isKept && before !== undefined && existsSync(this.#file);
     if (this.#isKept && !isThere) rmSync(this.#file, { force: true });
-    this.#fd = openSync(this.#file, isThere ? "r+" : "wx", mode);
+    this.#fd = openSync(this.#file, isThere ? "r+" : "wx", this.#mode | OWN_BITS);
     if (isThere) {
       // The note may be that of an earlier file, which had got its name already when its command was killed.
       this.length = Math.min(before!.bytes, version.size ?? 0, fstatSync(this.#fd).size);
@@ -128,6 +131,7 @@ class Partial {
     fsyncSync(this.#fd);
     const mtimeSeconds = Date.parse(this.#version.mtime ?? "") / 1000;
     if (!Number.isNaN(mtimeSeconds)) utimesSync(this.#file, mtimeSeconds, mtimeSeconds);
+    if ((this.#mode & OWN_BITS) !== OWN_BITS) fchmodSync(this.#fd, this.#mode & ~process.umask());
     renameSync(this.#file, this.#target);
     if (this.#isKept) rmSync(this.#note, { force: true });
   }

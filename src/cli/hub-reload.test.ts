@@ -21,11 +21,28 @@ ${more}`;
 
 type State = { valid: boolean; fault?: string; restartNeeded: string[]; keys: { key: string; value: string; source: string }[] };
 
+const refusing = (table: string): string =>
+  `CREATE TRIGGER refusing BEFORE INSERT ON ${table} BEGIN SELECT RAISE(ABORT, 'refused'); END`;
+
+async function runIn(db: Database, text: string): Promise<void> {
+  for (;;) {
+    try {
+      return void db.run(text);
+    } catch (error) {
+      // The hub is writing.
+      if (!(error instanceof SQLiteError) || error.code !== "SQLITE_BUSY") throw error;
+      await Bun.sleep(5);
+    }
+  }
+}
+
 describe("a configuration that changes", () => {
   const dir = mkdtempSync(join(tmpdir(), "syncline-reload-"));
   const at = (name: string): string => join(dir, name);
   const log: string[] = [];
   let hub: HubProcess;
+  /** How far its clock was put. */
+  let shiftMs = 0;
 
   const write = (name: string, text: string): void => {
     writeFileSync(at(`${name}.new`), text);
@@ -53,8 +70,11 @@ describe("a configuration that changes", () => {
     config();
     const first = read();
     const tell = (message: string, fields: object): void => void log.push(`${message} ${JSON.stringify(fields)}`);
+    const host = openHost();
+    const { clock } = host;
+    const shifted = { nowMs: () => clock.nowMs() + shiftMs, monotonicMs: () => clock.monotonicMs(), sleep: clock.sleep };
     hub = await HubProcess.start({
-      host: openHost(),
+      host: { ...host, clock: shifted },
       dataDir: at("hub"),
       config: first.resolved.config,
       bootstrap: first.bootstrap,
@@ -179,22 +199,26 @@ describe("a configuration that changes", () => {
     await reload();
   });
 
+  test("[RELOAD-961] what the database refuses of it does not wait for a clock that is put back", async () => {
+    const db = new Database(at("hub/hub.db"));
+    await runIn(db, refusing("spaces"));
+    write("boot.yaml", boot("", "spaces: [{name: behind}]"));
+    while ((await state()).valid) await Bun.sleep(20);
+    shiftMs = -86_400_000;
+    await runIn(db, "DROP TRIGGER refusing");
+    while (!(await state()).valid) await Bun.sleep(50);
+    expect((await ask("/v1/spaces/behind")).status).toBe(200);
+    shiftMs = 0;
+    db.close();
+    write("boot.yaml", boot(""));
+    await reload();
+  }, 30_000);
+
   test("[RELOAD-6] what the database refuses of it is done and recorded later, however often it was refused", async () => {
     const db = new Database(at("hub/hub.db"));
     const recorded = async (): Promise<string> => (await ask("/v1/audit?action=config.reload&limit=5")).text();
-    const run = async (text: string): Promise<void> => {
-      for (;;) {
-        try {
-          return void db.run(text);
-        } catch (error) {
-          // The hub is writing.
-          if (!(error instanceof SQLiteError) || error.code !== "SQLITE_BUSY") throw error;
-          await Bun.sleep(5);
-        }
-      }
-    };
-    const refuse = (table: string): Promise<void> =>
-      run(`CREATE TRIGGER refusing BEFORE INSERT ON ${table} BEGIN SELECT RAISE(ABORT, 'refused'); END`);
+    const run = (text: string): Promise<void> => runIn(db, text);
+    const refuse = (table: string): Promise<void> => run(refusing(table));
     await refuse("spaces");
     config("requestsMax: 91");
     write("boot.yaml", boot("", "spaces: [{name: refused}]"));

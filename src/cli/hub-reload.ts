@@ -190,18 +190,18 @@ export class HubReload {
     const { clock } = this.#parts;
     let inForce = this.#firstStamp;
     let seen = inForce;
-    let readMs = clock.nowMs();
+    let readMono = clock.monotonicMs();
     while (!signal.aborted) {
       await clock.sleep(LOOK_MS, signal).catch(() => undefined);
       if (signal.aborted) return;
       const now = this.#stamp();
       const isChanged = now !== inForce;
       // One that is still being written changes again.
-      if (now === seen && (isChanged || (this.#isOwing && clock.nowMs() >= readMs + RETRY_MS))) {
+      if (now === seen && (isChanged || (this.#isOwing && clock.monotonicMs() >= readMono + RETRY_MS))) {
         inForce = now;
         const why = isChanged ? "a file has changed" : "something was refused";
         await this.reload({ id: "system:config" }, why).catch(() => undefined);
-        readMs = clock.nowMs();
+        readMono = clock.monotonicMs();
       }
       seen = now;
     }

@@ -47,6 +47,10 @@ class Running {
     return new Running(await HubProcess.start({ host: openHost(), dataDir, config, bootstrap: readBootstrap(BOOT, "boot.yaml"), log }));
   }
 
+  get url(): string {
+    return this.#hub.url;
+  }
+
   door(scheme: string): string {
     return this.#hub.doors.find((url) => url.startsWith(`${scheme}:`))!;
   }
@@ -156,6 +160,42 @@ describe("imports and exports", () => {
     const audit = (await (await hub.ask("/v1/audit?action=space.import")).json()) as { items: { details: unknown }[] };
     expect(JSON.stringify(audit)).toContain("space:target/add");
   });
+
+  test("[JOB-961] what comes from where there are no permissions leaves a file those that it has, and goes on when they were changed", async () => {
+    for (const name of ["edited", "touched", "removed", "d/f"]) await source.put("bucket", `bits/${name}`, name);
+    const args = { space: "target", prefix: "bits", url: urlOf("bits") };
+    expect(await hub.done("import", args)).toMatchObject({ state: "done" });
+    const at = "/v1/spaces/target/entries?below=bits";
+    const all = async () => ((await (await hub.ask(at)).json()) as { entries: { path: string; mode: string; mtime?: string }[] }).entries;
+    for (const { path, mtime } of await all()) {
+      if (mtime === undefined) continue;
+      const headers = { authorization: `Bearer ${tokenOf("admin")}`, "x-syncline-mode": "0600", "x-syncline-mtime": mtime };
+      const url = `${new URL(hub.url)}v1/spaces/target/content/${path}`;
+      expect((await fetch(url, { method: "PUT", headers, body: (await hub.text("target", path))! })).ok).toBe(true);
+    }
+    await source.put("bucket", "bits/edited", "edited at the source");
+    await source.put("bucket", "bits/touched", "touched");
+    await source.remove("bucket", "bits/removed");
+    expect(await hub.done("import", { ...args, mode: "mirror" })).toMatchObject({ state: "done", result: { conflicts: 0, problems: 0 } });
+    expect(await hub.text("target", "bits/edited")).toBe("edited at the source");
+    const modes = (await all()).map(({ path, mode }) => [path, mode]);
+    expect(modes).toEqual([["bits/d", "0755"], ["bits/d/f", "0600"], ["bits/edited", "0600"], ["bits/touched", "0600"]]);
+  });
+
+  test("[JOB-962] what somebody changes in the space all the time is not brought, and the import says so", async () => {
+    await source.put("bucket", "busy/calm", "calm");
+    await source.put("bucket", "busy/large", 24 << 20);
+    await hub.put("target", "busy/large", "0");
+    const { job } = await hub.submit("import", { space: "target", prefix: "busy", url: urlOf("busy"), mode: "mirror" });
+    let now = await hub.job(job.id);
+    for (let at = 1; !isOver(now); at++) {
+      await hub.put("target", "busy/large", `${at}`);
+      now = await hub.job(job.id);
+    }
+    expect([await hub.text("target", "busy/calm"), (await hub.text("target", "busy/large"))!.length < 10]).toEqual(["calm", true]);
+    expect(now).toMatchObject({ state: "failed", error: { code: "STATE" } });
+    expect(now.error!.message).toContain("large");
+  }, 60_000);
 
   test("[JOB-61] an export brings a space out, and the same again is nothing", async () => {
     await hub.put("target", "out/x", "x");

@@ -50,6 +50,8 @@ export class ApiLab implements AsyncDisposable {
   readonly dir = mkdtempSync(join(tmpdir(), "syncline-api-"));
   readonly log: { message: string; fields: Readonly<Record<string, unknown>> }[] = [];
   hub!: HubProcess;
+  /** How much later it is for the hub, by both of its clocks. */
+  aheadMs = 0;
 
   /** @param bootstrap YAML; undefined: people of every kind; "": nobody */
   static async open(config: HubConfig = {}, bootstrap: string = BOOTSTRAP): Promise<ApiLab> {
@@ -60,8 +62,12 @@ export class ApiLab implements AsyncDisposable {
 
   async start(config: HubConfig = {}, bootstrap: string = BOOTSTRAP): Promise<void> {
     const write = (message: string, fields: Readonly<Record<string, unknown>>): void => void this.log.push({ message, fields });
+    const host = openHost();
+    const { clock } = host;
+    const nowMs = (): number => clock.nowMs() + this.aheadMs;
+    const monotonicMs = (): number => clock.monotonicMs() + this.aheadMs;
     this.hub = await HubProcess.start({
-      host: openHost(),
+      host: { ...host, clock: { nowMs, monotonicMs, sleep: clock.sleep } },
       dataDir: join(this.dir, "hub"),
       config: { listen: "127.0.0.1:0", ...config },
       bootstrap: bootstrap === "" ? undefined : readBootstrap(bootstrap, "test.yaml"),

@@ -146,15 +146,18 @@ export class Arriving implements AsyncDisposable {
 
   /** All has come: makes it visible, and durable before it resolves. */
   async finish(nowMs: number): Promise<void> {
-    const { files, partials, place, mode, isNew, intake } = this.#parts;
+    const { files, partials, place, isNew, intake } = this.#parts;
     if (this.#growing === undefined) {
       const named = await (this.#stored ?? this.#store());
+      // They may have come for long: what stays of what is there is what that is now.
+      const mode = await files.modeAt(place);
       await files.put(place, intake, named, { mode, mtimeNs: BigInt(nowMs) * 1_000_000n, isNew, isAlone: this.#isAlone });
     } else {
       const { sink, id } = this.#growing;
       await sink.end();
       await sink.commit();
-      files.requireDone(await partials.complete(this.#who, id, { traceId: files.newTraceId() }));
+      const mode = await files.modeAt(place);
+      files.requireDone(await partials.complete(this.#who, id, { traceId: files.newTraceId(), mode }));
     }
     this.#isDone = true;
   }

@@ -8,6 +8,7 @@ import { SynclineError } from "#model/error.ts";
 import type { Entry, FileEntry } from "#model/entry.ts";
 import { nameOf } from "#model/path.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
+import { entryOfCopy } from "#gateway/api/routes-entries.ts";
 import { type FtpPath, type Place, nameFault, placeOf } from "#gateway/ftp/ftp-path.ts";
 import type { Listed } from "#gateway/ftp/listing.ts";
 import { FtpRefusal, refusedChange } from "#gateway/ftp/reply.ts";
@@ -205,6 +206,12 @@ export class FtpFiles {
     return { place, current: found?.entry.kind === "file" ? (found as FoundFile) : undefined };
   }
 
+  /** Permissions of a file that is put there now: those of the one that is there, for who may look. */
+  async modeAt(place: Place): Promise<number> {
+    const there = this.#may("read", place) ? await this.#parts.spaces.version(this.#who, place.space, place.path) : undefined;
+    return there?.entry?.kind === "file" ? there.entry.mode : FILE_MODE;
+  }
+
   async #isDir(path: FtpPath): Promise<boolean> {
     const place = placeOf(path)!;
     // Who may not read there finds out when it is committed.
@@ -283,7 +290,7 @@ export class FtpFiles {
     const source = await this.requireFile(from);
     const { place } = await this.requireRoom(to, []);
     if (place.space !== source.place.space) throw new FtpRefusal(550, "A copy on the hub stays within a space");
-    await this.#putAgain(place, source.version, source.entry, { kind: "any" });
+    await this.#putAgain(place, source.version, entryOfCopy(source.entry), { kind: "any" });
   }
 
   /** Other permission bits, or another time. */

@@ -5,6 +5,7 @@ import { once } from "node:events";
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import type { Socket } from "node:net";
 import { join } from "node:path";
+import { systemPrincipal } from "#access/access.ts";
 import { type FtpClient, FtpLab, PASSWORD, activeServer } from "#gateway/ftp/ftp-fixture.ts";
 
 /** Changes one bit of the pack that holds these bytes. */
@@ -340,6 +341,38 @@ describe("downloads and transfers", () => {
 });
 
 describe("files", () => {
+  test("[FTP-962] a copy of a file that has several names is a file of its own", async () => {
+    const client = await lab.signedIn();
+    const { spaces } = lab.api.hub;
+    const who = systemPrincipal("test");
+    await lab.put("/demo/names/a", "one");
+    const a = (await spaces.version(who, "demo", "names/a"))!;
+    await using intake = spaces.intake(who, "demo");
+    await intake.hold(a.content!);
+    const entry = { ...a.entry!, linkTo: "names/a" } as typeof a.entry & object;
+    const change = { type: "put", path: "names/b", expect: { kind: "any" }, entry, content: a.content, makeParents: true } as const;
+    await spaces.commit(who, "demo", { changes: [change], intake, atomic: true, cause: "edit", traceId: "0".repeat(32) });
+    expect(await client.code("CWD /demo/names")).toBe(250);
+    expect(await client.code("SITE CPFR b")).toBe(350);
+    expect(await client.code("SITE CPTO c")).toBe(250);
+    const linkOf = async (path: string) => ((await spaces.version(who, "demo", path))!.entry as { linkTo?: string }).linkTo;
+    expect([await linkOf("names/b"), await linkOf("names/c")]).toEqual(["names/a", undefined]);
+  });
+
+  test("[FTP-961] permissions that were taken away while a file comes are not back when it has come", async () => {
+    const [client, other] = [await lab.signedIn(), await lab.signedIn()];
+    for (const size of [100, 3 << 20]) {
+      const path = `/demo/narrowed-${size}`;
+      await client.send(`STOR ${path}`, "old");
+      const data = await client.begin(`STOR ${path}`, randomBytes(size));
+      expect(await other.code(`SITE CHMOD 600 ${path}`)).toBe(200);
+      data.end();
+      expect(await client.reply()).toStartWith("226 ");
+      expect(await other.say(`MLST ${path}`)).toContain("unix.mode=0600;");
+      expect(await other.say(`SIZE ${path}`)).toBe(`213 ${size}`);
+    }
+  });
+
   test("[FTP-34] names, times and modes are changed as POSIX changes them", async () => {
     const client = await lab.signedIn();
     await client.say("MKD /demo/files");

@@ -233,6 +233,36 @@ describe("gRPC", () => {
     expect([all.length, code]).toEqual([1, status.NOT_FOUND]);
   });
 
+  test("[GRPC-961] a watcher whose token expires is told of no more, also where changes never cease", async () => {
+    const expires = new Date(Date.now() + 600_000).toISOString();
+    const made = await lab.ask("/v1/tokens", { method: "POST", json: { user: "reader", name: "expiring", expires } });
+    expect(made.ok).toBe(true);
+    const { value: token } = (await made.json()) as { value: string };
+    const { path, requestSerialize, responseDeserialize } = methodOf("Watch");
+    const metadata = new Metadata();
+    metadata.set("authorization", `Bearer ${token}`);
+    const call = client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, { space: "demo" }, metadata);
+    let code: status | undefined;
+    let told = 0;
+    call.on("error", (error: ServiceError) => (code = error.code));
+    call.on("data", ({ changes }: { changes: Answer[] }) => (told += changes.length));
+    const change = async (times: number, from: number): Promise<void> => {
+      for (let number = from; number < from + times && code === undefined; number++) {
+        await lab.put("in/ceaseless", `${number}`);
+        await Bun.sleep(20);
+      }
+    };
+    while (told === 0) await change(1, 0);
+    lab.aheadMs += 3_600_000;
+    try {
+      await change(100, 1);
+      expect(code).toBe(status.UNAUTHENTICATED);
+    } finally {
+      lab.aheadMs = 0;
+      call.cancel();
+    }
+  });
+
   test("[GRPC-8] whatever bytes a message has, they are a message or none; what is no HTTP/2 harms nobody", async () => {
     const methods = [FILES, HEALTH, REFLECTION].flatMap((declared) => Object.values(serviceOf(declared)));
     fc.assert(

@@ -10,7 +10,7 @@ import { type WatchRequest, changeMessage, numberOf, wrong } from "#gateway/grpc
 
 /** Records read at once for one watcher. */
 const PAGE_RECORDS = 100;
-/** When nothing happens the caller is told how far it is, and its credential is looked at again. */
+/** When nothing happens the caller is told how far it is. Its credential is looked at again so often in any case. */
 const HEARTBEAT_MS = 15_000;
 
 export async function watch(
@@ -28,6 +28,7 @@ export async function watch(
   let wake = Promise.withResolvers<void>();
   // Whoever was revoked, or may see less now, hears no more from then on.
   let isChanged = false;
+  let lookedMono = clock.monotonicMs();
   const { sequence, id } = await spaces.space(who, space);
   spaces.watch(space, () => wake.resolve(), until);
   access.onChange(() => {
@@ -41,8 +42,10 @@ export async function watch(
     await send({ sequence: String(after) });
     while (!until.aborted) {
       wake = Promise.withResolvers<void>();
-      if (isChanged) {
+      // Where changes never cease there is no heartbeat, and a token may expire all the same.
+      if (isChanged || clock.monotonicMs() - lookedMono >= HEARTBEAT_MS) {
         isChanged = false;
+        lookedMono = clock.monotonicMs();
         who = await caller.again();
       }
       // Another one may have the name by now, whose changes are numbered like those of this one.
@@ -62,6 +65,7 @@ export async function watch(
       const isDue = await Promise.race([wake.promise.then(() => false), heartbeat]);
       beat.abort();
       if (!isDue || until.aborted) continue;
+      lookedMono = clock.monotonicMs();
       who = await caller.again();
       await send({ sequence: String(after) });
     }

@@ -3,7 +3,7 @@ import { type Algorithm, algorithmOf } from "#gateway/s3/checksums.ts";
 import { pathToWrite } from "#gateway/s3/keys.ts";
 import { sumsAsAttributes } from "#gateway/s3/metadata.ts";
 import { ETAG, checksumsOf, sumAttribute } from "#gateway/s3/object-facts.ts";
-import { fileEntry } from "#gateway/s3/ops-write.ts";
+import { dirEntry, fileEntry } from "#gateway/s3/ops-write.ts";
 import { type S3Call, header } from "#gateway/s3/s3-call.ts";
 import { S3Error } from "#gateway/s3/s3-error.ts";
 import type { CustomerKey } from "#gateway/s3/sse-c/customer-key.ts";
@@ -47,7 +47,10 @@ export async function copiedBytes(
 ): Promise<CopiedBytes> {
   const { version, by, bucket } = source;
   const { entry } = version;
-  if (entry?.kind !== "file") return { entry: entry!, content: undefined, attributes: ofBytes(version), sums: {} };
+  if (entry?.kind !== "file") {
+    const there = await dirEntry(call, pathToWrite(call.request.key), entry!);
+    return { entry: there, content: undefined, attributes: ofBytes(version), sums: {} };
+  }
   if (by === undefined && key === undefined) return asItWas(call, source, intake);
   // With the same key it is opened by what opens the source.
   const isSameKey = by !== undefined && key !== undefined && Buffer.compare(by.key.key, key.key) === 0;

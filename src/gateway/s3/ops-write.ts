@@ -24,7 +24,7 @@ import { type RelPath, parentOf } from "#model/path.ts";
 import type { Http1Answer } from "#platform/net/http1/connection.ts";
 
 const FILE_MODE = 0o644;
-const DIR_MODE = 0o755;
+const NEW_DIR: Entry = { kind: "dir", mode: 0o755 };
 /** How often a change is made anew when somebody else has changed the key meanwhile. */
 export const TRIES_MAX = 5;
 const DELETES_MAX = 1000;
@@ -63,7 +63,7 @@ export async function putObject(call: S3Call): Promise<Http1Answer> {
     : encryptedAttributes({ opener: made.opener, parts: [{ number: WHOLE_PART, size }] }, md5, made.dataKey, sumTexts(checksums));
   const own = { ...attributes, ...ofBytes };
   const sum = made === undefined ? named.sum : undefined;
-  const entry = at.isDir ? ({ kind: "dir", mode: DIR_MODE } as const) : await fileEntry(call, at, { size, sum });
+  const entry = at.isDir ? await dirEntry(call, at, NEW_DIR) : await fileEntry(call, at, { size, sum });
   const content = at.isDir ? undefined : named.content;
   const wanted = { at, entry, content, attributes: at.isDir ? { ...own, [DIRECTORY]: "1" } : own, lock };
   const version = await commitObject(call, wanted, condition, intake);
@@ -76,12 +76,20 @@ export const hasCondition = ({ match, none }: WriteCondition): boolean => match 
 
 /** A file that is there keeps its permissions. */
 export async function fileEntry(call: S3Call, at: KeyPath, { size, sum }: { size: number; sum: string | undefined }): Promise<Entry> {
-  const { services, who, request } = call;
-  const resource = { type: "space", space: request.bucket, path: at.path } as const;
-  const mayRead = services.access.decide(who, "read", resource).allowed;
-  const old = mayRead ? (await services.spaces.version(who, request.bucket, at.path))?.entry : undefined;
-  const mtimeNs = BigInt(services.clock.nowMs()) * 1_000_000n;
+  const old = await entryThere(call, at);
+  const mtimeNs = BigInt(call.services.clock.nowMs()) * 1_000_000n;
   return { kind: "file", size, sum, mtimeNs, mode: old?.kind === "file" ? old.mode : FILE_MODE };
+}
+
+/** A directory that is there stays as it is: a key says no more than that there is one. */
+export async function dirEntry(call: S3Call, at: KeyPath, made: Entry): Promise<Entry> {
+  const old = await entryThere(call, at);
+  return old?.kind === "dir" ? old : made;
+}
+
+async function entryThere({ services, who, request }: S3Call, { path }: KeyPath): Promise<Entry | undefined> {
+  const mayRead = services.access.decide(who, "read", { type: "space", space: request.bucket, path }).allowed;
+  return mayRead ? (await services.spaces.version(who, request.bucket, path))?.entry : undefined;
 }
 
 /** What is there, also where it is no object: a condition is about whatever holds the name. */
@@ -180,10 +188,10 @@ type KeyRemoval = Exclude<SpaceChange, { type: "move" }>;
 const emptiedBy = ({ type, path }: KeyRemoval): RelPath => (type === "put" ? path : parentOf(path));
 
 /** A directory that was put and has something in it stays, seen by what is in it. */
-function removalOf({ sequence, attributes }: Version, { path, isDir }: KeyPath): KeyRemoval {
+function removalOf({ sequence, attributes, entry }: Version, { path, isDir }: KeyPath): KeyRemoval {
   const expect: Expect = { kind: "sequence", sequence };
-  if (!isDir || attributes[DIRECTORY] === undefined) return { type: "remove", path, expect, recursive: false };
-  return { type: "put", path, expect, entry: { kind: "dir", mode: DIR_MODE }, content: undefined, attributes: {}, makeParents: false };
+  if (!isDir || entry === undefined || attributes[DIRECTORY] === undefined) return { type: "remove", path, expect, recursive: false };
+  return { type: "put", path, expect, entry, content: undefined, attributes: {}, makeParents: false };
 }
 
 /**

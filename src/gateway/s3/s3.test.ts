@@ -223,6 +223,23 @@ describe("objects", () => {
     expect(await keys()).toEqual([]);
   });
 
+  test("[BUCKET-961] a directory keeps its permissions when its key is put, copied onto and deleted", async () => {
+    const modeOf = async (): Promise<unknown> => {
+      const { entries } = (await (await lab.api.ask("/v1/spaces/demo/entries?below=kept")).json()) as { entries: { path: string; mode: string }[] };
+      return entries.find(({ path }) => path === "kept/private")?.mode;
+    };
+    const made = await lab.api.ask("/v1/spaces/demo/mkdir", { method: "POST", json: { path: "kept/private", mode: "0700" } });
+    expect(made.status).toBe(201);
+    await lab.put("kept/private/inner", "x");
+    await lab.put("kept/other/", "");
+    expect((await lab.put("kept/private/", "")).status).toBe(200);
+    expect(await modeOf()).toBe("0700");
+    expect((await lab.ask("/demo/kept/private/", { method: "PUT", headers: { "x-amz-copy-source": "/demo/kept/other/" } })).status).toBe(200);
+    expect(await modeOf()).toBe("0700");
+    expect((await lab.ask("/demo/kept/private/", { method: "DELETE" })).status).toBe(204);
+    expect(await modeOf()).toBe("0700");
+  });
+
   test("[BUCKET-12] many are deleted at once, each with its own outcome", async () => {
     const names = Array.from({ length: 30 }, (_, at) => `many/${at % 3}/${at}`);
     for (const name of names) await lab.put(name, name);

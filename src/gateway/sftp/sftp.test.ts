@@ -295,6 +295,29 @@ describe("files over SFTP", () => {
     await admin.close(read);
   });
 
+  test("[SFTP-961] permissions that were taken away while a file comes are not back when it is closed", async () => {
+    const other = await lab.session("admin");
+    const set = (sftp: TestSftp, path: string, mode: number): Promise<number> =>
+      sftp.status("setstat", (packet) => packet.name(path).wantedAttrs({ size: undefined, owner: undefined, mode, mtimeSeconds: undefined }));
+    for (const size of [100, 3 << 20]) {
+      const path = `/demo/narrowed-${size}`;
+      await admin.put(path, "old");
+      const handle = (await admin.open(path, NEW)) as string;
+      for (let at = 0; at < size; at += 100_000) await admin.write(handle, at, bytesOf(Math.min(100_000, size - at)));
+      expect(await set(other, path, 0o600)).toBe(ok);
+      expect(await admin.close(handle)).toBe(ok);
+      expect(await other.attrs("stat", path)).toMatchObject({ size, mode: 0o600 });
+    }
+    // What the client itself says of the file counts.
+    const handle = (await admin.open("/demo/narrowed-100", NEW)) as string;
+    await admin.write(handle, 0, "said");
+    expect(await admin.status("fsetstat", (packet) => packet.text(handle).wantedAttrs({ size: undefined, owner: undefined, mode: 0o640, mtimeSeconds: undefined }))).toBe(ok);
+    expect(await set(other, "/demo/narrowed-100", 0o604)).toBe(ok);
+    expect(await admin.close(handle)).toBe(ok);
+    expect(await other.attrs("stat", "/demo/narrowed-100")).toMatchObject({ size: 4, mode: 0o640 });
+    other.client.destroy();
+  });
+
   test("[SFTP-17] modes and times are kept; an owner is refused, and no attribute makes another content", async () => {
     await admin.put("/demo/attrs.txt", "text");
     const set = (path: string, attrs: object): Promise<number> =>

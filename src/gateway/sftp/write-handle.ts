@@ -309,9 +309,10 @@ export class WriteHandle {
     const { place, makeParents } = this.#target;
     const expect = this.#expectNow();
     const result = await this.#name();
-    if ("upload" in result) return this.#complete(result.upload, expect);
+    const mode = await this.#modeAtEnd(expect);
+    if ("upload" in result) return this.#complete(result.upload, expect, mode);
     const { content, sum } = result.named;
-    const entry = { ...this.entry, size: content.size, sum };
+    const entry = { ...this.entry, mode, size: content.size, sum };
     const outcome = await spaces.commit(who(), place.space, {
       changes: [{ type: "put", path: place.path, expect, entry, content, makeParents }],
       intake: this.#intake,
@@ -326,13 +327,26 @@ export class WriteHandle {
   }
 
   /** Makes the upload the file; the space may refuse it, and then it is of no use. */
-  async #complete(id: string, expect: UploadExpect): Promise<Version> {
+  async #complete(id: string, expect: UploadExpect, mode: number): Promise<Version> {
     const { partials, who, traceId } = this.#parts;
-    const result = await partials.complete(who(), id, {
-      traceId: traceId(), expect, mode: this.#modeNow(), mtimeNs: this.#mtimeNs,
-    });
+    const result = await partials.complete(who(), id, { traceId: traceId(), expect, mode, mtimeNs: this.#mtimeNs });
     if (result.status !== "done") await partials.drop(who(), id);
     return requireDone([result]);
+  }
+
+  /**
+   * The bytes may have come for long: of what is replaced, whatever it is, the permissions stay that it has now. Who may
+   * not look at it keeps to what was known when it was opened.
+   */
+  async #modeAtEnd(expect: UploadExpect): Promise<number> {
+    const { spaces, who } = this.#parts;
+    const { space, path } = this.#target.place;
+    if (this.#mode !== undefined || expect.kind !== "any") return this.#modeNow();
+    const there = await spaces.version(who(), space, path).catch((error: unknown) => {
+      if (error instanceof SynclineError && error.code === "DENIED") return undefined;
+      throw error;
+    });
+    return there?.entry?.kind === "file" ? there.entry.mode : this.#modeNow();
   }
 
   /** Who has written all of a file replaces whatever is there. */

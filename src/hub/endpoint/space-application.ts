@@ -9,8 +9,8 @@ import type { SpacePlaces } from "#hub/endpoint/space-places.ts";
 import type { SpaceStage } from "#hub/endpoint/space-stage.ts";
 import type { Intake, NamedContent } from "#hub/space-service.ts";
 import { NO_SUMS } from "#hub/sums/sums.ts";
-import type { ChangeResult, ContentRef, RefusalCode, SpaceChange } from "#hub/space.ts";
-import type { Entry, FileEntry } from "#model/entry.ts";
+import type { ChangeResult, ContentRef, Expect, RefusalCode, SpaceChange, Version } from "#hub/space.ts";
+import { type Entry, type FileEntry, type Preserve, sameEntry } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
@@ -23,6 +23,8 @@ export type ApplicationOptions = {
   readonly places: SpacePlaces;
   readonly stage: SpaceStage;
   readonly arriving: ArrivingFiles;
+  /** What the session carries. */
+  readonly preserve: Preserve;
   /** Up to which sequence the session knows what is in the space; its own changes move it on. */
   readonly seen: { sequence: number };
   readonly runId: string;
@@ -83,15 +85,18 @@ export class SpaceApplication implements Application {
     if (op.type === "move") return { op, change: this.#moveOf(op.move), problem: undefined };
     const { change } = op;
     const kept: ApplyOp = { type: "change", change };
-    if (change.new === undefined) return { op: kept, change: this.#removeOf(change), problem: undefined };
+    const { mode, mtime } = this.#options.preserve;
+    const there = mode && mtime ? undefined : await this.#there(change);
+    if (this.#isClosed) throw closed();
+    if (change.new === undefined) return { op: kept, change: this.#removeOf(change, there), problem: undefined };
     if (change.new.kind !== "file") {
-      return { op: kept, change: this.#putOf(change, change.new, undefined), problem: undefined };
+      return { op: kept, change: this.#putOf(change, there, change.new, undefined), problem: undefined };
     }
     const found = await this.#contentOf(change, change.new, op.bytes);
     if ("code" in found) return { op: kept, change: undefined, problem: found };
     const entry: FileEntry = { ...change.new, sum: found.sum, size: found.content.size };
     this.#batch.content.set(change.path, found);
-    return { op: kept, change: this.#putOf(change, entry, found.content), problem: undefined };
+    return { op: kept, change: this.#putOf(change, there, entry, found.content), problem: undefined };
   }
 
   #moveOf({ from, to }: Move): SpaceChange {
@@ -101,14 +106,25 @@ export class SpaceApplication implements Application {
     return { type: "move", from: view.outer(from), to: view.outer(to), expect };
   }
 
-  #removeOf({ path, old }: Change): SpaceChange {
-    const expect = { kind: "entry", entry: old } as const;
-    return { type: "remove", path: this.#options.view.outer(path), expect, recursive: false };
+  /**
+   * What the change is to replace. A session that carries no modes, or no times, does not know those of the space: what is
+   * the same but for them is what it means. Undefined: it is as the session says.
+   */
+  async #there({ path, old }: Change): Promise<Version | undefined> {
+    const { preserve, view } = this.#options;
+    if (old === undefined) return undefined;
+    const version = await view.version(path);
+    return sameEntry(version?.entry, old, preserve) ? version : undefined;
   }
 
-  #putOf({ path, old }: Change, entry: Entry, content: ContentRef | undefined): SpaceChange {
-    const expect = { kind: "entry", entry: old } as const;
-    return { type: "put", path: this.#options.view.outer(path), expect, entry, content, makeParents: false };
+  #removeOf({ path, old }: Change, there: Version | undefined): SpaceChange {
+    return { type: "remove", path: this.#options.view.outer(path), expect: expected(old, there), recursive: false };
+  }
+
+  #putOf({ path, old }: Change, there: Version | undefined, entry: Entry, content: ContentRef | undefined): SpaceChange {
+    const { view, preserve } = this.#options;
+    const kept = preserve.mode ? entry : withModeOf(there?.entry, entry);
+    return { type: "put", path: view.outer(path), expect: expected(old, there), entry: kept, content, makeParents: false };
   }
 
   async #contentOf(
@@ -242,6 +258,16 @@ export class SpaceApplication implements Application {
   }
 }
 
+function expected(old: Entry | undefined, there: Version | undefined): Expect {
+  return there === undefined ? { kind: "entry", entry: old } : { kind: "sequence", sequence: there.sequence };
+}
+
+/** As on a disk: without set-id bits, which would lend the rights of a file's owner to who has written the new bytes. */
+function withModeOf(there: Entry | undefined, entry: Entry): Entry {
+  if (there?.kind === "file" && entry.kind === "file") return { ...entry, mode: there.mode & 0o1777 };
+  return there?.kind === "dir" && entry.kind === "dir" ? { ...entry, mode: there.mode } : entry;
+}
+
 function closed(): SynclineError {
   const message = "the session that pushed this has ended";
   return new SynclineError({ code: "INTERRUPTED", op: "apply", message, retryable: true });
@@ -260,6 +286,11 @@ function stale(path: RelPath): Problem {
   return { path, side: "beta", code: "STALE", message: "its content is no longer where it was", transient: true };
 }
 
+/** Told where no later round brings it either. */
+function overtaken(path: RelPath): Problem {
+  return { path, side: "beta", code: "STALE", message: "it changed after the plan was made", transient: true };
+}
+
 function refused(path: RelPath, code: RefusalCode, message: string): Problem {
   return { path, side: "beta", code, message, transient: code === "NO_PARENT" };
 }
@@ -273,6 +304,6 @@ const pathOf = (op: ApplyOp): RelPath => (op.type === "move" ? op.move.to : op.c
 function resultOf(op: ApplyOp, result: ChangeResult): OpResult {
   const path = pathOf(op);
   if (result.status === "done") return { path, status: "done", entry: result.version.entry };
-  if (result.status === "stale") return { path, status: "stale", entry: seenEntry(result.version) };
+  if (result.status === "stale") return { path, status: "stale", entry: seenEntry(result.version), problem: overtaken(path) };
   return failed(refused(path, result.code, result.message));
 }

@@ -452,11 +452,12 @@ export class SpaceEndpoint implements Endpoint {
   // ---------------------------------------------------------------- changes
 
   apply(runId: string, signal: AbortSignal): Application {
-    const { view, places, stage, arriving } = this.#now;
+    const { view, places, stage, arriving, request } = this.#now;
     // A session has one application at a time; an earlier one that was never committed lets go of its content.
     this.#left.add(this.#application?.close());
     this.#application = new SpaceApplication({
-      view, places, stage, arriving, seen: this.#seen, runId, traceId: this.#parent?.traceId ?? this.#traceId(), signal,
+      view, places, stage, arriving, preserve: request.preserve,
+      seen: this.#seen, runId, traceId: this.#parent?.traceId ?? this.#traceId(), signal,
       within: this.#within(),
     });
     return this.#application;

@@ -142,6 +142,60 @@ describe("lifecycle", () => {
     expect(await run()).toMatchObject({ removed: 2 });
   });
 
+  /** As a host without a battery does that has no network for hours. */
+  async function atTheBeginningOfTime(work: () => Promise<unknown>): Promise<void> {
+    nowMs = 0;
+    await hub.put("demo", "held", "has the time of the last one, until the clock is believed");
+    passedMs += HELD_MS_MAX;
+    nowMs += HELD_MS_MAX;
+    await work();
+  }
+
+  test("[LIFECYCLE-961] what was made, or replaced, while the clock was far behind is as old as what came when it was right again", async () => {
+    await setRules([rule({ id: "made", filter: { prefix: "in/" }, expireDays: 30 }), rule({ id: "old", oldDays: 30 })]);
+    const one = await hub.put("demo", "out/a", "one");
+    await atTheBeginningOfTime(async () => {
+      await hub.put("demo", "in/b", "new");
+      await hub.put("demo", "out/a", "two");
+    });
+    goTo(1);
+    await hub.put("demo", "out/c", "the clock is right again");
+    goTo(20);
+    expect(await run()).toEqual(LIFECYCLE_NOTHING);
+    expect([await isThere("out/a", one), Object.keys(await hub.files("demo")).includes("in/b")]).toEqual([true, true]);
+    goTo(32);
+    expect(await run()).toMatchObject({ removed: 1, purged: 1 });
+  });
+
+  test("[LIFECYCLE-962] nor does such a time make a version old that has so many newer ones", async () => {
+    await setRules([rule({ oldDays: 30, oldKeep: 1 })]);
+    const one = await hub.put("demo", "a", "one");
+    await atTheBeginningOfTime(async () => {
+      await hub.put("demo", "a", "two");
+      await hub.put("demo", "a", "three");
+    });
+    goTo(1);
+    await hub.put("demo", "b", "the clock is right again");
+    goTo(20);
+    expect(await run()).toEqual(LIFECYCLE_NOTHING);
+    expect(await isThere("a", one)).toBe(true);
+    goTo(32);
+    expect(await run()).toMatchObject({ purged: 1 });
+  });
+
+  test("[LIFECYCLE-963] all tombstones are looked at in a week at the latest, also after the clock was years ahead", async () => {
+    await setRules([rule({ expireMarkers: true })]);
+    goTo(4000);
+    expect(await run()).toEqual(LIFECYCLE_NOTHING);
+    goTo(0);
+    await hub.put("demo", "a", "one");
+    await remove("a");
+    await hub.spaces.updateSpace(hub.who, "demo", { settings: { retention: { versions: 0, ageMs: undefined } } });
+    await hub.meta.expire((await hub.spaces.space(hub.who, "demo")).id, nowMs, 10);
+    goTo(8);
+    expect(await run()).toMatchObject({ purged: 1 });
+  });
+
   test("[LIFECYCLE-5] what is locked, or shown by a restore point, is passed over and looked at again", async () => {
     await setRules([rule({ oldDays: 1 })]);
     const [one, two] = [await hub.put("demo", "a", "one"), await hub.put("demo", "b", "two")];

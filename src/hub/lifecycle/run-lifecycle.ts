@@ -126,6 +126,7 @@ class SpaceLifecycle {
   readonly #run: LifecycleRun;
   readonly #rules: readonly LifecycleRule[];
   readonly #used = new Set<string>();
+  readonly #aged = new Map<number, number>();
   #places = new Map<string, number>();
   #done = LIFECYCLE_NOTHING;
 
@@ -196,9 +197,12 @@ class SpaceLifecycle {
     }
   }
 
-  /** What was made up to here is as old, unless a clock was wrong. */
-  #agedTo(days: number): Promise<number> {
-    return this.#parts.meta.sequenceAt(this.#id, agedMs(this.#run.nowMs, days));
+  /** What was made up to here is as old, also where the clock was far behind: what was made then says itself that it is older. */
+  async #agedTo(days: number): Promise<number> {
+    const { nowMs } = this.#run;
+    const known = this.#aged.get(days) ?? (await this.#parts.meta.certainlyOld(this.#id, agedMs(nowMs, days), nowMs));
+    this.#aged.set(days, known);
+    return known;
   }
 
   // ---------------------------------------------------------------- current versions
@@ -217,11 +221,13 @@ class SpaceLifecycle {
 
   /** Those whose days have passed; the others are looked at again then. */
   async #ripe(found: readonly Dated[], days: number): Promise<Dated[]> {
+    const { nowMs } = this.#run;
     const later = new Map<number, number>();
-    const ripe = found.filter(({ version, sinceMs }) => {
+    const aged = days === 0 ? Infinity : await this.#agedTo(days);
+    const ripe = found.filter(({ version, sinceMs, at }) => {
       const atMs = dueMs(sinceMs, days);
-      const isDue = days === 0 || atMs <= this.#run.nowMs;
-      if (!isDue) later.set(version.sequence, atMs);
+      const isDue = days === 0 || (atMs <= nowMs && at <= aged);
+      if (!isDue) later.set(version.sequence, atMs > nowMs ? atMs : nowMs + SOON_MS);
       return isDue;
     });
     await this.#parts.rows.later(this.#id, later);
@@ -308,6 +314,7 @@ class SpaceLifecycle {
     const current = await this.#parts.meta.version(this.#id, path);
     const seen = new Set(current === undefined ? [] : [againOf(current.attributes) ?? current.sequence]);
     const isOver = await this.#overwritten(path);
+    const aged = await this.#agedTo(days);
     let newer = 0;
     for (let before = Number.MAX_SAFE_INTEGER; ; ) {
       const page = await this.#parts.rows.oldOf(this.#id, path, before, ROWS);
@@ -315,7 +322,7 @@ class SpaceLifecycle {
       for (const one of page) {
         if (seen.has(one.name)) continue;
         seen.add(one.name);
-        const isDue = dueMs(one.sinceMs, days) <= this.#run.nowMs;
+        const isDue = dueMs(one.sinceMs, days) <= this.#run.nowMs && one.at <= aged;
         if (newer >= keep && isDue && matchesOld(filter, one.version) && (await this.#isShown(one))) ripe.push(one);
         if (one.version.entry !== undefined && !isOver(one.name)) newer++;
       }
@@ -377,7 +384,9 @@ class SpaceLifecycle {
     const { rows } = this.#parts;
     const place = placeOf("all-markers", filter, []);
     this.#used.add(place);
-    if ((this.#places.get(place) ?? 0) + AGAIN_MS > this.#run.nowMs) return;
+    // A clock that was ahead when it was done last makes nobody wait for it.
+    const agoMs = this.#run.nowMs - (this.#places.get(place) ?? 0);
+    if (agoMs >= 0 && agoMs < AGAIN_MS) return;
     const first: Uint8Array = filter.prefix === undefined ? FIRST_PATH : encodeName(filter.prefix.slice(0, -1));
     for (let after: Uint8Array | undefined = first; after !== undefined; ) {
       this.#run.signal.throwIfAborted();

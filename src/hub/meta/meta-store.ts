@@ -156,6 +156,8 @@ export interface MetaStore {
   lastCommitMs(space: SpaceId): Promise<number>;
   /** The last sequence not after a time. */
   sequenceAt(space: SpaceId, timeMs: number): Promise<number>;
+  /** As sequenceAt, up to where everything is certainly so old, whatever the hub's clock was when it was made. */
+  certainlyOld(space: SpaceId, cutoffMs: number, nowMs: number): Promise<number>;
 
   // Writing
   /**

@@ -154,6 +154,10 @@ export class SqlMetaStore implements MetaStore {
     return this.#queries.sequenceAt(space, timeMs);
   }
 
+  certainlyOld(space: SpaceId, cutoffMs: number, nowMs: number): Promise<number> {
+    return this.#queries.certainlyOld(space, cutoffMs, nowMs);
+  }
+
   commit(
     commits: readonly Commit[],
     manifests: ReadonlyMap<ContentId, Manifest>,

@@ -15,6 +15,7 @@ import {
   CHANGES_PER_DELIVERY_MAX,
   DELIVERY_MS_MAX,
   FAILING_MS_MAX,
+  FAILING_TRIED_MS_MIN,
   RETRY_MS_MAX,
   type Webhook,
   pauseMs,
@@ -55,6 +56,8 @@ export class Delivery {
   readonly id: string;
   #wake = Promise.withResolvers<void>();
   #failures = 0;
+  /** Since when each try of this process has failed, by the monotonic clock. */
+  #failingMono: number | undefined;
   /** Changes by people that were heard of. */
   #edits = 0;
   /** Of the webhook as it was read last. */
@@ -133,14 +136,19 @@ export class Delivery {
     const now = clock.nowMs();
     if (error === undefined) {
       this.#failures = 0;
+      this.#failingMono = undefined;
       const over = { delivered: until, sendingUntil: undefined, failingSinceMs: undefined, lastError: undefined, lastMs: now };
       await this.#note({ ...hook, ...over }, signal);
       return;
     }
     this.#failures++;
+    const nowMono = clock.monotonicMs();
+    this.#failingMono ??= nowMono;
     const failingSinceMs = hook.failingSinceMs ?? now;
     if (!(await this.#note({ ...hook, sendingUntil: until, failingSinceMs, lastError: error }, signal))) return;
-    if (answer.isGone || now - failingSinceMs >= FAILING_MS_MAX) {
+    // The hub may not have run for days, or its clock was put forward: then it has been tried for a while first.
+    const isTried = nowMono - this.#failingMono >= FAILING_TRIED_MS_MIN;
+    if (answer.isGone || (isTried && now - failingSinceMs >= FAILING_MS_MAX)) {
       const since = new Date(failingSinceMs).toISOString();
       return this.#parts.disable(hook, answer.isGone ? `it asked for no more: ${error}` : `no delivery since ${since}: ${error}`);
     }

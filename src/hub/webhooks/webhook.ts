@@ -20,6 +20,8 @@ export const RETRY_MS_FIRST = 1_000;
 export const RETRY_MS_MAX = 3_600_000;
 /** After this long without one success it is switched off. */
 export const FAILING_MS_MAX = 5 * 86_400_000;
+/** Of which the process that switches it off has seen this much. */
+export const FAILING_TRIED_MS_MIN = 3_600_000;
 export const URL_CHARS_MAX = 2048;
 const SECRET_PREFIX = "whsec_";
 const SECRET_BYTES_MIN = 24;

@@ -67,7 +67,11 @@ class Receiver implements AsyncDisposable {
 /** A clock that does not wait: whoever sleeps is there at once, and so is the time. */
 class Hasty {
   #passedMs = 0;
-  readonly nowMs = (): number => Date.now() + this.#passedMs;
+  readonly #aheadMs: number;
+  constructor(aheadMs: number) {
+    this.#aheadMs = aheadMs;
+  }
+  readonly nowMs = (): number => Date.now() + this.#aheadMs + this.#passedMs;
   readonly monotonicMs = (): number => performance.now() + this.#passedMs;
   async sleep(ms: number, signal: AbortSignal): Promise<void> {
     await Bun.sleep(1);
@@ -87,8 +91,11 @@ describe("webhooks", () => {
   /** The hub dies after a delivery and before it has written that it was made. */
   let isDead = false;
 
-  /** @param leaseClock of one hub of several on the database; undefined: it is alone */
-  function start(mayBePrivate = true, leaseClock?: Clock): typeof running {
+  /**
+   * @param leaseClock of one hub of several on the database; undefined: it is alone
+   * @param aheadMs how much later it is
+   */
+  function start(mayBePrivate = true, leaseClock?: Clock, aheadMs = 0): typeof running {
     const end = new AbortController();
     const table = new WebhookTable(hub.database, seal);
     tables.push(table);
@@ -104,7 +111,7 @@ describe("webhooks", () => {
       spaces: hub.spaces,
       access: { authenticate: () => Promise.reject(new Error("no")), decide: () => ({ allowed: true, reason: "" }), reaches: () => true, require: () => undefined },
       audit: hub.audit,
-      clock: hasty,
+      clock: (hasty = new Hasty(aheadMs)),
       random: new SimRandom(1).asRandom(),
       post: guardedPost,
       mayBePrivate: () => mayBePrivate,
@@ -131,7 +138,6 @@ describe("webhooks", () => {
     isDead = false;
     troubles.length = 0;
     tables.length = 0;
-    hasty = new Hasty();
     running = start();
   });
   afterEach(async () => {
@@ -159,7 +165,7 @@ describe("webhooks", () => {
   test("[WEBHOOK-15] a webhook that was removed, or begins again, leaves nothing behind in those that go on", async () => {
     const table = new WebhookTable(hub.database, seal);
     const parts = {
-      table, spaces: hub.spaces, clock: new Hasty(), random: new SimRandom(1).asRandom(), post: guardedPost, generation: 1,
+      table, spaces: hub.spaces, clock: new Hasty(0), random: new SimRandom(1).asRandom(), post: guardedPost, generation: 1,
       mayBePrivate: () => true, describe: () => ({}), onOutcome: () => undefined, disable: () => Promise.resolve(),
       place: () => Promise.resolve({ [Symbol.dispose]: () => undefined }),
     };
@@ -235,6 +241,21 @@ describe("webhooks", () => {
     await until(async () => (await state()).delivered === 2);
     expect((await state()).failingSinceMs).toBeUndefined();
     expect(receiver.changes.at(-1)!.path).toBe("two");
+  });
+
+  test("[WEBHOOK-961] days in which the hub did not run, or by which its clock was put forward, are none of failing", async () => {
+    receiver.answer = () => 503;
+    const { view } = await create();
+    await hub.put("demo", "one", "x");
+    const state = async (): Promise<Webhook> => (await running.hooks.get(hub.who, "demo", view.hook.id)).hook;
+    await until(async () => (await state()).failingSinceMs !== undefined);
+    await running.stop();
+    // The receiver is begun after the hub.
+    const before = receiver.told.length;
+    receiver.answer = () => (receiver.told.length < before + 3 ? 503 : 200);
+    running = start(true, undefined, 2 * FAILING_MS_MAX);
+    await until(async () => (await state()).delivered === 1 || !(await state()).isEnabled);
+    expect(await state()).toMatchObject({ isEnabled: true, delivered: 1 });
   });
 
   test("[WEBHOOK-5] one that says it is gone is switched off at once", async () => {

@@ -1,5 +1,6 @@
 /** Directories whose mode keeps even their owner from changing or reading them. */
 import { describe, expect, test } from "bun:test";
+import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import { SimCrash } from "#testing/sim-process.ts";
 import { SimPair, type SimSide, atCall, changesOf } from "#testing/scenarios/sim-pair.ts";
 
@@ -112,4 +113,29 @@ describe("changes in a directory that is read-only for its owner", () => {
     }
     expect(lent).toBeGreaterThan(0);
   }, 30_000);
+});
+
+describe("a session that carries no modes", () => {
+  for (const [how, size] of [["in its batch", 10], ["by a transfer", 300_000]] as const) {
+    test(`[STAGE-961] leaves a file those that it has here, whatever they are there: what comes ${how}`, async () => {
+      const pair = new SimPair({ session: { preserve: { ...PRESERVE_DEFAULT, mode: false } } });
+      pair.alpha.put({ "secret": "one", "tool": "two", "other": "x".repeat(size) });
+      pair.alpha.user.chmod("/root/tool", 0o600);
+      await pair.agree();
+      expect(modes(pair.beta, "secret", "tool")).toEqual(["644", "644"]);
+      pair.beta.user.chmod("/root/secret", 0o600);
+      pair.beta.user.chmod("/root/tool", 0o4755);
+      pair.alpha.put({ secret: "s".repeat(size), tool: "t".repeat(size) });
+      await pair.agree();
+      expect(["secret", "tool"].map((path) => pair.beta.disk.inodeAt(`/root/${path}`).size())).toEqual([size, size]);
+      // What others have written lends nobody the rights of its owner.
+      expect(modes(pair.beta, "secret", "tool")).toEqual(["600", "755"]);
+      // Bytes that are here already, under another name.
+      pair.alpha.put({ secret: "x".repeat(size), tool: undefined });
+      await pair.agree();
+      expect(modes(pair.beta, "secret")).toEqual(["600"]);
+      expect(modes(pair.alpha, "secret")).toEqual(["644"]);
+      expect(changesOf(await pair.run())).toEqual([]);
+    });
+  }
 });

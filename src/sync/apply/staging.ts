@@ -203,12 +203,38 @@ export class Staging {
     const { received } = this.#context;
     if (change.heals === true) return this.#stageHealed(change.path, entry, at, bytes);
     if (entry.linkTo !== undefined) return this.#stageLink(change.path, entry, entry.linkTo, at);
-    if (change.from !== undefined) return this.#stageCopy(change.path, change.from, entry, at);
-    if (bytes !== undefined || entry.size === 0) return this.#stageBytes(change.path, entry, at, bytes);
+    const mode = this.#keptMode(change);
+    if (change.from !== undefined) return this.#stageCopy(change.path, change.from, entry, at, mode);
+    if (bytes !== undefined || entry.size === 0) return this.#stageBytes(change.path, entry, at, bytes, mode);
     const file = received.get(change.path);
     if (file === undefined) return problem(change.path, "STALE", "its content did not arrive", true);
     received.delete(change.path);
-    return this.#stageReceived(file.name, { ...entry, sum: file.sum, size: file.size }, at);
+    return this.#stageReceived(file.name, { ...entry, sum: file.sum, size: file.size }, at, mode);
+  }
+
+  /**
+   * Of a file that is replaced where the session carries no modes: it keeps its own, but for set-id bits, which would lend
+   * its owner's rights to who has written the new bytes. Undefined: it gets what the session says.
+   */
+  #keptMode({ path, old }: Change): number | undefined {
+    const { preserve, root } = this.#context;
+    if (preserve.mode || old?.kind !== "file") return undefined;
+    const there = root.statIfThere(path);
+    return there?.kind === "file" ? there.mode & 0o1777 : undefined;
+  }
+
+  /** Makes an empty file in the stage. */
+  #createFile(at: RelPath, entry: FileEntry, mode: number | undefined): Fd {
+    const { host, stage, preserve } = this.#context;
+    return host.fs.create(stage.parent(at), nameOf(at), creationMode(entry, preserve) & (mode ?? 0o777));
+  }
+
+  /** As setCreatedMetadata, with the mode that it keeps. */
+  #setMetadata(fd: Fd, entry: FileEntry, mode: number | undefined): void {
+    const { host, preserve } = this.#context;
+    if (mode === undefined) return setCreatedMetadata(host.fs, fd, entry, preserve);
+    setCreatedMetadata(host.fs, fd, { ...entry, mode }, { ...preserve, mode: true });
+    host.fs.chmod(fd, mode);
   }
 
   /**
@@ -240,18 +266,18 @@ export class Staging {
     }
   }
 
-  #stageBytes(path: RelPath, entry: FileEntry, at: RelPath, bytes: Uint8Array | undefined): Staged | Problem {
-    const { host, stage, preserve, seeds } = this.#context;
+  #stageBytes(path: RelPath, entry: FileEntry, at: RelPath, bytes: Uint8Array | undefined, mode?: number): Staged | Problem {
+    const { host, seeds } = this.#context;
     const content = bytes ?? new Uint8Array(0);
     const sum = sumOf(content, seeds);
     if (content.length !== entry.size || (entry.sum !== undefined && entry.sum !== sum)) {
       return problem(path, "CORRUPT", "the content that arrived is not what was announced", true);
     }
-    const fd = host.fs.create(stage.parent(at), nameOf(at), creationMode(entry, preserve));
+    const fd = this.#createFile(at, entry, mode);
     let keep = false;
     try {
       if (content.length > 0) host.fs.write(fd, content, 0);
-      setCreatedMetadata(host.fs, fd, entry, preserve);
+      this.#setMetadata(fd, entry, mode);
       const stat = host.fs.fstat(fd);
       keep = this.#keepForSync(fd);
       const known = entry.sum === sum ? entry : { ...entry, sum };
@@ -273,12 +299,12 @@ export class Staging {
   }
 
   /** A large file lies in the stage already; it only gets its metadata and its place. */
-  #stageReceived(name: string, entry: FileEntry, at: RelPath): Staged {
+  #stageReceived(name: string, entry: FileEntry, at: RelPath, mode: number | undefined): Staged {
     const { host, stage, preserve } = this.#context;
     if (at !== name) host.fs.rename(stage.root, name, stage.parent(at), nameOf(at), { replace: false });
     return this.#finishFile(at, entry, (fd) => {
-      host.fs.chmod(fd, creationMode(entry, preserve));
-      setCreatedMetadata(host.fs, fd, entry, preserve);
+      host.fs.chmod(fd, creationMode(entry, preserve) & (mode ?? 0o777));
+      this.#setMetadata(fd, entry, mode);
     });
   }
 
@@ -379,12 +405,12 @@ export class Staging {
   }
 
   /** Content that this side already has under another path. What was copied is hashed, not what was promised. */
-  #stageCopy(path: RelPath, from: RelPath, entry: FileEntry, at: RelPath): Staged | Problem {
-    const { host, root, stage, preserve } = this.#context;
+  #stageCopy(path: RelPath, from: RelPath, entry: FileEntry, at: RelPath, mode: number | undefined): Staged | Problem {
+    const { host, root } = this.#context;
     const source = root.openRead(from);
     let target: Fd;
     try {
-      target = host.fs.create(stage.parent(at), nameOf(at), creationMode(entry, preserve));
+      target = this.#createFile(at, entry, mode);
     } catch (error) {
       host.fs.close(source);
       throw error;
@@ -403,7 +429,7 @@ export class Staging {
         if (!this.remove(at, false)) this.#spoiled.add(treeOf(at));
         return problem(path, "STALE", "the local copy to reuse has changed", true);
       }
-      setCreatedMetadata(host.fs, target, entry, preserve);
+      this.#setMetadata(target, entry, mode);
       const stat = host.fs.fstat(target);
       keep = this.#keepForSync(target);
       return { at, entry: { ...entry, sum }, ino: stat.ino, ctimeNs: stat.ctimeNs, mtimeNs: stat.mtimeNs };

@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, renameSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
+import { PRESERVE_DEFAULT } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import { ForeignPair, type Ran, withForeign } from "#sync/foreign/foreign-fixture.ts";
 import type { Abilities } from "#sync/foreign/foreign-files.ts";
@@ -228,6 +229,20 @@ describe("what cannot be carried", () => {
     expect((await pair.run()).summary?.changes).toBe(0);
     expect(pair.mtimeMs("run.sh")).toBe(1_500_000_000_000);
     expect(Object.keys(system.files())).toEqual(["run.sh"]);
+  });
+
+  test("[FOREIGN-961] where modes are not carried a file that is replaced there keeps its own", async () => {
+    const system = new MemorySystem({}, true);
+    using pair = new ForeignPair(() => system.client(), { preserve: { ...PRESERVE_DEFAULT, mode: false } });
+    for (const path of ["secret", "tool"]) pair.put(path, "one");
+    ok(await pair.run());
+    system.nodes.get("secret")!.mode = 0o600;
+    system.nodes.get("tool")!.mode = 0o4755;
+    for (const path of ["secret", "tool"]) pair.put(path, "two, and longer");
+    expect(ok(await pair.run()).changes).toBe(2);
+    expect(system.files()).toEqual({ secret: "two, and longer", tool: "two, and longer" });
+    expect(["secret", "tool"].map((path) => system.nodes.get(path)!.mode)).toEqual([0o600, 0o755]);
+    expect(ok(await pair.run()).changes).toBe(0);
   });
 
   test("[FOREIGN-22] coarse times: what was set counts, not what the system made of it", async () => {

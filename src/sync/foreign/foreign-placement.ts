@@ -62,16 +62,27 @@ export class ForeignPlacement {
     keepAs: RelPath | undefined,
   ): Promise<Placed> {
     const { files, host, preserve, traffic } = this.#context;
+    const mode = preserve.mode ? entry.mode : this.#keptMode(path);
     const options: WriteOptions = {
       size: content.size,
       mtimeNs: preserve.mtime ? entry.mtimeNs : undefined,
-      mode: preserve.mode ? entry.mode : undefined,
+      mode,
       expect,
       keepAs: expect === "absent" ? undefined : keepAs,
     };
     const told = await files.write(path, stagedBytes(host, content), options, this.#signal);
     traffic.sent += content.size;
-    return this.#there(path, this.#written(entry, told), told);
+    return this.#there(path, this.#written(mode === undefined ? entry : { ...entry, mode }, told), told);
+  }
+
+  /**
+   * As on a disk: a file that is replaced keeps its mode where none are carried, without set-id bits, which would lend the
+   * rights of its owner to who has written the new bytes.
+   */
+  #keptMode(path: RelPath): number | undefined {
+    const { index, abilities } = this.#context;
+    const there = index.get(path)?.entry;
+    return abilities.modes && there?.kind === "file" ? there.mode & 0o1777 : undefined;
   }
 
   /** With the time that the system gave it, where it does not keep those that are set. */
