@@ -40,6 +40,8 @@ type Opened = {
   /** Monotonic: when a full scan ended that began while it was watched; undefined: none that can be built on. */
   fullMs: number | undefined;
   hasFailed: boolean;
+  /** Changes that were pushed and not committed: what is staged for them only who opens the root anew takes away. */
+  pushed: number;
   /** Calls under way: one that outlives its connection must not meet those of the next. */
   calls: number;
 };
@@ -96,7 +98,7 @@ export class KeptRoot {
     });
     this.#opened = {
       endpoint, request, reply, stop: new AbortController(), watching: undefined, lost: undefined,
-      lastSeq: reply.lastSeq, acknowledged: 0, fullMs: undefined, hasFailed: false, calls: 0,
+      lastSeq: reply.lastSeq, acknowledged: 0, fullMs: undefined, hasFailed: false, pushed: 0, calls: 0,
     };
     return reply;
   }
@@ -148,7 +150,7 @@ export class KeptRoot {
   async release(): Promise<void> {
     this.#listener = undefined;
     const opened = this.#opened;
-    if (opened !== undefined && (opened.hasFailed || opened.calls > 0)) await this.end();
+    if (opened !== undefined && (opened.hasFailed || opened.pushed > 0 || opened.calls > 0)) await this.end();
   }
 }
 
@@ -252,10 +254,19 @@ class KeptEndpoint implements Endpoint {
 
   apply(runId: string, signal: AbortSignal): Application {
     const inner = this.#root.now.endpoint.apply(runId, signal);
+    let pushed = 0;
     return {
-      push: (ops) => this.#call(() => inner.push(ops)),
+      push: (ops) =>
+        this.#call((_endpoint, opened) => {
+          pushed += ops.length;
+          opened.pushed += ops.length;
+          return inner.push(ops);
+        }),
       commit: (onResults) =>
         this.#call(async (_endpoint, opened) => {
+          // At once, for what is pushed from here on belongs to the next.
+          opened.pushed -= pushed;
+          pushed = 0;
           const reply = await inner.commit(onResults);
           opened.lastSeq = Math.max(opened.lastSeq, reply.seqAfter);
           return reply;
