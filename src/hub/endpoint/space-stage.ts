@@ -13,7 +13,6 @@ import { PartialFiles, partialName } from "#sync/apply/partial-files.ts";
 import { openOrMakeDir } from "#sync/apply/private-area.ts";
 import type { ManifestChunk } from "#sync/chunk/manifest.ts";
 import { PIECE_BYTES, type SumSeeds } from "#sync/chunk/sum.ts";
-import type { StageArea } from "#sync/transfer/stage-area.ts";
 
 /** Before the name that the file itself has in the stage. */
 const RECORD_PREFIX = "chunks-";
@@ -23,7 +22,7 @@ export class SpaceStage implements Disposable {
   readonly #stage: Confined;
   readonly #received = new Map<RelPath, ReceivedFile>();
   readonly #seeds: SumSeeds;
-  readonly area: StageArea;
+  readonly area: PartialFiles;
 
   /**
    * @param folder absolute path of the hub's own folder for links, which exists
