@@ -92,7 +92,7 @@ export class ReceiveFile {
     let total = 0;
     for (const from of new Set([this.path, ...(this.item.candidates ?? [])])) {
       if (this.#files.length === CANDIDATES_MAX) break;
-      const file = from === this.path ? this.#parts.base(from) : this.#candidate(from);
+      const file = this.#baseAt(from);
       if (file === undefined) continue;
       if (file.size < BASE_BYTES_MIN || total + file.size > FILE_BYTES_MAX) {
         this.#parts.fs.close(file.fd);
@@ -106,8 +106,8 @@ export class ReceiveFile {
     if (this.#files.length > 1) this.#base = undefined;
   }
 
-  /** Trouble with a file that was only guessed to be of use is no trouble with this one. */
-  #candidate(path: RelPath): BaseFile | undefined {
+  /** Trouble with a file that would only have been of use is no trouble with this one, which can be sent whole. */
+  #baseAt(path: RelPath): BaseFile | undefined {
     try {
       return this.#parts.base(path);
     } catch (error) {
