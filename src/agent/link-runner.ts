@@ -223,6 +223,7 @@ export class LinkRunner {
 
   #rest(...args: Parameters<LinkWatch["rest"]>): void {
     const before = this.#watch.phase;
+    this.#sessions.conflicts.doubt();
     this.#watch.rest(...args);
     if (before !== this.#watch.phase) this.#parts.context.onChange();
   }
