@@ -124,3 +124,29 @@ test("[AGENT-905] what was staged when a connection ended does not stay in the s
     rmSync(dir, { recursive: true });
   }
 });
+
+test("[AGENT-906] a root that cannot be watched is scanned in full whenever that is asked for", async () => {
+  for (const canWatch of [true, false]) {
+    class Blind extends PassingEndpoint {
+      override async open(...asked: Parameters<Endpoint["open"]>): ReturnType<Endpoint["open"]> {
+        return { ...(await this.inner.open(...asked)), canWatch };
+      }
+    }
+    const seen: string[] = [];
+    const kept = new KeptRoot(() => new Counting(new Blind(new MemoryEndpoint()), seen), systemClock, 3_600_000);
+    const endpoint = kept.connect();
+    const end = new AbortController();
+    await endpoint.open(REQUEST, end.signal);
+    const watching = endpoint.watch(() => undefined, end.signal);
+    let since = 0;
+    for (let round = 0; round < 2; round++) {
+      const asked = { since, acknowledged: since, extent: "full", deep: false } as const;
+      const { seq } = await endpoint.scan(asked, () => undefined, end.signal);
+      since = Math.max(1, seq);
+    }
+    end.abort();
+    await watching;
+    await kept.end();
+    expect(seen).toEqual(["full", canWatch ? "dirty" : "full"]);
+  }
+});

@@ -104,8 +104,9 @@ export class KeptRoot {
   }
 
   /** Is everything that a full scan would find known by what was watched since the last one? */
-  isKnown({ fullMs, watching }: Opened): boolean {
-    return watching !== undefined && fullMs !== undefined && this.#clock.monotonicMs() - fullMs < this.#fullEveryMs;
+  isKnown({ fullMs, watching, reply }: Opened): boolean {
+    // Where nothing can be watched nothing is heard of, and the session looks at everything every few seconds.
+    return reply.canWatch && watching !== undefined && fullMs !== undefined && this.#clock.monotonicMs() - fullMs < this.#fullEveryMs;
   }
 
   scanned(opened: Opened, wasWatched: boolean, { seq, degraded }: ScanSummary): void {
