@@ -125,7 +125,7 @@ test("[AGENT-905] what was staged when a connection ended does not stay in the s
   }
 });
 
-test("[AGENT-906] a root that cannot be watched is scanned in full whenever that is asked for", async () => {
+test("[AGENT-906] a root is scanned in full whenever that is asked for, but for the first look of a connection where it was watched before", async () => {
   for (const canWatch of [true, false]) {
     class Blind extends PassingEndpoint {
       override async open(...asked: Parameters<Endpoint["open"]>): ReturnType<Endpoint["open"]> {
@@ -134,19 +134,22 @@ test("[AGENT-906] a root that cannot be watched is scanned in full whenever that
     }
     const seen: string[] = [];
     const kept = new KeptRoot(() => new Counting(new Blind(new MemoryEndpoint()), seen), systemClock, 3_600_000);
-    const endpoint = kept.connect();
-    const end = new AbortController();
-    await endpoint.open(REQUEST, end.signal);
-    const watching = endpoint.watch(() => undefined, end.signal);
     let since = 0;
-    for (let round = 0; round < 2; round++) {
-      const asked = { since, acknowledged: since, extent: "full", deep: false } as const;
-      const { seq } = await endpoint.scan(asked, () => undefined, end.signal);
-      since = Math.max(1, seq);
+    for (let connection = 0; connection < 2; connection++) {
+      const endpoint = kept.connect();
+      const end = new AbortController();
+      await endpoint.open(REQUEST, end.signal);
+      const watching = endpoint.watch(() => undefined, end.signal);
+      for (let round = 0; round < 2; round++) {
+        const asked = { since, acknowledged: since, extent: "full", deep: false } as const;
+        const { seq } = await endpoint.scan(asked, () => undefined, end.signal);
+        since = Math.max(1, seq);
+      }
+      end.abort();
+      await watching;
+      await endpoint.close();
     }
-    end.abort();
-    await watching;
     await kept.end();
-    expect(seen).toEqual(["full", canWatch ? "dirty" : "full"]);
+    expect(seen).toEqual(["full", "full", canWatch ? "dirty" : "full", "full"]);
   }
 });

@@ -165,6 +165,8 @@ function isSame({ request: { createRoot: _, expectRootId: _id, ...before }, repl
 class KeptEndpoint implements Endpoint {
   readonly label: string;
   readonly #root: KeptRoot;
+  /** The first look of a connection has been asked for: from then on a full scan is due in case something was missed. */
+  #hasLooked = false;
 
   constructor(root: KeptRoot, label: string) {
     this.#root = root;
@@ -195,7 +197,9 @@ class KeptEndpoint implements Endpoint {
     signal: AbortSignal,
   ): Promise<ScanSummary> {
     return this.#call(async (endpoint, opened) => {
-      const mayBeShort = request.extent === "full" && !request.deep && request.since > 0 && this.#root.isKnown(opened);
+      const isFirst = request.extent === "full" && !request.deep && request.since > 0 && !this.#hasLooked;
+      this.#hasLooked = true;
+      const mayBeShort = isFirst && this.#root.isKnown(opened);
       const wasWatched = opened.watching !== undefined;
       const asked = mayBeShort ? ({ ...request, extent: "dirty" } as const) : request;
       const summary = await endpoint.scan(asked, onBatch, signal);
