@@ -135,6 +135,35 @@ describe("conflicts that a link has left open", () => {
     await until("nothing waits any more", () => readdirSync(decisions).every((name) => text(decisions, name) === ""));
   });
 
+  test("[CONFLICT-901] a decision outlives a lost connection, and is carried out where the conflict is still the one that was decided", async () => {
+    let isLost = false;
+    const wrapRoot: WrapRoot = (root) => {
+      const scan = root.scan.bind(root);
+      root.scan = async (request, onBatch, signal) => {
+        if (isLost) throw new SynclineError({ code: "LINK_LOST", op: "test", message: "lost", retryable: true });
+        return scan(request, onBatch, signal);
+      };
+      return root;
+    };
+    const { root, list, count, decide, inSpace } = await left(["same", "other", "open"], {}, "", { wrapRoot });
+    isLost = true;
+    await decide("same", "current");
+    await decide("other", "current");
+    const tries = (): number => hub.log.filter((line) => line.startsWith("web1 link will be tried again")).length;
+    const before = tries();
+    await until("the connection was lost", () => tries() > before + 1);
+    writeFileSync(join(root, "other"), "changed while the hub was away");
+    isLost = false;
+    await until("two are left", () => count() === 2);
+    expect((await list()).map(({ path }) => path)).toEqual(["open", "other"]);
+    expect([text(root, "same"), await inSpace("same")]).toEqual(["space's same", "space's same"]);
+    expect([text(root, "other"), await inSpace("other")]).toEqual(["changed while the hub was away", "space's other"]);
+    const dropped = hub.log.filter((line) => line.includes("a decision about a conflict was dropped"));
+    expect(dropped).toEqual([expect.stringContaining("path=other")]);
+    const decisions = join(hub.dir, "agents/web1/decisions");
+    await until("nothing waits any more", () => readdirSync(decisions).every((name) => text(decisions, name) === ""));
+  });
+
   test("[CONFLICT-7] what a link's mode cannot bring over is refused, and an agent that has gone is named", async () => {
     const { agent, list, decide } = await left(["f"], { mode: "one-way-safe", from: "space" });
     expect(await codeOf(decide("f", "copy"))).toBe("UNSUPPORTED");

@@ -68,10 +68,17 @@ async function askHttp(url: string, signal: AbortSignal): Promise<HubHello> {
 
 async function askSync(ends: HubEnds, reach: Reach, signal: AbortSignal): Promise<HubHello> {
   const mux = await connect({ ...ends, ca: undefined, identity: undefined, root: HELLO_ROOT, ...reach }, signal);
+  const abort = (): void => mux.close();
+  signal.addEventListener("abort", abort, { once: true });
   try {
+    signal.throwIfAborted();
     const answer = await mux.open(HELLO_METHOD).receive();
     return parseHello(Buffer.from(answer ?? []).toString("utf8"));
+  } catch (error) {
+    signal.throwIfAborted();
+    throw error;
   } finally {
+    signal.removeEventListener("abort", abort);
     mux.close();
   }
 }

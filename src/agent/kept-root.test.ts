@@ -1,10 +1,14 @@
 import { expect, test, setDefaultTimeout } from "bun:test";
-import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { ADMIN, AGENT_TEST_MS, AgentHub, linkTo, until } from "#testing/agent-hub.ts";
-import type { Endpoint, OpenRequest, ScanRequest, ScanSummary } from "#sync/endpoint/endpoint.ts";
+import { ADMIN, AGENT_TEST_MS, AgentHub, hashOf, linkTo, until } from "#testing/agent-hub.ts";
+import type { Endpoint, OpResult, OpenRequest, ScanRequest, ScanSummary } from "#sync/endpoint/endpoint.ts";
+import { DirEndpoint } from "#sync/endpoint/dir-endpoint.ts";
 import { PassingEndpoint } from "#sync/endpoint/passing-endpoint.ts";
-import { systemClock } from "#platform/host-bun.ts";
+import { openOrReplace } from "#sync/index/sqlite-store.ts";
+import type { Store } from "#sync/index/store.ts";
+import { openHost, systemClock } from "#platform/host-bun.ts";
 import { MemoryEndpoint } from "#testing/memory-endpoint.ts";
 import { KeptRoot } from "#agent/kept-root.ts";
 
@@ -85,4 +89,67 @@ test("[AGENT-109] a root that is kept over many connections holds nothing of tho
   // The collector may take a word on the stack for one.
   expect(told.filter((one) => one.deref() !== undefined).length).toBeLessThan(20);
   await kept.end();
+});
+
+test("[AGENT-905] what was staged when a connection ended does not stay in the stage until the agent ends", async () => {
+  const dir = mkdtempSync(join(tmpdir(), "syncline-kept-"));
+  try {
+    const root = join(dir, "root");
+    mkdirSync(root);
+    const openStore = (): Store => openOrReplace(join(dir, "index.db"), { check: false }).store;
+    const hash = (text: string): string => hashOf(text, 32);
+    const open = (): Endpoint => new DirEndpoint({ host: openHost(), path: root, label: root, openStore, hash });
+    const kept = new KeptRoot(open, systemClock, 3_600_000);
+    const never = new AbortController().signal;
+    const bytes = Buffer.from("content");
+    const entry = { kind: "file", size: bytes.length, mode: 0o644, mtimeNs: 0n, sum: undefined } as const;
+    const create = (path: string) => ({ type: "change", change: { side: "beta", path, old: undefined, new: entry, action: "content" }, bytes }) as const;
+    const staged = (): string[] => readdirSync(join(root, ".syncline/stage", REQUEST.sessionId));
+    for (let connection = 0; connection < 3; connection++) {
+      const endpoint = kept.connect();
+      await endpoint.open(REQUEST, never);
+      expect(staged()).toEqual([]);
+      const application = endpoint.apply("0123456789ab", never);
+      await application.push([create(`placed${connection}`)]);
+      const results: OpResult[] = [];
+      await application.commit((more) => results.push(...more));
+      expect(results.map(({ status }) => status)).toEqual(["done"]);
+      await application.push([create("a"), create("b")]);
+      expect(staged()).toHaveLength(2);
+      // The other side is lost before it says what else there is.
+      await endpoint.close();
+    }
+    await kept.end();
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+});
+
+test("[AGENT-906] a root is scanned in full whenever that is asked for, but for the first look of a connection where it was watched before", async () => {
+  for (const canWatch of [true, false]) {
+    class Blind extends PassingEndpoint {
+      override async open(...asked: Parameters<Endpoint["open"]>): ReturnType<Endpoint["open"]> {
+        return { ...(await this.inner.open(...asked)), canWatch };
+      }
+    }
+    const seen: string[] = [];
+    const kept = new KeptRoot(() => new Counting(new Blind(new MemoryEndpoint()), seen), systemClock, 3_600_000);
+    let since = 0;
+    for (let connection = 0; connection < 2; connection++) {
+      const endpoint = kept.connect();
+      const end = new AbortController();
+      await endpoint.open(REQUEST, end.signal);
+      const watching = endpoint.watch(() => undefined, end.signal);
+      for (let round = 0; round < 2; round++) {
+        const asked = { since, acknowledged: since, extent: "full", deep: false } as const;
+        const { seq } = await endpoint.scan(asked, () => undefined, end.signal);
+        since = Math.max(1, seq);
+      }
+      end.abort();
+      await watching;
+      await endpoint.close();
+    }
+    await kept.end();
+    expect(seen).toEqual(["full", "full", canWatch ? "dirty" : "full", "full"]);
+  }
 });

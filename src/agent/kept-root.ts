@@ -40,6 +40,8 @@ type Opened = {
   /** Monotonic: when a full scan ended that began while it was watched; undefined: none that can be built on. */
   fullMs: number | undefined;
   hasFailed: boolean;
+  /** Changes that were pushed and not committed: what is staged for them only who opens the root anew takes away. */
+  pushed: number;
   /** Calls under way: one that outlives its connection must not meet those of the next. */
   calls: number;
 };
@@ -96,14 +98,15 @@ export class KeptRoot {
     });
     this.#opened = {
       endpoint, request, reply, stop: new AbortController(), watching: undefined, lost: undefined,
-      lastSeq: reply.lastSeq, acknowledged: 0, fullMs: undefined, hasFailed: false, calls: 0,
+      lastSeq: reply.lastSeq, acknowledged: 0, fullMs: undefined, hasFailed: false, pushed: 0, calls: 0,
     };
     return reply;
   }
 
   /** Is everything that a full scan would find known by what was watched since the last one? */
-  isKnown({ fullMs, watching }: Opened): boolean {
-    return watching !== undefined && fullMs !== undefined && this.#clock.monotonicMs() - fullMs < this.#fullEveryMs;
+  isKnown({ fullMs, watching, reply }: Opened): boolean {
+    // Where nothing can be watched nothing is heard of, and the session looks at everything every few seconds.
+    return reply.canWatch && watching !== undefined && fullMs !== undefined && this.#clock.monotonicMs() - fullMs < this.#fullEveryMs;
   }
 
   scanned(opened: Opened, wasWatched: boolean, { seq, degraded }: ScanSummary): void {
@@ -148,7 +151,7 @@ export class KeptRoot {
   async release(): Promise<void> {
     this.#listener = undefined;
     const opened = this.#opened;
-    if (opened !== undefined && (opened.hasFailed || opened.calls > 0)) await this.end();
+    if (opened !== undefined && (opened.hasFailed || opened.pushed > 0 || opened.calls > 0)) await this.end();
   }
 }
 
@@ -162,6 +165,8 @@ function isSame({ request: { createRoot: _, expectRootId: _id, ...before }, repl
 class KeptEndpoint implements Endpoint {
   readonly label: string;
   readonly #root: KeptRoot;
+  /** The first look of a connection has been asked for: from then on a full scan is due in case something was missed. */
+  #hasLooked = false;
 
   constructor(root: KeptRoot, label: string) {
     this.#root = root;
@@ -192,7 +197,9 @@ class KeptEndpoint implements Endpoint {
     signal: AbortSignal,
   ): Promise<ScanSummary> {
     return this.#call(async (endpoint, opened) => {
-      const mayBeShort = request.extent === "full" && !request.deep && request.since > 0 && this.#root.isKnown(opened);
+      const isFirst = request.extent === "full" && !request.deep && request.since > 0 && !this.#hasLooked;
+      this.#hasLooked = true;
+      const mayBeShort = isFirst && this.#root.isKnown(opened);
       const wasWatched = opened.watching !== undefined;
       const asked = mayBeShort ? ({ ...request, extent: "dirty" } as const) : request;
       const summary = await endpoint.scan(asked, onBatch, signal);
@@ -252,10 +259,19 @@ class KeptEndpoint implements Endpoint {
 
   apply(runId: string, signal: AbortSignal): Application {
     const inner = this.#root.now.endpoint.apply(runId, signal);
+    let pushed = 0;
     return {
-      push: (ops) => this.#call(() => inner.push(ops)),
+      push: (ops) =>
+        this.#call((_endpoint, opened) => {
+          pushed += ops.length;
+          opened.pushed += ops.length;
+          return inner.push(ops);
+        }),
       commit: (onResults) =>
         this.#call(async (_endpoint, opened) => {
+          // At once, for what is pushed from here on belongs to the next.
+          opened.pushed -= pushed;
+          pushed = 0;
           const reply = await inner.commit(onResults);
           opened.lastSeq = Math.max(opened.lastSeq, reply.seqAfter);
           return reply;

@@ -3,8 +3,8 @@
  * one cycle whose policy is meant for these paths alone; what loses lies in the host's trash or in the space's history.
  *
  * It is written down before a person is told that it was taken, for the next session may be far away: a link may wait for
- * its window, or stand still. After a restart of the agent a first cycle finds the conflicts anew; what was decided is
- * carried out where the conflict is still the one that the person saw.
+ * its window, or stand still. After a restart of the agent, and whenever no session was at work for a while, a first cycle
+ * finds the conflicts anew; what was decided is carried out where the conflict is still the one that the person saw.
  */
 import { z } from "zod";
 import type { Entry } from "#model/entry.ts";
@@ -41,7 +41,7 @@ type Hash = (text: string, digits: number) => string;
 
 export class LinkConflicts {
   readonly #file: DecisionFile;
-  /** Decisions of an earlier life of the agent, by path, until a complete cycle has found the conflicts anew. */
+  /** Decisions of an earlier life of the agent, or from before a pause, by path, until a complete cycle has found the conflicts anew. */
   readonly #earlier: Map<RelPath, Decision>;
   readonly #foundAgain = new Map<RelPath, Conflict>();
 
@@ -53,6 +53,8 @@ export class LinkConflicts {
   #waiting: Decided[] = [];
   /** What the session at hand carries out; all of one policy. */
   #active: readonly Decided[] = [];
+  /** Has a session been at work without a break since the last complete cycle? */
+  #isCurrent = false;
 
   constructor(file: DecisionFile) {
     this.#file = file;
@@ -66,10 +68,12 @@ export class LinkConflicts {
       this.#foundTotal++;
       if (this.#found.length < CONFLICTS_TOLD_MAX) this.#found.push(event.conflict);
     }
+    if (event.type === "retry") this.doubt();
     if (event.type !== "cycle") return [];
     const { result } = event.summary;
     let dropped: readonly RelPath[] = [];
     if (result !== "interrupted" && result !== "failed") {
+      this.#isCurrent = true;
       this.#open = this.#found;
       this.#total = this.#foundTotal;
       // A plan that is held has them in it, and is carried out by a session of its own.
@@ -98,7 +102,8 @@ export class LinkConflicts {
   }
 
   #text(waiting: readonly Decided[]): string {
-    const all = [...this.#active, ...waiting, ...this.#earlier.values()];
+    const decided = new Set(waiting.map(({ path }) => path));
+    const all = [...this.#active, ...waiting, ...[...this.#earlier.values()].filter(({ path }) => !decided.has(path))];
     return all.length === 0 ? "" : `${JSON.stringify(all.map(({ path, tag, keep }) => ({ path, tag, keep })))}\n`;
   }
 
@@ -110,8 +115,17 @@ export class LinkConflicts {
     }
   }
 
+  /** Nobody looks at the files for a while. What was decided is to be found again before it is carried out. */
+  doubt(): void {
+    this.#isCurrent = false;
+    for (const { path, tag, keep } of [...this.#active, ...this.#waiting]) this.#earlier.set(path, { path, tag, keep });
+    this.#active = [];
+    this.#waiting = [];
+  }
+
   /** A session begins: it carries out what waits and is of one kind. */
   begin(): void {
+    if (!this.#isCurrent) this.doubt();
     const policy = this.#active[0]?.policy ?? this.#waiting[0]?.policy;
     this.#active = [...this.#active, ...this.#waiting.filter((one) => one.policy === policy)];
     this.#waiting = this.#waiting.filter((one) => one.policy !== policy);
@@ -163,7 +177,7 @@ export class LinkConflicts {
       const whose = link.settings.from === "host" ? "the space" : "the host";
       throw refused("UNSUPPORTED", `the link's mode never brings what ${whose} has to the other side`);
     }
-    if (this.#waiting.length >= DECISIONS_MAX) throw refused("LIMIT", "too many decisions wait already");
+    if (this.#waiting.length + this.#earlier.size >= DECISIONS_MAX) throw refused("LIMIT", "too many decisions wait already");
     const waiting = [...this.#waiting.filter((one) => one.path !== path), { path, tag, keep, policy }];
     const text = this.#text(waiting);
     if (text.length > DECISIONS_CHARS_MAX) throw refused("LIMIT", "too many decisions wait already");
@@ -173,6 +187,7 @@ export class LinkConflicts {
       throw refused("DISK", `the decision could not be written down: ${messageOf(cause)}`);
     }
     this.#waiting = waiting;
+    this.#earlier.delete(path);
   }
 }
 

@@ -20,6 +20,8 @@ import { isOpen } from "#agent/schedule.ts";
 /** After a session gave up: doubles from the first to the longest. */
 const AGAIN_FIRST_MS = 2000;
 const AGAIN_LONGEST_MS = 5 * 60_000;
+/** A session that was well for so long begins that anew: what failed before it says nothing of what fails after it. */
+const WELL_MS = AGAIN_LONGEST_MS;
 const REASON_CHARS_MAX = 500;
 
 export class LinkRunner {
@@ -34,6 +36,8 @@ export class LinkRunner {
   readonly #done: Promise<void>;
   /** Asked for since the session at hand began. */
   readonly #rescans: PromiseWithResolvers<string | undefined>[] = [];
+  /** Monotonic: when the session at hand had looked at everything. */
+  #wellSinceMs: number | undefined;
 
   constructor(link: AssignedLink, context: LinkContext) {
     this.id = link.id;
@@ -43,7 +47,10 @@ export class LinkRunner {
       parts: this.#parts,
       watch: this.#watch,
       pauses: this.#pauses,
-      onLookedAt: () => this.#rescanned(undefined),
+      onLookedAt: () => {
+        this.#wellSinceMs ??= context.host.clock.monotonicMs();
+        this.#rescanned(undefined);
+      },
       again: (why) => this.#again(why),
     });
     this.#done = this.#supervise();
@@ -169,12 +176,14 @@ export class LinkRunner {
       try {
         if (!(await this.#mayRun(signal))) continue;
         isRunning = true;
+        this.#wellSinceMs = undefined;
         await this.#sessions.run(signal);
         failures = 0;
       } catch (caught) {
         const error = caught instanceof FsError ? diskError("make a release", this.root, caught) : caught;
         // What fails while it stands still fails again at once.
         if (signal.aborted || (isRunning && this.#pauses.isPaused)) continue;
+        if (isRunning && host.clock.monotonicMs() - (this.#wellSinceMs ?? Infinity) >= WELL_MS) failures = 0;
         const delayMs = Math.min(AGAIN_LONGEST_MS, AGAIN_FIRST_MS * 2 ** Math.min(failures++, 16));
         this.#failed(error);
         this.#rescanned(`the link failed: ${messageOf(error)}`);
@@ -214,6 +223,7 @@ export class LinkRunner {
 
   #rest(...args: Parameters<LinkWatch["rest"]>): void {
     const before = this.#watch.phase;
+    this.#sessions.conflicts.doubt();
     this.#watch.rest(...args);
     if (before !== this.#watch.phase) this.#parts.context.onChange();
   }

@@ -128,13 +128,22 @@ export class LinkSessions {
 
   /** One session, until it ends. Throws what ends it early. */
   async run(signal: AbortSignal): Promise<void> {
+    const { context, link, sessionId } = this.#options.parts;
+    const fault = settingsFault(link.settings);
+    if (fault !== undefined) throw new SynclineError({ code: "USAGE", op: "link", message: fault });
+    const store = context.openState(`sessions/${sessionId}.db`);
+    try {
+      await this.#run(store, signal);
+    } finally {
+      store.close();
+    }
+  }
+
+  async #run(store: Store, signal: AbortSignal): Promise<void> {
     const { parts, watch } = this.#options;
     const { context, link, sessionId, seeds } = parts;
     const { host, log } = context;
     const { settings } = link;
-    const fault = settingsFault(settings);
-    if (fault !== undefined) throw new SynclineError({ code: "USAGE", op: "link", message: fault });
-    const store = context.openState(`sessions/${sessionId}.db`);
     const isHostAlpha = settings.from === "host";
     const spaceSide: Side = isHostAlpha ? "beta" : "alpha";
     const window = new AbortController();
@@ -150,8 +159,9 @@ export class LinkSessions {
     const remote = (): Endpoint => traced(context.openSpace(link.id), "space");
     const stamp = { fs: host.fs, clock: host.clock, random: host.random, root, store, sessionId };
     let stamping: Promise<void> | undefined;
-    const installing = this.#watchedProjects()?.run(ended).catch(failed);
+    let installing: Promise<void> | undefined;
     try {
+      installing = this.#watchedProjects()?.run(ended).catch(failed);
       if (forgetIfRestored(stamp, seeds, isHostAlpha ? "alpha" : "beta")) {
         log("root or state was restored from a backup: everything is compared", { link: link.id, root });
       }
@@ -185,7 +195,6 @@ export class LinkSessions {
       this.#atWork = undefined;
       this.#makeDurable?.();
       this.#makeDurable = undefined;
-      store.close();
     }
   }
 

@@ -98,10 +98,10 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
     this.#expected.clear();
   }
 
-  openPartial(path: RelPath): PartialFile {
+  openPartial(path: RelPath, turn: () => Promise<void>): PartialFile | Promise<PartialFile> {
     this.#left.add(this.#forget(path));
     const size = this.#expected.get(path);
-    if (size === undefined || this.#open.size >= FED_MAX) return this.#stage.area.openPartial(path);
+    if (size === undefined || this.#open.size >= FED_MAX) return this.#stage.area.openPartial(path, turn);
     const intake = this.#intake();
     const fd = this.#next++ as Fd;
     if (this.#next === FDS_END) this.#next = FIRST_FD;
@@ -257,7 +257,7 @@ export class ArrivingFiles implements StageArea, AsyncDisposable {
   }
 
   #restOf(file: Arriving): Fd {
-    return (file.rest ??= this.#stage.area.openPartial(file.path).fd);
+    return (file.rest ??= this.#stage.area.openFresh(file.path).fd);
   }
 
   /** The source reads the file anew. The chunks that came stay until nobody wants them. */

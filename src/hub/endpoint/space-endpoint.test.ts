@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { LinkView } from "#hub/endpoint/link-view.ts";
 import { TestHub, TestLink } from "#hub/hub-fixture.ts";
@@ -46,6 +46,22 @@ describe("a directory and a space", () => {
     // Nothing of it is news to anybody.
     expect((await web1.run()).summary.changes).toBe(0);
     expect((await web2.run()).summary.changes).toBe(0);
+  });
+
+  test("[SPACE-901] what a transfer that was cut off left in the stage is kept for a week, and not for ever", async () => {
+    const web = new TestLink(hub, "web", "demo");
+    writeFileSync(join(web.root, "f"), bytesOf(LARGE, 7));
+    await web.run();
+    const stages = readdirSync(join(hub.dir, "stage"));
+    expect(stages).toHaveLength(1);
+    const stage = join(hub.dir, "stage", stages[0]!);
+    const daysAgo = { "p-recent": 6, "p-old": 8, "p-old.old": 8, "chunks-p-old": 8 };
+    for (const [name, days] of Object.entries(daysAgo)) {
+      writeFileSync(join(stage, name), "half");
+      utimesSync(join(stage, name), Date.now() / 1000, Date.now() / 1000 - days * 86_400);
+    }
+    expect((await web.run()).summary.result).toBe("same");
+    expect(readdirSync(stage)).toEqual(["p-recent"]);
   });
 
   test("[SPACE-2] edits, deletions and renames follow, and large files move by what differs", async () => {

@@ -6,14 +6,14 @@ import { ChunkRecord, readRecord, removeRecord } from "#hub/endpoint/chunk-recor
 import type { ContentSink } from "#hub/space-service.ts";
 import type { RelPath } from "#model/path.ts";
 import { Confined } from "#platform/confined.ts";
-import { type Fd, type FileSystem, isCode } from "#platform/file-system.ts";
+import { type Fd, type FileSystem, FsError, isCode } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
 import type { ReceivedFile } from "#sync/apply/apply-context.ts";
 import { PartialFiles, partialName } from "#sync/apply/partial-files.ts";
 import { openOrMakeDir } from "#sync/apply/private-area.ts";
+import { PARTIAL_KEPT_MS } from "#sync/apply/recover.ts";
 import type { ManifestChunk } from "#sync/chunk/manifest.ts";
 import { PIECE_BYTES, type SumSeeds } from "#sync/chunk/sum.ts";
-import type { StageArea } from "#sync/transfer/stage-area.ts";
 
 /** Before the name that the file itself has in the stage. */
 const RECORD_PREFIX = "chunks-";
@@ -23,7 +23,7 @@ export class SpaceStage implements Disposable {
   readonly #stage: Confined;
   readonly #received = new Map<RelPath, ReceivedFile>();
   readonly #seeds: SumSeeds;
-  readonly area: StageArea;
+  readonly area: PartialFiles;
 
   /**
    * @param folder absolute path of the hub's own folder for links, which exists
@@ -39,6 +39,19 @@ export class SpaceStage implements Disposable {
       host.fs.close(parent);
     }
     this.area = new PartialFiles({ host, seeds, stage: this.#stage, received: this.#received });
+    this.#dropOld(host.clock.nowMs() - PARTIAL_KEPT_MS);
+  }
+
+  /** What transfers left that nobody has gone on with. What cannot be removed now is met by the next session. */
+  #dropOld(oldestMs: number): void {
+    const fs = this.#fs;
+    try {
+      for (const { name } of fs.list(this.#stage.root)) {
+        if (Number(fs.stat(this.#stage.root, name).mtimeNs / 1_000_000n) < oldestMs) fs.unlink(this.#stage.root, name);
+      }
+    } catch (error) {
+      if (!(error instanceof FsError)) throw error;
+    }
   }
 
   /** Did an earlier transfer leave bytes of the file here? */

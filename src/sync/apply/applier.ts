@@ -62,14 +62,15 @@ export class Applier implements Application {
   readonly #placement: Placement;
   readonly #startedMs: number;
   #pending: Pending[] = [];
+  #pushing: Promise<void> | undefined;
   #trashFd: Fd | undefined;
 
   constructor(context: ApplyContext, runId: string, signal: AbortSignal) {
     this.#context = context;
     this.#runId = runId;
     this.#signal = signal;
-    this.#staging = new Staging(context);
-    this.#placing = new Staging(context);
+    this.#staging = new Staging(context, signal);
+    this.#placing = new Staging(context, signal);
     this.#placement = new Placement(context, () => this.#placing, () => this.#trash());
     this.#startedMs = Math.max(0, Math.floor(context.host.clock.nowMs()));
   }
@@ -80,12 +81,21 @@ export class Applier implements Application {
   }
 
   /** Stages at once. During a commit only what depends on nothing that it places. */
-  async push(ops: readonly ApplyOp[]): Promise<void> {
+  push(ops: readonly ApplyOp[]): Promise<void> {
+    const pushing = this.#push(ops);
+    this.#pushing = pushing;
+    return pushing;
+  }
+
+  async #push(ops: readonly ApplyOp[]): Promise<void> {
     this.#signal.throwIfAborted();
     const { together } = this.#staging;
     await together.room();
     try {
-      for (const op of ops) this.#pending.push(this.#stage(op));
+      for (const op of ops) {
+        const one = this.#stage(op);
+        this.#pending.push(one instanceof Promise ? await one : one);
+      }
     } finally {
       together.begin();
     }
@@ -93,10 +103,11 @@ export class Applier implements Application {
 
   /** Waits for what was pushed and is still being made. Never rejects. */
   async settled(): Promise<void> {
+    await Promise.allSettled([this.#pushing]);
     await Promise.allSettled([this.#staging.together.settled(), this.#placing.together.settled()]);
   }
 
-  #stage(op: ApplyOp): Pending {
+  #stage(op: ApplyOp): Pending | Promise<Pending> {
     if (op.type === "move") {
       const { index, ignores, hasRules } = this.#context;
       const isHidden = hasRules(parentOf(op.move.to)) && hidesMoved(op.move, index, ignores);
@@ -120,8 +131,10 @@ export class Applier implements Application {
       };
       if (this.#staging.stageTogether(change, bytes, told)) return base;
     }
+    const outcome = (staged: Staged | Problem): Pending =>
+      "at" in staged ? { ...base, staged } : { ...base, failure: staged };
     const staged = this.#staging.stage(change, bytes);
-    return "at" in staged ? { ...base, staged } : { ...base, failure: staged };
+    return staged instanceof Promise ? staged.then(outcome) : outcome(staged);
   }
 
   async commit(onResults: (results: OpResult[]) => void): Promise<CommitReply> {
@@ -130,7 +143,7 @@ export class Applier implements Application {
     this.#pending = [];
     const seqBefore = this.#context.lastSeq();
     this.#placing = this.#staging;
-    this.#staging = new Staging(this.#context);
+    this.#staging = new Staging(this.#context, this.#signal);
     if (pending.length === 0) {
       this.#closePlaced();
       return { seqBefore, seqAfter: seqBefore };
@@ -249,12 +262,16 @@ export class Applier implements Application {
       failedTrees.set(path, found);
       return failure(found);
     }
-    const unread = staged === undefined ? undefined : this.#readBack(path, staged, this.#context.stage, staged.at);
-    if (unread !== undefined) {
-      if (staged !== undefined) this.#placing.discard(staged);
+    if (staged === undefined || !this.#isReadBack(staged)) return this.#placeChange(one, op.change, failedTrees);
+    return this.#readBack(path, staged, this.#context.stage, staged.at).then((unread) => {
+      if (unread === undefined) return this.#placeChange(one, op.change, failedTrees);
+      this.#placing.discard(staged);
       return failure(unread);
-    }
-    const placed = this.#placement.change(op.change, staged, one.trashName);
+    });
+  }
+
+  #placeChange(one: Pending, change: Change, failedTrees: FailedTrees): Placed | Promise<Placed> {
+    const placed = this.#placement.change(change, one.staged, one.trashName);
     if (placed instanceof Promise) return placed.then((later) => this.#placed(one, later, failedTrees));
     return this.#placed(one, placed, failedTrees);
   }
@@ -268,7 +285,7 @@ export class Applier implements Application {
     return placed;
   }
 
-  #placedWithTree({ op, staged }: Pending, failedTrees: FailedTrees): Placed {
+  #placedWithTree({ op, staged }: Pending, failedTrees: FailedTrees): Placed | Promise<Placed> {
     const path = pathOf(op);
     const isLost = failedTrees.size > 0 && failedTrees.has(parentOf(path));
     if (staged === undefined || op.type === "move" || isLost) {
@@ -279,8 +296,10 @@ export class Applier implements Application {
     if (!this.#placing.isLinked(staged)) {
       return failure(problem(path, "STALE", "the file it is a link to did not get its place", true));
     }
-    const unread = this.#readBack(path, staged, this.#context.root, path);
-    return unread === undefined ? this.#treeItem(path, staged) : failure(unread);
+    if (!this.#isReadBack(staged)) return this.#treeItem(path, staged);
+    return this.#readBack(path, staged, this.#context.root, path).then((unread) =>
+      unread === undefined ? this.#treeItem(path, staged) : failure(unread),
+    );
   }
 
   #treeItem(path: RelPath, staged: Staged): Placed {
@@ -300,13 +319,16 @@ export class Applier implements Application {
     return { result: { path, status: "done", entry }, record: recordOf(entry, staged), item };
   }
 
+  #isReadBack({ entry }: Staged): boolean {
+    return this.#context.verifyReadBack && entry.kind === "file" && entry.linkTo === undefined;
+  }
+
   /** When asked for: reads a new file again, where it lies now. Returns what speaks against it. */
-  #readBack(path: RelPath, { entry }: Staged, area: Confined, at: RelPath): Problem | undefined {
-    if (!this.#context.verifyReadBack || entry.kind !== "file" || entry.linkTo !== undefined) return undefined;
+  async #readBack(path: RelPath, { entry }: Staged, area: Confined, at: RelPath): Promise<Problem | undefined> {
     try {
       const fd = area.openRead(at);
       try {
-        if (this.#placing.hash(fd) === entry.sum) return undefined;
+        if (entry.kind === "file" && (await this.#placing.hashInTurns(fd)) === entry.sum) return undefined;
       } finally {
         area.fs.close(fd);
       }

@@ -4,8 +4,9 @@
  */
 import type { FileEntry } from "#model/entry.ts";
 import { type RelPath, encodeName } from "#model/path.ts";
-import { type Fd, isCode } from "#platform/file-system.ts";
+import { type Fd, FsError, isCode } from "#platform/file-system.ts";
 import type { ApplyContext } from "#sync/apply/apply-context.ts";
+import { Turns, copyInTurns } from "#sync/apply/in-turns.ts";
 import { PARTIAL_PREFIX, SET_ASIDE } from "#sync/apply/recover.ts";
 import { type SumSeeds, sumOf } from "#sync/chunk/sum.ts";
 import type { PartialFile, StageArea } from "#sync/transfer/stage-area.ts";
@@ -32,30 +33,45 @@ export class PartialFiles implements StageArea {
     return partialName(path, this.#context.seeds);
   }
 
-  openPartial(path: RelPath): PartialFile {
+  openPartial(path: RelPath, turn: () => Promise<void>): PartialFile | Promise<PartialFile> {
+    const fresh = this.#create(path);
+    return fresh ?? this.#reopen(path, turn);
+  }
+
+  /** Where there is no partial, or none that is wanted. Throws FsError. */
+  openFresh(path: RelPath): PartialFile {
+    const fresh = this.#create(path);
+    if (fresh !== undefined) return fresh;
     const { host, stage } = this.#context;
-    const name = this.#name(path);
-    const earlier = this.#context.received.get(path);
-    if (earlier !== undefined) this.#context.received.delete(path);
-    let size = 0;
-    let fd: Fd;
+    host.fs.unlink(stage.root, this.#name(path));
+    return this.#opened(path, { fd: host.fs.create(stage.root, this.#name(path), 0o600), size: 0 });
+  }
+
+  /** Undefined: there is one. */
+  #create(path: RelPath): PartialFile | undefined {
+    const { host, stage, received } = this.#context;
+    received.delete(path);
     try {
-      fd = host.fs.create(stage.root, name, 0o600);
+      return this.#opened(path, { fd: host.fs.create(stage.root, this.#name(path), 0o600), size: 0 });
     } catch (error) {
       if (!isCode(error, "EEXIST")) throw error;
-      // An exchange of names keeps the file itself: reopening for writing needs no more than a fresh copy would.
-      ({ fd, size } = this.#reopen(name));
+      return undefined;
     }
-    this.#open.set(path, fd);
-    return { fd, size };
+  }
+
+  #opened(path: RelPath, file: PartialFile): PartialFile {
+    this.#open.set(path, file.fd);
+    return file;
   }
 
   /**
    * The interface opens for writing only what it creates, so that no path of someone else is ever written through.
-   * The old bytes are therefore copied, sharing blocks where the disk can.
+   * The old bytes are therefore copied, sharing blocks where the disk can. Whoever gives that up finds them all again;
+   * where the disk refuses, what was copied stays, as it may have no room for both.
    */
-  #reopen(name: string): { fd: Fd; size: number } {
+  async #reopen(path: RelPath, turn: () => Promise<void>): Promise<PartialFile> {
     const { host, stage } = this.#context;
+    const name = this.#name(path);
     const old = name + SET_ASIDE;
     host.fs.rename(stage.root, name, stage.root, old, { replace: true });
     let fd: Fd | undefined;
@@ -64,19 +80,16 @@ export class PartialFiles implements StageArea {
       try {
         const { size } = host.fs.fstat(source);
         fd = host.fs.create(stage.root, name, 0o600);
-        let done = 0;
-        while (done < size) {
-          const copied = host.fs.copyRange(source, done, fd, done, size - done);
-          if (copied === 0) break;
-          done += copied;
-        }
-        return { fd, size: done };
+        const done = await copyInTurns(host.fs, source, fd, size, new Turns(turn));
+        host.fs.unlink(stage.root, old);
+        return this.#opened(path, { fd, size: done });
       } finally {
         host.fs.close(source);
-        host.fs.unlink(stage.root, old);
       }
     } catch (error) {
       if (fd !== undefined) host.fs.close(fd);
+      if (error instanceof FsError) host.fs.unlink(stage.root, old);
+      else host.fs.rename(stage.root, old, stage.root, name, { replace: true });
       throw error;
     }
   }

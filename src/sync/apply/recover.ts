@@ -6,7 +6,7 @@
  * the index, but for the ctime of a damaged file whose heal came to nothing: the next full scan sees what is on the disk,
  * and the controller recognises its own writes by their sums. Safe to interrupt and repeat.
  */
-import { type Fd, type Stat, isCode } from "#platform/file-system.ts";
+import { type Fd, FsError, type Stat, isCode } from "#platform/file-system.ts";
 import { type RelPath, nameOf, parentOf } from "#model/path.ts";
 import { type ApplyContext, rescueName } from "#sync/apply/apply-context.ts";
 import { cameAlong } from "#sync/apply/came-along.ts";
@@ -172,11 +172,26 @@ function linkedInos({ links }: ApplyContext, items: readonly RunItem[]): Set<big
   return inos;
 }
 
-/** A partial that nobody continued for long, or what a crash left of taking one up again. */
+/** A partial that nobody continued for long. */
 function isForgotten({ host, stage }: ApplyContext, name: string): boolean {
-  if (name.endsWith(SET_ASIDE)) return true;
   const oldestMs = host.clock.nowMs() - PARTIAL_KEPT_MS;
   return Number(host.fs.stat(stage.root, name).ctimeNs) / NS_PER_MS < oldestMs;
+}
+
+/**
+ * For a root that stays open. What is under way is written to all the time, and what cannot be removed now is met again.
+ */
+export function forgetPartials(context: ApplyContext): void {
+  const { host, stage, received } = context;
+  const waiting = new Set([...received.values()].map(({ name }) => name));
+  try {
+    for (const { name } of host.fs.list(stage.root)) {
+      const mayGo = name.startsWith(PARTIAL_PREFIX) && !waiting.has(name);
+      if (mayGo && isForgotten(context, name)) host.fs.unlink(stage.root, name);
+    }
+  } catch (error) {
+    if (!(error instanceof FsError)) throw error;
+  }
 }
 
 function dropLeftovers(context: ApplyContext): void {
@@ -190,7 +205,9 @@ function dropLeftovers(context: ApplyContext): void {
     fs.unlink(dir, name);
   };
   for (const item of fs.list(stage.root)) {
-    if (item.name.startsWith(PARTIAL_PREFIX) && !isForgotten(context, item.name)) continue;
+    // One that is set aside is what a crash left of taking it up again.
+    const isPartial = item.name.startsWith(PARTIAL_PREFIX) && !item.name.endsWith(SET_ASIDE);
+    if (isPartial && !isForgotten(context, item.name)) continue;
     if (item.kind === "dir") removeTree(fs, stage.root, item.name, unlink);
     else unlink(stage.root, item.name);
   }

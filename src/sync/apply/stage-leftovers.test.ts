@@ -1,6 +1,13 @@
 /** What a run that fails leaves in the stage: nothing that the next try would lie beside. */
 import { expect, test } from "bun:test";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { PRESERVE_DEFAULT } from "#model/entry.ts";
+import { openHost } from "#platform/host-bun.ts";
 import { PARTIAL_KEPT_MS } from "#sync/apply/recover.ts";
+import { DirEndpoint } from "#sync/endpoint/dir-endpoint.ts";
+import { MemoryStore } from "#sync/index/memory-store.ts";
 import { SimPair } from "#testing/scenarios/sim-pair.ts";
 
 /** Names in the session's stage on beta. */
@@ -53,4 +60,38 @@ test("[STAGE-4] a staged tree with something unfinished in it that cannot be rem
   expect(outcome.summary?.result).toBe("problems");
   expect(pair.beta.show()).toBe("other=other");
   expect(await pair.agree()).toBe("d/ d/f=content d/g=more other=other");
+});
+
+test("[STAGE-901] a root that stays open for weeks forgets what is left of transfers, too", async () => {
+  const root = mkdtempSync(join(tmpdir(), "syncline-stage-"));
+  try {
+    const host = openHost();
+    let aheadMs = 0;
+    const clock = { ...host.clock, nowMs: () => host.clock.nowMs() + aheadMs };
+    const openStore = (): MemoryStore => new MemoryStore();
+    const endpoint = new DirEndpoint({ host: { ...host, clock }, path: root, label: root, openStore, hash: (text) => text });
+    const never = new AbortController().signal;
+    const sessionId = "5".repeat(32);
+    await endpoint.open(
+      {
+        sessionId, seeds: { a: 1n, b: 2n }, writable: true, ignore: [], include: [], preserve: PRESERVE_DEFAULT, durable: "none",
+        verifyReadBack: false, compress: "none", createRoot: false, expectRootId: undefined, ephemeral: false,
+      },
+      never,
+    );
+    const stage = join(root, ".syncline/stage", sessionId);
+    for (const name of ["p-abandoned", "s1"]) writeFileSync(join(stage, name), "half");
+    mkdirSync(join(stage, "s2"));
+    const left = async (extent: "full" | "dirty"): Promise<string[]> => {
+      await endpoint.scan({ since: 0, acknowledged: 0, extent, deep: false }, () => undefined, never);
+      return readdirSync(stage).toSorted();
+    };
+    expect(await left("full")).toEqual(["p-abandoned", "s1", "s2"]);
+    aheadMs = PARTIAL_KEPT_MS + 60_000;
+    expect(await left("dirty")).toEqual(["p-abandoned", "s1", "s2"]);
+    expect(await left("full")).toEqual(["s1", "s2"]);
+    await endpoint.close();
+  } finally {
+    rmSync(root, { recursive: true });
+  }
 });

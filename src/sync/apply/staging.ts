@@ -11,6 +11,7 @@ import { type RelPath, joinPath, nameOf, parentOf } from "#model/path.ts";
 import type { Change } from "#model/plan.ts";
 import { type Fd, FsError, type MadeFile, type Stat, isCode } from "#platform/file-system.ts";
 import { type ApplyContext, problem, problemOf } from "#sync/apply/apply-context.ts";
+import { Turns, copyInTurns, sumInTurns } from "#sync/apply/in-turns.ts";
 import { MadeTogether } from "#sync/apply/made-together.ts";
 import { OwnTimes } from "#sync/apply/own-times.ts";
 import { copyMetadata, creationMode, modeFor, ownerIds, setCreatedMetadata } from "#sync/apply/metadata.ts";
@@ -66,8 +67,12 @@ export class Staging {
   #unsynced: Fd[] = [];
   #needsSyncAll = false;
 
-  constructor(context: ApplyContext) {
+  readonly #turns: Turns;
+
+  /** @param signal ends what takes long */
+  constructor(context: ApplyContext, signal: AbortSignal) {
     this.#context = context;
+    this.#turns = new Turns(() => context.host.clock.sleep(0, signal));
     this.together = new MadeTogether(context);
   }
 
@@ -90,8 +95,11 @@ export class Staging {
     this.#last = { dir: path, at };
   }
 
-  /** Stages what a change wants to be there. Returns a problem, and leaves nothing behind, when it cannot. */
-  stage(change: Change, bytes: Uint8Array | undefined): Staged | Problem {
+  /**
+   * Stages what a change wants to be there. Returns a problem, and leaves nothing behind, when it cannot. A promise where it
+   * takes long, which rejects with the signal's reason: then what is there stays, as after a crash.
+   */
+  stage(change: Change, bytes: Uint8Array | undefined): Staged | Problem | Promise<Staged | Problem> {
     const entry = change.new;
     if (entry === undefined) return problem(change.path, "UNSUPPORTED", "nothing to stage", false);
     const parent = this.#stagedParent(change.path);
@@ -101,16 +109,25 @@ export class Staging {
       if (entry.kind === "symlink") return this.#stageSymlink(entry, at);
       if (entry.kind === "file") {
         const staged = this.#stageFile(change, entry, at, bytes);
-        const mayLead = this.#context.preserve.hardlinks && entry.linkTo === undefined;
-        if (mayLead && "at" in staged) this.#leaders.set(change.path, staged);
-        return staged;
+        if (!(staged instanceof Promise)) return this.#mayLead(change, staged);
+        return staged.then((later) => this.#mayLead(change, later), (error: unknown) => this.#failed(change, at, error));
       }
       return problem(change.path, "UNSUPPORTED", `a ${entry.what} cannot be created`, false);
     } catch (error) {
-      const found = problemOf(change.path, error);
-      if (!this.remove(at, entry.kind === "dir")) this.#spoiled.add(treeOf(at));
-      return found;
+      return this.#failed(change, at, error);
     }
+  }
+
+  #mayLead({ path, new: entry }: Change, staged: Staged | Problem): Staged | Problem {
+    const mayLead = this.#context.preserve.hardlinks && entry?.kind === "file" && entry.linkTo === undefined;
+    if (mayLead && "at" in staged) this.#leaders.set(path, staged);
+    return staged;
+  }
+
+  #failed({ path, new: entry }: Change, at: RelPath, error: unknown): Problem {
+    const found = problemOf(path, error);
+    if (!this.remove(at, entry?.kind === "dir")) this.#spoiled.add(treeOf(at));
+    return found;
   }
 
   /**
@@ -199,7 +216,12 @@ export class Staging {
     return { at, entry, ino: stat.ino, ctimeNs: stat.ctimeNs, mtimeNs: stat.mtimeNs };
   }
 
-  #stageFile(change: Change, entry: FileEntry, at: RelPath, bytes: Uint8Array | undefined): Staged | Problem {
+  #stageFile(
+    change: Change,
+    entry: FileEntry,
+    at: RelPath,
+    bytes: Uint8Array | undefined,
+  ): Staged | Problem | Promise<Staged | Problem> {
     const { received } = this.#context;
     if (change.heals === true) return this.#stageHealed(change.path, entry, at, bytes);
     if (entry.linkTo !== undefined) return this.#stageLink(change.path, entry, entry.linkTo, at);
@@ -405,7 +427,9 @@ export class Staging {
   }
 
   /** Content that this side already has under another path. What was copied is hashed, not what was promised. */
-  #stageCopy(path: RelPath, from: RelPath, entry: FileEntry, at: RelPath, mode: number | undefined): Staged | Problem {
+  async #stageCopy(
+    path: RelPath, from: RelPath, entry: FileEntry, at: RelPath, mode: number | undefined,
+  ): Promise<Staged | Problem> {
     const { host, root } = this.#context;
     const source = root.openRead(from);
     let target: Fd;
@@ -417,13 +441,8 @@ export class Staging {
     }
     let keep = false;
     try {
-      let done = 0;
-      while (done < entry.size) {
-        const copied = host.fs.copyRange(source, done, target, done, entry.size - done);
-        if (copied === 0) break;
-        done += copied;
-      }
-      const sum = this.hash(target);
+      const done = await copyInTurns(host.fs, source, target, entry.size, this.#turns);
+      const sum = await this.hashInTurns(target);
       if (done !== entry.size || (entry.sum !== undefined && sum !== entry.sum)) {
         this.#context.markDirty(from);
         if (!this.remove(at, false)) this.#spoiled.add(treeOf(at));
@@ -448,6 +467,11 @@ export class Staging {
       summer.update(readBuffer.subarray(0, count));
       at += count;
     }
+  }
+
+  /** As hash(), for what may be large. Rejects with the signal's reason. */
+  hashInTurns(fd: Fd): Promise<string> {
+    return sumInTurns(this.#context.host.fs, fd, this.#context.seeds, this.#turns);
   }
 
   /** Makes what was staged durable. A failure means that nothing of the group may be placed. */

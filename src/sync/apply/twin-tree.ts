@@ -11,6 +11,7 @@ import type { Sum } from "#model/entry.ts";
 import type { Confined } from "#platform/confined.ts";
 import { type DirItem, type Fd, type FileSystem, type Stat, isCode } from "#platform/file-system.ts";
 import type { Clock } from "#platform/host.ts";
+import { Turns } from "#sync/apply/in-turns.ts";
 import { type SumSeeds, Summer } from "#sync/chunk/sum.ts";
 import type { Codec, Tree } from "#sync/index/store.ts";
 import { Pacer } from "#sync/scan/pacer.ts";
@@ -179,26 +180,30 @@ async function copyFiles(
   if (files.length === 0) return [];
   const sums = await context.sums(files.map(({ path }) => path));
   const marks: [RelPath, TwinMark][] = [];
+  const turns = new Turns(() => context.clock.sleep(0, context.signal));
   for (const [at, { path, stat }] of files.entries()) {
     context.signal.throwIfAborted();
     const sum = sums[at];
     if (typeof sum !== "string") throw changed(path, sum?.message);
-    await copyFile(context, target, path, stat, sum);
+    await copyFile(context, target, { path, stat, sum }, turns);
     marks.push([path, { ino: stat.ino, ctimeNs: BigInt.asIntN(64, stat.ctimeNs) }]);
   }
   return marks;
 }
 
+type CopiedFile = { readonly path: RelPath; readonly stat: Stat; readonly sum: Sum };
+
 /** What was written is read back, so that what a disk or a stranger made of it is not shown to anybody. */
-async function copyFile({ source, seeds }: TwinContext, target: Confined, path: RelPath, stat: Stat, sum: Sum): Promise<void> {
+async function copyFile({ source, seeds }: TwinContext, target: Confined, file: CopiedFile, turns: Turns): Promise<void> {
+  const { path, stat, sum } = file;
   const { fs } = target;
   const from = source.openRead(path);
   let to: Fd | undefined;
   try {
     to = fs.create(target.parent(path), nameOf(path), 0o600);
-    await copyBytes(fs, from, to, stat.size);
+    await copyBytes(fs, from, to, stat.size, turns);
     fs.truncate(to, stat.size);
-    if ((await sumOfFile(fs, to, seeds)) !== sum) throw changed(path);
+    if ((await sumOfFile(fs, to, seeds, turns)) !== sum) throw changed(path);
     fs.chmod(to, stat.mode);
     fs.setMtime(to, stat.mtimeNs);
   } finally {
@@ -207,7 +212,7 @@ async function copyFile({ source, seeds }: TwinContext, target: Confined, path: 
   }
 }
 
-async function copyBytes(fs: FileSystem, from: Fd, to: Fd, size: number): Promise<void> {
+async function copyBytes(fs: FileSystem, from: Fd, to: Fd, size: number, turns: Turns): Promise<void> {
   const buffer = new Uint8Array(Math.min(size, COPY_BYTES));
   let inKernel = true;
   for (let at = 0; at < size; ) {
@@ -215,6 +220,7 @@ async function copyBytes(fs: FileSystem, from: Fd, to: Fd, size: number): Promis
     if (data === undefined) return;
     for (at = data.start; at < data.end; ) {
       const length = Math.min(COPY_BYTES, data.end - at);
+      await turns.worked(length);
       const done: number | undefined = inKernel ? copiedInKernel(fs, from, to, at, length) : undefined;
       inKernel = done !== undefined;
       if (done !== undefined) at += done || size;
@@ -238,7 +244,7 @@ function copiedInKernel(fs: FileSystem, from: Fd, to: Fd, at: number, length: nu
   }
 }
 
-async function sumOfFile(fs: FileSystem, fd: Fd, seeds: SumSeeds): Promise<Sum> {
+async function sumOfFile(fs: FileSystem, fd: Fd, seeds: SumSeeds, turns: Turns): Promise<Sum> {
   const summer = new Summer(seeds);
   const buffer = new Uint8Array(COPY_BYTES);
   for (let at = 0; ; ) {
@@ -246,6 +252,7 @@ async function sumOfFile(fs: FileSystem, fd: Fd, seeds: SumSeeds): Promise<Sum> 
     if (read === 0) return summer.digest();
     summer.update(buffer.subarray(0, read));
     at += read;
+    await turns.worked(read);
   }
 }
 

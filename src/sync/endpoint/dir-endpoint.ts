@@ -16,7 +16,7 @@ import { NameSync } from "#sync/apply/name-sync.ts";
 import { PartialFiles } from "#sync/apply/partial-files.ts";
 import { openOrMakeDir, removeStage } from "#sync/apply/private-area.ts";
 import { pruneRuns } from "#sync/apply/prune-runs.ts";
-import { recover } from "#sync/apply/recover.ts";
+import { forgetPartials, recover } from "#sync/apply/recover.ts";
 import { RunJournal } from "#sync/apply/run-journal.ts";
 import { undoRun } from "#sync/apply/undo.ts";
 import { withDiskErrors } from "#sync/endpoint/disk-error.ts";
@@ -429,6 +429,7 @@ export class DirEndpoint implements Endpoint {
       const outcome = await runScan(scanner, work, step, turn, signal);
       if (full) this.#watcher?.endPass();
       await this.#settleRenewed(signal);
+      if (full && apply !== undefined) forgetPartials(apply);
       // The controller will remember this sequence durably; so must we, also what was told without being logged.
       if (logged || request.since === 0) {
         store.transaction({ durable: true }, begin);

@@ -54,7 +54,8 @@ export class Assembly {
   #writes = 0;
   #idle: (() => void) | undefined;
   #failure: unknown;
-  #endsInZeros = false;
+  /** Are bytes at the end not written, or perhaps not? */
+  #mayBeShort = false;
   /** Bytes copied or made zero on this thread since others had their turn. */
   #sinceTurn = 0;
   /** What the kernel was not yet asked to write back: bytes, and where they begin and end. */
@@ -158,7 +159,7 @@ export class Assembly {
     if (this.#failure !== undefined) throw this.#failure;
     if (this.#sums.missing > 0) return undefined;
     // Zeros at the end were never written, so the file is too short still.
-    if (this.#endsInZeros) this.#parts.fs.truncate(this.#parts.fd, this.size);
+    if (this.#mayBeShort) this.#parts.fs.truncate(this.#parts.fd, this.size);
     return this.#sums.digest();
   }
 
@@ -251,9 +252,12 @@ export class Assembly {
     this.#claim(target, length);
     for (let done = 0; done < length; ) {
       const count = await base.copySome(from + done, fd, target + done, Math.min(length - done, COPY_BYTES_MAX));
-      // The base became shorter. What is missing stays zero, the sum will not fit, and the file is sent as a
-      // whole.
-      if (count === 0) break;
+      // The base became shorter. What is missing stays zero, and unless it was, the sum will not fit, and the file is sent
+      // as a whole.
+      if (count === 0) {
+        this.#mayBeShort = true;
+        break;
+      }
       done += count;
       await this.#worked(count);
     }
@@ -278,7 +282,7 @@ export class Assembly {
   async #zero(target: number, length: number): Promise<void> {
     this.#claim(target, length);
     const end = target + length;
-    if (end === this.size) this.#endsInZeros = true;
+    if (end === this.size) this.#mayBeShort = true;
     await this.#makeZero(target, end);
     const firstWhole = Math.ceil(target / PIECE_BYTES);
     const endWhole = Math.max(firstWhole, Math.floor(end / PIECE_BYTES));

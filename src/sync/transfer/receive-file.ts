@@ -22,7 +22,7 @@ import {
   readChoose,
 } from "#sync/transfer/messages.ts";
 import { sendSignature } from "#sync/transfer/signature.ts";
-import type { StageArea } from "#sync/transfer/stage-area.ts";
+import type { PartialFile, StageArea } from "#sync/transfer/stage-area.ts";
 
 export type ReceiveFileParts = {
   readonly fs: FileSystem;
@@ -58,14 +58,18 @@ export class ReceiveFile {
   /** No more hashes are wanted: the source has finished, or the file is given up. */
   #isOver = false;
 
-  /** Opens the partial, and the base or the candidates for it. Throws FsError. */
-  constructor(parts: ReceiveFileParts, item: TransferItem, id: number, how: How) {
+  /** Opens the partial, and the base or the candidates for it. Throws FsError, and what `parts.turn` rejects with. */
+  static async open(parts: ReceiveFileParts, item: TransferItem, id: number, how: How): Promise<ReceiveFile> {
+    return new ReceiveFile(parts, item, id, how, await parts.stage.openPartial(item.path, parts.turn));
+  }
+
+  /** Takes the partial. Throws FsError. */
+  private constructor(parts: ReceiveFileParts, item: TransferItem, id: number, how: How, partial: PartialFile) {
     this.item = item;
     this.id = id;
     this.how = how;
     this.#parts = parts;
     const { fs, stage } = parts;
-    const partial = stage.openPartial(item.path);
     this.#fd = partial.fd;
     try {
       if (how === "whole" && partial.size > 0) fs.truncate(partial.fd, 0);
@@ -88,7 +92,7 @@ export class ReceiveFile {
     let total = 0;
     for (const from of new Set([this.path, ...(this.item.candidates ?? [])])) {
       if (this.#files.length === CANDIDATES_MAX) break;
-      const file = from === this.path ? this.#parts.base(from) : this.#candidate(from);
+      const file = this.#baseAt(from);
       if (file === undefined) continue;
       if (file.size < BASE_BYTES_MIN || total + file.size > FILE_BYTES_MAX) {
         this.#parts.fs.close(file.fd);
@@ -102,8 +106,8 @@ export class ReceiveFile {
     if (this.#files.length > 1) this.#base = undefined;
   }
 
-  /** Trouble with a file that was only guessed to be of use is no trouble with this one. */
-  #candidate(path: RelPath): BaseFile | undefined {
+  /** Trouble with a file that would only have been of use is no trouble with this one, which can be sent whole. */
+  #baseAt(path: RelPath): BaseFile | undefined {
     try {
       return this.#parts.base(path);
     } catch (error) {

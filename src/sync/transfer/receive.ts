@@ -182,7 +182,7 @@ class Receive {
     let file: ReceiveFile;
     try {
       const parts = { fs: host.fs, seeds, stage, sparse, durable, base, turn: this.#turn };
-      file = new ReceiveFile(parts, item, this.#lastId + 1, how);
+      file = await ReceiveFile.open(parts, item, this.#lastId + 1, how);
     } catch (error) {
       this.#reportProblem(this.#problemFrom(item.path, error));
       return;

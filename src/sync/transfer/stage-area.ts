@@ -19,8 +19,10 @@ export interface StageArea {
   /**
    * The partial of an interrupted run, or a fresh empty file (O_EXCL, in our private directory). Throws
    * FsError.
+   *
+   * @param turn lets everything else in the process have its turn; what it rejects with is thrown, and the partial stays
    */
-  openPartial(path: RelPath): PartialFile;
+  openPartial(path: RelPath, turn: () => Promise<void>): PartialFile | Promise<PartialFile>;
   /** The file is complete, has exactly `entry.size` bytes, and its sum was verified. May throw FsError. */
   done(path: RelPath, entry: FileEntry): void;
   /** Interrupted: what was written stays for a later run. */

@@ -211,6 +211,32 @@ describe("delta", () => {
     expectStaged(fixture, "f", old);
   });
 
+  test("[DELTA-901] an old file that cannot even be opened costs only its use, and no other file", async () => {
+    for (const code of ["EIO", "EACCES"]) {
+      using fixture = new Fixture();
+      const paths = ["a", "b", "c", "d", "e", "f"];
+      for (const path of paths) fixture.write("source", path, noise(5 * MB, 3));
+      const base = (path: string): undefined => {
+        if (path === "b") throw new FsError(code, "open");
+      };
+      fixture.receiveContext = { ...fixture.receiveContext, base };
+      const results = await fixture.transfer(paths);
+      expect([...results.values()].map(({ problem }) => problem)).toEqual(paths.map(() => undefined));
+      for (const path of paths) expectStaged(fixture, path, noise(5 * MB, 3));
+    }
+  });
+
+  test("[DELTA-902] zeros at the end that are taken from a base which has lost them are there all the same", async () => {
+    using fixture = new Fixture();
+    const bytes = concat(noise(4 * MB, 3), new Uint8Array(1000));
+    for (const side of ["source", "target"] as const) fixture.write(side, "f", bytes);
+    const results = await fixture.transfer(["f"], (message) => {
+      if (message[0] === OPS) truncateSync(join(fixture.target, "f"), 4 * MB);
+    });
+    expect(results.get("f")?.problem).toBeUndefined();
+    expectStaged(fixture, "f", bytes);
+  });
+
   test("[DELTA-7] a base that lies is found out and the file sent whole", async () => {
     using fixture = new Fixture();
     const next = old.slice(0, 3 * MB);
