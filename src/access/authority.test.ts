@@ -73,7 +73,7 @@ describe("the authority", () => {
     for (const wrong of [[], ["a b"], ["*.example"], Array.from({ length: 101 }, (_, at) => `h${at}`)]) expect(() => authority.serverIdentity(wrong)).toThrow();
   });
 
-  test("[CA-961] the hub's certificate is made anew when the clock it was made by was ahead, and not when the clock has lost its time", () => {
+  test("[CA-21] the hub's certificate is made anew when the clock it was made by was ahead, and not when the clock has lost its time", () => {
     using keys = new Keys();
     const authority = keys.open();
     keys.clock.pass(400 * DAY_MS);

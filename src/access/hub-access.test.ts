@@ -359,7 +359,7 @@ describe("sessions of the console", () => {
     expect(await access.sessions.page(undefined, "", 10)).toEqual([]);
   });
 
-  test("[ACCESS-961] nor does it last longer because the clock was ahead when it began, or when it was used", async () => {
+  test("[ACCESS-105] nor does it last longer because the clock was ahead when it began, or when it was used", async () => {
     await using world = await AccessWorld.open();
     const { access, clock } = world;
     await world.user("ann");

@@ -135,7 +135,7 @@ describe("conflicts that a link has left open", () => {
     await until("nothing waits any more", () => readdirSync(decisions).every((name) => text(decisions, name) === ""));
   });
 
-  test("[CONFLICT-901] a decision outlives a lost connection, and is carried out where the conflict is still the one that was decided", async () => {
+  test("[CONFLICT-10] a decision outlives a lost connection, and is carried out where the conflict is still the one that was decided", async () => {
     let isLost = false;
     const wrapRoot: WrapRoot = (root) => {
       const scan = root.scan.bind(root);

@@ -91,7 +91,7 @@ test("[AGENT-109] a root that is kept over many connections holds nothing of tho
   await kept.end();
 });
 
-test("[AGENT-905] what was staged when a connection ended does not stay in the stage until the agent ends", async () => {
+test("[AGENT-119] what was staged when a connection ended does not stay in the stage until the agent ends", async () => {
   const dir = mkdtempSync(join(tmpdir(), "syncline-kept-"));
   try {
     const root = join(dir, "root");
@@ -125,7 +125,7 @@ test("[AGENT-905] what was staged when a connection ended does not stay in the s
   }
 });
 
-test("[AGENT-906] a root is scanned in full whenever that is asked for, but for the first look of a connection where it was watched before", async () => {
+test("[AGENT-120] a root is scanned in full whenever that is asked for, but for the first look of a connection where it was watched before", async () => {
   for (const canWatch of [true, false]) {
     class Blind extends PassingEndpoint {
       override async open(...asked: Parameters<Endpoint["open"]>): ReturnType<Endpoint["open"]> {

@@ -17,7 +17,7 @@ setDefaultTimeout(AGENT_TEST_MS);
 const RELEASE = { mode: "one-way-replica", from: "space", apply: "release" } as const;
 const text = (path: string): string | undefined => (existsSync(path) ? readFileSync(path, "utf8") : undefined);
 
-test("[AGENT-904] an agent that is ended while the hub does not say who it is ends", async () => {
+test("[AGENT-118] an agent that is ended while the hub does not say who it is ends", async () => {
   const asked = Promise.withResolvers<void>();
   const stop = new AbortController();
   const silent = {
@@ -55,7 +55,7 @@ describe("a link that is begun again", () => {
   const view = (name: string) => hub.agents.host(ADMIN, name).links[0]!;
   const lines = (begin: string): string[] => hub.log.filter((line) => line.startsWith(begin));
 
-  test("[AGENT-901] a session that cannot begin holds nothing of its state, and the link goes on when it can", async () => {
+  test("[AGENT-115] a session that cannot begin holds nothing of its state, and the link goes on when it can", async () => {
     hub = await AgentHub.start();
     const source = hub.folder("source");
     hub.agent("web0", [linkTo(source, "demo")]);
@@ -85,7 +85,7 @@ describe("a link that is begun again", () => {
     expect(open.size).toBe(0);
   });
 
-  test("[AGENT-902] a link that is paused says so when it is asked to look at everything", async () => {
+  test("[AGENT-116] a link that is paused says so when it is asked to look at everything", async () => {
     hub = await AgentHub.start();
     const [a, b] = [hub.folder("a"), hub.folder("b")];
     const hooks = { before: undefined, after: "false", timeoutMs: 10_000, onAfterFailure: "rollback" } as const;
@@ -99,7 +99,7 @@ describe("a link that is begun again", () => {
     expect(said).toMatchObject({ code: "STATE", message: expect.stringContaining("paused") });
   });
 
-  test("[AGENT-903] what failed long ago does not make a link wait longer that has been well since", async () => {
+  test("[AGENT-117] what failed long ago does not make a link wait longer that has been well since", async () => {
     hub = await AgentHub.start();
     const { host } = hub;
     // Pauses of a link that failed are soon over.

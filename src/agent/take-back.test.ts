@@ -74,18 +74,6 @@ describe("a command after a batch that takes it back", () => {
     expect(readdirSync(a).toSorted()).toEqual(readdirSync(b).toSorted());
   });
 
-  test("[PAUSE-961] a link that stands still says so to a job that asks it to look at everything", async () => {
-    const { a, bad } = await begun();
-    writeFileSync(bad, "");
-    changeAll(a);
-    await until("it is paused", () => view("web2").status === "paused");
-    const late = new AbortController();
-    const told = hub.listener.rescan("web2", view("web2").link.id, 7, late.signal).then(() => "looked at", (error: unknown) => String(error));
-    const timer = setTimeout(() => late.abort(new Error("it waits until somebody lets the link go on")), 10_000);
-    expect(await told).toContain("web2 says: the link is paused: the command after a batch failed");
-    clearTimeout(timer);
-  });
-
   test("[PAUSE-6] who lets a link go on while its batch is being taken back finds it going on", async () => {
     const [undoing, mayEnd] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
     class Slow extends PassingEndpoint {

@@ -62,7 +62,7 @@ test("[CLI-143] what says how much had come counts for no more than there is, wh
   expect(Buffer.compare(readFileSync(target()), CONTENT)).toBe(0);
 });
 
-test("[CLI-961] so does one that its own owner may not write", async () => {
+test("[CLI-145] so does one that its own owner may not write", async () => {
   const version = { ...VERSION, mode: "0444" };
   // Root may write everything.
   const isRoot = process.geteuid!() === 0;

@@ -199,7 +199,7 @@ describe("a configuration that changes", () => {
     await reload();
   });
 
-  test("[RELOAD-961] what the database refuses of it does not wait for a clock that is put back", async () => {
+  test("[RELOAD-7] what the database refuses of it does not wait for a clock that is put back", async () => {
     const db = new Database(at("hub/hub.db"));
     await runIn(db, refusing("spaces"));
     write("boot.yaml", boot("", "spaces: [{name: behind}]"));

@@ -161,7 +161,7 @@ describe("imports and exports", () => {
     expect(JSON.stringify(audit)).toContain("space:target/add");
   });
 
-  test("[JOB-961] what comes from where there are no permissions leaves a file those that it has, and goes on when they were changed", async () => {
+  test("[JOB-77] what comes from where there are no permissions leaves a file those that it has, and goes on when they were changed", async () => {
     for (const name of ["edited", "touched", "removed", "d/f"]) await source.put("bucket", `bits/${name}`, name);
     const args = { space: "target", prefix: "bits", url: urlOf("bits") };
     expect(await hub.done("import", args)).toMatchObject({ state: "done" });
@@ -182,7 +182,7 @@ describe("imports and exports", () => {
     expect(modes).toEqual([["bits/d", "0755"], ["bits/d/f", "0600"], ["bits/edited", "0600"], ["bits/touched", "0600"]]);
   });
 
-  test("[JOB-962] what somebody changes in the space all the time is not brought, and the import says so", async () => {
+  test("[JOB-78] what somebody changes in the space all the time is not brought, and the import says so", async () => {
     await source.put("bucket", "busy/calm", "calm");
     await source.put("bucket", "busy/large", 24 << 20);
     await hub.put("target", "busy/large", "0");

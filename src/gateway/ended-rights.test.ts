@@ -118,7 +118,7 @@ const BEGIN: Record<(typeof DOORS)[number], (name: string) => Promise<Sending>> 
   },
 };
 
-test("[API-942] a call whose credential ends while its body comes does nothing", async () => {
+test("[API-54] a call whose credential ends while its body comes does nothing", async () => {
   const made = await lab.ask("/v1/tokens", { method: "POST", json: { user: "admin", name: "stolen" } });
   const { token, value } = (await made.json()) as { token: { id: string }; value: string };
   const headers = { authorization: `Bearer ${value}`, "content-type": "application/json" };
@@ -132,7 +132,7 @@ test("[API-942] a call whose credential ends while its body comes does nothing",
 
 describe("a file whose bytes come for long", () => {
   for (const door of DOORS) {
-    test(`[RIGHTS-941] is stored by the rights of its end: ${door}`, async () => {
+    test(`[RIGHTS-5] is stored by the rights of its end: ${door}`, async () => {
       const begun = await Promise.all(WAYS.map((way) => BEGIN[door](`${door}-${way}`)));
       // Until they have come.
       await Bun.sleep(100);

@@ -164,7 +164,7 @@ test("[FRESH-10] what a disk takes from the store, and does not take again, is r
   expect(await hub.files("demo")).toEqual({ a: textOf(1) });
 });
 
-test("[FRESH-921] a commit that was made is told to be made, though the disk takes from the store what was just put there again", async () => {
+test("[FRESH-12] a commit that was made is told to be made, though the disk takes from the store what was just put there again", async () => {
   await hub.put("demo", "a", textOf(1));
   await hub.put("demo", "b", textOf(2));
   const pin = hub.chunks.pin.bind(hub.chunks);

@@ -208,7 +208,7 @@ describe("commits that go together", () => {
     return { type: "put", path, expect: { kind: "any" }, entry, content, makeParents: true };
   };
 
-  test("[RESTORE-941] a path that is as it was is not changed by a restore of it", async () => {
+  test("[RESTORE-5] a path that is as it was is not changed by a restore of it", async () => {
     const { spaces } = hub;
     const to = await hub.put("demo", "f", "one");
     await hub.put("demo", "f", "two");
@@ -217,7 +217,7 @@ describe("commits that go together", () => {
     expect([before, after, results.length]).toEqual([last, last, 0]);
   });
 
-  test("[SPACE-941] what was brought in for a space goes into no other that has got its name", async () => {
+  test("[SPACE-65] what was brought in for a space goes into no other that has got its name", async () => {
     const { spaces } = hub;
     await using intake = spaces.intake(ADMIN, "demo");
     const { content, sum } = await intake.store(Buffer.from("long"));
@@ -232,7 +232,7 @@ describe("commits that go together", () => {
     expect(await spaces.version(ADMIN, "old", "long")).toBeUndefined();
   });
 
-  test("[SPACE-942] who listens to a space that gets another name during a commit hears of it, and nobody else", async () => {
+  test("[SPACE-66] who listens to a space that gets another name during a commit hears of it, and nobody else", async () => {
     const { spaces } = hub;
     const told: string[] = [];
     const stop = new AbortController();

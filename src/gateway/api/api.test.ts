@@ -330,7 +330,7 @@ describe("events", () => {
     stop.abort();
   });
 
-  test("[API-941] a listener to a space hears nothing of another one that has got its name", async () => {
+  test("[API-53] a listener to a space hears nothing of another one that has got its name", async () => {
     const make = (name: string): Promise<Response> => lab.ask("/v1/spaces", { method: "POST", json: { name } });
     await make("heard");
     await lab.put("first", "x", "heard");

@@ -341,7 +341,7 @@ describe("downloads and transfers", () => {
 });
 
 describe("files", () => {
-  test("[FTP-962] a copy of a file that has several names is a file of its own", async () => {
+  test("[FTP-82] a copy of a file that has several names is a file of its own", async () => {
     const client = await lab.signedIn();
     const { spaces } = lab.api.hub;
     const who = systemPrincipal("test");
@@ -359,7 +359,7 @@ describe("files", () => {
     expect([await linkOf("names/b"), await linkOf("names/c")]).toEqual(["names/a", undefined]);
   });
 
-  test("[FTP-961] permissions that were taken away while a file comes are not back when it has come", async () => {
+  test("[FTP-81] permissions that were taken away while a file comes are not back when it has come", async () => {
     const [client, other] = [await lab.signedIn(), await lab.signedIn()];
     for (const size of [100, 3 << 20]) {
       const path = `/demo/narrowed-${size}`;

@@ -31,7 +31,7 @@ class Call extends EventEmitter {
   }
 }
 
-test("[GRPC-942] who takes nothing of an answer for long loses its place; who takes some of it has the rest", async () => {
+test("[GRPC-54] who takes nothing of an answer for long loses its place; who takes some of it has the rest", async () => {
   const sleeps: PromiseWithResolvers<void>[] = [];
   const clock = {
     sleep: (_ms: number, signal: AbortSignal): Promise<void> => {

@@ -213,7 +213,7 @@ describe("gRPC", () => {
     expect(await ended).toBe(status.UNAUTHENTICATED);
   });
 
-  test("[GRPC-941] a watcher of a space hears nothing of another one that has got its name", async () => {
+  test("[GRPC-53] a watcher of a space hears nothing of another one that has got its name", async () => {
     const rename = (from: string, name: string): Promise<Response> => lab.ask(`/v1/spaces/${from}`, { method: "PATCH", json: { name } });
     const make = (name: string): Promise<Response> => lab.ask("/v1/spaces", { method: "POST", json: { name } });
     await make("watched");
@@ -233,7 +233,7 @@ describe("gRPC", () => {
     expect([all.length, code]).toEqual([1, status.NOT_FOUND]);
   });
 
-  test("[GRPC-961] a watcher whose token expires is told of no more, also where changes never cease", async () => {
+  test("[GRPC-52] a watcher whose token expires is told of no more, also where changes never cease", async () => {
     const expires = new Date(Date.now() + 600_000).toISOString();
     const made = await lab.ask("/v1/tokens", { method: "POST", json: { user: "reader", name: "expiring", expires } });
     expect(made.ok).toBe(true);

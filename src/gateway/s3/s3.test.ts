@@ -223,7 +223,7 @@ describe("objects", () => {
     expect(await keys()).toEqual([]);
   });
 
-  test("[BUCKET-961] a directory keeps its permissions when its key is put, copied onto and deleted", async () => {
+  test("[BUCKET-21] a directory keeps its permissions when its key is put, copied onto and deleted", async () => {
     const modeOf = async (): Promise<unknown> => {
       const { entries } = (await (await lab.api.ask("/v1/spaces/demo/entries?below=kept")).json()) as { entries: { path: string; mode: string }[] };
       return entries.find(({ path }) => path === "kept/private")?.mode;

@@ -295,7 +295,7 @@ describe("files over SFTP", () => {
     await admin.close(read);
   });
 
-  test("[SFTP-961] permissions that were taken away while a file comes are not back when it is closed", async () => {
+  test("[SFTP-59] permissions that were taken away while a file comes are not back when it is closed", async () => {
     const other = await lab.session("admin");
     const set = (sftp: TestSftp, path: string, mode: number): Promise<number> =>
       sftp.status("setstat", (packet) => packet.name(path).wantedAttrs({ size: undefined, owner: undefined, mode, mtimeSeconds: undefined }));

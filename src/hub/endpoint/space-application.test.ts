@@ -92,7 +92,7 @@ describe("what a session pushes into a space", () => {
     expect(hub.chunks.stats().chunks).toBe(0);
   });
 
-  test("[SPACE-921] a session that ends while the space is asked for what was pushed lets go of that, too", async () => {
+  test("[SPACE-64] a session that ends while the space is asked for what was pushed lets go of that, too", async () => {
     // So much that nobody else keeps it.
     await hub.put("demo", "a", "x".repeat(FRESH_BYTES_MAX + 1));
     const { entry } = (await hub.spaces.version(hub.who, "demo", "a"))!;
@@ -111,7 +111,7 @@ describe("what a session pushes into a space", () => {
     expect(hub.chunks.stats().chunks).toBe(0);
   });
 
-  test("[SPACE-943] a session goes on with no other space that has got the name, neither looking nor changing", async () => {
+  test("[SPACE-67] a session goes on with no other space that has got the name, neither looking nor changing", async () => {
     const application = endpoint.apply("run1", stop.signal);
     await application.push([created("a", bytesOf(100, 1))]);
     await hub.spaces.updateSpace(hub.who, "demo", { name: "old" });

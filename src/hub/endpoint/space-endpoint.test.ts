@@ -48,7 +48,7 @@ describe("a directory and a space", () => {
     expect((await web2.run()).summary.changes).toBe(0);
   });
 
-  test("[SPACE-901] what a transfer that was cut off left in the stage is kept for a week, and not for ever", async () => {
+  test("[SPACE-68] what a transfer that was cut off left in the stage is kept for a week, and not for ever", async () => {
     const web = new TestLink(hub, "web", "demo");
     writeFileSync(join(web.root, "f"), bytesOf(LARGE, 7));
     await web.run();

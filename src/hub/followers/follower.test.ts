@@ -81,7 +81,7 @@ describe("a space that follows another hub", () => {
     expect((await copy.hub.files("demo"))["new"]).toBe("never seen");
   });
 
-  test("[FOLLOW-941] who waits for news is told of what is committed while it is looked whether there is any", async () => {
+  test("[FOLLOW-49] who waits for news is told of what is committed while it is looked whether there is any", async () => {
     await using source = await FollowHub.open();
     const { spaces } = source.hub;
     await spaces.createSpace(WHO, "demo");

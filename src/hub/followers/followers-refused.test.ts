@@ -80,7 +80,7 @@ test("[FOLLOW-42] what has gone another way is set aside as a space of its own, 
   await Promise.all([source, copy].map((hub) => hub[Symbol.asyncDispose]()));
 });
 
-test("[FOLLOW-942] who begins to follow, or is promoted, while its space gets another name leaves the one that has got it alone", async () => {
+test("[FOLLOW-48] who begins to follow, or is promoted, while its space gets another name leaves the one that has got it alone", async () => {
   const { source, copy, followers } = await openBoth();
   const { spaces } = copy.hub;
   const swapAt = (name: "begin" | "promote"): void => {

@@ -6,7 +6,7 @@ import { TestHub } from "#hub/hub-fixture.ts";
 import type { Leaf } from "#hub/meta/leaves.ts";
 import { encodeName } from "#model/path.ts";
 
-test("[FOLLOW-943] what is kept aside is kept also where the space for it was deleted, or is another one of that name", async () => {
+test("[FOLLOW-46] what is kept aside is kept also where the space for it was deleted, or is another one of that name", async () => {
   await using hub = await TestHub.open();
   const { spaces, who } = hub;
   await spaces.createSpace(who, "demo");
@@ -33,7 +33,7 @@ test("[FOLLOW-943] what is kept aside is kept also where the space for it was de
   expect((await spaces.spaces(who)).map(({ name }) => name)).toEqual(["demo", "demo.diverged-2", "demo.diverged-3", "elsewhere"]);
 });
 
-test("[FOLLOW-944] a comparison that stops before the end says so", async () => {
+test("[FOLLOW-47] a comparison that stops before the end says so", async () => {
   const viewOf = (count: number): DigestView => ({
     digest: () => Promise.resolve({ count, digest: String(count) } as never),
     cuts: () => Promise.resolve([]),

@@ -211,7 +211,7 @@ describe("jobs of a hub", () => {
     expect(await jobs.list(WHO, { schedule: "scrub" }, undefined, 10)).toEqual([]);
   });
 
-  test("[JOB-944] a restore of one path that its hub has left after the commit is done, and leaves nothing alone", async () => {
+  test("[JOB-72] a restore of one path that its hub has left after the commit is done, and leaves nothing alone", async () => {
     const to = await lab.put(hub, "demo", { f: "old" });
     await lab.put(hub, "demo", { f: "new" });
     await end();
@@ -238,7 +238,7 @@ describe("jobs of a hub", () => {
     expect((await hub.spaces.space(WHO, "demo")).sequence).toBe(sequence);
   });
 
-  test("[JOB-941] a restore is of the space that it was asked for, and of none that has got its name while it waited", async () => {
+  test("[JOB-74] a restore is of the space that it was asked for, and of none that has got its name while it waited", async () => {
     const { spaces } = hub;
     await spaces.createSpace(WHO, "spare");
     await lab.put(hub, "demo", { a: "old" });
@@ -258,7 +258,7 @@ describe("jobs of a hub", () => {
     expect(await done("restore", { space: "demo", to: PAST })).toMatchObject({ state: "done" });
   });
 
-  test("[JOB-942] a restore ends where its space loses its name between two parts, and changes no other", async () => {
+  test("[JOB-75] a restore ends where its space loses its name between two parts, and changes no other", async () => {
     const names = Array.from({ length: PART_CHANGES + 10 }, (_, at) => `f${String(at).padStart(5, "0")}`);
     const to = await lab.put(hub, "demo", Object.fromEntries(names.map((name) => [name, "old"])));
     await lab.put(hub, "demo", Object.fromEntries(names.map((name) => [name, "new"])));
@@ -283,7 +283,7 @@ describe("jobs of a hub", () => {
     expect((await hub.spaces.space(WHO, "demo")).sequence).toBe(0);
   });
 
-  test("[JOB-943] imports and exports are of the space that they were asked for, also those of a schedule", async () => {
+  test("[JOB-76] imports and exports are of the space that they were asked for, also those of a schedule", async () => {
     const { spaces } = hub;
     await end();
     const args = { space: "demo", url: "s3://bucket/?endpoint=https://there.example" };
@@ -299,7 +299,7 @@ describe("jobs of a hub", () => {
     expect((await ended(id)).error!.message).toContain("not here");
   });
 
-  test("[JOB-945] schedules whose times cannot be told any more say so, and stop neither the hub nor its jobs", async () => {
+  test("[JOB-73] schedules whose times cannot be told any more say so, and stop neither the hub nor its jobs", async () => {
     const settings = { cron: "@daily", zone: "UTC", kind: "scrub", args: {}, priority: "bulk", misfire: "skip", catchUp: 1, overlap: "forbid", enabled: true, spreadMs: 0 } as const;
     for (const name of ["due", "later"]) await jobs.putSchedule(WHO, BY, name, settings);
     // As one of another hub whose system has more zones.

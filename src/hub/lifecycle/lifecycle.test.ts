@@ -80,7 +80,7 @@ describe("lifecycle", () => {
     expect(expiryOf(rules, given[1]!, BEGIN_MS)?.ruleId).toBe("ten");
   });
 
-  test("[LIFECYCLE-941] whoever is asked to give way does so at once, and whatever happened before", async () => {
+  test("[LIFECYCLE-18] whoever is asked to give way does so at once, and whatever happened before", async () => {
     const names = ["a", "b", "c", "d"];
     for (const name of names) {
       await hub.spaces.createSpace(hub.who, name, { lifecycle: [rule({ expireDays: 1 })] });
@@ -151,7 +151,7 @@ describe("lifecycle", () => {
     await work();
   }
 
-  test("[LIFECYCLE-961] what was made, or replaced, while the clock was far behind is as old as what came when it was right again", async () => {
+  test("[LIFECYCLE-15] what was made, or replaced, while the clock was far behind is as old as what came when it was right again", async () => {
     await setRules([rule({ id: "made", filter: { prefix: "in/" }, expireDays: 30 }), rule({ id: "old", oldDays: 30 })]);
     const one = await hub.put("demo", "out/a", "one");
     await atTheBeginningOfTime(async () => {
@@ -167,7 +167,7 @@ describe("lifecycle", () => {
     expect(await run()).toMatchObject({ removed: 1, purged: 1 });
   });
 
-  test("[LIFECYCLE-962] nor does such a time make a version old that has so many newer ones", async () => {
+  test("[LIFECYCLE-16] nor does such a time make a version old that has so many newer ones", async () => {
     await setRules([rule({ oldDays: 30, oldKeep: 1 })]);
     const one = await hub.put("demo", "a", "one");
     await atTheBeginningOfTime(async () => {
@@ -183,7 +183,7 @@ describe("lifecycle", () => {
     expect(await run()).toMatchObject({ purged: 1 });
   });
 
-  test("[LIFECYCLE-963] all tombstones are looked at in a week at the latest, also after the clock was years ahead", async () => {
+  test("[LIFECYCLE-17] all tombstones are looked at in a week at the latest, also after the clock was years ahead", async () => {
     await setRules([rule({ expireMarkers: true })]);
     goTo(4000);
     expect(await run()).toEqual(LIFECYCLE_NOTHING);

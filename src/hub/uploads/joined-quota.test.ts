@@ -34,7 +34,7 @@ async function stream(size: number, seed: number): Promise<string> {
 const joined = (ids: readonly string[], path = "whole"): Promise<string> =>
   codeOf(lab.uploads.join(ann, { space: "demo", path, kind: "stream" }, ids, { traceId: TRACE }));
 
-test("[UPLOAD-943] streams that are joined are not counted twice against the quota, and nothing grows past it", async () => {
+test("[UPLOAD-46] streams that are joined are not counted twice against the quota, and nothing grows past it", async () => {
   await lab.spaces.updateSpace(boss, "demo", { settings: { quotaBytes: 1000 } });
   const ids = [await stream(300, 1), await stream(400, 2)];
   expect(await joined([...ids, ids[1]!])).toBe("QUOTA");

@@ -38,7 +38,7 @@ function renameAtParts(): void {
   };
 }
 
-test("[UPLOAD-941] one that is completed while its space gets another name is never made in the space that has the old one", async () => {
+test("[UPLOAD-47] one that is completed while its space gets another name is never made in the space that has the old one", async () => {
   const { id } = await lab.create(ann, "f");
   await lab.part(ann, id, 1, noise(5, 1));
   renameAtParts();
@@ -51,7 +51,7 @@ test("[UPLOAD-941] one that is completed while its space gets another name is ne
   expect((await lab.spaces.space(boss, "demo")).sequence).toBe(0);
 });
 
-test("[UPLOAD-942] streams are joined in the space that they were begun for, and in none that has got its name", async () => {
+test("[UPLOAD-48] streams are joined in the space that they were begun for, and in none that has got its name", async () => {
   const one = await lab.create(ann, "one", { kind: "stream", size: 5 });
   await lab.append(ann, one.id, 0, noise(5, 1));
   renameAtParts();

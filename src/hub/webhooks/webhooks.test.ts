@@ -243,7 +243,7 @@ describe("webhooks", () => {
     expect(receiver.changes.at(-1)!.path).toBe("two");
   });
 
-  test("[WEBHOOK-961] days in which the hub did not run, or by which its clock was put forward, are none of failing", async () => {
+  test("[WEBHOOK-17] days in which the hub did not run, or by which its clock was put forward, are none of failing", async () => {
     receiver.answer = () => 503;
     const { view } = await create();
     await hub.put("demo", "one", "x");
@@ -325,7 +325,7 @@ describe("webhooks", () => {
     expect([hook.isEnabled, hook.prefix]).toEqual([false, "a"]);
   });
 
-  test("[WEBHOOK-941] what is told is of its space, also where another one gets its name in the middle", async () => {
+  test("[WEBHOOK-18] what is told is of its space, also where another one gets its name in the middle", async () => {
     await create();
     const { spaces } = hub;
     const all = spaces.spaces.bind(spaces);
@@ -347,7 +347,7 @@ describe("webhooks", () => {
     expect(receiver.told.map(({ body }) => (JSON.parse(body) as { space: string }).space)).toEqual(["moved"]);
   });
 
-  test("[WEBHOOK-942] one that is switched off and on while the database fails is told of everything once", async () => {
+  test("[WEBHOOK-19] one that is switched off and on while the database fails is told of everything once", async () => {
     const { view } = await create();
     const { id } = view.hook;
     await until(async () => (await running.hooks.states()).active === 1);

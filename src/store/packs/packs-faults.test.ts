@@ -516,7 +516,7 @@ describe("packs: what is believed", () => {
     for (const { release } of [wrong, right, proved]) release();
   });
 
-  test("[CHUNK-923] what was lent of a chunk that turned out to be damaged is lent to nobody else, healed or not", async () => {
+  test("[CHUNK-60] what was lent of a chunk that turned out to be damaged is lent to nobody else, healed or not", async () => {
     for (const finds of ["get", "scrub"]) {
       const sim = await opened();
       const [one, other] = samples(2) as [Chunk, Chunk];
@@ -562,7 +562,7 @@ describe("packs: prune beside others", () => {
     return first * 4096;
   }
 
-  test("[CHUNK-925] a pack of which nothing lives any more goes on up to its limit and not beyond it", async () => {
+  test("[CHUNK-62] a pack of which nothing lives any more goes on up to its limit and not beyond it", async () => {
     const sim = await opened();
     await putAll(sim.store, samples(12));
     sim.clock.nowMs_ += MINUTE;

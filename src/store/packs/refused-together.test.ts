@@ -46,7 +46,7 @@ async function bothUnderWay(sim: SimPacks): Promise<{ sync: Held; write: Held; f
   return { sync: held.sync!, write: held.write!, first };
 }
 
-test("[CHUNK-921] a sync and a write of one pack that are refused one after the other take nothing from the packs behind it", async () => {
+test("[CHUNK-58] a sync and a write of one pack that are refused one after the other take nothing from the packs behind it", async () => {
   for (const order of [["sync", "write"], ["write", "sync"]] as const) {
     const sim = new SimPacks();
     await sim.open();
@@ -74,7 +74,7 @@ test("[CHUNK-921] a sync and a write of one pack that are refused one after the 
   }
 });
 
-test("[CHUNK-922] a pack that is given up is closed when nothing is being written to it or made durable any more", async () => {
+test("[CHUNK-59] a pack that is given up is closed when nothing is being written to it or made durable any more", async () => {
   for (const [refused, other] of [["sync", "write"], ["write", "sync"]] as const) {
     const sim = new SimPacks();
     await sim.open();
@@ -95,7 +95,7 @@ test("[CHUNK-922] a pack that is given up is closed when nothing is being writte
   }
 });
 
-test("[CHUNK-924] a pack that the disk had refused takes nothing more, wherever the process ends while it is given up", async () => {
+test("[CHUNK-61] a pack that the disk had refused takes nothing more, wherever the process ends while it is given up", async () => {
   for (let after = 1; ; after++) {
     const sim = new SimPacks(after);
     await sim.open();
@@ -124,7 +124,7 @@ test("[CHUNK-924] a pack that the disk had refused takes nothing more, wherever 
   }
 });
 
-test("[CHUNK-926] who waits for room is told when nothing will be written any more", async () => {
+test("[CHUNK-63] who waits for room is told when nothing will be written any more", async () => {
   const sim = new SimPacks();
   await sim.open();
   const { promise: fault, reject } = Promise.withResolvers<never>();

@@ -82,7 +82,7 @@ function large(path: string): void {
   truncateSync(path, SIZE);
 }
 
-test("[APPLY-901] a partial that is continued is copied in turns; who gives that up finds all of it again", async () => {
+test("[APPLY-27] a partial that is continued is copied in turns; who gives that up finds all of it again", async () => {
   const name = partialName("f", SEEDS);
   const partialsOf = (fs: FileSystem): PartialFiles =>
     new PartialFiles({ host: { fs }, seeds: SEEDS, stage: new Confined(fs, fs.openRoot(dir)), received: new Map() });
@@ -111,7 +111,7 @@ test("[APPLY-901] a partial that is continued is copied in turns; who gives that
 
 for (const isAborted of [false, true]) {
   const what = isAborted ? "that is given up ends" : "lets others have their turn, also when it is read back";
-  test(`[APPLY-902] a large copy on one side ${what}`, async () => {
+  test(`[APPLY-28] a large copy on one side ${what}`, async () => {
     const root = join(dir, "root");
     mkdirSync(root);
     large(join(root, "f"));
@@ -141,7 +141,7 @@ for (const isAborted of [false, true]) {
   });
 }
 
-test("[APPLY-903] a large file of a release lets others have their turn", async () => {
+test("[APPLY-29] a large file of a release lets others have their turn", async () => {
   const [from, to] = [join(dir, "from"), join(dir, "to")];
   for (const one of [from, to]) mkdirSync(one);
   large(join(from, "f"));

@@ -62,7 +62,7 @@ test("[STAGE-4] a staged tree with something unfinished in it that cannot be rem
   expect(await pair.agree()).toBe("d/ d/f=content d/g=more other=other");
 });
 
-test("[STAGE-901] a root that stays open for weeks forgets what is left of transfers, too", async () => {
+test("[STAGE-8] a root that stays open for weeks forgets what is left of transfers, too", async () => {
   const root = mkdtempSync(join(tmpdir(), "syncline-stage-"));
   try {
     const host = openHost();

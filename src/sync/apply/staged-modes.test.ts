@@ -117,7 +117,7 @@ describe("changes in a directory that is read-only for its owner", () => {
 
 describe("a session that carries no modes", () => {
   for (const [how, size] of [["in its batch", 10], ["by a transfer", 300_000]] as const) {
-    test(`[STAGE-961] leaves a file those that it has here, whatever they are there: what comes ${how}`, async () => {
+    test(`[STAGE-9] leaves a file those that it has here, whatever they are there: what comes ${how}`, async () => {
       const pair = new SimPair({ session: { preserve: { ...PRESERVE_DEFAULT, mode: false } } });
       pair.alpha.put({ "secret": "one", "tool": "two", "other": "x".repeat(size) });
       pair.alpha.user.chmod("/root/tool", 0o600);

@@ -231,7 +231,7 @@ describe("what cannot be carried", () => {
     expect(Object.keys(system.files())).toEqual(["run.sh"]);
   });
 
-  test("[FOREIGN-961] where modes are not carried a file that is replaced there keeps its own", async () => {
+  test("[FOREIGN-95] where modes are not carried a file that is replaced there keeps its own", async () => {
     const system = new MemorySystem({}, true);
     using pair = new ForeignPair(() => system.client(), { preserve: { ...PRESERVE_DEFAULT, mode: false } });
     for (const path of ["secret", "tool"]) pair.put(path, "one");

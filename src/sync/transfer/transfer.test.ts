@@ -211,7 +211,7 @@ describe("delta", () => {
     expectStaged(fixture, "f", old);
   });
 
-  test("[DELTA-901] an old file that cannot even be opened costs only its use, and no other file", async () => {
+  test("[DELTA-9] an old file that cannot even be opened costs only its use, and no other file", async () => {
     for (const code of ["EIO", "EACCES"]) {
       using fixture = new Fixture();
       const paths = ["a", "b", "c", "d", "e", "f"];
@@ -226,7 +226,7 @@ describe("delta", () => {
     }
   });
 
-  test("[DELTA-902] zeros at the end that are taken from a base which has lost them are there all the same", async () => {
+  test("[DELTA-10] zeros at the end that are taken from a base which has lost them are there all the same", async () => {
     using fixture = new Fixture();
     const bytes = concat(noise(4 * MB, 3), new Uint8Array(1000));
     for (const side of ["source", "target"] as const) fixture.write(side, "f", bytes);
