@@ -1,6 +1,7 @@
 /**
- * Versions that were asked for lately, and that there never was one, as long as nothing at all was committed since: a hub that
- * mostly reads asks the database for each of them once, and whoever puts a file looks at what is there more than once. Where others may commit, too, nothing is remembered.
+ * Versions that were asked for lately, and that there never was one, as long as nothing at all was committed since: a hub
+ * that mostly reads asks the database for each of them once, and whoever puts a file looks more than once at what is
+ * there. Where others may commit, too, nothing is remembered.
  */
 import type { SpaceId, Version } from "#hub/space.ts";
 import type { RelPath } from "#model/path.ts";
