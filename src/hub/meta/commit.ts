@@ -9,7 +9,7 @@ import { dropUnreferred, droppedOf, saveManifests } from "#hub/meta/manifests.ts
 import type { Commit, CommitOutcome, NumberedChunk } from "#hub/meta/meta-store.ts";
 import { SPACE_COLUMNS, type SpaceRow, plainText, spaceOf } from "#hub/meta/rows.ts";
 import { RowsText } from "#hub/meta/texts.ts";
-import { WorkingSet } from "#hub/meta/working-set.ts";
+import { type Lately, WorkingSet } from "#hub/meta/working-set.ts";
 import type { ChangeResult, SpaceChange, SpaceId } from "#hub/space.ts";
 import type { Sums } from "#hub/sums/sums.ts";
 import { SynclineError } from "#model/error.ts";
@@ -56,6 +56,7 @@ export type CommitGroup = {
 
 /**
  * @param durable what they refer to survives a power loss when it resolves
+ * @param lately asked inside of the transaction, for what was read before it
  * @throws {SynclineError} SPACE_UNKNOWN, also for a deleted space; DENIED for one that follows; nothing is committed then
  */
 export function commitAll(
@@ -63,9 +64,10 @@ export function commitAll(
   hubId: string,
   { commits, manifests, sums, fresh }: CommitGroup,
   durable: () => Promise<void>,
+  lately: Lately,
 ): Promise<CommitOutcome[]> {
   return db.transaction(async (sql) => {
-    const outcomes = await new CommitRun(sql, db.engine, hubId, commits, manifests).run();
+    const outcomes = await new CommitRun(sql, { engine: db.engine, hubId, lately }, commits, manifests).run();
     await saveFresh(sql, fresh);
     if (sums.size > 0) await saveSums(sql, sumsOfPut(commits, outcomes, sums));
     // Last: the rows are made while the disk is at work on what they refer to.
@@ -93,8 +95,7 @@ function sumsOfPut(
 
 class CommitRun {
   readonly #sql: Sql;
-  readonly #engine: Database["engine"];
-  readonly #hubId: string;
+  readonly #place: { readonly engine: Database["engine"]; readonly hubId: string; readonly lately: Lately };
   readonly #commits: readonly Commit[];
   readonly #manifests: ReadonlyMap<ContentId, Manifest>;
   readonly #sets = new Map<SpaceId, WorkingSet>();
@@ -108,14 +109,12 @@ class CommitRun {
 
   constructor(
     sql: Sql,
-    engine: Database["engine"],
-    hubId: string,
+    place: { readonly engine: Database["engine"]; readonly hubId: string; readonly lately: Lately },
     commits: readonly Commit[],
     manifests: ReadonlyMap<ContentId, Manifest>,
   ) {
     this.#sql = sql;
-    this.#engine = engine;
-    this.#hubId = hubId;
+    this.#place = place;
     this.#commits = commits;
     this.#manifests = manifests;
   }
@@ -152,11 +151,11 @@ class CommitRun {
   }
 
   async #open(id: SpaceId): Promise<void> {
-    const row = await this.#sql.get<WrittenSpaceRow>(SPACE_WRITTEN[this.#engine], [id]);
+    const row = await this.#sql.get<WrittenSpaceRow>(SPACE_WRITTEN[this.#place.engine], [id]);
     if (row === undefined) throw unknownSpace(id);
     const { follows_url: url, follows_source: source } = row;
     if (url !== null) throw followedSpace(row.name, { url, source: source! });
-    this.#sets.set(id, new WorkingSet(this.#sql, spaceOf(row), this.#hubId));
+    this.#sets.set(id, new WorkingSet(this.#sql, spaceOf(row), this.#place.hubId, this.#place.lately));
     this.#latest.set(id, row.latest ?? -Infinity);
   }
 

@@ -81,6 +81,11 @@ export class Queries {
     this.#known = new KnownVersions(db);
   }
 
+  /** As KnownVersions.get(). */
+  known(space: SpaceId, path: RelPath): Version | null | undefined {
+    return this.#known.get(space, path);
+  }
+
   async version(space: SpaceId, path: RelPath): Promise<Version | undefined> {
     const known = this.#known.get(space, path);
     if (known !== undefined) return known ?? undefined;

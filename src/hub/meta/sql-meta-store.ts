@@ -1,5 +1,6 @@
 /** MetaStore over an SQL database; what it does is in the files beside it, one idea each. */
 import { commitAll } from "#hub/meta/commit.ts";
+import type { Lately } from "#hub/meta/working-set.ts";
 import { addSums, sumsOf } from "#hub/meta/content-sums.ts";
 import { expire } from "#hub/meta/expire.ts";
 import { dropFresh, freshChunks } from "#hub/meta/fresh-rows.ts";
@@ -165,7 +166,8 @@ export class SqlMetaStore implements MetaStore {
     durable: () => Promise<void> = () => Promise.resolve(),
     fresh: readonly NumberedChunk[] = [],
   ): Promise<CommitOutcome[]> {
-    return commitAll(this.#db, this.hubId, { commits, manifests, sums, fresh }, durable);
+    const lately: Lately = (space, path) => this.#queries.known(space, path);
+    return commitAll(this.#db, this.hubId, { commits, manifests, sums, fresh }, durable, lately);
   }
 
   /** A server is not asked to carry content over the network twice. */

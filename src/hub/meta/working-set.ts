@@ -19,7 +19,7 @@ import {
   versionOf,
 } from "#hub/meta/rows.ts";
 import { ListText, RowsText } from "#hub/meta/texts.ts";
-import type { Space, Version, VersionVector } from "#hub/space.ts";
+import type { Space, SpaceId, Version, VersionVector } from "#hub/space.ts";
 import { type RelPath, encodeName } from "#model/path.ts";
 import type { Sql } from "#platform/sql/database.ts";
 
@@ -27,6 +27,9 @@ import type { Sql } from "#platform/sql/database.ts";
 const KNOWN_MAX = 50_000;
 /** Rows that wait to be written. */
 const PENDING_MAX = 2048;
+/** What is known to be at a path before the transaction: null where there never was anything, undefined where it is not known. */
+export type Lately = (space: SpaceId, path: RelPath) => Version | null | undefined;
+
 /** Updates sent without waiting for each answer. */
 const UPDATES_AT_ONCE = 256;
 
@@ -53,6 +56,7 @@ export class WorkingSet {
   entries: number;
   readonly #sql: Sql;
   readonly #hubId: string;
+  readonly #lately: Lately;
   /** The sequence of the first change of the commit that is being made. */
   #commit = 0;
   #timeMs = 0;
@@ -65,9 +69,10 @@ export class WorkingSet {
   /** Of new rows, by their sequence. */
   #locks = new Map<number, VersionLock>();
 
-  constructor(sql: Sql, space: Space, hubId: string) {
+  constructor(sql: Sql, space: Space, hubId: string, lately: Lately = () => undefined) {
     this.#sql = sql;
     this.#hubId = hubId;
+    this.#lately = lately;
     this.space = space;
     this.sequence = space.sequence;
     this.bytes = space.usage.bytes;
@@ -87,9 +92,15 @@ export class WorkingSet {
       await this.flush();
       this.#known.clear();
     }
-    const wanted = [...new Set(paths)].filter((path) => !this.#known.has(path));
-    for (const path of wanted) this.#known.set(path, undefined);
-    const list = wanted.map(encodeName);
+    // What was known before is so as long as nothing was changed here.
+    const isBefore = this.sequence === this.space.sequence;
+    const list: Uint8Array[] = [];
+    for (const path of new Set(paths)) {
+      if (this.#known.has(path)) continue;
+      const known = isBefore ? this.#lately(this.space.id, path) : undefined;
+      this.#known.set(path, known ?? undefined);
+      if (known === undefined) list.push(encodeName(path));
+    }
     for (const { text, values } of LOAD.pieces([this.space.id], list)) {
       this.#learn(await this.#sql.all<VersionRow>(text, values));
     }
