@@ -199,7 +199,12 @@ export class SimFs extends SimProcess implements FileSystem {
 
   readUncached(fd: Fd, into: Uint8Array, position: number): Promise<number> {
     if (position % PAGE_BYTES !== 0 || into.length % PAGE_BYTES !== 0) return Promise.resolve(0);
-    return this.readAsync(fd, into, position);
+    return this.readAsync(fd, into, position).then((count) => {
+      // Of what it refused to write the disk has what it had before, whatever the cache holds.
+      const { inode } = this.#file(fd, "readUncached");
+      if (inode.poisoned) inode.durable?.content?.read(into.subarray(0, count).fill(0), position);
+      return count;
+    });
   }
 
   truncate(fd: Fd, size: number): void {

@@ -3,6 +3,7 @@
  * beginning. A record whose payload is damaged costs only itself, because its header says where the next one begins;
  * where a header is damaged, the next record is searched for by the pack's mark.
  */
+import { PAGE_BYTES, alignedBytes } from "#platform/aligned-bytes.ts";
 import { isCode } from "#platform/file-system.ts";
 import type { PackFiles } from "#store/packs/pack-files.ts";
 import {
@@ -23,60 +24,63 @@ export type Scan = {
   readonly isPartial: boolean;
 };
 
-/** A stretch of a pack in memory. */
+/**
+ * A stretch of a pack in memory. It is read past the page cache where that can be: of what a disk has refused to write the
+ * cache may still hold the bytes, which an earlier process had to give up, and a sync says of them that all is well.
+ */
 class Window {
   readonly #files: PackFiles;
   readonly #number: number;
   readonly #size: number;
-  readonly #buffer: Uint8Array;
+  readonly #room: Uint8Array;
+  bytes: Uint8Array = new Uint8Array(0);
   #start = 0;
-  #length = 0;
   isPartial = false;
 
   constructor(files: PackFiles, number: number, from: number, size: number) {
     this.#files = files;
     this.#number = number;
     this.#size = size;
-    this.#buffer = new Uint8Array(Math.min(WINDOW_BYTES, Math.max(0, size - from)));
+    this.#room = alignedBytes(Math.min(WINDOW_BYTES, Math.max(0, size - from)) + 2 * PAGE_BYTES, 0);
   }
 
-  get bytes(): Uint8Array {
-    return this.#buffer.subarray(0, this.#length);
-  }
-
-  /** Where `position` is in `bytes`, once `count` bytes from there are in it. The file must have them. */
+  /** Once `count` bytes from `position` are in `bytes`: where they are. The file must have them. */
   at(position: number): number {
     return position - this.#start;
   }
 
   has(position: number, count: number): boolean {
-    return position >= this.#start && position + count <= this.#start + this.#length;
+    return position >= this.#start && position + count <= this.#start + this.bytes.length;
   }
 
   async fill(position: number): Promise<void> {
-    const want = Math.min(this.#buffer.length, this.#size - position);
+    const want = Math.min(WINDOW_BYTES, this.#size - position);
     this.#start = position;
-    const into = this.#buffer.subarray(0, want);
     try {
-      this.#length = await this.#files.read(this.#number, into, position);
+      this.bytes = await this.#read(position, want, this.#room);
     } catch (error) {
       if (!isCode(error, "EIO")) throw error;
-      await this.#fillAround(into, position);
-      this.#length = want;
+      this.bytes = await this.#readAround(position, want);
     }
   }
 
+  #read(position: number, length: number, room: Uint8Array): Promise<Uint8Array> {
+    return this.#files.readLarge(this.#number, position, length, "scrub", (bytes) => room.subarray(0, bytes));
+  }
+
   /** Reads what can be read; the rest is zeros, which are no record. */
-  async #fillAround(into: Uint8Array, position: number): Promise<void> {
-    into.fill(0);
-    for (let at = 0; at < into.length; at += SECTOR_BYTES) {
+  async #readAround(position: number, length: number): Promise<Uint8Array> {
+    const found = this.#room.subarray(0, length).fill(0);
+    const room = alignedBytes(2 * SECTOR_BYTES, 0);
+    for (let at = 0; at < length; at += SECTOR_BYTES) {
       try {
-        await this.#files.read(this.#number, into.subarray(at, at + SECTOR_BYTES), position + at);
+        found.set(await this.#read(position + at, Math.min(SECTOR_BYTES, length - at), room), at);
       } catch (error) {
         if (!isCode(error, "EIO")) throw error;
         this.isPartial = true;
       }
     }
+    return found;
   }
 }
 

@@ -245,6 +245,27 @@ describe("packs: opening what was left", () => {
     }
   });
 
+  test("[CHUNK-64] nor of one of which the disk refused all that would say where it ends, until the process ended", async () => {
+    for (const before of [0, 3]) {
+      const sim = await opened();
+      const [durable, lost, later] = [samples(before), samples(3, 1500, 100), samples(3, 1500, 200)];
+      await putAll(sim.store, durable);
+      let syncs = 0;
+      sim.fs.faults = (call, { path }) => {
+        if (call === "sync" && path.endsWith(".pack")) return ++syncs === (before > 0 ? 1 : 2) ? "EIO" : undefined;
+        return /^(truncate|unlink|create|rename)$/.test(call) ? "EIO" : undefined;
+      };
+      expect(await codeOf(putAll(sim.store, lost))).toBe("DISK");
+      sim.fs.kill();
+      // What the next process finds in the page cache is not on the disk.
+      const store = await sim.open();
+      using pin = store.pin();
+      expect(pin.has(lost.map(({ id }) => id))).not.toContain(true);
+      await putAll(store, [...lost, ...later]);
+      await expectAll(await sim.crash(), [...durable, ...lost, ...later]);
+    }
+  });
+
   test("[CHUNK-21] without a sidecar, a bit that flipped in a payload or in a header costs that record alone", async () => {
     for (const shift of [0, -64, -40, -20, -3]) {
       const sim = await opened();
