@@ -1,30 +1,15 @@
 /** Streams that are joined where there is little room. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { systemPrincipal } from "#access/access.ts";
-import { TRACE, UploadLab, noise, person } from "#hub/uploads/uploads-fixture.ts";
-import { SynclineError } from "#model/error.ts";
-import { openSqlite } from "#platform/sql/sqlite.ts";
+import { TRACE, UploadLab, codeOf, noise, person } from "#hub/uploads/uploads-fixture.ts";
 
 const boss = systemPrincipal("test");
 const ann = person("ann");
 
-let folder: string;
 let lab: UploadLab;
-beforeEach(async () => {
-  folder = mkdtempSync(join(tmpdir(), "syncline-uploads-"));
-  lab = await UploadLab.start(() => Promise.resolve(openSqlite(join(folder, "hub.db"))));
-});
-afterEach(async () => {
-  await lab.uploads.close();
-  await lab.db.close();
-  rmSync(folder, { recursive: true, force: true });
-});
-
-const codeOf = (work: Promise<unknown>): Promise<string> =>
-  work.then(() => "none", (error: unknown) => (error instanceof SynclineError ? error.code : String(error)));
+let end: () => Promise<void>;
+beforeEach(async () => void ({ lab, end } = await UploadLab.onFile()));
+afterEach(() => end());
 
 async function stream(size: number, seed: number): Promise<string> {
   const { id } = await lab.create(ann, `part-${seed}`, { kind: "stream", size });

@@ -1,4 +1,7 @@
 /** A hub with uploads whose process can die: what its rows and the disk of its chunks have is there afterwards. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { type Access, type Principal, systemPrincipal } from "#access/access.ts";
 import { HubSpaces } from "#hub/hub-spaces.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
@@ -10,6 +13,7 @@ import { SynclineError } from "#model/error.ts";
 import { openHost } from "#platform/host-bun.ts";
 import type { Database } from "#platform/sql/database.ts";
 import { migrate } from "#platform/sql/migrate.ts";
+import { openSqlite } from "#platform/sql/sqlite.ts";
 import { MemoryChunkDisk, MemoryChunks } from "#store/memory-chunks.ts";
 
 const { random } = openHost();
@@ -38,6 +42,18 @@ export class UploadLab {
     await lab.begin();
     await lab.spaces.createSpace(systemPrincipal("test"), "demo");
     return lab;
+  }
+
+  /** On an SQLite file of its own, which goes with `end`. */
+  static async onFile(): Promise<{ readonly lab: UploadLab; readonly end: () => Promise<void> }> {
+    const folder = mkdtempSync(join(tmpdir(), "syncline-uploads-"));
+    const lab = await UploadLab.start(() => Promise.resolve(openSqlite(join(folder, "hub.db"))));
+    const end = async (): Promise<void> => {
+      await lab.uploads.close();
+      await lab.db.close();
+      rmSync(folder, { recursive: true, force: true });
+    };
+    return { lab, end };
   }
 
   async begin(): Promise<void> {
@@ -144,3 +160,7 @@ export function noise(size: number, seed: number): Uint8Array {
   }
   return new Uint8Array(words.buffer, 0, size);
 }
+
+/** How it ended: "none", or the code of its error. */
+export const codeOf = (work: Promise<unknown>): Promise<string> =>
+  work.then(() => "none", (error: unknown) => (error instanceof SynclineError ? error.code : String(error)));

@@ -272,16 +272,22 @@ describe("the same on both sides", () => {
       side.user.setMtime("/root/l/f", 1_000_000_000n);
     },
   };
+  /** A pair that has agreed on what was made, a good while ago. */
+  const agreedOn = async (seed: number, make: (side: SimSide) => void): Promise<{ pair: SimPair; made: string }> => {
+    const pair = new SimPair({ seed });
+    pair.alpha.put({ g: "stays" });
+    make(pair.alpha);
+    const made = await pair.agree();
+    pair.rest();
+    return { pair, made };
+  };
+
   for (const [what, make] of Object.entries(again)) {
     const hows = ["removed and made anew", "removed and made anew under other numbers", "removed, not so on the other side, and made anew"];
     for (const how of what.startsWith("a file") ? [...hows, "written over"] : hows) {
       test(`[SIM-117] ${what} that was ${how} as it was outlives a power loss`, async () => {
         for (let seed = 1; seed <= 20; seed++) {
-          const pair = new SimPair({ seed });
-          pair.alpha.put({ g: "stays" });
-          make(pair.alpha);
-          const made = await pair.agree();
-          pair.rest();
+          const { pair, made } = await agreedOn(seed, make);
           if (how !== "written over") pair.alpha.remove("l");
           if (how.includes("not so")) {
             // A session sees that it is gone, and cannot do anything about it.
@@ -303,11 +309,7 @@ describe("the same on both sides", () => {
   for (const [what, make] of Object.entries(again)) {
     test(`[SIM-118] ${what} that was made anew as it was, and that its side cannot answer for, is agreed no longer`, async () => {
       for (let seed = 1; seed <= 20; seed++) {
-        const pair = new SimPair({ seed });
-        pair.alpha.put({ g: "stays" });
-        make(pair.alpha);
-        const made = await pair.agree();
-        pair.rest();
+        const { pair, made } = await agreedOn(seed, make);
         pair.alpha.remove("l");
         for (const one of [pair.alpha, pair.beta]) one.disk.settle();
         make(pair.alpha);
@@ -329,11 +331,7 @@ describe("the same on both sides", () => {
       for (const path of Object.keys(files)) side.user.setMtime(`/root/${path}`, 1_000_000_000n);
     };
     for (let seed = 1; seed <= 20; seed++) {
-      const pair = new SimPair({ seed });
-      pair.alpha.put({ g: "stays" });
-      make(pair.alpha);
-      const made = await pair.agree();
-      pair.rest();
+      const { pair, made } = await agreedOn(seed, make);
       for (const path of Object.keys(files)) pair.alpha.remove(path);
       for (const one of [pair.alpha, pair.beta]) one.disk.settle();
       make(pair.alpha);
