@@ -48,6 +48,7 @@ import {
   parentOfMissingRoot,
 } from "#sync/endpoint/root-identity.ts";
 import { DirSource } from "#sync/endpoint/dir-source.ts";
+import { RenewedPaths } from "#sync/endpoint/renewed-paths.ts";
 import { SourceDurability } from "#sync/endpoint/source-durability.ts";
 import { type IndexRecord, indexCodec } from "#sync/index/record-codecs.ts";
 import type { Store, Table, Tree } from "#sync/index/store.ts";
@@ -59,9 +60,6 @@ import { receiveFiles } from "#sync/transfer/receive.ts";
 import type { DirtyExtent, DirtyPaths } from "#sync/watch/dirty-set.ts";
 import { RootWatcher } from "#sync/watch/watcher.ts";
 import type { Channel } from "#sync/wire/channel.ts";
-
-/** Paths that are remembered to be made durable: more than are synced one by one. */
-const RENEWED_MAX = 1000;
 
 export type DirEndpointOptions = {
   readonly host: Host;
@@ -117,10 +115,7 @@ export class DirEndpoint implements Endpoint {
   #marked = new Map<RelPath, DirtyExtent>();
   #changed: RelPath[] = [];
   #ignored = new Set<RelPath>();
-  /** Made anew a moment ago just as it was, and not known to be durable. */
-  readonly #renewed = new Set<RelPath>();
-  /** Of those, whose sync was refused, until somebody asks. */
-  readonly #refused = new Map<RelPath, Problem>();
+  readonly #renewed = new RenewedPaths();
   /** While an index that holds nothing is filled for a controller that asks from the start. */
   #listing: FirstListing | undefined;
 
@@ -256,7 +251,9 @@ export class DirEndpoint implements Endpoint {
       assertRoot,
       sink: {
         changed: (path, state) => this.#noteChange(path, state),
-        renewed: (path, record) => this.#noteRenewed(path, durability.isYoung(record)),
+        renewed: (path, changed) => {
+          if (durability.isYoung(changed)) this.#renewed.add(path);
+        },
       },
       hook: {
         entering: (path, fd, ino) => this.#watcher?.entering(path, fd, ino),
@@ -365,11 +362,6 @@ export class DirEndpoint implements Endpoint {
     else this.#ignored.delete(path);
   }
 
-  #noteRenewed(path: RelPath, isYoung: boolean): void {
-    // So many are not synced one by one: what is done for these makes the others durable, too.
-    if (isYoung && this.#renewed.size < RENEWED_MAX) this.#renewed.add(path);
-  }
-
   #mark(path: RelPath): void {
     if (this.#watcher !== undefined) this.#watcher.mark(path);
     else this.#marked.set(path, "subtree");
@@ -453,25 +445,10 @@ export class DirEndpoint implements Endpoint {
     }
   }
 
-  /**
-   * What was made anew as it was is agreed on already, and nobody will ask for it: a power loss that took it would look
-   * like a removal, or, where it left an empty file, like an edit. Where the disk refuses, the controller is told of it
-   * and asks: a second sync may be answered with success although the first has lost it.
-   */
   async #settleRenewed(signal: AbortSignal): Promise<void> {
-    const paths = [...this.#renewed];
-    if (paths.length === 0) return;
-    this.#renewed.clear();
     const { log, source, store } = this.#now;
-    try {
-      const refused = await source.vouch(paths, signal);
-      if (refused.length === 0) return;
-      for (const one of refused) this.#refused.set(one.path, one);
-      store.transaction({ durable: true }, () => log.append(refused.map(({ path }) => path)));
-    } catch (error) {
-      this.#findAgain(paths);
-      throw error;
-    }
+    const refused = await this.#renewed.settle((paths) => source.vouch(paths, signal), (paths) => this.#findAgain(paths));
+    if (refused.length > 0) store.transaction({ durable: true }, () => log.append(refused));
   }
 
   /** The next scan, be it of another process, takes them for made anew once more. */
@@ -522,10 +499,7 @@ export class DirEndpoint implements Endpoint {
 
   async vouch(paths: readonly RelPath[], signal: AbortSignal): Promise<Problem[]> {
     if (this.#isMissing) return [];
-    const refused = paths.flatMap((path) => this.#refused.get(path) ?? []);
-    for (const { path } of refused) this.#refused.delete(path);
-    const others = refused.length === 0 ? paths : paths.filter((path) => !refused.some((one) => one.path === path));
-    return [...refused, ...(await this.#now.source.vouch(others, signal))];
+    return this.#renewed.vouch(paths, (others) => this.#now.source.vouch(others, signal));
   }
 
   scrub(request: ScrubRequest, _signal: AbortSignal): Promise<ScrubReply> {
