@@ -400,7 +400,7 @@ export class HubSpaces implements SpaceService {
     const outcome = await this.#queue.add(commit, content, async (onBegun) => intake?.flush(onBegun));
     if (outcome.after > outcome.before) {
       // It may have got another name meanwhile.
-      const space = this.#nameOf(id) ?? name;
+      const space = this.idOf(name) === id ? name : (this.#nameOf(id) ?? name);
       this.#watchers.tell({ space, ...sequences(outcome) });
       const endedMs = this.#options.clock.nowMs();
       this.#options.onCommit?.({ space, origin: commit.origin, ...sequences(outcome), beganMs, endedMs });

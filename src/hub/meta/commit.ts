@@ -93,9 +93,11 @@ function sumsOfPut(
   return found;
 }
 
+type RunParts = { readonly engine: Database["engine"]; readonly hubId: string; readonly lately: Lately };
+
 class CommitRun {
   readonly #sql: Sql;
-  readonly #place: { readonly engine: Database["engine"]; readonly hubId: string; readonly lately: Lately };
+  readonly #parts: RunParts;
   readonly #commits: readonly Commit[];
   readonly #manifests: ReadonlyMap<ContentId, Manifest>;
   readonly #sets = new Map<SpaceId, WorkingSet>();
@@ -109,12 +111,12 @@ class CommitRun {
 
   constructor(
     sql: Sql,
-    place: { readonly engine: Database["engine"]; readonly hubId: string; readonly lately: Lately },
+    parts: RunParts,
     commits: readonly Commit[],
     manifests: ReadonlyMap<ContentId, Manifest>,
   ) {
     this.#sql = sql;
-    this.#place = place;
+    this.#parts = parts;
     this.#commits = commits;
     this.#manifests = manifests;
   }
@@ -151,11 +153,11 @@ class CommitRun {
   }
 
   async #open(id: SpaceId): Promise<void> {
-    const row = await this.#sql.get<WrittenSpaceRow>(SPACE_WRITTEN[this.#place.engine], [id]);
+    const row = await this.#sql.get<WrittenSpaceRow>(SPACE_WRITTEN[this.#parts.engine], [id]);
     if (row === undefined) throw unknownSpace(id);
     const { follows_url: url, follows_source: source } = row;
     if (url !== null) throw followedSpace(row.name, { url, source: source! });
-    this.#sets.set(id, new WorkingSet(this.#sql, spaceOf(row), this.#place.hubId, this.#place.lately));
+    this.#sets.set(id, new WorkingSet(this.#sql, spaceOf(row), this.#parts.hubId, this.#parts.lately));
     this.#latest.set(id, row.latest ?? -Infinity);
   }
 
