@@ -1,19 +1,28 @@
 /** One hub with all of its doors open, and an agent: what is done through one of them is there through all others. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { randomBytes } from "node:crypto";
+import { randomBytes, randomInt } from "node:crypto";
 import { readFileSync } from "node:fs";
 import {
   type DoorClient, PASSWORD, apiClient, archiveClient, commandClient, davClient, diskClient, ftpClient, grpcClient, hashOf, inParallel,
   partsClient, s3Clients, sftpClient, shareClient, tusClient,
 } from "./door-clients.ts";
 import { Fleet } from "./fleet.ts";
+import { freePort } from "./harness.ts";
 
 /** Around what doors keep in memory, what they split, and what they send at once. */
 const LARGE = 20 << 20;
 const SIZES = [0, 1, 300 << 10, LARGE];
 const ODD = `odd žluť中\u{1f600} %20+&=#;:@!$,~^'"\`{}()`;
 
+/** How long everybody writes the same few paths, and how often the hub is killed meanwhile. */
+const RUSH_MS = 15_000;
+const KILLS = 2;
+const RUSH_PATHS = 8;
+const RUSH_BYTES_MAX = 600 << 10;
+
 let fleet: Fleet;
+/** Words of the hub's start: its doors keep their ports. */
+let listeners: string[];
 let doors: DoorClient[];
 let closeGrpc: () => void;
 /** Of each file that was written, by its path. */
@@ -28,6 +37,7 @@ const writers = (): DoorClient[] => doors.filter(({ write }) => write !== undefi
 const onDisk = (paths: readonly string[]): Promise<(string | undefined)[]> => doors.find(({ name }) => name === "an agent's disk")!.read!(paths);
 const inSpace = (paths: readonly string[]): Promise<(string | undefined)[]> => doors[0]!.read!(paths);
 
+type Acknowledged = { readonly by: string; readonly path: string; readonly hash: string };
 type Wanted = ReadonlyMap<string, string | undefined>;
 
 /** Between the hub and its agent changes travel. */
@@ -62,7 +72,8 @@ beforeAll(async () => {
   await fleet.json("/v1/users/ann", "PATCH", { password: PASSWORD });
   const key = await fleet.json<{ accessKey: string; secretKey: string }>("/v1/users/ann/s3-keys", "POST", {});
   await fleet.kill("hub");
-  const listeners = ["ftp", "ftps", "s3", "sftp", "grpc"].flatMap((name) => [`--${name}-listen`, "127.0.0.1:0"]);
+  listeners = [];
+  for (const name of ["ftp", "ftps", "s3", "sftp", "grpc"]) listeners.push(`--${name}-listen`, `127.0.0.1:${await freePort()}`);
   await fleet.startHub(...listeners);
   const line = fleet.said("hub").split("\n").findLast((text) => text.includes('"type":"listening"'))!;
   const urls = (JSON.parse(line) as { doors: string[] }).doors;
@@ -115,4 +126,68 @@ describe("all doors of one hub", () => {
     await inParallel(readers(), (door) => expectThrough(door, wanted));
     await inParallel(doors.filter(isArchive), (door) => expectThrough(door, new Map([...hashes, ...wanted])));
   }, 60_000);
+
+  test("[DOORS-3] of many who write the same paths through all of them, over ends of the hub, nobody loses what was acknowledged, and all see the same", async () => {
+    const acknowledged: Acknowledged[] = [];
+    const end = Date.now() + RUSH_MS;
+    const anyPath = (): string => `rush/${randomInt(RUSH_PATHS)}.bin`;
+    const rush = async (door: DoorClient): Promise<void> => {
+      while (Date.now() < end) {
+        const [path, dice] = [anyPath(), randomInt(10)];
+        const bytes = randomBytes(randomInt(2) * randomInt(RUSH_BYTES_MAX) + randomInt(100));
+        try {
+          if (dice === 0) await door.remove?.(path);
+          else if (dice === 1) await door.rename?.(path, anyPath());
+          else if (door.write !== undefined) {
+            await door.write(path, bytes);
+            // What is written to a disk is acknowledged by nobody.
+            if (door.name !== "an agent's disk") acknowledged.push({ by: door.name, path, hash: hashOf(bytes) });
+          }
+        } catch {
+          // The path has gone, or is another's now, or the hub has: nothing was promised. No door turns without end.
+          await Bun.sleep(20);
+        }
+      }
+    };
+    const killing = async (): Promise<void> => {
+      for (let kill = 0; kill < KILLS; kill++) {
+        await Bun.sleep(RUSH_MS / (KILLS + 1));
+        await fleet.kill("hub");
+        await fleet.startHub(...listeners);
+      }
+    };
+    await Promise.all([...writers().map(rush), killing()]);
+    await fleet.healthy("web1");
+    await fleet.until("the agent has it all", async () => {
+      await fleet.expectSame("site", "web1");
+      return true;
+    });
+
+    const kept = await historyOf("rush/");
+    const by = new Set(acknowledged.map((one) => one.by));
+    expect(by.size).toBe(writers().length - 1);
+    // A share that finds somebody's file at the path gives its own another name.
+    const isKept = ({ by, path, hash }: Acknowledged): boolean =>
+      kept.get(hash)?.some((at) => at === path || by === "a share") === true;
+    expect(acknowledged.filter((one) => !isKept(one))).toEqual([]);
+    const paths = Array.from({ length: RUSH_PATHS }, (_, at) => `rush/${at}.bin`);
+    const now = await inSpace(paths);
+    await inParallel(readers(), (door) => expectThrough(door, new Map(paths.map((path, at) => [path, now[at]]))));
+  }, 120_000);
 });
+
+/** The hash of all that ever was at a path with this beginning, with the paths. */
+async function historyOf(prefix: string): Promise<Map<string, string[]>> {
+  const lines = (await (await fleet.fetch("/v1/spaces/site/journal.ndjson?after=0")).text()).trimEnd().split("\n");
+  const records = lines.map((line) => JSON.parse(line) as { path: string; sequence: number; kind: string });
+  const files = records.filter(({ path, kind }) => path.startsWith(prefix) && kind === "file");
+  const kept = new Map<string, string[]>();
+  await inParallel(files, async ({ path, sequence }) => {
+    const url = `/v1/spaces/site/content/${path.split("/").map(encodeURIComponent).join("/")}?at=${sequence}`;
+    const response = await fleet.fetch(url);
+    if (!response.ok) throw new Error(`${url}: ${response.status} ${await response.text()}`);
+    const hash = hashOf(await response.bytes());
+    kept.set(hash, [...(kept.get(hash) ?? []), path]);
+  });
+  return kept;
+}
