@@ -8,7 +8,7 @@ import { ApiProblem } from "#gateway/api/problem.ts";
 import { type ApiServices, spaceAt } from "#gateway/api/route.ts";
 import type { Trace } from "#gateway/api/trace.ts";
 import type { Renew } from "#gateway/renewing.ts";
-import { versionJson } from "#gateway/api/shapes.ts";
+import { type VersionJson, versionJson } from "#gateway/api/shapes.ts";
 
 type Asking = {
   readonly services: Pick<ApiServices, "spaces" | "access">;
@@ -73,6 +73,17 @@ export async function allDone(
     else await throwStale({ services, who }, space, changes[at]!, result.version, onStale);
   }
   return done;
+}
+
+/** A version, for who has made it: what it keeps of the one before is told to those who may read that. */
+export function madeJson(
+  { services, who }: Pick<Asking, "services"> & { readonly who: Principal },
+  space: string,
+  version: Version,
+): VersionJson {
+  const told = versionJson(version);
+  const mayRead = services.access.decide(who, "read", spaceAt(space, version.path)).allowed;
+  return mayRead ? told : { ...told, mode: undefined, attributes: undefined };
 }
 
 export function refused(result: Extract<ChangeResult, { status: "refused" }>): ApiProblem {

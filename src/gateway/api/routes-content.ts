@@ -4,7 +4,7 @@ import type { Attributes } from "#hub/attributes.ts";
 import type { SpaceChange, Version } from "#hub/space.ts";
 import { tagMatches } from "#gateway/api/conditions.ts";
 import { sendVersion, storeBody } from "#gateway/api/content-bytes.ts";
-import { type Condition, commitAll, sequenceExpect, throwStale } from "#gateway/api/outcome.ts";
+import { type Condition, commitAll, madeJson, sequenceExpect, throwStale } from "#gateway/api/outcome.ts";
 import { attributesSaid } from "#gateway/api/put-attributes.ts";
 import { pointAt } from "#gateway/api/point.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
@@ -167,7 +167,7 @@ export async function putContent(call: Write): Promise<Response> {
   const [done] = await commitAll(call, params.space, [change], undefined, condition.onStale, intake);
   const { version } = done!;
   const etag = etagOf(version);
-  return json(current?.entry === undefined ? 201 : 200, versionJson(version), {
+  return json(current?.entry === undefined ? 201 : 200, madeJson(call, params.space, version), {
     "x-syncline-sequence": String(version.sequence),
     ...(etag === undefined ? {} : { etag }),
   });

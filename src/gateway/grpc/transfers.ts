@@ -43,8 +43,11 @@ export async function upload(parts: FileParts, messages: AsyncIterable<UploadReq
     type: "put", path, expect, entry: { ...entry, size: content.size, sum }, content, makeParents: header.makeParents,
   } as const;
   const request = { changes: [change], intake, atomic: true, cause: "upload", traceId: caller.traceId } as const;
-  const [result] = (await spaces.commit(await caller.renew(), space, request)).results;
-  return entryMessage(requireDone(result!, expect.kind === "absent"));
+  const now = await caller.renew();
+  const [result] = (await spaces.commit(now, space, request)).results;
+  const made = entryMessage(requireDone(result!, expect.kind === "absent"));
+  // What stays of the file that was there is told to those who may read it.
+  return access.decide(now, "read", { type: "space", space, path }).allowed ? made : { ...made, mode: undefined };
 }
 
 async function takeBytes(
