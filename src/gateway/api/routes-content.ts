@@ -22,8 +22,8 @@ import {
   versionJson,
   whole,
 } from "#gateway/api/shapes.ts";
+import { FILE_MODE } from "#model/entry.ts";
 
-const FILE_MODE = 0o644;
 const SEQUENCES = whole(0, Number.MAX_SAFE_INTEGER);
 
 const BY_NAME = z.object({ space: SPACE_NAME_TEXT });

@@ -2,6 +2,7 @@
 import { type Attributes, NO_ATTRIBUTES, withoutContent } from "#hub/attributes.ts";
 import type { Intake } from "#hub/space-service.ts";
 import type { Expect, SpaceChange, Version } from "#hub/space.ts";
+import { DIR_MODE, FILE_MODE } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import { commitAll } from "#gateway/api/outcome.ts";
 import { storeBody } from "#gateway/api/content-bytes.ts";
@@ -16,8 +17,6 @@ import { Summing } from "#gateway/dav/checksums.ts";
 import { type Target, membership, requireUnlocked, requireWrite, targetAt, underLocks } from "#gateway/dav/guard.ts";
 import { hrefOf } from "#gateway/dav/place.ts";
 
-export const FILE_MODE = 0o644;
-export const DIRECTORY_MODE = 0o755;
 /** How often it is looked at what a file is to replace, while others change that. */
 const TRIES_MAX = 5;
 
@@ -148,7 +147,7 @@ export async function makeCollection(call: DavCall): Promise<Response> {
     type: "put",
     path: place.path,
     expect: { kind: "absent" },
-    entry: { kind: "dir", mode: DIRECTORY_MODE },
+    entry: { kind: "dir", mode: DIR_MODE },
     content: undefined,
     makeParents: false,
   };

@@ -5,7 +5,7 @@ import { seedsOf } from "#hub/hub-spaces.ts";
 import type { Intake, NamedContent, SpaceService } from "#hub/space-service.ts";
 import type { ChangeResult, Expect, Space, SpaceChange, Version } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
-import type { Entry, FileEntry } from "#model/entry.ts";
+import { DIR_MODE, type Entry, FILE_MODE, type FileEntry } from "#model/entry.ts";
 import { nameOf } from "#model/path.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
 import { entryOfCopy } from "#gateway/api/routes-entries.ts";
@@ -13,8 +13,6 @@ import { type FtpPath, type Place, nameFault, placeOf } from "#gateway/ftp/ftp-p
 import type { Listed } from "#gateway/ftp/listing.ts";
 import { FtpRefusal, refusedChange } from "#gateway/ftp/reply.ts";
 
-export const FILE_MODE = 0o644;
-export const DIR_MODE = 0o755;
 /** The reply where somebody else was faster, and how often it is looked again before. */
 const CHANGED = 450;
 const TRIES_MAX = 5;

@@ -5,12 +5,13 @@ import type { TcpConnection } from "#platform/net/tcp-server.ts";
 import { Arriving } from "#gateway/ftp/arriving.ts";
 import { AsciiDecoder } from "#gateway/ftp/ascii.ts";
 import { Inflating, NotDeflated } from "#gateway/ftp/deflate.ts";
-import { FILE_MODE, type FoundFile } from "#gateway/ftp/files.ts";
+import type { FoundFile } from "#gateway/ftp/files.ts";
 import { type FtpPath, type Place, ftpPathText, placeOf } from "#gateway/ftp/ftp-path.ts";
 import { takeRange } from "#gateway/ftp/ranges.ts";
 import { FtpRefusal, replyLine } from "#gateway/ftp/reply.ts";
 import type { FtpSession } from "#gateway/ftp/session.ts";
 import { type Moved, receive, runTransfer } from "#gateway/ftp/transfer.ts";
+import { FILE_MODE } from "#model/entry.ts";
 
 /** Taken in one turn of the event loop behind what it has handed out: about a millisecond's copying. */
 const FILLED_BYTES_MAX = 4 << 20;

@@ -1,7 +1,7 @@
 /** Bytes of files in and out. */
 import { createHash } from "node:crypto";
 import type { ContentSink } from "#hub/space-service.ts";
-import type { FileEntry } from "#model/entry.ts";
+import { FILE_MODE, type FileEntry } from "#model/entry.ts";
 import { type Caller, interrupted } from "#gateway/grpc/calls.ts";
 import { type FileParts, requirePresent } from "#gateway/grpc/file-service.ts";
 import {
@@ -13,7 +13,6 @@ import { status } from "@grpc/grpc-js";
 
 /** Data of one message of a download. */
 const PIECE_BYTES = 256 << 10;
-const FILE_MODE = 0o644;
 const MODE_BITS = 0o7777;
 const SHA256_BYTES = 32;
 

@@ -19,12 +19,11 @@ import type { Attributes } from "#hub/attributes.ts";
 import type { VersionLock } from "#hub/locks.ts";
 import type { Intake } from "#hub/space-service.ts";
 import type { ChangeResult, ContentRef, Expect, SpaceChange, Version } from "#hub/space.ts";
-import type { Entry } from "#model/entry.ts";
+import { DIR_MODE, type Entry, FILE_MODE } from "#model/entry.ts";
 import { type RelPath, parentOf } from "#model/path.ts";
 import type { Http1Answer } from "#platform/net/http1/connection.ts";
 
-const FILE_MODE = 0o644;
-const NEW_DIR: Entry = { kind: "dir", mode: 0o755 };
+const NEW_DIR: Entry = { kind: "dir", mode: DIR_MODE };
 /** How often a change is made anew when somebody else has changed the key meanwhile. */
 export const TRIES_MAX = 5;
 const DELETES_MAX = 1000;

@@ -2,7 +2,7 @@
 import type { Principal } from "#access/access.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { SpaceChange, Version } from "#hub/space.ts";
-import type { Entry } from "#model/entry.ts";
+import { DIR_MODE, type Entry } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { WantedAttrs } from "#platform/net/sftp-wire.ts";
 import { failed, unsupported } from "#gateway/sftp/status.ts";
@@ -11,7 +11,6 @@ import { requireDone } from "#gateway/sftp/write-handle.ts";
 
 /** Longest text of a symlink that a space keeps; Linux PATH_MAX. */
 const TARGET_CHARS_MAX = 4096;
-const DIR_MODE = 0o755;
 const NS = 1_000_000_000n;
 /** How often a change of attributes looks again when somebody edits the file. */
 const TRIES_MAX = 3;

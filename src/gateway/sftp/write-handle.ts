@@ -10,7 +10,7 @@ import type { Partials } from "#gateway/partials.ts";
 import type { ContentReader, Intake, NamedContent, SpaceService } from "#hub/space-service.ts";
 import type { ChangeResult, Version } from "#hub/space.ts";
 import type { Upload, UploadExpect } from "#hub/uploads/upload.ts";
-import type { FileEntry } from "#model/entry.ts";
+import { FILE_MODE, type FileEntry } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
 import { EXTENTS_MAX, Extents } from "#gateway/sftp/extents.ts";
@@ -23,7 +23,6 @@ import type { Place } from "#gateway/sftp/tree.ts";
 const PIECE_BYTES = 1 << 20;
 /** Bytes that a file may grow without anything having been written there. */
 export const HOLE_BYTES_MAX = 16 * 2 ** 30;
-const FILE_MODE = 0o644;
 const NS = 1_000_000_000n;
 
 export type WriteParts = {

@@ -12,13 +12,7 @@ import type {
   SpaceChange,
   Version,
 } from "#hub/space.ts";
-import {
-  type Entry,
-  PRESERVE_DEFAULT,
-  type Preserve,
-  compareContent,
-  sameEntry,
-} from "#model/entry.ts";
+import { DIR_MODE, type Entry, PRESERVE_DEFAULT, type Preserve, compareContent, sameEntry } from "#model/entry.ts";
 import {
   PATH_BYTES_MAX,
   type RelPath,
@@ -32,8 +26,6 @@ import type { ContentId } from "#sync/chunk/chunk-id.ts";
 
 /** Entries of a directory that are removed or moved at once. */
 const PAGE = 1000;
-/** Of directories that a change makes on its way. */
-const PARENT_MODE = 0o755;
 
 type Put = Extract<SpaceChange, { type: "put" }>;
 type Remove = Extract<SpaceChange, { type: "remove" }>;
@@ -233,7 +225,7 @@ async function wayTo(set: WorkingSet, path: RelPath, makeParents: boolean): Prom
 
 async function makeDirs(set: WorkingSet, paths: readonly RelPath[]): Promise<void> {
   for (const path of paths) {
-    const entry: Entry = { kind: "dir", mode: PARENT_MODE };
+    const entry: Entry = { kind: "dir", mode: DIR_MODE };
     await set.record({ path, entry, content: undefined, attributes: NO_ATTRIBUTES, action: "create", from: undefined });
   }
 }

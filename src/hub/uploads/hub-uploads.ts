@@ -24,7 +24,7 @@ import {
   UPLOADS_WRITING_MAX, USER_WRITING_MAX,
 } from "#hub/uploads/upload.ts";
 import { lacking, lostParts, lostStream, otherOffset, overSize, unknownUpload, wrongUse } from "#hub/uploads/upload-errors.ts";
-import type { Sum } from "#model/entry.ts";
+import { FILE_MODE, type Sum } from "#model/entry.ts";
 import { type RelPath, encodeName, pathFault } from "#model/path.ts";
 import type { Clock, Random } from "#platform/host.ts";
 import type { ChunkId } from "#sync/chunk/chunk-id.ts";
@@ -32,7 +32,6 @@ import { CHUNK_LIMITS, CHUNK_LIMITS_LARGE, type ChunkLimits, LARGE_FILE_BYTES, c
 import type { ManifestChunk } from "#sync/chunk/manifest.ts";
 
 const ID_BYTES = 16;
-const FILE_MODE = 0o644;
 /** Uploads that one step of a sweep drops. */
 const SWEEP_ROWS = 100;
 
