@@ -35,11 +35,26 @@ describe("a file that is there", () => {
     await spaces.commit(SYSTEM, "demo", { changes: [change], intake, atomic: true, cause: "edit", traceId: TRACE });
   }
 
-  test.each(CASES)("[RIGHTS-962] tells who may write and not read nothing of what stays of it: $name", async ({ index }) => {
+  test.each(CASES)("[RIGHTS-961] keeps its permissions, also those that it gets while it is replaced: $name", async ({ index }) => {
+    const { spaces } = lab.api.hub;
+    const at = targetOf(index, "full", "a");
+    const commit = spaces.commit.bind(spaces);
+    // At the last moment: whatever the door looks at, it has seen.
+    spaces.commit = async (...asked) => {
+      spaces.commit = commit;
+      await mark(at.file, {});
+      return commit(...asked);
+    };
+    const { kind, told } = await WRITES[index]!.run(lab.person("full"), at);
+    expect([kind, kind === "done" ? "" : told]).toEqual(["done", ""]);
+    expect((await fileAt(at.file)).entry).toMatchObject({ size: 3, mode: MODE });
+  });
+
+  test.each(CASES)("[RIGHTS-962] keeps them also where who writes may not read, who is told nothing of it: $name", async ({ index }) => {
     const at = targetOf(index, "dropper", "a");
     await mark(at.file, { "user.secret": SECRET });
     const { kind, told } = await WRITES[index]!.run(lab.person("dropper"), at);
     expect([kind, ['"0613"', `"mode":${MODE}`, SECRET].filter((word) => told.includes(word))]).toEqual(["done", []]);
-    expect((await fileAt(at.file)).entry).toMatchObject({ size: 3 });
+    expect((await fileAt(at.file)).entry).toMatchObject({ size: 3, mode: MODE });
   });
 });

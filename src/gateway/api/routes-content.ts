@@ -1,6 +1,5 @@
 /** Content: bytes of files in and out, whole or in ranges, with conditions. */
 import * as z from "zod";
-import type { Attributes } from "#hub/attributes.ts";
 import type { SpaceChange, Version } from "#hub/space.ts";
 import { tagMatches } from "#gateway/api/conditions.ts";
 import { sendVersion, storeBody } from "#gateway/api/content-bytes.ts";
@@ -148,21 +147,23 @@ export async function putContent(call: Write): Promise<Response> {
   const current = await currentOf(call);
   const condition = await conditionOf(call, current);
   // What cannot be is refused before the bytes.
-  saidOf(headers, current);
+  const mode = modeOf(headers);
+  attributesSaid(headers, current);
   // Held until the commit is done: what was written is not pruned meanwhile.
   await using intake = services.spaces.intake(who, params.space);
   const { content, sum } = await storeBody({ ...call, space: params.space }, intake);
   // They may have come for long. What is kept of what is there is what that is now, where it need not be what it was.
   const { kind } = condition.expect;
-  const { mode, attributes } = saidOf(headers, kind === "any" || kind === "present" ? await currentOf(call) : current);
+  const attributes = attributesSaid(headers, kind === "any" || kind === "present" ? await currentOf(call) : current);
   const change: SpaceChange = {
     type: "put",
     path,
     expect: condition.expect,
-    entry: { kind: "file", size: content.size, mode, mtimeNs, sum },
+    entry: { kind: "file", size: content.size, mode: mode ?? FILE_MODE, mtimeNs, sum },
     content,
     attributes,
     makeParents: true,
+    keepsMode: mode === undefined,
   };
   const [done] = await commitAll(call, params.space, [change], undefined, condition.onStale, intake);
   const { version } = done!;
@@ -173,15 +174,9 @@ export async function putContent(call: Write): Promise<Response> {
   });
 }
 
-function saidOf(headers: Headers, current: Version | undefined): { mode: number; attributes: Attributes | undefined } {
-  const old = current?.entry;
-  const mode = modeOf(headers, old?.kind === "file" ? old.mode : FILE_MODE);
-  return { mode, attributes: attributesSaid(headers, current) };
-}
-
-function modeOf(headers: Headers, fallback: number): number {
+function modeOf(headers: Headers): number | undefined {
   const text = headers.get("x-syncline-mode");
-  if (text === null) return fallback;
+  if (text === null) return undefined;
   if (!MODE.safeParse(text).success) {
     throw new ApiProblem("USAGE", `X-Syncline-Mode: "${text}" are no permission bits`, "write them octal, like 0644");
   }

@@ -47,10 +47,11 @@ export async function put(call: DavCall): Promise<Response> {
     type: "put",
     path: place.path,
     expect: expected,
-    entry: { kind: "file", size: content.size, mode: there?.entry?.kind === "file" ? there.entry.mode : FILE_MODE, mtimeNs, sum },
+    entry: { kind: "file", size: content.size, mode: FILE_MODE, mtimeNs, sum },
     content,
     attributes: attributesOf(there, headers.get("content-type"), summing?.attributes()),
     makeParents: false,
+    keepsMode: true,
   });
   const version = await underLocks(call, space.id, place, touched, () => replace(call, place, { version: old, expect }, changeOf, intake));
   const etag = etagAt(version);

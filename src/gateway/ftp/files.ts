@@ -204,12 +204,6 @@ export class FtpFiles {
     return { place, current: found?.entry.kind === "file" ? (found as FoundFile) : undefined };
   }
 
-  /** Permissions of a file that is put there now: those of the one that is there, for who may look. */
-  async modeAt(place: Place): Promise<number> {
-    const there = this.#may("read", place) ? await this.#parts.spaces.version(this.#who, place.space, place.path) : undefined;
-    return there?.entry?.kind === "file" ? there.entry.mode : FILE_MODE;
-  }
-
   async #isDir(path: FtpPath): Promise<boolean> {
     const place = placeOf(path)!;
     // Who may not read there finds out when it is committed.
@@ -217,11 +211,12 @@ export class FtpFiles {
     return (await this.find(path))?.entry.kind === "dir";
   }
 
-  /** A new version of a file, of content that came through the intake; durable when it resolves. */
-  async put(place: Place, intake: Intake, { content, sum }: NamedContent, { mode, mtimeNs, isNew, isAlone }: PutHow): Promise<void> {
-    const entry: FileEntry = { kind: "file", size: content.size, mode, mtimeNs, sum };
+  /** A new version of a file, of content that came through the intake; its permissions stay. Durable when it resolves. */
+  async put(place: Place, intake: Intake, { content, sum }: NamedContent, { mtimeNs, isNew, isAlone }: PutHow): Promise<void> {
+    const entry: FileEntry = { kind: "file", size: content.size, mode: FILE_MODE, mtimeNs, sum };
     const expect: Expect = { kind: isNew ? "absent" : "any" };
-    await this.#commit(place.space, [{ type: "put", path: place.path, expect, entry, content, makeParents: false }], intake, isAlone);
+    const change = { type: "put", path: place.path, expect, entry, content, makeParents: false, keepsMode: true } as const;
+    await this.#commit(place.space, [change], intake, isAlone);
   }
 
   /** Of the sums of the space's files. */
@@ -330,7 +325,7 @@ export class FtpFiles {
 }
 
 /** `isNew`: nothing may be there. */
-export type PutHow = { readonly mode: number; readonly mtimeNs: bigint; readonly isNew: boolean; readonly isAlone: boolean };
+export type PutHow = { readonly mtimeNs: bigint; readonly isNew: boolean; readonly isAlone: boolean };
 
 function removalOf({ path }: Place, { sequence }: Version): SpaceChange {
   return { type: "remove", path, expect: { kind: "sequence", sequence }, recursive: false };

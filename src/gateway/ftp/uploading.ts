@@ -11,7 +11,6 @@ import { takeRange } from "#gateway/ftp/ranges.ts";
 import { FtpRefusal, replyLine } from "#gateway/ftp/reply.ts";
 import type { FtpSession } from "#gateway/ftp/session.ts";
 import { type Moved, receive, runTransfer } from "#gateway/ftp/transfer.ts";
-import { FILE_MODE } from "#model/entry.ts";
 
 /** Taken in one turn of the event loop behind what it has handed out: about a millisecond's copying. */
 const FILLED_BYTES_MAX = 4 << 20;
@@ -73,9 +72,8 @@ async function baseOf(session: FtpSession, { place, current, intake }: Ground, f
 async function take(session: FtpSession, plan: Plan, connection: TcpConnection, moved: Moved): Promise<string> {
   const { files, shared, type } = session;
   const { place, intake, current, isNew } = plan;
-  const mode = current?.entry.mode ?? FILE_MODE;
   const isAlone = (): boolean => shared.traffic.isAlone;
-  await using arriving = new Arriving({ files, partials: shared.partials, place, intake, current, mode, isNew, isAlone });
+  await using arriving = new Arriving({ files, partials: shared.partials, place, intake, current, isNew, isAlone });
   try {
     await begin(arriving, plan.base, moved);
     await takeBytes(arriving, session, plan.announced, connection, moved);

@@ -1,7 +1,7 @@
 /** Bytes of files in and out. */
 import { createHash } from "node:crypto";
 import type { ContentSink } from "#hub/space-service.ts";
-import { FILE_MODE, type FileEntry } from "#model/entry.ts";
+import { FILE_MODE } from "#model/entry.ts";
 import { type Caller, interrupted } from "#gateway/grpc/calls.ts";
 import { type FileParts, requirePresent } from "#gateway/grpc/file-service.ts";
 import {
@@ -37,10 +37,10 @@ export async function upload(parts: FileParts, messages: AsyncIterable<UploadReq
   // A call that broke off ends its messages with an error; one whose deadline came in this moment is none either.
   if (caller.signal.aborted) throw interrupted();
   const { content, sum } = await sink.end();
-  const entry = await entryOf(parts, caller, header, { space, path });
-  const change = {
-    type: "put", path, expect, entry: { ...entry, size: content.size, sum }, content, makeParents: header.makeParents,
-  } as const;
+  const { mode, makeParents } = header;
+  const mtimeNs = BigInt(header.mtimeNs ?? BigInt(parts.clock.nowMs()) * 1_000_000n);
+  const entry = { kind: "file", size: content.size, mode: mode ?? FILE_MODE, mtimeNs, sum } as const;
+  const change = { type: "put", path, expect, entry, content, makeParents, keepsMode: mode === undefined } as const;
   const request = { changes: [change], intake, atomic: true, cause: "upload", traceId: caller.traceId } as const;
   const now = await caller.renew();
   const [result] = (await spaces.commit(now, space, request)).results;
@@ -78,21 +78,6 @@ async function takeBytes(
   if (hash !== undefined && Buffer.compare(hash.digest(), header.sha256) !== 0) {
     throw new GrpcRefusal(status.DATA_LOSS, "DIGEST", "the SHA-256 of the bytes is another: send the file again");
   }
-}
-
-async function entryOf(
-  { spaces, access, clock }: FileParts,
-  { who }: Caller,
-  { mode, mtimeNs }: UploadHeader,
-  { space, path }: { readonly space: string; readonly path: string },
-): Promise<Pick<FileEntry, "kind" | "mode" | "mtimeNs">> {
-  const mayLook = mode === undefined && access.decide(who, "read", { type: "space", space, path }).allowed;
-  const there = mayLook ? (await spaces.version(who, space, path))?.entry : undefined;
-  return {
-    kind: "file",
-    mode: mode ?? (there?.kind === "file" ? there.mode : FILE_MODE),
-    mtimeNs: mtimeNs === undefined ? BigInt(clock.nowMs()) * 1_000_000n : BigInt(mtimeNs),
-  };
 }
 
 export async function download(

@@ -68,10 +68,11 @@ export async function applyPut(
   dropped: ReadonlySet<ContentId>,
   again?: number,
 ): Promise<ChangeResult> {
-  const { path, entry, content } = change;
+  const { path, content } = change;
   const fault = nameFault(path);
   if (fault !== undefined) return refused(path, "NAME", fault);
   const before = await set.current(path);
+  const entry = entryOver(before, change);
   const attributes = change.attributes ?? attributesOver(before, change);
   const wrong = attributesFault(attributes) ?? contentFault(change, attributes, dropped);
   if (wrong !== undefined) return refused(path, "CONTENT", wrong);
@@ -102,6 +103,14 @@ export async function applyPut(
 function sameVersion(before: Version | undefined, { content }: Put): number | undefined {
   if (before?.entry?.kind !== "file" || before.content?.id !== content?.id) return undefined;
   return againOf(before.attributes) ?? before.sequence;
+}
+
+/** With what stays of the entry that is there when a change says nothing of that. */
+function entryOver(before: Version | undefined, { entry, keepsMode }: Put): Entry {
+  const old = before?.entry;
+  if (keepsMode !== true) return entry;
+  if (old?.kind === "dir" && entry.kind === "dir") return old;
+  return old?.kind === "file" && entry.kind === "file" ? { ...entry, mode: old.mode } : entry;
 }
 
 /** What stays of the attributes that are there when a change says nothing of them. */

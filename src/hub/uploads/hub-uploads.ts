@@ -477,7 +477,7 @@ export class HubUploads implements Uploads {
   }
 
   async #commit(by: Uploader, { row, space }: Known, source: Source, completion: Completion): Promise<ChangeResult> {
-    const { spaces, meta, clock } = this.#options;
+    const { spaces, clock } = this.#options;
     const { plan, path } = row;
     // Held until the commit is done: what rows name is pruned only when they are gone.
     await using intake = this.#intake(by, space);
@@ -492,19 +492,19 @@ export class HubUploads implements Uploads {
     const summed = (): Promise<Sum> => sumOfRuns(runs, content.size, () => intake.part(chunks), seedsOf(space));
     const size = encrypted ?? content.size;
     const sum = encrypted === undefined ? await summed() : undefined;
-    const there = (completion.mode ?? plan.mode) === undefined ? (await meta.version(space.id, path))?.entry : undefined;
-    const mode = completion.mode ?? plan.mode ?? (there?.kind === "file" ? there.mode : FILE_MODE);
+    const mode = completion.mode ?? plan.mode;
     const mtimeNs = completion.mtimeNs ?? plan.mtimeNs ?? BigInt(clock.nowMs()) * 1_000_000n;
     const change: SpaceChange = {
       type: "put",
       path,
       expect: completion.expect ?? plan.expect,
-      entry: { kind: "file", size, mode, mtimeNs, sum },
+      entry: { kind: "file", size, mode: mode ?? FILE_MODE, mtimeNs, sum },
       content,
       attributes,
       makeParents: true,
       lock: completion.lock,
       keepsKind: completion.keepsKind,
+      keepsMode: completion.keepsMode ?? mode === undefined,
     };
     const { traceId, message } = completion;
     const request = { changes: [change], intake, atomic: true, cause: "upload", traceId, message, runId: runOf(row) } as const;
