@@ -3,7 +3,7 @@ import * as z from "zod";
 import type { SpaceChange, Version } from "#hub/space.ts";
 import { tagMatches } from "#gateway/api/conditions.ts";
 import { sendVersion, storeBody } from "#gateway/api/content-bytes.ts";
-import { type Condition, commitAll, madeJson, sequenceExpect, throwStale } from "#gateway/api/outcome.ts";
+import { type Condition, commitAll, madeJson, sequenceExpect, throwStale, unchanged } from "#gateway/api/outcome.ts";
 import { attributesSaid } from "#gateway/api/put-attributes.ts";
 import { pointAt } from "#gateway/api/point.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
@@ -128,8 +128,7 @@ async function conditionOf(call: Write | Remove, current: Version | undefined): 
 function fromTags(none: string | null, match: string | null, there: Version | undefined): Condition["expect"] {
   if (match === null && none === null) return { kind: "any" };
   if (match === "*") return { kind: "present" };
-  // What was compared is what must still be there when it is done.
-  return there === undefined ? { kind: "absent" } : { kind: "sequence", sequence: there.sequence };
+  return unchanged(there);
 }
 
 /** What is there, for those who may see it; others make changes without looking. */

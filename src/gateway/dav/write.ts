@@ -4,7 +4,7 @@ import type { Intake } from "#hub/space-service.ts";
 import type { Expect, SpaceChange, Version } from "#hub/space.ts";
 import { DIR_MODE, FILE_MODE } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
-import { commitAll } from "#gateway/api/outcome.ts";
+import { commitAll, putOver } from "#gateway/api/outcome.ts";
 import { storeBody } from "#gateway/api/content-bytes.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
 import { treeAt } from "#gateway/api/route.ts";
@@ -17,8 +17,6 @@ import { Summing } from "#gateway/dav/checksums.ts";
 import { type Target, membership, requireUnlocked, requireWrite, targetAt, underLocks } from "#gateway/dav/guard.ts";
 import { hrefOf } from "#gateway/dav/place.ts";
 
-/** How often it is looked at what a file is to replace, while others change that. */
-const TRIES_MAX = 5;
 
 /** Types that say nothing: clients send one of them with every file. */
 const NO_TYPE = /^\s*(application\/octet-stream|application\/x-www-form-urlencoded|binary\/octet-stream|\*\/\*)?\s*(;|$)/i;
@@ -79,18 +77,12 @@ async function replace(
   const commit = async (there: Version | undefined, expected: Expect): Promise<Version> =>
     (await commitAll(call, place.space, [changeOf(there, expected)], undefined, "precondition", intake))[0]!.version;
   if (expect.kind !== "any" || !mayRead(call, place)) return commit(old, expect);
-  for (let attempt = 1; ; attempt++) {
-    const found = await versionAt(call, place);
-    const there = found?.entry === undefined ? undefined : found;
-    requireFile(there, false);
-    if (attempt === TRIES_MAX) return commit(there, expect);
-    try {
-      return await commit(there, there === undefined ? { kind: "absent" } : { kind: "sequence", sequence: there.sequence });
-    } catch (error) {
-      // Once more: nobody has asked for it to be as it was.
-      if (!(error instanceof ApiProblem) || error.code !== "PRECONDITION") throw error;
-    }
-  }
+  const look = async (): Promise<Version | undefined> => {
+    const there = await versionAt(call, place);
+    requireFile(there?.entry === undefined ? undefined : there, false);
+    return there;
+  };
+  return putOver(expect, look, commit);
 }
 
 const allowed = (methods: string): Record<string, string> => ({ allow: methods });

@@ -11,11 +11,11 @@ import type { SumSeeds } from "#sync/chunk/sum.ts";
 import { entryOfCopy } from "#gateway/api/routes-entries.ts";
 import { type FtpPath, type Place, nameFault, placeOf } from "#gateway/ftp/ftp-path.ts";
 import type { Listed } from "#gateway/ftp/listing.ts";
+import { onceMore } from "#gateway/once-more.ts";
 import { FtpRefusal, refusedChange } from "#gateway/ftp/reply.ts";
 
-/** The reply where somebody else was faster, and how often it is looked again before. */
+/** The reply where somebody else was faster. */
 const CHANGED = 450;
-const TRIES_MAX = 5;
 /** Entries that are asked for at once. */
 const PAGE_ROWS = 1_000;
 const ROOT_ENTRY: Entry = { kind: "dir", mode: 0o555 };
@@ -249,17 +249,14 @@ export class FtpFiles {
   }
 
   /** What was found, and nothing of another kind that has come in its place: where that was changed it is looked at again. */
-  async #remove(path: FtpPath, find: () => Promise<Found>): Promise<void> {
-    for (let attempt = 1; ; attempt++) {
+  #remove(path: FtpPath, find: () => Promise<Found>): Promise<void> {
+    const attempt = async (): Promise<void> => {
       const { version } = await find();
       const { space, path: inner } = this.target(path);
       const expect: Expect = version === undefined ? { kind: "present" } : { kind: "sequence", sequence: version.sequence };
-      try {
-        return await this.#commit(space, [{ type: "remove", path: inner, expect, recursive: false }], undefined);
-      } catch (error) {
-        if (!(error instanceof FtpRefusal) || error.code !== CHANGED || attempt === TRIES_MAX) throw error;
-      }
-    }
+      await this.#commit(space, [{ type: "remove", path: inner, expect, recursive: false }], undefined);
+    };
+    return onceMore(attempt, (error) => error instanceof FtpRefusal && error.code === CHANGED);
   }
 
   /** As rename() of POSIX: a file at the new name is replaced in the same commit. */

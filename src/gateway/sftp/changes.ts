@@ -5,6 +5,7 @@ import type { SpaceChange, Version } from "#hub/space.ts";
 import { DIR_MODE, type Entry } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { WantedAttrs } from "#platform/net/sftp-wire.ts";
+import { onceMore } from "#gateway/once-more.ts";
 import { failed, unsupported } from "#gateway/sftp/status.ts";
 import { type Found, type Node, type Place, notDirectory } from "#gateway/sftp/tree.ts";
 import { requireDone } from "#gateway/sftp/write-handle.ts";
@@ -12,8 +13,6 @@ import { requireDone } from "#gateway/sftp/write-handle.ts";
 /** Longest text of a symlink that a space keeps; Linux PATH_MAX. */
 const TARGET_CHARS_MAX = 4096;
 const NS = 1_000_000_000n;
-/** How often a change of attributes looks again when somebody edits the file. */
-const TRIES_MAX = 3;
 
 export type Changing = { readonly spaces: SpaceService; readonly who: () => Principal; readonly traceId: () => string };
 type At = NonNullable<Place>;
@@ -89,19 +88,14 @@ export function requireSameOwner(entry: Entry, { owner }: WantedAttrs): void {
  * Sets mode and time of what is there. Directories and symlinks have no time of their own here, and symlinks no mode:
  * setting them does nothing.
  */
-export async function setAttrs(by: Changing, find: () => Promise<Node>, wanted: WantedAttrs): Promise<void> {
-  for (let tries = 1; ; tries++) {
+export function setAttrs(by: Changing, find: () => Promise<Node>, wanted: WantedAttrs): Promise<void> {
+  const attempt = async (): Promise<void> => {
     const node = await find();
     requireSameOwner(node.entry, wanted);
     const entry = withAttrs(node.entry, wanted);
-    if (entry === node.entry) return;
-    try {
-      await putEntry(by, requireChangeable(node), entry);
-      return;
-    } catch (error) {
-      if (!(error instanceof SynclineError) || error.code !== "STALE" || tries === TRIES_MAX) throw error;
-    }
-  }
+    if (entry !== node.entry) await putEntry(by, requireChangeable(node), entry);
+  };
+  return onceMore(attempt, (error) => error instanceof SynclineError && error.code === "STALE");
 }
 
 function withAttrs(entry: Entry, { mode, mtimeSeconds }: WantedAttrs): Entry {
