@@ -12,7 +12,8 @@ const TRACE = "0".repeat(32);
 const NAMES = ["overwrite", "sign to write", "upload in parts", "tus whole", "dav PUT", "PutObject", "STOR over", "sftp write over", "Upload over"];
 const WRITES = OPERATIONS.filter(({ name }) => NAMES.includes(name));
 const CASES = WRITES.map(({ name }, index) => ({ name, index }));
-const MODE = 0o613;
+const KEPT = 0o1613;
+const MODE = 0o6000 | KEPT;
 const SECRET = "of-the-one-who-put-it";
 
 describe("a file that is there", () => {
@@ -35,7 +36,7 @@ describe("a file that is there", () => {
     await spaces.commit(SYSTEM, "demo", { changes: [change], intake, atomic: true, cause: "edit", traceId: TRACE });
   }
 
-  test.each(CASES)("[RIGHTS-961] keeps its permissions, also those that it gets while it is replaced: $name", async ({ index }) => {
+  test.each(CASES)("[RIGHTS-961] keeps its permissions but for set-id bits, also those that it gets while it is replaced: $name", async ({ index }) => {
     const { spaces } = lab.api.hub;
     const at = targetOf(index, "full", "a");
     const commit = spaces.commit.bind(spaces);
@@ -47,14 +48,14 @@ describe("a file that is there", () => {
     };
     const { kind, told } = await WRITES[index]!.run(lab.person("full"), at);
     expect([kind, kind === "done" ? "" : told]).toEqual(["done", ""]);
-    expect((await fileAt(at.file)).entry).toMatchObject({ size: 3, mode: MODE });
+    expect((await fileAt(at.file)).entry).toMatchObject({ size: 3, mode: KEPT });
   });
 
   test.each(CASES)("[RIGHTS-962] keeps them also where who writes may not read, who is told nothing of it: $name", async ({ index }) => {
     const at = targetOf(index, "dropper", "a");
     await mark(at.file, { "user.secret": SECRET });
     const { kind, told } = await WRITES[index]!.run(lab.person("dropper"), at);
-    expect([kind, ['"0613"', `"mode":${MODE}`, SECRET].filter((word) => told.includes(word))]).toEqual(["done", []]);
-    expect((await fileAt(at.file)).entry).toMatchObject({ size: 3, mode: MODE });
+    expect([kind, ['"1613"', `"mode":${KEPT}`, SECRET].filter((word) => told.includes(word))]).toEqual(["done", []]);
+    expect((await fileAt(at.file)).entry).toMatchObject({ size: 3, mode: KEPT });
   });
 });

@@ -156,8 +156,8 @@ export type SpaceChange =
       /** A directory never takes the place of a file, nor a file that of a directory that has nothing in it. */
       readonly keepsKind?: true | undefined;
       /**
-       * The permissions are those of a file that is made anew: one that is there keeps its own. And a directory that is there
-       * stays all that it is.
+       * The permissions are those of a file that is made anew: one that is there keeps its own, but for set-id bits under other
+       * bytes. And a directory that is there stays all that it is.
        */
       readonly keepsMode?: boolean | undefined;
     }

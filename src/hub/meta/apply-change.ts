@@ -12,7 +12,7 @@ import type {
   SpaceChange,
   Version,
 } from "#hub/space.ts";
-import { DIR_MODE, type Entry, PRESERVE_DEFAULT, type Preserve, compareContent, sameEntry } from "#model/entry.ts";
+import { DIR_MODE, type Entry, PRESERVE_DEFAULT, type Preserve, compareContent, keptMode, sameEntry } from "#model/entry.ts";
 import {
   PATH_BYTES_MAX,
   type RelPath,
@@ -106,11 +106,12 @@ function sameVersion(before: Version | undefined, { content }: Put): number | un
 }
 
 /** With what stays of the entry that is there when a change says nothing of that. */
-function entryOver(before: Version | undefined, { entry, keepsMode }: Put): Entry {
+function entryOver(before: Version | undefined, { entry, content, keepsMode }: Put): Entry {
   const old = before?.entry;
   if (keepsMode !== true) return entry;
   if (old?.kind === "dir" && entry.kind === "dir") return old;
-  return old?.kind === "file" && entry.kind === "file" ? { ...entry, mode: old.mode } : entry;
+  if (old?.kind !== "file" || entry.kind !== "file") return entry;
+  return { ...entry, mode: before?.content?.id === content?.id ? old.mode : keptMode(old.mode) };
 }
 
 /** What stays of the attributes that are there when a change says nothing of them. */

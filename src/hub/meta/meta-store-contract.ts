@@ -83,7 +83,7 @@ const pathArb = fc
   .map((names) => names.join("/"));
 const textArb = fc.constantFrom("", "one", "two", "three");
 const entryArb: fc.Arbitrary<{ entry: Entry; content: ContentRef | undefined }> = fc.oneof(
-  { weight: 4, arbitrary: fc.tuple(textArb, fc.bigInt(0n, 2n), fc.constantFrom(0o644, 0o600)).map(([text, mtime, mode]) => ({ entry: { ...fileOf(text, mtime), mode }, content: contentOf(text) })) },
+  { weight: 4, arbitrary: fc.tuple(textArb, fc.bigInt(0n, 2n), fc.constantFrom(0o644, 0o7600)).map(([text, mtime, mode]) => ({ entry: { ...fileOf(text, mtime), mode }, content: contentOf(text) })) },
   { weight: 3, arbitrary: fc.constantFrom(0o755, 0o700).map((mode) => ({ entry: { kind: "dir", mode } as Entry, content: undefined })) },
   { weight: 1, arbitrary: textArb.map((target) => ({ entry: { kind: "symlink", target: `t${target}` } as Entry, content: undefined })) },
 );

@@ -40,6 +40,11 @@ export function putContract(name: string, makeLab: () => Promise<MetaLab>): void
         modes.push(modeOf(await entryAt("x")));
       }
       expect(modes).toEqual([0o600, 0o600, 0o640]);
+      // As on a disk new bytes have no set-id bits, which would lend whoever wrote them the rights of the file's owner.
+      await commitOne(store, space.id, [file("c", 0o7750, false), file("c", 0o644, true)]);
+      expect(modeOf(await entryAt("x"))).toBe(0o7750);
+      await commitOne(store, space.id, [file("d", 0o644, true)]);
+      expect(modeOf(await entryAt("x"))).toBe(0o1750);
       expect(await entryAt("x")).toMatchObject({ size: 1, mtimeNs: 1n });
       const owner = { uid: 1, gid: 2, user: "ann", group: undefined };
       const dir = (entry: Entry): Put => ({ ...put("x", ""), entry, content: undefined, keepsMode: true });

@@ -142,7 +142,7 @@ export class SpaceModel {
     if (typeof way === "string") return way;
     if (way.length > 0 && !makeParents) return "NO_PARENT";
     const old = this.currentAt(path);
-    const entry = change.keepsMode === true ? entryOver(old?.entry, change.entry) : change.entry;
+    const entry = change.keepsMode === true ? entryOver(old, change) : change.entry;
     if (old?.entry?.kind === "dir" && entry.kind !== "dir" && this.present(path).length > 0) return "IS_A_DIRECTORY";
     const more = way.length + (old?.entry === undefined ? 1 : 0);
     if (more > 0 && this.usage().entries + more > this.#quotaEntries) return "QUOTA";
@@ -189,7 +189,9 @@ function keptOver(old: Version | undefined, { entry, content }: { entry: Entry; 
   return Object.fromEntries(Object.entries(old.attributes).filter(([name]) => isSame || !/^(content|etag|sum)[.]/.test(name)));
 }
 
-function entryOver(old: Entry | undefined, entry: Entry): Entry {
+function entryOver(before: Version | undefined, { entry, content }: { entry: Entry; content: Version["content"] }): Entry {
+  const old = before?.entry;
   if (old?.kind !== entry.kind) return entry;
-  return old.kind === "dir" ? old : { ...entry, ...("mode" in old ? { mode: old.mode } : {}) };
+  if (old.kind !== "file") return old.kind === "dir" ? old : entry;
+  return { ...entry, mode: before?.content?.id === content?.id ? old.mode : old.mode & 0o1777 } as Entry;
 }
