@@ -175,16 +175,21 @@ class SftpService {
   /** Somebody was changed: connections of who may not sign in any more end, the others have the new rights. */
   async #lookAgain(): Promise<void> {
     const { access } = this.#parts;
+    const { generation } = access;
     for (const [connection, login] of this.#logins) {
-      const { user } = login.proof;
-      const isPlainKey = login.proof.type === "key" && readSshPublicKey(login.proof.key)?.isCertificate !== true;
-      const who = await (isPlainKey && login.proof.type === "key"
-        ? access.sshKeys.find(user, login.proof.key)
-        : access.users.forSignIn(user).then((found) => found?.principal)
-      ).catch(() => login.who);
+      // Who cannot be looked at may have lost everything.
+      const who = await this.#whoIs(login).catch((error: unknown) => this.#fault(error));
+      // Another change has begun a look of its own at all of them, and may have found something newer than this.
+      if (generation !== access.generation) return;
       if (who === undefined) connection.end();
       else login.who = who;
     }
+  }
+
+  async #whoIs({ proof }: Login): Promise<Principal | undefined> {
+    const { sshKeys, users } = this.#parts.access;
+    const isPlainKey = proof.type === "key" && readSshPublicKey(proof.key)?.isCertificate !== true;
+    return isPlainKey ? sshKeys.find(proof.user, proof.key) : (await users.forSignIn(proof.user))?.principal;
   }
 
   serve(login: Login, channel: SshChannel, connection: SshConnection): void {
@@ -215,7 +220,7 @@ class SftpService {
     };
   }
 
-  #fault(error: unknown): void {
+  #fault(error: unknown): undefined {
     this.#parts.log.error("sftp failed", { error: stackOf(error) });
   }
 
