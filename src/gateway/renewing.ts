@@ -15,21 +15,31 @@ export type Renew = () => Promise<Principal>;
 
 export type SignedIn = { readonly who: Principal; readonly renew: Renew };
 
-/** @param authenticate looks at the credential; called now, and again where something has changed */
-export async function signedIn(access: Pick<HubAccess, "generation">, authenticate: () => Promise<Principal>): Promise<SignedIn> {
+/**
+ * @param authenticate looks at the credential; called now, and again where something has changed
+ * @returns also `again`, which looks at it whatever has changed: it may have an end of its own
+ */
+export async function signedIn(
+  access: Pick<HubAccess, "generation">,
+  authenticate: () => Promise<Principal>,
+): Promise<SignedIn & { readonly again: Renew }> {
   // From before it was looked at: what changes meanwhile counts.
   let { generation } = access;
   let who = await authenticate();
+  const again = async (): Promise<Principal> => {
+    const now = access.generation;
+    who = await authenticate();
+    generation = now;
+    return who;
+  };
   const renew = async (): Promise<Principal> => {
     for (let look = 0; generation !== access.generation; look++) {
       if (look === LOOKS_MAX) throw changing();
-      const now = access.generation;
-      who = await authenticate();
-      generation = now;
+      await again();
     }
     return who;
   };
-  return { who, renew };
+  return { who, renew, again };
 }
 
 function changing(): SynclineError {
