@@ -42,13 +42,18 @@ export async function makeSymlink(by: Changing, { space, path }: At, target: str
   await commit(by, space, [change]);
 }
 
-/** A file or a symlink, or an empty directory. */
-export async function removeEntry(by: Changing, node: Node, kind: "file" | "dir"): Promise<void> {
-  const { place, version, entry } = requireChangeable(node);
-  if (kind === "dir" && entry.kind !== "dir") throw notDirectory();
-  if (kind === "file" && entry.kind === "dir") throw failed("this is a directory");
-  const expect = { kind: "sequence", sequence: version.sequence } as const;
-  await commit(by, place.space, [{ type: "remove", path: place.path, expect, recursive: false }]);
+const isStale = (error: unknown): boolean => error instanceof SynclineError && error.code === "STALE";
+
+/** A file or a symlink, or an empty directory: what is found, and nothing of another kind that has come in its place. */
+export function removeEntry(by: Changing, find: () => Promise<Node>, kind: "file" | "dir"): Promise<void> {
+  const attempt = async (): Promise<void> => {
+    const { place, version, entry } = requireChangeable(await find());
+    if (kind === "dir" && entry.kind !== "dir") throw notDirectory();
+    if (kind === "file" && entry.kind === "dir") throw failed("this is a directory");
+    const expect = { kind: "sequence", sequence: version.sequence } as const;
+    await commit(by, place.space, [{ type: "remove", path: place.path, expect, recursive: false }]);
+  };
+  return onceMore(attempt, isStale);
 }
 
 /**
@@ -95,7 +100,7 @@ export function setAttrs(by: Changing, find: () => Promise<Node>, wanted: Wanted
     const entry = withAttrs(node.entry, wanted);
     if (entry !== node.entry) await putEntry(by, requireChangeable(node), entry);
   };
-  return onceMore(attempt, (error) => error instanceof SynclineError && error.code === "STALE");
+  return onceMore(attempt, isStale);
 }
 
 function withAttrs(entry: Entry, { mode, mtimeSeconds }: WantedAttrs): Entry {
