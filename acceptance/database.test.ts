@@ -5,6 +5,7 @@ import { followStoreContract } from "#hub/followers/follow-store-contract.ts";
 import { lifecycleRowsContract } from "#hub/lifecycle/lifecycle-rows-contract.ts";
 import { metaStoreContract } from "#hub/meta/meta-store-contract.ts";
 import { purgeContract } from "#hub/meta/purge-contract.ts";
+import { putContract } from "#hub/meta/put-contract.ts";
 import { HubLease } from "#hub/hub-lease.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
 import { uploadsContract } from "#hub/uploads/uploads-contract.ts";
@@ -50,6 +51,7 @@ const metaLab = async () => {
 };
 metaStoreContract("PostgreSQL", metaLab, 60);
 purgeContract("PostgreSQL", metaLab, 20);
+putContract("PostgreSQL", metaLab);
 
 followStoreContract("PostgreSQL", postgresLab, 10);
 uploadsContract("PostgreSQL", postgresLab, 8);

@@ -39,10 +39,10 @@ export class Partials {
   }
 
   /** Begins one, and drops those of the same path that nobody writes to. */
-  async begin(who: Principal, place: Place, current: FoundFile | undefined, mode: number): Promise<UploadId> {
+  async begin(who: Principal, place: Place, current: FoundFile | undefined): Promise<UploadId> {
     await this.forget(who, place);
     const { space, path } = place;
-    const wanted = { space, path, kind: "stream", mode, note: baseOf(current) } as const;
+    const wanted = { space, path, kind: "stream", note: baseOf(current) } as const;
     return (await this.#uploads.create(this.#by(who), wanted)).id;
   }
 

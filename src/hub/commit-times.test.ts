@@ -1,11 +1,10 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { type ClockNotice, HELD_MS_MAX } from "#hub/commit-times.ts";
-import { TRACE, TestHub } from "#hub/hub-fixture.ts";
+import { EVERYTHING, TRACE, TestHub } from "#hub/hub-fixture.ts";
 import { HubSpaces } from "#hub/hub-spaces.ts";
 import type { SpaceId } from "#hub/space.ts";
 import { SpaceVersions } from "#hub/versions/versions.ts";
 
-const ACCESS = { authenticate: () => Promise.reject(new Error("no")), decide: () => ({ allowed: true, reason: "" }), reaches: () => true, require: () => undefined };
 const DAY_MS = 86_400_000;
 const NOON = 20_000 * DAY_MS + DAY_MS / 2;
 
@@ -19,7 +18,7 @@ const told: string[] = [];
 beforeEach(async () => {
   nowMs = NOON;
   told.length = 0;
-  hub = await TestHub.open(ACCESS, clock);
+  hub = await TestHub.open(EVERYTHING, clock);
   ({ id } = await hub.spaces.createSpace(hub.who, "demo"));
 });
 afterEach(() => hub[Symbol.asyncDispose]());
@@ -28,7 +27,7 @@ afterEach(() => hub[Symbol.asyncDispose]());
 function again(): Promise<HubSpaces> {
   const { meta, chunks, audit, host } = hub;
   const onClockNotice = ({ what, behindMs }: ClockNotice): void => void told.push(`${what} ${behindMs}`);
-  return HubSpaces.open({ meta, chunks, access: ACCESS, audit, clock, random: host.random, onClockNotice });
+  return HubSpaces.open({ meta, chunks, access: EVERYTHING, audit, clock, random: host.random, onClockNotice });
 }
 
 async function commitAt(spaces: HubSpaces, atMs: number): Promise<void> {
@@ -79,7 +78,7 @@ test("[TIME-3] nor does what a purge makes current go back in time", async () =>
   nowMs += 1000;
   const two = await hub.put("demo", "a", "two");
   nowMs -= DAY_MS;
-  const versions = new SpaceVersions({ spaces: hub.spaces, meta: hub.meta, access: ACCESS, audit: hub.audit, clock });
+  const versions = new SpaceVersions({ spaces: hub.spaces, meta: hub.meta, access: EVERYTHING, audit: hub.audit, clock });
   await versions.purge(hub.who, "demo", [{ path: "a", sequence: two }], { traceId: TRACE, bypass: false });
   expect(await times()).toEqual([0, 1000, 1000]);
   expect([await countAt(500), await countAt(1000)]).toEqual([one, two + 1]);

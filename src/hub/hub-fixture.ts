@@ -32,7 +32,7 @@ const shortHash = (text: string): string => new Bun.CryptoHasher("sha256").updat
 export const TRACE = "0123456789abcdef0123456789abcdef";
 
 /** For tests of what does not depend on rights; those of rights are access/'s own and the doors'. */
-const EVERYTHING: Access = {
+export const EVERYTHING: Access = {
   authenticate: () => Promise.reject(new Error("nobody signs in here")),
   decide: () => ({ allowed: true, reason: "a test" }),
   reaches: () => true,

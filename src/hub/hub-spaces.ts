@@ -1,9 +1,9 @@
 /** SpaceService over the hub's own stores: rights are asked here, once, for every door. */
 import {
-  COMMIT_CHANGES_MAX, badPath, contentGone, otherSpace, requireName, requirePointName, tooManyChanges, unknownPoint, unknownRun,
+  COMMIT_CHANGES_MAX, contentGone, otherSpace, requireName, requirePointName, tooManyChanges, unknownPoint, unknownRun,
   unknownSpace,
 } from "#hub/space-errors.ts";
-import type { Access, Action, Principal } from "#access/access.ts";
+import type { Access, Principal } from "#access/access.ts";
 import type { Attributes } from "#hub/attributes.ts";
 import type { Actor, AuditEvent } from "#access/audit.ts";
 import { countsOf, newContent, originOf, sequences } from "#hub/commit-facts.ts";
@@ -32,7 +32,6 @@ import {
   type RestorePoint,
   SETTINGS_DEFAULT,
   type Space,
-  type SpaceChange,
   type SpaceId,
   type SpaceSettings,
   type Version,
@@ -41,12 +40,12 @@ import { type ConflictsPage, type Decision, type SpaceConflict, decisionChanges,
 import { type SpaceAudit, spaceResource } from "#hub/space-audit.ts";
 import { ContentSums } from "#hub/sums/content-sums.ts";
 import type { SumName, Sums } from "#hub/sums/sums.ts";
-import { requireLockable } from "#hub/versions/lock-rights.ts";
+import { SpaceRights } from "#hub/space-rights.ts";
 import { StoredContents } from "#hub/stored-contents.ts";
 import { SpaceWatchers } from "#hub/space-watchers.ts";
 import { conflictCopyOf } from "#model/conflict-copy.ts";
 import { SynclineError } from "#model/error.ts";
-import { type RelPath, isWithin, pathFault } from "#model/path.ts";
+import type { RelPath } from "#model/path.ts";
 import type { ChunkId, ContentId } from "#sync/chunk/chunk-id.ts";
 import type { Clock, Random } from "#platform/host.ts";
 import type { ChunkStore, FreshChunk } from "#store/chunk-store.ts";
@@ -85,6 +84,7 @@ export function seedsOf(space: Space): SumSeeds {
 
 export class HubSpaces implements SpaceService {
   readonly #options: HubSpacesOptions;
+  readonly #rights: SpaceRights;
   readonly #queue: CommitQueue;
   readonly #watchers = new SpaceWatchers();
   readonly #onRename: ((space: Space) => Promise<void>)[] = [];
@@ -105,6 +105,7 @@ export class HubSpaces implements SpaceService {
 
   private constructor(options: HubSpacesOptions, fresh: FreshChunks | undefined) {
     this.#options = options;
+    this.#rights = new SpaceRights(options.access);
     this.#fresh = fresh;
     this.#queue = new CommitQueue(options.meta, fresh);
     this.#sums = new ContentSums(options.meta);
@@ -134,7 +135,7 @@ export class HubSpaces implements SpaceService {
   // ---------------------------------------------------------------- spaces
 
   async createSpace(who: Principal, name: string, settings: Partial<SpaceSettings> = {}): Promise<Space> {
-    this.#require(who, "manage", name, "");
+    this.#rights.require(who, "manage", name, "");
     requireName(name);
     const { meta, clock, random } = this.#options;
     const all = { ...SETTINGS_DEFAULT, ...settings };
@@ -199,7 +200,7 @@ export class HubSpaces implements SpaceService {
     const shown: Space[] = [];
     for (const { id, deletedMs } of this.#spaces.values()) {
       const space = deletedMs === undefined ? await this.#options.meta.space(id) : undefined;
-      if (space !== undefined && this.#seesAny(who, space.name)) shown.push(this.followed.shown(space));
+      if (space !== undefined && this.#rights.seesAny(who, space.name)) shown.push(this.followed.shown(space));
     }
     return shown.sort((a, b) => (a.name < b.name ? -1 : 1));
   }
@@ -209,6 +210,12 @@ export class HubSpaces implements SpaceService {
     const space = await this.#options.meta.space(known.id);
     if (space === undefined) throw unknownSpace(name);
     return this.followed.shown(space);
+  }
+
+  #known(who: Principal, name: string): Space {
+    const space = this.#spaces.get(name);
+    if (space === undefined || space.deletedMs !== undefined || !this.#rights.seesAny(who, name)) throw unknownSpace(name);
+    return space;
   }
 
   requireIs(name: string, id: SpaceId): void {
@@ -225,10 +232,10 @@ export class HubSpaces implements SpaceService {
     name: string,
     change: { name?: string; settings?: Partial<SpaceSettings> },
   ): Promise<Space> {
-    this.#require(who, "manage", name, "");
+    this.#rights.require(who, "manage", name, "");
     if (change.name !== undefined) {
       requireName(change.name);
-      this.#require(who, "manage", change.name, "");
+      this.#rights.require(who, "manage", change.name, "");
     }
     const noting = this.#noting(who, { action: "space.update", resource: spaceResource(name), details: change });
     return this.#inTurn(async () => {
@@ -258,7 +265,7 @@ export class HubSpaces implements SpaceService {
   }
 
   async deleteSpace(who: Principal, name: string, { onlyEmpty }: { readonly onlyEmpty: boolean } = { onlyEmpty: false }): Promise<void> {
-    this.#require(who, "manage", name, "");
+    this.#rights.require(who, "manage", name, "");
     const { meta, clock } = this.#options;
     const noting = this.#noting(who, { action: "space.delete", resource: spaceResource(name) });
     await this.#inTurn(async () => {
@@ -269,7 +276,7 @@ export class HubSpaces implements SpaceService {
   }
 
   async undeleteSpace(who: Principal, name: string): Promise<Space> {
-    this.#require(who, "manage", name, "");
+    this.#rights.require(who, "manage", name, "");
     const noting = this.#noting(who, { action: "space.undelete", resource: spaceResource(name) });
     return this.#inTurn(async () => {
       const known = this.#spaces.get(name);
@@ -288,7 +295,7 @@ export class HubSpaces implements SpaceService {
   // ---------------------------------------------------------------- reading
 
   async version(who: Principal, name: string, path: RelPath, at?: Point): Promise<Version | undefined> {
-    this.#require(who, "read", name, path);
+    this.#rights.require(who, "read", name, path);
     const { id } = this.#known(who, name);
     const { meta } = this.#options;
     return at === undefined ? meta.version(id, path) : meta.versionAt(id, path, at);
@@ -296,14 +303,14 @@ export class HubSpaces implements SpaceService {
 
   async list(who: Principal, name: string, request: ListRequest): Promise<Version[]> {
     const { id } = this.#known(who, name);
-    if (this.#mayReadTree(who, name, request.below)) return this.#options.meta.list(id, request);
-    if (!this.#options.access.reaches(who, "read", name, request.below)) this.#require(who, "read", name, request.below);
+    if (this.#rights.mayReadTree(who, name, request.below)) return this.#options.meta.list(id, request);
+    this.#rights.requireSome(who, "read", name, request.below);
     // Somebody who may read only parts gets pages of what is left over, never an empty page in the middle.
     const shown: Version[] = [];
     let after = request.after;
     for (;;) {
       const page = await this.#options.meta.list(id, { ...request, after });
-      for (const one of page) if (this.#isShown(who, name, one, request.shallow)) shown.push(one);
+      for (const one of page) if (this.#rights.isShown(who, name, one, request.shallow)) shown.push(one);
       if (page.length < request.limit || shown.length >= request.limit) return shown.slice(0, request.limit);
       after = page.at(-1)!.path;
     }
@@ -316,24 +323,24 @@ export class HubSpaces implements SpaceService {
     before: number | undefined,
     limit: number,
   ): Promise<JournalRecord[]> {
-    this.#require(who, "read", name, path);
-    return this.#shownRecords(who, name, await this.#options.meta.history(this.#known(who, name).id, path, before, limit));
+    this.#rights.require(who, "read", name, path);
+    return this.#rights.shownRecords(who, name, await this.#options.meta.history(this.#known(who, name).id, path, before, limit));
   }
 
   async journal(who: Principal, name: string, after: number, limit: number): Promise<JournalRecord[]> {
     const { id } = this.#known(who, name);
     const records = await this.#options.meta.journal(id, after, limit);
-    if (this.#mayReadTree(who, name, "")) return records;
-    return this.#shownRecords(who, name, records);
+    if (this.#rights.mayReadTree(who, name, "")) return records;
+    return this.#rights.shownRecords(who, name, records);
   }
 
   async journalOfRun(who: Principal, name: string, runId: string): Promise<JournalRecord[]> {
     const records = await this.#options.meta.journalOfRun(this.#known(who, name).id, runId);
-    return this.#shownRecords(who, name, records);
+    return this.#rights.shownRecords(who, name, records);
   }
 
   async count(who: Principal, name: string, below: RelPath, max: number): Promise<number> {
-    this.#requireTree(who, "read", name, below);
+    this.#rights.requireTree(who, "read", name, below);
     return this.#options.meta.count(this.#known(who, name).id, below, max);
   }
 
@@ -344,23 +351,23 @@ export class HubSpaces implements SpaceService {
     sequence: number,
     limit: number,
   ): Promise<Version[]> {
-    this.#requireTree(who, "read", name, below);
+    this.#rights.requireTree(who, "read", name, below);
     return this.#options.meta.changedSince(this.#known(who, name).id, below, sequence, limit);
   }
 
   async open(who: Principal, name: string, version: Version, isProved = true): Promise<ContentSource> {
-    this.#require(who, "read", name, version.path);
+    this.#rights.require(who, "read", name, version.path);
     requireReadable(version);
     return this.moved.reader(await this.#contents.open(version, isProved), who.id, name);
   }
 
   async openEncrypted(who: Principal, name: string, version: Version): Promise<ContentSource> {
-    this.#require(who, "read", name, version.path);
+    this.#rights.require(who, "read", name, version.path);
     return this.moved.reader(await this.#contents.open(version, true), who.id, name);
   }
 
   async sums(who: Principal, name: string, version: Version, wanted: readonly SumName[] = []): Promise<Sums> {
-    this.#require(who, "read", name, version.path);
+    this.#rights.require(who, "read", name, version.path);
     requireReadable(version);
     return this.#sums.of(version.content!.id, await this.#contents.open(version, true), wanted);
   }
@@ -368,9 +375,9 @@ export class HubSpaces implements SpaceService {
   // ---------------------------------------------------------------- writing
 
   intake(who: Principal, name: string): StoreIntake {
-    const { chunks, meta, access, cuts } = this.#options;
+    const { chunks, meta, cuts } = this.#options;
     // What a commit may do is asked of each change; but who may write nothing must not fill the disk.
-    if (!access.reaches(who, "write", name, "")) this.#require(who, "write", name, "");
+    this.#rights.requireSome(who, "write", name, "");
     const space = this.#known(who, name);
     // It would be refused in the end.
     this.followed.requireOwn(name, space);
@@ -382,11 +389,12 @@ export class HubSpaces implements SpaceService {
   }
 
   async commit(who: Principal, name: string, request: CommitRequest): Promise<CommitOutcome> {
-    const { id } = this.#known(who, name);
+    const space = this.#known(who, name);
+    const { id } = space;
     const { intake } = request;
     if (intake !== undefined && (this.#spaceOf.get(intake) ?? id) !== id) throw otherSpace(name);
     if (request.changes.length > COMMIT_CHANGES_MAX) throw tooManyChanges(request.changes.length);
-    for (const change of request.changes) this.#requireChange(who, name, change);
+    for (const change of request.changes) this.#rights.requireChange(who, space, change);
     return this.#commit(who, name, id, request);
   }
 
@@ -420,8 +428,8 @@ export class HubSpaces implements SpaceService {
     to: Point,
     request: Omit<CommitRequest, "changes" | "atomic" | "intake">,
   ): Promise<CommitOutcome> {
-    this.#requireTree(who, "restore", name, below);
-    this.#requireTree(who, "write", name, below);
+    this.#rights.requireTree(who, "restore", name, below);
+    this.#rights.requireTree(who, "write", name, below);
     const { id } = this.#known(who, name);
     // A run of its own, so that a restore can be taken back like any other.
     const runId = request.runId ?? Buffer.from(this.#options.random.bytes(6)).toString("hex");
@@ -438,8 +446,8 @@ export class HubSpaces implements SpaceService {
     const records = await this.#options.meta.journalOfRun(id, runId);
     if (records.length === 0) throw unknownRun(runId);
     for (const { path } of records) {
-      this.#require(who, "restore", name, path);
-      this.#require(who, "write", name, path);
+      this.#rights.require(who, "restore", name, path);
+      this.#rights.require(who, "write", name, path);
     }
     const event = { action: "space.undo", resource: spaceResource(name) };
     return this.#audited({ id: who.id, traceId }, event, { runId }, async () => {
@@ -453,14 +461,14 @@ export class HubSpaces implements SpaceService {
   async conflicts(who: Principal, name: string, request: CopiesRequest): Promise<ConflictsPage> {
     const { id } = this.#known(who, name);
     const { meta } = this.#options;
-    if (!this.#options.access.reaches(who, "read", name, request.below)) this.#require(who, "read", name, request.below);
+    this.#rights.requireSome(who, "read", name, request.below);
     const sequence = (await meta.space(id))?.sequence ?? 0;
     const { copies, next } = await meta.copies(id, request);
     const conflicts: SpaceConflict[] = [];
     for (const copy of copies) {
-      if (!this.#may(who, "read", name, copy.path)) continue;
+      if (!this.#rights.may(who, "read", name, copy.path)) continue;
       const path = conflictCopyOf(copy.path)?.of;
-      const there = path === undefined || !this.#may(who, "read", name, path) ? undefined : await meta.version(id, path);
+      const there = path === undefined || !this.#rights.may(who, "read", name, path) ? undefined : await meta.version(id, path);
       const lost = await lostBy(meta, id, copy);
       // It went in this moment.
       if (lost === undefined) continue;
@@ -471,7 +479,7 @@ export class HubSpaces implements SpaceService {
 
   async conflictCount(who: Principal, name: string, max: number): Promise<number> {
     const { copies } = await this.#options.meta.copies(this.#known(who, name).id, { below: "", after: undefined, limit: max });
-    return copies.filter(({ path }) => this.#may(who, "read", name, path)).length;
+    return copies.filter(({ path }) => this.#rights.may(who, "read", name, path)).length;
   }
 
   async resolveConflict(
@@ -484,8 +492,8 @@ export class HubSpaces implements SpaceService {
     const { meta, random } = this.#options;
     const path = conflictCopyOf(decision.copy)?.of;
     for (const one of [decision.copy, ...(path === undefined ? [] : [path])]) {
-      this.#requireTree(who, "read", name, one);
-      this.#requireTree(who, "write", name, one);
+      this.#rights.requireTree(who, "read", name, one);
+      this.#rights.requireTree(who, "write", name, one);
     }
     const now = (await this.space(who, name)).sequence;
     const changes = await decisionChanges(meta, id, decision, now);
@@ -502,7 +510,7 @@ export class HubSpaces implements SpaceService {
   // ---------------------------------------------------------------- restore points
 
   async createRestorePoint(who: Principal, name: string, point: string, at?: Point): Promise<RestorePoint> {
-    this.#require(who, "restore", name, "");
+    this.#rights.require(who, "restore", name, "");
     requirePointName(point);
     const space = await this.space(who, name);
     this.followed.requireOwn(name, space);
@@ -528,12 +536,12 @@ export class HubSpaces implements SpaceService {
   }
 
   async restorePoints(who: Principal, name: string): Promise<RestorePoint[]> {
-    this.#require(who, "read", name, "");
+    this.#rights.require(who, "read", name, "");
     return this.#options.meta.restorePoints(this.#known(who, name).id);
   }
 
   async deleteRestorePoint(who: Principal, name: string, point: string): Promise<void> {
-    this.#require(who, "manage", name, "");
+    this.#rights.require(who, "manage", name, "");
     const event = { action: "restore-point.delete", resource: spaceResource(name), details: { name: point } };
     const known = this.#known(who, name);
     this.followed.requireOwn(name, known);
@@ -571,63 +579,5 @@ export class HubSpaces implements SpaceService {
     }
     await audit.append(by, { ...event, outcome: "done", details: { ...details, ...done.counts } });
     return done.value;
-  }
-
-  // ---------------------------------------------------------------- rights
-
-  #known(who: Principal, name: string): Space {
-    const space = this.#spaces.get(name);
-    if (space === undefined || space.deletedMs !== undefined || !this.#seesAny(who, name)) throw unknownSpace(name);
-    return space;
-  }
-
-  #may(who: Principal, action: Action, space: string, path: RelPath): boolean {
-    return this.#options.access.decide(who, action, { type: "space", space, path }).allowed;
-  }
-
-  /** A space that somebody may see nothing of does not exist for them. */
-  #require(who: Principal, action: Action, space: string, path: RelPath): void {
-    this.#options.access.require(who, action, { type: "space", space, path });
-  }
-
-  /** As require, for the path with everything below it: a deny anywhere there refuses. */
-  #requireTree(who: Principal, action: Action, space: string, path: RelPath): void {
-    this.#options.access.require(who, action, { type: "space", space, path, isTree: true });
-  }
-
-  /** What came from where somebody may not read tells them not what it was called there. */
-  #shownRecords(who: Principal, space: string, records: readonly JournalRecord[]): JournalRecord[] {
-    const may = (path: RelPath): boolean => this.#may(who, "read", space, path);
-    const shown = records.filter(({ path }) => may(path));
-    return shown.map((one) => (one.from === undefined || may(one.from) ? one : { ...one, from: undefined }));
-  }
-
-  #mayReadTree(who: Principal, space: string, path: RelPath): boolean {
-    return this.#options.access.decide(who, "read", { type: "space", space, path, isTree: true }).allowed;
-  }
-
-  #seesAny(who: Principal, space: string): boolean {
-    return this.#options.access.reaches(who, "read", space, "");
-  }
-
-  /** Directories on the way to something that may be read are shown where one goes down step by step. */
-  #isShown(who: Principal, space: string, { path, entry }: Version, shallow: boolean): boolean {
-    if (this.#may(who, "read", space, path)) return true;
-    return shallow && entry?.kind === "dir" && this.#options.access.reaches(who, "read", space, path);
-  }
-
-  #requireChange(who: Principal, space: string, change: SpaceChange): void {
-    const paths = change.type === "move" ? [change.from, change.to] : [change.path];
-    for (const path of paths) {
-      const fault = pathFault(path);
-      if (fault !== undefined) throw badPath(path, fault);
-      const isTree = change.type === "move" || (change.type === "remove" && change.recursive);
-      this.#options.access.require(who, "write", { type: "space", space, path, isTree });
-    }
-    const isLocked = change.type === "put" && change.lock !== undefined;
-    if (isLocked) requireLockable(this.#options.access, who, this.#known(who, space), change.path);
-    // Or what may not be read could be brought to where it may.
-    if (change.type === "move") this.#requireTree(who, "read", space, change.from);
-    if (change.type === "move" && isWithin(change.to, change.from)) throw badPath(change.to, "inside what is moved");
   }
 }

@@ -155,6 +155,11 @@ export type SpaceChange =
       readonly isSameVersion?: true;
       /** A directory never takes the place of a file, nor a file that of a directory that has nothing in it. */
       readonly keepsKind?: true | undefined;
+      /**
+       * The permissions are those of a file that is made anew: one that is there keeps its own, but for set-id bits under other
+       * bytes. And a directory that is there stays all that it is.
+       */
+      readonly keepsMode?: boolean | undefined;
     }
   | {
       readonly type: "remove";

@@ -24,7 +24,7 @@ export type ChunkStoreUnderTest = {
 const MINUTE = 60_000;
 const never = new AbortController().signal;
 
-type Chunk = { readonly id: ChunkId; readonly bytes: Uint8Array };
+export type Chunk = { readonly id: ChunkId; readonly bytes: Uint8Array };
 
 export const chunkOf = (bytes: Uint8Array): Chunk => ({ id: chunkIdOf(bytes), bytes });
 
@@ -35,6 +35,10 @@ export function sampleChunk(seed: number, length: number, compressible = false):
   const unit = random.bytes(16);
   return chunkOf(Uint8Array.from({ length }, (_, at) => unit[at % 16]! ^ (at >> 12)));
 }
+
+/** Several, each another one than those of other numbers. */
+export const samples = (count: number, length = 1500, from = 0): Chunk[] =>
+  Array.from({ length: count }, (_, at) => sampleChunk(from + at, length));
 
 export async function* idsOf(chunks: Iterable<Chunk>): AsyncGenerator<ChunkId> {
   for (const { id } of chunks) yield id;
@@ -55,6 +59,10 @@ export async function putAll(store: ChunkStore, chunks: Iterable<Chunk>): Promis
   using pin = store.pin();
   for (const { id, bytes } of chunks) await pin.put(id, bytes);
   await pin.flush();
+}
+
+export async function expectAll(store: ChunkStore, chunks: Iterable<Chunk>): Promise<void> {
+  for (const { id, bytes } of chunks) expect(Buffer.compare(await store.get(id), bytes)).toBe(0);
 }
 
 function has(store: ChunkStore, chunks: readonly Chunk[]): boolean[] {

@@ -357,6 +357,22 @@ describe("events", () => {
     expect(await openStreams()).toBe(0);
   });
 
+  test("[API-962] a listener whose token is revoked while it begins to listen hears of no change", async () => {
+    const made = await lab.ask("/v1/tokens", { method: "POST", json: { user: "reader", name: "shorter" } });
+    const { token, value } = (await made.json()) as { token: { id: string }; value: string };
+    const { spaces } = lab.hub;
+    const space = spaces.space.bind(spaces);
+    spaces.space = async (...asked) => {
+      spaces.space = space;
+      const found = await space(...asked);
+      await lab.ask(`/v1/tokens/${token.id}`, { method: "DELETE" });
+      return found;
+    };
+    const events = lines(await lab.ask("/v1/spaces/demo/events", { token: value }));
+    await lab.put("in/unheard", "x");
+    expect([(await events.next()).value, (await events.next()).done]).toEqual([expect.stringContaining("event: hello"), true]);
+  });
+
   const openStreams = async (): Promise<number> => {
     const text = await (await lab.ask("/metrics")).text();
     return Number(/^syncline_http_streams_active\{kind="event_streams"\} (\d+)$/m.exec(text)![1]);

@@ -77,8 +77,8 @@ export class Api {
     const services = this.#services;
     if (request.url.length > URL_CHARS_MAX) throw new ApiProblem("LIMIT", `the URL is longer than ${URL_CHARS_MAX}`);
     const shown = route.allowed === "public" ? undefined : credentialOf(services, request, address);
-    const reauthenticate = async (): Promise<Principal> => (shown === undefined ? NOBODY : services.access.authenticate(shown));
-    const { renew } = await signedIn(services.access, reauthenticate);
+    const authenticate = async (): Promise<Principal> => (shown === undefined ? NOBODY : services.access.authenticate(shown));
+    const { renew, again } = await signedIn(services.access, authenticate);
     if (shown?.type === "session" && !shown.isBearer) requireOwnPage(request, shown.cookie);
     const params = check(route.params, decoded(matched.params), "path");
     const query = check(route.query, parseQuery(splitUrl(request.url).search), "query");
@@ -98,7 +98,7 @@ export class Api {
       session: shown?.type === "session" ? shown.cookie : undefined,
       trace,
       renew,
-      reauthenticate,
+      again,
       services,
       traffic: services.traffic,
     };

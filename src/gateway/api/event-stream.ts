@@ -13,7 +13,7 @@ const HEARTBEAT_MS = 15_000;
 /** What a client waits before it comes back. */
 const RETRY_MS = 2000;
 
-type Listening = Pick<Call, "services" | "traffic" | "trace" | "request" | "who" | "reauthenticate">;
+type Listening = Pick<Call, "services" | "traffic" | "trace" | "request" | "renew" | "again">;
 
 export type EventSource = {
   /** The first event, with its name, data and what else belongs to it; see eventText. */
@@ -49,26 +49,17 @@ async function* events(call: Listening, { hello, watch, next, endedBy }: EventSo
   const encoder = new TextEncoder();
   const ended = new AbortController();
   const until = AbortSignal.any([ended.signal, services.closing, request.signal]);
-  let who = call.who;
   let wake = Promise.withResolvers<void>();
   let heartbeat: Promise<boolean> | undefined;
   watch(() => wake.resolve(), until);
-  // Whoever was revoked, or may see less now, hears no more from then on.
-  let isChanged = false;
-  services.access.onChange(() => {
-    isChanged = true;
-    wake.resolve();
-  }, until);
+  services.access.onChange(() => wake.resolve(), until);
   until.addEventListener("abort", () => wake.resolve(), { once: true });
   try {
     yield encoder.encode(`retry: ${RETRY_MS}\n${hello}`);
     while (!until.aborted) {
       wake = Promise.withResolvers<void>();
-      if (isChanged) {
-        isChanged = false;
-        who = await call.reauthenticate();
-      }
-      const text = await next(who);
+      // Whoever was revoked, or may see less now, hears no more from then on.
+      const text = await next(await call.renew());
       if (text !== undefined) {
         if (text !== "") yield encoder.encode(text);
         continue;
@@ -80,7 +71,7 @@ async function* events(call: Listening, { hello, watch, next, endedBy }: EventSo
       const isDue = await Promise.race([wake.promise.then(() => false), heartbeat]);
       if (!isDue || until.aborted) continue;
       heartbeat = undefined;
-      who = await call.reauthenticate();
+      await call.again();
       yield encoder.encode(":\n\n");
     }
   } catch (error) {

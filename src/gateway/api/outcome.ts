@@ -7,8 +7,12 @@ import type { RelPath } from "#model/path.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
 import { type ApiServices, spaceAt } from "#gateway/api/route.ts";
 import type { Trace } from "#gateway/api/trace.ts";
+import { onceMore } from "#gateway/once-more.ts";
 import type { Renew } from "#gateway/renewing.ts";
-import { versionJson } from "#gateway/api/shapes.ts";
+import { type VersionJson, versionJson } from "#gateway/api/shapes.ts";
+
+/** What a change is answered with that found something else than it expected. */
+const STALE: readonly string[] = ["EXISTS", "PRECONDITION", "STALE"];
 
 type Asking = {
   readonly services: Pick<ApiServices, "spaces" | "access">;
@@ -25,6 +29,10 @@ export function sequenceExpect(sequence: number | undefined): Expect | undefined
   if (sequence === undefined) return undefined;
   return sequence === 0 ? { kind: "absent" } : { kind: "sequence", sequence };
 }
+
+/** That what was looked at is still there, and nothing else. */
+export const unchanged = (there: Version | undefined): Exclude<Expect, { kind: "entry" }> =>
+  there?.entry === undefined ? { kind: "absent" } : { kind: "sequence", sequence: there.sequence };
 
 /**
  * Commits changes as one.
@@ -75,6 +83,17 @@ export async function allDone(
   return done;
 }
 
+/** A version, for who has made it: what it keeps of the one before is told to those who may read that. */
+export function madeJson(
+  { services, who }: Pick<Asking, "services"> & { readonly who: Principal },
+  space: string,
+  version: Version,
+): VersionJson {
+  const told = versionJson(version);
+  const mayRead = services.access.decide(who, "read", spaceAt(space, version.path)).allowed;
+  return mayRead ? told : { ...told, mode: undefined, attributes: undefined };
+}
+
 export function refused(result: Extract<ChangeResult, { status: "refused" }>): ApiProblem {
   return new ApiProblem(result.code, result.message, undefined, { path: result.path });
 }
@@ -116,4 +135,24 @@ export async function throwStale(
     "merge with what is there, or send it again with the current sequence to override",
     { path, ...shown, ...(expected === undefined ? {} : { expected: versionJson(expected) }) },
   );
+}
+
+/**
+ * Puts something in the place of what is there, and lays what is said of it over what stays of that: as it is at that moment,
+ * since the bytes may have come for long.
+ * @param expect whatever is there, or anything
+ * @param look what is there
+ * @param put makes it of what is there, if that is as it is told to expect
+ */
+export function putOver(
+  expect: Expect,
+  look: () => Promise<Version | undefined>,
+  put: (there: Version | undefined, expected: Expect) => Promise<Version>,
+): Promise<Version> {
+  const attempt = async (isLast: boolean): Promise<Version> => {
+    const there = await look();
+    const isMissing = there?.entry === undefined && expect.kind === "present";
+    return put(there, isLast || isMissing ? expect : unchanged(there));
+  };
+  return onceMore(attempt, (error) => error instanceof ApiProblem && STALE.includes(error.code));
 }

@@ -47,6 +47,31 @@ describe("what a PUT says of a file", () => {
     expect([attributes, mode]).toEqual([{ "user.lens": "35", "http.content-type": "text/x" }, "0755"]);
   });
 
+  test("[ATTR-961] keeps what somebody else says of the file in the moment in which it is replaced", async () => {
+    const { spaces } = lab.hub;
+    const headers = { "x-syncline-media-type": "text/x" };
+    for (const more of [{}, { "if-match": "*" }] as Record<string, string>[]) {
+      await put({ "x-syncline-meta-lens": "50" }, "raced");
+      const commit = spaces.commit.bind(spaces);
+      spaces.commit = async (...asked) => {
+        spaces.commit = commit;
+        await put({ "x-syncline-meta-lens": "35" }, "raced");
+        return commit(...asked);
+      };
+      const { attributes } = (await (await put({ ...headers, ...more }, "raced")).json()) as Answer;
+      expect(attributes).toEqual({ "user.lens": "35", "http.content-type": "text/x" });
+    }
+    // Nor does it make one that has gone meanwhile, where one has to be there.
+    const commit = spaces.commit.bind(spaces);
+    spaces.commit = async (...asked) => {
+      spaces.commit = commit;
+      await lab.ask("/v1/spaces/demo/content/raced", { method: "DELETE" });
+      return commit(...asked);
+    };
+    expect((await put({ ...headers, "if-match": "*" }, "raced")).status).toBe(412);
+    expect((await lab.ask("/v1/spaces/demo/content/raced")).status).toBe(404);
+  });
+
   test("[ATTR-8] is refused when it is too much, or no text, and nothing is written", async () => {
     for (const [name, value] of [["x".repeat(600), "x"], ["a", "%zz"], ["a", "%ff"]] as const) {
       expect([value, (await put({ [`x-syncline-meta-${name}`]: value }, "b")).status]).toEqual([value, 400]);

@@ -106,7 +106,7 @@ export type Call<P = unknown, Q = unknown, B = unknown> = {
   /** Who asks, as of now: for what is done when bytes have come for long. @throws {SynclineError} AUTH */
   readonly renew: Renew;
   /** Looks at the credential again; for answers that last long. @throws {SynclineError} AUTH */
-  readonly reauthenticate: () => Promise<Principal>;
+  readonly again: Renew;
   readonly services: ApiServices;
   readonly traffic: Traffic;
 };

@@ -1,10 +1,9 @@
 /** Content: bytes of files in and out, whole or in ranges, with conditions. */
 import * as z from "zod";
-import type { Attributes } from "#hub/attributes.ts";
-import type { SpaceChange, Version } from "#hub/space.ts";
+import type { Expect, SpaceChange, Version } from "#hub/space.ts";
 import { tagMatches } from "#gateway/api/conditions.ts";
 import { sendVersion, storeBody } from "#gateway/api/content-bytes.ts";
-import { type Condition, commitAll, sequenceExpect, throwStale } from "#gateway/api/outcome.ts";
+import { type Condition, commitAll, madeJson, putOver, sequenceExpect, throwStale, unchanged } from "#gateway/api/outcome.ts";
 import { attributesSaid } from "#gateway/api/put-attributes.ts";
 import { pointAt } from "#gateway/api/point.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
@@ -22,8 +21,8 @@ import {
   versionJson,
   whole,
 } from "#gateway/api/shapes.ts";
+import { FILE_MODE } from "#model/entry.ts";
 
-const FILE_MODE = 0o644;
 const SEQUENCES = whole(0, Number.MAX_SAFE_INTEGER);
 
 const BY_NAME = z.object({ space: SPACE_NAME_TEXT });
@@ -129,16 +128,17 @@ async function conditionOf(call: Write | Remove, current: Version | undefined): 
 function fromTags(none: string | null, match: string | null, there: Version | undefined): Condition["expect"] {
   if (match === null && none === null) return { kind: "any" };
   if (match === "*") return { kind: "present" };
-  // What was compared is what must still be there when it is done.
-  return there === undefined ? { kind: "absent" } : { kind: "sequence", sequence: there.sequence };
+  return unchanged(there);
 }
+
+const mayRead = ({ services, who, params, path }: Write | Remove): boolean =>
+  services.access.decide(who, "read", spaceAt(params.space, path)).allowed;
 
 /** What is there, for those who may see it; others make changes without looking. */
 async function currentOf(call: Write | Remove): Promise<Version | undefined> {
   const { services, who, params, path } = call;
   const isConditional = call.headers.has("if-match") || call.headers.has("if-none-match");
-  const mayRead = services.access.decide(who, "read", spaceAt(params.space, path)).allowed;
-  return mayRead || isConditional ? services.spaces.version(who, params.space, path) : undefined;
+  return mayRead(call) || isConditional ? services.spaces.version(who, params.space, path) : undefined;
 }
 
 export async function putContent(call: Write): Promise<Response> {
@@ -146,42 +146,32 @@ export async function putContent(call: Write): Promise<Response> {
   const mtime = headers.get("x-syncline-mtime");
   const mtimeNs = mtime === null ? BigInt(services.clock.nowMs()) * 1_000_000n : parseFileTime(mtime);
   const current = await currentOf(call);
-  const condition = await conditionOf(call, current);
+  const { expect, onStale } = await conditionOf(call, current);
   // What cannot be is refused before the bytes.
-  saidOf(headers, current);
+  const mode = modeOf(headers);
+  const isSaid = attributesSaid(headers, current) !== undefined;
   // Held until the commit is done: what was written is not pruned meanwhile.
   await using intake = services.spaces.intake(who, params.space);
   const { content, sum } = await storeBody({ ...call, space: params.space }, intake);
-  // They may have come for long. What is kept of what is there is what that is now, where it need not be what it was.
-  const { kind } = condition.expect;
-  const { mode, attributes } = saidOf(headers, kind === "any" || kind === "present" ? await currentOf(call) : current);
-  const change: SpaceChange = {
-    type: "put",
-    path,
-    expect: condition.expect,
-    entry: { kind: "file", size: content.size, mode, mtimeNs, sum },
-    content,
-    attributes,
-    makeParents: true,
+  const put = async (there: Version | undefined, expected: Expect): Promise<Version> => {
+    const entry = { kind: "file", size: content.size, mode: mode ?? FILE_MODE, mtimeNs, sum } as const;
+    const attributes = attributesSaid(headers, there);
+    const keepsMode = mode === undefined;
+    const change = { type: "put", path, expect: expected, entry, content, attributes, makeParents: true, keepsMode } as const;
+    return (await commitAll(call, params.space, [change], undefined, onStale, intake))[0]!.version;
   };
-  const [done] = await commitAll(call, params.space, [change], undefined, condition.onStale, intake);
-  const { version } = done!;
+  const isOpen = isSaid && mayRead(call) && (expect.kind === "any" || expect.kind === "present");
+  const version = await (isOpen ? putOver(expect, () => currentOf(call), put) : put(current, expect));
   const etag = etagOf(version);
-  return json(current?.entry === undefined ? 201 : 200, versionJson(version), {
+  return json(current?.entry === undefined ? 201 : 200, madeJson(call, params.space, version), {
     "x-syncline-sequence": String(version.sequence),
     ...(etag === undefined ? {} : { etag }),
   });
 }
 
-function saidOf(headers: Headers, current: Version | undefined): { mode: number; attributes: Attributes | undefined } {
-  const old = current?.entry;
-  const mode = modeOf(headers, old?.kind === "file" ? old.mode : FILE_MODE);
-  return { mode, attributes: attributesSaid(headers, current) };
-}
-
-function modeOf(headers: Headers, fallback: number): number {
+function modeOf(headers: Headers): number | undefined {
   const text = headers.get("x-syncline-mode");
-  if (text === null) return fallback;
+  if (text === null) return undefined;
   if (!MODE.safeParse(text).success) {
     throw new ApiProblem("USAGE", `X-Syncline-Mode: "${text}" are no permission bits`, "write them octal, like 0644");
   }

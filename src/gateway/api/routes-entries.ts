@@ -2,7 +2,7 @@
 import * as z from "zod";
 import type { Intake } from "#hub/space-service.ts";
 import type { SpaceChange, Version } from "#hub/space.ts";
-import type { Entry } from "#model/entry.ts";
+import { DIR_MODE, type Entry } from "#model/entry.ts";
 import { type RelPath, decodeName, encodeName, isWithin, pathFault } from "#model/path.ts";
 import { commitAll, sequenceExpect } from "#gateway/api/outcome.ts";
 import { pointAt } from "#gateway/api/point.ts";
@@ -27,7 +27,6 @@ export const ENTRIES_MAX = 10_000;
 const ENTRIES_DEFAULT = 1000;
 /** Entries that one copy of a directory takes; larger ones are copied directory by directory. */
 export const COPY_ENTRIES_MAX = 10_000;
-const DIRECTORY_MODE = 0o755;
 
 const BY_NAME = z.object({ space: SPACE_NAME_TEXT });
 const MESSAGE = z.string().max(1000).optional().describe("Kept in the journal");
@@ -121,7 +120,7 @@ export const ENTRY_ROUTES: readonly AnyRoute[] = [
     answers: { 201: CHANGED },
     async handle(call) {
       const { params, body } = call;
-      const mode = body.mode === undefined ? DIRECTORY_MODE : parseMode(body.mode);
+      const mode = body.mode === undefined ? DIR_MODE : parseMode(body.mode);
       const change: SpaceChange = {
         type: "put",
         path: body.path,

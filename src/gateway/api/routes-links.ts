@@ -5,7 +5,7 @@ import { HELD_PLAN, LINK_STATE as AGENT_STATE } from "#hub/agents/control.ts";
 import { DEPENDENCY } from "#hub/agents/dependencies.ts";
 import { LINK_SETTINGS, type LinkSettings } from "#hub/agents/link.ts";
 import type { Hold } from "#hub/agents/held-plans.ts";
-import type { Link } from "#hub/agents/registry.ts";
+import type { Link } from "#hub/agents/registry-rows.ts";
 import { type AnyRoute, type Call, actorOf, json, nothing, route } from "#gateway/api/route.ts";
 
 const NAME = z.string().min(1).max(255);

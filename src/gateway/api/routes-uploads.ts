@@ -12,14 +12,14 @@ import { type Job, isOver } from "#jobs/job.ts";
 import { SynclineError } from "#model/error.ts";
 import { decodeName, encodeName, pathFault } from "#model/path.ts";
 import { paced } from "#platform/net/pace.ts";
-import { refused, throwStale } from "#gateway/api/outcome.ts";
+import { madeJson, refused, throwStale } from "#gateway/api/outcome.ts";
 import { digestOf, requireDigest, requireLength } from "#gateway/api/content-bytes.ts";
 import { JOB_JSON, jobJson } from "#gateway/api/job-shapes.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
 import { type AnyRoute, type Call, actorOf, json, nothing, route, spaceAt } from "#gateway/api/route.ts";
 import {
   ATTRIBUTES, FILE_TIME, MODE, PATH, SEQUENCE, SPACE_NAME_TEXT, VERSION_JSON, etagOf, parseFileTime, parseMode,
-  shownAttributes, versionJson, whole,
+  shownAttributes, whole,
 } from "#gateway/api/shapes.ts";
 
 const DOOR = "api";
@@ -298,7 +298,7 @@ async function complete(call: Complete): Promise<Response> {
   if (result.status === "stale") return throwStale({ services, who }, params.space, asked, result.version, "conflict");
   const { version } = result;
   const etag = etagOf(version);
-  return json(200, versionJson(version), {
+  return json(200, madeJson(call, params.space, version), {
     "x-syncline-sequence": String(version.sequence),
     ...(etag === undefined ? {} : { etag }),
   });

@@ -3,6 +3,7 @@ import type { Principal } from "#access/access.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { Point, Version } from "#hub/space.ts";
 import { isEncrypted, requireReadable } from "#hub/encrypted-content.ts";
+import { DIR_MODE } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, nameOf } from "#model/path.ts";
 import { tarOf } from "#gateway/archive/tar.ts";
@@ -16,7 +17,6 @@ const PAGE_ENTRIES = 1000;
 /** Read at once of a file: whole blocks of deflate. */
 const PIECE_BYTES = 8 * 0xffff;
 /** Of the directory above everything. */
-const TOP_MODE = 0o755;
 
 type Common = {
   /** Names with "/" between them, below one directory that everything is in. */
@@ -73,7 +73,7 @@ async function* itemsOf(
   top: Version | undefined,
   name: string,
 ): AsyncGenerator<ArchiveItem> {
-  const first = top === undefined ? directory(name, TOP_MODE) : itemOf(top, name);
+  const first = top === undefined ? directory(name, DIR_MODE) : itemOf(top, name);
   if (first !== undefined) yield first;
   if (top !== undefined && top.entry?.kind !== "dir") return;
   for (let after: RelPath | undefined; ; ) {

@@ -2,6 +2,7 @@
 import type { Principal } from "#access/access.ts";
 import type { Space, Version } from "#hub/space.ts";
 import { NO_ATTRIBUTES } from "#hub/attributes.ts";
+import { DIR_MODE } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, parentOf } from "#model/path.ts";
 import { type ApiServices, spaceAt } from "#gateway/api/route.ts";
@@ -88,7 +89,7 @@ export async function versionAt(call: DavCall, place: SpacePlace): Promise<Versi
 }
 
 function passage(path: RelPath): Version {
-  const entry = { kind: "dir", mode: 0o755 } as const;
+  const entry = { kind: "dir", mode: DIR_MODE } as const;
   return { path, sequence: 0, entry, content: undefined, attributes: NO_ATTRIBUTES, vector: {} };
 }
 

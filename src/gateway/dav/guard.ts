@@ -3,6 +3,7 @@ import type { Expect, SpaceId, Version } from "#hub/space.ts";
 import { isWithin, parentOf } from "#model/path.ts";
 import { spaceAt } from "#gateway/api/route.ts";
 import { tagMatches } from "#gateway/api/conditions.ts";
+import { unchanged } from "#gateway/api/outcome.ts";
 import { DavPartial, DavProblem, lockedBy } from "#gateway/dav/answer.ts";
 import { type DavCall, type SpacePlace, etagAt, mayRead, versionAt } from "#gateway/dav/call.ts";
 import { type IfList, type IfState, ifHolds, parseIf } from "#gateway/dav/if-header.ts";
@@ -63,13 +64,7 @@ export async function targetAt(call: DavCall, place: SpacePlace): Promise<Target
     (none !== null && there !== undefined && tagMatches(none, etag, true)) ||
     (match === null && since !== null && isChangedSince(there, since));
   if (isFailed) throw new DavProblem(412, "the condition does not hold for what is there");
-  // What was looked at is what must still be there when it is done.
-  const expect: Expect = !isConditional
-    ? { kind: "any" }
-    : there === undefined
-      ? { kind: "absent" }
-      : { kind: "sequence", sequence: there.sequence };
-  return { version: there, expect };
+  return { version: there, expect: isConditional ? unchanged(there) : { kind: "any" } };
 }
 
 function isChangedSince(version: Version | undefined, date: string): boolean {

@@ -20,8 +20,8 @@ import { type Lock, covers, timeoutOf } from "#gateway/dav/lock.ts";
 import { LOCK_SECONDS_MAX, LOCK_SECONDS_USUAL, OWNER_BYTES_MAX, type WantedLock } from "#gateway/dav/lock-table.ts";
 import { hrefOf } from "#gateway/dav/place.ts";
 import { isDav, lockDiscovery } from "#gateway/dav/properties.ts";
-import { FILE_MODE } from "#gateway/dav/write.ts";
 import { type XmlElement, childElements, writeXml } from "#gateway/xml.ts";
+import { FILE_MODE } from "#model/entry.ts";
 
 export async function lock(call: DavCall): Promise<Response> {
   const place = spacePlace(call);

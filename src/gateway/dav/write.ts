@@ -2,8 +2,9 @@
 import { type Attributes, NO_ATTRIBUTES, withoutContent } from "#hub/attributes.ts";
 import type { Intake } from "#hub/space-service.ts";
 import type { Expect, SpaceChange, Version } from "#hub/space.ts";
+import { DIR_MODE, FILE_MODE } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
-import { commitAll } from "#gateway/api/outcome.ts";
+import { commitAll, putOver } from "#gateway/api/outcome.ts";
 import { storeBody } from "#gateway/api/content-bytes.ts";
 import { ApiProblem } from "#gateway/api/problem.ts";
 import { treeAt } from "#gateway/api/route.ts";
@@ -16,10 +17,6 @@ import { Summing } from "#gateway/dav/checksums.ts";
 import { type Target, membership, requireUnlocked, requireWrite, targetAt, underLocks } from "#gateway/dav/guard.ts";
 import { hrefOf } from "#gateway/dav/place.ts";
 
-export const FILE_MODE = 0o644;
-export const DIRECTORY_MODE = 0o755;
-/** How often it is looked at what a file is to replace, while others change that. */
-const TRIES_MAX = 5;
 
 /** Types that say nothing: clients send one of them with every file. */
 const NO_TYPE = /^\s*(application\/octet-stream|application\/x-www-form-urlencoded|binary\/octet-stream|\*\/\*)?\s*(;|$)/i;
@@ -48,10 +45,11 @@ export async function put(call: DavCall): Promise<Response> {
     type: "put",
     path: place.path,
     expect: expected,
-    entry: { kind: "file", size: content.size, mode: there?.entry?.kind === "file" ? there.entry.mode : FILE_MODE, mtimeNs, sum },
+    entry: { kind: "file", size: content.size, mode: FILE_MODE, mtimeNs, sum },
     content,
     attributes: attributesOf(there, headers.get("content-type"), summing?.attributes()),
     makeParents: false,
+    keepsMode: true,
   });
   const version = await underLocks(call, space.id, place, touched, () => replace(call, place, { version: old, expect }, changeOf, intake));
   const etag = etagAt(version);
@@ -79,18 +77,12 @@ async function replace(
   const commit = async (there: Version | undefined, expected: Expect): Promise<Version> =>
     (await commitAll(call, place.space, [changeOf(there, expected)], undefined, "precondition", intake))[0]!.version;
   if (expect.kind !== "any" || !mayRead(call, place)) return commit(old, expect);
-  for (let attempt = 1; ; attempt++) {
-    const found = await versionAt(call, place);
-    const there = found?.entry === undefined ? undefined : found;
-    requireFile(there, false);
-    if (attempt === TRIES_MAX) return commit(there, expect);
-    try {
-      return await commit(there, there === undefined ? { kind: "absent" } : { kind: "sequence", sequence: there.sequence });
-    } catch (error) {
-      // Once more: nobody has asked for it to be as it was.
-      if (!(error instanceof ApiProblem) || error.code !== "PRECONDITION") throw error;
-    }
-  }
+  const look = async (): Promise<Version | undefined> => {
+    const there = await versionAt(call, place);
+    requireFile(there?.entry === undefined ? undefined : there, false);
+    return there;
+  };
+  return putOver(expect, look, commit);
 }
 
 const allowed = (methods: string): Record<string, string> => ({ allow: methods });
@@ -148,7 +140,7 @@ export async function makeCollection(call: DavCall): Promise<Response> {
     type: "put",
     path: place.path,
     expect: { kind: "absent" },
-    entry: { kind: "dir", mode: DIRECTORY_MODE },
+    entry: { kind: "dir", mode: DIR_MODE },
     content: undefined,
     makeParents: false,
   };

@@ -1,9 +1,9 @@
 /** Who is there, and how the connection is secured: USER, PASS, AUTH and what belongs to them (RFC 959, 2228, 4217). */
-import type { Credential, Principal } from "#access/access.ts";
 import { SynclineError, messageOf } from "#model/error.ts";
 import type { CommandTable } from "#gateway/ftp/commands.ts";
 import { FtpRefusal, replyLine } from "#gateway/ftp/reply.ts";
 import { type FtpSession, LOGIN_FAILURES_MAX } from "#gateway/ftp/session.ts";
+import { type SignedIn, signedIn } from "#gateway/renewing.ts";
 
 /** Before a wrong password is answered. Access slows guessing down over all doors; this one makes it dull. */
 const FAILURE_MS = 1_000;
@@ -38,21 +38,15 @@ async function user(session: FtpSession, argument: string): Promise<string> {
   if (argument === "") throw new FtpRefusal(501, "USER takes a name");
   session.signOut();
   session.user = argument;
-  const { generation } = session.shared.traffic;
-  const byCertificate = await principalOfCertificate(session);
+  const byCertificate = await byItsCertificate(session);
   if (byCertificate === undefined || byCertificate.who.name !== argument) return replyLine(331, "Password, please");
-  return signedIn(session, { ...byCertificate, generation }, 232);
+  return welcome(session, byCertificate, 232);
 }
 
-type Proved = { readonly who: Principal; readonly credential: Credential };
-/** `generation`: from before it was looked at. Who was changed in the meantime is looked at again at the next command. */
-type ProvedThen = Proved & { readonly generation: number };
-
-async function principalOfCertificate({ shared, clientCertificate }: FtpSession): Promise<Proved | undefined> {
-  if (clientCertificate === undefined) return undefined;
-  const credential: Credential = { type: "certificate", certificate: clientCertificate };
+async function byItsCertificate({ shared: { access }, clientCertificate: certificate }: FtpSession): Promise<SignedIn | undefined> {
+  if (certificate === undefined) return undefined;
   try {
-    return { who: await shared.access.authenticate(credential), credential };
+    return await signedIn(access, () => access.authenticate({ type: "certificate", certificate }));
   } catch (error) {
     // Revoked, or of a host that was removed: a password may still be right.
     if (error instanceof SynclineError && error.code === "AUTH") return undefined;
@@ -63,11 +57,11 @@ async function principalOfCertificate({ shared, clientCertificate }: FtpSession)
 async function pass(session: FtpSession, argument: string): Promise<string> {
   requireSecure(session);
   const { user: name, shared, client, gone } = session;
-  const { generation } = shared.traffic;
+  const { access } = shared;
   if (name === undefined) throw new FtpRefusal(503, "Send USER first");
-  const credential: Credential = { type: "password", user: name, password: argument, address: client.address };
+  const credential = { type: "password", user: name, password: argument, address: client.address } as const;
   try {
-    return signedIn(session, { who: await shared.access.authenticate(credential), credential, generation }, 230);
+    return welcome(session, await signedIn(access, () => access.authenticate(credential)), 230);
   } catch (error) {
     if (!(error instanceof SynclineError) || (error.code !== "AUTH" && error.code !== "LIMIT")) throw error;
     session.user = undefined;
@@ -85,10 +79,11 @@ function ended(session: FtpSession, text: string): string {
   return replyLine(421, text);
 }
 
-function signedIn(session: FtpSession, { who, credential, generation }: ProvedThen, code: 230 | 232): string {
+function welcome(session: FtpSession, proved: SignedIn, code: 230 | 232): string {
+  const { who } = proved;
   const { traffic, log } = session.shared;
   if (!traffic.hasRoomForUser(who.name)) return ended(session, "This user has too many sessions; try again later");
-  session.signedIn = { who, credential, generation };
+  session.signedIn = proved;
   traffic.signIn(true);
   log.info("ftp sign-in", { user: who.id, address: session.client.address, tls: session.connection.isSecure });
   return replyLine(code, code === 230 ? `Welcome, ${who.name}` : `Welcome, ${who.name}: known by certificate`);

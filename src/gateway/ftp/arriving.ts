@@ -24,7 +24,6 @@ export type ArrivingParts = {
   /** Takes in what needs no upload; outlives this. */
   readonly intake: Intake;
   readonly current: FoundFile | undefined;
-  readonly mode: number;
   /** Nothing may be at the path when it is done. */
   readonly isNew: boolean;
   /** Whether it is the only upload at work. */
@@ -102,8 +101,8 @@ export class Arriving implements AsyncDisposable {
   }
 
   async #begin(): Promise<void> {
-    const { partials, place, current, mode } = this.#parts;
-    const id = await partials.begin(this.#who, place, current, mode);
+    const { partials, place, current } = this.#parts;
+    const id = await partials.begin(this.#who, place, current);
     const growing = await this.#open(id, 0);
     this.#growing = growing;
     // They are few; and what was foreseen may still be read.
@@ -149,15 +148,12 @@ export class Arriving implements AsyncDisposable {
     const { files, partials, place, isNew, intake } = this.#parts;
     if (this.#growing === undefined) {
       const named = await (this.#stored ?? this.#store());
-      // They may have come for long: what stays of what is there is what that is now.
-      const mode = await files.modeAt(place);
-      await files.put(place, intake, named, { mode, mtimeNs: BigInt(nowMs) * 1_000_000n, isNew, isAlone: this.#isAlone });
+      await files.put(place, intake, named, { mtimeNs: BigInt(nowMs) * 1_000_000n, isNew, isAlone: this.#isAlone });
     } else {
       const { sink, id } = this.#growing;
       await sink.end();
       await sink.commit();
-      const mode = await files.modeAt(place);
-      files.requireDone(await partials.complete(this.#who, id, { traceId: files.newTraceId(), mode }));
+      files.requireDone(await partials.complete(this.#who, id, { traceId: files.newTraceId(), keepsMode: true }));
     }
     this.#isDone = true;
   }

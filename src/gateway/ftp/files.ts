@@ -5,19 +5,17 @@ import { seedsOf } from "#hub/hub-spaces.ts";
 import type { Intake, NamedContent, SpaceService } from "#hub/space-service.ts";
 import type { ChangeResult, Expect, Space, SpaceChange, Version } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
-import type { Entry, FileEntry } from "#model/entry.ts";
+import { DIR_MODE, type Entry, FILE_MODE, type FileEntry } from "#model/entry.ts";
 import { nameOf } from "#model/path.ts";
 import type { SumSeeds } from "#sync/chunk/sum.ts";
 import { entryOfCopy } from "#gateway/api/routes-entries.ts";
 import { type FtpPath, type Place, nameFault, placeOf } from "#gateway/ftp/ftp-path.ts";
 import type { Listed } from "#gateway/ftp/listing.ts";
+import { onceMore } from "#gateway/once-more.ts";
 import { FtpRefusal, refusedChange } from "#gateway/ftp/reply.ts";
 
-export const FILE_MODE = 0o644;
-export const DIR_MODE = 0o755;
-/** The reply where somebody else was faster, and how often it is looked again before. */
+/** The reply where somebody else was faster. */
 const CHANGED = 450;
-const TRIES_MAX = 5;
 /** Entries that are asked for at once. */
 const PAGE_ROWS = 1_000;
 const ROOT_ENTRY: Entry = { kind: "dir", mode: 0o555 };
@@ -206,12 +204,6 @@ export class FtpFiles {
     return { place, current: found?.entry.kind === "file" ? (found as FoundFile) : undefined };
   }
 
-  /** Permissions of a file that is put there now: those of the one that is there, for who may look. */
-  async modeAt(place: Place): Promise<number> {
-    const there = this.#may("read", place) ? await this.#parts.spaces.version(this.#who, place.space, place.path) : undefined;
-    return there?.entry?.kind === "file" ? there.entry.mode : FILE_MODE;
-  }
-
   async #isDir(path: FtpPath): Promise<boolean> {
     const place = placeOf(path)!;
     // Who may not read there finds out when it is committed.
@@ -219,11 +211,12 @@ export class FtpFiles {
     return (await this.find(path))?.entry.kind === "dir";
   }
 
-  /** A new version of a file, of content that came through the intake; durable when it resolves. */
-  async put(place: Place, intake: Intake, { content, sum }: NamedContent, { mode, mtimeNs, isNew, isAlone }: PutHow): Promise<void> {
-    const entry: FileEntry = { kind: "file", size: content.size, mode, mtimeNs, sum };
+  /** A new version of a file, of content that came through the intake; its permissions stay. Durable when it resolves. */
+  async put(place: Place, intake: Intake, { content, sum }: NamedContent, { mtimeNs, isNew, isAlone }: PutHow): Promise<void> {
+    const entry: FileEntry = { kind: "file", size: content.size, mode: FILE_MODE, mtimeNs, sum };
     const expect: Expect = { kind: isNew ? "absent" : "any" };
-    await this.#commit(place.space, [{ type: "put", path: place.path, expect, entry, content, makeParents: false }], intake, isAlone);
+    const change = { type: "put", path: place.path, expect, entry, content, makeParents: false, keepsMode: true } as const;
+    await this.#commit(place.space, [change], intake, isAlone);
   }
 
   /** Of the sums of the space's files. */
@@ -256,17 +249,14 @@ export class FtpFiles {
   }
 
   /** What was found, and nothing of another kind that has come in its place: where that was changed it is looked at again. */
-  async #remove(path: FtpPath, find: () => Promise<Found>): Promise<void> {
-    for (let attempt = 1; ; attempt++) {
+  #remove(path: FtpPath, find: () => Promise<Found>): Promise<void> {
+    const attempt = async (): Promise<void> => {
       const { version } = await find();
       const { space, path: inner } = this.target(path);
       const expect: Expect = version === undefined ? { kind: "present" } : { kind: "sequence", sequence: version.sequence };
-      try {
-        return await this.#commit(space, [{ type: "remove", path: inner, expect, recursive: false }], undefined);
-      } catch (error) {
-        if (!(error instanceof FtpRefusal) || error.code !== CHANGED || attempt === TRIES_MAX) throw error;
-      }
-    }
+      await this.#commit(space, [{ type: "remove", path: inner, expect, recursive: false }], undefined);
+    };
+    return onceMore(attempt, (error) => error instanceof FtpRefusal && error.code === CHANGED);
   }
 
   /** As rename() of POSIX: a file at the new name is replaced in the same commit. */
@@ -332,7 +322,7 @@ export class FtpFiles {
 }
 
 /** `isNew`: nothing may be there. */
-export type PutHow = { readonly mode: number; readonly mtimeNs: bigint; readonly isNew: boolean; readonly isAlone: boolean };
+export type PutHow = { readonly mtimeNs: bigint; readonly isNew: boolean; readonly isAlone: boolean };
 
 function removalOf({ path }: Place, { sequence }: Version): SpaceChange {
   return { type: "remove", path, expect: { kind: "sequence", sequence }, recursive: false };

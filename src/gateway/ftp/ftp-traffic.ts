@@ -1,5 +1,4 @@
 /** The sessions and transfers of a hub's FTP listeners: how many there may be, and what of them is counted. */
-import type { HubAccess } from "#access/hub-access.ts";
 import type { Metrics } from "#gateway/api/metrics.ts";
 import { FtpRefusal } from "#gateway/ftp/reply.ts";
 import type { FtpSession } from "#gateway/ftp/session.ts";
@@ -16,15 +15,12 @@ type Direction = "in" | "out";
 
 export class FtpTraffic {
   readonly sessions = new Set<FtpSession>();
-  /** Changes whenever somebody's rights or credentials may have. */
-  generation = 0;
   readonly #transfers: Record<Direction, number> = { in: 0, out: 0 };
   readonly #bytes: ReturnType<Metrics["counter"]>;
   readonly #ended: ReturnType<Metrics["counter"]>;
   readonly #signIns: ReturnType<Metrics["counter"]>;
 
-  constructor(metrics: Metrics, access: HubAccess, closing: AbortSignal) {
-    access.onChange(() => void this.generation++, closing);
+  constructor(metrics: Metrics) {
     this.#bytes = metrics.counter("syncline_ftp_content_bytes_total", "Bytes of content taken in and given out by FTP");
     this.#ended = metrics.counter("syncline_ftp_transfers_total", "FTP transfers that ended, by what they came to");
     this.#signIns = metrics.counter("syncline_ftp_sign_ins_total", "FTP sign-ins, by what they came to");

@@ -37,7 +37,7 @@ class FtpHouse {
   #listeners = 0;
   #sweeping: AbortController | undefined;
 
-  constructor({ host, spaces, uploads, access, metrics, log, dataDir, identity, closing }: DoorParts, config: HubConfig) {
+  constructor({ host, spaces, uploads, access, metrics, log, dataDir, identity }: DoorParts, config: HubConfig) {
     const settings = ftpSettings(config);
     const { clock, random } = host;
     this.identity = identity();
@@ -51,7 +51,7 @@ class FtpHouse {
       ports: new PassivePorts(settings.passivePorts, settings.proxies, clock),
       partials: new Partials(uploads, "ftp"),
       bandwidth: new Bandwidth(settings.rates, clock),
-      traffic: new FtpTraffic(metrics, access, closing),
+      traffic: new FtpTraffic(metrics),
       hashes: new Hashes(),
       freeBytes: () => freeBytesIn(host.fs, dataDir),
       commands: ftpCommands(),

@@ -3,7 +3,6 @@
  * signed in, directory, type, what the next command begins from). What commands do is in the tables of commands.
  */
 import { newTraceId } from "#platform/trace-id.ts";
-import type { Credential, Principal } from "#access/access.ts";
 import type { HubAccess } from "#access/hub-access.ts";
 import { SynclineError, stackOf } from "#model/error.ts";
 import type { Clock, Random } from "#platform/host.ts";
@@ -12,6 +11,7 @@ import type { TcpAddress, TcpConnection, TlsOptions } from "#platform/net/tcp-se
 import type { ApiLog } from "#gateway/api/route.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { Arrival } from "#gateway/proxied.ts";
+import type { SignedIn } from "#gateway/renewing.ts";
 import type { Bandwidth } from "#gateway/ftp/bandwidth.ts";
 import { type Command, CommandReader, TOO_LONG } from "#gateway/ftp/command-reader.ts";
 import type { CommandSpec } from "#gateway/ftp/commands.ts";
@@ -64,9 +64,6 @@ export type Transfer = {
   isCommitting: boolean;
   readonly abort: AbortController;
 };
-
-/** Whom the client has named, proved to be, and how; kept to look again when rights have changed. */
-export type SignedIn = { readonly who: Principal; readonly credential: Credential; readonly generation: number };
 
 export class FtpSession {
   readonly shared: FtpShared;
@@ -269,15 +266,12 @@ export class FtpSession {
     if (verb !== "SITE") this.copyFrom = undefined;
   }
 
-  /** Looks at the credential again after any change of who exists. @throws {FtpRefusal} 530 */
+  /** Who is signed in, as of now. @throws {FtpRefusal} 530 */
   async renew(): Promise<void> {
-    const { signedIn } = this;
-    if (signedIn === undefined) throw new FtpRefusal(530, "Please sign in with USER and PASS");
-    const { generation } = this.shared.traffic;
-    if (signedIn.generation === generation) return;
+    if (this.signedIn === undefined) throw new FtpRefusal(530, "Please sign in with USER and PASS");
+    const { renew } = this.signedIn;
     try {
-      const who = await this.shared.access.authenticate(signedIn.credential);
-      this.signedIn = { who, credential: signedIn.credential, generation };
+      this.signedIn = { who: await renew(), renew };
     } catch (error) {
       if (!(error instanceof SynclineError) || error.code !== "AUTH") throw error;
       this.signOut();

@@ -5,7 +5,7 @@ import type { TcpConnection } from "#platform/net/tcp-server.ts";
 import { Arriving } from "#gateway/ftp/arriving.ts";
 import { AsciiDecoder } from "#gateway/ftp/ascii.ts";
 import { Inflating, NotDeflated } from "#gateway/ftp/deflate.ts";
-import { FILE_MODE, type FoundFile } from "#gateway/ftp/files.ts";
+import type { FoundFile } from "#gateway/ftp/files.ts";
 import { type FtpPath, type Place, ftpPathText, placeOf } from "#gateway/ftp/ftp-path.ts";
 import { takeRange } from "#gateway/ftp/ranges.ts";
 import { FtpRefusal, replyLine } from "#gateway/ftp/reply.ts";
@@ -72,9 +72,8 @@ async function baseOf(session: FtpSession, { place, current, intake }: Ground, f
 async function take(session: FtpSession, plan: Plan, connection: TcpConnection, moved: Moved): Promise<string> {
   const { files, shared, type } = session;
   const { place, intake, current, isNew } = plan;
-  const mode = current?.entry.mode ?? FILE_MODE;
   const isAlone = (): boolean => shared.traffic.isAlone;
-  await using arriving = new Arriving({ files, partials: shared.partials, place, intake, current, mode, isNew, isAlone });
+  await using arriving = new Arriving({ files, partials: shared.partials, place, intake, current, isNew, isAlone });
   try {
     await begin(arriving, plan.base, moved);
     await takeBytes(arriving, session, plan.announced, connection, moved);

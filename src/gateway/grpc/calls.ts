@@ -15,7 +15,7 @@ export type Caller = {
   /** Who asks, as of now: for what is done when bytes have come for long. @throws {SynclineError} AUTH */
   readonly renew: Renew;
   /** Looks at the credential again. @throws {SynclineError} AUTH when it is none any more */
-  readonly again: () => Promise<Principal>;
+  readonly again: Renew;
   /** 32 hex digits. */
   readonly traceId: string;
   /** Aborted when the caller has gone, or has set a deadline that is over. */
@@ -38,8 +38,8 @@ async function callerOf({ access, newTraceId }: CallParts, call: AnyCall): Promi
   const token = tokenOf(call);
   // "127.0.0.1:4711" or "[::1]:4711".
   const address = call.getPeer().replace(/:\d+$/, "").replace(/^\[|\]$/g, "");
-  const again = (): Promise<Principal> => access.authenticate({ type: "token", token, address });
-  return { ...(await signedIn(access, again)), again, traceId: newTraceId(), signal: gone.signal };
+  const signed = await signedIn(access, () => access.authenticate({ type: "token", token, address }));
+  return { ...signed, traceId: newTraceId(), signal: gone.signal };
 }
 
 function tokenOf({ metadata }: AnyCall): string {

@@ -213,6 +213,31 @@ describe("gRPC", () => {
     expect(await ended).toBe(status.UNAUTHENTICATED);
   });
 
+  test("[GRPC-961] a watcher whose token is revoked while it begins to watch is told of no change", async () => {
+    const made = await lab.ask("/v1/tokens", { method: "POST", json: { user: "reader", name: "shorter" } });
+    const { value: token, token: { id } } = (await made.json()) as { value: string; token: { id: string } };
+    const { spaces } = lab.hub;
+    const space = spaces.space.bind(spaces);
+    spaces.space = async (...asked) => {
+      spaces.space = space;
+      const found = await space(...asked);
+      await lab.ask(`/v1/tokens/${id}`, { method: "DELETE" });
+      return found;
+    };
+    const { path, requestSerialize, responseDeserialize } = methodOf("Watch");
+    const metadata = new Metadata();
+    metadata.set("authorization", `Bearer ${token}`);
+    const call = client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, { space: "demo" }, metadata);
+    const told: string[] = [];
+    const ended = new Promise<status>((resolve) => call.on("error", (error: ServiceError) => resolve(error.code)));
+    call.on("data", ({ changes }: { changes: Answer[] }) => told.push(...changes.map((one) => one["path"] as string)));
+    await new Promise((resolve) => call.once("data", resolve));
+    await lab.put("in/unheard", "x");
+    const code = await Promise.race([ended, Bun.sleep(3_000)]);
+    call.cancel();
+    expect([code, told]).toEqual([status.UNAUTHENTICATED, []]);
+  });
+
   test("[GRPC-53] a watcher of a space hears nothing of another one that has got its name", async () => {
     const rename = (from: string, name: string): Promise<Response> => lab.ask(`/v1/spaces/${from}`, { method: "PATCH", json: { name } });
     const make = (name: string): Promise<Response> => lab.ask("/v1/spaces", { method: "POST", json: { name } });

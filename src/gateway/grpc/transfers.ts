@@ -1,7 +1,7 @@
 /** Bytes of files in and out. */
 import { createHash } from "node:crypto";
 import type { ContentSink } from "#hub/space-service.ts";
-import type { FileEntry } from "#model/entry.ts";
+import { FILE_MODE } from "#model/entry.ts";
 import { type Caller, interrupted } from "#gateway/grpc/calls.ts";
 import { type FileParts, requirePresent } from "#gateway/grpc/file-service.ts";
 import {
@@ -13,7 +13,6 @@ import { status } from "@grpc/grpc-js";
 
 /** Data of one message of a download. */
 const PIECE_BYTES = 256 << 10;
-const FILE_MODE = 0o644;
 const MODE_BITS = 0o7777;
 const SHA256_BYTES = 32;
 
@@ -38,13 +37,16 @@ export async function upload(parts: FileParts, messages: AsyncIterable<UploadReq
   // A call that broke off ends its messages with an error; one whose deadline came in this moment is none either.
   if (caller.signal.aborted) throw interrupted();
   const { content, sum } = await sink.end();
-  const entry = await entryOf(parts, caller, header, { space, path });
-  const change = {
-    type: "put", path, expect, entry: { ...entry, size: content.size, sum }, content, makeParents: header.makeParents,
-  } as const;
+  const { mode, makeParents } = header;
+  const mtimeNs = BigInt(header.mtimeNs ?? BigInt(parts.clock.nowMs()) * 1_000_000n);
+  const entry = { kind: "file", size: content.size, mode: mode ?? FILE_MODE, mtimeNs, sum } as const;
+  const change = { type: "put", path, expect, entry, content, makeParents, keepsMode: mode === undefined } as const;
   const request = { changes: [change], intake, atomic: true, cause: "upload", traceId: caller.traceId } as const;
-  const [result] = (await spaces.commit(await caller.renew(), space, request)).results;
-  return entryMessage(requireDone(result!, expect.kind === "absent"));
+  const now = await caller.renew();
+  const [result] = (await spaces.commit(now, space, request)).results;
+  const made = entryMessage(requireDone(result!, expect.kind === "absent"));
+  // What stays of the file that was there is told to those who may read it.
+  return access.decide(now, "read", { type: "space", space, path }).allowed ? made : { ...made, mode: undefined };
 }
 
 async function takeBytes(
@@ -76,21 +78,6 @@ async function takeBytes(
   if (hash !== undefined && Buffer.compare(hash.digest(), header.sha256) !== 0) {
     throw new GrpcRefusal(status.DATA_LOSS, "DIGEST", "the SHA-256 of the bytes is another: send the file again");
   }
-}
-
-async function entryOf(
-  { spaces, access, clock }: FileParts,
-  { who }: Caller,
-  { mode, mtimeNs }: UploadHeader,
-  { space, path }: { readonly space: string; readonly path: string },
-): Promise<Pick<FileEntry, "kind" | "mode" | "mtimeNs">> {
-  const mayLook = mode === undefined && access.decide(who, "read", { type: "space", space, path }).allowed;
-  const there = mayLook ? (await spaces.version(who, space, path))?.entry : undefined;
-  return {
-    kind: "file",
-    mode: mode ?? (there?.kind === "file" ? there.mode : FILE_MODE),
-    mtimeNs: mtimeNs === undefined ? BigInt(clock.nowMs()) * 1_000_000n : BigInt(mtimeNs),
-  };
 }
 
 export async function download(

@@ -2,7 +2,6 @@
  * Changes of a space as they are committed. Nothing is queued for a watcher: the journal is read on as the caller takes
  * it, so one that is slow or was away is as far behind as it is, and misses nothing.
  */
-import type { Principal } from "#access/access.ts";
 import { isWithin, pathFault } from "#model/path.ts";
 import type { Caller } from "#gateway/grpc/calls.ts";
 import type { FileParts } from "#gateway/grpc/file-service.ts";
@@ -24,17 +23,11 @@ export async function watch(
   if (fault !== undefined) throw wrong(`below: ${fault}`);
   const ended = new AbortController();
   const until = AbortSignal.any([ended.signal, closing, caller.signal]);
-  let who: Principal = caller.who;
   let wake = Promise.withResolvers<void>();
-  // Whoever was revoked, or may see less now, hears no more from then on.
-  let isChanged = false;
   let lookedMono = clock.monotonicMs();
-  const { sequence, id } = await spaces.space(who, space);
+  const { sequence, id } = await spaces.space(caller.who, space);
   spaces.watch(space, () => wake.resolve(), until);
-  access.onChange(() => {
-    isChanged = true;
-    wake.resolve();
-  }, until);
+  access.onChange(() => wake.resolve(), until);
   until.addEventListener("abort", () => wake.resolve(), { once: true });
   let after = afterSequence === undefined ? sequence : Math.min(numberOf(afterSequence), sequence);
   try {
@@ -43,11 +36,12 @@ export async function watch(
     while (!until.aborted) {
       wake = Promise.withResolvers<void>();
       // Where changes never cease there is no heartbeat, and a token may expire all the same.
-      if (isChanged || clock.monotonicMs() - lookedMono >= HEARTBEAT_MS) {
-        isChanged = false;
+      if (clock.monotonicMs() - lookedMono >= HEARTBEAT_MS) {
         lookedMono = clock.monotonicMs();
-        who = await caller.again();
+        await caller.again();
       }
+      // Whoever was revoked, or may see less now, hears no more from then on.
+      const who = await caller.renew();
       // Another one may have the name by now, whose changes are numbered like those of this one.
       spaces.requireIs(space, id);
       const { sequence: last } = await spaces.space(who, space);
@@ -66,7 +60,7 @@ export async function watch(
       beat.abort();
       if (!isDue || until.aborted) continue;
       lookedMono = clock.monotonicMs();
-      who = await caller.again();
+      await caller.again();
       await send({ sequence: String(after) });
     }
   } finally {

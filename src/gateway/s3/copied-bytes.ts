@@ -1,9 +1,8 @@
 /** The bytes of a copy: those of the source where they can stay as they are, or else read and stored once more. */
 import { type Algorithm, algorithmOf } from "#gateway/s3/checksums.ts";
-import { pathToWrite } from "#gateway/s3/keys.ts";
 import { sumsAsAttributes } from "#gateway/s3/metadata.ts";
 import { ETAG, checksumsOf, sumAttribute } from "#gateway/s3/object-facts.ts";
-import { dirEntry, fileEntry } from "#gateway/s3/ops-write.ts";
+import { fileEntry } from "#gateway/s3/ops-write.ts";
 import { type S3Call, header } from "#gateway/s3/s3-call.ts";
 import { S3Error } from "#gateway/s3/s3-error.ts";
 import type { CustomerKey } from "#gateway/s3/sse-c/customer-key.ts";
@@ -15,7 +14,7 @@ import { storedPartBytes } from "#hub/encrypted-content.ts";
 import type { Intake } from "#hub/space-service.ts";
 import type { ContentRef, Version } from "#hub/space.ts";
 import type { Sums } from "#hub/sums/sums.ts";
-import type { Entry, Sum } from "#model/entry.ts";
+import type { Entry } from "#model/entry.ts";
 
 /** An object that is copied, with its bucket and what opens it. */
 export type Source = { readonly bucket: string; readonly version: Version; readonly by: Opened | undefined };
@@ -48,8 +47,7 @@ export async function copiedBytes(
   const { version, by, bucket } = source;
   const { entry } = version;
   if (entry?.kind !== "file") {
-    const there = await dirEntry(call, pathToWrite(call.request.key), entry!);
-    return { entry: there, content: undefined, attributes: ofBytes(version), sums: {} };
+    return { entry: entry!, content: undefined, attributes: ofBytes(version), sums: {} };
   }
   if (by === undefined && key === undefined) return asItWas(call, source, intake);
   // With the same key it is opened by what opens the source.
@@ -68,15 +66,11 @@ function lackingSum(call: S3Call, { attributes }: Version): Algorithm | undefine
   return algorithm === undefined || attributes[sumAttribute(algorithm)] !== undefined ? undefined : algorithm;
 }
 
-function entryOf(call: S3Call, size: number, sum: Sum | undefined): Promise<Entry> {
-  return fileEntry(call, pathToWrite(call.request.key), { size, sum });
-}
-
 async function held(call: S3Call, { version, by }: Source, intake: Intake): Promise<CopiedBytes> {
   const { entry, content } = version;
   if (content === undefined || !(await intake.hold(content))) throw bytesGone();
   const { size, sum } = entry as Extract<Entry, { kind: "file" }>;
-  return { entry: await entryOf(call, size, sum), content, attributes: ofBytes(version), sums: withSums(version, by).attributes };
+  return { entry: fileEntry(call, { size, sum }), content, attributes: ofBytes(version), sums: withSums(version, by).attributes };
 }
 
 /** Nothing is encrypted: within a bucket no byte moves. */
@@ -95,7 +89,7 @@ async function asItWas(call: S3Call, source: Source, intake: Intake): Promise<Co
   const sink = intake.sink(content.size, { sums: wanted });
   for await (const piece of content.stream(0, content.size)) await sink.write(piece);
   const named = await sink.end();
-  const entry = await entryOf(call, content.size, named.sum);
+  const entry = fileEntry(call, { size: content.size, sum: named.sum });
   return withMore({ entry, content: named.content, attributes: ofBytes(version), sums: ofBytes(version) }, wanted, named.sums);
 }
 
@@ -118,7 +112,7 @@ async function recoded(call: S3Call, source: Source, key: CustomerKey | undefine
     const named = await sink.end();
     const sums = sumsAsAttributes(new Map(names.map((name) => [name, named.sums[name]!])));
     const attributes = { ...sums, [ETAG]: named.sums.md5! };
-    return { entry: await entryOf(call, size, named.sum), content: named.content, attributes, sums };
+    return { entry: fileEntry(call, { size, sum: named.sum }), content: named.content, attributes, sums };
   }
   const sink = intake.sink(storedPartBytes(size), { sums: ["md5"] });
   const before = new EncryptingSink(sink, partCipher(made.dataKey, WHOLE_PART, random), names);
@@ -128,7 +122,7 @@ async function recoded(call: S3Call, source: Source, key: CustomerKey | undefine
   const checksums = new Map(names.map((name) => [name, sent.sums[name]!]));
   const encryption = { opener: made.opener, parts: [{ number: WHOLE_PART, size }] };
   const attributes = encryptedAttributes(encryption, named.sums.md5!, made.dataKey, sumTexts(checksums));
-  return { entry: await entryOf(call, size, undefined), content: named.content, attributes, sums: sumsAsAttributes(checksums) };
+  return { entry: fileEntry(call, { size, sum: undefined }), content: named.content, attributes, sums: sumsAsAttributes(checksums) };
 }
 
 /** The one that is asked for, or those that the source has. */

@@ -19,12 +19,11 @@ import type { Attributes } from "#hub/attributes.ts";
 import type { VersionLock } from "#hub/locks.ts";
 import type { Intake } from "#hub/space-service.ts";
 import type { ChangeResult, ContentRef, Expect, SpaceChange, Version } from "#hub/space.ts";
-import type { Entry } from "#model/entry.ts";
+import { DIR_MODE, type Entry, FILE_MODE, type FileEntry } from "#model/entry.ts";
 import { type RelPath, parentOf } from "#model/path.ts";
 import type { Http1Answer } from "#platform/net/http1/connection.ts";
 
-const FILE_MODE = 0o644;
-const NEW_DIR: Entry = { kind: "dir", mode: 0o755 };
+const NEW_DIR: Entry = { kind: "dir", mode: DIR_MODE };
 /** How often a change is made anew when somebody else has changed the key meanwhile. */
 export const TRIES_MAX = 5;
 const DELETES_MAX = 1000;
@@ -63,7 +62,7 @@ export async function putObject(call: S3Call): Promise<Http1Answer> {
     : encryptedAttributes({ opener: made.opener, parts: [{ number: WHOLE_PART, size }] }, md5, made.dataKey, sumTexts(checksums));
   const own = { ...attributes, ...ofBytes };
   const sum = made === undefined ? named.sum : undefined;
-  const entry = at.isDir ? await dirEntry(call, at, NEW_DIR) : await fileEntry(call, at, { size, sum });
+  const entry = at.isDir ? NEW_DIR : fileEntry(call, { size, sum });
   const content = at.isDir ? undefined : named.content;
   const wanted = { at, entry, content, attributes: at.isDir ? { ...own, [DIRECTORY]: "1" } : own, lock };
   const version = await commitObject(call, wanted, condition, intake);
@@ -74,22 +73,9 @@ export async function putObject(call: S3Call): Promise<Http1Answer> {
 
 export const hasCondition = ({ match, none }: WriteCondition): boolean => match !== undefined || none !== undefined;
 
-/** A file that is there keeps its permissions. */
-export async function fileEntry(call: S3Call, at: KeyPath, { size, sum }: { size: number; sum: string | undefined }): Promise<Entry> {
-  const old = await entryThere(call, at);
-  const mtimeNs = BigInt(call.services.clock.nowMs()) * 1_000_000n;
-  return { kind: "file", size, sum, mtimeNs, mode: old?.kind === "file" ? old.mode : FILE_MODE };
-}
-
-/** A directory that is there stays as it is: a key says no more than that there is one. */
-export async function dirEntry(call: S3Call, at: KeyPath, made: Entry): Promise<Entry> {
-  const old = await entryThere(call, at);
-  return old?.kind === "dir" ? old : made;
-}
-
-async function entryThere({ services, who, request }: S3Call, { path }: KeyPath): Promise<Entry | undefined> {
-  const mayRead = services.access.decide(who, "read", { type: "space", space: request.bucket, path }).allowed;
-  return mayRead ? (await services.spaces.version(who, request.bucket, path))?.entry : undefined;
+/** As a new file is; one that is there keeps its permissions (commitObject). */
+export function fileEntry({ services }: S3Call, { size, sum }: Pick<FileEntry, "size" | "sum">): FileEntry {
+  return { kind: "file", size, sum, mtimeNs: BigInt(services.clock.nowMs()) * 1_000_000n, mode: FILE_MODE };
 }
 
 /** What is there, also where it is no object: a condition is about whatever holds the name. */
@@ -99,7 +85,8 @@ export async function currentOf({ services, who, request }: S3Call, { path }: Ke
 }
 
 /**
- * Makes the key what it is to become, if its conditions hold at that moment.
+ * Makes the key what it is to become, if its conditions hold at that moment. A key of a directory says no more than that
+ * there is one.
  * @throws {S3Error} PreconditionFailed, ConditionalRequestConflict, and for what the space refuses
  */
 export async function commitObject(
@@ -113,7 +100,7 @@ export async function commitObject(
     const current = hasCondition(condition) ? await currentOf(call, at) : undefined;
     const expect = expectOf(condition, current, key);
     const change: SpaceChange = {
-      type: "put", path: at.path, expect, entry, content, attributes, makeParents: true, lock, keepsKind: true,
+      type: "put", path: at.path, expect, entry, content, attributes, makeParents: true, lock, keepsKind: true, keepsMode: true,
     };
     const [result] = await commit(call, [change], intake);
     if (result!.status === "done") return result!.version;

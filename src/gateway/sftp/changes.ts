@@ -2,19 +2,17 @@
 import type { Principal } from "#access/access.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { SpaceChange, Version } from "#hub/space.ts";
-import type { Entry } from "#model/entry.ts";
+import { DIR_MODE, type Entry } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { WantedAttrs } from "#platform/net/sftp-wire.ts";
+import { onceMore } from "#gateway/once-more.ts";
 import { failed, unsupported } from "#gateway/sftp/status.ts";
 import { type Found, type Node, type Place, notDirectory } from "#gateway/sftp/tree.ts";
 import { requireDone } from "#gateway/sftp/write-handle.ts";
 
 /** Longest text of a symlink that a space keeps; Linux PATH_MAX. */
 const TARGET_CHARS_MAX = 4096;
-const DIR_MODE = 0o755;
 const NS = 1_000_000_000n;
-/** How often a change of attributes looks again when somebody edits the file. */
-const TRIES_MAX = 3;
 
 export type Changing = { readonly spaces: SpaceService; readonly who: () => Principal; readonly traceId: () => string };
 type At = NonNullable<Place>;
@@ -44,13 +42,18 @@ export async function makeSymlink(by: Changing, { space, path }: At, target: str
   await commit(by, space, [change]);
 }
 
-/** A file or a symlink, or an empty directory. */
-export async function removeEntry(by: Changing, node: Node, kind: "file" | "dir"): Promise<void> {
-  const { place, version, entry } = requireChangeable(node);
-  if (kind === "dir" && entry.kind !== "dir") throw notDirectory();
-  if (kind === "file" && entry.kind === "dir") throw failed("this is a directory");
-  const expect = { kind: "sequence", sequence: version.sequence } as const;
-  await commit(by, place.space, [{ type: "remove", path: place.path, expect, recursive: false }]);
+const isStale = (error: unknown): boolean => error instanceof SynclineError && error.code === "STALE";
+
+/** A file or a symlink, or an empty directory: what is found, and nothing of another kind that has come in its place. */
+export function removeEntry(by: Changing, find: () => Promise<Node>, kind: "file" | "dir"): Promise<void> {
+  const attempt = async (): Promise<void> => {
+    const { place, version, entry } = requireChangeable(await find());
+    if (kind === "dir" && entry.kind !== "dir") throw notDirectory();
+    if (kind === "file" && entry.kind === "dir") throw failed("this is a directory");
+    const expect = { kind: "sequence", sequence: version.sequence } as const;
+    await commit(by, place.space, [{ type: "remove", path: place.path, expect, recursive: false }]);
+  };
+  return onceMore(attempt, isStale);
 }
 
 /**
@@ -90,19 +93,14 @@ export function requireSameOwner(entry: Entry, { owner }: WantedAttrs): void {
  * Sets mode and time of what is there. Directories and symlinks have no time of their own here, and symlinks no mode:
  * setting them does nothing.
  */
-export async function setAttrs(by: Changing, find: () => Promise<Node>, wanted: WantedAttrs): Promise<void> {
-  for (let tries = 1; ; tries++) {
+export function setAttrs(by: Changing, find: () => Promise<Node>, wanted: WantedAttrs): Promise<void> {
+  const attempt = async (): Promise<void> => {
     const node = await find();
     requireSameOwner(node.entry, wanted);
     const entry = withAttrs(node.entry, wanted);
-    if (entry === node.entry) return;
-    try {
-      await putEntry(by, requireChangeable(node), entry);
-      return;
-    } catch (error) {
-      if (!(error instanceof SynclineError) || error.code !== "STALE" || tries === TRIES_MAX) throw error;
-    }
-  }
+    if (entry !== node.entry) await putEntry(by, requireChangeable(node), entry);
+  };
+  return onceMore(attempt, isStale);
 }
 
 function withAttrs(entry: Entry, { mode, mtimeSeconds }: WantedAttrs): Entry {

@@ -28,7 +28,6 @@ export type InOrderParts = {
   readonly place: NonNullable<Place>;
   /** What it is to replace. */
   readonly version: Version | undefined;
-  readonly mode: number;
   /** What has come is kept when it breaks off. */
   readonly isKept: boolean;
 };
@@ -122,9 +121,9 @@ export class InOrder {
 
   /** Undefined: there was no place for it. @throws {SynclineError} where it is one that has to be gone on with */
   async #grow(): Promise<Growing | undefined> {
-    const { partials, who, place, version, mode, clock } = this.#parts;
+    const { partials, who, place, version, clock } = this.#parts;
     const current = version === undefined ? undefined : { version };
-    const id = this.#resumed?.id ?? (await partials.begin(who(), place, current, mode));
+    const id = this.#resumed?.id ?? (await partials.begin(who(), place, current));
     const held = partials.hold(id);
     const opening = partials.append(who(), id, this.#resumed?.received ?? 0);
     opening.catch(() => held[Symbol.dispose]());

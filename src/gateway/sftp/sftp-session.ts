@@ -265,7 +265,7 @@ export class SftpSession {
       case "remove":
         return this.#remove(request.path);
       case "rmdir":
-        return removeEntry(by, await tree.find(request.path, false), "dir");
+        return removeEntry(by, () => tree.find(request.path, false), "dir");
       case "mkdir":
         return makeDirectory(by, await tree.target(request.path), request.attrs.mode, makeParents);
       case "symlink":
@@ -504,7 +504,8 @@ export class SftpSession {
     const writing = this.handles.writingAt(place);
     const partial = await this.#partialAt(place, node);
     if (partial !== undefined) await this.parts.write.partials.forget(this.parts.who(), place);
-    if (node !== undefined && (node.version !== undefined || writing === undefined)) await removeEntry(this.parts.write, node, "file");
+    const isThere = node !== undefined && (node.version !== undefined || writing === undefined);
+    if (isThere) await removeEntry(this.parts.write, () => this.parts.tree.find(path, false), "file");
     if (node === undefined && partial === undefined) throw notThere(path);
     writing?.remove();
   }

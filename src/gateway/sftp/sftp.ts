@@ -1,10 +1,11 @@
 /** The SFTP door: the spaces of a hub for every client that speaks SFTP, scp of OpenSSH 9 included. */
 import { newTraceId } from "#platform/trace-id.ts";
-import type { Principal } from "#access/access.ts";
+import type { Credential, Principal } from "#access/access.ts";
 import { type SshAuthorities, readSshAuthorities } from "#access/ssh-certificates.ts";
 import type { HubConfig } from "#config/hub-config.ts";
 import { Partials } from "#gateway/partials.ts";
 import type { Door, DoorParts } from "#gateway/door.ts";
+import { signedIn } from "#gateway/renewing.ts";
 import { SftpSession, type SessionParts } from "#gateway/sftp/sftp-session.ts";
 import { Stage } from "#gateway/sftp/stage.ts";
 import { type Place, Tree } from "#gateway/sftp/tree.ts";
@@ -33,8 +34,6 @@ const REFUSAL =
   "Syncline serves files over SFTP and runs no commands. Use sftp, or scp of OpenSSH 9 (older: scp -s); scp -O needs a shell.";
 /** How often a closing door looks whether its clients are done. */
 const LOOK_MS = 50;
-/** Of a proof, each after a change of some user in the time of the one before. */
-const SIGN_IN_LOOKS_MAX = 10;
 
 type Login = {
   who: Principal;
@@ -119,8 +118,6 @@ class SftpService {
   readonly #sessions = new Set<SftpSession>();
   /** Who has signed in, also where no session is open, or none yet. */
   readonly #logins = new Map<SshConnection, Login>();
-  /** How often somebody was changed. */
-  #changes = 0;
   readonly #bytes;
   readonly #signIns;
   readonly #partials: Partials;
@@ -134,10 +131,7 @@ class SftpService {
     this.#partials = new Partials(parts.uploads, DIRECTORY);
     this.#bytes = parts.metrics.counter("syncline_sftp_bytes_total", "Bytes of files moved over SFTP");
     this.#signIns = parts.metrics.counter("syncline_sftp_sign_ins_total", "Attempts to sign in over SFTP");
-    parts.access.onChange(() => {
-      this.#changes++;
-      void this.#lookAgain();
-    }, this.#ended.signal);
+    parts.access.onChange(() => void this.#lookAgain(), this.#ended.signal);
   }
 
   async isKnownKey(user: string, key: Uint8Array): Promise<boolean> {
@@ -147,11 +141,14 @@ class SftpService {
   }
 
   async authenticate(proof: SshProof, connection: SshConnection): Promise<Login | undefined> {
-    const { log } = this.#parts;
+    const { access, log } = this.#parts;
     const { user } = proof;
     const { address } = connection;
     try {
-      const login = { who: await this.#whoIs(proof, address), proof };
+      const credential = this.#credential(proof, address);
+      const { renew } = await signedIn(access, () => access.authenticate(credential));
+      // As of now: a password takes a while to be compared, in which somebody may have been changed.
+      const login = { who: await renew(), proof };
       // In the turn in which it is true: from now on every change is looked at.
       this.#logins.set(connection, login);
       connection.gone.addEventListener("abort", () => this.#logins.delete(connection), { once: true });
@@ -167,43 +164,32 @@ class SftpService {
     }
   }
 
-  /**
-   * As of now: a password takes a while to be compared, in which somebody may have been changed.
-   * @throws {SynclineError} AUTH; LIMIT where people change all the time
-   */
-  async #whoIs(proof: SshProof, address: string): Promise<Principal> {
+  #credential(proof: SshProof, address: string): Credential {
     const { user } = proof;
-    for (let look = 0; look < SIGN_IN_LOOKS_MAX; look++) {
-      const changes = this.#changes;
-      const who = await this.#parts.access.authenticate(
-        proof.type === "password"
-          ? { type: "password", user, password: proof.password, address }
-          : this.#keyCredential(user, proof.key, address),
-      );
-      if (changes === this.#changes) return who;
-    }
-    const hint = "try again when fewer users are being changed";
-    throw new SynclineError({ code: "LIMIT", op: "sign in", message: "users change faster than one can sign in", hint, retryable: true });
-  }
-
-  #keyCredential(user: string, key: Uint8Array, address: string) {
-    if (readSshPublicKey(key)?.isCertificate !== true) return { type: "ssh-key", user, key, address } as const;
-    return { type: "ssh-certificate", user, certificate: key, authorities: this.#authorities, address } as const;
+    if (proof.type === "password") return { type: "password", user, password: proof.password, address };
+    const { key } = proof;
+    if (readSshPublicKey(key)?.isCertificate !== true) return { type: "ssh-key", user, key, address };
+    return { type: "ssh-certificate", user, certificate: key, authorities: this.#authorities, address };
   }
 
   /** Somebody was changed: connections of who may not sign in any more end, the others have the new rights. */
   async #lookAgain(): Promise<void> {
     const { access } = this.#parts;
+    const { generation } = access;
     for (const [connection, login] of this.#logins) {
-      const { user } = login.proof;
-      const isPlainKey = login.proof.type === "key" && readSshPublicKey(login.proof.key)?.isCertificate !== true;
-      const who = await (isPlainKey && login.proof.type === "key"
-        ? access.sshKeys.find(user, login.proof.key)
-        : access.users.forSignIn(user).then((found) => found?.principal)
-      ).catch(() => login.who);
+      // Who cannot be looked at may have lost everything.
+      const who = await this.#whoIs(login).catch((error: unknown) => this.#fault(error));
+      // Another change has begun a look of its own at all of them, and may have found something newer than this.
+      if (generation !== access.generation) return;
       if (who === undefined) connection.end();
       else login.who = who;
     }
+  }
+
+  async #whoIs({ proof }: Login): Promise<Principal | undefined> {
+    const { sshKeys, users } = this.#parts.access;
+    const isPlainKey = proof.type === "key" && readSshPublicKey(proof.key)?.isCertificate !== true;
+    return isPlainKey ? sshKeys.find(proof.user, proof.key) : (await users.forSignIn(proof.user))?.principal;
   }
 
   serve(login: Login, channel: SshChannel, connection: SshConnection): void {
@@ -234,7 +220,7 @@ class SftpService {
     };
   }
 
-  #fault(error: unknown): void {
+  #fault(error: unknown): undefined {
     this.#parts.log.error("sftp failed", { error: stackOf(error) });
   }
 

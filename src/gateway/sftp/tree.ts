@@ -6,7 +6,7 @@
 import type { Access, Principal } from "#access/access.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { Version } from "#hub/space.ts";
-import type { DirEntry, Entry } from "#model/entry.ts";
+import { DIR_MODE, type DirEntry, type Entry } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, joinPath, nameOf, parentOf, pathFault, printablePath } from "#model/path.ts";
 
@@ -30,7 +30,7 @@ export type Node = {
 
 export type Found = Node & { readonly place: NonNullable<Place> };
 
-const SHOWN_DIR: DirEntry = { kind: "dir", mode: 0o755 };
+const SHOWN_DIR: DirEntry = { kind: "dir", mode: DIR_MODE };
 
 /** One directory as it is read, page by page. */
 export interface Listing {

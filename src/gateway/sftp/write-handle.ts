@@ -10,7 +10,7 @@ import type { Partials } from "#gateway/partials.ts";
 import type { ContentReader, Intake, NamedContent, SpaceService } from "#hub/space-service.ts";
 import type { ChangeResult, Version } from "#hub/space.ts";
 import type { Upload, UploadExpect } from "#hub/uploads/upload.ts";
-import type { FileEntry } from "#model/entry.ts";
+import { FILE_MODE, type FileEntry } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
 import { EXTENTS_MAX, Extents } from "#gateway/sftp/extents.ts";
@@ -23,7 +23,6 @@ import type { Place } from "#gateway/sftp/tree.ts";
 const PIECE_BYTES = 1 << 20;
 /** Bytes that a file may grow without anything having been written there. */
 export const HOLE_BYTES_MAX = 16 * 2 ** 30;
-const FILE_MODE = 0o644;
 const NS = 1_000_000_000n;
 
 export type WriteParts = {
@@ -92,9 +91,8 @@ export class WriteHandle {
     // An empty file is a change where none was, or where there was more.
     this.#isChanged = partial === undefined && (!isKept || version === undefined);
     const { partials, who, clock } = parts;
-    const mode = this.#modeNow();
     const mayBreak = base === NOTHING && target.expect.kind !== "absent";
-    const stream = new InOrder({ intake, partials, who, clock, place, version, mode, isKept: mayBreak }, partial);
+    const stream = new InOrder({ intake, partials, who, clock, place, version, isKept: mayBreak }, partial);
     if (!isRead) this.#stream = stream;
   }
 
@@ -309,12 +307,13 @@ export class WriteHandle {
     const { place, makeParents } = this.#target;
     const expect = this.#expectNow();
     const result = await this.#name();
-    const mode = await this.#modeAtEnd(expect);
-    if ("upload" in result) return this.#complete(result.upload, expect, mode);
+    // The bytes may have come for long: of what is replaced, whatever it is, the permissions stay that it has now.
+    const keepsMode = this.#mode === undefined;
+    if ("upload" in result) return this.#complete(result.upload, expect, keepsMode);
     const { content, sum } = result.named;
-    const entry = { ...this.entry, mode, size: content.size, sum };
+    const entry = { ...this.entry, size: content.size, sum };
     const outcome = await spaces.commit(who(), place.space, {
-      changes: [{ type: "put", path: place.path, expect, entry, content, makeParents }],
+      changes: [{ type: "put", path: place.path, expect, entry, content, makeParents, keepsMode }],
       intake: this.#intake,
       atomic: true,
       cause: "upload",
@@ -327,26 +326,12 @@ export class WriteHandle {
   }
 
   /** Makes the upload the file; the space may refuse it, and then it is of no use. */
-  async #complete(id: string, expect: UploadExpect, mode: number): Promise<Version> {
+  async #complete(id: string, expect: UploadExpect, keepsMode: boolean): Promise<Version> {
     const { partials, who, traceId } = this.#parts;
-    const result = await partials.complete(who(), id, { traceId: traceId(), expect, mode, mtimeNs: this.#mtimeNs });
+    const { mode } = this.entry;
+    const result = await partials.complete(who(), id, { traceId: traceId(), expect, mode, keepsMode, mtimeNs: this.#mtimeNs });
     if (result.status !== "done") await partials.drop(who(), id);
     return requireDone([result]);
-  }
-
-  /**
-   * The bytes may have come for long: of what is replaced, whatever it is, the permissions stay that it has now. Who may
-   * not look at it keeps to what was known when it was opened.
-   */
-  async #modeAtEnd(expect: UploadExpect): Promise<number> {
-    const { spaces, who } = this.#parts;
-    const { space, path } = this.#target.place;
-    if (this.#mode !== undefined || expect.kind !== "any") return this.#modeNow();
-    const there = await spaces.version(who(), space, path).catch((error: unknown) => {
-      if (error instanceof SynclineError && error.code === "DENIED") return undefined;
-      throw error;
-    });
-    return there?.entry?.kind === "file" ? there.entry.mode : this.#modeNow();
   }
 
   /** Who has written all of a file replaces whatever is there. */

@@ -8,6 +8,7 @@ import type { Actor } from "#access/audit.ts";
 import { requireReadable } from "#hub/encrypted-content.ts";
 import { type Share, isOver, isUsedUp, mayDownload, mayUpload } from "#hub/shares/share.ts";
 import type { SpaceChange, Version } from "#hub/space.ts";
+import { FILE_MODE } from "#model/entry.ts";
 import { SynclineError, messageOf } from "#model/error.ts";
 import { type RelPath, NAME_BYTES_MAX, decodeName, encodeName, joinPath, nameOf, pathFault, shorten } from "#model/path.ts";
 import { ARCHIVE_FORMATS, type ArchiveFormat, archiveOf } from "#gateway/archive/archive.ts";
@@ -36,7 +37,6 @@ const PREFIX = "/s";
 const PAGE_ENTRIES = 1000;
 /** Names that are tried for a file whose name is taken. */
 const NAMES_MAX = 100;
-const FILE_MODE = 0o644;
 const ALLOW = "GET, HEAD, PUT, POST";
 
 export type ShareServices = Pick<

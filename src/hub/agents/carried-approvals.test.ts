@@ -1,18 +1,10 @@
 import { expect, test } from "bun:test";
-import type { Access } from "#access/access.ts";
 import { CARRIED_MS, CarriedApprovals } from "#hub/agents/carried-approvals.ts";
 import { PathSet } from "#hub/agents/path-set.ts";
 import { AgentRegistry } from "#hub/agents/registry.ts";
-import { TestHub } from "#hub/hub-fixture.ts";
+import { EVERYTHING, TestHub } from "#hub/hub-fixture.ts";
 
 const COUNTS = { creates: 0, replaces: 0, metadata: 0, removes: 0, moves: 0, bytes: 0 };
-const allowed: Access = {
-  authenticate: () => Promise.reject(new Error("nobody signs in here")),
-  decide: () => ({ allowed: true, reason: "a test" }),
-  reaches: () => true,
-  require: () => undefined,
-};
-
 test("[CARRY-7] approvals that are too old to be carried over are forgotten, also while the hub runs", async () => {
   await using hub = await TestHub.open();
   const { database: db, spaces } = hub;
@@ -23,7 +15,7 @@ test("[CARRY-7] approvals that are too old to be carried over are forgotten, als
   const registry = await AgentRegistry.open({ db, clock, random });
   await registry.joined("web1", "aa");
   const { id: link } = await registry.createLink({ host: "web1", root: "/a", space: "demo" });
-  const carried = await CarriedApprovals.open({ db, registry, spaces, access: allowed, clock });
+  const carried = await CarriedApprovals.open({ db, registry, spaces, access: EVERYTHING, clock });
   const approve = async (hash: string): Promise<void> => {
     const removals = { host: new PathSet().name, space: new PathSet().name };
     const plan = { link, hash, reason: "too many", counts: { alpha: COUNTS, beta: COUNTS }, changes: [], total: 0, removals };

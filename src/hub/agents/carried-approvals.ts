@@ -10,7 +10,8 @@ import { type Access, type Principal, systemPrincipal } from "#access/access.ts"
 import { BRAKE_COUNT_DEFAULT, type HeldPlan } from "#hub/agents/control.ts";
 import { NAMED_PATHS_MAX, type PathSetName, PathSet, sameSet } from "#hub/agents/path-set.ts";
 import type { Hold } from "#hub/agents/held-plans.ts";
-import type { AgentHost, AgentRegistry, Link } from "#hub/agents/registry.ts";
+import type { AgentRegistry } from "#hub/agents/registry.ts";
+import type { AgentHost, Link } from "#hub/agents/registry-rows.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import { SynclineError } from "#model/error.ts";
 import type { RelPath } from "#model/path.ts";

@@ -18,7 +18,8 @@ import { type AssignedLink, type DeclaredLink, IGNORE_CHARS_MAX } from "#hub/age
 import type { LinkDigests } from "#hub/agents/link-digests.ts";
 import type { CarriedApprovals } from "#hub/agents/carried-approvals.ts";
 import type { PresenceTable } from "#hub/agents/presence.ts";
-import type { AgentRegistry, Link } from "#hub/agents/registry.ts";
+import type { AgentRegistry } from "#hub/agents/registry.ts";
+import type { Link } from "#hub/agents/registry-rows.ts";
 import type { MuxChannel } from "#sync/wire/mux-channel.ts";
 
 /** Of the control protocol, from which on agents know `rescan`. */
@@ -280,7 +281,7 @@ export class ControlSession {
     for (const state of known) {
       if (state.stored !== null) {
         const { session, epoch, sequence } = state.stored;
-        registry.acknowledge(state.id, this.host, { session, epoch, acknowledged: sequence });
+        registry.marks.acknowledge(state.id, this.host, { session, epoch, acknowledged: sequence });
       }
       // Between its start and its first complete cycle an agent does not know yet whether it holds something.
       const isDone = state.holdHash === null && state.phase === "watching" && state.syncedAgoMs !== null;

@@ -1,4 +1,4 @@
-/** Plans that the brake holds on hosts, and who has let which of them go. Rows of the registry's tables (registry.ts). */
+/** Plans that the brake holds on hosts, and who has let which of them go. Rows of the registry's tables (registry-rows.ts). */
 import { HELD_PLAN, type HeldPlan } from "#hub/agents/control.ts";
 import { parseJson } from "#hub/agents/rows-json.ts";
 import { SynclineError } from "#model/error.ts";

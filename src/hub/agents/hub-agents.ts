@@ -15,7 +15,8 @@ import { NEW_LINK, checked, neverWritesSpace } from "#hub/agents/link.ts";
 import type { AgentListener } from "#hub/agents/listener.ts";
 import { type LinkStatus, hostStatus, lagMs, linkStatus } from "#hub/agents/presence.ts";
 import type { Hold } from "#hub/agents/held-plans.ts";
-import type { AgentHost, AgentRegistry, Link, LinkChange } from "#hub/agents/registry.ts";
+import type { AgentRegistry, LinkChange } from "#hub/agents/registry.ts";
+import type { AgentHost, Link } from "#hub/agents/registry-rows.ts";
 
 /** A link on one host; a link for a label is one on each of its hosts. */
 export type LinkView = {

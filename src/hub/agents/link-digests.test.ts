@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import type { LinkState } from "#hub/agents/control.ts";
 import { LINK_SETTINGS } from "#hub/agents/link.ts";
 import { LinkDigests } from "#hub/agents/link-digests.ts";
-import type { Link } from "#hub/agents/registry.ts";
+import type { Link } from "#hub/agents/registry-rows.ts";
 import { MemoryEndpoint } from "#testing/memory-endpoint.ts";
 
 class Digesting extends MemoryEndpoint {

@@ -3,7 +3,7 @@
  * sees has changed since, the space must have the same one. Asked one after the other, and once for each answer.
  */
 import type { LinkState } from "#hub/agents/control.ts";
-import type { Link } from "#hub/agents/registry.ts";
+import type { Link } from "#hub/agents/registry-rows.ts";
 import type { Endpoint } from "#sync/endpoint/endpoint.ts";
 
 /** Comparisons that wait; a heartbeat later they are asked for again. */

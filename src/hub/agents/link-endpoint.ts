@@ -16,7 +16,7 @@ import type { RelPath } from "#model/path.ts";
 import type { SequenceRange } from "#hub/agents/carried-approvals.ts";
 import { type PathSetName, PathSet } from "#hub/agents/path-set.ts";
 import { PassingEndpoint } from "#sync/endpoint/passing-endpoint.ts";
-import type { LinkMark } from "#hub/agents/registry.ts";
+import type { LinkMark } from "#hub/agents/link-marks.ts";
 
 export type LinkEndpointOptions = {
   readonly inner: Endpoint;

@@ -44,7 +44,8 @@ import { LateCalls } from "#hub/agents/late-calls.ts";
 import { removeUnusedStages } from "#hub/agents/stage-upkeep.ts";
 import { Supplies } from "#hub/agents/supplies.ts";
 import { PresenceTable } from "#hub/agents/presence.ts";
-import type { AgentRegistry, Link } from "#hub/agents/registry.ts";
+import type { AgentRegistry } from "#hub/agents/registry.ts";
+import type { Link } from "#hub/agents/registry-rows.ts";
 
 /** Many agents may stand behind one address; each has a connection for its control and one for each link. */
 export const LISTENER_LIMITS = { connections: 8192, pending: 256, pendingPerAddress: 64, perAddress: 4096 } as const;
@@ -247,7 +248,7 @@ export class AgentListener {
 
   #removeStages(): void {
     const { host, stageFolder, registry, log } = this.#options;
-    const removed = removeUnusedStages(host, stageFolder, (session) => registry.hasSession(session));
+    const removed = removeUnusedStages(host, stageFolder, (session) => registry.marks.hasSession(session));
     if (removed > 0) log("stages of links that are gone removed", { removed });
   }
 
@@ -510,8 +511,8 @@ export class AgentListener {
     this.digests.opened(name, id, space);
     const endpoint = new LinkEndpoint({
       inner: space,
-      mark: () => registry.mark(id, name),
-      setMark: (mark) => registry.setMark(id, name, mark),
+      mark: () => registry.marks.of(id, name),
+      setMark: (mark) => registry.marks.set(id, name, mark),
       onTold: () => presence.told(name, id, clock.monotonicMs()),
       onAsked: () => presence.asked(name, id),
       onRestored: (known, acknowledged) =>

@@ -173,33 +173,33 @@ describe("agent registry", () => {
     const { state } = heardOf(link);
     await registry.saveHeard([{ link, host: "web1", heardMs: 5, state }], [{ name: "web1", lastSeenMs: 5 }]);
     await registry.saveHeard([{ link, host: "web1", heardMs: 9, state: { ...state, sequence: 8 } }], [{ name: "web1", lastSeenMs: 9 }]);
-    registry.acknowledge(link, "web1", { session: "s", epoch: "e", acknowledged: 9 });
-    registry.setMark(link, "web1", { session: "s", epoch: "e", acknowledged: 6 });
-    registry.setMark(link, "web1", { session: "s", epoch: "e", acknowledged: 4 });
-    registry.acknowledge(link, "web1", { session: "other", epoch: "e", acknowledged: 9 });
+    registry.marks.acknowledge(link, "web1", { session: "s", epoch: "e", acknowledged: 9 });
+    registry.marks.set(link, "web1", { session: "s", epoch: "e", acknowledged: 6 });
+    registry.marks.set(link, "web1", { session: "s", epoch: "e", acknowledged: 4 });
+    registry.marks.acknowledge(link, "web1", { session: "other", epoch: "e", acknowledged: 9 });
     await registry.saveMarks();
     await reopen();
     expect(await registry.heard()).toEqual([{ link, host: "web1", heardMs: 9, state: { ...state, sequence: 8 } }]);
-    expect(registry.mark(link, "web1")).toEqual({ session: "s", epoch: "e", acknowledged: 6 });
+    expect(registry.marks.of(link, "web1")).toEqual({ session: "s", epoch: "e", acknowledged: 6 });
     expect(registry.host("web1")!.lastSeenMs).toBe(9);
     await db.run("UPDATE agent_states SET state = ?", ["{"]);
     expect(await registry.heard()).toEqual([]);
     expect(await registry.removeHost("web1")).toBe(true);
-    expect([registry.links(), registry.mark(link, "web1"), registry.hosts()]).toEqual([[], undefined, []]);
+    expect([registry.links(), registry.marks.of(link, "web1"), registry.hosts()]).toEqual([[], undefined, []]);
   });
 
   test("[AGENT-105] how far an agent had stored what came is written in the end, however often the disk refuses it", async () => {
     await registry.joined("web1", "aa");
     const link = (await registry.createLink({ host: "web1", root: "/a", space: "demo" })).id;
-    registry.setMark(link, "web1", { session: "s", epoch: "e", acknowledged: 6 });
+    registry.marks.set(link, "web1", { session: "s", epoch: "e", acknowledged: 6 });
     await registry.saveMarks();
-    registry.setMark(link, "web1", { session: "s", epoch: "e", acknowledged: 9 });
+    registry.marks.set(link, "web1", { session: "s", epoch: "e", acknowledged: 9 });
     await db.run("CREATE TRIGGER refusing BEFORE INSERT ON agent_marks BEGIN SELECT RAISE(ABORT, 'refused'); END");
     for (let time = 0; time < 2; time++) await registry.saveMarks().catch(() => undefined);
     await db.run("DROP TRIGGER refusing");
     await registry.saveMarks();
     await reopen();
-    expect(registry.mark(link, "web1")).toEqual({ session: "s", epoch: "e", acknowledged: 9 });
+    expect(registry.marks.of(link, "web1")).toEqual({ session: "s", epoch: "e", acknowledged: 9 });
   });
 
   test("[AGENT-106] a link that is led to another space stays there, however often that was refused, or cut off, before", async () => {
@@ -247,15 +247,15 @@ describe("agent registry", () => {
     const made = { host: "web1", root: "/a", space: "demo" };
     const mark = { session: "s", epoch: "e", acknowledged: 1 };
     const { id } = await registry.createLink(made);
-    registry.setMark(id, "web1", mark);
+    registry.marks.set(id, "web1", mark);
     // Both begin before it is gone, and end after it.
     const removed = registry.removeLink(id);
     await Promise.all([removed, registry.saveHeard([heardOf(id)], []), registry.saveMarks()]);
-    registry.setMark(id, "web1", mark);
+    registry.marks.set(id, "web1", mark);
     await registry.saveMarks();
-    expect([await registry.heard(), registry.mark(id, "web1"), registry.hasSession("s")]).toEqual([[], undefined, false]);
+    expect([await registry.heard(), registry.marks.of(id, "web1"), registry.marks.hasSession("s")]).toEqual([[], undefined, false]);
     await reopen();
-    expect(registry.mark(id, "web1")).toBeUndefined();
+    expect(registry.marks.of(id, "web1")).toBeUndefined();
     // What a host declares anew leads to what has the name now, and not to what had it.
     await registry.declare("web1", [declared("/b")]);
     const own = registry.linksOf("web1")[0]!;

@@ -7,18 +7,22 @@
 import { createHash } from "node:crypto";
 import { SynclineError } from "#model/error.ts";
 import type { Clock, Random } from "#platform/host.ts";
-import type { Database, Migration, Sql, SqlRow } from "#platform/sql/database.ts";
+import type { Database, SqlRow } from "#platform/sql/database.ts";
 import { migrate } from "#platform/sql/migrate.ts";
 import type { Rule } from "#access/access.ts";
 import { HOST_NAME } from "#access/authority.ts";
 import { LINK_STATE, type LinkState } from "#hub/agents/control.ts";
 import { HeldPlans } from "#hub/agents/held-plans.ts";
+import { LinkMarks } from "#hub/agents/link-marks.ts";
+import {
+  AGENT_MIGRATIONS, type AgentHost, type Link, dropHost, dropLink, insertLink, readHosts, readLinks, readSpaces, writeHost, writeLink,
+  writeSpace,
+} from "#hub/agents/registry-rows.ts";
 import { parseJson } from "#hub/agents/rows-json.ts";
 import {
   type DeclaredLink,
   LABEL,
   LINKS_PER_HOST_MAX,
-  LINK_SETTINGS,
   type LinkSettings,
   NEW_LINK,
   checked,
@@ -31,61 +35,6 @@ export const HOSTS_MAX = 10_000;
 export const LINKS_MAX = 20_000;
 export const LABELS_PER_HOST_MAX = 100;
 
-const AGENT_MIGRATIONS: readonly Migration[] = [
-  {
-    id: 1,
-    statements: [
-      `CREATE TABLE agent_hosts (
-        name TEXT PRIMARY KEY, labels TEXT NOT NULL, serial TEXT NOT NULL, program TEXT NOT NULL, platform TEXT NOT NULL,
-        first_seen_ms BIGINT NOT NULL, last_seen_ms BIGINT NOT NULL)`,
-      `CREATE TABLE agent_links (
-        id TEXT PRIMARY KEY, host TEXT, selector TEXT, root TEXT NOT NULL, space TEXT NOT NULL, prefix TEXT NOT NULL,
-        settings TEXT NOT NULL, enabled BIGINT NOT NULL, generation BIGINT NOT NULL, origin TEXT NOT NULL,
-        created_ms BIGINT NOT NULL)`,
-      `CREATE INDEX agent_links_of_host ON agent_links (host)`,
-      `CREATE TABLE agent_states (
-        link TEXT NOT NULL, host TEXT NOT NULL, heard_ms BIGINT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (link, host))`,
-      `CREATE TABLE agent_marks (
-        link TEXT NOT NULL, host TEXT NOT NULL, session TEXT NOT NULL, epoch TEXT NOT NULL, acknowledged BIGINT NOT NULL,
-        PRIMARY KEY (link, host))`,
-      `CREATE TABLE agent_holds (
-        link TEXT NOT NULL, host TEXT NOT NULL, hash TEXT NOT NULL, plan TEXT NOT NULL, held_ms BIGINT NOT NULL,
-        approved_by TEXT, approved_ms BIGINT, PRIMARY KEY (link, host))`,
-    ],
-  },
-  // The space that a link was found to lead to; 0 while it does not exist.
-  { id: 2, statements: ["ALTER TABLE agent_links ADD COLUMN space_id BIGINT NOT NULL DEFAULT 0"] },
-];
-
-export type AgentHost = {
-  readonly name: string;
-  readonly labels: readonly string[];
-  /** Of its certificate; "" for a host that was named before it enrolled. */
-  readonly serial: string;
-  readonly program: string;
-  readonly platform: string;
-  readonly firstSeenMs: number;
-  /** 0: never. */
-  readonly lastSeenMs: number;
-};
-
-/** `hub`: made at the hub. `host`: declared by the host itself, and gone when it is not declared any more. */
-export type LinkOrigin = "hub" | "host";
-
-export type Link = {
-  readonly id: string;
-  readonly host: string | undefined;
-  readonly selector: string | undefined;
-  readonly root: string;
-  readonly space: string;
-  readonly prefix: string;
-  readonly settings: LinkSettings;
-  readonly enabled: boolean;
-  readonly generation: number;
-  readonly origin: LinkOrigin;
-  readonly createdMs: number;
-};
-
 export type LinkChange = {
   readonly root?: string | undefined;
   readonly space?: string | undefined;
@@ -95,44 +44,16 @@ export type LinkChange = {
   readonly enabled?: boolean | undefined;
 };
 
-/** How far the session of a link has stored what came, by what its agent says. */
-export type LinkMark = { readonly session: string; readonly epoch: string; readonly acknowledged: number };
-
 export type HeardState = { readonly link: string; readonly host: string; readonly heardMs: number; readonly state: LinkState };
 
 export type RegistryOptions = { readonly db: Database; readonly clock: Clock; readonly random: Random };
-
-type HostRow = SqlRow & {
-  name: string;
-  labels: string;
-  serial: string;
-  program: string;
-  platform: string;
-  first_seen_ms: number;
-  last_seen_ms: number;
-};
-type LinkRow = SqlRow & {
-  id: string;
-  host: string | null;
-  selector: string | null;
-  root: string;
-  space: string;
-  prefix: string;
-  settings: string;
-  enabled: number;
-  generation: number;
-  origin: string;
-  created_ms: number;
-};
-const HOST_COLUMNS = "name, labels, serial, program, platform, first_seen_ms, last_seen_ms";
-const BIND = "UPDATE agent_links SET space_id = ? WHERE id = ?";
-const LINK_COLUMNS = "id, host, selector, root, space, prefix, settings, enabled, generation, origin, created_ms";
 
 export class AgentRegistry {
   readonly #db: Database;
   readonly #clock: Clock;
   readonly #random: Random;
   readonly held: HeldPlans;
+  readonly marks: LinkMarks;
   readonly #listeners = new Set<(host: string | undefined) => void>();
   readonly #hosts = new Map<string, AgentHost>();
   /** Oldest first. */
@@ -143,8 +64,6 @@ export class AgentRegistry {
   readonly #names = new Map<number, string>();
   /** What was made of #links for a host; forgotten with every change. */
   readonly #linksOf = new Map<string, readonly Link[]>();
-  /** By "host link". */
-  readonly #marks = new Map<string, { link: string; host: string; mark: LinkMark; isSaved: boolean }>();
   /** Changes of hosts and links follow one another: rows first, then memory. */
   #tail: Promise<unknown> = Promise.resolve();
 
@@ -161,21 +80,14 @@ export class AgentRegistry {
     this.#clock = options.clock;
     this.#random = options.random;
     this.held = new HeldPlans(options.db, options.clock);
+    this.marks = new LinkMarks(options.db, (one) => this.#isThere(one));
   }
 
   async #load(): Promise<void> {
-    const hosts = await this.#db.all<HostRow>(`SELECT ${HOST_COLUMNS} FROM agent_hosts ORDER BY name`);
-    for (const row of hosts) this.#hosts.set(row.name, hostOf(row));
-    const links = await this.#db.all<LinkRow>(`SELECT ${LINK_COLUMNS} FROM agent_links ORDER BY created_ms, id`);
-    for (const row of links) this.#links.set(row.id, linkOf(row));
-    const bound = await this.#db.all<SqlRow & { id: string; space_id: number }>("SELECT id, space_id FROM agent_links WHERE space_id <> 0");
-    for (const { id, space_id } of bound) this.#spaceOf.set(id, space_id);
-    const marks = await this.#db.all<LinkMark & SqlRow & { link: string; host: string }>(
-      "SELECT link, host, session, epoch, acknowledged FROM agent_marks",
-    );
-    for (const { link, host, session, epoch, acknowledged } of marks) {
-      this.#marks.set(`${host} ${link}`, { link, host, mark: { session, epoch, acknowledged }, isSaved: true });
-    }
+    for (const host of await readHosts(this.#db)) this.#hosts.set(host.name, host);
+    for (const link of await readLinks(this.#db)) this.#links.set(link.id, link);
+    for (const [id, space] of await readSpaces(this.#db)) this.#spaceOf.set(id, space);
+    await this.marks.load();
     await this.held.load();
   }
 
@@ -217,12 +129,7 @@ export class AgentRegistry {
     const known = this.#hosts.get(name);
     if (known === undefined && this.#hosts.size >= HOSTS_MAX) throw limit(`the hub has ${HOSTS_MAX} hosts already`);
     const host: AgentHost = { ...(known ?? newHost(name, this.#clock.nowMs())), ...change };
-    await this.#db.run(
-      `INSERT INTO agent_hosts (${HOST_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)
-       ON CONFLICT (name) DO UPDATE SET labels = excluded.labels, serial = excluded.serial, program = excluded.program,
-         platform = excluded.platform, last_seen_ms = excluded.last_seen_ms`,
-      [name, JSON.stringify(host.labels), host.serial, host.program, host.platform, host.firstSeenMs, host.lastSeenMs],
-    );
+    await writeHost(this.#db, host);
     this.#hosts.set(name, host);
     return host;
   }
@@ -254,14 +161,9 @@ export class AgentRegistry {
   }
 
   async #removeHostNow(name: string): Promise<boolean> {
-    await this.#db.transaction(async (sql) => {
-      for (const table of ["agent_states", "agent_marks", "agent_holds", "agent_links"]) {
-        await sql.run(`DELETE FROM ${table} WHERE host = ?`, [name]);
-      }
-      await sql.run("DELETE FROM agent_hosts WHERE name = ?", [name]);
-    });
+    await this.#db.transaction((sql) => dropHost(sql, name));
     for (const { id, host } of this.#links.values()) if (host === name) this.#forgetLink(id);
-    this.#forgetMarks((one) => one.host === name);
+    this.marks.forget((one) => one.host === name);
     const removed = this.#hosts.delete(name);
     this.#changed(name);
     return removed;
@@ -354,7 +256,7 @@ export class AgentRegistry {
     // Together: with the space that it led to before, the next start would lead it back there.
     await this.#db.transaction(async (sql) => {
       await writeLink(sql, link);
-      if (isElsewhere) await sql.run(BIND, [0, id]);
+      if (isElsewhere) await writeSpace(sql, id, 0);
     });
     this.#links.set(id, link);
     if (isElsewhere) this.#spaceOf.delete(id);
@@ -370,7 +272,7 @@ export class AgentRegistry {
     if (this.#spaceOf.get(id) === space) return;
     await this.#inTurn(async () => {
       if (this.#links.get(id)?.space !== name) return;
-      await this.#db.run(BIND, [space, id]);
+      await writeSpace(this.#db, id, space);
       this.#spaceOf.set(id, space);
     });
   }
@@ -409,7 +311,7 @@ export class AgentRegistry {
     refuseDeclared(link);
     await this.#db.transaction((sql) => dropLink(sql, id));
     this.#forgetLink(id);
-    this.#forgetMarks((one) => one.link === id);
+    this.marks.forget((one) => one.link === id);
     this.#changed(link.host);
     return true;
   }
@@ -440,7 +342,7 @@ export class AgentRegistry {
       for (const link of next) await (this.#links.has(link.id) ? writeLink(sql, link) : insertLink(sql, link));
     });
     for (const { id } of gone) this.#forgetLink(id);
-    this.#forgetMarks(({ link }) => gone.some(({ id }) => id === link));
+    this.marks.forget(({ link }) => gone.some(({ id }) => id === link));
     for (const link of next) this.#links.set(link.id, link);
     this.#changed(host);
     return true;
@@ -483,56 +385,12 @@ export class AgentRegistry {
     });
   }
 
-  mark(link: string, host: string): LinkMark | undefined {
-    return this.#marks.get(`${host} ${link}`)?.mark;
-  }
-
-  /** Another session, or another life of the space, begins with what it says; otherwise the higher sequence stays. */
-  setMark(link: string, host: string, mark: LinkMark): void {
-    // The connection of a link that was removed may be at work still.
-    if (!this.#isThere({ link, host })) return;
-    const known = this.mark(link, host);
-    const isSame = known?.session === mark.session && known.epoch === mark.epoch;
-    if (isSame && known.acknowledged >= mark.acknowledged) return;
-    this.#marks.set(`${host} ${link}`, { link, host, mark, isSaved: false });
-  }
-
-  /** As setMark, for what a heartbeat says: of a session that has gone meanwhile it says nothing. */
-  acknowledge(link: string, host: string, mark: LinkMark): void {
-    const known = this.mark(link, host);
-    if (known?.session === mark.session && known.epoch === mark.epoch) this.setMark(link, host, mark);
-  }
-
-  /** Does a link have this session, as far as is known? */
-  hasSession(session: string): boolean {
-    for (const { mark } of this.#marks.values()) if (mark.session === session) return true;
-    return false;
-  }
-
-  /**
-   * A mark that is lost only makes a restored agent look less restored, so they are written now and then; and with them
-   * what was refused before.
-   */
+  /** What is written now and then: marks, and what was refused before. */
   saveMarks(): Promise<void> {
-    return this.#inTurn(() => this.#saveMarksNow());
-  }
-
-  async #saveMarksNow(): Promise<void> {
-    if (this.#names.size > 0) await this.#nameSpaces();
-    const unsaved = [...this.#marks.values()].filter(({ isSaved }) => !isSaved);
-    if (unsaved.length === 0) return;
-    await this.#db.transaction(async (sql) => {
-      for (const { link, host, mark } of unsaved) {
-        await sql.run(
-          `INSERT INTO agent_marks (link, host, session, epoch, acknowledged) VALUES (?, ?, ?, ?, ?)
-           ON CONFLICT (link, host) DO UPDATE SET
-             session = excluded.session, epoch = excluded.epoch, acknowledged = excluded.acknowledged`,
-          [link, host, mark.session, mark.epoch, mark.acknowledged],
-        );
-      }
+    return this.#inTurn(async () => {
+      if (this.#names.size > 0) await this.#nameSpaces();
+      await this.marks.save();
     });
-    // Not before: one that was refused would never be written again. What was set meanwhile is another one.
-    for (const one of unsaved) one.isSaved = true;
   }
 
   #isThere({ link, host }: { readonly link: string; readonly host: string }): boolean {
@@ -544,38 +402,6 @@ export class AgentRegistry {
     this.#links.delete(id);
     this.#spaceOf.delete(id);
   }
-
-  #forgetMarks(isGone: (one: { link: string; host: string }) => boolean): void {
-    for (const [key, one] of this.#marks) if (isGone(one)) this.#marks.delete(key);
-  }
-}
-
-async function insertLink(sql: Sql, link: Link): Promise<void> {
-  await sql.run(`INSERT INTO agent_links (${LINK_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, [
-    link.id,
-    link.host ?? null,
-    link.selector ?? null,
-    link.root,
-    link.space,
-    link.prefix,
-    JSON.stringify(link.settings),
-    link.enabled ? 1 : 0,
-    link.generation,
-    link.origin,
-    link.createdMs,
-  ]);
-}
-
-async function writeLink(sql: Sql, link: Link): Promise<void> {
-  await sql.run(
-    "UPDATE agent_links SET root = ?, space = ?, prefix = ?, settings = ?, enabled = ?, generation = ? WHERE id = ?",
-    [link.root, link.space, link.prefix, JSON.stringify(link.settings), link.enabled ? 1 : 0, link.generation, link.id],
-  );
-}
-
-async function dropLink(sql: Sql, id: string): Promise<void> {
-  for (const table of ["agent_states", "agent_marks", "agent_holds"]) await sql.run(`DELETE FROM ${table} WHERE link = ?`, [id]);
-  await sql.run("DELETE FROM agent_links WHERE id = ?", [id]);
 }
 
 /** The same declaration has the same id, also after the hub was restored; another root, space or prefix is another link. */
@@ -589,26 +415,6 @@ function trimRoot(root: string): string {
 
 function newHost(name: string, nowMs: number): AgentHost {
   return { name, labels: [], serial: "", program: "", platform: "", firstSeenMs: nowMs, lastSeenMs: 0 };
-}
-
-function hostOf(row: HostRow): AgentHost {
-  const { name, serial, program, platform } = row;
-  const labels = JSON.parse(row.labels) as string[];
-  return { name, labels, serial, program, platform, firstSeenMs: row.first_seen_ms, lastSeenMs: row.last_seen_ms };
-}
-
-function linkOf(row: LinkRow): Link {
-  const { id, root, space, prefix, generation } = row;
-  return {
-    id, root, space, prefix, generation,
-    host: row.host ?? undefined,
-    selector: row.selector ?? undefined,
-    // Written by an earlier version it may lack settings, which then have their defaults.
-    settings: checked(LINK_SETTINGS, JSON.parse(row.settings), `link ${id}`),
-    enabled: row.enabled === 1,
-    origin: row.origin === "host" ? "host" : "hub",
-    createdMs: row.created_ms,
-  };
 }
 
 function requireHostName(name: string): void {

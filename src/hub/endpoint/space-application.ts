@@ -10,7 +10,7 @@ import type { SpaceStage } from "#hub/endpoint/space-stage.ts";
 import type { Intake, NamedContent } from "#hub/space-service.ts";
 import { NO_SUMS } from "#hub/sums/sums.ts";
 import type { ChangeResult, ContentRef, Expect, RefusalCode, SpaceChange, Version } from "#hub/space.ts";
-import { type Entry, type FileEntry, type Preserve, sameEntry } from "#model/entry.ts";
+import { type Entry, type FileEntry, type Preserve, keptMode, sameEntry } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
@@ -262,9 +262,8 @@ function expected(old: Entry | undefined, there: Version | undefined): Expect {
   return there === undefined ? { kind: "entry", entry: old } : { kind: "sequence", sequence: there.sequence };
 }
 
-/** As on a disk: without set-id bits, which would lend the rights of a file's owner to who has written the new bytes. */
 function withModeOf(there: Entry | undefined, entry: Entry): Entry {
-  if (there?.kind === "file" && entry.kind === "file") return { ...entry, mode: there.mode & 0o1777 };
+  if (there?.kind === "file" && entry.kind === "file") return { ...entry, mode: keptMode(there.mode) };
   return there?.kind === "dir" && entry.kind === "dir" ? { ...entry, mode: there.mode } : entry;
 }
 

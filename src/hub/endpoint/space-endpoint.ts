@@ -20,7 +20,7 @@ import { SpaceStage } from "#hub/endpoint/space-stage.ts";
 import { seedsOf } from "#hub/hub-spaces.ts";
 import type { ContentReader, Intake, SpaceService } from "#hub/space-service.ts";
 import type { Space, SpaceId, Version } from "#hub/space.ts";
-import type { FileEntry, Sum } from "#model/entry.ts";
+import { DIR_MODE, type FileEntry, type Sum } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
 import { type RelPath, isWithin } from "#model/path.ts";
@@ -183,7 +183,7 @@ export class SpaceEndpoint implements Endpoint {
     const isNew = request.expectRootId === undefined && there === undefined;
     if (!isNew || !request.createRoot) throw missingPrefix(this.label, view.prefix);
     if (!request.writable) return;
-    const entry = { kind: "dir", mode: 0o755 } as const;
+    const entry = { kind: "dir", mode: DIR_MODE } as const;
     const change = {
       type: "put", path: view.prefix, expect: { kind: "absent" }, entry, content: undefined, makeParents: true,
     } as const;

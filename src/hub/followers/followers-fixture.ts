@@ -5,7 +5,7 @@ import { Follower } from "#hub/followers/follower.ts";
 import { Followers, type Target } from "#hub/followers/followers.ts";
 import { Following } from "#hub/followers/following.ts";
 import { SpaceDigests } from "#hub/followers/space-digest.ts";
-import { TestHub } from "#hub/hub-fixture.ts";
+import { EVERYTHING, TestHub } from "#hub/hub-fixture.ts";
 import { SynclineError } from "#model/error.ts";
 import { systemPrincipal } from "#access/access.ts";
 
@@ -16,6 +16,7 @@ export const TARGET: Target = { url: "http://source", source: "demo", token: "se
 /** A hub with its dealings with others. */
 export class FollowHub implements AsyncDisposable {
   readonly hub: TestHub;
+  readonly access = EVERYTHING;
   readonly store: FollowStore;
   readonly digests: SpaceDigests;
   readonly following: Following;
@@ -31,15 +32,6 @@ export class FollowHub implements AsyncDisposable {
 
   static async open(): Promise<FollowHub> {
     return new FollowHub(await TestHub.open());
-  }
-
-  get access() {
-    return {
-      authenticate: () => Promise.reject(new Error("nobody signs in here")),
-      decide: () => ({ allowed: true, reason: "a test" }),
-      reaches: () => true,
-      require: () => undefined,
-    };
   }
 
   get parts() {

@@ -85,6 +85,17 @@ async function end(): Promise<void> {
   await running;
 }
 
+/** The spaces as they are, but for what becomes of a commit. */
+function withCommit(commit: SpaceService["commit"]): HubSpaces {
+  return new Proxy(hub.spaces, {
+    get(target, name) {
+      if (name === "commit") return commit;
+      const value = Reflect.get(target, name) as unknown;
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
+
 const submit = (kind: string, args: object): Promise<Job> => jobs.submit(WHO, BY, { kind, args });
 
 async function done(kind: string, args: object): Promise<Job> {
@@ -164,17 +175,10 @@ describe("jobs of a hub", () => {
     // The hub ends after the first part is durable.
     await end();
     let commits = 0;
-    const dying = new Proxy(hub.spaces, {
-      get(target, name) {
-        const value = Reflect.get(target, name) as unknown;
-        if (typeof value !== "function") return value;
-        if (name !== "commit") return value.bind(target);
-        return async (...args: Parameters<SpaceService["commit"]>) => {
-          if (++commits === 2) stop.abort();
-          if (commits >= 2) throw new SynclineError({ code: "INTERRUPTED", op: "commit", message: "the hub ends" });
-          return target.commit(...args);
-        };
-      },
+    const dying = withCommit(async (...args) => {
+      if (++commits === 2) stop.abort();
+      if (commits >= 2) throw new SynclineError({ code: "INTERRUPTED", op: "commit", message: "the hub ends" });
+      return hub.spaces.commit(...args);
     });
     await begin(dying);
     const { id } = await submit("restore", { space: "demo", to: String(to) });
@@ -215,17 +219,10 @@ describe("jobs of a hub", () => {
     const to = await lab.put(hub, "demo", { f: "old" });
     await lab.put(hub, "demo", { f: "new" });
     await end();
-    const dying = new Proxy(hub.spaces, {
-      get(target, name) {
-        const value = Reflect.get(target, name) as unknown;
-        if (typeof value !== "function") return value;
-        if (name !== "commit") return value.bind(target);
-        return async (...args: Parameters<SpaceService["commit"]>) => {
-          const outcome = await target.commit(...args);
-          stop.abort();
-          return outcome;
-        };
-      },
+    const dying = withCommit(async (...args) => {
+      const outcome = await hub.spaces.commit(...args);
+      stop.abort();
+      return outcome;
     });
     await begin(dying);
     const { id } = await submit("restore", { space: "demo", path: "f", to: String(to) });
@@ -264,19 +261,12 @@ describe("jobs of a hub", () => {
     await lab.put(hub, "demo", Object.fromEntries(names.map((name) => [name, "new"])));
     await end();
     let commits = 0;
-    const renamed = new Proxy(hub.spaces, {
-      get(target, name) {
-        const value = Reflect.get(target, name) as unknown;
-        if (typeof value !== "function") return value;
-        if (name !== "commit") return value.bind(target);
-        return async (...args: Parameters<SpaceService["commit"]>) => {
-          const outcome = await target.commit(...args);
-          if (++commits > 1) return outcome;
-          await target.updateSpace(WHO, "demo", { name: "before" });
-          await target.createSpace(WHO, "demo");
-          return outcome;
-        };
-      },
+    const renamed = withCommit(async (...args) => {
+      const outcome = await hub.spaces.commit(...args);
+      if (++commits > 1) return outcome;
+      await hub.spaces.updateSpace(WHO, "demo", { name: "before" });
+      await hub.spaces.createSpace(WHO, "demo");
+      return outcome;
     });
     await begin(renamed);
     expect(await done("restore", { space: "demo", to: String(to) })).toMatchObject({ state: "failed", error: { code: "SPACE_UNKNOWN" } });

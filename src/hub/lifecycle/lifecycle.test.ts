@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { HELD_MS_MAX } from "#hub/commit-times.ts";
-import { TRACE, TestHub } from "#hub/hub-fixture.ts";
+import { EVERYTHING, TRACE, TestHub } from "#hub/hub-fixture.ts";
 import { LifecycleRows } from "#hub/lifecycle/lifecycle-rows.ts";
 import { type LifecycleRule, agedMs, dueMs, expiryOf, matches, matchesOld } from "#hub/lifecycle/rules.ts";
 import { LIFECYCLE_NOTHING, type LifecycleDone, runLifecycle } from "#hub/lifecycle/run-lifecycle.ts";
@@ -25,8 +25,7 @@ async function open(): Promise<void> {
   hub = await TestHub.open(undefined, clock);
   rows = new LifecycleRows(hub.database, hub.meta.hubId);
   const { spaces, meta, audit } = hub;
-  const access = { authenticate: () => Promise.reject(new Error()), decide: () => ({ allowed: true, reason: "" }), reaches: () => true, require: () => undefined };
-  versions = new SpaceVersions({ spaces, meta, access, audit, clock });
+  versions = new SpaceVersions({ spaces, meta, access: EVERYTHING, audit, clock });
   await spaces.createSpace(hub.who, "demo", { lock: { period: undefined } });
 }
 beforeEach(open);

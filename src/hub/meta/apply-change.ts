@@ -12,13 +12,7 @@ import type {
   SpaceChange,
   Version,
 } from "#hub/space.ts";
-import {
-  type Entry,
-  PRESERVE_DEFAULT,
-  type Preserve,
-  compareContent,
-  sameEntry,
-} from "#model/entry.ts";
+import { DIR_MODE, type Entry, PRESERVE_DEFAULT, type Preserve, compareContent, keptMode, sameEntry } from "#model/entry.ts";
 import {
   PATH_BYTES_MAX,
   type RelPath,
@@ -32,8 +26,6 @@ import type { ContentId } from "#sync/chunk/chunk-id.ts";
 
 /** Entries of a directory that are removed or moved at once. */
 const PAGE = 1000;
-/** Of directories that a change makes on its way. */
-const PARENT_MODE = 0o755;
 
 type Put = Extract<SpaceChange, { type: "put" }>;
 type Remove = Extract<SpaceChange, { type: "remove" }>;
@@ -76,10 +68,11 @@ export async function applyPut(
   dropped: ReadonlySet<ContentId>,
   again?: number,
 ): Promise<ChangeResult> {
-  const { path, entry, content } = change;
+  const { path, content } = change;
   const fault = nameFault(path);
   if (fault !== undefined) return refused(path, "NAME", fault);
   const before = await set.current(path);
+  const entry = entryOver(before, change);
   const attributes = change.attributes ?? attributesOver(before, change);
   const wrong = attributesFault(attributes) ?? contentFault(change, attributes, dropped);
   if (wrong !== undefined) return refused(path, "CONTENT", wrong);
@@ -110,6 +103,15 @@ export async function applyPut(
 function sameVersion(before: Version | undefined, { content }: Put): number | undefined {
   if (before?.entry?.kind !== "file" || before.content?.id !== content?.id) return undefined;
   return againOf(before.attributes) ?? before.sequence;
+}
+
+/** With what stays of the entry that is there when a change says nothing of that. */
+function entryOver(before: Version | undefined, { entry, content, keepsMode }: Put): Entry {
+  const old = before?.entry;
+  if (keepsMode !== true) return entry;
+  if (old?.kind === "dir" && entry.kind === "dir") return old;
+  if (old?.kind !== "file" || entry.kind !== "file") return entry;
+  return { ...entry, mode: before?.content?.id === content?.id ? old.mode : keptMode(old.mode) };
 }
 
 /** What stays of the attributes that are there when a change says nothing of them. */
@@ -233,7 +235,7 @@ async function wayTo(set: WorkingSet, path: RelPath, makeParents: boolean): Prom
 
 async function makeDirs(set: WorkingSet, paths: readonly RelPath[]): Promise<void> {
   for (const path of paths) {
-    const entry: Entry = { kind: "dir", mode: PARENT_MODE };
+    const entry: Entry = { kind: "dir", mode: DIR_MODE };
     await set.record({ path, entry, content: undefined, attributes: NO_ATTRIBUTES, action: "create", from: undefined });
   }
 }

@@ -83,7 +83,7 @@ const pathArb = fc
   .map((names) => names.join("/"));
 const textArb = fc.constantFrom("", "one", "two", "three");
 const entryArb: fc.Arbitrary<{ entry: Entry; content: ContentRef | undefined }> = fc.oneof(
-  { weight: 4, arbitrary: fc.tuple(textArb, fc.bigInt(0n, 2n)).map(([text, mtime]) => ({ entry: fileOf(text, mtime), content: contentOf(text) })) },
+  { weight: 4, arbitrary: fc.tuple(textArb, fc.bigInt(0n, 2n), fc.constantFrom(0o644, 0o7600)).map(([text, mtime, mode]) => ({ entry: { ...fileOf(text, mtime), mode }, content: contentOf(text) })) },
   { weight: 3, arbitrary: fc.constantFrom(0o755, 0o700).map((mode) => ({ entry: { kind: "dir", mode } as Entry, content: undefined })) },
   { weight: 1, arbitrary: textArb.map((target) => ({ entry: { kind: "symlink", target: `t${target}` } as Entry, content: undefined })) },
 );
@@ -99,9 +99,9 @@ const attributesArb = fc.option(
   fc.dictionary(fc.constantFrom("etag.s3", "http.content-type", "user.ü", "sum.x", "content.encoding"), textArb, { maxKeys: 3 }),
   { nil: undefined },
 );
-const putArb = fc.tuple(pathArb, expectArb, entryArb, attributesArb, fc.boolean());
+const putArb = fc.tuple(pathArb, expectArb, entryArb, attributesArb, fc.boolean(), fc.boolean());
 const changeArb: fc.Arbitrary<SpaceChange> = fc.oneof(
-  { weight: 6, arbitrary: putArb.map(([path, expect, made, attributes, makeParents]): SpaceChange => ({ type: "put", path, expect, ...made, attributes, makeParents })) },
+  { weight: 6, arbitrary: putArb.map(([path, expect, made, attributes, makeParents, keepsMode]): SpaceChange => ({ type: "put", path, expect, ...made, attributes, makeParents, keepsMode })) },
   { weight: 2, arbitrary: fc.tuple(pathArb, expectArb, fc.boolean()).map(([path, expect, recursive]) => remove(path, recursive, expect)) },
   { weight: 2, arbitrary: fc.tuple(pathArb, pathArb, expectArb).map(([from, to, expect]) => move(from, to, expect)) },
 );
@@ -318,44 +318,6 @@ export function metaStoreContract(name: string, makeLab: () => Promise<MetaLab>,
         expect((await store.changedSince(space.id, "ä", odd, 9)).length).toBe(odd < 0 ? 2 : odd < 4 ? 1 : 0);
       }
       expect(await store.deleteRestorePoint(space.id, "p\0")).toBe(false);
-    });
-
-    test("[ATTR-1] attributes: set, kept over an edit, lost with what they say of other bytes, moved, gone with the path", async () => {
-      const { store, space } = await fresh();
-      const set = { "http.content-type": "text/x", "user.a": "", "etag.s3": "e", "sum.md5": "s", "content.encoding": "c" };
-      const put = (path: string, text: string, attributes?: Record<string, string>): SpaceChange =>
-        ({ ...putFile(path, text), attributes }) as SpaceChange;
-      const at = async (path: string) => (await store.version(space.id, path))?.attributes;
-      await commitOne(store, space.id, [put("d/f", "one", set)]);
-      expect(await at("d/f")).toEqual(set);
-      await commitOne(store, space.id, [put("d/f", "one")]);
-      expect(await at("d/f")).toEqual(set);
-      await commitOne(store, space.id, [move("d", "e")]);
-      expect(await at("e/f")).toEqual(set);
-      expect(await at("d/f")).toEqual({});
-      await commitOne(store, space.id, [put("e/f", "two")]);
-      expect(await at("e/f")).toEqual({ "http.content-type": "text/x", "user.a": "" });
-      await commitOne(store, space.id, [remove("e/f"), put("e/f", "two")]);
-      expect(await at("e/f")).toEqual({});
-      await commitOne(store, space.id, [put("e/f", "two", set), put("e/f", "two", {})]);
-      expect(await at("e/f")).toEqual({});
-      const old = await store.versionAt(space.id, "d/f", { sequence: 2 });
-      expect(old?.attributes).toEqual(set);
-    });
-
-    test("[ATTR-2] attributes that no version may have are refused, and those at the limits come back", async () => {
-      const { store, space } = await fresh();
-      const put = (attributes: Record<string, string>): SpaceChange => ({ ...putFile("f", "x"), attributes }) as SpaceChange;
-      const bad = [
-        { "": "x" }, { plain: "x" }, { "user.": "x" }, { "User.a": "x" }, { "user.\n": "x" }, { "user.\ud800": "x" },
-        { "user.a": "\udfff" }, { [`user.${"n".repeat(508)}`]: "" }, { "user.a": "x".repeat(16 * 1024 - 5) },
-      ];
-      const { results } = await commitOne(store, space.id, bad.map(put));
-      expect(wordsOf(results)).toEqual(bad.map(() => "CONTENT"));
-      for (const good of [{ [`user.${"é".repeat(253)}`]: "\0" }, { "user.a": "x".repeat(16 * 1024 - 6) }]) {
-        await commitOne(store, space.id, [put(good)]);
-        expect((await store.version(space.id, "f"))?.attributes).toEqual(good);
-      }
     });
 
     test("[SUMS-4] sums are kept with content that was put, added to, and go with its last version", async () => {

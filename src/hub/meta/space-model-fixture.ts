@@ -136,12 +136,13 @@ export class SpaceModel {
   }
 
   #put(change: Extract<SpaceChange, { type: "put" }>): string {
-    const { path, entry, content, expect, makeParents } = change;
+    const { path, content, expect, makeParents } = change;
     if (!this.#meets(path, expect)) return "stale";
     const way = this.#way(path);
     if (typeof way === "string") return way;
     if (way.length > 0 && !makeParents) return "NO_PARENT";
     const old = this.currentAt(path);
+    const entry = change.keepsMode === true ? entryOver(old, change) : change.entry;
     if (old?.entry?.kind === "dir" && entry.kind !== "dir" && this.present(path).length > 0) return "IS_A_DIRECTORY";
     const more = way.length + (old?.entry === undefined ? 1 : 0);
     if (more > 0 && this.usage().entries + more > this.#quotaEntries) return "QUOTA";
@@ -186,4 +187,11 @@ function keptOver(old: Version | undefined, { entry, content }: { entry: Entry; 
   if (old?.entry?.kind !== entry.kind) return NO_ATTRIBUTES;
   const isSame = old.content?.id === content?.id;
   return Object.fromEntries(Object.entries(old.attributes).filter(([name]) => isSame || !/^(content|etag|sum)[.]/.test(name)));
+}
+
+function entryOver(before: Version | undefined, { entry, content }: { entry: Entry; content: Version["content"] }): Entry {
+  const old = before?.entry;
+  if (old?.kind !== entry.kind) return entry;
+  if (old.kind !== "file") return old.kind === "dir" ? old : entry;
+  return { ...entry, mode: before?.content?.id === content?.id ? old.mode : old.mode & 0o1777 } as Entry;
 }

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { ORIGIN, commitOne, fileOf, putFile } from "#hub/meta/commit-fixture.ts";
 import { metaStoreContract } from "#hub/meta/meta-store-contract.ts";
 import { purgeContract } from "#hub/meta/purge-contract.ts";
+import { putContract } from "#hub/meta/put-contract.ts";
 import { rowOf } from "#hub/meta/rows.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
 import { SETTINGS_DEFAULT, type SpaceChange, type SpaceId } from "#hub/space.ts";
@@ -34,6 +35,7 @@ const makeLab = async () => {
 };
 metaStoreContract("SQLite", makeLab, 300);
 purgeContract("SQLite", makeLab, 200);
+putContract("SQLite", makeLab);
 
 const openSpace = async (db: Database) => {
   const store = await SqlMetaStore.open(db, systemRandom);

@@ -24,7 +24,7 @@ import {
   UPLOADS_WRITING_MAX, USER_WRITING_MAX,
 } from "#hub/uploads/upload.ts";
 import { lacking, lostParts, lostStream, otherOffset, overSize, unknownUpload, wrongUse } from "#hub/uploads/upload-errors.ts";
-import type { Sum } from "#model/entry.ts";
+import { FILE_MODE, type Sum } from "#model/entry.ts";
 import { type RelPath, encodeName, pathFault } from "#model/path.ts";
 import type { Clock, Random } from "#platform/host.ts";
 import type { ChunkId } from "#sync/chunk/chunk-id.ts";
@@ -32,7 +32,6 @@ import { CHUNK_LIMITS, CHUNK_LIMITS_LARGE, type ChunkLimits, LARGE_FILE_BYTES, c
 import type { ManifestChunk } from "#sync/chunk/manifest.ts";
 
 const ID_BYTES = 16;
-const FILE_MODE = 0o644;
 /** Uploads that one step of a sweep drops. */
 const SWEEP_ROWS = 100;
 
@@ -478,7 +477,7 @@ export class HubUploads implements Uploads {
   }
 
   async #commit(by: Uploader, { row, space }: Known, source: Source, completion: Completion): Promise<ChangeResult> {
-    const { spaces, meta, clock } = this.#options;
+    const { spaces, clock } = this.#options;
     const { plan, path } = row;
     // Held until the commit is done: what rows name is pruned only when they are gone.
     await using intake = this.#intake(by, space);
@@ -493,19 +492,19 @@ export class HubUploads implements Uploads {
     const summed = (): Promise<Sum> => sumOfRuns(runs, content.size, () => intake.part(chunks), seedsOf(space));
     const size = encrypted ?? content.size;
     const sum = encrypted === undefined ? await summed() : undefined;
-    const there = (completion.mode ?? plan.mode) === undefined ? (await meta.version(space.id, path))?.entry : undefined;
-    const mode = completion.mode ?? plan.mode ?? (there?.kind === "file" ? there.mode : FILE_MODE);
+    const mode = completion.mode ?? plan.mode;
     const mtimeNs = completion.mtimeNs ?? plan.mtimeNs ?? BigInt(clock.nowMs()) * 1_000_000n;
     const change: SpaceChange = {
       type: "put",
       path,
       expect: completion.expect ?? plan.expect,
-      entry: { kind: "file", size, mode, mtimeNs, sum },
+      entry: { kind: "file", size, mode: mode ?? FILE_MODE, mtimeNs, sum },
       content,
       attributes,
       makeParents: true,
       lock: completion.lock,
       keepsKind: completion.keepsKind,
+      keepsMode: completion.keepsMode ?? mode === undefined,
     };
     const { traceId, message } = completion;
     const request = { changes: [change], intake, atomic: true, cause: "upload", traceId, message, runId: runOf(row) } as const;

@@ -172,6 +172,8 @@ export type Completion = {
   readonly lock?: VersionLock | undefined;
   /** As of a change (space.ts). */
   readonly keepsKind?: true | undefined;
+  /** As of a change (space.ts); undefined: where nothing was said of the permissions. */
+  readonly keepsMode?: boolean | undefined;
   readonly message?: string | undefined;
 };
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import type { ChunkStore, Pin } from "#store/chunk-store.ts";
-import { chunkOf, codeOf, idsOf, putAll, sampleChunk } from "#store/chunk-store-contract.ts";
+import type { Pin } from "#store/chunk-store.ts";
+import { type Chunk, chunkOf, codeOf, expectAll, idsOf, putAll, sampleChunk, samples } from "#store/chunk-store-contract.ts";
 import { openPacks } from "#store/packs/packs.ts";
 import { SMALL, SimPacks, payloadPlace } from "#store/packs/packs-fixture.ts";
 import { SimCrash } from "#testing/sim-process.ts";
@@ -9,19 +9,6 @@ import { SimRandom } from "#testing/sim-random.ts";
 
 const never = new AbortController().signal;
 const MINUTE = 60_000;
-type Chunk = ReturnType<typeof chunkOf>;
-const samples = (count: number, length = 1500, from = 0): Chunk[] =>
-  Array.from({ length: count }, (_, at) => sampleChunk(from + at, length));
-
-async function opened(seed = 1): Promise<SimPacks> {
-  const sim = new SimPacks(seed);
-  await sim.open();
-  return sim;
-}
-
-async function expectAll(store: ChunkStore, chunks: Iterable<Chunk>): Promise<void> {
-  for (const { id, bytes } of chunks) expect(Buffer.compare(await store.get(id), bytes)).toBe(0);
-}
 
 /** Names in the directory of the packs that end so. */
 function names(sim: SimPacks, ending: string): string[] {
@@ -39,7 +26,7 @@ function edit(sim: SimPacks, name: string, change: (fs: SimFs, fd: ReturnType<Si
 
 describe("packs: when the disk begins", () => {
   test("[CHUNK-49] a flush says when the disk is at work for it, or that there is nothing to do, or that it failed: once", async () => {
-    const sim = await opened();
+    const sim = await SimPacks.opened();
     await putAll(sim.store, samples(2));
     const told: string[] = [];
     sim.fs.faults = (call) => {
@@ -62,7 +49,7 @@ describe("packs: when the disk begins", () => {
 
 describe("packs: what the disk refuses", () => {
   test("[CHUNK-16] a failed sync acknowledges nothing, loses what was not durable for sure, and tells every holder", async () => {
-    const sim = await opened();
+    const sim = await SimPacks.opened();
     const [durable, lost] = [samples(5), samples(5, 1500, 100)];
     await putAll(sim.store, durable);
     const [holder, finder] = [sim.store.pin(), sim.store.pin()];
@@ -85,7 +72,7 @@ describe("packs: what the disk refuses", () => {
   });
 
   test("[CHUNK-32] after a failed sync of the directory no new pack is believed in; a restart begins anew", async () => {
-    const sim = await opened();
+    const sim = await SimPacks.opened();
     const chunks = samples(3);
     let isRefused = false;
     sim.fs.faults = (call, { path }) => {
@@ -101,7 +88,7 @@ describe("packs: what the disk refuses", () => {
   });
 
   test("[CHUNK-17] a loss that nobody holds any more is told by the next flush, once", async () => {
-    const sim = await opened();
+    const sim = await SimPacks.opened();
     const pin = sim.store.pin();
     const [chunk] = samples(1) as [Chunk];
     await pin.put(chunk.id, chunk.bytes);
@@ -116,8 +103,7 @@ describe("packs: what the disk refuses", () => {
   });
 
   test("[CHUNK-18] a full disk: nothing is acknowledged, nothing durable is touched, and it works again with room", async () => {
-    const sim = new SimPacks(3, SMALL, 120 << 10);
-    await sim.open();
+    const sim = await SimPacks.opened(3, SMALL, 120 << 10);
     const safe: Chunk[] = [];
     const codes: string[] = [];
     for (let round = 0; round < 80; round++) {
@@ -138,19 +124,10 @@ describe("packs: what the disk refuses", () => {
   test("[CHUNK-19] a refusal or the end of the process at any effect loses no acknowledged chunk", async () => {
     for (const errno of ["EIO", "ENOSPC", "crash", "power"]) {
       for (let at = 1; ; at++) {
-        const sim = await opened(at);
+        const sim = await SimPacks.opened(at);
         const acknowledged: Chunk[] = [];
-        let reached = false;
+        const isReached = sim.failAt(at, errno);
         let isClosed = false;
-        const hit = (count: number): boolean => count === at && (reached = true);
-        if (errno === "crash" || errno === "power") {
-          sim.fs.onEffect = (count) => {
-            if (hit(count)) throw new SimCrash("here");
-          };
-        } else {
-          let effects = 0;
-          sim.fs.faults = (_call, { isEffect }) => (isEffect && hit(++effects) ? errno : undefined);
-        }
         const life = history(sim, acknowledged).then(() => {
           isClosed = true;
           return sim.store.close();
@@ -161,7 +138,7 @@ describe("packs: what the disk refuses", () => {
         sim.fs.faults = undefined;
         if (!sim.fs.isDead && !isClosed) await expectAll(sim.store, acknowledged);
         await expectAll(await sim.crash(errno === "power"), acknowledged);
-        if (!reached) break;
+        if (!isReached()) break;
       }
     }
   });
@@ -185,7 +162,7 @@ describe("packs: what the disk refuses", () => {
 
 describe("packs: opening what was left", () => {
   test("[CHUNK-20] a torn tail is cut and told, and another pack goes on", async () => {
-    const sim = await opened();
+    const sim = await SimPacks.opened();
     const chunks = samples(6);
     await putAll(sim.store, chunks);
     sim.fs.kill();
@@ -202,7 +179,7 @@ describe("packs: opening what was left", () => {
 
   test("[CHUNK-41] a pack that the disk had refused takes nothing more, also in the next process; one that was closed does", async () => {
     for (const when of ["before", "after"]) {
-      const sim = await opened();
+      const sim = await SimPacks.opened();
       const [durable, lost, later] = [samples(3), samples(3, 1500, 100), samples(3, 1500, 200)];
       await putAll(sim.store, durable);
       sim.fs.faults = (call) => (call === "sync" ? "EIO" : undefined);
@@ -216,7 +193,7 @@ describe("packs: opening what was left", () => {
       await expectAll(await sim.crash(), [...durable, ...later]);
       expect(names(sim, ".pack")).toEqual(["0000000001.pack", "0000000002.pack"]);
     }
-    const sim = await opened();
+    const sim = await SimPacks.opened();
     await putAll(sim.store, samples(3));
     await sim.store.close();
     await sim.open();
@@ -226,7 +203,7 @@ describe("packs: opening what was left", () => {
 
   test("[CHUNK-55] nothing of a pack is believed whose sync, cut and removal were refused, though the page cache shows it (life 1300015666)", async () => {
     for (const before of [0, 3]) {
-      const sim = await opened();
+      const sim = await SimPacks.opened();
       const [durable, lost, later] = [samples(before), samples(3, 1500, 100), samples(3, 1500, 200)];
       await putAll(sim.store, durable);
       let syncs = 0;
@@ -247,7 +224,7 @@ describe("packs: opening what was left", () => {
 
   test("[CHUNK-64] nor of one of which the disk refused all that would say where it ends, until the process ended", async () => {
     for (const before of [0, 3]) {
-      const sim = await opened();
+      const sim = await SimPacks.opened();
       const [durable, lost, later] = [samples(before), samples(3, 1500, 100), samples(3, 1500, 200)];
       await putAll(sim.store, durable);
       let syncs = 0;
@@ -268,7 +245,7 @@ describe("packs: opening what was left", () => {
 
   test("[CHUNK-21] without a sidecar, a bit that flipped in a payload or in a header costs that record alone", async () => {
     for (const shift of [0, -64, -40, -20, -3]) {
-      const sim = await opened();
+      const sim = await SimPacks.opened();
       const chunks = samples(9);
       await putAll(sim.store, chunks);
       sim.fs.kill();
@@ -288,14 +265,14 @@ describe("packs: opening what was left", () => {
   });
 
   test("[CHUNK-22] a chunk that holds another record's bytes is never taken for records", async () => {
-    const sim = await opened();
+    const sim = await SimPacks.opened();
     const [victim] = samples(1) as [Chunk];
     await putAll(sim.store, [victim]);
     const pack = sim.disk.inodeAt(`/packs/${names(sim, ".pack")[0]}`).content!.toBytes();
     const forged = pack.slice(4096, 4096 + 64 + 1504);
     // Another id under a header whose mark is of another pack, as the bytes of an earlier life are.
     await sim.store.close();
-    const other = await opened(77);
+    const other = await SimPacks.opened(77);
     const carrier = chunkOf(Uint8Array.from([...new SimRandom(5).bytes(64 * 16), ...forged]));
     const after = sampleChunk(9, 800);
     await putAll(other.store, [carrier, after]);
@@ -326,7 +303,7 @@ describe("packs: opening what was left", () => {
       },
     ];
     for (const harm of harms) {
-      const sim = await opened();
+      const sim = await SimPacks.opened();
       const chunks = samples(40);
       await putAll(sim.store, chunks);
       await sim.store.close();
@@ -347,7 +324,7 @@ describe("packs: opening what was left", () => {
   });
 
   test("[CHUNK-24] a pack whose header is damaged is read by its second copy, then by its sidecar, or set aside", async () => {
-    const sim = await opened();
+    const sim = await SimPacks.opened();
     const chunks = samples(6);
     await putAll(sim.store, chunks);
     await sim.store.close();
@@ -369,7 +346,7 @@ describe("packs: opening what was left", () => {
   });
 
   test("[CHUNK-25] a pack that lost its end, or all of it, is told: its chunks are damaged, and heal", async () => {
-    const sim = await opened();
+    const sim = await SimPacks.opened();
     const chunks = samples(40);
     await putAll(sim.store, chunks);
     await sim.store.close();
@@ -386,7 +363,7 @@ describe("packs: opening what was left", () => {
   });
 
   test("[CHUNK-26] a second process is kept out until the first has ended", async () => {
-    const sim = await opened();
+    const sim = await SimPacks.opened();
     const other = new SimFs(sim.disk);
     const again = () => openPacks({ ...sim.host, fs: other }, "/packs", SMALL);
     expect(await codeOf(again())).toBe("ROOT_BUSY");
@@ -397,7 +374,7 @@ describe("packs: opening what was left", () => {
   });
 
   test("[CHUNK-27] sectors that cannot be read cost their chunks alone, at the open and at the scrub", async () => {
-    const sim = await opened();
+    const sim = await SimPacks.opened();
     const chunks = samples(30);
     await putAll(sim.store, chunks);
     const { position, name } = payloadPlace(new SimFs(sim.disk), "/packs", chunks[3]!.id);
@@ -441,7 +418,7 @@ describe("packs: a disk that does not let us read for a while", () => {
   test("[CHUNK-38] an open that could not read everything cuts nothing off, moves nothing and forgets nothing", async () => {
     for (let from = 1; from <= 14; from++) {
       for (const isClosed of [false, true]) {
-        const sim = await opened(from);
+        const sim = await SimPacks.opened(from);
         const chunks = samples(40);
         await putAll(sim.store, chunks);
         if (isClosed) await sim.store.close();
@@ -461,7 +438,7 @@ describe("packs: a disk that does not let us read for a while", () => {
   });
 
   test("[CHUNK-39] a prune that cannot read what it has to move stops, and leaves the pack", async () => {
-    const sim = await opened();
+    const sim = await SimPacks.opened();
     const chunks = samples(60);
     await putAll(sim.store, chunks);
     const kept = chunks.filter((_, at) => at % 5 === 0);
@@ -478,7 +455,7 @@ describe("packs: a disk that does not let us read for a while", () => {
 describe("packs: what is believed", () => {
   test("[CHUNK-36] what a killed process wrote and did not sync is synced before it counts as being here", async () => {
     for (let seed = 0; seed < 30; seed++) {
-      const sim = await opened(seed);
+      const sim = await SimPacks.opened(seed);
       const chunks = samples(6);
       await putAll(sim.store, chunks.slice(0, 2));
       sim.fs.onEffect = (_count, call) => {
@@ -494,7 +471,7 @@ describe("packs: what is believed", () => {
   });
 
   test("[CHUNK-37] bytes that are not those of their id are never given out, though their record is whole", async () => {
-    const sim = await opened();
+    const sim = await SimPacks.opened();
     const [one, other] = samples(2) as [Chunk, Chunk];
     await putAll(sim.store, [{ id: one.id, bytes: other.bytes }]);
     expect(await codeOf(sim.store.get(one.id))).toBe("CHUNK_DAMAGED");
@@ -503,7 +480,7 @@ describe("packs: what is believed", () => {
   });
 
   test("[CHUNK-44] a process proves what it lends and did not write itself, once", async () => {
-    const sim = await opened();
+    const sim = await SimPacks.opened();
     const [one, other] = samples(2) as [Chunk, Chunk];
     await putAll(sim.store, [{ id: one.id, bytes: other.bytes }, other]);
     await sim.store.close();
@@ -520,7 +497,7 @@ describe("packs: what is believed", () => {
   });
 
   test("[CHUNK-54] what is lent unproved proves nothing, and is proved for who wants it while others have it", async () => {
-    const sim = await opened();
+    const sim = await SimPacks.opened();
     const [one, other] = samples(2) as [Chunk, Chunk];
     await putAll(sim.store, [{ id: one.id, bytes: other.bytes }, other]);
     await sim.store.close();
@@ -539,7 +516,7 @@ describe("packs: what is believed", () => {
 
   test("[CHUNK-60] what was lent of a chunk that turned out to be damaged is lent to nobody else, healed or not", async () => {
     for (const finds of ["get", "scrub"]) {
-      const sim = await opened();
+      const sim = await SimPacks.opened();
       const [one, other] = samples(2) as [Chunk, Chunk];
       await putAll(sim.store, [{ id: one.id, bytes: other.bytes }]);
       const held = await sim.store.lendUnproved(one.id);
@@ -556,7 +533,7 @@ describe("packs: what is believed", () => {
 
 describe("packs: prune beside others", () => {
   test("[CHUNK-28] a prune empties packs that are mostly dead, and gives their space back", async () => {
-    const sim = await opened();
+    const sim = await SimPacks.opened();
     const chunks = samples(100);
     await putAll(sim.store, chunks);
     sim.clock.nowMs_ += MINUTE;
@@ -584,7 +561,7 @@ describe("packs: prune beside others", () => {
   }
 
   test("[CHUNK-62] a pack of which nothing lives any more goes on up to its limit and not beyond it", async () => {
-    const sim = await opened();
+    const sim = await SimPacks.opened();
     await putAll(sim.store, samples(12));
     sim.clock.nowMs_ += MINUTE;
     await sim.store.prune({ live: idsOf([]), olderThanMs: sim.clock.nowMs(), fractionMax: 1 }, never);
@@ -599,7 +576,7 @@ describe("packs: prune beside others", () => {
   });
 
   test("[CHUNK-29] readers are served while what they read is moved and its pack goes", async () => {
-    const sim = await opened();
+    const sim = await SimPacks.opened();
     const chunks = samples(60);
     await putAll(sim.store, chunks);
     sim.clock.nowMs_ += MINUTE;
@@ -621,7 +598,7 @@ describe("packs: prune beside others", () => {
 
   test("[CHUNK-30] uploads and prunes at the same time: nothing that was committed is lost, at any interleaving", async () => {
     for (let seed = 0; seed < 40; seed++) {
-      const sim = await opened(seed);
+      const sim = await SimPacks.opened(seed);
       const random = new SimRandom(seed);
       const pool = samples(30, 900);
       const committed = new Set<Chunk>();

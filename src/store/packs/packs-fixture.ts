@@ -12,6 +12,7 @@ import { SimClock } from "#testing/sim-clock.ts";
 import { SimDisk } from "#testing/sim-disk.ts";
 import { SimFs } from "#testing/sim-fs.ts";
 import { sha256Here } from "#testing/sim-host.ts";
+import { SimCrash } from "#testing/sim-process.ts";
 import { SimRandom } from "#testing/sim-random.ts";
 
 /** Packs so small that a handful of chunks fills several. */
@@ -74,6 +75,12 @@ export class SimPacks {
     this.disk.settle();
   }
 
+  static async opened(...given: ConstructorParameters<typeof SimPacks>): Promise<SimPacks> {
+    const sim = new SimPacks(...given);
+    await sim.open();
+    return sim;
+  }
+
   get host(): Pick<Host, "fs" | "clock" | "random" | "sha256"> {
     return { fs: this.fs, clock: this.clock, random: this.random.asRandom(), sha256: sha256Here };
   }
@@ -92,6 +99,24 @@ export class SimPacks {
     return this.open();
   }
 
+  /**
+   * At its `at`th effect the disk refuses, or the process ends ("crash"; "power").
+   * @returns whether it has come to that
+   */
+  failAt(at: number, how: string): () => boolean {
+    let isReached = false;
+    const hit = (count: number): boolean => count === at && (isReached = true);
+    if (how === "crash" || how === "power") {
+      this.fs.onEffect = (count) => {
+        if (hit(count)) throw new SimCrash("here");
+      };
+    } else {
+      let effects = 0;
+      this.fs.faults = (_call, { isEffect }) => (isEffect && hit(++effects) ? how : undefined);
+    }
+    return () => isReached;
+  }
+
   flip(id: ChunkId, shift = 0): void {
     const { name, position } = payloadPlace(new SimFs(this.disk), "/packs", id);
     this.disk.flipBit(`/packs/${name}`, position + shift);
@@ -99,8 +124,7 @@ export class SimPacks {
 }
 
 export async function simUnderTest(seed: number, limits?: PackLimits): Promise<ChunkStoreUnderTest> {
-  const sim = new SimPacks(seed, limits);
-  await sim.open();
+  const sim = await SimPacks.opened(seed, limits);
   const clock = {
     get nowMs(): number {
       return sim.clock.nowMs_;

@@ -2,12 +2,11 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { SynclineError } from "#model/error.ts";
 import type { Pin } from "#store/chunk-store.ts";
-import { type chunkOf, idsOf, sampleChunk } from "#store/chunk-store-contract.ts";
+import { type Chunk, idsOf, sampleChunk } from "#store/chunk-store-contract.ts";
 import { SimPacks } from "#store/packs/packs-fixture.ts";
 
 const POOL = 24;
 const never = new AbortController().signal;
-type Chunk = ReturnType<typeof chunkOf>;
 /** Of lengths from nothing to several kilobytes, every third compressible. */
 const pool: readonly Chunk[] = Array.from({ length: POOL }, (_, at) => sampleChunk(at, (at * at * 17) % 5000, at % 3 === 0));
 const anyChunk = fc.nat(POOL - 1);

@@ -1,11 +1,9 @@
 /** A write and a sync of one pack that are under way at the same time, and what the disk says to each. */
 import { expect, test } from "bun:test";
 import { FsError } from "#platform/file-system.ts";
-import { codeOf, idsOf, putAll, sampleChunk } from "#store/chunk-store-contract.ts";
+import { codeOf, expectAll, idsOf, putAll, samples } from "#store/chunk-store-contract.ts";
 import { SimPacks } from "#store/packs/packs-fixture.ts";
 import { SimCrash } from "#testing/sim-process.ts";
-
-const samples = (count: number, from: number) => Array.from({ length: count }, (_, at) => sampleChunk(from + at, 1500));
 
 /** As many turns of the event loop as anything here takes. */
 async function settled(): Promise<void> {
@@ -35,7 +33,7 @@ async function bothUnderWay(sim: SimPacks): Promise<{ sync: Held; write: Held; f
   fs.sync = (fd) => (isFirst(fd) && ++syncs === 2 ? hold("sync", () => sync(fd)) : sync(fd));
   fs.writeAsync = (fd, bytes, at) => (isFirst(fd) && ++writes === 2 ? hold("write", () => write(fd, bytes, at)) : write(fd, bytes, at));
   // Two packs of 13.
-  const first = samples(26, 0);
+  const first = samples(26);
   const pin = sim.store.pin();
   await pin.put(first[0]!.id, first[0]!.bytes);
   void codeOf(pin.flush());
@@ -48,27 +46,26 @@ async function bothUnderWay(sim: SimPacks): Promise<{ sync: Held; write: Held; f
 
 test("[CHUNK-58] a sync and a write of one pack that are refused one after the other take nothing from the packs behind it", async () => {
   for (const order of [["sync", "write"], ["write", "sync"]] as const) {
-    const sim = new SimPacks();
-    await sim.open();
+    const sim = await SimPacks.opened();
     const under = await bothUnderWay(sim);
     under[order[0]].end("EIO");
     await settled();
-    const later = samples(5, 100);
+    const later = samples(5, 1500, 100);
     const pin = sim.store.pin();
     for (const { id, bytes } of later) await pin.put(id, bytes);
     await settled();
-    for (const { id, bytes } of later) expect(await sim.store.get(id)).toEqual(bytes);
+    await expectAll(sim.store, later);
     under[order[1]].end("EIO");
     await settled();
     // What was put meanwhile may have to be put again, but what is acknowledged is there.
     if ((await codeOf(pin.flush())) !== "ok") await putAll(sim.store, later);
     pin[Symbol.dispose]();
-    await putAll(sim.store, samples(40, 200));
-    for (const { id, bytes } of [...later, ...samples(40, 200)]) expect(await sim.store.get(id)).toEqual(bytes);
+    await putAll(sim.store, samples(40, 1500, 200));
+    await expectAll(sim.store, [...later, ...samples(40, 1500, 200)]);
     await sim.store.flush().catch(() => undefined);
     await sim.store.close();
     await sim.open();
-    for (const { id, bytes } of [...later, ...samples(40, 200)]) expect(await sim.store.get(id)).toEqual(bytes);
+    await expectAll(sim.store, [...later, ...samples(40, 1500, 200)]);
     await sim.store.close();
     expect(sim.fs.openFds()).toBe(0);
   }
@@ -76,8 +73,7 @@ test("[CHUNK-58] a sync and a write of one pack that are refused one after the o
 
 test("[CHUNK-59] a pack that is given up is closed when nothing is being written to it or made durable any more", async () => {
   for (const [refused, other] of [["sync", "write"], ["write", "sync"]] as const) {
-    const sim = new SimPacks();
-    await sim.open();
+    const sim = await SimPacks.opened();
     const under = await bothUnderWay(sim);
     const isOpen = (): boolean => sim.fs.openPaths().some((path) => path.endsWith("1.pack"));
     under[refused].end("EIO");
@@ -88,7 +84,7 @@ test("[CHUNK-59] a pack that is given up is closed when nothing is being written
     await settled();
     expect(isOpen()).toBe(false);
     await putAll(sim.store, under.first);
-    for (const { id, bytes } of under.first) expect(await sim.store.get(id)).toEqual(bytes);
+    await expectAll(sim.store, under.first);
     await sim.store.flush().catch(() => undefined);
     await sim.store.close();
     expect(sim.fs.openFds()).toBe(0);
@@ -97,9 +93,8 @@ test("[CHUNK-59] a pack that is given up is closed when nothing is being written
 
 test("[CHUNK-61] a pack that the disk had refused takes nothing more, wherever the process ends while it is given up", async () => {
   for (let after = 1; ; after++) {
-    const sim = new SimPacks(after);
-    await sim.open();
-    const [first, lost, later] = [samples(3, 0), samples(3, 100), samples(3, 200)];
+    const sim = await SimPacks.opened(after);
+    const [first, lost, later] = [samples(3), samples(3, 1500, 100), samples(3, 1500, 200)];
     await putAll(sim.store, first);
     // It leaves a sidecar that says that the pack may go on.
     await sim.store.prune({ live: idsOf(first), olderThanMs: 0, fractionMax: 1 }, new AbortController().signal);
@@ -125,13 +120,12 @@ test("[CHUNK-61] a pack that the disk had refused takes nothing more, wherever t
 });
 
 test("[CHUNK-63] who waits for room is told when nothing will be written any more", async () => {
-  const sim = new SimPacks();
-  await sim.open();
+  const sim = await SimPacks.opened();
   const { promise: fault, reject } = Promise.withResolvers<never>();
   sim.fs.writeAsync = () => fault;
   const pin = sim.store.pin();
   const putting = async (): Promise<void> => {
-    for (const { id, bytes } of samples(100, 0)) await pin.put(id, bytes);
+    for (const { id, bytes } of samples(100)) await pin.put(id, bytes);
   };
   const told = putting().then(() => "all put", (error: unknown) => (error as Error).message);
   await settled();

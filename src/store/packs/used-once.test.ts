@@ -1,6 +1,6 @@
 /** Which reads bring large records into the page cache, and which look there. */
 import { expect, test } from "bun:test";
-import { putAll, sampleChunk } from "#store/chunk-store-contract.ts";
+import { expectAll, putAll, sampleChunk } from "#store/chunk-store-contract.ts";
 import type { PackLimits } from "#store/packs/appender.ts";
 import { RECORD_BYTES_MAX } from "#store/packs/pack-format.ts";
 import { SimPacks } from "#store/packs/packs-fixture.ts";
@@ -36,21 +36,19 @@ function countReads(fs: SimFs): Ways {
 }
 
 test("[CHUNK-56] a large chunk is read past the page cache once, and into it when it is used again", async () => {
-  const sim = new SimPacks(1, LIMITS);
-  await sim.open();
+  const sim = await SimPacks.opened(1, LIMITS);
   const [first, second] = [sampleChunk(1, 9000), sampleChunk(2, 20_000)];
   await putAll(sim.store, [first, second]);
   const store = await sim.crash();
   const ways = countReads(sim.fs);
-  for (const { id, bytes } of [first, second]) expect(Buffer.compare(await store.get(id), bytes)).toBe(0);
+  await expectAll(store, [first, second]);
   expect(ways).toMatchObject({ past: 2, into: 0 });
   expect(Buffer.compare(await store.get(first.id), first.bytes)).toBe(0);
   expect(ways).toMatchObject({ past: 2, into: 1 });
 });
 
 test("[CHUNK-56] a scrub reads what is on the disk, not what is cached, and is no use of it", async () => {
-  const sim = new SimPacks(2, LIMITS);
-  await sim.open();
+  const sim = await SimPacks.opened(2, LIMITS);
   const chunk = sampleChunk(1, 9000);
   await putAll(sim.store, [chunk]);
   const store = await sim.crash();

@@ -1,7 +1,6 @@
 /** Large records that are written from where they lie, among others that wait in buffers. */
 import { expect, test } from "bun:test";
-import type { ChunkStore } from "#store/chunk-store.ts";
-import { type chunkOf, idsOf, putAll, sampleChunk } from "#store/chunk-store-contract.ts";
+import { type Chunk, expectAll, idsOf, putAll, sampleChunk } from "#store/chunk-store-contract.ts";
 import { PAGE_BYTES } from "#platform/aligned-bytes.ts";
 import { OFFSET_BYTES_MAX } from "#store/packs/chunk-table.ts";
 import type { PackLimits } from "#store/packs/appender.ts";
@@ -10,17 +9,11 @@ import { SimPacks } from "#store/packs/packs-fixture.ts";
 import { SimCrash } from "#testing/sim-process.ts";
 import type { SimFs } from "#testing/sim-fs.ts";
 
-type Chunk = ReturnType<typeof chunkOf>;
-
 /** Room for many large records in a pack, behind each other and behind small ones. */
 const LIMITS: PackLimits = { packBytes: 300 << 10, packRecords: 64, bufferBytes: RECORD_BYTES_MAX, largeBytes: 4 << 10 };
 const LENGTHS = [5000, 9000, 300, 4096, 20_000, 7777, 1, 12_288, 30_000, 4200];
 
 const chunksOf = (seed: number): Chunk[] => LENGTHS.map((length, at) => sampleChunk(seed * 100 + at, length));
-
-async function expectAll(store: ChunkStore, chunks: Iterable<Chunk>): Promise<void> {
-  for (const { id, bytes } of chunks) expect(Buffer.compare(await store.get(id), bytes)).toBe(0);
-}
 
 /** Writes into the page cache that are begun while a chunk is put have not waited for others. */
 function countAtOnce(fs: SimFs): { isPutting: boolean; taken: number } {
@@ -37,8 +30,7 @@ function countAtOnce(fs: SimFs): { isPutting: boolean; taken: number } {
 test("[CHUNK-47] a large record that is written at once is in its place, and so is all before and behind it", async () => {
   let atOnce = 0;
   for (let seed = 0; seed < 30; seed++) {
-    const sim = new SimPacks(seed, LIMITS);
-    await sim.open();
+    const sim = await SimPacks.opened(seed, LIMITS);
     const seen = countAtOnce(sim.fs);
     const chunks = [chunksOf(seed), chunksOf(seed + 1000), chunksOf(seed + 2000)].flat();
     using pin = sim.store.pin();
@@ -64,19 +56,9 @@ test("[CHUNK-47] a large record that is written at once is in its place, and so 
 test("[CHUNK-47] a refusal or the end of the process at any effect of such writes loses no acknowledged chunk", async () => {
   for (const errno of ["EIO", "ENOSPC", "crash", "power"]) {
     for (let at = 1; ; at++) {
-      const sim = new SimPacks(at, LIMITS);
-      await sim.open();
+      const sim = await SimPacks.opened(at, LIMITS);
       const acknowledged: Chunk[] = [];
-      let reached = false;
-      const hit = (count: number): boolean => count === at && (reached = true);
-      if (errno === "crash" || errno === "power") {
-        sim.fs.onEffect = (count) => {
-          if (hit(count)) throw new SimCrash("here");
-        };
-      } else {
-        let effects = 0;
-        sim.fs.faults = (_call, { isEffect }) => (isEffect && hit(++effects) ? errno : undefined);
-      }
+      const isReached = sim.failAt(at, errno);
       const life = async (): Promise<void> => {
         for (const chunk of [...chunksOf(at), ...chunksOf(at + 1000)]) {
           await putAll(sim.store, [chunk]);
@@ -96,15 +78,14 @@ test("[CHUNK-47] a refusal or the end of the process at any effect of such write
       await putAll(store, chunksOf(at + 2000));
       await store.prune({ live: idsOf([...acknowledged, ...chunksOf(at + 2000)]), olderThanMs: 0, fractionMax: 1 }, new AbortController().signal);
       await expectAll(await sim.crash(), [...acknowledged, ...chunksOf(at + 2000)]);
-      if (!reached) break;
+      if (!isReached()) break;
     }
   }
 }, 60_000);
 
 test("[CHUNK-53] what is not read soon has no part in the page cache, and what is put between is in its place", async () => {
   for (let seed = 0; seed < 20; seed++) {
-    const sim = new SimPacks(seed, LIMITS);
-    await sim.open();
+    const sim = await SimPacks.opened(seed, LIMITS);
     let cached = 0;
     const write = sim.fs.writeCached.bind(sim.fs);
     sim.fs.writeCached = (fd, bytes, position) => {
@@ -133,8 +114,7 @@ test("[CHUNK-53] what is not read soon has no part in the page cache, and what i
 });
 
 test("[CHUNK-57] of what the page cache does not take at once every third buffer passes by it", async () => {
-  const sim = new SimPacks(1, { ...LIMITS, packBytes: OFFSET_BYTES_MAX });
-  await sim.open();
+  const sim = await SimPacks.opened(1, { ...LIMITS, packBytes: OFFSET_BYTES_MAX });
   const ways: string[] = [];
   const [past, into] = [sim.fs.writeUncached.bind(sim.fs), sim.fs.writeAsync.bind(sim.fs)];
   sim.fs.writeCached = () => 0;

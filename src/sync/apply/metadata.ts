@@ -1,11 +1,7 @@
 /** Setting and reading the metadata that a session preserves, always on an open descriptor. */
-import type { Entry, Owner, Preserve, Xattrs } from "#model/entry.ts";
+import { DIR_MODE, type Entry, FILE_MODE, type Owner, type Preserve, type Xattrs } from "#model/entry.ts";
 import { isCarried } from "#sync/scan/observer.ts";
 import { type Fd, type FileSystem, type Stat, isCode } from "#platform/file-system.ts";
-
-/** Mode of new files and directories when the session does not carry modes. */
-const FILE_MODE = 0o644;
-const DIR_MODE = 0o755;
 
 export function modeFor(entry: Entry, preserve: Preserve): number {
   if (entry.kind === "file") return preserve.mode ? entry.mode : FILE_MODE;

@@ -3,6 +3,7 @@
  * before they become visible, and the trash that keeps what runs replaced or removed. It must be on the root's own
  * file system, because only a rename inside one file system is atomic.
  */
+import { Confined } from "#platform/confined.ts";
 import { type Fd, type FileSystem, isCode } from "#platform/file-system.ts";
 import type { Random } from "#platform/host.ts";
 import { PRIVATE_DIR } from "#model/path.ts";
@@ -12,6 +13,45 @@ import { SynclineError } from "#model/error.ts";
 const MARKER_BYTES_MAX = 256;
 const MARKER = "root";
 const MARKER_HEAD = "syncline-root ";
+
+/** What a session changes a root with: a stage of its own, and the trash of all. */
+export type Area = { readonly stage: Confined; readonly trash: Fd };
+
+export function openArea(fs: FileSystem, root: Fd, sessionId: string): Area {
+  const opened: Fd[] = [];
+  const open = (parent: Fd, name: string): Fd => {
+    const fd = openOrMakeDir(fs, parent, name);
+    opened.push(fd);
+    return fd;
+  };
+  try {
+    const area = open(root, PRIVATE_DIR);
+    const stages = open(area, "stage");
+    const trash = open(area, "trash");
+    const stage = new Confined(fs, open(stages, sessionId));
+    // Those two stay.
+    opened.splice(2);
+    return { stage, trash };
+  } finally {
+    for (const fd of opened) fs.close(fd);
+  }
+}
+
+export function closeArea(fs: FileSystem, { stage, trash }: Area): void {
+  stage[Symbol.dispose]();
+  fs.close(trash);
+}
+
+/** What is put into a trash is safe only if its own name is, and that of our directory. */
+export async function makeAreaDurable(fs: FileSystem, root: Fd): Promise<void> {
+  const area = fs.openDir(root, PRIVATE_DIR);
+  try {
+    await fs.sync(area);
+    await fs.sync(root);
+  } finally {
+    fs.close(area);
+  }
+}
 
 export type Unlink = (dir: Fd, name: string) => void;
 

@@ -5,7 +5,7 @@
  * staged with everything that belongs below it, and the whole subtree appears by one rename: readers never see half
  * of it, and 100,000 new files cost 100,000 creations but no renames and no journal records.
  */
-import { type DirEntry, type Entry, type FileEntry, compareContent } from "#model/entry.ts";
+import { type DirEntry, type Entry, type FileEntry, compareContent, keptMode } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
 import { type RelPath, joinPath, nameOf, parentOf } from "#model/path.ts";
 import type { Change } from "#model/plan.ts";
@@ -234,15 +234,12 @@ export class Staging {
     return this.#stageReceived(file.name, { ...entry, sum: file.sum, size: file.size }, at, mode);
   }
 
-  /**
-   * Of a file that is replaced where the session carries no modes: it keeps its own, but for set-id bits, which would lend
-   * its owner's rights to who has written the new bytes. Undefined: it gets what the session says.
-   */
+  /** Of a file that is replaced where the session carries no modes. Undefined: it gets what the session says. */
   #keptMode({ path, old }: Change): number | undefined {
     const { preserve, root } = this.#context;
     if (preserve.mode || old?.kind !== "file") return undefined;
     const there = root.statIfThere(path);
-    return there?.kind === "file" ? there.mode & 0o1777 : undefined;
+    return there?.kind === "file" ? keptMode(there.mode) : undefined;
   }
 
   /** Makes an empty file in the stage. */

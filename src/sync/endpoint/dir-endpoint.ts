@@ -5,7 +5,7 @@
 import type { Sum } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
-import { PRIVATE_DIR, type RelPath, comparePaths } from "#model/path.ts";
+import { type RelPath, comparePaths } from "#model/path.ts";
 import { Confined } from "#platform/confined.ts";
 import { type Fd, isCode } from "#platform/file-system.ts";
 import type { Host } from "#platform/host.ts";
@@ -14,7 +14,7 @@ import { type ApplyContext, problem } from "#sync/apply/apply-context.ts";
 import { whyNoFile } from "#sync/apply/held-places.ts";
 import { NameSync } from "#sync/apply/name-sync.ts";
 import { PartialFiles } from "#sync/apply/partial-files.ts";
-import { openOrMakeDir, removeStage } from "#sync/apply/private-area.ts";
+import { closeArea, makeAreaDurable, openArea, removeStage } from "#sync/apply/private-area.ts";
 import { pruneRuns } from "#sync/apply/prune-runs.ts";
 import { forgetPartials, recover } from "#sync/apply/recover.ts";
 import { RunJournal } from "#sync/apply/run-journal.ts";
@@ -151,7 +151,7 @@ export class DirEndpoint implements Endpoint {
       this.#opened = this.#assemble(request, root, rootOptions, identity, store, abilities);
       const { apply } = this.#opened;
       if (apply !== undefined) {
-        await this.#makeAreaDurable(root, apply, this.#opened.meta);
+        await this.#makeAreaDurable(apply, this.#opened.meta);
         await recover(apply);
         pruneRuns(apply);
       }
@@ -170,7 +170,7 @@ export class DirEndpoint implements Endpoint {
         absolutePath: path,
       };
     } catch (error) {
-      this.#closeArea(this.#opened?.apply);
+      if (this.#opened?.apply !== undefined) closeArea(host.fs, this.#opened.apply);
       this.#opened = undefined;
       root[Symbol.dispose]();
       store?.close();
@@ -202,24 +202,12 @@ export class DirEndpoint implements Endpoint {
     }
   }
 
-  /** Once for each trash: what is put into it is safe only if its own name is, and that of our directory. */
-  async #makeAreaDurable(root: Confined, { trash, durable, store }: ApplyContext, meta: Table): Promise<void> {
-    const { fs } = this.#options.host;
-    const made = Buffer.from(String(fs.fstat(trash).ino));
+  /** Once for each trash. */
+  async #makeAreaDurable({ host, root, trash, durable, store }: ApplyContext, meta: Table): Promise<void> {
+    const made = Buffer.from(String(host.fs.fstat(trash).ino));
     if (durable === "none" || Buffer.from(meta.get("trash") ?? "").equals(made)) return;
-    const area = fs.openDir(root.root, PRIVATE_DIR);
-    try {
-      await fs.sync(area);
-      await fs.sync(root.root);
-    } finally {
-      fs.close(area);
-    }
+    await makeAreaDurable(host.fs, root.root);
     store.transaction({ durable: false }, () => meta.set("trash", made));
-  }
-
-  #closeArea(apply: ApplyContext | undefined): void {
-    apply?.stage[Symbol.dispose]();
-    if (apply !== undefined) this.#options.host.fs.close(apply.trash);
   }
 
   #assemble(
@@ -277,55 +265,33 @@ export class DirEndpoint implements Endpoint {
     const { seeds, preserve, durable, verifyReadBack } = request;
     let stageNames = 0;
     let trashNames = 0;
-    const area = openOrMakeDir(host.fs, root.root, PRIVATE_DIR);
-    try {
-      const stages = openOrMakeDir(host.fs, area, "stage");
-      try {
-        const trash = openOrMakeDir(host.fs, area, "trash");
-        return {
-          host,
-          root,
-          stage: this.#openStage(stages, request.sessionId, trash),
-          trash,
-          store,
-          index,
-          journal,
-          seeds,
-          preserve,
-          durable,
-          verifyReadBack,
-          names: new NameSync(host.fs, root.root),
-          received: new Map(),
-          nextTrashName: () => (trashNames++).toString(36),
-          nextStageName: () => `s${(stageNames++).toString(36)}`,
-          assertRoot,
-          ignores: (path, isDir) => scanner.ignores(path, isDir),
-          hasRules: (dir) => scanner.hasRules(dir),
-          markDirty: (path) => this.#mark(path),
-          awaitLeaving: (path) => this.#watcher?.awaitLeaving(path),
-          replaced: (path) => scanner.forgetDamage(path),
-          damaged: (path, damage) => scanner.noteDamage(path, damage),
-          timestampNs,
-          links: scanner.links,
-          logPaths: (paths) => log.append(paths),
-          lastSeq: () => log.last(),
-        };
-      } finally {
-        host.fs.close(stages);
-      }
-    } finally {
-      host.fs.close(area);
-    }
-  }
-
-  #openStage(stages: Fd, name: string, trash: Fd): Confined {
-    const { fs } = this.#options.host;
-    try {
-      return new Confined(fs, openOrMakeDir(fs, stages, name));
-    } catch (error) {
-      fs.close(trash);
-      throw error;
-    }
+    return {
+      host,
+      root,
+      ...openArea(host.fs, root.root, request.sessionId),
+      store,
+      index,
+      journal,
+      seeds,
+      preserve,
+      durable,
+      verifyReadBack,
+      names: new NameSync(host.fs, root.root),
+      received: new Map(),
+      nextTrashName: () => (trashNames++).toString(36),
+      nextStageName: () => `s${(stageNames++).toString(36)}`,
+      assertRoot,
+      ignores: (path, isDir) => scanner.ignores(path, isDir),
+      hasRules: (dir) => scanner.hasRules(dir),
+      markDirty: (path) => this.#mark(path),
+      awaitLeaving: (path) => this.#watcher?.awaitLeaving(path),
+      replaced: (path) => scanner.forgetDamage(path),
+      damaged: (path, damage) => scanner.noteDamage(path, damage),
+      timestampNs,
+      links: scanner.links,
+      logPaths: (paths) => log.append(paths),
+      lastSeq: () => log.last(),
+    };
   }
 
   /**
@@ -603,7 +569,7 @@ export class DirEndpoint implements Endpoint {
       if (now.request.ephemeral === true) await this.#dropStage(now);
       else now.scrub.save();
     } finally {
-      this.#closeArea(now.apply);
+      if (now.apply !== undefined) closeArea(this.#options.host.fs, now.apply);
       now.root[Symbol.dispose]();
       now.store.close();
       if (now.request.ephemeral === true) this.#options.removeStore?.(this.#storeName(now.identity, now.request));

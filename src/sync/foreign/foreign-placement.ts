@@ -1,5 +1,5 @@
 /** Single changes on a foreign system: checks that what the plan expects is still there, does it, and says what is there. */
-import { type Entry, type FileEntry, compareContent } from "#model/entry.ts";
+import { type Entry, type FileEntry, compareContent, keptMode } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
 import { type RelPath, parentOf } from "#model/path.ts";
 import type { Change } from "#model/plan.ts";
@@ -75,14 +75,11 @@ export class ForeignPlacement {
     return this.#there(path, this.#written(mode === undefined ? entry : { ...entry, mode }, told), told);
   }
 
-  /**
-   * As on a disk: a file that is replaced keeps its mode where none are carried, without set-id bits, which would lend the
-   * rights of its owner to who has written the new bytes.
-   */
+  /** As on a disk: a file that is replaced keeps its mode where none are carried. */
   #keptMode(path: RelPath): number | undefined {
     const { index, abilities } = this.#context;
     const there = index.get(path)?.entry;
-    return abilities.modes && there?.kind === "file" ? there.mode & 0o1777 : undefined;
+    return abilities.modes && there?.kind === "file" ? keptMode(there.mode) : undefined;
   }
 
   /** With the time that the system gave it, where it does not keep those that are set. */

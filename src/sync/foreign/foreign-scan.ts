@@ -2,7 +2,7 @@
  * Lists a foreign tree and finds what differs from the index. A listing is whole or rejects, so what is not in one is
  * absent; but nothing is removed from the index before the whole walk has ended and the root has been seen to be the same.
  */
-import type { Entry } from "#model/entry.ts";
+import { DIR_MODE, type Entry, FILE_MODE } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
 import type { Move } from "#model/plan.ts";
 import { hidesMoved } from "#sync/apply/held-places.ts";
@@ -22,8 +22,6 @@ import { AREAS, emptied } from "#sync/foreign/foreign-root.ts";
 import { type ForeignRecord, isFile } from "#sync/foreign/foreign-record.ts";
 import { IGNORE_FILE, IGNORE_FILE_BYTES_MAX, type IgnoreRules, ignoreLines } from "#sync/scan/ignore.ts";
 
-const FILE_MODE = 0o644;
-const DIR_MODE = 0o755;
 /** Names that cannot be file names here, told one by one. */
 const NAME_PROBLEMS_MAX = 1000;
 

@@ -50,6 +50,18 @@ export type OtherEntry = { readonly kind: "other"; readonly what: string };
 
 export type Entry = FileEntry | DirEntry | SymlinkEntry | OtherEntry;
 
+/** Permissions of what comes from where there are none, or from who says nothing of them. */
+export const FILE_MODE = 0o644;
+export const DIR_MODE = 0o755;
+
+/**
+ * Permissions that a file keeps under new bytes, from those that it has: without set-id bits, which would lend the rights of
+ * its owner to who has written the bytes.
+ */
+export function keptMode(mode: number): number {
+  return mode & 0o1777;
+}
+
 /** Which metadata a session carries. What is not carried is neither compared nor set. */
 export type Preserve = {
   readonly mode: boolean;

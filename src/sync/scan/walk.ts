@@ -8,31 +8,26 @@
  * Only a stat that says ENOENT, in a directory that still is the one at its path, makes something absent.
  * Everything else that goes wrong is a problem of that path: its records, and those below, stay as they are.
  */
-import type { Sum } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
 import { PRIVATE_DIR, type RelPath, comparePaths, joinPath, nameOf, parentOf } from "#model/path.ts";
 import { PackedRecords } from "#sync/index/packed-records.ts";
 import { type IndexRecord, matchesStat, packedMatchesStat } from "#sync/index/record-codecs.ts";
 import type { Tree } from "#sync/index/store.ts";
-import { SUSPECT, damageProblem } from "#sync/scan/damage.ts";
+import { damageProblem } from "#sync/scan/damage.ts";
 import { IGNORE_FILE, type IgnoreRules } from "#sync/scan/ignore.ts";
 import type { DirectoryHook, IndexChange, IndexEditor } from "#sync/scan/index-editor.ts";
 import { type NestedRules, type RulesFile, type RulesProblem, type RulesRead, addRulesProblem } from "#sync/scan/nested-rules.ts";
 import { type Observer, identicalRecords } from "#sync/scan/observer.ts";
 import type { Pacer } from "#sync/scan/pacer.ts";
+import { Renames, withSum } from "#sync/scan/renames.ts";
 import type { VanishedDir } from "#sync/scan/rename-candidates.ts";
 import { type ProblemSet, changedProblem, scanProblem } from "#sync/scan/problem-set.ts";
 import type { Confined } from "#platform/confined.ts";
 import { type DirItem, type Fd, type FileSystem, type Stat, isCode, isNotThere } from "#platform/file-system.ts";
 import type { DirtyExtent } from "#sync/watch/dirty-set.ts";
 
-/** A renamed file up to here is hashed again; above it inode, size and mtime are believed. */
-const REHASH_RENAMED_BYTES_MAX = 1 << 20;
 /** Entries of a larger directory are looked at as they are listed: sorting them would not be interrupted. */
 const SORTED_MAX = 8192;
-/** Children of a renamed directory that are compared before its index is taken over. */
-const RENAME_SAMPLE = 16;
-
 export type WalkOptions = {
   readonly fs: FileSystem;
   readonly root: Confined;
@@ -81,6 +76,7 @@ type Arrival = { readonly path: RelPath; readonly outer: IgnoreRules };
 
 export class Walk {
   readonly #o: WalkOptions;
+  readonly #renames: Renames;
   readonly #stack: Frame[] = [];
   /** New directories wait until all that vanished is known, because they may have been renamed. */
   readonly #arrivals: Arrival[] = [];
@@ -91,6 +87,7 @@ export class Walk {
 
   constructor(options: WalkOptions) {
     this.#o = options;
+    this.#renames = new Renames(options);
     this.#collecting = options.index.count() > 0;
     this.#isFirst = !this.#collecting;
   }
@@ -109,7 +106,7 @@ export class Walk {
       if (frame !== undefined) yield* this.#directory(frame);
       else if (this.#collecting) {
         this.#collecting = false;
-        yield* this.#settleArrivedFiles();
+        yield* this.#renames.settleArrived();
       } else {
         const arrival = this.#arrivals.pop();
         if (arrival === undefined) return;
@@ -377,7 +374,7 @@ export class Walk {
     const { editor, observer } = this.#o;
     let next = observer.observe(place.fd, name, stat, observer.nowMs());
     if (stat.kind === "file") {
-      if (editor.candidates.hasFiles) next = (yield* this.#withOldSum(place.fd, name, path, stat, next)) ?? next;
+      if (editor.candidates.hasFiles) next = (yield* this.#renames.fileOf(place.fd, name, path, stat, next)) ?? next;
       if (this.#collecting) editor.candidates.fileArrived(path, stat.ino);
     }
     const silent = old !== undefined && identicalRecords(old, next);
@@ -453,52 +450,7 @@ export class Walk {
     }
   }
 
-  // ---------------------------------------------------------------- renames
-
-  /** The record with the sum of the vanished file it was renamed from, or undefined when it is not one. */
-  *#withOldSum(
-    dir: Fd,
-    name: string,
-    path: RelPath,
-    stat: Stat,
-    record: IndexRecord,
-  ): Generator<void, IndexRecord | undefined> {
-    const { candidates } = this.#o.editor;
-    const from = candidates.takeFile(stat);
-    if (from === undefined || from.record.entry.kind !== "file") return undefined;
-    let { sum } = from.record.entry;
-    if (sum !== undefined && stat.size <= REHASH_RENAMED_BYTES_MAX) {
-      sum = yield* this.#o.observer.hash(dir, name, stat);
-      if (sum === undefined) return undefined;
-      if (sum !== from.record.entry.sum) {
-        if (from.record.racy) return withSum(record, sum);
-        // The rename says what moved the ctime, and nothing that the file was written: damage. The right sum stays, also
-        // where the rename was a moment ago.
-          this.#o.problems.add(damageProblem(path, SUSPECT));
-          return { ...this.#o.observer.renamed(record, from.record, from.record.entry.sum), racy: false, damaged: true };
-      }
-    }
-    if (from.path !== path) candidates.renames.set(path, from.path);
-    return this.#o.observer.renamed(record, from.record, sum);
-  }
-
-  *#settleArrivedFiles(): Generator<void> {
-    const { editor, index, root, fs, problems, pacer } = this.#o;
-    for (const [ino, path] of editor.candidates.takeArrived()) {
-      const record = index.get(path);
-      if (record?.entry.kind !== "file" || record.ino !== ino) continue;
-      try {
-        const dir = root.parent(path);
-        const stat = fs.stat(dir, nameOf(path));
-        if (!matchesStat({ ...record, racy: false }, stat)) continue;
-        const next = yield* this.#withOldSum(dir, nameOf(path), path, stat, record);
-        if (next !== undefined) editor.set(path, next, stat.nlink);
-      } catch (error) {
-        problems.add(scanProblem(path, error));
-      }
-      if (pacer.due()) yield;
-    }
-  }
+  // ---------------------------------------------------------------- directories that are new
 
   /** A new directory: takes over the index of the one it was renamed from, if any, and is walked. */
   *#arrive({ path, outer }: Arrival): Generator<void> {
@@ -512,8 +464,7 @@ export class Walk {
       if (stat.kind !== "dir" || !this.#isRecorded(parentOf(path))) return problems.add(changedProblem(path));
       if (stat.dev !== this.#o.rootDev) return problems.add(mountProblem(path));
       record = observer.observe(dir, nameOf(path), stat, observer.nowMs());
-      from = editor.candidates.takeDir(stat.ino);
-      if (from !== undefined && !this.#isRenamed(from, path, stat.ino)) from = undefined;
+      from = this.#renames.dirOf(path, stat.ino);
     } catch (error) {
       const moved = isNotThere(error);
       return problems.add(moved ? changedProblem(path) : scanProblem(path, error));
@@ -525,23 +476,6 @@ export class Walk {
       if (from.path !== path) editor.candidates.renames.set(path, from.path);
     }
     this.#stack.push({ path, ino: stat.ino, outer, recheck: true, shallow: false });
-  }
-
-  /** Inodes are used again, so some of the children must be the same too. */
-  #isRenamed(from: VanishedDir, path: RelPath, ino: bigint): boolean {
-    const { root, fs, index } = this.#o;
-    if (index.get(from.aside)?.ino !== ino) return false;
-    const sample = index.children(from.aside).slice(0, RENAME_SAMPLE);
-    const dir = root.dir(path);
-    let same = 0;
-    for (const { name, record } of sample) {
-      try {
-        if (fs.stat(dir, name).ino === record.ino) same++;
-      } catch (error) {
-        if (!isCode(error, "ENOENT")) throw error;
-      }
-    }
-    return same * 2 >= sample.length && same > 0;
   }
 
   // ---------------------------------------------------------------- single paths
@@ -610,10 +544,6 @@ type IndexChild = { readonly name: string; readonly record: IndexRecord };
 
 function absence(dir: RelPath, name: string, old: IndexRecord): IndexChange {
   return { name, path: joinPath(dir, name), old, next: undefined, nlink: 1, silent: false };
-}
-
-function withSum(record: IndexRecord, sum: Sum): IndexRecord {
-  return record.entry.kind === "file" ? { ...record, entry: { ...record.entry, sum } } : record;
 }
 
 function mountProblem(path: RelPath): Problem {
