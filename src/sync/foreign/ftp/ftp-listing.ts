@@ -102,6 +102,8 @@ export class FtpListing {
     }
     const said = await done();
     if (said.code >= 400) throw new FtpRefusal(said);
+    // Pure-FTPd ends in order behind 10,000 entries, where nothing else is configured.
+    if (TRUNCATED.test(said.lines.join(" "))) throw truncated(said);
     // There are servers that end in order and say in words that they could not open the directory.
     if (said.code >= 300 || /fail|error|cannot|could not|denied/i.test(replyText(said))) throw notDone(said, "list", undefined, "DENIED");
     if (!isWhole) throw lostConnection(this.#label, new Error("the listing was cut"));
@@ -184,6 +186,17 @@ const directoryEntry = (): Listed => ({ name: "", kind: "dir", size: 0, mtimeNs:
 /** The server's time of a file; undefined when it was not told. */
 function timeOf(reply: Reply): bigint | undefined {
   return reply.code === 213 ? parseFtpTime(reply.lines[0]!.trim()) : undefined;
+}
+
+const TRUNCATED = /truncated|incomplete|partial/i;
+
+function truncated(said: Reply): SynclineError {
+  return new SynclineError({
+    code: "UNSUPPORTED",
+    op: "read FTP listing",
+    message: `the server tells only a part of what is in a directory: ${replyText(said)}`,
+    hint: "let the server list more (Pure-FTPd: LimitRecursion), or divide the directory",
+  });
 }
 
 /** Some servers tell names with the path before them. */

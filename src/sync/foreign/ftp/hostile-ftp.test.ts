@@ -94,6 +94,24 @@ describe("an FTP server that cannot be relied on", () => {
     expect(await names(files)).toBe("LINK_LOST");
   });
 
+  test("[FTPC-949] a listing of which the server says that it is only a part is none", async () => {
+    put("a", "1");
+    const files = await connected();
+    // As Pure-FTPd says it, with and without options.
+    for (const end of ["226 Output truncated to 10000 matches", "226-Options: -a -l \r\n226 Output truncated to 10000 matches"]) {
+      server.commands["MLSD"] = async (_, talk) => {
+        await talk.send("type=file;size=1; a\r\n");
+        return end;
+      };
+      expect(await names(files)).toBe("UNSUPPORTED");
+    }
+    server.commands["MLSD"] = async (_, talk) => {
+      await talk.send("type=file;size=1; a\r\n");
+      return "226-Options: -a -l \r\n226 1 matches total";
+    };
+    expect(await names(files)).toEqual(["a"]);
+  });
+
   test("[FTPC-21] names that lead elsewhere, and lines that are none, spoil the whole listing", async () => {
     const files = await connected();
     for (const line of ["type=file;size=1; ../up", "type=file;size=1; /etc/passwd", "type=dir; ..", "type=file;size=1; a\0b", "garbage", ""]) {
