@@ -15,6 +15,8 @@ export class FtpListing {
   /** Servers without MLSD: whether they show names that begin with a dot. Undefined: not seen yet. */
   showsHidden: boolean | undefined;
   #listCommand = "LIST -a";
+  /** The server has shown that it understands the option: what it refuses from then on is the directory. */
+  #knowsOption = false;
 
   constructor(label: string) {
     this.#label = label;
@@ -48,11 +50,14 @@ export class FtpListing {
     let listed: Listed[];
     try {
       listed = await this.#receive(control, this.#listCommand, read);
+      this.#knowsOption ||= dots > 0;
     } catch (error) {
-      if (!(error instanceof FtpRefusal) || error.reply.code < 500 || this.#listCommand === "LIST") throw error;
-      // A server that takes the option for a name. It is not known then whether it shows hidden files.
+      const isOption = this.#listCommand !== "LIST" && !this.#knowsOption;
+      if (!(error instanceof FtpRefusal) || error.reply.code < 500 || !isOption) throw error;
+      // A server that takes the option for a name lists the same without it. It is not known then whether it shows hidden
+      // files. One that refuses that, too, has said nothing of the option: without it all hidden files would seem to be gone.
+      listed = await this.#receive(control, "LIST", read);
       this.#listCommand = "LIST";
-      listed = await this.#receive(control, this.#listCommand, read);
     }
     // Where "." is shown, all else that begins with a dot is, too.
     if (dots > 0) this.showsHidden = true;

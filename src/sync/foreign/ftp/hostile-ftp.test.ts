@@ -112,6 +112,38 @@ describe("an FTP server that cannot be relied on", () => {
     expect(await names(files)).toEqual(["a"]);
   });
 
+  test("[FTPC-950] a directory that may not be listed does not keep hidden files out of other listings", async () => {
+    server.features = ["SIZE"];
+    server.commands["SIZE"] = () => "550 no";
+    let at = "";
+    server.commands["CWD"] = (argument) => {
+      at = argument;
+      return "250 there";
+    };
+    const line = (name: string): string => `-rw-r--r-- 1 a b 1 Jan 01 2020 ${name}\r\n`;
+    const dot = "drwxr-xr-x 2 a b 4096 Jan 01 2020 .\r\n";
+    const refused = new Set<string>();
+    server.commands["LIST"] = async (argument, talk) => {
+      if (refused.has(at)) return "550 Permission denied";
+      await talk.send(argument === "-a" ? dot + line(".env") + line("seen") : line("seen"));
+      return "226 done";
+    };
+    const listed = async (files: FtpFiles, dir: string): Promise<string[] | string> => {
+      const all: string[] = [];
+      const code = await codeOf((async () => {
+        for await (const page of files.list(dir, never)) for (const { path } of page) all.push(path);
+      })());
+      return code === "ok" ? all.sort() : code;
+    };
+    refused.add("/top/locked");
+    for (const order of [["", "locked", ""], ["locked", "", "locked", ""]]) {
+      const files = await connected();
+      const found = [];
+      for (const dir of order) found.push(await listed(files, dir));
+      expect(found).toEqual(order.map((dir) => (dir === "" ? [".env", "seen"] : "DENIED")));
+    }
+  });
+
   test("[FTPC-21] names that lead elsewhere, and lines that are none, spoil the whole listing", async () => {
     const files = await connected();
     for (const line of ["type=file;size=1; ../up", "type=file;size=1; /etc/passwd", "type=dir; ..", "type=file;size=1; a\0b", "garbage", ""]) {
