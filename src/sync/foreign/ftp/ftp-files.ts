@@ -308,6 +308,8 @@ export class FtpFiles implements ForeignFiles {
         await this.#rename(control, keepAs, path);
         throw error;
       }
+      // What has come to an empty place meanwhile is somebody's.
+      if (options.expect === "absent" && (await this.#look(control, path)) !== undefined) throw stale("write", path);
       await this.#replaceInTwo(control, partial, path, error);
     }
     const placed = await this.#look(control, path);

@@ -250,6 +250,17 @@ describe("an FTP server that cannot be relied on", () => {
     expect(server.files.get("/top/a")?.toString()).toBe("new one");
   });
 
+  test("[FTPC-951] what came to an empty place while a file was sent there is left, where the server replaces nothing", async () => {
+    const files = await connected();
+    const { RNTO } = server.commands;
+    server.commands["RNTO"] = (argument, talk) => {
+      if (argument === "/top/a" && !server.files.has("/top/a")) put("a", "theirs");
+      return server.files.has(argument) ? "553 File exists" : RNTO!(argument, talk);
+    };
+    expect(await codeOf(files.write("a", once("ours"), { expect: "absent" }, never))).toBe("STALE");
+    expect([...server.files].map(([path, bytes]) => [path, bytes.toString()])).toEqual([["/top/a", "theirs"]]);
+  });
+
   test("[FTPC-27] replies without an end are refused, and a server that is full lets what there is go on", async () => {
     server.commands["SYST"] = () => undefined;
     const files = await connected();
