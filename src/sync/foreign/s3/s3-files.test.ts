@@ -101,6 +101,9 @@ describe("S3", () => {
     expect(await listed()).toEqual(["a"]);
     answers.push(page(`${one}<IsTruncated>true</IsTruncated>`));
     await expect(listed()).rejects.toMatchObject({ code: "PROTOCOL" });
+    // A server, or a proxy, that breaks off and ends its answer in order.
+    answers.push(new Response(`<ListBucketResult>${one}<Contents><Key>b</Key><Si`));
+    await expect(listed()).rejects.toMatchObject({ code: "LINK_LOST", retryable: true });
     answers.push(new Response("<html>a portal</html>"));
     await expect(listed()).rejects.toMatchObject({ code: "PROTOCOL" });
     answers.push(new Response("<Error><Code>ExpiredToken</Code></Error>", { status: 400 }));
