@@ -129,7 +129,8 @@ export class S3Files implements ForeignFiles {
       const batch: ForeignEntry[] = [];
       for (const { key, size, etag } of page.objects) {
         isThere = true;
-        if (key !== below) batch.push({ path: place(key), kind: "file", size, tag: etag });
+        // A mark that somebody keeps something in is a file whose name nobody here can have, and no empty directory.
+        if (key !== below || (size > 0 && dir !== "")) batch.push({ path: place(key), kind: "file", size, tag: etag });
       }
       for (const prefix of page.prefixes) batch.push({ path: place(prefix.slice(0, -1)), kind: "dir", size: 0 });
       isThere ||= batch.length > 0;
@@ -242,14 +243,21 @@ export class S3Files implements ForeignFiles {
 
   async makeDir(path: RelPath, _mode: number | undefined, signal: AbortSignal): Promise<void> {
     if (this.#below(path) === "") throw noBucket(this.label);
-    await this.#objects.put(this.#below(path), new Uint8Array(0), {}, {}, signal);
+    const mark = this.#below(path);
+    // Somebody may keep something in the mark that is there.
+    if (!this.#heeds && (await this.#objects.head(mark, signal)) !== undefined) return;
+    try {
+      await this.#objects.put(mark, new Uint8Array(0), {}, this.#heeds ? { "if-none-match": "*" } : {}, signal);
+    } catch (error) {
+      if (!isError(error, "STALE")) throw error;
+    }
   }
 
   async removeDir(path: RelPath, signal: AbortSignal): Promise<void> {
     const below = this.#below(path);
     const { objects } = await this.#objects.list(below, "", 2, undefined, signal);
     if (objects.length === 0) throw notFound("remove a directory", path);
-    if (objects.some(({ key }) => key !== below)) {
+    if (objects.some(({ key, size }) => key !== below || size > 0)) {
       throw new SynclineError({ code: "EXISTS", op: "remove a directory", path, message: "the directory is not empty" });
     }
     await this.#objects.delete(below, {}, signal);
