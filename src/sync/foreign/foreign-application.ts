@@ -228,6 +228,7 @@ export class ForeignApplication implements Application {
       const lasting = isOther ? await this.#places.whyRefused(op) : undefined;
       if (lasting !== undefined) return failedPlaced(lasting);
       this.#options.context.mark(path);
+      if (op.type === "move") this.#options.context.mark(op.move.from);
       return isOther ? this.#placement.stale(path) : failedPlaced(found);
     }
   }

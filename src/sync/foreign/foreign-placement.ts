@@ -143,11 +143,15 @@ export class ForeignPlacement {
 
   async #metadata(path: RelPath, there: ForeignRecord, entry: Entry): Promise<Placed> {
     const { files, preserve, abilities } = this.#context;
-    let told = await files.stat(path, this.#signal);
-    if (!isExpected(told, expectedOf(path, there)) || there.entry.kind !== entry.kind) return this.stale(path);
     const old = there.entry;
+    const expect = expectedOf(path, there);
+    if (old.kind !== entry.kind) return this.stale(path);
+    let told: ForeignEntry | undefined;
     if (entry.kind === "file" && old.kind === "file" && preserve.mtime && entry.mtimeNs !== old.mtimeNs) {
-      told = await files.setTime(path, entry.mtimeNs, this.#signal);
+      told = await files.setTime(path, entry.mtimeNs, this.#signal, expect);
+    } else {
+      told = await files.stat(path, this.#signal);
+      if (!isExpected(told, expect)) return this.stale(path);
     }
     if (abilities.modes && preserve.mode && "mode" in entry && "mode" in old && entry.mode !== old.mode) {
       await files.setMode(path, entry.mode, this.#signal);
@@ -171,15 +175,10 @@ export class ForeignPlacement {
     const { files, index, abilities } = this.#context;
     const record = index.get(from);
     if (record === undefined || index.get(to) !== undefined) return this.stale(to);
-    if (record.entry.kind === "file") {
-      const told = await files.stat(from, this.#signal);
-      if (!isExpected(told, expectedOf(from, record))) return this.stale(to, from);
-    }
     const isOneStep = abilities.renames === "atomic" || (abilities.renames === "copies" && record.entry.kind !== "dir");
     if (!isOneStep) return this.#moveEach(from, to, record.entry);
-    await files.rename(from, to, this.#signal);
+    const told = await files.rename(from, to, this.#signal, isFile(record) ? expectedOf(from, record) : undefined);
     await this.#keepParent(from);
-    const told = record.tag === undefined ? undefined : await files.stat(to, this.#signal);
     const gone = [...index.walk(from)].map(([path]) => path);
     const result = { path: to, status: "done", entry: record.entry } as const;
     const note = (tree: Tree<ForeignRecord>): void => {
@@ -226,17 +225,15 @@ export class ForeignPlacement {
   async #moveOne(from: RelPath, to: RelPath, record: ForeignRecord): Promise<ForeignRecord> {
     const { files, abilities } = this.#context;
     if (abilities.renames !== "none") {
-      await files.rename(from, to, this.#signal);
-      const told = isFile(record) ? await files.stat(to, this.#signal) : undefined;
-      return { ...record, tag: told?.tag, mtimeNs: told?.mtimeNs ?? record.mtimeNs };
+      const told = await files.rename(from, to, this.#signal, isFile(record) ? expectedOf(from, record) : undefined);
+      return told === undefined ? record : { ...record, tag: told.tag, mtimeNs: told.mtimeNs };
     }
     return moveByCopy(this.#context, from, to, record, this.#signal);
   }
 
   /** What is at the path is not what the plan expects: the next scan looks, and tells. */
-  stale(path: RelPath, also?: RelPath): Placed {
+  stale(path: RelPath): Placed {
     this.#context.mark(path);
-    if (also !== undefined) this.#context.mark(also);
     const entry = this.#context.index.get(path)?.entry;
     return { result: { path, status: "stale", entry }, isChanged: false, record: undefined, paths: [], note: () => undefined };
   }

@@ -398,12 +398,12 @@ export class FtpFiles implements ForeignFiles {
     });
   }
 
-  async rename(from: RelPath, to: RelPath, signal: AbortSignal): Promise<void> {
+  async rename(from: RelPath, to: RelPath, signal: AbortSignal, expect?: ForeignEntry): Promise<undefined> {
     await this.#checkHidden(to, signal);
     await this.#on(signal, async (control) => {
-      if ((await this.#look(control, from)) === undefined) {
-        throw new SynclineError({ code: "NOT_FOUND", op: "rename", path: from, message: "nothing is there" });
-      }
+      const found = await this.#look(control, from);
+      if (expect !== undefined && !isExpected(found, expect)) throw stale("rename", from);
+      if (found === undefined) throw new SynclineError({ code: "NOT_FOUND", op: "rename", path: from, message: "nothing is there" });
       if ((await this.#look(control, to)) !== undefined) {
         throw new SynclineError({ code: "EXISTS", op: "rename", path: to, message: "something is there already" });
       }
@@ -411,10 +411,11 @@ export class FtpFiles implements ForeignFiles {
     });
   }
 
-  async setTime(path: RelPath, mtimeNs: bigint, signal: AbortSignal): Promise<ForeignEntry> {
+  async setTime(path: RelPath, mtimeNs: bigint, signal: AbortSignal, expect?: ForeignEntry): Promise<ForeignEntry> {
     if (this.#setsTimesBy === undefined) throw unsupported("set the time of", path, "this FTP server cannot set times");
     const full = this.#path(path);
     return this.#on(signal, async (control) => {
+      if (expect !== undefined && !isExpected(await this.#look(control, path), expect)) throw stale("set the time of", path);
       await this.#said(control, this.#timeCommand(full, mtimeNs), "set the time of", full);
       const found = await this.#look(control, path);
       if (found === undefined) throw stale("set the time of", path);

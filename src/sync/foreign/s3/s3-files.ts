@@ -263,17 +263,18 @@ export class S3Files implements ForeignFiles {
     await this.#objects.delete(below, {}, signal);
   }
 
-  async rename(from: RelPath, to: RelPath, signal: AbortSignal): Promise<void> {
+  async rename(from: RelPath, to: RelPath, signal: AbortSignal, expect?: ForeignEntry): Promise<ForeignEntry> {
     const op = "rename";
     const source = await this.#objects.head(this.#key(from), signal);
     if (source === undefined) {
       if ((await this.stat(from, signal)) === undefined) throw notFound(op, from);
       throw new SynclineError({ code: "UNSUPPORTED", op, path: from, message: "a directory cannot be renamed there" });
     }
+    if (expect !== undefined && !isExpected(entryOf(from, source), expect)) throw stale(op, from);
     if ((await this.stat(to, signal)) !== undefined) {
       throw new SynclineError({ code: "EXISTS", op, path: to, message: "something is there already" });
     }
-    await this.#objects.copy(this.#key(from), this.#key(to), source, undefined, this.#bucket, signal);
+    const tag = await this.#objects.copy(this.#key(from), this.#key(to), source, undefined, this.#bucket, signal);
     try {
       await this.#objects.delete(this.#key(from), this.#heeds ? { "if-match": source.etag } : {}, signal);
     } catch (error) {
@@ -281,12 +282,14 @@ export class S3Files implements ForeignFiles {
       if (isError(error, "STALE")) await this.#objects.delete(this.#key(to), {}, signal);
       throw error;
     }
+    return { ...entryOf(to, source), tag };
   }
 
-  async setTime(path: RelPath, mtimeNs: bigint, signal: AbortSignal): Promise<ForeignEntry> {
+  async setTime(path: RelPath, mtimeNs: bigint, signal: AbortSignal, expect?: ForeignEntry): Promise<ForeignEntry> {
     const key = this.#key(path);
     const there = await this.#objects.head(key, signal);
     if (there === undefined) throw notFound("set a time", path);
+    if (expect !== undefined && !isExpected(entryOf(path, there), expect)) throw stale("set a time", path);
     const tag = await this.#objects.copy(key, key, there, headersWith(there, mtimeNs), this.#bucket, signal);
     return { path, kind: "file", size: there.size, mtimeNs, tag };
   }

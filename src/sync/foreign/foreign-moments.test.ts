@@ -1,0 +1,66 @@
+/** Edits between two steps of one change on a foreign system, and what goes with the last name in a directory. */
+import { expect, test } from "bun:test";
+import { renameSync, utimesSync } from "node:fs";
+import { join } from "node:path";
+import { ForeignPair } from "#sync/foreign/foreign-fixture.ts";
+import type { Abilities } from "#sync/foreign/foreign-files.ts";
+import { MemorySystem } from "#sync/foreign/memory-files-fixture.ts";
+
+const BUCKET_LIKE: Partial<Abilities> = {
+  system: "S3", listsTimes: false, renames: "copies", directories: false, modes: false, symlinks: false, parallel: 12,
+};
+
+test("[FOREIGN-944] an edit in the moment in which a file is renamed there is seen, and not taken for what was renamed", async () => {
+  const system = new MemorySystem(BUCKET_LIKE);
+  using pair = new ForeignPair(() => system.client());
+  pair.put("a", "one of them ".repeat(30));
+  pair.put("d/b", "two of them ".repeat(30));
+  await pair.run();
+  renameSync(join(pair.root, "a"), join(pair.root, "a2"));
+  renameSync(join(pair.root, "d"), join(pair.root, "d2"));
+  const edits = new Map([["a", "ONE OF THEM ".repeat(30)], ["d/b", "TWO OF THEM ".repeat(30)]]);
+  system.fault = (call, path) => {
+    const edit = call === "rename" ? edits.get(path) : undefined;
+    edits.delete(edit === undefined ? "" : path);
+    if (edit !== undefined) system.put(path, edit);
+  };
+  for (let round = 0; round < 3; round++) await pair.run();
+  expect(edits.size).toBe(0);
+  expect(Object.values(system.files()).sort()).toEqual(expect.arrayContaining(["ONE OF THEM ".repeat(30), "TWO OF THEM ".repeat(30)]));
+  expect(pair.files()).toEqual(system.files());
+});
+
+test("[FOREIGN-944] nor is one just after it", async () => {
+  const system = new MemorySystem(BUCKET_LIKE);
+  using pair = new ForeignPair(() => system.client());
+  pair.put("a", "one of them ".repeat(30));
+  await pair.run();
+  renameSync(join(pair.root, "a"), join(pair.root, "a2"));
+  const edit = "ONE OF THEM ".repeat(30);
+  system.fault = (call, path) => {
+    if (call !== "renamed" || path !== "a2") return;
+    system.fault = undefined;
+    system.put("a2", edit);
+  };
+  for (let round = 0; round < 2; round++) await pair.run();
+  expect(system.fault).toBeUndefined();
+  expect(system.files()).toEqual({ a2: edit });
+  expect(pair.files()).toEqual({ a2: edit });
+});
+
+test("[FOREIGN-944] an edit in the moment in which a file gets its time there is seen", async () => {
+  const system = new MemorySystem(BUCKET_LIKE);
+  using pair = new ForeignPair(() => system.client());
+  pair.put("a", "one", 1_600_000_000_000);
+  await pair.run();
+  utimesSync(join(pair.root, "a"), 1_700_000_000, 1_700_000_000);
+  system.fault = (call, path) => {
+    if (call !== "setTime" || path !== "a") return;
+    system.fault = undefined;
+    system.put("a", "two");
+  };
+  for (let round = 0; round < 2; round++) await pair.run();
+  expect(system.fault).toBeUndefined();
+  expect(system.files()).toEqual({ a: "two" });
+  expect(pair.files()).toEqual({ a: "two" });
+});
