@@ -64,3 +64,14 @@ test("[FOREIGN-944] an edit in the moment in which a file gets its time there is
   expect(system.files()).toEqual({ a: "two" });
   expect(pair.files()).toEqual({ a: "two" });
 });
+
+test("[FOREIGN-946] where the system gives its own times an edit in the grain of an upload is found, whatever its clock says", async () => {
+  const system = new MemorySystem({ system: "FTP", setsTimes: false, timeResolutionNs: 1_000_000_000n, conditional: false }, false);
+  using pair = new ForeignPair(() => system.client());
+  pair.put("a", "one");
+  await pair.run();
+  system.put("a", "two");
+  pair.aheadMs += 60_000;
+  await pair.run();
+  expect(pair.files()).toEqual({ a: "two" });
+});

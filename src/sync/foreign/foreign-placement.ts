@@ -72,7 +72,8 @@ export class ForeignPlacement {
     };
     const told = await files.write(path, stagedBytes(host, content), options, this.#signal);
     traffic.sent += content.size;
-    return this.#there(path, this.#written(mode === undefined ? entry : { ...entry, mode }, told), told);
+    const isTimed = preserve.mtime && isNear(told.mtimeNs, entry.mtimeNs, this.#context.abilities.timeResolutionNs);
+    return this.#there(path, this.#written(mode === undefined ? entry : { ...entry, mode }, told), told, !isTimed);
   }
 
   /**
@@ -159,11 +160,13 @@ export class ForeignPlacement {
     return this.#there(path, entry, told);
   }
 
-  #there(path: RelPath, entry: Entry, told?: ForeignEntry): Placed {
+  /** @param isItsOwn the time is from the clock there, which may be any, and says only that it was written just now */
+  #there(path: RelPath, entry: Entry, told?: ForeignEntry, isItsOwn = false): Placed {
     const { host, abilities } = this.#context;
     const nowMs = Math.max(0, Math.floor(host.clock.nowMs()));
     const { tag, mtimeNs } = told ?? {};
-    const isOpen = entry.kind === "file" && isDoubtful(mtimeNs, tag, nowMs, doubtSpanMs(abilities));
+    const isYoung = isItsOwn ? tag === undefined : isDoubtful(mtimeNs, tag, nowMs, doubtSpanMs(abilities));
+    const isOpen = entry.kind === "file" && isYoung;
     const record =
       entry.kind === "file" ? { entry, tag, mtimeNs, doubtMs: isOpen ? nowMs : undefined } : { entry };
     const result = { path, status: "done", entry } as const;
@@ -237,6 +240,13 @@ export class ForeignPlacement {
     const entry = this.#context.index.get(path)?.entry;
     return { result: { path, status: "stale", entry }, isChanged: false, record: undefined, paths: [], note: () => undefined };
   }
+}
+
+/** Is the time that was told the one that was set, as exact as the system keeps it? */
+function isNear(told: bigint | undefined, set: bigint, grainNs: bigint): boolean {
+  if (told === undefined) return false;
+  const apart = told < set ? set - told : told - set;
+  return apart <= grainNs;
 }
 
 /** Brings a file to another place by reading and writing it; the old one goes when the new one is there. */
