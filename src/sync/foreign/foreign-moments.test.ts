@@ -1,6 +1,6 @@
 /** Edits between two steps of one change on a foreign system, and what goes with the last name in a directory. */
 import { expect, test } from "bun:test";
-import { renameSync, utimesSync } from "node:fs";
+import { existsSync, renameSync, utimesSync } from "node:fs";
 import { join } from "node:path";
 import { ForeignPair } from "#sync/foreign/foreign-fixture.ts";
 import type { Abilities } from "#sync/foreign/foreign-files.ts";
@@ -63,6 +63,19 @@ test("[FOREIGN-944] an edit in the moment in which a file gets its time there is
   expect(system.fault).toBeUndefined();
   expect(system.files()).toEqual({ a: "two" });
   expect(pair.files()).toEqual({ a: "two" });
+});
+
+test("[FOREIGN-945] a directory whose last files are removed at the same time stays where it is to stay", async () => {
+  const system = new MemorySystem(BUCKET_LIKE);
+  using pair = new ForeignPair(() => system.client());
+  // Nobody has left a mark there.
+  for (const at of [1, 2, 3, 4]) system.put(`keep/f${at}`, `file ${at}`);
+  pair.put("x", "beside");
+  await pair.run();
+  for (const at of [1, 2, 3, 4]) pair.remove(`keep/f${at}`);
+  for (let round = 0; round < 3; round++) await pair.run();
+  expect(existsSync(join(pair.root, "keep"))).toBe(true);
+  expect(system.nodes.get("keep")?.kind).toBe("dir");
 });
 
 test("[FOREIGN-946] where the system gives its own times an edit in the grain of an upload is found, whatever its clock says", async () => {

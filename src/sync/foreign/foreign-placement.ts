@@ -1,7 +1,7 @@
 /** Single changes on a foreign system: checks that what the plan expects is still there, does it, and says what is there. */
 import { type Entry, type FileEntry, compareContent } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
-import { type RelPath, parentOf } from "#model/path.ts";
+import { type RelPath, joinPath, parentOf } from "#model/path.ts";
 import type { Change } from "#model/plan.ts";
 import type { OpResult } from "#sync/endpoint/endpoint.ts";
 import {
@@ -33,6 +33,8 @@ export type Placed = {
 export class ForeignPlacement {
   readonly #context: ForeignContext;
   readonly #signal: AbortSignal;
+  /** Names that are on their way out of a directory, until the index knows: no two of them may count on each other to stay. */
+  readonly #leaving = new Set<RelPath>();
 
   constructor(context: ForeignContext, signal: AbortSignal) {
     this.#context = context;
@@ -118,27 +120,40 @@ export class ForeignPlacement {
   }
 
   async #remove(path: RelPath, there: ForeignRecord, keepAs: RelPath | undefined): Promise<Placed> {
-    const { files, abilities } = this.#context;
-    if (there.entry.kind !== "dir") await files.remove(path, { expect: expectedOf(path, there), keepAs }, this.#signal);
-    else {
-      try {
-        await files.removeDir(path, this.#signal);
-      } catch (error) {
-        // Where a directory is nothing but the names below it, it went with the last of them.
-        if (abilities.directories || !isError(error, "NOT_FOUND")) throw error;
-      }
+    const { files } = this.#context;
+    this.#leaving.add(path);
+    try {
+      await this.#keepParent(path);
+      if (there.entry.kind === "dir") await this.#removeDir(path);
+      else await files.remove(path, { expect: expectedOf(path, there), keepAs }, this.#signal);
+    } catch (error) {
+      this.#leaving.delete(path);
+      throw error;
     }
-    await this.#keepParent(path);
+    const note = (index: Tree<ForeignRecord>): void => {
+      index.delete(path);
+      this.#leaving.delete(path);
+    };
     const result = { path, status: "done", entry: undefined } as const;
-    return { result, isChanged: true, record: undefined, paths: [path], note: (index) => index.delete(path) };
+    return { result, isChanged: true, record: undefined, paths: [path], note };
   }
 
-  /** Where a directory goes with the last name below it, one that is to stay gets a mark. */
+  async #removeDir(path: RelPath): Promise<void> {
+    const { files, abilities } = this.#context;
+    try {
+      await files.removeDir(path, this.#signal);
+    } catch (error) {
+      // Where a directory is nothing but the names below it, it went with the last of them.
+      if (abilities.directories || !isError(error, "NOT_FOUND")) throw error;
+    }
+  }
+
+  /** Where a directory goes with the last name below it, one that is to stay gets a mark, before that name goes. */
   async #keepParent(path: RelPath): Promise<void> {
     const { files, abilities, index } = this.#context;
     const dir = parentOf(path);
     if (abilities.directories || dir === "") return;
-    if (index.children(dir).some(({ name }) => !path.endsWith(`/${name}`))) return;
+    if (index.children(dir).some(({ name }) => !this.#leaving.has(joinPath(dir, name)))) return;
     await files.makeDir(dir, undefined, this.#signal);
   }
 
@@ -179,9 +194,11 @@ export class ForeignPlacement {
     const record = index.get(from);
     if (record === undefined || index.get(to) !== undefined) return this.stale(to);
     const isOneStep = abilities.renames === "atomic" || (abilities.renames === "copies" && record.entry.kind !== "dir");
+    // Moves go on alone.
+    this.#leaving.add(from);
+    await this.#keepParent(from).finally(() => this.#leaving.delete(from));
     if (!isOneStep) return this.#moveEach(from, to, record.entry);
     const told = await files.rename(from, to, this.#signal, isFile(record) ? expectedOf(from, record) : undefined);
-    await this.#keepParent(from);
     const gone = [...index.walk(from)].map(([path]) => path);
     const result = { path: to, status: "done", entry: record.entry } as const;
     const note = (tree: Tree<ForeignRecord>): void => {
@@ -213,7 +230,6 @@ export class ForeignPlacement {
         if (!isError(error, "NOT_FOUND")) throw error;
       });
     }
-    await this.#keepParent(from);
     const result = { path: to, status: "done", entry } as const;
     const note = (tree: Tree<ForeignRecord>): void => {
       for (const path of dirs) {
