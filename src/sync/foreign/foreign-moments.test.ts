@@ -88,3 +88,21 @@ test("[FOREIGN-946] where the system gives its own times an edit in the grain of
   await pair.run();
   expect(pair.files()).toEqual({ a: "two" });
 });
+
+test("[FOREIGN-947] an ignore file that is too large to be read hides what it hid, and is told", async () => {
+  const system = new MemorySystem();
+  using pair = new ForeignPair(() => system.client());
+  const problems = async (): Promise<string[]> => {
+    const { events } = await pair.run();
+    return events.flatMap((one) => (one.type === "problem" ? [`${one.problem.path} ${one.problem.code}`] : []));
+  };
+  system.put("d/.synclineignore", `secret\n${"#".repeat(1 << 20)}\n`);
+  system.put("d/secret", "theirs");
+  system.put("d/open", "shared");
+  system.put("x", "beside");
+  expect(await problems()).toEqual(["d RULES"]);
+  expect(Object.keys(pair.files())).toEqual(["x"]);
+  system.put("d/.synclineignore", "secret\n");
+  expect(await problems()).toEqual([]);
+  expect(Object.keys(pair.files())).toEqual(["d/.synclineignore", "d/open", "x"]);
+});

@@ -1,8 +1,10 @@
 /**
- * Lists a foreign tree and finds what differs from the index. A listing is whole or rejects, so what is not in one is
- * absent; but nothing is removed from the index before the whole walk has ended and the root has been seen to be the same.
+ * Lists a foreign tree and finds what differs from the index. A listing is whole or rejects, as far as the server says so;
+ * so what is not in one is absent when a look for it by name finds nothing either. And nothing is removed from the index
+ * before the whole walk has ended and the root has been seen to be the same.
  */
 import type { Entry } from "#model/entry.ts";
+import { SynclineError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
 import type { Move } from "#model/plan.ts";
 import { hidesMoved } from "#sync/apply/held-places.ts";
@@ -243,7 +245,7 @@ export class ForeignScan {
   }
 
   async #ignoreLines({ path, size, tag, mtimeNs }: ForeignEntry): Promise<string[]> {
-    if (size > IGNORE_FILE_BYTES_MAX) return [];
+    if (size > IGNORE_FILE_BYTES_MAX) throw tooLarge(path);
     const entry = { kind: "file", size, mode: FILE_MODE, mtimeNs: 0n, sum: undefined } as const;
     const parts: Uint8Array[] = [];
     for await (const part of readForeign(this.#context, path, { entry, tag, mtimeNs }, this.#signal)) parts.push(part.slice());
@@ -400,6 +402,12 @@ export class ForeignScan {
       this.#context.mark(path);
     }
   }
+}
+
+/** Without its rules what they hide would come out. */
+function tooLarge(path: RelPath): SynclineError {
+  const message = `${IGNORE_FILE} has more than ${IGNORE_FILE_BYTES_MAX} bytes`;
+  return new SynclineError({ code: "LIMIT", op: "read ignore file", path, message });
 }
 
 /** Is it our directory, or in it? */
