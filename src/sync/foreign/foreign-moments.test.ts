@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test";
 import { existsSync, renameSync, utimesSync } from "node:fs";
 import { join } from "node:path";
+import { SynclineError } from "#model/error.ts";
 import { ForeignPair } from "#sync/foreign/foreign-fixture.ts";
 import type { Abilities } from "#sync/foreign/foreign-files.ts";
 import { MemorySystem } from "#sync/foreign/memory-files-fixture.ts";
@@ -105,4 +106,17 @@ test("[FOREIGN-947] an ignore file that is too large to be read hides what it hi
   system.put("d/.synclineignore", "secret\n");
   expect(await problems()).toEqual([]);
   expect(Object.keys(pair.files())).toEqual(["d/.synclineignore", "d/open", "x"]);
+});
+
+test("[FOREIGN-948] one file that may not be looked at keeps nothing else from being synchronised", async () => {
+  const system = new MemorySystem(BUCKET_LIKE);
+  using pair = new ForeignPair(() => system.client());
+  system.put("d/locked", "theirs");
+  system.put("d/open", "shared");
+  system.fault = (call, path) => {
+    if (call === "stat" && path === "d/locked") throw new SynclineError({ code: "DENIED", op: "look", path, message: "not for you" });
+  };
+  const { events } = await pair.run();
+  expect(events.flatMap((one) => (one.type === "problem" ? [`${one.problem.path} ${one.problem.code}`] : []))).toEqual(["d/locked EACCES"]);
+  expect(pair.files()).toEqual({ "d/open": "shared" });
 });

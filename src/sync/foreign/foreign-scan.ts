@@ -270,7 +270,13 @@ export class ForeignScan {
       return one.kind === "file" && !rules.ignores(one.path, false) && (!isFile(record) || !isSame(record, one));
     });
     await eachParallel(news, abilities.parallel, async ({ path }) => {
-      asked.set(path, await files.stat(path, this.#signal));
+      try {
+        asked.set(path, await files.stat(path, this.#signal));
+      } catch (error) {
+        // What was known of it stays as it was.
+        this.#problems.push(problemFrom(path, error));
+        asked.set(path, undefined);
+      }
     });
     return found.flatMap((one) => {
       const told = asked.has(one.path) ? asked.get(one.path) : one;
