@@ -1,5 +1,7 @@
 /** Listings that leave something out, or tell it by another name: what is there all the same never passes for removed. */
 import { expect, test } from "bun:test";
+import { renameSync } from "node:fs";
+import { join } from "node:path";
 import { SynclineError } from "#model/error.ts";
 import { ForeignPair, type Ran, withForeign } from "#sync/foreign/foreign-fixture.ts";
 import type { Abilities } from "#sync/foreign/foreign-files.ts";
@@ -89,4 +91,59 @@ test("[FOREIGN-942] a side of which a directory could not be listed is not the s
   system.fault = undefined;
   expect((await pair.run()).summary?.result).toBe("same");
   expect(pair.files()).toEqual({ "d/f": "one", "d/g": "theirs" });
+});
+
+test("[FOREIGN-943] a system that takes two names for one gets the first of them, and the other is told; neither is lost", async () => {
+  const system = new MemorySystem(FTP_LIKE, false);
+  system.folds = true;
+  using pair = new ForeignPair(() => system.client());
+  pair.put("Notes.txt", "the first");
+  pair.put("notes.txt", "the second of two");
+  pair.put("other", "beside");
+  for (let round = 0; round < 3; round++) {
+    const ran = await pair.run();
+    expect(problemsIn(ran)).toEqual(["notes.txt NAME"]);
+    expect(pair.files()).toEqual({ "Notes.txt": "the first", "notes.txt": "the second of two", other: "beside" });
+    expect(system.files()).toEqual({ "Notes.txt": "the first", other: "beside" });
+  }
+});
+
+test("[FOREIGN-943] a file whose name changes only in case is lost on neither side, whoever renames it", async () => {
+  const system = new MemorySystem(FTP_LIKE, false);
+  system.folds = true;
+  using pair = new ForeignPair(() => system.client());
+  pair.put("Mine.txt", "mine ".repeat(20));
+  pair.put("Theirs.txt", "theirs ".repeat(20));
+  await pair.run();
+  renameSync(join(pair.root, "Mine.txt"), join(pair.root, "mine.txt"));
+  for (let round = 0; round < 3; round++) {
+    expect(problemsIn(await pair.run())).toEqual(["mine.txt NAME"]);
+    expect(pair.files()).toEqual({ "Theirs.txt": "theirs ".repeat(20), "mine.txt": "mine ".repeat(20) });
+    expect(system.files()).toEqual({ "Mine.txt": "mine ".repeat(20), "Theirs.txt": "theirs ".repeat(20) });
+  }
+  for (const name of ["Mine.txt", "Theirs.txt"]) {
+    const node = system.nodes.get(name)!;
+    system.nodes.delete(name);
+    system.nodes.set(name.toLowerCase(), node);
+  }
+  for (let round = 0; round < 2; round++) await pair.run();
+  expect(pair.files()).toEqual({ "mine.txt": "mine ".repeat(20), "theirs.txt": "theirs ".repeat(20) });
+  expect(system.files()).toEqual(pair.files());
+});
+
+test("[FOREIGN-943] a name that a system takes for another one in a way that nobody knows beforehand is told, and tried once a run", async () => {
+  const system = new MemorySystem(FTP_LIKE, false);
+  using pair = new ForeignPair(() => system.client());
+  pair.put("a", "one");
+  await pair.run();
+  const spelled = system.spelled.bind(system);
+  system.spelled = (path) => (path.endsWith(".") ? spelled(path.slice(0, -1)) : spelled(path));
+  pair.put("a.", "another one");
+  for (let round = 0; round < 2; round++) {
+    const ran = await pair.run();
+    expect(problemsIn(ran)).toEqual(["a. NAME"]);
+    expect(ran.events.filter((one) => one.type === "phase" && one.phase === "planning").length).toBe(1);
+    expect(pair.files()).toEqual({ a: "one", "a.": "another one" });
+    expect(system.files()).toEqual({ a: "one" });
+  }
 });

@@ -37,7 +37,7 @@ import type { Abilities, ForeignFiles } from "#sync/foreign/foreign-files.ts";
 import { foreignNotes, narrowed } from "#sync/foreign/foreign-notes.ts";
 import { ForeignPlaces } from "#sync/foreign/foreign-places.ts";
 import { foreignCodec, isFile } from "#sync/foreign/foreign-record.ts";
-import { type ForeignRoot, checkForeignRoot, identifyForeignRoot } from "#sync/foreign/foreign-root.ts";
+import { type ForeignRoot, checkForeignRoot, foldsNames, identifyForeignRoot } from "#sync/foreign/foreign-root.ts";
 import { ForeignScan, type ForeignScanOutcome } from "#sync/foreign/foreign-scan.ts";
 import { ForeignSpool } from "#sync/foreign/foreign-spool.ts";
 import { ForeignStage } from "#sync/foreign/foreign-stage.ts";
@@ -134,9 +134,10 @@ export class ForeignEndpoint implements Endpoint {
     const root = await identifyForeignRoot(files, request, bareId, newId, signal);
     if (root === "missing") {
       this.#isMissing = true;
-      return this.#reply(request, abilities, "missing", { epoch: "missing", lastSeq: 0, keptAfter: 0 });
+      return this.#reply(request, abilities, { rootId: "missing", caseSensitive: true }, { epoch: "missing", lastSeq: 0, keptAfter: 0 });
     }
     if (request.writable) abilities = (await files.tryWriting?.(root.area, signal)) ?? abilities;
+    const caseSensitive = !(await foldsNames(files, root, signal));
     const store = this.#options.openStore(this.#storeName(root.rootId, request));
     let stage: ForeignStage | undefined;
     try {
@@ -148,7 +149,7 @@ export class ForeignEndpoint implements Endpoint {
       }
       this.#opened = opened;
       const { log } = opened.context;
-      return this.#reply(request, abilities, root.rootId, {
+      return this.#reply(request, abilities, { rootId: root.rootId, caseSensitive }, {
         epoch: opened.epoch,
         lastSeq: log.last(),
         keptAfter: log.keptAfter(),
@@ -163,17 +164,16 @@ export class ForeignEndpoint implements Endpoint {
   #reply(
     request: OpenRequest,
     abilities: Abilities,
-    rootId: string,
+    root: Pick<OpenReply, "rootId" | "caseSensitive">,
     log: Pick<OpenReply, "epoch" | "lastSeq" | "keptAfter">,
   ): OpenReply {
     const { place, hash } = this.#options;
     return {
-      rootId,
+      ...root,
       ...log,
       hostName: place.server,
       platform: abilities.system,
       canWatch: true,
-      caseSensitive: true,
       timestampNs: abilities.timeResolutionNs === 0n ? 1n : abilities.timeResolutionNs,
       filterHash: hash(filterText(request.ignore, request.include, request.preserve)),
       device: `${place.server}${place.path}`,
