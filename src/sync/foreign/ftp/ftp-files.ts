@@ -78,12 +78,13 @@ export class FtpFiles implements ForeignFiles {
       this.#canSkip = features.get("REST")?.toUpperCase().includes("STREAM") ?? false;
       if (features.has("MFMT")) this.#setsTimesBy = "MFMT";
       else if (features.has("MDTM") && (await isVsftpd(control))) this.#setsTimesBy = "MDTM";
-      const tellsTimes = features.has("MLST") || features.has("MDTM");
+      const facts = features.get("MLST");
+      const tellsTimes = facts === undefined ? features.has("MDTM") : /(?:^|;)modify\*?;/i.test(facts);
       return {
         system: "FTP",
         setsTimes: this.#setsTimesBy !== undefined,
         timeResolutionNs: tellsTimes ? NS_PER_SECOND : 0n,
-        listsTimes: tellsTimes,
+        listsTimes: tellsTimes || facts !== undefined,
         renames: "atomic",
         replaces: true,
         directories: true,

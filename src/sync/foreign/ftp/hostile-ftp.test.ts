@@ -144,6 +144,19 @@ describe("an FTP server that cannot be relied on", () => {
     }
   });
 
+  test("[FTPC-955] a server whose facts have no times tells none, whatever else it can do with them", async () => {
+    const abilities = async (...features: string[]): Promise<[boolean, bigint]> => {
+      server.features = features;
+      const files = await connected();
+      const { setsTimes, timeResolutionNs } = await files.connect(never);
+      return [setsTimes, timeResolutionNs];
+    };
+    expect(await abilities("MLST type*;size*;", "MFMT")).toEqual([true, 0n]);
+    expect(await abilities("MLST Type*;Size*;Modify*;", "MFMT")).toEqual([true, 1_000_000_000n]);
+    expect(await abilities("MDTM")).toEqual([false, 1_000_000_000n]);
+    expect(await abilities("SIZE")).toEqual([false, 0n]);
+  });
+
   test("[FTPC-21] names that lead elsewhere, and lines that are none, spoil the whole listing", async () => {
     const files = await connected();
     for (const line of ["type=file;size=1; ../up", "type=file;size=1; /etc/passwd", "type=dir; ..", "type=file;size=1; a\0b", "garbage", ""]) {
