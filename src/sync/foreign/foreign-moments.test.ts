@@ -120,3 +120,49 @@ test("[FOREIGN-948] one file that may not be looked at keeps nothing else from b
   expect(events.flatMap((one) => (one.type === "problem" ? [`${one.problem.path} ${one.problem.code}`] : []))).toEqual(["d/locked EACCES"]);
   expect(pair.files()).toEqual({ "d/open": "shared" });
 });
+
+test("[FOREIGN-957] an edit between the last look and the step that takes the name is brought back, of the same size too", async () => {
+  const system = new MemorySystem({ system: "FTP", conditional: false, modes: false, symlinks: false, timeResolutionNs: 1_000_000_000n }, false);
+  using pair = new ForeignPair(() => system.client());
+  const names = ["replaced.txt", "removed.txt", "longer.txt", "left.txt"];
+  for (const name of names) pair.put(name, `agreed ${name}`, 1_600_000_000_000);
+  await pair.run();
+  pair.aheadMs += 600_000;
+  for (const name of ["replaced.txt", "longer.txt", "left.txt"]) pair.put(name, `mine, and much longer ${name}`);
+  pair.remove("removed.txt");
+  const edits = new Map([["replaced.txt", "AGREED replaced.txt"], ["removed.txt", "AGREED removed.txt"], ["longer.txt", "theirs, and another length"]]);
+  system.fault = (call, path) => {
+    const edit = call === "checked" ? edits.get(path) : undefined;
+    edits.delete(edit === undefined ? "" : path);
+    if (edit !== undefined) system.put(path, edit);
+  };
+  for (let round = 0; round < 2; round++) await pair.run();
+  expect(edits.size).toBe(0);
+  const texts = Object.entries(system.files()).map(([path, text]) => [path.replace(/late-edit-[0-9a-f]{8}-\w+/, "late-edit"), text]);
+  expect(Object.fromEntries(texts)).toEqual({
+    "left.txt": "mine, and much longer left.txt",
+    "longer.late-edit.txt": "theirs, and another length",
+    "longer.txt": "mine, and much longer longer.txt",
+    "removed.txt": "AGREED removed.txt",
+    "replaced.late-edit.txt": "AGREED replaced.txt",
+    "replaced.txt": "mine, and much longer replaced.txt",
+  });
+  expect(pair.files()).toEqual(system.files());
+});
+
+test("[FOREIGN-957] where a rename changes the time, nothing is taken for an edit that is none", async () => {
+  const system = new MemorySystem({ system: "FTP", conditional: false, modes: false, symlinks: false, timeResolutionNs: 1_000_000_000n }, false);
+  using pair = new ForeignPair(() => system.client());
+  for (const name of ["a", "b"]) pair.put(name, "agreed", 1_600_000_000_000);
+  await pair.run();
+  pair.aheadMs += 600_000;
+  system.fault = (call) => {
+    if (call !== "stat") return;
+    for (const [path, node] of system.nodes) if (path.includes("/trash/")) node.mtimeNs = system.nowNs;
+  };
+  pair.put("a", "mine, and much longer");
+  pair.remove("b");
+  for (let round = 0; round < 2; round++) await pair.run();
+  expect(system.files()).toEqual({ a: "mine, and much longer" });
+  expect(pair.files()).toEqual(system.files());
+});

@@ -223,6 +223,7 @@ export class MemoryFiles implements ForeignFiles {
     this.#parent(path);
     this.#expect(path, options.expect);
     const { nodes, abilities } = this.system;
+    if (!abilities.conditional) await this.#step("checked", path, signal);
     const there = this.system.spelled(path);
     const old = nodes.get(there);
     if (options.keepAs !== undefined && old !== undefined) {
@@ -243,10 +244,11 @@ export class MemoryFiles implements ForeignFiles {
 
   async remove(path: RelPath, options: RemoveOptions, signal: AbortSignal): Promise<void> {
     await this.#step("remove", path, signal);
+    this.#expect(path, options.expect);
+    if (!this.system.abilities.conditional) await this.#step("checked", path, signal);
     const there = this.system.spelled(path);
     const node = this.system.nodes.get(there);
     if (node === undefined) throw failed("NOT_FOUND", "nothing is there", path);
-    this.#expect(path, options.expect);
     if (options.keepAs !== undefined) this.system.nodes.set(options.keepAs, node);
     this.system.nodes.delete(there);
     this.system.emptied(parentOf(there));
