@@ -8,8 +8,9 @@ import { SynclineError } from "#model/error.ts";
 import { nameOfChange } from "#model/plan.ts";
 import type { Random } from "#platform/host.ts";
 import { runShell } from "#platform/net/child.ts";
-import type { Application, ApplyOp, CommitReply, Endpoint, OpResult } from "#sync/endpoint/endpoint.ts";
+import type { Application, ApplyOp, CommitReply, Endpoint, OpResult, OpenReply, OpenRequest } from "#sync/endpoint/endpoint.ts";
 import { PassingEndpoint } from "#sync/endpoint/passing-endpoint.ts";
+import type { AfterBatch } from "#agent/after-batch.ts";
 import type { AgentLog } from "#agent/link-context.ts";
 
 /** Changes that a command is told of; SYNCLINE_CHANGES says how many there are. */
@@ -81,28 +82,30 @@ export async function runHook(context: HookContext, call: HookCall, signal: Abor
 /** Runs the commands around each commit of a root that is changed in place. */
 export class HookedEndpoint extends PassingEndpoint {
   readonly #context: HookContext;
-  readonly #takeBack: (runId: string, fault: string) => void;
+  readonly #after: AfterBatch;
 
-  /**
-   * @param takeBack a command after a commit has failed, and what was committed is to be taken back: remembers, durably,
-   *   which run that is. The session ends then.
-   */
-  constructor(inner: Endpoint, context: HookContext, takeBack: (runId: string, fault: string) => void) {
+  constructor(inner: Endpoint, context: HookContext, after: AfterBatch) {
     super(inner);
     this.#context = context;
-    this.#takeBack = takeBack;
+    this.#after = after;
+  }
+
+  override async open(request: OpenRequest, signal: AbortSignal): Promise<OpenReply> {
+    const reply = await this.inner.open(request, signal);
+    await this.#after.runOwed(this.inner, signal);
+    return reply;
   }
 
   override apply(runId: string, signal: AbortSignal): Application {
     const open = (id: string): Application => this.inner.apply(id, signal);
-    return new HookedApplication(open, runId, this.#context, this.#takeBack, signal);
+    return new HookedApplication(open, runId, this.#context, this.#after, signal);
   }
 }
 
 class HookedApplication implements Application {
   readonly #open: (runId: string) => Application;
   readonly #context: HookContext;
-  readonly #takeBack: (runId: string, fault: string) => void;
+  readonly #after: AfterBatch;
   readonly #signal: AbortSignal;
   #runId: string;
   #inner: Application | undefined;
@@ -114,24 +117,19 @@ class HookedApplication implements Application {
     open: (runId: string) => Application,
     runId: string,
     context: HookContext,
-    takeBack: (runId: string, fault: string) => void,
+    after: AfterBatch,
     signal: AbortSignal,
   ) {
     this.#open = open;
     this.#runId = runId;
     this.#context = context;
-    this.#takeBack = takeBack;
+    this.#after = after;
     this.#signal = signal;
-  }
-
-  get #mayTakeBack(): boolean {
-    const { after, onAfterFailure } = this.#context.hooks;
-    return after !== undefined && onAfterFailure === "rollback";
   }
 
   async push(ops: readonly ApplyOp[]): Promise<void> {
     // Each commit is then a run of its own, so that taking it back takes nothing that was told as done.
-    if (this.#mayTakeBack) await this.#committing;
+    if (this.#after.mayTakeBack) await this.#committing;
     for (const op of ops) {
       this.#count++;
       if (this.#told.length < HOOK_CHANGES_MAX) this.#told.push(toldOf(op));
@@ -141,7 +139,7 @@ class HookedApplication implements Application {
 
   #application(): Application {
     if (this.#inner === undefined) {
-      if (this.#mayTakeBack) this.#runId = Buffer.from(this.#context.random.bytes(RUN_ID_BYTES)).toString("hex");
+      if (this.#after.mayTakeBack) this.#runId = Buffer.from(this.#context.random.bytes(RUN_ID_BYTES)).toString("hex");
       this.#inner = this.#open(this.#runId);
     }
     return this.#inner;
@@ -154,30 +152,23 @@ class HookedApplication implements Application {
   }
 
   async #commit(onResults: (results: OpResult[]) => void): Promise<CommitReply> {
-    const { hooks, random, link, log } = this.#context;
     const told = this.#told.splice(0);
     const count = this.#count;
     this.#count = 0;
     const inner = this.#application();
-    const call = { traceId: newTraceId(random), batch: { SYNCLINE_RUN_ID: this.#runId } };
-    const before = await runHook(this.#context, { ...call, when: "before", told, count }, this.#signal);
+    const runId = this.#runId;
+    const traceId = newTraceId(this.#context.random);
+    const call = { when: "before", told, count, traceId, batch: { SYNCLINE_RUN_ID: runId } } as const;
+    const before = await runHook(this.#context, call, this.#signal);
     if (before !== undefined) throw stopped(before);
+    this.#after.owe(runId);
     const done = new Set<string>();
     const reply = await inner.commit((results) => {
       for (const { status, path } of results) if (status === "done") done.add(path);
       onResults(results);
     });
-    if (this.#mayTakeBack) this.#inner = undefined;
-    if (hooks.after !== undefined && done.size > 0) {
-      const happened = told.filter(({ path }) => done.has(path));
-      const fault = await runHook(this.#context, { ...call, when: "after", told: happened, count: done.size }, this.#signal);
-      if (fault !== undefined) log("hook failed after a batch", { link, runId: this.#runId, traceId: call.traceId, reason: fault });
-      if (fault !== undefined && this.#mayTakeBack) {
-        this.#takeBack(this.#runId, fault);
-        // The session records nothing of it: what was committed is still on its way for it, and then is not there.
-        throw takenBack(fault);
-      }
-    }
+    if (this.#after.mayTakeBack) this.#inner = undefined;
+    await this.#after.run(runId, told.filter(({ path }) => done.has(path)), done.size, traceId, this.#signal);
     return reply;
   }
 }
@@ -194,8 +185,4 @@ export function stopped(fault: string): SynclineError {
     message: `the command before a batch failed, so nothing of it was carried over: ${fault}`,
     hint: "see what --hook-before does; the batch is tried again",
   });
-}
-
-function takenBack(fault: string): SynclineError {
-  return new SynclineError({ code: "HALT", op: "hook", message: `the command after a batch failed, so it is taken back: ${fault}` });
 }

@@ -17,6 +17,7 @@ import type { Dependency } from "#hub/agents/dependencies.ts";
 import { settingsFault } from "#hub/agents/link.ts";
 import { Projects } from "#agent/deps/projects.ts";
 import { heldPlan } from "#agent/held-plan.ts";
+import { AfterBatch } from "#agent/after-batch.ts";
 import { HookedEndpoint } from "#agent/hooks.ts";
 import { KeptRoot } from "#agent/kept-root.ts";
 import { readPrivateFile, writePrivateFile } from "#platform/net/private-file.ts";
@@ -252,7 +253,8 @@ export class LinkSessions {
     if (releases === undefined) {
       const isHooked = hooks.hooks.before !== undefined || hooks.hooks.after !== undefined;
       const takeBack = (runId: string, fault: string): void => pauses.pauseAfter(runId, fault);
-      return { root, shown: undefined, local: () => (isHooked ? new HookedEndpoint(openRoot(root), hooks, takeBack) : openRoot(root)) };
+      const after = new AfterBatch({ context: hooks, store, takeBack });
+      return { root, shown: undefined, local: () => (isHooked ? new HookedEndpoint(openRoot(root), hooks, after) : openRoot(root)) };
     }
     releases.prepare();
     pauses.look();

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import type { SynclineError } from "#model/error.ts";
 import { PRIVATE_DIR } from "#model/path.ts";
 import { MemoryDisk, MemoryStore } from "#sync/index/memory-store.ts";
 import { SimClock } from "#testing/sim-clock.ts";
@@ -18,6 +19,9 @@ const EFFECTS = 9;
 /** How a life ends. */
 type End = { readonly at: number; readonly how: "killed" | "power lost" | "disk full" };
 
+/** The call that the disk refuses once, and how. */
+type Refusal = { readonly call: string; readonly code: string };
+
 /** A host with one root and the state of one session, over many lives of its agent. */
 class Life {
   readonly clock = new SimClock();
@@ -34,8 +38,12 @@ class Life {
   }
 
   /** One start of the agent, which draws a stamp and is ended in the midst of it. Was the root taken for a restored one? */
-  async run(end: End | undefined): Promise<boolean> {
+  async run(end: End | undefined, refusal?: Refusal): Promise<boolean> {
     const fs = new SimFs(this.disk);
+    let isRefused = false;
+    if (refusal !== undefined) {
+      fs.faults = (call) => (call === refusal.call && !isRefused && (isRefused = true) ? refusal.code : undefined);
+    }
     const store = new MemoryStore(this.states);
     const random = this.#random.fork(`life ${this.#lives++}`).asRandom();
     const context: StampContext = { fs, clock: this.clock, random, root: ROOT, store, sessionId: "0123456789abcdef" };
@@ -124,5 +132,18 @@ test("[AGENT-108] a root that was put back is told once, also while its disk ref
     life.putBack(old);
     expect(await life.run(undefined)).toBe(true);
     expect(await life.run(undefined)).toBe(false);
+  }
+});
+
+test("[AGENT-954] a root that was put back, and whose stamp cannot be read just then, is told the next time; nothing begins before", async () => {
+  for (const [call, code] of [["openRoot", "EMFILE"], ["openDir", "EMFILE"], ["openRead", "EIO"], ["read", "EIO"]] as const) {
+    const life = new Life(1);
+    await life.run(undefined);
+    const old = life.stamp();
+    await life.run(undefined);
+    life.putBack(old);
+    const said = await life.run(undefined, { call, code }).catch((error: unknown) => (error as SynclineError).code);
+    expect([call, said, life.stamp() === old]).toEqual([call, "DISK", true]);
+    expect([call, await life.run(undefined)]).toEqual([call, true]);
   }
 });

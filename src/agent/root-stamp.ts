@@ -7,6 +7,7 @@ import { PRIVATE_DIR } from "#model/path.ts";
 import type { Side } from "#model/plan.ts";
 import { type Fd, type FileSystem, isCode } from "#platform/file-system.ts";
 import type { Clock, Random } from "#platform/host.ts";
+import { diskError } from "#sync/endpoint/disk-error.ts";
 import type { Store } from "#sync/index/store.ts";
 import { SessionState } from "#sync/session/state.ts";
 import type { SumSeeds } from "#sync/endpoint/endpoint.ts";
@@ -20,6 +21,8 @@ const STAMP = /^[0-9a-f]{32}$/;
 /** Where the session's state keeps it: the stamps that the root may have, 16 bytes each, one or two. */
 const TABLE = "stamp";
 const KEY = "accepted";
+/** Refusals that will be the same another time. */
+const NOT_FOR_US = ["ENOENT", "ENOTDIR", "ELOOP", "EACCES", "EPERM"] as const;
 
 export type StampContext = {
   readonly fs: FileSystem;
@@ -35,13 +38,15 @@ const fileOf = ({ sessionId }: StampContext): string => `stamp-${sessionId.slice
 
 /**
  * Before a session: forgets what was agreed when root and state are not of the same time. Returns whether it did. A root
- * that cannot be looked at is left to the session, which says better what is wrong with it.
+ * that is not there, or not for us, is left to the session, which says better what is wrong with it.
  * @param side that the root is of: in conflicts the other one's files stand
+ * @throws {SynclineError} DISK where the stamp cannot be read now: a session that begins draws another one, and nothing would
+ *   tell any more that the root was put back
  */
 export function forgetIfRestored(context: StampContext, seeds: SumSeeds, side: Side): boolean {
-  const { fs, random, root, store } = context;
+  const { random, store } = context;
   const accepted = acceptedStamps(store);
-  const found = inPrivateDir(fs, root, (dir) => readStamp(fs, dir, fileOf(context)));
+  const found = lookAt(context);
   if (accepted.length === 0 || found === undefined || accepted.includes(found.stamp)) return false;
   const state = new SessionState(store, random, seeds);
   store.transaction({ durable: true }, () => {
@@ -52,6 +57,15 @@ export function forgetIfRestored(context: StampContext, seeds: SumSeeds, side: S
     accept(store, STAMP.test(found.stamp) ? [found.stamp] : []);
   });
   return true;
+}
+
+function lookAt(context: StampContext): { readonly stamp: string } | undefined {
+  const { fs, root } = context;
+  try {
+    return inPrivateDir(fs, root, (dir) => readStamp(fs, dir, fileOf(context)));
+  } catch (error) {
+    throw diskError("see whether it was put back from a backup", root, error);
+  }
 }
 
 /** While a session runs: draws the stamp anew, at once and then every STAMP_MS. Trouble with it is left for next time. */
@@ -104,14 +118,15 @@ function accept(store: Store, stamps: readonly string[]): void {
   store.transaction({ durable: true }, () => store.table(TABLE).set(KEY, Buffer.from(stamps.join(""), "hex")));
 }
 
-/** Runs `body` on the root's private directory; undefined when there is none. It stays open until what `body` returns is done. */
+/** Runs `body` on the root's private directory; undefined when there is none for us. It stays open until what `body` returns is done. */
 function inPrivateDir<T>(fs: FileSystem, root: string, body: (dir: Fd) => T): T | undefined {
   let top: Fd | undefined;
   let dir: Fd;
   try {
     top = fs.openRoot(root);
     dir = fs.openDir(top, PRIVATE_DIR);
-  } catch {
+  } catch (error) {
+    if (!isCode(error, ...NOT_FOR_US)) throw error;
     return undefined;
   } finally {
     if (top !== undefined) fs.close(top);
@@ -135,7 +150,9 @@ function readStamp(fs: FileSystem, dir: Fd, name: string): { readonly stamp: str
     fd = fs.openRead(dir, name);
   } catch (error) {
     // A marked root without a stamp is of a time before it had one.
-    return isCode(error, "ENOENT") ? { stamp: "" } : undefined;
+    if (isCode(error, "ENOENT")) return { stamp: "" };
+    if (!isCode(error, ...NOT_FOR_US)) throw error;
+    return undefined;
   }
   try {
     const bytes = new Uint8Array(STAMP_BYTES * 2 + 1);

@@ -18,8 +18,9 @@ import { hashForeign, readForeign } from "#sync/foreign/foreign-content.ts";
 import type { ForeignScan } from "#sync/foreign/foreign-scan.ts";
 import { type Placed, ForeignPlacement, failedPlaced } from "#sync/foreign/foreign-placement.ts";
 import { ForeignPlaces } from "#sync/foreign/foreign-places.ts";
-import { isFile } from "#sync/foreign/foreign-record.ts";
+import { type ForeignRecord, isFile } from "#sync/foreign/foreign-record.ts";
 import { makeIfMissing } from "#sync/foreign/foreign-root.ts";
+import { bringBackLateEdit } from "#sync/foreign/late-edits.ts";
 import { type Bundle, type ForeignStage, type StagedContent, hasSum } from "#sync/foreign/foreign-stage.ts";
 import type { Store, Table } from "#sync/index/store.ts";
 
@@ -216,7 +217,9 @@ export class ForeignApplication implements Application {
       const isHidden = op.type === "move" ? await this.#options.rules.hidesMoved(op.move) : await this.#ignores(op.change);
       if (isHidden) return failedPlaced(foreignProblem(pathOf(op), "IGNORED", "it is ignored on that side", false));
       if (op.type === "move") return await this.#placement.move(op.move.from, op.move.to);
+      const before = this.#options.context.index.get(op.change.path);
       const placed = await this.#placement.change(op.change, content, this.#trashPath(item?.trash ?? ""));
+      if (placed.isChanged && item !== undefined) await this.#look(item, before);
       return this.#options.verifyReadBack && content !== undefined ? await this.#verified(op.change, placed) : placed;
     } catch (error) {
       const path = pathOf(op);
@@ -228,8 +231,16 @@ export class ForeignApplication implements Application {
       const lasting = isOther ? await this.#places.whyRefused(op) : undefined;
       if (lasting !== undefined) return failedPlaced(lasting);
       this.#options.context.mark(path);
+      if (op.type === "move") this.#options.context.mark(op.move.from);
       return isOther ? this.#placement.stale(path) : failedPlaced(found);
     }
+  }
+
+  /** Was that what the index knew to be there, which had the name? */
+  async #look({ path, trash }: RunItem, before: ForeignRecord | undefined): Promise<void> {
+    const { context, runId, signal } = this.#options;
+    const tag = `${runId.slice(0, 8)}-${trash}`;
+    await bringBackLateEdit(context, { path, before, keptAs: this.#trashPath(trash), tag }, signal);
   }
 
   async #ignores({ path, new: entry, old }: Change): Promise<boolean> {

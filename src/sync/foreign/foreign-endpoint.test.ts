@@ -245,6 +245,20 @@ describe("what cannot be carried", () => {
     expect(ok(await pair.run()).changes).toBe(0);
   });
 
+  test("[FOREIGN-956] where no times are told none are given to what comes from there, also where they could be set", async () => {
+    const system = new MemorySystem({ timeResolutionNs: 0n });
+    using pair = new ForeignPair(() => system.client());
+    system.put("a", "one");
+    const { events } = await pair.run();
+    expect(pair.mtimeMs("a")).toBeGreaterThan(Date.parse("2020-01-01"));
+    const notes = events.flatMap((event) => (event.type === "note" ? [event.text] : []));
+    expect(notes[0]).toBe("memory does not carry modification times here: left out on both sides");
+    pair.put("a", "one, and more", 1_500_000_000_000);
+    ok(await pair.run());
+    expect(ok(await pair.run()).changes).toBe(0);
+    expect(pair.files()).toEqual({ a: "one, and more" });
+  });
+
   test("[FOREIGN-22] coarse times: what was set counts, not what the system made of it", async () => {
     const system = new MemorySystem(FTP_LIKE, false);
     using pair = new ForeignPair(() => system.client());

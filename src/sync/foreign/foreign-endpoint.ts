@@ -6,7 +6,7 @@
 import type { Preserve, Sum } from "#model/entry.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
-import type { RelPath } from "#model/path.ts";
+import { type RelPath, isWithin } from "#model/path.ts";
 import type { Host } from "#platform/host.ts";
 import { RunJournal } from "#sync/apply/run-journal.ts";
 import { sumOf } from "#sync/chunk/sum.ts";
@@ -37,7 +37,7 @@ import type { Abilities, ForeignFiles } from "#sync/foreign/foreign-files.ts";
 import { foreignNotes, narrowed } from "#sync/foreign/foreign-notes.ts";
 import { ForeignPlaces } from "#sync/foreign/foreign-places.ts";
 import { foreignCodec, isFile } from "#sync/foreign/foreign-record.ts";
-import { type ForeignRoot, checkForeignRoot, identifyForeignRoot } from "#sync/foreign/foreign-root.ts";
+import { type ForeignRoot, checkForeignRoot, foldsNames, identifyForeignRoot } from "#sync/foreign/foreign-root.ts";
 import { ForeignScan, type ForeignScanOutcome } from "#sync/foreign/foreign-scan.ts";
 import { ForeignSpool } from "#sync/foreign/foreign-spool.ts";
 import { ForeignStage } from "#sync/foreign/foreign-stage.ts";
@@ -101,6 +101,8 @@ export class ForeignEndpoint implements Endpoint {
   #isMissing = false;
   #isDue = false;
   #marked = new Set<RelPath>();
+  /** What is unknown since the last full scan, or one that looked there. */
+  #unknown: readonly Problem[] = [];
   #pollMs = POLL_FIRST_MS;
   #application: ForeignApplication | undefined;
   readonly #traffic = { sent: 0, received: 0 };
@@ -132,9 +134,10 @@ export class ForeignEndpoint implements Endpoint {
     const root = await identifyForeignRoot(files, request, bareId, newId, signal);
     if (root === "missing") {
       this.#isMissing = true;
-      return this.#reply(request, abilities, "missing", { epoch: "missing", lastSeq: 0, keptAfter: 0 });
+      return this.#reply(request, abilities, { rootId: "missing", caseSensitive: true }, { epoch: "missing", lastSeq: 0, keptAfter: 0 });
     }
     if (request.writable) abilities = (await files.tryWriting?.(root.area, signal)) ?? abilities;
+    const caseSensitive = !(await foldsNames(files, root, signal));
     const store = this.#options.openStore(this.#storeName(root.rootId, request));
     let stage: ForeignStage | undefined;
     try {
@@ -146,7 +149,7 @@ export class ForeignEndpoint implements Endpoint {
       }
       this.#opened = opened;
       const { log } = opened.context;
-      return this.#reply(request, abilities, root.rootId, {
+      return this.#reply(request, abilities, { rootId: root.rootId, caseSensitive }, {
         epoch: opened.epoch,
         lastSeq: log.last(),
         keptAfter: log.keptAfter(),
@@ -161,17 +164,16 @@ export class ForeignEndpoint implements Endpoint {
   #reply(
     request: OpenRequest,
     abilities: Abilities,
-    rootId: string,
+    root: Pick<OpenReply, "rootId" | "caseSensitive">,
     log: Pick<OpenReply, "epoch" | "lastSeq" | "keptAfter">,
   ): OpenReply {
     const { place, hash } = this.#options;
     return {
-      rootId,
+      ...root,
       ...log,
       hostName: place.server,
       platform: abilities.system,
       canWatch: true,
-      caseSensitive: true,
       timestampNs: abilities.timeResolutionNs === 0n ? 1n : abilities.timeResolutionNs,
       filterHash: hash(filterText(request.ignore, request.include, request.preserve)),
       device: `${place.server}${place.path}`,
@@ -239,14 +241,19 @@ export class ForeignEndpoint implements Endpoint {
     if (!log.reaches(request.since)) throw lostLog(this.label);
     const marked = [...this.#marked];
     this.#marked.clear();
+    const wasDue = this.#isDue;
+    this.#isDue = false;
     const before = log.last();
+    // What may have passed by itself is looked at again, and what is unknown around a path that is.
+    const isOpen = (one: Problem): boolean => one.transient || marked.some((path) => isWithin(path, one.path));
+    const looked = [...new Set([...marked, ...this.#unknown.filter(isOpen).map(({ path }) => path)])];
+    const isFull = request.extent === "full" || wasDue || looked.includes("");
     const how = { logs: request.since !== 0, sweeps: this.#now.request.writable };
     const scan = new ForeignScan(context, rules, how, signal);
-    const isFull = request.extent === "full" || this.#isDue;
     try {
       const whole = (): Promise<ForeignScanOutcome> => scan.full(request.deep, marked, rootId !== bareId);
-      const { problems, hashedBytes } = isFull ? await whole() : await scan.some(marked);
-      this.#isDue = isFull ? false : this.#isDue;
+      const { problems: found, hashedBytes } = isFull ? await whole() : await scan.some(looked, marked);
+      const problems = (this.#unknown = isFull ? found : withoutRepeated(this.#unknown, looked, found));
       if (log.last() > before) this.#pollMs = POLL_FIRST_MS;
       // The controller will remember this sequence durably; so must we, also what was told without being logged.
       store.transaction({ durable: true }, () => (log.last() === 0 ? log.append([""]) : undefined));
@@ -258,6 +265,7 @@ export class ForeignEndpoint implements Endpoint {
       return { seq: log.last(), epoch, problems, entries: index.count(), hashedBytes, degraded: undefined };
     } catch (error) {
       for (const path of marked) this.#marked.add(path);
+      this.#isDue ||= wasDue;
       throw error;
     }
   }
@@ -424,6 +432,12 @@ export class ForeignEndpoint implements Endpoint {
   #storeName(rootId: string, request: OpenRequest): string {
     return `${rootId}/${request.sessionId}`;
   }
+}
+
+/** What is unknown after a look at some paths: what was found there, and what was unknown elsewhere. */
+function withoutRepeated(before: readonly Problem[], looked: readonly RelPath[], found: readonly Problem[]): Problem[] {
+  const elsewhere = before.filter(({ path }) => !looked.some((one) => isWithin(path, one)));
+  return [...new Map([...elsewhere, ...found].map((one) => [one.path, one])).values()];
 }
 
 function changed(path: RelPath): Problem {

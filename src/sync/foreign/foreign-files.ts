@@ -141,10 +141,12 @@ export interface ForeignFiles {
   removeDir(path: RelPath, signal: AbortSignal): Promise<void>;
   /**
    * Never replaces: EXISTS when anything is at `to`, as far as the system can tell. UNSUPPORTED for what it cannot rename.
+   * @param expect as for a removal, of a file
+   * @returns where a file is renamed by a copy, what that is; undefined: it is the same as before
    */
-  rename(from: RelPath, to: RelPath, signal: AbortSignal): Promise<void>;
-  /** UNSUPPORTED where times are not set. @returns what is there now */
-  setTime(path: RelPath, mtimeNs: bigint, signal: AbortSignal): Promise<ForeignEntry>;
+  rename(from: RelPath, to: RelPath, signal: AbortSignal, expect?: ForeignEntry): Promise<ForeignEntry | undefined>;
+  /** UNSUPPORTED where times are not set. @param expect as for a removal @returns what is there now */
+  setTime(path: RelPath, mtimeNs: bigint, signal: AbortSignal, expect?: ForeignEntry): Promise<ForeignEntry>;
   /** UNSUPPORTED where there are no modes. */
   setMode(path: RelPath, mode: number, signal: AbortSignal): Promise<void>;
   /** UNSUPPORTED where there are no symlinks. EXISTS when anything is there. */

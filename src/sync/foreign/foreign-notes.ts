@@ -4,12 +4,11 @@ import type { Abilities } from "#sync/foreign/foreign-files.ts";
 
 /** What of `preserve` a pair with this side can carry at all. */
 export function narrowed(preserve: Preserve, abilities: Abilities, writable: boolean): Preserve {
-  const { setsTimes, timeResolutionNs, modes, symlinks } = abilities;
+  const { modes, symlinks } = abilities;
   return {
     ...preserve,
     mode: preserve.mode && modes,
-    // A side that is only read needs to tell times, not to keep them.
-    mtime: preserve.mtime && (writable ? setsTimes : timeResolutionNs > 0n),
+    mtime: preserve.mtime && carriesTimes(abilities, writable),
     owner: "none",
     xattrs: false,
     hardlinks: false,
@@ -17,14 +16,19 @@ export function narrowed(preserve: Preserve, abilities: Abilities, writable: boo
   };
 }
 
+/** What is told no time would come from there as of 1970; a side that is only read need not keep times, too. */
+function carriesTimes({ setsTimes, timeResolutionNs }: Abilities, writable: boolean): boolean {
+  return timeResolutionNs > 0n && (setsTimes || !writable);
+}
+
 /** For people, each once: what is missing there and what follows from it. */
 export function foreignNotes(abilities: Abilities, writable: boolean): string[] {
-  const { system, setsTimes, timeResolutionNs, modes, symlinks, renames, keeps, conditional } = abilities;
+  const { system, timeResolutionNs, modes, symlinks, renames, keeps, conditional } = abilities;
   const notes: string[] = [];
   const lacks = [
     ...(modes ? [] : ["permissions"]),
     ...(symlinks ? [] : ["symlinks"]),
-    ...((writable ? setsTimes : timeResolutionNs > 0n) ? [] : ["modification times"]),
+    ...(carriesTimes(abilities, writable) ? [] : ["modification times"]),
   ];
   if (lacks.length > 0) notes.push(`${system} does not carry ${listed(lacks)} here: left out on both sides`);
   if (timeResolutionNs === 0n) {

@@ -1,7 +1,7 @@
 /** Single changes on a foreign system: checks that what the plan expects is still there, does it, and says what is there. */
 import { type Entry, type FileEntry, compareContent, keptMode } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
-import { type RelPath, parentOf } from "#model/path.ts";
+import { type RelPath, joinPath, parentOf } from "#model/path.ts";
 import type { Change } from "#model/plan.ts";
 import type { OpResult } from "#sync/endpoint/endpoint.ts";
 import {
@@ -33,6 +33,8 @@ export type Placed = {
 export class ForeignPlacement {
   readonly #context: ForeignContext;
   readonly #signal: AbortSignal;
+  /** Names that are on their way out of a directory, until the index knows: no two of them may count on each other to stay. */
+  readonly #leaving = new Set<RelPath>();
 
   constructor(context: ForeignContext, signal: AbortSignal) {
     this.#context = context;
@@ -72,7 +74,8 @@ export class ForeignPlacement {
     };
     const told = await files.write(path, stagedBytes(host, content), options, this.#signal);
     traffic.sent += content.size;
-    return this.#there(path, this.#written(mode === undefined ? entry : { ...entry, mode }, told), told);
+    const isTimed = preserve.mtime && isNear(told.mtimeNs, entry.mtimeNs, this.#context.abilities.timeResolutionNs);
+    return this.#there(path, this.#written(mode === undefined ? entry : { ...entry, mode }, told), told, !isTimed);
   }
 
   /** As on a disk: a file that is replaced keeps its mode where none are carried. */
@@ -114,37 +117,54 @@ export class ForeignPlacement {
   }
 
   async #remove(path: RelPath, there: ForeignRecord, keepAs: RelPath | undefined): Promise<Placed> {
-    const { files, abilities } = this.#context;
-    if (there.entry.kind !== "dir") await files.remove(path, { expect: expectedOf(path, there), keepAs }, this.#signal);
-    else {
-      try {
-        await files.removeDir(path, this.#signal);
-      } catch (error) {
-        // Where a directory is nothing but the names below it, it went with the last of them.
-        if (abilities.directories || !isError(error, "NOT_FOUND")) throw error;
-      }
+    const { files } = this.#context;
+    this.#leaving.add(path);
+    try {
+      await this.#keepParent(path);
+      if (there.entry.kind === "dir") await this.#removeDir(path);
+      else await files.remove(path, { expect: expectedOf(path, there), keepAs }, this.#signal);
+    } catch (error) {
+      this.#leaving.delete(path);
+      throw error;
     }
-    await this.#keepParent(path);
+    const note = (index: Tree<ForeignRecord>): void => {
+      index.delete(path);
+      this.#leaving.delete(path);
+    };
     const result = { path, status: "done", entry: undefined } as const;
-    return { result, isChanged: true, record: undefined, paths: [path], note: (index) => index.delete(path) };
+    return { result, isChanged: true, record: undefined, paths: [path], note };
   }
 
-  /** Where a directory goes with the last name below it, one that is to stay gets a mark. */
+  async #removeDir(path: RelPath): Promise<void> {
+    const { files, abilities } = this.#context;
+    try {
+      await files.removeDir(path, this.#signal);
+    } catch (error) {
+      // Where a directory is nothing but the names below it, it went with the last of them.
+      if (abilities.directories || !isError(error, "NOT_FOUND")) throw error;
+    }
+  }
+
+  /** Where a directory goes with the last name below it, one that is to stay gets a mark, before that name goes. */
   async #keepParent(path: RelPath): Promise<void> {
     const { files, abilities, index } = this.#context;
     const dir = parentOf(path);
     if (abilities.directories || dir === "") return;
-    if (index.children(dir).some(({ name }) => !path.endsWith(`/${name}`))) return;
+    if (index.children(dir).some(({ name }) => !this.#leaving.has(joinPath(dir, name)))) return;
     await files.makeDir(dir, undefined, this.#signal);
   }
 
   async #metadata(path: RelPath, there: ForeignRecord, entry: Entry): Promise<Placed> {
     const { files, preserve, abilities } = this.#context;
-    let told = await files.stat(path, this.#signal);
-    if (!isExpected(told, expectedOf(path, there)) || there.entry.kind !== entry.kind) return this.stale(path);
     const old = there.entry;
+    const expect = expectedOf(path, there);
+    if (old.kind !== entry.kind) return this.stale(path);
+    let told: ForeignEntry | undefined;
     if (entry.kind === "file" && old.kind === "file" && preserve.mtime && entry.mtimeNs !== old.mtimeNs) {
-      told = await files.setTime(path, entry.mtimeNs, this.#signal);
+      told = await files.setTime(path, entry.mtimeNs, this.#signal, expect);
+    } else {
+      told = await files.stat(path, this.#signal);
+      if (!isExpected(told, expect)) return this.stale(path);
     }
     if (abilities.modes && preserve.mode && "mode" in entry && "mode" in old && entry.mode !== old.mode) {
       await files.setMode(path, entry.mode, this.#signal);
@@ -152,11 +172,13 @@ export class ForeignPlacement {
     return this.#there(path, entry, told);
   }
 
-  #there(path: RelPath, entry: Entry, told?: ForeignEntry): Placed {
+  /** @param isItsOwn the time is from the clock there, which may be any, and says only that it was written just now */
+  #there(path: RelPath, entry: Entry, told?: ForeignEntry, isItsOwn = false): Placed {
     const { host, abilities } = this.#context;
     const nowMs = Math.max(0, Math.floor(host.clock.nowMs()));
     const { tag, mtimeNs } = told ?? {};
-    const isOpen = entry.kind === "file" && isDoubtful(mtimeNs, tag, nowMs, doubtSpanMs(abilities));
+    const isYoung = isItsOwn ? tag === undefined : isDoubtful(mtimeNs, tag, nowMs, doubtSpanMs(abilities));
+    const isOpen = entry.kind === "file" && isYoung;
     const record =
       entry.kind === "file" ? { entry, tag, mtimeNs, doubtMs: isOpen ? nowMs : undefined } : { entry };
     const result = { path, status: "done", entry } as const;
@@ -168,15 +190,12 @@ export class ForeignPlacement {
     const { files, index, abilities } = this.#context;
     const record = index.get(from);
     if (record === undefined || index.get(to) !== undefined) return this.stale(to);
-    if (record.entry.kind === "file") {
-      const told = await files.stat(from, this.#signal);
-      if (!isExpected(told, expectedOf(from, record))) return this.stale(to, from);
-    }
     const isOneStep = abilities.renames === "atomic" || (abilities.renames === "copies" && record.entry.kind !== "dir");
+    // Moves go on alone.
+    this.#leaving.add(from);
+    await this.#keepParent(from).finally(() => this.#leaving.delete(from));
     if (!isOneStep) return this.#moveEach(from, to, record.entry);
-    await files.rename(from, to, this.#signal);
-    await this.#keepParent(from);
-    const told = record.tag === undefined ? undefined : await files.stat(to, this.#signal);
+    const told = await files.rename(from, to, this.#signal, isFile(record) ? expectedOf(from, record) : undefined);
     const gone = [...index.walk(from)].map(([path]) => path);
     const result = { path: to, status: "done", entry: record.entry } as const;
     const note = (tree: Tree<ForeignRecord>): void => {
@@ -208,7 +227,6 @@ export class ForeignPlacement {
         if (!isError(error, "NOT_FOUND")) throw error;
       });
     }
-    await this.#keepParent(from);
     const result = { path: to, status: "done", entry } as const;
     const note = (tree: Tree<ForeignRecord>): void => {
       for (const path of dirs) {
@@ -223,20 +241,25 @@ export class ForeignPlacement {
   async #moveOne(from: RelPath, to: RelPath, record: ForeignRecord): Promise<ForeignRecord> {
     const { files, abilities } = this.#context;
     if (abilities.renames !== "none") {
-      await files.rename(from, to, this.#signal);
-      const told = isFile(record) ? await files.stat(to, this.#signal) : undefined;
-      return { ...record, tag: told?.tag, mtimeNs: told?.mtimeNs ?? record.mtimeNs };
+      const told = await files.rename(from, to, this.#signal, isFile(record) ? expectedOf(from, record) : undefined);
+      return told === undefined ? record : { ...record, tag: told.tag, mtimeNs: told.mtimeNs };
     }
     return moveByCopy(this.#context, from, to, record, this.#signal);
   }
 
   /** What is at the path is not what the plan expects: the next scan looks, and tells. */
-  stale(path: RelPath, also?: RelPath): Placed {
+  stale(path: RelPath): Placed {
     this.#context.mark(path);
-    if (also !== undefined) this.#context.mark(also);
     const entry = this.#context.index.get(path)?.entry;
     return { result: { path, status: "stale", entry }, isChanged: false, record: undefined, paths: [], note: () => undefined };
   }
+}
+
+/** Is the time that was told the one that was set, as exact as the system keeps it? */
+function isNear(told: bigint | undefined, set: bigint, grainNs: bigint): boolean {
+  if (told === undefined) return false;
+  const apart = told < set ? set - told : told - set;
+  return apart <= grainNs;
 }
 
 /** Brings a file to another place by reading and writing it; the old one goes when the new one is there. */

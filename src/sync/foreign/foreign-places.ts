@@ -1,12 +1,13 @@
 /**
- * Places on a foreign system that nothing can take as long as something is there that this side ignores; as
- * apply/held-places.ts of a disk. Asked only where the system has refused something, or before a large file is sent.
+ * Places on a foreign system that nothing can take as long as something is there that this side ignores, as
+ * apply/held-places.ts of a disk, or that the system knows by another name. Asked only where the system has refused
+ * something, or before a large file is sent.
  */
 import type { Problem } from "#model/observation.ts";
-import { type RelPath, parentOf } from "#model/path.ts";
+import { type RelPath, nameOf, parentOf, printablePath } from "#model/path.ts";
 import { IgnoredEntries, heldDirectory, ignoredHere, takenPlace } from "#sync/apply/held-places.ts";
 import type { ApplyOp } from "#sync/endpoint/endpoint.ts";
-import { type ForeignContext, problemFrom } from "#sync/foreign/foreign-context.ts";
+import { type ForeignContext, foreignProblem, problemFrom } from "#sync/foreign/foreign-context.ts";
 import type { ForeignScan } from "#sync/foreign/foreign-scan.ts";
 
 /** Entries of a directory that are looked at; where all of them are ignored, what comes after them is taken for that, too. */
@@ -86,15 +87,29 @@ export class ForeignPlaces {
     return { ignored, isAll };
   }
 
-  /** Does something ignored stand at the path, or where a directory above it is to be? */
+  async #isListed(path: RelPath): Promise<boolean> {
+    for await (const batch of this.#context.files.list(parentOf(path), this.#signal)) {
+      if (batch.some((one) => one.path === path)) return true;
+    }
+    return false;
+  }
+
+  /** Does something ignored, or of another name, stand at the path, or where a directory above it is to be? */
   async #taken(path: RelPath): Promise<Problem | undefined> {
     const { files, index } = this.#context;
     for (let at = path; at !== "" && index.get(at) === undefined; at = parentOf(at)) {
       const there = await files.stat(at, this.#signal);
       if (there === undefined) continue;
       const ignores = await this.#rules.ignoring(parentOf(at));
-      return ignores(at, there.kind === "dir") ? takenPlace(path, at) : undefined;
+      if (ignores(at, there.kind === "dir")) return takenPlace(path, at);
+      return (await this.#isListed(at)) ? undefined : takenName(path, at);
     }
     return undefined;
   }
+}
+
+/** Systems differ in what they take for one name: case, Unicode form, a dot or a space at its end. */
+function takenName(path: RelPath, taken: RelPath): Problem {
+  const message = `the system there takes "${printablePath(nameOf(taken))}" for another name in the same directory: rename one of them`;
+  return foreignProblem(path, "NAME", message, false);
 }

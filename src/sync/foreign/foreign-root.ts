@@ -69,6 +69,16 @@ export async function checkForeignRoot(
   throw identity("check root", files.label, "has gone or was replaced while it was in use");
 }
 
+/** Does the system take names that differ in case for one? Our marker shows it, where there is one. */
+export async function foldsNames(files: ForeignFiles, { area }: ForeignRoot, signal: AbortSignal): Promise<boolean> {
+  try {
+    return (await files.stat(joinPath(area, MARKER.toUpperCase()), signal)) !== undefined;
+  } catch (error) {
+    if (isError(error, ...REFUSALS)) return false;
+    throw error;
+  }
+}
+
 async function findMarker(files: ForeignFiles, signal: AbortSignal): Promise<ForeignRoot | undefined> {
   for (const area of AREAS) {
     const rootId = await readMarker(files, area, signal);

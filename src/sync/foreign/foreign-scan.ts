@@ -1,12 +1,25 @@
 /**
- * Lists a foreign tree and finds what differs from the index. A listing is whole or rejects, so what is not in one is
- * absent; but nothing is removed from the index before the whole walk has ended and the root has been seen to be the same.
+ * Lists a foreign tree and finds what differs from the index. A listing is whole or rejects, as far as the server says so;
+ * so what is not in one is absent when a look for it by name finds nothing either. And nothing is removed from the index
+ * before the whole walk has ended and the root has been seen to be the same.
  */
 import { DIR_MODE, type Entry, FILE_MODE } from "#model/entry.ts";
+import { SynclineError } from "#model/error.ts";
 import type { Problem } from "#model/observation.ts";
 import type { Move } from "#model/plan.ts";
 import { hidesMoved } from "#sync/apply/held-places.ts";
-import { PRIVATE_DIR, type RelPath, compareNames, isWithin, joinPath, nameOf, parentOf, pathFault } from "#model/path.ts";
+import {
+  PRIVATE_DIR,
+  type RelPath,
+  compareNames,
+  foldName,
+  isWithin,
+  joinPath,
+  nameOf,
+  parentOf,
+  pathFault,
+  printablePath,
+} from "#model/path.ts";
 import {
   type ForeignContext,
   CLOCK_SKEW_MS,
@@ -21,13 +34,27 @@ import { type ForeignEntry, isPartialName } from "#sync/foreign/foreign-files.ts
 import { AREAS, emptied } from "#sync/foreign/foreign-root.ts";
 import { type ForeignRecord, isFile } from "#sync/foreign/foreign-record.ts";
 import { IGNORE_FILE, IGNORE_FILE_BYTES_MAX, type IgnoreRules, ignoreLines } from "#sync/scan/ignore.ts";
+import { changedProblem } from "#sync/scan/problem-set.ts";
 
 /** Names that cannot be file names here, told one by one. */
 const NAME_PROBLEMS_MAX = 1000;
 
 /** What is done to the index when the walk has ended. */
-type Later = { readonly path: RelPath; readonly record: ForeignRecord | undefined; readonly ignored: boolean };
+type Later = {
+  readonly path: RelPath;
+  readonly record: ForeignRecord | undefined;
+  readonly ignored: boolean;
+  /** It is listed no more, neither by its name nor by one that some systems take for the same. */
+  readonly isUnlisted: boolean;
+};
 type Dir = { readonly path: RelPath; readonly rules: IgnoreRules };
+/** What a listing told of a directory; of it what was looked for, and the names that the index has of that. */
+type Found = {
+  readonly dir: RelPath;
+  readonly listed: readonly ForeignEntry[];
+  readonly found: readonly ForeignEntry[];
+  readonly known: readonly string[];
+};
 
 export type ForeignScanOutcome = { readonly problems: Problem[]; readonly hashedBytes: number };
 
@@ -92,22 +119,44 @@ export class ForeignScan {
     return !rules.none && hidesMoved(move, this.#context.index, (path, isDir) => rules.ignores(path, isDir));
   }
 
-  /** Looks at these paths, with what is below them. */
-  async some(paths: readonly RelPath[]): Promise<ForeignScanOutcome> {
-    const dirs: Dir[] = [];
+  /**
+   * Looks at these paths, with what is below them, in the listings of the directories that they lie in: there are systems
+   * that find a file by more names than its own.
+   * @param marked of them to be told also if the index knows them
+   */
+  async some(paths: readonly RelPath[], marked: readonly RelPath[]): Promise<ForeignScanOutcome> {
+    const waiting: Dir[] = [];
+    const byDir = new Map<RelPath, Set<RelPath>>();
     for (const path of paths) {
-      if (path === "") {
-        dirs.push({ path, rules: this.#base });
-        continue;
-      }
       const dir = parentOf(path);
-      const rules = await this.#rulesOf(dir);
-      const there = await this.#context.files.stat(path, this.#signal);
-      this.#take(dir, there === undefined ? [] : [there], rules, [nameOf(path)], dirs);
+      byDir.set(dir, (byDir.get(dir) ?? new Set()).add(path));
     }
-    await this.#walk(dirs);
-    this.#tell(paths);
+    for (const [dir, wanted] of byDir) await this.#lookInto(dir, wanted, waiting);
+    await this.#walk(waiting);
+    this.#tell(marked);
     return this.#end(false);
+  }
+
+  async #lookInto(dir: RelPath, wanted: ReadonlySet<RelPath>, waiting: Dir[]): Promise<void> {
+    this.#signal.throwIfAborted();
+    const above = (): Promise<void> => this.#lookInto(parentOf(dir), new Set([dir]), waiting);
+    // Whether it is there, and to be seen, is told above it.
+    if (dir !== "" && this.#context.index.get(dir)?.entry.kind !== "dir") return above();
+    try {
+      const listed = this.#usable(dir, await this.#listingOf(dir));
+      const rules = await this.#rulesOf(dir);
+      const found = await this.#withTimes(listed.filter(({ path }) => wanted.has(path)), rules);
+      this.#take({ dir, listed, found, known: [...wanted].map(nameOf) }, rules, waiting);
+    } catch (error) {
+      if (dir !== "" && isError(error, "NOT_FOUND")) return above();
+      this.#problems.push(problemFrom(dir, error));
+    }
+  }
+
+  async #listingOf(dir: RelPath): Promise<ForeignEntry[]> {
+    const all: ForeignEntry[] = [];
+    for await (const batch of this.#context.files.list(dir, this.#signal)) all.push(...batch);
+    return all;
   }
 
   /** Depth first, so that few directories wait. */
@@ -131,11 +180,11 @@ export class ForeignScan {
   }
 
   async #visit({ path: dir, rules: outer }: Dir, waiting: Dir[]): Promise<void> {
-    const { files, index } = this.#context;
+    const { index } = this.#context;
     this.#signal.throwIfAborted();
-    const all: ForeignEntry[] = [];
+    let all: ForeignEntry[];
     try {
-      for await (const batch of files.list(dir, this.#signal)) all.push(...batch);
+      all = await this.#listingOf(dir);
     } catch (error) {
       if (dir === "") throw error;
       // It went away, or is not for us: what was known below it is unknown.
@@ -146,7 +195,7 @@ export class ForeignScan {
     const rules = await this.#childRules(dir, outer, found.find(({ path }) => nameOf(path) === IGNORE_FILE));
     if (rules === undefined) return;
     const known = index.children(dir).map(({ name }) => name);
-    this.#take(dir, await this.#withTimes(found, rules), rules, known, waiting);
+    this.#take({ dir, listed: found, found: await this.#withTimes(found, rules), known }, rules, waiting);
   }
 
   /** What may be synchronised at all, each path once, in order. */
@@ -194,7 +243,7 @@ export class ForeignScan {
   }
 
   async #ignoreLines({ path, size, tag, mtimeNs }: ForeignEntry): Promise<string[]> {
-    if (size > IGNORE_FILE_BYTES_MAX) return [];
+    if (size > IGNORE_FILE_BYTES_MAX) throw tooLarge(path);
     const entry = { kind: "file", size, mode: FILE_MODE, mtimeNs: 0n, sum: undefined } as const;
     const parts: Uint8Array[] = [];
     for await (const part of readForeign(this.#context, path, { entry, tag, mtimeNs }, this.#signal)) parts.push(part.slice());
@@ -219,7 +268,13 @@ export class ForeignScan {
       return one.kind === "file" && !rules.ignores(one.path, false) && (!isFile(record) || !isSame(record, one));
     });
     await eachParallel(news, abilities.parallel, async ({ path }) => {
-      asked.set(path, await files.stat(path, this.#signal));
+      try {
+        asked.set(path, await files.stat(path, this.#signal));
+      } catch (error) {
+        // What was known of it stays as it was.
+        this.#problems.push(problemFrom(path, error));
+        asked.set(path, undefined);
+      }
     });
     return found.flatMap((one) => {
       const told = asked.has(one.path) ? asked.get(one.path) : one;
@@ -229,41 +284,44 @@ export class ForeignScan {
 
   /**
    * Takes what was found in a directory into the index.
-   * @param known names that the index has there and that were looked for
    * @param waiting gets the directories to be looked at
    */
-  #take(
-    dir: RelPath,
-    found: readonly ForeignEntry[],
-    rules: IgnoreRules,
-    known: readonly string[],
-    waiting: Dir[],
-  ): void {
+  #take({ dir, listed, found, known }: Found, rules: IgnoreRules, waiting: Dir[]): void {
     const { store, index, log } = this.#context;
     const missing = new Set(known);
     const changed: RelPath[] = [];
+    const fresh: ForeignEntry[] = [];
     store.transaction({ durable: false }, () => {
       for (const one of found) {
         missing.delete(nameOf(one.path));
         this.#listed++;
         const record = index.get(one.path);
+        if (record === undefined) fresh.push(one);
         if (rules.ignores(one.path, one.kind === "dir")) {
-          if (record !== undefined) this.#later.push({ path: one.path, record: undefined, ignored: true });
+          if (record !== undefined) this.#later.push({ path: one.path, record: undefined, ignored: true, isUnlisted: false });
           continue;
         }
         const next = this.#recordOf(one, record);
         if (one.kind === "dir") waiting.push({ path: one.path, rules });
         if (next === record) continue;
         // What was below a directory goes with it, when it is certain that all this is still the same root.
-        if (record?.entry.kind === "dir" && one.kind !== "dir") this.#later.push({ path: one.path, record: next, ignored: false });
-        else {
+        if (record?.entry.kind === "dir" && one.kind !== "dir") {
+          this.#later.push({ path: one.path, record: next, ignored: false, isUnlisted: false });
+        } else {
           index.set(one.path, next);
           changed.push(one.path);
         }
       }
       if (this.#logs && changed.length > 0) log.append(changed);
     });
-    for (const name of missing) this.#later.push({ path: joinPath(dir, name), record: undefined, ignored: false });
+    if (missing.size === 0) return;
+    const others = [...fresh, ...listed.filter(({ path }) => index.get(path) === undefined)];
+    const folded = new Set(others.map(({ path }) => foldName(nameOf(path))));
+    for (const name of missing) {
+      // Renamed by its case or Unicode form alone, it would be found by its old name wherever these are one.
+      const isUnlisted = !folded.has(foldName(name));
+      this.#later.push({ path: joinPath(dir, name), record: undefined, ignored: false, isUnlisted });
+    }
   }
 
   /** The record itself when nothing has changed. */
@@ -300,7 +358,9 @@ export class ForeignScan {
 
   async #settleLater(): Promise<void> {
     const { store, index, log, assertRoot } = this.#context;
-    const later = this.#later.filter(({ path }) => !this.#isUnknown(path) && index.get(path) !== undefined);
+    const isNews = ({ path }: Later): boolean => !this.#isUnknown(path) && index.get(path) !== undefined;
+    await this.#lookAgain(this.#later.filter((one) => one.isUnlisted && isNews(one)));
+    const later = this.#later.filter(isNews);
     if (later.length === 0) return;
     await assertRoot(this.#signal);
     store.transaction({ durable: false }, () => {
@@ -309,6 +369,24 @@ export class ForeignScan {
         index.deleteSubtree(path);
         if (record !== undefined) index.set(path, record);
         if (this.#logs) log.append(gone, ignored ? new Set([path]) : new Set());
+      }
+    });
+  }
+
+  /** There are servers that cut listings short and tell nobody. One that leaves out what is there proves nothing. */
+  async #lookAgain(unlisted: readonly Later[]): Promise<void> {
+    const { files, abilities } = this.#context;
+    await eachParallel(unlisted, abilities.parallel, async ({ path }) => {
+      if (this.#isUnknown(path)) return;
+      try {
+        if ((await files.stat(path, this.#signal)) === undefined) return;
+        const dir = parentOf(path);
+        const hasCome = (await this.#listingOf(dir)).some((one) => one.path === path);
+        const message = `the server's listing leaves out "${printablePath(nameOf(path))}", which is there`;
+        const found = hasCome ? changedProblem(path) : foreignProblem(dir, "LISTING", message, false);
+        if (!this.#isUnknown(path)) this.#problems.push(found);
+      } catch (error) {
+        this.#problems.push(problemFrom(path, error));
       }
     });
   }
@@ -328,6 +406,12 @@ export class ForeignScan {
       this.#context.mark(path);
     }
   }
+}
+
+/** Without its rules what they hide would come out. */
+function tooLarge(path: RelPath): SynclineError {
+  const message = `${IGNORE_FILE} has more than ${IGNORE_FILE_BYTES_MAX} bytes`;
+  return new SynclineError({ code: "LIMIT", op: "read ignore file", path, message });
 }
 
 /** Is it our directory, or in it? */

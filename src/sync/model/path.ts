@@ -166,3 +166,8 @@ export function printablePath(path: RelPath): string {
     return code < 256 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16)}`;
   });
 }
+
+/** The name as a file system compares it that folds case and Unicode normalisation: composed and without case. */
+export function foldName(name: string): string {
+  return name.normalize("NFC").toUpperCase().toLowerCase().normalize("NFC");
+}

@@ -3,15 +3,10 @@
  * "README" are one file: creating the second would overwrite the first, and its removal would then come back.
  */
 import type { Problem } from "#model/observation.ts";
-import { isWithin, nameOf, parentOf } from "#model/path.ts";
+import { foldName, isWithin, nameOf, parentOf } from "#model/path.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Change, Move, Plan, Side } from "#model/plan.ts";
 import { countPlan } from "#sync/plan/counts.ts";
-
-/** The name as such a file system compares it: composed and without case. */
-export function foldName(name: string): string {
-  return name.normalize("NFC").toUpperCase().toLowerCase().normalize("NFC");
-}
 
 /**
  * Takes out of the plan what `side` could not keep apart from another name in the same directory: with each creation

@@ -236,7 +236,9 @@ class Cycle {
     state.forgetOutdated(options.preserve);
     // What this very cycle has sent is not for scans to settle that may have ended before.
     if (copy?.hasBegun !== true && state.inFlight.unsettled.length > 0) {
-      await settleInFlight({ state, endpoints: this.#endpoints, preserve: options.preserve, signal }, this.#sums, observed);
+      const grainNs = { alpha: sides.alpha.reply.timestampNs, beta: sides.beta.reply.timestampNs };
+      const context = { state, endpoints: this.#endpoints, preserve: options.preserve, grainNs, signal };
+      await settleInFlight(context, this.#sums, observed);
     }
     state.forgetIgnoredOfGone();
     return observed;

@@ -3,6 +3,7 @@
  * where the side now holds exactly what was sent, both sides held it at one time, so it is the ancestor. Otherwise a later
  * edit would look like a conflict with our own. What cannot be seen now is settled by a later cycle.
  */
+import type { FileEntry } from "#model/entry.ts";
 import type { Problem } from "#model/observation.ts";
 import type { RelPath } from "#model/path.ts";
 import type { Side } from "#model/plan.ts";
@@ -12,16 +13,21 @@ import type { SideSums, SumsContext } from "#sync/session/side-sums.ts";
 import type { InFlight } from "#sync/session/state-records.ts";
 import { vouched } from "#sync/session/vouched.ts";
 
+export type SettleContext = SumsContext & {
+  /** Of the times that each side keeps: what was sent to it may have come back rounded. */
+  readonly grainNs: Readonly<Record<Side, bigint>>;
+};
+
 /** After scans of the sides, and before anything is planned. */
-export async function settleInFlight(context: SumsContext, sums: SideSums, observed: readonly Observed[]): Promise<void> {
+export async function settleInFlight(context: SettleContext, sums: SideSums, observed: readonly Observed[]): Promise<void> {
   await new Settling(context, sums).settle(observed);
 }
 
 class Settling {
-  readonly #context: SumsContext;
+  readonly #context: SettleContext;
   readonly #sums: SideSums;
 
-  constructor(context: SumsContext, sums: SideSums) {
+  constructor(context: SettleContext, sums: SideSums) {
     this.#context = context;
     this.#sums = sums;
   }
@@ -64,13 +70,22 @@ class Settling {
       for (const { path, entry } of state.sent(change)) {
         const held = state.held(side, path);
         const there = held.state === "present" ? held.entry : undefined;
-        if (held.state === "ignored" || !arrived(entry, there)) continue;
+        if (held.state === "ignored") continue;
         const isLike = there?.kind === "file" && there.sum === undefined && entry?.kind === "file" && entry.sum !== undefined;
-        (isLike ? wanted : others).push(path);
+        if (isLike && this.#isAlike(side, entry, there)) wanted.push(path);
+        else if (arrived(entry, there)) others.push(path);
       }
     }
     await this.#sums.learn(side, wanted, new Map());
     return others.length === 0 ? [] : vouched(endpoints[side], others, signal);
+  }
+
+  /** May it be what was sent, as far as size and time tell? Where times are rounded, or not carried, they tell less. */
+  #isAlike(side: Side, sent: FileEntry, there: FileEntry): boolean {
+    const { preserve, grainNs } = this.#context;
+    if (sent.size !== there.size) return false;
+    const apart = sent.mtimeNs - there.mtimeNs;
+    return !preserve.mtime || (apart < grainNs[side] && -apart < grainNs[side]);
   }
 
   /**

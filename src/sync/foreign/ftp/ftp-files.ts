@@ -78,12 +78,13 @@ export class FtpFiles implements ForeignFiles {
       this.#canSkip = features.get("REST")?.toUpperCase().includes("STREAM") ?? false;
       if (features.has("MFMT")) this.#setsTimesBy = "MFMT";
       else if (features.has("MDTM") && (await isVsftpd(control))) this.#setsTimesBy = "MDTM";
-      const tellsTimes = features.has("MLST") || features.has("MDTM");
+      const facts = features.get("MLST");
+      const tellsTimes = facts === undefined ? features.has("MDTM") : /(?:^|;)modify\*?;/i.test(facts);
       return {
         system: "FTP",
         setsTimes: this.#setsTimesBy !== undefined,
         timeResolutionNs: tellsTimes ? NS_PER_SECOND : 0n,
-        listsTimes: tellsTimes,
+        listsTimes: tellsTimes || facts !== undefined,
         renames: "atomic",
         replaces: true,
         directories: true,
@@ -308,6 +309,8 @@ export class FtpFiles implements ForeignFiles {
         await this.#rename(control, keepAs, path);
         throw error;
       }
+      // What has come to an empty place meanwhile is somebody's.
+      if (options.expect === "absent" && (await this.#look(control, path)) !== undefined) throw stale("write", path);
       await this.#replaceInTwo(control, partial, path, error);
     }
     const placed = await this.#look(control, path);
@@ -396,12 +399,12 @@ export class FtpFiles implements ForeignFiles {
     });
   }
 
-  async rename(from: RelPath, to: RelPath, signal: AbortSignal): Promise<void> {
+  async rename(from: RelPath, to: RelPath, signal: AbortSignal, expect?: ForeignEntry): Promise<undefined> {
     await this.#checkHidden(to, signal);
     await this.#on(signal, async (control) => {
-      if ((await this.#look(control, from)) === undefined) {
-        throw new SynclineError({ code: "NOT_FOUND", op: "rename", path: from, message: "nothing is there" });
-      }
+      const found = await this.#look(control, from);
+      if (expect !== undefined && !isExpected(found, expect)) throw stale("rename", from);
+      if (found === undefined) throw new SynclineError({ code: "NOT_FOUND", op: "rename", path: from, message: "nothing is there" });
       if ((await this.#look(control, to)) !== undefined) {
         throw new SynclineError({ code: "EXISTS", op: "rename", path: to, message: "something is there already" });
       }
@@ -409,10 +412,11 @@ export class FtpFiles implements ForeignFiles {
     });
   }
 
-  async setTime(path: RelPath, mtimeNs: bigint, signal: AbortSignal): Promise<ForeignEntry> {
+  async setTime(path: RelPath, mtimeNs: bigint, signal: AbortSignal, expect?: ForeignEntry): Promise<ForeignEntry> {
     if (this.#setsTimesBy === undefined) throw unsupported("set the time of", path, "this FTP server cannot set times");
     const full = this.#path(path);
     return this.#on(signal, async (control) => {
+      if (expect !== undefined && !isExpected(await this.#look(control, path), expect)) throw stale("set the time of", path);
       await this.#said(control, this.#timeCommand(full, mtimeNs), "set the time of", full);
       const found = await this.#look(control, path);
       if (found === undefined) throw stale("set the time of", path);

@@ -15,6 +15,8 @@ export class FtpListing {
   /** Servers without MLSD: whether they show names that begin with a dot. Undefined: not seen yet. */
   showsHidden: boolean | undefined;
   #listCommand = "LIST -a";
+  /** The server has shown that it understands the option: what it refuses from then on is the directory. */
+  #knowsOption = false;
 
   constructor(label: string) {
     this.#label = label;
@@ -48,11 +50,14 @@ export class FtpListing {
     let listed: Listed[];
     try {
       listed = await this.#receive(control, this.#listCommand, read);
+      this.#knowsOption ||= dots > 0;
     } catch (error) {
-      if (!(error instanceof FtpRefusal) || error.reply.code < 500 || this.#listCommand === "LIST") throw error;
-      // A server that takes the option for a name. It is not known then whether it shows hidden files.
+      const isOption = this.#listCommand !== "LIST" && !this.#knowsOption;
+      if (!(error instanceof FtpRefusal) || error.reply.code < 500 || !isOption) throw error;
+      // A server that takes the option for a name lists the same without it. It is not known then whether it shows hidden
+      // files. One that refuses that, too, has said nothing of the option: without it all hidden files would seem to be gone.
+      listed = await this.#receive(control, "LIST", read);
       this.#listCommand = "LIST";
-      listed = await this.#receive(control, this.#listCommand, read);
     }
     // Where "." is shown, all else that begins with a dot is, too.
     if (dots > 0) this.showsHidden = true;
@@ -102,6 +107,8 @@ export class FtpListing {
     }
     const said = await done();
     if (said.code >= 400) throw new FtpRefusal(said);
+    // Pure-FTPd ends in order behind 10,000 entries, where nothing else is configured.
+    if (TRUNCATED.test(said.lines.join(" "))) throw truncated(said);
     // There are servers that end in order and say in words that they could not open the directory.
     if (said.code >= 300 || /fail|error|cannot|could not|denied/i.test(replyText(said))) throw notDone(said, "list", undefined, "DENIED");
     if (!isWhole) throw lostConnection(this.#label, new Error("the listing was cut"));
@@ -184,6 +191,17 @@ const directoryEntry = (): Listed => ({ name: "", kind: "dir", size: 0, mtimeNs:
 /** The server's time of a file; undefined when it was not told. */
 function timeOf(reply: Reply): bigint | undefined {
   return reply.code === 213 ? parseFtpTime(reply.lines[0]!.trim()) : undefined;
+}
+
+const TRUNCATED = /truncated|incomplete|partial/i;
+
+function truncated(said: Reply): SynclineError {
+  return new SynclineError({
+    code: "UNSUPPORTED",
+    op: "read FTP listing",
+    message: `the server tells only a part of what is in a directory: ${replyText(said)}`,
+    hint: "let the server list more (Pure-FTPd: LimitRecursion), or divide the directory",
+  });
 }
 
 /** Some servers tell names with the path before them. */

@@ -94,6 +94,69 @@ describe("an FTP server that cannot be relied on", () => {
     expect(await names(files)).toBe("LINK_LOST");
   });
 
+  test("[FTPC-949] a listing of which the server says that it is only a part is none", async () => {
+    put("a", "1");
+    const files = await connected();
+    // As Pure-FTPd says it, with and without options.
+    for (const end of ["226 Output truncated to 10000 matches", "226-Options: -a -l \r\n226 Output truncated to 10000 matches"]) {
+      server.commands["MLSD"] = async (_, talk) => {
+        await talk.send("type=file;size=1; a\r\n");
+        return end;
+      };
+      expect(await names(files)).toBe("UNSUPPORTED");
+    }
+    server.commands["MLSD"] = async (_, talk) => {
+      await talk.send("type=file;size=1; a\r\n");
+      return "226-Options: -a -l \r\n226 1 matches total";
+    };
+    expect(await names(files)).toEqual(["a"]);
+  });
+
+  test("[FTPC-950] a directory that may not be listed does not keep hidden files out of other listings", async () => {
+    server.features = ["SIZE"];
+    server.commands["SIZE"] = () => "550 no";
+    let at = "";
+    server.commands["CWD"] = (argument) => {
+      at = argument;
+      return "250 there";
+    };
+    const line = (name: string): string => `-rw-r--r-- 1 a b 1 Jan 01 2020 ${name}\r\n`;
+    const dot = "drwxr-xr-x 2 a b 4096 Jan 01 2020 .\r\n";
+    const refused = new Set<string>();
+    server.commands["LIST"] = async (argument, talk) => {
+      if (refused.has(at)) return "550 Permission denied";
+      await talk.send(argument === "-a" ? dot + line(".env") + line("seen") : line("seen"));
+      return "226 done";
+    };
+    const listed = async (files: FtpFiles, dir: string): Promise<string[] | string> => {
+      const all: string[] = [];
+      const code = await codeOf((async () => {
+        for await (const page of files.list(dir, never)) for (const { path } of page) all.push(path);
+      })());
+      return code === "ok" ? all.sort() : code;
+    };
+    refused.add("/top/locked");
+    for (const order of [["", "locked", ""], ["locked", "", "locked", ""]]) {
+      const files = await connected();
+      const found = [];
+      for (const dir of order) found.push(await listed(files, dir));
+      expect(found).toEqual(order.map((dir) => (dir === "" ? [".env", "seen"] : "DENIED")));
+    }
+  });
+
+  test("[FTPC-955] a server whose facts have no times tells none, whatever else it can do with them", async () => {
+    const abilities = async (...features: string[]): Promise<[boolean, bigint]> => {
+      server.features = features;
+      const files = await connected();
+      const { setsTimes, timeResolutionNs } = await files.connect(never);
+      return [setsTimes, timeResolutionNs];
+    };
+    expect(await abilities("MLST type*;size*;", "MFMT")).toEqual([true, 0n]);
+    expect(await abilities("MLST Type*;Size*;Modify*;", "MFMT")).toEqual([true, 1_000_000_000n]);
+    expect(await abilities("MDTM")).toEqual([false, 1_000_000_000n]);
+    expect(await abilities("SIZE")).toEqual([false, 0n]);
+  });
+
   test("[FTPC-21] names that lead elsewhere, and lines that are none, spoil the whole listing", async () => {
     const files = await connected();
     for (const line of ["type=file;size=1; ../up", "type=file;size=1; /etc/passwd", "type=dir; ..", "type=file;size=1; a\0b", "garbage", ""]) {
@@ -198,6 +261,17 @@ describe("an FTP server that cannot be relied on", () => {
     const files = await connected();
     expect(await codeOf(files.write("a", once("new one"), { keepAs: "kept" }, never))).toBe("ok");
     expect(server.files.get("/top/a")?.toString()).toBe("new one");
+  });
+
+  test("[FTPC-951] what came to an empty place while a file was sent there is left, where the server replaces nothing", async () => {
+    const files = await connected();
+    const { RNTO } = server.commands;
+    server.commands["RNTO"] = (argument, talk) => {
+      if (argument === "/top/a" && !server.files.has("/top/a")) put("a", "theirs");
+      return server.files.has(argument) ? "553 File exists" : RNTO!(argument, talk);
+    };
+    expect(await codeOf(files.write("a", once("ours"), { expect: "absent" }, never))).toBe("STALE");
+    expect([...server.files].map(([path, bytes]) => [path, bytes.toString()])).toEqual([["/top/a", "theirs"]]);
   });
 
   test("[FTPC-27] replies without an end are refused, and a server that is full lets what there is go on", async () => {

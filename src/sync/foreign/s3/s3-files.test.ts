@@ -101,6 +101,9 @@ describe("S3", () => {
     expect(await listed()).toEqual(["a"]);
     answers.push(page(`${one}<IsTruncated>true</IsTruncated>`));
     await expect(listed()).rejects.toMatchObject({ code: "PROTOCOL" });
+    // A server, or a proxy, that breaks off and ends its answer in order.
+    answers.push(new Response(`<ListBucketResult>${one}<Contents><Key>b</Key><Si`));
+    await expect(listed()).rejects.toMatchObject({ code: "LINK_LOST", retryable: true });
     answers.push(new Response("<html>a portal</html>"));
     await expect(listed()).rejects.toMatchObject({ code: "PROTOCOL" });
     answers.push(new Response("<Error><Code>ExpiredToken</Code></Error>", { status: 400 }));
@@ -108,5 +111,46 @@ describe("S3", () => {
     asked = 0;
     await expect(listed()).rejects.toMatchObject({ code: "LINK_LOST", retryable: true });
     expect(asked).toBe(5);
+  });
+
+  test.each([true, false])("[FOREIGN-953] an object that somebody keeps under the name of a directory is neither replaced nor removed (%p)", async (heeds) => {
+    const objects = new Map([["d/", "notes"]]);
+    using server = Bun.serve({
+      port: 0,
+      hostname: "127.0.0.1",
+      fetch: async (request) => {
+        const { pathname, searchParams } = new URL(request.url);
+        const key = decodeURIComponent(pathname.slice("/b/".length));
+        const there = objects.get(key);
+        const headers = { etag: `"${there}"`, "content-length": String(there?.length) };
+        if (request.method === "PUT") {
+          if (there !== undefined && heeds && request.headers.has("if-none-match")) return new Response("", { status: 412 });
+          if (heeds && request.headers.has("if-match")) return new Response("", { status: 412 });
+          const text = await request.text();
+          objects.set(key, text);
+          return new Response("", { headers: { etag: `"${new Bun.CryptoHasher("md5").update(text).digest("hex")}"` } });
+        }
+        if (request.method === "DELETE") objects.delete(key);
+        if (request.method === "HEAD") return there === undefined ? new Response("", { status: 404 }) : new Response(null, { headers });
+        const prefix = searchParams.get("prefix") ?? "";
+        const found = [...objects].filter(([each]) => each.startsWith(prefix));
+        const listed = found.map(([each, text]) => `<Contents><Key>${each}</Key><Size>${text.length}</Size><ETag>e</ETag></Contents>`);
+        return new Response(`<ListBucketResult>${listed.join("")}</ListBucketResult>`);
+      },
+    });
+    const credentials = { accessKey: "k", secretKey: "s" };
+    const place = { endpoint: `http://127.0.0.1:${server.port}`, region: "r", bucket: "b", style: "path", credentials } as const;
+    const files = new S3Files({ place, prefix: "", clock: host.clock, random: host.random });
+    await files.connect(never);
+    expect((await files.tryWriting("area", never)).conditional).toBe(heeds);
+    await files.makeDir("d", undefined, never);
+    await expect(files.removeDir("d", never)).rejects.toMatchObject({ code: "EXISTS" });
+    expect([...objects]).toEqual([["d/", "notes"]]);
+    const listed: string[] = [];
+    for await (const batch of files.list("d", never)) listed.push(...batch.map(({ path }) => path));
+    expect(listed).toEqual(["d/"]);
+    await files.makeDir("e", undefined, never);
+    await files.removeDir("e", never);
+    expect([...objects.keys()]).toEqual(["d/"]);
   });
 });

@@ -129,7 +129,8 @@ export class S3Files implements ForeignFiles {
       const batch: ForeignEntry[] = [];
       for (const { key, size, etag } of page.objects) {
         isThere = true;
-        if (key !== below) batch.push({ path: place(key), kind: "file", size, tag: etag });
+        // A mark that somebody keeps something in is a file whose name nobody here can have, and no empty directory.
+        if (key !== below || (size > 0 && dir !== "")) batch.push({ path: place(key), kind: "file", size, tag: etag });
       }
       for (const prefix of page.prefixes) batch.push({ path: place(prefix.slice(0, -1)), kind: "dir", size: 0 });
       isThere ||= batch.length > 0;
@@ -242,30 +243,38 @@ export class S3Files implements ForeignFiles {
 
   async makeDir(path: RelPath, _mode: number | undefined, signal: AbortSignal): Promise<void> {
     if (this.#below(path) === "") throw noBucket(this.label);
-    await this.#objects.put(this.#below(path), new Uint8Array(0), {}, {}, signal);
+    const mark = this.#below(path);
+    // Somebody may keep something in the mark that is there.
+    if (!this.#heeds && (await this.#objects.head(mark, signal)) !== undefined) return;
+    try {
+      await this.#objects.put(mark, new Uint8Array(0), {}, this.#heeds ? { "if-none-match": "*" } : {}, signal);
+    } catch (error) {
+      if (!isError(error, "STALE")) throw error;
+    }
   }
 
   async removeDir(path: RelPath, signal: AbortSignal): Promise<void> {
     const below = this.#below(path);
     const { objects } = await this.#objects.list(below, "", 2, undefined, signal);
     if (objects.length === 0) throw notFound("remove a directory", path);
-    if (objects.some(({ key }) => key !== below)) {
+    if (objects.some(({ key, size }) => key !== below || size > 0)) {
       throw new SynclineError({ code: "EXISTS", op: "remove a directory", path, message: "the directory is not empty" });
     }
     await this.#objects.delete(below, {}, signal);
   }
 
-  async rename(from: RelPath, to: RelPath, signal: AbortSignal): Promise<void> {
+  async rename(from: RelPath, to: RelPath, signal: AbortSignal, expect?: ForeignEntry): Promise<ForeignEntry> {
     const op = "rename";
     const source = await this.#objects.head(this.#key(from), signal);
     if (source === undefined) {
       if ((await this.stat(from, signal)) === undefined) throw notFound(op, from);
       throw new SynclineError({ code: "UNSUPPORTED", op, path: from, message: "a directory cannot be renamed there" });
     }
+    if (expect !== undefined && !isExpected(entryOf(from, source), expect)) throw stale(op, from);
     if ((await this.stat(to, signal)) !== undefined) {
       throw new SynclineError({ code: "EXISTS", op, path: to, message: "something is there already" });
     }
-    await this.#objects.copy(this.#key(from), this.#key(to), source, undefined, this.#bucket, signal);
+    const tag = await this.#objects.copy(this.#key(from), this.#key(to), source, undefined, this.#bucket, signal);
     try {
       await this.#objects.delete(this.#key(from), this.#heeds ? { "if-match": source.etag } : {}, signal);
     } catch (error) {
@@ -273,12 +282,14 @@ export class S3Files implements ForeignFiles {
       if (isError(error, "STALE")) await this.#objects.delete(this.#key(to), {}, signal);
       throw error;
     }
+    return { ...entryOf(to, source), tag };
   }
 
-  async setTime(path: RelPath, mtimeNs: bigint, signal: AbortSignal): Promise<ForeignEntry> {
+  async setTime(path: RelPath, mtimeNs: bigint, signal: AbortSignal, expect?: ForeignEntry): Promise<ForeignEntry> {
     const key = this.#key(path);
     const there = await this.#objects.head(key, signal);
     if (there === undefined) throw notFound("set a time", path);
+    if (expect !== undefined && !isExpected(entryOf(path, there), expect)) throw stale("set a time", path);
     const tag = await this.#objects.copy(key, key, there, headersWith(there, mtimeNs), this.#bucket, signal);
     return { path, kind: "file", size: there.size, mtimeNs, tag };
   }

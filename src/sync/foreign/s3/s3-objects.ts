@@ -1,7 +1,7 @@
 /** Objects of one bucket by key: looking, listing, copying, putting as a whole and in parts. */
 import { SynclineError } from "#model/error.ts";
 import { isError } from "#sync/foreign/foreign-context.ts";
-import { s3Nonsense, s3Refusal } from "#sync/foreign/s3/s3-errors.ts";
+import { s3Lost, s3Nonsense, s3Refusal } from "#sync/foreign/s3/s3-errors.ts";
 import { type S3Http, encodeKey } from "#sync/foreign/s3/s3-http.ts";
 import { elementsOf, escapeText, textOf } from "#sync/foreign/s3/s3-xml.ts";
 
@@ -67,6 +67,8 @@ export class S3Objects {
     });
     const { xml } = answer!;
     if (!xml.includes("<ListBucketResult")) throw s3Nonsense(op, "it is no listing");
+    // Without its end it would pass for a shorter one that is whole.
+    if (!xml.includes("</ListBucketResult>")) throw s3Lost(op, "the listing was cut");
     const name = textOf(xml, "EncodingType") === "url" ? decodeName : (text: string): string => text;
     const objects = [...elementsOf(xml, "Contents")].map((inner) => {
       const size = Number(textOf(inner, "Size"));

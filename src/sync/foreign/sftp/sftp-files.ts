@@ -451,8 +451,9 @@ export class SftpFiles implements ForeignFiles {
     });
   }
 
-  async rename(from: RelPath, to: RelPath, signal: AbortSignal): Promise<void> {
+  async rename(from: RelPath, to: RelPath, signal: AbortSignal, expect?: ForeignEntry): Promise<undefined> {
     await this.#on("rename", from, signal, async (link) => {
+      if (expect !== undefined && !isExpected(await this.#look(link, from), expect)) throw stale("rename", from);
       if ((await this.#look(link, to)) !== undefined) {
         throw new SynclineError({ code: "EXISTS", op: "rename", path: to, message: "something is there already" });
       }
@@ -460,11 +461,12 @@ export class SftpFiles implements ForeignFiles {
     });
   }
 
-  async setTime(path: RelPath, mtimeNs: bigint, signal: AbortSignal): Promise<ForeignEntry> {
+  async setTime(path: RelPath, mtimeNs: bigint, signal: AbortSignal, expect?: ForeignEntry): Promise<ForeignEntry> {
     const mtimeSeconds = secondsOf(mtimeNs);
     if (mtimeSeconds === undefined) throw unsupported("set the time of", path, "SFTP has times from 1970 to 2106");
     return this.#on("set the time of", path, signal, async (link) => {
       const { channel } = link;
+      if (expect !== undefined && !isExpected(await this.#look(link, path), expect)) throw stale("set the time of", path);
       const full = this.#path(path);
       const wanted = { ...NO_ATTRS, mtimeSeconds };
       if (channel.extensions.has(LSETSTAT)) await extended(channel, LSETSTAT, (packet) => packet.name(full).wantedAttrs(wanted));
