@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { readFileSync, readdirSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { readFileSync, readdirSync, renameSync, statSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { BackupLab, bytesOf, killedAt, never } from "#hub/backup/backup-fixture.ts";
 import { SynclineError } from "#model/error.ts";
@@ -193,5 +193,24 @@ describe("a backup", () => {
     expect(hub.chunks.stats().chunks).toBe(0);
     await lab.restore("restored");
     expect((await lab.check("restored", true)).found).toEqual([]);
+  });
+  test("[BACKUP-901] whatever else lies among the keys is in the backup, which can be read; a link in the place of a key is refused", async () => {
+    await using hub = await lab.open();
+    await hub.spaces.createSpace(lab.who, "demo");
+    await lab.put(hub, "demo", { a: "first" });
+    const keys = readdirSync(lab.path("hub/keys"));
+    const others = [".seal.key.swp", "authority.pem~", "~", "...", "an old one, é"];
+    for (const name of others) writeFileSync(lab.path(`hub/keys/${name}`), name);
+    for (let time = 0; time < 2; time++) await lab.backup(hub);
+    await lab.restore("restored");
+    for (const name of others) expect(readFileSync(lab.path(`restored/keys/${name}`), "utf8")).toBe(name);
+    for (const name of keys) {
+      renameSync(lab.path(`hub/keys/${name}`), lab.path("elsewhere"));
+      symlinkSync(lab.path("elsewhere"), lab.path(`hub/keys/${name}`));
+      expect(await codeOf(lab.backup(hub))).toBe("UNSUPPORTED");
+      renameSync(lab.path("elsewhere"), lab.path(`hub/keys/${name}`));
+    }
+    await lab.restore("again");
+    expect(readdirSync(lab.path("again/keys")).toSorted()).toEqual([...keys, ...others].toSorted());
   });
 });

@@ -155,6 +155,7 @@ class Backup {
     const files: BackupFile[] = [];
     try {
       for (const { name, kind } of fs.list(from)) {
+        if (kind === "symlink") throw linkedKey(`${dataDir}/keys/${name}`);
         if (kind !== "file" || name.endsWith(UNFINISHED)) continue;
         using source = openSource(fs, from, name);
         files.push({ name: `keys/${name}`, ...(await pipe(fs, source, { dir: to, name }, this.#signal)) });
@@ -307,6 +308,17 @@ function otherHub(directory: string): SynclineError {
     path: directory,
     message: "the directory holds the backup of another hub",
     hint: "give each hub a directory of its own",
+  });
+}
+
+/** A hub that is restored without one of its keys makes itself another. */
+function linkedKey(path: string): SynclineError {
+  return new SynclineError({
+    code: "UNSUPPORTED",
+    op: "back up",
+    path,
+    message: "it is a symbolic link, and what it leads to would be missing in the backup",
+    hint: "put the file itself there",
   });
 }
 
