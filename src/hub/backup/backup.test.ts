@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { readFileSync, readdirSync, renameSync, statSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { BackupLab, bytesOf, killedAt, never } from "#hub/backup/backup-fixture.ts";
+import type { BackupProgress } from "#hub/backup/make-backup.ts";
 import { SynclineError } from "#model/error.ts";
 
 async function codeOf(work: Promise<unknown>): Promise<string> {
@@ -212,5 +213,25 @@ describe("a backup", () => {
     }
     await lab.restore("again");
     expect(readdirSync(lab.path("again/keys")).toSorted()).toEqual([...keys, ...others].toSorted());
+  });
+
+  test("[BACKUP-902] backups that fail one after the other leave no more than one of them would", async () => {
+    await using hub = await lab.open();
+    await hub.spaces.createSpace(lab.who, "demo");
+    const failing = async (): Promise<string[]> => {
+      const stop = new AbortController();
+      const onProgress = ({ phase }: BackupProgress): void => {
+        if (phase === "chunks") stop.abort(new SynclineError({ code: "INTERRUPTED", op: "test", message: "enough" }));
+      };
+      expect(await codeOf(lab.backup(hub, { signal: stop.signal, onProgress }))).toBe("INTERRUPTED");
+      return readdirSync(lab.path("backup")).filter((name) => name.startsWith("state-"));
+    };
+    await lab.put(hub, "demo", { a: bytesOf(300_000, 1) });
+    for (let time = 0; time < 3; time++) expect(await failing()).toHaveLength(1);
+    await lab.backup(hub);
+    await lab.put(hub, "demo", { b: bytesOf(300_000, 2) });
+    for (let time = 0; time < 3; time++) expect(await failing()).toHaveLength(2);
+    await lab.restore("restored");
+    expect((await lab.check("restored", true)).found).toEqual([]);
   });
 });

@@ -108,6 +108,10 @@ class Backup {
     using _hold = await packs.hold();
     this.#signal.throwIfAborted();
     this.#onProgress({ phase: "database", doneBytes: 0, totalBytes: 0 });
+    // Each has a whole database: one that fails every night would fill the disk with them, until none can succeed.
+    // The list that was read may be one whose name is not durable yet.
+    await fs.sync(this.#root);
+    this.#dropStates(before?.state);
     const time = new Date(clock.nowMs()).toISOString();
     const state = this.#nextState();
     const files = await this.#copyState(state);
@@ -128,6 +132,12 @@ class Backup {
     let last = 0;
     for (const { name } of this.#parts.fs.list(this.#root)) last = Math.max(last, Number(STATE_DIR.exec(name)?.[1] ?? 0));
     return `state-${last + 1}`;
+  }
+
+  /** All but one: those of earlier backups, and of backups that did not end. */
+  #dropStates(kept: string | undefined): void {
+    const { fs } = this.#parts;
+    for (const { name } of fs.list(this.#root)) if (STATE_DIR.test(name) && name !== kept) removeTree(fs, this.#root, name);
   }
 
   async #copyState(state: string): Promise<BackupFile[]> {
@@ -223,7 +233,7 @@ class Backup {
     } finally {
       fs.close(chunks);
     }
-    for (const { name } of fs.list(this.#root)) if (STATE_DIR.test(name) && name !== state) removeTree(fs, this.#root, name);
+    this.#dropStates(state);
     removeIfThere(fs, this.#root, COPIED_FILE);
     await fs.sync(this.#root);
   }
