@@ -113,9 +113,9 @@ export class BackupLab implements Disposable {
   }
 
   /** Files only: the lineages stay. */
-  restore(name: string, backup = "backup"): Promise<RestoreResult> {
+  restore(name: string, backup = "backup", fs: FileSystem = this.host.fs): Promise<RestoreResult> {
     const options = {
-      fs: this.host.fs, backup: this.path(backup), target: this.path(name), token: "aa",
+      fs, backup: this.path(backup), target: this.path(name), token: "aa",
       finish: () => Promise.resolve(), onProgress: () => undefined,
     };
     return restoreBackup(options, never);

@@ -234,4 +234,36 @@ describe("a backup", () => {
     await lab.restore("restored");
     expect((await lab.check("restored", true)).found).toEqual([]);
   });
+
+  test("[BACKUP-903] a restore of a backup whose place another one takes meanwhile is refused, and not taken for a damaged one", async () => {
+    await using hub = await lab.open();
+    await hub.spaces.createSpace(lab.who, "demo");
+    const paths = ["f0", "f1", "f2", "f3"];
+    for (const [at, path] of paths.entries()) await lab.put(hub, "demo", { [path]: bytesOf(700_000, at) });
+    // While the first pack is copied, and while the first file is.
+    for (const [at, when] of [/pack/, /^hub\.db/].entries()) {
+      await lab.backup(hub);
+      await lab.put(hub, "demo", { [paths[at]!]: "", [`more-${at}`]: bytesOf(700_000, 10 + at) });
+      const live = async function* () {};
+      await hub.chunks.prune({ live: live(), olderThanMs: Date.now() + 60_000, fractionMax: 1 }, never);
+      let another: Promise<unknown> | undefined;
+      let isThere = false;
+      const fs = new Proxy(lab.host.fs, {
+        get(target, name) {
+          const value = Reflect.get(target, name) as unknown;
+          if (typeof value !== "function") return value;
+          return (...args: unknown[]): unknown => {
+            const work = (): unknown => (value as (...args: unknown[]) => unknown).apply(target, args);
+            if (name === "create") isThere ||= when.test(String(args[1]));
+            if (name !== "writeAsync" || !isThere) return work();
+            return (another ??= lab.backup(hub)).then(work);
+          };
+        },
+      });
+      expect(await codeOf(lab.restore(`restored-${at}`, "backup", fs))).toBe("STALE");
+      expect(another).toBeDefined();
+      expect(readdirSync(lab.dir).filter((name) => name.startsWith("restored"))).toEqual([]);
+    }
+    await lab.restore("whole");
+  });
 });
