@@ -7,6 +7,7 @@
  */
 import type { MetaStore } from "#hub/meta/meta-store.ts";
 import type { RESTORE_ARGS } from "#hub/jobs/kinds.ts";
+import { LeftPaths } from "#hub/jobs/left-paths.ts";
 import { parsePoint } from "#hub/point-text.ts";
 import { type Difference, changesFor, differ, differences } from "#hub/restore.ts";
 import { type SpaceAudit, spaceResource } from "#hub/space-audit.ts";
@@ -22,8 +23,6 @@ import type * as z from "zod";
 export const PART_CHANGES = 2000;
 /** Paths that one restore may change; more is done directory by directory. */
 const CHANGES_MAX = 2_000_000;
-/** Paths that were left alone which the result names. */
-const NAMED_MAX = 100;
 const PAGE_ROWS = 5000;
 
 export type RestoreParts = {
@@ -46,8 +45,6 @@ type State = {
 };
 
 const withDone = (state: State, done: number): State => ({ ...state, done });
-
-type Left = { count: number; readonly paths: { readonly path: RelPath; readonly why: string }[] };
 
 export function restoreWork(parts: RestoreParts): JobWork<Args> {
   return async (args, context) => {
@@ -72,7 +69,7 @@ class Restore {
   readonly #parts: RestoreParts;
   readonly #args: Args;
   readonly #context: JobContext;
-  readonly #left: Left = { count: 0, paths: [] };
+  readonly #left = new LeftPaths();
 
   constructor(parts: RestoreParts, args: Args, context: JobContext) {
     this.#parts = parts;
@@ -96,7 +93,7 @@ class Restore {
       await this.#context.save(state, this.#progress(state.done, total, "restoring"));
     }
     const { to, runId, done } = state;
-    return { to, runId, changed: done, leftAlone: this.#left.count, left: this.#left.paths };
+    return { to, runId, changed: done, leftAlone: this.#left.count, left: this.#left.named };
   }
 
   #progress(done: number, total: number | undefined, phase: string) {
@@ -129,14 +126,14 @@ class Restore {
     const found: Difference[] = [];
     for await (const difference of this.#differences(space, { sequence: state.to })) {
       const { path, now } = difference;
-      if (now !== undefined && now.sequence > state.from) this.#leave(path, "it was changed after the job began");
+      if (now !== undefined && now.sequence > state.from) this.#left.add(path, "it was changed after the job began");
       else found.push(difference);
       if (found.length > CHANGES_MAX) throw tooMany();
       if (found.length % PAGE_ROWS === 0) this.#context.signal.throwIfAborted();
     }
     const { changes, lost } = changesFor(found);
     if (lost.length > 0 && state.done === 0) throw cannotRestore(lost);
-    for (const path of lost) this.#leave(path, "its bytes were dropped by retention");
+    for (const path of lost) this.#left.add(path, "its bytes were dropped by retention");
     return changes;
   }
 
@@ -175,20 +172,16 @@ class Restore {
     for (const change of part) {
       const content = change.type === "put" ? change.content : undefined;
       if (content === undefined || (await intake.hold(content))) changes.push(change);
-      else if (change.type === "put") this.#leave(change.path, "its bytes are missing");
+      else if (change.type === "put") this.#left.add(change.path, "its bytes are missing");
     }
     const request = { changes, intake, atomic: false, cause: "restore", traceId, runId, message } as const;
     const { results } = await spaces.commit(who, space, request);
     let done = 0;
     for (const result of results) {
       if (result.status === "done") done++;
-      else this.#leave(result.path, result.status === "stale" ? "it was changed meanwhile" : result.message);
+      else this.#left.add(result.path, result.status === "stale" ? "it was changed meanwhile" : result.message);
     }
     return done;
-  }
-
-  #leave(path: RelPath, why: string): void {
-    if (++this.#left.count <= NAMED_MAX) this.#left.paths.push({ path: printablePath(path), why });
   }
 }
 

@@ -321,6 +321,47 @@ describe("jobs of a hub", () => {
     await done("restore", { space: "demo", to: PAST });
     expect(await lab.files(hub, "demo")).toEqual({ a: "a" });
   });
+  /** The space as a hub sees it that ends with its n-th commit: before it is made, or right after. */
+  function dyingAt(nth: number, isMade: boolean): HubSpaces {
+    let commits = 0;
+    return new Proxy(hub.spaces, {
+      get(target, name) {
+        const value = Reflect.get(target, name) as unknown;
+        if (typeof value !== "function") return value;
+        if (name !== "commit") return value.bind(target);
+        return async (...args: Parameters<SpaceService["commit"]>) => {
+          if (++commits < nth) return target.commit(...args);
+          stop.abort();
+          if (isMade && commits === nth) return target.commit(...args);
+          throw new SynclineError({ code: "INTERRUPTED", op: "commit", message: "the hub ends" });
+        };
+      },
+    });
+  }
+
+  async function cutOff(spaces: HubSpaces, args: object): Promise<number> {
+    await end();
+    await begin(spaces);
+    const { id } = await submit("restore", { space: "demo", ...args });
+    await running;
+    return id;
+  }
+
+  const namesOf = (count: number, dir = ""): string[] => Array.from({ length: count }, (_, at) => `${dir}f${String(at).padStart(5, "0")}`);
+  const filled = (names: readonly string[], text: string): Record<string, string> => Object.fromEntries(names.map((name) => [name, text]));
+
+  test("[JOB-904] a restore that leaves many long paths alone is done, and names some of them", async () => {
+    const dir = Array.from({ length: 15 }, () => "n".repeat(250)).join("/");
+    const names = namesOf(100, `${dir}/`);
+    const to = await lab.put(hub, "demo", filled(names, "old"));
+    await lab.put(hub, "demo", filled(names, "new"));
+    const id = await cutOff(dyingAt(1, false), { to: String(to) });
+    await lab.put(hub, "demo", filled(names, "newer"));
+    await begin(hub.spaces);
+    const job = await ended(id);
+    expect(job).toMatchObject({ state: "done", result: { changed: 0, leftAlone: names.length } });
+    expect((job.result as { left: unknown[] }).left.length).toBeGreaterThan(3);
+  });
 });
 
 function codeOf(error: unknown): string {
