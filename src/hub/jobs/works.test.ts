@@ -349,6 +349,46 @@ describe("jobs of a hub", () => {
 
   const namesOf = (count: number, dir = ""): string[] => Array.from({ length: count }, (_, at) => `${dir}f${String(at).padStart(5, "0")}`);
   const filled = (names: readonly string[], text: string): Record<string, string> => Object.fromEntries(names.map((name) => [name, text]));
+  const removals = async (...paths: string[]): Promise<void> => {
+    const changes = paths.map((path) => ({ type: "remove", path, expect: { kind: "any" }, recursive: true }) as const);
+    await hub.spaces.commit(WHO, "demo", { changes, intake: undefined, atomic: true, cause: "edit", traceId: TRACE });
+  };
+
+  test("[JOB-901] a restore whose hub has gone between a commit and what is noted of it tells all that it has changed", async () => {
+    const names = namesOf(PART_CHANGES + 3);
+    const to = await lab.put(hub, "demo", filled(names, "old"));
+    await lab.put(hub, "demo", filled(names, "new"));
+    const id = await cutOff(dyingAt(1, true), { to: String(to) });
+    await begin(hub.spaces);
+    expect(await ended(id)).toMatchObject({ state: "done", result: { changed: names.length, leftAlone: 0 }, progress: { done: names.length } });
+    expect(await lab.files(hub, "demo")).toEqual(filled(names, "old"));
+  });
+
+  test("[JOB-902] what was removed after a restore began stays removed, and is told", async () => {
+    const to = await lab.put(hub, "demo", { same: "same", edited: "old", "dir/same": "same", back: "back" });
+    await removals("back");
+    await lab.put(hub, "demo", { edited: "new" });
+    const id = await cutOff(dyingAt(1, false), { to: String(to) });
+    await removals("same", "edited", "dir");
+    await begin(hub.spaces);
+    const job = await ended(id);
+    expect(await lab.files(hub, "demo")).toEqual({ back: "back" });
+    expect(job).toMatchObject({ state: "done", result: { changed: 1, leftAlone: 4 } });
+    const { left } = job.result as { left: { path: string; why: string }[] };
+    expect(left.map(({ path }) => path)).toEqual(["dir", "dir/same", "edited", "same"]);
+  });
+
+  test("[JOB-903] a path that a restore has removed itself, to put something else there, is put though its hub had gone in between", async () => {
+    const to = await lab.put(hub, "demo", { d: "a file" });
+    await removals("d");
+    // With the directory they are one part.
+    await lab.put(hub, "demo", filled(namesOf(PART_CHANGES - 1, "d/"), "x"));
+    const id = await cutOff(dyingAt(2, false), { path: "d", to: String(to) });
+    expect(await lab.files(hub, "demo")).toEqual({});
+    await begin(hub.spaces);
+    expect(await ended(id)).toMatchObject({ state: "done", result: { changed: PART_CHANGES + 1, leftAlone: 0 } });
+    expect(await lab.files(hub, "demo")).toEqual({ d: "a file" });
+  });
 
   test("[JOB-904] a restore that leaves many long paths alone is done, and names some of them", async () => {
     const dir = Array.from({ length: 15 }, () => "n".repeat(250)).join("/");
