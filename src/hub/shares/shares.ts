@@ -193,6 +193,14 @@ export class Shares {
     return true;
   }
 
+  /** One that was counted could not be begun: it is one of those that may be, still. */
+  async notBegun({ id, space }: Share, path: RelPath, by: Actor): Promise<void> {
+    const { table, access } = this.#parts;
+    await table.takeBackDownload(id);
+    const resource = spaceResource(space, path);
+    await access.audit.append(by, { action: "share.download", resource, outcome: "failed", details: { id } });
+  }
+
   /** Counts and records an upload that is done. */
   async uploaded({ id, space }: Share, path: RelPath, bytes: number, by: Actor): Promise<void> {
     const { table, access, clock } = this.#parts;
