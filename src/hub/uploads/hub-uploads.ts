@@ -477,7 +477,7 @@ export class HubUploads implements Uploads {
     return { parts, chunks, runs: kind === "parts" ? parts : [streamRun(parts)] };
   }
 
-  async #commit(by: Uploader, { row, space }: Known, source: Source, completion: Completion): Promise<ChangeResult> {
+  async #commit(by: Uploader, { row, space }: Known, source: Source, completion: Completion, runId = runOf(row)): Promise<ChangeResult> {
     const { spaces, meta, clock } = this.#options;
     const { plan, path } = row;
     // Held until the commit is done: what rows name is pruned only when they are gone.
@@ -508,7 +508,7 @@ export class HubUploads implements Uploads {
       keepsKind: completion.keepsKind,
     };
     const { traceId, message } = completion;
-    const request = { changes: [change], intake, atomic: true, cause: "upload", traceId, message, runId: runOf(row) } as const;
+    const request = { changes: [change], intake, atomic: true, cause: "upload", traceId, message, runId } as const;
     return (await spaces.commit(by.who, space.name, request)).results[0]!;
   }
 
@@ -553,10 +553,19 @@ export class HubUploads implements Uploads {
       const { row, space } = await this.#open(by, id);
       // The name was another's by then.
       if (!of.isSubsetOf(new Set([space.id]))) throw unknownSpace(wanted.space);
-      const result = await this.#commit(by, { row, space }, source, completion);
+      const runId = joinedRun(row, streams);
+      // Did whoever asked before not hear that it was done?
+      const made = (await this.#options.meta.journalOfRun(space.id, runId)).find(({ path }) => path === row.path);
+      const { result, isFirst } =
+        made === undefined
+          ? { result: await this.#commit(by, { row, space }, source, completion, runId), isFirst: true }
+          : await this.#again(row, space, made.sequence);
       if (result.status === "done") {
-        await this.#finish(row, result.version, "", []);
-        return { result, isFirst: true, upload: await this.get(by, id) };
+        // It is made, whatever becomes of the note: who is told otherwise makes it once more. Without one it is swept.
+        await this.#finish(row, result.version, "", []).catch(() => undefined);
+        const done = { sequence: result.version.sequence, parts: "" };
+        const told = { ...row, received: size, done, expiresMs: this.#options.clock.nowMs() + UPLOAD_KNOWN_MS };
+        return { result, isFirst, upload: shown(told, space) };
       }
       await this.#options.rows.drop([id]);
       return { result, isFirst: true, upload: shown(row, space) };
@@ -595,6 +604,12 @@ function printsOf({ parts }: Source, version: Version): PrintRow[] {
 
 /** The run of its commit, by which it is found again, and taken back. */
 const runOf = ({ id }: UploadRow): string => `upload-${id}`;
+
+/** The same for who joins the same streams to the same path once more. */
+function joinedRun({ path }: UploadRow, streams: readonly UploadId[]): string {
+  const hash = new Bun.CryptoHasher("sha256").update(encodeName(path)).update(`\0${streams.join()}`).digest("hex");
+  return `join-${hash.slice(0, 2 * ID_BYTES)}`;
+}
 
 function shown(row: UploadRow, space: Space): Upload {
   const { id, path, kind, size, received, plan, createdMs, expiresMs, note, done, job } = row;
