@@ -51,6 +51,8 @@ const TIDY_EVERY_MS = 10 * 60_000;
 const PAGE_ROWS = 500;
 const OWNER_BYTES = 8;
 
+export type JobUser = { readonly principal: Principal; readonly createdMs: number };
+
 const SYSTEM: Submitter = { id: "system:jobs", scopes: undefined };
 
 export type JobsOptions = {
@@ -59,8 +61,8 @@ export type JobsOptions = {
   readonly random: Random;
   readonly access: Access;
   readonly audit: { appendIn(sql: Sql, by: Actor, event: AuditEvent): Promise<void> };
-  /** A user by name with the roles that it has now; undefined: it is gone, or may not sign in. */
-  readonly userByName: (name: string) => Promise<Principal | undefined>;
+  /** A user by name with the roles that it has now, and since when there is this one; undefined: it is gone, or may not sign in. */
+  readonly userByName: (name: string) => Promise<JobUser | undefined>;
   readonly kinds: readonly Registered[];
   /** Schedules that are always there. */
   readonly schedules: readonly HubSchedule[];
@@ -161,7 +163,7 @@ export class Jobs {
       args: checked,
       bound: kind.bind?.(checked),
       priority,
-      submitter: { id: who.id, scopes: who.scopes },
+      submitter: await this.#submitterOf(who),
       traceId: by.traceId ?? this.#traceId(),
       schedule: undefined,
       triesMax: tries,
@@ -285,12 +287,13 @@ export class Jobs {
     access.require(who, "manage", { type: "job", name: kind.name });
     const args = this.#checked(kind, who, settings.args);
     const nextMs = cronTimes(settings.cron, settings.zone).next(clock.nowMs());
+    const own = await this.#submitterOf(who);
     const made = await db.transaction(async (sql) => {
       const before = await readSchedule(sql, name);
       if (before === undefined && (await readSchedules(sql)).length >= SCHEDULES_MAX) throw tooManySchedules();
       if (before !== undefined) access.require(who, "manage", { type: "job", name: before.kind });
       if (before?.origin === "hub" && before.kind !== kind.name) throw ofTheHub(name);
-      const submitter = before?.origin === "hub" ? before.submitter : { id: who.id, scopes: who.scopes };
+      const submitter = before?.origin === "hub" ? before.submitter : own;
       const { lastMs, lastJob, lastOutcome } = before ?? {};
       const origin = before?.origin ?? "user";
       const facts = { ...settings, args, name, origin, submitter, lastMs, lastJob, lastOutcome };
@@ -353,11 +356,18 @@ export class Jobs {
     return insertJob(sql, job, this.#options.clock.nowMs());
   }
 
-  async #principalOf({ id, scopes }: Submitter): Promise<Principal | undefined> {
+  async #submitterOf({ id, kind, name, scopes }: Principal): Promise<Submitter> {
+    const user = kind === "user" ? await this.#options.userByName(name) : undefined;
+    return { id, scopes, ...(user === undefined ? {} : { sinceMs: user.createdMs }) };
+  }
+
+  async #principalOf({ id, scopes, sinceMs }: Submitter): Promise<Principal | undefined> {
     if (id.startsWith("system:")) return systemPrincipal(id.slice("system:".length));
     if (!id.startsWith("user:")) return undefined;
     const user = await this.#options.userByName(id.slice("user:".length));
-    return user === undefined ? undefined : { ...user, scopes };
+    // Another one may have got the name of one that is gone.
+    if (user === undefined || (sinceMs ?? user.createdMs) !== user.createdMs) return undefined;
+    return { ...user.principal, scopes };
   }
 
   #kind(name: string): AnyJobKind {

@@ -73,7 +73,7 @@ async function begin(spaces: SpaceService): Promise<void> {
   const parts = { meta, chunks, spaces, audit: access.audit, care, registry, listener, uploads, lifecycle, versions, cursor: scrubbed, clock, random };
   const transfers = { run: () => Promise.reject(new Error("not here")), forget: () => undefined, sweep: () => Promise.resolve(), check: () => undefined };
   const kinds = hubJobs({ ...parts, transfers, log: () => undefined, onDamaged: () => Promise.resolve() });
-  const userByName = (): Promise<Principal | undefined> => Promise.resolve(undefined);
+  const userByName = (): Promise<undefined> => Promise.resolve(undefined);
   const more = { kinds, schedules: HUB_SCHEDULES, isAlone: true, log: () => undefined, userByName };
   jobs = await Jobs.open({ db, clock, random, access, audit: access.audit, ...more });
   stop = new AbortController();
