@@ -116,6 +116,23 @@ describe("jobs of a hub", () => {
     expect(lab.has("copy/backup.json")).toBe(true);
   });
 
+  test("[JOB-906] a clock that jumps ahead makes nothing go that is not old: no deleted space, no version, no object", async () => {
+    const { spaces } = hub;
+    await lab.put(hub, "demo", { f: "one" });
+    await lab.put(hub, "demo", { f: "two" });
+    const lifecycle = [{ id: "r", enabled: true, filter: {}, expireDays: 30 }];
+    await spaces.updateSpace(WHO, "demo", { settings: { retention: { versions: undefined, ageMs: 1000 }, lifecycle } });
+    await spaces.createSpace(WHO, "wanted");
+    await lab.put(hub, "wanted", { a: "a" });
+    await spaces.deleteSpace(WHO, "wanted");
+    aheadMs += 365 * 86_400_000;
+    expect(await done("expire", {})).toMatchObject({ state: "done", result: { erasedSpaces: 0, expiredVersions: 0 } });
+    expect(await done("lifecycle", {})).toMatchObject({ state: "done", result: { removed: 0 } });
+    aheadMs = 0;
+    await spaces.undeleteSpace(WHO, "wanted");
+    expect([await lab.files(hub, "wanted"), await lab.files(hub, "demo")]).toEqual([{ a: "a" }, { f: "two" }]);
+  });
+
   test("[JOB-42] a prune of more than half of the store fails until a person says how much may go", async () => {
     await hub.spaces.updateSpace(WHO, "demo", { settings: { retention: { versions: 0, ageMs: undefined } } });
     for (let at = 0; at < 5; at++) await lab.put(hub, "demo", { f: bytesOf(100_000, at) });

@@ -1,6 +1,7 @@
 /** Uploads over the hub's own stores: who may is asked at every step, what has come is decided by rows. */
 import type { Access } from "#access/access.ts";
 import { NO_ATTRIBUTES, attributesFault } from "#hub/attributes.ts";
+import { BelievedTime } from "#hub/believed-time.ts";
 import type { StoreIntake } from "#hub/content.ts";
 import { encryptedBytes, isEncrypted, storedBytes } from "#hub/encrypted-content.ts";
 import { type HubSpaces, seedsOf } from "#hub/hub-spaces.ts";
@@ -56,6 +57,8 @@ type Appending = { readonly stop: () => Promise<void> };
 
 export class HubUploads implements Uploads {
   readonly #options: HubUploadsOptions;
+  /** By which they end; that they are gone on with is noted by the clock. */
+  readonly #time: BelievedTime;
   readonly #places = new Places(UPLOADS_WRITING_MAX);
   /** By user. */
   readonly #placesOf = new Map<string, Places>();
@@ -71,6 +74,7 @@ export class HubUploads implements Uploads {
 
   constructor(options: HubUploadsOptions) {
     this.#options = options;
+    this.#time = new BelievedTime(options.clock);
     this.#prints = new PartPrints(options);
   }
 
@@ -173,11 +177,11 @@ export class HubUploads implements Uploads {
 
   /** Drops what has expired, and what is for spaces that are no more; returns how many. */
   async sweep(signal: AbortSignal): Promise<number> {
-    const { rows, clock } = this.#options;
+    const { rows } = this.#options;
     let dropped = 0;
     for (;;) {
       signal.throwIfAborted();
-      const nowMs = clock.nowMs();
+      const nowMs = this.#time.nowMs();
       // Of one that somebody goes on with in this moment all stays.
       const gone = await this.#drop(await rows.overdue(nowMs, SWEEP_ROWS), nowMs);
       dropped += gone;
@@ -229,7 +233,7 @@ export class HubUploads implements Uploads {
     const { rows, meta } = this.#options;
     const row = await rows.get(id);
     if (row === undefined || row.owner !== by.who.id || row.door !== by.door) throw unknownUpload(id);
-    if (row.expiresMs < this.#options.clock.nowMs()) throw unknownUpload(id);
+    if (row.expiresMs < this.#time.nowMs()) throw unknownUpload(id);
     const space = await meta.space(row.spaceId);
     if (space === undefined || space.deletedMs !== undefined) throw unknownSpace(space?.name ?? "");
     this.#requireWrite(by, space.name, row.path);
