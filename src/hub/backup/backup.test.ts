@@ -4,6 +4,9 @@ import { join } from "node:path";
 import { BackupLab, bytesOf, killedAt, never } from "#hub/backup/backup-fixture.ts";
 import type { BackupProgress } from "#hub/backup/make-backup.ts";
 import { SynclineError } from "#model/error.ts";
+import { type FileSystem, FsError } from "#platform/file-system.ts";
+import { packName } from "#store/packs/pack-files.ts";
+import type { PackPart } from "#store/packs/pack-source.ts";
 
 async function codeOf(work: Promise<unknown>): Promise<string> {
   return work.then(
@@ -265,5 +268,54 @@ describe("a backup", () => {
       expect(readdirSync(lab.dir).filter((name) => name.startsWith("restored"))).toEqual([]);
     }
     await lab.restore("whole");
+  });
+
+  test("[BACKUP-904] what the disk of the hub does not give of a pack keeps nothing else out of a backup, which says so", async () => {
+    let bad: { readonly file: string; readonly from: number; readonly to: number } | undefined;
+    const { fs } = lab.host;
+    const names = new Map<unknown, string>();
+    // Of one pack some blocks cannot be read; the backup's own disk is in order.
+    const failing = new Proxy(fs, {
+      get(target, name) {
+        const value = Reflect.get(target, name) as unknown;
+        if (typeof value !== "function") return value;
+        return (...args: unknown[]): unknown => {
+          const [fd, into, at] = args as [unknown, Uint8Array, number];
+          const isBad = bad !== undefined && names.get(fd) === bad.file && at < bad.to && at + into.length > bad.from;
+          if (name === "readAsync" && isBad) return Promise.reject(new FsError("EIO", "pread"));
+          const result = (value as (...args: unknown[]) => unknown).apply(target, args);
+          if (name === "openRead" || name === "openWrite" || name === "create") names.set(result, String(args[1]));
+          return result;
+        };
+      },
+    });
+    (lab.host as { fs: FileSystem }).fs = failing;
+    await using hub = await lab.open();
+    (lab.host as { fs: FileSystem }).fs = fs;
+    await hub.spaces.createSpace(lab.who, "demo");
+    const content = (at: number): Uint8Array => bytesOf(200_000, at);
+    for (const at of [0, 1]) await lab.put(hub, "demo", { [`f${at}`]: content(at) });
+    await lab.backup(hub);
+    for (const at of [2, 3]) await lab.put(hub, "demo", { [`f${at}`]: content(at) });
+    const [{ number, bytes }] = hub.packs.parts() as [PackPart];
+    const file = packName(number);
+    // Where the earlier backup has it, and where nothing has.
+    bad = { file, from: 50_000, to: 60_000 };
+    expect(await codeOf(lab.backup(hub))).toBe("none");
+    await lab.restore("first");
+    expect((await lab.check("first", true)).found).toEqual([]);
+    await lab.put(hub, "demo", { f4: content(4) });
+    bad = { file, from: bytes + 50_000, to: bytes + 60_000 };
+    for (let time = 0; time < 2; time++) {
+      const failed = await lab.backup(hub).catch((error: SynclineError) => error);
+      expect(failed).toMatchObject({ code: "CHUNK_DAMAGED", message: expect.stringContaining(`packs (${number})`) });
+    }
+    expect((await lab.restore("second")).damagedPacks).toEqual([number]);
+    const { found } = await lab.check("second", true);
+    expect(found.map(({ kind, where }) => [kind, where.replace(/ .*/, "")])).toEqual([["chunk", "demo:f4"]]);
+    bad = undefined;
+    expect(await codeOf(lab.backup(hub))).toBe("none");
+    expect((await lab.restore("third")).damagedPacks).toEqual([]);
+    expect((await lab.check("third", true)).found).toEqual([]);
   });
 });

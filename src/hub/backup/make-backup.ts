@@ -8,6 +8,9 @@
  * 4. The list of all that takes the place of the one before.
  *
  * Packs that the last backup has already, of the same id and length, are not copied again.
+ *
+ * What the disk of the hub does not give any more of a pack (EIO) keeps nothing else out of the backup. It ends with an error
+ * then, when it is made: somebody has to look at that disk.
  */
 import type { Database } from "#platform/sql/database.ts";
 import type { Clock } from "#platform/host.ts";
@@ -20,6 +23,7 @@ import {
   newManifest, packFileName, readCopied, readManifest, writeList,
 } from "#hub/backup/manifest.ts";
 import { UNFINISHED, openOrMake, openSource, pipe, removeIfThere, removeTree, sumOf } from "#hub/backup/pipe.ts";
+import { type EarlierCopy, ReadAround } from "#hub/backup/read-around.ts";
 import type { PackPart, PackSource } from "#store/packs/pack-source.ts";
 
 export type BackupParts = {
@@ -52,7 +56,8 @@ export type BackupResult = {
 /**
  * @param directory absolute; made when it is missing in a directory that exists
  * @throws {SynclineError} USAGE, EXISTS when something else is in the directory, ROOT_BUSY while another backup is made
- *   there, UNSUPPORTED for a database with tools of its own, DISK
+ *   there, UNSUPPORTED for a database with tools of its own, DISK; CHUNK_DAMAGED when it is made, and something of a pack could
+ *   not be read
  */
 export async function makeBackup(
   parts: BackupParts,
@@ -119,6 +124,7 @@ class Backup {
     const manifest = newManifest({ program, hubId, time, state, files, packs: all });
     await writeList(fs, this.#root, MANIFEST_FILE, manifest);
     await this.#sweep(manifest);
+    requireNoHoles(all);
     const bytesOf = (list: readonly { readonly bytes: number }[]): number => list.reduce((sum, one) => sum + one.bytes, 0);
     return {
       packs: all.length,
@@ -190,10 +196,10 @@ class Backup {
       const missing: PackPart[] = [];
       for (const part of packs.parts()) {
         const known = there.get(`${part.id} ${part.bytes}`);
-        if (known !== undefined && isThere(fs, dir, known)) kept.push(known);
+        if (known !== undefined && known.holes === undefined && isThere(fs, dir, known)) kept.push(known);
         else missing.push(part);
       }
-      const copied = await this.#copyMissing(dir, missing, kept);
+      const copied = await this.#copyMissing(dir, missing, kept, [...there.values()]);
       await fs.sync(dir);
       const all = [...kept, ...copied].sort((a, b) => a.number - b.number);
       return { all, copied };
@@ -202,20 +208,28 @@ class Backup {
     }
   }
 
-  async #copyMissing(dir: Fd, missing: readonly PackPart[], kept: readonly BackupPack[]): Promise<BackupPack[]> {
+  async #copyMissing(
+    dir: Fd,
+    missing: readonly PackPart[],
+    kept: readonly BackupPack[],
+    there: readonly BackupPack[],
+  ): Promise<BackupPack[]> {
     const { fs, packs, hubId } = this.#parts;
     const totalBytes = missing.reduce((sum, { bytes }) => sum + bytes, 0);
     const copied: BackupPack[] = [];
     let doneBytes = 0;
     this.#onProgress({ phase: "chunks", doneBytes, totalBytes });
     for (const part of missing) {
-      const source = { bytes: part.bytes, read: (into: Uint8Array, at: number) => packs.read(part, into, at) };
+      using earlier = earlierOf(fs, dir, there.filter(({ id }) => id === part.id));
+      const disk = { bytes: part.bytes, read: (into: Uint8Array, at: number) => packs.read(part, into, at) };
+      const source = new ReadAround(disk, earlier, this.#signal);
       const { sum, bytes } = await pipe(fs, source, { dir, name: packFileName(part) }, this.#signal, (count) => {
         doneBytes += count;
         this.#onProgress({ phase: "chunks", doneBytes, totalBytes });
       });
       if (bytes < part.bytes) throw shorter(part.number);
-      copied.push({ number: part.number, id: part.id, bytes, sum });
+      const holes = source.holes.map(([from, to]): [number, number] => [from, to]);
+      copied.push({ number: part.number, id: part.id, bytes, sum, ...(holes.length === 0 ? {} : { holes }) });
       // Whoever is killed goes on from here.
       await fs.sync(dir);
       await writeList(fs, this.#root, COPIED_FILE, { hubId, packs: [...kept, ...copied] });
@@ -246,6 +260,28 @@ function isThere(fs: FileSystem, dir: Fd, pack: BackupPack): boolean {
     if (isCode(error, "ENOENT")) return false;
     throw error;
   }
+}
+
+/** The longest that there is. */
+function earlierOf(fs: FileSystem, dir: Fd, known: readonly BackupPack[]): (EarlierCopy & Disposable) | undefined {
+  const pack = known.toSorted((a, b) => b.bytes - a.bytes).find((one) => isThere(fs, dir, one));
+  if (pack === undefined) return undefined;
+  const file = openSource(fs, dir, packFileName(pack));
+  return { bytes: pack.bytes, read: file.read, holes: pack.holes ?? [], [Symbol.dispose]: () => file[Symbol.dispose]() };
+}
+
+/** @throws {SynclineError} CHUNK_DAMAGED */
+function requireNoHoles(packs: readonly BackupPack[]): void {
+  const holed = packs.filter(({ holes }) => holes !== undefined);
+  if (holed.length === 0) return;
+  const bytes = holed.flatMap(({ holes }) => holes!).reduce((sum, [from, to]) => sum + to - from, 0);
+  const numbers = holed.map(({ number }) => number).slice(0, 10).join(", ");
+  throw new SynclineError({
+    code: "CHUNK_DAMAGED",
+    op: "back up",
+    message: `the backup is made, but for ${bytes} bytes of ${holed.length} packs (${numbers}) that the disk of the hub does not give`,
+    hint: "save what else is on that disk; syncline hub check --deep names the files whose bytes are lost",
+  });
 }
 
 function requireApart(directory: string, dataDir: string): void {

@@ -39,6 +39,8 @@ const PACK = z.object({
   bytes: z.int().min(0),
   /** SHA-256 of those. */
   sum: SUM,
+  /** From and to: the disk of the hub did not give these, and they are zeros. */
+  holes: z.array(z.tuple([z.int().min(0), z.int().min(1)])).optional(),
 });
 const MANIFEST = z.object({
   format: z.literal(FORMAT),

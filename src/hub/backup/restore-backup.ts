@@ -28,7 +28,7 @@ export type RestoreOptions = {
 export type RestoreResult = {
   readonly manifest: BackupManifest;
   readonly totalBytes: number;
-  /** Packs that are not what was backed up; of them what is sound was taken. */
+  /** Packs that are not what was backed up, or were not whole then; of them what is sound was taken. */
   readonly damagedPacks: readonly number[];
 };
 
@@ -157,7 +157,7 @@ class Restore {
     }
   }
 
-  /** True when it is what was backed up. */
+  /** True when it is all that was to be backed up. */
   async #restorePack(from: Fd, dir: Fd, pack: BackupPack): Promise<boolean> {
     const { fs } = this.#options;
     try {
@@ -167,7 +167,7 @@ class Restore {
       const part = { bytes, read: source.read };
       const target = { dir, name: packName(pack.number) };
       const copy = await pipe(fs, part, target, this.#signal, (count) => this.#came(count));
-      return copy.bytes === pack.bytes && copy.sum === pack.sum;
+      return copy.bytes === pack.bytes && copy.sum === pack.sum && pack.holes === undefined;
     } catch (error) {
       if (isCode(error, "ENOENT")) return false;
       if (isCode(error, "EIO")) throw unreadable(pack, error);
