@@ -318,4 +318,24 @@ describe("a backup", () => {
     expect((await lab.restore("third")).damagedPacks).toEqual([]);
     expect((await lab.check("third", true)).found).toEqual([]);
   });
+
+  test("[BACKUP-905] what has rotted on the disk of the hub since an earlier backup does not take the place of what that one has", async () => {
+    await using hub = await lab.open();
+    await hub.spaces.createSpace(lab.who, "demo");
+    for (const at of [0, 1]) await lab.put(hub, "demo", { [`f${at}`]: bytesOf(200_000, at) });
+    await lab.backup(hub);
+    const [{ number, id }] = hub.packs.parts() as [PackPart];
+    flip(lab.path(`hub/chunks/${packName(number)}`), 50_000);
+    await lab.put(hub, "demo", { f2: bytesOf(200_000, 2) });
+    await lab.backup(hub);
+    await lab.restore("restored");
+    expect((await lab.check("restored", true)).found).toEqual([]);
+    // Where that has rotted itself, it is the hub's turn.
+    flip(lab.path(`hub/chunks/${packName(number)}`), 50_000);
+    flip(lab.path(`backup/chunks/${number}-${id}.pack`), 150_000);
+    await lab.put(hub, "demo", { f3: bytesOf(200_000, 3) });
+    await lab.backup(hub);
+    await lab.restore("again");
+    expect((await lab.check("again", true)).found).toEqual([]);
+  });
 });

@@ -22,7 +22,7 @@ import {
   type BackupFile, type BackupManifest, type BackupPack, CHUNKS_DIR, COPIED_FILE, LOCK_FILE, MANIFEST_FILE, STATE_DIR,
   newManifest, packFileName, readCopied, readManifest, writeList,
 } from "#hub/backup/manifest.ts";
-import { UNFINISHED, openOrMake, openSource, pipe, removeIfThere, removeTree, sumOf } from "#hub/backup/pipe.ts";
+import { type Source, UNFINISHED, openOrMake, openSource, pipe, removeIfThere, removeTree, sumOf } from "#hub/backup/pipe.ts";
 import { type EarlierCopy, ReadAround } from "#hub/backup/read-around.ts";
 import type { PackPart, PackSource } from "#store/packs/pack-source.ts";
 
@@ -222,13 +222,16 @@ class Backup {
     for (const part of missing) {
       using earlier = earlierOf(fs, dir, there.filter(({ id }) => id === part.id));
       const disk = { bytes: part.bytes, read: (into: Uint8Array, at: number) => packs.read(part, into, at) };
-      const source = new ReadAround(disk, earlier, this.#signal);
+      const around = new ReadAround(disk, earlier, this.#signal);
+      // What the earlier copy has was right when it was made; on the disk of the hub it may have rotted since.
+      const isGoodStill = earlier !== undefined && earlier.holes.length === 0 && (await isWhole(earlier, this.#signal));
+      const source = isGoodStill ? continued(earlier, around) : around;
       const { sum, bytes } = await pipe(fs, source, { dir, name: packFileName(part) }, this.#signal, (count) => {
         doneBytes += count;
         this.#onProgress({ phase: "chunks", doneBytes, totalBytes });
       });
       if (bytes < part.bytes) throw shorter(part.number);
-      const holes = source.holes.map(([from, to]): [number, number] => [from, to]);
+      const holes = around.holes.map(([from, to]): [number, number] => [from, to]);
       copied.push({ number: part.number, id: part.id, bytes, sum, ...(holes.length === 0 ? {} : { holes }) });
       // Whoever is killed goes on from here.
       await fs.sync(dir);
@@ -267,7 +270,28 @@ function earlierOf(fs: FileSystem, dir: Fd, known: readonly BackupPack[]): (Earl
   const pack = known.toSorted((a, b) => b.bytes - a.bytes).find((one) => isThere(fs, dir, one));
   if (pack === undefined) return undefined;
   const file = openSource(fs, dir, packFileName(pack));
-  return { bytes: pack.bytes, read: file.read, holes: pack.holes ?? [], [Symbol.dispose]: () => file[Symbol.dispose]() };
+  const { bytes, sum, holes = [] } = pack;
+  return { bytes, sum, holes, read: file.read, [Symbol.dispose]: () => file[Symbol.dispose]() };
+}
+
+/** Is it what was copied then? */
+async function isWhole(copy: EarlierCopy, signal: AbortSignal): Promise<boolean> {
+  try {
+    return (await sumOf(copy, signal)).sum === copy.sum;
+  } catch (error) {
+    if (isCode(error, "EIO")) return false;
+    throw error;
+  }
+}
+
+/** The beginning from one, and what comes behind it from the other. */
+function continued(beginning: Source, whole: Source): Source {
+  const read = async (into: Uint8Array, at: number): Promise<number> => {
+    const first = Math.max(0, Math.min(into.length, beginning.bytes - at));
+    const count = first === 0 ? 0 : await beginning.read(into.subarray(0, first), at);
+    return count < first || first === into.length ? count : count + (await whole.read(into.subarray(first), at + first));
+  };
+  return { bytes: whole.bytes, read };
 }
 
 /** @throws {SynclineError} CHUNK_DAMAGED */

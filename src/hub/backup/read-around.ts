@@ -15,7 +15,7 @@ const HOLES_MAX = 1000;
 /** Bytes from a position on, and before another one. */
 export type Hole = readonly [from: number, to: number];
 /** What an earlier backup has of the same pack, from its beginning. */
-export type EarlierCopy = Source & { readonly holes: readonly Hole[] };
+export type EarlierCopy = Source & { readonly sum: string; readonly holes: readonly Hole[] };
 
 export class ReadAround implements Source {
   readonly bytes: number;
