@@ -109,6 +109,17 @@ export function purgeContract(name: string, makeLab: () => Promise<MetaLab>, run
       expect((await named(1))!["s3.tags"]).toBeUndefined();
     });
 
+    test("[PURGE-901] more than an old version can keep is refused in words, and changes nothing", async () => {
+      const { store, space } = await fresh();
+      for (const text of ["one", "two"]) await commitOne(store, space.id, [putFile("a", text)]);
+      const version = { path: "a", sequence: 1 };
+      for (const attributes of [{ "s3.tags": "%E4%B8%80".repeat(3000) }, { "no name": "x" }]) {
+        const change = { space: space.id, version, attributes, timeMs: 1 } as const;
+        expect(await codeOf(store.changeOldAttributes(change, () => Promise.resolve()))).toBe("USAGE");
+      }
+      expect((await store.versionNamed(space.id, version))?.attributes).toEqual({});
+    });
+
     test("[PURGE-7] of versions that are null the last one made is the one that there is, and no purge brings an earlier one back", async () => {
       const { store, space } = await fresh();
       const set = (status: string) =>
