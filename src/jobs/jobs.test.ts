@@ -228,6 +228,11 @@ describe("jobs", () => {
     expect(await lab.ended(second.id)).toMatchObject({ state: "failed", error: { code: "DENIED" } });
     const { id } = await lab.run(() => lab.process.jobs.runSchedule(ADMIN, BY, "hers"));
     expect(await lab.ended(id)).toMatchObject({ state: "failed", error: { code: "DENIED" } });
+    // Nor is it shown to whoever may not see those of others.
+    const { access } = lab.world;
+    access.mayNot.add("user:admin read");
+    expect([await codeOf(lab.run(() => lab.process.jobs.job(ADMIN, second.id))), await lab.run(() => lab.process.jobs.list(ADMIN, {}, undefined, 9))]).toEqual(["NOT_FOUND", []]);
+    access.mayNot.clear();
     // Who has the name now has jobs of her own.
     await lab.run(() => lab.process.jobs.putSchedule(ADMIN, BY, "hers", settings));
     const own = await lab.run(() => lab.process.jobs.runSchedule(ADMIN, BY, "hers"));

@@ -184,9 +184,10 @@ export class Jobs {
     // Who may read no kind has only its own, and need not be looked for among all the others.
     const isNarrow = ![...this.#kinds.keys()].some((kind) => this.#mayRead(who, kind));
     const wanted = isNarrow ? { ...filter, submittedBy: who.id } : filter;
+    const since = await this.#sinceMs(who);
     for (let from = before ?? Number.MAX_SAFE_INTEGER; ; ) {
       const page = await readJobs(this.#options.db, wanted, from, PAGE_ROWS);
-      for (const job of page) if (this.#sees(who, job)) shown.push(this.#live(job));
+      for (const job of page) if (this.#sees(who, since, job)) shown.push(this.#live(job));
       if (page.length < PAGE_ROWS || shown.length >= limit) return shown.slice(0, limit);
       from = page.at(-1)!.id;
     }
@@ -194,15 +195,16 @@ export class Jobs {
 
   /** @throws {SynclineError} NOT_FOUND, also for one that the caller may not see */
   async job(who: Principal, id: number): Promise<Job> {
-    return this.#live(await this.#visible(this.#options.db, who, id));
+    return this.#live(await this.#visible(this.#options.db, who, await this.#sinceMs(who), id));
   }
 
   /** @throws {SynclineError} NOT_FOUND, DENIED, STALE when it is over */
   async cancel(who: Principal, by: Actor, id: number): Promise<Job> {
     const { db, audit, clock } = this.#options;
+    const since = await this.#sinceMs(who);
     const job = await db.transaction(async (sql) => {
-      const before = await this.#visible(sql, who, id);
-      this.#mayChange(who, before);
+      const before = await this.#visible(sql, who, since, id);
+      this.#mayChange(who, since, before);
       if (isOver(before.state)) throw over(before);
       await cancelJob(sql, id, clock.nowMs());
       await audit.appendIn(sql, by, jobEvent("job.cancel", id, { kind: before.kind, state: before.state }));
@@ -220,9 +222,10 @@ export class Jobs {
    */
   async retry(who: Principal, by: Actor, id: number): Promise<Job> {
     const { db, audit, clock } = this.#options;
+    const since = await this.#sinceMs(who);
     const job = await db.transaction(async (sql) => {
-      const before = await this.#visible(sql, who, id);
-      this.#mayChange(who, before);
+      const before = await this.#visible(sql, who, since, id);
+      this.#mayChange(who, since, before);
       if (["done", "queued", "running"].includes(before.state)) throw notAgain(before);
       await reopenJob(sql, id, clock.nowMs());
       await audit.appendIn(sql, by, jobEvent("job.retry", id, { kind: before.kind, state: before.state }));
@@ -356,9 +359,14 @@ export class Jobs {
     return insertJob(sql, job, this.#options.clock.nowMs());
   }
 
-  async #submitterOf({ id, kind, name, scopes }: Principal): Promise<Submitter> {
-    const user = kind === "user" ? await this.#options.userByName(name) : undefined;
-    return { id, scopes, ...(user === undefined ? {} : { sinceMs: user.createdMs }) };
+  async #submitterOf(who: Principal): Promise<Submitter> {
+    const sinceMs = await this.#sinceMs(who);
+    return { id: who.id, scopes: who.scopes, ...(sinceMs === undefined ? {} : { sinceMs }) };
+  }
+
+  /** Since when there is this user; undefined for whoever is none. */
+  async #sinceMs({ kind, name }: Principal): Promise<number | undefined> {
+    return kind === "user" ? (await this.#options.userByName(name))?.createdMs : undefined;
   }
 
   async #principalOf({ id, scopes, sinceMs }: Submitter): Promise<Principal | undefined> {
@@ -389,21 +397,21 @@ export class Jobs {
     return this.#options.access.decide(who, "read", { type: "job", name: kind }).allowed;
   }
 
-  #sees(who: Principal, job: Job): boolean {
-    return this.#isOwn(who, job) || this.#mayRead(who, job.kind);
+  #sees(who: Principal, sinceMs: number | undefined, job: Job): boolean {
+    return this.#isOwn(who, sinceMs, job) || this.#mayRead(who, job.kind);
   }
 
   /** A narrow token of the submitter is not the submitter, except for what it might have asked for itself. */
-  #isOwn(who: Principal, { submitter, kind, args }: Job): boolean {
-    if (submitter.id !== who.id) return false;
+  #isOwn(who: Principal, sinceMs: number | undefined, { submitter, kind, args }: Job): boolean {
+    if (submitter.id !== who.id || (submitter.sinceMs ?? sinceMs) !== sinceMs) return false;
     if (who.scopes === undefined) return true;
     const rights = this.#kinds.get(kind)?.kind.rights(args as never) ?? [];
     return rights.length > 0 && rights.every(({ action, resource }) => this.#options.access.decide(who, action, resource).allowed);
   }
 
-  async #visible(sql: Sql, who: Principal, id: number): Promise<Job> {
+  async #visible(sql: Sql, who: Principal, sinceMs: number | undefined, id: number): Promise<Job> {
     const job = await readJob(sql, id);
-    if (job !== undefined && this.#sees(who, job)) return job;
+    if (job !== undefined && this.#sees(who, sinceMs, job)) return job;
     throw notFound("job", String(id));
   }
 
@@ -414,8 +422,8 @@ export class Jobs {
   }
 
   /** One's own, or as who manages the kind. */
-  #mayChange(who: Principal, job: Job): void {
-    if (this.#isOwn(who, job)) return;
+  #mayChange(who: Principal, sinceMs: number | undefined, job: Job): void {
+    if (this.#isOwn(who, sinceMs, job)) return;
     this.#options.access.require(who, "manage", { type: "job", name: job.kind });
   }
 
