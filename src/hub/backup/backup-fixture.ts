@@ -17,6 +17,7 @@ import type { FileSystem } from "#platform/file-system.ts";
 import { openHost } from "#platform/host-bun.ts";
 import type { Database } from "#platform/sql/database.ts";
 import { openSqlite } from "#platform/sql/sqlite.ts";
+import { sqliteFault } from "#platform/sql/sqlite-check.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
 import type { PackSource } from "#store/packs/pack-source.ts";
 import { openPacks } from "#store/packs/packs.ts";
@@ -107,7 +108,7 @@ export class BackupLab implements Disposable {
     const { db: database, packs, meta } = stores;
     const dataDir = this.path(more.data ?? "hub");
     const fs = more.fs ?? this.host.fs;
-    const parts = { fs, clock: this.host.clock, database, packs, hubId: meta.hubId, dataDir, program: "test" };
+    const parts = { fs, clock: this.host.clock, database, faultIn: sqliteFault, packs, hubId: meta.hubId, dataDir, program: "test" };
     const target = this.path(more.name ?? "backup");
     return makeBackup(parts, target, more.onProgress ?? (() => undefined), more.signal ?? never);
   }

@@ -338,4 +338,23 @@ describe("a backup", () => {
     await lab.restore("again");
     expect((await lab.check("again", true)).found).toEqual([]);
   });
+
+  test("[BACKUP-906] a database that is damaged takes the place of no earlier backup", async () => {
+    await using hub = await lab.open();
+    await hub.spaces.createSpace(lab.who, "demo");
+    await lab.put(hub, "demo", Object.fromEntries(Array.from({ length: 200 }, (_, at) => [`f${at}`, `${at}`])));
+    await lab.backup(hub);
+    const file = lab.path("hub/hub.db");
+    const sound = readFileSync(file);
+    const damaged = new Uint8Array(sound);
+    const page = await hub.db.get<{ rootpage: number }>("SELECT rootpage FROM sqlite_master WHERE name = 'versions'");
+    damaged[(page!.rootpage - 1) * 4096] = 0xff;
+    writeFileSync(file, damaged);
+    const failed = await lab.backup(hub).catch((error: SynclineError) => error);
+    writeFileSync(file, sound);
+    expect(failed).toMatchObject({ code: "STATE" });
+    await lab.restore("restored");
+    expect((await lab.check("restored", true)).found).toEqual([]);
+    await lab.backup(hub);
+  });
 });

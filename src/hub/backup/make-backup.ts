@@ -30,6 +30,8 @@ export type BackupParts = {
   readonly fs: FileSystem;
   readonly clock: Clock;
   readonly database: Database;
+  /** What is wrong with a copy of it; undefined: nothing. */
+  readonly faultIn: (file: string) => Promise<string | undefined>;
   readonly packs: PackSource;
   readonly hubId: string;
   /** Absolute. */
@@ -56,8 +58,8 @@ export type BackupResult = {
 /**
  * @param directory absolute; made when it is missing in a directory that exists
  * @throws {SynclineError} USAGE, EXISTS when something else is in the directory, ROOT_BUSY while another backup is made
- *   there, UNSUPPORTED for a database with tools of its own, DISK; CHUNK_DAMAGED when it is made, and something of a pack could
- *   not be read
+ *   there, UNSUPPORTED for a database with tools of its own, STATE for one that is damaged, DISK; CHUNK_DAMAGED when it is
+ *   made, and something of a pack could not be read
  */
 export async function makeBackup(
   parts: BackupParts,
@@ -147,11 +149,14 @@ class Backup {
   }
 
   async #copyState(state: string): Promise<BackupFile[]> {
-    const { fs, database } = this.#parts;
+    const { fs, database, faultIn } = this.#parts;
     const dir = openOrMake(fs, this.#root, state);
     const files: BackupFile[] = [];
     try {
-      await database.copyTo(`${this.#directory}/${state}/hub.db`, this.#signal);
+      const file = `${this.#directory}/${state}/hub.db`;
+      await database.copyTo(file, this.#signal);
+      const fault = await faultIn(file);
+      if (fault !== undefined) throw damagedDatabase(fault);
       using copy = openSource(fs, dir, "hub.db");
       files.push({ name: "hub.db", ...(await sumOf(copy, this.#signal)) });
       files.push(...(await this.#copyKeys(dir)));
@@ -378,6 +383,16 @@ function otherHub(directory: string): SynclineError {
     path: directory,
     message: "the directory holds the backup of another hub",
     hint: "give each hub a directory of its own",
+  });
+}
+
+/** It would take the place of the last one that was not. */
+function damagedDatabase(fault: string): SynclineError {
+  return new SynclineError({
+    code: "STATE",
+    op: "back up",
+    message: `the hub's database is damaged (${fault}): no backup was made of it, and an earlier one in the directory is still whole`,
+    hint: "stop the hub, keep its database as it is, and put back that backup",
   });
 }
 
