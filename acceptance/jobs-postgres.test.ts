@@ -54,7 +54,7 @@ test("[JOB-31] two hubs on one server share the work: each job begins once, and 
     [1, 2].map(async () => {
       const db = await openPostgres(url);
       const jobs = await Jobs.open({
-        db, clock, random, access, audit: { appendIn: async () => undefined }, userByName: async () => ADMIN,
+        db, clock, random, access, audit: { appendIn: async () => undefined }, userByName: async () => ({ principal: ADMIN, createdMs: 1 }),
         kinds: [{ kind, work: work as JobWork }], schedules: [], isAlone: false, log: () => undefined,
       });
       return { db, jobs, done: jobs.run(stop.signal) };

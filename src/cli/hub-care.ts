@@ -19,6 +19,7 @@ import type { Host } from "#platform/host.ts";
 import type { Database } from "#platform/sql/database.ts";
 import { type ServerDatabase, openPostgres } from "#platform/sql/postgres.ts";
 import { openSqlite } from "#platform/sql/sqlite.ts";
+import { sqliteFault } from "#platform/sql/sqlite-check.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
 import type { PackSource } from "#store/packs/pack-source.ts";
 import { openPacks } from "#store/packs/packs.ts";
@@ -62,7 +63,7 @@ export class RunningHubCare implements HubCare {
   ): Promise<BackupResult> {
     const { host, database, packs, access, hubId, dataDir } = this.#parts;
     const event = { action: "hub.backup", resource: "hub", details: { directory } };
-    const parts = { fs: host.fs, clock: host.clock, database, packs, hubId, dataDir, program: PROGRAM };
+    const parts = { fs: host.fs, clock: host.clock, database, faultIn: sqliteFault, packs, hubId, dataDir, program: PROGRAM };
     let result: BackupResult;
     try {
       result = await makeBackup(parts, directory, onProgress, signal);
@@ -145,7 +146,7 @@ export function backupAtRest(
 ): Promise<BackupResult> {
   const { fs, clock } = at.host;
   return withStores(at, ({ database, meta, packs }) => {
-    const parts = { fs, clock, database, packs, hubId: meta.hubId, dataDir: at.dataDir, program: PROGRAM };
+    const parts = { fs, clock, database, faultIn: sqliteFault, packs, hubId: meta.hubId, dataDir: at.dataDir, program: PROGRAM };
     return makeBackup(parts, directory, onProgress, signal);
   });
 }

@@ -65,7 +65,7 @@ export async function openJobs(options: HubJobsOptions): Promise<HubJobs> {
     random,
     access,
     audit: access.audit,
-    userByName: async (name) => (await access.users.forSignIn(name))?.principal,
+    userByName: (name) => access.users.forSignIn(name),
     kinds: hubJobs({ ...options, lifecycle, audit: access.audit, cursor, clock, random, log: told }),
     schedules: HUB_SCHEDULES,
     // One process at a time holds the file of SQLite, and one hub a database on a server.

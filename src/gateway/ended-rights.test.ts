@@ -10,16 +10,21 @@ import { scopeText, sign, signingKey } from "#platform/net/aws-signature.ts";
 
 const WAYS = ["gone", "demoted", "kept"] as const;
 const DOORS = ["api", "signed", "dav", "tus", "s3", "form", "multipart", "grpc", "share"] as const;
+/** What is asked of a bucket. */
+const SETTERS = ["tags", "policy", "purge", "retag"] as const;
+const setters = SETTERS.flatMap((what) => WAYS.map((way) => `${what}-${way}`));
 const names = DOORS.flatMap((door) => WAYS.map((way) => `${door}-${way}`));
 const tokenOf = (name: string): string => `${name}-0123456789abcdef0123456789abcdef0123456789`;
 const BOOTSTRAP = `
-spaces: [{name: demo}]
+spaces: [{name: demo}, {name: kept}]
 roles:
   - name: writes
     rules: [{effect: allow, resource: space, actions: [read, write], names: [demo]}, {effect: allow, resource: token, actions: [manage]}]
-users: [{name: admin, roles: [admin]}, {name: bystander}, ${names.map((name) => `{name: ${name}, roles: [writes]}`).join(", ")}]
+  - name: keeps
+    rules: [{effect: allow, resource: space, actions: [read, write, manage, purge], names: [kept]}]
+users: [{name: admin, roles: [admin]}, {name: bystander}, ${setters.map((name) => `{name: ${name}, roles: [keeps]}`).join(", ")}, ${names.map((name) => `{name: ${name}, roles: [writes]}`).join(", ")}]
 tokens: [{user: admin, value: ${TOKENS.admin}}, ${names.map((name) => `{user: ${name}, value: ${tokenOf(name)}}`).join(", ")}]
-s3Keys: [${names.map((name) => `{user: ${name}, accessKey: ${name}, secretKey: ${SECRET(name)}}`).join(", ")}]
+s3Keys: [${[...names, ...setters].map((name) => `{user: ${name}, accessKey: ${name}, secretKey: ${SECRET(name)}}`).join(", ")}]
 `;
 const HALF = "0123456789";
 
@@ -29,6 +34,8 @@ beforeAll(async () => {
   lab = await ApiLab.open({ s3Listen: "127.0.0.1:0", grpcListen: "127.0.0.1:0" }, BOOTSTRAP);
   s3 = S3Lab.over(lab);
   await lab.put("share/there", "there");
+  const body = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+  expect((await s3.ask("/kept?versioning", { method: "PUT", as: setters[0]!, body })).status).toBe(200);
 });
 afterAll(() => lab[Symbol.asyncDispose]());
 
@@ -146,6 +153,51 @@ describe("a file whose bytes come for long", () => {
       const above = door === "share" ? "share/" : "";
       const there = await Promise.all(WAYS.map(async (way) => (await lab.ask(`/v1/spaces/demo/content/${above}${door}-${way}`)).status));
       expect(there).toEqual([404, 404, 200]);
+    });
+  }
+});
+
+/** What is set, or taken away, by a body over S3: its two halves, for a name. */
+const ASKED: Record<(typeof SETTERS)[number], (name: string, sequence: string) => readonly [method: string, target: string, head: string, tail: string]> = {
+  tags: (name) => ["PUT", "/kept?tagging", "<Tagging><TagSet><Tag><Key>k</Key>", `<Value>${name}</Value></Tag></TagSet></Tagging>`],
+  policy: (name) => {
+    const statement = { Sid: name, Effect: "Allow", Principal: { AWS: "admin" }, Action: "s3:GetObject", Resource: "arn:aws:s3:::kept/*" };
+    return ["PUT", "/kept?policy", '{"Version": "2012-10-17", ', `"Statement": [${JSON.stringify(statement)}]}`];
+  },
+  purge: (name, sequence) => {
+    return ["POST", "/kept?delete", "<Delete>", `<Object><Key>${name}</Key><VersionId>${sequence}</VersionId></Object></Delete>`];
+  },
+  // Of an old version: those of the current one are a commit.
+  retag: (name, sequence) => {
+    return ["PUT", `/kept/${name}?tagging&versionId=${sequence}`, "<Tagging><TagSet><Tag><Key>k</Key>", "<Value>v</Value></Tag></TagSet></Tagging>"];
+  },
+};
+
+describe("what is asked of a bucket by a body that comes for long", () => {
+  for (const what of SETTERS) {
+    test(`[RIGHTS-901] is done by the rights of its end: ${what}`, async () => {
+      const ids = await Promise.all(WAYS.map(async (way) => {
+        const first = await s3.ask(`/kept/${what}-${way}`, { method: "PUT", as: `${what}-${way}`, body: "first" });
+        await s3.ask(`/kept/${what}-${way}`, { method: "PUT", as: `${what}-${way}`, body: "second" });
+        return first.headers.get("x-amz-version-id") ?? "";
+      }));
+      const begun = WAYS.map((way, at) => {
+        const [method, target, head, tail] = ASKED[what](`${what}-${way}`, ids[at]!);
+        return sendHalf(`${s3.url}${s3.presigned(target, { method, as: `${what}-${way}` })}`, method, {}, head, tail);
+      });
+      await Bun.sleep(100);
+      const user = (way: string, change: object): Promise<Response> => lab.ask(`/v1/users/${what}-${way}`, change);
+      expect((await user("gone", { method: "DELETE" })).status).toBe(204);
+      expect((await user("demoted", { method: "PATCH", json: { roles: [] } })).status).toBe(200);
+      for (const { end } of begun) end();
+      const said = await Promise.all(begun.map((one) => one.status));
+      expect(said.map((one) => one < 300)).toEqual([false, false, true]);
+      const as = `${what}-kept`;
+      if (what === "tags" || what === "policy") expect(await (await s3.ask(`/kept?${what === "tags" ? "tagging" : what}`, { as })).text()).toContain(as);
+      if (what === "purge") {
+        const left = await Promise.all(WAYS.map(async (way, at) => (await s3.ask(`/kept/${what}-${way}?versionId=${ids[at]}`, { as })).status));
+        expect(left).toEqual([200, 200, 404]);
+      }
     });
   }
 });

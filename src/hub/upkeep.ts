@@ -24,7 +24,7 @@ const SCRUB_SLICE_BYTES = 64 << 20;
 
 export type Expired = { readonly erasedSpaces: number; readonly expiredVersions: number };
 
-export type ExpireParts = { readonly meta: MetaStore; readonly audit: SpaceAudit; readonly clock: Clock };
+export type ExpireParts = { readonly meta: MetaStore; readonly audit: SpaceAudit; readonly clock: Pick<Clock, "nowMs"> };
 
 /**
  * Erases spaces whose grace has ended and drops old content by retention. What cannot be done in one space stops none of

@@ -56,6 +56,7 @@ type JobRow = SqlRow & {
   dependency: string | null;
   submitted_by: string;
   scopes: string | null;
+  submitter_ms: number | null;
   trace_id: string;
   schedule: string | null;
   state: string;
@@ -81,8 +82,8 @@ type JobRow = SqlRow & {
 
 const INSERT = `INSERT INTO jobs
   (id, kind, args, priority, host, space, dependency, submitted_by, scopes, trace_id, schedule, state, tries, tries_max,
-   preempted, lost, deadline_ms, submitted_ms, since_ms, claim, beat, cancel_asked, bound)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', 0, ?, 0, 0, ?, ?, ?, 0, 0, 0, ?)`;
+   preempted, lost, deadline_ms, submitted_ms, since_ms, claim, beat, cancel_asked, bound, submitter_ms)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', 0, ?, 0, 0, ?, ?, ?, 0, 0, 0, ?, ?)`;
 // One text for every filter; an empty one matches all.
 const SELECT_PAGE = `SELECT * FROM jobs WHERE id < ? AND (? = '' OR state = ?) AND (? = '' OR kind = ?)
   AND (? = '' OR host = ?) AND (? = '' OR space = ?) AND (? = '' OR schedule = ?) AND (? = '' OR submitted_by = ?)
@@ -129,6 +130,7 @@ export async function insertJob(sql: Sql, job: NewJob, nowMs: number): Promise<n
     nowMs,
     nowMs,
     jsonOf(job.bound),
+    submitter.sinceMs ?? null,
   ]);
   return id;
 }
@@ -285,7 +287,7 @@ function jobOf(row: JobRow): Job {
     args: JSON.parse(row.args),
     bound: valueOf(row.bound),
     priority: row.priority as Priority,
-    submitter: { id: row.submitted_by, scopes: valueOf(row.scopes) as readonly Rule[] | undefined },
+    submitter: submitterOf(row),
     traceId: row.trace_id,
     schedule: row.schedule ?? undefined,
     state: row.state as JobState,
@@ -307,6 +309,12 @@ function jobOf(row: JobRow): Job {
     result: valueOf(row.result),
     error: valueOf(row.error) as JobError | undefined,
   };
+}
+
+/** Of a job, and of a schedule. */
+export function submitterOf(row: Pick<JobRow, "submitted_by" | "scopes" | "submitter_ms">): Submitter {
+  const { submitted_by: id, submitter_ms: sinceMs } = row;
+  return { id, scopes: valueOf(row.scopes) as readonly Rule[] | undefined, ...(sinceMs === null ? {} : { sinceMs }) };
 }
 
 function tooMany(): SynclineError {

@@ -45,6 +45,8 @@ export type Submitter = {
   readonly id: string;
   /** Of the token it came with. */
   readonly scopes: readonly Rule[] | undefined;
+  /** Of a user: since when there is this one; another of the name is somebody else. Undefined: an earlier program did not ask. */
+  readonly sinceMs?: number | undefined;
 };
 
 /** What a job of its kind and arguments is about. */

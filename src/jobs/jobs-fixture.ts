@@ -4,7 +4,7 @@ import type { Access, Principal } from "#access/access.ts";
 import type { AuditEvent } from "#access/audit.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Job, JobState } from "#jobs/job.ts";
-import { Jobs, type JobsOptions } from "#jobs/jobs.ts";
+import { type JobUser, Jobs, type JobsOptions } from "#jobs/jobs.ts";
 import { SimDatabase, SimDatabaseDisk } from "#testing/hub/sim-database.ts";
 import { SimClock } from "#testing/sim-clock.ts";
 import { SimRandom } from "#testing/sim-random.ts";
@@ -55,7 +55,7 @@ export class JobWorld {
   readonly clock: SimClock;
   readonly disk = new SimDatabaseDisk();
   readonly access = new OpenAccess();
-  readonly users = new Map<string, Principal>([["admin", ADMIN]]);
+  readonly users = new Map<string, JobUser>([["admin", { principal: ADMIN, createdMs: 1 }]]);
   readonly audit: AuditEvent[] = [];
   readonly lines: string[] = [];
   readonly #options: SimWorldOptions;

@@ -216,4 +216,26 @@ describe("jobs", () => {
     expect(await lab.ended(id)).toMatchObject({ state: "done" });
     expect((await lab.run(() => lab.process.jobs.state())).breakers.size).toBe(0);
   });
+  test("[JOB-905] a job, and a schedule, of a user that is gone act for nobody who gets the name later", async () => {
+    const lab = await begun(1);
+    const { users } = lab.world;
+    const first = await lab.submit({ steps: 2 });
+    const second = await lab.submit({ steps: 1 });
+    const settings = { cron: "* * * * *", zone: "UTC", kind: "steps", args: { steps: 1 }, priority: "normal", misfire: "skip", catchUp: 1, overlap: "queue", enabled: true, spreadMs: 0 } as const;
+    await lab.run(() => lab.process.jobs.putSchedule(ADMIN, BY, "hers", settings));
+    users.set("admin", { principal: ADMIN, createdMs: 2 });
+    expect(await lab.ended(first.id)).toMatchObject({ state: "done" });
+    expect(await lab.ended(second.id)).toMatchObject({ state: "failed", error: { code: "DENIED" } });
+    const { id } = await lab.run(() => lab.process.jobs.runSchedule(ADMIN, BY, "hers"));
+    expect(await lab.ended(id)).toMatchObject({ state: "failed", error: { code: "DENIED" } });
+    // Nor is it shown to whoever may not see those of others.
+    const { access } = lab.world;
+    access.mayNot.add("user:admin read");
+    expect([await codeOf(lab.run(() => lab.process.jobs.job(ADMIN, second.id))), await lab.run(() => lab.process.jobs.list(ADMIN, {}, undefined, 9))]).toEqual(["NOT_FOUND", []]);
+    access.mayNot.clear();
+    // Who has the name now has jobs of her own.
+    await lab.run(() => lab.process.jobs.putSchedule(ADMIN, BY, "hers", settings));
+    const own = await lab.run(() => lab.process.jobs.runSchedule(ADMIN, BY, "hers"));
+    expect(await lab.ended(own.id)).toMatchObject({ state: "done" });
+  });
 });

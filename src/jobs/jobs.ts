@@ -51,6 +51,8 @@ const TIDY_EVERY_MS = 10 * 60_000;
 const PAGE_ROWS = 500;
 const OWNER_BYTES = 8;
 
+export type JobUser = { readonly principal: Principal; readonly createdMs: number };
+
 const SYSTEM: Submitter = { id: "system:jobs", scopes: undefined };
 
 export type JobsOptions = {
@@ -59,8 +61,8 @@ export type JobsOptions = {
   readonly random: Random;
   readonly access: Access;
   readonly audit: { appendIn(sql: Sql, by: Actor, event: AuditEvent): Promise<void> };
-  /** A user by name with the roles that it has now; undefined: it is gone, or may not sign in. */
-  readonly userByName: (name: string) => Promise<Principal | undefined>;
+  /** A user by name with the roles that it has now, and since when there is this one; undefined: it is gone, or may not sign in. */
+  readonly userByName: (name: string) => Promise<JobUser | undefined>;
   readonly kinds: readonly Registered[];
   /** Schedules that are always there. */
   readonly schedules: readonly HubSchedule[];
@@ -161,7 +163,7 @@ export class Jobs {
       args: checked,
       bound: kind.bind?.(checked),
       priority,
-      submitter: { id: who.id, scopes: who.scopes },
+      submitter: await this.#submitterOf(who),
       traceId: by.traceId ?? this.#traceId(),
       schedule: undefined,
       triesMax: tries,
@@ -182,9 +184,10 @@ export class Jobs {
     // Who may read no kind has only its own, and need not be looked for among all the others.
     const isNarrow = ![...this.#kinds.keys()].some((kind) => this.#mayRead(who, kind));
     const wanted = isNarrow ? { ...filter, submittedBy: who.id } : filter;
+    const since = await this.#sinceMs(who);
     for (let from = before ?? Number.MAX_SAFE_INTEGER; ; ) {
       const page = await readJobs(this.#options.db, wanted, from, PAGE_ROWS);
-      for (const job of page) if (this.#sees(who, job)) shown.push(this.#live(job));
+      for (const job of page) if (this.#sees(who, since, job)) shown.push(this.#live(job));
       if (page.length < PAGE_ROWS || shown.length >= limit) return shown.slice(0, limit);
       from = page.at(-1)!.id;
     }
@@ -192,15 +195,16 @@ export class Jobs {
 
   /** @throws {SynclineError} NOT_FOUND, also for one that the caller may not see */
   async job(who: Principal, id: number): Promise<Job> {
-    return this.#live(await this.#visible(this.#options.db, who, id));
+    return this.#live(await this.#visible(this.#options.db, who, await this.#sinceMs(who), id));
   }
 
   /** @throws {SynclineError} NOT_FOUND, DENIED, STALE when it is over */
   async cancel(who: Principal, by: Actor, id: number): Promise<Job> {
     const { db, audit, clock } = this.#options;
+    const since = await this.#sinceMs(who);
     const job = await db.transaction(async (sql) => {
-      const before = await this.#visible(sql, who, id);
-      this.#mayChange(who, before);
+      const before = await this.#visible(sql, who, since, id);
+      this.#mayChange(who, since, before);
       if (isOver(before.state)) throw over(before);
       await cancelJob(sql, id, clock.nowMs());
       await audit.appendIn(sql, by, jobEvent("job.cancel", id, { kind: before.kind, state: before.state }));
@@ -218,9 +222,10 @@ export class Jobs {
    */
   async retry(who: Principal, by: Actor, id: number): Promise<Job> {
     const { db, audit, clock } = this.#options;
+    const since = await this.#sinceMs(who);
     const job = await db.transaction(async (sql) => {
-      const before = await this.#visible(sql, who, id);
-      this.#mayChange(who, before);
+      const before = await this.#visible(sql, who, since, id);
+      this.#mayChange(who, since, before);
       if (["done", "queued", "running"].includes(before.state)) throw notAgain(before);
       await reopenJob(sql, id, clock.nowMs());
       await audit.appendIn(sql, by, jobEvent("job.retry", id, { kind: before.kind, state: before.state }));
@@ -285,12 +290,13 @@ export class Jobs {
     access.require(who, "manage", { type: "job", name: kind.name });
     const args = this.#checked(kind, who, settings.args);
     const nextMs = cronTimes(settings.cron, settings.zone).next(clock.nowMs());
+    const own = await this.#submitterOf(who);
     const made = await db.transaction(async (sql) => {
       const before = await readSchedule(sql, name);
       if (before === undefined && (await readSchedules(sql)).length >= SCHEDULES_MAX) throw tooManySchedules();
       if (before !== undefined) access.require(who, "manage", { type: "job", name: before.kind });
       if (before?.origin === "hub" && before.kind !== kind.name) throw ofTheHub(name);
-      const submitter = before?.origin === "hub" ? before.submitter : { id: who.id, scopes: who.scopes };
+      const submitter = before?.origin === "hub" ? before.submitter : own;
       const { lastMs, lastJob, lastOutcome } = before ?? {};
       const origin = before?.origin ?? "user";
       const facts = { ...settings, args, name, origin, submitter, lastMs, lastJob, lastOutcome };
@@ -353,11 +359,23 @@ export class Jobs {
     return insertJob(sql, job, this.#options.clock.nowMs());
   }
 
-  async #principalOf({ id, scopes }: Submitter): Promise<Principal | undefined> {
+  async #submitterOf(who: Principal): Promise<Submitter> {
+    const sinceMs = await this.#sinceMs(who);
+    return { id: who.id, scopes: who.scopes, ...(sinceMs === undefined ? {} : { sinceMs }) };
+  }
+
+  /** Since when there is this user; undefined for whoever is none. */
+  async #sinceMs({ kind, name }: Principal): Promise<number | undefined> {
+    return kind === "user" ? (await this.#options.userByName(name))?.createdMs : undefined;
+  }
+
+  async #principalOf({ id, scopes, sinceMs }: Submitter): Promise<Principal | undefined> {
     if (id.startsWith("system:")) return systemPrincipal(id.slice("system:".length));
     if (!id.startsWith("user:")) return undefined;
     const user = await this.#options.userByName(id.slice("user:".length));
-    return user === undefined ? undefined : { ...user, scopes };
+    // Another one may have got the name of one that is gone.
+    if (user === undefined || (sinceMs ?? user.createdMs) !== user.createdMs) return undefined;
+    return { ...user.principal, scopes };
   }
 
   #kind(name: string): AnyJobKind {
@@ -379,21 +397,21 @@ export class Jobs {
     return this.#options.access.decide(who, "read", { type: "job", name: kind }).allowed;
   }
 
-  #sees(who: Principal, job: Job): boolean {
-    return this.#isOwn(who, job) || this.#mayRead(who, job.kind);
+  #sees(who: Principal, sinceMs: number | undefined, job: Job): boolean {
+    return this.#isOwn(who, sinceMs, job) || this.#mayRead(who, job.kind);
   }
 
   /** A narrow token of the submitter is not the submitter, except for what it might have asked for itself. */
-  #isOwn(who: Principal, { submitter, kind, args }: Job): boolean {
-    if (submitter.id !== who.id) return false;
+  #isOwn(who: Principal, sinceMs: number | undefined, { submitter, kind, args }: Job): boolean {
+    if (submitter.id !== who.id || (submitter.sinceMs ?? sinceMs) !== sinceMs) return false;
     if (who.scopes === undefined) return true;
     const rights = this.#kinds.get(kind)?.kind.rights(args as never) ?? [];
     return rights.length > 0 && rights.every(({ action, resource }) => this.#options.access.decide(who, action, resource).allowed);
   }
 
-  async #visible(sql: Sql, who: Principal, id: number): Promise<Job> {
+  async #visible(sql: Sql, who: Principal, sinceMs: number | undefined, id: number): Promise<Job> {
     const job = await readJob(sql, id);
-    if (job !== undefined && this.#sees(who, job)) return job;
+    if (job !== undefined && this.#sees(who, sinceMs, job)) return job;
     throw notFound("job", String(id));
   }
 
@@ -404,8 +422,8 @@ export class Jobs {
   }
 
   /** One's own, or as who manages the kind. */
-  #mayChange(who: Principal, job: Job): void {
-    if (this.#isOwn(who, job)) return;
+  #mayChange(who: Principal, sinceMs: number | undefined, job: Job): void {
+    if (this.#isOwn(who, sinceMs, job)) return;
     this.#options.access.require(who, "manage", { type: "job", name: job.kind });
   }
 

@@ -1,6 +1,6 @@
 /** Schedules at rest. */
 import type { Sql, SqlRow } from "#platform/sql/database.ts";
-import type { Rule } from "#access/access.ts";
+import { submitterOf } from "#jobs/job-store.ts";
 import type { Schedule, ScheduleSettings } from "#jobs/schedule.ts";
 
 type ScheduleRow = SqlRow & {
@@ -8,6 +8,7 @@ type ScheduleRow = SqlRow & {
   origin: string;
   submitted_by: string;
   scopes: string | null;
+  submitter_ms: number | null;
   settings: string;
   enabled: number;
   next_ms: number | null;
@@ -18,12 +19,12 @@ type ScheduleRow = SqlRow & {
 };
 
 const PUT = `INSERT INTO job_schedules
-  (name, origin, submitted_by, scopes, settings, enabled, next_ms, fire_ms, last_ms, last_job, last_outcome)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  (name, origin, submitted_by, scopes, settings, enabled, next_ms, fire_ms, last_ms, last_job, last_outcome, submitter_ms)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
   ON CONFLICT (name) DO UPDATE SET origin = excluded.origin, submitted_by = excluded.submitted_by,
     scopes = excluded.scopes, settings = excluded.settings, enabled = excluded.enabled, next_ms = excluded.next_ms,
     fire_ms = excluded.fire_ms, last_ms = excluded.last_ms, last_job = excluded.last_job,
-    last_outcome = excluded.last_outcome`;
+    last_outcome = excluded.last_outcome, submitter_ms = excluded.submitter_ms`;
 
 /** By name. */
 export async function readSchedules(sql: Sql): Promise<Schedule[]> {
@@ -57,6 +58,7 @@ export async function putSchedule(sql: Sql, schedule: Schedule): Promise<void> {
     lastMs ?? null,
     lastJob ?? null,
     lastOutcome ?? null,
+    submitter.sinceMs ?? null,
   ]);
 }
 
@@ -69,10 +71,7 @@ function scheduleOf(row: ScheduleRow): Schedule {
     ...(JSON.parse(row.settings) as Omit<ScheduleSettings, "enabled">),
     name: row.name,
     origin: row.origin as Schedule["origin"],
-    submitter: {
-      id: row.submitted_by,
-      scopes: row.scopes === null ? undefined : (JSON.parse(row.scopes) as readonly Rule[]),
-    },
+    submitter: submitterOf(row),
     enabled: row.enabled !== 0,
     nextMs: row.next_ms ?? undefined,
     fireMs: row.fire_ms ?? undefined,

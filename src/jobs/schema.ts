@@ -32,4 +32,9 @@ export const JOB_MIGRATIONS: readonly Migration[] = [
     id: 2,
     statements: ["ALTER TABLE jobs ADD COLUMN bound TEXT"],
   },
+  {
+    // Since when there is the user who submitted it.
+    id: 3,
+    statements: ["ALTER TABLE jobs ADD COLUMN submitter_ms BIGINT", "ALTER TABLE job_schedules ADD COLUMN submitter_ms BIGINT"],
+  },
 ];

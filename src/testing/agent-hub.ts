@@ -26,6 +26,7 @@ import { openHost } from "#platform/host-bun.ts";
 import type { Host } from "#platform/host.ts";
 import type { Database } from "#platform/sql/database.ts";
 import { openSqlite } from "#platform/sql/sqlite.ts";
+import { sqliteFault } from "#platform/sql/sqlite-check.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
 import type { PackSource } from "#store/packs/pack-source.ts";
 import { openPacks } from "#store/packs/packs.ts";
@@ -189,7 +190,7 @@ export class AgentHub implements AsyncDisposable {
   async backup(directory: string): Promise<void> {
     const { db: database, meta, packs } = this.#now;
     const { fs, clock } = this.host;
-    const parts = { fs, clock, database, packs, hubId: meta.hubId, dataDir: this.dataDir, program: PROGRAM };
+    const parts = { fs, clock, database, faultIn: sqliteFault, packs, hubId: meta.hubId, dataDir: this.dataDir, program: PROGRAM };
     await makeBackup(parts, directory, () => undefined, new AbortController().signal);
   }
 

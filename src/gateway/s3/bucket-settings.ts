@@ -88,10 +88,12 @@ export class BucketSettings {
   }
 
   /** Each begins with what the one before has left: a policy must not be lost to tags that were set at the same time. */
-  async #inTurn({ who, request, services }: S3Call, changed: (now: SpaceSettings) => Partial<SpaceSettings>): Promise<void> {
+  async #inTurn({ renew, request, services }: S3Call, changed: (now: SpaceSettings) => Partial<SpaceSettings>): Promise<void> {
     const { bucket } = request;
-    services.access.require(who, "manage", { type: "space", space: bucket, path: "" });
     const turn = this.#setting.then(async () => {
+      // What is set may have come for long.
+      const who = await renew();
+      services.access.require(who, "manage", { type: "space", space: bucket, path: "" });
       const { settings } = await this.#spaces.space(who, bucket);
       await this.#spaces.updateSpace(who, bucket, { settings: changed(settings) });
       this.#forget(bucket);

@@ -11,7 +11,7 @@ import type { Http1Answer } from "#platform/net/http1/connection.ts";
 export const REGION = "local";
 
 export async function createBucket(call: S3Call): Promise<Http1Answer> {
-  const { services, who, request } = call;
+  const { services, request } = call;
   const { bucket } = request;
   if (!SPACE_NAME.test(bucket)) {
     throw new S3Error("InvalidBucketName", "a bucket is named with lower-case letters, digits, dots and dashes");
@@ -20,6 +20,7 @@ export async function createBucket(call: S3Call): Promise<Http1Answer> {
   refuseAcl(request.headers);
   requireEnforced(header(call, "x-amz-object-ownership"));
   if (request.body.length !== 0) await xmlBody(call, "CreateBucketConfiguration");
+  const who = await call.renew();
   try {
     const locking = { lock: { period: undefined }, doors: { [VERSIONING]: "Enabled" } };
     await services.spaces.createSpace(who, bucket, keepsLocks ? locking : {});

@@ -67,7 +67,9 @@ function requireLock({ services, who, request }: S3Call): void {
   services.access.require(who, "lock", { type: "space", space: request.bucket, path });
 }
 
-async function changeLock(call: S3Call, asked: LockAsked): Promise<Http1Answer> {
+async function changeLock(asking: S3Call, asked: LockAsked): Promise<Http1Answer> {
+  // What is asked for may have come for long.
+  const call = { ...asking, who: await asking.renew() };
   const { services, who, request } = call;
   const { name } = await lockable(call);
   const outcome = await services.versions.changeLock(who, request.bucket, name, asked);

@@ -47,7 +47,9 @@ export async function deleteObjectTagging(call: S3Call): Promise<Http1Answer> {
 }
 
 /** The current version is written once more with other tags: its id and its lock stay. Of an old one they lie beside it. */
-async function setTags(call: S3Call, text: string | undefined): Promise<readonly Header[]> {
+async function setTags(asking: S3Call, text: string | undefined): Promise<readonly Header[]> {
+  // The tags may have come for long.
+  const call = { ...asking, who: await asking.renew() };
   const { services, who, request, traceId } = call;
   const at = pathToWrite(request.key);
   services.access.require(who, "write", { type: "space", space: request.bucket, path: at.path });

@@ -225,9 +225,11 @@ async function removalOfEmpty({ services, who, request }: S3Call, path: RelPath)
 
 export type Asked = { readonly key: string; readonly versionId: string | undefined; readonly match: string | undefined };
 
-export async function deleteObjects(call: S3Call): Promise<Http1Answer> {
+export async function deleteObjects(asking: S3Call): Promise<Http1Answer> {
+  const body = await xmlBody(asking, "Delete");
+  // The list may have come for long.
+  const call = { ...asking, who: await asking.renew() };
   const { services, who, request } = call;
-  const body = await xmlBody(call, "Delete");
   const asked = childrenOf(body, "Object").map((object): Asked => {
     const key = exactTextOf(object, "Key");
     if (key === undefined || key === "") throw malformedXml();

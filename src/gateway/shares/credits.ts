@@ -16,12 +16,19 @@ export const CREDIT_MS = 24 * 3_600_000;
  */
 export const SLACK_BYTES = 40 << 20;
 
-type Credit = { left: number; untilMs: number };
+type Credit = {
+  left: number;
+  untilMs: number;
+  /** Answers that were made of it. */
+  answers: number;
+};
 
 /** One answer's part of a download. */
 export type Taken = {
   /** The bytes that were sent of those that were asked for; the others can be asked for again. */
   readonly sent: (bytes: number) => void;
+  /** There was no answer. True: nobody else has had one of this download, and nobody can go on with it any more. */
+  readonly forget: () => boolean;
 };
 
 export class Credits {
@@ -67,12 +74,13 @@ export class Credits {
   /** A new download, which was counted, of a file of `size`. */
   begin(share: string, address: string, content: string, size: number, bytes: number): Taken {
     const key = keyOf(share, address, content);
-    const credit = { left: size + Math.min(size, SLACK_BYTES), untilMs: this.#clock.monotonicMs() + CREDIT_MS };
+    const credit = { left: size + Math.min(size, SLACK_BYTES), untilMs: this.#clock.monotonicMs() + CREDIT_MS, answers: 0 };
     return this.#take(key, credit, bytes);
   }
 
   #take(key: string, credit: Credit, bytes: number): Taken {
     credit.left -= bytes;
+    credit.answers++;
     this.#all.delete(key);
     this.#all.set(key, credit);
     if (this.#all.size > CREDITS_MAX) this.#all.delete(this.#all.keys().next().value!);
@@ -80,6 +88,7 @@ export class Credits {
       sent: (sent) => {
         credit.left += Math.max(0, bytes - sent);
       },
+      forget: () => credit.answers === 1 && this.#all.get(key) === credit && this.#all.delete(key),
     };
   }
 }

@@ -221,7 +221,7 @@ export class ShareDoor {
   }
 
   async #download(use: Use, version: Version): Promise<Response> {
-    const { share, who, request, headers, trace } = use;
+    const { share, who, request, headers, trace, by } = use;
     // Before it counts as a download.
     requireReadable(version);
     const isSent = request.method === "GET" && readCondition(headers, version) === "send";
@@ -230,6 +230,9 @@ export class ShareDoor {
     try {
       const { services, space } = { services: this.#services, space: share.space };
       return await sendVersion({ services, who, request, headers, trace, traffic: flow, space }, version, "attachment");
+    } catch (error) {
+      if (taken?.forget() === true) await this.#services.shares.notBegun(share, version.path, by);
+      throw error;
     } finally {
       flow.settle();
     }
@@ -260,12 +263,14 @@ export class ShareDoor {
     if (request.method === "HEAD") return new Response(null, { headers: { "content-type": archive.type } });
     const flow = this.#flows.open(share, () => undefined);
     await this.#countOne(share, path, by);
-    return sendArchive(archive, flow, (error) =>
-      this.#services.log.error("archive broke off", {
-        traceId: trace.traceId,
-        error: messageOf(error),
-      }),
-    );
+    const onError = (error: unknown): void =>
+      this.#services.log.error("archive broke off", { traceId: trace.traceId, error: messageOf(error) });
+    try {
+      return sendArchive(archive, flow, onError);
+    } catch (error) {
+      await this.#services.shares.notBegun(share, path, by);
+      throw error;
+    }
   }
 
   // ---------------------------------------------------------------- uploading

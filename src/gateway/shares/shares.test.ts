@@ -2,7 +2,9 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { readFileSync } from "node:fs";
 import { ApiLab, type Asked, TOKENS } from "#gateway/api/api-fixture.ts";
+import { ApiProblem } from "#gateway/api/problem.ts";
 import type { ShareJson } from "#gateway/api/routes-shares.ts";
+import { Traffic } from "#gateway/api/traffic.ts";
 import { ShareTable } from "#hub/shares/share-table.ts";
 
 type Made = { readonly share: ShareJson; readonly url: string };
@@ -185,6 +187,28 @@ describe("shares", () => {
     expect(await Promise.all(ranges).finally(() => (table.countDownload = countDownload))).toEqual([206, 206, 206, 206]);
     expect(await get(made.id)).toMatchObject({ downloads: 1, bytesOut: 4000 });
     expect(await status(url)).toBe(410);
+  });
+
+  test("[SHARE-901] a download that could not be begun is none", async () => {
+    const text = "x".repeat(600_000);
+    await lab.put("wanted", text);
+    const { url, share: made } = await share({ path: "wanted", downloadsMax: 1 });
+    // Of all that has come already there is no more.
+    expect(await status(url, { headers: { range: `bytes=${text.length}-` } })).toBe(416);
+    const { download } = Traffic.prototype;
+    // As with so many that are at work.
+    Traffic.prototype.download = () => {
+      throw new ApiProblem("BUSY", "256 downloads are at work");
+    };
+    const archive = await share({ path: "", downloadsMax: 1 });
+    const busy = [await status(url), await status(`${archive.url}?archive=tar`)];
+    Traffic.prototype.download = download;
+    expect(busy).toEqual([503, 503]);
+    expect([(await get(made.id)).downloads, (await get(archive.share.id)).downloads]).toEqual([0, 0]);
+    // Nor can it be gone on with.
+    expect(await (await open(url)).text()).toBe(text);
+    expect([await status(url), (await get(made.id)).downloads]).toEqual([410, 1]);
+    expect([await status(`${archive.url}?archive=tar`), await status(`${archive.url}?archive=tar`)]).toEqual([200, 410]);
   });
 
   test("[SHARE-7] the page runs nothing but the hub's own script, and names and notes are only texts in it", async () => {

@@ -17,6 +17,7 @@ import type { FileSystem } from "#platform/file-system.ts";
 import { openHost } from "#platform/host-bun.ts";
 import type { Database } from "#platform/sql/database.ts";
 import { openSqlite } from "#platform/sql/sqlite.ts";
+import { sqliteFault } from "#platform/sql/sqlite-check.ts";
 import type { ChunkStore } from "#store/chunk-store.ts";
 import type { PackSource } from "#store/packs/pack-source.ts";
 import { openPacks } from "#store/packs/packs.ts";
@@ -107,15 +108,15 @@ export class BackupLab implements Disposable {
     const { db: database, packs, meta } = stores;
     const dataDir = this.path(more.data ?? "hub");
     const fs = more.fs ?? this.host.fs;
-    const parts = { fs, clock: this.host.clock, database, packs, hubId: meta.hubId, dataDir, program: "test" };
+    const parts = { fs, clock: this.host.clock, database, faultIn: sqliteFault, packs, hubId: meta.hubId, dataDir, program: "test" };
     const target = this.path(more.name ?? "backup");
     return makeBackup(parts, target, more.onProgress ?? (() => undefined), more.signal ?? never);
   }
 
   /** Files only: the lineages stay. */
-  restore(name: string, backup = "backup"): Promise<RestoreResult> {
+  restore(name: string, backup = "backup", fs: FileSystem = this.host.fs): Promise<RestoreResult> {
     const options = {
-      fs: this.host.fs, backup: this.path(backup), target: this.path(name), token: "aa",
+      fs, backup: this.path(backup), target: this.path(name), token: "aa",
       finish: () => Promise.resolve(), onProgress: () => undefined,
     };
     return restoreBackup(options, never);

@@ -1,8 +1,12 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { readFileSync, readdirSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { readFileSync, readdirSync, renameSync, statSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { BackupLab, bytesOf, killedAt, never } from "#hub/backup/backup-fixture.ts";
+import type { BackupProgress } from "#hub/backup/make-backup.ts";
 import { SynclineError } from "#model/error.ts";
+import { type FileSystem, FsError } from "#platform/file-system.ts";
+import { packName } from "#store/packs/pack-files.ts";
+import type { PackPart } from "#store/packs/pack-source.ts";
 
 async function codeOf(work: Promise<unknown>): Promise<string> {
   return work.then(
@@ -193,5 +197,164 @@ describe("a backup", () => {
     expect(hub.chunks.stats().chunks).toBe(0);
     await lab.restore("restored");
     expect((await lab.check("restored", true)).found).toEqual([]);
+  });
+  test("[BACKUP-901] whatever else lies among the keys is in the backup, which can be read; a link in the place of a key is refused", async () => {
+    await using hub = await lab.open();
+    await hub.spaces.createSpace(lab.who, "demo");
+    await lab.put(hub, "demo", { a: "first" });
+    const keys = readdirSync(lab.path("hub/keys"));
+    const others = [".seal.key.swp", "authority.pem~", "~", "...", "an old one, é"];
+    for (const name of others) writeFileSync(lab.path(`hub/keys/${name}`), name);
+    for (let time = 0; time < 2; time++) await lab.backup(hub);
+    await lab.restore("restored");
+    for (const name of others) expect(readFileSync(lab.path(`restored/keys/${name}`), "utf8")).toBe(name);
+    for (const name of keys) {
+      renameSync(lab.path(`hub/keys/${name}`), lab.path("elsewhere"));
+      symlinkSync(lab.path("elsewhere"), lab.path(`hub/keys/${name}`));
+      expect(await codeOf(lab.backup(hub))).toBe("UNSUPPORTED");
+      renameSync(lab.path("elsewhere"), lab.path(`hub/keys/${name}`));
+    }
+    await lab.restore("again");
+    expect(readdirSync(lab.path("again/keys")).toSorted()).toEqual([...keys, ...others].toSorted());
+  });
+
+  test("[BACKUP-902] backups that fail one after the other leave no more than one of them would", async () => {
+    await using hub = await lab.open();
+    await hub.spaces.createSpace(lab.who, "demo");
+    const failing = async (): Promise<string[]> => {
+      const stop = new AbortController();
+      const onProgress = ({ phase }: BackupProgress): void => {
+        if (phase === "chunks") stop.abort(new SynclineError({ code: "INTERRUPTED", op: "test", message: "enough" }));
+      };
+      expect(await codeOf(lab.backup(hub, { signal: stop.signal, onProgress }))).toBe("INTERRUPTED");
+      return readdirSync(lab.path("backup")).filter((name) => name.startsWith("state-"));
+    };
+    await lab.put(hub, "demo", { a: bytesOf(300_000, 1) });
+    for (let time = 0; time < 3; time++) expect(await failing()).toHaveLength(1);
+    await lab.backup(hub);
+    await lab.put(hub, "demo", { b: bytesOf(300_000, 2) });
+    for (let time = 0; time < 3; time++) expect(await failing()).toHaveLength(2);
+    await lab.restore("restored");
+    expect((await lab.check("restored", true)).found).toEqual([]);
+  });
+
+  test("[BACKUP-903] a restore of a backup whose place another one takes meanwhile is refused, and not taken for a damaged one", async () => {
+    await using hub = await lab.open();
+    await hub.spaces.createSpace(lab.who, "demo");
+    const paths = ["f0", "f1", "f2", "f3"];
+    for (const [at, path] of paths.entries()) await lab.put(hub, "demo", { [path]: bytesOf(700_000, at) });
+    // While the first pack is copied, and while the first file is.
+    for (const [at, when] of [/pack/, /^hub\.db/].entries()) {
+      await lab.backup(hub);
+      await lab.put(hub, "demo", { [paths[at]!]: "", [`more-${at}`]: bytesOf(700_000, 10 + at) });
+      const live = async function* () {};
+      await hub.chunks.prune({ live: live(), olderThanMs: Date.now() + 60_000, fractionMax: 1 }, never);
+      let another: Promise<unknown> | undefined;
+      let isThere = false;
+      const fs = new Proxy(lab.host.fs, {
+        get(target, name) {
+          const value = Reflect.get(target, name) as unknown;
+          if (typeof value !== "function") return value;
+          return (...args: unknown[]): unknown => {
+            const work = (): unknown => (value as (...args: unknown[]) => unknown).apply(target, args);
+            if (name === "create") isThere ||= when.test(String(args[1]));
+            if (name !== "writeAsync" || !isThere) return work();
+            return (another ??= lab.backup(hub)).then(work);
+          };
+        },
+      });
+      expect(await codeOf(lab.restore(`restored-${at}`, "backup", fs))).toBe("STALE");
+      expect(another).toBeDefined();
+      expect(readdirSync(lab.dir).filter((name) => name.startsWith("restored"))).toEqual([]);
+    }
+    await lab.restore("whole");
+  });
+
+  test("[BACKUP-904] what the disk of the hub does not give of a pack keeps nothing else out of a backup, which says so", async () => {
+    let bad: { readonly file: string; readonly from: number; readonly to: number } | undefined;
+    const { fs } = lab.host;
+    const names = new Map<unknown, string>();
+    // Of one pack some blocks cannot be read; the backup's own disk is in order.
+    const failing = new Proxy(fs, {
+      get(target, name) {
+        const value = Reflect.get(target, name) as unknown;
+        if (typeof value !== "function") return value;
+        return (...args: unknown[]): unknown => {
+          const [fd, into, at] = args as [unknown, Uint8Array, number];
+          const isBad = bad !== undefined && names.get(fd) === bad.file && at < bad.to && at + into.length > bad.from;
+          if (name === "readAsync" && isBad) return Promise.reject(new FsError("EIO", "pread"));
+          const result = (value as (...args: unknown[]) => unknown).apply(target, args);
+          if (name === "openRead" || name === "openWrite" || name === "create") names.set(result, String(args[1]));
+          return result;
+        };
+      },
+    });
+    (lab.host as { fs: FileSystem }).fs = failing;
+    await using hub = await lab.open();
+    (lab.host as { fs: FileSystem }).fs = fs;
+    await hub.spaces.createSpace(lab.who, "demo");
+    const content = (at: number): Uint8Array => bytesOf(200_000, at);
+    for (const at of [0, 1]) await lab.put(hub, "demo", { [`f${at}`]: content(at) });
+    await lab.backup(hub);
+    for (const at of [2, 3]) await lab.put(hub, "demo", { [`f${at}`]: content(at) });
+    const [{ number, bytes }] = hub.packs.parts() as [PackPart];
+    const file = packName(number);
+    // Where the earlier backup has it, and where nothing has.
+    bad = { file, from: 50_000, to: 60_000 };
+    expect(await codeOf(lab.backup(hub))).toBe("none");
+    await lab.restore("first");
+    expect((await lab.check("first", true)).found).toEqual([]);
+    await lab.put(hub, "demo", { f4: content(4) });
+    bad = { file, from: bytes + 50_000, to: bytes + 60_000 };
+    for (let time = 0; time < 2; time++) {
+      const failed = await lab.backup(hub).catch((error: SynclineError) => error);
+      expect(failed).toMatchObject({ code: "CHUNK_DAMAGED", message: expect.stringContaining(`packs (${number})`) });
+    }
+    expect((await lab.restore("second")).damagedPacks).toEqual([number]);
+    const { found } = await lab.check("second", true);
+    expect(found.map(({ kind, where }) => [kind, where.replace(/ .*/, "")])).toEqual([["chunk", "demo:f4"]]);
+    bad = undefined;
+    expect(await codeOf(lab.backup(hub))).toBe("none");
+    expect((await lab.restore("third")).damagedPacks).toEqual([]);
+    expect((await lab.check("third", true)).found).toEqual([]);
+  });
+
+  test("[BACKUP-905] what has rotted on the disk of the hub since an earlier backup does not take the place of what that one has", async () => {
+    await using hub = await lab.open();
+    await hub.spaces.createSpace(lab.who, "demo");
+    for (const at of [0, 1]) await lab.put(hub, "demo", { [`f${at}`]: bytesOf(200_000, at) });
+    await lab.backup(hub);
+    const [{ number, id }] = hub.packs.parts() as [PackPart];
+    flip(lab.path(`hub/chunks/${packName(number)}`), 50_000);
+    await lab.put(hub, "demo", { f2: bytesOf(200_000, 2) });
+    await lab.backup(hub);
+    await lab.restore("restored");
+    expect((await lab.check("restored", true)).found).toEqual([]);
+    // Where that has rotted itself, it is the hub's turn.
+    flip(lab.path(`hub/chunks/${packName(number)}`), 50_000);
+    flip(lab.path(`backup/chunks/${number}-${id}.pack`), 150_000);
+    await lab.put(hub, "demo", { f3: bytesOf(200_000, 3) });
+    await lab.backup(hub);
+    await lab.restore("again");
+    expect((await lab.check("again", true)).found).toEqual([]);
+  });
+
+  test("[BACKUP-906] a database that is damaged takes the place of no earlier backup", async () => {
+    await using hub = await lab.open();
+    await hub.spaces.createSpace(lab.who, "demo");
+    await lab.put(hub, "demo", Object.fromEntries(Array.from({ length: 200 }, (_, at) => [`f${at}`, `${at}`])));
+    await lab.backup(hub);
+    const file = lab.path("hub/hub.db");
+    const sound = readFileSync(file);
+    const damaged = new Uint8Array(sound);
+    const page = await hub.db.get<{ rootpage: number }>("SELECT rootpage FROM sqlite_master WHERE name = 'versions'");
+    damaged[(page!.rootpage - 1) * 4096] = 0xff;
+    writeFileSync(file, damaged);
+    const failed = await lab.backup(hub).catch((error: SynclineError) => error);
+    writeFileSync(file, sound);
+    expect(failed).toMatchObject({ code: "STATE" });
+    await lab.restore("restored");
+    expect((await lab.check("restored", true)).found).toEqual([]);
+    await lab.backup(hub);
   });
 });

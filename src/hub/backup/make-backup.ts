@@ -8,6 +8,9 @@
  * 4. The list of all that takes the place of the one before.
  *
  * Packs that the last backup has already, of the same id and length, are not copied again.
+ *
+ * What the disk of the hub does not give any more of a pack (EIO) keeps nothing else out of the backup. It ends with an error
+ * then, when it is made: somebody has to look at that disk.
  */
 import type { Database } from "#platform/sql/database.ts";
 import type { Clock } from "#platform/host.ts";
@@ -19,13 +22,16 @@ import {
   type BackupFile, type BackupManifest, type BackupPack, CHUNKS_DIR, COPIED_FILE, LOCK_FILE, MANIFEST_FILE, STATE_DIR,
   newManifest, packFileName, readCopied, readManifest, writeList,
 } from "#hub/backup/manifest.ts";
-import { UNFINISHED, openOrMake, openSource, pipe, removeIfThere, removeTree, sumOf } from "#hub/backup/pipe.ts";
+import { type Source, UNFINISHED, openOrMake, openSource, pipe, removeIfThere, removeTree, sumOf } from "#hub/backup/pipe.ts";
+import { type EarlierCopy, ReadAround } from "#hub/backup/read-around.ts";
 import type { PackPart, PackSource } from "#store/packs/pack-source.ts";
 
 export type BackupParts = {
   readonly fs: FileSystem;
   readonly clock: Clock;
   readonly database: Database;
+  /** What is wrong with a copy of it; undefined: nothing. */
+  readonly faultIn: (file: string) => Promise<string | undefined>;
   readonly packs: PackSource;
   readonly hubId: string;
   /** Absolute. */
@@ -52,7 +58,8 @@ export type BackupResult = {
 /**
  * @param directory absolute; made when it is missing in a directory that exists
  * @throws {SynclineError} USAGE, EXISTS when something else is in the directory, ROOT_BUSY while another backup is made
- *   there, UNSUPPORTED for a database with tools of its own, DISK
+ *   there, UNSUPPORTED for a database with tools of its own, STATE for one that is damaged, DISK; CHUNK_DAMAGED when it is
+ *   made, and something of a pack could not be read
  */
 export async function makeBackup(
   parts: BackupParts,
@@ -108,6 +115,10 @@ class Backup {
     using _hold = await packs.hold();
     this.#signal.throwIfAborted();
     this.#onProgress({ phase: "database", doneBytes: 0, totalBytes: 0 });
+    // Each has a whole database: one that fails every night would fill the disk with them, until none can succeed.
+    // The list that was read may be one whose name is not durable yet.
+    await fs.sync(this.#root);
+    this.#dropStates(before?.state);
     const time = new Date(clock.nowMs()).toISOString();
     const state = this.#nextState();
     const files = await this.#copyState(state);
@@ -115,6 +126,7 @@ class Backup {
     const manifest = newManifest({ program, hubId, time, state, files, packs: all });
     await writeList(fs, this.#root, MANIFEST_FILE, manifest);
     await this.#sweep(manifest);
+    requireNoHoles(all);
     const bytesOf = (list: readonly { readonly bytes: number }[]): number => list.reduce((sum, one) => sum + one.bytes, 0);
     return {
       packs: all.length,
@@ -130,12 +142,21 @@ class Backup {
     return `state-${last + 1}`;
   }
 
+  /** All but one: those of earlier backups, and of backups that did not end. */
+  #dropStates(kept: string | undefined): void {
+    const { fs } = this.#parts;
+    for (const { name } of fs.list(this.#root)) if (STATE_DIR.test(name) && name !== kept) removeTree(fs, this.#root, name);
+  }
+
   async #copyState(state: string): Promise<BackupFile[]> {
-    const { fs, database } = this.#parts;
+    const { fs, database, faultIn } = this.#parts;
     const dir = openOrMake(fs, this.#root, state);
     const files: BackupFile[] = [];
     try {
-      await database.copyTo(`${this.#directory}/${state}/hub.db`, this.#signal);
+      const file = `${this.#directory}/${state}/hub.db`;
+      await database.copyTo(file, this.#signal);
+      const fault = await faultIn(file);
+      if (fault !== undefined) throw damagedDatabase(fault);
       using copy = openSource(fs, dir, "hub.db");
       files.push({ name: "hub.db", ...(await sumOf(copy, this.#signal)) });
       files.push(...(await this.#copyKeys(dir)));
@@ -155,6 +176,7 @@ class Backup {
     const files: BackupFile[] = [];
     try {
       for (const { name, kind } of fs.list(from)) {
+        if (kind === "symlink") throw linkedKey(`${dataDir}/keys/${name}`);
         if (kind !== "file" || name.endsWith(UNFINISHED)) continue;
         using source = openSource(fs, from, name);
         files.push({ name: `keys/${name}`, ...(await pipe(fs, source, { dir: to, name }, this.#signal)) });
@@ -179,10 +201,10 @@ class Backup {
       const missing: PackPart[] = [];
       for (const part of packs.parts()) {
         const known = there.get(`${part.id} ${part.bytes}`);
-        if (known !== undefined && isThere(fs, dir, known)) kept.push(known);
+        if (known !== undefined && known.holes === undefined && isThere(fs, dir, known)) kept.push(known);
         else missing.push(part);
       }
-      const copied = await this.#copyMissing(dir, missing, kept);
+      const copied = await this.#copyMissing(dir, missing, kept, [...there.values()]);
       await fs.sync(dir);
       const all = [...kept, ...copied].sort((a, b) => a.number - b.number);
       return { all, copied };
@@ -191,20 +213,31 @@ class Backup {
     }
   }
 
-  async #copyMissing(dir: Fd, missing: readonly PackPart[], kept: readonly BackupPack[]): Promise<BackupPack[]> {
+  async #copyMissing(
+    dir: Fd,
+    missing: readonly PackPart[],
+    kept: readonly BackupPack[],
+    there: readonly BackupPack[],
+  ): Promise<BackupPack[]> {
     const { fs, packs, hubId } = this.#parts;
     const totalBytes = missing.reduce((sum, { bytes }) => sum + bytes, 0);
     const copied: BackupPack[] = [];
     let doneBytes = 0;
     this.#onProgress({ phase: "chunks", doneBytes, totalBytes });
     for (const part of missing) {
-      const source = { bytes: part.bytes, read: (into: Uint8Array, at: number) => packs.read(part, into, at) };
+      using earlier = earlierOf(fs, dir, there.filter(({ id }) => id === part.id));
+      const disk = { bytes: part.bytes, read: (into: Uint8Array, at: number) => packs.read(part, into, at) };
+      const around = new ReadAround(disk, earlier, this.#signal);
+      // What the earlier copy has was right when it was made; on the disk of the hub it may have rotted since.
+      const isGoodStill = earlier !== undefined && earlier.holes.length === 0 && (await isWhole(earlier, this.#signal));
+      const source = isGoodStill ? continued(earlier, around) : around;
       const { sum, bytes } = await pipe(fs, source, { dir, name: packFileName(part) }, this.#signal, (count) => {
         doneBytes += count;
         this.#onProgress({ phase: "chunks", doneBytes, totalBytes });
       });
       if (bytes < part.bytes) throw shorter(part.number);
-      copied.push({ number: part.number, id: part.id, bytes, sum });
+      const holes = around.holes.map(([from, to]): [number, number] => [from, to]);
+      copied.push({ number: part.number, id: part.id, bytes, sum, ...(holes.length === 0 ? {} : { holes }) });
       // Whoever is killed goes on from here.
       await fs.sync(dir);
       await writeList(fs, this.#root, COPIED_FILE, { hubId, packs: [...kept, ...copied] });
@@ -222,7 +255,7 @@ class Backup {
     } finally {
       fs.close(chunks);
     }
-    for (const { name } of fs.list(this.#root)) if (STATE_DIR.test(name) && name !== state) removeTree(fs, this.#root, name);
+    this.#dropStates(state);
     removeIfThere(fs, this.#root, COPIED_FILE);
     await fs.sync(this.#root);
   }
@@ -235,6 +268,49 @@ function isThere(fs: FileSystem, dir: Fd, pack: BackupPack): boolean {
     if (isCode(error, "ENOENT")) return false;
     throw error;
   }
+}
+
+/** The longest that there is. */
+function earlierOf(fs: FileSystem, dir: Fd, known: readonly BackupPack[]): (EarlierCopy & Disposable) | undefined {
+  const pack = known.toSorted((a, b) => b.bytes - a.bytes).find((one) => isThere(fs, dir, one));
+  if (pack === undefined) return undefined;
+  const file = openSource(fs, dir, packFileName(pack));
+  const { bytes, sum, holes = [] } = pack;
+  return { bytes, sum, holes, read: file.read, [Symbol.dispose]: () => file[Symbol.dispose]() };
+}
+
+/** Is it what was copied then? */
+async function isWhole(copy: EarlierCopy, signal: AbortSignal): Promise<boolean> {
+  try {
+    return (await sumOf(copy, signal)).sum === copy.sum;
+  } catch (error) {
+    if (isCode(error, "EIO")) return false;
+    throw error;
+  }
+}
+
+/** The beginning from one, and what comes behind it from the other. */
+function continued(beginning: Source, whole: Source): Source {
+  const read = async (into: Uint8Array, at: number): Promise<number> => {
+    const first = Math.max(0, Math.min(into.length, beginning.bytes - at));
+    const count = first === 0 ? 0 : await beginning.read(into.subarray(0, first), at);
+    return count < first || first === into.length ? count : count + (await whole.read(into.subarray(first), at + first));
+  };
+  return { bytes: whole.bytes, read };
+}
+
+/** @throws {SynclineError} CHUNK_DAMAGED */
+function requireNoHoles(packs: readonly BackupPack[]): void {
+  const holed = packs.filter(({ holes }) => holes !== undefined);
+  if (holed.length === 0) return;
+  const bytes = holed.flatMap(({ holes }) => holes!).reduce((sum, [from, to]) => sum + to - from, 0);
+  const numbers = holed.map(({ number }) => number).slice(0, 10).join(", ");
+  throw new SynclineError({
+    code: "CHUNK_DAMAGED",
+    op: "back up",
+    message: `the backup is made, but for ${bytes} bytes of ${holed.length} packs (${numbers}) that the disk of the hub does not give`,
+    hint: "save what else is on that disk; syncline hub check --deep names the files whose bytes are lost",
+  });
 }
 
 function requireApart(directory: string, dataDir: string): void {
@@ -307,6 +383,27 @@ function otherHub(directory: string): SynclineError {
     path: directory,
     message: "the directory holds the backup of another hub",
     hint: "give each hub a directory of its own",
+  });
+}
+
+/** It would take the place of the last one that was not. */
+function damagedDatabase(fault: string): SynclineError {
+  return new SynclineError({
+    code: "STATE",
+    op: "back up",
+    message: `the hub's database is damaged (${fault}): no backup was made of it, and an earlier one in the directory is still whole`,
+    hint: "stop the hub, keep its database as it is, and put back that backup",
+  });
+}
+
+/** A hub that is restored without one of its keys makes itself another. */
+function linkedKey(path: string): SynclineError {
+  return new SynclineError({
+    code: "UNSUPPORTED",
+    op: "back up",
+    path,
+    message: "it is a symbolic link, and what it leads to would be missing in the backup",
+    hint: "put the file itself there",
   });
 }
 

@@ -25,8 +25,10 @@ export const STATE_DIR = /^state-(\d{1,9})$/;
 const LIST_BYTES_MAX = 256 << 20;
 
 const SUM = z.string().regex(/^[0-9a-f]{64}$/);
-/** Never a way out of the directory. */
-const FILE_NAME = z.string().regex(/^(keys\/)?[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/);
+/** With what is before it. */
+const NAME_CHARS_MAX = 300;
+/** Whatever a file may be called, an editor's copy of a key for instance; never a way out of the directory. */
+const FILE_NAME = z.string().max(NAME_CHARS_MAX).refine(isFileName);
 
 const FILE = z.object({ name: FILE_NAME, bytes: z.int().min(0), sum: SUM });
 const PACK = z.object({
@@ -37,6 +39,8 @@ const PACK = z.object({
   bytes: z.int().min(0),
   /** SHA-256 of those. */
   sum: SUM,
+  /** From and to: the disk of the hub did not give these, and they are zeros. */
+  holes: z.array(z.tuple([z.int().min(0), z.int().min(1)])).optional(),
 });
 const MANIFEST = z.object({
   format: z.literal(FORMAT),
@@ -48,6 +52,11 @@ const MANIFEST = z.object({
   packs: z.array(PACK),
 });
 const COPIED = z.object({ hubId: z.string(), packs: z.array(PACK) });
+
+function isFileName(name: string): boolean {
+  const plain = name.startsWith("keys/") ? name.slice("keys/".length) : name;
+  return plain !== "" && plain !== "." && plain !== ".." && !/[/\0]/.test(plain);
+}
 
 /** In chunks/. With the id, because a hub that was restored gives numbers again that its former life gave. */
 export const packFileName = ({ number, id }: Pick<BackupPack, "number" | "id">): string => `${number}-${id}.pack`;

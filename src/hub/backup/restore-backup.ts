@@ -28,7 +28,7 @@ export type RestoreOptions = {
 export type RestoreResult = {
   readonly manifest: BackupManifest;
   readonly totalBytes: number;
-  /** Packs that are not what was backed up; of them what is sound was taken. */
+  /** Packs that are not what was backed up, or were not whole then; of them what is sound was taken. */
   readonly damagedPacks: readonly number[];
 };
 
@@ -52,7 +52,8 @@ export async function restoreBackup(options: RestoreOptions, signal: AbortSignal
     try {
       const made = fs.openDir(parent, temporary);
       open.push(made);
-      const result = await new Restore(options, root, made, manifest, signal).run();
+      const restore = new Restore(options, root, made, manifest, signal);
+      const result = await unlessReplaced(fs, root, backup, manifest, () => restore.run());
       await finish(`${target}.restoring-${options.token}`, manifest);
       await fs.syncAll(made);
       // An empty directory may be there already.
@@ -70,6 +71,31 @@ export async function restoreBackup(options: RestoreOptions, signal: AbortSignal
   } finally {
     for (const fd of open.reverse()) fs.close(fd);
   }
+}
+
+/**
+ * What another backup has put in the place of this one takes states and packs away that this one names: what was read is
+ * then a part of each, or looks damaged.
+ * @throws {SynclineError} STALE (retryable)
+ */
+async function unlessReplaced<T>(
+  fs: FileSystem,
+  root: Fd,
+  backup: string,
+  { state, time }: BackupManifest,
+  work: () => Promise<T>,
+): Promise<T> {
+  let result: { readonly value: T } | { readonly error: unknown };
+  try {
+    result = { value: await work() };
+  } catch (error) {
+    result = { error };
+  }
+  // One that cannot be read now is another one, too.
+  const now = await readManifest(fs, root).catch(() => undefined);
+  if (now?.state !== state || now.time !== time) throw replaced(backup);
+  if ("error" in result) throw result.error;
+  return result.value;
 }
 
 class Restore {
@@ -131,7 +157,7 @@ class Restore {
     }
   }
 
-  /** True when it is what was backed up. */
+  /** True when it is all that was to be backed up. */
   async #restorePack(from: Fd, dir: Fd, pack: BackupPack): Promise<boolean> {
     const { fs } = this.#options;
     try {
@@ -141,7 +167,7 @@ class Restore {
       const part = { bytes, read: source.read };
       const target = { dir, name: packName(pack.number) };
       const copy = await pipe(fs, part, target, this.#signal, (count) => this.#came(count));
-      return copy.bytes === pack.bytes && copy.sum === pack.sum;
+      return copy.bytes === pack.bytes && copy.sum === pack.sum && pack.holes === undefined;
     } catch (error) {
       if (isCode(error, "ENOENT")) return false;
       if (isCode(error, "EIO")) throw unreadable(pack, error);
@@ -191,6 +217,17 @@ function noBackup(backup: string): SynclineError {
     path: backup,
     message: "there is no whole backup in this directory",
     hint: "backup.json is written when a backup has ended; look for another one",
+  });
+}
+
+function replaced(backup: string): SynclineError {
+  return new SynclineError({
+    code: "STALE",
+    op: "restore backup",
+    path: backup,
+    message: "another backup was made in this directory meanwhile; nothing was restored",
+    hint: "restore it once more, while no backup is being made there",
+    retryable: true,
   });
 }
 

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { EVERYTHING, answerOf, compareTrees } from "#hub/followers/compare.ts";
 import { FollowStore } from "#hub/followers/follow-store.ts";
 import { END, SpaceDigests } from "#hub/followers/space-digest.ts";
-import { commitOne, contentOf, putFile } from "#hub/meta/commit-fixture.ts";
+import { ORIGIN, commitOne, contentOf, putFile } from "#hub/meta/commit-fixture.ts";
 import { SqlMetaStore } from "#hub/meta/sql-meta-store.ts";
 import { type JournalRecord, SETTINGS_DEFAULT, type Space, type SpaceChange, type SpaceId } from "#hub/space.ts";
 import { SynclineError } from "#model/error.ts";
@@ -276,6 +276,22 @@ export function followStoreContract(name: string, makeLab: () => Promise<FollowL
       await to.store.applyMarks(to.space.id, marks, 5);
       expect((await to.meta.versionNamed(to.space.id, version))?.attributes).toEqual({ "s3.tags": "t=1" });
       expect(await to.store.marks(to.space.id, 0)).toEqual(marks);
+    });
+
+    test("[FOLLOW-902] what was purged is so in the copy also when a repair has written its row anew", async () => {
+      const [from, to] = [await side(false), await side(true)];
+      const remove: SpaceChange = { type: "remove", path: "a", expect: { kind: "any" }, recursive: false };
+      for (const change of [putFile("a", "1"), putFile("a", "2"), remove]) await commitOne(from.meta, from.space.id, [change]);
+      const versions = [1, 3].map((sequence) => ({ path: "a", sequence }));
+      await from.meta.purge({ space: from.space.id, versions, origin: { ...ORIGIN, cause: "purge" }, timeMs: 5, mayBypass: false });
+      await handOver(from, to, 10);
+      await to.store.applyMarks(to.space.id, await from.store.marks(from.space.id, 0), 5);
+      const purged = async ({ meta, space }: Side) => (await meta.journal(space.id, 0, 10)).map(({ isPurged }) => isPurged === true);
+      expect(await purged(to)).toEqual(await purged(from));
+      const records = await from.meta.journal(from.space.id, 0, 10);
+      await to.store.replaceHistory(to.space.id, { lineage: "life", paths: ["a"], records }, new Map(), 5, false);
+      expect(await purged(to)).toEqual([true, false, true, false]);
+      expect(await to.meta.versionNamed(to.space.id, { path: "a", sequence: 3 })).toBeUndefined();
     });
 
     test("[FOLLOW-34] what the source has sent is the copy's until the page is imported, and no other space's", async () => {

@@ -11,6 +11,7 @@ async function until(isTrue: () => Promise<boolean>): Promise<void> {
   throw new Error("it never came true");
 }
 
+const codeOf = (work: Promise<unknown>): Promise<string> => work.then(() => "done", (error: { code: string }) => error.code);
 const isWell = async (followers: Followers): Promise<boolean> => (await followers.list(WHO))[0]?.isWell === true;
 
 async function openBoth(): Promise<{ source: FollowHub; copy: FollowHub; followers: Followers }> {
@@ -93,7 +94,6 @@ test("[FOLLOW-48] who begins to follow, or is promoted, while its space gets ano
     };
   };
   swapAt("begin");
-  const codeOf = (work: Promise<unknown>): Promise<string> => work.then(() => "done", (error: { code: string }) => error.code);
   expect(await codeOf(followers.follow(WHO, "demo", TARGET, never))).toBe("SPACE_UNKNOWN");
   await copy.hub.put("demo", "own", "of another space");
   expect((await spaces.space(WHO, "demo")).follows).toBeUndefined();
@@ -107,4 +107,20 @@ test("[FOLLOW-48] who begins to follow, or is promoted, while its space gets ano
   await copy.hub.put("was-promote", "own", "is written to");
   await followers.close();
   await Promise.all([source, copy].map((hub) => hub[Symbol.asyncDispose]()));
+});
+
+test("[FOLLOW-901] a hub that follows as many spaces as it may still changes how it follows one of them", async () => {
+  const { source, copy, followers: first } = await openBoth();
+  await first.close();
+  for (let at = 1; at < 200; at++) {
+    await copy.hub.database.run(
+      "INSERT INTO follows (space_id, url, source, token, since_ms, stopped, tag) VALUES (?, 'http://source', 'other', ?, 1, 1, '')",
+      [1000 + at, new Uint8Array(1)],
+    );
+  }
+  const followers = await copy.followers(source);
+  expect(await codeOf(followers.follow(WHO, "another", TARGET, never))).toBe("LIMIT");
+  expect(await codeOf(followers.follow(WHO, "demo", { ...TARGET, url: "http://moved" }, never))).toBe("done");
+  expect(await followers.list(WHO)).toMatchObject([{ space: "demo", url: "http://moved" }]);
+  await followers.close();
 });

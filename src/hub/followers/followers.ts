@@ -175,7 +175,9 @@ export class Followers {
 
   async #follow(who: Principal, name: string, target: Target, facts: SourceFacts): Promise<Followed> {
     const { access, spaces, store, clock, seal, audit } = this.#options;
-    if (this.#running.size + this.#stopped.size >= FOLLOWS_MAX) throw tooMany();
+    const known = await this.#find(who, name);
+    const isFollowed = known !== undefined && (this.#running.has(known.id) || this.#stopped.has(known.id));
+    if (!isFollowed && this.#running.size + this.#stopped.size >= FOLLOWS_MAX) throw tooMany();
     const { url, source, ca, quotaBytes } = target;
     const token = seal.seal(target.token);
     const follow = { url, source, token, ca, sinceMs: clock.nowMs(), quotaBytes, shares: undefined };
@@ -183,7 +185,6 @@ export class Followers {
       action: "space.follow", resource: spaceResource(name), outcome: "done", details: { url, source },
     } as const;
     const note = (sql: Parameters<SpaceAudit["appendIn"]>[0]): Promise<void> => audit.appendIn(sql, { id: who.id }, event);
-    const known = await this.#find(who, name);
     if (known !== undefined) {
       if (facts.hubId === store.hubId && known.lineage === facts.lineage) throw itself(name);
       if ((await this.#shared(known, facts)) === undefined) throw anotherSpace(name, target);

@@ -7,6 +7,7 @@
  */
 import type { MetaStore } from "#hub/meta/meta-store.ts";
 import type { RESTORE_ARGS } from "#hub/jobs/kinds.ts";
+import { LeftPaths } from "#hub/jobs/left-paths.ts";
 import { parsePoint } from "#hub/point-text.ts";
 import { type Difference, changesFor, differ, differences } from "#hub/restore.ts";
 import { type SpaceAudit, spaceResource } from "#hub/space-audit.ts";
@@ -14,7 +15,7 @@ import type { SpaceService } from "#hub/space-service.ts";
 import type { Point, Space, SpaceChange, SpaceId, Version } from "#hub/space.ts";
 import type { JobContext, JobWork } from "#jobs/kind.ts";
 import { SynclineError } from "#model/error.ts";
-import { type RelPath, printablePath } from "#model/path.ts";
+import { type RelPath, parentOf, printablePath } from "#model/path.ts";
 import type { Random } from "#platform/host.ts";
 import type * as z from "zod";
 
@@ -22,8 +23,6 @@ import type * as z from "zod";
 export const PART_CHANGES = 2000;
 /** Paths that one restore may change; more is done directory by directory. */
 const CHANGES_MAX = 2_000_000;
-/** Paths that were left alone which the result names. */
-const NAMED_MAX = 100;
 const PAGE_ROWS = 5000;
 
 export type RestoreParts = {
@@ -46,8 +45,6 @@ type State = {
 };
 
 const withDone = (state: State, done: number): State => ({ ...state, done });
-
-type Left = { count: number; readonly paths: { readonly path: RelPath; readonly why: string }[] };
 
 export function restoreWork(parts: RestoreParts): JobWork<Args> {
   return async (args, context) => {
@@ -72,7 +69,7 @@ class Restore {
   readonly #parts: RestoreParts;
   readonly #args: Args;
   readonly #context: JobContext;
-  readonly #left: Left = { count: 0, paths: [] };
+  readonly #left = new LeftPaths();
 
   constructor(parts: RestoreParts, args: Args, context: JobContext) {
     this.#parts = parts;
@@ -85,8 +82,11 @@ class Restore {
     const { who, bound } = this.#context;
     if (bound !== undefined) spaces.requireIs(this.#args.space, bound as SpaceId);
     const space = await spaces.space(who, this.#args.space);
-    let state = (this.#context.checkpoint as State | undefined) ?? (await this.#begin(space));
+    const kept = this.#context.checkpoint as State | undefined;
+    let state = kept ?? (await this.#begin(space));
     if (state.lineage !== space.lineage) throw otherLineage(space.name);
+    // What was committed last may not have been saved.
+    if (kept !== undefined) state = withDone(state, (await this.#since(space, state)).own);
     await this.#context.save(state, this.#progress(state.done, undefined, "comparing"));
     const changes = await this.#changes(space, state);
     const total = state.done + changes.length;
@@ -96,7 +96,7 @@ class Restore {
       await this.#context.save(state, this.#progress(state.done, total, "restoring"));
     }
     const { to, runId, done } = state;
-    return { to, runId, changed: done, leftAlone: this.#left.count, left: this.#left.paths };
+    return { to, runId, changed: done, leftAlone: this.#left.count, left: this.#left.named };
   }
 
   #progress(done: number, total: number | undefined, phase: string) {
@@ -129,15 +129,45 @@ class Restore {
     const found: Difference[] = [];
     for await (const difference of this.#differences(space, { sequence: state.to })) {
       const { path, now } = difference;
-      if (now !== undefined && now.sequence > state.from) this.#leave(path, "it was changed after the job began");
+      // That the path of the job itself was removed is told by its tombstone, and may be this job's own doing.
+      if (now?.entry !== undefined && now.sequence > state.from) this.#left.add(path, "it was changed after the job began");
       else found.push(difference);
       if (found.length > CHANGES_MAX) throw tooMany();
       if (found.length % PAGE_ROWS === 0) this.#context.signal.throwIfAborted();
     }
-    const { changes, lost } = changesFor(found);
+    const { changes, lost } = changesFor(await this.#withoutRemoved(space, state, found));
     if (lost.length > 0 && state.done === 0) throw cannotRestore(lost);
-    for (const path of lost) this.#leave(path, "its bytes were dropped by retention");
+    for (const path of lost) this.#left.add(path, "its bytes were dropped by retention");
     return changes;
+  }
+
+  /** What others have removed since is in no listing: it would look as if it had never been there. */
+  async #withoutRemoved(space: Space, state: State, found: readonly Difference[]): Promise<Difference[]> {
+    const { removed } = await this.#since(space, state);
+    return found.filter(({ path, now }) => {
+      if (now?.entry !== undefined || !isRemoved(path, removed)) return true;
+      this.#left.add(path, "it was removed after the job began");
+      return false;
+    });
+  }
+
+  /** Since the job began: how many changes it has made, and which paths others have removed, as far as they still are. */
+  async #since({ id }: Space, { from, runId }: State): Promise<{ own: number; removed: ReadonlySet<RelPath> }> {
+    const removed = new Set<RelPath>();
+    let own = 0;
+    for (let after = from; ; ) {
+      this.#context.signal.throwIfAborted();
+      const page = await this.#parts.meta.journal(id, after, PAGE_ROWS);
+      for (const { path, entry, sequence, origin } of page) {
+        const isOwn = origin.runId === runId;
+        if (isOwn) own++;
+        if (entry === undefined && !isOwn) removed.add(path);
+        else removed.delete(path);
+        if (removed.size > CHANGES_MAX) throw tooMany();
+        after = sequence;
+      }
+      if (page.length < PAGE_ROWS) return { own, removed };
+    }
   }
 
   async *#differences({ id }: Space, to: Point): AsyncGenerator<Difference> {
@@ -175,21 +205,24 @@ class Restore {
     for (const change of part) {
       const content = change.type === "put" ? change.content : undefined;
       if (content === undefined || (await intake.hold(content))) changes.push(change);
-      else if (change.type === "put") this.#leave(change.path, "its bytes are missing");
+      else if (change.type === "put") this.#left.add(change.path, "its bytes are missing");
     }
     const request = { changes, intake, atomic: false, cause: "restore", traceId, runId, message } as const;
     const { results } = await spaces.commit(who, space, request);
     let done = 0;
     for (const result of results) {
       if (result.status === "done") done++;
-      else this.#leave(result.path, result.status === "stale" ? "it was changed meanwhile" : result.message);
+      else this.#left.add(result.path, result.status === "stale" ? "it was changed meanwhile" : result.message);
     }
     return done;
   }
+}
 
-  #leave(path: RelPath, why: string): void {
-    if (++this.#left.count <= NAMED_MAX) this.#left.paths.push({ path: printablePath(path), why });
-  }
+/** Or a directory that it would lie in. */
+function isRemoved(path: RelPath, removed: ReadonlySet<RelPath>): boolean {
+  if (removed.size === 0) return false;
+  for (let at = path; at !== ""; at = parentOf(at)) if (removed.has(at)) return true;
+  return false;
 }
 
 function cannotRestore(lost: readonly RelPath[]): SynclineError {

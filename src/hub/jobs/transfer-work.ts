@@ -5,19 +5,14 @@
  */
 import type { Principal } from "#access/access.ts";
 import type { TransferArgs, TransferDirection, TransferMode } from "#hub/jobs/kinds.ts";
+import { LeftPaths } from "#hub/jobs/left-paths.ts";
 import { type SpaceAudit, spaceResource } from "#hub/space-audit.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import type { Space, SpaceId } from "#hub/space.ts";
 import type { Progress } from "#jobs/job.ts";
 import type { JobContext, JobWork } from "#jobs/kind.ts";
 import { SynclineError } from "#model/error.ts";
-import { type RelPath, printablePath } from "#model/path.ts";
-
-/** Paths that were left alone which the job names. */
-export const LEFT_NAMED_MAX = 100;
-/** And their characters: what a job keeps is bounded. */
-const LEFT_CHARS_MAX = 32 << 10;
-const REASON_CHARS_MAX = 300;
+import type { RelPath } from "#model/path.ts";
 
 /** What is remembered of one is nothing to another. */
 export type TransferPair = {
@@ -95,27 +90,24 @@ async function transfer(direction: TransferDirection, parts: TransferParts, args
     await context.save({ isAnew: true }, { done: 0, unit: "entries" });
   }
   const counts = { conflict: 0, problem: 0 };
-  const left: { readonly path: string; readonly why: string }[] = [];
+  const left = new LeftPaths();
   let first = "";
-  let chars = 0;
   const done = await parts.transfers.run({
     direction, who, space, prefix, url, mode, approve, signal,
     onProgress: tell,
     onLeft: (kind, path, why) => {
       counts[kind]++;
-      const named = { path: printablePath(path), why: why.slice(0, REASON_CHARS_MAX) };
-      if (kind === "problem" && first === "") first = `${named.path}: ${named.why}`;
-      chars += JSON.stringify(named).length;
-      if (left.length < LEFT_NAMED_MAX && chars < LEFT_CHARS_MAX) left.push(named);
+      const one = left.add(path, why);
+      if (kind === "problem" && first === "") first = `${one.path}: ${one.why}`;
     },
   });
   signal.throwIfAborted();
   if (done.held !== undefined) throw braked(direction, args, done.held);
   const { runId, changed, files } = done;
-  const result = { runId, changed, files, conflicts: counts.conflict, problems: counts.problem, left };
+  const result = { runId, changed, files, conflicts: counts.conflict, problems: counts.problem, left: left.named };
   if (counts.problem === 0) return result;
   // Nobody looks at what is done.
-  await context.save({ findings: left.map(({ path, why }) => `${path}: ${why}`) }, { done: files, unit: "files" });
+  await context.save({ findings: left.named.map(({ path, why }) => `${path}: ${why}`) }, { done: files, unit: "files" });
   throw new SynclineError({
     code: "STATE",
     op: direction,

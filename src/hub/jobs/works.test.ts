@@ -73,7 +73,7 @@ async function begin(spaces: SpaceService): Promise<void> {
   const parts = { meta, chunks, spaces, audit: access.audit, care, registry, listener, uploads, lifecycle, versions, cursor: scrubbed, clock, random };
   const transfers = { run: () => Promise.reject(new Error("not here")), forget: () => undefined, sweep: () => Promise.resolve(), check: () => undefined };
   const kinds = hubJobs({ ...parts, transfers, log: () => undefined, onDamaged: () => Promise.resolve() });
-  const userByName = (): Promise<Principal | undefined> => Promise.resolve(undefined);
+  const userByName = (): Promise<undefined> => Promise.resolve(undefined);
   const more = { kinds, schedules: HUB_SCHEDULES, isAlone: true, log: () => undefined, userByName };
   jobs = await Jobs.open({ db, clock, random, access, audit: access.audit, ...more });
   stop = new AbortController();
@@ -125,6 +125,23 @@ describe("jobs of a hub", () => {
     expect(cursor).toBeUndefined();
     expect((await done("backup", { directory: "/copy" })).result).toMatchObject({ packs: expect.any(Number) });
     expect(lab.has("copy/backup.json")).toBe(true);
+  });
+
+  test("[JOB-906] a clock that jumps ahead makes nothing go that is not old: no deleted space, no version, no object", async () => {
+    const { spaces } = hub;
+    await lab.put(hub, "demo", { f: "one" });
+    await lab.put(hub, "demo", { f: "two" });
+    const lifecycle = [{ id: "r", enabled: true, filter: {}, expireDays: 30 }];
+    await spaces.updateSpace(WHO, "demo", { settings: { retention: { versions: undefined, ageMs: 1000 }, lifecycle } });
+    await spaces.createSpace(WHO, "wanted");
+    await lab.put(hub, "wanted", { a: "a" });
+    await spaces.deleteSpace(WHO, "wanted");
+    aheadMs += 365 * 86_400_000;
+    expect(await done("expire", {})).toMatchObject({ state: "done", result: { erasedSpaces: 0, expiredVersions: 0 } });
+    expect(await done("lifecycle", {})).toMatchObject({ state: "done", result: { removed: 0 } });
+    aheadMs = 0;
+    await spaces.undeleteSpace(WHO, "wanted");
+    expect([await lab.files(hub, "wanted"), await lab.files(hub, "demo")]).toEqual([{ a: "a" }, { f: "two" }]);
   });
 
   test("[JOB-42] a prune of more than half of the store fails until a person says how much may go", async () => {
@@ -310,6 +327,87 @@ describe("jobs of a hub", () => {
     expect(await lab.files(hub, "demo")).toEqual({});
     await done("restore", { space: "demo", to: PAST });
     expect(await lab.files(hub, "demo")).toEqual({ a: "a" });
+  });
+  /** The space as a hub sees it that ends with its n-th commit: before it is made, or right after. */
+  function dyingAt(nth: number, isMade: boolean): HubSpaces {
+    let commits = 0;
+    return new Proxy(hub.spaces, {
+      get(target, name) {
+        const value = Reflect.get(target, name) as unknown;
+        if (typeof value !== "function") return value;
+        if (name !== "commit") return value.bind(target);
+        return async (...args: Parameters<SpaceService["commit"]>) => {
+          if (++commits < nth) return target.commit(...args);
+          stop.abort();
+          if (isMade && commits === nth) return target.commit(...args);
+          throw new SynclineError({ code: "INTERRUPTED", op: "commit", message: "the hub ends" });
+        };
+      },
+    });
+  }
+
+  async function cutOff(spaces: HubSpaces, args: object): Promise<number> {
+    await end();
+    await begin(spaces);
+    const { id } = await submit("restore", { space: "demo", ...args });
+    await running;
+    return id;
+  }
+
+  const namesOf = (count: number, dir = ""): string[] => Array.from({ length: count }, (_, at) => `${dir}f${String(at).padStart(5, "0")}`);
+  const filled = (names: readonly string[], text: string): Record<string, string> => Object.fromEntries(names.map((name) => [name, text]));
+  const removals = async (...paths: string[]): Promise<void> => {
+    const changes = paths.map((path) => ({ type: "remove", path, expect: { kind: "any" }, recursive: true }) as const);
+    await hub.spaces.commit(WHO, "demo", { changes, intake: undefined, atomic: true, cause: "edit", traceId: TRACE });
+  };
+
+  test("[JOB-901] a restore whose hub has gone between a commit and what is noted of it tells all that it has changed", async () => {
+    const names = namesOf(PART_CHANGES + 3);
+    const to = await lab.put(hub, "demo", filled(names, "old"));
+    await lab.put(hub, "demo", filled(names, "new"));
+    const id = await cutOff(dyingAt(1, true), { to: String(to) });
+    await begin(hub.spaces);
+    expect(await ended(id)).toMatchObject({ state: "done", result: { changed: names.length, leftAlone: 0 }, progress: { done: names.length } });
+    expect(await lab.files(hub, "demo")).toEqual(filled(names, "old"));
+  });
+
+  test("[JOB-902] what was removed after a restore began stays removed, and is told", async () => {
+    const to = await lab.put(hub, "demo", { same: "same", edited: "old", "dir/same": "same", back: "back" });
+    await removals("back");
+    await lab.put(hub, "demo", { edited: "new" });
+    const id = await cutOff(dyingAt(1, false), { to: String(to) });
+    await removals("same", "edited", "dir");
+    await begin(hub.spaces);
+    const job = await ended(id);
+    expect(await lab.files(hub, "demo")).toEqual({ back: "back" });
+    expect(job).toMatchObject({ state: "done", result: { changed: 1, leftAlone: 4 } });
+    const { left } = job.result as { left: { path: string; why: string }[] };
+    expect(left.map(({ path }) => path)).toEqual(["dir", "dir/same", "edited", "same"]);
+  });
+
+  test("[JOB-903] a path that a restore has removed itself, to put something else there, is put though its hub had gone in between", async () => {
+    const to = await lab.put(hub, "demo", { d: "a file" });
+    await removals("d");
+    // With the directory they are one part.
+    await lab.put(hub, "demo", filled(namesOf(PART_CHANGES - 1, "d/"), "x"));
+    const id = await cutOff(dyingAt(2, false), { path: "d", to: String(to) });
+    expect(await lab.files(hub, "demo")).toEqual({});
+    await begin(hub.spaces);
+    expect(await ended(id)).toMatchObject({ state: "done", result: { changed: PART_CHANGES + 1, leftAlone: 0 } });
+    expect(await lab.files(hub, "demo")).toEqual({ d: "a file" });
+  });
+
+  test("[JOB-904] a restore that leaves many long paths alone is done, and names some of them", async () => {
+    const dir = Array.from({ length: 15 }, () => "n".repeat(250)).join("/");
+    const names = namesOf(100, `${dir}/`);
+    const to = await lab.put(hub, "demo", filled(names, "old"));
+    await lab.put(hub, "demo", filled(names, "new"));
+    const id = await cutOff(dyingAt(1, false), { to: String(to) });
+    await lab.put(hub, "demo", filled(names, "newer"));
+    await begin(hub.spaces);
+    const job = await ended(id);
+    expect(job).toMatchObject({ state: "done", result: { changed: 0, leftAlone: names.length } });
+    expect((job.result as { left: unknown[] }).left.length).toBeGreaterThan(3);
   });
 });
 

@@ -2,6 +2,7 @@
 import type { Principal } from "#access/access.ts";
 import type { AgentListener } from "#hub/agents/listener.ts";
 import type { AgentRegistry } from "#hub/agents/registry.ts";
+import { BelievedTime } from "#hub/believed-time.ts";
 import type { Finding } from "#hub/check/findings.ts";
 import type { HubCare } from "#hub/hub-care.ts";
 import {
@@ -53,11 +54,12 @@ export type HubJobParts = {
 };
 
 export function hubJobs(parts: HubJobParts): Registered[] {
+  const time = new BelievedTime(parts.clock);
   return [
     registered(SCRUB, scrubWork(parts)),
     registered(PRUNE, pruneWork(parts)),
-    registered(EXPIRE, expireWork(parts)),
-    registered(LIFECYCLE, lifecycleWork(parts)),
+    registered(EXPIRE, expireWork(parts, time)),
+    registered(LIFECYCLE, lifecycleWork(parts, time)),
     registered(boundToSpace(RESTORE, parts), restoreWork(parts)),
     registered(CHECK, checkWork(parts)),
     registered(BACKUP, backupWork(parts)),
@@ -108,7 +110,7 @@ function pruneWork({ meta, chunks, clock, uploads }: HubJobParts): JobWork<z.inf
   };
 }
 
-function expireWork({ meta, audit, clock, uploads, transfers }: HubJobParts): JobWork<z.infer<typeof EXPIRE_ARGS>> {
+function expireWork({ meta, audit, uploads, transfers }: HubJobParts, clock: BelievedTime): JobWork<z.infer<typeof EXPIRE_ARGS>> {
   return async (_, { checkpoint, save, signal }) => {
     const from = (checkpoint as Expired | undefined) ?? { erasedSpaces: 0, expiredVersions: 0 };
     const onPage = (expired: Expired) => save(expired, { done: expired.expiredVersions, unit: "versions" });
@@ -119,11 +121,11 @@ function expireWork({ meta, audit, clock, uploads, transfers }: HubJobParts): Jo
   };
 }
 
-function lifecycleWork({ lifecycle: rows, clock, ...parts }: HubJobParts): JobWork<z.infer<typeof LIFECYCLE_ARGS>> {
+function lifecycleWork({ lifecycle: rows, ...parts }: HubJobParts, time: BelievedTime): JobWork<z.infer<typeof LIFECYCLE_ARGS>> {
   return async (_, { id, traceId, checkpoint, save, signal }) => {
     const from = (checkpoint as LifecycleDone | undefined) ?? LIFECYCLE_NOTHING;
     const onBatch = (done: LifecycleDone) => save(done, { done: done.removed + done.purged, unit: "versions" });
-    const run = { nowMs: clock.nowMs(), traceId, runId: `lifecycle-${id}`, signal, onBatch };
+    const run = { nowMs: time.nowMs(), traceId, runId: `lifecycle-${id}`, signal, onBatch };
     return runLifecycle({ ...parts, rows }, run, from);
   };
 }

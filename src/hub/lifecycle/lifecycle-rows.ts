@@ -61,6 +61,7 @@ const LATER = `INSERT INTO lifecycle_later (space_id, seq, due_ms) VALUES (?, ?,
 const DUE = `SELECT seq, due_ms FROM lifecycle_later INDEXED BY lifecycle_due WHERE space_id = ? AND due_ms <= ?
   ORDER BY due_ms, seq LIMIT ?`;
 const DONE_LATER = "DELETE FROM lifecycle_later WHERE space_id = ? AND seq = ? AND due_ms = ?";
+const SOONER = "UPDATE lifecycle_later SET due_ms = ? WHERE space_id = ? AND due_ms > ?";
 const FORGET_LATER = "DELETE FROM lifecycle_later WHERE space_id = ?";
 
 export class LifecycleRows {
@@ -185,6 +186,11 @@ export class LifecycleRows {
     await this.#db.transaction(async (sql) => {
       for (const { sequence, dueMs } of looked) await sql.run(DONE_LATER, [space, sequence, dueMs]);
     });
+  }
+
+  /** All of them are looked at again by this time. */
+  async sooner(space: SpaceId, dueMs: number): Promise<void> {
+    await this.#db.transaction((sql) => sql.run(SOONER, [dueMs, space, dueMs]));
   }
 
   async forgetLater(space: SpaceId): Promise<void> {

@@ -212,6 +212,21 @@ describe("lifecycle", () => {
     expect(await isThere("b", two)).toBe(false);
   });
 
+  test("[LIFECYCLE-901] what was put off while the clock was years ahead is looked at again in a week by the right time", async () => {
+    await setRules([rule({ oldDays: 1 })]);
+    const one = await hub.put("demo", "a", "one");
+    await hub.spaces.createRestorePoint(hub.who, "demo", "point");
+    await hub.put("demo", "a", "two");
+    goTo(4000);
+    expect(await run()).toEqual(LIFECYCLE_NOTHING);
+    goTo(3);
+    expect(await run()).toEqual(LIFECYCLE_NOTHING);
+    await hub.spaces.deleteRestorePoint(hub.who, "demo", "point");
+    goTo(11);
+    expect(await run()).toMatchObject({ purged: 1 });
+    expect(await isThere("a", one)).toBe(false);
+  });
+
   test("[LIFECYCLE-13] what was to be looked at again is, also when the runs that came to it were cut off or refused, several times", async () => {
     await setRules([rule({ oldDays: 1 })]);
     const all: [string, number][] = [];

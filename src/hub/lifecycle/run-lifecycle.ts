@@ -28,6 +28,8 @@ const PURGES_AT_ONCE = 200;
 /** What is kept without a known end is looked at again after this; so are all tombstones, for those that retention bared. */
 const AGAIN_MS = 7 * DAY_MS;
 const SOON_MS = 3_600_000;
+/** A place by the clock and not in the journal: when a space was looked at last. */
+const LAST_RUN = "last run";
 /** Attribute of a directory that somebody has put: it stays without anything in it. */
 const DIRECTORY = "s3.directory";
 /** Every path is behind it. */
@@ -144,6 +146,7 @@ class SpaceLifecycle {
   async run(): Promise<void> {
     const { rows } = this.#parts;
     this.#places = await rows.places(this.#id);
+    await this.#mindClock();
     await this.#overdue();
     for (const rule of this.#rules) {
       await this.#expire(rule);
@@ -153,6 +156,15 @@ class SpaceLifecycle {
     for (const rule of this.#rules) await this.#purgeMarkers(rule);
     await rows.dropPlaces(this.#id, [...this.#places.keys()].filter((name) => !this.#used.has(name)));
     if (this.#rules.length === 0) await rows.forgetLater(this.#id);
+  }
+
+  /** What was put off while the clock was ahead would wait until then; each is looked at anew, and put off as it should be. */
+  async #mindClock(): Promise<void> {
+    const { rows } = this.#parts;
+    const { nowMs } = this.#run;
+    this.#used.add(LAST_RUN);
+    if ((this.#places.get(LAST_RUN) ?? 0) > nowMs + SOON_MS) await rows.sooner(this.#id, nowMs);
+    await rows.savePlace(this.#id, LAST_RUN, nowMs);
   }
 
   /** What was done, in the audit log; nothing where nothing was. */

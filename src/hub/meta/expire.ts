@@ -6,7 +6,8 @@ import { lockedOf } from "#hub/meta/lock-rows.ts";
 import { dropUnreferred } from "#hub/meta/manifests.ts";
 import { VERSION_COLUMNS, type VersionRow, contentIdOfRow, knownBy, sumOf, versionOf } from "#hub/meta/rows.ts";
 import { Queries } from "#hub/meta/queries.ts";
-import type { Space } from "#hub/space.ts";
+import { ListText } from "#hub/meta/texts.ts";
+import type { Space, SpaceId } from "#hub/space.ts";
 import type { Database, Sql } from "#platform/sql/database.ts";
 import type { ContentId } from "#sync/chunk/chunk-id.ts";
 
@@ -22,6 +23,9 @@ const TEXTS = {
   copy: { first: `${OLD} ${ORDER}`, next: `${OLD} AND (path, seq) < (?, ?) ${ORDER}` },
 } as const;
 const DROP = "UPDATE versions SET content = NULL, sum = ? WHERE space_id = ? AND seq = ?";
+const SHOWN_AGAIN = new ListText(
+  "SELECT again, max(seq) AS last FROM versions INDEXED BY versions_again WHERE space_id = ? AND again IN (%) GROUP BY again",
+);
 const POINTS = "SELECT seq FROM restore_points WHERE space_id = ? ORDER BY seq";
 
 /** Where the walk is: the version looked at last, and how many old versions of its path came before. */
@@ -105,11 +109,15 @@ async function expirable(
   const points = (await sql.all<{ seq: number }>(POINTS, [space.id])).map(({ seq }) => seq);
   const found: VersionRow[] = [];
   let cursor = from;
-  const locked = await lockedOf(sql, space.id, rows.map(knownBy), rule.nowMs);
+  const names = rows.map(knownBy);
+  const locked = await lockedOf(sql, space.id, names, rule.nowMs);
+  const shown = rule.keep === Infinity ? new Map<number, number>() : await lastShown(sql, space.id, names);
   for (const row of rows) {
     if (found.length === limit) return { rows: found, cursor };
     const isSamePath = cursor !== undefined && Buffer.compare(cursor.path, row.path) === 0;
-    const rank: number = isSamePath ? cursor!.rank + 1 : 1;
+    // Who got other tags is the same version still, and takes nobody's place among those that are kept.
+    const counts = (shown.get(knownBy(row)) ?? 0) <= row.seq ? 1 : 0;
+    const rank: number = (isSamePath ? cursor!.rank : 0) + counts;
     cursor = { path: row.path, seq: row.seq, rank };
     const replaced = row.replaced!;
     if ((rank <= rule.keep && replaced > rule.oldUntil) || isShown(points, row.seq, replaced)) continue;
@@ -117,6 +125,15 @@ async function expirable(
     found.push(row);
   }
   return { rows: found, cursor: rows.length < PAGE ? undefined : cursor };
+}
+
+/** Which of these versions later rows show again, and the last row that does. */
+async function lastShown(sql: Sql, space: SpaceId, names: readonly number[]): Promise<Map<number, number>> {
+  const found = new Map<number, number>();
+  for (const { text, values } of SHOWN_AGAIN.pieces([space], names)) {
+    for (const { again, last } of await sql.all<{ again: number; last: number }>(text, values)) found.set(again, last);
+  }
+  return found;
 }
 
 async function dropContent(sql: Sql, hubId: string, space: Space, rows: readonly VersionRow[]): Promise<void> {

@@ -64,6 +64,13 @@ const OF_PATHS = new ListText(`SELECT ${VERSION_COLUMNS} FROM versions INDEXED B
 const DELETE_SEQS = new ListText("DELETE FROM versions WHERE space_id = ? AND seq IN (%)");
 const BY_SEQS = new ListText(`SELECT ${VERSION_COLUMNS} FROM versions WHERE space_id = ? AND seq IN (%)`);
 
+/** What was purged is so still when its row is written anew: the copy has been told of it, and is not told again. */
+const PURGED = new ListText(
+  `UPDATE versions SET purged = (SELECT max(p.number) FROM purges p
+      WHERE p.space_id = versions.space_id AND p.seq = COALESCE(versions.again, versions.seq))
+    WHERE space_id = ? AND content IS NULL AND seq IN (%)`,
+);
+
 const NO_BYTES = new Uint8Array(0);
 
 type Known = { readonly seq: number; readonly entry: Entry | undefined; readonly attributes: Attributes };
@@ -209,6 +216,7 @@ async function replaceRows(sql: Sql, hubId: string, row: SpaceRow, given: GivenH
   }
   for (const { text, values } of DELETE_SEQS.pieces([space], [...gone.keys()])) await sql.run(text, values);
   for (const { text, values } of INSERT.pieces([...rows.values()].map(valuesOf))) await sql.run(text, values);
+  for (const { text, values } of PURGED.pieces([space], [...rows.keys()])) await sql.run(text, values);
   await dropUnreferred(sql, contentsOf([...gone.values()]));
   const { bytes, entries } = usageAfter(row, [...gone.values()], [...rows.values()]);
   await sql.run(SAVE_SPACE, [row.sequence, bytes, entries, space]);

@@ -109,6 +109,17 @@ export function purgeContract(name: string, makeLab: () => Promise<MetaLab>, run
       expect((await named(1))!["s3.tags"]).toBeUndefined();
     });
 
+    test("[PURGE-901] more than an old version can keep is refused in words, and changes nothing", async () => {
+      const { store, space } = await fresh();
+      for (const text of ["one", "two"]) await commitOne(store, space.id, [putFile("a", text)]);
+      const version = { path: "a", sequence: 1 };
+      for (const attributes of [{ "s3.tags": "%E4%B8%80".repeat(3000) }, { "no name": "x" }]) {
+        const change = { space: space.id, version, attributes, timeMs: 1 } as const;
+        expect(await codeOf(store.changeOldAttributes(change, () => Promise.resolve()))).toBe("USAGE");
+      }
+      expect((await store.versionNamed(space.id, version))?.attributes).toEqual({});
+    });
+
     test("[PURGE-7] of versions that are null the last one made is the one that there is, and no purge brings an earlier one back", async () => {
       const { store, space } = await fresh();
       const set = (status: string) =>
@@ -133,6 +144,24 @@ export function purgeContract(name: string, makeLab: () => Promise<MetaLab>, run
       const bare = await purge(store, space, "a", 3);
       expect(bare.status === "purged" && [bare.current?.entry, bare.current?.attributes]).toEqual([undefined, { "version.again": "0" }]);
       expect((await store.history(space.id, "a", undefined, 10)).filter(({ content }) => content !== undefined).map(({ sequence }) => sequence)).toEqual([4, 2, 1]);
+    });
+
+    test("[RETAIN-901] a version that gets other tags is one version still, and takes no other's place among those that are kept", async () => {
+      const { store, space } = await fresh({ retention: { versions: 1, ageMs: undefined } });
+      const named = async (sequence: number) => (await store.versionNamed(space.id, { path: "a", sequence }))?.content?.id;
+      for (const text of ["one", "two"]) await commitOne(store, space.id, [putFile("a", text)]);
+      for (const tags of ["t=1", "t=2", "t=3"]) {
+        const again = { isSameVersion: true, attributes: { "s3.tags": tags } } as const;
+        await commitOne(store, space.id, [{ ...putFile("a", "two"), ...again } as SpaceChange]);
+      }
+      expect(await store.expire(space.id, 1, 100)).toBe(0);
+      expect([await named(1), await named(2)]).toEqual([contentOf("one").id, contentOf("two").id]);
+      await commitOne(store, space.id, [putFile("a", "three")]);
+      expect(await store.expire(space.id, 1, 100)).toBe(1);
+      expect([await named(1), await named(2)]).toEqual([undefined, contentOf("two").id]);
+      await commitOne(store, space.id, [putFile("a", "four")]);
+      await store.expire(space.id, 1, 100);
+      expect((await store.liveContent(undefined, 10)).map(({ id }) => id).toSorted()).toEqual(["three", "four"].map((text) => contentOf(text).id).toSorted());
     });
 
     test("[PURGE-2] without the current version the one before it is current again, as a change that keeps its name", async () => {

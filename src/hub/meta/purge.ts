@@ -8,7 +8,7 @@
  * again: that is a change of the path like any other, with a sequence of its own, whose attribute says which version it
  * shows. All rows that show a version are taken away with it.
  */
-import { type Attributes, ownAttributes } from "#hub/attributes.ts";
+import { type Attributes, attributesFault, ownAttributes } from "#hub/attributes.ts";
 import { NO_LOCK, type VersionLock, lockFault, termFault } from "#hub/locks.ts";
 import { applyPut, removeOne } from "#hub/meta/apply-change.ts";
 import {
@@ -24,6 +24,7 @@ import { restorePoints } from "#hub/meta/spaces.ts";
 import { WorkingSet } from "#hub/meta/working-set.ts";
 import type { Origin, RefusalCode, Space, SpaceId, Version } from "#hub/space.ts";
 import { Versioning, leavesMarker } from "#hub/versioning.ts";
+import { SynclineError } from "#model/error.ts";
 import { type RelPath, decodeName, encodeName } from "#model/path.ts";
 import type { Database, Sql } from "#platform/sql/database.ts";
 import type { ContentId } from "#sync/chunk/chunk-id.ts";
@@ -328,7 +329,7 @@ const LOOK_AGAIN = `INSERT INTO lifecycle_later (space_id, seq, due_ms) VALUES (
 
 /**
  * Of a file that is not the current version of its path.
- * @throws {SynclineError} SPACE_UNKNOWN; DENIED for a space that follows
+ * @throws {SynclineError} SPACE_UNKNOWN; DENIED for a space that follows; USAGE for what no version can have
  */
 export function changeOldAttributes(
   db: Database,
@@ -343,10 +344,16 @@ export function changeOldAttributes(
     if ((await rowsOfVersion(sql, id, name.path, name.sequence)).some(({ replaced }) => replaced === null)) return { status: "current" };
     const whole = Object.entries({ ...ownAttributes(version.attributes), ...given }).filter(([, value]) => value !== undefined);
     const attributes = Object.fromEntries(whole) as Attributes;
+    const fault = attributesFault(attributes);
+    if (fault !== undefined) throw unusable(name.path, fault);
     await insertLater(sql, id, { sequence: name.sequence, attributes, at });
     // Rules that have gone past it may be about it now.
     if (settings.lifecycle !== undefined) await sql.run(LOOK_AGAIN, [id, version.sequence, timeMs]);
     await withIt(sql);
     return { status: "done" };
   });
+}
+
+function unusable(path: RelPath, message: string): SynclineError {
+  return new SynclineError({ code: "USAGE", op: "change version", path, message, hint: "say less of it, or with shorter names" });
 }

@@ -126,6 +126,11 @@ export class ShareTable {
     return (await this.#db.run(text, [nowMs, id, nowMs])) > 0;
   }
 
+  /** Of one that was counted nothing was sent. */
+  async takeBackDownload(id: string): Promise<void> {
+    await this.#db.run("UPDATE shares SET downloads = downloads - 1 WHERE id = ? AND downloads > 0", [id]);
+  }
+
   async countUpload(id: string, bytes: number, nowMs: number): Promise<void> {
     const text = "UPDATE shares SET uploads = uploads + 1, bytes_in = bytes_in + ?, used_ms = ? WHERE id = ?";
     await this.#db.run(text, [bytes, nowMs, id]);

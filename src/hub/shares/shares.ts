@@ -9,6 +9,7 @@ import type { HubAccess } from "#access/hub-access.ts";
 import { SynclineError } from "#model/error.ts";
 import { type RelPath, printablePath } from "#model/path.ts";
 import type { Clock, Random } from "#platform/host.ts";
+import { BelievedTime } from "#hub/believed-time.ts";
 import type { SpaceService } from "#hub/space-service.ts";
 import { spaceResource } from "#hub/space-audit.ts";
 import {
@@ -45,11 +46,14 @@ export type OpenShare = { readonly share: Share; readonly who: Principal };
 
 export class Shares {
   readonly #parts: SharesParts;
+  /** By which those that are over are forgotten: that cannot be taken back. */
+  readonly #time: BelievedTime;
   /** Since the hub was started. */
   readonly counts = { downloads: 0, uploads: 0 };
 
   constructor(parts: SharesParts) {
     this.#parts = parts;
+    this.#time = new BelievedTime(parts.clock);
   }
 
   /**
@@ -88,7 +92,7 @@ export class Shares {
     await this.#requireThere(who, share);
     const secret = random.bytes(SECRET_BYTES).toBase64({ alphabet: "base64url" });
     await access.audit.change(by, async (sql) => {
-      await table.removeOver(sql, clock.nowMs() - KEPT_MS);
+      await table.removeOver(sql, this.#time.nowMs() - KEPT_MS);
       const { all, own } = await table.counts(sql, who.name);
       if (all >= SHARES_MAX || own >= SHARES_OF_USER_MAX) throw tooMany();
       await table.insert(sql, share, hashOf(secret));
@@ -191,6 +195,14 @@ export class Shares {
     const resource = spaceResource(space, path);
     await access.audit.append(by, { action: "share.download", resource, outcome: "done", details: { id } });
     return true;
+  }
+
+  /** One that was counted could not be begun: it is one of those that may be, still. */
+  async notBegun({ id, space }: Share, path: RelPath, by: Actor): Promise<void> {
+    const { table, access } = this.#parts;
+    await table.takeBackDownload(id);
+    const resource = spaceResource(space, path);
+    await access.audit.append(by, { action: "share.download", resource, outcome: "failed", details: { id } });
   }
 
   /** Counts and records an upload that is done. */

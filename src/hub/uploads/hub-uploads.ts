@@ -1,6 +1,7 @@
 /** Uploads over the hub's own stores: who may is asked at every step, what has come is decided by rows. */
 import type { Access } from "#access/access.ts";
 import { NO_ATTRIBUTES, attributesFault } from "#hub/attributes.ts";
+import { BelievedTime } from "#hub/believed-time.ts";
 import type { StoreIntake } from "#hub/content.ts";
 import { encryptedBytes, isEncrypted, storedBytes } from "#hub/encrypted-content.ts";
 import { type HubSpaces, seedsOf } from "#hub/hub-spaces.ts";
@@ -55,6 +56,8 @@ type Appending = { readonly stop: () => Promise<void> };
 
 export class HubUploads implements Uploads {
   readonly #options: HubUploadsOptions;
+  /** By which they end; that they are gone on with is noted by the clock. */
+  readonly #time: BelievedTime;
   readonly #places = new Places(UPLOADS_WRITING_MAX);
   /** By user. */
   readonly #placesOf = new Map<string, Places>();
@@ -70,6 +73,7 @@ export class HubUploads implements Uploads {
 
   constructor(options: HubUploadsOptions) {
     this.#options = options;
+    this.#time = new BelievedTime(options.clock);
     this.#prints = new PartPrints(options);
   }
 
@@ -172,11 +176,11 @@ export class HubUploads implements Uploads {
 
   /** Drops what has expired, and what is for spaces that are no more; returns how many. */
   async sweep(signal: AbortSignal): Promise<number> {
-    const { rows, clock } = this.#options;
+    const { rows } = this.#options;
     let dropped = 0;
     for (;;) {
       signal.throwIfAborted();
-      const nowMs = clock.nowMs();
+      const nowMs = this.#time.nowMs();
       // Of one that somebody goes on with in this moment all stays.
       const gone = await this.#drop(await rows.overdue(nowMs, SWEEP_ROWS), nowMs);
       dropped += gone;
@@ -228,7 +232,7 @@ export class HubUploads implements Uploads {
     const { rows, meta } = this.#options;
     const row = await rows.get(id);
     if (row === undefined || row.owner !== by.who.id || row.door !== by.door) throw unknownUpload(id);
-    if (row.expiresMs < this.#options.clock.nowMs()) throw unknownUpload(id);
+    if (row.expiresMs < this.#time.nowMs()) throw unknownUpload(id);
     const space = await meta.space(row.spaceId);
     if (space === undefined || space.deletedMs !== undefined) throw unknownSpace(space?.name ?? "");
     this.#requireWrite(by, space.name, row.path);
@@ -476,7 +480,7 @@ export class HubUploads implements Uploads {
     return { parts, chunks, runs: kind === "parts" ? parts : [streamRun(parts)] };
   }
 
-  async #commit(by: Uploader, { row, space }: Known, source: Source, completion: Completion): Promise<ChangeResult> {
+  async #commit(by: Uploader, { row, space }: Known, source: Source, completion: Completion, runId = runOf(row)): Promise<ChangeResult> {
     const { spaces, clock } = this.#options;
     const { plan, path } = row;
     // Held until the commit is done: what rows name is pruned only when they are gone.
@@ -507,7 +511,7 @@ export class HubUploads implements Uploads {
       keepsMode: completion.keepsMode ?? mode === undefined,
     };
     const { traceId, message } = completion;
-    const request = { changes: [change], intake, atomic: true, cause: "upload", traceId, message, runId: runOf(row) } as const;
+    const request = { changes: [change], intake, atomic: true, cause: "upload", traceId, message, runId } as const;
     return (await spaces.commit(by.who, space.name, request)).results[0]!;
   }
 
@@ -552,10 +556,19 @@ export class HubUploads implements Uploads {
       const { row, space } = await this.#open(by, id);
       // The name was another's by then.
       if (!of.isSubsetOf(new Set([space.id]))) throw unknownSpace(wanted.space);
-      const result = await this.#commit(by, { row, space }, source, completion);
+      const runId = joinedRun(row, streams);
+      // Did whoever asked before not hear that it was done?
+      const made = (await this.#options.meta.journalOfRun(space.id, runId)).find(({ path }) => path === row.path);
+      const { result, isFirst } =
+        made === undefined
+          ? { result: await this.#commit(by, { row, space }, source, completion, runId), isFirst: true }
+          : await this.#again(row, space, made.sequence);
       if (result.status === "done") {
-        await this.#finish(row, result.version, "", []);
-        return { result, isFirst: true, upload: await this.get(by, id) };
+        // It is made, whatever becomes of the note: who is told otherwise makes it once more. Without one it is swept.
+        await this.#finish(row, result.version, "", []).catch(() => undefined);
+        const done = { sequence: result.version.sequence, parts: "" };
+        const told = { ...row, received: size, done, expiresMs: this.#options.clock.nowMs() + UPLOAD_KNOWN_MS };
+        return { result, isFirst, upload: shown(told, space) };
       }
       await this.#options.rows.drop([id]);
       return { result, isFirst: true, upload: shown(row, space) };
@@ -594,6 +607,12 @@ function printsOf({ parts }: Source, version: Version): PrintRow[] {
 
 /** The run of its commit, by which it is found again, and taken back. */
 const runOf = ({ id }: UploadRow): string => `upload-${id}`;
+
+/** The same for who joins the same streams to the same path once more. */
+function joinedRun({ path }: UploadRow, streams: readonly UploadId[]): string {
+  const hash = new Bun.CryptoHasher("sha256").update(encodeName(path)).update(`\0${streams.join()}`).digest("hex");
+  return `join-${hash.slice(0, 2 * ID_BYTES)}`;
+}
 
 function shown(row: UploadRow, space: Space): Upload {
   const { id, path, kind, size, received, plan, createdMs, expiresMs, note, done, job } = row;

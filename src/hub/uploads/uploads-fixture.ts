@@ -25,6 +25,8 @@ export class UploadLab {
   mayWrite: (who: string, path: string) => boolean = () => true;
   mayRead: (who: string, path: string) => boolean = () => true;
   nowMs = 1_700_000_000_000;
+  /** What the wall clock is ahead of the monotonic one. */
+  aheadMs = 0;
   spaces!: HubSpaces;
   uploads!: HubUploads;
   rows!: UploadRows;
@@ -59,7 +61,7 @@ export class UploadLab {
   async begin(): Promise<void> {
     this.db = await this.#open();
     const { access } = this;
-    const clock = { ...openHost().clock, nowMs: () => this.nowMs, monotonicMs: () => this.nowMs };
+    const clock = { ...openHost().clock, nowMs: () => this.nowMs + this.aheadMs, monotonicMs: () => this.nowMs };
     this.meta = await SqlMetaStore.open(this.db, random);
     await migrate(this.db, "uploads", UPLOAD_MIGRATIONS);
     this.chunks = new MemoryChunks(() => this.nowMs, this.disk);

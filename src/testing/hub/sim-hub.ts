@@ -199,7 +199,9 @@ export class SimHub {
   /** What it has is copied while it works; one backup takes the place of the one before. */
   async backUp(): Promise<void> {
     const { boot, meta, packs, database } = this.process!;
-    const parts = { fs: boot.fs, clock: boot.clock, database, packs, hubId: meta.hubId, dataDir: DATA, program: "simulation" };
+    // It lies in no file of the system.
+    const faultIn = (): Promise<undefined> => Promise.resolve(undefined);
+    const parts = { fs: boot.fs, clock: boot.clock, database, faultIn, packs, hubId: meta.hubId, dataDir: DATA, program: "simulation" };
     await makeBackup(parts, BACKUP, () => undefined, never);
     this.hasBackup = true;
   }
