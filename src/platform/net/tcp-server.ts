@@ -355,7 +355,9 @@ class Connection implements TcpConnection {
   }
 
   #endSocket(): void {
-    if (!this.#isSentElsewhere) this.#socket.end();
+    // Behind the runtime's end() nothing closes the descriptor of a TLS stream but the other side, which may never do it.
+    if (this.isSecure && !this.#isOver) this.#socket.shutdown();
+    else if (!this.#isSentElsewhere) this.#socket.end();
     else this.#outlet!.settled().then(() => this.#socket.end(), () => this.destroy());
   }
 
@@ -416,6 +418,7 @@ class Connection implements TcpConnection {
     if (this.#isOver || this.isClosed) return;
     this.#isOver = true;
     if (!this.isEnding) this.#handlers?.onEnd(this.#records?.isEndedInOrder ?? true);
+    else if (this.isSecure && this.#rest === undefined && this.#endTimer !== undefined) this.#socket.end();
   }
 
   failed(error: Error): void {
