@@ -187,6 +187,15 @@ describe("a configuration that changes", () => {
     await reload();
   });
 
+  test("[CONF-924] a link whose root is written with a slash at its end is the same when the file is read again", async () => {
+    write("boot.yaml", boot("", "spaces: [{name: late}]\nlinks: [{host: web1, root: /srv/site/, space: late}]"));
+    expect((await reload()).body["bootstrap"]).toMatchObject({ made: 1 });
+    const again = await reload();
+    expect([again.status, again.body["bootstrap"]]).toEqual([200, expect.objectContaining({ made: 0, changed: 0 })]);
+    write("boot.yaml", boot(""));
+    await reload();
+  });
+
   test("[CONF-30] the file for this kind of host counts when it comes, and no longer when it goes", async () => {
     const valueOf = async () => (await state()).keys.find(({ key }) => key === "requestsMax")!;
     config("requestsMax: 77");

@@ -23,6 +23,7 @@ import {
   NEW_LINK,
   checked,
   neverWritesSpace,
+  trimRoot,
 } from "#hub/agents/link.ts";
 
 /** Hosts of one hub. */
@@ -581,10 +582,6 @@ async function dropLink(sql: Sql, id: string): Promise<void> {
 /** The same declaration has the same id, also after the hub was restored; another root, space or prefix is another link. */
 function declaredId(host: string, { root, space, prefix }: DeclaredLink): string {
   return createHash("sha256").update(JSON.stringify([host, trimRoot(root), space, prefix])).digest("hex").slice(0, 16);
-}
-
-function trimRoot(root: string): string {
-  return root.replace(/\/+$/, "") || "/";
 }
 
 function newHost(name: string, nowMs: number): AgentHost {
