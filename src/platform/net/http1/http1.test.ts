@@ -79,6 +79,15 @@ describe("the head of a request", () => {
   });
 });
 
+test("[HTTP-925] no byte of a value or a target is lost, also where it would be a blank by itself", () => {
+  for (let byte = 0x80; byte <= 0xff; byte++) {
+    const text = String.fromCharCode(byte);
+    const value = `${text}voil\u00c3${text}`;
+    const parsed = parseHead(`GET /${text} HTTP/1.1\r\nHost: h\r\nX-A: \t${value}\t `);
+    expect([byte, "headers" in parsed && [parsed.target, parsed.headers.get("x-a")]]).toEqual([byte, [`/${text}`, value]]);
+  }
+});
+
 describe("the body of a request", () => {
   const chunked = Buffer.from("5;ext=1\r\nhello\r\n1\r\n!\r\n0\r\nTrailer: x\r\n\r\nGET ");
 
