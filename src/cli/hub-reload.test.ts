@@ -1,14 +1,16 @@
 /** A hub whose configuration and bootstrap file change while it runs. */
 import { Database, SQLiteError } from "bun:sqlite";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readBootstrap } from "#config/bootstrap.ts";
 import { resolveHubConfig } from "#config/hub-config.ts";
+import { runHostAgent } from "#cli/engine.ts";
 import { HubProcess } from "#cli/hub-process.ts";
 import { type HubReading, LOOK_MS } from "#cli/hub-reload.ts";
 import { readSmallFile } from "#cli/local-files.ts";
+import { LINK_SETTINGS } from "#hub/agents/link.ts";
 import { openHost } from "#platform/host-bun.ts";
 
 const TOKEN = "admin-0123456789abcdef0123456789abcdef";
@@ -115,6 +117,60 @@ describe("a configuration that changes", () => {
     await reload();
     expect((await state()).restartNeeded).toEqual([]);
   });
+
+  test("[RELOAD-932] leave that hosts no longer have to link directories ends the links that they declared, and comes back", async () => {
+    const joining = "joinTokens: [{value: join-0123456789abcdef0123456789abcdef}]";
+    write("boot.yaml", boot("", `spaces: [{name: late}, {name: free}]\n${joining}`));
+    expect((await reload()).status).toBe(200);
+    writeFileSync(at("join"), "join-0123456789abcdef0123456789abcdef\n");
+    for (const name of ["root", "other", "agent"]) mkdirSync(at(name), { recursive: true });
+    const end = new AbortController();
+    const linkOf = (root: string, space: string) => ({ root: at(root), space, prefix: "", settings: LINK_SETTINGS.parse({}) });
+    const agent = runHostAgent({
+      hub: hub.url, name: "web1", dataDir: at("agent"), joinTokenFile: at("join"), fingerprint: undefined, acceptNew: true,
+      links: [linkOf("root", "late"), linkOf("other", "free")], ignore: [], mayInstall: false, otlp: undefined,
+      hooks: { before: undefined, after: undefined, timeoutMs: 1000, onAfterFailure: "report" },
+      onReload: () => undefined, log: () => undefined,
+    }, end.signal);
+    const spaces = async (): Promise<string> => {
+      const { links } = (await (await ask("/v1/links/defined")).json()) as { links: { space: string }[] };
+      return links.map(({ space }) => space).toSorted().join();
+    };
+    const until = async (wanted: string): Promise<void> => {
+      while ((await spaces()) !== wanted) await Bun.sleep(20);
+    };
+    await until("free,late");
+    config("hostLinks: [free]");
+    expect((await reload()).status).toBe(200);
+    expect(await spaces()).toBe("free");
+    config();
+    expect((await reload()).status).toBe(200);
+    expect(await spaces()).toBe("free,late");
+    end.abort();
+    await agent;
+    // One that is away has none either.
+    config("hostLinks: [late]");
+    expect((await reload()).status).toBe(200);
+    expect(await spaces()).toBe("late");
+    write("boot.yaml", boot(""));
+    config();
+    await reload();
+  }, 30_000);
+
+  test("[RELOAD-937] what the bootstrap file says of following begins when it is read again, once", async () => {
+    const follow = `follow: [{space: theirs, from: "http://127.0.0.1:1", token: ${TOKEN}}]`;
+    const begun = (): number => log.filter((line) => line.startsWith("bootstrap: space cannot follow") && line.includes("theirs")).length;
+    write("boot.yaml", boot("", follow));
+    expect((await reload()).status).toBe(200);
+    while (begun() === 0) await Bun.sleep(20);
+    await reload();
+    write("boot.yaml", boot("", `${follow}\nspaces: [{name: late}]`));
+    await reload();
+    await Bun.sleep(50);
+    expect(begun()).toBe(1);
+    write("boot.yaml", boot(""));
+    await reload();
+  }, 30_000);
 
   test("[RELOAD-5] a file that cannot be looked at ends nothing: what changes later counts as before", async () => {
     symlinkSync("hub.prod.yaml", at("hub.prod.yaml"));

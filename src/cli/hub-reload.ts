@@ -44,6 +44,8 @@ export type HubReloadTarget = {
   /** @throws {SynclineError} when something of the file cannot be; nothing was done then */
   readonly check: (bootstrap: Bootstrap) => void;
   readonly apply: (bootstrap: Bootstrap) => Promise<BootstrapCounts>;
+  /** Brings what stands into line with what is in force now. Done again where it was refused. */
+  readonly taken: (bootstrap: Bootstrap | undefined) => Promise<void>;
 };
 
 type AuditEvent = Parameters<HubAccess["audit"]["append"]>[1];
@@ -141,6 +143,7 @@ export class HubReload {
       for (const { key, from, to, applied } of changes) {
         log.info(applied ? "configuration changed" : "configuration changed: restart needed", { key, from, to });
       }
+      await target.taken(bootstrap);
       const counts = bootstrap === undefined ? { made: 0, changed: 0, same: 0 } : await target.apply(bootstrap);
       for (let first = this.#untold[0]; first !== undefined; first = this.#untold[0]) {
         await target.access.audit.append(first.by, first.event);

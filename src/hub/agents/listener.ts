@@ -201,6 +201,14 @@ export class AgentListener {
     return control;
   }
 
+  /** Other links may be declared now: each host has those of its own that are allowed, also one that is away. */
+  async declareAnew(): Promise<void> {
+    const { registry, mayDeclare } = this.#options;
+    for (const control of this.#controls.values()) await control.declare();
+    const declared = Map.groupBy(registry.links().filter(({ origin }) => origin === "host"), ({ host }) => host!);
+    for (const [host, links] of declared) await registry.declare(host, links.filter((link) => mayDeclare(host, link)));
+  }
+
   /** False: the host is not here. */
   ask(host: string, message: Parameters<ControlSession["ask"]>[0]): boolean {
     const control = this.#controls.get(host);
