@@ -8,7 +8,7 @@ import { readBootstrap } from "#config/bootstrap.ts";
 import { resolveHubConfig } from "#config/hub-config.ts";
 import { runHostAgent } from "#cli/engine.ts";
 import { HubProcess } from "#cli/hub-process.ts";
-import { type HubReading, LOOK_MS } from "#cli/hub-reload.ts";
+import { type HubReloadParts, LOOK_MS } from "#cli/hub-reload.ts";
 import { readSmallFile } from "#cli/local-files.ts";
 import { LINK_SETTINGS } from "#hub/agents/link.ts";
 import { openHost } from "#platform/host-bun.ts";
@@ -52,10 +52,11 @@ describe("a configuration that changes", () => {
   };
   const config = (...lines: string[]): void =>
     write("hub.yaml", ["listen: 127.0.0.1:0", `bootstrap: ${at("boot.yaml")}`, ...lines].join("\n"));
-  const read = (): HubReading => {
+  const read: HubReloadParts["read"] = (named) => {
     const files = ["hub.prod.yaml", "hub.yaml"].filter((name) => existsSync(at(name)));
     const texts = files.map((name) => ({ name, text: readSmallFile("config", at(name)) }));
     const resolved = resolveHubConfig({ line: {}, environment: {}, files: texts });
+    named(resolved.config);
     const { bootstrap } = resolved.config;
     return { resolved, bootstrap: readBootstrap(readSmallFile("bootstrap", bootstrap!), "boot.yaml") };
   };
@@ -70,7 +71,7 @@ describe("a configuration that changes", () => {
   beforeAll(async () => {
     write("boot.yaml", boot(""));
     config();
-    const first = read();
+    const first = read(() => undefined);
     const tell = (message: string, fields: object): void => void log.push(`${message} ${JSON.stringify(fields)}`);
     const host = openHost();
     const { clock } = host;
@@ -153,6 +154,17 @@ describe("a configuration that changes", () => {
     expect((await reload()).status).toBe(200);
     expect(await spaces()).toBe("late");
     write("boot.yaml", boot(""));
+    config();
+    await reload();
+  }, 30_000);
+
+  test("[RELOAD-933] a file that a wrong configuration names counts as soon as it is right", async () => {
+    write("other.yaml", "users: [{name: admin, roles: [admin]}]\nroles: [{name: x, includes: [nobody]}]\n");
+    write("hub.yaml", `listen: 127.0.0.1:0\nbootstrap: ${at("other.yaml")}\n`);
+    while ((await state()).valid) await Bun.sleep(20);
+    write("other.yaml", boot("", "spaces: [{name: righted}]"));
+    while (!(await state()).valid) await Bun.sleep(20);
+    expect((await ask("/v1/spaces/righted")).status).toBe(200);
     config();
     await reload();
   }, 30_000);

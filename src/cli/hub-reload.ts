@@ -30,8 +30,12 @@ export type HubReading = { readonly resolved: ResolvedHubConfig; readonly bootst
 export type HubReloadParts = {
   /** What the hub was started with. */
   readonly first: HubReading;
-  /** Reads and checks all of it again. @throws {SynclineError} USAGE that names file, line and key */
-  readonly read: () => HubReading;
+  /**
+   * Reads and checks all of it again.
+   * @param named is told which files the configuration names, before they are read
+   * @throws {SynclineError} USAGE that names file, line and key
+   */
+  readonly read: (named: (config: HubConfig) => void) => HubReading;
   /** The configuration files, also those that are not there now. */
   readonly files: readonly string[];
   readonly clock: Clock;
@@ -56,7 +60,8 @@ export class HubReload {
   #chains: ResolvedHubConfig["chains"];
   #target: HubReloadTarget | undefined;
   #config: HubConfig;
-  #resolved: ResolvedHubConfig;
+  /** As it was read last, however wrong the files are that it names: they are looked at until they are right. */
+  #named: HubConfig;
   #loadedMs: number;
   #fault: string | undefined;
   #restartNeeded: readonly HubKey[] = [];
@@ -71,7 +76,7 @@ export class HubReload {
 
   constructor(parts: HubReloadParts) {
     this.#parts = parts;
-    this.#resolved = parts.first.resolved;
+    this.#named = parts.first.resolved.config;
     this.#config = parts.first.resolved.config;
     this.#chains = parts.first.resolved.chains;
     this.#loadedMs = parts.clock.nowMs();
@@ -124,7 +129,7 @@ export class HubReload {
     const target = this.#target!;
     this.#isOwing = false;
     try {
-      const { resolved, bootstrap } = read();
+      const { resolved, bootstrap } = read((config) => (this.#named = config));
       const book = new RoleBook(bootstrap?.roles ?? []);
       if (bootstrap !== undefined) target.check(bootstrap);
       const signIn = signInOf(resolved.config);
@@ -182,7 +187,6 @@ export class HubReload {
       else config[key] = value;
     }
     this.#config = config as HubConfig;
-    this.#resolved = resolved;
     this.#restartNeeded = changes.filter(({ applied }) => !applied).map(({ key }) => key as HubKey);
     const waiting = Object.fromEntries(this.#restartNeeded.map((key) => [key, this.#chains[key]]));
     this.#chains = { ...resolved.chains, ...waiting };
@@ -212,7 +216,7 @@ export class HubReload {
 
   /** Of all files that the configuration is made of. A file that is replaced, through symlinks too, is another. */
   #stamp(): string {
-    const { bootstrap, oidcClientSecretFile, otlpHeadersFile } = this.#resolved.config;
+    const { bootstrap, oidcClientSecretFile, otlpHeadersFile } = this.#named;
     const files = [...this.#parts.files, bootstrap, oidcClientSecretFile, otlpHeadersFile].filter((file) => file !== undefined);
     return files.map(stampOf).join("\n");
   }
