@@ -8,6 +8,7 @@ import { FollowStore } from "#hub/followers/follow-store.ts";
 import { ChunkRepair } from "#hub/followers/repair.ts";
 import { connect, parseHubAddress } from "#agent/hub-client.ts";
 import { ownKey, readIdentity } from "#agent/identity.ts";
+import { holdDataDir } from "#agent/only-agent.ts";
 import { SynclineError } from "#model/error.ts";
 import type { Clock } from "#platform/host.ts";
 import { LINK_ROOT } from "#hub/agents/control.ts";
@@ -227,6 +228,17 @@ describe("hub and agents", () => {
     await twice.stop();
     await first!.stop();
     await hub.agent("web1", []).stop();
+  });
+
+  test("[AGENT-934] who is refused because another agent begins in the same directory leaves no key there", async () => {
+    hub = await AgentHub.start();
+    const dataDir = join(hub.dir, "agents", "web1");
+    const release = holdDataDir(hub.host.fs, dataDir);
+    expect(await hub.agent("web1", []).failed).toMatchObject({ code: "ROOT_BUSY" });
+    expect(readdirSync(dataDir)).toEqual(["agent.lock"]);
+    release();
+    hub.agent("web1", []);
+    await until("it has joined", () => hub.registry.host("web1")?.program === "syncline test");
   });
 
   test("[AGENT-56] the link of another host, or of nobody, cannot be opened; nor anything without a certificate", async () => {

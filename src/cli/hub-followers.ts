@@ -91,7 +91,11 @@ export class FollowedFile {
   }
 
   /** Begins what is wanted, until the signal. */
-  async run({ followers }: Pick<RunningFollowers, "followers">, parts: Pick<FollowParts, "clock" | "log">, closing: AbortSignal): Promise<void> {
+  async run(
+    { followers }: Pick<RunningFollowers, "followers">,
+    parts: Pick<FollowParts, "clock" | "log">,
+    closing: AbortSignal,
+  ): Promise<void> {
     const { clock } = parts;
     closing.addEventListener("abort", () => this.#isWanted.resolve(), { once: true });
     while (!closing.aborted) {
