@@ -31,8 +31,13 @@ export function bootstrapTarget(access: HubAccess, spaces: SpaceService, agents:
 }
 
 /** As the hub takes a new link; what the file says beside where it leads are its settings. */
-export function newLinkOf({ host, label, root, space, prefix, enabled, ...settings }: Item<"links">): unknown {
+function newLinkOf({ host, label, root, space, prefix, enabled, ...settings }: Item<"links">): unknown {
   return { host, selector: label, root, space, prefix, enabled, settings };
+}
+
+/** @throws {SynclineError} USAGE for a link of the file that none can be */
+export function checkLinks({ links }: Pick<Bootstrap, "links">): void {
+  for (const link of links) checked(NEW_LINK, newLinkOf(link), "link of the bootstrap file");
 }
 
 /** A link is known by whom it is for and its root, which is kept without a slash at its end. */

@@ -21,7 +21,6 @@ import { Traffic } from "#gateway/api/traffic.ts";
 import { frontOf } from "#gateway/front.ts";
 import { HttpWork } from "#gateway/http-work.ts";
 import { HUB_TLS_NAME } from "#hub/agents/hello.ts";
-import { NEW_LINK, checked } from "#hub/agents/link.ts";
 import { AgentRegistry } from "#hub/agents/registry.ts";
 import type { SpaceTraces } from "#hub/endpoint/space-endpoint.ts";
 import { HubUploads } from "#hub/uploads/hub-uploads.ts";
@@ -55,7 +54,7 @@ import { openPacks } from "#store/packs/packs.ts";
 import { limitConnections } from "#cli/hub-connections.ts";
 import { type HubDatabase, bindDirectory, openHubDatabase } from "#cli/hub-database.ts";
 import { type RunningAgents, startAgents } from "#cli/hub-agents.ts";
-import { bootstrapTarget, newLinkOf } from "#cli/hub-bootstrap.ts";
+import { bootstrapTarget, checkLinks } from "#cli/hub-bootstrap.ts";
 import { FollowedFile, type RunningFollowers, followMetrics, openFollowers } from "#cli/hub-followers.ts";
 import { RunningHubCare } from "#cli/hub-care.ts";
 import { openDoors, servesTls } from "#cli/hub-doors.ts";
@@ -338,10 +337,6 @@ async function startConfiguration(
   reload: HubReload,
   followed: FollowedFile,
 ): Promise<void> {
-  // All of the file is right, or nothing of it is done.
-  const check = ({ links }: Bootstrap): void => {
-    for (const link of links) checked(NEW_LINK, newLinkOf(link), "link of the bootstrap file");
-  };
   const apply = (file: Bootstrap): Promise<BootstrapCounts> => {
     // It may be made later, by command; until then whoever has it finds out by what is denied.
     for (const { name, roles = [] } of [...file.users, ...file.groups]) {
@@ -357,9 +352,10 @@ async function startConfiguration(
     if (file !== undefined) followed.wants(file);
     await listener.declareAnew();
   };
-  reload.use({ access, check, apply, taken });
+  // All of the file is right, or nothing of it is done.
+  reload.use({ access, check: checkLinks, apply, taken });
   if (bootstrap === undefined) return;
-  check(bootstrap);
+  checkLinks(bootstrap);
   followed.wants(bootstrap);
   log.info("bootstrap applied", await apply(bootstrap));
 }
