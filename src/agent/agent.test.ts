@@ -187,6 +187,18 @@ describe("hub and agents", () => {
     expect(hub.registry.host("web1")?.labels).toEqual(["test"]);
   });
 
+  test("[AGENT-937] a database that cannot be asked who a host is ends no connection, and counts against no address", async () => {
+    await pair();
+    await hub.database.run("ALTER TABLE access_certificates RENAME TO away");
+    // Who exists has changed, and all are looked at anew.
+    await hub.access.joinTokens.create({ id: "user:admin" }, {});
+    await until("they were looked at", () => hub.log.some((one) => one.startsWith("hub connections could not be looked at")));
+    await hub.database.run("ALTER TABLE away RENAME TO access_certificates");
+    await hub.access.joinTokens.create({ id: "user:admin" }, {});
+    await Bun.sleep(50);
+    expect(hub.log.filter((one) => /^hub (connection ended|disconnected)/.test(one))).toEqual([]);
+  });
+
   test("[AGENT-103] a host that the hub's database does not know, as it was put back, is removed all the same", async () => {
     const { agents } = await pair();
     await hub.database.run("DELETE FROM access_hosts WHERE name = 'web1'");

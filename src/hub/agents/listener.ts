@@ -282,8 +282,10 @@ export class AgentListener {
         try {
           await this.#authenticate(certificate);
         } catch (error) {
+          // A database that cannot be asked says nothing of anybody: it is asked again.
+          if (!isRefused(error)) throw error;
           this.#options.log("connection ended: no longer known", { host, reason: brief(String(error)) });
-          mux.close(error instanceof Error ? error : undefined);
+          mux.close(error);
         }
       }
     }
@@ -417,7 +419,7 @@ export class AgentListener {
     } catch (error) {
       const refusedMs = this.#limiter.refusedMs(address, clock.monotonicMs());
       if (refusedMs > 0) throw tooOften(refusedMs);
-      this.#limiter.failed(address, clock.monotonicMs());
+      if (isRefused(error)) this.#limiter.failed(address, clock.monotonicMs());
       await clock.sleep(FAILURE_DELAY_MS, signal);
       throw error;
     }
@@ -559,6 +561,9 @@ export class AgentListener {
     }
   }
 }
+
+/** Nobody, or nobody any more; and no trouble of ours. */
+const isRefused = (error: unknown): error is SynclineError => error instanceof SynclineError && error.code === "AUTH";
 
 function brief(text: string): string {
   return printablePath(text.slice(0, 300));
