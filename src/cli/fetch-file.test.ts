@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
+import { execFileSync } from "node:child_process";
 import { chownSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Pieces, fetchFile } from "#cli/fetch-file.ts";
+import { type Pieces, fetchFile, writeWhole } from "#cli/fetch-file.ts";
 import { Persistence } from "#cli/persistence.ts";
 import type { VersionJson } from "#gateway/api/shapes.ts";
 import { SynclineError } from "#model/error.ts";
@@ -131,4 +132,15 @@ test("[CLI-928] what somebody else has put in its place is not gone on with, and
   await fetching(SIZE, asked);
   expect([asked, readFileSync(other, "utf8")]).toEqual([[0], "precious"]);
   expect(Buffer.compare(readFileSync(target()), CONTENT)).toBe(0);
+});
+
+test("[CLI-937] what is no file is not replaced by one", async () => {
+  execFileSync("mkfifo", [target()]);
+  symlinkSync(target(), join(dir, "link"));
+  await expect(fetching()).rejects.toMatchObject({ code: "USAGE" });
+  const one = async function* (): AsyncGenerator<Uint8Array> {
+    yield CONTENT.subarray(0, 1);
+  };
+  await expect(writeWhole(one(), join(dir, "link"), () => undefined)).rejects.toMatchObject({ code: "USAGE" });
+  expect([statSync(target()).isFIFO(), readdirSync(dir).toSorted()]).toEqual([true, ["large", "link"]]);
 });

@@ -5,7 +5,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import {
   closeSync, constants, fchmodSync, fstatSync, fsyncSync, ftruncateSync, lstatSync, openSync, readFileSync, renameSync, rmSync,
-  utimesSync, writeFileSync, writeSync,
+  statSync, utimesSync, writeFileSync, writeSync,
 } from "node:fs";
 import { basename, join } from "node:path";
 import { SynclineError } from "#model/error.ts";
@@ -34,6 +34,7 @@ export async function fetchFile(
   onBytes: (done: number) => void,
 ): Promise<void> {
   const size = version.size ?? 0;
+  requireFile(target);
   const partial = new Partial(target, version);
   try {
     onBytes(partial.length);
@@ -57,6 +58,7 @@ export async function fetchFile(
 
 /** Writes what comes beside its place, and names it when it is whole and durable. @returns its bytes */
 export async function writeWhole(pieces: AsyncIterable<Uint8Array>, target: string, onBytes: (done: number) => void): Promise<number> {
+  requireFile(target);
   const aside = asideOf(target, randomUUID());
   const fd = openSync(aside, "wx");
   let size = 0;
@@ -75,6 +77,19 @@ export async function writeWhole(pieces: AsyncIterable<Uint8Array>, target: stri
   } finally {
     closeSync(fd);
   }
+}
+
+/** What is named over a device or a pipe takes its place, with the rights of whoever may do that. @throws {SynclineError} USAGE */
+function requireFile(target: string): void {
+  const there = statSync(target, { throwIfNoEntry: false });
+  if (there === undefined || there.isFile() || there.isDirectory()) return;
+  throw new SynclineError({
+    code: "USAGE",
+    op: "get",
+    path: target,
+    message: `${target} is no file`,
+    hint: 'name a file; "-" is standard output',
+  });
 }
 
 class Partial {
