@@ -45,16 +45,6 @@ export function serveHttp1(options: Http1ServerOptions): Http1Server {
     connections.delete(connection);
     connection.closed();
   };
-  const makeRoom = (): boolean => {
-    let longest: Connection | undefined;
-    for (const one of connections) {
-      if (!one.isAtWork && one.restsSinceMs < (longest?.restsSinceMs ?? Number.POSITIVE_INFINITY)) longest = one;
-    }
-    if (longest === undefined) return false;
-    connections.delete(longest);
-    longest.cut();
-    return true;
-  };
   const listen = (port: number, tls: Identity | undefined): Listener =>
     Bun.listen<Connection | undefined>({
       hostname: options.host,
@@ -63,7 +53,7 @@ export function serveHttp1(options: Http1ServerOptions): Http1Server {
       ...(tls === undefined ? {} : { tls: { cert: tls.certificate, key: tls.key } }),
       socket: {
         open(socket: Socket<Connection | undefined>) {
-          if (connections.size >= options.connectionsMax && !makeRoom()) {
+          if (connections.size >= options.connectionsMax && !makeRoom(connections)) {
             // The listener's `data` is shared by all sockets until each gets its own.
             socket.data = undefined;
             socket.terminate();
@@ -110,4 +100,16 @@ export function serveHttp1(options: Http1ServerOptions): Http1Server {
       for (const connection of connections) connection.cut();
     },
   };
+}
+
+/** False: a request is at work on each. */
+function makeRoom(connections: Set<Connection>): boolean {
+  let longest: Connection | undefined;
+  for (const one of connections) {
+    if (!one.isAtWork && one.restsSinceMs < (longest?.restsSinceMs ?? Number.POSITIVE_INFINITY)) longest = one;
+  }
+  if (longest === undefined) return false;
+  connections.delete(longest);
+  longest.cut();
+  return true;
 }
